@@ -1,0 +1,151 @@
+// Package batch answers many callers with one call: [Queue] groups calls that
+// wait at the same time, [Share] puts a platform behind one queue per scope and
+// one shared read per scope.
+package batch
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// gap is how long a queue that is used by several callers at a time waits for the
+// next of them: long enough for a caller that was just answered to come back with its
+// next call, short beside any call over a network.
+const gap = 50 * time.Millisecond
+
+// Queue runs calls in groups: while one group runs, further calls wait, and all
+// that wait run as the next group. There is no fixed window. A lone caller is
+// never kept waiting; where several callers were seen at once, a group waits until as many
+// are there again, or until none has come for a while.
+type Queue[C, R any] struct {
+	run func(ctx context.Context, calls []C) []R
+
+	mu       sync.Mutex
+	waiting  []*call[C, R]
+	running  bool
+	expected int
+	arrived  chan struct{}
+}
+
+type call[C, R any] struct {
+	ctx    context.Context
+	in     C
+	result R
+	done   chan struct{}
+}
+
+// NewQueue returns a queue over run, which is called by one goroutine at a time
+// and returns one result for each call, in order. Its context ends when no caller
+// waits for its results any more.
+func NewQueue[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, R] {
+	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1)}
+}
+
+// Do runs one call in a group with others and returns its result. If ctx ends
+// first it returns at once with the context's error; the call may still be made.
+func (q *Queue[C, R]) Do(ctx context.Context, in C) (R, error) {
+	c := &call[C, R]{ctx: ctx, in: in, done: make(chan struct{})}
+	q.mu.Lock()
+	q.waiting = append(q.waiting, c)
+	if !q.running {
+		q.running = true
+		go q.work()
+	}
+	q.mu.Unlock()
+	select {
+	case q.arrived <- struct{}{}:
+	default:
+	}
+	select {
+	case <-c.done:
+		return c.result, nil
+	case <-ctx.Done():
+		var none R
+		return none, ctx.Err()
+	}
+}
+
+// work runs groups until nobody waits.
+func (q *Queue[C, R]) work() {
+	for {
+		q.gather()
+		q.mu.Lock()
+		group := q.waiting
+		q.waiting = nil
+		if len(group) == 0 {
+			q.running = false
+			q.mu.Unlock()
+			return
+		}
+		q.mu.Unlock()
+
+		group = unabandoned(group)
+		if len(group) > 0 {
+			ctx, stop := untilAllGone(group)
+			calls := make([]C, len(group))
+			for i, c := range group {
+				calls[i] = c.in
+			}
+			for i, r := range q.run(ctx, calls) {
+				group[i].result = r
+			}
+			stop()
+		}
+
+		q.mu.Lock()
+		// Those just answered and those that came meanwhile are the callers at work now.
+		q.expected = len(group) + len(q.waiting)
+		q.mu.Unlock()
+		for _, c := range group {
+			close(c.done)
+		}
+	}
+}
+
+// gather waits for the callers that are expected, for no longer than gap after the last one that came.
+func (q *Queue[C, R]) gather() {
+	timer := time.NewTimer(gap)
+	defer timer.Stop()
+	for {
+		q.mu.Lock()
+		enough := len(q.waiting) >= q.expected || q.expected <= 1
+		q.mu.Unlock()
+		if enough {
+			return
+		}
+		select {
+		case <-q.arrived:
+			timer.Reset(gap)
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// unabandoned leaves out the calls whose caller has gone before the group began.
+func unabandoned[C, R any](group []*call[C, R]) []*call[C, R] {
+	kept := group[:0]
+	for _, c := range group {
+		if c.ctx.Err() == nil {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+// untilAllGone returns a context that ends when the contexts of all callers have ended.
+func untilAllGone[C, R any](group []*call[C, R]) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(group[0].ctx))
+	go func() {
+		for _, c := range group {
+			select {
+			case <-c.ctx.Done():
+			case <-ctx.Done():
+				return
+			}
+		}
+		cancel()
+	}()
+	return ctx, cancel
+}

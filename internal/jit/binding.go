@@ -1,0 +1,101 @@
+package jit
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Binding says what access: who (Principal) may do what (Role) where (Target and
+// Scope). It is comparable. The forms of Principal, Role and Scope are the
+// platform's; [Platform.Check] brings them into their one canonical form.
+type Binding struct {
+	Target    string `json:"target"`
+	Principal string `json:"principal"`
+	Role      string `json:"role"`
+	Scope     string `json:"scope"`
+}
+
+// ID identifies a grant for ever: a UUID in its canonical lower-case text form.
+type ID string
+
+var idForm = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+
+// ParseID accepts the text form of a grant id, in either case.
+func ParseID(s string) (ID, error) {
+	id := strings.ToLower(strings.TrimSpace(s))
+	if !idForm.MatchString(id) {
+		return "", Invalid("id", "copy the id from `jit list`", "%q is not a grant id; it looks like 3f2b8c1e-0000-8000-8000-000000000000", s)
+	}
+	return ID(id), nil
+}
+
+// NewID derives the id of a grant from all that makes it that grant: the same
+// grant has the same id on every machine, and another reason or renewal is
+// another grant. It is a version 8 UUID (RFC 9562, 5.8) made from SHA-256 over
+// the length-prefixed parts.
+func NewID(owner string, b Binding, reason string, renewal int64) ID {
+	h := sha256.New()
+	for _, part := range []string{"jit grant v1", owner, b.Target, b.Principal, b.Role, b.Scope, reason} {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
+		h.Write(n[:])
+		h.Write([]byte(part))
+	}
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(renewal))
+	h.Write(n[:])
+	u := h.Sum(nil)[:16]
+	u[6] = u[6]&0x0f | 0x80
+	u[8] = u[8]&0x3f | 0x80
+	s := hex.EncodeToString(u)
+	return ID(s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:])
+}
+
+// DefaultOwner is the owner of grants whose configuration names none.
+const DefaultOwner = "jit"
+
+var ownerForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+
+// CheckOwner accepts 1 to 32 lower-case letters, digits and inner hyphens: what
+// fits into every platform's marker.
+func CheckOwner(owner string) error {
+	if !ownerForm.MatchString(owner) {
+		return Invalid("owner", `write for example owner = "payments"`, "%q is not an owner; it takes 1 to 32 lower-case letters, digits and hyphens, and begins and ends with a letter or digit", owner)
+	}
+	return nil
+}
+
+// maxReason bounds the reason, in bytes: it goes into records, comments and pages.
+const maxReason = 500
+
+// CheckReason accepts a reason that a reviewer can read: not blank, one line, at most 500 bytes.
+func CheckReason(reason string) error {
+	const hint = `say why, for example reason = "INC-4211: fail over the primary"`
+	switch {
+	case strings.TrimSpace(reason) == "":
+		return Invalid("reason", hint, "the reason is empty")
+	case len(reason) > maxReason:
+		return Invalid("reason", "shorten it and link to the rest", "the reason has %d bytes; at most %d are kept", len(reason), maxReason)
+	}
+	return CheckText("reason", reason)
+}
+
+// CheckText refuses what must never reach a platform, a log or a page: invalid
+// UTF-8, control characters (a line feed would start a new line of a key file)
+// and characters that change the direction of the text around them.
+func CheckText(attribute, s string) error {
+	if !utf8.ValidString(s) {
+		return Invalid(attribute, "write it in UTF-8", "%q is not valid UTF-8", s)
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
+			return Invalid(attribute, "write it on one line, without control characters", "%q contains the character %U, which is not allowed", s, r)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package jit
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Sentinel errors, to be tested with errors.Is.
+var (
+	// ErrInvalid: a value cannot be accepted, whatever the state of the world.
+	ErrInvalid = errors.New("invalid")
+	// ErrOver: the grant has ended and an ended grant is never changed.
+	ErrOver = errors.New("the grant is over")
+	// ErrUnknown: no record, policy or target has that name.
+	ErrUnknown = errors.New("unknown")
+	// ErrDenied: policy does not permit the grant.
+	ErrDenied = errors.New("denied by policy")
+	// ErrStale: the record was changed by somebody else since it was read; read it again and redo.
+	ErrStale = errors.New("the record changed meanwhile")
+	// ErrNewerLedger: the ledger was written by a newer version of this program.
+	ErrNewerLedger = errors.New("the ledger is newer than this program")
+	// ErrSkew: the clocks of this machine and of the platform disagree by more than [MaxSkew].
+	ErrSkew = errors.New("the clocks disagree")
+)
+
+// Error is an error meant for a person: it names what is to blame, says what is
+// wrong and what to do instead.
+type Error struct {
+	// Attribute is the user's name of the value to blame ("ttl", "principal"); empty when none is.
+	Attribute string
+	// Problem says what is wrong, with the value and the rule.
+	Problem string
+	// Hint says what to write or do instead; it may be empty.
+	Hint string
+	// Err is the kind ([ErrInvalid], …) or the cause; it may be nil.
+	Err error
+}
+
+// Error joins the parts into one line.
+func (e *Error) Error() string {
+	s := e.Problem
+	if e.Attribute != "" {
+		s = e.Attribute + ": " + s
+	}
+	if e.Hint != "" {
+		s += "; " + e.Hint
+	}
+	return s
+}
+
+// Unwrap returns the kind or the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Invalid returns an [Error] of the kind [ErrInvalid] about attribute.
+func Invalid(attribute, hint, format string, args ...any) *Error {
+	return &Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...), Hint: hint, Err: ErrInvalid}
+}
+
+// MaxSkew is how far the platform's clock may be from ours before a grant is refused.
+const MaxSkew = 30 * time.Second
+
+// CheckSkew compares our clock with the platform's. A zero remote time means that
+// the platform did not tell and is accepted.
+func CheckSkew(local, remote time.Time) error {
+	if remote.IsZero() {
+		return nil
+	}
+	if d := local.Sub(remote).Abs(); d > MaxSkew {
+		return &Error{
+			Problem: fmt.Sprintf("this machine says %s and the platform says %s, %s apart; at most %s is allowed, or the end of a grant would be wrong",
+				local.UTC().Format(time.RFC3339), remote.UTC().Format(time.RFC3339), d.Round(time.Second), MaxSkew),
+			Hint: "synchronise the clock of the one that is wrong (NTP) and run again",
+			Err:  ErrSkew,
+		}
+	}
+	return nil
+}

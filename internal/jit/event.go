@@ -1,0 +1,79 @@
+package jit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+)
+
+// EventKind is the kind of a recorded fact.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventRequested     EventKind = "requested"
+	EventDecided       EventKind = "policy_decision"
+	EventGranted       EventKind = "granted"
+	EventGrantFailed   EventKind = "grant_failed"
+	EventAdopted       EventKind = "adopted"
+	EventChanged       EventKind = "changed"
+	EventDrift         EventKind = "drift_found"
+	EventRepaired      EventKind = "repaired"
+	EventExpired       EventKind = "expired"
+	EventRevokeAsked   EventKind = "revoke_requested"
+	EventRevoked       EventKind = "revoked"
+	EventRevokeFailed  EventKind = "revocation_failed"
+	EventPolicyChanged EventKind = "policy_changed"
+	EventPolicyRemoved EventKind = "policy_removed"
+)
+
+// Source is the part of the program that recorded an event.
+type Source string
+
+// The sources.
+const (
+	FromTerraform Source = "terraform"
+	FromSweeper   Source = "sweeper"
+	FromCLI       Source = "cli"
+)
+
+// Actor is who did something and for which change.
+type Actor struct {
+	// Name is the user: of the CI run where there is one, else of the operating system.
+	Name string `json:"actor"`
+	// Change names the commit and the CI run, where they are known.
+	Change string `json:"change,omitempty"`
+	Source Source `json:"source"`
+}
+
+// Event is one recorded fact. Seq, Prev and Hash are the ledger's to fill in.
+type Event struct {
+	Seq   int64     `json:"seq"`
+	At    time.Time `json:"at"`
+	Kind  EventKind `json:"kind"`
+	Grant ID        `json:"grant,omitempty"`
+	// Policy is the name of the policy that changed or decided.
+	Policy string `json:"policy,omitempty"`
+	Actor
+	// Detail holds the facts of this kind of event. It never holds a secret.
+	Detail map[string]string `json:"detail,omitempty"`
+	// Prev is the hash of the event before, Hash the hash of this one, both in hex.
+	Prev string `json:"prev"`
+	Hash string `json:"hash"`
+}
+
+// Sum returns the hash of the event: SHA-256, in hex, of its canonical JSON with
+// Prev set and Hash empty. Canonical is what encoding/json writes for this type:
+// fields in their order, map keys sorted, no white space, the time in UTC with
+// microseconds cut off beyond.
+func (e Event) Sum() string {
+	e.At = e.At.UTC().Truncate(time.Microsecond)
+	e.Hash = ""
+	text, err := json.Marshal(e)
+	if err != nil {
+		panic(err) // strings, numbers and a time in range always marshal
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}

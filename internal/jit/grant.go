@@ -1,0 +1,161 @@
+package jit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+)
+
+// Enforcement says who ends the access at the end of the window.
+type Enforcement string
+
+// The two kinds of enforcement.
+const (
+	// Native: the platform itself ends access, with every process of ours dead.
+	Native Enforcement = "native"
+	// Sweeper: something of ours must remove the binding.
+	Sweeper Enforcement = "sweeper"
+)
+
+// Unlimited is the session tail of a platform on which a session opened inside
+// the window may live for ever.
+const Unlimited = time.Duration(-1)
+
+// FormatTail writes a session tail: a duration, or "unlimited".
+func FormatTail(d time.Duration) string {
+	if d == Unlimited {
+		return "unlimited"
+	}
+	return FormatDuration(d)
+}
+
+// Traits is what is known of a binding's life on its platform without a call.
+type Traits struct {
+	Enforcement Enforcement
+	// NativeStart: the platform itself begins access at the start of the window.
+	NativeStart bool
+	// SessionTail is the longest time a session can outlive the window, or [Unlimited].
+	SessionTail time.Duration
+	// CanTerminate: open sessions can be ended on revoke.
+	CanTerminate bool
+}
+
+// State is what a grant is at one moment; it is computed, never stored.
+type State string
+
+// The states of a grant.
+const (
+	// StatePending: intended, but no platform has confirmed it (an attempt is under way, failed or was cut off).
+	StatePending State = "pending"
+	// StateScheduled: its window has not begun.
+	StateScheduled State = "scheduled"
+	// StateActive: inside its window.
+	StateActive State = "active"
+	// StateExpired: its window is over.
+	StateExpired State = "expired"
+	// StateRevoked: somebody ended it before its window was over.
+	StateRevoked State = "revoked"
+)
+
+// Grant is the ledger's record of one grant: facts only. All times are UTC;
+// a zero time means that it has not happened.
+type Grant struct {
+	ID      ID     `json:"id"`
+	Owner   string `json:"owner"`
+	Binding        // canonical, as Platform.Check returned it
+	Reason  string `json:"reason"`
+	Renewal int64  `json:"renewal"`
+
+	// TTL is the length as the user wrote it; empty when an end was written instead.
+	TTL string `json:"ttl,omitempty"`
+	// Window is the time of access. It is fixed when the grant is first applied.
+	Window
+	// StartBy: after it the grant may no longer begin.
+	StartBy time.Time `json:"start_by,omitzero"`
+	// Policy is the name of the policy that permitted it; empty when none governs.
+	Policy            string        `json:"policy,omitempty"`
+	TerminateSessions bool          `json:"terminate_sessions,omitempty"`
+	Enforcement       Enforcement   `json:"enforcement"`
+	SessionTail       time.Duration `json:"-"`
+
+	// RequestedAt: the intent was recorded. GrantedAt: the platform confirmed the access.
+	// FailedAt: the last attempt to grant ended in an error.
+	RequestedAt time.Time `json:"requested_at"`
+	GrantedAt   time.Time `json:"granted_at,omitzero"`
+	FailedAt    time.Time `json:"failed_at,omitzero"`
+	// RevokedAt: somebody ended it early, with RevokedBy and RevokeReason.
+	RevokedAt    time.Time `json:"revoked_at,omitzero"`
+	RevokedBy    string    `json:"revoked_by,omitempty"`
+	RevokeReason string    `json:"revoke_reason,omitempty"`
+	// EndedAt: the platform confirmed that nothing of the grant is left on it.
+	EndedAt time.Time `json:"ended_at,omitzero"`
+
+	// Holder counts the owners of the grant in configurations: whoever adopts a live grant
+	// raises it, and only the newest holder's delete ends the grant.
+	Holder int64 `json:"-"`
+	// Version counts the writes of this record; the ledger refuses a write of another version ([ErrStale]).
+	Version int64 `json:"-"`
+}
+
+// Over reports whether the grant has ended: revoked, or its window has passed.
+// An ended grant never gives access again.
+func (g Grant) Over(now time.Time) bool { return !g.RevokedAt.IsZero() || g.Window.Over(now) }
+
+// Live reports whether the grant is recorded and not over; it may be pending or scheduled.
+func (g Grant) Live(now time.Time) bool { return !g.Over(now) }
+
+// Deferred reports whether the grant was meant to begin later than it was asked for.
+func (g Grant) Deferred() bool { return g.Start.After(g.RequestedAt) }
+
+// DueToStart reports whether a deferred grant should be put on its platform now.
+func (g Grant) DueToStart(now time.Time) bool {
+	return g.Live(now) && g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero() && !now.Before(g.Start) &&
+		(g.StartBy.IsZero() || !now.After(g.StartBy))
+}
+
+// Outstanding reports whether the grant is over and its platform has not yet confirmed that it is gone.
+func (g Grant) Outstanding(now time.Time) bool { return g.Over(now) && g.EndedAt.IsZero() }
+
+// ActualEnd is when access ended or will end: the revocation, if there was one before the window's end.
+func (g Grant) ActualEnd() time.Time {
+	if !g.RevokedAt.IsZero() && g.RevokedAt.Before(g.End) {
+		return g.RevokedAt
+	}
+	return g.End
+}
+
+// State computes what the grant is at now.
+func (g Grant) State(now time.Time) State {
+	switch {
+	case !g.RevokedAt.IsZero():
+		return StateRevoked
+	case g.Window.Over(now):
+		return StateExpired
+	case now.Before(g.Start) && g.FailedAt.IsZero():
+		return StateScheduled
+	case g.GrantedAt.IsZero():
+		return StatePending
+	default:
+		return StateActive
+	}
+}
+
+// Marker returns the marker that the grant's binding bears.
+func (g Grant) Marker() Marker { return Marker{Owner: g.Owner, ID: g.ID, Window: g.Window} }
+
+// Access returns what the platform has to hold for the grant.
+func (g Grant) Access() Access {
+	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions}
+}
+
+// Digest is the SHA-256, in hex, of what has to be on the platform for the
+// grant: it changes when the access or its window does, and with nothing else.
+func (g Grant) Digest() string {
+	text, err := json.Marshal([]string{g.Target, g.Principal, g.Role, g.Scope, g.Marker().String()})
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,75 @@
+package jit
+
+import (
+	"context"
+	"iter"
+	"time"
+)
+
+// Ledger is the durable record of grants, policies and events. Implementations
+// are safe for concurrent use by many goroutines and processes. Reading never
+// writes: a ledger that does not exist yet reads as empty and is made by the
+// first Write.
+type Ledger interface {
+	// Grants returns the records asked for, in the order of their end, then id.
+	Grants(ctx context.Context, f Filter) iter.Seq2[Grant, error]
+
+	// Lookup returns the record of id; ok is false when there is none. Lookups that
+	// run at the same time are answered by one query.
+	Lookup(ctx context.Context, id ID) (g Grant, ok bool, err error)
+
+	// Policies returns all policies in the order of their names.
+	Policies(ctx context.Context) ([]Policy, error)
+
+	// Write records entries and their events, each entry in full or not at all, durably
+	// when it returns, and returns one error for each. An entry whose grant was changed
+	// since it was read fails with [ErrStale] and leaves no event. Writes that run at
+	// the same time share a transaction.
+	Write(ctx context.Context, entries []Entry) []error
+
+	// Claim leases up to limit grants of q.Owner that are due at q.Now, so that no other holder is given
+	// them until the lease ends, and returns them. A grant is due when it is
+	// [Grant.DueToStart] or [Grant.Outstanding].
+	Claim(ctx context.Context, q ClaimQuery) ([]Grant, error)
+
+	// Events returns the events from sequence number first on (1 is the first of all), in order.
+	Events(ctx context.Context, first int64) iter.Seq2[Event, error]
+
+	// Close releases the connections.
+	Close() error
+}
+
+// Filter chooses grants; a zero field does not restrict.
+type Filter struct {
+	Owner  string
+	IDs    []ID
+	Target string
+	// Principal is compared as a whole with the canonical principal.
+	Principal string
+	// LiveAt: only grants that are not over at that time.
+	LiveAt time.Time
+	// NotEnded: only grants whose platform has not confirmed that they are gone.
+	NotEnded bool
+}
+
+// ClaimQuery says which due work is wanted, by whom and for how long.
+type ClaimQuery struct {
+	Owner  string
+	Now    time.Time
+	Holder string
+	Lease  time.Duration
+	Limit  int
+}
+
+// Entry is one unit of writing: at most one of Grant, Policy and DropPolicy, and
+// the events that go with it.
+type Entry struct {
+	// Grant is inserted when its Version is 0 and no record with its id exists, else
+	// updated when the recorded version is the same; the recorded version is then one higher.
+	Grant *Grant
+	// Policy is inserted or replaced by its name.
+	Policy *Policy
+	// DropPolicy names a policy to remove; absent is success.
+	DropPolicy string
+	Events     []Event
+}

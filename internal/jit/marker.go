@@ -1,0 +1,45 @@
+package jit
+
+import (
+	"strings"
+	"time"
+)
+
+// Marker is what is written on the binding itself, so that with nothing but
+// credentials it can be told whose it is and when it ends.
+type Marker struct {
+	Owner  string
+	ID     ID
+	Window Window
+}
+
+const (
+	markerPrefix = "jit"
+	markerTime   = "20060102T150405Z"
+)
+
+// String writes the marker in one word of printable ASCII without spaces,
+// quotes or slashes: jit:<owner>:<id>:<start>:<end>, times as 20261123T180000Z.
+func (m Marker) String() string {
+	return strings.Join([]string{markerPrefix, m.Owner, string(m.ID),
+		m.Window.Start.UTC().Format(markerTime), m.Window.End.UTC().Format(markerTime)}, ":")
+}
+
+// ParseMarker reads what [Marker.String] wrote, and only that; ok is false for
+// every other text.
+func ParseMarker(s string) (m Marker, ok bool) {
+	parts := strings.Split(s, ":")
+	if len(parts) != 5 || parts[0] != markerPrefix || CheckOwner(parts[1]) != nil || !idForm.MatchString(parts[2]) {
+		return Marker{}, false
+	}
+	start, err := time.Parse(markerTime, parts[3])
+	if err != nil {
+		return Marker{}, false
+	}
+	end, err := time.Parse(markerTime, parts[4])
+	if err != nil {
+		return Marker{}, false
+	}
+	m = Marker{Owner: parts[1], ID: ID(parts[2]), Window: Window{start, end}}
+	return m, m.String() == s
+}

@@ -1,0 +1,95 @@
+package jit
+
+import (
+	"context"
+	"time"
+)
+
+// Platform is one configured target where access lives. It works on a scope at
+// a time. Implementations are safe for concurrent use, honour their context and
+// keep every binding that does not bear the marker in question as it is, under
+// concurrent writers too.
+type Platform interface {
+	// Kind returns the platform's name, such as "ssh".
+	Kind() string
+
+	// Check brings a binding into its canonical form, fills in the scope where the target
+	// has only one, and tells what is known of it. It makes no call. Its errors are
+	// *[Error] of the kind [ErrInvalid] that name principal, role or scope.
+	Check(b Binding) (Binding, Traits, error)
+
+	// Scopes lists every scope of the target on which a binding of any owner of ours is or may be.
+	Scopes(ctx context.Context) ([]string, error)
+
+	// Read returns what is on one scope: all bindings that bear a marker of any owner, and standing access.
+	Read(ctx context.Context, scope string) (Snapshot, error)
+
+	// Apply carries out all changes on one scope together and returns one error for each,
+	// nil for success. A change that cannot be made does not keep the others from being
+	// made. Each change is idempotent: see [Op]. An Ensure is refused with [ErrSkew]
+	// when the platform's clock is known to disagree; a Remove never is.
+	Apply(ctx context.Context, scope string, changes []Change) []error
+}
+
+// Op is what a [Change] asks for.
+type Op int
+
+// The two operations.
+const (
+	// Ensure leaves exactly one binding with the marker's owner and id on the scope, with
+	// the access and the window asked for; one that is there is corrected, copies are removed.
+	Ensure Op = iota + 1
+	// Remove leaves none with that owner and id; absent is success. Only the marker's
+	// owner and id are needed; the rest is used where it is known.
+	Remove
+)
+
+// String names the operation.
+func (o Op) String() string {
+	if o == Remove {
+		return "remove"
+	}
+	return "ensure"
+}
+
+// Access is what a platform has to hold for one grant.
+type Access struct {
+	Marker            Marker
+	Binding           Binding
+	TerminateSessions bool
+}
+
+// Change is one operation on one scope.
+type Change struct {
+	Op     Op
+	Access Access
+}
+
+// Snapshot is what a platform said of one scope.
+type Snapshot struct {
+	// Clock is the platform's own time of the read; zero when it does not tell.
+	Clock time.Time
+	// Ours holds every binding with a marker, of any owner.
+	Ours []Observed
+	// Standing is access without an end and without a marker.
+	Standing []Standing
+}
+
+// Observed is one binding with a marker, as found.
+type Observed struct {
+	Marker    Marker
+	Principal string // canonical
+	Role      string // canonical
+	// End is the end that the platform itself enforces; zero when none is on the binding.
+	End time.Time
+	// Damage says what of the binding is not as it was written, beyond the fields above; empty when nothing.
+	Damage string
+}
+
+// Standing is access that has no end and that no marker explains.
+type Standing struct {
+	Principal string // canonical where the platform's form allows, else as found
+	Role      string
+	// Detail says where it was found ("line 3", "ClusterRoleBinding/ops").
+	Detail string
+}

@@ -1,0 +1,66 @@
+package jit
+
+import (
+	"regexp"
+	"time"
+)
+
+// Effect is what a policy does with the grants it matches.
+type Effect string
+
+// The two effects.
+const (
+	Permit Effect = "permit"
+	Forbid Effect = "forbid"
+)
+
+// Policy says which grants are permitted or forbidden. The zero value of every
+// limit means no limit.
+type Policy struct {
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	Effect      Effect `json:"effect"`
+	Match       Match  `json:"match"`
+	// MaxTTL bounds the whole window.
+	MaxTTL time.Duration `json:"max_ttl,omitempty"`
+	// ReasonPattern is an RE2 expression that the reason has to match somewhere.
+	ReasonPattern string `json:"reason_pattern,omitempty"`
+	// NativeOnly refuses grants that only a sweeper can end.
+	NativeOnly bool `json:"native_only,omitempty"`
+	// MaxSessionTail bounds the session tail; nil means no limit, zero that none may remain.
+	MaxSessionTail *time.Duration `json:"max_session_tail,omitempty"`
+	// Condition is a CEL expression over the grant; empty means true.
+	Condition string `json:"condition,omitempty"`
+}
+
+// Match holds lists of globs. An empty list matches everything; of a list one
+// glob has to match; all lists have to match.
+type Match struct {
+	Targets    []string `json:"targets,omitempty"`
+	Platforms  []string `json:"platforms,omitempty"`
+	Principals []string `json:"principals,omitempty"`
+	Roles      []string `json:"roles,omitempty"`
+	Scopes     []string `json:"scopes,omitempty"`
+}
+
+var policyName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+// CheckPolicyName accepts 1 to 63 letters, digits, dots, hyphens and underscores.
+func CheckPolicyName(name string) error {
+	if !policyName.MatchString(name) {
+		return Invalid("name", `write for example name = "prod-oncall"`, "%q is not a policy name; it takes 1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit", name)
+	}
+	return nil
+}
+
+// Verdict is what the policies say of a grant.
+type Verdict struct {
+	// Permitted is false when a policy forbids it or none permits it.
+	Permitted bool
+	// Policy is the name of the policy that decided; empty when none governs.
+	Policy string
+	// Rule says which rule of it decided, in words for the user.
+	Rule string
+	// Attribute is the attribute of the grant to blame when not permitted; it may be empty.
+	Attribute string
+}

@@ -1,0 +1,23 @@
+// Package policy judges grants by policies. It is apart from package jit because
+// of CEL, the one library that judging needs.
+package policy
+
+import (
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Request is what is known of a grant when it is judged.
+type Request struct {
+	Owner    string
+	Platform string // the kind of the target, such as "ssh"
+	Binding  jit.Binding
+	Reason   string
+	StartsAt time.Time
+	// Length is the length of the whole window.
+	Length time.Duration
+	Traits jit.Traits
+	// Named is the policy that the grant names; empty lets any permitting policy govern.
+	Named string
+}
