@@ -1,0 +1,164 @@
+package config
+
+import (
+	"cmp"
+	"os"
+	"os/user"
+	"strings"
+	"unicode"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// EnvActor and EnvChange are the environment variables that say who acts and for which
+// change, whatever a CI system says.
+const (
+	EnvActor  = "JIT_ACTOR"
+	EnvChange = "JIT_CHANGE"
+)
+
+// ciSystem tells from the environment whether a run belongs to it, who started the
+// run, and from which commit. Any of name, commit and run may be empty.
+type ciSystem struct {
+	// mark is the variable that is set in this system's runs only.
+	mark string
+	// name, commit and run hold variables; the first that is set counts.
+	name, commit []string
+	run          func(env func(string) string) string
+}
+
+// ciSystems are the systems that are recognised. Systems that run inside of others'
+// jobs come first.
+var ciSystems = []ciSystem{
+	{
+		// HCP Terraform and Terraform Enterprise do not tell who started the run: the
+		// workspace stands for it. https://developer.hashicorp.com/terraform/cloud-docs/run/run-environment
+		mark:   "TFC_RUN_ID",
+		name:   []string{"TFC_WORKSPACE_SLUG"},
+		commit: []string{"TFC_CONFIGURATION_VERSION_GIT_COMMIT_SHA"},
+		run:    variable("TFC_RUN_ID"),
+	},
+	{
+		// Atlantis sets USER_NAME and the others for run steps. Its built-in plan and apply steps get only the
+		// mark: there an env step has to set JIT_ACTOR and JIT_CHANGE from them.
+		// https://www.runatlantis.io/docs/custom-workflows#native-environment-variables
+		mark:   "ATLANTIS_TERRAFORM_VERSION",
+		name:   []string{"USER_NAME", "PULL_AUTHOR"},
+		commit: []string{"HEAD_COMMIT"},
+		run:    variable("PULL_URL"),
+	},
+	{
+		// GITHUB_TRIGGERING_ACTOR is who started this attempt, GITHUB_ACTOR who started the first.
+		// https://docs.github.com/en/actions/reference/variables-reference
+		mark:   "GITHUB_ACTIONS",
+		name:   []string{"GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"},
+		commit: []string{"GITHUB_SHA"},
+		run: func(env func(string) string) string {
+			if env("GITHUB_REPOSITORY") == "" || env("GITHUB_RUN_ID") == "" {
+				return ""
+			}
+			return cmp.Or(env("GITHUB_SERVER_URL"), "https://github.com") + "/" + env("GITHUB_REPOSITORY") + "/actions/runs/" + env("GITHUB_RUN_ID")
+		},
+	},
+	{
+		// GITLAB_USER_LOGIN is who started the job, for a manual job who started it by hand.
+		// https://docs.gitlab.com/ci/variables/predefined_variables
+		mark:   "GITLAB_CI",
+		name:   []string{"GITLAB_USER_LOGIN"},
+		commit: []string{"CI_COMMIT_SHA"},
+		run:    variable("CI_JOB_URL", "CI_PIPELINE_URL"),
+	},
+	{
+		// BUILDKITE_UNBLOCKER_EMAIL is who released a block step before this one.
+		// https://buildkite.com/docs/pipelines/environment-variables
+		mark:   "BUILDKITE",
+		name:   []string{"BUILDKITE_UNBLOCKER_EMAIL", "BUILDKITE_UNBLOCKER", "BUILDKITE_BUILD_CREATOR_EMAIL", "BUILDKITE_BUILD_CREATOR"},
+		commit: []string{"BUILDKITE_COMMIT"},
+		run:    variable("BUILDKITE_BUILD_URL"),
+	},
+	{
+		// https://circleci.com/docs/variables
+		mark:   "CIRCLECI",
+		name:   []string{"CIRCLE_USERNAME"},
+		commit: []string{"CIRCLE_SHA1"},
+		run:    variable("CIRCLE_BUILD_URL"),
+	},
+	{
+		// BUILD_USER_ID comes from the plugin Build User Vars, CHANGE_AUTHOR from multibranch projects.
+		// https://www.jenkins.io/doc/book/pipeline/jenkinsfile/#using-environment-variables
+		mark:   "JENKINS_URL",
+		name:   []string{"BUILD_USER_ID", "CHANGE_AUTHOR"},
+		commit: []string{"GIT_COMMIT"},
+		run:    variable("BUILD_URL"),
+	},
+}
+
+// variable returns the first of the named variables that is set.
+func variable(names ...string) func(func(string) string) string {
+	return func(env func(string) string) string { return first(env, names) }
+}
+
+func first(env func(string) string, names []string) string {
+	for _, name := range names {
+		if v := env(name); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// actor tells who acts: JIT_ACTOR and JIT_CHANGE, else what the CI system says, else
+// the user of the operating system.
+func actor(source jit.Source) jit.Actor {
+	a := fromEnvironment(os.Getenv)
+	a.Source = source
+	if a.Name == "" {
+		a.Name = osUser()
+	}
+	return a
+}
+
+func fromEnvironment(env func(string) string) jit.Actor {
+	var a jit.Actor
+	for _, ci := range ciSystems {
+		if env(ci.mark) == "" {
+			continue
+		}
+		a.Name = first(env, ci.name)
+		var change []string
+		if commit := first(env, ci.commit); commit != "" {
+			change = append(change, "commit "+commit)
+		}
+		if run := ci.run(env); run != "" {
+			change = append(change, "run "+run)
+		}
+		a.Change = strings.Join(change, ", ")
+		break
+	}
+	a.Name = oneLine(cmp.Or(env(EnvActor), a.Name))
+	a.Change = oneLine(cmp.Or(env(EnvChange), a.Change))
+	return a
+}
+
+func osUser() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return oneLine(u.Username)
+	}
+	return "unknown"
+}
+
+// oneLine keeps what anybody can set in an environment from breaking the lines of a
+// record: no control characters, at most 300 characters.
+func oneLine(s string) string {
+	s = strings.ToValidUTF8(s, "")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return -1
+		}
+		return r
+	}, s)
+	if runes := []rune(s); len(runes) > 300 {
+		return string(runes[:300])
+	}
+	return s
+}

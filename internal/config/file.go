@@ -1,0 +1,249 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform"
+)
+
+// EnvFile is the environment variable that names the settings file; DefaultFile
+// is read from the working directory where nothing names one.
+const (
+	EnvFile     = "JIT_CONFIG"
+	DefaultFile = "jit.hcl"
+)
+
+const exampleFile = `write for example targets = { bastion = { ssh = { authorized_keys = "/home/deploy/.ssh/authorized_keys" } } }`
+
+// Load reads the settings file: path, else the file that JIT_CONFIG names, else
+// jit.hcl. Only the last may be missing, and only where JIT_LEDGER is set: the
+// ledger can then be read without any target. Relative paths in the file are
+// relative to the working directory, as in Terraform. Errors name file and line.
+func Load(path string) (Settings, error) {
+	asked := true
+	if path == "" {
+		path = os.Getenv(EnvFile)
+	}
+	if path == "" {
+		path, asked = DefaultFile, false
+	}
+	src, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		return parse(src, path)
+	case !errors.Is(err, os.ErrNotExist):
+		return Settings{}, fmt.Errorf("read settings: %w", err)
+	case asked:
+		return Settings{}, jit.Invalid("config", "name an existing file with --config or "+EnvFile, "there is no file %s", path)
+	case os.Getenv(EnvLedger) == "":
+		return Settings{}, jit.Invalid("config", "write one with the attributes of the provider block, or name one with --config or "+EnvFile,
+			"there is no %s in this directory", path)
+	}
+	return Settings{}.WithDefaults(), nil
+}
+
+var schema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{
+	{Name: "ledger"}, {Name: "owner"}, {Name: "max_ttl"}, {Name: "targets"},
+}}
+
+func parse(src []byte, path string) (Settings, error) {
+	file, diags := hclsyntax.ParseConfig(src, filepath.ToSlash(path), hcl.InitialPos)
+	if diags.HasErrors() {
+		return Settings{}, inFile(diags)
+	}
+	content, diags := file.Body.Content(schema)
+	if diags.HasErrors() {
+		return Settings{}, inFile(diags)
+	}
+	scope := &hcl.EvalContext{Functions: map[string]function.Function{"env": envFunction}}
+	var s Settings
+	for name, into := range map[string]*string{"ledger": &s.Ledger, "owner": &s.Owner, "max_ttl": &s.MaxTTL} {
+		attr, ok := content.Attributes[name]
+		if !ok {
+			continue
+		}
+		v, diags := attr.Expr.Value(scope)
+		if diags.HasErrors() {
+			return Settings{}, inFile(diags)
+		}
+		if v.IsNull() {
+			continue
+		}
+		if v.Type() != cty.String {
+			return Settings{}, at(attr.Expr.Range(), jit.Invalid(name, fmt.Sprintf(`write %s = "…"`, name), "this takes a string, not %s", v.Type().FriendlyName()))
+		}
+		*into = v.AsString()
+	}
+	if attr, ok := content.Attributes["targets"]; ok {
+		var err error
+		if s.Targets, err = targets(attr.Expr, scope); err != nil {
+			return Settings{}, err
+		}
+	}
+	return s.WithDefaults(), nil
+}
+
+// targets evaluates the map of targets and decodes each through the json names of its
+// platform's Config, refusing names that are not there.
+func targets(expr hcl.Expression, scope *hcl.EvalContext) (map[string]platform.Config, error) {
+	if err := noTwice(expr, scope); err != nil {
+		return nil, err
+	}
+	all, diags := expr.Value(scope)
+	if diags.HasErrors() {
+		return nil, inFile(diags)
+	}
+	if all.IsNull() {
+		return nil, nil
+	}
+	if !all.Type().IsObjectType() && !all.Type().IsMapType() {
+		return nil, at(expr.Range(), jit.Invalid("targets", exampleFile, "this takes a map of targets, not %s", all.Type().FriendlyName()))
+	}
+	decoded := map[string]platform.Config{}
+	for key, v := range all.AsValueMap() {
+		where := rangeOf(expr, scope, key)
+		text, err := ctyjson.Marshal(v, v.Type())
+		if err != nil {
+			return nil, at(where, jit.Invalid("targets", exampleFile, "the target %q cannot be read", key))
+		}
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.DisallowUnknownFields()
+		var c platform.Config
+		if err := decoder.Decode(&c); err != nil {
+			problem, path := explain(err)
+			return nil, at(rangeOf(expr, scope, append([]string{key}, path...)...),
+				jit.Invalid(fmt.Sprintf("targets[%q]", key), "the attributes are those of the provider block; the platforms are "+strings.Join(platform.Kinds(), ", "), "%s", problem))
+		}
+		decoded[key] = c
+	}
+	return decoded, nil
+}
+
+var unknownField = regexp.MustCompile(`^json: unknown field "(.*)"$`)
+
+// explain puts an error of the JSON decoder into the words of the file, without any
+// value, and tells the path of names to what is to blame as far as it is known.
+func explain(err error) (problem string, path []string) {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		what := strings.TrimPrefix(wrong.Type.String(), "*")
+		if wrong.Type.Kind().String() == "struct" || strings.Contains(what, ".") {
+			what = "an object { … }"
+		}
+		value, _, _ := strings.Cut(wrong.Value, " ")
+		if wrong.Field == "" {
+			return fmt.Sprintf("a target takes an object such as { ssh = { … } }, not a %s", value), nil
+		}
+		return fmt.Sprintf("%s takes %s, not a %s", wrong.Field, what, value), strings.Split(wrong.Field, ".")
+	}
+	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Sprintf("%q is not an attribute of a target", m[1]), []string{m[1]}
+	}
+	return "the target cannot be read", nil
+}
+
+// rangeOf finds where a name of a nested map is written, passing over levels that
+// path leaves out; where it cannot be told it returns the nearest that can.
+func rangeOf(expr hcl.Expression, scope *hcl.EvalContext, path ...string) hcl.Range {
+	if len(path) == 0 {
+		return expr.Range()
+	}
+	pairs, diags := hcl.ExprMap(expr)
+	if diags.HasErrors() {
+		return expr.Range()
+	}
+	for _, pair := range pairs {
+		if keyOf(pair, scope) == path[0] {
+			if len(path) == 1 {
+				return pair.Key.Range()
+			}
+			return rangeOf(pair.Value, scope, path[1:]...)
+		}
+	}
+	for _, pair := range pairs {
+		if found := rangeOf(pair.Value, scope, path...); found != pair.Value.Range() {
+			return found
+		}
+	}
+	return expr.Range()
+}
+
+// noTwice refuses a map that names a target twice: HCL would silently keep only the last.
+func noTwice(expr hcl.Expression, scope *hcl.EvalContext) error {
+	pairs, diags := hcl.ExprMap(expr)
+	if diags.HasErrors() {
+		return nil // computed: it has one value for each name
+	}
+	seen := map[string]bool{}
+	for _, pair := range pairs {
+		key := keyOf(pair, scope)
+		if key != "" && seen[key] {
+			return at(pair.Key.Range(), jit.Invalid("targets", "give each target its own name", "the target %q is written twice", key))
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+func keyOf(pair hcl.KeyValuePair, scope *hcl.EvalContext) string {
+	v, diags := pair.Key.Value(scope)
+	if diags.HasErrors() || v.IsNull() || v.Type() != cty.String {
+		return ""
+	}
+	return v.AsString()
+}
+
+// envFunction is env("NAME"): the value of an environment variable that has to be set.
+var envFunction = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "name", Type: cty.String}},
+	Type:   function.StaticReturnType(cty.String),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		name := args[0].AsString()
+		value, ok := os.LookupEnv(name)
+		if !ok {
+			return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not set", name)
+		}
+		return cty.StringVal(value), nil
+	},
+})
+
+// inFile makes the first of the diagnostics an error that begins with file:line.
+func inFile(diags hcl.Diagnostics) error {
+	for _, d := range diags {
+		if d.Severity != hcl.DiagError {
+			continue
+		}
+		user := &jit.Error{Problem: d.Summary + ": " + strings.TrimSuffix(d.Detail, "."), Err: jit.ErrInvalid}
+		if d.Subject == nil {
+			return user
+		}
+		return at(*d.Subject, user)
+	}
+	return nil
+}
+
+// at puts file:line before the error's problem.
+func at(where hcl.Range, err *jit.Error) error {
+	located := *err
+	location := fmt.Sprintf("%s:%d: ", where.Filename, where.Start.Line)
+	if located.Attribute == "" {
+		located.Problem = location + located.Problem
+	} else {
+		located.Attribute = location + located.Attribute
+	}
+	return &located
+}

@@ -1,0 +1,90 @@
+package config
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform"
+)
+
+// KeepForPlan is how long one read of a scope serves a Terraform run, so that a
+// plan over many grants of one scope reads it once.
+const KeepForPlan = time.Minute
+
+// Options are what the program, not the user, decides. The zero value of each is usable.
+type Options struct {
+	// Now is the clock; nil is the clock of this machine.
+	Now func() time.Time
+	// Source is the part of the program that acts.
+	Source jit.Source
+	// Keep is how long a read of a scope may be answered from memory; zero reads again each time.
+	Keep time.Duration
+	// Wrap, when not nil, goes around each platform, inside of the batching.
+	Wrap func(name string, p jit.Platform) jit.Platform
+}
+
+// Runtime is everything that the settings describe, open and ready.
+type Runtime struct {
+	Broker  *broker.Broker
+	Ledger  *ledger.Ledger
+	Targets map[string]jit.Platform
+}
+
+// Close releases the ledger's connections.
+func (r *Runtime) Close() error { return r.Ledger.Close() }
+
+// Open checks the settings and opens what they describe. It makes no call: neither a target
+// nor the ledger has to be there. Errors are *[jit.Error] that name the attribute.
+func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
+	s = s.WithDefaults()
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if err := jit.CheckOwner(s.Owner); err != nil {
+		return nil, err
+	}
+	maxTTL, err := jit.ParseDuration("max_ttl", s.MaxTTL)
+	if err != nil {
+		return nil, err
+	}
+	if maxTTL < jit.MinTTL {
+		return nil, jit.Invalid("max_ttl", `write for example max_ttl = "24h"`, "%q is shorter than the shortest grant, %s", s.MaxTTL, jit.FormatDuration(jit.MinTTL))
+	}
+	if err := ledger.CheckURL(s.Ledger); err != nil {
+		return nil, err
+	}
+	targets := make(map[string]jit.Platform, len(s.Targets))
+	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
+		p, err := platform.Open(name, s.Targets[name], o.Now)
+		if err != nil {
+			return nil, err
+		}
+		if o.Wrap != nil {
+			p = o.Wrap(name, p)
+		}
+		targets[name] = batch.Share(p, o.Keep, o.Now)
+	}
+	l, err := ledger.Open(ctx, ledger.Config{URL: s.Ledger, Now: o.Now})
+	if err != nil {
+		return nil, err
+	}
+	return &Runtime{
+		Broker: &broker.Broker{
+			Ledger:  l,
+			Targets: targets,
+			Owner:   s.Owner,
+			MaxTTL:  maxTTL,
+			Actor:   actor(o.Source),
+			Now:     o.Now,
+			Planned: &broker.Planned{},
+		},
+		Ledger:  l,
+		Targets: targets,
+	}, nil
+}

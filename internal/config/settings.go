@@ -1,0 +1,63 @@
+// Package config turns settings, from the provider block or from a jit.hcl, into
+// an open broker: the ledger, the targets, whose grants and who acts.
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform"
+)
+
+// EnvLedger is the environment variable that names the ledger where the
+// configuration does not; DefaultLedger is used where neither does.
+const (
+	EnvLedger     = "JIT_LEDGER"
+	DefaultLedger = "sqlite://.jit/ledger.db"
+)
+
+// Settings are what a user configures. An empty field takes its default.
+type Settings struct {
+	// Ledger is a URL: sqlite://path or postgres://…; it may hold a password.
+	Ledger string
+	Owner  string
+	// MaxTTL is a duration as [jit.ParseDuration] reads it.
+	MaxTTL  string
+	Targets map[string]platform.Config
+}
+
+// WithDefaults returns the settings with the defaults and the environment filled in.
+func (s Settings) WithDefaults() Settings {
+	s.Ledger = cmp.Or(s.Ledger, os.Getenv(EnvLedger), DefaultLedger)
+	s.Owner = cmp.Or(s.Owner, jit.DefaultOwner)
+	s.MaxTTL = cmp.Or(s.MaxTTL, jit.FormatDuration(jit.DefaultMaxTTL))
+	return s
+}
+
+// InCI reports whether this is a run of a CI system: CI is set, and not to "false" or "0".
+func InCI() bool {
+	switch strings.ToLower(os.Getenv("CI")) {
+	case "", "false", "0":
+		return false
+	}
+	return true
+}
+
+// Warnings returns what a reviewer has to know of the settings themselves.
+func Warnings(s Settings) []broker.Warning {
+	s = s.WithDefaults()
+	if !InCI() || !strings.HasPrefix(s.Ledger, "sqlite:") {
+		return nil
+	}
+	return []broker.Warning{{
+		Attribute: "ledger",
+		Summary:   "The ledger is a local file in CI",
+		Detail: fmt.Sprintf("CI is set and the ledger is %s, a file on this machine. A runner that is thrown away takes the record of all grants with it: "+
+			"they could be granted a second time, and only markers on the targets would still say when they end. "+
+			"Use a ledger that outlives the run, ledger = \"postgres://…\" or %s, or keep the file on a durable disk.", s.Ledger, EnvLedger),
+	}}
+}

@@ -1,0 +1,114 @@
+// Package platform is the list of platforms: what a target can be, and how one
+// is opened.
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/kubernetes"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/postgresql"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/ssh"
+)
+
+// Config is one target as the user wrote it: exactly one platform is set.
+type Config struct {
+	SSH        *ssh.Config        `tfsdk:"ssh" json:"ssh"`
+	PostgreSQL *postgresql.Config `tfsdk:"postgresql" json:"postgresql"`
+	Kubernetes *kubernetes.Config `tfsdk:"kubernetes" json:"kubernetes"`
+}
+
+// list holds one line for each platform, in the order of their names.
+var list = []entry{
+	of("kubernetes", func(c Config) *kubernetes.Config { return c.Kubernetes }, kubernetes.New),
+	of("postgresql", func(c Config) *postgresql.Config { return c.PostgreSQL }, postgresql.New),
+	of("ssh", func(c Config) *ssh.Config { return c.SSH }, ssh.New),
+}
+
+type entry struct {
+	kind string
+	set  func(Config) bool
+	open func(Config, func() time.Time) (jit.Platform, error)
+}
+
+// of ties a platform's name to its part of [Config] and to its constructor.
+func of[C any, P jit.Platform](kind string, part func(Config) *C, open func(C, func() time.Time) (P, error)) entry {
+	return entry{
+		kind: kind,
+		set:  func(c Config) bool { return part(c) != nil },
+		open: func(c Config, now func() time.Time) (jit.Platform, error) {
+			p, err := open(*part(c), now)
+			if err != nil {
+				return nil, err // not p: a nil *T in the interface would not be nil
+			}
+			return p, nil
+		},
+	}
+}
+
+// Kinds returns the names of all platforms in their order.
+func Kinds() []string {
+	kinds := make([]string, len(list))
+	for i, e := range list {
+		kinds[i] = e.kind
+	}
+	return kinds
+}
+
+var targetName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+// Open returns the platform that the target called name is configured to be. It
+// makes no call. Its errors name the attribute in full: targets["bastion"].ssh.authorized_keys.
+func Open(name string, cfg Config, now func() time.Time) (jit.Platform, error) {
+	if !targetName.MatchString(name) {
+		return nil, jit.Invalid("targets", `name it for example prod-cluster`,
+			"%q is not a name for a target; it takes 1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit", name)
+	}
+	attribute := fmt.Sprintf("targets[%q]", name)
+	var given []entry
+	for _, e := range list {
+		if e.set(cfg) {
+			given = append(given, e)
+		}
+	}
+	if len(given) != 1 {
+		return nil, wrongNumber(attribute, name, given)
+	}
+	p, err := given[0].open(cfg, now)
+	if err != nil {
+		return nil, within(attribute+"."+given[0].kind, err)
+	}
+	return p, nil
+}
+
+// wrongNumber is the error for a target with no platform, or with several.
+func wrongNumber(attribute, name string, given []entry) error {
+	what := "has no platform"
+	if len(given) > 0 {
+		kinds := make([]string, len(given))
+		for i, e := range given {
+			kinds[i] = e.kind
+		}
+		what = "has " + strings.Join(kinds, " and ")
+	}
+	return jit.Invalid(attribute, fmt.Sprintf("write for example %s = { ssh = { … } }, and another target for another platform", name),
+		"the target %q %s; a target is exactly one of %s", name, what, strings.Join(Kinds(), ", "))
+}
+
+// within puts the attribute that an error names under the attribute that holds it.
+func within(attribute string, err error) error {
+	var user *jit.Error
+	if !errors.As(err, &user) {
+		return &jit.Error{Attribute: attribute, Problem: err.Error(), Err: err}
+	}
+	located := *user
+	located.Attribute = attribute
+	if user.Attribute != "" {
+		located.Attribute += "." + user.Attribute
+	}
+	return &located
+}
