@@ -1,0 +1,137 @@
+// Command install puts in place what the acceptance tests against real servers
+// need: the kubeapi and tofu programs in the test cache and, on Debian with
+// root or password-less sudo, the packages with PostgreSQL and OpenSSH. What is
+// there already is left alone.
+//
+// Usage: install [kubeapi] [tofu] [packages]; without arguments, all three.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/cache"
+)
+
+func main() {
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	parts := flag.Args()
+	if len(parts) == 0 {
+		parts = []string{"packages", "kubeapi", "tofu"}
+	}
+	if err := run(ctx, parts); err != nil {
+		fmt.Fprintln(os.Stderr, "install:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// run installs the parts in the order given.
+func run(ctx context.Context, parts []string) error {
+	for _, part := range parts {
+		var err error
+		switch part {
+		case "packages":
+			err = packages(ctx)
+		case "kubeapi":
+			err = build(ctx, cache.KubeAPI())
+		case "tofu":
+			err = build(ctx, cache.Tofu())
+		default:
+			err = fmt.Errorf("%q is not one of packages, kubeapi, tofu", part)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func build(ctx context.Context, program cache.Program) error {
+	path, err := program.Build(ctx, os.Stderr)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-10s %s\n", program.Name, path)
+	return nil
+}
+
+// need is an executable and the Debian package that carries it.
+type need struct {
+	name    string
+	pkg     string
+	folders string // glob of folders beside PATH
+}
+
+func needs() []need {
+	return []need{
+		{name: "initdb", pkg: "postgresql", folders: "/usr/lib/postgresql/*/bin"},
+		{name: "sshd", pkg: "openssh-server", folders: "/usr/sbin"},
+		{name: "gcc", pkg: "gcc libc6-dev"}, // the race detector links with cgo
+	}
+}
+
+// find returns where the executable is, or "".
+func (n need) find() string {
+	if path, err := exec.LookPath(n.name); err == nil {
+		return path
+	}
+	if n.folders == "" {
+		return ""
+	}
+	found, _ := filepath.Glob(filepath.Join(n.folders, n.name))
+	if len(found) == 0 {
+		return ""
+	}
+	return found[len(found)-1]
+}
+
+// packages installs the Debian packages whose executables are missing.
+func packages(ctx context.Context) error {
+	var missing []string
+	for _, n := range needs() {
+		if path := n.find(); path != "" {
+			fmt.Printf("%-10s %s\n", n.name, path)
+		} else {
+			missing = append(missing, strings.Fields(n.pkg)...)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	by := fmt.Sprintf("install %s by hand and run `make testenv` again", strings.Join(missing, ", "))
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return errors.New("no apt-get on this system; " + by)
+	}
+	var sudo []string
+	if os.Geteuid() != 0 {
+		sudo = []string{"sudo", "-n"}
+		if err := exec.CommandContext(ctx, "sudo", "-n", "true").Run(); err != nil {
+			return errors.New("neither root nor password-less sudo; " + by)
+		}
+	}
+	fmt.Println("installing", strings.Join(missing, ", "))
+	for _, args := range [][]string{
+		{"update", "-q"},
+		append([]string{"install", "-q", "-y", "--no-install-recommends"}, missing...),
+	} {
+		argv := append(append([]string{}, sudo...), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get")
+		argv = append(argv, args...)
+		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("apt-get %s: %w; %s", args[0], err, by)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,288 @@
+package testenv
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// ErrRefused reports that a server answered and did not let the caller in.
+var ErrRefused = errors.New("login refused")
+
+// loginTimeout bounds one login with its command.
+const loginTimeout = 20 * time.Second
+
+// SSHServer is an OpenSSH server that reads one authorized_keys file.
+type SSHServer struct {
+	Addr    string        // host:port on loopback
+	User    string        // the current user, the only one who can log in
+	HostKey ssh.PublicKey // for ssh.FixedHostKey
+	Version string        // of OpenSSH, as in "9.2"
+}
+
+// SSHD starts an OpenSSH server for the test. It accepts public keys only and
+// reads them from the file at each login; the file need not exist yet. Modes
+// and owners of the file and its directories are not checked.
+func SSHD(t testing.TB, authorizedKeysPath string) *SSHServer {
+	t.Helper()
+	Acceptance(t)
+	path, version, err := findSSHD()
+	if err != nil {
+		Unavailable(t, "sshd", err)
+	}
+	server, proc, err := startSSHD(path, version, authorizedKeysPath)
+	if err != nil {
+		Unavailable(t, "sshd", err)
+	}
+	t.Cleanup(func() {
+		if err := proc.stop(); err != nil {
+			t.Errorf("stop sshd: %v", err)
+		}
+	})
+	return server
+}
+
+// NewSSHKey makes an Ed25519 key and returns it with its line for an
+// authorized_keys file, without options, comment or newline.
+func NewSSHKey(t testing.TB) (ssh.Signer, string) {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatalf("make an ssh key: %v", err)
+	}
+	signer, err := ssh.NewSignerFromSigner(key)
+	if err != nil {
+		t.Fatalf("make an ssh key: %v", err)
+	}
+	return signer, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
+}
+
+// Login logs in with the key, runs the command and returns its output, stdout
+// and stderr together. The error wraps [ErrRefused] when the server does not
+// accept the key, and is an *ssh.ExitError when the command fails.
+func (s *SSHServer) Login(ctx context.Context, key ssh.Signer, command string) (string, error) {
+	client, err := s.Dial(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = client.Close() }()
+	session, err := client.NewSession()
+	if err != nil {
+		return "", fmt.Errorf("open a session: %w", err)
+	}
+	out, err := session.CombinedOutput(command)
+	return string(out), err
+}
+
+// Dial logs in with the key and returns the connection; the caller closes it.
+// It ends with ctx, and after 20 seconds in any case. The error wraps
+// [ErrRefused] when the server does not accept the key.
+func (s *SSHServer) Dial(ctx context.Context, key ssh.Signer) (*ssh.Client, error) {
+	config := &ssh.ClientConfig{
+		User:            s.User,
+		Auth:            []ssh.AuthMethod{ssh.PublicKeys(key)},
+		HostKeyCallback: ssh.FixedHostKey(s.HostKey),
+	}
+	conn, err := (&net.Dialer{Timeout: loginTimeout}).DialContext(ctx, "tcp", s.Addr)
+	if err != nil {
+		return nil, err
+	}
+	deadline := time.Now().Add(loginTimeout)
+	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+		deadline = end
+	}
+	if err := conn.SetDeadline(deadline); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	client, channels, requests, err := ssh.NewClientConn(conn, s.Addr, config)
+	if err != nil {
+		// The library has no error of its own for this.
+		if strings.Contains(err.Error(), "unable to authenticate") {
+			err = fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		return nil, errors.Join(err, conn.Close())
+	}
+	return ssh.NewClient(client, channels, requests), nil
+}
+
+// startSSHD writes a configuration and serves it.
+func startSSHD(path string, version openSSH, authorizedKeys string) (*SSHServer, *process, error) {
+	authorizedKeys, err := filepath.Abs(authorizedKeys)
+	if err != nil {
+		return nil, nil, err
+	}
+	me, err := user.Current()
+	if err != nil {
+		return nil, nil, err
+	}
+	if os.Geteuid() == 0 {
+		// sshd insists on this directory when it drops privileges.
+		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+			return nil, nil, err
+		}
+	}
+	for attempt := 1; ; attempt++ {
+		server := &SSHServer{User: me.Username, Version: version.String()}
+		proc, err := server.start(path, version, authorizedKeys)
+		if err == nil {
+			return server, proc, nil
+		}
+		if attempt == 3 { // a port found free may be taken before sshd binds it
+			return nil, nil, err
+		}
+	}
+}
+
+func (s *SSHServer) start(path string, version openSSH, authorizedKeys string) (*process, error) {
+	dir, err := os.MkdirTemp("", "jit-sshd")
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err == nil {
+		s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		s.HostKey, err = writeHostKey(filepath.Join(dir, "host_key"))
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "sshd_config"), sshdConfig(dir, port, version, authorizedKeys), 0o600)
+	}
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	proc, err := startSupervised(nil, dir, "TERM", path, "-D", "-e", "-f", filepath.Join(dir, "sshd_config"))
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	if err := proc.wait(20*time.Second, s.answers); err != nil {
+		return nil, errors.Join(fmt.Errorf("sshd: %w", err), proc.stop())
+	}
+	return proc, nil
+}
+
+// answers reports whether the server with our host key is behind the address.
+func (s *SSHServer) answers(ctx context.Context) error {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	signer, err := ssh.NewSignerFromSigner(key)
+	if err != nil {
+		return err
+	}
+	client, err := s.Dial(ctx, signer)
+	if errors.Is(err, ErrRefused) {
+		return nil
+	}
+	if err == nil {
+		_ = client.Close()
+		return errors.New("it accepts a key nobody allowed")
+	}
+	return err
+}
+
+// sshdConfig returns the configuration file.
+func sshdConfig(dir string, port int, version openSSH, authorizedKeys string) []byte {
+	lines := []string{
+		"ListenAddress 127.0.0.1",
+		"Port " + strconv.Itoa(port),
+		"HostKey " + strconv.Quote(filepath.Join(dir, "host_key")),
+		"PidFile none",
+		"AuthorizedKeysFile " + strconv.Quote(strings.ReplaceAll(authorizedKeys, "%", "%%")),
+		"StrictModes no",
+		"UsePAM no",
+		"PubkeyAuthentication yes",
+		"PasswordAuthentication no",
+		"KbdInteractiveAuthentication no",
+		"PermitRootLogin prohibit-password",
+		"MaxStartups 100",
+		"UseDNS no",
+		"PrintMotd no",
+		"LogLevel INFO",
+	}
+	if version.atLeast(9, 8) {
+		// Refused logins are part of the tests.
+		lines = append(lines, "PerSourcePenalties no")
+	}
+	return []byte(strings.Join(lines, "\n") + "\n")
+}
+
+// writeHostKey makes an Ed25519 host key.
+func writeHostKey(path string) (ssh.PublicKey, error) {
+	public, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+		return nil, err
+	}
+	return ssh.NewPublicKey(public)
+}
+
+// openSSH is a version of OpenSSH.
+type openSSH struct{ major, minor int }
+
+func (v openSSH) String() string { return fmt.Sprintf("%d.%d", v.major, v.minor) }
+
+func (v openSSH) atLeast(major, minor int) bool {
+	return v.major > major || v.major == major && v.minor >= minor
+}
+
+var openSSHVersion = regexp.MustCompile(`OpenSSH_(\d+)\.(\d+)`)
+
+// findSSHD returns sshd's absolute path, which it needs to start itself again.
+func findSSHD() (string, openSSH, error) {
+	path, err := exec.LookPath("sshd")
+	for _, place := range []string{"/usr/sbin/sshd", "/usr/local/sbin/sshd"} {
+		if err != nil {
+			path, err = exec.LookPath(place)
+		}
+	}
+	if err != nil {
+		return "", openSSH{}, errors.New("no sshd on the PATH or in /usr/sbin; run `make testenv` or install the OpenSSH server")
+	}
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return "", openSSH{}, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	// Versions before 9.2 do not know -V: they exit with an error, and their
+	// usage text carries the version.
+	out, _ := exec.CommandContext(ctx, path, "-V").CombinedOutput()
+	found := openSSHVersion.FindSubmatch(out)
+	if found == nil {
+		return "", openSSH{}, fmt.Errorf("%s -V shows no version: %q", path, out)
+	}
+	var version openSSH
+	if version.major, err = strconv.Atoi(string(found[1])); err != nil {
+		return "", openSSH{}, err
+	}
+	if version.minor, err = strconv.Atoi(string(found[2])); err != nil {
+		return "", openSSH{}, err
+	}
+	if !version.atLeast(9, 1) {
+		return "", openSSH{}, fmt.Errorf("%s is version %s; ends in UTC (expiry-time with Z) need 9.1", path, version)
+	}
+	return path, version, nil
+}

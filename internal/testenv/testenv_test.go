@@ -1,0 +1,115 @@
+package testenv_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+)
+
+func TestTerraforms(t *testing.T) {
+	for _, cli := range testenv.Terraforms(t) {
+		t.Run(cli.String(), func(t *testing.T) {
+			cli.Setenv(t)
+			out, err := exec.CommandContext(t.Context(), cli.Path, "version").CombinedOutput()
+			if err != nil || !strings.Contains(string(out), cli.Version) {
+				t.Errorf("version: %v: %s", err, out)
+			}
+			if strings.Contains(string(out), "Warning") {
+				t.Errorf("version warns in the environment of Setenv: %s", out)
+			}
+		})
+	}
+}
+
+func TestPostgres(t *testing.T) {
+	server := testenv.Postgres(t)
+	for _, url := range []string{server.URL, server.Database(t)} {
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got int
+		if err := conn.QueryRow(t.Context(), `select 1`).Scan(&got); err != nil || got != 1 {
+			t.Errorf("select 1: got %d, %v", got, err)
+		}
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+
+	wrong := strings.Replace(server.URL, server.Password, "wrong", 1)
+	if conn, err := pgx.Connect(t.Context(), wrong); err == nil {
+		_ = conn.Close(t.Context())
+		t.Error("it takes a wrong password")
+	}
+}
+
+func TestSSHD(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "authorized_keys")
+	server := testenv.SSHD(t, file)
+	known, line := testenv.NewSSHKey(t)
+	unknown, _ := testenv.NewSSHKey(t)
+	write := func(line string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	write(line)
+	if out, err := server.Login(t.Context(), known, "echo hello"); err != nil || out != "hello\n" {
+		t.Errorf("key in the file: got %q, %v", out, err)
+	}
+	if _, err := server.Login(t.Context(), unknown, "true"); !errors.Is(err, testenv.ErrRefused) {
+		t.Errorf("key not in the file: got %v, want ErrRefused", err)
+	}
+	write(`expiry-time="20200101000000Z" ` + line)
+	if _, err := server.Login(t.Context(), known, "true"); !errors.Is(err, testenv.ErrRefused) {
+		t.Errorf("key that has expired: got %v, want ErrRefused", err)
+	}
+}
+
+func TestKubernetes(t *testing.T) {
+	server := testenv.Kubernetes(t)
+	admin, err := kubernetes.NewForConfig(server.Admin())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := admin.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(t.Context()); err != nil || string(out) != "ok" {
+		t.Errorf("/readyz: got %q, %v", out, err)
+	}
+	view, err := admin.RbacV1().ClusterRoles().Get(t.Context(), "view", metav1.GetOptions{})
+	if err != nil || len(view.Rules) == 0 {
+		t.Errorf("cluster role view: %d rules, %v", len(view.Rules), err)
+	}
+
+	config, err := clientcmd.BuildConfigFromFlags("", server.UserKubeconfig(t, "alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.CoreV1().Secrets("default").List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("a user without a role lists secrets: got %v, want forbidden", err)
+	}
+	master, err := kubernetes.NewForConfig(server.User(t, "bob", "system:masters"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := master.CoreV1().Secrets("default").List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Errorf("a member of system:masters lists secrets: %v", err)
+	}
+}
