@@ -1,0 +1,147 @@
+// Package platformtest is the conformance suite of platforms: every promise that
+// all of them make, tried on each. A platform's test describes a fresh target
+// and calls [Run]; nothing of the suite is skipped unless the target says that a
+// thing does not exist on it.
+package platformtest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Target is one place where access lives, made for one case and known to hold
+// nothing of ours. Fields marked optional may be left nil; all others are needed.
+type Target struct {
+	// Open returns a new instance of the platform on this target, as another process would have it.
+	Open func(t *testing.T) jit.Platform
+	// OpenAt returns an instance whose own clock is offset from the target's. Optional:
+	// nil where the target has no clock of its own.
+	OpenAt func(t *testing.T, offset time.Duration) jit.Platform
+
+	// Principals are two principals, and Roles one role or two, in canonical form and real on
+	// the target; every combination of them can be granted on Scope. Name is used as jit.Binding.Target.
+	Principals []string
+	Roles      []string
+	Scope      string
+	// Gone is a well-formed scope whose place has vanished (a namespace that was deleted); empty where there can be none.
+	Gone string
+	// BadBindings have to be refused by Check; at least one is needed.
+	BadBindings []BadBinding
+	// Aliases are other ways to write a binding, with the canonical form of each. Optional.
+	Aliases []Alias
+	// Impossible is a binding in good form that the target refuses, such as one of a principal who does not exist. Optional.
+	Impossible *jit.Binding
+
+	// Allowed tries the access itself, now, and reports whether it is given. Optional, where nothing can be tried.
+	Allowed func(t *testing.T, b jit.Binding) bool
+	// AllowedAt reports whether the target as it stands would give the access at that time.
+	// Optional: for platforms that end access by themselves.
+	AllowedAt func(t *testing.T, b jit.Binding, at time.Time) bool
+
+	// Foreign gives the access without an end and without a marker, as somebody else would.
+	Foreign func(t *testing.T, b jit.Binding)
+	// Dump returns all that is on the target and bears no marker, byte for byte.
+	Dump func(t *testing.T) string
+
+	// Calls counts what all instances asked of the target so far. Optional.
+	Calls func() (reads, writes int)
+	// MaxCalls is the most that one Apply of n changes, all ensure or all remove, may ask. Optional: nil
+	// where the number must not depend on n.
+	MaxCalls func(op jit.Op, n int) (reads, writes int)
+
+	Tamper Tamper
+
+	// Break makes the target unreachable or read-only until repair is called. Optional.
+	Break func(t *testing.T) (repair func())
+}
+
+// Tamper changes, behind the platform's back, the binding that bears the marker.
+// What is nil cannot be done on the platform.
+type Tamper struct {
+	MoveEnd         func(t *testing.T, m jit.Marker, end time.Time)
+	StripEnd        func(t *testing.T, m jit.Marker)
+	ChangeRole      func(t *testing.T, m jit.Marker, role string)
+	ChangePrincipal func(t *testing.T, m jit.Marker, principal string)
+	Duplicate       func(t *testing.T, m jit.Marker)
+	// Delete removes the binding.
+	Delete func(t *testing.T, m jit.Marker)
+}
+
+// BadBinding is a binding that Check refuses.
+type BadBinding struct {
+	Name    string
+	Binding jit.Binding
+	// Attribute is the one to blame: principal, role or scope.
+	Attribute string
+}
+
+// Alias is another way to write a binding.
+type Alias struct{ Written, Canonical jit.Binding }
+
+// Harness describes how a platform is put to the test.
+type Harness struct {
+	// New makes a fresh target for one case; t's cleanup takes it down.
+	New func(t *testing.T) *Target
+}
+
+// patience bounds every single call of the suite.
+const patience = time.Minute
+
+// Run runs the whole suite, each promise as a subtest.
+func Run(t *testing.T, h Harness) {
+	for _, c := range cases {
+		t.Run(c.promise, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			target := h.New(t)
+			target.complete(t)
+			c.check(&trial{T: t, ctx: ctx, Target: target})
+		})
+	}
+}
+
+var cases = []struct {
+	promise string
+	check   func(*trial)
+}{
+	{"Check brings a binding into one canonical form and makes no call", checkCanonical},
+	{"Check refuses what cannot be, and names the attribute", checkRefusal},
+	{"what Ensure wrote is what Read sees and gives the access", ensureThenRead},
+	{"a second Ensure changes nothing", ensureTwice},
+	{"Ensure with another window replaces the first", ensureReplaces},
+	{"Remove ends the access and may be repeated", removeTwice},
+	{"Remove needs nothing but owner and id", removeByID},
+	{"Remove of what never was is success", removeAbsent},
+	{"a scope that is not there refuses Ensure and stops nothing else", noSuchScope},
+	{"a batch costs no more calls than one change", batchCost},
+	{"one bad change does not fail its neighbours", badNeighbour},
+	{"overlapping grants do not end each other", overlapping},
+	{"another owner's grant of the same id is left alone", otherOwner},
+	{"access that the principal had before is neither adopted nor removed", priorAccess},
+	{"standing access is listed and ours is not", standing},
+	{"all that is foreign stays as it is, byte for byte", foreignStays},
+	{"concurrent writers of several processes lose nothing", concurrent},
+	{"a cancelled context does nothing, at once", cancelled},
+	{"a call cut off half-way leaves each grant whole or absent", cutOff},
+	{"tampering is visible and Ensure repairs it", tampered},
+	{"the scope is listed once it holds a grant", scopesListed},
+	{"access ends by itself where the platform says so", endsByItself},
+	{"disagreeing clocks stop Ensure and not Remove", clockSkew},
+	{"a target that fails is an error and changes nothing", broken},
+}
+
+// complete fails the test when the description of the target lacks something.
+func (target *Target) complete(t *testing.T) {
+	t.Helper()
+	switch {
+	case target.Open == nil, target.Foreign == nil, target.Dump == nil:
+		t.Fatal("the target needs Open, Foreign and Dump")
+	case len(target.Principals) != 2, len(target.Roles) == 0, len(target.Roles) > 2, target.Scope == "":
+		t.Fatal("the target needs two principals, one role or two, and a scope")
+	case len(target.BadBindings) == 0:
+		t.Fatal("the target needs a binding that Check refuses")
+	}
+}
