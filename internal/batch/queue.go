@@ -14,6 +14,9 @@ import (
 // next call, short beside any call over a network.
 const gap = 50 * time.Millisecond
 
+// unknown as the number of expected callers makes a group wait until none has come for gap.
+const unknown = 1 << 30
+
 // Queue runs calls in groups: while one group runs, further calls wait, and all
 // that wait run as the next group. There is no fixed window. A lone caller is
 // never kept waiting; where several callers were seen at once, a group waits until as many

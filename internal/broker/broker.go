@@ -5,10 +5,12 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
 // Broker grants, changes and revokes. Its fields are set once, before use; all
@@ -22,23 +24,8 @@ type Broker struct {
 	MaxTTL time.Duration
 	Actor  jit.Actor
 	Now    func() time.Time
-	// Planned are policies that are part of the same plan and not in the ledger yet.
+	// Planned are policies that are part of the same plan and not in the ledger yet; it may be nil.
 	Planned *Planned
-}
-
-// Request asks for a grant, as the user wrote it.
-type Request struct {
-	Binding jit.Binding
-	Reason  string
-	Renewal int64
-	// Exactly one of TTL ("2h") and ExpiresAt is set.
-	TTL       string
-	ExpiresAt time.Time
-	// StartsAt, StartBy and Policy are optional.
-	StartsAt          time.Time
-	StartBy           time.Time
-	Policy            string
-	TerminateSessions bool
 }
 
 // Warning is something that does not stop a grant and that a reviewer has to know.
@@ -48,19 +35,6 @@ type Warning struct {
 	Detail    string
 }
 
-// Preview is what a request would do if it were applied now.
-type Preview struct {
-	// Grant is the record that the request meets, or the grant as it would be. Of a new
-	// grant with a TTL and no start the window is zero: it is fixed when it is applied.
-	Grant jit.Grant
-	// Met: a record or a marker of this id exists already.
-	Met bool
-	// Over: what was met has ended; applying the request grants nothing.
-	Over     bool
-	Verdict  jit.Verdict
-	Warnings []Warning
-}
-
 // Target returns the configured target of that name.
 func (b *Broker) Target(name string) (jit.Platform, error) {
 	p, ok := b.Targets[name]
@@ -68,7 +42,7 @@ func (b *Broker) Target(name string) (jit.Platform, error) {
 		return nil, &jit.Error{
 			Attribute: "target",
 			Problem:   fmt.Sprintf("%q is not one of the configured targets (%s)", name, quoted(b.Targets)),
-			Hint:      fmt.Sprintf("add it to targets in the provider block (or jit.hcl): %s = { ssh = { … } }", name),
+			Hint:      fmt.Sprintf("add it to targets in the provider block (or in jit.hcl), for example %s = { ssh = { … } }", name),
 			Err:       jit.ErrUnknown,
 		}
 	}
@@ -76,72 +50,158 @@ func (b *Broker) Target(name string) (jit.Platform, error) {
 }
 
 // Check validates what can be validated without a call or a record: the form of
-// every value and the target. It returns the grant with its canonical binding, its id and traits.
-// Values that are not known yet are left out of the request by not calling Check at all.
-func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) { panic("todo") }
-
-// CheckForm validates what needs neither a target nor a clock; it is what "validate" can refuse.
-// The fields of the request that are not known are named in unknown and passed over.
-func CheckForm(r Request, unknown map[string]bool) error { panic("todo") }
-
-// Preview judges the request without writing anything anywhere. With read set it reads the
-// scope, to find a marker of a grant that the ledger lost, and standing access. Refusals are errors (*jit.Error).
-func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, error) { panic("todo") }
-
-// Grant makes the grant, or adopts the one that it meets: a live one keeps its window,
-// one that is over stays over and no platform is called (the returned record is Over).
-func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) { panic("todo") }
-
-// PreviewChange judges a change of a recorded grant to what the request says, without
-// writing. The binding, reason and renewal of the request have to be the grant's.
-func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Preview, error) {
-	panic("todo")
+// every value, the target and the binding. It returns the grant with its
+// canonical binding and its id, without a window, and its traits.
+func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
+	if err := CheckForm(r, nil); err != nil {
+		return jit.Grant{}, jit.Traits{}, err
+	}
+	p, err := b.Target(r.Binding.Target)
+	if err != nil {
+		return jit.Grant{}, jit.Traits{}, err
+	}
+	binding, traits, err := p.Check(r.Binding)
+	if err != nil {
+		return jit.Grant{}, jit.Traits{}, err
+	}
+	if r.TerminateSessions && !traits.CanTerminate {
+		return jit.Grant{}, jit.Traits{}, jit.Invalid("terminate_sessions", "leave it out",
+			"open sessions cannot be ended on target %q (%s)", r.Binding.Target, p.Kind())
+	}
+	return jit.Grant{
+		ID:                jit.NewID(b.Owner, binding, r.Reason, r.Renewal),
+		Owner:             b.Owner,
+		Binding:           binding,
+		Reason:            r.Reason,
+		Renewal:           r.Renewal,
+		TTL:               r.TTL,
+		StartBy:           r.StartBy,
+		TerminateSessions: r.TerminateSessions,
+		Enforcement:       traits.Enforcement,
+		SessionTail:       traits.SessionTail,
+	}, traits, nil
 }
 
-// Change changes the end, the start, the policy or the flags of a live grant to what the
-// request says and repairs drift on its platform. An end in the past ends the grant now.
-// A grant that is over is left alone if the request asks for nothing else than it had, else jit.ErrOver.
-// g holds the facts that the caller remembers, for the case that the ledger has lost them.
-func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant, error) {
-	panic("todo")
+// judge asks the policies about a grant whose window is to have that start and length.
+func (b *Broker) judge(ctx context.Context, g jit.Grant, traits jit.Traits, named string, start time.Time, length time.Duration) (jit.Verdict, error) {
+	attribute := "ttl"
+	if g.TTL == "" {
+		attribute = "expires_at"
+	}
+	if length > b.MaxTTL {
+		return jit.Verdict{}, jit.Invalid(attribute, fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", jit.FormatDuration(b.MaxTTL)),
+			"the grant would last %s; max_ttl of the provider is %s", jit.FormatDuration(length), jit.FormatDuration(b.MaxTTL))
+	}
+	policies, err := b.Policies(ctx)
+	if err != nil {
+		return jit.Verdict{}, err
+	}
+	target, err := b.Target(g.Target)
+	if err != nil {
+		return jit.Verdict{}, err
+	}
+	v, err := policy.Judge(policies, policy.Request{
+		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
+		StartsAt: start, Length: length, Traits: traits, Named: named,
+	})
+	if err != nil {
+		return v, err
+	}
+	if !v.Permitted {
+		if v.Attribute == "ttl" {
+			v.Attribute = attribute
+		}
+		return v, &jit.Error{
+			Attribute: v.Attribute, Problem: v.Rule,
+			Hint: "change the grant, or have the policies changed in a pull request of their own", Err: jit.ErrDenied,
+		}
+	}
+	return v, nil
 }
 
-// Drift is how a live grant differs on its platform; empty when it is right.
-type Drift string
-
-// Observe reads the grant's scope and tells how the grant differs there. It makes no call for a
-// grant that is over, pending or scheduled.
-func (b *Broker) Observe(ctx context.Context, g jit.Grant) (Drift, error) { panic("todo") }
-
-// Recall returns the record of id. If the ledger does not know it, remembered (the facts that a
-// Terraform state holds; may be the zero Grant) is returned with known false.
-func (b *Broker) Recall(ctx context.Context, id jit.ID, remembered jit.Grant) (g jit.Grant, known bool, err error) {
-	panic("todo")
+// PutPolicy records a policy. Recording what is recorded already leaves no event.
+func (b *Broker) PutPolicy(ctx context.Context, p jit.Policy) error {
+	if err := policy.Check(p); err != nil {
+		return err
+	}
+	return b.Ledger.Write(ctx, []jit.Entry{{Policy: &p, Events: []jit.Event{b.policyEvent(jit.EventPolicyChanged, p.Name, policyFacts(p))}}})[0]
 }
-
-// Revocation asks for the end of one grant.
-type Revocation struct {
-	// Grant is the record, or as much of it as is remembered: ID, Owner, Binding and Window at least.
-	Grant  jit.Grant
-	Reason string
-	// Holder, when not 0, restricts the revocation to that holder of the grant: a newer holder keeps it.
-	Holder int64
-	// TerminateSessions also ends open sessions, where the platform can, whatever the grant says.
-	TerminateSessions bool
-}
-
-// Revoke ends a grant now. Absent, over or unknown to the ledger is success. It returns kept
-// true when a newer holder has the grant, which then lives on. If the ledger cannot be reached access is ended all the same
-// and the ledger's error returned.
-func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bool, err error) {
-	panic("todo")
-}
-
-// PutPolicy records a policy; DropPolicy removes one; Policies lists what is recorded and planned.
-func (b *Broker) PutPolicy(ctx context.Context, p jit.Policy) error { panic("todo") }
 
 // DropPolicy removes a policy; absent is success.
-func (b *Broker) DropPolicy(ctx context.Context, name string) error { panic("todo") }
+func (b *Broker) DropPolicy(ctx context.Context, name string) error {
+	return b.Ledger.Write(ctx, []jit.Entry{{DropPolicy: name, Events: []jit.Event{b.policyEvent(jit.EventPolicyRemoved, name, nil)}}})[0]
+}
 
 // Policies returns the recorded policies with those of the same plan laid over them.
-func (b *Broker) Policies(ctx context.Context) ([]jit.Policy, error) { panic("todo") }
+func (b *Broker) Policies(ctx context.Context) ([]jit.Policy, error) {
+	recorded, err := b.Ledger.Policies(ctx)
+	if err != nil || b.Planned == nil {
+		return recorded, err
+	}
+	return b.Planned.Over(recorded), nil
+}
+
+// Recall returns the record of id. If the ledger does not know it, remembered (the
+// facts that a Terraform state holds; it may be the zero Grant) is returned with
+// known false.
+func (b *Broker) Recall(ctx context.Context, id jit.ID, remembered jit.Grant) (g jit.Grant, known bool, err error) {
+	g, known, err = b.Ledger.Lookup(ctx, id)
+	if err != nil || known {
+		return g, known, err
+	}
+	return remembered, false, nil
+}
+
+// Observe reads the grant's scope and tells in words how the grant differs there;
+// empty when it is right. It makes no call for a grant that is over, pending or
+// scheduled.
+func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err error) {
+	if g.State(b.Now()) != jit.StateActive {
+		return "", nil
+	}
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return "", err
+	}
+	s, err := p.Read(ctx, g.Scope)
+	if err != nil {
+		return "", fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
+	}
+	return g.Drift(s.Ours), nil
+}
+
+// maxRetries bounds how often a record that others keep changing is read again.
+const maxRetries = 20
+
+// update brings a record up to date: it hands the recorded grant to change, which alters it and returns the
+// events to go with it, and writes the result; if the record was changed meanwhile it starts
+// again from what is recorded now. first is what the caller believes to be recorded. change returning
+// false leaves everything as it is.
+func (b *Broker) update(ctx context.Context, first jit.Grant, change func(g *jit.Grant) ([]jit.Event, bool)) (jit.Grant, error) {
+	g := first
+	for range maxRetries {
+		next := g
+		events, wanted := change(&next)
+		if !wanted {
+			return g, nil
+		}
+		err := b.Ledger.Write(ctx, []jit.Entry{{Grant: &next, Events: events}})[0]
+		if err == nil {
+			next.Version++
+			return next, nil
+		}
+		if !errors.Is(err, jit.ErrStale) {
+			return g, err
+		}
+		recorded, known, err := b.Ledger.Lookup(ctx, g.ID)
+		if err != nil {
+			return g, err
+		}
+		if known {
+			g = recorded
+		} else {
+			g.Version = 0 // the record is gone: write it anew
+		}
+	}
+	return g, fmt.Errorf("grant %s: %w; it did so %d times in a row", first.ID, jit.ErrStale, maxRetries)
+}

@@ -117,9 +117,10 @@ func (g Grant) DueToStart(now time.Time) bool {
 // Outstanding reports whether the grant is over and its platform has not yet confirmed that it is gone.
 func (g Grant) Outstanding(now time.Time) bool { return g.Over(now) && g.EndedAt.IsZero() }
 
-// ActualEnd is when access ended or will end: the revocation, if there was one before the window's end.
+// ActualEnd is when access ended or will end: the revocation, if there was one. (A grant whose
+// window has passed is never revoked.)
 func (g Grant) ActualEnd() time.Time {
-	if !g.RevokedAt.IsZero() && g.RevokedAt.Before(g.End) {
+	if !g.RevokedAt.IsZero() {
 		return g.RevokedAt
 	}
 	return g.End

@@ -1,0 +1,159 @@
+package batch
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Shared is a platform whose callers share reads and writes scope by scope: what
+// waits at the same time is answered by one call. It is safe for concurrent use.
+type Shared struct {
+	jit.Platform
+	keep time.Duration
+	now  func() time.Time
+
+	mu     sync.Mutex
+	scopes map[string]*scope
+}
+
+var _ jit.Platform = (*Shared)(nil)
+
+// Share puts p behind one queue of reads and one of writes per scope. A read is
+// kept for keep and answers later ones, until a write of this process; zero
+// keeps nothing. The slices of a shared snapshot belong to all callers: they are read only.
+func Share(p jit.Platform, keep time.Duration, now func() time.Time) *Shared {
+	return &Shared{Platform: p, keep: keep, now: now, scopes: map[string]*scope{}}
+}
+
+type scope struct {
+	reads  *Queue[struct{}, reading]
+	writes *Queue[[]jit.Change, []error]
+
+	mu      sync.Mutex
+	last    reading
+	written bool // something was written since last was read
+	writing int  // Apply calls under way
+}
+
+type reading struct {
+	snapshot jit.Snapshot
+	at       time.Time
+	err      error
+}
+
+func (s *Shared) scope(name string) *scope {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sc, ok := s.scopes[name]
+	if !ok {
+		sc = &scope{}
+		sc.reads = NewQueue(func(ctx context.Context, calls []struct{}) []reading { return s.read(ctx, name, sc, len(calls)) })
+		sc.writes = NewQueue(func(ctx context.Context, calls [][]jit.Change) [][]error { return s.write(ctx, name, sc, calls) })
+		if s.keep > 0 {
+			// Who keeps reads is a plan or an apply with many callers at once: the first group waits for them too.
+			sc.writes.expected = unknown
+		}
+		s.scopes[name] = sc
+	}
+	return sc
+}
+
+// Read returns the scope as it is, or as it was at most keep ago if this process has not written to it since.
+func (s *Shared) Read(ctx context.Context, name string) (jit.Snapshot, error) {
+	return s.recall(ctx, name, false)
+}
+
+// Recent returns the scope as it was at most keep ago, writes of this process since
+// then left out. It serves to look for what others have put there.
+func (s *Shared) Recent(ctx context.Context, name string) (jit.Snapshot, error) {
+	return s.recall(ctx, name, true)
+}
+
+func (s *Shared) recall(ctx context.Context, name string, writtenToo bool) (jit.Snapshot, error) {
+	sc := s.scope(name)
+	sc.mu.Lock()
+	last, fresh := sc.last, writtenToo || !sc.written
+	sc.mu.Unlock()
+	if age := s.now().Sub(last.at); fresh && !last.at.IsZero() && age >= 0 && age < s.keep {
+		return last.snapshot, nil
+	}
+	r, err := sc.reads.Do(ctx, struct{}{})
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	return r.snapshot, r.err
+}
+
+// read makes the one call that answers n callers.
+func (s *Shared) read(ctx context.Context, name string, sc *scope, n int) []reading {
+	sc.mu.Lock()
+	sc.written = sc.writing > 0
+	sc.mu.Unlock()
+	r := reading{at: s.now()}
+	r.snapshot, r.err = s.Platform.Read(ctx, name)
+	if r.err == nil {
+		sc.mu.Lock()
+		sc.last = r
+		sc.mu.Unlock()
+	}
+	all := make([]reading, n)
+	for i := range all {
+		all[i] = r
+	}
+	return all
+}
+
+// Apply makes the changes together with those of other callers that wait for the same scope.
+func (s *Shared) Apply(ctx context.Context, name string, changes []jit.Change) []error {
+	errs, err := s.scope(name).writes.Do(ctx, changes)
+	if err != nil {
+		errs = make([]error, len(changes))
+		for i := range errs {
+			errs[i] = err
+		}
+	}
+	return errs
+}
+
+// write hands the changes of all callers to the platform in one Apply, or in as many as it
+// takes for no two changes of one grant to be in the same.
+func (s *Shared) write(ctx context.Context, name string, sc *scope, calls [][]jit.Change) [][]error {
+	type place struct{ call, change int }
+	var rounds [][]place
+	seen := map[jit.ID]int{}
+	results := make([][]error, len(calls))
+	for i, changes := range calls {
+		results[i] = make([]error, len(changes))
+		for j, c := range changes {
+			round := seen[c.Access.Marker.ID]
+			seen[c.Access.Marker.ID]++
+			if round == len(rounds) {
+				rounds = append(rounds, nil)
+			}
+			rounds[round] = append(rounds[round], place{i, j})
+		}
+	}
+	sc.mu.Lock()
+	sc.written = true
+	sc.writing++
+	sc.mu.Unlock()
+	defer func() {
+		sc.mu.Lock()
+		sc.written = true // a read that began while we wrote may have missed it
+		sc.writing--
+		sc.mu.Unlock()
+	}()
+	for _, places := range rounds {
+		batch := make([]jit.Change, len(places))
+		for k, p := range places {
+			batch[k] = calls[p.call][p.change]
+		}
+		for k, err := range s.Platform.Apply(ctx, name, batch) {
+			results[places[k].call][places[k].change] = err
+		}
+	}
+	return results
+}

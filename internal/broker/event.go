@@ -1,0 +1,45 @@
+package broker
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// event returns an event about a grant; pairs are the keys and values of its detail.
+func (b *Broker) event(kind jit.EventKind, g jit.Grant, pairs ...string) jit.Event {
+	e := jit.Event{At: b.Now(), Kind: kind, Grant: g.ID, Policy: g.Policy, Actor: b.Actor, Detail: map[string]string{}}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			e.Detail[pairs[i]] = pairs[i+1]
+		}
+	}
+	return e
+}
+
+// requested says everything that was asked for.
+func (b *Broker) requested(g jit.Grant) jit.Event {
+	return b.event(jit.EventRequested, g,
+		"owner", g.Owner, "target", g.Target, "principal", g.Principal, "role", g.Role, "scope", g.Scope,
+		"reason", g.Reason, "renewal", strconv.FormatInt(g.Renewal, 10), "ttl", g.TTL,
+		"starts_at", jit.FormatTime(g.Start), "expires_at", jit.FormatTime(g.End), "start_by", jit.FormatTime(g.StartBy))
+}
+
+// window says which window a grant has.
+func (b *Broker) window(kind jit.EventKind, g jit.Grant, pairs ...string) jit.Event {
+	return b.event(kind, g, append(pairs, "starts_at", jit.FormatTime(g.Start), "expires_at", jit.FormatTime(g.End))...)
+}
+
+func (b *Broker) policyEvent(kind jit.EventKind, name string, detail map[string]string) jit.Event {
+	return jit.Event{At: b.Now(), Kind: kind, Policy: name, Actor: b.Actor, Detail: detail}
+}
+
+// policyFacts puts the whole policy into an event, so that the record tells what was in force.
+func policyFacts(p jit.Policy) map[string]string {
+	text, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // strings, lists and numbers always marshal
+	}
+	return map[string]string{"policy": string(text)}
+}

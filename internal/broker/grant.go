@@ -1,0 +1,207 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Grant makes the grant, or adopts the one that it meets: a live one keeps its
+// window; one that is over stays over, no platform is written to and the returned
+// record is Over. A grant that begins later on a platform that cannot begin
+// access by itself is recorded only; the sweeper starts it.
+func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
+	g, traits, err := b.Check(r)
+	if err != nil {
+		return jit.Grant{}, err
+	}
+	for range maxRetries {
+		recorded, known, err := b.Ledger.Lookup(ctx, g.ID)
+		if err != nil {
+			return jit.Grant{}, err
+		}
+		if !known {
+			s, err := b.look(ctx, g)
+			if err != nil {
+				return jit.Grant{}, err
+			}
+			recorded, known = remade(g, s)
+		}
+		if known && !retryable(recorded) {
+			if _, err := b.meet(recorded, r); err != nil {
+				return jit.Grant{}, err
+			}
+			return b.adopt(ctx, recorded)
+		}
+		made, err := b.intend(ctx, g, recorded.Version, traits, r)
+		if errors.Is(err, jit.ErrStale) {
+			continue // somebody else made the same grant meanwhile: meet it
+		}
+		if err != nil {
+			return jit.Grant{}, err
+		}
+		if made.Deferred() && !traits.NativeStart {
+			return made, nil
+		}
+		return b.ensure(ctx, made, jit.EventGranted)
+	}
+	return jit.Grant{}, fmt.Errorf("grant %s: %w", g.ID, jit.ErrStale)
+}
+
+// intend judges the new grant, fixes its window and records the intent.
+func (b *Broker) intend(ctx context.Context, g jit.Grant, version int64, traits jit.Traits, r Request) (jit.Grant, error) {
+	now := b.Now()
+	var err error
+	if g.Window, err = r.window(now); err != nil {
+		return g, err
+	}
+	v, err := b.judge(ctx, g, traits, r.Policy, g.Start, g.Length())
+	if err != nil {
+		return g, err
+	}
+	g.Policy, g.RequestedAt, g.Holder, g.Version = v.Policy, jit.Second(now), 1, version
+	failpoint.Hit("grant.before-intent")
+	err = b.Ledger.Write(ctx, []jit.Entry{{Grant: &g, Events: []jit.Event{
+		b.requested(g), b.event(jit.EventDecided, g, "verdict", "permitted", "rule", v.Rule),
+	}}})[0]
+	if err != nil {
+		return g, err
+	}
+	failpoint.Hit("grant.after-intent")
+	g.Version++
+	return g, nil
+}
+
+// adopt makes the caller the holder of a grant that exists. One whose platform never confirmed it
+// (the process died in between) is put there with its recorded window.
+func (b *Broker) adopt(ctx context.Context, g jit.Grant) (jit.Grant, error) {
+	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+		if g.Over(b.Now()) {
+			// What is over is only recorded where the ledger has lost it.
+			return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(b.Now())))}, g.Version == 0
+		}
+		g.Holder++
+		return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(b.Now())))}, true
+	})
+	if err != nil || g.Over(b.Now()) {
+		return g, err
+	}
+	if g.GrantedAt.IsZero() && !g.Deferred() {
+		return b.ensure(ctx, g, jit.EventGranted)
+	}
+	return g, nil
+}
+
+// ensure puts the recorded grant on its platform and records the outcome as kind.
+func (b *Broker) ensure(ctx context.Context, g jit.Grant, kind jit.EventKind) (jit.Grant, error) {
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return g, err
+	}
+	failpoint.Hit("ensure.before-platform")
+	err = p.Apply(ctx, g.Scope, []jit.Change{{Op: jit.Ensure, Access: g.Access()}})[0]
+	failpoint.Hit("ensure.after-platform")
+	if err != nil {
+		return g, b.failed(ctx, p, g, err)
+	}
+	done, err := b.confirm(ctx, g, kind)
+	failpoint.Hit("ensure.after-outcome")
+	return done, err
+}
+
+// confirm records that the platform has the grant. If it was ended meanwhile the access is taken back.
+func (b *Broker) confirm(ctx context.Context, g jit.Grant, kind jit.EventKind) (jit.Grant, error) {
+	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+		if g.GrantedAt.IsZero() {
+			g.GrantedAt = b.Now()
+		}
+		g.FailedAt, g.EndedAt = time.Time{}, time.Time{}
+		return []jit.Event{b.window(kind, *g)}, true
+	})
+	if err != nil {
+		return g, fmt.Errorf("the access was given on target %q and the ledger could not record it; apply again: %w", g.Target, err)
+	}
+	if g.RevokedAt.IsZero() {
+		return g, nil
+	}
+	return g, b.Finish(ctx, []jit.Grant{g})[0]
+}
+
+// failed records that an attempt to grant failed, if the platform can be seen to hold nothing
+// of it. Otherwise the record stays as it is: the access may be there, and the sweeper ends it with its window.
+func (b *Broker) failed(ctx context.Context, p jit.Platform, g jit.Grant, cause error) error {
+	cause = fmt.Errorf("grant %s to %s on target %q: %w", g.Role, g.Principal, g.Target, cause)
+	if !g.GrantedAt.IsZero() || ctx.Err() != nil {
+		return cause // of an attempt that was cut off nothing can be said: it may still be under way
+	}
+	s, err := p.Read(ctx, g.Scope)
+	if err != nil || g.Drift(s.Ours) != "missing" {
+		return cause
+	}
+	_, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+		g.FailedAt = b.Now()
+		return []jit.Event{b.event(jit.EventGrantFailed, *g, "error", cause.Error())}, g.GrantedAt.IsZero() && g.RevokedAt.IsZero()
+	})
+	return errors.Join(cause, err)
+}
+
+// Change changes the end, the start, the policy or the flags of a live grant to
+// what the request says, and puts its platform right in any case. An end in the past ends the
+// grant now. A grant that is over is left alone if the request asks for nothing else
+// than it had, else the error is [jit.ErrOver]. g holds the facts that the caller
+// remembers, for a ledger that has lost them.
+func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant, error) {
+	if _, err := b.PreviewChange(ctx, g, r); err != nil {
+		return g, err
+	}
+	first, _, err := b.Recall(ctx, g.ID, g)
+	if err != nil {
+		return g, err
+	}
+	var refused error
+	kind := jit.EventRepaired
+	failpoint.Hit("change.before-intent")
+	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
+		next, what, err := b.changed(*g, r)
+		if err != nil {
+			refused = err
+			return nil, false
+		}
+		flags := next.StartBy != g.StartBy || next.TerminateSessions != g.TerminateSessions || next.TTL != g.TTL
+		if g.Over(b.Now()) || len(what) == 0 && !flags {
+			return []jit.Event{b.window(jit.EventAdopted, *g)}, g.Version == 0
+		}
+		kind = jit.EventGranted
+		event := b.window(jit.EventChanged, next, "from", jit.FormatTime(g.End))
+		if !next.RevokedAt.IsZero() {
+			event = b.event(jit.EventRevokeAsked, next, "reason", next.RevokeReason)
+		} else if r.Policy != "" {
+			next.Policy = r.Policy
+		}
+		*g = next
+		return []jit.Event{event}, true
+	})
+	if err = errors.Join(refused, err); err != nil {
+		return g, err
+	}
+	failpoint.Hit("change.after-intent")
+	switch {
+	case !g.RevokedAt.IsZero() && g.EndedAt.IsZero():
+		return b.finishOne(ctx, g)
+	case g.Over(b.Now()), g.GrantedAt.IsZero() && g.Deferred():
+		return g, nil
+	}
+	return b.ensure(ctx, g, kind)
+}
+
+func (b *Broker) finishOne(ctx context.Context, g jit.Grant) (jit.Grant, error) {
+	if err := b.Finish(ctx, []jit.Grant{g})[0]; err != nil {
+		return g, err
+	}
+	g, _, err := b.Recall(ctx, g.ID, g)
+	return g, err
+}

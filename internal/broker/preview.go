@@ -1,0 +1,256 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Preview is what a request would do if it were applied now.
+type Preview struct {
+	// Grant is the record that the request meets, or the grant as it would be. Of a new
+	// grant the window is zero: it is fixed when it is applied.
+	Grant jit.Grant
+	// Met: a record or a marker of this id exists already.
+	Met bool
+	// Over: what was met has ended; applying the request grants nothing.
+	Over     bool
+	Verdict  jit.Verdict
+	Warnings []Warning
+}
+
+// Preview judges the request without writing anything anywhere. With read set it
+// reads the scope, to find the marker of a grant that the ledger lost and standing
+// access. Refusals are errors (*[jit.Error]).
+func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, error) {
+	g, traits, err := b.Check(r)
+	if err != nil {
+		return Preview{}, err
+	}
+	recorded, known, err := b.Ledger.Lookup(ctx, g.ID)
+	if err != nil {
+		return Preview{}, err
+	}
+	var snapshot jit.Snapshot
+	if read && !known {
+		if snapshot, err = b.look(ctx, g); err != nil {
+			return Preview{}, err
+		}
+		recorded, known = remade(g, snapshot)
+	}
+	if known && !retryable(recorded) {
+		return b.meet(recorded, r)
+	}
+
+	now := b.Now()
+	w, err := r.window(now)
+	if err != nil {
+		return Preview{}, err
+	}
+	v, err := b.judge(ctx, g, traits, r.Policy, w.Start, w.Length())
+	if err != nil {
+		return Preview{}, err
+	}
+	g.Policy = v.Policy
+	p := Preview{Grant: g, Verdict: v, Warnings: b.warn(g, traits, v, r.StartsAt.After(now))}
+	if s, ok := standing(g, snapshot.Standing); ok {
+		p.Warnings = append(p.Warnings, Warning{"principal", "Standing access already gives the same",
+			fmt.Sprintf("%s has %s on %s without an end (%s). The grant would change nothing, and its end would end nothing. Remove the standing access first.",
+				g.Principal, g.Role, g.Scope, s.Detail)})
+	}
+	return p, nil
+}
+
+// meet tells what a request comes to that meets its own record.
+func (b *Broker) meet(g jit.Grant, r Request) (Preview, error) {
+	now := b.Now()
+	p := Preview{Grant: g, Met: true, Over: g.Over(now)}
+	if r.TTL == "" && !r.ExpiresAt.Equal(g.End) {
+		if p.Over {
+			return Preview{}, over(g, now, "expires_at")
+		}
+		return Preview{}, jit.Invalid("expires_at", fmt.Sprintf("write expires_at = %q, apply, and change it then", jit.FormatTime(g.End)),
+			"this grant is live already and ends at %s; making it again does not move its end", jit.FormatTime(g.End))
+	}
+	if p.Over {
+		p.Warnings = []Warning{{"", "The grant is over", fmt.Sprintf(
+			"It ran from %s to %s%s; nothing will be granted. Set renewal = %d to grant again.",
+			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), revokedBy(g), g.Renewal+1)}}
+	} else {
+		p.Warnings = []Warning{{"", "The grant is live already", fmt.Sprintf(
+			"It keeps its window, %s to %s. Change ttl in a later apply to move its end.", jit.FormatTime(g.Start), jit.FormatTime(g.End))}}
+	}
+	return p, nil
+}
+
+func revokedBy(g jit.Grant) string {
+	if g.RevokedAt.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(", when %s revoked it (%s)", g.RevokedBy, g.RevokeReason)
+}
+
+// over is the error for asking an ended grant for anything else than it was.
+func over(g jit.Grant, now time.Time, attribute string) error {
+	return &jit.Error{
+		Attribute: attribute,
+		Problem: fmt.Sprintf("the grant is over: it ran from %s to %s%s, and it is %s; an ended grant is never changed",
+			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), revokedBy(g), jit.FormatTime(now)),
+		Hint: fmt.Sprintf("set renewal = %d to grant again", g.Renewal+1),
+		Err:  jit.ErrOver,
+	}
+}
+
+// warn collects what a reviewer has to know of a new or changed grant.
+func (b *Broker) warn(g jit.Grant, traits jit.Traits, v jit.Verdict, later bool) []Warning {
+	var all []Warning
+	if v.Policy == "" {
+		all = append(all, Warning{"policy", "No policy governs the grant",
+			"The ledger holds no policy, so every grant within max_ttl is permitted. Write a jit_policy to say who may be granted what."})
+	}
+	if traits.Enforcement == jit.Sweeper {
+		all = append(all, Warning{"target", "The end depends on the sweeper",
+			fmt.Sprintf("Target %q cannot end access by itself: a scheduled `jit sweep` has to remove it.", g.Target)})
+	}
+	if later && !traits.NativeStart {
+		all = append(all, Warning{"starts_at", "The beginning depends on the sweeper",
+			fmt.Sprintf("Target %q cannot begin access by itself: a scheduled `jit sweep` starts it at or after starts_at. A late start does not move the end.", g.Target)})
+	}
+	if traits.SessionTail != 0 {
+		tail := "can go on for as long as it likes"
+		if traits.SessionTail > 0 {
+			tail = "can go on for " + jit.FormatDuration(traits.SessionTail)
+		}
+		if !g.TerminateSessions {
+			all = append(all, Warning{"target", "Sessions can outlive the grant",
+				fmt.Sprintf("On target %q a session that is open at the end %s.", g.Target, tail)})
+		}
+	}
+	return all
+}
+
+// standing finds access without an end that already gives what the grant would.
+func standing(g jit.Grant, all []jit.Standing) (jit.Standing, bool) {
+	for _, s := range all {
+		if s.Principal == g.Principal && s.Role == g.Role {
+			return s, true
+		}
+	}
+	return jit.Standing{}, false
+}
+
+// look reads the grant's scope, where that is possible as it was a moment ago.
+func (b *Broker) look(ctx context.Context, g jit.Grant) (jit.Snapshot, error) {
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	read := p.Read
+	if shared, ok := p.(interface {
+		Recent(context.Context, string) (jit.Snapshot, error)
+	}); ok {
+		read = shared.Recent
+	}
+	s, err := read(ctx, g.Scope)
+	if err != nil {
+		return s, fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
+	}
+	return s, nil
+}
+
+// remade rebuilds the record of a grant from its marker, for a ledger that lost it.
+func remade(g jit.Grant, s jit.Snapshot) (jit.Grant, bool) {
+	for _, o := range s.Ours {
+		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner {
+			g.Window = o.Marker.Window
+			g.RequestedAt, g.GrantedAt = g.Start, g.Start
+			return g, true
+		}
+	}
+	return jit.Grant{}, false
+}
+
+// retryable reports whether the record tells of nothing but an attempt that is known to have granted nothing.
+func retryable(g jit.Grant) bool {
+	return !g.FailedAt.IsZero() && g.GrantedAt.IsZero() && g.RevokedAt.IsZero()
+}
+
+// PreviewChange judges a change of a recorded grant to what the request says, without
+// writing. The binding, reason and renewal of the request have to be the grant's.
+func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Preview, error) {
+	_, traits, err := b.Check(r)
+	if err != nil {
+		return Preview{}, err
+	}
+	recorded, _, err := b.Recall(ctx, g.ID, g)
+	if err != nil {
+		return Preview{}, err
+	}
+	next, what, err := b.changed(recorded, r)
+	if err != nil {
+		return Preview{}, err
+	}
+	p := Preview{Grant: next, Met: true, Over: recorded.Over(b.Now())}
+	if len(what) == 0 || !next.RevokedAt.IsZero() {
+		return p, nil
+	}
+	if p.Verdict, err = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); err != nil {
+		return Preview{}, err
+	}
+	p.Grant.Policy = p.Verdict.Policy
+	p.Warnings = b.warn(next, traits, p.Verdict, !next.Start.Equal(recorded.Start))
+	return p, nil
+}
+
+// changed returns the recorded grant as the request wants it, and the names of the attributes
+// that differ in substance: nothing is judged or written. An end that has passed
+// makes the grant revoked now.
+func (b *Broker) changed(g jit.Grant, r Request) (jit.Grant, []string, error) {
+	now := b.Now()
+	next := g
+	var what []string
+	if !r.StartsAt.IsZero() && !r.StartsAt.Equal(g.Start) && g.Deferred() && g.GrantedAt.IsZero() {
+		next.Start = later(r.StartsAt, jit.Second(now))
+		what = append(what, "starts_at")
+	}
+	w := jit.Window{Start: next.Start, End: r.ExpiresAt}
+	if r.TTL != "" {
+		ttl, err := jit.ParseTTL(r.TTL)
+		if err != nil {
+			return g, nil, err
+		}
+		recordedTTL, err := jit.ParseTTL(g.TTL)
+		w.End = next.Start.Add(ttl)
+		if err == nil && recordedTTL == ttl && next.Start.Equal(g.Start) {
+			w.End = g.End // the same length: an adopted or shortened window stays as it is
+		}
+	}
+	if !w.End.Equal(g.End) {
+		what = append(what, map[bool]string{true: "ttl", false: "expires_at"}[r.TTL != ""])
+	}
+	if len(what) > 0 && g.Over(now) {
+		return g, nil, over(g, now, what[len(what)-1])
+	}
+	next.TTL, next.Window = r.TTL, w
+	next.StartBy, next.TerminateSessions = r.StartBy, r.TerminateSessions
+	if r.Policy != "" && r.Policy != g.Policy {
+		what = append(what, "policy")
+	}
+	if !w.End.After(w.Start) {
+		return g, nil, jit.Invalid("expires_at", "write an end after the beginning; one in the past ends the grant now",
+			"%s is not after the beginning of the grant, %s", jit.FormatTime(w.End), jit.FormatTime(w.Start))
+	}
+	if len(what) > 0 && !next.End.After(now) {
+		next.RevokedAt, next.RevokedBy, next.RevokeReason = now, b.Actor.Name, "the end was moved to the past"
+	}
+	return next, what, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

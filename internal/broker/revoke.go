@@ -1,0 +1,255 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Revocation asks for the end of one grant.
+type Revocation struct {
+	// Grant is the record, or as much of it as is remembered: id, owner, binding and window at least.
+	Grant  jit.Grant
+	Reason string
+	// Holder, when not 0, restricts the revocation to that holder of the grant: a newer holder keeps it.
+	Holder int64
+	// TerminateSessions also ends open sessions, where the platform can, whatever the grant says.
+	TerminateSessions bool
+}
+
+// Revoke ends a grant now. Absent, over or unknown to the ledger is success. kept is
+// true when a newer holder has the grant, which then lives on. If the ledger
+// cannot be reached access is ended all the same and the ledger's error returned.
+// An error of the kind [jit.ErrOver] says that only remains of a grant that had ended
+// before could not be cleaned away; the sweeper tries again.
+func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bool, err error) {
+	first, _, err := b.Recall(ctx, r.Grant.ID, r.Grant)
+	if err != nil {
+		return r.Grant, false, b.endUnrecorded(ctx, r, err)
+	}
+	wasOver := false
+	failpoint.Hit("revoke.before-intent")
+	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
+		now := b.Now()
+		if kept = r.Holder != 0 && g.Holder > r.Holder; kept {
+			return nil, false
+		}
+		if wasOver = g.Over(now); wasOver {
+			// Its end is recorded, or so long past that it follows from the window; a lost record is made good.
+			return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(now)))}, g.Version == 0
+		}
+		g.RevokedAt, g.RevokedBy, g.RevokeReason = now, b.Actor.Name, r.Reason
+		g.TerminateSessions = g.TerminateSessions || r.TerminateSessions
+		return []jit.Event{b.event(jit.EventRevokeAsked, *g, "reason", r.Reason)}, true
+	})
+	if kept {
+		return g, true, nil
+	}
+	if err != nil {
+		return g, false, b.endUnrecorded(ctx, r, err)
+	}
+	failpoint.Hit("revoke.after-intent")
+	if !g.EndedAt.IsZero() {
+		return g, false, nil
+	}
+	if err := b.Finish(ctx, []jit.Grant{g})[0]; err != nil {
+		if wasOver {
+			err = &jit.Error{Problem: fmt.Sprintf("the grant is over and what is left of it could not be removed: %v", err), Hint: "the next `jit sweep` tries again", Err: jit.ErrOver}
+		}
+		return g, false, err
+	}
+	g, _, err = b.Recall(ctx, g.ID, g)
+	return g, false, err
+}
+
+// endUnrecorded ends access although the ledger cannot take it down: revoking has to work even then.
+func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) error {
+	p, err := b.Target(r.Grant.Target)
+	if err != nil {
+		return errors.Join(ledger, err)
+	}
+	access := r.Grant.Access()
+	access.TerminateSessions = access.TerminateSessions || r.TerminateSessions
+	if err := p.Apply(ctx, r.Grant.Scope, []jit.Change{{Op: jit.Remove, Access: access}})[0]; err != nil {
+		return errors.Join(fmt.Errorf("revoke grant %s on target %q: %w", r.Grant.ID, r.Grant.Target, err), ledger)
+	}
+	return fmt.Errorf("the access of grant %s was ended, but the ledger could not record it; repeat this when the ledger is back: %w", r.Grant.ID, ledger)
+}
+
+// Finish takes what is left of ended grants off their platforms, with one call for
+// all grants of a scope, and records the outcome. It returns one error for each grant. A
+// grant that is not over is refused.
+func (b *Broker) Finish(ctx context.Context, grants []jit.Grant) []error {
+	return b.together(ctx, grants, jit.Remove, "revoke",
+		func(g jit.Grant) error {
+			if !g.Over(b.Now()) {
+				return fmt.Errorf("grant %s is not over", g.ID)
+			}
+			return nil
+		},
+		func(g *jit.Grant) ([]jit.Event, bool) {
+			if !g.EndedAt.IsZero() || !g.Over(b.Now()) {
+				return nil, false
+			}
+			g.EndedAt = b.Now()
+			if g.RevokedAt.IsZero() {
+				return []jit.Event{b.window(jit.EventExpired, *g, "enforcement", string(g.Enforcement))}, true
+			}
+			return []jit.Event{b.window(jit.EventRevoked, *g, "reason", g.RevokeReason, "by", g.RevokedBy)}, true
+		},
+		jit.EventRevokeFailed)
+}
+
+// Start puts grants on their platforms whose beginning has come, as [Broker.Finish] ends them.
+func (b *Broker) Start(ctx context.Context, grants []jit.Grant) []error {
+	return b.together(ctx, grants, jit.Ensure, "start",
+		func(g jit.Grant) error {
+			if !g.DueToStart(b.Now()) {
+				return fmt.Errorf("grant %s is not due to start", g.ID)
+			}
+			return nil
+		},
+		func(g *jit.Grant) ([]jit.Event, bool) {
+			if g.GrantedAt.IsZero() {
+				g.GrantedAt = b.Now()
+			}
+			g.EndedAt = time.Time{}
+			return []jit.Event{b.window(jit.EventGranted, *g)}, true
+		},
+		jit.EventGrantFailed)
+}
+
+// Repair puts live grants right on their platforms, as [Broker.Finish] ends them. drift
+// says what was found, one text for each grant.
+func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, drift []string) []error {
+	found := make(map[jit.ID]string, len(grants))
+	for i, g := range grants {
+		found[g.ID] = drift[i]
+	}
+	return b.together(ctx, grants, jit.Ensure, "repair",
+		func(g jit.Grant) error {
+			if g.State(b.Now()) != jit.StateActive {
+				return fmt.Errorf("grant %s is not active", g.ID)
+			}
+			return nil
+		},
+		func(g *jit.Grant) ([]jit.Event, bool) {
+			g.EndedAt = time.Time{}
+			return []jit.Event{b.event(jit.EventDrift, *g, "drift", found[g.ID]), b.window(jit.EventRepaired, *g, "drift", found[g.ID])}, true
+		},
+		jit.EventDrift)
+}
+
+// together carries out one operation for many grants: per scope one call, then one write of all outcomes.
+// allowed is asked before, outcome alters the record after success, failure is the kind of event
+// that tells of an error.
+func (b *Broker) together(ctx context.Context, grants []jit.Grant, op jit.Op, verb string,
+	allowed func(jit.Grant) error, outcome func(*jit.Grant) ([]jit.Event, bool), failure jit.EventKind,
+) []error {
+	errs := make([]error, len(grants))
+	type place struct{ target, scope string }
+	scopes := map[place][]int{}
+	for i, g := range grants {
+		if errs[i] = allowed(g); errs[i] == nil {
+			at := place{g.Target, g.Scope}
+			scopes[at] = append(scopes[at], i)
+		}
+	}
+	for at, members := range scopes {
+		for k, err := range b.applyAll(ctx, at.target, at.scope, op, grants, members) {
+			if err != nil {
+				err = fmt.Errorf("%s grant %s (%s for %s on target %q): %w", verb, grants[members[k]].ID, grants[members[k]].Role, grants[members[k]].Principal, at.target, err)
+			}
+			errs[members[k]] = err
+		}
+	}
+	failpoint.Hit(verb + ".after-platform")
+	b.recordAll(ctx, op, grants, errs, outcome, failure, allowed)
+	failpoint.Hit(verb + ".after-outcome")
+	return errs
+}
+
+// applyAll makes one call for the members of one scope.
+func (b *Broker) applyAll(ctx context.Context, target, scope string, op jit.Op, grants []jit.Grant, members []int) []error {
+	p, err := b.Target(target)
+	if err != nil {
+		errs := make([]error, len(members))
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+	changes := make([]jit.Change, len(members))
+	for k, i := range members {
+		changes[k] = jit.Change{Op: op, Access: grants[i].Access()}
+	}
+	return p.Apply(ctx, scope, changes)
+}
+
+// recordAll writes the outcome of every grant that allowed let through, in one transaction; those whose record was
+// changed meanwhile are done again one by one, and access that was given to one that was ended meanwhile
+// is taken back. errs is brought up to date.
+func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, errs []error,
+	outcome func(*jit.Grant) ([]jit.Event, bool), failure jit.EventKind, allowed func(jit.Grant) error,
+) {
+	var entries []jit.Entry
+	var from []int
+	for i, g := range grants {
+		if errs[i] != nil {
+			if allowed(g) == nil {
+				entries = append(entries, jit.Entry{Events: []jit.Event{b.event(failure, g, "error", errs[i].Error())}})
+				from = append(from, i)
+			}
+			continue
+		}
+		next := g
+		if events, wanted := outcome(&next); wanted {
+			entries = append(entries, jit.Entry{Grant: &next, Events: events})
+			from = append(from, i)
+		}
+	}
+	if len(entries) == 0 {
+		return
+	}
+	for k, err := range b.Ledger.Write(ctx, entries) {
+		i := from[k]
+		if errors.Is(err, jit.ErrStale) {
+			var g jit.Grant
+			g, err = b.update(ctx, grants[i], outcome)
+			if err == nil && op == jit.Ensure && !g.RevokedAt.IsZero() {
+				err = b.Finish(ctx, []jit.Grant{g})[0]
+			}
+		}
+		errs[i] = errors.Join(errs[i], err)
+	}
+}
+
+// RemoveStray takes bindings off one scope that bear our marker and that no live
+// record explains. With recorded set the ledger takes it down; an error of the ledger does not keep them.
+func (b *Broker) RemoveStray(ctx context.Context, target, scope string, grants []jit.Grant, reasons []string, recorded bool) []error {
+	members := make([]int, len(grants))
+	for i := range grants {
+		members[i] = i
+	}
+	errs := b.applyAll(ctx, target, scope, jit.Remove, grants, members)
+	failpoint.Hit("stray.after-platform")
+	if !recorded {
+		return errs
+	}
+	entries := make([]jit.Entry, len(grants))
+	for i, g := range grants {
+		detail := []string{"drift", reasons[i], "target", target, "scope", scope, "principal", g.Principal, "role", g.Role, "done", "removed"}
+		if errs[i] != nil {
+			detail = append(detail, "done", "could not be removed", "error", errs[i].Error())
+		}
+		entries[i] = jit.Entry{Events: []jit.Event{b.event(jit.EventDrift, g, detail...)}}
+	}
+	for i, err := range b.Ledger.Write(ctx, entries) {
+		errs[i] = errors.Join(errs[i], err)
+	}
+	return errs
+}

@@ -1,0 +1,119 @@
+// Package reconcile compares what the ledger says with what was observed and
+// says what has to be done. It has no clock and makes no call.
+package reconcile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Place is one scope of one target.
+type Place struct {
+	Target string `json:"target"`
+	Scope  string `json:"scope"`
+}
+
+// Kind is what a step does.
+type Kind string
+
+// The kinds of steps, in the order in which a plan has them.
+const (
+	// End takes a grant that is over off its platform.
+	End Kind = "end"
+	// Start puts a grant on its platform whose beginning has come.
+	Start Kind = "start"
+	// Repair puts a live grant right that was altered or is missing.
+	Repair Kind = "repair"
+	// Remove takes a binding away that bears our marker and that no live grant explains.
+	Remove Kind = "remove"
+	// Report changes nothing: a person has to look.
+	Report Kind = "report"
+)
+
+var order = map[Kind]int{End: 0, Start: 1, Repair: 2, Remove: 3, Report: 4}
+
+// Step is one thing to do, and why.
+type Step struct {
+	Kind Kind `json:"kind"`
+	Place
+	// Grant is the record; of a Remove or Report without one it has the marker's facts only.
+	Grant  jit.Grant `json:"grant"`
+	Reason string    `json:"reason"`
+}
+
+// Plan returns what has to be done at now for one owner. recorded are the grants that the ledger
+// knows: all that are live or whose end is not confirmed, and all whose marker was
+// observed. observed holds the scopes that were read; of others nothing is concluded.
+// Bindings of other owners are passed over.
+func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[Place]jit.Snapshot) []Step {
+	var steps []Step
+	known := make(map[jit.ID]jit.Grant, len(recorded))
+	for _, g := range recorded {
+		if g.Owner != owner {
+			continue
+		}
+		known[g.ID] = g
+		if s, ok := due(now, g); ok {
+			steps = append(steps, s)
+		} else if g.State(now) == jit.StateActive {
+			snapshot, read := observed[Place{g.Target, g.Scope}]
+			if drift := g.Drift(snapshot.Ours); read && drift != "" {
+				steps = append(steps, Step{Repair, Place{g.Target, g.Scope}, g, drift})
+			}
+		}
+	}
+	for place, snapshot := range observed {
+		seen := map[jit.ID]bool{}
+		for _, o := range snapshot.Ours {
+			if o.Marker.Owner != owner || seen[o.Marker.ID] {
+				continue
+			}
+			seen[o.Marker.ID] = true
+			if s, ok := stray(now, place, o, known); ok {
+				steps = append(steps, s)
+			}
+		}
+	}
+	slices.SortFunc(steps, func(a, b Step) int {
+		return cmp.Or(cmp.Compare(order[a.Kind], order[b.Kind]), a.Grant.End.Compare(b.Grant.End),
+			cmp.Compare(a.Grant.ID, b.Grant.ID), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
+	})
+	return steps
+}
+
+// due is the step that follows from the record alone.
+func due(now time.Time, g jit.Grant) (Step, bool) {
+	at := Place{g.Target, g.Scope}
+	switch {
+	case g.Outstanding(now) && !g.RevokedAt.IsZero():
+		return Step{End, at, g, fmt.Sprintf("revoked by %s: %s", g.RevokedBy, g.RevokeReason)}, true
+	case g.Outstanding(now):
+		return Step{End, at, g, "its window ended at " + jit.FormatTime(g.End)}, true
+	case g.DueToStart(now):
+		return Step{Start, at, g, "its window began at " + jit.FormatTime(g.Start)}, true
+	}
+	return Step{}, false
+}
+
+// stray is the step for a binding with our marker that its record does not explain.
+func stray(now time.Time, at Place, o jit.Observed, known map[jit.ID]jit.Grant) (Step, bool) {
+	g, ok := known[o.Marker.ID]
+	switch {
+	case !ok:
+		g = jit.Grant{ID: o.Marker.ID, Owner: o.Marker.Owner, Window: o.Marker.Window,
+			Binding: jit.Binding{Target: at.Target, Principal: o.Principal, Role: o.Role, Scope: at.Scope}}
+		if o.Marker.Window.Over(now) {
+			return Step{Remove, at, g, "the ledger does not know it and its marker says that it ended at " + jit.FormatTime(o.Marker.Window.End)}, true
+		}
+		return Step{Report, at, g, "the ledger does not know it; its marker says that it ends at " + jit.FormatTime(o.Marker.Window.End)}, true
+	case at != Place{g.Target, g.Scope}:
+		return Step{Remove, at, g, fmt.Sprintf("a copy: the grant belongs on %s of target %q", g.Scope, g.Target)}, true
+	case !g.EndedAt.IsZero():
+		return Step{Remove, at, g, "it came back: the grant ended at " + jit.FormatTime(g.ActualEnd())}, true
+	}
+	return Step{}, false
+}

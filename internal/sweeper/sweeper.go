@@ -1,0 +1,320 @@
+// Package sweeper ends what is over, starts what is due and puts right what has
+// drifted.
+package sweeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+)
+
+// DefaultMaxUnplanned is how many bindings a pass removes that no recorded end explains.
+const DefaultMaxUnplanned = 20
+
+// Sweeper makes passes. Its fields are set once, before use.
+type Sweeper struct {
+	Broker *broker.Broker
+	// Holder names this sweeper in the leases of due work; two running at once have two names.
+	Holder string
+	// DryRun only tells what would be done and writes nothing.
+	DryRun bool
+	// DueOnly starts and ends what is due, by the ledger alone, and looks for no drift: with nothing due it makes no call.
+	DueOnly bool
+	// MarkersOnly goes by the markers on the platforms, as if there were no ledger.
+	MarkersOnly bool
+	// MaxUnplanned caps the removals of a pass that no recorded end explains; a runaway stops there.
+	MaxUnplanned int
+	// Progress, if set, is told of every step when it has been done or has failed.
+	Progress func(Result)
+}
+
+// Result is one step and what came of it.
+type Result struct {
+	reconcile.Step
+	// Err is nil when it was done; of a dry run it is always nil.
+	Err error `json:"-"`
+}
+
+// Report is what came of a pass.
+type Report struct {
+	Results []Result
+	// Unread are the errors of what could not be read: the ledger, targets, scopes.
+	Unread []error
+	// Held counts the unplanned removals that the cap kept from being done.
+	Held int
+}
+
+// Failed counts the steps that could not be done.
+func (r Report) Failed() int {
+	n := 0
+	for _, s := range r.Results {
+		if s.Err != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// lease is how long due work stays with a sweeper that may have died.
+const lease = 2 * time.Minute
+
+// claimSize is how many due grants are claimed at once.
+const claimSize = 5000
+
+// Pass makes one pass: what is due first, then drift. It never gives up on one scope because of another.
+// A ledger that cannot be read does not keep markers from being honoured: what they
+// say is over is ended.
+func (s *Sweeper) Pass(ctx context.Context) Report {
+	p := &pass{Sweeper: s, now: s.Broker.Now()}
+	if s.MarkersOnly {
+		p.markers(ctx, nil)
+		return p.report
+	}
+	if err := p.due(ctx); err != nil {
+		p.unread(fmt.Errorf("read the ledger: %w", err))
+		p.markers(ctx, err)
+		return p.report
+	}
+	if !s.DueOnly {
+		p.drift(ctx)
+	}
+	return p.report
+}
+
+type pass struct {
+	*Sweeper
+	now time.Time
+
+	mu     sync.Mutex
+	report Report
+}
+
+func (p *pass) unread(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.report.Unread = append(p.report.Unread, err)
+}
+
+// due claims and carries out what the ledger says is due, claim after claim.
+func (p *pass) due(ctx context.Context) error {
+	if p.DryRun {
+		var all []jit.Grant
+		for g, err := range p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, NotEnded: true}) {
+			if err != nil {
+				return err
+			}
+			all = append(all, g)
+		}
+		p.carryOut(ctx, reconcile.Plan(p.now, p.Broker.Owner, all, nil))
+		return nil
+	}
+	seen := map[jit.ID]bool{}
+	for {
+		claimed, err := p.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
+			Owner: p.Broker.Owner, Now: p.now, Holder: p.Holder, Lease: lease, Limit: claimSize,
+		})
+		if err != nil {
+			return err
+		}
+		fresh := slices.DeleteFunc(claimed, func(g jit.Grant) bool { return seen[g.ID] })
+		if len(fresh) == 0 {
+			return nil
+		}
+		for _, g := range fresh {
+			seen[g.ID] = true
+		}
+		p.carryOut(ctx, reconcile.Plan(p.now, p.Broker.Owner, fresh, nil))
+	}
+}
+
+// drift reads every scope that holds live grants or bindings of ours and carries out what does not fit.
+func (p *pass) drift(ctx context.Context) {
+	recorded, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, LiveAt: p.now}))
+	if err != nil {
+		p.unread(fmt.Errorf("read the ledger: %w", err))
+		return
+	}
+	places := map[reconcile.Place]bool{}
+	for _, g := range recorded {
+		if g.State(p.now) == jit.StateActive {
+			places[reconcile.Place{Target: g.Target, Scope: g.Scope}] = true
+		}
+	}
+	p.scopes(ctx, places)
+	observed := p.read(ctx, places)
+
+	// Markers of grants that are not live: what does the ledger know of them?
+	live := make(map[jit.ID]bool, len(recorded))
+	for _, g := range recorded {
+		live[g.ID] = true
+	}
+	var others []jit.ID
+	for _, snapshot := range observed {
+		for _, o := range snapshot.Ours {
+			if o.Marker.Owner == p.Broker.Owner && !live[o.Marker.ID] {
+				others = append(others, o.Marker.ID)
+			}
+		}
+	}
+	if len(others) > 0 {
+		more, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, IDs: others}))
+		if err != nil {
+			p.unread(fmt.Errorf("read the ledger: %w", err))
+			return
+		}
+		recorded = append(recorded, more...)
+	}
+	steps := reconcile.Plan(p.now, p.Broker.Owner, recorded, observed)
+	// What was due has had its turn.
+	p.carryOut(ctx, slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start }))
+}
+
+// markers ends what the markers say is over, in every scope of every target.
+func (p *pass) markers(ctx context.Context, ledger error) {
+	places := map[reconcile.Place]bool{}
+	p.scopes(ctx, places)
+	steps := reconcile.Plan(p.now, p.Broker.Owner, nil, p.read(ctx, places))
+	if ledger != nil {
+		steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.Report })
+	}
+	// Here the markers are the record: their ends are planned ones.
+	p.removeAll(ctx, steps)
+}
+
+// scopes adds to places every scope of every target that may hold a binding of ours.
+func (p *pass) scopes(ctx context.Context, places map[reconcile.Place]bool) {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for name, target := range p.Broker.Targets {
+		wg.Go(func() {
+			scopes, err := target.Scopes(ctx)
+			if err != nil {
+				p.unread(fmt.Errorf("list the scopes of target %q: %w", name, err))
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, scope := range scopes {
+				places[reconcile.Place{Target: name, Scope: scope}] = true
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// read reads all places, in parallel, each once.
+func (p *pass) read(ctx context.Context, places map[reconcile.Place]bool) map[reconcile.Place]jit.Snapshot {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	observed := make(map[reconcile.Place]jit.Snapshot, len(places))
+	for place := range places {
+		wg.Go(func() {
+			target, err := p.Broker.Target(place.Target)
+			var snapshot jit.Snapshot
+			if err == nil {
+				snapshot, err = target.Read(ctx, place.Scope)
+			}
+			if err != nil {
+				p.unread(fmt.Errorf("read %s of target %q: %w", place.Scope, place.Target, err))
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			observed[place] = snapshot
+		})
+	}
+	wg.Wait()
+	return observed
+}
+
+// carryOut does the steps: scopes side by side, the steps of one scope and kind together.
+func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
+	removals := 0
+	kept := slices.DeleteFunc(steps, func(s reconcile.Step) bool {
+		if s.Kind != reconcile.Remove {
+			return false
+		}
+		removals++
+		return removals > p.MaxUnplanned
+	})
+	if held := removals - p.MaxUnplanned; held > 0 {
+		p.mu.Lock()
+		p.report.Held += held
+		p.mu.Unlock()
+	}
+	p.removeAll(ctx, kept)
+}
+
+func (p *pass) removeAll(ctx context.Context, steps []reconcile.Step) {
+	byPlace := map[reconcile.Place][]reconcile.Step{}
+	for _, s := range steps {
+		byPlace[s.Place] = append(byPlace[s.Place], s)
+	}
+	var wg sync.WaitGroup
+	for _, steps := range byPlace {
+		wg.Go(func() {
+			for len(steps) > 0 {
+				n := 1
+				for n < len(steps) && steps[n].Kind == steps[0].Kind {
+					n++
+				}
+				p.do(ctx, steps[:n])
+				steps = steps[n:]
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// do carries out steps of one kind on one scope and reports each.
+func (p *pass) do(ctx context.Context, steps []reconcile.Step) {
+	errs := make([]error, len(steps))
+	if !p.DryRun {
+		grants := make([]jit.Grant, len(steps))
+		reasons := make([]string, len(steps))
+		for i, s := range steps {
+			grants[i], reasons[i] = s.Grant, s.Reason
+		}
+		switch steps[0].Kind {
+		case reconcile.End:
+			errs = p.Broker.Finish(ctx, grants)
+		case reconcile.Start:
+			errs = p.Broker.Start(ctx, grants)
+		case reconcile.Repair:
+			errs = p.Broker.Repair(ctx, grants, reasons)
+		case reconcile.Remove:
+			errs = p.Broker.RemoveStray(ctx, steps[0].Target, steps[0].Scope, grants, reasons, !p.MarkersOnly)
+		case reconcile.Report:
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, s := range steps {
+		r := Result{Step: s, Err: errs[i]}
+		p.report.Results = append(p.report.Results, r)
+		if p.Progress != nil {
+			p.Progress(r)
+		}
+	}
+}
+
+func collect(grants iter.Seq2[jit.Grant, error]) ([]jit.Grant, error) {
+	var all []jit.Grant
+	var errs []error
+	for g, err := range grants {
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		all = append(all, g)
+	}
+	return all, errors.Join(errs...)
+}
