@@ -1,7 +1,7 @@
 // Command install puts in place what the acceptance tests against real servers
 // need: the kubeapi and tofu programs in the test cache and, on Debian with
-// root or password-less sudo, the packages with PostgreSQL and OpenSSH. What is
-// there already is left alone.
+// root or password-less sudo, the packages with PostgreSQL, OpenSSH, make, git
+// and a C compiler. What is there already is left alone.
 //
 // Usage: install [kubeapi] [tofu] [packages]; without arguments, all three.
 package main
@@ -77,6 +77,8 @@ func needs() []need {
 	return []need{
 		{name: "initdb", pkg: "postgresql", folders: "/usr/lib/postgresql/*/bin"},
 		{name: "sshd", pkg: "openssh-server", folders: "/usr/sbin"},
+		{name: "git", pkg: "git"},
+		{name: "make", pkg: "make"},
 		{name: "gcc", pkg: "gcc libc6-dev"}, // the race detector links with cgo
 	}
 }
