@@ -72,15 +72,17 @@ func (q *Queue[C, R]) Do(ctx context.Context, in C) (R, error) {
 // work runs groups until nobody waits.
 func (q *Queue[C, R]) work() {
 	for {
-		q.gather()
 		q.mu.Lock()
-		group := q.waiting
-		q.waiting = nil
-		if len(group) == 0 {
+		if len(q.waiting) == 0 {
 			q.running = false
 			q.mu.Unlock()
 			return
 		}
+		q.mu.Unlock()
+		q.gather()
+		q.mu.Lock()
+		group := q.waiting
+		q.waiting = nil
 		q.mu.Unlock()
 
 		group = unabandoned(group)

@@ -50,6 +50,8 @@ type Report struct {
 	Unread []error
 	// Held counts the unplanned removals that the cap kept from being done.
 	Held int
+	// Elsewhere are grants that are due and that another sweeper has claimed and not done yet.
+	Elsewhere []jit.Grant
 }
 
 // Failed counts the steps that could not be done.
@@ -126,13 +128,24 @@ func (p *pass) due(ctx context.Context) error {
 		}
 		fresh := slices.DeleteFunc(claimed, func(g jit.Grant) bool { return seen[g.ID] })
 		if len(fresh) == 0 {
-			return nil
+			return p.elsewhere(ctx, seen)
 		}
 		for _, g := range fresh {
 			seen[g.ID] = true
 		}
 		p.carryOut(ctx, reconcile.Plan(p.now, p.Broker.Owner, fresh, nil))
 	}
+}
+
+// elsewhere notes what is due and was not among what this sweeper was given.
+func (p *pass) elsewhere(ctx context.Context, mine map[jit.ID]bool) error {
+	open, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, NotEnded: true}))
+	for _, g := range open {
+		if (g.Outstanding(p.now) || g.DueToStart(p.now)) && !mine[g.ID] {
+			p.report.Elsewhere = append(p.report.Elsewhere, g)
+		}
+	}
+	return err
 }
 
 // drift reads every scope that holds live grants or bindings of ours and carries out what does not fit.
@@ -186,7 +199,7 @@ func (p *pass) markers(ctx context.Context, ledger error) {
 		steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.Report })
 	}
 	// Here the markers are the record: their ends are planned ones.
-	p.removeAll(ctx, steps)
+	p.run(ctx, steps)
 }
 
 // scopes adds to places every scope of every target that may hold a binding of ours.
@@ -235,7 +248,7 @@ func (p *pass) read(ctx context.Context, places map[reconcile.Place]bool) map[re
 	return observed
 }
 
-// carryOut does the steps: scopes side by side, the steps of one scope and kind together.
+// carryOut runs the steps, the removals among them up to the cap.
 func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
 	removals := 0
 	kept := slices.DeleteFunc(steps, func(s reconcile.Step) bool {
@@ -250,10 +263,11 @@ func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
 		p.report.Held += held
 		p.mu.Unlock()
 	}
-	p.removeAll(ctx, kept)
+	p.run(ctx, kept)
 }
 
-func (p *pass) removeAll(ctx context.Context, steps []reconcile.Step) {
+// run does the steps: scopes side by side, the steps of one scope and kind together.
+func (p *pass) run(ctx context.Context, steps []reconcile.Step) {
 	byPlace := map[reconcile.Place][]reconcile.Step{}
 	for _, s := range steps {
 		byPlace[s.Place] = append(byPlace[s.Place], s)

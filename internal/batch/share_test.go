@@ -1,0 +1,246 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// slow is a platform of one scope that takes 200 ms a call: a read for Read, a read and a write for Apply.
+type slow struct {
+	mu            sync.Mutex
+	reads, writes int
+	held          map[jit.ID]int
+	refuse        jit.ID
+}
+
+func (s *slow) Kind() string { return "slow" }
+func (s *slow) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
+	return b, jit.Traits{}, nil
+}
+func (s *slow) Scopes(context.Context) ([]string, error) { return []string{"only"}, nil }
+
+func (s *slow) Read(ctx context.Context, _ string) (jit.Snapshot, error) {
+	time.Sleep(200 * time.Millisecond)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads++
+	var snapshot jit.Snapshot
+	for id := range s.held {
+		snapshot.Ours = append(snapshot.Ours, jit.Observed{Marker: jit.Marker{ID: id}})
+	}
+	return snapshot, nil
+}
+
+func (s *slow) Apply(ctx context.Context, _ string, changes []jit.Change) []error {
+	time.Sleep(400 * time.Millisecond)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads++
+	s.writes++
+	errs := make([]error, len(changes))
+	inThis := map[jit.ID]bool{}
+	for i, c := range changes {
+		id := c.Access.Marker.ID
+		if inThis[id] {
+			errs[i] = errors.New("two changes of one grant in one batch")
+			continue
+		}
+		inThis[id] = true
+		switch {
+		case id == s.refuse:
+			errs[i] = errors.New("refused")
+		case c.Op == jit.Ensure:
+			s.held[id]++
+		default:
+			delete(s.held, id)
+		}
+	}
+	return errs
+}
+
+func ensure(i int) []jit.Change {
+	return []jit.Change{{Op: jit.Ensure, Access: jit.Access{Marker: jit.Marker{ID: jit.ID(fmt.Sprint("grant ", i))}}}}
+}
+
+// eachOfTen calls f for 0 … n-1 from ten goroutines, as Terraform does by default.
+func eachOfTen(n int, f func(i int)) {
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			for i := range next {
+				f(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+}
+
+func TestThousandGrantsTakeTwoCallsForEachWaveOfTen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &slow{held: map[jit.ID]int{}}
+		shared := Share(p, time.Minute, time.Now)
+		start := time.Now()
+		eachOfTen(1000, func(i int) {
+			if _, err := shared.Recent(t.Context(), "only"); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Duration(i%10) * 4 * time.Millisecond) // callers do not come at once
+			if err := shared.Apply(t.Context(), "only", ensure(i))[0]; err != nil {
+				t.Error(err)
+			}
+		})
+		if p.writes > 101 || p.reads > p.writes+1 {
+			t.Errorf("%d reads and %d writes, want at most 102 and 101", p.reads, p.writes)
+		}
+		if took := time.Since(start); took > 45*time.Second {
+			t.Errorf("took %s, want at most 45s", took)
+		}
+		if len(p.held) != 1000 {
+			t.Errorf("the platform holds %d grants, want 1000", len(p.held))
+		}
+	})
+}
+
+func TestReadsAreSharedUntilAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &slow{held: map[jit.ID]int{}}
+		shared := Share(p, time.Minute, time.Now)
+		read := func() int {
+			s, err := shared.Read(t.Context(), "only")
+			if err != nil {
+				t.Error(err)
+			}
+			return len(s.Ours)
+		}
+		eachOfTen(1000, func(int) { read() })
+		if p.reads != 1 {
+			t.Errorf("1000 reads took %d calls, want 1", p.reads)
+		}
+		if err := shared.Apply(t.Context(), "only", ensure(1))[0]; err != nil {
+			t.Fatal(err)
+		}
+		if got := read(); got != 1 {
+			t.Errorf("after a write a read sees %d grants, want 1", got)
+		}
+		calls := p.reads
+		time.Sleep(59 * time.Second)
+		read()
+		if p.reads != calls {
+			t.Error("a read was not kept for its minute")
+		}
+		time.Sleep(2 * time.Second)
+		read()
+		if p.reads != calls+1 {
+			t.Error("a read was kept for more than its minute")
+		}
+	})
+}
+
+func TestRecentMayBeOlderThanOurWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &slow{held: map[jit.ID]int{}}
+		shared := Share(p, time.Minute, time.Now)
+		if _, err := shared.Recent(t.Context(), "only"); err != nil {
+			t.Fatal(err)
+		}
+		if err := shared.Apply(t.Context(), "only", ensure(1))[0]; err != nil {
+			t.Fatal(err)
+		}
+		calls := p.reads
+		if _, err := shared.Recent(t.Context(), "only"); err != nil {
+			t.Fatal(err)
+		}
+		if p.reads != calls {
+			t.Error("what others did a moment ago was read again")
+		}
+	})
+}
+
+func TestNothingIsKeptWithoutKeep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &slow{held: map[jit.ID]int{}}
+		shared := Share(p, 0, time.Now)
+		for range 3 {
+			if _, err := shared.Read(t.Context(), "only"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if p.reads != 3 {
+			t.Errorf("%d calls for 3 reads one after the other, want 3", p.reads)
+		}
+		start := time.Now()
+		if err := shared.Apply(t.Context(), "only", ensure(1))[0]; err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took != 400*time.Millisecond {
+			t.Errorf("a lone write took %s, want the 400ms of the call", took)
+		}
+	})
+}
+
+func TestARefusedChangeFailsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &slow{held: map[jit.ID]int{}, refuse: "grant 3"}
+		shared := Share(p, time.Minute, time.Now)
+		var mu sync.Mutex
+		var failed []int
+		eachOfTen(10, func(i int) {
+			if shared.Apply(t.Context(), "only", ensure(i))[0] != nil {
+				mu.Lock()
+				failed = append(failed, i)
+				mu.Unlock()
+			}
+		})
+		if len(failed) != 1 || failed[0] != 3 {
+			t.Errorf("changes %v failed, want 3 alone", failed)
+		}
+	})
+}
+
+func TestTwoChangesOfOneGrantAreNeverInOneBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &slow{held: map[jit.ID]int{}}
+		shared := Share(p, time.Minute, time.Now)
+		eachOfTen(30, func(int) {
+			if err := shared.Apply(t.Context(), "only", ensure(7))[0]; err != nil {
+				t.Error(err)
+			}
+		})
+		if p.held["grant 7"] != 30 {
+			t.Errorf("%d of 30 changes were made", p.held["grant 7"])
+		}
+	})
+}
+
+func TestACallerThatGoesIsAnsweredAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &slow{held: map[jit.ID]int{}}
+		shared := Share(p, time.Minute, time.Now)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		err := shared.Apply(ctx, "only", ensure(1))[0]
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the context's error", err)
+		}
+		if took := time.Since(start); took > 20*time.Millisecond {
+			t.Errorf("the caller was kept for %s", took)
+		}
+		time.Sleep(time.Second)
+		if len(p.held) != 0 {
+			t.Error("a change whose caller had gone before its group began was made all the same")
+		}
+	})
+}

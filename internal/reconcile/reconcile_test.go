@@ -1,0 +1,102 @@
+package reconcile
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+var begin = time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC)
+
+func at(minutes int) time.Time { return begin.Add(time.Duration(minutes) * time.Minute) }
+
+// grant is a live, confirmed grant from 16:00 to 18:00 on a platform that ends access itself.
+func grant(id jit.ID, change ...func(*jit.Grant)) jit.Grant {
+	g := jit.Grant{
+		ID: id, Owner: "jit", Binding: jit.Binding{Target: "bastion", Principal: "alice", Role: "login", Scope: "file"},
+		Window: jit.Window{Start: at(0), End: at(120)}, Enforcement: jit.Native, RequestedAt: at(0), GrantedAt: at(0),
+	}
+	for _, c := range change {
+		c(&g)
+	}
+	return g
+}
+
+// seen is the binding of g as it has to be, with one thing changed.
+func seen(g jit.Grant, change ...func(*jit.Observed)) jit.Observed {
+	o := jit.Observed{Marker: g.Marker(), Principal: g.Principal, Role: g.Role, End: g.End}
+	for _, c := range change {
+		c(&o)
+	}
+	return o
+}
+
+const (
+	a jit.ID = "aaaaaaaa-0000-8000-8000-000000000000"
+	b jit.ID = "bbbbbbbb-0000-8000-8000-000000000000"
+)
+
+func TestPlan(t *testing.T) {
+	file := Place{"bastion", "file"}
+	read := func(o ...jit.Observed) map[Place]jit.Snapshot { return map[Place]jit.Snapshot{file: {Ours: o}} }
+	tests := map[string]struct {
+		now      time.Time
+		recorded []jit.Grant
+		observed map[Place]jit.Snapshot
+		want     []string // kind, id, part of the reason
+	}{
+		"live and right":                      {at(1), []jit.Grant{grant(a)}, read(seen(grant(a))), nil},
+		"live, scope not read":                {at(1), []jit.Grant{grant(a)}, nil, nil},
+		"a second before the end":             {at(120).Add(-time.Second), []jit.Grant{grant(a)}, read(seen(grant(a))), nil},
+		"at its end":                          {at(120), []jit.Grant{grant(a)}, read(seen(grant(a))), []string{"end a its window ended"}},
+		"over, gone by itself, not confirmed": {at(120), []jit.Grant{grant(a)}, read(), []string{"end a its window ended"}},
+		"over and confirmed":                  {at(120), []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt = at(120) })}, read(), nil},
+		"revoked inside its window": {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.RevokedAt, g.RevokedBy, g.RevokeReason = at(4), "bob", "done early" })}, read(seen(grant(a))),
+			[]string{"end a revoked by bob: done early"}},
+		"revoked on purpose is not repaired":       {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.RevokedAt, g.EndedAt = at(4), at(4) })}, read(), nil},
+		"not begun":                                {at(-5), []jit.Grant{grant(a, later)}, read(), nil},
+		"due to start":                             {at(0), []jit.Grant{grant(a, later)}, read(), []string{"start a its window began"}},
+		"due to start, but too late by start_by":   {at(30), []jit.Grant{grant(a, later, func(g *jit.Grant) { g.StartBy = at(10) })}, read(), nil},
+		"cut off between intent and outcome":       {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt = time.Time{} })}, read(), nil},
+		"a failed attempt is over with its window": {at(120), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt, g.FailedAt = time.Time{}, at(0) })}, read(), []string{"end a its window ended"}},
+		"missing":                {at(5), []jit.Grant{grant(a)}, read(), []string{"repair a missing"}},
+		"end moved":              {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.End = at(500) })), []string{"repair a the end was moved to 2026-11-24T00:20:00Z"}},
+		"end stripped":           {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.End = time.Time{} })), []string{"repair a the end is gone"}},
+		"no native end to strip": {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.Enforcement = jit.Sweeper })}, read(seen(grant(a), func(o *jit.Observed) { o.End = time.Time{} })), nil},
+		"role changed":           {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.Role = "root" })), []string{`repair a role is "root"`}},
+		"principal changed":      {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.Principal = "eve" })), []string{`repair a principal is "eve"`}},
+		"marker changed":         {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.Marker.Window.End = at(999) })), []string{"repair a the marker says"}},
+		"damaged":                {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.Damage = "wrapper can log in" })), []string{"repair a wrapper can log in"}},
+		"copied":                 {at(5), []jit.Grant{grant(a)}, read(seen(grant(a)), seen(grant(a))), []string{"repair a 2 copies"}},
+		"copied to another scope": {at(5), []jit.Grant{grant(a)}, map[Place]jit.Snapshot{file: {Ours: []jit.Observed{seen(grant(a))}}, {"bastion", "other"}: {Ours: []jit.Observed{seen(grant(a))}}},
+			[]string{"remove a a copy"}},
+		"came back after its end":                       {at(130), []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt = at(121) })}, read(seen(grant(a))), []string{"remove a it came back"}},
+		"came back after revocation, inside its window": {at(30), []jit.Grant{grant(a, func(g *jit.Grant) { g.RevokedAt, g.EndedAt = at(4), at(4) })}, read(seen(grant(a))), []string{"remove a it came back"}},
+		"unknown and over":                              {at(121), nil, read(seen(grant(a))), []string{"remove a the ledger does not know it"}},
+		"unknown and live":                              {at(5), nil, read(seen(grant(a))), []string{"report a the ledger does not know it"}},
+		"another owner's, over and unknown":             {at(121), nil, read(seen(grant(a), func(o *jit.Observed) { o.Marker.Owner = "payments" })), nil},
+		"another owner's record":                        {at(121), []jit.Grant{grant(a, func(g *jit.Grant) { g.Owner = "payments" })}, nil, nil},
+		"overlapping grants of the same access": {at(121), []jit.Grant{grant(a), grant(b, func(g *jit.Grant) { g.End = at(240) })},
+			read(seen(grant(a)), seen(grant(b, func(g *jit.Grant) { g.End = at(240) }))), []string{"end a its window ended"}},
+		"ends come before repairs": {at(121), []jit.Grant{grant(b, func(g *jit.Grant) { g.End = at(240) }), grant(a)}, read(), []string{"end a its window ended", "repair b missing"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := Plan(tt.now, "jit", tt.recorded, tt.observed)
+			if len(got) != len(tt.want) {
+				t.Fatalf("got %d steps %+v, want %d: %q", len(got), got, len(tt.want), tt.want)
+			}
+			for i, s := range got {
+				line := fmt.Sprintf("%s %s %s", s.Kind, s.Grant.ID[:1], s.Reason)
+				if !strings.HasPrefix(line, tt.want[i]) {
+					t.Errorf("step %d is %q, want %q", i, line, tt.want[i])
+				}
+			}
+		})
+	}
+}
+
+func later(g *jit.Grant) { g.RequestedAt, g.GrantedAt = at(-60), time.Time{} }
