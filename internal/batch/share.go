@@ -74,10 +74,7 @@ func (s *Shared) Recent(ctx context.Context, name string) (jit.Snapshot, error) 
 
 func (s *Shared) recall(ctx context.Context, name string, writtenToo bool) (jit.Snapshot, error) {
 	sc := s.scope(name)
-	sc.mu.Lock()
-	last, fresh := sc.last, writtenToo || !sc.written
-	sc.mu.Unlock()
-	if age := s.now().Sub(last.at); fresh && !last.at.IsZero() && age >= 0 && age < s.keep {
+	if last, ok := s.kept(sc, writtenToo); ok {
 		return last.snapshot, nil
 	}
 	r, err := sc.reads.Do(ctx, struct{}{})
@@ -87,17 +84,28 @@ func (s *Shared) recall(ctx context.Context, name string, writtenToo bool) (jit.
 	return r.snapshot, r.err
 }
 
-// read makes the one call that answers n callers.
-func (s *Shared) read(ctx context.Context, name string, sc *scope, n int) []reading {
+// kept returns the last reading if it may still be used; with writtenToo also one from before a write of ours.
+func (s *Shared) kept(sc *scope, writtenToo bool) (reading, bool) {
 	sc.mu.Lock()
-	sc.written = sc.writing > 0
-	sc.mu.Unlock()
-	r := reading{at: s.now()}
-	r.snapshot, r.err = s.Platform.Read(ctx, name)
-	if r.err == nil {
+	defer sc.mu.Unlock()
+	age := s.now().Sub(sc.last.at)
+	return sc.last, !sc.last.at.IsZero() && age >= 0 && age < s.keep && (writtenToo || !sc.written)
+}
+
+// read makes the one call that answers n callers, unless the group before them has just made it.
+func (s *Shared) read(ctx context.Context, name string, sc *scope, n int) []reading {
+	r, ok := s.kept(sc, false)
+	if !ok {
 		sc.mu.Lock()
-		sc.last = r
+		sc.written = sc.writing > 0
 		sc.mu.Unlock()
+		r = reading{at: s.now()}
+		r.snapshot, r.err = s.Platform.Read(ctx, name)
+		if r.err == nil {
+			sc.mu.Lock()
+			sc.last = r
+			sc.mu.Unlock()
+		}
 	}
 	all := make([]reading, n)
 	for i := range all {
