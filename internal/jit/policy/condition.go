@@ -138,8 +138,16 @@ func compileCondition(expression string) (*condition, error) {
 	compiled, issues := env.Compile(expression)
 	if issues.Err() != nil {
 		first := issues.Errors()[0]
-		return nil, jit.Invalid("condition", "a condition is a CEL expression over "+known()+`, for example: grant.ttl <= duration("4h")`,
-			"%q is not a condition: line %d, column %d: %s", expression, first.Location.Line(), first.Location.Column()+1, first.Message)
+		line := first.Location.Line()
+		if line < 1 { // a limit has no position
+			return nil, jit.Invalid("condition", conditionHint(), "the condition cannot be read: %s", first.Message)
+		}
+		return nil, jit.Invalid("condition", conditionHint(), "line %d, column %d, of the condition, %q: %s",
+			line, first.Location.Column()+1, strings.Split(expression, "\n")[line-1], first.Message)
+	}
+	attribute, whole := subject(compiled)
+	if whole {
+		return nil, jit.Invalid("condition", conditionHint(), "%q uses grant as a whole; only its fields have values", expression)
 	}
 	if compiled.OutputType() != cel.BoolType {
 		return nil, jit.Invalid("condition", `compare it with something, for example: grant.ttl <= duration("4h")`,
@@ -149,7 +157,7 @@ func compileCondition(expression string) (*condition, error) {
 	if err != nil {
 		return nil, jit.Invalid("condition", "correct the literals in it", "%q is not a condition: %v", expression, err)
 	}
-	return &condition{program, subject(compiled)}, nil
+	return &condition{program, attribute}, nil
 }
 
 // holds evaluates the condition for one grant.
@@ -165,28 +173,36 @@ func (c *condition) holds(r *Request) (bool, error) {
 	return held, nil
 }
 
-// subject returns the one attribute of the grant that an expression reads, or "".
-func subject(compiled *cel.Ast) string {
+// subject returns the one attribute of the grant that an expression reads, or "", and
+// whether it uses the grant other than for one of its fields, or makes one: that would fail for every grant.
+func subject(compiled *cel.Ast) (attribute string, whole bool) {
 	read := map[string]bool{}
+	uses := 0
 	ast.PostOrderVisit(compiled.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		if e.Kind() != ast.SelectKind {
-			return
-		}
-		s := e.AsSelect()
-		if s.Operand().Kind() == ast.IdentKind && s.Operand().AsIdent() == grantVariable {
-			read[fields[s.FieldName()].attribute] = true
+		switch e.Kind() {
+		case ast.StructKind:
+			uses++
+		case ast.IdentKind:
+			if e.AsIdent() == grantVariable {
+				uses++
+			}
+		case ast.SelectKind:
+			s := e.AsSelect()
+			if s.Operand().Kind() == ast.IdentKind && s.Operand().AsIdent() == grantVariable {
+				uses--
+				read[fields[s.FieldName()].attribute] = true
+			}
 		}
 	}))
-	if len(read) != 1 {
-		return ""
+	if len(read) == 1 {
+		for attribute = range read {
+		}
 	}
-	for attribute := range read {
-		return attribute
-	}
-	return ""
+	return attribute, uses != 0
 }
 
-// known lists the fields of grant for an error message.
-func known() string {
-	return grantVariable + "." + strings.Join(slices.Sorted(maps.Keys(fields)), ", ")
+// conditionHint says what a condition looks like and what it can ask of a grant.
+func conditionHint() string {
+	return "a condition is a CEL expression over grant." + strings.Join(slices.Sorted(maps.Keys(fields)), ", ") +
+		`; for example: grant.ttl <= duration("4h")`
 }
