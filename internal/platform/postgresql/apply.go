@@ -1,0 +1,277 @@
+package postgresql
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+const (
+	// attempts bounds how often changes that lose a race with another writer are tried.
+	attempts = 10
+	// backoff is the longest pause after the first lost race; it doubles up to 32 times that.
+	backoff = 10 * time.Millisecond
+	// lockKey is the advisory lock under which writers of one database take turns ("jit:role").
+	// Writers through other databases are not held off by it; what they collide on is tried again.
+	lockKey = 0x6a69743a726f6c65
+)
+
+// Apply makes all changes in one transaction: one round trip reads what is there,
+// under a lock, and one writes, whatever the number of changes. A change that fails
+// leaves nothing of itself behind and the others as they are.
+//
+// A Remove drops the wrapper. What the wrapper owns in the configured database (possible
+// before 16, through SET ROLE) goes to the role that was granted. A wrapper that owns
+// something elsewhere cannot be dropped: access ends all the same, and the error says what is left.
+//
+// With TerminateSessions a Remove ends all sessions of the principal, whatever they
+// were opened for, also when the wrapper is gone already: a Remove whose answer was lost can be repeated.
+func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
+	errs := make([]error, len(changes))
+	var todo []int
+	for i, c := range changes {
+		if errs[i] = p.checkChange(scope, c); errs[i] == nil {
+			todo = append(todo, i)
+		}
+	}
+	for lost := 0; len(todo) > 0; {
+		t := &transaction{platform: p, changes: changes, errs: errs}
+		t.run(ctx, todo)
+		todo = t.later
+		if len(t.again) == 0 {
+			continue
+		}
+		if lost++; lost >= attempts {
+			continue // their errors stand
+		}
+		for _, i := range t.again {
+			errs[i] = nil
+		}
+		todo = append(t.again, todo...)
+		slices.Sort(todo)
+		if err := pause(ctx, lost); err != nil {
+			for _, i := range todo {
+				errs[i] = fmt.Errorf("wait for another writer of roles: %w", err)
+			}
+			break
+		}
+	}
+	return errs
+}
+
+// checkChange refuses what could never be carried out.
+func (p *Platform) checkChange(scope string, c jit.Change) error {
+	if scope != cluster {
+		return unknownScope(scope)
+	}
+	if err := jit.CheckOwner(c.Access.Marker.Owner); err != nil {
+		return err
+	}
+	id, err := jit.ParseID(string(c.Access.Marker.ID))
+	if err == nil && id != c.Access.Marker.ID {
+		err = jit.Invalid("id", "write it in lower case", "%q is not in its canonical form", c.Access.Marker.ID)
+	}
+	if err == nil && c.Op != jit.Remove {
+		_, _, err = p.Check(c.Access.Binding)
+	}
+	return err
+}
+
+// pause waits a random time after a lost race, longer after each.
+func pause(ctx context.Context, lost int) error {
+	timer := time.NewTimer(rand.N(backoff << min(lost-1, 5)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// transaction is one attempt at a list of changes.
+type transaction struct {
+	platform *Platform
+	changes  []jit.Change
+	// errs gets one outcome for each change that was tried.
+	errs []error
+	// again lists the changes that lost a race, with their errors in errs.
+	again []int
+	// later lists the changes that wait for an earlier one of the same grant.
+	later []int
+}
+
+// run tries the changes todo.
+func (t *transaction) run(ctx context.Context, todo []int) {
+	fail := func(err error) {
+		for _, i := range todo {
+			t.errs[i] = err
+		}
+		if lostRace(err) {
+			t.again = todo
+		}
+	}
+	todo = t.oneEach(todo)
+	conn, major, err := t.platform.acquire(ctx)
+	if err != nil {
+		fail(err)
+		return
+	}
+	defer conn.Release() // a connection whose transaction is still open is closed
+
+	s, err := t.begin(ctx, conn.Conn(), major, todo)
+	if err != nil {
+		fail(err)
+		return
+	}
+	skew := jit.CheckSkew(t.platform.now(), s.clock)
+	units, sessions := t.plan(s, major, todo, skew)
+	if len(units)+len(sessions) == 0 {
+		if _, err := conn.Exec(ctx, "ROLLBACK"); err != nil {
+			fail(t.platform.explain(ctx, "end the transaction", err))
+		}
+		return
+	}
+	t.platform.call("write")
+	if err := t.write(ctx, conn.Conn().PgConn(), units, sessions); err != nil {
+		for _, i := range todo {
+			if t.errs[i] == nil {
+				t.errs[i] = err
+				if lostRace(err) {
+					t.again = append(t.again, i)
+				}
+			}
+		}
+	}
+}
+
+// oneEach keeps the first change of each grant and puts off the rest.
+func (t *transaction) oneEach(todo []int) []int {
+	type grant struct {
+		owner string
+		id    jit.ID
+	}
+	seen := map[grant]bool{}
+	var first []int
+	for _, i := range todo {
+		g := grant{t.changes[i].Access.Marker.Owner, t.changes[i].Access.Marker.ID}
+		if seen[g] {
+			t.later = append(t.later, i)
+			continue
+		}
+		seen[g] = true
+		first = append(first, i)
+	}
+	return first
+}
+
+// begin opens the transaction, takes the lock and reads what concerns the changes, in one round trip.
+func (t *transaction) begin(ctx context.Context, conn *pgx.Conn, major int, todo []int) (*state, error) {
+	names := map[string]bool{}
+	var wrappers []string
+	for _, i := range todo {
+		a := t.changes[i].Access
+		wrapper := wrapperName(a.Marker.Owner, a.Marker.ID)
+		wrappers = append(wrappers, wrapper)
+		names[wrapper] = true
+		if t.changes[i].Op != jit.Remove {
+			names[a.Binding.Principal], names[a.Binding.Role] = true, true
+		}
+	}
+	var s state
+	batch := &pgx.Batch{}
+	// Each statement has to see what was committed before it got the lock, whatever the role's default is.
+	batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+	if major >= 16 {
+		// Creating a wrapper must not make us a member of it.
+		batch.Queue("SET LOCAL createrole_self_grant = ''")
+	}
+	batch.Queue(fmt.Sprintf("SELECT pg_catalog.pg_advisory_xact_lock(%d)", int64(lockKey)))
+	s.queueNamed(batch, major, slices.Sorted(maps.Keys(names)), wrappers)
+	t.platform.call("read")
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, t.platform.explain(ctx, "read roles under the lock", err)
+	}
+	return &s, nil
+}
+
+// plan says what to run, and which changes end the sessions of which principals afterwards.
+func (t *transaction) plan(s *state, major int, todo []int, skew error) ([]unit, map[string][]int) {
+	there := map[string]*wrapper{}
+	for _, w := range s.wrappers() {
+		there[w.Name] = w
+	}
+	var units []unit
+	sessions := map[string][]int{}
+	for _, i := range todo {
+		c := t.changes[i]
+		w := there[wrapperName(c.Access.Marker.Owner, c.Access.Marker.ID)]
+		if w != nil && w.marked && !w.ours() {
+			t.errs[i] = &jit.Error{
+				Problem: fmt.Sprintf("the comment of role %q bears the marker of another grant (%s)", w.Name, w.marker),
+				Hint:    "find out who changed the comment; drop the role if nobody needs it",
+			}
+			continue
+		}
+		if c.Op == jit.Remove {
+			if w != nil {
+				units = append(units, remove(i, c.Access, w, major)...)
+			}
+			if c.Access.TerminateSessions {
+				for _, principal := range principals(c.Access, w) {
+					sessions[principal] = append(sessions[principal], i)
+				}
+			}
+			continue
+		}
+		if t.errs[i] = skew; skew != nil {
+			continue
+		}
+		if t.errs[i] = s.lacks(c.Access.Binding); t.errs[i] != nil {
+			continue
+		}
+		if list := ensure(c.Access, w, major); len(list) > 0 {
+			units = append(units, unit{change: i, statements: list})
+		}
+	}
+	return units, sessions
+}
+
+// principals are those whose sessions may use the grant: the one it was made for and
+// whoever is a member of the wrapper.
+func principals(a jit.Access, w *wrapper) []string {
+	var names []string
+	if a.Binding.Principal != "" {
+		names = append(names, a.Binding.Principal)
+	}
+	if w != nil {
+		for _, m := range w.members {
+			names = append(names, m.Member)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// lacks says which role of the binding is not there or cannot be used.
+func (s *state) lacks(b jit.Binding) error {
+	principal, ok := s.roles[b.Principal]
+	switch {
+	case !ok:
+		return missingRole("principal", b.Principal)
+	case !principal.Login:
+		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("%q cannot log in; as a group it would pass the access on to all of its members", b.Principal),
+			Hint: "name the role that the person or program logs in as"}
+	}
+	if _, ok := s.roles[b.Role]; !ok {
+		return missingRole("role", b.Role)
+	}
+	return nil
+}

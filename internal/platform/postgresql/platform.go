@@ -1,0 +1,125 @@
+// Package postgresql gives temporary membership of roles on a PostgreSQL server.
+//
+// Every grant has a wrapper role of its own, jit:<id>:<owner>, without login: the wrapper
+// is a member of the role that was asked for, the principal is a member of the
+// wrapper, and the wrapper's comment is the marker. What the principal is a member
+// of otherwise is never touched.
+//
+// On 16 and later the memberships are WITH INHERIT TRUE, SET FALSE. Before 16 a
+// principal that is NOINHERIT has to SET ROLE to make use of the grant, and a
+// session that did SET ROLE keeps its privileges when the grant ends.
+package postgresql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+const (
+	// kind is the platform's name.
+	kind = "postgresql"
+	// cluster is the one scope: roles belong to the whole server.
+	cluster = "cluster"
+	// connectTimeout bounds a connection attempt where the URL does not.
+	connectTimeout = 15 * time.Second
+	// maxConns is enough for one writer and some readers; the URL's pool_max_conns replaces it.
+	maxConns = 4
+)
+
+// Config says which server, and as whom.
+type Config struct {
+	// URL is a connection URL or keyword string, as libpq reads it. What it leaves out comes from the
+	// PG* environment, the password file and the service file. It is a secret: it may hold a password.
+	URL string `tfsdk:"url" json:"url"`
+}
+
+// Platform is one PostgreSQL server. It is safe for concurrent use.
+type Platform struct {
+	// OnCall, when set before use, is called before each round trip that reads ("read") or
+	// changes ("write") the server. It may be called by several goroutines at a time.
+	OnCall func(op string)
+
+	pool *pgxpool.Pool
+	now  func() time.Time
+}
+
+var _ jit.Platform = (*Platform)(nil)
+
+// New checks the form of the configuration; the first call connects.
+func New(cfg Config, now func() time.Time) (*Platform, error) {
+	// The parser's errors repeat the URL, and a malformed one hides its password too badly to be shown.
+	unreadable := jit.Invalid("url", `write for example url = "postgres://admin@db.example.com:5432/postgres?sslmode=verify-full"`,
+		"it cannot be read as a PostgreSQL connection URL, or a certificate or service file that it names cannot be")
+	pc, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil {
+		return nil, unreadable
+	}
+	if pc.ConnConfig.ConnectTimeout == 0 {
+		pc.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if !strings.Contains(cfg.URL, "pool_max_conns") {
+		pc.MaxConns = maxConns
+	}
+	// Without prepared statements every call is one round trip from the first on, through a pooler too.
+	pc.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	if pc.ConnConfig.RuntimeParams["application_name"] == "" {
+		pc.ConnConfig.RuntimeParams["application_name"] = "terraform-provider-jit"
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), pc)
+	if err != nil {
+		return nil, unreadable
+	}
+	return &Platform{pool: pool, now: now}, nil
+}
+
+// Close ends the connections and waits for calls under way.
+func (p *Platform) Close() { p.pool.Close() }
+
+// Kind returns "postgresql".
+func (p *Platform) Kind() string { return kind }
+
+// Scopes returns the one scope, "cluster", without a call.
+func (p *Platform) Scopes(context.Context) ([]string, error) { return []string{cluster}, nil }
+
+// call tells the hook of a round trip.
+func (p *Platform) call(op string) {
+	if p.OnCall != nil {
+		p.OnCall(op)
+	}
+}
+
+// acquire takes a connection from the pool and tells the server's major version.
+func (p *Platform) acquire(ctx context.Context) (*pgxpool.Conn, int, error) {
+	conn, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return nil, 0, p.explainConnect(err)
+	}
+	major, err := majorVersion(conn.Conn().PgConn().ParameterStatus("server_version"))
+	if err != nil {
+		conn.Release()
+		return nil, 0, err
+	}
+	return conn, major, nil
+}
+
+// majorVersion reads server_version: "15.18 (Debian 15.18-0+deb12u1)", "17beta1".
+func majorVersion(s string) (int, error) {
+	digits := 0
+	for digits < len(s) && s[digits] >= '0' && s[digits] <= '9' {
+		digits++
+	}
+	major, err := strconv.Atoi(s[:digits])
+	if err != nil {
+		return 0, fmt.Errorf("read server_version %q: %w", s, errors.New("no number"))
+	}
+	return major, nil
+}

@@ -1,0 +1,155 @@
+package postgresql
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// state is what a server said of its roles, or of those that were asked for.
+type state struct {
+	clock time.Time
+	roles map[string]role
+	// memberships, in the order of role, member and grantor.
+	memberships []membership
+}
+
+// role is one role of the server.
+type role struct {
+	Name       string
+	Login      bool
+	Inherit    bool
+	Super      bool
+	CreateRole bool
+	CreateDB   bool
+	Replicate  bool
+	BypassRLS  bool
+	Comment    string
+	// Owns: it owns something in the database at hand or something shared, such as a database.
+	Owns bool
+}
+
+// membership is one row of pg_auth_members. Since 16 there may be several for
+// the same role and member, each by another grantor.
+type membership struct {
+	Role, Member, Grantor string
+	Admin                 bool
+	// Inherit and Set are true before 16, where they cannot be told.
+	Inherit, Set bool
+	// Automatic: what the server itself grants to the creator of a role since 16. It
+	// gives no access, only the right to administer the role.
+	Automatic bool
+}
+
+const (
+	clockSQL = `SELECT clock_timestamp()`
+
+	rolesSQL = `SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolsuper, r.rolcreaterole, r.rolcreatedb,
+	r.rolreplication, r.rolbypassrls, coalesce(d.description, ''),
+	EXISTS (SELECT FROM pg_catalog.pg_shdepend s WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass
+		AND s.refobjid = r.oid AND s.deptype = 'o'
+		AND (s.dbid = 0 OR s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())))
+FROM pg_catalog.pg_roles r
+LEFT JOIN pg_catalog.pg_shdescription d ON d.objoid = r.oid AND d.classoid = 'pg_catalog.pg_authid'::regclass`
+
+	membershipsSQL = `SELECT g.rolname::text, u.rolname::text, coalesce(b.rolname::text, ''), m.admin_option, %s
+FROM pg_catalog.pg_auth_members m
+JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
+JOIN pg_catalog.pg_roles u ON u.oid = m.member
+LEFT JOIN pg_catalog.pg_roles b ON b.oid = m.grantor`
+	membershipsOrder = ` ORDER BY 1, 2, 3`
+
+	optionsBefore16 = `true, true, false`
+	// 10 is the role made by initdb, in whose name the server grants.
+	optionsSince16 = `m.inherit_option, m.set_option,
+	m.admin_option AND NOT m.inherit_option AND NOT m.set_option AND m.grantor = 10`
+)
+
+func membershipsQuery(major int) string {
+	if major < 16 {
+		return fmt.Sprintf(membershipsSQL, optionsBefore16)
+	}
+	return fmt.Sprintf(membershipsSQL, optionsSince16)
+}
+
+// queueAll asks for everything that a snapshot is made from.
+func (s *state) queueAll(batch *pgx.Batch, major int) {
+	s.queue(batch, batch.Queue(rolesSQL+` WHERE r.rolcanlogin OR r.rolname::text LIKE 'jit:%'`),
+		batch.Queue(membershipsQuery(major)+membershipsOrder))
+}
+
+// queueNamed asks for the roles of these names and for the memberships of the wrappers among them.
+func (s *state) queueNamed(batch *pgx.Batch, major int, names, wrappers []string) {
+	s.queue(batch, batch.Queue(rolesSQL+` WHERE r.rolname = ANY($1::text[]::name[])`, names),
+		batch.Queue(membershipsQuery(major)+
+			` WHERE g.rolname = ANY($1::text[]::name[]) OR u.rolname = ANY($1::text[]::name[])`+membershipsOrder, wrappers))
+}
+
+func (s *state) queue(batch *pgx.Batch, roles, memberships *pgx.QueuedQuery) {
+	roles.Query(func(rows pgx.Rows) error {
+		found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[role])
+		s.roles = make(map[string]role, len(found))
+		for _, r := range found {
+			s.roles[r.Name] = r
+		}
+		return err
+	})
+	memberships.Query(func(rows pgx.Rows) (err error) {
+		s.memberships, err = pgx.CollectRows(rows, pgx.RowToStructByPos[membership])
+		return err
+	})
+	batch.Queue(clockSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&s.clock) })
+}
+
+// wrapper is a role named like one that carries a grant, with its memberships.
+type wrapper struct {
+	role
+	// marker is what the comment says; marked is false when it is not a marker.
+	marker jit.Marker
+	marked bool
+	// members are the rows in which the wrapper is the role, without the automatic ones.
+	members []membership
+	// memberOf are the rows in which the wrapper is the member.
+	memberOf []membership
+}
+
+// wrappers returns every role that is named like a wrapper, in the order of names.
+func (s *state) wrappers() []*wrapper {
+	byName := map[string]*wrapper{}
+	for name, r := range s.roles {
+		if strings.HasPrefix(name, wrapperPrefix) {
+			w := &wrapper{role: r}
+			w.marker, w.marked = jit.ParseMarker(r.Comment)
+			byName[name] = w
+		}
+	}
+	for _, m := range s.memberships {
+		if w := byName[m.Role]; w != nil && !m.Automatic {
+			w.members = append(w.members, m)
+		}
+		if w := byName[m.Member]; w != nil {
+			w.memberOf = append(w.memberOf, m)
+		}
+	}
+	all := make([]*wrapper, 0, len(byName))
+	for _, w := range byName {
+		all = append(all, w)
+	}
+	slices.SortFunc(all, func(a, b *wrapper) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// ours reports whether the role carries the grant that its comment names.
+func (w *wrapper) ours() bool {
+	return w.marked && w.Name == wrapperName(w.marker.Owner, w.marker.ID)
+}
+
+// right reports whether the row gives access as we grant it on a server of that major version.
+func (m membership) right(major int) bool {
+	return !m.Admin && m.Inherit && (major < 16 || !m.Set)
+}
