@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// completeIDs offers the ids of the grants that are not gone yet. A shell waits for
+// it, so whatever is not there or wrong offers nothing.
+func (p *program) completeIDs(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	rt, err := p.open(cmd.Context(), jit.FromCLI)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer rt.Close()
+	grants, err := (&selection{}).grants(cmd.Context(), rt)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	offers := make([]cobra.Completion, len(grants))
+	for i, g := range grants {
+		offers[i] = cobra.CompletionWithDesc(string(g.ID), printable(g.Target+" "+abbreviate(g.Principal)+" "+g.Role))
+	}
+	return offers, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (p *program) completeTargets(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	s, err := config.Load(p.config)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return slices.Sorted(maps.Keys(s.Targets)), cobra.ShellCompDirectiveNoFileComp
+}

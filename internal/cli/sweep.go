@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+func (p *program) sweepCommand() *cobra.Command {
+	var s sweeper.Sweeper
+	cmd := &cobra.Command{
+		Use:   "sweep",
+		Short: "End what is over, start what is due, put right what has drifted",
+		Long: `Make one pass over the grants of this owner: end what is over, start what is due, read every scope that
+holds grants and put right what was altered there, and remove bindings with this owner's marker that are over
+and that the ledger does not explain. Run it every minute or so, from as many places as you like: due work
+is shared by leases.
+
+When the ledger cannot be read, the markers on the targets say what is over. --markers-only goes by them from the
+start, for the case that the ledger is lost: all it needs are credentials.
+
+Exit codes:
+
+  0    nothing is left to do
+  1    something could not be done, was held back by --max-unplanned, or is claimed by another sweeper; with
+       --dry-run: there is something to do
+  2    the ledger, a target or a scope could not be read; what could be read was swept
+  3    the command line or the settings are wrong
+  130  interrupted`,
+		Example: `  jit sweep
+  jit sweep --dry-run
+  jit sweep --due --json            # by the ledger alone: no call on any target when nothing is due
+  jit sweep --markers-only          # the ledger is lost`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case s.DueOnly && s.MarkersOnly:
+				return jit.Invalid("--due", "leave out one of the two", "--due goes by the ledger alone and --markers-only by the markers alone")
+			case s.MaxUnplanned < 0:
+				return jit.Invalid("--max-unplanned", "write 0 to remove nothing that was not planned", "%d is negative", s.MaxUnplanned)
+			}
+			return p.withRuntime(cmd.Context(), jit.FromSweeper, func(rt *config.Runtime) error { return p.sweep(cmd.Context(), rt, s) })
+		},
+	}
+	cmd.Flags().BoolVar(&s.DryRun, "dry-run", false, "only tell what would be done; write nothing")
+	cmd.Flags().BoolVar(&s.DueOnly, "due", false, "only end and start what the ledger says is due; look for no drift")
+	cmd.Flags().BoolVar(&s.MarkersOnly, "markers-only", false, "go by the markers on the targets, as if there were no ledger")
+	cmd.Flags().IntVar(&s.MaxUnplanned, "max-unplanned", sweeper.DefaultMaxUnplanned, "remove at most `N` bindings that no recorded end explains")
+	p.jsonFlag(cmd)
+	return cmd
+}
+
+func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweeper) error {
+	s.Broker = rt.Broker
+	s.Holder = holder()
+	report := s.Pass(ctx)
+	steps := make([]stepView, len(report.Results))
+	todo := 0
+	for i, r := range report.Results {
+		steps[i] = stepOf(r, s.DryRun)
+		if steps[i].Result == stepPlanned {
+			todo++
+		}
+	}
+	if p.json {
+		if err := p.printJSON(p.sweepView(report, steps, s.DryRun)); err != nil {
+			return notDone(err)
+		}
+	} else {
+		p.printSteps(steps)
+	}
+	for _, err := range report.Unread {
+		fmt.Fprintf(p.err, "error: %v\n", err)
+	}
+	var left []string
+	note := func(n int, what string) {
+		if n > 0 {
+			left = append(left, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	note(report.Failed(), "could not be done")
+	note(report.Held, "held back by --max-unplanned: look at them with --dry-run, then allow more")
+	note(len(report.Elsewhere), "due and claimed by another sweeper that has not finished")
+	note(todo, "to do")
+	switch {
+	case len(left) > 0:
+		return notDone(errors.New("not everything is done: " + strings.Join(left, "; ")))
+	case len(report.Unread) > 0:
+		return unreadable(errors.New("not everything could be read; what could be was swept"))
+	}
+	return nil
+}
+
+// holder names this run in leases.
+func holder() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:8])
+}
+
+// What can become of a step.
+const (
+	stepDone    = "done"
+	stepFailed  = "failed"
+	stepPlanned = "planned"
+	stepLook    = "look" // nothing is done: a person has to
+)
+
+// stepView is one step of a pass, in the stable names of --json.
+type stepView struct {
+	reconcile.Step
+	Result string `json:"result"`
+	Error  string `json:"error,omitempty"`
+}
+
+func stepOf(r sweeper.Result, dryRun bool) stepView {
+	v := stepView{Step: r.Step, Result: stepDone}
+	switch {
+	case r.Err != nil:
+		v.Result, v.Error = stepFailed, r.Err.Error()
+	case r.Kind == reconcile.Report:
+		v.Result = stepLook
+	case dryRun:
+		v.Result = stepPlanned
+	}
+	return v
+}
+
+func (p *program) sweepView(r sweeper.Report, steps []stepView, dryRun bool) any {
+	unread := make([]string, len(r.Unread))
+	for i, err := range r.Unread {
+		unread[i] = err.Error()
+	}
+	return struct {
+		DryRun    bool        `json:"dry_run"`
+		Steps     []stepView  `json:"steps"`
+		Failed    int         `json:"failed"`
+		Unread    []string    `json:"unread"`
+		Held      int         `json:"held"`
+		Elsewhere []grantView `json:"elsewhere"`
+	}{dryRun, steps, r.Failed(), unread, r.Held, viewsOf(r.Elsewhere, p.Now())}
+}
+
+func (p *program) printSteps(steps []stepView) {
+	if len(steps) == 0 {
+		fmt.Fprintln(p.err, "Nothing to do.")
+		return
+	}
+	t := p.table(p.out)
+	t.row("STEP", "RESULT", "TARGET", "SCOPE", "PRINCIPAL", "ROLE", "GRANT", "WHY")
+	for _, s := range steps {
+		why := s.Reason
+		if s.Error != "" {
+			why += ": " + s.Error
+		}
+		t.row(string(s.Kind), s.Result, s.Target, abbreviate(s.Scope), abbreviate(s.Grant.Principal), abbreviate(s.Grant.Role), string(s.Grant.ID), why)
+	}
+	t.flush()
+}

@@ -1,0 +1,141 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// write makes a settings file in a directory of its own and returns its path.
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "jit.hcl")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoad(t *testing.T) {
+	t.Setenv(EnvLedger, "")
+	t.Setenv("JIT_TEST_URL", "postgres://admin:hunter2@localhost/postgres")
+	s, err := Load(write(t, `
+# whose access
+ledger  = "sqlite:///var/lib/jit/ledger.db"
+owner   = "payments"
+max_ttl = "8h"
+targets = {
+  bastion = { ssh = { authorized_keys = "/home/deploy/.ssh/authorized_keys" } }
+  "payments-db" = {
+    postgresql = { url = env("JIT_TEST_URL") }
+  }
+}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Ledger != "sqlite:///var/lib/jit/ledger.db" || s.Owner != "payments" || s.MaxTTL != "8h" {
+		t.Errorf("got ledger %q, owner %q, max_ttl %q", s.Ledger, s.Owner, s.MaxTTL)
+	}
+	if len(s.Targets) != 2 {
+		t.Fatalf("got %d targets, want 2", len(s.Targets))
+	}
+	if b := s.Targets["bastion"]; b.SSH == nil || b.PostgreSQL != nil || b.SSH.AuthorizedKeys != "/home/deploy/.ssh/authorized_keys" {
+		t.Errorf("bastion = %+v", b)
+	}
+	if db := s.Targets["payments-db"]; db.PostgreSQL == nil || db.PostgreSQL.URL != "postgres://admin:hunter2@localhost/postgres" {
+		t.Errorf("payments-db = %+v", db)
+	}
+}
+
+func TestLoadFillsInDefaults(t *testing.T) {
+	t.Setenv(EnvLedger, "")
+	s, err := Load(write(t, "ledger = null\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Ledger != "sqlite://.jit/ledger.db" || s.Owner != "jit" || s.MaxTTL != "1d" {
+		t.Errorf("got ledger %q, owner %q, max_ttl %q", s.Ledger, s.Owner, s.MaxTTL)
+	}
+	t.Setenv(EnvLedger, "postgres://db.example.com/jit")
+	if s, err = Load(write(t, "")); err != nil || s.Ledger != "postgres://db.example.com/jit" {
+		t.Errorf("with %s: ledger %q, %v", EnvLedger, s.Ledger, err)
+	}
+	if s, err = Load(write(t, `ledger = "sqlite://here.db"`)); err != nil || s.Ledger != "sqlite://here.db" {
+		t.Errorf("the file counts before %s: ledger %q, %v", EnvLedger, s.Ledger, err)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	t.Setenv("JIT_TEST_SECRET", "hunter2")
+	for _, tt := range []struct {
+		name, text string
+		says       []string
+	}{
+		{"bad syntax", "owner = \"a\"\nledger = = 1\n", []string{"jit.hcl:2:"}},
+		{"an unknown attribute", "\nowmer = \"a\"\n", []string{"jit.hcl:2:", "owmer"}},
+		{"a block", "targets {\n}\n", []string{"jit.hcl:1:", "targets"}},
+		{"a variable", "\n\nledger = var.ledger\n", []string{"jit.hcl:3:"}},
+		{"an unknown function", "ledger = file(\"x\")\n", []string{"jit.hcl:1:", "file"}},
+		{"a variable that is not set", "owner = \"a\"\nledger = env(\"JIT_TEST_UNSET\")\n", []string{"jit.hcl:2:", "JIT_TEST_UNSET", "not set"}},
+		{"a number for a string", "owner = 5\n", []string{"jit.hcl:1:", "owner", "string"}},
+		{"no map of targets", "targets = [\"a\"]\n", []string{"jit.hcl:1:", "targets"}},
+		{"a target that is no object", "targets = {\n  a = \"ssh\"\n}\n", []string{"jit.hcl:2:", `targets["a"]`, "string"}},
+		{"an unknown platform", "targets = {\n  a = { telnet = {} }\n}\n", []string{"jit.hcl:2:", `targets["a"]`, `"telnet"`, "ssh"}},
+		{"an unknown attribute of a platform", "targets = {\n  a = {\n    ssh = {\n      keys = \"x\"\n    }\n  }\n}\n", []string{"jit.hcl:4:", `targets["a"]`, `"keys"`}},
+		{"a wrong type in a platform", "targets = {\n  a = { ssh = {\n    authorized_keys = 77\n } }\n}\n", []string{"jit.hcl:3:", `targets["a"]`, "ssh.authorized_keys", "string", "number"}},
+		{"a target written twice", "targets = {\n  a = { ssh = { authorized_keys = \"/x\" } }\n  a = { ssh = { authorized_keys = \"/y\" } }\n}\n", []string{"jit.hcl:3:", `"a"`, "twice"}},
+		{"a secret where none belongs", "targets = {\n  a = env(\"JIT_TEST_SECRET\")\n}\n", []string{"jit.hcl:2:"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Load(write(t, tt.text))
+			if !errors.Is(err, jit.ErrInvalid) {
+				t.Fatalf("Load() error %v, want one of the kind ErrInvalid", err)
+			}
+			for _, s := range tt.says {
+				if !strings.Contains(err.Error(), s) {
+					t.Errorf("error %q does not say %q", err, s)
+				}
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error tells the secret: %q", err)
+			}
+		})
+	}
+}
+
+func TestLoadLooksInOrder(t *testing.T) {
+	t.Setenv(EnvLedger, "")
+	t.Setenv(EnvFile, "")
+	t.Chdir(t.TempDir())
+
+	if _, err := Load(""); !errors.Is(err, jit.ErrInvalid) || !strings.Contains(err.Error(), "there is no jit.hcl") {
+		t.Errorf("with no file anywhere: %v", err)
+	}
+	t.Setenv(EnvLedger, "sqlite://elsewhere.db")
+	if s, err := Load(""); err != nil || s.Ledger != "sqlite://elsewhere.db" {
+		t.Errorf("with no file and %s: %+v, %v", EnvLedger, s, err)
+	}
+	t.Setenv(EnvLedger, "")
+
+	if err := os.WriteFile(DefaultFile, []byte(`owner = "here"`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ownerIs := func(path, want string) {
+		t.Helper()
+		if s, err := Load(path); err != nil || s.Owner != want {
+			t.Errorf("Load(%q) owner %q, %v; want %q", path, s.Owner, err, want)
+		}
+	}
+	ownerIs("", "here")
+	t.Setenv(EnvFile, write(t, `owner = "from-env"`))
+	ownerIs("", "from-env")
+	ownerIs(write(t, `owner = "asked-for"`), "asked-for")
+	if _, err := Load("missing.hcl"); !errors.Is(err, jit.ErrInvalid) || !strings.Contains(err.Error(), "missing.hcl") {
+		t.Errorf("a file asked for that is not there: %v", err)
+	}
+}
