@@ -1,0 +1,551 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+)
+
+// world is a broker over a platform and a ledger in memory, with a clock of its own.
+type world struct {
+	*broker.Broker
+	t        *testing.T
+	ledger   *jittest.Ledger
+	platform *jittest.Platform
+	now      time.Time
+}
+
+func newWorld(t *testing.T, enforcement jit.Enforcement) *world {
+	w := &world{t: t, now: time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC), ledger: &jittest.Ledger{}}
+	clock := func() time.Time { return w.now }
+	w.platform = &jittest.Platform{Traits: jit.Traits{Enforcement: enforcement, CanTerminate: true}, Now: clock}
+	w.Broker = &broker.Broker{
+		Ledger: w.ledger, Targets: map[string]jit.Platform{"db": w.platform}, Owner: "jit", MaxTTL: 24 * time.Hour,
+		Actor: jit.Actor{Name: "alice", Source: jit.FromTerraform}, Now: clock,
+	}
+	return w
+}
+
+func (w *world) pass(d time.Duration) { w.now = w.now.Add(d) }
+
+// request asks for two hours of reader for bob.
+func request(change ...func(*broker.Request)) broker.Request {
+	r := broker.Request{
+		Binding: jit.Binding{Target: "db", Principal: "bob", Role: "reader"}, Reason: "INC-1: look", Renewal: 1, TTL: "2h",
+	}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+func (w *world) grant(r broker.Request) jit.Grant {
+	w.t.Helper()
+	g, err := w.Grant(w.t.Context(), r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return g
+}
+
+// mustWrite runs f and fails unless the platform was written to want times.
+func (w *world) mustWrite(want int, f func()) {
+	w.t.Helper()
+	_, before := w.platform.Calls()
+	f()
+	if _, after := w.platform.Calls(); after-before != want {
+		w.t.Errorf("%d writes on the platform, want %d", after-before, want)
+	}
+}
+
+func (w *world) allowed(want bool) {
+	w.t.Helper()
+	if got := w.platform.Allowed("all", "bob", "reader"); got != want {
+		w.t.Errorf("at %s bob is let in: %t, want %t", w.now.Format(time.TimeOnly), got, want)
+	}
+}
+
+// kinds are the kinds of all events so far.
+func (w *world) kinds() []jit.EventKind {
+	var all []jit.EventKind
+	for e, err := range w.ledger.Events(w.t.Context(), 1) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, e.Kind)
+	}
+	return all
+}
+
+func wantError(t *testing.T, err, kind error, parts ...string) {
+	t.Helper()
+	if !errors.Is(err, kind) {
+		t.Fatalf("got error %v, want one of the kind %q", err, kind)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("error %q does not say %q", err, part)
+		}
+	}
+}
+
+func TestAGrantCountsFromItsApplyAndEndsByItself(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	if _, err := w.Preview(t.Context(), request(), true); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(3 * time.Hour) // the saved plan lies about
+	w.now = w.now.Add(300 * time.Millisecond)
+	g := w.grant(request())
+	if want := (jit.Window{Start: jit.Second(w.now), End: jit.Second(w.now).Add(2 * time.Hour)}); !g.Window.Equal(want) {
+		t.Errorf("window %v, want %v", g.Window, want)
+	}
+	w.allowed(true)
+	w.pass(2*time.Hour - time.Second)
+	w.allowed(true)
+	w.pass(time.Second)
+	w.allowed(false)
+	if want := []jit.EventKind{jit.EventRequested, jit.EventDecided, jit.EventGranted}; !slices.Equal(w.kinds(), want) {
+		t.Errorf("events %v, want %v", w.kinds(), want)
+	}
+}
+
+func TestAPlanWritesNothing(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	w.ledger.Call = func(what string) error {
+		if what == "write" {
+			t.Error("a preview wrote to the ledger")
+		}
+		return nil
+	}
+	w.mustWrite(0, func() {
+		if _, err := w.Preview(t.Context(), request(), true); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestWhatEndedNeverComesBack(t *testing.T) {
+	for _, enforcement := range []jit.Enforcement{jit.Native, jit.Sweeper} {
+		ends := map[string]func(*world, jit.Grant){
+			"by its window":                func(w *world, g jit.Grant) { w.pass(3 * time.Hour); w.finish(g) },
+			"by its window, not yet swept": func(w *world, _ jit.Grant) { w.pass(3 * time.Hour) },
+			"by revocation": func(w *world, g jit.Grant) {
+				w.pass(time.Minute)
+				w.revoke(broker.Revocation{Grant: g, Reason: "done"})
+			},
+			"by an end moved to the past": func(w *world, g jit.Grant) {
+				w.pass(time.Hour)
+				if _, err := w.Change(w.t.Context(), g, request(func(r *broker.Request) { r.TTL = "30m" })); err != nil {
+					w.t.Fatal(err)
+				}
+			},
+		}
+		for name, end := range ends {
+			t.Run(string(enforcement)+" "+name, func(t *testing.T) {
+				w := newWorld(t, enforcement)
+				g := w.grant(request())
+				end(w, g)
+				w.mustWrite(0, func() {
+					p, err := w.Preview(t.Context(), request(), true)
+					if err != nil || !p.Over || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Detail, "renewal = 2") {
+						t.Errorf("preview %+v, error %v; want one that is over and names renewal = 2", p, err)
+					}
+					again := w.grant(request())
+					if !again.Over(w.now) || !again.Window.Equal(g.Window) && name != "by an end moved to the past" {
+						t.Errorf("made again it is %s with window %v", again.State(w.now), again.Window)
+					}
+				})
+				w.finish(g)
+				w.allowed(false)
+				renewed := w.grant(request(func(r *broker.Request) { r.Renewal = 2 }))
+				if renewed.ID == g.ID {
+					t.Error("the renewal has the id of the first grant")
+				}
+				w.allowed(true)
+			})
+		}
+	}
+}
+
+// finish does what the sweeper does with a grant that is over.
+func (w *world) finish(g jit.Grant) {
+	w.t.Helper()
+	g, _, err := w.Recall(w.t.Context(), g.ID, g)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.Finish(w.t.Context(), []jit.Grant{g})[0]; err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) revoke(r broker.Revocation) bool {
+	w.t.Helper()
+	_, kept, err := w.Revoke(w.t.Context(), r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return kept
+}
+
+func TestALostLedgerIsMadeGoodFromTheMarker(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g := w.grant(request())
+	w.ledger.Forget()
+	w.pass(time.Hour)
+	w.mustWrite(0, func() {
+		again := w.grant(request())
+		if !again.Window.Equal(g.Window) {
+			t.Errorf("adopted with window %v, want %v", again.Window, g.Window)
+		}
+	})
+	w.ledger.Forget()
+	w.pass(2 * time.Hour)
+	w.mustWrite(0, func() {
+		if again := w.grant(request()); !again.Over(w.now) {
+			t.Errorf("over by its marker, and made again it is %s", again.State(w.now))
+		}
+	})
+}
+
+func TestOverlappingGrantsDoNotEndEachOther(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	short := w.grant(request(func(r *broker.Request) { r.TTL = "1h" }))
+	w.grant(request(func(r *broker.Request) { r.Reason = "INC-2: other" }))
+	w.pass(time.Hour)
+	w.finish(short)
+	w.allowed(true)
+}
+
+func TestOnlyTheNewestHolderEndsAGrant(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	first := w.grant(request())
+	second := w.grant(request()) // create_before_destroy: the new object adopts
+	if kept := w.revoke(broker.Revocation{Grant: first, Holder: first.Holder, Reason: "destroyed"}); !kept {
+		t.Error("the old object's delete was not told that the grant is kept")
+	}
+	w.allowed(true)
+	w.revoke(broker.Revocation{Grant: second, Holder: second.Holder, Reason: "destroyed"})
+	w.allowed(false)
+}
+
+func TestRevokeIsIdempotentAndNeverGivenUp(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	g := w.grant(request())
+	w.platform.Call = func(what string) error { return errors.New("the server is gone") }
+	if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"}); err == nil {
+		t.Fatal("a revocation that did not reach the platform succeeded")
+	}
+	if last := w.kinds()[len(w.kinds())-1]; last != jit.EventRevokeFailed {
+		t.Errorf("the last event is %s, want %s", last, jit.EventRevokeFailed)
+	}
+	w.platform.Call = nil
+	w.revoke(broker.Revocation{Grant: g, Reason: "stop"})
+	w.allowed(false)
+	events := len(w.kinds())
+	w.mustWrite(0, func() { w.revoke(broker.Revocation{Grant: g, Reason: "again"}) })
+	if len(w.kinds()) != events {
+		t.Error("revoking what is gone left an event")
+	}
+}
+
+func TestRevokeWorksWithoutALedger(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	g := w.grant(request())
+	gone := errors.New("ledger unreachable")
+	w.ledger.Call = func(string) error { return gone }
+	_, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"})
+	if !errors.Is(err, gone) {
+		t.Errorf("got %v, want the ledger's error", err)
+	}
+	w.allowed(false)
+	if _, err := w.Grant(t.Context(), request(func(r *broker.Request) { r.Renewal = 2 })); !errors.Is(err, gone) {
+		t.Errorf("without a ledger a grant gave %v, want its error", err)
+	}
+	w.allowed(false)
+}
+
+func TestRevokeOfAnUnknownGrantLeavesATombstone(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	g := w.grant(request())
+	w.ledger.Forget()
+	g.Version = 0
+	w.revoke(broker.Revocation{Grant: g, Reason: "destroyed"})
+	w.allowed(false)
+	w.mustWrite(0, func() {
+		if again := w.grant(request()); !again.Over(w.now) {
+			t.Error("a grant that was ended with the ledger lost came back")
+		}
+	})
+}
+
+func TestAFailedGrantCanBeTriedAgain(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.platform.Unknown = map[string]bool{"bob": true}
+	_, err := w.Grant(t.Context(), request())
+	wantError(t, err, jittest.ErrNoPrincipal, "bob", "reader", "db")
+	w.pass(5 * time.Hour) // longer than the window of the attempt
+	w.platform.Unknown = nil
+	g := w.grant(request())
+	if want := jit.Second(w.now).Add(2 * time.Hour); !g.End.Equal(want) {
+		t.Errorf("the end is %s, want %s", g.End, want)
+	}
+	w.allowed(true)
+}
+
+func TestAnAttemptThatMayHaveWorkedKeepsItsWindow(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.platform.Call = func(what string) error {
+		if what == "written" {
+			return errors.New("connection lost after the write")
+		}
+		return nil
+	}
+	if _, err := w.Grant(t.Context(), request()); err == nil {
+		t.Fatal("no error")
+	}
+	w.platform.Call = nil
+	begun := w.now
+	w.pass(time.Hour)
+	if g := w.grant(request()); !g.Start.Equal(begun) {
+		t.Errorf("tried again it begins at %s, want %s: the access had begun", g.Start, begun)
+	}
+	w.pass(time.Hour)
+	w.allowed(false)
+}
+
+func TestAPendingGrantOfACrashIsOverWithItsWindow(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.ledger.Call = failAfter(t, "written", 1)
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = w.Grant(t.Context(), request())
+	}()
+	w.ledger.Call = nil
+	w.allowed(false)
+	w.pass(3 * time.Hour)
+	w.mustWrite(0, func() {
+		if g := w.grant(request()); !g.Over(w.now) {
+			t.Errorf("it is %s", g.State(w.now))
+		}
+	})
+}
+
+// failAfter panics at the n-th call of that name, as a crash would end the process.
+func failAfter(t *testing.T, name string, n int) func(string) error {
+	t.Helper()
+	return func(what string) error {
+		if what == name {
+			if n--; n == 0 {
+				panic("crash")
+			}
+		}
+		return nil
+	}
+}
+
+func TestARevocationDuringAGrantWins(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	var once bool
+	w.platform.Call = func(what string) error {
+		if what == "write" && !once {
+			once = true
+			id := jit.NewID("jit", jit.Binding{Target: "db", Principal: "bob", Role: "reader", Scope: "all"}, "INC-1: look", 1)
+			g, known, err := w.Ledger.Lookup(t.Context(), id)
+			if err != nil || !known {
+				t.Fatalf("no intent in the ledger before the platform is called: %v", err)
+			}
+			w.revoke(broker.Revocation{Grant: g, Reason: "stop"})
+		}
+		return nil
+	}
+	g := w.grant(request())
+	if !g.Over(w.now) {
+		t.Errorf("the grant is %s", g.State(w.now))
+	}
+	w.allowed(false)
+}
+
+func TestChangeMovesTheEndFromTheSameBeginning(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g := w.grant(request())
+	begun := w.now
+	w.pass(time.Hour)
+	for _, tt := range []struct {
+		ttl  string
+		want time.Time
+	}{{"4h", begun.Add(4 * time.Hour)}, {"90m", begun.Add(90 * time.Minute)}, {"1h30m", begun.Add(90 * time.Minute)}} {
+		g, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = tt.ttl }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !g.End.Equal(tt.want) {
+			t.Errorf("ttl %s ends at %s, want %s", tt.ttl, g.End, tt.want)
+		}
+	}
+	_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "25h" }))
+	wantError(t, err, jit.ErrInvalid, "ttl", "1d1h", "1d")
+	w.pass(30 * time.Minute)
+	w.allowed(false)
+	_, err = w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "5h" }))
+	wantError(t, err, jit.ErrOver, "renewal = 2")
+	w.mustWrite(0, func() {
+		if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "90m" })); err != nil {
+			t.Errorf("a change that changes nothing: %v", err)
+		}
+	})
+}
+
+func TestDriftIsRepairedWithinTheWindow(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g := w.grant(request())
+	w.platform.Edit("all", func([]jit.Observed) []jit.Observed { return nil })
+	w.pass(time.Hour)
+	if drift, err := w.Observe(t.Context(), g); err != nil || drift != "missing" {
+		t.Errorf("observed %q, %v", drift, err)
+	}
+	repaired, err := w.Change(t.Context(), g, request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !repaired.Window.Equal(g.Window) {
+		t.Errorf("repaired with window %v, want %v", repaired.Window, g.Window)
+	}
+	w.allowed(true)
+	w.pass(time.Hour)
+	w.allowed(false)
+	if drift, err := w.Observe(t.Context(), repaired); err != nil || drift != "" {
+		t.Errorf("over, it observed %q, %v", drift, err)
+	}
+}
+
+func TestADeferredGrantIsStartedByTheSweeper(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	start := w.now.Add(time.Hour)
+	r := request(func(r *broker.Request) { r.StartsAt, r.StartBy = start, start.Add(10*time.Minute) })
+	var g jit.Grant
+	w.mustWrite(0, func() { g = w.grant(r) })
+	if !g.Start.Equal(start) || !g.End.Equal(start.Add(2*time.Hour)) || g.State(w.now) != jit.StateScheduled {
+		t.Errorf("%s with window %v", g.State(w.now), g.Window)
+	}
+	w.allowed(false)
+	if err := w.Start(t.Context(), []jit.Grant{g})[0]; err == nil {
+		t.Error("it was started before its time")
+	}
+	w.pass(61 * time.Minute)
+	if err := w.Start(t.Context(), []jit.Grant{g})[0]; err != nil {
+		t.Fatal(err)
+	}
+	w.allowed(true)
+}
+
+func TestRefusalsCallNothing(t *testing.T) {
+	now := time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		change func(*broker.Request)
+		kind   error
+		parts  []string
+	}{
+		"no end":               {func(r *broker.Request) { r.TTL = "" }, jit.ErrInvalid, []string{"ttl", "no end", `ttl = "2h"`}},
+		"two ends":             {func(r *broker.Request) { r.ExpiresAt = now.Add(time.Hour) }, jit.ErrInvalid, []string{"expires_at", "two ends"}},
+		"zero":                 {func(r *broker.Request) { r.TTL = "0s" }, jit.ErrInvalid, []string{"ttl", `"0s"`}},
+		"negative":             {func(r *broker.Request) { r.TTL = "-5m" }, jit.ErrInvalid, []string{"ttl", `"-5m"`}},
+		"never":                {func(r *broker.Request) { r.TTL = "never" }, jit.ErrInvalid, []string{"ttl", `"never"`}},
+		"years":                {func(r *broker.Request) { r.TTL = "1y" }, jit.ErrInvalid, []string{"ttl", `"1y"`}},
+		"past":                 {func(r *broker.Request) { r.TTL, r.ExpiresAt = "", now.Add(-time.Second) }, jit.ErrInvalid, []string{"expires_at", "already past"}},
+		"over the maximum":     {func(r *broker.Request) { r.TTL = "2d" }, jit.ErrInvalid, []string{"ttl", "2d", "max_ttl", "1d"}},
+		"end over the maximum": {func(r *broker.Request) { r.TTL, r.ExpiresAt = "", now.Add(25*time.Hour) }, jit.ErrInvalid, []string{"expires_at", "max_ttl"}},
+		"too late to begin":    {func(r *broker.Request) { r.StartBy = now.Add(-time.Minute) }, jit.ErrInvalid, []string{"start_by"}},
+		"begins after its end": {func(r *broker.Request) { r.TTL, r.StartsAt, r.ExpiresAt = "", now.Add(2*time.Hour), now.Add(time.Hour) }, jit.ErrInvalid, []string{"expires_at", "starts_at"}},
+		"unknown target":       {func(r *broker.Request) { r.Binding.Target = "prod" }, jit.ErrUnknown, []string{"target", `"prod"`, `"db"`}},
+		"two lines":            {func(r *broker.Request) { r.Binding.Principal = "bob\nroot" }, jit.ErrInvalid, []string{"principal", "U+000A"}},
+		"no reason":            {func(r *broker.Request) { r.Reason = " " }, jit.ErrInvalid, []string{"reason", "empty"}},
+		"no renewal":           {func(r *broker.Request) { r.Renewal = 0 }, jit.ErrInvalid, []string{"renewal"}},
+		"unknown policy":       {func(r *broker.Request) { r.Policy = "prod" }, jit.ErrUnknown, []string{"policy", `"prod"`}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Native)
+			w.now = now
+			w.ledger.Call = func(what string) error {
+				if what == "write" {
+					t.Error("the ledger was written to")
+				}
+				return nil
+			}
+			w.mustWrite(0, func() {
+				_, err := w.Preview(t.Context(), request(tt.change), false)
+				wantError(t, err, tt.kind, tt.parts...)
+				_, err = w.Grant(t.Context(), request(tt.change))
+				wantError(t, err, tt.kind, tt.parts...)
+			})
+		})
+	}
+}
+
+func TestPoliciesOfTheSamePlanCount(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.Planned = &broker.Planned{}
+	named := request(func(r *broker.Request) { r.Policy = "oncall" })
+	w.Planned.Put(jit.Policy{Name: "oncall", Effect: jit.Permit, MaxTTL: time.Hour})
+	_, err := w.Preview(t.Context(), named, false)
+	wantError(t, err, jit.ErrDenied, "ttl", "1h", "2h")
+	w.Planned.Put(jit.Policy{Name: "oncall", Effect: jit.Permit, MaxTTL: 4 * time.Hour})
+	p, err := w.Preview(t.Context(), named, false)
+	if err != nil || p.Verdict.Policy != "oncall" {
+		t.Errorf("verdict %+v, error %v", p.Verdict, err)
+	}
+	if _, err := w.Grant(t.Context(), request()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.PutPolicy(t.Context(), jit.Policy{Name: "no-readers", Effect: jit.Forbid, Match: jit.Match{Roles: []string{"read*"}}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Grant(t.Context(), request(func(r *broker.Request) { r.Renewal = 2 }))
+	wantError(t, err, jit.ErrDenied, "no-readers")
+	w.Planned.Drop("no-readers")
+	if _, err = w.Preview(t.Context(), request(func(r *broker.Request) { r.Renewal = 2 }), false); err != nil {
+		t.Errorf("a policy that the plan removes still counts: %v", err)
+	}
+}
+
+func TestStandingAccessIsNamedAtPlan(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.platform.AddStanding("all", jit.Standing{Principal: "bob", Role: "reader", Detail: "line 3"})
+	p, err := w.Preview(t.Context(), request(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(p.Warnings, func(w broker.Warning) bool { return strings.Contains(w.Detail, "line 3") }) {
+		t.Errorf("warnings %+v do not name the standing access", p.Warnings)
+	}
+}
+
+func TestACancelledGrantIsNotTakenForAFailedOne(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.platform.Call = func(what string) error {
+		if what == "written" {
+			cancel()
+			return ctx.Err()
+		}
+		return nil
+	}
+	if _, err := w.Grant(ctx, request()); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	w.platform.Call = nil
+	begun := w.now
+	w.pass(time.Hour)
+	if g := w.grant(request()); !g.Start.Equal(begun) {
+		t.Errorf("it begins at %s, want %s", g.Start, begun)
+	}
+}

@@ -1,0 +1,194 @@
+package jittest
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Ledger is a ledger in memory.
+type Ledger struct {
+	// Call, if set, is asked before every read and write ("read", "write"), and after a
+	// write took effect ("written"); its error fails the call.
+	Call func(what string) error
+
+	mu       sync.Mutex
+	grants   map[jit.ID]jit.Grant
+	leases   map[jit.ID]held
+	policies map[string]jit.Policy
+	events   []jit.Event
+}
+
+type held struct {
+	holder string
+	until  time.Time
+}
+
+var _ jit.Ledger = (*Ledger)(nil)
+
+func (l *Ledger) call(ctx context.Context, what string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if l.Call == nil {
+		return nil
+	}
+	return l.Call(what)
+}
+
+// Forget empties the ledger, as if it had been lost.
+func (l *Ledger) Forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.grants, l.leases, l.policies, l.events = nil, nil, nil, nil
+}
+
+// Grants returns what matches f.
+func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
+	return func(yield func(jit.Grant, error) bool) {
+		if err := l.call(ctx, "read"); err != nil {
+			yield(jit.Grant{}, err)
+			return
+		}
+		l.mu.Lock()
+		all := slices.Collect(maps.Values(l.grants))
+		l.mu.Unlock()
+		slices.SortFunc(all, byEnd)
+		for _, g := range all {
+			if f.Owner != "" && g.Owner != f.Owner || f.Target != "" && g.Target != f.Target ||
+				f.Principal != "" && g.Principal != f.Principal || len(f.IDs) > 0 && !slices.Contains(f.IDs, g.ID) ||
+				!f.LiveAt.IsZero() && g.Over(f.LiveAt) || f.NotEnded && !g.EndedAt.IsZero() {
+				continue
+			}
+			if !yield(g, nil) {
+				return
+			}
+		}
+	}
+}
+
+func byEnd(a, b jit.Grant) int { return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.ID, b.ID)) }
+
+// Lookup returns one record.
+func (l *Ledger) Lookup(ctx context.Context, id jit.ID) (jit.Grant, bool, error) {
+	if err := l.call(ctx, "read"); err != nil {
+		return jit.Grant{}, false, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g, ok := l.grants[id]
+	return g, ok, nil
+}
+
+// Policies returns all policies.
+func (l *Ledger) Policies(ctx context.Context) ([]jit.Policy, error) {
+	if err := l.call(ctx, "read"); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []jit.Policy
+	for _, name := range slices.Sorted(maps.Keys(l.policies)) {
+		all = append(all, l.policies[name])
+	}
+	return all, nil
+}
+
+// Write records the entries.
+func (l *Ledger) Write(ctx context.Context, entries []jit.Entry) []error {
+	errs := make([]error, len(entries))
+	fail := func(err error) []error {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+	if err := l.call(ctx, "write"); err != nil {
+		return fail(err)
+	}
+	l.mu.Lock()
+	if l.grants == nil {
+		l.grants, l.leases, l.policies = map[jit.ID]jit.Grant{}, map[jit.ID]held{}, map[string]jit.Policy{}
+	}
+	for i, e := range entries {
+		errs[i] = l.write(e)
+	}
+	l.mu.Unlock()
+	if err := l.call(ctx, "written"); err != nil {
+		return fail(err)
+	}
+	return errs
+}
+
+func (l *Ledger) write(e jit.Entry) error {
+	if e.Grant != nil {
+		g := *e.Grant
+		if l.grants[g.ID].Version != g.Version {
+			return jit.ErrStale
+		}
+		g.Version++
+		l.grants[g.ID] = g
+	}
+	if e.Policy != nil {
+		l.policies[e.Policy.Name] = *e.Policy
+	}
+	delete(l.policies, e.DropPolicy)
+	for _, event := range e.Events {
+		event.Seq = int64(len(l.events) + 1)
+		if len(l.events) > 0 {
+			event.Prev = l.events[len(l.events)-1].Hash
+		}
+		event.Hash = event.Sum()
+		l.events = append(l.events, event)
+	}
+	return nil
+}
+
+// Claim leases due grants.
+func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, error) {
+	if err := l.call(ctx, "write"); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var due []jit.Grant
+	for id, g := range l.grants {
+		h := l.leases[id]
+		if g.Owner == q.Owner && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder || !h.until.After(q.Now)) {
+			due = append(due, g)
+		}
+	}
+	slices.SortFunc(due, byEnd)
+	due = due[:min(len(due), q.Limit)]
+	for _, g := range due {
+		l.leases[g.ID] = held{q.Holder, q.Now.Add(q.Lease)}
+	}
+	return due, nil
+}
+
+// Events returns the events from first on.
+func (l *Ledger) Events(ctx context.Context, first int64) iter.Seq2[jit.Event, error] {
+	return func(yield func(jit.Event, error) bool) {
+		if err := l.call(ctx, "read"); err != nil {
+			yield(jit.Event{}, err)
+			return
+		}
+		l.mu.Lock()
+		all := slices.Clone(l.events)
+		l.mu.Unlock()
+		for _, e := range all {
+			if e.Seq >= first && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Close does nothing.
+func (l *Ledger) Close() error { return nil }
