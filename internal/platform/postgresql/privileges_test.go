@@ -1,0 +1,174 @@
+package postgresql
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// adminOf creates a login role for the target and opens the platform as it.
+func (s *site) adminOf(t *testing.T, name, options string, grants ...string) *Platform {
+	t.Helper()
+	name += databaseOf(t, s.url) // roles belong to the server that all tests share
+	s.role(t, name, "LOGIN PASSWORD "+literal(password)+" "+options)
+	for _, g := range grants {
+		s.exec(t, "GRANT "+g+" TO "+quote(name)+" WITH ADMIN OPTION")
+	}
+	return s.openAs(t, s.as(name), time.Now)
+}
+
+func TestLeastPrivilegeAdmin(t *testing.T) {
+	s := newSite(t)
+	s.exec(t, "GRANT CREATE ON SCHEMA public TO "+quote(s.roles[0]))
+	p := s.adminOf(t, "least", "CREATEROLE", quote(s.roles[0]))
+	before := s.dump(t)
+	a := s.access(0, 0, "least privilege")
+	apply(t, p, ensured(a))
+	wantWhole(t, p, a)
+	if !s.allowed(t, a.Binding) {
+		t.Error("no access inside the window")
+	}
+	a.Marker.Window.End = a.Marker.Window.End.Add(time.Hour)
+	apply(t, p, ensured(a))
+	wantWhole(t, p, a)
+	if s.server.Major < 16 {
+		ownTable(t, s, s.as(a.Binding.Principal), a)
+	}
+	apply(t, p, removed(a))
+	if _, there := observed(t, p, a); there || s.allowed(t, a.Binding) {
+		t.Error("access lives on")
+	}
+	if after := s.dump(t); after != before {
+		t.Errorf("the foreign roles are\n%s\nwere\n%s", after, before)
+	}
+}
+
+func TestErrorsSayWhichPrivilegeIsMissing(t *testing.T) {
+	s := newSite(t)
+	super := "super" + databaseOf(t, s.url)
+	s.role(t, super, "SUPERUSER NOLOGIN")
+	toSuper := s.access(0, 0, "superuser role")
+	toSuper.Binding.Role = super
+	plain, creator := s.adminOf(t, "plain", ""), s.adminOf(t, "creator", "CREATEROLE")
+	a := s.access(0, 0, "there already")
+	apply(t, s.open(t), ensured(a))
+
+	terminate := s.access(1, 0, "sessions")
+	terminate.TerminateSessions = true
+	connect(t, s.as(s.principals[1]))
+	for _, c := range []struct {
+		name   string
+		as     *Platform
+		change jit.Change
+		want   string
+	}{
+		{"create", plain, ensured(s.access(0, 0, "new")), "CREATEROLE"},
+		{"drop", plain, removed(a), "CREATEROLE"},
+		{"superuser", creator, ensured(toSuper), "SUPERUSER"},
+		{"terminate", creator, removed(terminate), "pg_signal_backend"},
+	} {
+		var user *jit.Error
+		err := c.as.Apply(t.Context(), cluster, []jit.Change{c.change})[0]
+		if !errors.As(err, &user) || !strings.Contains(user.Hint, c.want) {
+			t.Errorf("%s: %v, want a hint that names %s", c.name, err, c.want)
+		}
+	}
+	if !s.allowed(t, a.Binding) {
+		t.Error("a Remove that was refused took the access away")
+	}
+}
+
+func TestRolesThatAreNotThere(t *testing.T) {
+	s := newSite(t)
+	p := s.open(t)
+	group := "group" + databaseOf(t, s.url)
+	s.role(t, group, "NOLOGIN")
+	good, noPrincipal, noRole, notLogin, circle := s.access(0, 0, "good"), s.access(0, 0, "a"), s.access(0, 0, "b"), s.access(0, 0, "c"), s.access(1, 0, "d")
+	noPrincipal.Binding.Principal = "no such principal"
+	noRole.Binding.Role = "no such role"
+	notLogin.Binding.Principal = group
+	// The role is a member of the principal, so the principal cannot become a member of the role.
+	s.exec(t, "GRANT "+quote(s.principals[1])+" TO "+quote(s.roles[0]))
+	errs := p.Apply(t.Context(), cluster, []jit.Change{ensured(noPrincipal), ensured(circle), ensured(noRole), ensured(good), ensured(notLogin)})
+	for i, want := range []struct{ attribute, text string }{
+		{"principal", "no such principal"}, {"", "is a member of role"}, {"role", "no such role"}, {}, {"principal", "cannot log in"},
+	} {
+		var user *jit.Error
+		switch {
+		case want.text == "":
+			if errs[i] != nil {
+				t.Errorf("the good change: %v", errs[i])
+			}
+		case !errors.As(errs[i], &user) || user.Attribute != want.attribute || !strings.Contains(user.Problem, want.text):
+			t.Errorf("change %d: %v, want it to blame %q and to say %q", i, errs[i], want.attribute, want.text)
+		}
+	}
+	snap, err := p.Read(t.Context(), cluster)
+	if err != nil || len(snap.Ours) != 1 {
+		t.Errorf("%d wrappers are left (%v), want only that of the good change", len(snap.Ours), err)
+	}
+	if !s.allowed(t, good.Binding) {
+		t.Error("the good change gives no access")
+	}
+}
+
+func TestPrincipalDroppedMeanwhile(t *testing.T) {
+	s := newSite(t)
+	p, a := s.open(t), s.access(0, 0, "leaver")
+	a.Binding.Principal = "leaver" + databaseOf(t, s.url)
+	s.exec(t, "CREATE ROLE "+a.Binding.Principal+" LOGIN")
+	apply(t, p, ensured(a))
+	s.exec(t, "DROP ROLE "+a.Binding.Principal)
+	if o, there := observed(t, p, a); !there || o.Principal != "" || o.Damage == "" {
+		t.Errorf("observed %+v, want the wrapper without a principal", o)
+	}
+	a.TerminateSessions = true
+	apply(t, p, removed(a), removed(a))
+	if _, there := observed(t, p, a); there {
+		t.Error("the wrapper is still there")
+	}
+}
+
+func TestConnectionErrorsTellTheAddressAndNoPassword(t *testing.T) {
+	s := newSite(t)
+	const secret = "hunter2-not-it"
+	wrong := strings.Replace(s.url, s.server.Password, secret, 1)
+	closed := "postgres://admin:" + secret + "@127.0.0.1:1/postgres?sslmode=disable"
+	for _, c := range []struct{ url, want string }{
+		{wrong, "password authentication failed"},
+		{closed, "127.0.0.1:1"},
+		{strings.Replace(s.url, databaseOf(t, s.url), "nowhere", 1), `"nowhere" does not exist`},
+	} {
+		p := s.openAs(t, c.url, time.Now)
+		_, err := p.Read(t.Context(), cluster)
+		applied := p.Apply(t.Context(), cluster, []jit.Change{ensured(s.access(0, 0, "x"))})[0]
+		for _, err := range []error{err, applied} {
+			var user *jit.Error
+			if !errors.As(err, &user) || user.Hint == "" || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "127.0.0.1:") {
+				t.Errorf("error %v, want a *jit.Error with the address and %q", err, c.want)
+			}
+			if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), s.server.Password) {
+				t.Errorf("the error tells the password: %v", err)
+			}
+		}
+	}
+}
+
+func TestAStandbyIsSaidToBeOne(t *testing.T) {
+	s := newSite(t)
+	p := s.open(t)
+	refused := connect(t, s.url)
+	if _, err := refused.Exec(t.Context(), "SET default_transaction_read_only = on"); err != nil {
+		t.Fatal(err)
+	}
+	_, cause := refused.Exec(t.Context(), "CREATE ROLE never")
+	err := p.explain(context.Background(), "change roles", cause)
+	var user *jit.Error
+	if !errors.As(err, &user) || !strings.Contains(user.Problem, "standby") {
+		t.Errorf("explained as %v", err)
+	}
+}
