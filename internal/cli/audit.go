@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
 )
 
 func (p *program) auditCommand() *cobra.Command {
@@ -29,6 +31,52 @@ func (p *program) auditCommand() *cobra.Command {
 	}
 	cmd.AddCommand(p.auditVerifyCommand(), p.auditExportCommand())
 	return cmd
+}
+
+func (p *program) auditVerifyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check that no event was changed, removed or added",
+		Long: `Check every event against its hash, each against the one before, and the last against the ledger's head.
+
+The head that is printed names the whole record. Whoever can write to the database can write a whole new
+chain: note the head down elsewhere now and then, and look for it in jit audit export later.
+
+Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read.`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(rt *config.Runtime) error { return p.auditVerify(cmd.Context(), rt) })
+		},
+	}
+	p.jsonFlag(cmd)
+	return cmd
+}
+
+func (p *program) auditVerify(ctx context.Context, rt *config.Runtime) error {
+	report, err := rt.Ledger.Verify(ctx)
+	if err != nil {
+		return unreadable(err)
+	}
+	if p.json {
+		err = p.printJSON(struct {
+			OK bool `json:"ok"`
+			ledger.Report
+		}{report.OK(), report})
+	} else if report.OK() {
+		_, err = fmt.Fprintf(p.out, "The record is intact: %d events, head %s.\n", report.Events, cmp.Or(report.Head, "none"))
+	} else {
+		for _, d := range report.Damage {
+			fmt.Fprintln(p.out, printable(d.String()))
+		}
+	}
+	if err != nil {
+		return notDone(err)
+	}
+	if !report.OK() {
+		return notDone(fmt.Errorf("the record is not intact: %d findings among %d events", len(report.Damage), report.Events))
+	}
+	return nil
 }
 
 var exportFormats = []string{"json", "csv"}

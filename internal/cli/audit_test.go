@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"database/sql"
+	"encoding/csv"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// story puts some events on record: a grant, a revocation, an expiry.
+func story(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	t.Setenv(config.EnvChange, "=HYPERLINK(\"http://evil.example.com\")")
+	a := w.grant("INC-1: a", "1h")
+	w.grant("@INC-2: b, \"quoted\"", "30m")
+	w.run("revoke", string(a.ID), "--reason", "done").wantCode(exitDone)
+	w.now = w.now.Add(time.Hour)
+	w.run("sweep").wantCode(exitDone)
+	return w
+}
+
+func TestAuditVerifyFindsTampering(t *testing.T) {
+	w := newWorld(t)
+	w.run("audit", "verify").wantCode(exitDone).wantOut("intact: 0 events")
+	w = story(t)
+	var intact struct {
+		OK     bool
+		Events int
+		Head   string
+	}
+	w.run("audit", "verify").wantCode(exitDone).wantOut("The record is intact: ")
+	w.run("audit", "verify", "--json").wantCode(exitDone).decode(&intact)
+	if !intact.OK || intact.Events < 6 || len(intact.Head) != 64 {
+		t.Errorf("got %+v", intact)
+	}
+
+	db, err := sql.Open("sqlite", "ledger.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	// Somebody with the file in hand also takes the guards away.
+	rows, err := db.Query("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var guards []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			t.Fatal(err)
+		}
+		guards = append(guards, name)
+	}
+	rows.Close()
+	for _, name := range guards {
+		if _, err := db.Exec("DROP TRIGGER " + name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.Exec("DELETE FROM events WHERE seq = 3"); err != nil {
+		t.Fatal(err)
+	}
+	w.run("audit", "verify").wantCode(exitNotDone).wantOut("event 3 was removed").wantErr("not intact")
+	var broken struct {
+		OK     bool
+		Damage []struct {
+			Kind  string
+			First int
+		}
+	}
+	w.run("audit", "verify", "--json").wantCode(exitNotDone).decode(&broken)
+	if broken.OK || len(broken.Damage) != 1 || broken.Damage[0].First != 3 {
+		t.Errorf("got %+v", broken)
+	}
+}
+
+// The exported lines alone are enough to check the chain.
+func TestAuditExportJSON(t *testing.T) {
+	w := story(t)
+	out := w.run("audit", "export").wantCode(exitDone).out
+	var last jit.Event
+	n := int64(0)
+	for line := range strings.Lines(out) {
+		var e jit.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("line %d: %v: %s", n+1, err, line)
+		}
+		n++
+		if e.Seq != n || e.Sum() != e.Hash || n > 1 && e.Prev != last.Hash {
+			t.Errorf("event %d does not fit the one before: %s", n, line)
+		}
+		last = e
+	}
+	if n < 6 {
+		t.Errorf("%d events, want at least 6", n)
+	}
+
+	w.run("audit", "export", "--output", "events.jsonl").wantCode(exitDone)
+	text, err := os.ReadFile("events.jsonl")
+	if err != nil || string(text) != out {
+		t.Errorf("the file differs from standard output: %v\n%s", err, text)
+	}
+	if info, err := os.Stat("events.jsonl"); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v; want 0600", info.Mode(), err)
+	}
+	w.run("audit", "export", "--output", "no/such/directory").wantCode(exitNotDone).wantErr("no/such/directory")
+}
+
+func TestAuditExportCSV(t *testing.T) {
+	empty := newWorld(t)
+	if out := empty.run("audit", "export", "--format", "csv").wantCode(exitDone).out; strings.TrimSpace(out) != "seq,at,kind,grant,policy,actor,change,source,detail,prev,hash" {
+		t.Errorf("an empty record is %q", out)
+	}
+	w := story(t)
+	rows, err := csv.NewReader(strings.NewReader(w.run("audit", "export", "--format", "csv").wantCode(exitDone).out)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := strings.Count(w.run("audit", "export").wantCode(exitDone).out, "\n")
+	if len(rows) != events+1 {
+		t.Errorf("%d rows for %d events and a heading", len(rows), events)
+	}
+	for _, row := range rows[1:] {
+		if change := row[6]; change != "'=HYPERLINK(\"http://evil.example.com\")" {
+			t.Errorf("a formula as change: %q", change)
+		}
+		for _, cell := range row {
+			if cell != "" && strings.ContainsAny(cell[:1], "=+-@\t\r") {
+				t.Errorf("a spreadsheet would run the cell %q", cell)
+			}
+		}
+	}
+}
+
+func TestHarmless(t *testing.T) {
+	for cell, want := range map[string]string{
+		"": "", "a=b": "a=b", "=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@SUM": "'@SUM", "\tx": "'\tx", "\rx": "'\rx", "＝1": "'＝1", "é": "é",
+	} {
+		if got := harmless(cell); got != want {
+			t.Errorf("harmless(%q) = %q, want %q", cell, got, want)
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+func TestListTellsWhoHasWhatWhyAndForHowLong(t *testing.T) {
+	w := newWorld(t)
+	w.run("list").wantCode(exitDone).wantErr("No grant matches.")
+	long := w.grant("INC-1: long", "8h")
+	soon := w.grant("INC-2: short", "30m")
+	w.now = w.now.Add(10 * time.Minute)
+
+	out := w.run("list").wantCode(exitDone).wantOut("ID ", "STATE", string(long.ID), string(soon.ID), "7h50m left", "20m left", "INC-1: long", "bastion", "active").out
+	if strings.Index(out, string(soon.ID)) > strings.Index(out, string(long.ID)) {
+		t.Errorf("the first to end is not the first of the list:\n%s", out)
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	for _, line := range lines[1:] {
+		if strings.Index(line, "INC-") != strings.Index(lines[0], "REASON") && !strings.Contains(line, "…") {
+			t.Errorf("columns are not aligned:\n%s", out)
+		}
+	}
+	if strings.Contains(out, "\x1b") {
+		t.Errorf("colours without a terminal: %q", out)
+	}
+
+	// Over, and still on its target.
+	w.now = w.now.Add(time.Hour)
+	w.run("list").wantCode(exitDone).wantOut("expired (not removed yet)", "ended 40m ago", "6h50m left")
+	// Over and gone.
+	w.run("sweep").wantCode(exitDone)
+	w.wantAccess(soon, false)
+	w.run("list").wantCode(exitDone).wantOut(string(long.ID)).wantNotOut(string(soon.ID))
+	w.run("list", "--all").wantCode(exitDone).wantOut(string(long.ID), string(soon.ID), "expired ")
+	w.run("list", "--state", "expired").wantCode(exitDone).wantOut(string(soon.ID)).wantNotOut(string(long.ID))
+}
+
+func TestListFilters(t *testing.T) {
+	w := newWorld(t)
+	a := w.grant("INC-1: a", "1h")
+	b := w.grant("INC-2: b", "2h")
+	later := w.request(broker.Request{
+		Binding: jit.Binding{Target: "bastion", Principal: a.Principal, Role: "login"}, Reason: "CHG-3: later", Renewal: 1,
+		TTL: "1h", StartsAt: w.now.Add(3 * time.Hour),
+	})
+	ids := func(args ...string) []jit.ID {
+		t.Helper()
+		var views []struct{ ID jit.ID }
+		w.run(append([]string{"list", "--json"}, args...)...).wantCode(exitDone).decode(&views)
+		got := []jit.ID{}
+		for _, v := range views {
+			got = append(got, v.ID)
+		}
+		return got
+	}
+	for _, tt := range []struct {
+		args []string
+		want []jit.ID
+	}{
+		{nil, []jit.ID{a.ID, b.ID, later.ID}},
+		{[]string{"--principal", a.Principal}, []jit.ID{a.ID, later.ID}},
+		{[]string{"--principal", "ssh-rsa *"}, nil},
+		{[]string{"--target", "bast*", "--state", "active"}, []jit.ID{a.ID, b.ID}},
+		{[]string{"--target", "prod*"}, nil},
+		{[]string{"--state", "scheduled"}, []jit.ID{later.ID}},
+		{[]string{"--owner", "search"}, nil},
+		{[]string{"--owner", "*"}, []jit.ID{a.ID, b.ID, later.ID}},
+	} {
+		got := ids(tt.args...)
+		if len(got) != len(tt.want) {
+			t.Errorf("list %q: %v, want %v", tt.args, got, tt.want)
+			continue
+		}
+		for i := range got {
+			if got[i] != tt.want[i] {
+				t.Errorf("list %q: %v, want %v", tt.args, got, tt.want)
+			}
+		}
+	}
+}
+
+func TestListJSONHasStableNames(t *testing.T) {
+	w := newWorld(t)
+	if out := w.run("list", "--json").wantCode(exitDone).out; strings.TrimSpace(out) != "[]" {
+		t.Errorf("an empty list is %q, want []", out)
+	}
+	g := w.grant("INC-1: <b> & co", "1h")
+	w.now = w.now.Add(time.Minute)
+	r := w.run("list", "--json").wantCode(exitDone).wantOut("INC-1: <b> & co")
+	var views []map[string]any
+	r.decode(&views)
+	if len(views) != 1 {
+		t.Fatalf("got %d grants, want 1", len(views))
+	}
+	for name, want := range map[string]any{
+		"id": string(g.ID), "owner": "payments", "target": "bastion", "principal": g.Principal, "role": "login", "scope": w.keys,
+		"reason": "INC-1: <b> & co", "renewal": 1.0, "ttl": "1h", "state": "active", "remaining_seconds": 3540.0, "outstanding": false,
+		"expires_at": jit.FormatTime(g.End), "starts_at": jit.FormatTime(g.Start), "enforcement": "native", "session_tail": "unlimited",
+	} {
+		if got := views[0][name]; got != want {
+			t.Errorf("%s = %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestColoursOnATerminalOnly(t *testing.T) {
+	w := newWorld(t)
+	w.grant("INC-1: a", "1h")
+	t.Setenv("TERM", "xterm")
+	list := func() string {
+		var out, errs bytes.Buffer
+		o := w.options()
+		o.Terminal = true
+		if code := Run(t.Context(), []string{"list"}, strings.NewReader(""), &out, &errs, o); code != exitDone {
+			t.Fatalf("exit code %d: %s", code, errs.String())
+		}
+		return out.String()
+	}
+	t.Setenv("NO_COLOR", "")
+	coloured := list()
+	if !strings.Contains(coloured, "\x1b[32mactive\x1b[0m") {
+		t.Errorf("no colour on a terminal: %q", coloured)
+	}
+	t.Setenv("NO_COLOR", "1")
+	plain := list()
+	if strings.Contains(plain, "\x1b") {
+		t.Errorf("colour with NO_COLOR: %q", plain)
+	}
+	for _, code := range []string{"\x1b[32m", "\x1b[39m", "\x1b[0m"} {
+		coloured = strings.ReplaceAll(coloured, code, "")
+	}
+	head := func(s string) int { return strings.Index(s, "REASON") - strings.Index(s, "STATE") }
+	row := func(s string) int { return strings.Index(s, "INC-1") - strings.Index(s, "active") }
+	if head(coloured)-head(plain) != row(coloured)-row(plain) {
+		t.Errorf("colours shift the columns:\n%s\n%s", coloured, plain)
+	}
+}
+
+func TestShowTellsTheStory(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("JIT_CHANGE", "CHG-77")
+	g := w.grant("INC-1: look", "1h")
+	other := w.grant("INC-2: other", "1h")
+	w.run("revoke", string(g.ID), "--reason", "done early").wantCode(exitDone)
+
+	w.run("show", strings.ToUpper(string(g.ID))).wantCode(exitDone).
+		wantOut(string(g.ID), "revoked, ended 0s ago", "INC-1: look", "revoked_by", "alice", "done early", "requested", "granted", "revoke_requested", "CHG-77", "terraform", "cli").
+		wantNotOut(string(other.ID), "\x1b")
+
+	var shown struct {
+		ID     jit.ID
+		State  jit.State
+		Events []jit.Event
+	}
+	w.run("show", string(g.ID), "--json").wantCode(exitDone).decode(&shown)
+	if shown.ID != g.ID || shown.State != jit.StateRevoked {
+		t.Errorf("got %s, %s", shown.ID, shown.State)
+	}
+	kinds := map[jit.EventKind]bool{}
+	for _, e := range shown.Events {
+		kinds[e.Kind] = true
+		if e.Grant != g.ID {
+			t.Errorf("event %d is of %s", e.Seq, e.Grant)
+		}
+	}
+	for _, kind := range []jit.EventKind{jit.EventRequested, jit.EventGranted, jit.EventRevokeAsked, jit.EventRevoked} {
+		if !kinds[kind] {
+			t.Errorf("no event %s among %v", kind, shown.Events)
+		}
+	}
+}
+
+// What was recorded by whoever may write to the ledger does not steer the terminal.
+func TestTablesShowNoControlCharacters(t *testing.T) {
+	var out bytes.Buffer
+	p := &program{out: &out}
+	tbl := p.table(&out)
+	tbl.row("A", "B", "C")
+	tbl.row("x\x1b[2J", "y\tz", "w\u202e\n")
+	tbl.flush()
+	if got := out.String(); strings.ContainsAny(got, "\x1b\t\u202e") || strings.Count(got, "\n") != 2 {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestShort(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 45 * time.Second: "45s", 4*time.Minute + 3*time.Second: "4m3s", 12*time.Minute + 9*time.Second: "12m",
+		92*time.Minute + time.Second: "1h32m", 76*time.Hour + 30*time.Minute: "3d4h", 24 * time.Hour: "1d",
+	} {
+		if got := short(d); got != want {
+			t.Errorf("short(%s) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestEveryJSONListingIsJSON(t *testing.T) {
+	w := newWorld(t)
+	w.grant("INC-1: a", "1h")
+	for _, args := range [][]string{
+		{"list", "--json"}, {"sweep", "--json"}, {"sweep", "--json", "--dry-run"}, {"version", "--json"}, {"audit", "verify", "--json"},
+		{"revoke", "--all", "--yes", "--reason", "done", "--json"}, {"revoke", "--all", "--yes", "--reason", "done", "--json"},
+	} {
+		if r := w.run(args...).wantCode(exitDone); !json.Valid([]byte(r.out)) {
+			t.Errorf("%s: %q", r.line, r.out)
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+func TestSweepEndsWhatIsOver(t *testing.T) {
+	w := newWorld(t)
+	short, long := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
+	w.run("sweep").wantCode(exitDone).wantErr("Nothing to do.")
+
+	w.now = w.now.Add(time.Hour)
+	w.run("sweep", "--dry-run").wantCode(exitNotDone).wantOut("end", "planned", string(short.ID), "its window ended").wantErr("1 to do").wantNotOut(string(long.ID))
+	w.wantAccess(short, true)
+
+	var pass struct {
+		DryRun bool `json:"dry_run"`
+		Steps  []struct {
+			Kind, Target, Result string
+			Grant                struct{ ID jit.ID }
+		}
+		Unread []string
+	}
+	w.run("sweep", "--json").wantCode(exitDone).decode(&pass)
+	if len(pass.Steps) != 1 || pass.Steps[0].Kind != "end" || pass.Steps[0].Result != "done" || pass.Steps[0].Target != "bastion" || pass.Steps[0].Grant.ID != short.ID || pass.DryRun {
+		t.Errorf("pass %+v", pass)
+	}
+	w.wantAccess(short, false)
+	w.wantAccess(long, true)
+	w.run("sweep").wantCode(exitDone).wantErr("Nothing to do.")
+}
+
+func TestSweepRepairsWhatSomebodyTookAway(t *testing.T) {
+	w := newWorld(t)
+	g := w.grant("INC-1: a", "2h")
+	w.write("authorized_keys", foreignLine)
+	w.wantAccess(g, false)
+	w.run("sweep", "--due").wantCode(exitDone).wantErr("Nothing to do.")
+	w.wantAccess(g, false)
+	w.run("sweep").wantCode(exitDone).wantOut("repair", "done", string(g.ID))
+	w.wantAccess(g, true)
+}
+
+func TestSweepByMarkersWhenTheLedgerIsLost(t *testing.T) {
+	w := newWorld(t)
+	over, live := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
+	lostLedger(w)
+	w.now = w.now.Add(time.Hour)
+	w.run("sweep", "--markers-only").wantCode(exitDone).wantOut("remove", "done", string(over.ID))
+	w.wantAccess(over, false)
+	w.wantAccess(live, true)
+	if _, err := os.Stat("ledger.db"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a sweep by markers made a ledger: %v", err)
+	}
+}
+
+func TestSweepWithAnUnreadableLedger(t *testing.T) {
+	w := newWorld(t)
+	over := w.grant("INC-1: a", "30m")
+	unreadableLedger(w)
+	w.now = w.now.Add(time.Hour)
+	w.run("sweep").wantCode(exitUnreadable).wantOut("remove", "done", string(over.ID)).wantErr("read the ledger")
+	w.wantAccess(over, false)
+}
+
+// blind is a target that cannot be read.
+type blind struct{ jit.Platform }
+
+func (blind) Read(context.Context, string) (jit.Snapshot, error) {
+	return jit.Snapshot{}, errors.New("no route to host")
+}
+
+func TestSweepSaysWhatItCouldNotRead(t *testing.T) {
+	w := newWorld(t)
+	w.grant("INC-1: a", "1h")
+	w.wrap = func(_ string, p jit.Platform) jit.Platform { return blind{p} }
+	w.run("sweep").wantCode(exitUnreadable).wantErr("no route to host", "bastion")
+	w.run("sweep", "--due").wantCode(exitDone)
+}
+
+func TestSweepIsCapped(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "30m")
+	lines, err := os.ReadFile(w.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(time.Hour)
+	w.run("sweep").wantCode(exitDone)
+	w.write("authorized_keys", string(lines)) // both came back
+	w.run("sweep", "--max-unplanned", "1").wantCode(exitNotDone).wantErr("1 held back")
+	if n := w.access(a) + w.access(b); n != 1 {
+		t.Errorf("%d bindings are left, want 1", n)
+	}
+	w.run("sweep").wantCode(exitDone).wantOut("it came back")
+	w.wantAccess(a, false)
+	w.wantAccess(b, false)
+}
+
+func TestSweepRefuses(t *testing.T) {
+	w := newWorld(t)
+	w.run("sweep", "--due", "--markers-only").wantCode(exitUsage).wantErr("--due")
+	w.run("sweep", "--max-unplanned", "-1").wantCode(exitUsage).wantErr("--max-unplanned")
+	w.run("sweep", "now").wantCode(exitUsage).wantErr("jit sweep --help")
+}
+
+func TestInterrupted(t *testing.T) {
+	w := newWorld(t)
+	w.grant("INC-1: a", "1h")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errs strings.Builder
+	if code := Run(ctx, []string{"list"}, strings.NewReader(""), &out, &errs, w.options()); code != exitInterrupted {
+		t.Errorf("exit code %d, want %d: %s", code, exitInterrupted, errs.String())
+	}
+}
