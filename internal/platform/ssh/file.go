@@ -1,0 +1,229 @@
+package ssh
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// content is a file as it was read; info is nil when there was none.
+type content struct {
+	data []byte
+	info fs.FileInfo
+}
+
+// readContent reads the whole file. A file that does not exist is empty.
+func readContent(path string) (content, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|nonBlocking, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return content{}, nil
+	}
+	if err != nil {
+		return content{}, fmt.Errorf("read authorized keys: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return content{}, fmt.Errorf("read authorized keys: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return content{}, &jit.Error{
+			Problem: fmt.Sprintf("%s is not a regular file (%s) and sshd does not read it", path, info.Mode().Type()),
+			Hint:    "write the path of the authorized_keys file into the target",
+		}
+	}
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return content{}, fmt.Errorf("read authorized keys %s: %w", path, err)
+	}
+	return content{data, info}, nil
+}
+
+// same reports whether nobody wrote to the file between two reads.
+func (c content) same(o content) bool {
+	if c.info == nil || o.info == nil {
+		return c.info == nil && o.info == nil
+	}
+	return os.SameFile(c.info, o.info) && c.info.ModTime().Equal(o.info.ModTime()) &&
+		c.info.Mode() == o.info.Mode() && bytes.Equal(c.data, o.data)
+}
+
+// errMeanwhile: somebody who does not take our lock wrote to the file.
+var errMeanwhile = errors.New("the file was changed meanwhile")
+
+// attempts bounds how often an edit starts again because of such a writer.
+const attempts = 20
+
+// edit changes the file under its lock. Without creating it does not make a file that is not there.
+func (p *Platform) edit(ctx context.Context, path string, creating bool, change func(*keys)) error {
+	path, err := resolve(path)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && !creating {
+		p.called("read")
+		return nil
+	}
+	unlock, err := lock(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for range attempts {
+		if err = p.editOnce(ctx, path, change); !errors.Is(err, errMeanwhile) {
+			return err
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("write authorized keys %s, %d attempts: %w", path, attempts, err)
+}
+
+func (p *Platform) editOnce(ctx context.Context, path string, change func(*keys)) error {
+	p.called("read")
+	before, err := readContent(path)
+	if err != nil {
+		return err
+	}
+	k := parseKeys(before.data)
+	change(k)
+	after := k.bytes()
+	if bytes.Equal(before.data, after) {
+		return ctx.Err()
+	}
+	p.called("write")
+	return replace(ctx, path, before, after)
+}
+
+// replace puts a new file in the place of the old one, whole or not at all.
+func replace(ctx context.Context, path string, before content, data []byte) (err error) {
+	dir := filepath.Dir(path)
+	defer func() {
+		if err != nil && !errors.Is(err, errMeanwhile) && ctx.Err() == nil {
+			err = cannotWrite(path, err)
+		}
+	}()
+	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".jit-*") // 0600, and never through a link
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = temp.Close()
+			_ = os.Remove(temp.Name())
+		}
+	}()
+	if _, err := temp.Write(data); err != nil {
+		return err
+	}
+	if err := dress(temp, path, before.info); err != nil {
+		return err
+	}
+	if err := temp.Sync(); err != nil {
+		return err
+	}
+	if err := temp.Close(); err != nil {
+		return err
+	}
+	// Whoever writes without our lock, an editor for example, is noticed if he was done by now. What he writes
+	// between this look and the rename, a few microseconds, is lost; no call closes that gap against a
+	// writer who does not lock.
+	now, err := readContent(path)
+	if err != nil {
+		return err
+	}
+	if !now.same(before) {
+		return errMeanwhile
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := os.Rename(temp.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// cannotWrite says what stood in the way of writing.
+func cannotWrite(path string, err error) error {
+	hint := "nothing was changed; see to it that there is room and run again"
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		hint = fmt.Sprintf("nothing was changed; run as the owner of %s or as root: a new file is made in its directory and renamed", path)
+	case errors.Is(err, fs.ErrNotExist):
+		hint = fmt.Sprintf("make the directory %s, owned by the account and with mode 0700, or correct the path in the target", filepath.Dir(path))
+	}
+	return &jit.Error{Problem: fmt.Sprintf("cannot write %s: %v", path, err), Hint: hint, Err: err}
+}
+
+// resolve follows symbolic links to the file itself, which may not exist yet, so
+// that the link is kept and everybody locks the same file.
+func resolve(path string) (string, error) {
+	for range 40 {
+		real, err := filepath.EvalSymlinks(path)
+		if err == nil {
+			return filepath.Abs(real)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("resolve %s: %w", path, err)
+		}
+		target, err := os.Readlink(path)
+		if err != nil { // the file is missing, not the target of a link
+			if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+				return filepath.Abs(filepath.Join(dir, filepath.Base(path)))
+			}
+			return filepath.Abs(path)
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
+	}
+	return "", fmt.Errorf("resolve %s: too many links", path)
+}
+
+// lock takes the lock of the file, which is that of a file beside it, and waits
+// for it no longer than ctx lasts.
+func lock(ctx context.Context, path string) (unlock func(), err error) {
+	side := path + ".jit.lock"
+	f, err := openLock(side, filepath.Dir(path))
+	if err != nil {
+		return nil, cannotWrite(path, err)
+	}
+	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		taken, err := tryLock(f)
+		if err != nil {
+			_ = f.Close()
+			return nil, fmt.Errorf("lock %s: %w", side, err)
+		}
+		if taken {
+			return func() { _ = f.Close() }, nil // closing unlocks
+		}
+		if err := pause(ctx, wait); err != nil {
+			_ = f.Close()
+			return nil, fmt.Errorf("wait for the lock %s: %w", side, err)
+		}
+	}
+}
+
+// pause waits about that long, but not longer than ctx lasts.
+func pause(ctx context.Context, about time.Duration) error {
+	timer := time.NewTimer(about/2 + rand.N(about))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,138 @@
+package ssh
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// line is one line of the file, as it is, and what sshd makes of it.
+type line struct {
+	raw []byte // with its line feed, if it has one
+	// principal is the key in its canonical form where it has one, else as it is;
+	// empty when the line holds none.
+	principal string
+	written   string // the options as they are
+	opts      options
+	// ignored says why sshd passes over the line, though it holds a key; empty when it does not.
+	ignored string
+	// ours: the line bears marker.
+	ours   bool
+	marker jit.Marker
+}
+
+// parseLine reads a line as sshd does (auth_check_authkey_line). A line is ours
+// when a marker, and nothing else, follows the key; every other line is kept
+// and only looked at.
+func parseLine(raw []byte) line {
+	l := line{raw: raw}
+	text, _, _ := bytes.Cut(raw, []byte{0}) // sshd sees a string of C
+	s := strings.TrimLeft(strings.TrimRight(string(text), "\r\n"), blanks)
+	if s == "" || s[0] == '#' {
+		return l
+	}
+	kind, blob, comment := cutKey(s)
+	readable := isKey(kind, blob)
+	if !readable {
+		n, ok := optionsLength(s)
+		if !ok {
+			return l
+		}
+		l.written = s[:n]
+		kind, blob, comment = cutKey(strings.TrimLeft(s[n:], blanks))
+		readable = isKey(kind, blob)
+	}
+	l.marker, l.ours = jit.ParseMarker(strings.TrimRight(comment, blanks))
+	if !readable && !l.ours {
+		return l
+	}
+	l.principal = kind + " " + blob
+	if canonical, err := parsePrincipal(l.principal); err == nil {
+		l.principal = canonical
+	}
+	var err error
+	if l.opts, err = parseOptions(l.written); err != nil {
+		l.ignored = fmt.Sprintf("sshd ignores the line because of its options %q: %v", l.written, err)
+	}
+	if !readable {
+		// It is kept in sight because of its marker: a line of ours has to be found to be removed.
+		l.ignored = "sshd ignores the line because its key cannot be read"
+	}
+	return l
+}
+
+const blanks = " \t"
+
+// cutKey cuts a line without options into type, key and comment.
+func cutKey(s string) (kind, blob, comment string) {
+	word := func() string {
+		n := strings.IndexAny(s, blanks)
+		if n < 0 {
+			n = len(s)
+		}
+		w := s[:n]
+		s = strings.TrimLeft(s[n:], blanks)
+		return w
+	}
+	kind, blob = word(), word()
+	return kind, blob, s
+}
+
+// isKey reports whether the blob is base64 of a key that says it is of that kind.
+func isKey(kind, blob string) bool {
+	decoded, err := base64.StdEncoding.DecodeString(blob)
+	if err != nil || len(decoded) < 4 {
+		return false
+	}
+	n := uint64(binary.BigEndian.Uint32(decoded))
+	return kind != "" && n <= uint64(len(decoded)-4) && string(decoded[4:4+n]) == kind
+}
+
+// optionsLength is where the options end: the first blank outside of quotes
+// (sshkey_advance_past_options). ok is false when a quote is left open.
+func optionsLength(s string) (n int, ok bool) {
+	quoted := false
+	for n < len(s) && (quoted || s[n] != ' ' && s[n] != '\t') {
+		switch {
+		case s[n] == '\\' && n+1 < len(s) && s[n+1] == '"':
+			n++
+		case s[n] == '"':
+			quoted = !quoted
+		}
+		n++
+	}
+	return n, !quoted
+}
+
+// is reports whether the line belongs to the grant.
+func (l *line) is(owner string, id jit.ID) bool {
+	return l.ours && l.marker.Owner == owner && l.marker.ID == id
+}
+
+// heeded reports whether sshd takes the line for that of a key.
+func (l *line) heeded() bool { return l.principal != "" && l.ignored == "" }
+
+// admits reports whether the line lets its key in at now.
+func (l *line) admits(now time.Time) bool {
+	return l.heeded() && !l.opts.authority && (l.opts.end.IsZero() || now.Before(l.opts.end))
+}
+
+// observed tells what the line of ours gives, and how it differs from what was written.
+func (l *line) observed() jit.Observed {
+	r := l.opts.role()
+	seen := jit.Observed{Marker: l.marker, Principal: l.principal, Role: r.String(), End: l.opts.end, Damage: l.ignored}
+	if want := r.options(l.opts.end); l.written != want && seen.Damage == "" {
+		seen.Damage = fmt.Sprintf("its options are %q, not %q", l.written, want)
+	}
+	return seen
+}
+
+// render writes the line of a grant, without the line feed.
+func render(m jit.Marker, principal string, r role) string {
+	return r.options(m.Window.End) + " " + principal + " " + m.String()
+}

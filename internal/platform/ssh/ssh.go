@@ -1,0 +1,228 @@
+// Package ssh gives access through OpenSSH's authorized_keys: one line for each
+// grant, with expiry-time, so that sshd itself refuses the key after the end.
+//
+// Lines of ours follow the foreign ones, because sshd takes the first line that
+// admits a key: a line of before keeps its effect. A login line stands before
+// the narrower lines of the same key, so that overlapping grants give the wider access.
+package ssh
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Config says which files hold access. Exactly one of the two is set.
+type Config struct {
+	// AuthorizedKeys is the path of one file; it is the target's only scope, as written.
+	AuthorizedKeys string `tfsdk:"authorized_keys" json:"authorized_keys"`
+	// Accounts are files by the name of their account; the names are the scopes.
+	Accounts map[string]string `tfsdk:"accounts" json:"accounts"`
+}
+
+// Platform is one target with one authorized_keys file or several.
+type Platform struct {
+	// OnCall, when set before use, is called before each access to a file: "read" or "write".
+	OnCall func(op string)
+
+	now    func() time.Time
+	scopes map[string]string // scope to path
+}
+
+var _ jit.Platform = (*Platform)(nil)
+
+// New checks the form of the configuration; it opens no file. Its errors are
+// *jit.Error that name authorized_keys or accounts. "~/" is the home directory of the current user.
+func New(cfg Config, now func() time.Time) (*Platform, error) {
+	p := &Platform{now: now, scopes: map[string]string{}}
+	switch {
+	case cfg.AuthorizedKeys == "" && len(cfg.Accounts) == 0:
+		return nil, jit.Invalid("authorized_keys", `write for example authorized_keys = "/home/deploy/.ssh/authorized_keys"`,
+			"the target names no file; it takes one of authorized_keys and accounts")
+	case cfg.AuthorizedKeys != "" && len(cfg.Accounts) > 0:
+		return nil, jit.Invalid("accounts", "leave one of them out", "the target has authorized_keys and accounts; it takes one of them")
+	case cfg.AuthorizedKeys != "":
+		path, err := checkPath("authorized_keys", cfg.AuthorizedKeys)
+		if err != nil {
+			return nil, err
+		}
+		p.scopes[cfg.AuthorizedKeys] = path
+	}
+	accountOf := map[string]string{}
+	for _, account := range slices.Sorted(maps.Keys(cfg.Accounts)) {
+		if strings.TrimSpace(account) == "" {
+			return nil, jit.Invalid("accounts", `write for example accounts = { deploy = "/home/deploy/.ssh/authorized_keys" }`, "the name %q of an account is blank", account)
+		}
+		if err := jit.CheckText("accounts", account); err != nil {
+			return nil, err
+		}
+		path, err := checkPath(fmt.Sprintf("accounts[%q]", account), cfg.Accounts[account])
+		if err != nil {
+			return nil, err
+		}
+		if first, taken := accountOf[path]; taken {
+			return nil, jit.Invalid(fmt.Sprintf("accounts[%q]", account), "give each account its own file",
+				"%q is the file of account %q too", cfg.Accounts[account], first)
+		}
+		accountOf[path], p.scopes[account] = account, path
+	}
+	return p, nil
+}
+
+// checkPath returns the path with the home directory in place.
+func checkPath(attribute, written string) (string, error) {
+	const hint = `write the whole path, for example "/home/deploy/.ssh/authorized_keys"`
+	if err := jit.CheckText(attribute, written); err != nil {
+		return "", err
+	}
+	path := written
+	if rest, ok := strings.CutPrefix(written, "~/"); ok {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", jit.Invalid(attribute, hint, "%q cannot be resolved: %v", written, err)
+		}
+		path = filepath.Join(home, rest)
+	}
+	switch {
+	case strings.TrimSpace(path) == "":
+		return "", jit.Invalid(attribute, hint, "the path is empty")
+	case strings.HasPrefix(path, "~"):
+		return "", jit.Invalid(attribute, hint, "%q names another user's home directory; only ~/ is understood", written)
+	case strings.HasSuffix(path, "/"):
+		return "", jit.Invalid(attribute, hint, "%q is a directory; it has to be a file", written)
+	}
+	return filepath.Clean(path), nil
+}
+
+// Kind returns "ssh".
+func (p *Platform) Kind() string { return "ssh" }
+
+// Check accepts a public key as principal; login, command:<command> or
+// port-forward:<host>:<port> as role; and a configured file or account as scope.
+// sshd never ends a session that is open, so the session tail is unlimited.
+func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
+	traits := jit.Traits{Enforcement: jit.Native, SessionTail: jit.Unlimited}
+	key, err := parsePrincipal(b.Principal)
+	if err != nil {
+		return b, traits, err
+	}
+	role, err := parseRole(b.Role)
+	if err != nil {
+		return b, traits, err
+	}
+	if b.Scope == "" && len(p.scopes) == 1 {
+		b.Scope = p.list()[0]
+	}
+	if _, err := p.path(b.Scope); err != nil {
+		return b, traits, err
+	}
+	b.Principal, b.Role = key, role.String()
+	return b, traits, nil
+}
+
+// Scopes returns the configured file, or the names of the accounts in their order.
+func (p *Platform) Scopes(ctx context.Context) ([]string, error) { return p.list(), ctx.Err() }
+
+func (p *Platform) list() []string { return slices.Sorted(maps.Keys(p.scopes)) }
+
+// path returns the file of the scope.
+func (p *Platform) path(scope string) (string, error) {
+	path, ok := p.scopes[scope]
+	if !ok {
+		return "", jit.Invalid("scope", fmt.Sprintf("write one of %q, or add the account to the target", p.list()),
+			"%q is not a file or account of this target", scope)
+	}
+	return path, nil
+}
+
+// Read reads the file once. A file that does not exist gives no access.
+func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
+	path, err := p.path(scope)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return jit.Snapshot{}, err
+	}
+	p.called("read")
+	content, err := readContent(path)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	return parseKeys(content.data).snapshot(), nil
+}
+
+// Apply makes all changes with one read and at most one write of the file: none
+// when it is right already.
+func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
+	errs := make([]error, len(changes))
+	path, err := p.path(scope)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = p.edit(ctx, path, slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Op == jit.Ensure }), func(k *keys) {
+			for i, c := range changes {
+				errs[i] = p.change(k, c)
+			}
+		})
+	}
+	if err != nil {
+		for i := range errs {
+			if errs[i] == nil {
+				errs[i] = err
+			}
+		}
+	}
+	return errs
+}
+
+// change makes one change of the lines.
+func (p *Platform) change(k *keys, c jit.Change) error {
+	switch c.Op {
+	case jit.Remove:
+		k.remove(c.Access.Marker.Owner, c.Access.Marker.ID)
+		return nil
+	case jit.Ensure:
+		return p.ensure(k, c.Access)
+	}
+	return fmt.Errorf("unknown operation %d", c.Op)
+}
+
+func (p *Platform) ensure(k *keys, a jit.Access) error {
+	b, _, err := p.Check(a.Binding)
+	if err != nil {
+		return err
+	}
+	m, now := a.Marker, p.now()
+	if _, ok := jit.ParseMarker(m.String()); !ok || !m.Window.End.After(m.Window.Start) {
+		return fmt.Errorf("the marker %q does not say whose the grant is and when it begins and ends", m)
+	}
+	if now.Before(m.Window.Start) {
+		// The line gives access from the moment it is written.
+		return &jit.Error{
+			Attribute: "starts_at",
+			Problem:   fmt.Sprintf("%s lies ahead and sshd cannot begin access by itself", jit.FormatTime(m.Window.Start)),
+			Hint:      "leave the start to the sweeper (jit sweep)",
+		}
+	}
+	role, err := parseRole(b.Role)
+	if err != nil {
+		return err
+	}
+	return k.ensure(m, b.Principal, role, now)
+}
+
+// called reports a call to the observer, if there is one.
+func (p *Platform) called(op string) {
+	if p.OnCall != nil {
+		p.OnCall(op)
+	}
+}
