@@ -1,0 +1,110 @@
+package ledger_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
+)
+
+// stores runs a benchmark on every database at hand.
+func stores(b *testing.B, run func(b *testing.B, l *ledger.Ledger)) {
+	b.Run("sqlite", func(b *testing.B) { run(b, open(b, sqliteURL(b))) })
+	b.Run("postgres", func(b *testing.B) { run(b, open(b, postgresURL(b))) })
+}
+
+func batchOf(first, n int) []jit.Entry {
+	entries := make([]jit.Entry, n)
+	for i := range entries {
+		entries[i] = ledgertest.Entry(ledgertest.Grant(first + i))
+	}
+	return entries
+}
+
+// BenchmarkWrite writes 1,000 new grants with an event each, in one call.
+func BenchmarkWrite(b *testing.B) {
+	stores(b, func(b *testing.B, l *ledger.Ledger) {
+		const size = 1000
+		for n := 0; b.Loop(); n++ {
+			b.StopTimer()
+			entries := batchOf(n*size, size)
+			b.StartTimer()
+			for _, err := range l.Write(b.Context(), entries) {
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		b.ReportMetric(float64(size*b.N)/b.Elapsed().Seconds(), "entries/s")
+	})
+}
+
+// BenchmarkWriteOne writes one grant with its event a call, one caller after the other.
+func BenchmarkWriteOne(b *testing.B) {
+	stores(b, func(b *testing.B, l *ledger.Ledger) {
+		for n := 0; b.Loop(); n++ {
+			if err := l.Write(b.Context(), batchOf(n, 1))[0]; err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkLookup looks 1,000 grants up as a plan does: ten callers at a time, each busy
+// with something else for a moment after each answer.
+func BenchmarkLookup(b *testing.B) {
+	stores(b, func(b *testing.B, l *ledger.Ledger) {
+		const size, callers = 1000, 10
+		for _, err := range l.Write(b.Context(), batchOf(0, size)) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		for b.Loop() {
+			var wg sync.WaitGroup
+			for c := range callers {
+				wg.Go(func() {
+					for n := c; n < size; n += callers {
+						if _, ok, err := l.Lookup(b.Context(), ledgertest.Grant(n).ID); !ok || err != nil {
+							b.Error(ok, err)
+						}
+						time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		b.ReportMetric(b.Elapsed().Seconds()*1000/float64(size*b.N), "ms/lookup")
+	})
+}
+
+// BenchmarkClaim takes due work out of a ledger with many grants that are not due.
+func BenchmarkClaim(b *testing.B) {
+	stores(b, func(b *testing.B, l *ledger.Ledger) {
+		const size = 20000
+		entries := batchOf(0, size)
+		for i, e := range entries {
+			e.Events = nil
+			if i%100 > 0 {
+				e.Grant.End = e.Grant.End.Add(24 * time.Hour)
+			}
+		}
+		for _, err := range l.Write(b.Context(), entries) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		for n := 0; b.Loop(); n++ {
+			q := jit.ClaimQuery{Owner: "payments", Now: ledgertest.Epoch.Add(2*time.Hour + time.Duration(n)*time.Second),
+				Holder: fmt.Sprint(n), Lease: time.Second, Limit: 100}
+			if got, err := l.Claim(b.Context(), q); err != nil || len(got) != 100 {
+				b.Fatal(len(got), err)
+			}
+		}
+	})
+}

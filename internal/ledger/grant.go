@@ -1,0 +1,108 @@
+package ledger
+
+import (
+	"database/sql"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// grantColumns are the columns of the record; due_at and the lease are not read back.
+var grantColumns = []string{
+	"id", "owner", "target", "principal", "role", "scope", "reason", "renewal",
+	"ttl", "starts_at", "expires_at", "start_by", "policy", "terminate_sessions", "enforcement", "session_tail",
+	"requested_at", "granted_at", "failed_at", "revoked_at", "revoked_by", "revoke_reason", "ended_at",
+	"holder", "version",
+}
+
+var (
+	returned    = strings.Join(grantColumns, ", ")
+	selectGrant = "SELECT " + returned + " FROM jit_grants"
+	// storedColumns is what a write sets.
+	storedColumns = append(grantColumns[:len(grantColumns):len(grantColumns)], "due_at")
+	// replaceGrant leaves the lease as it is.
+	replaceGrant = " ON CONFLICT (id) DO UPDATE SET " + excluded(storedColumns[1:])
+)
+
+// excluded assigns to each column the value that an insert could not insert.
+func excluded(columns []string) string {
+	set := make([]string, len(columns))
+	for i, c := range columns {
+		set[i] = c + " = excluded." + c
+	}
+	return strings.Join(set, ", ")
+}
+
+// grantRow returns the values of storedColumns.
+func grantRow(g *jit.Grant) []any {
+	return []any{
+		string(g.ID), text(g.Owner), text(g.Target), text(g.Principal), text(g.Role), text(g.Scope), text(g.Reason), g.Renewal,
+		text(g.TTL), g.Start.UnixMicro(), g.End.UnixMicro(), instant(g.StartBy), text(g.Policy), flag(g.TerminateSessions),
+		text(string(g.Enforcement)), int64(g.SessionTail),
+		g.RequestedAt.UnixMicro(), instant(g.GrantedAt), instant(g.FailedAt), instant(g.RevokedAt),
+		text(g.RevokedBy), text(g.RevokeReason), instant(g.EndedAt),
+		g.Holder, g.Version,
+		dueAt(g),
+	}
+}
+
+// dueAt is when the grant next needs a sweeper: its start, if that is still to be made,
+// else its end; nil when its end is confirmed.
+func dueAt(g *jit.Grant) any {
+	switch {
+	case !g.EndedAt.IsZero():
+		return nil
+	case g.RevokedAt.IsZero() && g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero():
+		return min(g.Start.UnixMicro(), g.End.UnixMicro())
+	default:
+		return g.ActualEnd().UnixMicro()
+	}
+}
+
+// scanGrant reads a row of grantColumns.
+func scanGrant(rows *sql.Rows) (jit.Grant, error) {
+	var g jit.Grant
+	var start, end, requested, terminate, tail int64
+	var startBy, granted, failed, revoked, ended sql.NullInt64
+	err := rows.Scan(&g.ID, &g.Owner, &g.Target, &g.Principal, &g.Role, &g.Scope, &g.Reason, &g.Renewal,
+		&g.TTL, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail,
+		&requested, &granted, &failed, &revoked, &g.RevokedBy, &g.RevokeReason, &ended,
+		&g.Holder, &g.Version)
+	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
+	g.StartBy = moment(startBy)
+	g.TerminateSessions = terminate != 0
+	g.SessionTail = time.Duration(tail)
+	g.RequestedAt = time.UnixMicro(requested).UTC()
+	g.GrantedAt, g.FailedAt, g.RevokedAt, g.EndedAt = moment(granted), moment(failed), moment(revoked), moment(ended)
+	return g, err
+}
+
+// instant is the stored form of a time that may not have come.
+func instant(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
+}
+
+func moment(n sql.NullInt64) time.Time {
+	if !n.Valid {
+		return time.Time{}
+	}
+	return time.UnixMicro(n.Int64).UTC()
+}
+
+// flag is a truth value that both databases have.
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// text replaces what PostgreSQL refuses to store. A fact that came with a broken
+// character (a platform's error message) has to be recorded all the same.
+func text(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}

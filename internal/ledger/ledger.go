@@ -1,0 +1,176 @@
+// Package ledger keeps the durable record of grants, policies and events in a SQL
+// database: a SQLite file or a PostgreSQL database, by one implementation.
+//
+// Reading never writes: a file or tables that are not there read as an empty ledger and are
+// made by the first write. Everything that is written passes through the head row
+// (see migrations), which gives the events one order.
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Config says which ledger to open.
+type Config struct {
+	// URL is what [CheckURL] accepts.
+	URL string
+	// Now is the clock of the events that come without a time; nil means time.Now.
+	Now func() time.Time
+}
+
+// Ledger is a [jit.Ledger] in a SQL database.
+type Ledger struct {
+	db engine
+	dialect
+	now     func() time.Time
+	lookups *batch.Queue[jit.ID, found]
+	writes  *batch.Queue[[]jit.Entry, []error]
+}
+
+var _ jit.Ledger = (*Ledger)(nil)
+
+// Open returns the ledger at the URL. It makes no call and writes nothing; whether
+// the ledger can be reached shows at the first use.
+func Open(_ context.Context, c Config) (*Ledger, error) {
+	path, server, err := splitURL(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	l := &Ledger{now: c.Now}
+	if server != nil {
+		l.dialect = postgresDialect
+		l.db, err = openPostgres(c.URL, server)
+	} else {
+		l.dialect = sqliteDialect
+		l.db, err = openSQLite(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if l.now == nil {
+		l.now = time.Now
+	}
+	l.lookups = batch.NewQueue(l.lookup)
+	l.writes = batch.NewQueue(l.record)
+	return l, nil
+}
+
+// Close releases the connections.
+func (l *Ledger) Close() error {
+	if err := l.db.close(); err != nil {
+		return l.fail("close", err)
+	}
+	return nil
+}
+
+// Policies returns all policies in the order of their names.
+func (l *Ledger) Policies(ctx context.Context) ([]jit.Policy, error) {
+	db, _, err := l.read(ctx)
+	if err != nil || db == nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, "SELECT name, body FROM jit_policies")
+	if err != nil {
+		return nil, l.fail("read", err)
+	}
+	all, err := collect(rows, scanPolicy)
+	// The order is ours: the server's depends on the language it was set up with.
+	slices.SortFunc(all, func(a, b jit.Policy) int { return strings.Compare(a.Name, b.Name) })
+	return all, l.fail("read", err)
+}
+
+func scanPolicy(rows *sql.Rows) (jit.Policy, error) {
+	var name, body string
+	if err := rows.Scan(&name, &body); err != nil {
+		return jit.Policy{}, err
+	}
+	var p jit.Policy
+	if err := json.Unmarshal([]byte(body), &p); err != nil {
+		return jit.Policy{}, fmt.Errorf("policy %q: %w", name, err)
+	}
+	return p, nil
+}
+
+// head is the one row of jit_ledger.
+type head struct {
+	id     string
+	schema int
+	seq    int64
+	hash   string
+}
+
+// queryer is a pool or a transaction.
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// read returns connections for reading and the head of the ledger; the connections are
+// nil when there is no ledger, which then reads as empty.
+func (l *Ledger) read(ctx context.Context) (*sql.DB, head, error) {
+	db, err := l.db.reader(ctx)
+	if err != nil || db == nil {
+		return nil, head{}, l.fail("read", err)
+	}
+	h, err := l.head(ctx, db, "")
+	if errors.Is(err, errOutdated) {
+		return nil, head{}, nil
+	}
+	if err != nil {
+		return nil, head{}, l.fail("read", err)
+	}
+	return db, h, nil
+}
+
+// errOutdated: the ledger has not been made, or its schema is older than this program's.
+var errOutdated = errors.New("the ledger has to be migrated")
+
+// head reads the head, and locks it if suffix says so. It fails with errOutdated if there
+// is no ledger and with jit.ErrNewerLedger if there is one that this program does not know.
+func (l *Ledger) head(ctx context.Context, q queryer, suffix string) (head, error) {
+	var h head
+	err := q.QueryRowContext(ctx, "SELECT id, schema_version, head_seq, head_hash FROM jit_ledger"+suffix).
+		Scan(&h.id, &h.schema, &h.seq, &h.hash)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return head{}, l.headless(ctx, q)
+	case err != nil && l.db.absent(err):
+		return head{}, errOutdated
+	case err != nil:
+		return head{}, err
+	case h.schema > len(migrations):
+		return head{}, &jit.Error{
+			Attribute: "ledger",
+			Problem:   fmt.Sprintf("%s has schema version %d and this program knows versions up to %d", l.db.name(), h.schema, len(migrations)),
+			Hint:      "a newer version has written to it; update this program to at least that version",
+			Err:       jit.ErrNewerLedger,
+		}
+	}
+	return h, nil
+}
+
+// headless tells a ledger that is just being made from one whose head row was removed.
+func (l *Ledger) headless(ctx context.Context, q queryer) error {
+	var events int64
+	if err := q.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM jit_events LIMIT 1) AS any_event").Scan(&events); err != nil && !l.db.absent(err) {
+		return err
+	}
+	if events == 0 {
+		return errOutdated
+	}
+	return &jit.Error{
+		Attribute: "ledger",
+		Problem:   l.db.name() + " has events and no head: the row of jit_ledger was removed",
+		Hint:      "restore the ledger from a backup",
+	}
+}

@@ -1,0 +1,162 @@
+package ledgertest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+func claim(t *testing.T, l jit.Ledger, holder string, now time.Time, limit int) []jit.Grant {
+	t.Helper()
+	got, err := l.Claim(t.Context(), jit.ClaimQuery{Owner: "payments", Now: now, Holder: holder, Lease: time.Minute, Limit: limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// testClaimDue holds Claim against the definition of due work on grants of every kind, at many times.
+func testClaimDue(t *testing.T, l jit.Ledger) {
+	at := func(minute int) time.Time { return Epoch.Add(time.Duration(minute) * time.Minute) }
+	var all []jit.Grant
+	for _, requested := range []int{0, 10} { // with a start at 5 the first is deferred
+		for _, granted := range []time.Time{{}, at(6)} {
+			for _, failed := range []time.Time{{}, at(7)} {
+				for _, revoked := range []time.Time{{}, at(8), at(25)} {
+					for _, ended := range []time.Time{{}, at(9)} {
+						for _, startBy := range []time.Time{{}, at(12)} {
+							g := Grant(len(all))
+							g.Window = jit.Window{Start: at(5), End: at(20)}
+							g.RequestedAt, g.GrantedAt, g.FailedAt = at(requested), granted, failed
+							g.RevokedAt, g.EndedAt, g.StartBy = revoked, ended, startBy
+							if ended.IsZero() || g.Over(ended) { // nothing is confirmed to be gone before it is over
+								all = append(all, g)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	other := Grant(1000)
+	other.Owner = "other"
+	var entries []jit.Entry
+	for _, g := range append(all, other) {
+		entries = append(entries, jit.Entry{Grant: &g})
+	}
+	write(t, l, entries...)
+	for n, now := range []time.Time{at(0), at(5).Add(-time.Second), at(5), at(8), at(12), at(12).Add(time.Second), at(20).Add(-time.Second), at(20), at(100)} {
+		claimed := map[jit.ID]bool{}
+		// A holder of its own and a start after every lease before.
+		q := jit.ClaimQuery{Owner: "payments", Now: now, Holder: fmt.Sprint(n), Lease: time.Nanosecond, Limit: 1000}
+		got, err := l.Claim(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range got {
+			claimed[g.ID] = true
+		}
+		for _, g := range all {
+			g.Version = 1
+			// A revocation counts from the moment it is recorded; one with a later date is not asked for by anybody.
+			if !g.RevokedAt.IsZero() && g.ActualEnd().After(now) {
+				continue
+			}
+			if due := g.DueToStart(now) || g.Outstanding(now); due != claimed[g.ID] {
+				t.Errorf("at %s claimed = %v, due = %v: %+v", now.Format(time.TimeOnly), claimed[g.ID], due, g)
+			}
+		}
+		if claimed[other.ID] {
+			t.Error("a grant of another owner was claimed")
+		}
+	}
+}
+
+func testClaimLease(t *testing.T, l jit.Ledger) {
+	var entries []jit.Entry
+	for n := range 5 {
+		g := Grant(n)
+		g.End = Epoch.Add(time.Duration(5-n) * time.Minute)
+		entries = append(entries, jit.Entry{Grant: &g})
+	}
+	write(t, l, entries...)
+	now := Epoch.Add(10 * time.Minute)
+	check := func(what string, got []jit.Grant, want string) {
+		t.Helper()
+		if reasons(got) != want {
+			t.Errorf("%s: %q, want %q", what, reasons(got), want)
+		}
+	}
+	first := claim(t, l, "a", now, 2)
+	check("the oldest ends come first", first, "4 3")
+	check("another gets the rest", claim(t, l, "b", now, 10), "2 1 0")
+	check("nothing is left", claim(t, l, "c", now, 10), "")
+	check("the same holder gets its own again", claim(t, l, "a", now, 10), "4 3")
+
+	g := first[0]
+	g.EndedAt = now
+	write(t, l, Entry(g)) // a claim has not made the record stale
+	if got := read(t, l, g.ID); got.Version != 2 {
+		t.Errorf("version %d after one write, want 2", got.Version)
+	}
+	g = first[1]
+	g.Policy = "changed"
+	write(t, l, Entry(g))
+	check("a write leaves the lease", claim(t, l, "c", now.Add(time.Minute-time.Second), 10), "")
+	check("a lease ends", claim(t, l, "c", now.Add(time.Minute), 10), "3 2 1 0")
+	check("and is then another's", claim(t, l, "a", now.Add(time.Minute), 10), "")
+	check("no limit is no claim", claim(t, l, "c", now, 0), "")
+}
+
+func testClaimConcurrent(t *testing.T, l jit.Ledger) {
+	const grants, sweepers = 200, 8
+	var entries []jit.Entry
+	for n := range grants {
+		entries = append(entries, Entry(Grant(n)))
+	}
+	write(t, l, entries...)
+	now := Epoch.Add(2 * time.Hour)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	times := map[jit.ID]int{}
+	for s := range sweepers {
+		wg.Go(func() {
+			for {
+				q := jit.ClaimQuery{Owner: "payments", Now: now, Holder: fmt.Sprint(s), Lease: time.Hour, Limit: 7}
+				got, err := l.Claim(t.Context(), q)
+				if err != nil {
+					t.Error(err)
+				}
+				if len(got) == 0 {
+					return
+				}
+				done := make([]jit.Entry, 0, len(got))
+				mu.Lock()
+				for _, g := range got {
+					times[g.ID]++
+					g.EndedAt = now
+					done = append(done, Entry(g))
+				}
+				mu.Unlock()
+				for _, err := range l.Write(t.Context(), done) {
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for id, n := range times {
+		if n != 1 {
+			t.Errorf("grant %s was claimed %d times", id, n)
+		}
+	}
+	if len(times) != grants {
+		t.Errorf("%d grants were claimed, want %d", len(times), grants)
+	}
+}

@@ -1,0 +1,129 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// postgres is a ledger in a PostgreSQL database, or in one that speaks its protocol.
+type postgres struct {
+	label string
+	db    *sql.DB
+}
+
+var _ engine = (*postgres)(nil)
+
+var postgresDialect = dialect{
+	mark:       numbered,
+	forUpdate:  " FOR UPDATE",
+	skipLocked: " FOR UPDATE SKIP LOCKED",
+	// The locked head row gives the order; a stricter level would only add retries.
+	write:    sql.TxOptions{Isolation: sql.LevelReadCommitted},
+	snapshot: sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
+	// A client that vanished inside a transaction would keep the head row locked until TCP gives up on it.
+	preamble: "SET LOCAL idle_in_transaction_session_timeout = 30000",
+}
+
+func openPostgres(raw string, u *url.URL) (*postgres, error) {
+	config, err := pgx.ParseConfig(raw)
+	if err != nil {
+		// pgx quotes the URL, with the password masked as well as it can; the cause alone is enough.
+		cause := errors.Unwrap(err)
+		if cause == nil {
+			cause = errors.New("an option is not understood")
+		}
+		return nil, jit.Invalid("ledger", "correct the options at the end of the URL, after the ?", "the postgres:// URL of the ledger cannot be used: %v", cause)
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 10 * time.Second
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "jit"
+	}
+	// Nothing is prepared by name, so a pooler between us and the server does no harm.
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	db := stdlib.OpenDB(*config)
+	db.SetMaxOpenConns(8)
+	db.SetMaxIdleConns(4)
+	db.SetConnMaxIdleTime(time.Minute)
+	label := url.URL{Scheme: "postgres", Host: u.Host, Path: u.Path}
+	return &postgres{label: label.String(), db: db}, nil
+}
+
+func (p *postgres) name() string { return p.label }
+
+func (p *postgres) reader(context.Context) (*sql.DB, error) { return p.db, nil }
+
+func (p *postgres) writer(context.Context) (*sql.DB, error) { return p.db, nil }
+
+func (p *postgres) close() error { return p.db.Close() }
+
+// The SQLSTATE codes are those of PostgreSQL's documentation, appendix A.
+const (
+	undefinedTable       = "42P01"
+	uniqueViolation      = "23505"
+	duplicateTable       = "42P07"
+	serializationFailure = "40001"
+	deadlockDetected     = "40P01"
+	invalidCatalogName   = "3D000"
+	insufficientRights   = "42501"
+	readOnlyTransaction  = "25006"
+	invalidSchemaName    = "3F000"
+)
+
+func (p *postgres) absent(err error) bool { return sqlState(err) == undefinedTable }
+
+func (p *postgres) conflict(err error) bool {
+	code := sqlState(err)
+	return code == serializationFailure || code == deadlockDetected || pgconn.SafeToRetry(err) && !isConnect(err)
+}
+
+func (p *postgres) exists(err error) bool {
+	code := sqlState(err)
+	return code == uniqueViolation || code == duplicateTable
+}
+
+func (p *postgres) explain(err error) (problem, hint string) {
+	problem = err.Error()
+	switch code := sqlState(err); {
+	case strings.HasPrefix(code, "28"):
+		hint = "check the user and the password of the ledger's URL"
+	case code == invalidCatalogName:
+		hint = "create the database first; the tables in it are made by the first write"
+	case code == insufficientRights || code == invalidSchemaName:
+		hint = "give the user of the URL the right to create tables in the database's first schema, and to read and write them"
+	case code == readOnlyTransaction:
+		hint = "the URL has to name the primary server, not a standby"
+	case code == uniqueViolation:
+		hint = "somebody else has written into the tables of the ledger; run `jit audit verify`"
+	case strings.HasPrefix(code, "53"):
+		hint = "the server is out of connections, memory or disk; relieve it and run again"
+	case code == "":
+		hint = "check that the server runs and can be reached from here, and the host and port of the ledger's URL"
+	}
+	return problem, hint
+}
+
+func isConnect(err error) bool {
+	var e *pgconn.ConnectError
+	return errors.As(err, &e)
+}
+
+// sqlState returns the server's error code, "" when the error is not the server's.
+func sqlState(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}

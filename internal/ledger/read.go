@@ -1,0 +1,192 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// pageSize is how many records one query of a stream returns; idChunk how many ids one query takes.
+const (
+	pageSize = 1000
+	idChunk  = 5000
+)
+
+// found is the answer to one lookup.
+type found struct {
+	grant jit.Grant
+	ok    bool
+	err   error
+}
+
+// Lookup returns the record of id; ok is false when there is none.
+func (l *Ledger) Lookup(ctx context.Context, id jit.ID) (g jit.Grant, ok bool, err error) {
+	f, err := l.lookups.Do(ctx, id)
+	if err != nil {
+		return jit.Grant{}, false, l.fail("read", err)
+	}
+	return f.grant, f.ok, f.err
+}
+
+// lookup answers a group of lookups with one query.
+func (l *Ledger) lookup(ctx context.Context, ids []jit.ID) []found {
+	answers := make([]found, len(ids))
+	unique := slices.Clone(ids)
+	slices.Sort(unique)
+	grants, err := l.byID(ctx, jit.Filter{IDs: slices.Compact(unique)})
+	known := make(map[jit.ID]jit.Grant, len(grants))
+	for _, g := range grants {
+		known[g.ID] = g
+	}
+	for i, id := range ids {
+		g, ok := known[id]
+		answers[i] = found{g, ok, err}
+	}
+	return answers
+}
+
+// byID returns the grants of a filter with ids, in no order.
+func (l *Ledger) byID(ctx context.Context, f jit.Filter) ([]jit.Grant, error) {
+	db, _, err := l.read(ctx)
+	if err != nil || db == nil {
+		return nil, err
+	}
+	var all []jit.Grant
+	for ids := range slices.Chunk(f.IDs, idChunk) {
+		f.IDs = ids
+		where, args := l.where(f)
+		grants, err := queryGrants(ctx, db, selectGrant+where, args)
+		if err != nil {
+			return nil, l.fail("read", err)
+		}
+		all = append(all, grants...)
+	}
+	return all, nil
+}
+
+// Grants returns the records asked for, in the order of their end, then id. They are
+// read in pages: of a grant whose end is changed meanwhile either place may be seen.
+func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
+	return func(yield func(jit.Grant, error) bool) {
+		next := l.pages(ctx, f)
+		for {
+			page, more, err := next()
+			if err != nil {
+				yield(jit.Grant{}, err)
+				return
+			}
+			for _, g := range page {
+				if !yield(g, nil) {
+					return
+				}
+			}
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// pages returns a function that reads the next page of the grants of a filter. Those
+// chosen by their ids come in one.
+func (l *Ledger) pages(ctx context.Context, f jit.Filter) func() (page []jit.Grant, more bool, err error) {
+	var last *jit.Grant
+	return func() ([]jit.Grant, bool, error) {
+		if len(f.IDs) > 0 {
+			all, err := l.byID(ctx, f)
+			slices.SortFunc(all, byEnd)
+			return all, false, err
+		}
+		db, _, err := l.read(ctx)
+		if err != nil || db == nil {
+			return nil, false, err
+		}
+		where, args := l.where(f)
+		if last != nil {
+			args = append(args, last.End.UnixMicro(), string(last.ID))
+			where += conjunction(where) + "(expires_at, id) > (" + l.marks(len(args)-1, len(args)) + ")"
+		}
+		args = append(args, int64(pageSize))
+		page, err := queryGrants(ctx, db, selectGrant+where+" ORDER BY expires_at, id LIMIT "+l.mark(len(args)), args)
+		if err != nil {
+			return nil, false, l.fail("read", err)
+		}
+		if len(page) > 0 {
+			last = &page[len(page)-1]
+		}
+		return page, len(page) == pageSize, nil
+	}
+}
+
+func byEnd(a, b jit.Grant) int {
+	if c := a.End.Compare(b.End); c != 0 {
+		return c
+	}
+	return strings.Compare(string(a.ID), string(b.ID))
+}
+
+// where turns a filter into SQL.
+func (l *Ledger) where(f jit.Filter) (clause string, args []any) {
+	var conditions []string
+	equal := func(column, value string) {
+		if value != "" {
+			args = append(args, value)
+			conditions = append(conditions, column+" = "+l.mark(len(args)))
+		}
+	}
+	equal("owner", f.Owner)
+	equal("target", f.Target)
+	equal("principal", f.Principal)
+	if !f.LiveAt.IsZero() {
+		args = append(args, f.LiveAt.UnixMicro())
+		conditions = append(conditions, "revoked_at IS NULL AND expires_at > "+l.mark(len(args)))
+	}
+	if f.NotEnded {
+		conditions = append(conditions, "ended_at IS NULL")
+	}
+	if len(f.IDs) > 0 {
+		first := len(args) + 1
+		for _, id := range f.IDs {
+			args = append(args, string(id))
+		}
+		conditions = append(conditions, "id IN ("+l.marks(first, len(args))+")")
+	}
+	if len(conditions) == 0 {
+		return "", nil
+	}
+	return " WHERE " + strings.Join(conditions, " AND "), args
+}
+
+// conjunction is the word that adds a condition to a clause.
+func conjunction(clause string) string {
+	if clause == "" {
+		return " WHERE "
+	}
+	return " AND "
+}
+
+func queryGrants(ctx context.Context, q queryer, query string, args []any) ([]jit.Grant, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, scanGrant)
+}
+
+// collect reads all rows and closes them.
+func collect[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error)) ([]T, error) {
+	defer func() { _ = rows.Close() }()
+	var all []T
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
+}

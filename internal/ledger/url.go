@@ -1,0 +1,79 @@
+package ledger
+
+import (
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+const urlHint = `write for example ledger = "sqlite://.jit/ledger.db" or "postgres://user@host:5432/database"`
+
+// CheckURL accepts the URL of a ledger: sqlite:// and a path, relative
+// (sqlite://.jit/ledger.db) or absolute (sqlite:///var/lib/jit/ledger.db), or
+// postgres:// with a host and a database. It looks at the form only and makes no
+// call. Its errors are *[jit.Error] that name "ledger" and never show a password.
+func CheckURL(raw string) error {
+	_, _, err := splitURL(raw)
+	return err
+}
+
+// splitURL returns the path of the file of a SQLite URL, or the parsed PostgreSQL URL.
+func splitURL(raw string) (path string, server *url.URL, err error) {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	switch {
+	case raw == "":
+		return "", nil, jit.Invalid("ledger", urlHint, "the URL of the ledger is empty")
+	case !ok:
+		return "", nil, jit.Invalid("ledger", urlHint, "this is not the URL of a ledger; it begins with sqlite:// or postgres://")
+	case scheme == "sqlite":
+		return rest, nil, checkPath(rest)
+	case scheme == "postgres" || scheme == "postgresql":
+		server, err = parseServer(raw)
+		return "", server, err
+	default:
+		return "", nil, jit.Invalid("ledger", urlHint, "%q is not a kind of ledger; there are sqlite and postgres", scheme)
+	}
+}
+
+func checkPath(path string) error {
+	const hint = `write for example ledger = "sqlite://.jit/ledger.db", or "sqlite:///var/lib/jit/ledger.db"`
+	switch {
+	case path == "" || strings.HasSuffix(path, "/"):
+		return jit.Invalid("ledger", hint, "%q names no file", "sqlite://"+path)
+	case strings.ContainsAny(path, "?#"):
+		return jit.Invalid("ledger", hint, "%q has a ? or #; after sqlite:// comes a path and nothing else", "sqlite://"+path)
+	case strings.HasPrefix(path, ":"):
+		return jit.Invalid("ledger", hint, "%q is not a file; a ledger has to outlive the process", "sqlite://"+path)
+	}
+	return jit.CheckText("ledger", path)
+}
+
+func parseServer(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		// The parser's own words may quote a piece of the password.
+		return nil, jit.Invalid("ledger", "percent-encode every special character of the user and the password (@ is %40, / is %2F)",
+			"the postgres:// URL of the ledger cannot be read")
+	case u.Host == "" && u.Query().Get("host") == "":
+		return nil, jit.Invalid("ledger", urlHint, "the postgres:// URL of the ledger names no host")
+	case strings.Trim(u.Path, "/") == "" && u.Query().Get("dbname") == "" && u.Query().Get("database") == "":
+		return nil, jit.Invalid("ledger", urlHint, "the postgres:// URL of the ledger names no database")
+	}
+	return u, nil
+}
+
+// absolute fixes the file of a SQLite URL, so that a later change of the working directory does not move it.
+func absolute(path string) (string, error) {
+	if rest, ok := strings.CutPrefix(path, "~/"); ok {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", jit.Invalid("ledger", "write the whole path", "%q needs a home directory: %v", "sqlite://"+path, err)
+		}
+		return filepath.Join(home, rest), nil
+	}
+	return filepath.Abs(path)
+}

@@ -1,0 +1,114 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Report is what a check of the events found.
+type Report struct {
+	// Ledger is the id of the ledger, which the first event follows; empty when there is no ledger.
+	Ledger string `json:"ledger"`
+	// Events counts the events that are there.
+	Events int64 `json:"events"`
+	// Head is the hash of the last event as the head row has it. Whoever can write to the
+	// database can write a whole new chain; a head that was noted down elsewhere shows it.
+	Head string `json:"head"`
+	// Damage lists what was tampered with, in the order of the sequence numbers; empty when nothing was.
+	Damage []Damage `json:"damage,omitempty"`
+}
+
+// OK reports whether the chain is whole.
+func (r Report) OK() bool { return len(r.Damage) == 0 }
+
+// DamageKind is what was done to an event.
+type DamageKind string
+
+// The kinds of damage.
+const (
+	// Edited: the event is not what was recorded.
+	Edited DamageKind = "edited"
+	// Removed: the event was recorded and is gone.
+	Removed DamageKind = "removed"
+	// Inserted: the event was never recorded.
+	Inserted DamageKind = "inserted"
+	// Reordered: the event was recorded under another sequence number.
+	Reordered DamageKind = "reordered"
+)
+
+// Damage is one finding: the events from First to Last, which are the same unless many were removed in a row.
+type Damage struct {
+	Kind   DamageKind `json:"kind"`
+	First  int64      `json:"first"`
+	Last   int64      `json:"last"`
+	Detail string     `json:"detail"`
+}
+
+// String says what was done to which events.
+func (d Damage) String() string {
+	if d.First == d.Last {
+		return fmt.Sprintf("event %d was %s: %s", d.First, d.Kind, d.Detail)
+	}
+	return fmt.Sprintf("events %d to %d were %s: %s", d.First, d.Last, d.Kind, d.Detail)
+}
+
+// Verify checks the events against their hashes, one another and the head, in one
+// consistent view of the ledger. A ledger that does not exist is whole and has no events.
+func (l *Ledger) Verify(ctx context.Context) (Report, error) {
+	db, _, err := l.read(ctx)
+	if err != nil || db == nil {
+		return Report{}, err
+	}
+	tx, err := db.BeginTx(ctx, &l.snapshot)
+	if err != nil {
+		return Report{}, l.fail("read", err)
+	}
+	defer func() { _ = tx.Rollback() }() // it only read
+	h, err := l.head(ctx, tx, "")
+	if err != nil {
+		return Report{}, l.fail("read", err)
+	}
+	r := Report{Ledger: h.id, Head: h.hash}
+	whole := true
+	last := head{id: h.id, hash: h.id}
+	err = l.walk(ctx, tx, func(e jit.Event) {
+		r.Events++
+		whole = whole && e.Seq == last.seq+1 && e.Prev == last.hash && e.Sum() == e.Hash
+		last.seq, last.hash = e.Seq, e.Hash
+	})
+	if err != nil {
+		return Report{}, l.fail("read", err)
+	}
+	if whole && last.seq == h.seq && last.hash == h.hash {
+		return r, nil
+	}
+	found := newFindings(h)
+	if err := l.walk(ctx, tx, found.note); err != nil {
+		return Report{}, l.fail("read", err)
+	}
+	// Where an event that does not bear its own hash came from shows by its neighbours, so all are noted first.
+	if err := l.walk(ctx, tx, found.place); err != nil {
+		return Report{}, l.fail("read", err)
+	}
+	r.Damage = found.damage()
+	return r, nil
+}
+
+// walk visits all events in the order of their sequence numbers.
+func (l *Ledger) walk(ctx context.Context, q queryer, visit func(jit.Event)) error {
+	rows, err := q.QueryContext(ctx, selectEvent+" ORDER BY seq")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		e, err := scanEvent(rows)
+		if err != nil {
+			return err
+		}
+		visit(e)
+	}
+	return rows.Err()
+}

@@ -1,0 +1,228 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// maxParameters bounds the parameters of one statement; SQLite takes 32,766 and PostgreSQL 65,535.
+const maxParameters = 8000
+
+// Write records entries and their events in one transaction with those of every
+// other call that waits. The grants of the entries are not changed: the recorded version is one
+// higher than the one handed in.
+func (l *Ledger) Write(ctx context.Context, entries []jit.Entry) []error {
+	if len(entries) == 0 {
+		return nil
+	}
+	errs, err := l.writes.Do(ctx, detached(entries))
+	if err != nil {
+		errs = make([]error, len(entries))
+		fill(errs, l.fail("write", err))
+	}
+	return errs
+}
+
+// detached copies what a caller whose context ends may change while it is still being written.
+func detached(entries []jit.Entry) []jit.Entry {
+	entries = slices.Clone(entries)
+	for i, e := range entries {
+		if e.Grant != nil {
+			g := *e.Grant
+			entries[i].Grant = &g
+		}
+		if e.Policy != nil {
+			p := *e.Policy
+			entries[i].Policy = &p
+		}
+		entries[i].Events = slices.Clone(e.Events)
+	}
+	return entries
+}
+
+// record writes the entries of several calls in one transaction.
+func (l *Ledger) record(ctx context.Context, calls [][]jit.Entry) [][]error {
+	all := slices.Concat(calls...)
+	errs := make([]error, len(all))
+	err := l.transact(ctx, func(ctx context.Context, tx *sql.Tx, h head) error {
+		clear(errs)
+		return l.put(ctx, tx, h, all, errs)
+	})
+	if err != nil {
+		fill(errs, l.fail("write", err))
+	}
+	answers := make([][]error, len(calls))
+	for i, call := range calls {
+		answers[i], errs = errs[:len(call):len(call)], errs[len(call):]
+	}
+	return answers
+}
+
+func fill(errs []error, err error) {
+	for i := range errs {
+		errs[i] = err
+	}
+}
+
+// put writes all entries after the head h, which is locked; an entry that is refused
+// gets its own error and leaves nothing.
+func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entry, errs []error) error {
+	recorded, err := l.versions(ctx, tx, entries)
+	if err != nil {
+		return err
+	}
+	before, now := h.seq, l.now()
+	var events [][]any
+	grants := newKeyed()
+	policies := newKeyed()
+	dropped := map[string]bool{}
+	for i, e := range entries {
+		if errs[i] = admit(e, recorded); errs[i] != nil {
+			continue
+		}
+		switch {
+		case e.Grant != nil:
+			g := *e.Grant
+			g.Version++
+			recorded[g.ID] = g.Version
+			grants.set(string(g.ID), grantRow(&g))
+		case e.Policy != nil:
+			body, err := json.Marshal(e.Policy)
+			if err != nil {
+				return fmt.Errorf("policy %q: %w", e.Policy.Name, err)
+			}
+			policies.set(e.Policy.Name, []any{e.Policy.Name, string(body)})
+			delete(dropped, e.Policy.Name)
+		case e.DropPolicy != "":
+			policies.drop(e.DropPolicy)
+			dropped[e.DropPolicy] = true
+		}
+		for _, event := range e.Events {
+			row, err := eventRow(h.follow(event, now))
+			if err != nil {
+				return err
+			}
+			events = append(events, row)
+		}
+	}
+	for name := range dropped {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM jit_policies WHERE name = $1", name); err != nil {
+			return err
+		}
+	}
+	if err := l.insert(ctx, tx, "jit_policies", []string{"name", "body"}, policies.all(), " ON CONFLICT (name) DO UPDATE SET body = excluded.body"); err != nil {
+		return err
+	}
+	if err := l.insert(ctx, tx, "jit_grants", storedColumns, grants.all(), replaceGrant); err != nil {
+		return err
+	}
+	if err := l.insert(ctx, tx, "jit_events", eventColumns, events, ""); err != nil {
+		return err
+	}
+	if h.seq == before {
+		return nil
+	}
+	_, err = tx.ExecContext(ctx, "UPDATE jit_ledger SET head_seq = $1, head_hash = $2", h.seq, h.hash)
+	return err
+}
+
+// admit refuses an entry that is stale or that is more than one.
+func admit(e jit.Entry, recorded map[jit.ID]int64) error {
+	subjects := 0
+	for _, set := range []bool{e.Grant != nil, e.Policy != nil, e.DropPolicy != ""} {
+		if set {
+			subjects++
+		}
+	}
+	if subjects > 1 {
+		return fmt.Errorf("write the ledger: an entry holds %d of a grant, a policy and a policy to remove, and may hold one: %w", subjects, jit.ErrInvalid)
+	}
+	if e.Grant != nil && recorded[e.Grant.ID] != e.Grant.Version {
+		return fmt.Errorf("write grant %s: version %d is recorded, %d was read: %w", e.Grant.ID, recorded[e.Grant.ID], e.Grant.Version, jit.ErrStale)
+	}
+	return nil
+}
+
+// versions returns the recorded version of every grant in entries; that of one without a record is 0.
+func (l *Ledger) versions(ctx context.Context, tx *sql.Tx, entries []jit.Entry) (map[jit.ID]int64, error) {
+	recorded := map[jit.ID]int64{}
+	var ids []any
+	for _, e := range entries {
+		if e.Grant != nil {
+			ids = append(ids, string(e.Grant.ID))
+		}
+	}
+	for chunk := range slices.Chunk(ids, idChunk) {
+		rows, err := tx.QueryContext(ctx, "SELECT id, version FROM jit_grants WHERE id IN ("+l.marks(1, len(chunk))+")", chunk...)
+		if err != nil {
+			return nil, err
+		}
+		_, err = collect(rows, func(rows *sql.Rows) (none struct{}, err error) {
+			var id jit.ID
+			var version int64
+			err = rows.Scan(&id, &version)
+			recorded[id] = version
+			return none, err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return recorded, nil
+}
+
+// insert inserts rows, as many as fit into a statement at a time.
+func (l *Ledger) insert(ctx context.Context, tx *sql.Tx, table string, columns []string, rows [][]any, onConflict string) error {
+	width := len(columns)
+	for chunk := range slices.Chunk(rows, maxParameters/width) {
+		var b strings.Builder
+		fmt.Fprintf(&b, "INSERT INTO %s (%s) VALUES ", table, strings.Join(columns, ", "))
+		for i := range chunk {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteByte('(')
+			b.WriteString(l.marks(i*width+1, (i+1)*width))
+			b.WriteByte(')')
+		}
+		b.WriteString(onConflict)
+		if _, err := tx.ExecContext(ctx, b.String(), slices.Concat(chunk...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keyed holds rows to be written, the last one of each key.
+type keyed struct {
+	keys   []string
+	values map[string][]any
+}
+
+func newKeyed() *keyed { return &keyed{values: map[string][]any{}} }
+
+func (r *keyed) set(key string, row []any) {
+	if _, ok := r.values[key]; !ok {
+		r.keys = append(r.keys, key)
+	}
+	r.values[key] = row
+}
+
+func (r *keyed) drop(key string) {
+	delete(r.values, key)
+	r.keys = slices.DeleteFunc(r.keys, func(k string) bool { return k == key })
+}
+
+func (r *keyed) all() [][]any {
+	all := make([][]any, len(r.keys))
+	for i, key := range r.keys {
+		all[i] = r.values[key]
+	}
+	return all
+}
