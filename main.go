@@ -47,30 +47,38 @@ The same file is the command jit, which lists, revokes and sweeps grants, under 
 `
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args, os.Getenv(cookie) != "")
-	stop()
-	os.Exit(code)
+	os.Exit(run(os.Args, os.Getenv(cookie) != "", os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the program under the name args[0]. As the provider it serves only where
 // startedByTerraform says that Terraform is at the other end, or a debugger.
-func run(ctx context.Context, args []string, startedByTerraform bool) int {
+func run(args []string, startedByTerraform bool, stdin io.Reader, stdout, stderr io.Writer) int {
 	name := strings.TrimSuffix(filepath.Base(args[0]), ".exe")
 	if !strings.HasPrefix(name, providerName) {
-		return cli.Run(ctx, args[1:], os.Stdin, os.Stdout, os.Stderr, cli.Options{Version: version, Terminal: isatty.IsTerminal(os.Stdout.Fd())})
+		return command(args[1:], stdin, stdout, stderr)
 	}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	debug := flags.Bool("debug", false, "run until interrupted, for a debugger")
+	debug := flags.Bool("debug", false, "serve until interrupted, for a debugger")
 	err := flags.Parse(args[1:])
 	if !startedByTerraform && (err != nil || !*debug) {
-		fmt.Fprintf(os.Stderr, notByHand, args[0])
+		fmt.Fprintf(stderr, notByHand, args[0])
 		return 1
 	}
-	if err := providerserver.Serve(ctx, provider.New(version, provider.Open), providerserver.ServeOpts{Address: provider.Address, Debug: *debug}); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
+	// An interrupt at the keyboard reaches the provider too. It is Terraform that then asks it to stop,
+	// after what is under way has been recorded.
+	if err := providerserver.Serve(context.Background(), provider.New(version, provider.Open), providerserver.ServeOpts{Address: provider.Address, Debug: *debug}); err != nil {
+		fmt.Fprintln(stderr, "error:", err)
 		return 1
 	}
 	return 0
+}
+
+// command is jit. The first signal lets it stop in order, the second ends it at once.
+func command(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	file, ok := stdout.(*os.File)
+	return cli.Run(ctx, args, stdin, stdout, stderr, cli.Options{Version: version, Terminal: ok && isatty.IsTerminal(file.Fd())})
 }

@@ -114,7 +114,7 @@ func (p *program) revoke(ctx context.Context, rt *config.Runtime, ids []jit.ID, 
 		return nil
 	}
 	if len(ids) == 0 && !r.yes {
-		if err := p.confirm(grants); err != nil {
+		if err := p.confirm(ctx, grants); err != nil {
 			return err
 		}
 	}
@@ -217,19 +217,27 @@ func marked(ctx context.Context, rt *config.Runtime, wanted func(jit.Grant) bool
 }
 
 // confirm lists the grants and asks for a typed confirmation.
-func (p *program) confirm(grants []jit.Grant) error {
+func (p *program) confirm(ctx context.Context, grants []jit.Grant) error {
 	p.printGrants(p.table(p.err), grants, p.Now())
 	want := fmt.Sprintf("revoke %d", len(grants))
 	fmt.Fprintf(p.err, "\nType %q to end all of these now: ", want)
-	line, err := bufio.NewReader(p.in).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return notDone(fmt.Errorf("read the confirmation: %w", err))
+	typed := make(chan string, 1)
+	go func() { // nothing interrupts a read of a terminal
+		line, err := bufio.NewReader(p.in).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			line = ""
+		}
+		typed <- strings.TrimSpace(line)
+	}()
+	select {
+	case line := <-typed:
+		if line == want {
+			return nil
+		}
+	case <-ctx.Done():
 	}
-	if strings.TrimSpace(line) != want {
-		fmt.Fprintln(p.err)
-		return notDone(errors.New("not confirmed; nothing was revoked"))
-	}
-	return nil
+	fmt.Fprintln(p.err)
+	return notDone(errors.New("not confirmed; nothing was revoked"))
 }
 
 // outcome is what became of the revocation of one grant, in the stable names of --json.
@@ -239,6 +247,21 @@ type outcome struct {
 	// Result is "revoked", "over" (it had ended and gone before) or "failed".
 	Result string `json:"result"`
 	Error  string `json:"error,omitempty"`
+	// SessionTail is how long a session that was open may go on; empty where none can.
+	SessionTail string `json:"session_tail,omitempty"`
+}
+
+// tail tells how long an open session of the grant may go on after its revocation.
+func tail(rt *config.Runtime, g jit.Grant, terminate bool) string {
+	target, err := rt.Broker.Target(g.Target)
+	if err != nil {
+		return ""
+	}
+	_, traits, err := target.Check(g.Binding)
+	if err != nil || traits.SessionTail == 0 || traits.CanTerminate && (terminate || g.TerminateSessions) {
+		return ""
+	}
+	return jit.FormatTail(traits.SessionTail)
 }
 
 // revokeEach revokes all grants at the same time, so that those of one scope share their calls.
@@ -255,6 +278,9 @@ func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []j
 			if _, _, err := rt.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate}); err != nil {
 				o.Result, o.Error = "failed", err.Error()
 			}
+			if o.Result == "revoked" {
+				o.SessionTail = tail(rt, g, r.terminate)
+			}
 			outcomes[i] = o
 			return nil
 		})
@@ -265,10 +291,13 @@ func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []j
 
 // report prints the outcomes; any failure makes the command fail.
 func (p *program) report(outcomes []outcome) error {
-	failed := 0
+	failed, tails := 0, 0
 	for _, o := range outcomes {
 		if o.Error != "" {
 			failed++
+		}
+		if o.SessionTail != "" {
+			tails++
 		}
 	}
 	if p.json {
@@ -277,11 +306,14 @@ func (p *program) report(outcomes []outcome) error {
 		}
 	} else {
 		t := p.table(p.out)
-		t.row("ID", "RESULT", "TARGET", "PRINCIPAL", "ROLE", "SCOPE", "ERROR")
+		t.row("ID", "RESULT", "TARGET", "PRINCIPAL", "ROLE", "SCOPE", "SESSION TAIL", "ERROR")
 		for _, o := range outcomes {
-			t.row(string(o.ID), o.Result, o.Target, abbreviate(o.Principal), abbreviate(o.Role), abbreviate(o.Scope), o.Error)
+			t.row(string(o.ID), o.Result, o.Target, abbreviate(o.Principal), abbreviate(o.Role), abbreviate(o.Scope), o.SessionTail, o.Error)
 		}
 		t.flush()
+	}
+	if tails > 0 {
+		fmt.Fprintf(p.err, "warning: sessions that are open under %d of these may go on for their session tail; end them on the target\n", tails)
 	}
 	if failed > 0 {
 		return notDone(fmt.Errorf("%d of %d grants could not be revoked; run the command again, or leave it to jit sweep", failed, len(outcomes)))

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -169,3 +170,32 @@ func lostLedger(w *world) {
 		}
 	}
 }
+
+func TestRevokeTellsOfOpenSessions(t *testing.T) {
+	w := newWorld(t)
+	g := w.grant("INC-1: a", "1h")
+	w.run("revoke", string(g.ID), "--reason", "done").wantCode(exitDone).wantOut("unlimited").wantErr("sessions that are open under 1 of these")
+	w.run("revoke", string(g.ID), "--reason", "done").wantCode(exitDone).wantNotOut("unlimited")
+}
+
+func TestAConfirmationCanBeInterrupted(t *testing.T) {
+	w := newWorld(t)
+	g := w.grant("INC-1: a", "1h")
+	asked, typed := io.Pipe()
+	defer typed.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	stderr := writerFunc(func(b []byte) (int, error) {
+		if strings.Contains(string(b), "Type ") {
+			cancel()
+		}
+		return len(b), nil
+	})
+	if code := Run(ctx, []string{"revoke", "--all", "--reason", "x"}, asked, io.Discard, stderr, w.options()); code != exitInterrupted {
+		t.Errorf("exit code %d, want %d", code, exitInterrupted)
+	}
+	w.wantAccess(g, true)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }

@@ -228,6 +228,9 @@ func inFile(diags hcl.Diagnostics) error {
 			continue
 		}
 		user := &jit.Error{Problem: d.Summary + ": " + strings.TrimSuffix(d.Detail, "."), Err: jit.ErrInvalid}
+		if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d); ok && call.FunctionCallError() != nil {
+			user.Problem = call.CalledFunctionName() + ": " + call.FunctionCallError().Error()
+		}
 		if d.Subject == nil {
 			return user
 		}

@@ -81,7 +81,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"a block", "targets {\n}\n", []string{"jit.hcl:1:", "targets"}},
 		{"a variable", "\n\nledger = var.ledger\n", []string{"jit.hcl:3:"}},
 		{"an unknown function", "ledger = file(\"x\")\n", []string{"jit.hcl:1:", "file"}},
-		{"a variable that is not set", "owner = \"a\"\nledger = env(\"JIT_TEST_UNSET\")\n", []string{"jit.hcl:2:", "JIT_TEST_UNSET", "not set"}},
+		{"a variable that is not set", "owner = \"a\"\nledger = env(\"JIT_TEST_UNSET\")\n", []string{"jit.hcl:2: env: ", "JIT_TEST_UNSET", "not set"}},
 		{"a number for a string", "owner = 5\n", []string{"jit.hcl:1:", "owner", "string"}},
 		{"no map of targets", "targets = [\"a\"]\n", []string{"jit.hcl:1:", "targets"}},
 		{"a target that is no object", "targets = {\n  a = \"ssh\"\n}\n", []string{"jit.hcl:2:", `targets["a"]`, "string"}},
