@@ -12,8 +12,9 @@ import (
 const noShell = "echo this key is for port forwarding only; exit 1"
 
 // noListen keeps a port-forward line from opening a port on the host: sshd admits
-// listening on that name alone, and it never resolves (RFC 6761, 6.4).
-const noListen = "none.invalid:1"
+// listening on this name alone, and compares it with the name that is asked for in
+// lower case (remote_open_match), which it never is.
+const noListen = "NOWHERE:1"
 
 // expiryForm is sshd's form of a time; with the Z it is UTC (since 9.1), without it the host's local time.
 const expiryForm = "20060102150405"
