@@ -7,7 +7,7 @@ import (
 
 // Glob is a compiled pattern over the whole of a text: * stands for any run of
 // characters ("/" and ":" too), ? for any one, [a-z] and [!a-z] for one of a
-// set, \ takes the next character as it is.
+// set, \ takes the next character as it is (outside of a set; in one it is a character).
 type Glob struct{ re *regexp.Regexp }
 
 // Match reports whether the whole of s matches.

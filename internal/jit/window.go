@@ -3,6 +3,7 @@ package jit
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -63,8 +64,9 @@ func ParseDuration(attribute, s string) (time.Duration, error) {
 		letter byte
 		size   time.Duration
 	}{{'d', 24 * time.Hour}, {'h', time.Hour}, {'m', time.Minute}, {'s', time.Second}}
+	hint := strings.Replace(ttlHint, "ttl =", attribute+" =", 1)
 	bad := func() (time.Duration, error) {
-		return 0, Invalid(attribute, strings.Replace(ttlHint, "ttl =", attribute+" =", 1),
+		return 0, Invalid(attribute, hint,
 			"%q is not a duration; it takes whole numbers of d, h, m and s, largest first", s)
 	}
 	if s == "" {
@@ -92,7 +94,7 @@ func ParseDuration(attribute, s string) (time.Duration, error) {
 		}
 		size := units[next].size
 		if n > int64((math.MaxInt64-total)/size) {
-			return 0, Invalid(attribute, ttlHint, "%q is longer than any calendar", s)
+			return 0, Invalid(attribute, hint, "%q is longer than any calendar", s)
 		}
 		total += time.Duration(n) * size
 		rest, next = rest[digits+1:], next+1
@@ -100,8 +102,10 @@ func ParseDuration(attribute, s string) (time.Duration, error) {
 	return total, nil
 }
 
-// FormatDuration writes d as [ParseDuration] reads it: "1d12h", "90m" becomes "1h30m", zero is "0s".
+// FormatDuration writes d as [ParseDuration] reads it, cut down to whole seconds: "1d12h",
+// "90m" becomes "1h30m", zero is "0s". What is below zero is written with a minus, for messages.
 func FormatDuration(d time.Duration) string {
+	d = d.Truncate(time.Second) // also makes the least of all durations one that can be negated
 	if d < 0 {
 		return "-" + FormatDuration(-d)
 	}
@@ -121,19 +125,24 @@ func FormatDuration(d time.Duration) string {
 	return b.String()
 }
 
+// timeForm is RFC 3339 as far as time.Parse takes more: one digit for the hour, a comma
+// before the fraction, offsets of a day and longer.
+var timeForm = regexp.MustCompile(`T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`)
+
 // ParseTime reads an RFC 3339 instant in whole seconds; errors name attribute.
 func ParseTime(attribute, s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
+	if err != nil || !timeForm.MatchString(s) {
 		return time.Time{}, Invalid(attribute, fmt.Sprintf(`write for example %s = "2026-11-23T18:00:00Z"`, attribute), "%q is not an RFC 3339 time", s)
 	}
 	if t.Nanosecond() != 0 {
 		return time.Time{}, Invalid(attribute, "leave out the fraction", "%q has a fraction of a second; windows are whole seconds", s)
 	}
+	t = t.UTC() // first: an offset can move the year
 	if t.Year() < 1970 || t.Year() > 9999 {
 		return time.Time{}, Invalid(attribute, "write a year from 1970 to 9999", "%q lies outside the calendar", s)
 	}
-	return t.UTC(), nil
+	return t, nil
 }
 
 // FormatTime writes t in RFC 3339, UTC, whole seconds; the zero time is "".

@@ -1,0 +1,38 @@
+package jit
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestError(t *testing.T) {
+	for want, e := range map[string]*Error{
+		"ttl: too long; write less":       {Attribute: "ttl", Problem: "too long", Hint: "write less"},
+		"too long":                        {Problem: "too long"},
+		`scope: "x" is no scope; write y`: Invalid("scope", "write y", "%q is no scope", "x"),
+	} {
+		if e.Error() != want {
+			t.Errorf("Error = %q, want %q", e, want)
+		}
+	}
+}
+
+func TestCheckSkew(t *testing.T) {
+	local := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
+	for _, d := range []time.Duration{0, MaxSkew, -MaxSkew} {
+		if err := CheckSkew(local, local.Add(d)); err != nil {
+			t.Errorf("CheckSkew with %s = %v", d, err)
+		}
+	}
+	if err := CheckSkew(local, time.Time{}); err != nil {
+		t.Errorf("CheckSkew without a remote time = %v", err)
+	}
+	for _, d := range []time.Duration{MaxSkew + 1, -MaxSkew - 1, time.Hour, -10000 * time.Hour} {
+		err := CheckSkew(local, local.Add(d))
+		if !errors.Is(err, ErrSkew) || !strings.Contains(err.Error(), "30s") {
+			t.Errorf("CheckSkew with %s = %v, want ErrSkew and the limit", d, err)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package jit
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestGlob(t *testing.T) {
+	for _, tc := range []struct {
+		pattern  string
+		yes, not []string
+	}{
+		{"*", []string{"", "a", "a/b:c", "a\nb", "é"}, nil},
+		{"prod", []string{"prod"}, []string{"", "Prod", "prod ", "xprod", "prod\n"}},
+		{"prod*", []string{"prod", "prod-1", "prod/x"}, []string{"pro", "aprod"}},
+		{"user:*@example.com", []string{"user:a@example.com", "user:@example.com"}, []string{"user:a@example_com", "user:a@exampleXcom", "user:a@example.com.evil.org"}},
+		{"a?c", []string{"abc", "a/c", "aéc"}, []string{"ac", "abbc"}},
+		{"roles/cloudsql.*", []string{"roles/cloudsql.client"}, []string{"roles/cloudsqlXclient", "roles/cloudsql"}},
+		{"[a-c]x", []string{"ax", "cx"}, []string{"dx", "x", "-x"}},
+		{"[!a-c]x", []string{"dx", "!x"}, []string{"ax", "x"}},
+		{"[a-]", []string{"a", "-"}, []string{"b"}},
+		{"[^a]", []string{"^", "a"}, []string{"b"}},
+		{"[!!]", []string{"a"}, []string{"!"}},
+		{"[.*+]", []string{".", "*", "+"}, []string{"a"}},
+		{`[\d]`, []string{`\`, "d"}, []string{"1"}},
+		{"[[:alpha:]]", []string{"a]", ":]", "[]"}, []string{"b", "b]"}},
+		{"a]b", []string{"a]b"}, []string{"ab"}},
+		{`\*\?\[\\`, []string{`*?[\`}, []string{`a?[\`}},
+		{"a.b+c(d)|e^$f{2}", []string{"a.b+c(d)|e^$f{2}"}, []string{"aXb+c(d)|e^$f{2}", "e^$ff"}},
+		{"(?i)prod", []string{"(?i)prod", "(xi)prod"}, []string{"PROD", "prod"}},
+		{"**", []string{"", "abc"}, nil},
+	} {
+		g, err := ParseGlob("match.targets", tc.pattern)
+		if err != nil {
+			t.Errorf("ParseGlob(%q): %v", tc.pattern, err)
+			continue
+		}
+		for _, s := range tc.yes {
+			if !g.Match(s) {
+				t.Errorf("%q does not match %q", tc.pattern, s)
+			}
+		}
+		for _, s := range tc.not {
+			if g.Match(s) {
+				t.Errorf("%q matches %q", tc.pattern, s)
+			}
+		}
+	}
+	for _, pattern := range []string{"", "[", "[]", "[!]", "a[bc", `a\`, "[z-a]", "a\nb", "\xff", "[!", "[a-\\"} {
+		_, err := ParseGlob("match.targets", pattern)
+		wantInvalid(t, err, "match.targets")
+	}
+}
+
+// naive matches as the documentation of Glob says, by trying everything.
+func naive(pattern, s []rune) bool {
+	if len(pattern) == 0 {
+		return len(s) == 0
+	}
+	switch p := pattern[0]; {
+	case p == '*':
+		return naive(pattern[1:], s) || len(s) > 0 && naive(pattern, s[1:])
+	case len(s) == 0:
+		return false
+	case p == '?':
+		return naive(pattern[1:], s[1:])
+	case p == '\\':
+		return pattern[1] == s[0] && naive(pattern[2:], s[1:])
+	case p == '[':
+		end := 1
+		for pattern[end] != ']' {
+			end++
+		}
+		set, negated := pattern[1:end], false
+		if set[0] == '!' {
+			set, negated = set[1:], true
+		}
+		in := false
+		for i := 0; i < len(set); i++ {
+			if i+2 < len(set) && set[i+1] == '-' {
+				in = in || set[i] <= s[0] && s[0] <= set[i+2]
+				i += 2
+			} else {
+				in = in || set[i] == s[0]
+			}
+		}
+		return in != negated && naive(pattern[end+1:], s[1:])
+	default:
+		return p == s[0] && naive(pattern[1:], s[1:])
+	}
+}
+
+func FuzzGlob(f *testing.F) {
+	for _, seed := range [][2]string{{"prod*", "prod-1"}, {"[!a-c]?x", "dbx"}, {`\*[.]`, "*."}, {"a.b", "axb"}, {"[a-]", "-"}, {"[[:a]]", "a]"}, {"[--a]", "."}, {"[a-c-e]", "d"}} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, pattern, s string) {
+		g, err := ParseGlob("match.roles", pattern)
+		if err != nil {
+			if !errors.Is(err, ErrInvalid) {
+				t.Errorf("ParseGlob(%q): %v, want ErrInvalid", pattern, err)
+			}
+			return
+		}
+		if len(pattern) > 12 || len(s) > 24 || strings.Count(pattern, "*") > 4 || !utf8.ValidString(s) {
+			return // the naive matcher takes exponential time
+		}
+		if got, want := g.Match(s), naive([]rune(pattern), []rune(s)); got != want {
+			t.Errorf("%q matches %q: %t, want %t", pattern, s, got, want)
+		}
+	})
+}
