@@ -2,6 +2,7 @@ package testenv_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,38 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
+
+// recorder notes how a test first ends, and goes on.
+type recorder struct {
+	testing.TB
+	ended string
+}
+
+func (*recorder) Helper() {}
+
+func (r *recorder) Skipf(format string, args ...any) { r.end("skip: "+format, args...) }
+
+func (r *recorder) Fatalf(format string, args ...any) { r.end("fail: "+format, args...) }
+
+func (r *recorder) end(format string, args ...any) {
+	if r.ended == "" {
+		r.ended = fmt.Sprintf(format, args...)
+	}
+}
+
+func TestUnavailable(t *testing.T) {
+	for ci, want := range map[string]string{
+		"":     "skip: x is not available: install it",
+		"true": "fail: x is not available: install it",
+	} {
+		t.Setenv("CI", ci)
+		r := &recorder{TB: t}
+		testenv.Unavailable(r, "x", errors.New("install it"))
+		if r.ended != want {
+			t.Errorf("CI=%q: got %q, want %q", ci, r.ended, want)
+		}
+	}
+}
 
 func TestTerraforms(t *testing.T) {
 	for _, cli := range testenv.Terraforms(t) {
