@@ -139,7 +139,7 @@ func (b *Broker) failed(ctx context.Context, p jit.Platform, g jit.Grant, cause 
 		return cause // of an attempt that was cut off nothing can be said: it may still be under way
 	}
 	s, err := p.Read(ctx, g.Scope)
-	if err != nil || g.Drift(s.Ours) != "missing" {
+	if err != nil || g.Drift(s.Ours) != jit.Missing {
 		return cause
 	}
 	_, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {

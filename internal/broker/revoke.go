@@ -132,13 +132,16 @@ func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, drift []string)
 	}
 	return b.together(ctx, grants, jit.Ensure, "repair",
 		func(g jit.Grant) error {
-			if g.State(b.Now()) != jit.StateActive {
-				return fmt.Errorf("grant %s is not active", g.ID)
+			if !g.Live(b.Now()) || !g.Window.Contains(b.Now()) {
+				return fmt.Errorf("grant %s is not inside its window", g.ID)
 			}
 			return nil
 		},
 		func(g *jit.Grant) ([]jit.Event, bool) {
-			g.EndedAt = time.Time{}
+			if g.GrantedAt.IsZero() {
+				g.GrantedAt = b.Now()
+			}
+			g.FailedAt, g.EndedAt = time.Time{}, time.Time{}
 			return []jit.Event{b.event(jit.EventDrift, *g, "drift", found[g.ID]), b.window(jit.EventRepaired, *g, "drift", found[g.ID])}, true
 		},
 		jit.EventDrift)

@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// Missing is the drift of a grant of which nothing is on its scope.
+const Missing = "missing"
+
 // Drift tells in words how what was observed on the grant's scope differs from
 // what has to be there; it is empty when exactly that is there. Observed
 // bindings of other grants are passed over.
@@ -16,7 +19,7 @@ func (g Grant) Drift(observed []Observed) string {
 		}
 	}
 	if len(found) == 0 {
-		return "missing"
+		return Missing
 	}
 	var wrong []string
 	if len(found) > 1 {

@@ -59,9 +59,10 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[Place]
 		known[g.ID] = g
 		if s, ok := due(now, g); ok {
 			steps = append(steps, s)
-		} else if g.State(now) == jit.StateActive {
-			snapshot, read := observed[Place{g.Target, g.Scope}]
-			if drift := g.Drift(snapshot.Ours); read && drift != "" {
+		} else if snapshot, read := observed[Place{g.Target, g.Scope}]; read && g.Window.Contains(now) && g.Live(now) {
+			// Of an attempt that nothing confirmed only what is there can be wrong.
+			drift := g.Drift(snapshot.Ours)
+			if drift != "" && (drift != jit.Missing || !g.GrantedAt.IsZero()) {
 				steps = append(steps, Step{Repair, Place{g.Target, g.Scope}, g, drift})
 			}
 		}

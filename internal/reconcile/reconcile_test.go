@@ -61,6 +61,7 @@ func TestPlan(t *testing.T) {
 		"due to start":                             {at(0), []jit.Grant{grant(a, later)}, read(), []string{"start a its window began"}},
 		"due to start, but too late by start_by":   {at(30), []jit.Grant{grant(a, later, func(g *jit.Grant) { g.StartBy = at(10) })}, read(), nil},
 		"cut off between intent and outcome":       {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt = time.Time{} })}, read(), nil},
+		"cut off, there and altered":               {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt = time.Time{} })}, read(seen(grant(a), func(o *jit.Observed) { o.Principal = "eve" })), []string{`repair a principal is "eve"`}},
 		"a failed attempt is over with its window": {at(120), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt, g.FailedAt = time.Time{}, at(0) })}, read(), []string{"end a its window ended"}},
 		"missing":                {at(5), []jit.Grant{grant(a)}, read(), []string{"repair a missing"}},
 		"end moved":              {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.End = at(500) })), []string{"repair a the end was moved to 2026-11-24T00:20:00Z"}},

@@ -157,7 +157,7 @@ func (p *pass) drift(ctx context.Context) {
 	}
 	places := map[reconcile.Place]bool{}
 	for _, g := range recorded {
-		if g.State(p.now) == jit.StateActive {
+		if g.Window.Contains(p.now) {
 			places[reconcile.Place{Target: g.Target, Scope: g.Scope}] = true
 		}
 	}

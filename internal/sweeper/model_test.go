@@ -1,0 +1,352 @@
+package sweeper_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// TestPromisesHoldUnderRandomSchedules drives grants, changes, revocations, time, crashes, foreign edits
+// and sweeps in random order and checks after every step what must hold whatever happened.
+func TestPromisesHoldUnderRandomSchedules(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newModel(t)
+		t.Repeat(map[string]func(*rapid.T){
+			"grant":   m.grant,
+			"change":  m.change,
+			"revoke":  m.revoke,
+			"tick":    m.tick,
+			"tamper":  m.tamper,
+			"foreign": m.foreign,
+			"outage":  m.outage,
+			"sweep":   m.sweep,
+			"":        m.check,
+		})
+	})
+}
+
+type model struct {
+	now       time.Time
+	ledger    *jittest.Ledger
+	platforms map[string]*jittest.Platform
+	broker    *broker.Broker
+	mu        sync.Mutex
+	countdown int // calls until the process dies; 0: it does not
+	dead      bool
+	// ended are the grants that were over once: they must stay so.
+	ended map[jit.ID]bool
+	// others are the bindings of another owner, per target, as they were put there.
+	others map[string][]jit.Observed
+	// seen are the bindings of ours that each target ever had.
+	seen map[string][]jit.Observed
+	// tampered targets may give access that nobody granted, until the next sweep.
+	tampered map[string]bool
+}
+
+var errCrash = errors.New("the process died")
+
+func newModel(t *rapid.T) *model {
+	m := &model{
+		now: time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC), ledger: &jittest.Ledger{}, platforms: map[string]*jittest.Platform{},
+		ended: map[jit.ID]bool{}, others: map[string][]jit.Observed{}, seen: map[string][]jit.Observed{}, tampered: map[string]bool{},
+	}
+	clock := func() time.Time { return m.now }
+	targets := map[string]jit.Platform{}
+	for name, enforcement := range map[string]jit.Enforcement{"cloud": jit.Native, "db": jit.Sweeper} {
+		p := &jittest.Platform{Traits: jit.Traits{Enforcement: enforcement}, Now: clock, Call: m.call}
+		m.platforms[name], targets[name] = p, p
+	}
+	m.ledger.Call = m.call
+	m.broker = &broker.Broker{Ledger: m.ledger, Targets: targets, Owner: "jit", MaxTTL: 24 * time.Hour, Now: clock,
+		Actor: jit.Actor{Name: "model", Source: jit.FromTerraform}}
+	return m
+}
+
+// call counts down to the crash. From then on no call of the process takes effect.
+func (m *model) call(string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.countdown > 0 {
+		if m.countdown--; m.countdown == 0 {
+			m.dead = true
+		}
+	}
+	if m.dead {
+		return errCrash
+	}
+	return nil
+}
+
+// perhapsCrash runs f, now and then with the process dying at one of its calls. f returns the
+// error that a process that lives must not see.
+func (m *model) perhapsCrash(t *rapid.T, f func() error) (crashed bool) {
+	if rapid.IntRange(0, 3).Draw(t, "crash?") == 0 {
+		m.countdown = rapid.IntRange(1, 12).Draw(t, "at call")
+	}
+	err := f()
+	crashed = m.dead
+	m.countdown, m.dead = 0, false
+	if err != nil && !crashed {
+		t.Fatal(err)
+	}
+	return crashed
+}
+
+func (m *model) request(t *rapid.T) broker.Request {
+	r := broker.Request{
+		Binding: jit.Binding{
+			Target: rapid.SampledFrom([]string{"cloud", "db"}).Draw(t, "target"), Scope: "all", Role: "reader",
+			Principal: rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "principal"),
+		},
+		Reason:  rapid.SampledFrom([]string{"INC-1", "INC-2"}).Draw(t, "reason"),
+		Renewal: int64(rapid.IntRange(1, 2).Draw(t, "renewal")),
+		TTL:     rapid.SampledFrom([]string{"10m", "1h", "2h"}).Draw(t, "ttl"),
+	}
+	if rapid.IntRange(0, 4).Draw(t, "later?") == 0 {
+		r.StartsAt = m.now.Add(time.Duration(rapid.IntRange(1, 60).Draw(t, "in minutes")) * time.Minute)
+	}
+	return r
+}
+
+func (m *model) grant(t *rapid.T) {
+	r := m.request(t)
+	m.perhapsCrash(t, func() error {
+		_, err := m.broker.Grant(t.Context(), r)
+		return err
+	})
+}
+
+// known draws one of the recorded grants.
+func (m *model) known(t *rapid.T) (jit.Grant, bool) {
+	var all []jit.Grant
+	for g, err := range m.ledger.Grants(t.Context(), jit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, g)
+	}
+	if len(all) == 0 {
+		return jit.Grant{}, false
+	}
+	return rapid.SampledFrom(all).Draw(t, "grant"), true
+}
+
+func (m *model) change(t *rapid.T) {
+	g, ok := m.known(t)
+	if !ok {
+		return
+	}
+	r := broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: rapid.SampledFrom([]string{"10m", "1h", "3h"}).Draw(t, "ttl")}
+	wasOver := g.Over(m.now)
+	m.perhapsCrash(t, func() error {
+		changed, err := m.broker.Change(t.Context(), g, r)
+		if wasOver && errors.Is(err, jit.ErrOver) {
+			return nil
+		}
+		if err == nil && wasOver && !changed.Window.Equal(g.Window) {
+			return errors.New("the window of an ended grant was changed")
+		}
+		return err
+	})
+}
+
+func (m *model) revoke(t *rapid.T) {
+	g, ok := m.known(t)
+	if !ok {
+		return
+	}
+	if m.perhapsCrash(t, func() error {
+		_, _, err := m.broker.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "enough"})
+		return err
+	}) || m.tampered[g.Target] {
+		return // what somebody brought back after the end is the sweep's to find
+	}
+	for _, o := range m.observed(t, g.Target) {
+		if o.Marker.ID == g.ID && o.Marker.Owner == "jit" {
+			t.Fatalf("revoked, and its binding is still there: %+v", o)
+		}
+	}
+}
+
+func (m *model) tick(t *rapid.T) {
+	m.now = m.now.Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "minutes")) * time.Minute)
+}
+
+// tamper changes, copies or removes one of our bindings.
+func (m *model) tamper(t *rapid.T) {
+	target := rapid.SampledFrom([]string{"cloud", "db"}).Draw(t, "target")
+	how := rapid.SampledFrom([]string{"remove", "no end", "later end", "copy", "principal", "bring back"}).Draw(t, "how")
+	if how == "bring back" && len(m.seen[target]) > 0 {
+		o := rapid.SampledFrom(m.seen[target]).Draw(t, "what")
+		m.tampered[target] = true
+		m.platforms[target].Edit("all", func(held []jit.Observed) []jit.Observed { return append(held, o) })
+		return
+	}
+	m.platforms[target].Edit("all", func(held []jit.Observed) []jit.Observed {
+		for i, o := range held {
+			if o.Marker.Owner != "jit" {
+				continue
+			}
+			m.tampered[target] = true
+			switch how {
+			case "remove":
+				return slices.Delete(held, i, i+1)
+			case "no end":
+				held[i].End = time.Time{}
+			case "later end":
+				held[i].End = o.Marker.Window.End.Add(time.Hour)
+			case "copy":
+				return append(held, o)
+			case "principal":
+				held[i].Principal = "eve"
+			}
+			return held
+		}
+		return held
+	})
+}
+
+// foreign adds a binding of another owner.
+func (m *model) foreign(t *rapid.T) {
+	target := rapid.SampledFrom([]string{"cloud", "db"}).Draw(t, "target")
+	n := len(m.others[target])
+	o := jit.Observed{
+		Marker:    jit.Marker{Owner: "other", ID: jit.ID(fmt.Sprintf("00000000-0000-8000-8000-%012d", n)), Window: jit.Window{Start: m.now, End: m.now.Add(time.Minute)}},
+		Principal: "carol", Role: "reader",
+	}
+	m.others[target] = append(m.others[target], o)
+	m.platforms[target].Edit("all", func(held []jit.Observed) []jit.Observed { return append(held, o) })
+}
+
+// outage tries to grant while the platform refuses every write: no access, and the grant can be had later.
+func (m *model) outage(t *rapid.T) {
+	r := m.request(t)
+	p := m.platforms[r.Binding.Target]
+	p.Call = func(what string) error {
+		if what == "write" {
+			return errors.New("unavailable")
+		}
+		return nil
+	}
+	defer func() { p.Call = m.call }()
+	_, writes := p.Calls()
+	_, err := m.broker.Grant(t.Context(), r)
+	if _, after := p.Calls(); after != writes {
+		t.Fatal("the platform was written to during its outage")
+	}
+	_ = err // a grant that is over or live already needs no platform
+}
+
+func (m *model) sweep(t *rapid.T) {
+	s := &sweeper.Sweeper{Broker: m.broker, Holder: "model", MaxUnplanned: 1000}
+	if m.perhapsCrash(t, func() error {
+		if report := s.Pass(t.Context()); report.Failed() > 0 || len(report.Unread) > 0 {
+			return fmt.Errorf("sweep: %+v", report)
+		}
+		return nil
+	}) {
+		return
+	}
+	clear(m.tampered)
+	// Nothing is left to do.
+	again := s.Pass(t.Context())
+	for _, r := range again.Results {
+		if r.Kind != reconcile.Report {
+			t.Fatalf("a second pass found more to do: %+v", r)
+		}
+	}
+	// Every grant that should give access does.
+	for g, err := range m.ledger.Grants(t.Context(), jit.Filter{LiveAt: m.now}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.State(m.now) == jit.StateActive && !m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
+			t.Fatalf("after a sweep the active grant %+v gives no access", g)
+		}
+	}
+	for target := range m.platforms {
+		m.checkAccess(t, target, true)
+	}
+}
+
+func (m *model) observed(t *rapid.T, target string) []jit.Observed {
+	s, err := m.platforms[target].Read(t.Context(), "all")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Ours
+}
+
+// checkAccess makes sure that whoever is let in has a live grant. Without a sweep that can only be asked
+// of a platform that ends access by itself and that nobody tampered with.
+func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
+	if !swept && (m.tampered[target] || m.platforms[target].Traits.Enforcement != jit.Native) {
+		return
+	}
+	for _, principal := range []string{"alice", "bob", "eve"} {
+		if !m.platforms[target].Allowed("all", principal, "reader") {
+			continue
+		}
+		explained := false
+		for g, err := range m.ledger.Grants(t.Context(), jit.Filter{Target: target, Principal: principal}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A crash may have cut a revocation or a shortening off before the platform heard of it: a sweep makes up for it.
+			explained = explained || g.Live(m.now) || !swept && g.EndedAt.IsZero() && m.now.Before(g.RequestedAt.Add(24*time.Hour))
+		}
+		if !explained {
+			t.Fatalf("%s has access on %s at %s and no live grant says so", principal, target, m.now)
+		}
+	}
+}
+
+// check holds after every step.
+func (m *model) check(t *rapid.T) {
+	for g, err := range m.ledger.Grants(t.Context(), jit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.ended[g.ID] && g.Live(m.now) {
+			t.Fatalf("grant %s was over and is live again: %+v", g.ID, g)
+		}
+		if g.Over(m.now) && !g.GrantedAt.IsZero() {
+			m.ended[g.ID] = true
+		}
+	}
+	for target := range m.platforms {
+		var others []jit.Observed
+		for _, o := range m.observed(t, target) {
+			if o.Marker.Owner == "other" {
+				others = append(others, o)
+			} else if !slices.Contains(m.seen[target], o) {
+				m.seen[target] = append(m.seen[target], o)
+			}
+		}
+		if !slices.Equal(others, m.others[target]) {
+			t.Fatalf("another owner's bindings on %s are %+v, were %+v", target, others, m.others[target])
+		}
+		m.checkAccess(t, target, false)
+	}
+	prev := ""
+	for e, err := range m.ledger.Events(t.Context(), 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Prev != prev || e.Hash != e.Sum() {
+			t.Fatalf("the chain breaks at event %d", e.Seq)
+		}
+		prev = e.Hash
+	}
+}
