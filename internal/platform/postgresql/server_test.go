@@ -35,7 +35,7 @@ type site struct {
 }
 
 // newSite makes a site whose names try to break out of their quotes; the roles go away with the test.
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	server := testenv.Postgres(t)
 	tag := strings.ToLower(rand.Text()[:8])
@@ -65,7 +65,7 @@ const dropWrappers = `DO $$ DECLARE w text; BEGIN
 	END LOOP; END $$`
 
 // role creates a role and drops it, with what depends on it here, when the test ends.
-func (s *site) role(t *testing.T, name, options string) {
+func (s *site) role(t testing.TB, name, options string) {
 	t.Helper()
 	s.exec(t, "CREATE ROLE "+quote(name)+" "+options)
 	t.Cleanup(func() {
@@ -74,7 +74,7 @@ func (s *site) role(t *testing.T, name, options string) {
 	})
 }
 
-func (s *site) exec(t *testing.T, sql string) {
+func (s *site) exec(t testing.TB, sql string) {
 	t.Helper()
 	// Not the test's context: cleanups run after it has ended.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -95,9 +95,9 @@ func (s *site) text(t *testing.T, sql string, args ...any) string {
 }
 
 // open returns a platform of its own pool, as the superuser.
-func (s *site) open(t *testing.T) *Platform { return s.openAs(t, s.url, time.Now) }
+func (s *site) open(t testing.TB) *Platform { return s.openAs(t, s.url, time.Now) }
 
-func (s *site) openAs(t *testing.T, url string, now func() time.Time) *Platform {
+func (s *site) openAs(t testing.TB, url string, now func() time.Time) *Platform {
 	t.Helper()
 	p, err := New(Config{URL: url}, now)
 	if err != nil {
@@ -154,7 +154,7 @@ func selects(t *testing.T, conn *pgx.Conn, role string) bool {
 	return false
 }
 
-func connect(t *testing.T, url string) *pgx.Conn {
+func connect(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {

@@ -115,7 +115,7 @@ func adminOption(role string, major int) string {
 	if major < 16 {
 		return fmt.Sprintf("CREATEROLE or ADMIN OPTION on role %q (a superuser role: SUPERUSER)", role)
 	}
-	return fmt.Sprintf("ADMIN OPTION on role %q", role)
+	return fmt.Sprintf("ADMIN OPTION on role %q (a superuser role: SUPERUSER)", role)
 }
 
 // administration is what it takes to alter or drop a role that carries a grant.

@@ -1,0 +1,165 @@
+package postgresql
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// alice is a grant to alice of readers; name is its wrapper, quoted.
+func alice() (a jit.Access, name string) {
+	start := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
+	a = jit.Access{
+		Marker: jit.Marker{Owner: "payments", ID: "00000000-0000-8000-8000-000000000001",
+			Window: jit.Window{Start: start, End: start.Add(time.Hour)}},
+		Binding: jit.Binding{Target: "db", Principal: "alice", Role: "readers", Scope: cluster},
+	}
+	return a, `"jit:00000000-0000-8000-8000-000000000001:payments"`
+}
+
+// found is the wrapper of the grant as it is after Ensure.
+func found(a jit.Access, major int) *state {
+	name := wrapperName(a.Marker.Owner, a.Marker.ID)
+	row := func(role, member string) membership {
+		return membership{Role: role, Member: member, Grantor: "admin", Inherit: true, Set: major < 16}
+	}
+	return &state{
+		roles: map[string]role{
+			name:    {Name: name, Inherit: true, Comment: a.Marker.String()},
+			"alice": {Name: "alice", Login: true, Inherit: true},
+		},
+		memberships: []membership{row(name, a.Binding.Principal), row(a.Binding.Role, name)},
+	}
+}
+
+func sqlOf(list []statement) []string {
+	var texts []string
+	for _, s := range list {
+		if s.needs == "" {
+			texts = append(texts, "without a privilege named:")
+		}
+		texts = append(texts, s.sql)
+	}
+	return texts
+}
+
+func TestEnsureStatements(t *testing.T) {
+	a, n := alice()
+	comment := `COMMENT ON ROLE ` + n + ` IS E'jit:payments:00000000-0000-8000-8000-000000000001:20261123T180000Z:20261123T190000Z'`
+	for _, c := range []struct {
+		name   string
+		major  int
+		before func(*state) // nil: nothing is there
+		want   []string
+	}{
+		{"new before 16", 15, nil, []string{
+			"CREATE ROLE " + n + " NOLOGIN INHERIT", comment,
+			`GRANT "readers" TO ` + n, `GRANT ` + n + ` TO "alice"`}},
+		{"new since 16", 16, nil, []string{
+			"CREATE ROLE " + n + " NOLOGIN INHERIT", comment,
+			`GRANT "readers" TO ` + n + ` WITH INHERIT TRUE, SET FALSE`, `GRANT ` + n + ` TO "alice" WITH INHERIT TRUE, SET FALSE`}},
+		{"right before 16", 15, func(*state) {}, nil},
+		{"right since 16", 17, func(*state) {}, nil},
+		{"SET allowed since 16", 16, func(s *state) { s.memberships[0].Set = true }, []string{
+			`REVOKE ` + n + ` FROM "alice" GRANTED BY "admin" CASCADE`, `GRANT ` + n + ` TO "alice" WITH INHERIT TRUE, SET FALSE`}},
+		{"the server's own grant to the creator", 16, func(s *state) {
+			m := s.memberships[0]
+			m.Member, m.Grantor, m.Admin, m.Inherit, m.Automatic = "admin", "postgres", true, false, true
+			s.memberships = append(s.memberships, m)
+		}, nil},
+		{"a second grantor", 16, func(s *state) {
+			m := s.memberships[0]
+			m.Grantor, m.Admin = "postgres", true
+			s.memberships = append(s.memberships, m)
+		}, []string{`REVOKE ` + n + ` FROM "alice" GRANTED BY "postgres" CASCADE`}},
+		{"another principal", 15, func(s *state) { s.memberships[0].Member = "mallory" }, []string{
+			`REVOKE ` + n + ` FROM "mallory" CASCADE`, `GRANT ` + n + ` TO "alice"`}},
+		{"another window and LOGIN", 15, func(s *state) {
+			r := s.roles[wrapperName(a.Marker.Owner, a.Marker.ID)]
+			r.Login, r.Comment = true, "jit:old"
+			s.roles[r.Name] = r
+		}, []string{"ALTER ROLE " + n + " NOLOGIN", comment}},
+	} {
+		var w *wrapper
+		if c.before != nil {
+			s := found(a, c.major)
+			c.before(s)
+			w = s.wrappers()[0]
+		}
+		if got := sqlOf(ensure(a, w, c.major)); !slices.Equal(got, c.want) {
+			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestRemoveStatements(t *testing.T) {
+	a, n := alice()
+	s := found(a, 15)
+	units := remove(0, jit.Access{Marker: a.Marker}, s.wrappers()[0], 15)
+	if len(units) != 2 || !units[0].best || units[1].best {
+		t.Fatalf("units %+v, want one that ends the access and one that drops", units)
+	}
+	if got, want := sqlOf(units[0].statements), []string{`REVOKE ` + n + ` FROM "alice" CASCADE`, `REVOKE "readers" FROM ` + n + ` CASCADE`}; !slices.Equal(got, want) {
+		t.Errorf("end: %q, want %q", got, want)
+	}
+	if got, want := sqlOf(units[1].statements), []string{"DROP ROLE " + n}; !slices.Equal(got, want) {
+		t.Errorf("drop: %q, want %q", got, want)
+	}
+
+	w := s.wrappers()[0]
+	w.Owns = true
+	units = remove(0, jit.Access{Marker: a.Marker}, w, 15)
+	if got, want := sqlOf(units[1].statements), []string{`GRANT ` + n + ` TO CURRENT_USER`, `REASSIGN OWNED BY ` + n + ` TO "readers"`, "DROP ROLE " + n}; !slices.Equal(got, want) {
+		t.Errorf("drop of an owner: %q, want %q", got, want)
+	}
+}
+
+func TestSnapshotSince16(t *testing.T) {
+	a, _ := alice()
+	s := found(a, 16)
+	if got, want := s.snapshot(16).Ours, []jit.Observed{{Marker: a.Marker, Principal: "alice", Role: "readers"}}; !slices.Equal(got, want) {
+		t.Errorf("ours is %+v, want %+v", got, want)
+	}
+	s.memberships[1].Inherit = false
+	if s.snapshot(16).Ours[0].Damage == "" {
+		t.Error("a membership that is not inherited is no damage")
+	}
+	// An administrator's right to grant a role gives nothing by itself.
+	s.memberships = append(s.memberships,
+		membership{Role: "writers", Member: "alice", Admin: true},
+		membership{Role: "auditors", Member: "alice", Set: true})
+	if got, want := s.snapshot(16).Standing, []jit.Standing{{Principal: "alice", Role: "auditors", Detail: "member"}}; !slices.Equal(got, want) {
+		t.Errorf("standing is %+v, want %+v", got, want)
+	}
+}
+
+func TestLostRaces(t *testing.T) {
+	for _, c := range []struct {
+		code, message string
+		want          bool
+	}{
+		{"XX000", "tuple concurrently updated", true},
+		{"XX000", "tuple concurrently deleted", true},
+		{"XX000", "cache lookup failed for role 16385", true},
+		{"40001", "could not serialize access", true},
+		{"40P01", "deadlock detected", true},
+		{"42710", "role already exists", true},
+		{"XX000", "out of luck", false},
+		{"42501", "permission denied", false},
+		{"2BP01", "role cannot be dropped", false},
+	} {
+		err := fmt.Errorf("wrapped: %w", &pgconn.PgError{Code: c.code, Message: c.message})
+		if got := lostRace(err); got != c.want {
+			t.Errorf("lostRace(%s %s) = %t, want %t", c.code, c.message, got, c.want)
+		}
+	}
+	if lostRace(errors.New("tuple concurrently updated")) {
+		t.Error("an error that is not the server's is taken for a lost race")
+	}
+}
