@@ -14,10 +14,12 @@ import (
 // set is left out, except for the access list, which decides who reads the file.
 func copyAttributes(f *os.File, path string) error {
 	list, err := attribute(func(b []byte) (int, error) { return unix.Listxattr(path, b) })
-	if err != nil {
-		if errors.Is(err, unix.ENOTSUP) {
-			return nil
-		}
+	switch {
+	case errors.Is(err, unix.ENOTSUP):
+		return nil
+	case errors.Is(err, unix.ENOENT):
+		return errMeanwhile
+	case err != nil:
 		return fmt.Errorf("list the extended attributes: %w", err)
 	}
 	for name := range strings.SplitSeq(strings.TrimRight(string(list), "\x00"), "\x00") {

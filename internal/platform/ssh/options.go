@@ -28,7 +28,7 @@ func (r role) options(end time.Time) string {
 	case r.command != "":
 		all = append(all, "restrict", "command="+quote(r.command))
 	case r.forward != "":
-		// sshd has no option against forwarding to Unix sockets: with port-forwarding a key can
+		// sshd has no option against forwarding of Unix sockets: with port-forwarding a key can open and
 		// reach the sockets that the account may open, unless sshd_config says AllowStreamLocalForwarding no.
 		all = append(all, "restrict", "port-forwarding", "permitopen="+quote(r.forward), "permitlisten="+quote(noListen), "command="+quote(noShell))
 	}

@@ -1,0 +1,474 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package ssh
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// child names the environment variable that makes the test binary a process of its own: see [TestMain].
+const child = "JIT_SSH_CHILD"
+
+// TestMain lets the tests start further processes: "<task> <path> <number>".
+func TestMain(m *testing.M) {
+	task := strings.Fields(os.Getenv(child))
+	if len(task) != 3 {
+		os.Exit(m.Run())
+	}
+	if err := beChild(task[0], task[1], task[2]); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+func beChild(task, path, number string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	p, err := New(Config{AuthorizedKeys: path}, time.Now)
+	if err != nil {
+		return err
+	}
+	switch task {
+	case "write": // several writers at once, each of which keeps one grant and drops another
+		var wg sync.WaitGroup
+		errs := make([]error, 10)
+		for i := range errs {
+			wg.Go(func() {
+				stays, goes := current(path, alice, number+" stays "+strconv.Itoa(i)), current(path, bob, number+" goes "+strconv.Itoa(i))
+				errs[i] = errors.Join(p.Apply(ctx, path, []jit.Change{{Op: jit.Ensure, Access: stays}, {Op: jit.Ensure, Access: goes}})...)
+				errs[i] = errors.Join(errs[i], errors.Join(p.Apply(ctx, path, []jit.Change{{Op: jit.Remove, Access: goes}})...))
+			})
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	case "limit": // no file of ours may grow beyond the number of bytes
+		limit, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			return err
+		}
+		signal.Ignore(syscall.SIGXFSZ)
+		bound := unix.Rlimit{Cur: limit, Max: limit}
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &bound); err != nil {
+			return err
+		}
+	}
+	return errors.Join(p.Apply(ctx, path, []jit.Change{{Op: jit.Ensure, Access: current(path, alice, "child")}})...)
+}
+
+// spawn returns the command of a child process.
+func spawn(t *testing.T, task, path string, number int) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d", child, task, path, number))
+	return cmd
+}
+
+// current is a grant of login for an hour from now.
+func current(path, key, why string) jit.Access {
+	b := jit.Binding{Target: "host", Principal: key, Role: "login", Scope: path}
+	start := jit.Second(time.Now())
+	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "jit", ID: jit.NewID("jit", b, why, 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
+}
+
+func newPlatform(t *testing.T, path string) *Platform {
+	t.Helper()
+	p, err := New(Config{AuthorizedKeys: path}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func one(p *Platform, ctx context.Context, path string, op jit.Op, a jit.Access) error {
+	return p.Apply(ctx, path, []jit.Change{{Op: op, Access: a}})[0]
+}
+
+// onlyFiles asserts what is in the directory: nothing temporary is left.
+func onlyFiles(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("the directory holds %q, want %q", got, want)
+	}
+}
+
+func TestAFileIsMadeForTheFirstGrantOnly(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "authorized_keys")
+	p, a := newPlatform(t, path), current(path, alice, "first")
+	if err := one(p, t.Context(), path, jit.Remove, a); err != nil {
+		t.Errorf("Remove without a file: %v", err)
+	}
+	if s, err := p.Read(t.Context(), path); err != nil || len(s.Ours) != 0 {
+		t.Errorf("Read without a file: %+v, %v", s, err)
+	}
+	onlyFiles(t, dir)
+	if err := one(p, t.Context(), path, jit.Ensure, a); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file is %v, %v; want mode 0600", info.Mode(), err)
+	}
+	onlyFiles(t, dir, "authorized_keys", "authorized_keys.jit.lock")
+}
+
+func TestTheDirectoryHasToExist(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "missing", "authorized_keys")
+	p, a := newPlatform(t, path), current(path, alice, "first")
+	err := one(p, t.Context(), path, jit.Ensure, a)
+	var user *jit.Error
+	if !errors.As(err, &user) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(user.Hint, "make the directory") {
+		t.Errorf("Ensure without the directory: %v", err)
+	}
+	if err := one(p, t.Context(), path, jit.Remove, a); err != nil {
+		t.Errorf("Remove without the directory: %v", err)
+	}
+}
+
+func TestWhatIsNoFileIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, pipe} {
+		p, a := newPlatform(t, path), current(path, alice, "x")
+		for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
+			var user *jit.Error
+			if err := one(p, t.Context(), path, op, a); !errors.As(err, &user) || !strings.Contains(user.Problem, "not a regular file") {
+				t.Errorf("%s on %s: %v", op, path, err)
+			}
+		}
+		if _, err := p.Read(t.Context(), path); err == nil {
+			t.Errorf("Read of %s succeeded", path)
+		}
+	}
+}
+
+func TestOwnerModeAndLinksStay(t *testing.T) {
+	dir := t.TempDir()
+	real := filepath.Join(dir, "real", "keys")
+	if err := os.Mkdir(filepath.Dir(real), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	link, second := filepath.Join(dir, "authorized_keys"), filepath.Join(dir, "second")
+	if err := errors.Join(os.Symlink("real/keys", second), os.Symlink(second, link)); err != nil {
+		t.Fatal(err)
+	}
+	p, a := newPlatform(t, link), current(link, alice, "x")
+	// The first Ensure makes the file that the links promise.
+	for _, content := range []string{"", bob + "\n"} {
+		wantUID, wantMode := os.Getuid(), fs.FileMode(0o600)
+		if content != "" {
+			write(t, real, content)
+			wantMode = 0o640
+			if err := os.Chmod(real, wantMode); err != nil {
+				t.Fatal(err)
+			}
+			if os.Geteuid() == 0 {
+				wantUID = 12345
+				if err := os.Chown(real, wantUID, 54321); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := one(p, t.Context(), link, jit.Ensure, a); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Lstat(real)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != wantUID || info.Mode() != wantMode {
+			t.Errorf("the file belongs to %d with mode %s, want %d and %s", uid, info.Mode(), wantUID, wantMode)
+		}
+		if !bytes.HasPrefix(read(t, real), []byte(content)) || !bytes.Contains(read(t, real), []byte(a.Marker.String())) {
+			t.Errorf("the file holds %q", read(t, real))
+		}
+		for _, l := range []string{link, second} {
+			if info, err := os.Lstat(l); err != nil || info.Mode().Type() != fs.ModeSymlink {
+				t.Errorf("%s is no link any more: %v, %v", l, info.Mode(), err)
+			}
+		}
+	}
+}
+
+// TestANewFileBelongsToTheAccount: sshd reads it as the account, so root may not keep it.
+func TestANewFileBelongsToTheAccount(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can write for another account")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 12345, 54321); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "authorized_keys")
+	if err := one(newPlatform(t, path), t.Context(), path, jit.Ensure, current(path, alice, "x")); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{path, path + ".jit.lock"} {
+		info, err := os.Stat(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := info.Sys().(*syscall.Stat_t); s.Uid != 12345 || s.Gid != 54321 {
+			t.Errorf("%s belongs to %d:%d, want the owner of the directory", f, s.Uid, s.Gid)
+		}
+	}
+}
+
+func TestNothingToChangeWritesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "authorized_keys")
+	write(t, path, bob)
+	p, a := newPlatform(t, path), current(path, alice, "x")
+	if err := one(p, t.Context(), path, jit.Ensure, a); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.OnCall = func(op string) {
+		if op == "write" {
+			t.Error("a write was made")
+		}
+	}
+	for _, err := range p.Apply(t.Context(), path, []jit.Change{{Op: jit.Ensure, Access: a}, {Op: jit.Remove, Access: current(path, bob, "absent")}}) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) || !after.ModTime().Equal(before.ModTime()) {
+		t.Errorf("the file was replaced: %v, %v", after, err)
+	}
+}
+
+// TestAnEditorWithoutTheLockLosesNothing: he writes between our read and our rename.
+func TestAnEditorWithoutTheLockLosesNothing(t *testing.T) {
+	for name, edit := range map[string]func(path string) error{
+		"in place": func(path string) error { return os.WriteFile(path, []byte("# his\n"+bob+"\n"), 0o600) },
+		"by renaming": func(path string) error {
+			return errors.Join(os.WriteFile(path+".new", []byte("# his\n"+bob+"\n"), 0o600), os.Rename(path+".new", path))
+		},
+		"by deleting": os.Remove,
+	} {
+		path := filepath.Join(t.TempDir(), "authorized_keys")
+		write(t, path, bob+"\n")
+		p, a := newPlatform(t, path), current(path, alice, "x")
+		edits := 0
+		p.OnCall = func(op string) {
+			if op == "write" && edits < 3 {
+				edits++
+				if err := edit(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					t.Error(err)
+				}
+				if edits > 1 { // another change each time
+					write(t, path, string(read(t, path))+"# edit "+strconv.Itoa(edits)+"\n")
+				}
+			}
+		}
+		if err := one(p, t.Context(), path, jit.Ensure, a); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got := string(read(t, path))
+		if !strings.Contains(got, "# edit 3\n") || strings.Count(got, a.Marker.String()) != 1 {
+			t.Errorf("%s: the file holds\n%s", name, got)
+		}
+		onlyFiles(t, filepath.Dir(path), "authorized_keys", "authorized_keys.jit.lock")
+	}
+}
+
+// TestAnEditorWhoNeverStops: the edit gives up, and has written nothing.
+func TestAnEditorWhoNeverStops(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "authorized_keys")
+	p, edits := newPlatform(t, path), 0
+	p.OnCall = func(op string) {
+		if op == "write" {
+			edits++
+			write(t, path, "# edit "+strconv.Itoa(edits)+"\n")
+		}
+	}
+	if err := one(p, t.Context(), path, jit.Ensure, current(path, alice, "x")); !errors.Is(err, errMeanwhile) {
+		t.Errorf("got %v, want %v", err, errMeanwhile)
+	}
+	if got, want := string(read(t, path)), fmt.Sprintf("# edit %d\n", attempts); got != want {
+		t.Errorf("the file holds %q, want %q", got, want)
+	}
+	onlyFiles(t, filepath.Dir(path), "authorized_keys", "authorized_keys.jit.lock")
+}
+
+func TestTheLockIsWaitedForNoLongerThanTheContext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "authorized_keys")
+	write(t, path, bob+"\n")
+	unlock, err := lock(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, a := newPlatform(t, path), current(path, alice, "x")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := one(p, ctx, path, jit.Ensure, a); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with the lock taken: %v, want the error of the context", err)
+	}
+	if got := string(read(t, path)); got != bob+"\n" {
+		t.Errorf("the file holds %q", got)
+	}
+	unlock()
+	if err := one(p, t.Context(), path, jit.Ensure, a); err != nil {
+		t.Errorf("with the lock free again: %v", err)
+	}
+}
+
+// TestFiftyWritersInSeveralProcesses: five processes of ten writers on one file.
+func TestFiftyWritersInSeveralProcesses(t *testing.T) {
+	const processes, writers = 5, 10
+	path := filepath.Join(t.TempDir(), "authorized_keys")
+	write(t, path, foreignHead+bob)
+	var wg sync.WaitGroup
+	for number := range processes {
+		cmd := spawn(t, "write", path, number)
+		wg.Go(func() {
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("process %d: %v\n%s", number, err, out)
+			}
+		})
+	}
+	wg.Wait()
+	p := newPlatform(t, path)
+	s, err := p.Read(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[jit.ID]int{}
+	for _, o := range s.Ours {
+		found[o.Marker.ID]++
+	}
+	var all []jit.Change
+	for number := range processes {
+		for i := range writers {
+			a := current(path, alice, fmt.Sprintf("%d stays %d", number, i))
+			if found[a.Marker.ID] != 1 {
+				t.Errorf("grant %d of process %d is there %d times", i, number, found[a.Marker.ID])
+			}
+			all = append(all, jit.Change{Op: jit.Remove, Access: a})
+		}
+	}
+	if len(s.Ours) != processes*writers {
+		t.Errorf("%d grants are there, want %d", len(s.Ours), processes*writers)
+	}
+	if err := errors.Join(p.Apply(t.Context(), path, all)...); err != nil {
+		t.Error(err)
+	}
+	if got := string(read(t, path)); got != foreignHead+bob {
+		t.Errorf("the file is %q, was %q", got, foreignHead+bob)
+	}
+	onlyFiles(t, filepath.Dir(path), "authorized_keys", "authorized_keys.jit.lock")
+}
+
+// TestAFullDiskChangesNothing: the new file cannot be written to its end.
+func TestAFullDiskChangesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "authorized_keys")
+	content := strings.Repeat(bob+"\n", 100)
+	write(t, path, content)
+	out, err := spawn(t, "limit", path, len(content)-1000).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !strings.Contains(string(out), "cannot write") || !strings.Contains(string(out), "file too large") {
+		t.Errorf("the write without room ended with %v\n%s", err, out)
+	}
+	if got := string(read(t, path)); got != content {
+		t.Errorf("the file has %d bytes, had %d", len(got), len(content))
+	}
+	onlyFiles(t, filepath.Dir(path), "authorized_keys", "authorized_keys.jit.lock")
+	if out, err := spawn(t, "limit", path, len(content)+1000).CombinedOutput(); err != nil {
+		t.Errorf("the write with room: %v\n%s", err, out)
+	}
+}
+
+// TestWithoutPermissionNothingChanges: the process may read and not write.
+func TestWithoutPermissionNothingChanges(t *testing.T) {
+	// Not t.TempDir: its parents are closed to the other account.
+	dir, err := os.MkdirTemp("", "jit-ssh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(os.Chmod(dir, 0o700), os.RemoveAll(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	path := filepath.Join(dir, "authorized_keys")
+	write(t, path, bob+"\n")
+	if err := errors.Join(os.Chmod(path, 0o444), os.Chmod(dir, 0o555)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := spawn(t, "ensure", path, 0)
+	if os.Geteuid() == 0 {
+		// Root may do everything, so the child is somebody else, with a copy of the binary where he may run it.
+		binary, err := os.ReadFile(os.Args[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Path = filepath.Join(dir, "child")
+		if err := errors.Join(os.WriteFile(cmd.Path, binary, 0o555), os.Chmod(cmd.Path, 0o555)); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
+	}
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !strings.Contains(string(out), "cannot write") || !strings.Contains(string(out), "run as the owner") {
+		t.Errorf("the write without permission ended with %v\n%s", err, out)
+	}
+	if got := string(read(t, path)); got != bob+"\n" {
+		t.Errorf("the file holds %q", got)
+	}
+}
+
+// TestEnsureNeedsAWindowThatHasBegun: a line gives access from the moment it is written.
+func TestEnsureNeedsAWindowThatHasBegun(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "authorized_keys")
+	p := newPlatform(t, path)
+	now := jit.Second(time.Now())
+	for name, w := range map[string]jit.Window{
+		"ahead":    {Start: now.Add(time.Hour), End: now.Add(2 * time.Hour)},
+		"no end":   {Start: now},
+		"empty":    {Start: now, End: now},
+		"backward": {Start: now, End: now.Add(-time.Hour)},
+	} {
+		a := current(path, alice, name)
+		a.Marker.Window = w
+		if err := one(p, t.Context(), path, jit.Ensure, a); err == nil {
+			t.Errorf("%s: the grant was made", name)
+		}
+	}
+	if got := read(t, path); len(got) > 0 {
+		t.Errorf("the file holds %q", got)
+	}
+}
