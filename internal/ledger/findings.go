@@ -106,8 +106,8 @@ func (f *findings) damage() []Damage {
 	return f.found
 }
 
-// origins maps each recorded sequence number to where its event is stored now. Of two that claim the
-// same place it is the one that the event after it follows.
+// origins maps each recorded sequence number to where its event is stored now. Of several that claim the
+// same place it is the one that the event after it follows, and of copies the one in its place.
 func (f *findings) origins() map[int64]int64 {
 	followed := map[string]bool{f.head.hash: true}
 	for _, k := range f.links {
@@ -121,7 +121,9 @@ func (f *findings) origins() map[int64]int64 {
 		if k.recorded == 0 {
 			continue
 		}
-		if other, taken := origin[k.recorded]; !taken || followed[k.hash] && !followed[f.links[other].hash] {
+		other, taken := origin[k.recorded]
+		rival := f.links[other]
+		if !taken || followed[k.hash] && !followed[rival.hash] || k.hash == rival.hash && seq == k.recorded {
 			origin[k.recorded] = seq
 		}
 	}

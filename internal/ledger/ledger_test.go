@@ -2,12 +2,17 @@ package ledger_test
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
 func open(t testing.TB, url string) *ledger.Ledger {
@@ -28,6 +33,139 @@ func sqliteURL(t testing.TB) string {
 	return "sqlite://" + filepath.Join(t.TempDir(), "dir", "ledger.db")
 }
 
+// onEach runs a test on an empty ledger of every database at hand.
+func onEach(t *testing.T, run func(t *testing.T, url string)) {
+	t.Run("sqlite", func(t *testing.T) { run(t, sqliteURL(t)) })
+	t.Run("postgres", func(t *testing.T) { run(t, postgresURL(t)) })
+}
+
+// raw opens the database beneath a ledger, as somebody who tampers with it does.
+func raw(t *testing.T, url string) *sql.DB {
+	t.Helper()
+	driver, source := "pgx", url
+	if path, ok := strings.CutPrefix(url, "sqlite://"); ok {
+		driver, source = "sqlite", path
+	}
+	db, err := sql.Open(driver, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+func run(t *testing.T, db *sql.DB, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		if _, err := db.ExecContext(t.Context(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+func write(t testing.TB, l *ledger.Ledger, entries ...jit.Entry) {
+	t.Helper()
+	for i, err := range l.Write(t.Context(), entries) {
+		if err != nil {
+			t.Fatalf("entry %d: %v", i, err)
+		}
+	}
+}
+
+func verify(t *testing.T, l *ledger.Ledger) ledger.Report {
+	t.Helper()
+	r, err := l.Verify(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// uses returns the errors of every way to use a ledger, by name.
+func uses(t *testing.T, l *ledger.Ledger) map[string]error {
+	t.Helper()
+	errs := map[string]error{}
+	_, _, errs["Lookup"] = l.Lookup(t.Context(), ledgertest.Grant(1).ID)
+	for _, err := range l.Grants(t.Context(), jit.Filter{}) {
+		errs["Grants"] = err
+	}
+	for _, err := range l.Events(t.Context(), 1) {
+		errs["Events"] = err
+	}
+	_, errs["Policies"] = l.Policies(t.Context())
+	_, errs["Claim"] = l.Claim(t.Context(), jit.ClaimQuery{Owner: "payments", Now: ledgertest.Epoch, Holder: "a", Lease: 1, Limit: 1})
+	_, errs["Verify"] = l.Verify(t.Context())
+	errs["Write"] = l.Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(1000))})[0]
+	return errs
+}
+
+// told asserts that err is one for a person about the ledger, with a hint and each of the words.
+func told(t *testing.T, what string, err error, words ...string) {
+	t.Helper()
+	var e *jit.Error
+	if !errors.As(err, &e) || e.Attribute != "ledger" || e.Hint == "" {
+		t.Errorf("%s: %v (%T), want a *jit.Error about the ledger with a hint", what, err, err)
+		return
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%s: %q does not say %q", what, err, w)
+		}
+	}
+}
+
 func TestSQLite(t *testing.T) {
 	ledgertest.Run(t, func(t *testing.T) jit.Ledger { return open(t, sqliteURL(t)) })
+}
+
+func TestPostgres(t *testing.T) {
+	testenv.Acceptance(t)
+	ledgertest.Run(t, func(t *testing.T) jit.Ledger { return open(t, postgresURL(t)) })
+}
+
+func postgresURL(t testing.TB) string {
+	return testenv.Postgres(t).Database(t)
+}
+
+func TestNewerLedger(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		l := open(t, url)
+		write(t, l, ledgertest.Entry(ledgertest.Grant(1)))
+		run(t, raw(t, url), "UPDATE jit_ledger SET schema_version = 99")
+		for use, err := range uses(t, l) {
+			told(t, use, err, "99", "update")
+			if !errors.Is(err, jit.ErrNewerLedger) {
+				t.Errorf("%s: %v, want ErrNewerLedger", use, err)
+			}
+		}
+	})
+}
+
+func TestHeadRemoved(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		l := open(t, url)
+		write(t, l, ledgertest.Entry(ledgertest.Grant(1)))
+		run(t, raw(t, url), "DELETE FROM jit_ledger")
+		for use, err := range uses(t, l) {
+			told(t, use, err, "head", "backup")
+		}
+	})
+}
+
+func TestClock(t *testing.T) {
+	l, err := ledger.Open(t.Context(), ledger.Config{URL: sqliteURL(t), Now: func() time.Time { return ledgertest.Epoch }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	write(t, l, jit.Entry{Events: []jit.Event{{Kind: jit.EventDrift}}})
+	for e, err := range l.Events(t.Context(), 1) {
+		if err != nil || !e.At.Equal(ledgertest.Epoch) {
+			t.Errorf("recorded at %s, %v", e.At, err)
+		}
+	}
 }

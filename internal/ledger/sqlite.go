@@ -75,7 +75,7 @@ func (s *sqliteFile) writer(context.Context) (*sql.DB, error) {
 		}
 	}
 	if s.rw == nil {
-		s.rw, err = s.connect("mode=rw&_txlock=immediate&_busy_timeout=5000&_journal_mode=WAL&_synchronous=FULL&_pragma=fullfsync(1)&_error_rc=1")
+		s.rw, err = s.connect("mode=rw&_txlock=immediate&_busy_timeout=5000&_journal_mode=WAL&_synchronous=FULL&_pragma=fullfsync(1)&_pragma=cache_size(-32000)&_pragma=temp_store(MEMORY)&_error_rc=1")
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,239 @@
+//go:build unix
+
+package ledger_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
+)
+
+// The test binary runs itself as other processes that share a ledger; this variable
+// holds what such a process is to do.
+const envTask = "LEDGER_TEST_TASK"
+
+func TestMain(m *testing.M) {
+	if task := os.Getenv(envTask); task != "" {
+		if err := work(strings.Fields(task)); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// work is the other process: "write URL FIRST COUNT" writes grants one by one and says so after
+// each, "small URL" does so until the file may not grow any more.
+func work(task []string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	l, err := ledger.Open(ctx, ledger.Config{URL: task[1]})
+	if err != nil {
+		return err
+	}
+	first, count := 0, 100_000
+	switch task[0] {
+	case "write":
+		if first, err = strconv.Atoi(task[2]); err != nil {
+			return err
+		}
+		if count, err = strconv.Atoi(task[3]); err != nil {
+			return err
+		}
+	case "small":
+		signal.Ignore(syscall.SIGXFSZ)
+		limit := syscall.Rlimit{Cur: 300_000, Max: 300_000}
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+			return err
+		}
+	}
+	for n := first; n < first+count; n++ {
+		if err := l.Write(ctx, []jit.Entry{ledgertest.Entry(ledgertest.Grant(n))})[0]; err != nil {
+			return err
+		}
+		fmt.Println("written", n)
+	}
+	return l.Close()
+}
+
+// process starts the test binary for a task; it ends with the test.
+func process(t *testing.T, task string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), envTask+"="+task)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait() // the test has looked at what it did
+	})
+	return cmd, bufio.NewScanner(out)
+}
+
+func TestTenProcesses(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		const processes, each = 10, 20
+		var outputs []*bufio.Scanner
+		for p := range processes {
+			_, out := process(t, fmt.Sprintf("write %s %d %d", url, p*each, each))
+			outputs = append(outputs, out)
+		}
+		written := 0
+		for _, out := range outputs {
+			for out.Scan() {
+				if !strings.HasPrefix(out.Text(), "written") {
+					t.Error(out.Text())
+				}
+				written++
+			}
+		}
+		if written != processes*each {
+			t.Errorf("%d writes, want %d", written, processes*each)
+		}
+		r := verify(t, open(t, url))
+		if !r.OK() || r.Events != processes*each {
+			t.Errorf("%d events, want %d, %v", r.Events, processes*each, r.Damage)
+		}
+	})
+}
+
+func TestKilledWhileWriting(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		l := open(t, url)
+		for round := range 5 {
+			cmd, out := process(t, fmt.Sprintf("write %s %d 100000", url, round*100_000))
+			told := 0
+			for told < 10+round*7 && out.Scan() {
+				told++
+			}
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			last := ""
+			for out.Scan() {
+				last = out.Text()
+			}
+			if strings.HasPrefix(last, "error") || told == 0 {
+				t.Fatalf("the other process wrote %d and then: %s", told, last)
+			}
+			r := verify(t, l)
+			if !r.OK() || r.Events < int64(told) {
+				t.Fatalf("round %d: %d events, %d were told, %v", round, r.Events, told, r.Damage)
+			}
+			id := ledgertest.Grant(round*100_000 + told - 1).ID
+			if _, ok, err := l.Lookup(t.Context(), id); !ok || err != nil {
+				t.Fatalf("round %d: what was told to be written is %v, %v", round, ok, err)
+			}
+		}
+		write(t, l, ledgertest.Entry(ledgertest.Grant(-1)))
+		if r := verify(t, l); !r.OK() {
+			t.Errorf("%v", r.Damage)
+		}
+	})
+}
+
+func TestNoRoomLeft(t *testing.T) {
+	url := sqliteURL(t)
+	_, out := process(t, "small "+url)
+	written, last := 0, ""
+	for out.Scan() {
+		if last = out.Text(); strings.HasPrefix(last, "written") {
+			written++
+		}
+	}
+	if written == 0 || !strings.Contains(last, "disk") || !strings.Contains(last, "room") {
+		t.Errorf("after %d writes: %q, want an error that speaks of the disk", written, last)
+	}
+	l := open(t, url)
+	if r := verify(t, l); !r.OK() || r.Events != int64(written) {
+		t.Errorf("%d events, want %d, %v", r.Events, written, r.Damage)
+	}
+	write(t, l, ledgertest.Entry(ledgertest.Grant(-1)))
+}
+
+// TestReadOnly runs as another user where it runs as root, who may write everywhere.
+func TestReadOnly(t *testing.T) {
+	if os.Geteuid() == 0 {
+		asNobody(t)
+		return
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
+	l := open(t, "sqlite://"+dir+"/sub/ledger.db")
+	for use, err := range uses(t, l) {
+		if use != "Write" {
+			if err != nil {
+				t.Errorf("%s of an absent ledger: %v", use, err)
+			}
+			continue
+		}
+		told(t, use, err, dir, "permission denied")
+	}
+
+	dir = t.TempDir()
+	path := dir + "/ledger.db"
+	before := open(t, "sqlite://"+path)
+	write(t, before, ledgertest.Entry(ledgertest.Grant(1)))
+	if err := before.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, mode := range map[string]os.FileMode{path: 0o400, dir: 0o500} {
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
+	err := open(t, "sqlite://"+path).Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(2))})[0]
+	told(t, "Write", err, "the file cannot be opened", "directory")
+}
+
+// asNobody runs the calling test in a process of a user without rights.
+func asNobody(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "jit-ledger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	binary, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(dir+"/test", binary, 0o755), os.Chmod(dir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, dir+"/test", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("as nobody: %v\n%s", err, out)
+	}
+}
