@@ -46,7 +46,7 @@ Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(rt *config.Runtime) error { return p.auditVerify(cmd.Context(), rt) })
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt) })
 		},
 	}
 	p.jsonFlag(cmd)
@@ -99,7 +99,7 @@ csv is for spreadsheets: a cell that would be taken for a formula begins with an
 			if !slices.Contains(exportFormats, format) {
 				return jit.Invalid("--format", fmt.Sprintf("write one of %v", exportFormats), "%q is not a format", format)
 			}
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(rt *config.Runtime) error { return p.auditExport(cmd.Context(), rt, format, output) })
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.auditExport(ctx, rt, format, output) })
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "json", "json or csv")

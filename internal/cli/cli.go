@@ -73,8 +73,9 @@ type program struct {
 	in       io.Reader
 	out, err io.Writer
 
-	config string // the settings file asked for
-	json   bool
+	config  string // the settings file asked for
+	timeout time.Duration
+	json    bool
 	// started: the command line was understood; errors from here on are not about its form.
 	started bool
 }
@@ -108,6 +109,8 @@ JIT_ACTOR and JIT_CHANGE say otherwise.`,
 		},
 	}
 	root.PersistentFlags().StringVar(&p.config, "config", "", "settings `file` (default "+config.DefaultFile+", or what "+config.EnvFile+" names)")
+	root.PersistentFlags().DurationVar(&p.timeout, "timeout", 15*time.Minute, "give up after this time; what has not been reached then fails")
+	_ = root.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		p.listCommand(), p.showCommand(), p.revokeCommand(), p.sweepCommand(), p.auditCommand(), p.versionCommand(),
@@ -125,14 +128,19 @@ func (p *program) open(ctx context.Context, source jit.Source) (*config.Runtime,
 	return config.Open(ctx, s, config.Options{Now: p.Now, Source: source, Wrap: p.Wrap})
 }
 
-// withRuntime opens what the settings describe for the time of f.
-func (p *program) withRuntime(ctx context.Context, source jit.Source, f func(*config.Runtime) error) error {
+// withRuntime opens what the settings describe for the time of f, which --timeout bounds.
+func (p *program) withRuntime(ctx context.Context, source jit.Source, f func(context.Context, *config.Runtime) error) error {
+	if p.timeout <= 0 {
+		return jit.Invalid("--timeout", "write for example --timeout 15m", "%s is no time to do anything in", p.timeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
 	rt, err := p.open(ctx, source)
 	if err != nil {
 		return err
 	}
 	defer rt.Close()
-	return f(rt)
+	return f(ctx, rt)
 }
 
 // jsonFlag gives a command that lists something the flag --json.

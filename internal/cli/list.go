@@ -27,7 +27,7 @@ remaining_seconds and outstanding.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(rt *config.Runtime) error { return p.list(cmd.Context(), rt, s) })
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.list(ctx, rt, s) })
 		},
 	}
 	s.addFlags(p, cmd)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -54,7 +55,7 @@ The end is final: the same Terraform configuration grants nothing again until it
 			if err != nil {
 				return err
 			}
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(rt *config.Runtime) error { return p.revoke(cmd.Context(), rt, ids, r) })
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.revoke(ctx, rt, ids, r) })
 		},
 	}
 	r.addFlags(p, cmd)
@@ -185,34 +186,48 @@ func (p *program) warnUnread(err error) {
 	fmt.Fprintf(p.err, "warning: %v\nwarning: searching the targets for markers instead\n", err)
 }
 
-// marked reads all targets and returns a grant, as far as its marker tells it, for each marker that is wanted.
-// The error joins what could not be read.
+// marked reads all targets, scopes side by side, and returns a grant, as far as its marker tells it, for
+// each marker that is wanted. The error joins what could not be read.
 func marked(ctx context.Context, rt *config.Runtime, wanted func(jit.Grant) bool) ([]jit.Grant, error) {
 	var (
+		mu     sync.Mutex
 		found  []jit.Grant
 		unread []error
+		group  errgroup.Group
 	)
+	note := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		unread = append(unread, err)
+	}
+	group.SetLimit(revokeAtOnce)
 	for name, target := range rt.Targets {
 		scopes, err := target.Scopes(ctx)
 		if err != nil {
-			unread = append(unread, fmt.Errorf("list the scopes of %s: %w", name, err))
+			note(fmt.Errorf("list the scopes of target %q: %w", name, err))
 		}
 		for _, scope := range scopes {
-			snapshot, err := target.Read(ctx, scope)
-			if err != nil {
-				unread = append(unread, fmt.Errorf("read %s of %s: %w", scope, name, err))
-			}
-			for _, o := range snapshot.Ours {
-				g := jit.Grant{
-					ID: o.Marker.ID, Owner: o.Marker.Owner, Window: o.Marker.Window,
-					Binding: jit.Binding{Target: name, Principal: o.Principal, Role: o.Role, Scope: scope},
+			group.Go(func() error {
+				snapshot, err := target.Read(ctx, scope)
+				if err != nil {
+					note(fmt.Errorf("read %s of target %q: %w", scope, name, err))
 				}
-				if wanted(g) {
-					found = append(found, g)
+				for _, o := range snapshot.Ours {
+					g := jit.Grant{
+						ID: o.Marker.ID, Owner: o.Marker.Owner, Window: o.Marker.Window,
+						Binding: jit.Binding{Target: name, Principal: o.Principal, Role: o.Role, Scope: scope},
+					}
+					if wanted(g) {
+						mu.Lock()
+						found = append(found, g)
+						mu.Unlock()
+					}
 				}
-			}
+				return nil
+			})
 		}
 	}
+	_ = group.Wait() // every error has been noted
 	return found, errors.Join(unread...)
 }
 

@@ -30,7 +30,7 @@ policy decided, when access began and how it ended, from which change.
 			if err != nil {
 				return err
 			}
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(rt *config.Runtime) error { return p.show(cmd.Context(), rt, id) })
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.show(ctx, rt, id) })
 		},
 	}
 	p.jsonFlag(cmd)

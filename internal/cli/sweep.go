@@ -50,7 +50,7 @@ Exit codes:
 			case s.MaxUnplanned < 0:
 				return jit.Invalid("--max-unplanned", "write 0 to remove nothing that was not planned", "%d is negative", s.MaxUnplanned)
 			}
-			return p.withRuntime(cmd.Context(), jit.FromSweeper, func(rt *config.Runtime) error { return p.sweep(cmd.Context(), rt, s) })
+			return p.withRuntime(cmd.Context(), jit.FromSweeper, func(ctx context.Context, rt *config.Runtime) error { return p.sweep(ctx, rt, s) })
 		},
 	}
 	cmd.Flags().BoolVar(&s.DryRun, "dry-run", false, "only tell what would be done; write nothing")

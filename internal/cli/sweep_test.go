@@ -123,3 +123,20 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("exit code %d, want %d: %s", code, exitInterrupted, errs.String())
 	}
 }
+
+// hung is a target that answers no read before the caller gives up.
+type hung struct{ jit.Platform }
+
+func (hung) Read(ctx context.Context, _ string) (jit.Snapshot, error) {
+	<-ctx.Done()
+	return jit.Snapshot{}, ctx.Err()
+}
+
+func TestEverythingEnds(t *testing.T) {
+	w := newWorld(t)
+	w.grant("INC-1: a", "1h")
+	w.wrap = func(_ string, p jit.Platform) jit.Platform { return hung{p} }
+	w.run("sweep", "--timeout", "300ms").wantCode(exitUnreadable).wantErr("deadline exceeded", "bastion")
+	w.run("sweep", "--timeout", "0s").wantCode(exitUsage).wantErr("--timeout")
+	w.run("sweep", "--timeout", "soon").wantCode(exitUsage).wantErr("--timeout")
+}
