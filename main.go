@@ -22,6 +22,7 @@ import (
 
 const (
 	providerName = "terraform-provider-jit"
+	address      = "registry.terraform.io/jitaccess/jit"
 	// cookie is the variable that Terraform and OpenTofu set for a provider that they start
 	// (https://github.com/hashicorp/go-plugin, HandshakeConfig).
 	cookie = "TF_PLUGIN_MAGIC_COOKIE"
@@ -67,7 +68,7 @@ func run(args []string, startedByTerraform bool, stdin io.Reader, stdout, stderr
 	}
 	// An interrupt at the keyboard reaches the provider too. It is Terraform that then asks it to stop,
 	// after what is under way has been recorded.
-	if err := providerserver.Serve(context.Background(), provider.New(version, provider.Open), providerserver.ServeOpts{Address: provider.Address, Debug: *debug}); err != nil {
+	if err := providerserver.Serve(context.Background(), provider.New(version), providerserver.ServeOpts{Address: address, Debug: *debug}); err != nil {
 		fmt.Fprintln(stderr, "error:", err)
 		return 1
 	}

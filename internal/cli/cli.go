@@ -139,7 +139,7 @@ func (p *program) withRuntime(ctx context.Context, source jit.Source, f func(con
 	if err != nil {
 		return err
 	}
-	defer rt.Close()
+	defer func() { _ = rt.Close() }() // whatever was written is durable already
 	return f(ctx, rt)
 }
 

@@ -17,7 +17,7 @@ func (p *program) completeIDs(cmd *cobra.Command, _ []string, _ string) ([]cobra
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	defer rt.Close()
+	defer func() { _ = rt.Close() }()
 	grants, err := (&selection{}).grants(cmd.Context(), rt)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
