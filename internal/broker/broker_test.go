@@ -287,6 +287,29 @@ func TestRevokeOfAnUnknownGrantLeavesATombstone(t *testing.T) {
 	})
 }
 
+func TestARevocationThatFailedIsMadeUpForInsideTheWindow(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g := w.grant(request())
+	w.platform.Call = func(string) error { return errors.New("unavailable") }
+	if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"}); err == nil {
+		t.Fatal("a revocation that did not reach the platform succeeded")
+	}
+	w.platform.Call = nil
+	w.allowed(true)
+	w.revoke(broker.Revocation{Grant: g, Reason: "stop"})
+	w.allowed(false)
+}
+
+func TestRevokingWhatIsOverRemovesOnlyWhatStillGivesAccess(t *testing.T) {
+	for enforcement, want := range map[jit.Enforcement]int{jit.Native: 0, jit.Sweeper: 1} {
+		w := newWorld(t, enforcement)
+		g := w.grant(request())
+		w.pass(3 * time.Hour)
+		w.mustWrite(want, func() { w.revoke(broker.Revocation{Grant: g, Reason: "destroyed"}) })
+		w.allowed(false)
+	}
+}
+
 func TestAFailedGrantCanBeTriedAgain(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Unknown = map[string]bool{"bob": true}

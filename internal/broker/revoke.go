@@ -53,8 +53,8 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		return g, false, b.endUnrecorded(ctx, r, err)
 	}
 	failpoint.Hit("revoke.after-intent")
-	if !g.EndedAt.IsZero() {
-		return g, false, nil
+	if !g.EndedAt.IsZero() || g.Enforcement == jit.Native && g.Window.Over(b.Now()) {
+		return g, false, nil // the platform has ended it; what is left is the sweeper's to clear away
 	}
 	if err := b.Finish(ctx, []jit.Grant{g})[0]; err != nil {
 		if wasOver {
