@@ -18,8 +18,8 @@ type statement struct {
 type unit struct {
 	change     int
 	statements []statement
-	// best: the unit ends access early and a failure of it counts only if the unit that follows fails too.
-	best bool
+	// early: it ends access ahead of the unit that follows, whose success makes up for a failure of this one.
+	early bool
 	// dropped is the role that the unit drops and heir the role its property goes to; empty when none.
 	dropped, heir string
 }
@@ -82,7 +82,7 @@ func remove(change int, a jit.Access, w *wrapper, major int) []unit {
 	drop = append(drop, statement{"DROP ROLE " + quote(w.Name), administration(w.Name, major)})
 	units := []unit{{change: change, statements: drop, dropped: w.Name, heir: heir}}
 	if len(end) > 0 {
-		units = append([]unit{{change: change, statements: end, best: true}}, units...)
+		units = append([]unit{{change: change, statements: end, early: true}}, units...)
 	}
 	return units
 }

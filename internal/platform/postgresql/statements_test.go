@@ -102,7 +102,7 @@ func TestRemoveStatements(t *testing.T) {
 	a, n := alice()
 	s := found(a, 15)
 	units := remove(0, jit.Access{Marker: a.Marker}, s.wrappers()[0], 15)
-	if len(units) != 2 || !units[0].best || units[1].best {
+	if len(units) != 2 || !units[0].early || units[1].early {
 		t.Fatalf("units %+v, want one that ends the access and one that drops", units)
 	}
 	if got, want := sqlOf(units[0].statements), []string{`REVOKE ` + n + ` FROM "alice" CASCADE`, `REVOKE "readers" FROM ` + n + ` CASCADE`}; !slices.Equal(got, want) {

@@ -60,7 +60,7 @@ func (t *transaction) answers(pipe *pgconn.Pipeline, units []unit, ended []strin
 		}
 		if err != nil {
 			t.failed(u, at-before, err)
-		} else if !u.best {
+		} else if !u.early {
 			t.succeeded(u)
 		}
 	}
@@ -93,7 +93,7 @@ func segment(pipe *pgconn.Pipeline) (succeeded int, failure error) {
 			return succeeded, errors.New("the server's answers ended early")
 		case err == nil:
 			succeeded++
-		case errors.As(err, &refused) && refused.Severity != "FATAL":
+		case errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR":
 			failure = err
 		default:
 			return succeeded, err
