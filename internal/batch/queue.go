@@ -5,6 +5,7 @@ package batch
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -18,9 +19,9 @@ const gap = 50 * time.Millisecond
 const unknown = 1 << 30
 
 // Queue runs calls in groups: while one group runs, further calls wait, and all
-// that wait run as the next group. There is no fixed window. A lone caller is
-// never kept waiting; where several callers were seen at once, a group waits until as many
-// are there again, or until none has come for a while.
+// that wait run as the next group. There is no fixed window. A caller that has been
+// alone is never kept waiting; where several callers were seen at once, the next group waits until as
+// many are there again, or until none has come for a while.
 type Queue[C, R any] struct {
 	run func(ctx context.Context, calls []C) []R
 
@@ -40,7 +41,8 @@ type call[C, R any] struct {
 
 // NewQueue returns a queue over run, which is called by one goroutine at a time
 // and returns one result for each call, in order. Its context ends when no caller
-// waits for its results any more.
+// waits for its results any more. A run that panics, or returns another number of results, ends the
+// program: to go on would be to tell callers of success that nobody has seen.
 func NewQueue[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, R] {
 	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1)}
 }
@@ -92,10 +94,14 @@ func (q *Queue[C, R]) work() {
 			for i, c := range group {
 				calls[i] = c.in
 			}
-			for i, r := range q.run(ctx, calls) {
+			results := q.run(ctx, calls)
+			stop()
+			if len(results) != len(group) {
+				panic(fmt.Sprintf("batch: run returned %d results for %d calls", len(results), len(group)))
+			}
+			for i, r := range results {
 				group[i].result = r
 			}
-			stop()
 		}
 
 		q.mu.Lock()
