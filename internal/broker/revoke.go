@@ -53,17 +53,47 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		return g, false, b.endUnrecorded(ctx, r, err)
 	}
 	failpoint.Hit("revoke.after-intent")
-	if !g.EndedAt.IsZero() || g.Enforcement == jit.Native && g.Window.Over(b.Now()) {
-		return g, false, nil // the platform has ended it; what is left is the sweeper's to clear away
+	if !g.EndedAt.IsZero() {
+		return g, false, nil
+	}
+	if ended, err := b.endedByItself(ctx, g); err != nil || ended {
+		return g, false, err // what is left is the sweeper's to clear away
 	}
 	if err := b.Finish(ctx, []jit.Grant{g})[0]; err != nil {
 		if wasOver {
-			err = &jit.Error{Problem: fmt.Sprintf("the grant is over and what is left of it could not be removed: %v", err), Hint: "the next `jit sweep` tries again", Err: jit.ErrOver}
+			err = leftOver(err)
 		}
 		return g, false, err
 	}
 	g, _, err = b.Recall(ctx, g.ID, g)
 	return g, false, err
+}
+
+func leftOver(err error) error {
+	return &jit.Error{Problem: fmt.Sprintf("the grant is over and it could not be made sure that nothing of it is left: %v", err), Hint: "the next `jit sweep` tries again", Err: jit.ErrOver}
+}
+
+// endedByItself looks whether the platform has ended a grant whose window has passed, as a platform with
+// native enforcement does, unless its end was moved there.
+func (b *Broker) endedByItself(ctx context.Context, g jit.Grant) (bool, error) {
+	now := b.Now()
+	if g.Enforcement != jit.Native || !g.Window.Over(now) {
+		return false, nil
+	}
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return false, leftOver(err)
+	}
+	s, err := p.Read(ctx, g.Scope)
+	if err != nil {
+		return false, leftOver(err)
+	}
+	for _, o := range s.Ours {
+		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner && (o.End.IsZero() || now.Before(o.End)) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // endUnrecorded ends access although the ledger cannot take it down: revoking has to work even then.
