@@ -144,6 +144,18 @@ func TestColoursOnATerminalOnly(t *testing.T) {
 	}
 }
 
+func TestColourOf(t *testing.T) {
+	const red, green, yellow, grey = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[90m"
+	for cell, want := range map[string]string{
+		"active": green, "done": green, "scheduled": yellow, "pending": yellow, "planned": yellow, "look": yellow,
+		"expired": grey, "revoked": grey, "over": grey, "failed": red, "expired (not removed yet)": red, "revoked (not removed yet)": red,
+	} {
+		if got := colourOf(cell, false); got != want {
+			t.Errorf("colourOf(%q) = %q, want %q", cell, got, want)
+		}
+	}
+}
+
 func TestShowTellsTheStory(t *testing.T) {
 	w := newWorld(t)
 	t.Setenv("JIT_CHANGE", "CHG-77")

@@ -291,7 +291,7 @@ func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []j
 				o.Result = "over"
 			}
 			if _, _, err := rt.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate}); err != nil {
-				o.Result, o.Error = "failed", err.Error()
+				o.Result, o.Error = stepFailed, err.Error()
 			}
 			if o.Result == "revoked" {
 				o.SessionTail = tail(rt, g, r.terminate)

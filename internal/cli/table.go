@@ -41,16 +41,17 @@ func (t *table) row(cells ...string) {
 
 func (t *table) flush() { _ = t.w.Flush() }
 
+// colourOf tells the colour of a state or result; words after it say that something is amiss.
 func colourOf(cell string, heading bool) string {
 	state, rest, _ := strings.Cut(cell, " ")
 	switch {
 	case heading:
 		return "\x1b[39m"
-	case rest != "", state == "failed", state == "broken":
+	case rest != "", state == stepFailed:
 		return "\x1b[31m"
-	case state == string(jit.StateActive), state == "revoked", state == "intact":
+	case state == string(jit.StateActive), state == stepDone:
 		return "\x1b[32m"
-	case state == string(jit.StateScheduled), state == string(jit.StatePending):
+	case state == string(jit.StateScheduled), state == string(jit.StatePending), state == stepPlanned, state == stepLook:
 		return "\x1b[33m"
 	}
 	return "\x1b[90m"
