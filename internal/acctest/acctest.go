@@ -1,0 +1,180 @@
+// Package acctest runs the real Terraform command line against the provider, either
+// served from the test process, so that the clock and the platforms are the test's, or
+// as a binary of its own that can be killed. Nothing is downloaded and no init is needed.
+package acctest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+)
+
+// Options choose how the provider runs. The zero value serves it from the test process.
+type Options struct {
+	// Binary is the path of a provider binary (see [Build]); empty serves the provider from the test process.
+	Binary string
+	// Env is added to the environment of the command line, and with it to that of a Binary.
+	Env []string
+	// Start is what the clock of a served provider shows at first; zero is a day in 2026.
+	Start time.Time
+}
+
+// World is one workspace: a directory with a configuration and a state, a command line
+// and a provider of its own.
+type World struct {
+	// Dir is the directory of the configuration.
+	Dir string
+	// Clock is the clock of the served provider and its platforms.
+	Clock *Clock
+	// Calls counts what the served provider's platforms are asked.
+	Calls *Calls
+
+	t      testing.TB
+	cli    testenv.CLI
+	env    []string
+	served *server
+}
+
+// New makes a workspace, which ends with the test.
+func New(t testing.TB, cli testenv.CLI, o Options) *World {
+	t.Helper()
+	dir := t.TempDir()
+	w := &World{Dir: filepath.Join(dir, "work"), t: t, cli: cli, Clock: newClock(o.Start), Calls: &Calls{}}
+	for _, d := range []string{w.Dir, filepath.Join(dir, "home")} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rc := ""
+	if o.Binary != "" {
+		rc = "provider_installation {\n  dev_overrides {\n    \"jitaccess/jit\" = \"" + filepath.ToSlash(filepath.Dir(o.Binary)) + "\"\n  }\n  direct {}\n}\n"
+	}
+	rcPath := filepath.Join(dir, "cli.tfrc")
+	if err := os.WriteFile(rcPath, []byte(rc), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.env = append([]string{
+		"PATH=" + os.Getenv("PATH"),
+		"HOME=" + filepath.Join(dir, "home"),
+		"TMPDIR=" + os.TempDir(),
+		"TF_DATA_DIR=" + filepath.Join(dir, "data"),
+		"TF_CLI_CONFIG_FILE=" + rcPath,
+		"TF_IN_AUTOMATION=1",
+		"TF_INPUT=0",
+		"TF_CLI_ARGS=-no-color",
+		"CHECKPOINT_DISABLE=1",
+	}, o.Env...)
+	if o.Binary == "" {
+		w.served = serve(t, w)
+		w.env = append(w.env, "TF_REATTACH_PROVIDERS="+w.served.reattach)
+	}
+	return w
+}
+
+// Write puts a file into the workspace.
+func (w *World) Write(name, content string) {
+	w.t.Helper()
+	if err := os.WriteFile(w.Path(name), []byte(content), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Read returns the content of a file of the workspace.
+func (w *World) Read(name string) string {
+	w.t.Helper()
+	content, err := os.ReadFile(w.Path(name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(content)
+}
+
+// Path returns the absolute path of a file of the workspace.
+func (w *World) Path(name string) string { return filepath.Join(w.Dir, name) }
+
+// Result is what one run of the command line came to.
+type Result struct {
+	ExitCode       int
+	Stdout, Stderr string
+}
+
+// Text is everything that was printed, with the lines joined and the frames around diagnostics taken away.
+func (r Result) Text() string {
+	s := strings.NewReplacer("│", " ", "╷", " ", "╵", " ").Replace(r.Stdout + " " + r.Stderr)
+	return strings.Join(strings.Fields(s), " ")
+}
+
+// runTimeout bounds one run of the command line.
+const runTimeout = 3 * time.Minute
+
+// Run runs the command line in the workspace and returns whatever it came to.
+func (w *World) Run(args ...string) Result {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, w.cli.Path, args...)
+	cmd.Dir = w.Dir
+	cmd.Env = w.env
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		w.t.Fatalf("%s %s: %v", w.cli.Kind, strings.Join(args, " "), err)
+	}
+	return Result{ExitCode: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
+}
+
+// Must is [World.Run] of what has to succeed.
+func (w *World) Must(args ...string) Result {
+	w.t.Helper()
+	r := w.Run(args...)
+	if r.ExitCode != 0 {
+		w.t.Fatalf("%s %s: exit code %d\n%s%s", w.cli.Kind, strings.Join(args, " "), r.ExitCode, r.Stdout, r.Stderr)
+	}
+	return r
+}
+
+// Apply applies the configuration, which has to succeed.
+func (w *World) Apply(args ...string) Result {
+	w.t.Helper()
+	return w.Must(append([]string{"apply", "-auto-approve"}, args...)...)
+}
+
+// Plan plans with -detailed-exitcode: 0 nothing to do, 1 refused, 2 changes.
+func (w *World) Plan(args ...string) Result {
+	w.t.Helper()
+	return w.Run(append([]string{"plan", "-detailed-exitcode"}, args...)...)
+}
+
+// State returns the attributes of every resource in the state by its address.
+func (w *World) State() map[string]map[string]any {
+	w.t.Helper()
+	var shown struct {
+		Values struct {
+			Root struct {
+				Resources []struct {
+					Address string
+					Values  map[string]any
+				}
+			} `json:"root_module"`
+		}
+	}
+	if err := json.Unmarshal([]byte(w.Must("show", "-json").Stdout), &shown); err != nil {
+		w.t.Fatalf("read the state: %v", err)
+	}
+	all := map[string]map[string]any{}
+	for _, r := range shown.Values.Root.Resources {
+		all[r.Address] = r.Values
+	}
+	return all
+}

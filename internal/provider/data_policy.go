@@ -1,0 +1,69 @@
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+)
+
+// policyData is the data source jit_policy.
+type policyData struct{ *backend }
+
+var _ datasource.DataSourceWithConfigure = (*policyData)(nil)
+
+// Metadata names the data source.
+func (d *policyData) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_policy"
+}
+
+// Configure takes over what the provider opened.
+func (d *policyData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
+	d.backend = configured(req.ProviderData, &resp.Diagnostics)
+}
+
+// Schema describes the data source.
+func (d *policyData) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
+	text := func(description string) schema.Attribute {
+		return schema.StringAttribute{Computed: true, MarkdownDescription: description}
+	}
+	lists := map[string]schema.Attribute{}
+	for _, l := range matchLists {
+		lists[l.name] = schema.ListAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: l.description}
+	}
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A policy that the ledger holds, for configurations that grant by the policies of another team.",
+		Attributes: map[string]schema.Attribute{
+			"name":             schema.StringAttribute{Required: true, MarkdownDescription: "The name of the policy."},
+			"description":      text("What the policy is for."),
+			"effect":           text("`permit` or `forbid`."),
+			"match":            schema.SingleNestedAttribute{Computed: true, Attributes: lists, MarkdownDescription: "The grants that the policy is about."},
+			"max_ttl":          text("The longest that a grant may last; null when the policy sets no limit."),
+			"reason_pattern":   text("The regular expression that the reason has to match; null when any reason will do."),
+			"enforcement":      text("`any` or `native`."),
+			"max_session_tail": text("The longest that a session may outlive the grant; null when the policy sets no limit."),
+			"condition":        text("The CEL expression that has to be true; null when there is none."),
+		},
+	}
+}
+
+// Read looks the policy up.
+func (d *policyData) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
+	var name types.String
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("name"), &name)...)
+	if resp.Diagnostics.HasError() || !d.opened(&resp.Diagnostics) {
+		return
+	}
+	p, ok, err := d.recordedPolicy(ctx, name.ValueString())
+	if err == nil && !ok {
+		err = unknownPolicy(name.ValueString())
+	}
+	if err != nil {
+		addError(&resp.Diagnostics, "Cannot read the policy", err)
+		return
+	}
+	m := policyState(ctx, p, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}

@@ -1,0 +1,229 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// defaultTimeout bounds every operation for which the configuration sets no other.
+const defaultTimeout = 5 * time.Minute
+
+// driftPrefix begins a digest that tells of drift instead.
+const driftPrefix = "drift: "
+
+func isDrift(digest types.String) bool { return strings.HasPrefix(digest.ValueString(), driftPrefix) }
+
+// holderKey is where a resource keeps the number that it holds its grant by (see [jit.Grant]).
+const holderKey = "holder"
+
+// opened returns the runtime, or adds the error that the provider cannot work yet.
+func (b *backend) opened(diags *diag.Diagnostics) bool {
+	if b != nil && b.Runtime != nil {
+		return true
+	}
+	diags.AddError("The provider is not configured",
+		"Its configuration depends on values that are not known yet. Make what it depends on first, with -target, and apply again.")
+	return false
+}
+
+// Create makes the grant, or adopts the one that exists. On an error no state is kept: the
+// ledger remembers what was begun, and the next apply meets its own record.
+func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var config, plan grantModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
+		return
+	}
+	timeout, diags := plan.Timeouts.Create(ctx, defaultTimeout)
+	resp.Diagnostics.Append(diags...)
+	request, err := config.request()
+	if err != nil {
+		addError(&resp.Diagnostics, "Invalid grant", err)
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, stop := context.WithTimeout(ctx, timeout)
+	defer stop()
+	g, err := r.Broker.Grant(ctx, request)
+	if err != nil {
+		addError(&resp.Diagnostics, "Cannot grant", err)
+		return
+	}
+	if g.Over(r.Broker.Now()) && plan.Digest.IsUnknown() { // else the plan has said so
+		resp.Diagnostics.AddWarning("Nothing was granted", fmt.Sprintf(
+			"This grant is over: it ran from %s to %s. Set renewal = %d to grant again.", jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), g.Renewal+1))
+	}
+	plan.fill(g)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, holderKey, fmt.Append(nil, g.Holder))...)
+}
+
+// Read looks for drift inside of the window. The resource stays in the state whatever
+// has become of the grant, and when the window has passed nothing is asked at all.
+func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m grantModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	resp.Diagnostics.Append(identify(ctx, resp.Identity, m.ID)...)
+	if r.backend == nil || r.Runtime == nil || m.over(r.Broker.Now()) {
+		return
+	}
+	remembered := m.remembered(r.backend)
+	g, known, err := r.Broker.Recall(ctx, remembered.ID, remembered)
+	if err != nil {
+		addWarning(&resp.Diagnostics, "The ledger cannot be read", fmt.Errorf("the state is trusted until it can: %w", err))
+		g = remembered
+	}
+	switch {
+	case !g.RevokedAt.IsZero():
+		resp.Diagnostics.AddWarning("The grant was revoked", fmt.Sprintf(
+			"%s revoked it at %s (%s). It stays revoked; set renewal = %d to grant again.", g.RevokedBy, jit.FormatTime(g.RevokedAt), g.RevokeReason, g.Renewal+1))
+		return
+	case g.Over(r.Broker.Now()):
+		return
+	}
+	if known {
+		m.sync(g)
+	}
+	if r.ready(m.Target.ValueString()) {
+		drift, err := r.Broker.Observe(ctx, g)
+		if err != nil {
+			addError(&resp.Diagnostics, "Cannot read the grant on its target", err)
+			return
+		}
+		if drift != "" {
+			m.Digest = types.StringValue(driftPrefix + drift)
+		} else {
+			m.Digest = types.StringValue(g.Digest())
+		}
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+// Update changes the grant in place and repairs it. An update that only writes the same
+// differently touches nothing.
+func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var config, plan, state grantModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
+		return
+	}
+	if changes(config, state) || isDrift(state.Digest) {
+		timeout, diags := plan.Timeouts.Update(ctx, defaultTimeout)
+		resp.Diagnostics.Append(diags...)
+		request, err := config.request()
+		if err != nil {
+			addError(&resp.Diagnostics, "Invalid grant", err)
+		}
+		if resp.Diagnostics.HasError() {
+			return
+		}
+		ctx, stop := context.WithTimeout(ctx, timeout)
+		defer stop()
+		g, err := r.Broker.Change(ctx, state.remembered(r.backend), request)
+		if err != nil {
+			addError(&resp.Diagnostics, "Cannot change the grant", err)
+			return
+		}
+		if plan.ExpiresAt.IsUnknown() {
+			plan.ExpiresAt = types.StringValue(jit.FormatTime(g.ActualEnd()))
+		}
+		plan.fill(g)
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
+}
+
+// Delete ends the access now. What is over by the platform's own doing is left for the
+// sweeper to clean away, and remains that cannot be cleaned away now are no error.
+func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var m grantModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
+		return
+	}
+	if m.over(r.Broker.Now()) && m.Enforcement.ValueString() == string(jit.Native) {
+		return
+	}
+	timeout, diags := m.Timeouts.Delete(ctx, defaultTimeout)
+	resp.Diagnostics.Append(diags...)
+	holder, diags := req.Private.GetKey(ctx, holderKey)
+	resp.Diagnostics.Append(diags...)
+	revocation := broker.Revocation{Grant: m.remembered(r.backend), Reason: "the resource was destroyed", TerminateSessions: m.TerminateSessions.ValueBool()}
+	if len(holder) > 0 {
+		if err := json.Unmarshal(holder, &revocation.Holder); err != nil {
+			resp.Diagnostics.AddError("Cannot read the private state", err.Error())
+		}
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, stop := context.WithTimeout(ctx, timeout)
+	defer stop()
+	g, kept, err := r.Broker.Revoke(ctx, revocation)
+	switch {
+	case errors.Is(err, jit.ErrOver):
+		addWarning(&resp.Diagnostics, "Remains of the grant are left", err)
+	case err != nil:
+		addError(&resp.Diagnostics, "Cannot revoke", err)
+	case kept:
+		resp.Diagnostics.AddWarning("The grant lives on", fmt.Sprintf(
+			"Another resource has taken over grant %s and holds it until %s.", g.ID, jit.FormatTime(g.End)))
+	}
+}
+
+// ImportState takes over a recorded grant, live or over, by its id.
+func (r *grantResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	text := types.StringValue(req.ID)
+	if req.ID == "" && req.Identity != nil {
+		resp.Diagnostics.Append(req.Identity.GetAttribute(ctx, path.Root("id"), &text)...)
+	}
+	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
+		return
+	}
+	id, err := jit.ParseID(text.ValueString())
+	if err != nil {
+		addError(&resp.Diagnostics, "Cannot import", err)
+		return
+	}
+	g, known, err := r.Broker.Recall(ctx, id, jit.Grant{})
+	if err == nil && !known {
+		err = unknownGrant(id)
+	}
+	if err != nil {
+		addError(&resp.Diagnostics, "Cannot import", err)
+		return
+	}
+	m := recorded(g)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	resp.Diagnostics.Append(identify(ctx, resp.Identity, m.ID)...)
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, holderKey, fmt.Append(nil, g.Holder))...)
+}
+
+// identify sets the resource's identity, where the Terraform at the other end knows of it.
+func identify(ctx context.Context, identity *tfsdk.ResourceIdentity, id types.String) diag.Diagnostics {
+	if identity == nil || id.IsNull() {
+		return nil
+	}
+	return identity.SetAttribute(ctx, path.Root("id"), id)
+}

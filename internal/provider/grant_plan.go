@@ -1,0 +1,233 @@
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// ValidateConfig refuses what is wrong whatever the time: it runs with every plan,
+// also long after the grant has ended.
+func (r *grantResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var m grantModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	request, err := m.request()
+	if err == nil {
+		err = broker.CheckForm(request, m.unknown())
+	}
+	if err != nil {
+		addError(&resp.Diagnostics, "Invalid grant", err)
+	}
+}
+
+// ModifyPlan judges what the configuration asks for and plans what the provider computes. It
+// plans nothing that the clock alone would change, and writes nothing anywhere.
+func (r *grantResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return // revoking needs no leave
+	}
+	var config, plan grantModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if req.State.Raw.IsNull() {
+		r.planCreate(ctx, config, &plan, &resp.Diagnostics)
+	} else {
+		var state grantModel
+		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+		if resp.Diagnostics.HasError() {
+			return
+		}
+		resp.RequiresReplace = r.planUpdate(ctx, config, state, &plan, &resp.Diagnostics)
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+}
+
+// planCreate plans a grant that the state does not hold. The ledger or the target may know
+// it: then its recorded window is planned.
+func (r *grantResource) planCreate(ctx context.Context, config grantModel, plan *grantModel, diags *diag.Diagnostics) {
+	plan.unsettle(config)
+	request, err := config.request()
+	if err != nil {
+		addError(diags, "Invalid grant", err)
+		return
+	}
+	if len(config.missing()) > 0 || !r.ready(request.Binding.Target) {
+		return // the apply plans again, with everything known
+	}
+	p, err := r.Broker.Preview(ctx, request, true)
+	if err != nil {
+		addError(diags, "Cannot plan the grant", err)
+		return
+	}
+	addWarnings(diags, p.Warnings)
+	if p.Met {
+		plan.fill(p.Grant)
+		return
+	}
+	plan.settle(p.Grant)
+}
+
+// planUpdate plans a grant that the state holds and returns the attributes that make
+// it another grant.
+func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel, plan *grantModel, diags *diag.Diagnostics) path.Paths {
+	replace, err := r.replaced(config, state)
+	if err != nil {
+		addError(diags, "Cannot plan the grant", err)
+		return nil
+	}
+	if len(replace) > 0 {
+		plan.unsettle(config)
+		return replace // the create half is planned on its own
+	}
+	plan.keep(state, config)
+	if r.backend == nil || r.Runtime == nil {
+		return nil
+	}
+	if changes(config, state) {
+		r.planChange(ctx, config, state, plan, diags)
+	} else if isDrift(state.Digest) {
+		g, _, err := r.Broker.Recall(ctx, jit.ID(state.ID.ValueString()), state.remembered(r.backend))
+		if err != nil {
+			addError(diags, "Cannot read the ledger", err)
+			return nil
+		}
+		plan.Digest = types.StringValue(g.Digest())
+	}
+	return nil
+}
+
+// replaced returns the attributes whose change makes another grant of this one: those
+// that are written differently, unless all together mean the same access as before.
+func (r *grantResource) replaced(config, state grantModel) (path.Paths, error) {
+	var differ path.Paths
+	for _, name := range identity {
+		written := config.value(name)
+		if name == "scope" && written.IsNull() || name == "renewal" && written.IsNull() && state.Renewal.ValueInt64() == 1 {
+			continue
+		}
+		if !written.Equal(state.value(name)) {
+			differ.Append(path.Root(name))
+		}
+	}
+	if len(differ) == 0 || len(config.missing()) > 0 || !r.ready(config.Target.ValueString()) {
+		return differ, nil
+	}
+	request, err := config.request()
+	if err != nil {
+		return nil, err
+	}
+	g, _, err := r.Broker.Check(request)
+	if err != nil {
+		return nil, err
+	}
+	if string(g.ID) == state.ID.ValueString() {
+		return nil, nil
+	}
+	return differ, nil
+}
+
+// changes reports whether the configuration asks for anything else than the state holds, beside
+// what makes another grant of it. Another spelling of the same is no change.
+func changes(config, state grantModel) bool {
+	return !sameLength(config.TTL.ValueString(), state.TTL.ValueString()) || config.TTL.IsUnknown() ||
+		!config.ExpiresAt.IsNull() && !sameTime(config.ExpiresAt, state.ExpiresAt) ||
+		!sameTime(config.StartsAt, state.StartsAt) || !sameTime(config.StartBy, state.StartBy) ||
+		!config.Policy.Equal(state.Policy) ||
+		config.TerminateSessions.IsUnknown() || config.TerminateSessions.ValueBool() != state.TerminateSessions.ValueBool()
+}
+
+func sameTime(a, b types.String) bool {
+	x, errX := jit.ParseTime("", a.ValueString())
+	y, errY := jit.ParseTime("", b.ValueString())
+	return a.Equal(b) || errX == nil && errY == nil && x.Equal(y)
+}
+
+// planChange judges a change of a grant that exists. The end is planned as not known where it moves:
+// an end in the past means now.
+func (r *grantResource) planChange(ctx context.Context, config, state grantModel, plan *grantModel, diags *diag.Diagnostics) {
+	move := func() {
+		if config.ExpiresAt.IsNull() {
+			plan.ExpiresAt = types.StringUnknown()
+		}
+		plan.GrantedAt, plan.Digest = types.StringUnknown(), types.StringUnknown()
+	}
+	if len(config.missing()) > 0 || !r.ready(config.Target.ValueString()) {
+		move()
+		return
+	}
+	request, err := config.request()
+	if err != nil {
+		addError(diags, "Invalid grant", err)
+		return
+	}
+	before := state.remembered(r.backend)
+	p, err := r.Broker.PreviewChange(ctx, before, request)
+	if err != nil {
+		addError(diags, "Cannot plan the change", err)
+		return
+	}
+	addWarnings(diags, p.Warnings)
+	if !p.Grant.Window.Equal(before.Window) || !p.Over && !p.Grant.RevokedAt.IsZero() {
+		move()
+	} else if isDrift(state.Digest) {
+		plan.Digest = types.StringValue(p.Grant.Digest())
+	}
+}
+
+// missing names the values that have to be known before anything can be judged.
+func (m *grantModel) missing() map[string]bool {
+	names := m.unknown()
+	if m.Scope.IsNull() {
+		delete(names, "scope")
+	}
+	return names
+}
+
+// unsettle plans everything that the provider computes as not known.
+func (m *grantModel) unsettle(config grantModel) {
+	m.ID, m.GrantedAt, m.Digest = types.StringUnknown(), types.StringUnknown(), types.StringUnknown()
+	m.Enforcement, m.SessionTail = types.StringUnknown(), types.StringUnknown()
+	if config.Scope.IsNull() {
+		m.Scope = types.StringUnknown()
+	}
+	if config.ExpiresAt.IsNull() {
+		m.ExpiresAt = types.StringUnknown()
+	}
+}
+
+// settle plans what is known of a new grant before it is made: everything but its window.
+func (m *grantModel) settle(g jit.Grant) {
+	m.ID = types.StringValue(string(g.ID))
+	m.Enforcement = types.StringValue(string(g.Enforcement))
+	m.SessionTail = types.StringValue(jit.FormatTail(g.SessionTail))
+	if m.Scope.IsUnknown() {
+		m.Scope = types.StringValue(g.Scope)
+	}
+}
+
+// keep plans everything that the provider computes as the state has it.
+func (m *grantModel) keep(state, config grantModel) {
+	m.ID, m.GrantedAt, m.Digest = state.ID, state.GrantedAt, state.Digest
+	m.Enforcement, m.SessionTail = state.Enforcement, state.SessionTail
+	if config.Scope.IsNull() {
+		m.Scope = state.Scope
+	}
+	if config.ExpiresAt.IsNull() {
+		m.ExpiresAt = state.ExpiresAt
+	}
+}

@@ -1,0 +1,255 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/identityschema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
+)
+
+// policyResource is jit_policy: a rule that every later grant is judged by.
+type policyResource struct{ *backend }
+
+var (
+	_ resource.ResourceWithConfigure      = (*policyResource)(nil)
+	_ resource.ResourceWithValidateConfig = (*policyResource)(nil)
+	_ resource.ResourceWithModifyPlan     = (*policyResource)(nil)
+	_ resource.ResourceWithImportState    = (*policyResource)(nil)
+	_ resource.ResourceWithIdentity       = (*policyResource)(nil)
+)
+
+// Metadata names the resource.
+func (r *policyResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_policy"
+}
+
+// Configure takes over what the provider opened.
+func (r *policyResource) Configure(_ context.Context, req resource.ConfigureRequest, resp *resource.ConfigureResponse) {
+	r.backend = configured(req.ProviderData, &resp.Diagnostics)
+}
+
+// IdentitySchema describes what identifies a policy in its ledger.
+func (r *policyResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
+	resp.IdentitySchema = identityschema.Schema{Attributes: map[string]identityschema.Attribute{
+		"name": identityschema.StringAttribute{RequiredForImport: true, Description: "The policy's name."},
+	}}
+}
+
+// Schema describes jit_policy.
+func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	optional := func(description string) schema.StringAttribute {
+		return schema.StringAttribute{Optional: true, MarkdownDescription: description}
+	}
+	lists := map[string]schema.Attribute{}
+	for _, l := range matchLists {
+		lists[l.name] = schema.ListAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: l.description}
+	}
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Which grants are permitted or forbidden, and how long. A grant is permitted when one matching policy that permits is " +
+			"satisfied in full and no policy that forbids matches. While the ledger has no policy at all, every grant within the provider's " +
+			"`max_ttl` is permitted, with a warning. A grant of the same configuration is judged by the policy as planned if it names it: " +
+			"`policy = jit_policy.x.name`.",
+		Attributes: map[string]schema.Attribute{
+			"name": schema.StringAttribute{
+				Required:            true,
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+				MarkdownDescription: "The name, unique in the ledger, by which grants refer to the policy.",
+			},
+			"description": optional("What the policy is for, for people."),
+			"effect": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString(string(jit.Permit)),
+				MarkdownDescription: "`permit`: a matching grant within the limits is permitted. `forbid`: a matching grant is refused, whatever permits it. Default: `permit`.",
+			},
+			"match": schema.SingleNestedAttribute{
+				Required: true, Attributes: lists,
+				MarkdownDescription: "The grants that the policy is about: of each list that is given one glob has to match. `*` stands for any run of " +
+					"characters, `?` for one, `[a-z]` for one of a set. `{}` matches every grant.",
+			},
+			"max_ttl":        optional("The longest that a grant may last, such as `4h`."),
+			"reason_pattern": optional("A regular expression (RE2) that the reason has to match somewhere, such as `^(INC|CHG)-[0-9]+: `."),
+			"enforcement": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString(anyEnforcement),
+				MarkdownDescription: "`native` permits only grants that the platform itself ends; `any` leaves that open. Default: `any`.",
+			},
+			"max_session_tail": optional("The longest that a session may outlive the grant, such as `12h`; `0s` permits only platforms where sessions end with it."),
+			"condition":        optional("A CEL expression over the grant that has to be true, such as `grant.ttl <= duration(\"1h\")`."),
+		},
+	}
+}
+
+// ValidateConfig compiles every expression and checks every limit that is known.
+func (r *policyResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var m policyModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	p, err := m.policy()
+	if m.Name.IsUnknown() {
+		p.Name = "unknown" // any name will do to check the rest
+	}
+	if err == nil {
+		err = policy.Check(p)
+	}
+	if err != nil {
+		addError(&resp.Diagnostics, "Invalid policy", err)
+	}
+}
+
+// ModifyPlan lays the planned policy over the recorded ones, so that grants of the same plan
+// are judged by it.
+func (r *policyResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if r.backend == nil || r.Runtime == nil {
+		return
+	}
+	var before types.String
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("name"), &before)...)
+	}
+	if req.Plan.Raw.IsNull() {
+		r.Broker.Planned.Drop(before.ValueString())
+		return
+	}
+	var plan policyModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() || !plan.known(ctx) {
+		return
+	}
+	p, err := plan.policy()
+	if err != nil {
+		addError(&resp.Diagnostics, "Invalid policy", err)
+		return
+	}
+	if known(before) && before.ValueString() != p.Name {
+		r.Broker.Planned.Drop(before.ValueString())
+	}
+	r.Broker.Planned.Put(p)
+}
+
+// Create records the policy.
+func (r *policyResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	r.put(ctx, req.Plan, &resp.State, resp.Identity, &resp.Diagnostics)
+}
+
+// Update records the changed policy. Grants that live are not touched.
+func (r *policyResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	r.put(ctx, req.Plan, &resp.State, resp.Identity, &resp.Diagnostics)
+}
+
+func (r *policyResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.State, identity *tfsdk.ResourceIdentity, diags *diag.Diagnostics) {
+	var m policyModel
+	diags.Append(plan.Get(ctx, &m)...)
+	if diags.HasError() || !r.opened(diags) {
+		return
+	}
+	p, err := m.policy()
+	if err == nil {
+		ctx, stop := context.WithTimeout(ctx, defaultTimeout)
+		defer stop()
+		err = r.Broker.PutPolicy(ctx, p)
+	}
+	if err != nil {
+		addError(diags, "Cannot record the policy", err)
+		return
+	}
+	diags.Append(state.Set(ctx, &m)...)
+	diags.Append(named(ctx, identity, m.Name)...)
+}
+
+// Read compares the state with the ledger. A policy that the ledger does not have is gone.
+func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m policyModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() || r.backend == nil || r.Runtime == nil {
+		return
+	}
+	recorded, ok, err := r.recordedPolicy(ctx, m.Name.ValueString())
+	if err != nil {
+		addError(&resp.Diagnostics, "Cannot read the policy", err)
+		return
+	}
+	if !ok {
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	if p, err := m.policy(); err != nil || !reflect.DeepEqual(p, recorded) {
+		m = policyState(ctx, recorded, &resp.Diagnostics)
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	resp.Diagnostics.Append(named(ctx, resp.Identity, m.Name)...)
+}
+
+// recordedPolicy returns the policy of that name as the ledger has it, whatever the plan makes of it.
+func (b *backend) recordedPolicy(ctx context.Context, name string) (jit.Policy, bool, error) {
+	all, err := b.Broker.Ledger.Policies(ctx)
+	if err != nil {
+		return jit.Policy{}, false, err
+	}
+	i := slices.IndexFunc(all, func(p jit.Policy) bool { return p.Name == name })
+	if i < 0 {
+		return jit.Policy{}, false, nil
+	}
+	return all[i], true, nil
+}
+
+// Delete removes the policy from the ledger. Grants that it permitted live on to their end.
+func (r *policyResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var name types.String
+	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("name"), &name)...)
+	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
+		return
+	}
+	ctx, stop := context.WithTimeout(ctx, defaultTimeout)
+	defer stop()
+	if err := r.Broker.DropPolicy(ctx, name.ValueString()); err != nil {
+		addError(&resp.Diagnostics, "Cannot remove the policy", err)
+	}
+}
+
+// ImportState takes over a recorded policy by its name.
+func (r *policyResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	name := types.StringValue(req.ID)
+	if req.ID == "" && req.Identity != nil {
+		resp.Diagnostics.Append(req.Identity.GetAttribute(ctx, path.Root("name"), &name)...)
+	}
+	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
+		return
+	}
+	p, ok, err := r.recordedPolicy(ctx, name.ValueString())
+	if err == nil && !ok {
+		err = unknownPolicy(name.ValueString())
+	}
+	if err != nil {
+		addError(&resp.Diagnostics, "Cannot import", err)
+		return
+	}
+	m := policyState(ctx, p, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	resp.Diagnostics.Append(named(ctx, resp.Identity, m.Name)...)
+}
+
+func unknownPolicy(name string) error {
+	return &jit.Error{Attribute: "name", Problem: fmt.Sprintf("the ledger has no policy %q", name),
+		Hint: "check the name, and that the provider's ledger is the one that it was recorded in", Err: jit.ErrUnknown}
+}
+
+func named(ctx context.Context, identity *tfsdk.ResourceIdentity, name types.String) diag.Diagnostics {
+	if identity == nil || name.IsNull() {
+		return nil
+	}
+	return identity.SetAttribute(ctx, path.Root("name"), name)
+}

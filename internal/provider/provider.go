@@ -1,0 +1,137 @@
+// Package provider is the Terraform side of jit: it turns configuration, plan and
+// state into requests to the broker, and what the broker says into state and
+// diagnostics. It is the only package that knows the plugin framework.
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Opener opens what the provider block describes. It makes no call.
+type Opener func(ctx context.Context, s config.Settings) (*config.Runtime, error)
+
+// New returns the constructor of the provider, as a plugin server wants it.
+func New(version string) func() provider.Provider {
+	return NewWith(version, func(ctx context.Context, s config.Settings) (*config.Runtime, error) {
+		return config.Open(ctx, s, config.Options{Source: jit.FromTerraform, Keep: config.KeepForPlan})
+	})
+}
+
+// NewWith is [New] with another opener: another clock, other platforms.
+func NewWith(version string, open Opener) func() provider.Provider {
+	return func() provider.Provider { return &jitProvider{version: version, open: open} }
+}
+
+type jitProvider struct {
+	version string
+	open    Opener
+}
+
+var _ provider.Provider = (*jitProvider)(nil)
+
+// Metadata names the provider.
+func (p *jitProvider) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {
+	resp.TypeName = "jit"
+	resp.Version = p.version
+}
+
+// Schema describes the provider block.
+func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Temporary access as code. A grant says who gets what, where, why and for how long; it is reviewed as a plan, " +
+			"ends by itself and leaves an audit trail. Time passing never changes a plan, and what has ended does not come back by itself.",
+		Attributes: map[string]schema.Attribute{
+			"ledger": schema.StringAttribute{
+				Optional:  true,
+				Sensitive: true,
+				MarkdownDescription: "Where the durable record of grants, policies and events is kept: `sqlite://` and a path, or a `postgres://` URL. " +
+					"The environment variable `JIT_LEDGER` is used where this is not set; without either it is `sqlite://.jit/ledger.db`.",
+			},
+			"owner": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: "Whose grants these are. The name is part of every grant id and of every marker on a target, so two teams " +
+					"that share a target use two owners. Default: `jit`.",
+			},
+			"max_ttl": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "The longest that any grant may last, whatever a policy says, such as `8h` or `2d`. Default: `24h`.",
+			},
+			"targets": targetsAttribute(),
+		},
+	}
+}
+
+type providerModel struct {
+	Ledger  types.String `tfsdk:"ledger"`
+	Owner   types.String `tfsdk:"owner"`
+	MaxTTL  types.String `tfsdk:"max_ttl"`
+	Targets types.Map    `tfsdk:"targets"`
+}
+
+// backend is what Configure hands to resources, data sources, actions and lists.
+type backend struct {
+	// Runtime is nil while the ledger, the owner or max_ttl is not known yet.
+	*config.Runtime
+	// unknown names the targets whose configuration is not known yet; allUnknown says
+	// that not even their names are.
+	unknown    map[string]bool
+	allUnknown bool
+}
+
+// ready reports whether everything that serves the target is known. A target
+// that is not configured is ready: asking for it is an error that the broker words.
+func (b *backend) ready(target string) bool {
+	return b != nil && b.Runtime != nil && !b.allUnknown && !b.unknown[target]
+}
+
+// Configure opens the broker. It makes no call: values that are not known yet, such as
+// the address of a cluster made in the same run, are left for the apply.
+func (p *jitProvider) Configure(ctx context.Context, req provider.ConfigureRequest, resp *provider.ConfigureResponse) {
+	var m providerModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	b := &backend{unknown: map[string]bool{}, allUnknown: m.Targets.IsUnknown()}
+	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData = b, b, b
+	resp.ActionData, resp.ListResourceData = b, b
+
+	settings := config.Settings{Ledger: m.Ledger.ValueString(), Owner: m.Owner.ValueString(), MaxTTL: m.MaxTTL.ValueString()}
+	settings.Targets = readTargets(ctx, m.Targets, b.unknown, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() || m.Ledger.IsUnknown() || m.Owner.IsUnknown() || m.MaxTTL.IsUnknown() {
+		return
+	}
+	runtime, err := p.open(ctx, settings)
+	if err != nil {
+		addError(&resp.Diagnostics, "Cannot configure the provider", err)
+		return
+	}
+	b.Runtime = runtime
+	addWarnings(&resp.Diagnostics, config.Warnings(settings))
+}
+
+// Resources lists the resources.
+func (p *jitProvider) Resources(context.Context) []func() resource.Resource {
+	return []func() resource.Resource{
+		func() resource.Resource { return &grantResource{} },
+		func() resource.Resource { return &policyResource{} },
+	}
+}
+
+// DataSources lists the data sources.
+func (p *jitProvider) DataSources(context.Context) []func() datasource.DataSource {
+	return []func() datasource.DataSource{
+		func() datasource.DataSource { return &grantsData{} },
+		func() datasource.DataSource { return &grantStatusData{} },
+		func() datasource.DataSource { return &policyData{} },
+	}
+}

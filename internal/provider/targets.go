@@ -1,0 +1,90 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/platform"
+)
+
+// platformAttributes holds one row for each platform: the attributes of its
+// Config, whose tfsdk names they bear. A text that is a secret, or may hold one, is Sensitive.
+var platformAttributes = map[string]schema.SingleNestedAttribute{
+	"kubernetes": {
+		MarkdownDescription: "A Kubernetes cluster. A grant is a RoleBinding or ClusterRoleBinding of its own; the sweeper ends it.",
+		Attributes: map[string]schema.Attribute{
+			"kubeconfig": text("The path of a kubeconfig file. Default: `KUBECONFIG`, then `~/.kube/config`, then the service account of the pod."),
+			"context":    text("The context of the kubeconfig file to use. Default: its current context."),
+		},
+	},
+	"postgresql": {
+		MarkdownDescription: "A PostgreSQL server. A grant is membership in a role, through a role of its own; the sweeper ends it.",
+		Attributes: map[string]schema.Attribute{
+			"url": secret("The URL of a role that may create roles, such as `postgres://admin@db.example.com/postgres`. What it leaves out is taken from the `PG*` environment variables."),
+		},
+	},
+	"ssh": {
+		MarkdownDescription: "The `authorized_keys` file of an account, or of several. A grant is a line of its own whose end OpenSSH itself enforces.",
+		Attributes: map[string]schema.Attribute{
+			"authorized_keys": text("The path of the file, such as `/home/deploy/.ssh/authorized_keys`; it is the target's only scope."),
+			"accounts": schema.MapAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "Several files instead of one, by the name of their account; the names are the scopes of grants.",
+			},
+		},
+	},
+}
+
+func text(description string) schema.StringAttribute {
+	return schema.StringAttribute{Optional: true, MarkdownDescription: description}
+}
+
+func secret(description string) schema.StringAttribute {
+	return schema.StringAttribute{Optional: true, Sensitive: true, MarkdownDescription: description}
+}
+
+func targetsAttribute() schema.Attribute {
+	platforms := make(map[string]schema.Attribute, len(platformAttributes))
+	for kind, row := range platformAttributes {
+		row.Optional = true
+		platforms[kind] = row
+	}
+	return schema.MapNestedAttribute{
+		Optional: true,
+		MarkdownDescription: "The systems where access lives, by the name that grants use. Each is exactly one of " +
+			strings.Join(platform.Kinds(), ", ") + ".",
+		NestedObject: schema.NestedAttributeObject{Attributes: platforms},
+	}
+}
+
+// readTargets returns the targets that are known in full and notes the others in unknown.
+func readTargets(ctx context.Context, m types.Map, unknown map[string]bool, diags *diag.Diagnostics) map[string]platform.Config {
+	targets := map[string]platform.Config{}
+	for name, value := range m.Elements() {
+		raw, err := value.ToTerraformValue(ctx)
+		if err != nil {
+			diags.AddAttributeError(path.Root("targets").AtMapKey(name), "Cannot read the target", err.Error())
+			continue
+		}
+		if !raw.IsFullyKnown() {
+			unknown[name] = true
+			continue
+		}
+		object, ok := value.(types.Object)
+		if !ok {
+			diags.AddAttributeError(path.Root("targets").AtMapKey(name), "Cannot read the target", fmt.Sprintf("It is a %T.", value))
+			continue
+		}
+		var c platform.Config
+		diags.Append(object.As(ctx, &c, basetypes.ObjectAsOptions{UnhandledNullAsEmpty: true})...)
+		targets[name] = c
+	}
+	return targets
+}
