@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ func Share(p jit.Platform, keep time.Duration, now func() time.Time) *Shared {
 }
 
 type scope struct {
-	reads  *Queue[struct{}, reading]
+	reads  *Queue[bool, reading] // asked for with writtenToo
 	writes *Queue[[]jit.Change, []error]
 
 	mu      sync.Mutex
@@ -50,7 +51,7 @@ func (s *Shared) scope(name string) *scope {
 	sc, ok := s.scopes[name]
 	if !ok {
 		sc = &scope{}
-		sc.reads = NewQueue(func(ctx context.Context, calls []struct{}) []reading { return s.read(ctx, name, sc, len(calls)) })
+		sc.reads = NewQueue(func(ctx context.Context, writtenToo []bool) []reading { return s.read(ctx, name, sc, writtenToo) })
 		sc.writes = NewQueue(func(ctx context.Context, calls [][]jit.Change) [][]error { return s.write(ctx, name, sc, calls) })
 		if s.keep > 0 {
 			// Who keeps reads is a plan or an apply with many callers at once: the first group waits for them too.
@@ -77,7 +78,7 @@ func (s *Shared) recall(ctx context.Context, name string, writtenToo bool) (jit.
 	if last, ok := s.kept(sc, writtenToo); ok {
 		return last.snapshot, nil
 	}
-	r, err := sc.reads.Do(ctx, struct{}{})
+	r, err := sc.reads.Do(ctx, writtenToo)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
@@ -92,9 +93,9 @@ func (s *Shared) kept(sc *scope, writtenToo bool) (reading, bool) {
 	return sc.last, !sc.last.at.IsZero() && age >= 0 && age < s.keep && (writtenToo || !sc.written)
 }
 
-// read makes the one call that answers n callers, unless the group before them has just made it.
-func (s *Shared) read(ctx context.Context, name string, sc *scope, n int) []reading {
-	r, ok := s.kept(sc, false)
+// read makes the one call that answers all callers, unless the group before them has just made it.
+func (s *Shared) read(ctx context.Context, name string, sc *scope, writtenToo []bool) []reading {
+	r, ok := s.kept(sc, !slices.Contains(writtenToo, false))
 	if !ok {
 		sc.mu.Lock()
 		sc.written = sc.writing > 0
@@ -107,7 +108,7 @@ func (s *Shared) read(ctx context.Context, name string, sc *scope, n int) []read
 			sc.mu.Unlock()
 		}
 	}
-	all := make([]reading, n)
+	all := make([]reading, len(writtenToo))
 	for i := range all {
 		all[i] = r
 	}
