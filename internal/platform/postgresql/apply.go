@@ -18,6 +18,9 @@ const (
 	attempts = 10
 	// backoff is the longest pause after the first lost race; it doubles up to 32 times that.
 	backoff = 10 * time.Millisecond
+	// lockTimeout bounds, in milliseconds, the wait of one statement for a foreign transaction: one left
+	// open must not keep the access of everybody else from ending.
+	lockTimeout = 1000
 	// lockKey is the advisory lock under which writers of one database take turns ("jit:role").
 	// Writers through other databases are not held off by it; what they collide on is tried again.
 	lockKey = 0x6a69743a726f6c65
@@ -29,7 +32,8 @@ const (
 //
 // A Remove drops the wrapper. What the wrapper owns in the configured database (possible
 // before 16, through SET ROLE) goes to the role that was granted. A wrapper that owns
-// something elsewhere cannot be dropped: access ends all the same, and the error says what is left.
+// something elsewhere, or that an open transaction uses, cannot be dropped: access ends
+// all the same, and the error says what is left.
 //
 // With TerminateSessions a Remove ends all sessions of the principal, whatever they
 // were opened for, also when the wrapper is gone already: a Remove whose answer was lost can be repeated.
@@ -193,7 +197,9 @@ func (t *transaction) begin(ctx context.Context, conn *pgx.Conn, major int, todo
 		// Creating a wrapper must not make us a member of it.
 		batch.Queue("SET LOCAL createrole_self_grant = ''")
 	}
+	batch.Queue("SET LOCAL lock_timeout = 0") // for our own lock the context decides
 	batch.Queue(fmt.Sprintf("SELECT pg_catalog.pg_advisory_xact_lock(%d)", int64(lockKey)))
+	batch.Queue(fmt.Sprintf("SET LOCAL lock_timeout = %d", lockTimeout))
 	s.queueNamed(batch, major, slices.Sorted(maps.Keys(names)), wrappers)
 	t.platform.call("read")
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {

@@ -27,6 +27,7 @@ const (
 	codeUndefinedObject = "42704"
 	codeDuplicateObject = "42710"
 	codeUniqueViolation = "23505"
+	codeLockTimeout     = "55P03"
 	codeInternal        = "XX000"
 	codeTooManyClients  = "53300"
 )
@@ -38,7 +39,7 @@ func lostRace(err error) bool {
 		return false
 	}
 	switch refused.Code {
-	case codeSerialization, codeDeadlock, codeUniqueViolation, codeDuplicateObject, codeUndefinedObject, codeTooManyClients:
+	case codeSerialization, codeDeadlock, codeUniqueViolation, codeDuplicateObject, codeUndefinedObject, codeTooManyClients, codeLockTimeout:
 		return true
 	case codeInternal:
 		return slices.ContainsFunc([]string{"tuple concurrently", "cache lookup failed", "could not find tuple"},
@@ -144,6 +145,8 @@ func leftover(u unit, s statement, err error) error {
 	case codeDependents:
 		told.Hint = fmt.Sprintf("in each database named, run: REASSIGN OWNED BY %s TO %s, then look at what is left and run: DROP OWNED BY %s; the next sweep drops the role",
 			quote(u.dropped), quote(heir), quote(u.dropped))
+	case codeLockTimeout:
+		told.Hint = "a session has a transaction open in which it made something as that role: end the session, or set terminate_sessions; the next sweep drops the role"
 	case codePrivilege:
 		told.Hint = "the admin role of the target needs " + s.needs
 	}

@@ -8,6 +8,10 @@
 // On 16 and later the memberships are WITH INHERIT TRUE, SET FALSE. Before 16 a
 // principal that is NOINHERIT has to SET ROLE to make use of the grant, and a
 // session that did SET ROLE keeps its privileges when the grant ends.
+//
+// The admin role of the target needs CREATEROLE, and ADMIN OPTION on each role that it
+// hands out; pg_signal_backend to end sessions. Several admin roles can share a server, but
+// since 16 only the one that created a wrapper, or a superuser, can remove it.
 package postgresql
 
 import (

@@ -168,6 +168,39 @@ func TestAccessEndsEvenWhenTheWrapperCannotBeDropped(t *testing.T) {
 	}
 }
 
+func TestAnOpenTransactionDoesNotKeepAccessAlive(t *testing.T) {
+	s := newSite(t)
+	if s.server.Major >= 16 {
+		t.Skip("since 16 no principal can SET ROLE to a wrapper, so its transactions hold none")
+	}
+	s.exec(t, "GRANT CREATE ON SCHEMA public TO "+quote(s.roles[0]))
+	p, a, neighbour := s.open(t), s.access(0, 0, "holds"), s.access(1, 1, "neighbour")
+	apply(t, p, ensured(a), ensured(neighbour))
+	session := connect(t, s.as(a.Binding.Principal))
+	for _, sql := range []string{"SET ROLE " + quote(wrapperName(a.Marker.Owner, a.Marker.ID)), "BEGIN", "CREATE TABLE uncommitted (n int)"} {
+		if _, err := session.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	started := time.Now()
+	errs := p.Apply(t.Context(), cluster, []jit.Change{removed(a), removed(neighbour)})
+	if took := time.Since(started); took > 5*time.Second {
+		t.Errorf("Remove took %s", took)
+	}
+	var user *jit.Error
+	if !errors.As(errs[0], &user) || !strings.Contains(user.Problem, "access has ended") || !strings.Contains(user.Hint, "terminate_sessions") || errs[1] != nil {
+		t.Errorf("errors %v, want one that says that access has ended and how to end the session", errs)
+	}
+	if s.allowed(t, a.Binding) || s.allowed(t, neighbour.Binding) {
+		t.Error("access lives on")
+	}
+	a.TerminateSessions = true
+	apply(t, p, removed(a))
+	if _, there := observed(t, p, a); there {
+		t.Error("the wrapper is still there after its user's session was ended")
+	}
+}
+
 func databaseOf(t *testing.T, url string) string {
 	t.Helper()
 	config, err := pgx.ParseConfig(url)

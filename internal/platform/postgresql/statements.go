@@ -128,7 +128,7 @@ func administration(wrapper string, major int) string {
 
 // terminateSQL ends every session of the role named $1 but the one at hand.
 const terminateSQL = `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-WHERE usename = $1::text::name AND pid <> pg_catalog.pg_backend_pid()`
+WHERE usename::text = $1 AND pid <> pg_catalog.pg_backend_pid()`
 
 // terminateNeeds is what terminateSQL takes.
 func terminateNeeds(principal string) string {

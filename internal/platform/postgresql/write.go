@@ -103,7 +103,10 @@ func segment(pipe *pgconn.Pipeline) (succeeded int, failure error) {
 
 // failed records that the statement at position at of a unit was refused.
 func (t *transaction) failed(u unit, at int, err error) {
-	if lostRace(err) && !slices.Contains(t.again, u.change) {
+	// What holds a wrapper is a session of its user, which need not end before long unless we end it.
+	var refused *pgconn.PgError
+	held := u.dropped != "" && errors.As(err, &refused) && refused.Code == codeLockTimeout
+	if lostRace(err) && (!held || t.changes[u.change].Access.TerminateSessions) && !slices.Contains(t.again, u.change) {
 		t.again = append(t.again, u.change)
 	}
 	var s statement
