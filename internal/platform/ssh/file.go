@@ -166,32 +166,6 @@ func cannotWrite(path string, err error) error {
 	return &jit.Error{Problem: fmt.Sprintf("cannot write %s: %v", path, err), Hint: hint, Err: err}
 }
 
-// resolve follows symbolic links to the file itself, which may not exist yet, so
-// that the link is kept and everybody locks the same file.
-func resolve(path string) (string, error) {
-	for range 40 {
-		real, err := filepath.EvalSymlinks(path)
-		if err == nil {
-			return filepath.Abs(real)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("resolve %s: %w", path, err)
-		}
-		target, err := os.Readlink(path)
-		if err != nil { // the file is missing, not the target of a link
-			if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
-				return filepath.Abs(filepath.Join(dir, filepath.Base(path)))
-			}
-			return filepath.Abs(path)
-		}
-		if !filepath.IsAbs(target) {
-			target = filepath.Join(filepath.Dir(path), target)
-		}
-		path = target
-	}
-	return "", fmt.Errorf("resolve %s: too many links", path)
-}
-
 // lock takes the lock of the file, which is that of a file beside it, and waits
 // for it no longer than ctx lasts.
 func lock(ctx context.Context, path string) (unlock func(), err error) {

@@ -1,4 +1,4 @@
-//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+//go:build darwin || linux || netbsd || openbsd
 
 package ssh
 
@@ -216,6 +216,79 @@ func TestOwnerModeAndLinksStay(t *testing.T) {
 				t.Errorf("%s is no link any more: %v, %v", l, info.Mode(), err)
 			}
 		}
+	}
+}
+
+// TestALinkLeadsToItsOwnersFilesOnly: the user of an account does not get his keys into another's file.
+func TestALinkLeadsToItsOwnersFilesOnly(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make the links of another user")
+	}
+	const user = 12345
+	for _, of := range []string{"authorized_keys", ".ssh"} {
+		dir := t.TempDir()
+		home, other := filepath.Join(dir, "home"), filepath.Join(dir, "other")
+		if err := errors.Join(os.Mkdir(home, 0o700), os.Mkdir(other, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		theirs := filepath.Join(other, "authorized_keys")
+		link, target, path := filepath.Join(home, of), theirs, filepath.Join(home, of)
+		if of == ".ssh" {
+			target, path = other, filepath.Join(link, "authorized_keys")
+		}
+		if err := errors.Join(os.Symlink(target, link), os.Lchown(link, user, user), os.Chown(home, user, user)); err != nil {
+			t.Fatal(err)
+		}
+		p, a := newPlatform(t, path), current(path, alice, "x")
+		for _, there := range []bool{false, true} {
+			if there {
+				write(t, theirs, bob+"\n")
+			}
+			if err := one(p, t.Context(), path, jit.Ensure, a); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("%s, there %t: %v, want a refusal", of, there, err)
+			}
+		}
+		if got := string(read(t, theirs)); got != bob+"\n" {
+			t.Errorf("%s: the other file holds %q", of, got)
+		}
+		if err := errors.Join(os.Chown(theirs, user, user), os.Chown(other, user, user)); err != nil {
+			t.Fatal(err)
+		}
+		if err := one(p, t.Context(), path, jit.Ensure, a); err != nil {
+			t.Errorf("%s, of the same owner: %v", of, err)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := func(parts ...string) string { return filepath.Join(append([]string{dir}, parts...)...) }
+	if err := errors.Join(os.MkdirAll(in("a", "b"), 0o700), os.Symlink("a/b", in("rel")), os.Symlink(in("a"), in("abs")),
+		os.Symlink("../../rel/../file", in("a", "b", "up")), os.Symlink("loop", in("loop")), os.Symlink("new/file", in("a", "dangling"))); err != nil {
+		t.Fatal(err)
+	}
+	write(t, in("a", "file"), "")
+	for path, want := range map[string]string{
+		in("a", "file"):        in("a", "file"),
+		in("rel"):              in("a", "b"),
+		in("abs", "file"):      in("a", "file"),
+		in("rel", "up"):        in("a", "file"),
+		in("abs", "b", "none"): in("a", "b", "none"),
+		in("abs", "dangling"):  in("a", "new", "file"),
+		in("x", "y", "z"):      in("x", "y", "z"),
+	} {
+		if got, err := resolve(path); err != nil || got != want {
+			t.Errorf("resolve(%q) = %q, %v; want %q", path, got, err, want)
+		}
+	}
+	if got, err := resolve(in("loop")); err == nil {
+		t.Errorf("a link to itself is resolved to %q", got)
+	}
+	if got, err := resolve(in("a", "file", "under")); err == nil {
+		t.Errorf("a path through a file is resolved to %q", got)
 	}
 }
 

@@ -21,3 +21,5 @@ func tryLock(*os.File) (bool, error) { return false, errUnsupported }
 func dress(*os.File, string, fs.FileInfo) error { return errUnsupported }
 
 func syncDir(string) error { return errUnsupported }
+
+func owner(fs.FileInfo) int { return 0 }

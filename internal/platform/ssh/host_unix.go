@@ -70,6 +70,9 @@ func give(f *os.File, dir string) error {
 	return chown(f, info)
 }
 
+// owner is the user who owns the file.
+func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
+
 // chown makes the owner and group of f those of the file that like describes.
 func chown(f *os.File, like fs.FileInfo) error {
 	have, err := f.Stat()
