@@ -1,0 +1,131 @@
+package kubernetes
+
+import (
+	"crypto/x509"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Config says which cluster, and as whom: a context of a kubeconfig file, or a
+// host with a token. What names neither is resolved as kubectl does: KUBECONFIG,
+// ~/.kube/config, and inside a pod the pod's service account.
+type Config struct {
+	// Kubeconfig is the path of a kubeconfig file; "~/" is the home directory.
+	Kubeconfig string `tfsdk:"kubeconfig" json:"kubeconfig"`
+	// Context is a context of that file; empty means its current one.
+	Context string `tfsdk:"context" json:"context"`
+	// Host is the URL of the API server, instead of a file.
+	Host string `tfsdk:"host" json:"host"`
+	// Token is the bearer token for Host. It is a secret.
+	Token string `tfsdk:"token" json:"token"`
+	// ClusterCACertificate holds the PEM certificates that Host's certificate is checked
+	// against; empty means those of the system.
+	ClusterCACertificate string `tfsdk:"cluster_ca_certificate" json:"cluster_ca_certificate"`
+}
+
+// check refuses settings that contradict one another or cannot be read, and puts the home directory in place.
+func (cfg Config) check() (Config, error) {
+	for _, s := range []struct{ attribute, value string }{{"kubeconfig", cfg.Kubeconfig}, {"context", cfg.Context}, {"host", cfg.Host}} {
+		if err := jit.CheckText(s.attribute, s.value); err != nil {
+			return cfg, err
+		}
+	}
+	if cfg.Host == "" {
+		return cfg.checkFile()
+	}
+	for _, s := range []struct{ attribute, value string }{{"kubeconfig", cfg.Kubeconfig}, {"context", cfg.Context}} {
+		if s.value != "" {
+			return cfg, jit.Invalid(s.attribute, "leave out host, token and cluster_ca_certificate, or "+s.attribute,
+				"the target has host and %s; it takes a kubeconfig file with its context, or a host with its token", s.attribute)
+		}
+	}
+	return cfg, cfg.checkHost()
+}
+
+// checkFile checks settings without a host.
+func (cfg Config) checkFile() (Config, error) {
+	for _, s := range []struct{ attribute, value string }{{"token", cfg.Token}, {"cluster_ca_certificate", cfg.ClusterCACertificate}} {
+		if s.value != "" {
+			return cfg, jit.Invalid(s.attribute, `add host = "https://…"; with a kubeconfig file leave `+s.attribute+" out",
+				"the target has %s and no host; it takes a host with its token, or a kubeconfig file", s.attribute)
+		}
+	}
+	if rest, ok := strings.CutPrefix(cfg.Kubeconfig, "~/"); ok {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return cfg, jit.Invalid("kubeconfig", "write the whole path", "%q cannot be resolved: %v", cfg.Kubeconfig, err)
+		}
+		cfg.Kubeconfig = filepath.Join(home, rest)
+	}
+	if cfg.Kubeconfig != "" && strings.TrimSpace(cfg.Kubeconfig) == "" || strings.HasSuffix(cfg.Kubeconfig, "/") {
+		return cfg, jit.Invalid("kubeconfig", `write for example kubeconfig = "~/.kube/config"`, "%q is not the path of a file", cfg.Kubeconfig)
+	}
+	return cfg, nil
+}
+
+// checkHost checks settings with a host.
+func (cfg Config) checkHost() error {
+	const hint = `write for example host = "https://k8s.example.com:6443"`
+	u, err := url.Parse(cfg.Host)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		// Not the value: a URL that cannot be read may hide a password anywhere.
+		return jit.Invalid("host", hint, "it is not the URL of an API server")
+	case u.User != nil:
+		return jit.Invalid("host", hint+" and the token beside it", "the URL of %s has a user in it; an API server takes a token", u.Host)
+	case u.RawQuery != "" || u.Fragment != "":
+		return jit.Invalid("host", hint, "the URL of %s has a query or a fragment", u.Host)
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return jit.Invalid("host", hint, "http://%s would send the token unencrypted", u.Host)
+	case cfg.Token == "":
+		return jit.Invalid("token", `write for example token = var.cluster_token`, "the target has a host and no token")
+	case strings.ContainsFunc(cfg.Token, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return jit.Invalid("token", "trim what the token was read from", "the token has a blank, a line feed or another character that no token has")
+	case cfg.ClusterCACertificate != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(cfg.ClusterCACertificate)):
+		return jit.Invalid("cluster_ca_certificate", "write the PEM text, decoded from base64 where it is encoded", "it holds no PEM certificate")
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// restConfig resolves the settings; it reads files and makes no call.
+func (cfg Config) restConfig() (*rest.Config, error) {
+	if cfg.Host != "" {
+		return &rest.Config{
+			Host: cfg.Host, BearerToken: cfg.Token,
+			TLSClientConfig: rest.TLSClientConfig{CAData: []byte(cfg.ClusterCACertificate)},
+		}, nil
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.WarnIfAllMissing = false
+	attribute := "kubeconfig"
+	if cfg.Kubeconfig != "" {
+		rules.ExplicitPath = cfg.Kubeconfig
+	}
+	if cfg.Context != "" {
+		attribute = "context"
+		if _, err := os.Stat(cfg.Kubeconfig); err != nil && cfg.Kubeconfig != "" {
+			attribute = "kubeconfig"
+		}
+	}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: cfg.Context}).ClientConfig()
+	if err != nil {
+		return nil, &jit.Error{
+			Attribute: attribute, Problem: "cannot find the cluster: " + oneLine(err.Error()),
+			Hint: `write for example kubeconfig = "~/.kube/config" and context = "prod"; ` + "`kubectl config get-contexts` lists them", Err: err,
+		}
+	}
+	return config, nil
+}

@@ -1,0 +1,75 @@
+// Package kubernetes gives temporary access to a Kubernetes cluster: one
+// RoleBinding or ClusterRoleBinding for each grant, which bears the grant's
+// marker and never changes a binding of anybody else.
+//
+// Nothing is written blindly. A binding is created with POST, which cannot adopt
+// what is there; changed with PUT at the version that was read; deleted at the UID
+// and version that were read. Whoever was faster makes the call fail, and the change
+// is judged again. Server-side apply has no "only if absent": it would merge into a
+// foreign object of the same name, so it is not used.
+package kubernetes
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+const (
+	// kind is the platform's name.
+	kind = "kubernetes"
+	// fieldManager is who the cluster records as the writer.
+	fieldManager = "jit"
+)
+
+// Platform is one cluster. It is safe for concurrent use.
+type Platform struct {
+	// OnCall, when set before use, is called before each API request: "read" or
+	// "write". It may be called by several goroutines at a time.
+	OnCall func(op string)
+
+	cfg   Config
+	now   func() time.Time
+	clock atomic.Pointer[clock]
+
+	mu     sync.Mutex
+	opened *client // nil until the first call
+}
+
+var _ jit.Platform = (*Platform)(nil)
+
+// New checks the form of the configuration; the first call reads the kubeconfig
+// file and connects.
+func New(cfg Config, now func() time.Time) (*Platform, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	return &Platform{cfg: cfg, now: now}, nil
+}
+
+// Kind returns "kubernetes".
+func (p *Platform) Kind() string { return kind }
+
+// Scopes returns "cluster" and every namespace with a RoleBinding that is labelled
+// as ours, found with one list over all namespaces.
+func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
+	c, err := p.client()
+	if err != nil {
+		return nil, err
+	}
+	found, err := list(ctx, c.rbac.RoleBindings("").List, idLabel)
+	if err != nil {
+		return nil, c.explain(ctx, "list the RoleBindings of all namespaces", err)
+	}
+	scopes := map[string]bool{}
+	for _, b := range found {
+		scopes[namespaces+b.Namespace] = true
+	}
+	return append([]string{cluster}, slices.Sorted(maps.Keys(scopes))...), nil
+}

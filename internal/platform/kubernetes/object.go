@@ -1,0 +1,131 @@
+package kubernetes
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// The whole marker stands in the annotation and once more, in parts, in the
+// labels: labels can be selected, and who strips one of the two has not unmarked the binding.
+const (
+	markerAnnotation = "jit.access/marker"
+	ownerLabel       = "jit.access/owner"
+	idLabel          = "jit.access/id"
+	startLabel       = "jit.access/start"
+	endLabel         = "jit.access/end"
+	managedByLabel   = "app.kubernetes.io/managed-by"
+)
+
+// objectName names the binding of a grant. Two owners may have grants of the same id.
+func objectName(m jit.Marker) string { return "jit-" + string(m.ID) + "-" + m.Owner }
+
+// labelsOf returns the labels of a marker, in the order in which they are reported.
+func labelsOf(m jit.Marker) [][2]string {
+	parts := strings.Split(m.String(), ":")
+	return [][2]string{
+		{managedByLabel, fieldManager},
+		{ownerLabel, parts[1]},
+		{idLabel, parts[2]},
+		{startLabel, parts[3]},
+		{endLabel, parts[4]},
+	}
+}
+
+// newBinding is what a grant has to look like in a place.
+func newBinding(m jit.Marker, subject rbacv1.Subject, ref rbacv1.RoleRef, namespace string) *rbacv1.RoleBinding {
+	b := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: objectName(m), Namespace: namespace},
+		Subjects:   []rbacv1.Subject{subject},
+		RoleRef:    ref,
+	}
+	mark(b, m)
+	return b
+}
+
+// mark writes the marker; other labels and annotations stay.
+func mark(b *rbacv1.RoleBinding, m jit.Marker) {
+	if b.Labels == nil {
+		b.Labels = map[string]string{}
+	}
+	for _, l := range labelsOf(m) {
+		b.Labels[l[0]] = l[1]
+	}
+	if b.Annotations == nil {
+		b.Annotations = map[string]string{}
+	}
+	b.Annotations[markerAnnotation] = m.String()
+}
+
+// markerOf returns the marker that a binding bears; ok is false when it is not
+// ours. The annotation counts, or the labels where there is none. When the two name
+// different grants, the name of the object decides: whoever edits one of the three
+// does not take the binding away from its grant.
+func markerOf(b *rbacv1.RoleBinding) (m jit.Marker, ok bool) {
+	annotated, a := jit.ParseMarker(b.Annotations[markerAnnotation])
+	labelled, l := jit.ParseMarker(strings.Join([]string{"jit", b.Labels[ownerLabel], b.Labels[idLabel], b.Labels[startLabel], b.Labels[endLabel]}, ":"))
+	if l && (!a || objectName(annotated) != b.Name && objectName(labelled) == b.Name) {
+		return labelled, true
+	}
+	return annotated, a
+}
+
+// damageOf lists what of a binding that bears the marker is not as it was written.
+func damageOf(b *rbacv1.RoleBinding, m jit.Marker, kind string) []string {
+	var found []string
+	if b.Name != objectName(m) {
+		found = append(found, fmt.Sprintf("copy: %s/%s", kind, b.Name))
+	}
+	if len(b.Subjects) == 0 {
+		found = append(found, "it has no subject")
+	}
+	for i, s := range b.Subjects {
+		if i > 0 {
+			found = append(found, fmt.Sprintf("%q has the access too", principalOf(s)))
+		}
+	}
+	found = appendAltered(found, "annotation", markerAnnotation, b.Annotations, m.String())
+	for _, l := range labelsOf(m) {
+		found = appendAltered(found, "label", l[0], b.Labels, l[1])
+	}
+	if len(b.Finalizers) > 0 {
+		found = append(found, fmt.Sprintf("the finalizers %q would hold up its removal", b.Finalizers))
+	}
+	if len(b.OwnerReferences) > 0 {
+		found = append(found, "it would be removed together with another object, its owner reference")
+	}
+	if b.DeletionTimestamp != nil {
+		found = append(found, "it is being deleted")
+	}
+	return found
+}
+
+func appendAltered(found []string, what, key string, from map[string]string, want string) []string {
+	got, there := from[key]
+	switch {
+	case !there:
+		return append(found, fmt.Sprintf("the %s %s is gone", what, key))
+	case got != want:
+		return append(found, fmt.Sprintf("the %s %s was changed to %q", what, key, got))
+	}
+	return found
+}
+
+// right reports whether nothing has to be done to have what is wanted.
+func right(b, want *rbacv1.RoleBinding, m jit.Marker) bool {
+	return b.RoleRef == want.RoleRef && slices.Equal(b.Subjects, want.Subjects) && len(damageOf(b, m, "")) == 0
+}
+
+// correct returns a copy of b, at b's version, that is as wanted; the role of a binding cannot change.
+func correct(b, want *rbacv1.RoleBinding, m jit.Marker) *rbacv1.RoleBinding {
+	corrected := b.DeepCopy()
+	corrected.Subjects = want.Subjects
+	corrected.Finalizers, corrected.OwnerReferences = nil, nil
+	mark(corrected, m)
+	return corrected
+}
