@@ -9,12 +9,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,63 +22,13 @@ import (
 )
 
 // child names the environment variable that makes the test binary a process of its own: see [TestMain].
-const child = "JIT_SSH_CHILD"
 
 // TestMain lets the tests start further processes: "<task> <path> <number>".
-func TestMain(m *testing.M) {
-	task := strings.Fields(os.Getenv(child))
-	if len(task) != 3 {
-		os.Exit(m.Run())
-	}
-	if err := beChild(task[0], task[1], task[2]); err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-}
-
-func beChild(task, path, number string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	p, err := New(Config{AuthorizedKeys: path}, time.Now)
-	if err != nil {
-		return err
-	}
-	switch task {
-	case "write": // several writers at once, each of which keeps one grant and drops another
-		var wg sync.WaitGroup
-		errs := make([]error, 10)
-		for i := range errs {
-			wg.Go(func() {
-				stays, goes := current(path, alice, number+" stays "+strconv.Itoa(i)), current(path, bob, number+" goes "+strconv.Itoa(i))
-				errs[i] = errors.Join(p.Apply(ctx, path, []jit.Change{{Op: jit.Ensure, Access: stays}, {Op: jit.Ensure, Access: goes}})...)
-				errs[i] = errors.Join(errs[i], errors.Join(p.Apply(ctx, path, []jit.Change{{Op: jit.Remove, Access: goes}})...))
-			})
-		}
-		wg.Wait()
-		return errors.Join(errs...)
-	case "limit": // no file of ours may grow beyond the number of bytes
-		limit, err := strconv.ParseUint(number, 10, 64)
-		if err != nil {
-			return err
-		}
-		signal.Ignore(syscall.SIGXFSZ)
-		bound := unix.Rlimit{Cur: limit, Max: limit}
-		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &bound); err != nil {
-			return err
-		}
-	}
-	return errors.Join(p.Apply(ctx, path, []jit.Change{{Op: jit.Ensure, Access: current(path, alice, "child")}})...)
-}
 
 // spawn returns the command of a child process.
-func spawn(t *testing.T, task, path string, number int) *exec.Cmd {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d", child, task, path, number))
-	return cmd
-}
 
 // current is a grant of login for an hour from now.
+
 func current(path, key, why string) jit.Access {
 	b := jit.Binding{Target: "host", Principal: key, Role: "login", Scope: path}
 	start := jit.Second(time.Now())
@@ -102,6 +49,7 @@ func one(p *Platform, ctx context.Context, path string, op jit.Op, a jit.Access)
 }
 
 // onlyFiles asserts what is in the directory: nothing temporary is left.
+
 func onlyFiles(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -220,6 +168,7 @@ func TestOwnerModeAndLinksStay(t *testing.T) {
 }
 
 // TestALinkLeadsToItsOwnersFilesOnly: the user of an account does not get his keys into another's file.
+
 func TestALinkLeadsToItsOwnersFilesOnly(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make the links of another user")
@@ -293,6 +242,7 @@ func TestResolve(t *testing.T) {
 }
 
 // TestANewFileBelongsToTheAccount: sshd reads it as the account, so root may not keep it.
+
 func TestANewFileBelongsToTheAccount(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can write for another account")
@@ -343,6 +293,7 @@ func TestNothingToChangeWritesNothing(t *testing.T) {
 }
 
 // TestAnEditorWithoutTheLockLosesNothing: he writes between our read and our rename.
+
 func TestAnEditorWithoutTheLockLosesNothing(t *testing.T) {
 	for name, edit := range map[string]func(path string) error{
 		"in place": func(path string) error { return os.WriteFile(path, []byte("# his\n"+bob+"\n"), 0o600) },
@@ -378,6 +329,7 @@ func TestAnEditorWithoutTheLockLosesNothing(t *testing.T) {
 }
 
 // TestAnEditorWhoNeverStops: the edit gives up, and has written nothing.
+
 func TestAnEditorWhoNeverStops(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authorized_keys")
 	p, edits := newPlatform(t, path), 0
@@ -419,112 +371,13 @@ func TestTheLockIsWaitedForNoLongerThanTheContext(t *testing.T) {
 }
 
 // TestFiftyWritersInSeveralProcesses: five processes of ten writers on one file.
-func TestFiftyWritersInSeveralProcesses(t *testing.T) {
-	const processes, writers = 5, 10
-	path := filepath.Join(t.TempDir(), "authorized_keys")
-	write(t, path, foreignHead+bob)
-	var wg sync.WaitGroup
-	for number := range processes {
-		cmd := spawn(t, "write", path, number)
-		wg.Go(func() {
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("process %d: %v\n%s", number, err, out)
-			}
-		})
-	}
-	wg.Wait()
-	p := newPlatform(t, path)
-	s, err := p.Read(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := map[jit.ID]int{}
-	for _, o := range s.Ours {
-		found[o.Marker.ID]++
-	}
-	var all []jit.Change
-	for number := range processes {
-		for i := range writers {
-			a := current(path, alice, fmt.Sprintf("%d stays %d", number, i))
-			if found[a.Marker.ID] != 1 {
-				t.Errorf("grant %d of process %d is there %d times", i, number, found[a.Marker.ID])
-			}
-			all = append(all, jit.Change{Op: jit.Remove, Access: a})
-		}
-	}
-	if len(s.Ours) != processes*writers {
-		t.Errorf("%d grants are there, want %d", len(s.Ours), processes*writers)
-	}
-	if err := errors.Join(p.Apply(t.Context(), path, all)...); err != nil {
-		t.Error(err)
-	}
-	if got := string(read(t, path)); got != foreignHead+bob {
-		t.Errorf("the file is %q, was %q", got, foreignHead+bob)
-	}
-	onlyFiles(t, filepath.Dir(path), "authorized_keys", "authorized_keys.jit.lock")
-}
 
 // TestAFullDiskChangesNothing: the new file cannot be written to its end.
-func TestAFullDiskChangesNothing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "authorized_keys")
-	content := strings.Repeat(bob+"\n", 100)
-	write(t, path, content)
-	out, err := spawn(t, "limit", path, len(content)-1000).CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || !strings.Contains(string(out), "cannot write") || !strings.Contains(string(out), "file too large") {
-		t.Errorf("the write without room ended with %v\n%s", err, out)
-	}
-	if got := string(read(t, path)); got != content {
-		t.Errorf("the file has %d bytes, had %d", len(got), len(content))
-	}
-	onlyFiles(t, filepath.Dir(path), "authorized_keys", "authorized_keys.jit.lock")
-	if out, err := spawn(t, "limit", path, len(content)+1000).CombinedOutput(); err != nil {
-		t.Errorf("the write with room: %v\n%s", err, out)
-	}
-}
 
 // TestWithoutPermissionNothingChanges: the process may read and not write.
-func TestWithoutPermissionNothingChanges(t *testing.T) {
-	// Not t.TempDir: its parents are closed to the other account.
-	dir, err := os.MkdirTemp("", "jit-ssh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(os.Chmod(dir, 0o700), os.RemoveAll(dir)); err != nil {
-			t.Error(err)
-		}
-	})
-	path := filepath.Join(dir, "authorized_keys")
-	write(t, path, bob+"\n")
-	if err := errors.Join(os.Chmod(path, 0o444), os.Chmod(dir, 0o555)); err != nil {
-		t.Fatal(err)
-	}
-	cmd := spawn(t, "ensure", path, 0)
-	if os.Geteuid() == 0 {
-		// Root may do everything, so the child is somebody else, with a copy of the binary where he may run it.
-		binary, err := os.ReadFile(os.Args[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.Path = filepath.Join(dir, "child")
-		if err := errors.Join(os.WriteFile(cmd.Path, binary, 0o555), os.Chmod(cmd.Path, 0o555)); err != nil {
-			t.Fatal(err)
-		}
-		cmd.Dir = "/"
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
-	}
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || !strings.Contains(string(out), "cannot write") || !strings.Contains(string(out), "run as the owner") {
-		t.Errorf("the write without permission ended with %v\n%s", err, out)
-	}
-	if got := string(read(t, path)); got != bob+"\n" {
-		t.Errorf("the file holds %q", got)
-	}
-}
 
 // TestEnsureNeedsAWindowThatHasBegun: a line gives access from the moment it is written.
+
 func TestEnsureNeedsAWindowThatHasBegun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authorized_keys")
 	p := newPlatform(t, path)

@@ -104,6 +104,9 @@ func TestForeignLinesAfterOurs(t *testing.T) {
 			longer := a
 			longer.Marker.Window.End = longer.Marker.Window.End.Add(time.Hour)
 			k.mustEnsure(t, longer)
+			if got := string(k.bytes()); !strings.HasSuffix(got, longer.Marker.String()+"\n"+appended) {
+				t.Errorf("after %q and %q the renewed grant left its place: %q", before, appended, got)
+			}
 			k.drop(a)
 			want := before + appended
 			if before == bob {
