@@ -235,7 +235,7 @@ func TestSnapshot(t *testing.T) {
 		}
 	}
 	for _, nothing := range []string{
-		"", "#" + alice + " " + m, " # " + alice, "ssh-ed25519", "ssh-ed25519 AAAA", "hello world " + alice, end + " " + alice, `expiry-time="?" ` + alice,
+		"", "#" + alice + " " + m, "# " + alice + " " + m, " # " + alice, "ssh-ed25519", "ssh-ed25519 AAAA", "hello world " + alice, end + " " + alice, `expiry-time="?" ` + alice,
 		`command="open ` + alice + " " + m, "sudo " + alice, "\x00" + alice,
 	} {
 		if s := parseKeys([]byte(nothing)).snapshot(); len(s.Ours)+len(s.Standing) != 0 {
