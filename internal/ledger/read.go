@@ -58,7 +58,7 @@ func (l *Ledger) byID(ctx context.Context, f jit.Filter) ([]jit.Grant, error) {
 	var all []jit.Grant
 	for ids := range slices.Chunk(f.IDs, idChunk) {
 		f.IDs = ids
-		where, args := l.where(f)
+		where, args := l.where(f, nil)
 		grants, err := queryGrants(ctx, db, selectGrant+where, args)
 		if err != nil {
 			return nil, l.fail("read", err)
@@ -105,11 +105,7 @@ func (l *Ledger) pages(ctx context.Context, f jit.Filter) func() (page []jit.Gra
 		if err != nil || db == nil {
 			return nil, false, err
 		}
-		where, args := l.where(f)
-		if last != nil {
-			args = append(args, last.End.UnixMicro(), string(last.ID))
-			where += conjunction(where) + "(expires_at, id) > (" + l.marks(len(args)-1, len(args)) + ")"
-		}
+		where, args := l.where(f, last)
 		args = append(args, int64(pageSize))
 		page, err := queryGrants(ctx, db, selectGrant+where+" ORDER BY expires_at, id LIMIT "+l.mark(len(args)), args)
 		if err != nil {
@@ -129,8 +125,8 @@ func byEnd(a, b jit.Grant) int {
 	return strings.Compare(string(a.ID), string(b.ID))
 }
 
-// where turns a filter into SQL.
-func (l *Ledger) where(f jit.Filter) (clause string, args []any) {
+// where turns a filter into SQL; last is the last record of the page before, nil for the first page.
+func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any) {
 	var conditions []string
 	equal := func(column, value string) {
 		if value != "" {
@@ -142,8 +138,15 @@ func (l *Ledger) where(f jit.Filter) (clause string, args []any) {
 	equal("target", f.Target)
 	equal("principal", f.Principal)
 	if !f.LiveAt.IsZero() {
+		conditions = append(conditions, "revoked_at IS NULL")
+	}
+	switch { // only one lower bound, or the index may be entered at the wrong one
+	case last != nil:
+		args = append(args, last.End.UnixMicro(), string(last.ID))
+		conditions = append(conditions, "(expires_at, id) > ("+l.marks(len(args)-1, len(args))+")")
+	case !f.LiveAt.IsZero():
 		args = append(args, f.LiveAt.UnixMicro())
-		conditions = append(conditions, "revoked_at IS NULL AND expires_at > "+l.mark(len(args)))
+		conditions = append(conditions, "expires_at > "+l.mark(len(args)))
 	}
 	if f.NotEnded {
 		conditions = append(conditions, "ended_at IS NULL")
@@ -159,14 +162,6 @@ func (l *Ledger) where(f jit.Filter) (clause string, args []any) {
 		return "", nil
 	}
 	return " WHERE " + strings.Join(conditions, " AND "), args
-}
-
-// conjunction is the word that adds a condition to a clause.
-func conjunction(clause string) string {
-	if clause == "" {
-		return " WHERE "
-	}
-	return " AND "
 }
 
 func queryGrants(ctx context.Context, q queryer, query string, args []any) ([]jit.Grant, error) {

@@ -305,6 +305,10 @@ func testPages(t *testing.T, l jit.Ledger) {
 	if len(ids) != n {
 		t.Errorf("%d different grants, want %d", len(ids), n)
 	}
+	live := jit.Filter{Owner: "payments", LiveAt: Epoch.Add(2 * time.Minute)}
+	if got, want := len(list(t, l, live)), n*4/7; got < want || got > want+1 {
+		t.Errorf("%d live grants, want %d", got, want)
+	}
 	for g, err := range l.Grants(t.Context(), jit.Filter{}) { // a reader that stops, and writes meanwhile
 		if err != nil {
 			t.Fatal(err)
