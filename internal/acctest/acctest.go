@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
@@ -26,6 +27,10 @@ type Options struct {
 	Env []string
 	// Start is what the clock of a served provider shows at first; zero is a day in 2026.
 	Start time.Time
+	// RealTime gives a served provider the clock of this machine, for targets that have one too.
+	RealTime bool
+	// Platform, if set, is handed every platform that a served provider opens, before its first use.
+	Platform func(jit.Platform)
 }
 
 // World is one workspace: a directory with a configuration and a state, a command line
@@ -40,6 +45,7 @@ type World struct {
 
 	t      testing.TB
 	cli    testenv.CLI
+	o      Options
 	env    []string
 	served *server
 }
@@ -48,7 +54,7 @@ type World struct {
 func New(t testing.TB, cli testenv.CLI, o Options) *World {
 	t.Helper()
 	dir := t.TempDir()
-	w := &World{Dir: filepath.Join(dir, "work"), t: t, cli: cli, Clock: newClock(o.Start), Calls: &Calls{}}
+	w := &World{Dir: filepath.Join(dir, "work"), t: t, cli: cli, o: o, Clock: newClock(o.Start), Calls: &Calls{}}
 	for _, d := range []string{w.Dir, filepath.Join(dir, "home")} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			t.Fatal(err)

@@ -92,9 +92,18 @@ func (s *server) open(ctx context.Context, w *World, settings config.Settings) (
 	if path, ok := strings.CutPrefix(settings.Ledger, "sqlite://"); ok && !filepath.IsAbs(path) {
 		settings.Ledger = "sqlite://" + filepath.ToSlash(w.Path(path))
 	}
+	now := w.Clock.Now
+	if w.o.RealTime {
+		now = time.Now
+	}
 	runtime, err := config.Open(ctx, settings, config.Options{
-		Now: w.Clock.Now, Source: jit.FromTerraform, Keep: config.KeepForPlan,
-		Wrap: func(_ string, p jit.Platform) jit.Platform { return &counted{Platform: p, calls: w.Calls} },
+		Now: now, Source: jit.FromTerraform, Keep: config.KeepForPlan,
+		Wrap: func(_ string, p jit.Platform) jit.Platform {
+			if w.o.Platform != nil {
+				w.o.Platform(p)
+			}
+			return &counted{Platform: p, calls: w.Calls}
+		},
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,230 @@
+// Package bench_test measures the numbers that the project holds itself to and
+// prints them as one table, each beside its limit and, where there is one, its
+// peer of the same run: `make bench`.
+package bench_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/postgresql"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/ssh"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+)
+
+// grants is how many grants every line is about.
+const grants = 1000
+
+// table collects the lines and fails what misses its limit.
+type table struct {
+	b     *testing.B
+	lines []string
+}
+
+func (t *table) add(what, got, limit string, within bool) {
+	verdict := "ok"
+	if !within {
+		verdict = "MISSED"
+		t.b.Errorf("%s: %s, the limit is %s", what, got, limit)
+	}
+	t.lines = append(t.lines, strings.Join([]string{what, got, limit, verdict}, "\t"))
+}
+
+func (t *table) print() {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "what\tmeasured\tlimit\t")
+	for _, line := range t.lines {
+		fmt.Fprintln(w, line)
+	}
+	_ = w.Flush() // to the terminal
+}
+
+// BenchmarkNumbers runs every scenario once.
+func BenchmarkNumbers(b *testing.B) {
+	cli := testenv.Terraforms(b)[0]
+	t := &table{b: b}
+	for b.Loop() {
+		t.slowTarget(cli)
+		t.besideNothing(cli)
+		t.postgresql(cli)
+	}
+	t.print()
+}
+
+// calls counts what reaches a target and makes each call last.
+type calls struct {
+	reads, writes atomic.Int64
+	delay         time.Duration
+}
+
+func (c *calls) on(op string) {
+	if op == "read" {
+		c.reads.Add(1)
+	} else {
+		c.writes.Add(1)
+	}
+	time.Sleep(c.delay)
+}
+
+func (c *calls) reset()       { c.reads.Store(0); c.writes.Store(0) }
+func (c *calls) total() int64 { return c.reads.Load() + c.writes.Load() }
+
+// sshWorld is a workspace with 1,000 grants on one authorized_keys file.
+func sshWorld(b *testing.B, cli testenv.CLI, o acctest.Options) *acctest.World {
+	w := acctest.New(b, cli, o)
+	w.Write("authorized_keys", "# nobody yet\n")
+	w.Write("main.tf", fmt.Sprintf(`
+terraform {
+  required_providers {
+    jit = { source = "jitaccess/jit" }
+  }
+}
+provider "jit" {
+  targets = { bastion = { ssh = { authorized_keys = %q } } }
+}
+resource "jit_grant" "all" {
+  count     = %d
+  target    = "bastion"
+  principal = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG"
+  role      = "login"
+  reason    = "INC-${count.index}: measure"
+  ttl       = "2h"
+}
+`, w.Path("authorized_keys"), grants))
+	return w
+}
+
+// slowTarget applies, plans and sweeps where each call to the target lasts 200 ms.
+func (t *table) slowTarget(cli testenv.CLI) {
+	c := &calls{delay: 200 * time.Millisecond}
+	w := sshWorld(t.b, cli, acctest.Options{Platform: func(p jit.Platform) { p.(*ssh.Platform).OnCall = c.on }})
+	begin := time.Now()
+	w.Apply()
+	took := time.Since(begin)
+	t.add("apply of 1,000 grants, 200 ms a call: time", took.Round(100*time.Millisecond).String(), "45s", took <= 45*time.Second)
+	t.add("apply of 1,000 grants: calls", fmt.Sprint(c.total()), "202", c.total() <= 202)
+	c.reset()
+	if code := w.Plan().ExitCode; code != 0 {
+		t.b.Errorf("the plan after the apply ends with %d", code)
+	}
+	t.add("plan of 1,000 grants: calls", fmt.Sprint(c.total()), "1", c.total() <= 1)
+
+	w.Clock.Advance(3 * time.Hour)
+	s := &sweeper.Sweeper{Broker: w.Runtime().Broker, Holder: "bench", DueOnly: true, MaxUnplanned: sweeper.DefaultMaxUnplanned}
+	c.reset()
+	if r := s.Pass(t.b.Context()); len(r.Results) != grants || r.Failed() > 0 || len(r.Unread) > 0 {
+		t.b.Fatalf("the sweep ended %d grants with %d failures, %v", len(r.Results), r.Failed(), r.Unread)
+	}
+	t.add("sweep of 1,000 ended grants: calls", fmt.Sprint(c.total()), "2", c.total() <= 2)
+	c.reset()
+	s.Pass(t.b.Context())
+	t.add("sweep with nothing due: calls", fmt.Sprint(c.total()), "0", c.total() == 0)
+}
+
+// besideNothing times the released binary beside a provider that does nothing, both on
+// the same command line and with as many resources.
+func (t *table) besideNothing(cli testenv.CLI) {
+	nothing := filepath.Join(t.b.TempDir(), "terraform-provider-nothing")
+	if out, err := exec.Command("go", "build", "-o", nothing, "github.com/jitaccess/terraform-provider-jit/internal/bench/nothing").CombinedOutput(); err != nil {
+		t.b.Fatalf("build the peer: %v\n%s", err, out)
+	}
+	rc := filepath.Join(t.b.TempDir(), "cli.tfrc")
+	text := fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"jitaccess/nothing\" = %q\n  }\n}\n", filepath.Dir(nothing))
+	if err := os.WriteFile(rc, []byte(text), 0o600); err != nil {
+		t.b.Fatal(err)
+	}
+	floor := acctest.New(t.b, cli, acctest.Options{Binary: nothing, Env: []string{"TF_CLI_CONFIG_FILE=" + rc}})
+	floor.Write("main.tf", fmt.Sprintf(`
+terraform {
+  required_providers {
+    nothing = { source = "jitaccess/nothing" }
+  }
+}
+resource "nothing_thing" "all" {
+  count     = %d
+  target    = "bastion"
+  principal = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG"
+  role      = "login"
+  reason    = "INC-${count.index}: measure"
+  ttl       = "2h"
+}
+`, grants))
+	ours := sshWorld(t.b, cli, acctest.Options{Binary: acctest.Build(t.b)})
+
+	idle, busy := lasts(func() { floor.Apply() }), lasts(func() { ours.Apply() })
+	ratio := busy.Seconds() / idle.Seconds()
+	t.add("apply of 1,000 grants on ssh beside a provider that does nothing",
+		fmt.Sprintf("%.2f x (%.1fs / %.1fs)", ratio, busy.Seconds(), idle.Seconds()), "1.5 x", ratio <= 1.5)
+
+	var shares []float64
+	for range 3 {
+		idle, busy = lasts(func() { floor.Must("plan") }), lasts(func() { ours.Must("plan") })
+		shares = append(shares, (busy-idle).Seconds()*1000/grants)
+	}
+	slices.Sort(shares)
+	t.add("the provider's own share of a plan, median of 3", fmt.Sprintf("%.2f ms a grant", shares[1]), "0.5 ms", shares[1] <= 0.5)
+}
+
+func lasts(f func()) time.Duration {
+	begin := time.Now()
+	f()
+	return time.Since(begin)
+}
+
+// postgresql applies and sweeps 1,000 grants on one cluster, and times PostgreSQL itself beside the sweep.
+func (t *table) postgresql(cli testenv.CLI) {
+	server := testenv.Postgres(t.b)
+	c := &calls{}
+	w := acctest.New(t.b, cli, acctest.Options{Platform: func(p jit.Platform) { p.(*postgresql.Platform).OnCall = c.on }, RealTime: true})
+	admin, err := pgx.Connect(t.b.Context(), server.URL)
+	if err != nil {
+		t.b.Fatal(err)
+	}
+	if _, err := admin.Exec(t.b.Context(), `CREATE ROLE reporting NOLOGIN; CREATE ROLE alice LOGIN`); err != nil {
+		t.b.Fatal(err)
+	}
+	if err := admin.Close(t.b.Context()); err != nil {
+		t.b.Fatal(err)
+	}
+	w.Write("main.tf", fmt.Sprintf(`
+terraform {
+  required_providers {
+    jit = { source = "jitaccess/jit" }
+  }
+}
+provider "jit" {
+  targets = { db = { postgresql = { url = %q } } }
+}
+resource "jit_grant" "all" {
+  count     = %d
+  target    = "db"
+  principal = "alice"
+  role      = "reporting"
+  reason    = "INC-${count.index}: measure"
+  ttl       = "2h"
+}
+`, server.URL, grants))
+	took := lasts(func() { w.Apply() })
+	t.add("apply of 1,000 grants on postgresql: calls", fmt.Sprintf("%d (%.1fs)", c.total(), took.Seconds()), "202", c.total() <= 202)
+	c.reset()
+	if code := w.Plan().ExitCode; code != 0 {
+		t.b.Errorf("the plan after the apply ends with %d", code)
+	}
+	t.add("plan of 1,000 grants on postgresql: calls", fmt.Sprint(c.total()), "1", c.total() <= 1)
+	c.reset()
+	took = lasts(func() { w.Must("destroy", "-auto-approve") })
+	t.add("destroy of 1,000 grants on postgresql: calls", fmt.Sprintf("%d (%.1fs)", c.total(), took.Seconds()), "203", c.total() <= 203)
+}
