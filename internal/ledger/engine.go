@@ -90,7 +90,7 @@ func (l *Ledger) inTx(ctx context.Context, db *sql.DB, do func(context.Context, 
 	if err != nil {
 		return err
 	}
-	if h.schema < len(migrations) {
+	if h.schema < len(l.migrations) {
 		return errOutdated
 	}
 	if err := do(ctx, tx, h); err != nil {

@@ -32,9 +32,10 @@ type Config struct {
 type Ledger struct {
 	db engine
 	dialect
-	now     func() time.Time
-	lookups *batch.Queue[jit.ID, found]
-	writes  *batch.Queue[[]jit.Entry, []error]
+	migrations [][]string // those of migrate.go
+	now        func() time.Time
+	lookups    *batch.Queue[jit.ID, found]
+	writes     *batch.Queue[[]jit.Entry, []error]
 }
 
 var _ jit.Ledger = (*Ledger)(nil)
@@ -46,7 +47,7 @@ func Open(_ context.Context, c Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{now: c.Now}
+	l := &Ledger{now: c.Now, migrations: migrations}
 	if server != nil {
 		l.dialect = postgresDialect
 		l.db, err = openPostgres(c.URL, server)
@@ -148,10 +149,10 @@ func (l *Ledger) head(ctx context.Context, q queryer, suffix string) (head, erro
 		return head{}, errOutdated
 	case err != nil:
 		return head{}, err
-	case h.schema > len(migrations):
+	case h.schema > len(l.migrations):
 		return head{}, &jit.Error{
 			Attribute: "ledger",
-			Problem:   fmt.Sprintf("%s has schema version %d and this program knows versions up to %d", l.db.name(), h.schema, len(migrations)),
+			Problem:   fmt.Sprintf("%s has schema version %d and this program knows versions up to %d", l.db.name(), h.schema, len(l.migrations)),
 			Hint:      "a newer version has written to it; update this program to at least that version",
 			Err:       jit.ErrNewerLedger,
 		}

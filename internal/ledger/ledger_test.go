@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -143,6 +144,37 @@ func TestNewerLedger(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestMadeAtOnce lets many find an absent ledger and make it in the same moment.
+func TestMadeAtOnce(t *testing.T) {
+	for round := range 3 {
+		t.Run(fmt.Sprint(round), func(t *testing.T) { onEach(t, makeAtOnce) })
+	}
+}
+
+func makeAtOnce(t *testing.T, url string) {
+	const writers = 10
+	begin, errs := make(chan struct{}), make(chan error, writers)
+	for n := range writers {
+		l := open(t, url)
+		if _, ok, err := l.Lookup(t.Context(), ledgertest.Grant(n).ID); ok || err != nil { // connects
+			t.Fatal(ok, err)
+		}
+		go func() {
+			<-begin
+			errs <- l.Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(n))})[0]
+		}()
+	}
+	close(begin)
+	for range writers {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if r := verify(t, open(t, url)); !r.OK() || r.Events != writers {
+		t.Errorf("%d events, %v", r.Events, r.Damage)
+	}
 }
 
 func TestHeadRemoved(t *testing.T) {

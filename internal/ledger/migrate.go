@@ -61,7 +61,7 @@ func (l *Ledger) migrate(ctx context.Context, db *sql.DB) error {
 	if err != nil && !errors.Is(err, errOutdated) {
 		return err
 	}
-	for version := h.schema; version < len(migrations); version++ {
+	for version := h.schema; version < len(l.migrations); version++ {
 		err := l.apply(ctx, db, version)
 		if err != nil && l.db.exists(err) {
 			return errAgain
@@ -86,7 +86,7 @@ func (l *Ledger) apply(ctx context.Context, db *sql.DB, version int) error {
 			return err
 		}
 	}
-	for _, statement := range migrations[version] {
+	for _, statement := range l.migrations[version] {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return err
 		}
