@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -138,4 +139,32 @@ func TestLoadLooksInOrder(t *testing.T) {
 	if _, err := Load("missing.hcl"); !errors.Is(err, jit.ErrInvalid) || !strings.Contains(err.Error(), "missing.hcl") {
 		t.Errorf("a file asked for that is not there: %v", err)
 	}
+}
+
+// Whatever is in the file, it is read or refused with the place that is to blame, and read the
+// same way again.
+func FuzzParse(f *testing.F) {
+	f.Setenv(EnvLedger, "")
+	for _, seed := range []string{
+		"", "owner = \"a\"\n", "owner = env(\"HOME\")\n", "targets = { a = { ssh = { authorized_keys = \"/x\" } } }\n", "targets = { for k in [\"a\", \"b\"] : k => { ssh = {} } }\n",
+		"targets = { a = null, b = { ssh = null } }\n", "targets = { a = { ssh = { accounts = { x = \"/y\" } } } }\n", "targets = { (1) = {} }\n", "targets = {\n a = { ssh = [1] }\n}\n", "owner = <<E\nx\nE\n", "targets = null",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := parse([]byte(text), "jit.hcl")
+		if err != nil {
+			if !errors.Is(err, jit.ErrInvalid) || !strings.Contains(err.Error(), "jit.hcl:") {
+				t.Errorf("error %v; want one of the kind ErrInvalid that names the place", err)
+			}
+			return
+		}
+		again, err := parse([]byte(text), "jit.hcl")
+		if err != nil || !reflect.DeepEqual(s, again) {
+			t.Errorf("read twice: %+v, then %+v, %v", s, again, err)
+		}
+		if s.Ledger == "" || s.Owner == "" || s.MaxTTL == "" {
+			t.Errorf("a default is missing: %+v", s)
+		}
+	})
 }
