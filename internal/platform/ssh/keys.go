@@ -54,39 +54,38 @@ func (k *keys) snapshot() jit.Snapshot {
 // that line, because an earlier one gives the same key something else.
 func (k *keys) ensure(m jit.Marker, principal string, r role, now time.Time) error {
 	text := render(m, principal, r)
-	at, before := -1, slices.Clone(k.lines)
-	for i := len(k.lines) - 1; i >= 0; i-- {
-		if !k.lines[i].is(m.Owner, m.ID) {
+	first, copies := -1, 0
+	for i, l := range k.lines {
+		if !l.is(m.Owner, m.ID) {
 			continue
 		}
-		if at >= 0 {
-			k.cut(at)
+		if copies++; first < 0 {
+			first = i
 		}
-		at = i
 	}
-	if at >= 0 && strings.TrimRight(strings.TrimPrefix(string(k.lines[at].raw), borrowed), "\n") == text {
+	if copies == 1 && strings.TrimRight(strings.TrimPrefix(string(k.lines[first].raw), borrowed), "\n") == text {
 		return nil
 	}
-	place := at
-	if at >= 0 && !k.lines[at].grants(principal, r) {
-		place = -1 // another key or role may belong elsewhere
-	}
-	if place < 0 {
+	// Another key or role may belong elsewhere.
+	stays := first >= 0 && k.lines[first].grants(principal, r)
+	place := first
+	if !stays {
 		place = k.place(principal, r, m)
 	}
 	if err := k.reachable(place, m, principal, r, now); err != nil {
-		k.lines = before
 		return err
 	}
-	if place == at {
-		k.put(at, text)
+	if !stays {
+		k.remove(m.Owner, m.ID)
+		k.insert(k.place(principal, r, m), text)
 		return nil
 	}
-	if at >= 0 {
-		k.cut(at)
-		place = k.place(principal, r, m)
+	for i := len(k.lines) - 1; i > first; i-- {
+		if k.lines[i].is(m.Owner, m.ID) {
+			k.cut(i)
+		}
 	}
-	k.insert(place, text)
+	k.put(first, text)
 	return nil
 }
 
