@@ -1,0 +1,94 @@
+package ledgertest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Epoch is the time at which the suite's grants are asked for.
+var Epoch = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// Grant returns the n-th grant of the suite: asked for at [Epoch], an hour long,
+// and confirmed by its platform a second later.
+func Grant(n int) jit.Grant {
+	b := jit.Binding{Target: "bastion", Principal: "user:alice@example.com", Role: "login", Scope: "host"}
+	reason := fmt.Sprintf("INC-%d: look", n)
+	return jit.Grant{
+		ID: jit.NewID("payments", b, reason, 1), Owner: "payments", Binding: b, Reason: reason, Renewal: 1, TTL: "1h",
+		Window:      jit.Window{Start: Epoch, End: Epoch.Add(time.Hour)},
+		Enforcement: jit.Native, SessionTail: jit.Unlimited,
+		RequestedAt: Epoch, GrantedAt: Epoch.Add(time.Second), Holder: 1,
+	}
+}
+
+// Entry returns an entry with g and one event about it.
+func Entry(g jit.Grant) jit.Entry {
+	return jit.Entry{Grant: &g, Events: []jit.Event{Event(g.ID)}}
+}
+
+// Event returns an event about a grant.
+func Event(id jit.ID) jit.Event {
+	return jit.Event{
+		Kind: jit.EventRequested, Grant: id, Policy: "oncall", At: Epoch,
+		Actor:  jit.Actor{Name: "alice", Change: "commit 1234567", Source: jit.FromTerraform},
+		Detail: map[string]string{"reason": "INC-1: <look> & \"listen\"", "a": "ä"},
+	}
+}
+
+func write(t *testing.T, l jit.Ledger, entries ...jit.Entry) {
+	t.Helper()
+	errs := l.Write(t.Context(), entries)
+	if len(errs) != len(entries) {
+		t.Fatalf("Write returned %d errors for %d entries", len(errs), len(entries))
+	}
+	for i, err := range errs {
+		if err != nil {
+			t.Fatalf("entry %d: %v", i, err)
+		}
+	}
+}
+
+func read(t *testing.T, l jit.Ledger, id jit.ID) jit.Grant {
+	t.Helper()
+	g, ok, err := l.Lookup(t.Context(), id)
+	if err != nil || !ok {
+		t.Fatalf("Lookup(%s) = %v, %v", id, ok, err)
+	}
+	return g
+}
+
+func list(t *testing.T, l jit.Ledger, f jit.Filter) []jit.Grant {
+	t.Helper()
+	var all []jit.Grant
+	for g, err := range l.Grants(t.Context(), f) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, g)
+	}
+	return all
+}
+
+func events(t *testing.T, l jit.Ledger, first int64) []jit.Event {
+	t.Helper()
+	var all []jit.Event
+	for e, err := range l.Events(t.Context(), first) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+func reasons(grants []jit.Grant) string {
+	var all []string
+	for _, g := range grants {
+		all = append(all, strings.TrimSuffix(strings.TrimPrefix(g.Reason, "INC-"), ": look"))
+	}
+	return strings.Join(all, " ")
+}
