@@ -89,7 +89,8 @@ func importFault(folder string, test bool, path string) string {
 	switch {
 	case path == framework || strings.HasPrefix(path, framework+"/") || strings.HasPrefix(path, framework+"-"):
 		serves := from == "." && path == framework+"/providerserver"
-		if from != "internal/provider" && from != "internal/acctest" && !serves {
+		peer := folder == "internal/bench/nothing" // a provider of its own, to measure against
+		if from != "internal/provider" && from != "internal/acctest" && !serves && !peer {
 			return "belongs into internal/provider, the only package that knows the framework (main serves it)"
 		}
 	case test || supports || floor > 0:
@@ -195,6 +196,8 @@ func TestLayersRefuse(t *testing.T) {
 		{"internal/config", own + "status", false, true},
 		{"internal/config", own + "unheardof", false, true},
 		{"internal/config", framework + "/types", false, true},
+		{"internal/bench", framework + "/types", false, true},
+		{"internal/bench/nothing", framework + "/resource", false, false},
 		{"internal/config", framework + "-validators/stringvalidator", true, true},
 		{"internal/cli", own + "provider", false, true},
 		{"internal/provider", own + "config", false, false},

@@ -10,26 +10,31 @@ import (
 	"time"
 )
 
-// gap is how long a queue that is used by several callers at a time waits for the
-// next of them: long enough for a caller that was just answered to come back with its
-// next call, short beside any call over a network.
-const gap = 50 * time.Millisecond
+// minGap is the least time for which a gathering queue waits for the next of several
+// callers: long enough for one that was just answered to come back with its next call.
+const minGap = 50 * time.Millisecond
 
-// unknown as the number of expected callers makes a group wait until none has come for gap.
+// unknown as the number of expected callers makes a gathering queue wait until none has come for a while.
 const unknown = 1 << 30
 
 // Queue runs calls in groups: while one group runs, further calls wait, and all
-// that wait run as the next group. There is no fixed window. A caller that has been
-// alone is never kept waiting; where several callers were seen at once, the next group waits until as
-// many are there again, or until none has come for a while.
+// that wait run as the next group. There is no fixed window.
+//
+// A gathering queue also waits, where several callers were seen at once, until as many are
+// there again, or until none has come for half as long as the last run took: a group more would cost
+// a whole run. A caller that has been alone is never kept waiting.
 type Queue[C, R any] struct {
 	run func(ctx context.Context, calls []C) []R
 
-	mu       sync.Mutex
-	waiting  []*call[C, R]
-	running  bool
-	expected int
-	arrived  chan struct{}
+	mu      sync.Mutex
+	waiting []*call[C, R]
+	running bool
+
+	// Of a gathering queue: how many callers the next group waits for, and how long for the next of them.
+	gathering bool
+	expected  int
+	gap       time.Duration
+	arrived   chan struct{}
 }
 
 type call[C, R any] struct {
@@ -45,6 +50,13 @@ type call[C, R any] struct {
 // program: to go on would be to tell callers of success that nobody has seen.
 func NewQueue[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, R] {
 	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1)}
+}
+
+// newGathering returns a gathering queue over run.
+func newGathering[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, R] {
+	q := NewQueue(run)
+	q.gathering, q.gap = true, minGap
+	return q
 }
 
 // Do runs one call in a group with others and returns its result. If ctx ends
@@ -81,7 +93,9 @@ func (q *Queue[C, R]) work() {
 			return
 		}
 		q.mu.Unlock()
-		q.gather()
+		if q.gathering {
+			q.gather()
+		}
 		q.mu.Lock()
 		group := q.waiting
 		q.waiting = nil
@@ -94,7 +108,9 @@ func (q *Queue[C, R]) work() {
 			for i, c := range group {
 				calls[i] = c.in
 			}
+			begun := time.Now()
 			results := q.run(ctx, calls)
+			q.gap = max(minGap, time.Since(begun)/2)
 			stop()
 			if len(results) != len(group) {
 				panic(fmt.Sprintf("batch: run returned %d results for %d calls", len(results), len(group)))
@@ -114,9 +130,9 @@ func (q *Queue[C, R]) work() {
 	}
 }
 
-// gather waits for the callers that are expected, for no longer than gap after the last one that came.
+// gather waits for the callers that are expected, for no longer than the gap after the last one that came.
 func (q *Queue[C, R]) gather() {
-	timer := time.NewTimer(gap)
+	timer := time.NewTimer(q.gap)
 	defer timer.Stop()
 	for {
 		q.mu.Lock()
@@ -127,7 +143,7 @@ func (q *Queue[C, R]) gather() {
 		}
 		select {
 		case <-q.arrived:
-			timer.Reset(gap)
+			timer.Reset(q.gap)
 		case <-timer.C:
 			return
 		}

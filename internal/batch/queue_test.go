@@ -62,7 +62,7 @@ func TestLoneCallerIsNotDelayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 200 * time.Millisecond
 		r := &runs{}
-		q := NewQueue(r.take(t, each))
+		q := newGathering(r.take(t, each))
 		for n := range 5 {
 			started := time.Now()
 			ask(t, q, n)
@@ -74,8 +74,8 @@ func TestLoneCallerIsNotDelayed(t *testing.T) {
 	})
 }
 
-// What was learned of many callers costs a caller that is alone again at most one wait.
-func TestLoneCallerAfterMany(t *testing.T) {
+// A queue that does not gather runs whoever is there.
+func TestPlainQueueNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 200 * time.Millisecond
 		r := &runs{}
@@ -85,8 +85,27 @@ func TestLoneCallerAfterMany(t *testing.T) {
 			wg.Go(func() { ask(t, q, n) })
 		}
 		wg.Wait()
+		started := time.Now()
+		ask(t, q, 21)
+		if took := time.Since(started); took != each {
+			t.Errorf("a call after many took %s, want %s", took, each)
+		}
+	})
+}
+
+// What was learned of many callers costs a caller that is alone again at most one wait.
+func TestLoneCallerAfterMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const each = 200 * time.Millisecond
+		r := &runs{}
+		q := newGathering(r.take(t, each))
+		var wg sync.WaitGroup
+		for n := range 20 {
+			wg.Go(func() { ask(t, q, n) })
+		}
+		wg.Wait()
 		time.Sleep(time.Minute)
-		for n, most := range []time.Duration{each + gap, each, each} {
+		for n, most := range []time.Duration{each + each/2, each, each} {
 			started := time.Now()
 			ask(t, q, n)
 			if took := time.Since(started); took < each || took > most {
@@ -103,7 +122,7 @@ func TestWavesShareRuns(t *testing.T) {
 		t.Run(fmt.Sprint(total), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := &runs{}
-				q := NewQueue(r.take(t, each))
+				q := newGathering(r.take(t, each))
 				work := make(chan int, total)
 				for n := range total {
 					work <- n
@@ -125,7 +144,7 @@ func TestWavesShareRuns(t *testing.T) {
 				if got := r.count(); got > most {
 					t.Errorf("%d calls by %d callers needed %d runs, want at most %d", total, callers, got, most)
 				}
-				if limit := time.Duration(most) * (each + gap); took > limit {
+				if limit := time.Duration(most) * (each + each/2); took > limit {
 					t.Errorf("it took %s, want at most %s", took, limit)
 				}
 				var all []int
@@ -147,7 +166,7 @@ func TestCancelledCallerReturnsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sawEnd error
 		started := make(chan struct{})
-		q := NewQueue(func(ctx context.Context, calls []int) []int {
+		q := newGathering(func(ctx context.Context, calls []int) []int {
 			close(started)
 			select {
 			case <-ctx.Done():
@@ -186,7 +205,7 @@ func TestCancelledCallerReturnsAtOnce(t *testing.T) {
 func TestRunEndsWhenAllHaveGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended := make(chan time.Duration, 1)
-		q := NewQueue(func(ctx context.Context, calls []int) []int {
+		q := newGathering(func(ctx context.Context, calls []int) []int {
 			begun := time.Now()
 			<-ctx.Done()
 			ended <- time.Since(begun)
@@ -214,7 +233,7 @@ func TestRunEndsWhenAllHaveGone(t *testing.T) {
 func TestAbandonedCallIsNotMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &runs{}
-		q := NewQueue(r.take(t, time.Second))
+		q := newGathering(r.take(t, time.Second))
 		var wg sync.WaitGroup
 		wg.Go(func() { ask(t, q, 1) })
 		synctest.Wait() // 1 runs
@@ -248,7 +267,7 @@ func TestRunSeesValuesOfTheFirstCaller(t *testing.T) {
 		value   any
 		bounded bool
 	}
-	q := NewQueue(func(ctx context.Context, calls []int) []seen {
+	q := newGathering(func(ctx context.Context, calls []int) []seen {
 		_, bounded := ctx.Deadline()
 		return slices.Repeat([]seen{{ctx.Value(key{}), bounded}}, len(calls))
 	})
@@ -268,7 +287,7 @@ func TestFaultyRunEndsTheProgram(t *testing.T) {
 	}
 	const variable = "BATCH_TEST_FAULT"
 	if fault := os.Getenv(variable); fault != "" {
-		_, err := NewQueue(faults[fault]).Do(t.Context(), 1)
+		_, err := newGathering(faults[fault]).Do(t.Context(), 1)
 		t.Fatalf("survived with %v", err)
 	}
 	for fault, says := range map[string]string{"panic": "the run is broken", "too few": "0 results for 1 calls", "too many": "2 results for 1 calls"} {

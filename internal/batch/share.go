@@ -52,7 +52,7 @@ func (s *Shared) scope(name string) *scope {
 	if !ok {
 		sc = &scope{}
 		sc.reads = NewQueue(func(ctx context.Context, writtenToo []bool) []reading { return s.read(ctx, name, sc, writtenToo) })
-		sc.writes = NewQueue(func(ctx context.Context, calls [][]jit.Change) [][]error { return s.write(ctx, name, sc, calls) })
+		sc.writes = newGathering(func(ctx context.Context, calls [][]jit.Change) [][]error { return s.write(ctx, name, sc, calls) })
 		if s.keep > 0 {
 			// Who keeps reads is a plan or an apply with many callers at once: the first group waits for them too.
 			sc.writes.expected = unknown

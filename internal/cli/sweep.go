@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -102,13 +101,14 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 	return nil
 }
 
-// holder names this run in leases.
+// holder names the sweepers of this machine in leases: what one run could not do is the next
+// run's at once, and the leases keep other machines from it meanwhile.
 func holder() string {
 	host, err := os.Hostname()
 	if err != nil {
-		host = "unknown"
+		return "unknown"
 	}
-	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:8])
+	return host
 }
 
 // What can become of a step.

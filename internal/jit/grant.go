@@ -110,7 +110,7 @@ func (g Grant) Deferred() bool { return g.Start.After(g.RequestedAt) }
 
 // DueToStart reports whether a deferred grant should be put on its platform now.
 func (g Grant) DueToStart(now time.Time) bool {
-	return g.Live(now) && g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero() && !now.Before(g.Start) &&
+	return g.Live(now) && g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero() && g.EndedAt.IsZero() && !now.Before(g.Start) &&
 		(g.StartBy.IsZero() || !now.After(g.StartBy))
 }
 

@@ -94,6 +94,8 @@ func (s *Sweeper) Pass(ctx context.Context) Report {
 type pass struct {
 	*Sweeper
 	now time.Time
+	// unrecorded: there is no ledger to take down what is done.
+	unrecorded bool
 
 	mu     sync.Mutex
 	report Report
@@ -192,6 +194,7 @@ func (p *pass) drift(ctx context.Context) {
 
 // markers ends what the markers say is over, in every scope of every target.
 func (p *pass) markers(ctx context.Context, ledger error) {
+	p.unrecorded = true
 	places := map[reconcile.Place]bool{}
 	p.scopes(ctx, places)
 	steps := reconcile.Plan(p.now, p.Broker.Owner, nil, p.read(ctx, places))
@@ -305,7 +308,7 @@ func (p *pass) do(ctx context.Context, steps []reconcile.Step) {
 		case reconcile.Repair:
 			errs = p.Broker.Repair(ctx, grants, reasons)
 		case reconcile.Remove:
-			errs = p.Broker.RemoveStray(ctx, steps[0].Target, steps[0].Scope, grants, reasons, !p.MarkersOnly)
+			errs = p.Broker.RemoveStray(ctx, steps[0].Target, steps[0].Scope, grants, reasons, !p.unrecorded)
 		case reconcile.Report:
 		}
 	}
