@@ -1,0 +1,23 @@
+terraform {
+  required_providers {
+    jit = { source = "jitaccess/jit" }
+  }
+}
+
+variable "admin_url" {
+  description = "The URL of a PostgreSQL role that may create roles. It holds a password."
+  type        = string
+  sensitive   = true
+}
+
+provider "jit" {
+  ledger  = "sqlite://.jit/ledger.db" # in CI: postgres://…, or the variable JIT_LEDGER
+  owner   = "payments"
+  max_ttl = "24h"
+
+  targets = {
+    bastion      = { ssh = { authorized_keys = "/home/deploy/.ssh/authorized_keys" } }
+    payments-db  = { postgresql = { url = var.admin_url } }
+    prod-cluster = { kubernetes = { kubeconfig = "~/.kube/config", context = "prod" } }
+  }
+}

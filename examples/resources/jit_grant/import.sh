@@ -1,0 +1,2 @@
+# The id is the one that `jit list --all` shows.
+terraform import jit_grant.alice_reads 6a0b4e3b-575d-8286-a2be-ee9314c79d64

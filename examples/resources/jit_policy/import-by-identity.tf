@@ -1,0 +1,6 @@
+import {
+  to = jit_policy.prod_oncall
+  identity = {
+    name = "prod-oncall"
+  }
+}

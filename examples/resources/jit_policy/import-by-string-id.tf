@@ -1,0 +1,4 @@
+import {
+  to = jit_policy.prod_oncall
+  id = "prod-oncall"
+}

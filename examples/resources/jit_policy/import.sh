@@ -1,0 +1,1 @@
+terraform import jit_policy.prod_oncall prod-oncall

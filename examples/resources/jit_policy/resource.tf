@@ -1,0 +1,23 @@
+# During an incident or a change: four hours at most, and the ticket in the reason.
+resource "jit_policy" "prod_oncall" {
+  name           = "prod-oncall"
+  description    = "On-call access to production"
+  match          = { targets = ["prod-*", "payments-db"], roles = ["ClusterRole/view", "payments_read"] }
+  max_ttl        = "4h"
+  reason_pattern = "^(INC|CHG)-[0-9]+: "
+}
+
+# Nobody gets cluster-admin, whatever another policy permits.
+resource "jit_policy" "no_admin" {
+  name   = "no-admin"
+  effect = "forbid"
+  match  = { platforms = ["kubernetes"], roles = ["ClusterRole/cluster-admin"] }
+}
+
+# A rule that lists cannot express, in CEL.
+resource "jit_policy" "bastion" {
+  name        = "bastion"
+  match       = { targets = ["bastion"] }
+  enforcement = "native"
+  condition   = "grant.role == 'login' ? grant.ttl <= duration('1h') : grant.ttl <= duration('8h')"
+}
