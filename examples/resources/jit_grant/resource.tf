@@ -14,8 +14,8 @@ resource "jit_grant" "oncall" {
   role       = "ClusterRole/view"
   scope      = "namespaces/payments"
   reason     = "CHG-77: watch the migration"
-  expires_at = "2026-11-24T06:00:00Z"
-  policy     = "prod-oncall"
+  expires_at = "2026-11-23T12:30:00Z"
+  policy     = jit_policy.prod_oncall.name
 }
 
 # Several people: for_each, so that taking one out touches nobody else.
