@@ -1,0 +1,213 @@
+package internal_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+)
+
+const exampleKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBEpMmcaQDa7RrvUdYgxFOd8cmZphQCfzkQ6jWvPM4P2"
+
+// example is a configuration made of files in examples, by their paths there.
+type example struct {
+	files []string
+	// variables writes the values of the configuration's variables; nil where it has none without a default.
+	variables func(t *testing.T, w *acctest.World) string
+	// after is done to the workspace when it has been validated, before it is planned.
+	after func(t *testing.T, w *acctest.World)
+	// onlyValid: it depends on what a ledger holds, and is validated only.
+	onlyValid bool
+	// servers: planning takes real servers.
+	servers bool
+	// apply: it is a whole configuration, which is applied and destroyed too.
+	apply bool
+}
+
+var examples = map[string]example{
+	"the provider": {files: []string{"provider/provider.tf"}, variables: func(*testing.T, *acctest.World) string { return `admin_url = "postgres://a@127.0.0.1:1/a"` }},
+	"resources": {
+		files:     []string{"provider/provider.tf", "resources/jit_grant/resource.tf", "resources/jit_policy/resource.tf"},
+		variables: resourceVariables, after: onServers, servers: true,
+	},
+	"imports": {
+		files: []string{"provider/provider.tf", "resources/jit_grant/resource.tf", "resources/jit_policy/resource.tf",
+			"resources/jit_grant/import-by-string-id.tf", "resources/jit_policy/import-by-string-id.tf"},
+		onlyValid: true,
+	},
+	"data jit_grants": {files: []string{"provider/provider.tf", "data-sources/jit_grants/data-source.tf"},
+		variables: func(*testing.T, *acctest.World) string { return `admin_url = "postgres://a@127.0.0.1:1/a"` }},
+	"data jit_grant_status": {files: []string{"provider/provider.tf", "data-sources/jit_grant_status/data-source.tf"}, onlyValid: true},
+	"data jit_policy":       {files: []string{"provider/provider.tf", "data-sources/jit_policy/data-source.tf"}, onlyValid: true},
+	"ssh":                   {files: []string{"ssh/main.tf"}, variables: sshVariables, apply: true},
+	"demo":                  {files: []string{"demo/main.tf"}, variables: func(t *testing.T, w *acctest.World) string { return sshVariables(t, w) + "ttl = \"1m\"\n" }, apply: true},
+	"postgresql":            {files: []string{"postgresql/main.tf"}, variables: postgresVariables, servers: true, apply: true},
+	"kubernetes": {files: []string{"kubernetes/main.tf"}, servers: true, apply: true, variables: func(t *testing.T, _ *acctest.World) string {
+		return fmt.Sprintf("kubeconfig = %q\nnamespace = \"default\"\nprincipal = \"user:alice@example.com\"\n", testenv.Kubernetes(t).Kubeconfig)
+	}},
+}
+
+// elsewhere are the files that only newer command lines read; the guides show them.
+var elsewhere = []string{"resources/jit_grant/import-identity.tf", "resources/jit_policy/import-identity.tf"}
+
+// Every example is formatted and validates, and plans where what it needs is on hand; whole ones are applied.
+func TestExamples(t *testing.T) {
+	for name, e := range examples {
+		for _, cli := range testenv.Terraforms(t) {
+			t.Run(name+"/"+cli.String(), func(t *testing.T) {
+				t.Parallel()
+				w := acctest.New(t, cli, acctest.Options{Start: time.Now()})
+				for _, file := range e.files {
+					w.Write(strings.ReplaceAll(file, "/", "_"), read(t, "../examples/"+file))
+				}
+				w.Must("fmt", "-check", "-diff")
+				w.Must("validate")
+				if e.onlyValid {
+					return
+				}
+				if e.servers {
+					testenv.Acceptance(t)
+				}
+				if e.variables != nil {
+					w.Write("terraform.tfvars", e.variables(t, w))
+				}
+				if e.after != nil {
+					e.after(t, w)
+				}
+				if r := w.Plan(); r.ExitCode == 1 {
+					t.Fatalf("the plan is refused:\n%s", r.Text())
+				}
+				if !e.apply {
+					return
+				}
+				w.Apply()
+				if got := w.Calls.Count().Ensures; got != 1 {
+					t.Errorf("the apply granted %d times, want once", got)
+				}
+				if r := w.Plan(); r.ExitCode != 0 {
+					t.Errorf("after the apply the plan is not empty:\n%s", r.Text())
+				}
+				w.Must("destroy", "-auto-approve")
+				if got := w.Calls.Count().Removes; got != 1 {
+					t.Errorf("the destroy revoked %d times, want once", got)
+				}
+			})
+		}
+	}
+}
+
+// No example is left out of TestExamples, and every platform has one.
+func TestExamplesAreAllTested(t *testing.T) {
+	tested := map[string]bool{}
+	for _, e := range examples {
+		for _, file := range e.files {
+			tested[file] = true
+		}
+	}
+	err := filepath.WalkDir("../examples", func(path string, _ fs.DirEntry, err error) error {
+		relative, relErr := filepath.Rel("../examples", path)
+		if file := filepath.ToSlash(relative); strings.HasSuffix(file, ".tf") && !tested[file] && !slices.Contains(elsewhere, file) {
+			t.Errorf("examples/%s is not tested", file)
+		}
+		if err != nil {
+			return err
+		}
+		return relErr
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range platform.Kinds() {
+		if !tested[kind+"/main.tf"] {
+			t.Errorf("platform %s has no example examples/%s/main.tf", kind, kind)
+		}
+	}
+}
+
+func sshVariables(_ *testing.T, w *acctest.World) string {
+	w.Write("authorized_keys", "# keys of the build machines\n")
+	return fmt.Sprintf("authorized_keys = %q\nprincipal = %q\n", w.Path("authorized_keys"), exampleKey)
+}
+
+// operatorSQL is the block of the guide that makes the operator's role.
+var operatorSQL = regexp.MustCompile("(?s)```sql\n(CREATE ROLE jit_admin.*?)```")
+
+// operator makes the role of the guide under another name, able to hand out role, and returns its URL.
+func operator(t *testing.T, role, principal string) string {
+	t.Helper()
+	server := testenv.Postgres(t)
+	found := operatorSQL.FindStringSubmatch(read(t, "../templates/guides/platform-postgresql.md"))
+	if found == nil {
+		t.Fatal("the guide does not say how the operator's role is made")
+	}
+	admin := role + "_admin"
+	conn, err := pgx.Connect(t.Context(), server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	statements := strings.NewReplacer("jit_admin", admin, "payments_read", role).Replace(found[1])
+	if _, err := conn.Exec(t.Context(), "CREATE ROLE "+role+" NOLOGIN; CREATE ROLE "+principal+" LOGIN; "+statements); err != nil {
+		t.Fatalf("the SQL of the guide: %v", err)
+	}
+	t.Cleanup(func() { // what the example made is gone by then
+		if _, err := conn.Exec(context.Background(), "DROP OWNED BY "+admin+"; DROP ROLE "+principal+", "+admin+", "+role); err != nil {
+			t.Errorf("remove the roles of the test: %v", err)
+		}
+	})
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(admin, "change me")
+	return u.String()
+}
+
+// roleOf names a role of its own for each test: roles belong to the whole server.
+func roleOf(t *testing.T) string {
+	return strings.ToLower(regexp.MustCompile(`[^A-Za-z]+`).ReplaceAllString(t.Name(), "_"))
+}
+
+func postgresVariables(t *testing.T, _ *acctest.World) string {
+	role := roleOf(t)
+	return fmt.Sprintf("admin_url = %q\nprincipal = %q\nrole = %q\n", operator(t, role, role+"_alice"), role+"_alice", role)
+}
+
+func resourceVariables(t *testing.T, _ *acctest.World) string {
+	role := roleOf(t)
+	return fmt.Sprintf("admin_url = %q\nkeys = { alice = %q }\n", operator(t, role, role+"_alice"), exampleKey)
+}
+
+// onServers points the targets of the provider's example at servers of the test.
+func onServers(t *testing.T, w *acctest.World) {
+	kube := testenv.Kubernetes(t)
+	w.Write("provider_provider.tf", strings.NewReplacer(
+		"~/.kube/config", kube.Kubeconfig, `context = "prod"`, fmt.Sprintf("context = %q", kube.Context),
+		"/home/deploy/.ssh/authorized_keys", w.Path("authorized_keys"),
+	).Replace(w.Read("provider_provider.tf")))
+	// The examples name fixed times, on a day when they lie ahead.
+	now := w.Clock.Now()
+	w.Clock.Advance(time.Date(2026, time.November, 23, 9, 0, 0, 0, time.UTC).Sub(now))
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
