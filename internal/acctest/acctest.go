@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,11 +126,17 @@ const runTimeout = 3 * time.Minute
 // Run runs the command line in the workspace and returns whatever it came to.
 func (w *World) Run(args ...string) Result {
 	w.t.Helper()
+	return w.RunWith(nil, args...)
+}
+
+// RunWith is [World.Run] with more in the environment, for this run alone.
+func (w *World) RunWith(env []string, args ...string) Result {
+	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, w.cli.Path, args...)
 	cmd.Dir = w.Dir
-	cmd.Env = w.env
+	cmd.Env = append(slices.Clip(w.env), env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
