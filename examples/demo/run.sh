@@ -13,8 +13,12 @@ cleanup() {
 }
 trap cleanup EXIT
 
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
-run() { printf '\033[2m$ %s\033[0m\n' "$*"; "$@"; }
+bold='' faint='' plain=''
+if [ -t 1 ]; then
+  bold=$'\033[1m' faint=$'\033[2m' plain=$'\033[0m'
+fi
+say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
+run() { printf '%s$ %s%s\n' "$faint" "$*" "$plain"; "$@"; }
 fail() { echo "demo: $*" >&2; exit 1; }
 
 tf=$(command -v terraform || command -v tofu || true)

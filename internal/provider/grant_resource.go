@@ -81,8 +81,8 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"target": required("The name of a target of the provider block. Another target is another grant."),
 			"principal": required("Who gets the access, in the form of the platform: `user:alice@example.com`, a PostgreSQL role, an SSH public key. " +
 				"Another principal is another grant."),
-			"role": required("What access, in the form of the platform: `roles/cloudsql.client`, `ClusterRole/view`, `login`. Another role is another grant."),
-			"scope": both("Where on the target: a project, `namespaces/payments`. It may be left out where a target has only one scope. " +
+			"role": required("What access, in the form of the platform: `login`, `payments_read`, `ClusterRole/view`. Another role is another grant."),
+			"scope": both("Where on the target: `namespaces/payments`, the name of an account. It may be left out where a target has only one scope. " +
 				"Another scope is another grant."),
 			"reason": required("Why, on one line, for the reviewer and the record. Another reason is another grant."),
 			"renewal": schema.Int64Attribute{
