@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -37,7 +38,9 @@ func (t *transaction) write(ctx context.Context, conn *pgconn.PgConn, units []un
 		send(terminateSQL, []byte(principal))
 		pipe.SendPipelineSync()
 	}
+	failpoint.Hit("postgresql.before-commit")
 	err := pipe.Flush()
+	failpoint.Hit("postgresql.commit-sent")
 	if err == nil {
 		err = t.answers(pipe, units, ended, sessions)
 	}

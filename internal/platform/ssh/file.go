@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -148,9 +149,11 @@ func replace(ctx context.Context, path string, before content, data []byte) (err
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	failpoint.Hit("ssh.before-rename")
 	if err := os.Rename(temp.Name(), path); err != nil {
 		return err
 	}
+	failpoint.Hit("ssh.after-rename")
 	return syncDir(dir)
 }
 
