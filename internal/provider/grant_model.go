@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -20,7 +21,7 @@ type grantModel struct {
 	Role              types.String   `tfsdk:"role"`
 	Scope             types.String   `tfsdk:"scope"`
 	Reason            types.String   `tfsdk:"reason"`
-	Renewal           types.Int64    `tfsdk:"renewal"`
+	Renewal           types.String   `tfsdk:"renewal"`
 	TTL               types.String   `tfsdk:"ttl"`
 	ExpiresAt         types.String   `tfsdk:"expires_at"`
 	StartsAt          types.String   `tfsdk:"starts_at"`
@@ -101,8 +102,12 @@ func (m *grantModel) request() (broker.Request, error) {
 		Policy:            m.Policy.ValueString(),
 		TerminateSessions: m.TerminateSessions.ValueBool(),
 	}
-	if !m.Renewal.IsNull() {
-		r.Renewal = m.Renewal.ValueInt64()
+	if known(m.Renewal) {
+		n, err := strconv.ParseInt(m.Renewal.ValueString(), 10, 64)
+		if err != nil || strconv.FormatInt(n, 10) != m.Renewal.ValueString() {
+			return r, jit.Invalid("renewal", "count the renewals from 1: renewal = 2 grants for the second time", "%q is not a whole number", m.Renewal.ValueString())
+		}
+		r.Renewal = n
 	}
 	if known(m.TTL) {
 		if _, err := jit.ParseTTL(r.TTL); err != nil {
@@ -203,7 +208,7 @@ func recorded(g jit.Grant) grantModel {
 		Enforcement: types.StringUnknown(), SessionTail: types.StringUnknown(), Digest: types.StringUnknown(),
 		Target: types.StringValue(g.Target), Principal: types.StringValue(g.Principal),
 		Role: types.StringValue(g.Role), Scope: types.StringValue(g.Scope),
-		Reason: types.StringValue(g.Reason), Renewal: types.Int64Value(g.Renewal),
+		Reason: types.StringValue(g.Reason), Renewal: types.StringValue(strconv.FormatInt(g.Renewal, 10)),
 		TTL: optional(g.TTL), StartBy: optional(jit.FormatTime(g.StartBy)), Policy: optional(g.Policy),
 		TerminateSessions: types.BoolValue(g.TerminateSessions),
 		Timeouts:          noTimeouts,

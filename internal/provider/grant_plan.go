@@ -117,7 +117,7 @@ func (r *grantResource) replaced(config, state grantModel) (path.Paths, error) {
 	var differ path.Paths
 	for _, name := range identity {
 		written := config.value(name)
-		if name == "scope" && written.IsNull() || name == "renewal" && written.IsNull() && state.Renewal.ValueInt64() == 1 {
+		if name == "scope" && written.IsNull() || name == "renewal" && written.IsNull() && state.Renewal.ValueString() == "1" {
 			continue
 		}
 		if !written.Equal(state.value(name)) {

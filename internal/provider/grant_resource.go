@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/identityschema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 )
 
 // grantResource is jit_grant: one person's access to one thing for one reason and
@@ -85,9 +85,12 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"scope": both("Where on the target: `namespaces/payments`, the name of an account. It may be left out where a target has only one scope. " +
 				"Another scope is another grant."),
 			"reason": required("Why, on one line, for the reviewer and the record. Another reason is another grant."),
-			"renewal": schema.Int64Attribute{
-				Optional: true, Computed: true, Default: int64default.StaticInt64(1),
-				MarkdownDescription: "Which time this is that the same is granted for the same reason, counted from 1. Raising it is the one way to grant again what has ended. Default: 1.",
+			// A text, although it is a number: Terraform (1.11, and others) takes a number in a state for changed by every
+			// refresh, and "plan -refresh-only -detailed-exitcode" would return 2 although it finds nothing to do.
+			"renewal": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString("1"),
+				MarkdownDescription: "Which time this is that the same is granted for the same reason, a whole number counted from 1: `renewal = 2`. " +
+					"Raising it is the one way to grant again what has ended. Default: 1.",
 			},
 			"ttl": optional("How long the access lasts from when it begins: `90m`, `8h`, `2d`, `1d12h`; at least `1m`. " +
 				"Exactly one of `ttl` and `expires_at` is set. A change moves the end of a live grant, counted from the same beginning."),

@@ -20,8 +20,11 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 	"kubernetes": {
 		MarkdownDescription: "A Kubernetes cluster. A grant is a RoleBinding or ClusterRoleBinding of its own; the sweeper ends it.",
 		Attributes: map[string]schema.Attribute{
-			"kubeconfig": text("The path of a kubeconfig file. Default: `KUBECONFIG`, then `~/.kube/config`, then the service account of the pod."),
-			"context":    text("The context of the kubeconfig file to use. Default: its current context."),
+			"kubeconfig":             text("The path of a kubeconfig file, such as `~/.kube/config`."),
+			"context":                text("The context of the kubeconfig file to use. Default: its current context."),
+			"host":                   text("The URL of the API server, instead of a kubeconfig file."),
+			"token":                  secret("The bearer token for `host`."),
+			"cluster_ca_certificate": text("The PEM certificates that the certificate of `host` is checked against. Default: those of the system."),
 		},
 	},
 	"postgresql": {
