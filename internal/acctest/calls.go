@@ -120,19 +120,58 @@ func (p *counted) Read(ctx context.Context, scope string) (jit.Snapshot, error) 
 
 // Apply counts a write and its changes.
 func (p *counted) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	err := p.calls.note(ctx, func(c *Count) {
-		c.Writes++
+	if err := p.calls.noteWrite(ctx, changes); err != nil {
+		return all(err, changes)
+	}
+	return p.Platform.Apply(ctx, scope, changes)
+}
+
+// late is a counted platform that takes its changes late.
+type late struct {
+	counted
+	platform jit.LateApplier
+}
+
+// ApplyLate counts a write and its changes when they are taken.
+func (p *late) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
+	var changes []jit.Change
+	var fail error
+	errs := p.platform.ApplyLate(ctx, scope, func() []jit.Change {
+		changes = take()
+		if fail = p.calls.noteWrite(ctx, changes); fail != nil {
+			return nil
+		}
+		return changes
+	})
+	if fail != nil {
+		return all(fail, changes)
+	}
+	return errs
+}
+
+// count returns the platform with its calls counted.
+func count(p jit.Platform, calls *Calls) jit.Platform {
+	c := counted{Platform: p, calls: calls}
+	if l, ok := p.(jit.LateApplier); ok {
+		return &late{counted: c, platform: l}
+	}
+	return &c
+}
+
+func (c *Calls) noteWrite(ctx context.Context, changes []jit.Change) error {
+	return c.note(ctx, func(n *Count) {
+		n.Writes++
 		for _, change := range changes {
 			if change.Op == jit.Ensure {
-				c.Ensures++
+				n.Ensures++
 			} else {
-				c.Removes++
+				n.Removes++
 			}
 		}
 	})
-	if err == nil {
-		return p.Platform.Apply(ctx, scope, changes)
-	}
+}
+
+func all(err error, changes []jit.Change) []error {
 	errs := make([]error, len(changes))
 	for i := range errs {
 		errs[i] = err

@@ -102,7 +102,7 @@ func (s *server) open(ctx context.Context, w *World, settings config.Settings) (
 			if w.o.Platform != nil {
 				w.o.Platform(p)
 			}
-			return &counted{Platform: p, calls: w.Calls}
+			return count(p, w.Calls)
 		},
 	})
 	if err != nil {

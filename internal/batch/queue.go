@@ -6,13 +6,17 @@ package batch
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
 
-// minGap is the least time for which a gathering queue waits for the next of several
+// minGap and maxGap bound the time for which a gathering queue waits for the next of several
 // callers: long enough for one that was just answered to come back with its next call.
-const minGap = 50 * time.Millisecond
+const (
+	minGap = 50 * time.Millisecond
+	maxGap = 500 * time.Millisecond
+)
 
 // unknown as the number of expected callers makes a gathering queue wait until none has come for a while.
 const unknown = 1 << 30
@@ -21,10 +25,10 @@ const unknown = 1 << 30
 // that wait run as the next group. There is no fixed window.
 //
 // A gathering queue also waits, where several callers were seen at once, until as many are
-// there again, or until none has come for half as long as the last run took: a group more would cost
-// a whole run. A caller that has been alone is never kept waiting.
+// there again, or until none has come for half as long as the last run took (a group more would cost
+// a whole run) or for longer than they were apart before. A caller that has been alone is never kept waiting.
 type Queue[C, R any] struct {
-	run func(ctx context.Context, calls []C) []R
+	run func(ctx context.Context, take func() []C) []R
 
 	mu      sync.Mutex
 	waiting []*call[C, R]
@@ -39,6 +43,7 @@ type Queue[C, R any] struct {
 
 type call[C, R any] struct {
 	ctx    context.Context
+	at     time.Time
 	in     C
 	result R
 	done   chan struct{}
@@ -49,14 +54,20 @@ type call[C, R any] struct {
 // waits for its results any more. A run that panics, or returns another number of results, ends the
 // program: to go on would be to tell callers of success that nobody has seen.
 func NewQueue[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, R] {
-	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1)}
+	late := func(ctx context.Context, take func() []C) []R {
+		calls := take()
+		if len(calls) == 0 {
+			return nil // all have gone
+		}
+		return run(ctx, calls)
+	}
+	return &Queue[C, R]{run: late, arrived: make(chan struct{}, 1)}
 }
 
-// newGathering returns a gathering queue over run.
-func newGathering[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, R] {
-	q := NewQueue(run)
-	q.gathering, q.gap = true, minGap
-	return q
+// newGathering returns a gathering queue over run, which is called as soon as there is a
+// caller and takes the calls of the group, exactly once, when it needs them; there are none if all callers have gone meanwhile.
+func newGathering[C, R any](run func(ctx context.Context, take func() []C) []R) *Queue[C, R] {
+	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1), gathering: true, gap: minGap}
 }
 
 // Do runs one call in a group with others and returns its result. If ctx ends
@@ -64,6 +75,7 @@ func newGathering[C, R any](run func(ctx context.Context, calls []C) []R) *Queue
 func (q *Queue[C, R]) Do(ctx context.Context, in C) (R, error) {
 	c := &call[C, R]{ctx: ctx, in: in, done: make(chan struct{})}
 	q.mu.Lock()
+	c.at = time.Now()
 	q.waiting = append(q.waiting, c)
 	if !q.running {
 		q.running = true
@@ -93,33 +105,7 @@ func (q *Queue[C, R]) work() {
 			return
 		}
 		q.mu.Unlock()
-		if q.gathering {
-			q.gather()
-		}
-		q.mu.Lock()
-		group := q.waiting
-		q.waiting = nil
-		q.mu.Unlock()
-
-		group = unabandoned(group)
-		if len(group) > 0 {
-			ctx, stop := untilAllGone(group)
-			calls := make([]C, len(group))
-			for i, c := range group {
-				calls[i] = c.in
-			}
-			begun := time.Now()
-			results := q.run(ctx, calls)
-			q.gap = max(minGap, time.Since(begun)/2)
-			stop()
-			if len(results) != len(group) {
-				panic(fmt.Sprintf("batch: run returned %d results for %d calls", len(results), len(group)))
-			}
-			for i, r := range results {
-				group[i].result = r
-			}
-		}
-
+		group := q.runGroup()
 		q.mu.Lock()
 		// Those just answered and those that came meanwhile are the callers at work now.
 		q.expected = len(group) + len(q.waiting)
@@ -128,6 +114,92 @@ func (q *Queue[C, R]) work() {
 			close(c.done)
 		}
 	}
+}
+
+// runGroup runs one group and returns its calls with their results.
+func (q *Queue[C, R]) runGroup() []*call[C, R] {
+	ctx, stop := context.WithCancel(context.WithoutCancel(q.first().ctx))
+	defer stop()
+	taken := make(chan struct{})
+	go q.stopWhenAbandoned(taken, stop)
+
+	var group []*call[C, R]
+	begun := time.Now()
+	results := q.run(ctx, func() []C {
+		if q.gathering {
+			before := time.Now()
+			q.gather()
+			begun = begun.Add(time.Since(before)) // the wait is no part of the run
+		}
+		q.mu.Lock()
+		group, q.waiting = unabandoned(q.waiting), nil
+		q.mu.Unlock()
+		close(taken)
+		go stopWhenGone(ctx, group, stop)
+		calls := make([]C, len(group))
+		for i, c := range group {
+			calls[i] = c.in
+		}
+		return calls
+	})
+	if len(results) != len(group) {
+		panic(fmt.Sprintf("batch: run returned %d results for %d calls", len(results), len(group)))
+	}
+	for i, r := range results {
+		group[i].result = r
+	}
+	q.gap = min(max(minGap, time.Since(begun)/2, 4*spread(group)), maxGap)
+	return group
+}
+
+// first returns the call that has waited longest.
+func (q *Queue[C, R]) first() *call[C, R] {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting[0]
+}
+
+// stopWhenAbandoned calls stop if all who wait go before the group is taken.
+func (q *Queue[C, R]) stopWhenAbandoned(taken <-chan struct{}, stop func()) {
+	for {
+		q.mu.Lock()
+		waiting := unabandoned(slices.Clone(q.waiting))
+		q.mu.Unlock()
+		if len(waiting) == 0 {
+			select {
+			case <-taken: // the group was taken while we looked
+			default:
+				stop()
+			}
+			return
+		}
+		select {
+		case <-waiting[0].ctx.Done():
+		case <-taken:
+			return
+		}
+	}
+}
+
+// stopWhenGone calls stop when all callers of the group have gone.
+func stopWhenGone[C, R any](ctx context.Context, group []*call[C, R], stop func()) {
+	for _, c := range group {
+		select {
+		case <-c.ctx.Done():
+		case <-ctx.Done():
+			return
+		}
+	}
+	stop()
+}
+
+// spread is the longest time between two callers of the group that came one after the other.
+func spread[C, R any](group []*call[C, R]) time.Duration {
+	var longest time.Duration
+	for i := 1; i < len(group); i++ {
+		longest = max(longest, group[i].at.Sub(group[i-1].at))
+	}
+	return longest
 }
 
 // gather waits for the callers that are expected, for no longer than the gap after the last one that came.
@@ -159,20 +231,4 @@ func unabandoned[C, R any](group []*call[C, R]) []*call[C, R] {
 		}
 	}
 	return kept
-}
-
-// untilAllGone returns a context that ends when the contexts of all callers have ended.
-func untilAllGone[C, R any](group []*call[C, R]) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(group[0].ctx))
-	go func() {
-		for _, c := range group {
-			select {
-			case <-c.ctx.Done():
-			case <-ctx.Done():
-				return
-			}
-		}
-		cancel()
-	}()
-	return ctx, cancel
 }

@@ -44,6 +44,16 @@ func (r *runs) take(t *testing.T, d time.Duration) func(context.Context, []int) 
 	}
 }
 
+// gathering is a gathering queue whose run wants its calls at once.
+func gathering[C, R any](run func(context.Context, []C) []R) *Queue[C, R] {
+	return newGathering(func(ctx context.Context, take func() []C) []R {
+		if calls := take(); len(calls) > 0 {
+			return run(ctx, calls)
+		}
+		return nil
+	})
+}
+
 func (r *runs) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -62,7 +72,7 @@ func TestLoneCallerIsNotDelayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 200 * time.Millisecond
 		r := &runs{}
-		q := newGathering(r.take(t, each))
+		q := gathering(r.take(t, each))
 		for n := range 5 {
 			started := time.Now()
 			ask(t, q, n)
@@ -98,7 +108,7 @@ func TestLoneCallerAfterMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 200 * time.Millisecond
 		r := &runs{}
-		q := newGathering(r.take(t, each))
+		q := gathering(r.take(t, each))
 		var wg sync.WaitGroup
 		for n := range 20 {
 			wg.Go(func() { ask(t, q, n) })
@@ -122,7 +132,7 @@ func TestWavesShareRuns(t *testing.T) {
 		t.Run(fmt.Sprint(total), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := &runs{}
-				q := newGathering(r.take(t, each))
+				q := gathering(r.take(t, each))
 				work := make(chan int, total)
 				for n := range total {
 					work <- n
@@ -166,7 +176,7 @@ func TestCancelledCallerReturnsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sawEnd error
 		started := make(chan struct{})
-		q := newGathering(func(ctx context.Context, calls []int) []int {
+		q := gathering(func(ctx context.Context, calls []int) []int {
 			close(started)
 			select {
 			case <-ctx.Done():
@@ -205,7 +215,7 @@ func TestCancelledCallerReturnsAtOnce(t *testing.T) {
 func TestRunEndsWhenAllHaveGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended := make(chan time.Duration, 1)
-		q := newGathering(func(ctx context.Context, calls []int) []int {
+		q := gathering(func(ctx context.Context, calls []int) []int {
 			begun := time.Now()
 			<-ctx.Done()
 			ended <- time.Since(begun)
@@ -233,7 +243,7 @@ func TestRunEndsWhenAllHaveGone(t *testing.T) {
 func TestAbandonedCallIsNotMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &runs{}
-		q := newGathering(r.take(t, time.Second))
+		q := gathering(r.take(t, time.Second))
 		var wg sync.WaitGroup
 		wg.Go(func() { ask(t, q, 1) })
 		synctest.Wait() // 1 runs
@@ -267,7 +277,7 @@ func TestRunSeesValuesOfTheFirstCaller(t *testing.T) {
 		value   any
 		bounded bool
 	}
-	q := newGathering(func(ctx context.Context, calls []int) []seen {
+	q := gathering(func(ctx context.Context, calls []int) []seen {
 		_, bounded := ctx.Deadline()
 		return slices.Repeat([]seen{{ctx.Value(key{}), bounded}}, len(calls))
 	})
@@ -287,7 +297,7 @@ func TestFaultyRunEndsTheProgram(t *testing.T) {
 	}
 	const variable = "BATCH_TEST_FAULT"
 	if fault := os.Getenv(variable); fault != "" {
-		_, err := newGathering(faults[fault]).Do(t.Context(), 1)
+		_, err := gathering(faults[fault]).Do(t.Context(), 1)
 		t.Fatalf("survived with %v", err)
 	}
 	for fault, says := range map[string]string{"panic": "the run is broken", "too few": "0 results for 1 calls", "too many": "2 results for 1 calls"} {

@@ -52,7 +52,7 @@ func (s *Shared) scope(name string) *scope {
 	if !ok {
 		sc = &scope{}
 		sc.reads = NewQueue(func(ctx context.Context, writtenToo []bool) []reading { return s.read(ctx, name, sc, writtenToo) })
-		sc.writes = newGathering(func(ctx context.Context, calls [][]jit.Change) [][]error { return s.write(ctx, name, sc, calls) })
+		sc.writes = newGathering(func(ctx context.Context, take func() [][]jit.Change) [][]error { return s.write(ctx, name, sc, take) })
 		if s.keep > 0 {
 			// Who keeps reads is a plan or an apply with many callers at once: the first group waits for them too.
 			sc.writes.expected = unknown
@@ -129,22 +129,7 @@ func (s *Shared) Apply(ctx context.Context, name string, changes []jit.Change) [
 
 // write hands the changes of all callers to the platform in one Apply, or in as many as it
 // takes for no two changes of one grant to be in the same.
-func (s *Shared) write(ctx context.Context, name string, sc *scope, calls [][]jit.Change) [][]error {
-	type place struct{ call, change int }
-	var rounds [][]place
-	seen := map[jit.ID]int{}
-	results := make([][]error, len(calls))
-	for i, changes := range calls {
-		results[i] = make([]error, len(changes))
-		for j, c := range changes {
-			round := seen[c.Access.Marker.ID]
-			seen[c.Access.Marker.ID]++
-			if round == len(rounds) {
-				rounds = append(rounds, nil)
-			}
-			rounds[round] = append(rounds[round], place{i, j})
-		}
-	}
+func (s *Shared) write(ctx context.Context, name string, sc *scope, take func() [][]jit.Change) [][]error {
 	sc.mu.Lock()
 	sc.written = true
 	sc.writing++
@@ -155,14 +140,69 @@ func (s *Shared) write(ctx context.Context, name string, sc *scope, calls [][]ji
 		sc.writing--
 		sc.mu.Unlock()
 	}()
-	for _, places := range rounds {
-		batch := make([]jit.Change, len(places))
-		for k, p := range places {
-			batch[k] = calls[p.call][p.change]
-		}
-		for k, err := range s.Platform.Apply(ctx, name, batch) {
-			results[places[k].call][places[k].change] = err
+	if late, ok := s.Platform.(jit.LateApplier); ok {
+		var r *rounds
+		first := late.ApplyLate(ctx, name, func() []jit.Change {
+			r = inRounds(take())
+			return r.changes(0)
+		})
+		return s.finish(ctx, name, r, first)
+	}
+	calls := take()
+	if len(calls) == 0 {
+		return nil
+	}
+	r := inRounds(calls)
+	return s.finish(ctx, name, r, s.Platform.Apply(ctx, name, r.changes(0)))
+}
+
+// finish makes the changes of all rounds but the first, whose errors it is handed.
+func (s *Shared) finish(ctx context.Context, name string, r *rounds, first []error) [][]error {
+	r.answer(0, first)
+	for n := 1; n < len(r.places); n++ {
+		r.answer(n, s.Platform.Apply(ctx, name, r.changes(n)))
+	}
+	return r.results
+}
+
+// rounds are the changes of many callers, no two of one grant in one round.
+type rounds struct {
+	calls   [][]jit.Change
+	places  [][]place
+	results [][]error
+}
+
+// place is one change of one caller.
+type place struct{ call, change int }
+
+func inRounds(calls [][]jit.Change) *rounds {
+	r := &rounds{calls: calls, places: make([][]place, 1), results: make([][]error, len(calls))}
+	seen := map[jit.ID]int{}
+	for i, changes := range calls {
+		r.results[i] = make([]error, len(changes))
+		for j, c := range changes {
+			n := seen[c.Access.Marker.ID]
+			seen[c.Access.Marker.ID]++
+			if n == len(r.places) {
+				r.places = append(r.places, nil)
+			}
+			r.places[n] = append(r.places[n], place{i, j})
 		}
 	}
-	return results
+	return r
+}
+
+func (r *rounds) changes(n int) []jit.Change {
+	all := make([]jit.Change, len(r.places[n]))
+	for k, p := range r.places[n] {
+		all[k] = r.calls[p.call][p.change]
+	}
+	return all
+}
+
+func (r *rounds) answer(n int, errs []error) {
+	for k, err := range errs {
+		p := r.places[n][k]
+		r.results[p.call][p.change] = err
+	}
 }

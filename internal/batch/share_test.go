@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ type slow struct {
 	reads, writes int
 	held          map[jit.ID]int
 	refuse        jit.ID
+	apply         time.Duration // how long Apply takes; 0: 400 ms
 }
 
 func (s *slow) Kind() string { return "slow" }
@@ -39,7 +41,7 @@ func (s *slow) Read(ctx context.Context, _ string) (jit.Snapshot, error) {
 }
 
 func (s *slow) Apply(ctx context.Context, _ string, changes []jit.Change) []error {
-	time.Sleep(400 * time.Millisecond)
+	time.Sleep(cmp.Or(s.apply, 400*time.Millisecond))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
@@ -241,6 +243,42 @@ func TestACallerThatGoesIsAnsweredAtOnce(t *testing.T) {
 		time.Sleep(time.Second)
 		if len(p.held) != 0 {
 			t.Error("a change whose caller had gone before its group began was made all the same")
+		}
+	})
+}
+
+// lateSlow is a slow platform that takes its changes after the 200 ms of its read.
+type lateSlow struct{ *slow }
+
+func (s lateSlow) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
+	time.Sleep(200 * time.Millisecond)
+	changes := take()
+	return s.slow.Apply(ctx, scope, changes)
+}
+
+func TestCallersAreTakenAlongWhileThePlatformReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &slow{held: map[jit.ID]int{}, apply: 200 * time.Millisecond}
+		shared := Share(lateSlow{p}, time.Minute, time.Now)
+		start := time.Now()
+		core := make(chan struct{}, 1) // Terraform saves its state after each grant, one at a time
+		eachOfTen(1000, func(i int) {
+			if err := shared.Apply(t.Context(), "only", ensure(i))[0]; err != nil {
+				t.Error(err)
+			}
+			core <- struct{}{}
+			time.Sleep(15 * time.Millisecond)
+			<-core
+		})
+		if p.writes > 101 {
+			t.Errorf("%d writes, want at most 101", p.writes)
+		}
+		// The 15 s of the core lie inside of the reads.
+		if took := time.Since(start); took > 45*time.Second {
+			t.Errorf("took %s, want at most 45s", took)
+		}
+		if len(p.held) != 1000 {
+			t.Errorf("the platform holds %d grants, want 1000", len(p.held))
 		}
 	})
 }

@@ -31,6 +31,15 @@ type Platform interface {
 	Apply(ctx context.Context, scope string, changes []Change) []error
 }
 
+// LateApplier is a platform whose Apply begins with a read that does not depend on
+// the changes: callers that come while it reads can still be taken along.
+type LateApplier interface {
+	Platform
+	// ApplyLate is Apply with the changes asked for when they are needed: take is called exactly once,
+	// after the read, also when that failed. It returns one error for each change taken.
+	ApplyLate(ctx context.Context, scope string, take func() []Change) []error
+}
+
 // Op is what a [Change] asks for.
 type Op int
 

@@ -64,46 +64,43 @@ var errMeanwhile = errors.New("the file was changed meanwhile")
 // attempts bounds how often an edit starts again because of such a writer.
 const attempts = 20
 
-// edit changes the file under its lock. Without creating it does not make a file that is not there.
-func (p *Platform) edit(ctx context.Context, path string, creating bool, change func(*keys)) error {
-	path, err := resolve(path)
-	if err != nil {
-		return err
-	}
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && !creating {
-		p.called("read")
-		return nil
-	}
+// edit changes the file under its lock. before is what the caller read without it.
+func (p *Platform) edit(ctx context.Context, path string, before content, change func(*keys)) error {
 	unlock, err := lock(ctx, path)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	for range attempts {
-		if err = p.editOnce(ctx, path, change); !errors.Is(err, errMeanwhile) {
+		if err = p.editOnce(ctx, path, before, change); !errors.Is(err, errMeanwhile) {
 			return err
 		}
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
+		p.called("read")
+		var unread error
+		if before, unread = readContent(path); unread != nil {
+			return unread
+		}
 	}
 	return fmt.Errorf("write authorized keys %s, %d attempts: %w", path, attempts, err)
 }
 
-func (p *Platform) editOnce(ctx context.Context, path string, change func(*keys)) error {
-	p.called("read")
-	before, err := readContent(path)
-	if err != nil {
-		return err
-	}
+func (p *Platform) editOnce(ctx context.Context, path string, before content, change func(*keys)) error {
 	k := parseKeys(before.data)
 	change(k)
 	after := k.bytes()
-	if bytes.Equal(before.data, after) {
-		return ctx.Err()
+	if !bytes.Equal(before.data, after) {
+		p.called("write")
+		return replace(ctx, path, before, after)
 	}
-	p.called("write")
-	return replace(ctx, path, before, after)
+	// Nothing to do, if that is still what is there.
+	now, err := readContent(path)
+	if err == nil && !now.same(before) {
+		err = errMeanwhile
+	}
+	return errors.Join(err, ctx.Err())
 }
 
 // replace puts a new file in the place of the old one, whole or not at all.

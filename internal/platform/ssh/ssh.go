@@ -36,7 +36,7 @@ type Platform struct {
 	scopes map[string]string // scope to path
 }
 
-var _ jit.Platform = (*Platform)(nil)
+var _ jit.LateApplier = (*Platform)(nil)
 
 // New checks the form of the configuration; it opens no file. Its errors are
 // *jit.Error that name authorized_keys or accounts. "~/" is the home directory of the current user.
@@ -162,13 +162,29 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 // Apply makes all changes with one read and at most one write of the file: none
 // when it is right already.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	errs := make([]error, len(changes))
+	return p.ApplyLate(ctx, scope, func() []jit.Change { return changes })
+}
+
+// ApplyLate is Apply with the changes taken after the read. Where other writers are at work the
+// file may have to be read again.
+func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
+	var before content
 	path, err := p.path(scope)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err == nil {
-		err = p.edit(ctx, path, slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Op == jit.Ensure }), func(k *keys) {
+		path, err = resolve(path)
+	}
+	if err == nil {
+		p.called("read")
+		before, err = readContent(path)
+	}
+	changes := take()
+	errs := make([]error, len(changes))
+	creating := slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Op == jit.Ensure })
+	if err == nil && len(changes) > 0 && (before.info != nil || creating) {
+		err = p.edit(ctx, path, before, func(k *keys) {
 			for i, c := range changes {
 				errs[i] = p.change(k, c)
 			}
