@@ -131,6 +131,8 @@ type grant struct {
 	objects []*rbacv1.RoleBinding
 	// squatter has our name and not our marker.
 	squatter *rbacv1.RoleBinding
+	// failed is why its removal together with others got no answer.
+	failed error
 }
 
 // run makes one attempt and returns the jobs that lost a race.
@@ -236,6 +238,8 @@ func (a *application) carryOut(ctx context.Context, g *grant, skew error, refuse
 		j := a.jobs[i]
 		var err error
 		switch {
+		case g.failed != nil:
+			err = g.failed
 		case j.want == nil:
 			err = a.remove(ctx, g)
 		case skew != nil:

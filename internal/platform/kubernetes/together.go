@@ -60,5 +60,11 @@ func (a *application) removeChunk(ctx context.Context, owner string, grants []*g
 		return true
 	}
 	var answered apierrors.APIStatus
-	return errors.As(err, &answered) && !apierrors.IsForbidden(err)
+	if errors.As(err, &answered) {
+		return !apierrors.IsForbidden(err)
+	}
+	for _, g := range grants {
+		g.failed = err // a server that does not answer is not asked again for each of them
+	}
+	return true
 }
