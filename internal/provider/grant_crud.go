@@ -128,7 +128,7 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
 		return
 	}
-	if changes(config, state) || isDrift(state.Digest) {
+	if changes(config, state, r.Broker.Now()) || isDrift(state.Digest) {
 		timeout, diags := plan.Timeouts.Update(ctx, defaultTimeout)
 		resp.Diagnostics.Append(diags...)
 		request, err := config.request()

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -98,7 +99,7 @@ func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel
 	if r.backend == nil || r.Runtime == nil {
 		return nil
 	}
-	if changes(config, state) {
+	if changes(config, state, r.Broker.Now()) {
 		r.planChange(ctx, config, state, plan, diags)
 	} else if isDrift(state.Digest) {
 		g, _, err := r.Broker.Recall(ctx, jit.ID(state.ID.ValueString()), state.remembered(r.backend))
@@ -142,13 +143,15 @@ func (r *grantResource) replaced(config, state grantModel) (path.Paths, error) {
 }
 
 // changes reports whether the configuration asks for anything else than the state holds, beside
-// what makes another grant of it. Another spelling of the same is no change.
-func changes(config, state grantModel) bool {
-	return !sameLength(config.TTL.ValueString(), state.TTL.ValueString()) || config.TTL.IsUnknown() ||
-		!config.ExpiresAt.IsNull() && !sameTime(config.ExpiresAt, state.ExpiresAt) ||
-		!sameTime(config.StartsAt, state.StartsAt) || !sameTime(config.StartBy, state.StartBy) ||
-		!config.Policy.Equal(state.Policy) ||
-		config.TerminateSessions.IsUnknown() || config.TerminateSessions.ValueBool() != state.TerminateSessions.ValueBool()
+// what makes another grant of it. Another spelling of the same is no change, and of a grant that is
+// over only the window is left to be asked for.
+func changes(config, state grantModel, now time.Time) bool {
+	if !sameLength(config.TTL.ValueString(), state.TTL.ValueString()) || config.TTL.IsUnknown() ||
+		!config.ExpiresAt.IsNull() && !sameTime(config.ExpiresAt, state.ExpiresAt) || !sameTime(config.StartsAt, state.StartsAt) {
+		return true
+	}
+	return !state.over(now) && (!sameTime(config.StartBy, state.StartBy) || !config.Policy.Equal(state.Policy) ||
+		config.TerminateSessions.IsUnknown() || config.TerminateSessions.ValueBool() != state.TerminateSessions.ValueBool())
 }
 
 func sameTime(a, b types.String) bool {

@@ -1,0 +1,187 @@
+package provider_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// A change of the length moves the end, counted from the same beginning, while the grant lives;
+// on one that is over it is refused and names renewal.
+func TestChangeOfLength(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, grant("a"), grant("b", fmt.Sprintf("principal = %q", bob)))
+		w.Apply()
+		began := w.Clock.Now()
+		ends := func(after time.Duration) {
+			t.Helper()
+			end := began.Add(after)
+			if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(end); got != want {
+				t.Errorf("expires_at is %s, want %s", got, want)
+			}
+			// sshd counts the last second of expiry-time in.
+			if want := fmt.Sprintf("expiry-time=%q %s", end.Add(-time.Second).Format("20060102150405Z"), alice); !strings.Contains(w.Read("authorized_keys"), want) {
+				t.Errorf("the file has no %s:\n%s", want, w.Read("authorized_keys"))
+			}
+			unchanged(t, w, "after the change")
+		}
+		w.Clock.Advance(30 * time.Minute)
+
+		w.Calls.Reset()
+		configure(w, grant("a", `ttl = "120m"`, `timeouts = { create = "9m" }`), grant("b", fmt.Sprintf("principal = %q", bob+" bob@laptop")))
+		r := w.Plan()
+		if strings.Contains(r.Text(), "must be replaced") {
+			t.Errorf("another spelling replaces the grant:\n%s", r.Text())
+		}
+		w.Apply()
+		if got := w.Calls.Count(); got.Writes != 0 {
+			t.Errorf("another spelling made %d writes", got.Writes)
+		}
+		ends(2 * time.Hour)
+
+		configure(w, grant("a", `ttl = "4h"`))
+		w.Apply()
+		ends(4 * time.Hour)
+		configure(w, grant("a", `ttl = "1h"`))
+		w.Apply()
+		ends(time.Hour)
+		configure(w, grant("a", "ttl =", fmt.Sprintf("expires_at = %q", began.Add(90*time.Minute).In(time.FixedZone("", 3600)).Format(time.RFC3339))))
+		w.Apply()
+		if got := w.Read("authorized_keys"); !strings.Contains(got, `expiry-time="20261123102959Z"`) {
+			t.Errorf("expires_at did not move the end:\n%s", got)
+		}
+		unchanged(t, w, "with expires_at")
+		configure(w, grant("a", `ttl = "15m"`))
+		w.Apply()
+		if lines(w) != 0 {
+			t.Errorf("an end in the past left the access there:\n%s", w.Read("authorized_keys"))
+		}
+		unchanged(t, w, "ended by an end in the past")
+
+		w.Calls.Reset()
+		configure(w, grant("a", `ttl = "8h"`))
+		for range 2 {
+			r := w.Plan()
+			if r.ExitCode != 1 {
+				t.Errorf("a change of what is over: exit code %d", r.ExitCode)
+			}
+			says(t, r, "The grant is over", `ttl = "8h"`, "Set renewal = 2 to grant again")
+			w.Clock.Advance(24 * time.Hour)
+		}
+		configure(w, grant("a", `ttl = "15m"`, `policy = "gone"`, fmt.Sprintf("start_by = %q", jit.FormatTime(began))))
+		w.Apply()
+		if got := w.Calls.Count(); got.Writes != 0 {
+			t.Errorf("changes of what is over made %d writes", got.Writes)
+		}
+		unchanged(t, w, "with other flags on what is over")
+	})
+}
+
+// What is altered or missing inside of the window is shown as a change and repaired
+// within the original window; after it nothing is.
+func TestDriftIsRepaired(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, grant("a"))
+		w.Apply()
+		right := w.Read("authorized_keys")
+		end := fact(t, w, "jit_grant.a", "expires_at")
+		w.Clock.Advance(time.Hour + 30*time.Minute)
+		for name, altered := range map[string]string{
+			"missing":       foreign,
+			"the end moved": strings.Replace(right, "20261123105959Z", "20271123105959Z", 1),
+		} {
+			w.Write("authorized_keys", altered)
+			r := w.Plan()
+			if r.ExitCode != 2 {
+				t.Errorf("%s: plan: exit code %d, want 2\n%s", name, r.ExitCode, r.Text())
+			}
+			says(t, r, "will be updated in-place", "drift: ")
+			if strings.Contains(r.Text(), "known after apply") {
+				t.Errorf("%s: the repair plans unknown values:\n%s", name, r.Text())
+			}
+			w.Apply()
+			if got := w.Read("authorized_keys"); got != right {
+				t.Errorf("%s: repaired to\n%swant\n%s", name, got, right)
+			}
+			if got := fact(t, w, "jit_grant.a", "expires_at"); got != end {
+				t.Errorf("%s: expires_at is %s, want %s", name, got, end)
+			}
+			unchanged(t, w, name+" and repaired")
+			w.Clock.Advance(time.Minute)
+		}
+		w.Write("authorized_keys", foreign)
+		w.Clock.Advance(time.Hour)
+		w.Calls.Reset()
+		unchanged(t, w, "missing after the end")
+		w.Apply()
+		if got := w.Calls.Count(); got != (acctest.Count{}) {
+			t.Errorf("after the end the platform was called: %+v", got)
+		}
+	})
+}
+
+// What jit revoke ended stays ended.
+func TestRevokedStaysRevoked(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, grant("a"))
+		w.Apply()
+		b := w.Runtime().Broker
+		g, known, err := b.Recall(context.Background(), jit.ID(fact(t, w, "jit_grant.a", "id")), jit.Grant{})
+		if err != nil || !known {
+			t.Fatalf("the ledger does not know the grant: %v", err)
+		}
+		if _, _, err := b.Revoke(context.Background(), broker.Revocation{Grant: g, Reason: "the incident is over"}); err != nil {
+			t.Fatal(err)
+		}
+		w.Calls.Reset()
+		r := w.Plan()
+		if r.ExitCode != 0 {
+			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		says(t, r, "The grant was revoked", "the incident is over", "set renewal = 2 to grant again")
+		w.Apply()
+		says(t, w.Apply("-replace=jit_grant.a"), "nothing will be granted")
+		unchanged(t, w, "after the replacement")
+		w.Must("state", "rm", "jit_grant.a")
+		w.Apply()
+		if got := w.Calls.Count(); got.Writes != 0 {
+			t.Errorf("%d writes after the revocation", got.Writes)
+		}
+		if got := w.Read("authorized_keys"); got != foreign {
+			t.Errorf("authorized_keys is\n%swant\n%s", got, foreign)
+		}
+	})
+}
+
+// A replacement of a live grant that is not created first ends it for good: the plan and the
+// apply agree, and nothing comes back.
+func TestReplacementEndsALiveGrant(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, grant("a"))
+		w.Apply()
+		w.Clock.Advance(time.Minute)
+		says(t, w.Apply("-replace=jit_grant.a"), "The grant is over")
+		if lines(w) != 0 {
+			t.Errorf("the access is there:\n%s", w.Read("authorized_keys"))
+		}
+		if r := w.Plan(); r.ExitCode != 0 {
+			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		configure(w, grant("a", "renewal = 2"))
+		w.Apply()
+		if lines(w) != 1 {
+			t.Errorf("the renewal did not grant:\n%s", w.Read("authorized_keys"))
+		}
+		configure(w, grant("a", `reason = "INC-9: another"`))
+		w.Apply()
+		if lines(w) != 1 {
+			t.Errorf("another reason has to replace the grant:\n%s", w.Read("authorized_keys"))
+		}
+	})
+}
