@@ -1,0 +1,59 @@
+package lifetest_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// atOnce is how many tests run at the same time: most of the time they wait, for a minute to
+// pass or for another process.
+const atOnce = "8"
+
+// binaries is where the programs are built.
+var binaries string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		if err := flag.Set("test.parallel", atOnce); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if binaries, err = os.MkdirTemp("", "jit-lifetest"); err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(binaries) }()
+	return m.Run()
+}
+
+// released is the program as it is released, killable the one that dies at a failpoint.
+// Both return the path of the provider; the command jit is beside it.
+var (
+	released = sync.OnceValues(func() (string, error) { return build("released", "") })
+	killable = sync.OnceValues(func() (string, error) { return build("killable", "failpoint") })
+)
+
+func build(name, tags string) (string, error) {
+	dir := filepath.Join(binaries, name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	provider := filepath.Join(dir, "terraform-provider-jit")
+	cmd := exec.Command("go", "build", "-tags", tags, "-o", provider, "github.com/jitaccess/terraform-provider-jit") //nolint:noctx // the test's own deadline bounds it
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the provider: %w\n%s", err, out)
+	}
+	return provider, os.Symlink(provider, filepath.Join(dir, "jit"))
+}
