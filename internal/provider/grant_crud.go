@@ -43,8 +43,8 @@ func (b *backend) opened(diags *diag.Diagnostics) bool {
 // ledger remembers what was begun, and the next apply meets its own record.
 func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var config, plan grantModel
-	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
-	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(config.get(ctx, req.Config.Raw)...)
+	resp.Diagnostics.Append(plan.get(ctx, req.Plan.Raw)...)
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
 		return
 	}
@@ -69,7 +69,8 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 			"This grant is over: it ran from %s to %s. Set renewal = %d to grant again.", jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), g.Renewal+1))
 	}
 	plan.fill(g)
-	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+	resp.State.Raw = req.Plan.Raw
+	resp.Diagnostics.Append(plan.set(&resp.State.Raw)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
 	resp.Diagnostics.Append(resp.Private.SetKey(ctx, holderKey, fmt.Append(nil, g.Holder))...)
 }
@@ -78,7 +79,7 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 // has become of the grant, and when the window has passed nothing is asked at all.
 func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m grantModel
-	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	resp.Diagnostics.Append(m.get(ctx, req.State.Raw)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -115,16 +116,16 @@ func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp
 			m.Digest = types.StringValue(g.Digest())
 		}
 	}
-	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	resp.Diagnostics.Append(m.set(&resp.State.Raw)...)
 }
 
 // Update changes the grant in place and repairs it. An update that only writes the same
 // differently touches nothing.
 func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var config, plan, state grantModel
-	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
-	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
-	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	resp.Diagnostics.Append(config.get(ctx, req.Config.Raw)...)
+	resp.Diagnostics.Append(plan.get(ctx, req.Plan.Raw)...)
+	resp.Diagnostics.Append(state.get(ctx, req.State.Raw)...)
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
 		return
 	}
@@ -150,7 +151,8 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 		}
 		plan.fill(g)
 	}
-	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+	resp.State.Raw = req.Plan.Raw
+	resp.Diagnostics.Append(plan.set(&resp.State.Raw)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
 }
 
@@ -158,7 +160,7 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 // sweeper to clean away, and remains that cannot be cleaned away now are no error.
 func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var m grantModel
-	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	resp.Diagnostics.Append(m.get(ctx, req.State.Raw)...)
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
 		return
 	}

@@ -17,7 +17,7 @@ import (
 // also long after the grant has ended.
 func (r *grantResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	var m grantModel
-	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	resp.Diagnostics.Append(m.get(ctx, req.Config.Raw)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -37,8 +37,8 @@ func (r *grantResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 		return // revoking needs no leave
 	}
 	var config, plan grantModel
-	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
-	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(config.get(ctx, req.Config.Raw)...)
+	resp.Diagnostics.Append(plan.get(ctx, req.Plan.Raw)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -46,7 +46,7 @@ func (r *grantResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 		r.planCreate(ctx, config, &plan, &resp.Diagnostics)
 	} else {
 		var state grantModel
-		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+		resp.Diagnostics.Append(state.get(ctx, req.State.Raw)...)
 		if resp.Diagnostics.HasError() {
 			return
 		}
@@ -55,7 +55,7 @@ func (r *grantResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+	resp.Diagnostics.Append(plan.set(&resp.Plan.Raw)...)
 }
 
 // planCreate plans a grant that the state does not hold. The ledger or the target may know
