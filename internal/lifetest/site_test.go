@@ -164,3 +164,13 @@ func silent(t *testing.T, r acctest.Result, part string) {
 		t.Errorf("it says %q:\n%s", part, r.Text())
 	}
 }
+
+// saysFolded is [says] whatever the case of letters: a sentence begins with a large one.
+func saysFolded(t *testing.T, r acctest.Result, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(strings.ToLower(r.Text()), strings.ToLower(part)) {
+			t.Errorf("it does not say %q:\n%s", part, r.Text())
+		}
+	}
+}

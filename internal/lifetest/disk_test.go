@@ -1,0 +1,125 @@
+//go:build linux
+
+package lifetest_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+)
+
+// smallDisk mounts a disk of 64 KiB, which takes root, and returns its directory.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0700"); err != nil {
+		t.Skipf("a disk that can be filled has to be mounted, which takes root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return dir
+}
+
+// fill writes a file until the disk takes no more, and returns its path.
+func fill(t *testing.T, dir string) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "full"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	for {
+		if _, err := f.Write(make([]byte, 512)); errors.Is(err, syscall.ENOSPC) {
+			return f.Name()
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A place that cannot be written to: the file stays as it is, the error says what to do, and the next
+// run goes on where this one ended.
+func TestUnwritableHost(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		// close makes the directory unwritable and returns how to open it again.
+		close func(t *testing.T, dir string) (open func())
+		says  []string
+	}{
+		{
+			"full disk",
+			func(t *testing.T, dir string) func() {
+				full := fill(t, dir)
+				return func() {
+					if err := os.Remove(full); err != nil {
+						t.Fatal(err)
+					}
+				}
+			},
+			[]string{"no space left on device", "nothing was changed; see to it that there is room and run again"},
+		},
+		{
+			"read-only directory",
+			func(t *testing.T, dir string) func() {
+				remount := func(flags uintptr) {
+					if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|flags, ""); err != nil {
+						t.Fatal(err)
+					}
+				}
+				remount(syscall.MS_RDONLY)
+				return func() { remount(0) }
+			},
+			[]string{"read-only file system", "nothing was changed"},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			dir := smallDisk(t)
+			h := hostIn(t, dir)
+			s := newSite(t, testenv.Terraforms(t)[0], h, released)
+			foreign := s.foreign(t)
+			first := s.dump(t)
+			s.configure(s.grant("a"))
+
+			open := tc.close(t, dir)
+			r := s.Run("apply", "-auto-approve")
+			if r.ExitCode != 1 {
+				t.Errorf("apply: exit code %d, want 1\n%s", r.ExitCode, r.Text())
+			}
+			saysFolded(t, r, append(tc.says, h.file, "jit_grant.a")...)
+			same(t, first, s.dump(t), "the failed apply wrote")
+			s.may(false, "after the failed apply")
+			open()
+			s.Apply()
+			s.may(true, "after the next apply")
+
+			live := s.dump(t)
+			open = tc.close(t, dir)
+			r = s.Run("destroy", "-auto-approve")
+			if r.ExitCode != 1 {
+				t.Errorf("destroy: exit code %d, want 1\n%s", r.ExitCode, r.Text())
+			}
+			saysFolded(t, r, append(tc.says, h.file)...)
+			same(t, live, s.dump(t), "the failed destroy wrote")
+			if r := s.jit(nil, "sweep"); r.ExitCode != 1 {
+				t.Errorf("sweep: exit code %d, want 1: the revocation could not be carried out\n%s", r.ExitCode, r.Text())
+			}
+			open()
+			s.Must("destroy", "-auto-approve")
+			s.may(false, "after the next destroy")
+			s.gone(foreign, "after the next destroy")
+			if left, err := filepath.Glob(filepath.Join(dir, ".*.jit-*")); err != nil || len(left) != 0 {
+				t.Errorf("files are left behind: %q, %v", left, err)
+			}
+			says(t, s.mustJit("audit", "verify"), "intact")
+		})
+	}
+}

@@ -1,0 +1,61 @@
+package lifetest_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+)
+
+// The life of a grant with PostgreSQL as the ledger; and two owners who share the ledger, the target, and
+// even the person never touch what is the other's.
+func TestTwoOwnersOnOneServerLedger(t *testing.T) {
+	t.Parallel()
+	for _, p := range places {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			cli, ledger, p := testenv.Terraforms(t)[0], testenv.Postgres(t).Database(t), p.open(t)
+			foreign := p.foreign(t)
+			payments, search := newSite(t, cli, p, released), newSite(t, cli, p, released)
+			payments.ledger, payments.owner = ledger, "payments"
+			search.ledger, search.owner, search.who = ledger, "search", payments.who
+
+			payments.configure(payments.grant("a"))
+			payments.Apply()
+			end := time.Now().Add(25 * time.Second)
+			search.configure(search.grant("a", "ttl =", fmt.Sprintf("expires_at = %q", end.UTC().Format(time.RFC3339))))
+			search.Apply()
+			search.may(true, "with two grants")
+			if payments.fact("a", "id") == search.fact("a", "id") {
+				t.Error("two owners have a grant of the same id")
+			}
+			if listed := payments.mustJit("list", "--json").Stdout; strings.Contains(listed, search.fact("a", "id")) {
+				t.Errorf("jit list shows what is another owner's:\n%s", listed)
+			}
+
+			payments.mustJit("revoke", "--all", "--yes", "--reason", "INC-1: done")
+			search.may(true, "after the other owner revoked all")
+			if n := p.marked(t); n != 1 {
+				t.Errorf("%d bindings are ours, want 1", n)
+			}
+			payments.unchanged("after the revocation")
+			payments.Apply()
+			live := p.dump(t)
+			payments.Must("destroy", "-auto-approve")
+
+			time.Sleep(time.Until(end.Add(1100 * time.Millisecond)))
+			payments.mustJit("sweep")
+			same(t, live, p.dump(t), "the other owner wrote")
+			search.may(!p.native(), "after the end, before the owner's own sweep")
+			search.mustJit("sweep")
+			search.may(false, "after the owner's own sweep")
+			search.gone(foreign, "after the owner's own sweep")
+			search.unchanged("after the end")
+			search.Apply()
+			search.gone(foreign, "after another apply")
+			says(t, search.mustJit("audit", "verify"), "intact")
+		})
+	}
+}
