@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -60,15 +61,19 @@ func run(args []string, startedByTerraform bool, stdin io.Reader, stdout, stderr
 	}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	debug := flags.Bool("debug", false, "serve until interrupted, for a debugger")
+	debugging := flags.Bool("debug", false, "serve until interrupted, for a debugger")
 	err := flags.Parse(args[1:])
-	if !startedByTerraform && (err != nil || !*debug) {
+	if !startedByTerraform && (err != nil || !*debugging) {
 		fmt.Fprintf(stderr, notByHand, args[0])
 		return 1
 	}
+	if os.Getenv("GOGC") == "" {
+		// A plan of many grants makes and drops many small values and lasts seconds: memory is cheaper than time.
+		debug.SetGCPercent(400)
+	}
 	// An interrupt at the keyboard reaches the provider too. It is Terraform that then asks it to stop,
 	// after what is under way has been recorded.
-	if err := providerserver.Serve(context.Background(), provider.New(version), providerserver.ServeOpts{Address: address, Debug: *debug}); err != nil {
+	if err := providerserver.Serve(context.Background(), provider.New(version), providerserver.ServeOpts{Address: address, Debug: *debugging}); err != nil {
 		fmt.Fprintln(stderr, "error:", err)
 		return 1
 	}
