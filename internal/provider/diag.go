@@ -3,7 +3,6 @@ package provider
 import (
 	"errors"
 	"regexp"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -96,33 +95,17 @@ func sentence(s string) string {
 	return s
 }
 
-var pathStep = regexp.MustCompile(`^(?:\.?([a-z_][a-z0-9_]*)|\["([^"]+)"\]|\[([0-9]+)\])`)
+var firstName = regexp.MustCompile(`^[a-z_][a-z0-9_]*`)
 
-// attributePath reads the path of an attribute as errors write it:
-// targets["bastion"].ssh.authorized_keys, match.roles[0]. It is nil for the empty one and for
-// what is no path.
-func attributePath(s string) *path.Path {
-	at, rest := path.Empty(), s
-	for rest != "" {
-		m := pathStep.FindStringSubmatch(rest)
-		switch {
-		case m == nil:
-			return nil
-		case m[1] != "":
-			at = at.AtName(m[1])
-		case m[2] != "":
-			at = at.AtMapKey(m[2])
-		default:
-			i, err := strconv.Atoi(m[3])
-			if err != nil {
-				return nil
-			}
-			at = at.AtListIndex(i)
-		}
-		rest = rest[len(m[0]):]
-	}
-	if s == "" {
+// attributePath returns the path of the top attribute in what an error blames, such as
+// match.roles; nil for none. The summary names the whole: Terraform points to the head of the
+// block when a path leads into an object. It prints the line that it points to, so nothing points to
+// those that may have a secret written in them.
+func attributePath(blamed string) *path.Path {
+	name := firstName.FindString(blamed)
+	if name == "" || name == "ledger" || name == "targets" {
 		return nil
 	}
+	at := path.Root(name)
 	return &at
 }

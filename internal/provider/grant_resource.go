@@ -107,12 +107,21 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"session_tail": computed("The longest time that a session which is open at the end can go on: `0s`, `12h`, `unlimited`."),
 			"digest": computed("The SHA-256 of what has to be on the target. When the access is found altered inside of its window this tells how, " +
 				"and the next apply repairs it."),
-			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{
-				Create: true, Update: true, Delete: true,
-				CreateDescription: "How long granting may take, such as `10m`. Default: `5m`.",
-				UpdateDescription: "How long a change may take, such as `10m`. Default: `5m`.",
-				DeleteDescription: "How long revoking may take, such as `10m`. Default: `5m`.",
-			}),
+			"timeouts": timeoutsAttribute(ctx),
 		},
 	}
+}
+
+func timeoutsAttribute(ctx context.Context) schema.Attribute {
+	attribute := timeouts.Attributes(ctx, timeouts.Opts{
+		Create: true, Update: true, Delete: true,
+		CreateDescription: "How long granting may take, such as `10m`. Default: `5m`.",
+		UpdateDescription: "How long a change may take, such as `10m`. Default: `5m`.",
+		DeleteDescription: "How long revoking may take, such as `10m`. Default: `5m`.",
+	})
+	if nested, ok := attribute.(schema.SingleNestedAttribute); ok {
+		nested.MarkdownDescription = "How long the target and the ledger may take for each operation."
+		return nested
+	}
+	return attribute
 }

@@ -177,6 +177,7 @@ func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, res
 	if resp.Diagnostics.HasError() || r.backend == nil || r.Runtime == nil {
 		return
 	}
+	resp.Diagnostics.Append(named(ctx, resp.Identity, m.Name)...)
 	recorded, ok, err := r.recordedPolicy(ctx, m.Name.ValueString())
 	if err != nil {
 		addError(&resp.Diagnostics, "Cannot read the policy", err)
@@ -190,7 +191,6 @@ func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, res
 		m = policyState(ctx, recorded, &resp.Diagnostics)
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
-	resp.Diagnostics.Append(named(ctx, resp.Identity, m.Name)...)
 }
 
 // recordedPolicy returns the policy of that name as the ledger has it, whatever the plan makes of it.

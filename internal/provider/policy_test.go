@@ -1,0 +1,152 @@
+package provider_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
+)
+
+// A policy of the same plan judges the grants that name it; what one forbids is refused at plan; and a
+// policy that is removed later does not disturb what was granted.
+func TestPolicy(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		oncall := policy("oncall", `max_ttl = "4h"`, `reason_pattern = "^INC-"`)
+		named := "policy = jit_policy.oncall.name"
+
+		configure(w, oncall, grant("a", named, `ttl = "5h"`))
+		r := w.Plan()
+		if r.ExitCode != 1 {
+			t.Errorf("longer than its policy allows: exit code %d", r.ExitCode)
+		}
+		says(t, r, "Not permitted by policy", "4h", `: ttl = "5h"`)
+		configure(w, oncall, grant("a", named, `reason = "just so"`))
+		says(t, w.Plan(), "Not permitted by policy", `: reason = "just so"`)
+
+		configure(w, oncall, grant("a", named))
+		r = w.Plan()
+		if r.ExitCode != 2 || strings.Contains(r.Text(), "No policy governs") {
+			t.Errorf("permitted by a policy of the same plan: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		w.Apply()
+		unchanged(t, w, "with a policy")
+
+		// A change is judged by what the policy will be.
+		configure(w, strings.Replace(oncall, `"4h"`, `"240m"`, 1), grant("a", named, `ttl = "5h"`))
+		says(t, w.Plan(), "Not permitted by policy")
+		configure(w, strings.Replace(oncall, `"4h"`, `"6h"`, 1), grant("a", named, `ttl = "5h"`))
+		w.Apply()
+		unchanged(t, w, "with a longer policy")
+
+		freeze := policy("freeze", `effect = "forbid"`, `description = "no changes this week"`)
+		configure(w, strings.Replace(oncall, `"4h"`, `"6h"`, 1), freeze, grant("a", named, `ttl = "5h"`))
+		w.Apply()
+		unchanged(t, w, "with a live grant that is now forbidden")
+		w.Calls.Reset()
+		configure(w, freeze, grant("a", `policy = "oncall"`, `ttl = "5h"`), grant("b", fmt.Sprintf("principal = %q", bob)))
+		r = w.Run("apply", "-auto-approve")
+		if r.ExitCode != 1 || w.Calls.Count().Writes != 0 {
+			t.Errorf("forbidden: exit code %d, %+v", r.ExitCode, w.Calls.Count())
+		}
+		says(t, r, "Not permitted by policy", "freeze")
+
+		configure(w, grant("a", `policy = "oncall"`, `ttl = "5h"`))
+		w.Apply()
+		unchanged(t, w, "after the policies were removed")
+		w.Clock.Advance(6 * time.Hour)
+		unchanged(t, w, "after the end, without a policy")
+
+		// Another hand on the ledger: what was removed there is planned again, what was changed is put right.
+		configure(w, oncall)
+		w.Apply()
+		if err := w.Runtime().Broker.DropPolicy(t.Context(), "oncall"); err != nil {
+			t.Fatal(err)
+		}
+		if r := w.Plan(); r.ExitCode != 2 {
+			t.Errorf("a policy that is gone: exit code %d", r.ExitCode)
+		}
+		w.Apply()
+		w.Must("state", "rm", "jit_policy.oncall")
+		w.Must("import", "jit_policy.oncall", "oncall")
+		if r := w.Plan(); r.ExitCode != 0 {
+			t.Errorf("after the import: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		if r := w.Run("import", "jit_policy.oncall", "nobody"); r.ExitCode == 0 {
+			t.Error("an unknown policy was imported")
+		}
+	})
+}
+
+// Values that are not known until the apply are judged there.
+func TestUnknownValues(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		later := fmt.Sprintf("resource \"terraform_data\" \"later\" {\n  input = %q\n}\n", w.Path("authorized_keys"))
+		configure(w, later, grant("a", `reason = "INC-1: ${terraform_data.later.output}"`))
+		w.Write("main.tf", strings.Replace(w.Read("main.tf"), fmt.Sprintf("authorized_keys = %q", w.Path("authorized_keys")), "authorized_keys = terraform_data.later.output", 1))
+		r := w.Plan()
+		if r.ExitCode != 2 || w.Calls.Count() != (acctest.Count{}) {
+			t.Errorf("plan: exit code %d, %+v\n%s", r.ExitCode, w.Calls.Count(), r.Text())
+		}
+		w.Apply()
+		if lines(w) != 1 {
+			t.Errorf("nothing was granted:\n%s", w.Read("authorized_keys"))
+		}
+		unchanged(t, w, "with everything known")
+
+		// Of a live grant the target becomes unknown: the plan leaves it alone.
+		w.Write("main.tf", strings.Replace(w.Read("main.tf"), "input =", "triggers_replace = 1\n  input =", 1))
+		if r := w.Plan(); r.ExitCode != 2 {
+			t.Errorf("plan with an unknown target: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+
+		bad := grant("a", `ttl = terraform_data.length.output`)
+		configure(w, "resource \"terraform_data\" \"length\" {\n  input = \"never\"\n}\n", bad)
+		r = w.Run("apply", "-auto-approve")
+		if r.ExitCode != 1 {
+			t.Errorf("an end that turns out to be none: exit code %d", r.ExitCode)
+		}
+		says(t, r, `"never" is not a duration`)
+	})
+}
+
+// The data sources tell what the resource keeps to itself.
+func TestDataSources(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, policy("all", `max_session_tail = null`), grant("a", "policy = jit_policy.all.name"), grant("b", fmt.Sprintf("principal = %q", bob), `ttl = "1h"`, "policy = jit_policy.all.name"), `
+data "jit_grants" "active" {
+  state      = "active"
+  depends_on = [jit_grant.a, jit_grant.b]
+}
+data "jit_grant_status" "a" {
+  id         = jit_grant.a.id
+  depends_on = [jit_grant.a]
+}
+data "jit_policy" "all" {
+  name = jit_policy.all.name
+}
+output "told" {
+  value = "${join(",", sort(data.jit_grants.active.grants[*].principal))} ${data.jit_grant_status.a.state} ${data.jit_grant_status.a.remaining_seconds} ${data.jit_policy.all.effect}"
+}
+`)
+		w.Apply()
+		w.Apply()
+		told := func() string { return strings.TrimSpace(w.Must("output", "-raw", "told").Stdout) }
+		if got, want := told(), alice+","+bob+" active 7200 permit"; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		w.Clock.Advance(90 * time.Minute)
+		w.Apply()
+		if got, want := told(), alice+" active 1800 permit"; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		w.Clock.Advance(90 * time.Minute)
+		w.Apply()
+		if got, want := told(), " expired 0 permit"; strings.TrimSpace(got) != strings.TrimSpace(want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		w.Write("extra.tf", "data \"jit_grants\" \"odd\" {\n  state = \"alive\"\n}\ndata \"jit_grant_status\" \"odd\" {\n  id = \"3f2b8c1e-0000-8000-8000-000000000000\"\n}\ndata \"jit_policy\" \"odd\" {\n  name = \"nobody\"\n}\n")
+		says(t, w.Run("plan"), `"alive" is not a state`, "The ledger has no grant 3f2b8c1e", `The ledger has no policy "nobody"`)
+	})
+}
