@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,9 +35,8 @@ type apiServer struct {
 	version  int
 	objects  map[string]runtime.Object // by path
 	down     bool
-	pageSize int                             // of lists, when the request allows more
-	before   func(r *http.Request)           // called without the lock
-	refuse   func(r *http.Request) *apiError // answers instead
+	pageSize int                                   // of lists, when the request allows more
+	before   atomic.Pointer[func(r *http.Request)] // called without the lock
 }
 
 type apiError = apierrors.StatusError
@@ -79,8 +79,8 @@ func (s *apiServer) allowed(namespace string, subject rbacv1.Subject, ref rbacv1
 
 // ServeHTTP answers one request.
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.before != nil {
-		s.before(r)
+	if before := s.before.Load(); before != nil {
+		(*before)(r)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,11 +98,6 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *apiServer) answer(r *http.Request) (any, *apiError) {
-	if s.refuse != nil {
-		if err := s.refuse(r); err != nil {
-			return nil, err
-		}
-	}
 	parts := strings.Split(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/apis/rbac.authorization.k8s.io/v1/"), "/api/v1/"), "/")
 	namespace := ""
 	if parts[0] == "namespaces" && len(parts) > 2 {

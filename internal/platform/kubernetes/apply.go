@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -210,7 +212,7 @@ func (a *application) refusedRoles(ctx context.Context, todo []int, skew error) 
 	var mu sync.Mutex
 	reads := errgroup.Group{}
 	reads.SetLimit(parallel)
-	for ref := range refused {
+	for _, ref := range slices.Collect(maps.Keys(refused)) { // not the map itself: the reads write to it
 		reads.Go(func() error {
 			exists, err := a.at.roleExists(ctx, ref)
 			switch {
