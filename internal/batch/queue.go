@@ -133,8 +133,8 @@ func (q *Queue[C, R]) runGroup() []*call[C, R] {
 		}
 		q.mu.Lock()
 		group, q.waiting = unabandoned(q.waiting), nil
+		close(taken) // under the lock: nobody may find the queue empty and not know why
 		q.mu.Unlock()
-		close(taken)
 		go stopWhenGone(ctx, group, stop)
 		calls := make([]C, len(group))
 		for i, c := range group {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -308,6 +309,25 @@ func TestFaultyRunEndsTheProgram(t *testing.T) {
 		out, err := self.CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "panic: ") || !strings.Contains(string(out), says) {
 			t.Errorf("%s: %v\n%s", fault, err, out)
+		}
+	}
+}
+
+// A group that is taken is not a group whose callers have gone.
+func TestQueueKeepsTheContextOfATakenGroup(t *testing.T) {
+	q := NewQueue(func(ctx context.Context, calls []int) []error {
+		for range 100 {
+			runtime.Gosched()
+		}
+		errs := make([]error, len(calls))
+		for i := range errs {
+			errs[i] = ctx.Err()
+		}
+		return errs
+	})
+	for i := range 50_000 {
+		if err, _ := q.Do(t.Context(), i); err != nil {
+			t.Fatalf("call %d: %v", i, err)
 		}
 	}
 }
