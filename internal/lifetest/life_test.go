@@ -79,7 +79,8 @@ func (l *life) configure() {
 // begin brings the grants into being.
 func begin(t *testing.T, s *site, ttl string, thorough bool) *life {
 	t.Helper()
-	l := &life{site: s, ttl: ttl, renewal: 1, trigger: 1, crew: s.people(t, 2), foreign: s.foreign(t)}
+	l := &life{site: s, ttl: ttl, renewal: 1, trigger: 1, crew: s.people(t, 2)}
+	l.foreign = s.foreign(t)
 	before := s.dump(t)
 	l.configure()
 	s.may(false, "before everything")

@@ -18,15 +18,16 @@ func TestFiftyWriters(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			p := p.open(t)
-			foreign := p.foreign(t)
 			ledger := "sqlite://" + t.TempDir() + "/ledger.db"
 			sites := make([]*site, 5)
 			crews := make([][]string, len(sites))
 			for i := range sites {
 				s := newSite(t, testenv.Terraforms(t)[0], p, released)
 				s.ledger, crews[i], sites[i] = ledger, p.people(t, 10), s
+				s.owner = sites[0].owner
 				s.configure(s.grant("n", "count = 10", `principal = ["`+strings.Join(crews[i], `", "`)+`"][count.index]`))
 			}
+			foreign := p.foreign(t)
 			all := func(args ...string) {
 				t.Helper()
 				results := make([]acctest.Result, len(sites))

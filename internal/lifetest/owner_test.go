@@ -17,10 +17,9 @@ func TestTwoOwnersOnOneServerLedger(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			cli, ledger, p := testenv.Terraforms(t)[0], testenv.Postgres(t).Database(t), p.open(t)
-			foreign := p.foreign(t)
 			payments, search := newSite(t, cli, p, released), newSite(t, cli, p, released)
-			payments.ledger, payments.owner = ledger, "payments"
-			search.ledger, search.owner, search.who = ledger, "search", payments.who
+			payments.ledger, search.ledger, search.who = ledger, ledger, payments.who
+			foreign := p.foreign(t)
 
 			payments.configure(payments.grant("a"))
 			payments.Apply()

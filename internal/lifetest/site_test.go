@@ -3,6 +3,7 @@ package lifetest_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -23,7 +24,8 @@ type site struct {
 	t *testing.T
 	// binary is the path of the provider; jit is beside it.
 	binary string
-	// ledger and owner are settings of the same names; empty leaves them out.
+	// ledger and owner are settings of the same names; an empty ledger is left out. Each site has an
+	// owner of its own: they share servers, and none is to sweep what is another's.
 	ledger, owner string
 	// who is the person that the grants are for unless they say otherwise.
 	who string
@@ -36,7 +38,10 @@ func newSite(t *testing.T, cli testenv.CLI, p place, build func() (string, error
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &site{World: acctest.New(t, cli, acctest.Options{Binary: binary}), place: p, t: t, binary: binary, who: p.people(t, 1)[0]}
+	return &site{
+		World: acctest.New(t, cli, acctest.Options{Binary: binary}), place: p, t: t, binary: binary,
+		owner: "life-" + strings.ToLower(rand.Text()[:10]), who: p.people(t, 1)[0],
+	}
 }
 
 // configure writes main.tf with the resources and jit.hcl with the same settings.
