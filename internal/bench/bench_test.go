@@ -85,6 +85,11 @@ func (c *calls) total() int64 { return c.reads.Load() + c.writes.Load() }
 // sshWorld is a workspace with 1,000 grants on one authorized_keys file.
 func sshWorld(b *testing.B, cli testenv.CLI, o acctest.Options) *acctest.World {
 	w := acctest.New(b, cli, o)
+	sshConfig(w)
+	return w
+}
+
+func sshConfig(w *acctest.World) {
 	w.Write("authorized_keys", "# nobody yet\n")
 	w.Write("main.tf", fmt.Sprintf(`
 terraform {
@@ -104,7 +109,6 @@ resource "jit_grant" "all" {
   ttl       = "2h"
 }
 `, w.Path("authorized_keys"), grants))
-	return w
 }
 
 // slowTarget applies, plans and sweeps where each call to the target lasts 200 ms.

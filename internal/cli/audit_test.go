@@ -45,7 +45,7 @@ func TestAuditVerifyFindsTampering(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	if _, err := db.Exec("DELETE FROM jit_events WHERE seq = 3"); err != nil {
 		t.Fatal(err)
 	}

@@ -139,7 +139,7 @@ func (w *world) request(r broker.Request) jit.Grant {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer rt.Close()
+	defer func() { _ = rt.Close() }()
 	g, err := rt.Broker.Grant(w.t.Context(), r)
 	if err != nil {
 		w.t.Fatal(err)

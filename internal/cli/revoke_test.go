@@ -182,7 +182,7 @@ func TestAConfirmationCanBeInterrupted(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: a", "1h")
 	asked, typed := io.Pipe()
-	defer typed.Close()
+	defer func() { _ = typed.Close() }()
 	ctx, cancel := context.WithCancel(t.Context())
 	stderr := writerFunc(func(b []byte) (int, error) {
 		if strings.Contains(string(b), "Type ") {

@@ -103,7 +103,7 @@ func TestOpenWrapsInsideOfTheSharing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rt.Close()
+	defer func() { _ = rt.Close() }()
 	scopes, err := rt.Targets["bastion"].Scopes(t.Context())
 	if err != nil || len(scopes) == 0 {
 		t.Fatalf("Scopes() = %v, %v", scopes, err)

@@ -101,7 +101,7 @@ func (f *findings) damage() []Damage {
 			f.add(Edited, seq, "it has a hash of its own, and not the one that was recorded")
 		}
 	}
-	f.missing(origin)
+	f.missing()
 	slices.SortFunc(f.found, func(a, b Damage) int { return cmp.Compare(a.First, b.First) })
 	return f.found
 }
@@ -145,7 +145,7 @@ func (f *findings) linked(origin map[int64]int64, seq int64) bool {
 }
 
 // missing finds the recorded events that are nowhere.
-func (f *findings) missing(origin map[int64]int64) {
+func (f *findings) missing() {
 	there := make([]int64, 0, len(f.links))
 	for seq, k := range f.links {
 		if k.recorded > 0 {

@@ -51,7 +51,7 @@ func build(name, tags string) (string, error) {
 		return "", err
 	}
 	provider := filepath.Join(dir, "terraform-provider-jit")
-	cmd := exec.Command("go", "build", "-tags", tags, "-o", provider, "github.com/jitaccess/terraform-provider-jit") //nolint:noctx // the test's own deadline bounds it
+	cmd := exec.Command("go", "build", "-tags", tags, "-o", provider, "github.com/jitaccess/terraform-provider-jit")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the provider: %w\n%s", err, out)
 	}

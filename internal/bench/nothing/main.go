@@ -80,7 +80,7 @@ func (thing) Create(ctx context.Context, req resource.CreateRequest, resp *resou
 
 func (thing) Read(context.Context, resource.ReadRequest, *resource.ReadResponse) {}
 
-func (thing) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+func (thing) Update(_ context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	resp.State.Raw = req.Plan.Raw
 }
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -122,7 +122,7 @@ func parseRole(s string) (rbacv1.RoleRef, error) {
 	if !ok || kind != clusterRole && kind != role {
 		return rbacv1.RoleRef{}, jit.Invalid("role", hint, "%q is not a role; it is ClusterRole/<name> or Role/<name>", s)
 	}
-	if wrong := path.IsValidPathSegmentName(name); name == "" || len(wrong) > 0 {
+	if wrong := content.IsPathSegmentName(name); name == "" || len(wrong) > 0 {
 		return rbacv1.RoleRef{}, jit.Invalid("role", hint, "%q is not the name of a role: %s", name, strings.Join(append(wrong, "it is part of a path of the API"), "; "))
 	}
 	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: name}, nil

@@ -76,7 +76,7 @@ func TestHashFollowsTheFiles(t *testing.T) {
 		return key
 	}
 	seen := map[string]string{hash(Program{}): "the files as they were"}
-	if hash(Program{}) != hash(Program{}) {
+	if first, second := hash(Program{}), hash(Program{}); first != second {
 		t.Error("the same files have two keys")
 	}
 	check := func(what, key string) {
