@@ -203,3 +203,28 @@ func TestALostRaceIsJudgedAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestManyDamagedBindingsAreRemovedTogether(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site) {
+		p := s.open(t)
+		scope := "namespaces/" + s.namespace
+		var made, ended []jit.Change
+		for i := range 2 * len(damages) {
+			a := s.access(scope, "user:"+s.name+"-alice", "ClusterRole/"+s.role(0), fmt.Sprint("together ", i))
+			made, ended = append(made, ensured(a)), append(ended, removed(a))
+		}
+		stays := s.access(scope, "user:"+s.name+"-bob", "ClusterRole/"+s.role(0), "stays")
+		apply(t, p, append(made, ensured(stays))...)
+		for i, d := range damages { // the second half is as it was written
+			s.edit(t, scope, made[i].Access.Marker, d.do)
+		}
+		apply(t, p, ended...)
+		if s.allowed(t, made[0].Access.Binding) {
+			t.Errorf("access lives on: %+v", s.bindings(t, scope))
+		}
+		wantWhole(t, p, stays)
+		if left := s.bindings(t, scope); len(left) != 1 {
+			t.Errorf("%d bindings are left, want the one that stays", len(left))
+		}
+	})
+}

@@ -23,14 +23,14 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		return jit.Snapshot{}, err
 	}
 	var here, everywhere []rbacv1.RoleBinding
-	reads, readCtx := errgroup.WithContext(ctx)
+	var reads errgroup.Group
 	reads.Go(func() (err error) {
-		here, err = at.list(readCtx)
+		here, err = at.list(ctx)
 		return err
 	})
 	if at.namespace != "" {
 		reads.Go(func() (err error) {
-			everywhere, err = place{client: at.client}.list(readCtx)
+			everywhere, err = place{client: at.client}.list(ctx)
 			if apierrors.IsForbidden(err) {
 				return nil
 			}
