@@ -156,15 +156,12 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
 }
 
-// Delete ends the access now. What is over by the platform's own doing is left for the
-// sweeper to clean away, and remains that cannot be cleaned away now are no error.
+// Delete ends the access now. Remains of a grant that is over and that cannot be cleared away now are
+// no error: the sweeper tries again.
 func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var m grantModel
 	resp.Diagnostics.Append(m.get(ctx, req.State.Raw)...)
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
-		return
-	}
-	if m.over(r.Broker.Now()) && m.Enforcement.ValueString() == string(jit.Native) {
 		return
 	}
 	timeout, diags := m.Timeouts.Delete(ctx, defaultTimeout)

@@ -176,6 +176,13 @@ func TestBadSurroundings(t *testing.T) {
 		if strings.Contains(r.Text(), "s3cret") {
 			t.Errorf("the error tells a password:\n%s", r.Text())
 		}
+		configure(w, grant("a"))
+		w.Write("main.tf", strings.ReplaceAll(w.Read("main.tf"), w.Path("authorized_keys"), w.Path("main.tf/keys")))
+		if r := w.Run("apply", "-auto-approve"); r.ExitCode != 1 {
+			t.Errorf("a file that cannot be: exit code %d", r.ExitCode)
+		} else {
+			says(t, r, "main.tf/keys", "with jit_grant.a")
+		}
 		if got := w.Calls.Count(); got.Writes != 0 {
 			t.Errorf("wrong settings made %d writes", got.Writes)
 		}
@@ -224,7 +231,7 @@ func TestNewerLedger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer db.Close()
+		defer func() { _ = db.Close() }()
 		if _, err := db.Exec("UPDATE jit_ledger SET schema_version = 9999"); err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package provider_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -41,7 +42,13 @@ func TestEndedGrantStaysEnded(t *testing.T) {
 			do   func()
 		}{
 			{"apply", func() { w.Apply() }},
-			{"apply -replace", func() { says(t, w.Apply("-replace=jit_grant.a"), "nothing will be granted. Set renewal = 2") }},
+			{"apply -replace", func() {
+				r := w.Apply("-replace=jit_grant.a")
+				says(t, r, "nothing will be granted. Set renewal = 2")
+				if strings.Contains(r.Text(), "known after apply") {
+					t.Errorf("the plan does not tell the recorded window:\n%s", r.Text())
+				}
+			}},
 			{"taint", func() { w.Must("taint", "jit_grant.a"); w.Apply() }},
 			{"replace_triggered_by", func() {
 				configure(w, trigger(2), grant("a", replaceable), numbered(alice, bob))
@@ -88,8 +95,18 @@ func TestEndedGrantStaysEnded(t *testing.T) {
 		}
 		unchanged(t, w, "after the renewal")
 
-		// A target that is gone from the configuration does not matter to what is over.
+		// What is over needs no ledger, and a ledger that cannot be read is nothing to it.
+		if err := os.Rename(w.Path(".jit"), w.Path("aside")); err != nil {
+			t.Fatal(err)
+		}
+		w.Write(".jit", "no directory")
 		w.Clock.Advance(3 * time.Hour)
+		unchanged(t, w, "without a ledger")
+		if err := errors.Join(os.Remove(w.Path(".jit")), os.Rename(w.Path("aside"), w.Path(".jit"))); err != nil {
+			t.Fatal(err)
+		}
+
+		// A target that is gone from the configuration does not matter to what is over.
 		w.Write("main.tf", strings.Replace(w.Read("main.tf"), "{ host =", "{ other =", 1))
 		unchanged(t, w, "without the target")
 		w.Must("destroy", "-auto-approve")
