@@ -56,7 +56,7 @@ var examples = map[string]example{
 	"demo":                  {files: []string{"demo/main.tf"}, variables: func(t *testing.T, w *acctest.World) string { return sshVariables(t, w) + "ttl = \"1m\"\n" }, apply: true},
 	"postgresql":            {files: []string{"postgresql/main.tf"}, variables: postgresVariables, servers: true, apply: true},
 	"kubernetes": {files: []string{"kubernetes/main.tf"}, servers: true, apply: true, variables: func(t *testing.T, _ *acctest.World) string {
-		return fmt.Sprintf("kubeconfig = %q\nnamespace = \"default\"\nprincipal = \"user:alice@example.com\"\n", testenv.Kubernetes(t).Kubeconfig)
+		return fmt.Sprintf("kubeconfig = %q\nnamespace = \"default\"\nprincipal = %q\n", testenv.Kubernetes(t).Kubeconfig, "user:"+roleOf(t))
 	}},
 }
 
@@ -176,7 +176,7 @@ func operator(t *testing.T, role, principal string) string {
 	return u.String()
 }
 
-// roleOf names a role of its own for each test: roles belong to the whole server.
+// roleOf is a name of its own for each test: the servers are shared, and the same grant is the same on all of them.
 func roleOf(t *testing.T) string {
 	return strings.ToLower(regexp.MustCompile(`[^A-Za-z]+`).ReplaceAllString(t.Name(), "_"))
 }

@@ -5,6 +5,7 @@ resource "jit_grant" "alice_reads" {
   role      = "payments_read"
   reason    = "INC-4211: find the stuck transfers"
   ttl       = "2h"
+  policy    = jit_policy.prod_oncall.name
 }
 
 # The whole on-call team until a fixed time, in one namespace.
@@ -33,4 +34,5 @@ resource "jit_grant" "operators" {
   reason    = "INC-4211: look at the disk (${each.key})"
   ttl       = "1h"
   start_by  = "2026-11-23T18:00:00Z" # an old plan applied later grants nothing
+  policy    = jit_policy.bastion.name
 }
