@@ -111,7 +111,12 @@ func replace(ctx context.Context, path string, before content, data []byte) (err
 			err = cannotWrite(path, err)
 		}
 	}()
-	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".jit-*") // 0600, and never through a link
+	// Who holds the lock is the only one to write this file; one that is there was left by a writer that died.
+	name := filepath.Join(dir, "."+filepath.Base(path)+".jit-new")
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	temp, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) // never through a link
 	if err != nil {
 		return err
 	}
