@@ -116,7 +116,7 @@ func TestProviderKilledAndForgotten(t *testing.T) {
 	eachCrash(t, func(t *testing.T, s *site, foreign string, writing []string) {
 		var last time.Time
 		for i, c := range append(granting, writing...) {
-			last = time.Now().Add(20 * time.Second)
+			last = time.Now().Add(30 * time.Second)
 			s.configure(s.grant(fmt.Sprintf("n%d", i), "ttl =", fmt.Sprintf("expires_at = %q", last.UTC().Format(time.RFC3339))))
 			s.killed(c, "apply")
 		}
@@ -151,7 +151,7 @@ func TestSweepKilled(t *testing.T) {
 				return point
 			}
 			name := fmt.Sprintf("round%d", i)
-			s.configure(s.grant(name, fmt.Sprintf("starts_at = %q", time.Now().Add(6*time.Second).UTC().Format(time.RFC3339))))
+			s.configure(s.grant(name, fmt.Sprintf("starts_at = %q", time.Now().Add(10*time.Second).UTC().Format(time.RFC3339))))
 			s.Apply()
 			s.may(false, "before the beginning")
 			s.waitFor(name, "granted_at")
@@ -175,7 +175,7 @@ func TestSweepKilled(t *testing.T) {
 func TestSweepByMarkersKilled(t *testing.T) {
 	t.Parallel()
 	eachCrash(t, func(t *testing.T, s *site, foreign string, writing []string) {
-		end := time.Now().Add(20 * time.Second)
+		end := time.Now().Add(30 * time.Second)
 		s.configure(s.grant("a", "ttl =", fmt.Sprintf("expires_at = %q", end.UTC().Format(time.RFC3339))))
 		s.Apply()
 		s.may(true, "after the apply")

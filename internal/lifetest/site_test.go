@@ -150,6 +150,11 @@ func (s *site) gone(foreign, when string) {
 		s.t.Errorf("%s: %d bindings of ours are left\n%s", when, n, s.dump(s.t))
 	}
 	same(s.t, foreign, s.foreign(s.t), when+": what is not ours is")
+	if h, ok := s.place.(*host); ok {
+		if left, err := filepath.Glob(filepath.Join(filepath.Dir(h.file), ".*.jit-*")); err != nil || len(left) != 0 {
+			s.t.Errorf("%s: files are left behind: %q, %v", when, left, err)
+		}
+	}
 }
 
 // says fails the test unless the text has every part.
