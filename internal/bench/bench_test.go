@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -56,6 +57,7 @@ func (t *table) print() {
 func BenchmarkNumbers(b *testing.B) {
 	cli := testenv.Terraforms(b)[0]
 	t := &table{b: b}
+	debug.SetGCPercent(400) // as the released program does
 	for b.Loop() {
 		t.slowTarget(cli)
 		t.besideNothing(cli)

@@ -273,6 +273,19 @@ func TestRevokeWorksWithoutALedger(t *testing.T) {
 	w.allowed(false)
 }
 
+func TestAGrantThatNobodyKnowsOfIsNotMadeAgain(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g := w.grant(request())
+	w.revoke(broker.Revocation{Grant: g, Reason: "stop"})
+	w.ledger.Forget()
+	g.Version = 0 // the state still says that it is live
+	w.mustWrite(0, func() {
+		_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "3h" }))
+		wantError(t, err, jit.ErrOver, "may have been revoked", "renewal = 2")
+	})
+	w.allowed(false)
+}
+
 func TestRevokeOfAnUnknownGrantLeavesATombstone(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request())

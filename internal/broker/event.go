@@ -37,9 +37,24 @@ func (b *Broker) policyEvent(kind jit.EventKind, name string, detail map[string]
 
 // policyFacts puts the whole policy into an event, so that the record tells what was in force.
 func policyFacts(p jit.Policy) map[string]string {
-	text, err := json.Marshal(p)
+	match, err := json.Marshal(p.Match)
 	if err != nil {
-		panic(err) // strings, lists and numbers always marshal
+		panic(err) // lists of strings always marshal
 	}
-	return map[string]string{"policy": string(text)}
+	facts := map[string]string{"effect": string(p.Effect), "match": string(match)}
+	for name, value := range map[string]string{"description": p.Description, "reason_pattern": p.ReasonPattern, "condition": p.Condition} {
+		if value != "" {
+			facts[name] = value
+		}
+	}
+	if p.MaxTTL > 0 {
+		facts["max_ttl"] = jit.FormatDuration(p.MaxTTL)
+	}
+	if p.NativeOnly {
+		facts["enforcement"] = string(jit.Native)
+	}
+	if p.MaxSessionTail != nil {
+		facts["max_session_tail"] = jit.FormatTail(*p.MaxSessionTail)
+	}
+	return facts
 }

@@ -80,7 +80,7 @@ func (b *Broker) meet(g jit.Grant, r Request) (Preview, error) {
 			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), revokedBy(g), g.Renewal+1)}}
 	} else {
 		p.Warnings = []Warning{{"", "The grant is live already", fmt.Sprintf(
-			"It keeps its window, %s to %s. Change ttl in a later apply to move its end.", jit.FormatTime(g.Start), jit.FormatTime(g.End))}}
+			"It keeps its window, %s to %s. Change ttl in a later apply to move its end. If this plan also destroys it (-replace, taint, a shifted count), it ends with that and is not granted again.", jit.FormatTime(g.Start), jit.FormatTime(g.End))}}
 	}
 	return p, nil
 }
@@ -184,17 +184,22 @@ func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Pre
 	if err != nil {
 		return Preview{}, err
 	}
-	recorded, _, err := b.Recall(ctx, g.ID, g)
+	recorded, known, err := b.Recall(ctx, g.ID, g)
 	if err != nil {
 		return Preview{}, err
+	}
+	if !known && recorded.Live(b.Now()) {
+		if err := b.traced(ctx, recorded); err != nil {
+			return Preview{}, err
+		}
 	}
 	next, what, err := b.changed(recorded, r)
 	if err != nil {
 		return Preview{}, err
 	}
 	p := Preview{Grant: next, Met: true, Over: recorded.Over(b.Now())}
-	if len(what) == 0 || !next.RevokedAt.IsZero() {
-		return p, nil
+	if len(what) == 0 || p.Over || !next.RevokedAt.IsZero() {
+		return p, nil // nothing to judge
 	}
 	if p.Verdict, err = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); err != nil {
 		return Preview{}, err
@@ -202,6 +207,22 @@ func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Pre
 	p.Grant.Policy = p.Verdict.Policy
 	p.Warnings = b.warn(next, traits, p.Verdict, !next.Start.Equal(recorded.Start))
 	return p, nil
+}
+
+// traced refuses a grant that the ledger has lost and of which nothing is on its target: it may have been revoked.
+func (b *Broker) traced(ctx context.Context, g jit.Grant) error {
+	s, err := b.look(ctx, g)
+	if err != nil {
+		return err
+	}
+	if g.Drift(s.Ours) != jit.Missing {
+		return nil
+	}
+	return &jit.Error{
+		Problem: fmt.Sprintf("the ledger has no record of grant %s and nothing of it is on target %q: it may have been revoked", g.ID, g.Target),
+		Hint:    fmt.Sprintf("set renewal = %d to grant again", g.Renewal+1),
+		Err:     jit.ErrOver,
+	}
 }
 
 // changed returns the recorded grant as the request wants it, and the names of the attributes

@@ -110,9 +110,14 @@ func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp
 			addError(&resp.Diagnostics, "Cannot read the grant on its target", err)
 			return
 		}
-		if drift != "" {
+		switch {
+		case drift == jit.Missing && !known:
+			resp.Diagnostics.AddWarning("Nobody knows of the grant", fmt.Sprintf(
+				"The ledger has no record of it and nothing of it is on target %q. It may have been revoked, so it is not made again; set renewal = %d to grant again.", g.Target, g.Renewal+1))
+			return
+		case drift != "":
 			m.Digest = types.StringValue(driftPrefix + drift)
-		} else {
+		default:
 			m.Digest = types.StringValue(g.Digest())
 		}
 	}
