@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/mattn/go-isatty"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/cli"
@@ -23,7 +22,6 @@ import (
 
 const (
 	providerName = "terraform-provider-jit"
-	address      = "registry.terraform.io/jitaccess/jit"
 	// cookie is the variable that Terraform and OpenTofu set for a provider that they start
 	// (https://github.com/hashicorp/go-plugin, HandshakeConfig).
 	cookie = "TF_PLUGIN_MAGIC_COOKIE"
@@ -73,7 +71,7 @@ func run(args []string, startedByTerraform bool, stdin io.Reader, stdout, stderr
 	}
 	// An interrupt at the keyboard reaches the provider too. It is Terraform that then asks it to stop,
 	// after what is under way has been recorded.
-	if err := providerserver.Serve(context.Background(), provider.New(version), providerserver.ServeOpts{Address: address, Debug: *debugging}); err != nil {
+	if err := provider.Serve(context.Background(), version, *debugging); err != nil {
 		fmt.Fprintln(stderr, "error:", err)
 		return 1
 	}

@@ -88,10 +88,9 @@ func importFault(folder string, test bool, path string) string {
 	}
 	switch {
 	case path == framework || strings.HasPrefix(path, framework+"/") || strings.HasPrefix(path, framework+"-"):
-		serves := from == "." && path == framework+"/providerserver"
 		peer := folder == "internal/bench/nothing" // a provider of its own, to measure against
-		if from != "internal/provider" && from != "internal/acctest" && !serves && !peer {
-			return "belongs into internal/provider, the only package that knows the framework (main serves it)"
+		if from != "internal/provider" && from != "internal/acctest" && !peer {
+			return "belongs into internal/provider, the only package that knows the framework"
 		}
 	case test || supports || floor > 0:
 	case folder == "internal/jit/policy" && strings.HasPrefix(path, "cel.dev/cel-go/"):
@@ -204,7 +203,6 @@ func TestLayersRefuse(t *testing.T) {
 		{"internal/provider", framework + "/types", false, false},
 		{"internal/provider/functions", framework + "/function", false, false},
 		{"internal/acctest", framework + "/provider", true, false},
-		{".", framework + "/providerserver", false, false},
 		{".", framework + "/types", false, true},
 		{".", own + "cli", false, false},
 		{"internal/cli", module, false, true},

@@ -36,7 +36,7 @@ func serve(t testing.TB, w *World) *server {
 	quiet()
 	s := &server{}
 	factory := func() tfprotov6.ProviderServer {
-		return providerserver.NewProtocol6(provider.NewWith("test", func(ctx context.Context, settings config.Settings) (*config.Runtime, error) {
+		return providerserver.NewProtocol6(provider.New("test", func(ctx context.Context, settings config.Settings) (*config.Runtime, error) {
 			return s.open(ctx, w, settings)
 		})())()
 	}

@@ -5,10 +5,13 @@ package provider
 
 import (
 	"context"
+	"errors"
+	"sync"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
+	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -19,15 +22,35 @@ import (
 // Opener opens what the provider block describes. It makes no call.
 type Opener func(ctx context.Context, s config.Settings) (*config.Runtime, error)
 
-// New returns the constructor of the provider, as a plugin server wants it.
-func New(version string) func() provider.Provider {
-	return NewWith(version, func(ctx context.Context, s config.Settings) (*config.Runtime, error) {
-		return config.Open(ctx, s, config.Options{Source: jit.FromTerraform, Keep: config.KeepForPlan})
+// Address is where the provider is published.
+const Address = "registry.terraform.io/jitaccess/jit"
+
+// Serve serves the provider until Terraform tells it to stop, with debugging until it is
+// interrupted, and closes the ledgers then: a SQLite ledger is one whole file afterwards.
+func Serve(ctx context.Context, version string, debugging bool) error {
+	var mu sync.Mutex
+	var opened []*config.Runtime
+	served := New(version, func(ctx context.Context, s config.Settings) (*config.Runtime, error) {
+		runtime, err := config.Open(ctx, s, config.Options{Source: jit.FromTerraform, Keep: config.KeepForPlan})
+		if err == nil {
+			mu.Lock()
+			opened = append(opened, runtime)
+			mu.Unlock()
+		}
+		return runtime, err
 	})
+	err := providerserver.Serve(ctx, served, providerserver.ServeOpts{Address: Address, Debug: debugging})
+	mu.Lock()
+	defer mu.Unlock()
+	for _, runtime := range opened {
+		err = errors.Join(err, runtime.Close())
+	}
+	return err
 }
 
-// NewWith is [New] with another opener: another clock, other platforms.
-func NewWith(version string, open Opener) func() provider.Provider {
+// New returns the constructor of the provider, as a plugin server wants it. What the provider block
+// describes is opened by open.
+func New(version string, open Opener) func() provider.Provider {
 	return func() provider.Provider { return &jitProvider{version: version, open: open} }
 }
 
