@@ -146,10 +146,32 @@ func (b *Broker) Policies(ctx context.Context) ([]jit.Policy, error) {
 // known false.
 func (b *Broker) Recall(ctx context.Context, id jit.ID, remembered jit.Grant) (g jit.Grant, known bool, err error) {
 	g, known, err = b.Ledger.Lookup(ctx, id)
-	if err != nil || known {
-		return g, known, err
+	if err != nil || !known {
+		return remembered, false, err
 	}
-	return remembered, false, nil
+	if g.Owner != b.Owner {
+		return remembered, false, jit.Invalid("owner", fmt.Sprintf("use the configuration whose owner is %q", g.Owner),
+			"grant %s belongs to the owner %q, and this configuration acts for %q", id, g.Owner, b.Owner)
+	}
+	return g, true, nil
+}
+
+// rejudge asks the policies of now about a grant that was permitted before and has given no access yet.
+func (b *Broker) rejudge(ctx context.Context, g jit.Grant) error {
+	if now := b.Now(); !g.StartBy.IsZero() && now.After(g.StartBy) {
+		return jit.Invalid("start_by", "ask for it again with a later start_by and another renewal, if the access is still wanted",
+			"the grant may no longer begin: it had to by %s and it is %s", jit.FormatTime(g.StartBy), jit.FormatTime(now))
+	}
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return err
+	}
+	_, traits, err := p.Check(g.Binding)
+	if err != nil {
+		return err
+	}
+	_, err = b.judge(ctx, g, traits, "", g.Start, g.Length())
+	return err
 }
 
 // Observe reads the grant's scope and tells in words how the grant differs there;

@@ -79,6 +79,12 @@ func (b *Broker) intend(ctx context.Context, g jit.Grant, version int64, traits 
 // adopt makes the caller the holder of a grant that exists. One whose platform never confirmed it
 // (the process died in between) is put there with its recorded window.
 func (b *Broker) adopt(ctx context.Context, g jit.Grant) (jit.Grant, error) {
+	unfinished := g.GrantedAt.IsZero() && !g.Deferred() && g.Live(b.Now())
+	if unfinished {
+		if err := b.rejudge(ctx, g); err != nil {
+			return g, err
+		}
+	}
 	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
 		if g.Over(b.Now()) {
 			// What is over is only recorded where the ledger has lost it.
@@ -115,6 +121,7 @@ func (b *Broker) ensure(ctx context.Context, g jit.Grant, kind jit.EventKind) (j
 
 // confirm records that the platform has the grant. If it was ended meanwhile the access is taken back.
 func (b *Broker) confirm(ctx context.Context, g jit.Grant, kind jit.EventKind) (jit.Grant, error) {
+	ensured := g.Access()
 	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
 		if g.GrantedAt.IsZero() {
 			g.GrantedAt = b.Now()
@@ -125,10 +132,29 @@ func (b *Broker) confirm(ctx context.Context, g jit.Grant, kind jit.EventKind) (
 	if err != nil {
 		return g, fmt.Errorf("the access was given on target %q and the ledger could not record it; apply again: %w", g.Target, err)
 	}
-	if g.RevokedAt.IsZero() {
+	return b.settle(ctx, ensured, g)
+}
+
+// settle makes good for what somebody else recorded while a grant was put on its platform:
+// ended, the access is taken back; with another window, that one is put there instead.
+func (b *Broker) settle(ctx context.Context, ensured jit.Access, g jit.Grant) (jit.Grant, error) {
+	now := b.Now()
+	switch {
+	case !g.RevokedAt.IsZero():
+		return g, b.Finish(ctx, []jit.Grant{g})[0]
+	case g.Access() == ensured || g.Over(now):
 		return g, nil
+	case g.Window.Contains(now):
+		return b.ensure(ctx, g, jit.EventRepaired)
 	}
-	return g, b.Finish(ctx, []jit.Grant{g})[0]
+	// It begins later now.
+	if err := b.applyAll(ctx, g.Target, g.Scope, jit.Remove, []jit.Grant{g}, []int{0})[0]; err != nil {
+		return g, err
+	}
+	return b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+		g.GrantedAt = time.Time{}
+		return []jit.Event{b.window(jit.EventRepaired, *g, "drift", "it was begun too early")}, true
+	})
 }
 
 // failed records that an attempt to grant failed, if the platform can be seen to hold nothing
@@ -158,6 +184,10 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 	if _, err := b.PreviewChange(ctx, g, r); err != nil {
 		return g, err
 	}
+	_, traits, err := b.Check(r)
+	if err != nil {
+		return g, err
+	}
 	first, _, err := b.Recall(ctx, g.ID, g)
 	if err != nil {
 		return g, err
@@ -176,6 +206,12 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 			return []jit.Event{b.window(jit.EventAdopted, *g)}, g.Version == 0
 		}
 		kind = jit.EventGranted
+		if len(what) > 0 && next.RevokedAt.IsZero() {
+			// The record may be another than the one that was judged a moment ago.
+			if _, refused = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); refused != nil {
+				return nil, false
+			}
+		}
 		event := b.window(jit.EventChanged, next, "from", jit.FormatTime(g.End))
 		if !next.RevokedAt.IsZero() {
 			event = b.event(jit.EventRevokeAsked, next, "reason", next.RevokeReason)

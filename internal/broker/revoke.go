@@ -28,17 +28,19 @@ type Revocation struct {
 // before could not be cleaned away; the sweeper tries again.
 func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bool, err error) {
 	first, _, err := b.Recall(ctx, r.Grant.ID, r.Grant)
+	if errors.Is(err, jit.ErrInvalid) {
+		return r.Grant, false, err // another owner's
+	}
 	if err != nil {
 		return r.Grant, false, b.endUnrecorded(ctx, r, err)
 	}
-	wasOver := false
 	failpoint.Hit("revoke.before-intent")
 	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
 		now := b.Now()
 		if kept = r.Holder != 0 && g.Holder > r.Holder; kept {
 			return nil, false
 		}
-		if wasOver = g.Over(now); wasOver {
+		if g.Over(now) {
 			// Its end is recorded, or so long past that it follows from the window; a lost record is made good.
 			return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(now)))}, g.Version == 0
 		}
@@ -60,7 +62,7 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		return g, false, err // what is left is the sweeper's to clear away
 	}
 	if err := b.Finish(ctx, []jit.Grant{g})[0]; err != nil {
-		if wasOver {
+		if g.Enforcement == jit.Native && g.Window.Over(b.Now()) {
 			err = leftOver(err)
 		}
 		return g, false, err
@@ -141,7 +143,7 @@ func (b *Broker) Start(ctx context.Context, grants []jit.Grant) []error {
 			if !g.DueToStart(b.Now()) {
 				return fmt.Errorf("grant %s is not due to start", g.ID)
 			}
-			return nil
+			return b.rejudge(ctx, g)
 		},
 		func(g *jit.Grant) ([]jit.Event, bool) {
 			if g.GrantedAt.IsZero() {
@@ -253,8 +255,8 @@ func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, e
 		if errors.Is(err, jit.ErrStale) {
 			var g jit.Grant
 			g, err = b.update(ctx, grants[i], outcome)
-			if err == nil && op == jit.Ensure && !g.RevokedAt.IsZero() {
-				err = b.Finish(ctx, []jit.Grant{g})[0]
+			if err == nil && op == jit.Ensure {
+				_, err = b.settle(ctx, grants[i].Access(), g)
 			}
 		}
 		errs[i] = errors.Join(errs[i], err)

@@ -60,10 +60,14 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[Place]
 		if s, ok := due(now, g); ok {
 			steps = append(steps, s)
 		} else if snapshot, read := observed[Place{g.Target, g.Scope}]; read && g.Window.Contains(now) && g.Live(now) {
-			// Of an attempt that nothing confirmed only what is there can be wrong.
-			drift := g.Drift(snapshot.Ours)
-			if drift != "" && (drift != jit.Missing || !g.GrantedAt.IsZero()) {
-				steps = append(steps, Step{Repair, Place{g.Target, g.Scope}, g, drift})
+			at := Place{g.Target, g.Scope}
+			switch drift := g.Drift(snapshot.Ours); {
+			case drift == "" || drift == jit.Missing && g.GrantedAt.IsZero():
+			case drift == jit.Missing:
+				// Somebody may have taken the access away for a reason; only a reviewed apply gives it again.
+				steps = append(steps, Step{Report, at, g, "missing; the next apply puts it back"})
+			default:
+				steps = append(steps, Step{Repair, at, g, drift})
 			}
 		}
 	}
@@ -111,8 +115,13 @@ func stray(now time.Time, at Place, o jit.Observed, known map[jit.ID]jit.Grant) 
 			return Step{Remove, at, g, "the ledger does not know it and its marker says that it ended at " + jit.FormatTime(o.Marker.Window.End)}, true
 		}
 		return Step{Report, at, g, "the ledger does not know it; its marker says that it ends at " + jit.FormatTime(o.Marker.Window.End)}, true
+	case at.Target != g.Target && g.Live(now):
+		// Two targets may be one server under two names.
+		return Step{Report, at, g, fmt.Sprintf("the grant belongs on target %q", g.Target)}, true
 	case at != Place{g.Target, g.Scope}:
 		return Step{Remove, at, g, fmt.Sprintf("a copy: the grant belongs on %s of target %q", g.Scope, g.Target)}, true
+	case now.Before(g.Start) && g.GrantedAt.IsZero():
+		return Step{Remove, at, g, "it has not begun: it begins at " + jit.FormatTime(g.Start)}, true
 	case !g.EndedAt.IsZero():
 		return Step{Remove, at, g, "it came back: the grant ended at " + jit.FormatTime(g.ActualEnd())}, true
 	}

@@ -63,7 +63,7 @@ func TestPlan(t *testing.T) {
 		"cut off between intent and outcome":       {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt = time.Time{} })}, read(), nil},
 		"cut off, there and altered":               {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt = time.Time{} })}, read(seen(grant(a), func(o *jit.Observed) { o.Principal = "eve" })), []string{`repair a principal is "eve"`}},
 		"a failed attempt is over with its window": {at(120), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt, g.FailedAt = time.Time{}, at(0) })}, read(), []string{"end a its window ended"}},
-		"missing":                {at(5), []jit.Grant{grant(a)}, read(), []string{"repair a missing"}},
+		"missing":                {at(5), []jit.Grant{grant(a)}, read(), []string{"report a missing"}},
 		"end moved":              {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.End = at(500) })), []string{"repair a the end was moved to 2026-11-24T00:20:00Z"}},
 		"end stripped":           {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.End = time.Time{} })), []string{"repair a the end is gone"}},
 		"no native end to strip": {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.Enforcement = jit.Sweeper })}, read(seen(grant(a), func(o *jit.Observed) { o.End = time.Time{} })), nil},
@@ -82,7 +82,7 @@ func TestPlan(t *testing.T) {
 		"another owner's record":                        {at(121), []jit.Grant{grant(a, func(g *jit.Grant) { g.Owner = "payments" })}, nil, nil},
 		"overlapping grants of the same access": {at(121), []jit.Grant{grant(a), grant(b, func(g *jit.Grant) { g.End = at(240) })},
 			read(seen(grant(a)), seen(grant(b, func(g *jit.Grant) { g.End = at(240) }))), []string{"end a its window ended"}},
-		"ends come before repairs": {at(121), []jit.Grant{grant(b, func(g *jit.Grant) { g.End = at(240) }), grant(a)}, read(), []string{"end a its window ended", "repair b missing"}},
+		"ends come before repairs": {at(121), []jit.Grant{grant(b, func(g *jit.Grant) { g.End = at(240) }), grant(a)}, read(), []string{"end a its window ended", "report b missing"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -3,7 +3,9 @@
 package sweeper
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"iter"
@@ -32,6 +34,8 @@ type Sweeper struct {
 	MarkersOnly bool
 	// MaxUnplanned caps the removals of a pass that no recorded end explains; a runaway stops there.
 	MaxUnplanned int
+	// ClaimSize is how many due grants are claimed at once; 0 means 5,000.
+	ClaimSize int
 	// Progress, if set, is told of every step when it has been done or has failed.
 	Progress func(Result)
 }
@@ -68,8 +72,8 @@ func (r Report) Failed() int {
 // lease is how long due work stays with a sweeper that may have died.
 const lease = 2 * time.Minute
 
-// claimSize is how many due grants are claimed at once.
-const claimSize = 5000
+// defaultClaimSize is how many due grants are claimed at once.
+const defaultClaimSize = 5000
 
 // Pass makes one pass: what is due first, then drift. It never gives up on one scope because of another.
 // A ledger that cannot be read does not keep markers from being honoured: what they
@@ -121,9 +125,11 @@ func (p *pass) due(ctx context.Context) error {
 		return nil
 	}
 	seen := map[jit.ID]bool{}
-	for {
+	// The first claim takes up what the last pass of this holder left; the further ones have a name of their own, so
+	// that what this pass could not do is not given out again instead of the rest.
+	for holder := p.Holder; ; holder = p.Holder + "/" + rand.Text() {
 		claimed, err := p.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
-			Owner: p.Broker.Owner, Now: p.now, Holder: p.Holder, Lease: lease, Limit: claimSize,
+			Owner: p.Broker.Owner, Now: p.now, Holder: holder, Lease: lease, Limit: cmp.Or(p.ClaimSize, defaultClaimSize),
 		})
 		if err != nil {
 			return err

@@ -1,0 +1,256 @@
+package sweeper_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// world is a broker and a sweeper over a platform and a ledger in memory.
+type world struct {
+	t        *testing.T
+	now      time.Time
+	ledger   *jittest.Ledger
+	platform *jittest.Platform
+	broker   *broker.Broker
+}
+
+func newWorld(t *testing.T, enforcement jit.Enforcement) *world {
+	w := &world{t: t, now: time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC), ledger: &jittest.Ledger{}}
+	clock := func() time.Time { return w.now }
+	w.platform = &jittest.Platform{Traits: jit.Traits{Enforcement: enforcement}, Now: clock}
+	w.broker = &broker.Broker{
+		Ledger: w.ledger, Targets: map[string]jit.Platform{"db": w.platform}, Owner: "jit", MaxTTL: 24 * time.Hour,
+		Actor: jit.Actor{Name: "alice", Source: jit.FromTerraform}, Now: clock,
+	}
+	return w
+}
+
+func request(ttl string) broker.Request {
+	return broker.Request{Binding: jit.Binding{Target: "db", Principal: "bob", Role: "reader"}, Reason: "INC-1", Renewal: 1, TTL: ttl}
+}
+
+func (w *world) grant(r broker.Request) jit.Grant {
+	w.t.Helper()
+	g, err := w.broker.Grant(w.t.Context(), r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return g
+}
+
+func (w *world) sweep() sweeper.Report {
+	s := &sweeper.Sweeper{Broker: w.broker, Holder: "test", MaxUnplanned: sweeper.DefaultMaxUnplanned, ClaimSize: 10}
+	return s.Pass(w.t.Context())
+}
+
+func (w *world) allowed(want bool) {
+	w.t.Helper()
+	if got := w.platform.Allowed("all", "bob", "reader"); got != want {
+		w.t.Errorf("at %s bob is let in: %t, want %t", w.now.Format(time.DateTime), got, want)
+	}
+}
+
+func (w *world) recorded(id jit.ID) jit.Grant {
+	w.t.Helper()
+	g, known, err := w.ledger.Lookup(w.t.Context(), id)
+	if err != nil || !known {
+		w.t.Fatalf("no record of %s: %v", id, err)
+	}
+	return g
+}
+
+// duringNextWrite runs f once, in the middle of the next write to the platform.
+func (w *world) duringNextWrite(f func()) {
+	once := false
+	w.platform.Call = func(what string) error {
+		if what == "write" && !once {
+			once = true
+			f()
+		}
+		return nil
+	}
+}
+
+// Access that somebody took away while the ledger was out of reach must not be given back by a sweep.
+func TestWhatIsMissingIsReportedAndNotGivenAgain(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	g := w.grant(request("8h"))
+	w.ledger.Call = func(string) error { return errors.New("unreachable") }
+	if _, _, err := w.broker.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stolen laptop"}); err == nil {
+		t.Error("a revocation that was not recorded succeeded")
+	}
+	w.ledger.Call = nil
+	w.allowed(false)
+	w.now = w.now.Add(5 * time.Minute)
+	report := w.sweep()
+	w.allowed(false)
+	if len(report.Results) != 1 || report.Results[0].Kind != reconcile.Report {
+		t.Errorf("the sweep did %+v, want one report", report.Results)
+	}
+}
+
+func TestADeadTargetKeepsNobodyElseWaiting(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	dead := &jittest.Platform{Traits: jit.Traits{Enforcement: jit.Sweeper}, Now: w.broker.Now}
+	w.broker.Targets["dead"] = dead
+	for i := range 30 { // more than one claim takes
+		r := request("1h")
+		r.Binding.Target, r.Binding.Principal = "dead", fmt.Sprint("user ", i)
+		w.grant(r)
+	}
+	w.grant(request("2h"))
+	dead.Call = func(string) error { return errors.New("gone") }
+	w.now = w.now.Add(3 * time.Hour)
+	report := w.sweep()
+	w.allowed(false)
+	if report.Failed() != 30 {
+		t.Errorf("%d steps failed, want 30", report.Failed())
+	}
+}
+
+func TestAStartThatIsPutOffMeanwhileDoesNotBegin(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	r := request("1h")
+	r.StartsAt = w.now.Add(time.Hour)
+	g := w.grant(r)
+	w.now = w.now.Add(time.Hour)
+	w.duringNextWrite(func() {
+		later := r
+		later.StartsAt = w.now.Add(20 * time.Hour)
+		if _, err := w.broker.Change(t.Context(), g, later); err != nil {
+			t.Error(err)
+		}
+	})
+	w.sweep()
+	w.allowed(false)
+	if got := w.recorded(g.ID); !got.GrantedAt.IsZero() {
+		t.Errorf("it is recorded as granted at %s", got.GrantedAt)
+	}
+	w.now = w.now.Add(20 * time.Hour)
+	w.sweep()
+	w.allowed(true)
+	w.now = w.now.Add(time.Hour)
+	w.sweep()
+	w.allowed(false)
+}
+
+func TestAnEndThatIsMovedDuringARepairHolds(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g := w.grant(request("8h"))
+	w.duringNextWrite(func() {
+		if _, err := w.broker.Change(t.Context(), g, request("2h")); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := w.broker.Repair(t.Context(), []jit.Grant{g}, []string{"the end was moved"})[0]; err != nil {
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(2 * time.Hour)
+	w.allowed(false)
+}
+
+func TestAnotherOwnersGrantIsLeftAlone(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	g := w.grant(request("8h"))
+	other := *w.broker
+	other.Owner = "payments"
+	if _, err := other.Change(t.Context(), g, request("20h")); !errors.Is(err, jit.ErrInvalid) {
+		t.Errorf("a change of another owner's grant: %v", err)
+	}
+	if _, _, err := other.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "tidy up"}); !errors.Is(err, jit.ErrInvalid) {
+		t.Errorf("a revocation of another owner's grant: %v", err)
+	}
+	w.allowed(true)
+	if got := w.recorded(g.ID); !got.Window.Equal(g.Window) {
+		t.Errorf("its window is %v, was %v", got.Window, g.Window)
+	}
+}
+
+// What was permitted and gave no access yet is asked about again before it does.
+func TestAnOldIntentIsJudgedAgain(t *testing.T) {
+	forbid := jit.Policy{Name: "freeze", Effect: jit.Forbid}
+	t.Run("cut off", func(t *testing.T) {
+		w := newWorld(t, jit.Sweeper)
+		r := request("8h")
+		r.StartBy = w.now.Add(10 * time.Minute)
+		down := false
+		w.platform.Call = func(what string) error {
+			if down = down || what == "write"; down {
+				return errors.New("unreachable")
+			}
+			return nil
+		}
+		if _, err := w.broker.Grant(t.Context(), r); err == nil {
+			t.Fatal("no error")
+		}
+		w.platform.Call = nil
+		w.now = w.now.Add(time.Hour)
+		if _, err := w.broker.Grant(t.Context(), r); !errors.Is(err, jit.ErrInvalid) {
+			t.Errorf("after start_by: %v", err)
+		}
+		w.now = w.now.Add(-55 * time.Minute)
+		if err := w.broker.PutPolicy(t.Context(), forbid); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.broker.Grant(t.Context(), r); !errors.Is(err, jit.ErrDenied) {
+			t.Errorf("forbidden meanwhile: %v", err)
+		}
+		w.allowed(false)
+	})
+	t.Run("deferred", func(t *testing.T) {
+		w := newWorld(t, jit.Sweeper)
+		r := request("8h")
+		r.StartsAt = w.now.Add(time.Hour)
+		w.grant(r)
+		if err := w.broker.PutPolicy(t.Context(), forbid); err != nil {
+			t.Fatal(err)
+		}
+		w.now = w.now.Add(2 * time.Hour)
+		if report := w.sweep(); report.Failed() != 1 {
+			t.Errorf("%d steps failed, want the start", report.Failed())
+		}
+		w.allowed(false)
+	})
+}
+
+func TestOneServerUnderTwoNamesKeepsItsGrants(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.broker.Targets["same"] = w.platform
+	w.grant(request("8h"))
+	w.sweep()
+	w.allowed(true)
+}
+
+func TestARepairDoesNotUndoAShorterEnd(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g := w.grant(request("8h"))
+	reads := 0
+	w.ledger.Call = func(what string) error {
+		if what == "read" {
+			if reads++; reads == 2 {
+				w.ledger.Call = nil
+				if _, err := w.broker.Change(t.Context(), g, request("2h")); err != nil {
+					t.Error(err)
+				}
+				if err := w.broker.PutPolicy(t.Context(), jit.Policy{Name: "short", Effect: jit.Permit, MaxTTL: 2 * time.Hour}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		return nil
+	}
+	if _, err := w.broker.Change(t.Context(), g, request("8h")); !errors.Is(err, jit.ErrDenied) {
+		t.Errorf("an end that no policy permits any more: %v", err)
+	}
+	if got := w.recorded(g.ID); got.Length() != 2*time.Hour {
+		t.Errorf("it lasts %s, want 2h", got.Length())
+	}
+}
