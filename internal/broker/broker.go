@@ -119,19 +119,6 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, traits jit.Traits, name
 	return v, nil
 }
 
-// PutPolicy records a policy. Recording what is recorded already leaves no event.
-func (b *Broker) PutPolicy(ctx context.Context, p jit.Policy) error {
-	if err := policy.Check(p); err != nil {
-		return err
-	}
-	return b.Ledger.Write(ctx, []jit.Entry{{Policy: &p, Events: []jit.Event{b.policyEvent(jit.EventPolicyChanged, p.Name, policyFacts(p))}}})[0]
-}
-
-// DropPolicy removes a policy; absent is success.
-func (b *Broker) DropPolicy(ctx context.Context, name string) error {
-	return b.Ledger.Write(ctx, []jit.Entry{{DropPolicy: name, Events: []jit.Event{b.policyEvent(jit.EventPolicyRemoved, name, nil)}}})[0]
-}
-
 // Policies returns the recorded policies with those of the same plan laid over them.
 func (b *Broker) Policies(ctx context.Context) ([]jit.Policy, error) {
 	recorded, err := b.Ledger.Policies(ctx)

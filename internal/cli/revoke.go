@@ -104,7 +104,7 @@ func (p *program) revoke(ctx context.Context, rt *config.Runtime, ids []jit.ID, 
 	} else {
 		grants, err = p.bySelection(ctx, rt, r)
 	}
-	if err != nil {
+	if err != nil && (len(grants) == 0 || len(ids) == 0) {
 		return err
 	}
 	if len(grants) == 0 {
@@ -119,10 +119,12 @@ func (p *program) revoke(ctx context.Context, rt *config.Runtime, ids []jit.ID, 
 			return err
 		}
 	}
-	return p.report(p.revokeEach(ctx, rt, grants, r))
+	// One id that cannot be found keeps the others from nothing.
+	return errors.Join(p.report(p.revokeEach(ctx, rt, grants, r)), err)
 }
 
-// byID finds the grants of the ids in the ledger, else by their markers on the targets.
+// byID finds the grants of the ids in the ledger, else by their markers on the targets. With an error it
+// returns those that it found.
 func (p *program) byID(ctx context.Context, rt *config.Runtime, ids []jit.ID) ([]jit.Grant, error) {
 	var grants []jit.Grant
 	missing := map[jit.ID]bool{}
@@ -148,12 +150,13 @@ func (p *program) byID(ctx context.Context, rt *config.Runtime, ids []jit.ID) ([
 	for _, g := range marked {
 		delete(missing, g.ID)
 	}
+	grants = append(grants, marked...)
 	for _, id := range ids {
 		if missing[id] {
-			return nil, errors.Join(noGrant(id), err, unreadable(unread))
+			return grants, errors.Join(noGrant(id), err, unreadable(unread))
 		}
 	}
-	return append(grants, marked...), nil
+	return grants, nil
 }
 
 // bySelection reads the chosen grants from the ledger; if it cannot be read, from the markers on the targets.

@@ -31,6 +31,10 @@ type Policy struct {
 	MaxSessionTail *time.Duration `json:"max_session_tail,omitempty"`
 	// Condition is a CEL expression over the grant; empty means true.
 	Condition string `json:"condition,omitempty"`
+
+	// Holder counts the owners of the policy in configurations, as that of a [Grant] does: only
+	// the newest holder's removal removes it. It is the broker's to fill in.
+	Holder int64 `json:"holder,omitempty"`
 }
 
 // Match holds lists of globs. An empty list matches everything; of a list one

@@ -112,7 +112,8 @@ func (c *cluster) marked(t *testing.T) int { return len(c.bindings(t, true)) }
 func (c *cluster) tamper(t *testing.T) {
 	t.Helper()
 	for _, b := range c.bindings(t, true) {
-		if err := c.admin.RbacV1().RoleBindings(c.namespace).Delete(t.Context(), b.Name, metav1.DeleteOptions{}); err != nil {
+		b.Subjects = []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "nobody"}}
+		if _, err := c.admin.RbacV1().RoleBindings(c.namespace).Update(t.Context(), &b, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -158,7 +158,7 @@ func TestSweepKilled(t *testing.T) {
 			swept(on("start"), true)
 
 			s.tamper(t)
-			s.may(false, "after an outsider took the binding away")
+			s.may(false, "after an outsider altered the binding")
 			swept(on("repair"), true)
 
 			// A revocation that dies behind its intent is the sweeper's to finish.

@@ -37,7 +37,7 @@ func newDatabase(t *testing.T) place {
 	d.exec(t, `CREATE TABLE accounts AS SELECT 42 AS balance`)
 	d.exec(t, fmt.Sprintf(`GRANT SELECT ON accounts TO %q`, d.role()))
 	t.Cleanup(func() {
-		d.tamper(t)
+		d.drop(t)
 		d.exec(t, fmt.Sprintf(`DO $$ DECLARE r text; BEGIN
 			FOR r IN SELECT rolname FROM pg_roles WHERE rolname LIKE '%%-%s' LOOP
 				EXECUTE format('DROP OWNED BY %%I CASCADE', r); EXECUTE format('DROP ROLE %%I', r);
@@ -140,6 +140,17 @@ func (d *database) marked(t *testing.T) int {
 }
 
 func (d *database) tamper(t *testing.T) {
+	t.Helper()
+	d.exec(t, fmt.Sprintf(`DO $$ DECLARE r record; BEGIN
+		FOR r IN SELECT w.rolname AS wrapper, p.rolname AS principal FROM pg_auth_members a
+			JOIN pg_roles w ON w.oid = a.roleid JOIN pg_roles p ON p.oid = a.member
+			WHERE w.rolname LIKE 'jit:%%' AND p.rolname LIKE '%%-%s' LOOP
+			EXECUTE format('REVOKE %%I FROM %%I', r.wrapper, r.principal);
+		END LOOP; END $$`, d.tag))
+}
+
+// drop takes the roles that bear our marker away.
+func (d *database) drop(t *testing.T) {
 	t.Helper()
 	names := d.list(t, "", "SELECT string_agg(quote_ident(rolname), ', ') FROM wrappers")
 	if names != "" {

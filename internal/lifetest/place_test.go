@@ -27,7 +27,7 @@ type place interface {
 	dump(t *testing.T) string
 	// marked counts the bindings that bear our marker.
 	marked(t *testing.T) int
-	// tamper takes the bindings that bear our marker away, as an outsider.
+	// tamper alters the bindings that bear our marker so that they give no access, as an outsider.
 	tamper(t *testing.T)
 }
 

@@ -26,8 +26,23 @@ const driftPrefix = "drift: "
 
 func isDrift(digest types.String) bool { return strings.HasPrefix(digest.ValueString(), driftPrefix) }
 
-// holderKey is where a resource keeps the number that it holds its grant by (see [jit.Grant]).
+// holderKey is where a resource keeps the number that it holds its grant or policy by (see [jit.Grant]).
 const holderKey = "holder"
+
+// readHolder reads that number; it is 0 where there is none.
+func readHolder(ctx context.Context, private interface {
+	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
+}, diags *diag.Diagnostics,
+) (holder int64) {
+	text, problems := private.GetKey(ctx, holderKey)
+	diags.Append(problems...)
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &holder); err != nil {
+			diags.AddError("Cannot read the private state", err.Error())
+		}
+	}
+	return holder
+}
 
 // opened returns the runtime, or adds the error that the provider cannot work yet.
 func (b *backend) opened(diags *diag.Diagnostics) bool {
@@ -171,13 +186,9 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	}
 	timeout, diags := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(diags...)
-	holder, diags := req.Private.GetKey(ctx, holderKey)
-	resp.Diagnostics.Append(diags...)
-	revocation := broker.Revocation{Grant: m.remembered(r.backend), Reason: "the resource was destroyed", TerminateSessions: m.TerminateSessions.ValueBool()}
-	if len(holder) > 0 {
-		if err := json.Unmarshal(holder, &revocation.Holder); err != nil {
-			resp.Diagnostics.AddError("Cannot read the private state", err.Error())
-		}
+	revocation := broker.Revocation{
+		Grant: m.remembered(r.backend), Reason: "the resource was destroyed",
+		Holder: readHolder(ctx, req.Private, &resp.Diagnostics), TerminateSessions: m.TerminateSessions.ValueBool(),
 	}
 	if resp.Diagnostics.HasError() {
 		return

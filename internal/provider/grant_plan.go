@@ -108,7 +108,9 @@ func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel
 			plan.Digest = types.StringUnknown()
 			return nil
 		}
-		plan.Digest = types.StringValue(g.Digest())
+		if !g.Over(r.Broker.Now()) { // drift of what is over is nobody's concern
+			plan.Digest = types.StringValue(g.Digest())
+		}
 	}
 	return nil
 }
@@ -188,7 +190,7 @@ func (r *grantResource) planChange(ctx context.Context, config, state grantModel
 	addWarnings(diags, p.Warnings)
 	if !p.Grant.Window.Equal(before.Window) || !p.Over && !p.Grant.RevokedAt.IsZero() {
 		move()
-	} else if isDrift(state.Digest) {
+	} else if isDrift(state.Digest) && !p.Over {
 		plan.Digest = types.StringValue(p.Grant.Digest())
 	}
 }

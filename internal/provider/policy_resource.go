@@ -142,15 +142,26 @@ func (r *policyResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 
 // Create records the policy.
 func (r *policyResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
-	r.put(ctx, req.Plan, &resp.State, resp.Identity, &resp.Diagnostics)
+	var holder int64
+	r.put(ctx, req.Plan, &resp.State, resp.Identity, &resp.Diagnostics, func(ctx context.Context, p jit.Policy) (err error) {
+		holder, err = r.Broker.MakePolicy(ctx, p)
+		return err
+	})
+	if !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(resp.Private.SetKey(ctx, holderKey, fmt.Append(nil, holder))...)
+	}
 }
 
 // Update records the changed policy. Grants that live are not touched.
 func (r *policyResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	r.put(ctx, req.Plan, &resp.State, resp.Identity, &resp.Diagnostics)
+	r.put(ctx, req.Plan, &resp.State, resp.Identity, &resp.Diagnostics, func(ctx context.Context, p jit.Policy) error {
+		return r.Broker.PutPolicy(ctx, p)
+	})
 }
 
-func (r *policyResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.State, identity *tfsdk.ResourceIdentity, diags *diag.Diagnostics) {
+func (r *policyResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.State, identity *tfsdk.ResourceIdentity, diags *diag.Diagnostics,
+	record func(context.Context, jit.Policy) error,
+) {
 	var m policyModel
 	diags.Append(plan.Get(ctx, &m)...)
 	if diags.HasError() || !r.opened(diags) {
@@ -160,7 +171,7 @@ func (r *policyResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.
 	if err == nil {
 		ctx, stop := context.WithTimeout(ctx, defaultTimeout)
 		defer stop()
-		err = r.Broker.PutPolicy(ctx, p)
+		err = record(ctx, p)
 	}
 	if err != nil {
 		addError(diags, "Cannot record the policy", err)
@@ -203,7 +214,9 @@ func (b *backend) recordedPolicy(ctx context.Context, name string) (jit.Policy, 
 	if i < 0 {
 		return jit.Policy{}, false, nil
 	}
-	return all[i], true, nil
+	p := all[i]
+	p.Holder = 0 // no part of what it says
+	return p, true, nil
 }
 
 // Delete removes the policy from the ledger. Grants that it permitted live on to their end.
@@ -213,9 +226,13 @@ func (r *policyResource) Delete(ctx context.Context, req resource.DeleteRequest,
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
 		return
 	}
+	holder := readHolder(ctx, req.Private, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	ctx, stop := context.WithTimeout(ctx, defaultTimeout)
 	defer stop()
-	if err := r.Broker.DropPolicy(ctx, name.ValueString()); err != nil {
+	if err := r.Broker.DropPolicy(ctx, name.ValueString(), holder); err != nil {
 		addError(&resp.Diagnostics, "Cannot remove the policy", err)
 	}
 }

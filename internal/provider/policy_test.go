@@ -61,7 +61,7 @@ func TestPolicy(t *testing.T) {
 		// Another hand on the ledger: what was removed there is planned again, what was changed is put right.
 		configure(w, oncall)
 		w.Apply()
-		if err := w.Runtime().Broker.DropPolicy(t.Context(), "oncall"); err != nil {
+		if err := w.Runtime().Broker.DropPolicy(t.Context(), "oncall", 0); err != nil {
 			t.Fatal(err)
 		}
 		if r := w.Plan(); r.ExitCode != 2 {

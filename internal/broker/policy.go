@@ -1,0 +1,69 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
+)
+
+// MakePolicy records a policy that the caller takes for new and returns the number that the
+// caller holds it by. The same policy is taken over from whoever made it; another
+// one of that name is refused.
+func (b *Broker) MakePolicy(ctx context.Context, p jit.Policy) (holder int64, err error) {
+	recorded, known, err := b.recordedPolicy(ctx, p.Name)
+	if err != nil {
+		return 0, err
+	}
+	p.Holder = recorded.Holder
+	if known && !maps.Equal(policyFacts(p), policyFacts(recorded)) {
+		return 0, &jit.Error{
+			Attribute: "name",
+			Problem:   fmt.Sprintf("the ledger has a policy %q already, and it says something else", p.Name),
+			Hint:      fmt.Sprintf("choose another name, or import it and change it then: terraform import jit_policy.<name> %s", p.Name),
+			Err:       jit.ErrInvalid,
+		}
+	}
+	p.Holder++
+	return p.Holder, b.writePolicy(ctx, p)
+}
+
+// PutPolicy records a policy, new or changed.
+func (b *Broker) PutPolicy(ctx context.Context, p jit.Policy) error {
+	recorded, _, err := b.recordedPolicy(ctx, p.Name)
+	if err != nil {
+		return err
+	}
+	p.Holder = max(recorded.Holder, 1)
+	return b.writePolicy(ctx, p)
+}
+
+func (b *Broker) writePolicy(ctx context.Context, p jit.Policy) error {
+	if err := policy.Check(p); err != nil {
+		return err
+	}
+	return b.Ledger.Write(ctx, []jit.Entry{{Policy: &p, Events: []jit.Event{b.policyEvent(jit.EventPolicyChanged, p.Name, policyFacts(p))}}})[0]
+}
+
+// DropPolicy removes a policy; absent is success. A holder other than 0 restricts the removal to that
+// holder: one that a newer holder has taken over stays.
+func (b *Broker) DropPolicy(ctx context.Context, name string, holder int64) error {
+	recorded, known, err := b.recordedPolicy(ctx, name)
+	if err != nil || !known || holder != 0 && recorded.Holder > holder {
+		return err
+	}
+	return b.Ledger.Write(ctx, []jit.Entry{{DropPolicy: name, Events: []jit.Event{b.policyEvent(jit.EventPolicyRemoved, name, nil)}}})[0]
+}
+
+// recordedPolicy returns the policy of that name as the ledger has it, whatever a plan makes of it.
+func (b *Broker) recordedPolicy(ctx context.Context, name string) (p jit.Policy, known bool, err error) {
+	all, err := b.Ledger.Policies(ctx)
+	for _, p := range all {
+		if p.Name == name {
+			return p, true, err
+		}
+	}
+	return jit.Policy{}, false, err
+}
