@@ -148,8 +148,6 @@ func (h *host) marked(t *testing.T) int {
 	return n
 }
 
-var expiry = regexp.MustCompile(`expiry-time="[^"]*"`)
-
 func (h *host) tamper(t *testing.T) {
 	t.Helper()
 	over := expiry.ReplaceAllString(h.read(t), `expiry-time="20200101000000Z"`)

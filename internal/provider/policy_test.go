@@ -79,6 +79,30 @@ func TestPolicy(t *testing.T) {
 	})
 }
 
+// A policy that is replaced by itself stays, and nobody takes another's policy over by its name.
+func TestPolicyHasOneHolder(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		oncall := policy("oncall", `max_ttl = "4h"`, "lifecycle {\n create_before_destroy = true\n}")
+		configure(w, oncall)
+		w.Apply()
+		w.Apply("-replace=jit_policy.oncall")
+		unchanged(t, w, "after the policy was replaced")
+		configure(w, oncall, grant("a", `ttl = "5h"`))
+		says(t, w.Plan(), "Not permitted by policy", "4h")
+
+		w.Must("state", "rm", "jit_policy.oncall")
+		configure(w, policy("oncall", `max_ttl = "20h"`))
+		r := w.Run("apply", "-auto-approve")
+		if r.ExitCode != 1 {
+			t.Errorf("another policy of the same name: exit code %d", r.ExitCode)
+		}
+		says(t, r, "says something else", "terraform import")
+		configure(w, oncall)
+		w.Apply()
+		unchanged(t, w, "after the same policy was taken over")
+	})
+}
+
 // Values that are not known until the apply are judged there.
 func TestUnknownValues(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
