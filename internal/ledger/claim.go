@@ -17,7 +17,7 @@ const due = ` WHERE owner = $1 AND due_at <= $2
 // Claim leases up to q.Limit due grants, those that are due for longest first. A claim
 // does not change the version of a grant, and in a ledger that does not exist nothing is due.
 func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, error) {
-	db, _, err := l.read(ctx)
+	db, err := l.read(ctx)
 	if err != nil || db == nil || q.Limit <= 0 {
 		return nil, err
 	}

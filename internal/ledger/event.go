@@ -89,7 +89,7 @@ func (l *Ledger) Events(ctx context.Context, first int64) iter.Seq2[jit.Event, e
 }
 
 func (l *Ledger) eventPage(ctx context.Context, first int64) ([]jit.Event, error) {
-	db, _, err := l.read(ctx)
+	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return nil, err
 	}

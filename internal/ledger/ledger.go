@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/batch"
@@ -34,6 +35,7 @@ type Ledger struct {
 	dialect
 	migrations [][]string // those of migrate.go
 	now        func() time.Time
+	known      atomic.Pointer[looked]
 	lookups    *batch.Queue[jit.ID, found]
 	writes     *batch.Queue[[]jit.Entry, []error]
 }
@@ -76,7 +78,7 @@ func (l *Ledger) Close() error {
 
 // Policies returns all policies in the order of their names.
 func (l *Ledger) Policies(ctx context.Context) ([]jit.Policy, error) {
-	db, _, err := l.read(ctx)
+	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return nil, err
 	}
@@ -116,21 +118,35 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// read returns connections for reading and the head of the ledger; the connections are
-// nil when there is no ledger, which then reads as empty.
-func (l *Ledger) read(ctx context.Context) (*sql.DB, head, error) {
+// read returns connections for reading; nil when there is no ledger, which then reads as empty.
+// Whether this program knows the schema is looked at once in a while: migrations are additive, and
+// every write looks again.
+func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	db, err := l.db.reader(ctx)
 	if err != nil || db == nil {
-		return nil, head{}, l.fail("read", err)
+		return nil, l.fail("read", err)
 	}
-	h, err := l.head(ctx, db, "")
+	if k := l.known.Load(); k != nil && k.db == db && time.Since(k.at) < lookAgain {
+		return db, nil
+	}
+	_, err = l.head(ctx, db, "")
 	if errors.Is(err, errOutdated) {
-		return nil, head{}, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, head{}, l.fail("read", err)
+		return nil, l.fail("read", err)
 	}
-	return db, h, nil
+	l.known.Store(&looked{db, time.Now()})
+	return db, nil
+}
+
+// lookAgain is for how long a look at the schema holds for further reads.
+const lookAgain = time.Second
+
+// looked is a look at the schema of a ledger.
+type looked struct {
+	db *sql.DB
+	at time.Time
 }
 
 // errOutdated: the ledger has not been made, or its schema is older than this program's.

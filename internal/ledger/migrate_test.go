@@ -48,7 +48,12 @@ func upgrade(t *testing.T, url string) {
 			errs <- l.Write(t.Context(), policy(string(rune('b'+n))))[0]
 		}()
 	}
-	if db, h, err := start(later).read(t.Context()); err != nil || db == nil || h.schema != len(migrations) {
+	reader := start(later)
+	db, err := reader.read(t.Context())
+	if err != nil || db == nil {
+		t.Fatal(db, err)
+	}
+	if h, err := reader.head(t.Context(), db, ""); err != nil || h.schema != len(migrations) {
 		t.Fatalf("reading migrated to version %d, %v", h.schema, err)
 	}
 	close(begin)
@@ -58,7 +63,10 @@ func upgrade(t *testing.T, url string) {
 		}
 	}
 	l := start(later)
-	db, h, err := l.read(t.Context())
+	if db, err = l.read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h, err := l.head(t.Context(), db, "")
 	if err != nil || h.schema != len(later) || h.seq != writers+1 {
 		t.Fatalf("version %d, %d events, %v", h.schema, h.seq, err)
 	}

@@ -51,7 +51,7 @@ func (l *Ledger) lookup(ctx context.Context, ids []jit.ID) []found {
 
 // byID returns the grants of a filter with ids, in no order.
 func (l *Ledger) byID(ctx context.Context, f jit.Filter) ([]jit.Grant, error) {
-	db, _, err := l.read(ctx)
+	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (l *Ledger) pages(ctx context.Context, f jit.Filter) func() (page []jit.Gra
 			slices.SortFunc(all, byEnd)
 			return all, false, err
 		}
-		db, _, err := l.read(ctx)
+		db, err := l.read(ctx)
 		if err != nil || db == nil {
 			return nil, false, err
 		}

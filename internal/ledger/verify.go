@@ -57,7 +57,7 @@ func (d Damage) String() string {
 // Verify checks the events against their hashes, one another and the head, in one
 // consistent view of the ledger. A ledger that does not exist is whole and has no events.
 func (l *Ledger) Verify(ctx context.Context) (Report, error) {
-	db, _, err := l.read(ctx)
+	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return Report{}, err
 	}
