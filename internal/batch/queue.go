@@ -14,7 +14,7 @@ import (
 // minGap and maxGap bound the time for which a gathering queue waits for the next of several
 // callers: long enough for one that was just answered to come back with its next call.
 const (
-	minGap = 50 * time.Millisecond
+	minGap = 100 * time.Millisecond
 	maxGap = 500 * time.Millisecond
 )
 
