@@ -13,7 +13,7 @@ import (
 // caller holds it by. The same policy is taken over from whoever made it; another
 // one of that name is refused.
 func (b *Broker) MakePolicy(ctx context.Context, p jit.Policy) (holder int64, err error) {
-	recorded, known, err := b.recordedPolicy(ctx, p.Name)
+	recorded, known, err := b.RecordedPolicy(ctx, p.Name)
 	if err != nil {
 		return 0, err
 	}
@@ -32,7 +32,7 @@ func (b *Broker) MakePolicy(ctx context.Context, p jit.Policy) (holder int64, er
 
 // PutPolicy records a policy, new or changed.
 func (b *Broker) PutPolicy(ctx context.Context, p jit.Policy) error {
-	recorded, _, err := b.recordedPolicy(ctx, p.Name)
+	recorded, _, err := b.RecordedPolicy(ctx, p.Name)
 	if err != nil {
 		return err
 	}
@@ -50,15 +50,15 @@ func (b *Broker) writePolicy(ctx context.Context, p jit.Policy) error {
 // DropPolicy removes a policy; absent is success. A holder other than 0 restricts the removal to that
 // holder: one that a newer holder has taken over stays.
 func (b *Broker) DropPolicy(ctx context.Context, name string, holder int64) error {
-	recorded, known, err := b.recordedPolicy(ctx, name)
+	recorded, known, err := b.RecordedPolicy(ctx, name)
 	if err != nil || !known || holder != 0 && recorded.Holder > holder {
 		return err
 	}
 	return b.Ledger.Write(ctx, []jit.Entry{{DropPolicy: name, Events: []jit.Event{b.policyEvent(jit.EventPolicyRemoved, name, nil)}}})[0]
 }
 
-// recordedPolicy returns the policy of that name as the ledger has it, whatever a plan makes of it.
-func (b *Broker) recordedPolicy(ctx context.Context, name string) (p jit.Policy, known bool, err error) {
+// RecordedPolicy returns the policy of that name as the ledger has it, whatever a plan makes of it.
+func (b *Broker) RecordedPolicy(ctx context.Context, name string) (p jit.Policy, known bool, err error) {
 	all, err := b.Ledger.Policies(ctx)
 	for _, p := range all {
 		if p.Name == name {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -204,19 +203,11 @@ func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, res
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }
 
-// recordedPolicy returns the policy of that name as the ledger has it, whatever the plan makes of it.
+// recordedPolicy returns what the ledger's policy of that name says; who holds it is no part of that.
 func (b *backend) recordedPolicy(ctx context.Context, name string) (jit.Policy, bool, error) {
-	all, err := b.Broker.Ledger.Policies(ctx)
-	if err != nil {
-		return jit.Policy{}, false, err
-	}
-	i := slices.IndexFunc(all, func(p jit.Policy) bool { return p.Name == name })
-	if i < 0 {
-		return jit.Policy{}, false, nil
-	}
-	p := all[i]
-	p.Holder = 0 // no part of what it says
-	return p, true, nil
+	p, ok, err := b.Broker.RecordedPolicy(ctx, name)
+	p.Holder = 0
+	return p, ok, err
 }
 
 // Delete removes the policy from the ledger. Grants that it permitted live on to their end.
