@@ -60,10 +60,14 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 		return nil, err
 	}
 	targets := make(map[string]jit.Platform, len(s.Targets))
+	var tidiers []jit.Tidier
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
 		p, err := platform.Open(name, s.Targets[name], o.Now)
 		if err != nil {
 			return nil, err
+		}
+		if t, ok := p.(jit.Tidier); ok {
+			tidiers = append(tidiers, t)
 		}
 		if o.Wrap != nil {
 			p = o.Wrap(name, p)
@@ -74,17 +78,17 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runtime{
-		Broker: &broker.Broker{
-			Ledger:  l,
-			Targets: targets,
-			Owner:   s.Owner,
-			MaxTTL:  maxTTL,
-			Actor:   actor(o.Source),
-			Now:     o.Now,
-			Planned: &broker.Planned{},
-		},
+	b := &broker.Broker{
 		Ledger:  l,
 		Targets: targets,
-	}, nil
+		Owner:   s.Owner,
+		MaxTTL:  maxTTL,
+		Actor:   actor(o.Source),
+		Now:     o.Now,
+		Planned: &broker.Planned{},
+	}
+	for _, t := range tidiers {
+		t.OnTidied(func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) }) // the next sweep makes it good
+	}
+	return &Runtime{Broker: b, Ledger: l, Targets: targets}, nil
 }

@@ -40,6 +40,14 @@ type LateApplier interface {
 	ApplyLate(ctx context.Context, scope string, take func() []Change) []error
 }
 
+// Tidier is a platform that, when it writes a scope, also takes bindings away that are
+// over and bear the owner of one of the changes.
+type Tidier interface {
+	Platform
+	// OnTidied sets what is told of the markers that went with a write. It is called before the first use.
+	OnTidied(tell func(ctx context.Context, gone []Marker))
+}
+
 // Op is what a [Change] asks for.
 type Op int
 
@@ -66,6 +74,9 @@ type Access struct {
 	Marker            Marker
 	Binding           Binding
 	TerminateSessions bool
+	// Alone is [Grant.Alone]. Only with it may a platform take the same access without an end and a marker
+	// for what is left of this one, and only when no binding bears the marker.
+	Alone bool
 }
 
 // Change is one operation on one scope.
@@ -82,6 +93,16 @@ type Snapshot struct {
 	Ours []Observed
 	// Standing is access without an end and without a marker.
 	Standing []Standing
+}
+
+// StandingOf finds access without an end that gives what the binding does.
+func (s Snapshot) StandingOf(b Binding) (Standing, bool) {
+	for _, standing := range s.Standing {
+		if standing.Principal == b.Principal && standing.Role == b.Role {
+			return standing, true
+		}
+	}
+	return Standing{}, false
 }
 
 // Observed is one binding with a marker, as found.

@@ -13,7 +13,7 @@ var grantColumns = []string{
 	"id", "owner", "target", "principal", "role", "scope", "reason", "renewal",
 	"ttl", "starts_at", "expires_at", "start_by", "policy", "terminate_sessions", "enforcement", "session_tail",
 	"requested_at", "granted_at", "failed_at", "revoked_at", "revoked_by", "revoke_reason", "ended_at",
-	"holder", "version",
+	"holder", "version", "alone",
 }
 
 var (
@@ -42,7 +42,7 @@ func grantRow(g *jit.Grant) []any {
 		text(string(g.Enforcement)), int64(g.SessionTail),
 		g.RequestedAt.UnixMicro(), instant(g.GrantedAt), instant(g.FailedAt), instant(g.RevokedAt),
 		text(g.RevokedBy), text(g.RevokeReason), instant(g.EndedAt),
-		g.Holder, g.Version,
+		g.Holder, g.Version, flag(g.Alone),
 		dueAt(g),
 	}
 }
@@ -63,16 +63,16 @@ func dueAt(g *jit.Grant) any {
 // scanGrant reads a row of grantColumns.
 func scanGrant(rows *sql.Rows) (jit.Grant, error) {
 	var g jit.Grant
-	var start, end, requested, terminate, tail int64
+	var start, end, requested, terminate, tail, alone int64
 	var startBy, granted, failed, revoked, ended sql.NullInt64
 	err := rows.Scan(&g.ID, &g.Owner, &g.Target, &g.Principal, &g.Role, &g.Scope, &g.Reason, &g.Renewal,
 		&g.TTL, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail,
 		&requested, &granted, &failed, &revoked, &g.RevokedBy, &g.RevokeReason, &ended,
-		&g.Holder, &g.Version)
+		&g.Holder, &g.Version, &alone)
 	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
 	g.StartBy = moment(startBy)
 	g.TerminateSessions = terminate != 0
-	g.SessionTail = time.Duration(tail)
+	g.SessionTail, g.Alone = time.Duration(tail), alone != 0
 	g.RequestedAt = time.UnixMicro(requested).UTC()
 	g.GrantedAt, g.FailedAt, g.RevokedAt, g.EndedAt = moment(granted), moment(failed), moment(revoked), moment(ended)
 	return g, err
