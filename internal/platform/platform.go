@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/gcp"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/kubernetes"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/postgresql"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/ssh"
@@ -20,10 +21,12 @@ type Config struct {
 	SSH        *ssh.Config        `tfsdk:"ssh" json:"ssh"`
 	PostgreSQL *postgresql.Config `tfsdk:"postgresql" json:"postgresql"`
 	Kubernetes *kubernetes.Config `tfsdk:"kubernetes" json:"kubernetes"`
+	GCP        *gcp.Config        `tfsdk:"gcp" json:"gcp"`
 }
 
 // list holds one line for each platform, in the order of their names.
 var list = []entry{
+	of("gcp", func(c Config) *gcp.Config { return c.GCP }, gcp.New),
 	of("kubernetes", func(c Config) *kubernetes.Config { return c.Kubernetes }, kubernetes.New),
 	of("postgresql", func(c Config) *postgresql.Config { return c.PostgreSQL }, postgresql.New),
 	of("ssh", func(c Config) *ssh.Config { return c.SSH }, ssh.New),
