@@ -44,7 +44,8 @@ func (p *policy) snapshot(now time.Time) jit.Snapshot {
 		default:
 			for _, member := range b.Members {
 				s.Standing = append(s.Standing, jit.Standing{
-					Principal: canonicalMember(member), Role: b.Role, Detail: "the binding of " + b.Role + " that has no condition",
+					Principal: canonicalMember(member), Role: b.Role, Covers: b.Role + when,
+					Detail: "the binding of " + b.Role + " that has no condition",
 				})
 			}
 		}
