@@ -7,5 +7,6 @@ max_ttl = "24h"
 targets = {
   bastion      = { ssh = { authorized_keys = "/home/deploy/.ssh/authorized_keys" } }
   payments-db  = { postgresql = { url = env("ADMIN_URL") } }
+  prod         = { gcp = {} }
   prod-cluster = { kubernetes = { kubeconfig = "~/.kube/config", context = "prod" } }
 }

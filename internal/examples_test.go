@@ -18,6 +18,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
 const exampleKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBEpMmcaQDa7RrvUdYgxFOd8cmZphQCfzkQ6jWvPM4P2"
@@ -55,6 +56,7 @@ var examples = map[string]example{
 	"ssh":                   {files: []string{"ssh/main.tf"}, variables: sshVariables, apply: true},
 	"demo":                  {files: []string{"demo/main.tf"}, variables: func(t *testing.T, w *acctest.World) string { return sshVariables(t, w) + "ttl = \"1m\"\n" }, apply: true},
 	"postgresql":            {files: []string{"postgresql/main.tf"}, variables: postgresVariables, servers: true, apply: true},
+	"gcp":                   {files: []string{"gcp/main.tf"}, variables: gcpVariables, apply: true},
 	"kubernetes": {files: []string{"kubernetes/main.tf"}, servers: true, apply: true, variables: func(t *testing.T, _ *acctest.World) string {
 		return fmt.Sprintf("kubeconfig = %q\nnamespace = \"default\"\nprincipal = %q\n", testenv.Kubernetes(t).Kubeconfig, "user:"+roleOf(t))
 	}},
@@ -140,6 +142,19 @@ func TestExamplesAreAllTested(t *testing.T) {
 func sshVariables(_ *testing.T, w *acctest.World) string {
 	w.Write("authorized_keys", "# keys of the build machines\n")
 	return fmt.Sprintf("authorized_keys = %q\nprincipal = %q\n", w.Path("authorized_keys"), exampleKey)
+}
+
+// gcpVariables points the example at a server of the test, with the project and the account that it names.
+func gcpVariables(t *testing.T, w *acctest.World) string {
+	s := gcptest.New(t)
+	s.Add("projects/payments-prod", "")
+	s.AddAccounts("user:alice@example.com")
+	const anywhere = "gcp = {}"
+	if configuration := w.Read("gcp_main.tf"); strings.Count(configuration, anywhere) != 1 {
+		t.Fatalf("the example does not have one %q", anywhere)
+	}
+	w.Write("gcp_main.tf", strings.Replace(w.Read("gcp_main.tf"), anywhere, fmt.Sprintf("gcp = { endpoint = %q }", s.URL), 1))
+	return "project = \"payments-prod\"\nprincipal = \"user:alice@example.com\"\n"
 }
 
 // operatorSQL is the block of the guide that makes the operator's role.
