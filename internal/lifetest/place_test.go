@@ -15,6 +15,8 @@ type place interface {
 	scope() string
 	// native: the place ends access without any process of ours.
 	native() bool
+	// begins: the place begins access without any process of ours.
+	begins() bool
 	// people makes n principals who have no access.
 	people(t *testing.T, n int) []string
 	// tries logs in as the principal, or asks as it, and reports whether it got through.
@@ -39,6 +41,7 @@ var places = []struct {
 	{"ssh", newHost},
 	{"postgresql", newDatabase},
 	{"kubernetes", newCluster},
+	{"gcp", newProject},
 }
 
 // may fails the test unless the principal can get through or not, as wanted.

@@ -202,7 +202,7 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 	for k, i := range todo {
 		asked[k] = a.changes[i]
 	}
-	d = newDraft(current.policy, current.clock.now(), asked)
+	d = newDraft(current, asked)
 	skew := jit.CheckSkew(current.clock.local, current.clock.remote)
 	for _, i := range todo {
 		a.errs[i] = nil

@@ -25,9 +25,9 @@ func (c *condition) same(o *condition) bool {
 	return *c == *o
 }
 
-// early is how far ahead a beginning has to lie for the condition to have it. What is to begin now begins
-// with the write, whatever a clock that is a little slow says.
-const early = 2 * jit.MaxSkew
+// tolerance is how far ahead a beginning may lie that a condition leaves out: it had come by the clock of the machine that
+// wrote it, and two machines whose clocks are accepted are at most so far apart.
+const tolerance = 2 * jit.MaxSkew
 
 // limits is what a condition of ours allows: from start (zero: at once) until end, and the user's own part.
 type limits struct {
@@ -79,10 +79,11 @@ const titlePrefix = "jit:"
 
 func titleOf(m jit.Marker) string { return titlePrefix + m.Owner + ":" + string(m.ID) }
 
-// newCondition is the condition of a grant's binding, written at now.
+// newCondition is the condition of a grant's binding, written at now by the clock of this machine, which says when a
+// grant begins: what begins now has no beginning in it, or a service whose clock is behind would hold it up.
 func newCondition(m jit.Marker, r role, now time.Time) *condition {
 	l := limits{end: m.Window.End, when: r.when}
-	if m.Window.Start.After(now.Add(early)) {
+	if m.Window.Start.After(now) {
 		l.start = m.Window.Start
 	}
 	return &condition{Title: titleOf(m), Description: m.String(), Expression: l.expression()}
@@ -126,7 +127,7 @@ func damageOf(c *condition, m jit.Marker, now time.Time) []string {
 		found = append(found, fmt.Sprintf("the condition was changed to %q", c.Expression))
 	case !l.start.IsZero() && !l.start.Equal(m.Window.Start):
 		found = append(found, "the beginning was moved to "+jit.FormatTime(l.start))
-	case l.start.IsZero() && m.Window.Start.After(now.Add(early)):
+	case l.start.IsZero() && m.Window.Start.After(now.Add(tolerance)):
 		found = append(found, "the beginning is gone")
 	}
 	return found

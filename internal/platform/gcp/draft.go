@@ -10,24 +10,24 @@ import (
 // draft is a policy with changes made to it. Nothing of it is written yet.
 type draft struct {
 	policy
-	now time.Time
+	clock clock
 	// changed: it has to be written.
 	changed bool
 	// tidied are the markers of what is dropped in passing.
 	tidied []jit.Marker
 }
 
-// newDraft begins with the policy as it was read at now, without what is over and bears the owner of one of
+// newDraft begins with the policy as it was read, without what is over and bears the owner of one of
 // the changes. To drop that is by itself no reason to write.
-func newDraft(p *policy, now time.Time, changes []jit.Change) *draft {
-	d := &draft{policy: *p, now: now}
+func newDraft(r reading, changes []jit.Change) *draft {
+	d := &draft{policy: *r.policy, clock: r.clock}
 	asked, owners := map[owned]bool{}, map[string]bool{}
 	for _, c := range changes {
 		asked[ownedBy(c.Access.Marker)], owners[c.Access.Marker.Owner] = true, true
 	}
-	d.bindings = make([]binding, 0, len(p.bindings)+len(changes))
-	for _, b := range p.bindings {
-		if b.ours && owners[b.marker.Owner] && !asked[ownedBy(b.marker)] && b.over(now) {
+	d.bindings = make([]binding, 0, len(r.bindings)+len(changes))
+	for _, b := range r.bindings {
+		if b.ours && owners[b.marker.Owner] && !asked[ownedBy(b.marker)] && b.over(r.clock.now()) {
 			d.tidied = append(d.tidied, b.marker)
 			continue
 		}
@@ -60,7 +60,7 @@ func (d *draft) make(c jit.Change, r role) error {
 		d.drop(c.Access.Marker, 0)
 		return nil
 	}
-	made := newBinding(c.Access, r, d.now)
+	made := newBinding(c.Access, r, d.clock.local)
 	if at < 0 {
 		d.bindings = append(d.bindings, made)
 		if err := d.checkLimits(made); err != nil {
@@ -70,7 +70,7 @@ func (d *draft) make(c jit.Change, r role) error {
 		d.changed = true
 		return nil
 	}
-	if !d.bindings[at].right(c.Access, r, d.now) {
+	if !d.bindings[at].right(c.Access, r, d.clock.now()) {
 		was := d.bindings[at]
 		d.bindings[at] = made
 		if err := d.checkLimits(made); err != nil {
