@@ -185,7 +185,7 @@ func decode(r *http.Request, into any) *failure {
 	return nil
 }
 
-func (s *Server) setPolicy(at *resource, r *http.Request) (any, *failure) {
+func (s *Server) setPolicy(at *resource, r *http.Request, downgrade bool) (any, *failure) {
 	var p Policy
 	mask, bucket := "bindings,etag", strings.HasPrefix(at.scope, Bucket)
 	if bucket {
@@ -216,7 +216,7 @@ func (s *Server) setPolicy(at *resource, r *http.Request) (any, *failure) {
 	if p.Version != 0 && p.Version != 1 && p.Version != 3 {
 		return nil, invalid("Invalid policy version %d.", p.Version)
 	}
-	if p.Version != 3 {
+	if p.Version != 3 || downgrade {
 		// https://cloud.google.com/iam/docs/policies#versions: all conditions are lost.
 		p = p.Clone()
 		for i := range p.Bindings {

@@ -38,10 +38,12 @@ func (r Request) permission() string {
 
 // Fault is what goes wrong with a request; the zero value is nothing.
 type Fault struct {
-	// Status refuses it with that code, a message and perhaps a Retry-After.
-	Status     int
-	Message    string
-	RetryAfter string
+	// Status refuses it with that code, a message, a reason and perhaps a Retry-After.
+	Status          int
+	Message, Reason string
+	RetryAfter      string
+	// Downgrade makes a write one in version 1, as something between does that knows no other.
+	Downgrade bool
 	// Lost breaks the connection instead of an answer: before anything was done, or after all was.
 	Lost, After bool
 }

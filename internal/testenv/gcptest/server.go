@@ -4,6 +4,7 @@
 package gcptest
 
 import (
+	"cmp"
 	"crypto/rsa"
 	"encoding/json"
 	"fmt"
@@ -36,7 +37,7 @@ type Server struct {
 	key       *rsa.PrivateKey
 	tokens    map[string]bool // nil: nobody has to say who he is
 	accountID map[string]bool // service accounts that may be impersonated
-	denied    map[string]bool
+	may       func(permission string) bool
 	fault     func(Request) Fault
 	latency   time.Duration
 	offset    time.Duration
@@ -63,7 +64,7 @@ func New(t testing.TB) *Server {
 	s := &Server{
 		env: env, programs: map[string]program{},
 		resources: map[string]*resource{}, accounts: map[string]bool{}, groups: map[string][]string{}, deleted: map[string]bool{},
-		denied: map[string]bool{}, accountID: map[string]bool{},
+		may: func(string) bool { return true }, accountID: map[string]bool{},
 		roles: map[string][]string{
 			"roles/owner": {"*"}, "roles/editor": {"*"}, "roles/viewer": {"resourcemanager.projects.get"},
 			"roles/cloudsql.client":      {"cloudsql.instances.connect"},
@@ -133,10 +134,14 @@ func (s *Server) AddRole(name string, permissions ...string) {
 func (s *Server) Deny(permissions ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.denied = map[string]bool{}
-	for _, p := range permissions {
-		s.denied[p] = true
-	}
+	s.may = func(p string) bool { return !slices.Contains(permissions, p) }
+}
+
+// Permit leaves whoever calls these permissions and no others.
+func (s *Server) Permit(permissions ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.may = func(p string) bool { return slices.Contains(permissions, p) }
 }
 
 // SetLatency makes every answer take that long.
@@ -210,10 +215,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		if f.RetryAfter != "" {
 			w.Header().Set("Retry-After", f.RetryAfter)
 		}
-		s.answer(w, request, nil, refuse(f.Status, "FAULT", "%s", f.Message))
+		s.answer(w, request, nil, refuse(f.Status, cmp.Or(f.Reason, http.StatusText(f.Status)), "%s", f.Message))
 		return
 	}
-	answer, failed := s.handle(request, r)
+	answer, failed := s.handle(request, r, f)
 	if f.Lost {
 		hangUp(w)
 		return
@@ -248,7 +253,7 @@ func (s *Server) answer(w http.ResponseWriter, request Request, body any, failed
 }
 
 // handle does what the request asks for.
-func (s *Server) handle(request Request, r *http.Request) (any, *failure) {
+func (s *Server) handle(request Request, r *http.Request, f Fault) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch request.Verb {
@@ -264,9 +269,9 @@ func (s *Server) handle(request Request, r *http.Request) (any, *failure) {
 	at, there := s.resources[request.Scope]
 	bucket := strings.HasPrefix(request.Scope, Bucket)
 	switch {
-	case s.denied[permission] && bucket:
+	case !s.may(permission) && bucket:
 		return nil, refuse(http.StatusForbidden, "forbidden", "caller does not have %s access to the Google Cloud Storage bucket. Permission '%[1]s' denied on resource (or it may not exist).", permission)
-	case s.denied[permission], !there && strings.HasPrefix(request.Scope, "projects/"):
+	case !s.may(permission), !there && strings.HasPrefix(request.Scope, "projects/"):
 		// Of a project it is not told whether there is one (https://cloud.google.com/resource-manager/reference/rest/v3/projects/getIamPolicy).
 		return nil, refuse(http.StatusForbidden, "PERMISSION_DENIED", "The caller does not have permission")
 	case !there:
@@ -274,7 +279,7 @@ func (s *Server) handle(request Request, r *http.Request) (any, *failure) {
 	case request.Verb == getIamPolicy:
 		return s.getPolicy(at, r)
 	}
-	return s.setPolicy(at, r)
+	return s.setPolicy(at, r, f.Downgrade)
 }
 
 // pageSize is tiny, so that there are always several pages.
@@ -285,6 +290,9 @@ func (s *Server) search(request Request, r *http.Request) (any, *failure) {
 	kind := strings.TrimSuffix(request.Scope, "/")
 	var found []any
 	for _, scope := range s.scopes(request.Scope) {
+		if !s.may("resourcemanager." + kind + ".get") {
+			continue // it shows what may be seen
+		}
 		one := map[string]string{"name": scope, "state": s.resources[scope].state}
 		if kind == "projects" {
 			one["projectId"] = strings.TrimPrefix(scope, request.Scope)
@@ -298,7 +306,7 @@ func (s *Server) search(request Request, r *http.Request) (any, *failure) {
 // list lists the buckets of a project.
 func (s *Server) list(r *http.Request) (any, *failure) {
 	project := "projects/" + r.URL.Query().Get("project")
-	if s.denied["storage.buckets.list"] || s.resources[project] == nil {
+	if !s.may("storage.buckets.list") || s.resources[project] == nil {
 		return nil, refuse(http.StatusForbidden, "forbidden", "caller does not have storage.buckets.list access to the Google Cloud project.")
 	}
 	var found []any
