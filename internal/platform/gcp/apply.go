@@ -12,10 +12,10 @@ import (
 
 const (
 	// attempts bounds how often changes are tried that lose a race with another writer.
-	attempts = 80
+	attempts = 100
 	// firstPause is about the longest pause after the first lost race; it doubles up to maxPause.
-	firstPause = 40 * time.Millisecond
-	maxPause   = 500 * time.Millisecond
+	firstPause = 20 * time.Millisecond
+	maxPause   = 200 * time.Millisecond
 	// fresh is for how long the answer to a write of ours may stand for a read before the next write.
 	fresh = 5 * time.Second
 )

@@ -208,8 +208,10 @@ func (s *Server) setPolicy(at *resource, r *http.Request, downgrade bool) (any, 
 	case p.Etag == "":
 		s.blind++
 	case p.Etag != at.policy.Etag && bucket:
+		s.conflicts++
 		return nil, refuse(http.StatusPreconditionFailed, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.")
 	case p.Etag != at.policy.Etag:
+		s.conflicts++
 		return nil, refuse(http.StatusConflict, "ABORTED", "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff. "+
 			"The request's ETag '%s' did not match the current policy's ETag '%s'.", p.Etag, at.policy.Etag)
 	}

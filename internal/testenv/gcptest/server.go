@@ -44,6 +44,7 @@ type Server struct {
 	reads     int
 	writes    int
 	blind     int
+	conflicts int
 }
 
 // resource is one thing with a policy.
@@ -170,6 +171,13 @@ func (s *Server) Blind() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.blind
+}
+
+// Conflicts counts the writes so far that were refused because somebody else was faster.
+func (s *Server) Conflicts() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conflicts
 }
 
 // failure is an error of the API.
