@@ -41,12 +41,35 @@ type LateApplier interface {
 	ApplyLate(ctx context.Context, scope string, take func() []Change) []error
 }
 
+// Unmetered is a platform whose calls cost next to nothing and are not limited in number, such as
+// a file of this machine: callers are not kept waiting to save calls.
+type Unmetered interface {
+	Platform
+	// Unmetered does nothing.
+	Unmetered()
+}
+
 // Tidier is a platform that, when it writes a scope, also takes bindings away that are
 // over and bear the owner of one of the changes.
 type Tidier interface {
 	Platform
 	// OnTidied sets what is told of the markers that went with a write. It is called before the first use.
 	OnTidied(tell func(ctx context.Context, gone []Marker))
+}
+
+// Find returns p as one of the interfaces beyond [Platform], or what p wraps: a wrapper has a method
+// Unwrap() Platform.
+func Find[T Platform](p Platform) (found T, ok bool) {
+	for {
+		if found, ok = p.(T); ok {
+			return found, true
+		}
+		wrapper, wraps := p.(interface{ Unwrap() Platform })
+		if !wraps {
+			return found, false
+		}
+		p = wrapper.Unwrap()
+	}
 }
 
 // Op is what a [Change] asks for.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"database/sql"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,9 +17,26 @@ var grantColumns = []string{
 	"holder", "version", "alone",
 }
 
+// laterColumns came with a migration: what is read in their place from a ledger that has not seen it yet.
+var laterColumns = map[string]struct {
+	schema int
+	absent string
+}{
+	"alone": {2, "0"},
+}
+
+// columnsOf lists grantColumns as a ledger of that schema can return them.
+func columnsOf(schema int) string {
+	columns := slices.Clone(grantColumns)
+	for i, c := range columns {
+		if later, ok := laterColumns[c]; ok && schema < later.schema {
+			columns[i] = later.absent
+		}
+	}
+	return strings.Join(columns, ", ")
+}
+
 var (
-	returned    = strings.Join(grantColumns, ", ")
-	selectGrant = "SELECT " + returned + " FROM jit_grants"
 	// storedColumns is what a write sets.
 	storedColumns = append(grantColumns[:len(grantColumns):len(grantColumns)], "due_at")
 	// replaceGrant leaves the lease as it is.
