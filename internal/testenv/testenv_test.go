@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/jackc/pgx/v5"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -144,5 +146,23 @@ func TestKubernetes(t *testing.T) {
 	}
 	if _, err := master.CoreV1().Secrets("default").List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("a member of system:masters lists secrets: %v", err)
+	}
+}
+
+func TestMoto(t *testing.T) {
+	server := testenv.Moto(t)
+	first, second := server.Account(t), server.Account(t)
+	if first.ID == second.ID || len(first.ID) != 12 {
+		t.Errorf("two accounts are %s and %s", first.ID, second.ID)
+	}
+	for _, account := range []testenv.MotoAccount{first, second} {
+		client := sts.New(sts.Options{
+			Region: account.Region, BaseEndpoint: &account.Endpoint,
+			Credentials: credentials.NewStaticCredentialsProvider(account.AccessKeyID, account.SecretAccessKey, ""),
+		})
+		who, err := client.GetCallerIdentity(t.Context(), nil)
+		if err != nil || *who.Account != account.ID {
+			t.Errorf("the access key of account %s acts in %+v, %v", account.ID, who, err)
+		}
 	}
 }
