@@ -59,20 +59,27 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	if err := ledger.CheckURL(s.Ledger); err != nil {
 		return nil, err
 	}
-	targets := make(map[string]jit.Platform, len(s.Targets))
+	opened := make(map[string]jit.Platform, len(s.Targets))
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
 		p, err := platform.Open(name, s.Targets[name], o.Now)
 		if err != nil {
 			return nil, err
 		}
-		if o.Wrap != nil {
-			p = o.Wrap(name, p)
-		}
-		targets[name] = batch.Share(p, o.Keep, o.Now)
+		opened[name] = p
 	}
 	l, err := ledger.Open(ctx, ledger.Config{URL: s.Ledger, Now: o.Now})
 	if err != nil {
 		return nil, err
+	}
+	targets := make(map[string]jit.Platform, len(opened))
+	for name, p := range opened {
+		if r, ok := p.(jit.Remembering); ok {
+			r.Remember(l.Marks())
+		}
+		if o.Wrap != nil {
+			p = o.Wrap(name, p)
+		}
+		targets[name] = batch.Share(p, o.Keep, o.Now)
 	}
 	return &Runtime{
 		Broker: &broker.Broker{
