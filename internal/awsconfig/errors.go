@@ -43,13 +43,13 @@ func Explain(ctx context.Context, doing string, err error) error {
 	switch code := Code(err); {
 	case code == "AccessDenied" || code == "AccessDeniedException" || code == "UnauthorizedOperation":
 		action := actionOf(err)
-		return &jit.Error{Problem: fmt.Sprintf("the target's credentials may not %s: %s is not permitted: %s", doing, action, message(err)),
+		return &jit.Error{Problem: fmt.Sprintf("the target's credentials may not %s: %s is not permitted: %s", doing, action, Message(err)),
 			Hint: fmt.Sprintf("allow %s in the operator's policy; the guide of the platform has the whole document", action), Err: err}
 	case strings.HasPrefix(code, "ExpiredToken") || code == "TokenRefreshRequired":
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: the target's credentials have expired", doing),
 			Hint: "renew them (for example `aws sso login`) and run again", Err: err}
 	case code == "InvalidClientTokenId" || code == "UnrecognizedClientException" || code == "SignatureDoesNotMatch" || code == "InvalidAccessKeyId" || code == "IncompleteSignature":
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: AWS does not accept the target's credentials: %s", doing, message(err)),
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: AWS does not accept the target's credentials: %s", doing, Message(err)),
 			Hint: "check the access key and its secret; `aws sts get-caller-identity` with the same settings tells whether they work", Err: err}
 	case code == "" && unanswered(err):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from AWS: %s", doing, reason(err)),
@@ -80,8 +80,8 @@ func actionOf(err error) string {
 	return "the call"
 }
 
-// message is what the service said, on one line.
-func message(err error) string {
+// Message is what the service said, on one line.
+func Message(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		if api.ErrorMessage() == "" {

@@ -94,7 +94,7 @@ func (c Config) noCredentials(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	if c.AssumeRole != nil && Code(err) != "" {
-		return &jit.Error{Attribute: "assume_role.role_arn", Problem: fmt.Sprintf("cannot assume the role %s: %s", c.AssumeRole.RoleARN, message(err)),
+		return &jit.Error{Attribute: "assume_role.role_arn", Problem: fmt.Sprintf("cannot assume the role %s: %s", c.AssumeRole.RoleARN, Message(err)),
 			Hint: "let the credentials call sts:AssumeRole on it, and its trust policy name them (with the external id that it asks for)", Err: err}
 	}
 	return &jit.Error{Problem: "there are no AWS credentials: " + reason(err),
@@ -108,13 +108,13 @@ func Retryer(codes ...string) aws.Retryer {
 	for _, code := range codes {
 		again[code] = struct{}{}
 	}
-	jitter := retry.NewExponentialJitterBackoff(longestPause)
+	growing := retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = longestPause })
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = attempts
 		o.RateLimiter = ratelimit.None // a quota shared by all calls would fail those of a large batch
 		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: again}, retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{429: {}}})
 		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, err error) (time.Duration, error) {
-			pause, e := jitter.BackoffDelay(attempt, err)
+			pause, e := growing.RetryDelay(attempt, err)
 			return min(max(pause, retryAfter(err)), longestPause), e
 		})
 	})
