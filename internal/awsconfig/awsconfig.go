@@ -37,8 +37,8 @@ type AssumeRole struct {
 var (
 	regionForm  = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
 	roleForm    = regexp.MustCompile(`^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/([!-~]+/)?[\w+=,.@-]{1,64}$`)
-	sessionForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)     // AssumeRole, RoleSessionName
-	secretForm  = regexp.MustCompile(`^[\w+=,.@:/-]{2,1224}$`) // AssumeRole, ExternalId
+	sessionForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`) // AssumeRole, RoleSessionName
+	secretForm  = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`) // AssumeRole, ExternalId
 	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
 )
 
@@ -60,7 +60,7 @@ func (c Config) Check() error {
 	case a == nil:
 	case !roleForm.MatchString(a.RoleARN):
 		return jit.Invalid("assume_role.role_arn", `write for example role_arn = "arn:aws:iam::123456789012:role/jit-operator"`, "%q is not the ARN of a role", a.RoleARN)
-	case a.ExternalID != "" && !secretForm.MatchString(a.ExternalID):
+	case a.ExternalID != "" && (!secretForm.MatchString(a.ExternalID) || len(a.ExternalID) > 1224):
 		return jit.Invalid("assume_role.external_id", "copy it from the role's trust policy", "it is not an external id; it takes 2 to 1224 letters, digits and =,.@:/-")
 	case a.SessionName != "" && !sessionForm.MatchString(a.SessionName):
 		return jit.Invalid("assume_role.session_name", `write for example session_name = "jit-payments"`, "%q is not a session name; it takes 2 to 64 letters, digits and _+=,.@-", a.SessionName)
