@@ -231,7 +231,7 @@ func markerStatement(role string, resources []string, w jit.Window, others []sta
 // digest is part of the SHA-256, in hex, of the statements' canonical JSON.
 func digest(statements []statement) string {
 	sum := sha256.Sum256([]byte(encode(statements)))
-	return hex.EncodeToString(sum[:12])
+	return hex.EncodeToString(sum[:8])
 }
 
 // writing is what a policy of ours says.

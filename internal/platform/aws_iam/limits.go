@@ -14,13 +14,21 @@ import (
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 const (
 	managedQuota  = 6144
-	attachedQuota = 10 // may be raised
 	trustQuota    = 2048
 	versionsQuota = 5
 )
 
+// limit is a quota of the account: its name there, and what it is where nobody had it raised.
+type limit struct {
+	name  string
+	usual int
+}
+
 // inlineQuota is for all inline policies of an entity together.
-var inlineQuota = map[entityKind]int{user: 2048, group: 5120, role: 10240}
+var inlineQuota = map[entityKind]limit{user: {"UserPolicySizeQuota", 2048}, group: {"GroupPolicySizeQuota", 5120}, role: {"RolePolicySizeQuota", 10240}}
+
+// attachedQuota is for the managed policies that are attached to an entity.
+var attachedQuota = map[entityKind]limit{user: {"AttachedPoliciesPerUserQuota", 10}, group: {"AttachedPoliciesPerGroupQuota", 10}, role: {"AttachedPoliciesPerRoleQuota", 10}}
 
 // Codes of IAM's errors.
 const (
@@ -29,8 +37,11 @@ const (
 	limitExceeded = "LimitExceeded"
 )
 
-// quota asks once for the account's quotas, which may have been raised.
-func (c *client) quota(ctx context.Context, name string, otherwise int) (int, error) {
+// quota returns the limit that holds for n: the usual one, or where n is over that what the account says, which is asked once.
+func (c *client) quota(ctx context.Context, l limit, n int) (int, error) {
+	if n <= l.usual {
+		return l.usual, nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.quotas == nil {
@@ -40,10 +51,7 @@ func (c *client) quota(ctx context.Context, name string, otherwise int) (int, er
 		}
 		c.quotas = out.SummaryMap
 	}
-	if n, ok := c.quotas[name]; ok {
-		return int(n), nil
-	}
-	return otherwise, nil
+	return max(l.usual, int(c.quotas[l.name])), nil
 }
 
 // pause waits a random time before another attempt, longer after each.

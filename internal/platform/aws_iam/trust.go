@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -251,10 +252,7 @@ const trustHint = "end other grants of the role, or have the limit raised (Role 
 
 // fitsTrust refuses what is longer than the account's quota for trust policies.
 func (c *client) fitsTrust(ctx context.Context, name arn, changed string) error {
-	if size(changed) <= trustQuota {
-		return nil
-	}
-	quota, err := c.quota(ctx, "AssumeRolePolicySizeQuota", trustQuota)
+	quota, err := c.quota(ctx, limit{"AssumeRolePolicySizeQuota", trustQuota}, size(changed))
 	if err != nil || size(changed) <= quota {
 		return err
 	}
@@ -265,43 +263,61 @@ func (c *client) fitsTrust(ctx context.Context, name arn, changed string) error 
 const (
 	// lockTime is how long a lock is honoured; its holder needs seconds.
 	lockTime = 2 * time.Minute
+	// unlockTime bounds the calls that are made though nobody waits any more.
+	unlockTime = 2 * time.Second
 	// lockPolicy is the document of a lock, which is attached to nobody and would give nothing.
 	lockPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"` + markerAction + `","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"1970-01-01T00:00:00Z"}}}]}`
 )
 
 // lock keeps other writers of ours from a role's trust policy until unlock: a managed policy that nobody
-// holds, since IAM makes one of a name only once.
+// holds, since IAM makes one of a name only once. Its description tells whose it is.
 func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(), err error) {
 	policyName := "jit-lock-" + name.name
 	policyARN := "arn:" + name.partition + ":iam::" + scope + ":policy/" + folder + "/" + policyName
+	token := "held while jit changes the trust policy of the role; " + rand.Text()
+	unlock = func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTime)
+		defer cancel()
+		// What cannot be removed is removed by the next writer once it is old.
+		_, _ = c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &policyARN})
+	}
 	for attempt := 1; ; attempt++ {
-		made, err := c.CreatePolicy(ctx, &iam.CreatePolicyInput{
-			PolicyName: &policyName, Path: aws.String("/" + folder + "/"), PolicyDocument: aws.String(lockPolicy),
-			Description: aws.String("held while jit changes the trust policy of the role"),
+		_, err := c.CreatePolicy(ctx, &iam.CreatePolicyInput{
+			PolicyName: &policyName, Path: aws.String("/" + folder + "/"), PolicyDocument: aws.String(lockPolicy), Description: &token,
 		})
 		if err == nil {
-			policyARN = aws.ToString(made.Policy.Arn)
-			break
+			return unlock, nil
 		}
-		if awsconfig.Code(err) != entityExists {
+		if code := awsconfig.Code(err); code != "" && code != entityExists {
 			return nil, awsconfig.Explain(ctx, "lock the trust policy of "+name.text, err)
 		}
-		held, err := c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &policyARN})
-		if err == nil && time.Since(aws.ToTime(held.Policy.CreateDate)) > lockTime {
+		holder, since := c.holder(ctx, policyARN)
+		switch {
+		case holder == token && ctx.Err() == nil:
+			return unlock, nil // the answer was lost
+		case holder == token:
+			unlock()
+		case !since.IsZero() && time.Since(since) > lockTime:
 			// Its holder died.
-			if _, err := c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &policyARN}); err != nil && awsconfig.Code(err) != noSuchEntity {
-				return nil, awsconfig.Explain(ctx, "remove the lock "+policyARN, err)
-			}
+			unlock()
 			continue
+		}
+		if awsconfig.Code(err) == "" {
+			return nil, awsconfig.Explain(ctx, "lock the trust policy of "+name.text, err)
 		}
 		if err := pause(ctx, attempt); err != nil {
 			return nil, fmt.Errorf("wait for the lock %s: %w", policyARN, err)
 		}
 	}
-	return func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		// What cannot be removed is passed over by the next writer once it is old.
-		_, _ = c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &policyARN})
-	}, nil
+}
+
+// holder tells whose lock is there, and since when; zero values when that cannot be told.
+func (c *client) holder(ctx context.Context, policyARN string) (token string, since time.Time) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTime)
+	defer cancel()
+	held, err := c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &policyARN})
+	if err != nil {
+		return "", time.Time{}
+	}
+	return aws.ToString(held.Policy.Description), aws.ToTime(held.Policy.CreateDate)
 }

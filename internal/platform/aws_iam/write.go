@@ -58,8 +58,12 @@ func (a *application) ensure(ctx context.Context, g *grant) error {
 	if was == document {
 		return nil
 	}
-	quota := inlineQuota[e.kind]
-	if used := a.account.inlineSize(e, name); used+size(document) > quota {
+	used := a.account.inlineSize(e, name)
+	quota, err := a.client.quota(ctx, inlineQuota[e.kind], used+size(document))
+	if err != nil {
+		return err
+	}
+	if used+size(document) > quota {
 		return a.instead(ctx, g, e, document, fmt.Sprintf("its inline policies have %d characters and this one %d; the limit is %d", used, size(document), quota))
 	}
 	if err := a.client.putInline(ctx, e.arn, name, document); err != nil {
@@ -115,14 +119,12 @@ func (a *application) instead(ctx context.Context, g *grant, e *entity, document
 	a.account.mu.Lock()
 	attached := len(e.attached)
 	a.account.mu.Unlock()
-	if attached >= attachedQuota {
-		quota, err := a.client.quota(ctx, map[entityKind]string{user: "AttachedPoliciesPerUserQuota", group: "AttachedPoliciesPerGroupQuota", role: "AttachedPoliciesPerRoleQuota"}[e.kind], attachedQuota)
-		if err != nil {
-			return err
-		}
-		if attached >= quota {
-			return refuse(fmt.Sprintf("%d managed policies are attached to it, and the limit is %d", attached, quota))
-		}
+	quota, err := a.client.quota(ctx, attachedQuota[e.kind], attached+1)
+	if err != nil {
+		return err
+	}
+	if attached >= quota {
+		return refuse(fmt.Sprintf("%d managed policies are attached to it, and the limit is %d", attached, quota))
 	}
 	if err := a.ensureManaged(ctx, g, e, document); err != nil {
 		if awsconfig.Code(err) == limitExceeded {
