@@ -40,13 +40,18 @@ type model struct {
 	takes     time.Duration
 	perSecond int
 	pageSize  int
+	// before, if set, is called at the beginning of each call, by the goroutine that makes it.
+	before func(action string)
 	// fault, if set, is asked before each call.
 	fault func(action string) *fault
 	// denied are actions that the operator may not perform.
 	denied map[string]bool
 	// fails is why writes end as FAILED; empty when they do not.
 	fails string
+	// calls counts the calls by their actions.
 	calls map[string]int
+	// refused counts the errors of the service by their codes.
+	refused map[string]int
 	// most is the largest number of outstanding writes seen.
 	most int
 }
@@ -100,7 +105,7 @@ const modelInstance, modelStore = "arn:aws:sso:::instance/ssoins-0123456789abcde
 func newModel() *model {
 	return &model{
 		instances: []string{modelInstance}, users: map[string]string{}, groups: map[string]string{}, sets: map[string]set{}, accounts: map[string]string{},
-		assignments: map[assignment]*origin{}, takes: 5 * time.Millisecond, pageSize: 2, denied: map[string]bool{}, calls: map[string]int{},
+		assignments: map[assignment]*origin{}, takes: 5 * time.Millisecond, pageSize: 2, denied: map[string]bool{}, calls: map[string]int{}, refused: map[string]int{},
 	}
 }
 
@@ -114,6 +119,9 @@ func (m *model) Do(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	_, action, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	if m.before != nil {
+		m.before(action)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls[action]++
@@ -136,6 +144,7 @@ func (m *model) Do(r *http.Request) (*http.Response, error) {
 	var no *refusal
 	switch {
 	case errors.As(err, &no):
+		m.refused[no.code]++
 		return respond(http.StatusBadRequest, map[string]string{"__type": no.code, "message": no.message}), nil
 	case err != nil:
 		return nil, err
