@@ -8,4 +8,5 @@ targets = {
   bastion      = { ssh = { authorized_keys = "/home/deploy/.ssh/authorized_keys" } }
   payments-db  = { postgresql = { url = env("ADMIN_URL") } }
   prod-cluster = { kubernetes = { kubeconfig = "~/.kube/config", context = "prod" } }
+  prod-account = { aws_iam = { profile = "prod", account_id = "123456789012" } }
 }

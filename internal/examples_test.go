@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
@@ -55,6 +57,7 @@ var examples = map[string]example{
 	"ssh":                   {files: []string{"ssh/main.tf"}, variables: sshVariables, apply: true},
 	"demo":                  {files: []string{"demo/main.tf"}, variables: func(t *testing.T, w *acctest.World) string { return sshVariables(t, w) + "ttl = \"1m\"\n" }, apply: true},
 	"postgresql":            {files: []string{"postgresql/main.tf"}, variables: postgresVariables, servers: true, apply: true},
+	"aws_iam":               {files: []string{"aws_iam/main.tf"}, variables: iamVariables, servers: true, apply: true},
 	"kubernetes": {files: []string{"kubernetes/main.tf"}, servers: true, apply: true, variables: func(t *testing.T, _ *acctest.World) string {
 		return fmt.Sprintf("kubeconfig = %q\nnamespace = \"default\"\nprincipal = %q\n", testenv.Kubernetes(t).Kubeconfig, "user:"+roleOf(t))
 	}},
@@ -65,6 +68,10 @@ var elsewhere = []string{"resources/jit_grant/import-identity.tf", "resources/ji
 
 // Every example is formatted and validates, and plans where what it needs is on hand; whole ones are applied.
 func TestExamples(t *testing.T) {
+	// Any key is that of an administrator of moto's first account.
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_REGION": testenv.MotoRegion, "AWS_PROFILE": "", "AWS_SESSION_TOKEN": ""} {
+		t.Setenv(name, value)
+	}
 	for name, e := range examples {
 		for _, cli := range testenv.Terraforms(t) {
 			t.Run(name+"/"+cli.String(), func(t *testing.T) {
@@ -184,6 +191,25 @@ func roleOf(t *testing.T) string {
 func postgresVariables(t *testing.T, _ *acctest.World) string {
 	role := roleOf(t)
 	return fmt.Sprintf("admin_url = %q\nprincipal = %q\nrole = %q\n", operator(t, role, role+"_alice"), role+"_alice", role)
+}
+
+// iamVariables makes a user and a policy in moto's first account.
+func iamVariables(t *testing.T, _ *acctest.World) string {
+	t.Helper()
+	server, name := testenv.Moto(t), roleOf(t)
+	admin := iam.New(iam.Options{Region: testenv.MotoRegion, BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
+	made, err := admin.CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name += "_S3ReadOnly"
+	document := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["s3:Get*","s3:List*"],"Resource":"*"}}`
+	policy, err := admin.CreatePolicy(t.Context(), &iam.CreatePolicyInput{PolicyName: &name, PolicyDocument: &document})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("account_id = %q\nprincipal = %q\npolicy = %q\nbucket = \"invoices\"\nendpoint = %q\n",
+		strings.Split(*made.User.Arn, ":")[4], *made.User.Arn, *policy.Policy.Arn, server.URL)
 }
 
 func resourceVariables(t *testing.T, _ *acctest.World) string {

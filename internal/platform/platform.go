@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	awsiam "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_iam"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/kubernetes"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/postgresql"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/ssh"
@@ -20,10 +21,12 @@ type Config struct {
 	SSH        *ssh.Config        `tfsdk:"ssh" json:"ssh"`
 	PostgreSQL *postgresql.Config `tfsdk:"postgresql" json:"postgresql"`
 	Kubernetes *kubernetes.Config `tfsdk:"kubernetes" json:"kubernetes"`
+	AWSIAM     *awsiam.Config     `tfsdk:"aws_iam" json:"aws_iam"`
 }
 
 // list holds one line for each platform, in the order of their names.
 var list = []entry{
+	of("aws_iam", func(c Config) *awsiam.Config { return c.AWSIAM }, awsiam.New),
 	of("kubernetes", func(c Config) *kubernetes.Config { return c.Kubernetes }, kubernetes.New),
 	of("postgresql", func(c Config) *postgresql.Config { return c.PostgreSQL }, postgresql.New),
 	of("ssh", func(c Config) *ssh.Config { return c.SSH }, ssh.New),
