@@ -28,8 +28,8 @@ func (u unclear) Unwrap() error { return u.error }
 
 // write makes or removes one assignment and returns when that is done. What the service does not take
 // yet, because of another request for the same or of too many, is tried again with a random
-// pause, and so is what got no answer. A removal of what is not there is success; making what is there is no
-// error either. An error that is not [unclear] says that nothing is under way.
+// pause, and so is what got no answer. A removal of what is not there is success. An error that is not [unclear] says that nothing was done and nothing is
+// under way.
 func (c *client) write(ctx context.Context, on *account, o operation, what object) error {
 	end := time.Now().Add(c.platform.pace.patience)
 	lost := false
