@@ -109,6 +109,14 @@ func TestRefusedRemovalIsKept(t *testing.T) {
 	}
 	apply(t, p, remove(a)...)
 	s.wants(t, a.Binding, false, "after the removal")
+
+	apply(t, p, ensure(a)...)
+	s.with(func(m *model) { m.fails = "an unexpected internal service exception was encountered" })
+	s.at("DescribeAccountAssignmentDeletionStatus", 1, func() { s.take(t, a.Binding) })
+	apply(t, p, remove(a)...) // gone by another's hand, which is as good
+	if left := marked(t, p); len(left) > 0 {
+		t.Errorf("marks are left: %+v", left)
+	}
 }
 
 // A write whose answer was lost may be under way: its mark stays, whatever is answered to the next try.

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
-	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -83,8 +84,8 @@ func answered(err error) bool {
 		return false
 	}
 	var failed *failure
-	var api smithy.APIError
-	return errors.As(err, &failed) || errors.As(err, &api) && api.ErrorFault() == smithy.FaultClient
+	var response *smithyhttp.ResponseError
+	return errors.As(err, &failed) || errors.As(err, &response) && response.HTTPStatusCode()/100 == http.StatusBadRequest/100
 }
 
 // attempt makes one request and waits for its end.
