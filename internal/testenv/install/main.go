@@ -1,10 +1,10 @@
 // Command install puts in place what the acceptance tests against real servers
-// need: the kubeapi and tofu programs and a virtual environment with moto in the
+// need: the kubeapi, tofu and versitygw programs and a virtual environment with moto in the
 // test cache and, on Debian with root or password-less sudo, the packages with
 // PostgreSQL, OpenSSH, Python, make, git and a C compiler. What is there already
 // is left alone.
 //
-// Usage: install [packages] [moto] [kubeapi] [tofu]; without arguments, all four.
+// Usage: install [packages] [moto] [kubeapi] [tofu] [versitygw]; without arguments, all five.
 package main
 
 import (
@@ -29,7 +29,7 @@ func main() {
 	defer stop()
 	parts := flag.Args()
 	if len(parts) == 0 {
-		parts = []string{"packages", "moto", "kubeapi", "tofu"}
+		parts = []string{"packages", "moto", "kubeapi", "tofu", "versitygw"}
 	}
 	if err := run(ctx, parts); err != nil {
 		fmt.Fprintln(os.Stderr, "install:", err)
@@ -49,10 +49,12 @@ func run(ctx context.Context, parts []string) error {
 			err = build(ctx, part, cache.KubeAPI())
 		case "tofu":
 			err = build(ctx, part, cache.Tofu())
+		case "versitygw":
+			err = build(ctx, part, cache.VersityGW())
 		case "moto":
 			err = build(ctx, part, cache.Moto())
 		default:
-			err = fmt.Errorf("%q is not one of packages, moto, kubeapi, tofu", part)
+			err = fmt.Errorf("%q is not one of packages, moto, kubeapi, tofu, versitygw", part)
 		}
 		if err != nil {
 			return err
