@@ -39,6 +39,15 @@ var places = []struct {
 	{"ssh", newHost},
 	{"postgresql", newDatabase},
 	{"kubernetes", newCluster},
+	{"aws_iam", newAccount},
+}
+
+// environment is what the programs that work on a place need in their environment, where that is anything.
+func environment(p place) []string {
+	if with, ok := p.(interface{ environment() []string }); ok {
+		return with.environment()
+	}
+	return nil
 }
 
 // may fails the test unless the principal can get through or not, as wanted.

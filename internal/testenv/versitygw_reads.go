@@ -58,7 +58,7 @@ func (b *gatewayReads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GetAccountAuthorizationDetails":
 		result, err = b.account(r.Context())
 	case "GetPolicy", "GetPolicyVersion":
-		result = policyResult(form.Get("PolicyArn"))
+		result = policyResult(action, form.Get("PolicyArn"))
 	default:
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		b.through.ServeHTTP(w, r)
@@ -96,13 +96,13 @@ type versionFacts struct {
 }
 
 // policyResult is the answer about one of [ManagedPolicies], to either question; nil when there is none.
-func policyResult(name string) any {
+func policyResult(action, name string) any {
 	const prefix = "arn:aws:iam::aws:policy/"
 	if len(name) <= len(prefix) || ManagedPolicies[name[len(prefix):]] == "" {
 		return nil
 	}
 	return policyAnswer{
-		XMLName: xml.Name{Local: "GetResult"},
+		XMLName: xml.Name{Local: action + "Result"},
 		Policy:  &policyFacts{name, "v1"}, PolicyVersion: &versionFacts{url.PathEscape(ManagedPolicies[name[len(prefix):]]), "v1", true},
 	}
 }
