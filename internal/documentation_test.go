@@ -18,6 +18,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 	awsiam "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_iam"
+	awsidentitycenter "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_identity_center"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/kubernetes"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/postgresql"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/ssh"
@@ -239,10 +240,11 @@ func TestPlatformsAreDocumented(t *testing.T) {
 		config  platform.Config
 		binding jit.Binding
 	}{
-		"aws_iam":    {platform.Config{AWSIAM: &awsiam.Config{}}, jit.Binding{Principal: "arn:aws:iam::123456789012:user/alice", Role: "arn:aws:iam::aws:policy/ReadOnlyAccess", Scope: "123456789012"}},
-		"ssh":        {platform.Config{SSH: &ssh.Config{AuthorizedKeys: "/keys"}}, jit.Binding{Principal: exampleKey, Role: "login"}},
-		"postgresql": {platform.Config{PostgreSQL: &postgresql.Config{URL: "postgres://a@127.0.0.1:1/a"}}, jit.Binding{Principal: "a", Role: "b"}},
-		"kubernetes": {platform.Config{Kubernetes: &kubernetes.Config{Host: "https://127.0.0.1:1", Token: "t"}}, jit.Binding{Principal: "user:a", Role: "ClusterRole/b", Scope: "cluster"}},
+		"aws_iam":             {platform.Config{AWSIAM: &awsiam.Config{}}, jit.Binding{Principal: "arn:aws:iam::123456789012:user/alice", Role: "arn:aws:iam::aws:policy/ReadOnlyAccess", Scope: "123456789012"}},
+		"aws_identity_center": {platform.Config{AWSIdentityCenter: &awsidentitycenter.Config{}}, jit.Binding{Principal: "user:alice", Role: "ReadOnlyAccess", Scope: "123456789012"}},
+		"ssh":                 {platform.Config{SSH: &ssh.Config{AuthorizedKeys: "/keys"}}, jit.Binding{Principal: exampleKey, Role: "login"}},
+		"postgresql":          {platform.Config{PostgreSQL: &postgresql.Config{URL: "postgres://a@127.0.0.1:1/a"}}, jit.Binding{Principal: "a", Role: "b"}},
+		"kubernetes":          {platform.Config{Kubernetes: &kubernetes.Config{Host: "https://127.0.0.1:1", Token: "t"}}, jit.Binding{Principal: "user:a", Role: "ClusterRole/b", Scope: "cluster"}},
 	}
 	if got, want := slices.Sorted(maps.Keys(trials)), platform.Kinds(); !slices.Equal(got, want) {
 		t.Fatalf("tried %v, the platforms are %v", got, want)

@@ -58,6 +58,7 @@ var examples = map[string]example{
 	"demo":                  {files: []string{"demo/main.tf"}, variables: func(t *testing.T, w *acctest.World) string { return sshVariables(t, w) + "ttl = \"1m\"\n" }, apply: true},
 	"postgresql":            {files: []string{"postgresql/main.tf"}, variables: postgresVariables, servers: true, apply: true},
 	"aws_iam":               {files: []string{"aws_iam/main.tf"}, variables: iamVariables, servers: true, apply: true},
+	"aws_identity_center":   {files: []string{"aws_identity_center/main.tf"}, variables: identityCenterVariables, servers: true, apply: true},
 	"kubernetes": {files: []string{"kubernetes/main.tf"}, servers: true, apply: true, variables: func(t *testing.T, _ *acctest.World) string {
 		return fmt.Sprintf("kubeconfig = %q\nnamespace = \"default\"\nprincipal = %q\n", testenv.Kubernetes(t).Kubeconfig, "user:"+roleOf(t))
 	}},
@@ -210,6 +211,16 @@ func iamVariables(t *testing.T, _ *acctest.World) string {
 	}
 	return fmt.Sprintf("account_id = %q\nprincipal = %q\npolicy = %q\nbucket = \"invoices\"\nendpoint = %q\n",
 		strings.Split(*made.User.Arn, ":")[4], *made.User.Arn, *policy.Policy.Arn, server.URL)
+}
+
+// identityCenterVariables makes a user and a permission set in the directory of moto's first account.
+func identityCenterVariables(t *testing.T, _ *acctest.World) string {
+	t.Helper()
+	directory := testenv.Moto(t).Directory(t, testenv.MotoAccount{ID: "123456789012", AccessKeyID: "any", SecretAccessKey: "any"})
+	name := roleOf(t)
+	directory.User(t, name)
+	directory.PermissionSet(t, "ReadOnly"+name[len(name)-20:])
+	return fmt.Sprintf("account_id = \"123456789012\"\nprincipal = %q\npermission_set = %q\nendpoint = %q\n", "user:"+name, "ReadOnly"+name[len(name)-20:], testenv.Moto(t).URL)
 }
 
 func resourceVariables(t *testing.T, _ *acctest.World) string {

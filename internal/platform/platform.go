@@ -11,6 +11,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	awsiam "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_iam"
+	awsidentitycenter "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_identity_center"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/kubernetes"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/postgresql"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/ssh"
@@ -18,15 +19,17 @@ import (
 
 // Config is one target as the user wrote it: exactly one platform is set.
 type Config struct {
-	SSH        *ssh.Config        `tfsdk:"ssh" json:"ssh"`
-	PostgreSQL *postgresql.Config `tfsdk:"postgresql" json:"postgresql"`
-	Kubernetes *kubernetes.Config `tfsdk:"kubernetes" json:"kubernetes"`
-	AWSIAM     *awsiam.Config     `tfsdk:"aws_iam" json:"aws_iam"`
+	SSH               *ssh.Config               `tfsdk:"ssh" json:"ssh"`
+	PostgreSQL        *postgresql.Config        `tfsdk:"postgresql" json:"postgresql"`
+	Kubernetes        *kubernetes.Config        `tfsdk:"kubernetes" json:"kubernetes"`
+	AWSIAM            *awsiam.Config            `tfsdk:"aws_iam" json:"aws_iam"`
+	AWSIdentityCenter *awsidentitycenter.Config `tfsdk:"aws_identity_center" json:"aws_identity_center"`
 }
 
 // list holds one line for each platform, in the order of their names.
 var list = []entry{
 	of("aws_iam", func(c Config) *awsiam.Config { return c.AWSIAM }, awsiam.New),
+	of("aws_identity_center", func(c Config) *awsidentitycenter.Config { return c.AWSIdentityCenter }, awsidentitycenter.New),
 	of("kubernetes", func(c Config) *kubernetes.Config { return c.Kubernetes }, kubernetes.New),
 	of("postgresql", func(c Config) *postgresql.Config { return c.PostgreSQL }, postgresql.New),
 	of("ssh", func(c Config) *ssh.Config { return c.SSH }, ssh.New),

@@ -25,6 +25,13 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 				MarkdownDescription: "Write permission to assume a role into the role's trust policy also where principal and role are of the same account. Default: false."},
 		}),
 	},
+	"aws_identity_center": {
+		MarkdownDescription: "IAM Identity Center. A grant is an account assignment, which the ledger remembers; the sweeper ends it.",
+		Attributes: awsAttributes(map[string]schema.Attribute{
+			"instance_arn":      text("The ARN of the instance. Default: the only one in the region."),
+			"identity_store_id": text("The id of the identity store, such as `d-0123456789`. Default: that of the instance."),
+		}),
+	},
 	"kubernetes": {
 		MarkdownDescription: "A Kubernetes cluster. A grant is a RoleBinding or ClusterRoleBinding of its own; the sweeper ends it.",
 		Attributes: map[string]schema.Attribute{

@@ -180,3 +180,22 @@ func TestConfig(t *testing.T) {
 		says(t, err, tt.attribute)
 	}
 }
+
+// The operator's policy holds what is used, and nothing else.
+func TestOperatorPolicyIsUsed(t *testing.T) {
+	s := newSite(t)
+	p := s.open(t)
+	for _, principal := range []string{"user:alice@example.com", "group:On call", "user:" + bobID, "group:" + oncallID} {
+		b := alice()
+		b.Principal = principal
+		apply(t, p, ensure(access(b, "why"))...)
+		apply(t, s.open(t), remove(access(b, "why"))...)
+	}
+	s.foreign(t, alice())
+	ours(t, p)
+	for action := range s.permitted {
+		if _, name, _ := strings.Cut(action, ":"); s.calls[name] == 0 {
+			t.Errorf("the policy allows %s, which is not needed", action)
+		}
+	}
+}

@@ -44,8 +44,8 @@ type model struct {
 	before func(action string)
 	// fault, if set, is asked before each call.
 	fault func(action string) *fault
-	// denied are actions that the operator may not perform.
-	denied map[string]bool
+	// permitted are the actions that the operator may perform: those of the guide. denied are left out of them.
+	permitted, denied map[string]bool
 	// fails is why writes end as FAILED; empty when they do not.
 	fails string
 	// calls counts the calls by their actions.
@@ -102,8 +102,9 @@ func refuse(code, format string, args ...any) error {
 
 const modelInstance, modelStore = "arn:aws:sso:::instance/ssoins-0123456789abcdef", "d-0123456789"
 
-func newModel() *model {
+func newModel(permitted map[string]bool) *model {
 	return &model{
+		permitted: permitted,
 		instances: []string{modelInstance}, users: map[string]string{}, groups: map[string]string{}, sets: map[string]set{}, accounts: map[string]string{},
 		assignments: map[assignment]*origin{}, takes: 5 * time.Millisecond, pageSize: 2, denied: map[string]bool{}, calls: map[string]int{}, refused: map[string]int{},
 	}
@@ -185,8 +186,9 @@ func (m *model) answer(r *http.Request, action string, body []byte) (any, error)
 		return nil, refuse("ThrottlingException", "Rate exceeded")
 	}
 	m.recent = append(m.recent, now)
-	service := map[bool]string{true: "identitystore", false: "sso"}[strings.HasPrefix(r.Header.Get("X-Amz-Target"), "AWSIdentityStore.")]
-	if m.denied[action] {
+	protocol, _, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	service := map[string]string{"SWBExternalService": "sso", "AWSIdentityStore": "identitystore", "AWSOrganizationsV20161128": "organizations"}[protocol]
+	if m.denied[action] || !m.permitted[service+":"+action] {
 		return nil, refuse("AccessDeniedException", "User: arn:aws:iam::111111111111:user/jit is not authorized to perform: %s:%s on resource: %s", service, action, modelInstance)
 	}
 	var in input

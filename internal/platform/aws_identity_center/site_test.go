@@ -2,7 +2,9 @@ package awsidentitycenter
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,12 +38,32 @@ type site struct {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	m := newModel()
+	m := newModel(operator(t))
 	m.users[aliceID], m.users[bobID], m.groups[oncallID] = "alice@example.com", "bob@example.com", "On call"
 	m.sets[readOnly], m.sets[admin] = set{"ReadOnly", "PT1H"}, set{"Admin", "PT8H"}
 	m.sets["arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-3333333333333333"] = set{"Billing", "PT12H"}
 	m.accounts[production], m.accounts[suspended] = "ACTIVE", "SUSPENDED"
 	return &site{model: m, ledger: "sqlite://" + filepath.Join(t.TempDir(), "ledger.db"), hurry: true}
+}
+
+// operator reads the actions of the guide's policy.
+func operator(t testing.TB) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile("operator.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy struct{ Statement []struct{ Action []string } }
+	if err := json.Unmarshal(text, &policy); err != nil {
+		t.Fatal(err)
+	}
+	permitted := map[string]bool{}
+	for _, s := range policy.Statement {
+		for _, action := range s.Action {
+			permitted[action] = true
+		}
+	}
+	return permitted
 }
 
 // open returns the platform as another process would have it.
