@@ -102,6 +102,9 @@ type counted struct {
 
 var _ jit.Platform = (*counted)(nil)
 
+// Unwrap returns the platform whose calls are counted.
+func (p *counted) Unwrap() jit.Platform { return p.Platform }
+
 // Scopes counts a read.
 func (p *counted) Scopes(ctx context.Context) ([]string, error) {
 	if err := p.calls.note(ctx, func(c *Count) { c.Reads++ }); err != nil {

@@ -33,7 +33,7 @@ type server struct {
 // serve starts the provider for one workspace. It ends with the test.
 func serve(t testing.TB, w *World) *server {
 	t.Helper()
-	quiet()
+	provider.Quiet()
 	s := &server{}
 	factory := func() tfprotov6.ProviderServer {
 		return providerserver.NewProtocol6(provider.New("test", func(ctx context.Context, settings config.Settings) (*config.Runtime, error) {
@@ -74,16 +74,6 @@ func serve(t testing.TB, w *World) *server {
 	}
 	return s
 }
-
-// quiet turns off the plugin libraries' logs, which Terraform would filter: here nobody
-// does. Whoever sets one of the variables gets them.
-var quiet = sync.OnceFunc(func() {
-	for _, name := range []string{"TF_LOG_SDK", "TF_LOG_PROVIDER_JIT"} {
-		if os.Getenv(name) == "" {
-			_ = os.Setenv(name, "off") // a name without = and NUL can be set
-		}
-	}
-})
 
 // open opens a runtime as the released provider does, with the workspace's clock, its
 // calls counted and a relative ledger in its directory.

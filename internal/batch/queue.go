@@ -12,7 +12,8 @@ import (
 )
 
 // minGap and maxGap bound the time for which a gathering queue waits for the next of several
-// callers: long enough for one that was just answered to come back with its next call.
+// callers: long enough for one that was just answered to come back with its next call. A queue whose
+// calls are not to be saved has no least time.
 const (
 	minGap = 100 * time.Millisecond
 	maxGap = 500 * time.Millisecond
@@ -38,6 +39,7 @@ type Queue[C, R any] struct {
 	gathering bool
 	expected  int
 	gap       time.Duration
+	least     time.Duration
 	arrived   chan struct{}
 }
 
@@ -64,10 +66,10 @@ func NewQueue[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, 
 	return &Queue[C, R]{run: late, arrived: make(chan struct{}, 1)}
 }
 
-// newGathering returns a gathering queue over run, which is called as soon as there is a
+// newGathering returns a gathering queue, which waits at least so long for the next of several callers, over run, which is called as soon as there is a
 // caller and takes the calls of the group, exactly once, when it needs them; there are none if all callers have gone meanwhile.
-func newGathering[C, R any](run func(ctx context.Context, take func() []C) []R) *Queue[C, R] {
-	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1), gathering: true, gap: minGap}
+func newGathering[C, R any](least time.Duration, run func(ctx context.Context, take func() []C) []R) *Queue[C, R] {
+	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1), gathering: true, gap: least, least: least}
 }
 
 // Do runs one call in a group with others and returns its result. If ctx ends
@@ -148,7 +150,11 @@ func (q *Queue[C, R]) runGroup() []*call[C, R] {
 	for i, r := range results {
 		group[i].result = r
 	}
-	q.gap = min(max(minGap, time.Since(begun)/2, 4*spread(group)), maxGap)
+	took, most := time.Since(begun), maxGap
+	if q.least == 0 {
+		most = min(took, maxGap) // to wait longer than a group more takes saves nothing
+	}
+	q.gap = min(max(q.least, took/2, 4*spread(group)), most)
 	return group
 }
 

@@ -47,7 +47,7 @@ func (r *runs) take(t *testing.T, d time.Duration) func(context.Context, []int) 
 
 // gathering is a gathering queue whose run wants its calls at once.
 func gathering[C, R any](run func(context.Context, []C) []R) *Queue[C, R] {
-	return newGathering(func(ctx context.Context, take func() []C) []R {
+	return newGathering(minGap, func(ctx context.Context, take func() []C) []R {
 		if calls := take(); len(calls) > 0 {
 			return run(ctx, calls)
 		}

@@ -29,6 +29,9 @@ func Share(p jit.Platform, keep time.Duration, now func() time.Time) *Shared {
 	return &Shared{Platform: p, keep: keep, now: now, scopes: map[string]*scope{}}
 }
 
+// Unwrap returns the platform behind the queues.
+func (s *Shared) Unwrap() jit.Platform { return s.Platform }
+
 type scope struct {
 	reads  *Queue[bool, reading] // asked for with writtenToo
 	writes *Queue[[]jit.Change, []error]
@@ -52,7 +55,11 @@ func (s *Shared) scope(name string) *scope {
 	if !ok {
 		sc = &scope{}
 		sc.reads = NewQueue(func(ctx context.Context, writtenToo []bool) []reading { return s.read(ctx, name, sc, writtenToo) })
-		sc.writes = newGathering(func(ctx context.Context, take func() [][]jit.Change) [][]error { return s.write(ctx, name, sc, take) })
+		least := minGap
+		if _, ok := jit.Find[jit.Unmetered](s.Platform); ok {
+			least = 0
+		}
+		sc.writes = newGathering(least, func(ctx context.Context, take func() [][]jit.Change) [][]error { return s.write(ctx, name, sc, take) })
 		if s.keep > 0 {
 			// Who keeps reads is a plan or an apply with many callers at once: the first group waits for them too.
 			sc.writes.expected = unknown

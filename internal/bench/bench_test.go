@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -159,7 +160,7 @@ terraform {
     nothing = { source = "jitaccess/nothing" }
   }
 }
-resource "nothing_thing" "all" {
+resource "nothing_grant" "all" {
   count     = %d
   target    = "bastion"
   principal = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG"
@@ -175,13 +176,30 @@ resource "nothing_thing" "all" {
 	t.add("apply of 1,000 grants on ssh beside a provider that does nothing",
 		fmt.Sprintf("%.2f x (%.1fs / %.1fs)", ratio, busy.Seconds(), idle.Seconds()), "1.5 x", ratio <= 1.5)
 
+	// Of the clock the difference of two plans is mostly what else the machine does; of the processors it is not.
 	var shares []float64
-	for range 3 {
-		idle, busy = lasts(func() { floor.Must("plan") }), lasts(func() { ours.Must("plan") })
+	for range 5 {
+		idle, busy = works(func() { floor.Must("plan") }), works(func() { ours.Must("plan") })
 		shares = append(shares, (busy-idle).Seconds()*1000/grants)
 	}
 	slices.Sort(shares)
-	t.add("the provider's own share of a plan, median of 3", fmt.Sprintf("%.2f ms a grant", shares[1]), "0.5 ms", shares[1] <= 0.5)
+	t.add("the provider's own share of a plan, processor time, median of 5", fmt.Sprintf("%.2f ms a grant (%.2f to %.2f)", shares[2], shares[0], shares[4]),
+		"0.5 ms", shares[2] <= 0.5)
+}
+
+// works is the processor time that the programs which f runs take, theirs and the kernel's.
+func works(f func()) time.Duration {
+	before := children()
+	f()
+	return children() - before
+}
+
+func children() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &u); err != nil {
+		panic(err) // the kernel always tells
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func lasts(f func()) time.Duration {

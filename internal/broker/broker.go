@@ -176,7 +176,7 @@ func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err er
 	if err != nil {
 		return "", fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
 	}
-	return g.Drift(s.Ours), nil
+	return g.Drift(s), nil
 }
 
 // maxRetries bounds how often a record that others keep changing is read again.

@@ -18,12 +18,13 @@ func (b *Broker) event(kind jit.EventKind, g jit.Grant, pairs ...string) jit.Eve
 	return e
 }
 
-// requested says everything that was asked for.
-func (b *Broker) requested(g jit.Grant) jit.Event {
+// requested says everything that was asked for, and what the principal had before.
+func (b *Broker) requested(g jit.Grant, before jit.Standing) jit.Event {
 	return b.event(jit.EventRequested, g,
 		"owner", g.Owner, "target", g.Target, "principal", g.Principal, "role", g.Role, "scope", g.Scope,
 		"reason", g.Reason, "renewal", strconv.FormatInt(g.Renewal, 10), "ttl", g.TTL,
-		"starts_at", jit.FormatTime(g.Start), "expires_at", jit.FormatTime(g.End), "start_by", jit.FormatTime(g.StartBy))
+		"starts_at", jit.FormatTime(g.Start), "expires_at", jit.FormatTime(g.End), "start_by", jit.FormatTime(g.StartBy),
+		"had_before", before.Detail)
 }
 
 // window says which window a grant has.

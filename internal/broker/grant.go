@@ -24,12 +24,18 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 		if err != nil {
 			return jit.Grant{}, err
 		}
-		if !known {
+		var before jit.Standing
+		if !known || retryable(recorded) {
 			s, err := b.look(ctx, g)
 			if err != nil {
 				return jit.Grant{}, err
 			}
-			recorded, known = remade(g, s)
+			var stands bool
+			before, stands = s.StandingOf(g.Binding)
+			g.Alone = traits.Strippable && !stands
+			if !known {
+				recorded, known = remade(g, s)
+			}
 		}
 		if known && !retryable(recorded) {
 			if _, err := b.meet(recorded, r); err != nil {
@@ -37,7 +43,8 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			}
 			return b.adopt(ctx, recorded)
 		}
-		made, err := b.intend(ctx, g, recorded.Version, traits, r)
+		g.Version = recorded.Version
+		made, err := b.intend(ctx, g, before, traits, r)
 		if errors.Is(err, jit.ErrStale) {
 			continue // somebody else made the same grant meanwhile: meet it
 		}
@@ -52,8 +59,8 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 	return jit.Grant{}, fmt.Errorf("grant %s: %w", g.ID, jit.ErrStale)
 }
 
-// intend judges the new grant, fixes its window and records the intent.
-func (b *Broker) intend(ctx context.Context, g jit.Grant, version int64, traits jit.Traits, r Request) (jit.Grant, error) {
+// intend judges the new grant, fixes its window and records the intent, and what the principal had before.
+func (b *Broker) intend(ctx context.Context, g jit.Grant, before jit.Standing, traits jit.Traits, r Request) (jit.Grant, error) {
 	now := b.Now()
 	var err error
 	if g.Window, err = r.window(now); err != nil {
@@ -63,10 +70,10 @@ func (b *Broker) intend(ctx context.Context, g jit.Grant, version int64, traits 
 	if err != nil {
 		return g, err
 	}
-	g.Policy, g.RequestedAt, g.Holder, g.Version = v.Policy, jit.Second(now), 1, version
+	g.Policy, g.RequestedAt, g.Holder = v.Policy, jit.Second(now), 1
 	failpoint.Hit("grant.before-intent")
 	err = b.Ledger.Write(ctx, []jit.Entry{{Grant: &g, Events: []jit.Event{
-		b.requested(g), b.event(jit.EventDecided, g, "verdict", "permitted", "rule", v.Rule),
+		b.requested(g, before), b.event(jit.EventDecided, g, "verdict", "permitted", "rule", v.Rule),
 	}}})[0]
 	if err != nil {
 		return g, err
@@ -165,7 +172,7 @@ func (b *Broker) failed(ctx context.Context, p jit.Platform, g jit.Grant, cause 
 		return cause // of an attempt that was cut off nothing can be said: it may still be under way
 	}
 	s, err := p.Read(ctx, g.Scope)
-	if err != nil || g.Drift(s.Ours) != jit.Missing {
+	if err != nil || g.Drift(s) != jit.Missing {
 		return cause
 	}
 	_, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {

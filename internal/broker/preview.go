@@ -55,7 +55,7 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 	}
 	g.Policy = v.Policy
 	p := Preview{Grant: g, Verdict: v, Warnings: b.warn(g, traits, v, r.StartsAt.After(now))}
-	if s, ok := standing(g, snapshot.Standing); ok {
+	if s, ok := snapshot.StandingOf(g.Binding); ok {
 		p.Warnings = append(p.Warnings, Warning{"principal", "Standing access already gives the same",
 			fmt.Sprintf("%s has %s on %s without an end (%s). The grant would change nothing, and its end would end nothing. Remove the standing access first.",
 				g.Principal, g.Role, g.Scope, s.Detail)})
@@ -129,16 +129,6 @@ func (b *Broker) warn(g jit.Grant, traits jit.Traits, v jit.Verdict, later bool)
 		}
 	}
 	return all
-}
-
-// standing finds access without an end that already gives what the grant would.
-func standing(g jit.Grant, all []jit.Standing) (jit.Standing, bool) {
-	for _, s := range all {
-		if s.Principal == g.Principal && s.Role == g.Role {
-			return s, true
-		}
-	}
-	return jit.Standing{}, false
 }
 
 // look reads the grant's scope, where that is possible as it was a moment ago.
@@ -215,7 +205,7 @@ func (b *Broker) traced(ctx context.Context, g jit.Grant) error {
 	if err != nil {
 		return err
 	}
-	if g.Drift(s.Ours) != jit.Missing {
+	if g.Drift(s) != jit.Missing {
 		return nil
 	}
 	return &jit.Error{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
@@ -123,17 +124,47 @@ func (b *Broker) Finish(ctx context.Context, grants []jit.Grant) []error {
 			}
 			return nil
 		},
-		func(g *jit.Grant) ([]jit.Event, bool) {
-			if !g.EndedAt.IsZero() || !g.Over(b.Now()) {
-				return nil, false
-			}
-			g.EndedAt = b.Now()
-			if g.RevokedAt.IsZero() {
-				return []jit.Event{b.window(jit.EventExpired, *g, "enforcement", string(g.Enforcement))}, true
-			}
-			return []jit.Event{b.window(jit.EventRevoked, *g, "reason", g.RevokeReason, "by", g.RevokedBy)}, true
-		},
-		jit.EventRevokeFailed)
+		b.ended, jit.EventRevokeFailed)
+}
+
+// ended notes that nothing is left of a grant that is over.
+func (b *Broker) ended(g *jit.Grant) ([]jit.Event, bool) {
+	if !g.EndedAt.IsZero() || !g.Over(b.Now()) {
+		return nil, false
+	}
+	g.EndedAt = b.Now()
+	if g.RevokedAt.IsZero() {
+		return []jit.Event{b.window(jit.EventExpired, *g, "enforcement", string(g.Enforcement))}, true
+	}
+	return []jit.Event{b.window(jit.EventRevoked, *g, "reason", g.RevokeReason, "by", g.RevokedBy)}, true
+}
+
+// Tidied notes that a platform took these bindings away, which were over, with another write. What cannot
+// be recorded now is recorded by the sweep that finds nothing of the grant.
+func (b *Broker) Tidied(ctx context.Context, gone []jit.Marker) error {
+	var ids []jit.ID
+	for _, m := range gone {
+		if m.Owner == b.Owner {
+			ids = append(ids, m.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	var errs []error
+	var entries []jit.Entry
+	for g, err := range b.Ledger.Grants(ctx, jit.Filter{Owner: b.Owner, IDs: ids}) {
+		if err != nil {
+			return fmt.Errorf("read the grants that were tidied away: %w", err)
+		}
+		if events, wanted := b.ended(&g); wanted {
+			entries = append(entries, jit.Entry{Grant: &g, Events: events})
+		}
+	}
+	if len(entries) > 0 {
+		errs = b.Ledger.Write(ctx, entries)
+	}
+	return errors.Join(errs...)
 }
 
 // Start puts grants on their platforms whose beginning has come, as [Broker.Finish] ends them.
@@ -221,8 +252,22 @@ func (b *Broker) applyAll(ctx context.Context, target, scope string, op jit.Op, 
 	changes := make([]jit.Change, len(members))
 	for k, i := range members {
 		changes[k] = jit.Change{Op: op, Access: grants[i].Access()}
+		if op == jit.Remove && grants[i].Alone {
+			changes[k].Access.Alone = !b.coveredByAnother(ctx, grants[i])
+		}
 	}
 	return p.Apply(ctx, scope, changes)
+}
+
+// coveredByAnother reports whether a live grant gives the same access, or may: what somebody made of the
+// two bindings is then for that grant to narrow.
+func (b *Broker) coveredByAnother(ctx context.Context, g jit.Grant) bool {
+	for other, err := range b.Ledger.Grants(ctx, jit.Filter{Target: g.Target, Principal: g.Principal, LiveAt: b.Now()}) {
+		if err != nil || other.Binding == g.Binding && other.ID != g.ID {
+			return true
+		}
+	}
+	return false
 }
 
 // recordAll writes the outcome of every grant that allowed let through, in one transaction; those whose record was
@@ -267,10 +312,12 @@ func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, e
 // record explains. With recorded set the ledger takes it down; an error of the ledger does not keep them.
 func (b *Broker) RemoveStray(ctx context.Context, target, scope string, grants []jit.Grant, reasons []string, recorded bool) []error {
 	members := make([]int, len(grants))
+	marked := slices.Clone(grants)
 	for i := range grants {
 		members[i] = i
+		marked[i].Alone = false // it is about what bears the marker and nothing else
 	}
-	errs := b.applyAll(ctx, target, scope, jit.Remove, grants, members)
+	errs := b.applyAll(ctx, target, scope, jit.Remove, marked, members)
 	failpoint.Hit("stray.after-platform")
 	if !recorded {
 		return errs

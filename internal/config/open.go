@@ -72,26 +72,30 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 		return nil, err
 	}
 	targets := make(map[string]jit.Platform, len(opened))
+	var tidiers []jit.Tidier
 	for name, p := range opened {
 		if r, ok := p.(jit.Remembering); ok {
 			r.Remember(l.Marks())
+		}
+		if t, ok := p.(jit.Tidier); ok {
+			tidiers = append(tidiers, t)
 		}
 		if o.Wrap != nil {
 			p = o.Wrap(name, p)
 		}
 		targets[name] = batch.Share(p, o.Keep, o.Now)
 	}
-	return &Runtime{
-		Broker: &broker.Broker{
-			Ledger:  l,
-			Targets: targets,
-			Owner:   s.Owner,
-			MaxTTL:  maxTTL,
-			Actor:   actor(o.Source),
-			Now:     o.Now,
-			Planned: &broker.Planned{},
-		},
+	b := &broker.Broker{
 		Ledger:  l,
 		Targets: targets,
-	}, nil
+		Owner:   s.Owner,
+		MaxTTL:  maxTTL,
+		Actor:   actor(o.Source),
+		Now:     o.Now,
+		Planned: &broker.Planned{},
+	}
+	for _, t := range tidiers {
+		t.OnTidied(func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) }) // the next sweep makes it good
+	}
+	return &Runtime{Broker: b, Ledger: l, Targets: targets}, nil
 }

@@ -8,17 +8,23 @@ import (
 // Missing is the drift of a grant of which nothing is on its scope.
 const Missing = "missing"
 
+// Stripped begins the drift of a grant whose end and marker were taken off its binding, which made the access permanent.
+const Stripped = "condition stripped"
+
 // Drift tells in words how what was observed on the grant's scope differs from
-// what has to be there; it is empty when exactly that is there. Observed
-// bindings of other grants are passed over.
-func (g Grant) Drift(observed []Observed) string {
+// what has to be there; it is empty when exactly that is there. Bindings
+// of other grants are passed over.
+func (g Grant) Drift(s Snapshot) string {
 	var found []Observed
-	for _, o := range observed {
+	for _, o := range s.Ours {
 		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner {
 			found = append(found, o)
 		}
 	}
 	if len(found) == 0 {
+		if standing, ok := s.StandingOf(g.Binding); ok && g.Alone {
+			return Stripped + ": the same access without an end is in its place (" + standing.Detail + ")"
+		}
 		return Missing
 	}
 	var wrong []string

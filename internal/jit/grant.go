@@ -39,6 +39,8 @@ type Traits struct {
 	SessionTail time.Duration
 	// CanTerminate: open sessions can be ended on revoke.
 	CanTerminate bool
+	// Strippable: marker and end are one, so that who takes the end off the binding takes the marker too.
+	Strippable bool
 }
 
 // State is what a grant is at one moment; it is computed, never stored.
@@ -78,6 +80,10 @@ type Grant struct {
 	TerminateSessions bool          `json:"terminate_sessions,omitempty"`
 	Enforcement       Enforcement   `json:"enforcement"`
 	SessionTail       time.Duration `json:"-"`
+	// Alone: on a platform that is [Traits].Strippable the principal was seen to have no such access of its own
+	// when the grant was asked for. Access without an end that is found in the place of the grant's binding is then what
+	// somebody made of that.
+	Alone bool `json:"alone,omitempty"`
 
 	// RequestedAt: the intent was recorded. GrantedAt: the platform confirmed the access.
 	// FailedAt: the last attempt to grant ended in an error.
@@ -147,7 +153,7 @@ func (g Grant) Marker() Marker { return Marker{Owner: g.Owner, ID: g.ID, Window:
 
 // Access returns what the platform has to hold for the grant.
 func (g Grant) Access() Access {
-	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions}
+	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions, Alone: g.Alone}
 }
 
 // Digest is the SHA-256, in hex, of what has to be on the platform for the

@@ -40,6 +40,37 @@ type LateApplier interface {
 	ApplyLate(ctx context.Context, scope string, take func() []Change) []error
 }
 
+// Unmetered is a platform whose calls cost next to nothing and are not limited in number, such as
+// a file of this machine: callers are not kept waiting to save calls.
+type Unmetered interface {
+	Platform
+	// Unmetered does nothing.
+	Unmetered()
+}
+
+// Tidier is a platform that, when it writes a scope, also takes bindings away that are
+// over and bear the owner of one of the changes.
+type Tidier interface {
+	Platform
+	// OnTidied sets what is told of the markers that went with a write. It is called before the first use.
+	OnTidied(tell func(ctx context.Context, gone []Marker))
+}
+
+// Find returns p as one of the interfaces beyond [Platform], or what p wraps: a wrapper has a method
+// Unwrap() Platform.
+func Find[T Platform](p Platform) (found T, ok bool) {
+	for {
+		if found, ok = p.(T); ok {
+			return found, true
+		}
+		wrapper, wraps := p.(interface{ Unwrap() Platform })
+		if !wraps {
+			return found, false
+		}
+		p = wrapper.Unwrap()
+	}
+}
+
 // Op is what a [Change] asks for.
 type Op int
 
@@ -66,6 +97,9 @@ type Access struct {
 	Marker            Marker
 	Binding           Binding
 	TerminateSessions bool
+	// Alone is [Grant.Alone]. Only with it may a platform take the same access without an end and a marker
+	// for what is left of this one, and only when no binding bears the marker.
+	Alone bool
 }
 
 // Change is one operation on one scope.
@@ -82,6 +116,16 @@ type Snapshot struct {
 	Ours []Observed
 	// Standing is access without an end and without a marker.
 	Standing []Standing
+}
+
+// StandingOf finds access without an end that gives what the binding does.
+func (s Snapshot) StandingOf(b Binding) (Standing, bool) {
+	for _, standing := range s.Standing {
+		if standing.Principal == b.Principal && standing.Role == b.Role {
+			return standing, true
+		}
+	}
+	return Standing{}, false
 }
 
 // Observed is one binding with a marker, as found.

@@ -23,7 +23,7 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 	}
 	// In a common table expression, which runs once, the rows are locked before any is changed.
 	query := "WITH due AS (SELECT id FROM jit_grants" + due + l.skipLocked + ")" +
-		" UPDATE jit_grants SET lease_holder = $3, lease_until = $5 WHERE id IN (SELECT id FROM due) RETURNING " + returned
+		" UPDATE jit_grants SET lease_holder = $3, lease_until = $5 WHERE id IN (SELECT id FROM due) RETURNING " + columnsOf(l.known.Load().schema)
 	args := []any{q.Owner, q.Now.UnixMicro(), q.Holder, int64(q.Limit), q.Now.Add(q.Lease).UnixMicro()}
 	var claimed []jit.Grant
 	err = l.persist(ctx, func(ctx context.Context) error {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"database/sql"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,12 +14,29 @@ var grantColumns = []string{
 	"id", "owner", "target", "principal", "role", "scope", "reason", "renewal",
 	"ttl", "starts_at", "expires_at", "start_by", "policy", "terminate_sessions", "enforcement", "session_tail",
 	"requested_at", "granted_at", "failed_at", "revoked_at", "revoked_by", "revoke_reason", "ended_at",
-	"holder", "version",
+	"holder", "version", "alone",
+}
+
+// laterColumns came with a migration: what is read in their place from a ledger that has not seen it yet.
+var laterColumns = map[string]struct {
+	schema int
+	absent string
+}{
+	"alone": {2, "0"},
+}
+
+// columnsOf lists grantColumns as a ledger of that schema can return them.
+func columnsOf(schema int) string {
+	columns := slices.Clone(grantColumns)
+	for i, c := range columns {
+		if later, ok := laterColumns[c]; ok && schema < later.schema {
+			columns[i] = later.absent
+		}
+	}
+	return strings.Join(columns, ", ")
 }
 
 var (
-	returned    = strings.Join(grantColumns, ", ")
-	selectGrant = "SELECT " + returned + " FROM jit_grants"
 	// storedColumns is what a write sets.
 	storedColumns = append(grantColumns[:len(grantColumns):len(grantColumns)], "due_at")
 	// replaceGrant leaves the lease as it is.
@@ -42,7 +60,7 @@ func grantRow(g *jit.Grant) []any {
 		text(string(g.Enforcement)), int64(g.SessionTail),
 		g.RequestedAt.UnixMicro(), instant(g.GrantedAt), instant(g.FailedAt), instant(g.RevokedAt),
 		text(g.RevokedBy), text(g.RevokeReason), instant(g.EndedAt),
-		g.Holder, g.Version,
+		g.Holder, g.Version, flag(g.Alone),
 		dueAt(g),
 	}
 }
@@ -63,16 +81,16 @@ func dueAt(g *jit.Grant) any {
 // scanGrant reads a row of grantColumns.
 func scanGrant(rows *sql.Rows) (jit.Grant, error) {
 	var g jit.Grant
-	var start, end, requested, terminate, tail int64
+	var start, end, requested, terminate, tail, alone int64
 	var startBy, granted, failed, revoked, ended sql.NullInt64
 	err := rows.Scan(&g.ID, &g.Owner, &g.Target, &g.Principal, &g.Role, &g.Scope, &g.Reason, &g.Renewal,
 		&g.TTL, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail,
 		&requested, &granted, &failed, &revoked, &g.RevokedBy, &g.RevokeReason, &ended,
-		&g.Holder, &g.Version)
+		&g.Holder, &g.Version, &alone)
 	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
 	g.StartBy = moment(startBy)
 	g.TerminateSessions = terminate != 0
-	g.SessionTail = time.Duration(tail)
+	g.SessionTail, g.Alone = time.Duration(tail), alone != 0
 	g.RequestedAt = time.UnixMicro(requested).UTC()
 	g.GrantedAt, g.FailedAt, g.RevokedAt, g.EndedAt = moment(granted), moment(failed), moment(revoked), moment(ended)
 	return g, err

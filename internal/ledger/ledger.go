@@ -129,14 +129,14 @@ func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	if k := l.known.Load(); k != nil && k.db == db && time.Since(k.at) < lookAgain {
 		return db, nil
 	}
-	_, err = l.head(ctx, db, "")
+	h, err := l.head(ctx, db, "")
 	if errors.Is(err, errOutdated) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
-	l.known.Store(&looked{db, time.Now()})
+	l.known.Store(&looked{db, h.schema, time.Now()})
 	return db, nil
 }
 
@@ -145,8 +145,9 @@ const lookAgain = time.Second
 
 // looked is a look at the schema of a ledger.
 type looked struct {
-	db *sql.DB
-	at time.Time
+	db     *sql.DB
+	schema int
+	at     time.Time
 }
 
 // errOutdated: the ledger has not been made, or its schema is older than this program's.

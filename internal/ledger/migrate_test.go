@@ -3,6 +3,7 @@ package ledger
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
@@ -70,10 +71,72 @@ func upgrade(t *testing.T, url string) {
 	if err != nil || h.schema != len(later) || h.seq != writers+1 {
 		t.Fatalf("version %d, %d events, %v", h.schema, h.seq, err)
 	}
-	if _, err := queryGrants(t.Context(), db, selectGrant+" WHERE id IN (SELECT note FROM jit_policies) OR id IN (SELECT id FROM jit_notes)", nil); err != nil {
+	if _, err := queryGrants(t.Context(), db, l.selectGrant()+" WHERE id IN (SELECT note FROM jit_policies) OR id IN (SELECT id FROM jit_notes)", nil); err != nil {
 		t.Error(err)
 	}
 	if _, err := old.Policies(t.Context()); err == nil {
 		t.Error("a program reads a ledger that it does not know")
+	}
+}
+
+// TestReadsAnOlderLedger: until somebody writes, a ledger stays as it is, and its grants can be read
+// and claimed all the same.
+func TestReadsAnOlderLedger(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) { readOlder(t, "sqlite://"+t.TempDir()+"/ledger.db") })
+	t.Run("postgres", func(t *testing.T) { readOlder(t, testenv.Postgres(t).Database(t)) })
+}
+
+func readOlder(t *testing.T, url string) {
+	open := func() *Ledger {
+		t.Helper()
+		l, err := Open(t.Context(), Config{URL: url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		return l
+	}
+	old := open()
+	old.migrations = migrations[:1]
+	if err := old.Write(t.Context(), []jit.Entry{{Policy: &jit.Policy{Name: "a", Effect: jit.Permit}, Events: []jit.Event{{Kind: jit.EventPolicyChanged}}}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	db, err := old.db.writer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = "3f2b8c1e-0000-8000-8000-00000000abcd"
+	if _, err := db.ExecContext(t.Context(), `INSERT INTO jit_grants (id, owner, target, principal, role, scope, reason, renewal, ttl, starts_at, expires_at,
+		policy, terminate_sessions, enforcement, session_tail, requested_at, revoked_by, revoke_reason, holder, version, due_at)
+		VALUES ('`+id+`', 'jit', 't', 'p', 'r', 's', 'why', 1, '1m', 1000000, 61000000, '', 0, 'native', 0, 1000000, '', '', 1, 1, 61000000)`); err != nil {
+		t.Fatal(err)
+	}
+
+	l := open()
+	g, ok, err := l.Lookup(t.Context(), id)
+	if err != nil || !ok || g.Alone || g.Principal != "p" {
+		t.Fatalf("Lookup = %+v, %t, %v", g, ok, err)
+	}
+	for _, err := range l.Grants(t.Context(), jit.Filter{Target: "t"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	claimed, err := l.Claim(t.Context(), jit.ClaimQuery{Owner: "jit", Now: g.End, Holder: "me", Lease: time.Minute, Limit: 1})
+	if err != nil || len(claimed) != 1 {
+		t.Fatalf("Claim = %+v, %v", claimed, err)
+	}
+	if db, err = l.read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := l.head(t.Context(), db, ""); err != nil || h.schema != 1 {
+		t.Fatalf("reading migrated to version %d, %v", h.schema, err)
+	}
+	g.Alone = true
+	if err := l.Write(t.Context(), []jit.Entry{{Grant: &g, Events: []jit.Event{{Kind: jit.EventGranted, Grant: g.ID}}}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	if g, ok, err = open().Lookup(t.Context(), id); err != nil || !ok || !g.Alone {
+		t.Errorf("after a write Lookup = %+v, %t, %v", g, ok, err)
 	}
 }

@@ -59,7 +59,7 @@ func (l *Ledger) byID(ctx context.Context, f jit.Filter) ([]jit.Grant, error) {
 	for ids := range slices.Chunk(f.IDs, idChunk) {
 		f.IDs = ids
 		where, args := l.where(f, nil)
-		grants, err := queryGrants(ctx, db, selectGrant+where, args)
+		grants, err := queryGrants(ctx, db, l.selectGrant()+where, args)
 		if err != nil {
 			return nil, l.fail("read", err)
 		}
@@ -107,7 +107,7 @@ func (l *Ledger) pages(ctx context.Context, f jit.Filter) func() (page []jit.Gra
 		}
 		where, args := l.where(f, last)
 		args = append(args, int64(pageSize))
-		page, err := queryGrants(ctx, db, selectGrant+where+" ORDER BY expires_at, id LIMIT "+l.mark(len(args)), args)
+		page, err := queryGrants(ctx, db, l.selectGrant()+where+" ORDER BY expires_at, id LIMIT "+l.mark(len(args)), args)
 		if err != nil {
 			return nil, false, l.fail("read", err)
 		}
@@ -162,6 +162,11 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 		return "", nil
 	}
 	return " WHERE " + strings.Join(conditions, " AND "), args
+}
+
+// selectGrant begins a query for grants, as the ledger that [Ledger.read] has looked at can answer it.
+func (l *Ledger) selectGrant() string {
+	return "SELECT " + columnsOf(l.known.Load().schema) + " FROM jit_grants"
 }
 
 func queryGrants(ctx context.Context, q queryer, query string, args []any) ([]jit.Grant, error) {

@@ -6,6 +6,8 @@ package provider
 import (
 	"context"
 	"errors"
+	"os"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
@@ -28,6 +30,7 @@ const Address = "registry.terraform.io/jitaccess/jit"
 // Serve serves the provider until Terraform tells it to stop, with debugging until it is
 // interrupted, and closes the ledgers then: a SQLite ledger is one whole file afterwards.
 func Serve(ctx context.Context, version string, debugging bool) error {
+	Quiet()
 	var mu sync.Mutex
 	var opened []*config.Runtime
 	served := New(version, func(ctx context.Context, s config.Settings) (*config.Runtime, error) {
@@ -46,6 +49,20 @@ func Serve(ctx context.Context, version string, debugging bool) error {
 		err = errors.Join(err, runtime.Close())
 	}
 	return err
+}
+
+// Quiet turns the plugin libraries' logs off unless a variable of Terraform's asks for them: without one Terraform
+// reads every line and drops it, which takes both sides a good part of the time of a plan. It has an effect
+// before the provider is served only.
+func Quiet() {
+	for _, variable := range os.Environ() {
+		if name, value, _ := strings.Cut(variable, "="); value != "" && (name == "TF_LOG" || strings.HasPrefix(name, "TF_LOG_PROVIDER") || strings.HasPrefix(name, "TF_LOG_SDK")) {
+			return
+		}
+	}
+	for _, name := range []string{"TF_LOG_SDK", "TF_LOG_PROVIDER_JIT"} {
+		_ = os.Setenv(name, "off") // a name without = and NUL can be set
+	}
 }
 
 // New returns the constructor of the provider, as a plugin server wants it. What the provider block

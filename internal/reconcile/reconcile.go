@@ -61,7 +61,7 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[Place]
 			steps = append(steps, s)
 		} else if snapshot, read := observed[Place{g.Target, g.Scope}]; read && g.Window.Contains(now) && g.Live(now) {
 			at := Place{g.Target, g.Scope}
-			switch drift := g.Drift(snapshot.Ours); {
+			switch drift := g.Drift(snapshot); {
 			case drift == "" || drift == jit.Missing && g.GrantedAt.IsZero():
 			case drift == jit.Missing:
 				// Somebody may have taken the access away for a reason; only a reviewed apply gives it again.

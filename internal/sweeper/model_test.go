@@ -172,7 +172,7 @@ func (m *model) revoke(t *rapid.T) {
 	}) || m.tampered[g.Target] {
 		return // what somebody brought back after the end is the sweep's to find
 	}
-	for _, o := range m.observed(t, g.Target) {
+	for _, o := range m.observed(t, g.Target).Ours {
 		if o.Marker.ID == g.ID && o.Marker.Owner == "jit" && (o.End.IsZero() || m.now.Before(o.End)) {
 			t.Fatalf("revoked, and its binding is still there: %+v", o)
 		}
@@ -281,12 +281,12 @@ func (m *model) sweep(t *rapid.T) {
 	}
 }
 
-func (m *model) observed(t *rapid.T, target string) []jit.Observed {
+func (m *model) observed(t *rapid.T, target string) jit.Snapshot {
 	s, err := m.platforms[target].Read(t.Context(), "all")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.Ours
+	return s
 }
 
 // checkAccess makes sure that whoever is let in has a live grant. Without a sweep that can only be asked
@@ -328,7 +328,7 @@ func (m *model) check(t *rapid.T) {
 	}
 	for target := range m.platforms {
 		var others []jit.Observed
-		for _, o := range m.observed(t, target) {
+		for _, o := range m.observed(t, target).Ours {
 			if o.Marker.Owner == "other" {
 				others = append(others, o)
 			} else if !slices.Contains(m.seen[target], o) {

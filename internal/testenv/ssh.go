@@ -72,8 +72,8 @@ func NewSSHKey(t testing.TB) (ssh.Signer, string) {
 	return signer, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
 }
 
-// Login logs in with the key, runs the command and returns its output, stdout
-// and stderr together. The error wraps [ErrRefused] when the server does not
+// Login logs in with the key, runs the command and returns what it wrote to
+// stdout. The home directory there is an empty one. The error wraps [ErrRefused] when the server does not
 // accept the key, and is an *ssh.ExitError when the command fails.
 func (s *SSHServer) Login(ctx context.Context, key ssh.Signer, command string) (string, error) {
 	client, err := s.Dial(ctx, key)
@@ -85,7 +85,7 @@ func (s *SSHServer) Login(ctx context.Context, key ssh.Signer, command string) (
 	if err != nil {
 		return "", fmt.Errorf("open a session: %w", err)
 	}
-	out, err := session.CombinedOutput(command)
+	out, err := session.Output(command)
 	return string(out), err
 }
 
@@ -215,6 +215,8 @@ func sshdConfig(dir string, port int, version openSSH, authorizedKeys string) []
 		"UseDNS no",
 		"PrintMotd no",
 		"LogLevel INFO",
+		// The start files of the user's shell are no part of the tests.
+		"SetEnv HOME=" + strconv.Quote(dir),
 	}
 	if version.atLeast(9, 8) {
 		// Refused logins are part of the tests.

@@ -107,6 +107,9 @@ func TestSSHD(t *testing.T) {
 	if out, err := server.Login(t.Context(), known, "echo hello"); err != nil || out != "hello\n" {
 		t.Errorf("key in the file: got %q, %v", out, err)
 	}
+	if out, err := server.Login(t.Context(), known, "ls -A ~ | grep '^\\.'; echo none"); err != nil || out != "none\n" {
+		t.Errorf("the home directory has start files: %q, %v", out, err)
+	}
 	if _, err := server.Login(t.Context(), unknown, "true"); !errors.Is(err, testenv.ErrRefused) {
 		t.Errorf("key not in the file: got %v, want ErrRefused", err)
 	}

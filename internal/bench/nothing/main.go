@@ -1,23 +1,27 @@
-// Command nothing is a provider that does nothing: the floor under what any
-// provider costs, for the benchmarks to measure against.
+// Command nothing is a provider whose one resource has the attributes of jit_grant and does
+// nothing: the floor under what any provider with such a resource costs, for the benchmarks to measure against.
 package main
 
 import (
 	"context"
+	"errors"
 	"log"
+	"runtime/debug"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
-	"github.com/hashicorp/terraform-plugin-framework/provider"
+	framework "github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-go/tftypes"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/provider"
 )
 
 func main() {
-	err := providerserver.Serve(context.Background(), func() provider.Provider { return nothing{} },
+	debug.SetGCPercent(400) // as the released program does
+	provider.Quiet()
+	err := providerserver.Serve(context.Background(), func() framework.Provider { return nothing{} },
 		providerserver.ServeOpts{Address: "registry.terraform.io/jitaccess/nothing"})
 	if err != nil {
 		log.Fatal(err)
@@ -26,56 +30,47 @@ func main() {
 
 type nothing struct{}
 
-func (nothing) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {
+func (nothing) Metadata(_ context.Context, _ framework.MetadataRequest, resp *framework.MetadataResponse) {
 	resp.TypeName = "nothing"
 }
-func (nothing) Schema(context.Context, provider.SchemaRequest, *provider.SchemaResponse) {}
+func (nothing) Schema(context.Context, framework.SchemaRequest, *framework.SchemaResponse) {}
 
-func (nothing) Configure(context.Context, provider.ConfigureRequest, *provider.ConfigureResponse) {
+func (nothing) Configure(context.Context, framework.ConfigureRequest, *framework.ConfigureResponse) {
 }
 func (nothing) DataSources(context.Context) []func() datasource.DataSource { return nil }
-func (nothing) Resources(context.Context) []func() resource.Resource {
-	return []func() resource.Resource{func() resource.Resource { return thing{} }}
-}
 
-// thing has the attributes that a grant is written with, and as many computed ones.
-type thing struct{}
-
-type model struct {
-	Target      types.String `tfsdk:"target"`
-	Principal   types.String `tfsdk:"principal"`
-	Role        types.String `tfsdk:"role"`
-	Reason      types.String `tfsdk:"reason"`
-	TTL         types.String `tfsdk:"ttl"`
-	ID          types.String `tfsdk:"id"`
-	Scope       types.String `tfsdk:"scope"`
-	GrantedAt   types.String `tfsdk:"granted_at"`
-	ExpiresAt   types.String `tfsdk:"expires_at"`
-	Enforcement types.String `tfsdk:"enforcement"`
-	SessionTail types.String `tfsdk:"session_tail"`
-	Digest      types.String `tfsdk:"digest"`
-}
-
-func (thing) Metadata(_ context.Context, _ resource.MetadataRequest, resp *resource.MetadataResponse) {
-	resp.TypeName = "nothing_thing"
-}
-
-func (thing) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
-	resp.Schema.Attributes = map[string]schema.Attribute{}
-	for _, name := range []string{"target", "principal", "role", "reason", "ttl"} {
-		resp.Schema.Attributes[name] = schema.StringAttribute{Required: true}
+func (nothing) Resources(ctx context.Context) []func() resource.Resource {
+	unopened := func(context.Context, config.Settings) (*config.Runtime, error) {
+		return nil, errors.New("nothing is opened")
 	}
-	for _, name := range []string{"id", "scope", "granted_at", "expires_at", "enforcement", "session_tail", "digest"} {
-		resp.Schema.Attributes[name] = schema.StringAttribute{Computed: true, PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()}}
-	}
+	grant := provider.New("", unopened)().Resources(ctx)[0]
+	return []func() resource.Resource{func() resource.Resource { return thing{grant()} }}
 }
 
-func (thing) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
-	var m model
-	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
-	m.ID, m.Scope, m.GrantedAt, m.ExpiresAt = m.Principal, m.Target, m.TTL, m.TTL
-	m.Enforcement, m.SessionTail, m.Digest = m.Role, m.Role, m.Reason
-	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+// thing has the name and the attributes of the grant it wraps, and none of its ways.
+type thing struct{ grant resource.Resource }
+
+func (t thing) Metadata(ctx context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	t.grant.Metadata(ctx, req, resp)
+}
+
+func (t thing) Schema(ctx context.Context, req resource.SchemaRequest, resp *resource.SchemaResponse) {
+	t.grant.Schema(ctx, req, resp)
+}
+
+// Create makes up what the configuration leaves to the provider.
+func (thing) Create(_ context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var attributes map[string]tftypes.Value
+	if err := req.Plan.Raw.As(&attributes); err != nil {
+		resp.Diagnostics.AddError("Cannot read the plan", err.Error())
+		return
+	}
+	for name, value := range attributes {
+		if !value.IsKnown() {
+			attributes[name] = tftypes.NewValue(tftypes.String, "nothing at all")
+		}
+	}
+	resp.State.Raw = tftypes.NewValue(req.Plan.Raw.Type(), attributes)
 }
 
 func (thing) Read(context.Context, resource.ReadRequest, *resource.ReadResponse) {}

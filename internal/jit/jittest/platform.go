@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -120,6 +121,11 @@ func (p *Platform) apply(scope string, c jit.Change) error {
 			kept = append(kept, o)
 		}
 	}
+	if c.Access.Alone && p.standing != nil && len(kept) == len(p.scopes[scope]) {
+		p.standing[scope] = slices.DeleteFunc(p.standing[scope], func(s jit.Standing) bool {
+			return s.Principal == c.Access.Binding.Principal && s.Role == c.Access.Binding.Role
+		})
+	}
 	if c.Op == jit.Ensure {
 		o := jit.Observed{Marker: c.Access.Marker, Principal: c.Access.Binding.Principal, Role: c.Access.Binding.Role}
 		if p.Traits.Enforcement == jit.Native {
@@ -170,6 +176,17 @@ func (p *Platform) AddStanding(scope string, s jit.Standing) {
 		p.standing = map[string][]jit.Standing{}
 	}
 	p.standing[scope] = append(p.standing[scope], s)
+}
+
+// Strip takes end and marker off everything on the scope, as a tool does that knows nothing of them.
+func (p *Platform) Strip(scope string) {
+	p.mu.Lock()
+	stripped := p.scopes[scope]
+	p.scopes[scope] = nil
+	p.mu.Unlock()
+	for _, o := range stripped {
+		p.AddStanding(scope, jit.Standing{Principal: o.Principal, Role: o.Role, Detail: "stripped"})
+	}
 }
 
 // Calls counts the reads and writes so far.

@@ -65,7 +65,7 @@ func testAbsent(t *testing.T, l jit.Ledger) {
 
 func testRoundTrip(t *testing.T, l jit.Ledger) {
 	full := Grant(1)
-	full.Renewal, full.Policy, full.TerminateSessions, full.Holder = 3, "prod-oncall", true, 7
+	full.Renewal, full.Policy, full.TerminateSessions, full.Holder, full.Alone = 3, "prod-oncall", true, 7, true
 	full.StartBy = Epoch.Add(10 * time.Minute)
 	full.Enforcement, full.SessionTail = jit.Sweeper, 90*time.Minute
 	full.RequestedAt = Epoch.Add(123456 * time.Microsecond)

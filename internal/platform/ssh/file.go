@@ -49,13 +49,13 @@ func readContent(path string) (content, error) {
 	return content{data, info}, nil
 }
 
-// same reports whether nobody wrote to the file between two reads.
+// same reports whether nobody wrote to the file, or changed its owner or mode, between two looks.
 func (c content) same(o content) bool {
 	if c.info == nil || o.info == nil {
 		return c.info == nil && o.info == nil
 	}
 	return os.SameFile(c.info, o.info) && c.info.ModTime().Equal(o.info.ModTime()) &&
-		c.info.Mode() == o.info.Mode() && bytes.Equal(c.data, o.data)
+		c.info.Mode() == o.info.Mode() && sameOwner(c.info, o.info) && bytes.Equal(c.data, o.data)
 }
 
 // errMeanwhile: somebody who does not take our lock wrote to the file.
@@ -64,7 +64,7 @@ var errMeanwhile = errors.New("the file was changed meanwhile")
 // attempts bounds how often an edit starts again because of such a writer.
 const attempts = 20
 
-// edit changes the file under its lock. before is what the caller read without it.
+// edit changes the file under its lock. before is the file as the caller saw it without the lock.
 func (p *Platform) edit(ctx context.Context, path string, before content, change func(*keys)) error {
 	unlock, err := lock(ctx, path)
 	if err != nil {
@@ -78,9 +78,8 @@ func (p *Platform) edit(ctx context.Context, path string, before content, change
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
-		p.called("read")
 		var unread error
-		if before, unread = readContent(path); unread != nil {
+		if before, unread = p.read(path); unread != nil {
 			return unread
 		}
 	}
@@ -93,7 +92,9 @@ func (p *Platform) editOnce(ctx context.Context, path string, before content, ch
 	after := k.bytes()
 	if !bytes.Equal(before.data, after) {
 		p.called("write")
-		return replace(ctx, path, before, after)
+		written, err := replace(ctx, path, before, after)
+		p.remember(path, written, err)
+		return err
 	}
 	// Nothing to do, if that is still what is there.
 	now, err := readContent(path)
@@ -103,8 +104,8 @@ func (p *Platform) editOnce(ctx context.Context, path string, before content, ch
 	return errors.Join(err, ctx.Err())
 }
 
-// replace puts a new file in the place of the old one, whole or not at all.
-func replace(ctx context.Context, path string, before content, data []byte) (err error) {
+// replace puts a new file in the place of the old one, whole or not at all, and returns it.
+func replace(ctx context.Context, path string, before content, data []byte) (written content, err error) {
 	dir := filepath.Dir(path)
 	defer func() {
 		if err != nil && !errors.Is(err, errMeanwhile) && ctx.Err() == nil {
@@ -114,11 +115,11 @@ func replace(ctx context.Context, path string, before content, data []byte) (err
 	// Who holds the lock is the only one to write this file; one that is there was left by a writer that died.
 	name := filepath.Join(dir, "."+filepath.Base(path)+".jit-new")
 	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return content{}, err
 	}
 	temp, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) // never through a link
 	if err != nil {
-		return err
+		return content{}, err
 	}
 	defer func() {
 		if err != nil {
@@ -127,36 +128,40 @@ func replace(ctx context.Context, path string, before content, data []byte) (err
 		}
 	}()
 	if _, err := temp.Write(data); err != nil {
-		return err
+		return content{}, err
 	}
 	if err := dress(temp, path, before.info); err != nil {
-		return err
+		return content{}, err
 	}
 	if err := temp.Sync(); err != nil {
-		return err
+		return content{}, err
+	}
+	info, err := temp.Stat()
+	if err != nil {
+		return content{}, err
 	}
 	if err := temp.Close(); err != nil {
-		return err
+		return content{}, err
 	}
 	// Whoever writes without our lock, an editor for example, is noticed if he was done by now. What he writes
 	// between this look and the rename, a few microseconds, is lost; no call closes that gap against a
 	// writer who does not lock.
 	now, err := readContent(path)
 	if err != nil {
-		return err
+		return content{}, err
 	}
 	if !now.same(before) {
-		return errMeanwhile
+		return content{}, errMeanwhile
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return content{}, err
 	}
 	failpoint.Hit("ssh.before-rename")
 	if err := os.Rename(temp.Name(), path); err != nil {
-		return err
+		return content{}, err
 	}
 	failpoint.Hit("ssh.after-rename")
-	return syncDir(dir)
+	return content{data, info}, syncDir(dir)
 }
 
 // cannotWrite says what stood in the way of writing.

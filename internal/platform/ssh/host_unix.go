@@ -73,16 +73,22 @@ func give(f *os.File, dir string) error {
 // owner is the user who owns the file.
 func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
+// sameOwner reports whether both belong to the same user and group.
+func sameOwner(a, b fs.FileInfo) bool {
+	x, y := a.Sys().(*syscall.Stat_t), b.Sys().(*syscall.Stat_t)
+	return x.Uid == y.Uid && x.Gid == y.Gid
+}
+
 // chown makes the owner and group of f those of the file that like describes.
 func chown(f *os.File, like fs.FileInfo) error {
 	have, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	is, want := have.Sys().(*syscall.Stat_t), like.Sys().(*syscall.Stat_t)
-	if is.Uid == want.Uid && is.Gid == want.Gid {
+	if sameOwner(have, like) {
 		return nil
 	}
+	want := like.Sys().(*syscall.Stat_t)
 	return f.Chown(int(want.Uid), int(want.Gid))
 }
 

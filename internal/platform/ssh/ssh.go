@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -34,14 +35,22 @@ type Platform struct {
 
 	now    func() time.Time
 	scopes map[string]string // scope to path
+
+	mu sync.Mutex
+	// last is each file as it was when it was last seen. An edit begins from there and makes sure, before it writes, that
+	// nothing has changed since.
+	last map[string]content
 }
 
-var _ jit.LateApplier = (*Platform)(nil)
+var (
+	_ jit.LateApplier = (*Platform)(nil)
+	_ jit.Unmetered   = (*Platform)(nil)
+)
 
 // New checks the form of the configuration; it opens no file. Its errors are
 // *jit.Error that name authorized_keys or accounts. "~/" is the home directory of the current user.
 func New(cfg Config, now func() time.Time) (*Platform, error) {
-	p := &Platform{now: now, scopes: map[string]string{}}
+	p := &Platform{now: now, scopes: map[string]string{}, last: map[string]content{}}
 	switch {
 	case cfg.AuthorizedKeys == "" && len(cfg.Accounts) == 0:
 		return nil, jit.Invalid("authorized_keys", `write for example authorized_keys = "/home/deploy/.ssh/authorized_keys"`,
@@ -101,6 +110,9 @@ func checkPath(attribute, written string) (string, error) {
 	return filepath.Clean(path), nil
 }
 
+// Unmetered says that a call is a look at a file of this machine.
+func (p *Platform) Unmetered() {}
+
 // Kind returns "ssh".
 func (p *Platform) Kind() string { return "ssh" }
 
@@ -151,8 +163,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err := ctx.Err(); err != nil {
 		return jit.Snapshot{}, err
 	}
-	p.called("read")
-	content, err := readContent(path)
+	content, err := p.read(path)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
@@ -165,8 +176,8 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 	return p.ApplyLate(ctx, scope, func() []jit.Change { return changes })
 }
 
-// ApplyLate is Apply with the changes taken after the read. Where other writers are at work the
-// file may have to be read again.
+// ApplyLate is Apply with the changes taken after the read. A file that this process has read or written before is
+// read again only if somebody else wrote to it since.
 func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
 	var before content
 	path, err := p.path(scope)
@@ -177,8 +188,7 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 		path, err = resolve(path)
 	}
 	if err == nil {
-		p.called("read")
-		before, err = readContent(path)
+		before, err = p.recall(path)
 	}
 	changes := take()
 	errs := make([]error, len(changes))
@@ -198,6 +208,36 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 		}
 	}
 	return errs
+}
+
+// recall returns the file as it was last seen, and reads one that was not seen yet.
+func (p *Platform) recall(path string) (content, error) {
+	p.mu.Lock()
+	last, ok := p.last[path]
+	p.mu.Unlock()
+	if ok {
+		return last, nil
+	}
+	return p.read(path)
+}
+
+// read reads the file and remembers it.
+func (p *Platform) read(path string) (content, error) {
+	p.called("read")
+	c, err := readContent(path)
+	p.remember(path, c, err)
+	return c, err
+}
+
+// remember keeps what was seen. Of a file that is not there, or could not be read or written, nothing is known.
+func (p *Platform) remember(path string, c content, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil || c.info == nil {
+		delete(p.last, path)
+		return
+	}
+	p.last[path] = c
 }
 
 // change makes one change of the lines.
