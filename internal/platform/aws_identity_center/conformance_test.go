@@ -12,6 +12,7 @@ import (
 func TestConformance(t *testing.T) {
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 		s := newSite(t)
+		s.marks = nil
 		target := describeTarget()
 		target.Open = func(t *testing.T) jit.Platform { return s.open(t) }
 		target.OpenAt = func(t *testing.T, offset time.Duration) jit.Platform {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
 )
 
@@ -27,9 +28,11 @@ const (
 	production, suspended    = "123456789012", "210987654321"
 )
 
-// site is a model with a ledger beside it.
+// site is a model with marks beside it.
 type site struct {
 	*model
+	// marks are those of every process; nil means those of the ledger.
+	marks         jit.Marks
 	ledger        string
 	reads, writes atomic.Int64
 	// hurry makes time matter little: calls are not spaced, and ticks and pauses are short.
@@ -43,7 +46,7 @@ func newSite(t testing.TB) *site {
 	m.sets[readOnly], m.sets[admin] = set{"ReadOnly", "PT1H"}, set{"Admin", "PT8H"}
 	m.sets["arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-3333333333333333"] = set{"Billing", "PT12H"}
 	m.accounts[production], m.accounts[suspended] = "ACTIVE", "SUSPENDED"
-	return &site{model: m, ledger: "sqlite://" + filepath.Join(t.TempDir(), "ledger.db"), hurry: true}
+	return &site{model: m, marks: &jittest.Marks{}, ledger: "sqlite://" + filepath.Join(t.TempDir(), "ledger.db"), hurry: true}
 }
 
 // operator reads the actions of the guide's policy.
@@ -97,6 +100,10 @@ func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 		} else {
 			s.reads.Add(1)
 		}
+	}
+	if s.marks != nil {
+		p.Remember(s.marks)
+		return p
 	}
 	l, err := ledger.Open(t.Context(), ledger.Config{URL: s.ledger})
 	if err != nil {
