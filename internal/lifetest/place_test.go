@@ -40,7 +40,12 @@ var places = []struct {
 	{"postgresql", newDatabase},
 	{"kubernetes", newCluster},
 	{"aws_iam", newAccount},
+	{"aws_identity_center", newDirectory},
 }
+
+// unmarked is a place on which nothing can be written on a binding: the ledger remembers the markers, and
+// a binding cannot be altered, only removed.
+type unmarked interface{ unmarked() }
 
 // environment is what the programs that work on a place need in their environment, where that is anything.
 func environment(p place) []string {

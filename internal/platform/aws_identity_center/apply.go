@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -161,6 +162,7 @@ func (a *application) claim(ctx context.Context) bool {
 		version, err := a.platform.marks.Mark(ctx, a.client.instance, a.on.id, marked.Version, put, nil)
 		switch {
 		case err == nil:
+			failpoint.Hit(kind + ".after-claim")
 			a.view.put(put, version)
 			return true
 		case !errors.Is(err, jit.ErrStale):
@@ -188,6 +190,7 @@ func (a *application) without(err error) {
 func (a *application) settle(ctx context.Context) {
 	for try := 0; ; try++ {
 		a.act(ctx)
+		failpoint.Hit(kind + ".after-write")
 		drop := a.view.void(a.jobs)
 		if a.unrecorded != nil {
 			for _, j := range a.jobs {
