@@ -20,6 +20,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
 const exampleKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBEpMmcaQDa7RrvUdYgxFOd8cmZphQCfzkQ6jWvPM4P2"
@@ -59,6 +60,7 @@ var examples = map[string]example{
 	"postgresql":            {files: []string{"postgresql/main.tf"}, variables: postgresVariables, servers: true, apply: true},
 	"aws_iam":               {files: []string{"aws_iam/main.tf"}, variables: iamVariables, servers: true, apply: true},
 	"aws_identity_center":   {files: []string{"aws_identity_center/main.tf"}, variables: identityCenterVariables, servers: true, apply: true},
+	"gcp":                   {files: []string{"gcp/main.tf"}, variables: gcpVariables, apply: true},
 	"kubernetes": {files: []string{"kubernetes/main.tf"}, servers: true, apply: true, variables: func(t *testing.T, _ *acctest.World) string {
 		return fmt.Sprintf("kubeconfig = %q\nnamespace = \"default\"\nprincipal = %q\n", testenv.Kubernetes(t).Kubeconfig, "user:"+roleOf(t))
 	}},
@@ -148,6 +150,19 @@ func TestExamplesAreAllTested(t *testing.T) {
 func sshVariables(_ *testing.T, w *acctest.World) string {
 	w.Write("authorized_keys", "# keys of the build machines\n")
 	return fmt.Sprintf("authorized_keys = %q\nprincipal = %q\n", w.Path("authorized_keys"), exampleKey)
+}
+
+// gcpVariables points the example at a server of the test, with the project and the account that it names.
+func gcpVariables(t *testing.T, w *acctest.World) string {
+	s := gcptest.New(t)
+	s.Add("projects/payments-prod", "")
+	s.AddAccounts("user:alice@example.com")
+	const anywhere = "gcp = {}"
+	if configuration := w.Read("gcp_main.tf"); strings.Count(configuration, anywhere) != 1 {
+		t.Fatalf("the example does not have one %q", anywhere)
+	}
+	w.Write("gcp_main.tf", strings.Replace(w.Read("gcp_main.tf"), anywhere, fmt.Sprintf("gcp = { endpoint = %q }", s.URL), 1))
+	return "project = \"payments-prod\"\nprincipal = \"user:alice@example.com\"\n"
 }
 
 // operatorSQL is the block of the guide that makes the operator's role.

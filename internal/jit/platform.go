@@ -2,6 +2,7 @@ package jit
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -121,7 +122,8 @@ type Snapshot struct {
 // StandingOf finds access without an end that gives what the binding does.
 func (s Snapshot) StandingOf(b Binding) (Standing, bool) {
 	for _, standing := range s.Standing {
-		if standing.Principal == b.Principal && standing.Role == b.Role {
+		covers := standing.Role == b.Role || standing.Covers != "" && strings.HasPrefix(b.Role, standing.Covers)
+		if standing.Principal == b.Principal && covers {
 			return standing, true
 		}
 	}
@@ -143,6 +145,8 @@ type Observed struct {
 type Standing struct {
 	Principal string // canonical where the platform's form allows, else as found
 	Role      string
+	// Covers begins the roles that are this one narrowed, and given with it; empty where there are none.
+	Covers string
 	// Detail says where it was found ("line 3", "ClusterRoleBinding/ops").
 	Detail string
 }

@@ -59,6 +59,7 @@ func (a *account) role() string {
 }
 func (a *account) scope() string          { return a.gateway.Account }
 func (a *account) native() bool           { return true }
+func (a *account) begins() bool           { return true }
 func (a *account) settles() time.Duration { return 0 }
 
 func (a *account) people(t *testing.T, n int) []string {

@@ -67,6 +67,7 @@ func (d *directory) environment() []string {
 func (d *directory) role() string           { return "LifeReadOnly" }
 func (d *directory) scope() string          { return d.Account }
 func (d *directory) native() bool           { return false }
+func (d *directory) begins() bool           { return false }
 func (d *directory) settles() time.Duration { return 0 }
 
 func (d *directory) people(t *testing.T, n int) []string {

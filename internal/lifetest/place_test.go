@@ -15,6 +15,8 @@ type place interface {
 	scope() string
 	// native: the place ends access without any process of ours.
 	native() bool
+	// begins: the place begins access without any process of ours.
+	begins() bool
 	// people makes n principals who have no access.
 	people(t *testing.T, n int) []string
 	// tries logs in as the principal, or asks as it, and reports whether it got through.
@@ -41,6 +43,7 @@ var places = []struct {
 	{"kubernetes", newCluster},
 	{"aws_iam", newAccount},
 	{"aws_identity_center", newDirectory},
+	{"gcp", newProject},
 }
 
 // unmarked is a place on which nothing can be written on a binding: the ledger remembers the markers, and

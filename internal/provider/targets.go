@@ -32,6 +32,20 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 			"identity_store_id": text("The id of the identity store, such as `d-0123456789`. Default: that of the instance."),
 		}),
 	},
+	"gcp": {
+		MarkdownDescription: "Google Cloud. A grant is a binding with a condition in the policy of a project, folder, organization or bucket; Google Cloud itself ends it. Empty (`gcp = {}`), it uses Application Default Credentials.",
+		Attributes: map[string]schema.Attribute{
+			"credentials":                 text("The path of a credentials file: a service account's key, or the configuration of a workload identity. Default: Application Default Credentials."),
+			"access_token":                secret("An access token that was obtained elsewhere, instead of `credentials`."),
+			"impersonate_service_account": text("The address of a service account to act as."),
+			"endpoint":                    text("The URL of a host that answers for all APIs of Google Cloud instead of them. On loopback and without credentials, none are sent."),
+			"scopes": schema.ListAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "Where to look for bindings that the ledger does not know: scopes as grants name them, and `projects/<id>/buckets` for all buckets of a project. " +
+					"Default: every project, folder and organization that the credentials can see, and no buckets.",
+			},
+		},
+	},
 	"kubernetes": {
 		MarkdownDescription: "A Kubernetes cluster. A grant is a RoleBinding or ClusterRoleBinding of its own; the sweeper ends it.",
 		Attributes: map[string]schema.Attribute{
