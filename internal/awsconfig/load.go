@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -34,8 +35,10 @@ const (
 func (c Config) Load(ctx context.Context) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer { return Retryer() }),
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(callTimeout)),
+		// The SDK's own limit for a pause within an answer now and then closes a connection that is being read.
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(callTimeout).WithReadTimeout(0)),
 		config.WithAppID("terraform-provider-jit"),
+		config.WithLogger(logging.Nop{}),
 	}
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))

@@ -423,3 +423,19 @@ func try(t *testing.T, p *Platform, op jit.Op, accesses ...jit.Access) []error {
 	}
 	return p.Apply(ctx, p.cfg.AccountID, changes)
 }
+
+// capture reads the body of an answer and leaves it in place.
+func capture(answer *http.Response) []byte {
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil
+	}
+	replace(answer, string(body))
+	return body
+}
+
+func replace(answer *http.Response, body string) {
+	answer.Body = io.NopCloser(strings.NewReader(body))
+	answer.ContentLength = int64(len(body))
+	answer.Header.Set("Content-Length", fmt.Sprint(len(body)))
+}

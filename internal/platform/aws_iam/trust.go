@@ -265,6 +265,8 @@ const (
 	lockTime = 2 * time.Minute
 	// unlockTime bounds the calls that are made though nobody waits any more.
 	unlockTime = 2 * time.Second
+	// patientTime bounds the removal of a lock while somebody does.
+	patientTime = 30 * time.Second
 	// lockPolicy is the document of a lock, which is attached to nobody and would give nothing.
 	lockPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"` + markerAction + `","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"1970-01-01T00:00:00Z"}}}]}`
 )
@@ -276,7 +278,11 @@ func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(
 	policyARN := "arn:" + name.partition + ":iam::" + scope + ":policy/" + folder + "/" + policyName
 	token := "held while jit changes the trust policy of the role; " + rand.Text()
 	unlock = func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTime)
+		patience := patientTime
+		if ctx.Err() != nil {
+			patience = unlockTime
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
 		// What cannot be removed is removed by the next writer once it is old.
 		_, _ = c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &policyARN})
