@@ -201,24 +201,14 @@ func TestTheDefaultVersionIsCopied(t *testing.T) {
 	document := readerDocument
 	_, err := s.admin.CreatePolicyVersion(t.Context(), &iam.CreatePolicyVersionInput{PolicyArn: &versioned, PolicyDocument: &document, SetAsDefault: true})
 	must(t, err)
-	const theirs = "arn:aws:iam::aws:policy/AmazonSQSReadOnlyAccess"
+	const theirs = theirManaged
 	fetched := 0
 	s.intercept(func(w http.ResponseWriter, _ *http.Request, action string, form url.Values) bool {
-		if form.Get("PolicyArn") != theirs {
-			return false
+		served := serveManaged(w, action, form)
+		if served {
+			fetched++
 		}
-		fetched++
-		w.Header().Set("Content-Type", "text/xml")
-		if action == "GetPolicy" {
-			_, _ = fmt.Fprintf(w, `<GetPolicyResponse><GetPolicyResult><Policy><Arn>%s</Arn><DefaultVersionId>v7</DefaultVersionId></Policy></GetPolicyResult></GetPolicyResponse>`, theirs)
-			return true
-		}
-		if v := form.Get("VersionId"); v != "v7" {
-			t.Errorf("it fetches the version %q", v)
-		}
-		_, _ = fmt.Fprintf(w, `<GetPolicyVersionResponse><GetPolicyVersionResult><PolicyVersion><VersionId>v7</VersionId><Document>%s</Document></PolicyVersion></GetPolicyVersionResult></GetPolicyVersionResponse>`,
-			url.PathEscape(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sqs:GetQueueUrl","Resource":"*"}]}`))
-		return true
+		return served
 	})
 	p := s.open(t, s.config(), time.Now)
 	apply(t, p, jit.Ensure, grantOf(jit.Binding{Principal: alice, Role: versioned}, "own"),
@@ -231,4 +221,25 @@ func TestTheDefaultVersionIsCopied(t *testing.T) {
 	if fetched != 2 {
 		t.Errorf("the policy of AWS was asked for %d times, want its version and its document once", fetched)
 	}
+}
+
+// theirManaged is a managed policy of AWS, which moto does not have.
+const theirManaged = "arn:aws:iam::aws:policy/AmazonSQSReadOnlyAccess"
+
+// serveManaged answers about it; its default version is the seventh.
+func serveManaged(w http.ResponseWriter, action string, form url.Values) bool {
+	if form.Get("PolicyArn") != theirManaged {
+		return false
+	}
+	w.Header().Set("Content-Type", "text/xml")
+	switch {
+	case action == "GetPolicy":
+		_, _ = fmt.Fprintf(w, `<GetPolicyResponse><GetPolicyResult><Policy><Arn>%s</Arn><DefaultVersionId>v7</DefaultVersionId></Policy></GetPolicyResult></GetPolicyResponse>`, theirManaged)
+	case action == "GetPolicyVersion" && form.Get("VersionId") == "v7":
+		_, _ = fmt.Fprintf(w, `<GetPolicyVersionResponse><GetPolicyVersionResult><PolicyVersion><VersionId>v7</VersionId><Document>%s</Document></PolicyVersion></GetPolicyVersionResult></GetPolicyVersionResponse>`,
+			url.PathEscape(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sqs:GetQueueUrl","Resource":"*"}]}`))
+	default:
+		fail(w, http.StatusNotFound, "NoSuchEntity", "no such version")
+	}
+	return true
 }
