@@ -121,3 +121,22 @@ func (d *directory) tamper(t *testing.T) {
 
 // unmarked: see [unmarked].
 func (d *directory) unmarked() {}
+
+// The state has the session tail of the permission set, and a policy goes by it.
+func TestSessionTailOfThePermissionSet(t *testing.T) {
+	t.Parallel()
+	d := newDirectory(t)
+	s := newSite(t, testenv.Terraforms(t)[0], d, released)
+	policy := func(limit string) string {
+		return fmt.Sprintf("resource \"jit_policy\" \"short\" {\n  name = \"short\"\n  match = { targets = [\"here\"] }\n  max_session_tail = %q\n}\n", limit)
+	}
+	s.configure(policy("1h"), s.grant("a", "policy = jit_policy.short.name"))
+	says(t, s.Plan(), "Only the ledger remembers the access", "can go on for 1h")
+	s.Apply()
+	s.may(true, "after the apply")
+	if got := s.fact("a", "session_tail"); got != "1h" {
+		t.Errorf("session_tail is %q, want 1h", got)
+	}
+	s.configure(policy("30m"), s.grant("a", "policy = jit_policy.short.name"), s.grant("b", "policy = jit_policy.short.name"))
+	says(t, s.Plan(), "the session tail is 1h")
+}

@@ -1,6 +1,7 @@
 package awsidentitycenter
 
 import (
+	"context"
 	"regexp"
 	"strings"
 	"time"
@@ -47,7 +48,35 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.written[b.Principal], p.written[b.Role] = true, true
-	return b, jit.Traits{Enforcement: jit.Sweeper, SessionTail: longestSession}, nil
+	return b, jit.Traits{Enforcement: jit.Sweeper, SessionTail: longestSession, Remembered: true}, nil
+}
+
+// Describe looks at the permission set, whose sessions last as long as it says, and whether the account takes
+// assignments. The principal is looked for when the grant is applied.
+func (p *Platform) Describe(ctx context.Context, b jit.Binding) (jit.Traits, error) {
+	_, traits, err := p.Check(b)
+	if err != nil {
+		return traits, err
+	}
+	c, err := p.client(ctx)
+	if err != nil {
+		return traits, err
+	}
+	if err := c.ready(ctx, b.Scope); err != nil {
+		return traits, err
+	}
+	arn, err := c.findSet(ctx, b.Role)
+	if err != nil {
+		return traits, err
+	}
+	set, err := c.set(ctx, arn)
+	if err != nil {
+		return traits, awsconfig.Explain(ctx, "look at the permission set "+arn, err)
+	}
+	if set.session > 0 {
+		traits.SessionTail = set.session
+	}
+	return traits, nil
 }
 
 // principal is a user or group as it was written.

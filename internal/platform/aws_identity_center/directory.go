@@ -228,7 +228,7 @@ func parsePeriod(s string) time.Duration {
 	if err != nil {
 		return 0
 	}
-	return d
+	return max(d, 0)
 }
 
 // ready refuses an account that is known to take no assignments. Who may not look at accounts is let through:

@@ -199,3 +199,39 @@ func TestOperatorPolicyIsUsed(t *testing.T) {
 		}
 	}
 }
+
+func TestDescribe(t *testing.T) {
+	s := newSite(t)
+	s.sets["arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-4444444444444444"] = set{"Silent", ""}
+	p := s.open(t)
+	for role, want := range map[string]time.Duration{"ReadOnly": time.Hour, admin: 8 * time.Hour, "Billing": 12 * time.Hour, "Silent": 12 * time.Hour} {
+		b := alice()
+		b.Role = role
+		got, err := p.Describe(t.Context(), b)
+		if err != nil || got.SessionTail != want || got.Enforcement != jit.Sweeper || !got.Remembered {
+			t.Errorf("Describe(%s) = %+v, %v; want a tail of %s", role, got, err, want)
+		}
+	}
+	b := alice()
+	b.Role = "None"
+	_, err := p.Describe(t.Context(), b)
+	says(t, err, "role", `no permission set "None"`)
+	b = alice()
+	b.Scope = suspended
+	_, err = p.Describe(t.Context(), b)
+	says(t, err, "scope", "SUSPENDED")
+	if s.writes.Load() != 0 {
+		t.Error("Describe writes")
+	}
+}
+
+func TestParsePeriod(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"PT1H": time.Hour, "PT12H": 12 * time.Hour, "PT1H30M": 90 * time.Minute, "PT90M": 90 * time.Minute, "P1D": 24 * time.Hour, "P1DT2H": 26 * time.Hour, "PT3600S": time.Hour,
+		"": 0, "P": 0, "1H": 0, "PT": 0, "PTH": 0, "P1M": 0, "never": 0, "PT-1H": 0,
+	} {
+		if got := parsePeriod(text); got != want {
+			t.Errorf("parsePeriod(%q) = %s, want %s", text, got, want)
+		}
+	}
+}

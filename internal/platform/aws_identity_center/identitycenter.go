@@ -61,7 +61,10 @@ type Platform struct {
 	written  map[string]bool // principals and roles as [Platform.Check] has seen them
 }
 
-var _ jit.Remembering = (*Platform)(nil)
+var (
+	_ jit.Remembering = (*Platform)(nil)
+	_ jit.Describer   = (*Platform)(nil)
+)
 
 // New checks the form of the configuration; the first call looks for credentials.
 func New(cfg Config, now func() time.Time) (*Platform, error) {
