@@ -60,6 +60,11 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 			fmt.Sprintf("%s has %s on %s without an end (%s). The grant would change nothing, and its end would end nothing. Remove the standing access first.",
 				g.Principal, g.Role, g.Scope, s.Detail)})
 	}
+	for _, n := range snapshot.Notes {
+		if n.Principal == "" || n.Principal == g.Principal {
+			p.Warnings = append(p.Warnings, Warning{"scope", "Little room is left", n.Text})
+		}
+	}
 	return p, nil
 }
 

@@ -124,6 +124,15 @@ type Snapshot struct {
 	Ours []Observed
 	// Standing is access without an end and without a marker.
 	Standing []Standing
+	// Notes are what whoever reviews a new grant on the scope has to know.
+	Notes []Note
+}
+
+// Note is something about a scope, such as how little room there is for more grants.
+type Note struct {
+	// Principal restricts it to grants of that one; empty: it concerns all.
+	Principal string
+	Text      string
 }
 
 // StandingOf finds access without an end that gives what the binding does.

@@ -17,14 +17,6 @@ type condition struct {
 	Location    string `json:"location,omitempty"`
 }
 
-// same reports whether two bindings have the same condition, or none.
-func (c *condition) same(o *condition) bool {
-	if c == nil || o == nil {
-		return c == o
-	}
-	return *c == *o
-}
-
 // tolerance is how far ahead a beginning may lie that a condition leaves out: it had come by the clock of the machine that
 // wrote it, and two machines whose clocks are accepted are at most so far apart.
 const tolerance = 2 * jit.MaxSkew

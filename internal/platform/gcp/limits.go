@@ -18,10 +18,9 @@ const (
 )
 
 // load is how much of the limits a policy takes.
-type load struct {
-	principals, groups, conditional int
-}
+type load struct{ principals, groups, conditional int }
 
+// load counts what is in the policy.
 func (p *policy) load() load {
 	var l load
 	for _, b := range p.bindings {
@@ -74,4 +73,39 @@ func (p *policy) checkLimits(made binding) error {
 			"with this grant the policy would have %d bindings of %s for %s with different conditions, and %d is the limit", same, made.Role, member, maxSame)
 	}
 	return nil
+}
+
+// notes tells which limits are nearly reached, at four fifths of them: it is then not much that fits into one plan.
+func (p *policy) notes(at resource) []jit.Note {
+	nearly := func(n, limit int) bool { return n*5 >= limit*4 }
+	l := p.load()
+	var notes []jit.Note
+	for _, of := range []struct {
+		n, limit int
+		what     string
+	}{
+		{l.principals, maxPrincipals, "names %d principals, each time counted, and %d is the limit"},
+		{l.groups, maxGroups, "names %d groups and domains, each time counted, and %d is the limit"},
+		{l.conditional, advisedConditional, "has %d bindings with a condition, and Google advises %d at most"},
+	} {
+		if nearly(of.n, of.limit) {
+			notes = append(notes, jit.Note{Text: fmt.Sprintf("The policy of "+at.String()+" "+of.what+".", of.n, of.limit)})
+		}
+	}
+	type pair struct{ role, member string }
+	same := map[pair]int{}
+	var many []pair
+	for _, b := range p.bindings {
+		for _, m := range b.Members {
+			of := pair{b.Role, m}
+			if same[of]++; same[of] == maxSame*4/5 {
+				many = append(many, of)
+			}
+		}
+	}
+	for _, of := range many {
+		notes = append(notes, jit.Note{Principal: canonicalMember(of.member),
+			Text: fmt.Sprintf("The policy of %s has %d bindings of %s for %s, and %d is the limit.", at, same[of], of.role, of.member, maxSame)})
+	}
+	return notes
 }

@@ -86,6 +86,62 @@ func TestTheSameRoleForTheSamePrincipal(t *testing.T) {
 	}
 }
 
+// A read says when little room is left, and for whom.
+func TestHeadRoomIsNoted(t *testing.T) {
+	notes := func(edit func(p *gcptest.Policy)) string {
+		s := newWorld(t)
+		s.Edit(project, edit)
+		snapshot, err := open(t, s, Config{}).Read(t.Context(), project)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, n := range snapshot.Notes {
+			all = append(all, strings.TrimSpace(n.Principal+" "+n.Text))
+		}
+		return strings.Join(all, "\n")
+	}
+	members := func(prefix string, n int) []string {
+		all := make([]string, n)
+		for i := range all {
+			all[i] = fmt.Sprintf("%s%d@example.com", prefix, i)
+		}
+		return all
+	}
+	conditional := func(n int, principal string) func(p *gcptest.Policy) {
+		return func(p *gcptest.Policy) {
+			for i := range n {
+				p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{strings.ReplaceAll(principal, "#", fmt.Sprint(i))},
+					Condition: &gcptest.Condition{Title: fmt.Sprint(i), Expression: "true"}})
+			}
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		edit func(p *gcptest.Policy)
+		want string
+	}{
+		{"nothing", func(*gcptest.Policy) {}, ""},
+		{"principals", func(p *gcptest.Policy) {
+			p.Bindings = []gcptest.Binding{{Role: sqlRole, Members: members("user:a", 1200)}}
+		},
+			"The policy of projects/payments-prod names 1200 principals, each time counted, and 1500 is the limit."},
+		{"fewer principals", func(p *gcptest.Policy) {
+			p.Bindings = []gcptest.Binding{{Role: sqlRole, Members: members("user:a", 1199)}}
+		}, ""},
+		{"groups", func(p *gcptest.Policy) {
+			p.Bindings = []gcptest.Binding{{Role: sqlRole, Members: members("group:a", 201)}}
+		},
+			"The policy of projects/payments-prod names 201 groups and domains, each time counted, and 250 is the limit."},
+		{"conditions", conditional(79, "user:guest#@example.com"), "The policy of projects/payments-prod has 80 bindings with a condition, and Google advises 100 at most."},
+		{"one principal", conditional(17, alice), alice + " The policy of projects/payments-prod has 17 bindings of " + sqlRole + " for " + alice + ", and 20 is the limit."},
+	} {
+		if got := notes(tt.edit); got != tt.want {
+			t.Errorf("%s: noted %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 // 25 renewals, each when the one before has ended and without any sweep: what is over goes with the next
 // write, and the platform tells of it.
 func TestRenewalsMakeRoomForThemselves(t *testing.T) {

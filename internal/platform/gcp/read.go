@@ -28,7 +28,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		return jit.Snapshot{}, err
 	}
 	s := current.snapshot(current.clock.now())
-	s.Clock = current.clock.remote
+	s.Clock, s.Notes = current.clock.remote, current.notes(at)
 	return s, nil
 }
 

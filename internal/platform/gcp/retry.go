@@ -41,11 +41,8 @@ func patient(transport http.RoundTripper) *http.Client {
 // worthAnotherTry reports whether a failure passes by itself (https://cloud.google.com/iam/docs/retry-strategy)
 // and the time that it asks for is there.
 func worthAnotherTry(ctx context.Context, answer *http.Response, err error) (bool, error) {
-	if ctx.Err() != nil {
-		return false, nil
-	}
 	if err != nil {
-		return connectionBroke(err), nil
+		return ctx.Err() == nil && connectionBroke(err), nil
 	}
 	switch answer.StatusCode {
 	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

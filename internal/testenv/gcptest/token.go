@@ -76,8 +76,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) bool {
 		s.answer(w, parse(r), nil, refuse(http.StatusUnauthorized, "UNAUTHENTICATED", "Request had invalid authentication credentials."))
 		return true
 	}
-	address, ok := strings.CutPrefix(r.URL.Path, "/v1/projects/-/serviceAccounts/")
-	if address, ok = strings.CutSuffix(address, ":generateAccessToken"); ok {
+	if address, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/v1/projects/-/serviceAccounts/"), ":generateAccessToken"); ok {
 		s.mu.Lock()
 		may := s.accountID[address]
 		s.mu.Unlock()
