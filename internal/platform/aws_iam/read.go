@@ -50,6 +50,9 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	snap := jit.Snapshot{Clock: p.watch.Clock()}
 	for _, e := range a.sorted() {
 		a.readEntity(e, &snap)
+		if text := e.room(); text != "" {
+			snap.Notes = append(snap.Notes, jit.Note{Principal: e.text, Text: text})
+		}
 	}
 	for _, m := range a.policies {
 		if ours(m.text) && len(a.holders(m.text)) == 0 {

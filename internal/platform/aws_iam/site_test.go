@@ -27,8 +27,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// site is an account on moto, with a proxy before it through which the platform goes.
+// site is an account on moto, or where real servers are off on the strict server in this process, with a
+// proxy before it through which the platform goes.
 type site struct {
+	strict  *iamServer // nil on moto
 	account testenv.MotoAccount
 	admin   *iam.Client // past the proxy
 	url     string      // of the proxy
@@ -54,7 +56,12 @@ func TestMain(m *testing.M) {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{account: testenv.Moto(t).Account(t), calls: map[string]int{}}
+	s := &site{calls: map[string]int{}}
+	if os.Getenv(testenv.EnvAcceptance) != "" {
+		s.account = testenv.Moto(t).Account(t)
+	} else {
+		s.strict, s.account = newIAMServer(t)
+	}
 	s.admin = iam.NewFromConfig(aws.Config{
 		Region: "us-east-1", BaseEndpoint: &s.account.Endpoint,
 		Credentials: credentials.NewStaticCredentialsProvider(s.account.AccessKeyID, s.account.SecretAccessKey, ""),
@@ -193,11 +200,19 @@ func (s *site) policy(t *testing.T, name, document string) string {
 // stored is the whole account, as the server has it.
 func (s *site) stored(t *testing.T) *iam.GetAccountAuthorizationDetailsOutput {
 	t.Helper()
-	out, err := s.admin.GetAccountAuthorizationDetails(t.Context(), &iam.GetAccountAuthorizationDetailsInput{
+	all := &iam.GetAccountAuthorizationDetailsOutput{}
+	pages := iam.NewGetAccountAuthorizationDetailsPaginator(s.admin, &iam.GetAccountAuthorizationDetailsInput{
 		Filter: []types.EntityType{"User", "Role", "Group", "LocalManagedPolicy"},
 	})
-	must(t, err)
-	return out
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(t.Context())
+		must(t, err)
+		all.UserDetailList = append(all.UserDetailList, page.UserDetailList...)
+		all.GroupDetailList = append(all.GroupDetailList, page.GroupDetailList...)
+		all.RoleDetailList = append(all.RoleDetailList, page.RoleDetailList...)
+		all.Policies = append(all.Policies, page.Policies...)
+	}
+	return all
 }
 
 // kept is an entity as the evaluator sees it.

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -187,7 +188,7 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 		}
 		last = there
 		if err != nil || attempt > 1 {
-			if err := pause(ctx, attempt); err != nil {
+			if err := backoff.Wait(ctx, attempt-1, shortestPause, longestPause); err != nil {
 				return "", fmt.Errorf("wait to write the trust policy of %s: %w", name.text, err)
 			}
 		}
@@ -311,7 +312,7 @@ func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(
 		if awsconfig.Code(err) == "" {
 			return nil, awsconfig.Explain(ctx, "lock the trust policy of "+name.text, err)
 		}
-		if err := pause(ctx, attempt); err != nil {
+		if err := backoff.Wait(ctx, attempt-1, shortestPause, longestPause); err != nil {
 			return nil, fmt.Errorf("wait for the lock %s: %w", policyARN, err)
 		}
 	}
