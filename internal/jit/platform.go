@@ -57,6 +57,13 @@ type Tidier interface {
 	OnTidied(tell func(ctx context.Context, gone []Marker))
 }
 
+// Describer is a platform that knows more of a binding's life when it may ask: what Check says is a bound.
+type Describer interface {
+	Platform
+	// Describe returns the traits of a binding that Check has accepted, as they are now. It only reads.
+	Describe(ctx context.Context, b Binding) (Traits, error)
+}
+
 // Find returns p as one of the interfaces beyond [Platform], or what p wraps: a wrapper has a method
 // Unwrap() Platform.
 func Find[T Platform](p Platform) (found T, ok bool) {

@@ -41,7 +41,21 @@ var places = []struct {
 	{"ssh", newHost},
 	{"postgresql", newDatabase},
 	{"kubernetes", newCluster},
+	{"aws_iam", newAccount},
+	{"aws_identity_center", newDirectory},
 	{"gcp", newProject},
+}
+
+// unmarked is a place on which nothing can be written on a binding: the ledger remembers the markers, and
+// a binding cannot be altered, only removed.
+type unmarked interface{ unmarked() }
+
+// environment is what the programs that work on a place need in their environment, where that is anything.
+func environment(p place) []string {
+	if with, ok := p.(interface{ environment() []string }); ok {
+		return with.environment()
+	}
+	return nil
 }
 
 // may fails the test unless the principal can get through or not, as wanted.
