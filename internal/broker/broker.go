@@ -93,11 +93,14 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, nam
 		return jit.Verdict{}, checked, jit.Invalid(attribute, fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", jit.FormatDuration(b.MaxTTL)),
 			"the grant would last %s; max_ttl of the provider is %s", jit.FormatDuration(length), jit.FormatDuration(b.MaxTTL))
 	}
-	policies, err := b.Policies(ctx)
+	target, err := b.Target(g.Target)
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
-	target, err := b.Target(g.Target)
+	if err := checkLength(attribute, length, traits, target.Kind()); err != nil {
+		return jit.Verdict{}, err
+	}
+	policies, err := b.Policies(ctx)
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
@@ -135,6 +138,19 @@ func (b *Broker) describe(ctx context.Context, p jit.Platform, binding jit.Bindi
 		return checked, fmt.Errorf("look at %s on target %q: %w", binding.Role, binding.Target, err)
 	}
 	return traits, nil
+}
+
+// checkLength refuses a window that the platform cannot hold.
+func checkLength(attribute string, length time.Duration, traits jit.Traits, kind string) error {
+	switch {
+	case length < traits.MinTTL:
+		return jit.Invalid(attribute, fmt.Sprintf("ask for %s or more", jit.FormatDuration(traits.MinTTL)),
+			"the grant would last %s; on the platform %s a grant of this kind lasts at least %s", jit.FormatDuration(length), kind, jit.FormatDuration(traits.MinTTL))
+	case traits.MaxTTL > 0 && length > traits.MaxTTL:
+		return jit.Invalid(attribute, fmt.Sprintf("ask for %s or less", jit.FormatDuration(traits.MaxTTL)),
+			"the grant would last %s; on the platform %s a grant of this kind lasts at most %s", jit.FormatDuration(length), kind, jit.FormatDuration(traits.MaxTTL))
+	}
+	return nil
 }
 
 // Policies returns the recorded policies with those of the same plan laid over them.
