@@ -39,6 +39,8 @@ type Traits struct {
 	SessionTail time.Duration
 	// CanTerminate: open sessions can be ended on revoke.
 	CanTerminate bool
+	// Remembered: only the ledger can tell the binding from those of others.
+	Remembered bool
 	// Strippable: marker and end are one, so that who takes the end off the binding takes the marker too.
 	Strippable bool
 	// MinTTL and MaxTTL bound the length of a window on the platform; zero where it has no bound of its own.

@@ -26,6 +26,8 @@ type Platform struct {
 	// Call, if set, is asked before every read and write ("read", "write"), and after a
 	// write took effect ("written"); its error fails the call.
 	Call func(what string) error
+	// Notes are in every snapshot.
+	Notes []jit.Note
 
 	mu            sync.Mutex
 	scopes        map[string][]jit.Observed
@@ -81,6 +83,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		Clock:    p.Now(),
 		Ours:     append([]jit.Observed(nil), p.scopes[scope]...),
 		Standing: append([]jit.Standing(nil), p.standing[scope]...),
+		Notes:    p.Notes,
 	}, nil
 }
 

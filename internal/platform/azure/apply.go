@@ -3,7 +3,6 @@ package azure
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -117,7 +117,8 @@ func (a *application) failAll(op jit.Op, err error) {
 
 // run reads and writes until the scope is as asked for.
 func (a *application) run(ctx context.Context, m manner) {
-	for end := time.Now().Add(a.client.platform.pace.patience); ; {
+	end := time.Now().Add(a.client.platform.pace.patience)
+	for try := 0; ; try++ {
 		v, err := m.read(ctx, a.scope)
 		var answered *azcore.ResponseError
 		if isGone(err) && errors.As(err, &answered) {
@@ -137,14 +138,15 @@ func (a *application) run(ctx context.Context, m manner) {
 		if outcome == done {
 			return
 		}
-		wait := rand.N(a.client.platform.pace.tick/10) + time.Millisecond
-		if outcome == unsure {
-			wait = a.client.platform.pace.settle
-		}
 		if time.Now().After(end) {
 			return // the jobs have the errors of the last try
 		}
-		if err := pause(ctx, wait); err != nil {
+		if outcome == unsure {
+			err = pause(ctx, m.settles())
+		} else {
+			err = backoff.Wait(ctx, try, a.client.platform.pace.tick/10, a.client.platform.pace.tick)
+		}
+		if err != nil {
 			a.failAll(0, err)
 			return
 		}

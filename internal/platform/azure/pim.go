@@ -211,6 +211,9 @@ func place(scope *string, k key) string {
 	return strings.ToLower(value(scope)) + "\n" + k.principal + "\n" + k.role
 }
 
+// settles: what was asked for meanwhile stands among the requests at once.
+func (pim) settles() time.Duration { return 0 }
+
 func (pim) differs(s *slot, want []claim) bool {
 	if len(want) == 0 {
 		return s.there

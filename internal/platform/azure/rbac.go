@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
 	"github.com/google/uuid"
@@ -55,6 +56,8 @@ func (r rbac) read(ctx context.Context, scope string) (*view, error) {
 	}
 	return v, nil
 }
+
+func (r rbac) settles() time.Duration { return r.platform.pace.settle }
 
 func (rbac) differs(s *slot, want []claim) bool {
 	return s.there != (len(want) > 0) || s.there && (len(without(want, s.claims)) > 0 || len(without(s.claims, want)) > 0 || len(s.damage) > 0)

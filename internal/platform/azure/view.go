@@ -80,6 +80,8 @@ type manner interface {
 	write(ctx context.Context, scope string, s *slot, want []claim) (sure bool, err error)
 	// differs says whether the slot has to be written to hold the claims wanted.
 	differs(s *slot, want []claim) bool
+	// settles is after which time a write that somebody may have interfered with is looked at again.
+	settles() time.Duration
 	// fits refuses claims that one assignment cannot hold together.
 	fits(want []claim) error
 }

@@ -82,6 +82,7 @@ func (s *Server) listRequests(scope, filter string) []any {
 	var all []any
 	for _, r := range s.requests {
 		if selects(filter, scope, r.scope) && s.now().Sub(r.created) < kept {
+			s.look(r)
 			all = append(all, r.json())
 		}
 	}
@@ -91,14 +92,18 @@ func (s *Server) listRequests(scope, filter string) []any {
 func (s *Server) getRequest(name string) (int, any, *failure) {
 	for _, r := range s.requests {
 		if r.name == name && s.now().Sub(r.created) < kept {
-			r.looks++
-			if r.looks >= s.Looks {
-				s.carryOut(r)
-			}
+			s.look(r)
 			return http.StatusOK, r.json(), nil
 		}
 	}
 	return 0, nil, &failure{http.StatusNotFound, "RoleAssignmentScheduleRequestNotFound", "The role assignment schedule request is not found."}
+}
+
+// look is one look at a request, by its name or in a list: that is how time passes for it.
+func (s *Server) look(r *request) {
+	if r.looks++; r.looks >= s.Looks {
+		s.carryOut(r)
+	}
 }
 
 // scheduled is the schedule that there is of a principal, role and scope.

@@ -1,0 +1,134 @@
+package gcp
+
+import (
+	"slices"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// draft is a policy with changes made to it. Nothing of it is written yet.
+type draft struct {
+	policy
+	clock clock
+	// changed: it has to be written.
+	changed bool
+	// tidied are the markers of what is dropped in passing.
+	tidied []jit.Marker
+}
+
+// newDraft begins with the policy as it was read, without what is over and bears the owner of one of
+// the changes. To drop that is by itself no reason to write.
+func newDraft(r reading, changes []jit.Change) *draft {
+	d := &draft{policy: *r.policy, clock: r.clock}
+	asked, owners := map[owned]bool{}, map[string]bool{}
+	for _, c := range changes {
+		asked[ownedBy(c.Access.Marker)], owners[c.Access.Marker.Owner] = true, true
+	}
+	d.bindings = make([]binding, 0, len(r.bindings)+len(changes))
+	for _, b := range r.bindings {
+		if b.ours() && owners[b.marks[0].Owner] && b.over(r.clock.now()) && !slices.ContainsFunc(b.marks, func(m mark) bool { return asked[ownedBy(m.Marker)] }) {
+			for _, m := range b.marks {
+				d.tidied = append(d.tidied, m.Marker)
+			}
+			continue
+		}
+		d.bindings = append(d.bindings, b)
+	}
+	return d
+}
+
+// owned names the grant of a binding.
+type owned struct {
+	owner string
+	id    jit.ID
+}
+
+func ownedBy(m jit.Marker) owned { return owned{m.Owner, m.ID} }
+
+// over reports whether a binding of ours gives no access any more: it has ended, for each of its grants, or all who have it were deleted.
+func (b binding) over(now time.Time) bool {
+	l, ok := parseExpression(b.Condition.Expression)
+	ended := ok && !now.Before(l.end) && (!b.shared() || !slices.ContainsFunc(b.marks, func(m mark) bool { return !m.Window.Over(now) }))
+	return ended || b.ofDeleted()
+}
+
+// make carries out one change. What cannot be is an error and changes nothing.
+func (d *draft) make(c jit.Change, r role) error {
+	of := ownedBy(c.Access.Marker)
+	kept := -1
+	for i, b := range d.bindings {
+		if k := b.markOf(of); k >= 0 && kept < 0 && c.Op == jit.Ensure && b.right(k, c.Access, r, d.clock.now()) {
+			kept = i
+		}
+	}
+	before, changed := d.bindings, d.changed
+	if !d.drop(of, kept) && kept < 0 {
+		d.bindings = slices.Clone(d.bindings)
+		d.unstrip(c.Access, r)
+	}
+	if c.Op == jit.Remove || kept >= 0 {
+		return nil
+	}
+	if err := d.checkLimits(d.place(c.Access, r)); err != nil {
+		d.bindings, d.changed = before, changed
+		return err
+	}
+	d.changed = true
+	return nil
+}
+
+// place adds a grant, which has no binding, and returns the binding that it has then.
+func (d *draft) place(a jit.Access, r role) binding {
+	made := newBinding(a, r, d.clock.local)
+	if d.load().conditional >= shareFrom && shareable(a.Marker, d.clock.local) {
+		if i := slices.IndexFunc(d.bindings, func(b binding) bool { return b.takes(a, r) }); i >= 0 {
+			d.bindings[i] = d.bindings[i].with(a)
+			return d.bindings[i]
+		}
+		made = newShared(a, r)
+	}
+	d.bindings = append(d.bindings, made)
+	return made
+}
+
+// drop takes a grant out of all bindings but the one at kept, and reports whether there were any.
+func (d *draft) drop(of owned, kept int) bool {
+	var left []binding
+	found := false
+	for i, b := range d.bindings {
+		k := b.markOf(of)
+		if i == kept {
+			k = -1
+		}
+		found = found || k >= 0
+		for k >= 0 && len(b.marks) > 1 {
+			b = b.less(k)
+			k = b.markOf(of)
+		}
+		if k < 0 {
+			left = append(left, b)
+		}
+	}
+	if found {
+		d.bindings, d.changed = left, true
+	}
+	return found
+}
+
+// unstrip takes the principal out of the binding without a condition, of a grant that has no other
+// binding and is [jit.Access].Alone: a tool that writes a policy back without its conditions makes that of a grant.
+func (d *draft) unstrip(a jit.Access, r role) {
+	if !a.Alone {
+		return
+	}
+	for i, b := range d.bindings {
+		if b.Role != r.name || b.Condition != nil {
+			continue
+		}
+		if member := slices.IndexFunc(b.Members, func(m string) bool { return sameMember(m, a.Binding.Principal) }); member >= 0 {
+			d.bindings[i], d.changed = b.without(member), true
+		}
+	}
+	d.bindings = slices.DeleteFunc(d.bindings, func(b binding) bool { return b.Role == r.name && len(b.Members) == 0 })
+}
