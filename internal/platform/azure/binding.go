@@ -136,7 +136,9 @@ const managementGroups = "/providers/Microsoft.Management/managementGroups/"
 // parseScope brings a scope into its canonical form. Azure takes ids in any case; what names keep is theirs.
 func parseScope(s string) (string, error) {
 	const hint = `write for example scope = "/subscriptions/3f2b8c1e-0000-4000-8000-000000000000", with /resourceGroups/payments or a resource after it, or "` + managementGroups + `payments"`
-	refuse := func(format string, args ...any) (string, error) { return "", jit.Invalid("scope", hint, format, args...) }
+	refuse := func(format string, args ...any) (string, error) {
+		return "", jit.Invalid("scope", hint, format, args...)
+	}
 	if s == "" {
 		return refuse("the scope is missing; a target has no default one")
 	}

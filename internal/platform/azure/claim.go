@@ -70,7 +70,9 @@ func drop(claims []claim, m jit.Marker) []claim {
 
 // without returns the claims that are not among others, word for word.
 func without(claims, others []claim) []claim {
-	return slices.DeleteFunc(slices.Clone(claims), func(c claim) bool { return slices.ContainsFunc(others, func(o claim) bool { return o.String() == c.String() }) })
+	return slices.DeleteFunc(slices.Clone(claims), func(c claim) bool {
+		return slices.ContainsFunc(others, func(o claim) bool { return o.String() == c.String() })
+	})
 }
 
 // lastEnd is the latest end of all claims; zero without any.

@@ -147,7 +147,9 @@ func (c *client) listAssignments(ctx context.Context, scope, filter string) ([]*
 		options.Filter = &filter
 	}
 	found, err := all(ctx, c.assignments.NewListForScopePager(scope, options),
-		func(page armauthorization.RoleAssignmentsClientListForScopeResponse) []*armauthorization.RoleAssignment { return page.Value })
+		func(page armauthorization.RoleAssignmentsClientListForScopeResponse) []*armauthorization.RoleAssignment {
+			return page.Value
+		})
 	return found, c.explain(ctx, "list the role assignments of "+scope, err)
 }
 

@@ -100,7 +100,9 @@ func newTarget(t *testing.T, assignment string) *platformtest.Target {
 		}
 		return target
 	}
-	target.AllowedAt = func(_ *testing.T, b jit.Binding, at time.Time) bool { return s.Allowed(id(b), roleIDs[b.Role], b.Scope, at) }
+	target.AllowedAt = func(_ *testing.T, b jit.Binding, at time.Time) bool {
+		return s.Allowed(id(b), roleIDs[b.Role], b.Scope, at)
+	}
 	target.Tamper = platformtest.Tamper{
 		MoveEnd: func(t *testing.T, m jit.Marker, end time.Time) {
 			principal, role := where(t, m)

@@ -30,7 +30,9 @@ func (c *client) roleID(ctx context.Context, scope, role string) (string, error)
 	}
 	filter := fmt.Sprintf("roleName eq '%s'", strings.ReplaceAll(role, "'", "''"))
 	found, err := all(ctx, c.definitions.NewListPager(scope, &armauthorization.RoleDefinitionsClientListOptions{Filter: &filter}),
-		func(page armauthorization.RoleDefinitionsClientListResponse) []*armauthorization.RoleDefinition { return page.Value })
+		func(page armauthorization.RoleDefinitionsClientListResponse) []*armauthorization.RoleDefinition {
+			return page.Value
+		})
 	if err != nil {
 		return "", c.explain(ctx, "look for the role "+role, err)
 	}

@@ -91,4 +91,6 @@ func (s *site) drift(a jit.Access, enforcement jit.Enforcement) string {
 }
 
 // foreign reports whether the text of an assignment or request bears no claim.
-func foreign(text string) bool { return !strings.Contains(text, "jit:") && !strings.Contains(text, endMark) }
+func foreign(text string) bool {
+	return !strings.Contains(text, "jit:") && !strings.Contains(text, endMark)
+}

@@ -125,21 +125,7 @@ func (s *Server) Assign(name, principal, role, scope, description string) {
 	s.plain = append(s.plain, &assignment{name: name, scope: scope, principal: principal, kind: s.principals[principal].kind, role: role, description: description, created: s.now()})
 }
 
-// Describe replaces the description of the assignments whose description has the text, as an outsider would. It returns how many there were.
-func (s *Server) Describe(has, replacement string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for _, a := range s.plain {
-		if a.removed.IsZero() && strings.Contains(a.description, has) {
-			a.description, n = replacement, n+1
-		}
-	}
-	return n
-}
-
-// Unassign removes the assignments, plain or with PIM, whose description or claims have the text, as an
-// outsider would who goes around PIM. It returns how many there were.
+// Unassign removes the plain assignments whose description has the text, as an outsider would. It returns how many there were.
 func (s *Server) Unassign(has string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,4 +159,15 @@ func (s *Server) Dump(selected func(text string) bool) string {
 		}
 	}
 	return b.String()
+}
+
+// Restrict adds a condition to the assignments whose description has the text, as an outsider would.
+func (s *Server) Restrict(has, condition string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.plain {
+		if a.removed.IsZero() && strings.Contains(a.description, has) {
+			a.condition = condition
+		}
+	}
 }

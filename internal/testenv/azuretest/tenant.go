@@ -98,12 +98,13 @@ func selects(filter, scope, on string) bool {
 	return filter == "" && (above(on, scope) || above(scope, on))
 }
 
-// Allowed reports whether a principal has a role on a scope at a time, whatever lists tell.
+// Allowed reports whether a principal has a role on a scope at a time, whatever lists tell. An
+// assignment with a condition gives nothing: the server judges none.
 func (s *Server) Allowed(principal, role, scope string, at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.plain {
-		if a.principal == principal && a.role == role && a.removed.IsZero() && above(a.scope, scope) {
+		if a.principal == principal && a.role == role && a.removed.IsZero() && a.condition == "" && above(a.scope, scope) {
 			return true
 		}
 	}
