@@ -82,6 +82,8 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 	var refused *azidentity.AuthenticationFailedError
 	var request *url.Error
 	switch {
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return fmt.Errorf("%s: %w", doing, err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	case errors.As(err, &told):

@@ -41,8 +41,10 @@ func (c *client) roleID(ctx context.Context, scope, role string) (string, error)
 			if real := value(d.Properties.RoleName); real != role {
 				return "", &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %q that can be assigned on %s", role, scope), Hint: fmt.Sprintf("write role = %q", real)}
 			}
-			c.remember(known, baseName(d.ID))
-			return baseName(d.ID), nil
+			id := baseName(d.ID)
+			c.remember(known, id)
+			c.remember("\n"+id, role)
+			return id, nil
 		}
 	}
 	return "", c.noSuchRole(scope, role, nil)

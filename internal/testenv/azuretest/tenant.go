@@ -1,8 +1,10 @@
 package azuretest
 
 import (
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -118,7 +120,7 @@ func (s *Server) Allowed(principal, role, scope string, at time.Time) bool {
 
 func (s *Server) subscriptions() []any {
 	var all []any
-	for scope := range s.scopes {
+	for _, scope := range slices.Sorted(maps.Keys(s.scopes)) {
 		if strings.HasPrefix(scope, "/subscriptions/") && strings.Count(scope, "/") == 2 {
 			all = append(all, map[string]any{"id": scope, "subscriptionId": strings.TrimPrefix(scope, "/subscriptions/"), "state": "Enabled"})
 		}
@@ -142,8 +144,8 @@ func (s *Server) roleDefinitions(r *http.Request, id string) (int, any, *failure
 	}
 	wanted := strings.TrimSuffix(strings.TrimPrefix(r.URL.Query().Get("$filter"), "roleName eq '"), "'")
 	var all []any
-	for id, name := range s.definitions {
-		if strings.EqualFold(name, strings.ReplaceAll(wanted, "''", "'")) {
+	for _, id := range slices.Sorted(maps.Keys(s.definitions)) {
+		if strings.EqualFold(s.definitions[id], strings.ReplaceAll(wanted, "''", "'")) {
 			all = append(all, s.definition(id))
 		}
 	}
