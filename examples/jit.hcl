@@ -10,5 +10,6 @@ targets = {
   prod         = { gcp = {} }
   prod-cluster = { kubernetes = { kubeconfig = "~/.kube/config", context = "prod" } }
   prod-account = { aws_iam = { profile = "prod", account_id = "123456789012" } }
+  subscription = { azure = {} }
   directory    = { aws_identity_center = { profile = "sso-admin", region = "eu-central-1" } }
 }
