@@ -92,11 +92,15 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, traits jit.Traits, name
 		return jit.Verdict{}, jit.Invalid(attribute, fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", jit.FormatDuration(b.MaxTTL)),
 			"the grant would last %s; max_ttl of the provider is %s", jit.FormatDuration(length), jit.FormatDuration(b.MaxTTL))
 	}
-	policies, err := b.Policies(ctx)
+	target, err := b.Target(g.Target)
 	if err != nil {
 		return jit.Verdict{}, err
 	}
-	target, err := b.Target(g.Target)
+	if traits.MaxTTL != 0 && length > traits.MaxTTL {
+		return jit.Verdict{}, jit.Invalid(attribute, fmt.Sprintf("ask for %s or less, and again with another renewal when that is over", jit.FormatDuration(traits.MaxTTL)),
+			"the grant would last %s; %s of target %q (%s) takes at most %s", jit.FormatDuration(length), g.Scope, g.Target, target.Kind(), jit.FormatDuration(traits.MaxTTL))
+	}
+	policies, err := b.Policies(ctx)
 	if err != nil {
 		return jit.Verdict{}, err
 	}

@@ -32,6 +32,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			}
 			var stands bool
 			before, stands = s.StandingOf(g.Binding)
+			traits = traits.On(s)
 			g.Alone = traits.Strippable && !stands
 			if !known {
 				recorded, known = remade(g, s)

@@ -39,6 +39,7 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 			return Preview{}, err
 		}
 		recorded, known = remade(g, snapshot)
+		traits = traits.On(snapshot)
 	}
 	if known && !retryable(recorded) {
 		return b.meet(recorded, r)
@@ -190,6 +191,13 @@ func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Pre
 	p := Preview{Grant: next, Met: true, Over: recorded.Over(b.Now())}
 	if len(what) == 0 || p.Over || !next.RevokedAt.IsZero() {
 		return p, nil // nothing to judge
+	}
+	if traits.MaxTTL != 0 && next.Length() > recorded.Length() {
+		s, err := b.look(ctx, next)
+		if err != nil {
+			return Preview{}, err
+		}
+		traits = traits.On(s)
 	}
 	if p.Verdict, err = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); err != nil {
 		return Preview{}, err

@@ -116,6 +116,8 @@ type Snapshot struct {
 	Ours []Observed
 	// Standing is access without an end and without a marker.
 	Standing []Standing
+	// MaxTTL is the longest grant that the scope takes, where it has a bound of its own that can be read; else zero.
+	MaxTTL time.Duration
 }
 
 // StandingOf finds access without an end that gives what the binding does.

@@ -23,6 +23,8 @@ type Platform struct {
 	Now    func() time.Time
 	// Unknown principals fail their own change.
 	Unknown map[string]bool
+	// MaxTTL is what every scope takes at most, where it tells.
+	MaxTTL time.Duration
 	// Call, if set, is asked before every read and write ("read", "write"), and after a
 	// write took effect ("written"); its error fails the call.
 	Call func(what string) error
@@ -81,6 +83,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		Clock:    p.Now(),
 		Ours:     append([]jit.Observed(nil), p.scopes[scope]...),
 		Standing: append([]jit.Standing(nil), p.standing[scope]...),
+		MaxTTL:   p.MaxTTL,
 	}, nil
 }
 
