@@ -7,5 +7,8 @@ max_ttl = "24h"
 targets = {
   bastion      = { ssh = { authorized_keys = "/home/deploy/.ssh/authorized_keys" } }
   payments-db  = { postgresql = { url = env("ADMIN_URL") } }
+  prod         = { gcp = {} }
   prod-cluster = { kubernetes = { kubeconfig = "~/.kube/config", context = "prod" } }
+  prod-account = { aws_iam = { profile = "prod", account_id = "123456789012" } }
+  directory    = { aws_identity_center = { profile = "sso-admin", region = "eu-central-1" } }
 }

@@ -17,6 +17,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/cli"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
+	awsiam "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_iam"
+	awsidentitycenter "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_identity_center"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/gcp"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/kubernetes"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/postgresql"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/ssh"
@@ -238,9 +241,12 @@ func TestPlatformsAreDocumented(t *testing.T) {
 		config  platform.Config
 		binding jit.Binding
 	}{
-		"ssh":        {platform.Config{SSH: &ssh.Config{AuthorizedKeys: "/keys"}}, jit.Binding{Principal: exampleKey, Role: "login"}},
-		"postgresql": {platform.Config{PostgreSQL: &postgresql.Config{URL: "postgres://a@127.0.0.1:1/a"}}, jit.Binding{Principal: "a", Role: "b"}},
-		"kubernetes": {platform.Config{Kubernetes: &kubernetes.Config{Host: "https://127.0.0.1:1", Token: "t"}}, jit.Binding{Principal: "user:a", Role: "ClusterRole/b", Scope: "cluster"}},
+		"aws_iam":             {platform.Config{AWSIAM: &awsiam.Config{}}, jit.Binding{Principal: "arn:aws:iam::123456789012:user/alice", Role: "arn:aws:iam::aws:policy/ReadOnlyAccess", Scope: "123456789012"}},
+		"aws_identity_center": {platform.Config{AWSIdentityCenter: &awsidentitycenter.Config{}}, jit.Binding{Principal: "user:alice", Role: "ReadOnlyAccess", Scope: "123456789012"}},
+		"ssh":                 {platform.Config{SSH: &ssh.Config{AuthorizedKeys: "/keys"}}, jit.Binding{Principal: exampleKey, Role: "login"}},
+		"postgresql":          {platform.Config{PostgreSQL: &postgresql.Config{URL: "postgres://a@127.0.0.1:1/a"}}, jit.Binding{Principal: "a", Role: "b"}},
+		"kubernetes":          {platform.Config{Kubernetes: &kubernetes.Config{Host: "https://127.0.0.1:1", Token: "t"}}, jit.Binding{Principal: "user:a", Role: "ClusterRole/b", Scope: "cluster"}},
+		"gcp":                 {platform.Config{GCP: &gcp.Config{}}, jit.Binding{Principal: "user:a@example.com", Role: "roles/b", Scope: "projects/payments"}},
 	}
 	if got, want := slices.Sorted(maps.Keys(trials)), platform.Kinds(); !slices.Equal(got, want) {
 		t.Fatalf("tried %v, the platforms are %v", got, want)
@@ -275,7 +281,7 @@ func TestPlatformsAreDocumented(t *testing.T) {
 func troubles(t *testing.T, kind, path, guide string) {
 	t.Helper()
 	var code strings.Builder
-	for _, folder := range []string{"platform/" + kind, "jit", "broker"} {
+	for _, folder := range []string{"platform/" + kind, "awsconfig", "jit", "broker"} {
 		files, err := filepath.Glob(folder + "/*.go")
 		if err != nil {
 			t.Fatal(err)

@@ -13,11 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
 const exampleKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBEpMmcaQDa7RrvUdYgxFOd8cmZphQCfzkQ6jWvPM4P2"
@@ -55,6 +58,9 @@ var examples = map[string]example{
 	"ssh":                   {files: []string{"ssh/main.tf"}, variables: sshVariables, apply: true},
 	"demo":                  {files: []string{"demo/main.tf"}, variables: func(t *testing.T, w *acctest.World) string { return sshVariables(t, w) + "ttl = \"1m\"\n" }, apply: true},
 	"postgresql":            {files: []string{"postgresql/main.tf"}, variables: postgresVariables, servers: true, apply: true},
+	"aws_iam":               {files: []string{"aws_iam/main.tf"}, variables: iamVariables, servers: true, apply: true},
+	"aws_identity_center":   {files: []string{"aws_identity_center/main.tf"}, variables: identityCenterVariables, servers: true, apply: true},
+	"gcp":                   {files: []string{"gcp/main.tf"}, variables: gcpVariables, apply: true},
 	"kubernetes": {files: []string{"kubernetes/main.tf"}, servers: true, apply: true, variables: func(t *testing.T, _ *acctest.World) string {
 		return fmt.Sprintf("kubeconfig = %q\nnamespace = \"default\"\nprincipal = %q\n", testenv.Kubernetes(t).Kubeconfig, "user:"+roleOf(t))
 	}},
@@ -65,6 +71,10 @@ var elsewhere = []string{"resources/jit_grant/import-identity.tf", "resources/ji
 
 // Every example is formatted and validates, and plans where what it needs is on hand; whole ones are applied.
 func TestExamples(t *testing.T) {
+	// Any key is that of an administrator of moto's first account.
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_REGION": testenv.MotoRegion, "AWS_PROFILE": "", "AWS_SESSION_TOKEN": ""} {
+		t.Setenv(name, value)
+	}
 	for name, e := range examples {
 		for _, cli := range testenv.Terraforms(t) {
 			t.Run(name+"/"+cli.String(), func(t *testing.T) {
@@ -142,6 +152,19 @@ func sshVariables(_ *testing.T, w *acctest.World) string {
 	return fmt.Sprintf("authorized_keys = %q\nprincipal = %q\n", w.Path("authorized_keys"), exampleKey)
 }
 
+// gcpVariables points the example at a server of the test, with the project and the account that it names.
+func gcpVariables(t *testing.T, w *acctest.World) string {
+	s := gcptest.New(t)
+	s.Add("projects/payments-prod", "")
+	s.AddAccounts("user:alice@example.com")
+	const anywhere = "gcp = {}"
+	if configuration := w.Read("gcp_main.tf"); strings.Count(configuration, anywhere) != 1 {
+		t.Fatalf("the example does not have one %q", anywhere)
+	}
+	w.Write("gcp_main.tf", strings.Replace(w.Read("gcp_main.tf"), anywhere, fmt.Sprintf("gcp = { endpoint = %q }", s.URL), 1))
+	return "project = \"payments-prod\"\nprincipal = \"user:alice@example.com\"\n"
+}
+
 // operatorSQL is the block of the guide that makes the operator's role.
 var operatorSQL = regexp.MustCompile("(?s)```sql\n(CREATE ROLE jit_admin.*?)```")
 
@@ -184,6 +207,35 @@ func roleOf(t *testing.T) string {
 func postgresVariables(t *testing.T, _ *acctest.World) string {
 	role := roleOf(t)
 	return fmt.Sprintf("admin_url = %q\nprincipal = %q\nrole = %q\n", operator(t, role, role+"_alice"), role+"_alice", role)
+}
+
+// iamVariables makes a user and a policy in moto's first account.
+func iamVariables(t *testing.T, _ *acctest.World) string {
+	t.Helper()
+	server, name := testenv.Moto(t), roleOf(t)
+	admin := iam.New(iam.Options{Region: testenv.MotoRegion, BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
+	made, err := admin.CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name += "_S3ReadOnly"
+	document := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["s3:Get*","s3:List*"],"Resource":"*"}}`
+	policy, err := admin.CreatePolicy(t.Context(), &iam.CreatePolicyInput{PolicyName: &name, PolicyDocument: &document})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("account_id = %q\nprincipal = %q\npolicy = %q\nbucket = \"invoices\"\nendpoint = %q\n",
+		strings.Split(*made.User.Arn, ":")[4], *made.User.Arn, *policy.Policy.Arn, server.URL)
+}
+
+// identityCenterVariables makes a user and a permission set in the directory of moto's first account.
+func identityCenterVariables(t *testing.T, _ *acctest.World) string {
+	t.Helper()
+	directory := testenv.Moto(t).Directory(t, testenv.MotoAccount{ID: "123456789012", AccessKeyID: "any", SecretAccessKey: "any"})
+	name := roleOf(t)
+	directory.User(t, name)
+	directory.PermissionSet(t, "ReadOnly"+name[len(name)-20:])
+	return fmt.Sprintf("account_id = \"123456789012\"\nprincipal = %q\npermission_set = %q\nendpoint = %q\n", "user:"+name, "ReadOnly"+name[len(name)-20:], testenv.Moto(t).URL)
 }
 
 func resourceVariables(t *testing.T, _ *acctest.World) string {

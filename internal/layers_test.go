@@ -19,7 +19,7 @@ const (
 // floors are the packages from the ground up. An entry stands for the package and all that is in
 // its folder; the longest entry counts. Imports point to a lower floor only.
 var floors = []map[string]bool{
-	0: set("internal/jit", "internal/jit/policy", "internal/batch", "internal/failpoint"),
+	0: set("internal/jit", "internal/jit/policy", "internal/backoff", "internal/batch", "internal/failpoint", "internal/awsconfig"),
 	1: set("internal/ledger", "internal/broker", "internal/reconcile", "internal/platform/*"),
 	2: set("internal/platform", "internal/sweeper"),
 	3: set("internal/config", "internal/status"),
@@ -94,8 +94,9 @@ func importFault(folder string, test bool, path string) string {
 		}
 	case test || supports || floor > 0:
 	case folder == "internal/jit/policy" && strings.HasPrefix(path, "cel.dev/cel-go/"):
+	case folder == "internal/awsconfig" && strings.HasPrefix(path, "github.com/aws/"):
 	default:
-		return "is not of the standard library, which is all that the ground stands on (and CEL, in internal/jit/policy)"
+		return "is not of the standard library, which is all that the ground stands on (and CEL, in internal/jit/policy; the AWS SDK, in internal/awsconfig)"
 	}
 	return ""
 }
@@ -177,6 +178,12 @@ func TestLayersRefuse(t *testing.T) {
 		{"internal/jit/policy", "pgregory.net/rapid", true, false},
 		{"internal/batch", own + "failpoint", false, true},
 		{"internal/failpoint", own + "ledger", false, true},
+		{"internal/awsconfig", own + "jit", false, false},
+		{"internal/awsconfig", own + "batch", false, true},
+		{"internal/awsconfig", "github.com/aws/aws-sdk-go-v2/config", false, false},
+		{"internal/jit", "github.com/aws/aws-sdk-go-v2/config", false, true},
+		{"internal/batch", "github.com/aws/smithy-go", false, true},
+		{"internal/platform/aws_iam", own + "awsconfig", false, false},
 		{"internal/broker", own + "failpoint", false, false},
 		{"internal/broker", own + "ledger", false, true},
 		{"internal/broker", own + "ledger", true, false},

@@ -18,6 +18,7 @@ provider "jit" {
   targets = {
     bastion      = { ssh = { authorized_keys = "/home/deploy/.ssh/authorized_keys" } }
     payments-db  = { postgresql = { url = var.admin_url } }
+    prod         = { gcp = {} }
     prod-cluster = { kubernetes = { kubeconfig = "~/.kube/config", context = "prod" } }
   }
 }

@@ -63,6 +63,7 @@ func BenchmarkNumbers(b *testing.B) {
 		t.slowTarget(cli)
 		t.besideNothing(cli)
 		t.postgresql(cli)
+		t.gcp(cli)
 	}
 	t.print()
 }

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -9,20 +10,32 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
+// exact is a platform that tells all traits when it is asked.
+type exact struct {
+	jit.Platform
+	traits jit.Traits
+}
+
+func (e *exact) Describe(context.Context, jit.Binding) (jit.Traits, error) { return e.traits, nil }
+
 // A platform that takes no longer grants refuses them at plan, at apply and at a change, and nothing is written.
 func TestNoGrantIsLongerThanItsPlatformTakes(t *testing.T) {
 	for _, tt := range []struct {
-		name          string
-		known, scoped time.Duration // what Check tells, and what the read of the scope tells
-		says          string
+		name         string
+		known, asked time.Duration // what Check tells, and what Describe tells
+		says         string
 	}{
-		{"known without a call", 3 * time.Hour, 0, "at most 3h"},
-		{"told by the scope", 48 * time.Hour, 3 * time.Hour, "at most 3h"},
-		{"the scope takes more", 3 * time.Hour, 4 * time.Hour, "at most 3h"},
+		{"told when asked", 48 * time.Hour, 3 * time.Hour, "at most 3h"},
+		{"not to be asked", 3 * time.Hour, 0, "at most 3h"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, jit.Native)
-			w.platform.Traits.MaxTTL, w.platform.MaxTTL = tt.known, tt.scoped
+			w.platform.Traits.MaxTTL = tt.known
+			if tt.asked != 0 {
+				traits := w.platform.Traits
+				traits.MaxTTL = tt.asked
+				w.Targets["db"] = &exact{w.platform, traits}
+			}
 			end := func(r *broker.Request) { r.TTL, r.ExpiresAt = "", w.now.Add(3*time.Hour+time.Second) }
 			for attribute, r := range map[string]broker.Request{
 				"ttl":        request(func(r *broker.Request) { r.TTL = "3h1s" }),

@@ -82,45 +82,75 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 	}, traits, nil
 }
 
-// judge asks the policies about a grant whose window is to have that start and length.
-func (b *Broker) judge(ctx context.Context, g jit.Grant, traits jit.Traits, named string, start time.Time, length time.Duration) (jit.Verdict, error) {
+// judge asks the policies about a grant whose window is to have that start and length. checked are the
+// traits that Check told; what the platform tells when it may ask is judged and returned.
+func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, named string, start time.Time, length time.Duration) (jit.Verdict, jit.Traits, error) {
 	attribute := "ttl"
 	if g.TTL == "" {
 		attribute = "expires_at"
 	}
 	if length > b.MaxTTL {
-		return jit.Verdict{}, jit.Invalid(attribute, fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", jit.FormatDuration(b.MaxTTL)),
+		return jit.Verdict{}, checked, jit.Invalid(attribute, fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", jit.FormatDuration(b.MaxTTL)),
 			"the grant would last %s; max_ttl of the provider is %s", jit.FormatDuration(length), jit.FormatDuration(b.MaxTTL))
 	}
 	target, err := b.Target(g.Target)
 	if err != nil {
-		return jit.Verdict{}, err
+		return jit.Verdict{}, checked, err
 	}
-	if traits.MaxTTL != 0 && length > traits.MaxTTL {
-		return jit.Verdict{}, jit.Invalid(attribute, fmt.Sprintf("ask for %s or less, and again with another renewal when that is over", jit.FormatDuration(traits.MaxTTL)),
-			"the grant would last %s; %s of target %q (%s) takes at most %s", jit.FormatDuration(length), g.Scope, g.Target, target.Kind(), jit.FormatDuration(traits.MaxTTL))
+	if err := bounded(g, target, checked, attribute, length); err != nil {
+		return jit.Verdict{}, checked, err
 	}
 	policies, err := b.Policies(ctx)
 	if err != nil {
-		return jit.Verdict{}, err
+		return jit.Verdict{}, checked, err
+	}
+	traits, err := b.describe(ctx, target, g.Binding, checked)
+	if err != nil {
+		return jit.Verdict{}, checked, err
+	}
+	if err := bounded(g, target, traits, attribute, length); err != nil {
+		return jit.Verdict{}, traits, err
 	}
 	v, err := policy.Judge(policies, policy.Request{
 		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
 		StartsAt: start, Length: length, Traits: traits, Named: named,
 	})
 	if err != nil {
-		return v, err
+		return v, traits, err
 	}
 	if !v.Permitted {
 		if v.Attribute == "ttl" {
 			v.Attribute = attribute
 		}
-		return v, &jit.Error{
+		return v, traits, &jit.Error{
 			Attribute: v.Attribute, Problem: v.Rule,
 			Hint: "change the grant, or have the policies changed in a pull request of their own", Err: jit.ErrDenied,
 		}
 	}
-	return v, nil
+	return v, traits, nil
+}
+
+// bounded refuses what is longer than the target takes.
+func bounded(g jit.Grant, target jit.Platform, traits jit.Traits, attribute string, length time.Duration) error {
+	if traits.MaxTTL == 0 || length <= traits.MaxTTL {
+		return nil
+	}
+	most := jit.FormatDuration(traits.MaxTTL)
+	return jit.Invalid(attribute, fmt.Sprintf("ask for %s or less, and again with another renewal when that is over", most),
+		"the grant would last %s; target %q (%s) takes at most %s there", jit.FormatDuration(length), g.Target, target.Kind(), most)
+}
+
+// describe asks a platform that is a [jit.Describer] for the traits of a binding; those of others are what Check told.
+func (b *Broker) describe(ctx context.Context, p jit.Platform, binding jit.Binding, checked jit.Traits) (jit.Traits, error) {
+	d, ok := jit.Find[jit.Describer](p)
+	if !ok {
+		return checked, nil
+	}
+	traits, err := d.Describe(ctx, binding)
+	if err != nil {
+		return checked, fmt.Errorf("look at %s on target %q: %w", binding.Role, binding.Target, err)
+	}
+	return traits, nil
 }
 
 // Policies returns the recorded policies with those of the same plan laid over them.
@@ -161,7 +191,7 @@ func (b *Broker) rejudge(ctx context.Context, g jit.Grant) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.judge(ctx, g, traits, "", g.Start, g.Length())
+	_, _, err = b.judge(ctx, g, traits, "", g.Start, g.Length())
 	return err
 }
 

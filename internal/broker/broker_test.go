@@ -567,6 +567,25 @@ func TestStandingAccessIsNamedAtPlan(t *testing.T) {
 	}
 }
 
+// What a platform notes of a scope is for every grant there, or for those of one principal.
+func TestNotesAreWarningsAtPlan(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.platform.Notes = []jit.Note{{Text: "nearly full"}, {Principal: "bob", Text: "bob has many"}, {Principal: "alice", Text: "alice has many"}}
+	p, err := w.Preview(t.Context(), request(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for _, w := range p.Warnings {
+		if w.Summary == "Little room is left" {
+			told = append(told, w.Detail)
+		}
+	}
+	if want := []string{"nearly full", "bob has many"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}
+
 func TestACancelledGrantIsNotTakenForAFailedOne(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -32,7 +32,6 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			}
 			var stands bool
 			before, stands = s.StandingOf(g.Binding)
-			traits = traits.On(s)
 			g.Alone = traits.Strippable && !stands
 			if !known {
 				recorded, known = remade(g, s)
@@ -67,10 +66,11 @@ func (b *Broker) intend(ctx context.Context, g jit.Grant, before jit.Standing, t
 	if g.Window, err = r.window(now); err != nil {
 		return g, err
 	}
-	v, err := b.judge(ctx, g, traits, r.Policy, g.Start, g.Length())
+	v, traits, err := b.judge(ctx, g, traits, r.Policy, g.Start, g.Length())
 	if err != nil {
 		return g, err
 	}
+	g.SessionTail = traits.SessionTail
 	g.Policy, g.RequestedAt, g.Holder = v.Policy, jit.Second(now), 1
 	failpoint.Hit("grant.before-intent")
 	err = b.Ledger.Write(ctx, []jit.Entry{{Grant: &g, Events: []jit.Event{
@@ -216,7 +216,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 		kind = jit.EventGranted
 		if len(what) > 0 && next.RevokedAt.IsZero() {
 			// The record may be another than the one that was judged a moment ago.
-			if _, refused = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); refused != nil {
+			if _, _, refused = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); refused != nil {
 				return nil, false
 			}
 		}

@@ -39,7 +39,6 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 			return Preview{}, err
 		}
 		recorded, known = remade(g, snapshot)
-		traits = traits.On(snapshot)
 	}
 	if known && !retryable(recorded) {
 		return b.meet(recorded, r)
@@ -50,16 +49,21 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 	if err != nil {
 		return Preview{}, err
 	}
-	v, err := b.judge(ctx, g, traits, r.Policy, w.Start, w.Length())
+	v, traits, err := b.judge(ctx, g, traits, r.Policy, w.Start, w.Length())
 	if err != nil {
 		return Preview{}, err
 	}
-	g.Policy = v.Policy
+	g.Policy, g.SessionTail = v.Policy, traits.SessionTail
 	p := Preview{Grant: g, Verdict: v, Warnings: b.warn(g, traits, v, r.StartsAt.After(now))}
 	if s, ok := snapshot.StandingOf(g.Binding); ok {
 		p.Warnings = append(p.Warnings, Warning{"principal", "Standing access already gives the same",
 			fmt.Sprintf("%s has %s on %s without an end (%s). The grant would change nothing, and its end would end nothing. Remove the standing access first.",
 				g.Principal, g.Role, g.Scope, s.Detail)})
+	}
+	for _, n := range snapshot.Notes {
+		if n.Principal == "" || n.Principal == g.Principal {
+			p.Warnings = append(p.Warnings, Warning{"scope", "Little room is left", n.Text})
+		}
 	}
 	return p, nil
 }
@@ -114,6 +118,10 @@ func (b *Broker) warn(g jit.Grant, traits jit.Traits, v jit.Verdict, later bool)
 	if traits.Enforcement == jit.Sweeper {
 		all = append(all, Warning{"target", "The end depends on the sweeper",
 			fmt.Sprintf("Target %q cannot end access by itself: a scheduled `jit sweep` has to remove it.", g.Target)})
+	}
+	if traits.Remembered {
+		all = append(all, Warning{"target", "Only the ledger remembers the access",
+			fmt.Sprintf("On target %q nothing can be written on a binding. If the ledger is lost, no sweep can tell which access is temporary, and what is live then stays: keep a ledger that is backed up.", g.Target)})
 	}
 	if later && !traits.NativeStart {
 		all = append(all, Warning{"starts_at", "The beginning depends on the sweeper",
@@ -192,14 +200,7 @@ func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Pre
 	if len(what) == 0 || p.Over || !next.RevokedAt.IsZero() {
 		return p, nil // nothing to judge
 	}
-	if traits.MaxTTL != 0 && next.Length() > recorded.Length() {
-		s, err := b.look(ctx, next)
-		if err != nil {
-			return Preview{}, err
-		}
-		traits = traits.On(s)
-	}
-	if p.Verdict, err = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); err != nil {
+	if p.Verdict, traits, err = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); err != nil {
 		return Preview{}, err
 	}
 	p.Grant.Policy = p.Verdict.Policy

@@ -59,12 +59,23 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	if err := ledger.CheckURL(s.Ledger); err != nil {
 		return nil, err
 	}
-	targets := make(map[string]jit.Platform, len(s.Targets))
-	var tidiers []jit.Tidier
+	opened := make(map[string]jit.Platform, len(s.Targets))
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
 		p, err := platform.Open(name, s.Targets[name], o.Now)
 		if err != nil {
 			return nil, err
+		}
+		opened[name] = p
+	}
+	l, err := ledger.Open(ctx, ledger.Config{URL: s.Ledger, Now: o.Now})
+	if err != nil {
+		return nil, err
+	}
+	targets := make(map[string]jit.Platform, len(opened))
+	var tidiers []jit.Tidier
+	for name, p := range opened {
+		if r, ok := p.(jit.Remembering); ok {
+			r.Remember(l.Marks())
 		}
 		if t, ok := p.(jit.Tidier); ok {
 			tidiers = append(tidiers, t)
@@ -73,10 +84,6 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 			p = o.Wrap(name, p)
 		}
 		targets[name] = batch.Share(p, o.Keep, o.Now)
-	}
-	l, err := ledger.Open(ctx, ledger.Config{URL: s.Ledger, Now: o.Now})
-	if err != nil {
-		return nil, err
 	}
 	b := &broker.Broker{
 		Ledger:  l,

@@ -39,18 +39,12 @@ type Traits struct {
 	SessionTail time.Duration
 	// CanTerminate: open sessions can be ended on revoke.
 	CanTerminate bool
+	// Remembered: only the ledger can tell the binding from those of others.
+	Remembered bool
 	// Strippable: marker and end are one, so that who takes the end off the binding takes the marker too.
 	Strippable bool
 	// MaxTTL is the longest grant that the platform takes; zero when it sets no bound.
 	MaxTTL time.Duration
-}
-
-// On returns the traits as they are on a scope that was read.
-func (t Traits) On(s Snapshot) Traits {
-	if s.MaxTTL != 0 && (t.MaxTTL == 0 || s.MaxTTL < t.MaxTTL) {
-		t.MaxTTL = s.MaxTTL
-	}
-	return t
 }
 
 // State is what a grant is at one moment; it is computed, never stored.

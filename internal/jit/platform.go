@@ -2,6 +2,7 @@ package jit
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -54,6 +55,13 @@ type Tidier interface {
 	Platform
 	// OnTidied sets what is told of the markers that went with a write. It is called before the first use.
 	OnTidied(tell func(ctx context.Context, gone []Marker))
+}
+
+// Describer is a platform that knows more of a binding's life when it may ask: what Check says is a bound.
+type Describer interface {
+	Platform
+	// Describe returns the traits of a binding that Check has accepted, as they are now. It only reads.
+	Describe(ctx context.Context, b Binding) (Traits, error)
 }
 
 // Find returns p as one of the interfaces beyond [Platform], or what p wraps: a wrapper has a method
@@ -116,14 +124,22 @@ type Snapshot struct {
 	Ours []Observed
 	// Standing is access without an end and without a marker.
 	Standing []Standing
-	// MaxTTL is the longest grant that the scope takes, where it has a bound of its own that can be read; else zero.
-	MaxTTL time.Duration
+	// Notes are what whoever reviews a new grant on the scope has to know.
+	Notes []Note
+}
+
+// Note is something about a scope, such as how little room there is for more grants.
+type Note struct {
+	// Principal restricts it to grants of that one; empty: it concerns all.
+	Principal string
+	Text      string
 }
 
 // StandingOf finds access without an end that gives what the binding does.
 func (s Snapshot) StandingOf(b Binding) (Standing, bool) {
 	for _, standing := range s.Standing {
-		if standing.Principal == b.Principal && standing.Role == b.Role {
+		covers := standing.Role == b.Role || standing.Covers != "" && strings.HasPrefix(b.Role, standing.Covers)
+		if standing.Principal == b.Principal && covers {
 			return standing, true
 		}
 	}
@@ -145,6 +161,8 @@ type Observed struct {
 type Standing struct {
 	Principal string // canonical where the platform's form allows, else as found
 	Role      string
+	// Covers begins the roles that are this one narrowed, and given with it; empty where there are none.
+	Covers string
 	// Detail says where it was found ("line 3", "ClusterRoleBinding/ops").
 	Detail string
 }

@@ -5,11 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -119,20 +119,14 @@ var errAgain = errors.New("another process is making the ledger")
 func (l *Ledger) persist(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	pause := 4 * time.Millisecond
-	for {
+	for n := 0; ; n++ {
 		err := try(ctx)
 		if err == nil || !errors.Is(err, errAgain) && !l.db.conflict(err) {
 			return err
 		}
-		timer := time.NewTimer(time.Duration(rand.Int64N(int64(pause))))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if backoff.Wait(ctx, n, 4*time.Millisecond, time.Second) != nil {
 			return err
 		}
-		pause = min(2*pause, time.Second)
 	}
 }
 

@@ -50,6 +50,7 @@ func (c *cluster) target() string {
 func (c *cluster) role() string  { return "ClusterRole/view" }
 func (c *cluster) scope() string { return "namespaces/" + c.namespace }
 func (c *cluster) native() bool  { return false }
+func (c *cluster) begins() bool  { return false }
 
 // settles: the authorizer follows the bindings by watching them.
 func (c *cluster) settles() time.Duration { return 5 * time.Second }

@@ -50,6 +50,7 @@ func (d *database) target() string         { return fmt.Sprintf("{ postgresql = 
 func (d *database) role() string           { return "readers-" + d.tag }
 func (d *database) scope() string          { return "cluster" }
 func (d *database) native() bool           { return false }
+func (d *database) begins() bool           { return false }
 func (d *database) settles() time.Duration { return 0 }
 
 // ask runs a query that has one value as its answer, as the user of the URL.

@@ -48,6 +48,7 @@ func (h *host) target() string         { return fmt.Sprintf("{ ssh = { authorize
 func (h *host) role() string           { return "login" }
 func (h *host) scope() string          { return h.file }
 func (h *host) native() bool           { return true }
+func (h *host) begins() bool           { return false }
 func (h *host) settles() time.Duration { return 0 }
 
 func (h *host) people(t *testing.T, n int) []string {

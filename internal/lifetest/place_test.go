@@ -15,6 +15,8 @@ type place interface {
 	scope() string
 	// native: the place ends access without any process of ours.
 	native() bool
+	// begins: the place begins access without any process of ours.
+	begins() bool
 	// people makes n principals who have no access.
 	people(t *testing.T, n int) []string
 	// tries logs in as the principal, or asks as it, and reports whether it got through.
@@ -39,6 +41,21 @@ var places = []struct {
 	{"ssh", newHost},
 	{"postgresql", newDatabase},
 	{"kubernetes", newCluster},
+	{"aws_iam", newAccount},
+	{"aws_identity_center", newDirectory},
+	{"gcp", newProject},
+}
+
+// unmarked is a place on which nothing can be written on a binding: the ledger remembers the markers, and
+// a binding cannot be altered, only removed.
+type unmarked interface{ unmarked() }
+
+// environment is what the programs that work on a place need in their environment, where that is anything.
+func environment(p place) []string {
+	if with, ok := p.(interface{ environment() []string }); ok {
+		return with.environment()
+	}
+	return nil
 }
 
 // may fails the test unless the principal can get through or not, as wanted.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func newSite(t *testing.T, cli testenv.CLI, p place, build func() (string, error
 		t.Fatal(err)
 	}
 	return &site{
-		World: acctest.New(t, cli, acctest.Options{Binary: binary}), place: p, t: t, binary: binary,
+		World: acctest.New(t, cli, acctest.Options{Binary: binary, Env: environment(p)}), place: p, t: t, binary: binary,
 		owner: "life-" + strings.ToLower(rand.Text()[:10]), who: p.people(t, 1)[0],
 	}
 }
@@ -122,7 +123,7 @@ func (s *site) jit(env []string, args ...string) acctest.Result {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(s.binary), "jit"), args...)
 	cmd.Dir = s.Dir
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}, env...)
+	cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}, environment(s.place), env)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

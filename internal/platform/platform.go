@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	awsiam "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_iam"
+	awsidentitycenter "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_identity_center"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/gcp"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/kubernetes"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/postgresql"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/ssh"
@@ -17,13 +20,19 @@ import (
 
 // Config is one target as the user wrote it: exactly one platform is set.
 type Config struct {
-	SSH        *ssh.Config        `tfsdk:"ssh" json:"ssh"`
-	PostgreSQL *postgresql.Config `tfsdk:"postgresql" json:"postgresql"`
-	Kubernetes *kubernetes.Config `tfsdk:"kubernetes" json:"kubernetes"`
+	SSH               *ssh.Config               `tfsdk:"ssh" json:"ssh"`
+	PostgreSQL        *postgresql.Config        `tfsdk:"postgresql" json:"postgresql"`
+	Kubernetes        *kubernetes.Config        `tfsdk:"kubernetes" json:"kubernetes"`
+	AWSIAM            *awsiam.Config            `tfsdk:"aws_iam" json:"aws_iam"`
+	AWSIdentityCenter *awsidentitycenter.Config `tfsdk:"aws_identity_center" json:"aws_identity_center"`
+	GCP               *gcp.Config               `tfsdk:"gcp" json:"gcp"`
 }
 
 // list holds one line for each platform, in the order of their names.
 var list = []entry{
+	of("aws_iam", func(c Config) *awsiam.Config { return c.AWSIAM }, awsiam.New),
+	of("aws_identity_center", func(c Config) *awsidentitycenter.Config { return c.AWSIdentityCenter }, awsidentitycenter.New),
+	of("gcp", func(c Config) *gcp.Config { return c.GCP }, gcp.New),
 	of("kubernetes", func(c Config) *kubernetes.Config { return c.Kubernetes }, kubernetes.New),
 	of("postgresql", func(c Config) *postgresql.Config { return c.PostgreSQL }, postgresql.New),
 	of("ssh", func(c Config) *ssh.Config { return c.SSH }, ssh.New),

@@ -21,7 +21,7 @@ func TestOpenRefusesWhatIsNotExactlyOnePlatform(t *testing.T) {
 		attribute    string
 		says         []string
 	}{
-		{"none", "bastion", Config{}, `targets["bastion"]`, []string{`"bastion"`, "no platform", "kubernetes, postgresql, ssh"}},
+		{"none", "bastion", Config{}, `targets["bastion"]`, []string{`"bastion"`, "no platform", "aws_iam, aws_identity_center, gcp, kubernetes, postgresql, ssh"}},
 		{"two", "bastion", Config{SSH: &ssh.Config{}, PostgreSQL: &postgresql.Config{}}, `targets["bastion"]`, []string{`"bastion"`, "postgresql and ssh"}},
 		{"an unusable part", "bastion", Config{SSH: &ssh.Config{}}, `targets["bastion"].ssh`, []string{"ssh"}},
 		{"a bad name", "-x y", Config{SSH: &ssh.Config{}}, "targets", []string{`"-x y"`}},
@@ -71,10 +71,9 @@ func TestListIsComplete(t *testing.T) {
 			t.Errorf("%s has two names: %s", f.Name, f.Tag)
 		}
 		fields = append(fields, f.Tag.Get("json"))
-		part := f.Type.Elem()
-		for j := range part.NumField() {
-			if tag := part.Field(j).Tag; tag.Get("tfsdk") == "" || tag.Get("tfsdk") != tag.Get("json") {
-				t.Errorf("%s.%s needs one name in tfsdk and json, has %q", f.Name, part.Field(j).Name, tag)
+		for _, field := range reflect.VisibleFields(f.Type.Elem()) {
+			if tag := field.Tag; !field.Anonymous && (tag.Get("tfsdk") == "" || tag.Get("tfsdk") != tag.Get("json")) {
+				t.Errorf("%s.%s needs one name in tfsdk and json, has %q", f.Name, field.Name, tag)
 			}
 		}
 	}

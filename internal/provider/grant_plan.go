@@ -81,6 +81,11 @@ func (r *grantResource) planCreate(ctx context.Context, config grantModel, plan 
 		return
 	}
 	plan.settle(p.Grant)
+	if target, err := r.Broker.Target(p.Grant.Target); err == nil {
+		if _, asks := jit.Find[jit.Describer](target); asks {
+			plan.SessionTail = types.StringUnknown() // it may be another when the grant is made
+		}
+	}
 }
 
 // planUpdate plans a grant that the state holds and returns the attributes that make

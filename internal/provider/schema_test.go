@@ -24,8 +24,10 @@ func TestTargetsMatchTheirConfigs(t *testing.T) {
 			continue
 		}
 		var want, got []string
-		for j := range field.Type.Elem().NumField() {
-			want = append(want, field.Type.Elem().Field(j).Tag.Get("tfsdk"))
+		for _, field := range reflect.VisibleFields(field.Type.Elem()) {
+			if !field.Anonymous {
+				want = append(want, field.Tag.Get("tfsdk"))
+			}
 		}
 		for name, attribute := range row.Attributes {
 			got = append(got, name)

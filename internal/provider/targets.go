@@ -17,6 +17,35 @@ import (
 // platformAttributes holds one row for each platform: the attributes of its
 // Config, whose tfsdk names they bear. A text that is a secret, or may hold one, is Sensitive.
 var platformAttributes = map[string]schema.SingleNestedAttribute{
+	"aws_iam": {
+		MarkdownDescription: "An AWS account, through IAM. A grant is a policy of its own on its principal, or a statement of its own in a role's trust policy; AWS itself ends it.",
+		Attributes: awsAttributes(map[string]schema.Attribute{
+			"account_id": text("The id of the account, such as `123456789012`. It is the scope of grants that name none, and credentials of another account are refused."),
+			"trust_policy": schema.BoolAttribute{Optional: true,
+				MarkdownDescription: "Write permission to assume a role into the role's trust policy also where principal and role are of the same account. Default: false."},
+		}),
+	},
+	"aws_identity_center": {
+		MarkdownDescription: "IAM Identity Center. A grant is an account assignment, which the ledger remembers; the sweeper ends it.",
+		Attributes: awsAttributes(map[string]schema.Attribute{
+			"instance_arn":      text("The ARN of the instance. Default: the only one in the region."),
+			"identity_store_id": text("The id of the identity store, such as `d-0123456789`. Default: that of the instance."),
+		}),
+	},
+	"gcp": {
+		MarkdownDescription: "Google Cloud. A grant is a binding with a condition in the policy of a project, folder, organization or bucket; Google Cloud itself ends it. Empty (`gcp = {}`), it uses Application Default Credentials.",
+		Attributes: map[string]schema.Attribute{
+			"credentials":                 text("The path of a credentials file: a service account's key, or the configuration of a workload identity. Default: Application Default Credentials."),
+			"access_token":                secret("An access token that was obtained elsewhere, instead of `credentials`."),
+			"impersonate_service_account": text("The address of a service account to act as."),
+			"endpoint":                    text("The URL of a host that answers for all APIs of Google Cloud instead of them. On loopback and without credentials, none are sent."),
+			"scopes": schema.ListAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "Where to look for bindings that the ledger does not know: scopes as grants name them, and `projects/<id>/buckets` for all buckets of a project. " +
+					"Default: every project, folder and organization that the credentials can see, and no buckets.",
+			},
+		},
+	},
 	"kubernetes": {
 		MarkdownDescription: "A Kubernetes cluster. A grant is a RoleBinding or ClusterRoleBinding of its own; the sweeper ends it.",
 		Attributes: map[string]schema.Attribute{
@@ -43,6 +72,23 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 			},
 		},
 	},
+}
+
+// awsAttributes adds to a platform's own attributes those of every AWS target.
+func awsAttributes(own map[string]schema.Attribute) map[string]schema.Attribute {
+	own["region"] = text("The region whose endpoints are called, such as `eu-central-1`. Default: that of the environment or the profile.")
+	own["profile"] = text("A profile of the shared configuration files. Default: `AWS_PROFILE`, else `default`.")
+	own["endpoint"] = text("The URL of another endpoint for every service, such as a private one.")
+	own["assume_role"] = schema.SingleNestedAttribute{
+		Optional:            true,
+		MarkdownDescription: "A role to take on with the credentials, for example one in the account where access is granted.",
+		Attributes: map[string]schema.Attribute{
+			"role_arn":     text("The ARN of the role."),
+			"external_id":  text("The external id that the role's trust policy asks for."),
+			"session_name": text("What the account's records call the session. Default: `jit`."),
+		},
+	}
+	return own
 }
 
 func text(description string) schema.StringAttribute {

@@ -1,5 +1,5 @@
 // Package testenv finds the Terraform CLIs on hand and starts real servers for
-// tests: PostgreSQL, OpenSSH's sshd and a Kubernetes API. Servers listen on
+// tests: PostgreSQL, OpenSSH's sshd, a Kubernetes API, and moto and versitygw in AWS's place. Servers listen on
 // loopback only, keep their data in a temporary directory and end with the test
 // process, however that ends. They start only where [EnvAcceptance] is set, as
 // `make testacc` does; `make testenv` installs what they need.

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/jackc/pgx/v5"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -147,5 +150,46 @@ func TestKubernetes(t *testing.T) {
 	}
 	if _, err := master.CoreV1().Secrets("default").List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("a member of system:masters lists secrets: %v", err)
+	}
+}
+
+func TestMoto(t *testing.T) {
+	server := testenv.Moto(t)
+	first, second := server.Account(t), server.Account(t)
+	if first.ID == second.ID || len(first.ID) != 12 {
+		t.Errorf("two accounts are %s and %s", first.ID, second.ID)
+	}
+	for _, account := range []testenv.MotoAccount{first, second} {
+		client := sts.New(sts.Options{
+			Region: account.Region, BaseEndpoint: &account.Endpoint,
+			Credentials: credentials.NewStaticCredentialsProvider(account.AccessKeyID, account.SecretAccessKey, ""),
+		})
+		who, err := client.GetCallerIdentity(t.Context(), nil)
+		if err != nil || *who.Account != account.ID {
+			t.Errorf("the access key of account %s acts in %+v, %v", account.ID, who, err)
+		}
+	}
+}
+
+// The gateway lets a user in by a policy alone, and only while its dates hold.
+func TestVersityGW(t *testing.T) {
+	gateway := testenv.VersityGW(t)
+	key := gateway.User(t, "alice")
+	gateway.Bucket(t, "invoices")
+	for _, tc := range []struct {
+		policy string
+		want   bool
+	}{
+		{`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::invoices/*","Condition":{"DateLessThan":{"aws:CurrentTime":"2020-01-01T00:00:00Z"}}}}`, false},
+		{`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::invoices/*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2020-01-01T00:00:00Z"}}}}`, true},
+		{`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::receipts/*"}}`, false},
+	} {
+		name, user := "p", "alice"
+		if _, err := gateway.Admin().PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: &user, PolicyName: &name, PolicyDocument: &tc.policy}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := gateway.Reads(t.Context(), key, "invoices"); err != nil || got != tc.want {
+			t.Errorf("with %s it reads: %t, %v; want %t", tc.policy, got, err, tc.want)
+		}
 	}
 }

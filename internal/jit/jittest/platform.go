@@ -23,11 +23,11 @@ type Platform struct {
 	Now    func() time.Time
 	// Unknown principals fail their own change.
 	Unknown map[string]bool
-	// MaxTTL is what every scope takes at most, where it tells.
-	MaxTTL time.Duration
 	// Call, if set, is asked before every read and write ("read", "write"), and after a
 	// write took effect ("written"); its error fails the call.
 	Call func(what string) error
+	// Notes are in every snapshot.
+	Notes []jit.Note
 
 	mu            sync.Mutex
 	scopes        map[string][]jit.Observed
@@ -83,7 +83,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		Clock:    p.Now(),
 		Ours:     append([]jit.Observed(nil), p.scopes[scope]...),
 		Standing: append([]jit.Standing(nil), p.standing[scope]...),
-		MaxTTL:   p.MaxTTL,
+		Notes:    p.Notes,
 	}, nil
 }
 

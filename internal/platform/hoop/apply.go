@@ -10,7 +10,16 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+const (
+	// rounds bounds how often one Apply looks at what is there and puts it right. A round that follows one without an
+	// answer comes after a pause.
+	rounds       = 6
+	firstPause   = 100 * time.Millisecond
+	longestPause = 2 * time.Second
 )
 
 // application is one Apply in review mode.
@@ -90,7 +99,7 @@ func (a *application) checkUsers(ctx context.Context) {
 // run looks and writes until nothing is left to do.
 func (a *application) run(ctx context.Context) {
 	for round := range rounds {
-		if len(a.jobs) == 0 || a.silent && !pause(ctx, round) {
+		if len(a.jobs) == 0 || a.silent && backoff.Wait(ctx, round, firstPause, longestPause) != nil {
 			return
 		}
 		all, err := a.look(ctx)

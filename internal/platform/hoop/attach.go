@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -26,7 +27,7 @@ func (p *Platform) applyAttributes(ctx context.Context, scope string, changes []
 		}
 	}
 	for round := 0; len(todo) > 0 && round < rounds; round++ {
-		if round > 0 && !pause(ctx, round) {
+		if round > 0 && backoff.Wait(ctx, round, firstPause, longestPause) != nil {
 			break
 		}
 		all, err := p.attributes(ctx)

@@ -1,12 +1,35 @@
 package hoop
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
+
+// Describe asks the gateway for the connection and the user, and refuses what could not be granted. A connection may take
+// shorter grants only.
+func (p *Platform) Describe(ctx context.Context, b jit.Binding) (jit.Traits, error) {
+	b, traits, err := p.Check(b)
+	if err != nil || p.cfg.Mode != modeReview {
+		return traits, err
+	}
+	conn, err := p.connection(ctx, b.Scope)
+	if err != nil {
+		return jit.Traits{}, err
+	}
+	if err := p.usable(conn, b.Scope); err != nil {
+		return jit.Traits{}, err
+	}
+	found, err := p.user(ctx, b.Principal)
+	if err == nil {
+		err = p.mayConnect(b.Principal, found)
+	}
+	traits.MaxTTL, traits.SessionTail = conn.maxTTL(), conn.maxTTL()
+	return traits, err
+}
 
 // mayGrant says why a grant on the connection would be refused, or would give nothing; nil when it may be made. conn is
 // nil when there is no such connection.
@@ -17,8 +40,9 @@ func (p *Platform) mayGrant(conn *connection, scope string, access jit.Access) e
 		return err
 	case b.Scope != scope:
 		return jit.Invalid("scope", "ask for it on its own scope", "a grant on %q cannot be made on %q", b.Scope, scope)
-	case conn == nil:
-		return p.noConnection(scope)
+	}
+	if err := p.usable(conn, scope); err != nil {
+		return err
 	}
 	if err := p.skew(); err != nil {
 		return err
@@ -27,16 +51,25 @@ func (p *Platform) mayGrant(conn *connection, scope string, access jit.Access) e
 	longest := conn.maxTTL()
 	left := w.End.Sub(p.gatewayNow())
 	switch {
-	case !conn.gated():
-		return jit.Invalid("scope", `give the connection reviewers, or an access request rule of the type jit; or use a target with mode = "attribute"`,
-			"the connection %q has no review gate: who may see it can connect, and a grant would change nothing", scope)
-	case conn.AccessConnect == "disabled":
-		return jit.Invalid("scope", "enable native access (access_mode_connect) of the connection", "nobody can connect to %q: its access_mode_connect is disabled", scope)
 	case w.Length() > longest || left > longest:
 		return jit.Invalid("ttl", fmt.Sprintf("ask for %s or less", jit.FormatDuration(longest)),
 			"the grant would last %s; the connection %q takes at most %s", jit.FormatDuration(max(w.Length(), left)), scope, jit.FormatDuration(longest))
 	case left < time.Second:
 		return jit.Invalid("expires_at", "ask for longer", "the grant ends at %s, and the gateway says that it is %s", jit.FormatTime(w.End), jit.FormatTime(p.gatewayNow()))
+	}
+	return nil
+}
+
+// usable says why nobody can be granted a connection by a review; nil when users can. conn is nil when there is none.
+func (p *Platform) usable(conn *connection, scope string) error {
+	switch {
+	case conn == nil:
+		return p.noConnection(scope)
+	case !conn.gated():
+		return jit.Invalid("scope", `give the connection reviewers, or an access request rule of the type jit; or use a target with mode = "attribute"`,
+			"the connection %q has no review gate: who may see it can connect, and a grant would change nothing", scope)
+	case conn.AccessConnect == "disabled":
+		return jit.Invalid("scope", "enable native access (access_mode_connect) of the connection", "nobody can connect to %q: its access_mode_connect is disabled", scope)
 	}
 	var missing []string
 	for _, field := range conn.MandatoryFields {

@@ -123,7 +123,9 @@ func TestConformanceOfAttributes(t *testing.T) {
 				ChangePrincipal: func(_ *testing.T, m jit.Marker, principal string) {
 					edit(m, func(a *hooptest.Attribute) { a.Groups = []string{strings.TrimPrefix(principal, "group:")} })
 				},
-				Delete: func(_ *testing.T, m jit.Marker) { s.Edit(attributeName(m), func(*hooptest.Attribute) bool { return false }) },
+				Delete: func(_ *testing.T, m jit.Marker) {
+					s.Edit(attributeName(m), func(*hooptest.Attribute) bool { return false })
+				},
 			},
 			Break: s.breakDown,
 		}

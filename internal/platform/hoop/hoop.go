@@ -29,7 +29,10 @@ type Platform struct {
 	cfg Config
 }
 
-var _ jit.Platform = (*Platform)(nil)
+var (
+	_ jit.Platform  = (*Platform)(nil)
+	_ jit.Describer = (*Platform)(nil)
+)
 
 // New checks the configuration, with what the environment says. It makes no call.
 func New(cfg Config, now func() time.Time) (*Platform, error) {

@@ -112,7 +112,7 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	snap := jit.Snapshot{Clock: p.lastClock().remote, MaxTTL: conn.maxTTL()}
+	snap := jit.Snapshot{Clock: p.lastClock().remote}
 	all := found[scope]
 	latest := latestOf(all)
 	for _, r := range all {

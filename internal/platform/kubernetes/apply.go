@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -15,14 +14,16 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 const (
 	// attempts bounds how often changes that lose a race with another writer are tried.
 	attempts = 8
-	// backoff is the longest pause after the first lost race; it doubles up to 32 times that.
-	backoff = 20 * time.Millisecond
+	// firstPause is the longest pause after the first lost race; it doubles with each up to maxPause.
+	firstPause = 20 * time.Millisecond
+	maxPause   = 32 * firstPause
 )
 
 // errRace: what was read is not there any more as it was read.
@@ -55,7 +56,7 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 	}
 	for lost := 0; len(todo) > 0 && lost < attempts; lost++ {
 		if lost > 0 {
-			if err := pause(ctx, lost); err != nil {
+			if err := backoff.Wait(ctx, lost-1, firstPause, maxPause); err != nil {
 				for _, i := range todo {
 					errs[i] = at.explain(ctx, "wait for another writer of bindings", err)
 				}
@@ -65,18 +66,6 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 		todo = a.run(ctx, todo)
 	}
 	return errs
-}
-
-// pause waits a random time after a lost race, longer after each.
-func pause(ctx context.Context, lost int) error {
-	timer := time.NewTimer(rand.N(backoff << min(lost-1, 5)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // job is one change in the cluster's words.

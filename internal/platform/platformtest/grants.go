@@ -220,24 +220,43 @@ func endsByItself(c *trial) {
 		return // what it holds instead is the business of every other case
 	}
 	w := a.Marker.Window
-	moments := []struct {
-		name string
-		at   time.Time
-		want bool
-	}{
+	c.givesAt(a.Binding, []moment{
 		{"at the start", w.Start, true},
 		{"now", time.Now(), true},
 		{"in the last second", w.End.Add(-time.Second), true},
 		{"at the end", w.End, false},
 		{"a second after", w.End.Add(time.Second), false},
 		{"a year after", w.End.AddDate(1, 0, 0), false},
+	})
+	if !traits.NativeStart {
+		return
 	}
-	if traits.NativeStart {
-		moments = append(moments, moments[0])
-		moments[len(moments)-1].name, moments[len(moments)-1].at, moments[len(moments)-1].want = "a second before the start", w.Start.Add(-time.Second), false
-	}
+	later := grant(owner, c.binding(1, 1), "start")
+	w = jit.Window{Start: w.Start.Add(time.Hour), End: w.End.Add(time.Hour)}
+	later.Marker.Window = w
+	c.apply(p, ensure(later)...)
+	c.holds(a, later)
+	c.givesAt(later.Binding, []moment{
+		{"now", time.Now(), false},
+		{"a second before the start", w.Start.Add(-time.Second), false},
+		{"at the start", w.Start, true},
+		{"in the last second", w.End.Add(-time.Second), true},
+		{"at the end", w.End, false},
+	})
+}
+
+// moment is a time and whether access is to be given at it.
+type moment struct {
+	name string
+	at   time.Time
+	want bool
+}
+
+// givesAt asserts that the target as it stands gives the access at these times, or not.
+func (c *trial) givesAt(b jit.Binding, moments []moment) {
+	c.Helper()
 	for _, m := range moments {
-		if got := c.AllowedAt(c.T, a.Binding, m.at); got != m.want {
+		if got := c.AllowedAt(c.T, b, m.at); got != m.want {
 			c.Errorf("%s (%s) access is given: %t, want %t", m.name, jit.FormatTime(m.at), got, m.want)
 		}
 	}

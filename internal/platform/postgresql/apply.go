@@ -4,20 +4,21 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 const (
 	// attempts bounds how often changes that lose a race with another writer are tried.
 	attempts = 10
-	// backoff is the longest pause after the first lost race; it doubles up to 32 times that.
-	backoff = 10 * time.Millisecond
+	// firstPause is the longest pause after the first lost race; it doubles with each up to maxPause.
+	firstPause = 10 * time.Millisecond
+	maxPause   = 32 * firstPause
 	// lockTimeout bounds, in milliseconds, the wait of one statement for a foreign transaction: one left
 	// open must not keep the access of everybody else from ending.
 	lockTimeout = 1000
@@ -60,7 +61,7 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 		}
 		todo = append(t.again, todo...)
 		slices.Sort(todo)
-		if err := pause(ctx, lost); err != nil {
+		if err := backoff.Wait(ctx, lost-1, firstPause, maxPause); err != nil {
 			for _, i := range todo {
 				errs[i] = fmt.Errorf("wait for another writer of roles: %w", err)
 			}
@@ -86,18 +87,6 @@ func (p *Platform) checkChange(scope string, c jit.Change) error {
 		_, _, err = p.Check(c.Access.Binding)
 	}
 	return err
-}
-
-// pause waits a random time after a lost race, longer after each.
-func pause(ctx context.Context, lost int) error {
-	timer := time.NewTimer(rand.N(backoff << min(lost-1, 5)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // transaction is one attempt at a list of changes.

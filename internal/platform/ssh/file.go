@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -75,7 +75,7 @@ func (p *Platform) edit(ctx context.Context, path string, before content, change
 		if err = p.editOnce(ctx, path, before, change); !errors.Is(err, errMeanwhile) {
 			return err
 		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
+		if err := backoff.Wait(ctx, 0, 20*time.Millisecond, 20*time.Millisecond); err != nil {
 			return err
 		}
 		var unread error
@@ -184,7 +184,7 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, cannotWrite(path, err)
 	}
-	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+	for n := 0; ; n++ {
 		taken, err := tryLock(f)
 		if err != nil {
 			_ = f.Close()
@@ -193,21 +193,9 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 		if taken {
 			return func() { _ = f.Close() }, nil // closing unlocks
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := backoff.Wait(ctx, n, 2*time.Millisecond, 40*time.Millisecond); err != nil {
 			_ = f.Close()
 			return nil, fmt.Errorf("wait for the lock %s: %w", side, err)
 		}
-	}
-}
-
-// pause waits about that long, but not longer than ctx lasts.
-func pause(ctx context.Context, about time.Duration) error {
-	timer := time.NewTimer(about/2 + rand.N(about))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -48,6 +48,11 @@ func Tofu() Program {
 	}
 }
 
+// VersityGW is an IAM and S3 server that enforces policies.
+func VersityGW() Program {
+	return Program{Name: "versitygw", module: "versitygw", pkg: "github.com/versity/versitygw/cmd/versitygw"}
+}
+
 // Path returns where the program's executable belongs. The path changes with
 // the module's files, the Go version and the platform; the file may not exist.
 func (p Program) Path() (string, error) {

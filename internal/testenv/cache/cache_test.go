@@ -56,6 +56,33 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+func TestLookupOfMoto(t *testing.T) {
+	t.Setenv(EnvDir, t.TempDir())
+	bin := t.TempDir()
+	t.Setenv("PATH", bin)
+	if _, err := Moto().Lookup(); err == nil || !strings.Contains(err.Error(), "no python3") {
+		t.Errorf("without Python: got %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(bin, "python3"), []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Moto().Lookup(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "make testenv") {
+		t.Errorf("not installed: got %v, want one that wraps fs.ErrNotExist and names make testenv", err)
+	}
+	if _, err := Moto().Build(t.Context(), t.Output()); err == nil || !strings.Contains(err.Error(), "install moto: venv") {
+		t.Errorf("a Python that fails: got %v", err)
+	}
+	left, err := os.ReadDir(os.Getenv(EnvDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range left {
+		if entry.IsDir() {
+			t.Errorf("a failed installation leaves %s", entry.Name())
+		}
+	}
+}
+
 func TestHashFollowsTheFiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {

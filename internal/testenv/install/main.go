@@ -1,9 +1,10 @@
 // Command install puts in place what the acceptance tests against real servers
-// need: the kubeapi and tofu programs in the test cache and, on Debian with
-// root or password-less sudo, the packages with PostgreSQL, OpenSSH, make, git
-// and a C compiler. What is there already is left alone.
+// need: the kubeapi, tofu and versitygw programs and a virtual environment with moto in the
+// test cache and, on Debian with root or password-less sudo, the packages with
+// PostgreSQL, OpenSSH, Python, make, git and a C compiler. What is there already
+// is left alone.
 //
-// Usage: install [kubeapi] [tofu] [packages]; without arguments, all three.
+// Usage: install [packages] [moto] [kubeapi] [tofu] [versitygw]; without arguments, all five.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -27,7 +29,7 @@ func main() {
 	defer stop()
 	parts := flag.Args()
 	if len(parts) == 0 {
-		parts = []string{"packages", "kubeapi", "tofu"}
+		parts = []string{"packages", "moto", "kubeapi", "tofu", "versitygw"}
 	}
 	if err := run(ctx, parts); err != nil {
 		fmt.Fprintln(os.Stderr, "install:", err)
@@ -44,11 +46,15 @@ func run(ctx context.Context, parts []string) error {
 		case "packages":
 			err = packages(ctx)
 		case "kubeapi":
-			err = build(ctx, cache.KubeAPI())
+			err = build(ctx, part, cache.KubeAPI())
 		case "tofu":
-			err = build(ctx, cache.Tofu())
+			err = build(ctx, part, cache.Tofu())
+		case "versitygw":
+			err = build(ctx, part, cache.VersityGW())
+		case "moto":
+			err = build(ctx, part, cache.Moto())
 		default:
-			err = fmt.Errorf("%q is not one of packages, kubeapi, tofu", part)
+			err = fmt.Errorf("%q is not one of packages, moto, kubeapi, tofu, versitygw", part)
 		}
 		if err != nil {
 			return err
@@ -57,12 +63,17 @@ func run(ctx context.Context, parts []string) error {
 	return nil
 }
 
-func build(ctx context.Context, program cache.Program) error {
-	path, err := program.Build(ctx, os.Stderr)
+// built is something of the test cache.
+type built interface {
+	Build(ctx context.Context, log io.Writer) (path string, err error)
+}
+
+func build(ctx context.Context, name string, b built) error {
+	path, err := b.Build(ctx, os.Stderr)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-10s %s\n", program.Name, path)
+	fmt.Printf("%-10s %s\n", name, path)
 	return nil
 }
 
@@ -70,13 +81,15 @@ func build(ctx context.Context, program cache.Program) error {
 type need struct {
 	name    string
 	pkg     string
-	folders string // glob of folders beside PATH
+	folders string   // glob of folders beside PATH
+	works   []string // arguments with which it succeeds if it is whole
 }
 
 func needs() []need {
 	return []need{
 		{name: "initdb", pkg: "postgresql", folders: "/usr/lib/postgresql/*/bin"},
 		{name: "sshd", pkg: "openssh-server", folders: "/usr/sbin"},
+		{name: "python3", pkg: "python3 python3-venv", works: []string{"-c", "import ensurepip, venv"}},
 		{name: "git", pkg: "git"},
 		{name: "make", pkg: "make"},
 		{name: "gcc", pkg: "gcc libc6-dev"}, // the race detector links with cgo
@@ -84,8 +97,11 @@ func needs() []need {
 }
 
 // find returns where the executable is, or "".
-func (n need) find() string {
+func (n need) find(ctx context.Context) string {
 	if path, err := exec.LookPath(n.name); err == nil {
+		if len(n.works) > 0 && exec.CommandContext(ctx, path, n.works...).Run() != nil {
+			return ""
+		}
 		return path
 	}
 	if n.folders == "" {
@@ -102,7 +118,7 @@ func (n need) find() string {
 func packages(ctx context.Context) error {
 	var missing []string
 	for _, n := range needs() {
-		if path := n.find(); path != "" {
+		if path := n.find(ctx); path != "" {
 			fmt.Printf("%-10s %s\n", n.name, path)
 		} else {
 			missing = append(missing, strings.Fields(n.pkg)...)

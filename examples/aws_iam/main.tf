@@ -1,0 +1,59 @@
+# Two hours of reading objects in one bucket. AWS itself ends it.
+terraform {
+  required_providers {
+    jit = { source = "jitaccess/jit" }
+  }
+}
+
+variable "account_id" {
+  description = "The account. The credentials of the environment have the policy of the operator there."
+  type        = string
+}
+
+variable "principal" {
+  description = "Who: the ARN of a user, a role or a group."
+  type        = string
+}
+
+variable "policy" {
+  description = "The managed policy whose permissions are given."
+  type        = string
+  default     = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
+}
+
+variable "bucket" {
+  description = "The bucket to read."
+  type        = string
+}
+
+variable "endpoint" {
+  description = "Another endpoint than that of AWS."
+  type        = string
+  default     = null
+}
+
+provider "jit" {
+  targets = {
+    prod = { aws_iam = { account_id = var.account_id, endpoint = var.endpoint } }
+  }
+}
+
+resource "jit_policy" "readers" {
+  name           = "bucket-readers"
+  match          = { targets = ["prod"], roles = ["arn:aws:iam::*:policy/*S3ReadOnly* on *"] }
+  max_ttl        = "8h"
+  reason_pattern = "^(INC|CHG)-[0-9]+: "
+}
+
+resource "jit_grant" "look" {
+  target    = "prod"
+  principal = var.principal
+  role      = "${var.policy} on arn:aws:s3:::${var.bucket} arn:aws:s3:::${var.bucket}/*"
+  reason    = "INC-4211: which invoices are missing"
+  ttl       = "2h"
+  policy    = jit_policy.readers.name
+}
+
+output "until" {
+  value = jit_grant.look.expires_at
+}

@@ -1,0 +1,57 @@
+# Two hours in an account with a permission set of IAM Identity Center. `jit sweep` takes it back.
+terraform {
+  required_providers {
+    jit = { source = "jitaccess/jit" }
+  }
+}
+
+variable "account_id" {
+  description = "The account to be let into."
+  type        = string
+}
+
+variable "principal" {
+  description = "Who: user:<user name or id> or group:<display name or id>."
+  type        = string
+}
+
+variable "permission_set" {
+  description = "The name or the ARN of the permission set."
+  type        = string
+  default     = "ReadOnlyAccess"
+}
+
+variable "endpoint" {
+  description = "Another endpoint than that of AWS."
+  type        = string
+  default     = null
+}
+
+# The credentials of the environment have the policy of the operator, in the organization's
+# management account or in its delegated administrator. AWS_REGION is the instance's region.
+provider "jit" {
+  targets = {
+    directory = { aws_identity_center = { endpoint = var.endpoint } }
+  }
+}
+
+resource "jit_policy" "readers" {
+  name           = "account-readers"
+  match          = { targets = ["directory"], roles = ["ReadOnly*"] }
+  max_ttl        = "8h"
+  reason_pattern = "^(INC|CHG)-[0-9]+: "
+}
+
+resource "jit_grant" "look" {
+  target    = "directory"
+  principal = var.principal
+  role      = var.permission_set
+  scope     = var.account_id
+  reason    = "INC-4211: what has the deployment changed"
+  ttl       = "2h"
+  policy    = jit_policy.readers.name
+}
+
+output "until" {
+  value = jit_grant.look.expires_at
+}

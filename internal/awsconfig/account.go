@@ -1,0 +1,41 @@
+package awsconfig
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Caller is whose credentials a configuration has.
+type Caller struct {
+	Account   string // 12 digits
+	ARN       string
+	Partition string // aws, aws-cn, aws-us-gov
+}
+
+// Identify asks STS, which answers everybody, whose credentials these are.
+func Identify(ctx context.Context, c aws.Config) (Caller, error) {
+	if c.Region == "" {
+		c.Region = "us-east-1" // any answers for STS
+	}
+	out, err := sts.NewFromConfig(c).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return Caller{}, Explain(ctx, "ask whose credentials these are", err)
+	}
+	caller := Caller{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}
+	if parts := strings.Split(caller.ARN, ":"); len(parts) > 1 {
+		caller.Partition = parts[1]
+	}
+	return caller, nil
+}
+
+// WrongAccount: the credentials are of another account than the one that was asked for.
+func WrongAccount(want string, is Caller) error {
+	return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("the target's credentials are of the account %s (%s), not of %s", is.Account, is.ARN, want),
+		Hint: fmt.Sprintf(`grant with scope = %q, or give the target credentials of %s, for example with assume_role = { role_arn = "arn:aws:iam::%s:role/…" }`, is.Account, want, want), Err: jit.ErrInvalid}
+}

@@ -1,0 +1,99 @@
+// Package awsconfig is what all AWS targets have in common: whose credentials,
+// which region and endpoint, how calls are repeated, and what their errors mean.
+package awsconfig
+
+import (
+	"net"
+	"net/url"
+	"regexp"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Config says as whom and where AWS is called. All is optional: what is left out
+// is resolved as every AWS tool does (environment, shared files, SSO, container
+// and instance roles). A platform embeds it in its own Config.
+type Config struct {
+	// Region is the region whose endpoints are called, such as "eu-central-1".
+	Region string `tfsdk:"region" json:"region"`
+	// Profile is a profile of the shared configuration files.
+	Profile string `tfsdk:"profile" json:"profile"`
+	// Endpoint is the URL of another endpoint for every service: a private one, or one that speaks the same protocols.
+	Endpoint string `tfsdk:"endpoint" json:"endpoint"`
+	// AssumeRole is a role to take on with those credentials.
+	AssumeRole *AssumeRole `tfsdk:"assume_role" json:"assume_role"`
+}
+
+// AssumeRole is a role that is assumed before anything else is called.
+type AssumeRole struct {
+	// RoleARN names the role; it is needed.
+	RoleARN string `tfsdk:"role_arn" json:"role_arn"`
+	// ExternalID is what the role's trust policy may ask for.
+	ExternalID string `tfsdk:"external_id" json:"external_id"`
+	// SessionName is what the account's records call the session; empty means "jit".
+	SessionName string `tfsdk:"session_name" json:"session_name"`
+}
+
+var (
+	regionForm  = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
+	roleForm    = regexp.MustCompile(`^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/([!-~]+/)?[\w+=,.@-]{1,64}$`)
+	sessionForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`) // AssumeRole, RoleSessionName
+	secretForm  = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`) // AssumeRole, ExternalId
+	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
+)
+
+// Check refuses what cannot be used, without a call.
+func (c Config) Check() error {
+	if err := jit.CheckText("profile", c.Profile); err != nil {
+		return err
+	}
+	if c.Region != "" && !regionForm.MatchString(c.Region) {
+		return jit.Invalid("region", `write for example region = "eu-central-1"`, "%q is not an AWS region", c.Region)
+	}
+	if c.Endpoint != "" {
+		if err := checkEndpoint(c.Endpoint); err != nil {
+			return err
+		}
+	}
+	a := c.AssumeRole
+	switch {
+	case a == nil:
+	case !roleForm.MatchString(a.RoleARN):
+		return jit.Invalid("assume_role.role_arn", `write for example role_arn = "arn:aws:iam::123456789012:role/jit-operator"`, "%q is not the ARN of a role", a.RoleARN)
+	case a.ExternalID != "" && (!secretForm.MatchString(a.ExternalID) || len(a.ExternalID) > 1224):
+		return jit.Invalid("assume_role.external_id", "copy it from the role's trust policy", "it is not an external id; it takes 2 to 1224 letters, digits and =,.@:/-")
+	case a.SessionName != "" && !sessionForm.MatchString(a.SessionName):
+		return jit.Invalid("assume_role.session_name", `write for example session_name = "jit-payments"`, "%q is not a session name; it takes 2 to 64 letters, digits and _+=,.@-", a.SessionName)
+	}
+	return nil
+}
+
+func checkEndpoint(endpoint string) error {
+	const hint = `write for example endpoint = "https://iam.example.com"`
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		// Not the value: a URL that cannot be read may hide a password anywhere.
+		return jit.Invalid("endpoint", hint, "it is not the URL of an endpoint")
+	case u.User != nil:
+		return jit.Invalid("endpoint", hint, "the URL of %s has a user in it; AWS takes signed requests", u.Host)
+	case u.RawQuery != "" || u.Fragment != "":
+		return jit.Invalid("endpoint", hint, "the URL of %s has a query or a fragment", u.Host)
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return jit.Invalid("endpoint", hint, "http://%s would send what is granted unencrypted", u.Host)
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// CheckAccount accepts the id of an account; errors name attribute.
+func CheckAccount(attribute, id string) error {
+	if !accountForm.MatchString(id) {
+		return jit.Invalid(attribute, attribute+` takes the account's id, such as "123456789012"`, "%q is not the id of an AWS account; it has 12 digits", id)
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package awsconfig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Code is the error code of the service's answer, such as "NoSuchEntity"; empty
+// when the service did not answer.
+func Code(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// denied finds the action in what AWS says of a call that is not permitted:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+var denied = regexp.MustCompile(`not authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)`)
+
+// Explain turns the error of a request into words: doing is what was being done,
+// such as "read the account".
+func Explain(ctx context.Context, doing string, err error) error {
+	var told *jit.Error
+	if err == nil || errors.As(err, &told) {
+		return err
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", doing, ctx.Err())
+	}
+	switch code := Code(err); {
+	case code == "AccessDenied" || code == "AccessDeniedException" || code == "UnauthorizedOperation":
+		action := actionOf(err)
+		return &jit.Error{Problem: fmt.Sprintf("the target's credentials may not %s: %s is not permitted: %s", doing, action, Message(err)),
+			Hint: fmt.Sprintf("allow %s in the operator's policy; the guide of the platform has the whole document", action), Err: err}
+	case strings.HasPrefix(code, "ExpiredToken") || code == "TokenRefreshRequired":
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: the target's credentials have expired", doing),
+			Hint: "renew them (for example `aws sso login`) and run again", Err: err}
+	case code == "InvalidClientTokenId" || code == "UnrecognizedClientException" || code == "SignatureDoesNotMatch" || code == "InvalidAccessKeyId" || code == "IncompleteSignature":
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: AWS does not accept the target's credentials: %s", doing, Message(err)),
+			Hint: "check the access key and its secret; `aws sts get-caller-identity` with the same settings tells whether they work", Err: err}
+	case code == "" && unanswered(err):
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from AWS: %s", doing, reason(err)),
+			Hint: "check the network, the region and the endpoint in the target's settings", Err: err}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// unanswered reports whether the request got no answer at all.
+func unanswered(err error) bool {
+	var sent *smithyhttp.RequestSendError
+	return errors.As(err, &sent)
+}
+
+// actionOf is the IAM action that was missing: the answer names it, else it is the call.
+func actionOf(err error) string {
+	if found := denied.FindStringSubmatch(err.Error()); found != nil {
+		return found[1]
+	}
+	var operation *smithy.OperationError
+	if errors.As(err, &operation) {
+		service := map[string]string{"Identity Store": "identitystore", "SSO Admin": "sso"}[operation.Service()]
+		if service == "" {
+			service = strings.ToLower(operation.Service())
+		}
+		return service + ":" + operation.Operation()
+	}
+	return "the call"
+}
+
+// Message is what the service said, on one line.
+func Message(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		if api.ErrorMessage() == "" {
+			return api.ErrorCode()
+		}
+		return oneLine(api.ErrorCode() + ": " + api.ErrorMessage())
+	}
+	return oneLine(err.Error())
+}
+
+// reason is the innermost cause, which is what a person can act on.
+func reason(err error) string {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return oneLine(err.Error())
+		}
+		err = next
+	}
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// retryAfter is how long the answer asks to wait, in whole seconds (RFC 9110, 10.2.3); zero when it does not.
+func retryAfter(err error) time.Duration {
+	var answer *smithyhttp.ResponseError
+	if !errors.As(err, &answer) || answer.Response == nil || answer.Response.Response == nil {
+		return 0
+	}
+	if answer.Response.StatusCode != http.StatusTooManyRequests && answer.Response.StatusCode != http.StatusServiceUnavailable {
+		return 0
+	}
+	seconds, err := strconv.Atoi(answer.Response.Header.Get("Retry-After"))
+	if err != nil || seconds < 0 {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
+}

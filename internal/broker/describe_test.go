@@ -1,0 +1,106 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// describing is a platform of which Check tells a bound only.
+type describing struct {
+	jit.Platform
+	tail  time.Duration
+	err   error
+	asked int
+}
+
+func (d *describing) Describe(context.Context, jit.Binding) (jit.Traits, error) {
+	d.asked++
+	return jit.Traits{Enforcement: jit.Sweeper, SessionTail: d.tail, Remembered: true}, d.err
+}
+
+func newDescribed(t *testing.T, limit time.Duration) (*world, *describing) {
+	w := newWorld(t, jit.Sweeper)
+	w.platform.Traits.SessionTail = 12 * time.Hour
+	d := &describing{Platform: w.platform, tail: time.Hour}
+	w.Targets["db"] = batch.Share(d, 0, w.Now) // as it is in use: behind a wrapper
+	if limit > 0 {
+		p := jit.Policy{Name: "short", Effect: jit.Permit, MaxSessionTail: &limit}
+		if err := w.ledger.Write(t.Context(), []jit.Entry{{Policy: &p}})[0]; err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w, d
+}
+
+// A platform that can be asked is judged and recorded by its answer, in the plan and when the grant is made.
+func TestAPlatformThatCanBeAskedIsJudgedByItsAnswer(t *testing.T) {
+	w, d := newDescribed(t, 2*time.Hour)
+	p, err := w.Preview(t.Context(), request(), true)
+	if err != nil || p.Grant.SessionTail != time.Hour {
+		t.Fatalf("Preview = %+v, %v; want a session tail of an hour", p.Grant, err)
+	}
+	var says []string
+	for _, warning := range p.Warnings {
+		says = append(says, warning.Summary+": "+warning.Detail)
+	}
+	for _, want := range []string{"Only the ledger remembers the access", "can go on for 1h"} {
+		if !strings.Contains(strings.Join(says, "\n"), want) {
+			t.Errorf("the plan does not warn of %q:\n%s", want, strings.Join(says, "\n"))
+		}
+	}
+	g := w.grant(request())
+	if recorded, _, err := w.ledger.Lookup(t.Context(), g.ID); err != nil || recorded.SessionTail != time.Hour {
+		t.Errorf("recorded is a session tail of %s, %v; want an hour", recorded.SessionTail, err)
+	}
+
+	d.tail = 3 * time.Hour // somebody lets sessions last longer
+	longer := request()
+	longer.TTL = "3h"
+	if _, err := w.PreviewChange(t.Context(), g, longer); !errors.Is(err, jit.ErrDenied) {
+		t.Errorf("a change when sessions last too long: %v, want ErrDenied", err)
+	}
+	other := request()
+	other.Reason = "INC-2: look"
+	if _, err := w.Preview(t.Context(), other, true); !errors.Is(err, jit.ErrDenied) {
+		t.Errorf("a plan when sessions last too long: %v, want ErrDenied", err)
+	}
+	w.mustWrite(0, func() {
+		if _, err := w.Grant(t.Context(), other); !errors.Is(err, jit.ErrDenied) {
+			t.Errorf("an apply when sessions last too long: %v, want ErrDenied", err)
+		}
+	})
+}
+
+// What cannot be asked about is not granted; ending, and a plan of what is over, ask nothing.
+func TestAPlatformThatDoesNotAnswer(t *testing.T) {
+	w, d := newDescribed(t, 0)
+	g := w.grant(request())
+	d.err = errors.New("no answer")
+	other := request()
+	other.Reason = "INC-2: look"
+	if _, err := w.Preview(t.Context(), other, true); !errors.Is(err, d.err) {
+		t.Errorf("a plan: %v, want the platform's error", err)
+	}
+	w.mustWrite(0, func() {
+		if _, err := w.Grant(t.Context(), other); !errors.Is(err, d.err) {
+			t.Errorf("an apply: %v, want the platform's error", err)
+		}
+	})
+	asked := d.asked
+	w.pass(3 * time.Hour)
+	if err := w.Finish(t.Context(), []jit.Grant{g})[0]; err != nil {
+		t.Error(err)
+	}
+	if p, err := w.Preview(t.Context(), request(), true); err != nil || !p.Over {
+		t.Errorf("a plan of what is over: %+v, %v", p, err)
+	}
+	if d.asked != asked {
+		t.Errorf("the platform was asked %d times about what is over", d.asked-asked)
+	}
+}

@@ -1,0 +1,80 @@
+package jittest
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Marks are marks in memory. The zero value is ready for use.
+type Marks struct {
+	mu     sync.Mutex
+	scopes map[markScope]jit.Marked
+}
+
+type markScope struct{ place, scope string }
+
+var _ jit.Marks = (*Marks)(nil)
+
+// Scopes lists the scopes of a place on which there are marks.
+func (m *Marks) Scopes(ctx context.Context, place string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var scopes []string
+	for at, all := range m.scopes {
+		if at.place == place && len(all.Marks) > 0 {
+			scopes = append(scopes, at.scope)
+		}
+	}
+	slices.Sort(scopes)
+	return scopes, ctx.Err()
+}
+
+// Marked returns the marks of one scope.
+func (m *Marks) Marked(ctx context.Context, place, scope string) (jit.Marked, error) {
+	if err := ctx.Err(); err != nil {
+		return jit.Marked{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := m.scopes[markScope{place, scope}]
+	all.Marks = slices.Clone(all.Marks)
+	return all, nil
+}
+
+// Mark puts and drops marks of one scope.
+func (m *Marks) Mark(ctx context.Context, place, scope string, version int64, put, drop []jit.Mark) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return version, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := markScope{place, scope}
+	if m.scopes[at].Version != version {
+		return version, jit.ErrStale
+	}
+	byKey := map[string]jit.Mark{}
+	for _, mark := range m.scopes[at].Marks {
+		byKey[markKey(mark)] = mark
+	}
+	for _, mark := range drop {
+		delete(byKey, markKey(mark))
+	}
+	for _, mark := range put {
+		byKey[markKey(mark)] = mark
+	}
+	if m.scopes == nil {
+		m.scopes = map[markScope]jit.Marked{}
+	}
+	all := slices.SortedFunc(maps.Values(byKey), func(a, b jit.Mark) int { return strings.Compare(markKey(a), markKey(b)) })
+	m.scopes[at] = jit.Marked{Marks: all, Version: version + 1}
+	return version + 1, nil
+}
+
+func markKey(m jit.Mark) string {
+	return m.Marker.Owner + " " + string(m.Marker.ID) + " " + m.Object
+}

@@ -1,0 +1,16 @@
+package jittest_test
+
+import (
+	"testing"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
+)
+
+func TestMarks(t *testing.T) {
+	ledgertest.RunMarks(t, func(*testing.T) func() jit.Marks {
+		m := &jittest.Marks{}
+		return func() jit.Marks { return m }
+	})
+}

@@ -1,0 +1,312 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Apply reads the account once. Each Ensure on a principal is then one write, each Remove
+// as well; several entities are written to at a time, and all that goes into one role's trust policy is
+// written together.
+//
+// A policy that bears the name of a grant is ours, whatever it says, and is put right or
+// removed; on another principal than the grant's it is a copy and removed. A Remove whose principal is known deletes without
+// relying on what was read: a read may be too old to show the policy.
+func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
+	return p.ApplyLate(ctx, scope, func() []jit.Change { return changes })
+}
+
+// ApplyLate is Apply with the changes taken when the account has been read.
+func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
+	c, a, err := p.open(ctx, scope)
+	changes := take()
+	errs := make([]error, len(changes))
+	if err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+	run := &application{platform: p, client: c, account: a, scope: scope, bearers: a.bearers(), trusts: map[string]*trustee{}}
+	run.carryOut(ctx, changes, errs)
+	return errs
+}
+
+// open reads the account, once it is certain that it is the one that is meant.
+func (p *Platform) open(ctx context.Context, scope string) (*client, *account, error) {
+	if err := awsconfig.CheckAccount("scope", scope); err != nil {
+		return nil, nil, err
+	}
+	c, err := p.client(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.check(ctx, scope); err != nil {
+		return nil, nil, err
+	}
+	a, err := c.fetch(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.overlay(a)
+	return c, a, nil
+}
+
+// application is one call of Apply.
+type application struct {
+	platform *Platform
+	client   *client
+	account  *account
+	scope    string
+
+	// bearers are the entities that have an inline policy or a trust statement of a grant, by its name or Sid.
+	bearers map[string][]*entity
+
+	mu     sync.Mutex
+	trusts map[string]*trustee // by the ARN of their role
+}
+
+// trustee is a role whose trust policy is to be written, and for whom.
+type trustee struct {
+	role   arn
+	edits  []edit
+	grants []*grant
+}
+
+// grant is what is asked for of one owner and id.
+type grant struct {
+	marker jit.Marker
+	// change decides; the changes of one grant before it in a batch have the same outcome.
+	change  jit.Change
+	asked   []int
+	access  access // of an Ensure, and of a Remove whose binding is known
+	known   bool   // access is
+	outcome error
+}
+
+// carryOut makes the changes and puts their outcomes into errs.
+func (a *application) carryOut(ctx context.Context, changes []jit.Change, errs []error) {
+	skew := a.platform.watch.Skew()
+	grants := map[string]*grant{}
+	lanes := map[string][]*grant{}
+	var order []*grant
+	for i, c := range changes {
+		g, err := a.grant(c)
+		if err == nil && c.Op == jit.Ensure {
+			err = skew
+		}
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		if earlier := grants[policyName(g.marker)]; earlier != nil {
+			g.asked = earlier.asked
+			*earlier = *g
+			g = earlier
+		} else {
+			grants[policyName(g.marker)] = g
+			order = append(order, g)
+		}
+		g.asked = append(g.asked, i)
+	}
+	for _, g := range order {
+		lane := g.access.principal.text // empty where a Remove does not know it
+		lanes[lane] = append(lanes[lane], g)
+	}
+	var work errgroup.Group
+	work.SetLimit(parallel)
+	for _, lane := range lanes {
+		work.Go(func() error {
+			for _, g := range lane {
+				g.outcome = a.onPrincipal(ctx, g)
+			}
+			return nil
+		})
+	}
+	_ = work.Wait() // the outcome of each is in its grant
+	a.onTrust(ctx)
+	a.clean(ctx)
+	for _, g := range order {
+		for _, i := range g.asked {
+			errs[i] = g.outcome
+		}
+	}
+}
+
+// grant refuses what could never be carried out.
+func (a *application) grant(c jit.Change) (*grant, error) {
+	m := c.Access.Marker
+	if err := jit.CheckOwner(m.Owner); err != nil {
+		return nil, err
+	}
+	if id, err := jit.ParseID(string(m.ID)); err != nil {
+		return nil, err
+	} else if id != m.ID {
+		return nil, jit.Invalid("id", "write it in lower case", "%q is not in its canonical form", m.ID)
+	}
+	g := &grant{marker: m, change: c}
+	b := c.Access.Binding
+	b.Scope = a.scope
+	found, err := a.platform.parse(&b)
+	if err != nil && c.Op == jit.Ensure {
+		return nil, err
+	}
+	g.access, g.known = found, err == nil
+	if !g.known {
+		g.access = access{}
+	}
+	return g, nil
+}
+
+// onPrincipal does what is to be done on principals, and notes what a trust policy needs.
+func (a *application) onPrincipal(ctx context.Context, g *grant) error {
+	if g.change.Op == jit.Remove {
+		return a.remove(ctx, g)
+	}
+	if g.access.trust {
+		if err := a.checkPrincipal(g); err != nil {
+			return err
+		}
+		a.trust(g, g.access.role, encode(trustStatement(g.marker, g.access.principal.text)))
+		return a.discard(ctx, g, "")
+	}
+	if err := a.ensure(ctx, g); err != nil {
+		return err
+	}
+	return a.discard(ctx, g, g.access.principal.text)
+}
+
+// trust notes what has to be in the role's trust policy, and that no other one has it.
+func (a *application) trust(g *grant, in arn, statement string) {
+	sid := sidOf(g.marker)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	want := map[string]string{}
+	for _, e := range a.bearers[sid] {
+		want[e.text] = ""
+	}
+	if in.text != "" {
+		want[in.text] = statement
+	}
+	for name, statement := range want {
+		if a.trusts[name] == nil {
+			named, _ := parseARN(name)
+			a.trusts[name] = &trustee{role: named}
+		}
+		t := a.trusts[name]
+		t.edits = append(t.edits, edit{sid, statement})
+		t.grants = append(t.grants, g)
+	}
+}
+
+// onTrust writes the trust policies.
+func (a *application) onTrust(ctx context.Context) {
+	var work errgroup.Group
+	work.SetLimit(parallel)
+	for _, t := range a.trusts {
+		work.Go(func() error {
+			err := a.writeTrust(ctx, t)
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			for _, g := range t.grants {
+				g.outcome = errors.Join(g.outcome, err)
+			}
+			return nil
+		})
+	}
+	_ = work.Wait() // the outcome of each is in its grants
+	for _, t := range a.trusts {
+		for _, g := range t.grants {
+			if g.change.Op == jit.Remove && g.outcome == nil {
+				g.outcome = a.endSessions(ctx, g)
+			}
+		}
+	}
+}
+
+// writeTrust writes one trust policy, unless what was read has all of it. When it is refused for one of
+// the grants, the others are tried one by one.
+func (a *application) writeTrust(ctx context.Context, t *trustee) error {
+	was, err := a.client.changeTrust(ctx, t.role, a.scope, t.edits)
+	if err != nil && awsconfig.Code(err) == malformed && len(t.grants) > 1 {
+		for i, g := range t.grants {
+			alone := &trustee{t.role, t.edits[i : i+1], t.grants[i : i+1]}
+			g.outcome = errors.Join(g.outcome, a.writeTrust(ctx, alone))
+		}
+		return nil
+	}
+	if err != nil {
+		onlyRemoves := !slices.ContainsFunc(t.edits, func(e edit) bool { return e.statement != "" })
+		if onlyRemoves && awsconfig.Code(err) == noSuchEntity {
+			return nil // the role is gone, and its trust with it
+		}
+		return err
+	}
+	for _, e := range t.edits {
+		a.platform.note(memo{trustPolicy, t.role.text, e.sid}, ownStatement(was, e.sid), e.statement)
+	}
+	return nil
+}
+
+// remove leaves nothing of the grant on any principal, and notes the trust policies.
+func (a *application) remove(ctx context.Context, g *grant) error {
+	if g.known && !g.access.trust {
+		principal := g.access.principal
+		if a.account.get(memo{inlinePolicy, principal.text, policyName(g.marker)}) == "" { // as far as was read
+			if err := a.client.deleteInline(ctx, principal, policyName(g.marker)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := a.discard(ctx, g, ""); err != nil {
+		return err
+	}
+	if g.known && g.access.trust {
+		a.trust(g, g.access.role, "")
+		return nil
+	}
+	a.trust(g, arn{}, "")
+	if a.trusted(g) {
+		return nil // the sessions end when the trust has
+	}
+	return a.endSessions(ctx, g)
+}
+
+// trusted reports whether a trust policy is to be written for the grant.
+func (a *application) trusted(g *grant) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, t := range a.trusts {
+		if slices.Contains(t.grants, g) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkPrincipal refuses a principal of this account who is not there, or who was made
+// after the grant began and so is not the one to whom it was given.
+func (a *application) checkPrincipal(g *grant) error {
+	principal := g.access.principal
+	if principal.account != a.scope {
+		return nil // nothing tells
+	}
+	e := a.account.entities[principal.text]
+	if e == nil {
+		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("there is no %s %s in the account %s", principal.kind, principal.text, a.scope),
+			Hint: fmt.Sprintf("`aws iam list-%ss` lists those that there are", principal.kind)}
+	}
+	if e.created.After(g.marker.Window.Start.Add(youngest)) && !a.holds(e, g) {
+		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("%s was made at %s, after the grant had begun at %s: it is not the one that the grant was given to", principal.text, jit.FormatTime(e.created), jit.FormatTime(g.marker.Window.Start)),
+			Hint: "set renewal to grant to the one that is there now"}
+	}
+	return nil
+}

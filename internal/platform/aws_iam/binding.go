@@ -1,0 +1,199 @@
+package awsiam
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// The longest sessions of a role, and of a role that a role assumed:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use.html
+const (
+	longestSession = 12 * time.Hour
+	chainedSession = time.Hour
+)
+
+// entityKind is what a principal is: user, role or group.
+type entityKind string
+
+const (
+	user  entityKind = "user"
+	group entityKind = "group"
+	role  entityKind = "role"
+	// policy is what a role of ours can name beside a role.
+	policy entityKind = "policy"
+)
+
+// arn is the name of one thing of IAM.
+type arn struct {
+	text      string
+	partition string
+	account   string // 12 digits, or "aws" of a managed policy of AWS
+	kind      entityKind
+	path      string // without slashes at its ends
+	name      string
+}
+
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+var arnForm = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):iam::([0-9]{12}|aws):(user|role|group|policy)/(?:([!-.0-~]+(?:/[!-.0-~]+)*)/)?([\w+=,.@-]{1,128})$`)
+
+func parseARN(s string) (arn, bool) {
+	m := arnForm.FindStringSubmatch(s)
+	if m == nil {
+		return arn{}, false
+	}
+	a := arn{text: s, partition: m[1], account: m[2], kind: entityKind(m[3]), path: m[4], name: m[5]}
+	if (a.kind == user || a.kind == role) && len(a.name) > 64 || a.account == "aws" && a.kind != policy {
+		return arn{}, false
+	}
+	return a, true
+}
+
+// access is a binding in IAM's words.
+type access struct {
+	principal arn
+	// role is a managed policy whose document is copied, or a role that may be assumed.
+	role arn
+	// resources narrow the copy; none leaves it as it is.
+	resources []string
+	// trust: it is written in the trust policy of the role, else on the principal.
+	trust bool
+}
+
+// narrowing stands between a managed policy and the resources to which its copy is narrowed.
+const narrowing = " on "
+
+// roleText writes role and resources as a role in canonical form.
+func roleText(role string, resources []string) string {
+	if len(resources) == 0 {
+		return role
+	}
+	return role + narrowing + strings.Join(resources, " ")
+}
+
+// Check accepts the ARN of a user, role or group; the ARN of a managed policy,
+// which " on " and resource ARNs may narrow, or of a role; and the account's id.
+// AWS itself begins and ends access. Who assumed a role keeps that session for up to 12 hours,
+// an hour where a role assumed it, unless it is ended.
+func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
+	a, err := p.parse(&b)
+	if err != nil {
+		return b, jit.Traits{}, err
+	}
+	traits := jit.Traits{Enforcement: jit.Native, NativeStart: true}
+	if a.role.kind == role {
+		traits.SessionTail = longestSession
+		if a.principal.kind == role {
+			traits.SessionTail = chainedSession
+		}
+		traits.CanTerminate = a.role.account == b.Scope
+	}
+	return b, traits, nil
+}
+
+// parse brings the binding into its canonical form and reads it.
+func (p *Platform) parse(b *jit.Binding) (access, error) {
+	var a access
+	var err error
+	if a.principal, err = parsePrincipal(b.Principal); err != nil {
+		return a, err
+	}
+	if a.role, a.resources, err = parseRole(b.Role); err != nil {
+		return a, err
+	}
+	b.Role = roleText(a.role.text, a.resources)
+	switch {
+	case b.Scope == "" && p.cfg.AccountID == "":
+		return a, jit.Invalid("scope", `write the id of the account as scope = "123456789012", or once on the target as account_id`, "the scope is missing")
+	case b.Scope == "":
+		b.Scope = p.cfg.AccountID
+	default:
+		if err := awsconfig.CheckAccount("scope", b.Scope); err != nil {
+			return a, err
+		}
+		if p.cfg.AccountID != "" && b.Scope != p.cfg.AccountID {
+			return a, jit.Invalid("scope", fmt.Sprintf("leave it out, or grant on a target of the account %s", b.Scope),
+				"the target is the account %s, not %s", p.cfg.AccountID, b.Scope)
+		}
+	}
+	return a, a.settle(b.Scope, p.cfg.TrustPolicy)
+}
+
+// settle decides where the access is written, or why it cannot be in that account.
+func (a *access) settle(scope string, trust bool) error {
+	const one = "all of one grant lies in one partition of AWS"
+	switch {
+	case a.principal.partition != a.role.partition:
+		return jit.Invalid("role", one, "%q and the principal %q are of different partitions", a.role.text, a.principal.text)
+	case a.role.kind == policy && a.principal.account != scope:
+		return jit.Invalid("principal", "name a principal of that account, or grant with the ARN of a role there as the role",
+			"%q is not of the account %s; permissions of a policy are given in the principal's own account", a.principal.text, scope)
+	case a.role.kind == policy && a.role.account != "aws" && a.role.account != scope:
+		return jit.Invalid("role", "name a policy of that account, or one of AWS's own", "%q is not of the account %s", a.role.text, scope)
+	case a.role.kind == policy:
+		return nil
+	case a.principal.account != scope && a.role.account != scope:
+		return jit.Invalid("scope", fmt.Sprintf("write scope = %q for the principal's side, or scope = %q for the role's trust policy, each on a target of that account", a.principal.account, a.role.account),
+			"neither %q nor %q is of the account %s", a.principal.text, a.role.text, scope)
+	}
+	a.trust = a.role.account == scope && (trust || a.principal.account != scope)
+	if a.trust && a.principal.kind == group {
+		return jit.Invalid("principal", "name a user or a role", "%q is a group, and a trust policy takes no groups", a.principal.text)
+	}
+	return nil
+}
+
+func parsePrincipal(s string) (arn, error) {
+	const hint = `write for example "arn:aws:iam::123456789012:user/alice"`
+	if err := jit.CheckText("principal", s); err != nil {
+		return arn{}, err
+	}
+	a, ok := parseARN(s)
+	switch {
+	case strings.Contains(s, ":assumed-role/"):
+		return arn{}, jit.Invalid("principal", `write the role itself, as in "arn:aws:iam::123456789012:role/deployer"`, "%q is a session of a role; access is given to the role", s)
+	case strings.HasSuffix(s, ":root"):
+		return arn{}, jit.Invalid("principal", hint, "%q is a whole account; access is given to a user, a role or a group", s)
+	case !ok || a.kind == policy:
+		return arn{}, jit.Invalid("principal", hint, "%q is not the ARN of a user, a role or a group", s)
+	case a.kind == role && strings.HasPrefix(a.path, "aws-reserved/"):
+		return arn{}, jit.Invalid("principal", "grant on a target of the platform aws_identity_center", "%q belongs to IAM Identity Center, which overwrites what is written on it", s)
+	case a.kind == role && strings.HasPrefix(a.path, "aws-service-role"):
+		return arn{}, jit.Invalid("principal", hint, "%q belongs to a service of AWS, and nothing can be written on it", s)
+	}
+	return a, nil
+}
+
+func parseRole(s string) (arn, []string, error) {
+	const hint = `write for example "arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess on arn:aws:s3:::bucket arn:aws:s3:::bucket/*" or "arn:aws:iam::123456789012:role/deployer"`
+	if err := jit.CheckText("role", s); err != nil {
+		return arn{}, nil, err
+	}
+	name, list, narrowed := strings.Cut(s, narrowing)
+	a, ok := parseARN(name)
+	if !ok || a.kind == user || a.kind == group {
+		return arn{}, nil, jit.Invalid("role", hint, "%q is not the ARN of a managed policy or of a role", name)
+	}
+	if !narrowed {
+		return a, nil, nil
+	}
+	if a.kind == role {
+		return arn{}, nil, jit.Invalid("role", "leave out what follows the ARN", "%q is a role, which is assumed as it is; only the copy of a managed policy can be narrowed", name)
+	}
+	resources := strings.Fields(list)
+	for _, r := range resources {
+		if parts := strings.SplitN(r, ":", 6); len(parts) < 6 || parts[0] != "arn" || parts[2] == "" || parts[5] == "" || strings.ContainsAny(r, `$"\`) {
+			return arn{}, nil, jit.Invalid("role", hint, "%q is not the ARN of a resource", r)
+		}
+	}
+	if len(resources) == 0 {
+		return arn{}, nil, jit.Invalid("role", hint, "no resource follows the word on")
+	}
+	slices.Sort(resources)
+	return a, slices.Compact(resources), nil
+}

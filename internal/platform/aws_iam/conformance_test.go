@@ -1,0 +1,289 @@
+package awsiam
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
+)
+
+const (
+	bucket  = "arn:aws:s3:::jit-bucket"
+	objects = bucket + "/*"
+)
+
+// TestConformance runs the suite on each way in which access is written, on moto, which stores
+// what it is told; whether access is given is decided from what is stored.
+func TestConformance(t *testing.T) {
+	s3 := `{"Version":"2012-10-17","Statement":[{"Sid":"Do","Effect":"Allow","Action":%q,"Resource":"*"}]}`
+	t.Run("permissions", func(t *testing.T) {
+		platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
+			s := newSite(t)
+			target := s.target(t, s.config())
+			target.Principals = []string{s.role(t, "worker", "arn:aws:iam::999999999999:root"), s.role(t, "batch", "arn:aws:iam::999999999999:root")}
+			target.Roles = []string{
+				s.policy(t, "Reader", fmt.Sprintf(s3, "s3:GetObject")) + " on " + objects,
+				s.policy(t, "Writer", fmt.Sprintf(s3, "s3:PutObject")),
+			}
+			return target
+		}})
+	})
+	t.Run("assume", func(t *testing.T) {
+		platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
+			s := newSite(t)
+			target := s.target(t, s.config())
+			target.Principals = []string{s.user(t, "alice"), s.role(t, "worker", "arn:aws:iam::999999999999:root")}
+			target.Roles = []string{s.role(t, "deployer", s.arn("root")), s.role(t, "reader", s.arn("root"))}
+			return target
+		}})
+	})
+	t.Run("trust", func(t *testing.T) {
+		platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
+			s := newSite(t)
+			cfg := s.config()
+			cfg.TrustPolicy = true
+			target := s.target(t, cfg)
+			target.Principals = []string{s.user(t, "alice"), s.role(t, "worker", "arn:aws:iam::999999999999:root")}
+			target.Roles = []string{s.role(t, "deployer", "arn:aws:iam::999999999999:root"), s.role(t, "reader", "arn:aws:iam::999999999999:root")}
+			return target
+		}})
+	})
+}
+
+// target describes the account to the suite.
+func (s *site) target(t *testing.T, cfg Config) *platformtest.Target {
+	bad := func(name, attribute, principal, role, scope string) platformtest.BadBinding {
+		return platformtest.BadBinding{Name: name, Attribute: attribute, Binding: jit.Binding{Principal: principal, Role: role, Scope: scope}}
+	}
+	alice, readOnly, account := s.arn("user/alice"), "arn:aws:iam::aws:policy/ReadOnlyAccess", s.account.ID
+	target := &platformtest.Target{
+		Open: func(t *testing.T) jit.Platform { return s.open(t, cfg, time.Now) },
+		OpenAt: func(t *testing.T, offset time.Duration) jit.Platform {
+			return s.open(t, cfg, func() time.Time { return time.Now().Add(offset) })
+		},
+		Scope: account,
+		BadBindings: []platformtest.BadBinding{
+			bad("a name", "principal", "alice", readOnly, account),
+			bad("a session", "principal", "arn:aws:sts::"+account+":assumed-role/deployer/alice", readOnly, account),
+			bad("the whole account", "principal", s.arn("root"), readOnly, account),
+			bad("a policy as the principal", "principal", s.arn("policy/p"), readOnly, account),
+			bad("a role of Identity Center", "principal", s.arn("role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_a_1"), readOnly, account),
+			bad("a role of a service", "principal", s.arn("role/aws-service-role/x.amazonaws.com/AWSServiceRoleForX"), readOnly, account),
+			bad("a principal elsewhere", "principal", "arn:aws:iam::999999999999:user/alice", readOnly, account),
+			bad("a policy's name", "role", alice, "ReadOnlyAccess", account),
+			bad("a user as the role", "role", alice, alice, account),
+			bad("a policy elsewhere", "role", alice, "arn:aws:iam::999999999999:policy/p", account),
+			bad("another partition", "role", alice, "arn:aws-cn:iam::aws:policy/ReadOnlyAccess", account),
+			bad("a role on resources", "role", alice, s.arn("role/deployer")+" on "+bucket, account),
+			bad("on nothing", "role", alice, readOnly+" on ", account),
+			bad("on what is no ARN", "role", alice, readOnly+" on *", account),
+			bad("eleven digits", "scope", alice, readOnly, "12345678901"),
+			bad("another account than the target's", "scope", alice, readOnly, "999999999999"),
+		},
+		Aliases: []platformtest.Alias{
+			{
+				Written:   jit.Binding{Principal: alice, Role: readOnly + " on " + objects + "  " + bucket + " " + objects},
+				Canonical: jit.Binding{Principal: alice, Role: readOnly + " on " + bucket + " " + objects, Scope: account},
+			},
+		},
+		Impossible: &jit.Binding{Principal: s.arn("role/nobody"), Role: s.arn("role/deployer"), Scope: account},
+		Allowed:    func(t *testing.T, b jit.Binding) bool { return s.gives(t, b, time.Now()) },
+		AllowedAt:  s.gives,
+		Foreign:    func(t *testing.T, b jit.Binding) { s.giveForever(t, b, cfg.TrustPolicy) },
+		Dump:       s.dump,
+		Calls:      s.counted,
+		MaxCalls: func(_ jit.Op, n int) (reads, writes int) {
+			if cfg.TrustPolicy {
+				return 8, 8 // for two roles: a lock, one write and the reads around it
+			}
+			return 3, n
+		},
+		Break: func(*testing.T) func() {
+			s.intercept(func(w http.ResponseWriter, _ *http.Request, action string, _ url.Values) bool {
+				if !isRead(action) || action == "GetAccountSummary" {
+					fail(w, http.StatusForbidden, "AccessDenied", "User: arn:aws:iam::"+account+":user/operator is not authorized to perform: iam:"+action)
+				}
+				return !isRead(action) || action == "GetAccountSummary"
+			})
+			return func() { s.intercept(s.raised) }
+		},
+	}
+	s.intercept(s.raised)
+	target.Tamper = s.tampers(target)
+	return target
+}
+
+// raised answers for the account's limits, which are raised so far that the suite's grants, more than AWS would
+// ever take on one entity, have room.
+func (s *site) raised(w http.ResponseWriter, _ *http.Request, action string, _ url.Values) bool {
+	if action != "GetAccountSummary" {
+		return false
+	}
+	w.Header().Set("Content-Type", "text/xml")
+	_, _ = fmt.Fprint(w, `<GetAccountSummaryResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetAccountSummaryResult><SummaryMap>`)
+	for _, name := range []string{"UserPolicySizeQuota", "RolePolicySizeQuota", "AssumeRolePolicySizeQuota"} {
+		_, _ = fmt.Fprintf(w, `<entry><key>%s</key><value>100000</value></entry>`, name)
+	}
+	_, _ = fmt.Fprint(w, `</SummaryMap></GetAccountSummaryResult></GetAccountSummaryResponse>`)
+	return true
+}
+
+// gives decides whether the binding's access is given.
+func (s *site) gives(t *testing.T, b jit.Binding, when time.Time) bool {
+	t.Helper()
+	if strings.Contains(b.Role, ":role/") {
+		return s.may(t, b.Principal, "sts:AssumeRole", b.Role, when)
+	}
+	action := map[bool]string{true: "s3:PutObject", false: "s3:GetObject"}[strings.Contains(b.Role, "Writer")]
+	return s.may(t, b.Principal, action, bucket+"/key", when)
+}
+
+// giveForever gives the access without an end, as an administrator would.
+func (s *site) giveForever(t *testing.T, b jit.Binding, trust bool) {
+	t.Helper()
+	all, _ := s.entities(t)
+	switch {
+	case !strings.Contains(b.Role, ":role/"):
+		name, _, narrowed := strings.Cut(b.Role, " on ")
+		if narrowed {
+			// Somebody else's copy; to be found as standing access it has to be attached too, which gives the same and more.
+			s.put(t, b.Principal, "theirs", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"`+objects+`"}}`)
+		}
+		s.attach(t, b.Principal, name)
+	case trust:
+		var d map[string]any
+		must(t, json.Unmarshal([]byte(all[b.Role].Trust), &d))
+		d["Statement"] = append(d["Statement"].([]any), map[string]any{"Effect": "Allow", "Principal": map[string]any{"AWS": b.Principal}, "Action": "sts:AssumeRole"})
+		text, err := json.Marshal(d)
+		must(t, err)
+		s.setTrust(t, b.Role, string(text))
+	default:
+		s.put(t, b.Principal, "theirs", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"`+b.Role+`"}}`)
+	}
+}
+
+// find returns who holds the grant's policy or trusts it, and the document.
+func (s *site) find(t *testing.T, m jit.Marker) (on, document string) {
+	t.Helper()
+	all, _ := s.entities(t)
+	for name, k := range all {
+		if d := k.Inline[policyName(m)]; d != "" {
+			return name, d
+		}
+		if strings.Contains(k.Trust, sidOf(m)) {
+			return name, k.Trust
+		}
+	}
+	t.Fatalf("nothing of %s is there", m)
+	return "", ""
+}
+
+// tampers alters what the platform wrote, past it.
+func (s *site) tampers(target *platformtest.Target) platformtest.Tamper {
+	trust := func(document string) bool { return strings.Contains(document, `"Principal"`) }
+	write := func(t *testing.T, on string, m jit.Marker, document string) {
+		t.Helper()
+		if trust(document) {
+			s.setTrust(t, on, document)
+		} else {
+			s.put(t, on, policyName(m), document)
+		}
+	}
+	own := func(t *testing.T, m jit.Marker, document string) (map[string]any, map[string]any) {
+		t.Helper()
+		var d map[string]any
+		must(t, json.Unmarshal([]byte(document), &d))
+		for _, one := range d["Statement"].([]any) {
+			if one := one.(map[string]any); one["Sid"] == sidOf(m) {
+				return d, one
+			}
+		}
+		t.Fatalf("no statement of %s in %s", m, document)
+		return nil, nil
+	}
+	text := func(t *testing.T, v any) string {
+		t.Helper()
+		out, err := json.Marshal(v)
+		must(t, err)
+		return string(out)
+	}
+	without := func(t *testing.T, m jit.Marker, document string) string {
+		t.Helper()
+		d, mine := own(t, m, document)
+		d["Statement"] = slices.DeleteFunc(d["Statement"].([]any), func(one any) bool { return one.(map[string]any)["Sid"] == mine["Sid"] })
+		return text(t, d)
+	}
+	with := func(t *testing.T, role string, mine map[string]any) {
+		t.Helper()
+		all, _ := s.entities(t)
+		var d map[string]any
+		must(t, json.Unmarshal([]byte(all[role].Trust), &d))
+		d["Statement"] = append(d["Statement"].([]any), mine)
+		s.setTrust(t, role, text(t, d))
+	}
+	return platformtest.Tamper{
+		MoveEnd: func(t *testing.T, m jit.Marker, end time.Time) {
+			on, document := s.find(t, m)
+			write(t, on, m, strings.ReplaceAll(document, jit.FormatTime(m.Window.End), jit.FormatTime(end)))
+		},
+		StripEnd: func(t *testing.T, m jit.Marker) {
+			on, document := s.find(t, m)
+			var d map[string]any
+			must(t, json.Unmarshal([]byte(document), &d))
+			for _, one := range d["Statement"].([]any) {
+				if one := one.(map[string]any); one["Effect"] == "Allow" && (!trust(document) || one["Sid"] == sidOf(m)) {
+					delete(one["Condition"].(map[string]any), "DateLessThan")
+				}
+			}
+			write(t, on, m, text(t, d))
+		},
+		ChangeRole: func(t *testing.T, m jit.Marker, role string) {
+			on, document := s.find(t, m)
+			if trust(document) {
+				_, mine := own(t, m, document)
+				s.setTrust(t, on, without(t, m, document))
+				with(t, role, mine)
+				return
+			}
+			was := target.Roles[0]
+			was, _, _ = strings.Cut(was, " on ")
+			document = strings.ReplaceAll(document, `"`+was+`"`, `"`+role+`"`)
+			s.put(t, on, policyName(m), strings.ReplaceAll(document, `"`+role+`","`+objects+`"`, `"`+role+`"`))
+		},
+		ChangePrincipal: func(t *testing.T, m jit.Marker, principal string) {
+			on, document := s.find(t, m)
+			if trust(document) {
+				d, mine := own(t, m, document)
+				mine["Principal"] = map[string]any{"AWS": principal}
+				s.setTrust(t, on, text(t, d))
+				return
+			}
+			s.drop(t, on, policyName(m))
+			s.put(t, principal, policyName(m), document)
+		},
+		Duplicate: func(t *testing.T, m jit.Marker) {
+			on, document := s.find(t, m)
+			if trust(document) {
+				_, mine := own(t, m, document)
+				with(t, target.Roles[slices.Index(target.Roles, on)^1], mine)
+				return
+			}
+			s.put(t, target.Principals[slices.Index(target.Principals, on)^1], policyName(m), document)
+		},
+		Delete: func(t *testing.T, m jit.Marker) {
+			on, document := s.find(t, m)
+			if trust(document) {
+				s.setTrust(t, on, without(t, m, document))
+				return
+			}
+			s.drop(t, on, policyName(m))
+		},
+	}
+}

@@ -1,0 +1,353 @@
+package awsiam
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// The elements of a policy: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
+const (
+	notBefore   = "DateGreaterThanEquals"
+	before      = "DateLessThan"
+	ifExists    = "IfExists"
+	currentTime = "aws:CurrentTime"
+
+	// sidPrefix begins the Sid of every statement that is ours; a Sid takes letters and digits only.
+	sidPrefix = "Jit"
+	// markerAction is what the marker statement denies never. Even a Deny that holds would not keep
+	// anybody from it: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+	markerAction = "sts:GetCallerIdentity"
+)
+
+// statement is one statement of a policy, as JSON has it.
+type statement = map[string]any
+
+// document is a policy: its statements, and the rest as it was.
+type document struct {
+	rest       map[string]json.RawMessage
+	statements []json.RawMessage
+}
+
+// parseDocument reads a policy; its Statement may be a list or a single one.
+func parseDocument(text string) (document, error) {
+	var d document
+	if err := decode([]byte(text), &d.rest); err != nil {
+		return d, fmt.Errorf("read a policy document: %w", err)
+	}
+	all := bytes.TrimSpace(d.rest["Statement"])
+	switch {
+	case len(all) == 0:
+		return d, errors.New("read a policy document: it has no Statement")
+	case all[0] == '[':
+		if err := decode(all, &d.statements); err != nil {
+			return d, fmt.Errorf("read a policy document: %w", err)
+		}
+	default:
+		d.statements = []json.RawMessage{all}
+	}
+	return d, nil
+}
+
+// decode keeps numbers as they are written.
+func decode(text []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(into); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows its end")
+	}
+	return nil
+}
+
+// encode writes JSON without white space, the keys of its objects sorted.
+func encode(v any) string {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		panic(err) // maps, lists, strings and numbers always marshal
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// String writes the policy with its statements as they are.
+func (d document) String() string {
+	whole := map[string]any{}
+	for key, value := range d.rest {
+		whole[key] = value
+	}
+	whole["Statement"] = d.statements
+	return encode(whole)
+}
+
+// decoded returns the statements as maps.
+func (d document) decoded() ([]statement, error) {
+	all := make([]statement, len(d.statements))
+	for i, raw := range d.statements {
+		if err := decode(raw, &all[i]); err != nil {
+			return nil, fmt.Errorf("read a statement of a policy: %w", err)
+		}
+	}
+	return all, nil
+}
+
+// size counts as the quotas do: without white space.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+func size(document string) int {
+	n := 0
+	for _, r := range document {
+		if !unicode.IsSpace(r) {
+			n++
+		}
+	}
+	return n
+}
+
+// timed copies a policy: every statement, Deny ones too, gets the dates of the window beside the
+// conditions that it has, and those that allow are narrowed to the resources, where there are any. A
+// statement that never holds is put before them as the marker.
+func timed(source string, role string, resources []string, w jit.Window) (string, error) {
+	d, err := parseDocument(source)
+	if err != nil {
+		return "", err
+	}
+	statements, err := d.decoded()
+	if err != nil {
+		return "", err
+	}
+	var copied []statement
+	allows := false
+	for _, s := range statements {
+		delete(s, "Sid") // it has no meaning, and takes room
+		if s["Effect"] == "Allow" && len(resources) > 0 {
+			if err := narrow(s, resources); err != nil {
+				return "", err
+			}
+			if s["Resource"] == nil {
+				continue
+			}
+		}
+		if err := between(s, w); err != nil {
+			return "", err
+		}
+		allows = allows || s["Effect"] == "Allow"
+		copied = append(copied, s)
+	}
+	if !allows {
+		return "", jit.Invalid("role", "name resources that the policy allows something on", "nothing of %q is left on %s", role, strings.Join(resources, " "))
+	}
+	whole := statement{"Statement": append([]statement{markerStatement(role, resources, w, copied)}, copied...)}
+	if version, ok := d.rest["Version"]; ok {
+		whole["Version"] = version
+	}
+	return encode(whole), nil
+}
+
+// between adds the dates of the window to the conditions of a statement. All operators of a
+// statement have to hold, and all keys of an operator; values of one key are alternatives, so what is
+// there is never joined: where the operator has that key already, its form for keys
+// that may be missing, which this one never is, takes ours.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-logic-multiple-context-keys-or-values.html
+func between(s statement, w jit.Window) error {
+	conditions, ok := s["Condition"].(map[string]any)
+	if !ok {
+		if s["Condition"] != nil {
+			return errors.New("read a statement of a policy: its Condition is not an object")
+		}
+		conditions = map[string]any{}
+		s["Condition"] = conditions
+	}
+	for operator, t := range map[string]time.Time{notBefore: w.Start, before: w.End} {
+		if !set(conditions, operator, t) && !set(conditions, operator+ifExists, t) {
+			return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("a statement of the policy has conditions on %s with both %s and %s%s; there is no room for the dates of a grant", currentTime, operator, operator, ifExists),
+				Hint: "name a policy that uses one of them"}
+		}
+	}
+	return nil
+}
+
+// set puts a condition on the time, and reports false where the operator has one.
+func set(conditions map[string]any, operator string, t time.Time) bool {
+	keys, ok := conditions[operator].(map[string]any)
+	if !ok {
+		if conditions[operator] != nil {
+			return false
+		}
+		keys = map[string]any{}
+		conditions[operator] = keys
+	}
+	for key := range keys {
+		if strings.EqualFold(key, currentTime) { // keys are not case-sensitive
+			return false
+		}
+	}
+	keys[currentTime] = jit.FormatTime(t)
+	return true
+}
+
+// assumption is the policy of permission to assume a role. Its one statement says all that a marker would.
+func assumption(role string, w jit.Window) string {
+	return encode(statement{"Version": "2012-10-17", "Statement": []statement{{
+		"Effect": "Allow", "Action": assumeRole, "Resource": role, "Condition": dates(w),
+	}}})
+}
+
+// dates are the conditions that a window puts.
+func dates(w jit.Window) map[string]any {
+	return map[string]any{
+		notBefore: map[string]any{currentTime: jit.FormatTime(w.Start)},
+		before:    map[string]any{currentTime: jit.FormatTime(w.End)},
+	}
+}
+
+// markerStatement names the role and the window of a grant, and a digest of the other statements.
+// It denies what cannot be denied, at a time that is before the start and after the end.
+func markerStatement(role string, resources []string, w jit.Window, others []statement) statement {
+	return statement{
+		"Sid":      sidPrefix + digest(others),
+		"Effect":   "Deny",
+		"Action":   markerAction,
+		"Resource": append([]string{role}, resources...),
+		"Condition": map[string]any{
+			before:    map[string]any{currentTime: jit.FormatTime(w.Start)},
+			notBefore: map[string]any{currentTime: jit.FormatTime(w.End)},
+		},
+	}
+}
+
+// digest is part of the SHA-256, in hex, of the statements' canonical JSON.
+func digest(statements []statement) string {
+	sum := sha256.Sum256([]byte(encode(statements)))
+	return hex.EncodeToString(sum[:8])
+}
+
+// writing is what a policy of ours says.
+type writing struct {
+	role   string // canonical; empty when it cannot be told
+	window jit.Window
+	end    time.Time // that AWS enforces; zero when there is none
+	damage []string
+}
+
+// read tells what a policy that bears the name of a grant says.
+func read(text string) writing {
+	var found writing
+	d, err := parseDocument(text)
+	var statements []statement
+	if err == nil {
+		statements, err = d.decoded()
+	}
+	if err != nil {
+		found.damage = append(found.damage, "its document cannot be read")
+		return found
+	}
+	at := slices.IndexFunc(statements, isMarker)
+	if at < 0 {
+		return readAssumption(text, statements)
+	}
+	marker, others := statements[at], slices.Delete(slices.Clone(statements), at, at+1)
+	if named := texts(marker["Resource"]); len(named) > 0 {
+		found.role = roleText(named[0], named[1:])
+	}
+	found.window = jit.Window{Start: bound(marker, before), End: bound(marker, notBefore)}
+	if marker["Sid"] != sidPrefix+digest(others) {
+		found.damage = append(found.damage, "its statements were changed")
+	}
+	found.end = endOf(others, found.window.End)
+	return found
+}
+
+func isMarker(s statement) bool {
+	sid, _ := s["Sid"].(string)
+	return strings.HasPrefix(sid, sidPrefix) && s["Effect"] == "Deny" && s["Action"] == markerAction
+}
+
+// readAssumption tells what a policy without a marker statement says.
+func readAssumption(text string, statements []statement) writing {
+	var found writing
+	at := slices.IndexFunc(statements, func(s statement) bool { return s["Action"] == assumeRole })
+	if at < 0 {
+		found.damage = append(found.damage, "its marker statement is gone")
+		found.end = endOf(statements, time.Time{})
+		return found
+	}
+	s := statements[at]
+	found.role, _ = s["Resource"].(string)
+	found.window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
+	found.end = endOf(statements, found.window.End)
+	if !sameStatement(text, assumption(found.role, found.window)) {
+		found.damage = append(found.damage, "its statements were changed")
+	}
+	return found
+}
+
+// endOf is the latest time at which a statement that allows still holds; zero where one has no end.
+// Where a statement has several ends the one of the grant counts if it is among them, else the earliest.
+func endOf(statements []statement, want time.Time) time.Time {
+	var latest time.Time
+	for _, s := range statements {
+		if s["Effect"] == "Deny" {
+			continue
+		}
+		plain, second := bound(s, before), bound(s, before+ifExists)
+		end := plain
+		if end.IsZero() || !second.IsZero() && (second.Equal(want) || second.Before(end) && !end.Equal(want)) {
+			end = second
+		}
+		if end.IsZero() {
+			return time.Time{}
+		}
+		if end.After(latest) {
+			latest = end
+		}
+	}
+	return latest
+}
+
+// bound is the time that an operator compares with; the latest of several, zero when there is none.
+func bound(s statement, operator string) time.Time {
+	var latest time.Time
+	conditions, _ := s["Condition"].(map[string]any)
+	keys, _ := conditions[operator].(map[string]any)
+	for key, values := range keys {
+		if !strings.EqualFold(key, currentTime) {
+			continue
+		}
+		for _, text := range texts(values) {
+			if t, err := time.Parse(time.RFC3339, text); err == nil && t.After(latest) {
+				latest = t.UTC()
+			}
+		}
+	}
+	return latest
+}
+
+// texts reads what a policy writes as a text or a list of texts.
+func texts(v any) []string {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		all := make([]string, 0, len(v))
+		for _, one := range v {
+			if s, ok := one.(string); ok {
+				all = append(all, s)
+			}
+		}
+		return all
+	}
+	return nil
+}

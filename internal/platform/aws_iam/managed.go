@@ -1,0 +1,214 @@
+package awsiam
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// source is the document of a managed policy as it was fetched.
+type source struct {
+	document string
+	at       time.Time
+}
+
+// fresh is how long a fetched document of a managed policy is used for further grants.
+const fresh = 5 * time.Minute
+
+// source returns the document of the default version of a managed policy: of the account's own from what
+// was read, of one of AWS's fetched with two calls and kept for a while.
+func (a *application) source(ctx context.Context, named arn) (string, error) {
+	gone := func(err error) error {
+		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no managed policy %s", named.text), Hint: "`aws iam list-policies` lists those that there are", Err: err}
+	}
+	if named.account != "aws" {
+		a.account.mu.Lock()
+		found := a.account.policies[named.text]
+		a.account.mu.Unlock()
+		if found != nil {
+			return found.document, nil
+		}
+	}
+	c := a.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s, ok := c.sources[named.text]; ok && a.platform.now().Sub(s.at).Abs() < fresh {
+		return s.document, nil
+	}
+	found, err := c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &named.text})
+	if awsconfig.Code(err) == noSuchEntity {
+		return "", gone(err)
+	}
+	if err != nil {
+		return "", awsconfig.Explain(ctx, "look up the policy "+named.text, err)
+	}
+	version, err := c.GetPolicyVersion(ctx, &iam.GetPolicyVersionInput{PolicyArn: &named.text, VersionId: found.Policy.DefaultVersionId})
+	if awsconfig.Code(err) == noSuchEntity {
+		return "", gone(err)
+	}
+	if err != nil {
+		return "", awsconfig.Explain(ctx, "fetch the policy "+named.text, err)
+	}
+	s := source{unescape(version.PolicyVersion.Document), a.platform.now()}
+	c.sources[named.text] = s
+	return s.document, nil
+}
+
+// ensureManaged leaves the grant's managed policy with the document, attached to the entity.
+func (a *application) ensureManaged(ctx context.Context, g *grant, e *entity, document string) error {
+	policyARN, name := a.managedARN(g), policyName(g.marker)
+	a.account.mu.Lock()
+	there := a.account.policies[policyARN]
+	a.account.mu.Unlock()
+	if there == nil {
+		_, err := a.client.CreatePolicy(ctx, &iam.CreatePolicyInput{
+			PolicyName: &name, Path: aws.String("/" + folder + "/"), PolicyDocument: &document,
+			Description: aws.String("temporary access " + string(g.marker.ID) + " of " + g.marker.Owner),
+		})
+		switch awsconfig.Code(err) {
+		case entityExists:
+			there = &managed{arn: arn{text: policyARN, name: name}} // made by an attempt whose answer was lost
+		default:
+			if err != nil {
+				return explainWrite(ctx, g.access.principal, "make the policy "+policyARN, err)
+			}
+			a.wrote(memo{managedPolicy, policyARN, ""}, "", document)
+		}
+	}
+	if there != nil && there.document != document {
+		if err := a.newVersion(ctx, there, document); err != nil {
+			return explainWrite(ctx, g.access.principal, "write the policy "+policyARN, err)
+		}
+		a.wrote(memo{managedPolicy, policyARN, ""}, there.document, document)
+	}
+	m := memo{attachment, e.text, policyARN}
+	if a.account.get(m) != "" {
+		return nil
+	}
+	if err := a.client.attach(ctx, e.arn, policyARN); err != nil {
+		return err
+	}
+	a.wrote(m, "", policyARN)
+	return nil
+}
+
+// newVersion makes the document the default version; a policy keeps at most five, so all others go first.
+func (a *application) newVersion(ctx context.Context, m *managed, document string) error {
+	versions, err := a.client.versions(ctx, m.text)
+	if err != nil {
+		return err
+	}
+	if len(versions) >= versionsQuota {
+		if err := a.client.deleteVersions(ctx, m.text, versions); err != nil {
+			return err
+		}
+	}
+	_, err = a.client.CreatePolicyVersion(ctx, &iam.CreatePolicyVersionInput{PolicyArn: &m.text, PolicyDocument: &document, SetAsDefault: true})
+	return err
+}
+
+func (c *client) versions(ctx context.Context, policyARN string) ([]types.PolicyVersion, error) {
+	out, err := c.ListPolicyVersions(ctx, &iam.ListPolicyVersionsInput{PolicyArn: &policyARN})
+	if err != nil {
+		return nil, err
+	}
+	return out.Versions, nil
+}
+
+// deleteVersions removes all versions that are not the default one.
+func (c *client) deleteVersions(ctx context.Context, policyARN string, versions []types.PolicyVersion) error {
+	for _, v := range versions {
+		if v.IsDefaultVersion {
+			continue
+		}
+		if _, err := c.DeletePolicyVersion(ctx, &iam.DeletePolicyVersionInput{PolicyArn: &policyARN, VersionId: v.VersionId}); err != nil && awsconfig.Code(err) != noSuchEntity {
+			return err
+		}
+	}
+	return nil
+}
+
+// discardManaged detaches the grant's managed policy from all entities but one, and deletes it where
+// there is no such one.
+func (a *application) discardManaged(ctx context.Context, g *grant, but string) error {
+	policyARN := a.managedARN(g)
+	a.account.mu.Lock()
+	there := a.account.policies[policyARN]
+	a.account.mu.Unlock()
+	if there == nil {
+		return nil
+	}
+	a.account.mu.Lock()
+	holders := a.account.holders(policyARN)
+	a.account.mu.Unlock()
+	for _, e := range holders {
+		if e.text == but {
+			continue
+		}
+		if err := a.client.detach(ctx, e.arn, policyARN); err != nil {
+			return err
+		}
+		a.wrote(memo{attachment, e.text, policyARN}, policyARN, "")
+	}
+	if but != "" && slices.ContainsFunc(holders, func(e *entity) bool { return e.text == but }) {
+		return nil
+	}
+	if err := a.client.deletePolicy(ctx, policyARN); err != nil {
+		return err
+	}
+	a.wrote(memo{managedPolicy, policyARN, ""}, there.document, "")
+	return nil
+}
+
+// deletePolicy deletes a managed policy with its versions; absent is success.
+func (c *client) deletePolicy(ctx context.Context, policyARN string) error {
+	versions, err := c.versions(ctx, policyARN)
+	if err == nil {
+		err = c.deleteVersions(ctx, policyARN, versions)
+	}
+	if err == nil {
+		_, err = c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &policyARN})
+	}
+	if awsconfig.Code(err) == noSuchEntity {
+		return nil
+	}
+	return awsconfig.Explain(ctx, "delete the policy "+policyARN, err)
+}
+
+func (c *client) attach(ctx context.Context, to arn, policyARN string) error {
+	var err error
+	switch to.kind {
+	case user:
+		_, err = c.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: &to.name, PolicyArn: &policyARN})
+	case group:
+		_, err = c.AttachGroupPolicy(ctx, &iam.AttachGroupPolicyInput{GroupName: &to.name, PolicyArn: &policyARN})
+	default:
+		_, err = c.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: &to.name, PolicyArn: &policyARN})
+	}
+	return explainWrite(ctx, to, "attach the policy "+policyARN+" to "+to.text, err)
+}
+
+// detach takes a managed policy off an entity; absent is success.
+func (c *client) detach(ctx context.Context, from arn, policyARN string) error {
+	var err error
+	switch from.kind {
+	case user:
+		_, err = c.DetachUserPolicy(ctx, &iam.DetachUserPolicyInput{UserName: &from.name, PolicyArn: &policyARN})
+	case group:
+		_, err = c.DetachGroupPolicy(ctx, &iam.DetachGroupPolicyInput{GroupName: &from.name, PolicyArn: &policyARN})
+	default:
+		_, err = c.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: &from.name, PolicyArn: &policyARN})
+	}
+	if awsconfig.Code(err) == noSuchEntity {
+		return nil
+	}
+	return awsconfig.Explain(ctx, "detach the policy "+policyARN+" from "+from.text, err)
+}

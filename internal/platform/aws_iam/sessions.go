@@ -1,0 +1,83 @@
+package awsiam
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+const (
+	// endPrefix begins the name of the inline policy that ends sessions of a role.
+	endPrefix = "jit-end-"
+	issueTime = "aws:TokenIssueTime"
+)
+
+// endSessions ends the sessions of the role that were opened while the grant gave permission to assume
+// it, if that is asked for: a policy on the role denies them everything. AWS does not tell who
+// opened a session, so those of others from that time end too and have to be opened again.
+// The policy does nothing any more once the longest session would be over, and is removed by a later Apply.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html
+func (a *application) endSessions(ctx context.Context, g *grant) error {
+	if !g.change.Access.TerminateSessions || !g.known || g.access.role.kind != role || g.access.role.account != a.scope {
+		return nil
+	}
+	e := a.account.entities[g.access.role.text]
+	w, now := g.marker.Window, jit.Second(a.platform.now())
+	until := now.Add(settling) // the end of the permission takes effect within that time
+	if w.End.Before(until) {
+		until = w.End
+	}
+	if e == nil || w.Start.IsZero() || !w.Start.Before(until) || !now.Before(until.Add(longestSession)) {
+		return nil // no session of the grant's can be open
+	}
+	name := endPrefix + strings.TrimPrefix(policyName(g.marker), "jit-")
+	m := memo{inlinePolicy, e.text, name}
+	if a.account.get(m) != "" {
+		return nil // by an earlier attempt
+	}
+	document := encode(statement{"Version": "2012-10-17", "Statement": []statement{{
+		"Effect": "Deny", "Action": "*", "Resource": "*",
+		"Condition": map[string]any{
+			notBefore: map[string]any{issueTime: jit.FormatTime(w.Start)},
+			before:    map[string]any{issueTime: jit.FormatTime(until), currentTime: jit.FormatTime(until.Add(longestSession))},
+		},
+	}}})
+	if err := a.client.putInline(ctx, e.arn, name, document); err != nil {
+		return err
+	}
+	a.wrote(m, "", document)
+	return nil
+}
+
+// clean removes the policies that ended sessions and have nothing to end any more. That they
+// stay is no harm, so whoever may not remove them is not told.
+func (a *application) clean(ctx context.Context) {
+	now := a.platform.now()
+	for _, e := range a.account.sorted() {
+		for _, name := range sortedKeys(e.inline) {
+			if strings.HasPrefix(name, endPrefix) && outlived(e.inline[name], now) {
+				_ = a.discardInline(ctx, e, name)
+			}
+		}
+	}
+}
+
+// outlived reports whether every statement of a document has an end, and that is past.
+func outlived(document string, now time.Time) bool {
+	d, err := parseDocument(document)
+	if err != nil {
+		return false
+	}
+	statements, err := d.decoded()
+	if err != nil {
+		return false
+	}
+	for _, s := range statements {
+		if end := bound(s, before); end.IsZero() || now.Before(end) {
+			return false
+		}
+	}
+	return true
+}

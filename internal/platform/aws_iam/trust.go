@@ -1,0 +1,329 @@
+package awsiam
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// assumeRole is the action that trust is about.
+const assumeRole = "sts:AssumeRole"
+
+// sidOf is the Sid of a grant's statement in a trust policy: the id without its hyphens, then the
+// owner with X for them, since a Sid takes letters and digits only and an owner has no capitals.
+func sidOf(m jit.Marker) string {
+	return sidPrefix + strings.ReplaceAll(string(m.ID), "-", "") + strings.ReplaceAll(m.Owner, "-", "X")
+}
+
+// markerOfSid reads what [sidOf] wrote.
+func markerOfSid(sid string) (jit.Marker, bool) {
+	rest, ok := strings.CutPrefix(sid, sidPrefix)
+	if !ok || len(rest) < 33 {
+		return jit.Marker{}, false
+	}
+	u := rest[:32]
+	id, err := jit.ParseID(u[:8] + "-" + u[8:12] + "-" + u[12:16] + "-" + u[16:20] + "-" + u[20:])
+	m := jit.Marker{ID: id, Owner: strings.ReplaceAll(rest[32:], "X", "-")}
+	return m, err == nil && jit.CheckOwner(m.Owner) == nil && sidOf(m) == sid
+}
+
+// trustStatement is the statement of a grant.
+func trustStatement(m jit.Marker, principal string) statement {
+	return statement{
+		"Sid": sidOf(m), "Effect": "Allow", "Principal": map[string]any{"AWS": principal}, "Action": assumeRole,
+		"Condition": dates(m.Window),
+	}
+}
+
+// readTrust adds the trust policy's statements: ours, and the standing access of principals that it names.
+func readTrust(e *entity, snap *jit.Snapshot) {
+	if e.kind != role || e.trust == "" {
+		return
+	}
+	d, err := parseDocument(e.trust)
+	if err != nil {
+		return
+	}
+	statements, err := d.decoded()
+	if err != nil {
+		return
+	}
+	for _, s := range statements {
+		sid, _ := s["Sid"].(string)
+		principals, _ := s["Principal"].(map[string]any)
+		named := texts(principals["AWS"])
+		m, ours := markerOfSid(sid)
+		if !ours {
+			if s["Effect"] == "Allow" && s["Condition"] == nil && slices.ContainsFunc(texts(s["Action"]), func(a string) bool { return strings.EqualFold(a, assumeRole) }) {
+				for _, principal := range named {
+					snap.Standing = append(snap.Standing, jit.Standing{Principal: principal, Role: e.text, Detail: "the trust policy"})
+				}
+			}
+			continue
+		}
+		o := jit.Observed{Marker: m, Role: e.text}
+		o.Marker.Window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
+		if s["Effect"] == "Allow" {
+			o.End = o.Marker.Window.End
+		}
+		if len(named) > 0 {
+			o.Principal = named[0]
+		}
+		if encode(s) != encode(trustStatement(o.Marker, o.Principal)) {
+			o.Damage = "its statement was changed"
+		}
+		snap.Ours = append(snap.Ours, o)
+	}
+}
+
+// ownStatement returns the statements with the Sid as they are; empty when there is none.
+func ownStatement(trust, sid string) string {
+	d, err := parseDocument(trust)
+	if err != nil {
+		return ""
+	}
+	var all []string
+	for _, raw := range d.statements {
+		if has(raw, sid) {
+			all = append(all, encode(raw))
+		}
+	}
+	return strings.Join(all, ",")
+}
+
+func has(raw json.RawMessage, sid string) bool {
+	var s struct{ Sid string }
+	return json.Unmarshal(raw, &s) == nil && s.Sid == sid
+}
+
+// sids returns the Sids of a policy's statements, each once.
+func sids(text string) []string {
+	d, err := parseDocument(text)
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for _, raw := range d.statements {
+		var s struct{ Sid string }
+		if json.Unmarshal(raw, &s) == nil && !slices.Contains(all, s.Sid) {
+			all = append(all, s.Sid)
+		}
+	}
+	return all
+}
+
+// replaceStatement puts a statement in the place of those with the Sid, or takes them out; all
+// others stay as they are.
+func replaceStatement(trust, sid, with string) (string, error) {
+	d, err := parseDocument(trust)
+	if err != nil {
+		return "", err
+	}
+	d.statements = slices.DeleteFunc(d.statements, func(raw json.RawMessage) bool { return has(raw, sid) || has(raw, nobody) })
+	if with != "" {
+		d.statements = append(d.statements, json.RawMessage(with))
+	}
+	if len(d.statements) == 0 {
+		d.statements = []json.RawMessage{json.RawMessage(encode(statement{
+			"Sid": nobody, "Effect": "Deny", "Principal": map[string]any{"AWS": "*"}, "Action": assumeRole,
+		}))}
+	}
+	return d.String(), nil
+}
+
+// nobody is the Sid of a statement that trusts nobody, for a policy of which nothing else is left: it needs one.
+const nobody = sidPrefix + "Nobody"
+
+// edit is one change of a trust policy: what has to be there under the Sid, nothing when empty.
+type edit struct{ sid, statement string }
+
+// changeTrust makes the edits to the trust policy of a role with one read and one write. IAM has
+// no versions of a trust policy to compare with: writers of ours keep out of each other's way with
+// a lock in the account, the policy is read just before it is written, and again
+// afterwards; what is not there as written is written again.
+func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits []edit) (was string, err error) {
+	unlock, err := c.lock(ctx, name, scope)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	last := ""
+	for attempt := 1; ; attempt++ {
+		there, err := c.trustOf(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		if attempt == 1 {
+			was = there
+		}
+		changed, err := applyEdits(there, edits)
+		switch {
+		case err != nil:
+			return "", err
+		case changed == there:
+			return was, nil // right from the start, or by what was written before
+		case attempt > trustAttempts && there == last:
+			return was, nil // the write was confirmed; reads lag behind
+		case attempt > trustAttempts:
+			return "", fmt.Errorf("the trust policy of %s is changed by somebody else all the time", name.text)
+		}
+		if err := c.fitsTrust(ctx, name, changed); err != nil {
+			return "", err
+		}
+		_, err = c.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name.name, PolicyDocument: &changed}, c.once)
+		code := awsconfig.Code(err)
+		if err != nil && code != "ConcurrentModification" && code != "EntityTemporarilyUnmodifiable" {
+			return "", explainTrust(ctx, name, err)
+		}
+		last = there
+		if err != nil || attempt > 1 {
+			if err := pause(ctx, attempt); err != nil {
+				return "", fmt.Errorf("wait to write the trust policy of %s: %w", name.text, err)
+			}
+		}
+	}
+}
+
+// trustAttempts bounds how often one trust policy is written in a row.
+const trustAttempts = 6
+
+// once leaves it to the caller to repeat what met another writer: the policy has to be read again first.
+func (c *client) once(o *iam.Options) { o.Retryer = awsconfig.Retryer() }
+
+func (c *client) trustOf(ctx context.Context, name arn) (string, error) {
+	out, err := c.GetRole(ctx, &iam.GetRoleInput{RoleName: &name.name})
+	if awsconfig.Code(err) == noSuchEntity {
+		return "", &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %s", name.text), Hint: "`aws iam list-roles` lists those that there are", Err: err}
+	}
+	if err != nil {
+		return "", awsconfig.Explain(ctx, "read the role "+name.text, err)
+	}
+	return unescape(out.Role.AssumeRolePolicyDocument), nil
+}
+
+// applyEdits returns the policy with the edits made; the very text where nothing has to be done.
+func applyEdits(there string, edits []edit) (string, error) {
+	changed := there
+	for _, e := range edits {
+		if sameStatement(ownStatement(changed, e.sid), e.statement) {
+			continue
+		}
+		var err error
+		if changed, err = replaceStatement(changed, e.sid, e.statement); err != nil {
+			return "", err
+		}
+	}
+	return changed, nil
+}
+
+// sameStatement compares two statements as JSON values.
+func sameStatement(a, b string) bool {
+	if a == "" || b == "" {
+		return a == b
+	}
+	var one, two statement
+	return decode([]byte(a), &one) == nil && decode([]byte(b), &two) == nil && encode(one) == encode(two)
+}
+
+// explainTrust says why a trust policy could not be written.
+func explainTrust(ctx context.Context, name arn, err error) error {
+	switch awsconfig.Code(err) {
+	case malformed:
+		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("AWS does not accept the trust policy of %s: %s", name.text, awsconfig.Message(err)),
+			Hint: "name a user or role that exists", Err: err}
+	case limitExceeded:
+		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("the trust policy of %s has no room: %s", name.text, awsconfig.Message(err)),
+			Hint: trustHint, Err: err}
+	}
+	return awsconfig.Explain(ctx, "write the trust policy of "+name.text, err)
+}
+
+const trustHint = "end other grants of the role, or have the limit raised (Role trust policy length)"
+
+// fitsTrust refuses what is longer than the account's quota for trust policies.
+func (c *client) fitsTrust(ctx context.Context, name arn, changed string) error {
+	quota, err := c.quota(ctx, limit{"AssumeRolePolicySizeQuota", trustQuota}, size(changed))
+	if err != nil || size(changed) <= quota {
+		return err
+	}
+	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("the trust policy of %s would have %d characters; the account's limit is %d", name.text, size(changed), quota),
+		Hint: trustHint}
+}
+
+const (
+	// lockTime is how long a lock is honoured; its holder needs seconds.
+	lockTime = 2 * time.Minute
+	// unlockTime bounds the calls that are made though nobody waits any more.
+	unlockTime = 2 * time.Second
+	// patientTime bounds the removal of a lock while somebody does.
+	patientTime = 30 * time.Second
+	// lockPolicy is the document of a lock, which is attached to nobody and would give nothing.
+	lockPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"` + markerAction + `","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"1970-01-01T00:00:00Z"}}}]}`
+)
+
+// lock keeps other writers of ours from a role's trust policy until unlock: a managed policy that nobody
+// holds, since IAM makes one of a name only once. Its description tells whose it is.
+func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(), err error) {
+	policyName := "jit-lock-" + name.name
+	policyARN := "arn:" + name.partition + ":iam::" + scope + ":policy/" + folder + "/" + policyName
+	token := "held while jit changes the trust policy of the role; " + rand.Text()
+	unlock = func() {
+		patience := patientTime
+		if ctx.Err() != nil {
+			patience = unlockTime
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		// What cannot be removed is removed by the next writer once it is old.
+		_, _ = c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &policyARN})
+	}
+	for attempt := 1; ; attempt++ {
+		_, err := c.CreatePolicy(ctx, &iam.CreatePolicyInput{
+			PolicyName: &policyName, Path: aws.String("/" + folder + "/"), PolicyDocument: aws.String(lockPolicy), Description: &token,
+		})
+		if err == nil {
+			return unlock, nil
+		}
+		if code := awsconfig.Code(err); code != "" && code != entityExists {
+			return nil, awsconfig.Explain(ctx, "lock the trust policy of "+name.text, err)
+		}
+		holder, since := c.holder(ctx, policyARN)
+		switch {
+		case holder == token && ctx.Err() == nil:
+			return unlock, nil // the answer was lost
+		case holder == token:
+			unlock()
+		case !since.IsZero() && time.Since(since) > lockTime:
+			// Its holder died.
+			unlock()
+			continue
+		}
+		if awsconfig.Code(err) == "" {
+			return nil, awsconfig.Explain(ctx, "lock the trust policy of "+name.text, err)
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return nil, fmt.Errorf("wait for the lock %s: %w", policyARN, err)
+		}
+	}
+}
+
+// holder tells whose lock is there, and since when; zero values when that cannot be told.
+func (c *client) holder(ctx context.Context, policyARN string) (token string, since time.Time) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTime)
+	defer cancel()
+	held, err := c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &policyARN})
+	if err != nil {
+		return "", time.Time{}
+	}
+	return aws.ToString(held.Policy.Description), aws.ToTime(held.Policy.CreateDate)
+}

@@ -1,0 +1,157 @@
+package awsidentitycenter
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// longestSession is the longest session that a permission set can allow:
+// https://docs.aws.amazon.com/singlesignon/latest/userguide/howtosessionduration.html
+const longestSession = 12 * time.Hour
+
+const (
+	userPrefix  = "user:"
+	groupPrefix = "group:"
+)
+
+var (
+	idForm     = regexp.MustCompile(`^([0-9a-f]{10}-)?[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`) // identitystore, ResourceId
+	setForm    = regexp.MustCompile(`^[\w+=,.@-]{1,32}$`)                                                                            // ssoadmin, PermissionSetName
+	setARNForm = regexp.MustCompile(`^arn:aws(-[a-z]+)*:sso:::permissionSet/(sso)?ins-[a-zA-Z0-9-.]{16}/ps-[a-zA-Z0-9-./]{16}$`)     // ssoadmin, PermissionSetArn
+)
+
+// longestName bounds the names of users and groups: identitystore, UserName and GroupDisplayName.
+var longestName = map[types.PrincipalType]int{types.PrincipalTypeUser: 128, types.PrincipalTypeGroup: 1024}
+
+// Check accepts user:<user name or id> or group:<display name or id>; the name or ARN of a
+// permission set; and the id of an account. What is written as a name stays one: names are resolved when
+// the grant is applied. Access ends only through a sweeper, and a session lives on for
+// as long as its permission set allows.
+func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
+	if _, err := parsePrincipal(b.Principal); err != nil {
+		return b, jit.Traits{}, err
+	}
+	if err := checkRole(b.Role); err != nil {
+		return b, jit.Traits{}, err
+	}
+	if err := checkScope(b.Scope); err != nil {
+		return b, jit.Traits{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.written[b.Principal], p.written[b.Role] = true, true
+	return b, jit.Traits{Enforcement: jit.Sweeper, SessionTail: longestSession, Remembered: true}, nil
+}
+
+// Describe looks at the permission set, whose sessions last as long as it says, and whether the account takes
+// assignments. The principal is looked for when the grant is applied.
+func (p *Platform) Describe(ctx context.Context, b jit.Binding) (jit.Traits, error) {
+	_, traits, err := p.Check(b)
+	if err != nil {
+		return traits, err
+	}
+	c, err := p.client(ctx)
+	if err != nil {
+		return traits, err
+	}
+	if err := c.ready(ctx, b.Scope); err != nil {
+		return traits, err
+	}
+	arn, err := c.findSet(ctx, b.Role)
+	if err != nil {
+		return traits, err
+	}
+	set, err := c.set(ctx, arn)
+	if err != nil {
+		return traits, awsconfig.Explain(ctx, "look at the permission set "+arn, err)
+	}
+	if set.session > 0 {
+		traits.SessionTail = set.session
+	}
+	return traits, nil
+}
+
+// principal is a user or group as it was written.
+type principal struct {
+	kind types.PrincipalType
+	name string // user name, display name or id
+}
+
+func (p principal) isID() bool { return idForm.MatchString(p.name) }
+
+// String writes the principal in canonical form.
+func (p principal) String() string {
+	if p.kind == types.PrincipalTypeGroup {
+		return groupPrefix + p.name
+	}
+	return userPrefix + p.name
+}
+
+func parsePrincipal(s string) (principal, error) {
+	const hint = `write for example "user:alice@example.com" or "group:oncall"`
+	if err := jit.CheckText("principal", s); err != nil {
+		return principal{}, err
+	}
+	p := principal{kind: types.PrincipalTypeUser}
+	name, ok := strings.CutPrefix(s, userPrefix)
+	if !ok {
+		p.kind = types.PrincipalTypeGroup
+		if name, ok = strings.CutPrefix(s, groupPrefix); !ok {
+			return principal{}, jit.Invalid("principal", hint, "%q is not a principal; it begins with user: or group:", s)
+		}
+	}
+	p.name = name
+	if name == "" || name != strings.TrimSpace(name) {
+		return principal{}, jit.Invalid("principal", hint, "%q names nobody, or has a blank at an end", s)
+	}
+	if n := utf8.RuneCountInString(name); n > longestName[p.kind] {
+		return principal{}, jit.Invalid("principal", hint, "the name in it has %d characters; at most %d are possible", n, longestName[p.kind])
+	}
+	return p, nil
+}
+
+func checkRole(s string) error {
+	if err := jit.CheckText("role", s); err != nil {
+		return err
+	}
+	if setForm.MatchString(s) || setARNForm.MatchString(s) {
+		return nil
+	}
+	return jit.Invalid("role", `write the name of a permission set, for example role = "ReadOnlyAccess", or its ARN`,
+		"%q is not a permission set; a name has 1 to 32 letters, digits and _+=,.@-, an ARN looks like arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-0123456789abcdef", s)
+}
+
+func checkScope(s string) error {
+	if s == "" {
+		return jit.Invalid("scope", `write scope = "123456789012"`, "the scope is missing; it is the id of the account")
+	}
+	if err := jit.CheckText("scope", s); err != nil {
+		return err
+	}
+	return awsconfig.CheckAccount("scope", s)
+}
+
+// object is what gives the access: one assignment on the account.
+type object struct {
+	kind types.PrincipalType
+	id   string // of the user or group
+	set  string // ARN of the permission set
+}
+
+// String writes the object as marks name it.
+func (o object) String() string { return string(o.kind) + "/" + o.id + " " + o.set }
+
+// parseObject reads what [object.String] wrote.
+func parseObject(s string) (object, bool) {
+	who, set, ok := strings.Cut(s, " ")
+	kind, id, ok2 := strings.Cut(who, "/")
+	return object{types.PrincipalType(kind), id, set}, ok && ok2 && set != ""
+}

@@ -1,0 +1,173 @@
+package awsidentitycenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// at has the model call do once, when the action is asked for the n-th time from now on.
+func (s *site) at(action string, n int64, do func()) {
+	var seen atomic.Int64
+	s.before = func(is string) {
+		if is == action && seen.Add(1) == n {
+			do()
+		}
+	}
+}
+
+// What was asked for by a process that has gone can come true after its grant has ended: it is not forgotten.
+func TestMakingUnderWayIsRemoved(t *testing.T) {
+	s := newSite(t)
+	s.takes = 100 * time.Millisecond
+	a := access(alice(), "cut off")
+	ctx, cancel := context.WithCancel(t.Context())
+	s.at("ListAccountAssignmentCreationStatus", 1, cancel)
+	if err := s.open(t).Apply(ctx, production, ensure(a))[0]; !errors.Is(err, context.Canceled) {
+		t.Fatalf("Apply = %v, want the error of the context", err)
+	}
+	s.wants(t, a.Binding, false, "while it is under way")
+	p := s.open(t)
+	apply(t, p, remove(a)...)
+	time.Sleep(2 * s.takes) // the model's own time
+	s.wants(t, a.Binding, false, "after the removal")
+	if left := marked(t, p); len(left) > 0 {
+		t.Errorf("marks are left: %+v", left)
+	}
+}
+
+// A claim that another process writes while the last one's assignment is being removed gets its access.
+func TestClaimDuringARemoval(t *testing.T) {
+	for _, moment := range []string{"DeleteAccountAssignment", "ListAccountAssignmentDeletionStatus", "DescribeAccountAssignmentDeletionStatus"} {
+		t.Run(moment, func(t *testing.T) {
+			s := newSite(t)
+			first, second := access(alice(), "first"), access(alice(), "second")
+			p, other := s.open(t), s.open(t)
+			apply(t, p, ensure(first)...)
+			var wg sync.WaitGroup
+			s.at(moment, 1, func() {
+				claimed := make(chan struct{})
+				wg.Go(func() {
+					defer close(claimed)
+					apply(t, other, ensure(second)...)
+				})
+				if moment == "DeleteAccountAssignment" {
+					<-claimed // wholly before
+				}
+			})
+			apply(t, p, remove(first)...)
+			wg.Wait()
+			s.wants(t, second.Binding, true, "after both")
+			if got := ours(t, p); len(got) != 1 || got[0].Marker != second.Marker {
+				t.Errorf("Read = %+v, want the second grant", got)
+			}
+			apply(t, p, remove(second)...)
+			s.wants(t, second.Binding, false, "at last")
+		})
+	}
+}
+
+// What another process of ours makes between our two looks is not taken for access that was there before.
+func TestClaimAtTheSameTimeIsNotPriorAccess(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		t.Run(fmt.Sprintf("gone again: %t", away), func(t *testing.T) {
+			s := newSite(t)
+			first, second := access(alice(), "first"), access(alice(), "second")
+			other := s.open(t)
+			s.at("ListAccountAssignments", 1, func() {
+				s.before = nil
+				apply(t, other, ensure(second)...)
+			})
+			p := s.open(t)
+			var once sync.Once
+			p.marks = hooked{p.marks, func(do func() error) error {
+				if away && s.calls["CreateAccountAssignment"] > 0 {
+					once.Do(func() { apply(t, other, remove(second)...) })
+				}
+				return do()
+			}}
+			apply(t, p, ensure(first)...)
+			s.wants(t, first.Binding, true, "after both")
+			apply(t, p, remove(second)...)
+			s.wants(t, first.Binding, true, "after one has ended")
+			apply(t, p, remove(first)...)
+			s.wants(t, first.Binding, false, "after both have ended")
+		})
+	}
+}
+
+// A grant right after the end of the same access waits for the removal and does not fail, whichever process makes it.
+func TestGrantRightAfterTheEnd(t *testing.T) {
+	s := newSite(t)
+	s.takes = 300 * time.Millisecond
+	p, other := s.open(t), s.open(t)
+	old := access(alice(), "old")
+	for n, by := range []*Platform{p, other} {
+		next := access(alice(), fmt.Sprintf("next %d", n))
+		apply(t, p, ensure(old)...)
+		var wg sync.WaitGroup
+		s.at("ListAccountAssignmentDeletionStatus", 1, func() { // in the middle of the removal
+			wg.Go(func() { apply(t, by, ensure(next)...) })
+		})
+		apply(t, p, remove(old)...)
+		wg.Wait()
+		s.before = nil
+		s.wants(t, next.Binding, true, fmt.Sprintf("next %d", n))
+		apply(t, p, remove(next)...)
+		s.wants(t, next.Binding, false, "in between")
+	}
+	if s.refused["ConflictException"] == 0 {
+		t.Error("nobody was refused for another request in progress: the test shows nothing")
+	}
+}
+
+// Access that was there before and that somebody takes away is not given back by the end of a grant. An apply
+// gives it as a grant, and then it ends with the grant.
+func TestPriorAccessTakenAway(t *testing.T) {
+	s := newSite(t)
+	p, first, second := s.open(t), access(alice(), "first"), access(alice(), "second")
+	s.foreign(t, alice())
+	apply(t, p, ensure(first, second)...)
+	s.take(t, alice())
+	apply(t, p, remove(first)...)
+	s.wants(t, alice(), false, "after the end of the first")
+	apply(t, p, ensure(second)...)
+	s.wants(t, alice(), true, "after the second was repaired")
+	apply(t, p, remove(second)...)
+	s.wants(t, alice(), false, "after the end of the second")
+}
+
+// A user who was removed and made again under the same name is another one: the grant's end removes the
+// assignment that was made, whoever has the name now.
+func TestNameOfAnotherUser(t *testing.T) {
+	s := newSite(t)
+	a := access(alice(), "named")
+	before := s.resolve(t, a.Binding)
+	apply(t, s.open(t), ensure(a)...)
+	const again = "906700aaaa-99999999-2222-3333-4444-555555555555"
+	s.with(func(m *model) {
+		delete(m.users, aliceID)
+		m.users[again] = "alice@example.com"
+	})
+	now := s.resolve(t, a.Binding)
+	p := s.open(t)
+	if got := ours(t, p); len(got) != 1 || got[0].Principal != a.Binding.Principal {
+		t.Errorf("Read = %+v, want the grant with the principal as it was written", got)
+	}
+	has := func(is assignment) (yes bool) {
+		s.with(func(m *model) { yes = m.assignments[is] != nil })
+		return yes
+	}
+	apply(t, p, ensure(a)...)
+	if has(before) || !has(now) {
+		t.Errorf("after the repair the old user is in: %t, the new one: %t", has(before), has(now))
+	}
+	apply(t, p, remove(a)...)
+	if has(before) || has(now) {
+		t.Errorf("after the end the old user is in: %t, the new one: %t", has(before), has(now))
+	}
+}

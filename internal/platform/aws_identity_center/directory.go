@@ -1,0 +1,255 @@
+package awsidentitycenter
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/identitystore"
+	"github.com/aws/aws-sdk-go-v2/service/identitystore/document"
+	storetypes "github.com/aws/aws-sdk-go-v2/service/identitystore/types"
+	"github.com/aws/aws-sdk-go-v2/service/organizations"
+	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
+	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// keep is how long a name is taken to mean what it meant.
+const keep = 5 * time.Minute
+
+// memo remembers answers for a while. The zero value is ready for use, also by several goroutines.
+type memo[V any] struct {
+	mu      sync.Mutex
+	answers map[string]answer[V]
+}
+
+type answer[V any] struct {
+	value V
+	at    time.Time
+}
+
+// get returns what is remembered, or what ask says, which is then remembered unless it is an error.
+func (m *memo[V]) get(key string, ask func() (V, error)) (V, error) {
+	m.mu.Lock()
+	known, ok := m.answers[key]
+	m.mu.Unlock()
+	if ok && time.Since(known.at) < keep {
+		return known.value, nil
+	}
+	value, err := ask()
+	if err == nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.answers == nil {
+			m.answers = map[string]answer[V]{}
+		}
+		m.answers[key] = answer[V]{value, time.Now()}
+	}
+	return value, err
+}
+
+// permissionSet is what is known of one.
+type permissionSet struct {
+	name string
+	// session is the longest session that it allows; zero when it does not say.
+	session time.Duration
+}
+
+// object finds what the binding means now.
+func (c *client) object(ctx context.Context, b jit.Binding) (object, error) {
+	who, err := parsePrincipal(b.Principal)
+	if err != nil {
+		return object{}, err
+	}
+	set, err := c.findSet(ctx, b.Role)
+	if err != nil {
+		return object{}, err
+	}
+	id, err := c.ids.get(b.Principal, func() (string, error) { return c.findPrincipal(ctx, who) })
+	return object{who.kind, id, set}, err
+}
+
+// findPrincipal asks the directory for the id of a user or group.
+func (c *client) findPrincipal(ctx context.Context, who principal) (id string, err error) {
+	var found *string
+	switch {
+	case who.isID():
+		found = &who.name
+		_, err = c.describe(ctx, who)
+	case who.kind == types.PrincipalTypeUser:
+		var out *identitystore.GetUserIdOutput
+		if out, err = c.store.GetUserId(ctx, &identitystore.GetUserIdInput{IdentityStoreId: &c.storeID, AlternateIdentifier: unique("userName", who.name)}); err == nil {
+			found = out.UserId
+		}
+	default:
+		var out *identitystore.GetGroupIdOutput
+		if out, err = c.store.GetGroupId(ctx, &identitystore.GetGroupIdInput{IdentityStoreId: &c.storeID, AlternateIdentifier: unique("displayName", who.name)}); err == nil {
+			found = out.GroupId
+		}
+	}
+	if code := awsconfig.Code(err); code == notFound || code == "ValidationException" {
+		what, list := "user", "list-users"
+		if who.kind == types.PrincipalTypeGroup {
+			what, list = "group", "list-groups"
+		}
+		return "", &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("there is no %s %q in the identity store %s", what, who.name, c.storeID),
+			Hint: fmt.Sprintf("`aws identitystore %s --identity-store-id %s` lists those that there are", list, c.storeID), Err: err}
+	}
+	if err != nil {
+		return "", awsconfig.Explain(ctx, fmt.Sprintf("look for %s in the identity store", who), err)
+	}
+	return aws.ToString(found), nil
+}
+
+func unique(path, value string) storetypes.AlternateIdentifier {
+	return &storetypes.AlternateIdentifierMemberUniqueAttribute{Value: storetypes.UniqueAttribute{AttributePath: &path, AttributeValue: document.NewLazyDocument(value)}}
+}
+
+// describe returns the name of the user or group whose id is in who.
+func (c *client) describe(ctx context.Context, who principal) (name string, err error) {
+	if who.kind == types.PrincipalTypeUser {
+		out, err := c.store.DescribeUser(ctx, &identitystore.DescribeUserInput{IdentityStoreId: &c.storeID, UserId: &who.name})
+		if err != nil {
+			return "", err
+		}
+		return aws.ToString(out.UserName), nil
+	}
+	out, err := c.store.DescribeGroup(ctx, &identitystore.DescribeGroupInput{IdentityStoreId: &c.storeID, GroupId: &who.name})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.DisplayName), nil
+}
+
+// nameOf returns the name of a user or group, and "" for one that the directory does not know any more.
+func (c *client) nameOf(ctx context.Context, o object) (string, error) {
+	who := principal{o.kind, o.id}
+	return c.names.get(who.String(), func() (string, error) {
+		name, err := c.describe(ctx, who)
+		if awsconfig.Code(err) == notFound {
+			return "", nil
+		}
+		return name, awsconfig.Explain(ctx, "look for "+who.String()+" in the identity store", err)
+	})
+}
+
+// findSet returns the ARN of the permission set that a role means.
+func (c *client) findSet(ctx context.Context, role string) (string, error) {
+	none := func(err error) error {
+		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no permission set %q in the instance %s", role, c.instance),
+			Hint: fmt.Sprintf("`aws sso-admin list-permission-sets --instance-arn %s` lists those that there are", c.instance), Err: err}
+	}
+	if setARNForm.MatchString(role) {
+		_, err := c.set(ctx, role)
+		if code := awsconfig.Code(err); code == notFound || code == "ValidationException" {
+			err = none(err)
+		}
+		return role, awsconfig.Explain(ctx, "look for the permission set "+role, err)
+	}
+	return c.roles.get(role, func() (string, error) { return c.findNamed(ctx, role, none) })
+}
+
+// findNamed looks through the permission sets.
+func (c *client) findNamed(ctx context.Context, name string, none func(error) error) (string, error) {
+	pages := ssoadmin.NewListPermissionSetsPaginator(c.sso, &ssoadmin.ListPermissionSetsInput{InstanceArn: &c.instance, MaxResults: aws.Int32(pageSize)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", awsconfig.Explain(ctx, "list the permission sets", err)
+		}
+		named, err := c.describeSets(ctx, page.PermissionSets)
+		if err != nil {
+			return "", err
+		}
+		for arn, set := range named {
+			if set.name == name {
+				return arn, nil
+			}
+		}
+	}
+	return "", none(nil)
+}
+
+// describeSets looks at permission sets, several at a time; those that have vanished are left out.
+func (c *client) describeSets(ctx context.Context, arns []string) (map[string]permissionSet, error) {
+	var mu sync.Mutex
+	named := make(map[string]permissionSet, len(arns))
+	reads, ctx := errgroup.WithContext(ctx)
+	reads.SetLimit(outstanding)
+	for _, arn := range arns {
+		reads.Go(func() error {
+			set, err := c.set(ctx, arn)
+			if awsconfig.Code(err) == notFound {
+				return nil
+			}
+			if err != nil {
+				return awsconfig.Explain(ctx, "look at the permission set "+arn, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			named[arn] = set
+			return nil
+		})
+	}
+	return named, reads.Wait()
+}
+
+// set describes one permission set.
+func (c *client) set(ctx context.Context, arn string) (permissionSet, error) {
+	return c.sets.get(arn, func() (permissionSet, error) {
+		out, err := c.sso.DescribePermissionSet(ctx, &ssoadmin.DescribePermissionSetInput{InstanceArn: &c.instance, PermissionSetArn: &arn})
+		if err != nil || out.PermissionSet == nil {
+			return permissionSet{}, err
+		}
+		return permissionSet{aws.ToString(out.PermissionSet.Name), parsePeriod(aws.ToString(out.PermissionSet.SessionDuration))}, nil
+	})
+}
+
+// parsePeriod reads an ISO 8601 duration of days and smaller parts; zero when it is none.
+func parsePeriod(s string) time.Duration {
+	date, clock, _ := strings.Cut(strings.TrimPrefix(s, "P"), "T")
+	days, ok := strings.CutSuffix(date, "D")
+	if date != "" {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if !ok || err != nil {
+			return 0
+		}
+		clock = fmt.Sprintf("%dh%s", 24*n, clock)
+	}
+	d, err := time.ParseDuration(strings.ToLower(clock))
+	if err != nil {
+		return 0
+	}
+	return max(d, 0)
+}
+
+// ready refuses an account that is known to take no assignments. Who may not look at accounts is let through:
+// the assignment itself then tells.
+func (c *client) ready(ctx context.Context, account string) error {
+	_, err := c.accounts.get(account, func() (none struct{}, err error) {
+		out, err := c.orgs.DescribeAccount(ctx, &organizations.DescribeAccountInput{AccountId: &account})
+		switch code := awsconfig.Code(err); {
+		case code == "AccountNotFoundException":
+			return none, &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("there is no account %s in the organization", account), Hint: "`aws organizations list-accounts` lists those that there are", Err: err}
+		case code == "AccessDeniedException", code == "AWSOrganizationsNotInUseException":
+			return none, nil
+		case err != nil:
+			return none, awsconfig.Explain(ctx, "look for the account "+account, err)
+		}
+		switch state := out.Account.State; state {
+		case "", orgtypes.AccountStateActive:
+			return none, nil
+		default:
+			return none, &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("the account %s is %s; nothing can be granted in it", account, state), Hint: "grant in an account that is active"}
+		}
+	})
+	return err
+}

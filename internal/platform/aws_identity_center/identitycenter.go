@@ -1,0 +1,144 @@
+// Package awsidentitycenter gives temporary access through IAM Identity Center: an
+// account assignment, which lets a user or group into an AWS account with a
+// permission set.
+//
+// Nothing can be written on an assignment and none has an end, so what is ours is remembered
+// outside of AWS, as [jit.Marks]: a mark is made before an assignment is asked for, with
+// whether there was one already, and dropped when its removal has been confirmed. Grants of
+// the same triple of principal, permission set and account share one assignment, which goes with the last of
+// them, and never if it was there before the first.
+package awsidentitycenter
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"golang.org/x/time/rate"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// kind is the platform's name.
+const kind = "aws_identity_center"
+
+// The service's limits: https://docs.aws.amazon.com/singlesignon/latest/userguide/limits.html
+const (
+	// perSecond is how many calls we make a second: the whole API takes 20, and we are not alone.
+	perSecond = 18
+	// outstanding is how many asynchronous writes the service takes at a time.
+	outstanding = 10
+)
+
+// pace is how fast a platform goes.
+type pace struct {
+	limit *rate.Limiter
+	// tick is the time between two looks at what is in progress, and the longest pause after the first conflict.
+	tick time.Duration
+	// patience bounds how long one write is tried again while the service is busy with another.
+	patience time.Duration
+}
+
+// Platform is one instance of IAM Identity Center. It is safe for concurrent use.
+type Platform struct {
+	// OnCall, when set before use, is called before each API request, repeated ones too: "read" or
+	// "write". It may be called by several goroutines at a time.
+	OnCall func(op string)
+
+	cfg   Config
+	load  func(context.Context) (aws.Config, error)
+	watch awsconfig.Watch
+	pace  pace
+	marks jit.Marks
+
+	slots chan struct{} // one for each outstanding write
+
+	mu       sync.Mutex
+	opened   *client // nil until the first call
+	accounts map[string]*account
+	written  map[string]bool // principals and roles as [Platform.Check] has seen them
+}
+
+var (
+	_ jit.Remembering = (*Platform)(nil)
+	_ jit.Describer   = (*Platform)(nil)
+)
+
+// New checks the form of the configuration; the first call looks for credentials.
+func New(cfg Config, now func() time.Time) (*Platform, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	p := &Platform{
+		cfg: cfg, load: cfg.Load,
+		pace:     pace{limit: rate.NewLimiter(perSecond, 1), tick: time.Second, patience: 2 * time.Minute},
+		slots:    make(chan struct{}, outstanding),
+		accounts: map[string]*account{}, written: map[string]bool{},
+	}
+	p.watch.Now = now
+	p.watch.OnCall = p.count
+	return p, nil
+}
+
+// Kind returns "aws_identity_center".
+func (p *Platform) Kind() string { return kind }
+
+// Remember hands over the marks.
+func (p *Platform) Remember(m jit.Marks) { p.marks = m }
+
+// Scopes returns the accounts on which there are marks.
+func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
+	c, err := p.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.marks.Scopes(ctx, c.instance)
+}
+
+// count tells the hook of a request.
+func (p *Platform) count(operation string) {
+	if p.OnCall == nil {
+		return
+	}
+	switch operation {
+	case "CreateAccountAssignment", "DeleteAccountAssignment":
+		p.OnCall("write")
+	default:
+		p.OnCall("read")
+	}
+}
+
+// account is one AWS account as this process knows it.
+type account struct {
+	id string
+	// applying is held by the one Apply that works on the account: what it has read stays true of our own writes.
+	applying chan struct{}
+	// provisioning is held while a permission set's role comes to the account or leaves it: the service does one at a time.
+	provisioning chan struct{}
+}
+
+func (p *Platform) account(id string) *account {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.accounts[id]
+	if a == nil {
+		a = &account{id: id, applying: make(chan struct{}, 1), provisioning: make(chan struct{}, 1)}
+		p.accounts[id] = a
+	}
+	return a
+}
+
+// take fills a slot, or returns the context's error.
+func take(ctx context.Context, slot chan struct{}) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case slot <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

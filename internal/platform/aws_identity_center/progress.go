@@ -1,0 +1,165 @@
+package awsidentitycenter
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
+	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+)
+
+// operation is one of the two asynchronous writes.
+type operation int
+
+const (
+	creation operation = iota + 1
+	deletion
+)
+
+func (o operation) String() string {
+	if o == deletion {
+		return "remove"
+	}
+	return "make"
+}
+
+// request is a write that the service has taken and not finished.
+type request struct {
+	operation operation
+	id        string
+}
+
+// result is how a request ended, or why that cannot be said.
+type result struct {
+	status *types.AccountAssignmentOperationStatus
+	err    error
+}
+
+// progress waits for requests: one list a tick for all creations, and one for all deletions, tells which are
+// under way. Only one that has left the list is looked at by itself. It is safe for concurrent use.
+type progress struct {
+	client *client
+
+	mu      sync.Mutex
+	waiting map[request]chan result
+	looking bool
+}
+
+func newProgress(c *client) *progress {
+	return &progress{client: c, waiting: map[request]chan result{}}
+}
+
+// await returns how the request ended. An error says that it may still be under way.
+func (p *progress) await(ctx context.Context, r request) (*types.AccountAssignmentOperationStatus, error) {
+	done := make(chan result, 1)
+	p.mu.Lock()
+	p.waiting[r] = done
+	if !p.looking {
+		p.looking = true
+		go p.look(context.WithoutCancel(ctx))
+	}
+	p.mu.Unlock()
+	select {
+	case ended := <-done:
+		return ended.status, ended.err
+	case <-ctx.Done():
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.waiting, r)
+		return nil, ctx.Err()
+	}
+}
+
+// look goes on for as long as somebody waits.
+func (p *progress) look(ctx context.Context) {
+	for {
+		time.Sleep(p.client.platform.pace.tick)
+		p.mu.Lock()
+		open := map[operation][]string{}
+		for r := range p.waiting {
+			open[r.operation] = append(open[r.operation], r.id)
+		}
+		p.looking = len(p.waiting) > 0
+		p.mu.Unlock()
+		if len(open) == 0 {
+			return
+		}
+		for o, ids := range open {
+			p.lookAt(ctx, o, ids)
+		}
+	}
+}
+
+// lookAt tells those who wait for requests that have ended.
+func (p *progress) lookAt(ctx context.Context, o operation, ids []string) {
+	underWay, err := p.client.underWay(ctx, o)
+	for _, id := range ids {
+		ended := result{err: err}
+		if err == nil {
+			if underWay[id] {
+				continue
+			}
+			ended.status, ended.err = p.client.status(ctx, o, id)
+			if ended.err == nil && ended.status.Status == types.StatusValuesInProgress {
+				continue // the list did not have it yet
+			}
+		}
+		p.mu.Lock()
+		if done, ok := p.waiting[request{o, id}]; ok {
+			done <- ended
+			delete(p.waiting, request{o, id})
+		}
+		p.mu.Unlock()
+	}
+}
+
+// underWay lists the requests that have not ended, anybody's.
+func (c *client) underWay(ctx context.Context, o operation) (map[string]bool, error) {
+	found := map[string]bool{}
+	filter := &types.OperationStatusFilter{Status: types.StatusValuesInProgress}
+	add := func(all []types.AccountAssignmentOperationStatusMetadata) {
+		for _, s := range all {
+			found[aws.ToString(s.RequestId)] = true
+		}
+	}
+	if o == creation {
+		pages := ssoadmin.NewListAccountAssignmentCreationStatusPaginator(c.sso, &ssoadmin.ListAccountAssignmentCreationStatusInput{InstanceArn: &c.instance, Filter: filter, MaxResults: aws.Int32(pageSize)})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return nil, awsconfig.Explain(ctx, "follow the making of assignments", err)
+			}
+			add(page.AccountAssignmentsCreationStatus)
+		}
+		return found, nil
+	}
+	pages := ssoadmin.NewListAccountAssignmentDeletionStatusPaginator(c.sso, &ssoadmin.ListAccountAssignmentDeletionStatusInput{InstanceArn: &c.instance, Filter: filter, MaxResults: aws.Int32(pageSize)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, awsconfig.Explain(ctx, "follow the removal of assignments", err)
+		}
+		add(page.AccountAssignmentsDeletionStatus)
+	}
+	return found, nil
+}
+
+// status looks at one request.
+func (c *client) status(ctx context.Context, o operation, id string) (*types.AccountAssignmentOperationStatus, error) {
+	if o == creation {
+		out, err := c.sso.DescribeAccountAssignmentCreationStatus(ctx, &ssoadmin.DescribeAccountAssignmentCreationStatusInput{InstanceArn: &c.instance, AccountAssignmentCreationRequestId: &id})
+		if err != nil {
+			return nil, awsconfig.Explain(ctx, "look how the making of an assignment ended", err)
+		}
+		return out.AccountAssignmentCreationStatus, nil
+	}
+	out, err := c.sso.DescribeAccountAssignmentDeletionStatus(ctx, &ssoadmin.DescribeAccountAssignmentDeletionStatusInput{InstanceArn: &c.instance, AccountAssignmentDeletionRequestId: &id})
+	if err != nil {
+		return nil, awsconfig.Explain(ctx, "look how the removal of an assignment ended", err)
+	}
+	return out.AccountAssignmentDeletionStatus, nil
+}

@@ -1,0 +1,120 @@
+package awsidentitycenter
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Read lists the assignments on the account, permission set by permission set, and tells ours
+// by the marks. An assignment that was there before our grants of it is both ours and standing
+// access. Standing access is written with names, and also with ids and ARNs where a binding was written so.
+func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
+	if err := checkScope(scope); err != nil {
+		return jit.Snapshot{}, err
+	}
+	c, err := p.client(ctx)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	before, err := p.marks.Marked(ctx, c.instance, scope)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	sets, err := c.provisioned(ctx, scope)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	for _, m := range before.Marks {
+		if o, ok := parseObject(m.Object); ok {
+			sets = append(sets, o.set)
+		}
+	}
+	slices.Sort(sets)
+	sets = slices.Compact(sets)
+	there, err := c.list(ctx, scope, sets)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	// Again: of what has come or gone meanwhile neither list tells alone.
+	after, err := p.marks.Marked(ctx, c.instance, scope)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	snap := jit.Snapshot{Clock: p.watch.Clock()}
+	marked, prior := map[string]bool{}, map[string]bool{}
+	for _, m := range before.Marks {
+		marked[m.Object] = true
+	}
+	for _, m := range after.Marks {
+		marked[m.Object] = true
+		prior[m.Object] = prior[m.Object] || m.Prior
+		if o, ok := parseObject(m.Object); ok && there[o] {
+			snap.Ours = append(snap.Ours, jit.Observed{Marker: m.Marker, Principal: m.Principal, Role: m.Role})
+		}
+	}
+	snap.Standing, err = c.standing(ctx, sets, there, func(o object) bool { return !marked[o.String()] || prior[o.String()] })
+	return snap, err
+}
+
+// list lists the assignments of several permission sets.
+func (c *client) list(ctx context.Context, account string, sets []string) (map[object]bool, error) {
+	var mu sync.Mutex
+	there := map[object]bool{}
+	reads, ctx := errgroup.WithContext(ctx)
+	reads.SetLimit(outstanding)
+	for _, set := range sets {
+		reads.Go(func() error {
+			found, err := c.assignments(ctx, account, set)
+			mu.Lock()
+			defer mu.Unlock()
+			maps.Copy(there, found)
+			return err
+		})
+	}
+	return there, reads.Wait()
+}
+
+// standing writes the wanted assignments as standing access.
+func (c *client) standing(ctx context.Context, sets []string, there map[object]bool, wanted func(object) bool) ([]jit.Standing, error) {
+	named, err := c.describeSets(ctx, sets)
+	if err != nil {
+		return nil, err
+	}
+	var all []jit.Standing
+	for _, o := range slices.SortedFunc(maps.Keys(there), func(a, b object) int { return strings.Compare(a.String(), b.String()) }) {
+		if !wanted(o) {
+			continue
+		}
+		name, err := c.nameOf(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		for _, who := range c.platform.spellings(principal{o.kind, name}.String(), name != "", principal{o.kind, o.id}.String()) {
+			for _, role := range c.platform.spellings(named[o.set].name, named[o.set].name != "", o.set) {
+				all = append(all, jit.Standing{Principal: who, Role: role, Detail: fmt.Sprintf("assignment of %s %s", o.kind, o.id)})
+			}
+		}
+	}
+	return all, nil
+}
+
+// spellings are the ways to write something: its name, if it has one, and its id where that was used or is all there is.
+func (p *Platform) spellings(name string, hasName bool, id string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !hasName:
+		return []string{id}
+	case p.written[id]:
+		return []string{name, id}
+	}
+	return []string{name}
+}

@@ -1,0 +1,152 @@
+package awsidentitycenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
+	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// failure is what the service said of a request that it took and could not carry out.
+type failure struct{ reason string }
+
+func (f *failure) Error() string { return f.reason }
+
+// unclear is an error after which nobody can say whether the service is at work all the same.
+type unclear struct{ error }
+
+func (u unclear) Unwrap() error { return u.error }
+
+// write makes or removes one assignment and returns when that is done. What the service does not take
+// yet, because of another request for the same or of too many, is tried again with a random
+// pause, and so is what got no answer. A removal of what is not there is success. An error that is not [unclear] says that nothing was done and nothing is
+// under way.
+func (c *client) write(ctx context.Context, on *account, o operation, what object) error {
+	end := time.Now().Add(c.platform.pace.patience)
+	lost := false
+	for try := 1; ; try++ {
+		err := c.attempt(ctx, on, o, what)
+		if err == nil {
+			return nil
+		}
+		lost = lost || !answered(err)
+		wait, again := c.again(err, try)
+		if !again || ctx.Err() != nil || time.Now().Add(wait).After(end) {
+			if lost {
+				return unclear{err}
+			}
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return unclear{ctx.Err()}
+		}
+	}
+}
+
+// again reports whether to try again after an error, and when.
+func (c *client) again(err error, try int) (time.Duration, bool) {
+	switch awsconfig.Code(err) {
+	case conflict:
+		return rand.N(c.platform.pace.tick << min(try-1, 3)), true
+	case throttle:
+		return c.delay(err, try), true
+	}
+	return c.delay(err, try), try < c.retryer.MaxAttempts() && c.retryer.IsErrorRetryable(err)
+}
+
+// delay is a random time, longer with each try, and no shorter than the service asks for.
+func (c *client) delay(err error, try int) time.Duration {
+	wait, e := c.retryer.RetryDelay(try, err)
+	if e != nil {
+		return c.platform.pace.tick
+	}
+	return wait
+}
+
+// answered reports whether the service said that it did not do what was asked for.
+func answered(err error) bool {
+	var u unclear
+	if errors.As(err, &u) {
+		return false
+	}
+	var failed *failure
+	var response *smithyhttp.ResponseError
+	return errors.As(err, &failed) || errors.As(err, &response) && response.HTTPStatusCode()/100 == http.StatusBadRequest/100
+}
+
+// attempt makes one request and waits for its end.
+func (c *client) attempt(ctx context.Context, on *account, o operation, what object) error {
+	if err := take(ctx, c.platform.slots); err != nil {
+		return err
+	}
+	defer func() { <-c.platform.slots }()
+	status, err := c.ask(ctx, on.id, o, what)
+	if o == deletion && awsconfig.Code(err) == notFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if status.Status == types.StatusValuesInProgress {
+		if status, err = c.progress.await(ctx, request{o, aws.ToString(status.RequestId)}); err != nil {
+			return unclear{err}
+		}
+	}
+	if status.Status == types.StatusValuesFailed {
+		return &failure{aws.ToString(status.FailureReason)}
+	}
+	return nil
+}
+
+// once leaves it to [client.write] to try again, which takes note of what was lost.
+func once(o *ssoadmin.Options) { o.Retryer = aws.NopRetryer{} }
+
+func (c *client) ask(ctx context.Context, account string, o operation, what object) (*types.AccountAssignmentOperationStatus, error) {
+	if o == creation {
+		out, err := c.sso.CreateAccountAssignment(ctx, &ssoadmin.CreateAccountAssignmentInput{
+			InstanceArn: &c.instance, TargetType: types.TargetTypeAwsAccount, TargetId: &account,
+			PermissionSetArn: &what.set, PrincipalType: what.kind, PrincipalId: &what.id,
+		}, once)
+		if err != nil {
+			return nil, err
+		}
+		return out.AccountAssignmentCreationStatus, nil
+	}
+	out, err := c.sso.DeleteAccountAssignment(ctx, &ssoadmin.DeleteAccountAssignmentInput{
+		InstanceArn: &c.instance, TargetType: types.TargetTypeAwsAccount, TargetId: &account,
+		PermissionSetArn: &what.set, PrincipalType: what.kind, PrincipalId: &what.id,
+	}, once)
+	if err != nil {
+		return nil, err
+	}
+	return out.AccountAssignmentDeletionStatus, nil
+}
+
+// explain puts an error of [client.write] into words.
+func explain(ctx context.Context, account string, o operation, what object, err error) error {
+	doing := fmt.Sprintf("%s the assignment of %s %s to the account %s", o, what.kind, what.id, account)
+	var failed *failure
+	switch code := awsconfig.Code(err); {
+	case errors.As(err, &failed):
+		return &jit.Error{Problem: fmt.Sprintf("IAM Identity Center could not %s: %s", doing, failed.reason), Hint: "apply again once that is settled; `aws sso-admin list-account-assignments` shows what there is", Err: err}
+	case code == notFound:
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: %v", doing, err), Hint: "look whether the account, the permission set and the principal are still there", Err: err}
+	case code == conflict, code == throttle:
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: IAM Identity Center has been busy with other requests for too long: %v", doing, err), Hint: "apply again", Err: err}
+	}
+	return awsconfig.Explain(ctx, doing, err)
+}

@@ -1,0 +1,224 @@
+package gcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+const (
+	// attempts bounds how often changes are tried that lose a race with another writer.
+	attempts = 100
+	// firstPause is about the longest pause after the first lost race; it doubles up to maxPause.
+	firstPause = 20 * time.Millisecond
+	maxPause   = 200 * time.Millisecond
+	// fresh is for how long the answer to a write of ours may stand for a read before the next write.
+	fresh = 5 * time.Second
+)
+
+// Apply is [Platform.ApplyLate] with changes that are known beforehand.
+func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
+	return p.ApplyLate(ctx, scope, func() []jit.Change { return changes })
+}
+
+// ApplyLate reads the policy and writes it once with all changes made; the answer to a write stands for the read of one
+// that follows at once. Whoever wrote in between makes the write fail by the etag, and everything begins anew
+// with a read. A change that the service refuses is found by halving what is written; one that would break a limit of policies
+// is refused beforehand. Bindings that are over go with the write.
+func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
+	at, c, err := p.reach(ctx, scope)
+	var current reading
+	if err == nil {
+		current, err = p.recall(ctx, c, at)
+	}
+	changes := take()
+	a := &application{platform: p, client: c, at: at, changes: changes, roles: make([]role, len(changes)), errs: make([]error, len(changes))}
+	todo := a.accept(scope)
+	if err != nil {
+		a.fail(todo, err)
+	} else {
+		a.run(ctx, todo, current)
+	}
+	return a.errs
+}
+
+// reach opens the way to a scope.
+func (p *Platform) reach(ctx context.Context, scope string) (resource, *client, error) {
+	at, err := parseScope(scope)
+	if err != nil {
+		return at, nil, err
+	}
+	c, err := p.client(ctx)
+	return at, c, err
+}
+
+// recall returns the policy as the latest write of ours left it, if that was just now; else it reads it.
+func (p *Platform) recall(ctx context.Context, c *client, at resource) (reading, error) {
+	p.mu.Lock()
+	answer, there := p.answers[at]
+	p.mu.Unlock()
+	if age := p.now().Sub(answer.clock.local); there && age >= 0 && age < fresh {
+		answer.recalled = true
+		return answer, nil
+	}
+	return c.getPolicy(ctx, at)
+}
+
+// note keeps the answer to a write for the next one; without an answer there is nothing to keep.
+func (p *Platform) note(at resource, answer *reading) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if answer == nil {
+		delete(p.answers, at)
+		return
+	}
+	p.answers[at] = *answer
+}
+
+// application is one Apply under way.
+type application struct {
+	platform *Platform
+	client   *client
+	at       resource
+	changes  []jit.Change
+	roles    []role
+	errs     []error
+}
+
+// accept returns the changes that can be made at all, in their canonical form, and refuses the others.
+func (a *application) accept(scope string) []int {
+	var todo []int
+	a.changes = slices.Clone(a.changes)
+	for i, c := range a.changes {
+		b := &a.changes[i].Access.Binding
+		if c.Op == jit.Remove && b.Role == "" && b.Principal == "" {
+			todo = append(todo, i) // owner and id are all that it takes
+			continue
+		}
+		b.Scope = scope
+		canonical, _, err := a.platform.Check(*b)
+		if err != nil && c.Op == jit.Ensure {
+			a.errs[i] = err
+			continue
+		}
+		if err != nil {
+			a.changes[i].Access.Alone = false
+		} else {
+			*b = canonical
+			a.roles[i], _ = parseRole(canonical.Role)
+		}
+		todo = append(todo, i)
+	}
+	return todo
+}
+
+// fail gives changes the error of all. From a resource that is not there, access has gone with it.
+func (a *application) fail(todo []int, err error) {
+	for _, i := range todo {
+		if a.changes[i].Op != jit.Remove || !errors.Is(err, errGone) {
+			a.errs[i] = err
+		}
+	}
+}
+
+// run brings changes about, with as many reads and writes as it takes.
+func (a *application) run(ctx context.Context, todo []int, current reading) {
+	for attempt := 0; len(todo) > 0; attempt++ {
+		if current.policy == nil {
+			var err error
+			if current, err = a.client.getPolicy(ctx, a.at); err != nil {
+				a.fail(todo, err)
+				return
+			}
+		}
+		d, rest := a.draft(todo, current)
+		if !d.changed {
+			if !current.recalled {
+				return // everything is as it should be
+			}
+			current = reading{} // so it was when we last wrote; is it still?
+			continue
+		}
+		answer, err := a.client.setPolicy(ctx, a.at, &d.policy)
+		if err == nil {
+			a.platform.note(a.at, &answer)
+			if tell := a.platform.tidied; tell != nil && len(d.tidied) > 0 {
+				tell(ctx, d.tidied)
+			}
+			return
+		}
+		a.platform.note(a.at, nil)
+		switch {
+		case ctx.Err() == nil && (conflict(err) || unsure(err)) && attempt < attempts:
+			if err := sleep(ctx, pause(attempt, firstPause, maxPause)); err != nil {
+				a.fail(rest, fmt.Errorf("wait for another writer of %s: %w", a.at, err))
+				return
+			}
+			for _, i := range todo {
+				a.errs[i] = nil
+			}
+			current = reading{}
+		case conflict(err):
+			a.fail(rest, a.crowded(err))
+			return
+		case refused(err) && len(rest) == 1:
+			a.errs[rest[0]] = explainRefusal(a.changes[rest[0]], a.at, err)
+			return
+		case refused(err):
+			some, others := a.split(rest, err)
+			a.run(ctx, some, reading{})
+			a.run(ctx, others, reading{})
+			return
+		default:
+			a.fail(rest, explain(ctx, "write the policy of "+a.at.String(), a.at, "setIamPolicy", err))
+			return
+		}
+	}
+}
+
+// split parts changes that were refused together: those that the message names from the others, else in halves.
+func (a *application) split(changes []int, err error) (some, others []int) {
+	for _, i := range changes {
+		if names(err, a.changes[i].Access.Binding) {
+			some = append(some, i)
+		} else {
+			others = append(others, i)
+		}
+	}
+	if len(some) == 0 || len(others) == 0 {
+		half := len(changes) / 2
+		return changes[:half], changes[half:]
+	}
+	return some, others
+}
+
+// draft makes the changes to the policy as it was read, and returns those that could be made.
+func (a *application) draft(todo []int, current reading) (d *draft, made []int) {
+	asked := make([]jit.Change, len(todo))
+	for k, i := range todo {
+		asked[k] = a.changes[i]
+	}
+	d = newDraft(current, asked)
+	skew := jit.CheckSkew(current.clock.local, current.clock.remote)
+	for _, i := range todo {
+		a.errs[i] = nil
+		if a.changes[i].Op == jit.Ensure && skew != nil {
+			a.errs[i] = skew
+			continue
+		}
+		if a.errs[i] = d.make(a.changes[i], a.roles[i]); a.errs[i] == nil {
+			made = append(made, i)
+		}
+	}
+	return d, made
+}
+
+// crowded: others write the policy all the time.
+func (a *application) crowded(err error) error {
+	return &jit.Error{Problem: fmt.Sprintf("somebody else changed the policy of %s each of the %d times that it was tried to write it", a.at, attempts),
+		Hint: "run it again; find out what keeps writing that policy", Err: err}
+}

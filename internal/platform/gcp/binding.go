@@ -1,0 +1,101 @@
+package gcp
+
+import (
+	"net/mail"
+	"regexp"
+	"strings"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Check accepts a principal as policies write it (user:, group:, serviceAccount:, domain:, principal://,
+// principalSet://), a predefined or custom role, with "if <condition>" after it where the access
+// is to be narrower, and a project, folder, organization or bucket. A request after the end is refused, whatever session it belongs to.
+func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
+	principal, err := parsePrincipal(b.Principal)
+	if err != nil {
+		return b, jit.Traits{}, err
+	}
+	r, err := parseRole(b.Role)
+	if err != nil {
+		return b, jit.Traits{}, err
+	}
+	at, err := parseScope(b.Scope)
+	if err != nil {
+		return b, jit.Traits{}, err
+	}
+	if err := r.fits(at); err != nil {
+		return b, jit.Traits{}, err
+	}
+	b.Principal, b.Role, b.Scope = principal, r.String(), at.String()
+	return b, jit.Traits{Enforcement: jit.Native, NativeStart: true, Strippable: true}, nil
+}
+
+const principalHint = `write for example "user:alice@example.com", "group:oncall@example.com", "serviceAccount:deploy@payments-prod.iam.gserviceaccount.com" or "principal://iam.googleapis.com/…"`
+
+var (
+	domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	// Identities of pools (https://cloud.google.com/iam/docs/principal-identifiers).
+	poolForm = regexp.MustCompile(`^principal(Set)?://(iam|goog)[a-z.]*/[^ ]*[^ /]$`)
+)
+
+// parsePrincipal returns the one form in which a principal is written: what stands after the
+// kind in lower case, as the service compares it; only identities of pools are case-sensitive.
+func parsePrincipal(s string) (string, error) {
+	refuse := func(hint, format string, args ...any) (string, error) {
+		return "", jit.Invalid("principal", hint, format, args...)
+	}
+	if s == "" {
+		return refuse(principalHint, "the principal is empty")
+	}
+	if err := jit.CheckText("principal", s); err != nil {
+		return "", err
+	}
+	kind, name, _ := strings.Cut(s, ":")
+	switch kind {
+	case "user", "group", "serviceAccount":
+		name = strings.ToLower(name)
+		if a, err := mail.ParseAddress(name); err != nil || a.Address != name || len(name) > 254 {
+			return refuse(principalHint, "%q is not the address of a %s", name, kind)
+		}
+		return kind + ":" + name, nil
+	case "domain":
+		if name = strings.ToLower(name); !domainForm.MatchString(name) {
+			return refuse(`write for example "domain:example.com"`, "%q is not a domain", name)
+		}
+		return kind + ":" + name, nil
+	case "principal", "principalSet":
+		if !poolForm.MatchString(s) {
+			return refuse(`write for example "principal://iam.googleapis.com/projects/123/locations/global/workloadIdentityPools/ci/subject/main"`, "%q is not the identity of a pool", s)
+		}
+		return s, nil
+	case "allUsers", "allAuthenticatedUsers":
+		return refuse("name who needs the access; for a group write group:<address>",
+			"%q is everybody; such a binding cannot carry an end and cannot be marked as ours, so it would stay", s)
+	case "deleted":
+		return refuse("grant to a principal that exists", "%q has been deleted", s)
+	case "projectOwner", "projectEditor", "projectViewer":
+		return refuse("name who needs the access", "%q stands for whoever has a basic role, which no grant can end", s)
+	}
+	return refuse(principalHint, "%q is not a principal; it begins with user:, group:, serviceAccount:, domain:, principal:// or principalSet://", s)
+}
+
+// sameMember reports whether a member of a policy is the principal, which is canonical.
+func sameMember(member, principal string) bool {
+	if member == principal {
+		return true
+	}
+	kind, _, _ := strings.Cut(principal, ":")
+	return kind != "principal" && kind != "principalSet" && strings.EqualFold(member, principal) && strings.HasPrefix(member, kind+":")
+}
+
+// canonicalMember writes a member of a policy as a principal where it can be one, else as found.
+func canonicalMember(member string) string {
+	if principal, err := parsePrincipal(member); err == nil {
+		return principal
+	}
+	return member
+}
+
+// deletedPrefix begins a member whose account was deleted: deleted:user:alice@example.com?uid=123.
+const deletedPrefix = "deleted:"

@@ -1,0 +1,201 @@
+package gcp
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/google"
+	"google.golang.org/api/googleapi"
+	"google.golang.org/api/impersonate"
+	"google.golang.org/api/option"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+const (
+	// maxAnswer bounds an answer, in bytes; a policy at its limits has less than 2 MiB.
+	maxAnswer  = 16 << 20
+	userAgent  = "terraform-provider-jit"
+	oauthScope = "https://www.googleapis.com/auth/cloud-platform"
+)
+
+// client is an open way to the service. Its policies are read and written as JSON, not with the SDK's type, which would
+// drop fields that it does not know.
+type client struct {
+	http *http.Client
+	now  func() time.Time
+}
+
+// client opens the way to the service at the first use. What fails is tried again at the next
+// call: a file may appear meanwhile.
+func (p *Platform) client(ctx context.Context) (*client, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("reach Google Cloud: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.opened != nil {
+		return p.opened, nil
+	}
+	var base http.RoundTripper = http.DefaultTransport.(*http.Transport).Clone()
+	if p.cfg.Endpoint != "" {
+		u, err := url.Parse(p.cfg.Endpoint)
+		if err != nil {
+			return nil, fmt.Errorf("read the endpoint: %w", err)
+		}
+		base = &oneHost{u, base}
+	}
+	authorized, err := p.cfg.authorize(base)
+	if err != nil {
+		return nil, err
+	}
+	p.opened = &client{now: p.now, http: patient(authorized)}
+	return p.opened, nil
+}
+
+// authorize puts the credentials over base.
+func (c Config) authorize(base http.RoundTripper) (http.RoundTripper, error) {
+	if c.anonymous() {
+		return base, nil
+	}
+	source, err := c.tokens()
+	if err != nil {
+		return nil, err
+	}
+	if c.ImpersonateServiceAccount != "" {
+		own := &http.Client{Transport: &oauth2.Transport{Source: tokenSource{source, ""}, Base: base}, Timeout: callTimeout}
+		source, err = impersonate.CredentialsTokenSource(context.Background(),
+			impersonate.CredentialsConfig{TargetPrincipal: c.ImpersonateServiceAccount, Scopes: []string{oauthScope}}, option.WithHTTPClient(own))
+		if err != nil {
+			return nil, fmt.Errorf("impersonate %s: %w", c.ImpersonateServiceAccount, err)
+		}
+	}
+	return &oauth2.Transport{Source: tokenSource{source, c.ImpersonateServiceAccount}, Base: base}, nil
+}
+
+// tokens returns the source of the tokens of the credentials themselves.
+func (c Config) tokens() (oauth2.TokenSource, error) {
+	// The context lives as long as the source: tokens are renewed with it.
+	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{Timeout: callTimeout})
+	switch {
+	case c.AccessToken != "":
+		return oauth2.StaticTokenSource(&oauth2.Token{AccessToken: c.AccessToken}), nil
+	case c.Credentials != "":
+		text, kind, err := c.readCredentials()
+		if err != nil {
+			return nil, err
+		}
+		found, err := google.CredentialsFromJSONWithType(ctx, text, kind, oauthScope)
+		if err != nil {
+			return nil, &jit.Error{Attribute: "credentials", Problem: fmt.Sprintf("the file %q cannot be used: %s", c.Credentials, oneLine(err.Error())),
+				Hint: "make a new key, or write the workload identity configuration anew"}
+		}
+		return found.TokenSource, nil
+	}
+	found, err := google.FindDefaultCredentials(ctx, oauthScope)
+	if err != nil {
+		return nil, &jit.Error{Problem: "there are no credentials for Google Cloud: " + oneLine(err.Error()),
+			Hint: "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to the path of a credentials file, or write credentials or access_token into the target", Err: err}
+	}
+	return found.TokenSource, nil
+}
+
+// oneHost sends every request to one host, whatever it was for.
+type oneHost struct {
+	to   *url.URL
+	next http.RoundTripper
+}
+
+// RoundTrip makes the request.
+func (t *oneHost) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.URL.Scheme, r.URL.Host, r.Host = t.to.Scheme, t.to.Host, t.to.Host
+	return t.next.RoundTrip(r)
+}
+
+// clock is what the Date of an answer said, and our own time then.
+type clock struct{ remote, local time.Time }
+
+// now is the earlier of the two times: what is over at it is over for both.
+func (c clock) now() time.Time {
+	if c.remote.IsZero() || c.local.Before(c.remote) {
+		return c.local
+	}
+	return c.remote
+}
+
+// reading is a policy, or the answer to its write, and when it was.
+type reading struct {
+	*policy
+	clock clock
+	// recalled: it was not read now, but kept since the last write of ours.
+	recalled bool
+}
+
+// getPolicy reads a resource's policy. The error wraps [errGone] when there is no such resource; the clock is known even then.
+func (c *client) getPolicy(ctx context.Context, at resource) (reading, error) {
+	doing := "read the policy of " + at.String()
+	method, body := http.MethodPost, json.RawMessage(fmt.Sprintf(`{"options":{"requestedPolicyVersion":%d}}`, policyVersion))
+	if at.kind == buckets {
+		method, body = http.MethodGet, nil
+	}
+	r, err := c.call(ctx, method, at.policyURL("getIamPolicy"), body)
+	return r, explain(ctx, doing, at, "getIamPolicy", err)
+}
+
+// setPolicy writes it. Of the answer it is known that every condition that was sent is in it.
+func (c *client) setPolicy(ctx context.Context, at resource, p *policy) (reading, error) {
+	body, err := p.encode()
+	if err != nil {
+		return reading{}, err
+	}
+	method := http.MethodPut
+	if at.kind != buckets {
+		// The default mask leaves the audit configuration alone, which is sent back as it was read all the same.
+		method, body = http.MethodPost, json.RawMessage(`{"policy":`+string(bytes.TrimSpace(body))+`}`)
+	}
+	answer, err := c.call(ctx, method, at.policyURL("setIamPolicy"), body)
+	if err != nil {
+		return answer, err
+	}
+	if lost := p.lost(answer.policy); len(lost) > 0 {
+		return answer, lostConditions(at, lost)
+	}
+	return answer, nil
+}
+
+// call makes one request, which answers with a policy.
+func (c *client) call(ctx context.Context, method, address string, body json.RawMessage) (reading, error) {
+	r, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return reading{}, err
+	}
+	r.Header.Set("User-Agent", userAgent)
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return reading{}, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	at := reading{clock: clock{local: c.now()}}
+	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
+		at.clock.remote = date.UTC()
+	}
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	if err != nil {
+		return at, errors.Join(errUnanswered, err)
+	}
+	if err := googleapi.CheckResponseWithBody(answer, text); err != nil {
+		return at, err
+	}
+	at.policy, err = decodePolicy(text)
+	return at, err
+}

@@ -1,0 +1,189 @@
+package gcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/api/cloudresourcemanager/v3"
+	"google.golang.org/api/googleapi"
+	"google.golang.org/api/option"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
+)
+
+// outsider writes a policy as other tools do, with the SDK, until enough is closed: it adds a binding with a condition, then
+// changes it round by round. It returns what it wrote last.
+func outsider(ctx context.Context, s *gcptest.Server, n int, enough <-chan struct{}) (last gcptest.Binding, err error) {
+	service, err := cloudresourcemanager.NewService(ctx, option.WithEndpoint(s.URL), option.WithoutAuthentication())
+	if err != nil {
+		return last, err
+	}
+	for round := 0; ; round++ {
+		last = gcptest.Binding{Role: logging, Members: []string{alice, bob}[:1+round%2], Condition: &gcptest.Condition{
+			Title: fmt.Sprintf("outsider %d", n), Description: fmt.Sprint(round), Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`}}
+		for done := false; !done; {
+			p, err := service.Projects.GetIamPolicy(project, &cloudresourcemanager.GetIamPolicyRequest{
+				Options: &cloudresourcemanager.GetPolicyOptions{RequestedPolicyVersion: 3}}).Context(ctx).Do()
+			if err != nil {
+				return last, err
+			}
+			p.Version = 3
+			p.Bindings = slices.DeleteFunc(p.Bindings, func(b *cloudresourcemanager.Binding) bool {
+				return b.Condition != nil && b.Condition.Title == last.Condition.Title
+			})
+			c := *last.Condition
+			p.Bindings = append(p.Bindings, &cloudresourcemanager.Binding{Role: last.Role, Members: last.Members,
+				Condition: &cloudresourcemanager.Expr{Title: c.Title, Description: c.Description, Expression: c.Expression}})
+			_, err = service.Projects.SetIamPolicy(project, &cloudresourcemanager.SetIamPolicyRequest{Policy: p}).Context(ctx).Do()
+			var answered *googleapi.Error
+			if done = err == nil; !done && (!errors.As(err, &answered) || answered.Code != 409) {
+				return last, err
+			}
+			if err := sleep(ctx, pause(0, 60*time.Millisecond, time.Second)); err != nil {
+				return last, err
+			}
+		}
+		select {
+		case <-enough:
+			return last, nil
+		default:
+		}
+	}
+}
+
+// Ten outsiders write the same policy while 200 grants come and go: nobody's binding is lost.
+func TestTenOutsiders(t *testing.T) {
+	const outsiders, grants, atOnce = 10, 200, 20
+	s := newWorld(t)
+	s.SetLatency(5 * time.Millisecond)
+	before := s.Policy(project)
+	for i := range grants {
+		s.AddAccounts(fmt.Sprintf("user:guest%d@example.com", i))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var others, all sync.WaitGroup
+	enough := make(chan struct{})
+	last := make([]gcptest.Binding, outsiders)
+	for n := range outsiders {
+		others.Go(func() {
+			var err error
+			if last[n], err = outsider(ctx, s, n, enough); err != nil {
+				t.Errorf("outsider %d: %v", n, err)
+			}
+		})
+	}
+	p := batch.Share(open(t, s, Config{}), 0, time.Now)
+	work := make(chan jit.Access)
+	for range atOnce {
+		all.Go(func() {
+			for a := range work {
+				for _, step := range []struct {
+					change jit.Change
+					want   bool
+				}{{ensured(a)[0], true}, {removed(a)[0], false}} {
+					if err := p.Apply(ctx, project, []jit.Change{step.change})[0]; err != nil {
+						t.Errorf("%s for %s: %v", step.change.Op, a.Binding.Principal, err)
+					}
+					if got := allowed(s, a.Binding, time.Now()); got != step.want {
+						t.Errorf("after %s %s is allowed: %t, want %t", step.change.Op, a.Binding.Principal, got, step.want)
+					}
+				}
+			}
+		})
+	}
+	for i := range grants {
+		work <- access(project, fmt.Sprintf("user:guest%d@example.com", i), sqlRole, "a visit")
+	}
+	close(work)
+	all.Wait()
+	close(enough)
+	others.Wait()
+
+	after := s.Policy(project)
+	if s.Conflicts() < 2*outsiders {
+		t.Errorf("only %d writes came too late: there was no crowd", s.Conflicts())
+	}
+	if s.Blind() != 0 {
+		t.Errorf("%d writes had no etag", s.Blind())
+	}
+	if fmt.Sprint(after.AuditConfigs) != fmt.Sprint(before.AuditConfigs) {
+		t.Errorf("the audit configuration is %v, was %v", after.AuditConfigs, before.AuditConfigs)
+	}
+	if want := len(before.Bindings) + outsiders; len(after.Bindings) != want {
+		t.Errorf("%d bindings are left, want the %d of others", len(after.Bindings), want)
+	}
+	for n, want := range last {
+		if !slices.ContainsFunc(after.Bindings, func(b gcptest.Binding) bool { return reflect.DeepEqual(b, want) }) {
+			t.Errorf("what outsider %d wrote last, %+v, is not there as he wrote it", n, want)
+		}
+	}
+	for _, want := range before.Bindings {
+		want.BindingID = "" // the outsiders' SDK drops what it does not know
+		if !slices.ContainsFunc(after.Bindings, func(b gcptest.Binding) bool { return reflect.DeepEqual(b, want) }) {
+			t.Errorf("the binding %+v is not as it was", want)
+		}
+	}
+}
+
+// Fields that no client knows, of others' bindings, survive our writes.
+func TestUnknownFieldsSurvive(t *testing.T) {
+	s := newWorld(t)
+	before := foreign(t, s, project)
+	p := open(t, s, Config{})
+	a := access(project, alice, sqlRole, "why")
+	apply(t, p, project, ensured(a)...)
+	if after := foreign(t, s, project); after != before {
+		t.Errorf("after a grant what is not ours is\n%s\nwas\n%s", after, before)
+	}
+	// Out of a binding without a condition a member is taken, and all else of it stays.
+	s.Edit(project, func(p *gcptest.Policy) {
+		p.Bindings = slices.DeleteFunc(p.Bindings, ours)
+		p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{alice, bob}, BindingID: "kept too"})
+	})
+	a.Alone = true
+	apply(t, p, project, removed(a)...)
+	i := slices.IndexFunc(s.Policy(project).Bindings, func(b gcptest.Binding) bool { return b.BindingID == "kept too" })
+	if i < 0 || !slices.Equal(s.Policy(project).Bindings[i].Members, []string{bob}) {
+		t.Errorf("the policy is %+v, want the binding without %s", s.Policy(project).Bindings, alice)
+	}
+}
+
+// Grants that come one after the other cost one call each: the answer to a write stands for the next read. Nothing is
+// concluded from it but what to write.
+func TestTheAnswerToAWriteStandsForARead(t *testing.T) {
+	s := newWorld(t)
+	p := open(t, s, Config{})
+	for i := range 5 {
+		apply(t, p, project, ensured(access(project, alice, sqlRole, fmt.Sprint(i)))...)
+	}
+	if reads, writes := s.Calls(); reads != 1 || writes != 5 {
+		t.Errorf("5 grants made %d reads and %d writes, want 1 and 5", reads, writes)
+	}
+	first := access(project, alice, sqlRole, "0")
+	s.Edit(project, func(p *gcptest.Policy) { p.Bindings = slices.DeleteFunc(p.Bindings, ours) })
+	apply(t, p, project, ensured(first)...) // which was there when we last wrote
+	if !allowed(s, first.Binding, time.Now()) {
+		t.Error("a grant that somebody took away is said to be there")
+	}
+	apply(t, p, project, removed(first)...)
+	if allowed(s, first.Binding, time.Now()) {
+		t.Error("a grant that was removed is there")
+	}
+	s.Edit(project, func(p *gcptest.Policy) {
+		p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{alice}, Condition: &gcptest.Condition{
+			Title: titleOf(first.Marker), Description: first.Marker.String(), Expression: "true"}})
+	})
+	apply(t, p, project, removed(first)...) // which was not there when we last wrote
+	if allowed(s, first.Binding, time.Now()) {
+		t.Error("a grant that somebody put back is said to be gone")
+	}
+}

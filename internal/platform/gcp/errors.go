@@ -1,0 +1,138 @@
+package gcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"google.golang.org/api/googleapi"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+var (
+	// errGone: there is no such resource.
+	errGone = errors.New("it does not exist")
+	// errUnanswered: the connection broke before the answer was there; a write may have taken effect.
+	errUnanswered = errors.New("the connection broke before the answer was there")
+)
+
+// explain turns the error of a request into words; nil stays nil. verb is the one of the permission that it takes.
+func explain(ctx context.Context, doing string, at resource, verb string, err error) error {
+	var token *tokenError
+	var answered *googleapi.Error
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", doing, ctx.Err())
+	case errors.As(err, &token):
+		return explainToken(token)
+	case !errors.As(err, &answered):
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from Google Cloud: %s", doing, oneLine(err.Error())),
+			Hint: "check the network and proxy between, and the target's endpoint", Err: err}
+	}
+	switch said := oneLine(answered.Message); {
+	case answered.Code == http.StatusUnauthorized:
+		return &jit.Error{Problem: "Google Cloud does not accept the target's credentials; they are wrong or have expired",
+			Hint: "renew access_token, or run `gcloud auth application-default login`", Err: err}
+	case answered.Code == http.StatusForbidden && strings.Contains(answered.Body, "SERVICE_DISABLED"):
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: %s", doing, said),
+			Hint: "gcloud services enable cloudresourcemanager.googleapis.com, in the project that the credentials belong to", Err: err}
+	case answered.Code == http.StatusForbidden:
+		return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("cannot %s: the target's identity lacks %s there, or there is no such %s: %s", doing, at.permission(verb), at.noun(), said),
+			Hint: "give it the custom role of the guide on " + at.String() + ", or correct the scope", Err: err}
+	case answered.Code == http.StatusNotFound:
+		return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("cannot %s: there is no such %s", doing, at.noun()),
+			Hint: "correct the scope; `gcloud projects list` and `gcloud storage buckets list` show what there is", Err: errors.Join(errGone, err)}
+	case answered.Code == http.StatusTooManyRequests || answered.Code >= 500:
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: Google Cloud has no time for it (%d): %s", doing, answered.Code, said),
+			Hint: "run it again later; where that is the rule, have the quota of policy writes raised", Err: err}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// explainToken says why there is no token, without a word of the credentials.
+func explainToken(token *tokenError) error {
+	if token.as != "" {
+		return &jit.Error{Attribute: "impersonate_service_account", Problem: fmt.Sprintf("cannot act as %s: %s", token.as, oneLine(token.err.Error())),
+			Hint: "give the target's own identity roles/iam.serviceAccountTokenCreator on that service account", Err: token.err}
+	}
+	return &jit.Error{Problem: "the target's credentials get no token: " + oneLine(token.err.Error()),
+		Hint: "run `gcloud auth application-default login`, or make a new key and write its path as credentials", Err: token.err}
+}
+
+// refused reports whether the service takes none of a write because something in it cannot be.
+func refused(err error) bool {
+	var answered *googleapi.Error
+	return errors.As(err, &answered) && (answered.Code == http.StatusBadRequest || answered.Code == http.StatusPreconditionFailed)
+}
+
+// conflict reports whether somebody else wrote the policy since it was read: 409 ABORTED, and of a bucket 412.
+func conflict(err error) bool {
+	var answered *googleapi.Error
+	if !errors.As(err, &answered) {
+		return false
+	}
+	return answered.Code == http.StatusConflict || answered.Code == http.StatusPreconditionFailed && strings.Contains(answered.Body, "conditionNotMet")
+}
+
+// unsure reports whether a write may have taken effect without an answer.
+func unsure(err error) bool {
+	var request *url.Error
+	return errors.Is(err, errUnanswered) || errors.As(err, &request) && connectionBroke(err)
+}
+
+// names reports whether the message of a refusal names the principal or the role of a binding.
+func names(err error, b jit.Binding) bool {
+	principal, role := named(err, b)
+	return principal || role
+}
+
+func named(err error, b jit.Binding) (principal, role bool) {
+	var answered *googleapi.Error
+	if !errors.As(err, &answered) {
+		return false, false
+	}
+	said := strings.ToLower(answered.Message)
+	_, name, _ := strings.Cut(b.Principal, ":")
+	r, _, _ := strings.Cut(b.Role, when)
+	return name != "" && strings.Contains(said, strings.ToLower(name)), r != "" && strings.Contains(said, strings.ToLower(r))
+}
+
+// explainRefusal says why one change was refused.
+func explainRefusal(c jit.Change, at resource, err error) error {
+	var answered *googleapi.Error
+	if !errors.As(err, &answered) {
+		return err
+	}
+	said := oneLine(answered.Message)
+	b := c.Access.Binding
+	told := &jit.Error{Problem: fmt.Sprintf("Google Cloud refuses %s for %s on %s: %s", b.Role, b.Principal, at, said),
+		Hint: "correct the grant; the last part of this message is Google Cloud's own", Err: err}
+	switch principal, role := named(err, b); {
+	case at.kind == buckets && strings.Contains(said, "uniform"):
+		told.Attribute, told.Hint = "scope", "turn uniform bucket-level access on: gcloud storage buckets update gs://"+at.name+" --uniform-bucket-level-access"
+	case role:
+		told.Attribute, told.Hint = "role", fmt.Sprintf("`gcloud iam list-grantable-roles` with the full name of the %s shows what can be granted on it", at.noun())
+	case principal:
+		told.Attribute, told.Hint = "principal", "check that the account exists and that it may be given access here (organization policies restrict domains)"
+	case strings.Contains(b.Role, when) && strings.Contains(strings.ToLower(said), "condition"):
+		told.Attribute, told.Hint = "role", "correct the condition after if"
+	}
+	return told
+}
+
+// lostConditions: what was sent with a condition is in the policy without it.
+func lostConditions(at resource, lost []binding) error {
+	names := make([]string, 0, 3)
+	for _, b := range lost[:min(len(lost), 3)] {
+		names = append(names, fmt.Sprintf("%q on %s", b.Condition.Title, b.Role))
+	}
+	return &jit.Error{Problem: fmt.Sprintf("the policy of %s was written and %d conditions that were sent are not in the answer (%s); access that was to end may not",
+		at, len(lost), strings.Join(names, ", ")),
+		Hint: "look at the policy now (`gcloud … get-iam-policy --format=json`); `jit sweep` finds bindings of grants that have lost their condition"}
+}

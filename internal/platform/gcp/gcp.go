@@ -1,0 +1,145 @@
+// Package gcp gives temporary access to Google Cloud: one binding with a condition for each grant, in the policy of
+// a project, folder, organization or bucket. The service judges the condition with each request, so
+// access ends at its end with every process of ours dead.
+//
+// A policy is one document that all write as a whole. Every write is of what was just read, with its etag and in
+// version 3: without the etag it would overwrite what others wrote meanwhile, in a lower version it would make
+// every conditional binding a permanent one. Who was slower reads, edits and writes again.
+package gcp
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/api/cloudresourcemanager/v3"
+	"google.golang.org/api/option"
+	"google.golang.org/api/storage/v1"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// kind is the platform's name.
+const kind = "gcp"
+
+// Platform is Google Cloud as one identity sees it. It is safe for concurrent use.
+type Platform struct {
+	cfg    Config
+	now    func() time.Time
+	tidied func(ctx context.Context, gone []jit.Marker)
+
+	mu     sync.Mutex
+	opened *client // nil until the first call
+	// answers are what the latest writes answered with, by resource.
+	answers map[resource]reading
+}
+
+var (
+	_ jit.LateApplier = (*Platform)(nil)
+	_ jit.Tidier      = (*Platform)(nil)
+)
+
+// New checks the form of the configuration; the first call looks for credentials.
+func New(cfg Config, now func() time.Time) (*Platform, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	return &Platform{cfg: cfg, now: now, answers: map[resource]reading{}}, nil
+}
+
+// Kind returns "gcp".
+func (p *Platform) Kind() string { return kind }
+
+// OnTidied sets what is told of the markers of ended bindings that went with a write.
+func (p *Platform) OnTidied(tell func(ctx context.Context, gone []jit.Marker)) { p.tidied = tell }
+
+// Scopes returns the configured scopes, or every active project, folder and organization that can be seen, found with one
+// search for each kind.
+func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
+	c, err := p.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.cfg.Scopes) == 0 {
+		return c.search(ctx)
+	}
+	var all []string
+	for _, s := range p.cfg.Scopes {
+		project, every := strings.CutSuffix(s, bucketsOf)
+		if !every {
+			all = append(all, s)
+			continue
+		}
+		found, err := c.bucketsOf(ctx, resource{projects, strings.TrimPrefix(project, projects)})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// active is the state of a resource that is not being deleted.
+const active = "ACTIVE"
+
+// search lists what the credentials can see.
+func (c *client) search(ctx context.Context) ([]string, error) {
+	s, err := cloudresourcemanager.NewService(ctx, option.WithHTTPClient(c.http))
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	add := func(scope, state string) {
+		if state == active {
+			all = append(all, scope)
+		}
+	}
+	err = s.Projects.Search().Pages(ctx, func(page *cloudresourcemanager.SearchProjectsResponse) error {
+		for _, found := range page.Projects {
+			add(projects+found.ProjectId, found.State)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, explain(ctx, "list the projects", resource{kind: projects}, "get", err)
+	}
+	err = s.Folders.Search().Pages(ctx, func(page *cloudresourcemanager.SearchFoldersResponse) error {
+		for _, found := range page.Folders {
+			add(found.Name, found.State)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, explain(ctx, "list the folders", resource{kind: folders}, "get", err)
+	}
+	err = s.Organizations.Search().Pages(ctx, func(page *cloudresourcemanager.SearchOrganizationsResponse) error {
+		for _, found := range page.Organizations {
+			add(found.Name, found.State)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, explain(ctx, "list the organizations", resource{kind: organizations}, "get", err)
+	}
+	return all, nil
+}
+
+// bucketsOf lists the buckets of a project.
+func (c *client) bucketsOf(ctx context.Context, project resource) ([]string, error) {
+	s, err := storage.NewService(ctx, option.WithHTTPClient(c.http))
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	err = s.Buckets.List(project.name).Fields("items/name", "nextPageToken").Pages(ctx, func(page *storage.Buckets) error {
+		for _, found := range page.Items {
+			all = append(all, buckets+found.Name)
+		}
+		return nil
+	})
+	return all, explain(ctx, "list the buckets of "+project.String(), resource{kind: buckets}, "list", err)
+}

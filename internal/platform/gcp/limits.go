@@ -1,0 +1,111 @@
+package gcp
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// What a policy can hold (https://cloud.google.com/iam/quotas). They cannot be raised.
+const (
+	maxPrincipals = 1500 // each time that one is named counts
+	maxGroups     = 250  // groups and domains, each time
+	maxSame       = 20   // bindings of one role and one principal with different conditions
+	// advisedConditional is how many bindings with a condition a policy should have at most
+	// (https://cloud.google.com/iam/docs/conditions-overview).
+	advisedConditional = 100
+)
+
+// load is how much of the limits a policy takes.
+type load struct{ principals, groups, conditional int }
+
+// load counts what is in the policy.
+func (p *policy) load() load {
+	var l load
+	for _, b := range p.bindings {
+		if b.Condition != nil {
+			l.conditional++
+		}
+		for _, m := range b.Members {
+			l.principals++
+			if isGroup(m) {
+				l.groups++
+			}
+		}
+	}
+	return l
+}
+
+func isGroup(member string) bool {
+	member = strings.TrimPrefix(member, deletedPrefix)
+	return strings.HasPrefix(member, "group:") || strings.HasPrefix(member, "domain:")
+}
+
+// checkLimits says which limit the policy breaks for having this binding.
+func (p *policy) checkLimits(made binding) error {
+	full := func(attribute, hint, format string, args ...any) error {
+		return &jit.Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...), Hint: hint}
+	}
+	l := p.load()
+	member := made.Members[0]
+	if l.principals > maxPrincipals {
+		return full("scope", "end grants that are not needed any more, or grant to a group",
+			"the policy is full: with this grant it would name %d principals, each time counted, and %d is the limit", l.principals, maxPrincipals)
+	}
+	if isGroup(member) && l.groups > maxGroups {
+		return full("principal", "end grants to groups that are not needed any more",
+			"the policy is full: with this grant it would name %d groups and domains, each time counted, and %d is the limit", l.groups, maxGroups)
+	}
+	same := 0
+	for _, b := range p.bindings {
+		if b.Role != made.Role {
+			continue
+		}
+		for _, m := range b.Members {
+			if sameMember(m, member) {
+				same++
+			}
+		}
+	}
+	if same > maxSame {
+		return full("role", "end one of these grants, or change its end instead of making another",
+			"with this grant the policy would have %d bindings of %s for %s with different conditions, and %d is the limit", same, made.Role, member, maxSame)
+	}
+	return nil
+}
+
+// notes tells which limits are nearly reached, at four fifths of them: it is then not much that fits into one plan.
+func (p *policy) notes(at resource) []jit.Note {
+	nearly := func(n, limit int) bool { return n*5 >= limit*4 }
+	l := p.load()
+	var notes []jit.Note
+	for _, of := range []struct {
+		n, limit int
+		what     string
+	}{
+		{l.principals, maxPrincipals, "names %d principals, each time counted, and %d is the limit"},
+		{l.groups, maxGroups, "names %d groups and domains, each time counted, and %d is the limit"},
+		{l.conditional, advisedConditional, "has %d bindings with a condition, and Google advises %d at most"},
+	} {
+		if nearly(of.n, of.limit) {
+			notes = append(notes, jit.Note{Text: fmt.Sprintf("The policy of "+at.String()+" "+of.what+".", of.n, of.limit)})
+		}
+	}
+	type pair struct{ role, member string }
+	same := map[pair]int{}
+	var many []pair
+	for _, b := range p.bindings {
+		for _, m := range b.Members {
+			of := pair{b.Role, m}
+			if same[of]++; same[of] == maxSame*4/5 {
+				many = append(many, of)
+			}
+		}
+	}
+	for _, of := range many {
+		notes = append(notes, jit.Note{Principal: canonicalMember(of.member),
+			Text: fmt.Sprintf("The policy of %s has %d bindings of %s for %s, and %d is the limit.", at, same[of], of.role, of.member, maxSame)})
+	}
+	return notes
+}

@@ -1,0 +1,80 @@
+package gcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Read gets the policy of the scope. A bucket or folder that is not there holds nothing.
+func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
+	at, err := parseScope(scope)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	c, err := p.client(ctx)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	current, err := c.getPolicy(ctx, at)
+	if errors.Is(err, errGone) {
+		return jit.Snapshot{Clock: current.clock.remote}, nil
+	}
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	s := current.snapshot(current.clock.now())
+	s.Clock, s.Notes = current.clock.remote, current.notes(at)
+	return s, nil
+}
+
+// snapshot tells what of the policy is ours and what has no end, at now.
+func (p *policy) snapshot(now time.Time) jit.Snapshot {
+	var s jit.Snapshot
+	for _, b := range p.bindings {
+		switch {
+		case b.ours:
+			s.Ours = append(s.Ours, b.observe(now))
+		case b.Condition != nil:
+			// Somebody else's condition: whether it ends cannot be said.
+		default:
+			for _, member := range b.Members {
+				s.Standing = append(s.Standing, jit.Standing{
+					Principal: canonicalMember(member), Role: b.Role, Covers: b.Role + when,
+					Detail: "the binding of " + b.Role + " that has no condition",
+				})
+			}
+		}
+	}
+	return s
+}
+
+// observe describes a binding of ours as it is at now.
+func (b binding) observe(now time.Time) jit.Observed {
+	o := jit.Observed{Marker: b.marker, Role: b.Role}
+	if l, ok := parseExpression(b.Condition.Expression); ok {
+		o.End = l.end
+		o.Role = role{b.Role, l.when}.String()
+	}
+	damage := damageOf(b.Condition, b.marker, now)
+	for i, member := range b.Members {
+		if i == 0 {
+			o.Principal = canonicalMember(member)
+			continue
+		}
+		damage = append(damage, fmt.Sprintf("%q has the access too", member))
+	}
+	o.Damage = strings.Join(damage, "; ")
+	return o
+}
+
+// right reports whether the binding is what the access asks for, at now.
+func (b binding) right(a jit.Access, r role, now time.Time) bool {
+	o := b.observe(now)
+	return o.Marker.Window.Equal(a.Marker.Window) && o.Principal == a.Binding.Principal && o.Role == r.String() &&
+		o.End.Equal(a.Marker.Window.End) && o.Damage == ""
+}

@@ -1,0 +1,133 @@
+package gcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+	"golang.org/x/oauth2"
+)
+
+const (
+	// callTimeout bounds one try of a request.
+	callTimeout = time.Minute
+	// retries bounds how often a request is repeated that the service could not answer.
+	retries = 6
+	// firstWait is about the longest pause before the first repetition; it doubles up to maxWait.
+	firstWait = 250 * time.Millisecond
+	maxWait   = 16 * time.Second
+)
+
+// patient repeats requests over transport that the service is too busy for, or did not answer. Every request of ours
+// may be repeated: the etag of a write that took effect unanswered makes its repetition fail with a conflict.
+func patient(transport http.RoundTripper) *http.Client {
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c := &retryablehttp.Client{
+		HTTPClient: &http.Client{Transport: transport, Timeout: callTimeout, CheckRedirect: stay},
+		RetryMax:   retries, RetryWaitMin: firstWait, RetryWaitMax: maxWait,
+		CheckRetry: worthAnotherTry, Backoff: backoff, ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	}
+	all := c.StandardClient()
+	all.CheckRedirect = stay
+	return all
+}
+
+// worthAnotherTry reports whether a failure passes by itself (https://cloud.google.com/iam/docs/retry-strategy)
+// and the time that it asks for is there.
+func worthAnotherTry(ctx context.Context, answer *http.Response, err error) (bool, error) {
+	if err != nil {
+		return ctx.Err() == nil && connectionBroke(err), nil
+	}
+	switch answer.StatusCode {
+	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		// What it said is worth more than that the time was up.
+		asked, _ := retryAfter(answer)
+		end, bounded := ctx.Deadline()
+		return !bounded || asked < time.Until(end), nil
+	}
+	return false, nil
+}
+
+// connectionBroke reports whether a request may have been made and its answer lost. Who was never reached, or never
+// proved who he is, and who has no token, is not asked again.
+func connectionBroke(err error) bool {
+	var op *net.OpError
+	var token *tokenError
+	switch {
+	case errors.Is(err, context.Canceled), errors.As(err, &token), errors.As(err, &op) && op.Op != "read" && op.Op != "write":
+		return false
+	}
+	again, _ := retryablehttp.ErrorPropagatedRetryPolicy(context.Background(), nil, err)
+	return again
+}
+
+// backoff is what an answer asks for (RFC 9110, 10.2.3) and a random pause that grows.
+func backoff(least, most time.Duration, n int, answer *http.Response) time.Duration {
+	asked, _ := retryAfter(answer)
+	return asked + pause(n, least, most)
+}
+
+func retryAfter(answer *http.Response) (time.Duration, bool) {
+	if answer == nil {
+		return 0, false
+	}
+	asked := answer.Header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(asked, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second, true
+	}
+	if at, err := http.ParseTime(asked); err == nil {
+		return max(0, time.Until(at)), true
+	}
+	return 0, false
+}
+
+// pause is a random time, of at most twice least after the first failure (0), and doubles with each up to most.
+func pause(n int, least, most time.Duration) time.Duration {
+	bound := min(least<<min(n, 16), most)
+	return bound/2 + rand.N(bound)
+}
+
+// sleep waits, no longer than the context lives.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// tokenError: there is no token for the credentials.
+type tokenError struct {
+	as  string // whom to be, where that is another account
+	err error
+}
+
+// Error tells it.
+func (e *tokenError) Error() string { return fmt.Sprintf("obtain a token: %v", e.err) }
+
+// Unwrap returns the cause.
+func (e *tokenError) Unwrap() error { return e.err }
+
+// tokenSource marks the errors of a source of tokens.
+type tokenSource struct {
+	oauth2.TokenSource
+	as string
+}
+
+// Token obtains a token.
+func (s tokenSource) Token() (*oauth2.Token, error) {
+	t, err := s.TokenSource.Token()
+	if err != nil {
+		return nil, &tokenError{s.as, err}
+	}
+	return t, nil
+}

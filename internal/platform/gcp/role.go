@@ -1,0 +1,121 @@
+package gcp
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+
+	"cel.dev/cel-go/common"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/parser"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// role is a role and, where the access is to be narrower, the user's own condition.
+type role struct {
+	name string
+	when string // CEL; empty without
+}
+
+// when separates the two in the user's way of writing them.
+const when = " if "
+
+// String writes the role as the user does.
+func (r role) String() string {
+	if r.when == "" {
+		return r.name
+	}
+	return r.name + when + r.when
+}
+
+const (
+	// maxOperators is how many logical operators a condition may have
+	// (https://cloud.google.com/iam/quotas: "Logical operators in a role binding's condition expression").
+	maxOperators = 12
+	// ownOperators is how many of them the window takes: between its two bounds and before the user's condition.
+	ownOperators = 2
+)
+
+var roleForm = regexp.MustCompile(`^(roles/|projects/([a-z0-9.:-]+)/roles/|organizations/([0-9]+)/roles/)([A-Za-z0-9_.]{1,128})$`)
+
+// basicRoles cannot carry a condition (https://cloud.google.com/iam/docs/conditions-overview).
+var basicRoles = map[string]bool{"roles/owner": true, "roles/editor": true, "roles/viewer": true}
+
+const roleHint = `write for example role = "roles/cloudsql.client", or role = "roles/storage.objectViewer if resource.name.startsWith(\"projects/_/buckets/reports/objects/2026/\")"`
+
+// parseRole reads "<role>" or "<role> if <condition>".
+func parseRole(s string) (role, error) {
+	if err := jit.CheckText("role", s); err != nil {
+		return role{}, err
+	}
+	name, expression, narrowed := strings.Cut(strings.TrimSpace(s), when)
+	r := role{strings.TrimSpace(name), strings.TrimSpace(expression)}
+	switch {
+	case r.name == "":
+		return role{}, jit.Invalid("role", roleHint, "the role is empty")
+	case basicRoles[r.name]:
+		return role{}, jit.Invalid("role", "grant the predefined roles that the work needs, for example roles/cloudsql.client; `gcloud iam roles list` has them all",
+			"%q is a basic role; such a binding cannot carry an end and cannot be marked as ours, so it would stay", r.name)
+	case !roleForm.MatchString(r.name):
+		return role{}, jit.Invalid("role", roleHint, "%q is not a role; it is roles/<name>, projects/<id>/roles/<name> or organizations/<number>/roles/<name>", r.name)
+	case narrowed && r.when == "":
+		return role{}, jit.Invalid("role", roleHint, "there is no condition after %q", strings.TrimSpace(when))
+	}
+	if r.when == "" {
+		return r, nil
+	}
+	n, err := countOperators(r.when)
+	if err != nil {
+		return role{}, jit.Invalid("role", roleHint, "the condition %q cannot be read: %s", r.when, oneLine(err.Error()))
+	}
+	if n > maxOperators-ownOperators {
+		return role{}, jit.Invalid("role", "write a shorter condition, or several grants",
+			"the condition %q has %d logical operators; with the %d that the window takes a condition may have %d", r.when, n, ownOperators, maxOperators)
+	}
+	return r, nil
+}
+
+// fits refuses a custom role outside of where it was made.
+func (r role) fits(at resource) error {
+	m := roleForm.FindStringSubmatch(r.name)
+	switch project, organization := m[2], m[3]; {
+	case project != "" && at.kind != buckets && at != resource{projects, project}:
+		return jit.Invalid("role", "use a role of the organization, or grant on "+projects+project, "%q is a role of the project %q and cannot be granted on %s", r.name, project, at)
+	case organization != "" && at.kind == organizations && at.name != organization:
+		return jit.Invalid("role", "use a role of that organization", "%q is a role of another organization than %s", r.name, at)
+	}
+	return nil
+}
+
+// countOperators counts the logical operators of a condition. It refuses what is not one expression by
+// itself and in parentheses: what breaks out of them, or a comment, would take the end with it.
+func countOperators(expression string) (int, error) {
+	// Without macros: the service knows none, and expanded they would be counted.
+	p, err := parser.NewParser(parser.Macros())
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, text := range []string{expression, "(" + expression + ")"} {
+		tree, errs := p.Parse(common.NewTextSource(text))
+		if wrong := errs.GetErrors(); len(wrong) > 0 {
+			return 0, errors.New(wrong[0].Message)
+		}
+		n = 0
+		ast.PreOrderVisit(tree.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+			if e.Kind() != ast.CallKind {
+				return
+			}
+			switch e.AsCall().FunctionName() {
+			case operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot:
+				n++
+			}
+		}))
+	}
+	return n, nil
+}
+
+// oneLine puts a message on one line, for people.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -1,0 +1,209 @@
+package gcp
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/api/cloudresourcemanager/v3"
+	"google.golang.org/api/option"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
+)
+
+// desk is a whole program on a server, whose time passes as the test says.
+type desk struct {
+	*testing.T
+	server *gcptest.Server
+	broker *broker.Broker
+	passed time.Duration
+}
+
+func newDesk(t *testing.T) *desk {
+	d := &desk{T: t, server: newWorld(t)}
+	p := openAt(t, d.server, Config{Scopes: []string{project}}, d.now)
+	d.broker = &broker.Broker{
+		Ledger: &jittest.Ledger{}, Targets: map[string]jit.Platform{"prod": p}, Owner: "payments", MaxTTL: 24 * time.Hour,
+		Actor: jit.Actor{Name: "test", Source: jit.FromTerraform}, Now: d.now,
+	}
+	p.OnTidied(func(ctx context.Context, gone []jit.Marker) {
+		if err := d.broker.Tidied(ctx, gone); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func (d *desk) now() time.Time { return time.Now().Add(d.passed) }
+
+func (d *desk) pass(by time.Duration) {
+	d.passed += by
+	d.server.SetClock(d.passed)
+}
+
+func (d *desk) grant(principal, role, ttl string) jit.Grant {
+	d.Helper()
+	g, err := d.broker.Grant(d.Context(), broker.Request{Binding: jit.Binding{Target: "prod", Principal: principal, Role: role, Scope: project}, Reason: "INC-1", Renewal: 1, TTL: ttl})
+	if err != nil {
+		d.Fatal(err)
+	}
+	return g
+}
+
+func (d *desk) sweep() map[jit.ID]sweeper.Result {
+	d.Helper()
+	report := (&sweeper.Sweeper{Broker: d.broker, Holder: "test", MaxUnplanned: 20}).Pass(d.Context())
+	results := map[jit.ID]sweeper.Result{}
+	for _, r := range report.Results {
+		results[r.Grant.ID] = r
+		if r.Err != nil {
+			d.Errorf("%s %s: %v", r.Kind, r.Grant.Principal, r.Err)
+		}
+	}
+	for _, err := range report.Unread {
+		d.Error(err)
+	}
+	return results
+}
+
+// strip writes the policy back as a tool does that knows no conditions: in version 1, without an etag.
+func (d *desk) strip() {
+	d.Helper()
+	service, err := cloudresourcemanager.NewService(d.Context(), option.WithEndpoint(d.server.URL), option.WithoutAuthentication())
+	if err != nil {
+		d.Fatal(err)
+	}
+	p, err := service.Projects.GetIamPolicy(project, &cloudresourcemanager.GetIamPolicyRequest{Options: &cloudresourcemanager.GetPolicyOptions{RequestedPolicyVersion: 3}}).Do()
+	if err != nil {
+		d.Fatal(err)
+	}
+	p.Version, p.Etag = 1, ""
+	if _, err := service.Projects.SetIamPolicy(project, &cloudresourcemanager.SetIamPolicyRequest{Policy: p}).Do(); err != nil {
+		d.Fatal(err)
+	}
+}
+
+// may asks the server whether a grant's access is given after a while from now.
+func (d *desk) may(g jit.Grant, after time.Duration, want bool, when string) {
+	d.Helper()
+	if got := allowed(d.server, g.Binding, d.now().Add(after)); got != want {
+		d.Errorf("%s: %s has %s in %s: %t, want %t", when, g.Principal, g.Role, after, got, want)
+	}
+}
+
+const forever = 1000 * time.Hour
+
+// A tool that writes the policy back without conditions makes temporary access permanent. The next sweep
+// says so, gives what is live its end back and ends what is over; access of before the grants stays.
+func TestConditionsStripped(t *testing.T) {
+	d := newDesk(t)
+	carol := "user:carol@example.com"
+	d.server.Edit(project, func(p *gcptest.Policy) {
+		p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{carol}})
+	})
+	long, short, narrow, own := d.grant(alice, sqlRole, "8h"), d.grant(bob, sqlRole, "1h"), d.grant(deploy, narrowed, "8h"), d.grant(carol, sqlRole, "8h")
+	d.pass(30 * time.Minute)
+	d.strip()
+	d.may(long, forever, true, "stripped")
+	d.may(narrow, forever, true, "stripped")
+
+	results := d.sweep()
+	for _, g := range []jit.Grant{long, short, narrow} {
+		if r := results[g.ID]; r.Kind != reconcile.Repair || !strings.HasPrefix(r.Reason, jit.Stripped) {
+			t.Errorf("%s: %s, %q; want a repair of what was stripped", g.Principal, r.Kind, r.Reason)
+		}
+		d.may(g, 10*time.Minute, true, "repaired")
+		d.may(g, g.End.Sub(d.now()), false, "repaired")
+	}
+	if r := results[own.ID]; r.Kind != reconcile.Report {
+		t.Errorf("what had the access before: %s, %q", r.Kind, r.Reason)
+	}
+	if d.server.Allowed(gcptest.Ask{Member: deploy, Permission: permissions[viewer], Scope: project, Name: "projects/_/buckets/reports/objects/1999/x", At: d.now()}) {
+		t.Error("the user's own condition was not given back")
+	}
+	d.may(own, forever, true, "repaired")
+
+	// Now one is live and one is over.
+	d.pass(45 * time.Minute)
+	d.strip()
+	results = d.sweep()
+	if r := results[short.ID]; r.Kind != reconcile.End {
+		t.Errorf("what is over: %s, %q", r.Kind, r.Reason)
+	}
+	d.may(short, 0, false, "ended")
+	d.may(long, 0, true, "while another ended")
+	d.may(long, long.End.Sub(d.now()), false, "while another ended")
+	if g, _, err := d.broker.Ledger.Lookup(t.Context(), short.ID); err != nil || g.EndedAt.IsZero() {
+		t.Errorf("the end is not recorded: %+v, %v", g, err)
+	}
+
+	// What was recorded as ended is never looked for again: who gets the access now keeps it.
+	d.server.Edit(project, func(p *gcptest.Policy) {
+		p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{bob}})
+	})
+	d.sweep()
+	d.may(short, forever, true, "given anew by somebody")
+	d.pass(10 * time.Hour)
+	d.sweep()
+	d.may(long, 0, false, "at last")
+	d.may(own, forever, true, "at last")
+	d.may(short, forever, true, "at last")
+	for _, b := range d.server.Policy(project).Bindings {
+		if ours(b) {
+			t.Errorf("a binding of ours is left: %+v", b)
+		}
+	}
+	if !slices.ContainsFunc(d.server.Policy(project).Bindings, func(b gcptest.Binding) bool { return b.Role == "roles/owner" }) {
+		t.Error("the owner is gone")
+	}
+}
+
+// With the ledger lost, a sweep with nothing but credentials takes away what is over.
+func TestTheLedgerIsLost(t *testing.T) {
+	d := newDesk(t)
+	before := foreign(t, d.server, project)
+	long, short := d.grant(alice, sqlRole, "8h"), d.grant(bob, sqlRole, "1h")
+	d.broker.Ledger = &jittest.Ledger{}
+	d.pass(2 * time.Hour)
+	// A moved end is found by the marker, which says what it was.
+	edit(t, d.server, project, short.Marker(), func(_ *gcptest.Policy, b *gcptest.Binding) {
+		b.Condition.Expression = expressionUntil(d.now().Add(forever))
+	})
+	d.may(short, 0, true, "before the sweep")
+	if r := d.sweep()[short.ID]; r.Kind != reconcile.Remove {
+		t.Errorf("what is over: %s, %q", r.Kind, r.Reason)
+	}
+	d.may(short, 0, false, "after the sweep")
+	d.may(long, 0, true, "after the sweep")
+	if after := foreign(t, d.server, project); after != before {
+		t.Errorf("what is not ours is\n%s\nwas\n%s", after, before)
+	}
+	if _, writes := d.server.Calls(); writes != 3 {
+		t.Errorf("%d writes, want those of two grants and of one sweep", writes)
+	}
+}
+
+// What ended goes with the next grant, and the ledger knows of it: nothing is left for the sweeper, who makes no write.
+func TestWhatWentWithAnotherWriteIsRecorded(t *testing.T) {
+	d := newDesk(t)
+	short := d.grant(bob, sqlRole, "1h")
+	d.pass(2 * time.Hour)
+	d.grant(alice, sqlRole, "1h")
+	if g, _, err := d.broker.Ledger.Lookup(t.Context(), short.ID); err != nil || g.EndedAt.IsZero() {
+		t.Errorf("the end is not recorded: %+v, %v", g, err)
+	}
+	_, before := d.server.Calls()
+	if results := d.sweep(); len(results) != 0 {
+		t.Errorf("the sweep did %+v", results)
+	}
+	if _, after := d.server.Calls(); after != before {
+		t.Errorf("the sweep made %d writes", after-before)
+	}
+}

@@ -1,0 +1,131 @@
+package gcptest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+)
+
+// Ask is a question: may this member do that there at a time?
+type Ask struct {
+	Member     string
+	Permission string
+	// Scope is the resource whose policy, with those of all above it, decides.
+	Scope string
+	// Name is resource.name of conditions; empty: the name of the scope.
+	Name string
+	At   time.Time
+}
+
+// Allowed decides by the policies as they stand.
+func (s *Server) Allowed(q Ask) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for scope := q.Scope; scope != ""; {
+		at, there := s.resources[scope]
+		if !there {
+			return false
+		}
+		for _, b := range at.policy.Bindings {
+			if s.gives(b, q) {
+				return true
+			}
+		}
+		scope = at.parent
+	}
+	return false
+}
+
+// gives reports whether a binding answers the question with yes.
+func (s *Server) gives(b Binding, q Ask) bool {
+	permissions := s.roles[b.Role]
+	if !slices.Contains(permissions, q.Permission) && !slices.Contains(permissions, "*") {
+		return false
+	}
+	if !slices.ContainsFunc(b.Members, func(m string) bool { return s.is(q.Member, m) }) {
+		return false
+	}
+	return b.Condition == nil || s.holds(b.Condition.Expression, q)
+}
+
+// is reports whether who asks is meant by a member of a policy.
+func (s *Server) is(who, member string) bool {
+	switch {
+	case strings.HasPrefix(who, "deleted:") || !s.accounts[who]:
+		return false // there is no such account any more
+	case strings.EqualFold(who, member) || member == "allUsers" || member == "allAuthenticatedUsers":
+		return true
+	case strings.HasPrefix(member, "domain:"):
+		return strings.HasSuffix(who, "@"+strings.TrimPrefix(member, "domain:"))
+	}
+	return slices.Contains(s.groups[member], who)
+}
+
+// program is a condition that can be judged.
+type program struct {
+	cel.Program
+	operators int
+}
+
+// environment has the attributes of requests that conditions can use
+// (https://cloud.google.com/iam/docs/conditions-attribute-reference).
+func environment() (*cel.Env, error) {
+	return cel.NewEnv(
+		cel.Variable("request.time", cel.TimestampType),
+		cel.Variable("resource.name", cel.StringType),
+		cel.Variable("resource.type", cel.StringType),
+		cel.Variable("resource.service", cel.StringType),
+	)
+}
+
+// compile reads a condition; it has to be boolean and to know all that it asks for. What was compiled is
+// remembered: most of a policy is the same from write to write.
+func (s *Server) compile(expression string) (program, error) {
+	if known, ok := s.programs[expression]; ok {
+		return known, nil
+	}
+	checked, issues := s.env.Compile(expression)
+	if issues.Err() != nil {
+		return program{}, errors.New(strings.ReplaceAll(issues.Err().Error(), "\n", " "))
+	}
+	if checked.OutputType() != cel.BoolType {
+		return program{}, fmt.Errorf("it is of the type %s and not boolean", checked.OutputType())
+	}
+	compiled, err := s.env.Program(checked)
+	if err != nil {
+		return program{}, err
+	}
+	p := program{Program: compiled}
+	ast.PreOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() == ast.CallKind && slices.Contains([]string{operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot}, e.AsCall().FunctionName()) {
+			p.operators++
+		}
+	}))
+	s.programs[expression] = p
+	return p, nil
+}
+
+// holds judges a condition; what cannot be judged does not hold.
+func (s *Server) holds(expression string, q Ask) bool {
+	p, err := s.compile(expression)
+	if err != nil {
+		return false
+	}
+	name, service := q.Name, "cloudresourcemanager.googleapis.com"
+	if strings.HasPrefix(q.Scope, Bucket) {
+		service = "storage.googleapis.com"
+	}
+	if name == "" {
+		name = q.Scope
+	}
+	result, _, err := p.Eval(map[string]any{
+		"request.time": q.At, "resource.name": name, "resource.service": service, "resource.type": service + "/Resource",
+	})
+	return err == nil && result.Value() == true
+}

@@ -1,0 +1,122 @@
+package gcptest
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Admit lets nobody in any more but who bears one of the tokens, or one that the server gave out.
+func (s *Server) Admit(tokens ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokens = map[string]bool{}
+	for _, token := range tokens {
+		s.tokens[token] = true
+	}
+}
+
+// MayImpersonate makes service accounts that whoever is let in can act as.
+func (s *Server) MayImpersonate(addresses ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range addresses {
+		s.accountID[a] = true
+	}
+}
+
+// KeyFile writes a new key of a service account into a file and returns its path; tokens are given out for the newest.
+func (s *Server) KeyFile(t testing.TB) string {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	if s.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(s.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(map[string]string{
+		"type": "service_account", "project_id": "test", "private_key_id": "1", "client_email": "key@test.iam.gserviceaccount.com", "client_id": "1",
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "token_uri": s.URL + "/token",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "key.json")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// authenticate gives out tokens and turns away who has none; it reports whether the request has been answered.
+func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) bool {
+	if r.URL.Path == "/token" {
+		s.exchange(w, r)
+		return true
+	}
+	s.mu.Lock()
+	in := s.tokens == nil || s.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
+	s.mu.Unlock()
+	if !in {
+		s.answer(w, parse(r), nil, refuse(http.StatusUnauthorized, "UNAUTHENTICATED", "Request had invalid authentication credentials."))
+		return true
+	}
+	if address, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/v1/projects/-/serviceAccounts/"), ":generateAccessToken"); ok {
+		s.mu.Lock()
+		may := s.accountID[address]
+		s.mu.Unlock()
+		if !may {
+			s.answer(w, Request{}, nil, refuse(http.StatusForbidden, "PERMISSION_DENIED", "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist)."))
+			return true
+		}
+		s.answer(w, Request{}, map[string]string{"accessToken": s.issue(), "expireTime": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, nil)
+		return true
+	}
+	return false
+}
+
+// issue makes a token that lets in.
+func (s *Server) issue() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	token := rand.Text()
+	if s.tokens != nil {
+		s.tokens[token] = true
+	}
+	return token
+}
+
+// exchange gives a token for a signed assertion (RFC 7523).
+func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
+	head, claims, signature := "", "", ""
+	if parts := strings.Split(r.FormValue("assertion"), "."); len(parts) == 3 {
+		head, claims, signature = parts[0], parts[1], parts[2]
+	}
+	sum := sha256.Sum256([]byte(head + "." + claims))
+	signed, err := base64.RawURLEncoding.DecodeString(signature)
+	s.mu.Lock()
+	k := s.key
+	s.mu.Unlock()
+	if err != nil || k == nil || rsa.VerifyPKCS1v15(&k.PublicKey, crypto.SHA256, sum[:], signed) != nil {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_grant", "error_description": "Invalid JWT Signature."})
+		return
+	}
+	s.answer(w, Request{}, map[string]any{"access_token": s.issue(), "token_type": "Bearer", "expires_in": 3600}, nil)
+}

@@ -1,0 +1,141 @@
+package gcptest
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// The limits of a policy (https://cloud.google.com/iam/quotas).
+const (
+	limitPrincipals = 1500
+	limitGroups     = 250
+	limitSame       = 20
+	limitOperators  = 12
+	limitTitle      = 100
+	limitText       = 256
+)
+
+var basic = []string{"roles/owner", "roles/editor", "roles/viewer"}
+
+// validate refuses what the service refuses.
+func (s *Server) validate(at *resource, p Policy) *failure {
+	principals, groups := 0, 0
+	type same struct{ role, member string }
+	conditions := map[same]map[string]bool{}
+	for _, b := range p.Bindings {
+		if f := s.validateBinding(at, b); f != nil {
+			return f
+		}
+		for _, m := range b.Members {
+			principals++
+			if name := strings.TrimPrefix(m, "deleted:"); strings.HasPrefix(name, "group:") || strings.HasPrefix(name, "domain:") {
+				groups++
+			}
+			of := same{b.Role, m}
+			if conditions[of] == nil {
+				conditions[of] = map[string]bool{}
+			}
+			conditions[of][fmt.Sprintf("%q", b.Condition)] = true
+			if len(conditions[of]) > limitSame {
+				return invalid("The policy contains more than %d role bindings with the role %s and the member %s.", limitSame, b.Role, m)
+			}
+		}
+	}
+	switch {
+	case principals > limitPrincipals:
+		return invalid("The number of members in the policy (%d) is larger than the maximum allowed size %d.", principals, limitPrincipals)
+	case groups > limitGroups:
+		return invalid("The number of groups and domains in the policy (%d) is larger than the maximum allowed size %d.", groups, limitGroups)
+	}
+	return nil
+}
+
+func (s *Server) validateBinding(at *resource, b Binding) *failure {
+	if _, known := s.roles[b.Role]; !known {
+		return invalid("Role %s is not supported for this resource.", b.Role)
+	}
+	if project, _, custom := strings.Cut(strings.TrimPrefix(b.Role, "projects/"), "/roles/"); custom && strings.HasPrefix(b.Role, "projects/") && at.scope != "projects/"+project && at.parent != "projects/"+project {
+		return invalid("Role %s is not supported for this resource.", b.Role)
+	}
+	for _, m := range b.Members {
+		if f := s.validateMember(at, m); f != nil {
+			return f
+		}
+	}
+	c := b.Condition
+	switch {
+	case c == nil:
+		return nil
+	case slices.Contains(basic, b.Role):
+		return invalid("Conditions can't be set on primitive roles: %s.", b.Role)
+	case slices.Contains(b.Members, "allUsers") || slices.Contains(b.Members, "allAuthenticatedUsers"):
+		return invalid("Conditions can't be set on public principals.")
+	case strings.HasPrefix(at.scope, Bucket) && !at.uniform:
+		return invalid("Conditions need uniform bucket-level access.")
+	case c.Title == "" || len(c.Title) > limitTitle:
+		return invalid("The title of a condition has 1 to %d bytes: %q", limitTitle, c.Title)
+	case len(c.Description) > limitText:
+		return invalid("The description of a condition has at most %d bytes: %q", limitText, c.Description)
+	}
+	program, err := s.compile(c.Expression)
+	if err != nil {
+		return invalid("Error in condition expression %q: %v", c.Expression, err)
+	}
+	if program.operators > limitOperators {
+		return invalid("The condition expression has %d logical operators, at most %d are allowed.", program.operators, limitOperators)
+	}
+	return nil
+}
+
+var memberForm = regexp.MustCompile(`^(user|group|serviceAccount|domain):[^ ]+$|^principal(Set)?://[^ ]+$|^all(Authenticated)?Users$`)
+
+func (s *Server) validateMember(at *resource, m string) *failure {
+	if strings.HasPrefix(m, "deleted:") {
+		if !s.deleted[m] {
+			return invalid("Invalid deleted member %s.", m)
+		}
+		return nil
+	}
+	if !memberForm.MatchString(m) {
+		return invalid("Invalid member %q; it has no known type.", m)
+	}
+	kind, name, _ := strings.Cut(m, ":")
+	switch {
+	case s.accounts[m] || strings.HasPrefix(m, "principal"):
+		return nil
+	case kind == "user":
+		return invalid("User %s does not exist.", name)
+	case kind == "group":
+		return invalid("Group %s does not exist.", name)
+	case kind == "serviceAccount":
+		return invalid("Service account %s does not exist.", name)
+	case kind == "domain":
+		return invalid("Domain name %s does not exist.", name)
+	case strings.HasPrefix(at.scope, Bucket):
+		return nil // a bucket may be public
+	}
+	return invalid("Members of type %s are not allowed for this resource.", m)
+}
+
+// DeleteAccount deletes an account: where policies name it, they name it as deleted
+// (https://cloud.google.com/iam/docs/principal-identifiers#deleted-principals).
+func (s *Server) DeleteAccount(member string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gone := "deleted:" + member + "?uid=123456789012345678901"
+	delete(s.accounts, member)
+	s.deleted[gone] = true
+	for _, at := range s.resources {
+		p := at.policy.Clone()
+		for _, b := range p.Bindings {
+			for i, m := range b.Members {
+				if m == member {
+					b.Members[i] = gone
+				}
+			}
+		}
+		s.store(at, p)
+	}
+}

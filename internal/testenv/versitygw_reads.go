@@ -1,0 +1,175 @@
+package testenv
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+)
+
+// ManagedPolicies are the managed policies of AWS that an [AWSGateway] has, by their names, as
+// https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AmazonS3ReadOnlyAccess.html has them.
+var ManagedPolicies = map[string]string{
+	"AmazonS3ReadOnlyAccess": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:Get*","s3:List*","s3:Describe*","s3-object-lambda:Get*","s3-object-lambda:List*"],"Resource":"*"}]}`,
+}
+
+// bridge serves an endpoint before the IAM at the URL: requests go through, and those that it does not
+// know are answered from what it holds. It ends with the process.
+func bridge(to string) (string, error) {
+	target, err := url.Parse(to)
+	if err != nil {
+		return "", err
+	}
+	reads := &gatewayReads{iam: rootClient(to), through: httputil.NewSingleHostReverseProxy(target)}
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: reads, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(listener) }()
+	return "http://" + listener.Addr().String(), nil
+}
+
+// gatewayReads answers the calls that read managed policies and the whole account.
+type gatewayReads struct {
+	iam     *iam.Client
+	through http.Handler
+}
+
+// ServeHTTP answers one request.
+func (b *gatewayReads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client has gone
+	}
+	form, _ := url.ParseQuery(string(body))
+	action := form.Get("Action")
+	var result any
+	switch action {
+	case "GetAccountAuthorizationDetails":
+		result, err = b.account(r.Context())
+	case "GetPolicy", "GetPolicyVersion":
+		result = policyResult(action, form.Get("PolicyArn"))
+	default:
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		b.through.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "text/xml")
+	switch {
+	case err != nil:
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = fmt.Fprint(w, `<ErrorResponse><Error><Code>ServiceFailure</Code><Message>the IAM behind does not answer</Message></Error></ErrorResponse>`)
+		return
+	case result == nil:
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = fmt.Fprint(w, `<ErrorResponse><Error><Code>NoSuchEntity</Code><Message>no such policy</Message></Error></ErrorResponse>`)
+		return
+	}
+	answer := struct {
+		XMLName xml.Name
+		Result  any
+	}{xml.Name{Local: action + "Response"}, result}
+	_ = xml.NewEncoder(w).Encode(answer)
+}
+
+type policyAnswer struct {
+	XMLName       xml.Name
+	Policy        *policyFacts  `xml:"Policy,omitempty"`
+	PolicyVersion *versionFacts `xml:"PolicyVersion,omitempty"`
+}
+
+type policyFacts struct{ Arn, DefaultVersionId string }
+
+type versionFacts struct {
+	Document, VersionId string
+	IsDefaultVersion    bool
+}
+
+// policyResult is the answer about one of [ManagedPolicies], to either question; nil when there is none.
+func policyResult(action, name string) any {
+	const prefix = "arn:aws:iam::aws:policy/"
+	if len(name) <= len(prefix) || ManagedPolicies[name[len(prefix):]] == "" {
+		return nil
+	}
+	return policyAnswer{
+		XMLName: xml.Name{Local: action + "Result"},
+		Policy:  &policyFacts{name, "v1"}, PolicyVersion: &versionFacts{url.PathEscape(ManagedPolicies[name[len(prefix):]]), "v1", true},
+	}
+}
+
+type accountAnswer struct {
+	XMLName        xml.Name      `xml:"GetAccountAuthorizationDetailsResult"`
+	UserDetailList []entityFacts `xml:"UserDetailList>member"`
+	RoleDetailList []entityFacts `xml:"RoleDetailList>member"`
+	IsTruncated    bool
+}
+
+type entityFacts struct {
+	Arn, CreateDate          string
+	UserName, UserId         string        `xml:",omitempty"`
+	RoleName, RoleId         string        `xml:",omitempty"`
+	AssumeRolePolicyDocument string        `xml:",omitempty"`
+	UserPolicyList           []inlineFacts `xml:"UserPolicyList>member"`
+	RolePolicyList           []inlineFacts `xml:"RolePolicyList>member"`
+}
+
+type inlineFacts struct{ PolicyName, PolicyDocument string }
+
+// account puts together what the IAM says of its users and roles one by one.
+func (b *gatewayReads) account(ctx context.Context) (any, error) {
+	var answer accountAnswer
+	users := iam.NewListUsersPaginator(b.iam, &iam.ListUsersInput{})
+	for users.HasMorePages() {
+		page, err := users.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range page.Users {
+			facts := entityFacts{Arn: *u.Arn, UserName: *u.UserName, UserId: *u.UserId, CreateDate: u.CreateDate.UTC().Format(time.RFC3339)}
+			names, err := b.iam.ListUserPolicies(ctx, &iam.ListUserPoliciesInput{UserName: u.UserName, MaxItems: aws.Int32(1000)})
+			if err != nil {
+				continue // it was removed meanwhile
+			}
+			for _, name := range names.PolicyNames {
+				if p, err := b.iam.GetUserPolicy(ctx, &iam.GetUserPolicyInput{UserName: u.UserName, PolicyName: &name}); err == nil {
+					facts.UserPolicyList = append(facts.UserPolicyList, inlineFacts{name, *p.PolicyDocument})
+				}
+			}
+			answer.UserDetailList = append(answer.UserDetailList, facts)
+		}
+	}
+	roles := iam.NewListRolesPaginator(b.iam, &iam.ListRolesInput{})
+	for roles.HasMorePages() {
+		page, err := roles.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page.Roles {
+			facts := entityFacts{
+				Arn: *r.Arn, RoleName: *r.RoleName, RoleId: *r.RoleId, CreateDate: r.CreateDate.UTC().Format(time.RFC3339),
+				AssumeRolePolicyDocument: aws.ToString(r.AssumeRolePolicyDocument),
+			}
+			names, err := b.iam.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: r.RoleName, MaxItems: aws.Int32(1000)})
+			if err != nil {
+				continue // it was removed meanwhile
+			}
+			for _, name := range names.PolicyNames {
+				if p, err := b.iam.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: r.RoleName, PolicyName: &name}); err == nil {
+					facts.RolePolicyList = append(facts.RolePolicyList, inlineFacts{name, *p.PolicyDocument})
+				}
+			}
+			answer.RoleDetailList = append(answer.RoleDetailList, facts)
+		}
+	}
+	return answer, nil
+}
