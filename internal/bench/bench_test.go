@@ -179,13 +179,13 @@ resource "nothing_grant" "all" {
 
 	// Of the clock the difference of two plans is mostly what else the machine does; of the processors it is not.
 	var shares []float64
-	for range 5 {
+	for range 9 {
 		idle, busy = works(func() { floor.Must("plan") }), works(func() { ours.Must("plan") })
 		shares = append(shares, (busy-idle).Seconds()*1000/grants)
 	}
 	slices.Sort(shares)
-	t.add("the provider's own share of a plan, processor time, median of 5", fmt.Sprintf("%.2f ms a grant (%.2f to %.2f)", shares[2], shares[0], shares[4]),
-		"0.5 ms", shares[2] <= 0.5)
+	t.add("the provider's own share of a plan, processor time, median of 9", fmt.Sprintf("%.2f ms a grant (%.2f to %.2f)", shares[4], shares[1], shares[7]),
+		"0.5 ms", shares[4] <= 0.5)
 }
 
 // works is the processor time that the programs which f runs take, theirs and the kernel's.

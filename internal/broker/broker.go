@@ -97,7 +97,7 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, nam
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
-	if err := bounded(g, target, checked, attribute, length); err != nil {
+	if err := checkLength(attribute, length, checked, target.Kind()); err != nil {
 		return jit.Verdict{}, checked, err
 	}
 	policies, err := b.Policies(ctx)
@@ -105,10 +105,13 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, nam
 		return jit.Verdict{}, checked, err
 	}
 	traits, err := b.describe(ctx, target, g.Binding, checked)
+	if err == nil {
+		err = checkLength(attribute, length, traits, target.Kind())
+	}
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
-	if err := bounded(g, target, traits, attribute, length); err != nil {
+	if err := checkLength(attribute, length, traits, target.Kind()); err != nil {
 		return jit.Verdict{}, traits, err
 	}
 	v, err := policy.Judge(policies, policy.Request{
@@ -130,16 +133,6 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, nam
 	return v, traits, nil
 }
 
-// bounded refuses what is longer than the target takes.
-func bounded(g jit.Grant, target jit.Platform, traits jit.Traits, attribute string, length time.Duration) error {
-	if traits.MaxTTL == 0 || length <= traits.MaxTTL {
-		return nil
-	}
-	most := jit.FormatDuration(traits.MaxTTL)
-	return jit.Invalid(attribute, fmt.Sprintf("ask for %s or less, and again with another renewal when that is over", most),
-		"the grant would last %s; target %q (%s) takes at most %s there", jit.FormatDuration(length), g.Target, target.Kind(), most)
-}
-
 // describe asks a platform that is a [jit.Describer] for the traits of a binding; those of others are what Check told.
 func (b *Broker) describe(ctx context.Context, p jit.Platform, binding jit.Binding, checked jit.Traits) (jit.Traits, error) {
 	d, ok := jit.Find[jit.Describer](p)
@@ -151,6 +144,19 @@ func (b *Broker) describe(ctx context.Context, p jit.Platform, binding jit.Bindi
 		return checked, fmt.Errorf("look at %s on target %q: %w", binding.Role, binding.Target, err)
 	}
 	return traits, nil
+}
+
+// checkLength refuses a window that the platform cannot hold.
+func checkLength(attribute string, length time.Duration, traits jit.Traits, kind string) error {
+	switch {
+	case length < traits.MinTTL:
+		return jit.Invalid(attribute, fmt.Sprintf("ask for %s or more", jit.FormatDuration(traits.MinTTL)),
+			"the grant would last %s; on the platform %s a grant of this kind lasts at least %s", jit.FormatDuration(length), kind, jit.FormatDuration(traits.MinTTL))
+	case traits.MaxTTL > 0 && length > traits.MaxTTL:
+		return jit.Invalid(attribute, fmt.Sprintf("ask for %s or less", jit.FormatDuration(traits.MaxTTL)),
+			"the grant would last %s; on the platform %s a grant of this kind lasts at most %s", jit.FormatDuration(length), kind, jit.FormatDuration(traits.MaxTTL))
+	}
+	return nil
 }
 
 // Policies returns the recorded policies with those of the same plan laid over them.

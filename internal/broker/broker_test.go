@@ -606,3 +606,26 @@ func TestACancelledGrantIsNotTakenForAFailedOne(t *testing.T) {
 		t.Errorf("it begins at %s, want %s", g.Start, begun)
 	}
 }
+
+func TestAWindowFitsThePlatform(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.platform.Traits.MinTTL, w.platform.Traits.MaxTTL = 5*time.Minute, 3*time.Hour
+	for _, tt := range []struct {
+		name   string
+		change func(*broker.Request)
+		parts  []string
+	}{
+		{"too short", func(r *broker.Request) { r.TTL = "4m" }, []string{"ttl", "4m", "at least 5m", "ask for 5m or more"}},
+		{"too long", func(r *broker.Request) { r.TTL = "4h" }, []string{"ttl", "at most 3h", "ask for 3h or less"}},
+		{"an end too near", func(r *broker.Request) { r.TTL, r.ExpiresAt = "", w.now.Add(time.Minute) }, []string{"expires_at", "at least 5m"}},
+	} {
+		_, err := w.Preview(t.Context(), request(tt.change), true)
+		wantError(t, err, jit.ErrInvalid, tt.parts...)
+		_, err = w.Grant(t.Context(), request(tt.change))
+		wantError(t, err, jit.ErrInvalid, tt.parts...)
+	}
+	g := w.grant(request(func(r *broker.Request) { r.TTL = "5m" }))
+	_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "3m" }))
+	wantError(t, err, jit.ErrInvalid, "ttl", "at least 5m")
+	w.allowed(true)
+}

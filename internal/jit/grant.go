@@ -43,8 +43,8 @@ type Traits struct {
 	Remembered bool
 	// Strippable: marker and end are one, so that who takes the end off the binding takes the marker too.
 	Strippable bool
-	// MaxTTL is the longest grant that the platform takes; zero when it sets no bound.
-	MaxTTL time.Duration
+	// MinTTL and MaxTTL bound the length of a window on the platform; zero where it has no bound of its own.
+	MinTTL, MaxTTL time.Duration
 }
 
 // State is what a grant is at one moment; it is computed, never stored.

@@ -44,6 +44,7 @@ var places = []struct {
 	{"aws_iam", newAccount},
 	{"aws_identity_center", newDirectory},
 	{"gcp", newProject},
+	{"hoop", newGateway},
 }
 
 // unmarked is a place on which nothing can be written on a binding: the ledger remembers the markers, and

@@ -69,7 +69,7 @@ func (s *MotoServer) Account(t testing.TB) MotoAccount {
 	var created struct {
 		CreateAccessKeyResponse struct {
 			CreateAccessKeyResult struct {
-				AccessKey struct{ AccessKeyId, SecretAccessKey string }
+				AccessKey struct{ AccessKeyID, SecretAccessKey string }
 			}
 		}
 	}
@@ -77,7 +77,7 @@ func (s *MotoServer) Account(t testing.TB) MotoAccount {
 		t.Fatalf("make an access key: %v", err)
 	}
 	key := created.CreateAccessKeyResponse.CreateAccessKeyResult.AccessKey
-	account.AccessKeyID, account.SecretAccessKey = key.AccessKeyId, key.SecretAccessKey
+	account.AccessKeyID, account.SecretAccessKey = key.AccessKeyID, key.SecretAccessKey
 	return account
 }
 

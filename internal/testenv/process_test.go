@@ -30,7 +30,8 @@ func TestHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	sshd := testenv.SSHD(t, filepath.Join(t.TempDir(), "authorized_keys"))
-	fmt.Println("held", net.JoinHostPort(postgres.Host, strconv.Itoa(postgres.Port)), kube.Host, sshd.Addr)
+	moto := strings.TrimPrefix(testenv.Moto(t).URL, "http://")
+	fmt.Println("held", net.JoinHostPort(postgres.Host, strconv.Itoa(postgres.Port)), kube.Host, sshd.Addr, moto)
 	select {}
 }
 
@@ -68,8 +69,8 @@ func TestServersEndWithTheProcess(t *testing.T) {
 		t.Error(err)
 	}
 	_ = cmd.Wait()
-	if len(addresses) != 3 {
-		t.Fatalf("the child holds %d servers, want 3; it said: %s", len(addresses), strings.Join(said, "\n"))
+	if len(addresses) != 4 {
+		t.Fatalf("the child holds %d servers, want 4; it said: %s", len(addresses), strings.Join(said, "\n"))
 	}
 
 	until := func(what string, done func() bool) {

@@ -88,11 +88,15 @@ type policyAnswer struct {
 	PolicyVersion *versionFacts `xml:"PolicyVersion,omitempty"`
 }
 
-type policyFacts struct{ Arn, DefaultVersionId string }
+type policyFacts struct {
+	Arn              string
+	DefaultVersionID string `xml:"DefaultVersionId"`
+}
 
 type versionFacts struct {
-	Document, VersionId string
-	IsDefaultVersion    bool
+	Document         string
+	VersionID        string `xml:"VersionId"`
+	IsDefaultVersion bool
 }
 
 // policyResult is the answer about one of [ManagedPolicies], to either question; nil when there is none.
@@ -116,8 +120,10 @@ type accountAnswer struct {
 
 type entityFacts struct {
 	Arn, CreateDate          string
-	UserName, UserId         string        `xml:",omitempty"`
-	RoleName, RoleId         string        `xml:",omitempty"`
+	UserName                 string        `xml:",omitempty"`
+	UserID                   string        `xml:"UserId,omitempty"`
+	RoleName                 string        `xml:",omitempty"`
+	RoleID                   string        `xml:"RoleId,omitempty"`
 	AssumeRolePolicyDocument string        `xml:",omitempty"`
 	UserPolicyList           []inlineFacts `xml:"UserPolicyList>member"`
 	RolePolicyList           []inlineFacts `xml:"RolePolicyList>member"`
@@ -135,7 +141,7 @@ func (b *gatewayReads) account(ctx context.Context) (any, error) {
 			return nil, err
 		}
 		for _, u := range page.Users {
-			facts := entityFacts{Arn: *u.Arn, UserName: *u.UserName, UserId: *u.UserId, CreateDate: u.CreateDate.UTC().Format(time.RFC3339)}
+			facts := entityFacts{Arn: *u.Arn, UserName: *u.UserName, UserID: *u.UserId, CreateDate: u.CreateDate.UTC().Format(time.RFC3339)}
 			names, err := b.iam.ListUserPolicies(ctx, &iam.ListUserPoliciesInput{UserName: u.UserName, MaxItems: aws.Int32(1000)})
 			if err != nil {
 				continue // it was removed meanwhile
@@ -156,7 +162,7 @@ func (b *gatewayReads) account(ctx context.Context) (any, error) {
 		}
 		for _, r := range page.Roles {
 			facts := entityFacts{
-				Arn: *r.Arn, RoleName: *r.RoleName, RoleId: *r.RoleId, CreateDate: r.CreateDate.UTC().Format(time.RFC3339),
+				Arn: *r.Arn, RoleName: *r.RoleName, RoleID: *r.RoleId, CreateDate: r.CreateDate.UTC().Format(time.RFC3339),
 				AssumeRolePolicyDocument: aws.ToString(r.AssumeRolePolicyDocument),
 			}
 			names, err := b.iam.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: r.RoleName, MaxItems: aws.Int32(1000)})

@@ -244,7 +244,7 @@ func TestTheOperatorsPolicyIsEnough(t *testing.T) {
 				cfg = trusting
 			}
 			if form == middling && i > 0 { // no room inline for these either
-				s.put(t, principal, "theirs", strings.Replace(readerDocument, "jit-bucket", strings.Repeat("b", 10200), 1))
+				s.put(t, principal, "theirs", strings.Replace(readerDocument, "jit-bucket", strings.Repeat("b", map[int]int{1: 9500, 2: 4500}[i]), 1))
 			}
 			p, a := s.open(t, cfg, time.Now), grantOf(jit.Binding{Principal: principal, Role: form}, "operator")
 			a.TerminateSessions = form == deployer

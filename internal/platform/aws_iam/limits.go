@@ -2,7 +2,7 @@ package awsiam
 
 import (
 	"context"
-	"math/rand/v2"
+	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -30,6 +30,12 @@ var inlineQuota = map[entityKind]limit{user: {"UserPolicySizeQuota", 2048}, grou
 // attachedQuota is for the managed policies that are attached to an entity.
 var attachedQuota = map[entityKind]limit{user: {"AttachedPoliciesPerUserQuota", 10}, group: {"AttachedPoliciesPerGroupQuota", 10}, role: {"AttachedPoliciesPerRoleQuota", 10}}
 
+// The pauses between two tries of what another writer of ours was in the way of.
+const (
+	shortestPause = 100 * time.Millisecond
+	longestPause  = 3 * time.Second
+)
+
 // Codes of IAM's errors.
 const (
 	noSuchEntity  = "NoSuchEntity"
@@ -54,15 +60,25 @@ func (c *client) quota(ctx context.Context, l limit, n int) (int, error) {
 	return max(l.usual, int(c.quotas[l.name])), nil
 }
 
-// pause waits a random time before another attempt, longer after each.
-func pause(ctx context.Context, attempt int) error {
-	const shortest, most = 50 * time.Millisecond, 5
-	timer := time.NewTimer(rand.N(shortest<<min(attempt, most)) + shortest)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// tight is how little room for inline policies is told of: not many copies are smaller.
+const tight = 600
+
+// room tells of a principal on which there is little room left; empty where there is enough.
+func (e *entity) room() string {
+	if inlineQuota[e.kind].usual == 0 {
+		return "" // nothing that can be granted to
 	}
+	used, attached := 0, len(e.attached)
+	for _, document := range e.inline {
+		used += size(document)
+	}
+	quota, most := inlineQuota[e.kind].usual, attachedQuota[e.kind].usual
+	if quota-used >= tight {
+		return ""
+	}
+	text := fmt.Sprintf("%d of the %d characters of its inline policies are used: what does not fit becomes a managed policy, of which it has %d", used, quota, attached)
+	if attached >= most {
+		text += fmt.Sprintf(", and %d are allowed unless that was raised: the grant may be refused", most)
+	}
+	return text
 }

@@ -31,6 +31,11 @@ func TestAUserAtTheInlineLimit(t *testing.T) {
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
 	s.put(t, alice, "theirs", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sqs:SendMessage","Resource":["`+strings.Repeat("arn:aws:sqs:eu-central-1:123456789012:queue\",\"", 41)+`arn:aws:sqs:::q"]}]}`)
 	before, p := s.dump(t), s.open(t, s.config(), time.Now)
+	planned, err := p.Read(t.Context(), s.account.ID)
+	must(t, err)
+	if len(planned.Notes) != 1 || planned.Notes[0].Principal != alice || !strings.Contains(planned.Notes[0].Text, " of the 2048 characters") || !strings.Contains(planned.Notes[0].Text, "of which it has 0") {
+		t.Errorf("before the grant it is told %+v", planned.Notes)
+	}
 	a := grantOf(jit.Binding{Principal: alice, Role: reader}, "full")
 	apply(t, p, jit.Ensure, a)
 	all, policies := s.entities(t)

@@ -50,9 +50,12 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	snap := jit.Snapshot{Clock: p.watch.Clock()}
 	for _, e := range a.sorted() {
 		a.readEntity(e, &snap)
+		if text := e.room(); text != "" {
+			snap.Notes = append(snap.Notes, jit.Note{Principal: e.text, Text: text})
+		}
 	}
 	for _, m := range a.policies {
-		if _, ours := a.ours(m.text); ours && len(a.holders(m.text)) == 0 {
+		if ours(m.text) && len(a.holders(m.text)) == 0 {
 			snap.Ours = append(snap.Ours, observed(m.name, "", m.document, "the policy "+m.text+" is attached to nobody"))
 		}
 	}
@@ -60,12 +63,13 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 }
 
 // ours reports whether a managed policy is one of a grant.
-func (a *account) ours(policyARN string) (jit.Marker, bool) {
+func ours(policyARN string) bool {
 	named, ok := parseARN(policyARN)
 	if !ok || named.path != folder || named.account == "aws" {
-		return jit.Marker{}, false
+		return false
 	}
-	return markerOf(named.name)
+	_, marked := markerOf(named.name)
+	return marked
 }
 
 // readEntity adds what is on one entity.
@@ -78,7 +82,7 @@ func (a *account) readEntity(e *entity, snap *jit.Snapshot) {
 		}
 	}
 	for _, name := range sortedKeys(e.attached) {
-		if _, ours := a.ours(name); ours {
+		if ours(name) {
 			if m := a.policies[name]; m != nil {
 				snap.Ours = append(snap.Ours, observed(m.name, e.text, m.document))
 			}
@@ -100,7 +104,7 @@ func (a *account) through(e *entity, groupName string) []jit.Standing {
 			continue
 		}
 		for _, name := range sortedKeys(g.attached) {
-			if _, ours := a.ours(name); !ours {
+			if !ours(name) {
 				all = append(all, jit.Standing{Principal: e.text, Role: name, Detail: "attached to the group " + groupName})
 			}
 		}

@@ -23,12 +23,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
-	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// site is an account on moto, with a proxy before it through which the platform goes.
+// site is an account on moto, or where real servers are off on the strict server in this process, with a
+// proxy before it through which the platform goes.
 type site struct {
+	strict  *iamServer // nil on moto
 	account testenv.MotoAccount
 	admin   *iam.Client // past the proxy
 	url     string      // of the proxy
@@ -54,7 +55,12 @@ func TestMain(m *testing.M) {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{account: testenv.Moto(t).Account(t), calls: map[string]int{}}
+	s := &site{calls: map[string]int{}}
+	if os.Getenv(testenv.EnvAcceptance) != "" {
+		s.account = testenv.Moto(t).Account(t)
+	} else {
+		s.strict, s.account = newIAMServer(t)
+	}
 	s.admin = iam.NewFromConfig(aws.Config{
 		Region: "us-east-1", BaseEndpoint: &s.account.Endpoint,
 		Credentials: credentials.NewStaticCredentialsProvider(s.account.AccessKeyID, s.account.SecretAccessKey, ""),
@@ -193,11 +199,19 @@ func (s *site) policy(t *testing.T, name, document string) string {
 // stored is the whole account, as the server has it.
 func (s *site) stored(t *testing.T) *iam.GetAccountAuthorizationDetailsOutput {
 	t.Helper()
-	out, err := s.admin.GetAccountAuthorizationDetails(t.Context(), &iam.GetAccountAuthorizationDetailsInput{
+	all := &iam.GetAccountAuthorizationDetailsOutput{}
+	pages := iam.NewGetAccountAuthorizationDetailsPaginator(s.admin, &iam.GetAccountAuthorizationDetailsInput{
 		Filter: []types.EntityType{"User", "Role", "Group", "LocalManagedPolicy"},
 	})
-	must(t, err)
-	return out
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(t.Context())
+		must(t, err)
+		all.UserDetailList = append(all.UserDetailList, page.UserDetailList...)
+		all.GroupDetailList = append(all.GroupDetailList, page.GroupDetailList...)
+		all.RoleDetailList = append(all.RoleDetailList, page.RoleDetailList...)
+		all.Policies = append(all.Policies, page.Policies...)
+	}
+	return all
 }
 
 // kept is an entity as the evaluator sees it.
@@ -339,103 +353,4 @@ func (s *site) dump(t *testing.T) string {
 	text, err := json.MarshalIndent([]any{all, policies}, "", " ")
 	must(t, err)
 	return string(text)
-}
-
-// put and drop write an inline policy past the platform.
-func (s *site) put(t *testing.T, on, name, document string) {
-	t.Helper()
-	a, ok := parseARN(on)
-	if !ok {
-		t.Fatalf("%q is no ARN", on)
-	}
-	var err error
-	switch a.kind {
-	case user:
-		_, err = s.admin.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: &a.name, PolicyName: &name, PolicyDocument: &document})
-	case group:
-		_, err = s.admin.PutGroupPolicy(t.Context(), &iam.PutGroupPolicyInput{GroupName: &a.name, PolicyName: &name, PolicyDocument: &document})
-	default:
-		_, err = s.admin.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: &a.name, PolicyName: &name, PolicyDocument: &document})
-	}
-	must(t, err)
-}
-
-func (s *site) drop(t *testing.T, on, name string) {
-	t.Helper()
-	a, _ := parseARN(on)
-	var err error
-	switch a.kind {
-	case user:
-		_, err = s.admin.DeleteUserPolicy(t.Context(), &iam.DeleteUserPolicyInput{UserName: &a.name, PolicyName: &name})
-	case group:
-		_, err = s.admin.DeleteGroupPolicy(t.Context(), &iam.DeleteGroupPolicyInput{GroupName: &a.name, PolicyName: &name})
-	default:
-		_, err = s.admin.DeleteRolePolicy(t.Context(), &iam.DeleteRolePolicyInput{RoleName: &a.name, PolicyName: &name})
-	}
-	must(t, err)
-}
-
-func (s *site) attach(t *testing.T, to, policyARN string) {
-	t.Helper()
-	a, _ := parseARN(to)
-	var err error
-	switch a.kind {
-	case user:
-		_, err = s.admin.AttachUserPolicy(t.Context(), &iam.AttachUserPolicyInput{UserName: &a.name, PolicyArn: &policyARN})
-	case group:
-		_, err = s.admin.AttachGroupPolicy(t.Context(), &iam.AttachGroupPolicyInput{GroupName: &a.name, PolicyArn: &policyARN})
-	default:
-		_, err = s.admin.AttachRolePolicy(t.Context(), &iam.AttachRolePolicyInput{RoleName: &a.name, PolicyArn: &policyARN})
-	}
-	must(t, err)
-}
-
-func (s *site) setTrust(t *testing.T, roleARN, document string) {
-	t.Helper()
-	a, _ := parseARN(roleARN)
-	_, err := s.admin.UpdateAssumeRolePolicy(t.Context(), &iam.UpdateAssumeRolePolicyInput{RoleName: &a.name, PolicyDocument: &document})
-	must(t, err)
-}
-
-// grantOf is an access that lasts an hour from a minute ago.
-func grantOf(b jit.Binding, why string) jit.Access {
-	start := jit.Second(time.Now()).Add(-time.Minute)
-	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "payments", ID: jit.NewID("payments", b, why, 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
-}
-
-// apply makes one change that has to succeed.
-func apply(t *testing.T, p *Platform, op jit.Op, accesses ...jit.Access) {
-	t.Helper()
-	for i, err := range try(t, p, op, accesses...) {
-		if err != nil {
-			t.Fatalf("%s of %s: %v", op, accesses[i].Marker, err)
-		}
-	}
-}
-
-func try(t *testing.T, p *Platform, op jit.Op, accesses ...jit.Access) []error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	changes := make([]jit.Change, len(accesses))
-	for i, a := range accesses {
-		changes[i] = jit.Change{Op: op, Access: a}
-	}
-	return p.Apply(ctx, p.cfg.AccountID, changes)
-}
-
-// capture reads the body of an answer and leaves it in place.
-func capture(answer *http.Response) []byte {
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return nil
-	}
-	replace(answer, string(body))
-	return body
-}
-
-func replace(answer *http.Response, body string) {
-	answer.Body = io.NopCloser(strings.NewReader(body))
-	answer.ContentLength = int64(len(body))
-	answer.Header.Set("Content-Length", fmt.Sprint(len(body)))
 }

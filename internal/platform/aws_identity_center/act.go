@@ -43,10 +43,12 @@ func (a *application) act(ctx context.Context) {
 		writes.Go(func() error {
 			for _, s := range c.steps {
 				is, err := a.write(ctx, s, c.held)
-				if is == made {
+				switch is {
+				case made:
 					c.held++
-				} else if is == gone {
+				case gone:
 					c.held--
+				case unlisted, listed:
 				}
 				mu.Lock()
 				a.view.wrote(s.object, is, err)

@@ -4,11 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// The pauses after another process has written marks first, at most.
+const (
+	firstPause   = 5 * time.Millisecond
+	longestPause = 300 * time.Millisecond
 )
 
 // Apply first records in the marks what is claimed and what is given up, then brings every
@@ -169,7 +175,7 @@ func (a *application) claim(ctx context.Context) bool {
 			a.without(err)
 			return true
 		}
-		if err := pause(ctx, try); err != nil {
+		if err := backoff.Wait(ctx, try, firstPause, longestPause); err != nil {
 			return fail(err)
 		}
 	}
@@ -208,7 +214,7 @@ func (a *application) settle(ctx context.Context) {
 			return
 		}
 		if errors.Is(err, jit.ErrStale) {
-			err = pause(ctx, try)
+			err = backoff.Wait(ctx, try, firstPause, longestPause)
 		}
 		if err == nil {
 			var marked jit.Marked
@@ -232,16 +238,4 @@ func unremembered(err error) error {
 		return err
 	}
 	return fmt.Errorf("the ledger remembers which account assignments are ours: %w", err)
-}
-
-// pause waits a random time after somebody else was faster.
-func pause(ctx context.Context, try int) error {
-	timer := time.NewTimer(rand.N(5 * time.Millisecond << min(try, 6)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -21,11 +21,11 @@ func (m *model) sso(action string, in input, now time.Time) (any, error) {
 	case "ListPermissionSetsProvisionedToAccount":
 		used := map[string]bool{}
 		for a := range m.assignments {
-			if a.account == in.AccountId {
+			if a.account == in.AccountID {
 				used[a.set] = true
 			}
 		}
-		if m.accounts[in.AccountId] == "" {
+		if m.accounts[in.AccountID] == "" {
 			return nil, refuse("ResourceNotFoundException", "Account not found")
 		}
 		return page(m, slices.Sorted(maps.Keys(used)), in.NextToken, "PermissionSets")
@@ -38,9 +38,9 @@ func (m *model) sso(action string, in input, now time.Time) (any, error) {
 	case "ListAccountAssignmentDeletionStatus":
 		return page(m, m.statuses(true, in.Filter.Status), in.NextToken, "AccountAssignmentsDeletionStatus")
 	case "DescribeAccountAssignmentCreationStatus":
-		return m.status(false, in.AccountAssignmentCreationRequestId)
+		return m.status(false, in.AccountAssignmentCreationRequestID)
 	case "DescribeAccountAssignmentDeletionStatus":
-		return m.status(true, in.AccountAssignmentDeletionRequestId)
+		return m.status(true, in.AccountAssignmentDeletionRequestID)
 	}
 	return nil, fmt.Errorf("the model has no %s", action)
 }
@@ -51,7 +51,7 @@ func (m *model) listAssignments(in input) (any, error) {
 	}
 	all := []map[string]string{}
 	for a := range m.assignments {
-		if a.account == in.AccountId && a.set == in.PermissionSetArn {
+		if a.account == in.AccountID && a.set == in.PermissionSetArn {
 			all = append(all, map[string]string{"AccountId": a.account, "PermissionSetArn": a.set, "PrincipalType": a.kind, "PrincipalId": a.id})
 		}
 	}
@@ -61,7 +61,7 @@ func (m *model) listAssignments(in input) (any, error) {
 
 // write takes a request.
 func (m *model) write(in input, remove bool, now time.Time) (any, error) {
-	a := assignment{in.TargetId, in.PermissionSetArn, in.PrincipalType, in.PrincipalId}
+	a := assignment{in.TargetID, in.PermissionSetArn, in.PrincipalType, in.PrincipalID}
 	_, there := m.assignments[a]
 	state := m.accounts[a.account]
 	_, known := m.sets[a.set]

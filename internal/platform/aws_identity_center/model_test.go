@@ -166,9 +166,9 @@ func respond(status int, body any) *http.Response {
 
 // input holds the parameters of all actions.
 type input struct {
-	InstanceArn, AccountId, TargetId, TargetType, PermissionSetArn, PrincipalType, PrincipalId string
-	AccountAssignmentCreationRequestId, AccountAssignmentDeletionRequestId                     string
-	IdentityStoreId, UserId, GroupId, NextToken                                                string
+	InstanceArn, AccountID, TargetID, TargetType, PermissionSetArn, PrincipalType, PrincipalID string
+	AccountAssignmentCreationRequestID, AccountAssignmentDeletionRequestID                     string
+	IdentityStoreID, UserID, GroupID, NextToken                                                string
 	Filter                                                                                     struct{ Status string }
 	AlternateIdentifier                                                                        struct {
 		UniqueAttribute struct{ AttributePath, AttributeValue string }
@@ -233,15 +233,15 @@ func (m *model) listInstances(in input) (any, error) {
 }
 
 func (m *model) describeAccount(in input) (any, error) {
-	state, ok := m.accounts[in.AccountId]
+	state, ok := m.accounts[in.AccountID]
 	if !ok {
 		return nil, refuse("AccountNotFoundException", "You specified an account that doesn't exist.")
 	}
-	return map[string]any{"Account": map[string]string{"Id": in.AccountId, "State": state}}, nil
+	return map[string]any{"Account": map[string]string{"Id": in.AccountID, "State": state}}, nil
 }
 
 func (m *model) directory(action string, in input) (any, error) {
-	if in.IdentityStoreId != modelStore {
+	if in.IdentityStoreID != modelStore {
 		return nil, refuse("ResourceNotFoundException", "IDENTITY_STORE not found.")
 	}
 	find := func(all map[string]string, path string) (string, error) {
@@ -263,12 +263,12 @@ func (m *model) directory(action string, in input) (any, error) {
 		id, err := find(m.groups, "displayName")
 		return map[string]string{"GroupId": id, "IdentityStoreId": modelStore}, err
 	case "DescribeUser":
-		if name, ok := m.users[in.UserId]; ok {
-			return map[string]string{"UserId": in.UserId, "UserName": name, "IdentityStoreId": modelStore}, nil
+		if name, ok := m.users[in.UserID]; ok {
+			return map[string]string{"UserId": in.UserID, "UserName": name, "IdentityStoreId": modelStore}, nil
 		}
 	case "DescribeGroup":
-		if name, ok := m.groups[in.GroupId]; ok {
-			return map[string]string{"GroupId": in.GroupId, "DisplayName": name, "IdentityStoreId": modelStore}, nil
+		if name, ok := m.groups[in.GroupID]; ok {
+			return map[string]string{"GroupId": in.GroupID, "DisplayName": name, "IdentityStoreId": modelStore}, nil
 		}
 	default:
 		return nil, fmt.Errorf("the model has no %s", action)

@@ -184,11 +184,11 @@ func (m *strictMoto) pass(r *http.Request, body []byte) (int, http.Header, []byt
 
 // assigned asks moto whether the assignment of the request is there.
 func (m *strictMoto) assigned(r *http.Request, body []byte) bool {
-	var in struct{ InstanceArn, TargetId, PermissionSetArn, PrincipalId string }
+	var in struct{ InstanceArn, TargetID, PermissionSetArn, PrincipalID string }
 	if err := json.Unmarshal(body, &in); err != nil {
 		m.t.Error(err)
 	}
-	list, err := json.Marshal(map[string]string{"InstanceArn": in.InstanceArn, "AccountId": in.TargetId, "PermissionSetArn": in.PermissionSetArn})
+	list, err := json.Marshal(map[string]string{"InstanceArn": in.InstanceArn, "AccountId": in.TargetID, "PermissionSetArn": in.PermissionSetArn})
 	if err != nil {
 		m.t.Error(err)
 	}
@@ -196,5 +196,5 @@ func (m *strictMoto) assigned(r *http.Request, body []byte) bool {
 	asked.Header.Set("X-Amz-Target", "SWBExternalService.ListAccountAssignments")
 	asked.Header.Del("Content-Length")
 	_, _, answer := m.pass(asked, list)
-	return bytes.Contains(answer, []byte(in.PrincipalId))
+	return bytes.Contains(answer, []byte(in.PrincipalID))
 }

@@ -88,15 +88,23 @@ func (c *client) standing(ctx context.Context, sets []string, there map[object]b
 	if err != nil {
 		return nil, err
 	}
+	objects := slices.SortedFunc(maps.Keys(there), func(a, b object) int { return strings.Compare(a.String(), b.String()) })
+	objects = slices.DeleteFunc(objects, func(o object) bool { return !wanted(o) })
+	names := make([]string, len(objects))
+	reads, readCtx := errgroup.WithContext(ctx)
+	reads.SetLimit(outstanding)
+	for i, o := range objects {
+		reads.Go(func() (err error) {
+			names[i], err = c.nameOf(readCtx, o)
+			return err
+		})
+	}
+	if err := reads.Wait(); err != nil {
+		return nil, err
+	}
 	var all []jit.Standing
-	for _, o := range slices.SortedFunc(maps.Keys(there), func(a, b object) int { return strings.Compare(a.String(), b.String()) }) {
-		if !wanted(o) {
-			continue
-		}
-		name, err := c.nameOf(ctx, o)
-		if err != nil {
-			return nil, err
-		}
+	for i, o := range objects {
+		name := names[i]
 		for _, who := range c.platform.spellings(principal{o.kind, name}.String(), name != "", principal{o.kind, o.id}.String()) {
 			for _, role := range c.platform.spellings(named[o.set].name, named[o.set].name != "", o.set) {
 				all = append(all, jit.Standing{Principal: who, Role: role, Detail: fmt.Sprintf("assignment of %s %s", o.kind, o.id)})

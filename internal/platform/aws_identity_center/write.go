@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -61,7 +61,7 @@ func (c *client) write(ctx context.Context, on *account, o operation, what objec
 func (c *client) again(err error, try int) (time.Duration, bool) {
 	switch awsconfig.Code(err) {
 	case conflict:
-		return rand.N(c.platform.pace.tick << min(try-1, 3)), true
+		return backoff.Pause(try-1, c.platform.pace.tick, 8*c.platform.pace.tick), true
 	case throttle:
 		return c.delay(err, try), true
 	}

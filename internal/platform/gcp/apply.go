@@ -7,13 +7,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 const (
 	// attempts bounds how often changes are tried that lose a race with another writer.
 	attempts = 100
-	// firstPause is about the longest pause after the first lost race; it doubles up to maxPause.
+	// firstPause is the longest pause after the first lost race; it doubles up to maxPause.
 	firstPause = 20 * time.Millisecond
 	maxPause   = 200 * time.Millisecond
 	// fresh is for how long the answer to a write of ours may stand for a read before the next write.
@@ -154,7 +155,7 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 		a.platform.note(a.at, nil)
 		switch {
 		case ctx.Err() == nil && (conflict(err) || unsure(err)) && attempt < attempts:
-			if err := sleep(ctx, pause(attempt, firstPause, maxPause)); err != nil {
+			if err := backoff.Wait(ctx, attempt, firstPause, maxPause); err != nil {
 				a.fail(rest, fmt.Errorf("wait for another writer of %s: %w", a.at, err))
 				return
 			}

@@ -3,6 +3,7 @@ package gcp
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,13 +102,18 @@ func markerOf(c *condition) (m jit.Marker, ok bool) {
 	return m, ok && titleOf(m) == c.Title
 }
 
-// damageOf says what of a condition of ours, read at now, is not as it was written, beyond the end.
-func damageOf(c *condition, m jit.Marker, now time.Time) []string {
+// damageOf says what of a binding of ours, read at now, is not as it was written, beyond the end.
+func damageOf(b binding, now time.Time) []string {
+	c, m := b.Condition, b.marks[0].Marker
+	title, description := titleOf(m), m.String()
+	if b.shared() {
+		title, description = titlePrefix+m.Owner+":"+sharedTitle, c.Description
+	}
 	var found []string
-	if c.Title != titleOf(m) {
+	if c.Title != title {
 		found = append(found, fmt.Sprintf("the title was changed to %q", c.Title))
 	}
-	if c.Description != m.String() {
+	if c.Description != description {
 		found = append(found, fmt.Sprintf("the description was changed to %q", c.Description))
 	}
 	if c.Location != "" {
@@ -117,10 +123,15 @@ func damageOf(c *condition, m jit.Marker, now time.Time) []string {
 	switch {
 	case !ok:
 		found = append(found, fmt.Sprintf("the condition was changed to %q", c.Expression))
-	case !l.start.IsZero() && !l.start.Equal(m.Window.Start):
+	case !l.start.IsZero() && (b.shared() || !l.start.Equal(m.Window.Start)):
 		found = append(found, "the beginning was moved to "+jit.FormatTime(l.start))
 	case l.start.IsZero() && m.Window.Start.After(now.Add(tolerance)):
 		found = append(found, "the beginning is gone")
+	}
+	for i, member := range b.Members {
+		if !slices.ContainsFunc(b.marks, func(m mark) bool { return m.member == i }) {
+			found = append(found, fmt.Sprintf("%q has the access too", member))
+		}
 	}
 	return found
 }

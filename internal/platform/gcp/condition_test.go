@@ -113,7 +113,7 @@ func TestMarkersSurviveEdits(t *testing.T) {
 		if ok != tt.ours || ok && (got.Owner != m.Owner || got.ID != m.ID || !got.Window.End.Equal(tt.end)) {
 			t.Errorf("%s edited: %v, %t; want ours %t until %s", tt.name, got, ok, tt.ours, tt.end)
 		}
-		if damage := damageOf(&c, m, m.Window.Start); tt.ours && (len(damage) == 0) != (tt.name == "nothing") {
+		if damage := damageOf(binding{Condition: &c, marks: []mark{{Marker: m}}}, m.Window.Start); tt.ours && (len(damage) == 0) != (tt.name == "nothing") {
 			t.Errorf("%s edited: the damage is %q", tt.name, damage)
 		}
 	}

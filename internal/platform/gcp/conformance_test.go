@@ -35,6 +35,18 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// The suite where a policy has so many bindings that grants share.
+func TestConformanceOfSharedBindings(t *testing.T) {
+	t.Parallel()
+	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
+		s := newWorld(t)
+		fill(s, project)
+		target := target(s, project, Config{})
+		target.Principals, target.Roles, target.Early = []string{alice, deploy}, []string{narrowed, sqlRole}, 59*time.Second
+		return target
+	}})
+}
+
 // target describes one scope of the world to the suite.
 func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 	bad := func(name, attribute, principal, role, in string) platformtest.BadBinding {

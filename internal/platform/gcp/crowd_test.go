@@ -14,6 +14,7 @@ import (
 	"google.golang.org/api/googleapi"
 	"google.golang.org/api/option"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/batch"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
@@ -47,7 +48,7 @@ func outsider(ctx context.Context, s *gcptest.Server, n int, enough <-chan struc
 			if done = err == nil; !done && (!errors.As(err, &answered) || answered.Code != 409) {
 				return last, err
 			}
-			if err := sleep(ctx, pause(0, 60*time.Millisecond, time.Second)); err != nil {
+			if err := backoff.Wait(ctx, 0, 90*time.Millisecond, time.Second); err != nil {
 				return last, err
 			}
 		}

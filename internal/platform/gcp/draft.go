@@ -27,8 +27,10 @@ func newDraft(r reading, changes []jit.Change) *draft {
 	}
 	d.bindings = make([]binding, 0, len(r.bindings)+len(changes))
 	for _, b := range r.bindings {
-		if b.ours && owners[b.marker.Owner] && !asked[ownedBy(b.marker)] && b.over(r.clock.now()) {
-			d.tidied = append(d.tidied, b.marker)
+		if b.ours() && owners[b.marks[0].Owner] && b.over(r.clock.now()) && !slices.ContainsFunc(b.marks, func(m mark) bool { return asked[ownedBy(m.Marker)] }) {
+			for _, m := range b.marks {
+				d.tidied = append(d.tidied, m.Marker)
+			}
 			continue
 		}
 		d.bindings = append(d.bindings, b)
@@ -44,50 +46,74 @@ type owned struct {
 
 func ownedBy(m jit.Marker) owned { return owned{m.Owner, m.ID} }
 
-// over reports whether a binding of ours gives no access any more: it has ended, or all who have it were deleted.
+// over reports whether a binding of ours gives no access any more: it has ended, for each of its grants, or all who have it were deleted.
 func (b binding) over(now time.Time) bool {
 	l, ok := parseExpression(b.Condition.Expression)
-	return ok && !now.Before(l.end) || b.ofDeleted()
+	ended := ok && !now.Before(l.end) && (!b.shared() || !slices.ContainsFunc(b.marks, func(m mark) bool { return !m.Window.Over(now) }))
+	return ended || b.ofDeleted()
 }
 
 // make carries out one change. What cannot be is an error and changes nothing.
 func (d *draft) make(c jit.Change, r role) error {
-	at := slices.IndexFunc(d.bindings, func(b binding) bool { return b.ours && ownedBy(b.marker) == ownedBy(c.Access.Marker) })
-	if at < 0 {
+	of := ownedBy(c.Access.Marker)
+	kept := -1
+	for i, b := range d.bindings {
+		if k := b.markOf(of); k >= 0 && kept < 0 && c.Op == jit.Ensure && b.right(k, c.Access, r, d.clock.now()) {
+			kept = i
+		}
+	}
+	before, changed := d.bindings, d.changed
+	if !d.drop(of, kept) && kept < 0 {
+		d.bindings = slices.Clone(d.bindings)
 		d.unstrip(c.Access, r)
 	}
-	if c.Op == jit.Remove {
-		d.drop(c.Access.Marker, 0)
+	if c.Op == jit.Remove || kept >= 0 {
 		return nil
 	}
-	made := newBinding(c.Access, r, d.clock.local)
-	if at < 0 {
-		d.bindings = append(d.bindings, made)
-		if err := d.checkLimits(made); err != nil {
-			d.bindings = d.bindings[:len(d.bindings)-1]
-			return err
-		}
-		d.changed = true
-		return nil
+	if err := d.checkLimits(d.place(c.Access, r)); err != nil {
+		d.bindings, d.changed = before, changed
+		return err
 	}
-	if !d.bindings[at].right(c.Access, r, d.clock.now()) {
-		was := d.bindings[at]
-		d.bindings[at] = made
-		if err := d.checkLimits(made); err != nil {
-			d.bindings[at] = was
-			return err
-		}
-		d.changed = true
-	}
-	d.drop(c.Access.Marker, at+1)
+	d.changed = true
 	return nil
 }
 
-// drop takes out the bindings of a grant from a place on.
-func (d *draft) drop(m jit.Marker, from int) {
-	kept := slices.DeleteFunc(d.bindings[from:], func(b binding) bool { return b.ours && ownedBy(b.marker) == ownedBy(m) })
-	d.changed = d.changed || from+len(kept) != len(d.bindings)
-	d.bindings = d.bindings[:from+len(kept)]
+// place adds a grant, which has no binding, and returns the binding that it has then.
+func (d *draft) place(a jit.Access, r role) binding {
+	made := newBinding(a, r, d.clock.local)
+	if d.load().conditional >= shareFrom && shareable(a.Marker, d.clock.local) {
+		if i := slices.IndexFunc(d.bindings, func(b binding) bool { return b.takes(a, r) }); i >= 0 {
+			d.bindings[i] = d.bindings[i].with(a)
+			return d.bindings[i]
+		}
+		made = newShared(a, r)
+	}
+	d.bindings = append(d.bindings, made)
+	return made
+}
+
+// drop takes a grant out of all bindings but the one at kept, and reports whether there were any.
+func (d *draft) drop(of owned, kept int) bool {
+	var left []binding
+	found := false
+	for i, b := range d.bindings {
+		k := b.markOf(of)
+		if i == kept {
+			k = -1
+		}
+		found = found || k >= 0
+		for k >= 0 && len(b.marks) > 1 {
+			b = b.less(k)
+			k = b.markOf(of)
+		}
+		if k < 0 {
+			left = append(left, b)
+		}
+	}
+	if found {
+		d.bindings, d.changed = left, true
+	}
+	return found
 }
 
 // unstrip takes the principal out of the binding without a condition, of a grant that has no other

@@ -124,8 +124,8 @@ func TestNoWriteWithoutAnEtag(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	answer := &http.Response{Header: http.Header{"Retry-After": {"7"}}}
 	for n := range 20 {
-		got := backoff(firstWait, maxWait, n, answer)
-		least, most := 7*time.Second+min(firstWait<<n, maxWait)/2, 7*time.Second+2*min(firstWait<<n, maxWait)
+		got := untilNext(firstWait, maxWait, n, answer)
+		least, most := 7*time.Second, 7*time.Second+min(firstWait<<n, maxWait)
 		if got < least || got > most {
 			t.Errorf("pause %d is %s, want %s to %s", n, got, least, most)
 		}

@@ -48,7 +48,7 @@ func (p *policy) checkLimits(made binding) error {
 		return &jit.Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...), Hint: hint}
 	}
 	l := p.load()
-	member := made.Members[0]
+	member := made.Members[len(made.Members)-1]
 	if l.principals > maxPrincipals {
 		return full("scope", "end grants that are not needed any more, or grant to a group",
 			"the policy is full: with this grant it would name %d principals, each time counted, and %d is the limit", l.principals, maxPrincipals)

@@ -152,6 +152,7 @@ func TestRenewalsMakeRoomForThemselves(t *testing.T) {
 	p.OnTidied(func(_ context.Context, gone []jit.Marker) { tidied = append(tidied, gone...) })
 	other := access(project, bob, sqlRole, "another team's")
 	other.Marker.Owner = "another"
+	other.Marker.Window.End = other.Marker.Window.Start.Add(5 * time.Minute)
 	apply(t, p, project, ensured(other)...)
 	var made []jit.Marker
 	for renewal := range 25 {

@@ -32,16 +32,16 @@ type binding struct {
 
 	// fields is the binding as the service sent it; nil of one that was made here.
 	fields map[string]json.RawMessage
-	// ours: it bears the marker.
-	ours   bool
-	marker jit.Marker
+	// marks are the markers of a binding that is ours: one, or those of all who share it until minute.
+	marks  []mark
+	minute time.Time
 }
 
 // newBinding is what a grant has to have, written at now.
 func newBinding(a jit.Access, r role, now time.Time) binding {
 	return binding{
 		Role: r.name, Members: []string{a.Binding.Principal}, Condition: newCondition(a.Marker, r, now),
-		ours: true, marker: a.Marker,
+		marks: []mark{{Marker: a.Marker}},
 	}
 }
 
@@ -54,7 +54,7 @@ func (b *binding) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &b.fields); err != nil {
 		return err
 	}
-	b.marker, b.ours = markerOf(b.Condition)
+	b.readMarks()
 	return nil
 }
 
@@ -121,6 +121,14 @@ func (b binding) without(member int) binding {
 		b.fields["members"] = members
 	}
 	return b
+}
+
+// ours reports whether the binding bears markers.
+func (b binding) ours() bool { return len(b.marks) > 0 }
+
+// markOf returns which of the binding's marks is of a grant; -1: none.
+func (b binding) markOf(of owned) int {
+	return slices.IndexFunc(b.marks, func(m mark) bool { return ownedBy(m.Marker) == of })
 }
 
 // ofDeleted reports whether the accounts of all who have the access were deleted.

@@ -3,7 +3,6 @@ package gcp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -37,8 +36,12 @@ func (p *policy) snapshot(now time.Time) jit.Snapshot {
 	var s jit.Snapshot
 	for _, b := range p.bindings {
 		switch {
-		case b.ours:
-			s.Ours = append(s.Ours, b.observe(now))
+		case b.ours():
+			for k, m := range b.marks {
+				if m.member >= 0 { // else somebody took the principal out
+					s.Ours = append(s.Ours, b.observe(k, now))
+				}
+			}
 		case b.Condition != nil:
 			// Somebody else's condition: whether it ends cannot be said.
 		default:
@@ -53,28 +56,26 @@ func (p *policy) snapshot(now time.Time) jit.Snapshot {
 	return s
 }
 
-// observe describes a binding of ours as it is at now.
-func (b binding) observe(now time.Time) jit.Observed {
-	o := jit.Observed{Marker: b.marker, Role: b.Role}
+// observe describes what one of its grants has of a binding of ours, as it is at now.
+func (b binding) observe(k int, now time.Time) jit.Observed {
+	m := b.marks[k]
+	o := jit.Observed{Marker: m.Marker, Role: b.Role, Damage: strings.Join(damageOf(b, now), "; ")}
+	if m.member >= 0 {
+		o.Principal = canonicalMember(b.Members[m.member])
+	}
 	if l, ok := parseExpression(b.Condition.Expression); ok {
-		o.End = l.end
 		o.Role = role{b.Role, l.when}.String()
-	}
-	damage := damageOf(b.Condition, b.marker, now)
-	for i, member := range b.Members {
-		if i == 0 {
-			o.Principal = canonicalMember(member)
-			continue
+		o.End = l.end
+		if b.shared() && l.end.Equal(b.minute) {
+			o.End = m.Window.End // as nearly as a shared binding keeps it
 		}
-		damage = append(damage, fmt.Sprintf("%q has the access too", member))
 	}
-	o.Damage = strings.Join(damage, "; ")
 	return o
 }
 
 // right reports whether the binding is what the access asks for, at now.
-func (b binding) right(a jit.Access, r role, now time.Time) bool {
-	o := b.observe(now)
+func (b binding) right(k int, a jit.Access, r role, now time.Time) bool {
+	o := b.observe(k, now)
 	return o.Marker.Window.Equal(a.Marker.Window) && o.Principal == a.Binding.Principal && o.Role == r.String() &&
 		o.End.Equal(a.Marker.Window.End) && o.Damage == ""
 }

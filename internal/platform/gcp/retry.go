@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/hashicorp/go-retryablehttp"
 	"golang.org/x/oauth2"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 	callTimeout = time.Minute
 	// retries bounds how often a request is repeated that the service could not answer.
 	retries = 6
-	// firstWait is about the longest pause before the first repetition; it doubles up to maxWait.
+	// firstWait is the longest pause before the first repetition; it doubles up to maxWait.
 	firstWait = 250 * time.Millisecond
 	maxWait   = 16 * time.Second
 )
@@ -31,7 +32,7 @@ func patient(transport http.RoundTripper) *http.Client {
 	c := &retryablehttp.Client{
 		HTTPClient: &http.Client{Transport: transport, Timeout: callTimeout, CheckRedirect: stay},
 		RetryMax:   retries, RetryWaitMin: firstWait, RetryWaitMax: maxWait,
-		CheckRetry: worthAnotherTry, Backoff: backoff, ErrorHandler: retryablehttp.PassthroughErrorHandler,
+		CheckRetry: worthAnotherTry, Backoff: untilNext, ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
 	all := c.StandardClient()
 	all.CheckRedirect = stay
@@ -67,10 +68,10 @@ func connectionBroke(err error) bool {
 	return again
 }
 
-// backoff is what an answer asks for (RFC 9110, 10.2.3) and a random pause that grows.
-func backoff(least, most time.Duration, n int, answer *http.Response) time.Duration {
+// untilNext is what an answer asks for (RFC 9110, 10.2.3) and a random pause that grows.
+func untilNext(least, most time.Duration, n int, answer *http.Response) time.Duration {
 	asked, _ := retryAfter(answer)
-	return asked + pause(n, least, most)
+	return asked + backoff.Pause(n, least, most)
 }
 
 func retryAfter(answer *http.Response) (time.Duration, bool) {
@@ -85,24 +86,6 @@ func retryAfter(answer *http.Response) (time.Duration, bool) {
 		return max(0, time.Until(at)), true
 	}
 	return 0, false
-}
-
-// pause is a random time, of at most twice least after the first failure (0), and doubles with each up to most.
-func pause(n int, least, most time.Duration) time.Duration {
-	bound := min(least<<min(n, 16), most)
-	return bound/2 + rand.N(bound)
-}
-
-// sleep waits, no longer than the context lives.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // tokenError: there is no token for the credentials.

@@ -1,7 +1,10 @@
 package gcp
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -131,12 +134,37 @@ func edit(t testing.TB, s *gcptest.Server, scope string, m jit.Marker, change fu
 	t.Helper()
 	s.Edit(scope, func(p *gcptest.Policy) {
 		for i := range p.Bindings {
-			if b := &p.Bindings[i]; ours(*b) && strings.Contains(b.Condition.Title, m.Owner+":"+string(m.ID)) {
+			if b := &p.Bindings[i]; ours(*b) && (strings.Contains(b.Condition.Title, m.Owner+":"+string(m.ID)) || strings.Contains(b.Condition.Description, short(t, m.ID))) {
 				change(p, b)
 				return
 			}
 		}
 		t.Errorf("no binding of %s in the policy of %s", m, scope)
+	})
+}
+
+// short is an id as the description of a shared binding has it.
+func short(t testing.TB, id jit.ID) string {
+	t.Helper()
+	bytes, err := hex.DecodeString(strings.ReplaceAll(string(id), "-", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.RawURLEncoding.EncodeToString(bytes)
+}
+
+// fill gives a policy as many bindings with a condition as it takes for new grants to share.
+func fill(s *gcptest.Server, scope string) {
+	who := make([]string, shareFrom)
+	for i := range who {
+		who[i] = fmt.Sprintf("user:shift%d@example.com", i)
+	}
+	s.AddAccounts(who...)
+	s.Edit(scope, func(p *gcptest.Policy) {
+		for i, who := range who {
+			p.Bindings = append(p.Bindings, gcptest.Binding{Role: logging, Members: []string{who}, Condition: &gcptest.Condition{
+				Title: fmt.Sprintf("shift %d", i), Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`}})
+		}
 	})
 }
 

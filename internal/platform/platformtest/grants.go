@@ -223,7 +223,7 @@ func endsByItself(c *trial) {
 	c.givesAt(a.Binding, []moment{
 		{"at the start", w.Start, true},
 		{"now", time.Now(), true},
-		{"in the last second", w.End.Add(-time.Second), true},
+		{"in the last second", w.End.Add(-time.Second - c.Early), true},
 		{"at the end", w.End, false},
 		{"a second after", w.End.Add(time.Second), false},
 		{"a year after", w.End.AddDate(1, 0, 0), false},
@@ -240,7 +240,7 @@ func endsByItself(c *trial) {
 		{"now", time.Now(), false},
 		{"a second before the start", w.Start.Add(-time.Second), false},
 		{"at the start", w.Start, true},
-		{"in the last second", w.End.Add(-time.Second), true},
+		{"in the last second", w.End.Add(-time.Second - c.Early), true},
 		{"at the end", w.End, false},
 	})
 }

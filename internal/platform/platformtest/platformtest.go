@@ -40,6 +40,8 @@ type Target struct {
 	// AllowedAt reports whether the target as it stands would give the access at that time.
 	// Optional: for platforms that end access by themselves.
 	AllowedAt func(t *testing.T, b jit.Binding, at time.Time) bool
+	// Early is how long before its end the target may end access by itself. Optional.
+	Early time.Duration
 
 	// Foreign gives the access without an end and without a marker, as somebody else would.
 	Foreign func(t *testing.T, b jit.Binding)
