@@ -8,6 +8,7 @@ targets = {
   bastion      = { ssh = { authorized_keys = "/home/deploy/.ssh/authorized_keys" } }
   payments-db  = { postgresql = { url = env("ADMIN_URL") } }
   prod         = { gcp = {} }
+  gateway      = { hoop = { url = "https://hoop.example.com", api_key = env("HOOP_TOKEN") } }
   prod-cluster = { kubernetes = { kubeconfig = "~/.kube/config", context = "prod" } }
   prod-account = { aws_iam = { profile = "prod", account_id = "123456789012" } }
   subscription = { azure = {} }

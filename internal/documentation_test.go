@@ -21,6 +21,7 @@ import (
 	awsidentitycenter "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_identity_center"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/azure"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/gcp"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/hoop"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/kubernetes"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/postgresql"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/ssh"
@@ -184,6 +185,7 @@ func TestDocumentedCommands(t *testing.T) {
 // The settings file of the examples, and the one of the guide, are read and name every platform.
 func TestSettingsFile(t *testing.T) {
 	t.Setenv("JIT_LEDGER", "sqlite://"+t.TempDir()+"/ledger.db")
+	t.Setenv("HOOP_TOKEN", "hpk_any")
 	t.Setenv("ADMIN_URL", "postgres://jit_admin@127.0.0.1:1/postgres")
 	guide := read(t, "../templates/guides/command-line.md")
 	for name, settings := range map[string]string{"examples/jit.hcl": read(t, "../examples/jit.hcl"), "the guide": blocks(guide, "hcl")[0]} {
@@ -249,6 +251,7 @@ func TestPlatformsAreDocumented(t *testing.T) {
 		"kubernetes":          {platform.Config{Kubernetes: &kubernetes.Config{Host: "https://127.0.0.1:1", Token: "t"}}, jit.Binding{Principal: "user:a", Role: "ClusterRole/b", Scope: "cluster"}},
 		"azure":               {platform.Config{Azure: &azure.Config{}}, jit.Binding{Principal: "user:aaaaaaaa-0000-4000-8000-000000000001", Role: "Reader", Scope: "/subscriptions/11111111-0000-4000-8000-000000000000"}},
 		"gcp":                 {platform.Config{GCP: &gcp.Config{}}, jit.Binding{Principal: "user:a@example.com", Role: "roles/b", Scope: "projects/payments"}},
+		"hoop":                {platform.Config{Hoop: &hoop.Config{URL: "https://127.0.0.1:1", APIKey: "k"}}, jit.Binding{Principal: "a@example.com", Role: "connect", Scope: "b"}},
 	}
 	if got, want := slices.Sorted(maps.Keys(trials)), platform.Kinds(); !slices.Equal(got, want) {
 		t.Fatalf("tried %v, the platforms are %v", got, want)

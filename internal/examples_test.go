@@ -22,6 +22,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
 )
 
 const exampleKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBEpMmcaQDa7RrvUdYgxFOd8cmZphQCfzkQ6jWvPM4P2"
@@ -63,6 +64,7 @@ var examples = map[string]example{
 	"aws_identity_center":   {files: []string{"aws_identity_center/main.tf"}, variables: identityCenterVariables, servers: true, apply: true},
 	"azure":                 {files: []string{"azure/main.tf"}, variables: azureVariables, apply: true},
 	"gcp":                   {files: []string{"gcp/main.tf"}, variables: gcpVariables, apply: true},
+	"hoop":                  {files: []string{"hoop/main.tf"}, variables: hoopVariables, apply: true},
 	"kubernetes": {files: []string{"kubernetes/main.tf"}, servers: true, apply: true, variables: func(t *testing.T, _ *acctest.World) string {
 		return fmt.Sprintf("kubeconfig = %q\nnamespace = \"default\"\nprincipal = %q\n", testenv.Kubernetes(t).Kubeconfig, "user:"+roleOf(t))
 	}},
@@ -180,6 +182,14 @@ func gcpVariables(t *testing.T, w *acctest.World) string {
 	}
 	w.Write("gcp_main.tf", strings.Replace(w.Read("gcp_main.tf"), anywhere, fmt.Sprintf("gcp = { endpoint = %q }", s.URL), 1))
 	return "project = \"payments-prod\"\nprincipal = \"user:alice@example.com\"\n"
+}
+
+// hoopVariables makes a gateway with the user and the connection that the example names.
+func hoopVariables(t *testing.T, w *acctest.World) string {
+	s := hooptest.New(t, w.Clock.Now)
+	s.AddUser("alice@example.com", "engineers")
+	s.Put(hooptest.Connection{Name: "payments-db", Reviewers: []string{"sre"}, Groups: []string{"engineers"}, Mandatory: []string{"ticket"}})
+	return fmt.Sprintf("url = %q\napi_key = %q\n", s.URL, hooptest.Key)
 }
 
 // operatorSQL is the block of the guide that makes the operator's role.

@@ -111,6 +111,9 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, nam
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
+	if err := checkLength(attribute, length, traits, target.Kind()); err != nil {
+		return jit.Verdict{}, traits, err
+	}
 	v, err := policy.Judge(policies, policy.Request{
 		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
 		StartsAt: start, Length: length, Traits: traits, Named: named,

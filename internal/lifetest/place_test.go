@@ -45,6 +45,7 @@ var places = []struct {
 	{"aws_identity_center", newDirectory},
 	{"azure", newSubscription},
 	{"gcp", newProject},
+	{"hoop", newGateway},
 }
 
 // unmarked is a place on which nothing can be written on a binding: the ledger remembers the markers, and

@@ -14,6 +14,7 @@ import (
 	awsidentitycenter "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_identity_center"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/azure"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/gcp"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/hoop"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/kubernetes"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/postgresql"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/ssh"
@@ -28,6 +29,7 @@ type Config struct {
 	AWSIdentityCenter *awsidentitycenter.Config `tfsdk:"aws_identity_center" json:"aws_identity_center"`
 	Azure             *azure.Config             `tfsdk:"azure" json:"azure"`
 	GCP               *gcp.Config               `tfsdk:"gcp" json:"gcp"`
+	Hoop              *hoop.Config              `tfsdk:"hoop" json:"hoop"`
 }
 
 // list holds one line for each platform, in the order of their names.
@@ -36,6 +38,7 @@ var list = []entry{
 	of("aws_identity_center", func(c Config) *awsidentitycenter.Config { return c.AWSIdentityCenter }, awsidentitycenter.New),
 	of("azure", func(c Config) *azure.Config { return c.Azure }, azure.New),
 	of("gcp", func(c Config) *gcp.Config { return c.GCP }, gcp.New),
+	of("hoop", func(c Config) *hoop.Config { return c.Hoop }, hoop.New),
 	of("kubernetes", func(c Config) *kubernetes.Config { return c.Kubernetes }, kubernetes.New),
 	of("postgresql", func(c Config) *postgresql.Config { return c.PostgreSQL }, postgresql.New),
 	of("ssh", func(c Config) *ssh.Config { return c.SSH }, ssh.New),

@@ -62,6 +62,18 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 			},
 		},
 	},
+	"hoop": {
+		MarkdownDescription: "A hoop gateway. A grant is an approved review of a user, which hoop itself ends, or an attribute of a group, which the sweeper ends.",
+		Attributes: map[string]schema.Attribute{
+			"url":     text("The address of the gateway, such as `https://hoop.example.com`. Default: `HOOP_APIURL`."),
+			"api_key": secret("An API key of the group `admin`. Default: `HOOP_TOKEN`."),
+			"mode":    text("`review` for users, the default, or `attribute` for groups."),
+			"metadata": schema.MapAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "Metadata of the sessions that carry the reviews. Connections can demand some.",
+			},
+		},
+	},
 	"kubernetes": {
 		MarkdownDescription: "A Kubernetes cluster. A grant is a RoleBinding or ClusterRoleBinding of its own; the sweeper ends it.",
 		Attributes: map[string]schema.Attribute{

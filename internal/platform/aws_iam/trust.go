@@ -158,6 +158,8 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 		return "", err
 	}
 	defer unlock()
+	ctx, stop := context.WithTimeout(ctx, workTime)
+	defer stop()
 	last := ""
 	for attempt := 1; ; attempt++ {
 		there, err := c.trustOf(ctx, name)
@@ -262,8 +264,10 @@ func (c *client) fitsTrust(ctx context.Context, name arn, changed string) error 
 }
 
 const (
-	// lockTime is how long a lock is honoured; its holder needs seconds.
-	lockTime = 2 * time.Minute
+	// lockTime is how long a lock is honoured, and workTime, which leaves room for clocks that differ, how long its holder
+	// works with it.
+	lockTime = 90 * time.Second
+	workTime = 45 * time.Second
 	// unlockTime bounds the calls that are made though nobody waits any more.
 	unlockTime = 2 * time.Second
 	// patientTime bounds the removal of a lock while somebody does.
@@ -289,11 +293,16 @@ func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(
 		_, _ = c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &policyARN})
 	}
 	for attempt := 1; ; attempt++ {
-		_, err := c.CreatePolicy(ctx, &iam.CreatePolicyInput{
-			PolicyName: &policyName, Path: aws.String("/" + folder + "/"), PolicyDocument: aws.String(lockPolicy), Description: &token,
-		})
-		if err == nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		err := c.makeLock(ctx, policyName, token)
+		switch {
+		case err == nil && ctx.Err() == nil:
 			return unlock, nil
+		case err == nil:
+			unlock()
+			return nil, ctx.Err()
 		}
 		if code := awsconfig.Code(err); code != "" && code != entityExists {
 			return nil, awsconfig.Explain(ctx, "lock the trust policy of "+name.text, err)
@@ -316,6 +325,18 @@ func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(
 			return nil, fmt.Errorf("wait for the lock %s: %w", policyARN, err)
 		}
 	}
+}
+
+// makeLock waits for the answer a little longer than anybody waits for the lock: a request that is given up on the way
+// may still make one.
+func (c *client) makeLock(ctx context.Context, policyName, token string) error {
+	asking, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(unlockTime, stop) })()
+	_, err := c.CreatePolicy(asking, &iam.CreatePolicyInput{
+		PolicyName: &policyName, Path: aws.String("/" + folder + "/"), PolicyDocument: aws.String(lockPolicy), Description: &token,
+	})
+	return err
 }
 
 // holder tells whose lock is there, and since when; zero values when that cannot be told.

@@ -188,13 +188,13 @@ func (b binding) sharedBy(members []string, marks []mark) binding {
 	return b
 }
 
-// takes reports whether a grant can be added to the binding.
+// takes reports whether a grant can be added to the binding. What costs little is asked first: most are full.
 func (b binding) takes(a jit.Access, r role) bool {
-	minute := a.Marker.Window.End.Truncate(time.Minute)
-	if !b.shared() || b.marks[0].Owner != a.Marker.Owner || b.Role != r.name || !b.minute.Equal(minute) ||
-		b.Condition.Expression != (limits{end: minute, when: r.when}).expression() || len(b.Members) != len(b.marks) || len(damageOf(b, minute)) > 0 {
+	if !b.shared() || len(b.Condition.Description)+entrySize > maxDescription {
 		return false
 	}
-	of := digest(a.Binding.Principal)
-	return len(b.Condition.Description)+entrySize <= maxDescription && !slices.ContainsFunc(b.marks, func(m mark) bool { return m.of == of })
+	minute, of := a.Marker.Window.End.Truncate(time.Minute), digest(a.Binding.Principal)
+	return b.marks[0].Owner == a.Marker.Owner && b.Role == r.name && b.minute.Equal(minute) &&
+		len(b.Members) == len(b.marks) && !slices.ContainsFunc(b.marks, func(m mark) bool { return m.of == of }) &&
+		b.Condition.Expression == limits{end: minute, when: r.when}.expression() && len(damageOf(b, minute)) == 0
 }

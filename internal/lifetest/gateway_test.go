@@ -1,0 +1,95 @@
+package lifetest_test
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
+)
+
+// gateway is a connection of a hoop gateway with a colleague whose access somebody has approved.
+type gateway struct {
+	server *hooptest.Server
+	boss   string // the token of who approves
+}
+
+const (
+	gatewayScope = "payments-db"
+	gatewayKey   = "jit" // the name of the API key
+)
+
+func newGateway(t *testing.T) place {
+	t.Helper()
+	g := &gateway{server: hooptest.New(t, nil)}
+	g.boss = g.server.AddUser("boss@example.com", "admin")
+	g.server.AddUser("colleague@example.com", "engineers")
+	g.server.Put(hooptest.Connection{Name: gatewayScope, Reviewers: []string{"admin"}, Groups: []string{"engineers"}})
+	g.approve("colleague@example.com", 24*time.Hour, time.Now())
+	return g
+}
+
+// approve lets a user ask for access, which the boss approves at a time.
+func (g *gateway) approve(email string, lasts time.Duration, at time.Time) {
+	g.server.Decide(g.boss, g.server.Ask(email, gatewayScope, "jit:is:a:colleague", lasts), "APPROVED", at)
+}
+
+func (g *gateway) target() string {
+	return fmt.Sprintf("{ hoop = { url = %q, api_key = %q } }", g.server.URL, hooptest.Key)
+}
+func (g *gateway) role() string           { return "connect" }
+func (g *gateway) scope() string          { return gatewayScope }
+func (g *gateway) native() bool           { return true }
+func (g *gateway) begins() bool           { return false }
+func (g *gateway) settles() time.Duration { return 0 }
+
+func (g *gateway) people(_ *testing.T, n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = strings.ToLower(rand.Text()[:8]) + "@example.com"
+		g.server.AddUser(all[i], "engineers")
+	}
+	return all
+}
+
+func (g *gateway) tries(_ *testing.T, principal string) bool {
+	return g.server.MayConnect(principal, gatewayScope, time.Now())
+}
+
+// hider is who asks for the review that hides a grant.
+const hider = "jit:hidden:by:another:review"
+
+// foreign is all that the API key has not approved, without the reviews that tamper makes.
+func (g *gateway) foreign(*testing.T) string {
+	var kept []hooptest.Review
+	for _, r := range g.server.Reviews() {
+		if r.By != gatewayKey && r.CorrelationID != hider {
+			kept = append(kept, r)
+		}
+	}
+	return fmt.Sprintf("%+v\n%+v", kept, g.server.Attributes())
+}
+
+func (g *gateway) dump(*testing.T) string { return fmt.Sprintf("%+v", g.server.Reviews()) }
+
+// mine returns the reviews of grants that are not revoked.
+func (g *gateway) mine() []hooptest.Review {
+	var all []hooptest.Review
+	for _, r := range g.server.Reviews() {
+		if r.By == gatewayKey && r.Status == "APPROVED" && ours.MatchString(r.CorrelationID) {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+func (g *gateway) marked(*testing.T) int { return len(g.mine()) }
+
+// tamper lets the users have reviews approved that are over at once, and hide what they have.
+func (g *gateway) tamper(*testing.T) {
+	for _, r := range g.mine() {
+		g.server.Decide(g.boss, g.server.Ask(r.User, gatewayScope, hider, time.Minute), "APPROVED", time.Now().Add(-time.Hour))
+	}
+}

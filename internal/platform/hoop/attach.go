@@ -1,0 +1,130 @@
+package hoop
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// applyAttributes makes changes in attribute mode. Nothing is written for a grant that would give nothing.
+func (p *Platform) applyAttributes(ctx context.Context, scope string, changes []jit.Change) []error {
+	errs := make([]error, len(changes))
+	mayGrant := p.mayAttach(ctx, scope, changes)
+	todo := make([]int, 0, len(changes))
+	for i, c := range changes {
+		if c.Op == jit.Ensure {
+			errs[i] = mayGrant(c.Access)
+		}
+		if errs[i] == nil {
+			todo = append(todo, i)
+		}
+	}
+	for round := 0; len(todo) > 0 && round < rounds; round++ {
+		if round > 0 && backoff.Wait(ctx, round, firstPause, longestPause) != nil {
+			break
+		}
+		all, err := p.attributes(ctx)
+		if err != nil {
+			for _, i := range todo {
+				errs[i] = err
+			}
+			break
+		}
+		var writes errgroup.Group
+		writes.SetLimit(parallel)
+		for _, i := range todo {
+			writes.Go(func() error {
+				errs[i] = p.attach(ctx, scope, changes[i], all)
+				return nil
+			})
+		}
+		_ = writes.Wait() // each has noted its own error
+		// What was not answered may have been done, and a name that was free may have been taken meanwhile by the same grant.
+		todo = slices.DeleteFunc(todo, func(i int) bool {
+			return !unsure(errs[i]) && !answered(errs[i], http.StatusInternalServerError, http.StatusConflict)
+		})
+	}
+	return errs
+}
+
+// mayAttach returns what says why a grant would be refused or give nothing, after asking the gateway what that takes.
+func (p *Platform) mayAttach(ctx context.Context, scope string, changes []jit.Change) func(jit.Access) error {
+	failed := func(err error) func(jit.Access) error { return func(jit.Access) error { return err } }
+	if !slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Op == jit.Ensure }) {
+		return nil
+	}
+	conn, err := p.connection(ctx, scope)
+	if err != nil {
+		return failed(err)
+	}
+	var groups []string
+	if err := p.call(ctx, "list groups", http.MethodGet, []string{"users", "groups"}, nil, nil, &groups); err != nil {
+		return failed(err)
+	}
+	_, on, err := p.accessControl(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	return func(access jit.Access) error {
+		b, _, err := p.Check(access.Binding)
+		switch {
+		case err != nil:
+			return err
+		case b.Scope != scope:
+			return jit.Invalid("scope", "ask for it on its own scope", "a grant on %q cannot be made on %q", b.Scope, scope)
+		case conn == nil:
+			return p.noConnection(scope)
+		case !on:
+			return jit.Invalid("target", "turn on the plugin access_control of the gateway first",
+				"the gateway at %s has no access control: everybody can connect to everything, and a grant would change nothing", p.base.Host)
+		case !slices.Contains(groups, strings.TrimPrefix(b.Principal, groupPrefix)):
+			return jit.Invalid("principal", "`hoop admin get users` lists the groups of each user; capitals count",
+				"there is no group %q on the gateway at %s", strings.TrimPrefix(b.Principal, groupPrefix), p.base.Host)
+		}
+		return p.skew()
+	}
+}
+
+// attach makes one change, where all is what was there.
+func (p *Platform) attach(ctx context.Context, scope string, c jit.Change, all map[string]attribute) error {
+	m := c.Access.Marker
+	name := attributeName(m)
+	there, exists := all[name]
+	if _, ours := there.marker(); exists && !ours {
+		return &jit.Error{
+			Problem: fmt.Sprintf("the attribute %q has the name of a grant and not its marker; it is left alone, and what access it gives lives on", name),
+			Hint:    "find out who changed its description; delete the attribute if nobody needs it",
+		}
+	}
+	path := []string{"attributes", name}
+	switch {
+	case c.Op == jit.Remove && !exists:
+		return nil
+	case c.Op == jit.Remove && len(there.Connections) > 0 && !slices.Contains(there.Connections, scope):
+		return nil // it is on another connection, from which it is taken in its turn
+	case c.Op == jit.Remove && len(there.Connections) > 1:
+		there.Connections = slices.DeleteFunc(slices.Clone(there.Connections), func(s string) bool { return s == scope })
+		return p.call(ctx, "detach the attribute "+name, http.MethodPut, path, nil, there, nil)
+	case c.Op == jit.Remove:
+		err := p.call(ctx, "delete the attribute "+name, http.MethodDelete, path, nil, nil, nil)
+		if answered(err, http.StatusNotFound) {
+			return nil
+		}
+		return err
+	}
+	want := newAttribute(m, scope, strings.TrimPrefix(c.Access.Binding.Principal, groupPrefix))
+	switch {
+	case exists && there.right(want):
+		return nil
+	case exists:
+		return p.call(ctx, "write the attribute "+name, http.MethodPut, path, nil, want, nil)
+	}
+	return p.call(ctx, "make the attribute "+name, http.MethodPost, []string{"attributes"}, nil, want, nil)
+}

@@ -1,0 +1,133 @@
+package hoop
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
+)
+
+func unavailable(*http.Request) hooptest.Cut { return hooptest.Unavailable }
+
+func bad(name, attribute, principal, role, scope string) platformtest.BadBinding {
+	return platformtest.BadBinding{Name: name, Attribute: attribute, Binding: jit.Binding{Principal: principal, Role: role, Scope: scope}}
+}
+
+// TestConformanceOfReviews runs the suite with reviews of users.
+func TestConformanceOfReviews(t *testing.T) {
+	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
+		s := newSite(t, nil)
+		p := &platformtest.Target{
+			Open:       func(t *testing.T) jit.Platform { return s.open(t, Config{}, 0) },
+			OpenAt:     func(t *testing.T, offset time.Duration) jit.Platform { return s.open(t, Config{}, offset) },
+			Principals: []string{alice, bob}, Roles: []string{connect}, Scope: db, Gone: "vanished-db",
+			BadBindings: []platformtest.BadBinding{
+				bad("a group", "principal", "group:oncall", connect, db),
+				bad("no e-mail", "principal", "alice", connect, db),
+				bad("a name beside the e-mail", "principal", "Alice <alice@example.com>", connect, db),
+				bad("another role", "role", alice, "admin", db),
+				bad("no scope", "scope", alice, connect, ""),
+				bad("a path as scope", "scope", alice, connect, "../users"),
+			},
+			Aliases: []platformtest.Alias{{
+				Written:   jit.Binding{Principal: "user:" + alice, Role: connect, Scope: db},
+				Canonical: jit.Binding{Principal: alice, Role: connect, Scope: db},
+			}},
+			Impossible: &jit.Binding{Principal: "Alice@example.com", Role: connect, Scope: db},
+			Allowed:    func(_ *testing.T, b jit.Binding) bool { return s.MayConnect(b.Principal, b.Scope, time.Now()) },
+			AllowedAt:  func(_ *testing.T, b jit.Binding, at time.Time) bool { return s.MayConnect(b.Principal, b.Scope, at) },
+			// A connection may allow its users to ask for years; somebody has approved that.
+			Foreign: func(_ *testing.T, b jit.Binding) {
+				s.Decide(s.boss, s.Ask(b.Principal, b.Scope, "", 10*365*24*time.Hour), approved, time.Now())
+			},
+			Dump:  func(*testing.T) string { return s.Dump("jit", "") },
+			Calls: s.Calls,
+			MaxCalls: func(op jit.Op, n int) (reads, writes int) {
+				if op == jit.Remove {
+					return 3, n // who we are, the connection, its reviews
+				}
+				return 6, n // and each of the users, and the reviews once more
+			},
+			Tamper: platformtest.Tamper{
+				// Who approves again what is approved begins its time anew.
+				MoveEnd: func(t *testing.T, m jit.Marker, end time.Time) {
+					r := s.ours(m)[0]
+					s.Decide(hooptest.Key, r.Session, approved, end.Add(-r.Ends.Sub(r.Created)))
+				},
+				Duplicate: func(t *testing.T, m jit.Marker) {
+					p, r := s.open(t, Config{}, 0), s.ours(m)[0]
+					seconds := int64(time.Until(m.Window.End)/time.Second) - 1
+					if _, err := p.provision(t.Context(), r.User, r.Connection, r.CorrelationID, seconds, nil); err != nil {
+						t.Fatal(err)
+					}
+				},
+				Delete: func(t *testing.T, m jit.Marker) {
+					for _, r := range s.ours(m) {
+						s.Decide(s.boss, r.Session, "REVOKED", time.Now())
+					}
+				},
+			},
+			Break: s.breakDown,
+		}
+		return p
+	}})
+}
+
+// TestConformanceOfAttributes runs the suite with attributes of groups.
+func TestConformanceOfAttributes(t *testing.T) {
+	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
+		s := newSite(t, nil)
+		s.Put(hooptest.Connection{Name: db})
+		cfg := Config{Mode: modeAttribute}
+		members := map[string]string{"group:oncall": "carol@example.com", "group:support": "dave@example.com"}
+		for group, email := range members {
+			s.AddUser(email, strings.TrimPrefix(group, "group:"))
+		}
+		edit := func(m jit.Marker, change func(a *hooptest.Attribute)) {
+			s.Edit(attributeName(m), func(a *hooptest.Attribute) bool { change(a); return true })
+		}
+		return &platformtest.Target{
+			Open:       func(t *testing.T) jit.Platform { return s.open(t, cfg, 0) },
+			OpenAt:     func(t *testing.T, offset time.Duration) jit.Platform { return s.open(t, cfg, offset) },
+			Principals: []string{"group:oncall", "group:support"}, Roles: []string{connect}, Scope: db, Gone: "vanished-db",
+			BadBindings: []platformtest.BadBinding{
+				bad("a user", "principal", alice, connect, db),
+				bad("a group without a name", "principal", "group:", connect, db),
+				bad("another role", "role", "group:oncall", "admin", db),
+				bad("no scope", "scope", "group:oncall", connect, ""),
+			},
+			Impossible: &jit.Binding{Principal: "group:nobody", Role: connect, Scope: db},
+			Allowed: func(_ *testing.T, b jit.Binding) bool {
+				return s.MayConnect(members[b.Principal], b.Scope, time.Now())
+			},
+			Foreign: func(_ *testing.T, b jit.Binding) {
+				name := "team-" + strings.TrimPrefix(b.Principal, "group:")
+				s.Edit(name, func(a *hooptest.Attribute) bool {
+					a.Connections, a.Groups = []string{b.Scope}, []string{strings.TrimPrefix(b.Principal, "group:")}
+					return true
+				})
+			},
+			Dump:  func(*testing.T) string { return s.Dump("jit", "jit-") },
+			Calls: s.Calls,
+			MaxCalls: func(op jit.Op, n int) (reads, writes int) {
+				if op == jit.Remove {
+					return 1, n
+				}
+				return 4, n // the connection, the groups, the access control, the attributes
+			},
+			Tamper: platformtest.Tamper{
+				ChangePrincipal: func(_ *testing.T, m jit.Marker, principal string) {
+					edit(m, func(a *hooptest.Attribute) { a.Groups = []string{strings.TrimPrefix(principal, "group:")} })
+				},
+				Delete: func(_ *testing.T, m jit.Marker) {
+					s.Edit(attributeName(m), func(*hooptest.Attribute) bool { return false })
+				},
+			},
+			Break: s.breakDown,
+		}
+	}})
+}

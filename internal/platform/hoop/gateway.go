@@ -1,0 +1,224 @@
+package hoop
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// connection is what the gateway says of one connection.
+type connection struct {
+	Name          string   `json:"name"`
+	Reviewers     []string `json:"reviewers"`
+	AccessConnect string   `json:"access_mode_connect"` // "enabled" or "disabled"
+	// MaxDuration and JITDuration bound a review, in seconds: of the connection, and of the rule that gates it.
+	MaxDuration     *int     `json:"access_max_duration"`
+	JITDuration     *int     `json:"jit_access_duration_sec"`
+	MandatoryFields []string `json:"mandatory_metadata_fields"`
+	// Effective is nil where the gateway cannot tell, or is too old to.
+	Effective *struct {
+		AccessRequest struct {
+			JIT             bool `json:"jit"`
+			LegacyReviewers bool `json:"legacy_reviewers"`
+		} `json:"access_request"`
+	} `json:"effective_features"`
+}
+
+// gated reports whether who connects needs an approved review.
+func (c *connection) gated() bool {
+	if c.Effective != nil {
+		return c.Effective.AccessRequest.JIT || c.Effective.AccessRequest.LegacyReviewers
+	}
+	return len(c.Reviewers) > 0 || c.JITDuration != nil
+}
+
+// maxTTL is the longest review of the connection.
+func (c *connection) maxTTL() time.Duration {
+	longest := maxTTL
+	for _, bound := range []*int{c.MaxDuration, c.JITDuration} {
+		if bound != nil && *bound > 0 {
+			longest = min(longest, time.Duration(*bound)*time.Second)
+		}
+	}
+	return longest
+}
+
+// user is what the gateway says of one user.
+type user struct {
+	ID     string `json:"id"`
+	Email  string `json:"email"`
+	Status string `json:"status"` // "active", "inactive" or "reviewing"
+}
+
+// identify returns the id of the API key, under which the gateway notes what it approves.
+func (c *client) identify(ctx context.Context) (string, error) {
+	c.mu.Lock()
+	me := c.me
+	c.mu.Unlock()
+	if me != "" {
+		return me, nil
+	}
+	var told user
+	if err := c.call(ctx, "ask who the API key is", http.MethodGet, []string{"userinfo"}, nil, nil, &told); err != nil {
+		return "", err
+	}
+	if told.ID == "" {
+		return "", errors.New("the gateway does not say who the API key is")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.me = told.ID
+	return told.ID, nil
+}
+
+// connection returns the connection of that name, nil when there is none.
+func (c *client) connection(ctx context.Context, name string) (*connection, error) {
+	var found connection
+	err := c.call(ctx, "look at the connection "+name, http.MethodGet, []string{"connections", name}, nil, nil, &found)
+	switch {
+	case answered(err, http.StatusNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case found.Name != name:
+		return nil, nil // it was found by its id
+	}
+	return &found, nil
+}
+
+// user returns the user with that e-mail, nil when there is none.
+func (c *client) user(ctx context.Context, email string) (*user, error) {
+	var found user
+	err := c.call(ctx, "look at the user "+email, http.MethodGet, []string{"users", email}, nil, nil, &found)
+	switch {
+	case answered(err, http.StatusNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case found.Email != email:
+		return nil, nil
+	}
+	return &found, nil
+}
+
+// session is one session as the gateway lists it: a user's own, or one that carries a review.
+type session struct {
+	ID            string         `json:"id"`
+	UserEmail     string         `json:"user"`
+	Connection    string         `json:"connection"`
+	CorrelationID string         `json:"correlation_id"`
+	Metadata      map[string]any `json:"metadata"`
+	Verb          string         `json:"verb"`
+	Status        string         `json:"status"`
+	Start         time.Time      `json:"start_date"`
+	End           *time.Time     `json:"end_date"`
+	Review        *struct {
+		Type     string     `json:"type"`
+		Status   string     `json:"status"`
+		RevokeAt *time.Time `json:"revoke_at"`
+		Created  time.Time  `json:"created_at"`
+		Groups   []struct {
+			Status     string `json:"status"`
+			ReviewedBy *struct {
+				ID string `json:"id"`
+			} `json:"reviewed_by"`
+		} `json:"review_groups_data"`
+	} `json:"review"`
+}
+
+const (
+	// pageSize is the most that the gateway lists at once.
+	pageSize = 100
+	// lookBack is how far back sessions are listed: what was approved before that is over, unless somebody
+	// approved it again, and then it is found by its marker.
+	lookBack = maxTTL + time.Hour
+	// ahead is how far ahead: without an end the gateway leaves out what is of the current second.
+	ahead = time.Hour
+)
+
+// sessions lists sessions by a filter, the newest first. The gateway takes a name in a filter for a pattern, and passes
+// over a filter that it cannot read, so whoever calls looks at what was found again. since may be zero, for all times.
+//
+// Pages follow the time of the last session on them, not a count: what is approved or revoked meanwhile would move the
+// others from one page to the next, past the reader.
+func (c *client) sessions(ctx context.Context, filter url.Values, since time.Time) ([]session, error) {
+	if since.IsZero() {
+		since = time.Unix(0, 0)
+	}
+	until, offset := c.gatewayNow().Add(ahead).UTC().Truncate(time.Second), 0
+	query := url.Values{"limit": {strconv.Itoa(pageSize)}, "count": {"none"}, "start_date": {since.UTC().Format(time.RFC3339)}}
+	for name, values := range filter {
+		query[name] = values
+	}
+	var all []session
+	seen := map[string]bool{}
+	for {
+		query.Set("end_date", until.Format(time.RFC3339))
+		query.Set("offset", strconv.Itoa(offset))
+		var page struct {
+			Items   []session `json:"data"`
+			HasNext bool      `json:"has_next_page"`
+		}
+		if err := c.call(ctx, "list sessions", http.MethodGet, []string{"sessions"}, query, nil, &page); err != nil {
+			return nil, err
+		}
+		for _, s := range page.Items {
+			if !seen[s.ID] {
+				seen[s.ID] = true
+				all = append(all, s)
+			}
+		}
+		if !page.HasNext || len(page.Items) == 0 {
+			return all, nil
+		}
+		// The end of the second of the last one: the others of that second may be on the next page.
+		last := page.Items[len(page.Items)-1].Start.UTC().Add(time.Second).Truncate(time.Second)
+		if last.Before(until) {
+			until, offset = last, 0
+		} else {
+			offset += len(page.Items)
+		}
+	}
+}
+
+// provision makes a session with an approved review of that many seconds, and returns its id.
+func (c *client) provision(ctx context.Context, email, connection, correlation string, seconds int64, metadata map[string]any) (session string, err error) {
+	if seconds <= 0 || seconds > int64(maxTTL/time.Second) {
+		// The gateway would approve one command, or leave a session without a review behind.
+		return "", &statusError{message: "no review lasts " + strconv.FormatInt(seconds, 10) + " seconds"}
+	}
+	in := map[string]any{"user_email": email, "connection": connection, "access_duration_sec": seconds, "correlation_id": correlation}
+	if len(metadata) > 0 {
+		in["metadata"] = metadata
+	}
+	var out struct {
+		SessionID string `json:"session_id"`
+	}
+	err = c.call(ctx, "approve "+email+" on "+connection, http.MethodPost, []string{"sessions", "provision"}, nil, in, &out)
+	return out.SessionID, err
+}
+
+// notEligible is what the gateway says to a key that may not revoke, with the same status as of what is revoked.
+const notEligible = "not eligible"
+
+// revoke ends the review of a session. first is false when it was ended before.
+func (c *client) revoke(ctx context.Context, session string) (first bool, err error) {
+	err = c.call(ctx, "revoke the review of session "+session, http.MethodPut, []string{"reviews", session}, nil, map[string]string{"status": "REVOKED"}, nil)
+	if answered(err, http.StatusBadRequest) && !strings.Contains(err.Error(), notEligible) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// kill ends a live session; one that is not there any more is success.
+func (c *client) kill(ctx context.Context, session string) error {
+	err := c.call(ctx, "kill session "+session, http.MethodPost, []string{"sessions", session, "kill"}, nil, nil, nil)
+	if answered(err, http.StatusNotFound) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,159 @@
+package hoop
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+const (
+	approved = "APPROVED"
+	timed    = "jit"
+
+	// early is how long before the end of its window a review may end: it lasts whole seconds from a moment that lies
+	// within one, and it must never last longer.
+	early = 2 * time.Second
+)
+
+// review is an approved review with a time: it lets a user connect until it ends. The latest one of a user and a
+// connection decides, also when it is over and another is not.
+type review struct {
+	session  string
+	email    string
+	created  time.Time
+	end      time.Time // zero when it has none, and then it lets nobody in
+	metadata map[string]any
+	// mine: the API key approved it, so nobody else has made up what its session is called.
+	mine bool
+	// marker is what the session is called; marked is false when that is no marker.
+	marker jit.Marker
+	marked bool
+}
+
+// ours reports whether the review is that of a grant.
+func (r *review) ours() bool { return r.mine && r.marked }
+
+// of reports whether the review is that of the grant with the marker's owner and id.
+func (r *review) of(m jit.Marker) bool {
+	return r.ours() && r.marker.Owner == m.Owner && r.marker.ID == m.ID
+}
+
+// right reports whether the review is what the grant has to have.
+func (r *review) right(m jit.Marker) bool {
+	return r.of(m) && r.marker.Window.Equal(m.Window) && r.ending().Equal(m.Window.End)
+}
+
+// ending is the end in whole seconds: that of the window where the review ends with it.
+func (r *review) ending() time.Time {
+	end := r.marker.Window.End
+	if r.marked && !r.end.After(end) && r.end.After(end.Add(-early)) {
+		return end
+	}
+	return jit.Second(r.end)
+}
+
+// live reports whether the review lets its user in at now, if it is the latest one.
+func (r *review) live(now time.Time) bool { return now.Before(r.end) }
+
+// reviews lists the approved reviews of one connection, or of all with an empty name, the latest first. filter
+// narrows that down further.
+func (p *Platform) reviews(ctx context.Context, connection string, filter url.Values, since time.Time) (map[string][]review, error) {
+	me, err := p.identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	query := url.Values{"review.status": {approved}}
+	if connection != "" {
+		query.Set("connection", connection)
+	}
+	for name, values := range filter {
+		query[name] = values
+	}
+	sessions, err := p.sessions(ctx, query, since)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string][]review{}
+	for _, s := range sessions {
+		if s.Review == nil || s.Review.Status != approved || s.Review.Type != timed || connection != "" && s.Connection != connection {
+			continue
+		}
+		r := review{session: s.ID, email: s.UserEmail, created: s.Review.Created, metadata: s.Metadata}
+		if s.Review.RevokeAt != nil {
+			r.end = s.Review.RevokeAt.UTC()
+		}
+		for _, g := range s.Review.Groups {
+			r.mine = r.mine || g.Status == approved && g.ReviewedBy != nil && g.ReviewedBy.ID == me
+		}
+		r.marker, r.marked = jit.ParseMarker(s.CorrelationID)
+		found[s.Connection] = append(found[s.Connection], r)
+	}
+	for _, all := range found {
+		slices.SortStableFunc(all, func(a, b review) int { return b.created.Compare(a.created) })
+	}
+	return found, nil
+}
+
+// readReviews returns the grants of a connection. Standing are reviews of others that no grant that begins now can outlast.
+func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot, error) {
+	conn, err := p.connection(ctx, scope)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	if conn == nil {
+		return jit.Snapshot{Clock: p.lastClock().remote}, nil // its reviews let nobody in any more
+	}
+	now := p.gatewayNow()
+	found, err := p.reviews(ctx, scope, nil, now.Add(-lookBack))
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	snap := jit.Snapshot{Clock: p.lastClock().remote}
+	all := found[scope]
+	latest := latestOf(all)
+	for _, r := range all {
+		switch {
+		case r.ours():
+			o := jit.Observed{Marker: r.marker, Principal: r.email, Role: connect, End: r.ending()}
+			if top := latest[r.email]; r.live(now) && !top.live(now) {
+				o.Damage = "hidden by the later review of session " + top.session + ", which is over"
+			}
+			snap.Ours = append(snap.Ours, o)
+		case r.live(now.Add(maxTTL - time.Minute)):
+			snap.Standing = append(snap.Standing, jit.Standing{Principal: r.email, Role: connect,
+				Detail: "the review of session " + r.session + ", until " + jit.FormatTime(r.end)})
+		}
+	}
+	return snap, nil
+}
+
+// latestOf returns the review of each user that decides.
+func latestOf(all []review) map[string]review {
+	latest := map[string]review{}
+	for _, r := range all {
+		if _, later := latest[r.email]; !later {
+			latest[r.email] = r
+		}
+	}
+	return latest
+}
+
+// reviewScopes lists the connections with grants.
+func (p *Platform) reviewScopes(ctx context.Context) ([]string, error) {
+	found, err := p.reviews(ctx, "", nil, p.gatewayNow().Add(-lookBack))
+	if err != nil {
+		return nil, err
+	}
+	var scopes []string
+	for name, all := range found {
+		if slices.ContainsFunc(all, func(r review) bool { return r.ours() }) {
+			scopes = append(scopes, name)
+		}
+	}
+	slices.SortFunc(scopes, strings.Compare)
+	return scopes, nil
+}

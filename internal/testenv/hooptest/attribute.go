@@ -1,0 +1,148 @@
+package hooptest
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Attribute ties what it lists together.
+type Attribute struct {
+	Name               string   `json:"name"`
+	Description        *string  `json:"description"`
+	Connections        []string `json:"connection_names"`
+	AccessRequestRules []string `json:"access_request_rule_names"`
+	GuardrailRules     []string `json:"guardrail_rule_names"`
+	DatamaskingRules   []string `json:"datamasking_rule_names"`
+	Groups             []string `json:"access_control_group_names"`
+}
+
+// clone returns a copy with lists instead of nothing, as the gateway answers.
+func (a *Attribute) clone() Attribute {
+	c := *a
+	for _, list := range []*[]string{&c.Connections, &c.AccessRequestRules, &c.GuardrailRules, &c.DatamaskingRules, &c.Groups} {
+		*list = append([]string{}, *list...)
+	}
+	return c
+}
+
+// Edit changes the attribute of that name behind the API's back, or as another administrator would; it makes it if it
+// is not there, and takes it away if edit returns false.
+func (s *Server) Edit(name string, edit func(a *Attribute) (keep bool)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.attributes[name]
+	if a == nil {
+		a = &Attribute{Name: name}
+	}
+	delete(s.attributes, name)
+	if edit(a) {
+		s.attributes[a.Name] = a
+	}
+}
+
+// Attributes returns all attributes in the order of their names.
+func (s *Server) Attributes() []Attribute {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sorted()
+}
+
+func (s *Server) sorted() []Attribute {
+	all := make([]Attribute, 0, len(s.attributes))
+	for _, name := range slices.Sorted(maps.Keys(s.attributes)) {
+		all = append(all, s.attributes[name].clone())
+	}
+	return all
+}
+
+func (s *Server) listAttributes(r *request) answer {
+	q := r.URL.Query()
+	number := func(name string, otherwise, most int) (int, bool) {
+		if q.Get(name) == "" {
+			return otherwise, true
+		}
+		n, err := strconv.Atoi(q.Get(name))
+		return n, err == nil && n >= 1 && n <= most
+	}
+	page, ok := number("page", 1, 1<<30)
+	size, fits := number("page_size", 100, 100)
+	if !ok || !fits {
+		return say(http.StatusUnprocessableEntity, "page and page_size have to be numbers from 1, page_size up to 100")
+	}
+	found := slices.DeleteFunc(s.sorted(), func(a Attribute) bool {
+		return !strings.Contains(strings.ToLower(a.Name), strings.ToLower(q.Get("search")))
+	})
+	from := min((page-1)*size, len(found))
+	return answer{http.StatusOK, map[string]any{
+		"pages": map[string]int{"total": len(found), "page": page, "size": size},
+		"data":  found[from:min(from+size, len(found))],
+	}}
+}
+
+func (s *Server) getAttribute(r *request) answer {
+	a := s.attributes[r.PathValue("name")]
+	if a == nil { // the handler looks for another error than the one that it gets
+		return say(http.StatusInternalServerError, "failed fetching attribute: record not found")
+	}
+	return answer{http.StatusOK, a.clone()}
+}
+
+func (s *Server) postAttribute(r *request) answer {
+	in, refused := read[Attribute](r)
+	switch {
+	case refused != nil:
+		return *refused
+	case in.Name == "":
+		return say(http.StatusBadRequest, "Key: 'AttributeRequest.Name' Error:Field validation for 'Name' failed on the 'required' tag")
+	case s.attributes[in.Name] != nil:
+		return say(http.StatusInternalServerError, "failed creating attribute: duplicate key value violates unique constraint")
+	}
+	for _, name := range in.Connections {
+		if s.connections[name] == nil {
+			return say(http.StatusInternalServerError, "failed creating attribute: violates foreign key constraint")
+		}
+	}
+	s.attributes[in.Name] = &in
+	return answer{http.StatusCreated, in.clone()}
+}
+
+func (s *Server) putAttribute(r *request) answer {
+	in, refused := read[Attribute](r)
+	there := s.attributes[r.PathValue("name")]
+	switch {
+	case refused != nil:
+		return *refused
+	case there == nil:
+		return say(http.StatusNotFound, "resource not found")
+	case in.Name != there.Name:
+		return say(http.StatusInternalServerError, "failed updating attribute: violates foreign key constraint")
+	}
+	for _, name := range in.Connections {
+		if s.connections[name] == nil {
+			return say(http.StatusInternalServerError, "failed updating attribute: violates foreign key constraint")
+		}
+	}
+	// A list that is not given stays as it is.
+	for _, l := range []struct{ in, there *[]string }{
+		{&in.Connections, &there.Connections}, {&in.AccessRequestRules, &there.AccessRequestRules}, {&in.GuardrailRules, &there.GuardrailRules},
+		{&in.DatamaskingRules, &there.DatamaskingRules}, {&in.Groups, &there.Groups},
+	} {
+		if *l.in == nil {
+			*l.in = *l.there
+		}
+	}
+	s.attributes[in.Name] = &in
+	return answer{http.StatusOK, in.clone()}
+}
+
+func (s *Server) deleteAttribute(r *request) answer {
+	name := r.PathValue("name")
+	if s.attributes[name] == nil {
+		return say(http.StatusNotFound, "resource not found")
+	}
+	delete(s.attributes, name)
+	return answer{status: http.StatusNoContent}
+}

@@ -1,0 +1,191 @@
+package hooptest
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// User is somebody who can connect.
+type User struct {
+	ID, Email, Status string
+	Groups            []string
+}
+
+// Connection is something to connect to. The zero value of all but its name is one without a review gate, for admins.
+type Connection struct {
+	ID, Name string
+	// Reviewers are the groups of the legacy review gate; JIT is an access request rule of that type.
+	Reviewers []string
+	JIT       bool
+	// JITDuration and MaxDuration bound a review, in seconds; 0 for none.
+	JITDuration, MaxDuration int
+	Mandatory                []string
+	// Disabled: nobody can connect.
+	Disabled bool
+	// Groups may connect, as its access control says.
+	Groups []string
+	// Old: the gateway is too old to tell which features are in effect.
+	Old bool
+}
+
+// AddKey adds an API key.
+func (s *Server) AddKey(key, name string, groups ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.actors[key] = actor{id: uuid(), name: name, groups: groups, key: true}
+}
+
+// AddUser adds an active user in these groups, and returns the user's token.
+func (s *Server) AddUser(email string, groups ...string) (token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := &User{ID: uuid(), Email: email, Status: "active", Groups: groups}
+	s.users[email] = u
+	for _, g := range groups {
+		s.groups[g] = true
+	}
+	token = "token-" + uuid()
+	s.actors[token] = actor{id: u.ID, name: email, groups: groups}
+	return token
+}
+
+// SetStatus makes a user active, inactive or reviewing.
+func (s *Server) SetStatus(email, status string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users[email].Status = status
+}
+
+// AddGroup adds a group.
+func (s *Server) AddGroup(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.groups[name] = true
+}
+
+// Put adds a connection, or replaces the one of its name, as an update does that says nothing of attributes: every
+// attribute is detached from it.
+func (s *Server) Put(c Connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.ID = uuid()
+	if before := s.connections[c.Name]; before != nil {
+		c.ID = before.ID
+	}
+	s.connections[c.Name] = &c
+	s.detach(c.Name)
+}
+
+// DeleteConnection takes a connection away.
+func (s *Server) DeleteConnection(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.connections, name)
+	s.detach(name)
+}
+
+func (s *Server) detach(name string) {
+	for _, a := range s.attributes {
+		a.Connections = slices.DeleteFunc(a.Connections, func(c string) bool { return c == name })
+	}
+}
+
+// SetAccessControl turns the access control on or off; without it everybody may connect to everything.
+func (s *Server) SetAccessControl(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accessControl = on
+}
+
+func (s *Server) getUserInfo(r *request) answer {
+	email := r.name
+	return answer{http.StatusOK, map[string]any{"id": r.id, "name": r.name, "email": email, "status": "active", "groups": r.groups}}
+}
+
+func (s *Server) getUser(r *request) answer {
+	asked := r.PathValue("user")
+	for _, u := range s.users {
+		if u.Email == asked || !strings.Contains(asked, "@") && u.ID == asked {
+			return answer{http.StatusOK, map[string]any{"id": u.ID, "email": u.Email, "status": u.Status, "groups": u.Groups}}
+		}
+	}
+	return say(http.StatusNotFound, "user %s not found", asked)
+}
+
+func (s *Server) getGroups(*request) answer {
+	return answer{http.StatusOK, slices.Sorted(maps.Keys(s.groups))}
+}
+
+func (s *Server) getConnection(r *request) answer {
+	c := s.connection(r.PathValue("name"))
+	if c == nil || !r.seesAll() && !s.admits(r.groups, c) {
+		return say(http.StatusNotFound, "not found")
+	}
+	bound := func(seconds int) any {
+		if seconds == 0 {
+			return nil
+		}
+		return seconds
+	}
+	mode := "enabled"
+	if c.Disabled {
+		mode = "disabled"
+	}
+	body := map[string]any{
+		"id": c.ID, "name": c.Name, "reviewers": c.Reviewers, "access_mode_connect": mode,
+		"access_max_duration": bound(c.MaxDuration), "mandatory_metadata_fields": c.Mandatory,
+	}
+	if c.JITDuration != 0 {
+		body["jit_access_duration_sec"] = c.JITDuration
+	}
+	if !c.Old {
+		body["effective_features"] = map[string]any{"access_request": map[string]bool{"command": false, "jit": c.JIT, "legacy_reviewers": len(c.Reviewers) > 0}}
+	}
+	return answer{http.StatusOK, body}
+}
+
+// connection finds one by its name or id.
+func (s *Server) connection(nameOrID string) *Connection {
+	if c := s.connections[nameOrID]; c != nil {
+		return c
+	}
+	for _, c := range s.connections {
+		if c.ID == nameOrID {
+			return c
+		}
+	}
+	return nil
+}
+
+func (s *Server) getAccessControl(*request) answer {
+	if !s.accessControl {
+		return say(http.StatusNotFound, "not found")
+	}
+	var all []map[string]any
+	for _, name := range slices.Sorted(maps.Keys(s.connections)) {
+		if c := s.connections[name]; len(c.Groups) > 0 {
+			all = append(all, map[string]any{"id": c.ID, "name": name, "config": c.Groups})
+		}
+	}
+	return answer{http.StatusOK, map[string]any{"id": uuid(), "name": "access_control", "connections": all}}
+}
+
+// admits reports whether the access control lets members of these groups see a connection.
+func (s *Server) admits(groups []string, c *Connection) bool {
+	if !s.accessControl || slices.Contains(groups, admin) || slices.Contains(groups, auditor) {
+		return true
+	}
+	for _, g := range groups {
+		if slices.Contains(c.Groups, g) {
+			return true
+		}
+		for _, a := range s.attributes {
+			if slices.Contains(a.Connections, c.Name) && slices.Contains(a.Groups, g) {
+				return true
+			}
+		}
+	}
+	return false
+}

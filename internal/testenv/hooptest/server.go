@@ -1,0 +1,265 @@
+// Package hooptest is a hoop gateway in memory, for tests: the part of its API that gives access to connections, with
+// the answers of the real one, odd ones included, and the decision who may connect to what. It is stricter than the real
+// one: a field or a query parameter that the gateway would pass over is refused with status 400.
+//
+// It follows the gateway's API description (https://hoop.dev/docs/api-reference) and its source
+// (https://github.com/hoophq/hoop, folders gateway/api and gateway/models).
+package hooptest
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Key is the API key of an administrator.
+const Key = "hpk_test-of-an-administrator"
+
+// admin and auditor are the groups that may see everything; admin may change it.
+const (
+	admin   = "admin"
+	auditor = "auditor"
+)
+
+// Server is one gateway. It is safe for concurrent use.
+type Server struct {
+	// URL is where it answers.
+	URL string
+
+	now func() time.Time
+
+	mu            sync.Mutex
+	actors        map[string]actor // by their token
+	users         map[string]*User // by their e-mail
+	groups        map[string]bool
+	connections   map[string]*Connection
+	accessControl bool
+	sessions      []*session // in the order of their creation
+	attributes    map[string]*Attribute
+	last          time.Time
+	reads, writes int
+	cut           func(r *http.Request) Cut
+}
+
+// actor is who makes a request.
+type actor struct {
+	id, name string
+	groups   []string
+	key      bool // an API key, not a user
+}
+
+func (a actor) admin() bool   { return slices.Contains(a.groups, admin) }
+func (a actor) seesAll() bool { return a.admin() || slices.Contains(a.groups, auditor) }
+
+// New starts a gateway on loopback, with access control and one API key, [Key]; it ends with the test. now is its
+// clock; nil means time.Now.
+func New(t testing.TB, now func() time.Time) *Server {
+	t.Helper()
+	if now == nil {
+		now = time.Now
+	}
+	s := &Server{
+		now: now, actors: map[string]actor{}, users: map[string]*User{}, groups: map[string]bool{admin: true, auditor: true},
+		connections: map[string]*Connection{}, accessControl: true, attributes: map[string]*Attribute{},
+	}
+	s.AddKey(Key, "jit", admin)
+	web := httptest.NewServer(s.handler())
+	t.Cleanup(web.Close)
+	s.URL = web.URL
+	return s
+}
+
+// Cut says how a request is cut off.
+type Cut int
+
+// The ways a request is cut off.
+const (
+	// Through: it is not.
+	Through Cut = iota
+	// Lost: it is lost on its way, and nothing is done.
+	Lost
+	// Unanswered: it is carried out and its answer is lost.
+	Unanswered
+	// Unavailable: a proxy answers with 503, and nothing is done.
+	Unavailable
+	// Failing: the gateway answers with 500, and nothing is done.
+	Failing
+)
+
+// Interrupt asks cut about each request from now on; nil ends that.
+func (s *Server) Interrupt(cut func(r *http.Request) Cut) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut = cut
+}
+
+// Calls counts the requests so far: those with GET, and the others.
+func (s *Server) Calls() (reads, writes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reads, s.writes
+}
+
+// request is one request with who makes it.
+type request struct {
+	*http.Request
+	actor
+}
+
+// answer is a status with what is written as JSON; nothing for nil.
+type answer struct {
+	status int
+	body   any
+}
+
+func say(status int, format string, args ...any) answer {
+	return answer{status, map[string]string{"message": fmt.Sprintf(format, args...)}}
+}
+
+// route is one endpoint: who may use it and which query parameters it takes.
+type route struct {
+	pattern string
+	handle  func(*request) answer
+	refuse  func(actor) int // the status of a refusal, 0 for none; nil refuses nobody
+	query   []string
+}
+
+func (s *Server) handler() http.Handler {
+	keys := func(a actor) int {
+		if a.key {
+			return 0
+		}
+		return http.StatusUnauthorized
+	}
+	admins := func(a actor) int {
+		if a.admin() {
+			return 0
+		}
+		return http.StatusForbidden
+	}
+	mux := http.NewServeMux()
+	for _, r := range []route{
+		{"GET /api/userinfo", s.getUserInfo, nil, nil},
+		{"GET /api/users/groups", s.getGroups, nil, nil},
+		{"GET /api/users/{user}", s.getUser, nil, nil},
+		{"GET /api/connections/{name}", s.getConnection, nil, nil},
+		{"GET /api/plugins/access_control", s.getAccessControl, nil, nil},
+		{"GET /api/sessions", s.listSessions, nil, []string{"user", "connection", "review.status", "correlation_id", "start_date", "end_date", "limit", "offset", "count"}},
+		{"GET /api/sessions/{id}", s.getSession, nil, nil},
+		{"POST /api/sessions/provision", s.provision, keys, nil},
+		{"POST /api/sessions/{id}/kill", s.kill, nil, nil},
+		{"GET /api/reviews/{id}", s.getReview, nil, nil},
+		{"PUT /api/reviews/{id}", s.putReview, nil, nil},
+		{"GET /api/attributes", s.listAttributes, admins, []string{"search", "page", "page_size"}},
+		{"GET /api/attributes/{name}", s.getAttribute, admins, nil},
+		{"POST /api/attributes", s.postAttribute, admins, nil},
+		{"PUT /api/attributes/{name}", s.putAttribute, admins, nil},
+		{"DELETE /api/attributes/{name}", s.deleteAttribute, admins, nil},
+	} {
+		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, q *http.Request) { s.serve(w, q, r) })
+	}
+	mux.HandleFunc("/api/", http.NotFound)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html") // the web application answers
+		_, _ = w.Write([]byte("<!DOCTYPE html><title>Hoop</title>"))
+	})
+	return mux
+}
+
+// serve carries out one request, one at a time: the gateway's database does so too.
+func (s *Server) serve(w http.ResponseWriter, q *http.Request, r route) {
+	s.mu.Lock()
+	cut := s.cut
+	s.mu.Unlock()
+	way := Through
+	if cut != nil {
+		way = cut(q)
+	}
+	var a answer
+	switch way {
+	case Lost:
+		panic(http.ErrAbortHandler)
+	case Unavailable:
+		a = answer{status: http.StatusServiceUnavailable}
+	case Failing:
+		a = say(http.StatusInternalServerError, "internal server error")
+	case Through, Unanswered:
+		s.mu.Lock()
+		a = s.answer(q, r)
+		s.mu.Unlock()
+	}
+	if way == Unanswered {
+		panic(http.ErrAbortHandler)
+	}
+	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(a.status)
+	if a.body != nil {
+		_ = json.NewEncoder(w).Encode(a.body)
+	}
+}
+
+func (s *Server) answer(q *http.Request, r route) answer {
+	if q.Method == http.MethodGet {
+		s.reads++
+	} else {
+		s.writes++
+	}
+	s.expire()
+	token, bearer := strings.CutPrefix(q.Header.Get("Authorization"), "Bearer ")
+	who, known := s.actors[token]
+	if !bearer || !known {
+		return say(http.StatusUnauthorized, "access denied")
+	}
+	if r.refuse != nil {
+		if status := r.refuse(who); status != 0 {
+			return say(status, "access denied")
+		}
+	}
+	// As in the gateway, a parameter that cannot be read is as if it were not there.
+	for name := range q.URL.Query() {
+		if !slices.Contains(r.query, name) {
+			return say(http.StatusBadRequest, "%s does not take %q", r.pattern, name)
+		}
+	}
+	return r.handle(&request{q, who})
+}
+
+// read reads the body as JSON; ok is false when it is not, or has a field that the endpoint does not know.
+func read[T any](r *request) (in T, refused *answer) {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		a := say(http.StatusBadRequest, "%v", err)
+		return in, &a
+	}
+	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+		a := say(http.StatusBadRequest, "it is not JSON")
+		return in, &a
+	}
+	return in, nil
+}
+
+// stamp is the time of something new, to the microsecond; no two are the same.
+func (s *Server) stamp() time.Time {
+	at := s.now().UTC().Truncate(time.Microsecond)
+	if !at.After(s.last) {
+		at = s.last.Add(time.Microsecond)
+	}
+	s.last = at
+	return at
+}
+
+// uuid makes an id that nobody can guess.
+func uuid() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
