@@ -102,7 +102,7 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 	case errors.As(err, &answered) && answered.StatusCode == http.StatusTooManyRequests:
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: Azure takes no more requests at the moment, after %d tries", doing, retries+1), Hint: "apply again in some minutes, with a lower -parallelism", Err: err}
 	case errors.As(err, &answered):
-		return fmt.Errorf("%s: Azure says %s: %w", doing, said(answered), quiet{err})
+		return fmt.Errorf("%s: Azure says %s%w", doing, said(answered), quiet{err})
 	case errors.As(err, &refused):
 		return &jit.Error{Problem: "the target cannot sign in to Azure: " + oneLine(firstLine(err)), Hint: "check tenant_id, client_id and the secret or token beside them", Err: quiet{err}}
 	case strings.Contains(err.Error(), "DefaultAzureCredential"):
