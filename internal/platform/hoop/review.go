@@ -47,10 +47,14 @@ func (r *review) right(m jit.Marker) bool {
 	return r.of(m) && r.marker.Window.Equal(m.Window) && r.ending().Equal(m.Window.End)
 }
 
-// ending is the end in whole seconds: that of the window where the review ends with it.
+// ending is the end in whole seconds: that of the window where the review ends with it. A part of a second beyond that
+// counts as a whole one, and so does none: the gateway leaves out what is less than a millisecond.
 func (r *review) ending() time.Time {
 	end := r.marker.Window.End
-	if r.marked && !r.end.After(end) && r.end.After(end.Add(-early)) {
+	switch {
+	case !r.end.Before(end):
+		return jit.Second(r.end.Add(time.Second))
+	case r.end.After(end.Add(-early)):
 		return end
 	}
 	return jit.Second(r.end)
