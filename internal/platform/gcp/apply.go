@@ -14,6 +14,8 @@ import (
 const (
 	// attempts bounds how often changes are tried that lose a race with another writer.
 	attempts = 100
+	// unanswered bounds how often changes are tried anew whose write, with all its repetitions, was not answered.
+	unanswered = 2
 	// firstPause is the longest pause after the first lost race; it doubles up to maxPause.
 	firstPause = 20 * time.Millisecond
 	maxPause   = 200 * time.Millisecond
@@ -88,6 +90,8 @@ type application struct {
 	changes  []jit.Change
 	roles    []role
 	errs     []error
+	// untidied: what is over stays.
+	untidied bool
 }
 
 // accept returns the changes that can be made at all, in their canonical form, and refuses the others.
@@ -154,7 +158,7 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 		}
 		a.platform.note(a.at, nil)
 		switch {
-		case ctx.Err() == nil && (conflict(err) || unsure(err)) && attempt < attempts:
+		case ctx.Err() == nil && (conflict(err) && attempt < attempts || unsure(err) && attempt < unanswered):
 			if err := backoff.Wait(ctx, attempt, firstPause, maxPause); err != nil {
 				a.fail(rest, fmt.Errorf("wait for another writer of %s: %w", a.at, err))
 				return
@@ -169,6 +173,13 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 		case refused(err) && len(rest) == 1:
 			a.errs[rest[0]] = explainRefusal(a.changes[rest[0]], a.at, err)
 			return
+		case forbidden(err) && len(d.tidied) > 0:
+			a.untidied, current = true, reading{} // what is over may be of a role that must not be touched
+		case forbidden(err) && len(a.ofOneRole(rest)) < len(rest):
+			some := a.ofOneRole(rest)
+			a.run(ctx, some, reading{})
+			a.run(ctx, slices.DeleteFunc(rest, func(i int) bool { return slices.Contains(some, i) }), reading{})
+			return
 		case refused(err):
 			some, others := a.split(rest, err)
 			a.run(ctx, some, reading{})
@@ -179,6 +190,18 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			return
 		}
 	}
+}
+
+// ofOneRole returns those of the changes that are of the same role as the first: the target's identity may be one that
+// may not give each (https://cloud.google.com/iam/docs/setting-limits-on-granting-roles).
+func (a *application) ofOneRole(changes []int) []int {
+	var some []int
+	for _, i := range changes {
+		if a.roles[i].name == a.roles[changes[0]].name {
+			some = append(some, i)
+		}
+	}
+	return some
 }
 
 // split parts changes that were refused together: those that the message names from the others, else in halves.
@@ -202,6 +225,9 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 	asked := make([]jit.Change, len(todo))
 	for k, i := range todo {
 		asked[k] = a.changes[i]
+	}
+	if a.untidied {
+		asked = nil
 	}
 	d = newDraft(current, asked)
 	skew := jit.CheckSkew(current.clock.local, current.clock.remote)

@@ -62,7 +62,7 @@ func TestGroupsAndDomainsAreCounted(t *testing.T) {
 	}
 	apply(t, p, project, ensured(access(project, oncall, sqlRole, "fits"))...)
 	errs := p.Apply(t.Context(), project, ensured(access(project, "domain:example.com", sqlRole, "too many"), access(project, alice, sqlRole, "no group")))
-	wantTold(t, errs[0], "principal", "251 groups and domains, each time counted, and 250 is the limit")
+	wantTold(t, errs[0], "principal", "251 groups and domains, and 250 is the limit")
 	if errs[1] != nil {
 		t.Errorf("a user beside it: %v", errs[1])
 	}
