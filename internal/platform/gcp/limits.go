@@ -107,7 +107,7 @@ func (p *policy) notes(at resource) []jit.Note {
 		what     string
 	}{
 		{l.principals, maxPrincipals, "names %d principals, each time counted, and %d is the limit"},
-		{l.groups, maxGroups, "names %d groups and domains, each time counted, and %d is the limit"},
+		{l.groups, maxGroups, "names %d groups and domains, and %d is the limit"},
 		{l.conditional, advisedConditional, "has %d bindings with a condition, and Google advises %d at most"},
 	} {
 		if nearly(of.n, of.limit) {
