@@ -24,6 +24,11 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 		if err != nil {
 			return jit.Grant{}, err
 		}
+		if !known {
+			if err := b.boundedAtOnce(g, traits); err != nil {
+				return jit.Grant{}, err
+			}
+		}
 		var before jit.Standing
 		if !known || retryable(recorded) {
 			s, err := b.look(ctx, g)

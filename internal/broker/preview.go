@@ -33,6 +33,11 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 	if err != nil {
 		return Preview{}, err
 	}
+	if !known {
+		if err := b.boundedAtOnce(g, traits); err != nil {
+			return Preview{}, err
+		}
+	}
 	var snapshot jit.Snapshot
 	if read && !known {
 		if snapshot, err = b.look(ctx, g); err != nil {
