@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/api/googleapi"
+
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -16,6 +18,9 @@ const (
 	attempts = 100
 	// unanswered bounds how often changes are tried anew whose write, with all its repetitions, was not answered.
 	unanswered = 2
+	// blindSplits bounds how many writes in a row are refused, with a message that names none of the changes, before it is
+	// concluded that not they are to blame.
+	blindSplits = 24
 	// firstPause is the longest pause after the first lost race; it doubles up to maxPause.
 	firstPause = 20 * time.Millisecond
 	maxPause   = 200 * time.Millisecond
@@ -65,7 +70,7 @@ func (p *Platform) recall(ctx context.Context, c *client, at resource) (reading,
 	answer, there := p.answers[at]
 	p.mu.Unlock()
 	if age := p.now().Sub(answer.clock.local); there && age >= 0 && age < fresh {
-		answer.recalled = true
+		answer.recalled, answer.clock = true, answer.clock.after(age)
 		return answer, nil
 	}
 	return c.getPolicy(ctx, at)
@@ -92,6 +97,8 @@ type application struct {
 	errs     []error
 	// untidied: what is over stays.
 	untidied bool
+	// unnamed counts the refusals since the last success or name.
+	unnamed int
 }
 
 // accept returns the changes that can be made at all, in their canonical form, and refuses the others.
@@ -151,6 +158,7 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 		answer, err := a.client.setPolicy(ctx, a.at, &d.policy)
 		if err == nil {
 			a.platform.note(a.at, &answer)
+			a.unnamed = 0
 			if tell := a.platform.tidied; tell != nil && len(d.tidied) > 0 {
 				tell(ctx, d.tidied)
 			}
@@ -181,7 +189,14 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			a.run(ctx, slices.DeleteFunc(rest, func(i int) bool { return slices.Contains(some, i) }), reading{})
 			return
 		case refused(err):
-			some, others := a.split(rest, err)
+			some, others, named := a.split(rest, err)
+			if a.unnamed++; named {
+				a.unnamed = 0
+			}
+			if a.unnamed > blindSplits {
+				a.fail(rest, a.spoilt(err))
+				return
+			}
 			a.run(ctx, some, reading{})
 			a.run(ctx, others, reading{})
 			return
@@ -205,7 +220,7 @@ func (a *application) ofOneRole(changes []int) []int {
 }
 
 // split parts changes that were refused together: those that the message names from the others, else in halves.
-func (a *application) split(changes []int, err error) (some, others []int) {
+func (a *application) split(changes []int, err error) (some, others []int, named bool) {
 	for _, i := range changes {
 		if names(err, a.changes[i].Access.Binding) {
 			some = append(some, i)
@@ -215,9 +230,9 @@ func (a *application) split(changes []int, err error) (some, others []int) {
 	}
 	if len(some) == 0 || len(others) == 0 {
 		half := len(changes) / 2
-		return changes[:half], changes[half:]
+		return changes[:half], changes[half:], false
 	}
-	return some, others
+	return some, others, true
 }
 
 // draft makes the changes to the policy as it was read, and returns those that could be made.
@@ -242,6 +257,16 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 		}
 	}
 	return d, made
+}
+
+// spoilt: whatever is changed, the policy is refused.
+func (a *application) spoilt(err error) error {
+	said := err.Error()
+	if answered := (*googleapi.Error)(nil); errors.As(err, &answered) {
+		said = oneLine(answered.Message)
+	}
+	return &jit.Error{Problem: fmt.Sprintf("Google Cloud refuses the policy of %s whatever is changed in it: %s", a.at, said),
+		Hint: "look for what in it is not valid any more, such as a principal that was deleted, and take that out", Err: err}
 }
 
 // crowded: others write the policy all the time.

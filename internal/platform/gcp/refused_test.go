@@ -122,3 +122,46 @@ func TestWhatCountsTowardsTheLimits(t *testing.T) {
 	})
 	wantTold(t, p.Apply(t.Context(), folder, ensured(access(folder, alice, sqlRole, "full")))[0], "scope", "1501 principals")
 }
+
+// A policy that is refused for what others left in it is not written once for every change.
+func TestAPolicyThatIsRefusedWhateverIsChanged(t *testing.T) {
+	s := newWorld(t)
+	s.Inject(func(r gcptest.Request) gcptest.Fault {
+		if !r.Write() {
+			return gcptest.Fault{}
+		}
+		return gcptest.Fault{Status: http.StatusBadRequest, Message: "Principal 000 does not exist."}
+	})
+	var all []jit.Access
+	for n := range 200 {
+		all = append(all, access(project, alice, sqlRole, fmt.Sprint(n)))
+	}
+	for _, err := range open(t, s, Config{}).Apply(t.Context(), project, ensured(all...)) {
+		if err == nil {
+			t.Fatal("a change that was refused succeeded")
+		}
+	}
+	if _, writes := s.Calls(); writes > 40 {
+		t.Errorf("%d writes", writes)
+	}
+}
+
+// What begins now begins now also when the policy is recalled from the write before.
+func TestARecalledPolicyIsOfNow(t *testing.T) {
+	s := newWorld(t)
+	p := open(t, s, Config{})
+	if err := p.Apply(t.Context(), project, ensured(access(project, alice, sqlRole, "first")))[0]; err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1100 * time.Millisecond)
+	second := access(project, alice, sqlRole, "second")
+	second.Marker.Window.Start = jit.Second(time.Now())
+	if err := p.Apply(t.Context(), project, ensured(second))[0]; err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range s.Policy(project).Bindings {
+		if b.Condition != nil && strings.Contains(b.Condition.Expression, ">=") {
+			t.Errorf("the condition is %s", b.Condition.Expression)
+		}
+	}
+}
