@@ -37,7 +37,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			}
 			var stands bool
 			before, stands = s.StandingOf(g.Binding)
-			g.Alone = traits.Strippable && !stands
+			g.Alone = traits.StrippedTo != "" && !stands
 			if !known {
 				recorded, known = remade(g, s)
 			}

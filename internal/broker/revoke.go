@@ -254,7 +254,7 @@ func (b *Broker) applyAll(ctx context.Context, target, scope string, op jit.Op, 
 	for k, i := range members {
 		changes[k] = jit.Change{Op: op, Access: grants[i].Access()}
 		if op == jit.Remove && changes[k].Access.Alone {
-			changes[k].Access.Alone = !b.coveredByAnother(ctx, grants[i])
+			changes[k].Access.Alone = !b.coveredByAnother(ctx, p, grants[i])
 		}
 	}
 	return p.Apply(ctx, scope, changes)
@@ -262,14 +262,23 @@ func (b *Broker) applyAll(ctx context.Context, target, scope string, op jit.Op, 
 
 // coveredByAnother reports whether another grant gives the same access now, or may, and would narrow what
 // somebody made of the two bindings: then that is left to it.
-func (b *Broker) coveredByAnother(ctx context.Context, g jit.Grant) bool {
-	now := b.Now()
+func (b *Broker) coveredByAnother(ctx context.Context, p jit.Platform, g jit.Grant) bool {
+	now, left := b.Now(), strippedTo(p, g.Binding)
 	for other, err := range b.Ledger.Grants(ctx, jit.Filter{Target: g.Target, Principal: g.Principal, LiveAt: now}) {
-		if err != nil || other.Binding == g.Binding && other.ID != g.ID && other.Access().Alone && other.Window.Contains(now) {
+		if err != nil || other.ID != g.ID && other.Scope == g.Scope && other.Access().Alone && other.Window.Contains(now) && strippedTo(p, other.Binding) == left {
 			return true
 		}
 	}
 	return false
+}
+
+// strippedTo is [jit.Traits].StrippedTo of a binding; empty of one that its platform does not know.
+func strippedTo(p jit.Platform, binding jit.Binding) string {
+	_, traits, err := p.Check(binding)
+	if err != nil {
+		return ""
+	}
+	return traits.StrippedTo
 }
 
 // recordAll writes the outcome of every grant that allowed let through, in one transaction; those whose record was

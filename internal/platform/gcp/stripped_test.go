@@ -207,3 +207,26 @@ func TestWhatWentWithAnotherWriteIsRecorded(t *testing.T) {
 		t.Errorf("the sweep made %d writes", after-before)
 	}
 }
+
+// Of a wide and a narrowed grant of one role the stripped bindings are one and the same permanent access: the end of the one
+// leaves it to the other, which is narrowed again.
+func TestAWideAndANarrowedGrantStripped(t *testing.T) {
+	d := newDesk(t)
+	narrow := `roles/cloudsql.client if resource.name == "projects/payments-prod/instances/a"`
+	wide := d.grant(alice, "roles/cloudsql.client", "1h")
+	long := d.grant(alice, narrow, "3h")
+	d.server.Strip(project)
+	d.pass(61 * time.Minute)
+	results := d.sweep()
+	if r := results[long.ID]; r.Kind != reconcile.Repair {
+		t.Errorf("the narrowed grant: %s %s", r.Kind, r.Reason)
+	}
+	if r := results[wide.ID]; r.Kind != reconcile.End {
+		t.Errorf("the wide grant: %s %s", r.Kind, r.Reason)
+	}
+	for _, b := range d.server.Policy(project).Bindings {
+		if slices.Contains(b.Members, alice) && (b.Condition == nil || !strings.Contains(b.Condition.Expression, "instances/a")) {
+			t.Errorf("left is %s %v", b.Role, b.Condition)
+		}
+	}
+}
