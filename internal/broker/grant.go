@@ -162,7 +162,7 @@ func (b *Broker) settle(ctx context.Context, ensured jit.Access, g jit.Grant) (j
 	now := b.Now()
 	switch {
 	case !g.RevokedAt.IsZero():
-		return g, b.Finish(ctx, []jit.Grant{g})[0]
+		return g, b.Finish(ctx, []jit.Grant{g}, nil)[0]
 	case g.Access() == ensured || g.Over(now):
 		return g, nil
 	case g.Window.Contains(now):
@@ -256,7 +256,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 }
 
 func (b *Broker) finishOne(ctx context.Context, g jit.Grant) (jit.Grant, error) {
-	if err := b.Finish(ctx, []jit.Grant{g})[0]; err != nil {
+	if err := b.Finish(ctx, []jit.Grant{g}, nil)[0]; err != nil {
 		return g, err
 	}
 	g, _, err := b.Recall(ctx, g.ID, g)

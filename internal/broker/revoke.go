@@ -63,7 +63,7 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	if ended, err := b.endedByItself(ctx, g); err != nil || ended {
 		return g, false, err // what is left is the sweeper's to clear away
 	}
-	if err := b.Finish(ctx, []jit.Grant{g})[0]; err != nil {
+	if err := b.Finish(ctx, []jit.Grant{g}, nil)[0]; err != nil {
 		if g.Enforcement == jit.Native && g.Window.Over(b.Now()) {
 			err = leftOver(err)
 		}
@@ -116,8 +116,13 @@ func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) 
 
 // Finish takes what is left of ended grants off their platforms, with one call for
 // all grants of a scope, and records the outcome. It returns one error for each grant. A
-// grant that is not over is refused.
-func (b *Broker) Finish(ctx context.Context, grants []jit.Grant) []error {
+// grant that is not over is refused. drift says what was found of each before, and is recorded where it is
+// not empty; nil is nothing.
+func (b *Broker) Finish(ctx context.Context, grants []jit.Grant, drift []string) []error {
+	found := map[jit.ID]string{}
+	for i := range drift {
+		found[grants[i].ID] = drift[i]
+	}
 	return b.together(ctx, grants, jit.Remove, "revoke",
 		func(g jit.Grant) error {
 			if !g.Over(b.Now()) {
@@ -125,7 +130,14 @@ func (b *Broker) Finish(ctx context.Context, grants []jit.Grant) []error {
 			}
 			return nil
 		},
-		b.ended, jit.EventRevokeFailed)
+		func(g *jit.Grant) ([]jit.Event, bool) {
+			events, wanted := b.ended(g)
+			if drift := found[g.ID]; wanted && drift != "" {
+				events = append([]jit.Event{b.event(jit.EventDrift, *g, "drift", drift)}, events...)
+			}
+			return events, wanted
+		},
+		jit.EventRevokeFailed)
 }
 
 // ended notes that nothing is left of a grant that is over.

@@ -24,7 +24,7 @@ const (
 	// firstPause is the longest pause after the first lost race; it doubles up to maxPause.
 	firstPause = 20 * time.Millisecond
 	maxPause   = 200 * time.Millisecond
-	// fresh is for how long the answer to a write of ours may stand for a read before the next write.
+	// fresh is for how long what was read, or the answer to a write of ours, may stand for a read before the next write.
 	fresh = 5 * time.Second
 )
 
@@ -64,7 +64,7 @@ func (p *Platform) reach(ctx context.Context, scope string) (resource, *client, 
 	return at, c, err
 }
 
-// recall returns the policy as the latest write of ours left it, if that was just now; else it reads it.
+// recall returns the policy as it was just now, when it was read or written by us; else it reads it.
 func (p *Platform) recall(ctx context.Context, c *client, at resource) (reading, error) {
 	p.mu.Lock()
 	answer, there := p.answers[at]
@@ -76,7 +76,8 @@ func (p *Platform) recall(ctx context.Context, c *client, at resource) (reading,
 	return c.getPolicy(ctx, at)
 }
 
-// note keeps the answer to a write for the next one; without an answer there is nothing to keep.
+// note keeps what was read, or the answer to a write, for the next write, unless a later one is kept; without an answer there is
+// nothing to keep.
 func (p *Platform) note(at resource, answer *reading) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,7 +85,9 @@ func (p *Platform) note(at resource, answer *reading) {
 		delete(p.answers, at)
 		return
 	}
-	p.answers[at] = *answer
+	if !p.answers[at].clock.local.After(answer.clock.local) {
+		p.answers[at] = *answer
+	}
 }
 
 // application is one Apply under way.

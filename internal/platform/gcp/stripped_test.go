@@ -57,6 +57,20 @@ func (d *desk) grant(principal, role, ttl string) jit.Grant {
 	return g
 }
 
+// recorded counts the events of a kind about a grant.
+func (d *desk) recorded(g jit.Grant, kind jit.EventKind) (n int) {
+	d.Helper()
+	for e, err := range d.broker.Ledger.Events(d.Context(), 1) {
+		if err != nil {
+			d.Fatal(err)
+		}
+		if e.Grant == g.ID && e.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
 func (d *desk) sweep() map[jit.ID]sweeper.Result {
 	d.Helper()
 	report := (&sweeper.Sweeper{Broker: d.broker, Holder: "test", MaxUnplanned: 20}).Pass(d.Context())
@@ -134,8 +148,11 @@ func TestConditionsStripped(t *testing.T) {
 	d.pass(45 * time.Minute)
 	d.strip()
 	results = d.sweep()
-	if r := results[short.ID]; r.Kind != reconcile.End {
+	if r := results[short.ID]; r.Kind != reconcile.End || !strings.Contains(r.Reason, jit.Stripped) {
 		t.Errorf("what is over: %s, %q", r.Kind, r.Reason)
+	}
+	if n := d.recorded(short, jit.EventDrift); n != 2 { // while it was live, and now
+		t.Errorf("the record tells %d times that it was stripped, want 2", n)
 	}
 	d.may(short, 0, false, "ended")
 	d.may(long, 0, true, "while another ended")
