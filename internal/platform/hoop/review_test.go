@@ -304,6 +304,25 @@ func TestTerminateSessions(t *testing.T) {
 	}
 }
 
+// A session that was opened before the grant began is somebody else's review's to end.
+func TestSessionsFromBeforeTheGrantGoOn(t *testing.T) {
+	s := newSite(t, nil)
+	p, a := s.open(t, Config{}, 0), access("later", time.Hour)
+	asked := s.Ask(alice, db, "", time.Hour)
+	s.Decide(s.boss, asked, approved, time.Now())
+	before := s.Connect(alice, db)
+	s.Decide(s.boss, asked, "REVOKED", time.Now())
+	a.TerminateSessions = true
+	a.Marker.Window.Start = jit.Second(time.Now()).Add(time.Second)
+	must(t, apply(t, p, jit.Ensure, a))
+	time.Sleep(time.Until(a.Marker.Window.Start))
+	within := s.Connect(alice, db)
+	must(t, apply(t, p, jit.Remove, a))
+	if !s.Lives(before, time.Now()) || s.Lives(within, time.Now()) {
+		t.Errorf("the session of before lives: %t, that of the grant: %t", s.Lives(before, time.Now()), s.Lives(within, time.Now()))
+	}
+}
+
 // A grant that has ended by itself is revoked all the same, however old it is: it could be approved again.
 func TestRevokedAfterItsEnd(t *testing.T) {
 	for _, ago := range []time.Duration{time.Hour, 30 * 24 * time.Hour} {
