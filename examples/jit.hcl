@@ -11,5 +11,6 @@ targets = {
   gateway      = { hoop = { url = "https://hoop.example.com", api_key = env("HOOP_TOKEN") } }
   prod-cluster = { kubernetes = { kubeconfig = "~/.kube/config", context = "prod" } }
   prod-account = { aws_iam = { profile = "prod", account_id = "123456789012" } }
+  subscription = { azure = {} }
   directory    = { aws_identity_center = { profile = "sso-admin", region = "eu-central-1" } }
 }

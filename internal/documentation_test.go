@@ -19,6 +19,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 	awsiam "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_iam"
 	awsidentitycenter "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_identity_center"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/azure"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/gcp"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/hoop"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/kubernetes"
@@ -248,6 +249,7 @@ func TestPlatformsAreDocumented(t *testing.T) {
 		"ssh":                 {platform.Config{SSH: &ssh.Config{AuthorizedKeys: "/keys"}}, jit.Binding{Principal: exampleKey, Role: "login"}},
 		"postgresql":          {platform.Config{PostgreSQL: &postgresql.Config{URL: "postgres://a@127.0.0.1:1/a"}}, jit.Binding{Principal: "a", Role: "b"}},
 		"kubernetes":          {platform.Config{Kubernetes: &kubernetes.Config{Host: "https://127.0.0.1:1", Token: "t"}}, jit.Binding{Principal: "user:a", Role: "ClusterRole/b", Scope: "cluster"}},
+		"azure":               {platform.Config{Azure: &azure.Config{}}, jit.Binding{Principal: "user:aaaaaaaa-0000-4000-8000-000000000001", Role: "Reader", Scope: "/subscriptions/11111111-0000-4000-8000-000000000000"}},
 		"gcp":                 {platform.Config{GCP: &gcp.Config{}}, jit.Binding{Principal: "user:a@example.com", Role: "roles/b", Scope: "projects/payments"}},
 		"hoop":                {platform.Config{Hoop: &hoop.Config{URL: "https://127.0.0.1:1", APIKey: "k"}}, jit.Binding{Principal: "a@example.com", Role: "connect", Scope: "b"}},
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
 )
@@ -61,6 +62,7 @@ var examples = map[string]example{
 	"postgresql":            {files: []string{"postgresql/main.tf"}, variables: postgresVariables, servers: true, apply: true},
 	"aws_iam":               {files: []string{"aws_iam/main.tf"}, variables: iamVariables, servers: true, apply: true},
 	"aws_identity_center":   {files: []string{"aws_identity_center/main.tf"}, variables: identityCenterVariables, servers: true, apply: true},
+	"azure":                 {files: []string{"azure/main.tf"}, variables: azureVariables, apply: true},
 	"gcp":                   {files: []string{"gcp/main.tf"}, variables: gcpVariables, apply: true},
 	"hoop":                  {files: []string{"hoop/main.tf"}, variables: hoopVariables, apply: true},
 	"kubernetes": {files: []string{"kubernetes/main.tf"}, servers: true, apply: true, variables: func(t *testing.T, _ *acctest.World) string {
@@ -152,6 +154,21 @@ func TestExamplesAreAllTested(t *testing.T) {
 func sshVariables(_ *testing.T, w *acctest.World) string {
 	w.Write("authorized_keys", "# keys of the build machines\n")
 	return fmt.Sprintf("authorized_keys = %q\nprincipal = %q\n", w.Path("authorized_keys"), exampleKey)
+}
+
+// azureVariables points the example at a server of the test that takes back at once what it gave.
+func azureVariables(t *testing.T, w *acctest.World) string {
+	const principal, scope = "aaaaaaaa-0000-4000-8000-000000000001", "/subscriptions/11111111-0000-4000-8000-000000000000"
+	s := azuretest.New(t)
+	s.Active = 0
+	s.AddScope(scope)
+	s.AddPrincipal("User", principal, 0)
+	const anywhere = "azure = {}"
+	if configuration := w.Read("azure_main.tf"); strings.Count(configuration, anywhere) != 1 {
+		t.Fatalf("the example does not have one %q", anywhere)
+	}
+	w.Write("azure_main.tf", strings.Replace(w.Read("azure_main.tf"), anywhere, fmt.Sprintf("azure = { endpoint = %q }", s.URL), 1))
+	return fmt.Sprintf("principal = %q\nscope = %q\n", "user:"+principal, scope)
 }
 
 // gcpVariables points the example at a server of the test, with the project and the account that it names.

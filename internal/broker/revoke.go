@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
@@ -77,7 +78,7 @@ func leftOver(err error) error {
 }
 
 // endedByItself looks whether the platform has ended a grant whose window has passed, as a platform with
-// native enforcement does, unless its end was moved there.
+// native enforcement does, unless its end was moved there or taken off.
 func (b *Broker) endedByItself(ctx context.Context, g jit.Grant) (bool, error) {
 	now := b.Now()
 	if g.Enforcement != jit.Native || !g.Window.Over(now) {
@@ -96,7 +97,7 @@ func (b *Broker) endedByItself(ctx context.Context, g jit.Grant) (bool, error) {
 			return false, nil
 		}
 	}
-	return true, nil
+	return !strings.HasPrefix(g.Drift(s), jit.Stripped), nil
 }
 
 // endUnrecorded ends access although the ledger cannot take it down: revoking has to work even then.
@@ -252,18 +253,19 @@ func (b *Broker) applyAll(ctx context.Context, target, scope string, op jit.Op, 
 	changes := make([]jit.Change, len(members))
 	for k, i := range members {
 		changes[k] = jit.Change{Op: op, Access: grants[i].Access()}
-		if op == jit.Remove && grants[i].Alone {
+		if op == jit.Remove && changes[k].Access.Alone {
 			changes[k].Access.Alone = !b.coveredByAnother(ctx, grants[i])
 		}
 	}
 	return p.Apply(ctx, scope, changes)
 }
 
-// coveredByAnother reports whether a live grant gives the same access, or may: what somebody made of the
-// two bindings is then for that grant to narrow.
+// coveredByAnother reports whether another grant gives the same access now, or may, and would narrow what
+// somebody made of the two bindings: then that is left to it.
 func (b *Broker) coveredByAnother(ctx context.Context, g jit.Grant) bool {
-	for other, err := range b.Ledger.Grants(ctx, jit.Filter{Target: g.Target, Principal: g.Principal, LiveAt: b.Now()}) {
-		if err != nil || other.Binding == g.Binding && other.ID != g.ID {
+	now := b.Now()
+	for other, err := range b.Ledger.Grants(ctx, jit.Filter{Target: g.Target, Principal: g.Principal, LiveAt: now}) {
+		if err != nil || other.Binding == g.Binding && other.ID != g.ID && other.Access().Alone && other.Window.Contains(now) {
 			return true
 		}
 	}

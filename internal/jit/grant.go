@@ -155,9 +155,12 @@ func (g Grant) State(now time.Time) State {
 // Marker returns the marker that the grant's binding bears.
 func (g Grant) Marker() Marker { return Marker{Owner: g.Owner, ID: g.ID, Window: g.Window} }
 
+// Failed reports whether the last attempt to grant ended in an error, and it is known to have given nothing.
+func (g Grant) Failed() bool { return !g.FailedAt.IsZero() && g.GrantedAt.IsZero() }
+
 // Access returns what the platform has to hold for the grant.
 func (g Grant) Access() Access {
-	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions, Alone: g.Alone}
+	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions, Alone: g.Alone && !g.Failed()}
 }
 
 // Digest is the SHA-256, in hex, of what has to be on the platform for the

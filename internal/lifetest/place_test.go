@@ -43,6 +43,7 @@ var places = []struct {
 	{"kubernetes", newCluster},
 	{"aws_iam", newAccount},
 	{"aws_identity_center", newDirectory},
+	{"azure", newSubscription},
 	{"gcp", newProject},
 	{"hoop", newGateway},
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	awsiam "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_iam"
 	awsidentitycenter "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_identity_center"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/azure"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/gcp"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/hoop"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/kubernetes"
@@ -26,6 +27,7 @@ type Config struct {
 	Kubernetes        *kubernetes.Config        `tfsdk:"kubernetes" json:"kubernetes"`
 	AWSIAM            *awsiam.Config            `tfsdk:"aws_iam" json:"aws_iam"`
 	AWSIdentityCenter *awsidentitycenter.Config `tfsdk:"aws_identity_center" json:"aws_identity_center"`
+	Azure             *azure.Config             `tfsdk:"azure" json:"azure"`
 	GCP               *gcp.Config               `tfsdk:"gcp" json:"gcp"`
 	Hoop              *hoop.Config              `tfsdk:"hoop" json:"hoop"`
 }
@@ -34,6 +36,7 @@ type Config struct {
 var list = []entry{
 	of("aws_iam", func(c Config) *awsiam.Config { return c.AWSIAM }, awsiam.New),
 	of("aws_identity_center", func(c Config) *awsidentitycenter.Config { return c.AWSIdentityCenter }, awsidentitycenter.New),
+	of("azure", func(c Config) *azure.Config { return c.Azure }, azure.New),
 	of("gcp", func(c Config) *gcp.Config { return c.GCP }, gcp.New),
 	of("hoop", func(c Config) *hoop.Config { return c.Hoop }, hoop.New),
 	of("kubernetes", func(c Config) *kubernetes.Config { return c.Kubernetes }, kubernetes.New),

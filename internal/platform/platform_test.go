@@ -21,7 +21,7 @@ func TestOpenRefusesWhatIsNotExactlyOnePlatform(t *testing.T) {
 		attribute    string
 		says         []string
 	}{
-		{"none", "bastion", Config{}, `targets["bastion"]`, []string{`"bastion"`, "no platform", "aws_iam, aws_identity_center, gcp, hoop, kubernetes, postgresql, ssh"}},
+		{"none", "bastion", Config{}, `targets["bastion"]`, []string{`"bastion"`, "no platform", "aws_iam, aws_identity_center, azure, gcp, hoop, kubernetes, postgresql, ssh"}},
 		{"two", "bastion", Config{SSH: &ssh.Config{}, PostgreSQL: &postgresql.Config{}}, `targets["bastion"]`, []string{`"bastion"`, "postgresql and ssh"}},
 		{"an unusable part", "bastion", Config{SSH: &ssh.Config{}}, `targets["bastion"].ssh`, []string{"ssh"}},
 		{"a bad name", "-x y", Config{SSH: &ssh.Config{}}, "targets", []string{`"-x y"`}},

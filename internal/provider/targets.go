@@ -32,6 +32,22 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 			"identity_store_id": text("The id of the identity store, such as `d-0123456789`. Default: that of the instance."),
 		}),
 	},
+	"azure": {
+		MarkdownDescription: "Azure. A grant is a role on a management group, subscription, resource group or resource; Privileged Identity Management ends it, or the sweeper. Empty (`azure = {}`), it uses the credentials of the environment.",
+		Attributes: map[string]schema.Attribute{
+			"assignment":           text("How roles are assigned: `pim` (default), with an end that Azure enforces, or `rbac`, which the sweeper ends."),
+			"environment":          text("The cloud: `public` (default), `usgovernment` or `china`."),
+			"endpoint":             text("The URL of the Resource Manager, instead of the cloud's. On loopback and without credentials, none are looked for."),
+			"tenant_id":            text("The id of the tenant to sign in to."),
+			"client_id":            text("The id of the application to sign in as, with `client_secret` or `federated_token_file`. Default: the credentials of the environment."),
+			"client_secret":        secret("A secret of the application."),
+			"federated_token_file": text("The path of a file with a token of another identity provider that the application trusts."),
+			"scopes": schema.ListAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "Where to look for assignments that the ledger does not know: scopes as grants name them. Default: every subscription that can be seen, with all below it.",
+			},
+		},
+	},
 	"gcp": {
 		MarkdownDescription: "Google Cloud. A grant is a binding with a condition in the policy of a project, folder, organization or bucket; Google Cloud itself ends it. Empty (`gcp = {}`), it uses Application Default Credentials.",
 		Attributes: map[string]schema.Attribute{

@@ -39,7 +39,7 @@ func cancelled(c *trial) {
 
 func cutOff(c *trial) {
 	p := c.Open(c.T)
-	c.Foreign(c.T, c.binding(0, 0))
+	c.Foreign(c.T, c.foreign(0))
 	before := c.Dump(c.T)
 	for _, after := range []time.Duration{50 * time.Microsecond, 500 * time.Microsecond, 5 * time.Millisecond, 50 * time.Millisecond} {
 		accesses := make([]jit.Access, 10)
@@ -100,7 +100,7 @@ func broken(c *trial) {
 		return // the target cannot be made to fail
 	}
 	p := c.Open(c.T)
-	c.Foreign(c.T, c.binding(0, 0))
+	c.Foreign(c.T, c.foreign(0))
 	there, absent := grant(owner, c.binding(0, 0), "there"), grant(owner, c.binding(1, 1), "absent")
 	c.apply(p, ensure(there)...)
 	before := c.Dump(c.T)

@@ -1,6 +1,7 @@
 package platformtest
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -8,11 +9,33 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
+// foreign is a binding for somebody else to make beside our grants.
+func (c *trial) foreign(i int) jit.Binding {
+	b := c.binding(i, i)
+	if c.Other != "" {
+		b.Principal = c.Other
+	}
+	return b
+}
+
 func priorAccess(c *trial) {
 	p, a := c.Open(c.T), grant(owner, c.binding(0, 0), "prior")
 	c.Foreign(c.T, a.Binding)
 	before := c.Dump(c.T)
 	c.allowed(a.Binding, true)
+	if c.Other != "" {
+		var user *jit.Error
+		if err := c.try(p, c.Scope, ensure(a)...)[0]; !errors.As(err, &user) || user.Attribute != "principal" || user.Hint == "" {
+			c.Errorf("Ensure of access that the principal has already: %v, want an error about the principal that says what to do", err)
+		}
+		c.holds()
+		c.apply(p, remove(a)...)
+		c.allowed(a.Binding, true)
+		if after := c.Dump(c.T); after != before {
+			c.Errorf("the access of before was changed:\n%s\nwas\n%s", after, before)
+		}
+		return
+	}
 	c.apply(p, ensure(a)...)
 	c.holds(a)
 	c.apply(p, remove(a)...)
@@ -49,8 +72,8 @@ func standing(c *trial) {
 }
 
 func foreignStays(c *trial) {
-	c.Foreign(c.T, c.binding(0, 0))
-	c.Foreign(c.T, c.binding(1, 1))
+	c.Foreign(c.T, c.foreign(0))
+	c.Foreign(c.T, c.foreign(1))
 	before := c.Dump(c.T)
 	p := c.Open(c.T)
 	a, b, theirs := grant(owner, c.binding(0, 0), "a"), grant(owner, c.binding(1, 1), "b"), grant(another, c.binding(0, 0), "c")
@@ -91,7 +114,7 @@ func concurrent(c *trial) {
 		{c.binding(0, 0), c.binding(1, 0)}, {c.binding(1, 1), c.binding(1, 1)},
 		{c.binding(1, 0), c.binding(1, 0)}, {c.binding(0, 0), c.binding(1, 1)},
 	}
-	c.Foreign(c.T, c.binding(0, 0))
+	c.Foreign(c.T, c.foreign(0))
 	before := c.Dump(c.T)
 	var (
 		wg   sync.WaitGroup

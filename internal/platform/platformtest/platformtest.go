@@ -28,6 +28,9 @@ type Target struct {
 	Scope      string
 	// Gone is a well-formed scope whose place has vanished (a namespace that was deleted); empty where there can be none.
 	Gone string
+	// Other is a third principal, on a target that holds one binding of a principal and role: a grant of what a
+	// principal has already is refused there, so foreign access beside our grants is his. Empty: both are held side by side.
+	Other string
 	// BadBindings have to be refused by Check; at least one is needed.
 	BadBindings []BadBinding
 	// Aliases are other ways to write a binding, with the canonical form of each. Optional.

@@ -1,0 +1,121 @@
+package azure
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
+)
+
+func TestConformance(t *testing.T) {
+	for _, assignment := range []string{pimAssignment, rbacAssignment} {
+		t.Run(assignment, func(t *testing.T) {
+			t.Parallel()
+			platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target { return newTarget(t, assignment) }})
+		})
+	}
+}
+
+var roleIDs = map[string]string{"Reader": azuretest.Reader, "Contributor": azuretest.Contributor}
+
+func newTarget(t *testing.T, assignment string) *platformtest.Target {
+	s := newSite(t, assignment)
+	s.Active = 0 // every case takes back what it has just given
+	s.Looks = 2
+	s.PageSize = 7
+	id := func(b jit.Binding) string { return b.Principal[strings.IndexByte(b.Principal, ':')+1:] }
+	target := &platformtest.Target{
+		Open:       func(*testing.T) jit.Platform { return s.open(0) },
+		OpenAt:     func(_ *testing.T, offset time.Duration) jit.Platform { return s.open(offset) },
+		Principals: []string{"user:" + alice, "group:" + bob}, Roles: []string{"Reader", "Contributor"}, Scope: resourceGroup,
+		Gone:  subscription + "/resourceGroups/gone",
+		Other: "servicePrincipal:" + robot,
+		BadBindings: []platformtest.BadBinding{
+			{Name: "a name for an id", Binding: jit.Binding{Principal: "user:alice@example.com", Role: "Reader", Scope: resourceGroup}, Attribute: "principal"},
+			{Name: "no kind", Binding: jit.Binding{Principal: alice, Role: "Reader", Scope: resourceGroup}, Attribute: "principal"},
+			{Name: "a role that is a path", Binding: jit.Binding{Principal: "user:" + alice, Role: "/roles/Reader", Scope: resourceGroup}, Attribute: "role"},
+			{Name: "no scope", Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader"}, Attribute: "scope"},
+			{Name: "half a resource", Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader", Scope: resourceGroup + "/providers/Microsoft.Storage"}, Attribute: "scope"},
+		},
+		Aliases: []platformtest.Alias{
+			{Written: jit.Binding{Principal: "user:" + strings.ToUpper(alice), Role: definitions + strings.ToUpper(azuretest.Reader), Scope: "/SUBSCRIPTIONS/" + strings.ToUpper(subscription[15:]) + "/resourcegroups/payments/"},
+				Canonical: jit.Binding{Principal: "user:" + alice, Role: azuretest.Reader, Scope: resourceGroup}},
+			{Written: jit.Binding{Principal: "group:" + bob, Role: "Reader", Scope: "/providers/microsoft.management/managementgroups/payments"},
+				Canonical: jit.Binding{Principal: "group:" + bob, Role: "Reader", Scope: managementGroups + "payments"}},
+		},
+		Impossible: &jit.Binding{Principal: "user:" + stranger, Role: "Reader", Scope: resourceGroup},
+		Allowed: func(_ *testing.T, b jit.Binding) bool {
+			return s.Allowed(id(b), roleIDs[b.Role], b.Scope, s.Now())
+		},
+		Foreign: func(_ *testing.T, b jit.Binding) {
+			s.Assign(fmt.Sprintf("eeeeeeee-0000-4000-8000-%s", strings.ToLower(rand.Text()[:12])), id(b), roleIDs[b.Role], b.Scope, "of old")
+		},
+		Dump:  func(*testing.T) string { return s.Dump(foreign) },
+		Calls: s.Calls,
+		MaxCalls: func(_ jit.Op, n int) (reads, writes int) {
+			if assignment == rbacAssignment {
+				return 12, 2
+			}
+			requests := n/together + 2
+			return 20 + requests*s.Looks, requests
+		},
+		Break: func(*testing.T) (repair func()) {
+			down := make([]azuretest.Fault, 1000)
+			for i := range down {
+				down[i] = azuretest.Fault{Status: 503, Code: "ServerTimeout"}
+			}
+			s.Fail(down...)
+			return func() { s.Fail() }
+		},
+	}
+	where := func(t *testing.T, m jit.Marker) (principal, role string) {
+		t.Helper()
+		snapshot, err := s.open(0).Read(t.Context(), resourceGroup)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range snapshot.Ours {
+			if o.Marker.ID == m.ID {
+				return id(jit.Binding{Principal: o.Principal}), roleIDs[o.Role]
+			}
+		}
+		t.Fatalf("%s is not there", m)
+		return "", ""
+	}
+	if assignment == rbacAssignment {
+		target.Tamper = platformtest.Tamper{
+			Duplicate: func(_ *testing.T, m jit.Marker) {
+				s.Assign("ffffffff-0000-4000-8000-000000000001", bob, azuretest.Contributor, resourceGroup, m.String())
+			},
+			Delete: func(t *testing.T, m jit.Marker) {
+				if s.Unassign(string(m.ID)) == 0 {
+					t.Fatal("nothing to delete")
+				}
+			},
+		}
+		return target
+	}
+	target.AllowedAt = func(_ *testing.T, b jit.Binding, at time.Time) bool {
+		return s.Allowed(id(b), roleIDs[b.Role], b.Scope, at)
+	}
+	target.Tamper = platformtest.Tamper{
+		MoveEnd: func(t *testing.T, m jit.Marker, end time.Time) {
+			principal, role := where(t, m)
+			s.Move(principal, role, resourceGroup, end)
+		},
+		StripEnd: func(t *testing.T, m jit.Marker) {
+			principal, role := where(t, m)
+			s.Move(principal, role, resourceGroup, time.Time{})
+		},
+		Delete: func(t *testing.T, m jit.Marker) {
+			principal, role := where(t, m)
+			s.Revoke(principal, role, resourceGroup)
+		},
+	}
+	return target
+}
