@@ -59,6 +59,10 @@ func TestConfig(t *testing.T) {
 func TestKeys(t *testing.T) {
 	s := newSite(t, nil)
 	s.AddKey("hpk_standard", "standard", "engineers")
+	s.AddKey("xapi-of-before", "before", "admin")
+	old, err := New(Config{URL: s.URL, APIKey: "xapi-of-before"}, time.Now)
+	must(t, err)
+	must(t, apply(t, old, jit.Ensure, access("before", time.Hour)))
 	user := s.AddUser("dave@example.com", "admin")
 	a := access("keys", time.Hour)
 	must(t, apply(t, s.open(t, Config{}, 0), jit.Ensure, a))

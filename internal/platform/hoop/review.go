@@ -63,8 +63,8 @@ func (r *review) ending() time.Time {
 // live reports whether the review lets its user in at now, if it is the latest one.
 func (r *review) live(now time.Time) bool { return now.Before(r.end) }
 
-// reviews lists the approved reviews of one connection, or of all with an empty name, the latest first. filter
-// narrows that down further.
+// reviews lists the approved reviews of one connection, or of all with an empty name, by their connections, which can be
+// others too, the latest first. filter narrows that down further.
 func (p *Platform) reviews(ctx context.Context, connection string, filter url.Values, since time.Time) (map[string][]review, error) {
 	me, err := p.identify(ctx)
 	if err != nil {
@@ -83,7 +83,7 @@ func (p *Platform) reviews(ctx context.Context, connection string, filter url.Va
 	}
 	found := map[string][]review{}
 	for _, s := range sessions {
-		if s.Review == nil || s.Review.Status != approved || s.Review.Type != timed || connection != "" && s.Connection != connection {
+		if s.Review == nil || s.Review.Status != approved || s.Review.Type != timed {
 			continue
 		}
 		r := review{session: s.ID, email: s.UserEmail, created: s.Review.Created, metadata: s.Metadata}
