@@ -27,7 +27,7 @@ func newTarget(t *testing.T, assignment string) *platformtest.Target {
 	s := newSite(t, assignment)
 	s.Active = 0 // every case takes back what it has just given
 	s.Looks = 2
-	s.PageSize = 7
+	s.PageSize = 50
 	id := func(b jit.Binding) string { return b.Principal[strings.IndexByte(b.Principal, ':')+1:] }
 	target := &platformtest.Target{
 		Open:       func(*testing.T) jit.Platform { return s.open(0) },
