@@ -135,12 +135,15 @@ func hostOf(s string) string {
 }
 
 // explainWrite says why an assignment was not written.
-func (c *client) explainWrite(ctx context.Context, scope string, s *slot, err error) error {
+func (c *client) explainWrite(ctx context.Context, scope string, s *slot, want []claim, err error) error {
 	role, _ := c.recall("\n" + s.role)
 	if role == "" {
 		role = s.role
 	}
 	doing := fmt.Sprintf("assign %s to %s on %s", role, s.who, scope)
+	if len(want) == 0 {
+		doing = fmt.Sprintf("take %s from %s on %s", role, s.who, scope)
+	}
 	var answered *azcore.ResponseError
 	if ctx.Err() != nil || !errors.As(err, &answered) {
 		return c.explain(ctx, doing, err)
