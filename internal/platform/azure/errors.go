@@ -103,10 +103,10 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: Azure takes no more requests at the moment, after %d tries", doing, retries+1), Hint: "apply again in some minutes, with a lower -parallelism", Err: err}
 	case errors.As(err, &answered):
 		return fmt.Errorf("%s: Azure says %s%w", doing, said(answered), quiet{err})
-	case errors.As(err, &refused):
-		return &jit.Error{Problem: "the target cannot sign in to Azure: " + oneLine(firstLine(err)), Hint: "check tenant_id, client_id and the secret or token beside them", Err: quiet{err}}
 	case strings.Contains(err.Error(), "DefaultAzureCredential"):
 		return &jit.Error{Problem: "there are no credentials for Azure", Hint: "sign in with `az login`, set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or write client_id with client_secret or federated_token_file on the target", Err: quiet{err}}
+	case errors.As(err, &refused):
+		return &jit.Error{Problem: "the target cannot sign in to Azure: " + oneLine(firstLine(err)), Hint: "check tenant_id, client_id and the secret or token beside them", Err: quiet{err}}
 	case errors.As(err, &request):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from %s: %s", doing, hostOf(request.URL), oneLine(request.Err.Error())), Hint: "check environment and endpoint of the target, and the network between", Err: quiet{err}}
 	}
