@@ -1,9 +1,12 @@
 package ledger
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
@@ -76,6 +79,15 @@ func upgrade(t *testing.T, url string) {
 	}
 	if _, err := old.Policies(t.Context()); err == nil {
 		t.Error("a program reads a ledger that it does not know")
+	}
+}
+
+// Who makes the same tables in the same moment is told so in one of three ways, by how far the other has come.
+func TestWhatSomebodyElseHasJustMade(t *testing.T) {
+	for code, want := range map[string]bool{"42P07": true, "42710": true, "23505": true, "42501": false, "42601": false} {
+		if got := (&postgres{}).exists(fmt.Errorf("make the tables: %w", &pgconn.PgError{Code: code})); got != want {
+			t.Errorf("%s: %t, want %t", code, got, want)
+		}
 	}
 }
 

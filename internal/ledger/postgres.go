@@ -73,6 +73,7 @@ const (
 	undefinedTable       = "42P01"
 	uniqueViolation      = "23505"
 	duplicateTable       = "42P07"
+	duplicateObject      = "42710" // the type of a table's rows, made beside the table
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
 	invalidCatalogName   = "3D000"
@@ -90,7 +91,7 @@ func (p *postgres) conflict(err error) bool {
 
 func (p *postgres) exists(err error) bool {
 	code := sqlState(err)
-	return code == uniqueViolation || code == duplicateTable
+	return code == uniqueViolation || code == duplicateTable || code == duplicateObject
 }
 
 func (p *postgres) explain(err error) (problem, hint string) {
