@@ -37,6 +37,9 @@ const (
 // errRace: what was read is not there any more as it was read.
 var errRace = errors.New("another writer was faster")
 
+// errSlow: too much time has passed since the scope was read.
+var errSlow = errors.New("what was read is not of now")
+
 func race(err error) error { return fmt.Errorf("%w: %w", errRace, err) }
 
 // codeOf is the service's code of an error; empty where it has none.

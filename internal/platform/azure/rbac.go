@@ -42,7 +42,7 @@ func (r rbac) read(ctx context.Context, scope string) (*view, error) {
 		detail := described(value(a.Name), value(p.Scope), scope)
 		if strings.EqualFold(value(p.Scope), scope) {
 			s := v.at(key{who.id, role}, who)
-			s.there, s.claims, s.name, s.detail = true, claims, value(a.Name), detail
+			s.there, s.claims, s.name, s.read, s.detail = true, claims, value(a.Name), time.Now(), detail
 			if foreign && len(claims) > 0 {
 				s.damage = append(s.damage, "its description was changed")
 			}
@@ -72,6 +72,9 @@ func (rbac) fits(want []claim) error {
 }
 
 func (r rbac) write(ctx context.Context, scope string, s *slot, want []claim) (sure bool, err error) {
+	if s.there && time.Since(s.read) > r.platform.pace.settle/2 {
+		return false, race(errSlow) // who wrote meanwhile may have looked again already
+	}
 	if len(want) == 0 {
 		_, err := r.assignments.Delete(ctx, scope, s.name, nil)
 		if isGone(err) {

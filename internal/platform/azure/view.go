@@ -32,8 +32,9 @@ type slot struct {
 	// damage says what of it is not as it was written.
 	damage []string
 
-	// name is that of a plain assignment.
+	// name is that of a plain assignment, and read when it had been read, by the clock of this process.
 	name string
+	read time.Time
 	// since is when an assignment with PIM was asked for.
 	since time.Time
 }
