@@ -40,7 +40,7 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 	a := &application{platform: p, client: c, at: at, changes: changes, roles: make([]role, len(changes)), errs: make([]error, len(changes))}
 	todo := a.accept(scope)
 	if err != nil {
-		a.fail(todo, err)
+		a.unread(ctx, todo, current, err)
 	} else {
 		a.run(ctx, todo, current)
 	}
@@ -66,7 +66,7 @@ func (p *Platform) recall(ctx context.Context, c *client, at resource) (reading,
 		answer.recalled = true
 		return answer, nil
 	}
-	return c.getPolicy(ctx, at)
+	return p.look(ctx, c, at)
 }
 
 // note keeps the answer to a write for the next one; without an answer there is nothing to keep.
@@ -88,6 +88,13 @@ type application struct {
 	changes  []jit.Change
 	roles    []role
 	errs     []error
+
+	// fresh are the marks that were made for the changes.
+	fresh []jit.Mark
+	// unrecorded is why marks could not be written: access is still ended, and none is given that has to be remembered.
+	unrecorded error
+	// unsure: a write got no answer.
+	unsure bool
 }
 
 // accept returns the changes that can be made at all, in their canonical form, and refuses the others.
@@ -129,16 +136,28 @@ func (a *application) fail(todo []int, err error) {
 // run brings changes about, with as many reads and writes as it takes.
 func (a *application) run(ctx context.Context, todo []int, current reading) {
 	for attempt := 0; len(todo) > 0; attempt++ {
-		if current.policy == nil {
+		if current.policy == nil || current.recalled && slices.ContainsFunc(todo, a.lasts) {
 			var err error
-			if current, err = a.client.getPolicy(ctx, a.at); err != nil {
-				a.fail(todo, err)
+			if current, err = a.platform.look(ctx, a.client, a.at); err != nil {
+				a.unread(ctx, todo, current, err)
 				return
 			}
 		}
 		d, rest := a.draft(todo, current)
+		if err := a.record(ctx, d); errors.Is(err, jit.ErrStale) && attempt < attempts {
+			if err := backoff.Wait(ctx, attempt, firstPause, maxPause); err != nil {
+				a.fail(rest, fmt.Errorf("wait for another writer of the marks of %s: %w", a.at, err))
+				return
+			}
+			current = reading{}
+			continue
+		} else if err != nil {
+			a.unrecorded = unremembered(err)
+			continue // without what has to be remembered
+		}
 		if !d.changed {
 			if !current.recalled {
+				a.conclude(ctx, d, rest)
 				return // everything is as it should be
 			}
 			current = reading{} // so it was when we last wrote; is it still?
@@ -150,9 +169,11 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			if tell := a.platform.tidied; tell != nil && len(d.tidied) > 0 {
 				tell(ctx, d.tidied)
 			}
+			a.conclude(ctx, d, rest)
 			return
 		}
 		a.platform.note(a.at, nil)
+		a.unsure = a.unsure || unsure(err)
 		switch {
 		case ctx.Err() == nil && (conflict(err) || unsure(err)) && attempt < attempts:
 			if err := backoff.Wait(ctx, attempt, firstPause, maxPause); err != nil {
@@ -168,6 +189,7 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			return
 		case refused(err) && len(rest) == 1:
 			a.errs[rest[0]] = explainRefusal(a.changes[rest[0]], a.at, err)
+			a.disclaim(ctx, rest, current, err)
 			return
 		case refused(err):
 			some, others := a.split(rest, err)
@@ -176,6 +198,7 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			return
 		default:
 			a.fail(rest, explain(ctx, "write the policy of "+a.at.String(), a.at, "setIamPolicy", err))
+			a.disclaim(ctx, rest, current, err)
 			return
 		}
 	}
@@ -211,10 +234,16 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 			a.errs[i] = skew
 			continue
 		}
-		if a.errs[i] = d.make(a.changes[i], a.roles[i]); a.errs[i] == nil {
+		if a.lasts(i) {
+			a.errs[i] = a.remember(d, a.changes[i])
+		} else {
+			a.errs[i] = d.make(a.changes[i], a.roles[i])
+		}
+		if a.errs[i] == nil {
 			made = append(made, i)
 		}
 	}
+	d.settle()
 	return d, made
 }
 
