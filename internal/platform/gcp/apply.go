@@ -244,6 +244,9 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 		}
 	}
 	d.settle()
+	if a.unrecorded != nil {
+		d.put = nil
+	}
 	return d, made
 }
 

@@ -244,15 +244,14 @@ func (a *application) remember(d *draft, c jit.Change) error {
 
 // record writes the marks that the draft needs before the policy. [jit.ErrStale]: somebody wrote marks meanwhile.
 func (a *application) record(ctx context.Context, d *draft) error {
-	if len(d.put) == 0 || a.unrecorded != nil {
+	if len(d.put) == 0 {
 		return nil
 	}
-	version, err := a.platform.marks.Mark(ctx, place, a.at.String(), d.Version, d.put, nil)
+	_, err := a.platform.marks.Mark(ctx, place, a.at.String(), d.Version, d.put, nil)
 	if err != nil {
 		return err
 	}
 	failpoint.Hit(kind + ".after-claim")
-	d.Version = version
 	for _, m := range d.put {
 		if !slices.ContainsFunc(d.was, func(is jit.Mark) bool { return ownedBy(is.Marker) == ownedBy(m.Marker) && is.Object == m.Object }) {
 			a.fresh = append(a.fresh, m)

@@ -121,7 +121,11 @@ func ours(b gcptest.Binding) bool {
 // foreign is everything in a policy that is not ours, and what was to be audited.
 func foreign(t testing.TB, s *gcptest.Server, scope string) string {
 	t.Helper()
-	p := s.Policy(scope)
+	return foreignIn(t, s.Policy(scope))
+}
+
+func foreignIn(t testing.TB, p gcptest.Policy) string {
+	t.Helper()
 	var kept []gcptest.Binding
 	for _, b := range p.Bindings {
 		if !ours(b) {
