@@ -47,7 +47,7 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 	a := &application{platform: p, client: c, at: at, changes: changes, roles: make([]role, len(changes)), errs: make([]error, len(changes))}
 	todo := a.accept(scope)
 	if err != nil {
-		a.fail(todo, err)
+		a.unread(ctx, todo, current, err)
 	} else {
 		a.run(ctx, todo, current)
 	}
@@ -73,7 +73,7 @@ func (p *Platform) recall(ctx context.Context, c *client, at resource) (reading,
 		answer.recalled, answer.clock = true, answer.clock.after(age)
 		return answer, nil
 	}
-	return c.getPolicy(ctx, at)
+	return p.look(ctx, c, at)
 }
 
 // note keeps what was read, or the answer to a write, for the next write, unless a later one is kept; without an answer there is
@@ -102,6 +102,13 @@ type application struct {
 	untidied bool
 	// unnamed counts the refusals since the last success or name.
 	unnamed int
+
+	// fresh are the marks that were made for the changes.
+	fresh []jit.Mark
+	// unrecorded is why marks could not be written: access is still ended, and none is given that has to be remembered.
+	unrecorded error
+	// unsure: a write got no answer.
+	unsure bool
 }
 
 // accept returns the changes that can be made at all, in their canonical form, and refuses the others.
@@ -143,16 +150,28 @@ func (a *application) fail(todo []int, err error) {
 // run brings changes about, with as many reads and writes as it takes.
 func (a *application) run(ctx context.Context, todo []int, current reading) {
 	for attempt := 0; len(todo) > 0; attempt++ {
-		if current.policy == nil {
+		if current.policy == nil || current.recalled && slices.ContainsFunc(todo, a.lasts) {
 			var err error
-			if current, err = a.client.getPolicy(ctx, a.at); err != nil {
-				a.fail(todo, err)
+			if current, err = a.platform.look(ctx, a.client, a.at); err != nil {
+				a.unread(ctx, todo, current, err)
 				return
 			}
 		}
 		d, rest := a.draft(todo, current)
+		if err := a.record(ctx, d); errors.Is(err, jit.ErrStale) && attempt < attempts {
+			if err := backoff.Wait(ctx, attempt, firstPause, maxPause); err != nil {
+				a.fail(rest, fmt.Errorf("wait for another writer of the marks of %s: %w", a.at, err))
+				return
+			}
+			current = reading{}
+			continue
+		} else if err != nil {
+			a.unrecorded = unremembered(err)
+			continue // without what has to be remembered
+		}
 		if !d.changed {
 			if !current.recalled {
+				a.conclude(ctx, d, rest)
 				return // everything is as it should be
 			}
 			current = reading{} // so it was when we last wrote; is it still?
@@ -165,9 +184,11 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			if tell := a.platform.tidied; tell != nil && len(d.tidied) > 0 {
 				tell(ctx, d.tidied)
 			}
+			a.conclude(ctx, d, rest)
 			return
 		}
 		a.platform.note(a.at, nil)
+		a.unsure = a.unsure || unsure(err)
 		switch {
 		case ctx.Err() == nil && (conflict(err) && attempt < attempts || unsure(err) && attempt < unanswered):
 			if err := backoff.Wait(ctx, attempt, firstPause, maxPause); err != nil {
@@ -183,6 +204,7 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			return
 		case refused(err) && len(rest) == 1:
 			a.errs[rest[0]] = explainRefusal(a.changes[rest[0]], a.at, err)
+			a.disclaim(ctx, rest, current, err)
 			return
 		case forbidden(err) && len(d.tidied) > 0:
 			a.untidied, current = true, reading{} // what is over may be of a role that must not be touched
@@ -198,6 +220,7 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			}
 			if a.unnamed > blindSplits {
 				a.fail(rest, a.spoilt(err))
+				a.disclaim(ctx, rest, current, err)
 				return
 			}
 			a.run(ctx, some, reading{})
@@ -205,6 +228,7 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			return
 		default:
 			a.fail(rest, explain(ctx, "write the policy of "+a.at.String(), a.at, "setIamPolicy", err))
+			a.disclaim(ctx, rest, current, err)
 			return
 		}
 	}
@@ -255,9 +279,18 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 			a.errs[i] = skew
 			continue
 		}
-		if a.errs[i] = d.make(a.changes[i], a.roles[i]); a.errs[i] == nil {
+		if a.lasts(i) {
+			a.errs[i] = a.remember(d, a.changes[i])
+		} else {
+			a.errs[i] = d.make(a.changes[i], a.roles[i])
+		}
+		if a.errs[i] == nil {
 			made = append(made, i)
 		}
+	}
+	d.settle()
+	if a.unrecorded != nil {
+		d.put = nil
 	}
 	return d, made
 }

@@ -10,7 +10,8 @@ import (
 
 // Check accepts a principal as policies write it (user:, group:, serviceAccount:, domain:, principal://,
 // principalSet://), a predefined or custom role, with "if <condition>" after it where the access
-// is to be narrower, and a project, folder, organization or bucket. A request after the end is refused, whatever session it belongs to.
+// is to be narrower, and a project, folder, organization or bucket. A request after the end is refused, whatever session it belongs to. Of a basic
+// role and of allUsers and allAuthenticatedUsers there is no condition, and the sweeper ends the access.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	principal, err := parsePrincipal(b.Principal)
 	if err != nil {
@@ -28,6 +29,10 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 		return b, jit.Traits{}, err
 	}
 	b.Principal, b.Role, b.Scope = principal, r.String(), at.String()
+	if lasting(principal, r) {
+		traits, err := lastingTraits(principal, r)
+		return b, traits, err
+	}
 	return b, jit.Traits{Enforcement: jit.Native, NativeStart: true, StrippedTo: r.name}, nil
 }
 
@@ -70,8 +75,10 @@ func parsePrincipal(s string) (string, error) {
 		}
 		return s, nil
 	case "allUsers", "allAuthenticatedUsers":
-		return refuse("name who needs the access; for a group write group:<address>",
-			"%q is everybody; such a binding cannot carry an end and cannot be marked as ours, so it would stay", s)
+		if s != kind {
+			return refuse(principalHint, "%q is not a principal; %s stands alone", s, kind)
+		}
+		return s, nil
 	case "deleted":
 		return refuse("grant to a principal that exists", "%q has been deleted", s)
 	case "projectOwner", "projectEditor", "projectViewer":
@@ -99,3 +106,9 @@ func canonicalMember(member string) string {
 
 // deletedPrefix begins a member whose account was deleted: deleted:user:alice@example.com?uid=123.
 const deletedPrefix = "deleted:"
+
+// undeleted is such a member as it was named before; of another it is what it is.
+func undeleted(member string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(member, deletedPrefix), "?uid=")
+	return name
+}

@@ -147,6 +147,8 @@ type reading struct {
 	clock clock
 	// recalled: it was not read now, but kept since the last write of ours.
 	recalled bool
+	// memory is what was remembered before it was read; of one that was recalled it is not known.
+	memory
 }
 
 // getPolicy reads a resource's policy. The error wraps [errGone] when there is no such resource; the clock is known even then.

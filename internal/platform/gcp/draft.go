@@ -15,12 +15,14 @@ type draft struct {
 	changed bool
 	// tidied are the markers of what is dropped in passing.
 	tidied []jit.Marker
+	recollection
 }
 
 // newDraft begins with the policy as it was read, without what is over and bears the owner of one of
 // the changes. To drop that is by itself no reason to write.
 func newDraft(r reading, changes []jit.Change) *draft {
-	d := &draft{policy: *r.policy, clock: r.clock}
+	d := &draft{policy: *r.policy, clock: r.clock, recollection: recollection{memory: r.memory, was: r.Marks, asked: map[owned]bool{}}}
+	d.Marks = slices.Clone(r.Marks)
 	asked, owners := map[owned]bool{}, map[string]bool{}
 	for _, c := range changes {
 		asked[ownedBy(c.Access.Marker)], owners[c.Access.Marker.Owner] = true, true

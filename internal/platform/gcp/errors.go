@@ -118,7 +118,10 @@ func named(err error, b jit.Binding) (principal, role bool) {
 		return false, false
 	}
 	said := strings.ToLower(answered.Message)
-	_, name, _ := strings.Cut(b.Principal, ":")
+	_, name, typed := strings.Cut(b.Principal, ":")
+	if !typed {
+		name = b.Principal // allUsers
+	}
 	r, _, _ := strings.Cut(b.Role, when)
 	return name != "" && strings.Contains(said, strings.ToLower(name)), r != "" && strings.Contains(said, strings.ToLower(r))
 }

@@ -1,6 +1,6 @@
 // Package gcp gives temporary access to Google Cloud: one binding with a condition for each grant, in the policy of
 // a project, folder, organization or bucket. The service judges the condition with each request, so
-// access ends at its end with every process of ours dead.
+// access ends at its end with every process of ours dead. Where there can be no condition, the sweeper ends it.
 //
 // A policy is one document that all write as a whole. Every write is of what was just read, with its etag and in
 // version 3: without the etag it would overwrite what others wrote meanwhile, in a lower version it would make
@@ -29,6 +29,7 @@ type Platform struct {
 	cfg    Config
 	now    func() time.Time
 	tidied func(ctx context.Context, gone []jit.Marker)
+	marks  jit.Marks
 
 	mu     sync.Mutex
 	opened *client // nil until the first call
@@ -39,6 +40,7 @@ type Platform struct {
 var (
 	_ jit.LateApplier = (*Platform)(nil)
 	_ jit.Tidier      = (*Platform)(nil)
+	_ jit.Remembering = (*Platform)(nil)
 )
 
 // New checks the form of the configuration; the first call looks for credentials.

@@ -111,7 +111,12 @@ func (p *policy) encode() (json.RawMessage, error) {
 
 // without returns the binding with one member less, all else as it was sent.
 func (b binding) without(member int) binding {
-	b.Members = slices.Delete(slices.Clone(b.Members), member, member+1)
+	return b.having(slices.Delete(slices.Clone(b.Members), member, member+1))
+}
+
+// having returns the binding with other members, all else as it was sent.
+func (b binding) having(members []string) binding {
+	b.Members = members
 	if b.fields != nil {
 		members, err := marshal(b.Members)
 		if err != nil {

@@ -1,6 +1,7 @@
 package gcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -19,7 +20,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	current, err := c.getPolicy(ctx, at)
+	current, err := p.look(ctx, c, at)
 	if errors.Is(err, errGone) {
 		return jit.Snapshot{Clock: current.clock.remote}, nil
 	}
@@ -29,6 +30,14 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	p.note(at, &current)
 	s := current.snapshot(current.clock.now())
 	s.Clock, s.Notes = current.clock.remote, current.notes(at)
+	if p.marks == nil {
+		return s, nil
+	}
+	after := p.remembered(ctx, at)
+	if err := cmp.Or(current.memory.err, after.err); err != nil {
+		return jit.Snapshot{}, err
+	}
+	current.recollect(&s, current.Marks, after.Marks)
 	return s, nil
 }
 

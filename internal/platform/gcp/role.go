@@ -55,9 +55,6 @@ func parseRole(s string) (role, error) {
 	switch {
 	case r.name == "":
 		return role{}, jit.Invalid("role", roleHint, "the role is empty")
-	case basicRoles[r.name]:
-		return role{}, jit.Invalid("role", "grant the predefined roles that the work needs, for example roles/cloudsql.client; `gcloud iam roles list` has them all",
-			"%q is a basic role; such a binding cannot carry an end and cannot be marked as ours, so it would stay", r.name)
 	case !roleForm.MatchString(r.name):
 		return role{}, jit.Invalid("role", roleHint, "%q is not a role; it is roles/<name>, projects/<id>/roles/<name> or organizations/<number>/roles/<name>", r.name)
 	case narrowed && r.when == "":

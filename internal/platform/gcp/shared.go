@@ -72,8 +72,7 @@ func parseNumber(s string) (n int64, ok bool) {
 
 // digest tells the principals of one binding apart. An account keeps its digest when it is deleted.
 func digest(member string) string {
-	name, _, _ := strings.Cut(strings.TrimPrefix(member, deletedPrefix), "?uid=")
-	sum := sha256.Sum256([]byte(canonicalMember(name)))
+	sum := sha256.Sum256([]byte(canonicalMember(undeleted(member))))
 	return base64.RawURLEncoding.EncodeToString(sum[:])[:principalSize]
 }
 

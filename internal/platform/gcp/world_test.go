@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
@@ -27,6 +28,9 @@ const (
 	viewer  = "roles/storage.objectViewer"
 	admin   = "roles/storage.objectAdmin"
 	logging = "roles/logging.viewer"
+	// basicViewer and basicEditor take no condition.
+	basicViewer = "roles/viewer"
+	basicEditor = "roles/editor"
 	// narrowed is a role with a condition of the user's.
 	narrowed = viewer + ` if resource.name.startsWith("projects/_/buckets/reports/objects/2026/")`
 	object   = "projects/_/buckets/reports/objects/2026/november.csv"
@@ -35,6 +39,7 @@ const (
 // permissions are what each role is tried by.
 var permissions = map[string]string{
 	sqlRole: "cloudsql.instances.connect", viewer: "storage.objects.get", narrowed: "storage.objects.get", admin: "storage.objects.create", logging: "logging.logEntries.list",
+	basicViewer: "resourcemanager.projects.get", basicEditor: "*",
 }
 
 // newWorld is an organization with a folder, a project and a bucket, each with a policy of others.
@@ -71,6 +76,7 @@ func openAt(t testing.TB, s *gcptest.Server, cfg Config, now func() time.Time) *
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.Remember(&jittest.Marks{})
 	return p
 }
 
@@ -115,7 +121,11 @@ func ours(b gcptest.Binding) bool {
 // foreign is everything in a policy that is not ours, and what was to be audited.
 func foreign(t testing.TB, s *gcptest.Server, scope string) string {
 	t.Helper()
-	p := s.Policy(scope)
+	return foreignIn(t, s.Policy(scope))
+}
+
+func foreignIn(t testing.TB, p gcptest.Policy) string {
+	t.Helper()
 	var kept []gcptest.Binding
 	for _, b := range p.Bindings {
 		if !ours(b) {
