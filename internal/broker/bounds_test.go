@@ -72,3 +72,17 @@ func blames(t *testing.T, err error, attribute string, says string) {
 		t.Errorf("the error blames %q, want %q: %v", user.Attribute, attribute, err)
 	}
 }
+
+// What the request itself tells is judged before anything is read.
+func TestALengthIsRefusedBeforeAnythingIsCalled(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.platform.Traits.MinTTL, w.platform.Traits.MaxTTL = 5*time.Minute, 3*time.Hour
+	w.platform.Call = func(what string) error { return errors.New(what + " was called") }
+	for ttl, says := range map[string]string{"4m": "at least 5m", "4h": "at most 3h", "25h": "max_ttl of the provider is 1d"} {
+		r := request(func(r *broker.Request) { r.TTL = ttl })
+		_, err := w.Preview(t.Context(), r, true)
+		blames(t, err, "ttl", says)
+		_, err = w.Grant(t.Context(), r)
+		blames(t, err, "ttl", says)
+	}
+}

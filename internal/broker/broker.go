@@ -85,19 +85,11 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 // judge asks the policies about a grant whose window is to have that start and length. checked are the
 // traits that Check told; what the platform tells when it may ask is judged and returned.
 func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, named string, start time.Time, length time.Duration) (jit.Verdict, jit.Traits, error) {
-	attribute := "ttl"
-	if g.TTL == "" {
-		attribute = "expires_at"
-	}
-	if length > b.MaxTTL {
-		return jit.Verdict{}, checked, jit.Invalid(attribute, fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", jit.FormatDuration(b.MaxTTL)),
-			"the grant would last %s; max_ttl of the provider is %s", jit.FormatDuration(length), jit.FormatDuration(b.MaxTTL))
+	if err := b.bounded(g, checked, length); err != nil {
+		return jit.Verdict{}, checked, err
 	}
 	target, err := b.Target(g.Target)
 	if err != nil {
-		return jit.Verdict{}, checked, err
-	}
-	if err := checkLength(attribute, length, checked, target.Kind()); err != nil {
 		return jit.Verdict{}, checked, err
 	}
 	policies, err := b.Policies(ctx)
@@ -106,7 +98,7 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, nam
 	}
 	traits, err := b.describe(ctx, target, g.Binding, checked)
 	if err == nil {
-		err = checkLength(attribute, length, traits, target.Kind())
+		err = b.bounded(g, traits, length)
 	}
 	if err != nil {
 		return jit.Verdict{}, checked, err
@@ -120,7 +112,7 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, nam
 	}
 	if !v.Permitted {
 		if v.Attribute == "ttl" {
-			v.Attribute = attribute
+			v.Attribute = endAttribute(g)
 		}
 		return v, traits, &jit.Error{
 			Attribute: v.Attribute, Problem: v.Rule,
@@ -143,17 +135,41 @@ func (b *Broker) describe(ctx context.Context, p jit.Platform, binding jit.Bindi
 	return traits, nil
 }
 
-// checkLength refuses a window that the platform cannot hold.
-func checkLength(attribute string, length time.Duration, traits jit.Traits, kind string) error {
+// bounded refuses a grant that would last longer than the provider permits, or other than the platform can hold.
+func (b *Broker) bounded(g jit.Grant, traits jit.Traits, length time.Duration) error {
+	lasts := jit.FormatDuration(length)
 	switch {
+	case length > b.MaxTTL:
+		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", jit.FormatDuration(b.MaxTTL)),
+			"the grant would last %s; max_ttl of the provider is %s", lasts, jit.FormatDuration(b.MaxTTL))
 	case length < traits.MinTTL:
-		return jit.Invalid(attribute, fmt.Sprintf("ask for %s or more", jit.FormatDuration(traits.MinTTL)),
-			"the grant would last %s; on the platform %s a grant of this kind lasts at least %s", jit.FormatDuration(length), kind, jit.FormatDuration(traits.MinTTL))
+		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or more", jit.FormatDuration(traits.MinTTL)),
+			"the grant would last %s; on target %q a grant of this kind lasts at least %s", lasts, g.Target, jit.FormatDuration(traits.MinTTL))
 	case traits.MaxTTL > 0 && length > traits.MaxTTL:
-		return jit.Invalid(attribute, fmt.Sprintf("ask for %s or less", jit.FormatDuration(traits.MaxTTL)),
-			"the grant would last %s; on the platform %s a grant of this kind lasts at most %s", jit.FormatDuration(length), kind, jit.FormatDuration(traits.MaxTTL))
+		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or less", jit.FormatDuration(traits.MaxTTL)),
+			"the grant would last %s; on target %q a grant of this kind lasts at most %s", lasts, g.Target, jit.FormatDuration(traits.MaxTTL))
 	}
 	return nil
+}
+
+// boundedAtOnce is [Broker.bounded] before anything is read, for a length that the request itself tells.
+func (b *Broker) boundedAtOnce(g jit.Grant, traits jit.Traits) error {
+	if g.TTL == "" {
+		return nil
+	}
+	length, err := jit.ParseTTL(g.TTL)
+	if err != nil {
+		return err
+	}
+	return b.bounded(g, traits, length)
+}
+
+// endAttribute is the attribute that says when the grant ends.
+func endAttribute(g jit.Grant) string {
+	if g.TTL == "" {
+		return "expires_at"
+	}
+	return "ttl"
 }
 
 // Policies returns the recorded policies with those of the same plan laid over them.

@@ -182,7 +182,7 @@ func (w *world) finish(g jit.Grant) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.Finish(w.t.Context(), []jit.Grant{g})[0]; err != nil {
+	if err := w.Finish(w.t.Context(), []jit.Grant{g}, nil)[0]; err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -94,7 +94,7 @@ func TestAPlatformThatDoesNotAnswer(t *testing.T) {
 	})
 	asked := d.asked
 	w.pass(3 * time.Hour)
-	if err := w.Finish(t.Context(), []jit.Grant{g})[0]; err != nil {
+	if err := w.Finish(t.Context(), []jit.Grant{g}, nil)[0]; err != nil {
 		t.Error(err)
 	}
 	if p, err := w.Preview(t.Context(), request(), true); err != nil || !p.Over {

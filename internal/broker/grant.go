@@ -24,6 +24,11 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 		if err != nil {
 			return jit.Grant{}, err
 		}
+		if !known {
+			if err := b.boundedAtOnce(g, traits); err != nil {
+				return jit.Grant{}, err
+			}
+		}
 		var before jit.Standing
 		if !known || retryable(recorded) {
 			s, err := b.look(ctx, g)
@@ -32,7 +37,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			}
 			var stands bool
 			before, stands = s.StandingOf(g.Binding)
-			g.Alone = traits.Strippable && !stands
+			g.Alone = traits.StrippedTo != "" && !stands
 			if !known {
 				recorded, known = remade(g, s)
 			}
@@ -54,7 +59,10 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 		if made.Deferred() && !traits.NativeStart {
 			return made, nil
 		}
-		return b.ensure(ctx, made, jit.EventGranted)
+		// There was nothing of it until now: what gives the same without an end has come since the look.
+		access := made.Access()
+		access.Alone = false
+		return b.put(ctx, made, access, jit.EventGranted)
 	}
 	return jit.Grant{}, fmt.Errorf("grant %s: %w", g.ID, jit.ErrStale)
 }
@@ -112,12 +120,17 @@ func (b *Broker) adopt(ctx context.Context, g jit.Grant) (jit.Grant, error) {
 
 // ensure puts the recorded grant on its platform and records the outcome as kind.
 func (b *Broker) ensure(ctx context.Context, g jit.Grant, kind jit.EventKind) (jit.Grant, error) {
+	return b.put(ctx, g, g.Access(), kind)
+}
+
+// put is [Broker.ensure] with the access spelt out.
+func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind jit.EventKind) (jit.Grant, error) {
 	p, err := b.Target(g.Target)
 	if err != nil {
 		return g, err
 	}
 	failpoint.Hit("ensure.before-platform")
-	err = p.Apply(ctx, g.Scope, []jit.Change{{Op: jit.Ensure, Access: g.Access()}})[0]
+	err = p.Apply(ctx, g.Scope, []jit.Change{{Op: jit.Ensure, Access: access}})[0]
 	failpoint.Hit("ensure.after-platform")
 	if err != nil {
 		return g, b.failed(ctx, p, g, err)
@@ -149,7 +162,7 @@ func (b *Broker) settle(ctx context.Context, ensured jit.Access, g jit.Grant) (j
 	now := b.Now()
 	switch {
 	case !g.RevokedAt.IsZero():
-		return g, b.Finish(ctx, []jit.Grant{g})[0]
+		return g, b.Finish(ctx, []jit.Grant{g}, nil)[0]
 	case g.Access() == ensured || g.Over(now):
 		return g, nil
 	case g.Window.Contains(now):
@@ -243,7 +256,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 }
 
 func (b *Broker) finishOne(ctx context.Context, g jit.Grant) (jit.Grant, error) {
-	if err := b.Finish(ctx, []jit.Grant{g})[0]; err != nil {
+	if err := b.Finish(ctx, []jit.Grant{g}, nil)[0]; err != nil {
 		return g, err
 	}
 	g, _, err := b.Recall(ctx, g.ID, g)

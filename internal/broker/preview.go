@@ -33,6 +33,11 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 	if err != nil {
 		return Preview{}, err
 	}
+	if !known {
+		if err := b.boundedAtOnce(g, traits); err != nil {
+			return Preview{}, err
+		}
+	}
 	var snapshot jit.Snapshot
 	if read && !known {
 		if snapshot, err = b.look(ctx, g); err != nil {
@@ -173,7 +178,7 @@ func remade(g jit.Grant, s jit.Snapshot) (jit.Grant, bool) {
 
 // retryable reports whether the record tells of nothing but an attempt that is known to have granted nothing.
 func retryable(g jit.Grant) bool {
-	return !g.FailedAt.IsZero() && g.GrantedAt.IsZero() && g.RevokedAt.IsZero()
+	return g.Failed() && g.RevokedAt.IsZero()
 }
 
 // PreviewChange judges a change of a recorded grant to what the request says, without

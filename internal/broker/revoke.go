@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
@@ -62,7 +63,7 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	if ended, err := b.endedByItself(ctx, g); err != nil || ended {
 		return g, false, err // what is left is the sweeper's to clear away
 	}
-	if err := b.Finish(ctx, []jit.Grant{g})[0]; err != nil {
+	if err := b.Finish(ctx, []jit.Grant{g}, nil)[0]; err != nil {
 		if g.Enforcement == jit.Native && g.Window.Over(b.Now()) {
 			err = leftOver(err)
 		}
@@ -77,7 +78,7 @@ func leftOver(err error) error {
 }
 
 // endedByItself looks whether the platform has ended a grant whose window has passed, as a platform with
-// native enforcement does, unless its end was moved there.
+// native enforcement does, unless its end was moved there or taken off.
 func (b *Broker) endedByItself(ctx context.Context, g jit.Grant) (bool, error) {
 	now := b.Now()
 	if g.Enforcement != jit.Native || !g.Window.Over(now) {
@@ -96,7 +97,7 @@ func (b *Broker) endedByItself(ctx context.Context, g jit.Grant) (bool, error) {
 			return false, nil
 		}
 	}
-	return true, nil
+	return !strings.HasPrefix(g.Drift(s), jit.Stripped), nil
 }
 
 // endUnrecorded ends access although the ledger cannot take it down: revoking has to work even then.
@@ -115,8 +116,13 @@ func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) 
 
 // Finish takes what is left of ended grants off their platforms, with one call for
 // all grants of a scope, and records the outcome. It returns one error for each grant. A
-// grant that is not over is refused.
-func (b *Broker) Finish(ctx context.Context, grants []jit.Grant) []error {
+// grant that is not over is refused. drift says what was found of each before, and is recorded where it is
+// not empty; nil is nothing.
+func (b *Broker) Finish(ctx context.Context, grants []jit.Grant, drift []string) []error {
+	found := map[jit.ID]string{}
+	for i := range drift {
+		found[grants[i].ID] = drift[i]
+	}
 	return b.together(ctx, grants, jit.Remove, "revoke",
 		func(g jit.Grant) error {
 			if !g.Over(b.Now()) {
@@ -124,7 +130,14 @@ func (b *Broker) Finish(ctx context.Context, grants []jit.Grant) []error {
 			}
 			return nil
 		},
-		b.ended, jit.EventRevokeFailed)
+		func(g *jit.Grant) ([]jit.Event, bool) {
+			events, wanted := b.ended(g)
+			if drift := found[g.ID]; wanted && drift != "" {
+				events = append([]jit.Event{b.event(jit.EventDrift, *g, "drift", drift)}, events...)
+			}
+			return events, wanted
+		},
+		jit.EventRevokeFailed)
 }
 
 // ended notes that nothing is left of a grant that is over.
@@ -252,22 +265,32 @@ func (b *Broker) applyAll(ctx context.Context, target, scope string, op jit.Op, 
 	changes := make([]jit.Change, len(members))
 	for k, i := range members {
 		changes[k] = jit.Change{Op: op, Access: grants[i].Access()}
-		if op == jit.Remove && grants[i].Alone {
-			changes[k].Access.Alone = !b.coveredByAnother(ctx, grants[i])
+		if op == jit.Remove && changes[k].Access.Alone {
+			changes[k].Access.Alone = !b.coveredByAnother(ctx, p, grants[i])
 		}
 	}
 	return p.Apply(ctx, scope, changes)
 }
 
-// coveredByAnother reports whether a live grant gives the same access, or may: what somebody made of the
-// two bindings is then for that grant to narrow.
-func (b *Broker) coveredByAnother(ctx context.Context, g jit.Grant) bool {
-	for other, err := range b.Ledger.Grants(ctx, jit.Filter{Target: g.Target, Principal: g.Principal, LiveAt: b.Now()}) {
-		if err != nil || other.Binding == g.Binding && other.ID != g.ID {
+// coveredByAnother reports whether another grant gives the same access now, or may, and would narrow what
+// somebody made of the two bindings: then that is left to it.
+func (b *Broker) coveredByAnother(ctx context.Context, p jit.Platform, g jit.Grant) bool {
+	now, left := b.Now(), strippedTo(p, g.Binding)
+	for other, err := range b.Ledger.Grants(ctx, jit.Filter{Target: g.Target, Principal: g.Principal, LiveAt: now}) {
+		if err != nil || other.ID != g.ID && other.Scope == g.Scope && other.Access().Alone && other.Window.Contains(now) && strippedTo(p, other.Binding) == left {
 			return true
 		}
 	}
 	return false
+}
+
+// strippedTo is [jit.Traits].StrippedTo of a binding; empty of one that its platform does not know.
+func strippedTo(p jit.Platform, binding jit.Binding) string {
+	_, traits, err := p.Check(binding)
+	if err != nil {
+		return ""
+	}
+	return traits.StrippedTo
 }
 
 // recordAll writes the outcome of every grant that allowed let through, in one transaction; those whose record was

@@ -22,7 +22,7 @@ func (g Grant) Drift(s Snapshot) string {
 		}
 	}
 	if len(found) == 0 {
-		if standing, ok := s.StandingOf(g.Binding); ok && g.Alone {
+		if standing, ok := s.StandingOf(g.Binding); ok && g.Access().Alone {
 			return Stripped + ": the same access without an end is in its place (" + standing.Detail + ")"
 		}
 		return Missing

@@ -41,8 +41,9 @@ type Traits struct {
 	CanTerminate bool
 	// Remembered: only the ledger can tell the binding from those of others.
 	Remembered bool
-	// Strippable: marker and end are one, so that who takes the end off the binding takes the marker too.
-	Strippable bool
+	// StrippedTo is the role that is left where marker and end are one, and somebody takes them off the binding;
+	// empty where a binding cannot lose its marker with its end.
+	StrippedTo string
 	// MinTTL and MaxTTL bound the length of a window on the platform; zero where it has no bound of its own.
 	MinTTL, MaxTTL time.Duration
 }
@@ -84,7 +85,7 @@ type Grant struct {
 	TerminateSessions bool          `json:"terminate_sessions,omitempty"`
 	Enforcement       Enforcement   `json:"enforcement"`
 	SessionTail       time.Duration `json:"-"`
-	// Alone: on a platform that is [Traits].Strippable the principal was seen to have no such access of its own
+	// Alone: where [Traits].StrippedTo is set the principal was seen to have no such access of its own
 	// when the grant was asked for. Access without an end that is found in the place of the grant's binding is then what
 	// somebody made of that.
 	Alone bool `json:"alone,omitempty"`
@@ -155,9 +156,12 @@ func (g Grant) State(now time.Time) State {
 // Marker returns the marker that the grant's binding bears.
 func (g Grant) Marker() Marker { return Marker{Owner: g.Owner, ID: g.ID, Window: g.Window} }
 
+// Failed reports whether the last attempt to grant ended in an error, and it is known to have given nothing.
+func (g Grant) Failed() bool { return !g.FailedAt.IsZero() && g.GrantedAt.IsZero() }
+
 // Access returns what the platform has to hold for the grant.
 func (g Grant) Access() Access {
-	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions, Alone: g.Alone}
+	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions, Alone: g.Alone && !g.Failed()}
 }
 
 // Digest is the SHA-256, in hex, of what has to be on the platform for the

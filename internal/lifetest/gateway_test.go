@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
 )
 
@@ -91,5 +92,37 @@ func (g *gateway) marked(*testing.T) int { return len(g.mine()) }
 func (g *gateway) tamper(*testing.T) {
 	for _, r := range g.mine() {
 		g.server.Decide(g.boss, g.server.Ask(r.User, gatewayScope, hider, time.Minute), "APPROVED", time.Now().Add(-time.Hour))
+	}
+}
+
+// What the gateway would refuse, or what would give nothing, is refused at plan with the reason, and nothing is written.
+func TestGatewayRefusesAtPlan(t *testing.T) {
+	t.Parallel()
+	g, ok := newGateway(t).(*gateway)
+	if !ok {
+		t.Fatal("newGateway makes another place")
+	}
+	g.server.Put(hooptest.Connection{Name: "open-db", Groups: []string{"engineers"}})
+	g.server.Put(hooptest.Connection{Name: "short-db", JIT: true, MaxDuration: 1800, Groups: []string{"engineers"}})
+	s := newSite(t, testenv.Terraforms(t)[0], g, released)
+	before := g.dump(t)
+	for _, tt := range []struct{ line, says string }{
+		{`ttl = "49h"`, "lasts at most 2d"},
+		{`expires_at = "` + time.Now().Add(50*time.Hour).UTC().Format(time.RFC3339) + `"`, "lasts at most 2d"},
+		{`scope = "short-db"`, "lasts at most 30m"},
+		{`scope = "open-db"`, "no review gate"},
+		{`scope = "none-db"`, "no connection"},
+		{`principal = "nobody@example.com"`, "no user"},
+	} {
+		lines := []string{tt.line}
+		if strings.HasPrefix(tt.line, "expires_at") {
+			lines = append(lines, "ttl =")
+		}
+		s.configure(s.grant("a", lines...))
+		s.Write("main.tf", strings.Replace(s.Read("main.tf"), "provider \"jit\" {\n", "provider \"jit\" {\n  max_ttl = \"72h\"\n", 1))
+		if r := s.Plan(); r.ExitCode != 1 || !strings.Contains(strings.Join(strings.Fields(r.Text()), " "), tt.says) {
+			t.Errorf("%s: exit code %d, want a refusal that says %q:\n%s", tt.line, r.ExitCode, tt.says, r.Text())
+		}
+		same(t, before, g.dump(t), tt.line+": the gateway holds")
 	}
 }

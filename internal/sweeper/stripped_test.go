@@ -12,7 +12,7 @@ import (
 // newStrippable is a world whose platform loses a binding's marker with its end.
 func newStrippable(t *testing.T) *world {
 	w := newWorld(t, jit.Native)
-	w.platform.Traits.Strippable = true
+	w.platform.Traits.StrippedTo = "reader"
 	return w
 }
 

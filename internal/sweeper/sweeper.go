@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,7 +80,7 @@ const defaultClaimSize = 5000
 // A ledger that cannot be read does not keep markers from being honoured: what they
 // say is over is ended.
 func (s *Sweeper) Pass(ctx context.Context) Report {
-	p := &pass{Sweeper: s, now: s.Broker.Now()}
+	p := &pass{Sweeper: s, now: s.Broker.Now(), lost: map[jit.ID]string{}}
 	if s.MarkersOnly {
 		p.markers(ctx, nil)
 		return p.report
@@ -98,6 +99,8 @@ func (s *Sweeper) Pass(ctx context.Context) Report {
 type pass struct {
 	*Sweeper
 	now time.Time
+	// lost tells of the grants to be ended whose bindings had lost their end.
+	lost map[jit.ID]string
 	// unrecorded: there is no ledger to take down what is done.
 	unrecorded bool
 
@@ -121,7 +124,7 @@ func (p *pass) due(ctx context.Context) error {
 			}
 			all = append(all, g)
 		}
-		p.carryOut(ctx, reconcile.Plan(p.now, p.Broker.Owner, all, nil))
+		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, all, nil)))
 		return nil
 	}
 	seen := map[jit.ID]bool{}
@@ -141,8 +144,28 @@ func (p *pass) due(ctx context.Context) error {
 		for _, g := range fresh {
 			seen[g.ID] = true
 		}
-		p.carryOut(ctx, reconcile.Plan(p.now, p.Broker.Owner, fresh, nil))
+		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, fresh, nil)))
 	}
+}
+
+// stripped looks which of the bindings that are to be ended have lost their end, where that can be, and says so in the steps.
+func (p *pass) stripped(ctx context.Context, steps []reconcile.Step) []reconcile.Step {
+	places := map[reconcile.Place]bool{}
+	for _, s := range steps {
+		if s.Kind == reconcile.End && s.Grant.Access().Alone {
+			places[s.Place] = true
+		}
+	}
+	observed := p.read(ctx, places)
+	for i, s := range steps {
+		if snapshot, read := observed[s.Place]; read && s.Kind == reconcile.End {
+			if drift := s.Grant.Drift(snapshot); strings.HasPrefix(drift, jit.Stripped) {
+				p.lost[s.Grant.ID] = drift
+				steps[i].Reason += "; " + drift
+			}
+		}
+	}
+	return steps
 }
 
 // elsewhere notes what is due and was not among what this sweeper was given.
@@ -302,13 +325,13 @@ func (p *pass) do(ctx context.Context, steps []reconcile.Step) {
 	errs := make([]error, len(steps))
 	if !p.DryRun {
 		grants := make([]jit.Grant, len(steps))
-		reasons := make([]string, len(steps))
+		reasons, drift := make([]string, len(steps)), make([]string, len(steps))
 		for i, s := range steps {
-			grants[i], reasons[i] = s.Grant, s.Reason
+			grants[i], reasons[i], drift[i] = s.Grant, s.Reason, p.lost[s.Grant.ID]
 		}
 		switch steps[0].Kind {
 		case reconcile.End:
-			errs = p.Broker.Finish(ctx, grants)
+			errs = p.Broker.Finish(ctx, grants, drift)
 		case reconcile.Start:
 			errs = p.Broker.Start(ctx, grants)
 		case reconcile.Repair:

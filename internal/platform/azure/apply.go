@@ -270,7 +270,7 @@ func (a *application) judge(ctx context.Context, t *task, sure bool, err error) 
 		return unsure
 	}
 	lost := errors.Is(err, errRace)
-	err = a.client.explainWrite(ctx, a.scope, t.slot, err)
+	err = a.client.explainWrite(ctx, a.scope, t.slot, t.want, err)
 	if lost {
 		for _, j := range t.jobs {
 			j.err = err

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
@@ -27,10 +28,11 @@ func newTarget(t *testing.T, assignment string) *platformtest.Target {
 	s := newSite(t, assignment)
 	s.Active = 0 // every case takes back what it has just given
 	s.Looks = 2
-	s.PageSize = 7
+	s.PageSize = 50
 	id := func(b jit.Binding) string { return b.Principal[strings.IndexByte(b.Principal, ':')+1:] }
 	target := &platformtest.Target{
-		Open:       func(*testing.T) jit.Platform { return s.open(0) },
+		// As in use: who waits for the same scope in one process waits together.
+		Open:       func(*testing.T) jit.Platform { return batch.Share(s.open(0), 0, s.Now) },
 		OpenAt:     func(_ *testing.T, offset time.Duration) jit.Platform { return s.open(offset) },
 		Principals: []string{"user:" + alice, "group:" + bob}, Roles: []string{"Reader", "Contributor"}, Scope: resourceGroup,
 		Gone:  subscription + "/resourceGroups/gone",

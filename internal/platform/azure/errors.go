@@ -102,11 +102,11 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 	case errors.As(err, &answered) && answered.StatusCode == http.StatusTooManyRequests:
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: Azure takes no more requests at the moment, after %d tries", doing, retries+1), Hint: "apply again in some minutes, with a lower -parallelism", Err: err}
 	case errors.As(err, &answered):
-		return fmt.Errorf("%s: Azure says %s: %w", doing, said(answered), quiet{err})
-	case errors.As(err, &refused):
-		return &jit.Error{Problem: "the target cannot sign in to Azure: " + oneLine(firstLine(err)), Hint: "check tenant_id, client_id and the secret or token beside them", Err: quiet{err}}
+		return fmt.Errorf("%s: Azure says %s%w", doing, said(answered), quiet{err})
 	case strings.Contains(err.Error(), "DefaultAzureCredential"):
 		return &jit.Error{Problem: "there are no credentials for Azure", Hint: "sign in with `az login`, set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or write client_id with client_secret or federated_token_file on the target", Err: quiet{err}}
+	case errors.As(err, &refused):
+		return &jit.Error{Problem: "the target cannot sign in to Azure: " + oneLine(firstLine(err)), Hint: "check tenant_id, client_id and the secret or token beside them", Err: quiet{err}}
 	case errors.As(err, &request):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from %s: %s", doing, hostOf(request.URL), oneLine(request.Err.Error())), Hint: "check environment and endpoint of the target, and the network between", Err: quiet{err}}
 	}
@@ -135,12 +135,15 @@ func hostOf(s string) string {
 }
 
 // explainWrite says why an assignment was not written.
-func (c *client) explainWrite(ctx context.Context, scope string, s *slot, err error) error {
+func (c *client) explainWrite(ctx context.Context, scope string, s *slot, want []claim, err error) error {
 	role, _ := c.recall("\n" + s.role)
 	if role == "" {
 		role = s.role
 	}
 	doing := fmt.Sprintf("assign %s to %s on %s", role, s.who, scope)
+	if len(want) == 0 {
+		doing = fmt.Sprintf("take %s from %s on %s", role, s.who, scope)
+	}
 	var answered *azcore.ResponseError
 	if ctx.Err() != nil || !errors.As(err, &answered) {
 		return c.explain(ctx, doing, err)

@@ -92,7 +92,11 @@ func TestOverlappingGrantsShareTheAssignment(t *testing.T) {
 		}
 	}
 	s.Advance(11 * time.Minute)
+	_, before := s.Calls()
 	s.must(s.open(0), jit.Remove, short)
+	if _, after := s.Calls(); after != before {
+		t.Errorf("the removal of the short one, which has ended, made %d writes", after-before)
+	}
 	s.may(true, "after the end of the short one")
 	if got := s.drift(long, jit.Native); got != "" {
 		t.Errorf("drift of the long one %q, want none", got)

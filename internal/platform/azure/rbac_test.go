@@ -40,6 +40,31 @@ func TestAnUndoneClaimIsPutBack(t *testing.T) {
 	}
 }
 
+// Two who make the same assignment at the same time make one, with the claims of both.
+func TestTwoAreTheFirst(t *testing.T) {
+	for assignment, enforcement := range map[string]jit.Enforcement{pimAssignment: jit.Native, rbacAssignment: jit.Sweeper} {
+		s := newSite(t, assignment)
+		a, b := s.access(binding("user:"+alice), "a", time.Hour), s.access(binding("user:"+alice), "b", 2*time.Hour)
+		p := s.open(0)
+		came := false
+		p.OnCall = func(op string) {
+			if op == "write" && !came {
+				came = true
+				s.must(s.open(0), jit.Ensure, b)
+			}
+		}
+		s.must(p, jit.Ensure, a)
+		for _, x := range []jit.Access{a, b} {
+			if got := s.drift(x, enforcement); got != "" {
+				t.Errorf("%s: drift %q, want none", assignment, got)
+			}
+		}
+		if !came {
+			t.Fatal("nobody came in between")
+		}
+	}
+}
+
 // The longest owner has room for some grants in a description, and one too many is refused with the reason.
 func TestADescriptionIsFull(t *testing.T) {
 	s := newSite(t, rbacAssignment)

@@ -105,6 +105,7 @@ func (m pim) submit(ctx context.Context, scope string, s *slot, a ask) error {
 	body := armauthorization.RoleAssignmentScheduleRequest{Properties: &armauthorization.RoleAssignmentScheduleRequestProperties{
 		PrincipalID: &s.principal, RoleDefinitionID: definitionID(scope, s.role), RequestType: &a.kind, Justification: new(strings.Join(a.words, " ")), ScheduleInfo: a.schedule(),
 	}}
+	young := false // PIM has refused to take it back yet
 	for {
 		name := uuid.NewString()
 		made, err := patiently(ctx, m.platform, func() (*armauthorization.RoleAssignmentScheduleRequest, error) {
@@ -114,12 +115,16 @@ func (m pim) submit(ctx context.Context, scope string, s *slot, a ask) error {
 		if err == nil {
 			return m.follow(ctx, scope, s, made)
 		}
-		young := m.platform.lastClock().now().Sub(s.since)
-		switch code := codeOf(err); {
-		case code == durationTooShort, code == assignmentAbsent && a.kind == armauthorization.RequestTypeAdminRemove && young < shortest:
+		age := m.platform.lastClock().now().Sub(s.since)
+		code := codeOf(err)
+		if young = young || code == durationTooShort; young && ctx.Err() != nil {
+			return tooYoung(ctx.Err())
+		}
+		switch {
+		case code == durationTooShort, code == assignmentAbsent && a.kind == armauthorization.RequestTypeAdminRemove && age < shortest:
 			// In its first minutes it may also not be found yet.
-			if err := pause(ctx, min(max(shortest-young, m.platform.pace.tick/10), m.platform.pace.tick)); err != nil {
-				return fmt.Errorf("wait for the first %s of the assignment to pass, in which PIM does not take it back: %w", jit.FormatDuration(shortest), err)
+			if err := pause(ctx, min(max(shortest-age, m.platform.pace.tick/10), m.platform.pace.tick)); err != nil {
+				return tooYoung(err)
 			}
 		case code == assignmentAbsent && a.kind == armauthorization.RequestTypeAdminRemove:
 			return nil
@@ -129,6 +134,10 @@ func (m pim) submit(ctx context.Context, scope string, s *slot, a ask) error {
 			return err
 		}
 	}
+}
+
+func tooYoung(err error) error {
+	return fmt.Errorf("wait for the first %s of the assignment to pass, in which PIM does not take it back: %w", jit.FormatDuration(shortest), err)
 }
 
 // schedule writes when the access is to begin and to end.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/api/googleapi"
+
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -14,10 +16,15 @@ import (
 const (
 	// attempts bounds how often changes are tried that lose a race with another writer.
 	attempts = 100
+	// unanswered bounds how often changes are tried anew whose write, with all its repetitions, was not answered.
+	unanswered = 2
+	// blindSplits bounds how many writes in a row are refused, with a message that names none of the changes, before it is
+	// concluded that not they are to blame.
+	blindSplits = 24
 	// firstPause is the longest pause after the first lost race; it doubles up to maxPause.
 	firstPause = 20 * time.Millisecond
 	maxPause   = 200 * time.Millisecond
-	// fresh is for how long the answer to a write of ours may stand for a read before the next write.
+	// fresh is for how long what was read, or the answer to a write of ours, may stand for a read before the next write.
 	fresh = 5 * time.Second
 )
 
@@ -57,19 +64,20 @@ func (p *Platform) reach(ctx context.Context, scope string) (resource, *client, 
 	return at, c, err
 }
 
-// recall returns the policy as the latest write of ours left it, if that was just now; else it reads it.
+// recall returns the policy as it was just now, when it was read or written by us; else it reads it.
 func (p *Platform) recall(ctx context.Context, c *client, at resource) (reading, error) {
 	p.mu.Lock()
 	answer, there := p.answers[at]
 	p.mu.Unlock()
 	if age := p.now().Sub(answer.clock.local); there && age >= 0 && age < fresh {
-		answer.recalled = true
+		answer.recalled, answer.clock = true, answer.clock.after(age)
 		return answer, nil
 	}
 	return c.getPolicy(ctx, at)
 }
 
-// note keeps the answer to a write for the next one; without an answer there is nothing to keep.
+// note keeps what was read, or the answer to a write, for the next write, unless a later one is kept; without an answer there is
+// nothing to keep.
 func (p *Platform) note(at resource, answer *reading) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +85,9 @@ func (p *Platform) note(at resource, answer *reading) {
 		delete(p.answers, at)
 		return
 	}
-	p.answers[at] = *answer
+	if !p.answers[at].clock.local.After(answer.clock.local) {
+		p.answers[at] = *answer
+	}
 }
 
 // application is one Apply under way.
@@ -88,6 +98,10 @@ type application struct {
 	changes  []jit.Change
 	roles    []role
 	errs     []error
+	// untidied: what is over stays.
+	untidied bool
+	// unnamed counts the refusals since the last success or name.
+	unnamed int
 }
 
 // accept returns the changes that can be made at all, in their canonical form, and refuses the others.
@@ -147,6 +161,7 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 		answer, err := a.client.setPolicy(ctx, a.at, &d.policy)
 		if err == nil {
 			a.platform.note(a.at, &answer)
+			a.unnamed = 0
 			if tell := a.platform.tidied; tell != nil && len(d.tidied) > 0 {
 				tell(ctx, d.tidied)
 			}
@@ -154,7 +169,7 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 		}
 		a.platform.note(a.at, nil)
 		switch {
-		case ctx.Err() == nil && (conflict(err) || unsure(err)) && attempt < attempts:
+		case ctx.Err() == nil && (conflict(err) && attempt < attempts || unsure(err) && attempt < unanswered):
 			if err := backoff.Wait(ctx, attempt, firstPause, maxPause); err != nil {
 				a.fail(rest, fmt.Errorf("wait for another writer of %s: %w", a.at, err))
 				return
@@ -169,8 +184,22 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 		case refused(err) && len(rest) == 1:
 			a.errs[rest[0]] = explainRefusal(a.changes[rest[0]], a.at, err)
 			return
+		case forbidden(err) && len(d.tidied) > 0:
+			a.untidied, current = true, reading{} // what is over may be of a role that must not be touched
+		case forbidden(err) && len(a.ofOneRole(rest)) < len(rest):
+			some := a.ofOneRole(rest)
+			a.run(ctx, some, reading{})
+			a.run(ctx, slices.DeleteFunc(rest, func(i int) bool { return slices.Contains(some, i) }), reading{})
+			return
 		case refused(err):
-			some, others := a.split(rest, err)
+			some, others, named := a.split(rest, err)
+			if a.unnamed++; named {
+				a.unnamed = 0
+			}
+			if a.unnamed > blindSplits {
+				a.fail(rest, a.spoilt(err))
+				return
+			}
 			a.run(ctx, some, reading{})
 			a.run(ctx, others, reading{})
 			return
@@ -181,8 +210,20 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 	}
 }
 
+// ofOneRole returns those of the changes that are of the same role as the first: the target's identity may be one that
+// may not give each (https://cloud.google.com/iam/docs/setting-limits-on-granting-roles).
+func (a *application) ofOneRole(changes []int) []int {
+	var some []int
+	for _, i := range changes {
+		if a.roles[i].name == a.roles[changes[0]].name {
+			some = append(some, i)
+		}
+	}
+	return some
+}
+
 // split parts changes that were refused together: those that the message names from the others, else in halves.
-func (a *application) split(changes []int, err error) (some, others []int) {
+func (a *application) split(changes []int, err error) (some, others []int, named bool) {
 	for _, i := range changes {
 		if names(err, a.changes[i].Access.Binding) {
 			some = append(some, i)
@@ -192,9 +233,9 @@ func (a *application) split(changes []int, err error) (some, others []int) {
 	}
 	if len(some) == 0 || len(others) == 0 {
 		half := len(changes) / 2
-		return changes[:half], changes[half:]
+		return changes[:half], changes[half:], false
 	}
-	return some, others
+	return some, others, true
 }
 
 // draft makes the changes to the policy as it was read, and returns those that could be made.
@@ -202,6 +243,9 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 	asked := make([]jit.Change, len(todo))
 	for k, i := range todo {
 		asked[k] = a.changes[i]
+	}
+	if a.untidied {
+		asked = nil
 	}
 	d = newDraft(current, asked)
 	skew := jit.CheckSkew(current.clock.local, current.clock.remote)
@@ -216,6 +260,16 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 		}
 	}
 	return d, made
+}
+
+// spoilt: whatever is changed, the policy is refused.
+func (a *application) spoilt(err error) error {
+	said := err.Error()
+	if answered := (*googleapi.Error)(nil); errors.As(err, &answered) {
+		said = oneLine(answered.Message)
+	}
+	return &jit.Error{Problem: fmt.Sprintf("Google Cloud refuses the policy of %s whatever is changed in it: %s", a.at, said),
+		Hint: "look for what in it is not valid any more, such as a principal that was deleted, and take that out", Err: err}
 }
 
 // crowded: others write the policy all the time.

@@ -28,7 +28,7 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 		return b, jit.Traits{}, err
 	}
 	b.Principal, b.Role, b.Scope = principal, r.String(), at.String()
-	return b, jit.Traits{Enforcement: jit.Native, NativeStart: true, Strippable: true}, nil
+	return b, jit.Traits{Enforcement: jit.Native, NativeStart: true, StrippedTo: r.name}, nil
 }
 
 const principalHint = `write for example "user:alice@example.com", "group:oncall@example.com", "serviceAccount:deploy@payments-prod.iam.gserviceaccount.com" or "principal://iam.googleapis.com/…"`

@@ -132,6 +132,15 @@ func (c clock) now() time.Time {
 	return c.remote
 }
 
+// after is the clock that much later.
+func (c clock) after(d time.Duration) clock {
+	c.local = c.local.Add(d)
+	if !c.remote.IsZero() {
+		c.remote = c.remote.Add(d)
+	}
+	return c
+}
+
 // reading is a policy, or the answer to its write, and when it was.
 type reading struct {
 	*policy

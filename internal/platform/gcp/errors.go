@@ -24,9 +24,12 @@ var (
 func explain(ctx context.Context, doing string, at resource, verb string, err error) error {
 	var token *tokenError
 	var answered *googleapi.Error
+	var told *jit.Error
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &told):
+		return err
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	case errors.As(err, &token):
@@ -45,6 +48,10 @@ func explain(ctx context.Context, doing string, at resource, verb string, err er
 	case answered.Code == http.StatusForbidden:
 		return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("cannot %s: the target's identity lacks %s there, or there is no such %s: %s", doing, at.permission(verb), at.noun(), said),
 			Hint: "give it the custom role of the guide on " + at.String() + ", or correct the scope", Err: err}
+	case answered.Code == http.StatusNotFound && said == "":
+		// The service says so in JSON. What is not known to be gone is not.
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: the answer (404) is not from Google Cloud", doing),
+			Hint: "check the target's endpoint, and the proxy between", Err: err}
 	case answered.Code == http.StatusNotFound:
 		return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("cannot %s: there is no such %s", doing, at.noun()),
 			Hint: "correct the scope; `gcloud projects list` and `gcloud storage buckets list` show what there is", Err: errors.Join(errGone, err)}
@@ -77,7 +84,20 @@ func conflict(err error) bool {
 	if !errors.As(err, &answered) {
 		return false
 	}
-	return answered.Code == http.StatusConflict || answered.Code == http.StatusPreconditionFailed && strings.Contains(answered.Body, "conditionNotMet")
+	return answered.Code == http.StatusConflict ||
+		answered.Code == http.StatusPreconditionFailed && strings.Contains(answered.Body, "conditionNotMet") && !ofAnotherDomain(answered)
+}
+
+// ofAnotherDomain reports whether an organization policy keeps a principal out; of a bucket that has the status of a lost race
+// (https://cloud.google.com/knowledge/kb/organization-policy-violation-when-setting-iam-policy-000004666).
+func ofAnotherDomain(answered *googleapi.Error) bool {
+	return strings.Contains(answered.Message, "permitted customer")
+}
+
+// forbidden reports whether the target's identity may not make a write.
+func forbidden(err error) bool {
+	var answered *googleapi.Error
+	return errors.As(err, &answered) && answered.Code == http.StatusForbidden
 }
 
 // unsure reports whether a write may have taken effect without an answer.
@@ -118,7 +138,7 @@ func explainRefusal(c jit.Change, at resource, err error) error {
 		told.Attribute, told.Hint = "scope", "turn uniform bucket-level access on: gcloud storage buckets update gs://"+at.name+" --uniform-bucket-level-access"
 	case role:
 		told.Attribute, told.Hint = "role", fmt.Sprintf("`gcloud iam list-grantable-roles` with the full name of the %s shows what can be granted on it", at.noun())
-	case principal:
+	case principal || ofAnotherDomain(answered):
 		told.Attribute, told.Hint = "principal", "check that the account exists and that it may be given access here (organization policies restrict domains)"
 	case strings.Contains(b.Role, when) && strings.Contains(strings.ToLower(said), "condition"):
 		told.Attribute, told.Hint = "role", "correct the condition after if"

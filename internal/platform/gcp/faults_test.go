@@ -111,6 +111,9 @@ func TestLostConditionsAreNoticed(t *testing.T) {
 	s.Inject(func(r gcptest.Request) gcptest.Fault { return gcptest.Fault{Downgrade: r.Write()} })
 	err := open(t, s, Config{}).Apply(t.Context(), project, ensured(access(project, alice, sqlRole, "x")))[0]
 	wantTold(t, err, "", "2 conditions that were sent are not in the answer")
+	if strings.Contains(err.Error(), "no answer") {
+		t.Errorf("%v; it was answered", err)
+	}
 }
 
 // A policy without an etag is not written: that would overwrite what others do.

@@ -32,7 +32,7 @@ type Platform struct {
 
 	mu     sync.Mutex
 	opened *client // nil until the first call
-	// answers are what the latest writes answered with, by resource.
+	// answers are what the latest reads and writes answered with, by resource.
 	answers map[resource]reading
 }
 

@@ -1,6 +1,7 @@
 package gcp
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -9,8 +10,8 @@ import (
 
 // What a policy can hold (https://cloud.google.com/iam/quotas). They cannot be raised.
 const (
-	maxPrincipals = 1500 // each time that one is named counts
-	maxGroups     = 250  // groups and domains, each time
+	maxPrincipals = 1500 // each time that one is named counts, as exempt from audit logs too
+	maxGroups     = 250  // groups, each once, and domains, each time
 	maxSame       = 20   // bindings of one role and one principal with different conditions
 	// advisedConditional is how many bindings with a condition a policy should have at most
 	// (https://cloud.google.com/iam/docs/conditions-overview).
@@ -22,19 +23,40 @@ type load struct{ principals, groups, conditional int }
 
 // load counts what is in the policy.
 func (p *policy) load() load {
-	var l load
+	l := load{principals: p.exempted()}
+	groups := map[string]bool{}
 	for _, b := range p.bindings {
 		if b.Condition != nil {
 			l.conditional++
 		}
 		for _, m := range b.Members {
 			l.principals++
-			if isGroup(m) {
+			if name := strings.ToLower(m); isGroup(m) && !groups[name] {
 				l.groups++
+				groups[name] = !strings.HasPrefix(strings.TrimPrefix(name, deletedPrefix), "domain:")
 			}
 		}
 	}
 	return l
+}
+
+// exempted counts who is exempt from audit logs, each time.
+func (p *policy) exempted() int {
+	var configs []struct {
+		AuditLogConfigs []struct {
+			ExemptedMembers []string `json:"exemptedMembers"`
+		} `json:"auditLogConfigs"`
+	}
+	if len(p.fields["auditConfigs"]) == 0 || json.Unmarshal(p.fields["auditConfigs"], &configs) != nil {
+		return 0
+	}
+	n := 0
+	for _, c := range configs {
+		for _, l := range c.AuditLogConfigs {
+			n += len(l.ExemptedMembers)
+		}
+	}
+	return n
 }
 
 func isGroup(member string) bool {
@@ -55,7 +77,7 @@ func (p *policy) checkLimits(made binding) error {
 	}
 	if isGroup(member) && l.groups > maxGroups {
 		return full("principal", "end grants to groups that are not needed any more",
-			"the policy is full: with this grant it would name %d groups and domains, each time counted, and %d is the limit", l.groups, maxGroups)
+			"the policy is full: with this grant it would name %d groups and domains, and %d is the limit", l.groups, maxGroups)
 	}
 	same := 0
 	for _, b := range p.bindings {
@@ -85,7 +107,7 @@ func (p *policy) notes(at resource) []jit.Note {
 		what     string
 	}{
 		{l.principals, maxPrincipals, "names %d principals, each time counted, and %d is the limit"},
-		{l.groups, maxGroups, "names %d groups and domains, each time counted, and %d is the limit"},
+		{l.groups, maxGroups, "names %d groups and domains, and %d is the limit"},
 		{l.conditional, advisedConditional, "has %d bindings with a condition, and Google advises %d at most"},
 	} {
 		if nearly(of.n, of.limit) {

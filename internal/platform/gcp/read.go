@@ -26,6 +26,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
+	p.note(at, &current)
 	s := current.snapshot(current.clock.now())
 	s.Clock, s.Notes = current.clock.remote, current.notes(at)
 	return s, nil

@@ -57,6 +57,20 @@ func (d *desk) grant(principal, role, ttl string) jit.Grant {
 	return g
 }
 
+// recorded counts the events of a kind about a grant.
+func (d *desk) recorded(g jit.Grant, kind jit.EventKind) (n int) {
+	d.Helper()
+	for e, err := range d.broker.Ledger.Events(d.Context(), 1) {
+		if err != nil {
+			d.Fatal(err)
+		}
+		if e.Grant == g.ID && e.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
 func (d *desk) sweep() map[jit.ID]sweeper.Result {
 	d.Helper()
 	report := (&sweeper.Sweeper{Broker: d.broker, Holder: "test", MaxUnplanned: 20}).Pass(d.Context())
@@ -134,8 +148,11 @@ func TestConditionsStripped(t *testing.T) {
 	d.pass(45 * time.Minute)
 	d.strip()
 	results = d.sweep()
-	if r := results[short.ID]; r.Kind != reconcile.End {
+	if r := results[short.ID]; r.Kind != reconcile.End || !strings.Contains(r.Reason, jit.Stripped) {
 		t.Errorf("what is over: %s, %q", r.Kind, r.Reason)
+	}
+	if n := d.recorded(short, jit.EventDrift); n != 2 { // while it was live, and now
+		t.Errorf("the record tells %d times that it was stripped, want 2", n)
 	}
 	d.may(short, 0, false, "ended")
 	d.may(long, 0, true, "while another ended")
@@ -205,5 +222,28 @@ func TestWhatWentWithAnotherWriteIsRecorded(t *testing.T) {
 	}
 	if _, after := d.server.Calls(); after != before {
 		t.Errorf("the sweep made %d writes", after-before)
+	}
+}
+
+// Of a wide and a narrowed grant of one role the stripped bindings are one and the same permanent access: the end of the one
+// leaves it to the other, which is narrowed again.
+func TestAWideAndANarrowedGrantStripped(t *testing.T) {
+	d := newDesk(t)
+	narrow := `roles/cloudsql.client if resource.name == "projects/payments-prod/instances/a"`
+	wide := d.grant(alice, "roles/cloudsql.client", "1h")
+	long := d.grant(alice, narrow, "3h")
+	d.server.Strip(project)
+	d.pass(61 * time.Minute)
+	results := d.sweep()
+	if r := results[long.ID]; r.Kind != reconcile.Repair {
+		t.Errorf("the narrowed grant: %s %s", r.Kind, r.Reason)
+	}
+	if r := results[wide.ID]; r.Kind != reconcile.End {
+		t.Errorf("the wide grant: %s %s", r.Kind, r.Reason)
+	}
+	for _, b := range d.server.Policy(project).Bindings {
+		if slices.Contains(b.Members, alice) && (b.Condition == nil || !strings.Contains(b.Condition.Expression, "instances/a")) {
+			t.Errorf("left is %s %v", b.Role, b.Condition)
+		}
 	}
 }

@@ -156,6 +156,7 @@ func (a *application) look(ctx context.Context) ([]review, error) {
 	for _, r := range all {
 		if between, mine := a.made[r.session]; mine {
 			a.narrow(r.created.Sub(between[1]), r.created.Add(time.Millisecond).Sub(between[0]))
+			a.arrived(between[0], r.created)
 		}
 	}
 	return all, nil
@@ -228,7 +229,7 @@ func (a *application) create(ctx context.Context, c creation) bool {
 
 // seconds is how long a review has to last that is made now, to end in the last second before end.
 func (c *client) seconds(ctx context.Context, end time.Time) (int64, error) {
-	now := c.gatewayNow()
+	now := c.arrival()
 	if rest := now.Truncate(time.Second).Add(time.Second).Sub(now); rest < 200*time.Millisecond {
 		// The request could arrive in the next second, and the review would end beyond the window.
 		timer := time.NewTimer(rest)
@@ -238,7 +239,7 @@ func (c *client) seconds(ctx context.Context, end time.Time) (int64, error) {
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
-		now = c.gatewayNow()
+		now = c.arrival()
 	}
 	left := int64(end.Sub(now.Truncate(time.Second))/time.Second) - 1
 	if left < 1 {

@@ -52,6 +52,8 @@ type clock struct {
 	remote, local time.Time
 	// ahead estimates how far the gateway's clock is ahead of ours: nothing, as far as its answers allow that.
 	ahead time.Duration
+	// transit is how long the last review took from here to where its time began.
+	transit time.Duration
 }
 
 func newClient(base *url.URL, key string, now func() time.Time) *client {
@@ -190,6 +192,16 @@ func (c *client) lastClock() clock {
 
 // gatewayNow is the gateway's time, as far as it is known.
 func (c *client) gatewayNow() time.Time { return c.now().Add(c.lastClock().ahead) }
+
+// arrival is the gateway's time when a request gets there that is sent now.
+func (c *client) arrival() time.Time { return c.gatewayNow().Add(c.lastClock().transit) }
+
+// arrived notes when a request of sent was carried out, in the gateway's time.
+func (c *client) arrived(sent, created time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock.transit = max(0, created.Sub(sent)-c.clock.ahead)
+}
 
 // skew is an error when the gateway's clock is known to disagree with ours.
 func (c *client) skew() error {

@@ -56,7 +56,7 @@ func TestConformanceOfReviews(t *testing.T) {
 				// Who approves again what is approved begins its time anew.
 				MoveEnd: func(t *testing.T, m jit.Marker, end time.Time) {
 					r := s.ours(m)[0]
-					s.Decide(hooptest.Key, r.Session, approved, end.Add(-r.Ends.Sub(r.Created)))
+					s.Decide(hooptest.Key, r.Session, approved, end.Add(-time.Second/2-r.Ends.Sub(r.Created)))
 				},
 				Duplicate: func(t *testing.T, m jit.Marker) {
 					p, r := s.open(t, Config{}, 0), s.ours(m)[0]

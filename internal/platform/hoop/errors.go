@@ -61,11 +61,14 @@ func answered(err error, codes ...int) bool {
 	return false
 }
 
+// errSilent is the kind of error of a request that got no answer.
+var errSilent = errors.New("no answer")
+
 // unsure reports whether a request that ended with err was not judged by the gateway, as far as can be told: it may
 // have been carried out all the same, and is worth another try where it was not.
 func unsure(err error) bool {
 	var status *statusError
-	return err != nil && (!errors.As(err, &status) || passing(status.code) || status.code == http.StatusTooManyRequests)
+	return errors.Is(err, errSilent) || errors.As(err, &status) && (passing(status.code) || status.code == http.StatusTooManyRequests)
 }
 
 // explain turns what became of a request into words.
@@ -80,7 +83,7 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 			err = request.Err // its own text repeats the whole address
 		}
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from the gateway at %s: %s", doing, c.base.Host, strings.Join(strings.Fields(err.Error()), " ")),
-			Hint: "check url, the network between, and whether the gateway runs", Err: err}
+			Hint: "check url, the network between, and whether the gateway runs", Err: errors.Join(errSilent, err)}
 	case status.code == http.StatusUnauthorized:
 		return &jit.Error{Problem: fmt.Sprintf("the gateway at %s does not accept the API key for this: cannot %s", c.base.Host, doing),
 			Hint: "make an API key with the group admin (Settings, API Keys); the token of a user is not one", Err: err}

@@ -47,10 +47,14 @@ func (r *review) right(m jit.Marker) bool {
 	return r.of(m) && r.marker.Window.Equal(m.Window) && r.ending().Equal(m.Window.End)
 }
 
-// ending is the end in whole seconds: that of the window where the review ends with it.
+// ending is the end in whole seconds: that of the window where the review ends with it. A part of a second beyond that
+// counts as a whole one, and so does none: the gateway leaves out what is less than a millisecond.
 func (r *review) ending() time.Time {
 	end := r.marker.Window.End
-	if r.marked && !r.end.After(end) && r.end.After(end.Add(-early)) {
+	switch {
+	case !r.end.Before(end):
+		return jit.Second(r.end.Add(time.Second))
+	case r.end.After(end.Add(-early)):
 		return end
 	}
 	return jit.Second(r.end)
@@ -59,8 +63,8 @@ func (r *review) ending() time.Time {
 // live reports whether the review lets its user in at now, if it is the latest one.
 func (r *review) live(now time.Time) bool { return now.Before(r.end) }
 
-// reviews lists the approved reviews of one connection, or of all with an empty name, the latest first. filter
-// narrows that down further.
+// reviews lists the approved reviews of one connection, or of all with an empty name, by their connections, which can be
+// others too, the latest first. filter narrows that down further.
 func (p *Platform) reviews(ctx context.Context, connection string, filter url.Values, since time.Time) (map[string][]review, error) {
 	me, err := p.identify(ctx)
 	if err != nil {
@@ -79,7 +83,7 @@ func (p *Platform) reviews(ctx context.Context, connection string, filter url.Va
 	}
 	found := map[string][]review{}
 	for _, s := range sessions {
-		if s.Review == nil || s.Review.Status != approved || s.Review.Type != timed || connection != "" && s.Connection != connection {
+		if s.Review == nil || s.Review.Status != approved || s.Review.Type != timed {
 			continue
 		}
 		r := review{session: s.ID, email: s.UserEmail, created: s.Review.Created, metadata: s.Metadata}

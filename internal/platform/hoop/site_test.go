@@ -1,7 +1,6 @@
 package hoop
 
 import (
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,8 +19,6 @@ type site struct {
 	*hooptest.Server
 	// boss is the token of a human administrator.
 	boss string
-	// tick counts what was done by hand.
-	tick atomic.Int32
 }
 
 // newSite makes a gateway. now is its clock; nil means time.Now.

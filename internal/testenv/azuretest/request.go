@@ -168,7 +168,8 @@ func (s *Server) putRequest(hr *http.Request, scope, name string) (int, any, *fa
 			return 0, nil, bad("PendingRoleAssignmentRequest", "There is already an existing pending Role assignment request.")
 		}
 	}
-	r := &request{name: name, scope: scope, kind: kind, created: s.now(), Properties: p, status: "PendingProvisioning"}
+	// No two are made at the same time.
+	r := &request{name: name, scope: scope, kind: kind, created: s.now().Add(time.Duration(len(s.requests)) * time.Microsecond), Properties: p, status: "PendingProvisioning"}
 	r.Properties.RoleDefinitionID = provider + "roleDefinitions/" + role
 	if failed := s.begin(r, role); failed != nil {
 		return 0, nil, failed

@@ -21,6 +21,8 @@ import (
 // Server is one tenant. Its fields are set before use, and its methods change it in use.
 type Server struct {
 	URL string
+	// Clock tells the time; nil is the clock of this machine.
+	Clock func() time.Time
 	// Active is the time for which an assignment with PIM cannot be taken back, and the shortest that there is.
 	Active time.Duration
 	// Looks is how often a request has to be looked at before it has been carried out.
@@ -34,7 +36,6 @@ type Server struct {
 
 	mu          sync.Mutex
 	offset      time.Duration
-	started     time.Time
 	scopes      map[string]bool
 	principals  map[string]*person
 	definitions map[string]string // name by id
@@ -70,7 +71,7 @@ type Fault struct {
 func New(t *testing.T) *Server {
 	t.Helper()
 	s := &Server{
-		Active: 5 * time.Minute, PageSize: 100, started: time.Now(),
+		Active: 5 * time.Minute, PageSize: 100,
 		scopes: map[string]bool{}, principals: map[string]*person{}, settings: map[string]time.Duration{}, denied: map[string]bool{},
 		definitions: map[string]string{Reader: "Reader", Contributor: "Contributor"},
 	}

@@ -12,7 +12,12 @@ import (
 var guid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
 // now is the server's time.
-func (s *Server) now() time.Time { return time.Now().Add(s.offset) }
+func (s *Server) now() time.Time {
+	if s.Clock != nil {
+		return s.Clock().Add(s.offset)
+	}
+	return time.Now().Add(s.offset)
+}
 
 // Now is the server's time.
 func (s *Server) Now() time.Time {

@@ -228,9 +228,41 @@ func (s *Server) setPolicy(at *resource, r *http.Request, downgrade bool) (any, 
 	if f := s.validate(at, p); f != nil {
 		return nil, f
 	}
+	if s.grantable != nil && !grantsOnly(s.grantable, at.policy, p) {
+		return nil, refuse(http.StatusForbidden, "PERMISSION_DENIED", "Policy update access denied.")
+	}
 	if !strings.Contains(mask, "auditConfigs") || bucket {
 		p.AuditConfigs = at.policy.AuditConfigs
 	}
 	s.store(at, p)
 	return at.sent(3), nil
+}
+
+// grantsOnly reports whether two policies differ in these roles only.
+func grantsOnly(roles []string, before, after Policy) bool {
+	rest := func(p Policy) string {
+		text, _ := json.Marshal(slices.DeleteFunc(canonical(p.Bindings), func(b Binding) bool { return slices.Contains(roles, b.Role) }))
+		return string(text)
+	}
+	return rest(before) == rest(after)
+}
+
+// exempted counts who is exempt from audit logs.
+func (p Policy) exempted() int {
+	var configs []struct {
+		AuditLogConfigs []struct {
+			ExemptedMembers []string `json:"exemptedMembers"`
+		} `json:"auditLogConfigs"`
+	}
+	text, err := json.Marshal(p.AuditConfigs)
+	if err != nil || json.Unmarshal(text, &configs) != nil {
+		return 0
+	}
+	n := 0
+	for _, c := range configs {
+		for _, l := range c.AuditLogConfigs {
+			n += len(l.ExemptedMembers)
+		}
+	}
+	return n
 }

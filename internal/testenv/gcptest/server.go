@@ -38,6 +38,7 @@ type Server struct {
 	tokens    map[string]bool // nil: nobody has to say who he is
 	accountID map[string]bool // service accounts that may be impersonated
 	may       func(permission string) bool
+	grantable []string // nil: every role
 	fault     func(Request) Fault
 	latency   time.Duration
 	offset    time.Duration
@@ -143,6 +144,14 @@ func (s *Server) Permit(permissions ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.may = func(p string) bool { return slices.Contains(permissions, p) }
+}
+
+// Grantable leaves whoever calls these roles to give and take away, as a condition on api.getAttribute(
+// "iam.googleapis.com/modifiedGrantsByRole") does (https://cloud.google.com/iam/docs/setting-limits-on-granting-roles).
+func (s *Server) Grantable(roles ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grantable = roles
 }
 
 // SetLatency makes every answer take that long.

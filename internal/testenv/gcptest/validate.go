@@ -21,7 +21,7 @@ var basic = []string{"roles/owner", "roles/editor", "roles/viewer"}
 
 // validate refuses what the service refuses.
 func (s *Server) validate(at *resource, p Policy) *failure {
-	principals, groups := 0, 0
+	principals, domains, groups := at.policy.exempted(), 0, map[string]bool{}
 	type same struct{ role, member string }
 	conditions := map[same]map[string]bool{}
 	for _, b := range p.Bindings {
@@ -30,8 +30,11 @@ func (s *Server) validate(at *resource, p Policy) *failure {
 		}
 		for _, m := range b.Members {
 			principals++
-			if name := strings.TrimPrefix(m, "deleted:"); strings.HasPrefix(name, "group:") || strings.HasPrefix(name, "domain:") {
-				groups++
+			switch name := strings.TrimPrefix(m, "deleted:"); {
+			case strings.HasPrefix(name, "group:"):
+				groups[m] = true
+			case strings.HasPrefix(name, "domain:"):
+				domains++
 			}
 			of := same{b.Role, m}
 			if conditions[of] == nil {
@@ -46,8 +49,8 @@ func (s *Server) validate(at *resource, p Policy) *failure {
 	switch {
 	case principals > limitPrincipals:
 		return invalid("The number of members in the policy (%d) is larger than the maximum allowed size %d.", principals, limitPrincipals)
-	case groups > limitGroups:
-		return invalid("The number of groups and domains in the policy (%d) is larger than the maximum allowed size %d.", groups, limitGroups)
+	case domains+len(groups) > limitGroups:
+		return invalid("The number of groups and domains in the policy (%d) is larger than the maximum allowed size %d.", domains+len(groups), limitGroups)
 	}
 	return nil
 }

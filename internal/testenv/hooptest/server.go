@@ -214,6 +214,11 @@ func (s *Server) answer(q *http.Request, r route) answer {
 	}
 	s.expire()
 	token, bearer := strings.CutPrefix(q.Header.Get("Authorization"), "Bearer ")
+	if old := q.Header.Get("Api-Key"); strings.HasPrefix(old, "xapi-") { // a key of before has a header of its own
+		token, bearer = old, true
+	} else if strings.HasPrefix(token, "xapi-") {
+		bearer = false
+	}
 	who, known := s.actors[token]
 	if !bearer || !known {
 		return say(http.StatusUnauthorized, "access denied")

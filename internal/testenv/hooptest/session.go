@@ -336,8 +336,8 @@ func (s *Server) putReview(r *request) answer {
 
 // decide changes the status of a review, as who, at a time. An approval begins its time anew, also of one that is over.
 func (s *Server) decide(who actor, x *session, status string, at time.Time) *answer {
-	refuse := func(code int, format string, args ...any) *answer {
-		a := say(code, format, args...)
+	refuse := func(code int, text string) *answer {
+		a := say(code, "%s", text)
 		return &a
 	}
 	v := x.review

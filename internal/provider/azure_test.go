@@ -1,0 +1,93 @@
+package provider_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
+)
+
+// The life of a grant with Privileged Identity Management, which ends it by itself and takes nothing back in its first five minutes.
+func TestAzureWithPIM(t *testing.T) {
+	const who, scope = "aaaaaaaa-0000-4000-8000-000000000001", "/subscriptions/11111111-0000-4000-8000-000000000000"
+	each(t, func(t *testing.T, w *acctest.World) {
+		s := azuretest.New(t)
+		s.Clock, s.Looks = w.Clock.Now, 2
+		s.AddScope(scope)
+		s.AddPrincipal("User", who, 0)
+		may := func(want bool, when string) {
+			t.Helper()
+			if got := s.Allowed(who, azuretest.Reader, scope, w.Clock.Now()); got != want {
+				t.Errorf("%s: the access is given: %t, want %t", when, got, want)
+			}
+		}
+		write := func(lines ...string) {
+			w.Write("main.tf", fmt.Sprintf(`
+terraform {
+  required_providers {
+    jit = { source = "jitaccess/jit" }
+  }
+}
+
+provider "jit" {
+  targets = { subscription = { azure = { endpoint = %q } } }
+}
+
+resource "jit_grant" "a" {
+  target    = "subscription"
+  principal = "user:%s"
+  role      = "Reader"
+  scope     = %q
+  reason    = "INC-1: look"
+  %s
+}
+`, s.URL, who, scope, strings.Join(lines, "\n  ")))
+		}
+
+		write(`ttl = "4m"`)
+		if r := w.Plan(); r.ExitCode != 1 {
+			t.Errorf("a ttl of 4 minutes: exit code %d\n%s", r.ExitCode, r.Text())
+		} else {
+			says(t, r, "lasts at least 5m")
+		}
+		if _, writes := s.Calls(); writes > 0 {
+			t.Errorf("the plan wrote %d times", writes)
+		}
+
+		write(`ttl = "10m"`)
+		w.Apply()
+		may(true, "after the apply")
+		unchanged(t, w, "inside of the window")
+		w.Clock.Advance(11 * time.Minute)
+		may(false, "after the end, with nothing running")
+		unchanged(t, w, "after the end")
+		before := s.Dump(func(string) bool { return true })
+		for _, args := range [][]string{nil, {"-replace=jit_grant.a"}} {
+			w.Apply(args...)
+			may(false, fmt.Sprintf("after the end and apply %v", args))
+		}
+		w.Must("destroy", "-auto-approve")
+		w.Apply()
+		may(false, "after destroy and apply")
+		if after := s.Dump(func(string) bool { return true }); after != before {
+			t.Errorf("after the end there is\n%s\nthere was\n%s", after, before)
+		}
+
+		write(`ttl = "2h"`, "renewal = 2")
+		w.Apply()
+		may(true, "after the renewal")
+		granted := w.Clock.Now()
+		go func() {
+			time.Sleep(3 * time.Second) // destroy is waiting by then
+			w.Clock.Advance(5 * time.Minute)
+		}()
+		w.Must("destroy", "-auto-approve")
+		may(false, "after destroy in the first five minutes")
+		if waited := w.Clock.Now().Sub(granted); waited < 5*time.Minute {
+			t.Errorf("destroy waited for %s, want five minutes", waited)
+		}
+	})
+}
