@@ -175,3 +175,39 @@ func TestCheckAccount(t *testing.T) {
 		}
 	}
 }
+
+// AWS answers a wrong signature with the request as it should have been signed, the session's token in it.
+func TestAWrongSignatureTellsNoToken(t *testing.T) {
+	alone(t)
+	token := "FwoGZXIvYXdzEBYaD"
+	t.Setenv("AWS_SESSION_TOKEN", token)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/xml")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code><Message>The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.
+
+The Canonical String for this request should have been
+'POST
+/
+
+host:iam.amazonaws.com
+x-amz-security-token:%s
+
+host;x-amz-security-token'
+</Message></Error></ErrorResponse>`, r.Header.Get("X-Amz-Security-Token"))
+	}))
+	t.Cleanup(s.Close)
+	cfg := awsconfig.Config{Endpoint: s.URL}
+	loaded, err := cfg.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = awsconfig.Identify(t.Context(), loaded)
+	if err == nil || strings.Contains(err.Error(), token) || !strings.Contains(err.Error(), "SignatureDoesNotMatch: The request signature we calculated does not match") {
+		t.Errorf("%v, want one without the token", err)
+	}
+	cfg.AssumeRole = &awsconfig.AssumeRole{RoleARN: "arn:aws:iam::123456789012:role/operator"}
+	if _, err = cfg.Load(t.Context()); err == nil || strings.Contains(err.Error(), token) {
+		t.Errorf("assuming a role: %v, want one without the token", err)
+	}
+}

@@ -80,14 +80,19 @@ func actionOf(err error) string {
 	return "the call"
 }
 
-// Message is what the service said, on one line.
+// request begins what an answer to a signature that is wrong repeats of the request, a session's token among it:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
+const request = "The Canonical String for this request"
+
+// Message is what the service said, on one line, without what it repeats of the request.
 func Message(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		if api.ErrorMessage() == "" {
 			return api.ErrorCode()
 		}
-		return oneLine(api.ErrorCode() + ": " + api.ErrorMessage())
+		said, _, _ := strings.Cut(api.ErrorMessage(), request)
+		return oneLine(api.ErrorCode() + ": " + said)
 	}
 	return oneLine(err.Error())
 }

@@ -3,6 +3,7 @@ package awsiam
 import (
 	"context"
 	"net/url"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -167,11 +168,15 @@ const (
 	trustPolicy   = "trust"
 )
 
-// write is what was there before a write and after it; empty where nothing was.
+// write is what was there after a write, and before it and those of ours that it followed closely; empty where nothing was.
 type write struct {
-	at         time.Time
-	was, wrote string
+	at    time.Time
+	were  []string
+	wrote string
 }
+
+// covers reports whether a read that shows this may be older than the write.
+func (w write) covers(is string) bool { return is != w.wrote && slices.Contains(w.were, is) }
 
 // note remembers a write.
 func (p *Platform) note(m memo, was, wrote string) {
@@ -180,7 +185,13 @@ func (p *Platform) note(m memo, was, wrote string) {
 	if p.written.writes == nil {
 		p.written.writes = map[memo]write{}
 	}
-	p.written.writes[m] = write{p.now(), was, wrote}
+	w := write{p.now(), []string{was}, wrote}
+	if earlier, ok := p.written.writes[m]; ok && w.at.Sub(earlier.at) < p.settle {
+		w.were = append(append(w.were, earlier.wrote), earlier.were...)
+		slices.Sort(w.were)
+		w.were = slices.Compact(w.were)
+	}
+	p.written.writes[m] = w
 }
 
 // overlay puts into what was read the writes that it may be too old for: those of the last minute of
@@ -193,10 +204,25 @@ func (p *Platform) overlay(a *account) {
 			delete(p.written.writes, m)
 			continue
 		}
-		if a.get(m) == w.was {
+		if w.covers(a.get(m)) {
 			a.put(m, w.wrote)
 		}
 	}
+}
+
+// recent puts into a role's trust policy, as it was read, the statements that it may be too old for.
+func (p *Platform) recent(role arn, trust string) string {
+	p.written.mu.Lock()
+	defer p.written.mu.Unlock()
+	for m, w := range p.written.writes {
+		if m.what != trustPolicy || m.on != role.text || p.now().Sub(w.at) >= p.settle || !w.covers(ownStatement(trust, m.name)) {
+			continue
+		}
+		if changed, err := replaceStatement(trust, m.name, w.wrote); err == nil {
+			trust = changed
+		}
+	}
+	return trust
 }
 
 // get is what is known of a thing; empty when it is not there.

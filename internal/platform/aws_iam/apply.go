@@ -181,6 +181,7 @@ func (a *application) onPrincipal(ctx context.Context, g *grant) error {
 	if err := a.ensure(ctx, g); err != nil {
 		return err
 	}
+	a.trust(g, arn{}, "")
 	return a.discard(ctx, g, g.access.principal.text)
 }
 
@@ -233,13 +234,20 @@ func (a *application) onTrust(ctx context.Context) {
 }
 
 // writeTrust writes one trust policy, unless what was read has all of it. When it is refused for one of
-// the grants, the others are tried one by one.
+// the grants, all are tried one by one, those first of which nothing is to be left.
 func (a *application) writeTrust(ctx context.Context, t *trustee) error {
-	was, err := a.client.changeTrust(ctx, t.role, a.scope, t.edits)
-	if err != nil && awsconfig.Code(err) == malformed && len(t.grants) > 1 {
-		for i, g := range t.grants {
-			alone := &trustee{t.role, t.edits[i : i+1], t.grants[i : i+1]}
-			g.outcome = errors.Join(g.outcome, a.writeTrust(ctx, alone))
+	was, err := a.client.changeTrust(ctx, t.role, a.scope, t.edits, a.platform.recent)
+	if err != nil && len(t.grants) > 1 && ofOne(err) {
+		for _, removal := range []bool{true, false} {
+			for i, g := range t.grants {
+				if removal != (t.edits[i].statement == "") {
+					continue
+				}
+				err := a.writeTrust(ctx, &trustee{t.role, t.edits[i : i+1], t.grants[i : i+1]})
+				a.mu.Lock()
+				g.outcome = errors.Join(g.outcome, err)
+				a.mu.Unlock()
+			}
 		}
 		return nil
 	}
@@ -256,12 +264,22 @@ func (a *application) writeTrust(ctx context.Context, t *trustee) error {
 	return nil
 }
 
+// ofOne reports whether one grant of several may be all that a trust policy was refused for.
+func ofOne(err error) bool {
+	code := awsconfig.Code(err)
+	return code == malformed || code == limitExceeded || code == noSuchEntity || errors.Is(err, errNoRoom)
+}
+
 // remove leaves nothing of the grant on any principal, and notes the trust policies.
 func (a *application) remove(ctx context.Context, g *grant) error {
 	if g.known && !g.access.trust {
 		principal := g.access.principal
 		if a.account.get(memo{inlinePolicy, principal.text, policyName(g.marker)}) == "" { // as far as was read
-			if err := a.client.deleteInline(ctx, principal, policyName(g.marker)); err != nil {
+			found, err := a.client.deleteInline(ctx, principal, policyName(g.marker))
+			if err == nil && !found && a.account.get(memo{managedPolicy, a.managedARN(g), ""}) == "" {
+				err = a.discardUnseen(ctx, g)
+			}
+			if err != nil {
 				return err
 			}
 		}

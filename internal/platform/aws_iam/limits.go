@@ -43,6 +43,9 @@ const (
 	limitExceeded = "LimitExceeded"
 )
 
+// otherWriter are the codes of a write that met another one to the same entity.
+var otherWriter = []string{"ConcurrentModification", "EntityTemporarilyUnmodifiable"}
+
 // quota returns the limit that holds for n: the usual one, or where n is over that what the account says, which is asked once.
 func (c *client) quota(ctx context.Context, l limit, n int) (int, error) {
 	if n <= l.usual {

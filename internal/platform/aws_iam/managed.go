@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -93,11 +95,28 @@ func (a *application) ensureManaged(ctx context.Context, g *grant, e *entity, do
 	if a.account.get(m) != "" {
 		return nil
 	}
-	if err := a.client.attach(ctx, e.arn, policyARN); err != nil {
-		return err
+	for try := 0; ; try++ {
+		err := a.client.attach(ctx, e.arn, policyARN)
+		if err == nil {
+			break
+		}
+		if try == attachTries || !unknownYet(err, policyARN) {
+			return err
+		}
+		if err := backoff.Wait(ctx, try, shortestPause, longestPause); err != nil {
+			return fmt.Errorf("wait to attach the policy %s: %w", policyARN, err)
+		}
 	}
 	a.wrote(m, "", policyARN)
 	return nil
+}
+
+// attachTries bounds how often AWS is asked again to attach a policy that it does not know everywhere yet.
+const attachTries = 6
+
+// unknownYet reports whether it is the policy that AWS does not know.
+func unknownYet(err error, policyARN string) bool {
+	return awsconfig.Code(err) == noSuchEntity && strings.Contains(awsconfig.Message(err), policyARN)
 }
 
 // newVersion makes the document the default version; a policy keeps at most five, so all others go first.
@@ -168,6 +187,14 @@ func (a *application) discardManaged(ctx context.Context, g *grant, but string) 
 	return nil
 }
 
+// discardUnseen removes the managed policy of a grant that no read has shown, should there be one.
+func (a *application) discardUnseen(ctx context.Context, g *grant) error {
+	if err := a.client.detach(ctx, g.access.principal, a.managedARN(g)); err != nil {
+		return err
+	}
+	return a.client.deletePolicy(ctx, a.managedARN(g))
+}
+
 // deletePolicy deletes a managed policy with its versions; absent is success.
 func (c *client) deletePolicy(ctx context.Context, policyARN string) error {
 	versions, err := c.versions(ctx, policyARN)
@@ -193,7 +220,11 @@ func (c *client) attach(ctx context.Context, to arn, policyARN string) error {
 	default:
 		_, err = c.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: &to.name, PolicyArn: &policyARN})
 	}
-	return explainWrite(ctx, to, "attach the policy "+policyARN+" to "+to.text, err)
+	doing := "attach the policy " + policyARN + " to " + to.text
+	if unknownYet(err, policyARN) {
+		return awsconfig.Explain(ctx, doing, err)
+	}
+	return explainWrite(ctx, to, doing, err)
 }
 
 // detach takes a managed policy off an entity; absent is success.

@@ -3,7 +3,6 @@ package awsiam
 import (
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -73,33 +72,53 @@ var variable = regexp.MustCompile(`\$\{[^}]*\}`)
 // covers reports whether every text that the pattern b matches is matched by a too; * and ?
 // are wildcards in both. It may miss such a pair, never invent one.
 func covers(a, b string) bool {
-	if a == "" {
-		return b == ""
-	}
-	switch {
-	case a[0] == '*':
-		return covers(strings.TrimLeft(a, "*"), b) || b != "" && covers(a, b[1:])
-	case b == "", b[0] == '*':
+	return inPairs(func(i, j int, from func(i, j int) bool) bool {
+		switch {
+		case i == len(a):
+			return j == len(b)
+		case a[i] == '*':
+			return from(i+1, j) || j < len(b) && from(i, j+1)
+		case j == len(b), b[j] == '*':
+			return false
+		case a[i] == '?', a[i] == b[j] && b[j] != '?':
+			return from(i+1, j+1)
+		}
 		return false
-	case a[0] == '?', a[0] == b[0] && b[0] != '?':
-		return covers(a[1:], b[1:])
-	}
-	return false
+	})
 }
 
 // overlap reports whether some text is matched by both patterns.
 func overlap(a, b string) bool {
-	switch {
-	case a == "" && b == "":
-		return true
-	case a != "" && a[0] == '*':
-		return overlap(a[1:], b) || b != "" && overlap(a, b[1:])
-	case b != "" && b[0] == '*':
-		return overlap(b, a)
-	case a == "" || b == "":
+	return inPairs(func(i, j int, from func(i, j int) bool) bool {
+		switch {
+		case i == len(a) && j == len(b):
+			return true
+		case i < len(a) && a[i] == '*':
+			return from(i+1, j) || j < len(b) && from(i, j+1)
+		case j < len(b) && b[j] == '*':
+			return from(i, j+1) || i < len(a) && from(i+1, j)
+		case i == len(a) || j == len(b):
+			return false
+		case a[i] == '?', b[j] == '?', a[i] == b[j]:
+			return from(i+1, j+1)
+		}
 		return false
-	case a[0] == '?', b[0] == '?', a[0] == b[0]:
-		return overlap(a[1:], b[1:])
+	})
+}
+
+// inPairs answers step for the beginnings of two patterns; step asks from for what follows, and no
+// pair of places is looked at twice.
+func inPairs(step func(i, j int, from func(i, j int) bool) bool) bool {
+	known := map[[2]int]bool{}
+	var from func(i, j int) bool
+	from = func(i, j int) bool {
+		at := [2]int{i, j}
+		is, ok := known[at]
+		if !ok {
+			is = step(i, j, from)
+			known[at] = is
+		}
+		return is
 	}
-	return false
+	return from(0, 0)
 }

@@ -126,7 +126,7 @@ func (p *Platform) client(ctx context.Context) (*client, error) {
 	// A write that meets another to the same entity is refused and may be repeated as it is: every
 	// policy here has a name of its own. https://docs.aws.amazon.com/IAM/latest/APIReference/API_PutUserPolicy.html
 	config.Retryer = func() aws.Retryer {
-		return awsconfig.Retryer("ConcurrentModification", "EntityTemporarilyUnmodifiable")
+		return awsconfig.Retryer(otherWriter...)
 	}
 	p.opened = &client{Client: iam.NewFromConfig(config), config: config, sources: map[string]source{}}
 	return p.opened, nil

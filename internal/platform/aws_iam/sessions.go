@@ -57,11 +57,18 @@ func (a *application) clean(ctx context.Context) {
 	now := a.platform.now()
 	for _, e := range a.account.sorted() {
 		for _, name := range sortedKeys(e.inline) {
-			if strings.HasPrefix(name, endPrefix) && outlived(e.inline[name], now) {
+			if endsSessions(name) && outlived(e.inline[name], now) {
 				_ = a.discardInline(ctx, e, name)
 			}
 		}
 	}
+}
+
+// endsSessions reports whether an inline policy has the name of one that ends the sessions of a grant.
+func endsSessions(name string) bool {
+	of, ok := strings.CutPrefix(name, endPrefix)
+	_, ours := markerOf("jit-" + of)
+	return ok && ours
 }
 
 // outlived reports whether every statement of a document has an end, and that is past.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -151,8 +152,9 @@ type edit struct{ sid, statement string }
 // changeTrust makes the edits to the trust policy of a role with one read and one write. IAM has
 // no versions of a trust policy to compare with: writers of ours keep out of each other's way with
 // a lock in the account, the policy is read just before it is written, and again
-// afterwards; what is not there as written is written again.
-func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits []edit) (was string, err error) {
+// afterwards; what is not there as written is written again. A write that was refused for now or not
+// answered is made again from what is there then. recent makes good for a read that is older than writes of ours.
+func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits []edit, recent func(role arn, trust string) string) (was string, err error) {
 	unlock, err := c.lock(ctx, name, scope)
 	if err != nil {
 		return "", err
@@ -160,7 +162,8 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 	defer unlock()
 	ctx, stop := context.WithTimeout(ctx, workTime)
 	defer stop()
-	last := ""
+	last, again := "", awsconfig.Retryer(otherWriter...)
+	var refused error
 	for attempt := 1; ; attempt++ {
 		there, err := c.trustOf(ctx, name)
 		if err != nil {
@@ -169,12 +172,14 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 		if attempt == 1 {
 			was = there
 		}
-		changed, err := applyEdits(there, edits)
+		changed, err := applyEdits(recent(name, there), edits)
 		switch {
 		case err != nil:
 			return "", err
 		case changed == there:
 			return was, nil // right from the start, or by what was written before
+		case attempt > trustAttempts && refused != nil:
+			return "", explainTrust(ctx, name, refused)
 		case attempt > trustAttempts && there == last:
 			return was, nil // the write was confirmed; reads lag behind
 		case attempt > trustAttempts:
@@ -183,35 +188,57 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 		if err := c.fitsTrust(ctx, name, changed); err != nil {
 			return "", err
 		}
-		_, err = c.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name.name, PolicyDocument: &changed}, c.once)
-		code := awsconfig.Code(err)
-		if err != nil && code != "ConcurrentModification" && code != "EntityTemporarilyUnmodifiable" {
-			return "", explainTrust(ctx, name, err)
+		_, refused = c.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name.name, PolicyDocument: &changed}, once)
+		if refused != nil && !again.IsErrorRetryable(refused) {
+			return "", explainTrust(ctx, name, refused)
 		}
 		last = there
-		if err != nil || attempt > 1 {
-			if err := backoff.Wait(ctx, attempt-1, shortestPause, longestPause); err != nil {
-				return "", fmt.Errorf("wait to write the trust policy of %s: %w", name.text, err)
+		pause := backoff.Pause(attempt-1, shortestPause, longestPause)
+		switch {
+		case refused == nil && attempt == 1:
+			pause = 0
+		case refused != nil && !slices.Contains(otherWriter, awsconfig.Code(refused)):
+			if pause, err = again.RetryDelay(attempt, refused); err != nil {
+				return "", explainTrust(ctx, name, refused)
 			}
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return "", fmt.Errorf("wait to write the trust policy of %s: %w", name.text, err)
 		}
 	}
 }
 
-// trustAttempts bounds how often one trust policy is written in a row.
-const trustAttempts = 6
+// sleep waits, or returns the error of the context.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
-// once leaves it to the caller to repeat what met another writer: the policy has to be read again first.
-func (c *client) once(o *iam.Options) { o.Retryer = awsconfig.Retryer() }
+// trustAttempts bounds how often one trust policy is written in a row.
+const trustAttempts = 8
+
+// once leaves it to the caller to repeat a write: the policy has to be read again first.
+func once(o *iam.Options) { o.Retryer = aws.NopRetryer{} }
 
 func (c *client) trustOf(ctx context.Context, name arn) (string, error) {
 	out, err := c.GetRole(ctx, &iam.GetRoleInput{RoleName: &name.name})
 	if awsconfig.Code(err) == noSuchEntity {
-		return "", &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %s", name.text), Hint: "`aws iam list-roles` lists those that there are", Err: err}
+		return "", noRole(name, err)
 	}
 	if err != nil {
 		return "", awsconfig.Explain(ctx, "read the role "+name.text, err)
 	}
 	return unescape(out.Role.AssumeRolePolicyDocument), nil
+}
+
+func noRole(name arn, err error) error {
+	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %s", name.text), Hint: "`aws iam list-roles` lists those that there are", Err: err}
 }
 
 // applyEdits returns the policy with the edits made; the very text where nothing has to be done.
@@ -260,8 +287,11 @@ func (c *client) fitsTrust(ctx context.Context, name arn, changed string) error 
 		return err
 	}
 	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("the trust policy of %s would have %d characters; the account's limit is %d", name.text, size(changed), quota),
-		Hint: trustHint}
+		Hint: trustHint, Err: errNoRoom}
 }
+
+// errNoRoom: the trust policy would be longer than it may be.
+var errNoRoom = errors.New("no room")
 
 const (
 	// lockTime is how long a lock is honoured, and workTime, which leaves room for clocks that differ, how long its holder
@@ -282,16 +312,20 @@ func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(
 	policyName := "jit-lock-" + name.name
 	policyARN := "arn:" + name.partition + ":iam::" + scope + ":policy/" + folder + "/" + policyName
 	token := "held while jit changes the trust policy of the role; " + rand.Text()
-	unlock = func() {
+	remove := func() error {
 		patience := patientTime
 		if ctx.Err() != nil {
 			patience = unlockTime
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
-		// What cannot be removed is removed by the next writer once it is old.
-		_, _ = c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &policyARN})
+		_, err := c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &policyARN})
+		if awsconfig.Code(err) == noSuchEntity {
+			return nil
+		}
+		return err
 	}
+	unlock = func() { _ = remove() } // what cannot be removed is removed by the next writer once it is old
 	for attempt := 1; ; attempt++ {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -315,7 +349,10 @@ func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(
 			unlock()
 		case !since.IsZero() && time.Since(since) > lockTime:
 			// Its holder died.
-			unlock()
+			if err := remove(); err != nil {
+				return nil, &jit.Error{Problem: fmt.Sprintf("the lock %s, made at %s by a process that has gone, cannot be removed: %s", policyARN, jit.FormatTime(since), awsconfig.Message(err)),
+					Hint: "delete that policy, which gives nothing to anybody", Err: err}
+			}
 			continue
 		}
 		if awsconfig.Code(err) == "" {

@@ -84,7 +84,10 @@ func (a *application) wrote(m memo, was, is string) {
 
 // document is what the grant's policy has to say.
 func (a *application) document(ctx context.Context, g *grant) (string, error) {
-	if g.access.role.kind == role {
+	if named := g.access.role; named.kind == role {
+		if named.account == a.scope && a.account.entities[named.text] == nil {
+			return "", noRole(named, nil)
+		}
 		return assumption(g.access.role.text, g.marker.Window), nil
 	}
 	source, err := a.source(ctx, g.access.role)
@@ -155,7 +158,7 @@ func (a *application) discardInline(ctx context.Context, e *entity, name string)
 	if was == "" {
 		return nil
 	}
-	if err := a.client.deleteInline(ctx, e.arn, name); err != nil {
+	if _, err := a.client.deleteInline(ctx, e.arn, name); err != nil {
 		return err
 	}
 	a.wrote(m, was, "")
@@ -175,9 +178,8 @@ func (c *client) putInline(ctx context.Context, on arn, name, document string) e
 	return explainWrite(ctx, on, "write the policy "+name+" on "+on.text, err)
 }
 
-// deleteInline removes an inline policy; absent, with or without its entity, is success.
-func (c *client) deleteInline(ctx context.Context, on arn, name string) error {
-	var err error
+// deleteInline removes an inline policy; absent, with or without its entity, is success. found says whether it was there.
+func (c *client) deleteInline(ctx context.Context, on arn, name string) (found bool, err error) {
 	switch on.kind {
 	case user:
 		_, err = c.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: &on.name, PolicyName: &name})
@@ -187,9 +189,9 @@ func (c *client) deleteInline(ctx context.Context, on arn, name string) error {
 		_, err = c.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &on.name, PolicyName: &name})
 	}
 	if awsconfig.Code(err) == noSuchEntity {
-		return nil
+		return false, nil
 	}
-	return awsconfig.Explain(ctx, "delete the policy "+name+" of "+on.text, err)
+	return err == nil, awsconfig.Explain(ctx, "delete the policy "+name+" of "+on.text, err)
 }
 
 // explainWrite says why a policy could not be put on an entity; nil stays nil.
