@@ -29,6 +29,9 @@ type Marks interface {
 	// Scopes lists the scopes of a place on which there are marks.
 	Scopes(ctx context.Context, place string) ([]string, error)
 
+	// Places lists the places at which there are marks of a grant.
+	Places(ctx context.Context, owner string, id ID) ([]string, error)
+
 	// Marked returns the marks of one scope; a scope that was never written to has none.
 	Marked(ctx context.Context, place, scope string) (Marked, error)
 

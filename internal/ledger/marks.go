@@ -26,16 +26,26 @@ var (
 
 // Scopes lists the scopes of a place on which there are marks.
 func (m marks) Scopes(ctx context.Context, place string) ([]string, error) {
+	return m.texts(ctx, "SELECT DISTINCT scope FROM jit_marks WHERE place = $1 ORDER BY scope", place)
+}
+
+// Places lists the places at which there are marks of a grant.
+func (m marks) Places(ctx context.Context, owner string, id jit.ID) ([]string, error) {
+	return m.texts(ctx, "SELECT DISTINCT place FROM jit_marks WHERE owner = $1 AND grant_id = $2 ORDER BY place", owner, string(id))
+}
+
+// texts reads one column of the marks.
+func (m marks) texts(ctx context.Context, query string, args ...any) ([]string, error) {
 	db, err := m.read(ctx)
 	if err != nil || db == nil {
 		return nil, err
 	}
-	rows, err := db.QueryContext(ctx, "SELECT DISTINCT scope FROM jit_marks WHERE place = $1 ORDER BY scope", place)
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, m.absentOr(err)
 	}
-	scopes, err := collect(rows, func(rows *sql.Rows) (scope string, err error) { return scope, rows.Scan(&scope) })
-	return scopes, m.fail("read", err)
+	all, err := collect(rows, func(rows *sql.Rows) (one string, err error) { return one, rows.Scan(&one) })
+	return all, m.fail("read", err)
 }
 
 // Marked returns the marks of one scope with their version, as they were together.

@@ -34,6 +34,20 @@ func (m *Marks) Scopes(ctx context.Context, place string) ([]string, error) {
 	return scopes, ctx.Err()
 }
 
+// Places lists the places at which there are marks of a grant.
+func (m *Marks) Places(ctx context.Context, owner string, id jit.ID) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var places []string
+	for at, all := range m.scopes {
+		if slices.ContainsFunc(all.Marks, func(is jit.Mark) bool { return is.Marker.Owner == owner && is.Marker.ID == id }) {
+			places = append(places, at.place)
+		}
+	}
+	slices.Sort(places)
+	return slices.Compact(places), ctx.Err()
+}
+
 // Marked returns the marks of one scope.
 func (m *Marks) Marked(ctx context.Context, place, scope string) (jit.Marked, error) {
 	if err := ctx.Err(); err != nil {

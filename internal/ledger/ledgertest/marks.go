@@ -119,6 +119,15 @@ func testMarkPlaces(t *testing.T, open func() jit.Marks) {
 			t.Errorf("Scopes(%s) = %v, %v, want %s", at, got, err, want)
 		}
 	}
+	for n, want := range map[int]string{1: "[" + place + "]", 3: "[]"} {
+		m := Mark(n, "").Marker
+		if got, err := open().Places(t.Context(), m.Owner, m.ID); fmt.Sprint(got) != want || err != nil {
+			t.Errorf("Places of grant %d = %v, %v, want %s", n, got, err, want)
+		}
+		if got, err := open().Places(t.Context(), "another-owner", m.ID); len(got) != 0 || err != nil {
+			t.Errorf("Places of another owner = %v, %v", got, err)
+		}
+	}
 }
 
 func testMarkStale(t *testing.T, open func() jit.Marks) {

@@ -21,3 +21,5 @@ CREATE TABLE IF NOT EXISTS jit_marks (
     ending     BIGINT NOT NULL,
     PRIMARY KEY (place, scope, owner, grant_id, object)
 );
+
+CREATE INDEX IF NOT EXISTS jit_marks_grant ON jit_marks (owner, grant_id);

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
@@ -122,13 +124,26 @@ func (a *application) prepare(ctx context.Context, c jit.Change) (object, error)
 	} else if id != m.ID {
 		return object{}, jit.Invalid("id", "write it in lower case", "%q is not in its canonical form", m.ID)
 	}
-	if c.Op == jit.Remove {
-		return object{}, nil
+	if err := a.checkPlace(ctx, m); err != nil || c.Op == jit.Remove {
+		return object{}, err
 	}
 	if err := checkRole(c.Access.Binding.Role); err != nil {
 		return object{}, err
 	}
 	return a.client.object(ctx, c.Access.Binding)
+}
+
+// checkPlace refuses a grant that was made on another instance, where the target no longer looks.
+func (a *application) checkPlace(ctx context.Context, m jit.Marker) error {
+	places, err := a.platform.marks.Places(ctx, m.Owner, m.ID)
+	if err != nil {
+		return unremembered(err)
+	}
+	if len(places) == 0 || slices.Contains(places, a.client.instance) {
+		return nil
+	}
+	return &jit.Error{Problem: fmt.Sprintf("the access was given on the instance %s, and the target is the instance %s", strings.Join(places, ", "), a.client.instance),
+		Hint: "let the target be that instance again (instance_arn, region) until the grant has ended"}
 }
 
 // claim writes into the marks what the jobs claim and give up, provided that nobody has written meanwhile:

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // at has the model call do once, when the action is asked for the n-th time from now on.
@@ -170,4 +173,29 @@ func TestNameOfAnotherUser(t *testing.T) {
 	if has(before) || has(now) {
 		t.Errorf("after the end the old user is in: %t, the new one: %t", has(before), has(now))
 	}
+}
+
+// A target that was pointed at another instance does not take a grant of the one before for ended.
+func TestAGrantOfAnotherInstanceIsNotForgotten(t *testing.T) {
+	s := newSite(t)
+	p, a := s.open(t), access(alice(), "elsewhere")
+	const before = "arn:aws:sso:::instance/ssoins-9999999999999999"
+	mark := jit.Mark{Marker: a.Marker, Object: "x", Principal: a.Binding.Principal, Role: a.Binding.Role}
+	version, err := s.marks.Mark(t.Context(), before, production, 0, []jit.Mark{mark}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writes := s.writes.Load()
+	for _, change := range append(remove(a), ensure(a)...) {
+		if err := p.Apply(t.Context(), production, []jit.Change{change})[0]; err == nil || !strings.Contains(err.Error(), before) {
+			t.Errorf("%s: %v, want an error that names the instance", change.Op, err)
+		}
+	}
+	if n := s.writes.Load(); n != writes {
+		t.Errorf("%d writes on the new instance", n-writes)
+	}
+	if _, err := s.marks.Mark(t.Context(), before, production, version, nil, []jit.Mark{mark}); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, p, remove(a)...)
 }
