@@ -27,7 +27,7 @@ const (
 const exitCodes = `Every command of jit ends with one of these exit codes:
 
   0    done; nothing is left to do
-  1    not done: something could not be revoked or was not confirmed, or the record is not intact
+  1    not done: something could not be revoked or was not confirmed, the record is not intact, or there is standing access
   2    could not read: the ledger or a target did not answer
   3    the command line or the settings are wrong; nothing was called or changed
   130  interrupted`
@@ -113,7 +113,7 @@ JIT_ACTOR and JIT_CHANGE say otherwise.`,
 	_ = root.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		p.listCommand(), p.showCommand(), p.revokeCommand(), p.sweepCommand(), p.auditCommand(), p.versionCommand(),
+		p.listCommand(), p.showCommand(), p.revokeCommand(), p.sweepCommand(), p.scanCommand(), p.auditCommand(), p.versionCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes},
 	)
 	return root

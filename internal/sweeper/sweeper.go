@@ -364,3 +364,21 @@ func collect(grants iter.Seq2[jit.Grant, error]) ([]jit.Grant, error) {
 	}
 	return all, errors.Join(errs...)
 }
+
+// Observe reads every scope that holds live grants or may hold a binding of ours, and returns what is there and the errors of what could
+// not be read. Nothing is written.
+func (s *Sweeper) Observe(ctx context.Context) (observed map[reconcile.Place]jit.Snapshot, live []jit.Grant, unread []error) {
+	p := &pass{Sweeper: s, now: s.Broker.Now()}
+	live, err := collect(s.Broker.Ledger.Grants(ctx, jit.Filter{LiveAt: p.now}))
+	if err != nil {
+		p.unread(fmt.Errorf("read the ledger: %w", err))
+	}
+	places := map[reconcile.Place]bool{}
+	for _, g := range live {
+		if _, known := s.Broker.Targets[g.Target]; known {
+			places[reconcile.Place{Target: g.Target, Scope: g.Scope}] = true
+		}
+	}
+	p.scopes(ctx, places)
+	return p.read(ctx, places), live, p.report.Unread
+}
