@@ -85,7 +85,7 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime) error {
 	case len(unread) > 0:
 		return unreadable(errors.New("not everything could be read"))
 	case len(standing) > 0:
-		return notDone(fmt.Errorf("%d times access has no end and no grant explains it", len(standing)))
+		return notDone(fmt.Errorf("standing access was found: %d", len(standing)))
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func TestScanListsAccessWithoutAnEnd(t *testing.T) {
 	}
 	w.write("authorized_keys", string(keys)+standingKey+" by hand\n"+g.Principal+" promoted\n")
 
-	r := w.run("scan").wantCode(exitNotDone).wantOut("PRINCIPAL", "SHADOWS", string(g.ID), "line").wantErr("2 times access has no end")
+	r := w.run("scan").wantCode(exitNotDone).wantOut("PRINCIPAL", "SHADOWS", string(g.ID), "line").wantErr("standing access was found: 2")
 	if lines := strings.Split(r.out, "\n"); !strings.Contains(lines[1], string(g.ID)) {
 		t.Errorf("what shadows a grant is not the first:\n%s", r.out)
 	}
