@@ -138,6 +138,9 @@ func TestARepeatedWriteOfATrustPolicyKeepsWhatOthersWrote(t *testing.T) {
 // A lock that cannot be removed is told of, and not asked for without a pause.
 func TestALockThatCannotBeRemoved(t *testing.T) {
 	s := newSite(t)
+	if s.strict == nil {
+		t.Skip("moto deletes a policy that is attached; the strict server of `make test` refuses, as IAM does")
+	}
 	cfg := s.config()
 	cfg.TrustPolicy = true
 	deployer, alice := s.role(t, "deployer", "arn:aws:iam::999999999999:root"), s.user(t, "alice")
