@@ -11,7 +11,6 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
-	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
@@ -44,7 +43,7 @@ Exit codes:
 
 // standingView is one finding, in the stable names of --json.
 type standingView struct {
-	reconcile.Place
+	jit.Place
 	Principal string `json:"principal"`
 	Role      string `json:"role"`
 	Detail    string `json:"detail"`
@@ -54,7 +53,7 @@ type standingView struct {
 
 // noteView is something about a scope.
 type noteView struct {
-	reconcile.Place
+	jit.Place
 	Principal string `json:"principal,omitempty"`
 	Text      string `json:"text"`
 }
@@ -91,13 +90,13 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime) error {
 }
 
 // findings are the standing access, that which shadows a live grant first, and the notes of what was read.
-func findings(observed map[reconcile.Place]jit.Snapshot, live []jit.Grant) ([]standingView, []noteView) {
+func findings(observed map[jit.Place]jit.Snapshot, live []jit.Grant) ([]standingView, []noteView) {
 	standing, notes := []standingView{}, []noteView{}
 	for place, snapshot := range observed {
 		for _, s := range snapshot.Standing {
 			v := standingView{Place: place, Principal: s.Principal, Role: s.Role, Detail: s.Detail}
 			for _, g := range live {
-				if _, same := (jit.Snapshot{Standing: []jit.Standing{s}}).StandingOf(g.Binding); same && place == (reconcile.Place{Target: g.Target, Scope: g.Scope}) {
+				if _, same := (jit.Snapshot{Standing: []jit.Standing{s}}).StandingOf(g.Binding); same && place == (jit.Place{Target: g.Target, Scope: g.Scope}) {
 					v.Shadows = g.ID
 				}
 			}
@@ -107,7 +106,7 @@ func findings(observed map[reconcile.Place]jit.Snapshot, live []jit.Grant) ([]st
 			notes = append(notes, noteView{place, n.Principal, n.Text})
 		}
 	}
-	byPlace := func(a, b reconcile.Place) int {
+	byPlace := func(a, b jit.Place) int {
 		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
 	}
 	slices.SortFunc(standing, func(a, b standingView) int {

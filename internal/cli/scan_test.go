@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
-	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 const standingKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBEpMmcaQDa7RrvUdYgxFOd8cmZphQCfzkQ6jWvPM4P2"
@@ -57,9 +56,9 @@ func TestScanTellsWhatItCouldNotRead(t *testing.T) {
 }
 
 func TestFindingsAreInOrder(t *testing.T) {
-	a, b := reconcile.Place{Target: "a", Scope: "1"}, reconcile.Place{Target: "b", Scope: "1"}
+	a, b := jit.Place{Target: "a", Scope: "1"}, jit.Place{Target: "b", Scope: "1"}
 	live := []jit.Grant{{ID: "x", Binding: jit.Binding{Target: "b", Scope: "1", Principal: "user:bob", Role: "viewer if x"}}}
-	standing, notes := findings(map[reconcile.Place]jit.Snapshot{
+	standing, notes := findings(map[jit.Place]jit.Snapshot{
 		b: {Standing: []jit.Standing{{Principal: "user:bob", Role: "viewer", Covers: "viewer if "}}, Notes: []jit.Note{{Text: "nearly full"}}},
 		a: {Standing: []jit.Standing{{Principal: "user:eve", Role: "viewer"}, {Principal: "user:bob", Role: "viewer", Covers: "viewer if "}}},
 	}, live)

@@ -20,6 +20,15 @@ type Binding struct {
 	Scope     string `json:"scope"`
 }
 
+// Place is one scope of one target.
+type Place struct {
+	Target string `json:"target"`
+	Scope  string `json:"scope"`
+}
+
+// Place is where the binding is.
+func (b Binding) Place() Place { return Place{b.Target, b.Scope} }
+
 // ID identifies a grant for ever: a UUID in its canonical lower-case text form.
 type ID string
 

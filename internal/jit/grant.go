@@ -101,6 +101,8 @@ type Grant struct {
 	RevokeReason string    `json:"revoke_reason,omitempty"`
 	// EndedAt: the platform confirmed that nothing of the grant is left on it.
 	EndedAt time.Time `json:"ended_at,omitzero"`
+	// AnnouncedEnd is the end of which it was announced that it is near.
+	AnnouncedEnd time.Time `json:"-"`
 
 	// Holder counts the owners of the grant in configurations: whoever adopts a live grant
 	// raises it, and only the newest holder's delete ends the grant.

@@ -32,6 +32,17 @@ type Ledger interface {
 	// [Grant.DueToStart] or [Grant.Outstanding].
 	Claim(ctx context.Context, q ClaimQuery) ([]Grant, error)
 
+	// NextDue returns when the next grant of owner comes due after a time, or when the lease of another holder on one that is
+	// due already ends, whichever is first; zero when there is nothing to wait for.
+	NextDue(ctx context.Context, owner string, after time.Time) (time.Time, error)
+
+	// Places lists the scopes on which there are grants of owner that are not over at a time.
+	Places(ctx context.Context, owner string, liveAt time.Time) ([]Place, error)
+
+	// FirstEvent returns the sequence number of the first event that was recorded at or after a
+	// time; that of the event to come if there is none.
+	FirstEvent(ctx context.Context, at time.Time) (int64, error)
+
 	// Events returns the events from sequence number first on (1 is the first of all), in order.
 	Events(ctx context.Context, first int64) iter.Seq2[Event, error]
 
@@ -44,10 +55,15 @@ type Filter struct {
 	Owner  string
 	IDs    []ID
 	Target string
+	Scope  string
 	// Principal is compared as a whole with the canonical principal.
 	Principal string
 	// LiveAt: only grants that are not over at that time.
 	LiveAt time.Time
+	// EndFrom: only grants whose window ends at that time or later.
+	EndFrom time.Time
+	// DueBy: only grants that need a sweeper by that time, and those that may no longer begin.
+	DueBy time.Time
 	// NotEnded: only grants whose platform has not confirmed that they are gone.
 	NotEnded bool
 }

@@ -14,7 +14,7 @@ var grantColumns = []string{
 	"id", "owner", "target", "principal", "role", "scope", "reason", "renewal",
 	"ttl", "starts_at", "expires_at", "start_by", "policy", "terminate_sessions", "enforcement", "session_tail",
 	"requested_at", "granted_at", "failed_at", "revoked_at", "revoked_by", "revoke_reason", "ended_at",
-	"holder", "version", "alone",
+	"holder", "version", "alone", "announced_end",
 }
 
 // laterColumns came with a migration: what is read in their place from a ledger that has not seen it yet.
@@ -22,7 +22,8 @@ var laterColumns = map[string]struct {
 	schema int
 	absent string
 }{
-	"alone": {2, "0"},
+	"alone":         {2, "0"},
+	"announced_end": {4, "NULL"},
 }
 
 // columnsOf lists grantColumns as a ledger of that schema can return them.
@@ -60,7 +61,7 @@ func grantRow(g *jit.Grant) []any {
 		text(string(g.Enforcement)), int64(g.SessionTail),
 		g.RequestedAt.UnixMicro(), instant(g.GrantedAt), instant(g.FailedAt), instant(g.RevokedAt),
 		text(g.RevokedBy), text(g.RevokeReason), instant(g.EndedAt),
-		g.Holder, g.Version, flag(g.Alone),
+		g.Holder, g.Version, flag(g.Alone), instant(g.AnnouncedEnd),
 		dueAt(g),
 	}
 }
@@ -82,17 +83,18 @@ func dueAt(g *jit.Grant) any {
 func scanGrant(rows *sql.Rows) (jit.Grant, error) {
 	var g jit.Grant
 	var start, end, requested, terminate, tail, alone int64
-	var startBy, granted, failed, revoked, ended sql.NullInt64
+	var startBy, granted, failed, revoked, ended, announced sql.NullInt64
 	err := rows.Scan(&g.ID, &g.Owner, &g.Target, &g.Principal, &g.Role, &g.Scope, &g.Reason, &g.Renewal,
 		&g.TTL, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail,
 		&requested, &granted, &failed, &revoked, &g.RevokedBy, &g.RevokeReason, &ended,
-		&g.Holder, &g.Version, &alone)
+		&g.Holder, &g.Version, &alone, &announced)
 	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
 	g.StartBy = moment(startBy)
 	g.TerminateSessions = terminate != 0
 	g.SessionTail, g.Alone = time.Duration(tail), alone != 0
 	g.RequestedAt = time.UnixMicro(requested).UTC()
 	g.GrantedAt, g.FailedAt, g.RevokedAt, g.EndedAt = moment(granted), moment(failed), moment(revoked), moment(ended)
+	g.AnnouncedEnd = moment(announced)
 	return g, err
 }
 

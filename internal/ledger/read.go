@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -136,17 +137,26 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 	}
 	equal("owner", f.Owner)
 	equal("target", f.Target)
+	equal("scope", f.Scope)
 	equal("principal", f.Principal)
 	if !f.LiveAt.IsZero() {
 		conditions = append(conditions, "revoked_at IS NULL")
+	}
+	from := f.EndFrom
+	if !f.LiveAt.IsZero() && f.LiveAt.Add(time.Microsecond).After(from) {
+		from = f.LiveAt.Add(time.Microsecond) // an end at that time is over
 	}
 	switch { // only one lower bound, or the index may be entered at the wrong one
 	case last != nil:
 		args = append(args, last.End.UnixMicro(), string(last.ID))
 		conditions = append(conditions, "(expires_at, id) > ("+l.marks(len(args)-1, len(args))+")")
-	case !f.LiveAt.IsZero():
-		args = append(args, f.LiveAt.UnixMicro())
-		conditions = append(conditions, "expires_at > "+l.mark(len(args)))
+	case !from.IsZero():
+		args = append(args, from.UnixMicro())
+		conditions = append(conditions, "expires_at >= "+l.mark(len(args)))
+	}
+	if !f.DueBy.IsZero() {
+		args = append(args, f.DueBy.UnixMicro())
+		conditions = append(conditions, "due_at <= "+l.mark(len(args)))
 	}
 	if f.NotEnded {
 		conditions = append(conditions, "ended_at IS NULL")

@@ -11,12 +11,6 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Place is one scope of one target.
-type Place struct {
-	Target string `json:"target"`
-	Scope  string `json:"scope"`
-}
-
 // Kind is what a step does.
 type Kind string
 
@@ -39,7 +33,7 @@ var order = map[Kind]int{End: 0, Start: 1, Repair: 2, Remove: 3, Report: 4}
 // Step is one thing to do, and why.
 type Step struct {
 	Kind Kind `json:"kind"`
-	Place
+	jit.Place
 	// Grant is the record; of a Remove or Report without one it has the marker's facts only.
 	Grant  jit.Grant `json:"grant"`
 	Reason string    `json:"reason"`
@@ -49,7 +43,7 @@ type Step struct {
 // knows: all that are live or whose end is not confirmed, and all whose marker was
 // observed. observed holds the scopes that were read; of others nothing is concluded.
 // Bindings of other owners are passed over.
-func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[Place]jit.Snapshot) []Step {
+func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Place]jit.Snapshot) []Step {
 	var steps []Step
 	known := make(map[jit.ID]jit.Grant, len(recorded))
 	for _, g := range recorded {
@@ -59,8 +53,8 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[Place]
 		known[g.ID] = g
 		if s, ok := due(now, g); ok {
 			steps = append(steps, s)
-		} else if snapshot, read := observed[Place{g.Target, g.Scope}]; read && g.Window.Contains(now) && g.Live(now) {
-			at := Place{g.Target, g.Scope}
+		} else if snapshot, read := observed[g.Place()]; read && g.Window.Contains(now) && g.Live(now) {
+			at := g.Place()
 			switch drift := g.Drift(snapshot); {
 			case drift == "" || drift == jit.Missing && g.GrantedAt.IsZero():
 			case drift == jit.Missing:
@@ -92,7 +86,7 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[Place]
 
 // due is the step that follows from the record alone.
 func due(now time.Time, g jit.Grant) (Step, bool) {
-	at := Place{g.Target, g.Scope}
+	at := g.Place()
 	switch {
 	case g.Outstanding(now) && !g.RevokedAt.IsZero():
 		return Step{End, at, g, fmt.Sprintf("revoked by %s: %s", g.RevokedBy, g.RevokeReason)}, true
@@ -105,7 +99,7 @@ func due(now time.Time, g jit.Grant) (Step, bool) {
 }
 
 // stray is the step for a binding with our marker that its record does not explain.
-func stray(now time.Time, at Place, o jit.Observed, known map[jit.ID]jit.Grant) (Step, bool) {
+func stray(now time.Time, at jit.Place, o jit.Observed, known map[jit.ID]jit.Grant) (Step, bool) {
 	g, ok := known[o.Marker.ID]
 	switch {
 	case !ok:
@@ -118,7 +112,7 @@ func stray(now time.Time, at Place, o jit.Observed, known map[jit.ID]jit.Grant) 
 	case at.Target != g.Target && g.Live(now):
 		// Two targets may be one server under two names.
 		return Step{Report, at, g, fmt.Sprintf("the grant belongs on target %q", g.Target)}, true
-	case at != Place{g.Target, g.Scope}:
+	case at != g.Place():
 		return Step{Remove, at, g, fmt.Sprintf("a copy: the grant belongs on %s of target %q", g.Scope, g.Target)}, true
 	case now.Before(g.Start) && g.GrantedAt.IsZero():
 		return Step{Remove, at, g, "it has not begun: it begins at " + jit.FormatTime(g.Start)}, true

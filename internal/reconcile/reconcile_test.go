@@ -40,12 +40,12 @@ const (
 )
 
 func TestPlan(t *testing.T) {
-	file := Place{"bastion", "file"}
-	read := func(o ...jit.Observed) map[Place]jit.Snapshot { return map[Place]jit.Snapshot{file: {Ours: o}} }
+	file := jit.Place{Target: "bastion", Scope: "file"}
+	read := func(o ...jit.Observed) map[jit.Place]jit.Snapshot { return map[jit.Place]jit.Snapshot{file: {Ours: o}} }
 	tests := map[string]struct {
 		now      time.Time
 		recorded []jit.Grant
-		observed map[Place]jit.Snapshot
+		observed map[jit.Place]jit.Snapshot
 		want     []string // kind, id, part of the reason
 	}{
 		"live and right":                      {at(1), []jit.Grant{grant(a)}, read(seen(grant(a))), nil},
@@ -72,7 +72,7 @@ func TestPlan(t *testing.T) {
 		"marker changed":         {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.Marker.Window.End = at(999) })), []string{"repair a the marker says"}},
 		"damaged":                {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.Damage = "wrapper can log in" })), []string{"repair a wrapper can log in"}},
 		"copied":                 {at(5), []jit.Grant{grant(a)}, read(seen(grant(a)), seen(grant(a))), []string{"repair a 2 copies"}},
-		"copied to another scope": {at(5), []jit.Grant{grant(a)}, map[Place]jit.Snapshot{file: {Ours: []jit.Observed{seen(grant(a))}}, {"bastion", "other"}: {Ours: []jit.Observed{seen(grant(a))}}},
+		"copied to another scope": {at(5), []jit.Grant{grant(a)}, map[jit.Place]jit.Snapshot{file: {Ours: []jit.Observed{seen(grant(a))}}, {Target: "bastion", Scope: "other"}: {Ours: []jit.Observed{seen(grant(a))}}},
 			[]string{"remove a a copy"}},
 		"came back after its end":                       {at(130), []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt = at(121) })}, read(seen(grant(a))), []string{"remove a it came back"}},
 		"came back after revocation, inside its window": {at(30), []jit.Grant{grant(a, func(g *jit.Grant) { g.RevokedAt, g.EndedAt = at(4), at(4) })}, read(seen(grant(a))), []string{"remove a it came back"}},

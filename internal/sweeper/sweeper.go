@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
@@ -106,6 +108,8 @@ type pass struct {
 
 	mu     sync.Mutex
 	report Report
+	// removals counts those that no recorded end explains.
+	removals int
 }
 
 func (p *pass) unread(err error) {
@@ -117,12 +121,9 @@ func (p *pass) unread(err error) {
 // due claims and carries out what the ledger says is due, claim after claim.
 func (p *pass) due(ctx context.Context) error {
 	if p.DryRun {
-		var all []jit.Grant
-		for g, err := range p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, NotEnded: true}) {
-			if err != nil {
-				return err
-			}
-			all = append(all, g)
+		all, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, DueBy: p.now}))
+		if err != nil {
+			return err
 		}
 		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, all, nil)))
 		return nil
@@ -150,7 +151,7 @@ func (p *pass) due(ctx context.Context) error {
 
 // stripped looks which of the bindings that are to be ended have lost their end, where that can be, and says so in the steps.
 func (p *pass) stripped(ctx context.Context, steps []reconcile.Step) []reconcile.Step {
-	places := map[reconcile.Place]bool{}
+	places := map[jit.Place]bool{}
 	for _, s := range steps {
 		if s.Kind == reconcile.End && s.Grant.Access().Alone {
 			places[s.Place] = true
@@ -170,7 +171,7 @@ func (p *pass) stripped(ctx context.Context, steps []reconcile.Step) []reconcile
 
 // elsewhere notes what is due and was not among what this sweeper was given.
 func (p *pass) elsewhere(ctx context.Context, mine map[jit.ID]bool) error {
-	open, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, NotEnded: true}))
+	open, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, DueBy: p.now}))
 	for _, g := range open {
 		if (g.Outstanding(p.now) || g.DueToStart(p.now)) && !mine[g.ID] {
 			p.report.Elsewhere = append(p.report.Elsewhere, g)
@@ -179,33 +180,42 @@ func (p *pass) elsewhere(ctx context.Context, mine map[jit.ID]bool) error {
 	return err
 }
 
-// drift reads every scope that holds live grants or bindings of ours and carries out what does not fit.
+// drift reads every scope that holds live grants or may hold bindings of ours and carries out what does not fit.
 func (p *pass) drift(ctx context.Context) {
-	recorded, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, LiveAt: p.now}))
+	live, err := p.Broker.Ledger.Places(ctx, p.Broker.Owner, p.now)
 	if err != nil {
 		p.unread(fmt.Errorf("read the ledger: %w", err))
 		return
 	}
-	places := map[reconcile.Place]bool{}
-	for _, g := range recorded {
-		if g.Window.Contains(p.now) {
-			places[reconcile.Place{Target: g.Target, Scope: g.Scope}] = true
-		}
+	places := map[jit.Place]bool{}
+	for _, at := range live {
+		places[at] = true
 	}
 	p.scopes(ctx, places)
-	observed := p.read(ctx, places)
+	p.each(places, func(at jit.Place) { p.driftAt(ctx, at) })
+}
 
-	// Markers of grants that are not live: what does the ledger know of them?
+// driftAt reads one scope and carries out what does not fit there. What is recorded is read first, so that
+// what is changed meanwhile is not taken for drift.
+func (p *pass) driftAt(ctx context.Context, at jit.Place) {
+	recorded, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, Target: at.Target, Scope: at.Scope, LiveAt: p.now}))
+	if err != nil {
+		p.unread(fmt.Errorf("read the ledger: %w", err))
+		return
+	}
+	snapshot, read := p.readOne(ctx, at)
+	if !read {
+		return
+	}
+	// Markers of grants that are not live here: what does the ledger know of them?
 	live := make(map[jit.ID]bool, len(recorded))
 	for _, g := range recorded {
 		live[g.ID] = true
 	}
 	var others []jit.ID
-	for _, snapshot := range observed {
-		for _, o := range snapshot.Ours {
-			if o.Marker.Owner == p.Broker.Owner && !live[o.Marker.ID] {
-				others = append(others, o.Marker.ID)
-			}
+	for _, o := range snapshot.Ours {
+		if o.Marker.Owner == p.Broker.Owner && !live[o.Marker.ID] {
+			others = append(others, o.Marker.ID)
 		}
 	}
 	if len(others) > 0 {
@@ -216,7 +226,7 @@ func (p *pass) drift(ctx context.Context) {
 		}
 		recorded = append(recorded, more...)
 	}
-	steps := reconcile.Plan(p.now, p.Broker.Owner, recorded, observed)
+	steps := reconcile.Plan(p.now, p.Broker.Owner, recorded, map[jit.Place]jit.Snapshot{at: snapshot})
 	// What was due has had its turn.
 	p.carryOut(ctx, slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start }))
 }
@@ -224,7 +234,7 @@ func (p *pass) drift(ctx context.Context) {
 // markers ends what the markers say is over, in every scope of every target.
 func (p *pass) markers(ctx context.Context, ledger error) {
 	p.unrecorded = true
-	places := map[reconcile.Place]bool{}
+	places := map[jit.Place]bool{}
 	p.scopes(ctx, places)
 	steps := reconcile.Plan(p.now, p.Broker.Owner, nil, p.read(ctx, places))
 	if ledger != nil {
@@ -235,7 +245,7 @@ func (p *pass) markers(ctx context.Context, ledger error) {
 }
 
 // scopes adds to places every scope of every target that may hold a binding of ours.
-func (p *pass) scopes(ctx context.Context, places map[reconcile.Place]bool) {
+func (p *pass) scopes(ctx context.Context, places map[jit.Place]bool) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for name, target := range p.Broker.Targets {
@@ -248,59 +258,82 @@ func (p *pass) scopes(ctx context.Context, places map[reconcile.Place]bool) {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, scope := range scopes {
-				places[reconcile.Place{Target: name, Scope: scope}] = true
+				places[jit.Place{Target: name, Scope: scope}] = true
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// read reads all places, in parallel, each once.
-func (p *pass) read(ctx context.Context, places map[reconcile.Place]bool) map[reconcile.Place]jit.Snapshot {
+// scopesAtOnce is how many scopes of one target are worked on side by side.
+const scopesAtOnce = 16
+
+// each calls f for every place: targets side by side, and some scopes of each, so that no target waits for another.
+func (p *pass) each(places map[jit.Place]bool, f func(jit.Place)) {
+	byTarget := map[string]*errgroup.Group{}
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	observed := make(map[reconcile.Place]jit.Snapshot, len(places))
-	for place := range places {
-		wg.Go(func() {
-			target, err := p.Broker.Target(place.Target)
-			var snapshot jit.Snapshot
-			if err == nil {
-				snapshot, err = target.Read(ctx, place.Scope)
-			}
-			if err != nil {
-				p.unread(fmt.Errorf("read %s of target %q: %w", place.Scope, place.Target, err))
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			observed[place] = snapshot
-		})
+	for at := range places {
+		group, ok := byTarget[at.Target]
+		if !ok {
+			group = &errgroup.Group{}
+			group.SetLimit(scopesAtOnce)
+			byTarget[at.Target] = group
+		}
+		wg.Go(func() { group.Go(func() error { f(at); return nil }) })
 	}
 	wg.Wait()
+	for _, group := range byTarget {
+		_ = group.Wait() // f tells of its errors
+	}
+}
+
+// readOne reads one place; what cannot be read is noted.
+func (p *pass) readOne(ctx context.Context, at jit.Place) (snapshot jit.Snapshot, read bool) {
+	target, err := p.Broker.Target(at.Target)
+	if err == nil {
+		snapshot, err = target.Read(ctx, at.Scope)
+	}
+	if err != nil {
+		p.unread(fmt.Errorf("read %s of target %q: %w", at.Scope, at.Target, err))
+	}
+	return snapshot, err == nil
+}
+
+// read reads all places, each once.
+func (p *pass) read(ctx context.Context, places map[jit.Place]bool) map[jit.Place]jit.Snapshot {
+	var mu sync.Mutex
+	observed := make(map[jit.Place]jit.Snapshot, len(places))
+	p.each(places, func(at jit.Place) {
+		if snapshot, read := p.readOne(ctx, at); read {
+			mu.Lock()
+			defer mu.Unlock()
+			observed[at] = snapshot
+		}
+	})
 	return observed
 }
 
-// carryOut runs the steps, the removals among them up to the cap.
+// carryOut runs the steps, the removals among them up to what is left of the cap.
 func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
-	removals := 0
+	p.mu.Lock()
 	kept := slices.DeleteFunc(steps, func(s reconcile.Step) bool {
 		if s.Kind != reconcile.Remove {
 			return false
 		}
-		removals++
-		return removals > p.MaxUnplanned
+		if p.removals < p.MaxUnplanned {
+			p.removals++
+			return false
+		}
+		p.report.Held++
+		return true
 	})
-	if held := removals - p.MaxUnplanned; held > 0 {
-		p.mu.Lock()
-		p.report.Held += held
-		p.mu.Unlock()
-	}
+	p.mu.Unlock()
 	p.run(ctx, kept)
 }
 
 // run does the steps: scopes side by side, the steps of one scope and kind together.
 func (p *pass) run(ctx context.Context, steps []reconcile.Step) {
-	byPlace := map[reconcile.Place][]reconcile.Step{}
+	byPlace := map[jit.Place][]reconcile.Step{}
 	for _, s := range steps {
 		byPlace[s.Place] = append(byPlace[s.Place], s)
 	}
@@ -367,16 +400,16 @@ func collect(grants iter.Seq2[jit.Grant, error]) ([]jit.Grant, error) {
 
 // Observe reads every scope that holds live grants or may hold a binding of ours, and returns what is there and the errors of what could
 // not be read. Nothing is written.
-func (s *Sweeper) Observe(ctx context.Context) (observed map[reconcile.Place]jit.Snapshot, live []jit.Grant, unread []error) {
+func (s *Sweeper) Observe(ctx context.Context) (observed map[jit.Place]jit.Snapshot, live []jit.Grant, unread []error) {
 	p := &pass{Sweeper: s, now: s.Broker.Now()}
 	live, err := collect(s.Broker.Ledger.Grants(ctx, jit.Filter{LiveAt: p.now}))
 	if err != nil {
 		p.unread(fmt.Errorf("read the ledger: %w", err))
 	}
-	places := map[reconcile.Place]bool{}
+	places := map[jit.Place]bool{}
 	for _, g := range live {
 		if _, known := s.Broker.Targets[g.Target]; known {
-			places[reconcile.Place{Target: g.Target, Scope: g.Scope}] = true
+			places[jit.Place{Target: g.Target, Scope: g.Scope}] = true
 		}
 	}
 	p.scopes(ctx, places)

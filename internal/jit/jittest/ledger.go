@@ -23,6 +23,7 @@ type Ledger struct {
 	leases   map[jit.ID]held
 	policies map[string]jit.Policy
 	events   []jit.Event
+	shared   map[string]shared
 }
 
 type held struct {
@@ -46,7 +47,7 @@ func (l *Ledger) call(ctx context.Context, what string) error {
 func (l *Ledger) Forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.grants, l.leases, l.policies, l.events = nil, nil, nil, nil
+	l.grants, l.leases, l.policies, l.events, l.shared = nil, nil, nil, nil, nil
 }
 
 // Grants returns what matches f.
@@ -63,6 +64,8 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 		for _, g := range all {
 			if f.Owner != "" && g.Owner != f.Owner || f.Target != "" && g.Target != f.Target ||
 				f.Principal != "" && g.Principal != f.Principal || len(f.IDs) > 0 && !slices.Contains(f.IDs, g.ID) ||
+				f.Scope != "" && g.Scope != f.Scope || g.End.Before(f.EndFrom) ||
+				!f.DueBy.IsZero() && !g.Outstanding(f.DueBy) && !g.DueToStart(f.DueBy) ||
 				!f.LiveAt.IsZero() && g.Over(f.LiveAt) || f.NotEnded && !g.EndedAt.IsZero() {
 				continue
 			}
@@ -170,6 +173,62 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 		l.leases[g.ID] = held{q.Holder, q.Now.Add(q.Lease)}
 	}
 	return due, nil
+}
+
+// NextDue returns what comes next.
+func (l *Ledger) NextDue(ctx context.Context, owner string, after time.Time) (next time.Time, err error) {
+	if err := l.call(ctx, "read"); err != nil {
+		return time.Time{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sooner := func(at time.Time) {
+		if at.After(after) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	for id, g := range l.grants {
+		switch {
+		case g.Owner != owner || !g.EndedAt.IsZero():
+		case g.Outstanding(after) || g.DueToStart(after):
+			sooner(l.leases[id].until)
+		default:
+			sooner(g.ActualEnd())
+			if g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero() {
+				sooner(g.Start)
+			}
+		}
+	}
+	return next, nil
+}
+
+// Places lists where there are live grants.
+func (l *Ledger) Places(ctx context.Context, owner string, liveAt time.Time) ([]jit.Place, error) {
+	there := map[jit.Place]bool{}
+	for g, err := range l.Grants(ctx, jit.Filter{Owner: owner, LiveAt: liveAt}) {
+		if err != nil {
+			return nil, err
+		}
+		there[g.Place()] = true
+	}
+	return slices.SortedFunc(maps.Keys(there), func(a, b jit.Place) int {
+		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
+	}), nil
+}
+
+// FirstEvent returns the first event since a time.
+func (l *Ledger) FirstEvent(ctx context.Context, at time.Time) (int64, error) {
+	if err := l.call(ctx, "read"); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.events {
+		if !e.At.Before(at) {
+			return e.Seq, nil
+		}
+	}
+	return int64(len(l.events)) + 1, nil
 }
 
 // Events returns the events from first on.

@@ -36,6 +36,9 @@ func Run(t *testing.T, open func(t *testing.T) jit.Ledger) {
 		{"claims: what is due", testClaimDue},
 		{"claims: leases", testClaimLease},
 		{"claims: many sweepers", testClaimConcurrent},
+		{"claims: what comes next", testNextDue},
+		{"places", testPlaces},
+		{"the first event since a time", testFirstEvent},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
@@ -172,7 +175,7 @@ func testFilters(t *testing.T, l jit.Ledger) {
 	all[2].Target = "prod"
 	all[3].Principal = "group:Alice"
 	all[4].RevokedAt = Epoch
-	all[5].RevokedAt, all[5].EndedAt = Epoch, Epoch
+	all[5].RevokedAt, all[5].EndedAt, all[5].Scope = Epoch, Epoch, "other"
 	for _, g := range all {
 		write(t, l, Entry(g))
 	}
@@ -185,6 +188,11 @@ func testFilters(t *testing.T, l jit.Ledger) {
 		{jit.Filter{Target: "prod"}, "2"},
 		{jit.Filter{Principal: "group:Alice"}, "3"},
 		{jit.Filter{Principal: "group:alice"}, ""},
+		{jit.Filter{Scope: "other"}, "5"},
+		{jit.Filter{EndFrom: all[2].End}, "2 1 0"},
+		{jit.Filter{EndFrom: all[2].End, LiveAt: all[2].End}, "1 0"},
+		{jit.Filter{EndFrom: all[0].End, LiveAt: all[2].End}, "0"},
+		{jit.Filter{DueBy: all[3].End}, "4 3"},
 		{jit.Filter{NotEnded: true}, "4 3 2 1 0"},
 		{jit.Filter{LiveAt: Epoch}, "3 2 1 0"},
 		{jit.Filter{LiveAt: all[2].End}, "1 0"},

@@ -1,0 +1,55 @@
+package jittest
+
+import (
+	"context"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// shared is a piece of shared work.
+type shared struct {
+	held
+	position int64
+}
+
+// Leases returns the leases of the ledger.
+func (l *Ledger) Leases() jit.Leases { return leases{l} }
+
+type leases struct{ *Ledger }
+
+// Take gives a piece of work to holder, unless another has it.
+func (l leases) Take(ctx context.Context, name, holder string, now, until time.Time) (int64, bool, error) {
+	if err := l.call(ctx, "write"); err != nil {
+		return 0, false, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, known := l.shared[name]
+	if known && s.holder != holder && s.until.After(now) {
+		return s.position, false, nil
+	}
+	l.put(name, shared{held{holder, until}, s.position})
+	return s.position, true, nil
+}
+
+func (l leases) put(name string, s shared) {
+	if l.shared == nil {
+		l.Ledger.shared = map[string]shared{}
+	}
+	l.shared[name] = s
+}
+
+// Keep notes how far a piece of work has come.
+func (l leases) Keep(ctx context.Context, name, holder string, position int64, until time.Time) error {
+	if err := l.call(ctx, "write"); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shared[name].holder != holder {
+		return jit.ErrStale
+	}
+	l.put(name, shared{held{holder, until}, position})
+	return nil
+}

@@ -1,0 +1,19 @@
+package jit
+
+import (
+	"context"
+	"time"
+)
+
+// Leases share work that is no grant among processes: each piece has a name, one holder at a
+// time and a position, which is how far it has come. Implementations are safe for concurrent use by
+// many goroutines and processes.
+type Leases interface {
+	// Take gives the work of that name to holder until a time, unless another holder has it at now; ok is
+	// false then. position is what was kept last, 0 at first.
+	Take(ctx context.Context, name, holder string, now, until time.Time) (position int64, ok bool, err error)
+
+	// Keep notes how far the work has come, and when the lease ends from now on: a time in the past lets go of
+	// it. The error is [ErrStale] if holder does not have the lease any more, and nothing is written.
+	Keep(ctx context.Context, name, holder string, position int64, until time.Time) error
+}

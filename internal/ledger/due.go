@@ -1,0 +1,58 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// NextDue returns when the next grant of owner comes due after a time, or when the next lease of a grant that is due
+// already ends; zero when there is nothing to wait for.
+func (l *Ledger) NextDue(ctx context.Context, owner string, after time.Time) (time.Time, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return time.Time{}, err
+	}
+	var next sql.NullInt64
+	err = db.QueryRowContext(ctx, `SELECT min(at) FROM (
+		SELECT min(due_at) AS at FROM jit_grants WHERE owner = $1 AND due_at > $2
+		UNION ALL
+		SELECT min(lease_until) AS at FROM jit_grants WHERE owner = $1 AND due_at <= $2 AND lease_until > $2
+	) AS next`, owner, after.UnixMicro()).Scan(&next)
+	if err != nil {
+		return time.Time{}, l.fail("read", err)
+	}
+	return moment(next), nil
+}
+
+// Places lists the scopes on which there are grants of owner that are not over at a time.
+func (l *Ledger) Places(ctx context.Context, owner string, liveAt time.Time) ([]jit.Place, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, `SELECT DISTINCT target, scope FROM jit_grants
+		WHERE owner = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY target, scope`, owner, liveAt.UnixMicro())
+	if err != nil {
+		return nil, l.fail("read", err)
+	}
+	all, err := collect(rows, func(rows *sql.Rows) (p jit.Place, err error) { return p, rows.Scan(&p.Target, &p.Scope) })
+	return all, l.fail("read", err)
+}
+
+// FirstEvent returns the sequence number of the first event that was recorded at or after a time; that of the event to come if there is none.
+func (l *Ledger) FirstEvent(ctx context.Context, at time.Time) (int64, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return 1, err
+	}
+	var first int64
+	err = db.QueryRowContext(ctx, `SELECT coalesce((SELECT min(seq) FROM jit_events WHERE recorded_at >= $1), (SELECT max(head_seq) FROM jit_ledger) + 1)`,
+		at.UnixMicro()).Scan(&first)
+	if err != nil {
+		return 1, l.fail("read", err)
+	}
+	return first, nil
+}

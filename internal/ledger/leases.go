@@ -1,0 +1,59 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Leases returns the leases that are kept beside the grants.
+func (l *Ledger) Leases() jit.Leases { return leases{l} }
+
+// leases are the [jit.Leases] of a ledger.
+type leases struct{ *Ledger }
+
+var _ jit.Leases = leases{}
+
+// Take gives a piece of work to holder, unless another has it.
+func (l leases) Take(ctx context.Context, name, holder string, now, until time.Time) (position int64, ok bool, err error) {
+	err = l.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
+		ok = true
+		err := tx.QueryRowContext(ctx, `INSERT INTO jit_leases (name, holder, lease_until, position) VALUES ($1, $2, $3, 0)
+			ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
+			WHERE jit_leases.holder = excluded.holder OR jit_leases.lease_until <= $4
+			RETURNING position`, name, holder, until.UnixMicro(), now.UnixMicro()).Scan(&position)
+		if errors.Is(err, sql.ErrNoRows) {
+			ok = false
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return 0, false, l.fail("write", err)
+	}
+	return position, ok, nil
+}
+
+// Keep notes how far a piece of work has come.
+func (l leases) Keep(ctx context.Context, name, holder string, position int64, until time.Time) error {
+	var held int64
+	err := l.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
+		done, err := tx.ExecContext(ctx, "UPDATE jit_leases SET position = $3, lease_until = $4 WHERE name = $1 AND holder = $2",
+			name, holder, position, until.UnixMicro())
+		if err == nil {
+			held, err = done.RowsAffected()
+		}
+		return err
+	})
+	if err != nil {
+		return l.fail("write", err)
+	}
+	if held == 0 {
+		return fmt.Errorf("keep the lease %q of %s: %w", name, holder, jit.ErrStale)
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package ledgertest
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+func testNextDue(t *testing.T, l jit.Ledger) {
+	at := func(minute int) time.Time { return Epoch.Add(time.Duration(minute) * time.Minute) }
+	check := func(what string, after, want time.Time) {
+		t.Helper()
+		got, err := l.NextDue(t.Context(), "payments", after)
+		if err != nil || !got.Equal(want) {
+			t.Errorf("%s: next due after %s is %s, %v; want %s", what, after, got, err, want)
+		}
+	}
+	check("nothing is recorded", at(0), time.Time{})
+	ends, later, other, ended := Grant(0), Grant(1), Grant(2), Grant(3)
+	ends.End = at(20)
+	later.Window, later.GrantedAt = jit.Window{Start: at(10), End: at(30)}, time.Time{}
+	other.Owner, other.End = "other", at(1)
+	ended.End, ended.EndedAt = at(5), at(5)
+	write(t, l, Entry(ends), Entry(later), Entry(other), Entry(ended))
+	check("a start", at(0), at(10))
+	check("the start has come", at(10), at(20))
+	check("both have come", at(20), time.Time{})
+	claim(t, l, "a", at(20), 1)
+	check("another may take over when a lease ends", at(20).Add(time.Second), at(21))
+	check("the lease has ended", at(21), time.Time{})
+}
+
+func testPlaces(t *testing.T, l jit.Ledger) {
+	check := func(owner string, want ...jit.Place) {
+		t.Helper()
+		got, err := l.Places(t.Context(), owner, Epoch.Add(time.Minute))
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("Places(%s) = %v, %v; want %v", owner, got, err, want)
+		}
+	}
+	check("payments")
+	var entries []jit.Entry
+	add := func(change func(*jit.Grant)) {
+		g := Grant(len(entries))
+		change(&g)
+		entries = append(entries, Entry(g))
+	}
+	add(func(*jit.Grant) {})
+	add(func(*jit.Grant) {})
+	add(func(g *jit.Grant) { g.Scope = "another" })
+	add(func(g *jit.Grant) { g.Scope, g.Owner = "theirs", "other" })
+	add(func(g *jit.Grant) { g.Scope, g.End = "over", Epoch.Add(time.Minute) })
+	add(func(g *jit.Grant) { g.Scope, g.RevokedAt = "revoked", Epoch })
+	write(t, l, entries...)
+	check("payments", jit.Place{Target: "bastion", Scope: "another"}, jit.Place{Target: "bastion", Scope: "host"})
+	check("other", jit.Place{Target: "bastion", Scope: "theirs"})
+	check("nobody")
+}
+
+func testFirstEvent(t *testing.T, l jit.Ledger) {
+	check := func(at time.Time, want int64) {
+		t.Helper()
+		if got, err := l.FirstEvent(t.Context(), at); err != nil || got != want {
+			t.Errorf("FirstEvent(%s) = %d, %v; want %d", at, got, err, want)
+		}
+	}
+	check(Epoch, 1)
+	for n := range 3 {
+		e := Event(Grant(n).ID)
+		e.At = Epoch.Add(time.Duration(n) * time.Minute)
+		write(t, l, jit.Entry{Events: []jit.Event{e}})
+	}
+	check(Epoch, 1)
+	check(Epoch.Add(time.Second), 2)
+	check(Epoch.Add(2*time.Minute), 3)
+	check(Epoch.Add(time.Hour), 4)
+}

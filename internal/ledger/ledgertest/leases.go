@@ -1,0 +1,102 @@
+package ledgertest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// RunLeases checks a store of leases. open returns a new, empty one that lives as long as the test; what
+// it returns further times in one test is the same store, as another process would have it.
+func RunLeases(t *testing.T, open func(t *testing.T) func() jit.Leases) {
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, func() jit.Leases)
+	}{
+		{"one holder at a time", testLeaseHolder},
+		{"the position is kept", testLeasePosition},
+		{"of many that ask at once one gets it", testLeaseRace},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
+	}
+}
+
+func take(t *testing.T, l jit.Leases, name, holder string, now time.Time) (int64, bool) {
+	t.Helper()
+	position, ok, err := l.Take(t.Context(), name, holder, now, now.Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return position, ok
+}
+
+func testLeaseHolder(t *testing.T, open func() jit.Leases) {
+	a, b := open(), open()
+	now := Epoch
+	check := func(what string, l jit.Leases, name, holder string, want bool) {
+		t.Helper()
+		if _, ok := take(t, l, name, holder, now); ok != want {
+			t.Errorf("%s: got it = %v, want %v", what, ok, want)
+		}
+	}
+	check("nobody has it", a, "drift", "a", true)
+	check("a has it", b, "drift", "b", false)
+	check("a asks again", a, "drift", "a", true)
+	check("other work is free", b, "notices", "b", true)
+	now = now.Add(time.Minute - time.Second)
+	check("the lease has not ended", b, "drift", "b", false)
+	now = now.Add(time.Second)
+	check("the lease has ended", b, "drift", "b", true)
+	check("it is b's now", a, "drift", "a", false)
+	if err := b.Keep(t.Context(), "drift", "b", 0, now); err != nil {
+		t.Fatal(err)
+	}
+	check("b has let go", a, "drift", "a", true)
+}
+
+func testLeasePosition(t *testing.T, open func() jit.Leases) {
+	a, b := open(), open()
+	if position, _ := take(t, a, "notices", "a", Epoch); position != 0 {
+		t.Errorf("position %d at first", position)
+	}
+	if err := a.Keep(t.Context(), "notices", "a", 7, Epoch.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if position, ok := take(t, a, "notices", "a", Epoch); !ok || position != 7 {
+		t.Errorf("position %d, %v; want 7", position, ok)
+	}
+	if position, ok := take(t, b, "notices", "b", Epoch.Add(2*time.Hour)); !ok || position != 7 {
+		t.Errorf("the next holder finds position %d, %v; want 7", position, ok)
+	}
+	for holder, l := range map[string]jit.Leases{"a": a, "c": b} {
+		if err := l.Keep(t.Context(), "notices", holder, 99, Epoch.Add(9*time.Hour)); !errors.Is(err, jit.ErrStale) {
+			t.Errorf("%s has not the lease and keeps 99: %v", holder, err)
+		}
+	}
+	if position, _ := take(t, b, "notices", "b", Epoch.Add(2*time.Hour)); position != 7 {
+		t.Errorf("position %d after a refused Keep, want 7", position)
+	}
+}
+
+func testLeaseRace(t *testing.T, open func() jit.Leases) {
+	const holders = 8
+	var got atomic.Int64
+	var wg sync.WaitGroup
+	for n := range holders {
+		l := open()
+		wg.Go(func() {
+			if _, ok := take(t, l, "drift", fmt.Sprint(n), Epoch); ok {
+				got.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if got.Load() != 1 {
+		t.Errorf("%d of %d got the lease, want 1", got.Load(), holders)
+	}
+}
