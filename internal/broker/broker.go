@@ -26,6 +26,8 @@ type Broker struct {
 	Now    func() time.Time
 	// Planned are policies that are part of the same plan and not in the ledger yet; it may be nil.
 	Planned *Planned
+
+	failures failures
 }
 
 // Warning is something that does not stop a grant and that a reviewer has to know.

@@ -303,12 +303,13 @@ func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, e
 	var from []int
 	for i, g := range grants {
 		if errs[i] != nil {
-			if allowed(g) == nil {
+			if allowed(g) == nil && b.failures.news(g.ID, failure, b.Now()) {
 				entries = append(entries, jit.Entry{Events: []jit.Event{b.event(failure, g, "error", errs[i].Error())}})
 				from = append(from, i)
 			}
 			continue
 		}
+		b.failures.over(g.ID)
 		next := g
 		if events, wanted := outcome(&next); wanted {
 			entries = append(entries, jit.Entry{Grant: &next, Events: events})
@@ -320,6 +321,9 @@ func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, e
 	}
 	for k, err := range b.Ledger.Write(ctx, entries) {
 		i := from[k]
+		if err != nil && errs[i] != nil {
+			b.failures.over(grants[i].ID) // the record has not been told
+		}
 		if errors.Is(err, jit.ErrStale) {
 			var g jit.Grant
 			g, err = b.update(ctx, grants[i], outcome)

@@ -17,6 +17,7 @@ import (
 
 func (p *program) sweepCommand() *cobra.Command {
 	var s sweeper.Sweeper
+	var o watchOptions
 	cmd := &cobra.Command{
 		Use:   "sweep",
 		Short: "End what is over, start what is due, put right what has drifted",
@@ -24,6 +25,10 @@ func (p *program) sweepCommand() *cobra.Command {
 holds grants and put right what was altered there, and remove bindings with this owner's marker that are over
 and that the ledger does not explain. Run it every minute or so, from as many places as you like: due work
 is shared by leases.
+
+--watch goes on until it is stopped: it ends and starts grants in the second in which they are due, and looks for drift every
+drift interval. Any number of them may share a postgres:// ledger; on a sqlite:// ledger there is one. It says what it does on
+standard error, with --json in JSON lines on standard output.
 
 When the ledger cannot be read, the markers on the targets say what is over. --markers-only goes by them from the
 start, for the case that the ledger is lost: all it needs are credentials.
@@ -39,7 +44,8 @@ Exit codes:
 		Example: `  jit sweep
   jit sweep --dry-run
   jit sweep --due --json            # by the ledger alone: no call on any target when nothing is due
-  jit sweep --markers-only          # the ledger is lost`,
+  jit sweep --markers-only          # the ledger is lost
+  jit sweep --watch`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -49,9 +55,18 @@ Exit codes:
 			case s.MaxUnplanned < 0:
 				return jit.Invalid("--max-unplanned", "write 0 to remove nothing that was not planned", "%d is negative", s.MaxUnplanned)
 			}
+			if err := o.check(s, cmd.Flags().Changed("timeout")); err != nil {
+				return err
+			}
+			if o.watch {
+				return p.watch(cmd.Context(), s, o)
+			}
 			return p.withRuntime(cmd.Context(), jit.FromSweeper, func(ctx context.Context, rt *config.Runtime) error { return p.sweep(ctx, rt, s) })
 		},
 	}
+	cmd.Flags().BoolVar(&o.watch, "watch", false, "go on until stopped, and end every grant when it is due")
+	cmd.Flags().StringVar(&o.interval, "interval", "", "with --watch: how `often` to look for due work that is not known of (default 1m)")
+	cmd.Flags().StringVar(&o.driftInterval, "drift-interval", "", "with --watch: how `often` to look for drift (default 5m)")
 	cmd.Flags().BoolVar(&s.DryRun, "dry-run", false, "only tell what would be done; write nothing")
 	cmd.Flags().BoolVar(&s.DueOnly, "due", false, "only end and start what the ledger says is due; look for no drift")
 	cmd.Flags().BoolVar(&s.MarkersOnly, "markers-only", false, "go by the markers on the targets, as if there were no ledger")

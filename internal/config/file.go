@@ -57,7 +57,7 @@ func Load(path string) (Settings, error) {
 }
 
 var schema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{
-	{Name: "ledger"}, {Name: "owner"}, {Name: "max_ttl"}, {Name: "targets"},
+	{Name: "ledger"}, {Name: "owner"}, {Name: "max_ttl"}, {Name: "targets"}, {Name: "interval"}, {Name: "drift_interval"},
 }}
 
 func parse(src []byte, path string) (Settings, error) {
@@ -71,7 +71,7 @@ func parse(src []byte, path string) (Settings, error) {
 	}
 	scope := &hcl.EvalContext{Functions: map[string]function.Function{"env": envFunction}}
 	var s Settings
-	for name, into := range map[string]*string{"ledger": &s.Ledger, "owner": &s.Owner, "max_ttl": &s.MaxTTL} {
+	for name, into := range map[string]*string{"ledger": &s.Ledger, "owner": &s.Owner, "max_ttl": &s.MaxTTL, "interval": &s.Interval, "drift_interval": &s.DriftInterval} {
 		attr, ok := content.Attributes[name]
 		if !ok {
 			continue

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -34,6 +35,8 @@ type Runtime struct {
 	Broker  *broker.Broker
 	Ledger  *ledger.Ledger
 	Targets map[string]jit.Platform
+	// Interval and DriftInterval are how often a daemon looks for due work and for drift; 0 where nothing is set.
+	Interval, DriftInterval time.Duration
 }
 
 // Close releases the ledger's connections.
@@ -55,6 +58,14 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	}
 	if maxTTL < jit.MinTTL {
 		return nil, jit.Invalid("max_ttl", `write for example max_ttl = "24h"`, "%q is shorter than the shortest grant, %s", s.MaxTTL, jit.FormatDuration(jit.MinTTL))
+	}
+	interval, err := every("interval", s.Interval)
+	if err != nil {
+		return nil, err
+	}
+	driftInterval, err := every("drift_interval", s.DriftInterval)
+	if err != nil {
+		return nil, err
 	}
 	if err := ledger.CheckURL(s.Ledger); err != nil {
 		return nil, err
@@ -97,5 +108,25 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	for _, t := range tidiers {
 		t.OnTidied(func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) }) // the next sweep makes it good
 	}
-	return &Runtime{Broker: b, Ledger: l, Targets: targets}, nil
+	return &Runtime{Broker: b, Ledger: l, Targets: targets, Interval: interval, DriftInterval: driftInterval}, nil
+}
+
+// every reads how often something is to be done; 0 where nothing is written.
+func every(attribute, text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	return CheckEvery(attribute, text)
+}
+
+// minEvery is how often a daemon may look at most.
+const minEvery = time.Second
+
+// CheckEvery reads how often a daemon is to look for something: a second or more, such as "30s" or "5m".
+func CheckEvery(attribute, text string) (time.Duration, error) {
+	d, err := jit.ParseDuration(attribute, text)
+	if err == nil && d < minEvery {
+		err = jit.Invalid(attribute, fmt.Sprintf("write for example %s = \"1m\"", attribute), "%q is less than %s", text, jit.FormatDuration(minEvery))
+	}
+	return d, err
 }

@@ -28,6 +28,8 @@ type Settings struct {
 	// MaxTTL is a duration as [jit.ParseDuration] reads it.
 	MaxTTL  string
 	Targets map[string]platform.Config
+	// Interval and DriftInterval are durations too: how often the daemon looks for due work and for drift. The provider has neither.
+	Interval, DriftInterval string
 }
 
 // WithDefaults returns the settings with the defaults and the environment filled in.

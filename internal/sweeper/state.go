@@ -8,8 +8,8 @@ import (
 
 // State is what a [Watcher] tells of itself at one moment.
 type State struct {
-	// Started is when it began to watch.
-	Started time.Time
+	// Started is when it began to watch, Looked when it last looked whether something is due, with or without success.
+	Started, Looked time.Time
 	// Due and Drift are the last complete pass of each kind.
 	Due, Drift Passed
 	// Stuck are the grants whose end or start failed and is tried again, those that are due for longest first.
@@ -27,8 +27,8 @@ type Passed struct {
 	// At is when it began; zero before the first.
 	At   time.Time
 	Took time.Duration
-	// Steps counts what was done, Failed what could not be.
-	Steps, Failed int
+	// Steps counts what was done or handed out, Failed what could not be done, and Held the removals that the cap kept from being done.
+	Steps, Failed, Held int
 }
 
 // Stuck is a grant that could not be ended, or started, so far.

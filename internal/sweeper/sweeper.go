@@ -82,7 +82,7 @@ const defaultClaimSize = 5000
 // A ledger that cannot be read does not keep markers from being honoured: what they
 // say is over is ended.
 func (s *Sweeper) Pass(ctx context.Context) Report {
-	p := &pass{Sweeper: s, now: s.Broker.Now(), lost: map[jit.ID]string{}}
+	p := &pass{Sweeper: s, now: s.Broker.Now(), lost: map[jit.ID]string{}, budget: &budget{}}
 	if s.MarkersOnly {
 		p.markers(ctx, nil)
 		return p.report
@@ -105,11 +105,11 @@ type pass struct {
 	lost map[jit.ID]string
 	// unrecorded: there is no ledger to take down what is done.
 	unrecorded bool
+	// budget counts the removals that no recorded end explains.
+	budget *budget
 
 	mu     sync.Mutex
 	report Report
-	// removals counts those that no recorded end explains.
-	removals int
 }
 
 func (p *pass) unread(err error) {
@@ -315,18 +315,16 @@ func (p *pass) read(ctx context.Context, places map[jit.Place]bool) map[jit.Plac
 
 // carryOut runs the steps, the removals among them up to what is left of the cap.
 func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
-	p.mu.Lock()
+	held := 0
 	kept := slices.DeleteFunc(steps, func(s reconcile.Step) bool {
-		if s.Kind != reconcile.Remove {
-			return false
+		over := s.Kind == reconcile.Remove && !p.budget.spend(p.MaxUnplanned)
+		if over {
+			held++
 		}
-		if p.removals < p.MaxUnplanned {
-			p.removals++
-			return false
-		}
-		p.report.Held++
-		return true
+		return over
 	})
+	p.mu.Lock()
+	p.report.Held += held
 	p.mu.Unlock()
 	p.run(ctx, kept)
 }

@@ -160,8 +160,7 @@ func TestAnEndThatIsMovedDuringARepairHolds(t *testing.T) {
 func TestAnotherOwnersGrantIsLeftAlone(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request("8h"))
-	other := *w.broker
-	other.Owner = "payments"
+	other := &broker.Broker{Ledger: w.ledger, Targets: w.broker.Targets, Owner: "payments", MaxTTL: w.broker.MaxTTL, Now: w.broker.Now, Actor: w.broker.Actor}
 	if _, err := other.Change(t.Context(), g, request("20h")); !errors.Is(err, jit.ErrInvalid) {
 		t.Errorf("a change of another owner's grant: %v", err)
 	}

@@ -188,15 +188,16 @@ func (l *Ledger) NextDue(ctx context.Context, owner string, after time.Time) (ne
 		}
 	}
 	for id, g := range l.grants {
+		due := g.ActualEnd()
+		if g.RevokedAt.IsZero() && g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero() {
+			due = g.Start
+		}
 		switch {
 		case g.Owner != owner || !g.EndedAt.IsZero():
-		case g.Outstanding(after) || g.DueToStart(after):
-			sooner(l.leases[id].until)
+		case due.After(after):
+			sooner(due)
 		default:
-			sooner(g.ActualEnd())
-			if g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero() {
-				sooner(g.Start)
-			}
+			sooner(l.leases[id].until)
 		}
 	}
 	return next, nil

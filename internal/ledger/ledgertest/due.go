@@ -30,6 +30,10 @@ func testNextDue(t *testing.T, l jit.Ledger) {
 	claim(t, l, "a", at(20), 1)
 	check("another may take over when a lease ends", at(20).Add(time.Second), at(21))
 	check("the lease has ended", at(21), time.Time{})
+	revoked := Grant(4)
+	revoked.End, revoked.RevokedAt = at(60), at(22)
+	write(t, l, Entry(revoked))
+	check("somebody ended one early since", at(21), at(22))
 }
 
 func testPlaces(t *testing.T, l jit.Ledger) {

@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// watchOptions are the flags of jit sweep --watch.
+type watchOptions struct {
+	watch                   bool
+	interval, driftInterval string
+}
+
+// check refuses what only one of the two can do: a pass or the daemon.
+func (o watchOptions) check(s sweeper.Sweeper, timeout bool) error {
+	switch {
+	case !o.watch && o.interval+o.driftInterval != "":
+		return jit.Invalid("--watch", "write jit sweep --watch, or leave the interval out", "an interval is for the daemon")
+	case !o.watch:
+		return nil
+	case s.DryRun, s.DueOnly, s.MarkersOnly:
+		return jit.Invalid("--watch", "leave out one of the two", "--dry-run, --due and --markers-only are for one pass")
+	case timeout:
+		return jit.Invalid("--timeout", "leave it out", "--watch goes on until it is stopped")
+	}
+	return nil
+}
+
+// watch sweeps until ctx ends.
+func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) error {
+	rt, err := p.open(ctx, jit.FromSweeper)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rt.Close() }() // whatever was written is durable already
+	w, err := newWatcher(rt, s, o)
+	if err != nil {
+		return err
+	}
+	if len(rt.Targets) == 0 {
+		return jit.Invalid("targets", "name the targets to be swept in the settings", "there is nothing to watch")
+	}
+	release, err := rt.Ledger.WatchAlone()
+	if err != nil {
+		return err
+	}
+	defer release()
+
+	log := p.watchLog()
+	w.Progress = func(r sweeper.Result) { logStep(log, r) }
+	log.Info("watching", "owner", rt.Broker.Owner, "targets", len(rt.Targets), "interval", w.Interval.String(), "drift_interval", w.DriftInterval.String(), "holder", w.Holder)
+	over := make(chan struct{})
+	var told sync.WaitGroup
+	told.Go(func() { tellState(log, w, over) })
+	w.Run(ctx)
+	close(over)
+	told.Wait()
+	log.Info("stopped")
+	return nil
+}
+
+// newWatcher makes a watcher of what the settings and the flags say, the flags first.
+func newWatcher(rt *config.Runtime, s sweeper.Sweeper, o watchOptions) (*sweeper.Watcher, error) {
+	s.Broker = rt.Broker
+	s.Holder = fmt.Sprintf("%s/%d/%s", holder(), os.Getpid(), rand.Text()[:8])
+	w := &sweeper.Watcher{Sweeper: s, Leases: rt.Ledger.Leases(), Interval: rt.Interval, DriftInterval: rt.DriftInterval}
+	for _, flag := range []struct {
+		name, text string
+		into       *time.Duration
+		otherwise  time.Duration
+	}{
+		{"--interval", o.interval, &w.Interval, sweeper.DefaultInterval},
+		{"--drift-interval", o.driftInterval, &w.DriftInterval, sweeper.DefaultDriftInterval},
+	} {
+		*flag.into = cmp.Or(*flag.into, flag.otherwise)
+		if flag.text == "" {
+			continue
+		}
+		d, err := config.CheckEvery(flag.name, flag.text)
+		if err != nil {
+			return nil, err
+		}
+		*flag.into = d
+	}
+	return w, nil
+}
+
+// watchLog is where the daemon says what it does: lines for people on standard error, or JSON lines on standard output.
+func (p *program) watchLog() *slog.Logger {
+	// The clock of the program, not of the machine, so that the lines agree with the record.
+	stamp := func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.String(slog.TimeKey, jit.FormatTime(p.Now()))
+		}
+		return a
+	}
+	o := &slog.HandlerOptions{ReplaceAttr: stamp}
+	if p.json {
+		return slog.New(slog.NewJSONHandler(&lockedWriter{to: p.out}, o))
+	}
+	return slog.New(slog.NewTextHandler(&lockedWriter{to: p.err}, o))
+}
+
+// lockedWriter lets several goroutines write whole lines.
+type lockedWriter struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (w *lockedWriter) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(line)
+}
+
+func logStep(log *slog.Logger, r sweeper.Result) {
+	facts := []any{"grant", string(r.Grant.ID), "target", r.Target, "scope", r.Scope, "principal", r.Grant.Principal, "role", r.Grant.Role, "why", r.Reason}
+	switch {
+	case r.Err != nil:
+		log.Error(string(r.Kind)+" failed", append(facts, "error", r.Err.Error())...)
+	case r.Kind == reconcile.Report:
+		log.Warn("a person has to look", facts...)
+	default:
+		log.Info(string(r.Kind), facts...)
+	}
+}
+
+// tellEvery is how often the daemon looks whether its own state has something to tell.
+const tellEvery = time.Second
+
+// tellState tells of what could not be read when that begins, changes and ends.
+func tellState(log *slog.Logger, w *sweeper.Watcher, over <-chan struct{}) {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	told := map[string]string{}
+	for {
+		select {
+		case <-over:
+			return
+		case <-tick.C:
+		}
+		state := w.State()
+		now := map[string]string{}
+		if state.LedgerError != nil {
+			now["the ledger"] = state.LedgerError.Error()
+		}
+		for _, u := range state.Unread {
+			now[strings.TrimSpace(u.Scope+" of target "+u.Target)] = u.Err.Error()
+		}
+		if state.Drift.Held > 0 {
+			now["the cap on unplanned removals"] = fmt.Sprintf("%d are held back by --max-unplanned: look at them with jit sweep --dry-run, then allow more", state.Drift.Held)
+		}
+		for what, problem := range now {
+			if _, before := told[what]; !before {
+				log.Error("trouble", "with", what, "error", problem)
+			}
+		}
+		for what := range told {
+			if _, still := now[what]; !still {
+				log.Info("trouble over", "with", what)
+			}
+		}
+		told = now
+	}
+}

@@ -1,0 +1,81 @@
+package ledger_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
+)
+
+const envWatch = "JIT_TEST_WATCH_ALONE"
+
+// TestWatchAlone asks for a file from another process while this one has it, after it let go, and after a holder was killed.
+func TestWatchAlone(t *testing.T) {
+	if url := os.Getenv(envWatch); url != "" {
+		watchAlone(url)
+	}
+	url := sqliteURL(t)
+	ask := func(more ...string) *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWatchAlone$")
+		cmd.Env = append(os.Environ(), append(more, envWatch+"="+url)...)
+		return cmd
+	}
+	release, err := open(t, url).WatchAlone()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := ask().CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "ledger: another `jit sweep --watch` is at work on sqlite://") {
+		t.Errorf("a second one: %v, %s", err, out)
+	}
+	if _, err := open(t, url).WatchAlone(); !errors.Is(err, jit.ErrInvalid) {
+		t.Errorf("a second one in this process: %v", err)
+	}
+	release()
+	if out, err := ask().CombinedOutput(); err != nil {
+		t.Errorf("after it let go: %v, %s", err, out)
+	}
+	killed := ask(envWatch + "_DIE=1")
+	if out, err := killed.CombinedOutput(); err == nil {
+		t.Fatalf("it was to be killed: %s", out)
+	}
+	release, err = open(t, url).WatchAlone()
+	if err != nil {
+		t.Fatalf("after the holder was killed: %v", err)
+	}
+	release()
+
+	t.Run("many share a server", func(t *testing.T) {
+		url := postgresURL(t)
+		for range 2 {
+			release, err := open(t, url).WatchAlone()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer release()
+		}
+	})
+}
+
+// watchAlone is the other process.
+func watchAlone(url string) {
+	l, err := ledger.Open(context.Background(), ledger.Config{URL: url})
+	if err == nil {
+		_, err = l.WatchAlone()
+	}
+	if err != nil {
+		os.Stdout.WriteString(err.Error())
+		os.Exit(1)
+	}
+	if os.Getenv(envWatch+"_DIE") != "" {
+		self, _ := os.FindProcess(os.Getpid())
+		_ = self.Kill()
+		select {}
+	}
+	os.Exit(0)
+}

@@ -1,0 +1,275 @@
+package sweeper
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+)
+
+const (
+	// laneSize is how many tasks a lane holds. What is over that is left in the ledger until its lease ends.
+	laneSize = 5000
+	// laneBatch is how many tasks are done with one call.
+	laneBatch = 1000
+	// slotsPerTarget is how many scopes of one target are worked on side by side.
+	slotsPerTarget = 16
+	// slow is how long a call counts against the slots of its target, and against a lane that is full.
+	slow = 5 * time.Second
+	// firstRetry and lastRetry bound the pause before a task that failed is tried again.
+	firstRetry = time.Second
+	lastRetry  = 5 * time.Minute
+)
+
+// lane is the due work of one scope. One goroutine works on it, so that a scope that is stuck delays no other.
+type lane struct {
+	tasks []*task
+	// callSince is when the call under way began; zero when there is none.
+	callSince time.Time
+	// failing: nothing of the last call succeeded.
+	failing bool
+	// changed is signalled when a task has come, room when some have gone.
+	changed, room chan struct{}
+}
+
+// task is a step that is due.
+type task struct {
+	step     reconcile.Step
+	attempts int
+	// next is when it is to be tried; zero means now.
+	next time.Time
+	err  error
+}
+
+// due is when the step came due.
+func (t *task) due() time.Time {
+	if t.step.Kind == reconcile.Start {
+		return t.step.Grant.Start
+	}
+	return t.step.Grant.ActualEnd()
+}
+
+// take puts a step into the lane of its scope. It waits for room while the lane makes progress, and leaves the step to a later
+// claim when it makes none. What is in hand already is not taken twice.
+func (w *Watcher) take(ctx context.Context, s reconcile.Step) bool {
+	for {
+		w.mu.Lock()
+		if w.inHand[s.Grant.ID] {
+			w.mu.Unlock()
+			return false
+		}
+		l, ok := w.lanes[s.Place]
+		if !ok {
+			l = &lane{changed: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+			w.lanes[s.Place] = l
+			w.work.Go(func() { w.workOn(ctx, s.Place, l) })
+		}
+		if len(l.tasks) < laneSize {
+			l.tasks = append(l.tasks, &task{step: s})
+			w.inHand[s.Grant.ID] = true
+			w.mu.Unlock()
+			signal(l.changed)
+			return true
+		}
+		stuck := l.failing || !l.callSince.IsZero() && time.Since(l.callSince) > slow
+		w.mu.Unlock()
+		if stuck {
+			return false
+		}
+		timer := time.NewTimer(look)
+		select {
+		case <-l.room:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		}
+		timer.Stop()
+	}
+}
+
+// signal wakes whoever waits on c, or will.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// workOn does the tasks of one lane until there are none, or ctx ends.
+func (w *Watcher) workOn(ctx context.Context, at jit.Place, l *lane) {
+	for ctx.Err() == nil {
+		batch, wait := w.ready(at, l)
+		if batch == nil && wait == 0 {
+			return
+		}
+		if batch != nil {
+			w.call(ctx, at, l, batch)
+			continue
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-l.changed:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// ready returns the tasks to be done now, all of one kind and ends first, or how long to wait for some. When there are none at
+// all the lane is closed.
+func (w *Watcher) ready(at jit.Place, l *lane) (batch []*task, wait time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(l.tasks) == 0 {
+		delete(w.lanes, at)
+		return nil, 0
+	}
+	now := time.Now()
+	kind := reconcile.Start
+	wait = lastRetry
+	for _, t := range l.tasks {
+		if pause := t.next.Sub(now); pause > 0 {
+			wait = min(wait, pause)
+		} else if t.step.Kind == reconcile.End {
+			kind = reconcile.End
+		}
+	}
+	for _, t := range l.tasks {
+		if !t.next.After(now) && t.step.Kind == kind && len(batch) < laneBatch {
+			batch = append(batch, t)
+		}
+	}
+	return batch, wait
+}
+
+// call does a batch of tasks with one call and notes what came of each.
+func (w *Watcher) call(ctx context.Context, at jit.Place, l *lane, batch []*task) {
+	release, ok := w.slot(ctx, at.Target)
+	if !ok {
+		return
+	}
+	defer release()
+	w.mu.Lock()
+	l.callSince = time.Now()
+	w.mu.Unlock()
+	call, cancel := context.WithTimeout(w.calls, callTimeout)
+	defer cancel()
+	batch = w.refresh(call, at, l, batch)
+	steps := make([]reconcile.Step, len(batch))
+	for i, t := range batch {
+		steps[i] = t.step
+	}
+	p := w.pass()
+	if len(steps) > 0 {
+		p.do(call, p.stripped(call, steps))
+	}
+	done := w.Broker.Now()
+	for i, r := range p.report.Results {
+		lag := time.Duration(-1)
+		if r.Err == nil {
+			lag = max(0, done.Sub(batch[i].due()))
+		}
+		w.told(r, lag)
+	}
+	w.settle(l, batch, p.report.Results)
+	signal(l.room)
+}
+
+// settle takes what was done out of the lane and sets the time for the rest.
+func (w *Watcher) settle(l *lane, batch []*task, results []Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l.callSince = time.Time{}
+	done := map[*task]bool{}
+	now := time.Now()
+	for i, t := range batch {
+		if t.err = results[i].Err; t.err == nil {
+			done[t] = true
+			delete(w.inHand, t.step.Grant.ID)
+			continue
+		}
+		t.next = now.Add(backoff.Pause(t.attempts, firstRetry, lastRetry))
+		t.attempts++
+	}
+	back := l.failing && len(done) > 0
+	l.failing = len(batch) > 0 && len(done) == 0
+	l.tasks = slices.DeleteFunc(l.tasks, func(t *task) bool { return done[t] })
+	if back { // the scope answers again: nothing has to wait any longer
+		for _, t := range l.tasks {
+			t.next = time.Time{}
+		}
+	}
+}
+
+// refresh looks what has become of the grants that were tried before: one that somebody else has ended, or changed, is not tried
+// with the facts of then. While the ledger does not answer only ends are tried.
+func (w *Watcher) refresh(ctx context.Context, at jit.Place, l *lane, batch []*task) []*task {
+	var ids []jit.ID
+	for _, t := range batch {
+		if t.attempts > 0 {
+			ids = append(ids, t.step.Grant.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return batch
+	}
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
+	recorded, err := collect(w.Broker.Ledger.Grants(ctx, jit.Filter{Owner: w.Broker.Owner, IDs: ids}))
+	steps := map[jit.ID]reconcile.Step{}
+	for _, s := range reconcile.Plan(w.Broker.Now(), w.Broker.Owner, recorded, nil) {
+		steps[s.Grant.ID] = s
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	gone := map[*task]bool{}
+	kept := slices.DeleteFunc(slices.Clone(batch), func(t *task) bool {
+		if t.attempts == 0 {
+			return false
+		}
+		if err != nil {
+			if t.step.Kind == reconcile.Start {
+				t.next = time.Now().Add(backoff.Pause(t.attempts, firstRetry, lastRetry))
+				t.attempts++
+				return true
+			}
+			return false
+		}
+		s, still := steps[t.step.Grant.ID]
+		if !still || s.Kind != t.step.Kind || s.Place != at {
+			gone[t] = true
+			delete(w.inHand, t.step.Grant.ID)
+			return true
+		}
+		t.step = s
+		return false
+	})
+	l.tasks = slices.DeleteFunc(l.tasks, func(t *task) bool { return gone[t] })
+	return kept
+}
+
+// slot waits until fewer than slotsPerTarget calls to the target are under way. A call that is slow gives
+// its slot back before it ends.
+func (w *Watcher) slot(ctx context.Context, target string) (release func(), ok bool) {
+	w.mu.Lock()
+	slots, known := w.slots[target]
+	if !known {
+		slots = make(chan struct{}, slotsPerTarget)
+		w.slots[target] = slots
+	}
+	w.mu.Unlock()
+	select {
+	case slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, false
+	}
+	free := sync.OnceFunc(func() { <-slots })
+	early := time.AfterFunc(slow, free)
+	return func() { early.Stop(); free() }, true
+}

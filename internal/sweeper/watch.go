@@ -1,0 +1,254 @@
+package sweeper
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+)
+
+// The defaults of a [Watcher].
+const (
+	DefaultInterval      = time.Minute
+	DefaultDriftInterval = 5 * time.Minute
+)
+
+const (
+	// look is how often the ledger is asked what comes due next; in between a timer runs for what is known.
+	look = time.Second
+	// watchLease is how long due work stays with a watcher that may have died.
+	watchLease = 30 * time.Second
+	// watchClaim is how many due grants are claimed at once, so that several watchers share what comes due together.
+	watchClaim = 1000
+	// ledgerTimeout bounds what is asked of the ledger before anything can be done.
+	ledgerTimeout = 20 * time.Second
+	// callTimeout bounds one call for one scope.
+	callTimeout = 5 * time.Minute
+	// grace is how long a call under way may take when the watcher is to stop.
+	grace = 20 * time.Second
+)
+
+// Watcher is a sweeper that runs for years: it ends and starts grants when they are due, not at the next poll, and looks
+// for drift now and then. Any number of watchers may share one ledger. Nothing is lost with one: due
+// work is leased, and whoever starts computes everything anew from the ledger. Its fields
+// are set once, before use.
+type Watcher struct {
+	// Sweeper says for whom and how. The holder has to differ from that of every other watcher.
+	Sweeper
+	// Leases share what is not due work among watchers.
+	Leases jit.Leases
+	// Interval is how often due work is looked for whether or not something is known to be due; 0 means [DefaultInterval].
+	Interval time.Duration
+	// DriftInterval is how often every scope is read; 0 means [DefaultDriftInterval].
+	DriftInterval time.Duration
+	// Observer is told what is done; it may be nil.
+	Observer Observer
+
+	mu     sync.Mutex
+	state  State
+	lanes  map[jit.Place]*lane
+	inHand map[jit.ID]bool
+	slots  map[string]chan struct{}
+	found  map[jit.Place][]Result
+	unread map[jit.Place]Unread
+	budget budget
+	work   sync.WaitGroup
+	// calls is the context of what is done on platforms; it outlives the watch by the time of grace.
+	calls context.Context
+}
+
+// Run watches until ctx ends, then lets the calls under way come to their end. Errors of the ledger and of targets do
+// not end it: they show in [Watcher.State], and everything is tried again.
+func (w *Watcher) Run(ctx context.Context) {
+	w.Interval = cmp.Or(w.Interval, DefaultInterval)
+	w.DriftInterval = cmp.Or(w.DriftInterval, DefaultDriftInterval)
+	calls, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	w.mu.Lock()
+	w.calls = calls
+	w.state = State{Started: w.Broker.Now()}
+	w.lanes, w.inHand, w.slots = map[jit.Place]*lane{}, map[jit.ID]bool{}, map[string]chan struct{}{}
+	w.found, w.unread = map[jit.Place][]Result{}, map[jit.Place]Unread{}
+	w.mu.Unlock()
+
+	for name := range w.Broker.Targets {
+		w.work.Go(func() { w.watchDrift(ctx, name) })
+	}
+	w.watchDue(ctx)
+	out := time.AfterFunc(grace, stop)
+	defer out.Stop()
+	w.work.Wait()
+}
+
+// watchDue claims what is due, when it is due, and hands it out, until ctx ends.
+func (w *Watcher) watchDue(ctx context.Context) {
+	var next, lastClaim, lastMarkers time.Time
+	for failures := 0; ctx.Err() == nil; {
+		now := w.Broker.Now()
+		err := error(nil)
+		if lastClaim.IsZero() || !next.IsZero() && !now.Before(next) || now.Sub(lastClaim).Abs() >= w.Interval {
+			if err = w.claim(ctx, now); err == nil {
+				lastClaim = now
+			}
+		}
+		if err == nil {
+			// What came due since the last claim counts too: somebody may have ended it with that date.
+			next, err = w.nextDue(ctx, lastClaim)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		w.mu.Lock()
+		w.state.Looked, w.state.LedgerError = now, err
+		w.mu.Unlock()
+		pause := look
+		if err != nil {
+			next = time.Time{}
+			if now.Sub(lastMarkers).Abs() >= w.Interval {
+				lastMarkers = now
+				w.work.Go(func() { w.withoutLedger(err) })
+			}
+			pause = backoff.Pause(failures, look, 10*look)
+			failures++
+		} else if failures = 0; !next.IsZero() {
+			pause = min(look, max(0, next.Sub(w.Broker.Now())))
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+func (w *Watcher) nextDue(ctx context.Context, after time.Time) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
+	return w.Broker.Ledger.NextDue(ctx, w.Broker.Owner, after)
+}
+
+// claimSome claims as much of what is due as one claim takes. The holder is another one each time: what is
+// in hand already is given out again only when its lease has ended.
+func (w *Watcher) claimSome(ctx context.Context, now time.Time, limit int) ([]jit.Grant, error) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
+	return w.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
+		Owner: w.Broker.Owner, Now: now, Holder: w.Holder + "/" + rand.Text(), Lease: watchLease, Limit: limit,
+	})
+}
+
+// claim claims all that is due and hands it to the lanes of its scopes.
+func (w *Watcher) claim(ctx context.Context, now time.Time) error {
+	began := time.Now()
+	limit := cmp.Or(w.ClaimSize, watchClaim)
+	steps := 0
+	for {
+		claimed, err := w.claimSome(ctx, now, limit)
+		if err != nil {
+			return err
+		}
+		for _, s := range reconcile.Plan(now, w.Broker.Owner, claimed, nil) {
+			if w.take(ctx, s) {
+				steps++
+			}
+		}
+		if len(claimed) < limit {
+			break
+		}
+	}
+	w.passed("due", Passed{At: now, Took: time.Since(began), Steps: steps})
+	return nil
+}
+
+// withoutLedger ends what the markers say is over while the ledger does not answer.
+func (w *Watcher) withoutLedger(ledger error) {
+	p := w.pass()
+	ctx, cancel := context.WithTimeout(w.calls, callTimeout)
+	defer cancel()
+	p.markers(ctx, ledger)
+	for _, r := range p.report.Results {
+		w.told(r, -1)
+	}
+}
+
+// pass begins a pass whose removals count against the watcher's cap.
+func (w *Watcher) pass() *pass {
+	s := w.Sweeper
+	s.Progress = nil
+	return &pass{Sweeper: &s, now: w.Broker.Now(), lost: map[jit.ID]string{}, budget: &w.budget}
+}
+
+// told passes on what was done.
+func (w *Watcher) told(r Result, lag time.Duration) {
+	if w.Progress != nil {
+		w.Progress(r)
+	}
+	if w.Observer != nil {
+		w.Observer.Stepped(r, lag)
+	}
+}
+
+// passed notes a complete pass.
+func (w *Watcher) passed(kind string, p Passed) {
+	w.mu.Lock()
+	if kind == "due" {
+		w.state.Due = p
+	} else {
+		w.state.Drift = p
+	}
+	w.mu.Unlock()
+	if w.Observer != nil {
+		w.Observer.Passed(kind, p)
+	}
+}
+
+// maxStuck is how many stuck grants a [State] lists.
+const maxStuck = 1000
+
+// State tells how the watcher is. It may be called at any time.
+func (w *Watcher) State() State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.state
+	for _, l := range w.lanes {
+		for _, t := range l.tasks {
+			if t.attempts > 0 {
+				s.Stuck = append(s.Stuck, Stuck{Grant: t.step.Grant, Since: t.due(), Attempts: t.attempts, Next: t.next, Err: t.err})
+			}
+		}
+	}
+	slices.SortFunc(s.Stuck, func(a, b Stuck) int {
+		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(string(a.Grant.ID), string(b.Grant.ID)))
+	})
+	s.Stuck = s.Stuck[:min(len(s.Stuck), maxStuck)]
+	for _, results := range w.found {
+		s.Found = append(s.Found, results...)
+	}
+	slices.SortFunc(s.Found, func(a, b Result) int {
+		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Scope, b.Scope), strings.Compare(string(a.Grant.ID), string(b.Grant.ID)))
+	})
+	for _, u := range w.unread {
+		s.Unread = append(s.Unread, u)
+	}
+	slices.SortFunc(s.Unread, func(a, b Unread) int {
+		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Scope, b.Scope))
+	})
+	return s
+}
+
+// String says what could not be read.
+func (u Unread) String() string {
+	if u.Scope == "" {
+		return fmt.Sprintf("the scopes of target %q: %v", u.Target, u.Err)
+	}
+	return fmt.Sprintf("%s of target %q: %v", u.Scope, u.Target, u.Err)
+}

@@ -1,0 +1,167 @@
+package sweeper
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// budget counts the removals that no recorded end explains, for as long as one drift interval.
+type budget struct {
+	mu    sync.Mutex
+	since time.Time
+	used  int
+}
+
+// spend takes one removal from the cap; false when it is used up.
+func (b *budget) spend(most int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used >= most {
+		return false
+	}
+	b.used++
+	return true
+}
+
+// renew begins to count anew when the interval is over.
+func (b *budget) renew(now time.Time, interval time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Sub(b.since).Abs() >= interval {
+		b.since, b.used = now, 0
+	}
+}
+
+// watchDrift looks for drift on one target, again and again until ctx ends. Of several watchers one
+// does so in each interval.
+func (w *Watcher) watchDrift(ctx context.Context, target string) {
+	name := "drift/" + w.Broker.Owner + "/" + target
+	defer func() { // so that the next one does not wait
+		let, cancel := context.WithTimeout(context.WithoutCancel(ctx), look)
+		defer cancel()
+		_ = w.Leases.Keep(let, name, w.Holder, 0, time.Unix(0, 0))
+	}()
+	for ctx.Err() == nil {
+		now := w.Broker.Now()
+		pause := min(max(w.DriftInterval/10, look), watchLease)
+		pause += rand.N(pause / 4)
+		// The lease lasts for the interval: whoever gets it looks once.
+		_, mine, err := w.Leases.Take(ctx, name, w.Holder, now, now.Add(w.DriftInterval))
+		if err == nil && mine {
+			w.budget.renew(now, w.DriftInterval)
+			w.driftOn(ctx, target)
+			pause = max(pause, w.DriftInterval-w.Broker.Now().Sub(now))
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// driftOn reads every scope of one target that holds live grants or may hold bindings of ours, and carries out what does not fit.
+func (w *Watcher) driftOn(ctx context.Context, target string) {
+	began := time.Now()
+	p := w.pass()
+	places := map[jit.Place]bool{}
+	all, err := w.Broker.Ledger.Places(ctx, w.Broker.Owner, p.now)
+	if err != nil {
+		w.readable(jit.Place{Target: target}, err)
+		return
+	}
+	for _, at := range all {
+		if at.Target == target {
+			places[at] = true
+		}
+	}
+	list, cancel := context.WithTimeout(w.calls, callTimeout)
+	scopes, err := w.Broker.Targets[target].Scopes(list)
+	cancel()
+	w.readable(jit.Place{Target: target}, err)
+	for _, scope := range scopes {
+		places[jit.Place{Target: target, Scope: scope}] = true
+	}
+	var mu sync.Mutex
+	sum := Passed{At: p.now}
+	p.each(places, func(at jit.Place) {
+		if ctx.Err() != nil {
+			return
+		}
+		release, ok := w.slot(ctx, target)
+		if !ok {
+			return
+		}
+		defer release()
+		call, cancel := context.WithTimeout(w.calls, callTimeout)
+		defer cancel()
+		one := w.pass()
+		one.driftAt(call, at)
+		var failed error
+		for _, err := range one.report.Unread {
+			failed = err
+		}
+		w.readable(at, failed)
+		mu.Lock()
+		defer mu.Unlock()
+		sum.Steps += len(one.report.Results)
+		sum.Failed += one.report.Failed()
+		sum.Held += one.report.Held
+		if failed == nil {
+			w.keepFound(at, one.report.Results)
+		}
+		for _, r := range one.report.Results {
+			w.told(r, -1)
+		}
+	})
+	w.forgetOthers(target, places)
+	sum.Took = time.Since(began)
+	w.passed("drift", sum)
+}
+
+// keepFound keeps what was found on one scope until it is read again.
+func (w *Watcher) keepFound(at jit.Place, results []Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(results) == 0 {
+		delete(w.found, at)
+		return
+	}
+	w.found[at] = results
+}
+
+// forgetOthers drops what was found on scopes that hold nothing any more.
+func (w *Watcher) forgetOthers(target string, places map[jit.Place]bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for at := range w.found {
+		if at.Target == target && !places[at] {
+			delete(w.found, at)
+		}
+	}
+	for at := range w.unread {
+		if at.Target == target && at.Scope != "" && !places[at] {
+			delete(w.unread, at)
+		}
+	}
+}
+
+// readable notes whether a place could be read.
+func (w *Watcher) readable(at jit.Place, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		delete(w.unread, at)
+		return
+	}
+	since := w.Broker.Now()
+	if before, known := w.unread[at]; known {
+		since = before.Since
+	}
+	w.unread[at] = Unread{Place: at, Since: since, Err: err}
+}

@@ -1,0 +1,423 @@
+package sweeper_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// watched is a ledger with targets in memory, and watchers on it, in a bubble with a clock of its own.
+type watched struct {
+	t       *testing.T
+	ledger  *jittest.Ledger
+	targets map[string]*jittest.Platform
+	broker  *broker.Broker
+
+	mu    sync.Mutex
+	lags  []time.Duration
+	steps []sweeper.Result
+}
+
+func newWatched(t *testing.T, targets ...string) *watched {
+	w := &watched{t: t, ledger: &jittest.Ledger{}, targets: map[string]*jittest.Platform{}}
+	for _, name := range targets {
+		w.targets[name] = &jittest.Platform{Traits: jit.Traits{Enforcement: jit.Sweeper}, Now: time.Now}
+	}
+	w.broker = w.newBroker()
+	return w
+}
+
+func (w *watched) newBroker() *broker.Broker {
+	b := &broker.Broker{Ledger: w.ledger, Targets: map[string]jit.Platform{}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now,
+		Actor: jit.Actor{Name: "test", Source: jit.FromSweeper}}
+	for name, p := range w.targets {
+		b.Targets[name] = p
+	}
+	return b
+}
+
+// Stepped and Passed make watched an observer.
+func (w *watched) Stepped(r sweeper.Result, lag time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.steps = append(w.steps, r)
+	if lag >= 0 {
+		w.lags = append(w.lags, lag)
+	}
+}
+
+func (w *watched) Passed(string, sweeper.Passed) {}
+
+// watch starts a watcher; stop ends it and waits for it.
+func (w *watched) watch(holder string) (watcher *sweeper.Watcher, stop func()) {
+	watcher = &sweeper.Watcher{
+		Sweeper: sweeper.Sweeper{Broker: w.newBroker(), Holder: holder, MaxUnplanned: sweeper.DefaultMaxUnplanned},
+		Leases:  w.ledger.Leases(), Observer: w,
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan struct{})
+	go func() { watcher.Run(ctx); close(done) }()
+	return watcher, func() { cancel(); <-done }
+}
+
+func (w *watched) grant(target, scope, principal, ttl string, startsAt time.Time) jit.Grant {
+	w.t.Helper()
+	g, err := w.broker.Grant(w.t.Context(), broker.Request{
+		Binding: jit.Binding{Target: target, Principal: principal, Role: "reader", Scope: scope}, Reason: "INC-1: look", Renewal: 1, TTL: ttl, StartsAt: startsAt,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return g
+}
+
+// holds reports whether the binding of a grant is on its target.
+func (w *watched) holds(g jit.Grant) bool {
+	w.t.Helper()
+	s, err := w.targets[g.Target].Read(w.t.Context(), g.Scope)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return slices.ContainsFunc(s.Ours, func(o jit.Observed) bool { return o.Marker.ID == g.ID })
+}
+
+func (w *watched) want(g jit.Grant, there bool, when string) {
+	w.t.Helper()
+	if w.holds(g) != there {
+		w.t.Errorf("%s: the binding of %s on %s is there: %v, want %v", when, g.Principal, g.Scope, !there, there)
+	}
+}
+
+// events counts the events of one kind about a grant.
+func (w *watched) events(g jit.Grant, kind jit.EventKind) int {
+	n := 0
+	for e, err := range w.ledger.Events(context.Background(), 1) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if e.Grant == g.ID && e.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+func TestWatchEndsAndStartsInTheSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		_, stop := w.watch("a")
+		defer stop()
+		time.Sleep(10 * time.Second)
+		short, long := w.grant("db", "a", "alice", "1m", time.Time{}), w.grant("db", "a", "bob", "10m", time.Time{})
+		later := w.grant("db", "b", "carol", "5m", time.Now().Add(2*time.Minute))
+		time.Sleep(time.Until(short.End) - time.Millisecond)
+		w.want(short, true, "before its end")
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		w.want(short, false, "after its end")
+		w.want(long, true, "inside its window")
+		time.Sleep(time.Until(later.Start) - time.Millisecond)
+		w.want(later, false, "before its start")
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		w.want(later, true, "after its start")
+		time.Sleep(time.Until(long.End) + time.Second)
+		w.want(later, false, "after its end")
+		w.want(long, false, "after its end")
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.lags) != 4 || slices.Max(w.lags) > time.Second {
+			t.Errorf("lags %v, want 4 of at most a second", w.lags)
+		}
+	})
+}
+
+// An end that is moved to now by somebody else is found at the next look, not at the next interval.
+func TestWatchFindsWhatIsEndedEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		_, stop := w.watch("a")
+		defer stop()
+		g := w.grant("db", "a", "alice", "1h", time.Time{})
+		time.Sleep(5 * time.Second)
+		g, _, err := w.ledger.Lookup(t.Context(), g.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.RevokedAt, g.RevokedBy, g.RevokeReason = time.Now(), "eve", "enough" // and died before the platform was called
+		if err := w.ledger.Write(t.Context(), []jit.Entry{{Grant: &g}})[0]; err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		w.want(g, false, "two seconds after it was revoked")
+	})
+}
+
+func TestWatchWithNothingDueMakesNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		w.grant("db", "a", "alice", "10h", time.Time{})
+		w.grant("db", "b", "bob", "10h", time.Time{})
+		var count atomic.Int64
+		w.targets["db"].Call = func(string) error { count.Add(1); return nil }
+		_, stop := w.watch("a")
+		defer stop()
+		time.Sleep(time.Second)
+		if calls := count.Load(); calls != 2 {
+			t.Errorf("the first drift pass made %d calls, want one for each of two scopes", calls)
+		}
+		time.Sleep(sweeper.DefaultDriftInterval - 2*time.Second)
+		if calls := count.Load(); calls != 2 {
+			t.Errorf("%d calls until the next drift pass, want none more than 2", calls)
+		}
+		time.Sleep(3 * time.Second)
+		if calls := count.Load(); calls != 4 {
+			t.Errorf("%d calls after the second drift pass, want 4", calls)
+		}
+	})
+}
+
+// One scope hangs and another fails: the others end in their second, and both are tried until they answer.
+func TestWatchStuckScopesDelayNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "hangs", "fails", "works")
+		hung := make(chan struct{})
+		var up atomic.Bool
+		stuck := append([]jit.Grant(nil), w.grant("hangs", "a", "alice", "2m", time.Time{}), w.grant("fails", "a", "alice", "2m", time.Time{}))
+		fine := w.grant("works", "a", "alice", "3m", time.Time{})
+		w.targets["hangs"].Call = func(what string) error {
+			if what == "write" {
+				<-hung
+			}
+			return nil
+		}
+		w.targets["fails"].Call = func(what string) error {
+			if what == "write" && !up.Load() {
+				return errors.New("503")
+			}
+			return nil
+		}
+		watcher, stop := w.watch("a")
+		defer stop()
+		time.Sleep(time.Until(fine.End) + time.Millisecond)
+		synctest.Wait()
+		w.want(fine, false, "after its end")
+		w.want(stuck[1], true, "while the target fails")
+		state := watcher.State()
+		if len(state.Stuck) != 1 || state.Stuck[0].Grant.ID != stuck[1].ID || state.Stuck[0].Attempts < 2 || state.Stuck[0].Err == nil || !state.Stuck[0].Since.Equal(stuck[1].End) {
+			t.Errorf("stuck: %+v", state.Stuck)
+		}
+		time.Sleep(2 * time.Hour)
+		if n := w.events(stuck[1], jit.EventRevokeFailed); n < 2 || n > 4 {
+			t.Errorf("the record was told %d times in two hours that it fails, want about one an hour", n)
+		}
+		w.mu.Lock()
+		tries := 0
+		for _, s := range w.steps {
+			if s.Grant.ID == stuck[1].ID && s.Err != nil {
+				tries++
+			}
+		}
+		w.mu.Unlock()
+		if tries < 20 || tries > 200 {
+			t.Errorf("%d tries in two hours, want them to come apart up to five minutes", tries)
+		}
+		up.Store(true)
+		close(hung)
+		time.Sleep(6 * time.Minute)
+		for _, g := range stuck {
+			w.want(g, false, "after the target has come back")
+			if n := w.events(g, jit.EventExpired); n != 1 {
+				t.Errorf("%d events tell of the end of the grant on %s, want 1", n, g.Target)
+			}
+		}
+		if s := watcher.State(); len(s.Stuck) != 0 {
+			t.Errorf("still stuck: %+v", s.Stuck)
+		}
+	})
+}
+
+// More grants are due on a scope that hangs than a lane holds: the other scopes of the claim go on.
+func TestWatchFullLaneDelaysNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		const many = 6000
+		end := time.Now().Add(2 * time.Minute)
+		entries := make([]jit.Entry, 0, many+1)
+		for n := range many + 1 {
+			b := jit.Binding{Target: "db", Principal: fmt.Sprint(n), Role: "reader", Scope: "hangs"}
+			g := jit.Grant{ID: jit.NewID("jit", b, "INC-1", 1), Owner: "jit", Binding: b, Reason: "INC-1", Renewal: 1, Window: jit.Window{Start: time.Now(), End: end}, RequestedAt: time.Now(), GrantedAt: time.Now()}
+			if n == many {
+				g.Scope, g.End = "works", end.Add(10*time.Second)
+			}
+			entries = append(entries, jit.Entry{Grant: &g})
+		}
+		w.ledger.Write(t.Context(), entries)
+		last := *entries[many].Grant
+		hang := make(chan struct{})
+		slow := &scopeHangs{Platform: w.targets["db"], scope: "hangs", until: hang}
+		b := w.newBroker()
+		b.Targets["db"] = slow
+		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a"}, Leases: w.ledger.Leases(), Observer: w}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { watcher.Run(ctx); close(done) }()
+		defer func() { cancel(); <-done }()
+		time.Sleep(time.Until(last.End) + 10*time.Second)
+		if g, _, _ := w.ledger.Lookup(t.Context(), last.ID); g.EndedAt.IsZero() || g.EndedAt.Sub(last.End) > 6*time.Second {
+			t.Errorf("the grant on the scope that works was ended at %s, its end was %s", g.EndedAt, last.End)
+		}
+		close(hang)
+		time.Sleep(10 * time.Minute)
+		for g, err := range w.ledger.Grants(t.Context(), jit.Filter{DueBy: time.Now()}) {
+			t.Fatalf("not ended: %v, %v", g.ID, err)
+		}
+	})
+}
+
+// scopeHangs is a platform of which one scope does not answer a write until a time.
+type scopeHangs struct {
+	*jittest.Platform
+	scope string
+	until chan struct{}
+}
+
+func (p *scopeHangs) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
+	if scope == p.scope {
+		select {
+		case <-p.until:
+		case <-ctx.Done():
+			errs := make([]error, len(changes))
+			for i := range errs {
+				errs[i] = ctx.Err()
+			}
+			return errs
+		}
+	}
+	return p.Platform.Apply(ctx, scope, changes)
+}
+
+// Two watchers share what is due; when one dies with work in its hands the other takes it over.
+func TestWatchersTakeOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		g := w.grant("db", "a", "alice", "2m", time.Time{})
+		// A claim whose holder dies at once.
+		time.Sleep(time.Until(g.End))
+		if claimed, err := w.ledger.Claim(t.Context(), jit.ClaimQuery{Owner: "jit", Now: time.Now(), Holder: "dead", Lease: 30 * time.Second, Limit: 10}); err != nil || len(claimed) != 1 {
+			t.Fatal(claimed, err)
+		}
+		_, stop := w.watch("a")
+		defer stop()
+		_, stopToo := w.watch("b")
+		defer stopToo()
+		time.Sleep(29 * time.Second)
+		w.want(g, true, "while the lease lasts")
+		time.Sleep(2 * time.Second)
+		w.want(g, false, "after the lease")
+		if n := w.events(g, jit.EventExpired); n != 1 {
+			t.Errorf("%d events tell of its end, want 1", n)
+		}
+	})
+}
+
+// The ledger is gone: what the markers say is over is ended all the same, and recorded when it is back.
+func TestWatchWithoutLedger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		g := w.grant("db", "a", "alice", "2m", time.Time{})
+		live := w.grant("db", "a", "bob", "2h", time.Time{})
+		var gone atomic.Bool
+		w.ledger.Call = func(string) error {
+			if gone.Load() {
+				return errors.New("connection refused")
+			}
+			return nil
+		}
+		watcher, stop := w.watch("a")
+		defer stop()
+		time.Sleep(10 * time.Second)
+		gone.Store(true)
+		time.Sleep(time.Until(g.End) + time.Minute + 10*time.Second)
+		w.want(g, false, "a minute after its end")
+		w.want(live, true, "inside its window")
+		if watcher.State().LedgerError == nil {
+			t.Error("the state does not tell that the ledger is gone")
+		}
+		gone.Store(false)
+		time.Sleep(15 * time.Second)
+		if watcher.State().LedgerError != nil {
+			t.Errorf("the ledger is back: %v", watcher.State().LedgerError)
+		}
+		if n := w.events(g, jit.EventExpired); n != 1 {
+			t.Errorf("%d events tell of its end, want 1", n)
+		}
+	})
+}
+
+// A stop lets the call under way end, and its outcome is recorded.
+func TestWatchStopsInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		g := w.grant("db", "a", "alice", "2m", time.Time{})
+		w.targets["db"].Call = func(what string) error {
+			if what == "write" {
+				time.Sleep(10 * time.Second)
+			}
+			return nil
+		}
+		_, stop := w.watch("a")
+		time.Sleep(time.Until(g.End) + time.Second)
+		w.want(g, true, "while the call is under way")
+		began := time.Now()
+		stop()
+		if took := time.Since(began); took != 9*time.Second {
+			t.Errorf("it stopped after %s, want the 9s that the call still took", took)
+		}
+		if n := w.events(g, jit.EventExpired); n != 1 {
+			t.Errorf("%d events tell of its end, want 1", n)
+		}
+	})
+}
+
+// Drift is put right at the interval, once for all watchers, and the cap counts for them as for a pass.
+func TestWatchPutsDriftRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		g := w.grant("db", "a", "alice", "2h", time.Time{})
+		_, stop := w.watch("a")
+		defer stop()
+		_, stopToo := w.watch("b")
+		defer stopToo()
+		time.Sleep(time.Second)
+		w.targets["db"].Edit("a", func(held []jit.Observed) []jit.Observed {
+			held[0].Principal = "mallory"
+			return held
+		})
+		time.Sleep(sweeper.DefaultDriftInterval + time.Minute)
+		s, err := w.targets["db"].Read(t.Context(), "a")
+		if err != nil || len(s.Ours) != 1 || s.Ours[0].Principal != "alice" {
+			t.Errorf("%+v, %v", s.Ours, err)
+		}
+		if n := w.events(g, jit.EventRepaired); n != 1 {
+			t.Errorf("%d events tell of the repair, want 1", n)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.steps) != 1 || w.steps[0].Kind != reconcile.Repair {
+			t.Errorf("steps %+v", w.steps)
+		}
+	})
+}
