@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// output may be read while a command writes it.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// eventually waits until something is so; it fails after a time that no machine needs.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// daemon starts jit sweep --watch; stop ends it as a signal does and returns its exit code.
+func (w *world) daemon(args ...string) (out, errs *output, stop func() int) {
+	w.t.Helper()
+	out, errs = &output{}, &output{}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	code := make(chan int)
+	o := w.options()
+	go func() {
+		code <- Run(ctx, append([]string{"sweep", "--watch"}, args...), strings.NewReader(""), out, errs, o)
+	}()
+	return out, errs, func() int { cancel(); return <-code }
+}
+
+func TestSweepWatch(t *testing.T) {
+	w := newWorld(t)
+	short, long := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
+	w.now = w.now.Add(time.Hour)
+	_, errs, stop := w.daemon()
+	eventually(t, "the grant that is over is ended", func() bool { return strings.Contains(errs.String(), string(short.ID)) })
+	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("ledger:", "another `jit sweep --watch` is at work on", "postgres://")
+	w.run("sweep").wantCode(exitDone)
+	if code := stop(); code != exitDone {
+		t.Errorf("exit code %d, want %d", code, exitDone)
+	}
+	if !strings.Contains(errs.String(), "msg=stopped") || strings.Contains(errs.String(), string(long.ID)) {
+		t.Errorf("it said:\n%s", errs)
+	}
+	w.wantAccess(short, false)
+	w.wantAccess(long, true)
+}
+
+func TestSweepWatchJSON(t *testing.T) {
+	w := newWorld(t)
+	short := w.grant("INC-1: a", "30m")
+	w.now = w.now.Add(time.Hour)
+	out, errs, stop := w.daemon("--json", "--interval", "1s", "--drift-interval", "2s")
+	eventually(t, "the grant that is over is ended", func() bool { return strings.Contains(out.String(), string(short.ID)) })
+	if code := stop(); code != exitDone || errs.String() != "" {
+		t.Errorf("exit code %d, and on standard error: %s", code, errs)
+	}
+	ended := 0
+	for line := range strings.Lines(out.String()) {
+		var entry struct{ Msg, Grant, Target, Why string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+		if entry.Msg == "end" && entry.Grant == string(short.ID) && entry.Target == "bastion" && strings.HasPrefix(entry.Why, "its window ended at ") {
+			ended++
+		}
+	}
+	if ended != 1 {
+		t.Errorf("%d lines tell of the end, want 1:\n%s", ended, out)
+	}
+}
+
+// What cannot be read is told when it begins and when it is over, and does not end the daemon.
+func TestSweepWatchTrouble(t *testing.T) {
+	w := newWorld(t)
+	w.grant("INC-1: a", "2h")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Rename(w.keys, w.keys+".away"))
+	must(os.Mkdir(w.keys, 0o700))
+	_, errs, stop := w.daemon("--drift-interval", "1s")
+	eventually(t, "the trouble is told", func() bool { return strings.Contains(errs.String(), "msg=trouble ") })
+	must(os.Remove(w.keys))
+	must(os.Rename(w.keys+".away", w.keys))
+	eventually(t, "its end is told", func() bool { return strings.Contains(errs.String(), `msg="trouble over"`) })
+	if code := stop(); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestSweepWatchRefuses(t *testing.T) {
+	w := newWorld(t)
+	for line, want := range map[string]string{
+		"--interval 1m":                    "--watch",
+		"--watch --dry-run":                "for one pass",
+		"--watch --due":                    "for one pass",
+		"--watch --markers-only":           "for one pass",
+		"--watch --timeout 5m":             "--timeout",
+		"--watch --interval often":         `"often" is not a duration`,
+		"--watch --interval 0s":            `"0s" is less than 1s`,
+		"--watch --drift-interval 500ms":   "is not a duration",
+		"--watch --max-unplanned -1":       "negative",
+		"--watch --interval 1m --interval": "flag needs an argument",
+	} {
+		w.run(append([]string{"sweep"}, strings.Fields(line)...)...).wantCode(exitUsage).wantErr(want)
+	}
+	w.write("jit.hcl", "drift_interval = \"0s\"\n")
+	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("drift_interval", `"0s" is less than 1s`)
+	w.write("jit.hcl", "ledger = \"sqlite://ledger.db\"\n")
+	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("targets", "nothing to watch")
+}
