@@ -64,6 +64,10 @@ func BenchmarkNumbers(b *testing.B) {
 		t.besideNothing(cli)
 		t.postgresql(cli)
 		t.gcp(cli)
+		t.lag()
+		t.million()
+		t.expiries()
+		t.replicas()
 	}
 	t.print()
 }
