@@ -8,12 +8,15 @@ import (
 	"net/url"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
+
+// terminating is the cause of a refusal to write into a namespace that is being deleted (NamespaceTerminatingCause of k8s.io/api/core/v1).
+const terminating metav1.CauseType = "NamespaceTerminating"
 
 // explain turns the error of a request into words.
 func (c *client) explain(ctx context.Context, doing string, err error) error {
@@ -55,7 +58,7 @@ func (at place) explainChange(ctx context.Context, j job, err error) error {
 	case apierrors.IsNotFound(err) && at.namespace != "":
 		return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("there is no namespace %q on the cluster at %s", at.namespace, at.host),
 			Hint: "`kubectl get namespaces` lists those that there are", Err: err}
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+	case apierrors.HasStatusCause(err, terminating):
 		return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("the namespace %q is being deleted; nothing can be granted in it", at.namespace),
 			Hint: "grant in another namespace, or again once it has been made anew", Err: err}
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "attempting to grant RBAC permissions not currently held"):

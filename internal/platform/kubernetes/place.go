@@ -36,10 +36,10 @@ func (at place) scope() string {
 
 func (at place) list(ctx context.Context) ([]rbacv1.RoleBinding, error) {
 	if at.namespace != "" {
-		return list(ctx, at.rbac.RoleBindings(at.namespace).List, "")
+		return list(ctx, at.roleBindings(at.namespace).List, "")
 	}
 	return list(ctx, func(ctx context.Context, options metav1.ListOptions) (*rbacv1.RoleBindingList, error) {
-		found, err := at.rbac.ClusterRoleBindings().List(ctx, options)
+		found, err := at.clusterRoleBindings().List(ctx, options)
 		if err != nil {
 			return nil, err
 		}
@@ -55,20 +55,20 @@ func (at place) list(ctx context.Context) ([]rbacv1.RoleBinding, error) {
 func (at place) create(ctx context.Context, b *rbacv1.RoleBinding) (*rbacv1.RoleBinding, error) {
 	options := metav1.CreateOptions{FieldManager: fieldManager}
 	if at.namespace == "" {
-		created, err := at.rbac.ClusterRoleBindings().Create(ctx, (*rbacv1.ClusterRoleBinding)(b), options)
+		created, err := at.clusterRoleBindings().Create(ctx, (*rbacv1.ClusterRoleBinding)(b), options)
 		return (*rbacv1.RoleBinding)(created), err
 	}
-	return at.rbac.RoleBindings(at.namespace).Create(ctx, b, options)
+	return at.roleBindings(at.namespace).Create(ctx, b, options)
 }
 
 // update writes b, provided that what is there has b's version, and returns what is there then.
 func (at place) update(ctx context.Context, b *rbacv1.RoleBinding) (*rbacv1.RoleBinding, error) {
 	options := metav1.UpdateOptions{FieldManager: fieldManager}
 	if at.namespace == "" {
-		updated, err := at.rbac.ClusterRoleBindings().Update(ctx, (*rbacv1.ClusterRoleBinding)(b), options)
+		updated, err := at.clusterRoleBindings().Update(ctx, (*rbacv1.ClusterRoleBinding)(b), options)
 		return (*rbacv1.RoleBinding)(updated), err
 	}
-	return at.rbac.RoleBindings(at.namespace).Update(ctx, b, options)
+	return at.roleBindings(at.namespace).Update(ctx, b, options)
 }
 
 // delete removes b, provided that it is the very object that was read, unchanged.
@@ -78,9 +78,9 @@ func (at place) delete(ctx context.Context, b *rbacv1.RoleBinding) error {
 		PropagationPolicy: new(metav1.DeletePropagationBackground),
 	}
 	if at.namespace == "" {
-		return at.rbac.ClusterRoleBindings().Delete(ctx, b.Name, options)
+		return at.clusterRoleBindings().Delete(ctx, b.Name, options)
 	}
-	return at.rbac.RoleBindings(at.namespace).Delete(ctx, b.Name, options)
+	return at.roleBindings(at.namespace).Delete(ctx, b.Name, options)
 }
 
 // deleteAll removes every binding that the label selector selects.
@@ -88,19 +88,18 @@ func (at place) deleteAll(ctx context.Context, selector string) error {
 	options := metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}
 	selected := metav1.ListOptions{LabelSelector: selector}
 	if at.namespace == "" {
-		return at.rbac.ClusterRoleBindings().DeleteCollection(ctx, options, selected)
+		return at.clusterRoleBindings().DeleteCollection(ctx, options, selected)
 	}
-	return at.rbac.RoleBindings(at.namespace).DeleteCollection(ctx, options, selected)
+	return at.roleBindings(at.namespace).DeleteCollection(ctx, options, selected)
 }
 
 // roleExists reports whether the role is there.
 func (at place) roleExists(ctx context.Context, ref rbacv1.RoleRef) (bool, error) {
-	var err error
+	look := at.api.Get().Resource("clusterroles")
 	if ref.Kind == role {
-		_, err = at.rbac.Roles(at.namespace).Get(ctx, ref.Name, metav1.GetOptions{})
-	} else {
-		_, err = at.rbac.ClusterRoles().Get(ctx, ref.Name, metav1.GetOptions{})
+		look = at.api.Get().Namespace(at.namespace).Resource("roles")
 	}
+	err := look.Name(ref.Name).Do(ctx).Error()
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}

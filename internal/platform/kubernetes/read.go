@@ -6,7 +6,6 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"golang.org/x/sync/errgroup"
 
@@ -79,7 +78,7 @@ func standing(b *rbacv1.RoleBinding, kind string) []jit.Standing {
 
 // gone reports whether the namespace is not there. Who may not look is told that it is.
 func (at place) gone(ctx context.Context) (bool, error) {
-	_, err := at.core.Namespaces().Get(ctx, at.namespace, metav1.GetOptions{})
+	err := at.api.Get().AbsPath("/api/v1/namespaces", at.namespace).Do(ctx).Error()
 	switch {
 	case err == nil, apierrors.IsForbidden(err):
 		return false, nil
