@@ -58,7 +58,7 @@ func (o *observed) done() int {
 
 // watching runs a watcher until stop.
 func watching(b *broker.Broker, leases jit.Leases, holder string, o sweeper.Observer) (stop func()) {
-	w := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: holder, MaxUnplanned: sweeper.DefaultMaxUnplanned}, Leases: leases, Observer: o}
+	w := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: holder, MaxUnplanned: sweeper.DefaultMaxUnplanned, Leases: leases}, Observer: o}
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})
 	go func() { w.Run(ctx); close(over) }()
@@ -163,9 +163,11 @@ func (t *table) psql(server *testenv.PostgresServer, db *pgx.Conn) time.Duration
 	})
 }
 
-// nothing is a target that does nothing; its writes take a while where one is set.
+// nothing is a target that does nothing. It says that it holds what [fill] made, and its writes take a while where one is set.
 type nothing struct {
-	takes time.Duration
+	takes          time.Duration
+	grants, spread int
+	end            time.Time
 }
 
 func (nothing) Kind() string { return "nothing" }
@@ -176,7 +178,14 @@ func (nothing) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 
 func (nothing) Scopes(context.Context) ([]string, error) { return nil, nil }
 
-func (nothing) Read(context.Context, string) (jit.Snapshot, error) { return jit.Snapshot{}, nil }
+func (n nothing) Read(_ context.Context, scope string) (s jit.Snapshot, err error) {
+	first, err := strconv.Atoi(strings.TrimPrefix(scope, projects))
+	for i := first; i < n.grants; i += n.spread {
+		g := granted(i, n.spread, n.end)
+		s.Ours = append(s.Ours, jit.Observed{Marker: g.Marker(), Principal: g.Principal, Role: g.Role, End: g.End})
+	}
+	return s, err
+}
 
 func (n nothing) Apply(_ context.Context, _ string, changes []jit.Change) []error {
 	time.Sleep(n.takes)
@@ -187,8 +196,10 @@ func (n nothing) Apply(_ context.Context, _ string, changes []jit.Change) []erro
 const envWatcher = "JIT_BENCH_WATCHER"
 
 type watcherTask struct {
-	Ledger string
-	Takes  time.Duration
+	Ledger         string
+	Takes          time.Duration
+	Grants, Scopes int
+	End            time.Time
 }
 
 // TestMain is the process of a watcher where one is asked for.
@@ -214,7 +225,7 @@ func watcherProcess(text string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	b := &broker.Broker{Ledger: l, Targets: map[string]jit.Platform{"nothing": nothing{takes: task.Takes}}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now,
+	b := &broker.Broker{Ledger: l, Targets: map[string]jit.Platform{"nothing": nothing{takes: task.Takes, grants: task.Grants, spread: task.Scopes, end: task.End}}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now,
 		Actor: jit.Actor{Name: "bench", Source: jit.FromSweeper}}
 	var mu sync.Mutex
 	seen := map[string]bool{}
@@ -301,17 +312,25 @@ func (w *watcher) peak() float64 {
 	return 0
 }
 
+// projects begins the scopes of the target that does nothing.
+const projects = "projects/p"
+
+// granted is the i-th grant on the target that does nothing.
+func granted(i, scopes int, end time.Time) jit.Grant {
+	binding := jit.Binding{Target: "nothing", Principal: "user:alice@example.com", Role: "roles/cloudsql.client", Scope: fmt.Sprint(projects, i%scopes)}
+	reason := fmt.Sprintf("INC-%d: measure", i)
+	return jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding, Reason: reason, Renewal: 1, TTL: "2h",
+		Window: jit.Window{Start: end.Add(-2 * time.Hour), End: end}, Enforcement: jit.Native,
+		RequestedAt: end.Add(-2 * time.Hour), GrantedAt: end.Add(-2 * time.Hour), Holder: 1}
+}
+
 // fill records n live grants on the target that does nothing, spread over scopes, and returns the last end.
 func fill(b *testing.B, l jit.Ledger, n, scopes int, end time.Time) {
 	const batch = 5000
 	for first := 0; first < n; first += batch {
 		entries := make([]jit.Entry, 0, batch)
 		for i := first; i < min(n, first+batch); i++ {
-			binding := jit.Binding{Target: "nothing", Principal: "user:alice@example.com", Role: "roles/cloudsql.client", Scope: fmt.Sprint("projects/p", i%scopes)}
-			reason := fmt.Sprintf("INC-%d: measure", i)
-			g := jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding, Reason: reason, Renewal: 1, TTL: "2h",
-				Window: jit.Window{Start: end.Add(-2 * time.Hour), End: end}, Enforcement: jit.Native,
-				RequestedAt: end.Add(-2 * time.Hour), GrantedAt: end.Add(-2 * time.Hour), Holder: 1}
+			g := granted(i, scopes, end)
 			entries = append(entries, jit.Entry{Grant: &g})
 		}
 		for _, err := range l.Write(b.Context(), entries) {
@@ -325,9 +344,10 @@ func fill(b *testing.B, l jit.Ledger, n, scopes int, end time.Time) {
 // million starts a watcher on a ledger with a million live grants.
 func (t *table) million() {
 	url := "sqlite://" + filepath.Join(t.b.TempDir(), "ledger.db")
-	fill(t.b, openLedger(t.b, url), 1_000_000, 1000, time.Now().Add(time.Hour).Truncate(time.Second))
+	task := watcherTask{Ledger: url, Grants: 1_000_000, Scopes: 1000, End: time.Now().Add(time.Hour).Truncate(time.Second)}
+	fill(t.b, openLedger(t.b, url), task.Grants, task.Scopes, task.End)
 	began := time.Now()
-	w := startWatcher(t.b, watcherTask{Ledger: url})
+	w := startWatcher(t.b, task)
 	w.says("due")
 	first := time.Since(began)
 	w.says("drift")

@@ -216,6 +216,44 @@ func (b *Broker) rejudge(ctx context.Context, g jit.Grant) error {
 	return err
 }
 
+// Violations returns the rule that is broken by each of the grants that today's policies would not permit. With no policy at all
+// nothing is violated.
+func (b *Broker) Violations(ctx context.Context, grants []jit.Grant) (map[jit.ID]string, error) {
+	if len(grants) == 0 {
+		return nil, nil
+	}
+	policies, err := b.Ledger.Policies(ctx)
+	if err != nil || len(policies) == 0 {
+		return nil, err
+	}
+	broken := map[jit.ID]string{}
+	var errs []error
+	for _, g := range grants {
+		target, err := b.Target(g.Target)
+		if err != nil {
+			return nil, err
+		}
+		_, traits, err := target.Check(g.Binding)
+		if err == nil {
+			traits, err = b.describe(ctx, target, g.Binding, traits)
+		}
+		var v jit.Verdict
+		if err == nil {
+			v, err = policy.Judge(policies, policy.Request{
+				Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
+				StartsAt: g.Start, Length: g.Length(), Traits: traits,
+			})
+		}
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("grant %s: %w", g.ID, err))
+		case !v.Permitted:
+			broken[g.ID] = v.Rule
+		}
+	}
+	return broken, errors.Join(errs...)
+}
+
 // Observe reads the grant's scope and tells in words how the grant differs there;
 // empty when it is right. It makes no call for a grant that is over, pending or
 // scheduled.

@@ -18,6 +18,17 @@ func (b *Broker) event(kind jit.EventKind, g jit.Grant, pairs ...string) jit.Eve
 	return e
 }
 
+// Finding is what the sweeper found about a grant.
+type Finding struct {
+	Kind  jit.DriftKind
+	Words string
+}
+
+// found says what was found.
+func (b *Broker) found(g jit.Grant, f Finding, pairs ...string) jit.Event {
+	return b.event(jit.EventDrift, g, append([]string{"drift", f.Words, "kind", string(f.Kind), "severity", string(f.Kind.Severity())}, pairs...)...)
+}
+
 // requested says everything that was asked for, and what the principal had before.
 func (b *Broker) requested(g jit.Grant, before jit.Standing) jit.Event {
 	return b.event(jit.EventRequested, g,

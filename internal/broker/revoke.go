@@ -21,6 +21,8 @@ type Revocation struct {
 	Holder int64
 	// TerminateSessions also ends open sessions, where the platform can, whatever the grant says.
 	TerminateSessions bool
+	// Finding, if set, is what the sweeper found and ends the grant for.
+	Finding *Finding
 }
 
 // Revoke ends a grant now. Absent, over or unknown to the ledger is success. kept is
@@ -48,7 +50,11 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		}
 		g.RevokedAt, g.RevokedBy, g.RevokeReason = now, b.Actor.Name, r.Reason
 		g.TerminateSessions = g.TerminateSessions || r.TerminateSessions
-		return []jit.Event{b.event(jit.EventRevokeAsked, *g, "reason", r.Reason)}, true
+		events := []jit.Event{b.event(jit.EventRevokeAsked, *g, "reason", r.Reason)}
+		if r.Finding != nil {
+			events = append([]jit.Event{b.found(*g, *r.Finding)}, events...)
+		}
+		return events, true
 	})
 	if kept {
 		return g, true, nil
@@ -111,7 +117,7 @@ func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) 
 	if err := p.Apply(ctx, r.Grant.Scope, []jit.Change{{Op: jit.Remove, Access: access}})[0]; err != nil {
 		return errors.Join(fmt.Errorf("revoke grant %s on target %q: %w", r.Grant.ID, r.Grant.Target, err), ledger)
 	}
-	return fmt.Errorf("the access of grant %s was ended, but the ledger could not record it; repeat this when the ledger is back: %w", r.Grant.ID, ledger)
+	return fmt.Errorf("the access of grant %s was ended, but the ledger could not record it; repeat this when the ledger is back, or the sweeper puts the access back: %w", r.Grant.ID, ledger)
 }
 
 // Finish takes what is left of ended grants off their platforms, with one call for
@@ -199,12 +205,14 @@ func (b *Broker) Start(ctx context.Context, grants []jit.Grant) []error {
 		jit.EventGrantFailed)
 }
 
-// Repair puts live grants right on their platforms, as [Broker.Finish] ends them. drift
-// says what was found, one text for each grant.
-func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, drift []string) []error {
-	found := make(map[jit.ID]string, len(grants))
+// Repair puts live grants right on their platforms, as [Broker.Finish] ends them. findings
+// say what was found, one for each grant. When somebody else has changed the record meanwhile, such as another sweeper that found
+// the same, nothing more is recorded.
+func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, findings []Finding) []error {
+	found := make(map[jit.ID]Finding, len(grants))
+	version := make(map[jit.ID]int64, len(grants))
 	for i, g := range grants {
-		found[g.ID] = drift[i]
+		found[g.ID], version[g.ID] = findings[i], g.Version
 	}
 	return b.together(ctx, grants, jit.Ensure, "repair",
 		func(g jit.Grant) error {
@@ -214,11 +222,14 @@ func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, drift []string)
 			return nil
 		},
 		func(g *jit.Grant) ([]jit.Event, bool) {
+			if g.Version != version[g.ID] && !g.GrantedAt.IsZero() {
+				return nil, false
+			}
 			if g.GrantedAt.IsZero() {
 				g.GrantedAt = b.Now()
 			}
 			g.FailedAt, g.EndedAt = time.Time{}, time.Time{}
-			return []jit.Event{b.event(jit.EventDrift, *g, "drift", found[g.ID]), b.window(jit.EventRepaired, *g, "drift", found[g.ID])}, true
+			return []jit.Event{b.found(*g, found[g.ID]), b.window(jit.EventRepaired, *g, "drift", found[g.ID].Words)}, true
 		},
 		jit.EventDrift)
 }
@@ -336,29 +347,45 @@ func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, e
 }
 
 // RemoveStray takes bindings off one scope that bear our marker and that no live
-// record explains. With recorded set the ledger takes it down; an error of the ledger does not keep them.
-func (b *Broker) RemoveStray(ctx context.Context, target, scope string, grants []jit.Grant, reasons []string, recorded bool) []error {
+// record explains. The ledger takes down those of tell; its errors do not keep them.
+func (b *Broker) RemoveStray(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, tell []bool) []error {
 	members := make([]int, len(grants))
 	marked := slices.Clone(grants)
 	for i := range grants {
 		members[i] = i
 		marked[i].Alone = false // it is about what bears the marker and nothing else
 	}
-	errs := b.applyAll(ctx, target, scope, jit.Remove, marked, members)
+	errs := b.applyAll(ctx, at.Target, at.Scope, jit.Remove, marked, members)
 	failpoint.Hit("stray.after-platform")
-	if !recorded {
-		return errs
-	}
-	entries := make([]jit.Entry, len(grants))
+	return b.recordFindings(ctx, at, grants, findings, tell, "removed", errs)
+}
+
+// Report records findings about which nothing is done: those of tell.
+func (b *Broker) Report(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, tell []bool) []error {
+	return b.recordFindings(ctx, at, grants, findings, tell, "nothing", make([]error, len(grants)))
+}
+
+// recordFindings records what was found on a place and what was done about it, where errs does not tell that it failed. It returns errs
+// with those of the ledger.
+func (b *Broker) recordFindings(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, tell []bool, done string, errs []error) []error {
+	var entries []jit.Entry
+	var from []int
 	for i, g := range grants {
-		detail := []string{"drift", reasons[i], "target", target, "scope", scope, "principal", g.Principal, "role", g.Role, "done", "removed"}
+		if !tell[i] {
+			continue
+		}
+		detail := []string{"target", at.Target, "scope", at.Scope, "principal", g.Principal, "role", g.Role, "done", done}
 		if errs[i] != nil {
 			detail = append(detail, "done", "could not be removed", "error", errs[i].Error())
 		}
-		entries[i] = jit.Entry{Events: []jit.Event{b.event(jit.EventDrift, g, detail...)}}
+		entries = append(entries, jit.Entry{Events: []jit.Event{b.found(g, findings[i], detail...)}})
+		from = append(from, i)
 	}
-	for i, err := range b.Ledger.Write(ctx, entries) {
-		errs[i] = errors.Join(errs[i], err)
+	if len(entries) == 0 {
+		return errs
+	}
+	for k, err := range b.Ledger.Write(ctx, entries) {
+		errs[from[k]] = errors.Join(errs[from[k]], err)
 	}
 	return errs
 }

@@ -22,8 +22,8 @@ func (p *program) sweepCommand() *cobra.Command {
 		Use:   "sweep",
 		Short: "End what is over, start what is due, put right what has drifted",
 		Long: `Make one pass over the grants of this owner: end what is over, start what is due, read every scope that
-holds grants and put right what was altered there, and remove bindings with this owner's marker that are over
-and that the ledger does not explain. Run it every minute or so, from as many places as you like: due work
+holds grants and put right what was altered or is missing there, and remove bindings with this owner's marker that are over
+and that the ledger does not explain. on_drift of a target, on_violation and max_unplanned_revocations in jit.hcl say otherwise. Run it every minute or so, from as many places as you like: due work
 is shared by leases.
 
 --watch goes on until it is stopped: it ends and starts grants in the second in which they are due, and looks for drift every
@@ -36,8 +36,8 @@ start, for the case that the ledger is lost: all it needs are credentials.
 Exit codes:
 
   0    nothing is left to do
-  1    something could not be done, was held back by --max-unplanned, or is claimed by another sweeper; with
-       --dry-run: there is something to do
+  1    something could not be done, was held back by --max-unplanned, is critical and only reported, or is claimed by another
+       sweeper; with --dry-run: there is something to do
   2    the ledger, a target or a scope could not be read; what could be read was swept
   3    the command line or the settings are wrong
   130  interrupted`,
@@ -52,7 +52,7 @@ Exit codes:
 			switch {
 			case s.DueOnly && s.MarkersOnly:
 				return jit.Invalid("--due", "leave out one of the two", "--due goes by the ledger alone and --markers-only by the markers alone")
-			case s.MaxUnplanned < 0:
+			case cmd.Flags().Changed("max-unplanned") && s.MaxUnplanned < 0:
 				return jit.Invalid("--max-unplanned", "write 0 to remove nothing that was not planned", "%d is negative", s.MaxUnplanned)
 			}
 			if err := o.check(s, cmd.Flags().Changed("timeout")); err != nil {
@@ -70,22 +70,45 @@ Exit codes:
 	cmd.Flags().BoolVar(&s.DryRun, "dry-run", false, "only tell what would be done; write nothing")
 	cmd.Flags().BoolVar(&s.DueOnly, "due", false, "only end and start what the ledger says is due; look for no drift")
 	cmd.Flags().BoolVar(&s.MarkersOnly, "markers-only", false, "go by the markers on the targets, as if there were no ledger")
-	cmd.Flags().IntVar(&s.MaxUnplanned, "max-unplanned", sweeper.DefaultMaxUnplanned, "remove at most `N` bindings that no recorded end explains")
+	cmd.Flags().IntVar(&s.MaxUnplanned, "max-unplanned", unset, "take away at most `N` times access that no recorded end explains (default 20, or max_unplanned_revocations)")
+	cmd.Flags().Lookup("max-unplanned").DefValue = "" // it is told in words
 	p.jsonFlag(cmd)
 	return cmd
 }
 
+// unset is the cap where the command line says nothing.
+const unset = -1
+
+// settled fills in what the settings say and the command line does not.
+func settled(s sweeper.Sweeper, rt *config.Runtime) sweeper.Sweeper {
+	s.Broker, s.Leases = rt.Broker, rt.Ledger.Leases()
+	s.OnDrift, s.RevokeViolations = rt.OnDrift, rt.RevokeViolations
+	if s.MaxUnplanned == unset {
+		s.MaxUnplanned = sweeper.DefaultMaxUnplanned
+		if rt.MaxUnplanned != nil {
+			s.MaxUnplanned = *rt.MaxUnplanned
+		}
+	}
+	return s
+}
+
 func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweeper) error {
-	s.Broker = rt.Broker
+	s = settled(s, rt)
 	s.Holder = holder()
 	report := s.Pass(ctx)
-	steps := make([]stepView, len(report.Results))
-	todo := 0
+	steps := make([]stepView, len(report.Results), len(report.Results)+len(report.Held))
+	todo, bad := 0, 0
 	for i, r := range report.Results {
 		steps[i] = stepOf(r, s.DryRun)
-		if steps[i].Result == stepPlanned {
+		switch {
+		case steps[i].Result == stepPlanned:
 			todo++
+		case r.Kind == reconcile.Report && r.Severity == jit.Critical:
+			bad++
 		}
+	}
+	for _, held := range report.Held {
+		steps = append(steps, stepView{Step: held, Result: stepHeld})
 	}
 	if p.json {
 		if err := p.printJSON(p.sweepView(report, steps, s.DryRun)); err != nil {
@@ -104,7 +127,8 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 		}
 	}
 	note(report.Failed(), "could not be done")
-	note(report.Held, "held back by --max-unplanned: look at them with --dry-run, then allow more")
+	note(bad, "critical and left as they are, as on_drift says")
+	note(len(report.Held), "held back by --max-unplanned: look at them with --dry-run, then allow more")
 	note(len(report.Elsewhere), "due and claimed by another sweeper that has not finished")
 	note(todo, "to do")
 	switch {
@@ -132,6 +156,7 @@ const (
 	stepFailed  = "failed"
 	stepPlanned = "planned"
 	stepLook    = "look" // nothing is done: a person has to
+	stepHeld    = "held" // the cap on unplanned removals kept it from being done
 )
 
 // stepView is one step of a pass, in the stable names of --json.
@@ -166,7 +191,7 @@ func (p *program) sweepView(r sweeper.Report, steps []stepView, dryRun bool) any
 		Unread    []string    `json:"unread"`
 		Held      int         `json:"held"`
 		Elsewhere []grantView `json:"elsewhere"`
-	}{dryRun, steps, r.Failed(), unread, r.Held, viewsOf(r.Elsewhere, p.Now())}
+	}{dryRun, steps, r.Failed(), unread, len(r.Held), viewsOf(r.Elsewhere, p.Now())}
 }
 
 func (p *program) printSteps(steps []stepView) {
@@ -175,13 +200,13 @@ func (p *program) printSteps(steps []stepView) {
 		return
 	}
 	t := p.table(p.out)
-	t.row("STEP", "RESULT", "TARGET", "SCOPE", "PRINCIPAL", "ROLE", "GRANT", "WHY")
+	t.row("STEP", "RESULT", "SEVERITY", "TARGET", "SCOPE", "PRINCIPAL", "ROLE", "GRANT", "WHY")
 	for _, s := range steps {
 		why := s.Reason
 		if s.Error != "" {
 			why += ": " + s.Error
 		}
-		t.row(string(s.Kind), s.Result, s.Target, abbreviate(s.Scope), abbreviate(s.Grant.Principal), abbreviate(s.Grant.Role), string(s.Grant.ID), why)
+		t.row(string(s.Kind), s.Result, string(s.Severity), s.Target, abbreviate(s.Scope), abbreviate(s.Grant.Principal), abbreviate(s.Grant.Role), string(s.Grant.ID), why)
 	}
 	t.flush()
 }

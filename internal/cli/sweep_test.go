@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -53,13 +54,77 @@ func TestSweepRepairsWhatSomebodyAltered(t *testing.T) {
 	w.run("sweep").wantCode(exitDone).wantErr("Nothing to do.")
 }
 
-// What somebody took away he may have taken for a reason: only an apply gives it again.
-func TestSweepReportsWhatSomebodyTookAway(t *testing.T) {
+// What somebody took away is put back, unless on_drift says otherwise; who wants it gone revokes it.
+func TestSweepOnDrift(t *testing.T) {
+	for on, want := range map[string]struct {
+		code   int
+		out    []string
+		access bool
+	}{
+		"repair": {exitDone, []string{"repair", "done", "info", "missing"}, true},
+		"report": {exitDone, []string{"report", "look", "info", "missing"}, false},
+		"revoke": {exitDone, []string{"revoke", "done", "info", "missing"}, false},
+	} {
+		t.Run(on, func(t *testing.T) {
+			w := newWorld(t)
+			w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = %q } }\n", w.keys, on))
+			g := w.grant("INC-1: a", "2h")
+			w.write("authorized_keys", foreignLine)
+			w.run("sweep", "--dry-run")
+			w.wantAccess(g, false)
+			w.run("sweep").wantCode(want.code).wantOut(append(want.out, string(g.ID))...)
+			w.wantAccess(g, want.access)
+			if on == "revoke" {
+				w.run("show", string(g.ID)).wantOut("revoked", "drift: missing")
+				w.run("sweep").wantErr("Nothing to do.")
+			}
+			w.run("sweep")
+			w.run("sweep")
+			out := w.run("audit", "export").out
+			if n := strings.Count(out, `"kind":"drift_found"`); n != 1 {
+				t.Errorf("%d events tell of the drift, want 1:\n%s", n, out)
+			}
+		})
+	}
+}
+
+// Access that is wider than it was granted and only reported is not success.
+func TestSweepReportsCriticalDrift(t *testing.T) {
 	w := newWorld(t)
+	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = \"report\" } }\n", w.keys))
 	g := w.grant("INC-1: a", "2h")
-	w.write("authorized_keys", foreignLine)
-	w.run("sweep").wantCode(exitDone).wantOut("report", "look", string(g.ID), "missing; the next apply puts it back")
-	w.wantAccess(g, false)
+	text, err := os.ReadFile("authorized_keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := regexp.MustCompile(`expiry-time="[^"]*"`)
+	w.write("authorized_keys", end.ReplaceAllString(string(text), `expiry-time="20990101000000Z"`))
+	w.run("sweep").wantCode(exitNotDone).wantOut("report", "look", "critical", string(g.ID)).wantErr("1 critical and left as they are, as on_drift says")
+	if now, err := os.ReadFile("authorized_keys"); err != nil || !strings.Contains(string(now), "20990101000000Z") {
+		t.Errorf("the file was changed: %s, %v", now, err)
+	}
+}
+
+// The cap of the settings holds back what no recorded end explains, and names it; the flag allows more.
+func TestSweepHoldsBack(t *testing.T) {
+	w := newWorld(t)
+	over := w.grant("INC-1: a", "30m")
+	w.now = w.now.Add(time.Hour)
+	text, err := os.ReadFile("authorized_keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run("sweep").wantCode(exitDone)
+	w.write("authorized_keys", string(text)) // somebody brings it back
+	settings, err := os.ReadFile("jit.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("jit.hcl", string(settings)+"max_unplanned_revocations = 0\n")
+	w.run("sweep").wantCode(exitNotDone).wantOut("remove", "held", "critical", string(over.ID), "it came back").wantErr("1 held back by --max-unplanned")
+	w.wantAccess(over, true)
+	w.run("sweep", "--max-unplanned", "1").wantCode(exitDone).wantOut("remove", "done", string(over.ID))
+	w.wantAccess(over, false)
 }
 
 func TestSweepByMarkersWhenTheLedgerIsLost(t *testing.T) {

@@ -74,9 +74,9 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 
 // newWatcher makes a watcher of what the settings and the flags say, the flags first.
 func newWatcher(rt *config.Runtime, s sweeper.Sweeper, o watchOptions) (*sweeper.Watcher, error) {
-	s.Broker = rt.Broker
+	s = settled(s, rt)
 	s.Holder = fmt.Sprintf("%s/%d/%s", holder(), os.Getpid(), rand.Text()[:8])
-	w := &sweeper.Watcher{Sweeper: s, Leases: rt.Ledger.Leases(), Interval: rt.Interval, DriftInterval: rt.DriftInterval}
+	w := &sweeper.Watcher{Sweeper: s, Interval: rt.Interval, DriftInterval: rt.DriftInterval}
 	for _, flag := range []struct {
 		name, text string
 		into       *time.Duration

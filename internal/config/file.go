@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/gocty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -58,6 +60,7 @@ func Load(path string) (Settings, error) {
 
 var schema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{
 	{Name: "ledger"}, {Name: "owner"}, {Name: "max_ttl"}, {Name: "targets"}, {Name: "interval"}, {Name: "drift_interval"},
+	{Name: "on_violation"}, {Name: "max_unplanned_revocations"},
 }}
 
 func parse(src []byte, path string) (Settings, error) {
@@ -71,7 +74,7 @@ func parse(src []byte, path string) (Settings, error) {
 	}
 	scope := &hcl.EvalContext{Functions: map[string]function.Function{"env": envFunction}}
 	var s Settings
-	for name, into := range map[string]*string{"ledger": &s.Ledger, "owner": &s.Owner, "max_ttl": &s.MaxTTL, "interval": &s.Interval, "drift_interval": &s.DriftInterval} {
+	for name, into := range map[string]*string{"ledger": &s.Ledger, "owner": &s.Owner, "max_ttl": &s.MaxTTL, "interval": &s.Interval, "drift_interval": &s.DriftInterval, "on_violation": &s.OnViolation} {
 		attr, ok := content.Attributes[name]
 		if !ok {
 			continue
@@ -90,47 +93,92 @@ func parse(src []byte, path string) (Settings, error) {
 	}
 	if attr, ok := content.Attributes["targets"]; ok {
 		var err error
-		if s.Targets, err = targets(attr.Expr, scope); err != nil {
+		if s.Targets, s.OnDrift, err = targets(attr.Expr, scope); err != nil {
 			return Settings{}, err
 		}
+	}
+	if attr, ok := content.Attributes["on_violation"]; ok && s.OnViolation != violationReport && s.OnViolation != violationRevoke {
+		return Settings{}, at(attr.Expr.Range(), jit.Invalid("on_violation", `write on_violation = "report" or "revoke"`, "%q is neither", s.OnViolation))
+	}
+	if attr, ok := content.Attributes["max_unplanned_revocations"]; ok {
+		most, err := wholeNumber(attr, scope)
+		if err != nil {
+			return Settings{}, err
+		}
+		s.MaxUnplanned = most
 	}
 	return s.WithDefaults(), nil
 }
 
-// targets evaluates the map of targets and decodes each through the json names of its
-// platform's Config, refusing names that are not there.
-func targets(expr hcl.Expression, scope *hcl.EvalContext) (map[string]platform.Config, error) {
-	if err := noTwice(expr, scope); err != nil {
-		return nil, err
-	}
-	all, diags := expr.Value(scope)
+// What on_violation takes.
+const (
+	violationReport = "report"
+	violationRevoke = "revoke"
+)
+
+// wholeNumber evaluates an attribute that takes a whole number, 0 or more.
+func wholeNumber(attr *hcl.Attribute, scope *hcl.EvalContext) (*int, error) {
+	v, diags := attr.Expr.Value(scope)
 	if diags.HasErrors() {
 		return nil, inFile(diags)
 	}
-	if all.IsNull() {
+	if v.IsNull() {
 		return nil, nil
 	}
-	if !all.Type().IsObjectType() && !all.Type().IsMapType() {
-		return nil, at(expr.Range(), jit.Invalid("targets", exampleFile, "this takes a map of targets, not %s", all.Type().FriendlyName()))
+	var n int
+	if v.Type() != cty.Number || gocty.FromCtyValue(v, &n) != nil || n < 0 {
+		return nil, at(attr.Expr.Range(), jit.Invalid(attr.Name, fmt.Sprintf("write for example %s = 20", attr.Name), "this takes a whole number, 0 or more"))
 	}
-	decoded := map[string]platform.Config{}
+	return &n, nil
+}
+
+// target is one target of the file: its platform, and what a sweep does about drift there.
+type target struct {
+	platform.Config
+	OnDrift *jit.OnDrift `json:"on_drift"`
+}
+
+// targets evaluates the map of targets and decodes each through the json names of its
+// platform's Config, refusing names that are not there.
+func targets(expr hcl.Expression, scope *hcl.EvalContext) (map[string]platform.Config, map[string]jit.OnDrift, error) {
+	if err := noTwice(expr, scope); err != nil {
+		return nil, nil, err
+	}
+	all, diags := expr.Value(scope)
+	if diags.HasErrors() {
+		return nil, nil, inFile(diags)
+	}
+	if all.IsNull() {
+		return nil, nil, nil
+	}
+	if !all.Type().IsObjectType() && !all.Type().IsMapType() {
+		return nil, nil, at(expr.Range(), jit.Invalid("targets", exampleFile, "this takes a map of targets, not %s", all.Type().FriendlyName()))
+	}
+	decoded, onDrift := map[string]platform.Config{}, map[string]jit.OnDrift{}
 	for key, v := range all.AsValueMap() {
 		where := rangeOf(expr, scope, key)
 		text, err := ctyjson.Marshal(v, v.Type())
 		if err != nil {
-			return nil, at(where, jit.Invalid("targets", exampleFile, "the target %q cannot be read", key))
+			return nil, nil, at(where, jit.Invalid("targets", exampleFile, "the target %q cannot be read", key))
 		}
 		decoder := json.NewDecoder(bytes.NewReader(text))
 		decoder.DisallowUnknownFields()
-		var c platform.Config
+		var c target
 		if err := decoder.Decode(&c); err != nil {
 			problem, path := explain(err)
-			return nil, at(rangeOf(expr, scope, append([]string{key}, path...)...),
+			return nil, nil, at(rangeOf(expr, scope, append([]string{key}, path...)...),
 				jit.Invalid(fmt.Sprintf("targets[%q]", key), "the attributes are those of the provider block; the platforms are "+strings.Join(platform.Kinds(), ", "), "%s", problem))
 		}
-		decoded[key] = c
+		decoded[key] = c.Config
+		if c.OnDrift == nil {
+			continue
+		}
+		if onDrift[key] = *c.OnDrift; !slices.Contains([]jit.OnDrift{jit.RepairDrift, jit.RevokeDrift, jit.ReportDrift}, onDrift[key]) {
+			return nil, nil, at(rangeOf(expr, scope, key, "on_drift"), jit.Invalid(fmt.Sprintf("targets[%q].on_drift", key),
+				`write on_drift = "repair", "revoke" or "report"`, "%q is none of what can be done about drift", onDrift[key]))
+		}
 	}
-	return decoded, nil
+	return decoded, onDrift, nil
 }
 
 var unknownField = regexp.MustCompile(`^json: unknown field "(.*)"$`)
@@ -145,10 +193,11 @@ func explain(err error) (problem string, path []string) {
 			what = "an object { … }"
 		}
 		value, _, _ := strings.Cut(wrong.Value, " ")
-		if wrong.Field == "" {
+		field := strings.TrimPrefix(wrong.Field, "Config.") // the platforms are embedded
+		if field == "" {
 			return fmt.Sprintf("a target takes an object such as { ssh = { … } }, not a %s", value), nil
 		}
-		return fmt.Sprintf("%s takes %s, not a %s", wrong.Field, what, value), strings.Split(wrong.Field, ".")
+		return fmt.Sprintf("%s takes %s, not a %s", field, what, value), strings.Split(field, ".")
 	}
 	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Sprintf("%q is not an attribute of a target", m[1]), []string{m[1]}

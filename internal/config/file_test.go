@@ -90,6 +90,10 @@ func TestLoadRefuses(t *testing.T) {
 		{"an unknown attribute of a platform", "targets = {\n  a = {\n    ssh = {\n      keys = \"x\"\n    }\n  }\n}\n", []string{"jit.hcl:4:", `targets["a"]`, `"keys"`}},
 		{"a wrong type in a platform", "targets = {\n  a = { ssh = {\n    authorized_keys = 77\n } }\n}\n", []string{"jit.hcl:3:", `targets["a"]`, "ssh.authorized_keys", "string", "number"}},
 		{"a target written twice", "targets = {\n  a = { ssh = { authorized_keys = \"/x\" } }\n  a = { ssh = { authorized_keys = \"/y\" } }\n}\n", []string{"jit.hcl:3:", `"a"`, "twice"}},
+		{"an unknown way with drift", "targets = {\n  a = {\n    ssh = { authorized_keys = \"/x\" }\n    on_drift = \"ignore\"\n  }\n}\n", []string{"jit.hcl:4:", `targets["a"].on_drift`, `"ignore"`, `"repair", "revoke" or "report"`}},
+		{"an unknown way with violations", "\non_violation = \"ignore\"\n", []string{"jit.hcl:2:", "on_violation", `"ignore"`, `"report" or "revoke"`}},
+		{"a cap below zero", "max_unplanned_revocations = -1\n", []string{"jit.hcl:1:", "max_unplanned_revocations", "whole number"}},
+		{"a cap that is no number", "max_unplanned_revocations = \"many\"\n", []string{"jit.hcl:1:", "max_unplanned_revocations", "whole number"}},
 		{"a secret where none belongs", "targets = {\n  a = env(\"JIT_TEST_SECRET\")\n}\n", []string{"jit.hcl:2:"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

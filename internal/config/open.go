@@ -37,6 +37,10 @@ type Runtime struct {
 	Targets map[string]jit.Platform
 	// Interval and DriftInterval are how often a daemon looks for due work and for drift; 0 where nothing is set.
 	Interval, DriftInterval time.Duration
+	// OnDrift, RevokeViolations and MaxUnplanned are what a sweep does about what it finds; MaxUnplanned is nil where nothing is set.
+	OnDrift          map[string]jit.OnDrift
+	RevokeViolations bool
+	MaxUnplanned     *int
 }
 
 // Close releases the ledger's connections.
@@ -108,7 +112,8 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	for _, t := range tidiers {
 		t.OnTidied(func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) }) // the next sweep makes it good
 	}
-	return &Runtime{Broker: b, Ledger: l, Targets: targets, Interval: interval, DriftInterval: driftInterval}, nil
+	return &Runtime{Broker: b, Ledger: l, Targets: targets, Interval: interval, DriftInterval: driftInterval,
+		OnDrift: s.OnDrift, RevokeViolations: s.OnViolation == violationRevoke, MaxUnplanned: s.MaxUnplanned}, nil
 }
 
 // every reads how often something is to be done; 0 where nothing is written.

@@ -30,6 +30,11 @@ type Settings struct {
 	Targets map[string]platform.Config
 	// Interval and DriftInterval are durations too: how often the daemon looks for due work and for drift. The provider has neither.
 	Interval, DriftInterval string
+	// OnDrift says for a target what a sweep does about drift, OnViolation what it does about a grant that today's policies would not
+	// permit, and MaxUnplanned how much access it takes away that no recorded end explains; nil where nothing is written.
+	OnDrift      map[string]jit.OnDrift
+	OnViolation  string
+	MaxUnplanned *int
 }
 
 // WithDefaults returns the settings with the defaults and the environment filled in.

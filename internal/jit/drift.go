@@ -2,7 +2,79 @@ package jit
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+)
+
+// DriftKind is the kind of a difference between the record and what was observed.
+type DriftKind string
+
+// The kinds of drift. Of a grant that differs in several ways the gravest counts, which is the first of this list.
+const (
+	// DriftStripped: the end and the marker were taken off the binding, which made the access permanent.
+	DriftStripped DriftKind = "condition_stripped"
+	// DriftEndGone: the binding has no end any more.
+	DriftEndGone DriftKind = "end_gone"
+	// DriftCameBack: a binding of a grant that had ended.
+	DriftCameBack DriftKind = "came_back"
+	// DriftOrphanOver: the ledger does not know the grant, and its marker says that it is over.
+	DriftOrphanOver DriftKind = "orphan_over"
+	// DriftPrincipal and DriftRole: the binding gives the access to somebody else, or another access.
+	DriftPrincipal DriftKind = "principal_changed"
+	DriftRole      DriftKind = "role_changed"
+	// DriftEndLater and DriftEndSooner: the end was moved.
+	DriftEndLater  DriftKind = "end_later"
+	DriftEndSooner DriftKind = "end_sooner"
+	// DriftCopied: there are several bindings of the grant, or one in another place.
+	DriftCopied DriftKind = "copied"
+	// DriftTooEarly: a binding of a grant that has not begun.
+	DriftTooEarly DriftKind = "too_early"
+	// DriftViolation: today's policies would not permit the grant.
+	DriftViolation DriftKind = "policy_violation"
+	// DriftDamaged: the marker or something else of the binding is not as it was written.
+	DriftDamaged DriftKind = "damaged"
+	// DriftOrphanLive: the ledger does not know the grant, and its marker says that it is live.
+	DriftOrphanLive DriftKind = "orphan_live"
+	// DriftMissing: nothing of the grant is on its scope.
+	DriftMissing DriftKind = "missing"
+)
+
+// Severity says how bad a kind of drift is.
+type Severity string
+
+// The severities.
+const (
+	// Critical: somebody has access that nobody granted, or has it longer.
+	Critical Severity = "critical"
+	// Notable: what is there is not what was granted, and gives no more than that.
+	Notable Severity = "warning"
+	// Minor: there is less access than was granted.
+	Minor Severity = "info"
+)
+
+// Severity returns how bad drift of this kind is.
+func (k DriftKind) Severity() Severity {
+	switch k {
+	case DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly:
+		return Critical
+	case DriftCopied, DriftViolation, DriftDamaged, DriftOrphanLive:
+		return Notable
+	case DriftEndSooner, DriftMissing:
+	}
+	return Minor
+}
+
+// OnDrift is what is done about drift on a target.
+type OnDrift string
+
+// What can be done.
+const (
+	// RepairDrift puts live grants right within their windows, and removes what outlived its end.
+	RepairDrift OnDrift = "repair"
+	// RevokeDrift ends a grant that drifted, and removes what outlived its end.
+	RevokeDrift OnDrift = "revoke"
+	// ReportDrift changes nothing.
+	ReportDrift OnDrift = "report"
 )
 
 // Missing is the drift of a grant of which nothing is on its scope.
@@ -11,10 +83,20 @@ const Missing = "missing"
 // Stripped begins the drift of a grant whose end and marker were taken off its binding, which made the access permanent.
 const Stripped = "condition stripped"
 
-// Drift tells in words how what was observed on the grant's scope differs from
-// what has to be there; it is empty when exactly that is there. Bindings
+// Difference is what of a grant is not as it has to be; the zero value is no difference.
+type Difference struct {
+	// Kind is the gravest of all that is wrong.
+	Kind DriftKind
+	// Words tell all of it.
+	Words string
+}
+
+// Drift is [Grant.Differs] in words; empty when exactly what has to be there is there.
+func (g Grant) Drift(s Snapshot) string { return g.Differs(s).Words }
+
+// Differs tells how what was observed on the grant's scope differs from what has to be there. Bindings
 // of other grants are passed over.
-func (g Grant) Drift(s Snapshot) string {
+func (g Grant) Differs(s Snapshot) Difference {
 	var found []Observed
 	for _, o := range s.Ours {
 		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner {
@@ -23,33 +105,56 @@ func (g Grant) Drift(s Snapshot) string {
 	}
 	if len(found) == 0 {
 		if standing, ok := s.StandingOf(g.Binding); ok && g.Access().Alone {
-			return Stripped + ": the same access without an end is in its place (" + standing.Detail + ")"
+			return Difference{DriftStripped, Stripped + ": the same access without an end is in its place (" + standing.Detail + ")"}
 		}
-		return Missing
+		return Difference{DriftMissing, Missing}
 	}
-	var wrong []string
+	d := &differences{}
 	if len(found) > 1 {
-		wrong = append(wrong, fmt.Sprintf("%d copies", len(found)))
+		d.add(DriftCopied, "%d copies", len(found))
 	}
 	for _, o := range found {
-		if o.Principal != g.Principal {
-			wrong = append(wrong, fmt.Sprintf("principal is %q", o.Principal))
-		}
-		if o.Role != g.Role {
-			wrong = append(wrong, fmt.Sprintf("role is %q", o.Role))
-		}
-		switch {
-		case g.Enforcement == Native && o.End.IsZero():
-			wrong = append(wrong, "the end is gone")
-		case !o.End.IsZero() && !o.End.Equal(g.End):
-			wrong = append(wrong, "the end was moved to "+FormatTime(o.End))
-		}
-		if !o.Marker.Window.Equal(g.Window) {
-			wrong = append(wrong, "the marker says "+FormatTime(o.Marker.Window.Start)+" to "+FormatTime(o.Marker.Window.End))
-		}
-		if o.Damage != "" {
-			wrong = append(wrong, o.Damage)
-		}
+		g.compare(o, d)
 	}
-	return strings.Join(wrong, "; ")
+	return Difference{d.worst, strings.Join(d.words, "; ")}
+}
+
+// compare notes what of one binding of the grant is wrong.
+func (g Grant) compare(o Observed, d *differences) {
+	if o.Principal != g.Principal {
+		d.add(DriftPrincipal, "principal is %q", o.Principal)
+	}
+	if o.Role != g.Role {
+		d.add(DriftRole, "role is %q", o.Role)
+	}
+	switch {
+	case g.Enforcement == Native && o.End.IsZero():
+		d.add(DriftEndGone, "the end is gone")
+	case o.End.After(g.End):
+		d.add(DriftEndLater, "the end was moved to %s", FormatTime(o.End))
+	case !o.End.IsZero() && o.End.Before(g.End):
+		d.add(DriftEndSooner, "the end was moved to %s", FormatTime(o.End))
+	}
+	if !o.Marker.Window.Equal(g.Window) {
+		d.add(DriftDamaged, "the marker says %s to %s", FormatTime(o.Marker.Window.Start), FormatTime(o.Marker.Window.End))
+	}
+	if o.Damage != "" {
+		d.add(DriftDamaged, "%s", o.Damage)
+	}
+}
+
+// differences collects what is wrong.
+type differences struct {
+	worst DriftKind
+	words []string
+}
+
+// gravity orders the kinds that one binding can have.
+var gravity = []DriftKind{DriftMissing, DriftEndSooner, DriftDamaged, DriftCopied, DriftEndLater, DriftRole, DriftPrincipal, DriftEndGone}
+
+func (d *differences) add(kind DriftKind, format string, args ...any) {
+	d.words = append(d.words, fmt.Sprintf(format, args...))
+	if d.worst == "" || slices.Index(gravity, kind) > slices.Index(gravity, d.worst) {
+		d.worst = kind
+	}
 }

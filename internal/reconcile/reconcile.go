@@ -24,11 +24,16 @@ const (
 	Repair Kind = "repair"
 	// Remove takes a binding away that bears our marker and that no live grant explains.
 	Remove Kind = "remove"
+	// Revoke ends a live grant because of what was found.
+	Revoke Kind = "revoke"
 	// Report changes nothing: a person has to look.
 	Report Kind = "report"
 )
 
-var order = map[Kind]int{End: 0, Start: 1, Repair: 2, Remove: 3, Report: 4}
+var order = map[Kind]int{End: 0, Start: 1, Repair: 2, Remove: 3, Revoke: 4, Report: 5}
+
+// Unplanned reports whether a step of the kind takes access away that no recorded end explains.
+func (k Kind) Unplanned() bool { return k == Remove || k == Revoke }
 
 // Step is one thing to do, and why.
 type Step struct {
@@ -37,13 +42,22 @@ type Step struct {
 	// Grant is the record; of a Remove or Report without one it has the marker's facts only.
 	Grant  jit.Grant `json:"grant"`
 	Reason string    `json:"reason"`
+	// Drift and Severity are empty for what is due by the record.
+	Drift    jit.DriftKind `json:"drift,omitempty"`
+	Severity jit.Severity  `json:"severity,omitempty"`
+}
+
+// drifted returns a step because of what was found.
+func drifted(kind Kind, at jit.Place, g jit.Grant, drift jit.DriftKind, reason string) Step {
+	return Step{Kind: kind, Place: at, Grant: g, Reason: reason, Drift: drift, Severity: drift.Severity()}
 }
 
 // Plan returns what has to be done at now for one owner. recorded are the grants that the ledger
 // knows: all that are live or whose end is not confirmed, and all whose marker was
 // observed. observed holds the scopes that were read; of others nothing is concluded.
+// on says what is done about drift on a target; where it says nothing, drift is repaired.
 // Bindings of other owners are passed over.
-func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Place]jit.Snapshot) []Step {
+func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Place]jit.Snapshot, on map[string]jit.OnDrift) []Step {
 	var steps []Step
 	known := make(map[jit.ID]jit.Grant, len(recorded))
 	for _, g := range recorded {
@@ -54,14 +68,8 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Pl
 		if s, ok := due(now, g); ok {
 			steps = append(steps, s)
 		} else if snapshot, read := observed[g.Place()]; read && g.Window.Contains(now) && g.Live(now) {
-			at := g.Place()
-			switch drift := g.Drift(snapshot); {
-			case drift == "" || drift == jit.Missing && g.GrantedAt.IsZero():
-			case drift == jit.Missing:
-				// Somebody may have taken the access away for a reason; only a reviewed apply gives it again.
-				steps = append(steps, Step{Report, at, g, "missing; the next apply puts it back"})
-			default:
-				steps = append(steps, Step{Repair, at, g, drift})
+			if s, ok := repair(g, g.Differs(snapshot), on[g.Target]); ok {
+				steps = append(steps, s)
 			}
 		}
 	}
@@ -72,7 +80,7 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Pl
 				continue
 			}
 			seen[o.Marker.ID] = true
-			if s, ok := stray(now, place, o, known); ok {
+			if s, ok := stray(now, place, o, known, on[place.Target]); ok {
 				steps = append(steps, s)
 			}
 		}
@@ -84,40 +92,64 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Pl
 	return steps
 }
 
+// repair is the step for a live grant that differs from what has to be there.
+func repair(g jit.Grant, d jit.Difference, on jit.OnDrift) (Step, bool) {
+	if d.Kind == "" || d.Kind == jit.DriftMissing && g.GrantedAt.IsZero() {
+		return Step{}, false
+	}
+	kind := Repair
+	switch on {
+	case jit.RevokeDrift:
+		kind = Revoke
+	case jit.ReportDrift:
+		kind = Report
+	case jit.RepairDrift:
+	}
+	return drifted(kind, g.Place(), g, d.Kind, d.Words), true
+}
+
 // due is the step that follows from the record alone.
 func due(now time.Time, g jit.Grant) (Step, bool) {
 	at := g.Place()
 	switch {
 	case g.Outstanding(now) && !g.RevokedAt.IsZero():
-		return Step{End, at, g, fmt.Sprintf("revoked by %s: %s", g.RevokedBy, g.RevokeReason)}, true
+		return Step{Kind: End, Place: at, Grant: g, Reason: fmt.Sprintf("revoked by %s: %s", g.RevokedBy, g.RevokeReason)}, true
 	case g.Outstanding(now):
-		return Step{End, at, g, "its window ended at " + jit.FormatTime(g.End)}, true
+		return Step{Kind: End, Place: at, Grant: g, Reason: "its window ended at " + jit.FormatTime(g.End)}, true
 	case g.DueToStart(now):
-		return Step{Start, at, g, "its window began at " + jit.FormatTime(g.Start)}, true
+		return Step{Kind: Start, Place: at, Grant: g, Reason: "its window began at " + jit.FormatTime(g.Start)}, true
 	}
 	return Step{}, false
 }
 
 // stray is the step for a binding with our marker that its record does not explain.
-func stray(now time.Time, at jit.Place, o jit.Observed, known map[jit.ID]jit.Grant) (Step, bool) {
+func stray(now time.Time, at jit.Place, o jit.Observed, known map[jit.ID]jit.Grant, on jit.OnDrift) (Step, bool) {
+	remove := Remove
+	if on == jit.ReportDrift {
+		remove = Report
+	}
 	g, ok := known[o.Marker.ID]
 	switch {
 	case !ok:
 		g = jit.Grant{ID: o.Marker.ID, Owner: o.Marker.Owner, Window: o.Marker.Window,
 			Binding: jit.Binding{Target: at.Target, Principal: o.Principal, Role: o.Role, Scope: at.Scope}}
 		if o.Marker.Window.Over(now) {
-			return Step{Remove, at, g, "the ledger does not know it and its marker says that it ended at " + jit.FormatTime(o.Marker.Window.End)}, true
+			return drifted(remove, at, g, jit.DriftOrphanOver, "the ledger does not know it and its marker says that it ended at "+jit.FormatTime(o.Marker.Window.End)), true
 		}
-		return Step{Report, at, g, "the ledger does not know it; its marker says that it ends at " + jit.FormatTime(o.Marker.Window.End)}, true
+		reason := "the ledger does not know it; its marker says that it ends at " + jit.FormatTime(o.Marker.Window.End)
+		if on == jit.RevokeDrift {
+			return drifted(Remove, at, g, jit.DriftOrphanLive, reason), true
+		}
+		return drifted(Report, at, g, jit.DriftOrphanLive, reason), true
 	case at.Target != g.Target && g.Live(now):
 		// Two targets may be one server under two names.
-		return Step{Report, at, g, fmt.Sprintf("the grant belongs on target %q", g.Target)}, true
+		return drifted(Report, at, g, jit.DriftCopied, fmt.Sprintf("the grant belongs on target %q", g.Target)), true
 	case at != g.Place():
-		return Step{Remove, at, g, fmt.Sprintf("a copy: the grant belongs on %s of target %q", g.Scope, g.Target)}, true
+		return drifted(remove, at, g, jit.DriftCopied, fmt.Sprintf("a copy: the grant belongs on %s of target %q", g.Scope, g.Target)), true
 	case now.Before(g.Start) && g.GrantedAt.IsZero():
-		return Step{Remove, at, g, "it has not begun: it begins at " + jit.FormatTime(g.Start)}, true
+		return drifted(remove, at, g, jit.DriftTooEarly, "it has not begun: it begins at "+jit.FormatTime(g.Start)), true
 	case !g.EndedAt.IsZero():
-		return Step{Remove, at, g, "it came back: the grant ended at " + jit.FormatTime(g.ActualEnd())}, true
+		return drifted(remove, at, g, jit.DriftCameBack, "it came back: the grant ended at "+jit.FormatTime(g.ActualEnd())), true
 	}
 	return Step{}, false
 }

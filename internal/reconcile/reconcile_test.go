@@ -63,7 +63,7 @@ func TestPlan(t *testing.T) {
 		"cut off between intent and outcome":       {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt = time.Time{} })}, read(), nil},
 		"cut off, there and altered":               {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt = time.Time{} })}, read(seen(grant(a), func(o *jit.Observed) { o.Principal = "eve" })), []string{`repair a principal is "eve"`}},
 		"a failed attempt is over with its window": {at(120), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt, g.FailedAt = time.Time{}, at(0) })}, read(), []string{"end a its window ended"}},
-		"missing":                {at(5), []jit.Grant{grant(a)}, read(), []string{"report a missing"}},
+		"missing":                {at(5), []jit.Grant{grant(a)}, read(), []string{"repair a missing"}},
 		"end moved":              {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.End = at(500) })), []string{"repair a the end was moved to 2026-11-24T00:20:00Z"}},
 		"end stripped":           {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.End = time.Time{} })), []string{"repair a the end is gone"}},
 		"no native end to strip": {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.Enforcement = jit.Sweeper })}, read(seen(grant(a), func(o *jit.Observed) { o.End = time.Time{} })), nil},
@@ -82,11 +82,11 @@ func TestPlan(t *testing.T) {
 		"another owner's record":                        {at(121), []jit.Grant{grant(a, func(g *jit.Grant) { g.Owner = "payments" })}, nil, nil},
 		"overlapping grants of the same access": {at(121), []jit.Grant{grant(a), grant(b, func(g *jit.Grant) { g.End = at(240) })},
 			read(seen(grant(a)), seen(grant(b, func(g *jit.Grant) { g.End = at(240) }))), []string{"end a its window ended"}},
-		"ends come before repairs": {at(121), []jit.Grant{grant(b, func(g *jit.Grant) { g.End = at(240) }), grant(a)}, read(), []string{"end a its window ended", "report b missing"}},
+		"ends come before repairs": {at(121), []jit.Grant{grant(b, func(g *jit.Grant) { g.End = at(240) }), grant(a)}, read(), []string{"end a its window ended", "repair b missing"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := Plan(tt.now, "jit", tt.recorded, tt.observed)
+			got := Plan(tt.now, "jit", tt.recorded, tt.observed, nil)
 			if len(got) != len(tt.want) {
 				t.Fatalf("got %d steps %+v, want %d: %q", len(got), got, len(tt.want), tt.want)
 			}
@@ -101,3 +101,53 @@ func TestPlan(t *testing.T) {
 }
 
 func later(g *jit.Grant) { g.RequestedAt, g.GrantedAt = at(-60), time.Time{} }
+
+// Every kind of drift, with its severity and what is done about it in each mode.
+func TestOnDrift(t *testing.T) {
+	file, other := jit.Place{Target: "bastion", Scope: "file"}, jit.Place{Target: "bastion", Scope: "other"}
+	alter := func(change func(*jit.Observed)) map[jit.Place]jit.Snapshot {
+		return map[jit.Place]jit.Snapshot{file: {Ours: []jit.Observed{seen(grant(a), change)}}}
+	}
+	live, ended := []jit.Grant{grant(a)}, []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt = at(121) })}
+	there := func() map[jit.Place]jit.Snapshot { return alter(func(*jit.Observed) {}) }
+	stripped := func(g *jit.Grant) { g.Alone = true }
+	for kind, c := range map[jit.DriftKind]struct {
+		now      time.Time
+		recorded []jit.Grant
+		observed map[jit.Place]jit.Snapshot
+		severity jit.Severity
+		// What is done by default, with "revoke" and with "report".
+		repair, revoke, report Kind
+	}{
+		jit.DriftMissing:   {at(5), live, map[jit.Place]jit.Snapshot{file: {}}, jit.Minor, Repair, Revoke, Report},
+		jit.DriftEndSooner: {at(5), live, alter(func(o *jit.Observed) { o.End = at(50) }), jit.Minor, Repair, Revoke, Report},
+		jit.DriftEndLater:  {at(5), live, alter(func(o *jit.Observed) { o.End = at(500) }), jit.Critical, Repair, Revoke, Report},
+		jit.DriftEndGone:   {at(5), live, alter(func(o *jit.Observed) { o.End = time.Time{} }), jit.Critical, Repair, Revoke, Report},
+		jit.DriftPrincipal: {at(5), live, alter(func(o *jit.Observed) { o.Principal = "eve" }), jit.Critical, Repair, Revoke, Report},
+		jit.DriftRole:      {at(5), live, alter(func(o *jit.Observed) { o.Role, o.End = "root", at(500) }), jit.Critical, Repair, Revoke, Report},
+		jit.DriftDamaged:   {at(5), live, alter(func(o *jit.Observed) { o.Damage = "no command" }), jit.Notable, Repair, Revoke, Report},
+		jit.DriftStripped: {at(5), []jit.Grant{grant(a, stripped)}, map[jit.Place]jit.Snapshot{file: {Standing: []jit.Standing{{Principal: grant(a).Principal, Role: grant(a).Role}}}},
+			jit.Critical, Repair, Revoke, Report},
+		jit.DriftCopied:     {at(5), live, map[jit.Place]jit.Snapshot{file: {Ours: []jit.Observed{seen(grant(a))}}, other: {Ours: []jit.Observed{seen(grant(a))}}}, jit.Notable, Remove, Remove, Report},
+		jit.DriftCameBack:   {at(130), ended, there(), jit.Critical, Remove, Remove, Report},
+		jit.DriftTooEarly:   {at(-5), []jit.Grant{grant(a, later)}, there(), jit.Critical, Remove, Remove, Report},
+		jit.DriftOrphanOver: {at(130), nil, there(), jit.Critical, Remove, Remove, Report},
+		jit.DriftOrphanLive: {at(5), nil, there(), jit.Notable, Report, Remove, Report},
+	} {
+		for on, want := range map[jit.OnDrift]Kind{"": c.repair, jit.RepairDrift: c.repair, jit.RevokeDrift: c.revoke, jit.ReportDrift: c.report} {
+			got := Plan(c.now, "jit", c.recorded, c.observed, map[string]jit.OnDrift{"bastion": on})
+			if len(got) != 1 || got[0].Kind != want || got[0].Drift != kind || got[0].Severity != c.severity {
+				t.Errorf("%s with on_drift = %q: %+v, want one %s, %s", kind, on, got, want, c.severity)
+			}
+		}
+		// Whatever is to be done: nothing of another owner's is touched.
+		for at, s := range c.observed {
+			for i := range s.Ours {
+				c.observed[at].Ours[i].Marker.Owner = "payments"
+			}
+		}
+		for _, s := range Plan(c.now, "jit", nil, c.observed, map[string]jit.OnDrift{"bastion": jit.RevokeDrift}) {
+			t.Errorf("%s of another owner: %+v", kind, s)
+		}
+	}
+}

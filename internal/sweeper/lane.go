@@ -223,7 +223,7 @@ func (w *Watcher) refresh(ctx context.Context, at jit.Place, l *lane, batch []*t
 	defer cancel()
 	recorded, err := collect(w.Broker.Ledger.Grants(ctx, jit.Filter{Owner: w.Broker.Owner, IDs: ids}))
 	steps := map[jit.ID]reconcile.Step{}
-	for _, s := range reconcile.Plan(w.Broker.Now(), w.Broker.Owner, recorded, nil) {
+	for _, s := range reconcile.Plan(w.Broker.Now(), w.Broker.Owner, recorded, nil, nil) {
 		steps[s.Grant.ID] = s
 	}
 	w.mu.Lock()

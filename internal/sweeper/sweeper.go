@@ -35,8 +35,14 @@ type Sweeper struct {
 	DueOnly bool
 	// MarkersOnly goes by the markers on the platforms, as if there were no ledger.
 	MarkersOnly bool
-	// MaxUnplanned caps the removals of a pass that no recorded end explains; a runaway stops there.
+	// MaxUnplanned caps the removals and revocations of a pass that no recorded end explains; a runaway stops there.
 	MaxUnplanned int
+	// OnDrift says what is done about drift on a target; where it says nothing, drift is repaired.
+	OnDrift map[string]jit.OnDrift
+	// RevokeViolations ends live grants that today's policies would not permit; else they are reported.
+	RevokeViolations bool
+	// Leases, if set, keep several sweepers from recording the same finding, and one from recording it at every pass.
+	Leases jit.Leases
 	// ClaimSize is how many due grants are claimed at once; 0 means 5,000.
 	ClaimSize int
 	// Progress, if set, is told of every step when it has been done or has failed.
@@ -55,8 +61,8 @@ type Report struct {
 	Results []Result
 	// Unread are the errors of what could not be read: the ledger, targets, scopes.
 	Unread []error
-	// Held counts the unplanned removals that the cap kept from being done.
-	Held int
+	// Held are the unplanned removals that the cap kept from being done.
+	Held []reconcile.Step
 	// Elsewhere are grants that are due and that another sweeper has claimed and not done yet.
 	Elsewhere []jit.Grant
 }
@@ -71,6 +77,9 @@ func (r Report) Failed() int {
 	}
 	return n
 }
+
+// ErrHeld is the error of a step that the cap on unplanned removals kept from being done.
+var ErrHeld = errors.New("held back: as many unplanned removals as max_unplanned_revocations allows were made; look at what is found with `jit sweep --dry-run`, then allow more")
 
 // lease is how long due work stays with a sweeper that may have died.
 const lease = 2 * time.Minute
@@ -125,7 +134,7 @@ func (p *pass) due(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, all, nil)))
+		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, all, nil, nil)))
 		return nil
 	}
 	seen := map[jit.ID]bool{}
@@ -145,7 +154,7 @@ func (p *pass) due(ctx context.Context) error {
 		for _, g := range fresh {
 			seen[g.ID] = true
 		}
-		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, fresh, nil)))
+		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, fresh, nil, nil)))
 	}
 }
 
@@ -226,9 +235,10 @@ func (p *pass) driftAt(ctx context.Context, at jit.Place) {
 		}
 		recorded = append(recorded, more...)
 	}
-	steps := reconcile.Plan(p.now, p.Broker.Owner, recorded, map[jit.Place]jit.Snapshot{at: snapshot})
+	steps := reconcile.Plan(p.now, p.Broker.Owner, recorded, map[jit.Place]jit.Snapshot{at: snapshot}, p.OnDrift)
 	// What was due has had its turn.
-	p.carryOut(ctx, slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start }))
+	steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start })
+	p.carryOut(ctx, append(steps, p.violations(ctx, at, recorded, steps)...))
 }
 
 // markers ends what the markers say is over, in every scope of every target.
@@ -236,7 +246,7 @@ func (p *pass) markers(ctx context.Context, ledger error) {
 	p.unrecorded = true
 	places := map[jit.Place]bool{}
 	p.scopes(ctx, places)
-	steps := reconcile.Plan(p.now, p.Broker.Owner, nil, p.read(ctx, places))
+	steps := reconcile.Plan(p.now, p.Broker.Owner, nil, p.read(ctx, places), nil)
 	if ledger != nil {
 		steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.Report })
 	}
@@ -315,16 +325,16 @@ func (p *pass) read(ctx context.Context, places map[jit.Place]bool) map[jit.Plac
 
 // carryOut runs the steps, the removals among them up to what is left of the cap.
 func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
-	held := 0
+	var held []reconcile.Step
 	kept := slices.DeleteFunc(steps, func(s reconcile.Step) bool {
-		over := s.Kind == reconcile.Remove && !p.budget.spend(p.MaxUnplanned)
+		over := s.Kind.Unplanned() && !p.budget.spend(p.MaxUnplanned)
 		if over {
-			held++
+			held = append(held, s)
 		}
 		return over
 	})
 	p.mu.Lock()
-	p.report.Held += held
+	p.report.Held = append(p.report.Held, held...)
 	p.mu.Unlock()
 	p.run(ctx, kept)
 }
@@ -356,20 +366,26 @@ func (p *pass) do(ctx context.Context, steps []reconcile.Step) {
 	errs := make([]error, len(steps))
 	if !p.DryRun {
 		grants := make([]jit.Grant, len(steps))
-		reasons, drift := make([]string, len(steps)), make([]string, len(steps))
+		lost := make([]string, len(steps))
 		for i, s := range steps {
-			grants[i], reasons[i], drift[i] = s.Grant, s.Reason, p.lost[s.Grant.ID]
+			grants[i], lost[i] = s.Grant, p.lost[s.Grant.ID]
 		}
+		told := p.toTell(ctx, steps)
 		switch steps[0].Kind {
 		case reconcile.End:
-			errs = p.Broker.Finish(ctx, grants, drift)
+			errs = p.Broker.Finish(ctx, grants, lost)
 		case reconcile.Start:
 			errs = p.Broker.Start(ctx, grants)
 		case reconcile.Repair:
-			errs = p.Broker.Repair(ctx, grants, reasons)
+			errs = p.Broker.Repair(ctx, grants, findings(steps))
 		case reconcile.Remove:
-			errs = p.Broker.RemoveStray(ctx, steps[0].Target, steps[0].Scope, grants, reasons, !p.unrecorded)
+			errs = p.Broker.RemoveStray(ctx, steps[0].Place, grants, findings(steps), told)
+		case reconcile.Revoke:
+			for i, s := range steps {
+				_, _, errs[i] = p.Broker.Revoke(ctx, broker.Revocation{Grant: s.Grant, Reason: "drift: " + s.Reason, Finding: &findings(steps)[i]})
+			}
 		case reconcile.Report:
+			errs = p.Broker.Report(ctx, steps[0].Place, grants, findings(steps), told)
 		}
 	}
 	p.mu.Lock()
@@ -381,6 +397,66 @@ func (p *pass) do(ctx context.Context, steps []reconcile.Step) {
 			p.Progress(r)
 		}
 	}
+}
+
+// findings are what the steps were taken for.
+func findings(steps []reconcile.Step) []broker.Finding {
+	all := make([]broker.Finding, len(steps))
+	for i, s := range steps {
+		all[i] = broker.Finding{Kind: s.Drift, Words: s.Reason}
+	}
+	return all
+}
+
+// tellAgain is how often a finding that stays is recorded.
+const tellAgain = 24 * time.Hour
+
+// toTell says which findings are to be recorded: those that no sweeper has told of within a day. What is removed is told of at
+// once when it comes again, for then somebody has brought it back; two sweepers that find it together tell once.
+func (p *pass) toTell(ctx context.Context, steps []reconcile.Step) []bool {
+	tell := make([]bool, len(steps))
+	for i, s := range steps {
+		tell[i] = !p.unrecorded
+		again := tellAgain
+		if s.Kind == reconcile.Remove {
+			again = time.Minute
+		}
+		if p.unrecorded || p.Leases == nil || s.Kind != reconcile.Report && s.Kind != reconcile.Remove {
+			continue
+		}
+		name := strings.Join([]string{"finding", s.Target, s.Scope, string(s.Grant.ID), string(s.Drift)}, "/")
+		if _, first, err := p.Leases.Take(ctx, name, rand.Text(), p.now, p.now.Add(again)); err == nil {
+			tell[i] = first
+		}
+	}
+	return tell
+}
+
+// violations are the steps for the live grants of a scope that today's policies would not permit, but for those that are to be
+// ended anyway.
+func (p *pass) violations(ctx context.Context, at jit.Place, recorded []jit.Grant, steps []reconcile.Step) []reconcile.Step {
+	ending := map[jit.ID]bool{}
+	for _, s := range steps {
+		ending[s.Grant.ID] = s.Kind == reconcile.Revoke
+	}
+	live := slices.DeleteFunc(slices.Clone(recorded), func(g jit.Grant) bool {
+		return g.State(p.now) != jit.StateActive || g.Place() != at || ending[g.ID]
+	})
+	rules, err := p.Broker.Violations(ctx, live)
+	if err != nil {
+		p.unread(fmt.Errorf("judge the grants on %s of target %q by today's policies: %w", at.Scope, at.Target, err))
+	}
+	kind := reconcile.Report
+	if p.RevokeViolations {
+		kind = reconcile.Revoke
+	}
+	var all []reconcile.Step
+	for _, g := range live {
+		if rule, violates := rules[g.ID]; violates {
+			all = append(all, reconcile.Step{Kind: kind, Place: at, Grant: g, Reason: rule, Drift: jit.DriftViolation, Severity: jit.DriftViolation.Severity()})
+		}
+	}
+	return all
 }
 
 func collect(grants iter.Seq2[jit.Grant, error]) ([]jit.Grant, error) {

@@ -3,6 +3,7 @@ package sweeper_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,21 +80,28 @@ func (w *world) duringNextWrite(f func()) {
 	}
 }
 
-// Access that somebody took away while the ledger was out of reach must not be given back by a sweep.
-func TestWhatIsMissingIsReportedAndNotGivenAgain(t *testing.T) {
+// Access that was taken away while the ledger was out of reach is given back by a sweep, which the error says, unless drift is only to
+// be reported.
+func TestWhatIsMissingIsPutBackOrReported(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request("8h"))
 	w.ledger.Call = func(string) error { return errors.New("unreachable") }
-	if _, _, err := w.broker.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stolen laptop"}); err == nil {
-		t.Error("a revocation that was not recorded succeeded")
+	if _, _, err := w.broker.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stolen laptop"}); err == nil || !strings.Contains(err.Error(), "or the sweeper puts the access back") {
+		t.Errorf("a revocation that was not recorded: %v", err)
 	}
 	w.ledger.Call = nil
 	w.allowed(false)
 	w.now = w.now.Add(5 * time.Minute)
-	report := w.sweep()
-	w.allowed(false)
-	if len(report.Results) != 1 || report.Results[0].Kind != reconcile.Report {
-		t.Errorf("the sweep did %+v, want one report", report.Results)
+	for _, c := range []struct {
+		on   jit.OnDrift
+		want reconcile.Kind
+		back bool
+	}{{jit.ReportDrift, reconcile.Report, false}, {jit.RepairDrift, reconcile.Repair, true}} {
+		s := &sweeper.Sweeper{Broker: w.broker, Holder: "test", MaxUnplanned: sweeper.DefaultMaxUnplanned, OnDrift: map[string]jit.OnDrift{"db": c.on}}
+		if report := s.Pass(t.Context()); len(report.Results) != 1 || report.Results[0].Kind != c.want || report.Results[0].Drift != jit.DriftMissing {
+			t.Errorf("%s: the sweep did %+v, want one %s", c.on, report.Results, c.want)
+		}
+		w.allowed(c.back)
 	}
 }
 
@@ -150,7 +158,7 @@ func TestAnEndThatIsMovedDuringARepairHolds(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := w.broker.Repair(t.Context(), []jit.Grant{g}, []string{"the end was moved"})[0]; err != nil {
+	if err := w.broker.Repair(t.Context(), []jit.Grant{g}, []broker.Finding{{Kind: jit.DriftEndLater, Words: "the end was moved"}})[0]; err != nil {
 		t.Fatal(err)
 	}
 	w.now = w.now.Add(2 * time.Hour)

@@ -41,10 +41,8 @@ const (
 // work is leased, and whoever starts computes everything anew from the ledger. Its fields
 // are set once, before use.
 type Watcher struct {
-	// Sweeper says for whom and how. The holder has to differ from that of every other watcher.
+	// Sweeper says for whom and how. The holder has to differ from that of every other watcher, and it needs leases.
 	Sweeper
-	// Leases share what is not due work among watchers.
-	Leases jit.Leases
 	// Interval is how often due work is looked for whether or not something is known to be due; 0 means [DefaultInterval].
 	Interval time.Duration
 	// DriftInterval is how often every scope is read; 0 means [DefaultDriftInterval].
@@ -156,7 +154,7 @@ func (w *Watcher) claim(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		for _, s := range reconcile.Plan(now, w.Broker.Owner, claimed, nil) {
+		for _, s := range reconcile.Plan(now, w.Broker.Owner, claimed, nil, nil) {
 			if w.take(ctx, s) {
 				steps++
 			}

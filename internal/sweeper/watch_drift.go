@@ -3,6 +3,7 @@ package sweeper
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -109,9 +110,12 @@ func (w *Watcher) driftOn(ctx context.Context, target string) {
 		w.readable(at, failed)
 		mu.Lock()
 		defer mu.Unlock()
+		for _, held := range one.report.Held {
+			one.report.Results = append(one.report.Results, Result{Step: held, Err: ErrHeld})
+		}
 		sum.Steps += len(one.report.Results)
 		sum.Failed += one.report.Failed()
-		sum.Held += one.report.Held
+		sum.Held += len(one.report.Held)
 		if failed == nil {
 			w.keepFound(at, one.report.Results)
 		}
@@ -124,15 +128,21 @@ func (w *Watcher) driftOn(ctx context.Context, target string) {
 	w.passed("drift", sum)
 }
 
-// keepFound keeps what was found on one scope until it is read again.
+// maxFound is how many findings a [State] lists.
+const maxFound = 10_000
+
+// keepFound keeps what was found on one scope until it is read again, as far as there is room.
 func (w *Watcher) keepFound(at jit.Place, results []Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(results) == 0 {
-		delete(w.found, at)
-		return
+	delete(w.found, at)
+	room := maxFound
+	for _, others := range w.found {
+		room -= len(others)
 	}
-	w.found[at] = results
+	if n := min(len(results), room); n > 0 {
+		w.found[at] = slices.Clone(results[:n])
+	}
 }
 
 // forgetOthers drops what was found on scopes that hold nothing any more.

@@ -63,8 +63,8 @@ func (w *watched) Passed(string, sweeper.Passed) {}
 // watch starts a watcher; stop ends it and waits for it.
 func (w *watched) watch(holder string) (watcher *sweeper.Watcher, stop func()) {
 	watcher = &sweeper.Watcher{
-		Sweeper: sweeper.Sweeper{Broker: w.newBroker(), Holder: holder, MaxUnplanned: sweeper.DefaultMaxUnplanned},
-		Leases:  w.ledger.Leases(), Observer: w,
+		Sweeper:  sweeper.Sweeper{Broker: w.newBroker(), Holder: holder, MaxUnplanned: sweeper.DefaultMaxUnplanned, Leases: w.ledger.Leases()},
+		Observer: w,
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})
@@ -253,7 +253,7 @@ func TestWatchStuckScopesDelayNoOther(t *testing.T) {
 func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
-		const many = 6000
+		const many = 5500
 		end := time.Now().Add(2 * time.Minute)
 		entries := make([]jit.Entry, 0, many+1)
 		for n := range many + 1 {
@@ -270,7 +270,9 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 		slow := &scopeHangs{Platform: w.targets["db"], scope: "hangs", until: hang}
 		b := w.newBroker()
 		b.Targets["db"] = slow
-		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a"}, Leases: w.ledger.Leases(), Observer: w}
+		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
+			Broker: b, Holder: "a", Leases: w.ledger.Leases(), OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
+		}, Observer: w}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { watcher.Run(ctx); close(done) }()
@@ -280,7 +282,7 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 			t.Errorf("the grant on the scope that works was ended at %s, its end was %s", g.EndedAt, last.End)
 		}
 		close(hang)
-		time.Sleep(10 * time.Minute)
+		time.Sleep(2 * time.Minute)
 		for g, err := range w.ledger.Grants(t.Context(), jit.Filter{DueBy: time.Now()}) {
 			t.Fatalf("not ended: %v, %v", g.ID, err)
 		}
