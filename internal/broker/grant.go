@@ -46,7 +46,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			if _, err := b.meet(recorded, r); err != nil {
 				return jit.Grant{}, err
 			}
-			return b.adopt(ctx, recorded)
+			return b.adopt(ctx, recorded, g)
 		}
 		g.Version = recorded.Version
 		made, err := b.intend(ctx, g, before, traits, r)
@@ -93,8 +93,9 @@ func (b *Broker) intend(ctx context.Context, g jit.Grant, before jit.Standing, t
 }
 
 // adopt makes the caller the holder of a grant that exists. One whose platform never confirmed it
-// (the process died in between) is put there with its recorded window.
-func (b *Broker) adopt(ctx context.Context, g jit.Grant) (jit.Grant, error) {
+// (the process died in between) is put there with its recorded window. asked is the same grant as it was asked for: its reason
+// makes a record whole that was made from a marker.
+func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant) (jit.Grant, error) {
 	unfinished := g.GrantedAt.IsZero() && !g.Deferred() && g.Live(b.Now())
 	if unfinished {
 		if err := b.rejudge(ctx, g); err != nil {
@@ -102,9 +103,13 @@ func (b *Broker) adopt(ctx context.Context, g jit.Grant) (jit.Grant, error) {
 		}
 	}
 	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+		nameless := g.Reason == AdoptedReason && asked.ID == g.ID
+		if nameless {
+			g.Reason, g.Renewal = asked.Reason, asked.Renewal // the id is made of them
+		}
 		if g.Over(b.Now()) {
 			// What is over is only recorded where the ledger has lost it.
-			return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(b.Now())))}, g.Version == 0
+			return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(b.Now())), "reason", g.Reason)}, g.Version == 0 || nameless
 		}
 		g.Holder++
 		return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(b.Now())))}, true

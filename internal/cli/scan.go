@@ -1,11 +1,11 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,41 +14,83 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
+// scanOptions are the flags of jit scan.
+type scanOptions struct {
+	target, baseline, writeBaseline, until, reason string
+}
+
 func (p *program) scanCommand() *cobra.Command {
+	var o scanOptions
 	cmd := &cobra.Command{
 		Use:   "scan",
 		Short: "List standing access: what has no end and no grant explains",
 		Long: `Read every scope of the targets that holds grants or may hold some, and list the access there that has no end and
-that no grant explains. What gives the same as a live grant comes first: the end of that grant would end nothing.
-After it come notes about the scopes, such as how little room there is for more grants. Nothing is written.
+that no grant explains, worst first:
+
+  critical  it gives the same as a live grant: the end of that grant would end nothing
+  warning   by its name the role may do nearly everything (admin, owner, editor, superuser)
+  info      the rest
+
+After it come notes about the scopes, such as how little room there is for more grants. Nothing is written on a target.
+
+--baseline names a file of findings that somebody has accepted, each until a time of its own, a year ahead at most. They are
+listed as accepted and do not count. One whose time has come counts again. --write-baseline adds what is found now, and was not
+accepted before, to such a file.
 
 Exit codes:
 
-  0    there is no standing access
+  0    there is no standing access but what is accepted
   1    there is some
   2    the ledger, a target or a scope could not be read; what could be read is listed
-  3    the command line or the settings are wrong
+  3    the command line, the settings or the baseline are wrong
   130  interrupted`,
 		Example: `  jit scan
-  jit scan --json | jq -r '.standing[] | select(.shadows) | .principal'`,
+  jit scan --write-baseline accepted.hcl --until 2027-06-30T00:00:00Z --reason "CHG-7: break-glass accounts"
+  jit scan --baseline accepted.hcl --json | jq -r '.standing[] | select(.accepted_until | not) | .principal'`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.withRuntime(cmd.Context(), jit.FromCLI, p.scan)
+			if err := o.check(); err != nil {
+				return err
+			}
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.scan(ctx, rt, o) })
 		},
 	}
+	cmd.Flags().StringVar(&o.target, "target", "", "only the target of this `name`; may be a glob such as 'prod*'")
+	cmd.Flags().StringVar(&o.baseline, "baseline", "", "do not count what this `file` accepts")
+	cmd.Flags().StringVar(&o.writeBaseline, "write-baseline", "", "add what is found to this `file` of accepted findings")
+	cmd.Flags().StringVar(&o.until, "until", "", "with --write-baseline: the `time` at which the acceptance ends")
+	cmd.Flags().StringVar(&o.reason, "reason", "", "with --write-baseline: why it is accepted")
+	_ = cmd.RegisterFlagCompletionFunc("target", p.completeTargets)
 	p.jsonFlag(cmd)
 	return cmd
+}
+
+func (o scanOptions) check() error {
+	switch {
+	case o.writeBaseline == "" && o.until+o.reason != "":
+		return jit.Invalid("--write-baseline", "name the file, or leave --until and --reason out", "--until and --reason are for what is written to a baseline")
+	case o.writeBaseline != "" && o.until == "":
+		return jit.Invalid("--until", "write for example --until 2027-06-30T00:00:00Z", "what is accepted needs an end")
+	case o.writeBaseline != "":
+		return jit.CheckReason(o.reason)
+	}
+	return nil
 }
 
 // standingView is one finding, in the stable names of --json.
 type standingView struct {
 	jit.Place
-	Principal string `json:"principal"`
-	Role      string `json:"role"`
-	Detail    string `json:"detail"`
+	Principal string       `json:"principal"`
+	Role      string       `json:"role"`
+	Detail    string       `json:"detail"`
+	Severity  jit.Severity `json:"severity"`
 	// Shadows is the id of a live grant whose end would end nothing because of it; empty for none.
 	Shadows jit.ID `json:"shadows,omitempty"`
+	// AcceptedUntil is set where the baseline accepts it; AcceptanceEnded where it did and its time has come.
+	AcceptedUntil   string `json:"accepted_until,omitempty"`
+	AcceptanceEnded string `json:"acceptance_ended,omitempty"`
+	AcceptedFor     string `json:"accepted_for,omitempty"`
 }
 
 // noteView is something about a scope.
@@ -58,79 +100,155 @@ type noteView struct {
 	Text      string `json:"text"`
 }
 
-func (p *program) scan(ctx context.Context, rt *config.Runtime) error {
-	observed, live, unread := (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx)
-	standing, notes := findings(observed, live)
+func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) error {
+	wanted, err := textMatcher("--target", o.target)
+	if err != nil {
+		return err
+	}
+	var baseline config.Baseline
+	if o.baseline != "" {
+		if baseline, err = config.LoadBaseline(o.baseline, p.Now()); err != nil {
+			return err
+		}
+	}
+	observed, live, unread := (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx, wanted)
+	standing, notes := sweeper.FindStanding(observed, live)
+	views, open := p.standingViews(standing, baseline)
+	stale := unused(baseline, standing, observed)
 	if p.json {
-		errs := make([]string, len(unread))
-		for i, err := range unread {
-			errs[i] = err.Error()
-		}
-		err := p.printJSON(struct {
-			Standing []standingView `json:"standing"`
-			Notes    []noteView     `json:"notes"`
-			Unread   []string       `json:"unread"`
-		}{standing, notes, errs})
-		if err != nil {
-			return notDone(err)
-		}
+		err = p.printScan(views, notes, stale, unread)
 	} else {
-		p.printFindings(standing, notes)
+		p.printFindings(views, notes, stale)
+	}
+	if err != nil {
+		return notDone(err)
 	}
 	for _, err := range unread {
 		fmt.Fprintf(p.err, "error: %v\n", err)
 	}
+	if o.writeBaseline != "" {
+		if err := p.accept(o, views); err != nil {
+			return err
+		}
+		open = 0
+	}
 	switch {
 	case len(unread) > 0:
 		return unreadable(errors.New("not everything could be read"))
-	case len(standing) > 0:
-		return notDone(fmt.Errorf("standing access was found: %d", len(standing)))
+	case open > 0:
+		return notDone(fmt.Errorf("standing access was found: %d", open))
 	}
 	return nil
 }
 
-// findings are the standing access, that which shadows a live grant first, and the notes of what was read.
-func findings(observed map[jit.Place]jit.Snapshot, live []jit.Grant) ([]standingView, []noteView) {
-	standing, notes := []standingView{}, []noteView{}
-	for place, snapshot := range observed {
-		for _, s := range snapshot.Standing {
-			v := standingView{Place: place, Principal: s.Principal, Role: s.Role, Detail: s.Detail}
-			for _, g := range live {
-				if _, same := (jit.Snapshot{Standing: []jit.Standing{s}}).StandingOf(g.Binding); same && place == (jit.Place{Target: g.Target, Scope: g.Scope}) {
-					v.Shadows = g.ID
-				}
-			}
-			standing = append(standing, v)
+// standingViews lays the baseline over the findings, and counts those that it does not accept.
+func (p *program) standingViews(standing []sweeper.Standing, baseline config.Baseline) (views []standingView, open int) {
+	views = make([]standingView, len(standing))
+	for i, s := range standing {
+		views[i] = standingView{Place: s.Place, Principal: s.Principal, Role: s.Role, Detail: s.Detail, Severity: s.Severity, Shadows: s.Shadows}
+		a, known := baseline.Find(s.Target, s.Scope, s.Principal, s.Role)
+		switch {
+		case known && p.Now().Before(a.End):
+			views[i].AcceptedUntil, views[i].AcceptedFor = jit.FormatTime(a.End), a.Reason
+			continue
+		case known:
+			views[i].AcceptanceEnded, views[i].AcceptedFor = jit.FormatTime(a.End), a.Reason
 		}
-		for _, n := range snapshot.Notes {
-			notes = append(notes, noteView{place, n.Principal, n.Text})
-		}
+		open++
 	}
-	byPlace := func(a, b jit.Place) int {
-		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
-	}
-	slices.SortFunc(standing, func(a, b standingView) int {
-		return cmp.Or(-cmp.Compare(min(len(a.Shadows), 1), min(len(b.Shadows), 1)), byPlace(a.Place, b.Place),
-			cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Role, b.Role), cmp.Compare(a.Detail, b.Detail))
-	})
-	slices.SortFunc(notes, func(a, b noteView) int {
-		return cmp.Or(byPlace(a.Place, b.Place), cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Text, b.Text))
-	})
-	return standing, notes
+	return views, open
 }
 
-func (p *program) printFindings(standing []standingView, notes []noteView) {
-	if len(standing) == 0 {
+// unused are the acceptances of what is not there any more, on the scopes that were read.
+func unused(baseline config.Baseline, standing []sweeper.Standing, observed map[jit.Place]jit.Snapshot) []string {
+	there := map[config.Accepted]bool{}
+	for _, s := range standing {
+		if a, ok := baseline.Find(s.Target, s.Scope, s.Principal, s.Role); ok {
+			there[a] = true
+		}
+	}
+	var stale []string
+	for _, a := range baseline.All() {
+		if _, read := observed[jit.Place{Target: a.Target, Scope: a.Scope}]; read && !there[a] {
+			stale = append(stale, fmt.Sprintf("%s for %s on %s of target %s", a.Role, a.Principal, a.Scope, a.Target))
+		}
+	}
+	slices.Sort(stale)
+	return stale
+}
+
+// accept adds what is found and not accepted to the baseline that is to be written.
+func (p *program) accept(o scanOptions, views []standingView) error {
+	var there config.Baseline
+	if exists(o.writeBaseline) {
+		var err error
+		if there, err = config.LoadBaseline(o.writeBaseline, p.Now()); err != nil {
+			return err
+		}
+	}
+	var add []config.Accepted
+	seen := map[[4]string]bool{}
+	for _, v := range views {
+		key := [4]string{v.Target, v.Scope, v.Principal, v.Role}
+		if a, known := there.Find(v.Target, v.Scope, v.Principal, v.Role); known && !p.Now().Before(a.End) {
+			return jit.Invalid("--write-baseline", "look at it, then move its until in the file, or take the block out", "the acceptance of %s for %s on %s of target %q ended at %s",
+				v.Role, v.Principal, v.Scope, v.Target, jit.FormatTime(a.End))
+		} else if known || v.AcceptedUntil != "" || seen[key] {
+			continue
+		}
+		seen[key] = true
+		add = append(add, config.Accepted{Target: v.Target, Scope: v.Scope, Principal: v.Principal, Role: v.Role, Until: o.until, Reason: o.reason})
+	}
+	if err := config.AppendBaseline(o.writeBaseline, add, p.Now()); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.err, "%d findings are accepted in %s until %s.\n", len(add), printable(o.writeBaseline), p.until(o.until))
+	return nil
+}
+
+func (p *program) until(text string) string {
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return jit.FormatTime(t)
+	}
+	return text
+}
+
+func (p *program) printScan(views []standingView, notes []sweeper.Note, stale []string, unread []error) error {
+	told := make([]noteView, len(notes))
+	for i, n := range notes {
+		told[i] = noteView{n.Place, n.Principal, n.Text}
+	}
+	errs := make([]string, len(unread))
+	for i, err := range unread {
+		errs[i] = err.Error()
+	}
+	return p.printJSON(struct {
+		Standing []standingView `json:"standing"`
+		Notes    []noteView     `json:"notes"`
+		Unused   []string       `json:"unused_acceptances,omitempty"`
+		Unread   []string       `json:"unread"`
+	}{views, told, stale, errs})
+}
+
+func (p *program) printFindings(views []standingView, notes []sweeper.Note, stale []string) {
+	if len(views) == 0 {
 		fmt.Fprintln(p.err, "No standing access.")
 	} else {
 		t := p.table(p.out)
-		t.row("TARGET", "SCOPE", "PRINCIPAL", "ROLE", "FOUND", "SHADOWS")
-		for _, s := range standing {
-			t.row(s.Target, abbreviate(s.Scope), abbreviate(s.Principal), abbreviate(s.Role), s.Detail, string(s.Shadows))
+		t.row("SEVERITY", "TARGET", "SCOPE", "PRINCIPAL", "ROLE", "FOUND", "SHADOWS", "ACCEPTED UNTIL")
+		for _, s := range views {
+			accepted := s.AcceptedUntil
+			if s.AcceptanceEnded != "" {
+				accepted = "ended " + s.AcceptanceEnded
+			}
+			t.row(string(s.Severity), s.Target, abbreviate(s.Scope), abbreviate(s.Principal), abbreviate(s.Role), s.Detail, string(s.Shadows), accepted)
 		}
 		t.flush()
 	}
 	for _, n := range notes {
 		fmt.Fprintf(p.out, "note: %s of target %s: %s\n", printable(n.Scope), printable(n.Target), printable(n.Text))
+	}
+	for _, s := range stale {
+		fmt.Fprintf(p.out, "note: the baseline accepts what is not there any more: %s\n", printable(s))
 	}
 }

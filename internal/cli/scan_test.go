@@ -1,11 +1,12 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 const standingKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBEpMmcaQDa7RrvUdYgxFOd8cmZphQCfzkQ6jWvPM4P2"
@@ -55,21 +56,55 @@ func TestScanTellsWhatItCouldNotRead(t *testing.T) {
 	w.run("scan", "--json").wantCode(exitUnreadable).wantOut("not a regular file")
 }
 
-func TestFindingsAreInOrder(t *testing.T) {
-	a, b := jit.Place{Target: "a", Scope: "1"}, jit.Place{Target: "b", Scope: "1"}
-	live := []jit.Grant{{ID: "x", Binding: jit.Binding{Target: "b", Scope: "1", Principal: "user:bob", Role: "viewer if x"}}}
-	standing, notes := findings(map[jit.Place]jit.Snapshot{
-		b: {Standing: []jit.Standing{{Principal: "user:bob", Role: "viewer", Covers: "viewer if "}}, Notes: []jit.Note{{Text: "nearly full"}}},
-		a: {Standing: []jit.Standing{{Principal: "user:eve", Role: "viewer"}, {Principal: "user:bob", Role: "viewer", Covers: "viewer if "}}},
-	}, live)
-	var order []string
-	for _, s := range standing {
-		order = append(order, s.Target+" "+s.Principal+" "+string(s.Shadows))
+// What is accepted does not count until its time has come; a baseline takes nothing without an end.
+func TestScanBaseline(t *testing.T) {
+	w := newWorld(t)
+	w.write("authorized_keys", standingKey+" by hand\n")
+	until := w.now.Add(48 * time.Hour).Format(time.RFC3339)
+	w.run("scan", "--write-baseline", "accepted.hcl", "--until", until, "--reason", "CHG-7: break-glass").wantCode(exitDone).wantErr("1 findings are accepted in accepted.hcl")
+	w.run("scan").wantCode(exitNotDone)
+	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone).wantOut("ACCEPTED UNTIL", until[:10])
+
+	first, err := os.ReadFile("accepted.hcl")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got := strings.Join(order, ", "); got != "b user:bob x, a user:bob , a user:eve " {
-		t.Errorf("the order is %s", got)
+	w.write("authorized_keys", standingKey+" by hand\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG another\n")
+	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitNotDone).wantErr("standing access was found: 1")
+	w.run("scan", "--baseline", "accepted.hcl", "--write-baseline", "accepted.hcl", "--until", until, "--reason", "CHG-8: it too").wantCode(exitDone).wantErr("1 findings are accepted")
+	both, err := os.ReadFile("accepted.hcl")
+	if err != nil || !strings.HasPrefix(string(both), string(first)) || strings.Count(string(both), "accept {") != 2 {
+		t.Errorf("the baseline is now\n%s, %v; what was there is\n%s", both, err, first)
 	}
-	if len(notes) != 1 || notes[0].Text != "nearly full" || notes[0].Place != b {
-		t.Errorf("the notes are %+v", notes)
+	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone)
+
+	w.write("authorized_keys", "")
+	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone).wantOut("note: the baseline accepts what is not there any more")
+	w.write("authorized_keys", standingKey+" by hand\n")
+	w.now = w.now.Add(49 * time.Hour)
+	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitNotDone).wantOut("ended " + until[:10])
+	w.run("scan", "--write-baseline", "accepted.hcl", "--until", w.now.Add(time.Hour).Format(time.RFC3339), "--reason", "again").wantCode(exitUsage).wantErr("the acceptance of", "ended at", "move its until")
+}
+
+func TestScanRefusesABaseline(t *testing.T) {
+	w := newWorld(t)
+	block := func(until, reason string) string {
+		return fmt.Sprintf("accept {\n  target = \"a\"\n  scope = \"b\"\n  principal = \"c\"\n  role = \"d\"\n  until = %q\n  reason = %q\n}\n", until, reason)
 	}
+	soon := w.now.Add(time.Hour).Format(time.RFC3339)
+	for text, want := range map[string]string{
+		"accept {\n  target = \"a\"\n}\n":                           "bad.hcl:1: ",
+		block("never", "CHG-1"):                                     `until: "never" is not an RFC 3339 time`,
+		block(w.now.AddDate(2, 0, 0).Format(time.RFC3339), "CHG-1"): "is further away than a year",
+		block(soon, ""):                                             "the reason is empty",
+		block(soon, "CHG-1") + block(soon, "CHG-2"):                 "bad.hcl:9: accept: d for c on b of target \"a\" is accepted twice",
+		"ignore {\n}\n":                                             "bad.hcl:1: ",
+	} {
+		w.write("bad.hcl", text)
+		w.run("scan", "--baseline", "bad.hcl").wantCode(exitUsage).wantErr(want)
+	}
+	w.run("scan", "--baseline", "absent.hcl").wantCode(exitUsage).wantErr("there is no file absent.hcl")
+	w.run("scan", "--write-baseline", "x.hcl").wantCode(exitUsage).wantErr("--until", "needs an end")
+	w.run("scan", "--until", soon).wantCode(exitUsage).wantErr("--write-baseline")
+	w.run("scan", "--write-baseline", "x.hcl", "--until", soon).wantCode(exitUsage).wantErr("the reason is empty")
 }

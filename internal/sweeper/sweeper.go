@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -200,7 +201,7 @@ func (p *pass) drift(ctx context.Context) {
 	for _, at := range live {
 		places[at] = true
 	}
-	p.scopes(ctx, places)
+	p.scopes(ctx, places, everyTarget)
 	p.each(places, func(at jit.Place) { p.driftAt(ctx, at) })
 }
 
@@ -245,7 +246,7 @@ func (p *pass) driftAt(ctx context.Context, at jit.Place) {
 func (p *pass) markers(ctx context.Context, ledger error) {
 	p.unrecorded = true
 	places := map[jit.Place]bool{}
-	p.scopes(ctx, places)
+	p.scopes(ctx, places, everyTarget)
 	steps := reconcile.Plan(p.now, p.Broker.Owner, nil, p.read(ctx, places), nil)
 	if ledger != nil {
 		steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.Report })
@@ -254,11 +255,17 @@ func (p *pass) markers(ctx context.Context, ledger error) {
 	p.run(ctx, steps)
 }
 
-// scopes adds to places every scope of every target that may hold a binding of ours.
-func (p *pass) scopes(ctx context.Context, places map[jit.Place]bool) {
+// everyTarget wants every target.
+func everyTarget(string) bool { return true }
+
+// scopes adds to places every scope, of every target that is wanted, that may hold a binding of ours.
+func (p *pass) scopes(ctx context.Context, places map[jit.Place]bool, wanted func(target string) bool) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for name, target := range p.Broker.Targets {
+		if !wanted(name) {
+			continue
+		}
 		wg.Go(func() {
 			scopes, err := target.Scopes(ctx)
 			if err != nil {
@@ -472,9 +479,9 @@ func collect(grants iter.Seq2[jit.Grant, error]) ([]jit.Grant, error) {
 	return all, errors.Join(errs...)
 }
 
-// Observe reads every scope that holds live grants or may hold a binding of ours, and returns what is there and the errors of what could
-// not be read. Nothing is written.
-func (s *Sweeper) Observe(ctx context.Context) (observed map[jit.Place]jit.Snapshot, live []jit.Grant, unread []error) {
+// Observe reads every scope that holds live grants or may hold a binding of ours, on the targets whose names are wanted, and returns what
+// is there and the errors of what could not be read. Nothing is written.
+func (s *Sweeper) Observe(ctx context.Context, wanted func(target string) bool) (observed map[jit.Place]jit.Snapshot, live []jit.Grant, unread []error) {
 	p := &pass{Sweeper: s, now: s.Broker.Now()}
 	live, err := collect(s.Broker.Ledger.Grants(ctx, jit.Filter{LiveAt: p.now}))
 	if err != nil {
@@ -483,9 +490,10 @@ func (s *Sweeper) Observe(ctx context.Context) (observed map[jit.Place]jit.Snaps
 	places := map[jit.Place]bool{}
 	for _, g := range live {
 		if _, known := s.Broker.Targets[g.Target]; known {
-			places[jit.Place{Target: g.Target, Scope: g.Scope}] = true
+			places[g.Place()] = true
 		}
 	}
-	p.scopes(ctx, places)
+	p.scopes(ctx, places, wanted)
+	maps.DeleteFunc(places, func(at jit.Place, _ bool) bool { return !wanted(at.Target) })
 	return p.read(ctx, places), live, p.report.Unread
 }

@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func (p *program) adoptCommand() *cobra.Command {
+	var dryRun bool
+	var target string
+	cmd := &cobra.Command{
+		Use:   "adopt",
+		Short: "Make records again from the markers on the targets, for a ledger that was lost",
+		Long: `Read every scope of the targets, and record the grants of this owner whose markers are there and that the ledger
+does not know: who, what, where, from when and until when. A grant keeps its id and its window, so an apply of the configuration that
+made it takes it over and does not begin it anew, and a grant that is over stays over. The reason is not on a target: it comes back
+with that apply.
+
+What the ledger knows is left as it is. Run jit sweep afterwards, which takes off what is over. Grants on targets that remember
+their bindings in the ledger alone (aws_identity_center) leave no marker, and are lost with it.
+
+Exit codes: 0 every marker is explained by the ledger now, 1 something could not be recorded or, with --dry-run, would have to be,
+2 something could not be read, 3 the command line or the settings are wrong.`,
+		Example: `  jit adopt --dry-run
+  jit adopt && jit sweep`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error {
+				return p.adopt(ctx, rt, target, dryRun)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only list what would be recorded; write nothing")
+	cmd.Flags().StringVar(&target, "target", "", "only the target of this `name`; may be a glob such as 'prod*'")
+	_ = cmd.RegisterFlagCompletionFunc("target", p.completeTargets)
+	p.jsonFlag(cmd)
+	return cmd
+}
+
+func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, dryRun bool) error {
+	wanted, err := textMatcher("--target", target)
+	if err != nil {
+		return err
+	}
+	observed, _, unread := (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx, wanted)
+	grants, err := rt.Broker.Unrecorded(ctx, observed)
+	if err != nil {
+		unread = append(unread, err)
+	}
+	var failed []error
+	if !dryRun {
+		for _, err := range rt.Broker.Adopt(ctx, grants) {
+			if err != nil {
+				failed = append(failed, err)
+			}
+		}
+	}
+	switch {
+	case p.json:
+		if err := p.printJSON(struct {
+			DryRun bool        `json:"dry_run"`
+			Grants []grantView `json:"grants"`
+		}{dryRun, viewsOf(grants, p.Now())}); err != nil {
+			return notDone(err)
+		}
+	case len(grants) == 0:
+		fmt.Fprintln(p.err, "The ledger knows every marker.")
+	default:
+		p.printGrants(p.table(p.out), grants, p.Now())
+	}
+	for _, err := range append(unread, failed...) {
+		fmt.Fprintf(p.err, "error: %v\n", err)
+	}
+	switch {
+	case len(failed) > 0:
+		return notDone(fmt.Errorf("%d of %d could not be recorded", len(failed), len(grants)))
+	case len(unread) > 0:
+		return unreadable(errors.New("not everything could be read; what could be was recorded"))
+	case dryRun && len(grants) > 0:
+		return notDone(fmt.Errorf("%d grants would be recorded", len(grants)))
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// MaxAcceptance is for how long standing access can be accepted: what is accepted for good is what nobody looks at any more.
+const MaxAcceptance = 366 * 24 * time.Hour
+
+// Accepted is one finding of jit scan that somebody has accepted until a time.
+type Accepted struct {
+	Target    string `hcl:"target"`
+	Scope     string `hcl:"scope"`
+	Principal string `hcl:"principal"`
+	Role      string `hcl:"role"`
+	Until     string `hcl:"until"`
+	Reason    string `hcl:"reason"`
+	// End is Until as a time.
+	End time.Time
+}
+
+// key is what makes it the finding that it accepts.
+func (a Accepted) key() [4]string { return [4]string{a.Target, a.Scope, a.Principal, a.Role} }
+
+// Baseline holds accepted findings.
+type Baseline struct{ all map[[4]string]Accepted }
+
+// Find returns the acceptance of a finding; ok is false when there is none. It may have ended.
+func (b Baseline) Find(target, scope, principal, role string) (a Accepted, ok bool) {
+	a, ok = b.all[[4]string{target, scope, principal, role}]
+	return a, ok
+}
+
+// All returns every acceptance, in no order.
+func (b Baseline) All() []Accepted {
+	var all []Accepted
+	for _, a := range b.all {
+		all = append(all, a)
+	}
+	return all
+}
+
+// LoadBaseline reads a baseline: blocks accept { target, scope, principal, role, until, reason }. Each has an end, which lies at
+// most a year ahead. Errors name file and line.
+func LoadBaseline(path string, now time.Time) (Baseline, error) {
+	src, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return Baseline{}, jit.Invalid("--baseline", "write one with jit scan --write-baseline", "there is no file %s", path)
+	}
+	if err != nil {
+		return Baseline{}, fmt.Errorf("read the baseline: %w", err)
+	}
+	file, diags := hclsyntax.ParseConfig(src, filepath.ToSlash(path), hcl.InitialPos)
+	if diags.HasErrors() {
+		return Baseline{}, inFile(diags)
+	}
+	content, diags := file.Body.Content(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "accept"}}})
+	if diags.HasErrors() {
+		return Baseline{}, inFile(diags)
+	}
+	b := Baseline{all: map[[4]string]Accepted{}}
+	for _, block := range content.Blocks {
+		var a Accepted
+		if diags := gohcl.DecodeBody(block.Body, nil, &a); diags.HasErrors() {
+			return Baseline{}, inFile(diags)
+		}
+		if a.End, err = checkAcceptance(a, now); err != nil {
+			var told *jit.Error
+			if errors.As(err, &told) {
+				return Baseline{}, at(block.DefRange, told)
+			}
+			return Baseline{}, err
+		}
+		if _, twice := b.all[a.key()]; twice {
+			return Baseline{}, at(block.DefRange, jit.Invalid("accept", "keep one of the two", "%s for %s on %s of target %q is accepted twice", a.Role, a.Principal, a.Scope, a.Target))
+		}
+		b.all[a.key()] = a
+	}
+	return b, nil
+}
+
+// checkAcceptance refuses an acceptance without a reason or without an end that is near enough.
+func checkAcceptance(a Accepted, now time.Time) (time.Time, error) {
+	if err := jit.CheckReason(a.Reason); err != nil {
+		return time.Time{}, err
+	}
+	end, err := jit.ParseTime("until", a.Until)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if end.Sub(now) > MaxAcceptance {
+		return time.Time{}, jit.Invalid("until", "accept it for a year at most and look again then", "%s is further away than a year", a.Until)
+	}
+	return end, nil
+}
+
+// AppendBaseline adds acceptances to a baseline file and makes it where there is none. What is in it stays as it is.
+func AppendBaseline(path string, add []Accepted, now time.Time) error {
+	src, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("read the baseline: %w", err)
+	}
+	file := hclwrite.NewEmptyFile()
+	for _, a := range add {
+		if _, err := checkAcceptance(a, now); err != nil {
+			return err
+		}
+		body := file.Body().AppendNewBlock("accept", nil).Body()
+		for _, line := range [][2]string{{"target", a.Target}, {"scope", a.Scope}, {"principal", a.Principal}, {"role", a.Role}, {"until", a.Until}, {"reason", a.Reason}} {
+			body.SetAttributeValue(line[0], cty.StringVal(line[1]))
+		}
+	}
+	text := append(src, hclwrite.Format(file.Bytes())...)
+	next := path + ".new"
+	if err := os.WriteFile(next, text, 0o600); err != nil {
+		return fmt.Errorf("write the baseline: %w", err)
+	}
+	if err := os.Rename(next, path); err != nil {
+		return fmt.Errorf("write the baseline: %w", err)
+	}
+	return nil
+}
