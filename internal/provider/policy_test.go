@@ -174,3 +174,35 @@ output "told" {
 		says(t, w.Run("plan"), `"alive" is not a state`, "The ledger has no grant 3f2b8c1e", `The ledger has no policy "nobody"`)
 	})
 }
+
+// The data source tells of access that no grant explains; with a baseline only of what is not accepted.
+func TestStandingAccessData(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		w.Write("authorized_keys", bob+" by hand\n")
+		data := func(lines string) string {
+			return "data \"jit_standing_access\" \"all\" {\n  " + lines + "\n  depends_on = [jit_grant.a]\n}\noutput \"told\" {\n  value = join(\",\", [for f in data.jit_standing_access.all.findings : \"${f.severity} ${f.principal} ${f.detail} ${coalesce(f.shadows, \"-\")}\"])\n}\n"
+		}
+		configure(w, grant("a"), data(`target = "host"`))
+		w.Apply()
+		told := func() string {
+			w.Apply()
+			return strings.TrimSpace(w.Must("output", "-raw", "told").Stdout)
+		}
+		if got, want := told(), "info "+bob+" line 1 -"; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		w.Write("authorized_keys", w.Read("authorized_keys")+alice+" promoted\n")
+		id := fmt.Sprint(w.State()["jit_grant.a"]["id"])
+		if got := told(); !strings.HasPrefix(got, "critical "+alice+" line") || !strings.Contains(got, " "+id+",info "+bob) {
+			t.Errorf("told %q, want first that the grant %s is pointless", got, id)
+		}
+		w.Write("accepted.hcl", fmt.Sprintf("accept {\n  target = \"host\"\n  scope = %q\n  principal = %q\n  role = \"login\"\n  until = %q\n  reason = \"CHG-7: break-glass\"\n}\n",
+			w.State()["jit_grant.a"]["scope"], bob, w.Clock.Now().Add(24*time.Hour).Format(time.RFC3339)))
+		configure(w, grant("a"), data(fmt.Sprintf("baseline = %q", w.Path("accepted.hcl"))))
+		if got := told(); strings.Contains(got, bob) || !strings.Contains(got, alice) {
+			t.Errorf("with a baseline told %q, want only what it does not accept", got)
+		}
+		configure(w, grant("a"), data(`target = "nowhere"`))
+		says(t, w.Run("plan"), `"nowhere" is not one of the configured targets`)
+	})
+}

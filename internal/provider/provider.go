@@ -173,5 +173,6 @@ func (p *jitProvider) DataSources(context.Context) []func() datasource.DataSourc
 		func() datasource.DataSource { return &grantsData{} },
 		func() datasource.DataSource { return &grantStatusData{} },
 		func() datasource.DataSource { return &policyData{} },
+		func() datasource.DataSource { return &standingData{} },
 	}
 }

@@ -1,0 +1,111 @@
+package provider
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// standingData is the data source jit_standing_access.
+type standingData struct{ *backend }
+
+var _ datasource.DataSourceWithConfigure = (*standingData)(nil)
+
+// Metadata names the data source.
+func (d *standingData) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_standing_access"
+}
+
+// Configure takes over what the provider opened.
+func (d *standingData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
+	d.backend = configured(req.ProviderData, &resp.Diagnostics)
+}
+
+// Schema describes the data source.
+func (d *standingData) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
+	text := func(description string) schema.Attribute {
+		return schema.StringAttribute{Computed: true, MarkdownDescription: description}
+	}
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Access that has no end and that no grant explains, on every scope of the targets that holds grants or may hold some, worst first. " +
+			"Reading it calls the targets; what cannot be read is an error.",
+		Attributes: map[string]schema.Attribute{
+			"target": schema.StringAttribute{Optional: true, MarkdownDescription: "Only access on this target."},
+			"scope":  schema.StringAttribute{Optional: true, MarkdownDescription: "Only access on this scope, in its canonical form."},
+			"baseline": schema.StringAttribute{Optional: true,
+				MarkdownDescription: "The path of a file of accepted findings, as `jit scan --write-baseline` writes it. What it accepts is left out, until its time has come."},
+			"findings": schema.ListNestedAttribute{
+				Computed: true, MarkdownDescription: "The findings, worst first.",
+				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+					"severity": text("`critical`: it gives the same as a live grant, whose end would end nothing; `warning`: by its name the role may do nearly everything; `info`: the rest."),
+					"target":   text("The target."), "scope": text("Where on the target."), "principal": text("Who has the access."), "role": text("What access."),
+					"detail": text("Where it was found."), "shadows": text("The id of the live grant that it makes pointless; null for none."),
+				}},
+			},
+		},
+	}
+}
+
+type standingModel struct {
+	Target   types.String   `tfsdk:"target"`
+	Scope    types.String   `tfsdk:"scope"`
+	Baseline types.String   `tfsdk:"baseline"`
+	Findings []findingModel `tfsdk:"findings"`
+}
+
+type findingModel struct {
+	Severity  types.String `tfsdk:"severity"`
+	Target    types.String `tfsdk:"target"`
+	Scope     types.String `tfsdk:"scope"`
+	Principal types.String `tfsdk:"principal"`
+	Role      types.String `tfsdk:"role"`
+	Detail    types.String `tfsdk:"detail"`
+	Shadows   types.String `tfsdk:"shadows"`
+}
+
+// Read looks for standing access.
+func (d *standingData) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
+	var m standingModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() || !d.opened(&resp.Diagnostics) {
+		return
+	}
+	if target := m.Target.ValueString(); target != "" {
+		if _, err := d.Broker.Target(target); err != nil {
+			addError(&resp.Diagnostics, "Unknown target", err)
+			return
+		}
+	}
+	var baseline config.Baseline
+	if path := m.Baseline.ValueString(); path != "" {
+		var err error
+		if baseline, err = config.LoadBaseline(path, d.Broker.Now()); err != nil {
+			addError(&resp.Diagnostics, "Cannot use the baseline", err)
+			return
+		}
+	}
+	observed, live, unread := (&sweeper.Sweeper{Broker: d.Broker}).Observe(ctx, func(target string) bool { return m.Target.IsNull() || target == m.Target.ValueString() })
+	if err := errors.Join(unread...); err != nil {
+		addError(&resp.Diagnostics, "Cannot read all of the access", err)
+		return
+	}
+	m.Findings = []findingModel{}
+	standing, _ := sweeper.FindStanding(observed, live)
+	for _, s := range standing {
+		a, accepted := baseline.Find(s.Target, s.Scope, s.Principal, s.Role)
+		if accepted && d.Broker.Now().Before(a.End) || !m.Scope.IsNull() && s.Scope != m.Scope.ValueString() {
+			continue
+		}
+		m.Findings = append(m.Findings, findingModel{
+			Severity: types.StringValue(string(s.Severity)), Target: types.StringValue(s.Target), Scope: types.StringValue(s.Scope),
+			Principal: types.StringValue(s.Principal), Role: types.StringValue(s.Role), Detail: types.StringValue(s.Detail), Shadows: optional(string(s.Shadows)),
+		})
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
