@@ -238,7 +238,11 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 				return nil, false
 			}
 		}
-		event := b.window(jit.EventChanged, next, "from", jit.FormatTime(g.End))
+		kindOfChange := jit.EventChanged
+		if next.End.After(g.End) {
+			kindOfChange = jit.EventExtended
+		}
+		event := b.window(kindOfChange, next, "from", jit.FormatTime(g.End))
 		if !next.RevokedAt.IsZero() {
 			event = b.event(jit.EventRevokeAsked, next, "reason", next.RevokeReason)
 		} else if r.Policy != "" {

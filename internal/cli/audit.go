@@ -29,41 +29,57 @@ func (p *program) auditCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.auditVerifyCommand(), p.auditExportCommand())
+	cmd.AddCommand(p.auditVerifyCommand(), p.auditHeadCommand(), p.auditExportCommand())
 	return cmd
 }
 
 func (p *program) auditVerifyCommand() *cobra.Command {
+	var head headCheck
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that no event was changed, removed or added",
 		Long: `Check every event against its hash, each against the one before, and the last against the ledger's head.
 
 The head that is printed names the whole record. Whoever can write to the database can write a whole new
-chain: note the head down elsewhere now and then, and look for it in jit audit export later.
+chain: keep the head elsewhere now and then (jit audit head), and have the record checked against it with --head: the same
+ledger has to have the same event at that place. --signer says whose signature a head has to bear.
 
 Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt) })
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt, head) })
 		},
 	}
+	cmd.Flags().StringVar(&head.file, "head", "", "also check that the record still holds the head in this `file`")
+	cmd.Flags().StringVar(&head.signer, "signer", "", "with --head: the `file` of the public SSH key that signed it")
 	p.jsonFlag(cmd)
 	return cmd
 }
 
-func (p *program) auditVerify(ctx context.Context, rt *config.Runtime) error {
+func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, check headCheck) error {
+	kept, signed, err := check.load()
+	if err != nil {
+		return err
+	}
 	report, err := rt.Ledger.Verify(ctx)
 	if err != nil {
 		return unreadable(err)
+	}
+	gone := ""
+	if kept != nil {
+		if gone, err = kept.missingFrom(ctx, rt, report); err != nil {
+			return unreadable(err)
+		}
 	}
 	if p.json {
 		err = p.printJSON(struct {
 			OK bool `json:"ok"`
 			ledger.Report
-		}{report.OK(), report})
-	} else if report.OK() {
+			HeadProblem string `json:"head_problem,omitempty"`
+			Signed      bool   `json:"head_signature_checked,omitempty"`
+		}{report.OK() && gone == "", report, gone, signed})
+	} else if report.OK() && gone == "" {
 		_, err = fmt.Fprintf(p.out, "The record is intact: %d events, head %s.\n", report.Events, cmp.Or(report.Head, "none"))
 	} else {
 		for _, d := range report.Damage {
@@ -73,24 +89,31 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime) error {
 	if err != nil {
 		return notDone(err)
 	}
+	if kept != nil && !signed {
+		fmt.Fprintln(p.err, "warning: the signature of the head was not checked; name the key that has to have made it with --signer")
+	}
+	if gone != "" {
+		return notDone(errors.New(gone))
+	}
 	if !report.OK() {
 		return notDone(fmt.Errorf("the record is not intact: %d findings among %d events", len(report.Damage), report.Events))
 	}
 	return nil
 }
 
-var exportFormats = []string{"json", "csv"}
+var exportFormats = []string{"json", "csv", "cloudevents"}
 
 func (p *program) auditExportCommand() *cobra.Command {
-	var format, output string
+	var format, output, since string
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Write all events as JSON lines or CSV",
+		Short: "Write all events as JSON lines, CSV or CloudEvents",
 		Long: `Write every event of the ledger in its order.
 
 json is one object a line, with the hash of the event and of the one before: with prev set and hash empty, the
 SHA-256 of a line as it is written here is its hash, so the chain can be checked with nothing but this file.
-csv is for spreadsheets: a cell that would be taken for a formula begins with an apostrophe.`,
+csv is for spreadsheets: a cell that would be taken for a formula begins with an apostrophe.
+cloudevents is one CloudEvent (1.0, JSON) a line, whose data is the event; source names the ledger and id is the sequence number.`,
 		Example: `  jit audit export --output events.jsonl
   jit audit export --format csv --output november.csv`,
 		Args:              cobra.NoArgs,
@@ -99,17 +122,22 @@ csv is for spreadsheets: a cell that would be taken for a formula begins with an
 			if !slices.Contains(exportFormats, format) {
 				return jit.Invalid("--format", fmt.Sprintf("write one of %v", exportFormats), "%q is not a format", format)
 			}
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.auditExport(ctx, rt, format, output) })
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.auditExport(ctx, rt, format, output, since) })
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "json", "json or csv")
+	cmd.Flags().StringVar(&format, "format", "json", "json, csv or cloudevents")
+	cmd.Flags().StringVar(&since, "since", "", "only events from this `time` on (2026-11-01T00:00:00Z), or this long back (30d)")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file` instead of standard output")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exportFormats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 // auditExport writes the events to output, which it makes readable by its owner only, or to standard output.
-func (p *program) auditExport(ctx context.Context, rt *config.Runtime, format, output string) (err error) {
+func (p *program) auditExport(ctx context.Context, rt *config.Runtime, format, output, since string) (err error) {
+	first, err := p.firstEvent(ctx, rt, since)
+	if err != nil {
+		return err
+	}
 	to := p.out
 	if output != "" {
 		file, openErr := os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -121,10 +149,17 @@ func (p *program) auditExport(ctx context.Context, rt *config.Runtime, format, o
 	}
 	buffered := bufio.NewWriter(to)
 	write := lineWriter(buffered)
-	if format == "csv" {
+	switch format {
+	case "csv":
 		write = csvWriter(buffered)
+	case "cloudevents":
+		id, err := rt.Ledger.ID(ctx)
+		if err != nil {
+			return unreadable(err)
+		}
+		write = cloudEventWriter(buffered, id)
 	}
-	for e, err := range rt.Ledger.Events(ctx, 1) {
+	for e, err := range rt.Ledger.Events(ctx, first) {
 		if err != nil {
 			return unreadable(fmt.Errorf("read the events: %w", err))
 		}
@@ -148,6 +183,37 @@ func lineWriter(w io.Writer) func(jit.Event) error {
 		_, err = w.Write(append(line, '\n'))
 		return err
 	}
+}
+
+// cloudEventWriter writes events as CloudEvents, one a line.
+func cloudEventWriter(w io.Writer, ledger string) func(jit.Event) error {
+	encoder := json.NewEncoder(w)
+	return func(e jit.Event) error { return encoder.Encode(e.CloudEvent(ledger)) }
+}
+
+// firstEvent is the sequence number to begin with.
+func (p *program) firstEvent(ctx context.Context, rt *config.Runtime, since string) (int64, error) {
+	if since == "" {
+		return 1, nil
+	}
+	at, err := p.back("--since", since)
+	if err != nil {
+		return 0, err
+	}
+	first, err := rt.Ledger.FirstEvent(ctx, at)
+	return first, unreadable(err)
+}
+
+// back reads a time, or a duration back from now.
+func (p *program) back(flag, text string) (time.Time, error) {
+	if d, err := jit.ParseDuration(flag, text); err == nil {
+		return p.Now().Add(-d), nil
+	}
+	at, err := jit.ParseTime(flag, text)
+	if err != nil {
+		return at, jit.Invalid(flag, fmt.Sprintf("write for example %s 30d or %s 2026-11-01T00:00:00Z", flag, flag), "%q is neither a time nor a duration", text)
+	}
+	return at, nil
 }
 
 // csvWriter writes the heading at once, so that an empty record has one too.

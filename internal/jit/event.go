@@ -18,6 +18,7 @@ const (
 	EventGrantFailed   EventKind = "grant_failed"
 	EventAdopted       EventKind = "adopted"
 	EventChanged       EventKind = "changed"
+	EventExtended      EventKind = "extended"
 	EventDrift         EventKind = "drift_found"
 	EventRepaired      EventKind = "repaired"
 	EventExpired       EventKind = "expired"

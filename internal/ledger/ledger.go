@@ -76,6 +76,16 @@ func (l *Ledger) Close() error {
 	return nil
 }
 
+// ID returns the id of the ledger, which its first event follows; empty when there is no ledger.
+func (l *Ledger) ID(ctx context.Context) (string, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return "", err
+	}
+	h, err := l.head(ctx, db, "")
+	return h.id, l.fail("read", err)
+}
+
 // Policies returns all policies in the order of their names.
 func (l *Ledger) Policies(ctx context.Context) ([]jit.Policy, error) {
 	db, err := l.read(ctx)

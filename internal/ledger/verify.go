@@ -13,6 +13,8 @@ type Report struct {
 	Ledger string `json:"ledger"`
 	// Events counts the events that are there.
 	Events int64 `json:"events"`
+	// Seq is the sequence number of the last event.
+	Seq int64 `json:"seq"`
 	// Head is the hash of the last event as the head row has it. Whoever can write to the
 	// database can write a whole new chain; a head that was noted down elsewhere shows it.
 	Head string `json:"head"`
@@ -70,7 +72,7 @@ func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, l.fail("read", err)
 	}
-	r := Report{Ledger: h.id, Head: h.hash}
+	r := Report{Ledger: h.id, Head: h.hash, Seq: h.seq}
 	whole := true
 	last := head{id: h.id, hash: h.id}
 	err = l.walk(ctx, tx, func(e jit.Event) {

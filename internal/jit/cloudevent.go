@@ -1,0 +1,42 @@
+package jit
+
+import (
+	"strconv"
+	"time"
+)
+
+// CloudEvent is an event of the record in the form of CloudEvents 1.0, for JSON in structured mode
+// (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md).
+type CloudEvent struct {
+	SpecVersion string `json:"specversion"`
+	// ID is the sequence number: with Source it names the event for ever, so that repeats can be told.
+	ID string `json:"id"`
+	// Source names the ledger.
+	Source string `json:"source"`
+	// Type is [CloudEventPrefix] and the kind of the event.
+	Type string `json:"type"`
+	// Subject is the id of the grant, or "policy/" and the name of the policy; empty where there is neither.
+	Subject         string `json:"subject,omitempty"`
+	Time            string `json:"time"`
+	DataContentType string `json:"datacontenttype"`
+	// Data is the event as the record has it.
+	Data any `json:"data"`
+}
+
+// CloudEventPrefix begins the type of every event.
+const CloudEventPrefix = "io.github.jitaccess."
+
+// CloudEventMIME is the content type of one event in JSON.
+const CloudEventMIME = "application/cloudevents+json"
+
+// CloudEvent returns the event in the form of CloudEvents; ledger is the id of the ledger that holds it.
+func (e Event) CloudEvent(ledger string) CloudEvent {
+	subject := string(e.Grant)
+	if subject == "" && e.Policy != "" {
+		subject = "policy/" + e.Policy
+	}
+	return CloudEvent{
+		SpecVersion: "1.0", ID: strconv.FormatInt(e.Seq, 10), Source: "urn:uuid:" + ledger, Type: CloudEventPrefix + string(e.Kind),
+		Subject: subject, Time: e.At.UTC().Format(time.RFC3339Nano), DataContentType: "application/json", Data: e,
+	}
+}
