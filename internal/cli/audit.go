@@ -122,7 +122,9 @@ cloudevents is one CloudEvent (1.0, JSON) a line, whose data is the event; sourc
 			if !slices.Contains(exportFormats, format) {
 				return jit.Invalid("--format", fmt.Sprintf("write one of %v", exportFormats), "%q is not a format", format)
 			}
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.auditExport(ctx, rt, format, output, since) })
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error {
+				return p.auditExport(ctx, rt, format, output, since)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "json", "json, csv or cloudevents")

@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// keygen runs ssh-keygen, OpenSSH's own, or skips the test.
+func keygen(t *testing.T, stdin []byte, args ...string) (string, error) {
+	t.Helper()
+	path, err := exec.LookPath("ssh-keygen")
+	if err != nil {
+		t.Skip("ssh-keygen is not installed")
+	}
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func TestAuditHead(t *testing.T) {
+	w := newWorld(t)
+	for _, key := range []string{"alice", "eve"} {
+		if out, err := keygen(t, nil, "-q", "-t", "ed25519", "-N", "", "-f", key); err != nil {
+			t.Fatal(out, err)
+		}
+	}
+	w.grant("INC-1: a", "2h")
+	w.run("audit", "head", "--sign", "alice", "-o", "head.json").wantCode(exitDone)
+	check := []string{"audit", "verify", "--head", "head.json"}
+	w.run(append(check, "--signer", "alice.pub")...).wantCode(exitDone).wantOut("intact")
+	w.run(check...).wantCode(exitDone).wantErr("signature of the head was not checked")
+	w.run(append(check, "--signer", "eve.pub")...).wantCode(exitNotDone).wantErr("does not bear a signature of the key in eve.pub")
+
+	// The record grows: it still holds the head.
+	w.grant("INC-2: b", "2h")
+	w.run(append(check, "--signer", "alice.pub")...).wantCode(exitDone)
+
+	// ssh-keygen takes the signature for good, and what it signs is taken here.
+	text, err := os.ReadFile("head.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var head auditHead
+	if err := json.Unmarshal(text, &head); err != nil {
+		t.Fatal(err)
+	}
+	public, err := os.ReadFile("alice.pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("head.sig", head.Signature)
+	w.write("allowed", "alice "+string(public))
+	if out, err := keygen(t, head.signed(), "-Y", "verify", "-f", "allowed", "-I", "alice", "-n", headNamespace, "-s", "head.sig"); err != nil {
+		t.Errorf("ssh-keygen: %s, %v", out, err)
+	}
+	w.write("message", string(head.signed()))
+	if out, err := keygen(t, nil, "-Y", "sign", "-f", "alice", "-n", headNamespace, "message"); err != nil {
+		t.Fatal(out, err)
+	}
+	theirs, err := os.ReadFile("message.sig")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := head.Signature
+	head.Signature = string(theirs)
+	save := func(h auditHead) {
+		t.Helper()
+		text, err := json.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.write("head.json", string(text))
+	}
+	save(head)
+	w.run(append(check, "--signer", "alice.pub")...).wantCode(exitDone)
+
+	// Whatever of a head is changed shows.
+	head.Signature = ours
+	for name, change := range map[string]func(*auditHead){
+		"seq": func(h *auditHead) { h.Seq-- }, "time": func(h *auditHead) { h.At = "2026-01-01T00:00:00Z" }, "hash": func(h *auditHead) { h.Hash = strings.Repeat("0", 64) },
+		"ledger": func(h *auditHead) { h.Ledger = "another" }, "signature": func(h *auditHead) { h.Signature = "" },
+	} {
+		changed := head
+		change(&changed)
+		save(changed)
+		if r := w.run(append(check, "--signer", "alice.pub")...); r.code != exitNotDone {
+			t.Errorf("%s changed: exit code %d\n%s", name, r.code, r.err)
+		}
+	}
+	save(head)
+
+	// A whole new chain, cut or written anew, is intact in itself, and does not hold the head.
+	if err := os.Remove("ledger.db"); err != nil {
+		t.Fatal(err)
+	}
+	for _, beside := range []string{"ledger.db-wal", "ledger.db-shm"} {
+		_ = os.Remove(beside) // it may not be there
+	}
+	w.grant("INC-3: c", "2h")
+	w.run("audit", "verify").wantCode(exitDone)
+	w.run(check...).wantCode(exitNotDone).wantErr("this is another ledger")
+	var anew auditHead
+	w.run("audit", "head").wantCode(exitDone).decode(&anew)
+	anew.Seq += 100
+	save(anew)
+	w.run(check...).wantCode(exitNotDone).wantErr("the record was cut or written anew: the head is of event")
+	anew.Seq -= 100
+	anew.Hash = strings.Repeat("0", 64)
+	save(anew)
+	w.run(check...).wantCode(exitNotDone).wantErr("the record was written anew: event")
+	w.run(append(check, "--json")...).wantCode(exitNotDone).wantOut(`"ok": false`, `"head_problem"`)
+}
+
+func TestAuditHeadRefuses(t *testing.T) {
+	w := newWorld(t)
+	w.grant("INC-1: a", "2h")
+	if out, err := keygen(t, nil, "-q", "-t", "ed25519", "-N", "hush hush", "-f", "locked"); err != nil {
+		t.Fatal(out, err)
+	}
+	w.write("no-head", "{}")
+	for line, want := range map[string]string{
+		"head --sign absent":                          "--sign: the key cannot be read",
+		"head --sign locked":                          "has a passphrase, and there is nobody to ask",
+		"head --sign locked.pub":                      "is not a private SSH key",
+		"verify --signer locked.pub":                  "name the head with --head",
+		"verify --head absent":                        "the head cannot be read",
+		"verify --head no-head":                       "is not a head",
+		"verify --head no-head --signer no-such-file": "is not a head",
+	} {
+		w.run(append([]string{"audit"}, strings.Fields(line)...)...).wantCode(exitUsage).wantErr(want)
+	}
+}
+
+func TestAuditExportCloudEvents(t *testing.T) {
+	w := newWorld(t)
+	g := w.grant("INC-1: a", "2h")
+	var report struct{ Ledger string }
+	w.run("audit", "verify", "--json").decode(&report)
+	lines := strings.Split(strings.TrimSpace(w.run("audit", "export", "--format", "cloudevents").wantCode(exitDone).out), "\n")
+	if len(lines) != 3 {
+		t.Fatalf("%d lines, want 3:\n%s", len(lines), strings.Join(lines, "\n"))
+	}
+	for i, line := range lines {
+		var e struct {
+			ID, Source, Type, Subject string
+			Data                      struct{ Seq int }
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Source != "urn:uuid:"+report.Ledger || e.Subject != string(g.ID) || e.Data.Seq != i+1 || !strings.HasPrefix(e.Type, "io.github.jitaccess.") {
+			t.Errorf("line %d: %s", i+1, line)
+		}
+	}
+	w.run("audit", "export", "--since", "1h").wantCode(exitDone).wantOut(string(g.ID))
+	if out := w.run("audit", "export", "--since", "2999-01-01T00:00:00Z").wantCode(exitDone).out; out != "" {
+		t.Errorf("events of the future: %s", out)
+	}
+	w.run("audit", "export", "--since", "yesterday").wantCode(exitUsage).wantErr("--since", `"yesterday" is neither a time nor a duration`)
+}
