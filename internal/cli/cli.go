@@ -113,7 +113,7 @@ JIT_ACTOR and JIT_CHANGE say otherwise.`,
 	_ = root.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		p.listCommand(), p.showCommand(), p.revokeCommand(), p.sweepCommand(), p.scanCommand(), p.adoptCommand(), p.auditCommand(), p.versionCommand(),
+		p.listCommand(), p.showCommand(), p.revokeCommand(), p.sweepCommand(), p.scanCommand(), p.adoptCommand(), p.reportCommand(), p.auditCommand(), p.versionCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes},
 	)
 	return root
@@ -121,11 +121,20 @@ JIT_ACTOR and JIT_CHANGE say otherwise.`,
 
 // open reads the settings and opens what they describe.
 func (p *program) open(ctx context.Context, source jit.Source) (*config.Runtime, error) {
+	return p.openWrapped(ctx, source, func(_ string, p jit.Platform) jit.Platform { return p })
+}
+
+// openWrapped is open with something around each platform.
+func (p *program) openWrapped(ctx context.Context, source jit.Source, around func(name string, p jit.Platform) jit.Platform) (*config.Runtime, error) {
 	s, err := config.Load(p.config)
 	if err != nil {
 		return nil, err
 	}
-	return config.Open(ctx, s, config.Options{Now: p.Now, Source: source, Wrap: p.Wrap})
+	wrap := around
+	if p.Wrap != nil {
+		wrap = func(name string, inner jit.Platform) jit.Platform { return around(name, p.Wrap(name, inner)) }
+	}
+	return config.Open(ctx, s, config.Options{Now: p.Now, Source: source, Wrap: wrap})
 }
 
 // withRuntime opens what the settings describe for the time of f, which --timeout bounds.

@@ -67,6 +67,7 @@ Exit codes:
 	cmd.Flags().BoolVar(&o.watch, "watch", false, "go on until stopped, and end every grant when it is due")
 	cmd.Flags().StringVar(&o.interval, "interval", "", "with --watch: how `often` to look for due work that is not known of (default 1m)")
 	cmd.Flags().StringVar(&o.driftInterval, "drift-interval", "", "with --watch: how `often` to look for drift (default 5m)")
+	cmd.Flags().StringVar(&o.listen, "listen", "", "with --watch: serve the status page, /metrics, /healthz and /readyz on this `address`, such as 127.0.0.1:8085")
 	cmd.Flags().BoolVar(&s.DryRun, "dry-run", false, "only tell what would be done; write nothing")
 	cmd.Flags().BoolVar(&s.DueOnly, "due", false, "only end and start what the ledger says is due; look for no drift")
 	cmd.Flags().BoolVar(&s.MarkersOnly, "markers-only", false, "go by the markers on the targets, as if there were no ledger")

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -15,6 +17,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/status"
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
@@ -22,13 +25,14 @@ import (
 type watchOptions struct {
 	watch                   bool
 	interval, driftInterval string
+	listen                  string
 }
 
 // check refuses what only one of the two can do: a pass or the daemon.
 func (o watchOptions) check(s sweeper.Sweeper, timeout bool) error {
 	switch {
-	case !o.watch && o.interval+o.driftInterval != "":
-		return jit.Invalid("--watch", "write jit sweep --watch, or leave the interval out", "an interval is for the daemon")
+	case !o.watch && o.interval+o.driftInterval+o.listen != "":
+		return jit.Invalid("--watch", "write jit sweep --watch, or leave the other out", "--interval, --drift-interval and --listen are for the daemon")
 	case !o.watch:
 		return nil
 	case s.DryRun, s.DueOnly, s.MarkersOnly:
@@ -41,12 +45,17 @@ func (o watchOptions) check(s sweeper.Sweeper, timeout bool) error {
 
 // watch sweeps until ctx ends.
 func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) error {
-	rt, err := p.open(ctx, jit.FromSweeper)
+	metrics := status.NewMetrics(p.Version)
+	rt, err := p.openWrapped(ctx, jit.FromSweeper, metrics.Wrap)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rt.Close() }() // whatever was written is durable already
 	w, err := newWatcher(rt, s, o)
+	if err != nil {
+		return err
+	}
+	access, err := accessOf(rt, o.listen)
 	if err != nil {
 		return err
 	}
@@ -61,6 +70,14 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 
 	log := p.watchLog()
 	w.Progress = func(r sweeper.Result) { logStep(log, r) }
+	w.Observer = metrics
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if access.Listen != "" {
+		served := p.serve(ctx, stop, rt, w, access, metrics, log)
+		defer func() { <-served }()
+		defer stop(nil)
+	}
 	log.Info("watching", "owner", rt.Broker.Owner, "targets", len(rt.Targets), "interval", w.Interval.String(), "drift_interval", w.DriftInterval.String(), "holder", w.Holder)
 	over := make(chan struct{})
 	var told sync.WaitGroup
@@ -69,7 +86,47 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 	close(over)
 	told.Wait()
 	log.Info("stopped")
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
 	return nil
+}
+
+// accessOf reads where to listen and who may look: the flag counts before the settings. The address is empty where neither names one.
+func accessOf(rt *config.Runtime, listen string) (status.Access, error) {
+	a := status.Access{Listen: cmp.Or(listen, rt.Listen), Token: rt.ListenToken}
+	if p := rt.ListenProxy; p != nil {
+		a.ProxyHeader = p.Header
+		for _, text := range p.From {
+			prefix, err := netip.ParsePrefix(text)
+			if err != nil {
+				return a, jit.Invalid("listen_proxy.from", `write for example from = ["10.0.0.7/32"]`, "%q is not a range of addresses", text)
+			}
+			a.Proxies = append(a.Proxies, prefix)
+		}
+		if a.ProxyHeader == "" {
+			return a, jit.Invalid("listen_proxy.header", `write for example header = "X-Forwarded-User"`, "the header is empty")
+		}
+	}
+	if a.Listen == "" {
+		return a, nil
+	}
+	_, err := a.Check()
+	return a, err
+}
+
+// serve answers HTTP until ctx ends; what keeps it from that ends the daemon too. The channel is closed when it is over.
+func (p *program) serve(ctx context.Context, stop context.CancelCauseFunc, rt *config.Runtime, w *sweeper.Watcher, access status.Access, metrics *status.Metrics, log *slog.Logger) (over chan struct{}) {
+	metrics.Watch(rt.Ledger, rt.Broker.Owner, p.Now, w.State)
+	server := &status.Server{Access: access, Metrics: metrics, State: w.State, Interval: w.Interval, Now: p.Now, Page: status.Page(rt.Ledger, rt.Broker.Owner, p.Now, w.State)}
+	over = make(chan struct{})
+	go func() {
+		defer close(over)
+		if err := server.Serve(ctx, func(address string) { log.Info("listening", "address", address) }); err != nil {
+			stop(err)
+		}
+	}()
+	return over
 }
 
 // newWatcher makes a watcher of what the settings and the flags say, the flags first.

@@ -61,6 +61,7 @@ func Load(path string) (Settings, error) {
 var schema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{
 	{Name: "ledger"}, {Name: "owner"}, {Name: "max_ttl"}, {Name: "targets"}, {Name: "interval"}, {Name: "drift_interval"},
 	{Name: "on_violation"}, {Name: "max_unplanned_revocations"},
+	{Name: "listen"}, {Name: "listen_token"}, {Name: "listen_proxy"},
 }}
 
 func parse(src []byte, path string) (Settings, error) {
@@ -74,7 +75,8 @@ func parse(src []byte, path string) (Settings, error) {
 	}
 	scope := &hcl.EvalContext{Functions: map[string]function.Function{"env": envFunction}}
 	var s Settings
-	for name, into := range map[string]*string{"ledger": &s.Ledger, "owner": &s.Owner, "max_ttl": &s.MaxTTL, "interval": &s.Interval, "drift_interval": &s.DriftInterval, "on_violation": &s.OnViolation} {
+	for name, into := range map[string]*string{"ledger": &s.Ledger, "owner": &s.Owner, "max_ttl": &s.MaxTTL, "interval": &s.Interval, "drift_interval": &s.DriftInterval, "on_violation": &s.OnViolation,
+		"listen": &s.Listen, "listen_token": &s.ListenToken} {
 		attr, ok := content.Attributes[name]
 		if !ok {
 			continue
@@ -107,7 +109,31 @@ func parse(src []byte, path string) (Settings, error) {
 		}
 		s.MaxUnplanned = most
 	}
+	if attr, ok := content.Attributes["listen_proxy"]; ok {
+		if err := object(attr, scope, &s.ListenProxy, `write listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7/32"] }`); err != nil {
+			return Settings{}, err
+		}
+	}
 	return s.WithDefaults(), nil
+}
+
+// object evaluates an attribute that takes an object, by its json names.
+func object(attr *hcl.Attribute, scope *hcl.EvalContext, into any, hint string) error {
+	v, diags := attr.Expr.Value(scope)
+	if diags.HasErrors() {
+		return inFile(diags)
+	}
+	text, err := ctyjson.Marshal(v, v.Type())
+	if err == nil {
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.DisallowUnknownFields()
+		err = decoder.Decode(into)
+	}
+	if err != nil {
+		problem, _ := explain(err) // it tells no value
+		return at(attr.Expr.Range(), jit.Invalid(attr.Name, hint, "%s", strings.Replace(problem, "of a target", "here", 1)))
+	}
+	return nil
 }
 
 // What on_violation takes.

@@ -41,6 +41,9 @@ type Runtime struct {
 	OnDrift          map[string]jit.OnDrift
 	RevokeViolations bool
 	MaxUnplanned     *int
+	// Listen, ListenToken and ListenProxy are those of [Settings].
+	Listen, ListenToken string
+	ListenProxy         *ListenProxy
 }
 
 // Close releases the ledger's connections.
@@ -113,7 +116,8 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 		t.OnTidied(func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) }) // the next sweep makes it good
 	}
 	return &Runtime{Broker: b, Ledger: l, Targets: targets, Interval: interval, DriftInterval: driftInterval,
-		OnDrift: s.OnDrift, RevokeViolations: s.OnViolation == violationRevoke, MaxUnplanned: s.MaxUnplanned}, nil
+		OnDrift: s.OnDrift, RevokeViolations: s.OnViolation == violationRevoke, MaxUnplanned: s.MaxUnplanned,
+		Listen: s.Listen, ListenToken: s.ListenToken, ListenProxy: s.ListenProxy}, nil
 }
 
 // every reads how often something is to be done; 0 where nothing is written.

@@ -35,6 +35,15 @@ type Settings struct {
 	OnDrift      map[string]jit.OnDrift
 	OnViolation  string
 	MaxUnplanned *int
+	// Listen is where a daemon listens for HTTP, ListenToken what a request has to bear, a secret, and ListenProxy which proxies tell who asks.
+	Listen, ListenToken string
+	ListenProxy         *ListenProxy
+}
+
+// ListenProxy names the header in which a proxy tells who asks, and the addresses of the proxies that may.
+type ListenProxy struct {
+	Header string   `json:"header"`
+	From   []string `json:"from"`
 }
 
 // WithDefaults returns the settings with the defaults and the environment filled in.

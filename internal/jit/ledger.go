@@ -39,6 +39,9 @@ type Ledger interface {
 	// Places lists the scopes on which there are grants of owner that are not over at a time.
 	Places(ctx context.Context, owner string, liveAt time.Time) ([]Place, error)
 
+	// Counts returns how many grants of owner there are on each target that are not over, or whose end is not confirmed, at a time.
+	Counts(ctx context.Context, owner string, at time.Time) ([]Count, error)
+
 	// FirstEvent returns the sequence number of the first event that was recorded at or after a
 	// time; that of the event to come if there is none.
 	FirstEvent(ctx context.Context, at time.Time) (int64, error)
@@ -88,4 +91,12 @@ type Entry struct {
 	// DropPolicy names a policy to remove; absent is success.
 	DropPolicy string
 	Events     []Event
+}
+
+// Count is how many grants there are on one target.
+type Count struct {
+	Target string
+	// Live are inside their window and granted, Waiting have not begun or were not confirmed, Overdue are over, or revoked, and their
+	// end is not confirmed.
+	Live, Waiting, Overdue int64
 }

@@ -42,6 +42,26 @@ func (l *Ledger) Places(ctx context.Context, owner string, liveAt time.Time) ([]
 	return all, l.fail("read", err)
 }
 
+// Counts returns how many grants of owner there are on each target.
+func (l *Ledger) Counts(ctx context.Context, owner string, at time.Time) ([]jit.Count, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, `SELECT target,
+			sum(CASE WHEN revoked_at IS NULL AND expires_at > $2 AND starts_at <= $2 AND granted_at IS NOT NULL THEN 1 ELSE 0 END),
+			sum(CASE WHEN revoked_at IS NULL AND expires_at > $2 AND (starts_at > $2 OR granted_at IS NULL) THEN 1 ELSE 0 END),
+			sum(CASE WHEN revoked_at IS NOT NULL OR expires_at <= $2 THEN 1 ELSE 0 END)
+		FROM jit_grants WHERE owner = $1 AND ended_at IS NULL GROUP BY target ORDER BY target`, owner, at.UnixMicro())
+	if err != nil {
+		return nil, l.fail("read", err)
+	}
+	all, err := collect(rows, func(rows *sql.Rows) (c jit.Count, err error) {
+		return c, rows.Scan(&c.Target, &c.Live, &c.Waiting, &c.Overdue)
+	})
+	return all, l.fail("read", err)
+}
+
 // FirstEvent returns the sequence number of the first event that was recorded at or after a time; that of the event to come if there is none.
 func (l *Ledger) FirstEvent(ctx context.Context, at time.Time) (int64, error) {
 	db, err := l.read(ctx)

@@ -217,6 +217,34 @@ func (l *Ledger) Places(ctx context.Context, owner string, liveAt time.Time) ([]
 	}), nil
 }
 
+// Counts counts the grants of each target.
+func (l *Ledger) Counts(ctx context.Context, owner string, at time.Time) ([]jit.Count, error) {
+	counts := map[string]*jit.Count{}
+	for g, err := range l.Grants(ctx, jit.Filter{Owner: owner, NotEnded: true}) {
+		if err != nil {
+			return nil, err
+		}
+		c, ok := counts[g.Target]
+		if !ok {
+			c = &jit.Count{Target: g.Target}
+			counts[g.Target] = c
+		}
+		switch {
+		case g.Over(at):
+			c.Overdue++
+		case at.Before(g.Start) || g.GrantedAt.IsZero():
+			c.Waiting++
+		default:
+			c.Live++
+		}
+	}
+	var all []jit.Count
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		all = append(all, *counts[name])
+	}
+	return all, nil
+}
+
 // FirstEvent returns the first event since a time.
 func (l *Ledger) FirstEvent(ctx context.Context, at time.Time) (int64, error) {
 	if err := l.call(ctx, "read"); err != nil {

@@ -81,3 +81,30 @@ func testFirstEvent(t *testing.T, l jit.Ledger) {
 	check(Epoch.Add(2*time.Minute), 3)
 	check(Epoch.Add(time.Hour), 4)
 }
+
+func testCounts(t *testing.T, l jit.Ledger) {
+	check := func(want ...jit.Count) {
+		t.Helper()
+		got, err := l.Counts(t.Context(), "payments", Epoch.Add(30*time.Minute))
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("Counts = %+v, %v; want %+v", got, err, want)
+		}
+	}
+	check()
+	var entries []jit.Entry
+	add := func(change func(*jit.Grant)) {
+		g := Grant(len(entries))
+		change(&g)
+		entries = append(entries, Entry(g))
+	}
+	add(func(*jit.Grant) {})
+	add(func(g *jit.Grant) { g.Start = Epoch.Add(40 * time.Minute) })
+	add(func(g *jit.Grant) { g.GrantedAt = time.Time{} })
+	add(func(g *jit.Grant) { g.End = Epoch.Add(30 * time.Minute) })
+	add(func(g *jit.Grant) { g.RevokedAt = Epoch })
+	add(func(g *jit.Grant) { g.RevokedAt, g.EndedAt = Epoch, Epoch })
+	add(func(g *jit.Grant) { g.Owner = "other" })
+	add(func(g *jit.Grant) { g.Target = "prod" })
+	write(t, l, entries...)
+	check(jit.Count{Target: "bastion", Live: 1, Waiting: 2, Overdue: 2}, jit.Count{Target: "prod", Live: 1})
+}

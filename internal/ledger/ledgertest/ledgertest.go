@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) jit.Ledger) {
 		{"claims: many sweepers", testClaimConcurrent},
 		{"claims: what comes next", testNextDue},
 		{"places", testPlaces},
+		{"counts", testCounts},
 		{"the first event since a time", testFirstEvent},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })

@@ -1,0 +1,197 @@
+package status
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+const (
+	// maxRows is how many grants a list of the page shows; the rest is counted.
+	maxRows = 200
+	// maxLooked is how many grants are looked at for one page.
+	maxLooked = 50_000
+	// maxBars is how many grants the timeline shows.
+	maxBars = 60
+)
+
+// query is what the reader of a page asked for.
+type query struct {
+	// Principal and Target are parts of what is looked for, in any case; empty for all.
+	Principal, Target string
+}
+
+func (q query) empty() bool { return q == query{} }
+
+func (q query) matches(g jit.Grant) bool {
+	return holds(g.Principal, q.Principal) && holds(g.Target, q.Target)
+}
+
+func holds(s, part string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(part)) }
+
+// list is a list of grants with as many rows as are shown.
+type list struct {
+	Rows []row
+	// More counts those that are not shown.
+	More int
+}
+
+func (l *list) add(r row) {
+	if len(l.Rows) < maxRows {
+		l.Rows = append(l.Rows, r)
+	} else {
+		l.More++
+	}
+}
+
+// Count is how many there are.
+func (l list) Count() int { return len(l.Rows) + l.More }
+
+// row is one grant as the page shows it.
+type row struct {
+	jit.Grant
+	State jit.State
+	// Left is in words how the grant stands to the moment of the page.
+	Left string
+	// Ended is when the access ended.
+	Ended time.Time
+	// Problem is why it could not be revoked, Attempts how often that was tried.
+	Problem  string
+	Attempts int
+}
+
+func rowOf(g jit.Grant, now time.Time) row {
+	g.Principal, g.Reason, g.RevokeReason = straight(g.Principal), straight(g.Reason), straight(g.RevokeReason)
+	return row{Grant: g, State: g.State(now), Left: left(g, now), Ended: g.ActualEnd()}
+}
+
+// straight drops what turns the direction of a text around: it could show another text than there is.
+func straight(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Bidi_Control, r) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// left says how a grant stands to a moment.
+func left(g jit.Grant, now time.Time) string {
+	switch {
+	case g.Over(now):
+		return "ended " + span(now.Sub(g.ActualEnd())) + " ago"
+	case now.Before(g.Start):
+		return "starts in " + span(g.Start.Sub(now))
+	}
+	return span(g.End.Sub(now)) + " left"
+}
+
+// span writes a duration in its two largest units.
+func span(d time.Duration) string {
+	d = max(d, 0).Truncate(time.Second)
+	days, hours, minutes, seconds := d/(24*time.Hour), d/time.Hour%24, d/time.Minute%60, d/time.Second%60
+	switch {
+	case days > 0:
+		return fmt.Sprintf("%d d %d h", days, hours)
+	case hours > 0:
+		return fmt.Sprintf("%d h %d min", hours, minutes)
+	case minutes > 0:
+		return fmt.Sprintf("%d min %d s", minutes, seconds)
+	}
+	return fmt.Sprintf("%d s", seconds)
+}
+
+// pageData is everything that the page shows, at one moment.
+type pageData struct {
+	Now   time.Time
+	Owner string
+	Query query
+	// Live have access now, Waiting will, Ended had it today (UTC), Overdue are over and not confirmed to be gone.
+	Live, Waiting, Ended, Overdue list
+	Found                         []sweeper.Result
+	MoreFound                     int
+	Unread                        []sweeper.Unread
+	State                         sweeper.State
+	// LedgerError is why nothing of the ledger can be shown.
+	LedgerError error
+	// Cut: there are more grants than are looked at.
+	Cut      bool
+	Timeline *timeline
+}
+
+// gather reads the ledger and the state of the watcher.
+func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.State, q query, now time.Time) pageData {
+	d := pageData{Now: now, Owner: owner, Query: q, State: state, LedgerError: state.LedgerError}
+	stuck := map[jit.ID]sweeper.Stuck{}
+	for _, s := range state.Stuck {
+		stuck[s.Grant.ID] = s
+	}
+	midnight := now.UTC().Truncate(24 * time.Hour)
+	var bars []jit.Grant
+	looked := 0
+	for g, err := range ledger.Grants(ctx, jit.Filter{Owner: owner, EndFrom: midnight}) {
+		if err != nil {
+			d.LedgerError = err
+			break
+		}
+		if looked++; looked > maxLooked {
+			d.Cut = true
+			break
+		}
+		if !q.matches(g) || g.ActualEnd().Before(midnight) {
+			continue
+		}
+		bars = append(bars, g)
+		r := rowOf(g, now)
+		switch {
+		case g.Over(now) && !g.EndedAt.IsZero():
+			d.Ended.add(r)
+		case g.Over(now):
+		case now.Before(g.Start) || g.GrantedAt.IsZero():
+			d.Waiting.add(r)
+		default:
+			d.Live.add(r)
+		}
+	}
+	for g, err := range ledger.Grants(ctx, jit.Filter{Owner: owner, DueBy: now}) {
+		if err != nil {
+			d.LedgerError = err
+			break
+		}
+		if !g.Outstanding(now) || !q.matches(g) {
+			continue
+		}
+		r := rowOf(g, now)
+		if s, known := stuck[g.ID]; known && s.Err != nil {
+			r.Problem, r.Attempts = s.Err.Error(), s.Attempts
+		}
+		d.Overdue.add(r)
+		if g.End.Before(midnight) {
+			bars = append(bars, g)
+		}
+	}
+	slices.SortFunc(d.Ended.Rows, func(a, b row) int { return cmp.Or(b.Ended.Compare(a.Ended), cmp.Compare(a.ID, b.ID)) })
+	for _, r := range state.Found {
+		switch {
+		case !q.matches(r.Grant):
+		case len(d.Found) < maxRows:
+			d.Found = append(d.Found, r)
+		default:
+			d.MoreFound++
+		}
+	}
+	for _, u := range state.Unread {
+		if holds(u.Target, q.Target) {
+			d.Unread = append(d.Unread, u)
+		}
+	}
+	d.Timeline = newTimeline(bars, midnight.Add(-time.Hour), now.Add(12*time.Hour), now)
+	return d
+}

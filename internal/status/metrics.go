@@ -1,0 +1,263 @@
+package status
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// Metrics are what Prometheus is told. No principal, reason or scope is in a label: the targets bound how many series there are.
+type Metrics struct {
+	registry *prometheus.Registry
+	lag      prometheus.Histogram
+	steps    *prometheus.CounterVec
+	drift    *prometheus.CounterVec
+	passes   *prometheus.HistogramVec
+	lastPass *prometheus.GaugeVec
+	held     prometheus.Gauge
+	calls    *prometheus.CounterVec
+	errors   *prometheus.CounterVec
+	took     *prometheus.HistogramVec
+}
+
+var (
+	_ sweeper.Observer = (*Metrics)(nil)
+	// passKinds are the kinds of passes that a watcher makes.
+	passKinds = []string{"due", "drift"}
+)
+
+// NewMetrics returns the metrics of a program of that version.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "jit_revocation_lag_seconds", Help: "Time from the end of a grant to when its target had confirmed that it is gone.",
+			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600},
+		}),
+		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jit_steps_total", Help: "Steps of the sweeper by kind (end, start, repair, remove, revoke, report) and result (done, failed).",
+		}, []string{"target", "kind", "result"}),
+		drift: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jit_drift_total", Help: "Findings of drift passes by kind. What stays is found again by every pass.",
+		}, []string{"target", "kind", "severity"}),
+		passes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "jit_pass_duration_seconds", Help: "Duration of passes: due hands out what is due, drift reads the scopes of one target.",
+			Buckets: []float64{.005, .025, .1, .5, 1, 5, 15, 60, 300},
+		}, []string{"pass"}),
+		lastPass: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "jit_last_pass_timestamp_seconds", Help: "When the last complete pass began.",
+		}, []string{"pass"}),
+		held: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "jit_held_removals", Help: "Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.",
+		}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jit_target_calls_total", Help: "Calls to targets by operation (scopes, read, apply).",
+		}, []string{"target", "platform", "operation"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jit_target_errors_total", Help: "Calls to targets that failed, or of which a change failed.",
+		}, []string{"target", "platform", "operation"}),
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "jit_target_call_duration_seconds", Help: "Duration of calls to targets.",
+			Buckets: []float64{.005, .025, .1, .25, .5, 1, 2.5, 5, 15, 60},
+		}, []string{"target", "platform", "operation"}),
+	}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "jit_build_info", Help: "Always 1; the version is the label."}, []string{"version"})
+	build.WithLabelValues(version).Set(1)
+	for _, kind := range passKinds {
+		m.passes.WithLabelValues(kind)
+	}
+	m.registry.MustRegister(m.lag, m.steps, m.drift, m.passes, m.lastPass, m.held, m.calls, m.errors, m.took, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Stepped counts a step.
+func (m *Metrics) Stepped(r sweeper.Result, lag time.Duration) {
+	result := "done"
+	if r.Err != nil {
+		result = "failed"
+	}
+	m.steps.WithLabelValues(r.Target, string(r.Kind), result).Inc()
+	if r.Drift != "" {
+		m.drift.WithLabelValues(r.Target, string(r.Drift), string(r.Severity)).Inc()
+	}
+	if r.Kind == reconcile.End && r.Err == nil && lag >= 0 {
+		m.lag.Observe(lag.Seconds())
+	}
+}
+
+// Passed counts a pass.
+func (m *Metrics) Passed(kind string, p sweeper.Passed) {
+	m.passes.WithLabelValues(kind).Observe(p.Took.Seconds())
+	m.lastPass.WithLabelValues(kind).Set(float64(p.At.Unix()))
+	if kind == "drift" {
+		m.held.Set(float64(p.Held))
+	}
+}
+
+// Watch adds what is computed when it is asked for: the grants of the ledger and what is stuck.
+func (m *Metrics) Watch(ledger jit.Ledger, owner string, now func() time.Time, state func() sweeper.State) {
+	m.registry.MustRegister(&ledgerCollector{ledger: ledger, owner: owner, now: now, state: state})
+}
+
+var (
+	grantsDesc = prometheus.NewDesc("jit_grants", "Grants by target and state: live, waiting (to begin, or for its confirmation), overdue (over, and its end not confirmed).", []string{"target", "state"}, nil)
+	stuckDesc  = prometheus.NewDesc("jit_stuck_grants", "Grants whose end or start failed and is tried again.", []string{"target"}, nil)
+	unreadDesc = prometheus.NewDesc("jit_unread_scopes", "Scopes, and lists of scopes, that could not be read when they were last looked at.", []string{"target"}, nil)
+	upDesc     = prometheus.NewDesc("jit_ledger_up", "Whether the ledger answered the last look at it.", nil, nil)
+)
+
+const (
+	// countsFor is for how long counted grants are told again: counting reads all that are open.
+	countsFor = 15 * time.Second
+	// countTimeout bounds the count.
+	countTimeout = 10 * time.Second
+)
+
+// ledgerCollector counts the grants when it is asked to.
+type ledgerCollector struct {
+	ledger jit.Ledger
+	owner  string
+	now    func() time.Time
+	state  func() sweeper.State
+
+	mu     sync.Mutex
+	at     time.Time
+	counts []jit.Count
+	err    error
+}
+
+// Describe names the metrics.
+func (c *ledgerCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{grantsDesc, stuckDesc, unreadDesc, upDesc} {
+		to <- d
+	}
+}
+
+// Collect tells the metrics. Of a ledger that does not answer there are no counts, so that nobody takes old ones for new.
+func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counts, err := c.count()
+	for _, n := range counts {
+		gauge(grantsDesc, float64(n.Live), n.Target, "live")
+		gauge(grantsDesc, float64(n.Waiting), n.Target, "waiting")
+		gauge(grantsDesc, float64(n.Overdue), n.Target, "overdue")
+	}
+	s := c.state()
+	up := 1.0
+	if err != nil || s.LedgerError != nil {
+		up = 0
+	}
+	gauge(upDesc, up)
+	stuck, unread := map[string]float64{}, map[string]float64{}
+	for _, g := range s.Stuck {
+		stuck[g.Grant.Target]++
+	}
+	for _, u := range s.Unread {
+		unread[u.Target]++
+	}
+	for target, n := range stuck {
+		gauge(stuckDesc, n, target)
+	}
+	for target, n := range unread {
+		gauge(unreadDesc, n, target)
+	}
+}
+
+func (c *ledgerCollector) count() ([]jit.Count, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.at.IsZero() && time.Since(c.at) < countsFor && c.err == nil {
+		return c.counts, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
+	defer cancel()
+	c.counts, c.err = c.ledger.Counts(ctx, c.owner, c.now())
+	c.at = time.Now()
+	return c.counts, c.err
+}
+
+// Wrap counts the calls to a target.
+func (m *Metrics) Wrap(name string, p jit.Platform) jit.Platform {
+	w := &metered{Platform: p, name: name, m: m}
+	if late, ok := jit.Find[jit.LateApplier](p); ok {
+		return &meteredLate{w, late}
+	}
+	return w
+}
+
+// metered is a platform whose calls are counted.
+type metered struct {
+	jit.Platform
+	name string
+	m    *Metrics
+}
+
+// Unwrap returns the platform itself.
+func (p *metered) Unwrap() jit.Platform { return p.Platform }
+
+// note counts a call that began at a time and may have failed.
+func (p *metered) note(operation string, began time.Time, failed bool) {
+	kind := p.Kind()
+	p.m.calls.WithLabelValues(p.name, kind, operation).Inc()
+	p.m.took.WithLabelValues(p.name, kind, operation).Observe(time.Since(began).Seconds())
+	if failed {
+		p.m.errors.WithLabelValues(p.name, kind, operation).Inc()
+	}
+}
+
+// Scopes lists the scopes.
+func (p *metered) Scopes(ctx context.Context) ([]string, error) {
+	began := time.Now()
+	scopes, err := p.Platform.Scopes(ctx)
+	p.note("scopes", began, err != nil)
+	return scopes, err
+}
+
+// Read reads one scope.
+func (p *metered) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
+	began := time.Now()
+	s, err := p.Platform.Read(ctx, scope)
+	p.note("read", began, err != nil)
+	return s, err
+}
+
+// Apply carries out changes.
+func (p *metered) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
+	began := time.Now()
+	errs := p.Platform.Apply(ctx, scope, changes)
+	p.note("apply", began, anyFailed(errs))
+	return errs
+}
+
+// meteredLate is a [jit.LateApplier] whose calls are counted.
+type meteredLate struct {
+	*metered
+	late jit.LateApplier
+}
+
+// ApplyLate carries out the changes that are there when they are needed.
+func (p *meteredLate) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
+	began := time.Now()
+	errs := p.late.ApplyLate(ctx, scope, take)
+	p.note("apply", began, anyFailed(errs))
+	return errs
+}
+
+func anyFailed(errs []error) bool {
+	for _, err := range errs {
+		if err != nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,77 @@
+package status
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"html/template"
+	"net/http"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+//go:embed assets
+var assets embed.FS
+
+func asset(name string) string {
+	text, err := assets.ReadFile("assets/" + name)
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	return string(text)
+}
+
+var (
+	style, script = asset("style.css"), asset("script.js")
+	pages         = template.Must(template.New("").Funcs(template.FuncMap{
+		"style":  func() template.CSS { return template.CSS(style) }, //nolint:gosec // it is part of the program
+		"script": func() template.JS { return template.JS(script) },  //nolint:gosec // it is part of the program
+		"stamp":  func(t time.Time) string { return jit.FormatTime(t) },
+		"clock":  func(t time.Time) string { return t.UTC().Format("2 Jan 15:04:05") },
+		"dated":  func(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04") },
+		"day":    func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
+		// Of a file there is nobody else who could say what it may do.
+		"reportPolicy": func() string {
+			return "default-src 'none'; style-src '" + digest(style) + "'; form-action 'none'; base-uri 'none'"
+		},
+	}).ParseFS(assets, "assets/*.tmpl"))
+	// contentPolicy permits the style and the script of the page, and no request to anywhere.
+	contentPolicy = "default-src 'none'; style-src '" + digest(style) + "'; script-src '" + digest(script) + "'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+// digest is how a content security policy names a text.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// Empty reports whether nothing was asked for.
+func (q query) Empty() bool { return q.empty() }
+
+// FoundCount counts the findings.
+func (d pageData) FoundCount() int { return len(d.Found) + d.MoreFound }
+
+// maxQuery bounds what is asked for.
+const maxQuery = 200
+
+// Page shows who has access now, what ended today, what could not be revoked, and drift.
+func Page(ledger jit.Ledger, owner string, now func() time.Time, state func() sweeper.State) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := query{Principal: r.URL.Query().Get("principal"), Target: r.URL.Query().Get("target")}
+		if len(q.Principal) > maxQuery || len(q.Target) > maxQuery {
+			http.Error(w, "the filter is too long", http.StatusBadRequest)
+			return
+		}
+		var page bytes.Buffer
+		if err := pages.ExecuteTemplate(&page, "page.html.tmpl", gather(r.Context(), ledger, owner, state(), q, now())); err != nil {
+			http.Error(w, "the page could not be made", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Security-Policy", contentPolicy)
+		_, _ = page.WriteTo(w) // who asked may have gone
+	})
+}

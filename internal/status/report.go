@@ -1,0 +1,192 @@
+package status
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Period is what a report is about: the time from From until To, and the grants that Wanted chooses.
+type Period struct {
+	From, To time.Time
+	Wanted   func(jit.Grant) bool
+}
+
+// Head names the record that a report was made from.
+type Head struct {
+	Ledger, Hash string
+	Seq          int64
+	Intact       bool
+}
+
+// maxReported is how many grants a report lists; the rest is counted.
+const maxReported = 20_000
+
+// Report is what happened in a period.
+type Report struct {
+	Now   time.Time `json:"now"`
+	From  time.Time `json:"from"`
+	To    time.Time `json:"to"`
+	Owner string    `json:"owner"`
+	// Grants are those that gave access, or were to, within the period.
+	Grants []ReportedGrant `json:"grants"`
+	// More counts those that are not listed.
+	More    int              `json:"more,omitempty"`
+	Targets []ReportedTarget `json:"targets"`
+	Totals  ReportTotals     `json:"totals"`
+	Drift   []jit.Event      `json:"drift"`
+	Policy  []jit.Event      `json:"policy_changes"`
+	Head    Head             `json:"head"`
+	drawing *timeline
+}
+
+// ReportTotals are the sums of a report.
+type ReportTotals struct {
+	Grants       int           `json:"grants"`
+	Live         int           `json:"live"`
+	EndedByTime  int           `json:"ended_by_time"`
+	RevokedEarly int           `json:"revoked_early"`
+	Overdue      int           `json:"overdue"`
+	Failures     int           `json:"revocation_failures"`
+	Drift        int           `json:"drift"`
+	Longest      time.Duration `json:"-"`
+	// LongestText is the longest window in words.
+	LongestText string `json:"longest"`
+	People      int    `json:"principals"`
+}
+
+// ReportedTarget sums up one target.
+type ReportedTarget struct {
+	Name   string `json:"name"`
+	Grants int    `json:"grants"`
+	People int    `json:"principals"`
+}
+
+// ReportedGrant is one grant with who asked for it.
+type ReportedGrant struct {
+	jit.Grant
+	State    jit.State `json:"state"`
+	Overdue  bool      `json:"overdue,omitempty"`
+	AskedBy  string    `json:"asked_by,omitempty"`
+	Change   string    `json:"change,omitempty"`
+	Failures int       `json:"revocation_failures,omitempty"`
+}
+
+// Ended is when the access ended.
+func (g ReportedGrant) Ended() time.Time { return g.ActualEnd() }
+
+// NewReport reads the ledger for a report.
+func NewReport(ctx context.Context, ledger jit.Ledger, owner string, p Period, head Head, now time.Time) (Report, error) {
+	r := Report{Now: now, From: p.From, To: p.To, Owner: owner, Head: head, Grants: []ReportedGrant{}, Drift: []jit.Event{}, Policy: []jit.Event{}}
+	at := map[jit.ID]int{}
+	people := map[string]bool{}
+	perTarget := map[string]map[string]int{}
+	var bars []jit.Grant
+	for g, err := range ledger.Grants(ctx, jit.Filter{Owner: owner, EndFrom: p.From}) {
+		if err != nil {
+			return r, err
+		}
+		if !g.Start.Before(p.To) || g.ActualEnd().Before(p.From) || !p.Wanted(g) {
+			continue
+		}
+		r.sum(g, now)
+		people[g.Principal] = true
+		if perTarget[g.Target] == nil {
+			perTarget[g.Target] = map[string]int{}
+		}
+		perTarget[g.Target][g.Principal]++
+		if len(r.Grants) == maxReported {
+			r.More++
+			continue
+		}
+		g.Principal, g.Reason, g.RevokeReason = straight(g.Principal), straight(g.Reason), straight(g.RevokeReason)
+		at[g.ID] = len(r.Grants)
+		r.Grants = append(r.Grants, ReportedGrant{Grant: g, State: g.State(now), Overdue: g.Outstanding(now)})
+		bars = append(bars, g)
+	}
+	r.Totals.People, r.Totals.LongestText = len(people), span(r.Totals.Longest)
+	for _, name := range slices.Sorted(maps.Keys(perTarget)) {
+		t := ReportedTarget{Name: name, People: len(perTarget[name])}
+		for _, n := range perTarget[name] {
+			t.Grants += n
+		}
+		r.Targets = append(r.Targets, t)
+	}
+	if err := r.events(ctx, ledger, p, at); err != nil {
+		return r, err
+	}
+	slices.SortStableFunc(r.Grants, func(a, b ReportedGrant) int { return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID)) })
+	r.drawing = newTimeline(bars, p.From, p.To, now)
+	return r, nil
+}
+
+// sum counts a grant.
+func (r *Report) sum(g jit.Grant, now time.Time) {
+	t := &r.Totals
+	t.Grants++
+	t.Longest = max(t.Longest, g.Length())
+	switch {
+	case g.Outstanding(now):
+		t.Overdue++
+	case !g.RevokedAt.IsZero():
+		t.RevokedEarly++
+	case g.Over(now):
+		t.EndedByTime++
+	default:
+		t.Live++
+	}
+}
+
+// events adds what the events of the period tell, and who asked for grants that were asked for before it.
+func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map[jit.ID]int) error {
+	begin := p.From
+	for _, g := range r.Grants {
+		if g.RequestedAt.Before(begin) {
+			begin = g.RequestedAt
+		}
+	}
+	first, err := ledger.FirstEvent(ctx, begin)
+	if err != nil {
+		return err
+	}
+	for e, err := range ledger.Events(ctx, first) {
+		if err != nil {
+			return err
+		}
+		if e.At.After(p.To) {
+			break
+		}
+		i, known := at[e.Grant]
+		inPeriod := !e.At.Before(p.From)
+		switch {
+		case e.Kind == jit.EventRequested && known:
+			r.Grants[i].AskedBy, r.Grants[i].Change = e.Name, e.Change
+		case e.Kind == jit.EventRevokeFailed && known && inPeriod:
+			r.Grants[i].Failures++
+			r.Totals.Failures++
+		case e.Kind == jit.EventDrift && inPeriod && (known || e.Detail["principal"] != "" && p.Wanted(jit.Grant{Binding: jit.Binding{Target: e.Detail["target"], Principal: e.Detail["principal"]}})):
+			r.Drift = append(r.Drift, e)
+		case (e.Kind == jit.EventPolicyChanged || e.Kind == jit.EventPolicyRemoved) && inPeriod:
+			r.Policy = append(r.Policy, e)
+		}
+	}
+	r.Totals.Drift = len(r.Drift)
+	return nil
+}
+
+// WriteHTML writes the report as one page that needs nothing else.
+func (r Report) WriteHTML(w io.Writer) error {
+	if err := pages.ExecuteTemplate(w, "report.html.tmpl", r); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
+
+// Timeline is the drawing of the report; nil when there is nothing to draw.
+func (r Report) Timeline() *timeline { return r.drawing }
