@@ -68,8 +68,13 @@ type row struct {
 }
 
 func rowOf(g jit.Grant, now time.Time) row {
-	g.Principal, g.Reason, g.RevokeReason = straight(g.Principal), straight(g.Reason), straight(g.RevokeReason)
 	return row{Grant: g, State: g.State(now), Left: left(g, now), Ended: g.ActualEnd()}
+}
+
+// shown is a grant whose texts are what they look like.
+func shown(g jit.Grant) jit.Grant {
+	g.Principal, g.Reason, g.RevokeReason = straight(g.Principal), straight(g.Reason), straight(g.RevokeReason)
+	return g
 }
 
 // straight drops what turns the direction of a text around: it could show another text than there is.
@@ -148,6 +153,7 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 		if !q.matches(g) || g.ActualEnd().Before(midnight) {
 			continue
 		}
+		g = shown(g)
 		bars = append(bars, g)
 		r := rowOf(g, now)
 		switch {
@@ -168,6 +174,7 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 		if !g.Outstanding(now) || !q.matches(g) {
 			continue
 		}
+		g = shown(g)
 		r := rowOf(g, now)
 		if s, known := stuck[g.ID]; known && s.Err != nil {
 			r.Problem, r.Attempts = s.Err.Error(), s.Attempts

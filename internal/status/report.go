@@ -105,7 +105,7 @@ func NewReport(ctx context.Context, ledger jit.Ledger, owner string, p Period, h
 			r.More++
 			continue
 		}
-		g.Principal, g.Reason, g.RevokeReason = straight(g.Principal), straight(g.Reason), straight(g.RevokeReason)
+		g = shown(g)
 		at[g.ID] = len(r.Grants)
 		r.Grants = append(r.Grants, ReportedGrant{Grant: g, State: g.State(now), Overdue: g.Outstanding(now)})
 		bars = append(bars, g)

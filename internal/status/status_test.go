@@ -1,0 +1,408 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// noon is the moment of the pages of these tests.
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+// record puts a grant on record; change alters it before.
+func record(t testing.TB, l *jittest.Ledger, target, who, reason string, start, end time.Duration, change func(*jit.Grant)) jit.Grant {
+	t.Helper()
+	b := jit.Binding{Target: target, Principal: who, Role: "viewer", Scope: "projects/payments"}
+	g := jit.Grant{ID: jit.NewID("payments", b, reason, 1), Owner: "payments", Binding: b, Reason: reason, Renewal: 1, Enforcement: jit.Native,
+		Window: jit.Window{Start: noon.Add(start), End: noon.Add(end)}, RequestedAt: noon.Add(start), GrantedAt: noon.Add(start)}
+	if change != nil {
+		change(&g)
+	}
+	e := jit.Event{At: g.RequestedAt, Kind: jit.EventRequested, Grant: g.ID, Actor: jit.Actor{Name: "carol", Change: "commit abc", Source: jit.FromTerraform}}
+	if err := l.Write(t.Context(), []jit.Entry{{Grant: &g, Events: []jit.Event{e}}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// day is a ledger with a grant of every kind, and the state of a watcher.
+func day(t testing.TB) (*jittest.Ledger, sweeper.State) {
+	l := &jittest.Ledger{}
+	record(t, l, "prod", "user:alice@example.com", "INC-1: fail over", -time.Hour, time.Hour, nil)
+	record(t, l, "bastion", "bob", `INC-2: <script>alert("x")</script>`+" \u202edesrever", -time.Hour, 30*time.Hour, nil)
+	record(t, l, "prod", "group:sre", "CHG-3: later", time.Hour, 2*time.Hour, func(g *jit.Grant) { g.RequestedAt, g.GrantedAt = noon, time.Time{} })
+	record(t, l, "prod", "user:dave@example.com", "INC-4: done", -5*time.Hour, -2*time.Hour, func(g *jit.Grant) { g.EndedAt = noon.Add(-2 * time.Hour) })
+	record(t, l, "prod", "user:erin@example.com", "INC-5: done early", -5*time.Hour, time.Hour, func(g *jit.Grant) {
+		g.RevokedAt, g.EndedAt, g.RevokedBy, g.RevokeReason = noon.Add(-4*time.Hour), noon.Add(-4*time.Hour), "frank", "stolen laptop"
+	})
+	record(t, l, "prod", "user:past@example.com", "INC-6: yesterday", -40*time.Hour, -20*time.Hour, func(g *jit.Grant) { g.EndedAt = noon.Add(-20 * time.Hour) })
+	stuck := record(t, l, "db", "grace", "INC-7: stuck", -3*time.Hour, -10*time.Minute, nil)
+	return l, sweeper.State{
+		Started: noon.Add(-time.Hour), Looked: noon, Due: sweeper.Passed{At: noon}, Drift: sweeper.Passed{At: noon.Add(-time.Minute)},
+		Stuck:  []sweeper.Stuck{{Grant: stuck, Since: stuck.End, Attempts: 4, Err: errors.New("connection refused by db")}},
+		Found:  []sweeper.Result{{Step: reconcile.Step{Kind: reconcile.Repair, Place: stuck.Place(), Grant: stuck, Reason: "the end was moved", Drift: jit.DriftEndLater, Severity: jit.Critical}}},
+		Unread: []sweeper.Unread{{Place: jit.Place{Target: "gateway"}, Since: noon, Err: errors.New("no answer")}},
+	}
+}
+
+func pageOf(t *testing.T, l jit.Ledger, s sweeper.State, path string) (string, *http.Response) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	Page(l, "payments", func() time.Time { return noon }, func() sweeper.State { return s }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	return w.Body.String(), w.Result()
+}
+
+// section returns the part of a page under a heading.
+func section(t *testing.T, page, id string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(page, `<section aria-labelledby="`+id+`">`)
+	if !ok {
+		return ""
+	}
+	part, _, _ := strings.Cut(rest, "</section>")
+	return part
+}
+
+func TestPageTellsWhoHasAccess(t *testing.T) {
+	l, s := day(t)
+	page, answer := pageOf(t, l, s, "/")
+	if answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Security-Policy") == "" {
+		t.Errorf("%d, %v", answer.StatusCode, answer.Header)
+	}
+	for id, want := range map[string][]string{
+		"live":     {"user:alice@example.com", "INC-1: fail over", "1 h 0 min left", `data-until="2026-11-24T13:00:00Z"`, "bob", "1 d 6 h left", "&lt;script&gt;"},
+		"waiting":  {"group:sre", "starts in 1 h 0 min"},
+		"ended":    {"user:dave@example.com", "its time was over", "user:erin@example.com", "revoked by frank", "stolen laptop"},
+		"overdue":  {"grace", "connection refused by db", "tried 4 times", "ended 10 min 0 s ago"},
+		"drift":    {"critical", "the end was moved", "repair"},
+		"timeline": {"<title>user:alice@example.com: viewer on projects/payments of prod, from 2026-11-24T11:00:00Z to 2026-11-24T13:00:00Z (1 h 0 min left). INC-1: fail over</title>", `class="late"`},
+	} {
+		part := section(t, page, id)
+		for _, text := range want {
+			if !strings.Contains(part, text) {
+				t.Errorf("the section %s does not tell %q:\n%s", id, text, part)
+			}
+		}
+	}
+	for _, not := range []string{"user:past@example.com", "<script>alert", "\u202e", "http://", "https://", " style=", " onclick="} {
+		if strings.Contains(page, not) {
+			t.Errorf("the page has %q", not)
+		}
+	}
+	if !strings.Contains(page, "the scopes of target &#34;gateway&#34;: no answer") || !strings.Contains(page, "(1 overdue)") {
+		t.Error("the page does not tell what could not be read, or its title not what is overdue")
+	}
+}
+
+func TestPageFilters(t *testing.T) {
+	l, s := day(t)
+	page, _ := pageOf(t, l, s, "/?principal=ALICE&target=prod")
+	if !strings.Contains(page, "user:alice@example.com") || strings.Contains(page, "group:sre") || strings.Contains(page, "grace") || !strings.Contains(page, `value="ALICE"`) {
+		t.Errorf("filtered by principal:\n%s", page)
+	}
+	page, _ = pageOf(t, l, s, "/?principal=%22%3E%3Cscript%3E")
+	if !strings.Contains(page, "Nobody has temporary access that matches the filter") || strings.Contains(page, `"><script>`) {
+		t.Errorf("a filter that is an attack:\n%s", page)
+	}
+	if _, answer := pageOf(t, l, s, "/?target="+strings.Repeat("x", 300)); answer.StatusCode != http.StatusBadRequest {
+		t.Errorf("a filter without end: %d", answer.StatusCode)
+	}
+}
+
+func TestPageWithoutLedger(t *testing.T) {
+	l, s := day(t)
+	l.Call = func(string) error { return errors.New("cannot read the ledger") }
+	page, answer := pageOf(t, l, s, "/")
+	if answer.StatusCode != http.StatusOK || !strings.Contains(page, "The ledger does not answer") || !strings.Contains(page, "cannot read the ledger") || strings.Contains(page, "Everything that is over is gone") {
+		t.Errorf("%d:\n%s", answer.StatusCode, page)
+	}
+}
+
+func TestPageOfMany(t *testing.T) {
+	l := &jittest.Ledger{}
+	for n := range 10_000 {
+		record(t, l, "prod", fmt.Sprintf("user:%d@example.com", n), strings.Repeat("x", 500), -time.Hour, time.Hour+time.Duration(n)*time.Second, nil)
+	}
+	began := time.Now()
+	page, _ := pageOf(t, l, sweeper.State{}, "/")
+	t.Logf("a page of 10,000 grants: %s, %d KB", time.Since(began), len(page)>>10)
+	if !strings.Contains(page, "9800 more are not shown") || strings.Count(page, "<tr>") > maxRows+10 || len(page) > 1<<20 {
+		t.Errorf("%d rows, %d bytes", strings.Count(page, "<tr>"), len(page))
+	}
+}
+
+func TestReport(t *testing.T) {
+	l, _ := day(t)
+	for _, e := range []jit.Event{
+		{At: noon.Add(-time.Hour), Kind: jit.EventPolicyChanged, Policy: "oncall", Actor: jit.Actor{Name: "heidi"}},
+		{At: noon.Add(-time.Hour), Kind: jit.EventDrift, Detail: map[string]string{"drift": "came back", "severity": "critical", "principal": "eve", "target": "prod"}},
+		{At: noon.Add(time.Hour), Kind: jit.EventPolicyChanged, Policy: "tomorrow"},
+	} {
+		l.Write(t.Context(), []jit.Entry{{Events: []jit.Event{e}}})
+	}
+	period := Period{From: noon.Add(-24 * time.Hour), To: noon.Add(time.Second), Wanted: func(jit.Grant) bool { return true }}
+	r, err := NewReport(t.Context(), l, "payments", period, Head{Ledger: "the-ledger", Hash: "the-hash", Seq: 9, Intact: true}, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := ReportTotals{Grants: 6, Live: 2, EndedByTime: 2, RevokedEarly: 1, Overdue: 1, Drift: 1, People: 6, Longest: 31 * time.Hour, LongestText: "1 d 7 h"}
+	if r.Totals != want {
+		t.Errorf("totals %+v, want %+v", r.Totals, want)
+	}
+	var page strings.Builder
+	if err := r.WriteHTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"user:past@example.com", "carol", "commit abc", "stolen laptop", "over, and not removed", "oncall", "heidi", "came back", "the-hash", "&lt;script&gt;", `http-equiv="Content-Security-Policy"`} {
+		if !strings.Contains(page.String(), text) {
+			t.Errorf("the report does not tell %q", text)
+		}
+	}
+	for _, not := range []string{"group:sre", "tomorrow", "<script", "http://", "https://"} {
+		if strings.Contains(page.String(), not) {
+			t.Errorf("the report has %q", not)
+		}
+	}
+	period.Wanted = func(g jit.Grant) bool { return g.Target == "db" }
+	if r, err := NewReport(t.Context(), l, "payments", period, Head{}, noon); err != nil || r.Totals.Grants != 1 || r.Totals.Drift != 0 {
+		t.Errorf("of one target: %+v, %v", r.Totals, err)
+	}
+}
+
+// serve starts a server and returns its address.
+func serve(t *testing.T, s *Server) string {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	address, done := make(chan string, 1), make(chan error, 1)
+	go func() { done <- s.Serve(ctx, func(a string) { address <- a }) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case a := <-address:
+		return a
+	case err := <-done:
+		done <- nil
+		t.Fatal(err)
+		return ""
+	}
+}
+
+func newServer(t *testing.T, a Access) *Server {
+	l, state := day(t)
+	s := func() sweeper.State { return state }
+	now := func() time.Time { return noon }
+	m := NewMetrics("1.2.3")
+	m.Watch(l, "payments", now, s)
+	return &Server{Access: a, Page: Page(l, "payments", now, s), Metrics: m, State: s, Interval: time.Minute, Now: now}
+}
+
+func ask(t *testing.T, url string, change func(*http.Request)) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(r)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(body)
+}
+
+func TestWhoMayLook(t *testing.T) {
+	const token = "0123456789abcdef0123456789abcdef"
+	bearer := func(token string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+	}
+	user := func(r *http.Request) { r.Header.Set("X-Forwarded-User", "alice") }
+	here := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	elsewhere := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for name, c := range map[string]struct {
+		access Access
+		change func(*http.Request)
+		want   int
+	}{
+		"loopback":                              {Access{}, nil, 200},
+		"a page elsewhere points its name here": {Access{}, func(r *http.Request) { r.Host = "evil.example.com" }, 421},
+		"no token":                              {Access{Token: token}, nil, 401},
+		"a wrong token":                         {Access{Token: token}, bearer(token[1:]), 401},
+		"the token":                             {Access{Token: token}, bearer(token), 200},
+		"the token, any name":                   {Access{Token: token}, func(r *http.Request) { bearer(token)(r); r.Host = "jit.example.com" }, 200},
+		"the proxy":                             {Access{ProxyHeader: "X-Forwarded-User", Proxies: here}, user, 200},
+		"the proxy does not say who":            {Access{ProxyHeader: "X-Forwarded-User", Proxies: here}, nil, 401},
+		"somebody else sets the header":         {Access{ProxyHeader: "X-Forwarded-User", Proxies: elsewhere}, user, 401},
+		"an empty token is no token":            {Access{ProxyHeader: "X-Forwarded-User", Proxies: here}, bearer(""), 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.access.Listen = "127.0.0.1:0"
+			base := "http://" + serve(t, newServer(t, c.access))
+			for _, path := range []string{"/", "/metrics"} {
+				code, body := ask(t, base+path, c.change)
+				if code != c.want {
+					t.Errorf("%s: %d, want %d", path, code, c.want)
+				}
+				if code != http.StatusOK && strings.Contains(body, "alice") {
+					t.Errorf("%s tells: %s", path, body)
+				}
+			}
+			if code, body := ask(t, base+"/healthz", nil); code != http.StatusOK || body != "ok\n" {
+				t.Errorf("/healthz: %d %s", code, body)
+			}
+		})
+	}
+}
+
+func TestAccessRefuses(t *testing.T) {
+	for want, a := range map[string]Access{
+		"is not an address with a port":         {Listen: "8085"},
+		"can be reached from elsewhere":         {Listen: "0.0.0.0:8085"},
+		"[::]:8085 can be reached":              {Listen: "[::]:8085"},
+		"10.0.0.7:8085 can be reached":          {Listen: "10.0.0.7:8085"},
+		"the token has 5 characters":            {Listen: "0.0.0.0:8085", Token: "short"},
+		"a character that a header cannot bear": {Listen: "0.0.0.0:8085", Token: "0123456789abcdef\n"},
+		"anybody could set the header":          {Listen: "0.0.0.0:8085", ProxyHeader: "X-User"},
+	} {
+		if _, err := a.Check(); !errors.Is(err, jit.ErrInvalid) || !strings.Contains(err.Error(), want) || a.Token != "" && strings.Contains(err.Error(), a.Token) {
+			t.Errorf("%+v: %v, want %q", a, err, want)
+		}
+	}
+	for _, listen := range []string{":8085", "localhost:8085", "[::1]:8085"} {
+		if address, err := (Access{Listen: listen}).Check(); err != nil || listen == ":8085" && address != "127.0.0.1:8085" {
+			t.Errorf("%s: %s, %v", listen, address, err)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	s := newServer(t, Access{})
+	get := func(path string, state sweeper.State) (int, string) {
+		s.State = func() sweeper.State { return state }
+		w := httptest.NewRecorder()
+		s.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w.Code, strings.TrimSpace(w.Body.String())
+	}
+	for name, c := range map[string]struct {
+		state         sweeper.State
+		health, ready string
+	}{
+		"it has just begun":        {sweeper.State{Started: noon}, "ok", "starting"},
+		"it works":                 {sweeper.State{Started: noon, Looked: noon, Due: sweeper.Passed{At: noon}}, "ok", "ok"},
+		"the ledger is gone":       {sweeper.State{Looked: noon, Due: sweeper.Passed{At: noon}, LedgerError: errors.New("gone: postgres://secret")}, "ok", "ledger"},
+		"it has stopped to look":   {sweeper.State{Looked: noon.Add(-5 * time.Minute), Due: sweeper.Passed{At: noon}}, "stalled", "ok"},
+		"it looks, without effect": {sweeper.State{Looked: noon.Add(-3 * time.Minute), Due: sweeper.Passed{At: noon.Add(-time.Hour)}}, "ok", "ok"},
+	} {
+		for path, want := range map[string]string{"/healthz": c.health, "/readyz": c.ready} {
+			code, body := get(path, c.state)
+			if body != want || (code == http.StatusOK) != (want == "ok") {
+				t.Errorf("%s: %s: %d %s, want %s", name, path, code, body, want)
+			}
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	s := newServer(t, Access{})
+	m := s.Metrics
+	g := jit.Grant{Binding: jit.Binding{Target: "db", Scope: "all", Principal: "alice"}}
+	step := func(kind reconcile.Kind, drift jit.DriftKind, err error) sweeper.Result {
+		return sweeper.Result{Step: reconcile.Step{Kind: kind, Place: g.Place(), Grant: g, Drift: drift, Severity: drift.Severity()}, Err: err}
+	}
+	m.Stepped(step(reconcile.End, "", nil), 700*time.Millisecond)
+	m.Stepped(step(reconcile.End, "", errors.New("no")), -1)
+	m.Stepped(step(reconcile.Repair, jit.DriftEndLater, nil), -1)
+	m.Passed("due", sweeper.Passed{At: noon, Took: time.Millisecond})
+	m.Passed("drift", sweeper.Passed{At: noon, Took: time.Second, Held: 3})
+	p := m.Wrap("db", &jittest.Platform{Now: func() time.Time { return noon }})
+	p.Apply(t.Context(), "all", []jit.Change{{Op: jit.Remove, Access: g.Access()}})
+	_, _ = p.Read(t.Context(), "all")
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.Read(cancelled, "all"); err == nil {
+		t.Error("a read that was cancelled succeeded")
+	}
+	want := `
+		# HELP jit_grants Grants by target and state: live, waiting (to begin, or for its confirmation), overdue (over, and its end not confirmed).
+		# TYPE jit_grants gauge
+		jit_grants{state="live",target="bastion"} 1
+		jit_grants{state="live",target="db"} 0
+		jit_grants{state="live",target="prod"} 1
+		jit_grants{state="overdue",target="bastion"} 0
+		jit_grants{state="overdue",target="db"} 1
+		jit_grants{state="overdue",target="prod"} 0
+		jit_grants{state="waiting",target="bastion"} 0
+		jit_grants{state="waiting",target="db"} 0
+		jit_grants{state="waiting",target="prod"} 1
+		# HELP jit_stuck_grants Grants whose end or start failed and is tried again.
+		# TYPE jit_stuck_grants gauge
+		jit_stuck_grants{target="db"} 1
+		# HELP jit_ledger_up Whether the ledger answered the last look at it.
+		# TYPE jit_ledger_up gauge
+		jit_ledger_up 1
+		# HELP jit_held_removals Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.
+		# TYPE jit_held_removals gauge
+		jit_held_removals 3
+		# HELP jit_drift_total Findings of drift passes by kind. What stays is found again by every pass.
+		# TYPE jit_drift_total counter
+		jit_drift_total{kind="end_later",severity="critical",target="db"} 1
+		# HELP jit_steps_total Steps of the sweeper by kind (end, start, repair, remove, revoke, report) and result (done, failed).
+		# TYPE jit_steps_total counter
+		jit_steps_total{kind="end",result="done",target="db"} 1
+		jit_steps_total{kind="end",result="failed",target="db"} 1
+		jit_steps_total{kind="repair",result="done",target="db"} 1
+		# HELP jit_target_calls_total Calls to targets by operation (scopes, read, apply).
+		# TYPE jit_target_calls_total counter
+		jit_target_calls_total{operation="apply",platform="memory",target="db"} 1
+		jit_target_calls_total{operation="read",platform="memory",target="db"} 2
+		# HELP jit_target_errors_total Calls to targets that failed, or of which a change failed.
+		# TYPE jit_target_errors_total counter
+		jit_target_errors_total{operation="read",platform="memory",target="db"} 1
+	`
+	names := []string{"jit_grants", "jit_stuck_grants", "jit_ledger_up", "jit_held_removals", "jit_drift_total", "jit_steps_total", "jit_target_calls_total", "jit_target_errors_total"}
+	if err := testutil.GatherAndCompare(m.registry, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+	problems, err := testutil.GatherAndLint(m.registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	r.Host = "localhost:8085"
+	s.handler().ServeHTTP(w, r)
+	for _, text := range []string{`jit_revocation_lag_seconds_bucket{le="0.5"} 0`, `jit_revocation_lag_seconds_bucket{le="1"} 1`, "jit_pass_duration_seconds_count{pass=\"drift\"} 1", `jit_build_info{version="1.2.3"} 1`, "go_goroutines"} {
+		if !strings.Contains(w.Body.String(), text) {
+			t.Errorf("/metrics does not tell %s", text)
+		}
+	}
+	for _, not := range []string{"alice", "INC-", "projects/"} {
+		if strings.Contains(w.Body.String(), not) {
+			t.Errorf("/metrics tells %s", not)
+		}
+	}
+}
