@@ -21,7 +21,7 @@ const (
 var floors = []map[string]bool{
 	0: set("internal/jit", "internal/jit/policy", "internal/backoff", "internal/batch", "internal/failpoint", "internal/awsconfig"),
 	1: set("internal/ledger", "internal/broker", "internal/reconcile", "internal/platform/*"),
-	2: set("internal/platform", "internal/sweeper"),
+	2: set("internal/platform", "internal/sweeper", "internal/notice"),
 	3: set("internal/config", "internal/status"),
 	4: set("internal/provider", "internal/cli"),
 	5: set(".", "internal/bench"),

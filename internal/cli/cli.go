@@ -113,7 +113,7 @@ JIT_ACTOR and JIT_CHANGE say otherwise.`,
 	_ = root.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		p.listCommand(), p.showCommand(), p.revokeCommand(), p.sweepCommand(), p.scanCommand(), p.adoptCommand(), p.reportCommand(), p.auditCommand(), p.versionCommand(),
+		p.listCommand(), p.showCommand(), p.revokeCommand(), p.sweepCommand(), p.scanCommand(), p.adoptCommand(), p.reportCommand(), p.notifyCommand(), p.auditCommand(), p.versionCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes},
 	)
 	return root

@@ -97,6 +97,9 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 	s = settled(s, rt)
 	s.Holder = holder()
 	report := s.Pass(ctx)
+	if !s.DryRun && !s.MarkersOnly {
+		p.flush(ctx, rt)
+	}
 	steps := make([]stepView, len(report.Results), len(report.Results)+len(report.Held))
 	todo, bad := 0, 0
 	for i, r := range report.Results {

@@ -82,6 +82,14 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 	over := make(chan struct{})
 	var told sync.WaitGroup
 	told.Go(func() { tellState(log, w, over) })
+	if len(rt.Receivers) > 0 {
+		sender := p.sender(rt, w.Holder)
+		sender.Trouble = func(receiver string, err error) {
+			log.Error("notice not delivered", "receiver", receiver, "error", err.Error())
+		}
+		told.Go(func() { sender.Run(ctx) })
+		told.Go(func() { announce(ctx, log, rt) })
+	}
 	w.Run(ctx)
 	close(over)
 	told.Wait()
@@ -129,10 +137,13 @@ func (p *program) serve(ctx context.Context, stop context.CancelCauseFunc, rt *c
 	return over
 }
 
+// uniqueHolder names this process in leases, and no other.
+func uniqueHolder() string { return fmt.Sprintf("%s/%d/%s", holder(), os.Getpid(), rand.Text()[:8]) }
+
 // newWatcher makes a watcher of what the settings and the flags say, the flags first.
 func newWatcher(rt *config.Runtime, s sweeper.Sweeper, o watchOptions) (*sweeper.Watcher, error) {
 	s = settled(s, rt)
-	s.Holder = fmt.Sprintf("%s/%d/%s", holder(), os.Getpid(), rand.Text()[:8])
+	s.Holder = uniqueHolder()
 	w := &sweeper.Watcher{Sweeper: s, Interval: rt.Interval, DriftInterval: rt.DriftInterval}
 	for _, flag := range []struct {
 		name, text string
@@ -153,6 +164,28 @@ func newWatcher(rt *config.Runtime, s sweeper.Sweeper, o watchOptions) (*sweeper
 		*flag.into = d
 	}
 	return w, nil
+}
+
+// announceEvery is how often the daemon looks for grants that end soon.
+const announceEvery = 5 * time.Second
+
+// announce records which grants end soon, until ctx ends.
+func announce(ctx context.Context, log *slog.Logger, rt *config.Runtime) {
+	if rt.NoticeBefore == 0 {
+		return
+	}
+	tick := time.NewTicker(announceEvery)
+	defer tick.Stop()
+	for {
+		if _, err := rt.Broker.Announce(ctx, rt.NoticeBefore); err != nil && ctx.Err() == nil {
+			log.Error("ends that come soon cannot be announced", "error", err.Error())
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // watchLog is where the daemon says what it does: lines for people on standard error, or JSON lines on standard output.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,6 +20,7 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/notice"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 )
 
@@ -61,7 +63,7 @@ func Load(path string) (Settings, error) {
 var schema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{
 	{Name: "ledger"}, {Name: "owner"}, {Name: "max_ttl"}, {Name: "targets"}, {Name: "interval"}, {Name: "drift_interval"},
 	{Name: "on_violation"}, {Name: "max_unplanned_revocations"},
-	{Name: "listen"}, {Name: "listen_token"}, {Name: "listen_proxy"},
+	{Name: "listen"}, {Name: "listen_token"}, {Name: "listen_proxy"}, {Name: "notify"}, {Name: "notice_before"},
 }}
 
 func parse(src []byte, path string) (Settings, error) {
@@ -76,7 +78,7 @@ func parse(src []byte, path string) (Settings, error) {
 	scope := &hcl.EvalContext{Functions: map[string]function.Function{"env": envFunction}}
 	var s Settings
 	for name, into := range map[string]*string{"ledger": &s.Ledger, "owner": &s.Owner, "max_ttl": &s.MaxTTL, "interval": &s.Interval, "drift_interval": &s.DriftInterval, "on_violation": &s.OnViolation,
-		"listen": &s.Listen, "listen_token": &s.ListenToken} {
+		"listen": &s.Listen, "listen_token": &s.ListenToken, "notice_before": &s.NoticeBefore} {
 		attr, ok := content.Attributes[name]
 		if !ok {
 			continue
@@ -112,6 +114,20 @@ func parse(src []byte, path string) (Settings, error) {
 	if attr, ok := content.Attributes["listen_proxy"]; ok {
 		if err := object(attr, scope, &s.ListenProxy, `write listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7/32"] }`); err != nil {
 			return Settings{}, err
+		}
+	}
+	if attr, ok := content.Attributes["notify"]; ok {
+		if err := object(attr, scope, &s.Notify, `write for example notify = { ops = { url = env("OPS_HOOK"), secret = env("OPS_SECRET") } }`); err != nil {
+			return Settings{}, err
+		}
+		for _, name := range slices.Sorted(maps.Keys(s.Notify)) {
+			if _, err := notice.NewReceiver(name, s.Notify[name]); err != nil {
+				var told *jit.Error
+				if errors.As(err, &told) {
+					return Settings{}, at(attr.Expr.Range(), told)
+				}
+				return Settings{}, err
+			}
 		}
 	}
 	return s.WithDefaults(), nil

@@ -11,6 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
+	"github.com/jitaccess/terraform-provider-jit/internal/notice"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 )
 
@@ -44,6 +45,9 @@ type Runtime struct {
 	// Listen, ListenToken and ListenProxy are those of [Settings].
 	Listen, ListenToken string
 	ListenProxy         *ListenProxy
+	// Receivers are told of what happens, and of ends that come in less than NoticeBefore; 0 is never.
+	Receivers    []*notice.Receiver
+	NoticeBefore time.Duration
 }
 
 // Close releases the ledger's connections.
@@ -73,6 +77,18 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	driftInterval, err := every("drift_interval", s.DriftInterval)
 	if err != nil {
 		return nil, err
+	}
+	before, err := every("notice_before", s.NoticeBefore)
+	if err != nil {
+		return nil, err
+	}
+	var receivers []*notice.Receiver
+	for _, name := range slices.Sorted(maps.Keys(s.Notify)) {
+		r, err := notice.NewReceiver(name, s.Notify[name])
+		if err != nil {
+			return nil, err
+		}
+		receivers = append(receivers, r)
 	}
 	if err := ledger.CheckURL(s.Ledger); err != nil {
 		return nil, err
@@ -117,7 +133,8 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	}
 	return &Runtime{Broker: b, Ledger: l, Targets: targets, Interval: interval, DriftInterval: driftInterval,
 		OnDrift: s.OnDrift, RevokeViolations: s.OnViolation == violationRevoke, MaxUnplanned: s.MaxUnplanned,
-		Listen: s.Listen, ListenToken: s.ListenToken, ListenProxy: s.ListenProxy}, nil
+		Listen: s.Listen, ListenToken: s.ListenToken, ListenProxy: s.ListenProxy,
+		Receivers: receivers, NoticeBefore: before}, nil
 }
 
 // every reads how often something is to be done; 0 where nothing is written.

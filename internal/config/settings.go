@@ -10,6 +10,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/notice"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 )
 
@@ -38,6 +39,9 @@ type Settings struct {
 	// Listen is where a daemon listens for HTTP, ListenToken what a request has to bear, a secret, and ListenProxy which proxies tell who asks.
 	Listen, ListenToken string
 	ListenProxy         *ListenProxy
+	// Notify are who is told of what happens, by name, and NoticeBefore a duration: how long before its end a grant is announced.
+	Notify       map[string]notice.Config
+	NoticeBefore string
 }
 
 // ListenProxy names the header in which a proxy tells who asks, and the addresses of the proxies that may.

@@ -19,6 +19,7 @@ const (
 	EventAdopted       EventKind = "adopted"
 	EventChanged       EventKind = "changed"
 	EventExtended      EventKind = "extended"
+	EventEndsSoon      EventKind = "ends_soon"
 	EventDrift         EventKind = "drift_found"
 	EventRepaired      EventKind = "repaired"
 	EventExpired       EventKind = "expired"
