@@ -247,6 +247,9 @@ func tellState(log *slog.Logger, w *sweeper.Watcher, over <-chan struct{}) {
 		if state.LedgerError != nil {
 			now["the ledger"] = state.LedgerError.Error()
 		}
+		if state.ClockError != nil {
+			now["the clock"] = state.ClockError.Error()
+		}
 		for _, u := range state.Unread {
 			now[strings.TrimSpace(u.Scope+" of target "+u.Target)] = u.Err.Error()
 		}

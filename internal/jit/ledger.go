@@ -36,6 +36,9 @@ type Ledger interface {
 	// due already ends, whichever is first; zero when there is nothing to wait for.
 	NextDue(ctx context.Context, owner string, after time.Time) (time.Time, error)
 
+	// Clock returns the time of the server that keeps the ledger; zero when it has no clock of its own.
+	Clock(ctx context.Context) (time.Time, error)
+
 	// Places lists the scopes on which there are grants of owner that are not over at a time.
 	Places(ctx context.Context, owner string, liveAt time.Time) ([]Place, error)
 
@@ -71,7 +74,10 @@ type Filter struct {
 	NotEnded bool
 }
 
-// ClaimQuery says which due work is wanted, by whom and for how long.
+// MaxLease bounds the lease of a claim. One that ends later was given by a clock that was wrong, and does not count.
+const MaxLease = 10 * time.Minute
+
+// ClaimQuery says which due work is wanted, by whom and for how long, which is [MaxLease] at most.
 type ClaimQuery struct {
 	Owner  string
 	Now    time.Time

@@ -11,7 +11,7 @@ import (
 // that is not has come to its start, unless it may no longer begin.
 const due = ` WHERE owner = $1 AND due_at <= $2
 	AND (revoked_at IS NOT NULL OR expires_at <= $2 OR start_by IS NULL OR start_by >= $2)
-	AND (lease_until IS NULL OR lease_until <= $2 OR lease_holder = $3)
+	AND (lease_until IS NULL OR lease_until <= $2 OR lease_until > $6 OR lease_holder = $3)
 	ORDER BY due_at, id LIMIT $4`
 
 // Claim leases up to q.Limit due grants, those that are due for longest first. A claim
@@ -24,7 +24,7 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 	// In a common table expression, which runs once, the rows are locked before any is changed.
 	query := "WITH due AS (SELECT id FROM jit_grants" + due + l.skipLocked + ")" +
 		" UPDATE jit_grants SET lease_holder = $3, lease_until = $5 WHERE id IN (SELECT id FROM due) RETURNING " + columnsOf(l.known.Load().schema)
-	args := []any{q.Owner, q.Now.UnixMicro(), q.Holder, int64(q.Limit), q.Now.Add(q.Lease).UnixMicro()}
+	args := []any{q.Owner, q.Now.UnixMicro(), q.Holder, int64(q.Limit), q.Now.Add(q.Lease).UnixMicro(), q.Now.Add(jit.MaxLease).UnixMicro()}
 	var claimed []jit.Grant
 	err = l.persist(ctx, func(ctx context.Context) error {
 		db, err := l.db.writer(ctx)

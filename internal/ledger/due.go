@@ -27,6 +27,19 @@ func (l *Ledger) NextDue(ctx context.Context, owner string, after time.Time) (ti
 	return moment(next), nil
 }
 
+// Clock returns the time of the server; of a file it is zero.
+func (l *Ledger) Clock(ctx context.Context) (time.Time, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil || l.clock == "" {
+		return time.Time{}, err
+	}
+	var now float64
+	if err := db.QueryRowContext(ctx, l.clock).Scan(&now); err != nil {
+		return time.Time{}, l.fail("read", err)
+	}
+	return time.UnixMicro(int64(now * 1e6)).UTC(), nil
+}
+
 // Places lists the scopes on which there are grants of owner that are not over at a time.
 func (l *Ledger) Places(ctx context.Context, owner string, liveAt time.Time) ([]jit.Place, error) {
 	db, err := l.read(ctx)

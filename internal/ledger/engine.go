@@ -41,6 +41,8 @@ type dialect struct {
 	write, snapshot       sql.TxOptions
 	// preamble is the first statement of a transaction that writes; it may be empty.
 	preamble string
+	// clock asks for the time of the server, in seconds since 1970; it is empty where there is no server.
+	clock string
 }
 
 func numbered(n int) string { return "$" + strconv.Itoa(n) }

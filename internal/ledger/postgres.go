@@ -32,6 +32,7 @@ var postgresDialect = dialect{
 	snapshot: sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
 	// A client that vanished inside a transaction would keep the head row locked until TCP gives up on it.
 	preamble: "SET LOCAL idle_in_transaction_session_timeout = 30000",
+	clock:    "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
 }
 
 func openPostgres(raw string, u *url.URL) (*postgres, error) {

@@ -20,6 +20,8 @@ type State struct {
 	Unread []Unread
 	// LedgerError is the error of the last look at the ledger; nil when it answered.
 	LedgerError error
+	// ClockError says how the clock of the ledger's server disagreed with ours when something was due last; nil when it did not.
+	ClockError error
 }
 
 // Passed is one complete pass.

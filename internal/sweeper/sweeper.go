@@ -117,6 +117,10 @@ type pass struct {
 	unrecorded bool
 	// budget counts the removals that no recorded end explains.
 	budget *budget
+	// doubt: our clock may be wrong, and the targets are asked for theirs before a window is ended.
+	doubt bool
+	// skewed: a target has told a time that is not ours.
+	skewed bool
 
 	mu     sync.Mutex
 	report Report
@@ -138,6 +142,13 @@ func (p *pass) due(ctx context.Context) error {
 		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, all, nil, nil)))
 		return nil
 	}
+	sound, skew, err := p.soundNow(ctx, p.now)
+	if err != nil {
+		return err
+	}
+	if p.now = sound; skew != nil {
+		p.unread(skew)
+	}
 	seen := map[jit.ID]bool{}
 	// The first claim takes up what the last pass of this holder left; the further ones have a name of their own, so
 	// that what this pass could not do is not given out again instead of the rest.
@@ -155,7 +166,11 @@ func (p *pass) due(ctx context.Context) error {
 		for _, g := range fresh {
 			seen[g.ID] = true
 		}
-		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, fresh, nil, nil)))
+		steps := reconcile.Plan(p.now, p.Broker.Owner, fresh, nil, nil)
+		if skew != nil {
+			steps = withoutStarts(steps)
+		}
+		p.carryOut(ctx, p.stripped(ctx, steps))
 	}
 }
 
@@ -215,6 +230,12 @@ func (p *pass) driftAt(ctx context.Context, at jit.Place) {
 	}
 	snapshot, read := p.readOne(ctx, at)
 	if !read {
+		return
+	}
+	if skew := jit.CheckSkew(p.now, snapshot.Clock); skew != nil {
+		// What is live and what is over cannot be told apart while nobody knows the time.
+		p.skewed = true
+		p.unread(fmt.Errorf("compare %s of target %q with the record: %w", at.Scope, at.Target, skew))
 		return
 	}
 	// Markers of grants that are not live here: what does the ledger know of them?
@@ -372,27 +393,16 @@ func (p *pass) run(ctx context.Context, steps []reconcile.Step) {
 func (p *pass) do(ctx context.Context, steps []reconcile.Step) {
 	errs := make([]error, len(steps))
 	if !p.DryRun {
-		grants := make([]jit.Grant, len(steps))
-		lost := make([]string, len(steps))
+		errs = p.notYet(ctx, steps)
+		var at []int
+		var now []reconcile.Step
 		for i, s := range steps {
-			grants[i], lost[i] = s.Grant, p.lost[s.Grant.ID]
-		}
-		told := p.toTell(ctx, steps)
-		switch steps[0].Kind {
-		case reconcile.End:
-			errs = p.Broker.Finish(ctx, grants, lost)
-		case reconcile.Start:
-			errs = p.Broker.Start(ctx, grants)
-		case reconcile.Repair:
-			errs = p.Broker.Repair(ctx, grants, findings(steps))
-		case reconcile.Remove:
-			errs = p.Broker.RemoveStray(ctx, steps[0].Place, grants, findings(steps), told)
-		case reconcile.Revoke:
-			for i, s := range steps {
-				_, _, errs[i] = p.Broker.Revoke(ctx, broker.Revocation{Grant: s.Grant, Reason: "drift: " + s.Reason, Finding: &findings(steps)[i]})
+			if errs[i] == nil {
+				at, now = append(at, i), append(now, s)
 			}
-		case reconcile.Report:
-			errs = p.Broker.Report(ctx, steps[0].Place, grants, findings(steps), told)
+		}
+		for k, err := range p.act(ctx, now) {
+			errs[at[k]] = err
 		}
 	}
 	p.mu.Lock()
@@ -404,6 +414,37 @@ func (p *pass) do(ctx context.Context, steps []reconcile.Step) {
 			p.Progress(r)
 		}
 	}
+}
+
+// act carries out steps of one kind on one scope, and returns an error for each.
+func (p *pass) act(ctx context.Context, steps []reconcile.Step) []error {
+	if len(steps) == 0 {
+		return nil
+	}
+	errs := make([]error, len(steps))
+	grants := make([]jit.Grant, len(steps))
+	lost := make([]string, len(steps))
+	for i, s := range steps {
+		grants[i], lost[i] = s.Grant, p.lost[s.Grant.ID]
+	}
+	told := p.toTell(ctx, steps)
+	switch steps[0].Kind {
+	case reconcile.End:
+		errs = p.Broker.Finish(ctx, grants, lost)
+	case reconcile.Start:
+		errs = p.Broker.Start(ctx, grants)
+	case reconcile.Repair:
+		errs = p.Broker.Repair(ctx, grants, findings(steps))
+	case reconcile.Remove:
+		errs = p.Broker.RemoveStray(ctx, steps[0].Place, grants, findings(steps), told)
+	case reconcile.Revoke:
+		for i, s := range steps {
+			_, _, errs[i] = p.Broker.Revoke(ctx, broker.Revocation{Grant: s.Grant, Reason: "drift: " + s.Reason, Finding: &findings(steps)[i]})
+		}
+	case reconcile.Report:
+		errs = p.Broker.Report(ctx, steps[0].Place, grants, findings(steps), told)
+	}
+	return errs
 }
 
 // findings are what the steps were taken for.

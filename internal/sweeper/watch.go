@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
@@ -58,7 +59,9 @@ type Watcher struct {
 	found  map[jit.Place][]Result
 	unread map[jit.Place]Unread
 	budget budget
-	work   sync.WaitGroup
+	// doubt is set when our clock was stepped, or a target told another time.
+	doubt atomic.Bool
+	work  sync.WaitGroup
 	// calls is the context of what is done on platforms; it outlives the watch by the time of grace.
 	calls context.Context
 }
@@ -89,8 +92,12 @@ func (w *Watcher) Run(ctx context.Context) {
 // watchDue claims what is due, when it is due, and hands it out, until ctx ends.
 func (w *Watcher) watchDue(ctx context.Context) {
 	var next, lastClaim, lastMarkers time.Time
+	var clock stepped
 	for failures := 0; ctx.Err() == nil; {
 		now := w.Broker.Now()
+		if clock.since(now.Round(0)) {
+			w.doubt.Store(true)
+		}
 		err := error(nil)
 		if lastClaim.IsZero() || !next.IsZero() && !now.Before(next) || now.Sub(lastClaim).Abs() >= w.Interval {
 			if err = w.claim(ctx, now); err == nil {
@@ -147,6 +154,10 @@ func (w *Watcher) claimSome(ctx context.Context, now time.Time, limit int) ([]ji
 // claim claims all that is due and hands it to the lanes of its scopes.
 func (w *Watcher) claim(ctx context.Context, now time.Time) error {
 	began := time.Now()
+	now, skew, err := w.sound(ctx, now)
+	if err != nil {
+		return err
+	}
 	limit := cmp.Or(w.ClaimSize, watchClaim)
 	steps := 0
 	for {
@@ -154,7 +165,11 @@ func (w *Watcher) claim(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		for _, s := range reconcile.Plan(now, w.Broker.Owner, claimed, nil, nil) {
+		due := reconcile.Plan(now, w.Broker.Owner, claimed, nil, nil)
+		if skew != nil {
+			due = withoutStarts(due)
+		}
+		for _, s := range due {
 			if w.take(ctx, s) {
 				steps++
 			}
@@ -165,6 +180,32 @@ func (w *Watcher) claim(ctx context.Context, now time.Time) error {
 	}
 	w.passed("due", Passed{At: now, Took: time.Since(began), Steps: steps})
 	return nil
+}
+
+// sound is [Sweeper.soundNow], bounded in time; what it finds shows in the state.
+func (w *Watcher) sound(ctx context.Context, now time.Time) (sound time.Time, skew, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
+	sound, skew, err = w.soundNow(ctx, now)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		w.state.ClockError = skew
+	}
+	return sound, skew, err
+}
+
+// stepped tells whether our clock went another way than time since it was last asked.
+type stepped struct {
+	wall time.Time
+	real time.Time // with a monotonic reading
+}
+
+func (s *stepped) since(wall time.Time) bool {
+	now := time.Now()
+	jumped := !s.wall.IsZero() && (wall.Sub(s.wall)-now.Sub(s.real)).Abs() > jit.MaxSkew
+	s.wall, s.real = wall.Round(0), now
+	return jumped
 }
 
 // withoutLedger ends what the markers say is over while the ledger does not answer.
@@ -182,7 +223,7 @@ func (w *Watcher) withoutLedger(ledger error) {
 func (w *Watcher) pass() *pass {
 	s := w.Sweeper
 	s.Progress = nil
-	return &pass{Sweeper: &s, now: w.Broker.Now(), lost: map[jit.ID]string{}, budget: &w.budget}
+	return &pass{Sweeper: &s, now: w.Broker.Now(), lost: map[jit.ID]string{}, budget: &w.budget, doubt: w.doubt.Load()}
 }
 
 // told passes on what was done.

@@ -103,6 +103,9 @@ func (w *Watcher) driftOn(ctx context.Context, target string) {
 		defer cancel()
 		one := w.pass()
 		one.driftAt(call, at)
+		if one.skewed {
+			w.doubt.Store(true)
+		}
 		var failed error
 		for _, err := range one.report.Unread {
 			failed = err

@@ -17,6 +17,8 @@ type Ledger struct {
 	// Call, if set, is asked before every read and write ("read", "write"), and after a
 	// write took effect ("written"); its error fails the call.
 	Call func(what string) error
+	// Remote, if set, is the clock of the server that keeps the ledger.
+	Remote func() time.Time
 
 	mu       sync.Mutex
 	grants   map[jit.ID]jit.Grant
@@ -163,7 +165,7 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 	var due []jit.Grant
 	for id, g := range l.grants {
 		h := l.leases[id]
-		if g.Owner == q.Owner && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder || !h.until.After(q.Now)) {
+		if g.Owner == q.Owner && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder || !h.until.After(q.Now) || h.until.After(q.Now.Add(jit.MaxLease))) {
 			due = append(due, g)
 		}
 	}
@@ -201,6 +203,14 @@ func (l *Ledger) NextDue(ctx context.Context, owner string, after time.Time) (ne
 		}
 	}
 	return next, nil
+}
+
+// Clock returns the time of Remote.
+func (l *Ledger) Clock(ctx context.Context) (time.Time, error) {
+	if err := l.call(ctx, "read"); err != nil || l.Remote == nil {
+		return time.Time{}, err
+	}
+	return l.Remote(), nil
 }
 
 // Places lists where there are live grants.

@@ -108,6 +108,10 @@ func testClaimLease(t *testing.T, l jit.Ledger) {
 	check("a write leaves the lease", claim(t, l, "c", now.Add(time.Minute-time.Second), 10), "")
 	check("a lease ends", claim(t, l, "c", now.Add(time.Minute), 10), "3 2 1 0")
 	check("and is then another's", claim(t, l, "a", now.Add(time.Minute), 10), "")
+	if got, err := l.Claim(t.Context(), jit.ClaimQuery{Owner: "payments", Now: now.Add(time.Hour), Holder: "ahead", Lease: time.Minute, Limit: 10}); err != nil || len(got) != 4 {
+		t.Errorf("a holder whose clock is an hour ahead: %v, %v", got, err)
+	}
+	check("a lease from a clock that was wrong does not count", claim(t, l, "d", now.Add(2*time.Minute), 10), "3 2 1 0")
 	check("no limit is no claim", claim(t, l, "c", now, 0), "")
 }
 
@@ -125,7 +129,7 @@ func testClaimConcurrent(t *testing.T, l jit.Ledger) {
 	for s := range sweepers {
 		wg.Go(func() {
 			for {
-				q := jit.ClaimQuery{Owner: "payments", Now: now, Holder: fmt.Sprint(s), Lease: time.Hour, Limit: 7}
+				q := jit.ClaimQuery{Owner: "payments", Now: now, Holder: fmt.Sprint(s), Lease: 5 * time.Minute, Limit: 7}
 				got, err := l.Claim(t.Context(), q)
 				if err != nil {
 					t.Error(err)

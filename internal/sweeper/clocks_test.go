@@ -1,0 +1,84 @@
+package sweeper_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// Our clock is stepped by an hour, forward and back: nothing ends early, nothing begins early, and when it is right again everything is done. The
+// ledger's server has a clock of its own, or only the targets have.
+func TestWatchClockStepped(t *testing.T) {
+	for name, remote := range map[string]bool{"the ledger tells the time": true, "only the targets tell the time": false} {
+		for _, step := range []time.Duration{time.Hour, -time.Hour} {
+			t.Run(name+", stepped by "+step.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { clockStepped(t, remote, step) })
+			})
+		}
+	}
+}
+
+func clockStepped(t *testing.T, remote bool, step time.Duration) {
+	w := newWatched(t, "db")
+	if remote {
+		w.ledger.Remote = time.Now
+	}
+	var offset atomic.Int64
+	b := w.newBroker()
+	b.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	soon, later := w.grant("db", "a", "alice", "10m", time.Time{}), w.grant("db", "a", "bob", "30m", time.Time{})
+	begins := w.grant("db", "a", "carol", "30m", time.Now().Add(40*time.Minute))
+	revoked := w.grant("db", "a", "dave", "8h", time.Time{})
+	watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20, Leases: w.ledger.Leases()}, Observer: w}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { watcher.Run(ctx); close(done) }()
+	defer func() { cancel(); <-done }()
+
+	time.Sleep(time.Minute)
+	offset.Store(int64(step))
+	time.Sleep(2 * time.Minute)
+	for _, g := range []jit.Grant{soon, later} {
+		w.want(g, true, "after the step")
+	}
+	w.want(begins, false, "after the step")
+	// What somebody revokes is revoked whatever the clocks say.
+	g, _, err := w.ledger.Lookup(t.Context(), revoked.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.RevokedAt, g.RevokedBy, g.RevokeReason = b.Now(), "eve", "enough"
+	if err := w.ledger.Write(t.Context(), []jit.Entry{{Grant: &g}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Minute)
+	w.want(revoked, false, "after it was revoked")
+	time.Sleep(time.Until(soon.End) + 6*time.Minute)
+	if step > 0 {
+		w.want(soon, false, "after its end by every clock")
+	}
+	w.want(later, true, "before its end")
+	w.want(begins, false, "before its beginning")
+	if s := watcher.State(); remote && step > 0 && s.ClockError != nil && !errors.Is(s.ClockError, jit.ErrSkew) {
+		t.Errorf("the state tells %v", s.ClockError)
+	}
+
+	offset.Store(0)
+	time.Sleep(2*time.Minute + time.Second)
+	w.want(soon, false, "after the clock is right again")
+	time.Sleep(time.Until(later.End) + time.Minute)
+	w.want(later, false, "after its end")
+	time.Sleep(time.Until(begins.Start) + 2*time.Minute)
+	w.want(begins, true, "after its beginning")
+	for _, g := range []jit.Grant{soon, later, revoked} {
+		if n := w.events(g, jit.EventExpired) + w.events(g, jit.EventRevoked); n != 1 {
+			t.Errorf("%d events tell of the end of %s, want 1", n, g.Principal)
+		}
+	}
+}
