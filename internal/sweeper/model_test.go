@@ -30,7 +30,11 @@ func TestPromisesHoldUnderRandomSchedules(t *testing.T) {
 			"tamper":  m.tamper,
 			"foreign": m.foreign,
 			"outage":  m.outage,
+			"down":    m.down,
 			"sweep":   m.sweep,
+			"two":     m.twoSweeps,
+			"lost":    m.sweepWithoutLedger,
+			"skewed":  m.sweepWithAWrongClock,
 			"":        m.check,
 		})
 	})
@@ -44,12 +48,21 @@ type model struct {
 	mu        sync.Mutex
 	countdown int // calls until the process dies; 0: it does not
 	dead      bool
+	// meanwhile, if set, is what another process does when the countdown ends, instead of a death.
+	meanwhile func()
+	// unreachable targets refuse every call, and without ledger so does that.
+	unreachable   map[string]bool
+	withoutLedger bool
 	// ended are the grants that were over once: they must stay so.
 	ended map[jit.ID]bool
 	// others are the bindings of another owner, per target, as they were put there.
 	others map[string][]jit.Observed
 	// seen are the bindings of ours that each target ever had.
 	seen map[string][]jit.Observed
+	// checked is the last event of the chain that was checked, head its hash, and ends counts the recorded ends of each grant.
+	checked int64
+	head    string
+	ends    map[jit.ID]int
 	// tampered targets may give access that nobody granted, until the next sweep.
 	tampered map[string]bool
 }
@@ -59,26 +72,47 @@ var errCrash = errors.New("the process died")
 func newModel(t *rapid.T) *model {
 	m := &model{
 		now: time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC), ledger: &jittest.Ledger{}, platforms: map[string]*jittest.Platform{},
-		ended: map[jit.ID]bool{}, others: map[string][]jit.Observed{}, seen: map[string][]jit.Observed{}, tampered: map[string]bool{},
+		ended: map[jit.ID]bool{}, unreachable: map[string]bool{}, ends: map[jit.ID]int{}, others: map[string][]jit.Observed{}, seen: map[string][]jit.Observed{}, tampered: map[string]bool{},
 	}
 	clock := func() time.Time { return m.now }
 	targets := map[string]jit.Platform{}
 	for name, enforcement := range map[string]jit.Enforcement{"cloud": jit.Native, "db": jit.Sweeper} {
-		p := &jittest.Platform{Traits: jit.Traits{Enforcement: enforcement}, Now: clock, Call: m.call}
+		p := &jittest.Platform{Traits: jit.Traits{Enforcement: enforcement}, Now: clock, Call: func(what string) error { return m.onTarget(name, what) }}
 		m.platforms[name], targets[name] = p, p
 	}
-	m.ledger.Call = m.call
+	m.ledger.Call = func(what string) error {
+		if m.withoutLedger {
+			return errUnreachable
+		}
+		return m.call(what)
+	}
+	m.ledger.Remote = clock
 	m.broker = &broker.Broker{Ledger: m.ledger, Targets: targets, Owner: "jit", MaxTTL: 24 * time.Hour, Now: clock,
 		Actor: jit.Actor{Name: "model", Source: jit.FromTerraform}}
 	return m
 }
 
-// call counts down to the crash. From then on no call of the process takes effect.
+var errUnreachable = errors.New("no answer")
+
+func (m *model) onTarget(name, what string) error {
+	if m.unreachable[name] {
+		return errUnreachable
+	}
+	return m.call(what)
+}
+
+// call counts down to the crash, or to what another process does meanwhile. After a crash no call of the process takes effect.
 func (m *model) call(string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.countdown > 0 {
-		if m.countdown--; m.countdown == 0 {
+		if m.countdown--; m.countdown == 0 && m.meanwhile != nil {
+			other := m.meanwhile
+			m.meanwhile = nil
+			m.mu.Unlock()
+			other()
+			m.mu.Lock()
+		} else if m.countdown == 0 {
 			m.dead = true
 		}
 	}
@@ -97,10 +131,10 @@ func (m *model) perhapsCrash(t *rapid.T, f func() error) (crashed bool) {
 	err := f()
 	crashed = m.dead
 	m.countdown, m.dead = 0, false
-	if err != nil && !crashed {
+	if err != nil && !crashed && len(m.unreachable) == 0 {
 		t.Fatal(err)
 	}
-	return crashed
+	return crashed || err != nil
 }
 
 func (m *model) request(t *rapid.T) broker.Request {
@@ -233,13 +267,14 @@ func (m *model) foreign(t *rapid.T) {
 func (m *model) outage(t *rapid.T) {
 	r := m.request(t)
 	p := m.platforms[r.Binding.Target]
+	before := p.Call
 	p.Call = func(what string) error {
 		if what == "write" {
 			return errors.New("unavailable")
 		}
 		return nil
 	}
-	defer func() { p.Call = m.call }()
+	defer func() { p.Call = before }()
 	_, writes := p.Calls()
 	_, err := m.broker.Grant(t.Context(), r)
 	if _, after := p.Calls(); after != writes {
@@ -248,14 +283,71 @@ func (m *model) outage(t *rapid.T) {
 	_ = err // a grant that is over or live already needs no platform
 }
 
+// down takes a target off the network, or all of them back onto it.
+func (m *model) down(t *rapid.T) {
+	if len(m.unreachable) > 0 {
+		clear(m.unreachable)
+		return
+	}
+	m.unreachable[rapid.SampledFrom([]string{"cloud", "db"}).Draw(t, "target")] = true
+}
+
+func (m *model) sweeper(b *broker.Broker, holder string) *sweeper.Sweeper {
+	return &sweeper.Sweeper{Broker: b, Holder: holder, MaxUnplanned: 1000, Leases: m.ledger.Leases()}
+}
+
+// another is a broker of another process, whose clock may be wrong.
+func (m *model) another(skew time.Duration) *broker.Broker {
+	b := &broker.Broker{Ledger: m.ledger, Targets: m.broker.Targets, Owner: "jit", MaxTTL: 24 * time.Hour, Actor: m.broker.Actor}
+	b.Now = func() time.Time { return m.now.Add(skew) }
+	return b
+}
+
+// twoSweeps has a whole pass of another sweeper happen in the middle of a pass.
+func (m *model) twoSweeps(t *rapid.T) {
+	m.countdown = rapid.IntRange(1, 12).Draw(t, "at call")
+	m.meanwhile = func() { m.sweeper(m.another(0), "another").Pass(t.Context()) }
+	m.sweeper(m.broker, "model").Pass(t.Context())
+	m.countdown, m.meanwhile = 0, nil
+}
+
+// sweepWithoutLedger goes by the markers; what is live stays.
+func (m *model) sweepWithoutLedger(t *rapid.T) {
+	m.withoutLedger = true
+	m.sweeper(m.broker, "model").Pass(t.Context())
+	m.withoutLedger = false
+}
+
+// sweepWithAWrongClock is a pass of a machine whose clock is an hour ahead or behind: it ends nothing early.
+func (m *model) sweepWithAWrongClock(t *rapid.T) {
+	skew := rapid.SampledFrom([]time.Duration{time.Hour, -time.Hour}).Draw(t, "skew")
+	var live []jit.Grant
+	for g, err := range m.ledger.Grants(t.Context(), jit.Filter{LiveAt: m.now}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.State(m.now) == jit.StateActive && m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
+			live = append(live, g)
+		}
+	}
+	m.sweeper(m.another(skew), "wrong").Pass(t.Context())
+	for _, g := range live {
+		if !m.tampered[g.Target] && !m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
+			t.Fatalf("a sweep with a clock that is %s off ended %s early: %+v", skew, g.ID, g)
+		}
+	}
+}
+
 func (m *model) sweep(t *rapid.T) {
-	s := &sweeper.Sweeper{Broker: m.broker, Holder: "model", MaxUnplanned: 1000}
+	s := m.sweeper(m.broker, "model")
+	elsewhere := false // another sweeper has claimed something and died, or holds it back
 	if m.perhapsCrash(t, func() error {
-		if report := s.Pass(t.Context()); report.Failed() > 0 || len(report.Unread) > 0 {
+		report := s.Pass(t.Context())
+		if elsewhere = len(report.Elsewhere) > 0; report.Failed() > 0 || len(report.Unread) > 0 {
 			return fmt.Errorf("sweep: %+v", report)
 		}
 		return nil
-	}) {
+	}) || len(m.unreachable) > 0 || elsewhere {
 		return
 	}
 	clear(m.tampered)
@@ -266,13 +358,12 @@ func (m *model) sweep(t *rapid.T) {
 			t.Fatalf("a second pass found more to do: %+v", r)
 		}
 	}
-	// Every grant that should give access does, but those that somebody took away.
+	// Every grant that should give access does, and what is over is gone and recorded.
 	for g, err := range m.ledger.Grants(t.Context(), jit.Filter{LiveAt: m.now}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		missing := g.Drift(m.observed(t, g.Target)) == jit.Missing // only reported
-		if g.State(m.now) == jit.StateActive && !missing && !m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
+		if g.State(m.now) == jit.StateActive && !m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
 			t.Fatalf("after a sweep the active grant %+v gives no access", g)
 		}
 	}
@@ -282,11 +373,21 @@ func (m *model) sweep(t *rapid.T) {
 }
 
 func (m *model) observed(t *rapid.T, target string) jit.Snapshot {
+	defer func(was bool) { m.reachable(target, !was) }(m.unreachable[target])
+	m.reachable(target, true)
 	s, err := m.platforms[target].Read(t.Context(), "all")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+func (m *model) reachable(target string, reachable bool) {
+	if reachable {
+		delete(m.unreachable, target)
+	} else {
+		m.unreachable[target] = true
+	}
 }
 
 // checkAccess makes sure that whoever is let in has a live grant. Without a sweep that can only be asked
@@ -340,14 +441,21 @@ func (m *model) check(t *rapid.T) {
 		}
 		m.checkAccess(t, target, false)
 	}
-	prev := ""
-	for e, err := range m.ledger.Events(t.Context(), 1) {
+	for e, err := range m.ledger.Events(t.Context(), m.checked+1) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e.Prev != prev || e.Hash != e.Sum() {
+		if e.Prev != m.head || e.Hash != e.Sum() || e.Seq != m.checked+1 {
 			t.Fatalf("the chain breaks at event %d", e.Seq)
 		}
-		prev = e.Hash
+		m.checked, m.head = e.Seq, e.Hash
+		switch e.Kind {
+		case jit.EventRequested: // also again, after an attempt that gave nothing
+			m.ends[e.Grant] = 0
+		case jit.EventExpired, jit.EventRevoked:
+			if m.ends[e.Grant]++; m.ends[e.Grant] > 1 {
+				t.Fatalf("the end of %s is recorded twice", e.Grant)
+			}
+		}
 	}
 }
