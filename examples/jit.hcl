@@ -14,3 +14,18 @@ targets = {
   subscription = { azure = {} }
   directory    = { aws_identity_center = { profile = "sso-admin", region = "eu-central-1" } }
 }
+
+# What the sweeper does about what it finds, and how often the daemon looks.
+interval                  = "1m"
+drift_interval            = "5m"
+on_violation              = "report"
+max_unplanned_revocations = 20
+
+# The status page, metrics and health of the daemon; beyond loopback set listen_token or listen_proxy.
+listen = "127.0.0.1:8085"
+
+# Who is told of what happens.
+notify = {
+  ops = { url = env("OPS_HOOK"), secret = env("OPS_SECRET") }
+}
+notice_before = "15m"

@@ -186,6 +186,8 @@ func TestDocumentedCommands(t *testing.T) {
 func TestSettingsFile(t *testing.T) {
 	t.Setenv("JIT_LEDGER", "sqlite://"+t.TempDir()+"/ledger.db")
 	t.Setenv("HOOP_TOKEN", "hpk_any")
+	t.Setenv("OPS_HOOK", "https://hooks.example.com/ops")
+	t.Setenv("OPS_SECRET", strings.Repeat("x", 32))
 	t.Setenv("ADMIN_URL", "postgres://jit_admin@127.0.0.1:1/postgres")
 	guide := read(t, "../templates/guides/command-line.md")
 	for name, settings := range map[string]string{"examples/jit.hcl": read(t, "../examples/jit.hcl"), "the guide": blocks(guide, "hcl")[0]} {
