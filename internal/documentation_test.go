@@ -2,6 +2,7 @@ package internal_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -110,6 +112,46 @@ func jitCommand(t *testing.T, w *acctest.World, args ...string) (output string, 
 	return out.String(), code
 }
 
+// said is the output of a command that is still at work.
+type said struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// daemon runs a command that goes on until it is stopped, on an address that is free, until it listens, and stops it.
+func daemon(t *testing.T, w *acctest.World, args []string) {
+	t.Helper()
+	args = slices.Clone(args)
+	if i := slices.Index(args, "--listen"); i >= 0 {
+		args[i+1] = "127.0.0.1:0"
+	}
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	out, code := &said{}, make(chan int, 1)
+	go func() {
+		code <- cli.Run(ctx, append(args, "--config", w.Path("jit.hcl")), strings.NewReader(""), out, out, cli.Options{Now: w.Clock.Now})
+	}()
+	for !strings.Contains(out.String(), "listening") && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	stop()
+	if c := <-code; c != 0 || !strings.Contains(out.String(), "listening") {
+		t.Errorf("jit %q: exit code %d\n%s", args, c, out)
+	}
+}
+
 // What the README shows first is applied, its commands are run in their order, and the access ends.
 func TestReadme(t *testing.T) {
 	readme := read(t, "../README.md")
@@ -127,6 +169,15 @@ func TestReadme(t *testing.T) {
 				t.Fatalf("the README shows %d commands of jit, want list, revoke, sweep and audit", len(run))
 			}
 			for _, args := range run {
+				if slices.Contains(args, "--watch") {
+					daemon(t, w, args)
+					continue
+				}
+				for i := range args { // files are written beside the configuration
+					if strings.HasSuffix(args[i], ".html") {
+						args[i] = w.Path(args[i])
+					}
+				}
 				if out, code := jitCommand(t, w, args...); code != 0 {
 					t.Errorf("jit %q: exit code %d\n%s", args, code, out)
 				}
