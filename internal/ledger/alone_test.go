@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -69,7 +70,7 @@ func watchAlone(url string) {
 		_, err = l.WatchAlone()
 	}
 	if err != nil {
-		os.Stdout.WriteString(err.Error())
+		fmt.Println(err)
 		os.Exit(1)
 	}
 	if os.Getenv(envWatch+"_DIE") != "" {

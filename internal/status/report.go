@@ -122,7 +122,7 @@ func NewReport(ctx context.Context, ledger jit.Ledger, owner string, p Period, h
 		return r, err
 	}
 	slices.SortStableFunc(r.Grants, func(a, b ReportedGrant) int { return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID)) })
-	r.drawing = newTimeline(bars, p.From, p.To, now)
+	r.Timeline = newTimeline(bars, p.From, p.To, now)
 	return r, nil
 }
 
@@ -187,6 +187,3 @@ func (r Report) WriteHTML(w io.Writer) error {
 	}
 	return nil
 }
-
-// Timeline is the drawing of the report; nil when there is nothing to draw.
-func (r Report) Timeline() *timeline { return r.drawing }

@@ -59,11 +59,11 @@ func day(t testing.TB) (*jittest.Ledger, sweeper.State) {
 	}
 }
 
-func pageOf(t *testing.T, l jit.Ledger, s sweeper.State, path string) (string, *http.Response) {
+func pageOf(t *testing.T, l jit.Ledger, s sweeper.State, path string) (page string, code int, header http.Header) {
 	t.Helper()
 	w := httptest.NewRecorder()
 	Page(l, "payments", func() time.Time { return noon }, func() sweeper.State { return s }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-	return w.Body.String(), w.Result()
+	return w.Body.String(), w.Code, w.Header()
 }
 
 // section returns the part of a page under a heading.
@@ -79,9 +79,9 @@ func section(t *testing.T, page, id string) string {
 
 func TestPageTellsWhoHasAccess(t *testing.T) {
 	l, s := day(t)
-	page, answer := pageOf(t, l, s, "/")
-	if answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Security-Policy") == "" {
-		t.Errorf("%d, %v", answer.StatusCode, answer.Header)
+	page, code, header := pageOf(t, l, s, "/")
+	if code != http.StatusOK || header.Get("Content-Security-Policy") == "" {
+		t.Errorf("%d, %v", code, header)
 	}
 	for id, want := range map[string][]string{
 		"live":     {"user:alice@example.com", "INC-1: fail over", "1 h 0 min left", `data-until="2026-11-24T13:00:00Z"`, "bob", "1 d 6 h left", "&lt;script&gt;"},
@@ -110,25 +110,25 @@ func TestPageTellsWhoHasAccess(t *testing.T) {
 
 func TestPageFilters(t *testing.T) {
 	l, s := day(t)
-	page, _ := pageOf(t, l, s, "/?principal=ALICE&target=prod")
+	page, _, _ := pageOf(t, l, s, "/?principal=ALICE&target=prod")
 	if !strings.Contains(page, "user:alice@example.com") || strings.Contains(page, "group:sre") || strings.Contains(page, "grace") || !strings.Contains(page, `value="ALICE"`) {
 		t.Errorf("filtered by principal:\n%s", page)
 	}
-	page, _ = pageOf(t, l, s, "/?principal=%22%3E%3Cscript%3E")
+	page, _, _ = pageOf(t, l, s, "/?principal=%22%3E%3Cscript%3E")
 	if !strings.Contains(page, "Nobody has temporary access that matches the filter") || strings.Contains(page, `"><script>`) {
 		t.Errorf("a filter that is an attack:\n%s", page)
 	}
-	if _, answer := pageOf(t, l, s, "/?target="+strings.Repeat("x", 300)); answer.StatusCode != http.StatusBadRequest {
-		t.Errorf("a filter without end: %d", answer.StatusCode)
+	if _, code, _ := pageOf(t, l, s, "/?target="+strings.Repeat("x", 300)); code != http.StatusBadRequest {
+		t.Errorf("a filter without end: %d", code)
 	}
 }
 
 func TestPageWithoutLedger(t *testing.T) {
 	l, s := day(t)
 	l.Call = func(string) error { return errors.New("cannot read the ledger") }
-	page, answer := pageOf(t, l, s, "/")
-	if answer.StatusCode != http.StatusOK || !strings.Contains(page, "The ledger does not answer") || !strings.Contains(page, "cannot read the ledger") || strings.Contains(page, "Everything that is over is gone") {
-		t.Errorf("%d:\n%s", answer.StatusCode, page)
+	page, code, _ := pageOf(t, l, s, "/")
+	if code != http.StatusOK || !strings.Contains(page, "The ledger does not answer") || !strings.Contains(page, "cannot read the ledger") || strings.Contains(page, "Everything that is over is gone") {
+		t.Errorf("%d:\n%s", code, page)
 	}
 }
 
@@ -138,7 +138,7 @@ func TestPageOfMany(t *testing.T) {
 		record(t, l, "prod", fmt.Sprintf("user:%d@example.com", n), strings.Repeat("x", 500), -time.Hour, time.Hour+time.Duration(n)*time.Second, nil)
 	}
 	began := time.Now()
-	page, _ := pageOf(t, l, sweeper.State{}, "/")
+	page, _, _ := pageOf(t, l, sweeper.State{}, "/")
 	t.Logf("a page of 10,000 grants: %s, %d KB", time.Since(began), len(page)>>10)
 	if !strings.Contains(page, "9800 more are not shown") || strings.Count(page, "<tr>") > maxRows+10 || len(page) > 1<<20 {
 		t.Errorf("%d rows, %d bytes", strings.Count(page, "<tr>"), len(page))
