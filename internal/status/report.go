@@ -43,7 +43,8 @@ type Report struct {
 	Drift   []jit.Event      `json:"drift"`
 	Policy  []jit.Event      `json:"policy_changes"`
 	Head    Head             `json:"head"`
-	drawing *timeline
+	// Timeline is the drawing; nil when there is nothing to draw.
+	Timeline *timeline `json:"-"`
 }
 
 // ReportTotals are the sums of a report.
