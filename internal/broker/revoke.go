@@ -21,13 +21,15 @@ type Revocation struct {
 	Holder int64
 	// TerminateSessions also ends open sessions, where the platform can, whatever the grant says.
 	TerminateSessions bool
-	// Finding, if set, is what the sweeper found and ends the grant for.
+	// Finding, if set, is what the sweeper found and ends the grant for. The grant is kept if its record is not the one any more about
+	// which that was found.
 	Finding *Finding
 }
 
 // Revoke ends a grant now. Absent, over or unknown to the ledger is success. kept is
-// true when a newer holder has the grant, which then lives on. If the ledger
-// cannot be reached access is ended all the same and the ledger's error returned.
+// true when a newer holder has the grant, or another record than the finding is about, which then lives on. If the ledger
+// cannot be reached access is ended all the same and the ledger's error returned; nothing is ended then for a finding, which
+// the next pass finds again.
 // An error of the kind [jit.ErrOver] says that only remains of a grant that had ended
 // before could not be cleaned away; the sweeper tries again.
 func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bool, err error) {
@@ -36,12 +38,13 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		return r.Grant, false, err // another owner's
 	}
 	if err != nil {
-		return r.Grant, false, b.endUnrecorded(ctx, r, err)
+		return r.Grant, false, b.withoutLedger(ctx, r, err)
 	}
 	failpoint.Hit("revoke.before-intent")
 	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
 		now := b.Now()
-		if kept = r.Holder != 0 && g.Holder > r.Holder; kept {
+		kept = r.Holder != 0 && g.Holder > r.Holder || r.Finding != nil && g.Version != r.Grant.Version
+		if kept {
 			return nil, false
 		}
 		if g.Over(now) {
@@ -60,7 +63,7 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		return g, true, nil
 	}
 	if err != nil {
-		return g, false, b.endUnrecorded(ctx, r, err)
+		return g, false, b.withoutLedger(ctx, r, err)
 	}
 	failpoint.Hit("revoke.after-intent")
 	if !g.EndedAt.IsZero() {
@@ -106,6 +109,14 @@ func (b *Broker) endedByItself(ctx context.Context, g jit.Grant) (bool, error) {
 	return !strings.HasPrefix(g.Drift(s), jit.Stripped), nil
 }
 
+// withoutLedger is what a revocation does that the ledger cannot take down.
+func (b *Broker) withoutLedger(ctx context.Context, r Revocation, ledger error) error {
+	if r.Finding != nil {
+		return fmt.Errorf("revoke grant %s: %w", r.Grant.ID, ledger)
+	}
+	return b.endUnrecorded(ctx, r, ledger)
+}
+
 // endUnrecorded ends access although the ledger cannot take it down: revoking has to work even then.
 func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) error {
 	p, err := b.Target(r.Grant.Target)
@@ -122,12 +133,12 @@ func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) 
 
 // Finish takes what is left of ended grants off their platforms, with one call for
 // all grants of a scope, and records the outcome. It returns one error for each grant. A
-// grant that is not over is refused. drift says what was found of each before, and is recorded where it is
-// not empty; nil is nothing.
-func (b *Broker) Finish(ctx context.Context, grants []jit.Grant, drift []string) []error {
-	found := map[jit.ID]string{}
-	for i := range drift {
-		found[grants[i].ID] = drift[i]
+// grant that is not over is refused. findings say what was found of each before, and are recorded where they
+// have a kind; nil is nothing.
+func (b *Broker) Finish(ctx context.Context, grants []jit.Grant, findings []Finding) []error {
+	found := map[jit.ID]Finding{}
+	for i, f := range findings {
+		found[grants[i].ID] = f
 	}
 	return b.together(ctx, grants, jit.Remove, "revoke",
 		func(g jit.Grant) error {
@@ -138,12 +149,12 @@ func (b *Broker) Finish(ctx context.Context, grants []jit.Grant, drift []string)
 		},
 		func(g *jit.Grant) ([]jit.Event, bool) {
 			events, wanted := b.ended(g)
-			if drift := found[g.ID]; wanted && drift != "" {
-				events = append([]jit.Event{b.event(jit.EventDrift, *g, "drift", drift)}, events...)
+			if f := found[g.ID]; wanted && f.Kind != "" {
+				events = append([]jit.Event{b.found(*g, f)}, events...)
 			}
 			return events, wanted
 		},
-		jit.EventRevokeFailed)
+		b.failure(jit.EventRevokeFailed))
 }
 
 // ended notes that nothing is left of a grant that is over.
@@ -202,7 +213,12 @@ func (b *Broker) Start(ctx context.Context, grants []jit.Grant) []error {
 			g.EndedAt = time.Time{}
 			return []jit.Event{b.window(jit.EventGranted, *g)}, true
 		},
-		jit.EventGrantFailed)
+		b.failure(jit.EventGrantFailed))
+}
+
+// failure makes events of the kind that tell of an error.
+func (b *Broker) failure(kind jit.EventKind) func(jit.Grant, error) jit.Event {
+	return func(g jit.Grant, err error) jit.Event { return b.event(kind, g, "error", err.Error()) }
 }
 
 // Repair puts live grants right on their platforms, as [Broker.Finish] ends them. findings
@@ -231,14 +247,14 @@ func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, findings []Find
 			g.FailedAt, g.EndedAt = time.Time{}, time.Time{}
 			return []jit.Event{b.found(*g, found[g.ID]), b.window(jit.EventRepaired, *g, "drift", found[g.ID].Words)}, true
 		},
-		jit.EventDrift)
+		func(g jit.Grant, err error) jit.Event { return b.found(g, found[g.ID], "error", err.Error()) })
 }
 
 // together carries out one operation for many grants: per scope one call, then one write of all outcomes.
-// allowed is asked before, outcome alters the record after success, failure is the kind of event
+// allowed is asked before, outcome alters the record after success, failure makes the event
 // that tells of an error.
 func (b *Broker) together(ctx context.Context, grants []jit.Grant, op jit.Op, verb string,
-	allowed func(jit.Grant) error, outcome func(*jit.Grant) ([]jit.Event, bool), failure jit.EventKind,
+	allowed func(jit.Grant) error, outcome func(*jit.Grant) ([]jit.Event, bool), failure func(jit.Grant, error) jit.Event,
 ) []error {
 	errs := make([]error, len(grants))
 	type place struct{ target, scope string }
@@ -308,14 +324,14 @@ func strippedTo(p jit.Platform, binding jit.Binding) string {
 // changed meanwhile are done again one by one, and access that was given to one that was ended meanwhile
 // is taken back. errs is brought up to date.
 func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, errs []error,
-	outcome func(*jit.Grant) ([]jit.Event, bool), failure jit.EventKind, allowed func(jit.Grant) error,
+	outcome func(*jit.Grant) ([]jit.Event, bool), failure func(jit.Grant, error) jit.Event, allowed func(jit.Grant) error,
 ) {
 	var entries []jit.Entry
 	var from []int
 	for i, g := range grants {
 		if errs[i] != nil {
-			if allowed(g) == nil && b.failures.news(g.ID, failure, b.Now()) {
-				entries = append(entries, jit.Entry{Events: []jit.Event{b.event(failure, g, "error", errs[i].Error())}})
+			if e := failure(g, errs[i]); allowed(g) == nil && b.failures.news(g.ID, e.Kind, b.Now()) {
+				entries = append(entries, jit.Entry{Events: []jit.Event{e}})
 				from = append(from, i)
 			}
 			continue
@@ -347,7 +363,7 @@ func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, e
 }
 
 // RemoveStray takes bindings off one scope that bear our marker and that no live
-// record explains. The ledger takes down those of tell; its errors do not keep them.
+// record explains. The ledger takes down those of tell, and once an hour what cannot be removed; its errors do not keep them.
 func (b *Broker) RemoveStray(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, tell []bool) []error {
 	members := make([]int, len(grants))
 	marked := slices.Clone(grants)
@@ -360,9 +376,9 @@ func (b *Broker) RemoveStray(ctx context.Context, at jit.Place, grants []jit.Gra
 	return b.recordFindings(ctx, at, grants, findings, tell, "removed", errs)
 }
 
-// Report records findings about which nothing is done: those of tell.
-func (b *Broker) Report(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, tell []bool) []error {
-	return b.recordFindings(ctx, at, grants, findings, tell, "nothing", make([]error, len(grants)))
+// Report records findings about which nothing is done: those of tell. done says why, in a word or two.
+func (b *Broker) Report(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, tell []bool, done string) []error {
+	return b.recordFindings(ctx, at, grants, findings, tell, done, make([]error, len(grants)))
 }
 
 // recordFindings records what was found on a place and what was done about it, where errs does not tell that it failed. It returns errs
@@ -375,8 +391,12 @@ func (b *Broker) recordFindings(ctx context.Context, at jit.Place, grants []jit.
 			continue
 		}
 		detail := []string{"target", at.Target, "scope", at.Scope, "principal", g.Principal, "role", g.Role, "done", done}
-		if errs[i] != nil {
+		if errs[i] == nil {
+			b.failures.over(g.ID)
+		} else if b.failures.news(g.ID, jit.EventDrift, b.Now()) {
 			detail = append(detail, "done", "could not be removed", "error", errs[i].Error())
+		} else {
+			continue
 		}
 		entries = append(entries, jit.Entry{Events: []jit.Event{b.found(g, findings[i], detail...)}})
 		from = append(from, i)

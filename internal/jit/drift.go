@@ -22,19 +22,20 @@ const (
 	// DriftPrincipal and DriftRole: the binding gives the access to somebody else, or another access.
 	DriftPrincipal DriftKind = "principal_changed"
 	DriftRole      DriftKind = "role_changed"
-	// DriftEndLater and DriftEndSooner: the end was moved.
-	DriftEndLater  DriftKind = "end_later"
-	DriftEndSooner DriftKind = "end_sooner"
-	// DriftCopied: there are several bindings of the grant, or one in another place.
-	DriftCopied DriftKind = "copied"
+	// DriftEndLater: the end was moved to a later time.
+	DriftEndLater DriftKind = "end_later"
 	// DriftTooEarly: a binding of a grant that has not begun.
 	DriftTooEarly DriftKind = "too_early"
+	// DriftCopied: there are several bindings of the grant, or one in another place.
+	DriftCopied DriftKind = "copied"
 	// DriftViolation: today's policies would not permit the grant.
 	DriftViolation DriftKind = "policy_violation"
 	// DriftDamaged: the marker or something else of the binding is not as it was written.
 	DriftDamaged DriftKind = "damaged"
 	// DriftOrphanLive: the ledger does not know the grant, and its marker says that it is live.
 	DriftOrphanLive DriftKind = "orphan_live"
+	// DriftEndSooner: the end was moved to an earlier time.
+	DriftEndSooner DriftKind = "end_sooner"
 	// DriftMissing: nothing of the grant is on its scope.
 	DriftMissing DriftKind = "missing"
 )

@@ -11,8 +11,8 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -92,7 +92,7 @@ const defaultClaimSize = 5000
 // A ledger that cannot be read does not keep markers from being honoured: what they
 // say is over is ended.
 func (s *Sweeper) Pass(ctx context.Context) Report {
-	p := &pass{Sweeper: s, now: s.Broker.Now(), lost: map[jit.ID]string{}, budget: &budget{}}
+	p := &pass{Sweeper: s, now: s.Broker.Now(), lost: map[jit.ID]broker.Finding{}, budget: &budget{}, policies: &policies{}}
 	if s.MarkersOnly {
 		p.markers(ctx, nil)
 		return p.report
@@ -112,7 +112,7 @@ type pass struct {
 	*Sweeper
 	now time.Time
 	// lost tells of the grants to be ended whose bindings had lost their end.
-	lost map[jit.ID]string
+	lost map[jit.ID]broker.Finding
 	// unrecorded: there is no ledger to take down what is done.
 	unrecorded bool
 	// budget counts the removals that no recorded end explains.
@@ -120,7 +120,9 @@ type pass struct {
 	// doubt: our clock may be wrong, and the targets are asked for theirs before a window is ended.
 	doubt bool
 	// skewed: a target has told a time that is not ours.
-	skewed bool
+	skewed atomic.Bool
+	// policies are those of today, once they were asked for.
+	policies *policies
 
 	mu     sync.Mutex
 	report Report
@@ -185,9 +187,10 @@ func (p *pass) stripped(ctx context.Context, steps []reconcile.Step) []reconcile
 	observed := p.read(ctx, places)
 	for i, s := range steps {
 		if snapshot, read := observed[s.Place]; read && s.Kind == reconcile.End {
-			if drift := s.Grant.Drift(snapshot); strings.HasPrefix(drift, jit.Stripped) {
-				p.lost[s.Grant.ID] = drift
-				steps[i].Reason += "; " + drift
+			if d := s.Grant.Differs(snapshot); d.Kind == jit.DriftStripped {
+				p.lost[s.Grant.ID] = broker.Finding{Kind: d.Kind, Words: d.Words}
+				steps[i].Reason += "; " + d.Words
+				steps[i].Drift, steps[i].Severity = d.Kind, d.Kind.Severity()
 			}
 		}
 	}
@@ -203,64 +206,6 @@ func (p *pass) elsewhere(ctx context.Context, mine map[jit.ID]bool) error {
 		}
 	}
 	return err
-}
-
-// drift reads every scope that holds live grants or may hold bindings of ours and carries out what does not fit.
-func (p *pass) drift(ctx context.Context) {
-	live, err := p.Broker.Ledger.Places(ctx, p.Broker.Owner, p.now)
-	if err != nil {
-		p.unread(fmt.Errorf("read the ledger: %w", err))
-		return
-	}
-	places := map[jit.Place]bool{}
-	for _, at := range live {
-		places[at] = true
-	}
-	p.scopes(ctx, places, everyTarget)
-	p.each(places, func(at jit.Place) { p.driftAt(ctx, at) })
-}
-
-// driftAt reads one scope and carries out what does not fit there. What is recorded is read first, so that
-// what is changed meanwhile is not taken for drift.
-func (p *pass) driftAt(ctx context.Context, at jit.Place) {
-	recorded, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, Target: at.Target, Scope: at.Scope, LiveAt: p.now}))
-	if err != nil {
-		p.unread(fmt.Errorf("read the ledger: %w", err))
-		return
-	}
-	snapshot, read := p.readOne(ctx, at)
-	if !read {
-		return
-	}
-	if skew := jit.CheckSkew(p.now, snapshot.Clock); skew != nil {
-		// What is live and what is over cannot be told apart while nobody knows the time.
-		p.skewed = true
-		p.unread(fmt.Errorf("compare %s of target %q with the record: %w", at.Scope, at.Target, skew))
-		return
-	}
-	// Markers of grants that are not live here: what does the ledger know of them?
-	live := make(map[jit.ID]bool, len(recorded))
-	for _, g := range recorded {
-		live[g.ID] = true
-	}
-	var others []jit.ID
-	for _, o := range snapshot.Ours {
-		if o.Marker.Owner == p.Broker.Owner && !live[o.Marker.ID] {
-			others = append(others, o.Marker.ID)
-		}
-	}
-	if len(others) > 0 {
-		more, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, IDs: others}))
-		if err != nil {
-			p.unread(fmt.Errorf("read the ledger: %w", err))
-			return
-		}
-		recorded = append(recorded, more...)
-	}
-	steps := reconcile.Plan(p.now, p.Broker.Owner, recorded, map[jit.Place]jit.Snapshot{at: snapshot}, p.OnDrift)
-	// What was due has had its turn.
-	steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start })
-	p.carryOut(ctx, append(steps, p.violations(ctx, at, recorded, steps)...))
 }
 
 // markers ends what the markers say is over, in every scope of every target.
@@ -351,7 +296,7 @@ func (p *pass) read(ctx context.Context, places map[jit.Place]bool) map[jit.Plac
 	return observed
 }
 
-// carryOut runs the steps, the removals among them up to what is left of the cap.
+// carryOut runs the steps, the removals among them up to what is left of the cap; what is held back is recorded.
 func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
 	var held []reconcile.Step
 	kept := slices.DeleteFunc(steps, func(s reconcile.Step) bool {
@@ -364,6 +309,7 @@ func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
 	p.mu.Lock()
 	p.report.Held = append(p.report.Held, held...)
 	p.mu.Unlock()
+	p.tellHeld(ctx, held)
 	p.run(ctx, kept)
 }
 
@@ -423,11 +369,10 @@ func (p *pass) act(ctx context.Context, steps []reconcile.Step) []error {
 	}
 	errs := make([]error, len(steps))
 	grants := make([]jit.Grant, len(steps))
-	lost := make([]string, len(steps))
+	lost := make([]broker.Finding, len(steps))
 	for i, s := range steps {
 		grants[i], lost[i] = s.Grant, p.lost[s.Grant.ID]
 	}
-	told := p.toTell(ctx, steps)
 	switch steps[0].Kind {
 	case reconcile.End:
 		errs = p.Broker.Finish(ctx, grants, lost)
@@ -436,75 +381,15 @@ func (p *pass) act(ctx context.Context, steps []reconcile.Step) []error {
 	case reconcile.Repair:
 		errs = p.Broker.Repair(ctx, grants, findings(steps))
 	case reconcile.Remove:
-		errs = p.Broker.RemoveStray(ctx, steps[0].Place, grants, findings(steps), told)
+		errs = p.Broker.RemoveStray(ctx, steps[0].Place, grants, findings(steps), p.toTell(ctx, steps, "removed", time.Minute))
 	case reconcile.Revoke:
-		for i, s := range steps {
-			_, _, errs[i] = p.Broker.Revoke(ctx, broker.Revocation{Grant: s.Grant, Reason: "drift: " + s.Reason, Finding: &findings(steps)[i]})
+		for i, f := range findings(steps) {
+			_, _, errs[i] = p.Broker.Revoke(ctx, broker.Revocation{Grant: grants[i], Reason: whyRevoked(f), Finding: &f})
 		}
 	case reconcile.Report:
-		errs = p.Broker.Report(ctx, steps[0].Place, grants, findings(steps), told)
+		errs = p.Broker.Report(ctx, steps[0].Place, grants, findings(steps), p.toTell(ctx, steps, "nothing", tellAgain), "nothing")
 	}
 	return errs
-}
-
-// findings are what the steps were taken for.
-func findings(steps []reconcile.Step) []broker.Finding {
-	all := make([]broker.Finding, len(steps))
-	for i, s := range steps {
-		all[i] = broker.Finding{Kind: s.Drift, Words: s.Reason}
-	}
-	return all
-}
-
-// tellAgain is how often a finding that stays is recorded.
-const tellAgain = 24 * time.Hour
-
-// toTell says which findings are to be recorded: those that no sweeper has told of within a day. What is removed is told of at
-// once when it comes again, for then somebody has brought it back; two sweepers that find it together tell once.
-func (p *pass) toTell(ctx context.Context, steps []reconcile.Step) []bool {
-	tell := make([]bool, len(steps))
-	for i, s := range steps {
-		tell[i] = !p.unrecorded
-		again := tellAgain
-		if s.Kind == reconcile.Remove {
-			again = time.Minute
-		}
-		if p.unrecorded || p.Leases == nil || s.Kind != reconcile.Report && s.Kind != reconcile.Remove {
-			continue
-		}
-		name := strings.Join([]string{"finding", s.Target, s.Scope, string(s.Grant.ID), string(s.Drift)}, "/")
-		if _, first, err := p.Leases.Take(ctx, name, rand.Text(), p.now, p.now.Add(again)); err == nil {
-			tell[i] = first
-		}
-	}
-	return tell
-}
-
-// violations are the steps for the live grants of a scope that today's policies would not permit, but for those that are to be
-// ended anyway.
-func (p *pass) violations(ctx context.Context, at jit.Place, recorded []jit.Grant, steps []reconcile.Step) []reconcile.Step {
-	ending := map[jit.ID]bool{}
-	for _, s := range steps {
-		ending[s.Grant.ID] = s.Kind == reconcile.Revoke
-	}
-	live := slices.DeleteFunc(slices.Clone(recorded), func(g jit.Grant) bool {
-		return g.State(p.now) != jit.StateActive || g.Place() != at || ending[g.ID]
-	})
-	rules, err := p.Broker.Violations(ctx, live)
-	if err != nil {
-		p.unread(fmt.Errorf("judge the grants on %s of target %q by today's policies: %w", at.Scope, at.Target, err))
-	}
-	kind := reconcile.Report
-	if p.RevokeViolations {
-		kind = reconcile.Revoke
-	}
-	var all []reconcile.Step
-	for _, g := range live {
-		if rule, violates := rules[g.ID]; violates {
-			all = append(all, reconcile.Step{Kind: kind, Place: at, Grant: g, Reason: rule, Drift: jit.DriftViolation, Severity: jit.DriftViolation.Severity()})
-		}
-	}
-	return all
 }
 
 func collect(grants iter.Seq2[jit.Grant, error]) ([]jit.Grant, error) {

@@ -102,8 +102,9 @@ func (w *Watcher) driftOn(ctx context.Context, target string) {
 		call, cancel := context.WithTimeout(w.calls, callTimeout)
 		defer cancel()
 		one := w.pass()
+		one.policies = p.policies
 		one.driftAt(call, at)
-		if one.skewed {
+		if one.skewed.Load() {
 			w.doubt.Store(true)
 		}
 		var failed error

@@ -1,0 +1,211 @@
+package sweeper
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+)
+
+// drift reads every scope that holds live grants or may hold bindings of ours and carries out what does not fit.
+func (p *pass) drift(ctx context.Context) {
+	live, err := p.Broker.Ledger.Places(ctx, p.Broker.Owner, p.now)
+	if err != nil {
+		p.unread(fmt.Errorf("read the ledger: %w", err))
+		return
+	}
+	places := map[jit.Place]bool{}
+	for _, at := range live {
+		places[at] = true
+	}
+	p.scopes(ctx, places, everyTarget)
+	p.each(places, func(at jit.Place) { p.driftAt(ctx, at) })
+}
+
+// driftAt reads one scope and carries out what does not fit there. What does not fit is looked at twice: what somebody grants, changes
+// or ends in the right way while the ledger and the scope are read, one after the other, is no drift.
+func (p *pass) driftAt(ctx context.Context, at jit.Place) {
+	steps, recorded, read := p.compare(ctx, at)
+	if read && len(steps) > 0 {
+		first := make(map[sighting]bool, len(steps))
+		for _, s := range steps {
+			first[sighted(s)] = true
+		}
+		if steps, recorded, read = p.compare(ctx, at); read {
+			steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return !first[sighted(s)] })
+		}
+	}
+	if read {
+		p.carryOut(ctx, p.judged(ctx, at, recorded, steps))
+	}
+}
+
+// sighting is what has to be the same when one looks again.
+type sighting struct {
+	kind    reconcile.Kind
+	id      jit.ID
+	version int64
+	drift   jit.DriftKind
+}
+
+func sighted(s reconcile.Step) sighting {
+	return sighting{s.Kind, s.Grant.ID, s.Grant.Version, s.Drift}
+}
+
+// compare reads what is recorded and what is on one scope, and returns the steps for what does not fit with the records; read is
+// false when something could not be read, which is noted.
+func (p *pass) compare(ctx context.Context, at jit.Place) (steps []reconcile.Step, recorded []jit.Grant, read bool) {
+	recorded, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, Target: at.Target, Scope: at.Scope, LiveAt: p.now}))
+	if err != nil {
+		p.unread(fmt.Errorf("read the ledger: %w", err))
+		return nil, nil, false
+	}
+	snapshot, read := p.readOne(ctx, at)
+	if !read {
+		return nil, nil, false
+	}
+	if skew := jit.CheckSkew(p.now, snapshot.Clock); skew != nil {
+		// What is live and what is over cannot be told apart while nobody knows the time.
+		p.skewed.Store(true)
+		p.unread(fmt.Errorf("compare %s of target %q with the record: %w", at.Scope, at.Target, skew))
+		return nil, nil, false
+	}
+	// Markers of grants that are not live here: what does the ledger know of them?
+	live := make(map[jit.ID]bool, len(recorded))
+	for _, g := range recorded {
+		live[g.ID] = true
+	}
+	var others []jit.ID
+	for _, o := range snapshot.Ours {
+		if o.Marker.Owner == p.Broker.Owner && !live[o.Marker.ID] {
+			others = append(others, o.Marker.ID)
+		}
+	}
+	if len(others) > 0 {
+		more, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, IDs: others}))
+		if err != nil {
+			p.unread(fmt.Errorf("read the ledger: %w", err))
+			return nil, nil, false
+		}
+		recorded = append(recorded, more...)
+	}
+	steps = reconcile.Plan(p.now, p.Broker.Owner, recorded, map[jit.Place]jit.Snapshot{at: snapshot}, p.OnDrift)
+	// What was due has had its turn.
+	return slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start }), recorded, true
+}
+
+// policies are read once a pass, when they are first asked for. The zero value is ready.
+type policies struct {
+	once sync.Once
+	all  []jit.Policy
+	err  error
+}
+
+func (p *policies) read(ctx context.Context, from jit.Ledger) ([]jit.Policy, error) {
+	p.once.Do(func() { p.all, p.err = from.Policies(ctx) })
+	return p.all, p.err
+}
+
+// judged adds to the steps of one scope those for live grants that today's policies would not permit. Such a grant is narrowed where it
+// is too wide, but it is not put back where it is missing.
+func (p *pass) judged(ctx context.Context, at jit.Place, recorded []jit.Grant, steps []reconcile.Step) []reconcile.Step {
+	ending := map[jit.ID]bool{}
+	for _, s := range steps {
+		ending[s.Grant.ID] = s.Kind == reconcile.Revoke
+	}
+	live := slices.DeleteFunc(slices.Clone(recorded), func(g jit.Grant) bool {
+		return g.State(p.now) != jit.StateActive || g.Place() != at || ending[g.ID]
+	})
+	if len(live) == 0 {
+		return steps
+	}
+	var rules map[jit.ID]string
+	today, err := p.policies.read(ctx, p.Broker.Ledger)
+	if err == nil {
+		rules, err = p.Broker.Violations(ctx, today, live)
+	}
+	if err != nil {
+		p.unread(fmt.Errorf("judge the grants on %s of target %q by today's policies: %w", at.Scope, at.Target, err))
+	}
+	kept := slices.DeleteFunc(steps, func(s reconcile.Step) bool {
+		rule, violates := rules[s.Grant.ID]
+		widens := violates && s.Kind == reconcile.Repair && s.Severity == jit.Minor
+		if widens {
+			rules[s.Grant.ID] = rule + "; " + s.Reason + ", and not put back"
+		}
+		return widens
+	})
+	kind := reconcile.Report
+	if p.RevokeViolations {
+		kind = reconcile.Revoke
+	}
+	for _, g := range live {
+		if rule, violates := rules[g.ID]; violates {
+			kept = append(kept, reconcile.Step{Kind: kind, Place: at, Grant: g, Reason: rule, Drift: jit.DriftViolation, Severity: jit.DriftViolation.Severity()})
+		}
+	}
+	return kept
+}
+
+// findings are what the steps were taken for.
+func findings(steps []reconcile.Step) []broker.Finding {
+	all := make([]broker.Finding, len(steps))
+	for i, s := range steps {
+		all[i] = broker.Finding{Kind: s.Drift, Words: s.Reason}
+	}
+	return all
+}
+
+// whyRevoked is the reason of a revocation for what was found.
+func whyRevoked(f broker.Finding) string {
+	if f.Kind == jit.DriftViolation {
+		return "today's policies do not permit it: " + f.Words
+	}
+	return "drift: " + f.Words
+}
+
+// tellAgain is how often a finding that stays is recorded.
+const tellAgain = 24 * time.Hour
+
+// maxHeldTold is how much of what is held back on one scope is recorded: a runaway is not to fill the record.
+const maxHeldTold = 100
+
+// tellHeld records what the cap holds back.
+func (p *pass) tellHeld(ctx context.Context, held []reconcile.Step) {
+	if p.DryRun {
+		return
+	}
+	const done = "held back"
+	for _, s := range held[:min(len(held), maxHeldTold)] {
+		one := []reconcile.Step{s}
+		for _, err := range p.Broker.Report(ctx, s.Place, []jit.Grant{s.Grant}, findings(one), p.toTell(ctx, one, done, tellAgain), done) {
+			if err != nil {
+				p.unread(fmt.Errorf("record what was held back: %w", err))
+			}
+		}
+	}
+}
+
+// toTell says which findings, about which the same is done, are to be recorded: those that no sweeper has told of for so long. What is
+// removed is told of at once when it comes again, for then somebody has brought it back; two sweepers that find it together tell once.
+func (p *pass) toTell(ctx context.Context, steps []reconcile.Step, done string, again time.Duration) []bool {
+	tell := make([]bool, len(steps))
+	for i, s := range steps {
+		tell[i] = !p.unrecorded
+		if p.unrecorded || p.Leases == nil {
+			continue
+		}
+		name := strings.Join([]string{"finding", s.Target, s.Scope, string(s.Grant.ID), string(s.Drift), done}, "/")
+		if _, first, err := p.Leases.Take(ctx, name, rand.Text(), p.now, p.now.Add(again)); err == nil {
+			tell[i] = first
+		}
+	}
+	return tell
+}

@@ -1,0 +1,435 @@
+package sweeper_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// drifting makes a sweeper of its own that does this about drift.
+func (w *world) drifting(on jit.OnDrift, change ...func(*sweeper.Sweeper)) *sweeper.Sweeper {
+	s := &sweeper.Sweeper{Broker: w.broker, Holder: "test", MaxUnplanned: sweeper.DefaultMaxUnplanned, OnDrift: map[string]jit.OnDrift{"db": on}}
+	if l, ok := w.broker.Ledger.(interface{ Leases() jit.Leases }); ok {
+		s.Leases = l.Leases()
+	}
+	for _, c := range change {
+		c(s)
+	}
+	return s
+}
+
+// events are those of the kinds so far.
+func (w *world) events(kinds ...jit.EventKind) []jit.Event {
+	w.t.Helper()
+	var all []jit.Event
+	for e, err := range w.broker.Ledger.Events(w.t.Context(), 1) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if slices.Contains(kinds, e.Kind) {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+var everyWay = []jit.OnDrift{jit.RepairDrift, jit.RevokeDrift, jit.ReportDrift}
+
+// What somebody changes in the right way while a pass reads is not taken for drift, whatever is done about that.
+func TestWhatIsChangedDuringAPassIsNoDrift(t *testing.T) {
+	for _, on := range everyWay {
+		for name, change := range map[string]func(*world, jit.Grant){
+			"longer": func(w *world, g jit.Grant) {
+				if _, err := w.broker.Change(w.t.Context(), g, request("10h")); err != nil {
+					w.t.Error(err)
+				}
+			},
+			"shorter": func(w *world, g jit.Grant) {
+				if _, err := w.broker.Change(w.t.Context(), g, request("7h")); err != nil {
+					w.t.Error(err)
+				}
+			},
+			"revoked": func(w *world, g jit.Grant) {
+				if _, _, err := w.broker.Revoke(w.t.Context(), broker.Revocation{Grant: g, Reason: "done"}); err != nil {
+					w.t.Error(err)
+				}
+			},
+		} {
+			t.Run(string(on)+" "+name, func(t *testing.T) {
+				w := newWorld(t, jit.Native)
+				g := w.grant(request("8h"))
+				once := sync.OnceFunc(func() { change(w, g) })
+				inside := false
+				w.platform.Call = func(what string) error {
+					if what == "read" && !inside {
+						inside = true
+						once()
+					}
+					return nil
+				}
+				report := w.drifting(on).Pass(t.Context())
+				if len(report.Results) != 0 || len(report.Held) != 0 || len(report.Unread) != 0 {
+					t.Errorf("the pass did %+v, held %+v, could not read %v", report.Results, report.Held, report.Unread)
+				}
+				for _, e := range w.events(jit.EventDrift, jit.EventRepaired) {
+					t.Errorf("recorded: %s %v", e.Kind, e.Detail)
+				}
+				w.allowed(name != "revoked")
+			})
+		}
+	}
+}
+
+// A grant that another sweeper ends during a pass did not come back.
+func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
+	for _, on := range everyWay {
+		t.Run(string(on), func(t *testing.T) {
+			w := newWorld(t, jit.Sweeper)
+			g := w.grant(request("1h"))
+			w.now = g.End
+			if _, err := w.ledger.Claim(t.Context(), jit.ClaimQuery{Owner: "jit", Now: w.now, Holder: "another", Lease: time.Minute, Limit: 1}); err != nil {
+				t.Fatal(err)
+			}
+			read, ended := false, false
+			w.platform.Call = func(what string) error {
+				read = read || what == "read"
+				return nil
+			}
+			w.ledger.Call = func(what string) error {
+				if what == "read" && read && !ended { // it was observed, and is now looked up
+					ended = true
+					if err := w.broker.Finish(t.Context(), []jit.Grant{g}, nil)[0]; err != nil {
+						t.Error(err)
+					}
+				}
+				return nil
+			}
+			report := w.drifting(on).Pass(t.Context())
+			if !ended {
+				t.Fatal("nothing was ended meanwhile")
+			}
+			if len(report.Results) != 0 || len(report.Held) != 0 {
+				t.Errorf("the pass did %+v, held %+v", report.Results, report.Held)
+			}
+			for _, e := range w.events(jit.EventDrift) {
+				t.Errorf("recorded: %v", e.Detail)
+			}
+		})
+	}
+}
+
+// pairs lets the first 2 × n reads of the platform through two by two: two sweepers see the same each time.
+func pairs(p *jittest.Platform, n int) {
+	var mu sync.Mutex
+	arrived := 0
+	gates := make([]chan struct{}, n)
+	for i := range gates {
+		gates[i] = make(chan struct{})
+	}
+	p.Call = func(what string) error {
+		if what != "read" {
+			return nil
+		}
+		mu.Lock()
+		k := arrived
+		arrived++
+		mu.Unlock()
+		switch {
+		case k >= 2*n:
+		case k%2 == 1:
+			close(gates[k/2])
+		default:
+			<-gates[k/2]
+		}
+		return nil
+	}
+}
+
+// Two sweepers that find the same, in turn or at once, leave one record of it.
+func TestTwoSweepersRecordOnce(t *testing.T) {
+	gone := func([]jit.Observed) []jit.Observed { return nil }
+	cases := map[string]struct {
+		on    jit.OnDrift
+		drift func(*world, jit.Grant)
+		want  map[jit.EventKind]int
+		done  string
+	}{
+		"repaired": {jit.RepairDrift, func(w *world, _ jit.Grant) { w.platform.Edit("all", gone) },
+			map[jit.EventKind]int{jit.EventDrift: 1, jit.EventRepaired: 1}, ""},
+		"revoked": {jit.RevokeDrift, func(w *world, _ jit.Grant) { w.platform.Edit("all", gone) },
+			map[jit.EventKind]int{jit.EventDrift: 1, jit.EventRevokeAsked: 1, jit.EventRevoked: 1}, ""},
+		"reported": {jit.ReportDrift, func(w *world, _ jit.Grant) { w.platform.Edit("all", gone) },
+			map[jit.EventKind]int{jit.EventDrift: 1}, "nothing"},
+		"removed": {jit.RepairDrift, func(w *world, g jit.Grant) {
+			var was []jit.Observed
+			w.platform.Edit("all", func(o []jit.Observed) []jit.Observed { was = slices.Clone(o); return o })
+			w.now = g.End
+			w.sweep()
+			w.platform.Edit("all", func([]jit.Observed) []jit.Observed { return was })
+		}, map[jit.EventKind]int{jit.EventDrift: 1, jit.EventExpired: 1}, "removed"},
+	}
+	for name, c := range cases {
+		for store, open := range map[string]func(*testing.T) jit.Ledger{
+			"memory": func(*testing.T) jit.Ledger { return &jittest.Ledger{} },
+			"sqlite": func(t *testing.T) jit.Ledger {
+				l, err := ledger.Open(t.Context(), ledger.Config{URL: "sqlite://" + t.TempDir() + "/ledger.db"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() {
+					if err := l.Close(); err != nil {
+						t.Error(err)
+					}
+				})
+				return l
+			},
+		} {
+			for _, atOnce := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %s, at once %t", name, store, atOnce), func(t *testing.T) {
+					w := newWorld(t, jit.Sweeper)
+					w.broker.Ledger = open(t)
+					g := w.grant(request("1h"))
+					c.drift(w, g)
+					one, two := w.drifting(c.on), w.drifting(c.on, func(s *sweeper.Sweeper) { s.Holder = "two" })
+					reports := make([]sweeper.Report, 2)
+					if atOnce {
+						pairs(w.platform, 2)
+						var wg sync.WaitGroup
+						wg.Go(func() { reports[0] = one.Pass(t.Context()) })
+						wg.Go(func() { reports[1] = two.Pass(t.Context()) })
+						wg.Wait()
+					} else {
+						reports[0], reports[1] = one.Pass(t.Context()), two.Pass(t.Context())
+					}
+					for _, r := range reports {
+						if r.Failed() != 0 || len(r.Unread) != 0 {
+							t.Errorf("%+v, could not read %v", r.Results, r.Unread)
+						}
+					}
+					for kind, want := range c.want {
+						events := w.events(kind)
+						if len(events) != want {
+							t.Errorf("%d events of the kind %s, want %d", len(events), kind, want)
+						}
+						for _, e := range events {
+							if kind == jit.EventDrift && (e.Detail["kind"] == "" || e.Detail["severity"] == "" || e.Detail["done"] != c.done) {
+								t.Errorf("recorded %v, want a kind, a severity and done = %q", e.Detail, c.done)
+							}
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// What was only reported, and is removed when the setting has changed, is recorded as removed.
+func TestWhatWasReportedAndIsRemovedIsRecorded(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	g := w.grant(request("1h"))
+	var was []jit.Observed
+	w.platform.Edit("all", func(o []jit.Observed) []jit.Observed { was = slices.Clone(o); return o })
+	w.now = g.End
+	w.sweep()
+	w.platform.Edit("all", func([]jit.Observed) []jit.Observed { return was })
+	none := func(s *sweeper.Sweeper) { s.MaxUnplanned = 0 }
+	var done []string
+	for _, s := range []*sweeper.Sweeper{
+		w.drifting(jit.ReportDrift), w.drifting(jit.ReportDrift), w.drifting(jit.RepairDrift, none), w.drifting(jit.RepairDrift, none), w.drifting(jit.RepairDrift),
+	} {
+		w.now = w.now.Add(5 * time.Minute)
+		s.Pass(t.Context())
+	}
+	for _, e := range w.events(jit.EventDrift) {
+		done = append(done, e.Detail["done"])
+	}
+	if want := []string{"nothing", "held back", "removed"}; !slices.Equal(done, want) {
+		t.Errorf("recorded as %q, want %q", done, want)
+	}
+	w.allowed(false)
+}
+
+// What fails at every pass is recorded once an hour, and with what was found.
+func TestWhatCannotBeDoneIsRecordedOnceAnHour(t *testing.T) {
+	for name, drift := range map[string]func(*world, jit.Grant){
+		"missing": func(w *world, _ jit.Grant) {
+			w.platform.Edit("all", func([]jit.Observed) []jit.Observed { return nil })
+		},
+		"orphan_over": func(w *world, g jit.Grant) {
+			w.platform.Edit("all", func(o []jit.Observed) []jit.Observed {
+				o = slices.Clone(o)
+				lost := o[0]
+				lost.Marker.ID, lost.Marker.Window.End = "cccccccc-0000-8000-8000-000000000000", g.Start.Add(time.Second)
+				return append(o, lost)
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Sweeper)
+			drift(w, w.grant(request("8h")))
+			w.platform.Call = func(what string) error {
+				if what == "write" {
+					return errors.New("read only")
+				}
+				return nil
+			}
+			s := w.drifting(jit.RepairDrift)
+			for range 13 { // a bit more than an hour
+				w.now = w.now.Add(5 * time.Minute)
+				if report := s.Pass(t.Context()); report.Failed() != 1 {
+					t.Errorf("%+v, want one that failed", report.Results)
+				}
+			}
+			events := w.events(jit.EventDrift)
+			if len(events) != 2 {
+				t.Errorf("%d events, want 2", len(events))
+			}
+			for _, e := range events {
+				if e.Detail["kind"] != name || e.Detail["severity"] == "" || !strings.Contains(e.Detail["error"], "read only") {
+					t.Errorf("recorded: %v", e.Detail)
+				}
+			}
+		})
+	}
+}
+
+// Grants that today's policies would not permit are reported, or ended as far as the cap allows; others are left alone.
+func TestViolations(t *testing.T) {
+	forbid := jit.Policy{Name: "freeze", Effect: jit.Forbid, Match: jit.Match{Principals: []string{"bad*"}}}
+	permit := jit.Policy{Name: "all", Effect: jit.Permit}
+	setUp := func(t *testing.T, policies ...jit.Policy) (*world, jit.Grant) {
+		w := newWorld(t, jit.Sweeper)
+		for i := range 3 {
+			r := request("8h")
+			r.Binding.Principal = fmt.Sprint("bad ", i)
+			r.Binding.Scope = fmt.Sprint("scope ", i)
+			w.grant(r)
+		}
+		good := w.grant(request("8h"))
+		for _, p := range policies {
+			if err := w.broker.PutPolicy(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return w, good
+	}
+	revoke := func(s *sweeper.Sweeper) { s.RevokeViolations = true }
+	t.Run("no policy", func(t *testing.T) {
+		w, _ := setUp(t)
+		if report := w.drifting(jit.RepairDrift, revoke).Pass(t.Context()); len(report.Results) != 0 {
+			t.Errorf("the pass did %+v", report.Results)
+		}
+	})
+	t.Run("reported once", func(t *testing.T) {
+		w, _ := setUp(t, forbid, permit)
+		for range 3 {
+			report := w.drifting(jit.RevokeDrift).Pass(t.Context())
+			if len(report.Results) != 3 {
+				t.Errorf("%d steps, want 3", len(report.Results))
+			}
+			for _, r := range report.Results {
+				if r.Kind != reconcile.Report || r.Drift != jit.DriftViolation || r.Severity != jit.Notable || !strings.Contains(r.Reason, `"freeze"`) {
+					t.Errorf("%+v", r)
+				}
+			}
+		}
+		if n := len(w.events(jit.EventDrift)); n != 3 {
+			t.Errorf("%d events, want 3", n)
+		}
+		if _, writes := w.platform.Calls(); writes != 4 {
+			t.Errorf("%d writes, want the 4 grants", writes)
+		}
+	})
+	t.Run("revoked up to the cap", func(t *testing.T) {
+		w, good := setUp(t, forbid, permit)
+		report := w.drifting(jit.ReportDrift, revoke, func(s *sweeper.Sweeper) { s.MaxUnplanned = 2 }).Pass(t.Context())
+		if len(report.Results) != 2 || report.Failed() != 0 || len(report.Held) != 1 {
+			t.Errorf("did %+v, held %+v", report.Results, report.Held)
+		}
+		for _, r := range report.Results {
+			g := w.recorded(r.Grant.ID)
+			if g.EndedAt.IsZero() || !strings.Contains(g.RevokeReason, "policies") || !strings.Contains(g.RevokeReason, `"freeze"`) {
+				t.Errorf("ended at %s because of %q", g.EndedAt, g.RevokeReason)
+			}
+		}
+		if g := w.recorded(good.ID); !g.RevokedAt.IsZero() {
+			t.Error("a permitted grant was revoked")
+		}
+	})
+	t.Run("not put back first", func(t *testing.T) {
+		w, _ := setUp(t, forbid, permit)
+		for i := range 3 {
+			w.platform.Edit(fmt.Sprint("scope ", i), func([]jit.Observed) []jit.Observed { return nil })
+		}
+		report := w.drifting(jit.RepairDrift, revoke).Pass(t.Context())
+		if len(report.Results) != 3 {
+			t.Errorf("%d steps, want 3", len(report.Results))
+		}
+		for _, r := range report.Results {
+			if r.Kind != reconcile.Revoke {
+				t.Errorf("%s for %s, want revoke", r.Kind, r.Drift)
+			}
+		}
+		if n := len(w.events(jit.EventRepaired)); n != 0 {
+			t.Errorf("%d grants were put back that no policy permits", n)
+		}
+	})
+	t.Run("changed meanwhile", func(t *testing.T) {
+		short := jit.Policy{Name: "short", Effect: jit.Permit, MaxTTL: 2 * time.Hour}
+		w := newWorld(t, jit.Sweeper)
+		g := w.grant(request("8h"))
+		if err := w.broker.PutPolicy(t.Context(), short); err != nil {
+			t.Fatal(err)
+		}
+		changed, read := false, false
+		w.platform.Call = func(what string) error { read = read || what == "read"; return nil }
+		w.ledger.Call = func(what string) error {
+			if what == "read" && read && !changed { // the policies are read, after the scope
+				changed = true
+				if _, err := w.broker.Change(t.Context(), g, request("1h")); err != nil {
+					t.Error(err)
+				}
+			}
+			return nil
+		}
+		w.drifting(jit.RepairDrift, revoke).Pass(t.Context())
+		if g := w.recorded(g.ID); !changed || !g.RevokedAt.IsZero() {
+			t.Errorf("the grant, which is permitted by now, was revoked: %q", g.RevokeReason)
+		}
+	})
+	t.Run("one read of the policies", func(t *testing.T) {
+		w, _ := setUp(t, permit)
+		counted := &policyReads{Ledger: w.ledger}
+		w.broker.Ledger = counted
+		w.drifting(jit.RepairDrift).Pass(t.Context())
+		if counted.n != 1 {
+			t.Errorf("the policies were read %d times for 4 scopes, want once", counted.n)
+		}
+	})
+}
+
+// policyReads counts how often the policies are read.
+type policyReads struct {
+	*jittest.Ledger
+	mu sync.Mutex
+	n  int
+}
+
+func (p *policyReads) Policies(ctx context.Context) ([]jit.Policy, error) {
+	p.mu.Lock()
+	p.n++
+	p.mu.Unlock()
+	return p.Ledger.Policies(ctx)
+}
