@@ -130,31 +130,36 @@ func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
 	}
 }
 
-// pairs lets the first 2 × n reads of the platform through two by two: two sweepers see the same each time.
-func pairs(p *jittest.Platform, n int) {
-	var mu sync.Mutex
-	arrived := 0
-	gates := make([]chan struct{}, n)
-	for i := range gates {
-		gates[i] = make(chan struct{})
+// sideBySide is a platform whose first reads are answered two by two: two sweepers see the same each time.
+type sideBySide struct {
+	*jittest.Platform
+	mu      sync.Mutex
+	arrived int
+	pairs   []chan struct{}
+}
+
+func newSideBySide(p *jittest.Platform, pairs int) *sideBySide {
+	s := &sideBySide{Platform: p, pairs: make([]chan struct{}, pairs)}
+	for i := range s.pairs {
+		s.pairs[i] = make(chan struct{})
 	}
-	p.Call = func(what string) error {
-		if what != "read" {
-			return nil
-		}
-		mu.Lock()
-		k := arrived
-		arrived++
-		mu.Unlock()
-		switch {
-		case k >= 2*n:
-		case k%2 == 1:
-			close(gates[k/2])
-		default:
-			<-gates[k/2]
-		}
-		return nil
+	return s
+}
+
+func (s *sideBySide) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
+	snapshot, err := s.Platform.Read(ctx, scope)
+	s.mu.Lock()
+	pair, second := s.arrived/2, s.arrived%2 == 1
+	s.arrived++
+	s.mu.Unlock()
+	switch {
+	case pair >= len(s.pairs):
+	case second:
+		close(s.pairs[pair])
+	default:
+		<-s.pairs[pair]
 	}
+	return snapshot, err
 }
 
 // Two sweepers that find the same, in turn or at once, leave one record of it.
@@ -205,7 +210,7 @@ func TestTwoSweepersRecordOnce(t *testing.T) {
 					one, two := w.drifting(c.on), w.drifting(c.on, func(s *sweeper.Sweeper) { s.Holder = "two" })
 					reports := make([]sweeper.Report, 2)
 					if atOnce {
-						pairs(w.platform, 2)
+						w.broker.Targets["db"] = newSideBySide(w.platform, 2)
 						var wg sync.WaitGroup
 						wg.Go(func() { reports[0] = one.Pass(t.Context()) })
 						wg.Go(func() { reports[1] = two.Pass(t.Context()) })

@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Whatever is done about drift: what bears no marker, or another owner's, stays byte for byte, also when it is over, altered or copied.
+func TestSweepTouchesOnlyItsOwn(t *testing.T) {
+	for _, on := range []jit.OnDrift{jit.RepairDrift, jit.RevokeDrift, jit.ReportDrift} {
+		t.Run(string(on), func(t *testing.T) {
+			w := newWorld(t)
+			settings := func(owner, ledger string) {
+				w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://%s\"\nowner = %q\nmax_unplanned_revocations = 1000\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = %q } }\n",
+					ledger, owner, w.keys, on))
+			}
+			line := func(g jit.Grant) string {
+				for line := range strings.Lines(w.read("authorized_keys")) {
+					if strings.Contains(line, g.Principal) {
+						return line
+					}
+				}
+				t.Fatalf("no line of %s", g.ID)
+				return ""
+			}
+			settings("search", "search.db")
+			theirs := line(w.grant("INC-1: theirs", "30m")) + line(w.grant("INC-2: theirs", "8h"))
+			settings("payments", "ledger.db")
+			over, live, lost := w.grant("INC-3: over", "30m"), w.grant("INC-4: live", "8h"), line(w.grant("INC-5: lost", "30m"))
+			ours := line(over) + lost + strings.Replace(line(live), `expiry-time="2`, `expiry-time="3`, 1)
+			lostLedger(w)
+			live = w.grant("INC-4: live again", "8h") // known, the rest is not
+			known := strings.Replace(line(live), `expiry-time="2`, `expiry-time="3`, 1)
+
+			const odd = "\t# tabs, and spaces at the end  \r\n\n\n\xff\xfe not UTF-8 \x80\n# jit: no marker\nnot a key at all"
+			w.write("authorized_keys", foreignLine+theirs+ours+odd+"\n"+theirs+known+known+theirs+"last line without an end")
+			w.now = w.now.Add(time.Hour)
+			foreign := func() string {
+				var rest strings.Builder
+				for line := range strings.Lines(w.read("authorized_keys")) {
+					if !strings.Contains(line, "payments") { // the owner in our markers
+						rest.WriteString(line)
+					}
+				}
+				return rest.String()
+			}
+			before := foreign()
+			if !strings.Contains(before, theirs) || !strings.Contains(before, odd) || strings.Contains(before, live.Principal) {
+				t.Fatalf("the test takes this for foreign:\n%s", before)
+			}
+			for range 2 {
+				w.run("sweep")
+			}
+			if after := foreign(); after != before {
+				t.Errorf("what is not ours was\n%q\nand is\n%q", before, after)
+			}
+			if removed := !strings.Contains(w.read("authorized_keys"), lost); removed != (on != jit.ReportDrift) {
+				t.Errorf("what is ours, over and unknown was removed: %t", removed)
+			}
+		})
+	}
+}
+
+func (w *world) read(name string) string {
+	w.t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
+}
