@@ -59,6 +59,7 @@ func drifted(kind Kind, at jit.Place, g jit.Grant, drift jit.DriftKind, reason s
 // Bindings of other owners are passed over.
 func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Place]jit.Snapshot, on map[string]jit.OnDrift) []Step {
 	var steps []Step
+	ours := index(owner, observed)
 	known := make(map[jit.ID]jit.Grant, len(recorded))
 	for _, g := range recorded {
 		if g.Owner != owner {
@@ -68,19 +69,15 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Pl
 		if s, ok := due(now, g); ok {
 			steps = append(steps, s)
 		} else if snapshot, read := observed[g.Place()]; read && g.Window.Contains(now) && g.Live(now) {
+			snapshot.Ours = ours[g.Place()][g.ID] // of a scope with many grants the others are not looked through for each
 			if s, ok := repair(g, g.Differs(snapshot), on[g.Target]); ok {
 				steps = append(steps, s)
 			}
 		}
 	}
-	for place, snapshot := range observed {
-		seen := map[jit.ID]bool{}
-		for _, o := range snapshot.Ours {
-			if o.Marker.Owner != owner || seen[o.Marker.ID] {
-				continue
-			}
-			seen[o.Marker.ID] = true
-			if s, ok := stray(now, place, o, known, on[place.Target]); ok {
+	for place, grants := range ours {
+		for _, bindings := range grants {
+			if s, ok := stray(now, place, bindings[0], known, on[place.Target]); ok {
 				steps = append(steps, s)
 			}
 		}
@@ -90,6 +87,21 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Pl
 			cmp.Compare(a.Grant.ID, b.Grant.ID), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
 	})
 	return steps
+}
+
+// index returns the owner's bindings of every place by the grants whose markers they bear.
+func index(owner string, observed map[jit.Place]jit.Snapshot) map[jit.Place]map[jit.ID][]jit.Observed {
+	ours := make(map[jit.Place]map[jit.ID][]jit.Observed, len(observed))
+	for place, snapshot := range observed {
+		grants := make(map[jit.ID][]jit.Observed, len(snapshot.Ours))
+		for _, o := range snapshot.Ours {
+			if o.Marker.Owner == owner {
+				grants[o.Marker.ID] = append(grants[o.Marker.ID], o)
+			}
+		}
+		ours[place] = grants
+	}
+	return ours
 }
 
 // repair is the step for a live grant that differs from what has to be there.

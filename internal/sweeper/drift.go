@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -174,6 +175,9 @@ func whyRevoked(f broker.Finding) string {
 // tellAgain is how often a finding that stays is recorded.
 const tellAgain = 24 * time.Hour
 
+// askAgain is how often the ledger is asked whether a finding has been told of.
+const askAgain = time.Hour
+
 // maxHeldTold is how much of what is held back on one scope is recorded: a runaway is not to fill the record.
 const maxHeldTold = 100
 
@@ -193,6 +197,37 @@ func (p *pass) tellHeld(ctx context.Context, held []reconcile.Step) {
 	}
 }
 
+// noted remembers which findings the ledger has been told of, so that it is not asked about all that stays at every pass of a
+// daemon. The zero value is ready.
+type noted struct {
+	mu    sync.Mutex
+	until map[string]time.Time
+}
+
+// has reports whether the ledger need not be asked at now.
+func (n *noted) has(name string, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return now.Before(n.until[name])
+}
+
+// add notes that the ledger need not be asked until then.
+func (n *noted) add(name string, until time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.until == nil {
+		n.until = map[string]time.Time{}
+	}
+	n.until[name] = until
+}
+
+// forget drops what is to be asked again.
+func (n *noted) forget(now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	maps.DeleteFunc(n.until, func(_ string, until time.Time) bool { return !now.Before(until) })
+}
+
 // toTell says which findings, about which the same is done, are to be recorded: those that no sweeper has told of for so long. What is
 // removed is told of at once when it comes again, for then somebody has brought it back; two sweepers that find it together tell once.
 func (p *pass) toTell(ctx context.Context, steps []reconcile.Step, done string, again time.Duration) []bool {
@@ -203,8 +238,12 @@ func (p *pass) toTell(ctx context.Context, steps []reconcile.Step, done string, 
 			continue
 		}
 		name := strings.Join([]string{"finding", s.Target, s.Scope, string(s.Grant.ID), string(s.Drift), done}, "/")
+		if tell[i] = !p.noted.has(name, p.now); !tell[i] {
+			continue
+		}
 		if _, first, err := p.Leases.Take(ctx, name, rand.Text(), p.now, p.now.Add(again)); err == nil {
 			tell[i] = first
+			p.noted.add(name, p.now.Add(min(again, askAgain)))
 		}
 	}
 	return tell

@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
@@ -437,4 +439,53 @@ func (p *policyReads) Policies(ctx context.Context) ([]jit.Policy, error) {
 	p.n++
 	p.mu.Unlock()
 	return p.Ledger.Policies(ctx)
+}
+
+// asked counts how often the ledger is asked whether a finding has been told of.
+type asked struct {
+	jit.Leases
+	n atomic.Int64
+}
+
+func (a *asked) Take(ctx context.Context, name, holder string, now, until time.Time) (int64, bool, error) {
+	if strings.HasPrefix(name, "finding/") {
+		a.n.Add(1)
+	}
+	return a.Leases.Take(ctx, name, holder, now, until)
+}
+
+// A daemon asks about what stays once an hour, not at every pass, and it is recorded once a day.
+func TestWatchAsksOnceAnHourAboutWhatStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		if _, err := w.broker.Grant(t.Context(), request("24h")); err != nil {
+			t.Fatal(err)
+		}
+		w.targets["db"].Edit("all", func([]jit.Observed) []jit.Observed { return nil })
+		leases := &asked{Leases: w.ledger.Leases()}
+		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
+			Broker: w.newBroker(), Holder: "a", Leases: leases, OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift},
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { watcher.Run(ctx); close(done) }()
+		time.Sleep(5*time.Hour + 30*time.Minute)
+		cancel()
+		<-done
+		if n := leases.n.Load(); n < 5 || n > 6 {
+			t.Errorf("asked %d times in five and a half hours, want once an hour", n)
+		}
+		found := 0
+		for e, err := range w.ledger.Events(t.Context(), 1) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Kind == jit.EventDrift {
+				found++
+			}
+		}
+		if found != 1 {
+			t.Errorf("recorded %d times, want once", found)
+		}
+	})
 }

@@ -92,7 +92,7 @@ const defaultClaimSize = 5000
 // A ledger that cannot be read does not keep markers from being honoured: what they
 // say is over is ended.
 func (s *Sweeper) Pass(ctx context.Context) Report {
-	p := &pass{Sweeper: s, now: s.Broker.Now(), lost: map[jit.ID]broker.Finding{}, budget: &budget{}, policies: &policies{}}
+	p := &pass{Sweeper: s, now: s.Broker.Now(), lost: map[jit.ID]broker.Finding{}, budget: &budget{}, policies: &policies{}, noted: &noted{}}
 	if s.MarkersOnly {
 		p.markers(ctx, nil)
 		return p.report
@@ -123,6 +123,8 @@ type pass struct {
 	skewed atomic.Bool
 	// policies are those of today, once they were asked for.
 	policies *policies
+	// noted are the findings that are recorded already.
+	noted *noted
 
 	mu     sync.Mutex
 	report Report

@@ -60,6 +60,7 @@ type Watcher struct {
 	found  map[jit.Place][]Result
 	unread map[jit.Place]Unread
 	budget budget
+	noted  noted
 	// doubt is set when our clock was stepped, or a target told another time.
 	doubt atomic.Bool
 	work  sync.WaitGroup
@@ -224,7 +225,7 @@ func (w *Watcher) withoutLedger(ledger error) {
 func (w *Watcher) pass() *pass {
 	s := w.Sweeper
 	s.Progress = nil
-	return &pass{Sweeper: &s, now: w.Broker.Now(), lost: map[jit.ID]broker.Finding{}, budget: &w.budget, policies: &policies{}, doubt: w.doubt.Load()}
+	return &pass{Sweeper: &s, now: w.Broker.Now(), lost: map[jit.ID]broker.Finding{}, budget: &w.budget, policies: &policies{}, noted: &w.noted, doubt: w.doubt.Load()}
 }
 
 // told passes on what was done.

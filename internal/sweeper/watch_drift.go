@@ -54,6 +54,7 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 		_, mine, err := w.Leases.Take(ctx, name, w.Holder, now, now.Add(w.DriftInterval))
 		if err == nil && mine {
 			w.budget.renew(now, w.DriftInterval)
+			w.noted.forget(now)
 			w.driftOn(ctx, target)
 			pause = max(pause, w.DriftInterval-w.Broker.Now().Sub(now))
 		}
