@@ -6,7 +6,7 @@ max_ttl = "24h"
 
 targets = {
   bastion      = { ssh = { authorized_keys = "/home/deploy/.ssh/authorized_keys" } }
-  payments-db  = { postgresql = { url = env("ADMIN_URL") } }
+  payments-db  = { postgresql = { url = env("ADMIN_URL") }, on_drift = "repair" }
   prod         = { gcp = {} }
   gateway      = { hoop = { url = "https://hoop.example.com", api_key = env("HOOP_TOKEN") } }
   prod-cluster = { kubernetes = { kubeconfig = "~/.kube/config", context = "prod" } }
