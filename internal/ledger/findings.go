@@ -17,6 +17,8 @@ type findings struct {
 	links  map[int64]link
 	// shifts are distances over which events have been found to be moved.
 	shifts []int64
+	// looked counts the places at which events were looked for nearby.
+	looked int
 	found  []Damage
 }
 
@@ -29,6 +31,9 @@ type link struct {
 
 // near is how far from its place an event is looked for when its neighbours do not tell.
 const near = 64
+
+// maxLooks bounds looked: in a record in which everything was edited there is nothing to be found nearby.
+const maxLooks = 200_000
 
 func newFindings(h head) *findings {
 	return &findings{head: h, byHash: map[string]int64{}, links: map[int64]link{}}
@@ -65,8 +70,9 @@ func (f *findings) recorded(e jit.Event) int64 {
 	if before, ok := f.byHash[e.Prev]; ok {
 		candidates = append(candidates, before+1)
 	}
-	for d := int64(1); d <= near; d++ {
+	for d := int64(1); d <= near && f.looked < maxLooks; d++ {
 		candidates = append(candidates, at-d, at+d)
+		f.looked += 2
 	}
 	for _, seq := range candidates {
 		if was(seq) {

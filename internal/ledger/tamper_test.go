@@ -124,7 +124,11 @@ func TestVerifyNamesEverySingleChange(t *testing.T) {
 			for seq := at + 1; seq <= n; seq++ {
 				moved += fmt.Sprintf(", reordered %d", seq+1)
 			}
-			check(fmt.Sprintf("inserted %d", at+1)+moved, append(shift(at+1, 1), copyOf(at+1, max(1, at/2)))...)
+			from := at + 3 // moved itself, so that only what is before it tells which of the two is the copy
+			if from > n+1 {
+				from = at / 2
+			}
+			check(fmt.Sprintf("inserted %d", at+1)+moved, append(shift(at+1, 1), copyOf(at+1, from))...)
 		},
 		func(at int) { // with its neighbour
 			check(fmt.Sprintf("reordered %d, reordered %d", min(at, at%n+1), max(at, at%n+1)), swap(at, at%n+1)...)

@@ -13,6 +13,8 @@ type Report struct {
 	Ledger string `json:"ledger"`
 	// Events counts the events that are there.
 	Events int64 `json:"events"`
+	// Seq is the sequence number of the last event.
+	Seq int64 `json:"seq"`
 	// Head is the hash of the last event as the head row has it. Whoever can write to the
 	// database can write a whole new chain; a head that was noted down elsewhere shows it.
 	Head string `json:"head"`
@@ -78,8 +80,7 @@ func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, l.fail("read", err)
 	}
-	r := Report{Ledger: h.id, Head: h.hash}
-	r.VouchedFrom = 1
+	r := Report{Ledger: h.id, Head: h.hash, Seq: h.seq}
 	whole := true
 	last := head{id: h.id, hash: h.id}
 	err = l.walk(ctx, tx, func(e jit.Event) {
@@ -91,6 +92,7 @@ func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 		return Report{}, l.fail("read", err)
 	}
 	if whole && last.seq == h.seq && last.hash == h.hash {
+		r.VouchedFrom = 1
 		return r, nil
 	}
 	found := newFindings(h)
