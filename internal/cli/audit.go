@@ -69,7 +69,9 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime) error {
 		for _, d := range report.Damage {
 			fmt.Fprintln(p.out, printable(d.String()))
 		}
-		fmt.Fprintln(p.out, vouched(report))
+		if !report.OK() {
+			fmt.Fprintln(p.out, report.Vouched())
+		}
 	}
 	if err != nil {
 		return notDone(err)
@@ -78,17 +80,6 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime) error {
 		return notDone(fmt.Errorf("the record is not intact: %d findings among %d events", len(report.Damage), report.Events))
 	}
 	return nil
-}
-
-// vouched says which events the head still vouches for, though the record is not intact.
-func vouched(r ledger.Report) string {
-	if r.VouchedFrom > r.Seq {
-		return "The head vouches for no event: whoever did this can have written all of them anew."
-	}
-	if r.VouchedFrom == 1 {
-		return fmt.Sprintf("The head vouches for events 1 to %d.", r.Seq)
-	}
-	return fmt.Sprintf("The head vouches for events %d to %d; whoever did this can have written anew what is before them.", r.VouchedFrom, r.Seq)
 }
 
 var exportFormats = []string{"json", "csv"}

@@ -29,6 +29,17 @@ type Report struct {
 // OK reports whether the chain is whole.
 func (r Report) OK() bool { return len(r.Damage) == 0 }
 
+// Vouched says in words which events the head still vouches for, for a record that is not intact.
+func (r Report) Vouched() string {
+	switch {
+	case r.VouchedFrom > r.Seq:
+		return "The head vouches for no event: whoever did this can have written all of them anew."
+	case r.VouchedFrom == 1:
+		return fmt.Sprintf("The head vouches for events 1 to %d.", r.Seq)
+	}
+	return fmt.Sprintf("The head vouches for events %d to %d; whoever did this can have written anew what is before them.", r.VouchedFrom, r.Seq)
+}
+
 // DamageKind is what was done to an event.
 type DamageKind string
 
