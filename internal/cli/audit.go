@@ -85,6 +85,9 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, check hea
 		for _, d := range report.Damage {
 			fmt.Fprintln(p.out, printable(d.String()))
 		}
+		if !report.OK() {
+			fmt.Fprintln(p.out, report.Vouched())
+		}
 	}
 	if err != nil {
 		return notDone(err)

@@ -49,7 +49,7 @@ func TestAuditVerifyFindsTampering(t *testing.T) {
 	if _, err := db.Exec("DELETE FROM jit_events WHERE seq = 3"); err != nil {
 		t.Fatal(err)
 	}
-	w.run("audit", "verify").wantCode(exitNotDone).wantOut("event 3 was removed").wantErr("not intact")
+	w.run("audit", "verify").wantCode(exitNotDone).wantOut("event 3 was removed", "The head vouches for events 4 to ").wantErr("not intact")
 	var broken struct {
 		OK     bool
 		Damage []struct {

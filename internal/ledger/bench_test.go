@@ -108,3 +108,33 @@ func BenchmarkClaim(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkVerify checks a long record: whole, and with its first event removed and all others moved up.
+func BenchmarkVerify(b *testing.B) {
+	const size = 100_000
+	check := func(b *testing.B, l *ledger.Ledger, whole bool) {
+		for b.Loop() {
+			if r, err := l.Verify(b.Context()); err != nil || r.OK() != whole {
+				b.Fatal(r.OK(), err)
+			}
+		}
+		b.ReportMetric(float64(size*b.N)/b.Elapsed().Seconds(), "events/s")
+	}
+	each := func(b *testing.B, url string) {
+		l := open(b, url)
+		entries := make([]jit.Entry, 10_000)
+		for n := range entries {
+			entries[n].Events = []jit.Event{ledgertest.Event(ledgertest.Grant(n).ID)}
+		}
+		for range size / len(entries) {
+			write(b, l, entries...)
+		}
+		b.Run("whole", func(b *testing.B) { check(b, l, true) })
+		run(b, raw(b, url), append([]string{"DELETE FROM jit_events WHERE seq = 1"}, shift(2, -1)...)...)
+		b.Run("moved", func(b *testing.B) { check(b, l, false) })
+		run(b, raw(b, url), "UPDATE jit_events SET actor = 'mallory'")
+		b.Run("edited", func(b *testing.B) { check(b, l, false) })
+	}
+	b.Run("sqlite", func(b *testing.B) { each(b, sqliteURL(b)) })
+	b.Run("postgres", func(b *testing.B) { each(b, postgresURL(b)) })
+}

@@ -4,8 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"iter"
+	"math"
 	"strings"
 	"time"
 
@@ -39,29 +40,53 @@ func (h *head) follow(e jit.Event, now time.Time) jit.Event {
 }
 
 // eventRow returns the values of eventColumns.
-func eventRow(e jit.Event) ([]any, error) {
-	detail := ""
-	if len(e.Detail) > 0 {
-		text, err := json.Marshal(e.Detail)
-		if err != nil {
-			return nil, fmt.Errorf("event %s: %w", e.Kind, err)
-		}
-		detail = string(text)
-	}
+func eventRow(e jit.Event) []any {
 	return []any{e.Seq, e.At.UnixMicro(), string(e.Kind), string(e.Grant), e.Policy,
-		e.Name, e.Change, string(e.Source), detail, e.Prev, e.Hash}, nil
+		e.Name, e.Change, string(e.Source), detail(e.Detail), e.Prev, e.Hash}
 }
 
-// scanEvent reads a row of eventColumns. Details that cannot be read are left out,
-// which shows as an event that does not have its hash.
+// detail returns how details are stored: as JSON with sorted keys; empty when there are none.
+func detail(of map[string]string) string {
+	if len(of) == 0 {
+		return ""
+	}
+	text, err := json.Marshal(of)
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	return string(text)
+}
+
+// firstMicro and lastMicro are the first and the last microsecond that RFC 3339, and so the JSON of an event, can say.
+var (
+	firstMicro = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+	lastMicro  = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro() - 1
+)
+
+// unnumbered is the sequence number of a row that has none: SQLite keeps whatever somebody writes into a column.
+const unnumbered = math.MinInt64
+
+// unreadable is the key under which details are handed on that are not as [detail] writes them; no event is recorded with it.
+const unreadable = "unreadable"
+
+// scanEvent reads a row of eventColumns. A time that cannot be read is left out and details are handed on as
+// [unreadable], which shows as an event that does not have its hash.
 func scanEvent(rows *sql.Rows) (jit.Event, error) {
 	var e jit.Event
-	var at int64
-	var detail string
-	err := rows.Scan(&e.Seq, &at, &e.Kind, &e.Grant, &e.Policy, &e.Name, &e.Change, &e.Source, &detail, &e.Prev, &e.Hash)
-	e.At = time.UnixMicro(at).UTC()
-	if detail != "" && json.Unmarshal([]byte(detail), &e.Detail) != nil {
-		e.Detail = nil
+	var seq, at any
+	var stored string
+	err := rows.Scan(&seq, &at, &e.Kind, &e.Grant, &e.Policy, &e.Name, &e.Change, &e.Source, &stored, &e.Prev, &e.Hash)
+	e.Seq = unnumbered
+	if n, ok := seq.(int64); ok {
+		e.Seq = n
+	}
+	if n, ok := at.(int64); ok && n >= firstMicro && n <= lastMicro {
+		e.At = time.UnixMicro(n).UTC()
+	}
+	if stored != "" {
+		if json.Unmarshal([]byte(stored), &e.Detail) != nil || detail(e.Detail) != stored {
+			e.Detail = map[string]string{unreadable: stored}
+		}
 	}
 	return e, err
 }
@@ -98,5 +123,10 @@ func (l *Ledger) eventPage(ctx context.Context, first int64) ([]jit.Event, error
 		return nil, l.fail("read", err)
 	}
 	page, err := collect(rows, scanEvent)
+	for _, e := range page {
+		if e.Seq == unnumbered { // there is no telling which comes next
+			err = errors.New("an event has no sequence number; run jit audit verify")
+		}
+	}
 	return page, l.fail("read", err)
 }

@@ -17,6 +17,8 @@ type findings struct {
 	links  map[int64]link
 	// shifts are distances over which events have been found to be moved.
 	shifts []int64
+	// looked counts the places at which events were looked for nearby.
+	looked int
 	found  []Damage
 }
 
@@ -29,6 +31,9 @@ type link struct {
 
 // near is how far from its place an event is looked for when its neighbours do not tell.
 const near = 64
+
+// maxLooks bounds looked: in a record in which everything was edited there is nothing to be found nearby.
+const maxLooks = 200_000
 
 func newFindings(h head) *findings {
 	return &findings{head: h, byHash: map[string]int64{}, links: map[int64]link{}}
@@ -65,8 +70,9 @@ func (f *findings) recorded(e jit.Event) int64 {
 	if before, ok := f.byHash[e.Prev]; ok {
 		candidates = append(candidates, before+1)
 	}
-	for d := int64(1); d <= near; d++ {
+	for d := int64(1); d <= near && f.looked < maxLooks; d++ {
 		candidates = append(candidates, at-d, at+d)
+		f.looked += 2
 	}
 	for _, seq := range candidates {
 		if was(seq) {
@@ -79,13 +85,15 @@ func (f *findings) recorded(e jit.Event) int64 {
 	return 0
 }
 
-// damage compares what is stored with what was recorded.
-func (f *findings) damage() []Damage {
+// damage compares what is stored with what was recorded, and tells from which event on the head vouches for it.
+func (f *findings) damage() (found []Damage, vouchedFrom int64) {
 	origin := f.origins()
 	for _, seq := range f.stored() {
 		k := f.links[seq]
 		switch {
-		case k.recorded == 0 && (seq < 1 || seq > f.head.seq):
+		case k.recorded == 0 && seq < 1:
+			f.add(Inserted, seq, "events are numbered from 1")
+		case k.recorded == 0 && seq > f.head.seq:
 			f.add(Inserted, seq, "it lies beyond the head")
 		case k.recorded == 0 && origin[seq] != 0:
 			f.add(Inserted, seq, fmt.Sprintf("what was recorded here is event %d now", origin[seq]))
@@ -95,19 +103,33 @@ func (f *findings) damage() []Damage {
 			f.add(Inserted, seq, fmt.Sprintf("what was recorded as event %d is another", k.recorded))
 		case k.recorded > f.head.seq:
 			f.add(Inserted, seq, "it lies beyond the head")
+		case !f.linked(origin, k):
+			f.add(Edited, seq, "it has a hash of its own, and not the one that was recorded")
 		case k.recorded != seq:
 			f.add(Reordered, seq, fmt.Sprintf("it was recorded as event %d", k.recorded))
-		case !f.linked(origin, seq):
-			f.add(Edited, seq, "it has a hash of its own, and not the one that was recorded")
 		}
 	}
 	f.missing()
 	slices.SortFunc(f.found, func(a, b Damage) int { return cmp.Compare(a.First, b.First) })
-	return f.found
+	return f.found, f.vouched(origin)
+}
+
+// vouched follows the hashes from the head down to the last that leads to what was recorded.
+func (f *findings) vouched(origin map[int64]int64) int64 {
+	hash := f.head.hash
+	for seq := f.head.seq; seq > 0; seq-- {
+		at, there := origin[seq]
+		if !there || f.links[at].hash != hash {
+			return seq + 1
+		}
+		hash = f.links[at].prev
+	}
+	return 1
 }
 
 // origins maps each recorded sequence number to where its event is stored now. Of several that claim the
-// same place it is the one that the event after it follows, and of copies the one in its place.
+// same place it is the one that the event after it follows, and of copies the one in its place, else the one that
+// comes after what it follows.
 func (f *findings) origins() map[int64]int64 {
 	followed := map[string]bool{f.head.hash: true}
 	for _, k := range f.links {
@@ -123,24 +145,23 @@ func (f *findings) origins() map[int64]int64 {
 		}
 		other, taken := origin[k.recorded]
 		rival := f.links[other]
-		if !taken || followed[k.hash] && !followed[rival.hash] || k.hash == rival.hash && seq == k.recorded {
+		if !taken || followed[k.hash] && !followed[rival.hash] || k.hash == rival.hash && (seq == k.recorded || other != k.recorded && f.links[seq-1].hash == k.prev) {
 			origin[k.recorded] = seq
 		}
 	}
 	return origin
 }
 
-// linked reports whether the event that was recorded after seq, or the head, follows the event at seq.
+// linked reports whether the event that was recorded after an event, or the head, follows it.
 // The first event also has to follow the ledger's id. What is not there, or was edited itself, says nothing.
-func (f *findings) linked(origin map[int64]int64, seq int64) bool {
-	k := f.links[seq]
-	if seq == 1 && k.prev != f.head.id {
+func (f *findings) linked(origin map[int64]int64, k link) bool {
+	if k.recorded == 1 && k.prev != f.head.id {
 		return false
 	}
-	if seq == f.head.seq {
+	if k.recorded == f.head.seq {
 		return k.hash == f.head.hash
 	}
-	next, ok := origin[seq+1]
+	next, ok := origin[k.recorded+1]
 	return !ok || f.links[next].prev == k.hash
 }
 
@@ -148,9 +169,10 @@ func (f *findings) linked(origin map[int64]int64, seq int64) bool {
 func (f *findings) missing() {
 	there := make([]int64, 0, len(f.links))
 	for seq, k := range f.links {
-		if k.recorded > 0 {
+		switch {
+		case k.recorded > 0:
 			there = append(there, k.recorded)
-		} else {
+		case seq > 0:
 			there = append(there, seq) // edited in its place
 		}
 	}

@@ -41,7 +41,7 @@ func onEach(t *testing.T, run func(t *testing.T, url string)) {
 }
 
 // raw opens the database beneath a ledger, as somebody who tampers with it does.
-func raw(t *testing.T, url string) *sql.DB {
+func raw(t testing.TB, url string) *sql.DB {
 	t.Helper()
 	driver, source := "pgx", url
 	if path, ok := strings.CutPrefix(url, "sqlite://"); ok {
@@ -59,7 +59,7 @@ func raw(t *testing.T, url string) *sql.DB {
 	return db
 }
 
-func run(t *testing.T, db *sql.DB, statements ...string) {
+func run(t testing.TB, db *sql.DB, statements ...string) {
 	t.Helper()
 	for _, s := range statements {
 		if _, err := db.ExecContext(t.Context(), s); err != nil {

@@ -20,10 +20,25 @@ type Report struct {
 	Head string `json:"head"`
 	// Damage lists what was tampered with, in the order of the sequence numbers; empty when nothing was.
 	Damage []Damage `json:"damage,omitempty"`
+	// VouchedFrom is the first of the events that the head vouches for: from it to the last each is followed by the hash of
+	// what was recorded. Whoever broke the chain further on can have written anew what is before, and only the break tells.
+	// It is 1 when the chain is whole, and one more than the last event when the head vouches for none.
+	VouchedFrom int64 `json:"vouched_from"`
 }
 
 // OK reports whether the chain is whole.
 func (r Report) OK() bool { return len(r.Damage) == 0 }
+
+// Vouched says in words which events the head still vouches for, for a record that is not intact.
+func (r Report) Vouched() string {
+	switch {
+	case r.VouchedFrom > r.Seq:
+		return "The head vouches for no event: whoever did this can have written all of them anew."
+	case r.VouchedFrom == 1:
+		return fmt.Sprintf("The head vouches for events 1 to %d.", r.Seq)
+	}
+	return fmt.Sprintf("The head vouches for events %d to %d; whoever did this can have written anew what is before them.", r.VouchedFrom, r.Seq)
+}
 
 // DamageKind is what was done to an event.
 type DamageKind string
@@ -40,7 +55,8 @@ const (
 	Reordered DamageKind = "reordered"
 )
 
-// Damage is one finding: the events from First to Last, which are the same unless many were removed in a row.
+// Damage is one finding: the events from First to Last, which are the same unless many were removed in a row. Of rows
+// without a number that SQLite can hold, both are the least number there is.
 type Damage struct {
 	Kind   DamageKind `json:"kind"`
 	First  int64      `json:"first"`
@@ -50,6 +66,9 @@ type Damage struct {
 
 // String says what was done to which events.
 func (d Damage) String() string {
+	if d.First == unnumbered {
+		return fmt.Sprintf("an event without a number was %s: %s", d.Kind, d.Detail)
+	}
 	if d.First == d.Last {
 		return fmt.Sprintf("event %d was %s: %s", d.First, d.Kind, d.Detail)
 	}
@@ -84,6 +103,7 @@ func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 		return Report{}, l.fail("read", err)
 	}
 	if whole && last.seq == h.seq && last.hash == h.hash {
+		r.VouchedFrom = 1
 		return r, nil
 	}
 	found := newFindings(h)
@@ -94,7 +114,7 @@ func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 	if err := l.walk(ctx, tx, found.place); err != nil {
 		return Report{}, l.fail("read", err)
 	}
-	r.Damage = found.damage()
+	r.Damage, r.VouchedFrom = found.damage()
 	return r, nil
 }
 

@@ -104,11 +104,7 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 			dropped[e.DropPolicy] = true
 		}
 		for _, event := range e.Events {
-			row, err := eventRow(h.follow(event, now))
-			if err != nil {
-				return err
-			}
-			events = append(events, row)
+			events = append(events, eventRow(h.follow(event, now)))
 		}
 	}
 	for name := range dropped {

@@ -1,0 +1,284 @@
+package ledger_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
+)
+
+// victim is a ledger that is tampered with again and again: reset makes it whole.
+type victim struct {
+	ledger *ledger.Ledger
+	db     *sql.DB
+	events []jit.Event // as they were recorded, event n at n-1
+}
+
+// victimOf makes a ledger in SQLite with events of grants and of policies.
+func victimOf(t *testing.T, events int) victim {
+	t.Helper()
+	url := sqliteURL(t)
+	l := open(t, url)
+	entries := make([]jit.Entry, events)
+	for n := range entries {
+		e := ledgertest.Event(ledgertest.Grant(n).ID)
+		switch n % 3 {
+		case 1: // the same as the one before but for its place
+			e.Grant = ledgertest.Grant(n - 1).ID
+		case 2:
+			e = jit.Event{Kind: jit.EventPolicyRemoved, Policy: fmt.Sprintf("oncall-%d", n), At: ledgertest.Epoch, Actor: e.Actor}
+		}
+		entries[n] = jit.Entry{Events: []jit.Event{e}}
+	}
+	write(t, l, entries...)
+	v := victim{ledger: l, db: raw(t, url)}
+	v.db.SetMaxOpenConns(1)
+	run(t, v.db, "PRAGMA synchronous = OFF", "CREATE TABLE kept AS SELECT * FROM jit_events")
+	for e, err := range l.Events(t.Context(), 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.events = append(v.events, e)
+	}
+	if len(v.events) != events {
+		t.Fatalf("%d events, want %d", len(v.events), events)
+	}
+	return v
+}
+
+// tester is what a test and a test of rapid have in common.
+type tester interface {
+	rapid.TB
+	Context() context.Context
+}
+
+// damaged runs the statements, returns what a check finds, and undoes them.
+func (v victim) damaged(t tester, statements ...string) ledger.Report {
+	t.Helper()
+	atOnce := func(statements ...string) {
+		all := "BEGIN; " + strings.Join(statements, "; ") + "; COMMIT"
+		if _, err := v.db.ExecContext(t.Context(), all); err != nil {
+			t.Fatalf("%s: %v", all, err)
+		}
+	}
+	atOnce(statements...)
+	r, err := v.ledger.Verify(t.Context())
+	if err != nil {
+		t.Fatalf("%q: %v", statements, err)
+	}
+	atOnce("DELETE FROM jit_events", "INSERT INTO jit_events SELECT * FROM kept")
+	return r
+}
+
+// kinds lists the findings as words, such as "removed 4-6".
+func kinds(r ledger.Report) string {
+	var all []string
+	for _, d := range r.Damage {
+		s := fmt.Sprintf("%s %d", d.Kind, d.First)
+		if d.Last != d.First {
+			s += fmt.Sprintf("-%d", d.Last)
+		}
+		all = append(all, s)
+	}
+	return strings.Join(all, ", ")
+}
+
+// edits are the ways to change one event: every column, to another value and to what does not belong there.
+var edits = []string{
+	"recorded_at = recorded_at + 1", "recorded_at = 9000000000000000000", "recorded_at = -9000000000000000000", "recorded_at = 'noon'", "recorded_at = 0.5",
+	"kind = kind || 'x'", "kind = ''", "grant_id = grant_id || 'x'", "policy = policy || ' '", "actor = 'mallory'", "actor = x'ff'", "change_ref = ''",
+	"source = 'sweeper'", `detail = '{"reason":"another"}'`, "detail = '{'", "detail = detail || ' '", "prev = ''", "prev = hash", "hash = prev", "hash = upper(hash)", "hash = ''",
+}
+
+// Promise 11: a single change of a record is found and named, whatever it is and wherever it is made.
+func TestVerifyNamesEverySingleChange(t *testing.T) {
+	const n = 200
+	v := victimOf(t, n)
+	check := func(want string, statements ...string) {
+		t.Helper()
+		r := v.damaged(t, statements...)
+		if got := kinds(r); got != want {
+			t.Errorf("%q: found %q, want %q", statements, got, want)
+		}
+	}
+	check("")
+	ways := []func(at int){
+		func(at int) {
+			check(fmt.Sprintf("edited %d", at), fmt.Sprintf("UPDATE jit_events SET %s WHERE seq = %d", edits[at/6%len(edits)], at))
+		},
+		func(at int) {
+			check(fmt.Sprintf("removed %d", at), fmt.Sprintf("DELETE FROM jit_events WHERE seq = %d", at))
+		},
+		func(at int) { check(fmt.Sprintf("inserted %d", n+at), copyOf(n+at, at)) },
+		func(at int) { // into its middle
+			moved := ""
+			for seq := at + 1; seq <= n; seq++ {
+				moved += fmt.Sprintf(", reordered %d", seq+1)
+			}
+			from := at + 3 // moved itself, so that only what is before it tells which of the two is the copy
+			if from > n+1 {
+				from = at / 2
+			}
+			check(fmt.Sprintf("inserted %d", at+1)+moved, append(shift(at+1, 1), copyOf(at+1, from))...)
+		},
+		func(at int) { // with its neighbour
+			check(fmt.Sprintf("reordered %d, reordered %d", min(at, at%n+1), max(at, at%n+1)), swap(at, at%n+1)...)
+		},
+		func(at int) { // with one that is far away
+			with := (at+n/2-1)%n + 1
+			check(fmt.Sprintf("reordered %d, reordered %d", min(at, with), max(at, with)), swap(at, with)...)
+		},
+	}
+	for at := 1; at <= n; at++ {
+		if at > 2 && at < n {
+			ways[at%len(ways)](at)
+			continue
+		}
+		for _, way := range ways {
+			way(at)
+		}
+	}
+	for i, edit := range edits {
+		at := []int{1, n / 2, n}[i%3]
+		check(fmt.Sprintf("edited %d", at), fmt.Sprintf("UPDATE jit_events SET %s WHERE seq = %d", edit, at))
+	}
+	moved := ""
+	for seq := 1; seq <= n; seq++ {
+		moved += fmt.Sprintf(", reordered %d", seq+1)
+	}
+	check("inserted 1"+moved, append(shift(1, 1), copyOf(1, n))...)
+}
+
+// A row whose number is none is found, and a reader of the events is told.
+func TestVerifyNamesWhatHasNoNumber(t *testing.T) {
+	v := victimOf(t, 20)
+	for _, number := range []string{"'x'", "NULL", "5.5", "x'00'"} {
+		r := v.damaged(t, "UPDATE jit_events SET seq = "+number+" WHERE seq = 5")
+		if len(r.Damage) != 1 || r.Damage[0].String() != "an event without a number was reordered: it was recorded as event 5" {
+			t.Errorf("seq = %s: %v", number, r.Damage)
+		}
+		r = v.damaged(t, strings.Replace(copyOf(21, 5), "SELECT 21,", "SELECT "+number+",", 1), "UPDATE jit_events SET hash = 'x' WHERE typeof(seq) <> 'integer'")
+		if len(r.Damage) != 1 || r.Damage[0].String() != "an event without a number was inserted: events are numbered from 1" {
+			t.Errorf("a new one with seq = %s: %v", number, r.Damage)
+		}
+	}
+	run(t, v.db, "UPDATE jit_events SET seq = 'x' WHERE seq = 5")
+	var last error
+	for _, err := range v.ledger.Events(t.Context(), 1) {
+		last = err
+	}
+	if last == nil || !strings.Contains(last.Error(), "jit audit verify") {
+		t.Errorf("the events are read with %v", last)
+	}
+}
+
+// stored is one row while a history of tampering is made up.
+type stored struct {
+	event jit.Event
+	// was is the number under which it was recorded, 0 when it is not what was recorded.
+	was int64
+	// from is the number of the recorded event that has the rest of its columns.
+	from int64
+}
+
+// Promise 11: whatever is done, and how often, with all hashes made right again or not: what is not as it was recorded is named, or
+// lies before what the head vouches for; what was not touched is not named.
+func TestVerifyNamesWhateverIsDone(t *testing.T) {
+	const n = 40
+	v := victimOf(t, n)
+	rapid.Check(t, func(rt *rapid.T) {
+		rows := make([]stored, n)
+		for i, e := range v.events {
+			rows[i] = stored{e, e.Seq, e.Seq}
+		}
+		gone := map[int64]bool{} // numbers that are left out
+		for range rapid.IntRange(1, 5).Draw(rt, "steps") {
+			at := rapid.IntRange(0, len(rows)-1).Draw(rt, "at")
+			switch rapid.SampledFrom([]string{"edit", "rewrite", "remove", "close up", "insert", "swap"}).Draw(rt, "what") {
+			case "edit":
+				rows[at].was = 0
+				rows[at].event.Name += "x"
+			case "rewrite": // a run of events, each with its own hash and the hash of the one before
+				for i := at; i < min(at+rapid.IntRange(1, 20).Draw(rt, "run"), len(rows)); i++ {
+					e := rows[i].event
+					e.Name, e.Seq = e.Name+"y", int64(i+1)
+					if i > 0 {
+						e.Prev = rows[i-1].event.Hash
+					}
+					e.Hash = e.Sum()
+					rows[i] = stored{event: e, from: rows[i].from}
+				}
+			case "remove":
+				gone[int64(at+1)] = true
+			case "close up":
+				if len(rows) > 1 {
+					rows = slices.Delete(rows, at, at+1)
+				}
+			case "insert":
+				e := rows[rapid.IntRange(0, len(rows)-1).Draw(rt, "copy of")]
+				rows = slices.Insert(rows, at, e)
+			case "swap":
+				with := rapid.IntRange(0, len(rows)-1).Draw(rt, "with")
+				rows[at], rows[with] = rows[with], rows[at]
+			}
+		}
+		statements := []string{"DELETE FROM jit_events"}
+		tampered := map[int64]bool{} // rows that are not what was recorded under their number
+		present := map[int64]bool{}  // what was recorded and is there, wherever
+		for i, row := range rows {
+			seq := int64(i + 1)
+			if gone[seq] {
+				continue
+			}
+			statements = append(statements, insertion(seq, row))
+			tampered[seq] = row.was != seq
+			present[row.was] = true
+		}
+		r := v.damaged(rt, statements...)
+
+		named, removed := map[int64]bool{}, map[int64]bool{}
+		for _, d := range r.Damage {
+			for seq := d.First; seq <= d.Last; seq++ {
+				if d.Kind == ledger.Removed {
+					removed[seq] = true
+				} else {
+					named[seq] = true
+				}
+			}
+		}
+		for _, seq := range slices.Sorted(maps.Keys(tampered)) {
+			if tampered[seq] && !named[seq] && seq >= r.VouchedFrom {
+				rt.Errorf("event %d is not what was recorded and is not named, though the head vouches from %d: %s", seq, r.VouchedFrom, kinds(r))
+			}
+		}
+		for seq := int64(1); seq <= n; seq++ {
+			_, there := tampered[seq]
+			if !present[seq] && !there && !removed[seq] && seq >= r.VouchedFrom {
+				rt.Errorf("event %d is gone and is not named: %s", seq, kinds(r))
+			}
+			if present[seq] && removed[seq] && seq >= r.VouchedFrom || there && !tampered[seq] && named[seq] && seq >= r.VouchedFrom {
+				rt.Errorf("event %d is there and is named, though the head vouches from %d: %s", seq, r.VouchedFrom, kinds(r))
+			}
+		}
+		whole := len(rows) == n && !slices.Contains(slices.Collect(maps.Values(tampered)), true) && len(tampered) == n
+		if r.OK() != whole || whole != (r.VouchedFrom == 1 && r.OK()) {
+			rt.Errorf("OK is %v, from %d; the record is whole: %v", r.OK(), r.VouchedFrom, whole)
+		}
+	})
+}
+
+// insertion writes a row with a number.
+func insertion(seq int64, row stored) string {
+	e := row.event
+	source := fmt.Sprintf("SELECT %d, recorded_at, kind, grant_id, policy, '%s', change_ref, source, detail, '%s', '%s' FROM kept WHERE seq = ", seq, e.Name, e.Prev, e.Hash)
+	return "INSERT INTO jit_events (seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, prev, hash) " + source + fmt.Sprint(row.from)
+}
