@@ -102,9 +102,9 @@ var described = regexp.MustCompile(`^Desc\{fqName: "(jit_\w+)".*variableLabels: 
 func exported(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
-	descs := make(chan *prometheus.Desc)
+	descs, m := make(chan *prometheus.Desc), newServer(t, Access{}).Metrics
 	go func() {
-		newServer(t, Access{}).Metrics.registry.Describe(descs)
+		m.registry.Describe(descs)
 		close(descs)
 	}()
 	for d := range descs {

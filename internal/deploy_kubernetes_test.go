@@ -32,6 +32,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/status"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
@@ -114,12 +115,13 @@ func readKube(t *testing.T) kube {
 func TestKubernetesManifests(t *testing.T) {
 	k := readKube(t)
 	s := settings(t, "the ConfigMap", k.settings)
-	if s.ListenToken == "" || s.Targets["cluster"].Kubernetes == nil {
-		t.Errorf("the settings are %q", k.settings)
+	if _, err := (status.Access{Listen: s.Listen, Token: s.ListenToken}).Check(); err != nil || s.Targets["cluster"].Kubernetes == nil {
+		t.Errorf("the settings: %v\n%s", err, k.settings)
 	}
 	for name, pod := range map[string]corev1.PodTemplateSpec{"deployment.yaml": k.daemon, "cronjob.yaml": k.pass} {
 		c := pod.Spec.Containers[0]
 		parses(t, name, c.Args)
+		restricted(t, name, pod.Spec)
 		var env []string
 		for _, e := range c.Env {
 			env = append(env, e.Name)
@@ -156,6 +158,17 @@ func TestKubernetesManifests(t *testing.T) {
 	operator := one[*rbacv1.ClusterRole](t, manifests(t, "platform/kubernetes/operator.yaml"))
 	if got := one[*rbacv1.ClusterRole](t, k.base); !reflect.DeepEqual(got.Rules, operator.Rules) {
 		t.Errorf("the ClusterRole has the rules\n%+v\nwant\n%+v", got.Rules, operator.Rules)
+	}
+}
+
+// restricted reports what the restricted policy of Kubernetes refuses, as far as the manifests could do it wrong.
+func restricted(t *testing.T, name string, pod corev1.PodSpec) {
+	t.Helper()
+	own := pod.Containers[0].SecurityContext
+	if p := pod.SecurityContext; p == nil || own == nil || p.RunAsNonRoot == nil || !*p.RunAsNonRoot || p.SeccompProfile == nil || p.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault ||
+		own.AllowPrivilegeEscalation == nil || *own.AllowPrivilegeEscalation || own.Capabilities == nil || !slices.Equal(own.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
+		own.ReadOnlyRootFilesystem == nil || !*own.ReadOnlyRootFilesystem {
+		t.Errorf("%s: the pod is not restricted: %+v, %+v", name, p, own)
 	}
 }
 
