@@ -207,7 +207,7 @@ func TestGuideTellsTheMetrics(t *testing.T) {
 	guide := string(readFile(t, guideFile))
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
 		labels := slices.Sorted(slices.Values(metrics[name]))
-		row := regexp.MustCompile("(?m)^\\| `" + name + "` \\| ([^|]*) \\|").FindStringSubmatch(guide)
+		row := regexp.MustCompile("(?m)^\\| `" + name + "` \\|([^|]*)\\|").FindStringSubmatch(guide)
 		if row == nil {
 			t.Errorf("the guide has no row of %s", name)
 			continue
