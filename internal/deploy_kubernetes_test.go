@@ -1,7 +1,6 @@
 package internal_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -14,7 +13,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -230,26 +228,8 @@ func (a api) do(method, path, text string) (code int, body string) {
 	return answer.StatusCode, string(content)
 }
 
-// lines may be read while a program writes them.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // pod runs the container of a template as the kubelet would: its arguments, and its environment and no other.
-func pod(t *testing.T, binary string, template corev1.PodTemplateSpec, name, settings, kubeconfig string, secret map[string]string, more ...string) (*exec.Cmd, *lines) {
+func pod(t *testing.T, binary string, template corev1.PodTemplateSpec, name, settings, kubeconfig string, secret map[string]string, more ...string) (*exec.Cmd, *said) {
 	t.Helper()
 	c := template.Spec.Containers[0]
 	cmd := exec.CommandContext(t.Context(), binary, append(slices.Clone(c.Args), more...)...)
@@ -272,7 +252,7 @@ func pod(t *testing.T, binary string, template corev1.PodTemplateSpec, name, set
 	cmd.Env = append(cmd.Env, "KUBECONFIG="+kubeconfig) // in the place of the mounted service account
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 30 * time.Second
-	out := &lines{}
+	out := &said{}
 	cmd.Stdout, cmd.Stderr = out, out
 	return cmd, out
 }
