@@ -1,11 +1,8 @@
 package internal_test
 
 import (
+	"bufio"
 	"bytes"
-	"context"
-	"encoding/json"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,313 +10,247 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 	"sigs.k8s.io/yaml"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/cli"
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
-	"github.com/jitaccess/terraform-provider-jit/internal/jit"
-	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
-	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
-	"github.com/jitaccess/terraform-provider-jit/internal/status"
-	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-func deployFile(t *testing.T, name string) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../examples/deploy", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
+const deployments = "../examples/deploy/"
 
-// commandLine fails the test unless the command understands the words, which it shows by asking for its help.
-func commandLine(t *testing.T, words []string) {
+// parses reports a command line of jit that the command does not have.
+func parses(t *testing.T, where string, args []string) {
 	t.Helper()
-	var out, errs bytes.Buffer
-	if code := cli.Run(t.Context(), append(slices.Clone(words), "--help"), strings.NewReader(""), &out, &errs, cli.Options{}); code != 0 || !strings.Contains(out.String(), "Usage:") {
-		t.Errorf("jit %s: exit code %d: %s", strings.Join(words, " "), code, errs.String())
+	var out bytes.Buffer
+	if code := cli.Run(t.Context(), append(slices.Clone(args), "--help"), strings.NewReader(""), &out, &out, cli.Options{}); code != 0 || !strings.Contains(out.String(), "Usage:") {
+		t.Errorf("%s: jit %q: exit code %d\n%s", where, args, code, out.String())
 	}
 }
 
-// kubernetesTypes are what the manifests may hold.
-var kubernetesTypes = map[string]func() any{
-	"v1/ServiceAccount": func() any { return &corev1.ServiceAccount{} }, "v1/ConfigMap": func() any { return &corev1.ConfigMap{} },
-	"apps/v1/Deployment": func() any { return &appsv1.Deployment{} }, "batch/v1/CronJob": func() any { return &batchv1.CronJob{} },
-	"policy/v1/PodDisruptionBudget": func() any { return &policyv1.PodDisruptionBudget{} },
-}
-
-// The manifests have no field that Kubernetes does not know, run commands that jit understands, with settings that it reads, and as little right as they can.
-func TestDeployKubernetes(t *testing.T) {
-	pods := 0
-	var settings string
-	for _, file := range []string{"kubernetes/deployment.yaml", "kubernetes/cronjob.yaml"} {
-		for text := range strings.SplitSeq(deployFile(t, file), "\n---\n") {
-			var kind metav1.TypeMeta
-			if err := yaml.Unmarshal([]byte(text), &kind); err != nil {
-				t.Fatal(err)
-			}
-			empty, ok := kubernetesTypes[kind.APIVersion+"/"+kind.Kind]
-			if !ok {
-				t.Fatalf("%s: nobody checks a %s of %s", file, kind.Kind, kind.APIVersion)
-			}
-			object := empty()
-			if err := yaml.UnmarshalStrict([]byte(text), object); err != nil {
-				t.Errorf("%s: %v", file, err)
-			}
-			switch o := object.(type) {
-			case *corev1.ConfigMap:
-				settings = o.Data["jit.hcl"]
-			case *appsv1.Deployment:
-				restricted(t, o.Spec.Template.Spec)
-				pods++
-			case *batchv1.CronJob:
-				restricted(t, o.Spec.JobTemplate.Spec.Template.Spec)
-				pods++
-			}
+// settings reads a jit.hcl with values for the variables that it names.
+func settings(t *testing.T, name, text string) config.Settings {
+	t.Helper()
+	for _, m := range regexp.MustCompile(`env\("(\w+)"\)`).FindAllStringSubmatch(text, -1) {
+		value := "postgres://jit@127.0.0.1:1/jit"
+		if strings.HasSuffix(m[1], "TOKEN") {
+			value = "a-token-that-is-long-enough"
 		}
+		t.Setenv(m[1], value)
 	}
-	if pods != 2 {
-		t.Errorf("%d pods, want those of the Deployment and of the CronJob", pods)
-	}
-	t.Setenv("JIT_LEDGER", "postgres://jit@127.0.0.1/jit")
-	t.Setenv("JIT_LISTEN_TOKEN", strings.Repeat("x", 32))
 	path := filepath.Join(t.TempDir(), "jit.hcl")
-	if err := os.WriteFile(path, []byte(settings), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s, err := config.Load(path)
 	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	rt, err := config.Open(t.Context(), s, config.Options{})
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if err := rt.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (status.Access{Listen: s.Listen, Token: s.ListenToken}).Check(); err != nil || len(s.Targets) != 1 {
-		t.Errorf("%v, %d targets", err, len(s.Targets))
+	if formatted := hclwrite.Format([]byte(text)); string(formatted) != text {
+		t.Errorf("%s is not formatted, it should be:\n%s", name, formatted)
 	}
+	return s
 }
 
-// restricted is what of the Pod Security Standard "restricted" can be asked of a pod, and that its command is understood.
-func restricted(t *testing.T, pod corev1.PodSpec) {
+// unitKeys are the keys that systemd knows, of those that such units need (systemd.unit, .service, .exec, .resource-control, .timer).
+var unitKeys = map[string]string{
+	"Unit":    "Description Documentation Wants After OnFailure",
+	"Install": "WantedBy",
+	"Timer":   "OnCalendar AccuracySec RandomizedDelaySec Persistent",
+	"Service": "Type ExecStart Environment EnvironmentFile Restart RestartSec RestartPreventExitStatus TimeoutStopSec DynamicUser User StateDirectory " +
+		"WorkingDirectory UMask NoNewPrivileges CapabilityBoundingSet LockPersonality MemoryDenyWriteExecute MemoryMax PrivateDevices PrivateTmp ProcSubset " +
+		"ProtectClock ProtectControlGroups ProtectHome ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables ProtectProc ProtectSystem " +
+		"ReadWritePaths RemoveIPC RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID SystemCallArchitectures SystemCallFilter SystemCallErrorNumber",
+}
+
+// unit returns the values of a unit file by section and key.
+func unit(t *testing.T, name, text string) map[string][]string {
 	t.Helper()
-	c := pod.Containers[0]
-	switch {
-	case len(pod.Containers) != 1, pod.SecurityContext.RunAsNonRoot == nil, !*pod.SecurityContext.RunAsNonRoot, c.SecurityContext.AllowPrivilegeEscalation == nil,
-		*c.SecurityContext.AllowPrivilegeEscalation, !slices.Contains(c.SecurityContext.Capabilities.Drop, "ALL"), pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault:
-		t.Errorf("the pod is not restricted: %+v, %+v", pod.SecurityContext, c.SecurityContext)
-	}
-	commandLine(t, c.Args)
-	for _, e := range c.Env {
-		if e.Value != "" {
-			t.Errorf("%s has its value in the manifest", e.Name)
+	values, section := map[string][]string{}, ""
+	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
+		line := lines.Text()
+		switch key, value, found := strings.Cut(line, "="); {
+		case line == "" || line[0] == '#':
+		case line[0] == '[':
+			section = strings.Trim(line, "[]")
+		case !found || !slices.Contains(strings.Fields(unitKeys[section]), key):
+			t.Errorf("%s: systemd has no %q in [%s]", name, line, section)
+		default:
+			values[section+"."+key] = append(values[section+"."+key], value)
 		}
 	}
+	return values
 }
 
-// The units run commands that jit understands; systemd itself reads them where it is there.
-func TestDeploySystemd(t *testing.T) {
-	units, err := filepath.Glob("../examples/deploy/systemd/*")
-	if err != nil || len(units) != 3 {
-		t.Fatal(units, err)
-	}
-	commands := 0
-	for _, unit := range units {
-		text := deployFile(t, filepath.Join("systemd", filepath.Base(unit)))
-		for line := range strings.Lines(text) {
-			if command, ok := strings.CutPrefix(line, "ExecStart=/usr/local/bin/jit "); ok {
-				commandLine(t, strings.Fields(command))
-				commands++
+func TestSystemdUnits(t *testing.T) {
+	const program = "/usr/local/bin/jit"
+	folder := deployments + "systemd/"
+	settings(t, folder+"jit.hcl", read(t, folder+"jit.hcl"))
+	daemon := unit(t, "jit-sweep.service", read(t, folder+"jit-sweep.service"))
+	once := unit(t, "jit-sweep-once.service", read(t, folder+"jit-sweep-once.service"))
+	for name, u := range map[string]map[string][]string{"jit-sweep.service": daemon, "jit-sweep-once.service": once} {
+		command := strings.Fields(u["Service.ExecStart"][0])
+		if command[0] != program || !slices.Contains(u["Service.Environment"], config.EnvFile+"=/etc/jit/jit.hcl") {
+			t.Errorf("%s starts %q with %q", name, command, u["Service.Environment"])
+		}
+		parses(t, name, command[1:])
+		for key, want := range map[string]string{"DynamicUser": "yes", "ProtectSystem": "strict", "NoNewPrivileges": "yes", "CapabilityBoundingSet": "", "StateDirectory": "jit"} {
+			if got := u["Service."+key]; !slices.Equal(got, []string{want}) {
+				t.Errorf("%s: %s=%q, want %q", name, key, got, want)
 			}
 		}
 	}
-	if commands != 2 {
-		t.Errorf("%d commands, want 2", commands)
+	// A restart does not help against wrong settings.
+	if got := daemon["Service.RestartPreventExitStatus"]; !slices.Equal(got, []string{"3"}) {
+		t.Errorf("RestartPreventExitStatus=%v", got)
 	}
+	if got := unit(t, "jit-sweep-once.timer", read(t, folder+"jit-sweep-once.timer"))["Timer.OnCalendar"]; !slices.Equal(got, []string{"*:*"}) {
+		t.Errorf("the timer: %v, want every minute", got)
+	}
+	unit(t, "ssh.conf", read(t, folder+"ssh.conf"))
+
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Skip("systemd-analyze is not here: the keys of the units were not checked")
+		t.Skip("systemd-analyze is not on this machine: the units were only read")
 	}
 	dir := t.TempDir()
-	for _, unit := range units { // with a command that exists
-		text := strings.ReplaceAll(deployFile(t, filepath.Join("systemd", filepath.Base(unit))), "/usr/local/bin/jit", "/bin/true")
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(unit)), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	copies, err := filepath.Glob(filepath.Join(dir, "*"))
+	self, err := os.Executable() // it has to be there, and is not started
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), analyze, append([]string{"verify", "--man=no"}, copies...)...).CombinedOutput()
-	if strings.Contains(string(out), "Failed to initialize manager") || strings.Contains(string(out), "not been booted with systemd") {
-		t.Skipf("systemd does not run here: %s", out)
+	write := func(name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(read(t, folder+filepath.Base(name)), program, self)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
 	}
-	if err != nil || strings.Contains(string(out), "Unknown") {
-		t.Errorf("%v: %s", err, out)
+	units := []string{write("jit-sweep.service"), write("jit-sweep-once.service"), write("jit-sweep-once.timer")}
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), analyze, args...).CombinedOutput(); err != nil || strings.Contains(string(out), dir) {
+			t.Errorf("systemd-analyze %q: %v\n%s", args, err, out)
+		}
 	}
+	verify := append([]string{"verify", "--man=no", "--recursive-errors=no"}, units...)
+	run(verify...)
+	for _, path := range units[:2] {
+		// Of 100; what is left is that they go to the network.
+		if out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--threshold=20", path).CombinedOutput(); err != nil {
+			t.Errorf("%s is exposed: %v\n%s", filepath.Base(path), err, out)
+		}
+	}
+	write("jit-sweep.service.d/ssh.conf")
+	run(verify...)
 }
 
-// workflow is the part of a workflow of GitHub Actions that ours has; anything else is an error.
+// workflow is a workflow of GitHub Actions, as far as the example has need of it.
 type workflow struct {
 	Name string `json:"name"`
 	On   struct {
 		Schedule []struct {
 			Cron string `json:"cron"`
 		} `json:"schedule"`
-		Dispatch struct{} `json:"workflow_dispatch"`
+		WorkflowDispatch *struct{} `json:"workflow_dispatch"`
 	} `json:"on"`
 	Permissions map[string]string `json:"permissions"`
 	Concurrency struct {
 		Group  string `json:"group"`
 		Cancel bool   `json:"cancel-in-progress"`
 	} `json:"concurrency"`
+	Env  map[string]string `json:"env"`
 	Jobs map[string]struct {
 		RunsOn  string `json:"runs-on"`
 		Timeout int    `json:"timeout-minutes"`
-		Env     string `json:"environment"`
-		Steps   []struct {
-			Name string            `json:"name"`
-			Uses string            `json:"uses"`
-			Run  string            `json:"run"`
-			Env  map[string]string `json:"env"`
-		} `json:"steps"`
+		Steps   []step `json:"steps"`
 	} `json:"jobs"`
 }
 
-func TestDeployGitHubActions(t *testing.T) {
+type step struct {
+	Name string            `json:"name"`
+	Uses string            `json:"uses"`
+	With map[string]string `json:"with"`
+	Run  string            `json:"run"`
+	Dir  string            `json:"working-directory"`
+	Env  map[string]string `json:"env"`
+}
+
+func TestGitHubActions(t *testing.T) {
+	const name = "github-actions/sweep.yml"
+	text := strings.Replace(read(t, deployments+name), "\non:\n", "\n\"on\":\n", 1) // for YAML 1.1 on is true
+	text = strings.Replace(text, "workflow_dispatch:\n", "workflow_dispatch: {}\n", 1)
 	var w workflow
-	// "on" is a truth value to YAML 1.1, which GitHub does not follow there.
-	text := strings.Replace(deployFile(t, "github-actions/sweep.yml"), "\non:", "\n\"on\":", 1)
 	if err := yaml.UnmarshalStrict([]byte(text), &w); err != nil {
 		t.Fatal(err)
 	}
-	if w.Permissions["contents"] != "read" || w.Concurrency.Cancel || len(w.On.Schedule) != 1 || !regexp.MustCompile(`^\*/5( \*){4}$`).MatchString(w.On.Schedule[0].Cron) {
-		t.Errorf("%+v", w)
+	if len(w.On.Schedule) != 1 || !regexp.MustCompile(`^\*/(\d+)( \*){4}$`).MatchString(w.On.Schedule[0].Cron) || w.On.WorkflowDispatch == nil {
+		t.Errorf("it runs on %+v", w.On)
 	}
-	commands := 0
+	if w.Permissions["id-token"] != "write" || w.Permissions["contents"] != "read" || len(w.Permissions) != 2 {
+		t.Errorf("its permissions are %v", w.Permissions)
+	}
+	if w.Concurrency.Group == "" || w.Concurrency.Cancel {
+		t.Errorf("two may run at a time, or one is cut off: %+v", w.Concurrency)
+	}
+	swept := false
 	for _, job := range w.Jobs {
-		for _, step := range job.Steps {
-			if step.Uses != "" && !regexp.MustCompile(`^[\w-]+/[\w-]+@v\d+$`).MatchString(step.Uses) {
-				t.Errorf("%q is not pinned", step.Uses)
+		if job.Timeout == 0 || job.RunsOn == "" {
+			t.Errorf("a job without an end or a runner: %+v", job)
+		}
+		for _, s := range job.Steps {
+			if s.Uses != "" && !regexp.MustCompile(`^[\w-]+/[\w-]+@v\d+(\.\d+\.\d+)?$`).MatchString(s.Uses) {
+				t.Errorf("%s is of no version", s.Uses)
 			}
-			if command, ok := strings.CutPrefix(step.Run, "./bin/jit "); ok {
-				commandLine(t, strings.Fields(command))
-				commands++
+			if args := split(s.Run); len(args) > 0 && args[0] == "jit" {
+				parses(t, name, args[1:])
+				swept = args[1] == "sweep"
 			}
-			for name, value := range step.Env {
-				if !strings.HasPrefix(value, "${{ secrets.") {
-					t.Errorf("%s is not a secret: %s", name, value)
-				}
+			if regexp.MustCompile(`\$\{\{`).MatchString(s.Run) {
+				t.Errorf("an expression in a shell command: %s", s.Run)
 			}
 		}
 	}
-	if commands != 1 {
-		t.Errorf("%d commands, want 1", commands)
+	if !swept {
+		t.Error("it does not sweep")
 	}
+	hcl := deployments + "github-actions/jit.hcl"
+	if s := settings(t, hcl, read(t, hcl)); s.Targets["prod-account"].AWSIAM == nil {
+		t.Errorf("the targets are %+v", s.Targets)
+	}
+	checkDownload(t, w)
 }
 
-// metricsOf lists the metrics that a server tells.
-func metricsOf(t *testing.T, s *status.Server) (names []string) {
-	ctx, stop := context.WithCancel(t.Context())
-	address, done := make(chan string), make(chan error, 1)
-	go func() { done <- s.Serve(ctx, func(a string) { address <- a }) }()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+<-address+"/metrics", nil)
-	if err != nil {
-		t.Fatal(err)
+// checkDownload compares the names of the files that the workflow downloads with those that a release has.
+func checkDownload(t *testing.T, w workflow) {
+	t.Helper()
+	release := strings.NewReplacer("{{ .ProjectName }}", "terraform-provider-jit", "{{ .Version }}", "${JIT_VERSION}", "{{ .Os }}_{{ .Arch }}", "linux_amd64")
+	var names []string
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:- binary:|name_template:) "(.*)"$`).FindAllStringSubmatch(read(t, "../.goreleaser.yml"), 4) {
+		names = append(names, release.Replace(m[1]))
 	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(body)) {
-		if rest, ok := strings.CutPrefix(line, "# TYPE "); ok {
-			names = append(names, strings.Fields(rest)[0])
+	var install string
+	for _, s := range w.Jobs["sweep"].Steps {
+		if s.Name == "Install jit" {
+			install = strings.ReplaceAll(s.Run, "v$JIT_VERSION", "v${JIT_VERSION}")
 		}
 	}
-	stop()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	return names
-}
-
-// Every metric that an alert or a panel names is one that the daemon exports.
-func TestDeployMetrics(t *testing.T) {
-	m := status.NewMetrics("test")
-	l := &jittest.Ledger{}
-	grant := jit.Grant{ID: "a", Owner: "jit", Binding: jit.Binding{Target: "a"}, Window: jit.Window{Start: time.Now(), End: time.Now().Add(time.Hour)}}
-	l.Write(t.Context(), []jit.Entry{{Grant: &grant}})
-	stuck := func() sweeper.State {
-		return sweeper.State{Stuck: []sweeper.Stuck{{Grant: grant}}, Unread: []sweeper.Unread{{Place: jit.Place{Target: "a"}}}}
-	}
-	m.Watch(l, "jit", time.Now, stuck)
-	m.Stepped(sweeper.Result{Step: reconcile.Step{Drift: jit.DriftMissing}}, -1)
-	m.Passed("due", sweeper.Passed{})
-	cancelled, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := m.Wrap("a", &jittest.Platform{Now: time.Now}).Read(cancelled, "all"); err == nil {
-		t.Fatal("the read did not fail")
-	}
-	exported := metricsOf(t, &status.Server{Access: status.Access{Listen: "127.0.0.1:0"}, Metrics: m, State: stuck, Now: time.Now, Page: http.NotFoundHandler()})
-	names := func(text string) []string {
-		return regexp.MustCompile(`jit_[a-z_]+`).FindAllString(text, -1)
-	}
-	var rules struct {
-		Groups []struct {
-			Name  string `json:"name"`
-			Rules []struct {
-				Alert       string            `json:"alert"`
-				Expr        string            `json:"expr"`
-				For         string            `json:"for"`
-				Labels      map[string]string `json:"labels"`
-				Annotations map[string]string `json:"annotations"`
-			} `json:"rules"`
-		} `json:"groups"`
-	}
-	if err := yaml.UnmarshalStrict([]byte(deployFile(t, "prometheus/alerts.yaml")), &rules); err != nil {
-		t.Fatal(err)
-	}
-	var used []string
-	for _, rule := range rules.Groups[0].Rules {
-		if rule.Alert == "" || rule.Annotations["summary"] == "" || rule.Labels["severity"] == "" {
-			t.Errorf("%+v", rule)
-		}
-		used = append(used, names(rule.Expr)...)
-	}
-	var dashboard struct {
-		Panels []struct {
-			Title   string
-			GridPos struct{ X, Y, W, H int }
-			Targets []struct{ Expr string }
+	for _, name := range []string{"terraform-provider-jit_v${JIT_VERSION}", "terraform-provider-jit_${JIT_VERSION}_linux_amd64", "terraform-provider-jit_${JIT_VERSION}_SHA256SUMS"} {
+		if !slices.Contains(names, name) || !strings.Contains(install, name) {
+			t.Errorf("a release has %q, the workflow installs %q by\n%s", names, name, install)
 		}
 	}
-	if err := json.Unmarshal([]byte(deployFile(t, "grafana/dashboard.json")), &dashboard); err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range dashboard.Panels {
-		if len(p.Targets) == 0 || p.GridPos.X+p.GridPos.W > 24 {
-			t.Errorf("%+v", p)
-		}
-		for _, target := range p.Targets {
-			used = append(used, names(target.Expr)...)
-		}
-	}
-	if len(used) < 20 {
-		t.Fatalf("only %d uses were found", len(used))
-	}
-	for _, name := range used {
-		if !slices.Contains(exported, strings.TrimSuffix(name, "_bucket")) {
-			t.Errorf("%s is not exported", name)
-		}
+	if w.Env["JIT_VERSION"] == "" {
+		t.Error("it is not said which version is installed")
 	}
 }

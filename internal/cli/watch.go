@@ -74,7 +74,10 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	if access.Listen != "" {
-		served := p.serve(ctx, stop, rt, w, access, metrics, log)
+		served, err := p.serve(ctx, stop, rt, w, access, metrics, log)
+		if err != nil {
+			return err
+		}
 		defer func() { <-served }()
 		defer stop(nil)
 	}
@@ -124,17 +127,22 @@ func accessOf(rt *config.Runtime, listen string) (status.Access, error) {
 }
 
 // serve answers HTTP until ctx ends; what keeps it from that ends the daemon too. The channel is closed when it is over.
-func (p *program) serve(ctx context.Context, stop context.CancelCauseFunc, rt *config.Runtime, w *sweeper.Watcher, access status.Access, metrics *status.Metrics, log *slog.Logger) (over chan struct{}) {
+func (p *program) serve(ctx context.Context, stop context.CancelCauseFunc, rt *config.Runtime, w *sweeper.Watcher, access status.Access, metrics *status.Metrics, log *slog.Logger) (over chan struct{}, err error) {
 	metrics.Watch(rt.Ledger, rt.Broker.Owner, p.Now, w.State)
 	server := &status.Server{Access: access, Metrics: metrics, State: w.State, Interval: w.Interval, Now: p.Now, Page: status.Page(rt.Ledger, rt.Broker.Owner, p.Now, w.State)}
+	listener, err := server.Listen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	log.Info("listening", "address", listener.Addr().String())
 	over = make(chan struct{})
 	go func() {
 		defer close(over)
-		if err := server.Serve(ctx, func(address string) { log.Info("listening", "address", address) }); err != nil {
+		if err := server.Serve(ctx, listener); err != nil {
 			stop(err)
 		}
 	}()
-	return over
+	return over, nil
 }
 
 // uniqueHolder names this process in leases, and no other.

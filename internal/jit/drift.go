@@ -40,6 +40,12 @@ const (
 	DriftMissing DriftKind = "missing"
 )
 
+// DriftKinds returns all kinds of drift.
+func DriftKinds() []DriftKind {
+	return []DriftKind{DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftPrincipal, DriftRole, DriftEndLater, DriftEndSooner,
+		DriftCopied, DriftTooEarly, DriftViolation, DriftDamaged, DriftOrphanLive, DriftMissing}
+}
+
 // Severity says how bad a kind of drift is.
 type Severity string
 

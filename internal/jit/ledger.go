@@ -102,7 +102,10 @@ type Entry struct {
 // Count is how many grants there are on one target.
 type Count struct {
 	Target string
-	// Live are inside their window and granted, Waiting have not begun or were not confirmed, Overdue are over, or revoked, and their
-	// end is not confirmed.
-	Live, Waiting, Overdue int64
+	// Live are inside their window and granted, Waiting have not begun or were not confirmed. Due are over, or revoked, and their end is
+	// not confirmed; Overdue are so for [OverdueAfter] or longer.
+	Live, Waiting, Due, Overdue int64
 }
+
+// OverdueAfter is for how long a grant that is over is due to be ended, and no more than that.
+const OverdueAfter = time.Minute

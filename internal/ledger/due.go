@@ -64,13 +64,14 @@ func (l *Ledger) Counts(ctx context.Context, owner string, at time.Time) ([]jit.
 	rows, err := db.QueryContext(ctx, `SELECT target,
 			sum(CASE WHEN revoked_at IS NULL AND expires_at > $2 AND starts_at <= $2 AND granted_at IS NOT NULL THEN 1 ELSE 0 END),
 			sum(CASE WHEN revoked_at IS NULL AND expires_at > $2 AND (starts_at > $2 OR granted_at IS NULL) THEN 1 ELSE 0 END),
-			sum(CASE WHEN revoked_at IS NOT NULL OR expires_at <= $2 THEN 1 ELSE 0 END)
-		FROM jit_grants WHERE owner = $1 AND ended_at IS NULL GROUP BY target ORDER BY target`, owner, at.UnixMicro())
+			sum(CASE WHEN (revoked_at IS NOT NULL OR expires_at <= $2) AND COALESCE(revoked_at, expires_at) > $3 THEN 1 ELSE 0 END),
+			sum(CASE WHEN COALESCE(revoked_at, expires_at) <= $3 THEN 1 ELSE 0 END)
+		FROM jit_grants WHERE owner = $1 AND ended_at IS NULL GROUP BY target ORDER BY target`, owner, at.UnixMicro(), at.Add(-jit.OverdueAfter).UnixMicro())
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
 	all, err := collect(rows, func(rows *sql.Rows) (c jit.Count, err error) {
-		return c, rows.Scan(&c.Target, &c.Live, &c.Waiting, &c.Overdue)
+		return c, rows.Scan(&c.Target, &c.Live, &c.Waiting, &c.Due, &c.Overdue)
 	})
 	return all, l.fail("read", err)
 }

@@ -31,6 +31,15 @@ var (
 	_ sweeper.Observer = (*Metrics)(nil)
 	// passKinds are the kinds of passes that a watcher makes.
 	passKinds = []string{"due", "drift"}
+	// operations are the calls to targets, stepKinds and results what the steps of a sweeper are and what came of them.
+	operations = []string{opScopes, opRead, opApply}
+	stepKinds  = []reconcile.Kind{reconcile.End, reconcile.Start, reconcile.Repair, reconcile.Remove, reconcile.Revoke, reconcile.Report}
+	results    = []string{resultDone, resultFailed}
+)
+
+const (
+	opScopes, opRead, opApply = "scopes", "read", "apply"
+	resultDone, resultFailed  = "done", "failed"
 )
 
 // NewMetrics returns the metrics of a program of that version.
@@ -80,9 +89,9 @@ func NewMetrics(version string) *Metrics {
 
 // Stepped counts a step.
 func (m *Metrics) Stepped(r sweeper.Result, lag time.Duration) {
-	result := "done"
+	result := resultDone
 	if r.Err != nil {
-		result = "failed"
+		result = resultFailed
 	}
 	m.steps.WithLabelValues(r.Target, string(r.Kind), result).Inc()
 	if r.Drift != "" {
@@ -108,7 +117,7 @@ func (m *Metrics) Watch(ledger jit.Ledger, owner string, now func() time.Time, s
 }
 
 var (
-	grantsDesc = prometheus.NewDesc("jit_grants", "Grants by target and state: live, waiting (to begin, or for its confirmation), overdue (over, and its end not confirmed).", []string{"target", "state"}, nil)
+	grantsDesc = prometheus.NewDesc("jit_grants", "Grants by target and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).", []string{"target", "state"}, nil)
 	stuckDesc  = prometheus.NewDesc("jit_stuck_grants", "Grants whose end or start failed and is tried again.", []string{"target"}, nil)
 	unreadDesc = prometheus.NewDesc("jit_unread_scopes", "Scopes, and lists of scopes, that could not be read when they were last looked at.", []string{"target"}, nil)
 	upDesc     = prometheus.NewDesc("jit_ledger_up", "Whether the ledger answered the last look at it.", nil, nil)
@@ -150,6 +159,7 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 	for _, n := range counts {
 		gauge(grantsDesc, float64(n.Live), n.Target, "live")
 		gauge(grantsDesc, float64(n.Waiting), n.Target, "waiting")
+		gauge(grantsDesc, float64(n.Due), n.Target, "due")
 		gauge(grantsDesc, float64(n.Overdue), n.Target, "overdue")
 	}
 	s := c.state()
@@ -188,11 +198,28 @@ func (c *ledgerCollector) count() ([]jit.Count, error) {
 
 // Wrap counts the calls to a target.
 func (m *Metrics) Wrap(name string, p jit.Platform) jit.Platform {
+	m.begin(name, p.Kind())
 	w := &metered{Platform: p, name: name, m: m}
 	if late, ok := jit.Find[jit.LateApplier](p); ok {
 		return &meteredLate{w, late}
 	}
 	return w
+}
+
+// begin makes the counters of a target. A counter that appears with its first event never increases as far as Prometheus can tell.
+func (m *Metrics) begin(target, platform string) {
+	for _, operation := range operations {
+		m.calls.WithLabelValues(target, platform, operation)
+		m.errors.WithLabelValues(target, platform, operation)
+	}
+	for _, kind := range stepKinds {
+		for _, result := range results {
+			m.steps.WithLabelValues(target, string(kind), result)
+		}
+	}
+	for _, kind := range jit.DriftKinds() {
+		m.drift.WithLabelValues(target, string(kind), string(kind.Severity()))
+	}
 }
 
 // metered is a platform whose calls are counted.
@@ -219,7 +246,7 @@ func (p *metered) note(operation string, began time.Time, failed bool) {
 func (p *metered) Scopes(ctx context.Context) ([]string, error) {
 	began := time.Now()
 	scopes, err := p.Platform.Scopes(ctx)
-	p.note("scopes", began, err != nil)
+	p.note(opScopes, began, err != nil)
 	return scopes, err
 }
 
@@ -227,7 +254,7 @@ func (p *metered) Scopes(ctx context.Context) ([]string, error) {
 func (p *metered) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	began := time.Now()
 	s, err := p.Platform.Read(ctx, scope)
-	p.note("read", began, err != nil)
+	p.note(opRead, began, err != nil)
 	return s, err
 }
 
@@ -235,7 +262,7 @@ func (p *metered) Read(ctx context.Context, scope string) (jit.Snapshot, error) 
 func (p *metered) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
 	began := time.Now()
 	errs := p.Platform.Apply(ctx, scope, changes)
-	p.note("apply", began, anyFailed(errs))
+	p.note(opApply, began, anyFailed(errs))
 	return errs
 }
 
@@ -249,7 +276,7 @@ type meteredLate struct {
 func (p *meteredLate) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
 	began := time.Now()
 	errs := p.late.ApplyLate(ctx, scope, take)
-	p.note("apply", began, anyFailed(errs))
+	p.note(opApply, began, anyFailed(errs))
 	return errs
 }
 

@@ -78,20 +78,22 @@ const (
 	stopTimeout   = 5 * time.Second
 )
 
-// Serve listens and answers until ctx ends. ready, if not nil, is told the address when it listens.
-func (s *Server) Serve(ctx context.Context, ready func(address string)) error {
+// Listen takes the address, so that nothing begins where it is not to be had.
+func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
 	address, err := s.Access.Check()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return jit.Invalid("listen", "stop what listens there, or write another address", "cannot listen on %s: %v", address, err)
+		return nil, jit.Invalid("listen", "stop what listens there, or write another address", "cannot listen on %s: %v", address, err)
 	}
+	return listener, nil
+}
+
+// Serve answers until ctx ends, and closes the listener.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: answerTimeout, MaxHeaderBytes: maxHeader}
-	if ready != nil {
-		ready(listener.Addr().String())
-	}
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
@@ -100,7 +102,7 @@ func (s *Server) Serve(ctx context.Context, ready func(address string)) error {
 		stopped <- server.Shutdown(bounded)
 	}()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve on %s: %w", address, err)
+		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
 	}
 	return <-stopped
 }

@@ -187,22 +187,19 @@ func TestReport(t *testing.T) {
 func serve(t *testing.T, s *Server) string {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	address, done := make(chan string, 1), make(chan error, 1)
-	go func() { done <- s.Serve(ctx, func(a string) { address <- a }) }()
+	listener, err := s.Listen(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, listener) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-	select {
-	case a := <-address:
-		return a
-	case err := <-done:
-		done <- nil
-		t.Fatal(err)
-		return ""
-	}
+	return listener.Addr().String()
 }
 
 func newServer(t *testing.T, a Access) *Server {
@@ -347,8 +344,11 @@ func TestMetrics(t *testing.T) {
 		t.Error("a read that was cancelled succeeded")
 	}
 	want := `
-		# HELP jit_grants Grants by target and state: live, waiting (to begin, or for its confirmation), overdue (over, and its end not confirmed).
+		# HELP jit_grants Grants by target and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).
 		# TYPE jit_grants gauge
+		jit_grants{state="due",target="bastion"} 0
+		jit_grants{state="due",target="db"} 0
+		jit_grants{state="due",target="prod"} 0
 		jit_grants{state="live",target="bastion"} 1
 		jit_grants{state="live",target="db"} 0
 		jit_grants{state="live",target="prod"} 1
@@ -367,23 +367,18 @@ func TestMetrics(t *testing.T) {
 		# HELP jit_held_removals Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.
 		# TYPE jit_held_removals gauge
 		jit_held_removals 3
-		# HELP jit_drift_total Findings of drift passes by kind. What stays is found again by every pass.
-		# TYPE jit_drift_total counter
-		jit_drift_total{kind="end_later",severity="critical",target="db"} 1
-		# HELP jit_steps_total Steps of the sweeper by kind (end, start, repair, remove, revoke, report) and result (done, failed).
-		# TYPE jit_steps_total counter
-		jit_steps_total{kind="end",result="done",target="db"} 1
-		jit_steps_total{kind="end",result="failed",target="db"} 1
-		jit_steps_total{kind="repair",result="done",target="db"} 1
 		# HELP jit_target_calls_total Calls to targets by operation (scopes, read, apply).
 		# TYPE jit_target_calls_total counter
 		jit_target_calls_total{operation="apply",platform="memory",target="db"} 1
 		jit_target_calls_total{operation="read",platform="memory",target="db"} 2
+		jit_target_calls_total{operation="scopes",platform="memory",target="db"} 0
 		# HELP jit_target_errors_total Calls to targets that failed, or of which a change failed.
 		# TYPE jit_target_errors_total counter
+		jit_target_errors_total{operation="apply",platform="memory",target="db"} 0
 		jit_target_errors_total{operation="read",platform="memory",target="db"} 1
+		jit_target_errors_total{operation="scopes",platform="memory",target="db"} 0
 	`
-	names := []string{"jit_grants", "jit_stuck_grants", "jit_ledger_up", "jit_held_removals", "jit_drift_total", "jit_steps_total", "jit_target_calls_total", "jit_target_errors_total"}
+	names := []string{"jit_grants", "jit_stuck_grants", "jit_ledger_up", "jit_held_removals", "jit_target_calls_total", "jit_target_errors_total"}
 	if err := testutil.GatherAndCompare(m.registry, strings.NewReader(want), names...); err != nil {
 		t.Error(err)
 	}
@@ -395,7 +390,10 @@ func TestMetrics(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 	r.Host = "localhost:8085"
 	s.handler().ServeHTTP(w, r)
-	for _, text := range []string{`jit_revocation_lag_seconds_bucket{le="0.5"} 0`, `jit_revocation_lag_seconds_bucket{le="1"} 1`, "jit_pass_duration_seconds_count{pass=\"drift\"} 1", `jit_build_info{version="1.2.3"} 1`, "go_goroutines"} {
+	for _, text := range []string{`jit_revocation_lag_seconds_bucket{le="0.5"} 0`, `jit_revocation_lag_seconds_bucket{le="1"} 1`, "jit_pass_duration_seconds_count{pass=\"drift\"} 1", `jit_build_info{version="1.2.3"} 1`, "go_goroutines",
+		`jit_drift_total{kind="end_later",severity="critical",target="db"} 1`, `jit_drift_total{kind="missing",severity="info",target="db"} 0`,
+		`jit_steps_total{kind="end",result="done",target="db"} 1`, `jit_steps_total{kind="end",result="failed",target="db"} 1`,
+		`jit_steps_total{kind="repair",result="done",target="db"} 1`, `jit_steps_total{kind="remove",result="failed",target="db"} 0`} {
 		if !strings.Contains(w.Body.String(), text) {
 			t.Errorf("/metrics does not tell %s", text)
 		}

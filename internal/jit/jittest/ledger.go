@@ -240,6 +240,8 @@ func (l *Ledger) Counts(ctx context.Context, owner string, at time.Time) ([]jit.
 			counts[g.Target] = c
 		}
 		switch {
+		case g.Over(at) && g.ActualEnd().After(at.Add(-jit.OverdueAfter)):
+			c.Due++
 		case g.Over(at):
 			c.Overdue++
 		case at.Before(g.Start) || g.GrantedAt.IsZero():

@@ -1,7 +1,7 @@
 // Command install puts in place what the acceptance tests against real servers
 // need: the kubeapi, tofu and versitygw programs and a virtual environment with moto in the
 // test cache and, on Debian with root or password-less sudo, the packages with
-// PostgreSQL, OpenSSH, Python, Chromium, make, git and a C compiler. What is there already
+// PostgreSQL, OpenSSH, Python, Chromium, promtool, make, git and a C compiler. What is there already
 // is left alone.
 //
 // Usage: install [packages] [moto] [kubeapi] [tofu] [versitygw]; without arguments, all five.
@@ -91,6 +91,7 @@ func needs() []need {
 		{name: "sshd", pkg: "openssh-server", folders: "/usr/sbin"},
 		{name: "python3", pkg: "python3 python3-venv", works: []string{"-c", "import ensurepip, venv"}},
 		{name: "chromium", pkg: "chromium"},
+		{name: "promtool", pkg: "prometheus"},
 		{name: "git", pkg: "git"},
 		{name: "make", pkg: "make"},
 		{name: "gcc", pkg: "gcc libc6-dev"}, // the race detector links with cgo

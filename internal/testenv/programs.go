@@ -1,0 +1,22 @@
+package testenv
+
+import (
+	"os/exec"
+	"testing"
+)
+
+// Chromium returns the path of a Chromium that can run without a screen.
+func Chromium(t testing.TB) string { t.Helper(); return onPath(t, "Chromium", "chromium") }
+
+// Promtool returns the path of promtool, which checks and tests the rules of Prometheus.
+func Promtool(t testing.TB) string { t.Helper(); return onPath(t, "promtool", "promtool") }
+
+func onPath(t testing.TB, what, name string) string {
+	t.Helper()
+	Acceptance(t)
+	path, err := exec.LookPath(name)
+	if err != nil {
+		Unavailable(t, what, err)
+	}
+	return path
+}
