@@ -37,23 +37,26 @@ type post struct {
 	// targets are the places by the name of the target; where through names a configuration, the daemons use that.
 	targets map[string]place
 	through map[string]string
-	rt      *config.Runtime
+	// people are those of each target, who have no access.
+	people  map[string][]string
 	foreign map[string]string
+	rt      *config.Runtime
 	// started counts the daemons.
 	started int
 }
 
-// newPost makes a post with the released or the killable program, and a ledger in a file.
-func newPost(t *testing.T, build func() (string, error), targets map[string]place) *post {
+// newPost makes a post with the released or the killable program, a ledger in a file and some people for each target.
+func newPost(t *testing.T, build func() (string, error), targets map[string]place, people int) *post {
 	t.Helper()
 	binary, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &post{t: t, dir: t.TempDir(), jit: filepath.Join(filepath.Dir(binary), "jit"), owner: "life-" + strings.ToLower(rand.Text()[:10]),
-		targets: targets, through: map[string]string{}, foreign: map[string]string{}}
+		targets: targets, through: map[string]string{}, people: map[string][]string{}, foreign: map[string]string{}}
 	p.ledger = "sqlite://" + filepath.Join(p.dir, "ledger.db")
 	for name, at := range targets {
+		p.people[name] = at.people(t, people)
 		p.foreign[name] = at.foreign(t)
 	}
 	return p

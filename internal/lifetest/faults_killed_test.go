@@ -36,10 +36,8 @@ func TestFaultsDaemonKilled(t *testing.T) {
 }
 
 func daemonKilled(t *testing.T, at place, point string) {
-	p := newPost(t, killable, map[string]place{"here": at})
-	p.open()
-	people := at.people(t, 3)
-	twice, later, lost := people[0], people[1], people[2]
+	p := newPost(t, killable, map[string]place{"here": at}, 3)
+	twice, later, lost := p.people["here"][0], p.people["here"][1], p.people["here"][2]
 	elsewhere := *p
 	elsewhere.ledger = "sqlite://" + filepath.Join(p.dir, "lost.db")
 	elsewhere.open()
