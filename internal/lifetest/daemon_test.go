@@ -195,7 +195,7 @@ func (p *post) watch(env []string, args ...string) *daemon {
 	p.t.Helper()
 	p.started++
 	args = append([]string{"sweep", "--watch", "--interval", "1s", "--drift-interval", "2s", "--config", filepath.Join(p.dir, "jit.hcl")}, args...)
-	d := &daemon{t: p.t, cmd: exec.Command(p.jit, args...), log: &tail{}, over: make(chan struct{})} //nolint:noctx // the test ends it
+	d := &daemon{t: p.t, cmd: exec.Command(p.jit, args...), log: &tail{}, over: make(chan struct{})}
 	d.cmd.Dir, d.cmd.Stdout, d.cmd.Stderr = p.dir, d.log, d.log
 	d.cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "JIT_ACTOR=daemon"}, env)
 	if err := d.cmd.Start(); err != nil {
