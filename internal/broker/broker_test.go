@@ -629,3 +629,25 @@ func TestAWindowFitsThePlatform(t *testing.T) {
 	wantError(t, err, jit.ErrInvalid, "ttl", "at least 5m")
 	w.allowed(true)
 }
+
+// Two sweepers start the same grant, the second because the first stalled: it is recorded once that it was given.
+func TestStartTwice(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	g := w.grant(request(func(r *broker.Request) { r.StartsAt = w.now.Add(time.Hour) }))
+	w.pass(time.Hour)
+	for range 2 {
+		if err := w.Start(t.Context(), []jit.Grant{g})[0]; err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.allowed(true)
+	granted := 0
+	for _, k := range w.kinds() {
+		if k == jit.EventGranted {
+			granted++
+		}
+	}
+	if granted != 1 {
+		t.Errorf("%d events tell that it was given, want 1: %v", granted, w.kinds())
+	}
+}

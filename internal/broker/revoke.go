@@ -207,6 +207,9 @@ func (b *Broker) Start(ctx context.Context, grants []jit.Grant) []error {
 			return b.rejudge(ctx, g)
 		},
 		func(g *jit.Grant) ([]jit.Event, bool) {
+			if !g.GrantedAt.IsZero() && g.EndedAt.IsZero() {
+				return nil, false // another sweeper has started it meanwhile
+			}
 			if g.GrantedAt.IsZero() {
 				g.GrantedAt = b.Now()
 			}

@@ -12,11 +12,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// smallDisk mounts a disk of 64 KiB, which takes root, and returns its directory.
-func smallDisk(t *testing.T) string {
+// smallDisk mounts a disk of a size such as "64k", which takes root, and returns its directory.
+func smallDisk(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0700"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0700,size="+size); err != nil {
 		t.Skipf("a disk that can be filled has to be mounted, which takes root: %v", err)
 	}
 	t.Cleanup(func() {
@@ -82,7 +82,7 @@ func TestUnwritableHost(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			dir := smallDisk(t)
+			dir := smallDisk(t, "64k")
 			h := hostIn(t, dir)
 			s := newSite(t, testenv.Terraforms(t)[0], h, released)
 			foreign := s.foreign(t)
@@ -119,4 +119,18 @@ func TestUnwritableHost(t *testing.T) {
 			says(t, s.mustJit("audit", "verify"), "intact")
 		})
 	}
+}
+
+// The disk under the ledger is full: access ends all the same, and is recorded when there is room again.
+func TestFaultsLedgerDiskFull(t *testing.T) {
+	t.Parallel()
+	p := newPost(t, released, map[string]place{"host": newHost(t), "gateway": newGateway(t)}, 4)
+	dir := smallDisk(t, "16m")
+	p.ledger = "sqlite://" + filepath.Join(dir, "ledger.db")
+	var full string
+	p.ledgerFails(func() { full = fill(t, dir) }, func() {
+		if err := os.Remove(full); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

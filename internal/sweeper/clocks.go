@@ -17,13 +17,18 @@ func (s *Sweeper) soundNow(ctx context.Context, now time.Time) (sound time.Time,
 	if err != nil {
 		return now, nil, err
 	}
-	if skew = jit.CheckSkew(now, remote); skew == nil {
-		return now, nil, nil
+	if now, skew = earlier(now, remote); skew != nil {
+		skew = fmt.Errorf("the ledger's clock: %w", skew)
 	}
-	if remote.Before(now) {
+	return now, skew, nil
+}
+
+// earlier returns the earlier one of our time and that of another clock, where the two disagree; skew says how they do.
+func earlier(now, remote time.Time) (sound time.Time, skew error) {
+	if skew = jit.CheckSkew(now, remote); skew != nil && remote.Before(now) {
 		now = remote
 	}
-	return now, fmt.Errorf("the ledger's clock: %w", skew), nil
+	return now, skew
 }
 
 // withoutStarts leaves out what begins.

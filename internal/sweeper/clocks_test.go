@@ -82,3 +82,26 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 		}
 	}
 }
+
+// Without the ledger the markers say what is over, and a clock that is an hour ahead ends nothing before its time: the target tells it.
+func TestMarkersWithAWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		soon, later := w.grant("db", "a", "alice", "10m", time.Time{}), w.grant("db", "a", "bob", "4h", time.Time{})
+		b := w.newBroker()
+		b.Now = func() time.Time { return time.Now().Add(time.Hour) }
+		pass := func() sweeper.Report {
+			s := sweeper.Sweeper{Broker: b, Holder: "a", MarkersOnly: true, MaxUnplanned: 20, Leases: w.ledger.Leases()}
+			return s.Pass(t.Context())
+		}
+		report := pass()
+		w.want(soon, true, "before its end")
+		if err := errors.Join(report.Unread...); !errors.Is(err, jit.ErrSkew) {
+			t.Errorf("the pass says %v, want that the clocks disagree", err)
+		}
+		time.Sleep(10 * time.Minute)
+		pass()
+		w.want(soon, false, "after its end")
+		w.want(later, true, "inside its window")
+	})
+}

@@ -1,9 +1,11 @@
 package sweeper_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -50,19 +52,20 @@ type model struct {
 	dead      bool
 	// meanwhile, if set, is what another process does when the countdown ends, instead of a death.
 	meanwhile func()
-	// unreachable targets refuse every call, and without ledger so does that.
-	unreachable   map[string]bool
-	withoutLedger bool
+	// unreachable are the targets that refuse every call, and the ledger, under that name, except while the test looks.
+	unreachable map[string]bool
+	looking     bool
 	// ended are the grants that were over once: they must stay so.
 	ended map[jit.ID]bool
 	// others are the bindings of another owner, per target, as they were put there.
 	others map[string][]jit.Observed
 	// seen are the bindings of ours that each target ever had.
 	seen map[string][]jit.Observed
-	// checked is the last event of the chain that was checked, head its hash, and ends counts the recorded ends of each grant.
-	checked int64
-	head    string
-	ends    map[jit.ID]int
+	// checked is the last event of the chain that was checked, head its hash. ends counts the recorded ends of each grant, begins how often
+	// it was recorded as given since it was asked for or changed.
+	checked      int64
+	head         string
+	ends, begins map[jit.ID]int
 	// tampered targets may give access that nobody granted, until the next sweep.
 	tampered map[string]bool
 }
@@ -72,7 +75,7 @@ var errCrash = errors.New("the process died")
 func newModel(t *rapid.T) *model {
 	m := &model{
 		now: time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC), ledger: &jittest.Ledger{}, platforms: map[string]*jittest.Platform{},
-		ended: map[jit.ID]bool{}, unreachable: map[string]bool{}, ends: map[jit.ID]int{}, others: map[string][]jit.Observed{}, seen: map[string][]jit.Observed{}, tampered: map[string]bool{},
+		ended: map[jit.ID]bool{}, unreachable: map[string]bool{}, ends: map[jit.ID]int{}, begins: map[jit.ID]int{}, others: map[string][]jit.Observed{}, seen: map[string][]jit.Observed{}, tampered: map[string]bool{},
 	}
 	clock := func() time.Time { return m.now }
 	targets := map[string]jit.Platform{}
@@ -81,7 +84,10 @@ func newModel(t *rapid.T) *model {
 		m.platforms[name], targets[name] = p, p
 	}
 	m.ledger.Call = func(what string) error {
-		if m.withoutLedger {
+		switch {
+		case m.looking:
+			return nil
+		case m.unreachable[theLedger]:
 			return errUnreachable
 		}
 		return m.call(what)
@@ -93,6 +99,23 @@ func newModel(t *rapid.T) *model {
 }
 
 var errUnreachable = errors.New("no answer")
+
+// theLedger stands for the ledger among what is unreachable.
+const theLedger = "ledger"
+
+// recorded are the grants that the ledger has, whether or not it answers the programs.
+func (m *model) recorded(t *rapid.T, f jit.Filter) []jit.Grant {
+	m.looking = true
+	defer func() { m.looking = false }()
+	var all []jit.Grant
+	for g, err := range m.ledger.Grants(t.Context(), f) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, g)
+	}
+	return all
+}
 
 func (m *model) onTarget(name, what string) error {
 	if m.unreachable[name] {
@@ -163,13 +186,7 @@ func (m *model) grant(t *rapid.T) {
 
 // known draws one of the recorded grants.
 func (m *model) known(t *rapid.T) (jit.Grant, bool) {
-	var all []jit.Grant
-	for g, err := range m.ledger.Grants(t.Context(), jit.Filter{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, g)
-	}
+	all := m.recorded(t, jit.Filter{})
 	if len(all) == 0 {
 		return jit.Grant{}, false
 	}
@@ -283,13 +300,13 @@ func (m *model) outage(t *rapid.T) {
 	_ = err // a grant that is over or live already needs no platform
 }
 
-// down takes a target off the network, or all of them back onto it.
+// down takes a target or the ledger off the network, or everything back onto it.
 func (m *model) down(t *rapid.T) {
 	if len(m.unreachable) > 0 {
 		clear(m.unreachable)
 		return
 	}
-	m.unreachable[rapid.SampledFrom([]string{"cloud", "db"}).Draw(t, "target")] = true
+	m.unreachable[rapid.SampledFrom([]string{"cloud", "db", theLedger}).Draw(t, "what")] = true
 }
 
 func (m *model) sweeper(b *broker.Broker, holder string) *sweeper.Sweeper {
@@ -303,36 +320,39 @@ func (m *model) another(skew time.Duration) *broker.Broker {
 	return b
 }
 
-// twoSweeps has a whole pass of another sweeper happen in the middle of a pass.
+// twoSweeps has a whole pass of another sweeper happen in the middle of a pass, which now and then stalls for so long that what it has claimed is
+// claimed again.
 func (m *model) twoSweeps(t *rapid.T) {
 	m.countdown = rapid.IntRange(1, 12).Draw(t, "at call")
-	m.meanwhile = func() { m.sweeper(m.another(0), "another").Pass(t.Context()) }
+	stalls := time.Duration(rapid.IntRange(0, 5).Draw(t, "minutes")) * time.Minute
+	m.meanwhile = func() {
+		m.now = m.now.Add(stalls)
+		m.sweeper(m.another(0), "another").Pass(t.Context())
+	}
 	m.sweeper(m.broker, "model").Pass(t.Context())
 	m.countdown, m.meanwhile = 0, nil
 }
 
 // sweepWithoutLedger goes by the markers; what is live stays.
 func (m *model) sweepWithoutLedger(t *rapid.T) {
-	m.withoutLedger = true
+	was := m.unreachable[theLedger]
+	m.reachable(theLedger, false)
 	m.sweeper(m.broker, "model").Pass(t.Context())
-	m.withoutLedger = false
+	m.reachable(theLedger, !was)
 }
 
 // sweepWithAWrongClock is a pass of a machine whose clock is an hour ahead or behind: it ends nothing early.
 func (m *model) sweepWithAWrongClock(t *rapid.T) {
 	skew := rapid.SampledFrom([]time.Duration{time.Hour, -time.Hour}).Draw(t, "skew")
 	var live []jit.Grant
-	for g, err := range m.ledger.Grants(t.Context(), jit.Filter{LiveAt: m.now}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if g.State(m.now) == jit.StateActive && m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
+	for _, g := range m.recorded(t, jit.Filter{LiveAt: m.now}) {
+		if g.State(m.now) == jit.StateActive && m.holds(t, g) {
 			live = append(live, g)
 		}
 	}
 	m.sweeper(m.another(skew), "wrong").Pass(t.Context())
 	for _, g := range live {
-		if !m.tampered[g.Target] && !m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
+		if !m.tampered[g.Target] && !m.holds(t, g) {
 			t.Fatalf("a sweep with a clock that is %s off ended %s early: %+v", skew, g.ID, g)
 		}
 	}
@@ -359,10 +379,7 @@ func (m *model) sweep(t *rapid.T) {
 		}
 	}
 	// Every grant that should give access does, and what is over is gone and recorded.
-	for g, err := range m.ledger.Grants(t.Context(), jit.Filter{LiveAt: m.now}) {
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, g := range m.recorded(t, jit.Filter{LiveAt: m.now}) {
 		if g.State(m.now) == jit.StateActive && !m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
 			t.Fatalf("after a sweep the active grant %+v gives no access", g)
 		}
@@ -380,6 +397,11 @@ func (m *model) observed(t *rapid.T, target string) jit.Snapshot {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// holds reports whether the binding of a grant is on its target.
+func (m *model) holds(t *rapid.T, g jit.Grant) bool {
+	return slices.ContainsFunc(m.observed(t, g.Target).Ours, func(o jit.Observed) bool { return o.Marker.ID == g.ID })
 }
 
 func (m *model) reachable(target string, reachable bool) {
@@ -401,10 +423,7 @@ func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
 			continue
 		}
 		explained := false
-		for g, err := range m.ledger.Grants(t.Context(), jit.Filter{Target: target, Principal: principal}) {
-			if err != nil {
-				t.Fatal(err)
-			}
+		for _, g := range m.recorded(t, jit.Filter{Target: target, Principal: principal}) {
 			// A crash may have cut a revocation or a shortening off before the platform heard of it: a sweep makes up for it.
 			explained = explained || g.Live(m.now) || !swept && g.EndedAt.IsZero() && m.now.Before(g.RequestedAt.Add(24*time.Hour))
 		}
@@ -414,12 +433,20 @@ func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
 	}
 }
 
+// history tells what is recorded of a grant.
+func (m *model) history(id jit.ID) string {
+	var all []string
+	for e := range m.ledger.Events(context.Background(), 1) {
+		if e.Grant == id {
+			all = append(all, fmt.Sprintf("%s %s %v", e.At.Format(time.TimeOnly), e.Kind, e.Detail))
+		}
+	}
+	return "\n" + strings.Join(all, "\n")
+}
+
 // check holds after every step.
 func (m *model) check(t *rapid.T) {
-	for g, err := range m.ledger.Grants(t.Context(), jit.Filter{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, g := range m.recorded(t, jit.Filter{}) {
 		if m.ended[g.ID] && g.Live(m.now) {
 			t.Fatalf("grant %s was over and is live again: %+v", g.ID, g)
 		}
@@ -441,6 +468,8 @@ func (m *model) check(t *rapid.T) {
 		}
 		m.checkAccess(t, target, false)
 	}
+	m.looking = true
+	defer func() { m.looking = false }()
 	for e, err := range m.ledger.Events(t.Context(), m.checked+1) {
 		if err != nil {
 			t.Fatal(err)
@@ -451,10 +480,19 @@ func (m *model) check(t *rapid.T) {
 		m.checked, m.head = e.Seq, e.Hash
 		switch e.Kind {
 		case jit.EventRequested: // also again, after an attempt that gave nothing
+			m.ends[e.Grant], m.begins[e.Grant] = 0, 0
+		case jit.EventChanged, jit.EventExtended:
+			m.begins[e.Grant] = 0
+		case jit.EventGranted:
+			if m.begins[e.Grant]++; m.begins[e.Grant] > 1 {
+				t.Fatalf("it is recorded twice that %s was given: %s", e.Grant, m.history(e.Grant))
+			}
+			// A sweeper that stalled just before its call gives what another one has ended meanwhile; that is recorded, and it is ended again.
 			m.ends[e.Grant] = 0
 		case jit.EventExpired, jit.EventRevoked:
+			m.begins[e.Grant] = 0
 			if m.ends[e.Grant]++; m.ends[e.Grant] > 1 {
-				t.Fatalf("the end of %s is recorded twice", e.Grant)
+				t.Fatalf("the end of %s is recorded twice: %s", e.Grant, m.history(e.Grant))
 			}
 		}
 	}

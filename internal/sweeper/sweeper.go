@@ -210,12 +210,19 @@ func (p *pass) elsewhere(ctx context.Context, mine map[jit.ID]bool) error {
 	return err
 }
 
-// markers ends what the markers say is over, in every scope of every target.
+// markers ends what the markers say is over, in every scope of every target, by our clock and by that of the target.
 func (p *pass) markers(ctx context.Context, ledger error) {
 	p.unrecorded = true
 	places := map[jit.Place]bool{}
 	p.scopes(ctx, places, everyTarget)
-	steps := reconcile.Plan(p.now, p.Broker.Owner, nil, p.read(ctx, places), nil)
+	var steps []reconcile.Step
+	for at, snapshot := range p.read(ctx, places) {
+		now, skew := earlier(p.now, snapshot.Clock)
+		if skew != nil {
+			p.unread(fmt.Errorf("what ends on %s of target %q by one clock only is left: %w", at.Scope, at.Target, skew))
+		}
+		steps = append(steps, reconcile.Plan(now, p.Broker.Owner, nil, map[jit.Place]jit.Snapshot{at: snapshot}, nil)...)
+	}
 	if ledger != nil {
 		steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.Report })
 	}

@@ -91,6 +91,8 @@ const (
 	Unavailable
 	// Failing: the gateway answers with 500, and nothing is done.
 	Failing
+	// Busy: it answers with 429 and asks for a second of patience, and nothing is done.
+	Busy
 )
 
 // Interrupt asks cut about each request from now on; nil ends that.
@@ -190,6 +192,9 @@ func (s *Server) serve(w http.ResponseWriter, q *http.Request, r route) {
 		a = answer{status: http.StatusServiceUnavailable}
 	case Failing:
 		a = say(http.StatusInternalServerError, "internal server error")
+	case Busy:
+		w.Header().Set("Retry-After", "1")
+		a = say(http.StatusTooManyRequests, "too many requests")
 	case Through, Unanswered:
 		s.mu.Lock()
 		a = s.answer(q, r)

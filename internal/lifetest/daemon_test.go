@@ -1,0 +1,292 @@
+package lifetest_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// envLong turns on the tests that take many minutes.
+const envLong = "JIT_TEST_LONG"
+
+// long reports whether faults are to last for minutes.
+func long() bool { return os.Getenv(envLong) != "" }
+
+// post is where daemons stand watch over grants that the test makes itself. The test reaches the ledger and the
+// targets directly, whatever stands between them and the daemons.
+type post struct {
+	t     *testing.T
+	dir   string
+	jit   string // the command
+	owner string
+	// ledger is the URL of the ledger, watched that by which the daemons reach it.
+	ledger, watched string
+	// targets are the places by the name of the target; where through names a configuration, the daemons use that.
+	targets map[string]place
+	through map[string]string
+	// people are those of each target, who have no access.
+	people  map[string][]string
+	foreign map[string]string
+	rt      *config.Runtime
+	// started counts the daemons.
+	started int
+}
+
+// newPost makes a post with the released or the killable program, a ledger in a file and some people for each target.
+func newPost(t *testing.T, build func() (string, error), targets map[string]place, people int) *post {
+	t.Helper()
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &post{t: t, dir: t.TempDir(), jit: filepath.Join(filepath.Dir(binary), "jit"), owner: "life-" + strings.ToLower(rand.Text()[:10]),
+		targets: targets, through: map[string]string{}, people: map[string][]string{}, foreign: map[string]string{}}
+	p.ledger = "sqlite://" + filepath.Join(p.dir, "ledger.db")
+	for name, at := range targets {
+		p.people[name] = at.people(t, people)
+		p.foreign[name] = at.foreign(t)
+	}
+	return p
+}
+
+// open writes the settings and opens the way of the test to the ledger and the targets.
+func (p *post) open() {
+	p.t.Helper()
+	settings := func(name, ledger string, through map[string]string) string {
+		text := fmt.Sprintf("ledger = %q\nowner = %q\ntargets = {\n", ledger, p.owner)
+		for target, at := range p.targets {
+			how, ok := through[target]
+			if !ok {
+				how = at.target()
+			}
+			text += fmt.Sprintf("  %s = %s\n", target, how)
+		}
+		path := filepath.Join(p.dir, name)
+		if err := os.WriteFile(path, []byte(text+"}\n"), 0o600); err != nil {
+			p.t.Fatal(err)
+		}
+		return path
+	}
+	watched := p.watched
+	if watched == "" {
+		watched = p.ledger
+	}
+	settings("jit.hcl", watched, p.through)
+	p.rt = p.runtime(settings("direct.hcl", p.ledger, nil))
+}
+
+// runtime opens what a settings file describes until the end of the test.
+func (p *post) runtime(path string) *config.Runtime {
+	p.t.Helper()
+	s, err := config.Load(path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	rt, err := config.Open(p.t.Context(), s, config.Options{Source: jit.FromTerraform})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = rt.Close() })
+	return rt
+}
+
+// grant gives who access to a target until a time; change alters what is asked for.
+func (p *post) grant(target, who, reason string, end time.Time, change ...func(*broker.Request)) jit.Grant {
+	p.t.Helper()
+	at := p.targets[target]
+	r := broker.Request{Binding: jit.Binding{Target: target, Principal: who, Role: at.role(), Scope: at.scope()}, Reason: "INC-1: " + reason, Renewal: 1, ExpiresAt: jit.Second(end)}
+	for _, c := range change {
+		c(&r)
+	}
+	g, err := p.rt.Broker.Grant(p.t.Context(), r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return g
+}
+
+// record returns what is recorded of a grant now.
+func (p *post) record(id jit.ID) jit.Grant {
+	p.t.Helper()
+	g, known, err := p.rt.Ledger.Lookup(p.t.Context(), id)
+	if err != nil || !known {
+		p.t.Fatalf("grant %s is recorded: %t, %v", id, known, err)
+	}
+	return g
+}
+
+// events counts the events of every grant by kind.
+func (p *post) events() map[jit.ID]map[jit.EventKind]int {
+	p.t.Helper()
+	all := map[jit.ID]map[jit.EventKind]int{}
+	for e, err := range p.rt.Ledger.Events(p.t.Context(), 1) {
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if all[e.Grant] == nil {
+			all[e.Grant] = map[jit.EventKind]int{}
+		}
+		all[e.Grant][e.Kind]++
+	}
+	return all
+}
+
+// checkRecord fails the test unless everything that was recorded was recorded once, no grant ended before its time, those that are over have
+// ended, the chain is whole and what is not ours is as it was.
+func (p *post) checkRecord() {
+	p.t.Helper()
+	events := p.events()
+	now := time.Now()
+	for g, err := range p.rt.Ledger.Grants(p.t.Context(), jit.Filter{Owner: p.owner}) {
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		ends := 0
+		if g.Over(now) {
+			ends = 1
+			if g.EndedAt.IsZero() {
+				p.t.Errorf("the end of grant %s at %s is not confirmed", g.ID, g.ActualEnd())
+			}
+		}
+		if !g.EndedAt.IsZero() && g.EndedAt.Before(g.ActualEnd()) {
+			p.t.Errorf("grant %s was ended at %s, before its end at %s", g.ID, g.EndedAt, g.ActualEnd())
+		}
+		n := events[g.ID]
+		if n[jit.EventRequested] != 1 || n[jit.EventGranted] != 1 || n[jit.EventExpired]+n[jit.EventRevoked] != ends {
+			p.t.Errorf("of grant %s (ends at %s) there are the events %v, want one that it was requested, one that it was granted and %d of its end", g.ID, g.ActualEnd(), n, ends)
+		}
+		// A daemon tells of a failure once an hour; the next one does not know what it told.
+		if n[jit.EventRevokeFailed] > p.started {
+			p.t.Errorf("%d events tell that grant %s could not be revoked, of %d daemons", n[jit.EventRevokeFailed], g.ID, p.started)
+		}
+	}
+	report, err := p.rt.Ledger.Verify(p.t.Context())
+	if err != nil || len(report.Damage) > 0 {
+		p.t.Errorf("the record is not intact: %v, %v", report.Damage, err)
+	}
+	for name, at := range p.targets {
+		same(p.t, p.foreign[name], at.foreign(p.t), "what is not ours on target "+name+" is")
+	}
+}
+
+// daemon is a running jit sweep --watch.
+type daemon struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	log  *tail
+	over chan struct{}
+}
+
+// watch starts a daemon, which looks every second for due work and every two for drift unless args say otherwise.
+func (p *post) watch(env []string, args ...string) *daemon {
+	p.t.Helper()
+	p.started++
+	args = append([]string{"sweep", "--watch", "--interval", "1s", "--drift-interval", "2s", "--config", filepath.Join(p.dir, "jit.hcl")}, args...)
+	d := &daemon{t: p.t, cmd: exec.Command(p.jit, args...), log: &tail{}, over: make(chan struct{})}
+	d.cmd.Dir, d.cmd.Stdout, d.cmd.Stderr = p.dir, d.log, d.log
+	d.cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "JIT_ACTOR=daemon"}, env)
+	if err := d.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	go func() {
+		_ = d.cmd.Wait()
+		close(d.over)
+	}()
+	p.t.Cleanup(func() {
+		d.kill()
+		if p.t.Failed() {
+			p.t.Logf("daemon %d said at last:\n%s", d.cmd.Process.Pid, d.log)
+		}
+	})
+	return d
+}
+
+// kill ends the daemon as a power cut does.
+func (d *daemon) kill() {
+	_ = d.cmd.Process.Kill()
+	<-d.over
+}
+
+// stop ends the daemon in order.
+func (d *daemon) stop() {
+	d.t.Helper()
+	eventually(d.t, time.Minute, func() string { // else it may not know yet what a signal is
+		if !strings.Contains(d.log.String(), "msg=") {
+			return "the daemon says nothing"
+		}
+		return ""
+	})
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		d.t.Fatalf("the daemon is gone: %v\n%s", err, d.log)
+	}
+	select {
+	case <-d.over:
+	case <-time.After(time.Minute):
+		d.t.Fatalf("the daemon does not stop:\n%s", d.log)
+	}
+	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
+		d.t.Errorf("the daemon ended with exit code %d\n%s", code, d.log)
+	}
+}
+
+// dies waits until the daemon has been killed by its failpoint.
+func (d *daemon) dies(failpoint string, within time.Duration) {
+	d.t.Helper()
+	select {
+	case <-d.over:
+	case <-time.After(within):
+		d.t.Fatalf("%s: the daemon was not killed within %s:\n%s", failpoint, within, d.log)
+	}
+	if code := d.cmd.ProcessState.ExitCode(); code != -1 {
+		d.t.Fatalf("%s: the daemon was not killed, it ended with exit code %d:\n%s", failpoint, code, d.log)
+	}
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (l *tail) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, b...)
+	if extra := len(l.text) - 16<<10; extra > 0 {
+		l.text = slices.Delete(l.text, 0, extra)
+	}
+	return len(b), nil
+}
+
+func (l *tail) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(bytes.TrimSpace(l.text))
+}
+
+// eventually waits until wrong finds nothing wrong any more.
+func eventually(t *testing.T, within time.Duration, wrong func() string) {
+	t.Helper()
+	for deadline := time.Now().Add(within); ; time.Sleep(200 * time.Millisecond) {
+		found := wrong()
+		if found == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %s still: %s", within, found)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package lifetest_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// watchedPlaces are those on which daemons are tried: a file, a database and two services.
+var watchedPlaces = []string{"ssh", "postgresql", "gcp", "hoop"}
+
+// The daemon is killed at every step of what it does, and the next one does the rest. Of two grants of the same access the end of one leaves the
+// other, a grant that is due to begin begins, what was altered is put right, and what no record explains goes when it is over.
+func TestFaultsDaemonKilled(t *testing.T) {
+	t.Parallel()
+	for _, p := range places {
+		if !slices.Contains(watchedPlaces, p.name) {
+			continue
+		}
+		points := append([]string{"revoke.after-platform", "revoke.after-outcome", "repair.after-platform", "repair.after-outcome"}, writing[p.name]...)
+		if p.name != "gcp" { // which begins access itself, and whose every write takes along what is over
+			points = append(points, "start.after-platform", "start.after-outcome", "stray.after-platform")
+		}
+		for _, point := range points {
+			t.Run(p.name+"/"+point, func(t *testing.T) {
+				t.Parallel()
+				daemonKilled(t, p.open(t), point)
+			})
+		}
+	}
+}
+
+func daemonKilled(t *testing.T, at place, point string) {
+	p := newPost(t, killable, map[string]place{"here": at}, 3)
+	twice, later, lost := p.people["here"][0], p.people["here"][1], p.people["here"][2]
+	elsewhere := *p
+	elsewhere.ledger = "sqlite://" + filepath.Join(p.dir, "lost.db")
+	elsewhere.open()
+	soon := time.Now().Add(8 * time.Second)
+	elsewhere.grant("here", lost, "lost", soon)
+	p.open()
+	p.grant("here", twice, "long", soon.Add(time.Hour))
+	short := p.grant("here", twice, "short", soon)
+	begins := p.grant("here", later, "later", soon.Add(time.Hour), func(r *broker.Request) { r.StartsAt = jit.Second(soon) })
+	at.tamper(t)
+
+	p.watch([]string{"JIT_FAILPOINT=" + point}).dies(point, time.Minute)
+	same(t, p.foreign["here"], at.foreign(t), "after the crash what is not ours is")
+	d := p.watch(nil)
+	eventually(t, 90*time.Second, func() string {
+		switch ended := p.record(short.ID).EndedAt; {
+		case ended.IsZero():
+			return "the grant that is over is not ended"
+		case p.record(begins.ID).GrantedAt.IsZero():
+			return "the grant that is due has not begun"
+		case at.marked(t) != 2:
+			return fmt.Sprintf("%d bindings are ours, want 2\n%s", at.marked(t), at.dump(t))
+		case !at.tries(t, twice):
+			return "of two grants of the same access the end of one has ended the other"
+		case !at.tries(t, later):
+			return "the grant that is due to begin gives no access"
+		case at.tries(t, lost):
+			return "access that is over and that no record explains is there"
+		}
+		return ""
+	})
+	p.checkRecord()
+	d.stop()
+}

@@ -1,0 +1,172 @@
+package lifetest_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
+)
+
+// sick is a target whose server fails for a while.
+type sick struct {
+	place
+	// through is its configuration for the daemons; empty when it is that of the place.
+	through   string
+	set, over func()
+}
+
+// as opens a place and returns what it is.
+func as[T place](t *testing.T, open func(*testing.T) place) T {
+	t.Helper()
+	at, ok := open(t).(T)
+	if !ok {
+		t.Fatal("another place was opened")
+	}
+	return at
+}
+
+// sickNetwork puts a proxy before the server of a place.
+func sickNetwork(t *testing.T, at place, address string, fault testenv.Fault) sick {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := testenv.NewProxy(t, u.Host)
+	return sick{at, strings.Replace(at.target(), u.Host, proxy.Addr, 1), func() { proxy.Set(fault) }, func() { proxy.Set(testenv.Sound) }}
+}
+
+// networkFaults are the faults by name.
+var networkFaults = map[string]testenv.Fault{"slow": testenv.Slow, "refusing": testenv.Refusing, "cutting": testenv.Cutting, "silent": testenv.Silent}
+
+// sickTargets are targets that fail, each in a way of its own, and each with a server of its own where that can be.
+func sickTargets(t *testing.T) map[string]sick {
+	t.Helper()
+	all := map[string]sick{}
+	for name, fault := range networkFaults {
+		gateway := as[*gateway](t, newGateway)
+		all["hoop_"+name] = sickNetwork(t, gateway, gateway.server.URL, fault)
+		if os.Getenv(testenv.EnvAcceptance) != "" {
+			database := as[*database](t, newDatabase)
+			all["postgresql_"+name] = sickNetwork(t, database, database.url, fault)
+		}
+	}
+	for name, cut := range map[string]hooptest.Cut{"429": hooptest.Busy, "500": hooptest.Failing, "unanswered": hooptest.Unanswered} {
+		gateway := as[*gateway](t, newGateway)
+		all["hoop_"+name] = sick{gateway, "", func() { gateway.server.Interrupt(func(*http.Request) hooptest.Cut { return cut }) }, func() { gateway.server.Interrupt(nil) }}
+	}
+	for name, fault := range map[string]gcptest.Fault{
+		"429": {Status: http.StatusTooManyRequests, Message: "quota", RetryAfter: "1"}, "500": {Status: http.StatusInternalServerError, Message: "internal"},
+		"unanswered": {Lost: true, After: true},
+	} {
+		project := as[*project](t, newProject)
+		all["gcp_"+name] = sick{project, "", func() { project.server.Inject(func(gcptest.Request) gcptest.Fault { return fault }) }, func() { project.server.Inject(nil) }}
+	}
+	return all
+}
+
+// Many targets fail at once, each in its own way, while grants end: the one target that works ends its grants in time, none is taken for ended that
+// is not, and when the others are back everything is made good. It lasts half a minute, or three where time does not matter.
+func TestFaultsTargets(t *testing.T) {
+	t.Parallel()
+	lasts := 30 * time.Second
+	if long() {
+		lasts = 3 * time.Minute
+	}
+	all := sickTargets(t)
+	well := hostIn(t, t.TempDir())
+	targets := map[string]place{"well": well}
+	for name, s := range all {
+		targets[name] = s.place
+	}
+	const each, ofWell = 4, 40
+	p := newPost(t, released, targets, ofWell+1)
+	for name, s := range all {
+		if s.through != "" {
+			p.through[name] = s.through
+		}
+	}
+	p.open()
+
+	begin := time.Now().Add(15 * time.Second) // when the faults begin
+	ends := map[string][]jit.Grant{}
+	for name, people := range p.people {
+		n := each
+		if name == "well" {
+			n = ofWell
+		}
+		for i, who := range people[:n] {
+			end := begin.Add(2*time.Second + lasts*time.Duration(i)/time.Duration(n))
+			ends[name] = append(ends[name], p.grant(name, who, fmt.Sprintf("ends %d", i), end))
+		}
+		p.grant(name, people[ofWell], "goes on", begin.Add(time.Hour))
+	}
+	d := p.watch(nil)
+	time.Sleep(time.Until(begin))
+	for _, s := range all {
+		s.set()
+	}
+	for time.Since(begin) < lasts {
+		time.Sleep(time.Second)
+		for name, s := range all {
+			for _, g := range ends[name] {
+				if ended := p.record(g.ID).EndedAt; !ended.IsZero() && s.tries(t, g.Principal) {
+					t.Fatalf("%s: grant %s is recorded as ended and still gives access", name, g.ID)
+				}
+			}
+		}
+	}
+	late := 0
+	for _, g := range ends["well"] {
+		if ended := p.record(g.ID).EndedAt; !g.End.After(begin.Add(lasts-5*time.Second)) && (ended.IsZero() || ended.Sub(g.End) > 5*time.Second) {
+			late++
+			t.Errorf("on the target that works the end at %s is recorded at %s", g.End, ended)
+		}
+	}
+	stuck := 0
+	for name := range all {
+		for _, g := range ends[name] {
+			if p.record(g.ID).EndedAt.IsZero() {
+				stuck++
+			}
+		}
+	}
+	if stuck == 0 {
+		t.Error("no target held anything up: the faults do nothing")
+	}
+	for _, s := range all {
+		s.over()
+	}
+	back := time.Now()
+	eventually(t, 2*time.Minute+lasts, func() string {
+		var open []string
+		for name, at := range targets {
+			if n := at.marked(t); n != 1 {
+				open = append(open, fmt.Sprintf("%s: %d bindings are ours, want the one that goes on", name, n))
+			}
+			for _, g := range ends[name] {
+				if p.record(g.ID).EndedAt.IsZero() {
+					open = append(open, fmt.Sprintf("%s: the end of %s is not recorded", name, g.ID))
+				}
+			}
+		}
+		return strings.Join(open, "\n")
+	})
+	t.Logf("%d ends were held up on %d targets for %s, and made good %s after they were back; on the target that works %d of %d were late", stuck, len(all), lasts, time.Since(back).Round(time.Second), late, len(ends["well"]))
+	for name, at := range targets {
+		may(t, at, p.people[name][ofWell], true, "on "+name+", inside the window")
+		for _, g := range ends[name] {
+			may(t, at, g.Principal, false, "on "+name+", after the end")
+		}
+	}
+	p.checkRecord()
+	d.stop()
+}

@@ -1,0 +1,164 @@
+package testenv
+
+import (
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Fault is what a [Proxy] does to connections.
+type Fault int
+
+const (
+	// Sound passes everything on.
+	Sound Fault = iota
+	// Slow passes on every piece [ProxyDelay] late.
+	Slow
+	// Refusing resets connections at once, those that are open too.
+	Refusing
+	// Cutting resets a connection in the middle of an answer: the server has done what it was asked for.
+	Cutting
+	// Silent passes on nothing and keeps connections open; what was sent meanwhile arrives afterwards.
+	Silent
+)
+
+// ProxyDelay is how late a slow proxy is.
+const ProxyDelay = time.Second
+
+// Proxy stands between clients and a TCP server and does what a bad network does. It is safe for
+// concurrent use and ends with the test.
+type Proxy struct {
+	// Addr is where it listens, on loopback.
+	Addr string
+
+	upstream string
+	mu       sync.Mutex
+	fault    Fault
+	changed  chan struct{} // closed when another fault is set
+	open     map[net.Conn]bool
+	over     bool
+}
+
+// NewProxy stands before the server that listens on upstream.
+func NewProxy(t testing.TB, upstream string) *Proxy {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{Addr: listener.Addr().String(), upstream: upstream, changed: make(chan struct{}), open: map[net.Conn]bool{}}
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() { p.connect(client) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		p.mu.Lock()
+		p.over = true
+		p.mu.Unlock()
+		p.Set(Refusing)
+		work.Wait()
+	})
+	return p
+}
+
+// Set has the proxy do something else from now on.
+func (p *Proxy) Set(f Fault) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fault = f; f == Refusing {
+		for c := range p.open {
+			reset(c)
+		}
+	}
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// connect carries one connection until either side ends it.
+func (p *Proxy) connect(client net.Conn) {
+	defer reset(client)
+	server, err := (&net.Dialer{Timeout: time.Minute}).Dial("tcp", p.upstream)
+	if err != nil {
+		return
+	}
+	defer reset(server)
+	p.mu.Lock()
+	if p.over || p.fault == Refusing {
+		p.mu.Unlock()
+		return
+	}
+	p.open[client], p.open[server] = true, true
+	p.mu.Unlock()
+	var both sync.WaitGroup
+	both.Go(func() { p.carry(server, client, false) })
+	both.Go(func() { p.carry(client, server, true) })
+	both.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, client)
+	delete(p.open, server)
+}
+
+// carry passes on what comes from one side until it ends or is cut; then it ends both.
+func (p *Proxy) carry(to, from net.Conn, answers bool) {
+	defer func() { _ = to.Close(); _ = from.Close() }()
+	buffer := make([]byte, 16<<10)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			rest := buffer[:n]
+			cut := p.hold() == Cutting && answers
+			if cut {
+				rest = rest[:n/2]
+			}
+			if _, err := to.Write(rest); err != nil {
+				return
+			}
+			if cut {
+				reset(to)
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// hold waits until a piece may be passed on, and returns the fault of then.
+func (p *Proxy) hold() Fault {
+	late := false
+	for {
+		p.mu.Lock()
+		fault, changed := p.fault, p.changed
+		p.mu.Unlock()
+		switch {
+		case fault == Silent:
+			<-changed
+		case fault == Slow && !late:
+			late = true
+			select {
+			case <-changed:
+			case <-time.After(ProxyDelay):
+			}
+		default:
+			return fault
+		}
+	}
+}
+
+// reset closes a connection so that the other side cannot take it for an orderly end.
+func reset(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = c.Close()
+}
