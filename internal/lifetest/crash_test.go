@@ -165,13 +165,7 @@ func TestSweepKilled(t *testing.T) {
 
 			s.tamper(t)
 			s.may(false, "after an outsider altered the binding")
-			if _, removed := s.place.(unmarked); removed {
-				says(t, s.mustJit("sweep"), "missing; the next apply puts it back")
-				s.may(false, "after the sweep")
-				s.Apply()
-			} else {
-				swept(on("repair"), true)
-			}
+			swept(on("repair"), true)
 
 			// A revocation that dies behind its intent is the sweeper's to finish.
 			s.killedJit("revoke.after-intent", "revoke", "--all", "--yes", "--reason", "INC-1: done")
