@@ -436,7 +436,10 @@ func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
 // history tells what is recorded of a grant.
 func (m *model) history(id jit.ID) string {
 	var all []string
-	for e := range m.ledger.Events(context.Background(), 1) {
+	for e, err := range m.ledger.Events(context.Background(), 1) {
+		if err != nil {
+			panic(err) // it is in memory
+		}
 		if e.Grant == id {
 			all = append(all, fmt.Sprintf("%s %s %v", e.At.Format(time.TimeOnly), e.Kind, e.Detail))
 		}
