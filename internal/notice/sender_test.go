@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,17 +64,17 @@ func TestNoticesBeginWithTheFirstEvent(t *testing.T) {
 // The receiver is down for hours: it is asked less and less often, and told of everything within minutes when it is back.
 func TestNoticesWaitForTheReceiver(t *testing.T) {
 	inWorld(t, func(w *world) {
-		dials := 0
+		var dials atomic.Int64
 		s := w.sender("a")
 		reach := s.transport
-		s.transport = roundTripper(func(r *http.Request) (*http.Response, error) { dials++; return reach.RoundTrip(r) })
+		s.transport = roundTripper(func(r *http.Request) (*http.Response, error) { dials.Add(1); return reach.RoundTrip(r) })
 		stop := w.start(s)
 		w.hook.setDown(true)
 		w.grantedMany(1, 20)
 		time.Sleep(3 * time.Hour)
 		// Pauses of 2½ to 5 minutes, with three tries after each.
-		if dials < 3*36 || dials > 3*90 {
-			w.Errorf("%d tries in three hours", dials)
+		if n := dials.Load(); n < 3*36 || n > 3*90 {
+			w.Errorf("%d tries in three hours", n)
 		}
 		w.hook.setDown(false)
 		time.Sleep(lastPause + time.Minute)

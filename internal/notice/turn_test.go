@@ -154,13 +154,19 @@ func TestNothingIsLost(t *testing.T) {
 			m := &mortal{Leases: s.Leases}
 			s.Leases = m
 			stop := w.start(s)
-			time.Sleep(rand.N(20 * time.Minute))
+			time.Sleep(rand.N(5 * time.Minute))
 			m.dead.Store(true)
 			stop()
 		}
 		stop := w.start(w.sender("last"))
-		time.Sleep(24 * time.Hour)
+		for range 24 * 60 {
+			if slices.Contains(w.hook.seqs(), many) {
+				break
+			}
+			time.Sleep(time.Minute)
+		}
 		stop()
+		time.Sleep(time.Minute) // what is slow comes to its end
 		var first []int64
 		ids := map[string]int64{}
 		for _, e := range w.hook.got {
@@ -184,7 +190,6 @@ func TestNothingIsLost(t *testing.T) {
 // The ledger is gone for a while: that is told, and everything comes when it is back.
 func TestNoticesWaitForTheLedger(t *testing.T) {
 	inWorld(t, func(w *world) {
-		stop := w.start(w.sender("a"))
 		gone := errors.New("the ledger is gone")
 		var down atomic.Bool
 		w.ledger.Call = func(string) error {
@@ -193,6 +198,7 @@ func TestNoticesWaitForTheLedger(t *testing.T) {
 			}
 			return nil
 		}
+		stop := w.start(w.sender("a"))
 		w.granted(1, nil)
 		down.Store(true)
 		time.Sleep(20 * time.Minute)
@@ -210,7 +216,6 @@ func TestNoticesWaitForTheLedger(t *testing.T) {
 // A sender with nothing to do hardly writes.
 func TestIdleSender(t *testing.T) {
 	inWorld(t, func(w *world) {
-		stop := w.start(w.sender("a"))
 		writes := 0
 		w.ledger.Call = func(what string) error {
 			if what == "write" {
@@ -218,31 +223,33 @@ func TestIdleSender(t *testing.T) {
 			}
 			return nil
 		}
+		stop := w.start(w.sender("a"))
 		time.Sleep(time.Hour)
-		if most := int(time.Hour/renewEvery) + 1; writes == 0 || writes > most {
+		stop()
+		if most := int(time.Hour/renewEvery) + 3; writes < 3 || writes > most {
 			w.Errorf("%d writes in an hour, want at most %d", writes, most)
 		}
-		stop()
 	})
+}
+
+// readOnly are leases that nothing can be written to.
+type readOnly struct{ jit.Leases }
+
+func (readOnly) Take(context.Context, string, string, time.Time, time.Time) (int64, bool, error) {
+	return 0, false, errors.New("looking takes nothing")
 }
 
 func TestPositions(t *testing.T) {
 	inWorld(t, func(w *world) {
 		s := w.sender("a")
+		looker := w.sender("looker")
+		looker.Leases = readOnly{looker.Leases}
 		check := func(want Position) {
 			w.Helper()
 			want.Receiver, want.Format = "ops", CloudEvents
-			writes := 0
-			w.ledger.Call = func(what string) error {
-				if what == "write" {
-					writes++
-				}
-				return nil
-			}
-			got, err := s.Positions(w.Context())
-			w.ledger.Call = nil
-			if err != nil || len(got) != 1 || !got[0].Since.Equal(want.Since) || writes > 0 {
-				w.Fatalf("got %+v, %v, %d writes; want %+v", got, err, writes, want)
+			got, err := looker.Positions(w.Context())
+			if err != nil || len(got) != 1 || !got[0].Since.Equal(want.Since) {
+				w.Fatalf("got %+v, %v; want %+v", got, err, want)
 			}
 			got[0].Since, want.Since = time.Time{}, time.Time{}
 			if got[0] != want {
