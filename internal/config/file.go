@@ -130,8 +130,16 @@ func receivers(attr *hcl.Attribute, scope *hcl.EvalContext) (map[string]notice.C
 	if err := noTwice(attr.Expr, scope, attr.Name, "receiver"); err != nil {
 		return nil, err
 	}
+	const hint = `write for example notify = { ops = { url = env("OPS_HOOK"), secret = env("OPS_SECRET") } }`
+	if v, diags := attr.Expr.Value(scope); !diags.HasErrors() && !v.IsNull() && v.Type().IsObjectType() {
+		for name, is := range v.Type().AttributeTypes() {
+			if !is.IsObjectType() {
+				return nil, at(rangeOf(attr.Expr, scope, name), jit.Invalid(fmt.Sprintf("notify[%q]", name), hint, "a receiver is an object, not %s", is.FriendlyName()))
+			}
+		}
+	}
 	var all map[string]notice.Config
-	if err := object(attr, scope, &all, `write for example notify = { ops = { url = env("OPS_HOOK"), secret = env("OPS_SECRET") } }`); err != nil {
+	if err := object(attr, scope, &all, hint); err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {

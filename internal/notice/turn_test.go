@@ -61,8 +61,8 @@ func TestNoticesRepeatWithTheSameID(t *testing.T) {
 	})
 }
 
-// While both live one of two senders delivers, to a receiver that is as slow as it may be, that fails and that refuses. When it is killed, the other
-// takes over at the end of the lease.
+// While both live one of two senders delivers, from a ledger that is slow to a receiver that is as slow as it may be, that fails and that refuses. When it
+// is killed, the other takes over at the end of the lease.
 func TestNoticesOfTwoSenders(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var asked [2]atomic.Int64
@@ -79,11 +79,18 @@ func TestNoticesOfTwoSenders(t *testing.T) {
 			s.Leases = deaths[i]
 			senders[i] = s
 		}
+		var slow atomic.Bool
+		w.ledger.Call = func(what string) error {
+			if slow.Load() && what == "read" {
+				time.Sleep(39 * time.Second)
+			}
+			return nil
+		}
 		stopA := w.start(senders[0])
 		stopB := w.start(senders[1])
-		w.hook.set(func(int, http.ResponseWriter) int {
+		w.hook.set(func(n int, _ http.ResponseWriter) int {
 			time.Sleep(answerTimeout - time.Second)
-			switch rand.IntN(4) {
+			switch n / 3 % 4 {
 			case 0:
 				return 500
 			case 1:
@@ -92,7 +99,10 @@ func TestNoticesOfTwoSenders(t *testing.T) {
 			return 200
 		})
 		w.grantedMany(1, 50)
-		time.Sleep(6 * time.Hour)
+		slow.Store(true)
+		time.Sleep(12 * time.Hour)
+		slow.Store(false)
+		time.Sleep(time.Minute)
 		w.hook.wantSeqs(upTo(50)...)
 		if asked[0].Load() < 50 || asked[1].Load() != 0 {
 			w.Errorf("the first asked %d times and the second %d times", asked[0].Load(), asked[1].Load())
