@@ -93,7 +93,7 @@ func TestAnnounceTogether(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.grant(request())
 	w.pass(110 * time.Minute)
-	other := *w.Broker
+	other := broker.Broker{Ledger: w.Ledger, Targets: w.Targets, Owner: w.Owner, MaxTTL: w.MaxTTL, Actor: w.Actor, Now: w.Now}
 	raced := false
 	w.ledger.Call = func(what string) error {
 		if what != "write" || raced {
