@@ -97,7 +97,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"receivers that are no map", "notify = [\"a\"]\n", []string{"jit.hcl:1:", "notify", "takes an object, not tuple", "write for example notify = "}},
 		{"a receiver that is no object", "notify = {\n  ops = 5\n}\n", []string{"jit.hcl:2:", `notify["ops"]`, "a receiver is an object, not number"}},
 		{"a receiver of nothing", "notify = {\n  ops = {}\n}\n", []string{"jit.hcl:2:", `notify["ops"].url`, "env(\"OPS_HOOK\")"}},
-		{"an unknown attribute of a receiver", "notify = { ops = { adress = \"x\" } }\n", []string{"jit.hcl:1:", "notify", `"adress"`}},
+		{"an unknown attribute of a receiver", "notify = { ops = { endpoint = \"x\" } }\n", []string{"jit.hcl:1:", "notify", `"endpoint"`}},
 		{"a receiver without TLS", "notify = {\n  ops = {\n    url = \"http://a:hunter2@hooks.example.com/hunter2\"\n  }\n}\n", []string{"jit.hcl:3:", `notify["ops"].url`, "use https"}},
 		{"a short secret", "notify = {\n  ops = {\n    url = \"https://hooks.example.com\"\n    secret = env(\"JIT_TEST_SECRET\")\n  }\n}\n", []string{"jit.hcl:4:", `notify["ops"].secret`, "7 bytes", "at least 16"}},
 		{"events that are no list", "notify = { ops = { events = \"granted\" } }\n", []string{"jit.hcl:1:", "notify", "events"}},
