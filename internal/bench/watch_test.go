@@ -492,6 +492,10 @@ func (f *forgetful) Take(context.Context, string, string, time.Time, time.Time) 
 
 func (f *forgetful) Keep(context.Context, string, string, int64, time.Time) error { return nil }
 
+func (f *forgetful) Look(context.Context, string) (int64, string, time.Time, error) {
+	return 0, "", time.Time{}, nil
+}
+
 func BenchmarkWatch(b *testing.B) {
 	t := &table{b: b}
 	for b.Loop() {

@@ -3,10 +3,14 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
+
+// announceSize is how many grants are announced with one write.
+const announceSize = 1000
 
 // Announce records of every live grant that ends within a time from now that it does, once for each end. A grant that is shorter than twice
 // that time is not announced: whoever has just got it knows. It returns how many were announced.
@@ -26,17 +30,16 @@ func (b *Broker) Announce(ctx context.Context, before time.Duration) (int, error
 		g.AnnouncedEnd = g.End
 		entries = append(entries, jit.Entry{Grant: &g, Events: []jit.Event{b.window(jit.EventEndsSoon, g)}})
 	}
-	if len(entries) == 0 {
-		return 0, nil
-	}
 	announced := 0
 	var errs []error
-	for _, err := range b.Ledger.Write(ctx, entries) {
-		switch {
-		case err == nil:
-			announced++
-		case !errors.Is(err, jit.ErrStale): // somebody else has changed it, or announced it: the next look tells
-			errs = append(errs, err)
+	for some := range slices.Chunk(entries, announceSize) {
+		for _, err := range b.Ledger.Write(ctx, some) {
+			switch {
+			case err == nil:
+				announced++
+			case !errors.Is(err, jit.ErrStale): // somebody else has changed it, or announced it: the next look tells
+				errs = append(errs, err)
+			}
 		}
 	}
 	return announced, errors.Join(errs...)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,8 +37,15 @@ func (p *program) flush(ctx context.Context, rt *config.Runtime) {
 	if rt.NoticeBefore > 0 {
 		_, err = rt.Broker.Announce(ctx, rt.NoticeBefore)
 	}
-	if err := errors.Join(err, p.sender(rt, uniqueHolder()).Flush(ctx)); err != nil {
-		fmt.Fprintf(p.err, "warning: not every notice was delivered; the next sweep tries again: %v\n", err)
+	sender := p.sender(rt, uniqueHolder())
+	warnings := &lockedWriter{to: p.err}
+	sender.Told = func(receiver string, r notice.Result, err error) {
+		if r == notice.PassedOver {
+			fmt.Fprintf(warnings, "warning: notify %s: %v\n", receiver, err)
+		}
+	}
+	if err := errors.Join(err, sender.Flush(ctx)); err != nil {
+		fmt.Fprintf(warnings, "warning: not every notice was delivered; the next sweep tries again: %v\n", err)
 	}
 }
 
@@ -50,10 +59,20 @@ func (p *program) notifyCommand() *cobra.Command {
 	test := &cobra.Command{
 		Use:   "test NAME",
 		Short: "Send a notice that only tries a receiver",
-		Long: `Send one notice of the type io.github.jitaccess.test to the receiver of that name in notify of the settings.
+		Long: `Send one notice of the type io.github.jitaccess.test to the receiver of that name in notify of the settings, whatever
+events and targets say.
 
-Exit codes: 0 the receiver took it, 1 it did not, 3 there is no such receiver, or the settings are wrong.`,
-		Args: cobra.ExactArgs(1),
+Exit codes: 0 the receiver took it, 1 it did not, 2 the ledger could not be read, 3 there is no such receiver, or the settings are
+wrong.`,
+		Example: `  jit notify test ops`,
+		Args:    cobra.ExactArgs(1),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			s, err := config.Load(p.config)
+			if err != nil || len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return slices.Sorted(maps.Keys(s.Notify)), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.notifyTest(ctx, rt, args[0]) })
 		},
@@ -77,8 +96,12 @@ func (p *program) notifyTest(ctx context.Context, rt *config.Runtime, name strin
 		if r.Name != name {
 			continue
 		}
-		if err := p.sender(rt, uniqueHolder()).Test(ctx, r); err != nil {
-			return notDone(fmt.Errorf("notify %s: %w", name, err))
+		if err := p.sender(rt, uniqueHolder()).Test(ctx, r, rt.Broker.Actor); err != nil {
+			err = fmt.Errorf("notify %s: %w", name, err)
+			if errors.Is(err, notice.ErrNotTaken) {
+				return notDone(err)
+			}
+			return unreadable(err)
 		}
 		fmt.Fprintf(p.err, "%s took the notice.\n", name)
 		return nil
@@ -99,14 +122,13 @@ func (p *program) notifyStatus(ctx context.Context, rt *config.Runtime) error {
 		return nil
 	}
 	t := p.table(p.out)
-	t.row("RECEIVER", "FORMAT", "TOLD UP TO EVENT", "BEHIND")
+	t.row("RECEIVER", "FORMAT", "TOLD UP TO EVENT", "BEHIND", "SINCE", "SENDER")
 	for _, r := range all {
-		switch {
-		case r.Busy:
-			t.row(r.Receiver, string(r.Format), "being told now", "")
-		default:
-			t.row(r.Receiver, string(r.Format), strconv.FormatInt(r.Seq, 10), strconv.FormatInt(r.Behind, 10))
+		told := strconv.FormatInt(r.Seq, 10)
+		if r.New {
+			told = "new"
 		}
+		t.row(r.Receiver, string(r.Format), told, strconv.FormatInt(r.Behind, 10), jit.FormatTime(r.Since), r.Sender)
 	}
 	t.flush()
 	return nil

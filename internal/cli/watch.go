@@ -16,6 +16,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/notice"
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 	"github.com/jitaccess/terraform-provider-jit/internal/status"
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
@@ -87,8 +88,9 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 	told.Go(func() { tellState(log, w, over) })
 	if len(rt.Receivers) > 0 {
 		sender := p.sender(rt, w.Holder)
-		sender.Trouble = func(receiver string, err error) {
-			log.Error("notice not delivered", "receiver", receiver, "error", err.Error())
+		sender.Told = func(receiver string, r notice.Result, err error) {
+			metrics.Noticed(receiver, r)
+			logNotice(log, receiver, r, err)
 		}
 		told.Go(func() { sender.Run(ctx) })
 		told.Go(func() { announce(ctx, log, rt) })
@@ -193,6 +195,16 @@ func announce(ctx context.Context, log *slog.Logger, rt *config.Runtime) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// logNotice tells of a notice that was not delivered.
+func logNotice(log *slog.Logger, receiver string, r notice.Result, err error) {
+	switch r {
+	case notice.Failed:
+		log.Warn("notice not delivered", "receiver", receiver, "error", err.Error())
+	case notice.PassedOver:
+		log.Error("notice given up", "receiver", receiver, "error", err.Error())
 	}
 }
 

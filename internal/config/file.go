@@ -117,20 +117,39 @@ func parse(src []byte, path string) (Settings, error) {
 		}
 	}
 	if attr, ok := content.Attributes["notify"]; ok {
-		if err := object(attr, scope, &s.Notify, `write for example notify = { ops = { url = env("OPS_HOOK"), secret = env("OPS_SECRET") } }`); err != nil {
+		var err error
+		if s.Notify, err = receivers(attr, scope); err != nil {
 			return Settings{}, err
-		}
-		for _, name := range slices.Sorted(maps.Keys(s.Notify)) {
-			if _, err := notice.NewReceiver(name, s.Notify[name]); err != nil {
-				var told *jit.Error
-				if errors.As(err, &told) {
-					return Settings{}, at(attr.Expr.Range(), told)
-				}
-				return Settings{}, err
-			}
 		}
 	}
 	return s.WithDefaults(), nil
+}
+
+// receivers evaluates the map of who is told of what happens, and checks each.
+func receivers(attr *hcl.Attribute, scope *hcl.EvalContext) (map[string]notice.Config, error) {
+	if err := noTwice(attr.Expr, scope, attr.Name, "receiver"); err != nil {
+		return nil, err
+	}
+	const hint = `write for example notify = { ops = { url = env("OPS_HOOK"), secret = env("OPS_SECRET") } }`
+	if v, diags := attr.Expr.Value(scope); !diags.HasErrors() && !v.IsNull() && v.Type().IsObjectType() {
+		for name, is := range v.Type().AttributeTypes() {
+			if !is.IsObjectType() {
+				return nil, at(rangeOf(attr.Expr, scope, name), jit.Invalid(fmt.Sprintf("notify[%q]", name), hint, "a receiver is an object, not %s", is.FriendlyName()))
+			}
+		}
+	}
+	var all map[string]notice.Config
+	if err := object(attr, scope, &all, hint); err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		_, err := notice.NewReceiver(name, all[name])
+		if wrong := (*jit.Error)(nil); errors.As(err, &wrong) {
+			part := wrong.Attribute[strings.LastIndex(wrong.Attribute, ".")+1:]
+			return nil, at(rangeOf(attr.Expr, scope, name, part), wrong)
+		}
+	}
+	return all, nil
 }
 
 // object evaluates an attribute that takes an object, by its json names.
@@ -138,6 +157,9 @@ func object(attr *hcl.Attribute, scope *hcl.EvalContext, into any, hint string) 
 	v, diags := attr.Expr.Value(scope)
 	if diags.HasErrors() {
 		return inFile(diags)
+	}
+	if !v.IsNull() && !v.Type().IsObjectType() && !v.Type().IsMapType() {
+		return at(attr.Expr.Range(), jit.Invalid(attr.Name, hint, "this takes an object, not %s", v.Type().FriendlyName()))
 	}
 	text, err := ctyjson.Marshal(v, v.Type())
 	if err == nil {
@@ -183,7 +205,7 @@ type target struct {
 // targets evaluates the map of targets and decodes each through the json names of its
 // platform's Config, refusing names that are not there.
 func targets(expr hcl.Expression, scope *hcl.EvalContext) (map[string]platform.Config, map[string]jit.OnDrift, error) {
-	if err := noTwice(expr, scope); err != nil {
+	if err := noTwice(expr, scope, "targets", "target"); err != nil {
 		return nil, nil, err
 	}
 	all, diags := expr.Value(scope)
@@ -273,8 +295,8 @@ func rangeOf(expr hcl.Expression, scope *hcl.EvalContext, path ...string) hcl.Ra
 	return expr.Range()
 }
 
-// noTwice refuses a map that names a target twice: HCL would silently keep only the last.
-func noTwice(expr hcl.Expression, scope *hcl.EvalContext) error {
+// noTwice refuses a map that has a name twice: HCL would silently keep only the last.
+func noTwice(expr hcl.Expression, scope *hcl.EvalContext, attribute, thing string) error {
 	pairs, diags := hcl.ExprMap(expr)
 	if diags.HasErrors() {
 		return nil // computed: it has one value for each name
@@ -283,7 +305,7 @@ func noTwice(expr hcl.Expression, scope *hcl.EvalContext) error {
 	for _, pair := range pairs {
 		key := keyOf(pair, scope)
 		if key != "" && seen[key] {
-			return at(pair.Key.Range(), jit.Invalid("targets", "give each target its own name", "the target %q is written twice", key))
+			return at(pair.Key.Range(), jit.Invalid(attribute, "give each its own name", "the %s %q is written twice", thing, key))
 		}
 		seen[key] = true
 	}

@@ -94,6 +94,16 @@ func TestLoadRefuses(t *testing.T) {
 		{"an unknown way with violations", "\non_violation = \"ignore\"\n", []string{"jit.hcl:2:", "on_violation", `"ignore"`, `"report" or "revoke"`}},
 		{"a cap below zero", "max_unplanned_revocations = -1\n", []string{"jit.hcl:1:", "max_unplanned_revocations", "whole number"}},
 		{"a cap that is no number", "max_unplanned_revocations = \"many\"\n", []string{"jit.hcl:1:", "max_unplanned_revocations", "whole number"}},
+		{"receivers that are no map", "notify = [\"a\"]\n", []string{"jit.hcl:1:", "notify", "takes an object, not tuple", "write for example notify = "}},
+		{"a receiver that is no object", "notify = {\n  ops = 5\n}\n", []string{"jit.hcl:2:", `notify["ops"]`, "a receiver is an object, not number"}},
+		{"a receiver of nothing", "notify = {\n  ops = {}\n}\n", []string{"jit.hcl:2:", `notify["ops"].url`, "env(\"OPS_HOOK\")"}},
+		{"an unknown attribute of a receiver", "notify = { ops = { endpoint = \"x\" } }\n", []string{"jit.hcl:1:", "notify", `"endpoint"`}},
+		{"a receiver without TLS", "notify = {\n  ops = {\n    url = \"http://a:hunter2@hooks.example.com/hunter2\"\n  }\n}\n", []string{"jit.hcl:3:", `notify["ops"].url`, "use https"}},
+		{"a short secret", "notify = {\n  ops = {\n    url = \"https://hooks.example.com\"\n    secret = env(\"JIT_TEST_SECRET\")\n  }\n}\n", []string{"jit.hcl:4:", `notify["ops"].secret`, "7 bytes", "at least 16"}},
+		{"events that are no list", "notify = { ops = { events = \"granted\" } }\n", []string{"jit.hcl:1:", "notify", "events"}},
+		{"an unknown event", "notify = {\n  ops = {\n    url = \"https://hooks.example.com\"\n    secret = \"0123456789abcdef\"\n    events = [\"all\"]\n  }\n}\n", []string{"jit.hcl:5:", `notify["ops"].events`, `"all"`, "granted"}},
+		{"a receiver written twice", "notify = {\n  ops = {}\n  ops = {}\n}\n", []string{"jit.hcl:3:", "notify", `"ops"`, "twice"}},
+		{"a notice_before that is no string", "notice_before = 15\n", []string{"jit.hcl:1:", "notice_before", "string"}},
 		{"a secret where none belongs", "targets = {\n  a = env(\"JIT_TEST_SECRET\")\n}\n", []string{"jit.hcl:2:"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

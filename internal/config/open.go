@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -78,17 +79,9 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	before, err := every("notice_before", s.NoticeBefore)
+	receivers, before, err := notices(s)
 	if err != nil {
 		return nil, err
-	}
-	var receivers []*notice.Receiver
-	for _, name := range slices.Sorted(maps.Keys(s.Notify)) {
-		r, err := notice.NewReceiver(name, s.Notify[name])
-		if err != nil {
-			return nil, err
-		}
-		receivers = append(receivers, r)
 	}
 	if err := ledger.CheckURL(s.Ledger); err != nil {
 		return nil, err
@@ -135,6 +128,29 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 		OnDrift: s.OnDrift, RevokeViolations: s.OnViolation == violationRevoke, MaxUnplanned: s.MaxUnplanned,
 		Listen: s.Listen, ListenToken: s.ListenToken, ListenProxy: s.ListenProxy,
 		Receivers: receivers, NoticeBefore: before}, nil
+}
+
+// DefaultNoticeBefore is how long before its end a grant is announced.
+const DefaultNoticeBefore = 15 * time.Minute
+
+// notices returns the receivers in the order of their names, and how long before its end a grant is announced; 0 where none of them wants to
+// be told of that.
+func notices(s Settings) (receivers []*notice.Receiver, before time.Duration, err error) {
+	asked, err := every("notice_before", s.NoticeBefore)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Notify)) {
+		r, err := notice.NewReceiver(name, s.Notify[name])
+		if err != nil {
+			return nil, 0, err
+		}
+		receivers = append(receivers, r)
+		if r.Wants(jit.EventEndsSoon) {
+			before = cmp.Or(asked, DefaultNoticeBefore)
+		}
+	}
+	return receivers, before, nil
 }
 
 // every reads how often something is to be done; 0 where nothing is written.

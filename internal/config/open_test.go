@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/notice"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/postgresql"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/ssh"
@@ -25,6 +26,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"owner", "owner", Settings{Owner: "Payments Team"}},
 		{"max_ttl of no duration", "max_ttl", Settings{MaxTTL: "a day"}},
 		{"max_ttl never", "max_ttl", Settings{MaxTTL: "0s"}},
+		{"notice_before", "notice_before", Settings{NoticeBefore: "soon"}},
+		{"a receiver", `notify["ops"].url`, Settings{Notify: map[string]notice.Config{"ops": {URL: "hunter2"}}}},
 		{"ledger", "ledger", Settings{Ledger: "mysql://u:hunter2@db/jit"}},
 		{"a target of nothing", `targets["empty"]`, Settings{Targets: map[string]platform.Config{"empty": {}}}},
 		{"a target of two", `targets["both"]`, Settings{Targets: map[string]platform.Config{"both": {SSH: good["bastion"].SSH, PostgreSQL: &postgresql.Config{}}}}},
@@ -127,5 +130,40 @@ func TestOpenWrapsInsideOfTheSharing(t *testing.T) {
 	b := rt.Broker
 	if b.Owner != "payments" || b.MaxTTL != 8*time.Hour || b.Actor.Source != jit.FromTerraform || !b.Now().Equal(now) || b.Planned == nil {
 		t.Errorf("broker: owner %q, max_ttl %s, actor %+v, now %s", b.Owner, b.MaxTTL, b.Actor, b.Now())
+	}
+}
+
+// Ends are announced where a receiver is told of them, a quarter of an hour before where nothing else is written.
+func TestOpenNotices(t *testing.T) {
+	clearCI(t)
+	hook := func(events ...string) notice.Config {
+		return notice.Config{URL: "https://hooks.example.com", Secret: "0123456789abcdef", Events: events}
+	}
+	for _, tt := range []struct {
+		s         Settings
+		receivers string
+		before    time.Duration
+	}{
+		{Settings{}, "", 0},
+		{Settings{NoticeBefore: "1h"}, "", 0},
+		{Settings{Notify: map[string]notice.Config{"b": hook(), "a": hook()}}, "a b", 15 * time.Minute},
+		{Settings{NoticeBefore: "1h", Notify: map[string]notice.Config{"a": hook("ends_soon")}}, "a", time.Hour},
+		{Settings{NoticeBefore: "1h", Notify: map[string]notice.Config{"a": hook("granted")}}, "a", 0},
+	} {
+		tt.s.Ledger = "sqlite://" + filepath.Join(t.TempDir(), "ledger.db")
+		rt, err := Open(t.Context(), tt.s, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, r := range rt.Receivers {
+			names = append(names, r.Name)
+		}
+		if got := strings.Join(names, " "); got != tt.receivers || rt.NoticeBefore != tt.before {
+			t.Errorf("%+v: receivers %q, %s before", tt.s, got, rt.NoticeBefore)
+		}
+		if err := rt.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

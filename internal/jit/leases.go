@@ -16,4 +16,8 @@ type Leases interface {
 	// Keep notes how far the work has come, and when the lease ends from now on: a time in the past lets go of
 	// it. The error is [ErrStale] if holder does not have the lease any more, and nothing is written.
 	Keep(ctx context.Context, name, holder string, position int64, until time.Time) error
+
+	// Look tells who has the work until when, and the position that was kept last; all are zero for work that nobody ever took. It
+	// writes nothing, and a lease that has ended is told too.
+	Look(ctx context.Context, name string) (position int64, holder string, until time.Time, err error)
 }

@@ -38,6 +38,23 @@ func (l leases) Take(ctx context.Context, name, holder string, now, until time.T
 	return position, ok, nil
 }
 
+// Look tells who has a piece of work.
+func (l leases) Look(ctx context.Context, name string) (position int64, holder string, until time.Time, err error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return 0, "", time.Time{}, err
+	}
+	var end int64
+	err = db.QueryRowContext(ctx, "SELECT position, holder, lease_until FROM jit_leases WHERE name = $1", name).Scan(&position, &holder, &end)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, "", time.Time{}, nil
+	case err != nil:
+		return 0, "", time.Time{}, l.fail("read", err)
+	}
+	return position, holder, time.UnixMicro(end).UTC(), nil
+}
+
 // Keep notes how far a piece of work has come.
 func (l leases) Keep(ctx context.Context, name, holder string, position int64, until time.Time) error {
 	var held int64

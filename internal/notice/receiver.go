@@ -4,6 +4,7 @@
 package notice
 
 import (
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"net"
@@ -59,14 +60,17 @@ type Receiver struct {
 	Name   string
 	Format Format
 
-	url, secret string
-	wanted      map[jit.EventKind]bool
-	targets     []jit.Glob
+	url     string
+	key     []byte // signs; nil where nothing is signed
+	wanted  map[jit.EventKind]bool
+	targets []jit.Glob
 }
 
 const (
-	minSecret = 16
-	nameRule  = "it takes 1 to 63 letters, digits, dots, hyphens and underscores"
+	// minKey is how many bytes have to sign at least.
+	minKey     = 16
+	secretHint = `make one with: echo "whsec_$(openssl rand -base64 32)", and write secret = env("OPS_SECRET")`
+	nameRule   = "it takes 1 to 63 letters, digits, dots, hyphens and underscores"
 )
 
 // NewReceiver checks the settings of a receiver. Errors name the attribute, and never the URL or the secret.
@@ -75,7 +79,7 @@ func NewReceiver(name string, c Config) (*Receiver, error) {
 	if name == "" || len(name) > 63 || strings.ContainsFunc(name, func(r rune) bool { return !strings.ContainsRune(nameCharacters, r) }) {
 		return nil, jit.Invalid("notify", "name it for example ops", "%q is not a name for a receiver; %s", name, nameRule)
 	}
-	r := &Receiver{Name: name, Format: Format(c.Format), url: c.URL, secret: c.Secret, wanted: map[jit.EventKind]bool{}}
+	r := &Receiver{Name: name, Format: Format(c.Format), url: c.URL, wanted: map[jit.EventKind]bool{}}
 	u, err := url.Parse(c.URL)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
@@ -91,13 +95,18 @@ func NewReceiver(name string, c Config) (*Receiver, error) {
 		return nil, jit.Invalid(attribute("format"), `write format = "cloudevents" or "slack"`, "%q is neither", c.Format)
 	}
 	switch {
-	case r.Format == CloudEvents && len(c.Secret) < minSecret:
-		return nil, jit.Invalid(attribute("secret"), `make one with: openssl rand -hex 32, and write secret = env("OPS_SECRET")`, "it has %d characters; the receiver needs at least %d to tell our notices from those of others", len(c.Secret), minSecret)
-	case r.Format == Slack && c.Secret != "":
+	case r.Format == CloudEvents:
+		if r.key, err = keyOf(attribute("secret"), c.Secret); err != nil {
+			return nil, err
+		}
+	case c.Secret != "":
 		return nil, jit.Invalid(attribute("secret"), "leave it out", "of the format slack the URL is the secret; nothing is signed")
 	}
 	if err := r.choose(c.Events, attribute("events")); err != nil {
 		return nil, err
+	}
+	if c.Targets != nil && len(c.Targets) == 0 {
+		return nil, jit.Invalid(attribute("targets"), `leave it out for every target, or write for example targets = ["prod*"]`, "the list is empty, so no notice would be sent")
 	}
 	for _, text := range c.Targets {
 		glob, err := jit.ParseGlob(attribute("targets"), text)
@@ -109,6 +118,25 @@ func NewReceiver(name string, c Config) (*Receiver, error) {
 	return r, nil
 }
 
+// secretPrefix begins a secret in base64, as https://www.standardwebhooks.com has it.
+const secretPrefix = "whsec_"
+
+// keyOf returns the bytes that sign: what is in base64 after whsec_, of any other secret the secret itself.
+func keyOf(attribute, secret string) ([]byte, error) {
+	key := []byte(secret)
+	if coded, ok := strings.CutPrefix(secret, secretPrefix); ok {
+		decoded, err := base64.StdEncoding.DecodeString(coded)
+		if err != nil {
+			return nil, jit.Invalid(attribute, secretHint, "what follows %s is not base64", secretPrefix)
+		}
+		key = decoded
+	}
+	if len(key) < minKey {
+		return nil, jit.Invalid(attribute, secretHint, "it has %d bytes; a receiver needs at least %d to tell our notices from those of others", len(key), minKey)
+	}
+	return key, nil
+}
+
 const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
 func loopback(host string) bool {
@@ -118,8 +146,11 @@ func loopback(host string) bool {
 
 // choose notes which kinds of events are wanted.
 func (r *Receiver) choose(events []string, attribute string) error {
-	if len(events) == 0 {
+	if events == nil {
 		events = slices.Collect(maps.Keys(topics))
+	}
+	if len(events) == 0 {
+		return jit.Invalid(attribute, "leave it out to be told of everything that is meant for people", "the list is empty, so no notice would be sent")
 	}
 	for _, name := range events {
 		chosen, ok := topics[name]
@@ -140,10 +171,10 @@ func (r *Receiver) choose(events []string, attribute string) error {
 	return nil
 }
 
-// wants reports whether the receiver is to be told of an event about that target.
-func (r *Receiver) wants(e jit.Event, target string) bool {
-	if !r.wanted[e.Kind] {
-		return false
-	}
+// Wants reports whether the receiver is to be told of events of that kind.
+func (r *Receiver) Wants(k jit.EventKind) bool { return r.wanted[k] }
+
+// covers reports whether the receiver is to be told of what happens on a target.
+func (r *Receiver) covers(target string) bool {
 	return len(r.targets) == 0 || slices.ContainsFunc(r.targets, func(g jit.Glob) bool { return g.Match(target) })
 }

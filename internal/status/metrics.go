@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/notice"
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
@@ -25,6 +26,7 @@ type Metrics struct {
 	calls    *prometheus.CounterVec
 	errors   *prometheus.CounterVec
 	took     *prometheus.HistogramVec
+	notices  *prometheus.CounterVec
 }
 
 var (
@@ -76,13 +78,16 @@ func NewMetrics(version string) *Metrics {
 			Name: "jit_target_call_duration_seconds", Help: "Duration of calls to targets.",
 			Buckets: []float64{.005, .025, .1, .25, .5, 1, 2.5, 5, 15, 60},
 		}, []string{"target", "platform", "operation"}),
+		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jit_notices_total", Help: "Tries to deliver notices by result: delivered, failed (is tried again), passed_over (is not).",
+		}, []string{"receiver", "result"}),
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "jit_build_info", Help: "Always 1; the version is the label."}, []string{"version"})
 	build.WithLabelValues(version).Set(1)
 	for _, kind := range passKinds {
 		m.passes.WithLabelValues(kind)
 	}
-	m.registry.MustRegister(m.lag, m.steps, m.drift, m.passes, m.lastPass, m.held, m.calls, m.errors, m.took, build,
+	m.registry.MustRegister(m.lag, m.steps, m.drift, m.passes, m.lastPass, m.held, m.calls, m.errors, m.took, m.notices, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -109,6 +114,11 @@ func (m *Metrics) Passed(kind string, p sweeper.Passed) {
 	if kind == "drift" {
 		m.held.Set(float64(p.Held))
 	}
+}
+
+// Noticed counts a try to deliver a notice.
+func (m *Metrics) Noticed(receiver string, r notice.Result) {
+	m.notices.WithLabelValues(receiver, string(r)).Inc()
 }
 
 // Watch adds what is computed when it is asked for: the grants of the ledger and what is stuck.

@@ -40,6 +40,17 @@ func (l leases) put(name string, s shared) {
 	l.shared[name] = s
 }
 
+// Look tells who has a piece of work.
+func (l leases) Look(ctx context.Context, name string) (int64, string, time.Time, error) {
+	if err := l.call(ctx, "read"); err != nil {
+		return 0, "", time.Time{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.shared[name]
+	return s.position, s.holder, s.until, nil
+}
+
 // Keep notes how far a piece of work has come.
 func (l leases) Keep(ctx context.Context, name, holder string, position int64, until time.Time) error {
 	if err := l.call(ctx, "write"); err != nil {

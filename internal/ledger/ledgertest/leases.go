@@ -20,6 +20,7 @@ func RunLeases(t *testing.T, open func(t *testing.T) func() jit.Leases) {
 	}{
 		{"one holder at a time", testLeaseHolder},
 		{"the position is kept", testLeasePosition},
+		{"looking takes nothing", testLeaseLook},
 		{"of many that ask at once one gets it", testLeaseRace},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
@@ -80,6 +81,27 @@ func testLeasePosition(t *testing.T, open func() jit.Leases) {
 	}
 	if position, _ := take(t, b, "notices", "b", Epoch.Add(2*time.Hour)); position != 7 {
 		t.Errorf("position %d after a refused Keep, want 7", position)
+	}
+}
+
+func testLeaseLook(t *testing.T, open func() jit.Leases) {
+	a, b := open(), open()
+	check := func(l jit.Leases, position int64, holder string, until time.Time) {
+		t.Helper()
+		gotPosition, gotHolder, gotUntil, err := l.Look(t.Context(), "notices")
+		if err != nil || gotPosition != position || gotHolder != holder || !gotUntil.Equal(until) {
+			t.Errorf("position %d, holder %q until %s, %v; want %d, %q until %s", gotPosition, gotHolder, gotUntil, err, position, holder, until)
+		}
+	}
+	check(a, 0, "", time.Time{})
+	take(t, a, "notices", "a", Epoch)
+	check(b, 0, "a", Epoch.Add(time.Minute))
+	if err := a.Keep(t.Context(), "notices", "a", 7, Epoch.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	check(b, 7, "a", Epoch.Add(time.Hour))
+	if _, ok := take(t, b, "notices", "b", Epoch.Add(2*time.Hour)); !ok {
+		t.Error("what was only looked at is taken")
 	}
 }
 

@@ -1,0 +1,115 @@
+package notice
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// real returns a sender with a receiver at an address on this machine, whose URL has secrets in every part.
+func real(t *testing.T, scheme, address string) (*Sender, *Receiver) {
+	t.Helper()
+	r, err := NewReceiver("ops", Config{URL: fmt.Sprintf("%s://hush-user:hush-word@%s/hush-path?hush=query", scheme, address), Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Sender{Now: time.Now, LedgerID: func(context.Context) (string, error) { return "", nil }}, r
+}
+
+// Errors say what is wrong, and neither the URL nor what was answered.
+func TestErrorsTellNoSecret(t *testing.T) {
+	echo := func(w http.ResponseWriter, r *http.Request) { // what a receiver says of us is not to be passed on
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintf(w, "no %s for %s", r.URL, r.Header)
+	}
+	tlsServer := httptest.NewUnstartedServer(http.HandlerFunc(echo))
+	tlsServer.Config.ErrorLog = log.New(io.Discard, "", 0) // it does not like that nobody trusts it
+	tlsServer.StartTLS()
+	t.Cleanup(tlsServer.Close)
+	plain := httptest.NewServer(http.HandlerFunc(echo))
+	t.Cleanup(plain.Close)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	address := func(s *httptest.Server) string { return s.Listener.Addr().String() }
+	for _, c := range []struct{ name, scheme, address, want string }{
+		{"nobody there", "http", address(closed), "no answer: dial: connect: connection refused"},
+		{"a certificate of nobody", "https", address(tlsServer), "no answer: its certificate is not to be trusted: x509: "},
+		{"no TLS", "https", address(plain), "no answer: "},
+		{"no HTTP", "http", babbler(t), "no answer: the connection broke off, or it does not speak HTTP"},
+		{"refused", "http", address(plain), "the receiver answered 403"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, r := real(t, c.scheme, c.address)
+			if c.name != "refused" { // the repeats are tried elsewhere
+				s.client().RetryMax = 0
+			}
+			err := s.Test(t.Context(), r, jit.Actor{})
+			if !errors.Is(err, ErrNotTaken) || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "hush") {
+				t.Errorf("%v, want %q and no secret", err, c.want)
+			}
+		})
+	}
+	lookup := &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "hush.example.com"}}
+	if got := why(lookup); got != "the name of its host cannot be resolved" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// babbler answers everything with the request itself, which is no HTTP.
+func babbler(t *testing.T) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			request := make([]byte, 1024)
+			n, _ := conn.Read(request)
+			_, _ = conn.Write(append([]byte("BABBLE "), request[:n]...))
+			_ = conn.Close()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// Of an answer without an end a little is read, and that is all.
+func TestAnswersAreNotReadForEver(t *testing.T) {
+	var wrote atomic.Int64
+	over := make(chan struct{})
+	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		defer close(over)
+		some := bytes.Repeat([]byte("babble "), 4<<10)
+		for {
+			n, err := w.Write(some)
+			if wrote.Add(int64(n)); err != nil {
+				return
+			}
+		}
+	}))
+	defer endless.Close()
+	s, r := real(t, "http", endless.Listener.Addr().String())
+	if err := s.Test(t.Context(), r, jit.Actor{}); err != nil {
+		t.Error(err)
+	}
+	<-over
+	if wrote.Load() > 64<<20 { // buffers of the system are between
+		t.Errorf("%d bytes were taken", wrote.Load())
+	}
+}

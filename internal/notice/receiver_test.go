@@ -1,0 +1,107 @@
+package notice
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+func TestReceiverRefuses(t *testing.T) {
+	good := Config{URL: "https://hooks.example.com/hush", Secret: secret}
+	for _, c := range []struct {
+		want   string
+		change func(*Config)
+	}{
+		{`notify["ops"].url: it is not the URL of a webhook; write for example url = env("OPS_HOOK")`, func(c *Config) { c.URL = "" }},
+		{`notify["ops"].url: it is not`, func(c *Config) { c.URL = "hooks/hush" }},
+		{`notify["ops"].url: it is not`, func(c *Config) { c.URL = "https:///hush" }},
+		{`notify["ops"].url: it is not`, func(c *Config) { c.URL = "https://a:hush@hooks.example.com:nn/" }},
+		{`notify["ops"].url: it is not`, func(c *Config) { c.URL = "ftp://hooks.example.com/hush" }},
+		{`notify["ops"].url: http would send the notices to hooks.example.com`, func(c *Config) { c.URL = "http://a:hush@hooks.example.com/hush" }},
+		{`notify["ops"].secret: it has 0 bytes`, func(c *Config) { c.Secret = "" }},
+		{`notify["ops"].secret: it has 15 bytes`, func(c *Config) { c.Secret = "hush-hush-hush!" }},
+		{`notify["ops"].secret: it has 12 bytes`, func(c *Config) { c.Secret = "whsec_MDEyMzQ1Njc4OWFi" }},
+		{`notify["ops"].secret: what follows whsec_ is not base64`, func(c *Config) { c.Secret = "whsec_hush-hush-hush-hush-hush" }},
+		{`notify["ops"].format: "teams" is neither`, func(c *Config) { c.Format = "teams" }},
+		{`notify["ops"].secret: of the format slack the URL is the secret`, func(c *Config) { c.Format = "slack" }},
+		{`notify["ops"].events: "everything" is not something to be told of; write some of drift, ended, ends_soon, granted, revocation_failed, requested`, func(c *Config) { c.Events = []string{"granted", "everything"} }},
+		{`notify["ops"].events: the list is empty`, func(c *Config) { c.Events = []string{} }},
+		{`notify["ops"].targets: the list is empty`, func(c *Config) { c.Targets = []string{} }},
+		{`notify["ops"].targets`, func(c *Config) { c.Targets = []string{"prod", ""} }},
+	} {
+		config := good
+		c.change(&config)
+		_, err := NewReceiver("ops", config)
+		if !errors.Is(err, jit.ErrInvalid) || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "hush") {
+			t.Errorf("%v, want %q and no secret", err, c.want)
+		}
+	}
+	for _, name := range []string{"", "the ops", "ops/2", strings.Repeat("a", 64), "öps"} {
+		if _, err := NewReceiver(name, good); !errors.Is(err, jit.ErrInvalid) || !strings.HasPrefix(err.Error(), "notify: ") {
+			t.Errorf("the name %q: %v", name, err)
+		}
+	}
+}
+
+func TestReceiverTakes(t *testing.T) {
+	for _, c := range []Config{
+		{URL: "https://hooks.example.com/a?b=c", Secret: "sixteen bytes ok"},
+		{URL: "https://user:pass@hooks.example.com", Secret: secret, Format: "cloudevents"},
+		{URL: "http://127.0.0.1:8080/", Secret: secret},
+		{URL: "http://[::1]:8080/", Secret: secret},
+		{URL: "http://localhost/", Secret: secret},
+		{URL: "https://hooks.slack.com/services/T/B/X", Format: "slack"},
+	} {
+		if _, err := NewReceiver("ops", c); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+func TestReceiverChooses(t *testing.T) {
+	for _, c := range []struct {
+		events []string
+		want   string
+	}{
+		{nil, "granted ends_soon expired revoked revocation_failed drift_found repaired"},
+		{[]string{"ended"}, "expired revoked"},
+		{[]string{"drift", "policy_changed", "extended"}, "drift_found repaired policy_changed extended"},
+	} {
+		r, err := NewReceiver("ops", Config{URL: "https://hooks.example.com", Secret: secret, Events: c.events})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := strings.Fields(c.want)
+		for _, k := range want {
+			if !r.Wants(jit.EventKind(k)) {
+				t.Errorf("%v: %s is not wanted", c.events, k)
+			}
+		}
+		if len(r.wanted) != len(want) {
+			t.Errorf("%v: wanted are %v", c.events, r.wanted)
+		}
+	}
+}
+
+// Every kind of event can be chosen, one way or the other.
+func TestReceiverKnowsEveryKind(t *testing.T) {
+	chosen := map[jit.EventKind]bool{}
+	for _, all := range topics {
+		for _, k := range all {
+			chosen[k] = true
+		}
+	}
+	for _, k := range kinds {
+		chosen[k] = true
+	}
+	for _, k := range []jit.EventKind{
+		jit.EventRequested, jit.EventDecided, jit.EventGranted, jit.EventGrantFailed, jit.EventAdopted, jit.EventChanged, jit.EventExtended, jit.EventEndsSoon, jit.EventDrift,
+		jit.EventRepaired, jit.EventExpired, jit.EventRevokeAsked, jit.EventRevoked, jit.EventRevokeFailed, jit.EventPolicyChanged, jit.EventPolicyRemoved,
+	} {
+		if !chosen[k] {
+			t.Errorf("%s cannot be chosen", k)
+		}
+	}
+}

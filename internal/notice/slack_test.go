@@ -1,0 +1,134 @@
+package notice
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+func slackNotice(kind jit.EventKind, change func(*jit.Grant, *jit.Event)) slackMessage {
+	start := time.Date(2026, time.November, 23, 9, 0, 0, 0, time.UTC)
+	g := jit.Grant{
+		Binding: jit.Binding{Target: "payments-db", Principal: "alice@example.com", Role: "payments_read", Scope: "cluster"},
+		Reason:  "INC-4211: fail over", Window: jit.Window{Start: start, End: start.Add(2 * time.Hour)},
+	}
+	e := jit.Event{Kind: kind, Grant: "4711", Policy: "prod-oncall", Actor: jit.Actor{Name: "carol", Change: "commit abc", Source: jit.FromTerraform}, Detail: map[string]string{}}
+	if change != nil {
+		change(&g, &e)
+	}
+	return notice{event: e, grant: &g}.slack()
+}
+
+func TestSlackTellsAPerson(t *testing.T) {
+	m := slackNotice(jit.EventGranted, nil)
+	want := strings.Join([]string{
+		"*Access granted*", "Who: `alice@example.com`", "What: `payments_read`", "Where: `payments-db` `cluster`", "Why: `INC-4211: fail over`",
+		"From: `2026-11-23T09:00:00Z`", "Until: `2026-11-23T11:00:00Z`", "Policy: `prod-oncall`", "By: `carol`", "Change: `commit abc`", "Grant: `4711`",
+	}, "\n")
+	if m.Text != want || len(m.Blocks) != 1 || m.Blocks[0].Text.Text != want || m.Blocks[0].Type != "section" || m.Blocks[0].Text.Type != "mrkdwn" {
+		t.Errorf("got %+v, want\n%s", m, want)
+	}
+	m = slackNotice(jit.EventRevoked, func(g *jit.Grant, e *jit.Event) {
+		g.RevokedAt = g.Start.Add(time.Minute)
+		e.Source, e.Detail["reason"], e.Detail["by"] = jit.FromSweeper, "SEC-12: laptop stolen", "dave"
+	})
+	for _, want := range []string{"*Access revoked*", "Until: `2026-11-23T09:01:00Z`", "Revoked because: `SEC-12: laptop stolen`", "Revoked by: `dave`"} {
+		if !strings.Contains(m.Text, want) {
+			t.Errorf("%s\ndoes not say %s", m.Text, want)
+		}
+	}
+	if strings.Contains(m.Text, "carol") {
+		t.Errorf("the user that the sweeper runs as is told:\n%s", m.Text)
+	}
+	stray := notice{event: jit.Event{Kind: jit.EventDrift, Detail: map[string]string{"target": "prod", "scope": "all", "principal": "mallory", "role": "root", "drift": "nobody knows it", "done": "removed"}}}.slack()
+	for _, want := range []string{"*Access drifted*", "Who: `mallory`", "What: `root`", "Where: `prod` `all`", "Found: `nobody knows it`", "Done: `removed`"} {
+		if !strings.Contains(stray.Text, want) {
+			t.Errorf("%s\ndoes not say %s", stray.Text, want)
+		}
+	}
+}
+
+// Every kind that can be chosen has words of its own.
+func TestSlackHeadlines(t *testing.T) {
+	for _, chosen := range append([][]jit.EventKind{kinds, {eventTest}}, topics["granted"], topics["ends_soon"], topics["ended"], topics["revocation_failed"], topics["drift"]) {
+		for _, k := range chosen {
+			if headlines[k] == "" {
+				t.Errorf("%s has no headline", k)
+			}
+		}
+	}
+}
+
+// What somebody wrote into a reason, or a name, is shown and does nothing: it mentions nobody, links nowhere, and makes no line of its own.
+func TestSlackDefuses(t *testing.T) {
+	for written, want := range map[string]string{
+		"<!channel> & <@U123>":         "`&lt;!channel&gt; &amp; &lt;@U123&gt;`",
+		"<https://evil.example|here>":  "`&lt;https://evil.example|here&gt;`",
+		"*bold* _it_ ~no~ @here #ops":  "`*bold* _it_ ~no~ @here #ops`",
+		"out` of ```code``` <!here> `": "`out' of '''code''' &lt;!here&gt; '`",
+		"one\nWho: `root`\r\n\ttwo":    "`one Who: 'root'   two`",
+		"turned \u202earound\x00\x1b[": "`turned around[`",
+		"naïve 日本":                     "`naïve 日本`",
+	} {
+		if m := slackNotice(jit.EventGranted, func(g *jit.Grant, _ *jit.Event) { g.Reason = written }); !strings.Contains(m.Text, "\nWhy: "+want+"\n") {
+			t.Errorf("%q: got\n%s\nwant %s", written, m.Text, want)
+		}
+	}
+}
+
+// Whatever is written, blocks are as long as Slack takes, and all begins and ends where a line does.
+func TestSlackIsNotTooLong(t *testing.T) {
+	for _, text := range []string{strings.Repeat("<", 5000), strings.Repeat("日本", 5000), strings.Repeat("a b ", 5000)} {
+		m := slackNotice(jit.EventRevokeFailed, func(g *jit.Grant, e *jit.Event) {
+			g.Principal, g.Role, g.Scope, g.Reason = text, text, text, text
+			e.Detail["error"], e.Policy, e.Change, e.Name = text, text, text, text
+		})
+		if len(m.Blocks) > 50 || utf8.RuneCountInString(m.Text) > 16000 {
+			t.Errorf("%d blocks, %d characters", len(m.Blocks), utf8.RuneCountInString(m.Text))
+		}
+		var all []string
+		for _, b := range m.Blocks {
+			if n := len(b.Text.Text); n > maxBlock || n == 0 || !utf8.ValidString(b.Text.Text) {
+				t.Errorf("a block of %d bytes", n)
+			}
+			all = append(all, b.Text.Text)
+		}
+		if strings.Join(all, "\n") != m.Text || strings.Count(m.Text, "`")%2 != 0 || strings.Count(m.Text, "…`") != 8 {
+			t.Errorf("blocks and text differ, or a value is not closed:\n%.300s", m.Text)
+		}
+	}
+}
+
+// A hook of Slack takes JSON, and is not told our signature: its URL is the secret.
+func TestSlackDelivery(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var body slackMessage
+		w.config = Config{URL: "https://hooks.slack.com/services/T000/hush", Format: "slack"}
+		s := w.sender("a")
+		s.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.Header.Get("webhook-signature") != "" || r.Header.Get("webhook-id") != "" || r.Header.Get("Content-Type") != "application/json" || r.URL.Path != "/services/T000/hush" {
+				w.Errorf("%s %v", r.URL.Path, r.Header)
+			}
+			content, err := io.ReadAll(r.Body)
+			if err != nil || json.Unmarshal(content, &body) != nil {
+				w.Errorf("%s: %v", content, err)
+			}
+			answer := httptest.NewRecorder()
+			_, _ = answer.WriteString("ok")
+			return answer.Result(), nil
+		})
+		w.flush(s)
+		w.granted(1, nil)
+		w.flush(s)
+		if !strings.HasPrefix(body.Text, "*Access granted*\nWho: `user:alice@example.com`\n") || len(body.Blocks) != 1 {
+			w.Errorf("got %+v", body)
+		}
+	})
+}

@@ -1,0 +1,286 @@
+package notice
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// mortal are leases of a process that may be killed: from then on it writes nothing.
+type mortal struct {
+	jit.Leases
+	dead atomic.Bool
+}
+
+var errKilled = errors.New("killed")
+
+func (m *mortal) Take(ctx context.Context, name, holder string, now, until time.Time) (int64, bool, error) {
+	if m.dead.Load() {
+		return 0, false, errKilled
+	}
+	return m.Leases.Take(ctx, name, holder, now, until)
+}
+
+func (m *mortal) Keep(ctx context.Context, name, holder string, position int64, until time.Time) error {
+	if m.dead.Load() {
+		return errKilled
+	}
+	return m.Leases.Keep(ctx, name, holder, position, until)
+}
+
+// The sender dies between the delivery and its note: the notice comes again, with the same id.
+func TestNoticesRepeatWithTheSameID(t *testing.T) {
+	inWorld(t, func(w *world) {
+		s := w.sender("a")
+		w.flush(s)
+		w.granted(1, nil)
+		w.granted(2, nil)
+		m := &mortal{Leases: s.Leases}
+		s.Leases = m
+		w.hook.set(func(int, http.ResponseWriter) int { m.dead.Store(true); return 200 })
+		if err := s.Flush(w.Context()); !errors.Is(err, errKilled) {
+			w.Errorf("a position that was not kept: %v", err)
+		}
+		w.hook.set(nil)
+		next := w.sender("b")
+		w.flush(next)
+		w.hook.wantSeqs(1) // the lease of the dead has not ended
+		time.Sleep(lease)
+		w.flush(next)
+		w.hook.wantSeqs(1, 1, 2)
+		if w.hook.got[0].ID != w.hook.got[1].ID || w.hook.got[1].ID == w.hook.got[2].ID {
+			w.Errorf("ids %+v", w.hook.got)
+		}
+	})
+}
+
+// While both live one of two senders delivers, from a ledger that is slow to a receiver that is as slow as it may be, that fails and that refuses. When it
+// is killed, the other takes over at the end of the lease.
+func TestNoticesOfTwoSenders(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var asked [2]atomic.Int64
+		var senders [2]*Sender
+		var deaths [2]*mortal
+		for i, holder := range []string{"a", "b"} {
+			s := w.sender(holder)
+			reach := s.transport
+			s.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+				asked[i].Add(1)
+				return reach.RoundTrip(r)
+			})
+			deaths[i] = &mortal{Leases: s.Leases}
+			s.Leases = deaths[i]
+			senders[i] = s
+		}
+		var slow atomic.Bool
+		w.ledger.Call = func(what string) error {
+			if slow.Load() && what == "read" {
+				time.Sleep(39 * time.Second)
+			}
+			return nil
+		}
+		stopA := w.start(senders[0])
+		stopB := w.start(senders[1])
+		w.hook.set(func(n int, _ http.ResponseWriter) int {
+			time.Sleep(answerTimeout - time.Second)
+			switch n / 3 % 4 {
+			case 0:
+				return 500
+			case 1:
+				return 404
+			}
+			return 200
+		})
+		w.grantedMany(1, 50)
+		slow.Store(true)
+		time.Sleep(12 * time.Hour)
+		slow.Store(false)
+		time.Sleep(time.Minute)
+		w.hook.wantSeqs(upTo(50)...)
+		if asked[0].Load() < 50 || asked[1].Load() != 0 {
+			w.Errorf("the first asked %d times and the second %d times", asked[0].Load(), asked[1].Load())
+		}
+		w.hook.set(nil)
+		deaths[0].dead.Store(true)
+		stopA()
+		w.granted(51, nil)
+		time.Sleep(lease - renewEvery - 2*time.Second)
+		w.hook.wantSeqs(upTo(50)...)
+		time.Sleep(renewEvery + elsewhere + 2*idle)
+		w.hook.wantSeqs(upTo(51)...)
+		stopB()
+	})
+}
+
+// Who stops in an orderly way lets go at once.
+func TestSenderLetsGo(t *testing.T) {
+	inWorld(t, func(w *world) {
+		stop := w.start(w.sender("a"))
+		w.granted(1, nil)
+		w.flush(w.sender("b")) // leaves it to the other
+		w.hook.wantSeqs()
+		stop()
+		w.flush(w.sender("b"))
+		w.hook.wantSeqs(1)
+	})
+}
+
+// Nothing of a thousand events is lost with a receiver that fails in every way and senders that are killed one after the other.
+func TestNothingIsLost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.hook.set(func(int, http.ResponseWriter) int {
+			switch rand.IntN(20) {
+			case 0:
+				return 500
+			case 1:
+				return cut
+			case 2:
+				return cutAfter
+			case 3:
+				time.Sleep(20 * time.Second)
+				return 200 // too late, and taken all the same
+			case 4:
+				return 404
+			}
+			return 200
+		})
+		const many = 1000
+		w.flush(w.sender("first"))
+		go func() {
+			for n := range many {
+				w.granted(n, nil)
+				time.Sleep(rand.N(10 * time.Second))
+			}
+		}()
+		for n := range 40 {
+			s := w.sender(string(rune('A' + n)))
+			m := &mortal{Leases: s.Leases}
+			s.Leases = m
+			stop := w.start(s)
+			time.Sleep(rand.N(5 * time.Minute))
+			m.dead.Store(true)
+			stop()
+		}
+		stop := w.start(w.sender("last"))
+		for range 24 * 60 {
+			if slices.Contains(w.hook.seqs(), many) {
+				break
+			}
+			time.Sleep(time.Minute)
+		}
+		stop()
+		time.Sleep(time.Minute) // what is slow comes to its end
+		var first []int64
+		ids := map[string]int64{}
+		for _, e := range w.hook.got {
+			seq := e.Data.Event.Seq
+			if had, repeat := ids[e.ID]; repeat && had != seq {
+				w.Errorf("the id %s stands for the events %d and %d", e.ID, had, seq)
+			} else if !repeat {
+				first = append(first, seq)
+			}
+			ids[e.ID] = seq
+		}
+		if !slices.Equal(first, upTo(many)) {
+			w.Errorf("told of %d events, or not in their order: %v", len(first), first)
+		}
+		if repeats := len(w.hook.got) - len(first); repeats == 0 || repeats > many/2 {
+			w.Errorf("%d repeats", repeats)
+		}
+	})
+}
+
+// The ledger is gone for a while: that is told, and everything comes when it is back.
+func TestNoticesWaitForTheLedger(t *testing.T) {
+	inWorld(t, func(w *world) {
+		gone := errors.New("the ledger is gone")
+		var down atomic.Bool
+		w.ledger.Call = func(string) error {
+			if down.Load() {
+				return gone
+			}
+			return nil
+		}
+		stop := w.start(w.sender("a"))
+		w.granted(1, nil)
+		down.Store(true)
+		time.Sleep(20 * time.Minute)
+		down.Store(false)
+		w.granted(2, nil)
+		time.Sleep(ledgerPause + idle)
+		w.hook.wantSeqs(1, 2)
+		stop()
+		if all := w.troubles(); len(all) < 10 || len(all) > 200 {
+			w.Errorf("%d troubles in 20 minutes: %q", len(all), all[:min(3, len(all))])
+		}
+	})
+}
+
+// A sender with nothing to do hardly writes.
+func TestIdleSender(t *testing.T) {
+	inWorld(t, func(w *world) {
+		writes := 0
+		w.ledger.Call = func(what string) error {
+			if what == "write" {
+				writes++
+			}
+			return nil
+		}
+		stop := w.start(w.sender("a"))
+		time.Sleep(time.Hour)
+		stop()
+		if most := int(time.Hour/renewEvery) + 3; writes < 3 || writes > most {
+			w.Errorf("%d writes in an hour, want at most %d", writes, most)
+		}
+	})
+}
+
+// readOnly are leases that nothing can be written to.
+type readOnly struct{ jit.Leases }
+
+func (readOnly) Take(context.Context, string, string, time.Time, time.Time) (int64, bool, error) {
+	return 0, false, errors.New("looking takes nothing")
+}
+
+func TestPositions(t *testing.T) {
+	inWorld(t, func(w *world) {
+		s := w.sender("a")
+		looker := w.sender("looker")
+		looker.Leases = readOnly{looker.Leases}
+		check := func(want Position) {
+			w.Helper()
+			want.Receiver, want.Format = "ops", CloudEvents
+			got, err := looker.Positions(w.Context())
+			if err != nil || len(got) != 1 || !got[0].Since.Equal(want.Since) {
+				w.Fatalf("got %+v, %v; want %+v", got, err, want)
+			}
+			got[0].Since, want.Since = time.Time{}, time.Time{}
+			if got[0] != want {
+				w.Errorf("got %+v, want %+v", got[0], want)
+			}
+		}
+		check(Position{New: true})
+		w.flush(s)
+		check(Position{})
+		w.hook.set(func(n int, _ http.ResponseWriter) int { return map[bool]int{true: 200, false: 500}[n == 1] })
+		w.granted(1, nil)
+		second := w.granted(2, nil)
+		time.Sleep(time.Minute)
+		w.granted(3, nil)
+		stop := w.start(w.sender("b"))
+		time.Sleep(time.Minute)
+		check(Position{Seq: 1, Behind: 2, Since: second.Start, Sender: "b"})
+		w.hook.set(nil)
+		time.Sleep(lastPause)
+		check(Position{Seq: 3, Sender: "b"})
+		stop()
+		check(Position{Seq: 3})
+	})
+}
