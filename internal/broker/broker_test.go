@@ -651,3 +651,48 @@ func TestStartTwice(t *testing.T) {
 		t.Errorf("%d events tell that it was given, want 1: %v", granted, w.kinds())
 	}
 }
+
+// A sweeper stalls just before it starts or repairs a grant, for so long that another one ends it meanwhile: what it gives then is taken back at once,
+// and the end is recorded once.
+func TestStalledSweeperTakesBack(t *testing.T) {
+	for name, put := range map[string]func(*world, jit.Grant) []error{
+		"start": func(w *world, g jit.Grant) []error { return w.Start(t.Context(), []jit.Grant{g}) },
+		"repair": func(w *world, g jit.Grant) []error {
+			return w.Repair(t.Context(), []jit.Grant{g}, []broker.Finding{{Words: "missing"}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Sweeper)
+			g := w.grant(request(func(r *broker.Request) {
+				if name == "start" {
+					r.StartsAt = w.now.Add(time.Hour)
+				}
+			}))
+			w.pass(time.Hour)
+			stalled := false
+			w.platform.Call = func(what string) error {
+				if what == "write" && !stalled {
+					stalled = true
+					w.pass(3 * time.Hour)
+					return errors.Join(w.Finish(t.Context(), []jit.Grant{g}, nil)...)
+				}
+				return nil
+			}
+			if err := put(w, g)[0]; err != nil {
+				t.Fatal(err)
+			}
+			if s, err := w.platform.Read(t.Context(), "all"); err != nil || len(s.Ours) != 0 {
+				t.Errorf("after the end there is %+v, %v", s.Ours, err)
+			}
+			ends := 0
+			for _, k := range w.kinds() {
+				if k == jit.EventExpired {
+					ends++
+				}
+			}
+			if last := w.kinds()[len(w.kinds())-1]; ends != 1 || last != jit.EventExpired {
+				t.Errorf("%d events tell of the end, want 1, and nothing after it: %v", ends, w.kinds())
+			}
+		})
+	}
+}

@@ -166,9 +166,9 @@ func (b *Broker) confirm(ctx context.Context, g jit.Grant, kind jit.EventKind) (
 func (b *Broker) settle(ctx context.Context, ensured jit.Access, g jit.Grant) (jit.Grant, error) {
 	now := b.Now()
 	switch {
-	case !g.RevokedAt.IsZero():
+	case g.Over(now):
 		return g, b.Finish(ctx, []jit.Grant{g}, nil)[0]
-	case g.Access() == ensured || g.Over(now):
+	case g.Access() == ensured:
 		return g, nil
 	case g.Window.Contains(now):
 		return b.ensure(ctx, g, jit.EventRepaired)

@@ -169,6 +169,9 @@ func (b *Broker) ended(g *jit.Grant) ([]jit.Event, bool) {
 	return []jit.Event{b.window(jit.EventRevoked, *g, "reason", g.RevokeReason, "by", g.RevokedBy)}, true
 }
 
+// endedMeanwhile reports whether the end of a grant is recorded: what was given after that is taken back.
+func (b *Broker) endedMeanwhile(g jit.Grant) bool { return g.Over(b.Now()) && !g.EndedAt.IsZero() }
+
 // Tidied notes that a platform took these bindings away, which were over, with another write. What cannot
 // be recorded now is recorded by the sweep that finds nothing of the grant.
 func (b *Broker) Tidied(ctx context.Context, gone []jit.Marker) error {
@@ -207,8 +210,8 @@ func (b *Broker) Start(ctx context.Context, grants []jit.Grant) []error {
 			return b.rejudge(ctx, g)
 		},
 		func(g *jit.Grant) ([]jit.Event, bool) {
-			if !g.GrantedAt.IsZero() && g.EndedAt.IsZero() {
-				return nil, false // another sweeper has started it meanwhile
+			if !g.GrantedAt.IsZero() && g.EndedAt.IsZero() || b.endedMeanwhile(*g) {
+				return nil, false // another sweeper has started it, or ended it
 			}
 			if g.GrantedAt.IsZero() {
 				g.GrantedAt = b.Now()
@@ -241,7 +244,7 @@ func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, findings []Find
 			return nil
 		},
 		func(g *jit.Grant) ([]jit.Event, bool) {
-			if g.Version != version[g.ID] && !g.GrantedAt.IsZero() {
+			if g.Version != version[g.ID] && !g.GrantedAt.IsZero() || b.endedMeanwhile(*g) {
 				return nil, false
 			}
 			if g.GrantedAt.IsZero() {
