@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,7 +44,8 @@ func TestPromisesHoldUnderRandomSchedules(t *testing.T) {
 }
 
 type model struct {
-	now       time.Time
+	// clock is the true time, in microseconds; a sweep reads it while another process lets it pass.
+	clock     atomic.Int64
 	ledger    *jittest.Ledger
 	platforms map[string]*jittest.Platform
 	broker    *broker.Broker
@@ -70,14 +72,19 @@ type model struct {
 	tampered map[string]bool
 }
 
+func (m *model) at() time.Time { return time.UnixMicro(m.clock.Load()).UTC() }
+
+func (m *model) set(now time.Time) { m.clock.Store(now.UnixMicro()) }
+
 var errCrash = errors.New("the process died")
 
 func newModel(t *rapid.T) *model {
 	m := &model{
-		now: time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC), ledger: &jittest.Ledger{}, platforms: map[string]*jittest.Platform{},
+		ledger: &jittest.Ledger{}, platforms: map[string]*jittest.Platform{},
 		ended: map[jit.ID]bool{}, unreachable: map[string]bool{}, ends: map[jit.ID]int{}, begins: map[jit.ID]int{}, others: map[string][]jit.Observed{}, seen: map[string][]jit.Observed{}, tampered: map[string]bool{},
 	}
-	clock := func() time.Time { return m.now }
+	m.set(time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC))
+	clock := m.at
 	targets := map[string]jit.Platform{}
 	for name, enforcement := range map[string]jit.Enforcement{"cloud": jit.Native, "db": jit.Sweeper} {
 		p := &jittest.Platform{Traits: jit.Traits{Enforcement: enforcement}, Now: clock, Call: func(what string) error { return m.onTarget(name, what) }}
@@ -171,7 +178,7 @@ func (m *model) request(t *rapid.T) broker.Request {
 		TTL:     rapid.SampledFrom([]string{"10m", "1h", "2h"}).Draw(t, "ttl"),
 	}
 	if rapid.IntRange(0, 4).Draw(t, "later?") == 0 {
-		r.StartsAt = m.now.Add(time.Duration(rapid.IntRange(1, 60).Draw(t, "in minutes")) * time.Minute)
+		r.StartsAt = m.at().Add(time.Duration(rapid.IntRange(1, 60).Draw(t, "in minutes")) * time.Minute)
 	}
 	return r
 }
@@ -199,7 +206,7 @@ func (m *model) change(t *rapid.T) {
 		return
 	}
 	r := broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: rapid.SampledFrom([]string{"10m", "1h", "3h"}).Draw(t, "ttl")}
-	wasOver := g.Over(m.now)
+	wasOver := g.Over(m.at())
 	m.perhapsCrash(t, func() error {
 		changed, err := m.broker.Change(t.Context(), g, r)
 		if wasOver && errors.Is(err, jit.ErrOver) {
@@ -224,14 +231,14 @@ func (m *model) revoke(t *rapid.T) {
 		return // what somebody brought back after the end is the sweep's to find
 	}
 	for _, o := range m.observed(t, g.Target).Ours {
-		if o.Marker.ID == g.ID && o.Marker.Owner == "jit" && (o.End.IsZero() || m.now.Before(o.End)) {
+		if o.Marker.ID == g.ID && o.Marker.Owner == "jit" && (o.End.IsZero() || m.at().Before(o.End)) {
 			t.Fatalf("revoked, and its binding is still there: %+v", o)
 		}
 	}
 }
 
 func (m *model) tick(t *rapid.T) {
-	m.now = m.now.Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "minutes")) * time.Minute)
+	m.set(m.at().Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "minutes")) * time.Minute))
 }
 
 // tamper changes, copies or removes one of our bindings.
@@ -273,7 +280,7 @@ func (m *model) foreign(t *rapid.T) {
 	target := rapid.SampledFrom([]string{"cloud", "db"}).Draw(t, "target")
 	n := len(m.others[target])
 	o := jit.Observed{
-		Marker:    jit.Marker{Owner: "other", ID: jit.ID(fmt.Sprintf("00000000-0000-8000-8000-%012d", n)), Window: jit.Window{Start: m.now, End: m.now.Add(time.Minute)}},
+		Marker:    jit.Marker{Owner: "other", ID: jit.ID(fmt.Sprintf("00000000-0000-8000-8000-%012d", n)), Window: jit.Window{Start: m.at(), End: m.at().Add(time.Minute)}},
 		Principal: "carol", Role: "reader",
 	}
 	m.others[target] = append(m.others[target], o)
@@ -316,7 +323,7 @@ func (m *model) sweeper(b *broker.Broker, holder string) *sweeper.Sweeper {
 // another is a broker of another process, whose clock may be wrong.
 func (m *model) another(skew time.Duration) *broker.Broker {
 	b := &broker.Broker{Ledger: m.ledger, Targets: m.broker.Targets, Owner: "jit", MaxTTL: 24 * time.Hour, Actor: m.broker.Actor}
-	b.Now = func() time.Time { return m.now.Add(skew) }
+	b.Now = func() time.Time { return m.at().Add(skew) }
 	return b
 }
 
@@ -326,7 +333,7 @@ func (m *model) twoSweeps(t *rapid.T) {
 	m.countdown = rapid.IntRange(1, 12).Draw(t, "at call")
 	stalls := time.Duration(rapid.IntRange(0, 5).Draw(t, "minutes")) * time.Minute
 	m.meanwhile = func() {
-		m.now = m.now.Add(stalls)
+		m.set(m.at().Add(stalls))
 		m.sweeper(m.another(0), "another").Pass(t.Context())
 	}
 	m.sweeper(m.broker, "model").Pass(t.Context())
@@ -345,8 +352,8 @@ func (m *model) sweepWithoutLedger(t *rapid.T) {
 func (m *model) sweepWithAWrongClock(t *rapid.T) {
 	skew := rapid.SampledFrom([]time.Duration{time.Hour, -time.Hour}).Draw(t, "skew")
 	var live []jit.Grant
-	for _, g := range m.recorded(t, jit.Filter{LiveAt: m.now}) {
-		if g.State(m.now) == jit.StateActive && m.holds(t, g) {
+	for _, g := range m.recorded(t, jit.Filter{LiveAt: m.at()}) {
+		if g.State(m.at()) == jit.StateActive && m.holds(t, g) {
 			live = append(live, g)
 		}
 	}
@@ -379,8 +386,8 @@ func (m *model) sweep(t *rapid.T) {
 		}
 	}
 	// Every grant that should give access does, and what is over is gone and recorded.
-	for _, g := range m.recorded(t, jit.Filter{LiveAt: m.now}) {
-		if g.State(m.now) == jit.StateActive && !m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
+	for _, g := range m.recorded(t, jit.Filter{LiveAt: m.at()}) {
+		if g.State(m.at()) == jit.StateActive && !m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
 			t.Fatalf("after a sweep the active grant %+v gives no access", g)
 		}
 	}
@@ -402,7 +409,7 @@ func (m *model) observed(t *rapid.T, target string) jit.Snapshot {
 // holds reports whether the binding of a grant is on its target, and not over by its own marker.
 func (m *model) holds(t *rapid.T, g jit.Grant) bool {
 	return slices.ContainsFunc(m.observed(t, g.Target).Ours, func(o jit.Observed) bool {
-		return o.Marker.ID == g.ID && !o.Marker.Window.Over(m.now)
+		return o.Marker.ID == g.ID && !o.Marker.Window.Over(m.at())
 	})
 }
 
@@ -427,10 +434,10 @@ func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
 		explained := false
 		for _, g := range m.recorded(t, jit.Filter{Target: target, Principal: principal}) {
 			// A crash may have cut a revocation or a shortening off before the platform heard of it: a sweep makes up for it.
-			explained = explained || g.Live(m.now) || !swept && g.EndedAt.IsZero() && m.now.Before(g.RequestedAt.Add(24*time.Hour))
+			explained = explained || g.Live(m.at()) || !swept && g.EndedAt.IsZero() && m.at().Before(g.RequestedAt.Add(24*time.Hour))
 		}
 		if !explained {
-			t.Fatalf("%s has access on %s at %s and no live grant says so", principal, target, m.now)
+			t.Fatalf("%s has access on %s at %s and no live grant says so", principal, target, m.at())
 		}
 	}
 }
@@ -452,10 +459,10 @@ func (m *model) history(id jit.ID) string {
 // check holds after every step.
 func (m *model) check(t *rapid.T) {
 	for _, g := range m.recorded(t, jit.Filter{}) {
-		if m.ended[g.ID] && g.Live(m.now) {
+		if m.ended[g.ID] && g.Live(m.at()) {
 			t.Fatalf("grant %s was over and is live again: %+v", g.ID, g)
 		}
-		if g.Over(m.now) && !g.GrantedAt.IsZero() {
+		if g.Over(m.at()) && !g.GrantedAt.IsZero() {
 			m.ended[g.ID] = true
 		}
 	}
