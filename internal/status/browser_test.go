@@ -252,6 +252,19 @@ func TestReportInABrowser(t *testing.T) {
 	if wide, narrow := value[int](b, "document.documentElement.scrollWidth"), value[int](b, "document.documentElement.clientWidth"); wide > narrow {
 		t.Errorf("the report is %d wide on a screen of %d", wide, narrow)
 	}
+
+	// Printed, it still says what it can be checked against.
+	b.do(chromedp.EmulateViewport(700, 900), command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"}))
+	if text := value[string](b, "document.body.innerText"); !strings.Contains(text, "The record is intact. It ended with event 1") {
+		t.Errorf("printed:\n%s", text)
+	}
+	if !value[bool](b, "document.querySelector('#grants ~ .scroll thead').getBoundingClientRect().height > 10") {
+		t.Error("printed, the columns have no headings")
+	}
+	for _, cut := range value[[]string](b, "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent.trim().slice(0, 60))") {
+		t.Errorf("too wide for paper: %s", cut)
+	}
+	b.shot("print")
 	b.clean("file://" + path)
 }
 

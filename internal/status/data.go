@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
@@ -62,7 +61,7 @@ type row struct {
 	Left string
 	// Ended is when the access ended.
 	Ended time.Time
-	// Problem is why it could not be revoked, Attempts how often that was tried.
+	// Problem is why it could not be ended, or started, Attempts how often that was tried.
 	Problem  string
 	Attempts int
 }
@@ -71,20 +70,11 @@ func rowOf(g jit.Grant, now time.Time) row {
 	return row{Grant: g, State: g.State(now), Left: left(g, now), Ended: g.ActualEnd()}
 }
 
-// shown is a grant whose texts are what they look like.
-func shown(g jit.Grant) jit.Grant {
-	g.Principal, g.Reason, g.RevokeReason = straight(g.Principal), straight(g.Reason), straight(g.RevokeReason)
-	return g
-}
-
-// straight drops what turns the direction of a text around: it could show another text than there is.
-func straight(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Bidi_Control, r) {
-			return -1
-		}
-		return r
-	}, s)
+// troubled adds what is known of failures.
+func (r *row) troubled(stuck map[jit.ID]sweeper.Stuck) {
+	if s, known := stuck[r.ID]; known && s.Err != nil {
+		r.Problem, r.Attempts = s.Err.Error(), s.Attempts
+	}
 }
 
 // left says how a grant stands to a moment.
@@ -120,10 +110,12 @@ type pageData struct {
 	Query query
 	// Live have access now, Waiting will, Ended had it today (UTC), Overdue are over and not confirmed to be gone.
 	Live, Waiting, Ended, Overdue list
-	Found                         []sweeper.Result
-	MoreFound                     int
-	Unread                        []sweeper.Unread
-	State                         sweeper.State
+	// Outstanding counts the overdue whatever is asked for: a filter hides no trouble.
+	Outstanding int
+	Found       []sweeper.Result
+	MoreFound   int
+	Unread      []sweeper.Unread
+	State       sweeper.State
 	// LedgerError is why nothing of the ledger can be shown.
 	LedgerError error
 	// Cut: there are more grants than are looked at.
@@ -140,6 +132,7 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 	}
 	midnight := now.UTC().Truncate(24 * time.Hour)
 	var bars []jit.Grant
+	var ended []row
 	looked := 0
 	for g, err := range ledger.Grants(ctx, jit.Filter{Owner: owner, EndFrom: midnight}) {
 		if err != nil {
@@ -153,12 +146,12 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 		if !q.matches(g) || g.ActualEnd().Before(midnight) {
 			continue
 		}
-		g = shown(g)
 		bars = append(bars, g)
 		r := rowOf(g, now)
+		r.troubled(stuck)
 		switch {
 		case g.Over(now) && !g.EndedAt.IsZero():
-			d.Ended.add(r)
+			ended = append(ended, r)
 		case g.Over(now):
 		case now.Before(g.Start) || g.GrantedAt.IsZero():
 			d.Waiting.add(r)
@@ -171,20 +164,24 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 			d.LedgerError = err
 			break
 		}
-		if !g.Outstanding(now) || !q.matches(g) {
+		if !g.Outstanding(now) {
 			continue
 		}
-		g = shown(g)
-		r := rowOf(g, now)
-		if s, known := stuck[g.ID]; known && s.Err != nil {
-			r.Problem, r.Attempts = s.Err.Error(), s.Attempts
+		d.Outstanding++
+		if !q.matches(g) {
+			continue
 		}
+		r := rowOf(g, now)
+		r.troubled(stuck)
 		d.Overdue.add(r)
 		if g.End.Before(midnight) {
 			bars = append(bars, g)
 		}
 	}
-	slices.SortFunc(d.Ended.Rows, func(a, b row) int { return cmp.Or(b.Ended.Compare(a.Ended), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(ended, func(a, b row) int { return cmp.Or(b.Ended.Compare(a.Ended), cmp.Compare(a.ID, b.ID)) })
+	for _, r := range ended {
+		d.Ended.add(r)
+	}
 	for _, r := range state.Found {
 		switch {
 		case !q.matches(r.Grant):

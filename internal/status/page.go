@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"net/http"
 	"time"
+	"unicode"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
@@ -57,6 +58,20 @@ func (d pageData) FoundCount() int { return len(d.Found) + d.MoreFound }
 // maxQuery bounds what is asked for.
 const maxQuery = 200
 
+// render makes a page in which every text is what it looks like: what turns the direction of a text around is dropped.
+func render(name string, data any) ([]byte, error) {
+	var page bytes.Buffer
+	if err := pages.ExecuteTemplate(&page, name, data); err != nil {
+		return nil, err
+	}
+	return bytes.Map(func(r rune) rune {
+		if unicode.Is(unicode.Bidi_Control, r) {
+			return -1
+		}
+		return r
+	}, page.Bytes()), nil
+}
+
 // Page shows who has access now, what ended today, what could not be revoked, and drift.
 func Page(ledger jit.Ledger, owner string, now func() time.Time, state func() sweeper.State) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -65,13 +80,13 @@ func Page(ledger jit.Ledger, owner string, now func() time.Time, state func() sw
 			http.Error(w, "the filter is too long", http.StatusBadRequest)
 			return
 		}
-		var page bytes.Buffer
-		if err := pages.ExecuteTemplate(&page, "page.html.tmpl", gather(r.Context(), ledger, owner, state(), q, now())); err != nil {
+		page, err := render("page.html.tmpl", gather(r.Context(), ledger, owner, state(), q, now()))
+		if err != nil {
 			http.Error(w, "the page could not be made", http.StatusInternalServerError)
 			return
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", contentPolicy)
-		_, _ = page.WriteTo(w) // who asked may have gone
+		_, _ = w.Write(page) // who asked may have gone
 	})
 }

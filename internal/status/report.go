@@ -34,7 +34,7 @@ type Report struct {
 	From  time.Time `json:"from"`
 	To    time.Time `json:"to"`
 	Owner string    `json:"owner"`
-	// Grants are those that gave access, or were to, within the period.
+	// Grants are those that gave access, or were to, within the period, also by outliving their end.
 	Grants []ReportedGrant `json:"grants"`
 	// More counts those that are not listed.
 	More    int              `json:"more,omitempty"`
@@ -49,14 +49,17 @@ type Report struct {
 
 // ReportTotals are the sums of a report.
 type ReportTotals struct {
-	Grants       int           `json:"grants"`
-	Live         int           `json:"live"`
-	EndedByTime  int           `json:"ended_by_time"`
-	RevokedEarly int           `json:"revoked_early"`
-	Overdue      int           `json:"overdue"`
-	Failures     int           `json:"revocation_failures"`
-	Drift        int           `json:"drift"`
-	Longest      time.Duration `json:"-"`
+	Grants       int `json:"grants"`
+	Live         int `json:"live"`
+	EndedByTime  int `json:"ended_by_time"`
+	RevokedEarly int `json:"revoked_early"`
+	Overdue      int `json:"overdue"`
+	RemovedLate  int `json:"removed_late"`
+	Failures     int `json:"revocation_failures"`
+	Drift        int `json:"drift"`
+	// Violations are the drift that breaks a policy of today.
+	Violations int           `json:"policy_violations"`
+	Longest    time.Duration `json:"-"`
 	// LongestText is the longest window in words.
 	LongestText string `json:"longest"`
 	People      int    `json:"principals"`
@@ -72,8 +75,10 @@ type ReportedTarget struct {
 // ReportedGrant is one grant with who asked for it.
 type ReportedGrant struct {
 	jit.Grant
-	State    jit.State `json:"state"`
-	Overdue  bool      `json:"overdue,omitempty"`
+	State   jit.State `json:"state"`
+	Overdue bool      `json:"overdue,omitempty"`
+	// GoneAt is when access that outlived its end was removed; zero where it was not, or is not yet.
+	GoneAt   time.Time `json:"gone_at,omitzero"`
 	AskedBy  string    `json:"asked_by,omitempty"`
 	Change   string    `json:"change,omitempty"`
 	Failures int       `json:"revocation_failures,omitempty"`
@@ -89,11 +94,11 @@ func NewReport(ctx context.Context, ledger jit.Ledger, owner string, p Period, h
 	people := map[string]bool{}
 	perTarget := map[string]map[string]int{}
 	var bars []jit.Grant
-	for g, err := range ledger.Grants(ctx, jit.Filter{Owner: owner, EndFrom: p.From}) {
+	for g, err := range ledger.Grants(ctx, jit.Filter{Owner: owner}) {
 		if err != nil {
 			return r, err
 		}
-		if !g.Start.Before(p.To) || g.ActualEnd().Before(p.From) || !p.Wanted(g) {
+		if !g.Start.Before(p.To) || finish(g, now).Before(p.From) || !p.Wanted(g) {
 			continue
 		}
 		r.sum(g, now)
@@ -106,9 +111,12 @@ func NewReport(ctx context.Context, ledger jit.Ledger, owner string, p Period, h
 			r.More++
 			continue
 		}
-		g = shown(g)
 		at[g.ID] = len(r.Grants)
-		r.Grants = append(r.Grants, ReportedGrant{Grant: g, State: g.State(now), Overdue: g.Outstanding(now)})
+		reported := ReportedGrant{Grant: g, State: g.State(now), Overdue: g.Outstanding(now)}
+		if late(g) {
+			reported.GoneAt = removed(g)
+		}
+		r.Grants = append(r.Grants, reported)
 		bars = append(bars, g)
 	}
 	r.Totals.People, r.Totals.LongestText = len(people), span(r.Totals.Longest)
@@ -132,6 +140,9 @@ func (r *Report) sum(g jit.Grant, now time.Time) {
 	t := &r.Totals
 	t.Grants++
 	t.Longest = max(t.Longest, g.Length())
+	if late(g) {
+		t.RemovedLate++
+	}
 	switch {
 	case g.Outstanding(now):
 		t.Overdue++
@@ -178,12 +189,21 @@ func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map
 		}
 	}
 	r.Totals.Drift = len(r.Drift)
+	for _, e := range r.Drift {
+		if e.Detail["kind"] == string(jit.DriftViolation) {
+			r.Totals.Violations++
+		}
+	}
 	return nil
 }
 
 // WriteHTML writes the report as one page that needs nothing else.
 func (r Report) WriteHTML(w io.Writer) error {
-	if err := pages.ExecuteTemplate(w, "report.html.tmpl", r); err != nil {
+	page, err := render("report.html.tmpl", r)
+	if err == nil {
+		_, err = w.Write(page)
+	}
+	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil

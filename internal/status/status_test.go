@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +124,58 @@ func TestPageFilters(t *testing.T) {
 	}
 }
 
+// A filter hides no trouble.
+func TestPageFilterHidesNoTrouble(t *testing.T) {
+	l, s := day(t)
+	page, _, _ := pageOf(t, l, s, "/?principal=alice")
+	if !strings.Contains(page, "1 grant is past the end and not removed yet, 0 of which the filter shows") || !strings.Contains(page, "<title>(1 overdue)") || strings.Contains(page, "Everything that is over is gone") {
+		t.Errorf("what is overdue is hidden by a filter:\n%s", page)
+	}
+}
+
+func TestPageTellsWhyAStartFails(t *testing.T) {
+	l := &jittest.Ledger{}
+	g := record(t, l, "db", "grace", "INC-8: later", -time.Minute, time.Hour, func(g *jit.Grant) { g.RequestedAt, g.GrantedAt = noon.Add(-time.Hour), time.Time{} })
+	page, _, _ := pageOf(t, l, sweeper.State{Stuck: []sweeper.Stuck{{Grant: g, Since: g.Start, Attempts: 3, Err: errors.New("refused by db")}}}, "/")
+	if !strings.Contains(page, "refused by db<small>tried 3 times") {
+		t.Errorf("the page does not tell why a grant has not begun:\n%s", page)
+	}
+}
+
+// Of many that ended the latest are shown.
+func TestPageShowsTheLatestEnds(t *testing.T) {
+	l := &jittest.Ledger{}
+	for n := range maxRows + 50 {
+		record(t, l, "prod", fmt.Sprintf("user:%03d@example.com", n), "INC-9: done", -11*time.Hour, -10*time.Hour+time.Duration(n)*time.Minute, func(g *jit.Grant) { g.EndedAt = g.End })
+	}
+	page, _, _ := pageOf(t, l, sweeper.State{}, "/")
+	_, ended, _ := strings.Cut(page, `id="ended"`)
+	first, last := strings.Index(ended, "user:249@"), strings.Index(ended, "user:050@")
+	if first < 0 || last < first || strings.Contains(ended, "user:049@") || !strings.Contains(ended, "50 more are not shown") {
+		t.Errorf("the latest is at %d, the last that fits at %d:\n%s", first, last, ended)
+	}
+}
+
+// Nothing turns a text around, wherever it comes from.
+func TestPageTurnsNothingAround(t *testing.T) {
+	const around = "\u202e"
+	l := &jittest.Ledger{}
+	g := record(t, l, "db", "eve"+around, "reason"+around, -time.Hour, time.Hour, func(g *jit.Grant) { g.Role, g.Scope = "role"+around, "scope"+around })
+	s := sweeper.State{Found: []sweeper.Result{{Step: reconcile.Step{Kind: reconcile.Report, Place: g.Place(), Grant: g, Reason: "found" + around}, Err: errors.New("error" + around)}}}
+	page, _, _ := pageOf(t, l, s, "/")
+	r, err := NewReport(t.Context(), l, "payments", Period{From: noon.Add(-time.Hour), To: noon, Wanted: func(jit.Grant) bool { return true }}, Head{}, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report strings.Builder
+	if err := r.WriteHTML(&report); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(page, "found") || strings.Contains(page, around) || !strings.Contains(report.String(), "scope") || strings.Contains(report.String(), around) {
+		t.Error("a text can be turned around")
+	}
+}
+
 func TestPageWithoutLedger(t *testing.T) {
 	l, s := day(t)
 	l.Call = func(string) error { return errors.New("cannot read the ledger") }
@@ -149,7 +202,7 @@ func TestReport(t *testing.T) {
 	l, _ := day(t)
 	for _, e := range []jit.Event{
 		{At: noon.Add(-time.Hour), Kind: jit.EventPolicyChanged, Policy: "oncall", Actor: jit.Actor{Name: "heidi"}},
-		{At: noon.Add(-time.Hour), Kind: jit.EventDrift, Detail: map[string]string{"drift": "came back", "severity": "critical", "principal": "eve", "target": "prod"}},
+		{At: noon.Add(-time.Hour), Kind: jit.EventDrift, Detail: map[string]string{"drift": "came back", "kind": string(jit.DriftViolation), "severity": "critical", "principal": "eve", "target": "prod"}},
 		{At: noon.Add(time.Hour), Kind: jit.EventPolicyChanged, Policy: "tomorrow"},
 	} {
 		l.Write(t.Context(), []jit.Entry{{Events: []jit.Event{e}}})
@@ -159,7 +212,7 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := ReportTotals{Grants: 6, Live: 2, EndedByTime: 2, RevokedEarly: 1, Overdue: 1, Drift: 1, People: 6, Longest: 31 * time.Hour, LongestText: "1 d 7 h"}
+	want := ReportTotals{Grants: 6, Live: 2, EndedByTime: 2, RevokedEarly: 1, Overdue: 1, Drift: 1, Violations: 1, People: 6, Longest: 31 * time.Hour, LongestText: "1 d 7 h"}
 	if r.Totals != want {
 		t.Errorf("totals %+v, want %+v", r.Totals, want)
 	}
@@ -180,6 +233,45 @@ func TestReport(t *testing.T) {
 	period.Wanted = func(g jit.Grant) bool { return g.Target == "db" }
 	if r, err := NewReport(t.Context(), l, "payments", period, Head{}, noon); err != nil || r.Totals.Grants != 1 || r.Totals.Drift != 0 {
 		t.Errorf("of one target: %+v, %v", r.Totals, err)
+	}
+}
+
+// Access that outlives its end is access, however long ago the end was.
+func TestReportTellsWhatOutlivedItsEnd(t *testing.T) {
+	const days = 24 * time.Hour
+	l := &jittest.Ledger{}
+	by := func(e jit.Enforcement, ended time.Duration) func(*jit.Grant) {
+		return func(g *jit.Grant) {
+			g.Enforcement = e
+			if ended != 0 {
+				g.EndedAt = noon.Add(ended)
+			}
+		}
+	}
+	record(t, l, "db", "stuck", "INC-1: still there", -60*days, -59*days, by(jit.Sweeper, 0))
+	record(t, l, "db", "late", "INC-2: went within the period", -60*days, -59*days, by(jit.Sweeper, -2*days))
+	record(t, l, "db", "punctual", "INC-3: went on time", -2*days, -days, by(jit.Sweeper, -days+time.Second))
+	record(t, l, "db", "tidied", "INC-4: the target ended it, the rest went later", -3*days, -2*days, by(jit.Native, -days))
+	record(t, l, "db", "long-tidied", "INC-5: ended by the target before the period", -60*days, -59*days, by(jit.Native, -days))
+	record(t, l, "db", "before", "INC-6: gone before the period", -60*days, -59*days, by(jit.Sweeper, -40*days))
+	r, err := NewReport(t.Context(), l, "payments", Period{From: noon.Add(-30 * days), To: noon, Wanted: func(jit.Grant) bool { return true }}, Head{}, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, g := range r.Grants {
+		got = append(got, g.Principal)
+		if want := g.Principal == "late"; g.GoneAt.Equal(noon.Add(-2*days)) != want || g.GoneAt.IsZero() == want {
+			t.Errorf("%s was gone at %s", g.Principal, g.GoneAt)
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"late", "punctual", "stuck", "tidied"}; !slices.Equal(got, want) || r.Totals.Overdue != 1 || r.Totals.RemovedLate != 1 {
+		t.Errorf("the report has %v, %+v, want %v", got, r.Totals, want)
+	}
+	var page strings.Builder
+	if err := r.WriteHTML(&page); err != nil || !strings.Contains(page.String(), `removed <time datetime="2026-11-22T12:00:00Z">`) {
+		t.Errorf("%v:\n%s", err, page.String())
 	}
 }
 

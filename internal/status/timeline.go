@@ -42,7 +42,11 @@ const (
 	axisHeight   = 28
 	barHeight    = 14
 	margin       = 10
-	maxLabel     = 38
+	maxLabel     = 34
+	// tickWidth is half of what the label of a tick needs.
+	tickWidth = 20
+	// punctual is how much later than its end access may be removed without being called late.
+	punctual = time.Minute
 )
 
 // newTimeline draws grants between two times; nil when there is nothing to draw.
@@ -71,7 +75,7 @@ func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
 		b := bar{X: x(g.Start), Y: axisHeight + i*rowHeight + (rowHeight-barHeight)/2, Label: shorten(g.Principal + " on " + g.Target), Class: class(g, now)}
 		b.TextY = b.Y + barHeight - 3
 		b.Width = max(2, x(g.ActualEnd())-b.X)
-		if end := finish(g, now); end.After(g.ActualEnd()) && g.Outstanding(now) {
+		if end := finish(g, now); end.After(g.ActualEnd()) {
 			b.LateX = x(g.ActualEnd())
 			b.LateWidth = max(2, x(end)-b.LateX)
 		}
@@ -87,17 +91,36 @@ func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
 		if step >= 24*time.Hour {
 			layout = "2 Jan"
 		}
-		t.Ticks = append(t.Ticks, tick{x(at), at.Format(layout)})
+		if x(at) <= drawingWidth-tickWidth {
+			t.Ticks = append(t.Ticks, tick{x(at), at.Format(layout)})
+		}
 	}
 	return t
 }
 
-// finish is when the binding was gone, as far as it is known.
+// finish is when the access was gone, as far as it is known.
 func finish(g jit.Grant, now time.Time) time.Time {
-	if g.Outstanding(now) {
+	switch {
+	case g.Outstanding(now):
 		return now
+	case late(g):
+		return removed(g)
 	}
 	return g.ActualEnd()
+}
+
+// removed is when access that is no longer there was gone. A target that ends access itself has ended it with the window, whenever
+// what is left of it was tidied up.
+func removed(g jit.Grant) time.Time {
+	if g.Enforcement == jit.Native && g.EndedAt.After(g.End) {
+		return g.End
+	}
+	return g.EndedAt
+}
+
+// late reports whether access outlived its end until it was removed.
+func late(g jit.Grant) bool {
+	return !g.GrantedAt.IsZero() && !g.EndedAt.IsZero() && removed(g).Sub(g.ActualEnd()) > punctual
 }
 
 // tickStep is the distance of the marks of the time axis.
