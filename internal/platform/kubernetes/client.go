@@ -6,9 +6,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 
@@ -30,10 +28,9 @@ type client struct {
 	host       string // without user info
 }
 
-// rolesOnly is the scheme of the group of roles and bindings.
+// rolesOnly is the scheme of the group of roles and bindings, and of the errors that all groups share.
 func rolesOnly() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
-	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"}) // an answer that is an error is of this version
 	return s, rbacv1.AddToScheme(s)
 }
 

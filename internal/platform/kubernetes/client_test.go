@@ -11,17 +11,22 @@ import (
 )
 
 // A gateway in front of several clusters tells them apart by the beginning of the path. All
-// requests have it, say who we are, and take the encoding that is the quickest to read.
+// requests have it, say who we are, and take the encoding that is the quickest to read; a
+// write says in whose name the cluster records it.
 func TestRequestsThroughAGateway(t *testing.T) {
 	s := fakeSite(t)
-	const prefix = "/k8s/clusters/c-1"
-	type asked struct{ what, agent, accept, sent string }
+	const prefix, protobuf = "/k8s/clusters/c-1", "application/vnd.kubernetes.protobuf"
+	type asked struct{ what, agent, accept, sent, manager string }
 	var mu sync.Mutex
 	var all []asked
 	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		kind, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, prefix), "/v1/")
+		path, ok := strings.CutPrefix(r.URL.Path, prefix)
+		if !ok {
+			t.Errorf("%s %s is not of the cluster", r.Method, r.URL.Path)
+		}
+		kind, _, _ := strings.Cut(path, "/v1/")
 		mu.Lock()
-		all = append(all, asked{r.Method + " " + kind, r.UserAgent(), r.Header.Get("Accept"), r.Header.Get("Content-Type")})
+		all = append(all, asked{r.Method + " " + kind, r.UserAgent(), r.Header.Get("Accept"), r.Header.Get("Content-Type"), r.URL.Query().Get("fieldManager")})
 		mu.Unlock()
 		http.StripPrefix(prefix, s.fake).ServeHTTP(w, r)
 	}))
@@ -43,9 +48,16 @@ func TestRequestsThroughAGateway(t *testing.T) {
 		seen := map[string]bool{}
 		for _, r := range all {
 			seen[r.what] = true
-			writes := !strings.HasPrefix(r.what, http.MethodGet)
-			if r.agent != "terraform-provider-jit" || !strings.HasPrefix(r.accept, "application/vnd.kubernetes.protobuf,") || writes && r.sent != "application/vnd.kubernetes.protobuf" {
-				t.Errorf("%s: %+v", scope, r)
+			method, _, _ := strings.Cut(r.what, " ")
+			want := asked{r.what, "terraform-provider-jit", protobuf + ",application/json", "", ""}
+			if method != http.MethodGet {
+				want.sent = protobuf
+			}
+			if method == http.MethodPost || method == http.MethodPut {
+				want.manager = "jit"
+			}
+			if r != want {
+				t.Errorf("%s: asked %+v, want %+v", scope, r, want)
 			}
 		}
 		const roles = " /apis/rbac.authorization.k8s.io"
