@@ -88,7 +88,7 @@ func importFault(folder string, test bool, path string) string {
 	}
 	switch {
 	case !test && !supports && (path == "k8s.io/client-go/gentype" || strings.HasPrefix(path, "k8s.io/client-go/kubernetes")):
-		return "makes the build a fifth longer, with the whole API of Kubernetes; internal/platform/kubernetes has a client"
+		return "makes the build a quarter longer, with the whole API of Kubernetes; internal/platform/kubernetes has a client"
 	case path == framework || strings.HasPrefix(path, framework+"/") || strings.HasPrefix(path, framework+"-"):
 		peer := folder == "internal/bench/nothing" // a provider of its own, to measure against
 		if from != "internal/provider" && from != "internal/acctest" && !peer {
