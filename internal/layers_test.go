@@ -87,6 +87,8 @@ func importFault(folder string, test bool, path string) string {
 		return "" // the standard library
 	}
 	switch {
+	case !test && !supports && (path == "k8s.io/client-go/gentype" || strings.HasPrefix(path, "k8s.io/client-go/kubernetes")):
+		return "makes the build a quarter longer, with the whole API of Kubernetes; internal/platform/kubernetes has a client"
 	case path == framework || strings.HasPrefix(path, framework+"/") || strings.HasPrefix(path, framework+"-"):
 		peer := folder == "internal/bench/nothing" // a provider of its own, to measure against
 		if from != "internal/provider" && from != "internal/acctest" && !peer {
@@ -184,6 +186,9 @@ func TestLayersRefuse(t *testing.T) {
 		{"internal/jit", "github.com/aws/aws-sdk-go-v2/config", false, true},
 		{"internal/batch", "github.com/aws/smithy-go", false, true},
 		{"internal/platform/aws_iam", own + "awsconfig", false, false},
+		{"internal/platform/kubernetes", "k8s.io/client-go/kubernetes/typed/rbac/v1", false, true},
+		{"internal/platform/kubernetes", "k8s.io/client-go/kubernetes/typed/rbac/v1", true, false},
+		{"internal/platform/kubernetes", "k8s.io/client-go/rest", false, false},
 		{"internal/broker", own + "failpoint", false, false},
 		{"internal/broker", own + "ledger", false, true},
 		{"internal/broker", own + "ledger", true, false},

@@ -1,15 +1,13 @@
 package kubernetes
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/rest"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -23,36 +21,22 @@ const (
 )
 
 // client is an open way to the cluster. It knows the one group of the API that is written here: the
-// clients of client-go know all of them, which takes a third of the time to build this program.
+// clients of client-go know all of them, and to compile those takes longer than the rest of this platform does.
 type client struct {
-	api  rest.Interface
-	host string // without user info
+	api        rest.Interface
+	parameters runtime.ParameterCodec
+	host       string // without user info
 }
 
-var (
-	known      = groupOfRoles()
-	codecs     = serializer.NewCodecFactory(known)
-	parameters = runtime.NewParameterCodec(known)
-)
-
-// groupOfRoles returns a scheme with the roles and bindings.
-func groupOfRoles() *runtime.Scheme {
+// rolesOnly is the scheme of the group of roles and bindings, and of the errors that all groups share.
+func rolesOnly() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
-	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
-	if err := rbacv1.AddToScheme(s); err != nil {
-		panic(err) // the types are those of this program
-	}
-	return s
+	return s, rbacv1.AddToScheme(s)
 }
 
-func (c *client) roleBindings(namespace string) *gentype.ClientWithList[*rbacv1.RoleBinding, *rbacv1.RoleBindingList] {
-	return gentype.NewClientWithList("rolebindings", c.api, parameters, namespace,
-		func() *rbacv1.RoleBinding { return &rbacv1.RoleBinding{} }, func() *rbacv1.RoleBindingList { return &rbacv1.RoleBindingList{} })
-}
-
-func (c *client) clusterRoleBindings() *gentype.ClientWithList[*rbacv1.ClusterRoleBinding, *rbacv1.ClusterRoleBindingList] {
-	return gentype.NewClientWithList("clusterrolebindings", c.api, parameters, "",
-		func() *rbacv1.ClusterRoleBinding { return &rbacv1.ClusterRoleBinding{} }, func() *rbacv1.ClusterRoleBindingList { return &rbacv1.ClusterRoleBindingList{} })
+// request begins a request of the HTTP method; an empty namespace stands for the cluster, or for all namespaces.
+func (c *client) request(method, resource, namespace string) *rest.Request {
+	return c.api.Verb(method).UseProtobufAsDefault().NamespaceIfScoped(namespace, namespace != "").Resource(resource)
 }
 
 // clock is what the Date of an answer said, and our own time then.
@@ -79,8 +63,13 @@ func (p *Platform) client() (*client, error) {
 	if err != nil {
 		return nil, unusable(err)
 	}
-	c := &client{host: hostOf(config.Host)}
-	config.APIPath, config.GroupVersion, config.NegotiatedSerializer = "/apis", &rbacv1.SchemeGroupVersion, codecs.WithoutConversion()
+	known, err := rolesOnly()
+	if err != nil {
+		return nil, fmt.Errorf("register the types of roles: %w", err)
+	}
+	config.APIPath, config.GroupVersion = "/apis", &rbacv1.SchemeGroupVersion
+	config.NegotiatedSerializer = rest.CodecFactoryForGeneratedClient(known, serializer.NewCodecFactory(known)).WithoutConversion()
+	c := &client{host: hostOf(config.Host), parameters: runtime.NewParameterCodec(known)}
 	if c.api, err = rest.RESTClientForConfigAndClient(config, doer); err != nil {
 		return nil, unusable(err)
 	}

@@ -63,7 +63,7 @@ func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := list(ctx, c.roleBindings("").List, idLabel)
+	found, err := c.list(ctx, roleBindings, "", idLabel)
 	if err != nil {
 		return nil, c.explain(ctx, "list the RoleBindings of all namespaces", err)
 	}

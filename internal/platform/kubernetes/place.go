@@ -2,10 +2,18 @@ package kubernetes
 
 import (
 	"context"
+	"net/http"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+)
+
+// What the two kinds of bindings are called in a path of the API.
+const (
+	roleBindings        = "rolebindings"
+	clusterRoleBindings = "clusterrolebindings"
 )
 
 // pageSize is how many bindings one request of a list asks for.
@@ -34,70 +42,63 @@ func (at place) scope() string {
 	return namespaces + at.namespace
 }
 
-func (at place) list(ctx context.Context) ([]rbacv1.RoleBinding, error) {
-	if at.namespace != "" {
-		return list(ctx, at.roleBindings(at.namespace).List, "")
+// resource is the word for the bindings of this place in a path of the API.
+func (at place) resource() string {
+	if at.namespace == "" {
+		return clusterRoleBindings
 	}
-	return list(ctx, func(ctx context.Context, options metav1.ListOptions) (*rbacv1.RoleBindingList, error) {
-		found, err := at.clusterRoleBindings().List(ctx, options)
-		if err != nil {
-			return nil, err
-		}
-		page := &rbacv1.RoleBindingList{ListMeta: found.ListMeta, Items: make([]rbacv1.RoleBinding, len(found.Items))}
-		for i, b := range found.Items {
-			page.Items[i] = rbacv1.RoleBinding(b)
-		}
-		return page, nil
-	}, "")
+	return roleBindings
+}
+
+func (at place) list(ctx context.Context) ([]rbacv1.RoleBinding, error) {
+	return at.client.list(ctx, at.resource(), at.namespace, "")
 }
 
 // create writes b, provided that nothing of its name is there, and returns what is there then.
 func (at place) create(ctx context.Context, b *rbacv1.RoleBinding) (*rbacv1.RoleBinding, error) {
-	options := metav1.CreateOptions{FieldManager: fieldManager}
-	if at.namespace == "" {
-		created, err := at.clusterRoleBindings().Create(ctx, (*rbacv1.ClusterRoleBinding)(b), options)
-		return (*rbacv1.RoleBinding)(created), err
-	}
-	return at.roleBindings(at.namespace).Create(ctx, b, options)
+	options := &metav1.CreateOptions{FieldManager: fieldManager}
+	return at.write(ctx, at.request(http.MethodPost, at.resource(), at.namespace).VersionedParams(options, at.parameters), b)
 }
 
 // update writes b, provided that what is there has b's version, and returns what is there then.
 func (at place) update(ctx context.Context, b *rbacv1.RoleBinding) (*rbacv1.RoleBinding, error) {
-	options := metav1.UpdateOptions{FieldManager: fieldManager}
+	options := &metav1.UpdateOptions{FieldManager: fieldManager}
+	return at.write(ctx, at.request(http.MethodPut, at.resource(), at.namespace).Name(b.Name).VersionedParams(options, at.parameters), b)
+}
+
+// write sends b and reads the answer.
+func (at place) write(ctx context.Context, r *rest.Request, b *rbacv1.RoleBinding) (*rbacv1.RoleBinding, error) {
 	if at.namespace == "" {
-		updated, err := at.clusterRoleBindings().Update(ctx, (*rbacv1.ClusterRoleBinding)(b), options)
-		return (*rbacv1.RoleBinding)(updated), err
+		written := &rbacv1.ClusterRoleBinding{}
+		err := r.Body((*rbacv1.ClusterRoleBinding)(b)).Do(ctx).Into(written)
+		return (*rbacv1.RoleBinding)(written), err
 	}
-	return at.roleBindings(at.namespace).Update(ctx, b, options)
+	written := &rbacv1.RoleBinding{}
+	err := r.Body(b).Do(ctx).Into(written)
+	return written, err
 }
 
 // delete removes b, provided that it is the very object that was read, unchanged.
 func (at place) delete(ctx context.Context, b *rbacv1.RoleBinding) error {
-	options := metav1.DeleteOptions{
+	options := &metav1.DeleteOptions{
 		Preconditions:     &metav1.Preconditions{UID: &b.UID, ResourceVersion: &b.ResourceVersion},
 		PropagationPolicy: new(metav1.DeletePropagationBackground),
 	}
-	if at.namespace == "" {
-		return at.clusterRoleBindings().Delete(ctx, b.Name, options)
-	}
-	return at.roleBindings(at.namespace).Delete(ctx, b.Name, options)
+	return at.request(http.MethodDelete, at.resource(), at.namespace).Name(b.Name).Body(options).Do(ctx).Error()
 }
 
 // deleteAll removes every binding that the label selector selects.
 func (at place) deleteAll(ctx context.Context, selector string) error {
-	options := metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}
-	selected := metav1.ListOptions{LabelSelector: selector}
-	if at.namespace == "" {
-		return at.clusterRoleBindings().DeleteCollection(ctx, options, selected)
-	}
-	return at.roleBindings(at.namespace).DeleteCollection(ctx, options, selected)
+	options := &metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}
+	selected := &metav1.ListOptions{LabelSelector: selector}
+	return at.request(http.MethodDelete, at.resource(), at.namespace).VersionedParams(selected, at.parameters).Body(options).Do(ctx).Error()
 }
 
 // roleExists reports whether the role is there.
 func (at place) roleExists(ctx context.Context, ref rbacv1.RoleRef) (bool, error) {
-	look := at.api.Get().Resource("clusterroles")
+	look := at.request(http.MethodGet, "clusterroles", "")
 	if ref.Kind == role {
-		look = at.api.Get().Namespace(at.namespace).Resource("roles")
+		look = at.request(http.MethodGet, "roles", at.namespace)
 	}
 	err := look.Name(ref.Name).Do(ctx).Error()
 	if apierrors.IsNotFound(err) {
@@ -108,13 +109,13 @@ func (at place) roleExists(ctx context.Context, ref rbacv1.RoleRef) (bool, error
 
 // list reads all pages. When the server has forgotten the version that the pages are
 // of, the rest cannot be read any more, and all is read again in one piece.
-func list(ctx context.Context, page func(context.Context, metav1.ListOptions) (*rbacv1.RoleBindingList, error), selector string) ([]rbacv1.RoleBinding, error) {
+func (c *client) list(ctx context.Context, resource, namespace, selector string) ([]rbacv1.RoleBinding, error) {
 	var all []rbacv1.RoleBinding
-	options := metav1.ListOptions{LabelSelector: selector, Limit: pageSize}
+	options := &metav1.ListOptions{LabelSelector: selector, Limit: pageSize}
 	for {
-		found, err := page(ctx, options)
+		found, err := page(resource, c.request(http.MethodGet, resource, namespace).VersionedParams(options, c.parameters).Do(ctx))
 		if apierrors.IsResourceExpired(err) && options.Continue != "" {
-			all, options = nil, metav1.ListOptions{LabelSelector: selector}
+			all, options = nil, &metav1.ListOptions{LabelSelector: selector}
 			continue
 		}
 		if err != nil {
@@ -125,4 +126,20 @@ func list(ctx context.Context, page func(context.Context, metav1.ListOptions) (*
 			return all, nil
 		}
 	}
+}
+
+// page reads the answer to a list of the resource.
+func page(resource string, answer rest.Result) (*rbacv1.RoleBindingList, error) {
+	page := &rbacv1.RoleBindingList{}
+	if resource == roleBindings {
+		err := answer.Into(page)
+		return page, err
+	}
+	found := &rbacv1.ClusterRoleBindingList{}
+	err := answer.Into(found)
+	page.ListMeta = found.ListMeta
+	for _, b := range found.Items {
+		page.Items = append(page.Items, rbacv1.RoleBinding(b))
+	}
+	return page, err
 }

@@ -78,7 +78,7 @@ func standing(b *rbacv1.RoleBinding, kind string) []jit.Standing {
 
 // gone reports whether the namespace is not there. Who may not look is told that it is.
 func (at place) gone(ctx context.Context) (bool, error) {
-	err := at.api.Get().AbsPath("/api/v1/namespaces", at.namespace).Do(ctx).Error()
+	err := at.api.Get().UseProtobufAsDefault().AbsPath("/api/v1/namespaces", at.namespace).Do(ctx).Error()
 	switch {
 	case err == nil, apierrors.IsForbidden(err):
 		return false, nil
