@@ -165,7 +165,12 @@ func TestSweepKilled(t *testing.T) {
 
 			s.tamper(t)
 			s.may(false, "after an outsider altered the binding")
-			swept(on("repair"), true)
+			if _, removed := s.place.(unmarked); removed { // what is put back is claimed already: not every failpoint is passed
+				says(t, s.mustJit("sweep"), "missing")
+				s.may(true, "after the sweep")
+			} else {
+				swept(on("repair"), true)
+			}
 
 			// A revocation that dies behind its intent is the sweeper's to finish.
 			s.killedJit("revoke.after-intent", "revoke", "--all", "--yes", "--reason", "INC-1: done")
