@@ -16,7 +16,8 @@ import (
 const AdoptedReason = "unknown: the record was lost and made again from the marker on the target"
 
 // Unrecorded returns the grants that the markers of this owner tell of and the ledger does not know, in the order of their end. Of
-// several bindings of one grant one is taken. What cannot be told of a marker is left out and named in the error.
+// several bindings of one grant the one that ends first is taken: a copy that was made to last longer extends nothing. What cannot be
+// told of a marker is left out and named in the error.
 func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snapshot) ([]jit.Grant, error) {
 	found := map[jit.ID]jit.Grant{}
 	var errs []error
@@ -25,7 +26,7 @@ func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snap
 	})
 	for _, at := range places {
 		for _, o := range observed[at].Ours {
-			if _, taken := found[o.Marker.ID]; taken || o.Marker.Owner != b.Owner {
+			if o.Marker.Owner != b.Owner {
 				continue
 			}
 			g, err := b.fromMarker(at, o)
@@ -33,7 +34,9 @@ func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snap
 				errs = append(errs, fmt.Errorf("grant %s on %s of target %q: %w", o.Marker.ID, at.Scope, at.Target, err))
 				continue
 			}
-			found[g.ID] = g
+			if first, copied := found[g.ID]; !copied || g.End.Before(first.End) {
+				found[g.ID] = g
+			}
 		}
 	}
 	if len(found) > 0 {
@@ -49,7 +52,8 @@ func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snap
 	}), errors.Join(errs...)
 }
 
-// fromMarker is the record that one binding tells.
+// fromMarker is the record that one binding tells. Whoever may write on a target can write a marker, so one of a live grant that is
+// longer than any grant may be is refused; one that is over is recorded in any case, so that it never comes back.
 func (b *Broker) fromMarker(at jit.Place, o jit.Observed) (jit.Grant, error) {
 	p, err := b.Target(at.Target)
 	if err != nil {
@@ -59,11 +63,37 @@ func (b *Broker) fromMarker(at jit.Place, o jit.Observed) (jit.Grant, error) {
 	if err != nil {
 		return jit.Grant{}, err
 	}
-	w := o.Marker.Window
-	return jit.Grant{
+	w, now := o.Marker.Window, b.Now()
+	if !w.Over(now) && w.Length() > b.MaxTTL {
+		return jit.Grant{}, &jit.Error{
+			Problem: fmt.Sprintf("its marker says %s to %s, which is %s; max_ttl is %s", jit.FormatTime(w.Start), jit.FormatTime(w.End),
+				jit.FormatDuration(w.Length()), jit.FormatDuration(b.MaxTTL)),
+			Hint: "if that is what was granted, write that max_ttl into jit.hcl and adopt again; else take the binding off the target",
+			Err:  jit.ErrInvalid,
+		}
+	}
+	g := jit.Grant{
 		ID: o.Marker.ID, Owner: o.Marker.Owner, Binding: binding, Reason: AdoptedReason, Renewal: 1, TTL: jit.FormatDuration(w.Length()),
-		Window: w, Enforcement: traits.Enforcement, SessionTail: traits.SessionTail, RequestedAt: w.Start, GrantedAt: w.Start,
-	}, nil
+		Window: w, Enforcement: traits.Enforcement, SessionTail: traits.SessionTail, RequestedAt: w.Start,
+	}
+	if now.Before(w.Start) {
+		g.RequestedAt = jit.Second(now)
+	}
+	if traits.NativeStart || !now.Before(w.Start) {
+		g.GrantedAt = g.RequestedAt
+	}
+	return g, nil
+}
+
+// whole returns a record that was made from a marker with what no marker holds, taken from the same grant as it is asked for;
+// made is false of every other record, which stays as it is.
+func whole(g, asked jit.Grant) (_ jit.Grant, made bool) {
+	if g.Reason != AdoptedReason || asked.ID != g.ID {
+		return g, false
+	}
+	g.Reason, g.Renewal = asked.Reason, asked.Renewal // the id is made of them
+	g.StartBy, g.TerminateSessions = asked.StartBy, asked.TerminateSessions
+	return g, true
 }
 
 // Adopt records grants that [Broker.Unrecorded] has found. One that somebody has recorded meanwhile is left as it is. It returns one

@@ -217,7 +217,7 @@ func (b *Broker) rejudge(ctx context.Context, g jit.Grant) error {
 }
 
 // Violations returns the rule that is broken by each of the grants that these policies, which are those of today, would not
-// permit. With no policy at all nothing is violated.
+// permit. With no policy at all nothing is violated, and a reason that was lost with the ledger matches every pattern.
 func (b *Broker) Violations(ctx context.Context, policies []jit.Policy, grants []jit.Grant) (map[jit.ID]string, error) {
 	if len(policies) == 0 {
 		return nil, nil
@@ -237,7 +237,7 @@ func (b *Broker) Violations(ctx context.Context, policies []jit.Policy, grants [
 		if err == nil {
 			v, err = policy.Judge(policies, policy.Request{
 				Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
-				StartsAt: g.Start, Length: g.Length(), Traits: traits,
+				ReasonLost: g.Reason == AdoptedReason, StartsAt: g.Start, Length: g.Length(), Traits: traits,
 			})
 		}
 		switch {

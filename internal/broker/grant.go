@@ -93,7 +93,7 @@ func (b *Broker) intend(ctx context.Context, g jit.Grant, before jit.Standing, t
 }
 
 // adopt makes the caller the holder of a grant that exists. One whose platform never confirmed it
-// (the process died in between) is put there with its recorded window. asked is the same grant as it was asked for: its reason
+// (the process died in between) is put there with its recorded window. asked is the same grant as it was asked for: it
 // makes a record whole that was made from a marker.
 func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant) (jit.Grant, error) {
 	unfinished := g.GrantedAt.IsZero() && !g.Deferred() && g.Live(b.Now())
@@ -103,13 +103,11 @@ func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant) (jit.Grant, erro
 		}
 	}
 	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
-		nameless := g.Reason == AdoptedReason && asked.ID == g.ID
-		if nameless {
-			g.Reason, g.Renewal = asked.Reason, asked.Renewal // the id is made of them
-		}
+		var made bool
+		*g, made = whole(*g, asked)
 		if g.Over(b.Now()) {
 			// What is over is only recorded where the ledger has lost it.
-			return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(b.Now())), "reason", g.Reason)}, g.Version == 0 || nameless
+			return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(b.Now())), "reason", g.Reason)}, g.Version == 0 || made
 		}
 		g.Holder++
 		return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(b.Now())))}, true
@@ -210,7 +208,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 	if _, err := b.PreviewChange(ctx, g, r); err != nil {
 		return g, err
 	}
-	_, traits, err := b.Check(r)
+	asked, traits, err := b.Check(r)
 	if err != nil {
 		return g, err
 	}
@@ -222,6 +220,8 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 	kind := jit.EventRepaired
 	failpoint.Hit("change.before-intent")
 	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
+		var made bool
+		*g, made = whole(*g, asked)
 		next, what, err := b.changed(*g, r)
 		if err != nil {
 			refused = err
@@ -229,7 +229,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 		}
 		flags := next.StartBy != g.StartBy || next.TerminateSessions != g.TerminateSessions || next.TTL != g.TTL
 		if g.Over(b.Now()) || len(what) == 0 && !flags {
-			return []jit.Event{b.window(jit.EventAdopted, *g)}, g.Version == 0
+			return []jit.Event{b.window(jit.EventAdopted, *g)}, g.Version == 0 || made
 		}
 		kind = jit.EventGranted
 		if len(what) > 0 && next.RevokedAt.IsZero() {

@@ -184,7 +184,7 @@ func retryable(g jit.Grant) bool {
 // PreviewChange judges a change of a recorded grant to what the request says, without
 // writing. The binding, reason and renewal of the request have to be the grant's.
 func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Preview, error) {
-	_, traits, err := b.Check(r)
+	asked, traits, err := b.Check(r)
 	if err != nil {
 		return Preview{}, err
 	}
@@ -197,6 +197,7 @@ func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Pre
 			return Preview{}, err
 		}
 	}
+	recorded, _ = whole(recorded, asked)
 	next, what, err := b.changed(recorded, r)
 	if err != nil {
 		return Preview{}, err

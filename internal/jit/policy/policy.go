@@ -14,7 +14,9 @@ type Request struct {
 	Platform string // the kind of the target, such as "ssh"
 	Binding  jit.Binding
 	Reason   string
-	StartsAt time.Time
+	// ReasonLost: nobody knows the reason any more; no pattern is held against it.
+	ReasonLost bool
+	StartsAt   time.Time
 	// Length is the length of the whole window.
 	Length time.Duration
 	Traits jit.Traits

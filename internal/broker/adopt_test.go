@@ -1,0 +1,163 @@
+package broker_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+)
+
+// lose takes the records away and leaves the platform as it is.
+func (w *world) lose(policies ...jit.Policy) {
+	w.t.Helper()
+	w.ledger = &jittest.Ledger{}
+	w.Broker.Ledger = w.ledger
+	for _, p := range policies {
+		if err := w.PutPolicy(w.t.Context(), p); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// adopt records what the markers on the scopes tell, and returns it.
+func (w *world) adopt(observed map[jit.Place]jit.Snapshot) ([]jit.Grant, error) {
+	w.t.Helper()
+	found, err := w.Unrecorded(w.t.Context(), observed)
+	for _, err := range w.Adopt(w.t.Context(), found) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return found, err
+}
+
+// observed is what the platform says of its one scope.
+func (w *world) observed() map[jit.Place]jit.Snapshot {
+	w.t.Helper()
+	s, err := w.platform.Read(w.t.Context(), "all")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return map[jit.Place]jit.Snapshot{{Target: "db", Scope: "all"}: s}
+}
+
+func withReason() jit.Policy {
+	return jit.Policy{Name: "oncall", Effect: jit.Permit, ReasonPattern: "^INC-[0-9]+: ", MaxTTL: 4 * time.Hour}
+}
+
+// A lost reason breaks no policy: what was adopted is neither revoked for it nor kept from being extended.
+func TestAnAdoptedGrantIsNotJudgedByTheReasonThatWasLost(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	made := w.grant(request(func(r *broker.Request) { r.TerminateSessions = true }))
+	w.lose(withReason())
+	found, err := w.adopt(w.observed())
+	if err != nil || len(found) != 1 || found[0].ID != made.ID || !found[0].Window.Equal(made.Window) {
+		t.Fatalf("found %+v, %v", found, err)
+	}
+	policies, err := w.Policies(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if broken, err := w.Violations(t.Context(), policies, found); err != nil || len(broken) != 0 {
+		t.Errorf("violations %v, %v", broken, err)
+	}
+	short := []jit.Policy{{Name: "short", Effect: jit.Permit, ReasonPattern: "^INC", MaxTTL: time.Hour}}
+	if broken, err := w.Violations(t.Context(), short, found); err != nil || len(broken) != 1 {
+		t.Errorf("a grant that is too long breaks the policies %v, %v; want one", broken, err)
+	}
+
+	longer := request(func(r *broker.Request) { r.TTL, r.TerminateSessions = "3h", true })
+	if _, err := w.PreviewChange(t.Context(), made, longer); err != nil {
+		t.Errorf("plan of a longer ttl: %v", err)
+	}
+	g, err := w.Change(t.Context(), made, longer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.Reason != made.Reason || g.Renewal != made.Renewal || !g.TerminateSessions || !g.End.Equal(made.Start.Add(3*time.Hour)) {
+		t.Errorf("after the change the record is %+v", g)
+	}
+}
+
+// An apply of the same block gives back what no marker holds, and moves no window.
+func TestAnApplyMakesAnAdoptedRecordWhole(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	asked := request(func(r *broker.Request) { r.TerminateSessions, r.Renewal = true, 3 })
+	made := w.grant(asked)
+	w.lose()
+	if _, err := w.adopt(w.observed()); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(time.Hour)
+	w.mustWrite(0, func() {
+		g := w.grant(asked)
+		if g.ID != made.ID || !g.Window.Equal(made.Window) || g.Reason != made.Reason || g.Renewal != 3 || !g.TerminateSessions {
+			t.Errorf("the record is %+v, want what was made: %+v", g, made)
+		}
+	})
+}
+
+// Of copies the one that ends first is recorded: a copy that was made to last longer extends nothing.
+func TestAdoptTakesTheCopyThatEndsFirst(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	made := w.grant(request())
+	at := jit.Place{Target: "db", Scope: "all"}
+	w.lose()
+	observed := w.observed()
+	s := observed[at]
+	longer := s.Ours[0]
+	longer.Marker.Window.End = longer.Marker.Window.End.Add(time.Hour)
+	s.Ours = []jit.Observed{longer, s.Ours[0]}
+	observed[at] = s
+	if found, err := w.adopt(observed); err != nil || len(found) != 1 || !found[0].Window.Equal(made.Window) {
+		t.Errorf("found %+v, %v; want the window %v", found, err, made.Window)
+	}
+}
+
+// A marker that anybody can write is no leave for access that no grant could give.
+func TestAdoptRecordsNothingLiveThatIsLongerThanAnyGrant(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	made := w.grant(request())
+	at := jit.Place{Target: "db", Scope: "all"}
+	w.lose()
+	observed := w.observed()
+	s := observed[at]
+	s.Ours[0].Marker.Window.End = made.Start.AddDate(70, 0, 0)
+	observed[at] = s
+	found, err := w.adopt(observed)
+	if len(found) != 0 {
+		t.Errorf("recorded %+v", found)
+	}
+	wantError(t, err, jit.ErrInvalid, string(made.ID), "max_ttl is 1d")
+
+	// What is over is recorded whatever its length, so that it cannot come back.
+	w.now = made.Start.AddDate(71, 0, 0)
+	if found, err := w.adopt(observed); err != nil || len(found) != 1 || !found[0].Over(w.now) {
+		t.Errorf("found %+v, %v; want it as over", found, err)
+	}
+}
+
+// Where the platform cannot begin access by itself, a binding before its time is not taken for a grant that has begun.
+func TestAdoptOfWhatHasNotBegun(t *testing.T) {
+	for _, native := range []bool{true, false} {
+		w := newWorld(t, jit.Native)
+		w.platform.Traits.NativeStart = native
+		made := w.grant(request())
+		w.lose()
+		observed := w.observed()
+		w.now = made.Start.Add(-time.Hour)
+		found, err := w.adopt(observed)
+		if err != nil || len(found) != 1 {
+			t.Fatalf("found %+v, %v", found, err)
+		}
+		g := found[0]
+		if g.State(w.now) != jit.StateScheduled || g.GrantedAt.IsZero() == native || g.GrantedAt.After(w.now) || !g.Deferred() {
+			t.Errorf("native start %t: recorded as %s, granted at %s, requested at %s", native, g.State(w.now), g.GrantedAt, g.RequestedAt)
+		}
+		if w.now = made.Start; g.DueToStart(w.now) == native {
+			t.Errorf("native start %t: at its start it is due to start: %t", native, g.DueToStart(w.now))
+		}
+	}
+}
