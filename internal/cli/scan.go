@@ -50,7 +50,7 @@ Exit codes:
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(); err != nil {
+			if err := o.check(p.Now()); err != nil {
 				return err
 			}
 			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.scan(ctx, rt, o) })
@@ -66,14 +66,14 @@ Exit codes:
 	return cmd
 }
 
-func (o scanOptions) check() error {
+func (o scanOptions) check(now time.Time) error {
 	switch {
 	case o.writeBaseline == "" && o.until+o.reason != "":
 		return jit.Invalid("--write-baseline", "name the file, or leave --until and --reason out", "--until and --reason are for what is written to a baseline")
 	case o.writeBaseline != "" && o.until == "":
 		return jit.Invalid("--until", "write for example --until 2027-06-30T00:00:00Z", "what is accepted needs an end")
 	case o.writeBaseline != "":
-		return jit.CheckReason(o.reason)
+		return config.CheckAcceptance(o.until, o.reason, now)
 	}
 	return nil
 }
@@ -105,16 +105,24 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) e
 	if err != nil {
 		return err
 	}
-	var baseline config.Baseline
+	var baseline, written config.Baseline
 	if o.baseline != "" {
 		if baseline, err = config.LoadBaseline(o.baseline, p.Now()); err != nil {
+			return err
+		}
+	}
+	if exists(o.writeBaseline) {
+		if written, err = config.LoadBaseline(o.writeBaseline, p.Now()); err != nil {
 			return err
 		}
 	}
 	observed, live, unread := (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx, wanted)
 	standing, notes := sweeper.FindStanding(observed, live)
 	views, open := p.standingViews(standing, baseline)
-	stale := unused(baseline, standing, observed)
+	stale := unused(baseline, standing, func(at jit.Place) bool {
+		_, read := observed[at]
+		return wanted(at.Target) && (read || len(unread) == 0)
+	})
 	if p.json {
 		err = p.printScan(views, notes, stale, unread)
 	} else {
@@ -127,7 +135,7 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) e
 		fmt.Fprintf(p.err, "error: %v\n", err)
 	}
 	if o.writeBaseline != "" {
-		if err := p.accept(o, views); err != nil {
+		if err := p.accept(o, views, written); err != nil {
 			return err
 		}
 		open = 0
@@ -159,8 +167,8 @@ func (p *program) standingViews(standing []sweeper.Standing, baseline config.Bas
 	return views, open
 }
 
-// unused are the acceptances of what is not there any more, on the scopes that were read.
-func unused(baseline config.Baseline, standing []sweeper.Standing, observed map[jit.Place]jit.Snapshot) []string {
+// unused are the acceptances of what is not there any more, on the scopes of which all is known.
+func unused(baseline config.Baseline, standing []sweeper.Standing, known func(jit.Place) bool) []string {
 	there := map[config.Accepted]bool{}
 	for _, s := range standing {
 		if a, ok := baseline.Find(s.Target, s.Scope, s.Principal, s.Role); ok {
@@ -169,7 +177,7 @@ func unused(baseline config.Baseline, standing []sweeper.Standing, observed map[
 	}
 	var stale []string
 	for _, a := range baseline.All() {
-		if _, read := observed[jit.Place{Target: a.Target, Scope: a.Scope}]; read && !there[a] {
+		if known(jit.Place{Target: a.Target, Scope: a.Scope}) && !there[a] {
 			stale = append(stale, fmt.Sprintf("%s for %s on %s of target %s", a.Role, a.Principal, a.Scope, a.Target))
 		}
 	}
@@ -177,15 +185,8 @@ func unused(baseline config.Baseline, standing []sweeper.Standing, observed map[
 	return stale
 }
 
-// accept adds what is found and not accepted to the baseline that is to be written.
-func (p *program) accept(o scanOptions, views []standingView) error {
-	var there config.Baseline
-	if exists(o.writeBaseline) {
-		var err error
-		if there, err = config.LoadBaseline(o.writeBaseline, p.Now()); err != nil {
-			return err
-		}
-	}
+// accept adds what is found and not accepted to the baseline that is to be written; there is what that holds.
+func (p *program) accept(o scanOptions, views []standingView, there config.Baseline) error {
 	var add []config.Accepted
 	seen := map[[4]string]bool{}
 	for _, v := range views {

@@ -106,4 +106,64 @@ func TestScanRefusesABaseline(t *testing.T) {
 	w.run("scan", "--write-baseline", "x.hcl").wantCode(exitUsage).wantErr("--until", "needs an end")
 	w.run("scan", "--until", soon).wantCode(exitUsage).wantErr("--write-baseline")
 	w.run("scan", "--write-baseline", "x.hcl", "--until", soon).wantCode(exitUsage).wantErr("the reason is empty")
+	// Nothing is read for what cannot be written.
+	for until, want := range map[string]string{
+		w.now.Add(-time.Hour).Format(time.RFC3339):  "is already past",
+		w.now.AddDate(2, 0, 0).Format(time.RFC3339): "is further away than a year",
+		"never": "is not an RFC 3339 time",
+	} {
+		r := w.run("scan", "--write-baseline", "x.hcl", "--until", until, "--reason", "CHG-1").wantCode(exitUsage).wantErr(want)
+		if exists("x.hcl") || r.out != "" {
+			t.Errorf("until %s: a file %t, and on standard output: %s", until, exists("x.hcl"), r.out)
+		}
+	}
+	w.write("bad.hcl", "accept {\n")
+	if r := w.run("scan", "--write-baseline", "bad.hcl", "--until", soon, "--reason", "CHG-1").wantCode(exitUsage).wantErr("bad.hcl:"); r.out != "" {
+		t.Errorf("the targets were read: %s", r.out)
+	}
+}
+
+// A baseline is a file of a repository: what is in it, its mode and a link to it stay, whatever its last byte.
+func TestScanAppendsToABaseline(t *testing.T) {
+	w := newWorld(t)
+	w.write("authorized_keys", standingKey+" by hand\n")
+	until := w.now.Add(48 * time.Hour).Format(time.RFC3339)
+	before := fmt.Sprintf("# mine\naccept {\n  target=\"a\"\n  scope=\"b\"\n  principal=\"${1}\"\n  role=\"d\"\n  until=%q\n  reason=\"CHG-1\"\n} # no line feed", until)
+	w.write("real.hcl", before)
+	if err := os.Chmod("real.hcl", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("real.hcl", "accepted.hcl"); err != nil {
+		t.Skip(err)
+	}
+	w.run("scan", "--write-baseline", "accepted.hcl", "--until", until, "--reason", "CHG-2: ${not} a %{template}").wantCode(exitDone)
+	after, err := os.ReadFile("real.hcl")
+	if err != nil || !strings.HasPrefix(string(after), before+"\naccept {") {
+		t.Errorf("the file is now\n%s, %v", after, err)
+	}
+	for name, want := range map[string]os.FileMode{"accepted.hcl": os.ModeSymlink, "real.hcl": 0o644} {
+		if info, err := os.Lstat(name); err != nil || info.Mode()&^0o777 != want&^0o777 || want.IsRegular() && info.Mode() != want {
+			t.Errorf("%s has the mode %v, %v, want %v", name, info.Mode(), err, want)
+		}
+	}
+	w.run("scan", "--baseline", "accepted.hcl", "--json").wantCode(exitDone).wantOut("CHG-2: ${not} a %{template}")
+}
+
+// What a baseline accepts and nobody has is named: also on a target or a scope that is not there.
+func TestScanNamesWhatIsAcceptedForNothing(t *testing.T) {
+	w := newWorld(t)
+	block := func(target, scope string) string {
+		return fmt.Sprintf("accept {\n  target = %q\n  scope = %q\n  principal = \"p\"\n  role = \"login\"\n  until = %q\n  reason = \"CHG-1\"\n}\n", target, scope, w.now.Add(time.Hour).Format(time.RFC3339))
+	}
+	w.write("accepted.hcl", block("bastion", w.keys)+block("bastion", "/gone")+block("typo", "s"))
+	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone).wantOut(w.keys+" of target bastion", "/gone of target bastion", "s of target typo")
+	w.run("scan", "--baseline", "accepted.hcl", "--target", "bastion").wantCode(exitDone).wantOut("/gone").wantNotOut("typo")
+	// Of what could not be read nothing is known.
+	if err := os.Remove(w.keys); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(w.keys, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitUnreadable).wantNotOut("not there any more")
 }

@@ -57,7 +57,7 @@ func (b Baseline) All() []Accepted {
 func LoadBaseline(path string, now time.Time) (Baseline, error) {
 	src, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return Baseline{}, jit.Invalid("--baseline", "write one with jit scan --write-baseline", "there is no file %s", path)
+		return Baseline{}, jit.Invalid("baseline", "write one with jit scan --write-baseline", "there is no file %s", path)
 	}
 	if err != nil {
 		return Baseline{}, fmt.Errorf("read the baseline: %w", err)
@@ -106,15 +106,36 @@ func checkAcceptance(a Accepted, now time.Time) (time.Time, error) {
 	return end, nil
 }
 
-// AppendBaseline adds acceptances to a baseline file and makes it where there is none. What is in it stays as it is.
+// CheckAcceptance refuses what cannot be accepted from now on until a time, for a reason: beside what a baseline may not hold, a time
+// that has passed.
+func CheckAcceptance(until, reason string, now time.Time) error {
+	end, err := checkAcceptance(Accepted{Until: until, Reason: reason}, now)
+	if err == nil && !end.After(now) {
+		return jit.Invalid("until", "write a time ahead", "%s is already past, it is %s", until, jit.FormatTime(now))
+	}
+	return err
+}
+
+// AppendBaseline adds acceptances to a baseline file and makes it where there is none. What is in it stays as it is, and so do the
+// mode of the file and the link that leads to it.
 func AppendBaseline(path string, add []Accepted, now time.Time) error {
+	mode := os.FileMode(0o600)
+	if file, err := filepath.EvalSymlinks(path); err == nil {
+		path = file
+		if info, err := os.Stat(path); err == nil {
+			mode = info.Mode().Perm()
+		}
+	}
 	src, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("read the baseline: %w", err)
 	}
+	if len(src) > 0 && len(add) > 0 && src[len(src)-1] != '\n' {
+		src = append(src, '\n') // else the first block would begin where the last one ends
+	}
 	file := hclwrite.NewEmptyFile()
 	for _, a := range add {
-		if _, err := checkAcceptance(a, now); err != nil {
+		if err := CheckAcceptance(a.Until, a.Reason, now); err != nil {
 			return err
 		}
 		body := file.Body().AppendNewBlock("accept", nil).Body()
@@ -124,10 +145,14 @@ func AppendBaseline(path string, add []Accepted, now time.Time) error {
 	}
 	text := append(src, hclwrite.Format(file.Bytes())...)
 	next := path + ".new"
-	if err := os.WriteFile(next, text, 0o600); err != nil {
-		return fmt.Errorf("write the baseline: %w", err)
+	err = os.WriteFile(next, text, mode)
+	if err == nil {
+		err = os.Chmod(next, mode) // whatever the umask says
 	}
-	if err := os.Rename(next, path); err != nil {
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
 		return fmt.Errorf("write the baseline: %w", err)
 	}
 	return nil
