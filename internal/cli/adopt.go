@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +29,8 @@ func (p *program) adoptCommand() *cobra.Command {
 		Long: `Read every scope of the targets, and record the grants of this owner whose markers are there and that the ledger
 does not know: who, what, where, from when and until when. A grant keeps its id and its window, so an apply of the configuration that
 made it takes it over and does not begin it anew, and a grant that is over stays over. The reason is not on a target: it comes back
-with that apply.
+when the grant is applied from a state that has lost it, or changed. Of several bindings of one grant the one that ends first counts;
+a live grant that is longer than max_ttl is not recorded.
 
 What the ledger knows is left as it is. Run jit sweep afterwards, which takes off what is over. Grants on targets that remember
 their bindings in the ledger alone (aws_identity_center) leave no marker, and are lost with it.
@@ -81,6 +84,11 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 		fmt.Fprintln(p.err, "The ledger knows every marker.")
 	default:
 		p.printGrants(p.table(p.out), grants, p.Now())
+	}
+	for _, name := range slices.Sorted(maps.Keys(rt.Broker.Targets)) {
+		if _, ledgerOnly := jit.Find[jit.Remembering](rt.Broker.Targets[name]); ledgerOnly && wanted(name) {
+			fmt.Fprintf(p.err, "note: target %s has bindings on which nothing can be marked; those went with the ledger\n", name)
+		}
 	}
 	for _, err := range append(unread, failed...) {
 		fmt.Fprintf(p.err, "error: %v\n", err)

@@ -1,7 +1,12 @@
 package cli
 
 import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,3 +53,58 @@ func TestAdopt(t *testing.T) {
 	}
 	w.run("adopt", "--target", "none*").wantCode(exitDone)
 }
+
+// What cannot be read keeps nothing else from being swept or recorded, and what is over is ended whatever is set against drift.
+func TestLostLedgerWithATargetThatCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	over, live := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
+	lostLedger(w)
+	w.now = w.now.Add(time.Hour)
+	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_unplanned_revocations = 0\ntargets = {\n"+
+		"  bastion = { ssh = { authorized_keys = %q }, on_drift = \"report\" }\n  broken = { ssh = { authorized_keys = %q } }\n}\n", w.keys, t.TempDir()))
+	w.run("adopt", "--dry-run").wantCode(exitUnreadable).wantOut(string(live.ID)).wantErr("broken", "not a regular file")
+	w.run("sweep", "--markers-only").wantCode(exitUnreadable).wantOut("remove", "done", string(over.ID)).wantErr("broken", "not a regular file")
+	w.wantAccess(over, false)
+	w.wantAccess(live, true)
+	w.run("adopt").wantCode(exitUnreadable).wantOut(string(live.ID)).wantNotOut(string(over.ID)).wantErr("broken")
+	w.run("adopt", "--target", "bastion").wantCode(exitDone).wantErr("The ledger knows every marker.")
+	if text, err := os.ReadFile(w.keys); err != nil || !strings.HasPrefix(string(text), foreignLine) {
+		t.Errorf("what is not ours was changed: %s, %v", text, err)
+	}
+}
+
+// Two that adopt at once record each grant once.
+func TestAdoptTwiceAtOnce(t *testing.T) {
+	w := newWorld(t)
+	for i := range 10 {
+		w.grant(fmt.Sprintf("INC-%d: a", i), "2h")
+	}
+	lostLedger(w)
+	codes := make([]int, 4)
+	var wg sync.WaitGroup
+	for i := range codes {
+		wg.Go(func() {
+			codes[i] = Run(t.Context(), []string{"adopt"}, strings.NewReader(""), io.Discard, io.Discard, w.options())
+		})
+	}
+	wg.Wait()
+	if n := strings.Count(w.run("audit", "export").out, `"kind":"adopted"`); n != 10 || slices.Max(codes) != exitDone {
+		t.Errorf("%d events tell of it, want 10; exit codes %v", n, codes)
+	}
+	w.run("audit", "verify").wantCode(exitDone)
+}
+
+// The owner is told what went with the ledger for good.
+func TestAdoptTellsOfWhatOnlyTheLedgerRemembered(t *testing.T) {
+	w := newWorld(t)
+	w.wrap = func(_ string, p jit.Platform) jit.Platform { return remembering{p} }
+	w.run("adopt").wantCode(exitDone).wantErr("note: target bastion has bindings on which nothing can be marked")
+	if r := w.run("adopt", "--target", "none").wantCode(exitDone); strings.Contains(r.err, "note:") {
+		t.Errorf("told of a target that was not asked for: %s", r.err)
+	}
+}
+
+// remembering is a platform that needs the ledger to tell its bindings from others.
+type remembering struct{ jit.Platform }
+
+func (remembering) Remember(jit.Marks) {}

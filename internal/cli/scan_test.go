@@ -102,7 +102,7 @@ func TestScanRefusesABaseline(t *testing.T) {
 		w.write("bad.hcl", text)
 		w.run("scan", "--baseline", "bad.hcl").wantCode(exitUsage).wantErr(want)
 	}
-	w.run("scan", "--baseline", "absent.hcl").wantCode(exitUsage).wantErr("there is no file absent.hcl")
+	w.run("scan", "--baseline", "absent.hcl").wantCode(exitUsage).wantErr(`there is no file "absent.hcl"`)
 	w.run("scan", "--write-baseline", "x.hcl").wantCode(exitUsage).wantErr("--until", "needs an end")
 	w.run("scan", "--until", soon).wantCode(exitUsage).wantErr("--write-baseline")
 	w.run("scan", "--write-baseline", "x.hcl", "--until", soon).wantCode(exitUsage).wantErr("the reason is empty")

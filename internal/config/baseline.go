@@ -57,7 +57,7 @@ func (b Baseline) All() []Accepted {
 func LoadBaseline(path string, now time.Time) (Baseline, error) {
 	src, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return Baseline{}, jit.Invalid("baseline", "write one with jit scan --write-baseline", "there is no file %s", path)
+		return Baseline{}, jit.Invalid("baseline", "write one with jit scan --write-baseline", "there is no file %q", path)
 	}
 	if err != nil {
 		return Baseline{}, fmt.Errorf("read the baseline: %w", err)

@@ -3,12 +3,15 @@ package provider
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
@@ -37,7 +40,7 @@ func (d *standingData) Schema(_ context.Context, _ datasource.SchemaRequest, res
 			"Reading it calls the targets; what cannot be read is an error.",
 		Attributes: map[string]schema.Attribute{
 			"target": schema.StringAttribute{Optional: true, MarkdownDescription: "Only access on this target."},
-			"scope":  schema.StringAttribute{Optional: true, MarkdownDescription: "Only access on this scope, in its canonical form."},
+			"scope":  schema.StringAttribute{Optional: true, MarkdownDescription: "Only access on this scope, in its canonical form. One that holds no grants and cannot hold any is an error."},
 			"baseline": schema.StringAttribute{Optional: true,
 				MarkdownDescription: "The path of a file of accepted findings, as `jit scan --write-baseline` writes it. What it accepts is left out, until its time has come."},
 			"findings": schema.ListNestedAttribute{
@@ -76,16 +79,16 @@ func (d *standingData) Read(ctx context.Context, req datasource.ReadRequest, res
 	if resp.Diagnostics.HasError() || !d.opened(&resp.Diagnostics) {
 		return
 	}
-	if target := m.Target.ValueString(); target != "" {
-		if _, err := d.Broker.Target(target); err != nil {
+	if !m.Target.IsNull() {
+		if _, err := d.Broker.Target(m.Target.ValueString()); err != nil {
 			addError(&resp.Diagnostics, "Unknown target", err)
 			return
 		}
 	}
 	var baseline config.Baseline
-	if path := m.Baseline.ValueString(); path != "" {
+	if !m.Baseline.IsNull() {
 		var err error
-		if baseline, err = config.LoadBaseline(path, d.Broker.Now()); err != nil {
+		if baseline, err = config.LoadBaseline(m.Baseline.ValueString(), d.Broker.Now()); err != nil {
 			addError(&resp.Diagnostics, "Cannot use the baseline", err)
 			return
 		}
@@ -93,6 +96,13 @@ func (d *standingData) Read(ctx context.Context, req datasource.ReadRequest, res
 	observed, live, unread := (&sweeper.Sweeper{Broker: d.Broker}).Observe(ctx, func(target string) bool { return m.Target.IsNull() || target == m.Target.ValueString() })
 	if err := errors.Join(unread...); err != nil {
 		addError(&resp.Diagnostics, "Cannot read all of the access", err)
+		return
+	}
+	read := func(at jit.Place) bool { return at.Scope == m.Scope.ValueString() }
+	if !m.Scope.IsNull() && !slices.ContainsFunc(slices.Collect(maps.Keys(observed)), read) {
+		// Nothing was looked at, which is not the same as nothing was found.
+		addError(&resp.Diagnostics, "Cannot read the scope", jit.Invalid("scope", "write it in its canonical form, as `jit list` shows it, or leave it out",
+			"%q is not one of the scopes that hold grants or may hold some", m.Scope.ValueString()))
 		return
 	}
 	m.Findings = []findingModel{}

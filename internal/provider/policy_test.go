@@ -204,5 +204,20 @@ func TestStandingAccessData(t *testing.T) {
 		}
 		configure(w, grant("a"), data(`target = "nowhere"`))
 		says(t, w.Run("plan"), `"nowhere" is not one of the configured targets`)
+		// What names nothing finds nothing: that is no clean result.
+		for lines, want := range map[string]string{
+			`target = ""`:             `"" is not one of the configured targets`,
+			`scope = ""`:              `"" is not one of the scopes`,
+			`scope = "/home/nobody"`:  `"/home/nobody" is not one of the scopes`,
+			`baseline = ""`:           `There is no file ""`,
+			`baseline = "absent.hcl"`: `There is no file "absent.hcl"`,
+		} {
+			configure(w, grant("a"), data(lines))
+			if r := w.Plan(); r.ExitCode != 1 {
+				t.Errorf("a plan with %s: exit code %d", lines, r.ExitCode)
+			} else {
+				says(t, r, want)
+			}
+		}
 	})
 }
