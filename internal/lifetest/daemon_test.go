@@ -3,6 +3,7 @@ package lifetest_test
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -103,19 +104,36 @@ func (p *post) runtime(path string) *config.Runtime {
 	return rt
 }
 
-// grant gives who access to a target until a time; change alters what is asked for.
-func (p *post) grant(target, who, reason string, end time.Time, change ...func(*broker.Request)) jit.Grant {
+// asked is what is asked for in a grant of a post.
+type asked struct {
+	target, who, reason string
+	end                 time.Time
+	// begin, if set, is when it is to begin.
+	begin time.Time
+}
+
+// try makes one grant.
+func (p *post) try(a asked) (jit.Grant, error) {
+	at := p.targets[a.target]
+	return p.rt.Broker.Grant(p.t.Context(), broker.Request{
+		Binding: jit.Binding{Target: a.target, Principal: a.who, Role: at.role(), Scope: at.scope()},
+		Reason:  "INC-1: " + a.reason, Renewal: 1, StartsAt: jit.Second(a.begin), ExpiresAt: jit.Second(a.end),
+	})
+}
+
+// grant makes grants, all at the same time.
+func (p *post) grant(all ...asked) []jit.Grant {
 	p.t.Helper()
-	at := p.targets[target]
-	r := broker.Request{Binding: jit.Binding{Target: target, Principal: who, Role: at.role(), Scope: at.scope()}, Reason: "INC-1: " + reason, Renewal: 1, ExpiresAt: jit.Second(end)}
-	for _, c := range change {
-		c(&r)
+	made, errs := make([]jit.Grant, len(all)), make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, a := range all {
+		wg.Go(func() { made[i], errs[i] = p.try(a) })
 	}
-	g, err := p.rt.Broker.Grant(p.t.Context(), r)
-	if err != nil {
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
 		p.t.Fatal(err)
 	}
-	return g
+	return made
 }
 
 // record returns what is recorded of a grant now.
@@ -144,6 +162,21 @@ func (p *post) events() map[jit.ID]map[jit.EventKind]int {
 	return all
 }
 
+// history tells what is recorded of a grant.
+func (p *post) history(id jit.ID) string {
+	p.t.Helper()
+	var all strings.Builder
+	for e, err := range p.rt.Ledger.Events(p.t.Context(), 1) {
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if e.Grant == id {
+			fmt.Fprintf(&all, "%s %s %s %v\n", e.At.Format(time.TimeOnly), e.Kind, e.Source, e.Detail)
+		}
+	}
+	return all.String()
+}
+
 // checkRecord fails the test unless everything that was recorded was recorded once, no grant ended before its time, those that are over have
 // ended, the chain is whole and what is not ours is as it was.
 func (p *post) checkRecord() {
@@ -170,7 +203,7 @@ func (p *post) checkRecord() {
 		}
 		// A daemon tells of a failure once an hour; the next one does not know what it told.
 		if n[jit.EventRevokeFailed] > p.started {
-			p.t.Errorf("%d events tell that grant %s could not be revoked, of %d daemons", n[jit.EventRevokeFailed], g.ID, p.started)
+			p.t.Errorf("%d events tell that grant %s on target %s could not be revoked, of %d daemons:\n%s", n[jit.EventRevokeFailed], g.ID, g.Target, p.started, p.history(g.ID))
 		}
 	}
 	report, err := p.rt.Ledger.Verify(p.t.Context())
@@ -289,4 +322,30 @@ func eventually(t *testing.T, within time.Duration, wrong func() string) {
 			t.Fatalf("after %s still: %s", within, found)
 		}
 	}
+}
+
+// pulse measures how long the machine itself stalls: the longest time that a tenth of a second and a small write to the disk took, until stop is called.
+func pulse(t *testing.T) (stop func() time.Duration) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "pulse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, longest := make(chan struct{}), make(chan time.Duration, 1)
+	go func() {
+		defer func() { _ = f.Close() }()
+		most := time.Duration(0)
+		for last := time.Now(); ; last = time.Now() {
+			select {
+			case <-over:
+				longest <- most
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+			_, _ = f.WriteString(".") // what it takes is all that matters
+			_ = f.Sync()
+			most = max(most, time.Since(last))
+		}
+	}()
+	return func() time.Duration { close(over); return <-longest }
 }

@@ -6,9 +6,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/jitaccess/terraform-provider-jit/internal/broker"
-	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // watchedPlaces are those on which daemons are tried: a file, a database and two services.
@@ -42,11 +39,12 @@ func daemonKilled(t *testing.T, at place, point string) {
 	elsewhere.ledger = "sqlite://" + filepath.Join(p.dir, "lost.db")
 	elsewhere.open()
 	soon := time.Now().Add(8 * time.Second)
-	elsewhere.grant("here", lost, "lost", soon)
+	elsewhere.grant(asked{target: "here", who: lost, reason: "lost", end: soon})
 	p.open()
-	p.grant("here", twice, "long", soon.Add(time.Hour))
-	short := p.grant("here", twice, "short", soon)
-	begins := p.grant("here", later, "later", soon.Add(time.Hour), func(r *broker.Request) { r.StartsAt = jit.Second(soon) })
+	hour := soon.Add(time.Hour)
+	p.grant(asked{target: "here", who: twice, reason: "long", end: hour})
+	made := p.grant(asked{target: "here", who: twice, reason: "short", end: soon}, asked{target: "here", who: later, reason: "later", begin: soon, end: hour})
+	short, begins := made[0], made[1]
 	at.tamper(t)
 
 	p.watch([]string{"JIT_FAILPOINT=" + point}).dies(point, time.Minute)

@@ -64,7 +64,11 @@ func (l *load) come(n int, until time.Time) {
 	if n < staying {
 		who, end = people[len(people)-1-n], until.Add(time.Hour)
 	}
-	g := l.grant("db", who, fmt.Sprintf("load %d", n), end)
+	g, err := l.try(asked{target: "db", who: who, reason: fmt.Sprintf("load %d", n), end: end})
+	if err != nil {
+		l.t.Error(err)
+		return
+	}
 	l.mu.Lock()
 	l.made = append(l.made, g)
 	l.mu.Unlock()

@@ -47,18 +47,10 @@ func sickNetwork(t *testing.T, at place, address string, fault testenv.Fault) si
 // networkFaults are the faults by name.
 var networkFaults = map[string]testenv.Fault{"slow": testenv.Slow, "refusing": testenv.Refusing, "cutting": testenv.Cutting, "silent": testenv.Silent}
 
-// sickTargets are targets that fail, each in a way of its own, and each with a server of its own where that can be.
-func sickTargets(t *testing.T) map[string]sick {
+// sickServices answer, but not as they should.
+func sickServices(t *testing.T) map[string]sick {
 	t.Helper()
 	all := map[string]sick{}
-	for name, fault := range networkFaults {
-		gateway := as[*gateway](t, newGateway)
-		all["hoop_"+name] = sickNetwork(t, gateway, gateway.server.URL, fault)
-		if os.Getenv(testenv.EnvAcceptance) != "" {
-			database := as[*database](t, newDatabase)
-			all["postgresql_"+name] = sickNetwork(t, database, database.url, fault)
-		}
-	}
 	for name, cut := range map[string]hooptest.Cut{"429": hooptest.Busy, "500": hooptest.Failing, "unanswered": hooptest.Unanswered} {
 		gateway := as[*gateway](t, newGateway)
 		all["hoop_"+name] = sick{gateway, "", func() { gateway.server.Interrupt(func(*http.Request) hooptest.Cut { return cut }) }, func() { gateway.server.Interrupt(nil) }}
@@ -73,15 +65,33 @@ func sickTargets(t *testing.T) map[string]sick {
 	return all
 }
 
-// Many targets fail at once, each in its own way, while grants end: the one target that works ends its grants in time, none is taken for ended that
+// Targets fail while grants end, on the network or with their answers: the target that works ends its grants in time, none is taken for ended that
 // is not, and when the others are back everything is made good. It lasts half a minute, or three where time does not matter.
 func TestFaultsTargets(t *testing.T) {
 	t.Parallel()
+	for name, fault := range networkFaults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gateway := as[*gateway](t, newGateway)
+			all := map[string]sick{"hoop": sickNetwork(t, gateway, gateway.server.URL, fault)}
+			if os.Getenv(testenv.EnvAcceptance) != "" {
+				database := as[*database](t, newDatabase)
+				all["postgresql"] = sickNetwork(t, database, database.url, fault)
+			}
+			targetsFail(t, all)
+		})
+	}
+	t.Run("answers", func(t *testing.T) {
+		t.Parallel()
+		targetsFail(t, sickServices(t))
+	})
+}
+
+func targetsFail(t *testing.T, all map[string]sick) {
 	lasts := 30 * time.Second
 	if long() {
 		lasts = 3 * time.Minute
 	}
-	all := sickTargets(t)
 	well := hostIn(t, t.TempDir())
 	targets := map[string]place{"well": well}
 	for name, s := range all {
@@ -103,14 +113,15 @@ func TestFaultsTargets(t *testing.T) {
 		if name == "well" {
 			n = ofWell
 		}
+		all := []asked{{target: name, who: people[ofWell], reason: "goes on", end: begin.Add(time.Hour)}}
 		for i, who := range people[:n] {
-			end := begin.Add(2*time.Second + lasts*time.Duration(i)/time.Duration(n))
-			ends[name] = append(ends[name], p.grant(name, who, fmt.Sprintf("ends %d", i), end))
+			all = append(all, asked{target: name, who: who, reason: "ends", end: begin.Add(2*time.Second + lasts*time.Duration(i)/time.Duration(n))})
 		}
-		p.grant(name, people[ofWell], "goes on", begin.Add(time.Hour))
+		ends[name] = p.grant(all...)[1:]
 	}
 	d := p.watch(nil)
 	time.Sleep(time.Until(begin))
+	stalled := pulse(t)
 	for _, s := range all {
 		s.set()
 	}
@@ -128,9 +139,10 @@ func TestFaultsTargets(t *testing.T) {
 			}
 		}
 	}
+	patience := 5*time.Second + stalled()
 	late := 0
 	for _, g := range ends["well"] {
-		if ended := p.record(g.ID).EndedAt; !g.End.After(begin.Add(lasts-5*time.Second)) && (ended.IsZero() || ended.Sub(g.End) > 5*time.Second) {
+		if ended := p.record(g.ID).EndedAt; g.End.Before(begin.Add(lasts-patience)) && (ended.IsZero() || ended.Sub(g.End) > patience) {
 			late++
 			t.Errorf("on the target that works the end at %s is recorded at %s", g.End, ended)
 		}
@@ -142,9 +154,6 @@ func TestFaultsTargets(t *testing.T) {
 				stuck++
 			}
 		}
-	}
-	if stuck == 0 {
-		t.Error("no target held anything up: the faults do nothing")
 	}
 	for _, s := range all {
 		s.over()
@@ -164,7 +173,8 @@ func TestFaultsTargets(t *testing.T) {
 		}
 		return strings.Join(open, "\n")
 	})
-	t.Logf("%d ends were held up on %d targets for %s, and made good %s after they were back; on the target that works %d of %d were late", stuck, len(all), lasts, time.Since(back).Round(time.Second), late, len(ends["well"]))
+	t.Logf("%d ends were held up on %d targets for %s, and made good %s after they were back; on the target that works %d of %d came more than %s late",
+		stuck, len(all), lasts, time.Since(back).Round(time.Second), late, len(ends["well"]), patience.Round(time.Millisecond))
 	for name, at := range targets {
 		may(t, at, p.people[name][ofWell], true, "on "+name+", inside the window")
 		for _, g := range ends[name] {
