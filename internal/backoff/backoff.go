@@ -12,7 +12,12 @@ import (
 // every failure up to most. Those who failed together so come back apart. It ends with
 // ctx and returns its error then.
 func Wait(ctx context.Context, n int, first, most time.Duration) error {
-	timer := time.NewTimer(Pause(n, first, most))
+	return Sleep(ctx, Pause(n, first, most))
+}
+
+// Sleep waits for that time, or until ctx ends, and returns its error then.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

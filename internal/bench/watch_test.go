@@ -495,13 +495,3 @@ func (f *forgetful) Keep(context.Context, string, string, int64, time.Time) erro
 func (f *forgetful) Look(context.Context, string) (int64, string, time.Time, error) {
 	return 0, "", time.Time{}, nil
 }
-
-func BenchmarkWatch(b *testing.B) {
-	t := &table{b: b}
-	for b.Loop() {
-		for _, part := range strings.Split(os.Getenv("PART"), ",") {
-			map[string]func(){"lag": t.lag, "million": t.million, "expiries": t.expiries, "replicas": t.replicas}[part]()
-		}
-	}
-	t.print()
-}

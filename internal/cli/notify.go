@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,14 +39,16 @@ func (p *program) flush(ctx context.Context, rt *config.Runtime) {
 		_, err = rt.Broker.Announce(ctx, rt.NoticeBefore)
 	}
 	sender := p.sender(rt, uniqueHolder())
-	warnings := &lockedWriter{to: p.err}
+	var mu sync.Mutex // the receivers are told side by side
 	sender.Told = func(receiver string, r notice.Result, err error) {
 		if r == notice.PassedOver {
-			fmt.Fprintf(warnings, "warning: notify %s: %v\n", receiver, err)
+			mu.Lock()
+			defer mu.Unlock()
+			fmt.Fprintf(p.err, "warning: notify %s: %v\n", receiver, err)
 		}
 	}
 	if err := errors.Join(err, sender.Flush(ctx)); err != nil {
-		fmt.Fprintf(warnings, "warning: not every notice was delivered; the next sweep tries again: %v\n", err)
+		fmt.Fprintf(p.err, "warning: not every notice was delivered; the next sweep tries again: %v\n", err)
 	}
 }
 

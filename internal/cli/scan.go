@@ -203,15 +203,8 @@ func (p *program) accept(o scanOptions, views []standingView, there config.Basel
 	if err := config.AppendBaseline(o.writeBaseline, add, p.Now()); err != nil {
 		return err
 	}
-	fmt.Fprintf(p.err, "%d findings are accepted in %s until %s.\n", len(add), printable(o.writeBaseline), p.until(o.until))
+	fmt.Fprintf(p.err, "%d findings are accepted in %s until %s.\n", len(add), printable(o.writeBaseline), o.until)
 	return nil
-}
-
-func (p *program) until(text string) string {
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return jit.FormatTime(t)
-	}
-	return text
 }
 
 func (p *program) printScan(views []standingView, notes []sweeper.Note, stale []string, unread []error) error {

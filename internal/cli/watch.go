@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -219,21 +218,9 @@ func (p *program) watchLog() *slog.Logger {
 	}
 	o := &slog.HandlerOptions{ReplaceAttr: stamp}
 	if p.json {
-		return slog.New(slog.NewJSONHandler(&lockedWriter{to: p.out}, o))
+		return slog.New(slog.NewJSONHandler(p.out, o))
 	}
-	return slog.New(slog.NewTextHandler(&lockedWriter{to: p.err}, o))
-}
-
-// lockedWriter lets several goroutines write whole lines.
-type lockedWriter struct {
-	mu sync.Mutex
-	to io.Writer
-}
-
-func (w *lockedWriter) Write(line []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.to.Write(line)
+	return slog.New(slog.NewTextHandler(p.err, o))
 }
 
 func logStep(log *slog.Logger, r sweeper.Result) {
@@ -251,7 +238,7 @@ func logStep(log *slog.Logger, r sweeper.Result) {
 // tellEvery is how often the daemon looks whether its own state has something to tell.
 const tellEvery = time.Second
 
-// tellState tells of what could not be read when that begins, changes and ends.
+// tellState tells of trouble when that begins and when it ends.
 func tellState(log *slog.Logger, w *sweeper.Watcher, over <-chan struct{}) {
 	tick := time.NewTicker(tellEvery)
 	defer tick.Stop()

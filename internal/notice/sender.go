@@ -97,7 +97,7 @@ func (s *Sender) serve(ctx context.Context, r *Receiver) {
 		switch {
 		case err != nil:
 		case t == nil:
-			_ = sleep(ctx, elsewhere) // the loop looks at ctx
+			_ = backoff.Sleep(ctx, elsewhere) // the loop looks at ctx
 			continue
 		default:
 			failures = 0
@@ -173,15 +173,4 @@ func pauseAfter(failures int) time.Duration {
 		least = min(least, firstPause<<n/2)
 	}
 	return least + backoff.Pause(0, least, least)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -166,7 +167,7 @@ func (t *turn) hold(ctx context.Context) error {
 func (t *turn) wait(ctx context.Context, d time.Duration) error {
 	for d > 0 {
 		some := min(d, renewEvery)
-		if err := sleep(ctx, some); err != nil {
+		if err := backoff.Sleep(ctx, some); err != nil {
 			return err
 		}
 		d -= some

@@ -56,7 +56,7 @@ func day(t testing.TB) (*jittest.Ledger, sweeper.State) {
 		Started: noon.Add(-time.Hour), Looked: noon, Due: sweeper.Passed{At: noon}, Drift: sweeper.Passed{At: noon.Add(-time.Minute)},
 		Stuck:  []sweeper.Stuck{{Grant: stuck, Since: stuck.End, Attempts: 4, Err: errors.New("connection refused by db")}},
 		Found:  []sweeper.Result{{Step: reconcile.Step{Kind: reconcile.Repair, Place: stuck.Place(), Grant: stuck, Reason: "the end was moved", Drift: jit.DriftEndLater, Severity: jit.Critical}}},
-		Unread: []sweeper.Unread{{Place: jit.Place{Target: "gateway"}, Since: noon, Err: errors.New("no answer")}},
+		Unread: []sweeper.Unread{{Place: jit.Place{Target: "gateway"}, Since: noon, Err: errors.New(`list the scopes of target "gateway": no answer`)}},
 	}
 }
 

@@ -17,17 +17,24 @@ import (
 
 // drift reads every scope that holds live grants or may hold bindings of ours and carries out what does not fit.
 func (p *pass) drift(ctx context.Context) {
+	p.each(p.places(ctx, everyTarget), func(at jit.Place) { p.driftAt(ctx, at) })
+}
+
+// places are the scopes, of every target that is wanted, that hold live grants or may hold bindings of ours; nil when the ledger does not tell.
+func (p *pass) places(ctx context.Context, wanted func(target string) bool) map[jit.Place]bool {
 	live, err := p.Broker.Ledger.Places(ctx, p.Broker.Owner, p.now)
 	if err != nil {
 		p.unread(fmt.Errorf("read the ledger: %w", err))
-		return
+		return nil
 	}
 	places := map[jit.Place]bool{}
 	for _, at := range live {
-		places[at] = true
+		if wanted(at.Target) {
+			places[at] = true
+		}
 	}
-	p.scopes(ctx, places, everyTarget)
-	p.each(places, func(at jit.Place) { p.driftAt(ctx, at) })
+	p.scopes(ctx, places, wanted)
+	return places
 }
 
 // driftAt reads one scope and carries out what does not fit there. What does not fit is looked at twice: what somebody grants, changes

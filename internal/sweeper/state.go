@@ -49,7 +49,8 @@ type Unread struct {
 	// Place has an empty scope where the scopes of the target could not be listed.
 	jit.Place
 	Since time.Time
-	Err   error
+	// Err names the place.
+	Err error
 }
 
 // Observer is told what a [Watcher] does, as it happens; it must be quick and safe for concurrent use.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -97,7 +96,7 @@ func (w *Watcher) watchDue(ctx context.Context) {
 	var clock stepped
 	for failures := 0; ctx.Err() == nil; {
 		now := w.Broker.Now()
-		if clock.since(now.Round(0)) {
+		if clock.since(now) {
 			w.doubt.Store(true)
 		}
 		err := error(nil)
@@ -128,12 +127,7 @@ func (w *Watcher) watchDue(ctx context.Context) {
 		} else if failures = 0; !next.IsZero() {
 			pause = min(look, max(0, next.Sub(w.Broker.Now())))
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
+		_ = backoff.Sleep(ctx, pause) // the loop looks at ctx
 	}
 }
 
@@ -204,9 +198,10 @@ type stepped struct {
 }
 
 func (s *stepped) since(wall time.Time) bool {
+	wall = wall.Round(0) // without its monotonic reading
 	now := time.Now()
 	jumped := !s.wall.IsZero() && (wall.Sub(s.wall)-now.Sub(s.real)).Abs() > jit.MaxSkew
-	s.wall, s.real = wall.Round(0), now
+	s.wall, s.real = wall, now
 	return jumped
 }
 
@@ -284,12 +279,4 @@ func (w *Watcher) State() State {
 		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Scope, b.Scope))
 	})
 	return s
-}
-
-// String says what could not be read.
-func (u Unread) String() string {
-	if u.Scope == "" {
-		return fmt.Sprintf("the scopes of target %q: %v", u.Target, u.Err)
-	}
-	return fmt.Sprintf("%s of target %q: %v", u.Scope, u.Target, u.Err)
 }

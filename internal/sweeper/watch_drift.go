@@ -2,11 +2,13 @@ package sweeper
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -58,12 +60,7 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 			w.driftOn(ctx, target)
 			pause = max(pause, w.DriftInterval-w.Broker.Now().Sub(now))
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
+		_ = backoff.Sleep(ctx, pause) // the loop looks at ctx
 	}
 }
 
@@ -71,23 +68,12 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 func (w *Watcher) driftOn(ctx context.Context, target string) {
 	began := time.Now()
 	p := w.pass()
-	places := map[jit.Place]bool{}
-	all, err := w.Broker.Ledger.Places(ctx, w.Broker.Owner, p.now)
-	if err != nil {
-		w.readable(jit.Place{Target: target}, err)
-		return
-	}
-	for _, at := range all {
-		if at.Target == target {
-			places[at] = true
-		}
-	}
 	list, cancel := context.WithTimeout(w.calls, callTimeout)
-	scopes, err := w.Broker.Targets[target].Scopes(list)
+	places := p.places(list, func(name string) bool { return name == target })
 	cancel()
-	w.readable(jit.Place{Target: target}, err)
-	for _, scope := range scopes {
-		places[jit.Place{Target: target, Scope: scope}] = true
+	w.readable(jit.Place{Target: target}, errors.Join(p.report.Unread...))
+	if places == nil {
+		return
 	}
 	var mu sync.Mutex
 	sum := Passed{At: p.now}

@@ -202,21 +202,9 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 				return "", explainTrust(ctx, name, refused)
 			}
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := backoff.Sleep(ctx, pause); err != nil {
 			return "", fmt.Errorf("wait to write the trust policy of %s: %w", name.text, err)
 		}
-	}
-}
-
-// sleep waits, or returns the error of the context.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

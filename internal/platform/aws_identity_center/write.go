@@ -47,12 +47,8 @@ func (c *client) write(ctx context.Context, on *account, o operation, what objec
 			}
 			return err
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return unclear{ctx.Err()}
+		if err := backoff.Sleep(ctx, wait); err != nil {
+			return unclear{err}
 		}
 	}
 }

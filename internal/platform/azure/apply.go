@@ -142,7 +142,7 @@ func (a *application) run(ctx context.Context, m manner) {
 			return // the jobs have the errors of the last try
 		}
 		if outcome == unsure {
-			err = pause(ctx, m.settles())
+			err = backoff.Sleep(ctx, m.settles())
 		} else {
 			err = backoff.Wait(ctx, try, a.client.platform.pace.tick/10, a.client.platform.pace.tick)
 		}

@@ -121,15 +121,3 @@ func (p *Platform) hold(ctx context.Context, scope string) (release func(), err 
 		return nil, ctx.Err()
 	}
 }
-
-// pause waits, or returns the context's error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

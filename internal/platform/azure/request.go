@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
 	"github.com/google/uuid"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -123,7 +124,7 @@ func (m pim) submit(ctx context.Context, scope string, s *slot, a ask) error {
 		switch {
 		case code == durationTooShort, code == assignmentAbsent && a.kind == armauthorization.RequestTypeAdminRemove && age < shortest:
 			// In its first minutes it may also not be found yet.
-			if err := pause(ctx, min(max(shortest-age, m.platform.pace.tick/10), m.platform.pace.tick)); err != nil {
+			if err := backoff.Sleep(ctx, min(max(shortest-age, m.platform.pace.tick/10), m.platform.pace.tick)); err != nil {
 				return tooYoung(err)
 			}
 		case code == assignmentAbsent && a.kind == armauthorization.RequestTypeAdminRemove:
@@ -163,7 +164,7 @@ func (m pim) follow(ctx context.Context, scope string, s *slot, r *armauthorizat
 		if status := value(r.Properties.Status); refused[status] {
 			return &jit.Error{Problem: fmt.Sprintf("PIM took the request %s and did not carry it out: its state is %s", value(r.Name), status), Hint: "the portal tells more under Privileged Identity Management, Azure resources, Resource audit"}
 		}
-		if err := pause(ctx, m.platform.pace.tick/5); err != nil {
+		if err := backoff.Sleep(ctx, m.platform.pace.tick/5); err != nil {
 			return fmt.Errorf("wait for the request %s: %w", value(r.Name), err)
 		}
 		looked, err := m.requests.Get(ctx, scope, value(r.Name), nil)
@@ -214,7 +215,7 @@ func patiently[T any](ctx context.Context, p *Platform, do func() (T, error)) (T
 		if code := codeOf(err); code != principalMissing && code != subjectMissing || time.Now().After(end) {
 			return done, err
 		}
-		if e := pause(ctx, min(p.pace.tick, p.pace.replication/4)); e != nil {
+		if e := backoff.Sleep(ctx, min(p.pace.tick, p.pace.replication/4)); e != nil {
 			return done, errors.Join(e, err)
 		}
 	}

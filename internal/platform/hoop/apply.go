@@ -232,12 +232,8 @@ func (c *client) seconds(ctx context.Context, end time.Time) (int64, error) {
 	now := c.arrival()
 	if rest := now.Truncate(time.Second).Add(time.Second).Sub(now); rest < 200*time.Millisecond {
 		// The request could arrive in the next second, and the review would end beyond the window.
-		timer := time.NewTimer(rest)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return 0, ctx.Err()
+		if err := backoff.Sleep(ctx, rest); err != nil {
+			return 0, err
 		}
 		now = c.arrival()
 	}
