@@ -480,6 +480,8 @@ func (f *forgetful) Claim(_ context.Context, q jit.ClaimQuery) ([]jit.Grant, err
 	return claimed, nil
 }
 
+func (f *forgetful) Clock(context.Context) (time.Time, error) { return time.Time{}, nil }
+
 func (f *forgetful) NextDue(context.Context, string, time.Time) (time.Time, error) {
 	return time.Time{}, nil
 }

@@ -21,10 +21,7 @@ const AdoptedReason = "unknown: the record was lost and made again from the mark
 func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snapshot) ([]jit.Grant, error) {
 	found := map[jit.ID]jit.Grant{}
 	var errs []error
-	places := slices.SortedFunc(maps.Keys(observed), func(a, b jit.Place) int {
-		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
-	})
-	for _, at := range places {
+	for _, at := range slices.SortedFunc(maps.Keys(observed), jit.Place.Compare) {
 		for _, o := range observed[at].Ours {
 			if o.Marker.Owner != b.Owner {
 				continue

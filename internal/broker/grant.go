@@ -172,7 +172,7 @@ func (b *Broker) settle(ctx context.Context, ensured jit.Access, g jit.Grant) (j
 		return b.ensure(ctx, g, jit.EventRepaired)
 	}
 	// It begins later now.
-	if err := b.applyAll(ctx, g.Target, g.Scope, jit.Remove, []jit.Grant{g}, []int{0})[0]; err != nil {
+	if err := b.applyAll(ctx, g.Place(), jit.Remove, []jit.Grant{g}, []int{0})[0]; err != nil {
 		return g, err
 	}
 	return b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {

@@ -263,18 +263,16 @@ func (b *Broker) together(ctx context.Context, grants []jit.Grant, op jit.Op, ve
 	allowed func(jit.Grant) error, outcome func(*jit.Grant) ([]jit.Event, bool), failure func(jit.Grant, error) jit.Event,
 ) []error {
 	errs := make([]error, len(grants))
-	type place struct{ target, scope string }
-	scopes := map[place][]int{}
+	scopes := map[jit.Place][]int{}
 	for i, g := range grants {
 		if errs[i] = allowed(g); errs[i] == nil {
-			at := place{g.Target, g.Scope}
-			scopes[at] = append(scopes[at], i)
+			scopes[g.Place()] = append(scopes[g.Place()], i)
 		}
 	}
 	for at, members := range scopes {
-		for k, err := range b.applyAll(ctx, at.target, at.scope, op, grants, members) {
+		for k, err := range b.applyAll(ctx, at, op, grants, members) {
 			if err != nil {
-				err = fmt.Errorf("%s grant %s (%s for %s on target %q): %w", verb, grants[members[k]].ID, grants[members[k]].Role, grants[members[k]].Principal, at.target, err)
+				err = fmt.Errorf("%s grant %s (%s for %s on target %q): %w", verb, grants[members[k]].ID, grants[members[k]].Role, grants[members[k]].Principal, at.Target, err)
 			}
 			errs[members[k]] = err
 		}
@@ -286,8 +284,8 @@ func (b *Broker) together(ctx context.Context, grants []jit.Grant, op jit.Op, ve
 }
 
 // applyAll makes one call for the members of one scope.
-func (b *Broker) applyAll(ctx context.Context, target, scope string, op jit.Op, grants []jit.Grant, members []int) []error {
-	p, err := b.Target(target)
+func (b *Broker) applyAll(ctx context.Context, at jit.Place, op jit.Op, grants []jit.Grant, members []int) []error {
+	p, err := b.Target(at.Target)
 	if err != nil {
 		errs := make([]error, len(members))
 		for i := range errs {
@@ -302,7 +300,7 @@ func (b *Broker) applyAll(ctx context.Context, target, scope string, op jit.Op, 
 			changes[k].Access.Alone = !b.coveredByAnother(ctx, p, grants[i])
 		}
 	}
-	return p.Apply(ctx, scope, changes)
+	return p.Apply(ctx, at.Scope, changes)
 }
 
 // coveredByAnother reports whether another grant gives the same access now, or may, and would narrow what
@@ -377,7 +375,7 @@ func (b *Broker) RemoveStray(ctx context.Context, at jit.Place, grants []jit.Gra
 		members[i] = i
 		marked[i].Alone = false // it is about what bears the marker and nothing else
 	}
-	errs := b.applyAll(ctx, at.Target, at.Scope, jit.Remove, marked, members)
+	errs := b.applyAll(ctx, at, jit.Remove, marked, members)
 	failpoint.Hit("stray.after-platform")
 	return b.recordFindings(ctx, at, grants, findings, tell, "removed", errs)
 }
@@ -396,12 +394,14 @@ func (b *Broker) recordFindings(ctx context.Context, at jit.Place, grants []jit.
 		if !tell[i] {
 			continue
 		}
-		detail := []string{"target", at.Target, "scope", at.Scope, "principal", g.Principal, "role", g.Role, "done", done}
-		if errs[i] == nil {
+		detail := []string{"target", at.Target, "scope", at.Scope, "principal", g.Principal, "role", g.Role}
+		switch {
+		case errs[i] == nil:
 			b.failures.over(g.ID)
-		} else if b.failures.news(g.ID, jit.EventDrift, b.Now()) {
+			detail = append(detail, "done", done)
+		case b.failures.news(g.ID, jit.EventDrift, b.Now()):
 			detail = append(detail, "done", "could not be removed", "error", errs[i].Error())
-		} else {
+		default:
 			continue
 		}
 		entries = append(entries, jit.Entry{Events: []jit.Event{b.found(g, findings[i], detail...)}})

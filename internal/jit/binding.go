@@ -1,6 +1,7 @@
 package jit
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -24,6 +25,11 @@ type Binding struct {
 type Place struct {
 	Target string `json:"target"`
 	Scope  string `json:"scope"`
+}
+
+// Compare orders places by target, then scope.
+func (p Place) Compare(other Place) int {
+	return cmp.Or(cmp.Compare(p.Target, other.Target), cmp.Compare(p.Scope, other.Scope))
 }
 
 // Place is where the binding is.

@@ -27,7 +27,8 @@ type query struct {
 	Principal, Target string
 }
 
-func (q query) empty() bool { return q == query{} }
+// Empty reports whether nothing was asked for.
+func (q query) Empty() bool { return q == query{} }
 
 func (q query) matches(g jit.Grant) bool {
 	return holds(g.Principal, q.Principal) && holds(g.Target, q.Target)
@@ -56,7 +57,6 @@ func (l list) Count() int { return len(l.Rows) + l.More }
 // row is one grant as the page shows it.
 type row struct {
 	jit.Grant
-	State jit.State
 	// Left is in words how the grant stands to the moment of the page.
 	Left string
 	// Ended is when the access ended.
@@ -67,7 +67,7 @@ type row struct {
 }
 
 func rowOf(g jit.Grant, now time.Time) row {
-	return row{Grant: g, State: g.State(now), Left: left(g, now), Ended: g.ActualEnd()}
+	return row{Grant: g, Left: left(g, now), Ended: g.ActualEnd()}
 }
 
 // troubled adds what is known of failures.

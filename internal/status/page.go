@@ -49,9 +49,6 @@ func digest(text string) string {
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// Empty reports whether nothing was asked for.
-func (q query) Empty() bool { return q.empty() }
-
 // FoundCount counts the findings.
 func (d pageData) FoundCount() int { return len(d.Found) + d.MoreFound }
 

@@ -84,9 +84,6 @@ type ReportedGrant struct {
 	Failures int       `json:"revocation_failures,omitempty"`
 }
 
-// Ended is when the access ended.
-func (g ReportedGrant) Ended() time.Time { return g.ActualEnd() }
-
 // NewReport reads the ledger for a report.
 func NewReport(ctx context.Context, ledger jit.Ledger, owner string, p Period, head Head, now time.Time) (Report, error) {
 	r := Report{Now: now, From: p.From, To: p.To, Owner: owner, Head: head, Grants: []ReportedGrant{}, Drift: []jit.Event{}, Policy: []jit.Event{}}

@@ -52,15 +52,12 @@ func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant) ([]Stan
 			notes = append(notes, Note{at, n})
 		}
 	}
-	inOrder := func(a, b jit.Place) int {
-		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
-	}
 	slices.SortFunc(standing, func(a, b Standing) int {
-		return cmp.Or(cmp.Compare(slices.Index(severities, a.Severity), slices.Index(severities, b.Severity)), inOrder(a.Place, b.Place),
+		return cmp.Or(cmp.Compare(slices.Index(severities, a.Severity), slices.Index(severities, b.Severity)), a.Compare(b.Place),
 			cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Role, b.Role), cmp.Compare(a.Detail, b.Detail))
 	})
 	slices.SortFunc(notes, func(a, b Note) int {
-		return cmp.Or(inOrder(a.Place, b.Place), cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Text, b.Text))
+		return cmp.Or(a.Compare(b.Place), cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Text, b.Text))
 	})
 	return standing, notes
 }

@@ -270,13 +270,11 @@ func (w *Watcher) State() State {
 		s.Found = append(s.Found, results...)
 	}
 	slices.SortFunc(s.Found, func(a, b Result) int {
-		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Scope, b.Scope), strings.Compare(string(a.Grant.ID), string(b.Grant.ID)))
+		return cmp.Or(a.Compare(b.Place), strings.Compare(string(a.Grant.ID), string(b.Grant.ID)))
 	})
 	for _, u := range w.unread {
 		s.Unread = append(s.Unread, u)
 	}
-	slices.SortFunc(s.Unread, func(a, b Unread) int {
-		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Scope, b.Scope))
-	})
+	slices.SortFunc(s.Unread, func(a, b Unread) int { return a.Compare(b.Place) })
 	return s
 }

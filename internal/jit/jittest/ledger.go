@@ -222,9 +222,7 @@ func (l *Ledger) Places(ctx context.Context, owner string, liveAt time.Time) ([]
 		}
 		there[g.Place()] = true
 	}
-	return slices.SortedFunc(maps.Keys(there), func(a, b jit.Place) int {
-		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
-	}), nil
+	return slices.SortedFunc(maps.Keys(there), jit.Place.Compare), nil
 }
 
 // Counts counts the grants of each target.
