@@ -25,8 +25,16 @@ type Finding struct {
 }
 
 // found says what was found.
-func (b *Broker) found(g jit.Grant, f Finding, pairs ...string) jit.Event {
-	return b.event(jit.EventDrift, g, append([]string{"drift", f.Words, "kind", string(f.Kind), "severity", string(f.Kind.Severity())}, pairs...)...)
+func (b *Broker) found(g jit.Grant, f Finding) jit.Event { return b.about(jit.EventDrift, g, f) }
+
+// about tells of what became of a finding.
+func (b *Broker) about(kind jit.EventKind, g jit.Grant, f Finding, pairs ...string) jit.Event {
+	return b.event(kind, g, append([]string{"drift", f.Words, "kind", string(f.Kind), "severity", string(f.Kind.Severity())}, pairs...)...)
+}
+
+// aboutStray is [Broker.about] of a binding of which there may be no record.
+func (b *Broker) aboutStray(kind jit.EventKind, at jit.Place, g jit.Grant, f Finding, pairs ...string) jit.Event {
+	return b.about(kind, g, f, append(pairs, "target", at.Target, "scope", at.Scope, "principal", g.Principal, "role", g.Role)...)
 }
 
 // requested says everything that was asked for, and what the principal had before.

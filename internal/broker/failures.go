@@ -36,6 +36,13 @@ func (f *failures) news(id jit.ID, kind jit.EventKind, now time.Time) bool {
 	return true
 }
 
+// known reports whether the last that was told of the grant is such a failure, and nothing better has come since.
+func (f *failures) known(id jit.ID, kind jit.EventKind) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.told[id].kind == kind
+}
+
 // over forgets the failures of a grant.
 func (f *failures) over(id jit.ID) {
 	f.mu.Lock()

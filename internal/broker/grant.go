@@ -150,7 +150,7 @@ func (b *Broker) confirm(ctx context.Context, g jit.Grant, kind jit.EventKind) (
 		if g.GrantedAt.IsZero() {
 			g.GrantedAt = b.Now()
 		}
-		g.FailedAt, g.EndedAt = time.Time{}, time.Time{}
+		g.FailedAt, g.EndedAt, g.OpenDrift = time.Time{}, time.Time{}, ""
 		return []jit.Event{b.window(kind, *g)}, true
 	})
 	if err != nil {

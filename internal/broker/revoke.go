@@ -227,22 +227,22 @@ func (b *Broker) failure(kind jit.EventKind) func(jit.Grant, error) jit.Event {
 	return func(g jit.Grant, err error) jit.Event { return b.event(kind, g, "error", err.Error()) }
 }
 
-// Repair puts live grants right on their platforms, as [Broker.Finish] ends them. findings
-// say what was found, one for each grant. When somebody else has changed the record meanwhile, such as another sweeper that found
-// the same, nothing more is recorded.
+// Repair puts live grants right on their platforms, as [Broker.Finish] ends them, after what was found of each is recorded: findings
+// say it, one for each grant. A grant whose record somebody else has changed meanwhile, such as another sweeper that found the same,
+// is left to them.
 func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, findings []Finding) []error {
+	errs, intended := b.intendRepair(ctx, grants, findings)
+	failpoint.Hit("repair.after-intent")
+	var todo []jit.Grant
 	found := make(map[jit.ID]Finding, len(grants))
 	version := make(map[jit.ID]int64, len(grants))
-	for i, g := range grants {
-		found[g.ID], version[g.ID] = findings[i], g.Version
+	for i, g := range intended {
+		if g != nil {
+			todo = append(todo, *g)
+			found[g.ID], version[g.ID] = findings[i], g.Version
+		}
 	}
-	return b.together(ctx, grants, jit.Ensure, "repair",
-		func(g jit.Grant) error {
-			if !g.Live(b.Now()) || !g.Window.Contains(b.Now()) {
-				return fmt.Errorf("grant %s is not inside its window", g.ID)
-			}
-			return nil
-		},
+	done := b.together(ctx, todo, jit.Ensure, "repair", b.repairable,
 		func(g *jit.Grant) ([]jit.Event, bool) {
 			if g.Version != version[g.ID] && !g.GrantedAt.IsZero() || b.endedMeanwhile(*g) {
 				return nil, false
@@ -250,10 +250,79 @@ func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, findings []Find
 			if g.GrantedAt.IsZero() {
 				g.GrantedAt = b.Now()
 			}
-			g.FailedAt, g.EndedAt = time.Time{}, time.Time{}
-			return []jit.Event{b.found(*g, found[g.ID]), b.window(jit.EventRepaired, *g, "drift", found[g.ID].Words)}, true
+			events := []jit.Event{b.window(jit.EventRepaired, *g, "drift", found[g.ID].Words)}
+			if g.OpenDrift != found[g.ID].Kind { // the intent could not be recorded
+				events = append([]jit.Event{b.found(*g, found[g.ID])}, events...)
+			}
+			g.FailedAt, g.EndedAt, g.OpenDrift = time.Time{}, time.Time{}, ""
+			return events, true
 		},
-		func(g jit.Grant, err error) jit.Event { return b.found(g, found[g.ID], "error", err.Error()) })
+		func(g jit.Grant, err error) jit.Event {
+			return b.about(jit.EventRepairFailed, g, found[g.ID], "error", err.Error())
+		})
+	for i, g := range intended {
+		if g != nil {
+			errs[i], done = errors.Join(errs[i], done[0]), done[1:]
+		}
+	}
+	return errs
+}
+
+func (b *Broker) repairable(g jit.Grant) error {
+	if !g.Live(b.Now()) || !g.Window.Contains(b.Now()) {
+		return fmt.Errorf("grant %s is not inside its window", g.ID)
+	}
+	return nil
+}
+
+// intendRepair records what was found of each grant, unless that is recorded already. It returns the records to go on with: nil for
+// a grant that is not to be repaired now. What takes access away is done although it could not be recorded.
+func (b *Broker) intendRepair(ctx context.Context, grants []jit.Grant, findings []Finding) (errs []error, intended []*jit.Grant) {
+	errs, intended = make([]error, len(grants)), make([]*jit.Grant, len(grants))
+	var entries []jit.Entry
+	var from []int
+	for i, g := range grants {
+		if errs[i] = b.repairable(g); errs[i] != nil {
+			continue
+		}
+		intended[i] = &g
+		if next := g; g.OpenDrift != findings[i].Kind {
+			next.OpenDrift = findings[i].Kind
+			entries, from = append(entries, jit.Entry{Grant: &next, Events: []jit.Event{b.found(next, findings[i])}}), append(from, i)
+		}
+	}
+	if len(entries) == 0 {
+		return errs, intended
+	}
+	for k, err := range b.Ledger.Write(ctx, entries) {
+		i := from[k]
+		switch {
+		case err == nil:
+			intended[i] = entries[k].Grant
+			intended[i].Version++
+		case errors.Is(err, jit.ErrStale):
+			intended[i] = nil
+		default:
+			errs[i] = err
+			if findings[i].Kind.Severity() == jit.Minor {
+				intended[i] = nil
+			}
+		}
+	}
+	return errs, intended
+}
+
+// Settled records of grants whose drift was recorded as found, and that were seen to be right again, that they are: whoever repaired them
+// could not tell.
+func (b *Broker) Settled(ctx context.Context, grants []jit.Grant) error {
+	entries := make([]jit.Entry, len(grants))
+	for i, g := range grants {
+		e := b.window(jit.EventRepaired, g, "drift", string(g.OpenDrift), "note", "seen to be right again")
+		g.OpenDrift = ""
+		entries[i] = jit.Entry{Grant: &g, Events: []jit.Event{e}}
+	}
+	errs := b.Ledger.Write(ctx, entries)
+	return errors.Join(slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, jit.ErrStale) })...) // the next look tells
 }
 
 // together carries out one operation for many grants: per scope one call, then one write of all outcomes.
@@ -367,51 +436,62 @@ func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, e
 }
 
 // RemoveStray takes bindings off one scope that bear our marker and that no live
-// record explains. The ledger takes down those of tell, and once an hour what cannot be removed; its errors do not keep them.
+// record explains. The ledger takes down those of tell, before and after, and once an hour what cannot be removed; its errors do not keep them.
 func (b *Broker) RemoveStray(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, tell []bool) []error {
 	members := make([]int, len(grants))
 	marked := slices.Clone(grants)
-	for i := range grants {
+	first := slices.Clone(tell)
+	for i, g := range grants {
 		members[i] = i
 		marked[i].Alone = false // it is about what bears the marker and nothing else
+		first[i] = tell[i] && !b.failures.known(g.ID, jit.EventRevokeFailed)
 	}
+	unrecorded := b.Report(ctx, at, grants, findings, first, "to be removed")
+	failpoint.Hit("stray.after-intent")
 	errs := b.applyAll(ctx, at, jit.Remove, marked, members)
 	failpoint.Hit("stray.after-platform")
-	return b.recordFindings(ctx, at, grants, findings, tell, "removed", errs)
-}
-
-// Report records findings about which nothing is done: those of tell. done says why, in a word or two.
-func (b *Broker) Report(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, tell []bool, done string) []error {
-	return b.recordFindings(ctx, at, grants, findings, tell, done, make([]error, len(grants)))
-}
-
-// recordFindings records what was found on a place and what was done about it, where errs does not tell that it failed. It returns errs
-// with those of the ledger.
-func (b *Broker) recordFindings(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, tell []bool, done string, errs []error) []error {
-	var entries []jit.Entry
-	var from []int
+	outcomes := make([]jit.Event, len(grants))
 	for i, g := range grants {
-		if !tell[i] {
-			continue
-		}
-		detail := []string{"target", at.Target, "scope", at.Scope, "principal", g.Principal, "role", g.Role}
 		switch {
+		case !tell[i]:
 		case errs[i] == nil:
 			b.failures.over(g.ID)
-			detail = append(detail, "done", done)
-		case b.failures.news(g.ID, jit.EventDrift, b.Now()):
-			detail = append(detail, "done", "could not be removed", "error", errs[i].Error())
-		default:
-			continue
+			outcomes[i] = b.aboutStray(jit.EventRepaired, at, g, findings[i], "done", "removed")
+		case b.failures.news(g.ID, jit.EventRevokeFailed, b.Now()):
+			outcomes[i] = b.aboutStray(jit.EventRevokeFailed, at, g, findings[i], "error", errs[i].Error())
 		}
-		entries = append(entries, jit.Entry{Events: []jit.Event{b.found(g, findings[i], detail...)}})
-		from = append(from, i)
 	}
-	if len(entries) == 0 {
-		return errs
+	for i, err := range b.recordEvents(ctx, outcomes) {
+		errs[i] = errors.Join(errs[i], unrecorded[i], err)
 	}
-	for k, err := range b.Ledger.Write(ctx, entries) {
-		errs[from[k]] = errors.Join(errs[from[k]], err)
+	return errs
+}
+
+// Report records findings, those of tell. done says what is done about them, in a word or two.
+func (b *Broker) Report(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, tell []bool, done string) []error {
+	events := make([]jit.Event, len(grants))
+	for i, g := range grants {
+		if tell[i] {
+			events[i] = b.aboutStray(jit.EventDrift, at, g, findings[i], "done", done)
+		}
+	}
+	return b.recordEvents(ctx, events)
+}
+
+// recordEvents records those of the events that have a kind, and returns an error for each.
+func (b *Broker) recordEvents(ctx context.Context, events []jit.Event) []error {
+	errs := make([]error, len(events))
+	var entries []jit.Entry
+	var from []int
+	for i, e := range events {
+		if e.Kind != "" {
+			entries, from = append(entries, jit.Entry{Events: []jit.Event{e}}), append(from, i)
+		}
+	}
+	if len(entries) > 0 {
+		for k, err := range b.Ledger.Write(ctx, entries) {
+			errs[from[k]] = err
+		}
 	}
 	return errs
 }

@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 
 	"github.com/hiddeco/sshsig"
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/term"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
@@ -49,8 +51,8 @@ func (p *program) auditHeadCommand() *cobra.Command {
 		Long: `Check the record, and print the id of the ledger, the number and the hash of its last event and the time, as JSON. Keep it where
 whoever can write to the ledger cannot: jit audit verify --head finds out later whether the record still holds it.
 
---sign adds an SSH signature by a private key file. Its message is the JSON without the signature, on one line, and its namespace
-is ` + headNamespace + `, so ssh-keygen -Y verify can check it too.
+--sign adds an SSH signature by a private key file, or by the SSH agent when the file is a public key. Its message is the JSON without
+the signature, on one line, and its namespace is ` + headNamespace + `, so ssh-keygen -Y verify can check it too.
 
 Exit codes: 0 done, 1 the record is not intact, 2 it could not be read.`,
 		Example: `  jit audit head --sign ~/.ssh/id_ed25519 --output head.json
@@ -60,25 +62,59 @@ Exit codes: 0 done, 1 the record is not intact, 2 it could not be read.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var signer ssh.Signer
 			if sign != "" {
+				var done func()
 				var err error
-				if signer, err = p.signer(sign); err != nil {
+				if signer, done, err = p.signer(cmd.Context(), sign); err != nil {
 					return err
 				}
+				defer done()
 			}
 			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.auditHead(ctx, rt, signer, output) })
 		},
 	}
-	cmd.Flags().StringVar(&sign, "sign", "", "sign it with the private SSH key in this `file`")
+	cmd.Flags().StringVar(&sign, "sign", "", "sign it with the SSH key in this `file`; with that of the agent where it is a public key")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file` instead of standard output")
 	return cmd
 }
 
-// signer reads a private key, and asks for its passphrase on a terminal.
-func (p *program) signer(file string) (ssh.Signer, error) {
+// signer reads a private key, or a public one whose private half the SSH agent has. done is called when nothing is to be signed any more.
+func (p *program) signer(ctx context.Context, file string) (signer ssh.Signer, done func(), err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, jit.Invalid("--sign", "name the file of a private SSH key", "the key cannot be read: %v", err)
+		return nil, nil, jit.Invalid("--sign", "name the file of an SSH key", "the key cannot be read: %v", err)
 	}
+	if public, _, _, _, err := ssh.ParseAuthorizedKey(text); err == nil {
+		return agentSigner(ctx, public, file)
+	}
+	signer, err = p.privateKey(text, file)
+	return signer, func() {}, err
+}
+
+// agentSigner signs with a key of the SSH agent.
+func agentSigner(ctx context.Context, public ssh.PublicKey, file string) (signer ssh.Signer, done func(), err error) {
+	socket := os.Getenv("SSH_AUTH_SOCK")
+	if socket == "" {
+		return nil, nil, jit.Invalid("--sign", "name the private key, or start an SSH agent that has it", "%s is a public key, and SSH_AUTH_SOCK names no agent", file)
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, nil, jit.Invalid("--sign", "name the private key, or start an SSH agent that has it", "the SSH agent cannot be reached: %v", err)
+	}
+	signers, err := agent.NewClient(conn).Signers()
+	for _, s := range signers {
+		if bytes.Equal(s.PublicKey().Marshal(), public.Marshal()) {
+			return s, func() { _ = conn.Close() }, nil
+		}
+	}
+	_ = conn.Close()
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask the SSH agent for its keys: %w", err)
+	}
+	return nil, nil, jit.Invalid("--sign", "add it with ssh-add", "the SSH agent does not have the key of %s", file)
+}
+
+// privateKey reads a private key, and asks for its passphrase on a terminal.
+func (p *program) privateKey(text []byte, file string) (ssh.Signer, error) {
 	signer, err := ssh.ParsePrivateKey(text)
 	var locked *ssh.PassphraseMissingError
 	if errors.As(err, &locked) {
@@ -98,7 +134,7 @@ func (p *program) signer(file string) (ssh.Signer, error) {
 		return signer, nil
 	}
 	if err != nil {
-		return nil, jit.Invalid("--sign", "name the file of a private SSH key, not of its public half", "%s is not a private SSH key", file)
+		return nil, jit.Invalid("--sign", "name the file of an SSH key", "%s is not an SSH key", file)
 	}
 	return signer, nil
 }
@@ -107,6 +143,9 @@ func (p *program) auditHead(ctx context.Context, rt *config.Runtime, signer ssh.
 	report, err := rt.Ledger.Verify(ctx)
 	if err != nil {
 		return unreadable(err)
+	}
+	if report.Ledger == "" {
+		return unreadable(errors.New("there is no ledger yet, and so no record to name; the first apply makes it"))
 	}
 	if !report.OK() {
 		return notDone(fmt.Errorf("the record is not intact: %d findings among %d events; see jit audit verify", len(report.Damage), report.Events))

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // keygen runs ssh-keygen, OpenSSH's own, or skips the test.
@@ -123,10 +125,12 @@ func TestAuditHeadRefuses(t *testing.T) {
 		t.Fatal(out, err)
 	}
 	w.write("no-head", "{}")
+	t.Setenv("SSH_AUTH_SOCK", "")
 	for line, want := range map[string]string{
 		"head --sign absent":                          "--sign: the key cannot be read",
 		"head --sign locked":                          "has a passphrase, and there is nobody to ask",
-		"head --sign locked.pub":                      "is not a private SSH key",
+		"head --sign locked.pub":                      "is a public key, and SSH_AUTH_SOCK names no agent",
+		"head --sign no-head":                         "is not an SSH key",
 		"verify --signer locked.pub":                  "name the head with --head",
 		"verify --head absent":                        "the head cannot be read",
 		"verify --head no-head":                       "is not a head",
@@ -134,6 +138,72 @@ func TestAuditHeadRefuses(t *testing.T) {
 	} {
 		w.run(append([]string{"audit"}, strings.Fields(line)...)...).wantCode(exitUsage).wantErr(want)
 	}
+}
+
+// What is not there has no head.
+func TestAuditHeadOfNothing(t *testing.T) {
+	newWorld(t).run("audit", "head").wantCode(exitUnreadable).wantErr("there is no ledger yet").wantNotOut("hash")
+}
+
+// OpenSSH's own agent signs for a public key, and nothing is signed by a key that it does not have.
+func TestAuditHeadByAgent(t *testing.T) {
+	w := newWorld(t)
+	w.grant("INC-1: a", "2h")
+	for key, kind := range map[string]string{"alice": "ed25519", "bob": "rsa", "eve": "ed25519"} {
+		if out, err := keygen(t, nil, "-q", "-t", kind, "-N", "", "-f", key); err != nil {
+			t.Fatal(out, err)
+		}
+	}
+	socket := sshAgent(t, "alice", "bob")
+	for _, key := range []string{"alice", "bob"} {
+		if err := os.Remove(key); err != nil { // the agent alone has it now
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("SSH_AUTH_SOCK", socket)
+	for _, key := range []string{"alice", "bob"} {
+		w.run("audit", "head", "--sign", key+".pub", "-o", key+".json").wantCode(exitDone)
+		w.run("audit", "verify", "--head", key+".json", "--signer", key+".pub").wantCode(exitDone)
+		w.run("audit", "verify", "--head", key+".json", "--signer", "eve.pub").wantCode(exitNotDone)
+	}
+	w.run("audit", "head", "--sign", "eve.pub").wantCode(exitUsage).wantErr("the SSH agent does not have the key of eve.pub", "ssh-add").wantNotOut("hash")
+	t.Setenv("SSH_AUTH_SOCK", socket+".gone")
+	w.run("audit", "head", "--sign", "alice.pub").wantCode(exitUsage).wantErr("the SSH agent cannot be reached")
+}
+
+// sshAgent starts an agent of OpenSSH with these keys until the test ends, and returns its socket.
+func sshAgent(t *testing.T, keys ...string) string {
+	t.Helper()
+	path, err := exec.LookPath("ssh-agent")
+	if err != nil {
+		t.Skip("ssh-agent is not installed")
+	}
+	dir, err := os.MkdirTemp("", "agent") // the name of a socket has to be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "s")
+	cmd := exec.CommandContext(t.Context(), path, "-D", "-a", socket)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+		_ = os.RemoveAll(dir)
+	})
+	for range 100 {
+		if _, err = os.Stat(socket); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	add := exec.CommandContext(t.Context(), "ssh-add", append([]string{"-q"}, keys...)...)
+	add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
+	if out, err := add.CombinedOutput(); err != nil {
+		t.Fatalf("ssh-add: %s, %v", out, err)
+	}
+	return socket
 }
 
 func TestAuditExportCloudEvents(t *testing.T) {

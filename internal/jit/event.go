@@ -22,6 +22,7 @@ const (
 	EventEndsSoon      EventKind = "ends_soon"
 	EventDrift         EventKind = "drift_found"
 	EventRepaired      EventKind = "repaired"
+	EventRepairFailed  EventKind = "repair_failed"
 	EventExpired       EventKind = "expired"
 	EventRevokeAsked   EventKind = "revoke_requested"
 	EventRevoked       EventKind = "revoked"

@@ -103,6 +103,8 @@ type Grant struct {
 	EndedAt time.Time `json:"ended_at,omitzero"`
 	// AnnouncedEnd is the end of which it was announced that it is near.
 	AnnouncedEnd time.Time `json:"-"`
+	// OpenDrift is the drift that is recorded as found and not yet as put right; empty is none.
+	OpenDrift DriftKind `json:"-"`
 
 	// Holder counts the owners of the grant in configurations: whoever adopts a live grant
 	// raises it, and only the newest holder's delete ends the grant.

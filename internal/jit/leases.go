@@ -7,7 +7,7 @@ import (
 
 // Leases share work that is no grant among processes: each piece has a name, one holder at a
 // time and a position, which is how far it has come. Implementations are safe for concurrent use by
-// many goroutines and processes.
+// many goroutines and processes. Work whose position is 0 may be forgotten some time after its lease has ended: it is as if nobody had ever taken it.
 type Leases interface {
 	// Take gives the work of that name to holder until a time, unless another holder has it at now; ok is
 	// false then. position is what was kept last, 0 at first.

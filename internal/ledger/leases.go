@@ -18,6 +18,9 @@ type leases struct{ *Ledger }
 
 var _ jit.Leases = leases{}
 
+// forgotten is how long after its lease work without a position is kept.
+const forgotten = 24 * time.Hour
+
 // Take gives a piece of work to holder, unless another has it.
 func (l leases) Take(ctx context.Context, name, holder string, now, until time.Time) (position int64, ok bool, err error) {
 	err = l.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
@@ -27,8 +30,10 @@ func (l leases) Take(ctx context.Context, name, holder string, now, until time.T
 			WHERE jit_leases.holder = excluded.holder OR jit_leases.lease_until <= $4
 			RETURNING position`, name, holder, until.UnixMicro(), now.UnixMicro()).Scan(&position)
 		if errors.Is(err, sql.ErrNoRows) {
-			ok = false
-			return nil
+			ok, err = false, nil
+		}
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "DELETE FROM jit_leases WHERE position = 0 AND lease_until <= $1", now.Add(-forgotten).UnixMicro())
 		}
 		return err
 	})

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // watchedPlaces are those on which daemons are tried: a file, a database and two services.
@@ -19,9 +21,9 @@ func TestFaultsDaemonKilled(t *testing.T) {
 		if !slices.Contains(watchedPlaces, p.name) {
 			continue
 		}
-		points := append([]string{"revoke.after-platform", "revoke.after-outcome", "repair.after-platform", "repair.after-outcome"}, writing[p.name]...)
+		points := append([]string{"revoke.after-platform", "revoke.after-outcome", "repair.after-intent", "repair.after-platform", "repair.after-outcome"}, writing[p.name]...)
 		if p.name != "gcp" { // which begins access itself, and whose every write takes along what is over
-			points = append(points, "start.after-platform", "start.after-outcome", "stray.after-platform")
+			points = append(points, "start.after-platform", "start.after-outcome", "stray.after-intent", "stray.after-platform")
 		}
 		for _, point := range points {
 			t.Run(p.name+"/"+point, func(t *testing.T) {
@@ -42,7 +44,7 @@ func daemonKilled(t *testing.T, at place, point string) {
 	elsewhere.grant(asked{target: "here", who: lost, reason: "lost", end: soon})
 	p.open()
 	hour := soon.Add(time.Hour)
-	p.grant(asked{target: "here", who: twice, reason: "long", end: hour})
+	long := p.grant(asked{target: "here", who: twice, reason: "long", end: hour})[0]
 	made := p.grant(asked{target: "here", who: twice, reason: "short", end: soon}, asked{target: "here", who: later, reason: "later", begin: soon, end: hour})
 	short, begins := made[0], made[1]
 	at.tamper(t)
@@ -65,8 +67,16 @@ func daemonKilled(t *testing.T, at place, point string) {
 		case at.tries(t, lost):
 			return "access that is over and that no record explains is there"
 		}
+		for _, g := range []jit.Grant{long, begins} {
+			if n := p.events()[g.ID]; n[jit.EventDrift] != n[jit.EventRepaired] {
+				return fmt.Sprintf("of what was found of grant %s the record does not tell what became of it: %v\n%s", g.ID, n, p.history(g.ID))
+			}
+		}
 		return ""
 	})
+	if n := p.events()[long.ID]; n[jit.EventDrift] != 1 {
+		t.Errorf("%d events tell that what somebody altered was found, want 1\n%s", n[jit.EventDrift], p.history(long.ID))
+	}
 	p.checkRecord()
 	d.stop()
 }

@@ -32,7 +32,7 @@ var topics = map[string][]jit.EventKind{
 	"ends_soon":         {jit.EventEndsSoon},
 	"ended":             {jit.EventExpired, jit.EventRevoked},
 	"revocation_failed": {jit.EventRevokeFailed},
-	"drift":             {jit.EventDrift, jit.EventRepaired},
+	"drift":             {jit.EventDrift, jit.EventRepaired, jit.EventRepairFailed},
 }
 
 // kinds are the other kinds that can be chosen.

@@ -65,9 +65,9 @@ func TestReceiverChooses(t *testing.T) {
 		events []string
 		want   string
 	}{
-		{nil, "granted ends_soon expired revoked revocation_failed drift_found repaired"},
+		{nil, "granted ends_soon expired revoked revocation_failed drift_found repaired repair_failed"},
 		{[]string{"ended"}, "expired revoked"},
-		{[]string{"drift", "policy_changed", "extended"}, "drift_found repaired policy_changed extended"},
+		{[]string{"drift", "policy_changed", "extended"}, "drift_found repaired repair_failed policy_changed extended"},
 	} {
 		r, err := NewReceiver("ops", Config{URL: "https://hooks.example.com", Secret: secret, Events: c.events})
 		if err != nil {
@@ -98,7 +98,7 @@ func TestReceiverKnowsEveryKind(t *testing.T) {
 	}
 	for _, k := range []jit.EventKind{
 		jit.EventRequested, jit.EventDecided, jit.EventGranted, jit.EventGrantFailed, jit.EventAdopted, jit.EventChanged, jit.EventExtended, jit.EventEndsSoon, jit.EventDrift,
-		jit.EventRepaired, jit.EventExpired, jit.EventRevokeAsked, jit.EventRevoked, jit.EventRevokeFailed, jit.EventPolicyChanged, jit.EventPolicyRemoved,
+		jit.EventRepaired, jit.EventRepairFailed, jit.EventExpired, jit.EventRevokeAsked, jit.EventRevoked, jit.EventRevokeFailed, jit.EventPolicyChanged, jit.EventPolicyRemoved,
 	} {
 		if !chosen[k] {
 			t.Errorf("%s cannot be chosen", k)

@@ -116,6 +116,7 @@ var headlines = map[jit.EventKind]string{
 	jit.EventRevokeFailed:  "Access could not be revoked",
 	jit.EventDrift:         "Access drifted",
 	jit.EventRepaired:      "Access repaired",
+	jit.EventRepairFailed:  "Access could not be repaired",
 	jit.EventGrantFailed:   "Access could not be granted",
 	jit.EventExtended:      "Access extended",
 	jit.EventChanged:       "Grant changed",

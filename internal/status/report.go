@@ -179,19 +179,29 @@ func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map
 		case e.Kind == jit.EventRevokeFailed && known && inPeriod:
 			r.Grants[i].Failures++
 			r.Totals.Failures++
-		case e.Kind == jit.EventDrift && inPeriod && (known || e.Detail["principal"] != "" && p.Wanted(jit.Grant{Binding: jit.Binding{Target: e.Detail["target"], Principal: e.Detail["principal"]}})):
+		case aboutDrift(e.Kind) && inPeriod && (known || e.Detail["principal"] != "" && p.Wanted(jit.Grant{Binding: jit.Binding{Target: e.Detail["target"], Principal: e.Detail["principal"]}})):
 			r.Drift = append(r.Drift, e)
 		case (e.Kind == jit.EventPolicyChanged || e.Kind == jit.EventPolicyRemoved) && inPeriod:
 			r.Policy = append(r.Policy, e)
 		}
 	}
-	r.Totals.Drift = len(r.Drift)
 	for _, e := range r.Drift {
-		if e.Detail["kind"] == string(jit.DriftViolation) {
-			r.Totals.Violations++
+		switch {
+		case e.Kind == jit.EventRevokeFailed: // of what no record explains
+			r.Totals.Failures++
+		case e.Kind == jit.EventDrift:
+			r.Totals.Drift++
+			if e.Detail["kind"] == string(jit.DriftViolation) {
+				r.Totals.Violations++
+			}
 		}
 	}
 	return nil
+}
+
+// aboutDrift reports whether events of the kind tell of drift that was found, or could not be put right.
+func aboutDrift(k jit.EventKind) bool {
+	return k == jit.EventDrift || k == jit.EventRepairFailed || k == jit.EventRevokeFailed
 }
 
 // WriteHTML writes the report as one page that needs nothing else.

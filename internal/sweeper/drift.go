@@ -41,17 +41,35 @@ func (p *pass) places(ctx context.Context, wanted func(target string) bool) map[
 // or ends in the right way while the ledger and the scope are read, one after the other, is no drift.
 func (p *pass) driftAt(ctx context.Context, at jit.Place) {
 	steps, recorded, read := p.compare(ctx, at)
+	wrong := map[jit.ID]bool{}
 	if read && len(steps) > 0 {
 		first := make(map[sighting]bool, len(steps))
 		for _, s := range steps {
 			first[sighted(s)] = true
 		}
 		if steps, recorded, read = p.compare(ctx, at); read {
+			for _, s := range steps {
+				wrong[s.Grant.ID] = true
+			}
 			steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return !first[sighted(s)] })
 		}
 	}
 	if read {
+		p.settle(ctx, at, recorded, wrong)
 		p.carryOut(ctx, p.judged(ctx, at, recorded, steps))
+	}
+}
+
+// settle records of live grants whose repair could not be recorded, for its sweeper died, that nothing is wrong with them any more.
+func (p *pass) settle(ctx context.Context, at jit.Place, recorded []jit.Grant, wrong map[jit.ID]bool) {
+	right := slices.DeleteFunc(slices.Clone(recorded), func(g jit.Grant) bool {
+		return g.OpenDrift == "" || wrong[g.ID] || g.Place() != at || g.State(p.now) != jit.StateActive
+	})
+	if len(right) == 0 || p.DryRun {
+		return
+	}
+	if err := p.Broker.Settled(ctx, right); err != nil {
+		p.unread(fmt.Errorf("record that drift is gone: %w", err))
 	}
 }
 

@@ -185,7 +185,7 @@ func TestTwoSweepersRecordOnce(t *testing.T) {
 			w.now = g.End
 			w.sweep()
 			w.platform.Edit("all", func([]jit.Observed) []jit.Observed { return was })
-		}, map[jit.EventKind]int{jit.EventDrift: 1, jit.EventExpired: 1}, "removed"},
+		}, map[jit.EventKind]int{jit.EventDrift: 1, jit.EventRepaired: 1, jit.EventExpired: 1}, "to be removed"},
 	}
 	for name, c := range cases {
 		for store, open := range map[string]func(*testing.T) jit.Ledger{
@@ -262,30 +262,96 @@ func TestWhatWasReportedAndIsRemovedIsRecorded(t *testing.T) {
 	for _, e := range w.events(jit.EventDrift) {
 		done = append(done, e.Detail["done"])
 	}
-	if want := []string{"nothing", "held back", "removed"}; !slices.Equal(done, want) {
+	for _, e := range w.events(jit.EventRepaired) {
+		done = append(done, e.Detail["done"])
+	}
+	if want := []string{"nothing", "held back", "to be removed", "removed"}; !slices.Equal(done, want) {
 		t.Errorf("recorded as %q, want %q", done, want)
 	}
 	w.allowed(false)
 }
 
-// What fails at every pass is recorded once an hour, and with what was found.
+// A sweeper that dies, or loses the ledger, between what it did about drift and its record of that leaves a record that tells what was
+// found, and the next pass completes it.
+func TestWhatWasRepairedAndNotRecorded(t *testing.T) {
+	gone := func([]jit.Observed) []jit.Observed { return nil }
+	longer := func(o []jit.Observed) []jit.Observed {
+		o = slices.Clone(o)
+		o[0].End = o[0].End.Add(time.Hour)
+		return o
+	}
+	for name, c := range map[string]struct {
+		edit    func([]jit.Observed) []jit.Observed
+		lost    int // which of the two writes of a repair fails, the first or the second
+		acted   bool
+		settled bool
+	}{
+		"missing, the intent":      {gone, 1, false, false},
+		"missing, the outcome":     {gone, 2, true, true},
+		"a later end, the intent":  {longer, 1, true, false},
+		"a later end, the outcome": {longer, 2, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Native)
+			w.grant(request("8h"))
+			w.platform.Edit("all", c.edit)
+			s := w.drifting(jit.RepairDrift)
+			observed, writes := false, 0
+			w.platform.Call = func(string) error {
+				observed = true
+				return nil
+			}
+			w.ledger.Call = func(what string) error {
+				if what != "write" || !observed { // before it, what is due is claimed
+					return nil
+				}
+				if writes++; writes == c.lost {
+					return errors.New("the ledger is gone")
+				}
+				return nil
+			}
+			_, before := w.platform.Calls()
+			if report := s.Pass(t.Context()); report.Failed() != 1 {
+				t.Errorf("%+v, want one that failed", report.Results)
+			}
+			if _, after := w.platform.Calls(); (after > before) != c.acted {
+				t.Errorf("the platform was written to %d times, want it = %v", after-before, c.acted)
+			}
+			for range 3 {
+				w.now = w.now.Add(5 * time.Minute)
+				if report := s.Pass(t.Context()); report.Failed() != 0 || len(report.Unread) != 0 {
+					t.Errorf("%+v, could not read %v", report.Results, report.Unread)
+				}
+			}
+			found, repaired := w.events(jit.EventDrift), w.events(jit.EventRepaired)
+			if len(found) != 1 || len(repaired) != 1 || (repaired[0].Detail["note"] != "") != c.settled {
+				t.Errorf("recorded as found %v, as repaired %v, want one of each", found, repaired)
+			}
+		})
+	}
+}
+
+// What fails at every pass is recorded when it is found, and its failure once an hour.
 func TestWhatCannotBeDoneIsRecordedOnceAnHour(t *testing.T) {
-	for name, drift := range map[string]func(*world, jit.Grant){
-		"missing": func(w *world, _ jit.Grant) {
+	for name, c := range map[string]struct {
+		failure jit.EventKind
+		drift   func(*world, jit.Grant)
+	}{
+		"missing": {jit.EventRepairFailed, func(w *world, _ jit.Grant) {
 			w.platform.Edit("all", func([]jit.Observed) []jit.Observed { return nil })
-		},
-		"orphan_over": func(w *world, g jit.Grant) {
+		}},
+		"orphan_over": {jit.EventRevokeFailed, func(w *world, g jit.Grant) {
 			w.platform.Edit("all", func(o []jit.Observed) []jit.Observed {
 				o = slices.Clone(o)
 				lost := o[0]
 				lost.Marker.ID, lost.Marker.Window.End = "cccccccc-0000-8000-8000-000000000000", g.Start.Add(time.Second)
 				return append(o, lost)
 			})
-		},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, jit.Sweeper)
-			drift(w, w.grant(request("8h")))
+			c.drift(w, w.grant(request("8h")))
 			w.platform.Call = func(what string) error {
 				if what == "write" {
 					return errors.New("read only")
@@ -299,13 +365,13 @@ func TestWhatCannotBeDoneIsRecordedOnceAnHour(t *testing.T) {
 					t.Errorf("%+v, want one that failed", report.Results)
 				}
 			}
-			events := w.events(jit.EventDrift)
-			if len(events) != 2 {
-				t.Errorf("%d events, want 2", len(events))
+			found, failures := w.events(jit.EventDrift), w.events(c.failure)
+			if len(found) != 1 || len(failures) != 2 {
+				t.Errorf("%d findings and %d failures, want 1 and 2", len(found), len(failures))
 			}
-			for _, e := range events {
-				if e.Detail["kind"] != name || e.Detail["severity"] == "" || !strings.Contains(e.Detail["error"], "read only") {
-					t.Errorf("recorded: %v", e.Detail)
+			for _, e := range slices.Concat(found, failures) {
+				if e.Detail["kind"] != name || e.Detail["severity"] == "" || strings.Contains(e.Detail["error"], "read only") != (e.Kind == c.failure) {
+					t.Errorf("recorded: %s %v", e.Kind, e.Detail)
 				}
 			}
 		})

@@ -2,6 +2,7 @@ package jittest
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -25,6 +26,7 @@ func (l leases) Take(ctx context.Context, name, holder string, now, until time.T
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	maps.DeleteFunc(l.shared, func(_ string, s shared) bool { return s.position == 0 && now.Sub(s.until) >= 24*time.Hour })
 	s, known := l.shared[name]
 	if known && s.holder != holder && s.until.After(now) {
 		return s.position, false, nil

@@ -21,6 +21,7 @@ func RunLeases(t *testing.T, open func(t *testing.T) func() jit.Leases) {
 		{"one holder at a time", testLeaseHolder},
 		{"the position is kept", testLeasePosition},
 		{"looking takes nothing", testLeaseLook},
+		{"what is long over is forgotten, and no position", testLeaseForgotten},
 		{"of many that ask at once one gets it", testLeaseRace},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
@@ -102,6 +103,28 @@ func testLeaseLook(t *testing.T, open func() jit.Leases) {
 	check(b, 7, "a", Epoch.Add(time.Hour))
 	if _, ok := take(t, b, "notices", "b", Epoch.Add(2*time.Hour)); !ok {
 		t.Error("what was only looked at is taken")
+	}
+}
+
+func testLeaseForgotten(t *testing.T, open func() jit.Leases) {
+	l := open()
+	for _, name := range []string{"finding", "notices"} {
+		take(t, l, name, "a", Epoch)
+	}
+	if err := l.Keep(t.Context(), "notices", "a", 7, Epoch.Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  string
+	}{{time.Hour, "a"}, {48 * time.Hour, ""}} {
+		take(t, l, "drift", "b", Epoch.Add(c.after))
+		if _, holder, _, err := l.Look(t.Context(), "finding"); err != nil || holder != c.want {
+			t.Errorf("after %s the holder of what is over is %q, %v; want %q", c.after, holder, err, c.want)
+		}
+		if position, holder, _, err := l.Look(t.Context(), "notices"); err != nil || position != 7 || holder != "a" {
+			t.Errorf("after %s the position is %d of %q, %v; want 7 of a", c.after, position, holder, err)
+		}
 	}
 }
 

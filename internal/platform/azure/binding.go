@@ -24,12 +24,15 @@ const (
 	// longestRole is the most characters that the name of a role has:
 	// https://learn.microsoft.com/azure/role-based-access-control/custom-roles
 	longestRole = 512
+	// longestName is the most characters between two slashes of an id:
+	// https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
+	longestName = 260
 )
 
 var (
 	guidForm = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 	// nameForm is what stands between the slashes of an id of the Resource Manager.
-	nameForm = regexp.MustCompile(`^[\p{L}\p{N}._()-]{1,260}$`)
+	nameForm = regexp.MustCompile(`^[\p{L}\p{N}._()-]+$`)
 )
 
 // principalTypes are the types of principals by the word that grants use.
@@ -151,7 +154,7 @@ func parseScope(s string) (string, error) {
 		return refuse("%q is not a scope; it begins with /subscriptions/ or %s", s, managementGroups)
 	}
 	for _, part := range parts {
-		if !nameForm.MatchString(part) || part == "." || part == ".." {
+		if !nameForm.MatchString(part) || utf8.RuneCountInString(part) > longestName || part == "." || part == ".." {
 			return refuse("%q is not a scope: %q is not a name", s, part)
 		}
 	}

@@ -42,6 +42,7 @@ func newTarget(t *testing.T, assignment string) *platformtest.Target {
 			{Name: "no kind", Binding: jit.Binding{Principal: alice, Role: "Reader", Scope: resourceGroup}, Attribute: "principal"},
 			{Name: "a role that is a path", Binding: jit.Binding{Principal: "user:" + alice, Role: "/roles/Reader", Scope: resourceGroup}, Attribute: "role"},
 			{Name: "no scope", Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader"}, Attribute: "scope"},
+			{Name: "a name that is too long", Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader", Scope: subscription + "/resourceGroups/" + strings.Repeat("é", 261)}, Attribute: "scope"},
 			{Name: "half a resource", Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader", Scope: resourceGroup + "/providers/Microsoft.Storage"}, Attribute: "scope"},
 		},
 		Aliases: []platformtest.Alias{

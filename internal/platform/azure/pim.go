@@ -54,11 +54,15 @@ func (m pim) read(ctx context.Context, scope string) (*view, error) {
 	var requests []*armauthorization.RoleAssignmentScheduleRequest
 	var schedules []*armauthorization.RoleAssignmentSchedule
 	var assignments []*armauthorization.RoleAssignment
-	reads, ctx := errgroup.WithContext(ctx)
-	reads.Go(func() (err error) { requests, err = m.listRequests(ctx, scope, here); return err })
-	reads.Go(func() (err error) { schedules, err = m.listSchedules(ctx, scope); return err })
-	reads.Go(func() (err error) { assignments, err = m.listAssignments(ctx, scope, here); return err })
-	if err := reads.Wait(); err != nil {
+	lists, listing := errgroup.WithContext(ctx)
+	lists.Go(func() (err error) { schedules, err = m.listSchedules(listing, scope); return err })
+	lists.Go(func() (err error) { assignments, err = m.listAssignments(listing, scope, here); return err })
+	err := lists.Wait()
+	if err == nil {
+		// They come last: what another process asks for meanwhile would be taken for somebody else's, if its schedule were seen and its request not.
+		requests, err = m.listRequests(ctx, scope, here)
+	}
+	if err != nil {
 		return nil, err
 	}
 	v := &view{now: m.platform.lastClock().now(), slots: map[key]*slot{}}

@@ -3,7 +3,10 @@ package azure
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -263,6 +266,48 @@ func TestTraits(t *testing.T) {
 		_, got, err := newSite(t, assignment).open(0).Check(binding("user:" + alice))
 		if err != nil || got != want {
 			t.Errorf("%s: %+v, %v; want %+v", assignment, got, err, want)
+		}
+	}
+}
+
+// What another process asks for while the lists are read is not taken for an assignment of somebody else.
+func TestAskedForMeanwhile(t *testing.T) {
+	s := newSite(t, pimAssignment)
+	a, other := s.access(binding("user:"+alice), "one", time.Hour), s.access(binding("user:"+alice), "another", time.Hour)
+	told := make(chan struct{})
+	between := sync.OnceFunc(func() {
+		s.must(s.open(0), jit.Ensure, other)
+		close(told)
+	})
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		list := r.Method == http.MethodGet && strings.Contains(r.URL.RawQuery, "filter")
+		requests := strings.HasSuffix(r.URL.Path, "/roleAssignmentScheduleRequests")
+		if list && !requests {
+			select { // it comes after the requests, if these are not only asked for after it
+			case <-told:
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+		s.ServeHTTP(w, r)
+		if list && requests {
+			between()
+		}
+	}))
+	defer front.Close()
+	p, err := New(Config{Assignment: s.assignment, Endpoint: front.URL}, s.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.pace = pace{tick: 20 * time.Millisecond, settle: 800 * time.Millisecond, replication: 50 * time.Millisecond, patience: 30 * time.Second}
+	s.must(p, jit.Ensure, a)
+	select {
+	case <-told:
+	default:
+		t.Fatal("the requests were not listed")
+	}
+	for _, access := range []jit.Access{a, other} {
+		if drift := s.drift(access, jit.Native); drift != "" {
+			t.Errorf("drift %q, want none", drift)
 		}
 	}
 }
