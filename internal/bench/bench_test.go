@@ -181,15 +181,18 @@ resource "nothing_grant" "all" {
 	t.add("apply of 1,000 grants on ssh beside a provider that does nothing",
 		fmt.Sprintf("%.2f x (%.1fs / %.1fs)", ratio, busy.Seconds(), idle.Seconds()), "1.5 x", ratio <= 1.5)
 
-	// Of the clock the difference of two plans is mostly what else the machine does; of the processors it is not.
-	var shares []float64
+	// Of the clock the difference of two plans is mostly what else the machine does. To the time on the processors that only adds, so the
+	// least of several is what the work itself takes.
+	var idles, busies []time.Duration
 	for range 9 {
-		idle, busy = works(func() { floor.Must("plan") }), works(func() { ours.Must("plan") })
-		shares = append(shares, (busy-idle).Seconds()*1000/grants)
+		idles = append(idles, works(func() { floor.Must("plan") }))
+		busies = append(busies, works(func() { ours.Must("plan") }))
 	}
-	slices.Sort(shares)
-	t.add("the provider's own share of a plan, processor time, median of 9", fmt.Sprintf("%.2f ms a grant (%.2f to %.2f)", shares[4], shares[1], shares[7]),
-		"0.5 ms", shares[4] <= 0.5)
+	slices.Sort(idles)
+	slices.Sort(busies)
+	share := func(rank int) float64 { return (busies[rank] - idles[rank]).Seconds() * 1000 / grants }
+	t.add("the provider's own share of a plan, processor time, least of 9 each", fmt.Sprintf("%.2f ms a grant (of the medians %.2f)", share(0), share(4)),
+		"0.5 ms", share(0) <= 0.5)
 }
 
 // works is the processor time that the programs which f runs take, theirs and the kernel's.
