@@ -134,8 +134,10 @@ var (
 )
 
 const (
-	// countsFor is for how long counted grants are told again: counting reads all that are open.
-	countsFor = 15 * time.Second
+	// countsFor is for how long counted grants are told again: counting reads all that are open. What takes long is told again for longer,
+	// countsTimes as long as it took.
+	countsFor   = 15 * time.Second
+	countsTimes = 20
 	// countTimeout bounds the count.
 	countTimeout = 10 * time.Second
 )
@@ -148,7 +150,7 @@ type ledgerCollector struct {
 	state  func() sweeper.State
 
 	mu     sync.Mutex
-	at     time.Time
+	until  time.Time
 	counts []jit.Count
 	err    error
 }
@@ -196,13 +198,14 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 func (c *ledgerCollector) count() ([]jit.Count, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.at.IsZero() && time.Since(c.at) < countsFor && c.err == nil {
+	began := time.Now()
+	if began.Before(c.until) && c.err == nil {
 		return c.counts, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
 	c.counts, c.err = c.ledger.Counts(ctx, c.owner, c.now())
-	c.at = time.Now()
+	c.until = time.Now().Add(max(countsFor, countsTimes*time.Since(began)))
 	return c.counts, c.err
 }
 

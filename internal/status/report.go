@@ -186,10 +186,10 @@ func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map
 		}
 	}
 	for _, e := range r.Drift {
-		switch {
-		case e.Kind == jit.EventRevokeFailed: // of what no record explains
+		switch e.Kind {
+		case jit.EventRevokeFailed: // of what no record explains
 			r.Totals.Failures++
-		case e.Kind == jit.EventDrift:
+		case jit.EventDrift:
 			r.Totals.Drift++
 			if e.Detail["kind"] == string(jit.DriftViolation) {
 				r.Totals.Violations++
