@@ -55,7 +55,7 @@ Exit codes: 0 every marker is explained by the ledger now, 1 something could not
 }
 
 func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, dryRun bool) error {
-	wanted, err := textMatcher("--target", target)
+	wanted, err := targetMatcher(rt, "--target", target)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,6 +63,19 @@ func textMatcher(flag, pattern string) (func(string) bool, error) {
 		return nil, err
 	}
 	return func(s string) bool { return s == pattern || glob.Match(s) }, nil
+}
+
+// targetMatcher is [textMatcher] for the names of configured targets, of which at least one has to match: a look at none finds nothing.
+func targetMatcher(rt *config.Runtime, flag, pattern string) (func(string) bool, error) {
+	wanted, err := textMatcher(flag, pattern)
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Sorted(maps.Keys(rt.Broker.Targets))
+	if pattern != "" && !slices.ContainsFunc(names, wanted) {
+		return nil, jit.Invalid(flag, "name one of them", "no configured target (%s) is %q", strings.Join(names, ", "), pattern)
+	}
+	return wanted, nil
 }
 
 // grants reads the grants chosen from the ledger, in the order of their end.

@@ -101,7 +101,7 @@ type noteView struct {
 }
 
 func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) error {
-	wanted, err := textMatcher("--target", o.target)
+	wanted, err := targetMatcher(rt, "--target", o.target)
 	if err != nil {
 		return err
 	}

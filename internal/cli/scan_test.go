@@ -104,6 +104,11 @@ func TestScanRefusesABaseline(t *testing.T) {
 	}
 	w.run("scan", "--baseline", "absent.hcl").wantCode(exitUsage).wantErr(`there is no file "absent.hcl"`)
 	w.run("scan", "--write-baseline", "x.hcl").wantCode(exitUsage).wantErr("--until", "needs an end")
+	// A look at nothing is no clean result.
+	for _, command := range []string{"scan", "adopt"} {
+		w.run(command, "--target", "bastoin").wantCode(exitUsage).wantErr("--target", "no configured target (bastion) is \"bastoin\"")
+		w.run(command, "--target", "prod*").wantCode(exitUsage).wantErr("no configured target")
+	}
 	w.run("scan", "--until", soon).wantCode(exitUsage).wantErr("--write-baseline")
 	w.run("scan", "--write-baseline", "x.hcl", "--until", soon).wantCode(exitUsage).wantErr("the reason is empty")
 	// Nothing is read for what cannot be written.

@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -168,7 +167,7 @@ const minEvery = time.Second
 func CheckEvery(attribute, text string) (time.Duration, error) {
 	d, err := jit.ParseDuration(attribute, text)
 	if err == nil && d < minEvery {
-		err = jit.Invalid(attribute, fmt.Sprintf("write for example %s = \"1m\"", attribute), "%q is less than %s", text, jit.FormatDuration(minEvery))
+		err = jit.Invalid(attribute, `take for example "1m"`, "%q is less than %s", text, jit.FormatDuration(minEvery))
 	}
 	return d, err
 }
