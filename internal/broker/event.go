@@ -32,8 +32,8 @@ func (b *Broker) about(kind jit.EventKind, g jit.Grant, f Finding, pairs ...stri
 	return b.event(kind, g, append([]string{"drift", f.Words, "kind", string(f.Kind), "severity", string(f.Kind.Severity())}, pairs...)...)
 }
 
-// aboutStray is [Broker.about] of a binding of which there may be no record.
-func (b *Broker) aboutStray(kind jit.EventKind, at jit.Place, g jit.Grant, f Finding, pairs ...string) jit.Event {
+// aboutBinding is [Broker.about] with the binding spelt out, of which there may be no record.
+func (b *Broker) aboutBinding(kind jit.EventKind, at jit.Place, g jit.Grant, f Finding, pairs ...string) jit.Event {
 	return b.about(kind, g, f, append(pairs, "target", at.Target, "scope", at.Scope, "principal", g.Principal, "role", g.Role)...)
 }
 

@@ -456,9 +456,9 @@ func (b *Broker) RemoveStray(ctx context.Context, at jit.Place, grants []jit.Gra
 		case !tell[i]:
 		case errs[i] == nil:
 			b.failures.over(g.ID)
-			outcomes[i] = b.aboutStray(jit.EventRepaired, at, g, findings[i], "done", "removed")
+			outcomes[i] = b.aboutBinding(jit.EventRepaired, at, g, findings[i], "done", "removed")
 		case b.failures.news(g.ID, jit.EventRevokeFailed, b.Now()):
-			outcomes[i] = b.aboutStray(jit.EventRevokeFailed, at, g, findings[i], "error", errs[i].Error())
+			outcomes[i] = b.aboutBinding(jit.EventRevokeFailed, at, g, findings[i], "error", errs[i].Error())
 		}
 	}
 	for i, err := range b.recordEvents(ctx, outcomes) {
@@ -472,7 +472,7 @@ func (b *Broker) Report(ctx context.Context, at jit.Place, grants []jit.Grant, f
 	events := make([]jit.Event, len(grants))
 	for i, g := range grants {
 		if tell[i] {
-			events[i] = b.aboutStray(jit.EventDrift, at, g, findings[i], "done", done)
+			events[i] = b.aboutBinding(jit.EventDrift, at, g, findings[i], "done", done)
 		}
 	}
 	return b.recordEvents(ctx, events)

@@ -142,10 +142,7 @@ func (p *policies) read(ctx context.Context, from jit.Ledger) ([]jit.Policy, err
 // judged adds to the steps of one scope those for live grants that today's policies would not permit. Such a grant is narrowed where it
 // is too wide, but it is not put back where it is missing.
 func (p *pass) judged(ctx context.Context, at jit.Place, recorded []jit.Grant, steps []reconcile.Step) []reconcile.Step {
-	ending := map[jit.ID]bool{}
-	for _, s := range steps {
-		ending[s.Grant.ID] = s.Kind == reconcile.Revoke
-	}
+	ending := revoked(steps)
 	live := slices.DeleteFunc(slices.Clone(recorded), func(g jit.Grant) bool {
 		return g.State(p.now) != jit.StateActive || g.Place() != at || ending[g.ID]
 	})
@@ -178,6 +175,17 @@ func (p *pass) judged(ctx context.Context, at jit.Place, recorded []jit.Grant, s
 		}
 	}
 	return kept
+}
+
+// revoked are the grants that the steps revoke.
+func revoked(steps []reconcile.Step) map[jit.ID]bool {
+	ids := map[jit.ID]bool{}
+	for _, s := range steps {
+		if s.Kind == reconcile.Revoke {
+			ids[s.Grant.ID] = true
+		}
+	}
+	return ids
 }
 
 // findings are what the steps were taken for.

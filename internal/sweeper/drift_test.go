@@ -441,6 +441,35 @@ func TestViolations(t *testing.T) {
 			t.Error("a permitted grant was revoked")
 		}
 	})
+	for name, most := range map[string]int{"too wide as well, revoked": 3, "too wide as well, held back and narrowed": 0} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := setUp(t, forbid, permit)
+			wide := make([]jit.ID, 3)
+			for i := range wide {
+				w.platform.Edit(fmt.Sprint("scope ", i), func(o []jit.Observed) []jit.Observed {
+					o = slices.Clone(o)
+					wide[i] = o[0].Marker.ID
+					o[0].Role = "owner"
+					return o
+				})
+			}
+			report := w.drifting(jit.RepairDrift, revoke, func(s *sweeper.Sweeper) { s.MaxUnplanned = most }).Pass(t.Context())
+			if len(report.Results) != 3 || report.Failed() != 0 || len(report.Held) != 3-most {
+				t.Errorf("did %+v, held %+v", report.Results, report.Held)
+			}
+			for i, id := range wide {
+				if g := w.recorded(id); g.EndedAt.IsZero() != (most == 0) || g.OpenDrift != "" {
+					t.Errorf("grant %s: ended at %s, open drift %q", id, g.EndedAt, g.OpenDrift)
+				}
+				w.platform.Edit(fmt.Sprint("scope ", i), func(o []jit.Observed) []jit.Observed {
+					if len(o) != 1-most/3 || len(o) == 1 && o[0].Role != "reader" {
+						t.Errorf("on the platform: %+v", o)
+					}
+					return o
+				})
+			}
+		})
+	}
 	t.Run("not put back first", func(t *testing.T) {
 		w, _ := setUp(t, forbid, permit)
 		for i := range 3 {

@@ -305,7 +305,8 @@ func (p *pass) read(ctx context.Context, places map[jit.Place]bool) map[jit.Plac
 	return observed
 }
 
-// carryOut runs the steps, the removals among them up to what is left of the cap; what is held back is recorded.
+// carryOut runs the steps, the removals among them up to what is left of the cap; what is held back is recorded. What is revoked is not
+// put right before that, which would change the record that the revocation is about.
 func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
 	var held []reconcile.Step
 	kept := slices.DeleteFunc(steps, func(s reconcile.Step) bool {
@@ -315,6 +316,8 @@ func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
 		}
 		return over
 	})
+	ending := revoked(kept)
+	kept = slices.DeleteFunc(kept, func(s reconcile.Step) bool { return s.Kind == reconcile.Repair && ending[s.Grant.ID] })
 	p.mu.Lock()
 	p.report.Held = append(p.report.Held, held...)
 	p.mu.Unlock()
