@@ -110,16 +110,8 @@ func TestVerify(t *testing.T) {
 			run(t, db, rehash(t, l, seq))
 		}
 		r := verify(t, l)
-		var got []string
-		for _, d := range r.Damage {
-			s := fmt.Sprintf("%s %d", d.Kind, d.First)
-			if d.Last != d.First {
-				s += fmt.Sprintf("-%d", d.Last)
-			}
-			got = append(got, s)
-		}
-		if strings.Join(got, ", ") != want || r.OK() != (want == "") {
-			t.Errorf("found %q, want %q\n%v", strings.Join(got, ", "), want, r.Damage)
+		if got := kinds(r); got != want || r.OK() != (want == "") {
+			t.Errorf("found %q, want %q\n%v", got, want, r.Damage)
 		}
 		if r.Head != before.Head || r.Ledger != before.Ledger {
 			t.Errorf("the head is %s of %s, was %s of %s", r.Head, r.Ledger, before.Head, before.Ledger)
