@@ -354,8 +354,9 @@ func (t *table) million() {
 	drift := time.Since(began)
 	peak := w.peak()
 	w.end()
-	t.add("1,000,000 live grants: start to first pass", fmt.Sprintf("%.2fs (first drift pass: %.1fs)", first.Seconds(), drift.Seconds()), "10s", first <= 10*time.Second)
-	t.add("1,000,000 live grants: memory, with the first drift pass", fmt.Sprintf("%.0f MB", peak), "300 MB", peak <= 300)
+	t.add("1,000,000 live grants: start to first pass, due work", fmt.Sprintf("%.2fs", first.Seconds()), "10s", first <= 10*time.Second)
+	t.add("1,000,000 live grants: start to first pass, every scope read and compared", fmt.Sprintf("%.1fs", drift.Seconds()), "10s", drift <= 10*time.Second)
+	t.add("1,000,000 live grants: memory, with both passes", fmt.Sprintf("%.0f MB", peak), "300 MB", peak <= 300)
 }
 
 // replicas times 10,000 grants that end together on one PostgreSQL ledger, 200 ms a call, with one watcher, with two, and with three of

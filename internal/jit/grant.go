@@ -141,6 +141,18 @@ func (g Grant) ActualEnd() time.Time {
 	return g.End
 }
 
+// DueAt is when the grant next needs a sweeper: at its start, if that is still to be made, else at its end; zero when
+// its end is confirmed.
+func (g Grant) DueAt() time.Time {
+	switch {
+	case !g.EndedAt.IsZero():
+		return time.Time{}
+	case g.RevokedAt.IsZero() && g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero() && g.Start.Before(g.End):
+		return g.Start
+	}
+	return g.ActualEnd()
+}
+
 // State computes what the grant is at now.
 func (g Grant) State(now time.Time) State {
 	switch {

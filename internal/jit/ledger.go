@@ -28,7 +28,7 @@ type Ledger interface {
 	Write(ctx context.Context, entries []Entry) []error
 
 	// Claim leases up to limit grants of q.Owner that are due at q.Now, so that no other holder is given
-	// them until the lease ends, and returns them. A grant is due when it is
+	// them until the lease ends, and returns them in the order of [Grant.DueAt], then id. A grant is due when it is
 	// [Grant.DueToStart] or [Grant.Outstanding].
 	Claim(ctx context.Context, q ClaimQuery) ([]Grant, error)
 
@@ -84,6 +84,8 @@ type ClaimQuery struct {
 	Holder string
 	Lease  time.Duration
 	Limit  int
+	// After, if set, is the last grant of the claim before: what is due that comes before it is not looked through again.
+	After *Grant
 }
 
 // Entry is one unit of writing: at most one of Grant, Policy and DropPolicy, and

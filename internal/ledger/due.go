@@ -46,8 +46,18 @@ func (l *Ledger) Places(ctx context.Context, owner string, liveAt time.Time) ([]
 	if err != nil || db == nil {
 		return nil, err
 	}
-	rows, err := db.QueryContext(ctx, `SELECT DISTINCT target, scope FROM jit_grants
-		WHERE owner = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY target, scope`, owner, liveAt.UnixMicro())
+	// The index leads from one scope to the next, whatever number of grants it has.
+	rows, err := db.QueryContext(ctx, `WITH RECURSIVE targets (target) AS (
+			SELECT min(target) FROM jit_grants
+			UNION ALL
+			SELECT (SELECT min(target) FROM jit_grants g WHERE g.target > targets.target) FROM targets WHERE target IS NOT NULL
+		), places (target, scope) AS (
+			SELECT target, (SELECT min(scope) FROM jit_grants g WHERE g.target = targets.target) FROM targets WHERE target IS NOT NULL
+			UNION ALL
+			SELECT target, (SELECT min(scope) FROM jit_grants g WHERE g.target = places.target AND g.scope > places.scope) FROM places WHERE scope IS NOT NULL
+		)
+		SELECT target, scope FROM places WHERE EXISTS (SELECT 1 FROM jit_grants g WHERE g.target = places.target AND g.scope = places.scope
+			AND g.expires_at > $2 AND g.owner = $1 AND g.revoked_at IS NULL) ORDER BY target, scope`, owner, liveAt.UnixMicro())
 	if err != nil {
 		return nil, l.fail("read", err)
 	}

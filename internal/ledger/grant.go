@@ -38,12 +38,30 @@ func columnsOf(schema int) string {
 	return strings.Join(columns, ", ")
 }
 
+// storedColumns is what a write sets.
+var storedColumns = append(grantColumns[:len(grantColumns):len(grantColumns)], "due_at")
+
+// indexed are the values of a grant that have an index of their own and seldom change.
+type indexed struct {
+	owner, target, principal, scope string
+	end                             int64
+}
+
+func indexedOf(g *jit.Grant) indexed {
+	return indexed{text(g.Owner), text(g.Target), text(g.Principal), text(g.Scope), g.End.UnixMicro()}
+}
+
+// What a write does to a grant that is recorded; the lease stays as it is. SQLite writes every index anew that holds a column which
+// is set, also to what it was: where nothing changes that is indexed these are left out.
 var (
-	// storedColumns is what a write sets.
-	storedColumns = append(grantColumns[:len(grantColumns):len(grantColumns)], "due_at")
-	// replaceGrant leaves the lease as it is.
-	replaceGrant = " ON CONFLICT (id) DO UPDATE SET " + excluded(storedColumns[1:])
+	replaceGrant = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(storedColumns, "id"))
+	replaceFacts = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(storedColumns, "id", "owner", "target", "principal", "scope", "expires_at"))
 )
+
+// without returns the columns that are not left out.
+func without(columns []string, left ...string) []string {
+	return slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return slices.Contains(left, c) })
+}
 
 // excluded assigns to each column the value that an insert could not insert.
 func excluded(columns []string) string {
@@ -63,20 +81,7 @@ func grantRow(g *jit.Grant) []any {
 		g.RequestedAt.UnixMicro(), instant(g.GrantedAt), instant(g.FailedAt), instant(g.RevokedAt),
 		text(g.RevokedBy), text(g.RevokeReason), instant(g.EndedAt),
 		g.Holder, g.Version, flag(g.Alone), instant(g.AnnouncedEnd), text(string(g.OpenDrift)),
-		dueAt(g),
-	}
-}
-
-// dueAt is when the grant next needs a sweeper: its start, if that is still to be made,
-// else its end; nil when its end is confirmed.
-func dueAt(g *jit.Grant) any {
-	switch {
-	case !g.EndedAt.IsZero():
-		return nil
-	case g.RevokedAt.IsZero() && g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero():
-		return min(g.Start.UnixMicro(), g.End.UnixMicro())
-	default:
-		return g.ActualEnd().UnixMicro()
+		instant(g.DueAt()),
 	}
 }
 

@@ -73,7 +73,7 @@ func fill(errs []error, err error) {
 // put writes all entries after the head h, which is locked; an entry that is refused
 // gets its own error and leaves nothing.
 func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entry, errs []error) error {
-	recorded, err := l.versions(ctx, tx, entries)
+	recorded, err := l.recorded(ctx, tx, entries)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,8 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 		case e.Grant != nil:
 			g := *e.Grant
 			g.Version++
-			recorded[g.ID] = g.Version
+			was := recorded[g.ID]
+			recorded[g.ID] = stored{g.Version, indexedOf(&g), was.moved || was.version == 0 || was.indexed != indexedOf(&g)}
 			grants.set(string(g.ID), grantRow(&g))
 		case e.Policy != nil:
 			body, err := json.Marshal(e.Policy)
@@ -115,7 +116,18 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 	if err := l.insert(ctx, tx, "jit_policies", []string{"name", "body"}, policies.all(), " ON CONFLICT (name) DO UPDATE SET body = excluded.body"); err != nil {
 		return err
 	}
-	if err := l.insert(ctx, tx, "jit_grants", storedColumns, grants.all(), replaceGrant); err != nil {
+	var moved, facts [][]any
+	for _, row := range grants.all() {
+		if recorded[jit.ID(row[0].(string))].moved {
+			moved = append(moved, row)
+		} else {
+			facts = append(facts, row)
+		}
+	}
+	if err := l.insert(ctx, tx, "jit_grants", storedColumns, moved, replaceGrant); err != nil {
+		return err
+	}
+	if err := l.insert(ctx, tx, "jit_grants", storedColumns, facts, replaceFacts); err != nil {
 		return err
 	}
 	if err := l.insert(ctx, tx, "jit_events", eventColumns, events, ""); err != nil {
@@ -129,7 +141,7 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 }
 
 // admit refuses an entry that is stale or that is more than one.
-func admit(e jit.Entry, recorded map[jit.ID]int64) error {
+func admit(e jit.Entry, recorded map[jit.ID]stored) error {
 	subjects := 0
 	for _, set := range []bool{e.Grant != nil, e.Policy != nil, e.DropPolicy != ""} {
 		if set {
@@ -139,15 +151,23 @@ func admit(e jit.Entry, recorded map[jit.ID]int64) error {
 	if subjects > 1 {
 		return fmt.Errorf("write the ledger: an entry holds %d of a grant, a policy and a policy to remove, and may hold one: %w", subjects, jit.ErrInvalid)
 	}
-	if e.Grant != nil && recorded[e.Grant.ID] != e.Grant.Version {
-		return fmt.Errorf("write grant %s: version %d is recorded, %d was read: %w", e.Grant.ID, recorded[e.Grant.ID], e.Grant.Version, jit.ErrStale)
+	if e.Grant != nil && recorded[e.Grant.ID].version != e.Grant.Version {
+		return fmt.Errorf("write grant %s: version %d is recorded, %d was read: %w", e.Grant.ID, recorded[e.Grant.ID].version, e.Grant.Version, jit.ErrStale)
 	}
 	return nil
 }
 
-// versions returns the recorded version of every grant in entries; that of one without a record is 0.
-func (l *Ledger) versions(ctx context.Context, tx *sql.Tx, entries []jit.Entry) (map[jit.ID]int64, error) {
-	recorded := map[jit.ID]int64{}
+// stored is what a write has to know of a grant that is recorded; the zero value is one that is not.
+type stored struct {
+	version int64
+	indexed
+	// moved: entries of this write change what is indexed.
+	moved bool
+}
+
+// recorded returns what is stored of every grant in entries.
+func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) (map[jit.ID]stored, error) {
+	all := map[jit.ID]stored{}
 	var ids []any
 	for _, e := range entries {
 		if e.Grant != nil {
@@ -155,22 +175,22 @@ func (l *Ledger) versions(ctx context.Context, tx *sql.Tx, entries []jit.Entry) 
 		}
 	}
 	for chunk := range slices.Chunk(ids, idChunk) {
-		rows, err := tx.QueryContext(ctx, "SELECT id, version FROM jit_grants WHERE id IN ("+l.marks(1, len(chunk))+")", chunk...)
+		rows, err := tx.QueryContext(ctx, "SELECT id, version, owner, target, principal, scope, expires_at FROM jit_grants WHERE id IN ("+l.marks(1, len(chunk))+")", chunk...)
 		if err != nil {
 			return nil, err
 		}
 		_, err = collect(rows, func(rows *sql.Rows) (none struct{}, err error) {
 			var id jit.ID
-			var version int64
-			err = rows.Scan(&id, &version)
-			recorded[id] = version
+			var s stored
+			err = rows.Scan(&id, &s.version, &s.owner, &s.target, &s.principal, &s.scope, &s.end)
+			all[id] = s
 			return none, err
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	return recorded, nil
+	return all, nil
 }
 
 // insert inserts rows, as many as fit into a statement at a time.

@@ -62,9 +62,12 @@ func (p *pass) driftAt(ctx context.Context, at jit.Place) {
 
 // settle records of live grants whose repair could not be recorded, for its sweeper died, that nothing is wrong with them any more.
 func (p *pass) settle(ctx context.Context, at jit.Place, recorded []jit.Grant, wrong map[jit.ID]bool) {
-	right := slices.DeleteFunc(slices.Clone(recorded), func(g jit.Grant) bool {
-		return g.OpenDrift == "" || wrong[g.ID] || g.Place() != at || g.State(p.now) != jit.StateActive
-	})
+	var right []jit.Grant
+	for _, g := range recorded {
+		if g.OpenDrift != "" && !wrong[g.ID] && g.Place() == at && g.State(p.now) == jit.StateActive {
+			right = append(right, g)
+		}
+	}
 	if len(right) == 0 || p.DryRun {
 		return
 	}
@@ -142,6 +145,10 @@ func (p *policies) read(ctx context.Context, from jit.Ledger) ([]jit.Policy, err
 // judged adds to the steps of one scope those for live grants that today's policies would not permit. Such a grant is narrowed where it
 // is too wide, but it is not put back where it is missing.
 func (p *pass) judged(ctx context.Context, at jit.Place, recorded []jit.Grant, steps []reconcile.Step) []reconcile.Step {
+	today, err := p.policies.read(ctx, p.Broker.Ledger)
+	if err == nil && len(today) == 0 {
+		return steps
+	}
 	ending := revoked(steps)
 	live := slices.DeleteFunc(slices.Clone(recorded), func(g jit.Grant) bool {
 		return g.State(p.now) != jit.StateActive || g.Place() != at || ending[g.ID]
@@ -150,7 +157,6 @@ func (p *pass) judged(ctx context.Context, at jit.Place, recorded []jit.Grant, s
 		return steps
 	}
 	var rules map[jit.ID]string
-	today, err := p.policies.read(ctx, p.Broker.Ledger)
 	if err == nil {
 		rules, err = p.Broker.Violations(ctx, today, live)
 	}

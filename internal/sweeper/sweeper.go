@@ -5,7 +5,6 @@ package sweeper
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"iter"
@@ -154,23 +153,22 @@ func (p *pass) due(ctx context.Context) error {
 		p.unread(skew)
 	}
 	seen := map[jit.ID]bool{}
-	// The first claim takes up what the last pass of this holder left; the further ones have a name of their own, so
-	// that what this pass could not do is not given out again instead of the rest.
-	for holder := p.Holder; ; holder = p.Holder + "/" + rand.Text() {
+	var last *jit.Grant
+	for {
 		claimed, err := p.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
-			Owner: p.Broker.Owner, Now: p.now, Holder: holder, Lease: lease, Limit: cmp.Or(p.ClaimSize, defaultClaimSize),
+			Owner: p.Broker.Owner, Now: p.now, Holder: p.Holder, Lease: lease, Limit: cmp.Or(p.ClaimSize, defaultClaimSize), After: last,
 		})
 		if err != nil {
 			return err
 		}
-		fresh := slices.DeleteFunc(claimed, func(g jit.Grant) bool { return seen[g.ID] })
-		if len(fresh) == 0 {
+		if len(claimed) == 0 {
 			return p.elsewhere(ctx, seen)
 		}
-		for _, g := range fresh {
+		for _, g := range claimed {
 			seen[g.ID] = true
 		}
-		steps := reconcile.Plan(p.now, p.Broker.Owner, fresh, nil, nil)
+		last = &claimed[len(claimed)-1]
+		steps := reconcile.Plan(p.now, p.Broker.Owner, claimed, nil, nil)
 		if skew != nil {
 			steps = withoutStarts(steps)
 		}

@@ -139,11 +139,11 @@ func (w *Watcher) nextDue(ctx context.Context, after time.Time) (time.Time, erro
 
 // claimSome claims as much of what is due as one claim takes. The holder is another one each time: what is
 // in hand already is given out again only when its lease has ended.
-func (w *Watcher) claimSome(ctx context.Context, now time.Time, limit int) ([]jit.Grant, error) {
+func (w *Watcher) claimSome(ctx context.Context, now time.Time, limit int, after *jit.Grant) ([]jit.Grant, error) {
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
 	return w.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
-		Owner: w.Broker.Owner, Now: now, Holder: w.Holder + "/" + rand.Text(), Lease: watchLease, Limit: limit,
+		Owner: w.Broker.Owner, Now: now, Holder: w.Holder + "/" + rand.Text(), Lease: watchLease, Limit: limit, After: after,
 	})
 }
 
@@ -156,8 +156,9 @@ func (w *Watcher) claim(ctx context.Context, now time.Time) error {
 	}
 	limit := cmp.Or(w.ClaimSize, watchClaim)
 	steps := 0
+	var last *jit.Grant
 	for {
-		claimed, err := w.claimSome(ctx, now, limit)
+		claimed, err := w.claimSome(ctx, now, limit, last)
 		if err != nil {
 			return err
 		}
@@ -173,6 +174,7 @@ func (w *Watcher) claim(ctx context.Context, now time.Time) error {
 		if len(claimed) < limit {
 			break
 		}
+		last = &claimed[len(claimed)-1]
 	}
 	w.passed("due", Passed{At: now, Took: time.Since(began), Steps: steps})
 	return nil

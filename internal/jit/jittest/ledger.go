@@ -162,14 +162,15 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	byDue := func(a, b jit.Grant) int { return cmp.Or(a.DueAt().Compare(b.DueAt()), cmp.Compare(a.ID, b.ID)) }
 	var due []jit.Grant
 	for id, g := range l.grants {
 		h := l.leases[id]
-		if g.Owner == q.Owner && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder || !h.until.After(q.Now) || h.until.After(q.Now.Add(jit.MaxLease))) {
+		if g.Owner == q.Owner && (q.After == nil || byDue(g, *q.After) > 0) && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder || !h.until.After(q.Now) || h.until.After(q.Now.Add(jit.MaxLease))) {
 			due = append(due, g)
 		}
 	}
-	slices.SortFunc(due, byEnd)
+	slices.SortFunc(due, byDue)
 	due = due[:min(len(due), q.Limit)]
 	for _, g := range due {
 		l.leases[g.ID] = held{q.Holder, q.Now.Add(q.Lease)}
@@ -190,11 +191,7 @@ func (l *Ledger) NextDue(ctx context.Context, owner string, after time.Time) (ne
 		}
 	}
 	for id, g := range l.grants {
-		due := g.ActualEnd()
-		if g.RevokedAt.IsZero() && g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero() {
-			due = g.Start
-		}
-		switch {
+		switch due := g.DueAt(); {
 		case g.Owner != owner || !g.EndedAt.IsZero():
 		case due.After(after):
 			sooner(due)

@@ -95,6 +95,10 @@ func testClaimLease(t *testing.T, l jit.Ledger) {
 	check("another gets the rest", claim(t, l, "b", now, 10), "2 1 0")
 	check("nothing is left", claim(t, l, "c", now, 10), "")
 	check("the same holder gets its own again", claim(t, l, "a", now, 10), "4 3")
+	q := jit.ClaimQuery{Owner: "payments", Now: now, Holder: "a", Lease: time.Minute, Limit: 10, After: &first[0]}
+	if got, err := l.Claim(t.Context(), q); err != nil || reasons(got) != "3" {
+		t.Errorf("what comes after the first: %v, %v", got, err)
+	}
 
 	g := first[0]
 	g.EndedAt = now

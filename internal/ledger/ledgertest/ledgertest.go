@@ -22,6 +22,7 @@ func Run(t *testing.T, open func(t *testing.T) jit.Ledger) {
 	}{
 		{"an absent ledger is empty", testAbsent},
 		{"a grant reads back as written", testRoundTrip},
+		{"whatever changes of a grant is kept", testChanged},
 		{"a stale entry fails alone", testStale},
 		{"entries of one write see one another", testSameGrantTwice},
 		{"an entry holds one thing", testOneThing},
@@ -91,6 +92,45 @@ func testRoundTrip(t *testing.T, l jit.Ledger) {
 	if got := read(t, l, g.ID); !reflect.DeepEqual(got, g) {
 		t.Errorf("after a change\n%+v\nwant\n%+v", got, g)
 	}
+}
+
+// testChanged changes a grant in one way after the other, and in two ways with one write.
+func testChanged(t *testing.T, l jit.Ledger) {
+	g := Grant(1)
+	write(t, l, Entry(g))
+	changes := []func(){
+		func() { g.Policy = "changed" },
+		func() { g.End = g.End.Add(time.Hour) },
+		func() { g.RevokedAt, g.RevokedBy = g.End.Add(-time.Minute), "bob" },
+		func() { g.Owner = "changed" },
+		func() { g.Target = "changed" },
+		func() { g.Principal = "user:changed@example.com" },
+		func() { g.Role = "changed" },
+		func() { g.Scope = "changed" },
+		func() { g.EndedAt, g.End = g.End, g.End.Add(time.Hour) },
+	}
+	next := func(n int) jit.Entry {
+		g.Version++
+		changes[n]()
+		return Entry(g)
+	}
+	check := func(what string, entries ...jit.Entry) {
+		t.Helper()
+		write(t, l, entries...)
+		want := g
+		want.Version++
+		if got := read(t, l, g.ID); got != want {
+			t.Errorf("%s:\n%+v\nwant\n%+v", what, got, want)
+		}
+		if found := list(t, l, jit.Filter{Owner: g.Owner, Target: g.Target, Scope: g.Scope, Principal: g.Principal, EndFrom: g.End}); len(found) != 1 {
+			t.Errorf("%s: %d grants are found by what it is now", what, len(found))
+		}
+	}
+	for n := range changes {
+		check(fmt.Sprint("change ", n), next(n))
+	}
+	check("an end, then a fact", next(1), next(0))
+	check("a fact, then an end", next(0), next(1))
 }
 
 func testStale(t *testing.T, l jit.Ledger) {
