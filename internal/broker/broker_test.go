@@ -450,13 +450,29 @@ func TestDriftIsRepairedWithinTheWindow(t *testing.T) {
 	if drift, err := w.Observe(t.Context(), g); err != nil || drift != "missing" {
 		t.Errorf("observed %q, %v", drift, err)
 	}
+	known := len(w.kinds())
+	w.platform.Call = func(what string) error {
+		if told := w.kinds()[known:]; what == "write" && !slices.Equal(told, []jit.EventKind{jit.EventDrift}) {
+			t.Errorf("before the platform is written to the ledger tells %v", told)
+		}
+		return nil
+	}
 	repaired, err := w.Change(t.Context(), g, request())
+	w.platform.Call = nil
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !repaired.Window.Equal(g.Window) {
-		t.Errorf("repaired with window %v, want %v", repaired.Window, g.Window)
+	if !repaired.Window.Equal(g.Window) || repaired.OpenDrift != "" {
+		t.Errorf("repaired with window %v, want %v; open drift %q", repaired.Window, g.Window, repaired.OpenDrift)
 	}
+	if told := w.kinds()[known:]; !slices.Equal(told, []jit.EventKind{jit.EventDrift, jit.EventRepaired}) {
+		t.Errorf("the ledger tells %v", told)
+	}
+	w.mustWrite(0, func() {
+		if _, err := w.Change(t.Context(), g, request()); err != nil {
+			t.Errorf("a change with nothing to repair: %v", err)
+		}
+	})
 	w.allowed(true)
 	w.pass(time.Hour)
 	w.allowed(false)

@@ -200,7 +200,7 @@ func (b *Broker) failed(ctx context.Context, p jit.Platform, g jit.Grant, cause 
 }
 
 // Change changes the end, the start, the policy or the flags of a live grant to
-// what the request says, and puts its platform right in any case. An end in the past ends the
+// what the request says, and puts its platform right in any case; drift is recorded before it is repaired. An end in the past ends the
 // grant now. A grant that is over is left alone if the request asks for nothing else
 // than it had, else the error is [jit.ErrOver]. g holds the facts that the caller
 // remembers, for a ledger that has lost them.
@@ -217,7 +217,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 		return g, err
 	}
 	var refused error
-	kind := jit.EventRepaired
+	var altered bool
 	failpoint.Hit("change.before-intent")
 	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
 		var made bool
@@ -231,7 +231,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 		if g.Over(b.Now()) || len(what) == 0 && !flags {
 			return []jit.Event{b.window(jit.EventAdopted, *g)}, g.Version == 0 || made
 		}
-		kind = jit.EventGranted
+		altered = true
 		if len(what) > 0 && next.RevokedAt.IsZero() {
 			// The record may be another than the one that was judged a moment ago.
 			if _, _, refused = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); refused != nil {
@@ -260,8 +260,33 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 		return b.finishOne(ctx, g)
 	case g.Over(b.Now()), g.GrantedAt.IsZero() && g.Deferred():
 		return g, nil
+	case altered, g.GrantedAt.IsZero():
+		return b.ensure(ctx, g, jit.EventGranted)
+	case !g.Window.Contains(b.Now()): // it begins by itself
+		return b.ensure(ctx, g, jit.EventRepaired)
 	}
-	return b.ensure(ctx, g, kind)
+	return b.repairOne(ctx, g)
+}
+
+// repairOne looks what is wrong with a grant inside of its window and puts it right.
+func (b *Broker) repairOne(ctx context.Context, g jit.Grant) (jit.Grant, error) {
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return g, err
+	}
+	s, err := p.Read(ctx, g.Scope)
+	if err != nil {
+		return g, fmt.Errorf("read %s of target %q: %w", g.Scope, g.Target, err)
+	}
+	d := g.Differs(s)
+	if d.Kind == "" {
+		return g, nil
+	}
+	if err := b.Repair(ctx, []jit.Grant{g}, []Finding{{Kind: d.Kind, Words: d.Words}})[0]; err != nil {
+		return g, err
+	}
+	g, _, err = b.Recall(ctx, g.ID, g)
+	return g, err
 }
 
 func (b *Broker) finishOne(ctx context.Context, g jit.Grant) (jit.Grant, error) {

@@ -506,7 +506,9 @@ func TestViolations(t *testing.T) {
 			}
 			return nil
 		}
-		w.drifting(jit.RepairDrift, revoke).Pass(t.Context())
+		if report := w.drifting(jit.RepairDrift, revoke).Pass(t.Context()); len(report.Results) != 1 || report.Failed() != 1 {
+			t.Errorf("%+v, want a revocation that was not done", report.Results)
+		}
 		if g := w.recorded(g.ID); !changed || !g.RevokedAt.IsZero() {
 			t.Errorf("the grant, which is permitted by now, was revoked: %q", g.RevokeReason)
 		}

@@ -81,6 +81,9 @@ func (r Report) Failed() int {
 // ErrHeld is the error of a step that the cap on unplanned removals kept from being done.
 var ErrHeld = errors.New("held back: as many unplanned removals as max_unplanned_revocations allows were made; look at what is found with `jit sweep --dry-run`, then allow more")
 
+// errChanged is the error of a revocation whose grant is another by now than the one about which something was found.
+var errChanged = errors.New("it was changed meanwhile and is left as it is; the next pass looks again")
+
 // lease is how long due work stays with a sweeper that may have died.
 const lease = 2 * time.Minute
 
@@ -394,7 +397,11 @@ func (p *pass) act(ctx context.Context, steps []reconcile.Step) []error {
 		errs = p.Broker.RemoveStray(ctx, steps[0].Place, grants, findings(steps), p.toTell(ctx, steps, "removed", time.Minute))
 	case reconcile.Revoke:
 		for i, f := range findings(steps) {
-			_, _, errs[i] = p.Broker.Revoke(ctx, broker.Revocation{Grant: grants[i], Reason: whyRevoked(f), Finding: &f})
+			g, kept, err := p.Broker.Revoke(ctx, broker.Revocation{Grant: grants[i], Reason: whyRevoked(f), Finding: &f})
+			if kept && g.Live(p.Broker.Now()) {
+				err = errChanged
+			}
+			errs[i] = err
 		}
 	case reconcile.Report:
 		errs = p.Broker.Report(ctx, steps[0].Place, grants, findings(steps), p.toTell(ctx, steps, "nothing", tellAgain), "nothing")
