@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -107,7 +108,7 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, check hea
 var exportFormats = []string{"json", "csv", "cloudevents"}
 
 func (p *program) auditExportCommand() *cobra.Command {
-	var format, output, since string
+	var format, output, since, until string
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Write all events as JSON lines, CSV or CloudEvents",
@@ -118,7 +119,7 @@ SHA-256 of a line as it is written here is its hash, so the chain can be checked
 csv is for spreadsheets: a cell that would be taken for a formula begins with an apostrophe.
 cloudevents is one CloudEvent (1.0, JSON) a line, whose data is the event; source names the ledger and id is the sequence number.`,
 		Example: `  jit audit export --output events.jsonl
-  jit audit export --format csv --output november.csv`,
+  jit audit export --format csv --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --output november.csv`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -126,20 +127,25 @@ cloudevents is one CloudEvent (1.0, JSON) a line, whose data is the event; sourc
 				return jit.Invalid("--format", fmt.Sprintf("write one of %v", exportFormats), "%q is not a format", format)
 			}
 			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error {
-				return p.auditExport(ctx, rt, format, output, since)
+				return p.auditExport(ctx, rt, format, output, since, until)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "json", "json, csv or cloudevents")
 	cmd.Flags().StringVar(&since, "since", "", "only events from this `time` on (2026-11-01T00:00:00Z), or this long back (30d)")
+	cmd.Flags().StringVar(&until, "until", "", "only events before this `time` (2026-12-01T00:00:00Z), or before this long back (1d)")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file` instead of standard output")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exportFormats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 // auditExport writes the events to output, which it makes readable by its owner only, or to standard output.
-func (p *program) auditExport(ctx context.Context, rt *config.Runtime, format, output, since string) (err error) {
-	first, err := p.firstEvent(ctx, rt, since)
+func (p *program) auditExport(ctx context.Context, rt *config.Runtime, format, output, since, until string) (err error) {
+	first, err := p.firstEvent(ctx, rt, "--since", since, 1)
+	if err != nil {
+		return err
+	}
+	end, err := p.firstEvent(ctx, rt, "--until", until, math.MaxInt64)
 	if err != nil {
 		return err
 	}
@@ -167,6 +173,9 @@ func (p *program) auditExport(ctx context.Context, rt *config.Runtime, format, o
 	for e, err := range rt.Ledger.Events(ctx, first) {
 		if err != nil {
 			return unreadable(fmt.Errorf("read the events: %w", err))
+		}
+		if e.Seq >= end {
+			break
 		}
 		if err := write(e); err != nil {
 			return notDone(fmt.Errorf("export: %w", err))
@@ -196,12 +205,12 @@ func cloudEventWriter(w io.Writer, ledger string) func(jit.Event) error {
 	return func(e jit.Event) error { return encoder.Encode(e.CloudEvent(ledger)) }
 }
 
-// firstEvent is the sequence number to begin with.
-func (p *program) firstEvent(ctx context.Context, rt *config.Runtime, since string) (int64, error) {
-	if since == "" {
-		return 1, nil
+// firstEvent is the sequence number of the first event from the time on that a flag names; otherwise where it names none.
+func (p *program) firstEvent(ctx context.Context, rt *config.Runtime, flag, text string, otherwise int64) (int64, error) {
+	if text == "" {
+		return otherwise, nil
 	}
-	at, err := p.back("--since", since)
+	at, err := p.back(flag, text)
 	if err != nil {
 		return 0, err
 	}

@@ -231,5 +231,17 @@ func TestAuditExportCloudEvents(t *testing.T) {
 	if out := w.run("audit", "export", "--since", "2999-01-01T00:00:00Z").wantCode(exitDone).out; out != "" {
 		t.Errorf("events of the future: %s", out)
 	}
+	at := w.now.Add(time.Minute).Format(time.RFC3339)
+	w.now = w.now.Add(time.Hour)
+	later := w.grant("INC-2: b", "2h")
+	for _, c := range []struct {
+		flag       string
+		has, lacks string
+	}{{"--until", string(g.ID), string(later.ID)}, {"--since", string(later.ID), string(g.ID)}} {
+		if out := w.run("audit", "export", c.flag, at).wantCode(exitDone).out; !strings.Contains(out, c.has) || strings.Contains(out, c.lacks) {
+			t.Errorf("%s %s:\n%s", c.flag, at, out)
+		}
+	}
+	w.run("audit", "export", "--until", "tomorrow").wantCode(exitUsage).wantErr("--until", `"tomorrow" is neither a time nor a duration`)
 	w.run("audit", "export", "--since", "yesterday").wantCode(exitUsage).wantErr("--since", `"yesterday" is neither a time nor a duration`)
 }
