@@ -450,7 +450,7 @@ func (t *table) expiries() {
 		return float64(due) / took.Seconds()
 	}
 	end := time.Now().Add(-time.Second).Truncate(time.Second)
-	kept := &forgetful{}
+	kept := &forgetful{waiting: map[jit.Place][]jit.Grant{}}
 	fill(t.b, kept, 1_000_000, 100, end)
 	scheduler := rate(1_000_000, kept, kept)
 	t.add("expiries a second through the scheduler, the ledger keeps nothing", fmt.Sprintf("%.0f", scheduler), "50000", scheduler >= 50_000)
@@ -459,30 +459,40 @@ func (t *table) expiries() {
 	t.add("expiries a second, each recorded durably in SQLite", fmt.Sprintf("%.0f", rate(100_000, file, file.Leases())), "-", true)
 }
 
-// forgetful is a ledger that gives out once what was put into it and keeps nothing.
+// forgetful is a ledger that gives out once, scope by scope, what was put into it and keeps nothing.
 type forgetful struct {
 	jit.Ledger
 	mu      sync.Mutex
-	waiting []jit.Grant
+	scopes  []jit.Place
+	waiting map[jit.Place][]jit.Grant
 }
 
 func (f *forgetful) Write(_ context.Context, entries []jit.Entry) []error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, e := range entries {
-		if e.Grant.EndedAt.IsZero() {
-			f.waiting = append(f.waiting, *e.Grant)
+		if !e.Grant.EndedAt.IsZero() {
+			continue
 		}
+		at := e.Grant.Place()
+		if _, known := f.waiting[at]; !known {
+			f.scopes = append(f.scopes, at)
+		}
+		f.waiting[at] = append(f.waiting[at], *e.Grant)
 	}
 	return make([]error, len(entries))
 }
 
-func (f *forgetful) Claim(_ context.Context, q jit.ClaimQuery) ([]jit.Grant, error) {
+func (f *forgetful) Claim(_ context.Context, q jit.ClaimQuery) (claimed []jit.Grant, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n := min(q.Limit, len(f.waiting))
-	claimed := f.waiting[:n]
-	f.waiting = f.waiting[n:]
+	for _, at := range f.scopes {
+		if !slices.Contains(q.Except, at) {
+			n := min(q.Limit-len(claimed), len(f.waiting[at]))
+			claimed = append(claimed, f.waiting[at][:n]...)
+			f.waiting[at] = f.waiting[at][n:]
+		}
+	}
 	return claimed, nil
 }
 

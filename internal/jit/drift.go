@@ -105,9 +105,9 @@ func (g Grant) Drift(s Snapshot) string { return g.Differs(s).Words }
 // of other grants are passed over.
 func (g Grant) Differs(s Snapshot) Difference {
 	var found []Observed
-	for _, o := range s.Ours {
-		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner {
-			found = append(found, o)
+	for i := range s.Ours { // a plan of many grants on one scope looks at all for each
+		if o := &s.Ours[i]; o.Marker.ID == g.ID && o.Marker.Owner == g.Owner {
+			found = append(found, *o)
 		}
 	}
 	if len(found) == 0 {

@@ -28,8 +28,8 @@ type Ledger interface {
 	Write(ctx context.Context, entries []Entry) []error
 
 	// Claim leases up to limit grants of q.Owner that are due at q.Now, so that no other holder is given
-	// them until the lease ends, and returns them in the order of [Grant.DueAt], then id. A grant is due when it is
-	// [Grant.DueToStart] or [Grant.Outstanding].
+	// them until the lease ends, and returns them in the order of [Grant.DueAt], those of the same time scope by scope. A grant is due
+	// when it is [Grant.DueToStart] or [Grant.Outstanding].
 	Claim(ctx context.Context, q ClaimQuery) ([]Grant, error)
 
 	// NextDue returns when the next grant of owner comes due after a time, or when the lease of another holder on one that is
@@ -86,6 +86,8 @@ type ClaimQuery struct {
 	Limit  int
 	// After, if set, is the last grant of the claim before: what is due that comes before it is not looked through again.
 	After *Grant
+	// Except are scopes of which nothing is wanted.
+	Except []Place
 }
 
 // Entry is one unit of writing: at most one of Grant, Policy and DropPolicy, and

@@ -36,7 +36,12 @@ type engine interface {
 // dialect is what differs between the databases in SQL.
 type dialect struct {
 	// mark writes the n-th parameter of a statement that has very many.
-	mark                  func(n int) string
+	mark func(n int) string
+	// among writes that a column is among the values of one parameter, which list makes: the text is the same for any number of them.
+	among func(mark string) string
+	list  func(ids []jit.ID) any
+	// prepares: a statement may be kept for its next use; behind a pooler that would go wrong.
+	prepares              bool
 	forUpdate, skipLocked string
 	write, snapshot       sql.TxOptions
 	// preamble is the first statement of a transaction that writes; it may be empty.

@@ -37,6 +37,7 @@ type Ledger struct {
 	now        func() time.Time
 	known      atomic.Pointer[looked]
 	lookups    *batch.Queue[jit.ID, found]
+	kept       kept // of the lookups, which come one after the other
 	writes     *batch.Queue[[]jit.Entry, []error]
 }
 

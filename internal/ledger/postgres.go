@@ -24,7 +24,15 @@ type postgres struct {
 var _ engine = (*postgres)(nil)
 
 var postgresDialect = dialect{
-	mark:       numbered,
+	mark:  numbered,
+	among: func(mark string) string { return " = ANY (" + mark + ")" },
+	list: func(ids []jit.ID) any {
+		texts := make([]string, len(ids))
+		for i, id := range ids {
+			texts[i] = string(id)
+		}
+		return texts
+	},
 	forUpdate:  " FOR UPDATE",
 	skipLocked: " FOR UPDATE SKIP LOCKED",
 	// The locked head row gives the order; a stricter level would only add retries.

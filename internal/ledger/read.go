@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"iter"
@@ -11,11 +12,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// pageSize is how many records one query of a stream returns; idChunk how many ids one query takes.
-const (
-	pageSize = 1000
-	idChunk  = 5000
-)
+// pageSize is how many records one query of a stream returns.
+const pageSize = 1000
 
 // found is the answer to one lookup.
 type found struct {
@@ -33,12 +31,10 @@ func (l *Ledger) Lookup(ctx context.Context, id jit.ID) (g jit.Grant, ok bool, e
 	return f.grant, f.ok, f.err
 }
 
-// lookup answers a group of lookups with one query.
+// lookup answers a group of lookups with one query. Groups come one after the other.
 func (l *Ledger) lookup(ctx context.Context, ids []jit.ID) []found {
 	answers := make([]found, len(ids))
-	unique := slices.Clone(ids)
-	slices.Sort(unique)
-	grants, err := l.byID(ctx, jit.Filter{IDs: slices.Compact(unique)})
+	grants, err := l.byID(ctx, ids)
 	known := make(map[jit.ID]jit.Grant, len(grants))
 	for _, g := range grants {
 		known[g.ID] = g
@@ -50,23 +46,41 @@ func (l *Ledger) lookup(ctx context.Context, ids []jit.ID) []found {
 	return answers
 }
 
-// byID returns the grants of a filter with ids, in no order.
-func (l *Ledger) byID(ctx context.Context, f jit.Filter) ([]jit.Grant, error) {
+// byID returns the recorded grants among ids, in no order. A plan of many grants asks many times for a few: where it
+// may be, the statement is kept.
+func (l *Ledger) byID(ctx context.Context, ids []jit.ID) ([]jit.Grant, error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return nil, err
 	}
-	var all []jit.Grant
-	for ids := range slices.Chunk(f.IDs, idChunk) {
-		f.IDs = ids
-		where, args := l.where(f, nil)
-		grants, err := queryGrants(ctx, db, l.selectGrant()+where, args)
+	query := l.selectGrant() + " WHERE id" + l.among("$1")
+	if !l.prepares {
+		all, err := queryGrants(ctx, db, query, []any{l.list(ids)})
+		return all, l.fail("read", err)
+	}
+	if l.kept.db != db || l.kept.query != query {
+		stmt, err := db.PrepareContext(ctx, query)
 		if err != nil {
 			return nil, l.fail("read", err)
 		}
-		all = append(all, grants...)
+		if l.kept.stmt != nil {
+			_ = l.kept.stmt.Close() // its answers have been read
+		}
+		l.kept = kept{db, query, stmt}
 	}
-	return all, nil
+	rows, err := l.kept.stmt.QueryContext(ctx, l.list(ids))
+	if err != nil {
+		return nil, l.fail("read", err)
+	}
+	all, err := collect(rows, scanGrant)
+	return all, l.fail("read", err)
+}
+
+// kept is a statement that was prepared on db.
+type kept struct {
+	db    *sql.DB
+	query string
+	stmt  *sql.Stmt
 }
 
 // Grants returns the records asked for, in the order of their end, then id. They are
@@ -97,16 +111,16 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 func (l *Ledger) pages(ctx context.Context, f jit.Filter) func() (page []jit.Grant, more bool, err error) {
 	var last *jit.Grant
 	return func() ([]jit.Grant, bool, error) {
-		if len(f.IDs) > 0 {
-			all, err := l.byID(ctx, f)
-			slices.SortFunc(all, byEnd)
-			return all, false, err
-		}
 		db, err := l.read(ctx)
 		if err != nil || db == nil {
 			return nil, false, err
 		}
 		where, args := l.where(f, last)
+		if len(f.IDs) > 0 {
+			all, err := queryGrants(ctx, db, l.selectGrant()+where, args)
+			slices.SortFunc(all, byEnd)
+			return all, false, l.fail("read", err)
+		}
 		args = append(args, int64(pageSize))
 		page, err := queryGrants(ctx, db, l.selectGrant()+where+" ORDER BY expires_at, id LIMIT "+l.mark(len(args)), args)
 		if err != nil {
@@ -120,10 +134,7 @@ func (l *Ledger) pages(ctx context.Context, f jit.Filter) func() (page []jit.Gra
 }
 
 func byEnd(a, b jit.Grant) int {
-	if c := a.End.Compare(b.End); c != 0 {
-		return c
-	}
-	return strings.Compare(string(a.ID), string(b.ID))
+	return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.ID, b.ID))
 }
 
 // where turns a filter into SQL; last is the last record of the page before, nil for the first page.
@@ -162,11 +173,8 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 		conditions = append(conditions, "ended_at IS NULL")
 	}
 	if len(f.IDs) > 0 {
-		first := len(args) + 1
-		for _, id := range f.IDs {
-			args = append(args, string(id))
-		}
-		conditions = append(conditions, "id IN ("+l.marks(first, len(args))+")")
+		args = append(args, l.list(f.IDs))
+		conditions = append(conditions, "id"+l.among(l.mark(len(args))))
 	}
 	if len(conditions) == 0 {
 		return "", nil

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"net/url"
@@ -13,6 +14,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // sqliteFile is a ledger in one SQLite file, in WAL mode. Reading opens it
@@ -29,7 +32,16 @@ type sqliteFile struct {
 var _ engine = (*sqliteFile)(nil)
 
 var sqliteDialect = dialect{
-	mark: func(int) string { return "?" },
+	mark:  func(int) string { return "?" },
+	among: func(mark string) string { return " IN (SELECT value FROM json_each(" + mark + "))" },
+	list: func(ids []jit.ID) any {
+		text, err := json.Marshal(ids)
+		if err != nil {
+			panic(err) // texts always marshal
+		}
+		return string(text)
+	},
+	prepares: true,
 }
 
 func openSQLite(path string) (*sqliteFile, error) {

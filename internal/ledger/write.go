@@ -168,29 +168,27 @@ type stored struct {
 // recorded returns what is stored of every grant in entries.
 func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) (map[jit.ID]stored, error) {
 	all := map[jit.ID]stored{}
-	var ids []any
+	var ids []jit.ID
 	for _, e := range entries {
 		if e.Grant != nil {
-			ids = append(ids, string(e.Grant.ID))
+			ids = append(ids, e.Grant.ID)
 		}
 	}
-	for chunk := range slices.Chunk(ids, idChunk) {
-		rows, err := tx.QueryContext(ctx, "SELECT id, version, owner, target, principal, scope, expires_at FROM jit_grants WHERE id IN ("+l.marks(1, len(chunk))+")", chunk...)
-		if err != nil {
-			return nil, err
-		}
-		_, err = collect(rows, func(rows *sql.Rows) (none struct{}, err error) {
-			var id jit.ID
-			var s stored
-			err = rows.Scan(&id, &s.version, &s.owner, &s.target, &s.principal, &s.scope, &s.end)
-			all[id] = s
-			return none, err
-		})
-		if err != nil {
-			return nil, err
-		}
+	if len(ids) == 0 {
+		return all, nil
 	}
-	return all, nil
+	rows, err := tx.QueryContext(ctx, "SELECT id, version, owner, target, principal, scope, expires_at FROM jit_grants WHERE id"+l.among("$1"), l.list(ids))
+	if err != nil {
+		return nil, err
+	}
+	_, err = collect(rows, func(rows *sql.Rows) (none struct{}, err error) {
+		var id jit.ID
+		var s stored
+		err = rows.Scan(&id, &s.version, &s.owner, &s.target, &s.principal, &s.scope, &s.end)
+		all[id] = s
+		return none, err
+	})
+	return all, err
 }
 
 // insert inserts rows, as many as fit into a statement at a time.

@@ -190,9 +190,12 @@ func (m *grantModel) sync(g jit.Grant) {
 }
 
 func sameLength(a, b string) bool {
+	if a == b {
+		return true
+	}
 	x, errX := jit.ParseTTL(a)
 	y, errY := jit.ParseTTL(b)
-	return a == b || errX == nil && errY == nil && x == y
+	return errX == nil && errY == nil && x == y
 }
 
 func syncTime(v *types.String, fact time.Time) {

@@ -163,9 +163,12 @@ func changes(config, state grantModel, now time.Time) bool {
 }
 
 func sameTime(a, b types.String) bool {
+	if a.Equal(b) {
+		return true
+	}
 	x, errX := jit.ParseTime("", a.ValueString())
 	y, errY := jit.ParseTime("", b.ValueString())
-	return a.Equal(b) || errX == nil && errY == nil && x.Equal(y)
+	return errX == nil && errY == nil && x.Equal(y)
 }
 
 // planChange judges a change of a grant that exists. The end is planned as not known where it moves:

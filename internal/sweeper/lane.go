@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	// laneSize is how many tasks a lane holds. What is over that is left in the ledger until its lease ends.
+	// laneSize is how many tasks fill a lane: then nothing more of its scope is claimed until half of them are done.
 	laneSize = 5000
 	// laneBatch is how many tasks are done with one call.
 	laneBatch = 1000
 	// slotsPerTarget is how many scopes of one target are worked on side by side.
 	slotsPerTarget = 16
-	// slow is how long a call counts against the slots of its target, and against a lane that is full.
+	// slow is how long a call counts against the slots of its target.
 	slow = 5 * time.Second
 	// firstRetry and lastRetry bound the pause before a task that failed is tried again.
 	firstRetry = time.Second
@@ -28,12 +28,12 @@ const (
 // lane is the due work of one scope. One goroutine works on it, so that a scope that is stuck delays no other.
 type lane struct {
 	tasks []*task
-	// callSince is when the call under way began; zero when there is none.
-	callSince time.Time
+	// left: more may be due in the ledger than was claimed, because the lane was full.
+	left bool
 	// failing: nothing of the last call succeeded.
 	failing bool
-	// changed is signalled when a task has come, room when some have gone.
-	changed, room chan struct{}
+	// changed is signalled when a task has come.
+	changed chan struct{}
 }
 
 // task is a step that is due.
@@ -53,43 +53,37 @@ func (t *task) due() time.Time {
 	return t.step.Grant.ActualEnd()
 }
 
-// take puts a step into the lane of its scope. It waits for room while the lane makes progress, and leaves the step to a later
-// claim when it makes none. What is in hand already is not taken twice.
+// take puts a step into the lane of its scope, unless it is in hand already.
 func (w *Watcher) take(ctx context.Context, s reconcile.Step) bool {
-	for {
-		w.mu.Lock()
-		if w.inHand[s.Grant.ID] {
-			w.mu.Unlock()
-			return false
-		}
-		l, ok := w.lanes[s.Place]
-		if !ok {
-			l = &lane{changed: make(chan struct{}, 1), room: make(chan struct{}, 1)}
-			w.lanes[s.Place] = l
-			w.work.Go(func() { w.workOn(ctx, s.Place, l) })
-		}
-		if len(l.tasks) < laneSize {
-			l.tasks = append(l.tasks, &task{step: s})
-			w.inHand[s.Grant.ID] = true
-			w.mu.Unlock()
-			signal(l.changed)
-			return true
-		}
-		stuck := l.failing || !l.callSince.IsZero() && time.Since(l.callSince) > slow
-		w.mu.Unlock()
-		if stuck {
-			return false
-		}
-		timer := time.NewTimer(look)
-		select {
-		case <-l.room:
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return false
-		}
-		timer.Stop()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.inHand[s.Grant.ID] {
+		return false
 	}
+	l, ok := w.lanes[s.Place]
+	if !ok {
+		l = &lane{changed: make(chan struct{}, 1)}
+		w.lanes[s.Place] = l
+		w.work.Go(func() { w.workOn(ctx, s.Place, l) })
+	}
+	l.tasks = append(l.tasks, &task{step: s})
+	w.inHand[s.Grant.ID] = true
+	signal(l.changed)
+	return true
+}
+
+// full lists the scopes whose lanes hold as much as they may.
+func (w *Watcher) full() []jit.Place {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var full []jit.Place
+	for at, l := range w.lanes {
+		if len(l.tasks) >= laneSize {
+			l.left = true
+			full = append(full, at)
+		}
+	}
+	return full
 }
 
 // signal wakes whoever waits on c, or will.
@@ -155,9 +149,6 @@ func (w *Watcher) call(ctx context.Context, at jit.Place, l *lane, batch []*task
 		return
 	}
 	defer release()
-	w.mu.Lock()
-	l.callSince = time.Now()
-	w.mu.Unlock()
 	call, cancel := context.WithTimeout(w.calls, callTimeout)
 	defer cancel()
 	batch = w.refresh(call, at, l, batch)
@@ -178,14 +169,12 @@ func (w *Watcher) call(ctx context.Context, at jit.Place, l *lane, batch []*task
 		w.told(r, lag)
 	}
 	w.settle(l, batch, p.report.Results)
-	signal(l.room)
 }
 
 // settle takes what was done out of the lane and sets the time for the rest.
 func (w *Watcher) settle(l *lane, batch []*task, results []Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l.callSince = time.Time{}
 	done := map[*task]bool{}
 	now := time.Now()
 	for i, t := range batch {
@@ -204,6 +193,10 @@ func (w *Watcher) settle(l *lane, batch []*task, results []Result) {
 		for _, t := range l.tasks {
 			t.next = time.Time{}
 		}
+	}
+	if l.left && len(l.tasks) <= laneSize/2 {
+		l.left = false
+		signal(w.room)
 	}
 }
 

@@ -51,9 +51,11 @@ type Watcher struct {
 	// Observer is told what is done; it may be nil.
 	Observer Observer
 
-	mu     sync.Mutex
-	state  State
-	lanes  map[jit.Place]*lane
+	mu    sync.Mutex
+	state State
+	lanes map[jit.Place]*lane
+	// room is signalled when a lane that was full has room for what is left in the ledger.
+	room   chan struct{}
 	inHand map[jit.ID]bool
 	slots  map[string]chan struct{}
 	found  map[jit.Place][]Result
@@ -78,6 +80,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	w.calls = calls
 	w.state = State{Started: w.Broker.Now()}
 	w.lanes, w.inHand, w.slots = map[jit.Place]*lane{}, map[jit.ID]bool{}, map[string]chan struct{}{}
+	w.room = make(chan struct{}, 1)
 	w.found, w.unread = map[jit.Place][]Result{}, map[jit.Place]Unread{}
 	w.mu.Unlock()
 
@@ -94,6 +97,7 @@ func (w *Watcher) Run(ctx context.Context) {
 func (w *Watcher) watchDue(ctx context.Context) {
 	var next, lastClaim, lastMarkers time.Time
 	var clock stepped
+	var took time.Duration
 	for failures := 0; ctx.Err() == nil; {
 		now := w.Broker.Now()
 		if clock.since(now) {
@@ -101,9 +105,11 @@ func (w *Watcher) watchDue(ctx context.Context) {
 		}
 		err := error(nil)
 		if lastClaim.IsZero() || !next.IsZero() && !now.Before(next) || now.Sub(lastClaim).Abs() >= w.Interval {
+			began := time.Now()
 			if err = w.claim(ctx, now); err == nil {
 				lastClaim = now
 			}
+			took = time.Since(began)
 		}
 		if err == nil {
 			// What came due since the last claim counts too: somebody may have ended it with that date.
@@ -127,8 +133,24 @@ func (w *Watcher) watchDue(ctx context.Context) {
 		} else if failures = 0; !next.IsZero() {
 			pause = min(look, max(0, next.Sub(w.Broker.Now())))
 		}
-		_ = backoff.Sleep(ctx, pause) // the loop looks at ctx
+		if w.roomWithin(ctx, pause) {
+			lastClaim = time.Time{}
+			_ = backoff.Sleep(ctx, took) // a claim looks through all that is in hand: at most half of the time
+		}
 	}
+}
+
+// roomWithin waits, for a time at most, until a lane that was full has room again.
+func (w *Watcher) roomWithin(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-w.room:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 func (w *Watcher) nextDue(ctx context.Context, after time.Time) (time.Time, error) {
@@ -143,7 +165,7 @@ func (w *Watcher) claimSome(ctx context.Context, now time.Time, limit int, after
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
 	return w.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
-		Owner: w.Broker.Owner, Now: now, Holder: w.Holder + "/" + rand.Text(), Lease: watchLease, Limit: limit, After: after,
+		Owner: w.Broker.Owner, Now: now, Holder: w.Holder + "/" + rand.Text(), Lease: watchLease, Limit: limit, After: after, Except: w.full(),
 	})
 }
 

@@ -289,6 +289,66 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 	})
 }
 
+// Far more is due on one scope than a lane holds, and it works slowly: what is due elsewhere, at the same time or
+// later, does not wait for it, and all of it is done as fast as the scope allows.
+func TestWatchLongLaneDelaysNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		const many = 12_000 // twelve calls
+		end := time.Now().Add(2 * time.Minute)
+		grant := func(n int, scope string, end time.Time) jit.Grant {
+			b := jit.Binding{Target: "db", Principal: fmt.Sprint(n), Role: "reader", Scope: scope}
+			return jit.Grant{ID: jit.NewID("jit", b, "INC-1", 1), Owner: "jit", Binding: b, Reason: "INC-1", Renewal: 1,
+				Window: jit.Window{Start: time.Now(), End: end}, RequestedAt: time.Now(), GrantedAt: time.Now()}
+		}
+		others := []jit.Grant{grant(0, "b", end), grant(1, "b", end.Add(time.Second)), grant(2, "c", end.Add(30*time.Second))}
+		entries := make([]jit.Entry, 0, many+len(others))
+		for n := range many {
+			g := grant(n, "a", end)
+			entries = append(entries, jit.Entry{Grant: &g})
+		}
+		for _, g := range others {
+			entries = append(entries, jit.Entry{Grant: &g})
+		}
+		w.ledger.Write(t.Context(), entries)
+		w.targets["db"].Call = func(what string) error {
+			if what == "write" {
+				time.Sleep(4 * time.Second)
+			}
+			return nil
+		}
+		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
+			Broker: w.newBroker(), Holder: "a", Leases: w.ledger.Leases(), OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
+		}, Observer: w}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { watcher.Run(ctx); close(done) }()
+		defer func() { cancel(); <-done }()
+		time.Sleep(time.Until(end) + 10*time.Second)
+		// What does not fit into the lane is left for others.
+		q := jit.ClaimQuery{Owner: "jit", Now: time.Now(), Holder: "b", Lease: time.Nanosecond, Limit: many}
+		if rest, err := w.ledger.Claim(t.Context(), q); err != nil || len(rest) < 1000 {
+			t.Errorf("another may claim %d of what is left, %v", len(rest), err)
+		}
+		time.Sleep(time.Until(end) + 55*time.Second)
+		for _, g := range others {
+			if is, _, _ := w.ledger.Lookup(t.Context(), g.ID); is.EndedAt.IsZero() || is.EndedAt.Sub(g.End) > 9*time.Second { // the call before it, and its own
+				t.Errorf("the end on scope %s was at %s and was made good at %s", g.Scope, g.End, is.EndedAt)
+			}
+		}
+		left := 0
+		for _, err := range w.ledger.Grants(t.Context(), jit.Filter{DueBy: time.Now()}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			left++
+		}
+		if left > 0 {
+			t.Errorf("%d of %d are left 55 s after their end, for twelve calls of 4 s each", left, many)
+		}
+	})
+}
+
 // scopeHangs is a platform of which one scope does not answer a write until a time.
 type scopeHangs struct {
 	*jittest.Platform

@@ -162,11 +162,13 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	byDue := func(a, b jit.Grant) int { return cmp.Or(a.DueAt().Compare(b.DueAt()), cmp.Compare(a.ID, b.ID)) }
+	byDue := func(a, b jit.Grant) int {
+		return cmp.Or(a.DueAt().Compare(b.DueAt()), a.Place().Compare(b.Place()), cmp.Compare(a.ID, b.ID))
+	}
 	var due []jit.Grant
 	for id, g := range l.grants {
 		h := l.leases[id]
-		if g.Owner == q.Owner && (q.After == nil || byDue(g, *q.After) > 0) && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder || !h.until.After(q.Now) || h.until.After(q.Now.Add(jit.MaxLease))) {
+		if g.Owner == q.Owner && (q.After == nil || byDue(g, *q.After) > 0) && !slices.Contains(q.Except, g.Place()) && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder || !h.until.After(q.Now) || h.until.After(q.Now.Add(jit.MaxLease))) {
 			due = append(due, g)
 		}
 	}

@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -117,6 +118,51 @@ func testClaimLease(t *testing.T, l jit.Ledger) {
 	}
 	check("a lease from a clock that was wrong does not count", claim(t, l, "d", now.Add(2*time.Minute), 10), "3 2 1 0")
 	check("no limit is no claim", claim(t, l, "c", now, 0), "")
+}
+
+// testClaimScopes: what is due at the same time is given out scope by scope, so that two who claim are not both at work on the same.
+func testClaimScopes(t *testing.T, l jit.Ledger) {
+	end := Epoch.Add(time.Hour)
+	var entries []jit.Entry
+	for n := range 12 {
+		g := Grant(n)
+		g.Target, g.Scope, g.End = "db", []string{"orders", "Payments", "users"}[n%3], end
+		if n >= 9 {
+			g.End = end.Add(-time.Minute)
+		}
+		entries = append(entries, jit.Entry{Grant: &g})
+	}
+	write(t, l, entries...)
+	next := func(q jit.ClaimQuery) []jit.Grant {
+		t.Helper()
+		q.Owner, q.Now, q.Lease = "payments", end, time.Minute
+		got, err := l.Claim(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := next(jit.ClaimQuery{Holder: "first", Limit: 3}); len(got) != 3 || slices.ContainsFunc(got, func(g jit.Grant) bool { return g.End.Equal(end) }) {
+		t.Errorf("what is due for longest comes first: %q", reasons(got))
+	}
+	seen := map[string]bool{}
+	var last *jit.Grant
+	for _, holder := range []string{"a", "b", "c"} {
+		got := next(jit.ClaimQuery{Holder: holder, Limit: 3, After: last})
+		if len(got) != 3 || got[1].Scope != got[0].Scope || got[2].Scope != got[0].Scope || seen[got[0].Scope] {
+			t.Fatalf("%s was given %q", holder, reasons(got))
+		}
+		seen[got[0].Scope], last = true, &got[2]
+		if rest := next(jit.ClaimQuery{Holder: holder, Limit: 2, After: &got[0]}); reasons(rest) != reasons(got[1:]) {
+			t.Errorf("after the first of %q there are %q", reasons(got), reasons(rest))
+		}
+	}
+	later := end.Add(time.Hour)
+	got, err := l.Claim(t.Context(), jit.ClaimQuery{Owner: "payments", Now: later, Holder: "d", Lease: time.Minute, Limit: 100,
+		Except: []jit.Place{{Target: "db", Scope: "orders"}, {Target: "db", Scope: "users"}, {Target: "other", Scope: "Payments"}}})
+	if err != nil || reasons(got) != "10 1 4 7" {
+		t.Errorf("all but two scopes: %q, %v", reasons(got), err)
+	}
 }
 
 func testClaimConcurrent(t *testing.T, l jit.Ledger) {

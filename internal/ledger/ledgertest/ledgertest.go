@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) jit.Ledger) {
 		{"a context that is over", testCancelled},
 		{"claims: what is due", testClaimDue},
 		{"claims: leases", testClaimLease},
+		{"claims: scope by scope", testClaimScopes},
 		{"claims: many sweepers", testClaimConcurrent},
 		{"claims: what comes next", testNextDue},
 		{"places", testPlaces},
