@@ -20,6 +20,8 @@ import (
 type content struct {
 	data []byte
 	info fs.FileInfo
+	// parsed are the lines, where they are known already.
+	parsed *keys
 }
 
 // readContent reads the whole file. A file that does not exist is empty.
@@ -46,7 +48,7 @@ func readContent(path string) (content, error) {
 	if err != nil {
 		return content{}, fmt.Errorf("read authorized keys %s: %w", path, err)
 	}
-	return content{data, info}, nil
+	return content{data: data, info: info}, nil
 }
 
 // same reports whether nobody wrote to the file, or changed its owner or mode, between two looks.
@@ -87,12 +89,13 @@ func (p *Platform) edit(ctx context.Context, path string, before content, change
 }
 
 func (p *Platform) editOnce(ctx context.Context, path string, before content, change func(*keys)) error {
-	k := parseKeys(before.data)
+	k := before.parsed.parseAgain(before.data)
 	change(k)
 	after := k.bytes()
 	if !bytes.Equal(before.data, after) {
 		p.called("write")
 		written, err := replace(ctx, path, before, after)
+		written.parsed = k
 		p.remember(path, written, err)
 		return err
 	}
@@ -161,7 +164,7 @@ func replace(ctx context.Context, path string, before content, data []byte) (wri
 		return content{}, err
 	}
 	failpoint.Hit("ssh.after-rename")
-	return content{data, info}, syncDir(dir)
+	return content{data: data, info: info}, syncDir(dir)
 }
 
 // cannotWrite says what stood in the way of writing.

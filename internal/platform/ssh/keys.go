@@ -21,6 +21,27 @@ func parseKeys(data []byte) *keys {
 	return k
 }
 
+// parseAgain is [parseKeys] for a file of which most lines are in k, as in what was just written: those are not parsed again.
+func (k *keys) parseAgain(data []byte) *keys {
+	if k == nil {
+		return parseKeys(data)
+	}
+	known := make(map[string]line, len(k.lines))
+	for _, l := range k.lines {
+		known[string(l.raw)] = l
+	}
+	again := &keys{lines: make([]line, 0, len(k.lines))}
+	for raw := range bytes.Lines(data) {
+		l, ok := known[string(raw)]
+		if !ok {
+			l = parseLine(raw)
+		}
+		l.raw = raw
+		again.lines = append(again.lines, l)
+	}
+	return again
+}
+
 // bytes writes the file.
 func (k *keys) bytes() []byte {
 	var b bytes.Buffer

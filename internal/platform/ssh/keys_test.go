@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ func TestFilesComeBack(t *testing.T) {
 				k := parseKeys([]byte(file))
 				for _, i := range in {
 					k.mustEnsure(t, grants[i])
-					k = parseKeys(k.bytes())
+					k = again(t, k)
 				}
 				if got := k.snapshot(); len(got.Ours) != len(grants) {
 					t.Fatalf("%s: %d lines of ours, want %d", name, len(got.Ours), len(grants))
@@ -83,7 +84,7 @@ func TestFilesComeBack(t *testing.T) {
 				}
 				for _, i := range out {
 					k.drop(grants[i])
-					k = parseKeys(k.bytes())
+					k = again(t, k)
 				}
 				if got := string(k.bytes()); got != file {
 					t.Errorf("%s, in %v, out %v: the file is %.200q, was %.200q", name, in, out, got, file)
@@ -93,6 +94,17 @@ func TestFilesComeBack(t *testing.T) {
 	}
 }
 
+// again reads what k writes, both ways.
+func again(t *testing.T, k *keys) *keys {
+	t.Helper()
+	data := k.bytes()
+	next := k.parseAgain(data)
+	if whole := parseKeys(data); len(next.lines)+len(whole.lines) > 0 && !reflect.DeepEqual(next.lines, whole.lines) {
+		t.Errorf("read again, the lines are %+v, not %+v", next.lines, whole.lines)
+	}
+	return next
+}
+
 // TestForeignLinesAfterOurs: what others append while a grant lives stays, and stays apart.
 func TestForeignLinesAfterOurs(t *testing.T) {
 	for _, before := range []string{"", bob, bob + "\n"} {
@@ -100,7 +112,7 @@ func TestForeignLinesAfterOurs(t *testing.T) {
 			a := grantOf(alice, "login", "x")
 			k := parseKeys([]byte(before))
 			k.mustEnsure(t, a)
-			k = parseKeys(append(k.bytes(), appended...))
+			k = k.parseAgain(append(k.bytes(), appended...))
 			longer := a
 			longer.Marker.Window.End = longer.Marker.Window.End.Add(time.Hour)
 			k.mustEnsure(t, longer)
@@ -323,7 +335,7 @@ func FuzzEdit(f *testing.F) {
 		if !gives(t, written, alice, r.String(), noon) || gives(t, written, alice, "login", noon) || gives(t, written, alice, r.String(), noon.Add(time.Hour)) {
 			t.Errorf("%q does not give what it should, and when", written)
 		}
-		k = parseKeys(written)
+		k = again(t, k)
 		s := k.snapshot()
 		if len(s.Ours) != 1 || s.Ours[0].Marker != a.Marker || s.Ours[0].Role != r.String() || s.Ours[0].Damage != "" {
 			t.Errorf("%q is read as %+v", written, s.Ours)
