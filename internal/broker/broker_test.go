@@ -377,6 +377,43 @@ func TestAPendingGrantOfACrashIsOverWithItsWindow(t *testing.T) {
 	})
 }
 
+// A change of a grant that its platform has never confirmed is what grants it.
+func TestAChangeGrantsWhatACrashLeftPending(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.platform.Call = failAfter(t, "write", 1)
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = w.Grant(t.Context(), request())
+	}()
+	w.platform.Call = nil
+	w.allowed(false)
+	var pending jit.Grant
+	for g, err := range w.ledger.Grants(t.Context(), jit.Filter{Owner: "jit"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		pending = g
+	}
+	if pending.ID == "" || !pending.GrantedAt.IsZero() {
+		t.Fatalf("the crash left %+v", pending)
+	}
+	known := len(w.kinds())
+	w.pass(time.Hour)
+	g, err := w.Change(t.Context(), pending, request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told := w.kinds()[known:]; !slices.Equal(told, []jit.EventKind{jit.EventGranted}) {
+		t.Errorf("the ledger tells %v", told)
+	}
+	if !g.GrantedAt.Equal(w.now) || !g.Window.Equal(pending.Window) {
+		t.Errorf("granted at %s with window %v, want %s and %v", g.GrantedAt, g.Window, w.now, pending.Window)
+	}
+	w.allowed(true)
+	w.pass(time.Hour)
+	w.allowed(false)
+}
+
 // failAfter panics at the n-th call of that name, as a crash would end the process.
 func failAfter(t *testing.T, name string, n int) func(string) error {
 	t.Helper()
