@@ -89,6 +89,9 @@ func TestReplacedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	l := open(t, "sqlite://"+path)
 	write(t, l, ledgertest.Entry(ledgertest.Grant(1)))
+	if _, ok, err := l.Lookup(t.Context(), ledgertest.Grant(1).ID); !ok || err != nil {
+		t.Errorf("what was written is not found: %v, %v", ok, err)
+	}
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)

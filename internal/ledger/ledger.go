@@ -131,13 +131,13 @@ type queryer interface {
 
 // read returns connections for reading; nil when there is no ledger, which then reads as empty.
 // Whether this program knows the schema is looked at once in a while: migrations are additive, and
-// every write looks again.
+// every write looks again. An older schema is looked at each time: it becomes ours with the next write of anybody.
 func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	db, err := l.db.reader(ctx)
 	if err != nil || db == nil {
 		return nil, l.fail("read", err)
 	}
-	if k := l.known.Load(); k != nil && k.db == db && time.Since(k.at) < lookAgain {
+	if k := l.known.Load(); k != nil && k.db == db && k.schema == len(l.migrations) && time.Since(k.at) < lookAgain {
 		return db, nil
 	}
 	h, err := l.head(ctx, db, "")

@@ -148,7 +148,9 @@ func readOlder(t *testing.T, url string) {
 	if err := l.Write(t.Context(), []jit.Entry{{Grant: &g, Events: []jit.Event{{Kind: jit.EventGranted, Grant: g.ID}}}})[0]; err != nil {
 		t.Fatal(err)
 	}
-	if g, ok, err = open().Lookup(t.Context(), id); err != nil || !ok || !g.Alone {
-		t.Errorf("after a write Lookup = %+v, %t, %v", g, ok, err)
+	for _, l := range []*Ledger{l, open()} {
+		if g, ok, err = l.Lookup(t.Context(), id); err != nil || !ok || !g.Alone {
+			t.Errorf("after a write Lookup = %+v, %t, %v", g, ok, err)
+		}
 	}
 }
