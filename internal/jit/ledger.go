@@ -33,7 +33,7 @@ type Ledger interface {
 	Claim(ctx context.Context, q ClaimQuery) ([]Grant, error)
 
 	// NextDue returns when the next grant of owner comes due after a time, or when the lease of another holder on one that is
-	// due already ends, whichever is first; zero when there is nothing to wait for.
+	// due already ends, whichever is first; zero when there is nothing to wait for. Where very many are due, some leases may be passed over.
 	NextDue(ctx context.Context, owner string, after time.Time) (time.Time, error)
 
 	// Clock returns the time of the server that keeps the ledger; zero when it has no clock of its own.

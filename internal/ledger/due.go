@@ -8,6 +8,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
+// leasesLooked is how many grants that are due, those for longest, are asked when their lease ends.
+const leasesLooked = 5000
+
 // NextDue returns when the next grant of owner comes due after a time, or when the next lease of a grant that is due
 // already ends; zero when there is nothing to wait for.
 func (l *Ledger) NextDue(ctx context.Context, owner string, after time.Time) (time.Time, error) {
@@ -19,8 +22,10 @@ func (l *Ledger) NextDue(ctx context.Context, owner string, after time.Time) (ti
 	err = db.QueryRowContext(ctx, `SELECT min(at) FROM (
 		SELECT min(due_at) AS at FROM jit_grants WHERE owner = $1 AND due_at > $2
 		UNION ALL
-		SELECT min(lease_until) AS at FROM jit_grants WHERE owner = $1 AND due_at <= $2 AND lease_until > $2
-	) AS next`, owner, after.UnixMicro()).Scan(&next)
+		SELECT min(lease_until) AS at FROM (
+			SELECT lease_until FROM jit_grants WHERE owner = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3
+		) AS longest WHERE lease_until > $2
+	) AS next`, owner, after.UnixMicro(), int64(leasesLooked)).Scan(&next)
 	if err != nil {
 		return time.Time{}, l.fail("read", err)
 	}

@@ -104,6 +104,9 @@ func TestReplacedFile(t *testing.T) {
 	if _, ok, err := open(t, "sqlite://"+path).Lookup(t.Context(), ledgertest.Grant(2).ID); !ok || err != nil {
 		t.Errorf("what was written after the file was removed cannot be found: %v, %v", ok, err)
 	}
+	if _, ok, err := l.Lookup(t.Context(), ledgertest.Grant(2).ID); !ok || err != nil {
+		t.Errorf("who has written it cannot find it: %v, %v", ok, err)
+	}
 }
 
 func TestDirectoryIsNoLedger(t *testing.T) {

@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	// laneSize is how many tasks fill a lane: then nothing more of its scope is claimed until half of them are done.
+	// laneSize is how many tasks that were not tried yet fill a lane: then nothing more of its scope is claimed until half of them are.
 	laneSize = 5000
+	// laneMost bounds those of a lane that were tried in vain too.
+	laneMost = 20_000
 	// laneBatch is how many tasks are done with one call.
 	laneBatch = 1000
 	// slotsPerTarget is how many scopes of one target are worked on side by side.
@@ -36,6 +38,16 @@ type lane struct {
 	changed chan struct{}
 }
 
+func (l *lane) untried() int {
+	n := 0
+	for _, t := range l.tasks {
+		if t.attempts == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // task is a step that is due.
 type task struct {
 	step     reconcile.Step
@@ -53,23 +65,26 @@ func (t *task) due() time.Time {
 	return t.step.Grant.ActualEnd()
 }
 
-// take puts a step into the lane of its scope, unless it is in hand already.
-func (w *Watcher) take(ctx context.Context, s reconcile.Step) bool {
+// take puts steps into the lanes of their scopes, and returns how many of them were not in hand already. No lane begins before all are in it.
+func (w *Watcher) take(ctx context.Context, steps []reconcile.Step) (taken int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.inHand[s.Grant.ID] {
-		return false
+	for _, s := range steps {
+		if w.inHand[s.Grant.ID] {
+			continue
+		}
+		l, ok := w.lanes[s.Place]
+		if !ok {
+			l = &lane{changed: make(chan struct{}, 1)}
+			w.lanes[s.Place] = l
+			w.work.Go(func() { w.workOn(ctx, s.Place, l) })
+		}
+		l.tasks = append(l.tasks, &task{step: s})
+		w.inHand[s.Grant.ID] = true
+		signal(l.changed)
+		taken++
 	}
-	l, ok := w.lanes[s.Place]
-	if !ok {
-		l = &lane{changed: make(chan struct{}, 1)}
-		w.lanes[s.Place] = l
-		w.work.Go(func() { w.workOn(ctx, s.Place, l) })
-	}
-	l.tasks = append(l.tasks, &task{step: s})
-	w.inHand[s.Grant.ID] = true
-	signal(l.changed)
-	return true
+	return taken
 }
 
 // full lists the scopes whose lanes hold as much as they may.
@@ -78,7 +93,7 @@ func (w *Watcher) full() []jit.Place {
 	defer w.mu.Unlock()
 	var full []jit.Place
 	for at, l := range w.lanes {
-		if len(l.tasks) >= laneSize {
+		if l.untried() >= laneSize || len(l.tasks) >= laneMost {
 			l.left = true
 			full = append(full, at)
 		}
@@ -115,8 +130,8 @@ func (w *Watcher) workOn(ctx context.Context, at jit.Place, l *lane) {
 	}
 }
 
-// ready returns the tasks to be done now, all of one kind and ends first, or how long to wait for some. When there are none at
-// all the lane is closed.
+// ready returns the tasks to be done now, all of one kind, ends first and those before the others that were not tried yet, or how long to
+// wait for some. When there are none at all the lane is closed.
 func (w *Watcher) ready(at jit.Place, l *lane) (batch []*task, wait time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -134,9 +149,11 @@ func (w *Watcher) ready(at jit.Place, l *lane) (batch []*task, wait time.Duratio
 			kind = reconcile.End
 		}
 	}
-	for _, t := range l.tasks {
-		if !t.next.After(now) && t.step.Kind == kind && len(batch) < laneBatch {
-			batch = append(batch, t)
+	for _, tried := range []bool{false, true} {
+		for _, t := range l.tasks {
+			if !t.next.After(now) && t.step.Kind == kind && (t.attempts > 0) == tried && len(batch) < laneBatch {
+				batch = append(batch, t)
+			}
 		}
 	}
 	return batch, wait
@@ -194,7 +211,7 @@ func (w *Watcher) settle(l *lane, batch []*task, results []Result) {
 			t.next = time.Time{}
 		}
 	}
-	if l.left && len(l.tasks) <= laneSize/2 {
+	if l.left && l.untried() <= laneSize/2 && len(l.tasks) < laneMost {
 		l.left = false
 		signal(w.room)
 	}

@@ -3,7 +3,6 @@
 package sweeper
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,12 +83,6 @@ var ErrHeld = errors.New("held back: as many unplanned removals as max_unplanned
 // errChanged is the error of a revocation whose grant is another by now than the one about which something was found.
 var errChanged = errors.New("it was changed meanwhile and is left as it is; the next pass looks again")
 
-// lease is how long due work stays with a sweeper that may have died.
-const lease = 2 * time.Minute
-
-// defaultClaimSize is how many due grants are claimed at once.
-const defaultClaimSize = 5000
-
 // Pass makes one pass: what is due first, then drift. It never gives up on one scope because of another.
 // A ledger that cannot be read does not keep markers from being honoured: what they
 // say is over is ended.
@@ -138,47 +131,6 @@ func (p *pass) unread(err error) {
 	p.report.Unread = append(p.report.Unread, err)
 }
 
-// due claims and carries out what the ledger says is due, claim after claim.
-func (p *pass) due(ctx context.Context) error {
-	if p.DryRun {
-		all, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, DueBy: p.now}))
-		if err != nil {
-			return err
-		}
-		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, all, nil, nil)))
-		return nil
-	}
-	sound, skew, err := p.soundNow(ctx, p.now)
-	if err != nil {
-		return err
-	}
-	if p.now = sound; skew != nil {
-		p.unread(skew)
-	}
-	seen := map[jit.ID]bool{}
-	var last *jit.Grant
-	for {
-		claimed, err := p.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
-			Owner: p.Broker.Owner, Now: p.now, Holder: p.Holder, Lease: lease, Limit: cmp.Or(p.ClaimSize, defaultClaimSize), After: last,
-		})
-		if err != nil {
-			return err
-		}
-		if len(claimed) == 0 {
-			return p.elsewhere(ctx, seen)
-		}
-		for _, g := range claimed {
-			seen[g.ID] = true
-		}
-		last = &claimed[len(claimed)-1]
-		steps := reconcile.Plan(p.now, p.Broker.Owner, claimed, nil, nil)
-		if skew != nil {
-			steps = withoutStarts(steps)
-		}
-		p.carryOut(ctx, p.stripped(ctx, steps))
-	}
-}
-
 // stripped looks which of the bindings that are to be ended have lost their end, where that can be, and says so in the steps.
 func (p *pass) stripped(ctx context.Context, steps []reconcile.Step) []reconcile.Step {
 	places := map[jit.Place]bool{}
@@ -191,24 +143,15 @@ func (p *pass) stripped(ctx context.Context, steps []reconcile.Step) []reconcile
 	for i, s := range steps {
 		if snapshot, read := observed[s.Place]; read && s.Kind == reconcile.End {
 			if d := s.Grant.Differs(snapshot); d.Kind == jit.DriftStripped {
+				p.mu.Lock()
 				p.lost[s.Grant.ID] = broker.Finding{Kind: d.Kind, Words: d.Words}
+				p.mu.Unlock()
 				steps[i].Reason += "; " + d.Words
 				steps[i].Drift, steps[i].Severity = d.Kind, d.Kind.Severity()
 			}
 		}
 	}
 	return steps
-}
-
-// elsewhere notes what is due and was not among what this sweeper was given.
-func (p *pass) elsewhere(ctx context.Context, mine map[jit.ID]bool) error {
-	open, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, DueBy: p.now}))
-	for _, g := range open {
-		if (g.Outstanding(p.now) || g.DueToStart(p.now)) && !mine[g.ID] {
-			p.report.Elsewhere = append(p.report.Elsewhere, g)
-		}
-	}
-	return err
 }
 
 // markers ends what the markers say is over, in every scope of every target, by our clock and by that of the target.
@@ -328,12 +271,8 @@ func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
 
 // run does the steps: scopes side by side, the steps of one scope and kind together.
 func (p *pass) run(ctx context.Context, steps []reconcile.Step) {
-	byPlace := map[jit.Place][]reconcile.Step{}
-	for _, s := range steps {
-		byPlace[s.Place] = append(byPlace[s.Place], s)
-	}
 	var wg sync.WaitGroup
-	for _, steps := range byPlace {
+	for _, steps := range byPlace(steps) {
 		wg.Go(func() {
 			for len(steps) > 0 {
 				n := 1
@@ -383,9 +322,11 @@ func (p *pass) act(ctx context.Context, steps []reconcile.Step) []error {
 	errs := make([]error, len(steps))
 	grants := make([]jit.Grant, len(steps))
 	lost := make([]broker.Finding, len(steps))
+	p.mu.Lock()
 	for i, s := range steps {
 		grants[i], lost[i] = s.Grant, p.lost[s.Grant.ID]
 	}
+	p.mu.Unlock()
 	switch steps[0].Kind {
 	case reconcile.End:
 		errs = p.Broker.Finish(ctx, grants, lost)

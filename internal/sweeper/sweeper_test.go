@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
@@ -259,5 +260,41 @@ func TestARepairDoesNotUndoAShorterEnd(t *testing.T) {
 	}
 	if got := w.recorded(g.ID); got.Length() != 2*time.Hour {
 		t.Errorf("it lasts %s, want 2h", got.Length())
+	}
+}
+
+// A single pass works on scopes side by side, however much is due on each, and one that is slow does not hold up the others.
+func TestPassWorksOnScopesSideBySide(t *testing.T) {
+	for name, tt := range map[string]struct {
+		slow string
+		most time.Duration // for the scopes that are not s0
+	}{"all alike": {"", 11 * time.Second}, "one slow": {"s0", time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWatched(t, "db")
+				end := time.Now().Add(time.Minute)
+				var first, others []jit.Grant
+				for n := range 5000 {
+					first = append(first, dueGrant(n, "s0", end))
+					for scope := range 3 {
+						others = append(others, dueGrant(n, fmt.Sprint("s", scope+1), end))
+					}
+				}
+				w.record(append(first, others...)...)
+				b := w.newBroker()
+				b.Targets["db"] = &costly{Platform: w.targets["db"], change: 2 * time.Millisecond, scope: tt.slow}
+				time.Sleep(time.Until(end))
+				s := &sweeper.Sweeper{Broker: b, Holder: "a", DueOnly: true}
+				if r := s.Pass(t.Context()); len(r.Results) != 20_000 || r.Failed() > 0 || len(r.Elsewhere) > 0 {
+					t.Errorf("%d results, %d failed, %d elsewhere", len(r.Results), r.Failed(), len(r.Elsewhere))
+				}
+				if took := w.lastEnd(first...).Sub(end); took > 11*time.Second {
+					t.Errorf("5,000 changes of 2 ms took %s", took)
+				}
+				if took := w.lastEnd(others...).Sub(end); took > tt.most {
+					t.Errorf("the others took %s, want at most %s", took, tt.most)
+				}
+			})
+		})
 	}
 }

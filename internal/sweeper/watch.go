@@ -95,7 +95,7 @@ func (w *Watcher) Run(ctx context.Context) {
 
 // watchDue claims what is due, when it is due, and hands it out, until ctx ends.
 func (w *Watcher) watchDue(ctx context.Context) {
-	var next, lastClaim, lastMarkers time.Time
+	var next, lastClaim, lastMarkers, again time.Time
 	var clock stepped
 	var took time.Duration
 	for failures := 0; ctx.Err() == nil; {
@@ -104,10 +104,11 @@ func (w *Watcher) watchDue(ctx context.Context) {
 			w.doubt.Store(true)
 		}
 		err := error(nil)
-		if lastClaim.IsZero() || !next.IsZero() && !now.Before(next) || now.Sub(lastClaim).Abs() >= w.Interval {
+		if lastClaim.IsZero() || !next.IsZero() && !now.Before(next) || now.Sub(lastClaim).Abs() >= w.Interval ||
+			!again.IsZero() && !time.Now().Before(again) {
 			began := time.Now()
 			if err = w.claim(ctx, now); err == nil {
-				lastClaim = now
+				lastClaim, again = now, time.Time{}
 			}
 			took = time.Since(began)
 		}
@@ -130,12 +131,17 @@ func (w *Watcher) watchDue(ctx context.Context) {
 			}
 			pause = backoff.Pause(failures, look, 10*look)
 			failures++
-		} else if failures = 0; !next.IsZero() {
-			pause = min(look, max(0, next.Sub(w.Broker.Now())))
+		} else {
+			failures = 0
+			if !next.IsZero() {
+				pause = min(pause, max(0, next.Sub(w.Broker.Now())))
+			}
+			if !again.IsZero() {
+				pause = min(pause, max(0, time.Until(again)))
+			}
 		}
 		if w.roomWithin(ctx, pause) {
-			lastClaim = time.Time{}
-			_ = backoff.Sleep(ctx, took) // a claim looks through all that is in hand: at most half of the time
+			again = time.Now().Add(took) // a claim looks through all that is in hand: at most half of the time
 		}
 	}
 }
@@ -188,11 +194,7 @@ func (w *Watcher) claim(ctx context.Context, now time.Time) error {
 		if skew != nil {
 			due = withoutStarts(due)
 		}
-		for _, s := range due {
-			if w.take(ctx, s) {
-				steps++
-			}
-		}
+		steps += w.take(ctx, due)
 		if len(claimed) < limit {
 			break
 		}

@@ -289,62 +289,171 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 	})
 }
 
-// Far more is due on one scope than a lane holds, and it works slowly: what is due elsewhere, at the same time or
-// later, does not wait for it, and all of it is done as fast as the scope allows.
+// dueGrant is a grant that is recorded and ends at a time; its target holds nothing of it.
+func dueGrant(n int, scope string, end time.Time) jit.Grant {
+	b := jit.Binding{Target: "db", Principal: fmt.Sprint(n), Role: "reader", Scope: scope}
+	return jit.Grant{ID: jit.NewID("jit", b, "INC-1", 1), Owner: "jit", Binding: b, Reason: "INC-1", Renewal: 1,
+		Window: jit.Window{Start: time.Now(), End: end}, RequestedAt: time.Now(), GrantedAt: time.Now()}
+}
+
+// record puts grants into the ledger.
+func (w *watched) record(grants ...jit.Grant) {
+	w.t.Helper()
+	entries := make([]jit.Entry, len(grants))
+	for i, g := range grants {
+		entries[i].Grant = &g
+	}
+	for _, err := range w.ledger.Write(w.t.Context(), entries) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// lastEnd is when the end of the last of the grants was made good; it fails if one was not.
+func (w *watched) lastEnd(grants ...jit.Grant) (last time.Time) {
+	w.t.Helper()
+	left := 0
+	for _, g := range grants {
+		g, _, err := w.ledger.Lookup(w.t.Context(), g.ID)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if g.EndedAt.IsZero() {
+			left++
+		} else if g.EndedAt.After(last) {
+			last = g.EndedAt
+		}
+	}
+	if left > 0 {
+		w.t.Errorf("%d of %d grants are not ended %s after the first end", left, len(grants), time.Since(grants[0].End))
+	}
+	return last
+}
+
+// costly is a platform whose writes take their time, on one scope or on all, and that refuses some grants.
+type costly struct {
+	*jittest.Platform
+	call, change time.Duration
+	scope        string // empty is all
+	refused      map[jit.ID]bool
+}
+
+func (p *costly) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
+	if p.scope == "" || p.scope == scope {
+		time.Sleep(p.call + p.change*time.Duration(len(changes)))
+	}
+	errs := make([]error, len(changes))
+	var rest []jit.Change
+	var at []int
+	for i, c := range changes {
+		if p.refused[c.Access.Marker.ID] {
+			errs[i] = errors.New("refused")
+		} else {
+			rest, at = append(rest, c), append(at, i)
+		}
+	}
+	for k, err := range p.Platform.Apply(ctx, scope, rest) {
+		errs[at[k]] = err
+	}
+	return errs
+}
+
+// slowClaims is a ledger whose claims take their time.
+type slowClaims struct {
+	*jittest.Ledger
+	claim time.Duration
+}
+
+func (l *slowClaims) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, error) {
+	time.Sleep(l.claim)
+	return l.Ledger.Claim(ctx, q)
+}
+
+// watchCostly starts a watcher on a costly target and a ledger whose claims take a while.
+func (w *watched) watchCostly(p *costly, claim time.Duration) (stop func()) {
+	b := w.newBroker()
+	p.Platform = w.targets["db"]
+	b.Targets["db"], b.Ledger = p, &slowClaims{w.ledger, claim}
+	watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
+		Broker: b, Holder: "a", Leases: w.ledger.Leases(), OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
+	}, Observer: w}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan struct{})
+	go func() { watcher.Run(ctx); close(done) }()
+	return func() { cancel(); <-done }
+}
+
+// Far more is due on one scope than a lane holds, and it works slowly: what is due elsewhere does not wait for it, what does not fit is
+// left for others, and all of it is done as fast as the scope allows.
 func TestWatchLongLaneDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
-		const many = 12_000 // twelve calls
 		end := time.Now().Add(2 * time.Minute)
-		grant := func(n int, scope string, end time.Time) jit.Grant {
-			b := jit.Binding{Target: "db", Principal: fmt.Sprint(n), Role: "reader", Scope: scope}
-			return jit.Grant{ID: jit.NewID("jit", b, "INC-1", 1), Owner: "jit", Binding: b, Reason: "INC-1", Renewal: 1,
-				Window: jit.Window{Start: time.Now(), End: end}, RequestedAt: time.Now(), GrantedAt: time.Now()}
+		var long []jit.Grant
+		for n := range 12_000 { // twelve calls
+			long = append(long, dueGrant(n, "a", end))
 		}
-		others := []jit.Grant{grant(0, "b", end), grant(1, "b", end.Add(time.Second)), grant(2, "c", end.Add(30*time.Second))}
-		entries := make([]jit.Entry, 0, many+len(others))
-		for n := range many {
-			g := grant(n, "a", end)
-			entries = append(entries, jit.Entry{Grant: &g})
-		}
-		for _, g := range others {
-			entries = append(entries, jit.Entry{Grant: &g})
-		}
-		w.ledger.Write(t.Context(), entries)
-		w.targets["db"].Call = func(what string) error {
-			if what == "write" {
-				time.Sleep(4 * time.Second)
-			}
-			return nil
-		}
-		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
-			Broker: w.newBroker(), Holder: "a", Leases: w.ledger.Leases(), OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
-		}, Observer: w}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { watcher.Run(ctx); close(done) }()
-		defer func() { cancel(); <-done }()
-		time.Sleep(time.Until(end) + 10*time.Second)
-		// What does not fit into the lane is left for others.
-		q := jit.ClaimQuery{Owner: "jit", Now: time.Now(), Holder: "b", Lease: time.Nanosecond, Limit: many}
-		if rest, err := w.ledger.Claim(t.Context(), q); err != nil || len(rest) < 1000 {
+		others := []jit.Grant{dueGrant(0, "b", end), dueGrant(1, "c", end.Add(500*time.Millisecond))}
+		w.record(append(long, others...)...)
+		const call, claim = time.Second, 200 * time.Millisecond
+		defer w.watchCostly(&costly{call: call}, claim)()
+		time.Sleep(time.Until(end) + 2*time.Second)
+		q := jit.ClaimQuery{Owner: "jit", Now: time.Now(), Holder: "b", Lease: time.Nanosecond, Limit: 12_000}
+		if rest, err := w.ledger.Claim(t.Context(), q); err != nil || len(rest) < 5000 {
 			t.Errorf("another may claim %d of what is left, %v", len(rest), err)
 		}
-		time.Sleep(time.Until(end) + 55*time.Second)
-		for _, g := range others {
-			if is, _, _ := w.ledger.Lookup(t.Context(), g.ID); is.EndedAt.IsZero() || is.EndedAt.Sub(g.End) > 9*time.Second { // the call before it, and its own
-				t.Errorf("the end on scope %s was at %s and was made good at %s", g.Scope, g.End, is.EndedAt)
-			}
+		time.Sleep(time.Until(end) + 20*time.Second) // before any lease ends and before the next pass
+		if took := w.lastEnd(others...).Sub(end); took > 4*time.Second {
+			t.Errorf("the others were done after %s", took)
 		}
-		left := 0
-		for _, err := range w.ledger.Grants(t.Context(), jit.Filter{DueBy: time.Now()}) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			left++
+		if took := w.lastEnd(long...).Sub(end); took > claim+12*call+claim/2 {
+			t.Errorf("twelve calls of a second took %s: the lane stood still", took)
 		}
-		if left > 0 {
-			t.Errorf("%d of %d are left 55 s after their end, for twelve calls of 4 s each", left, many)
+	})
+}
+
+// Many grants of a scope cannot be ended: the others of the scope are.
+func TestWatchManyFailuresDelayNoOther(t *testing.T) {
+	for _, tt := range []struct{ failing, good int }{{2600, 6000}, {5000, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWatched(t, "db")
+			end := time.Now().Add(2 * time.Minute)
+			p := &costly{call: 300 * time.Millisecond, refused: map[jit.ID]bool{}}
+			var failing, good []jit.Grant
+			for n := range tt.failing {
+				g := dueGrant(n, "a", end)
+				failing, p.refused[g.ID] = append(failing, g), true
+			}
+			for n := range tt.good {
+				good = append(good, dueGrant(tt.failing+n, "a", end.Add(time.Second)))
+			}
+			w.record(append(failing, good...)...)
+			defer w.watchCostly(p, 0)()
+			time.Sleep(time.Until(end) + 20*time.Second)
+			w.lastEnd(good...)
+		})
+	}
+}
+
+// A claim of everything that is due takes long, and a lane has room again meanwhile: what comes due then is not kept waiting for as long
+// again.
+func TestWatchLooksAfterALongClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		end := time.Now().Add(2 * time.Minute)
+		var all []jit.Grant
+		for n := range 6000 {
+			all = append(all, dueGrant(n, "a", end), dueGrant(n, fmt.Sprint("b", n/1000), end))
+		}
+		const claimed = 14 * time.Second // then all is claimed, and the first calls are done
+		last := dueGrant(0, "z", end.Add(claimed+time.Second))
+		w.record(append(all, last)...)
+		const call, claim = 4 * time.Second, time.Second
+		defer w.watchCostly(&costly{call: call}, claim)()
+		time.Sleep(time.Until(last.End) + time.Minute)
+		if lag := w.lastEnd(last).Sub(last.End); lag > call+4*claim {
+			t.Errorf("it was ended %s after its end", lag)
 		}
 	})
 }

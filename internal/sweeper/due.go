@@ -1,0 +1,144 @@
+package sweeper
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+)
+
+const (
+	// lease is how long due work stays with a sweeper that may have died.
+	lease = 2 * time.Minute
+	// defaultClaimSize is how many due grants are claimed at once.
+	defaultClaimSize = 5000
+	// claimsInHand is how many claims' worth of grants is in hand at most.
+	claimsInHand = 4
+)
+
+// due claims and carries out what the ledger says is due, scopes side by side. Of a scope nothing more is claimed until what is in hand
+// of it is done, and none waits for another.
+func (p *pass) due(ctx context.Context) error {
+	if p.DryRun {
+		all, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, DueBy: p.now}))
+		if err != nil {
+			return err
+		}
+		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, all, nil, nil)))
+		return nil
+	}
+	sound, skew, err := p.soundNow(ctx, p.now)
+	if err != nil {
+		return err
+	}
+	if p.now = sound; skew != nil {
+		p.unread(skew)
+	}
+	limit := cmp.Or(p.ClaimSize, defaultClaimSize)
+	seen := map[jit.ID]bool{}
+	h := &inHand{scopes: map[jit.Place]int{}, slots: map[string]chan struct{}{}, done: make(chan jit.Place)}
+	defer h.wait(0)
+	for {
+		claimed, err := p.claim(ctx, limit, h.places())
+		if err != nil {
+			return err
+		}
+		for _, g := range claimed {
+			seen[g.ID] = true
+		}
+		steps := reconcile.Plan(p.now, p.Broker.Owner, claimed, nil, nil)
+		if skew != nil {
+			steps = withoutStarts(steps)
+		}
+		for at, steps := range byPlace(steps) {
+			h.begin(at, len(steps), func() { p.run(ctx, p.stripped(ctx, steps)) })
+		}
+		switch {
+		case len(claimed) == limit:
+			h.room(limit)
+		case len(h.scopes) > 0:
+			h.wait(len(h.scopes) / 2) // there may be more of those that are done then
+		default:
+			return p.elsewhere(ctx, seen)
+		}
+	}
+}
+
+// claim claims what is due on scopes that nothing is in hand of. The holder is another one each time, so that what could not be done is not
+// given out again.
+func (p *pass) claim(ctx context.Context, limit int, busy []jit.Place) ([]jit.Grant, error) {
+	return p.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
+		Owner: p.Broker.Owner, Now: p.now, Holder: p.Holder + "/" + rand.Text(), Lease: lease, Limit: limit, Except: busy,
+	})
+}
+
+// elsewhere notes what is due and was not among what this sweeper was given.
+func (p *pass) elsewhere(ctx context.Context, mine map[jit.ID]bool) error {
+	open, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, DueBy: p.now}))
+	for _, g := range open {
+		if (g.Outstanding(p.now) || g.DueToStart(p.now)) && !mine[g.ID] {
+			p.report.Elsewhere = append(p.report.Elsewhere, g)
+		}
+	}
+	return err
+}
+
+func byPlace(steps []reconcile.Step) map[jit.Place][]reconcile.Step {
+	places := map[jit.Place][]reconcile.Step{}
+	for _, s := range steps {
+		places[s.Place] = append(places[s.Place], s)
+	}
+	return places
+}
+
+// inHand is the work of a pass that is under way: how many steps of which scopes. One goroutine owns it.
+type inHand struct {
+	scopes map[jit.Place]int
+	steps  int
+	slots  map[string]chan struct{} // of each target
+	done   chan jit.Place
+}
+
+func (h *inHand) places() []jit.Place { return slices.Collect(maps.Keys(h.scopes)) }
+
+// begin starts the work on a scope, as soon as fewer than scopesAtOnce of its target are worked on.
+func (h *inHand) begin(at jit.Place, steps int, work func()) {
+	h.scopes[at] = steps
+	h.steps += steps
+	slots, ok := h.slots[at.Target]
+	if !ok {
+		slots = make(chan struct{}, scopesAtOnce)
+		h.slots[at.Target] = slots
+	}
+	go func() {
+		slots <- struct{}{}
+		work()
+		<-slots
+		h.done <- at
+	}()
+}
+
+// wait waits until no more scopes than so many are worked on.
+func (h *inHand) wait(most int) {
+	for len(h.scopes) > most {
+		h.finish()
+	}
+}
+
+// room waits until another claim of that size may be in hand.
+func (h *inHand) room(size int) {
+	for h.steps >= claimsInHand*size || len(h.scopes) >= size {
+		h.finish()
+	}
+}
+
+func (h *inHand) finish() {
+	at := <-h.done
+	h.steps -= h.scopes[at]
+	delete(h.scopes, at)
+}
