@@ -11,9 +11,9 @@ import (
 
 // due chooses among the grants whose due_at has come. One that is over is outstanding; one
 // that is not has come to its start, unless it may no longer begin.
-const due = ` WHERE owner = $1 AND due_at <= $2 AND (due_at, target, scope, id) > ($6, $7, $8, $9)
+const due = ` WHERE owner = $1 AND due_at <= $2 AND (due_at, target, scope, id) > ($7, $8, $9, $10)
 	AND (revoked_at IS NOT NULL OR expires_at <= $2 OR start_by IS NULL OR start_by >= $2)
-	AND (lease_until IS NULL OR lease_until <= $2 OR lease_until > $5 OR lease_holder = $3)`
+	AND (lease_until IS NULL OR lease_until <= $2 OR lease_until > $5 OR lease_holder = $3 AND lease_until < $6)`
 
 const dueOrder = " ORDER BY due_at, target, scope, id LIMIT $4"
 
@@ -28,7 +28,8 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 	if q.After != nil {
 		after = []any{q.After.DueAt().UnixMicro(), q.After.Target, q.After.Scope, string(q.After.ID)}
 	}
-	args := append([]any{q.Owner, q.Now.UnixMicro(), q.Holder, int64(q.Limit), q.Now.Add(jit.MaxLease).UnixMicro()}, after...)
+	until := q.Now.Add(q.Lease).UnixMicro()
+	args := append([]any{q.Owner, q.Now.UnixMicro(), q.Holder, int64(q.Limit), q.Now.Add(jit.MaxLease).UnixMicro(), until}, after...)
 	wanted := due
 	if len(q.Except) > 0 {
 		pairs := make([]string, len(q.Except))
@@ -56,7 +57,7 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 		for i, g := range claimed {
 			ids[i] = g.ID
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE jit_grants SET lease_holder = $1, lease_until = $2 WHERE id"+l.among("$3"), q.Holder, q.Now.Add(q.Lease).UnixMicro(), l.list(ids))
+		_, err = tx.ExecContext(ctx, "UPDATE jit_grants SET lease_holder = $1, lease_until = $2 WHERE id"+l.among("$3"), q.Holder, until, l.list(ids))
 		if err != nil {
 			return err
 		}

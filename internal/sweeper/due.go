@@ -3,7 +3,6 @@ package sweeper
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"maps"
 	"slices"
 	"time"
@@ -69,11 +68,11 @@ func (p *pass) due(ctx context.Context) error {
 	}
 }
 
-// claim claims what is due on scopes that nothing is in hand of. The holder is another one each time, so that what could not be done is not
-// given out again.
+// claim claims what is due on scopes that nothing is in hand of. What was claimed in this pass, all at the time of its beginning, and could not
+// be done is not given out again; what a sweeper of this name had in its hands when it died is.
 func (p *pass) claim(ctx context.Context, limit int, busy []jit.Place) ([]jit.Grant, error) {
 	return p.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
-		Owner: p.Broker.Owner, Now: p.now, Holder: p.Holder + "/" + rand.Text(), Lease: lease, Limit: limit, Except: busy,
+		Owner: p.Broker.Owner, Now: p.now, Holder: p.Holder, Lease: lease, Limit: limit, Except: busy,
 	})
 }
 

@@ -168,7 +168,7 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 	var due []jit.Grant
 	for id, g := range l.grants {
 		h := l.leases[id]
-		if g.Owner == q.Owner && (q.After == nil || byDue(g, *q.After) > 0) && !slices.Contains(q.Except, g.Place()) && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder || !h.until.After(q.Now) || h.until.After(q.Now.Add(jit.MaxLease))) {
+		if g.Owner == q.Owner && (q.After == nil || byDue(g, *q.After) > 0) && !slices.Contains(q.Except, g.Place()) && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder && h.until.Before(q.Now.Add(q.Lease)) || !h.until.After(q.Now) || h.until.After(q.Now.Add(jit.MaxLease))) {
 			due = append(due, g)
 		}
 	}

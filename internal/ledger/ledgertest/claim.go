@@ -95,7 +95,10 @@ func testClaimLease(t *testing.T, l jit.Ledger) {
 	check("the oldest ends come first", first, "4 3")
 	check("another gets the rest", claim(t, l, "b", now, 10), "2 1 0")
 	check("nothing is left", claim(t, l, "c", now, 10), "")
-	check("the same holder gets its own again", claim(t, l, "a", now, 10), "4 3")
+	check("nor for the same holder at the same time", claim(t, l, "a", now, 10), "")
+	now = now.Add(time.Second)
+	check("later it gets its own again", claim(t, l, "a", now, 10), "4 3")
+	now = now.Add(time.Second)
 	q := jit.ClaimQuery{Owner: "payments", Now: now, Holder: "a", Lease: time.Minute, Limit: 10, After: &first[0]}
 	if got, err := l.Claim(t.Context(), q); err != nil || reasons(got) != "3" {
 		t.Errorf("what comes after the first: %v, %v", got, err)
@@ -110,7 +113,7 @@ func testClaimLease(t *testing.T, l jit.Ledger) {
 	g = first[1]
 	g.Policy = "changed"
 	write(t, l, Entry(g))
-	check("a write leaves the lease", claim(t, l, "c", now.Add(time.Minute-time.Second), 10), "")
+	check("a write leaves the lease", claim(t, l, "c", now.Add(time.Minute-3*time.Second), 10), "")
 	check("a lease ends", claim(t, l, "c", now.Add(time.Minute), 10), "3 2 1 0")
 	check("and is then another's", claim(t, l, "a", now.Add(time.Minute), 10), "")
 	if got, err := l.Claim(t.Context(), jit.ClaimQuery{Owner: "payments", Now: now.Add(time.Hour), Holder: "ahead", Lease: time.Minute, Limit: 10}); err != nil || len(got) != 4 {
@@ -133,27 +136,27 @@ func testClaimScopes(t *testing.T, l jit.Ledger) {
 		entries = append(entries, jit.Entry{Grant: &g})
 	}
 	write(t, l, entries...)
-	next := func(q jit.ClaimQuery) []jit.Grant {
+	next := func(now time.Time, q jit.ClaimQuery) []jit.Grant {
 		t.Helper()
-		q.Owner, q.Now, q.Lease = "payments", end, time.Minute
+		q.Owner, q.Now, q.Lease = "payments", now, time.Minute
 		got, err := l.Claim(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return got
 	}
-	if got := next(jit.ClaimQuery{Holder: "first", Limit: 3}); len(got) != 3 || slices.ContainsFunc(got, func(g jit.Grant) bool { return g.End.Equal(end) }) {
+	if got := next(end, jit.ClaimQuery{Holder: "first", Limit: 3}); len(got) != 3 || slices.ContainsFunc(got, func(g jit.Grant) bool { return g.End.Equal(end) }) {
 		t.Errorf("what is due for longest comes first: %q", reasons(got))
 	}
 	seen := map[string]bool{}
 	var last *jit.Grant
 	for _, holder := range []string{"a", "b", "c"} {
-		got := next(jit.ClaimQuery{Holder: holder, Limit: 3, After: last})
+		got := next(end, jit.ClaimQuery{Holder: holder, Limit: 3, After: last})
 		if len(got) != 3 || got[1].Scope != got[0].Scope || got[2].Scope != got[0].Scope || seen[got[0].Scope] {
 			t.Fatalf("%s was given %q", holder, reasons(got))
 		}
 		seen[got[0].Scope], last = true, &got[2]
-		if rest := next(jit.ClaimQuery{Holder: holder, Limit: 2, After: &got[0]}); reasons(rest) != reasons(got[1:]) {
+		if rest := next(end.Add(time.Second), jit.ClaimQuery{Holder: holder, Limit: 2, After: &got[0]}); reasons(rest) != reasons(got[1:]) {
 			t.Errorf("after the first of %q there are %q", reasons(got), reasons(rest))
 		}
 	}
