@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -32,12 +31,12 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 	args := append([]any{q.Owner, q.Now.UnixMicro(), q.Holder, int64(q.Limit), q.Now.Add(jit.MaxLease).UnixMicro(), until}, after...)
 	wanted := due
 	if len(q.Except) > 0 {
-		pairs := make([]string, len(q.Except))
+		places := make([]string, len(q.Except))
 		for i, at := range q.Except {
-			args = append(args, at.Target, at.Scope)
-			pairs[i] = fmt.Sprintf("($%d, $%d)", len(args)-1, len(args))
+			places[i] = at.Target + "\n" + at.Scope
 		}
-		wanted += " AND (target, scope) NOT IN (VALUES " + strings.Join(pairs, ", ") + ")"
+		args = append(args, l.list(places))
+		wanted += " AND NOT (target || '\n' || scope" + l.among(fmt.Sprintf("$%d", len(args))) + ")"
 	}
 	var claimed []jit.Grant
 	err = l.persist(ctx, func(ctx context.Context) error {
@@ -53,9 +52,9 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 		if claimed, err = queryGrants(ctx, tx, l.selectGrant()+wanted+dueOrder+l.skipLocked, args); err != nil || len(claimed) == 0 {
 			return err
 		}
-		ids := make([]jit.ID, len(claimed))
+		ids := make([]string, len(claimed))
 		for i, g := range claimed {
-			ids[i] = g.ID
+			ids[i] = string(g.ID)
 		}
 		_, err = tx.ExecContext(ctx, "UPDATE jit_grants SET lease_holder = $1, lease_until = $2 WHERE id"+l.among("$3"), q.Holder, until, l.list(ids))
 		if err != nil {

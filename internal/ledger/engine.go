@@ -39,7 +39,7 @@ type dialect struct {
 	mark func(n int) string
 	// among writes that a column is among the values of one parameter, which list makes: the text is the same for any number of them.
 	among func(mark string) string
-	list  func(ids []jit.ID) any
+	list  func(values []string) any
 	// prepares: a statement may be kept for its next use; behind a pooler that would go wrong.
 	prepares              bool
 	forUpdate, skipLocked string

@@ -24,15 +24,9 @@ type postgres struct {
 var _ engine = (*postgres)(nil)
 
 var postgresDialect = dialect{
-	mark:  numbered,
-	among: func(mark string) string { return " = ANY (" + mark + ")" },
-	list: func(ids []jit.ID) any {
-		texts := make([]string, len(ids))
-		for i, id := range ids {
-			texts[i] = string(id)
-		}
-		return texts
-	},
+	mark:       numbered,
+	among:      func(mark string) string { return " = ANY (" + mark + ")" },
+	list:       func(values []string) any { return values },
 	forUpdate:  " FOR UPDATE",
 	skipLocked: " FOR UPDATE SKIP LOCKED",
 	// The locked head row gives the order; a stricter level would only add retries.

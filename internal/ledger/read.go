@@ -55,7 +55,7 @@ func (l *Ledger) byID(ctx context.Context, ids []jit.ID) ([]jit.Grant, error) {
 	}
 	query := l.selectGrant() + " WHERE id" + l.among("$1")
 	if !l.prepares {
-		all, err := queryGrants(ctx, db, query, []any{l.list(ids)})
+		all, err := queryGrants(ctx, db, query, []any{l.list(texts(ids))})
 		return all, l.fail("read", err)
 	}
 	if l.kept.db != db || l.kept.query != query {
@@ -68,12 +68,20 @@ func (l *Ledger) byID(ctx context.Context, ids []jit.ID) ([]jit.Grant, error) {
 		}
 		l.kept = kept{db, query, stmt}
 	}
-	rows, err := l.kept.stmt.QueryContext(ctx, l.list(ids))
+	rows, err := l.kept.stmt.QueryContext(ctx, l.list(texts(ids)))
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
 	all, err := collect(rows, scanGrant)
 	return all, l.fail("read", err)
+}
+
+func texts(ids []jit.ID) []string {
+	all := make([]string, len(ids))
+	for i, id := range ids {
+		all[i] = string(id)
+	}
+	return all
 }
 
 // kept is a statement that was prepared on db.
@@ -173,7 +181,7 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 		conditions = append(conditions, "ended_at IS NULL")
 	}
 	if len(f.IDs) > 0 {
-		args = append(args, l.list(f.IDs))
+		args = append(args, l.list(texts(f.IDs)))
 		conditions = append(conditions, "id"+l.among(l.mark(len(args))))
 	}
 	if len(conditions) == 0 {

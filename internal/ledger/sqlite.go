@@ -14,8 +14,6 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
-
-	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // sqliteFile is a ledger in one SQLite file, in WAL mode. Reading opens it
@@ -34,8 +32,8 @@ var _ engine = (*sqliteFile)(nil)
 var sqliteDialect = dialect{
 	mark:  func(int) string { return "?" },
 	among: func(mark string) string { return " IN (SELECT value FROM json_each(" + mark + "))" },
-	list: func(ids []jit.ID) any {
-		text, err := json.Marshal(ids)
+	list: func(values []string) any {
+		text, err := json.Marshal(values)
 		if err != nil {
 			panic(err) // texts always marshal
 		}

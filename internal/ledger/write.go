@@ -168,10 +168,10 @@ type stored struct {
 // recorded returns what is stored of every grant in entries.
 func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) (map[jit.ID]stored, error) {
 	all := map[jit.ID]stored{}
-	var ids []jit.ID
+	var ids []string
 	for _, e := range entries {
 		if e.Grant != nil {
-			ids = append(ids, e.Grant.ID)
+			ids = append(ids, string(e.Grant.ID))
 		}
 	}
 	if len(ids) == 0 {
