@@ -30,22 +30,14 @@ const (
 // lane is the due work of one scope. One goroutine works on it, so that a scope that is stuck delays no other.
 type lane struct {
 	tasks []*task
+	// untried is how many of them were not tried yet.
+	untried int
 	// left: more may be due in the ledger than was claimed, because the lane was full.
 	left bool
 	// failing: nothing of the last call succeeded.
 	failing bool
 	// changed is signalled when a task has come.
 	changed chan struct{}
-}
-
-func (l *lane) untried() int {
-	n := 0
-	for _, t := range l.tasks {
-		if t.attempts == 0 {
-			n++
-		}
-	}
-	return n
 }
 
 // task is a step that is due.
@@ -80,6 +72,7 @@ func (w *Watcher) take(ctx context.Context, steps []reconcile.Step) (taken int) 
 			w.work.Go(func() { w.workOn(ctx, s.Place, l) })
 		}
 		l.tasks = append(l.tasks, &task{step: s})
+		l.untried++
 		w.inHand[s.Grant.ID] = true
 		signal(l.changed)
 		taken++
@@ -93,7 +86,7 @@ func (w *Watcher) full() []jit.Place {
 	defer w.mu.Unlock()
 	var full []jit.Place
 	for at, l := range w.lanes {
-		if l.untried() >= laneSize || len(l.tasks) >= laneMost {
+		if l.untried >= laneSize || len(l.tasks) >= laneMost {
 			l.left = true
 			full = append(full, at)
 		}
@@ -195,6 +188,9 @@ func (w *Watcher) settle(l *lane, batch []*task, results []Result) {
 	done := map[*task]bool{}
 	now := time.Now()
 	for i, t := range batch {
+		if t.attempts == 0 {
+			l.untried--
+		}
 		if t.err = results[i].Err; t.err == nil {
 			done[t] = true
 			delete(w.inHand, t.step.Grant.ID)
@@ -211,7 +207,7 @@ func (w *Watcher) settle(l *lane, batch []*task, results []Result) {
 			t.next = time.Time{}
 		}
 	}
-	if l.left && l.untried() <= laneSize/2 && len(l.tasks) < laneMost {
+	if l.left && l.untried <= laneSize/2 && len(l.tasks) < laneMost {
 		l.left = false
 		signal(w.room)
 	}

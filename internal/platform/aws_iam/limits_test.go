@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -161,6 +162,7 @@ func TestATrustPolicyAtItsLimit(t *testing.T) {
 func TestAThousandGrantsAreTheirPages(t *testing.T) {
 	s := newSite(t)
 	const pages, perPage = 4, 250
+	var asked sync.Map
 	s.intercept(func(w http.ResponseWriter, _ *http.Request, action string, form url.Values) bool {
 		if action != "GetAccountAuthorizationDetails" {
 			t.Errorf("it called %s", action)
@@ -170,6 +172,7 @@ func TestAThousandGrantsAreTheirPages(t *testing.T) {
 		if marker := form.Get("Marker"); marker != "" {
 			_, _ = fmt.Sscanf(marker, "page-%d", &page)
 		}
+		asked.Store(page, true)
 		w.Header().Set("Content-Type", "text/xml")
 		_, _ = fmt.Fprint(w, `<GetAccountAuthorizationDetailsResponse><GetAccountAuthorizationDetailsResult><UserDetailList>`)
 		for i := range perPage {
@@ -193,10 +196,16 @@ func TestAThousandGrantsAreTheirPages(t *testing.T) {
 			t.Fatalf("read %+v", o)
 		}
 	}
-	if reads, writes := s.counted(); reads != pages || writes != 0 {
+	for page := range pages {
+		if _, ok := asked.Load(page); !ok {
+			t.Errorf("page %d was not read", page)
+		}
+	}
+	reads, writes := s.counted()
+	if reads > pages+1 || writes != 0 { // the client repeats one whose connection breaks, which a busy machine has shown
 		t.Errorf("%d reads and %d writes, want %d and none", reads, writes, pages)
 	}
-	t.Logf("%d grants in %d requests, %s", len(found.Ours), pages, time.Since(began))
+	t.Logf("%d grants in %d requests, %s", len(found.Ours), reads, time.Since(began))
 }
 
 // Ours in the account's own policies, and AWS's, are copied in the version that is the default one.
