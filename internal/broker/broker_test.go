@@ -363,10 +363,7 @@ func TestAnAttemptThatMayHaveWorkedKeepsItsWindow(t *testing.T) {
 func TestAPendingGrantOfACrashIsOverWithItsWindow(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.ledger.Call = failAfter(t, "written", 1)
-	func() {
-		defer func() { _ = recover() }()
-		_, _ = w.Grant(t.Context(), request())
-	}()
+	w.grantCrashing()
 	w.ledger.Call = nil
 	w.allowed(false)
 	w.pass(3 * time.Hour)
@@ -381,10 +378,7 @@ func TestAPendingGrantOfACrashIsOverWithItsWindow(t *testing.T) {
 func TestAChangeGrantsWhatACrashLeftPending(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Call = failAfter(t, "write", 1)
-	func() {
-		defer func() { _ = recover() }()
-		_, _ = w.Grant(t.Context(), request())
-	}()
+	w.grantCrashing()
 	w.platform.Call = nil
 	w.allowed(false)
 	var pending jit.Grant
@@ -412,6 +406,12 @@ func TestAChangeGrantsWhatACrashLeftPending(t *testing.T) {
 	w.allowed(true)
 	w.pass(time.Hour)
 	w.allowed(false)
+}
+
+// grantCrashing asks for a grant of which [failAfter] lets the process die.
+func (w *world) grantCrashing() {
+	defer func() { _ = recover() }()
+	_, _ = w.Grant(w.t.Context(), request())
 }
 
 // failAfter panics at the n-th call of that name, as a crash would end the process.
