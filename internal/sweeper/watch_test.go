@@ -255,17 +255,11 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 		w := newWatched(t, "db")
 		const many = 5500
 		end := time.Now().Add(2 * time.Minute)
-		entries := make([]jit.Entry, 0, many+1)
-		for n := range many + 1 {
-			b := jit.Binding{Target: "db", Principal: fmt.Sprint(n), Role: "reader", Scope: "hangs"}
-			g := jit.Grant{ID: jit.NewID("jit", b, "INC-1", 1), Owner: "jit", Binding: b, Reason: "INC-1", Renewal: 1, Window: jit.Window{Start: time.Now(), End: end}, RequestedAt: time.Now(), GrantedAt: time.Now()}
-			if n == many {
-				g.Scope, g.End = "works", end.Add(10*time.Second)
-			}
-			entries = append(entries, jit.Entry{Grant: &g})
+		last := dueGrant(many, "works", end.Add(10*time.Second))
+		w.record(last)
+		for n := range many {
+			w.record(dueGrant(n, "hangs", end))
 		}
-		w.ledger.Write(t.Context(), entries)
-		last := *entries[many].Grant
 		hang := make(chan struct{})
 		slow := &scopeHangs{Platform: w.targets["db"], scope: "hangs", until: hang}
 		b := w.newBroker()
