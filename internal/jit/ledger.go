@@ -28,7 +28,7 @@ type Ledger interface {
 	Write(ctx context.Context, entries []Entry) []error
 
 	// Claim leases up to limit grants of q.Owner that are due at q.Now, so that no other holder is given them until the
-	// lease ends; the same holder is given again what it claimed at an earlier time. It returns them in the order of [Grant.DueAt],
+	// lease ends, or a write makes the grant due at another time; the same holder is given again what it claimed at an earlier time. It returns them in the order of [Grant.DueAt],
 	// those of the same time scope by scope. A grant is due when it is [Grant.DueToStart] or [Grant.Outstanding].
 	Claim(ctx context.Context, q ClaimQuery) ([]Grant, error)
 

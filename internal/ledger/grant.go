@@ -51,12 +51,14 @@ func indexedOf(g *jit.Grant) indexed {
 	return indexed{text(g.Owner), text(g.Target), text(g.Principal), text(g.Scope), g.End.UnixMicro()}
 }
 
-// What a write does to a grant that is recorded; the lease stays as it is. SQLite writes every index anew that holds a column which
-// is set, also to what it was: where nothing changes that is indexed these are left out.
+// What a write does to a grant that is recorded. A lease is for what was due: it stays until the grant is due at another time. SQLite
+// writes every index anew that holds a column which is set, also to what it was: where nothing changes that is indexed these are left out.
 var (
-	replaceGrant = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(storedColumns, "id"))
-	replaceFacts = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(storedColumns, "id", "owner", "target", "principal", "scope", "expires_at"))
+	replaceGrant = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(storedColumns, "id")) + keepLease
+	replaceFacts = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(storedColumns, "id", "owner", "target", "principal", "scope", "expires_at")) + keepLease
 )
+
+const keepLease = ", lease_until = CASE WHEN jit_grants.due_at = excluded.due_at THEN jit_grants.lease_until END"
 
 // without returns the columns that are not left out.
 func without(columns []string, left ...string) []string {

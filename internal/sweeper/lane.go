@@ -49,31 +49,37 @@ type task struct {
 	err  error
 }
 
-// due is when the step came due.
-func (t *task) due() time.Time {
-	if t.step.Kind == reconcile.Start {
-		return t.step.Grant.Start
+// dueAt is when a step came due.
+func dueAt(s reconcile.Step) time.Time {
+	if s.Kind == reconcile.Start {
+		return s.Grant.Start
 	}
-	return t.step.Grant.ActualEnd()
+	return s.Grant.ActualEnd()
 }
 
-// take puts steps into the lanes of their scopes, and returns how many of them were not in hand already. No lane begins before all are in it.
+// take puts steps into the lanes of their scopes, and returns how many of them were not in hand already. No lane begins before all are in
+// it. A start that is in hand and has failed gives way to the end of the same grant, which does not wait for its turn.
 func (w *Watcher) take(ctx context.Context, steps []reconcile.Step) (taken int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range steps {
-		if w.inHand[s.Grant.ID] {
+		l, ok := w.lanes[s.Place]
+		if t, inHand := w.inHand[s.Grant.ID]; inHand {
+			if t.step.Kind != s.Kind {
+				t.step, t.next = s, time.Time{}
+				signal(l.changed)
+			}
 			continue
 		}
-		l, ok := w.lanes[s.Place]
 		if !ok {
 			l = &lane{changed: make(chan struct{}, 1)}
 			w.lanes[s.Place] = l
 			w.work.Go(func() { w.workOn(ctx, s.Place, l) })
 		}
-		l.tasks = append(l.tasks, &task{step: s})
+		t := &task{step: s}
+		l.tasks = append(l.tasks, t)
 		l.untried++
-		w.inHand[s.Grant.ID] = true
+		w.inHand[s.Grant.ID] = t
 		signal(l.changed)
 		taken++
 	}
@@ -105,12 +111,12 @@ func signal(c chan struct{}) {
 // workOn does the tasks of one lane until there are none, or ctx ends.
 func (w *Watcher) workOn(ctx context.Context, at jit.Place, l *lane) {
 	for ctx.Err() == nil {
-		batch, wait := w.ready(at, l)
+		kind, batch, wait := w.ready(at, l)
 		if batch == nil && wait == 0 {
 			return
 		}
 		if batch != nil {
-			w.call(ctx, at, l, batch)
+			w.call(ctx, at, l, kind, batch)
 			continue
 		}
 		timer := time.NewTimer(wait)
@@ -125,15 +131,15 @@ func (w *Watcher) workOn(ctx context.Context, at jit.Place, l *lane) {
 
 // ready returns the tasks to be done now, all of one kind, ends first and those before the others that were not tried yet, or how long to
 // wait for some. When there are none at all the lane is closed.
-func (w *Watcher) ready(at jit.Place, l *lane) (batch []*task, wait time.Duration) {
+func (w *Watcher) ready(at jit.Place, l *lane) (kind reconcile.Kind, batch []*task, wait time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(l.tasks) == 0 {
 		delete(w.lanes, at)
-		return nil, 0
+		return "", nil, 0
 	}
 	now := time.Now()
-	kind := reconcile.Start
+	kind = reconcile.Start
 	wait = lastRetry
 	for _, t := range l.tasks {
 		if pause := t.next.Sub(now); pause > 0 {
@@ -149,11 +155,11 @@ func (w *Watcher) ready(at jit.Place, l *lane) (batch []*task, wait time.Duratio
 			}
 		}
 	}
-	return batch, wait
+	return kind, batch, wait
 }
 
-// call does a batch of tasks with one call and notes what came of each.
-func (w *Watcher) call(ctx context.Context, at jit.Place, l *lane, batch []*task) {
+// call does a batch of tasks, all of one kind, with one call and notes what came of each.
+func (w *Watcher) call(ctx context.Context, at jit.Place, l *lane, kind reconcile.Kind, batch []*task) {
 	release, ok := w.slot(ctx, at.Target)
 	if !ok {
 		return
@@ -161,24 +167,32 @@ func (w *Watcher) call(ctx context.Context, at jit.Place, l *lane, batch []*task
 	defer release()
 	call, cancel := context.WithTimeout(w.calls, callTimeout)
 	defer cancel()
-	batch = w.refresh(call, at, l, batch)
-	steps := make([]reconcile.Step, len(batch))
-	for i, t := range batch {
-		steps[i] = t.step
-	}
+	batch, steps := w.steps(kind, w.refresh(call, at, l, batch))
 	p := w.pass()
 	if len(steps) > 0 {
 		p.do(call, p.stripped(call, steps))
 	}
 	done := w.Broker.Now()
-	for i, r := range p.report.Results {
+	for _, r := range p.report.Results {
 		lag := time.Duration(-1)
 		if r.Err == nil {
-			lag = max(0, done.Sub(batch[i].due()))
+			lag = max(0, done.Sub(dueAt(r.Step)))
 		}
 		w.told(r, lag)
 	}
 	w.settle(l, batch, p.report.Results)
+}
+
+// steps returns the steps of the tasks that are still of one kind.
+func (w *Watcher) steps(kind reconcile.Kind, batch []*task) (kept []*task, steps []reconcile.Step) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range batch {
+		if t.step.Kind == kind {
+			kept, steps = append(kept, t), append(steps, t.step)
+		}
+	}
+	return kept, steps
 }
 
 // settle takes what was done out of the lane and sets the time for the rest.
@@ -186,18 +200,19 @@ func (w *Watcher) settle(l *lane, batch []*task, results []Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	done := map[*task]bool{}
-	now := time.Now()
 	for i, t := range batch {
 		if t.attempts == 0 {
 			l.untried--
 		}
-		if t.err = results[i].Err; t.err == nil {
+		switch t.err = results[i].Err; {
+		case t.step.Kind != results[i].Kind: // it gave way meanwhile
+			t.attempts++
+		case t.err == nil:
 			done[t] = true
 			delete(w.inHand, t.step.Grant.ID)
-			continue
+		default:
+			w.putOff(t)
 		}
-		t.next = now.Add(backoff.Pause(t.attempts, firstRetry, lastRetry))
-		t.attempts++
 	}
 	back := l.failing && len(done) > 0
 	l.failing = len(batch) > 0 && len(done) == 0
@@ -211,6 +226,16 @@ func (w *Watcher) settle(l *lane, batch []*task, results []Result) {
 		l.left = false
 		signal(w.room)
 	}
+}
+
+// putOff sets the time for a task that failed. A start is not put off beyond the end of its window: then it is the end that is due.
+func (w *Watcher) putOff(t *task) {
+	pause := backoff.Pause(t.attempts, firstRetry, lastRetry)
+	if left := t.step.Grant.End.Sub(w.Broker.Now()); t.step.Kind == reconcile.Start && left > 0 {
+		pause = min(pause, left)
+	}
+	t.next = time.Now().Add(pause)
+	t.attempts++
 }
 
 // refresh looks what has become of the grants that were tried before: one that somebody else has ended, or changed, is not tried
@@ -241,14 +266,13 @@ func (w *Watcher) refresh(ctx context.Context, at jit.Place, l *lane, batch []*t
 		}
 		if err != nil {
 			if t.step.Kind == reconcile.Start {
-				t.next = time.Now().Add(backoff.Pause(t.attempts, firstRetry, lastRetry))
-				t.attempts++
+				w.putOff(t)
 				return true
 			}
 			return false
 		}
 		s, still := steps[t.step.Grant.ID]
-		if !still || s.Kind != t.step.Kind || s.Place != at {
+		if !still || s.Place != at {
 			gone[t] = true
 			delete(w.inHand, t.step.Grant.ID)
 			return true

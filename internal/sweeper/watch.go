@@ -56,7 +56,7 @@ type Watcher struct {
 	lanes map[jit.Place]*lane
 	// room is signalled when a lane that was full has room for what is left in the ledger.
 	room   chan struct{}
-	inHand map[jit.ID]bool
+	inHand map[jit.ID]*task
 	slots  map[string]chan struct{}
 	found  map[jit.Place][]Result
 	unread map[jit.Place]Unread
@@ -79,7 +79,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	w.mu.Lock()
 	w.calls = calls
 	w.state = State{Started: w.Broker.Now()}
-	w.lanes, w.inHand, w.slots = map[jit.Place]*lane{}, map[jit.ID]bool{}, map[string]chan struct{}{}
+	w.lanes, w.inHand, w.slots = map[jit.Place]*lane{}, map[jit.ID]*task{}, map[string]chan struct{}{}
 	w.room = make(chan struct{}, 1)
 	w.found, w.unread = map[jit.Place][]Result{}, map[jit.Place]Unread{}
 	w.mu.Unlock()
@@ -284,7 +284,7 @@ func (w *Watcher) State() State {
 	for _, l := range w.lanes {
 		for _, t := range l.tasks {
 			if t.attempts > 0 {
-				s.Stuck = append(s.Stuck, Stuck{Grant: t.step.Grant, Since: t.due(), Attempts: t.attempts, Next: t.next, Err: t.err})
+				s.Stuck = append(s.Stuck, Stuck{Grant: t.step.Grant, Since: dueAt(t.step), Attempts: t.attempts, Next: t.next, Err: t.err})
 			}
 		}
 	}

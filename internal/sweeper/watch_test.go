@@ -540,6 +540,54 @@ func TestWatchWithoutLedger(t *testing.T) {
 	})
 }
 
+// A start was carried out and could not be recorded, for the ledger was gone; it is tried again when its end has come. The end does not
+// wait for that.
+func TestWatchEndDoesNotWaitForAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		g := w.grant("db", "a", "alice", "21m", time.Now().Add(time.Minute))
+		var gone atomic.Bool
+		w.ledger.Call = func(string) error {
+			if gone.Load() {
+				return errors.New("connection refused")
+			}
+			return nil
+		}
+		w.targets["db"].Call = func(what string) error {
+			if what == "write" {
+				gone.Store(true)
+			}
+			return nil
+		}
+		_, stop := w.watch("a")
+		defer stop()
+		time.Sleep(time.Until(g.End) - 15*time.Second)
+		w.want(g, true, "before its end")
+		w.targets["db"].Call = nil
+		gone.Store(false)
+		time.Sleep(time.Until(g.End) + 2*time.Second)
+		w.want(g, false, "two seconds after its end")
+		if n := w.events(g, jit.EventExpired); n != 1 {
+			t.Errorf("%d events tell of its end, want 1", n)
+		}
+	})
+}
+
+// What begins late ends on time, though whoever began it had claimed it for longer.
+func TestWatchEndsInTheSecondWhatBeganLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		g := w.grant("db", "a", "alice", "2m", time.Now().Add(time.Minute))
+		time.Sleep(time.Until(g.End) - 10*time.Second)
+		_, stop := w.watch("a")
+		defer stop()
+		time.Sleep(time.Second)
+		w.want(g, true, "begun late")
+		time.Sleep(time.Until(g.End) + time.Second)
+		w.want(g, false, "a second after its end")
+	})
+}
+
 // A stop lets the call under way end, and its outcome is recorded.
 func TestWatchStopsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -134,8 +134,12 @@ func (l *Ledger) Write(ctx context.Context, entries []jit.Entry) []error {
 func (l *Ledger) write(e jit.Entry) error {
 	if e.Grant != nil {
 		g := *e.Grant
-		if l.grants[g.ID].Version != g.Version {
+		before := l.grants[g.ID]
+		if before.Version != g.Version {
 			return jit.ErrStale
+		}
+		if !g.DueAt().Equal(before.DueAt()) {
+			delete(l.leases, g.ID)
 		}
 		g.Version++
 		l.grants[g.ID] = g

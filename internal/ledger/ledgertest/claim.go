@@ -120,6 +120,10 @@ func testClaimLease(t *testing.T, l jit.Ledger) {
 		t.Errorf("a holder whose clock is an hour ahead: %v, %v", got, err)
 	}
 	check("a lease from a clock that was wrong does not count", claim(t, l, "d", now.Add(2*time.Minute), 10), "3 2 1 0")
+	g = read(t, l, g.ID)
+	g.End = g.End.Add(time.Second)
+	write(t, l, Entry(g))
+	check("a lease is for what was due, and it is due at another time now", claim(t, l, "e", now.Add(2*time.Minute), 10), "3")
 	check("no limit is no claim", claim(t, l, "c", now, 0), "")
 }
 
