@@ -158,7 +158,7 @@ func stray(now time.Time, at jit.Place, o jit.Observed, known map[jit.ID]jit.Gra
 		return drifted(Report, at, g, jit.DriftCopied, fmt.Sprintf("the grant belongs on target %q", g.Target)), true
 	case at != g.Place():
 		return drifted(remove, at, g, jit.DriftCopied, fmt.Sprintf("a copy: the grant belongs on %s of target %q", g.Scope, g.Target)), true
-	case now.Before(g.Start) && g.GrantedAt.IsZero():
+	case now.Add(jit.MaxSkew).Before(g.Start) && g.GrantedAt.IsZero(): // the clock of whoever grants it may be ahead of ours
 		return drifted(remove, at, g, jit.DriftTooEarly, "it has not begun: it begins at "+jit.FormatTime(g.Start)), true
 	case !g.EndedAt.IsZero():
 		return drifted(remove, at, g, jit.DriftCameBack, "it came back: the grant ended at "+jit.FormatTime(g.ActualEnd())), true

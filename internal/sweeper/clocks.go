@@ -31,6 +31,19 @@ func earlier(now, remote time.Time) (sound time.Time, skew error) {
 	return now, skew
 }
 
+// clockAt returns what another clock showed at now, by what it showed some time between before and after; zero if it does not tell.
+func clockAt(now, clock, before, after time.Time) time.Time {
+	switch {
+	case clock.IsZero():
+		return clock
+	case clock.Before(before):
+		return now.Add(clock.Sub(before))
+	case clock.After(after):
+		return now.Add(clock.Sub(after))
+	}
+	return now
+}
+
 // withoutStarts leaves out what begins.
 func withoutStarts(steps []reconcile.Step) []reconcile.Step {
 	return slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.Start })
@@ -48,7 +61,7 @@ func (p *pass) notYet(ctx context.Context, steps []reconcile.Step) []error {
 	if !p.doubt || steps[0].Kind != reconcile.End && steps[0].Kind != reconcile.Start {
 		return errs
 	}
-	snapshot, read := p.readOne(ctx, steps[0].Place)
+	snapshot, read := p.readOne(ctx, steps[0].Place, p.now)
 	if !read {
 		return errs // it does not tell, and what cannot be read will not be changed either
 	}

@@ -83,6 +83,43 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	}
 }
 
+// A pass takes long, for a target is slow: that is no clock that is wrong, whoever tells the time, and what was granted meanwhile is no drift.
+func TestALongPassIsNoWrongClock(t *testing.T) {
+	for name, markersOnly := range map[string]bool{"a pass": false, "a pass by markers": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWatched(t, "db", "slow")
+				w.grant("slow", "a", "alice", "10m", time.Time{})
+				live := w.grant("db", "a", "bob", "4h", time.Time{})
+				var meanwhile jit.Grant
+				w.targets["slow"].Call = func(what string) error {
+					time.Sleep(40 * time.Second)
+					if what == "write" {
+						// Another machine grants this at a time that is after the beginning of the pass, and has not recorded it yet.
+						meanwhile = dueGrant(1, "b", time.Now().Add(time.Hour))
+						meanwhile.GrantedAt = time.Time{}
+						w.record(meanwhile)
+						w.targets["db"].Apply(t.Context(), "b", []jit.Change{{Op: jit.Ensure, Access: meanwhile.Access()}})
+					}
+					return nil
+				}
+				time.Sleep(10 * time.Minute)
+				s := sweeper.Sweeper{Broker: w.newBroker(), Holder: "a", MarkersOnly: markersOnly, MaxUnplanned: 20, Leases: w.ledger.Leases()}
+				began := time.Now()
+				report := s.Pass(t.Context())
+				if took := time.Since(began); took < jit.MaxSkew {
+					t.Fatalf("the pass took %s", took)
+				}
+				if report.Failed() != 0 || len(report.Unread) != 0 {
+					t.Errorf("%+v, could not read %v", report.Results, report.Unread)
+				}
+				w.want(live, true, "after the pass")
+				w.want(meanwhile, true, "after the pass")
+			})
+		})
+	}
+}
+
 // Without the ledger the markers say what is over, and a clock that is an hour ahead ends nothing before its time: the target tells it.
 func TestMarkersWithAWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,7 +22,7 @@ func (p *pass) drift(ctx context.Context) {
 
 // places are the scopes, of every target that is wanted, that hold live grants or may hold bindings of ours; nil when the ledger does not tell.
 func (p *pass) places(ctx context.Context, wanted func(target string) bool) map[jit.Place]bool {
-	live, err := p.Broker.Ledger.Places(ctx, p.Broker.Owner, p.now)
+	live, err := p.Broker.Ledger.Places(ctx, p.Broker.Owner, p.time())
 	if err != nil {
 		p.unread(fmt.Errorf("read the ledger: %w", err))
 		return nil
@@ -40,31 +40,31 @@ func (p *pass) places(ctx context.Context, wanted func(target string) bool) map[
 // driftAt reads one scope and carries out what does not fit there. What does not fit is looked at twice: what somebody grants, changes
 // or ends in the right way while the ledger and the scope are read, one after the other, is no drift.
 func (p *pass) driftAt(ctx context.Context, at jit.Place) {
-	steps, recorded, read := p.compare(ctx, at)
+	seen, read := p.compare(ctx, at)
 	wrong := map[jit.ID]bool{}
-	if read && len(steps) > 0 {
-		first := make(map[sighting]bool, len(steps))
-		for _, s := range steps {
+	if read && len(seen.steps) > 0 {
+		first := make(map[sighting]bool, len(seen.steps))
+		for _, s := range seen.steps {
 			first[sighted(s)] = true
 		}
-		if steps, recorded, read = p.compare(ctx, at); read {
-			for _, s := range steps {
+		if seen, read = p.compare(ctx, at); read {
+			for _, s := range seen.steps {
 				wrong[s.Grant.ID] = true
 			}
-			steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return !first[sighted(s)] })
+			seen.steps = slices.DeleteFunc(seen.steps, func(s reconcile.Step) bool { return !first[sighted(s)] })
 		}
 	}
 	if read {
-		p.settle(ctx, at, recorded, wrong)
-		p.carryOut(ctx, p.judged(ctx, at, recorded, steps))
+		p.settle(ctx, seen, wrong)
+		p.carryOut(ctx, p.judged(ctx, seen))
 	}
 }
 
 // settle records of live grants whose repair could not be recorded, for its sweeper died, that nothing is wrong with them any more.
-func (p *pass) settle(ctx context.Context, at jit.Place, recorded []jit.Grant, wrong map[jit.ID]bool) {
+func (p *pass) settle(ctx context.Context, seen comparison, wrong map[jit.ID]bool) {
 	var right []jit.Grant
-	for _, g := range recorded {
-		if g.OpenDrift != "" && !wrong[g.ID] && g.Place() == at && g.State(p.now) == jit.StateActive {
+	for _, g := range seen.recorded {
+		if g.OpenDrift != "" && !wrong[g.ID] && g.Place() == seen.at && g.State(seen.now) == jit.StateActive {
 			right = append(right, g)
 		}
 	}
@@ -88,23 +88,33 @@ func sighted(s reconcile.Step) sighting {
 	return sighting{s.Kind, s.Grant.ID, s.Grant.Version, s.Drift}
 }
 
-// compare reads what is recorded and what is on one scope, and returns the steps for what does not fit with the records; read is
-// false when something could not be read, which is noted.
-func (p *pass) compare(ctx context.Context, at jit.Place) (steps []reconcile.Step, recorded []jit.Grant, read bool) {
-	recorded, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, Target: at.Target, Scope: at.Scope, LiveAt: p.now}))
+// comparison is one scope beside the record.
+type comparison struct {
+	at jit.Place
+	// now is when the record was read, and the scope after it.
+	now      time.Time
+	recorded []jit.Grant
+	// steps are for what does not fit with the record.
+	steps []reconcile.Step
+}
+
+// compare reads what is recorded and what is on one scope; read is false when something could not be read, which is noted.
+func (p *pass) compare(ctx context.Context, at jit.Place) (seen comparison, read bool) {
+	now := p.time()
+	recorded, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, Target: at.Target, Scope: at.Scope, LiveAt: now}))
 	if err != nil {
 		p.unread(fmt.Errorf("read the ledger: %w", err))
-		return nil, nil, false
+		return comparison{}, false
 	}
-	snapshot, read := p.readOne(ctx, at)
+	snapshot, read := p.readOne(ctx, at, now)
 	if !read {
-		return nil, nil, false
+		return comparison{}, false
 	}
-	if skew := jit.CheckSkew(p.now, snapshot.Clock); skew != nil {
+	if skew := jit.CheckSkew(now, snapshot.Clock); skew != nil {
 		// What is live and what is over cannot be told apart while nobody knows the time.
 		p.skewed.Store(true)
 		p.unread(fmt.Errorf("compare %s of target %q with the record: %w", at.Scope, at.Target, skew))
-		return nil, nil, false
+		return comparison{}, false
 	}
 	// Markers of grants that are not live here: what does the ledger know of them?
 	live := make(map[jit.ID]bool, len(recorded))
@@ -121,13 +131,14 @@ func (p *pass) compare(ctx context.Context, at jit.Place) (steps []reconcile.Ste
 		more, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, IDs: others}))
 		if err != nil {
 			p.unread(fmt.Errorf("read the ledger: %w", err))
-			return nil, nil, false
+			return comparison{}, false
 		}
 		recorded = append(recorded, more...)
 	}
-	steps = reconcile.Plan(p.now, p.Broker.Owner, recorded, map[jit.Place]jit.Snapshot{at: snapshot}, p.OnDrift)
+	steps := reconcile.Plan(now, p.Broker.Owner, recorded, map[jit.Place]jit.Snapshot{at: snapshot}, p.OnDrift)
 	// What was due has had its turn.
-	return slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start }), recorded, true
+	steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start })
+	return comparison{at, now, recorded, steps}, true
 }
 
 // policies are read once a pass, when they are first asked for. The zero value is ready.
@@ -144,14 +155,15 @@ func (p *policies) read(ctx context.Context, from jit.Ledger) ([]jit.Policy, err
 
 // judged adds to the steps of one scope those for live grants that today's policies would not permit. Such a grant is narrowed where it
 // is too wide, but it is not put back where it is missing.
-func (p *pass) judged(ctx context.Context, at jit.Place, recorded []jit.Grant, steps []reconcile.Step) []reconcile.Step {
+func (p *pass) judged(ctx context.Context, seen comparison) []reconcile.Step {
+	at, steps := seen.at, seen.steps
 	today, err := p.policies.read(ctx, p.Broker.Ledger)
 	if err == nil && len(today) == 0 {
 		return steps
 	}
 	ending := revoked(steps)
-	live := slices.DeleteFunc(slices.Clone(recorded), func(g jit.Grant) bool {
-		return g.State(p.now) != jit.StateActive || g.Place() != at || ending[g.ID]
+	live := slices.DeleteFunc(slices.Clone(seen.recorded), func(g jit.Grant) bool {
+		return g.State(seen.now) != jit.StateActive || g.Place() != at || ending[g.ID]
 	})
 	if len(live) == 0 {
 		return steps

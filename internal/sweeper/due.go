@@ -35,7 +35,7 @@ func (p *pass) due(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.now = sound; skew != nil {
+	if p.now, p.behind = sound, p.now.Sub(sound); skew != nil {
 		p.unread(skew)
 	}
 	limit := cmp.Or(p.ClaimSize, defaultClaimSize)

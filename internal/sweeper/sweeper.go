@@ -105,7 +105,10 @@ func (s *Sweeper) Pass(ctx context.Context) Report {
 
 type pass struct {
 	*Sweeper
+	// now is when the pass began: what is over then is due in it.
 	now time.Time
+	// behind is how much later our clock is than that of the ledger's server, where the two disagree.
+	behind time.Duration
 	// lost tells of the grants to be ended whose bindings had lost their end.
 	lost map[jit.ID]broker.Finding
 	// unrecorded: there is no ledger to take down what is done.
@@ -124,6 +127,9 @@ type pass struct {
 	mu     sync.Mutex
 	report Report
 }
+
+// time is what the time is now, as far as the pass knows. What takes long does not compare what it sees with a time long gone.
+func (p *pass) time() time.Time { return p.Broker.Now().Add(-p.behind) }
 
 func (p *pass) unread(err error) {
 	p.mu.Lock()
@@ -223,11 +229,13 @@ func (p *pass) each(places map[jit.Place]bool, f func(jit.Place)) {
 	}
 }
 
-// readOne reads one place; what cannot be read is noted.
-func (p *pass) readOne(ctx context.Context, at jit.Place) (snapshot jit.Snapshot, read bool) {
+// readOne reads one place; what cannot be read is noted. The clock of the snapshot is told as it was at now, which may be a while ago.
+func (p *pass) readOne(ctx context.Context, at jit.Place, now time.Time) (snapshot jit.Snapshot, read bool) {
 	target, err := p.Broker.Target(at.Target)
 	if err == nil {
+		before := p.time()
 		snapshot, err = target.Read(ctx, at.Scope)
+		snapshot.Clock = clockAt(now, snapshot.Clock, before, p.time())
 	}
 	if err != nil {
 		p.unread(fmt.Errorf("read %s of target %q: %w", at.Scope, at.Target, err))
@@ -240,7 +248,7 @@ func (p *pass) read(ctx context.Context, places map[jit.Place]bool) map[jit.Plac
 	var mu sync.Mutex
 	observed := make(map[jit.Place]jit.Snapshot, len(places))
 	p.each(places, func(at jit.Place) {
-		if snapshot, read := p.readOne(ctx, at); read {
+		if snapshot, read := p.readOne(ctx, at, p.now); read {
 			mu.Lock()
 			defer mu.Unlock()
 			observed[at] = snapshot
