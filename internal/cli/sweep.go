@@ -82,8 +82,7 @@ const unset = -1
 
 // settled fills in what the settings say and the command line does not.
 func settled(s sweeper.Sweeper, rt *config.Runtime) sweeper.Sweeper {
-	s.Broker, s.Leases = rt.Broker, rt.Ledger.Leases()
-	s.OnDrift, s.RevokeViolations = rt.OnDrift, rt.RevokeViolations
+	s.Broker, s.OnDrift, s.RevokeViolations = rt.Broker, rt.OnDrift, rt.RevokeViolations
 	if s.MaxUnplanned == unset {
 		s.MaxUnplanned = sweeper.DefaultMaxUnplanned
 		if rt.MaxUnplanned != nil {

@@ -153,7 +153,7 @@ func uniqueHolder() string { return fmt.Sprintf("%s/%d/%s", holder(), os.Getpid(
 func newWatcher(rt *config.Runtime, s sweeper.Sweeper, o watchOptions) (*sweeper.Watcher, error) {
 	s = settled(s, rt)
 	s.Holder = uniqueHolder()
-	w := &sweeper.Watcher{Sweeper: s, Interval: rt.Interval, DriftInterval: rt.DriftInterval}
+	w := &sweeper.Watcher{Sweeper: s, Leases: rt.Ledger.Leases(), Interval: rt.Interval, DriftInterval: rt.DriftInterval}
 	for _, flag := range []struct {
 		name, text string
 		into       *time.Duration

@@ -18,6 +18,8 @@ var (
 	ErrDenied = errors.New("denied by policy")
 	// ErrStale: the record was changed by somebody else since it was read; read it again and redo.
 	ErrStale = errors.New("the record changed meanwhile")
+	// ErrTold: the record has been told already, by somebody else or earlier.
+	ErrTold = errors.New("the record was told already")
 	// ErrNewerLedger: the ledger was written by a newer version of this program.
 	ErrNewerLedger = errors.New("the ledger is newer than this program")
 	// ErrSkew: the clocks of this machine and of the platform disagree by more than [MaxSkew].

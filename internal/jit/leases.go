@@ -10,7 +10,7 @@ import (
 // many goroutines and processes. Work whose position is 0 may be forgotten some time after its lease has ended: it is as if nobody had ever taken it.
 type Leases interface {
 	// Take gives the work of that name to holder until a time, unless another holder has it at now; ok is
-	// false then. position is what was kept last, 0 at first.
+	// false then. What another has for more than [MaxLease] beyond that time it has by a clock that was wrong, and has not. position is what was kept last, 0 at first.
 	Take(ctx context.Context, name, holder string, now, until time.Time) (position int64, ok bool, err error)
 
 	// Keep notes how far the work has come, and when the lease ends from now on: a time in the past lets go of

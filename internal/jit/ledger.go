@@ -74,7 +74,18 @@ type Filter struct {
 	NotEnded bool
 }
 
-// MaxLease bounds the lease of a claim. One that ends later was given by a clock that was wrong, and does not count.
+// SharedTime returns the time by which those who share a ledger give and take leases: now, or that of the ledger's server where the two
+// disagree.
+func SharedTime(ctx context.Context, l Ledger, now time.Time) (time.Time, error) {
+	remote, err := l.Clock(ctx)
+	if err == nil && CheckSkew(now, remote) != nil {
+		now = remote
+	}
+	return now, err
+}
+
+// MaxLease bounds the lease of a claim. One that ends later was given by a clock that was wrong, and does not count; of [Leases] and of
+// [Once] one that ends that much later than what is asked for.
 const MaxLease = 10 * time.Minute
 
 // ClaimQuery says which due work is wanted, by whom and for how long, which is [MaxLease] at most.
@@ -101,6 +112,14 @@ type Entry struct {
 	// DropPolicy names a policy to remove; absent is success.
 	DropPolicy string
 	Events     []Event
+	// Once, if it has a name, keeps events that several may want to record from being there twice. It is for entries of nothing but events.
+	Once Once
+}
+
+// Once names what events tell of. From At to Until an entry of that name is refused with [ErrTold], and leaves nothing.
+type Once struct {
+	Name      string
+	At, Until time.Time
 }
 
 // Count is how many grants there are on one target.

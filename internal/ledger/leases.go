@@ -27,13 +27,13 @@ func (l leases) Take(ctx context.Context, name, holder string, now, until time.T
 		ok = true
 		err := tx.QueryRowContext(ctx, `INSERT INTO jit_leases (name, holder, lease_until, position) VALUES ($1, $2, $3, 0)
 			ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
-			WHERE jit_leases.holder = excluded.holder OR jit_leases.lease_until <= $4
-			RETURNING position`, name, holder, until.UnixMicro(), now.UnixMicro()).Scan(&position)
+			WHERE jit_leases.holder = excluded.holder OR jit_leases.lease_until <= $4 OR jit_leases.lease_until > $5
+			RETURNING position`, name, holder, until.UnixMicro(), now.UnixMicro(), until.Add(jit.MaxLease).UnixMicro()).Scan(&position)
 		if errors.Is(err, sql.ErrNoRows) {
 			ok, err = false, nil
 		}
 		if err == nil {
-			_, err = tx.ExecContext(ctx, "DELETE FROM jit_leases WHERE position = 0 AND lease_until <= $1", now.Add(-forgotten).UnixMicro())
+			err = forget(ctx, tx, now)
 		}
 		return err
 	})
@@ -41,6 +41,27 @@ func (l leases) Take(ctx context.Context, name, holder string, now, until time.T
 		return 0, false, l.fail("write", err)
 	}
 	return position, ok, nil
+}
+
+// forget drops work without a position whose lease is long over.
+func forget(ctx context.Context, tx *sql.Tx, now time.Time) error {
+	_, err := tx.ExecContext(ctx, "DELETE FROM jit_leases WHERE position = 0 AND lease_until <= $1", now.Add(-forgotten).UnixMicro())
+	return err
+}
+
+// once refuses with [jit.ErrTold] what was told already. It notes what was not, and forgets what is long over.
+func once(ctx context.Context, tx *sql.Tx, o jit.Once) (told, err error) {
+	done, err := tx.ExecContext(ctx, `INSERT INTO jit_leases (name, holder, lease_until, position) VALUES ($1, '', $2, 0)
+		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
+		WHERE jit_leases.lease_until <= $3 OR jit_leases.lease_until > $4`,
+		o.Name, o.Until.UnixMicro(), o.At.UnixMicro(), o.Until.Add(jit.MaxLease).UnixMicro())
+	if err != nil {
+		return nil, err
+	}
+	if noted, err := done.RowsAffected(); err != nil || noted == 0 {
+		return fmt.Errorf("record %q: %w", o.Name, jit.ErrTold), err
+	}
+	return nil, forget(ctx, tx, o.At)
 }
 
 // Look tells who has a piece of work.

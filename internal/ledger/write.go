@@ -86,6 +86,15 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 		if errs[i] = admit(e, recorded); errs[i] != nil {
 			continue
 		}
+		if e.Once.Name != "" {
+			told, err := once(ctx, tx, e.Once)
+			if err != nil {
+				return err
+			}
+			if errs[i] = told; told != nil {
+				continue
+			}
+		}
 		switch {
 		case e.Grant != nil:
 			g := *e.Grant
@@ -147,6 +156,9 @@ func admit(e jit.Entry, recorded map[jit.ID]stored) error {
 		if set {
 			subjects++
 		}
+	}
+	if subjects > 0 && e.Once.Name != "" {
+		return fmt.Errorf("write the ledger: an entry that is recorded once holds a grant or a policy, and may hold events only: %w", jit.ErrInvalid)
 	}
 	if subjects > 1 {
 		return fmt.Errorf("write the ledger: an entry holds %d of a grant, a policy and a policy to remove, and may hold one: %w", subjects, jit.ErrInvalid)

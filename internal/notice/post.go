@@ -97,9 +97,8 @@ func askedPause(answer *http.Response) time.Duration {
 	return max(0, retryablehttp.DefaultBackoff(0, 0, 0, answer))
 }
 
-// send makes one delivery. What the receiver is to blame for is a *[failure].
-func (s *Sender) send(ctx context.Context, r *Receiver, n notice) error {
-	now := s.Now()
+// send makes one delivery, at now. What the receiver is to blame for is a *[failure].
+func (s *Sender) send(ctx context.Context, r *Receiver, n notice, now time.Time) error {
 	body, contentType, err := n.body(r.Format, now)
 	if err != nil {
 		return err

@@ -154,7 +154,7 @@ func (s *Sender) Test(ctx context.Context, r *Receiver, by jit.Actor) error {
 	ledger = cmp.Or(ledger, noLedger)
 	now := s.Now()
 	e := jit.Event{At: now, Kind: eventTest, Actor: by, Detail: map[string]string{"note": "this is a test; nothing has happened"}}
-	return s.send(ctx, r, notice{ledger: ledger, event: e, id: ledger + "/test-" + strconv.FormatInt(now.UnixNano(), 10)})
+	return s.send(ctx, r, notice{ledger: ledger, event: e, id: ledger + "/test-" + strconv.FormatInt(now.UnixNano(), 10)}, now)
 }
 
 func (s *Sender) told(r *Receiver, result Result, err error) {

@@ -30,30 +30,46 @@ type turn struct {
 	ledger   string
 	// next is the number of the event to be looked at next. It is what is kept in the ledger; 0 there is a new receiver.
 	next int64
-	// renewed is when the lease was renewed last.
+	// renewed is when the lease was renewed last, by our clock, and ahead how far that is ahead of the time that all go by who share the ledger.
 	renewed time.Time
+	ahead   time.Duration
 	// failures counts the tries that failed since the last success, refused those in which the receiver refused the next notice.
 	failures, refused int
 }
 
 // take begins a turn; it returns nil while another sender has the receiver. A new receiver is told of what comes, not of all that was.
 func (s *Sender) take(ctx context.Context, r *Receiver, p patience) (*turn, error) {
-	now := s.Now()
+	local := s.Now()
+	now, err := jit.SharedTime(ctx, s.Ledger, local)
+	if err != nil {
+		return nil, err
+	}
 	next, mine, err := s.Leases.Take(ctx, s.leaseOf(r), s.Holder, now, now.Add(lease))
 	if err != nil || !mine {
 		return nil, err
 	}
-	t := &turn{Sender: s, receiver: r, patience: p, next: next, renewed: now}
+	t := &turn{Sender: s, receiver: r, patience: p, next: next, renewed: local, ahead: local.Sub(now)}
 	if t.ledger, err = s.LedgerID(ctx); err == nil && next == 0 {
-		if t.next, err = s.Ledger.FirstEvent(ctx, now); err == nil {
-			err = t.keep(ctx)
-		}
+		err = t.begin(ctx, now)
 	}
 	if err != nil {
 		return nil, errors.Join(err, t.release(ctx))
 	}
 	return t, nil
 }
+
+// begin notes for a new receiver that it is told of what comes from now on.
+func (t *turn) begin(ctx context.Context, now time.Time) error {
+	first, err := t.Ledger.FirstEvent(ctx, now)
+	if err != nil {
+		return err
+	}
+	t.next = first
+	return t.keep(ctx)
+}
+
+// time is the time that all go by who share the ledger.
+func (t *turn) time() time.Time { return t.Now().Add(-t.ahead) }
 
 // run delivers until ctx ends or the turn is lost.
 func (t *turn) run(ctx context.Context) error {
@@ -120,7 +136,7 @@ func (t *turn) tell(ctx context.Context, e jit.Event) (told bool, err error) {
 	if err := t.hold(ctx); err != nil {
 		return false, err
 	}
-	if err := t.send(ctx, t.receiver, n); err != nil {
+	if err := t.send(ctx, t.receiver, n, t.time()); err != nil {
 		return true, t.failed(ctx, e, err)
 	}
 	t.failures, t.refused = 0, 0
@@ -136,7 +152,7 @@ func (t *turn) failed(ctx context.Context, e jit.Event, err error) error {
 	t.failures++
 	if f := (*failure)(nil); !errors.As(err, &f) || !f.refused() {
 		t.refused = 0
-	} else if t.refused++; t.refused >= t.patience.tries && t.Now().Sub(e.At) >= t.patience.age {
+	} else if t.refused++; t.refused >= t.patience.tries && t.time().Sub(e.At) >= t.patience.age {
 		t.told(t.receiver, PassedOver, fmt.Errorf("event %d was passed over after %d tries: %w", e.Seq, t.refused, err))
 		t.failures, t.refused = 0, 0
 		return nil
@@ -147,20 +163,27 @@ func (t *turn) failed(ctx context.Context, e jit.Event, err error) error {
 
 // keep notes how far the receiver has been told, and renews the lease.
 func (t *turn) keep(ctx context.Context) error {
-	now := t.Now()
-	if err := t.Leases.Keep(ctx, t.leaseOf(t.receiver), t.Holder, t.next, now.Add(lease)); err != nil {
+	if err := t.Leases.Keep(ctx, t.leaseOf(t.receiver), t.Holder, t.next, t.time().Add(lease)); err != nil {
 		return err
 	}
-	t.renewed = now
+	t.renewed = t.Now()
 	return nil
 }
 
-// hold renews the lease when it is time.
+// hold renews the lease when it is time, and looks whether our clock was set.
 func (t *turn) hold(ctx context.Context) error {
 	if t.Now().Sub(t.renewed).Abs() < renewEvery {
 		return nil
 	}
-	return t.keep(ctx)
+	if err := t.keep(ctx); err != nil {
+		return err
+	}
+	local := t.Now()
+	now, err := jit.SharedTime(ctx, t.Ledger, local)
+	if err == nil {
+		t.ahead = local.Sub(now)
+	}
+	return err
 }
 
 // wait pauses and holds the lease meanwhile.

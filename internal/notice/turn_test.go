@@ -119,6 +119,81 @@ func TestNoticesOfTwoSenders(t *testing.T) {
 	})
 }
 
+// The clock of one of two senders is an hour ahead, or behind: whichever delivers, it goes by that of the ledger's server, also in what the
+// receiver checks, and the death of one with a wrong clock keeps the other waiting no longer than that of any other.
+func TestNoticesByAWrongClock(t *testing.T) {
+	for _, wrong := range []time.Duration{time.Hour, -time.Hour} {
+		inWorld(t, func(w *world) {
+			w.ledger.Remote = time.Now
+			s, next := w.sender("wrong"), w.sender("right")
+			var asked atomic.Int64
+			reach := s.transport
+			s.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+				asked.Add(1)
+				return reach.RoundTrip(r)
+			})
+			s.Now = func() time.Time { return time.Now().Add(wrong) }
+			m := &mortal{Leases: s.Leases}
+			s.Leases = m
+			stop := w.start(s)
+			stopNext := w.start(next)
+			w.grantedMany(1, 20)
+			time.Sleep(time.Minute)
+			w.hook.wantSeqs(upTo(20)...)
+			if asked.Load() != 20 {
+				w.Errorf("by %s: the first asked %d times, want that it delivers all of the 20", wrong, asked.Load())
+			}
+			m.dead.Store(true)
+			stop()
+			w.granted(21, nil)
+			time.Sleep(lease + elsewhere + 2*idle)
+			w.hook.wantSeqs(upTo(21)...)
+			stopNext()
+		})
+	}
+}
+
+// A new receiver is not told of the past, also when the sender could not read where that ends.
+func TestANewReceiverIsNotToldOfThePast(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.grantedMany(1, 20)
+		time.Sleep(time.Minute)
+		s := w.sender("a")
+		leases := &afterTake{Leases: s.Leases, then: func(broken bool) {
+			w.ledger.Call = nil
+			if broken {
+				w.ledger.Call = func(what string) error {
+					if what == "read" {
+						return errors.New("the ledger is gone")
+					}
+					return nil
+				}
+			}
+		}}
+		s.Leases = leases
+		if err := s.Flush(w.Context()); err == nil {
+			w.Error("the ledger could not be read, and nothing is said")
+		}
+		leases.then(false)
+		w.flush(w.sender("a"))
+		w.granted(21, nil)
+		w.flush(w.sender("a"))
+		w.hook.wantSeqs(21)
+	})
+}
+
+// afterTake does something once a lease is taken.
+type afterTake struct {
+	jit.Leases
+	then func(bool)
+}
+
+func (a *afterTake) Take(ctx context.Context, name, holder string, now, until time.Time) (int64, bool, error) {
+	position, ok, err := a.Leases.Take(ctx, name, holder, now, until)
+	a.then(true)
+	return position, ok, err
+}
+
 // Who stops in an orderly way lets go at once.
 func TestSenderLetsGo(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -35,7 +35,7 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	soon, later := w.grant("db", "a", "alice", "10m", time.Time{}), w.grant("db", "a", "bob", "30m", time.Time{})
 	begins := w.grant("db", "a", "carol", "30m", time.Now().Add(40*time.Minute))
 	revoked := w.grant("db", "a", "dave", "8h", time.Time{})
-	watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20, Leases: w.ledger.Leases()}, Observer: w}
+	watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20}, Leases: w.ledger.Leases(), Observer: w}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { watcher.Run(ctx); close(done) }()
@@ -104,7 +104,7 @@ func TestALongPassIsNoWrongClock(t *testing.T) {
 					return nil
 				}
 				time.Sleep(10 * time.Minute)
-				s := sweeper.Sweeper{Broker: w.newBroker(), Holder: "a", MarkersOnly: markersOnly, MaxUnplanned: 20, Leases: w.ledger.Leases()}
+				s := sweeper.Sweeper{Broker: w.newBroker(), Holder: "a", MarkersOnly: markersOnly, MaxUnplanned: 20}
 				began := time.Now()
 				report := s.Pass(t.Context())
 				if took := time.Since(began); took < jit.MaxSkew {
@@ -128,7 +128,7 @@ func TestMarkersWithAWrongClock(t *testing.T) {
 		b := w.newBroker()
 		b.Now = func() time.Time { return time.Now().Add(time.Hour) }
 		pass := func() sweeper.Report {
-			s := sweeper.Sweeper{Broker: b, Holder: "a", MarkersOnly: true, MaxUnplanned: 20, Leases: w.ledger.Leases()}
+			s := sweeper.Sweeper{Broker: b, Holder: "a", MarkersOnly: true, MaxUnplanned: 20}
 			return s.Pass(t.Context())
 		}
 		report := pass()

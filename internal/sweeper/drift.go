@@ -2,7 +2,6 @@ package sweeper
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"maps"
 	"slices"
@@ -240,10 +239,10 @@ func (p *pass) tellHeld(ctx context.Context, held []reconcile.Step) {
 	const done = "held back"
 	for _, s := range held[:min(len(held), maxHeldTold)] {
 		one := []reconcile.Step{s}
-		for _, err := range p.Broker.Report(ctx, s.Place, []jit.Grant{s.Grant}, findings(one), p.toTell(ctx, one, done, tellAgain), done) {
-			if err != nil {
-				p.unread(fmt.Errorf("record what was held back: %w", err))
-			}
+		once := p.once(one, done, tellAgain)
+		_, errs := p.Broker.Report(ctx, s.Place, []jit.Grant{s.Grant}, findings(one), once, done)
+		if p.told(once, errs); errs[0] != nil {
+			p.unread(fmt.Errorf("record what was held back: %w", errs[0]))
 		}
 	}
 }
@@ -279,23 +278,26 @@ func (n *noted) forget(now time.Time) {
 	maps.DeleteFunc(n.until, func(_ string, until time.Time) bool { return !now.Before(until) })
 }
 
-// toTell says which findings, about which the same is done, are to be recorded: those that no sweeper has told of for so long. What is
-// removed is told of at once when it comes again, for then somebody has brought it back; two sweepers that find it together tell once.
-func (p *pass) toTell(ctx context.Context, steps []reconcile.Step, done string, again time.Duration) []bool {
-	tell := make([]bool, len(steps))
+// once names the findings, about which the same is done, so that each is recorded unless a sweeper has told of it for so long; those of
+// which the ledger need not be asked have no name. What is removed is told of at once when it comes again, for then somebody has brought it
+// back; two sweepers that find it together tell once.
+func (p *pass) once(steps []reconcile.Step, done string, again time.Duration) []jit.Once {
+	all := make([]jit.Once, len(steps))
+	now := p.time()
 	for i, s := range steps {
-		tell[i] = !p.unrecorded
-		if p.unrecorded || p.Leases == nil {
-			continue
-		}
 		name := strings.Join([]string{"finding", s.Target, s.Scope, string(s.Grant.ID), string(s.Drift), done}, "/")
-		if tell[i] = !p.noted.has(name, p.now); !tell[i] {
-			continue
-		}
-		if _, first, err := p.Leases.Take(ctx, name, rand.Text(), p.now, p.now.Add(again)); err == nil {
-			tell[i] = first
-			p.noted.add(name, p.now.Add(min(again, askAgain)))
+		if !p.unrecorded && !p.noted.has(name, now) {
+			all[i] = jit.Once{Name: name, At: now, Until: now.Add(again)}
 		}
 	}
-	return tell
+	return all
+}
+
+// told notes of which findings the ledger need not be asked for a while: those that are recorded.
+func (p *pass) told(all []jit.Once, errs []error) {
+	for i, o := range all {
+		if errs[i] == nil && o.Name != "" {
+			p.noted.add(o.Name, o.At.Add(min(o.Until.Sub(o.At), askAgain)))
+		}
+	}
 }

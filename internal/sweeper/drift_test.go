@@ -23,9 +23,6 @@ import (
 // drifting makes a sweeper of its own that does this about drift.
 func (w *world) drifting(on jit.OnDrift, change ...func(*sweeper.Sweeper)) *sweeper.Sweeper {
 	s := &sweeper.Sweeper{Broker: w.broker, Holder: "test", MaxUnplanned: sweeper.DefaultMaxUnplanned, OnDrift: map[string]jit.OnDrift{"db": on}}
-	if l, ok := w.broker.Ledger.(interface{ Leases() jit.Leases }); ok {
-		s.Leases = l.Leases()
-	}
 	for _, c := range change {
 		c(s)
 	}
@@ -331,6 +328,48 @@ func TestWhatWasRepairedAndNotRecorded(t *testing.T) {
 	}
 }
 
+// What could not be recorded when it was found is recorded by the next pass, whoever makes it.
+func TestWhatCouldNotBeRecordedIsRecordedLater(t *testing.T) {
+	for _, on := range []jit.OnDrift{jit.ReportDrift, jit.RepairDrift} {
+		t.Run(string(on), func(t *testing.T) {
+			w := newWorld(t, jit.Sweeper)
+			g := w.grant(request("8h"))
+			w.platform.Edit("all", func(o []jit.Observed) []jit.Observed {
+				o = slices.Clone(o)
+				lost := o[0]
+				lost.Marker.ID, lost.Marker.Window.End = "cccccccc-0000-8000-8000-000000000000", g.Start.Add(time.Second)
+				return append(o, lost)
+			})
+			w.now = w.now.Add(time.Minute)
+			w.platform.Call = func(what string) error {
+				if what == "read" {
+					w.ledger.Call = func(what string) error {
+						if what == "write" {
+							return errors.New("the ledger is gone")
+						}
+						return nil
+					}
+				}
+				return nil
+			}
+			if report := w.drifting(on).Pass(t.Context()); report.Failed() != 1 {
+				t.Errorf("%+v, want one that failed", report.Results)
+			}
+			w.platform.Call, w.ledger.Call = nil, nil
+			if on == jit.RepairDrift {
+				return // it is off, whoever could not tell
+			}
+			for _, holder := range []string{"two", "test"} {
+				w.now = w.now.Add(time.Second)
+				w.drifting(on, func(s *sweeper.Sweeper) { s.Holder = holder }).Pass(t.Context())
+			}
+			if found := w.events(jit.EventDrift); len(found) != 1 {
+				t.Errorf("recorded as found %v, want it once", found)
+			}
+		})
+	}
+}
+
 // What fails at every pass is recorded when it is found, and its failure once an hour.
 func TestWhatCannotBeDoneIsRecordedOnceAnHour(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -538,17 +577,19 @@ func (p *policyReads) Policies(ctx context.Context) ([]jit.Policy, error) {
 	return p.Ledger.Policies(ctx)
 }
 
-// asked counts how often the ledger is asked whether a finding has been told of.
+// asked counts how often the ledger is asked to record what it may have been told already.
 type asked struct {
-	jit.Leases
+	*jittest.Ledger
 	n atomic.Int64
 }
 
-func (a *asked) Take(ctx context.Context, name, holder string, now, until time.Time) (int64, bool, error) {
-	if strings.HasPrefix(name, "finding/") {
-		a.n.Add(1)
+func (a *asked) Write(ctx context.Context, entries []jit.Entry) []error {
+	for _, e := range entries {
+		if e.Once.Name != "" {
+			a.n.Add(1)
+		}
 	}
-	return a.Leases.Take(ctx, name, holder, now, until)
+	return a.Ledger.Write(ctx, entries)
 }
 
 // A daemon asks about what stays once an hour, not at every pass, and it is recorded once a day.
@@ -559,17 +600,18 @@ func TestWatchAsksOnceAnHourAboutWhatStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.targets["db"].Edit("all", func([]jit.Observed) []jit.Observed { return nil })
-		leases := &asked{Leases: w.ledger.Leases()}
+		b, ledger := w.newBroker(), &asked{Ledger: w.ledger}
+		b.Ledger = ledger
 		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
-			Broker: w.newBroker(), Holder: "a", Leases: leases, OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift},
-		}}
+			Broker: b, Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift},
+		}, Leases: w.ledger.Leases()}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { watcher.Run(ctx); close(done) }()
 		time.Sleep(5*time.Hour + 30*time.Minute)
 		cancel()
 		<-done
-		if n := leases.n.Load(); n < 5 || n > 6 {
+		if n := ledger.n.Load(); n < 5 || n > 6 {
 			t.Errorf("asked %d times in five and a half hours, want once an hour", n)
 		}
 		found := 0

@@ -317,7 +317,7 @@ func (m *model) down(t *rapid.T) {
 }
 
 func (m *model) sweeper(b *broker.Broker, holder string) *sweeper.Sweeper {
-	return &sweeper.Sweeper{Broker: b, Holder: holder, MaxUnplanned: 1000, Leases: m.ledger.Leases()}
+	return &sweeper.Sweeper{Broker: b, Holder: holder, MaxUnplanned: 1000}
 }
 
 // another is a broker of another process, whose clock may be wrong.

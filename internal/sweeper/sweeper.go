@@ -40,8 +40,6 @@ type Sweeper struct {
 	OnDrift map[string]jit.OnDrift
 	// RevokeViolations ends live grants that today's policies would not permit; else they are reported.
 	RevokeViolations bool
-	// Leases, if set, keep several sweepers from recording the same finding, and one from recording it at every pass.
-	Leases jit.Leases
 	// ClaimSize is how many due grants are claimed at once; 0 means 5,000.
 	ClaimSize int
 	// Progress, if set, is told of every step when it has been done or has failed.
@@ -343,7 +341,9 @@ func (p *pass) act(ctx context.Context, steps []reconcile.Step) []error {
 	case reconcile.Repair:
 		errs = p.Broker.Repair(ctx, grants, findings(steps))
 	case reconcile.Remove:
-		errs = p.Broker.RemoveStray(ctx, steps[0].Place, grants, findings(steps), p.toTell(ctx, steps, "removed", time.Minute))
+		once := p.once(steps, "removed", time.Minute)
+		errs = p.Broker.RemoveStray(ctx, steps[0].Place, grants, findings(steps), once)
+		p.told(once, errs)
 	case reconcile.Revoke:
 		for i, f := range findings(steps) {
 			g, kept, err := p.Broker.Revoke(ctx, broker.Revocation{Grant: grants[i], Reason: whyRevoked(f), Finding: &f})
@@ -353,7 +353,9 @@ func (p *pass) act(ctx context.Context, steps []reconcile.Step) []error {
 			errs[i] = err
 		}
 	case reconcile.Report:
-		errs = p.Broker.Report(ctx, steps[0].Place, grants, findings(steps), p.toTell(ctx, steps, "nothing", tellAgain), "nothing")
+		once := p.once(steps, "nothing", tellAgain)
+		_, errs = p.Broker.Report(ctx, steps[0].Place, grants, findings(steps), once, "nothing")
+		p.told(once, errs)
 	}
 	return errs
 }

@@ -42,8 +42,10 @@ const (
 // work is leased, and whoever starts computes everything anew from the ledger. Its fields
 // are set once, before use.
 type Watcher struct {
-	// Sweeper says for whom and how. The holder has to differ from that of every other watcher, and it needs leases.
+	// Sweeper says for whom and how. The holder has to differ from that of every other watcher.
 	Sweeper
+	// Leases keep several watchers from looking for the same drift.
+	Leases jit.Leases
 	// Interval is how often due work is looked for whether or not something is known to be due; 0 means [DefaultInterval].
 	Interval time.Duration
 	// DriftInterval is how often every scope is read; 0 means [DefaultDriftInterval].

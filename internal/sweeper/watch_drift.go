@@ -52,16 +52,31 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 		now := w.Broker.Now()
 		pause := min(max(w.DriftInterval/10, look), watchLease)
 		pause += rand.N(pause / 4)
-		// The lease lasts for the interval: whoever gets it looks once.
-		_, mine, err := w.Leases.Take(ctx, name, w.Holder, now, now.Add(w.DriftInterval))
+		mine, skew, err := w.takeDrift(ctx, name, now)
 		if err == nil && mine {
 			w.budget.renew(now, w.DriftInterval)
 			w.noted.forget(now)
 			w.driftOn(ctx, target)
 			pause = max(pause, w.DriftInterval-w.Broker.Now().Sub(now))
+			if skew != nil { // the others go first: a target that tells the time is not looked at by a wrong clock
+				pause += 2 * watchLease
+			}
 		}
 		_ = backoff.Sleep(ctx, pause) // the loop looks at ctx
 	}
+}
+
+// takeDrift takes the lease of looking for drift. It lasts for the interval: whoever gets it looks once. skew says how the ledger's clock
+// disagrees with ours.
+func (w *Watcher) takeDrift(ctx context.Context, name string, now time.Time) (mine bool, skew, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
+	shared, err := jit.SharedTime(ctx, w.Broker.Ledger, now)
+	if err != nil {
+		return false, nil, err
+	}
+	_, mine, err = w.Leases.Take(ctx, name, w.Holder, shared, shared.Add(w.DriftInterval))
+	return mine, jit.CheckSkew(now, shared), err
 }
 
 // driftOn reads every scope of one target that holds live grants or may hold bindings of ours, and carries out what does not fit.

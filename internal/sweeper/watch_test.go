@@ -63,7 +63,8 @@ func (w *watched) Passed(string, sweeper.Passed) {}
 // watch starts a watcher; stop ends it and waits for it.
 func (w *watched) watch(holder string) (watcher *sweeper.Watcher, stop func()) {
 	watcher = &sweeper.Watcher{
-		Sweeper:  sweeper.Sweeper{Broker: w.newBroker(), Holder: holder, MaxUnplanned: sweeper.DefaultMaxUnplanned, Leases: w.ledger.Leases()},
+		Sweeper:  sweeper.Sweeper{Broker: w.newBroker(), Holder: holder, MaxUnplanned: sweeper.DefaultMaxUnplanned},
+		Leases:   w.ledger.Leases(),
 		Observer: w,
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
@@ -265,8 +266,8 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 		b := w.newBroker()
 		b.Targets["db"] = slow
 		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
-			Broker: b, Holder: "a", Leases: w.ledger.Leases(), OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
-		}, Observer: w}
+			Broker: b, Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
+		}, Leases: w.ledger.Leases(), Observer: w}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { watcher.Run(ctx); close(done) }()
@@ -376,8 +377,8 @@ func (w *watched) watchCostly(p *costly, claim time.Duration) (stop func()) {
 	p.Platform = w.targets["db"]
 	b.Targets["db"], b.Ledger = p, &slowClaims{w.ledger, claim}
 	watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
-		Broker: b, Holder: "a", Leases: w.ledger.Leases(), OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
-	}, Observer: w}
+		Broker: b, Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
+	}, Leases: w.ledger.Leases(), Observer: w}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})
 	go func() { watcher.Run(ctx); close(done) }()

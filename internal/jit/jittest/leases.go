@@ -14,6 +14,11 @@ type shared struct {
 	position int64
 }
 
+// lasts tells whether it has not ended at now, nor was given by a clock that was wrong.
+func (s shared) lasts(now, until time.Time) bool {
+	return s.until.After(now) && !s.until.After(until.Add(jit.MaxLease))
+}
+
 // Leases returns the leases of the ledger.
 func (l *Ledger) Leases() jit.Leases { return leases{l} }
 
@@ -28,16 +33,16 @@ func (l leases) Take(ctx context.Context, name, holder string, now, until time.T
 	defer l.mu.Unlock()
 	maps.DeleteFunc(l.shared, func(_ string, s shared) bool { return s.position == 0 && now.Sub(s.until) >= 24*time.Hour })
 	s, known := l.shared[name]
-	if known && s.holder != holder && s.until.After(now) {
+	if known && s.holder != holder && s.lasts(now, until) {
 		return s.position, false, nil
 	}
 	l.put(name, shared{held{holder, until}, s.position})
 	return s.position, true, nil
 }
 
-func (l leases) put(name string, s shared) {
+func (l *Ledger) put(name string, s shared) {
 	if l.shared == nil {
-		l.Ledger.shared = map[string]shared{}
+		l.shared = map[string]shared{}
 	}
 	l.shared[name] = s
 }

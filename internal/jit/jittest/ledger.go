@@ -132,6 +132,15 @@ func (l *Ledger) Write(ctx context.Context, entries []jit.Entry) []error {
 }
 
 func (l *Ledger) write(e jit.Entry) error {
+	if o := e.Once; o.Name != "" {
+		if e.Grant != nil || e.Policy != nil || e.DropPolicy != "" {
+			return jit.ErrInvalid
+		}
+		if l.shared[o.Name].lasts(o.At, o.Until) {
+			return jit.ErrTold
+		}
+		l.put(o.Name, shared{held{until: o.Until}, 0})
+	}
 	if e.Grant != nil {
 		g := *e.Grant
 		before := l.grants[g.ID]
@@ -261,7 +270,7 @@ func (l *Ledger) Counts(ctx context.Context, owner string, at time.Time) ([]jit.
 // FirstEvent returns the first event since a time.
 func (l *Ledger) FirstEvent(ctx context.Context, at time.Time) (int64, error) {
 	if err := l.call(ctx, "read"); err != nil {
-		return 0, err
+		return 1, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -59,6 +59,14 @@ func testLeaseHolder(t *testing.T, open func() jit.Leases) {
 		t.Fatal(err)
 	}
 	check("b has let go", a, "drift", "a", true)
+	now = now.Add(time.Hour)
+	check("a's clock is an hour ahead", a, "drift", "a", true)
+	now = now.Add(-time.Hour)
+	check("a lease from a clock that was wrong does not count", b, "drift", "b", true)
+	now = now.Add(jit.MaxLease)
+	check("a's clock is a little ahead", a, "drift", "a", true)
+	now = now.Add(-jit.MaxLease)
+	check("that may be right", b, "drift", "b", false)
 }
 
 func testLeasePosition(t *testing.T, open func() jit.Leases) {

@@ -32,6 +32,8 @@ func Run(t *testing.T, open func(t *testing.T) jit.Ledger) {
 		{"lookups at the same time", testLookups},
 		{"writes at the same time", testWriters},
 		{"events form a chain", testEvents},
+		{"what is told once", testOnce},
+		{"what many tell at the same time", testOnceConcurrent},
 		{"broken characters are recorded", testBrokenText},
 		{"a context that is over", testCancelled},
 		{"claims: what is due", testClaimDue},
