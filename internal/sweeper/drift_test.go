@@ -592,6 +592,44 @@ func (a *asked) Write(ctx context.Context, entries []jit.Entry) []error {
 	return a.Ledger.Write(ctx, entries)
 }
 
+// What a daemon could not record at one look it records at the next.
+func TestWatchRecordsLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		g, err := w.broker.Grant(t.Context(), request("24h"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.targets["db"].Edit("all", func([]jit.Observed) []jit.Observed { return nil })
+		began := time.Now()
+		w.ledger.Call = func(what string) error {
+			if since := time.Since(began); what == "write" && since > time.Minute && since < 10*time.Minute {
+				return errors.New("the ledger is gone")
+			}
+			return nil
+		}
+		time.Sleep(59 * time.Second)
+		w.targets["db"].Call = func(string) error { time.Sleep(2 * time.Second); return nil }
+		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
+			Broker: w.newBroker(), Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift},
+		}, Leases: w.ledger.Leases()}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { watcher.Run(ctx); close(done) }()
+		for _, c := range []struct {
+			minutes time.Duration
+			want    int
+		}{{9, 0}, {17, 1}} {
+			time.Sleep(time.Until(began.Add(c.minutes * time.Minute)))
+			if n := w.events(g, jit.EventDrift); n != c.want {
+				t.Errorf("after %d minutes it is recorded %d times, want %d", c.minutes, n, c.want)
+			}
+		}
+		cancel()
+		<-done
+	})
+}
+
 // A daemon asks about what stays once an hour, not at every pass, and it is recorded once a day.
 func TestWatchAsksOnceAnHourAboutWhatStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
