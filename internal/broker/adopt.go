@@ -26,7 +26,7 @@ func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snap
 			if o.Marker.Owner != b.Owner {
 				continue
 			}
-			g, err := b.fromMarker(at, o)
+			g, err := b.fromMarker(at, observed[at], o)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("grant %s on %s of target %q: %w", o.Marker.ID, at.Scope, at.Target, err))
 				continue
@@ -49,9 +49,9 @@ func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snap
 	}), errors.Join(errs...)
 }
 
-// fromMarker is the record that one binding tells. Whoever may write on a target can write a marker, so one of a live grant that is
-// longer than any grant may be is refused; one that is over is recorded in any case, so that it never comes back.
-func (b *Broker) fromMarker(at jit.Place, o jit.Observed) (jit.Grant, error) {
+// fromMarker is the record that one binding of a snapshot tells. Whoever may write on a target can write a marker, so one of a live
+// grant that is longer than any grant may be is refused; one that is over is recorded in any case, so that it never comes back.
+func (b *Broker) fromMarker(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.Grant, error) {
 	p, err := b.Target(at.Target)
 	if err != nil {
 		return jit.Grant{}, err
@@ -72,6 +72,10 @@ func (b *Broker) fromMarker(at jit.Place, o jit.Observed) (jit.Grant, error) {
 	g := jit.Grant{
 		ID: o.Marker.ID, Owner: o.Marker.Owner, Binding: binding, Reason: AdoptedReason, Renewal: 1, TTL: jit.FormatDuration(w.Length()),
 		Window: w, Enforcement: traits.Enforcement, SessionTail: traits.SessionTail, RequestedAt: w.Start,
+	}
+	if traits.StrippedTo != "" {
+		_, stands := s.StandingOf(binding)
+		g.Alone = !stands
 	}
 	if now.Before(w.Start) {
 		g.RequestedAt = jit.Second(now)
