@@ -218,8 +218,8 @@ func TestConditionsStrippedAfterTheLedgerWasLost(t *testing.T) {
 	long, narrow, own := d.grant(alice, sqlRole, "8h"), d.grant(deploy, narrowed, "8h"), d.grant(carol, sqlRole, "8h")
 	d.broker.Ledger = &jittest.Ledger{}
 	observed, _, unread := (&sweeper.Sweeper{Broker: d.broker}).Observe(t.Context(), func(string) bool { return true })
-	found, err := d.broker.Unrecorded(t.Context(), observed)
-	if err := errors.Join(append(unread, err)...); err != nil || len(found) != 3 {
+	found, refused, err := d.broker.Unrecorded(t.Context(), observed)
+	if err := errors.Join(append(append(unread, refused...), err)...); err != nil || len(found) != 3 {
 		t.Fatalf("found %+v, %v", found, err)
 	}
 	if err := errors.Join(d.broker.Adopt(t.Context(), found)...); err != nil {
