@@ -16,19 +16,22 @@ import (
 const AdoptedReason = "unknown: the record was lost and made again from the marker on the target"
 
 // Unrecorded returns the grants that the markers of this owner tell of and the ledger does not know, in the order of their end. Of
-// several bindings of one grant the one that ends first is taken: a copy that was made to last longer extends nothing. What cannot be
-// told of a marker is left out and named in the error.
-func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snapshot) ([]jit.Grant, error) {
-	found := map[jit.ID]jit.Grant{}
-	var errs []error
+// several bindings of one grant the one that ends first is taken: a copy that was made to last longer extends nothing. refused has an
+// error for each grant that the ledger does not know and that may not be recorded; err says that the ledger could not be read.
+func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snapshot) (grants []jit.Grant, refused []error, err error) {
+	lost, err := b.lost(ctx, observed)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, wrong := map[jit.ID]jit.Grant{}, map[jit.ID]error{}
 	for _, at := range slices.SortedFunc(maps.Keys(observed), jit.Place.Compare) {
 		for _, o := range observed[at].Ours {
-			if o.Marker.Owner != b.Owner {
+			if o.Marker.Owner != b.Owner || !lost[o.Marker.ID] {
 				continue
 			}
-			g, err := b.fromMarker(at, o)
+			g, err := b.fromMarker(at, observed[at], o)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("grant %s on %s of target %q: %w", o.Marker.ID, at.Scope, at.Target, err))
+				wrong[o.Marker.ID] = fmt.Errorf("grant %s on %s of target %q: %w", o.Marker.ID, at.Scope, at.Target, err)
 				continue
 			}
 			if first, copied := found[g.ID]; !copied || g.End.Before(first.End) {
@@ -36,22 +39,41 @@ func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snap
 			}
 		}
 	}
-	if len(found) > 0 {
-		for g, err := range b.Ledger.Grants(ctx, jit.Filter{IDs: slices.Collect(maps.Keys(found))}) {
-			if err != nil {
-				return nil, err
-			}
-			delete(found, g.ID)
+	for _, id := range slices.Sorted(maps.Keys(wrong)) {
+		if _, told := found[id]; !told {
+			refused = append(refused, wrong[id])
 		}
 	}
 	return slices.SortedFunc(maps.Values(found), func(a, b jit.Grant) int {
 		return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.ID, b.ID))
-	}), errors.Join(errs...)
+	}), refused, nil
 }
 
-// fromMarker is the record that one binding tells. Whoever may write on a target can write a marker, so one of a live grant that is
-// longer than any grant may be is refused; one that is over is recorded in any case, so that it never comes back.
-func (b *Broker) fromMarker(at jit.Place, o jit.Observed) (jit.Grant, error) {
+// lost returns the ids in the markers of this owner that the ledger does not know.
+func (b *Broker) lost(ctx context.Context, observed map[jit.Place]jit.Snapshot) (map[jit.ID]bool, error) {
+	ids := map[jit.ID]bool{}
+	for _, s := range observed {
+		for _, o := range s.Ours {
+			if o.Marker.Owner == b.Owner {
+				ids[o.Marker.ID] = true
+			}
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	for g, err := range b.Ledger.Grants(ctx, jit.Filter{IDs: slices.Collect(maps.Keys(ids))}) {
+		if err != nil {
+			return nil, err
+		}
+		delete(ids, g.ID)
+	}
+	return ids, nil
+}
+
+// fromMarker is the record that one binding of a snapshot tells. Whoever may write on a target can write a marker, so one of a live
+// grant that is longer than any grant may be is refused; one that is over is recorded in any case, so that it never comes back.
+func (b *Broker) fromMarker(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.Grant, error) {
 	p, err := b.Target(at.Target)
 	if err != nil {
 		return jit.Grant{}, err
@@ -72,6 +94,10 @@ func (b *Broker) fromMarker(at jit.Place, o jit.Observed) (jit.Grant, error) {
 	g := jit.Grant{
 		ID: o.Marker.ID, Owner: o.Marker.Owner, Binding: binding, Reason: AdoptedReason, Renewal: 1, TTL: jit.FormatDuration(w.Length()),
 		Window: w, Enforcement: traits.Enforcement, SessionTail: traits.SessionTail, RequestedAt: w.Start,
+	}
+	if traits.StrippedTo != "" {
+		_, stands := s.StandingOf(binding)
+		g.Alone = !stands
 	}
 	if now.Before(w.Start) {
 		g.RequestedAt = jit.Second(now)

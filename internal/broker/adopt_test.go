@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -21,16 +22,19 @@ func (w *world) lose(policies ...jit.Policy) {
 	}
 }
 
-// adopt records what the markers on the scopes tell, and returns it.
+// adopt records what the markers on the scopes tell, and returns it; the error says what may not be recorded.
 func (w *world) adopt(observed map[jit.Place]jit.Snapshot) ([]jit.Grant, error) {
 	w.t.Helper()
-	found, err := w.Unrecorded(w.t.Context(), observed)
+	found, refused, err := w.Unrecorded(w.t.Context(), observed)
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	for _, err := range w.Adopt(w.t.Context(), found) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
 	}
-	return found, err
+	return found, errors.Join(refused...)
 }
 
 // observed is what the platform says of its one scope.
@@ -113,6 +117,33 @@ func TestAdoptTakesTheCopyThatEndsFirst(t *testing.T) {
 	observed[at] = s
 	if found, err := w.adopt(observed); err != nil || len(found) != 1 || !found[0].Window.Equal(made.Window) {
 		t.Errorf("found %+v, %v; want the window %v", found, err, made.Window)
+	}
+}
+
+// A copy that may not be recorded hinders nothing where the grant itself may.
+func TestAdoptPassesOverACopyThatIsTooLong(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	made := w.grant(request())
+	at := jit.Place{Target: "db", Scope: "all"}
+	w.lose()
+	observed := w.observed()
+	s := observed[at]
+	longer := s.Ours[0]
+	longer.Marker.Window.End = made.Start.AddDate(70, 0, 0)
+	s.Ours = append(s.Ours, longer)
+	observed[at] = s
+	if found, err := w.adopt(observed); err != nil || len(found) != 1 || !found[0].Window.Equal(made.Window) {
+		t.Errorf("found %+v, %v; want the window %v", found, err, made.Window)
+	}
+}
+
+// What the ledger knows is left as it is, whatever today's settings say of it.
+func TestAdoptDoesNotJudgeWhatIsRecorded(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.grant(request())
+	w.MaxTTL = time.Hour
+	if found, err := w.adopt(w.observed()); err != nil || len(found) != 0 {
+		t.Errorf("found %+v, %v; want nothing", found, err)
 	}
 }
 

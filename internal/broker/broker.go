@@ -191,11 +191,19 @@ func (b *Broker) Recall(ctx context.Context, id jit.ID, remembered jit.Grant) (g
 	if err != nil || !known {
 		return remembered, false, err
 	}
-	if g.Owner != b.Owner {
-		return remembered, false, jit.Invalid("owner", fmt.Sprintf("use the configuration whose owner is %q", g.Owner),
-			"grant %s belongs to the owner %q, and this configuration acts for %q", id, g.Owner, b.Owner)
+	if err := b.owns(g); err != nil {
+		return remembered, false, err
 	}
 	return g, true, nil
+}
+
+// owns refuses a grant of another owner.
+func (b *Broker) owns(g jit.Grant) error {
+	if g.Owner == b.Owner {
+		return nil
+	}
+	return jit.Invalid("owner", fmt.Sprintf("use the configuration whose owner is %q", g.Owner),
+		"grant %s belongs to the owner %q, and this configuration acts for %q", g.ID, g.Owner, b.Owner)
 }
 
 // rejudge asks the policies of now about a grant that was permitted before and has given no access yet.

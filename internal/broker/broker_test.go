@@ -749,3 +749,24 @@ func TestStalledSweeperTakesBack(t *testing.T) {
 		})
 	}
 }
+
+// Whose a grant is, the record says, else the marker; who remembers it as his own is refused all the same.
+func TestRevokeLeavesTheGrantsOfOtherOwners(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g := w.grant(request())
+	w.Owner = "others"
+	claimed := g
+	claimed.Owner = w.Owner
+	refused := func(g jit.Grant) {
+		t.Helper()
+		w.mustWrite(0, func() {
+			_, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"})
+			wantError(t, err, jit.ErrInvalid, `belongs to the owner "jit"`)
+		})
+	}
+	refused(g)
+	refused(claimed)
+	w.lose()
+	refused(g)
+	w.allowed(true)
+}

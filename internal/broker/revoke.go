@@ -26,16 +26,19 @@ type Revocation struct {
 	Finding *Finding
 }
 
-// Revoke ends a grant now. Absent, over or unknown to the ledger is success. kept is
+// Revoke ends a grant of this owner now; one of another's is refused. Absent, over or unknown to the ledger is success. kept is
 // true when a newer holder has the grant, or another record than the finding is about, which then lives on. If the ledger
 // cannot be reached access is ended all the same and the ledger's error returned; nothing is ended then for a finding, which
 // the next pass finds again.
 // An error of the kind [jit.ErrOver] says that only remains of a grant that had ended
 // before could not be cleaned away; the sweeper tries again.
 func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bool, err error) {
+	if err := b.owns(r.Grant); err != nil {
+		return r.Grant, false, err
+	}
 	first, _, err := b.Recall(ctx, r.Grant.ID, r.Grant)
 	if errors.Is(err, jit.ErrInvalid) {
-		return r.Grant, false, err // another owner's
+		return r.Grant, false, err // the record is another owner's
 	}
 	if err != nil {
 		return r.Grant, false, b.withoutLedger(ctx, r, err)

@@ -60,11 +60,11 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 		return err
 	}
 	observed, _, unread := (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx, wanted)
-	grants, err := rt.Broker.Unrecorded(ctx, observed)
+	grants, failed, err := rt.Broker.Unrecorded(ctx, observed)
 	if err != nil {
 		unread = append(unread, err)
 	}
-	var failed []error
+	lost := len(grants) + len(failed)
 	if !dryRun {
 		for _, err := range rt.Broker.Adopt(ctx, grants) {
 			if err != nil {
@@ -80,9 +80,9 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 		}{dryRun, viewsOf(grants, p.Now())}); err != nil {
 			return notDone(err)
 		}
-	case len(grants) == 0:
+	case lost+len(unread) == 0:
 		fmt.Fprintln(p.err, "The ledger knows every marker.")
-	default:
+	case len(grants) > 0:
 		p.printGrants(p.table(p.out), grants, p.Now())
 	}
 	for _, name := range slices.Sorted(maps.Keys(rt.Broker.Targets)) {
@@ -95,7 +95,7 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 	}
 	switch {
 	case len(failed) > 0:
-		return notDone(fmt.Errorf("%d of %d could not be recorded", len(failed), len(grants)))
+		return notDone(fmt.Errorf("%d of %d grants could not be recorded", len(failed), lost))
 	case len(unread) > 0:
 		return unreadable(errors.New("not everything could be read; what could be was recorded"))
 	case dryRun && len(grants) > 0:

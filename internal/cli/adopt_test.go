@@ -72,6 +72,24 @@ func TestLostLedgerWithATargetThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// Lower limits of today keep nothing that is recorded from being explained, and what may not be recorded is named as that.
+func TestAdoptUnderALowerMaxTTL(t *testing.T) {
+	w := newWorld(t)
+	long, short := w.grant("INC-1: a", "2h"), w.grant("INC-2: b", "30m")
+	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_ttl = \"1h\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
+	if r := w.run("adopt").wantCode(exitDone).wantErr("The ledger knows every marker."); strings.Contains(r.err, "max_ttl") {
+		t.Errorf("a recorded grant was judged: %s", r.err)
+	}
+	lostLedger(w)
+	for _, args := range [][]string{{"adopt", "--dry-run"}, {"adopt"}} {
+		w.run(args...).wantCode(exitNotDone).wantOut(string(short.ID)).wantNotOut(string(long.ID)).wantErr(string(long.ID), "max_ttl is 1h", "1 of 2 grants could not be recorded")
+	}
+	if r := w.run("adopt").wantCode(exitNotDone).wantErr(string(long.ID), "1 of 1 grants could not be recorded"); strings.Contains(r.err, "knows every marker") || r.out != "" {
+		t.Errorf("said %s%s", r.out, r.err)
+	}
+	w.wantAccess(long, true)
+}
+
 // Two that adopt at once record each grant once.
 func TestAdoptTwiceAtOnce(t *testing.T) {
 	w := newWorld(t)

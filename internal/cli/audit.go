@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -141,13 +140,19 @@ cloudevents is one CloudEvent (1.0, JSON) a line, whose data is the event; sourc
 
 // auditExport writes the events to output, which it makes readable by its owner only, or to standard output.
 func (p *program) auditExport(ctx context.Context, rt *config.Runtime, format, output, since, until string) (err error) {
-	first, err := p.firstEvent(ctx, rt, "--since", since, 1)
+	begin, err := p.bound("--since", since)
 	if err != nil {
 		return err
 	}
-	end, err := p.firstEvent(ctx, rt, "--until", until, math.MaxInt64)
+	end, err := p.bound("--until", until)
 	if err != nil {
 		return err
+	}
+	first := int64(1)
+	if !begin.IsZero() {
+		if first, err = rt.Ledger.FirstEvent(ctx, begin); err != nil {
+			return unreadable(err)
+		}
 	}
 	to := p.out
 	if output != "" {
@@ -174,8 +179,9 @@ func (p *program) auditExport(ctx context.Context, rt *config.Runtime, format, o
 		if err != nil {
 			return unreadable(fmt.Errorf("read the events: %w", err))
 		}
-		if e.Seq >= end {
-			break
+		// Each event bears the clock of its writer: after one from outside of the bounds there may be others from inside.
+		if !begin.IsZero() && e.At.Before(begin) || !end.IsZero() && !e.At.Before(end) {
+			continue
 		}
 		if err := write(e); err != nil {
 			return notDone(fmt.Errorf("export: %w", err))
@@ -205,17 +211,12 @@ func cloudEventWriter(w io.Writer, ledger string) func(jit.Event) error {
 	return func(e jit.Event) error { return encoder.Encode(e.CloudEvent(ledger)) }
 }
 
-// firstEvent is the sequence number of the first event from the time on that a flag names; otherwise where it names none.
-func (p *program) firstEvent(ctx context.Context, rt *config.Runtime, flag, text string, otherwise int64) (int64, error) {
+// bound is the time that a flag names; zero where it names none.
+func (p *program) bound(flag, text string) (time.Time, error) {
 	if text == "" {
-		return otherwise, nil
+		return time.Time{}, nil
 	}
-	at, err := p.back(flag, text)
-	if err != nil {
-		return 0, err
-	}
-	first, err := rt.Ledger.FirstEvent(ctx, at)
-	return first, unreadable(err)
+	return p.back(flag, text)
 }
 
 // back reads a time, or a duration back from now.

@@ -245,3 +245,17 @@ func TestAuditExportCloudEvents(t *testing.T) {
 	w.run("audit", "export", "--until", "tomorrow").wantCode(exitUsage).wantErr("--until", `"tomorrow" is neither a time nor a duration`)
 	w.run("audit", "export", "--since", "yesterday").wantCode(exitUsage).wantErr("--since", `"yesterday" is neither a time nor a duration`)
 }
+
+// The clock of one writer is ahead: what others wrote after it is neither left out nor taken for later.
+func TestExportOfAPeriodWithAClockThatIsAhead(t *testing.T) {
+	w := newWorld(t)
+	noon := w.now
+	first := w.grant("INC-1: a", "3h")
+	w.now = noon.Add(time.Hour)
+	ahead := w.grant("INC-2: b", "3h")
+	w.now = noon.Add(time.Minute)
+	last := w.grant("INC-3: c", "3h")
+	half := noon.Add(30 * time.Minute).Format(time.RFC3339)
+	w.run("audit", "export", "--until", half).wantCode(exitDone).wantOut(string(first.ID), string(last.ID)).wantNotOut(string(ahead.ID))
+	w.run("audit", "export", "--since", half).wantCode(exitDone).wantOut(string(ahead.ID)).wantNotOut(string(first.ID), string(last.ID))
+}

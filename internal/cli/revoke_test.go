@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -160,6 +161,20 @@ func TestRevokeWorksWithoutALedger(t *testing.T) {
 			tt.harm(w)
 			w.run(append([]string{"revoke", "--reason", "stop"}, tt.args(g)...)...).wantCode(tt.code)
 			w.wantAccess(g, false)
+		})
+	}
+}
+
+// What bears another owner's marker is not ours to end, also where no ledger says whose it is.
+func TestRevokeLeavesTheAccessOfAnotherOwner(t *testing.T) {
+	for name, harm := range map[string]func(*world){"known": func(*world) {}, "lost": lostLedger, "unreadable": unreadableLedger} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			g := w.grant("INC-1: a", "1h")
+			harm(w)
+			w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"others\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
+			w.run("revoke", string(g.ID), "--reason", "stop").wantCode(exitNotDone).wantOut("failed", `belongs to the owner "payments"`)
+			w.wantAccess(g, true)
 		})
 	}
 }

@@ -20,8 +20,9 @@ const (
 // ciSystem tells from the environment whether a run belongs to it, who started the
 // run, and from which commit. Any of name, commit and run may be empty.
 type ciSystem struct {
-	// mark is the variable that is set in this system's runs only.
+	// mark is the variable that is set in this system's runs only; also, where it is set, tells the runs that lack it.
 	mark string
+	also func(env func(string) string) bool
 	// name, commit and run hold variables; the first that is set counts.
 	name, commit []string
 	run          func(env func(string) string) string
@@ -84,12 +85,17 @@ var ciSystems = []ciSystem{
 		run:    variable("CIRCLE_BUILD_URL"),
 	},
 	{
-		// BUILD_USER_ID comes from the plugin Build User Vars, CHANGE_AUTHOR from multibranch projects.
+		// BUILD_USER_ID comes from the plugin Build User Vars, CHANGE_AUTHOR from multibranch projects. JENKINS_URL and
+		// BUILD_URL are set only where the system configuration has the URL; BUILD_TAG, which other programs have too, always
+		// is jenkins-${JOB_NAME}-${BUILD_NUMBER}.
 		// https://www.jenkins.io/doc/book/pipeline/jenkinsfile/#using-environment-variables
-		mark:   "JENKINS_URL",
+		mark: "JENKINS_URL",
+		also: func(env func(string) string) bool {
+			return strings.HasPrefix(env("BUILD_TAG"), "jenkins-") && env("JOB_NAME") != ""
+		},
 		name:   []string{"BUILD_USER_ID", "CHANGE_AUTHOR"},
 		commit: []string{"GIT_COMMIT"},
-		run:    variable("BUILD_URL"),
+		run:    variable("BUILD_URL", "BUILD_TAG"),
 	},
 }
 
@@ -121,7 +127,7 @@ func actor(source jit.Source) jit.Actor {
 func fromEnvironment(env func(string) string) jit.Actor {
 	var a jit.Actor
 	for _, ci := range ciSystems {
-		if env(ci.mark) == "" {
+		if env(ci.mark) == "" && (ci.also == nil || !ci.also(env)) {
 			continue
 		}
 		a.Name = first(env, ci.name)

@@ -40,9 +40,21 @@ func TestActorFromCI(t *testing.T) {
 			env: map[string]string{"JENKINS_URL": "https://ci.example.com/", "BUILD_USER_ID": "alice", "CHANGE_AUTHOR": "bob", "GIT_COMMIT": "83a20ec", "BUILD_URL": "https://ci.example.com/job/access/7/"},
 		},
 		{
+			name: "Jenkins that was not told its URL", actor: "alice", change: "commit 83a20ec, run jenkins-acme-access-7",
+			env: map[string]string{"BUILD_TAG": "jenkins-acme-access-7", "JOB_NAME": "acme/access", "BUILD_NUMBER": "7", "BUILD_USER_ID": "alice", "GIT_COMMIT": "83a20ec"},
+		},
+		{
+			name: "a tag of another build",
+			env:  map[string]string{"BUILD_TAG": "v1.2.3", "JOB_NAME": "access", "BUILD_USER_ID": "alice", "GIT_COMMIT": "83a20ec"},
+		},
+		{
+			name: "a Jenkins image that was built elsewhere",
+			env:  map[string]string{"BUILD_TAG": "jenkins-lts", "BUILD_USER_ID": "alice", "GIT_COMMIT": "83a20ec"},
+		},
+		{
 			name: "Atlantis on a Jenkins agent", actor: "alice", change: "commit 83a20ec, run https://github.com/acme/access/pull/2",
 			env: map[string]string{"ATLANTIS_TERRAFORM_VERSION": "1.14.0", "USER_NAME": "alice", "PULL_AUTHOR": "bob", "HEAD_COMMIT": "83a20ec",
-				"PULL_URL": "https://github.com/acme/access/pull/2", "JENKINS_URL": "https://ci.example.com/", "GIT_COMMIT": "other"},
+				"PULL_URL": "https://github.com/acme/access/pull/2", "JENKINS_URL": "https://ci.example.com/", "BUILD_TAG": "jenkins-atlantis-1", "JOB_NAME": "atlantis", "GIT_COMMIT": "other"},
 		},
 		{
 			name: "HCP Terraform", actor: "acme/access", change: "commit 83a20ec, run run-CKuwsxMGgMd6W7Ui",
@@ -85,7 +97,7 @@ func clearCI(t *testing.T) {
 	for _, ci := range ciSystems {
 		t.Setenv(ci.mark, "")
 	}
-	for _, name := range []string{EnvActor, EnvChange, EnvLedger, EnvFile, "CI"} {
+	for _, name := range []string{EnvActor, EnvChange, EnvLedger, EnvFile, "CI", "BUILD_TAG"} {
 		t.Setenv(name, "")
 	}
 }

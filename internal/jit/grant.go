@@ -86,8 +86,8 @@ type Grant struct {
 	Enforcement       Enforcement   `json:"enforcement"`
 	SessionTail       time.Duration `json:"-"`
 	// Alone: where [Traits].StrippedTo is set the principal was seen to have no such access of its own
-	// when the grant was asked for. Access without an end that is found in the place of the grant's binding is then what
-	// somebody made of that.
+	// when the grant was asked for, or its record made again from its marker. Access without an end that is found in the place of
+	// the grant's binding is then what somebody made of that.
 	Alone bool `json:"alone,omitempty"`
 
 	// RequestedAt: the intent was recorded. GrantedAt: the platform confirmed the access.

@@ -168,11 +168,9 @@ func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map
 		if err != nil {
 			return err
 		}
-		if e.At.After(p.To) {
-			break
-		}
+		// Each event bears the clock of its writer: after one from outside of the period there may be others from inside.
 		i, known := at[e.Grant]
-		inPeriod := !e.At.Before(p.From)
+		inPeriod := !e.At.Before(p.From) && !e.At.After(p.To)
 		switch {
 		case e.Kind == jit.EventRequested && known:
 			r.Grants[i].AskedBy, r.Grants[i].Change = e.Name, e.Change

@@ -236,6 +236,33 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// The clock of one writer is ahead: what others wrote after it is told all the same.
+func TestReportWithAClockThatIsAhead(t *testing.T) {
+	l := &jittest.Ledger{}
+	ahead := jit.Event{At: noon.Add(time.Hour), Kind: jit.EventPolicyChanged, Policy: "tomorrow"}
+	if err := l.Write(t.Context(), []jit.Entry{{Events: []jit.Event{ahead}}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	g := record(t, l, "prod", "user:alice@example.com", "INC-1: a", -30*time.Minute, time.Hour, nil)
+	period := Period{From: noon.Add(-time.Hour), To: noon, Wanted: func(jit.Grant) bool { return true }}
+	for _, e := range []jit.Event{
+		{At: noon.Add(-30 * time.Minute), Kind: jit.EventRevokeFailed, Grant: g.ID},
+		{At: noon.Add(-20 * time.Minute), Kind: jit.EventDrift, Grant: g.ID},
+		{At: noon.Add(-10 * time.Minute), Kind: jit.EventPolicyChanged, Policy: "oncall"},
+	} {
+		if err := l.Write(t.Context(), []jit.Entry{{Events: []jit.Event{e}}})[0]; err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := NewReport(t.Context(), l, "payments", period, Head{}, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Totals.Drift != 1 || r.Totals.Failures != 1 || len(r.Policy) != 1 || r.Policy[0].Policy != "oncall" || r.Grants[0].AskedBy != "carol" {
+		t.Errorf("got %d drift, %d failures, %+v and %+v", r.Totals.Drift, r.Totals.Failures, r.Policy, r.Grants)
+	}
+}
+
 // Access that outlives its end is access, however long ago the end was.
 func TestReportTellsWhatOutlivedItsEnd(t *testing.T) {
 	const days = 24 * time.Hour

@@ -2,6 +2,7 @@ package gcp
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -205,6 +206,44 @@ func TestTheLedgerIsLost(t *testing.T) {
 	if _, writes := d.server.Calls(); writes != 3 {
 		t.Errorf("%d writes, want those of two grants and of one sweep", writes)
 	}
+}
+
+// A record that was made again from its marker tells what was made of the grant from what the principal has of its own, as the first did.
+func TestConditionsStrippedAfterTheLedgerWasLost(t *testing.T) {
+	d := newDesk(t)
+	carol := "user:carol@example.com"
+	d.server.Edit(project, func(p *gcptest.Policy) {
+		p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{carol}})
+	})
+	long, narrow, own := d.grant(alice, sqlRole, "8h"), d.grant(deploy, narrowed, "8h"), d.grant(carol, sqlRole, "8h")
+	d.broker.Ledger = &jittest.Ledger{}
+	observed, _, unread := (&sweeper.Sweeper{Broker: d.broker}).Observe(t.Context(), func(string) bool { return true })
+	found, refused, err := d.broker.Unrecorded(t.Context(), observed)
+	if err := errors.Join(append(append(unread, refused...), err)...); err != nil || len(found) != 3 {
+		t.Fatalf("found %+v, %v", found, err)
+	}
+	if err := errors.Join(d.broker.Adopt(t.Context(), found)...); err != nil {
+		t.Fatal(err)
+	}
+	d.pass(30 * time.Minute)
+	d.strip()
+	results := d.sweep()
+	for _, g := range []jit.Grant{long, narrow} {
+		if r := results[g.ID]; r.Kind != reconcile.Repair || r.Drift != jit.DriftStripped {
+			t.Errorf("%s: %s, %s; want a repair of what was stripped", g.Principal, r.Kind, r.Drift)
+		}
+		d.may(g, 10*time.Minute, true, "repaired")
+		d.may(g, g.End.Sub(d.now()), false, "repaired")
+	}
+	if r := results[own.ID]; r.Drift != jit.DriftMissing {
+		t.Errorf("what had the access before: %s", r.Drift)
+	}
+	d.strip()
+	d.pass(9 * time.Hour)
+	d.sweep()
+	d.may(long, forever, false, "over")
+	d.may(narrow, forever, false, "over")
+	d.may(own, forever, true, "over")
 }
 
 // What ended goes with the next grant, and the ledger knows of it: nothing is left for the sweeper, who makes no write.
