@@ -83,6 +83,35 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	}
 }
 
+// Of two watchers one has a wrong clock, and the target tells the time: the other looks for drift.
+func TestWatchDriftBesideAWrongClock(t *testing.T) {
+	for _, wrong := range []time.Duration{time.Hour, -time.Hour, 9 * time.Minute, -9 * time.Minute} {
+		t.Run(wrong.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWatched(t, "db")
+				w.ledger.Remote = time.Now
+				g := w.grant("db", "a", "alice", "8h", time.Time{})
+				b := w.newBroker()
+				b.Now = func() time.Time { return time.Now().Add(wrong) }
+				watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "wrong", MaxUnplanned: 20}, Leases: w.ledger.Leases()}
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() { watcher.Run(ctx); close(done) }()
+				defer func() { cancel(); <-done }()
+				time.Sleep(time.Minute)
+				_, stop := w.watch("right")
+				defer stop()
+				for range 5 {
+					time.Sleep(sweeper.DefaultDriftInterval)
+					w.targets["db"].Edit("a", func([]jit.Observed) []jit.Observed { return nil })
+					time.Sleep(2 * sweeper.DefaultDriftInterval)
+					w.want(g, true, "two intervals after it was taken away")
+				}
+			})
+		})
+	}
+}
+
 // A pass takes long, for a target is slow: that is no clock that is wrong, whoever tells the time, and what was granted meanwhile is no drift.
 func TestALongPassIsNoWrongClock(t *testing.T) {
 	for name, markersOnly := range map[string]bool{"a pass": false, "a pass by markers": true} {
