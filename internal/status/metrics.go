@@ -22,7 +22,6 @@ type Metrics struct {
 	drift    *prometheus.CounterVec
 	passes   *prometheus.HistogramVec
 	lastPass *prometheus.GaugeVec
-	held     prometheus.Gauge
 	calls    *prometheus.CounterVec
 	errors   *prometheus.CounterVec
 	took     *prometheus.HistogramVec
@@ -65,9 +64,6 @@ func NewMetrics(version string) *Metrics {
 		lastPass: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "jit_last_pass_timestamp_seconds", Help: "When the last complete pass began.",
 		}, []string{"pass"}),
-		held: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "jit_held_removals", Help: "Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.",
-		}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jit_target_calls_total", Help: "Calls to targets by operation (scopes, read, apply).",
 		}, []string{"target", "platform", "operation"}),
@@ -87,7 +83,7 @@ func NewMetrics(version string) *Metrics {
 	for _, kind := range passKinds {
 		m.passes.WithLabelValues(kind)
 	}
-	m.registry.MustRegister(m.lag, m.steps, m.drift, m.passes, m.lastPass, m.held, m.calls, m.errors, m.took, m.notices, build,
+	m.registry.MustRegister(m.lag, m.steps, m.drift, m.passes, m.lastPass, m.calls, m.errors, m.took, m.notices, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -111,9 +107,6 @@ func (m *Metrics) Stepped(r sweeper.Result, lag time.Duration) {
 func (m *Metrics) Passed(kind string, p sweeper.Passed) {
 	m.passes.WithLabelValues(kind).Observe(p.Took.Seconds())
 	m.lastPass.WithLabelValues(kind).Set(float64(p.At.Unix()))
-	if kind == "drift" {
-		m.held.Set(float64(p.Held))
-	}
 }
 
 // Noticed counts a try to deliver a notice.
@@ -121,7 +114,7 @@ func (m *Metrics) Noticed(receiver string, r notice.Result) {
 	m.notices.WithLabelValues(receiver, string(r)).Inc()
 }
 
-// Watch adds what is computed when it is asked for: the grants of the ledger and what is stuck.
+// Watch adds what is computed when it is asked for: the grants of the ledger, what is stuck, and what the last looks at the targets left.
 func (m *Metrics) Watch(ledger jit.Ledger, owner string, now func() time.Time, state func() sweeper.State) {
 	m.registry.MustRegister(&ledgerCollector{ledger: ledger, owner: owner, now: now, state: state})
 }
@@ -130,6 +123,7 @@ var (
 	grantsDesc = prometheus.NewDesc("jit_grants", "Grants by target and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).", []string{"target", "state"}, nil)
 	stuckDesc  = prometheus.NewDesc("jit_stuck_grants", "Grants whose end or start failed and is tried again.", []string{"target"}, nil)
 	unreadDesc = prometheus.NewDesc("jit_unread_scopes", "Scopes, and lists of scopes, that could not be read when they were last looked at.", []string{"target"}, nil)
+	heldDesc   = prometheus.NewDesc("jit_held_removals", "Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.", []string{"target"}, nil)
 	upDesc     = prometheus.NewDesc("jit_ledger_up", "Whether the ledger answered the last look at it.", nil, nil)
 )
 
@@ -157,7 +151,7 @@ type ledgerCollector struct {
 
 // Describe names the metrics.
 func (c *ledgerCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{grantsDesc, stuckDesc, unreadDesc, upDesc} {
+	for _, d := range []*prometheus.Desc{grantsDesc, stuckDesc, unreadDesc, heldDesc, upDesc} {
 		to <- d
 	}
 }
@@ -192,6 +186,11 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 	}
 	for target, n := range unread {
 		gauge(unreadDesc, n, target)
+	}
+	for target, p := range s.Drift {
+		if !p.At.IsZero() {
+			gauge(heldDesc, float64(p.Held), target)
+		}
 	}
 }
 

@@ -53,7 +53,10 @@ func day(t testing.TB) (*jittest.Ledger, sweeper.State) {
 	record(t, l, "prod", "user:past@example.com", "INC-6: yesterday", -40*time.Hour, -20*time.Hour, func(g *jit.Grant) { g.EndedAt = noon.Add(-20 * time.Hour) })
 	stuck := record(t, l, "db", "grace", "INC-7: stuck", -3*time.Hour, -10*time.Minute, nil)
 	return l, sweeper.State{
-		Started: noon.Add(-time.Hour), Looked: noon, Due: sweeper.Passed{At: noon}, Drift: sweeper.Passed{At: noon.Add(-time.Minute)},
+		Started: noon.Add(-time.Hour), Looked: noon, Due: sweeper.Passed{At: noon},
+		Drift: map[string]sweeper.Passed{
+			"bastion": {At: noon.Add(-time.Minute)}, "db": {At: noon.Add(-2 * time.Minute), Steps: 4, Held: 3}, "gateway": {}, "prod": {At: noon.Add(-3 * time.Minute)},
+		},
 		Stuck:  []sweeper.Stuck{{Grant: stuck, Since: stuck.End, Attempts: 4, Err: errors.New("connection refused by db")}},
 		Found:  []sweeper.Result{{Step: reconcile.Step{Kind: reconcile.Repair, Place: stuck.Place(), Grant: stuck, Reason: "the end was moved", Drift: jit.DriftEndLater, Severity: jit.Critical}}},
 		Unread: []sweeper.Unread{{Place: jit.Place{Target: "gateway"}, Since: noon, Err: errors.New(`list the scopes of target "gateway": no answer`)}},
@@ -106,6 +109,9 @@ func TestPageTellsWhoHasAccess(t *testing.T) {
 	}
 	if !strings.Contains(page, "the scopes of target &#34;gateway&#34;: no answer") || !strings.Contains(page, "(1 overdue)") {
 		t.Error("the page does not tell what could not be read, or its title not what is overdue")
+	}
+	if !strings.Contains(page, "3 unplanned removals of db are held back") || strings.Contains(page, "of bastion are held back") {
+		t.Error("the page does not tell what is held back, and where")
 	}
 }
 
@@ -426,7 +432,7 @@ func TestMetrics(t *testing.T) {
 	m.Stepped(step(reconcile.End, "", errors.New("no")), -1)
 	m.Stepped(step(reconcile.Repair, jit.DriftEndLater, nil), -1)
 	m.Passed("due", sweeper.Passed{At: noon, Took: time.Millisecond})
-	m.Passed("drift", sweeper.Passed{At: noon, Took: time.Second, Held: 3})
+	m.Passed("drift", sweeper.Passed{At: noon, Took: time.Second})
 	p := m.Wrap("db", &jittest.Platform{Now: func() time.Time { return noon }})
 	p.Apply(t.Context(), "all", []jit.Change{{Op: jit.Remove, Access: g.Access()}})
 	_, _ = p.Read(t.Context(), "all")
@@ -458,7 +464,9 @@ func TestMetrics(t *testing.T) {
 		jit_ledger_up 1
 		# HELP jit_held_removals Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.
 		# TYPE jit_held_removals gauge
-		jit_held_removals 3
+		jit_held_removals{target="bastion"} 0
+		jit_held_removals{target="db"} 3
+		jit_held_removals{target="prod"} 0
 		# HELP jit_target_calls_total Calls to targets by operation (scopes, read, apply).
 		# TYPE jit_target_calls_total counter
 		jit_target_calls_total{operation="apply",platform="memory",target="db"} 1

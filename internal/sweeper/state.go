@@ -10,8 +10,10 @@ import (
 type State struct {
 	// Started is when it began to watch, Looked when it last looked whether something is due, with or without success.
 	Started, Looked time.Time
-	// Due and Drift are the last complete pass of each kind.
-	Due, Drift Passed
+	// Due is the last complete pass over what is due.
+	Due Passed
+	// Drift is the last complete drift pass of every target; that of a target on which this watcher did not look for drift is zero.
+	Drift map[string]Passed
 	// Stuck are the grants whose end or start failed and is tried again, those that are due for longest first.
 	Stuck []Stuck
 	// Found are the steps of the last drift pass of every scope that was read, with what came of each.

@@ -116,7 +116,7 @@ func (w *Watcher) driftOn(ctx context.Context, target string) {
 	})
 	w.forgetOthers(target, places)
 	sum.Took = time.Since(began)
-	w.passed("drift", sum)
+	w.passed("drift", target, sum)
 }
 
 // maxFound is how many findings a [State] lists.
