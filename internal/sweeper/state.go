@@ -12,7 +12,8 @@ type State struct {
 	Started, Looked time.Time
 	// Due is the last complete pass over what is due.
 	Due Passed
-	// Drift is the last complete drift pass of every target; that of a target on which this watcher did not look for drift is zero.
+	// Drift is the last complete drift pass of every target; zero where there was none, or another watcher looks now. What was seen
+	// there is forgotten then, but not before the other one has had the time to see it.
 	Drift map[string]Passed
 	// Stuck are the grants whose end or start failed and is tried again, those that are due for longest first.
 	Stuck []Stuck

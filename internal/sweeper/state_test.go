@@ -1,6 +1,7 @@
 package sweeper_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -39,6 +40,48 @@ func TestStateTellsTheDriftPassOfEveryTarget(t *testing.T) {
 		last := watcher.State().Drift
 		if db, bastion := last["db"], last["bastion"]; len(last) != 2 || db.Held != 10 || bastion.Held != 0 || db.At.IsZero() || bastion.At.IsZero() {
 			t.Errorf("the last passes: %+v", last)
+		}
+	})
+}
+
+// What a watcher saw on a target is told until another one that looks there has told what it saw, and no longer.
+func TestStateForgetsWhereAnotherLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db", "dark", "bastion")
+		w.leave(w.grant("db", "a", "alice", "5h", time.Time{}), sweeper.DefaultMaxUnplanned+10)
+		w.grant("dark", "a", "bob", "5h", time.Time{})
+		w.targets["dark"].Call = func(string) error { return errors.New("no answer") }
+		watcher, stop := w.watch("a")
+		defer stop()
+		told := func() bool {
+			s := watcher.State()
+			return len(s.Found) > 0 && len(s.Unread) == 1 && s.Drift["db"].Held == 10 && !s.Drift["dark"].At.IsZero()
+		}
+		time.Sleep(sweeper.DefaultDriftInterval - time.Second)
+		if !told() {
+			t.Errorf("after the first pass: %+v", watcher.State())
+		}
+		leases, now := w.ledger.Leases(), time.Now()
+		for _, target := range []string{"db", "dark"} { // from now on another looks there
+			name := "drift/jit/" + target
+			if err := leases.Keep(t.Context(), name, "a", 0, now); err != nil {
+				t.Fatal(err)
+			}
+			if _, ok, err := leases.Take(t.Context(), name, "b", now, now.Add(2*sweeper.DefaultDriftInterval)); err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+		}
+		time.Sleep(sweeper.DefaultDriftInterval)
+		if !told() {
+			t.Errorf("while the other looks for the first time: %+v", watcher.State())
+		}
+		time.Sleep(time.Minute)
+		s := watcher.State()
+		if len(s.Found)+len(s.Unread) > 0 || s.Drift["db"] != (sweeper.Passed{}) || s.Drift["dark"] != (sweeper.Passed{}) {
+			t.Errorf("when the other has looked: %+v", s)
+		}
+		if since := time.Since(s.Drift["bastion"].At); since > sweeper.DefaultDriftInterval {
+			t.Errorf("where no other looks the last pass is %s ago", since)
 		}
 	})
 }
