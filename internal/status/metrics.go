@@ -128,12 +128,12 @@ var (
 )
 
 const (
-	// countsFor is for how long counted grants are told again: counting reads all that are open. What takes long is told again for longer,
-	// countsTimes as long as it took.
+	// countsFor is for how long counted grants, and a failure to count them, are told again: counting reads all that are open. What takes
+	// long is told again for longer, countsTimes as long as it took.
 	countsFor   = 15 * time.Second
 	countsTimes = 20
-	// countTimeout bounds the count.
-	countTimeout = 10 * time.Second
+	// countTimeout bounds the count, well below the ten seconds after which Prometheus gives up by default: a ledger that is silent is to be told.
+	countTimeout = 5 * time.Second
 )
 
 // ledgerCollector counts the grants when it is asked to.
@@ -161,16 +161,20 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	counts, err := c.count()
+	s := c.state()
+	var counts []jit.Count
+	err := s.LedgerError
+	if err == nil {
+		counts, err = c.count()
+	}
 	for _, n := range counts {
 		gauge(grantsDesc, float64(n.Live), n.Target, "live")
 		gauge(grantsDesc, float64(n.Waiting), n.Target, "waiting")
 		gauge(grantsDesc, float64(n.Due), n.Target, "due")
 		gauge(grantsDesc, float64(n.Overdue), n.Target, "overdue")
 	}
-	s := c.state()
 	up := 1.0
-	if err != nil || s.LedgerError != nil {
+	if err != nil {
 		up = 0
 	}
 	gauge(upDesc, up)
@@ -198,13 +202,17 @@ func (c *ledgerCollector) count() ([]jit.Count, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	began := time.Now()
-	if began.Before(c.until) && c.err == nil {
-		return c.counts, nil
+	if began.Before(c.until) {
+		return c.counts, c.err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
 	c.counts, c.err = c.ledger.Counts(ctx, c.owner, c.now())
-	c.until = time.Now().Add(max(countsFor, countsTimes*time.Since(began)))
+	keep := countsFor
+	if c.err == nil {
+		keep = max(keep, countsTimes*time.Since(began))
+	}
+	c.until = time.Now().Add(keep)
 	return c.counts, c.err
 }
 

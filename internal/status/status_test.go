@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -279,6 +281,61 @@ func TestReportTellsWhatOutlivedItsEnd(t *testing.T) {
 	if err := r.WriteHTML(&page); err != nil || !strings.Contains(page.String(), `removed <time datetime="2026-11-22T12:00:00Z">`) {
 		t.Errorf("%v:\n%s", err, page.String())
 	}
+}
+
+// silent is a ledger that does not answer; it counts who asks for counts.
+type silent struct {
+	jit.Ledger
+	asked int
+}
+
+func (l *silent) Counts(ctx context.Context, _ string, _ time.Time) ([]jit.Count, error) {
+	l.asked++
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (*silent) Grants(ctx context.Context, _ jit.Filter) iter.Seq2[jit.Grant, error] {
+	return func(yield func(jit.Grant, error) bool) {
+		<-ctx.Done()
+		yield(jit.Grant{}, ctx.Err())
+	}
+}
+
+// A ledger that is silent is told before who asks gives up, and is not asked again by everybody who does.
+func TestMetricsOfASilentLedger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &silent{}
+		var state sweeper.State
+		m := NewMetrics("1.2.3")
+		m.Watch(l, "payments", time.Now, func() sweeper.State { return state })
+		scrape := func(asked int, most time.Duration) {
+			t.Helper()
+			began := time.Now()
+			err := testutil.GatherAndCompare(m.registry, strings.NewReader("# HELP jit_ledger_up Whether the ledger answered the last look at it.\n# TYPE jit_ledger_up gauge\njit_ledger_up 0\n"), "jit_ledger_up", "jit_grants")
+			if took := time.Since(began); err != nil || l.asked != asked || took > most {
+				t.Errorf("it took %s, and the ledger was asked %d times, want at most %s and %d: %v", took, l.asked, most, asked, err)
+			}
+		}
+		scrape(1, 5*time.Second)
+		time.Sleep(10 * time.Second)
+		scrape(1, 0)
+		time.Sleep(10 * time.Second)
+		scrape(2, 5*time.Second)
+		time.Sleep(time.Minute)
+		state.LedgerError = errors.New("no answer") // the watcher has seen it too
+		scrape(2, 0)
+	})
+}
+
+func TestPageOfASilentLedger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		page, code, _ := pageOf(t, &silent{}, sweeper.State{}, "/")
+		if took := time.Since(began); took > answerTimeout/2 || code != http.StatusOK || !strings.Contains(page, "The ledger does not answer") || strings.Contains(page, "Everything that is over is gone") {
+			t.Errorf("%d after %s:\n%s", code, took, page)
+		}
+	})
 }
 
 // serve starts a server and returns its address.
