@@ -115,7 +115,9 @@ type pageData struct {
 	Found       []sweeper.Result
 	MoreFound   int
 	Unread      []sweeper.Unread
-	State       sweeper.State
+	// StuckCut: more grants are stuck than the state lists, so what it does not list may have been tried.
+	StuckCut bool
+	State    sweeper.State
 	// LedgerError is why nothing of the ledger can be shown.
 	LedgerError error
 	// Cut: there are more grants than are looked at.
@@ -130,6 +132,11 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 	for _, s := range state.Stuck {
 		stuck[s.Grant.ID] = s
 	}
+	all := 0
+	for _, n := range state.StuckOn {
+		all += n
+	}
+	d.StuckCut = all > len(state.Stuck)
 	midnight := now.UTC().Truncate(24 * time.Hour)
 	var bars []jit.Grant
 	var ended []row

@@ -178,15 +178,12 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 		up = 0
 	}
 	gauge(upDesc, up)
-	stuck, unread := map[string]float64{}, map[string]float64{}
-	for _, g := range s.Stuck {
-		stuck[g.Grant.Target]++
-	}
+	unread := map[string]float64{}
 	for _, u := range s.Unread {
 		unread[u.Target]++
 	}
-	for target, n := range stuck {
-		gauge(stuckDesc, n, target)
+	for target, n := range s.StuckOn {
+		gauge(stuckDesc, float64(n), target)
 	}
 	for target, n := range unread {
 		gauge(unreadDesc, n, target)

@@ -59,7 +59,7 @@ func day(t testing.TB) (*jittest.Ledger, sweeper.State) {
 		Drift: map[string]sweeper.Passed{
 			"bastion": {At: noon.Add(-time.Minute)}, "db": {At: noon.Add(-2 * time.Minute), Steps: 4, Held: 3}, "gateway": {}, "prod": {At: noon.Add(-3 * time.Minute)},
 		},
-		Stuck:  []sweeper.Stuck{{Grant: stuck, Since: stuck.End, Attempts: 4, Err: errors.New("connection refused by db")}},
+		Stuck: []sweeper.Stuck{{Grant: stuck, Since: stuck.End, Attempts: 4, Err: errors.New("connection refused by db")}}, StuckOn: map[string]int{"db": 1},
 		Found:  []sweeper.Result{{Step: reconcile.Step{Kind: reconcile.Repair, Place: stuck.Place(), Grant: stuck, Reason: "the end was moved", Drift: jit.DriftEndLater, Severity: jit.Critical}}},
 		Unread: []sweeper.Unread{{Place: jit.Place{Target: "gateway"}, Since: noon, Err: errors.New(`list the scopes of target "gateway": no answer`)}},
 	}
@@ -147,6 +147,20 @@ func TestPageTellsWhyAStartFails(t *testing.T) {
 	page, _, _ := pageOf(t, l, sweeper.State{Stuck: []sweeper.Stuck{{Grant: g, Since: g.Start, Attempts: 3, Err: errors.New("refused by db")}}}, "/")
 	if !strings.Contains(page, "refused by db<small>tried 3 times") {
 		t.Errorf("the page does not tell why a grant has not begun:\n%s", page)
+	}
+}
+
+// Of more that are stuck than the state lists nobody is told that they were not tried.
+func TestPageOfMoreStuckThanAreListed(t *testing.T) {
+	l, s := day(t)
+	record(t, l, "db", "heidi", "INC-8: stuck too", -3*time.Hour, -5*time.Minute, nil)
+	const untried, cut = "not tried yet by this process", "too many fail for this process to list them all"
+	if page, _, _ := pageOf(t, l, s, "/"); !strings.Contains(page, untried) || strings.Contains(page, cut) {
+		t.Errorf("of a grant that was not tried:\n%s", section(t, page, "overdue"))
+	}
+	s.StuckOn["db"] = 2
+	if page, _, _ := pageOf(t, l, s, "/"); strings.Contains(page, untried) || !strings.Contains(page, cut) {
+		t.Errorf("of a grant that was tried and is not listed:\n%s", section(t, page, "overdue"))
 	}
 }
 

@@ -85,3 +85,28 @@ func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 		}
 	})
 }
+
+// Very many are stuck on one target: those of another one are counted all the same.
+func TestStateCountsWhatIsStuckOnEveryTarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db", "bastion")
+		for _, p := range w.targets {
+			p.Call = func(what string) error { return map[string]error{"write": errors.New("503")}[what] }
+		}
+		watcher, stop := w.watch("a")
+		defer stop()
+		time.Sleep(time.Second) // the first look for drift
+		end := time.Now().Add(2 * time.Second)
+		var due []jit.Grant
+		for n := range 1200 {
+			due = append(due, dueGrant(n, "a", end))
+		}
+		late := dueGrant(len(due), "a", end.Add(time.Millisecond))
+		late.Target = "bastion"
+		w.record(append(due, late)...)
+		time.Sleep(time.Until(late.End) + 100*time.Millisecond) // before anything is tried again
+		if s := watcher.State(); len(s.Stuck) != 1000 || s.StuckOn["db"] != 1200 || s.StuckOn["bastion"] != 1 {
+			t.Errorf("%d are listed, and counted: %v", len(s.Stuck), s.StuckOn)
+		}
+	})
+}

@@ -285,10 +285,11 @@ func (w *Watcher) State() State {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.state
-	s.Drift = maps.Clone(w.state.Drift)
-	for _, l := range w.lanes {
+	s.Drift, s.StuckOn = maps.Clone(w.state.Drift), map[string]int{}
+	for at, l := range w.lanes {
 		for _, t := range l.tasks {
 			if t.attempts > 0 {
+				s.StuckOn[at.Target]++
 				s.Stuck = append(s.Stuck, Stuck{Grant: t.step.Grant, Since: t.due(), Attempts: t.attempts, Next: t.next, Err: t.err})
 			}
 		}
