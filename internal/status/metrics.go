@@ -62,7 +62,7 @@ func NewMetrics(version string) *Metrics {
 			Buckets: []float64{.005, .025, .1, .5, 1, 5, 15, 60, 300},
 		}, []string{"pass"}),
 		lastPass: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "jit_last_pass_timestamp_seconds", Help: "When the last complete pass began.",
+			Name: "jit_last_pass_timestamp_seconds", Help: "When the last complete pass began, or the daemon where it has made none.",
 		}, []string{"pass"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jit_target_calls_total", Help: "Calls to targets by operation (scopes, read, apply).",
@@ -114,8 +114,11 @@ func (m *Metrics) Noticed(receiver string, r notice.Result) {
 	m.notices.WithLabelValues(receiver, string(r)).Inc()
 }
 
-// Watch adds what is computed when it is asked for: the grants of the ledger, what is stuck, and what the last looks at the targets left.
+// Watch begins to tell of a watcher that is about to run. It adds what is computed when it is asked for: the grants of the ledger, what is stuck, and what the last looks at the targets left.
 func (m *Metrics) Watch(ledger jit.Ledger, owner string, now func() time.Time, state func() sweeper.State) {
+	for _, kind := range passKinds { // so that a first pass that never comes is missed
+		m.lastPass.WithLabelValues(kind).Set(float64(now().Unix()))
+	}
 	m.registry.MustRegister(&ledgerCollector{ledger: ledger, owner: owner, now: now, state: state})
 }
 

@@ -502,8 +502,7 @@ func TestMetrics(t *testing.T) {
 	m.Stepped(step(reconcile.End, "", nil), 700*time.Millisecond)
 	m.Stepped(step(reconcile.End, "", errors.New("no")), -1)
 	m.Stepped(step(reconcile.Repair, jit.DriftEndLater, nil), -1)
-	m.Passed("due", sweeper.Passed{At: noon, Took: time.Millisecond})
-	m.Passed("drift", sweeper.Passed{At: noon, Took: time.Second})
+	m.Passed("due", sweeper.Passed{At: noon.Add(time.Minute), Took: time.Millisecond})
 	p := m.Wrap("db", &jittest.Platform{Now: func() time.Time { return noon }})
 	p.Apply(t.Context(), "all", []jit.Change{{Op: jit.Remove, Access: g.Access()}})
 	_, _ = p.Read(t.Context(), "all")
@@ -513,6 +512,10 @@ func TestMetrics(t *testing.T) {
 		t.Error("a read that was cancelled succeeded")
 	}
 	want := `
+		# HELP jit_last_pass_timestamp_seconds When the last complete pass began, or the daemon where it has made none.
+		# TYPE jit_last_pass_timestamp_seconds gauge
+		jit_last_pass_timestamp_seconds{pass="drift"} 1.7955216e+09
+		jit_last_pass_timestamp_seconds{pass="due"} 1.79552166e+09
 		# HELP jit_grants Grants by target and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).
 		# TYPE jit_grants gauge
 		jit_grants{state="due",target="bastion"} 0
@@ -549,7 +552,7 @@ func TestMetrics(t *testing.T) {
 		jit_target_errors_total{operation="read",platform="memory",target="db"} 1
 		jit_target_errors_total{operation="scopes",platform="memory",target="db"} 0
 	`
-	names := []string{"jit_grants", "jit_stuck_grants", "jit_ledger_up", "jit_held_removals", "jit_target_calls_total", "jit_target_errors_total"}
+	names := []string{"jit_last_pass_timestamp_seconds", "jit_grants", "jit_stuck_grants", "jit_ledger_up", "jit_held_removals", "jit_target_calls_total", "jit_target_errors_total"}
 	if err := testutil.GatherAndCompare(m.registry, strings.NewReader(want), names...); err != nil {
 		t.Error(err)
 	}
@@ -561,7 +564,7 @@ func TestMetrics(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 	r.Host = "localhost:8085"
 	s.handler().ServeHTTP(w, r)
-	for _, text := range []string{`jit_revocation_lag_seconds_bucket{le="0.5"} 0`, `jit_revocation_lag_seconds_bucket{le="1"} 1`, "jit_pass_duration_seconds_count{pass=\"drift\"} 1", `jit_build_info{version="1.2.3"} 1`, "go_goroutines",
+	for _, text := range []string{`jit_revocation_lag_seconds_bucket{le="0.5"} 0`, `jit_revocation_lag_seconds_bucket{le="1"} 1`, "jit_pass_duration_seconds_count{pass=\"drift\"} 0", "jit_pass_duration_seconds_count{pass=\"due\"} 1", `jit_build_info{version="1.2.3"} 1`, "go_goroutines",
 		`jit_drift_total{kind="end_later",severity="critical",target="db"} 1`, `jit_drift_total{kind="missing",severity="info",target="db"} 0`,
 		`jit_steps_total{kind="end",result="done",target="db"} 1`, `jit_steps_total{kind="end",result="failed",target="db"} 1`,
 		`jit_steps_total{kind="repair",result="done",target="db"} 1`, `jit_steps_total{kind="remove",result="failed",target="db"} 0`} {
