@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -447,6 +450,8 @@ func TestWhoMayLook(t *testing.T) {
 func TestAccessRefuses(t *testing.T) {
 	for want, a := range map[string]Access{
 		"is not an address with a port":         {Listen: "8085"},
+		`"127.0.0.1:65536" is not an address`:   {Listen: "127.0.0.1:65536"},
+		`"127.0.0.1:htpp" is not an address`:    {Listen: "127.0.0.1:htpp"},
 		"can be reached from elsewhere":         {Listen: "0.0.0.0:8085"},
 		"[::]:8085 can be reached":              {Listen: "[::]:8085"},
 		"10.0.0.7:8085 can be reached":          {Listen: "10.0.0.7:8085"},
@@ -461,6 +466,31 @@ func TestAccessRefuses(t *testing.T) {
 	for _, listen := range []string{":8085", "localhost:8085", "[::1]:8085"} {
 		if address, err := (Access{Listen: listen}).Check(); err != nil || listen == ":8085" && address != "127.0.0.1:8085" {
 			t.Errorf("%s: %s, %v", listen, address, err)
+		}
+	}
+}
+
+// An address that may be had later is no mistake in the settings: whoever starts the daemon may start it again.
+func TestListenOnWhatMayBeHadLater(t *testing.T) {
+	taken := serve(t, newServer(t, Access{Listen: "127.0.0.1:0"}))
+	listener, err := newServer(t, Access{Listen: taken}).Listen(t.Context())
+	if err == nil {
+		_ = listener.Close()
+	}
+	if err == nil || errors.Is(err, jit.ErrInvalid) || !strings.Contains(err.Error(), "cannot listen on "+taken) || !strings.Contains(err.Error(), "write another address") {
+		t.Errorf("taken: %v", err)
+	}
+	for _, c := range []struct {
+		err     error
+		invalid bool
+	}{
+		{os.NewSyscallError("bind", syscall.EADDRINUSE), false},
+		{os.NewSyscallError("bind", syscall.EADDRNOTAVAIL), false},
+		{&net.DNSError{Err: "no such host", Name: "jit.example.com", IsNotFound: true}, false},
+		{os.NewSyscallError("bind", syscall.EACCES), true},
+	} {
+		if err := notHad("192.0.2.1:80", &net.OpError{Op: "listen", Net: "tcp", Err: c.err}); errors.Is(err, jit.ErrInvalid) != c.invalid || !strings.Contains(err.Error(), c.err.Error()) {
+			t.Errorf("%v: %v", c.err, err)
 		}
 	}
 }
