@@ -120,6 +120,49 @@ func TestPageTellsWhoHasAccess(t *testing.T) {
 	}
 }
 
+// The page says that nothing is amiss where this process has looked and found nothing, and of nowhere else.
+func TestPageTellsWhereNothingIsAmiss(t *testing.T) {
+	looked := func(steps int) sweeper.Passed { return sweeper.Passed{At: noon.Add(-time.Minute), Steps: steps} }
+	at := jit.Place{Target: "db", Scope: "all"}
+	g := jit.Grant{Binding: jit.Binding{Target: "db", Scope: "all", Principal: "grace"}}
+	found := []sweeper.Result{{Step: reconcile.Step{Kind: reconcile.Report, Place: at, Grant: g, Reason: "it is missing"}}}
+	unread := []sweeper.Unread{{Place: at, Since: noon, Err: errors.New("read all of db: no answer")}}
+	const amiss, none, dark, hides = "Nothing amiss on", "Not looked at by this process:", "Could not be read, or not in full:", "The filter hides"
+	for name, c := range map[string]struct {
+		state sweeper.State
+		path  string
+		want  []string
+		not   []string
+	}{
+		"it has just begun": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": {}, "db": {}}}, "/", []string{none + " bastion, db."}, []string{amiss, dark}},
+		"all were looked at": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": {At: noon}, "db": looked(0)}}, "/",
+			[]string{amiss + ` bastion, db, as of <time datetime="2026-11-24T11:59:00Z">`}, []string{none, dark}},
+		"another process looks": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": looked(0), "db": {}}}, "/", []string{amiss + " bastion, as of", none + " db."}, []string{dark}},
+		"a scope cannot be read": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": looked(0), "db": looked(0)}, Unread: unread}, "/",
+			[]string{amiss + " bastion, as of", dark + " db."}, []string{none}},
+		"something was found": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": looked(0), "db": looked(1)}, Found: found}, "/",
+			[]string{amiss + " bastion, as of", "it is missing"}, []string{none, dark, hides}},
+		"more was found than is kept": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": looked(0), "db": looked(1)}}, "/", []string{amiss + " bastion, as of"}, []string{none, dark}},
+		"the filter hides what was found": {sweeper.State{Drift: map[string]sweeper.Passed{"db": looked(1)}, Found: found}, "/?principal=alice",
+			[]string{hides + " 1 more."}, []string{amiss, "it is missing"}},
+		"the filter hides a target": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": looked(0), "db": looked(0)}}, "/?target=bast", []string{amiss + " bastion, as of"}, []string{"db"}},
+		"the filter hides all":      {sweeper.State{Drift: map[string]sweeper.Passed{"db": looked(0)}}, "/?target=x", []string{"No target that matches the filter has been looked at."}, []string{amiss, none}},
+	} {
+		page, _, _ := pageOf(t, &jittest.Ledger{}, c.state, c.path)
+		part := section(t, page, "drift")
+		for _, text := range c.want {
+			if !strings.Contains(part, text) {
+				t.Errorf("%s: it does not say %q:\n%s", name, text, part)
+			}
+		}
+		for _, text := range c.not {
+			if strings.Contains(part, text) {
+				t.Errorf("%s: it says %q:\n%s", name, text, part)
+			}
+		}
+	}
+}
+
 func TestPageFilters(t *testing.T) {
 	l, s := day(t)
 	page, _, _ := pageOf(t, l, s, "/?principal=ALICE&target=prod")
