@@ -28,7 +28,7 @@ const exitCodes = `Every command of jit ends with one of these exit codes:
 
   0    done; nothing is left to do
   1    not done: something could not be revoked or recorded, or was not confirmed, the record is not intact, or there is standing access
-  2    could not read: the ledger or a target did not answer
+  2    could not read: the ledger or a target did not answer; or the address to listen on was not to be had
   3    the command line or the settings are wrong; nothing was called or changed
   130  interrupted`
 

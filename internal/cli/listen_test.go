@@ -112,10 +112,15 @@ func TestSweepWatchRefusesToListen(t *testing.T) {
 		{"0.0.0.0:8085", `listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7"] }`, `"10.0.0.7" is not a range of addresses`},
 		{"0.0.0.0:8085", `listen_proxy = { from = ["10.0.0.7/32"] }`, "the header is empty"},
 		{"0.0.0.0:8085", `listen_proxy = { heeder = "X-Forwarded-User" }`, `"heeder" is not an attribute`},
+		{"127.0.0.1:65536", "", `"127.0.0.1:65536" is not an address with a port`},
 		{taken.Addr().String(), "", "cannot listen on " + taken.Addr().String()},
 	} {
+		code := exitUsage
+		if c.address == taken.Addr().String() {
+			code = exitUnreadable // it may be free when the daemon is started again
+		}
 		w.write("jit.hcl", settings+c.more+"\n")
-		r := w.run("sweep", "--watch", "--listen", c.address).wantCode(exitUsage).wantErr(c.says)
+		r := w.run("sweep", "--watch", "--listen", c.address).wantCode(code).wantErr(c.says)
 		if strings.Contains(r.err, "hunter2") {
 			t.Errorf("the error tells the token: %s", r.err)
 		}

@@ -38,7 +38,8 @@ Exit codes:
   0    nothing is left to do
   1    something could not be done, was held back by --max-unplanned, is critical and only reported, or is claimed by another
        sweeper; with --dry-run: there is something to do
-  2    the ledger, a target or a scope could not be read; what could be read was swept
+  2    the ledger, a target or a scope could not be read; what could be read was swept. With --listen: the address is taken, or
+       not there yet
   3    the command line or the settings are wrong
   130  interrupted`,
 		Example: `  jit sweep

@@ -260,8 +260,10 @@ func tellState(log *slog.Logger, w *sweeper.Watcher, over <-chan struct{}) {
 		for _, u := range state.Unread {
 			now[strings.TrimSpace(u.Scope+" of target "+u.Target)] = u.Err.Error()
 		}
-		if state.Drift.Held > 0 {
-			now["the cap on unplanned removals"] = fmt.Sprintf("%d are held back by --max-unplanned: look at them with jit sweep --dry-run, then allow more", state.Drift.Held)
+		for target, p := range state.Drift {
+			if p.Held > 0 {
+				now["the cap on unplanned removals of target "+target] = fmt.Sprintf("%d are held back by --max-unplanned: look at them with jit sweep --dry-run, then allow more", p.Held)
+			}
 		}
 		for what, problem := range now {
 			if _, before := told[what]; !before {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -113,6 +115,23 @@ func TestSweepWatchTrouble(t *testing.T) {
 	eventually(t, "its end is told", func() bool { return strings.Contains(errs.String(), `msg="trouble over"`) })
 	if code := stop(); code != exitDone {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// What the cap holds back is told with its target, and a clean target beside it does not take that back.
+func TestSweepWatchTellsWhatIsHeld(t *testing.T) {
+	w := newWorld(t)
+	w.grant("INC-1: a", "30m")
+	lostLedger(w)
+	w.now = w.now.Add(time.Hour)
+	w.write("clean", foreignLine)
+	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_unplanned_revocations = 0\ntargets = {\n"+
+		"  bastion = { ssh = { authorized_keys = %q } }\n  clean = { ssh = { authorized_keys = %q } }\n}\n", w.keys, filepath.Join(w.dir, "clean")))
+	_, errs, stop := w.daemon()
+	const held = `msg=trouble with="the cap on unplanned removals of target bastion" error="1 are held back`
+	eventually(t, "what is held back is told", func() bool { return strings.Contains(errs.String(), held) })
+	if code := stop(); code != exitDone || strings.Contains(errs.String(), "target clean") || strings.Contains(errs.String(), "trouble over") {
+		t.Errorf("exit code %d:\n%s", code, errs)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -115,12 +116,50 @@ type pageData struct {
 	Found       []sweeper.Result
 	MoreFound   int
 	Unread      []sweeper.Unread
-	State       sweeper.State
+	Looks       looks
+	// StuckCut: more grants are stuck than the state lists, so what it does not list may have been tried.
+	StuckCut bool
+	State    sweeper.State
 	// LedgerError is why nothing of the ledger can be shown.
 	LedgerError error
 	// Cut: there are more grants than are looked at.
 	Cut      bool
 	Timeline *timeline
+}
+
+// looks are what the last looks for drift of one watcher say, by the names of the targets that are asked for.
+type looks struct {
+	// Clean hold what they should, as of Since, the oldest of these looks. Unread could not be read, or not in full, and at None this watcher did not look.
+	Clean, Unread, None []string
+	Since               time.Time
+	// Hidden counts what was found and is not asked for.
+	Hidden int
+}
+
+// sort puts every target where it belongs; one on which something was found is in none of them.
+func (l *looks) sort(state sweeper.State, q query) {
+	unread, found := map[string]bool{}, map[string]bool{}
+	for _, u := range state.Unread {
+		unread[u.Target] = true
+	}
+	for _, r := range state.Found {
+		found[r.Target] = true
+	}
+	for _, target := range slices.Sorted(maps.Keys(state.Drift)) {
+		last := state.Drift[target]
+		switch {
+		case !holds(target, q.Target):
+		case unread[target]:
+			l.Unread = append(l.Unread, target)
+		case last.At.IsZero():
+			l.None = append(l.None, target)
+		case last.Steps == 0 && !found[target]:
+			l.Clean = append(l.Clean, target)
+			if l.Since.IsZero() || last.At.Before(l.Since) {
+				l.Since = last.At
+			}
+		}
+	}
 }
 
 // gather reads the ledger and the state of the watcher.
@@ -130,6 +169,11 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 	for _, s := range state.Stuck {
 		stuck[s.Grant.ID] = s
 	}
+	all := 0
+	for _, n := range state.StuckOn {
+		all += n
+	}
+	d.StuckCut = all > len(state.Stuck)
 	midnight := now.UTC().Truncate(24 * time.Hour)
 	var bars []jit.Grant
 	var ended []row
@@ -185,6 +229,7 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 	for _, r := range state.Found {
 		switch {
 		case !q.matches(r.Grant):
+			d.Looks.Hidden++
 		case len(d.Found) < maxRows:
 			d.Found = append(d.Found, r)
 		default:
@@ -196,6 +241,7 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 			d.Unread = append(d.Unread, u)
 		}
 	}
+	d.Looks.sort(state, q)
 	d.Timeline = newTimeline(bars, midnight.Add(-time.Hour), now.Add(12*time.Hour), now)
 	return d
 }

@@ -22,7 +22,6 @@ type Metrics struct {
 	drift    *prometheus.CounterVec
 	passes   *prometheus.HistogramVec
 	lastPass *prometheus.GaugeVec
-	held     prometheus.Gauge
 	calls    *prometheus.CounterVec
 	errors   *prometheus.CounterVec
 	took     *prometheus.HistogramVec
@@ -63,11 +62,8 @@ func NewMetrics(version string) *Metrics {
 			Buckets: []float64{.005, .025, .1, .5, 1, 5, 15, 60, 300},
 		}, []string{"pass"}),
 		lastPass: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "jit_last_pass_timestamp_seconds", Help: "When the last complete pass began.",
+			Name: "jit_last_pass_timestamp_seconds", Help: "When the last complete pass began, or the daemon where it has made none.",
 		}, []string{"pass"}),
-		held: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "jit_held_removals", Help: "Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.",
-		}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jit_target_calls_total", Help: "Calls to targets by operation (scopes, read, apply).",
 		}, []string{"target", "platform", "operation"}),
@@ -87,7 +83,7 @@ func NewMetrics(version string) *Metrics {
 	for _, kind := range passKinds {
 		m.passes.WithLabelValues(kind)
 	}
-	m.registry.MustRegister(m.lag, m.steps, m.drift, m.passes, m.lastPass, m.held, m.calls, m.errors, m.took, m.notices, build,
+	m.registry.MustRegister(m.lag, m.steps, m.drift, m.passes, m.lastPass, m.calls, m.errors, m.took, m.notices, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -111,9 +107,6 @@ func (m *Metrics) Stepped(r sweeper.Result, lag time.Duration) {
 func (m *Metrics) Passed(kind string, p sweeper.Passed) {
 	m.passes.WithLabelValues(kind).Observe(p.Took.Seconds())
 	m.lastPass.WithLabelValues(kind).Set(float64(p.At.Unix()))
-	if kind == "drift" {
-		m.held.Set(float64(p.Held))
-	}
 }
 
 // Noticed counts a try to deliver a notice.
@@ -121,8 +114,11 @@ func (m *Metrics) Noticed(receiver string, r notice.Result) {
 	m.notices.WithLabelValues(receiver, string(r)).Inc()
 }
 
-// Watch adds what is computed when it is asked for: the grants of the ledger and what is stuck.
+// Watch begins to tell of a watcher that is about to run. It adds what is computed when it is asked for: the grants of the ledger, what is stuck, and what the last looks at the targets left.
 func (m *Metrics) Watch(ledger jit.Ledger, owner string, now func() time.Time, state func() sweeper.State) {
+	for _, kind := range passKinds { // so that a first pass that never comes is missed
+		m.lastPass.WithLabelValues(kind).Set(float64(now().Unix()))
+	}
 	m.registry.MustRegister(&ledgerCollector{ledger: ledger, owner: owner, now: now, state: state})
 }
 
@@ -130,16 +126,17 @@ var (
 	grantsDesc = prometheus.NewDesc("jit_grants", "Grants by target and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).", []string{"target", "state"}, nil)
 	stuckDesc  = prometheus.NewDesc("jit_stuck_grants", "Grants whose end or start failed and is tried again.", []string{"target"}, nil)
 	unreadDesc = prometheus.NewDesc("jit_unread_scopes", "Scopes, and lists of scopes, that could not be read when they were last looked at.", []string{"target"}, nil)
+	heldDesc   = prometheus.NewDesc("jit_held_removals", "Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.", []string{"target"}, nil)
 	upDesc     = prometheus.NewDesc("jit_ledger_up", "Whether the ledger answered the last look at it.", nil, nil)
 )
 
 const (
-	// countsFor is for how long counted grants are told again: counting reads all that are open. What takes long is told again for longer,
-	// countsTimes as long as it took.
+	// countsFor is for how long counted grants, and a failure to count them, are told again: counting reads all that are open. What takes
+	// long is told again for longer, countsTimes as long as it took.
 	countsFor   = 15 * time.Second
 	countsTimes = 20
-	// countTimeout bounds the count.
-	countTimeout = 10 * time.Second
+	// countTimeout bounds the count, well below the ten seconds after which Prometheus gives up by default: a ledger that is silent is to be told.
+	countTimeout = 5 * time.Second
 )
 
 // ledgerCollector counts the grants when it is asked to.
@@ -157,7 +154,7 @@ type ledgerCollector struct {
 
 // Describe names the metrics.
 func (c *ledgerCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{grantsDesc, stuckDesc, unreadDesc, upDesc} {
+	for _, d := range []*prometheus.Desc{grantsDesc, stuckDesc, unreadDesc, heldDesc, upDesc} {
 		to <- d
 	}
 }
@@ -167,31 +164,37 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	counts, err := c.count()
+	s := c.state()
+	var counts []jit.Count
+	err := s.LedgerError
+	if err == nil {
+		counts, err = c.count()
+	}
 	for _, n := range counts {
 		gauge(grantsDesc, float64(n.Live), n.Target, "live")
 		gauge(grantsDesc, float64(n.Waiting), n.Target, "waiting")
 		gauge(grantsDesc, float64(n.Due), n.Target, "due")
 		gauge(grantsDesc, float64(n.Overdue), n.Target, "overdue")
 	}
-	s := c.state()
 	up := 1.0
-	if err != nil || s.LedgerError != nil {
+	if err != nil {
 		up = 0
 	}
 	gauge(upDesc, up)
-	stuck, unread := map[string]float64{}, map[string]float64{}
-	for _, g := range s.Stuck {
-		stuck[g.Grant.Target]++
-	}
+	unread := map[string]float64{}
 	for _, u := range s.Unread {
 		unread[u.Target]++
 	}
-	for target, n := range stuck {
-		gauge(stuckDesc, n, target)
+	for target, n := range s.StuckOn {
+		gauge(stuckDesc, float64(n), target)
 	}
 	for target, n := range unread {
 		gauge(unreadDesc, n, target)
+	}
+	for target, p := range s.Drift {
+		if !p.At.IsZero() {
+			gauge(heldDesc, float64(p.Held), target)
+		}
 	}
 }
 
@@ -199,13 +202,17 @@ func (c *ledgerCollector) count() ([]jit.Count, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	began := time.Now()
-	if began.Before(c.until) && c.err == nil {
-		return c.counts, nil
+	if began.Before(c.until) {
+		return c.counts, c.err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
 	c.counts, c.err = c.ledger.Counts(ctx, c.owner, c.now())
-	c.until = time.Now().Add(max(countsFor, countsTimes*time.Since(began)))
+	keep := countsFor
+	if c.err == nil {
+		keep = max(keep, countsTimes*time.Since(began))
+	}
+	c.until = time.Now().Add(keep)
 	return c.counts, c.err
 }
 

@@ -2,6 +2,7 @@ package status
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -52,6 +53,9 @@ func digest(text string) string {
 // FoundCount counts the findings.
 func (d pageData) FoundCount() int { return len(d.Found) + d.MoreFound }
 
+// readTimeout bounds the reading of the ledger for a page, well below the time that an answer may take: without the ledger there is a page too.
+const readTimeout = 20 * time.Second
+
 // maxQuery bounds what is asked for.
 const maxQuery = 200
 
@@ -77,7 +81,9 @@ func Page(ledger jit.Ledger, owner string, now func() time.Time, state func() sw
 			http.Error(w, "the filter is too long", http.StatusBadRequest)
 			return
 		}
-		page, err := render("page.html.tmpl", gather(r.Context(), ledger, owner, state(), q, now()))
+		ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+		defer cancel()
+		page, err := render("page.html.tmpl", gather(ctx, ledger, owner, state(), q, now()))
 		if err != nil {
 			http.Error(w, "the page could not be made", http.StatusInternalServerError)
 			return

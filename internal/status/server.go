@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -35,6 +36,9 @@ const minToken = 16
 // Check refuses what would let anybody look, or nobody. It returns the address to listen on.
 func (a Access) Check() (address string, err error) {
 	host, port, err := net.SplitHostPort(a.Listen)
+	if err == nil {
+		_, err = net.DefaultResolver.LookupPort(context.Background(), "tcp", port) // in a file of this machine, or none
+	}
 	if err != nil {
 		return "", jit.Invalid("listen", `write for example listen = "127.0.0.1:8085"`, "%q is not an address with a port", a.Listen)
 	}
@@ -86,9 +90,18 @@ func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, jit.Invalid("listen", "stop what listens there, or write another address", "cannot listen on %s: %v", address, err)
+		return nil, notHad(address, err)
 	}
 	return listener, nil
+}
+
+// notHad is the error of an address that is not to be had. It is [jit.ErrInvalid] only where waiting does not help: what is taken may be
+// let go of, and what is not there yet when a machine starts may come.
+func notHad(address string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return jit.Invalid("listen", "write an address with a port above 1023", "cannot listen on %s: %v", address, err)
+	}
+	return &jit.Error{Attribute: "listen", Problem: fmt.Sprintf("cannot listen on %s: %v", address, err), Hint: "stop what listens there, or write another address", Err: err}
 }
 
 // Serve answers until ctx ends, and closes the listener.

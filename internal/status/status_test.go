@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -53,8 +58,11 @@ func day(t testing.TB) (*jittest.Ledger, sweeper.State) {
 	record(t, l, "prod", "user:past@example.com", "INC-6: yesterday", -40*time.Hour, -20*time.Hour, func(g *jit.Grant) { g.EndedAt = noon.Add(-20 * time.Hour) })
 	stuck := record(t, l, "db", "grace", "INC-7: stuck", -3*time.Hour, -10*time.Minute, nil)
 	return l, sweeper.State{
-		Started: noon.Add(-time.Hour), Looked: noon, Due: sweeper.Passed{At: noon}, Drift: sweeper.Passed{At: noon.Add(-time.Minute)},
-		Stuck:  []sweeper.Stuck{{Grant: stuck, Since: stuck.End, Attempts: 4, Err: errors.New("connection refused by db")}},
+		Started: noon.Add(-time.Hour), Looked: noon, Due: sweeper.Passed{At: noon},
+		Drift: map[string]sweeper.Passed{
+			"bastion": {At: noon.Add(-time.Minute)}, "db": {At: noon.Add(-2 * time.Minute), Steps: 4, Held: 3}, "gateway": {}, "prod": {At: noon.Add(-3 * time.Minute)},
+		},
+		Stuck: []sweeper.Stuck{{Grant: stuck, Since: stuck.End, Attempts: 4, Err: errors.New("connection refused by db")}}, StuckOn: map[string]int{"db": 1},
 		Found:  []sweeper.Result{{Step: reconcile.Step{Kind: reconcile.Repair, Place: stuck.Place(), Grant: stuck, Reason: "the end was moved", Drift: jit.DriftEndLater, Severity: jit.Critical}}},
 		Unread: []sweeper.Unread{{Place: jit.Place{Target: "gateway"}, Since: noon, Err: errors.New(`list the scopes of target "gateway": no answer`)}},
 	}
@@ -107,6 +115,52 @@ func TestPageTellsWhoHasAccess(t *testing.T) {
 	if !strings.Contains(page, "the scopes of target &#34;gateway&#34;: no answer") || !strings.Contains(page, "(1 overdue)") {
 		t.Error("the page does not tell what could not be read, or its title not what is overdue")
 	}
+	if !strings.Contains(page, "3 unplanned removals of db are held back") || strings.Contains(page, "of bastion are held back") {
+		t.Error("the page does not tell what is held back, and where")
+	}
+}
+
+// The page says that nothing is amiss where this process has looked and found nothing, and of nowhere else.
+func TestPageTellsWhereNothingIsAmiss(t *testing.T) {
+	looked := func(steps int) sweeper.Passed { return sweeper.Passed{At: noon.Add(-time.Minute), Steps: steps} }
+	at := jit.Place{Target: "db", Scope: "all"}
+	g := jit.Grant{Binding: jit.Binding{Target: "db", Scope: "all", Principal: "grace"}}
+	found := []sweeper.Result{{Step: reconcile.Step{Kind: reconcile.Report, Place: at, Grant: g, Reason: "it is missing"}}}
+	unread := []sweeper.Unread{{Place: at, Since: noon, Err: errors.New("read all of db: no answer")}}
+	const amiss, none, dark, hides = "Nothing amiss on", "Not looked at by this process:", "Could not be read, or not in full:", "The filter hides"
+	for name, c := range map[string]struct {
+		state sweeper.State
+		path  string
+		want  []string
+		not   []string
+	}{
+		"it has just begun": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": {}, "db": {}}}, "/", []string{none + " bastion, db."}, []string{amiss, dark}},
+		"all were looked at": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": {At: noon}, "db": looked(0)}}, "/",
+			[]string{amiss + ` bastion, db, as of <time datetime="2026-11-24T11:59:00Z">`}, []string{none, dark}},
+		"another process looks": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": looked(0), "db": {}}}, "/", []string{amiss + " bastion, as of", none + " db."}, []string{dark}},
+		"a scope cannot be read": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": looked(0), "db": looked(0)}, Unread: unread}, "/",
+			[]string{amiss + " bastion, as of", dark + " db."}, []string{none}},
+		"something was found": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": looked(0), "db": looked(1)}, Found: found}, "/",
+			[]string{amiss + " bastion, as of", "it is missing"}, []string{none, dark, hides}},
+		"more was found than is kept": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": looked(0), "db": looked(1)}}, "/", []string{amiss + " bastion, as of"}, []string{none, dark}},
+		"the filter hides what was found": {sweeper.State{Drift: map[string]sweeper.Passed{"db": looked(1)}, Found: found}, "/?principal=alice",
+			[]string{hides + " 1 more."}, []string{amiss, "it is missing"}},
+		"the filter hides a target": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": looked(0), "db": looked(0)}}, "/?target=bast", []string{amiss + " bastion, as of"}, []string{"db"}},
+		"the filter hides all":      {sweeper.State{Drift: map[string]sweeper.Passed{"db": looked(0)}}, "/?target=x", []string{"No target that matches the filter has been looked at."}, []string{amiss, none}},
+	} {
+		page, _, _ := pageOf(t, &jittest.Ledger{}, c.state, c.path)
+		part := section(t, page, "drift")
+		for _, text := range c.want {
+			if !strings.Contains(part, text) {
+				t.Errorf("%s: it does not say %q:\n%s", name, text, part)
+			}
+		}
+		for _, text := range c.not {
+			if strings.Contains(part, text) {
+				t.Errorf("%s: it says %q:\n%s", name, text, part)
+			}
+		}
+	}
 }
 
 func TestPageFilters(t *testing.T) {
@@ -139,6 +193,20 @@ func TestPageTellsWhyAStartFails(t *testing.T) {
 	page, _, _ := pageOf(t, l, sweeper.State{Stuck: []sweeper.Stuck{{Grant: g, Since: g.Start, Attempts: 3, Err: errors.New("refused by db")}}}, "/")
 	if !strings.Contains(page, "refused by db<small>tried 3 times") {
 		t.Errorf("the page does not tell why a grant has not begun:\n%s", page)
+	}
+}
+
+// Of more that are stuck than the state lists nobody is told that they were not tried.
+func TestPageOfMoreStuckThanAreListed(t *testing.T) {
+	l, s := day(t)
+	record(t, l, "db", "heidi", "INC-8: stuck too", -3*time.Hour, -5*time.Minute, nil)
+	const untried, cut = "not tried yet by this process", "too many fail for this process to list them all"
+	if page, _, _ := pageOf(t, l, s, "/"); !strings.Contains(page, untried) || strings.Contains(page, cut) {
+		t.Errorf("of a grant that was not tried:\n%s", section(t, page, "overdue"))
+	}
+	s.StuckOn["db"] = 2
+	if page, _, _ := pageOf(t, l, s, "/"); strings.Contains(page, untried) || !strings.Contains(page, cut) {
+		t.Errorf("of a grant that was tried and is not listed:\n%s", section(t, page, "overdue"))
 	}
 }
 
@@ -302,6 +370,61 @@ func TestReportTellsWhatOutlivedItsEnd(t *testing.T) {
 	}
 }
 
+// silent is a ledger that does not answer; it counts who asks for counts.
+type silent struct {
+	jit.Ledger
+	asked int
+}
+
+func (l *silent) Counts(ctx context.Context, _ string, _ time.Time) ([]jit.Count, error) {
+	l.asked++
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (*silent) Grants(ctx context.Context, _ jit.Filter) iter.Seq2[jit.Grant, error] {
+	return func(yield func(jit.Grant, error) bool) {
+		<-ctx.Done()
+		yield(jit.Grant{}, ctx.Err())
+	}
+}
+
+// A ledger that is silent is told before who asks gives up, and is not asked again by everybody who does.
+func TestMetricsOfASilentLedger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &silent{}
+		var state sweeper.State
+		m := NewMetrics("1.2.3")
+		m.Watch(l, "payments", time.Now, func() sweeper.State { return state })
+		scrape := func(asked int, most time.Duration) {
+			t.Helper()
+			began := time.Now()
+			err := testutil.GatherAndCompare(m.registry, strings.NewReader("# HELP jit_ledger_up Whether the ledger answered the last look at it.\n# TYPE jit_ledger_up gauge\njit_ledger_up 0\n"), "jit_ledger_up", "jit_grants")
+			if took := time.Since(began); err != nil || l.asked != asked || took > most {
+				t.Errorf("it took %s, and the ledger was asked %d times, want at most %s and %d: %v", took, l.asked, most, asked, err)
+			}
+		}
+		scrape(1, 5*time.Second)
+		time.Sleep(10 * time.Second)
+		scrape(1, 0)
+		time.Sleep(10 * time.Second)
+		scrape(2, 5*time.Second)
+		time.Sleep(time.Minute)
+		state.LedgerError = errors.New("no answer") // the watcher has seen it too
+		scrape(2, 0)
+	})
+}
+
+func TestPageOfASilentLedger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		page, code, _ := pageOf(t, &silent{}, sweeper.State{}, "/")
+		if took := time.Since(began); took > answerTimeout/2 || code != http.StatusOK || !strings.Contains(page, "The ledger does not answer") || strings.Contains(page, "Everything that is over is gone") {
+			t.Errorf("%d after %s:\n%s", code, took, page)
+		}
+	})
+}
+
 // serve starts a server and returns its address.
 func serve(t *testing.T, s *Server) string {
 	t.Helper()
@@ -397,6 +520,8 @@ func TestWhoMayLook(t *testing.T) {
 func TestAccessRefuses(t *testing.T) {
 	for want, a := range map[string]Access{
 		"is not an address with a port":         {Listen: "8085"},
+		`"127.0.0.1:65536" is not an address`:   {Listen: "127.0.0.1:65536"},
+		`"127.0.0.1:htpp" is not an address`:    {Listen: "127.0.0.1:htpp"},
 		"can be reached from elsewhere":         {Listen: "0.0.0.0:8085"},
 		"[::]:8085 can be reached":              {Listen: "[::]:8085"},
 		"10.0.0.7:8085 can be reached":          {Listen: "10.0.0.7:8085"},
@@ -411,6 +536,31 @@ func TestAccessRefuses(t *testing.T) {
 	for _, listen := range []string{":8085", "localhost:8085", "[::1]:8085"} {
 		if address, err := (Access{Listen: listen}).Check(); err != nil || listen == ":8085" && address != "127.0.0.1:8085" {
 			t.Errorf("%s: %s, %v", listen, address, err)
+		}
+	}
+}
+
+// An address that may be had later is no mistake in the settings: whoever starts the daemon may start it again.
+func TestListenOnWhatMayBeHadLater(t *testing.T) {
+	taken := serve(t, newServer(t, Access{Listen: "127.0.0.1:0"}))
+	listener, err := newServer(t, Access{Listen: taken}).Listen(t.Context())
+	if err == nil {
+		_ = listener.Close()
+	}
+	if err == nil || errors.Is(err, jit.ErrInvalid) || !strings.Contains(err.Error(), "cannot listen on "+taken) || !strings.Contains(err.Error(), "write another address") {
+		t.Errorf("taken: %v", err)
+	}
+	for _, c := range []struct {
+		err     error
+		invalid bool
+	}{
+		{os.NewSyscallError("bind", syscall.EADDRINUSE), false},
+		{os.NewSyscallError("bind", syscall.EADDRNOTAVAIL), false},
+		{&net.DNSError{Err: "no such host", Name: "jit.example.com", IsNotFound: true}, false},
+		{os.NewSyscallError("bind", syscall.EACCES), true},
+	} {
+		if err := notHad("192.0.2.1:80", &net.OpError{Op: "listen", Net: "tcp", Err: c.err}); errors.Is(err, jit.ErrInvalid) != c.invalid || !strings.Contains(err.Error(), c.err.Error()) {
+			t.Errorf("%v: %v", c.err, err)
 		}
 	}
 }
@@ -452,8 +602,7 @@ func TestMetrics(t *testing.T) {
 	m.Stepped(step(reconcile.End, "", nil), 700*time.Millisecond)
 	m.Stepped(step(reconcile.End, "", errors.New("no")), -1)
 	m.Stepped(step(reconcile.Repair, jit.DriftEndLater, nil), -1)
-	m.Passed("due", sweeper.Passed{At: noon, Took: time.Millisecond})
-	m.Passed("drift", sweeper.Passed{At: noon, Took: time.Second, Held: 3})
+	m.Passed("due", sweeper.Passed{At: noon.Add(time.Minute), Took: time.Millisecond})
 	p := m.Wrap("db", &jittest.Platform{Now: func() time.Time { return noon }})
 	p.Apply(t.Context(), "all", []jit.Change{{Op: jit.Remove, Access: g.Access()}})
 	_, _ = p.Read(t.Context(), "all")
@@ -463,6 +612,10 @@ func TestMetrics(t *testing.T) {
 		t.Error("a read that was cancelled succeeded")
 	}
 	want := `
+		# HELP jit_last_pass_timestamp_seconds When the last complete pass began, or the daemon where it has made none.
+		# TYPE jit_last_pass_timestamp_seconds gauge
+		jit_last_pass_timestamp_seconds{pass="drift"} 1.7955216e+09
+		jit_last_pass_timestamp_seconds{pass="due"} 1.79552166e+09
 		# HELP jit_grants Grants by target and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).
 		# TYPE jit_grants gauge
 		jit_grants{state="due",target="bastion"} 0
@@ -485,7 +638,9 @@ func TestMetrics(t *testing.T) {
 		jit_ledger_up 1
 		# HELP jit_held_removals Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.
 		# TYPE jit_held_removals gauge
-		jit_held_removals 3
+		jit_held_removals{target="bastion"} 0
+		jit_held_removals{target="db"} 3
+		jit_held_removals{target="prod"} 0
 		# HELP jit_target_calls_total Calls to targets by operation (scopes, read, apply).
 		# TYPE jit_target_calls_total counter
 		jit_target_calls_total{operation="apply",platform="memory",target="db"} 1
@@ -497,7 +652,7 @@ func TestMetrics(t *testing.T) {
 		jit_target_errors_total{operation="read",platform="memory",target="db"} 1
 		jit_target_errors_total{operation="scopes",platform="memory",target="db"} 0
 	`
-	names := []string{"jit_grants", "jit_stuck_grants", "jit_ledger_up", "jit_held_removals", "jit_target_calls_total", "jit_target_errors_total"}
+	names := []string{"jit_last_pass_timestamp_seconds", "jit_grants", "jit_stuck_grants", "jit_ledger_up", "jit_held_removals", "jit_target_calls_total", "jit_target_errors_total"}
 	if err := testutil.GatherAndCompare(m.registry, strings.NewReader(want), names...); err != nil {
 		t.Error(err)
 	}
@@ -509,7 +664,7 @@ func TestMetrics(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 	r.Host = "localhost:8085"
 	s.handler().ServeHTTP(w, r)
-	for _, text := range []string{`jit_revocation_lag_seconds_bucket{le="0.5"} 0`, `jit_revocation_lag_seconds_bucket{le="1"} 1`, "jit_pass_duration_seconds_count{pass=\"drift\"} 1", `jit_build_info{version="1.2.3"} 1`, "go_goroutines",
+	for _, text := range []string{`jit_revocation_lag_seconds_bucket{le="0.5"} 0`, `jit_revocation_lag_seconds_bucket{le="1"} 1`, "jit_pass_duration_seconds_count{pass=\"drift\"} 0", "jit_pass_duration_seconds_count{pass=\"due\"} 1", `jit_build_info{version="1.2.3"} 1`, "go_goroutines",
 		`jit_drift_total{kind="end_later",severity="critical",target="db"} 1`, `jit_drift_total{kind="missing",severity="info",target="db"} 0`,
 		`jit_steps_total{kind="end",result="done",target="db"} 1`, `jit_steps_total{kind="end",result="failed",target="db"} 1`,
 		`jit_steps_total{kind="repair",result="done",target="db"} 1`, `jit_steps_total{kind="remove",result="failed",target="db"} 0`} {

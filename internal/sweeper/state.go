@@ -10,10 +10,15 @@ import (
 type State struct {
 	// Started is when it began to watch, Looked when it last looked whether something is due, with or without success.
 	Started, Looked time.Time
-	// Due and Drift are the last complete pass of each kind.
-	Due, Drift Passed
-	// Stuck are the grants whose end or start failed and is tried again, those that are due for longest first.
-	Stuck []Stuck
+	// Due is the last complete pass over what is due.
+	Due Passed
+	// Drift is the last complete drift pass of every target; zero where there was none, or another watcher looks now. What was seen
+	// there is forgotten then, but not before the other one has had the time to see it.
+	Drift map[string]Passed
+	// Stuck are grants whose end or start failed and is tried again, those that are due for longest first, and not more of them than a
+	// reader can take in. StuckOn counts all of them by target.
+	Stuck   []Stuck
+	StuckOn map[string]int
 	// Found are the steps of the last drift pass of every scope that was read, with what came of each.
 	Found []Result
 	// Unread are the targets and scopes that could not be read when they were last looked at.

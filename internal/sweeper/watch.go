@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -80,7 +81,10 @@ func (w *Watcher) Run(ctx context.Context) {
 	defer stop()
 	w.mu.Lock()
 	w.calls = calls
-	w.state = State{Started: w.Broker.Now()}
+	w.state = State{Started: w.Broker.Now(), Drift: map[string]Passed{}}
+	for name := range w.Broker.Targets {
+		w.state.Drift[name] = Passed{}
+	}
 	w.lanes, w.inHand, w.slots = map[jit.Place]*lane{}, map[jit.ID]*task{}, map[string]chan struct{}{}
 	w.room = make(chan struct{}, 1)
 	w.found, w.unread = map[jit.Place][]Result{}, map[jit.Place]Unread{}
@@ -202,7 +206,7 @@ func (w *Watcher) claim(ctx context.Context, now time.Time) error {
 		}
 		last = &claimed[len(claimed)-1]
 	}
-	w.passed("due", Passed{At: now, Took: time.Since(began), Steps: steps})
+	w.passed("due", "", Passed{At: now, Took: time.Since(began), Steps: steps})
 	return nil
 }
 
@@ -261,13 +265,13 @@ func (w *Watcher) told(r Result, lag time.Duration) {
 	}
 }
 
-// passed notes a complete pass.
-func (w *Watcher) passed(kind string, p Passed) {
+// passed notes a complete pass; one that looks for drift is of one target.
+func (w *Watcher) passed(kind, target string, p Passed) {
 	w.mu.Lock()
 	if kind == "due" {
 		w.state.Due = p
 	} else {
-		w.state.Drift = p
+		w.state.Drift[target] = p
 	}
 	w.mu.Unlock()
 	if w.Observer != nil {
@@ -283,9 +287,11 @@ func (w *Watcher) State() State {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.state
-	for _, l := range w.lanes {
+	s.Drift, s.StuckOn = maps.Clone(w.state.Drift), map[string]int{}
+	for at, l := range w.lanes {
 		for _, t := range l.tasks {
 			if t.attempts > 0 {
+				s.StuckOn[at.Target]++
 				s.Stuck = append(s.Stuck, Stuck{Grant: t.step.Grant, Since: dueAt(t.step), Attempts: t.attempts, Next: t.next, Err: t.err})
 			}
 		}

@@ -3,6 +3,7 @@ package sweeper
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -48,6 +49,7 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 		defer cancel()
 		_ = w.Leases.Keep(let, name, w.Holder, 0, time.Unix(0, 0))
 	}()
+	var looked time.Time // when our last look was over
 	for ctx.Err() == nil {
 		now := w.Broker.Now()
 		pause := min(max(w.DriftInterval/10, look), watchLease)
@@ -57,10 +59,15 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 			w.budget.renew(now, w.DriftInterval)
 			w.noted.forget(now)
 			w.driftOn(ctx, target)
+			looked = w.Broker.Now()
 			pause = max(pause, w.DriftInterval-w.Broker.Now().Sub(now))
 			if skew != nil { // the others go first: a target that tells the time is not looked at by a wrong clock
 				pause += 2 * watchLease
 			}
+		}
+		// Another watcher looks here, and has told by now what it saw: that is not to be missing meanwhile.
+		if err == nil && !mine && now.Sub(looked).Abs() >= w.DriftInterval+callTimeout {
+			w.forgetDrift(target)
 		}
 		_ = backoff.Sleep(ctx, pause) // the loop looks at ctx
 	}
@@ -131,7 +138,7 @@ func (w *Watcher) driftOn(ctx context.Context, target string) {
 	})
 	w.forgetOthers(target, places)
 	sum.Took = time.Since(began)
-	w.passed("drift", sum)
+	w.passed("drift", target, sum)
 }
 
 // maxFound is how many findings a [State] lists.
@@ -165,6 +172,16 @@ func (w *Watcher) forgetOthers(target string, places map[jit.Place]bool) {
 			delete(w.unread, at)
 		}
 	}
+}
+
+// forgetDrift drops what was seen on a target: another watcher looks there now, and what it sees counts.
+func (w *Watcher) forgetDrift(target string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state.Drift[target] = Passed{}
+	on := func(at jit.Place) bool { return at.Target == target }
+	maps.DeleteFunc(w.found, func(at jit.Place, _ []Result) bool { return on(at) })
+	maps.DeleteFunc(w.unread, func(at jit.Place, _ Unread) bool { return on(at) })
 }
 
 // readable notes whether a place could be read.
