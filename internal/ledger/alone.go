@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -20,7 +22,11 @@ func (l *Ledger) WatchAlone() (release func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(file.path), 0o700); err != nil {
 		return nil, l.fail("watch", err)
 	}
-	lock := flock.New(file.path+".watch", flock.SetPermissions(0o600))
+	path, err := resolved(file.path)
+	if err != nil {
+		return nil, l.fail("watch", err)
+	}
+	lock := flock.New(path+".watch", flock.SetPermissions(0o600))
 	mine, err := lock.TryLock()
 	if err != nil {
 		return nil, l.fail("watch", err)
@@ -30,4 +36,14 @@ func (l *Ledger) WatchAlone() (release func(), err error) {
 			"another `jit sweep --watch` is at work on %s", l.db.name())
 	}
 	return func() { _ = lock.Unlock() }, nil // the lock ends with the process in any case
+}
+
+// resolved is where a file is, or will be, whatever links lead there: one file has one lock.
+func resolved(path string) (string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return real, err
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	return filepath.Join(dir, filepath.Base(path)), err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -50,6 +51,31 @@ func TestWatchAlone(t *testing.T) {
 		t.Fatalf("after the holder was killed: %v", err)
 	}
 	release()
+
+	t.Run("by other names", func(t *testing.T) {
+		dir := t.TempDir()
+		file, link, through := filepath.Join(dir, "is", "ledger.db"), filepath.Join(dir, "link.db"), filepath.Join(dir, "through")
+		if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o700), os.Symlink(filepath.Dir(file), through)); err != nil {
+			t.Fatal(err)
+		}
+		check := func(names ...string) {
+			t.Helper()
+			for i, name := range names {
+				release, err := open(t, "sqlite://"+name).WatchAlone()
+				if i == 0 && err == nil {
+					defer release()
+				} else if i == 0 || !errors.Is(err, jit.ErrInvalid) {
+					t.Errorf("%s after %s: %v", name, names[:i], err)
+				}
+			}
+		}
+		check(file, filepath.Join(through, "ledger.db")) // before there is a ledger
+		l := open(t, "sqlite://"+file)
+		if err := errors.Join(l.Write(t.Context(), []jit.Entry{{Policy: &jit.Policy{Name: "p"}}})[0], os.Symlink(file, link)); err != nil {
+			t.Fatal(err)
+		}
+		check(link, file, filepath.Join(through, "ledger.db"))
+	})
 
 	t.Run("many share a server", func(t *testing.T) {
 		url := postgresURL(t)
