@@ -212,9 +212,17 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 	if err != nil {
 		return g, err
 	}
-	first, _, err := b.Recall(ctx, g.ID, g)
+	first, known, err := b.Recall(ctx, g.ID, g)
 	if err != nil {
 		return g, err
+	}
+	if !known && traits.StrippedTo != "" { // what the caller does not remember
+		s, err := b.look(ctx, first)
+		if err != nil {
+			return g, err
+		}
+		_, stands := s.StandingOf(first.Binding)
+		first.Alone = !stands
 	}
 	var refused error
 	var altered bool

@@ -246,6 +246,22 @@ func TestConditionsStrippedAfterTheLedgerWasLost(t *testing.T) {
 	d.may(own, forever, true, "over")
 }
 
+// The ledger is lost and the grant is changed, from what the caller remembers: what is stripped after that ends with the grant all the same.
+func TestConditionsStrippedAfterAChangeWithoutTheLedger(t *testing.T) {
+	d := newDesk(t)
+	g := d.grant(alice, sqlRole, "8h")
+	d.broker.Ledger = &jittest.Ledger{}
+	g.Alone, g.Version = false, 0
+	g, err := d.broker.Change(t.Context(), g, broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: "2h"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.strip()
+	d.pass(3 * time.Hour)
+	d.sweep()
+	d.may(g, forever, false, "over")
+}
+
 // What ended goes with the next grant, and the ledger knows of it: nothing is left for the sweeper, who makes no write.
 func TestWhatWentWithAnotherWriteIsRecorded(t *testing.T) {
 	d := newDesk(t)
