@@ -617,12 +617,12 @@ func TestWatchRecordsLater(t *testing.T) {
 		done := make(chan struct{})
 		go func() { watcher.Run(ctx); close(done) }()
 		for _, c := range []struct {
-			minutes time.Duration
-			want    int
-		}{{9, 0}, {17, 1}} {
-			time.Sleep(time.Until(began.Add(c.minutes * time.Minute)))
+			after time.Duration
+			want  int
+		}{{9 * time.Minute, 0}, {17 * time.Minute, 1}} {
+			time.Sleep(time.Until(began.Add(c.after)))
 			if n := w.events(g, jit.EventDrift); n != c.want {
-				t.Errorf("after %d minutes it is recorded %d times, want %d", c.minutes, n, c.want)
+				t.Errorf("after %s it is recorded %d times, want %d", c.after, n, c.want)
 			}
 		}
 		cancel()
