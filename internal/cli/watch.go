@@ -238,11 +238,17 @@ func logStep(log *slog.Logger, r sweeper.Result) {
 // tellEvery is how often the daemon looks whether its own state has something to tell.
 const tellEvery = time.Second
 
+// trouble is something that the daemon tells of. Where another daemon may take over to look, target is set, and looked when we did last.
+type trouble struct {
+	problem, target string
+	looked          time.Time
+}
+
 // tellState tells of trouble when that begins and when it ends.
 func tellState(log *slog.Logger, w *sweeper.Watcher, over <-chan struct{}) {
 	tick := time.NewTicker(tellEvery)
 	defer tick.Stop()
-	told := map[string]string{}
+	told := map[string]trouble{}
 	for {
 		select {
 		case <-over:
@@ -250,28 +256,33 @@ func tellState(log *slog.Logger, w *sweeper.Watcher, over <-chan struct{}) {
 		case <-tick.C:
 		}
 		state := w.State()
-		now := map[string]string{}
+		now := map[string]trouble{}
 		if state.LedgerError != nil {
-			now["the ledger"] = state.LedgerError.Error()
+			now["the ledger"] = trouble{problem: state.LedgerError.Error()}
 		}
 		if state.ClockError != nil {
-			now["the clock"] = state.ClockError.Error()
+			now["the clock"] = trouble{problem: state.ClockError.Error()}
 		}
 		for _, u := range state.Unread {
-			now[strings.TrimSpace(u.Scope+" of target "+u.Target)] = u.Err.Error()
+			now[strings.TrimSpace(u.Scope+" of target "+u.Target)] = trouble{u.Err.Error(), u.Target, state.Drift[u.Target].At}
 		}
 		for target, p := range state.Drift {
 			if p.Held > 0 {
-				now["the cap on unplanned removals of target "+target] = fmt.Sprintf("%d are held back by --max-unplanned: look at them with jit sweep --dry-run, then allow more", p.Held)
+				now["the cap on unplanned removals of target "+target] = trouble{fmt.Sprintf("%d are held back by --max-unplanned: look at them with jit sweep --dry-run, then allow more", p.Held), target, p.At}
 			}
 		}
-		for what, problem := range now {
+		for what, t := range now {
 			if _, before := told[what]; !before {
-				log.Error("trouble", "with", what, "error", problem)
+				log.Error("trouble", "with", what, "error", t.problem)
 			}
 		}
-		for what := range told {
-			if _, still := now[what]; !still {
+		for what, t := range told {
+			if _, still := now[what]; still {
+				continue
+			}
+			if !t.looked.IsZero() && state.Drift[t.target].At.IsZero() {
+				log.Info("trouble is told by whoever looks there now", "with", what)
+			} else {
 				log.Info("trouble over", "with", what)
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -49,19 +51,68 @@ func forget(ctx context.Context, tx *sql.Tx, now time.Time) error {
 	return err
 }
 
-// once refuses with [jit.ErrTold] what was told already. It notes what was not, and forgets what is long over.
-func once(ctx context.Context, tx *sql.Tx, o jit.Once) (told, err error) {
-	done, err := tx.ExecContext(ctx, `INSERT INTO jit_leases (name, holder, lease_until, position) VALUES ($1, '', $2, 0)
+// once notes what entries tell that is to be told once, and refuses with [jit.ErrTold] those of which that is noted already.
+func (l *Ledger) once(ctx context.Context, tx *sql.Tx, entries []jit.Entry, errs []error) error {
+	first := map[string]int{}
+	byTime := map[time.Time][]int{}
+	var latest time.Time
+	for i, e := range entries {
+		if e.Once.Name == "" {
+			continue
+		}
+		if subjects(e) > 0 {
+			errs[i] = fmt.Errorf("write the ledger: an entry that is recorded once holds a grant or a policy, and may hold events only: %w", jit.ErrInvalid)
+			continue
+		}
+		errs[i] = fmt.Errorf("record %q: %w", e.Once.Name, jit.ErrTold)
+		if _, twice := first[e.Once.Name]; !twice {
+			first[e.Once.Name] = i
+			byTime[e.Once.At] = append(byTime[e.Once.At], i)
+			latest = later(latest, e.Once.At)
+		}
+	}
+	if len(first) == 0 {
+		return nil
+	}
+	for at, members := range byTime {
+		for chunk := range slices.Chunk(members, maxParameters/3) {
+			noted, err := l.note(ctx, tx, at, entries, chunk)
+			if err != nil {
+				return err
+			}
+			for _, name := range noted {
+				errs[first[name]] = nil
+			}
+		}
+	}
+	return forget(ctx, tx, latest)
+}
+
+// note notes what some entries tell at a time, and returns the names of what was not noted already.
+func (l *Ledger) note(ctx context.Context, tx *sql.Tx, at time.Time, entries []jit.Entry, members []int) ([]string, error) {
+	rows := make([]string, len(members))
+	args := make([]any, 0, 2*len(members)+2)
+	for k, i := range members {
+		o := entries[i].Once
+		rows[k] = fmt.Sprintf("($%d, '', $%d, 0)", 2*k+1, 2*k+2)
+		args = append(args, o.Name, o.Until.UnixMicro())
+	}
+	args = append(args, at.UnixMicro(), jit.MaxLease.Microseconds())
+	noted, err := tx.QueryContext(ctx, fmt.Sprintf(`INSERT INTO jit_leases (name, holder, lease_until, position) VALUES %s
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
-		WHERE jit_leases.lease_until <= $3 OR jit_leases.lease_until > $4`,
-		o.Name, o.Until.UnixMicro(), o.At.UnixMicro(), o.Until.Add(jit.MaxLease).UnixMicro())
+		WHERE jit_leases.lease_until <= $%d OR jit_leases.lease_until > excluded.lease_until + $%d
+		RETURNING name`, strings.Join(rows, ", "), len(args)-1, len(args)), args...)
 	if err != nil {
 		return nil, err
 	}
-	if noted, err := done.RowsAffected(); err != nil || noted == 0 {
-		return fmt.Errorf("record %q: %w", o.Name, jit.ErrTold), err
+	return collect(noted, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
 	}
-	return nil, forget(ctx, tx, o.At)
+	return a
 }
 
 // Look tells who has a piece of work.

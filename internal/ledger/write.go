@@ -82,18 +82,15 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 	grants := newKeyed()
 	policies := newKeyed()
 	dropped := map[string]bool{}
+	if err := l.once(ctx, tx, entries, errs); err != nil {
+		return err
+	}
 	for i, e := range entries {
-		if errs[i] = admit(e, recorded); errs[i] != nil {
-			continue
+		if errs[i] == nil {
+			errs[i] = admit(e, recorded)
 		}
-		if e.Once.Name != "" {
-			told, err := once(ctx, tx, e.Once)
-			if err != nil {
-				return err
-			}
-			if errs[i] = told; told != nil {
-				continue
-			}
+		if errs[i] != nil {
+			continue
 		}
 		switch {
 		case e.Grant != nil:
@@ -149,19 +146,20 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 	return err
 }
 
-// admit refuses an entry that is stale or that is more than one.
-func admit(e jit.Entry, recorded map[jit.ID]stored) error {
-	subjects := 0
+// subjects counts what an entry writes beside its events.
+func subjects(e jit.Entry) (n int) {
 	for _, set := range []bool{e.Grant != nil, e.Policy != nil, e.DropPolicy != ""} {
 		if set {
-			subjects++
+			n++
 		}
 	}
-	if subjects > 0 && e.Once.Name != "" {
-		return fmt.Errorf("write the ledger: an entry that is recorded once holds a grant or a policy, and may hold events only: %w", jit.ErrInvalid)
-	}
-	if subjects > 1 {
-		return fmt.Errorf("write the ledger: an entry holds %d of a grant, a policy and a policy to remove, and may hold one: %w", subjects, jit.ErrInvalid)
+	return n
+}
+
+// admit refuses an entry that is stale or that is more than one.
+func admit(e jit.Entry, recorded map[jit.ID]stored) error {
+	if n := subjects(e); n > 1 {
+		return fmt.Errorf("write the ledger: an entry holds %d of a grant, a policy and a policy to remove, and may hold one: %w", n, jit.ErrInvalid)
 	}
 	if e.Grant != nil && recorded[e.Grant.ID].version != e.Grant.Version {
 		return fmt.Errorf("write grant %s: version %d is recorded, %d was read: %w", e.Grant.ID, recorded[e.Grant.ID].version, e.Grant.Version, jit.ErrStale)

@@ -180,10 +180,11 @@ func (t *turn) hold(ctx context.Context) error {
 	}
 	local := t.Now()
 	now, err := jit.SharedTime(ctx, t.Ledger, local)
-	if err == nil {
-		t.ahead = local.Sub(now)
+	if err != nil || local.Sub(now) == t.ahead {
+		return err
 	}
-	return err
+	t.ahead = local.Sub(now)
+	return t.keep(ctx)
 }
 
 // wait pauses and holds the lease meanwhile.

@@ -132,7 +132,9 @@ func TestNoticesByAWrongClock(t *testing.T) {
 				asked.Add(1)
 				return reach.RoundTrip(r)
 			})
-			s.Now = func() time.Time { return time.Now().Add(wrong) }
+			var offset atomic.Int64
+			offset.Store(int64(wrong))
+			s.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
 			m := &mortal{Leases: s.Leases}
 			s.Leases = m
 			stop := w.start(s)
@@ -143,11 +145,19 @@ func TestNoticesByAWrongClock(t *testing.T) {
 			if asked.Load() != 20 {
 				w.Errorf("by %s: the first asked %d times, want that it delivers all of the 20", wrong, asked.Load())
 			}
+			offset.Store(int64(2 * wrong)) // it is stepped while it has nothing to do
+			time.Sleep(time.Minute)
+			w.grantedMany(21, 40)
+			time.Sleep(time.Minute)
+			w.hook.wantSeqs(upTo(40)...)
+			if asked.Load() != 40 {
+				w.Errorf("by %s: the first asked %d times, want that it delivers all of the 40", wrong, asked.Load())
+			}
 			m.dead.Store(true)
 			stop()
-			w.granted(21, nil)
+			w.granted(41, nil)
 			time.Sleep(lease + elsewhere + 2*idle)
-			w.hook.wantSeqs(upTo(21)...)
+			w.hook.wantSeqs(upTo(41)...)
 			stopNext()
 		})
 	}

@@ -68,7 +68,7 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Pl
 		known[g.ID] = g
 		if s, ok := due(now, g); ok {
 			steps = append(steps, s)
-		} else if snapshot, read := observed[g.Place()]; read && g.Window.Contains(now) && g.Live(now) {
+		} else if snapshot, read := observed[g.Place()]; read && g.Window.Contains(now) && g.Live(now) && g.EndedAt.IsZero() {
 			snapshot.Ours = ours[g.Place()][g.ID] // of a scope with many grants the others are not looked through for each
 			if s, ok := repair(g, g.Differs(snapshot), on[g.Target]); ok {
 				steps = append(steps, s)

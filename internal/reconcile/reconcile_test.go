@@ -58,6 +58,7 @@ func TestPlan(t *testing.T) {
 			[]string{"end a revoked by bob: done early"}},
 		"revoked on purpose is not repaired":       {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.RevokedAt, g.EndedAt = at(4), at(4) })}, read(), nil},
 		"not begun":                                {at(-5), []jit.Grant{grant(a, later)}, read(), nil},
+		"ended by a clock that was ahead":          {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt = at(130) })}, read(), nil},
 		"being granted by a clock that is ahead":   {at(0).Add(-jit.MaxSkew), []jit.Grant{grant(a, later)}, read(seen(grant(a))), nil},
 		"due to start":                             {at(0), []jit.Grant{grant(a, later)}, read(), []string{"start a its window began"}},
 		"due to start, but too late by start_by":   {at(30), []jit.Grant{grant(a, later, func(g *jit.Grant) { g.StartBy = at(10) })}, read(), nil},

@@ -83,6 +83,89 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	}
 }
 
+// A start was carried out and not recorded, and then our clock is stepped ahead: it does not turn into an end before that has come by the
+// ledger's clock. The target tells no time.
+func TestWatchAStartInHandAndAWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		w.targets["db"].Now = func() time.Time { return time.Time{} }
+		w.ledger.Remote = time.Now
+		g := w.grant("db", "a", "alice", "30m", time.Now().Add(time.Minute))
+		var gone atomic.Bool
+		var offset atomic.Int64
+		w.ledger.Call = func(string) error {
+			if gone.Load() {
+				return errors.New("connection refused")
+			}
+			return nil
+		}
+		w.targets["db"].Call = func(what string) error {
+			if what == "write" && offset.Load() == 0 {
+				gone.Store(true)
+			}
+			return nil
+		}
+		b := w.newBroker()
+		b.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20}, Leases: w.ledger.Leases(), Observer: w}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { watcher.Run(ctx); close(done) }()
+		defer func() { cancel(); <-done }()
+		time.Sleep(time.Until(g.Start) + 5*time.Second)
+		offset.Store(int64(time.Hour))
+		gone.Store(false)
+		time.Sleep(time.Until(g.End) - time.Second)
+		w.want(g, true, "a second before its end")
+		time.Sleep(time.Minute)
+		w.want(g, false, "after its end")
+	})
+}
+
+// A clock that is behind takes what is over for live. The target tells no time: drift is not looked for, and what ended does not come back.
+func TestDriftByAClockThatIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		w.targets["db"].Now = func() time.Time { return time.Time{} }
+		w.ledger.Remote = time.Now
+		live := w.grant("db", "a", "bob", "8h", time.Time{})
+		time.Sleep(30 * time.Minute)
+		g := w.grant("db", "a", "alice", "10m", time.Time{})
+		time.Sleep(10 * time.Minute)
+		(&sweeper.Sweeper{Broker: w.newBroker(), Holder: "right", MaxUnplanned: 20}).Pass(t.Context())
+		w.want(g, false, "after its end")
+		w.targets["db"].Edit("a", func([]jit.Observed) []jit.Observed { return nil })
+		b := w.newBroker()
+		b.Now = func() time.Time { return time.Now().Add(-20 * time.Minute) }
+		s := sweeper.Sweeper{Broker: b, Holder: "wrong", MaxUnplanned: 20}
+		if report := s.Pass(t.Context()); !errors.Is(errors.Join(report.Unread...), jit.ErrSkew) {
+			t.Errorf("the pass says %v, want that the clocks disagree", report.Unread)
+		}
+		w.want(live, false, "after a pass by a clock that is behind")
+		var offset atomic.Int64
+		offset.Store(int64(-20 * time.Minute))
+		b.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+		watcher := &sweeper.Watcher{Sweeper: s, Leases: w.ledger.Leases(), Observer: w}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { watcher.Run(ctx); close(done) }()
+		defer func() { cancel(); <-done }()
+		time.Sleep(15 * time.Minute)
+		w.want(g, false, "looked at by a clock that is behind")
+		w.want(live, false, "looked at by a clock that is behind")
+		if u := watcher.State().Unread; len(u) != 1 || !errors.Is(u[0].Err, jit.ErrSkew) || u[0].Target != "db" {
+			t.Errorf("the state tells of %+v, want that the clocks disagree", u)
+		}
+		offset.Store(0)
+		time.Sleep(2 * time.Minute)
+		w.want(live, true, "looked at by a clock that is right")
+		w.want(g, false, "looked at by a clock that is right")
+		if u := watcher.State().Unread; len(u) != 0 {
+			t.Errorf("the state tells of %+v", u)
+		}
+	})
+}
+
 // Of two watchers one has a wrong clock, and the target tells the time: the other looks for drift.
 func TestWatchDriftBesideAWrongClock(t *testing.T) {
 	for _, wrong := range []time.Duration{time.Hour, -time.Hour, 9 * time.Minute, -9 * time.Minute} {

@@ -3,6 +3,7 @@ package sweeper
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -23,20 +24,21 @@ const (
 // due claims and carries out what the ledger says is due, scopes side by side. Of a scope nothing more is claimed until what is in hand
 // of it is done, and none waits for another.
 func (p *pass) due(ctx context.Context) error {
+	sound, skew, err := p.soundNow(ctx, p.now)
+	if err != nil {
+		return err
+	}
+	p.now, p.behind, p.wrong = sound, p.now.Sub(sound), skew
+	if skew != nil {
+		p.unread(fmt.Errorf("nothing begins and nothing is looked for but what is due: %w", skew))
+	}
 	if p.DryRun {
 		all, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, DueBy: p.now}))
 		if err != nil {
 			return err
 		}
-		p.carryOut(ctx, p.stripped(ctx, reconcile.Plan(p.now, p.Broker.Owner, all, nil, nil)))
+		p.carryOut(ctx, p.stripped(ctx, p.dueSteps(all)))
 		return nil
-	}
-	sound, skew, err := p.soundNow(ctx, p.now)
-	if err != nil {
-		return err
-	}
-	if p.now, p.behind = sound, p.now.Sub(sound); skew != nil {
-		p.unread(skew)
 	}
 	limit := cmp.Or(p.ClaimSize, defaultClaimSize)
 	seen := map[jit.ID]bool{}
@@ -50,11 +52,7 @@ func (p *pass) due(ctx context.Context) error {
 		for _, g := range claimed {
 			seen[g.ID] = true
 		}
-		steps := reconcile.Plan(p.now, p.Broker.Owner, claimed, nil, nil)
-		if skew != nil {
-			steps = withoutStarts(steps)
-		}
-		for at, steps := range byPlace(steps) {
+		for at, steps := range byPlace(p.dueSteps(claimed)) {
 			h.begin(at, len(steps), func() { p.run(ctx, p.stripped(ctx, steps)) })
 		}
 		switch {
@@ -66,6 +64,15 @@ func (p *pass) due(ctx context.Context) error {
 			return p.elsewhere(ctx, seen)
 		}
 	}
+}
+
+// dueSteps are the steps for grants that are due. While the clocks disagree nothing begins.
+func (p *pass) dueSteps(grants []jit.Grant) []reconcile.Step {
+	steps := reconcile.Plan(p.now, p.Broker.Owner, grants, nil, nil)
+	if p.wrong != nil {
+		steps = withoutStarts(steps)
+	}
+	return steps
 }
 
 // claim claims what is due on scopes that nothing is in hand of. What was claimed in this pass, all at the time of its beginning, and could not

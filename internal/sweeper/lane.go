@@ -241,22 +241,13 @@ func (w *Watcher) putOff(t *task) {
 // refresh looks what has become of the grants that were tried before: one that somebody else has ended, or changed, is not tried
 // with the facts of then. While the ledger does not answer only ends are tried.
 func (w *Watcher) refresh(ctx context.Context, at jit.Place, l *lane, batch []*task) []*task {
-	var ids []jit.ID
-	for _, t := range batch {
-		if t.attempts > 0 {
-			ids = append(ids, t.step.Grant.ID)
-		}
-	}
+	ids := w.tried(batch)
 	if len(ids) == 0 {
 		return batch
 	}
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	recorded, err := collect(w.Broker.Ledger.Grants(ctx, jit.Filter{Owner: w.Broker.Owner, IDs: ids}))
-	steps := map[jit.ID]reconcile.Step{}
-	for _, s := range reconcile.Plan(w.Broker.Now(), w.Broker.Owner, recorded, nil, nil) {
-		steps[s.Grant.ID] = s
-	}
+	steps, err := w.dueOf(ctx, ids)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	gone := map[*task]bool{}
@@ -272,7 +263,7 @@ func (w *Watcher) refresh(ctx context.Context, at jit.Place, l *lane, batch []*t
 			return false
 		}
 		s, still := steps[t.step.Grant.ID]
-		if !still || s.Place != at {
+		if !still || s.Place != at { // it is given out again when it is due
 			gone[t] = true
 			delete(w.inHand, t.step.Grant.ID)
 			return true
@@ -282,6 +273,36 @@ func (w *Watcher) refresh(ctx context.Context, at jit.Place, l *lane, batch []*t
 	})
 	l.tasks = slices.DeleteFunc(l.tasks, func(t *task) bool { return gone[t] })
 	return kept
+}
+
+// tried are the grants of the tasks that were tried before.
+func (w *Watcher) tried(batch []*task) (ids []jit.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range batch {
+		if t.attempts > 0 {
+			ids = append(ids, t.step.Grant.ID)
+		}
+	}
+	return ids
+}
+
+// dueOf is what is due of some grants, by the clocks that a claim goes by.
+func (w *Watcher) dueOf(ctx context.Context, ids []jit.ID) (map[jit.ID]reconcile.Step, error) {
+	now, skew, err := w.soundNow(ctx, w.Broker.Now())
+	if err != nil {
+		return nil, err
+	}
+	recorded, err := collect(w.Broker.Ledger.Grants(ctx, jit.Filter{Owner: w.Broker.Owner, IDs: ids}))
+	due := reconcile.Plan(now, w.Broker.Owner, recorded, nil, nil)
+	if skew != nil {
+		due = withoutStarts(due)
+	}
+	steps := make(map[jit.ID]reconcile.Step, len(due))
+	for _, s := range due {
+		steps[s.Grant.ID] = s
+	}
+	return steps, err
 }
 
 // slot waits until fewer than slotsPerTarget calls to the target are under way. A call that is slow gives

@@ -95,7 +95,7 @@ func (s *Sweeper) Pass(ctx context.Context) Report {
 		p.markers(ctx, err)
 		return p.report
 	}
-	if !s.DueOnly {
+	if !s.DueOnly && p.wrong == nil {
 		p.drift(ctx)
 	}
 	return p.report
@@ -105,7 +105,8 @@ type pass struct {
 	*Sweeper
 	// now is when the pass began: what is over then is due in it.
 	now time.Time
-	// behind is how much later our clock is than that of the ledger's server, where the two disagree.
+	// wrong says how our clock and that of the ledger's server disagree, if they do, and behind how much later ours is.
+	wrong  error
 	behind time.Duration
 	// lost tells of the grants to be ended whose bindings had lost their end.
 	lost map[jit.ID]broker.Finding

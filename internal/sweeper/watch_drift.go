@@ -3,6 +3,7 @@ package sweeper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -43,47 +44,54 @@ func (b *budget) renew(now time.Time, interval time.Duration) {
 // watchDrift looks for drift on one target, again and again until ctx ends. Of several watchers one
 // does so in each interval.
 func (w *Watcher) watchDrift(ctx context.Context, target string) {
-	name := "drift/" + w.Broker.Owner + "/" + target
 	defer func() { // so that the next one does not wait
 		let, cancel := context.WithTimeout(context.WithoutCancel(ctx), look)
 		defer cancel()
-		_ = w.Leases.Keep(let, name, w.Holder, 0, time.Unix(0, 0))
+		_ = w.Leases.Keep(let, w.driftLease(target), w.Holder, 0, time.Unix(0, 0))
 	}()
 	var looked time.Time // when our last look was over
+	wrong := false       // our clock was, when we asked last
 	for ctx.Err() == nil {
 		now := w.Broker.Now()
 		pause := min(max(w.DriftInterval/10, look), watchLease)
 		pause += rand.N(pause / 4)
-		mine, skew, err := w.takeDrift(ctx, name, now)
-		if err == nil && mine {
+		mine, skew, err := w.takeDrift(ctx, target, now)
+		if err == nil && wrong != (skew != nil) {
+			wrong = skew != nil
+			w.readable(jit.Place{Target: target}, skew)
+		}
+		switch {
+		case err != nil || wrong:
+		case mine:
 			w.budget.renew(now, w.DriftInterval)
 			w.noted.forget(now)
 			w.driftOn(ctx, target)
 			looked = w.Broker.Now()
 			pause = max(pause, w.DriftInterval-w.Broker.Now().Sub(now))
-			if skew != nil { // the others go first: a target that tells the time is not looked at by a wrong clock
-				pause += 2 * watchLease
-			}
-		}
-		// Another watcher looks here, and has told by now what it saw: that is not to be missing meanwhile.
-		if err == nil && !mine && now.Sub(looked).Abs() >= w.DriftInterval+callTimeout {
+		case now.Sub(looked).Abs() >= w.DriftInterval+callTimeout:
+			// Another watcher looks here, and has told by now what it saw: that is not to be missing meanwhile.
 			w.forgetDrift(target)
 		}
 		_ = backoff.Sleep(ctx, pause) // the loop looks at ctx
 	}
 }
 
-// takeDrift takes the lease of looking for drift. It lasts for the interval: whoever gets it looks once. skew says how the ledger's clock
-// disagrees with ours.
-func (w *Watcher) takeDrift(ctx context.Context, name string, now time.Time) (mine bool, skew, err error) {
+// driftLease names the lease of looking for drift on a target.
+func (w *Watcher) driftLease(target string) string { return "drift/" + w.Broker.Owner + "/" + target }
+
+// takeDrift takes the lease of looking for drift, unless skew says that the ledger's clock disagrees with ours: what is live and what is over
+// cannot be told apart then, and it is left to the others. The lease lasts for the interval: whoever gets it looks once.
+func (w *Watcher) takeDrift(ctx context.Context, target string, now time.Time) (mine bool, skew, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	shared, err := jit.SharedTime(ctx, w.Broker.Ledger, now)
-	if err != nil {
+	if _, skew, err = w.soundNow(ctx, now); err != nil {
 		return false, nil, err
 	}
-	_, mine, err = w.Leases.Take(ctx, name, w.Holder, shared, shared.Add(w.DriftInterval))
-	return mine, jit.CheckSkew(now, shared), err
+	if skew != nil {
+		return false, fmt.Errorf("look for drift on target %q: %w", target, skew), nil
+	}
+	_, mine, err = w.Leases.Take(ctx, w.driftLease(target), w.Holder, now, now.Add(w.DriftInterval))
+	return mine, nil, err
 }
 
 // driftOn reads every scope of one target that holds live grants or may hold bindings of ours, and carries out what does not fit.

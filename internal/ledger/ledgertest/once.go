@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,12 +41,22 @@ func testOnce(t *testing.T, l jit.Ledger) {
 	if position, holder, until, err := l.(interface{ Leases() jit.Leases }).Leases().Look(t.Context(), "a"); position != 0 || holder != "" || !until.Equal(now.Add(time.Hour)) || err != nil {
 		t.Errorf("kept as %d of %q until %s, %v", position, holder, until, err)
 	}
+	many := make([]jit.Entry, 6000)
+	again := make([]bool, len(many))
+	for i := range many {
+		n := i
+		if again[i] = i%1000 == 999; again[i] {
+			n = i - 500
+		}
+		many[i] = told(fmt.Sprint("many ", n), now.Add(time.Duration(n%2)*time.Second))
+	}
+	check("many, some of them twice", 6002, again, many...)
 	with := Entry(Grant(3))
 	with.Once = jit.Once{Name: "e", At: now, Until: now.Add(time.Hour)}
 	if err := l.Write(t.Context(), []jit.Entry{with})[0]; !errors.Is(err, jit.ErrInvalid) {
 		t.Errorf("a grant that is to be written once: %v, want it to be refused", err)
 	}
-	check("what was refused leaves nothing", 9, []bool{false}, told("e", now))
+	check("what was refused leaves nothing", 6003, []bool{false}, told("e", now))
 }
 
 // testOnceConcurrent has many tell of the same at the same time.
