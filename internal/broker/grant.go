@@ -39,7 +39,9 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			before, stands = s.StandingOf(g.Binding)
 			g.Alone = traits.StrippedTo != "" && !stands
 			if !known {
-				recorded, known = remade(g, s)
+				if recorded, known, err = b.remade(g, s, r); err != nil {
+					return jit.Grant{}, err
+				}
 			}
 		}
 		if known && !retryable(recorded) {
