@@ -108,6 +108,53 @@ func (b *Broker) fromMarker(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.G
 	return g, nil
 }
 
+// remade rebuilds the record of a grant from its marker, for a ledger that lost it: of several bindings from the one that ends first. A live
+// one that is longer than any grant may be, or longer or later than what is asked for, is refused.
+func (b *Broker) remade(g jit.Grant, s jit.Snapshot, r Request) (_ jit.Grant, found bool, err error) {
+	for _, o := range s.Ours {
+		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner && (!found || o.Marker.Window.End.Before(g.End)) {
+			g.Window, found = o.Marker.Window, true
+		}
+	}
+	if !found {
+		return jit.Grant{}, false, nil
+	}
+	if err := b.credible(g, r); err != nil {
+		return jit.Grant{}, false, err
+	}
+	g.RequestedAt, g.GrantedAt = g.Start, g.Start
+	return g, true, nil
+}
+
+// credible refuses the window that a marker tells of a live grant if nobody asks for so much.
+func (b *Broker) credible(g jit.Grant, r Request) error {
+	now := b.Now()
+	if g.Window.Over(now) {
+		return nil
+	}
+	ttl, begin := b.MaxTTL, later(r.StartsAt, now)
+	if r.TTL != "" {
+		var err error
+		if ttl, err = jit.ParseTTL(r.TTL); err != nil {
+			return err
+		}
+	}
+	var rule, hint string
+	switch {
+	case g.Length() > b.MaxTTL:
+		rule, hint = "max_ttl of the provider is "+jit.FormatDuration(b.MaxTTL), "have max_ttl raised, record it with `jit adopt`"
+	case g.Length() > ttl:
+		rule, hint = "ttl is "+jit.FormatDuration(ttl), "record it with `jit adopt`"
+	case r.TTL != "" && g.Start.After(begin.Add(jit.MaxSkew)): // what was granted a moment ago may begin by another clock
+		rule, hint = "it would begin at "+jit.FormatTime(begin), "record it with `jit adopt`"
+	default:
+		return nil
+	}
+	return jit.Invalid(endAttribute(g), "take the binding off the target and apply again; or, if that is what was granted, "+hint+" and apply again",
+		"the ledger has no record of grant %s, and its marker on target %q says %s to %s, which is %s; %s", g.ID, g.Target,
+		jit.FormatTime(g.Start), jit.FormatTime(g.End), jit.FormatDuration(g.Length()), rule)
+}
+
 // whole returns a record that was made from a marker with what no marker holds, taken from the same grant as it is asked for;
 // made is false of every other record, which stays as it is.
 func whole(g, asked jit.Grant) (_ jit.Grant, made bool) {

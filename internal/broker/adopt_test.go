@@ -192,3 +192,87 @@ func TestAdoptOfWhatHasNotBegun(t *testing.T) {
 		}
 	}
 }
+
+// alter changes the markers of all bindings, and the ends with them.
+func (w *world) alter(change func(*jit.Window)) {
+	w.platform.Edit("all", func(all []jit.Observed) []jit.Observed {
+		for i := range all {
+			change(&all[i].Marker.Window)
+			all[i].End = all[i].Marker.Window.End
+		}
+		return all
+	})
+}
+
+// With ledger and state lost, no plan and no apply takes a window from a marker that gives more than is asked for.
+func TestAMarkerGivesNoMoreThanIsAskedFor(t *testing.T) {
+	end := func(r *broker.Request) {
+		r.TTL, r.ExpiresAt = "", time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	for name, tt := range map[string]struct {
+		change  func(*jit.Window)
+		asked   func(*broker.Request)
+		refused []string
+	}{
+		"longer than any grant": {func(w *jit.Window) { w.End = w.End.AddDate(70, 0, 0) }, func(*broker.Request) {}, []string{"ttl", "max_ttl of the provider is 1d", "take the binding off"}},
+		"longer than any grant, with an end": {func(w *jit.Window) { w.End = time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC) }, end,
+			[]string{"expires_at", "max_ttl of the provider is 1d"}},
+		"longer than is asked for": {func(w *jit.Window) { w.End = w.End.Add(time.Second) }, func(*broker.Request) {}, []string{"ttl", "2h1s; ttl is 2h", "jit adopt"}},
+		"the ttl was shortened":    {func(*jit.Window) {}, func(r *broker.Request) { r.TTL = "1h30m" }, []string{"ttl", "ttl is 1h30m", "jit adopt"}},
+		"later": {func(w *jit.Window) { w.Start, w.End = w.Start.AddDate(70, 0, 0), w.End.AddDate(70, 0, 0) }, func(*broker.Request) {},
+			[]string{"ttl", "it would begin at 2026-11-23T17:00:00Z", "jit adopt"}},
+		"later, as is asked for": {func(w *jit.Window) { w.Start, w.End = w.Start.Add(3*time.Hour), w.End.Add(3*time.Hour) },
+			func(r *broker.Request) { r.StartsAt = time.Date(2026, 11, 23, 19, 0, 0, 0, time.UTC) }, nil},
+		"as it was":                       {func(*jit.Window) {}, func(*broker.Request) {}, nil},
+		"shorter":                         {func(w *jit.Window) { w.End = w.End.Add(-30 * time.Minute) }, func(*broker.Request) {}, nil},
+		"the ttl was extended":            {func(*jit.Window) {}, func(r *broker.Request) { r.TTL = "3h" }, nil},
+		"over, and longer than any grant": {func(w *jit.Window) { w.Start, w.End = w.Start.AddDate(-2, 0, 0), w.Start.Add(time.Minute) }, func(*broker.Request) {}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Native)
+			made := w.grant(request())
+			w.alter(tt.change)
+			want := w.observed()[jit.Place{Target: "db", Scope: "all"}].Ours[0].Marker.Window
+			w.lose()
+			w.pass(time.Hour)
+			w.mustWrite(0, func() {
+				_, planned := w.Preview(t.Context(), request(tt.asked), true)
+				g, err := w.Grant(t.Context(), request(tt.asked))
+				if tt.refused == nil {
+					if planned != nil || err != nil || g.ID != made.ID || !g.Window.Equal(want) {
+						t.Errorf("window %v, want %v; plan %v, apply %v", g.Window, want, planned, err)
+					}
+					return
+				}
+				for _, err := range []error{planned, err} {
+					blames(t, err, tt.refused[0], tt.refused[1])
+					wantError(t, err, jit.ErrInvalid, append(tt.refused, string(made.ID), `"db"`)...)
+				}
+				if kinds := w.kinds(); len(kinds) != 0 {
+					t.Errorf("the ledger holds %v, want nothing", kinds)
+				}
+			})
+		})
+	}
+}
+
+// With ledger and state lost, of copies the one that ends first is taken, whichever is read first.
+func TestAnApplyTakesTheCopyThatEndsFirst(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		w := newWorld(t, jit.Native)
+		made := w.grant(request())
+		w.platform.Edit("all", func(all []jit.Observed) []jit.Observed {
+			longer := all[0]
+			longer.Marker.Window.End = made.Start.AddDate(70, 0, 0)
+			longer.End = longer.Marker.Window.End
+			if first {
+				return []jit.Observed{longer, all[0]}
+			}
+			return append(all, longer)
+		})
+		w.lose()
+		if g := w.grant(request()); !g.Window.Equal(made.Window) {
+			t.Errorf("the longer one first: %t: window %v, want %v", first, g.Window, made.Window)
+		}
+	}
+}

@@ -39,14 +39,16 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			before, stands = s.StandingOf(g.Binding)
 			g.Alone = traits.StrippedTo != "" && !stands
 			if !known {
-				recorded, known = remade(g, s)
+				if recorded, known, err = b.remade(g, s, r); err != nil {
+					return jit.Grant{}, err
+				}
 			}
 		}
 		if known && !retryable(recorded) {
 			if _, err := b.meet(recorded, r); err != nil {
 				return jit.Grant{}, err
 			}
-			return b.adopt(ctx, recorded, g)
+			return b.adopt(ctx, recorded, g, traits)
 		}
 		g.Version = recorded.Version
 		made, err := b.intend(ctx, g, before, traits, r)
@@ -56,7 +58,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 		if err != nil {
 			return jit.Grant{}, err
 		}
-		if made.Deferred() && !traits.NativeStart {
+		if waits(made, traits) {
 			return made, nil
 		}
 		// There was nothing of it until now: what gives the same without an end has come since the look.
@@ -95,8 +97,8 @@ func (b *Broker) intend(ctx context.Context, g jit.Grant, before jit.Standing, t
 // adopt makes the caller the holder of a grant that exists. One whose platform never confirmed it
 // (the process died in between) is put there with its recorded window. asked is the same grant as it was asked for: it
 // makes a record whole that was made from a marker.
-func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant) (jit.Grant, error) {
-	unfinished := g.GrantedAt.IsZero() && !g.Deferred() && g.Live(b.Now())
+func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Traits) (jit.Grant, error) {
+	unfinished := g.GrantedAt.IsZero() && !waits(g, traits) && g.Live(b.Now())
 	if unfinished {
 		if err := b.rejudge(ctx, g); err != nil {
 			return g, err
@@ -115,11 +117,14 @@ func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant) (jit.Grant, erro
 	if err != nil || g.Over(b.Now()) {
 		return g, err
 	}
-	if g.GrantedAt.IsZero() && !g.Deferred() {
+	if g.GrantedAt.IsZero() && !waits(g, traits) {
 		return b.ensure(ctx, g, jit.EventGranted)
 	}
 	return g, nil
 }
+
+// waits reports whether it is the sweeper that begins a grant at its start.
+func waits(g jit.Grant, traits jit.Traits) bool { return g.Deferred() && !traits.NativeStart }
 
 // ensure puts the recorded grant on its platform and records the outcome as kind.
 func (b *Broker) ensure(ctx context.Context, g jit.Grant, kind jit.EventKind) (jit.Grant, error) {
@@ -172,6 +177,17 @@ func (b *Broker) settle(ctx context.Context, ensured jit.Access, g jit.Grant) (j
 		return b.ensure(ctx, g, jit.EventRepaired)
 	}
 	// It begins later now.
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return g, err
+	}
+	_, traits, err := p.Check(g.Binding)
+	if err != nil {
+		return g, err
+	}
+	if traits.NativeStart {
+		return b.ensure(ctx, g, jit.EventRepaired)
+	}
 	if err := b.applyAll(ctx, g.Place(), jit.Remove, []jit.Grant{g}, []int{0})[0]; err != nil {
 		return g, err
 	}
@@ -266,7 +282,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 	switch {
 	case !g.RevokedAt.IsZero() && g.EndedAt.IsZero():
 		return b.finishOne(ctx, g)
-	case g.Over(b.Now()), g.GrantedAt.IsZero() && g.Deferred():
+	case g.Over(b.Now()), g.GrantedAt.IsZero() && waits(g, traits):
 		return g, nil
 	case altered, g.GrantedAt.IsZero():
 		return b.ensure(ctx, g, jit.EventGranted)

@@ -43,7 +43,9 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 		if snapshot, err = b.look(ctx, g); err != nil {
 			return Preview{}, err
 		}
-		recorded, known = remade(g, snapshot)
+		if recorded, known, err = b.remade(g, snapshot, r); err != nil {
+			return Preview{}, err
+		}
 	}
 	if known && !retryable(recorded) {
 		return b.meet(recorded, r)
@@ -162,18 +164,6 @@ func (b *Broker) look(ctx context.Context, g jit.Grant) (jit.Snapshot, error) {
 		return s, fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
 	}
 	return s, nil
-}
-
-// remade rebuilds the record of a grant from its marker, for a ledger that lost it.
-func remade(g jit.Grant, s jit.Snapshot) (jit.Grant, bool) {
-	for _, o := range s.Ours {
-		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner {
-			g.Window = o.Marker.Window
-			g.RequestedAt, g.GrantedAt = g.Start, g.Start
-			return g, true
-		}
-	}
-	return jit.Grant{}, false
 }
 
 // retryable reports whether the record tells of nothing but an attempt that is known to have granted nothing.

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
@@ -43,12 +43,22 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	if err != nil {
 		return r.Grant, false, b.withoutLedger(ctx, r, err)
 	}
+	ask := sync.OnceValues(func() (passed, error) { return b.askAbout(ctx, first) })
+	var clocks error
 	failpoint.Hit("revoke.before-intent")
 	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
 		now := b.Now()
 		kept = r.Holder != 0 && g.Holder > r.Holder || r.Finding != nil && g.Version != r.Grant.Version
 		if kept {
 			return nil, false
+		}
+		if g.RevokedAt.IsZero() && g.EndedAt.IsZero() && g.Window.Over(now) {
+			// If our clock is ahead, it is live: what is not recorded as revoked would be put back.
+			var p passed
+			if p, clocks = ask(); clocks != nil {
+				return nil, false
+			}
+			now = now.Add(-p.behind)
 		}
 		if g.Over(now) {
 			// Its end is recorded, or so long past that it follows from the window; a lost record is made good.
@@ -65,18 +75,30 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	if kept {
 		return g, true, nil
 	}
-	if err != nil {
+	if err = errors.Join(err, clocks); err != nil {
 		return g, false, b.withoutLedger(ctx, r, err)
 	}
 	failpoint.Hit("revoke.after-intent")
 	if !g.EndedAt.IsZero() {
 		return g, false, nil
 	}
-	if ended, err := b.endedByItself(ctx, g); err != nil || ended {
-		return g, false, err // what is left is the sweeper's to clear away
+	over := false // its platform has ended it, if nobody interfered
+	if g.Enforcement == jit.Native && g.Window.Over(b.Now()) {
+		p, err := ask()
+		if err != nil {
+			return g, false, b.withoutLedger(ctx, r, err)
+		}
+		now := b.Now().Add(-p.behind)
+		over = g.Window.Over(now)
+		switch {
+		case over && p.unread != nil:
+			return g, false, leftOver(p.unread)
+		case over && p.endedByItself(g, now):
+			return g, false, nil // what is left is the sweeper's to clear away
+		}
 	}
 	if err := b.Finish(ctx, []jit.Grant{g}, nil)[0]; err != nil {
-		if g.Enforcement == jit.Native && g.Window.Over(b.Now()) {
+		if over {
 			err = leftOver(err)
 		}
 		return g, false, err
@@ -87,29 +109,6 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 
 func leftOver(err error) error {
 	return &jit.Error{Problem: fmt.Sprintf("the grant is over and it could not be made sure that nothing of it is left: %v", err), Hint: "the next `jit sweep` tries again", Err: jit.ErrOver}
-}
-
-// endedByItself looks whether the platform has ended a grant whose window has passed, as a platform with
-// native enforcement does, unless its end was moved there or taken off.
-func (b *Broker) endedByItself(ctx context.Context, g jit.Grant) (bool, error) {
-	now := b.Now()
-	if g.Enforcement != jit.Native || !g.Window.Over(now) {
-		return false, nil
-	}
-	p, err := b.Target(g.Target)
-	if err != nil {
-		return false, leftOver(err)
-	}
-	s, err := p.Read(ctx, g.Scope)
-	if err != nil {
-		return false, leftOver(err)
-	}
-	for _, o := range s.Ours {
-		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner && (o.End.IsZero() || now.Before(o.End)) {
-			return false, nil
-		}
-	}
-	return !strings.HasPrefix(g.Drift(s), jit.Stripped), nil
 }
 
 // withoutLedger is what a revocation does that the ledger cannot take down.

@@ -78,3 +78,11 @@ func CheckSkew(local, remote time.Time) error {
 	}
 	return nil
 }
+
+// EarlierTime returns the earlier one of our time and that of another clock, where the two disagree; skew says how they do.
+func EarlierTime(now, remote time.Time) (sound time.Time, skew error) {
+	if skew = CheckSkew(now, remote); skew != nil && remote.Before(now) {
+		now = remote
+	}
+	return now, skew
+}

@@ -36,3 +36,20 @@ func TestCheckSkew(t *testing.T) {
 		}
 	}
 }
+
+func TestEarlierTime(t *testing.T) {
+	now := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		remote, want time.Time
+		skewed       bool
+	}{
+		{time.Time{}, now, false},
+		{now.Add(-MaxSkew), now, false},
+		{now.Add(-time.Hour), now.Add(-time.Hour), true},
+		{now.Add(time.Hour), now, true},
+	} {
+		if got, skew := EarlierTime(now, tt.remote); !got.Equal(tt.want) || (skew != nil) != tt.skewed {
+			t.Errorf("EarlierTime with %s = %s, %v; want %s", tt.remote, got, skew, tt.want)
+		}
+	}
+}

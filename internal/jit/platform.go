@@ -151,6 +151,8 @@ type Observed struct {
 	Marker    Marker
 	Principal string // canonical
 	Role      string // canonical
+	// Start is the beginning, still to come, that the platform itself enforces; zero when none is on the binding.
+	Start time.Time
 	// End is the end that the platform itself enforces; zero when none is on the binding.
 	End time.Time
 	// Damage says what of the binding is not as it was written, beyond the fields above; empty when nothing.

@@ -1,6 +1,7 @@
 package notice_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +21,14 @@ func TestTwoProcessesOnOneLedger(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { twoProcesses(t, "sqlite://"+filepath.Join(t.TempDir(), "ledger.db")) })
 	t.Run("postgres", func(t *testing.T) { twoProcesses(t, testenv.Postgres(t).Database(t)) })
 }
+
+// clocked is a ledger whose server has that clock too.
+type clocked struct {
+	*ledger.Ledger
+	now func() time.Time
+}
+
+func (c clocked) Clock(context.Context) (time.Time, error) { return c.now(), nil }
 
 func twoProcesses(t *testing.T, url string) {
 	var mu sync.Mutex
@@ -48,7 +57,7 @@ func twoProcesses(t *testing.T, url string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &notice.Sender{Ledger: l, LedgerID: l.ID, Leases: l.Leases(), Owner: "jit", Receivers: []*notice.Receiver{r}, Holder: holder, Now: clock}, l
+		return &notice.Sender{Ledger: clocked{l, clock}, LedgerID: l.ID, Leases: l.Leases(), Owner: "jit", Receivers: []*notice.Receiver{r}, Holder: holder, Now: clock}, l
 	}
 	flush := func(s *notice.Sender) {
 		t.Helper()

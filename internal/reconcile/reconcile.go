@@ -77,7 +77,7 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Pl
 	}
 	for place, grants := range ours {
 		for _, bindings := range grants {
-			if s, ok := stray(now, place, bindings[0], known, on[place.Target]); ok {
+			if s, ok := stray(now, place, bindings, known, on[place.Target]); ok {
 				steps = append(steps, s)
 			}
 		}
@@ -134,12 +134,13 @@ func due(now time.Time, g jit.Grant) (Step, bool) {
 	return Step{}, false
 }
 
-// stray is the step for a binding with our marker that its record does not explain.
-func stray(now time.Time, at jit.Place, o jit.Observed, known map[jit.ID]jit.Grant, on jit.OnDrift) (Step, bool) {
+// stray is the step for the bindings with the marker of one grant that its record does not explain.
+func stray(now time.Time, at jit.Place, bindings []jit.Observed, known map[jit.ID]jit.Grant, on jit.OnDrift) (Step, bool) {
 	remove := Remove
 	if on == jit.ReportDrift {
 		remove = Report
 	}
+	o := bindings[0]
 	g, ok := known[o.Marker.ID]
 	switch {
 	case !ok:
@@ -158,10 +159,15 @@ func stray(now time.Time, at jit.Place, o jit.Observed, known map[jit.ID]jit.Gra
 		return drifted(Report, at, g, jit.DriftCopied, fmt.Sprintf("the grant belongs on target %q", g.Target)), true
 	case at != g.Place():
 		return drifted(remove, at, g, jit.DriftCopied, fmt.Sprintf("a copy: the grant belongs on %s of target %q", g.Scope, g.Target)), true
-	case now.Add(jit.MaxSkew).Before(g.Start) && g.GrantedAt.IsZero(): // the clock of whoever grants it may be ahead of ours
+	case now.Add(jit.MaxSkew).Before(g.Start) && g.GrantedAt.IsZero() && !waits(g, bindings): // the clock of whoever grants it may be ahead of ours
 		return drifted(remove, at, g, jit.DriftTooEarly, "it has not begun: it begins at "+jit.FormatTime(g.Start)), true
 	case !g.EndedAt.IsZero():
 		return drifted(remove, at, g, jit.DriftCameBack, "it came back: the grant ended at "+jit.FormatTime(g.ActualEnd())), true
 	}
 	return Step{}, false
+}
+
+// waits reports whether a grant is on its scope as it has to be, with its own beginning: nothing is given before that.
+func waits(g jit.Grant, bindings []jit.Observed) bool {
+	return !bindings[0].Start.Before(g.Start) && g.Differs(jit.Snapshot{Ours: bindings}).Kind == ""
 }

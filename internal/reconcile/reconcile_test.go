@@ -56,15 +56,21 @@ func TestPlan(t *testing.T) {
 		"over and confirmed":                  {at(120), []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt = at(120) })}, read(), nil},
 		"revoked inside its window": {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.RevokedAt, g.RevokedBy, g.RevokeReason = at(4), "bob", "done early" })}, read(seen(grant(a))),
 			[]string{"end a revoked by bob: done early"}},
-		"revoked on purpose is not repaired":       {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.RevokedAt, g.EndedAt = at(4), at(4) })}, read(), nil},
-		"not begun":                                {at(-5), []jit.Grant{grant(a, later)}, read(), nil},
-		"ended by a clock that was ahead":          {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt = at(130) })}, read(), nil},
-		"being granted by a clock that is ahead":   {at(0).Add(-jit.MaxSkew), []jit.Grant{grant(a, later)}, read(seen(grant(a))), nil},
-		"due to start":                             {at(0), []jit.Grant{grant(a, later)}, read(), []string{"start a its window began"}},
-		"due to start, but too late by start_by":   {at(30), []jit.Grant{grant(a, later, func(g *jit.Grant) { g.StartBy = at(10) })}, read(), nil},
-		"cut off between intent and outcome":       {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt = time.Time{} })}, read(), nil},
-		"cut off, there and altered":               {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt = time.Time{} })}, read(seen(grant(a), func(o *jit.Observed) { o.Principal = "eve" })), []string{`repair a principal is "eve"`}},
-		"a failed attempt is over with its window": {at(120), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt, g.FailedAt = time.Time{}, at(0) })}, read(), []string{"end a its window ended"}},
+		"revoked on purpose is not repaired":                  {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.RevokedAt, g.EndedAt = at(4), at(4) })}, read(), nil},
+		"not begun":                                           {at(-5), []jit.Grant{grant(a, later)}, read(), nil},
+		"being granted by a clock that is ahead":              {at(0).Add(-jit.MaxSkew), []jit.Grant{grant(a, later)}, read(seen(grant(a))), nil},
+		"not begun, and there with its own beginning":         {at(-5), []jit.Grant{grant(a, later)}, read(seen(grant(a), waiting)), nil},
+		"not begun, and there without a beginning":            {at(-5), []jit.Grant{grant(a, later)}, read(seen(grant(a))), []string{"remove a it has not begun"}},
+		"not begun, and there with an earlier beginning":      {at(-5), []jit.Grant{grant(a, later)}, read(seen(grant(a), waiting, func(o *jit.Observed) { o.Start = at(-1) })), []string{"remove a it has not begun"}},
+		"not begun, and altered":                              {at(-5), []jit.Grant{grant(a, later)}, read(seen(grant(a), waiting, func(o *jit.Observed) { o.End = at(500) })), []string{"remove a it has not begun"}},
+		"not begun, and one of two bindings has a beginning":  {at(-5), []jit.Grant{grant(a, later)}, read(seen(grant(a), waiting), seen(grant(a))), []string{"remove a it has not begun"}},
+		"ended before it began, and there with its beginning": {at(-5), []jit.Grant{grant(a, later, func(g *jit.Grant) { g.RevokedAt, g.EndedAt = at(-10), at(-10) })}, read(seen(grant(a), waiting)), []string{"remove a it came back"}},
+		"ended by a clock that was ahead":                     {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt = at(130) })}, read(), nil},
+		"due to start":                                        {at(0), []jit.Grant{grant(a, later)}, read(), []string{"start a its window began"}},
+		"due to start, but too late by start_by":              {at(30), []jit.Grant{grant(a, later, func(g *jit.Grant) { g.StartBy = at(10) })}, read(), nil},
+		"cut off between intent and outcome":                  {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt = time.Time{} })}, read(), nil},
+		"cut off, there and altered":                          {at(5), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt = time.Time{} })}, read(seen(grant(a), func(o *jit.Observed) { o.Principal = "eve" })), []string{`repair a principal is "eve"`}},
+		"a failed attempt is over with its window":            {at(120), []jit.Grant{grant(a, func(g *jit.Grant) { g.GrantedAt, g.FailedAt = time.Time{}, at(0) })}, read(), []string{"end a its window ended"}},
 		"missing":                {at(5), []jit.Grant{grant(a)}, read(), []string{"repair a missing"}},
 		"end moved":              {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.End = at(500) })), []string{"repair a the end was moved to 2026-11-24T00:20:00Z"}},
 		"end stripped":           {at(5), []jit.Grant{grant(a)}, read(seen(grant(a), func(o *jit.Observed) { o.End = time.Time{} })), []string{"repair a the end is gone"}},
@@ -101,6 +107,9 @@ func TestPlan(t *testing.T) {
 		})
 	}
 }
+
+// waiting is a binding with its own beginning.
+func waiting(o *jit.Observed) { o.Start = o.Marker.Window.Start }
 
 func later(g *jit.Grant) { g.RequestedAt, g.GrantedAt = at(-60), time.Time{} }
 

@@ -17,18 +17,10 @@ func (s *Sweeper) soundNow(ctx context.Context, now time.Time) (sound time.Time,
 	if err != nil {
 		return now, nil, err
 	}
-	if now, skew = earlier(now, remote); skew != nil {
+	if now, skew = jit.EarlierTime(now, remote); skew != nil {
 		skew = fmt.Errorf("the ledger's clock: %w", skew)
 	}
 	return now, skew, nil
-}
-
-// earlier returns the earlier one of our time and that of another clock, where the two disagree; skew says how they do.
-func earlier(now, remote time.Time) (sound time.Time, skew error) {
-	if skew = jit.CheckSkew(now, remote); skew != nil && remote.Before(now) {
-		now = remote
-	}
-	return now, skew
 }
 
 // clockAt returns what another clock showed at now, by what it showed some time between before and after; zero if it does not tell.

@@ -166,7 +166,7 @@ func (p *pass) markers(ctx context.Context, ledger error) {
 	p.scopes(ctx, places, everyTarget)
 	var steps []reconcile.Step
 	for at, snapshot := range p.read(ctx, places) {
-		now, skew := earlier(p.now, snapshot.Clock)
+		now, skew := jit.EarlierTime(p.now, snapshot.Clock)
 		if skew != nil {
 			p.unread(fmt.Errorf("what ends on %s of target %q by one clock only is left: %w", at.Scope, at.Target, skew))
 		}

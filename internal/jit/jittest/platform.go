@@ -134,6 +134,9 @@ func (p *Platform) apply(scope string, c jit.Change) error {
 		if p.Traits.Enforcement == jit.Native {
 			o.End = c.Access.Marker.Window.End
 		}
+		if p.Traits.NativeStart {
+			o.Start = c.Access.Marker.Window.Start
+		}
 		kept = append(kept, o)
 	}
 	p.scopes[scope] = kept
@@ -146,7 +149,7 @@ func (p *Platform) Allowed(scope, principal, role string) bool {
 	defer p.mu.Unlock()
 	now := p.Now()
 	for _, o := range p.scopes[scope] {
-		if o.Principal != principal || o.Role != role {
+		if o.Principal != principal || o.Role != role || now.Before(o.Start) {
 			continue
 		}
 		if o.End.IsZero() || now.Before(o.End) {

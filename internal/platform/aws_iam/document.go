@@ -236,10 +236,10 @@ func digest(statements []statement) string {
 
 // writing is what a policy of ours says.
 type writing struct {
-	role   string // canonical; empty when it cannot be told
-	window jit.Window
-	end    time.Time // that AWS enforces; zero when there is none
-	damage []string
+	role       string // canonical; empty when it cannot be told
+	window     jit.Window
+	start, end time.Time // that AWS enforces; zero when there is none
+	damage     []string
 }
 
 // read tells what a policy that bears the name of a grant says.
@@ -266,7 +266,7 @@ func read(text string) writing {
 	if marker["Sid"] != sidPrefix+digest(others) {
 		found.damage = append(found.damage, "its statements were changed")
 	}
-	found.end = endOf(others, found.window.End)
+	found.start, found.end = startOf(others, found.window.Start), endOf(others, found.window.End)
 	return found
 }
 
@@ -287,11 +287,33 @@ func readAssumption(text string, statements []statement) writing {
 	s := statements[at]
 	found.role, _ = s["Resource"].(string)
 	found.window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
-	found.end = endOf(statements, found.window.End)
+	found.start, found.end = startOf(statements, found.window.Start), endOf(statements, found.window.End)
 	if !sameStatement(text, assumption(found.role, found.window)) {
 		found.damage = append(found.damage, "its statements were changed")
 	}
 	return found
+}
+
+// startOf is the earliest time at which a statement that allows holds; zero where one has no beginning.
+// Where a statement has several the one of the grant counts if it is among them, else the earliest.
+func startOf(statements []statement, want time.Time) time.Time {
+	var earliest time.Time
+	for _, s := range statements {
+		if s["Effect"] == "Deny" {
+			continue
+		}
+		start, second := bound(s, notBefore), bound(s, notBefore+ifExists)
+		if start.IsZero() || !second.IsZero() && (second.Equal(want) || second.Before(start) && !start.Equal(want)) {
+			start = second
+		}
+		if start.IsZero() {
+			return time.Time{}
+		}
+		if earliest.IsZero() || start.Before(earliest) {
+			earliest = start
+		}
+	}
+	return earliest
 }
 
 // endOf is the latest time at which a statement that allows still holds; zero where one has no end.

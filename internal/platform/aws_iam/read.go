@@ -115,7 +115,7 @@ func (a *account) through(e *entity, groupName string) []jit.Standing {
 // observed is a policy that bears the name of a grant, on a principal.
 func observed(name, principal, document string, more ...string) jit.Observed {
 	found := read(document)
-	o := jit.Observed{Principal: principal, Role: found.role, End: found.end}
+	o := jit.Observed{Principal: principal, Role: found.role, Start: found.start, End: found.end}
 	o.Marker, _ = markerOf(name)
 	o.Marker.Window = found.window
 	o.Damage = strings.Join(append(found.damage, more...), "; ")

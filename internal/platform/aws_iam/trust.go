@@ -76,7 +76,7 @@ func readTrust(e *entity, snap *jit.Snapshot) {
 		o := jit.Observed{Marker: m, Role: e.text}
 		o.Marker.Window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
 		if s["Effect"] == "Allow" {
-			o.End = o.Marker.Window.End
+			o.Start, o.End = o.Marker.Window.Start, o.Marker.Window.End
 		}
 		if len(named) > 0 {
 			o.Principal = named[0]

@@ -115,7 +115,10 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	}
 	for _, s := range v.slots {
 		for _, m := range s.claims {
-			o := jit.Observed{Marker: m.marker, Principal: s.who.String(), Role: s.role, End: s.end, Damage: strings.Join(s.damage, "; ")}
+			o := jit.Observed{Marker: m.marker, Principal: s.who.String(), Role: s.role, Start: s.start, End: s.end, Damage: strings.Join(s.damage, "; ")}
+			if !s.start.IsZero() && s.start.Equal(firstStart(s.claims)) {
+				o.Start = m.marker.Window.Start // what begins sooner is for the sake of another grant
+			}
 			if !s.end.IsZero() && s.end.Equal(lastEnd(s.claims)) {
 				o.End = m.marker.Window.End // what lasts longer is for the sake of another grant
 			}

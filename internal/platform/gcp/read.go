@@ -75,7 +75,7 @@ func (b binding) observe(k int, now time.Time) jit.Observed {
 	}
 	if l, ok := parseExpression(b.Condition.Expression); ok {
 		o.Role = role{b.Role, l.when}.String()
-		o.End = l.end
+		o.Start, o.End = l.start, l.end
 		if b.shared() && l.end.Equal(b.minute) {
 			o.End = m.Window.End // as nearly as a shared binding keeps it
 		}

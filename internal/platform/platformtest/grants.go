@@ -235,6 +235,11 @@ func endsByItself(c *trial) {
 	later.Marker.Window = w
 	c.apply(p, ensure(later)...)
 	c.holds(a, later)
+	for _, o := range find(c.read(p), later) {
+		if !o.Start.Equal(w.Start) {
+			c.Errorf("Read tells the beginning %q of a binding that begins at %s", jit.FormatTime(o.Start), jit.FormatTime(w.Start))
+		}
+	}
 	c.givesAt(later.Binding, []moment{
 		{"now", time.Now(), false},
 		{"a second before the start", w.Start.Add(-time.Second), false},

@@ -1,0 +1,110 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// later asks for a grant that begins in an hour.
+func (w *world) later(change ...func(*broker.Request)) broker.Request {
+	start := w.now.Add(time.Hour)
+	return request(append([]func(*broker.Request){func(r *broker.Request) { r.StartsAt = start }}, change...)...)
+}
+
+// cutOff asks for a grant whose write is cut off: before it has an effect, or after.
+func (w *world) cutOff(r broker.Request, when string) jit.Grant {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	w.platform.Call = func(what string) error {
+		if what == when {
+			cancel()
+			return ctx.Err()
+		}
+		return nil
+	}
+	if _, err := w.Grant(ctx, r); !errors.Is(err, context.Canceled) {
+		w.t.Fatalf("got %v, want that it was cut off", err)
+	}
+	w.platform.Call = nil
+	for g, err := range w.ledger.Grants(w.t.Context(), jit.Filter{}) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return g
+	}
+	w.t.Fatal("nothing is recorded")
+	return jit.Grant{}
+}
+
+// What a cut-off attempt left of a grant that begins later is completed by the next apply or change where the platform begins access by itself,
+// and by the sweeper elsewhere.
+func TestALaterGrantThatWasCutOff(t *testing.T) {
+	for name, again := range map[string]func(*world, jit.Grant, broker.Request) (jit.Grant, error){
+		"made again": func(w *world, _ jit.Grant, r broker.Request) (jit.Grant, error) { return w.Grant(t.Context(), r) },
+		"changed":    func(w *world, g jit.Grant, r broker.Request) (jit.Grant, error) { return w.Change(t.Context(), g, r) },
+	} {
+		for _, when := range []string{"write", "written"} {
+			t.Run(name+" after "+when, func(t *testing.T) {
+				w := newWorld(t, jit.Native)
+				w.platform.Traits.NativeStart = true
+				r := w.later()
+				pending := w.cutOff(r, when)
+				w.pass(10 * time.Minute)
+				g, err := again(w, pending, r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !g.Window.Equal(pending.Window) || !g.GrantedAt.Equal(w.now) {
+					t.Errorf("granted at %s with window %v, want %s and %v", g.GrantedAt, g.Window, w.now, pending.Window)
+				}
+				w.allowed(false)
+				w.pass(50 * time.Minute)
+				w.allowed(true)
+			})
+		}
+		t.Run(name+" where the sweeper starts it", func(t *testing.T) {
+			w := newWorld(t, jit.Sweeper)
+			r := w.later()
+			g := w.grant(r)
+			w.mustWrite(0, func() {
+				if g, err := again(w, g, r); err != nil || !g.GrantedAt.IsZero() {
+					t.Errorf("granted at %s, %v", g.GrantedAt, err)
+				}
+			})
+		})
+	}
+}
+
+// The beginning is moved while the grant is put on a platform that begins access by itself: what is there then is what is recorded.
+func TestTheBeginningIsMovedMeanwhile(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.platform.Traits.NativeStart = true
+	moved := w.later(func(r *broker.Request) { r.StartsAt = r.StartsAt.Add(time.Hour) })
+	once := false
+	w.platform.Call = func(what string) error {
+		if what == "write" && !once {
+			once = true
+			for g, err := range w.ledger.Grants(t.Context(), jit.Filter{}) {
+				if err == nil {
+					_, err = w.Change(t.Context(), g, moved)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return nil
+	}
+	g := w.grant(w.later())
+	if !g.Start.Equal(moved.StartsAt) || g.GrantedAt.IsZero() {
+		t.Errorf("it begins at %s and was granted at %s, want the beginning %s", g.Start, g.GrantedAt, moved.StartsAt)
+	}
+	if s, err := w.platform.Read(t.Context(), "all"); err != nil || g.Drift(s) != "" {
+		t.Errorf("%q on the target, %v", g.Drift(s), err)
+	}
+}
