@@ -180,7 +180,8 @@ func (r *policyResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.
 	diags.Append(named(ctx, identity, m.Name)...)
 }
 
-// Read compares the state with the ledger. A policy that the ledger does not have is gone.
+// Read compares the state with the ledger. A policy that the ledger does not have is gone; while the ledger cannot be read the
+// state is trusted: before a destroy too comes a read, and ending access has to work without a ledger.
 func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m policyModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
@@ -190,7 +191,7 @@ func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, res
 	resp.Diagnostics.Append(named(ctx, resp.Identity, m.Name)...)
 	recorded, ok, err := r.recordedPolicy(ctx, m.Name.ValueString())
 	if err != nil {
-		addError(&resp.Diagnostics, "Cannot read the policy", err)
+		addWarning(&resp.Diagnostics, "The ledger cannot be read", fmt.Errorf("the state is trusted until it can: %w", err))
 		return
 	}
 	if !ok {
