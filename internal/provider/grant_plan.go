@@ -182,7 +182,7 @@ func (r *grantResource) planChange(ctx context.Context, config, state grantModel
 		move()
 		return
 	}
-	request, err := config.request()
+	request, err := config.change(state)
 	if err != nil {
 		addError(diags, "Invalid grant", err)
 		return

@@ -33,6 +33,28 @@ func TestDeferredGrant(t *testing.T) {
 		}
 		unchanged(t, w, "with the beginning moved")
 
+		// Put off, and taken away: then it begins with the apply, on a target too that cannot begin access by itself.
+		first := w.Clock.Now()
+		configure(w, grant("a", at(time.Hour)), grant("b", fmt.Sprintf("principal = %q", bob), at(3*time.Hour)))
+		w.Apply()
+		configure(w, grant("a", at(time.Hour)), grant("b", fmt.Sprintf("principal = %q", bob)))
+		w.Apply()
+		if lines(w) != 1 || fact(t, w, "jit_grant.b", "granted_at") != jit.FormatTime(first) {
+			t.Errorf("without starts_at it has not begun at once, it begins %s:\n%s", fact(t, w, "jit_grant.b", "granted_at"), w.Read("authorized_keys"))
+		}
+		unchanged(t, w, "with a beginning taken away")
+		w.Calls.Reset()
+		configure(w, grant("a", at(time.Hour)), grant("b", fmt.Sprintf("principal = %q", bob), at(2*time.Hour)))
+		if r := w.Plan(); r.ExitCode != 1 {
+			t.Errorf("a beginning that has come was moved: exit code %d", r.ExitCode)
+		} else {
+			says(t, r, "Invalid starts_at", at(2*time.Hour), "The grant began at "+jit.FormatTime(first), `Write starts_at = "`+jit.FormatTime(first), "renewal = 2")
+		}
+		configure(w, grant("a", at(time.Hour)), grant("b", fmt.Sprintf("principal = %q", bob), at(-time.Hour), `policy = "none"`))
+		says(t, w.Plan(), `There is no policy "none"`) // it is as if it had been asked for so
+		configure(w, grant("a", at(time.Hour)))
+		w.Apply()
+
 		w.Clock.Advance(61 * time.Minute)
 		unchanged(t, w, "late")
 		b := w.Runtime().Broker
