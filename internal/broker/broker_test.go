@@ -710,6 +710,34 @@ func TestABeginningThatWasNotConfirmedMoves(t *testing.T) {
 	}
 }
 
+// A policy of which not all is known yet refuses what it can and permits nothing.
+func TestAnAwaitedPolicyGrantsNothing(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.Planned = &broker.Planned{}
+	w.Planned.Await(jit.Policy{Name: "oncall", Effect: jit.Permit, MaxTTL: 4 * time.Hour})
+	for _, named := range []string{"", "oncall"} {
+		r := request(func(r *broker.Request) { r.Policy = named })
+		p, err := w.Preview(t.Context(), r, true)
+		if err != nil || len(p.Warnings) == 0 || p.Warnings[0].Summary != "The policy is not known yet" {
+			t.Errorf("policy %q: preview %+v, error %v", named, p, err)
+		}
+		r.TTL = "5h"
+		_, err = w.Preview(t.Context(), r, true)
+		wantError(t, err, jit.ErrDenied, "4h")
+	}
+	w.mustWrite(0, func() {
+		_, err := w.Grant(t.Context(), request(func(r *broker.Request) { r.Policy = "oncall" }))
+		wantError(t, err, jit.ErrUnknown, `no policy "oncall"`)
+	})
+	w.Planned.Put(jit.Policy{Name: "oncall", Effect: jit.Permit, MaxTTL: time.Hour})
+	_, err := w.Preview(t.Context(), request(), true)
+	wantError(t, err, jit.ErrDenied, "1h")
+	w.Planned.Put(jit.Policy{Name: "oncall", Effect: jit.Permit, MaxTTL: 3 * time.Hour})
+	if p, err := w.Preview(t.Context(), request(), true); err != nil || len(p.Warnings) != 0 {
+		t.Errorf("known, preview %+v, error %v", p, err)
+	}
+}
+
 func TestRefusalsCallNothing(t *testing.T) {
 	now := time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC)
 	tests := map[string]struct {

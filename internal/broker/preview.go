@@ -54,12 +54,12 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 	if err != nil {
 		return Preview{}, err
 	}
-	v, traits, err := b.judge(ctx, g, traits, r.Policy, w.Start, w.Length())
+	v, traits, open, err := b.foresee(ctx, g, traits, r.Policy, w.Start, w.Length())
 	if err != nil {
 		return Preview{}, err
 	}
 	g.Policy, g.SessionTail = v.Policy, traits.SessionTail
-	p := Preview{Grant: g, Verdict: v, Warnings: b.warn(g, traits, v, r.StartsAt.After(now))}
+	p := Preview{Grant: g, Verdict: v, Warnings: append(open, b.warn(g, traits, v, r.StartsAt.After(now))...)}
 	if s, ok := snapshot.StandingOf(g.Binding); ok {
 		p.Warnings = append(p.Warnings, Warning{"principal", "Standing access already gives the same",
 			fmt.Sprintf("%s has %s on %s without an end (%s). The grant would change nothing, and its end would end nothing. Remove the standing access first.",
@@ -206,11 +206,12 @@ func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Pre
 	if len(what) == 0 || p.Over || !next.RevokedAt.IsZero() {
 		return p, nil // nothing to judge
 	}
-	if p.Verdict, traits, err = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); err != nil {
+	var open []Warning
+	if p.Verdict, traits, open, err = b.foresee(ctx, next, traits, r.Policy, next.Start, next.Length()); err != nil {
 		return Preview{}, err
 	}
 	p.Grant.Policy = p.Verdict.Policy
-	p.Warnings = b.warn(next, traits, p.Verdict, !next.Start.Equal(recorded.Start) && next.Start.After(b.Now()))
+	p.Warnings = append(open, b.warn(next, traits, p.Verdict, !next.Start.Equal(recorded.Start) && next.Start.After(b.Now()))...)
 	return p, nil
 }
 
