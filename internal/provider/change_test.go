@@ -179,6 +179,52 @@ func TestDriftOfWhatIsOverWithoutLedger(t *testing.T) {
 	})
 }
 
+// A setting of the provider that is not known at plan: what may move by the apply is not planned as it was.
+func TestChangeWithTheProviderNotConfigured(t *testing.T) {
+	for setting, value := range map[string]string{"max_ttl": "5h", "owner": "payments", "ledger": "sqlite://.jit/elsewhere.db"} {
+		t.Run(setting, func(t *testing.T) {
+			each(t, func(t *testing.T, w *acctest.World) {
+				round := 0
+				write := func(lines ...string) {
+					round++ // and with it the value is not known
+					known := fmt.Sprintf("resource \"terraform_data\" \"s\" {\n  input = %q\n  triggers_replace = %d\n}\n", value, round)
+					configureWith(w, setting+" = terraform_data.s.output", known, grant("a", lines...))
+				}
+				write()
+				w.Apply()
+				began := w.Clock.Now()
+				w.Clock.Advance(30 * time.Minute)
+				ends := func(when string, after time.Duration) {
+					t.Helper()
+					w.Apply()
+					if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(began.Add(after)); got != want {
+						t.Errorf("%s: expires_at is %s, want %s", when, got, want)
+					}
+					unchanged(t, w, when)
+				}
+				write(`ttl = "3h"`)
+				ends("a longer ttl", 3*time.Hour)
+				write("ttl =", fmt.Sprintf("expires_at = %q", jit.FormatTime(began.Add(4*time.Hour))))
+				ends("an end instead", 4*time.Hour)
+				write(`ttl = "240m"`)
+				ends("the same in other words", 4*time.Hour)
+
+				w.Write("authorized_keys", foreign)
+				w.Must("apply", "-refresh-only", "-auto-approve")
+				write(`ttl = "240m"`, `timeouts = { create = "9m" }`)
+				ends("a repair", 4*time.Hour)
+				if lines(w) != 1 {
+					t.Errorf("it was not repaired:\n%s", w.Read("authorized_keys"))
+				}
+				write(`ttl = "240m"`, `timeouts = { create = "9m" }`)
+				if r := w.Plan(); r.ExitCode != 2 || strings.Contains(r.Text(), "# jit_grant.a") {
+					t.Errorf("nothing is written differently: exit code %d\n%s", r.ExitCode, r.Text())
+				}
+			})
+		})
+	}
+}
+
 // revoke ends the grant as jit revoke does.
 func revoke(t *testing.T, w *acctest.World, address string) {
 	t.Helper()

@@ -100,8 +100,12 @@ func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel
 		plan.unsettle(config)
 		return replace // the create half is planned on its own
 	}
+	differs := plan.Digest.IsUnknown() // the framework has planned so whatever is computed, as something is written differently
 	plan.keep(state, config)
 	if r.backend == nil || r.Runtime == nil {
+		if differs {
+			plan.move(config) // the apply, with the provider configured, tells whether it does
+		}
 		return nil
 	}
 	now := r.Broker.Now()
@@ -172,14 +176,8 @@ func sameTime(a, b types.String) bool {
 // planChange judges a change of a grant that exists. The end is planned as not known where it moves:
 // an end in the past means now.
 func (r *grantResource) planChange(ctx context.Context, config, state grantModel, plan *grantModel, diags *diag.Diagnostics) {
-	move := func() {
-		if config.ExpiresAt.IsNull() {
-			plan.ExpiresAt = types.StringUnknown()
-		}
-		plan.GrantedAt, plan.Digest = types.StringUnknown(), types.StringUnknown()
-	}
 	if len(config.missing()) > 0 || !r.ready(config.Target.ValueString()) {
-		move()
+		plan.move(config)
 		return
 	}
 	request, err := config.change(state)
@@ -195,7 +193,7 @@ func (r *grantResource) planChange(ctx context.Context, config, state grantModel
 	}
 	addWarnings(diags, p.Warnings)
 	if !p.Grant.Window.Equal(before.Window) || !p.Over && !p.Grant.RevokedAt.IsZero() {
-		move()
+		plan.move(config)
 	} else if isDrift(state.Digest) && !p.Over {
 		plan.Digest = types.StringUnknown()
 	}
@@ -217,6 +215,14 @@ func (m *grantModel) unsettle(config grantModel) {
 	if config.Scope.IsNull() {
 		m.Scope = types.StringUnknown()
 	}
+	if config.ExpiresAt.IsNull() {
+		m.ExpiresAt = types.StringUnknown()
+	}
+}
+
+// move plans what goes with the window as not known.
+func (m *grantModel) move(config grantModel) {
+	m.GrantedAt, m.Digest = types.StringUnknown(), types.StringUnknown()
 	if config.ExpiresAt.IsNull() {
 		m.ExpiresAt = types.StringUnknown()
 	}
