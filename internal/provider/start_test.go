@@ -52,7 +52,22 @@ func TestDeferredGrant(t *testing.T) {
 		}
 		configure(w, grant("a", at(time.Hour)), grant("b", fmt.Sprintf("principal = %q", bob), at(-time.Hour), `policy = "none"`))
 		says(t, w.Plan(), `There is no policy "none"`) // it is as if it had been asked for so
-		configure(w, grant("a", at(time.Hour)))
+		// A time that has passed means at once too, and is not asked for again with a later change.
+		soon, past := at(time.Hour), at(-time.Hour)
+		other := []string{fmt.Sprintf("principal = %q", bob), `reason = "INC-2: look"`}
+		configure(w, grant("a", soon), grant("c", append(other, at(3*time.Hour))...))
+		w.Apply()
+		w.Clock.Advance(time.Minute)
+		second := w.Clock.Now()
+		configure(w, grant("a", soon), grant("c", append(other, past)...))
+		w.Apply()
+		w.Clock.Advance(time.Minute)
+		configure(w, grant("a", soon), grant("c", append(other, past, `ttl = "3h"`)...))
+		w.Apply()
+		if got, want := fact(t, w, "jit_grant.c", "expires_at"), jit.FormatTime(second.Add(3*time.Hour)); got != want || lines(w) != 1 {
+			t.Errorf("begun at once, it ends at %s, want %s:\n%s", got, want, w.Read("authorized_keys"))
+		}
+		configure(w, grant("a", soon))
 		w.Apply()
 
 		w.Clock.Advance(61 * time.Minute)
