@@ -87,6 +87,30 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 // judge asks the policies about a grant whose window is to have that start and length. checked are the
 // traits that Check told; what the platform tells when it may ask is judged and returned.
 func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, named string, start time.Time, length time.Duration) (jit.Verdict, jit.Traits, error) {
+	return b.judgeBy(ctx, b.Policies, g, checked, named, start, length)
+}
+
+// foresee is [Broker.judge] for a plan: what depends on a policy of which not all is known is permitted, with a warning.
+func (b *Broker) foresee(ctx context.Context, g jit.Grant, checked jit.Traits, named string, start time.Time, length time.Duration) (jit.Verdict, jit.Traits, []Warning, error) {
+	if b.Planned == nil {
+		v, traits, err := b.judge(ctx, g, checked, named, start, length)
+		return v, traits, nil, err
+	}
+	foreseen := func(ctx context.Context) ([]jit.Policy, error) {
+		recorded, err := b.Ledger.Policies(ctx)
+		return b.Planned.foreseen(recorded), err
+	}
+	v, traits, err := b.judgeBy(ctx, foreseen, g, checked, named, start, length)
+	if err != nil || !b.Planned.awaits(v.Policy) {
+		return v, traits, nil, err
+	}
+	return v, traits, []Warning{{"policy", "The policy is not known yet", fmt.Sprintf(
+		"Not every value of policy %q is known before the apply. The grant is judged by it then, and may be refused.", v.Policy)}}, nil
+}
+
+func (b *Broker) judgeBy(ctx context.Context, by func(context.Context) ([]jit.Policy, error), g jit.Grant, checked jit.Traits, named string,
+	start time.Time, length time.Duration,
+) (jit.Verdict, jit.Traits, error) {
 	if err := b.bounded(g, checked, length); err != nil {
 		return jit.Verdict{}, checked, err
 	}
@@ -94,7 +118,7 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, nam
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
-	policies, err := b.Policies(ctx)
+	policies, err := by(ctx)
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}

@@ -173,21 +173,10 @@ func (b *Broker) settle(ctx context.Context, ensured jit.Access, g jit.Grant) (j
 		return g, b.Finish(ctx, []jit.Grant{g}, nil)[0]
 	case g.Access() == ensured:
 		return g, nil
-	case g.Window.Contains(now):
+	case g.Window.Contains(now), b.beginsByItself(g):
 		return b.ensure(ctx, g, jit.EventRepaired)
 	}
 	// It begins later now.
-	p, err := b.Target(g.Target)
-	if err != nil {
-		return g, err
-	}
-	_, traits, err := p.Check(g.Binding)
-	if err != nil {
-		return g, err
-	}
-	if traits.NativeStart {
-		return b.ensure(ctx, g, jit.EventRepaired)
-	}
 	if err := b.applyAll(ctx, g.Place(), jit.Remove, []jit.Grant{g}, []int{0})[0]; err != nil {
 		return g, err
 	}
@@ -195,6 +184,16 @@ func (b *Broker) settle(ctx context.Context, ensured jit.Access, g jit.Grant) (j
 		g.GrantedAt = time.Time{}
 		return []jit.Event{b.window(jit.EventRepaired, *g, "drift", "it was begun too early")}, true
 	})
+}
+
+// beginsByItself reports whether the platform itself begins the grant's access.
+func (b *Broker) beginsByItself(g jit.Grant) bool {
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return false
+	}
+	_, traits, err := p.Check(g.Binding)
+	return err == nil && traits.NativeStart
 }
 
 // failed records that an attempt to grant failed, if the platform can be seen to hold nothing
@@ -241,12 +240,12 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 		first.Alone = !stands
 	}
 	var refused error
-	var altered bool
+	var altered, begins bool
 	failpoint.Hit("change.before-intent")
 	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
 		var made bool
 		*g, made = whole(*g, asked)
-		next, what, err := b.changed(*g, r)
+		next, what, err := b.changed(*g, r, traits)
 		if err != nil {
 			refused = err
 			return nil, false
@@ -255,7 +254,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 		if g.Over(b.Now()) || len(what) == 0 && !flags {
 			return []jit.Event{b.window(jit.EventAdopted, *g)}, g.Version == 0 || made
 		}
-		altered = true
+		altered, begins = true, !next.Start.Equal(g.Start) && !next.Start.After(b.Now())
 		if len(what) > 0 && next.RevokedAt.IsZero() {
 			// The record may be another than the one that was judged a moment ago.
 			if _, _, refused = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); refused != nil {
@@ -282,7 +281,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 	switch {
 	case !g.RevokedAt.IsZero() && g.EndedAt.IsZero():
 		return b.finishOne(ctx, g)
-	case g.Over(b.Now()), g.GrantedAt.IsZero() && waits(g, traits):
+	case g.Over(b.Now()), g.GrantedAt.IsZero() && waits(g, traits) && !begins:
 		return g, nil
 	case altered, g.GrantedAt.IsZero():
 		return b.ensure(ctx, g, jit.EventGranted)

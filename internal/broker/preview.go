@@ -56,12 +56,12 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 	if err != nil {
 		return Preview{}, err
 	}
-	v, traits, err := b.judge(ctx, g, traits, r.Policy, w.Start, w.Length())
+	v, traits, open, err := b.foresee(ctx, g, traits, r.Policy, w.Start, w.Length())
 	if err != nil {
 		return Preview{}, err
 	}
 	g.Policy, g.SessionTail = v.Policy, traits.SessionTail
-	p := Preview{Grant: g, Verdict: v, Warnings: b.warn(g, traits, v, r.StartsAt.After(now))}
+	p := Preview{Grant: g, Verdict: v, Warnings: append(open, b.warn(g, traits, v, r.StartsAt.After(now))...)}
 	if s, ok := snapshot.StandingOf(g.Binding); ok {
 		p.Warnings = append(p.Warnings, Warning{"principal", "Standing access already gives the same",
 			fmt.Sprintf("%s has %s on %s without an end (%s). The grant would change nothing, and its end would end nothing. Remove the standing access first.",
@@ -188,7 +188,7 @@ func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Pre
 		}
 	}
 	recorded, _ = whole(recorded, asked)
-	next, what, err := b.changed(recorded, r)
+	next, what, err := b.changed(recorded, r, traits)
 	if err != nil {
 		return Preview{}, err
 	}
@@ -196,11 +196,12 @@ func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Pre
 	if len(what) == 0 || p.Over || !next.RevokedAt.IsZero() {
 		return p, nil // nothing to judge
 	}
-	if p.Verdict, traits, err = b.judge(ctx, next, traits, r.Policy, next.Start, next.Length()); err != nil {
+	var open []Warning
+	if p.Verdict, traits, open, err = b.foresee(ctx, next, traits, r.Policy, next.Start, next.Length()); err != nil {
 		return Preview{}, err
 	}
 	p.Grant.Policy = p.Verdict.Policy
-	p.Warnings = b.warn(next, traits, p.Verdict, !next.Start.Equal(recorded.Start))
+	p.Warnings = append(open, b.warn(next, traits, p.Verdict, !next.Start.Equal(recorded.Start) && next.Start.After(b.Now()))...)
 	return p, nil
 }
 
@@ -223,12 +224,15 @@ func (b *Broker) traced(ctx context.Context, g jit.Grant) error {
 // changed returns the recorded grant as the request wants it, and the names of the attributes
 // that differ in substance: nothing is judged or written. An end that has passed
 // makes the grant revoked now.
-func (b *Broker) changed(g jit.Grant, r Request) (jit.Grant, []string, error) {
+func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (jit.Grant, []string, error) {
 	now := b.Now()
 	next := g
 	var what []string
-	if !r.StartsAt.IsZero() && !r.StartsAt.Equal(g.Start) && g.Deferred() && g.GrantedAt.IsZero() {
-		next.Start = later(r.StartsAt, jit.Second(now))
+	var err error
+	if next.Start, err = b.beginning(g, r, traits); err != nil {
+		return g, nil, err
+	}
+	if !next.Start.Equal(g.Start) {
 		what = append(what, "starts_at")
 	}
 	w := jit.Window{Start: next.Start, End: r.ExpiresAt}
@@ -262,6 +266,26 @@ func (b *Broker) changed(g jit.Grant, r Request) (jit.Grant, []string, error) {
 		next.RevokedAt, next.RevokedBy, next.RevokeReason = now, b.Actor.Name, "the end was moved to the past"
 	}
 	return next, what, nil
+}
+
+// beginning is when the recorded grant begins by what the request says. It can be moved until then, also on a
+// platform that was told of it already.
+func (b *Broker) beginning(g jit.Grant, r Request, traits jit.Traits) (time.Time, error) {
+	now := b.Now()
+	waits := g.Deferred() && g.GrantedAt.IsZero() || traits.NativeStart && now.Before(g.Start)
+	switch {
+	case r.StartsAt.IsZero() && !r.StartNow, r.StartsAt.Equal(g.Start):
+		return g.Start, nil
+	case waits && !g.Over(now):
+		start := later(r.StartsAt, jit.Second(now))
+		return start, r.mayBegin(start, now)
+	case r.StartNow, r.StartsAt.Before(g.Start) && !g.Deferred():
+		return g.Start, nil // it has begun, at once
+	case g.Over(now):
+		return g.Start, over(g, now, "starts_at")
+	}
+	return g.Start, jit.Invalid("starts_at", fmt.Sprintf("write starts_at = %q or leave it out, and set renewal = %d to grant the same at another time", jit.FormatTime(g.Start), g.Renewal+1),
+		"the grant began at %s; a beginning that has come is not moved, to %s or elsewhere", jit.FormatTime(g.Start), jit.FormatTime(r.StartsAt))
 }
 
 func later(a, b time.Time) time.Time {

@@ -16,7 +16,9 @@ type Request struct {
 	TTL       string
 	ExpiresAt time.Time
 	// StartsAt, StartBy and Policy are optional.
-	StartsAt          time.Time
+	StartsAt time.Time
+	// StartNow: of a change, that a grant which has not begun is to begin at once; a zero StartsAt alone leaves its beginning as it is.
+	StartNow          bool
 	StartBy           time.Time
 	Policy            string
 	TerminateSessions bool
@@ -86,11 +88,19 @@ func (r Request) window(now time.Time) (jit.Window, error) {
 	if r.StartsAt.After(start) {
 		start = r.StartsAt
 	}
-	if !r.StartBy.IsZero() && start.After(r.StartBy) {
-		return jit.Window{}, jit.Invalid("start_by", "plan again with a later start_by, if the access is still wanted",
-			"the grant may no longer begin: it had to by %s and it is %s", jit.FormatTime(r.StartBy), jit.FormatTime(now))
+	if err := r.mayBegin(start, now); err != nil {
+		return jit.Window{}, err
 	}
 	return r.windowFrom(start, now)
+}
+
+// mayBegin refuses a beginning after start_by.
+func (r Request) mayBegin(start, now time.Time) error {
+	if r.StartBy.IsZero() || !start.After(r.StartBy) {
+		return nil
+	}
+	return jit.Invalid("start_by", "plan again with a later start_by, if the access is still wanted",
+		"the grant may no longer begin: it had to by %s and it is %s", jit.FormatTime(r.StartBy), jit.FormatTime(now))
 }
 
 // windowFrom is the time of access if it begins at start.

@@ -78,13 +78,17 @@ func TestUnusableLedger(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, testenv.Terraforms(t)[0], newHost(t), released)
 			foreign := s.foreign(t)
-			s.configure(s.grant("a"), s.grant("b"))
+			policy := "resource \"jit_policy\" \"p\" {\n  name = \"p\"\n  match = {}\n}\n"
+			a, b := s.grant("a", "policy = jit_policy.p.name"), s.grant("b")
+			s.configure(policy)
+			s.Apply()
+			s.configure(policy, a, b)
 			s.Apply()
 			id := s.fact("b", "id")
 			tc.ruin(s)
 
 			before := s.dump(t)
-			s.configure(s.grant("a"), s.grant("b"), s.grant("new"))
+			s.configure(policy, a, b, s.grant("new"))
 			for _, r := range []acctest.Result{s.Plan(), s.Run("apply", "-auto-approve")} {
 				if r.ExitCode != 1 {
 					t.Errorf("exit code %d, want 1", r.ExitCode)
@@ -104,12 +108,15 @@ func TestUnusableLedger(t *testing.T) {
 			}
 			s.may(true, "with another grant of the same access live")
 
-			s.configure(s.grant("a"), s.grant("b"))
+			s.configure(policy, a, b)
 			r = s.Run("destroy", "-auto-approve")
 			if r.ExitCode != 1 {
 				t.Errorf("destroy: exit code %d, want 1: it could not be recorded\n%s", r.ExitCode, r.Text())
 			}
 			says(t, r, "was ended, but the ledger could not record it")
+			if _, kept := s.State()["jit_policy.p"]; !kept {
+				t.Error("the policy is gone from the state, and it could not be removed from the ledger")
+			}
 			s.may(false, "after destroy")
 			s.gone(foreign, "after destroy")
 

@@ -7,8 +7,70 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
 )
+
+// The beginning of a grant that PIM was told of before is moved, together with its end and without it; PIM begins and ends it.
+func TestAzureStartIsMoved(t *testing.T) {
+	const who, scope = "aaaaaaaa-0000-4000-8000-000000000001", "/subscriptions/11111111-0000-4000-8000-000000000000"
+	each(t, func(t *testing.T, w *acctest.World) {
+		s := azuretest.New(t)
+		s.Clock, s.Looks = w.Clock.Now, 2
+		s.AddScope(scope)
+		s.AddPrincipal("User", who, 0)
+		now := w.Clock.Now()
+		at := func(name string, d time.Duration) string {
+			return fmt.Sprintf("%s = %q", name, jit.FormatTime(now.Add(d)))
+		}
+		write := func(lines ...string) {
+			w.Write("main.tf", fmt.Sprintf(`
+terraform {
+  required_providers {
+    jit = { source = "jitaccess/jit" }
+  }
+}
+
+provider "jit" {
+  max_ttl = "4h"
+  targets = { subscription = { azure = { endpoint = %q } } }
+}
+
+%s`, s.URL, grant("a", append(lines, `target = "subscription"`, fmt.Sprintf("principal = %q", "user:"+who), `role = "Reader"`, fmt.Sprintf("scope = %q", scope))...)))
+		}
+		given := func(from, until time.Duration) {
+			t.Helper()
+			if got, want := fact(t, w, "jit_grant.a", "granted_at"), jit.FormatTime(now.Add(from)); got != want {
+				t.Errorf("granted_at is %s, want %s", got, want)
+			}
+			for moment, want := range map[time.Duration]bool{from - time.Second: false, from: true, until - time.Second: true, until: false} {
+				if got := s.Allowed(who, azuretest.Reader, scope, now.Add(moment)); got != want && moment >= w.Clock.Now().Sub(now) {
+					t.Errorf("at %s the access is given: %t, want %t", jit.FormatTime(now.Add(moment)), got, want)
+				}
+			}
+			unchanged(t, w, fmt.Sprintf("from %s until %s", from, until))
+		}
+		write(at("starts_at", 24*time.Hour))
+		w.Apply()
+		given(24*time.Hour, 26*time.Hour)
+		write(at("starts_at", 48*time.Hour))
+		w.Apply()
+		given(48*time.Hour, 50*time.Hour)
+		// Longer than max_ttl it would be with its old beginning only.
+		write("ttl =", at("starts_at", 72*time.Hour), at("expires_at", 75*time.Hour))
+		w.Apply()
+		given(72*time.Hour, 75*time.Hour)
+		w.Clock.Advance(time.Hour)
+		write()
+		w.Apply()
+		given(time.Hour, 3*time.Hour)
+		w.Clock.Advance(time.Minute)
+		write(at("starts_at", 6*time.Hour))
+		says(t, w.Plan(), "Invalid starts_at", "The grant began at "+jit.FormatTime(now.Add(time.Hour)))
+		w.Clock.Advance(24 * time.Hour)
+		says(t, w.Plan(), "The grant is over", "Set renewal = 2")
+	})
+}
 
 // The life of a grant with Privileged Identity Management, which ends it by itself and takes nothing back in its first five minutes.
 func TestAzureWithPIM(t *testing.T) {

@@ -152,7 +152,7 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 	if changes(config, state, r.Broker.Now()) || isDrift(state.Digest) {
 		timeout, diags := plan.Timeouts.Update(ctx, defaultTimeout)
 		resp.Diagnostics.Append(diags...)
-		request, err := config.request()
+		request, err := config.change(state)
 		if err != nil {
 			addError(&resp.Diagnostics, "Invalid grant", err)
 		}

@@ -133,6 +133,19 @@ func (m *grantModel) request() (broker.Request, error) {
 	return r, nil
 }
 
+// change reads a configuration as what is asked of the grant that the state holds: a beginning that is written as it was before
+// is not asked for again, which may have been past when it was.
+func (m *grantModel) change(state grantModel) (broker.Request, error) {
+	r, err := m.request()
+	switch {
+	case sameTime(m.StartsAt, state.StartsAt):
+		r.StartsAt = time.Time{}
+	case m.StartsAt.IsNull():
+		r.StartNow = true
+	}
+	return r, err
+}
+
 // remembered is the record of the grant as far as a state tells it: what the broker
 // works from when the ledger has lost it.
 func (m *grantModel) remembered(b *backend) jit.Grant {

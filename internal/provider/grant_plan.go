@@ -100,21 +100,23 @@ func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel
 		plan.unsettle(config)
 		return replace // the create half is planned on its own
 	}
+	differs := plan.Digest.IsUnknown() // the framework has planned so whatever is computed, as something is written differently
 	plan.keep(state, config)
 	if r.backend == nil || r.Runtime == nil {
+		if differs {
+			plan.move(config) // the apply, with the provider configured, tells whether it does
+		}
 		return nil
 	}
-	if changes(config, state, r.Broker.Now()) {
+	now := r.Broker.Now()
+	switch {
+	case changes(config, state, now):
 		r.planChange(ctx, config, state, plan, diags)
-	} else if isDrift(state.Digest) {
+	case isDrift(state.Digest) && !state.over(now): // drift of what is over is nobody's concern
 		g, _, err := r.Broker.Recall(ctx, jit.ID(state.ID.ValueString()), state.remembered(r.backend))
-		if err != nil {
-			// The read has told. Before a destroy too comes a plan, and ending access has to work without a ledger.
-			plan.Digest = types.StringUnknown()
-			return nil
-		}
-		if !g.Over(r.Broker.Now()) { // drift of what is over is nobody's concern
-			plan.Digest = types.StringValue(g.Digest())
+		// Of a ledger that cannot be read the read has told. Before a destroy too comes a plan, and ending access has to work without it.
+		if err != nil || !g.Over(now) {
+			plan.Digest = types.StringUnknown() // the grant may be over when this is applied, and nothing is repaired then
 		}
 	}
 	return nil
@@ -174,17 +176,11 @@ func sameTime(a, b types.String) bool {
 // planChange judges a change of a grant that exists. The end is planned as not known where it moves:
 // an end in the past means now.
 func (r *grantResource) planChange(ctx context.Context, config, state grantModel, plan *grantModel, diags *diag.Diagnostics) {
-	move := func() {
-		if config.ExpiresAt.IsNull() {
-			plan.ExpiresAt = types.StringUnknown()
-		}
-		plan.GrantedAt, plan.Digest = types.StringUnknown(), types.StringUnknown()
-	}
 	if len(config.missing()) > 0 || !r.ready(config.Target.ValueString()) {
-		move()
+		plan.move(config)
 		return
 	}
-	request, err := config.request()
+	request, err := config.change(state)
 	if err != nil {
 		addError(diags, "Invalid grant", err)
 		return
@@ -197,9 +193,9 @@ func (r *grantResource) planChange(ctx context.Context, config, state grantModel
 	}
 	addWarnings(diags, p.Warnings)
 	if !p.Grant.Window.Equal(before.Window) || !p.Over && !p.Grant.RevokedAt.IsZero() {
-		move()
+		plan.move(config)
 	} else if isDrift(state.Digest) && !p.Over {
-		plan.Digest = types.StringValue(p.Grant.Digest())
+		plan.Digest = types.StringUnknown()
 	}
 }
 
@@ -219,6 +215,14 @@ func (m *grantModel) unsettle(config grantModel) {
 	if config.Scope.IsNull() {
 		m.Scope = types.StringUnknown()
 	}
+	if config.ExpiresAt.IsNull() {
+		m.ExpiresAt = types.StringUnknown()
+	}
+}
+
+// move plans what goes with the window as not known.
+func (m *grantModel) move(config grantModel) {
+	m.GrantedAt, m.Digest = types.StringUnknown(), types.StringUnknown()
 	if config.ExpiresAt.IsNull() {
 		m.ExpiresAt = types.StringUnknown()
 	}

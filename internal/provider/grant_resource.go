@@ -95,9 +95,10 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"ttl": optional("How long the access lasts from when it begins: `90m`, `8h`, `2d`, `1d12h`; at least `1m`. " +
 				"Exactly one of `ttl` and `expires_at` is set. A change moves the end of a live grant, counted from the same beginning."),
 			"expires_at": both("When the access ends, in RFC 3339, instead of `ttl`. With `ttl` it tells the end, which is known after the apply."),
-			"starts_at":  optional("When the access begins, in RFC 3339. Without it the access begins with the apply. It can be changed until then."),
-			"start_by":   optional("The time in RFC 3339 after which the grant may no longer begin, so that an old saved plan grants nothing."),
-			"policy":     optional("The name of the `jit_policy` that has to permit the grant. Without it any policy that matches may."),
+			"starts_at": optional("When the access begins, in RFC 3339. Without it the access begins with the apply. It can be changed until the access has begun; " +
+				"taken away before that, the access begins with that apply."),
+			"start_by": optional("The time in RFC 3339 after which the grant may no longer begin, so that an old saved plan grants nothing."),
+			"policy":   optional("The name of the `jit_policy` that has to permit the grant. Without it any policy that matches may."),
 			"terminate_sessions": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
 				MarkdownDescription: "Whether open sessions are ended too when the access is, on targets that can. Default: `false`.",

@@ -49,15 +49,37 @@ func matchTypes() map[string]attr.Type {
 	return all
 }
 
-// known reports whether every value is known, so that the policy can be judged by.
+// known reports whether every value is known that grants are judged by.
 func (m *policyModel) known(ctx context.Context) bool {
-	for _, v := range []attr.Value{m.Name, m.Description, m.Effect, m.MaxTTL, m.ReasonPattern, m.Enforcement, m.MaxSessionTail, m.Condition} {
+	for _, v := range []attr.Value{m.Name, m.Effect, m.MaxTTL, m.ReasonPattern, m.Enforcement, m.MaxSessionTail, m.Condition} {
 		if v.IsUnknown() {
 			return false
 		}
 	}
-	match, err := m.Match.ToTerraformValue(ctx)
-	return err == nil && match.IsFullyKnown()
+	return fullyKnown(ctx, m.Match)
+}
+
+func fullyKnown(ctx context.Context, v attr.Value) bool {
+	value, err := v.ToTerraformValue(ctx)
+	return err == nil && value.IsFullyKnown()
+}
+
+// foreseen returns the most that a policy can come to permit of which not all is known; p is the model as it was read.
+func (m *policyModel) foreseen(ctx context.Context, p jit.Policy) jit.Policy {
+	if m.Name.IsUnknown() {
+		p.Name = "known-after-apply" // no grant can name it yet
+	}
+	if p.Effect == jit.Forbid {
+		return jit.Policy{Name: p.Name, Effect: jit.Forbid, Condition: "false"}
+	}
+	for name, v := range m.Match.Attributes() {
+		for _, l := range matchLists {
+			if l.name == name && !fullyKnown(ctx, v) {
+				*l.of(&p.Match) = nil
+			}
+		}
+	}
+	return p
 }
 
 // policy reads the model. Values that are not known are left out. Errors are *[jit.Error].

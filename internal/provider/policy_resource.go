@@ -61,7 +61,7 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 		MarkdownDescription: "Which grants are permitted or forbidden, and how long. A grant is permitted when one matching policy that permits is " +
 			"satisfied in full and no policy that forbids matches. While the ledger has no policy at all, every grant within the provider's " +
 			"`max_ttl` is permitted, with a warning. A grant of the same configuration is judged by the policy as planned if it names it: " +
-			"`policy = jit_policy.x.name`.",
+			"`policy = jit_policy.x.name`. What is not known of it at plan, such as a value from another resource, the apply judges by.",
 		Attributes: map[string]schema.Attribute{
 			"name": schema.StringAttribute{
 				Required:            true,
@@ -125,7 +125,7 @@ func (r *policyResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 	}
 	var plan policyModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
-	if resp.Diagnostics.HasError() || !plan.known(ctx) {
+	if resp.Diagnostics.HasError() {
 		return
 	}
 	p, err := plan.policy()
@@ -133,10 +133,14 @@ func (r *policyResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 		addError(&resp.Diagnostics, "Invalid policy", err)
 		return
 	}
-	if known(before) && before.ValueString() != p.Name {
+	if known(before) && known(plan.Name) && before.ValueString() != p.Name {
 		r.Broker.Planned.Drop(before.ValueString())
 	}
-	r.Broker.Planned.Put(p)
+	if plan.known(ctx) {
+		r.Broker.Planned.Put(p)
+	} else {
+		r.Broker.Planned.Await(plan.foreseen(ctx, p))
+	}
 }
 
 // Create records the policy.
@@ -180,7 +184,8 @@ func (r *policyResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.
 	diags.Append(named(ctx, identity, m.Name)...)
 }
 
-// Read compares the state with the ledger. A policy that the ledger does not have is gone.
+// Read compares the state with the ledger. A policy that the ledger does not have is gone; while the ledger cannot be read the
+// state is trusted: before a destroy too comes a read, and ending access has to work without a ledger.
 func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m policyModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
@@ -190,7 +195,7 @@ func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, res
 	resp.Diagnostics.Append(named(ctx, resp.Identity, m.Name)...)
 	recorded, ok, err := r.recordedPolicy(ctx, m.Name.ValueString())
 	if err != nil {
-		addError(&resp.Diagnostics, "Cannot read the policy", err)
+		addWarning(&resp.Diagnostics, "The ledger cannot be read", fmt.Errorf("the state is trusted until it can: %w", err))
 		return
 	}
 	if !ok {

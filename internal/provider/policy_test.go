@@ -79,6 +79,80 @@ func TestPolicy(t *testing.T) {
 	})
 }
 
+// A policy of which not all is known at plan refuses there only what it will refuse in any case; the apply judges by all of it.
+func TestPolicyThatIsNotKnownYet(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		values := func(longest, principal string) string {
+			return fmt.Sprintf("resource \"terraform_data\" \"longest\" {\n  input = %q\n}\nresource \"terraform_data\" \"who\" {\n  input = %q\n}\n", longest, principal)
+		}
+		limited := func(name string, lines ...string) string {
+			return policy(name, append(lines, "max_ttl = terraform_data.longest.output", `reason_pattern = "^INC-"`)...)
+		}
+		named := "policy = jit_policy.oncall.name"
+		foreseen := func(when string) {
+			t.Helper()
+			r := w.Plan()
+			if r.ExitCode != 2 {
+				t.Errorf("%s: plan: exit code %d\n%s", when, r.ExitCode, r.Text())
+			}
+			says(t, r, "The policy is not known yet")
+			if strings.Contains(r.Text(), "No policy governs") {
+				t.Errorf("%s: it says that no policy governs the grant:\n%s", when, r.Text())
+			}
+		}
+		refused := func(when string, r acctest.Result, parts ...string) {
+			t.Helper()
+			if r.ExitCode != 1 {
+				t.Errorf("%s: exit code %d\n%s", when, r.ExitCode, r.Text())
+			}
+			says(t, r, parts...)
+		}
+
+		configure(w, values("4h", alice), limited("oncall"), grant("a", named))
+		foreseen("named")
+		configure(w, values("4h", alice), limited("oncall"), grant("a", "depends_on = [jit_policy.oncall]"))
+		foreseen("not named")
+		configure(w, values("4h", alice), limited("oncall"), grant("a", named, `reason = "just so"`))
+		refused("against what is known", w.Plan(), "Not permitted by policy", `reason = "just so"`)
+		configure(w, values("1h", alice), limited("oncall"), grant("a", named))
+		foreseen("too long")
+		refused("too long", w.Run("apply", "-auto-approve"), "Not permitted by policy", "1h")
+		if got := w.Calls.Count(); got.Writes != 0 {
+			t.Errorf("what turned out to be too long made %+v", got)
+		}
+
+		// Recorded it is by now; changed, it is not judged by any more.
+		configure(w, values("5h", alice), limited("oncall"), grant("a", named, `ttl = "3h"`))
+		foreseen("changed")
+		w.Apply()
+		unchanged(t, w, "with everything known")
+		configure(w, values("7h", alice), limited("oncall"), grant("a", named, `ttl = "6h"`))
+		foreseen("changed with its grant")
+		w.Apply()
+		unchanged(t, w, "with both changed")
+
+		// Whom it is about is not known, and then what it is called.
+		about := func(lines ...string) string {
+			return strings.Replace(policy("some", lines...), "match = {}", "match = { roles = [\"login\"], principals = [\"nobody\", terraform_data.who.output] }", 1)
+		}
+		others := fmt.Sprintf("principal = %q", bob)
+		configure(w, values("7h", bob), about(), grant("b", others, "policy = jit_policy.some.name"))
+		foreseen("about nobody yet")
+		configure(w, values("7h", bob), strings.Replace(about(), `name = "some"`, "name = \"some-${terraform_data.longest.output}\"", 1), grant("b", others, "depends_on = [jit_policy.some]"))
+		foreseen("without a name")
+		w.Apply()
+		unchanged(t, w, "with a name")
+
+		// One that forbids forbids nothing yet, and permits nothing.
+		configure(w, values("8h", alice), policy("any"), about(`effect = "forbid"`), grant("b", others, `renewal = 2`))
+		if r := w.Plan(); r.ExitCode != 2 {
+			t.Errorf("beside one that forbids: plan: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		configure(w, values("8h", alice), policy("any"), about(`effect = "forbid"`), grant("b", others, `renewal = 2`, "policy = jit_policy.some.name"))
+		refused("by one that forbids", w.Plan(), "does not permit anything")
+	})
+}
+
 // A policy that is replaced by itself stays, and nobody takes another's policy over by its name.
 func TestPolicyHasOneHolder(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {

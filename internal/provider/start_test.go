@@ -33,6 +33,43 @@ func TestDeferredGrant(t *testing.T) {
 		}
 		unchanged(t, w, "with the beginning moved")
 
+		// Put off, and taken away: then it begins with the apply, on a target too that cannot begin access by itself.
+		first := w.Clock.Now()
+		configure(w, grant("a", at(time.Hour)), grant("b", fmt.Sprintf("principal = %q", bob), at(3*time.Hour)))
+		w.Apply()
+		configure(w, grant("a", at(time.Hour)), grant("b", fmt.Sprintf("principal = %q", bob)))
+		w.Apply()
+		if lines(w) != 1 || fact(t, w, "jit_grant.b", "granted_at") != jit.FormatTime(first) {
+			t.Errorf("without starts_at it has not begun at once, it begins %s:\n%s", fact(t, w, "jit_grant.b", "granted_at"), w.Read("authorized_keys"))
+		}
+		unchanged(t, w, "with a beginning taken away")
+		w.Calls.Reset()
+		configure(w, grant("a", at(time.Hour)), grant("b", fmt.Sprintf("principal = %q", bob), at(2*time.Hour)))
+		if r := w.Plan(); r.ExitCode != 1 {
+			t.Errorf("a beginning that has come was moved: exit code %d", r.ExitCode)
+		} else {
+			says(t, r, "Invalid starts_at", at(2*time.Hour), "The grant began at "+jit.FormatTime(first), `Write starts_at = "`+jit.FormatTime(first), "renewal = 2")
+		}
+		configure(w, grant("a", at(time.Hour)), grant("b", fmt.Sprintf("principal = %q", bob), at(-time.Hour), `policy = "none"`))
+		says(t, w.Plan(), `There is no policy "none"`) // it is as if it had been asked for so
+		// A time that has passed means at once too, and is not asked for again with a later change.
+		soon, past := at(time.Hour), at(-time.Hour)
+		other := []string{fmt.Sprintf("principal = %q", bob), `reason = "INC-2: look"`}
+		configure(w, grant("a", soon), grant("c", append(other, at(3*time.Hour))...))
+		w.Apply()
+		w.Clock.Advance(time.Minute)
+		second := w.Clock.Now()
+		configure(w, grant("a", soon), grant("c", append(other, past)...))
+		w.Apply()
+		w.Clock.Advance(time.Minute)
+		configure(w, grant("a", soon), grant("c", append(other, past, `ttl = "3h"`)...))
+		w.Apply()
+		if got, want := fact(t, w, "jit_grant.c", "expires_at"), jit.FormatTime(second.Add(3*time.Hour)); got != want || lines(w) != 1 {
+			t.Errorf("begun at once, it ends at %s, want %s:\n%s", got, want, w.Read("authorized_keys"))
+		}
+		configure(w, grant("a", soon))
+		w.Apply()
+
 		w.Clock.Advance(61 * time.Minute)
 		unchanged(t, w, "late")
 		b := w.Runtime().Broker

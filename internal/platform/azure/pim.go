@@ -142,8 +142,10 @@ func (h *history) follow(r *armauthorization.RoleAssignmentScheduleRequest, now 
 	if p.ScheduleInfo == nil {
 		return
 	}
-	if start := value(p.ScheduleInfo.StartDateTime); start.After(now) {
-		h.start = jit.Second(start)
+	if start := p.ScheduleInfo.StartDateTime; start != nil {
+		if h.start = jit.Second(*start); !start.After(now) {
+			h.start = time.Time{}
+		}
 	}
 	if e := p.ScheduleInfo.Expiration; e != nil && (e.EndDateTime != nil || value(e.Type) == armauthorization.TypeNoExpiration) {
 		h.end = jit.Second(value(e.EndDateTime))

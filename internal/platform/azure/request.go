@@ -75,8 +75,11 @@ func (m pim) asks(s *slot, want []claim) ([]ask, error) {
 	now := jit.Second(m.platform.lastClock().now())
 	start, end := firstStart(want), lastEnd(want)
 	next := ask{kind: armauthorization.RequestTypeAdminUpdate, end: end}
-	if start.After(now) {
+	switch {
+	case start.After(now):
 		next.start = start
+	case !s.start.IsZero():
+		next.start = now // without a beginning it would keep the one that lies ahead
 	}
 	if !s.there {
 		if now.Sub(start) > prompt {

@@ -232,20 +232,31 @@ func endsByItself(c *trial) {
 	}
 	later := grant(owner, c.binding(1, 1), "start")
 	w = jit.Window{Start: w.Start.Add(time.Hour), End: w.End.Add(time.Hour)}
+	for _, moved := range []time.Duration{0, 30 * time.Minute, -15 * time.Minute} {
+		later.Marker.Window = jit.Window{Start: w.Start.Add(moved), End: w.End.Add(moved)}
+		c.apply(p, ensure(later)...)
+		c.holds(a, later)
+		for _, o := range find(c.read(p), later) {
+			if !o.Start.Equal(later.Marker.Window.Start) {
+				c.Errorf("Read tells the beginning %q of a binding that begins at %s", jit.FormatTime(o.Start), jit.FormatTime(later.Marker.Window.Start))
+			}
+		}
+		c.givesAt(later.Binding, []moment{
+			{"now", time.Now(), false},
+			{"a second before the start", later.Marker.Window.Start.Add(-time.Second), false},
+			{"at the start", later.Marker.Window.Start, true},
+			{"in the last second", later.Marker.Window.End.Add(-time.Second - c.Early), true},
+			{"at the end", later.Marker.Window.End, false},
+		})
+	}
+	// It is to begin at once after all.
+	w.Start = jit.Second(time.Now())
 	later.Marker.Window = w
 	c.apply(p, ensure(later)...)
 	c.holds(a, later)
-	for _, o := range find(c.read(p), later) {
-		if !o.Start.Equal(w.Start) {
-			c.Errorf("Read tells the beginning %q of a binding that begins at %s", jit.FormatTime(o.Start), jit.FormatTime(w.Start))
-		}
-	}
 	c.givesAt(later.Binding, []moment{
-		{"now", time.Now(), false},
-		{"a second before the start", w.Start.Add(-time.Second), false},
-		{"at the start", w.Start, true},
-		{"in the last second", w.End.Add(-time.Second - c.Early), true},
-		{"at the end", w.End, false},
+		{"moved to now, a moment later", time.Now().Add(time.Second), true},
+		{"moved to now, at the end", w.End, false},
 	})
 }
 
