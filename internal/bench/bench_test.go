@@ -182,8 +182,9 @@ resource "nothing_grant" "all" {
 		fmt.Sprintf("%.2f x (%.1fs / %.1fs)", ratio, busy.Seconds(), idle.Seconds()), "1.5 x", ratio <= 1.5)
 
 	// The clock would mostly tell what else the machine does. The processor time of two plans that follow each other differs by the share,
-	// and by what the machine was like just then: the median of many pairs, each the other way round than the one before.
-	shares := make([]float64, 21)
+	// and by what the machine was like just then: the median of many pairs, each the other way round than the one before. On a machine on
+	// which the peer takes more than 5 ms a grant for the same the share may be a tenth of that.
+	shares, peers := make([]float64, 21), make([]float64, 21)
 	for i := range shares {
 		var idle, busy time.Duration
 		plans := []func(){
@@ -196,12 +197,13 @@ resource "nothing_grant" "all" {
 		for _, plan := range plans {
 			plan()
 		}
-		shares[i] = (busy - idle).Seconds() * 1000 / grants
+		shares[i], peers[i] = (busy-idle).Seconds()*1000/grants, idle.Seconds()*1000/grants
 	}
 	slices.Sort(shares)
-	share := shares[len(shares)/2]
+	slices.Sort(peers)
+	share, peer := shares[len(shares)/2], peers[len(peers)/2]
 	t.add("the provider's own share of a plan, processor time, median of 21 pairs",
-		fmt.Sprintf("%.2f ms a grant (%.2f to %.2f)", share, shares[0], shares[len(shares)-1]), "0.5 ms", share <= 0.5)
+		fmt.Sprintf("%.2f ms a grant (%.2f to %.2f); the peer's plan %.2f", share, shares[0], shares[len(shares)-1], peer), "0.5 ms", share <= max(0.5, peer/10))
 }
 
 // works is the processor time that the programs which f runs take, theirs and the kernel's.
