@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,37 +104,33 @@ func TestAnApplyMakesAnAdoptedRecordWhole(t *testing.T) {
 	})
 }
 
-// Of copies the one that ends first is recorded: a copy that was made to last longer extends nothing.
+// Of copies the one that ends first is recorded: a copy that was made to last longer extends nothing, and one that may not be recorded
+// hinders nothing where the grant itself may.
 func TestAdoptTakesTheCopyThatEndsFirst(t *testing.T) {
-	w := newWorld(t, jit.Native)
-	made := w.grant(request())
-	at := jit.Place{Target: "db", Scope: "all"}
-	w.lose()
-	observed := w.observed()
-	s := observed[at]
-	longer := s.Ours[0]
-	longer.Marker.Window.End = longer.Marker.Window.End.Add(time.Hour)
-	s.Ours = []jit.Observed{longer, s.Ours[0]}
-	observed[at] = s
-	if found, err := w.adopt(observed); err != nil || len(found) != 1 || !found[0].Window.Equal(made.Window) {
-		t.Errorf("found %+v, %v; want the window %v", found, err, made.Window)
-	}
-}
-
-// A copy that may not be recorded hinders nothing where the grant itself may.
-func TestAdoptPassesOverACopyThatIsTooLong(t *testing.T) {
-	w := newWorld(t, jit.Native)
-	made := w.grant(request())
-	at := jit.Place{Target: "db", Scope: "all"}
-	w.lose()
-	observed := w.observed()
-	s := observed[at]
-	longer := s.Ours[0]
-	longer.Marker.Window.End = made.Start.AddDate(70, 0, 0)
-	s.Ours = append(s.Ours, longer)
-	observed[at] = s
-	if found, err := w.adopt(observed); err != nil || len(found) != 1 || !found[0].Window.Equal(made.Window) {
-		t.Errorf("found %+v, %v; want the window %v", found, err, made.Window)
+	for name, c := range map[string]struct {
+		end   func(jit.Grant) time.Time
+		first bool
+	}{
+		"a copy that ends later, first":    {func(g jit.Grant) time.Time { return g.End.Add(time.Hour) }, true},
+		"a copy that is too long, at last": {func(g jit.Grant) time.Time { return g.Start.AddDate(70, 0, 0) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Native)
+			made := w.grant(request())
+			at := jit.Place{Target: "db", Scope: "all"}
+			w.lose()
+			observed := w.observed()
+			s := observed[at]
+			longer := s.Ours[0]
+			longer.Marker.Window.End = c.end(made)
+			if s.Ours = append(s.Ours, longer); c.first {
+				slices.Reverse(s.Ours)
+			}
+			observed[at] = s
+			if found, err := w.adopt(observed); err != nil || len(found) != 1 || !found[0].Window.Equal(made.Window) {
+				t.Errorf("found %+v, %v; want the window %v", found, err, made.Window)
+			}
+		})
 	}
 }
 

@@ -14,71 +14,53 @@ import (
 // are judged by what the policies will be.
 type Planned struct {
 	mu      sync.Mutex
-	put     map[string]jit.Policy
-	awaited map[string]jit.Policy
-	dropped map[string]bool
+	changes map[string]change
+}
+
+// change is what a plan makes of a policy: it puts it, or drops it, or what comes is awaited.
+type change struct {
+	policy           jit.Policy
+	dropped, awaited bool
 }
 
 // Put notes that the plan creates or changes a policy.
-func (p *Planned) Put(policy jit.Policy) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.put == nil {
-		p.put = map[string]jit.Policy{}
-	}
-	p.put[policy.Name] = policy
-	delete(p.awaited, policy.Name)
-	delete(p.dropped, policy.Name)
-}
+func (p *Planned) Put(policy jit.Policy) { p.note(policy.Name, change{policy: policy}) }
 
 // Await notes that the plan creates or changes a policy of which not all is known before the apply. policy is the most that
 // it can come to permit: what is not known is left out, and one that forbids has to forbid nothing.
 func (p *Planned) Await(policy jit.Policy) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.awaited == nil {
-		p.awaited = map[string]jit.Policy{}
-	}
-	p.awaited[policy.Name] = policy
-	delete(p.put, policy.Name)
-	delete(p.dropped, policy.Name)
+	p.note(policy.Name, change{policy: policy, awaited: true})
 }
 
 // Drop notes that the plan removes a policy.
-func (p *Planned) Drop(name string) {
+func (p *Planned) Drop(name string) { p.note(name, change{dropped: true}) }
+
+func (p *Planned) note(name string, c change) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.dropped == nil {
-		p.dropped = map[string]bool{}
+	if p.changes == nil {
+		p.changes = map[string]change{}
 	}
-	p.dropped[name] = true
-	delete(p.put, name)
-	delete(p.awaited, name)
+	p.changes[name] = c
 }
 
 // Over lays the plan's policies over the recorded ones, in the order of their names. Those that are awaited are not among them.
-func (p *Planned) Over(recorded []jit.Policy) []jit.Policy {
+func (p *Planned) Over(recorded []jit.Policy) []jit.Policy { return p.over(recorded, false) }
+
+// foreseen is [Planned.Over] with those that are awaited as far as they are known. It serves to refuse, never to permit.
+func (p *Planned) foreseen(recorded []jit.Policy) []jit.Policy { return p.over(recorded, true) }
+
+func (p *Planned) over(recorded []jit.Policy, awaited bool) []jit.Policy {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := slices.DeleteFunc(slices.Clone(recorded), func(r jit.Policy) bool {
-		_, replaced := p.put[r.Name]
-		_, awaited := p.awaited[r.Name]
-		return replaced || awaited || p.dropped[r.Name]
+		_, changed := p.changes[r.Name]
+		return changed
 	})
-	for _, policy := range p.put {
-		all = append(all, policy)
-	}
-	slices.SortFunc(all, func(a, b jit.Policy) int { return strings.Compare(a.Name, b.Name) })
-	return all
-}
-
-// foreseen is [Planned.Over] with those that are awaited as far as they are known. It serves to refuse, never to permit.
-func (p *Planned) foreseen(recorded []jit.Policy) []jit.Policy {
-	all := p.Over(recorded)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, policy := range p.awaited {
-		all = append(all, policy)
+	for _, c := range p.changes {
+		if !c.dropped && (awaited || !c.awaited) {
+			all = append(all, c.policy)
+		}
 	}
 	slices.SortFunc(all, func(a, b jit.Policy) int { return strings.Compare(a.Name, b.Name) })
 	return all
@@ -88,8 +70,7 @@ func (p *Planned) foreseen(recorded []jit.Policy) []jit.Policy {
 func (p *Planned) awaits(name string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, ok := p.awaited[name]
-	return ok
+	return p.changes[name].awaited
 }
 
 // quoted lists the names of the targets for an error message.

@@ -272,11 +272,11 @@ func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (jit.Grant, 
 // platform that was told of it already.
 func (b *Broker) beginning(g jit.Grant, r Request, traits jit.Traits) (time.Time, error) {
 	now := b.Now()
-	waits := g.Deferred() && g.GrantedAt.IsZero() || traits.NativeStart && now.Before(g.Start)
+	ahead := g.Deferred() && g.GrantedAt.IsZero() || traits.NativeStart && now.Before(g.Start)
 	switch {
 	case r.StartsAt.IsZero() && !r.StartNow, r.StartsAt.Equal(g.Start):
 		return g.Start, nil
-	case waits && !g.Over(now):
+	case ahead && !g.Over(now):
 		start := later(r.StartsAt, jit.Second(now))
 		return start, r.mayBegin(start, now)
 	case r.StartNow, r.StartsAt.Before(g.Start) && !g.Deferred():

@@ -74,16 +74,6 @@ type Filter struct {
 	NotEnded bool
 }
 
-// SharedTime returns the time by which those who share a ledger give and take leases: now, or that of the ledger's server where the two
-// disagree.
-func SharedTime(ctx context.Context, l Ledger, now time.Time) (time.Time, error) {
-	remote, err := l.Clock(ctx)
-	if err == nil && CheckSkew(now, remote) != nil {
-		now = remote
-	}
-	return now, err
-}
-
 // MaxLease bounds the lease of a claim. One that ends later was given by a clock that was wrong, and does not count; of [Leases] and of
 // [Once] one that ends that much later than what is asked for.
 const MaxLease = 10 * time.Minute

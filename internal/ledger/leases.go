@@ -68,14 +68,16 @@ func (l *Ledger) once(ctx context.Context, tx *sql.Tx, entries []jit.Entry, errs
 		if _, twice := first[e.Once.Name]; !twice {
 			first[e.Once.Name] = i
 			byTime[e.Once.At] = append(byTime[e.Once.At], i)
-			latest = later(latest, e.Once.At)
+			if e.Once.At.After(latest) {
+				latest = e.Once.At
+			}
 		}
 	}
 	if len(first) == 0 {
 		return nil
 	}
 	for at, members := range byTime {
-		for chunk := range slices.Chunk(members, maxParameters/3) {
+		for chunk := range slices.Chunk(members, maxParameters/2-1) {
 			noted, err := l.note(ctx, tx, at, entries, chunk)
 			if err != nil {
 				return err
@@ -106,13 +108,6 @@ func (l *Ledger) note(ctx context.Context, tx *sql.Tx, at time.Time, entries []j
 		return nil, err
 	}
 	return collect(noted, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 // Look tells who has a piece of work.

@@ -40,7 +40,7 @@ type turn struct {
 // take begins a turn; it returns nil while another sender has the receiver. A new receiver is told of what comes, not of all that was.
 func (s *Sender) take(ctx context.Context, r *Receiver, p patience) (*turn, error) {
 	local := s.Now()
-	now, err := jit.SharedTime(ctx, s.Ledger, local)
+	now, err := s.sharedTime(ctx, local)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +56,16 @@ func (s *Sender) take(ctx context.Context, r *Receiver, p patience) (*turn, erro
 		return nil, errors.Join(err, t.release(ctx))
 	}
 	return t, nil
+}
+
+// sharedTime returns the time by which those who share the ledger give and take leases: now, or that of the ledger's server where the two
+// disagree.
+func (s *Sender) sharedTime(ctx context.Context, now time.Time) (time.Time, error) {
+	remote, err := s.Ledger.Clock(ctx)
+	if err == nil && jit.CheckSkew(now, remote) != nil {
+		now = remote
+	}
+	return now, err
 }
 
 // begin notes for a new receiver that it is told of what comes from now on.
@@ -179,7 +189,7 @@ func (t *turn) hold(ctx context.Context) error {
 		return err
 	}
 	local := t.Now()
-	now, err := jit.SharedTime(ctx, t.Ledger, local)
+	now, err := t.sharedTime(ctx, local)
 	if err != nil || local.Sub(now) == t.ahead {
 		return err
 	}

@@ -2,7 +2,6 @@ package provider_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +9,24 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
 )
+
+// azureGrant writes a configuration with one grant of a directory, with that setting of the provider.
+func azureGrant(w *acctest.World, s *azuretest.Server, setting, who, scope string, lines ...string) {
+	lines = append(lines, `target = "subscription"`, fmt.Sprintf("principal = %q", "user:"+who), `role = "Reader"`, fmt.Sprintf("scope = %q", scope))
+	w.Write("main.tf", fmt.Sprintf(`
+terraform {
+  required_providers {
+    jit = { source = "jitaccess/jit" }
+  }
+}
+
+provider "jit" {
+  %s
+  targets = { subscription = { azure = { endpoint = %q } } }
+}
+
+%s`, setting, s.URL, grant("a", lines...)))
+}
 
 // The beginning of a grant that PIM was told of before is moved, together with its end and without it; PIM begins and ends it.
 func TestAzureStartIsMoved(t *testing.T) {
@@ -24,19 +41,7 @@ func TestAzureStartIsMoved(t *testing.T) {
 			return fmt.Sprintf("%s = %q", name, jit.FormatTime(now.Add(d)))
 		}
 		write := func(lines ...string) {
-			w.Write("main.tf", fmt.Sprintf(`
-terraform {
-  required_providers {
-    jit = { source = "jitaccess/jit" }
-  }
-}
-
-provider "jit" {
-  max_ttl = "4h"
-  targets = { subscription = { azure = { endpoint = %q } } }
-}
-
-%s`, s.URL, grant("a", append(lines, `target = "subscription"`, fmt.Sprintf("principal = %q", "user:"+who), `role = "Reader"`, fmt.Sprintf("scope = %q", scope))...)))
+			azureGrant(w, s, `max_ttl = "4h"`, who, scope, lines...)
 		}
 		given := func(from, until time.Duration) {
 			t.Helper()
@@ -87,26 +92,7 @@ func TestAzureWithPIM(t *testing.T) {
 			}
 		}
 		write := func(lines ...string) {
-			w.Write("main.tf", fmt.Sprintf(`
-terraform {
-  required_providers {
-    jit = { source = "jitaccess/jit" }
-  }
-}
-
-provider "jit" {
-  targets = { subscription = { azure = { endpoint = %q } } }
-}
-
-resource "jit_grant" "a" {
-  target    = "subscription"
-  principal = "user:%s"
-  role      = "Reader"
-  scope     = %q
-  reason    = "INC-1: look"
-  %s
-}
-`, s.URL, who, scope, strings.Join(lines, "\n  ")))
+			azureGrant(w, s, "", who, scope, lines...)
 		}
 
 		write(`ttl = "4m"`)

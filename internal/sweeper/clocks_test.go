@@ -1,7 +1,6 @@
 package sweeper_test
 
 import (
-	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -36,10 +35,7 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	begins := w.grant("db", "a", "carol", "30m", time.Now().Add(40*time.Minute))
 	revoked := w.grant("db", "a", "dave", "8h", time.Time{})
 	watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20}, Leases: w.ledger.Leases(), Observer: w}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { watcher.Run(ctx); close(done) }()
-	defer func() { cancel(); <-done }()
+	defer run(t, watcher)()
 
 	time.Sleep(time.Minute)
 	offset.Store(int64(step))
@@ -91,14 +87,8 @@ func TestWatchAStartInHandAndAWrongClock(t *testing.T) {
 		w.targets["db"].Now = func() time.Time { return time.Time{} }
 		w.ledger.Remote = time.Now
 		g := w.grant("db", "a", "alice", "30m", time.Now().Add(time.Minute))
-		var gone atomic.Bool
+		gone := w.mayBeGone()
 		var offset atomic.Int64
-		w.ledger.Call = func(string) error {
-			if gone.Load() {
-				return errors.New("connection refused")
-			}
-			return nil
-		}
 		w.targets["db"].Call = func(what string) error {
 			if what == "write" && offset.Load() == 0 {
 				gone.Store(true)
@@ -108,10 +98,7 @@ func TestWatchAStartInHandAndAWrongClock(t *testing.T) {
 		b := w.newBroker()
 		b.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
 		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20}, Leases: w.ledger.Leases(), Observer: w}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { watcher.Run(ctx); close(done) }()
-		defer func() { cancel(); <-done }()
+		defer run(t, watcher)()
 		time.Sleep(time.Until(g.Start) + 5*time.Second)
 		offset.Store(int64(time.Hour))
 		gone.Store(false)
@@ -146,10 +133,7 @@ func TestDriftByAClockThatIsBehind(t *testing.T) {
 		offset.Store(int64(-20 * time.Minute))
 		b.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
 		watcher := &sweeper.Watcher{Sweeper: s, Leases: w.ledger.Leases(), Observer: w}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { watcher.Run(ctx); close(done) }()
-		defer func() { cancel(); <-done }()
+		defer run(t, watcher)()
 		time.Sleep(15 * time.Minute)
 		w.want(g, false, "looked at by a clock that is behind")
 		w.want(live, false, "looked at by a clock that is behind")
@@ -177,10 +161,7 @@ func TestWatchDriftBesideAWrongClock(t *testing.T) {
 				b := w.newBroker()
 				b.Now = func() time.Time { return time.Now().Add(wrong) }
 				watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "wrong", MaxUnplanned: 20}, Leases: w.ledger.Leases()}
-				ctx, cancel := context.WithCancel(t.Context())
-				done := make(chan struct{})
-				go func() { watcher.Run(ctx); close(done) }()
-				defer func() { cancel(); <-done }()
+				defer run(t, watcher)()
 				time.Sleep(time.Minute)
 				_, stop := w.watch("right")
 				defer stop()

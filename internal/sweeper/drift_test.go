@@ -613,9 +613,7 @@ func TestWatchRecordsLater(t *testing.T) {
 		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
 			Broker: w.newBroker(), Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift},
 		}, Leases: w.ledger.Leases()}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { watcher.Run(ctx); close(done) }()
+		stop := run(t, watcher)
 		for _, c := range []struct {
 			after time.Duration
 			want  int
@@ -625,8 +623,7 @@ func TestWatchRecordsLater(t *testing.T) {
 				t.Errorf("after %s it is recorded %d times, want %d", c.after, n, c.want)
 			}
 		}
-		cancel()
-		<-done
+		stop()
 	})
 }
 
@@ -643,12 +640,9 @@ func TestWatchAsksOnceAnHourAboutWhatStays(t *testing.T) {
 		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
 			Broker: b, Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift},
 		}, Leases: w.ledger.Leases()}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { watcher.Run(ctx); close(done) }()
+		stop := run(t, watcher)
 		time.Sleep(5*time.Hour + 30*time.Minute)
-		cancel()
-		<-done
+		stop()
 		if n := ledger.n.Load(); n < 5 || n > 6 {
 			t.Errorf("asked %d times in five and a half hours, want once an hour", n)
 		}

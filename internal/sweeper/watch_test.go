@@ -67,10 +67,27 @@ func (w *watched) watch(holder string) (watcher *sweeper.Watcher, stop func()) {
 		Leases:   w.ledger.Leases(),
 		Observer: w,
 	}
-	ctx, cancel := context.WithCancel(w.t.Context())
+	return watcher, run(w.t, watcher)
+}
+
+// run starts a watcher; stop ends it and waits for it.
+func run(t *testing.T, watcher *sweeper.Watcher) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { watcher.Run(ctx); close(done) }()
-	return watcher, func() { cancel(); <-done }
+	return func() { cancel(); <-done }
+}
+
+// mayBeGone makes a ledger that refuses while the switch is on.
+func (w *watched) mayBeGone() *atomic.Bool {
+	gone := &atomic.Bool{}
+	w.ledger.Call = func(string) error {
+		if gone.Load() {
+			return errors.New("connection refused")
+		}
+		return nil
+	}
+	return gone
 }
 
 func (w *watched) grant(target, scope, principal, ttl string, startsAt time.Time) jit.Grant {
@@ -268,10 +285,7 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
 			Broker: b, Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
 		}, Leases: w.ledger.Leases(), Observer: w}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { watcher.Run(ctx); close(done) }()
-		defer func() { cancel(); <-done }()
+		defer run(t, watcher)()
 		time.Sleep(time.Until(last.End) + 10*time.Second)
 		if g, _, _ := w.ledger.Lookup(t.Context(), last.ID); g.EndedAt.IsZero() || g.EndedAt.Sub(last.End) > 6*time.Second {
 			t.Errorf("the grant on the scope that works was ended at %s, its end was %s", g.EndedAt, last.End)
@@ -379,10 +393,7 @@ func (w *watched) watchCostly(p *costly, claim time.Duration) (stop func()) {
 	watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
 		Broker: b, Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
 	}, Leases: w.ledger.Leases(), Observer: w}
-	ctx, cancel := context.WithCancel(w.t.Context())
-	done := make(chan struct{})
-	go func() { watcher.Run(ctx); close(done) }()
-	return func() { cancel(); <-done }
+	return run(w.t, watcher)
 }
 
 // Far more is due on one scope than a lane holds, and it works slowly: what is due elsewhere does not wait for it, what does not fit is
@@ -513,13 +524,7 @@ func TestWatchWithoutLedger(t *testing.T) {
 		w := newWatched(t, "db")
 		g := w.grant("db", "a", "alice", "2m", time.Time{})
 		live := w.grant("db", "a", "bob", "2h", time.Time{})
-		var gone atomic.Bool
-		w.ledger.Call = func(string) error {
-			if gone.Load() {
-				return errors.New("connection refused")
-			}
-			return nil
-		}
+		gone := w.mayBeGone()
 		watcher, stop := w.watch("a")
 		defer stop()
 		time.Sleep(10 * time.Second)
@@ -547,13 +552,7 @@ func TestWatchEndDoesNotWaitForAStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
 		g := w.grant("db", "a", "alice", "21m", time.Now().Add(time.Minute))
-		var gone atomic.Bool
-		w.ledger.Call = func(string) error {
-			if gone.Load() {
-				return errors.New("connection refused")
-			}
-			return nil
-		}
+		gone := w.mayBeGone()
 		w.targets["db"].Call = func(what string) error {
 			if what == "write" {
 				gone.Store(true)

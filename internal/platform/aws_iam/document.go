@@ -294,18 +294,23 @@ func readAssumption(text string, statements []statement) writing {
 	return found
 }
 
+// counted is a bound of a statement. Where it has two, that of the grant counts if it is among them, else the earlier.
+func counted(s statement, operator string, want time.Time) time.Time {
+	plain, second := bound(s, operator), bound(s, operator+ifExists)
+	if plain.IsZero() || !second.IsZero() && (second.Equal(want) || second.Before(plain) && !plain.Equal(want)) {
+		return second
+	}
+	return plain
+}
+
 // startOf is the earliest time at which a statement that allows holds; zero where one has no beginning.
-// Where a statement has several the one of the grant counts if it is among them, else the earliest.
 func startOf(statements []statement, want time.Time) time.Time {
 	var earliest time.Time
 	for _, s := range statements {
 		if s["Effect"] == "Deny" {
 			continue
 		}
-		start, second := bound(s, notBefore), bound(s, notBefore+ifExists)
-		if start.IsZero() || !second.IsZero() && (second.Equal(want) || second.Before(start) && !start.Equal(want)) {
-			start = second
-		}
+		start := counted(s, notBefore, want)
 		if start.IsZero() {
 			return time.Time{}
 		}
@@ -317,18 +322,13 @@ func startOf(statements []statement, want time.Time) time.Time {
 }
 
 // endOf is the latest time at which a statement that allows still holds; zero where one has no end.
-// Where a statement has several ends the one of the grant counts if it is among them, else the earliest.
 func endOf(statements []statement, want time.Time) time.Time {
 	var latest time.Time
 	for _, s := range statements {
 		if s["Effect"] == "Deny" {
 			continue
 		}
-		plain, second := bound(s, before), bound(s, before+ifExists)
-		end := plain
-		if end.IsZero() || !second.IsZero() && (second.Equal(want) || second.Before(end) && !end.Equal(want)) {
-			end = second
-		}
+		end := counted(s, before, want)
 		if end.IsZero() {
 			return time.Time{}
 		}
