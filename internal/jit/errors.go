@@ -24,6 +24,9 @@ var (
 	ErrNewerLedger = errors.New("the ledger is newer than this program")
 	// ErrSkew: the clocks of this machine and of the platform disagree by more than [MaxSkew].
 	ErrSkew = errors.New("the clocks disagree")
+	// ErrRemains: a Remove ended the access, and the platform confirmed it. Something that gives no
+	// access, such as an emptied role, is left there.
+	ErrRemains = errors.New("the access is over and remains are left")
 )
 
 // Error is an error meant for a person: it names what is to blame, says what is

@@ -88,7 +88,8 @@ const (
 	// the access and the window asked for; one that is there is corrected, copies are removed.
 	Ensure Op = iota + 1
 	// Remove leaves none with that owner and id; absent is success. Only the marker's
-	// owner and id are needed; the rest is used where it is known.
+	// owner and id are needed; the rest is used where it is known. An error that wraps
+	// [ErrRemains] means that the access is over and only what gives none could not be cleaned up.
 	Remove
 )
 
