@@ -340,6 +340,35 @@ func TestAFailedGrantCanBeTriedAgain(t *testing.T) {
 	w.allowed(true)
 }
 
+// An attempt that is known to have given nothing is closed: it is in no list of what is live or to be ended, and there is nothing to revoke.
+func TestAFailedGrantIsAClosedRecord(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	w.platform.Unknown = map[string]bool{"bob": true}
+	if _, err := w.Grant(t.Context(), request()); err == nil || strings.Contains(err.Error(), "may be in force") {
+		t.Fatal(err)
+	}
+	w.pass(5 * time.Hour)
+	var g jit.Grant
+	for g = range w.ledger.Grants(t.Context(), jit.Filter{Owner: "jit"}) {
+		if state := g.State(w.now); state != jit.StateFailed || !strings.Contains(g.Failure, jittest.ErrNoPrincipal.Error()) {
+			t.Errorf("it is %s with the error %q", state, g.Failure)
+		}
+	}
+	for _, f := range []jit.Filter{{NotEnded: true}, {DueBy: w.now}, {LiveAt: w.now.Add(-4 * time.Hour)}} {
+		for g := range w.ledger.Grants(t.Context(), f) {
+			t.Errorf("%+v finds %+v", f, g)
+		}
+	}
+	w.platform.Call = func(string) error { return errors.New("the target is away") }
+	recorded := len(w.kinds())
+	if w.revoke(broker.Revocation{Grant: g, Reason: "destroyed"}); len(w.kinds()) != recorded {
+		t.Errorf("revoking it records %v", w.kinds())
+	}
+	w.platform.Call, w.platform.Unknown = nil, nil
+	w.grant(request())
+	w.allowed(true)
+}
+
 func TestAnAttemptThatMayHaveWorkedKeepsItsWindow(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Call = func(what string) error {
@@ -348,8 +377,8 @@ func TestAnAttemptThatMayHaveWorkedKeepsItsWindow(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := w.Grant(t.Context(), request()); err == nil {
-		t.Fatal("no error")
+	if _, err := w.Grant(t.Context(), request()); err == nil || !strings.Contains(err.Error(), "may be in force") || !strings.Contains(err.Error(), "`jit revoke ") {
+		t.Fatal(err)
 	}
 	w.platform.Call = nil
 	begun := w.now

@@ -30,7 +30,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			}
 		}
 		var before jit.Standing
-		if !known || retryable(recorded) {
+		if !known || recorded.Failed() {
 			s, err := b.look(ctx, g)
 			if err != nil {
 				return jit.Grant{}, err
@@ -44,7 +44,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 				}
 			}
 		}
-		if known && !retryable(recorded) {
+		if known && !recorded.Failed() {
 			if _, err := b.meet(recorded, r); err != nil {
 				return jit.Grant{}, err
 			}
@@ -155,7 +155,7 @@ func (b *Broker) confirm(ctx context.Context, g jit.Grant, kind jit.EventKind) (
 		if g.GrantedAt.IsZero() {
 			g.GrantedAt = b.Now()
 		}
-		g.FailedAt, g.EndedAt, g.OpenDrift = time.Time{}, time.Time{}, ""
+		g.FailedAt, g.Failure, g.EndedAt, g.OpenDrift = time.Time{}, "", time.Time{}, ""
 		return []jit.Event{b.window(kind, *g)}, true
 	})
 	if err != nil {
@@ -196,19 +196,20 @@ func (b *Broker) beginsByItself(g jit.Grant) bool {
 	return err == nil && traits.NativeStart
 }
 
-// failed records that an attempt to grant failed, if the platform can be seen to hold nothing
-// of it. Otherwise the record stays as it is: the access may be there, and the sweeper ends it with its window.
+// failed closes the record of an attempt to grant if a read begun after the attempt shows that it gave nothing.
+// Otherwise the outcome is unknown: the record stays pending, and the sweeper ends the access with its window.
 func (b *Broker) failed(ctx context.Context, p jit.Platform, g jit.Grant, cause error) error {
 	cause = fmt.Errorf("grant %s to %s on target %q: %w", g.Role, g.Principal, g.Target, cause)
+	unknown := fmt.Errorf("%w; the access may be in force all the same: `jit revoke %s` ends it, and `jit sweep` does at %s", cause, g.ID, jit.FormatTime(g.End))
 	if !g.GrantedAt.IsZero() || ctx.Err() != nil {
-		return cause // of an attempt that was cut off nothing can be said: it may still be under way
+		return unknown // an attempt that was cut off may still be under way
 	}
 	s, err := p.Read(ctx, g.Scope)
 	if err != nil || g.Drift(s) != jit.Missing {
-		return cause
+		return unknown
 	}
 	_, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
-		g.FailedAt = b.Now()
+		g.FailedAt, g.Failure = b.Now(), cause.Error()
 		return []jit.Event{b.event(jit.EventGrantFailed, *g, "error", cause.Error())}, g.GrantedAt.IsZero() && g.RevokedAt.IsZero()
 	})
 	return errors.Join(cause, err)

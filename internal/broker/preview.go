@@ -47,7 +47,7 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 			return Preview{}, err
 		}
 	}
-	if known && !retryable(recorded) {
+	if known && !recorded.Failed() {
 		return b.meet(recorded, r)
 	}
 
@@ -164,11 +164,6 @@ func (b *Broker) look(ctx context.Context, g jit.Grant) (jit.Snapshot, error) {
 		return s, fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
 	}
 	return s, nil
-}
-
-// retryable reports whether the record tells of nothing but an attempt that is known to have granted nothing.
-func retryable(g jit.Grant) bool {
-	return g.Failed() && g.RevokedAt.IsZero()
 }
 
 // PreviewChange judges a change of a recorded grant to what the request says, without

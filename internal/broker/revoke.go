@@ -26,7 +26,7 @@ type Revocation struct {
 	Finding *Finding
 }
 
-// Revoke ends a grant of this owner now; one of another's is refused. Absent, over or unknown to the ledger is success. kept is
+// Revoke ends a grant of this owner now; one of another's is refused. Absent, over, failed or unknown to the ledger is success. kept is
 // true when a newer holder has the grant, or another record than the finding is about, which then lives on. If the ledger
 // cannot be reached access is ended all the same and the ledger's error returned; nothing is ended then for a finding, which
 // the next pass finds again.
@@ -49,7 +49,7 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
 		now := b.Now()
 		kept = r.Holder != 0 && g.Holder > r.Holder || r.Finding != nil && g.Version != r.Grant.Version
-		if kept {
+		if kept || g.Failed() {
 			return nil, false
 		}
 		if g.RevokedAt.IsZero() && g.EndedAt.IsZero() && g.Window.Over(now) {
@@ -79,7 +79,7 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		return g, false, b.withoutLedger(ctx, r, err)
 	}
 	failpoint.Hit("revoke.after-intent")
-	if !g.EndedAt.IsZero() {
+	if !g.EndedAt.IsZero() || g.Failed() {
 		return g, false, nil
 	}
 	over := false // its platform has ended it, if nobody interfered
@@ -256,7 +256,7 @@ func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, findings []Find
 			if g.OpenDrift != found[g.ID].Kind { // the intent could not be recorded
 				events = append([]jit.Event{b.found(*g, found[g.ID])}, events...)
 			}
-			g.FailedAt, g.EndedAt, g.OpenDrift = time.Time{}, time.Time{}, ""
+			g.FailedAt, g.Failure, g.EndedAt, g.OpenDrift = time.Time{}, "", time.Time{}, ""
 			return events, true
 		},
 		func(g jit.Grant, err error) jit.Event {

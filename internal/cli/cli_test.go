@@ -115,6 +115,14 @@ func (r result) decode(v any) {
 // grant makes a grant for a fresh key and returns it.
 func (w *world) grant(reason, ttl string) jit.Grant {
 	w.t.Helper()
+	return w.request(broker.Request{
+		Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: reason, Renewal: 1, TTL: ttl,
+	})
+}
+
+// key is a fresh public key.
+func (w *world) key() string {
+	w.t.Helper()
 	public, _, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		w.t.Fatal(err)
@@ -123,13 +131,11 @@ func (w *world) grant(reason, ttl string) jit.Grant {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return w.request(broker.Request{
-		Binding: jit.Binding{Target: "bastion", Principal: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), Role: "login"},
-		Reason:  reason, Renewal: 1, TTL: ttl,
-	})
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
-func (w *world) request(r broker.Request) jit.Grant {
+// runtime opens what jit.hcl says, as Terraform would.
+func (w *world) runtime() *config.Runtime {
 	w.t.Helper()
 	s, err := config.Load("")
 	if err != nil {
@@ -139,6 +145,12 @@ func (w *world) request(r broker.Request) jit.Grant {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return rt
+}
+
+func (w *world) request(r broker.Request) jit.Grant {
+	w.t.Helper()
+	rt := w.runtime()
 	defer func() { _ = rt.Close() }()
 	g, err := rt.Broker.Grant(w.t.Context(), r)
 	if err != nil {

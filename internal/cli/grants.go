@@ -25,7 +25,15 @@ type selection struct {
 // anyOwner is what --owner takes for the grants of all owners.
 const anyOwner = "*"
 
-var states = []string{string(jit.StatePending), string(jit.StateScheduled), string(jit.StateActive), string(jit.StateExpired), string(jit.StateRevoked)}
+var states = stateNames()
+
+func stateNames() []string {
+	var names []string
+	for _, s := range jit.States() {
+		names = append(names, string(s))
+	}
+	return names
+}
 
 // addFlags gives a command the flags that choose by target and principal.
 func (s *selection) addFlags(p *program, cmd *cobra.Command) {
@@ -137,6 +145,8 @@ func when(g jit.Grant, now time.Time) string {
 		return "starts in " + short(g.Start.Sub(now))
 	case jit.StateRevoked:
 		return "ended " + short(now.Sub(g.ActualEnd())) + " ago"
+	case jit.StateFailed:
+		return "gave nothing, " + short(now.Sub(g.FailedAt)) + " ago"
 	case jit.StateExpired:
 		return "ended " + short(now.Sub(g.End)) + " ago"
 	}

@@ -262,7 +262,7 @@ func (p *program) confirm(ctx context.Context, grants []jit.Grant) error {
 type outcome struct {
 	ID jit.ID `json:"id"`
 	jit.Binding
-	// Result is "revoked", "over" (it had ended and gone before) or "failed".
+	// Result is "revoked", "over" (it had ended and gone before, or had given nothing) or "failed".
 	Result string `json:"result"`
 	Error  string `json:"error,omitempty"`
 	// SessionTail is how long a session that was open may go on; empty where none can.
@@ -290,7 +290,7 @@ func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []j
 	for i, g := range grants {
 		group.Go(func() error {
 			o := outcome{ID: g.ID, Binding: g.Binding, Result: "revoked"}
-			if g.Over(p.Now()) && !g.EndedAt.IsZero() {
+			if g.Over(p.Now()) && !g.EndedAt.IsZero() || g.Failed() {
 				o.Result = "over"
 			}
 			if _, _, err := rt.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate}); err != nil {

@@ -104,6 +104,7 @@ func (p *program) printFacts(g jit.Grant) {
 		{"requested_at", jit.FormatTime(g.RequestedAt)},
 		{"granted_at", jit.FormatTime(g.GrantedAt)},
 		{"failed_at", jit.FormatTime(g.FailedAt)},
+		{"failure", g.Failure},
 		{"revoked_at", jit.FormatTime(g.RevokedAt)},
 		{"revoked_by", g.RevokedBy},
 		{"revoke_reason", g.RevokeReason},

@@ -53,7 +53,7 @@ type State string
 
 // The states of a grant.
 const (
-	// StatePending: intended, but no platform has confirmed it (an attempt is under way, failed or was cut off).
+	// StatePending: intended, but no platform has confirmed it: an attempt is under way, or its outcome is unknown.
 	StatePending State = "pending"
 	// StateScheduled: its window has not begun.
 	StateScheduled State = "scheduled"
@@ -63,7 +63,14 @@ const (
 	StateExpired State = "expired"
 	// StateRevoked: somebody ended it before its window was over.
 	StateRevoked State = "revoked"
+	// StateFailed: the attempt to grant is known to have given nothing.
+	StateFailed State = "failed"
 )
+
+// States returns all states, in the order of a grant's life.
+func States() []State {
+	return []State{StatePending, StateScheduled, StateActive, StateExpired, StateRevoked, StateFailed}
+}
 
 // Grant is the ledger's record of one grant: facts only. All times are UTC;
 // a zero time means that it has not happened.
@@ -91,10 +98,11 @@ type Grant struct {
 	Alone bool `json:"alone,omitempty"`
 
 	// RequestedAt: the intent was recorded. GrantedAt: the platform confirmed the access.
-	// FailedAt: the last attempt to grant ended in an error.
+	// FailedAt: the attempt to grant ended in the error Failure and is known to have given nothing.
 	RequestedAt time.Time `json:"requested_at"`
 	GrantedAt   time.Time `json:"granted_at,omitzero"`
 	FailedAt    time.Time `json:"failed_at,omitzero"`
+	Failure     string    `json:"failure,omitempty"`
 	// RevokedAt: somebody ended it early, with RevokedBy and RevokeReason.
 	RevokedAt    time.Time `json:"revoked_at,omitzero"`
 	RevokedBy    string    `json:"revoked_by,omitempty"`
@@ -117,20 +125,28 @@ type Grant struct {
 // An ended grant never gives access again.
 func (g Grant) Over(now time.Time) bool { return !g.RevokedAt.IsZero() || g.Window.Over(now) }
 
-// Live reports whether the grant is recorded and not over; it may be pending or scheduled.
-func (g Grant) Live(now time.Time) bool { return !g.Over(now) }
+// Failed reports whether the record is closed because its attempt is known to have given nothing. It is no access: nothing of
+// it is due or outstanding, and the same grant may be asked for again.
+func (g Grant) Failed() bool {
+	return !g.FailedAt.IsZero() && g.GrantedAt.IsZero() && g.RevokedAt.IsZero()
+}
+
+// Live reports whether the grant gives access or may still do so: it has not ended and has not failed. It may be pending or scheduled.
+func (g Grant) Live(now time.Time) bool { return !g.Over(now) && !g.Failed() }
 
 // Deferred reports whether the grant was meant to begin later than it was asked for.
 func (g Grant) Deferred() bool { return g.Start.After(g.RequestedAt) }
 
 // DueToStart reports whether a deferred grant should be put on its platform now.
 func (g Grant) DueToStart(now time.Time) bool {
-	return g.Live(now) && g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero() && g.EndedAt.IsZero() && !now.Before(g.Start) &&
+	return g.Live(now) && g.Deferred() && g.GrantedAt.IsZero() && g.EndedAt.IsZero() && !now.Before(g.Start) &&
 		(g.StartBy.IsZero() || !now.After(g.StartBy))
 }
 
 // Outstanding reports whether the grant is over and its platform has not yet confirmed that it is gone.
-func (g Grant) Outstanding(now time.Time) bool { return g.Over(now) && g.EndedAt.IsZero() }
+func (g Grant) Outstanding(now time.Time) bool {
+	return g.Over(now) && g.EndedAt.IsZero() && !g.Failed()
+}
 
 // ActualEnd is when access ended or will end: the revocation, if there was one. (A grant whose
 // window has passed is never revoked.)
@@ -142,12 +158,12 @@ func (g Grant) ActualEnd() time.Time {
 }
 
 // DueAt is when the grant next needs a sweeper: at its start, if that is still to be made, else at its end; zero when
-// its end is confirmed.
+// its end is confirmed or it has failed.
 func (g Grant) DueAt() time.Time {
 	switch {
-	case !g.EndedAt.IsZero():
+	case !g.EndedAt.IsZero(), g.Failed():
 		return time.Time{}
-	case g.RevokedAt.IsZero() && g.Deferred() && g.GrantedAt.IsZero() && g.FailedAt.IsZero() && g.Start.Before(g.End):
+	case g.RevokedAt.IsZero() && g.Deferred() && g.GrantedAt.IsZero() && g.Start.Before(g.End):
 		return g.Start
 	}
 	return g.ActualEnd()
@@ -158,9 +174,11 @@ func (g Grant) State(now time.Time) State {
 	switch {
 	case !g.RevokedAt.IsZero():
 		return StateRevoked
+	case g.Failed():
+		return StateFailed
 	case g.Window.Over(now):
 		return StateExpired
-	case now.Before(g.Start) && g.FailedAt.IsZero():
+	case now.Before(g.Start):
 		return StateScheduled
 	case g.GrantedAt.IsZero():
 		return StatePending
@@ -171,9 +189,6 @@ func (g Grant) State(now time.Time) State {
 
 // Marker returns the marker that the grant's binding bears.
 func (g Grant) Marker() Marker { return Marker{Owner: g.Owner, ID: g.ID, Window: g.Window} }
-
-// Failed reports whether the last attempt to grant ended in an error, and it is known to have given nothing.
-func (g Grant) Failed() bool { return !g.FailedAt.IsZero() && g.GrantedAt.IsZero() }
 
 // Access returns what the platform has to hold for the grant.
 func (g Grant) Access() Access {

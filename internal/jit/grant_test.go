@@ -29,7 +29,9 @@ func TestGrantOverTime(t *testing.T) {
 		"granted": {granted, []want{{0, StateActive, false, false, false}, {59, StateActive, false, false, false},
 			{60, StateExpired, true, false, true}, {6000, StateExpired, true, false, true}}},
 		"granted and ended": {with(granted, func(g *Grant) { g.EndedAt = at(61) }), []want{{60, StateExpired, true, false, false}, {6000, StateExpired, true, false, false}}},
-		"failed":            {with(now, func(g *Grant) { g.FailedAt = at(0) }), []want{{0, StatePending, false, false, false}, {60, StateExpired, true, false, true}}},
+		"failed":            {with(now, func(g *Grant) { g.FailedAt = at(0) }), []want{{0, StateFailed, false, false, false}, {60, StateFailed, true, false, false}}},
+		"failed, then asked for again and granted": {with(granted, func(g *Grant) { g.FailedAt = at(0) }), []want{{0, StateActive, false, false, false}, {60, StateExpired, true, false, true}}},
+		"failed, revoked by an older program":      {with(revoked, func(g *Grant) { g.FailedAt, g.GrantedAt = at(0), time.Time{} }), []want{{20, StateRevoked, true, false, true}}},
 		"later": {later, []want{{0, StateScheduled, false, false, false}, {29, StateScheduled, false, false, false},
 			{30, StatePending, false, true, false}, {59, StatePending, false, true, false}, {60, StateExpired, true, false, true}}},
 		"later, to begin by": {with(later, func(g *Grant) { g.StartBy = at(40) }), []want{{30, StatePending, false, true, false},
@@ -37,7 +39,7 @@ func TestGrantOverTime(t *testing.T) {
 		"later, begun": {with(later, func(g *Grant) { g.GrantedAt = at(30) }), []want{{30, StateActive, false, false, false}, {60, StateExpired, true, false, true}}},
 		"later, on the platform before": {with(later, func(g *Grant) { g.GrantedAt = at(0) }), []want{{1, StateScheduled, false, false, false},
 			{30, StateActive, false, false, false}}},
-		"later, failed":  {with(later, func(g *Grant) { g.FailedAt = at(30) }), []want{{30, StatePending, false, false, false}}},
+		"later, failed":  {with(later, func(g *Grant) { g.FailedAt = at(30) }), []want{{30, StateFailed, false, false, false}, {60, StateFailed, true, false, false}}},
 		"later, revoked": {with(later, func(g *Grant) { g.RevokedAt = at(10) }), []want{{30, StateRevoked, true, false, true}}},
 		"revoked":        {revoked, []want{{20, StateRevoked, true, false, true}, {60, StateRevoked, true, false, true}}},
 		// A clock that went back must not bring access back.
@@ -48,7 +50,7 @@ func TestGrantOverTime(t *testing.T) {
 			for _, w := range tc.want {
 				now := at(w.minute)
 				got := want{w.minute, tc.g.State(now), tc.g.Over(now), tc.g.DueToStart(now), tc.g.Outstanding(now)}
-				if got != w || tc.g.Live(now) == w.over {
+				if got != w || tc.g.Live(now) != (!w.over && w.state != StateFailed) {
 					t.Errorf("%+v (live %t), want %+v", got, tc.g.Live(now), w)
 				}
 			}

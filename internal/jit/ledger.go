@@ -39,10 +39,10 @@ type Ledger interface {
 	// Clock returns the time of the server that keeps the ledger; zero when it has no clock of its own.
 	Clock(ctx context.Context) (time.Time, error)
 
-	// Places lists the scopes on which there are grants of owner that are not over at a time.
+	// Places lists the scopes on which there are grants of owner that are live at a time.
 	Places(ctx context.Context, owner string, liveAt time.Time) ([]Place, error)
 
-	// Counts returns how many grants of owner there are on each target that are not over, or whose end is not confirmed, at a time.
+	// Counts returns how many grants of owner there are on each target that are live, or whose end is not confirmed, at a time.
 	Counts(ctx context.Context, owner string, at time.Time) ([]Count, error)
 
 	// FirstEvent returns the sequence number of the first event that was recorded at or after a
@@ -64,13 +64,13 @@ type Filter struct {
 	Scope  string
 	// Principal is compared as a whole with the canonical principal.
 	Principal string
-	// LiveAt: only grants that are not over at that time.
+	// LiveAt: only grants that are live at that time.
 	LiveAt time.Time
 	// EndFrom: only grants whose window ends at that time or later.
 	EndFrom time.Time
 	// DueBy: only grants that need a sweeper by that time, and those that may no longer begin.
 	DueBy time.Time
-	// NotEnded: only grants whose platform has not confirmed that they are gone.
+	// NotEnded: only grants that have not failed and whose platform has not confirmed that they are gone.
 	NotEnded bool
 }
 

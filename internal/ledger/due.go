@@ -45,7 +45,7 @@ func (l *Ledger) Clock(ctx context.Context) (time.Time, error) {
 	return time.UnixMicro(int64(now * 1e6)).UTC(), nil
 }
 
-// Places lists the scopes on which there are grants of owner that are not over at a time.
+// Places lists the scopes on which there are grants of owner that are live at a time.
 func (l *Ledger) Places(ctx context.Context, owner string, liveAt time.Time) ([]jit.Place, error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
@@ -62,7 +62,7 @@ func (l *Ledger) Places(ctx context.Context, owner string, liveAt time.Time) ([]
 			SELECT target, (SELECT min(scope) FROM jit_grants g WHERE g.target = places.target AND g.scope > places.scope) FROM places WHERE scope IS NOT NULL
 		)
 		SELECT target, scope FROM places WHERE EXISTS (SELECT 1 FROM jit_grants g WHERE g.target = places.target AND g.scope = places.scope
-			AND g.expires_at > $2 AND g.owner = $1 AND g.revoked_at IS NULL) ORDER BY target, scope`, owner, liveAt.UnixMicro())
+			AND g.expires_at > $2 AND g.owner = $1 AND g.revoked_at IS NULL AND `+notFailed+`) ORDER BY target, scope`, owner, liveAt.UnixMicro())
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
@@ -81,7 +81,7 @@ func (l *Ledger) Counts(ctx context.Context, owner string, at time.Time) ([]jit.
 			sum(CASE WHEN revoked_at IS NULL AND expires_at > $2 AND (starts_at > $2 OR granted_at IS NULL) THEN 1 ELSE 0 END),
 			sum(CASE WHEN (revoked_at IS NOT NULL OR expires_at <= $2) AND COALESCE(revoked_at, expires_at) > $3 THEN 1 ELSE 0 END),
 			sum(CASE WHEN COALESCE(revoked_at, expires_at) <= $3 THEN 1 ELSE 0 END)
-		FROM jit_grants WHERE owner = $1 AND ended_at IS NULL GROUP BY target ORDER BY target`, owner, at.UnixMicro(), at.Add(-jit.OverdueAfter).UnixMicro())
+		FROM jit_grants WHERE owner = $1 AND ended_at IS NULL AND `+notFailed+` GROUP BY target ORDER BY target`, owner, at.UnixMicro(), at.Add(-jit.OverdueAfter).UnixMicro())
 	if err != nil {
 		return nil, l.fail("read", err)
 	}

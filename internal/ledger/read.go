@@ -145,6 +145,9 @@ func byEnd(a, b jit.Grant) int {
 	return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.ID, b.ID))
 }
 
+// notFailed is true of the grants that are not [jit.Grant.Failed].
+const notFailed = "(failed_at IS NULL OR granted_at IS NOT NULL OR revoked_at IS NOT NULL)"
+
 // where turns a filter into SQL; last is the last record of the page before, nil for the first page.
 func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any) {
 	var conditions []string
@@ -159,7 +162,7 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 	equal("scope", f.Scope)
 	equal("principal", f.Principal)
 	if !f.LiveAt.IsZero() {
-		conditions = append(conditions, "revoked_at IS NULL")
+		conditions = append(conditions, "revoked_at IS NULL", notFailed)
 	}
 	from := f.EndFrom
 	if !f.LiveAt.IsZero() && f.LiveAt.Add(time.Microsecond).After(from) {
@@ -178,7 +181,7 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 		conditions = append(conditions, "due_at <= "+l.mark(len(args)))
 	}
 	if f.NotEnded {
-		conditions = append(conditions, "ended_at IS NULL")
+		conditions = append(conditions, "ended_at IS NULL", notFailed)
 	}
 	if len(f.IDs) > 0 {
 		args = append(args, l.list(texts(f.IDs)))

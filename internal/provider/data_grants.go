@@ -42,7 +42,7 @@ func factAttributes() map[string]schema.Attribute {
 	}
 	return map[string]schema.Attribute{
 		"id":                text("The id of the grant."),
-		"state":             text("What the grant is now: `pending`, `scheduled`, `active`, `expired` or `revoked`."),
+		"state":             text("What the grant is now: `pending`, `scheduled`, `active`, `expired`, `revoked` or `failed`."),
 		"target":            text("The target."),
 		"principal":         text("Who has the access, in the canonical form."),
 		"role":              text("What access, in the canonical form."),
@@ -66,7 +66,7 @@ func factAttributes() map[string]schema.Attribute {
 // facts reads a record at now.
 func facts(g jit.Grant, now time.Time) factsModel {
 	var remaining int64
-	if !g.Over(now) {
+	if g.Live(now) {
 		remaining = int64(g.End.Sub(now) / time.Second)
 	}
 	return factsModel{
@@ -108,7 +108,7 @@ func (d *grantsData) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 		Attributes: map[string]schema.Attribute{
 			"target":    filter("Only grants on this target."),
 			"principal": filter("Only grants to this principal, in its canonical form."),
-			"state":     filter("Only grants in this state: `pending`, `scheduled`, `active`, `expired` or `revoked`."),
+			"state":     filter("Only grants in this state: `pending`, `scheduled`, `active`, `expired`, `revoked` or `failed`."),
 			"grants": schema.ListNestedAttribute{
 				Computed: true, MarkdownDescription: "The grants, in the order of their end.",
 				NestedObject: schema.NestedAttributeObject{Attributes: factAttributes()},
@@ -131,10 +131,9 @@ func (d *grantsData) Read(ctx context.Context, req datasource.ReadRequest, resp 
 	if resp.Diagnostics.HasError() || !d.opened(&resp.Diagnostics) {
 		return
 	}
-	states := []jit.State{jit.StatePending, jit.StateScheduled, jit.StateActive, jit.StateExpired, jit.StateRevoked}
 	wanted := jit.State(m.State.ValueString())
-	if !m.State.IsNull() && !slices.Contains(states, wanted) {
-		addError(&resp.Diagnostics, "Invalid filter", jit.Invalid("state", "write one of pending, scheduled, active, expired and revoked", "%q is not a state of a grant", wanted))
+	if !m.State.IsNull() && !slices.Contains(jit.States(), wanted) {
+		addError(&resp.Diagnostics, "Invalid filter", jit.Invalid("state", "write one of pending, scheduled, active, expired, revoked and failed", "%q is not a state of a grant", wanted))
 		return
 	}
 	now := d.Broker.Now()

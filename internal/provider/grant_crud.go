@@ -225,6 +225,9 @@ func (r *grantResource) ImportState(ctx context.Context, req resource.ImportStat
 	if err == nil && !known {
 		err = unknownGrant(id)
 	}
+	if err == nil && g.Failed() {
+		err = jit.Invalid("id", "leave out the import: the block grants when it is applied", "the attempt to grant %s gave nothing: %s", id, g.Failure)
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Cannot import", err)
 		return

@@ -161,6 +161,8 @@ func stray(now time.Time, at jit.Place, bindings []jit.Observed, known map[jit.I
 		return drifted(remove, at, g, jit.DriftCopied, fmt.Sprintf("a copy: the grant belongs on %s of target %q", g.Scope, g.Target)), true
 	case now.Add(jit.MaxSkew).Before(g.Start) && g.GrantedAt.IsZero() && !waits(g, bindings): // the clock of whoever grants it may be ahead of ours
 		return drifted(remove, at, g, jit.DriftTooEarly, "it has not begun: it begins at "+jit.FormatTime(g.Start)), true
+	case g.Failed():
+		return drifted(remove, at, g, jit.DriftCameBack, "the attempt to grant it failed at "+jit.FormatTime(g.FailedAt)+", and it is there"), true
 	case !g.EndedAt.IsZero():
 		return drifted(remove, at, g, jit.DriftCameBack, "it came back: the grant ended at "+jit.FormatTime(g.ActualEnd())), true
 	}

@@ -187,7 +187,7 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 			d.Cut = true
 			break
 		}
-		if !q.matches(g) || g.ActualEnd().Before(midnight) {
+		if !q.matches(g) || g.Failed() || g.ActualEnd().Before(midnight) {
 			continue
 		}
 		bars = append(bars, g)

@@ -57,6 +57,8 @@ type ReportTotals struct {
 	RemovedLate  int `json:"removed_late"`
 	Failures     int `json:"revocation_failures"`
 	Drift        int `json:"drift"`
+	// Attempts are those that failed and gave nothing. They are in no other sum.
+	Attempts int `json:"failed_attempts"`
 	// Violations are the drift that breaks a policy of today.
 	Violations int           `json:"policy_violations"`
 	Longest    time.Duration `json:"-"`
@@ -96,6 +98,10 @@ func NewReport(ctx context.Context, ledger jit.Ledger, owner string, p Period, h
 			return r, err
 		}
 		if !g.Start.Before(p.To) || finish(g, now).Before(p.From) || !p.Wanted(g) {
+			continue
+		}
+		if g.Failed() {
+			r.Totals.Attempts++
 			continue
 		}
 		r.sum(g, now)

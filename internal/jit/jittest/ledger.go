@@ -68,7 +68,7 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 				f.Principal != "" && g.Principal != f.Principal || len(f.IDs) > 0 && !slices.Contains(f.IDs, g.ID) ||
 				f.Scope != "" && g.Scope != f.Scope || g.End.Before(f.EndFrom) ||
 				!f.DueBy.IsZero() && !g.Outstanding(f.DueBy) && !g.DueToStart(f.DueBy) ||
-				!f.LiveAt.IsZero() && g.Over(f.LiveAt) || f.NotEnded && !g.EndedAt.IsZero() {
+				!f.LiveAt.IsZero() && !g.Live(f.LiveAt) || f.NotEnded && (!g.EndedAt.IsZero() || g.Failed()) {
 				continue
 			}
 			if !yield(g, nil) {
@@ -207,7 +207,7 @@ func (l *Ledger) NextDue(ctx context.Context, owner string, after time.Time) (ne
 	}
 	for id, g := range l.grants {
 		switch due := g.DueAt(); {
-		case g.Owner != owner || !g.EndedAt.IsZero():
+		case g.Owner != owner || due.IsZero():
 		case due.After(after):
 			sooner(due)
 		default:

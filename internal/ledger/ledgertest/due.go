@@ -57,6 +57,7 @@ func testPlaces(t *testing.T, l jit.Ledger) {
 	add(func(g *jit.Grant) { g.Scope, g.Owner = "theirs", "other" })
 	add(func(g *jit.Grant) { g.Scope, g.End = "over", Epoch.Add(time.Minute) })
 	add(func(g *jit.Grant) { g.Scope, g.RevokedAt = "revoked", Epoch })
+	add(func(g *jit.Grant) { g.Scope, g.GrantedAt, g.FailedAt = "failed", time.Time{}, Epoch })
 	write(t, l, entries...)
 	check("payments", jit.Place{Target: "bastion", Scope: "another"}, jit.Place{Target: "bastion", Scope: "host"})
 	check("other", jit.Place{Target: "bastion", Scope: "theirs"})
@@ -108,6 +109,8 @@ func testCounts(t *testing.T, l jit.Ledger) {
 	add(func(g *jit.Grant) { g.RevokedAt, g.EndedAt = Epoch, Epoch })
 	add(func(g *jit.Grant) { g.Owner = "other" })
 	add(func(g *jit.Grant) { g.Target = "prod" })
+	add(func(g *jit.Grant) { g.GrantedAt, g.FailedAt = time.Time{}, Epoch })
+	add(func(g *jit.Grant) { g.GrantedAt, g.FailedAt, g.End = time.Time{}, Epoch, Epoch.Add(time.Minute) })
 	write(t, l, entries...)
 	check(jit.Count{Target: "bastion", Live: 1, Waiting: 2, Due: 3, Overdue: 2}, jit.Count{Target: "prod", Live: 1})
 }

@@ -77,7 +77,7 @@ func testRoundTrip(t *testing.T, l jit.Ledger) {
 	full.StartBy = Epoch.Add(10 * time.Minute)
 	full.Enforcement, full.SessionTail = jit.Sweeper, 90*time.Minute
 	full.RequestedAt = Epoch.Add(123456 * time.Microsecond)
-	full.FailedAt = Epoch.Add(2 * time.Second)
+	full.FailedAt, full.Failure = Epoch.Add(2*time.Second), "no such role"
 	full.RevokedAt, full.RevokedBy, full.RevokeReason = Epoch.Add(3*time.Second), "bob", `done; "really" <b>ä</b>`
 	full.EndedAt = Epoch.Add(4 * time.Second)
 	bare := jit.Grant{ID: Grant(2).ID}
@@ -210,7 +210,7 @@ func testPolicies(t *testing.T, l jit.Ledger) {
 
 func testFilters(t *testing.T, l jit.Ledger) {
 	var all []jit.Grant
-	for n := range 6 {
+	for n := range 7 {
 		g := Grant(n)
 		g.End = Epoch.Add(time.Duration(10-n) * time.Minute)
 		all = append(all, g)
@@ -220,6 +220,7 @@ func testFilters(t *testing.T, l jit.Ledger) {
 	all[3].Principal = "group:Alice"
 	all[4].RevokedAt = Epoch
 	all[5].RevokedAt, all[5].EndedAt, all[5].Scope = Epoch, Epoch, "other"
+	all[6].GrantedAt, all[6].FailedAt = time.Time{}, Epoch
 	for _, g := range all {
 		write(t, l, Entry(g))
 	}
@@ -227,8 +228,8 @@ func testFilters(t *testing.T, l jit.Ledger) {
 		f    jit.Filter
 		want string
 	}{
-		{jit.Filter{}, "5 4 3 2 1 0"},
-		{jit.Filter{Owner: "payments"}, "5 4 3 2 0"},
+		{jit.Filter{}, "6 5 4 3 2 1 0"},
+		{jit.Filter{Owner: "payments"}, "6 5 4 3 2 0"},
 		{jit.Filter{Target: "prod"}, "2"},
 		{jit.Filter{Principal: "group:Alice"}, "3"},
 		{jit.Filter{Principal: "group:alice"}, ""},

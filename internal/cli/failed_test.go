@@ -1,0 +1,50 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// A wrong path, then the right one: the attempt that gave nothing is no access, fails no command and stands in nobody's way.
+func TestAnAttemptThatGaveNothingIsClosed(t *testing.T) {
+	w := newWorld(t)
+	right := filepath.Join(w.dir, "home", ".ssh")
+	w.write("jit.hcl", `ledger  = "sqlite://ledger.db"
+owner   = "payments"
+targets = { bastion = { ssh = { authorized_keys = "`+filepath.Join(right, "authorized_keys")+`" } } }
+`)
+	request := broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: "INC-1: look", Renewal: 1, TTL: "1h"}
+	rt := w.runtime()
+	if _, err := rt.Broker.Grant(t.Context(), request); err == nil {
+		t.Fatal("a file in a directory that does not exist was written")
+	}
+	_ = rt.Close()
+	tells := func() {
+		t.Helper()
+		w.run("list").wantCode(exitDone).wantErr("No grant matches.")
+		w.run("sweep").wantCode(exitDone)
+		w.run("list", "--all").wantCode(exitDone).wantOut("failed", "gave nothing").wantNotOut("not removed")
+		w.run("report", "--json").wantCode(exitDone).wantOut(`"grants": 0`, `"failed_attempts": 1`, `"overdue": 0`)
+	}
+	tells()
+	w.now = w.now.Add(3 * time.Hour)
+	tells()
+	var failed []jit.Grant
+	w.run("list", "--state", "failed", "--json").wantCode(exitDone).wantOut(`"failure"`).decode(&failed)
+	w.run("revoke", string(failed[0].ID), "--reason", "INC-1: close it").wantCode(exitDone)
+	w.run("show", string(failed[0].ID)).wantCode(exitDone).wantOut("failed, gave nothing", "failure")
+
+	if err := os.MkdirAll(right, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	g := w.request(request)
+	if g.State(w.now) != jit.StateActive {
+		t.Errorf("asked for again it is %s", g.State(w.now))
+	}
+	w.run("list").wantCode(exitDone).wantOut("active")
+}
