@@ -28,6 +28,7 @@ type Broker struct {
 	Planned *Planned
 
 	failures failures
+	outages  outages
 }
 
 // Warning is something that does not stop a grant and that a reviewer has to know.
@@ -90,24 +91,33 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, nam
 	return b.judgeBy(ctx, b.Policies, g, checked, named, start, length)
 }
 
-// foresee is [Broker.judge] for a plan: what depends on a policy of which not all is known is permitted, with a warning.
+// foresee is judge during a plan. Where the deciding policy still has unknown values, or the target does not answer, the
+// grant is permitted with a warning unless it is refused in any case; the apply judges in full.
 func (b *Broker) foresee(ctx context.Context, g jit.Grant, checked jit.Traits, named string, start time.Time, length time.Duration) (jit.Verdict, jit.Traits, []Warning, error) {
-	if b.Planned == nil {
-		v, traits, err := b.judge(ctx, g, checked, named, start, length)
-		return v, traits, nil, err
+	by := b.Policies
+	if b.Planned != nil {
+		by = func(ctx context.Context) ([]jit.Policy, error) {
+			recorded, err := b.Ledger.Policies(ctx)
+			return b.Planned.foreseen(recorded), err
+		}
 	}
-	foreseen := func(ctx context.Context) ([]jit.Policy, error) {
-		recorded, err := b.Ledger.Policies(ctx)
-		return b.Planned.foreseen(recorded), err
+	var warnings []Warning
+	v, traits, err := b.judgeBy(ctx, by, g, checked, named, start, length)
+	if silent := (&undescribed{}); errors.As(err, &silent) {
+		warnings = append(warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
+			"How long sessions last there is not known: %v. The apply judges the grant by that, and fails if the target does not answer.", err)})
+		best := checked
+		best.Enforcement, best.SessionTail = jit.Native, 0
+		v, err = b.decide(ctx, by, g, best, named, start, length)
 	}
-	v, traits, err := b.judgeBy(ctx, foreseen, g, checked, named, start, length)
-	if err != nil || !b.Planned.awaits(v.Policy) {
-		return v, traits, nil, err
+	if err == nil && b.Planned != nil && b.Planned.awaits(v.Policy) {
+		warnings = append(warnings, Warning{"policy", "The policy is not known yet", fmt.Sprintf(
+			"Not every value of policy %q is known before the apply. The grant is judged by it then, and may be refused.", v.Policy)})
 	}
-	return v, traits, []Warning{{"policy", "The policy is not known yet", fmt.Sprintf(
-		"Not every value of policy %q is known before the apply. The grant is judged by it then, and may be refused.", v.Policy)}}, nil
+	return v, traits, warnings, err
 }
 
+// judgeBy is judge by the policies that by returns.
 func (b *Broker) judgeBy(ctx context.Context, by func(context.Context) ([]jit.Policy, error), g jit.Grant, checked jit.Traits, named string,
 	start time.Time, length time.Duration,
 ) (jit.Verdict, jit.Traits, error) {
@@ -118,10 +128,6 @@ func (b *Broker) judgeBy(ctx context.Context, by func(context.Context) ([]jit.Po
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
-	policies, err := by(ctx)
-	if err != nil {
-		return jit.Verdict{}, checked, err
-	}
 	traits, err := b.describe(ctx, target, g.Binding, checked)
 	if err == nil {
 		err = b.bounded(g, traits, length)
@@ -129,24 +135,43 @@ func (b *Broker) judgeBy(ctx context.Context, by func(context.Context) ([]jit.Po
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
+	v, err := b.decide(ctx, by, g, traits, named, start, length)
+	return v, traits, err
+}
+
+// decide asks the policies about a grant with these traits.
+func (b *Broker) decide(ctx context.Context, by func(context.Context) ([]jit.Policy, error), g jit.Grant, traits jit.Traits, named string,
+	start time.Time, length time.Duration,
+) (jit.Verdict, error) {
+	target, err := b.Target(g.Target)
+	if err != nil {
+		return jit.Verdict{}, err
+	}
+	policies, err := by(ctx)
+	if err != nil {
+		return jit.Verdict{}, err
+	}
 	v, err := policy.Judge(policies, policy.Request{
 		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
 		StartsAt: start, Length: length, Traits: traits, Named: named,
 	})
-	if err != nil {
-		return v, traits, err
+	if err != nil || v.Permitted {
+		return v, err
 	}
-	if !v.Permitted {
-		if v.Attribute == "ttl" {
-			v.Attribute = endAttribute(g)
-		}
-		return v, traits, &jit.Error{
-			Attribute: v.Attribute, Problem: v.Rule,
-			Hint: "change the grant, or have the policies changed in a pull request of their own", Err: jit.ErrDenied,
-		}
+	if v.Attribute == "ttl" {
+		v.Attribute = endAttribute(g)
 	}
-	return v, traits, nil
+	return v, &jit.Error{
+		Attribute: v.Attribute, Problem: v.Rule,
+		Hint: "change the grant, or have the policies changed in a pull request of their own", Err: jit.ErrDenied,
+	}
 }
+
+// undescribed is the error of a target that does not say what it knows of a binding.
+type undescribed struct{ error }
+
+// Unwrap returns the target's error.
+func (u *undescribed) Unwrap() error { return u.error }
 
 // describe asks a platform that is a [jit.Describer] for the traits of a binding; those of others are what Check told.
 func (b *Broker) describe(ctx context.Context, p jit.Platform, binding jit.Binding, checked jit.Traits) (jit.Traits, error) {
@@ -156,7 +181,11 @@ func (b *Broker) describe(ctx context.Context, p jit.Platform, binding jit.Bindi
 	}
 	traits, err := d.Describe(ctx, binding)
 	if err != nil {
-		return checked, fmt.Errorf("look at %s on target %q: %w", binding.Role, binding.Target, err)
+		err = fmt.Errorf("look at %s on target %q: %w", binding.Role, binding.Target, err)
+		if !errors.Is(err, jit.ErrInvalid) && !errors.Is(err, jit.ErrUnknown) {
+			err = &undescribed{err} // not an answer
+		}
+		return checked, err
 	}
 	return traits, nil
 }
@@ -293,7 +322,7 @@ func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err er
 	if err != nil {
 		return "", err
 	}
-	s, err := p.Read(ctx, g.Scope)
+	s, err := b.outages.read(g.Place(), b.Now, func() (jit.Snapshot, error) { return p.Read(ctx, g.Scope) })
 	if err != nil {
 		return "", fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
 	}

@@ -77,16 +77,28 @@ func TestAPlatformThatCanBeAskedIsJudgedByItsAnswer(t *testing.T) {
 	})
 }
 
-// What cannot be asked about is not granted; ending, and a plan of what is over, ask nothing.
+// A target that does not answer stops no plan, hides no refusal and grants nothing; ending, and a plan of what is over, ask nothing.
 func TestAPlatformThatDoesNotAnswer(t *testing.T) {
-	w, d := newDescribed(t, 0)
+	w, d := newDescribed(t, 2*time.Hour)
+	p := jit.Policy{Name: "not-eve", Effect: jit.Forbid, Condition: `grant.principal == "eve"`}
+	if err := w.ledger.Write(t.Context(), []jit.Entry{{Policy: &p}})[0]; err != nil {
+		t.Fatal(err)
+	}
 	g := w.grant(request())
 	d.err = errors.New("no answer")
 	other := request()
 	other.Reason = "INC-2: look"
-	if _, err := w.Preview(t.Context(), other, true); !errors.Is(err, d.err) {
-		t.Errorf("a plan: %v, want the platform's error", err)
+	w.platform.Call = func(string) error { return d.err }
+	if p, err := w.Preview(t.Context(), other, true); err != nil || len(p.Warnings) < 2 ||
+		p.Warnings[0].Summary != "The target cannot be read" || !strings.Contains(p.Warnings[0].Detail, "no answer") {
+		t.Errorf("a plan: %+v, %v; want a warning", p.Warnings, err)
 	}
+	forbidden := other
+	forbidden.Binding.Principal = "eve"
+	if _, err := w.Preview(t.Context(), forbidden, true); !errors.Is(err, jit.ErrDenied) {
+		t.Errorf("a plan of what is forbidden: %v, want ErrDenied", err)
+	}
+	w.platform.Call = nil
 	w.mustWrite(0, func() {
 		if _, err := w.Grant(t.Context(), other); !errors.Is(err, d.err) {
 			t.Errorf("an apply: %v, want the platform's error", err)

@@ -38,30 +38,40 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 			return Preview{}, err
 		}
 	}
-	var snapshot jit.Snapshot
-	if read && !known {
-		if snapshot, err = b.look(ctx, g); err != nil {
-			return Preview{}, err
-		}
-		if recorded, known, err = b.remade(g, snapshot, r); err != nil {
-			return Preview{}, err
-		}
-	}
 	if known && !recorded.Failed() {
 		return b.meet(recorded, r)
 	}
 
+	// The verdict comes before anything is read, so that a target that does not answer hides no refusal. A window that has passed
+	// is refused after it only: the target may bear the marker of a grant that the ledger has lost.
 	now := b.Now()
-	w, err := r.window(now)
-	if err != nil {
-		return Preview{}, err
+	w, late := r.window(now)
+	var v jit.Verdict
+	var warnings []Warning
+	if late == nil {
+		if v, traits, warnings, err = b.foresee(ctx, g, traits, r.Policy, w.Start, w.Length()); err != nil {
+			return Preview{}, err
+		}
 	}
-	v, traits, open, err := b.foresee(ctx, g, traits, r.Policy, w.Start, w.Length())
-	if err != nil {
-		return Preview{}, err
+	var snapshot jit.Snapshot
+	if read && !known {
+		look := func() (jit.Snapshot, error) { return b.look(ctx, g) }
+		if snapshot, err = b.outages.read(g.Place(), b.Now, look); err != nil && late == nil {
+			warnings = append(warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
+				"Whether standing access gives the same, and how much room there is, is not known: %v. The apply fails if the target does not answer then either.", err)})
+		}
+		if recorded, known, err = b.remade(g, snapshot, r); err != nil {
+			return Preview{}, err
+		}
+		if known {
+			return b.meet(recorded, r)
+		}
+	}
+	if late != nil {
+		return Preview{}, late
 	}
 	g.Policy, g.SessionTail = v.Policy, traits.SessionTail
-	p := Preview{Grant: g, Verdict: v, Warnings: append(open, b.warn(g, traits, v, r.StartsAt.After(now))...)}
+	p := Preview{Grant: g, Verdict: v, Warnings: append(warnings, b.warn(g, traits, v, r.StartsAt.After(now))...)}
 	if s, ok := snapshot.StandingOf(g.Binding); ok {
 		p.Warnings = append(p.Warnings, Warning{"principal", "Standing access already gives the same",
 			fmt.Sprintf("%s has %s on %s without an end (%s). The grant would change nothing, and its end would end nothing. Remove the standing access first.",

@@ -26,12 +26,19 @@ type Revocation struct {
 	Finding *Finding
 }
 
+// Destroyed is the reason recorded for a grant whose resource Terraform destroys.
+const Destroyed = "the resource was destroyed"
+
+// ErrUnrecorded: access was ended on its target, and the ledger could not record it.
+var ErrUnrecorded = errors.New("the ledger could not record it")
+
 // Revoke ends a grant of this owner now; one of another's is refused. Absent, over, failed or unknown to the ledger is success. kept is
 // true when a newer holder has the grant, or another record than the finding is about, which then lives on. If the ledger
-// cannot be reached access is ended all the same and the ledger's error returned; nothing is ended then for a finding, which
-// the next pass finds again.
-// An error of the kind [jit.ErrOver] says that only remains of a grant that had ended
-// before could not be cleaned away; the sweeper tries again.
+// cannot be reached, access is ended all the same and the error is of the kind [ErrUnrecorded]; nothing is ended then for a
+// finding, which the next pass finds again.
+// An error of the kind [jit.ErrOver] says that the window of the grant had passed before and that the target could not be
+// cleared of what may be left; the sweeper tries again. After any other error the returned grant says whether the
+// revocation is on record: the sweeper then ends the access.
 func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bool, err error) {
 	if err := b.owns(r.Grant); err != nil {
 		return r.Grant, false, err
@@ -82,18 +89,18 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	if !g.EndedAt.IsZero() || g.Failed() {
 		return g, false, nil
 	}
-	over := false // its platform has ended it, if nobody interfered
-	if g.Enforcement == jit.Native && g.Window.Over(b.Now()) {
+	over := false
+	if g.Window.Over(b.Now()) {
 		p, err := ask()
 		if err != nil {
 			return g, false, b.withoutLedger(ctx, r, err)
 		}
 		now := b.Now().Add(-p.behind)
 		over = g.Window.Over(now)
-		switch {
-		case over && p.unread != nil:
+		switch native := g.Enforcement == jit.Native; {
+		case over && native && p.unread != nil:
 			return g, false, leftOver(p.unread)
-		case over && p.endedByItself(g, now):
+		case over && native && p.endedByItself(g, now):
 			return g, false, nil // what is left is the sweeper's to clear away
 		}
 	}
@@ -108,7 +115,10 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 }
 
 func leftOver(err error) error {
-	return &jit.Error{Problem: fmt.Sprintf("the grant is over and it could not be made sure that nothing of it is left: %v", err), Hint: "the next `jit sweep` tries again", Err: jit.ErrOver}
+	return &jit.Error{
+		Problem: fmt.Sprintf("the grant is over, and its target could not be checked for what is left of it: %v", err),
+		Hint:    "a `jit sweep` that reaches the target clears it", Err: jit.ErrOver,
+	}
 }
 
 // withoutLedger is what a revocation does that the ledger cannot take down.
@@ -130,7 +140,7 @@ func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) 
 	if err := p.Apply(ctx, r.Grant.Scope, []jit.Change{{Op: jit.Remove, Access: access}})[0]; err != nil {
 		return errors.Join(fmt.Errorf("revoke grant %s on target %q: %w", r.Grant.ID, r.Grant.Target, err), ledger)
 	}
-	return fmt.Errorf("the access of grant %s was ended, but the ledger could not record it; repeat this when the ledger is back, or the sweeper puts the access back: %w", r.Grant.ID, ledger)
+	return fmt.Errorf("the access of grant %s was ended, but %w; repeat this when the ledger is back, or the sweeper puts the access back: %w", r.Grant.ID, ErrUnrecorded, ledger)
 }
 
 // Finish takes what is left of ended grants off their platforms, with one call for

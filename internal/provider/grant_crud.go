@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -25,24 +24,6 @@ const defaultTimeout = 5 * time.Minute
 const driftPrefix = "drift: "
 
 func isDrift(digest types.String) bool { return strings.HasPrefix(digest.ValueString(), driftPrefix) }
-
-// holderKey is where a resource keeps the number that it holds its grant or policy by (see [jit.Grant]).
-const holderKey = "holder"
-
-// readHolder reads that number; it is 0 where there is none.
-func readHolder(ctx context.Context, private interface {
-	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
-}, diags *diag.Diagnostics,
-) (holder int64) {
-	text, problems := private.GetKey(ctx, holderKey)
-	diags.Append(problems...)
-	if len(text) > 0 {
-		if err := json.Unmarshal(text, &holder); err != nil {
-			diags.AddError("Cannot read the private state", err.Error())
-		}
-	}
-	return holder
-}
 
 // opened returns the runtime, or adds the error that the provider cannot work yet.
 func (b *backend) opened(diags *diag.Diagnostics) bool {
@@ -102,6 +83,7 @@ func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	if r.backend == nil || r.Runtime == nil || m.over(r.Broker.Now()) {
 		return
 	}
+	ended := readPrivate[time.Time](ctx, req.Private, endedKey, &resp.Diagnostics)
 	remembered := m.remembered(r.backend)
 	g, known, err := r.Broker.Recall(ctx, remembered.ID, remembered)
 	if err != nil {
@@ -115,28 +97,34 @@ func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp
 		return
 	case g.Over(r.Broker.Now()):
 		return
-	}
-	if known {
-		m.sync(g)
-	}
-	if r.ready(m.Target.ValueString()) {
-		drift, err := r.Broker.Observe(ctx, g)
-		if err != nil {
-			addError(&resp.Diagnostics, "Cannot read the grant on its target", err)
-			return
+	case !ended.IsZero():
+		m.notYetRecorded(ended, err == nil, &resp.Diagnostics)
+	default:
+		if known {
+			m.sync(g)
 		}
-		switch {
-		case drift == jit.Missing && !known:
-			resp.Diagnostics.AddWarning("Nobody knows of the grant", fmt.Sprintf(
-				"The ledger has no record of it and nothing of it is on target %q. It may have been revoked, so it is not made again; set renewal = %d to grant again.", g.Target, g.Renewal+1))
-			return
-		case drift != "":
-			m.Digest = types.StringValue(driftPrefix + drift)
-		default:
-			m.Digest = types.StringValue(g.Digest())
+		if r.ready(m.Target.ValueString()) {
+			r.observe(ctx, &m, g, known, &resp.Diagnostics)
 		}
 	}
 	resp.Diagnostics.Append(m.set(&resp.State.Raw)...)
+}
+
+// observe looks for a live grant on its target. Where that cannot be read the state is trusted: one server that does not
+// answer stops no plan.
+func (r *grantResource) observe(ctx context.Context, m *grantModel, g jit.Grant, known bool, diags *diag.Diagnostics) {
+	drift, err := r.Broker.Observe(ctx, g)
+	switch {
+	case err != nil:
+		addWarning(diags, "Cannot read the grant on its target", fmt.Errorf("the state is trusted until it can be read: %w", err))
+	case drift == jit.Missing && !known:
+		diags.AddWarning("Nobody knows of the grant", fmt.Sprintf(
+			"The ledger has no record of it and nothing of it is on target %q. It may have been revoked, so it is not made again; set renewal = %d to grant again.", g.Target, g.Renewal+1))
+	case drift != "":
+		m.Digest = types.StringValue(driftPrefix + drift)
+	default:
+		m.Digest = types.StringValue(g.Digest())
+	}
 }
 
 // Update changes the grant in place and repairs it. An update that only writes the same
@@ -149,18 +137,29 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
 		return
 	}
-	if changes(config, state, r.Broker.Now()) || isDrift(state.Digest) {
-		timeout, diags := plan.Timeouts.Update(ctx, defaultTimeout)
-		resp.Diagnostics.Append(diags...)
+	timeout, diags := plan.Timeouts.Update(ctx, defaultTimeout)
+	resp.Diagnostics.Append(diags...)
+	ended := readPrivate[time.Time](ctx, req.Private, endedKey, &resp.Diagnostics)
+	holder := readPrivate[int64](ctx, req.Private, holderKey, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, stop := context.WithTimeout(ctx, timeout)
+	defer stop()
+	switch {
+	case !ended.IsZero():
+		g, done := r.recordEnd(ctx, state, ended, holder, &resp.Diagnostics)
+		if !done {
+			return
+		}
+		plan.fill(g)
+		resp.Diagnostics.Append(resp.Private.SetKey(ctx, endedKey, nil)...)
+	case changes(config, state, r.Broker.Now()) || isDrift(state.Digest):
 		request, err := config.change(state)
 		if err != nil {
 			addError(&resp.Diagnostics, "Invalid grant", err)
-		}
-		if resp.Diagnostics.HasError() {
 			return
 		}
-		ctx, stop := context.WithTimeout(ctx, timeout)
-		defer stop()
 		g, err := r.Broker.Change(ctx, state.remembered(r.backend), request)
 		if err != nil {
 			addError(&resp.Diagnostics, "Cannot change the grant", err)
@@ -187,8 +186,8 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	timeout, diags := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(diags...)
 	revocation := broker.Revocation{
-		Grant: m.remembered(r.backend), Reason: "the resource was destroyed",
-		Holder: readHolder(ctx, req.Private, &resp.Diagnostics), TerminateSessions: m.TerminateSessions.ValueBool(),
+		Grant: m.remembered(r.backend), Reason: broker.Destroyed,
+		Holder: readPrivate[int64](ctx, req.Private, holderKey, &resp.Diagnostics), TerminateSessions: m.TerminateSessions.ValueBool(),
 	}
 	if resp.Diagnostics.HasError() {
 		return
@@ -198,9 +197,12 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	g, kept, err := r.Broker.Revoke(ctx, revocation)
 	switch {
 	case errors.Is(err, jit.ErrOver):
-		addWarning(&resp.Diagnostics, "Remains of the grant are left", err)
+		addWarning(&resp.Diagnostics, "Remains of the grant may be left", err)
 	case err != nil:
-		addError(&resp.Diagnostics, "Cannot revoke", err)
+		if errors.Is(err, broker.ErrUnrecorded) {
+			rememberEnd(ctx, r.Broker.Now(), resp)
+		}
+		notEnded(g, err, &resp.Diagnostics)
 	case kept:
 		resp.Diagnostics.AddWarning("The grant lives on", fmt.Sprintf(
 			"Another resource has taken over grant %s and holds it until %s.", g.ID, jit.FormatTime(g.End)))

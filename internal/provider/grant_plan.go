@@ -50,7 +50,8 @@ func (r *grantResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 		if resp.Diagnostics.HasError() {
 			return
 		}
-		resp.RequiresReplace = r.planUpdate(ctx, config, state, &plan, &resp.Diagnostics)
+		ended := readPrivate[time.Time](ctx, req.Private, endedKey, &resp.Diagnostics)
+		resp.RequiresReplace = r.planUpdate(ctx, config, state, ended, &plan, &resp.Diagnostics)
 	}
 	if resp.Diagnostics.HasError() {
 		return
@@ -89,8 +90,8 @@ func (r *grantResource) planCreate(ctx context.Context, config grantModel, plan 
 }
 
 // planUpdate plans a grant that the state holds and returns the attributes that make
-// it another grant.
-func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel, plan *grantModel, diags *diag.Diagnostics) path.Paths {
+// it another grant. ended is when a destroy ended it without the ledger, if one did.
+func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel, ended time.Time, plan *grantModel, diags *diag.Diagnostics) path.Paths {
 	replace, err := r.replaced(config, state)
 	if err != nil {
 		addError(diags, "Cannot plan the grant", err)
@@ -110,6 +111,8 @@ func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel
 	}
 	now := r.Broker.Now()
 	switch {
+	case changes(config, state, now) && !ended.IsZero():
+		addError(diags, "Cannot plan the change", state.endedUnrecorded(ended))
 	case changes(config, state, now):
 		r.planChange(ctx, config, state, plan, diags)
 	case isDrift(state.Digest) && !state.over(now): // drift of what is over is nobody's concern

@@ -222,7 +222,7 @@ func (r *policyResource) Delete(ctx context.Context, req resource.DeleteRequest,
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
 		return
 	}
-	holder := readHolder(ctx, req.Private, &resp.Diagnostics)
+	holder := readPrivate[int64](ctx, req.Private, holderKey, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}

@@ -1,0 +1,112 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// The private state of a resource, by its keys.
+const (
+	// holderKey holds the number that the resource holds its grant or policy by (see [jit.Grant]).
+	holderKey = "holder"
+	// endedKey holds the time at which a destroy ended the access without the ledger; it is removed once the ledger knows.
+	endedKey = "ended_unrecorded"
+)
+
+// private is the private state of a resource, as requests and responses have it.
+type private interface {
+	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
+	SetKey(context.Context, string, []byte) diag.Diagnostics
+}
+
+// readPrivate reads the value of a key; it stays the zero value where there is none.
+func readPrivate[T any](ctx context.Context, from private, key string, diags *diag.Diagnostics) (value T) {
+	text, problems := from.GetKey(ctx, key)
+	diags.Append(problems...)
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &value); err != nil {
+			diags.AddError("Cannot read the private state", err.Error())
+		}
+	}
+	return value
+}
+
+// endedDrift is what a read finds where a destroy ended the access and the ledger does not know.
+const endedDrift = driftPrefix + "ended by a destroy that the ledger has not recorded"
+
+// notYetRecorded warns that a destroy ended the access at that time and that the ledger does not know. canRecord says that an apply
+// can tell it now.
+func (m *grantModel) notYetRecorded(at time.Time, canRecord bool, diags *diag.Diagnostics) {
+	next := "An apply records that once the ledger can be reached"
+	if canRecord {
+		m.Digest = types.StringValue(endedDrift)
+		next = "The next apply records that"
+	}
+	diags.AddWarning("The grant was ended, and the ledger does not know it", fmt.Sprintf(
+		"A destroy ended the access at %s while the ledger could not be reached. %s. Until then a `jit sweep` that repairs drift puts the access back. "+
+			"Set renewal = %d to grant again.", jit.FormatTime(at), next, m.nextRenewal()))
+}
+
+// nextRenewal is the renewal that grants the same again.
+func (m *grantModel) nextRenewal() int64 {
+	r, _ := m.request() // a state holds what was once accepted
+	return r.Renewal + 1
+}
+
+// endedUnrecorded is the error for changing a grant that a destroy ended without the ledger.
+func (m *grantModel) endedUnrecorded(at time.Time) error {
+	return &jit.Error{
+		Problem: fmt.Sprintf("a destroy ended the access at %s, while the ledger could not be reached; an ended grant is never changed", jit.FormatTime(at)),
+		Hint:    fmt.Sprintf("set renewal = %d to grant again", m.nextRenewal()),
+		Err:     jit.ErrOver,
+	}
+}
+
+// recordEnd records what a destroy ended at that time without the ledger, and ends what was put back meanwhile.
+func (r *grantResource) recordEnd(ctx context.Context, state grantModel, at time.Time, holder int64, diags *diag.Diagnostics) (jit.Grant, bool) {
+	g, _, err := r.Broker.Revoke(ctx, broker.Revocation{
+		Grant: state.remembered(r.backend), Holder: holder, TerminateSessions: state.TerminateSessions.ValueBool(),
+		Reason: fmt.Sprintf("%s at %s, while the ledger could not be reached", broker.Destroyed, jit.FormatTime(at)),
+	})
+	if err != nil && !errors.Is(err, jit.ErrOver) {
+		notEnded(g, err, diags)
+		return g, false
+	}
+	return g, true
+}
+
+// notEnded adds the error of a revocation that did not end the access, and says what is recorded and who ends it now.
+func notEnded(g jit.Grant, err error, diags *diag.Diagnostics) {
+	_, summary, detail := explain("Cannot revoke", err)
+	switch {
+	case g.RevokedAt.IsZero() || errors.Is(err, broker.ErrUnrecorded):
+	case errors.Is(err, jit.ErrUnknown):
+		summary = "The target is not configured any more"
+		detail += fmt.Sprintf("\n\nThe ledger has recorded that the grant is revoked. A `jit sweep` whose jit.hcl still has target %q ends the access. "+
+			"Without one, put the target back into the provider block, destroy the grant, and take the target away then. "+
+			"After %s the grant is over, and destroying it succeeds.", g.Target, jit.FormatTime(g.End))
+	default:
+		detail += "\n\nThe access may still work. The ledger has recorded that the grant is revoked, so the next `jit sweep` that reaches the target ends the access. " +
+			"Destroying the resource again does the same."
+	}
+	diags.AddError(summary, detail)
+}
+
+// rememberEnd notes in the private state that a failed Delete has ended the access.
+func rememberEnd(ctx context.Context, at time.Time, resp *resource.DeleteResponse) {
+	text, err := json.Marshal(at)
+	if err != nil {
+		panic(err) // a time in range always marshals
+	}
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, endedKey, text)...)
+}
