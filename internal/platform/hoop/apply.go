@@ -3,6 +3,7 @@ package hoop
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"sync"
@@ -15,9 +16,10 @@ import (
 )
 
 const (
-	// rounds bounds how often one Apply looks at what is there and puts it right. A round that follows one without an
-	// answer comes after a pause.
-	rounds       = 6
+	// rounds bounds how often one Apply makes or ends reviews that it has not dealt with before. Rounds in which it only
+	// waits for the list to follow are bounded by listPatience.
+	rounds       = 8
+	listPatience = 15 * time.Second
 	firstPause   = 100 * time.Millisecond
 	longestPause = 2 * time.Second
 )
@@ -26,22 +28,29 @@ const (
 type application struct {
 	*Platform
 	scope string
+	me    holder
 	jobs  []*job
 	// since is from when on reviews are looked for.
 	since time.Time
 
 	mu sync.Mutex
-	// made are the sessions that were made, with the times between which the gateway has made them.
-	made map[string][2]time.Time
-	// again: somebody else was at it at the same time. silent: some request got no answer.
-	again, silent bool
+	// made are the reviews that were made and that have not been listed yet, by their sessions.
+	made map[string]*making
+	// ended are the sessions whose reviews the gateway says are revoked.
+	ended map[string]bool
+	// silent: some request got no answer.
+	silent bool
 }
 
 // applyReviews makes changes in review mode. Nothing is written for a grant that would be refused or give nothing.
 func (p *Platform) applyReviews(ctx context.Context, scope string, changes []jit.Change) []error {
 	errs := make([]error, len(changes))
-	a := &application{Platform: p, scope: scope, made: map[string][2]time.Time{}}
-	conn, err := p.connection(ctx, scope)
+	a := &application{Platform: p, scope: scope, made: map[string]*making{}, ended: map[string]bool{}}
+	var conn *connection
+	var err error
+	if a.me, err = p.approver(ctx); err == nil {
+		conn, err = p.connection(ctx, scope)
+	}
 	all := make([]*job, len(changes))
 	for i, c := range changes {
 		j := &job{op: c.Op, access: c.Access, err: err}
@@ -96,42 +105,76 @@ func (a *application) checkUsers(ctx context.Context) {
 	})
 }
 
-// run looks and writes until nothing is left to do.
+// run looks and writes until the list shows what the jobs want. The gateway has no lock, and its answer to a revocation is
+// none: two that revoke at once may both be answered with success, and somebody may have made a copy of the review
+// meanwhile. So nothing is done before the list says so.
 func (a *application) run(ctx context.Context) {
-	for round := range rounds {
-		if len(a.jobs) == 0 || a.silent && backoff.Wait(ctx, round, firstPause, longestPause) != nil {
+	began := a.now()
+	for look, writes := 0, 0; len(a.jobs) > 0; look++ {
+		if (look > 1 || a.silent) && backoff.Wait(ctx, look, firstPause, longestPause) != nil {
+			a.stop(ctx.Err())
 			return
 		}
 		all, err := a.look(ctx)
+		var awaited map[string]bool
+		if err == nil {
+			awaited, err = a.settle(ctx, all)
+		}
 		if err != nil {
-			for _, j := range a.jobs {
-				if !j.done {
-					j.err = err
-				}
+			if answered(err, http.StatusUnauthorized, http.StatusForbidden) {
+				a.takeBack(ctx, err) // the key has lost its groups: what was just made would not be found again
 			}
+			a.stop(err)
 			return
 		}
-		creations, revocations := plan(a.gatewayNow(), all, a.jobs)
-		if len(creations)+len(revocations) == 0 {
+		creations, revocations := plan(a.gatewayNow(), all, a.jobs, awaited)
+		if len(creations)+len(revocations)+len(awaited) == 0 {
 			return
 		}
-		a.again, a.silent = len(creations) > 0, false
+		fresh := len(creations) > 0 || slices.ContainsFunc(revocations, func(v revocation) bool { return !a.ended[v.session] })
+		if fresh {
+			writes++
+		}
+		if writes > rounds || !fresh && a.now().Sub(began) > a.patience {
+			a.takeBack(ctx, nil)
+			a.giveUp(revocations)
+			return
+		}
+		a.silent = false
 		a.write(ctx, creations, revocations)
-		if !a.again && !a.silent {
-			return
-		}
 	}
+}
+
+// stop ends the jobs that are not done with an error.
+func (a *application) stop(err error) {
 	for _, j := range a.jobs {
-		if !j.done && j.err == nil {
-			j.err = fmt.Errorf("%s %s of %s on %s: others keep changing it", j.op, j.access.Marker.ID, j.access.Binding.Principal, a.scope)
+		if !j.done && !j.refused {
+			j.err = err
 		}
 	}
 }
 
-// look lists the reviews of the connection, those of removed grants however old they are, and learns the gateway's time
-// from those that were made.
+// giveUp ends the jobs that are not done and says what the gateway still lists.
+func (a *application) giveUp(left []revocation) {
+	for _, j := range a.jobs {
+		if j.done || j.err != nil {
+			continue
+		}
+		i := slices.IndexFunc(left, func(v revocation) bool { return v.job == j })
+		if i < 0 {
+			j.err = fmt.Errorf("%s %s of %s on %s: others keep changing it", j.op, j.access.Marker.ID, j.access.Binding.Principal, a.scope)
+			continue
+		}
+		j.err = &jit.Error{
+			Problem: fmt.Sprintf("the gateway at %s still lists the review of session %s, of %s on %s, as approved after it was revoked", a.base.Host, left[i].session, left[i].email, a.scope),
+			Hint:    "look at the session in hoop: somebody may be approving it again and again, or the gateway reads from a database that is behind",
+		}
+	}
+}
+
+// look lists the reviews of the connection, those of removed grants however old they are.
 func (a *application) look(ctx context.Context) ([]review, error) {
-	found, err := a.reviews(ctx, a.scope, nil, a.since)
+	found, err := a.reviews(ctx, a.me, a.scope, nil, a.since)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +186,7 @@ func (a *application) look(ctx context.Context) ([]review, error) {
 			continue
 		}
 		// It was approved again after its time, or is one that nobody has ended so far.
-		old, err := a.reviews(ctx, a.scope, url.Values{"correlation_id": {j.access.Marker.String()}}, time.Time{})
+		old, err := a.reviews(ctx, a.me, a.scope, url.Values{"correlation_id": {j.access.Marker.String()}}, time.Time{})
 		if err != nil {
 			return nil, err
 		}
@@ -151,12 +194,6 @@ func (a *application) look(ctx context.Context) ([]review, error) {
 			if r.of(j.access.Marker) {
 				all = append(all, r)
 			}
-		}
-	}
-	for _, r := range all {
-		if between, mine := a.made[r.session]; mine {
-			a.narrow(r.created.Sub(between[1]), r.created.Add(time.Millisecond).Sub(between[0]))
-			a.arrived(between[0], r.created)
 		}
 	}
 	return all, nil
@@ -212,15 +249,15 @@ func (a *application) create(ctx context.Context, c creation) bool {
 	sent := a.now()
 	made, err := a.provision(ctx, c.email, a.scope, c.marker.String(), seconds, metadata)
 	if err == nil {
-		a.mu.Lock()
-		a.made[made] = [2]time.Time{sent, a.now()}
-		a.mu.Unlock()
+		a.track(made, c, sent)
 		if c.replaces == "" {
 			return true
 		}
 		var first bool
 		if first, err = a.revoke(ctx, c.replaces); err == nil && !first {
-			_, err = a.revoke(ctx, made)
+			if _, err = a.revoke(ctx, made); err == nil {
+				a.forget(made)
+			}
 		}
 	}
 	a.note(c.job, err)
@@ -244,14 +281,14 @@ func (c *client) seconds(ctx context.Context, end time.Time) (int64, error) {
 	return left, nil
 }
 
-// end revokes one review. If somebody else was faster, that may have been to make it again, so it is looked for again.
+// end revokes one review.
 func (a *application) end(ctx context.Context, v revocation) {
-	first, err := a.revoke(ctx, v.session)
+	_, err := a.revoke(ctx, v.session)
 	a.note(v.job, err)
-	if !first {
+	if err == nil {
 		a.mu.Lock()
-		a.again = true
-		a.mu.Unlock()
+		defer a.mu.Unlock()
+		a.ended[v.session] = true
 	}
 }
 
@@ -266,6 +303,6 @@ func (a *application) note(j *job, err error) {
 	if unsure(err) {
 		a.silent = true
 	} else {
-		a.again, j.refused = true, true
+		j.refused = true
 	}
 }

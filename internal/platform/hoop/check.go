@@ -16,6 +16,9 @@ func (p *Platform) Describe(ctx context.Context, b jit.Binding) (jit.Traits, err
 	if err != nil || p.cfg.Mode != modeReview {
 		return traits, err
 	}
+	if _, err := p.approver(ctx); err != nil {
+		return jit.Traits{}, err
+	}
 	conn, err := p.connection(ctx, b.Scope)
 	if err != nil {
 		return jit.Traits{}, err

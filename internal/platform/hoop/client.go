@@ -43,7 +43,6 @@ type client struct {
 
 	mu    sync.Mutex
 	clock clock
-	me    string // the id of the key, once it is known
 }
 
 // clock is what is known of the gateway's time.
@@ -152,6 +151,9 @@ func (c *client) call(ctx context.Context, doing, method string, path []string, 
 	}
 	return nil
 }
+
+// disconnect drops the connections that are not in use.
+func (c *client) disconnect() { c.safe.HTTPClient.CloseIdleConnections() }
 
 // sign adds the key: a key of today is a bearer token, one of before has a header of its own.
 func (c *client) sign(h http.Header) {

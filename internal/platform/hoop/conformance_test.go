@@ -48,7 +48,7 @@ func TestConformanceOfReviews(t *testing.T) {
 			Calls: s.Calls,
 			MaxCalls: func(op jit.Op, n int) (reads, writes int) {
 				if op == jit.Remove {
-					return 3, n // who we are, the connection, its reviews
+					return 4, n // who we are, the connection, its reviews, and those once more
 				}
 				return 6, n // and each of the users, and the reviews once more
 			},

@@ -2,7 +2,6 @@ package hoop
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -52,27 +51,6 @@ type user struct {
 	ID     string `json:"id"`
 	Email  string `json:"email"`
 	Status string `json:"status"` // "active", "inactive" or "reviewing"
-}
-
-// identify returns the id of the API key, under which the gateway notes what it approves.
-func (c *client) identify(ctx context.Context) (string, error) {
-	c.mu.Lock()
-	me := c.me
-	c.mu.Unlock()
-	if me != "" {
-		return me, nil
-	}
-	var told user
-	if err := c.call(ctx, "ask who the API key is", http.MethodGet, []string{"userinfo"}, nil, nil, &told); err != nil {
-		return "", err
-	}
-	if told.ID == "" {
-		return "", errors.New("the gateway does not say who the API key is")
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.me = told.ID
-	return told.ID, nil
 }
 
 // connection returns the connection of that name, nil when there is none.
@@ -139,6 +117,19 @@ const (
 	// ahead is how far ahead: without an end the gateway leaves out what is of the current second.
 	ahead = time.Hour
 )
+
+// session returns one session, nil when there is none.
+func (c *client) session(ctx context.Context, id string) (*session, error) {
+	var found session
+	err := c.call(ctx, "look at session "+id, http.MethodGet, []string{"sessions", id}, nil, nil, &found)
+	switch {
+	case answered(err, http.StatusNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return &found, nil
+}
 
 // sessions lists sessions by a filter, the newest first. The gateway takes a name in a filter for a pattern, and passes
 // over a filter that it cannot read, so whoever calls looks at what was found again. since may be zero, for all times.

@@ -5,8 +5,8 @@
 // target's API key has approved counts. In attribute mode a grant is an attribute that ties a group to a connection,
 // with the marker as its description, until it is deleted.
 //
-// The gateway has no "only if absent" and no versions. What it does have is that a review can be revoked once: who
-// revokes it first knows so, and that decides between writers who are at it at the same time.
+// The gateway has no "only if absent", no versions and no lock: it checks a review and then writes it. So an Apply looks
+// at the list of reviews until that shows what was asked for.
 package hoop
 
 import (
@@ -27,6 +27,8 @@ type Platform struct {
 	OnCall func(op string)
 
 	cfg Config
+	// patience is how long an Apply waits until the list of sessions shows what it has done.
+	patience time.Duration
 }
 
 var (
@@ -40,7 +42,7 @@ func New(cfg Config, now func() time.Time) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Platform{client: newClient(base, cfg.APIKey, now), cfg: cfg}
+	p := &Platform{client: newClient(base, cfg.APIKey, now), cfg: cfg, patience: listPatience}
 	p.onCall = func(op string) {
 		if p.OnCall != nil {
 			p.OnCall(op)

@@ -34,12 +34,13 @@ type revocation struct {
 }
 
 // plan says what has to be done to a connection with these approved reviews, the latest first, to have what the jobs
-// want, and settles the jobs for which nothing has.
+// want, and settles the jobs for which nothing has. Of awaited users some review was made that is not among them: nothing
+// more is made for those.
 //
 // The latest review of a user decides, so of all grants of one user the one that ends last has to be the latest:
 // otherwise it could not be used from the moment on at which the latest is over. Where a job puts another in front
 // of it, it is made again, with the same marker and the same end.
-func plan(now time.Time, all []review, jobs []*job) (creations []creation, revocations []revocation) {
+func plan(now time.Time, all []review, jobs []*job, awaited map[string]bool) (creations []creation, revocations []revocation) {
 	going := map[string]bool{}
 	touched := map[string]*job{}
 	for _, j := range jobs {
@@ -73,7 +74,7 @@ func plan(now time.Time, all []review, jobs []*job) (creations []creation, revoc
 			creations = append(creations, c)
 		}
 	}
-	creations = slices.DeleteFunc(creations, func(c creation) bool { return c.job.refused })
+	creations = slices.DeleteFunc(creations, func(c creation) bool { return c.job.refused || awaited[c.email] })
 	revocations = slices.DeleteFunc(revocations, func(v revocation) bool { return v.job.refused })
 	slices.SortStableFunc(creations, func(a, b creation) int { return a.marker.Window.End.Compare(b.marker.Window.End) })
 	return creations, revocations

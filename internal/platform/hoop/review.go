@@ -65,11 +65,7 @@ func (r *review) live(now time.Time) bool { return now.Before(r.end) }
 
 // reviews lists the approved reviews of one connection, or of all with an empty name, by their connections, which can be
 // others too, the latest first. filter narrows that down further.
-func (p *Platform) reviews(ctx context.Context, connection string, filter url.Values, since time.Time) (map[string][]review, error) {
-	me, err := p.identify(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (p *Platform) reviews(ctx context.Context, me holder, connection string, filter url.Values, since time.Time) (map[string][]review, error) {
 	query := url.Values{"review.status": {approved}}
 	if connection != "" {
 		query.Set("connection", connection)
@@ -91,7 +87,7 @@ func (p *Platform) reviews(ctx context.Context, connection string, filter url.Va
 			r.end = s.Review.RevokeAt.UTC()
 		}
 		for _, g := range s.Review.Groups {
-			r.mine = r.mine || g.Status == approved && g.ReviewedBy != nil && g.ReviewedBy.ID == me
+			r.mine = r.mine || g.Status == approved && g.ReviewedBy != nil && g.ReviewedBy.ID == me.ID
 		}
 		r.marker, r.marked = jit.ParseMarker(s.CorrelationID)
 		found[s.Connection] = append(found[s.Connection], r)
@@ -104,6 +100,10 @@ func (p *Platform) reviews(ctx context.Context, connection string, filter url.Va
 
 // readReviews returns the grants of a connection. Standing are reviews of others that no grant that begins now can outlast.
 func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot, error) {
+	me, err := p.approver(ctx)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
 	conn, err := p.connection(ctx, scope)
 	if err != nil {
 		return jit.Snapshot{}, err
@@ -112,7 +112,7 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 		return jit.Snapshot{Clock: p.lastClock().remote}, nil // its reviews let nobody in any more
 	}
 	now := p.gatewayNow()
-	found, err := p.reviews(ctx, scope, nil, now.Add(-lookBack))
+	found, err := p.reviews(ctx, me, scope, nil, now.Add(-lookBack))
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
@@ -148,7 +148,11 @@ func latestOf(all []review) map[string]review {
 
 // reviewScopes lists the connections with grants.
 func (p *Platform) reviewScopes(ctx context.Context) ([]string, error) {
-	found, err := p.reviews(ctx, "", nil, p.gatewayNow().Add(-lookBack))
+	me, err := p.approver(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := p.reviews(ctx, me, "", nil, p.gatewayNow().Add(-lookBack))
 	if err != nil {
 		return nil, err
 	}

@@ -99,26 +99,6 @@ func TestARevokedGrantIsNotPutInFront(t *testing.T) {
 	s.may(t, short.Marker.Window.End.Add(time.Minute), false, "when the short one is over")
 }
 
-// The other way round: the copy is made, and whoever revokes finds that it was faster and looks again.
-func TestARevocationFindsTheCopy(t *testing.T) {
-	s := newSite(t, nil)
-	p, other := s.open(t, Config{}, 0), s.open(t, Config{}, 0)
-	short, long := access("short", time.Hour), access("long", 3*time.Hour)
-	must(t, apply(t, p, jit.Ensure, long))
-	var copied atomic.Bool
-	s.Interrupt(func(r *http.Request) hooptest.Cut {
-		if r.Method == http.MethodPut && copied.CompareAndSwap(false, true) {
-			must(t, apply(t, other, jit.Ensure, short))
-		}
-		return hooptest.Through
-	})
-	must(t, apply(t, p, jit.Remove, long))
-	if left := s.ours(long.Marker); len(left) != 0 {
-		t.Errorf("the copy of the revoked grant is left: %+v", left)
-	}
-	s.may(t, short.Marker.Window.End.Add(time.Minute), false, "when the short one is over")
-}
-
 // A retry after a lost answer makes one grant.
 func TestALostAnswerMakesOneGrant(t *testing.T) {
 	for name, cut := range map[string]hooptest.Cut{"the answer is lost": hooptest.Unanswered, "the request is lost": hooptest.Lost, "a proxy is in the way": hooptest.Unavailable} {

@@ -3,10 +3,16 @@ package hoop
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
+	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
+
+// killPatience is how long killed sessions are waited for.
+const killPatience = 5 * time.Second
 
 // endSessions ends the live sessions of removed grants that ask for it, of users who have no other review that lets
 // them in: those may go on.
@@ -27,7 +33,7 @@ func (a *application) endSessions(ctx context.Context) {
 			}
 		}
 	}
-	found, err := a.reviews(ctx, a.scope, nil, a.since)
+	found, err := a.reviews(ctx, a.me, a.scope, nil, a.since)
 	if err != nil {
 		failed(err)
 		return
@@ -42,15 +48,51 @@ func (a *application) endSessions(ctx context.Context) {
 		failed(err)
 		return
 	}
+	open := map[string]*job{}
 	for _, s := range sessions {
-		if s.Connection != a.scope || s.Verb != connect || s.Status != "open" || s.End != nil {
+		if s.Connection != a.scope || s.Verb != connect || s.over() {
 			continue
 		}
 		for _, j := range ending[s.UserEmail] {
-			if s.Start.Before(j.access.Marker.Window.Start) {
-				continue // somebody else's review has let it in
+			if !s.Start.Before(j.access.Marker.Window.Start) { // an earlier one was let in by somebody else's review
+				open[s.ID] = j
 			}
-			j.err = errors.Join(j.err, a.kill(ctx, s.ID))
 		}
+	}
+	a.kill(ctx, open)
+}
+
+// over reports whether a session has ended.
+func (s *session) over() bool { return s.End != nil || s.Status != "open" }
+
+// kill ends sessions and makes sure that they are over. Only the replica of the gateway that holds a session can end it;
+// any other one answers with success too. So each try uses new connections, which may lead to another replica.
+func (a *application) kill(ctx context.Context, open map[string]*job) {
+	began := a.now()
+	for try := 0; len(open) > 0; try++ {
+		for id := range open {
+			if err := a.client.kill(ctx, id); err != nil {
+				open[id].err = errors.Join(open[id].err, err)
+				delete(open, id)
+			}
+		}
+		err := backoff.Wait(ctx, try, firstPause, longestPause)
+		for id, j := range open {
+			s, unread := a.session(ctx, id)
+			switch {
+			case err != nil || unread != nil:
+				j.err = errors.Join(j.err, err, unread)
+				delete(open, id)
+			case s == nil || s.over():
+				delete(open, id)
+			case a.now().Sub(began) > killPatience:
+				j.err = errors.Join(j.err, &jit.Error{
+					Problem: fmt.Sprintf("session %s of %s on %s is still open, although the gateway at %s answered that it was killed", id, s.UserEmail, a.scope, a.base.Host),
+					Hint:    "with several replicas of the gateway only the one that holds the session can end it: end it there, or apply again or sweep, which tries again",
+				})
+				delete(open, id)
+			}
+		}
+		a.disconnect()
 	}
 }

@@ -1,10 +1,13 @@
 package hoop
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
 )
 
 func TestTerminateSessions(t *testing.T) {
@@ -39,6 +42,35 @@ func TestTerminateSessions(t *testing.T) {
 			}
 			must(t, apply(t, p, jit.Remove, a)) // again
 		})
+	}
+}
+
+// A session that another replica of the gateway holds is not ended by a request to kill it, whatever the answer says. The
+// removal fails and names it, and succeeds when the request reaches the replica.
+func TestASessionOnAnotherReplica(t *testing.T) {
+	s := newSite(t, nil)
+	p, a := s.open(t, Config{}, 0), access("replica", time.Hour)
+	a.TerminateSessions = true
+	must(t, apply(t, p, jit.Ensure, a))
+	id := s.Connect(alice, db)
+	s.Strand(id, true)
+	err := apply(t, p, jit.Remove, a)
+	if err == nil || !strings.Contains(err.Error(), "session "+id+" of "+alice+" on "+db+" is still open") {
+		t.Errorf("Remove = %v, want an error that names the session", err)
+	}
+	s.may(t, time.Now(), false, "after the removal")
+	kills := 0
+	s.Interrupt(func(r *http.Request) hooptest.Cut {
+		if strings.HasSuffix(r.URL.Path, "/kill") {
+			if kills++; kills == 2 {
+				s.Strand(id, false)
+			}
+		}
+		return hooptest.Through
+	})
+	must(t, apply(t, p, jit.Remove, a))
+	if s.Lives(id, time.Now()) {
+		t.Error("the session lives")
 	}
 }
 

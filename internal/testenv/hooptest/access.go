@@ -14,15 +14,13 @@ func (s *Server) MayConnect(email, connection string, at time.Time) bool {
 	return may
 }
 
-// lets decides, and tells how long a session may go on. Behind a review gate the latest approved review of the user and
-// the connection decides alone, also when it is over and an earlier one is not.
+// lets decides, and tells how long a session may go on. The latest approved review of the user and the connection decides
+// alone, also when it is over and an earlier one is not; without one that lets the user in, whoever is asked for no review
+// goes in (gateway/transport/interceptors/accessrequest/accessrequest.go, OnReceive).
 func (s *Server) lets(email, name string, at time.Time) (lasts time.Duration, may bool) {
 	u, c := s.users[email], s.connections[name]
 	if u == nil || u.Status != "active" || c == nil || c.Disabled || !s.admits(u.Groups, c) {
 		return 0, false
-	}
-	if !c.JIT && len(c.Reviewers) == 0 {
-		return 1 << 62, true
 	}
 	var latest *review
 	for _, x := range s.sessions {
@@ -31,10 +29,28 @@ func (s *Server) lets(email, name string, at time.Time) (lasts time.Duration, ma
 			latest = v
 		}
 	}
-	if latest == nil || latest.ends == nil || latest.ends.Before(at) {
-		return 0, false
+	if latest != nil && latest.ends != nil && !latest.ends.Before(at) {
+		return time.Duration(latest.seconds) * time.Second, true
 	}
-	return time.Duration(latest.seconds) * time.Second, true
+	return 1 << 62, !s.gated(u, c, timed)
+}
+
+// gated reports whether a user needs a review for the verb, which is that of a rule: jit for connecting, command for
+// running one command.
+func (s *Server) gated(u *User, c *Connection, verb string) bool {
+	if len(c.Reviewers) > 0 {
+		return true
+	}
+	r := s.rule(c, verb)
+	return r != nil && r.applies(u)
+}
+
+// MayExec reports whether the gateway would run a user's commands on a connection without asking for a review.
+func (s *Server) MayExec(email, connection string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u, c := s.users[email], s.connections[connection]
+	return u != nil && u.Status == "active" && c != nil && !c.ExecDisabled && s.admits(u.Groups, c) && !s.gated(u, c, command)
 }
 
 // Connect opens a session now, and returns its id; it is empty when the user is not let in.
@@ -47,8 +63,15 @@ func (s *Server) Connect(email, connection string) (id string) {
 		return ""
 	}
 	x := &session{id: uuid(), connection: connection, user: s.users[email], verb: "connect", status: "open", created: s.stamp(), until: now.Add(lasts)}
-	s.sessions = append(s.sessions, x)
+	s.add(x)
 	return x.id
+}
+
+// Strand says whether a live session is on another replica of the gateway, so that a request to kill it has no effect.
+func (s *Server) Strand(id string, away bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stranded[id] = away
 }
 
 // Lives reports whether a session that was opened is live at that time: until it has lasted as long as its review, or
@@ -77,7 +100,7 @@ func (s *Server) Ask(email, connection, correlation string, lasts time.Duration)
 	for _, name := range reviewers {
 		x.review.groups = append(x.review.groups, &group{id: uuid(), name: name, status: pending})
 	}
-	s.sessions = append(s.sessions, x)
+	s.add(x)
 	return x.id
 }
 
@@ -89,9 +112,11 @@ func (s *Server) Decide(token, session, status string, at time.Time) {
 	if x == nil || who.id == "" {
 		fail("no session %s with a review, or no such token", session)
 	}
-	if refused := s.decide(who, x, status, at.UTC()); refused != nil {
+	v := x.review.clone()
+	if refused := s.decide(who, x, v, status, at.UTC()); refused != nil {
 		fail("%s as %s: %v", status, who.name, refused.body)
 	}
+	s.write(x, v)
 }
 
 // Review is one review, with what its session is called.
@@ -100,7 +125,7 @@ type Review struct {
 	Type, Status                             string
 	Created, Ends                            time.Time
 	Metadata                                 map[string]any
-	// By is the name of who has approved it last.
+	// By is the name of who has decided on it last.
 	By string
 }
 

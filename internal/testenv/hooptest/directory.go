@@ -16,25 +16,29 @@ type User struct {
 // Connection is something to connect to. The zero value of all but its name is one without a review gate, for admins.
 type Connection struct {
 	ID, Name string
-	// Reviewers are the groups of the legacy review gate; JIT is an access request rule of that type.
+	// Reviewers are the groups of the legacy review gate; JIT is an access request rule of that type for everybody.
 	Reviewers []string
 	JIT       bool
 	// JITDuration and MaxDuration bound a review, in seconds; 0 for none.
 	JITDuration, MaxDuration int
 	Mandatory                []string
-	// Disabled: nobody can connect.
-	Disabled bool
+	// Disabled: nobody can connect. ExecDisabled: nobody can run single commands.
+	Disabled, ExecDisabled bool
 	// Groups may connect, as its access control says.
 	Groups []string
 	// Old: the gateway is too old to tell which features are in effect.
 	Old bool
 }
 
-// AddKey adds an API key.
+// AddKey adds an API key, or gives one that is there another name and other groups.
 func (s *Server) AddKey(key, name string, groups ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.actors[key] = actor{id: uuid(), name: name, groups: groups, key: true}
+	a := actor{id: uuid(), name: name, groups: groups, key: true}
+	if before, known := s.actors[key]; known {
+		a.id = before.id
+	}
+	s.actors[key] = a
 }
 
 // AddUser adds an active user in these groups, and returns the user's token.
@@ -76,6 +80,10 @@ func (s *Server) Put(c Connection) {
 	}
 	s.connections[c.Name] = &c
 	s.detach(c.Name)
+	s.dropRule(c.Name)
+	if c.JIT {
+		s.putRule(Rule{Name: c.Name, Type: timed, Connections: []string{c.Name}, Reviewers: []string{admin}, MaxDuration: c.JITDuration})
+	}
 }
 
 // DeleteConnection takes a connection away.
@@ -101,14 +109,32 @@ func (s *Server) SetAccessControl(on bool) {
 
 func (s *Server) getUserInfo(r *request) answer {
 	email := r.name
-	return answer{http.StatusOK, map[string]any{"id": r.id, "name": r.name, "email": email, "status": "active", "groups": r.groups}}
+	return answer{http.StatusOK, map[string]any{"id": r.id, "name": r.name, "email": email, "status": "active", "groups": r.groups,
+		"role": r.role(), "is_admin": r.admin()}}
+}
+
+func (s *Server) getUsers(*request) answer {
+	all := []any{}
+	for _, email := range slices.Sorted(maps.Keys(s.users)) {
+		all = append(all, s.users[email].json())
+	}
+	return answer{http.StatusOK, all}
+}
+
+// json is how the gateway tells of a user. An auditor has no role of its own there (gateway/api/user/user.go, toRole).
+func (u *User) json() map[string]any {
+	role := standard
+	if slices.Contains(u.Groups, admin) {
+		role = admin
+	}
+	return map[string]any{"id": u.ID, "email": u.Email, "status": u.Status, "groups": u.Groups, "role": role}
 }
 
 func (s *Server) getUser(r *request) answer {
 	asked := r.PathValue("user")
 	for _, u := range s.users {
 		if u.Email == asked || !strings.Contains(asked, "@") && u.ID == asked {
-			return answer{http.StatusOK, map[string]any{"id": u.ID, "email": u.Email, "status": u.Status, "groups": u.Groups}}
+			return answer{http.StatusOK, u.json()}
 		}
 	}
 	return say(http.StatusNotFound, "user %s not found", asked)
@@ -129,19 +155,30 @@ func (s *Server) getConnection(r *request) answer {
 		}
 		return seconds
 	}
-	mode := "enabled"
-	if c.Disabled {
-		mode = "disabled"
+	mode := func(disabled bool) string {
+		if disabled {
+			return "disabled"
+		}
+		return "enabled"
+	}
+	attributes := []string{}
+	for _, a := range s.sorted() {
+		if slices.Contains(a.Connections, c.Name) {
+			attributes = append(attributes, a.Name)
+		}
 	}
 	body := map[string]any{
-		"id": c.ID, "name": c.Name, "reviewers": c.Reviewers, "access_mode_connect": mode,
-		"access_max_duration": bound(c.MaxDuration), "mandatory_metadata_fields": c.Mandatory,
+		"id": c.ID, "name": c.Name, "reviewers": c.Reviewers, "access_mode_connect": mode(c.Disabled), "access_mode_exec": mode(c.ExecDisabled),
+		"access_max_duration": bound(c.MaxDuration), "mandatory_metadata_fields": c.Mandatory, "attributes": attributes,
 	}
-	if c.JITDuration != 0 {
-		body["jit_access_duration_sec"] = c.JITDuration
+	jit := s.rule(c, timed)
+	if jit != nil && jit.MaxDuration != 0 {
+		body["jit_access_duration_sec"] = jit.MaxDuration
 	}
 	if !c.Old {
-		body["effective_features"] = map[string]any{"access_request": map[string]bool{"command": false, "jit": c.JIT, "legacy_reviewers": len(c.Reviewers) > 0}}
+		body["effective_features"] = map[string]any{"access_request": map[string]bool{
+			"command": s.rule(c, command) != nil, "jit": jit != nil, "legacy_reviewers": len(c.Reviewers) > 0,
+		}}
 	}
 	return answer{http.StatusOK, body}
 }

@@ -22,10 +22,12 @@ import (
 // Key is the API key of an administrator.
 const Key = "hpk_test-of-an-administrator"
 
-// admin and auditor are the groups that may see everything; admin may change it.
+// admin and auditor are the groups that may see everything; admin may change it. They are roles too, and so is standard,
+// which everybody else has.
 const (
-	admin   = "admin"
-	auditor = "auditor"
+	admin    = "admin"
+	auditor  = "auditor"
+	standard = "standard"
 )
 
 // Server is one gateway. It is safe for concurrent use.
@@ -43,9 +45,15 @@ type Server struct {
 	accessControl bool
 	sessions      []*session // in the order of their creation
 	attributes    map[string]*Attribute
+	rules         []*Rule
 	last          time.Time
 	reads, writes int
 	cut           func(r *http.Request) Cut
+	// lag is how far the list of sessions is behind, and stranded the sessions that another replica holds.
+	lag      time.Duration
+	stranded map[string]bool
+	// between is called between the check and the write of a decision.
+	between func(r *http.Request)
 }
 
 // actor is who makes a request.
@@ -58,6 +66,17 @@ type actor struct {
 func (a actor) admin() bool   { return slices.Contains(a.groups, admin) }
 func (a actor) seesAll() bool { return a.admin() || slices.Contains(a.groups, auditor) }
 
+// role is what the gateway calls what the actor may do.
+func (a actor) role() string {
+	switch {
+	case a.admin():
+		return admin
+	case slices.Contains(a.groups, auditor):
+		return auditor
+	}
+	return standard
+}
+
 // New starts a gateway on loopback, with access control and one API key, [Key]; it ends with the test. now is its
 // clock; nil means time.Now.
 func New(t testing.TB, now func() time.Time) *Server {
@@ -67,7 +86,7 @@ func New(t testing.TB, now func() time.Time) *Server {
 	}
 	s := &Server{
 		now: now, actors: map[string]actor{}, users: map[string]*User{}, groups: map[string]bool{admin: true, auditor: true},
-		connections: map[string]*Connection{}, accessControl: true, attributes: map[string]*Attribute{},
+		connections: map[string]*Connection{}, accessControl: true, attributes: map[string]*Attribute{}, stranded: map[string]bool{},
 	}
 	s.AddKey(Key, "jit", admin)
 	web := httptest.NewServer(s.handler())
@@ -102,6 +121,22 @@ func (s *Server) Interrupt(cut func(r *http.Request) Cut) {
 	s.cut = cut
 }
 
+// Lag makes the list of sessions show what was so that long ago, as one of a database's replicas may.
+func (s *Server) Lag(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lag = d
+}
+
+// Between calls f, which may use the gateway, between the check and the write of each decision on a review; nil ends
+// that. The gateway reads a review, checks its status and writes it, without a lock
+// (gateway/api/review/review.go, DoReview).
+func (s *Server) Between(f func(r *http.Request)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.between = f
+}
+
 // Calls counts the requests so far: those with GET, and the others.
 func (s *Server) Calls() (reads, writes int) {
 	s.mu.Lock()
@@ -125,45 +160,56 @@ func say(status int, format string, args ...any) answer {
 	return answer{status, map[string]string{"message": fmt.Sprintf(format, args...)}}
 }
 
-// route is one endpoint: who may use it and which query parameters it takes.
+// route is one endpoint: the roles that may use it and which query parameters it takes.
 type route struct {
 	pattern string
 	handle  func(*request) answer
-	refuse  func(actor) int // the status of a refusal, 0 for none; nil refuses nobody
+	roles   []string
+	keys    bool // API keys only
 	query   []string
 }
 
-func (s *Server) handler() http.Handler {
-	keys := func(a actor) int {
-		if a.key {
-			return 0
-		}
+// The roles of routes. A route that names none is for everybody but auditors (gateway/api/apiroutes/roles.go).
+var (
+	anyone    = []string{standard, auditor}
+	overseers = []string{auditor}
+	admins    = []string{admin}
+)
+
+// refuse returns the status of a refusal, 0 for none.
+func (r route) refuse(a actor) int {
+	role := a.role()
+	switch {
+	case role != admin && !slices.Contains(r.roles, role) && (role == auditor || len(r.roles) > 0):
+		return http.StatusForbidden
+	case r.keys && !a.key:
 		return http.StatusUnauthorized
 	}
-	admins := func(a actor) int {
-		if a.admin() {
-			return 0
-		}
-		return http.StatusForbidden
-	}
+	return 0
+}
+
+func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range []route{
-		{"GET /api/userinfo", s.getUserInfo, nil, nil},
-		{"GET /api/users/groups", s.getGroups, nil, nil},
-		{"GET /api/users/{user}", s.getUser, nil, nil},
-		{"GET /api/connections/{name}", s.getConnection, nil, nil},
-		{"GET /api/plugins/access_control", s.getAccessControl, nil, nil},
-		{"GET /api/sessions", s.listSessions, nil, []string{"user", "connection", "review.status", "correlation_id", "start_date", "end_date", "limit", "offset", "count"}},
-		{"GET /api/sessions/{id}", s.getSession, nil, nil},
-		{"POST /api/sessions/provision", s.provision, keys, nil},
-		{"POST /api/sessions/{id}/kill", s.kill, nil, nil},
-		{"GET /api/reviews/{id}", s.getReview, nil, nil},
-		{"PUT /api/reviews/{id}", s.putReview, nil, nil},
-		{"GET /api/attributes", s.listAttributes, admins, []string{"search", "page", "page_size"}},
-		{"GET /api/attributes/{name}", s.getAttribute, admins, nil},
-		{"POST /api/attributes", s.postAttribute, admins, nil},
-		{"PUT /api/attributes/{name}", s.putAttribute, admins, nil},
-		{"DELETE /api/attributes/{name}", s.deleteAttribute, admins, nil},
+		{pattern: "GET /api/userinfo", handle: s.getUserInfo, roles: anyone},
+		{pattern: "GET /api/users", handle: s.getUsers, roles: anyone},
+		{pattern: "GET /api/users/groups", handle: s.getGroups, roles: anyone},
+		{pattern: "GET /api/users/{user}", handle: s.getUser, roles: anyone},
+		{pattern: "GET /api/connections/{name}", handle: s.getConnection, roles: anyone},
+		{pattern: "GET /api/plugins/access_control", handle: s.getAccessControl, roles: anyone},
+		{pattern: "GET /api/access-requests/rules", handle: s.listRules, roles: overseers, query: []string{"page", "page_size"}},
+		{pattern: "GET /api/sessions", handle: s.listSessions, roles: anyone,
+			query: []string{"user", "connection", "review.status", "correlation_id", "start_date", "end_date", "limit", "offset", "count"}},
+		{pattern: "GET /api/sessions/{id}", handle: s.getSession, roles: anyone},
+		{pattern: "POST /api/sessions/provision", handle: s.provision, keys: true},
+		{pattern: "POST /api/sessions/{id}/kill", handle: s.kill},
+		{pattern: "GET /api/reviews/{id}", handle: s.getReview, roles: anyone},
+		{pattern: "PUT /api/reviews/{id}", handle: s.putReview},
+		{pattern: "GET /api/attributes", handle: s.listAttributes, roles: anyone, query: []string{"search", "page", "page_size"}},
+		{pattern: "GET /api/attributes/{name}", handle: s.getAttribute, roles: overseers},
+		{pattern: "POST /api/attributes", handle: s.postAttribute, roles: admins},
+		{pattern: "PUT /api/attributes/{name}", handle: s.putAttribute, roles: admins},
+		{pattern: "DELETE /api/attributes/{name}", handle: s.deleteAttribute, roles: admins},
 	} {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, q *http.Request) { s.serve(w, q, r) })
 	}
@@ -228,10 +274,8 @@ func (s *Server) answer(q *http.Request, r route) answer {
 	if !bearer || !known {
 		return say(http.StatusUnauthorized, "access denied")
 	}
-	if r.refuse != nil {
-		if status := r.refuse(who); status != 0 {
-			return say(status, "access denied")
-		}
+	if status := r.refuse(who); status != 0 {
+		return say(status, "access denied")
 	}
 	// As in the gateway, a parameter that cannot be read is as if it were not there.
 	for name := range q.URL.Query() {

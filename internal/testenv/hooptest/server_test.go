@@ -165,8 +165,17 @@ func TestLiveSessions(t *testing.T) {
 	if !c.Lives(one, time.Now().Add(59*time.Second)) || c.Lives(one, time.Now().Add(61*time.Second)) {
 		t.Error("a session does not go on for as long as the review was")
 	}
-	c.want(204, "POST", "/sessions/"+two+"/kill", nil)
-	if c.Lives(two, time.Now()) {
+	kill := func(id string) {
+		t.Helper()
+		c.want(204, "POST", "/sessions/"+id+"/kill", nil)
+		time.Sleep(50 * time.Millisecond) // the gateway ends it after it has answered
+	}
+	c.Strand(two, true)
+	if kill(two); !c.Lives(two, time.Now()) {
+		t.Error("a session on another replica was killed")
+	}
+	c.Strand(two, false)
+	if kill(two); c.Lives(two, time.Now()) {
 		t.Error("a killed session lives")
 	}
 	c.want(404, "POST", "/sessions/unknown/kill", nil)

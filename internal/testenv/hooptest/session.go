@@ -25,6 +25,8 @@ const (
 	longest = 48 * time.Hour
 	// page and deep are the most that the list of sessions gives at once, and the largest offset.
 	page, deep = 100, 10000
+	// killing is how long it takes until a session is over that somebody kills.
+	killing = 20 * time.Millisecond
 )
 
 // session is something that a user does, or may do.
@@ -39,23 +41,37 @@ type session struct {
 	review         *review
 	// until is when the gateway ends a live one.
 	until time.Time
+	// before is how the session was, the oldest first, each until the time that it bears.
+	before []version
 }
 
-// review is what a session has to have to go ahead.
-type review struct {
-	id, kind, status string
-	seconds          int64
-	connection       string // the id of the connection, which outlives its name
-	created          time.Time
-	ends             *time.Time
-	groups           []*group
+// version is how a session was until a time.
+type version struct {
+	until time.Time
+	session
 }
 
-// group is a group that has to approve.
-type group struct {
-	id, name, status string
-	by               *actor
-	at               time.Time
+// keep notes how the session is before it changes at a time.
+func (x *session) keep(at time.Time) {
+	old := *x
+	old.before = nil
+	if x.review != nil {
+		old.review = x.review.clone()
+	}
+	x.before = append(x.before, version{at, old})
+}
+
+// asOf is the session as it was at a time; nil when there was none.
+func (x *session) asOf(at time.Time) *session {
+	for i := range x.before {
+		if v := &x.before[i]; at.Before(v.until) {
+			if v.id == "" {
+				return nil
+			}
+			return &v.session
+		}
+	}
+	return x
 }
 
 type provisioning struct {
@@ -99,7 +115,7 @@ func (s *Server) provision(r *request) answer {
 		}
 	}
 	made := &session{id: uuid(), connection: conn.Name, user: who, correlation: in.CorrelationID, metadata: in.Metadata, verb: "exec", status: "open", created: s.stamp()}
-	s.sessions = append(s.sessions, made)
+	s.add(made)
 	var lasts time.Duration
 	if in.Seconds != nil {
 		lasts = time.Duration(*in.Seconds) * time.Second
@@ -130,6 +146,12 @@ func (s *Server) provision(r *request) answer {
 		made.status = "ready"
 	}
 	return answer{http.StatusAccepted, map[string]any{"session_id": made.id, "user_email": who.Email, "has_review": made.review.status != approved}}
+}
+
+// add adds a session that is made now.
+func (s *Server) add(x *session) {
+	x.before = []version{{until: s.now()}}
+	s.sessions = append(s.sessions, x)
 }
 
 func (s *Server) listSessions(r *request) answer {
@@ -166,7 +188,12 @@ func (s *Server) listSessions(r *request) answer {
 	}
 	var found []*session
 	for _, x := range slices.Backward(s.sessions) {
-		if !r.seesAll() && x.user.ID != r.id || !start.IsZero() && (x.created.Before(start) || x.created.After(end)) {
+		if s.lag > 0 {
+			if x = x.asOf(s.now().Add(-s.lag)); x == nil {
+				continue
+			}
+		}
+		if !r.mayList(x) || !start.IsZero() && (x.created.Before(start) || x.created.After(end)) {
 			continue
 		}
 		status := ""
@@ -184,6 +211,16 @@ func (s *Server) listSessions(r *request) answer {
 		data = append(data, x.json())
 	}
 	return answer{http.StatusOK, map[string]any{"data": data, "total": nil, "total_is_capped": false, "has_next_page": to < len(found)}}
+}
+
+// mayList reports whether the list of sessions has one for the actor: users see their own and those that they may
+// review, and an API key that is neither an administrator's nor an auditor's sees none, for it is no user
+// (gateway/models/session.go, sessionListVisibilityCondition).
+func (a actor) mayList(x *session) bool {
+	if a.seesAll() || x.user.ID == a.id {
+		return true
+	}
+	return !a.key && x.review != nil && slices.ContainsFunc(x.review.groups, func(g *group) bool { return slices.Contains(a.groups, g.name) })
 }
 
 // get returns the first value of a query parameter.
@@ -224,6 +261,7 @@ func (s *Server) expire() {
 	for _, x := range s.sessions {
 		if x.ended == nil && !x.until.IsZero() && !s.now().Before(x.until) {
 			at := x.until
+			x.keep(at)
 			x.ended, x.status = &at, "done"
 		}
 	}
@@ -255,9 +293,10 @@ func (s *Server) kill(r *request) answer {
 	if x == nil || x.user.ID != r.id && !r.admin() {
 		return say(http.StatusNotFound, "session not found")
 	}
-	if x.ended == nil && x.status == "open" {
-		at := s.now().UTC()
-		x.ended, x.status = &at, "done"
+	// The replica that holds the session ends it in the background. Any other one finds nothing to end and says the
+	// same (gateway/transport/system/session.go).
+	if x.ended == nil && x.status == "open" && !s.stranded[x.id] {
+		x.until = s.now().UTC().Add(killing)
 	}
 	return answer{status: http.StatusNoContent}
 }
@@ -277,109 +316,6 @@ func (x *session) json() map[string]any {
 		body["review"] = x.review.json()
 	}
 	return body
-}
-
-func (v *review) json() map[string]any {
-	groups := []any{}
-	for _, g := range v.groups {
-		body := map[string]any{"id": g.id, "group": g.name, "status": g.status, "reviewed_by": nil, "review_date": nil, "forced_review": false}
-		if g.by != nil {
-			body["reviewed_by"] = map[string]string{"id": g.by.id, "name": g.by.name, "email": g.by.name, "slack_id": ""}
-			body["review_date"] = milli(g.at)
-		}
-		groups = append(groups, body)
-	}
-	body := map[string]any{
-		"id": v.id, "type": v.kind, "access_duration": v.seconds * int64(time.Second), "status": v.status,
-		"created_at": milli(v.created), "revoke_at": nil, "review_groups_data": groups,
-	}
-	if v.ends != nil {
-		body["revoke_at"] = milli(*v.ends)
-	}
-	return body
-}
-
-func (s *Server) getReview(r *request) answer {
-	x := s.reviewed(r.PathValue("id"))
-	if x == nil {
-		return say(http.StatusNotFound, "not found")
-	}
-	return answer{http.StatusOK, x.review.json()}
-}
-
-// reviewed finds the session with a review of that id, or of that session's id.
-func (s *Server) reviewed(id string) *session {
-	for _, x := range s.sessions {
-		if x.review != nil && (x.id == id || x.review.id == id) {
-			return x
-		}
-	}
-	return nil
-}
-
-func (s *Server) putReview(r *request) answer {
-	in, refused := read[struct {
-		Status string `json:"status"`
-	}](r)
-	if refused != nil {
-		return *refused
-	}
-	x := s.reviewed(r.PathValue("id"))
-	if x == nil {
-		return say(http.StatusInternalServerError, "failed updating review status: review not found")
-	}
-	if err := s.decide(r.actor, x, strings.ToUpper(in.Status), s.now().UTC()); err != nil {
-		return *err
-	}
-	return answer{http.StatusOK, x.review.json()}
-}
-
-// decide changes the status of a review, as who, at a time. An approval begins its time anew, also of one that is over.
-func (s *Server) decide(who actor, x *session, status string, at time.Time) *answer {
-	refuse := func(code int, text string) *answer {
-		a := say(code, "%s", text)
-		return &a
-	}
-	v := x.review
-	switch {
-	case s.connections[x.connection] == nil:
-		return refuse(http.StatusInternalServerError, "failed updating review status: failed fetching connection for review")
-	case status != approved && status != rejected && status != revoked:
-		return refuse(http.StatusInternalServerError, "failed updating review status: unknown status")
-	case v.status != pending && v.status != approved, status == revoked && v.status != approved:
-		return refuse(http.StatusBadRequest, "review is in wrong state")
-	case status == approved && x.user.ID == who.id && !who.admin():
-		return refuse(http.StatusBadRequest, "unable to self approve review")
-	case status == revoked && v.kind != timed:
-		return refuse(http.StatusInternalServerError, "failed updating review status: review not found")
-	}
-	eligible, open := false, false
-	for _, g := range v.groups {
-		if slices.Contains(who.groups, g.name) {
-			eligible = true
-			g.status, g.by, g.at = status, &who, at
-		}
-		open = open || g.status != approved
-	}
-	if !eligible {
-		if x.user.ID != who.id && !who.admin() {
-			return refuse(http.StatusBadRequest, "not eligible for review")
-		}
-		if status != approved {
-			v.groups = append(v.groups, &group{id: uuid(), name: admin, status: status, by: &who, at: at})
-		}
-	}
-	switch {
-	case status != approved:
-		v.status, x.status = status, "done"
-	case !open:
-		v.status, x.status = approved, "ready"
-	}
-	if v.status == approved {
-		ends := at.Add(time.Duration(v.seconds) * time.Second)
-		v.ends = &ends
-	}
-	return nil
 }
 
 // fail is for what a test gets wrong itself.
