@@ -35,8 +35,10 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			if err != nil {
 				return jit.Grant{}, err
 			}
-			var stands bool
-			before, stands = s.StandingOf(g.Binding)
+			if before, _, err = b.standing(ctx, s, g, time.Time{}); err != nil {
+				return jit.Grant{}, err
+			}
+			_, stands := s.StandingOf(g.Binding)
 			g.Alone = traits.StrippedTo != "" && !stands
 			if !known {
 				if recorded, known, err = b.remade(g, s, r); err != nil {

@@ -72,10 +72,10 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 	}
 	g.Policy, g.SessionTail = v.Policy, traits.SessionTail
 	p := Preview{Grant: g, Verdict: v, Warnings: append(warnings, b.warn(g, traits, v, r.StartsAt.After(now))...)}
-	if s, ok := snapshot.StandingOf(g.Binding); ok {
-		p.Warnings = append(p.Warnings, Warning{"principal", "Standing access already gives the same",
-			fmt.Sprintf("%s has %s on %s without an end (%s). The grant would change nothing, and its end would end nothing. Remove the standing access first.",
-				g.Principal, g.Role, g.Scope, s.Detail)})
+	if s, stands, err := b.standing(ctx, snapshot, g, w.End); err != nil {
+		return Preview{}, err
+	} else if stands {
+		p.Warnings = append(p.Warnings, standsAlready(g, s))
 	}
 	for _, n := range snapshot.Notes {
 		if n.Principal == "" || n.Principal == g.Principal {
@@ -83,6 +83,17 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 		}
 	}
 	return p, nil
+}
+
+// standsAlready warns of standing access that gives what the grant is to give.
+func standsAlready(g jit.Grant, s jit.Standing) Warning {
+	lasts := "without an end"
+	if !s.End.IsZero() {
+		lasts = "until " + jit.FormatTime(s.End)
+	}
+	return Warning{"principal", "Standing access already gives the same",
+		fmt.Sprintf("%s has %s on %s %s (%s). The grant would change nothing, and its end would end nothing. Remove the standing access first.",
+			g.Principal, g.Role, g.Scope, lasts, s.Detail)}
 }
 
 // meet tells what a request comes to that meets its own record.

@@ -23,15 +23,17 @@ func (p *program) scanCommand() *cobra.Command {
 	var o scanOptions
 	cmd := &cobra.Command{
 		Use:   "scan",
-		Short: "List standing access: what has no end and no grant explains",
-		Long: `Read every scope of the targets that holds grants or may hold some, and list the access there that has no end and
-that no grant explains, worst first:
+		Short: "List standing access: what outlasts every grant",
+		Long: `Read every scope of the targets that holds grants or may hold some, and list the standing access there, worst first.
+Standing access is everything but the access that the ledger records and the access that its target ends by itself within max_ttl.
 
-  critical  it gives the same as a live grant: the end of that grant would end nothing
+  critical  it gives the same as a live grant, so the end of that grant would end nothing; or it bears the marker of a grant,
+            and neither the ledger nor an end on the target explains it
   warning   by its name the role may do nearly everything (admin, owner, editor, superuser)
   info      the rest
 
-After it come notes about the scopes, such as how little room there is for more grants. Nothing is written on a target.
+Then come notes about the scopes, such as how little room there is for more grants, and for each target what was looked at and
+what was not. Nothing is written on a target.
 
 --baseline names a file of findings that somebody has accepted, each until a time of its own, a year ahead at most. They are
 listed as accepted and do not count. One whose time has come counts again. --write-baseline adds what is found now, and was not
@@ -41,7 +43,7 @@ Exit codes:
 
   0    there is no standing access but what is accepted
   1    there is some
-  2    the ledger, a target or a scope could not be read; what could be read is listed
+  2    the ledger, a target or a scope could not be read, or not in full; what could be read is listed
   3    the command line, the settings or the baseline are wrong
   130  interrupted`,
 		Example: `  jit scan
@@ -85,6 +87,11 @@ type standingView struct {
 	Role      string       `json:"role"`
 	Detail    string       `json:"detail"`
 	Severity  jit.Severity `json:"severity"`
+	// EndsAt is when the target itself ends the access, further ahead than max_ttl; empty for never.
+	EndsAt string `json:"ends_at,omitempty"`
+	// ClaimsOwner and ClaimsGrant are the owner and id of the marker that the access bears and that does not explain it.
+	ClaimsOwner string `json:"claims_owner,omitempty"`
+	ClaimsGrant jit.ID `json:"claims_grant,omitempty"`
 	// Shadows is the id of a live grant whose end would end nothing because of it; empty for none.
 	Shadows jit.ID `json:"shadows,omitempty"`
 	// AcceptedUntil is set where the baseline accepts it; AcceptanceEnded where it did and its time has come.
@@ -116,22 +123,23 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) e
 			return err
 		}
 	}
-	observed, live, unread := (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx, wanted)
-	standing, notes := sweeper.FindStanding(observed, live)
+	seen := (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx, wanted)
+	standing, notes := sweeper.FindStanding(seen.Snapshots, seen.Live, seen.Records)
 	views, open := p.standingViews(standing, baseline)
 	stale := unused(baseline, standing, func(at jit.Place) bool {
-		_, read := observed[at]
-		return wanted(at.Target) && (read || len(unread) == 0)
+		_, read := seen.Snapshots[at]
+		return wanted(at.Target) && (read || seen.Complete())
 	})
 	if p.json {
-		err = p.printScan(views, notes, stale, unread)
+		err = p.printScan(views, notes, stale, seen)
 	} else {
-		p.printFindings(views, notes, stale)
+		p.printFindings(views, notes, stale, seen.Complete())
+		p.printLooked(seen.Targets)
 	}
 	if err != nil {
 		return notDone(err)
 	}
-	for _, err := range unread {
+	for _, err := range seen.Unread {
 		fmt.Fprintf(p.err, "error: %v\n", err)
 	}
 	if o.writeBaseline != "" {
@@ -141,7 +149,7 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) e
 		open = 0
 	}
 	switch {
-	case len(unread) > 0:
+	case !seen.Complete():
 		return unreadable(errors.New("not everything could be read"))
 	case open > 0:
 		return notDone(fmt.Errorf("standing access was found: %d", open))
@@ -149,11 +157,16 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) e
 	return nil
 }
 
+func viewOfStanding(s sweeper.Standing) standingView {
+	return standingView{Place: s.Place, Principal: s.Principal, Role: s.Role, Detail: s.Detail, Severity: s.Severity, Shadows: s.Shadows,
+		EndsAt: jit.FormatTime(s.End), ClaimsOwner: s.Marker.Owner, ClaimsGrant: s.Marker.ID}
+}
+
 // standingViews lays the baseline over the findings, and counts those that it does not accept.
 func (p *program) standingViews(standing []sweeper.Standing, baseline config.Baseline) (views []standingView, open int) {
 	views = make([]standingView, len(standing))
 	for i, s := range standing {
-		views[i] = standingView{Place: s.Place, Principal: s.Principal, Role: s.Role, Detail: s.Detail, Severity: s.Severity, Shadows: s.Shadows}
+		views[i] = viewOfStanding(s)
 		a, known := baseline.Find(s.Target, s.Scope, s.Principal, s.Role)
 		switch {
 		case known && p.Now().Before(a.End):
@@ -205,44 +218,4 @@ func (p *program) accept(o scanOptions, views []standingView, there config.Basel
 	}
 	fmt.Fprintf(p.err, "%d findings are accepted in %s until %s.\n", len(add), printable(o.writeBaseline), o.until)
 	return nil
-}
-
-func (p *program) printScan(views []standingView, notes []sweeper.Note, stale []string, unread []error) error {
-	told := make([]noteView, len(notes))
-	for i, n := range notes {
-		told[i] = noteView{n.Place, n.Principal, n.Text}
-	}
-	errs := make([]string, len(unread))
-	for i, err := range unread {
-		errs[i] = err.Error()
-	}
-	return p.printJSON(struct {
-		Standing []standingView `json:"standing"`
-		Notes    []noteView     `json:"notes"`
-		Unused   []string       `json:"unused_acceptances,omitempty"`
-		Unread   []string       `json:"unread"`
-	}{views, told, stale, errs})
-}
-
-func (p *program) printFindings(views []standingView, notes []sweeper.Note, stale []string) {
-	if len(views) == 0 {
-		fmt.Fprintln(p.err, "No standing access.")
-	} else {
-		t := p.table(p.out)
-		t.row("SEVERITY", "TARGET", "SCOPE", "PRINCIPAL", "ROLE", "FOUND", "SHADOWS", "ACCEPTED UNTIL")
-		for _, s := range views {
-			accepted := s.AcceptedUntil
-			if s.AcceptanceEnded != "" {
-				accepted = "ended " + s.AcceptanceEnded
-			}
-			t.row(string(s.Severity), s.Target, abbreviate(s.Scope), abbreviate(s.Principal), abbreviate(s.Role), s.Detail, string(s.Shadows), accepted)
-		}
-		t.flush()
-	}
-	for _, n := range notes {
-		fmt.Fprintf(p.out, "note: %s of target %s: %s\n", printable(n.Scope), printable(n.Target), printable(n.Text))
-	}
-	for _, s := range stale {
-		fmt.Fprintf(p.out, "note: the baseline accepts what is not there any more: %s\n", printable(s))
-	}
 }

@@ -51,8 +51,80 @@ func TestScanTellsWhatItCouldNotRead(t *testing.T) {
 	if err := os.Mkdir(w.keys, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	w.run("scan").wantCode(exitUnreadable).wantErr("bastion", "not a regular file")
-	w.run("scan", "--json").wantCode(exitUnreadable).wantOut("not a regular file")
+	r := w.run("scan").wantCode(exitUnreadable).wantErr("bastion", "not a regular file", "target bastion: 0 scopes read, 1 not", "No standing access was found in what could be read.")
+	if strings.Contains(r.err, "No standing access.") {
+		t.Errorf("the scan says that there is none: %s", r.err)
+	}
+	var told struct {
+		Complete bool         `json:"complete"`
+		Targets  []lookedView `json:"targets"`
+	}
+	w.run("scan", "--json").wantCode(exitUnreadable).wantOut("not a regular file").decode(&told)
+	if told.Complete || len(told.Targets) != 1 || told.Targets[0].Complete || len(told.Targets[0].Unread) != 1 || told.Targets[0].Unread[0].Scope != w.keys {
+		t.Errorf("told %+v", told)
+	}
+	if r := w.run("sweep").wantCode(exitUnreadable); strings.Contains(r.err, "Nothing to do") {
+		t.Errorf("the sweep says that there is nothing to do: %s", r.err)
+	}
+}
+
+// A scan, a sweep and an adoption that cannot read the ledger say so, and not that all is well.
+func TestScanWithoutTheLedger(t *testing.T) {
+	w := newWorld(t)
+	g := w.grant("INC-1: look", "1h")
+	w.wantAccess(g, true)
+	unreadableLedger(w)
+	r := w.run("scan").wantCode(exitUnreadable)
+	s := w.run("sweep").wantCode(exitUnreadable)
+	if strings.Contains(r.err, "No standing access.") || strings.Contains(s.err, "Nothing to do") {
+		t.Errorf("said %s%s", r.err, s.err)
+	}
+}
+
+// Whoever can write to a target can write a marker. It hides nothing, whatever owner and end it names.
+func TestAMarkerHidesNothing(t *testing.T) {
+	const id = "3f2b8c1e-0000-8000-8000-000000000000"
+	for name, line := range map[string]string{
+		"another owner, for ever":     standingKey + " jit:zzz:" + id + ":20260101T000000Z:99991231T235959Z\n",
+		"another owner, long over":    standingKey + " jit:ghost:" + id + ":20250101T000000Z:20250101T000100Z\n",
+		"our own owner, for ever":     standingKey + " jit:payments:" + id + ":20260101T000000Z:99991231T235959Z\n",
+		"our own owner, sshd in 2099": `expiry-time="20990101000000Z" ` + standingKey + " jit:payments:" + id + ":20260101T000000Z:20990101T000000Z\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.write("authorized_keys", foreignLine+line)
+			w.run("scan").wantCode(exitNotDone).wantOut("critical", standingKey[:20], "bears the marker of grant "+id, "no such grant")
+			w.run("sweep").wantCode(exitNotDone).wantOut("report", "critical", id, "no such grant")
+			w.run("adopt").wantCode(exitNotDone).wantErr(id)
+			var found struct {
+				Standing []standingView `json:"standing"`
+			}
+			w.run("scan", "--json").wantCode(exitNotDone).decode(&found)
+			if len(found.Standing) != 1 || found.Standing[0].ClaimsGrant != id || found.Standing[0].ClaimsOwner == "" {
+				t.Errorf("found %+v", found.Standing)
+			}
+			// It is accepted like any other finding.
+			until := w.now.Add(48 * time.Hour).Format(time.RFC3339)
+			w.run("scan", "--write-baseline", "accepted.hcl", "--until", until, "--reason", "CHG-7: another team's ledger").wantCode(exitDone)
+			w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone)
+		})
+	}
+	// The grants that the ledger knows are no findings, and neither is what sshd ends soon.
+	w := newWorld(t)
+	g := w.grant("INC-1: look", "1h")
+	w.run("scan").wantCode(exitDone).wantErr("No standing access.", "target bastion: 1 scope read")
+	w.run("sweep").wantCode(exitDone).wantErr("Nothing to do.")
+	text, err := os.ReadFile(w.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("authorized_keys", strings.ReplaceAll(string(text), "jit:payments:", "jit:zzz:"))
+	w.run("scan").wantCode(exitDone).wantNotOut(g.Principal)
+	// The marker of a live grant on somebody else's key, and on the same key without an end.
+	for _, forged := range []string{standingKey + " " + g.Marker().String(), g.Principal + " " + g.Marker().String()} {
+		w.write("authorized_keys", string(text)+forged+"\n")
+		w.run("scan").wantCode(exitNotDone).wantOut("critical", "bears the marker of grant "+string(g.ID))
+	}
 }
 
 // What is accepted does not count until its time has come; a baseline takes nothing without an end.

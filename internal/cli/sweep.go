@@ -119,7 +119,7 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 			return notDone(err)
 		}
 	} else {
-		p.printSteps(steps)
+		p.printSteps(steps, len(report.Unread) == 0)
 	}
 	for _, err := range report.Unread {
 		fmt.Fprintf(p.err, "error: %v\n", err)
@@ -131,7 +131,7 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 		}
 	}
 	note(report.Failed(), "could not be done")
-	note(bad, "critical and left as they are, as on_drift says")
+	note(bad, "critical and left as they are: look at them")
 	note(len(report.Held), "held back by --max-unplanned: look at them with --dry-run, then allow more")
 	note(len(report.Elsewhere), "due and claimed by another sweeper that has not finished")
 	note(todo, "to do")
@@ -198,9 +198,12 @@ func (p *program) sweepView(r sweeper.Report, steps []stepView, dryRun bool) any
 	}{dryRun, steps, r.Failed(), unread, len(r.Held), viewsOf(r.Elsewhere, p.Now())}
 }
 
-func (p *program) printSteps(steps []stepView) {
+// printSteps lists the steps. Without any it says that there is nothing to do, unless something could not be read.
+func (p *program) printSteps(steps []stepView, complete bool) {
 	if len(steps) == 0 {
-		fmt.Fprintln(p.err, "Nothing to do.")
+		if complete {
+			fmt.Fprintln(p.err, "Nothing to do.")
+		}
 		return
 	}
 	t := p.table(p.out)

@@ -19,6 +19,8 @@ const (
 	DriftCameBack DriftKind = "came_back"
 	// DriftOrphanOver: the ledger does not know the grant, and its marker says that it is over.
 	DriftOrphanOver DriftKind = "orphan_over"
+	// DriftUnexplained: access bears a marker, and neither the ledger nor an end that the platform enforces explains it.
+	DriftUnexplained DriftKind = "unexplained"
 	// DriftPrincipal and DriftRole: the binding gives the access to somebody else, or another access.
 	DriftPrincipal DriftKind = "principal_changed"
 	DriftRole      DriftKind = "role_changed"
@@ -32,7 +34,7 @@ const (
 	DriftViolation DriftKind = "policy_violation"
 	// DriftDamaged: the marker or something else of the binding is not as it was written.
 	DriftDamaged DriftKind = "damaged"
-	// DriftOrphanLive: the ledger does not know the grant, and its marker says that it is live.
+	// DriftOrphanLive: the ledger does not know the grant, its marker says that it is live, and the platform itself ends it soon.
 	DriftOrphanLive DriftKind = "orphan_live"
 	// DriftEndSooner: the end was moved to an earlier time.
 	DriftEndSooner DriftKind = "end_sooner"
@@ -42,7 +44,7 @@ const (
 
 // DriftKinds returns all kinds of drift.
 func DriftKinds() []DriftKind {
-	return []DriftKind{DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftPrincipal, DriftRole, DriftEndLater, DriftEndSooner,
+	return []DriftKind{DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftPrincipal, DriftRole, DriftEndLater, DriftEndSooner,
 		DriftCopied, DriftTooEarly, DriftViolation, DriftDamaged, DriftOrphanLive, DriftMissing}
 }
 
@@ -62,7 +64,7 @@ const (
 // Severity returns how bad drift of this kind is.
 func (k DriftKind) Severity() Severity {
 	switch k {
-	case DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly:
+	case DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly:
 		return Critical
 	case DriftCopied, DriftViolation, DriftDamaged, DriftOrphanLive:
 		return Notable

@@ -2,7 +2,6 @@ package jit
 
 import (
 	"context"
-	"strings"
 	"time"
 )
 
@@ -123,10 +122,13 @@ type Snapshot struct {
 	Clock time.Time
 	// Ours holds every binding with a marker, of any owner.
 	Ours []Observed
-	// Standing is access without an end and without a marker.
+	// Standing is all other access: without an end, or with one that lies further ahead than it has to for [Records] to excuse it.
 	Standing []Standing
 	// Notes are what whoever reviews a new grant on the scope has to know.
 	Notes []Note
+	// Unseen names access of the scope that could not be looked at, such as bindings that the operator may not list. What is read is right
+	// all the same.
+	Unseen []string
 }
 
 // Note is something about a scope, such as how little room there is for more grants.
@@ -136,36 +138,24 @@ type Note struct {
 	Text      string
 }
 
-// StandingOf finds access without an end that gives what the binding does.
-func (s Snapshot) StandingOf(b Binding) (Standing, bool) {
-	for _, standing := range s.Standing {
-		covers := standing.Role == b.Role || standing.Covers != "" && strings.HasPrefix(b.Role, standing.Covers)
-		if standing.Principal == b.Principal && covers {
-			return standing, true
-		}
-	}
-	return Standing{}, false
-}
-
 // Observed is one binding with a marker, as found.
 type Observed struct {
 	Marker    Marker
-	Principal string // canonical
-	Role      string // canonical
+	Principal string // canonical; empty when it gives nobody access
+	Role      string // canonical; empty when it cannot be told
+	// Covers is that of [Standing].
+	Covers string
 	// Start is the beginning, still to come, that the platform itself enforces; zero when none is on the binding.
 	Start time.Time
 	// End is the end that the platform itself enforces; zero when none is on the binding.
 	End time.Time
+	// Detail says where it was found, as in [Standing].
+	Detail string
 	// Damage says what of the binding is not as it was written, beyond the fields above; empty when nothing.
 	Damage string
 }
 
-// Standing is access that has no end and that no marker explains.
-type Standing struct {
-	Principal string // canonical where the platform's form allows, else as found
-	Role      string
-	// Covers begins the roles that are this one narrowed, and given with it; empty where there are none.
-	Covers string
-	// Detail says where it was found ("line 3", "ClusterRoleBinding/ops").
-	Detail string
+// Gives reports whether the binding gives somebody access at a time.
+func (o Observed) Gives(now time.Time) bool {
+	return o.Principal != "" && !now.Before(o.Start) && (o.End.IsZero() || now.Before(o.End))
 }

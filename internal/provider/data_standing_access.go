@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -36,7 +37,7 @@ func (d *standingData) Schema(_ context.Context, _ datasource.SchemaRequest, res
 		return schema.StringAttribute{Computed: true, MarkdownDescription: description}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Access that has no end and that no grant explains, on every scope of the targets that holds grants or may hold some, worst first. " +
+		MarkdownDescription: "Access that outlasts every grant, and access that only pretends to be a grant, on every scope of the targets that holds grants or may hold some, worst first. " +
 			"Reading it calls the targets; what cannot be read is an error.",
 		Attributes: map[string]schema.Attribute{
 			"target": schema.StringAttribute{Optional: true, MarkdownDescription: "Only access on this target."},
@@ -46,7 +47,7 @@ func (d *standingData) Schema(_ context.Context, _ datasource.SchemaRequest, res
 			"findings": schema.ListNestedAttribute{
 				Computed: true, MarkdownDescription: "The findings, worst first.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-					"severity": text("`critical`: it gives the same as a live grant, whose end would end nothing; `warning`: by its name the role may do nearly everything; `info`: the rest."),
+					"severity": text("`critical`: it gives the same as a live grant, whose end would end nothing, or it bears the marker of a grant that does not explain it; `warning`: by its name the role may do nearly everything; `info`: the rest."),
 					"target":   text("The target."), "scope": text("Where on the target."), "principal": text("Who has the access."), "role": text("What access."),
 					"detail": text("Where it was found."), "shadows": text("The id of the live grant that it makes pointless; null for none."),
 				}},
@@ -93,20 +94,25 @@ func (d *standingData) Read(ctx context.Context, req datasource.ReadRequest, res
 			return
 		}
 	}
-	observed, live, unread := (&sweeper.Sweeper{Broker: d.Broker}).Observe(ctx, func(target string) bool { return m.Target.IsNull() || target == m.Target.ValueString() })
-	if err := errors.Join(unread...); err != nil {
+	seen := (&sweeper.Sweeper{Broker: d.Broker}).Observe(ctx, func(target string) bool { return m.Target.IsNull() || target == m.Target.ValueString() })
+	if err := errors.Join(seen.Unread...); err != nil {
 		addError(&resp.Diagnostics, "Cannot read all of the access", err)
 		return
 	}
 	read := func(at jit.Place) bool { return at.Scope == m.Scope.ValueString() }
-	if !m.Scope.IsNull() && !slices.ContainsFunc(slices.Collect(maps.Keys(observed)), read) {
+	if !m.Scope.IsNull() && !slices.ContainsFunc(slices.Collect(maps.Keys(seen.Snapshots)), read) {
 		// Nothing was looked at, which is not the same as nothing was found.
 		addError(&resp.Diagnostics, "Cannot read the scope", jit.Invalid("scope", "write it in its canonical form, as `jit list` shows it, or leave it out",
 			"%q is not one of the scopes that hold grants or may hold some", m.Scope.ValueString()))
 		return
 	}
+	for _, l := range seen.Targets {
+		for _, u := range l.Unseen {
+			resp.Diagnostics.AddWarning("Not all of the access was looked at", fmt.Sprintf("%s of target %q: %s", u.Scope, u.Target, u.Text))
+		}
+	}
 	m.Findings = []findingModel{}
-	standing, _ := sweeper.FindStanding(observed, live)
+	standing, _ := sweeper.FindStanding(seen.Snapshots, seen.Live, seen.Records)
 	for _, s := range standing {
 		a, accepted := baseline.Find(s.Target, s.Scope, s.Principal, s.Role)
 		if accepted && d.Broker.Now().Before(a.End) || !m.Scope.IsNull() && s.Scope != m.Scope.ValueString() {

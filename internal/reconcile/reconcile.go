@@ -45,6 +45,8 @@ type Step struct {
 	// Drift and Severity are empty for what is due by the record.
 	Drift    jit.DriftKind `json:"drift,omitempty"`
 	Severity jit.Severity  `json:"severity,omitempty"`
+	// idle: what is there gives nobody access at the moment.
+	idle bool
 }
 
 // drifted returns a step because of what was found.
@@ -78,16 +80,37 @@ func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Pl
 	for place, grants := range ours {
 		for _, bindings := range grants {
 			if s, ok := stray(now, place, bindings, known, on[place.Target]); ok {
+				s.idle = !slices.ContainsFunc(bindings, func(o jit.Observed) bool { return o.Gives(now) })
 				steps = append(steps, s)
 			}
 		}
 	}
-	slices.SortFunc(steps, func(a, b Step) int {
-		return cmp.Or(cmp.Compare(order[a.Kind], order[b.Kind]), a.Grant.End.Compare(b.Grant.End),
-			cmp.Compare(a.Grant.ID, b.Grant.ID), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
-	})
+	slices.SortFunc(steps, compare)
 	return steps
 }
+
+// compare orders steps by their kind. What was found is ordered worst first, so that decoys which anybody can make do not use up the cap
+// on removals before what gives access does; what is due is ordered by its end.
+func compare(a, b Step) int {
+	return cmp.Or(cmp.Compare(order[a.Kind], order[b.Kind]), slices.Compare(a.gravity(), b.gravity()), a.Grant.End.Compare(b.Grant.End),
+		cmp.Compare(a.Grant.ID, b.Grant.ID), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
+}
+
+// gravity ranks what was found: access before none, then by how bad the drift is, then by the role. Lower is worse.
+func (s Step) gravity() []int {
+	if s.Drift == "" {
+		return nil
+	}
+	rank := func(less bool) int {
+		if less {
+			return 1
+		}
+		return 0
+	}
+	return []int{rank(s.idle), severities[s.Severity], slices.Index(jit.DriftKinds(), s.Drift), rank(!jit.Mighty(s.Grant.Role))}
+}
+
+var severities = map[jit.Severity]int{jit.Critical: 0, jit.Notable: 1, jit.Minor: 2}
 
 // index returns the owner's bindings of every place by the grants whose markers they bear.
 func index(owner string, observed map[jit.Place]jit.Snapshot) map[jit.Place]map[jit.ID][]jit.Observed {

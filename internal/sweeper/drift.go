@@ -115,26 +115,32 @@ func (p *pass) compare(ctx context.Context, at jit.Place) (seen comparison, read
 		p.unread(fmt.Errorf("compare %s of target %q with the record: %w", at.Scope, at.Target, skew))
 		return comparison{}, false
 	}
-	// Markers of grants that are not live here: what does the ledger know of them?
-	live := make(map[jit.ID]bool, len(recorded))
+	// Markers of grants that are not live here, and of other owners: what does the ledger know of them?
+	records := jit.Records{Now: now, MaxTTL: p.Broker.MaxTTL, Grants: make(map[jit.ID]jit.Grant, len(recorded))}
 	for _, g := range recorded {
-		live[g.ID] = true
+		records.Grants[g.ID] = g
 	}
 	var others []jit.ID
 	for _, o := range snapshot.Ours {
-		if o.Marker.Owner == p.Broker.Owner && !live[o.Marker.ID] {
+		if _, live := records.Grants[o.Marker.ID]; !live {
 			others = append(others, o.Marker.ID)
 		}
 	}
 	if len(others) > 0 {
-		more, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, IDs: others}))
+		more, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{IDs: others}))
 		if err != nil {
 			p.unread(fmt.Errorf("read the ledger: %w", err))
 			return comparison{}, false
 		}
-		recorded = append(recorded, more...)
+		for _, g := range more {
+			records.Grants[g.ID] = g
+			if g.Owner == p.Broker.Owner {
+				recorded = append(recorded, g)
+			}
+		}
 	}
 	steps := reconcile.Plan(now, p.Broker.Owner, recorded, map[jit.Place]jit.Snapshot{at: snapshot}, p.OnDrift)
+	steps = reconcile.Unexplained(steps, records, p.Broker.Owner, at, snapshot)
 	// What was due has had its turn.
 	steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start })
 	return comparison{at, now, recorded, steps}, true

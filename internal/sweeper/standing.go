@@ -3,18 +3,14 @@ package sweeper
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Standing is access that has no end and that no grant explains.
+// Standing is standing access and where it is.
 type Standing struct {
 	jit.Place
-	Principal string
-	Role      string
-	// Detail says where it was found.
-	Detail string
+	jit.Standing
 	// Shadows is the id of a live grant whose end would end nothing because of it; empty for none.
 	Shadows  jit.ID
 	Severity jit.Severity
@@ -26,9 +22,9 @@ type Note struct {
 	jit.Note
 }
 
-// FindStanding lists the standing access in what was observed, worst first: what shadows a live grant, then the roles that may do
-// everything, then the rest.
-func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant) ([]Standing, []Note) {
+// FindStanding lists the standing access in what was observed, worst first: what shadows a live grant or pretends to be a grant, then the
+// roles that may do everything, then the rest.
+func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant, records jit.Records) ([]Standing, []Note) {
 	var standing []Standing
 	var notes []Note
 	byPlace := map[jit.Place][]jit.Grant{}
@@ -36,39 +32,38 @@ func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant) ([]Stan
 		byPlace[g.Place()] = append(byPlace[g.Place()], g)
 	}
 	for at, snapshot := range observed {
-		for _, s := range snapshot.Standing {
-			found := Standing{Place: at, Principal: s.Principal, Role: s.Role, Detail: s.Detail, Severity: jit.Minor}
-			if mighty(s.Role) {
-				found.Severity = jit.Notable
-			}
-			for _, g := range byPlace[at] {
-				if _, same := (jit.Snapshot{Standing: []jit.Standing{s}}).StandingOf(g.Binding); same {
-					found.Shadows, found.Severity = g.ID, jit.Critical
-				}
-			}
-			standing = append(standing, found)
+		for _, s := range records.Standing(snapshot, at.Scope) {
+			standing = append(standing, judged(at, s, byPlace[at], records.Unread != nil))
 		}
 		for _, n := range snapshot.Notes {
 			notes = append(notes, Note{at, n})
 		}
 	}
 	slices.SortFunc(standing, func(a, b Standing) int {
-		return cmp.Or(cmp.Compare(slices.Index(severities, a.Severity), slices.Index(severities, b.Severity)), a.Compare(b.Place),
+		return cmp.Or(cmp.Compare(slices.Index(severities, a.Severity), slices.Index(severities, b.Severity)), a.Place.Compare(b.Place),
 			cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Role, b.Role), cmp.Compare(a.Detail, b.Detail))
 	})
 	slices.SortFunc(notes, func(a, b Note) int {
-		return cmp.Or(a.Compare(b.Place), cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Text, b.Text))
+		return cmp.Or(a.Place.Compare(b.Place), cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Text, b.Text))
 	})
 	return standing, notes
 }
 
-var severities = []jit.Severity{jit.Critical, jit.Notable, jit.Minor}
-
-// mightyWords are parts of the names of roles that may do nearly everything, on all platforms.
-var mightyWords = []string{"admin", "owner", "superuser", "editor", "contributor", "poweruser", "*"}
-
-// mighty reports whether a role may do nearly everything, by its name.
-func mighty(role string) bool {
-	role = strings.ToLower(role)
-	return slices.ContainsFunc(mightyWords, func(word string) bool { return strings.Contains(role, word) })
+// judged says how bad standing access is beside the live grants of its place. unsure: the ledger could not say whether a grant explains it.
+func judged(at jit.Place, s jit.Standing, live []jit.Grant, unsure bool) Standing {
+	found := Standing{Place: at, Standing: s, Severity: jit.Minor}
+	switch {
+	case s.Claims() && !unsure:
+		found.Severity = jit.Critical
+	case s.Claims(), jit.Mighty(s.Role):
+		found.Severity = jit.Notable
+	}
+	for _, g := range live {
+		if _, shadows := jit.Shadow([]jit.Standing{s}, g.Binding, g.End); shadows && g.ID != s.Marker.ID {
+			found.Shadows, found.Severity = g.ID, jit.Critical
+		}
+	}
+	return found
 }
+
+var severities = []jit.Severity{jit.Critical, jit.Notable, jit.Minor}

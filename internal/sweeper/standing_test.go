@@ -3,6 +3,7 @@ package sweeper_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
@@ -14,7 +15,7 @@ func TestStandingWorstFirst(t *testing.T) {
 	standing, notes := sweeper.FindStanding(map[jit.Place]jit.Snapshot{
 		b: {Standing: []jit.Standing{{Principal: "user:bob", Role: "viewer", Covers: "viewer if "}, {Principal: "user:zoe", Role: "roles/owner"}}, Notes: []jit.Note{{Text: "nearly full"}}},
 		a: {Standing: []jit.Standing{{Principal: "user:eve", Role: "viewer"}, {Principal: "user:bob", Role: "viewer", Covers: "viewer if "}}},
-	}, live)
+	}, live, jit.Records{Now: time.Now(), MaxTTL: 24 * time.Hour})
 	var order []string
 	for _, s := range standing {
 		order = append(order, strings.Join([]string{string(s.Severity), s.Target, s.Principal, string(s.Shadows)}, " "))

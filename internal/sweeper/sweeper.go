@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -193,7 +192,7 @@ func (p *pass) scopes(ctx context.Context, places map[jit.Place]bool, wanted fun
 		wg.Go(func() {
 			scopes, err := target.Scopes(ctx)
 			if err != nil {
-				p.unread(fmt.Errorf("list the scopes of target %q: %w", name, err))
+				p.unread(&ReadError{jit.Place{Target: name}, err})
 				return
 			}
 			mu.Lock()
@@ -237,7 +236,7 @@ func (p *pass) readOne(ctx context.Context, at jit.Place, now time.Time) (snapsh
 		snapshot.Clock = clockAt(now, snapshot.Clock, before, p.time())
 	}
 	if err != nil {
-		p.unread(fmt.Errorf("read %s of target %q: %w", at.Scope, at.Target, err))
+		p.unread(&ReadError{at, err})
 	}
 	return snapshot, err == nil
 }
@@ -372,23 +371,4 @@ func collect(grants iter.Seq2[jit.Grant, error]) ([]jit.Grant, error) {
 		all = append(all, g)
 	}
 	return all, errors.Join(errs...)
-}
-
-// Observe reads every scope that holds live grants or may hold a binding of ours, on the targets whose names are wanted, and returns what
-// is there and the errors of what could not be read. Nothing is written.
-func (s *Sweeper) Observe(ctx context.Context, wanted func(target string) bool) (observed map[jit.Place]jit.Snapshot, live []jit.Grant, unread []error) {
-	p := &pass{Sweeper: s, now: s.Broker.Now()}
-	live, err := collect(s.Broker.Ledger.Grants(ctx, jit.Filter{LiveAt: p.now}))
-	if err != nil {
-		p.unread(fmt.Errorf("read the ledger: %w", err))
-	}
-	places := map[jit.Place]bool{}
-	for _, g := range live {
-		if _, known := s.Broker.Targets[g.Target]; known {
-			places[g.Place()] = true
-		}
-	}
-	p.scopes(ctx, places, wanted)
-	maps.DeleteFunc(places, func(at jit.Place, _ bool) bool { return !wanted(at.Target) })
-	return p.read(ctx, places), live, p.report.Unread
 }

@@ -217,9 +217,9 @@ func TestConditionsStrippedAfterTheLedgerWasLost(t *testing.T) {
 	})
 	long, narrow, own := d.grant(alice, sqlRole, "8h"), d.grant(deploy, narrowed, "8h"), d.grant(carol, sqlRole, "8h")
 	d.broker.Ledger = &jittest.Ledger{}
-	observed, _, unread := (&sweeper.Sweeper{Broker: d.broker}).Observe(t.Context(), func(string) bool { return true })
-	found, refused, err := d.broker.Unrecorded(t.Context(), observed)
-	if err := errors.Join(append(append(unread, refused...), err)...); err != nil || len(found) != 3 {
+	seen := (&sweeper.Sweeper{Broker: d.broker}).Observe(t.Context(), func(string) bool { return true })
+	found, refused, err := d.broker.Unrecorded(t.Context(), seen.Snapshots)
+	if err := errors.Join(append(append(seen.Unread, refused...), err)...); err != nil || len(found) != 3 {
 		t.Fatalf("found %+v, %v", found, err)
 	}
 	if err := errors.Join(d.broker.Adopt(t.Context(), found)...); err != nil {

@@ -1,0 +1,58 @@
+package broker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Records reads what the ledger knows of the markers in the snapshots, of every owner. Its Unread says why the ledger could not be read.
+func (b *Broker) Records(ctx context.Context, snapshots ...jit.Snapshot) jit.Records {
+	ids := map[jit.ID]bool{}
+	for _, s := range snapshots {
+		for i := range s.Ours {
+			ids[s.Ours[i].Marker.ID] = true
+		}
+	}
+	return b.recordsOf(ctx, slices.Collect(maps.Keys(ids)))
+}
+
+func (b *Broker) recordsOf(ctx context.Context, ids []jit.ID) jit.Records {
+	r := jit.Records{Now: b.Now(), MaxTTL: b.MaxTTL, Grants: make(map[jit.ID]jit.Grant, len(ids))}
+	if len(ids) == 0 {
+		return r
+	}
+	for g, err := range b.Ledger.Grants(ctx, jit.Filter{IDs: ids}) {
+		if err != nil {
+			r.Unread = err
+			return r
+		}
+		r.Grants[g.ID] = g
+	}
+	return r
+}
+
+// standing finds the access that gives what a grant is to give, and goes on when the grant ends: in what was read of its scope, whatever marker
+// it bears but the grant's own. end is the grant's end; zero while it is not known.
+func (b *Broker) standing(ctx context.Context, s jit.Snapshot, g jit.Grant, end time.Time) (jit.Standing, bool, error) {
+	candidates := jit.Snapshot{Standing: s.Standing}
+	var ids []jit.ID
+	for i := range s.Ours { // a plan of many grants on one scope looks at all for each
+		o := &s.Ours[i]
+		if o.Principal != g.Principal || o.Marker.ID == g.ID {
+			continue
+		}
+		if _, gives := jit.Shadow([]jit.Standing{{Principal: o.Principal, Role: o.Role, Covers: o.Covers}}, g.Binding, end); gives {
+			candidates.Ours, ids = append(candidates.Ours, *o), append(ids, o.Marker.ID)
+		}
+	}
+	records := b.recordsOf(ctx, ids)
+	if records.Unread != nil {
+		return jit.Standing{}, false, records.Unread
+	}
+	found, stands := jit.Shadow(records.Standing(candidates, g.Scope), g.Binding, end)
+	return found, stands, nil
+}

@@ -1,0 +1,60 @@
+package broker_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// A plan warns of access that gives the same and goes on, whatever marker it bears; access that a record or its target ends is no reason to warn.
+func TestAPlanWarnsOfWhatAMarkerHides(t *testing.T) {
+	const id jit.ID = "3f2b8c1e-0000-8000-8000-000000000000"
+	window := func(w *world) jit.Window { return jit.Window{Start: w.now, End: w.now.Add(time.Hour)} }
+	for name, tt := range map[string]struct {
+		found func(w *world) jit.Observed
+		warns bool
+	}{
+		"a marker of nobody's": {func(w *world) jit.Observed {
+			return jit.Observed{Marker: jit.Marker{Owner: "ghost", ID: id, Window: window(w)}}
+		}, true},
+		"a marker of our own": {func(w *world) jit.Observed {
+			return jit.Observed{Marker: jit.Marker{Owner: w.Owner, ID: id, Window: window(w)}}
+		}, true},
+		"an end beyond max_ttl": {func(w *world) jit.Observed {
+			return jit.Observed{Marker: jit.Marker{Owner: "ghost", ID: id}, End: w.now.AddDate(70, 0, 0)}
+		}, true},
+		"an end of the target's": {func(w *world) jit.Observed {
+			return jit.Observed{Marker: jit.Marker{Owner: "ghost", ID: id}, End: w.now.Add(time.Hour)}
+		}, false},
+		"a recorded grant": {func(w *world) jit.Observed {
+			other := request()
+			other.Reason = "INC-7: the same access for something else"
+			g := w.grant(other)
+			return jit.Observed{Marker: g.Marker()}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Sweeper)
+			o, r := tt.found(w), request()
+			g, _, err := w.Check(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Principal, o.Role = g.Principal, g.Role
+			w.platform.Edit(g.Scope, func([]jit.Observed) []jit.Observed { return []jit.Observed{o} })
+			p, err := w.Preview(t.Context(), r, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			warns := false
+			for _, warning := range p.Warnings {
+				warns = warns || warning.Summary == "Standing access already gives the same" && strings.Contains(warning.Detail, "bears the marker of grant "+string(id))
+			}
+			if warns != tt.warns {
+				t.Errorf("the plan warns: %t, want %t: %+v", warns, tt.warns, p.Warnings)
+			}
+		})
+	}
+}

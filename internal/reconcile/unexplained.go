@@ -1,0 +1,51 @@
+package reconcile
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// maxUnexplained is how many findings of one scope are told of one by one: whoever can write there can make as many as they like.
+const maxUnexplained = 100
+
+// Unexplained adds to the steps of one scope, which [Plan] returned, a report on all access that bears a marker, of whatever owner, and that
+// the records do not explain. What Plan says about a grant of the owner goes first.
+func Unexplained(steps []Step, records jit.Records, owner string, at jit.Place, snapshot jit.Snapshot) []Step {
+	var found []Step
+	add := func(marker jit.Marker, principal, role, why string) {
+		why = fmt.Sprintf("it bears the marker of a grant of owner %q, but %s", marker.Owner, why)
+		if marker.Owner == owner {
+			for i, s := range steps {
+				if s.Grant.ID == marker.ID && s.Drift == jit.DriftOrphanLive {
+					steps[i] = drifted(s.Kind, s.Place, s.Grant, jit.DriftUnexplained, why)
+				}
+			}
+			if slices.ContainsFunc(steps, func(s Step) bool { return s.Grant.ID == marker.ID && s.Place == at }) {
+				return
+			}
+		}
+		g := jit.Grant{ID: marker.ID, Owner: marker.Owner, Window: marker.Window,
+			Binding: jit.Binding{Target: at.Target, Principal: principal, Role: role, Scope: at.Scope}}
+		found = append(found, drifted(Report, at, g, jit.DriftUnexplained, why))
+	}
+	for _, o := range snapshot.Ours {
+		if why := records.Unexplained(o, at.Scope); why != "" && !records.Known(o, at.Scope) {
+			add(o.Marker, o.Principal, o.Role, why)
+		}
+	}
+	for _, s := range snapshot.Standing {
+		if s.Claims() {
+			add(s.Marker, s.Principal, s.Role, s.Detail)
+		}
+	}
+	slices.SortFunc(found, compare)
+	if more := len(found) - maxUnexplained; more > 0 {
+		found = found[:maxUnexplained]
+		found[maxUnexplained-1].Reason += fmt.Sprintf("; and %d more such bindings are on the scope: jit scan lists them", more)
+	}
+	steps = append(steps, found...)
+	slices.SortStableFunc(steps, compare)
+	return steps
+}
