@@ -19,7 +19,7 @@ const (
 // floors are the packages from the ground up. An entry stands for the package and all that is in
 // its folder; the longest entry counts. Imports point to a lower floor only.
 var floors = []map[string]bool{
-	0: set("internal/jit", "internal/jit/policy", "internal/backoff", "internal/batch", "internal/failpoint", "internal/awsconfig"),
+	0: set("internal/jit", "internal/jit/policy", "internal/backoff", "internal/batch", "internal/failpoint", "internal/awsconfig", "internal/pgsession"),
 	1: set("internal/ledger", "internal/broker", "internal/reconcile", "internal/platform/*"),
 	2: set("internal/platform", "internal/sweeper", "internal/notice"),
 	3: set("internal/config", "internal/status"),

@@ -19,22 +19,27 @@ const (
 	// firstPause is the longest pause after the first lost race; it doubles with each up to maxPause.
 	firstPause = 10 * time.Millisecond
 	maxPause   = 32 * firstPause
-	// lockTimeout bounds, in milliseconds, the wait of one statement for a foreign transaction: one left
-	// open must not keep the access of everybody else from ending.
-	lockTimeout = 1000
+	// waits bounds how often a change is tried that somebody else's open transaction blocks.
+	waits = 4
+	// maxWait bounds all waits for such transactions in one transaction of ours: nothing is committed before
+	// its last statement, and one transaction left open must not keep the access of everybody else from ending.
+	maxWait = time.Second
 	// lockKey is the advisory lock under which writers of one database take turns ("jit:role").
 	// Writers through other databases are not held off by it; what they collide on is tried again.
 	lockKey = 0x6a69743a726f6c65
+	// maxTurn bounds the wait for that lock. Any role can take it, so nothing depends on it.
+	maxTurn = 5 * time.Second
 )
 
 // Apply makes all changes in one transaction: one round trip reads what is there,
 // under a lock, and one writes, whatever the number of changes. A change that fails
-// leaves nothing of itself behind and the others as they are.
+// leaves nothing of itself behind and the others as they are. What is blocked by somebody else's open
+// transaction is tried again in a transaction of its own.
 //
-// A Remove drops the wrapper. What the wrapper owns in the configured database (possible
-// before 16, through SET ROLE) goes to the role that was granted. A wrapper that owns
-// something elsewhere, or that an open transaction uses, cannot be dropped: access ends
-// all the same, and the error says what is left.
+// A Remove drops the wrapper. Before that it cleans up in the configured database: what the wrapper owns goes
+// to the role that was granted, and privileges granted to the wrapper are taken back. If the wrapper cannot be dropped
+// all the same, because of another database or an open transaction, the error wraps
+// [jit.ErrRemains] and says what is left.
 //
 // With TerminateSessions a Remove ends all sessions of the principal, whatever they
 // were opened for, also when the wrapper is gone already: a Remove whose answer was lost can be repeated.
@@ -46,8 +51,9 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 			todo = append(todo, i)
 		}
 	}
+	w := &work{platform: p, changes: changes, errs: errs, memory: make([]memory, len(changes))}
 	for lost := 0; len(todo) > 0; {
-		t := &transaction{platform: p, changes: changes, errs: errs}
+		t := &transaction{work: w}
 		t.run(ctx, todo)
 		todo = t.later
 		if len(t.again) == 0 {
@@ -68,6 +74,7 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 			break
 		}
 	}
+	w.nameHolders(ctx)
 	return errs
 }
 
@@ -89,16 +96,37 @@ func (p *Platform) checkChange(scope string, c jit.Change) error {
 	return err
 }
 
-// transaction is one attempt at a list of changes.
-type transaction struct {
+// work is one Apply.
+type work struct {
 	platform *Platform
 	changes  []jit.Change
 	// errs gets one outcome for each change that was tried.
-	errs []error
+	errs   []error
+	memory []memory
+	// jostle: the advisory lock could not be had in time, and we go on without it.
+	jostle bool
+}
+
+// memory is what the attempts at a change have found out.
+type memory struct {
+	how how
+	// over: nobody has access through the wrapper any more.
+	over bool
+	// waited counts the attempts that somebody else's lock ended.
+	waited int
+	// blocked is the unit that such a lock ended last, nil when the last attempt ended otherwise.
+	blocked *unit
+}
+
+// transaction is one attempt at a list of changes.
+type transaction struct {
+	*work
 	// again lists the changes that lost a race, with their errors in errs.
 	again []int
 	// later lists the changes that wait for an earlier one of the same grant.
 	later []int
+	// logins are the changes whose wrapper can log in itself.
+	logins map[int]bool
 }
 
 // run tries the changes todo.
@@ -121,6 +149,7 @@ func (t *transaction) run(ctx context.Context, todo []int) {
 
 	s, err := t.begin(ctx, conn.Conn(), major, todo)
 	if err != nil {
+		t.jostle = t.jostle || sqlState(err) == codeLockTimeout
 		fail(err)
 		return
 	}
@@ -181,20 +210,25 @@ func (t *transaction) begin(ctx context.Context, conn *pgx.Conn, major int, todo
 	var s state
 	batch := &pgx.Batch{}
 	// Each statement has to see what was committed before it got the lock, whatever the role's default is.
-	batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-	if major >= 16 {
-		// Creating a wrapper must not make us a member of it.
-		batch.Queue("SET LOCAL createrole_self_grant = ''")
+	t.platform.begin(batch, "READ COMMITTED READ WRITE")
+	if !t.jostle {
+		batch.Queue(setLockTimeout(maxTurn))
+		batch.Queue(turnSQL)
 	}
-	batch.Queue("SET LOCAL lock_timeout = 0") // for our own lock the context decides
-	batch.Queue(fmt.Sprintf("SELECT pg_catalog.pg_advisory_xact_lock(%d)", int64(lockKey)))
-	batch.Queue(fmt.Sprintf("SET LOCAL lock_timeout = %d", lockTimeout))
+	batch.Queue(setLockTimeout(maxWait / time.Duration(2*len(todo)))) // two units each, as a rule
 	s.queueNamed(batch, major, slices.Sorted(maps.Keys(names)), wrappers)
 	t.platform.call("read")
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return nil, t.platform.explain(ctx, "read roles under the lock", err)
 	}
 	return &s, nil
+}
+
+// turnSQL takes the lock under which writers of one database take turns.
+var turnSQL = fmt.Sprintf("SELECT pg_catalog.pg_advisory_xact_lock(%d)", int64(lockKey))
+
+func setLockTimeout(d time.Duration) string {
+	return fmt.Sprintf("SET LOCAL lock_timeout = %d", max(d.Milliseconds(), 1)) // 0 would be for ever
 }
 
 // plan says what to run, and which changes end the sessions of which principals afterwards.
@@ -205,6 +239,7 @@ func (t *transaction) plan(s *state, major int, todo []int, skew error) ([]unit,
 	}
 	var units []unit
 	sessions := map[string][]int{}
+	t.logins = map[int]bool{}
 	for _, i := range todo {
 		c := t.changes[i]
 		w := there[wrapperName(c.Access.Marker.Owner, c.Access.Marker.ID)]
@@ -217,7 +252,8 @@ func (t *transaction) plan(s *state, major int, todo []int, skew error) ([]unit,
 		}
 		if c.Op == jit.Remove {
 			if w != nil {
-				units = append(units, remove(i, c.Access, w, major)...)
+				units = append(units, remove(i, c.Access, w, major, t.memory[i].how)...)
+				t.logins[i] = w.Login
 			}
 			if c.Access.TerminateSessions {
 				for _, principal := range principals(c.Access, w) {

@@ -16,6 +16,7 @@ import (
 
 // SQLSTATE codes (PostgreSQL, appendix A).
 const (
+	codeUnsupported     = "0A000"
 	codeReadOnly        = "25006"
 	codeAuthorization   = "28000"
 	codePassword        = "28P01"
@@ -31,6 +32,15 @@ const (
 	codeInternal        = "XX000"
 	codeTooManyClients  = "53300"
 )
+
+// sqlState returns the server's code of an error, "" when the error is not the server's.
+func sqlState(err error) string {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return refused.Code
+	}
+	return ""
+}
 
 // lostRace reports whether the error comes from another writer and the same change may succeed if repeated.
 func lostRace(err error) bool {
@@ -53,9 +63,9 @@ func (p *Platform) explain(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s on %s: %w", doing, p.address(), ctx.Err())
 	}
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) && refused.Code == codeReadOnly {
-		return &jit.Error{Problem: fmt.Sprintf("%s can only be read; it is a standby, or default_transaction_read_only is on", p.address()),
+	// A standby refuses BEGIN READ WRITE as not supported; a transaction that is read-only is refused at the first write.
+	if code := sqlState(err); code == codeReadOnly || code == codeUnsupported {
+		return &jit.Error{Problem: fmt.Sprintf("%s can only be read; it is a standby", p.address()),
 			Hint: "name the primary in the target's url, or several hosts with target_session_attrs=read-write", Err: err}
 	}
 	return fmt.Errorf("%s on %s: %w", doing, p.address(), err)
@@ -128,27 +138,26 @@ func explainStatement(c jit.Change, s statement, err error) error {
 }
 
 // leftover says that access has ended and that its wrapper could not be dropped.
-func leftover(u unit, s statement, err error) error {
+func leftover(r refusal) error {
 	var refused *pgconn.PgError
-	if !errors.As(err, &refused) {
-		return err
+	if !errors.As(r.err, &refused) {
+		return r.err
 	}
+	u := r.unit
 	told := &jit.Error{
 		Problem: fmt.Sprintf("access has ended, but role %q cannot be dropped: %s", u.dropped, sentence(refused)),
-		Err:     err,
-	}
-	heir := u.heir
-	if heir == "" {
-		heir = "another role"
+		Hint:    "the next sweep tries again",
+		Err:     errors.Join(jit.ErrRemains, r.err),
 	}
 	switch refused.Code {
 	case codeDependents:
-		told.Hint = fmt.Sprintf("in each database named, run: REASSIGN OWNED BY %s TO %s, then look at what is left and run: DROP OWNED BY %s; the next sweep drops the role",
-			quote(u.dropped), quote(heir), quote(u.dropped))
-	case codeLockTimeout:
-		told.Hint = "a session has a transaction open in which it made something as that role: end the session, or set terminate_sessions; the next sweep drops the role"
+		heir := "another_role"
+		if u.heir != "" {
+			heir = quote(u.heir)
+		}
+		told.Hint = fmt.Sprintf("in each database named, run as a superuser: REASSIGN OWNED BY %[1]s TO %[2]s; DROP OWNED BY %[1]s; the next sweep drops the role", quote(u.dropped), heir)
 	case codePrivilege:
-		told.Hint = "the admin role of the target needs " + s.needs
+		told.Hint = "the admin role of the target needs " + r.statement.needs
 	}
 	return told
 }

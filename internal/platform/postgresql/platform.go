@@ -12,6 +12,10 @@
 // The admin role of the target needs CREATEROLE, and ADMIN OPTION on each role that it
 // hands out; pg_signal_backend to end sessions. Several admin roles can share a server, but
 // since 16 only the one that created a wrapper, or a superuser, can remove it.
+//
+// The owner of the database, or anybody who may create a schema in it, must not be able to run
+// code with the rights of the admin role. So each transaction begins with [pgsession.Pin], and
+// statements name functions, operators, types and relations in full.
 package postgresql
 
 import (
@@ -26,6 +30,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
 const (
@@ -53,7 +58,9 @@ type Platform struct {
 	OnCall func(op string)
 
 	pool *pgxpool.Pool
-	now  func() time.Time
+	// pin holds the first statements of every transaction.
+	pin []string
+	now func() time.Time
 }
 
 var _ jit.Platform = (*Platform)(nil)
@@ -82,7 +89,8 @@ func New(cfg Config, now func() time.Time) (*Platform, error) {
 	if err != nil {
 		return nil, unreadable
 	}
-	return &Platform{pool: pool, now: now}, nil
+	pin := pgsession.Pin(pgsession.Catalog, pgsession.Role(pc.ConnConfig.RuntimeParams))
+	return &Platform{pool: pool, pin: pin, now: now}, nil
 }
 
 // Close ends the connections and waits for calls under way.
@@ -113,6 +121,14 @@ func (p *Platform) acquire(ctx context.Context) (*pgxpool.Conn, int, error) {
 		return nil, 0, err
 	}
 	return conn, major, nil
+}
+
+// begin queues what every transaction begins with.
+func (p *Platform) begin(batch *pgx.Batch, mode string) {
+	batch.Queue("BEGIN ISOLATION LEVEL " + mode)
+	for _, sql := range p.pin {
+		batch.Queue(sql)
+	}
 }
 
 // majorVersion reads server_version: "15.18 (Debian 15.18-0+deb12u1)", "17beta1".

@@ -25,7 +25,9 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	defer conn.Release()
 	var s state
 	batch := &pgx.Batch{}
+	p.begin(batch, "REPEATABLE READ READ ONLY")
 	s.queueAll(batch, major)
+	batch.Queue("COMMIT")
 	p.call("read")
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return jit.Snapshot{}, p.explain(ctx, "read roles and memberships", err)

@@ -21,6 +21,7 @@ type state struct {
 
 // role is one role of the server.
 type role struct {
+	OID        uint32
 	Name       string
 	Login      bool
 	Inherit    bool
@@ -46,28 +47,39 @@ type membership struct {
 	Automatic bool
 }
 
+// Every name is written in full, operators too: see the package's comment.
 const (
-	clockSQL = `SELECT clock_timestamp()`
+	clockSQL = `SELECT pg_catalog.clock_timestamp()`
 
-	rolesSQL = `SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolsuper, r.rolcreaterole, r.rolcreatedb,
-	r.rolreplication, r.rolbypassrls, coalesce(d.description, ''),
-	EXISTS (SELECT FROM pg_catalog.pg_shdepend s WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass
-		AND s.refobjid = r.oid AND s.deptype = 'o'
-		AND (s.dbid = 0 OR s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())))
+	rolesSQL = `SELECT r.oid, r.rolname::pg_catalog.text, r.rolcanlogin, r.rolinherit, r.rolsuper, r.rolcreaterole, r.rolcreatedb,
+	r.rolreplication, r.rolbypassrls, COALESCE(d.description, ''),
+	EXISTS (SELECT FROM pg_catalog.pg_shdepend s WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
+		AND s.refobjid OPERATOR(pg_catalog.=) r.oid AND s.deptype OPERATOR(pg_catalog.=) 'o'
+		AND (s.dbid OPERATOR(pg_catalog.=) 0 OR s.dbid OPERATOR(pg_catalog.=)
+			(SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())))
 FROM pg_catalog.pg_roles r
-LEFT JOIN pg_catalog.pg_shdescription d ON d.objoid = r.oid AND d.classoid = 'pg_catalog.pg_authid'::regclass`
+LEFT JOIN pg_catalog.pg_shdescription d ON d.objoid OPERATOR(pg_catalog.=) r.oid
+	AND d.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass`
 
-	membershipsSQL = `SELECT g.rolname::text, u.rolname::text, coalesce(b.rolname::text, ''), m.admin_option, %s
+	membershipsSQL = `SELECT g.rolname::pg_catalog.text, u.rolname::pg_catalog.text, COALESCE(b.rolname::pg_catalog.text, ''), m.admin_option, %s
 FROM pg_catalog.pg_auth_members m
-JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
-JOIN pg_catalog.pg_roles u ON u.oid = m.member
-LEFT JOIN pg_catalog.pg_roles b ON b.oid = m.grantor`
+JOIN pg_catalog.pg_roles g ON g.oid OPERATOR(pg_catalog.=) m.roleid
+JOIN pg_catalog.pg_roles u ON u.oid OPERATOR(pg_catalog.=) m.member
+LEFT JOIN pg_catalog.pg_roles b ON b.oid OPERATOR(pg_catalog.=) m.grantor`
 	membershipsOrder = ` ORDER BY 1, 2, 3`
+
+	// named is the condition that a name is among those of the first parameter.
+	named = ` OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[]::pg_catalog.name[])`
 
 	optionsBefore16 = `true, true, false`
 	// 10 is the role made by initdb, in whose name the server grants.
 	optionsSince16 = `m.inherit_option, m.set_option,
-	m.admin_option AND NOT m.inherit_option AND NOT m.set_option AND m.grantor = 10`
+	m.admin_option AND NOT m.inherit_option AND NOT m.set_option AND m.grantor OPERATOR(pg_catalog.=) 10`
+
+	// allRoles are the roles that a snapshot is made from.
+	allRoles = rolesSQL + ` WHERE r.rolcanlogin OR pg_catalog.starts_with(r.rolname::pg_catalog.text, 'jit:')`
+	// namedRoles are those of the names in the first parameter.
+	namedRoles = rolesSQL + ` WHERE r.rolname` + named
 )
 
 func membershipsQuery(major int) string {
@@ -77,17 +89,22 @@ func membershipsQuery(major int) string {
 	return fmt.Sprintf(membershipsSQL, optionsSince16)
 }
 
+// namedMemberships is the query for the memberships of, and in, the roles whose names are in the first parameter. Each
+// half can use an index of its own.
+func namedMemberships(major int) string {
+	query := membershipsQuery(major)
+	return query + " WHERE g.rolname" + named + " UNION " + query + " WHERE u.rolname" + named + membershipsOrder
+}
+
 // queueAll asks for everything that a snapshot is made from.
 func (s *state) queueAll(batch *pgx.Batch, major int) {
-	s.queue(batch, batch.Queue(rolesSQL+` WHERE r.rolcanlogin OR r.rolname::text LIKE 'jit:%'`),
+	s.queue(batch, batch.Queue(allRoles),
 		batch.Queue(membershipsQuery(major)+membershipsOrder))
 }
 
 // queueNamed asks for the roles of these names and for the memberships of the wrappers among them.
 func (s *state) queueNamed(batch *pgx.Batch, major int, names, wrappers []string) {
-	s.queue(batch, batch.Queue(rolesSQL+` WHERE r.rolname = ANY($1::text[]::name[])`, names),
-		batch.Queue(membershipsQuery(major)+
-			` WHERE g.rolname = ANY($1::text[]::name[]) OR u.rolname = ANY($1::text[]::name[])`+membershipsOrder, wrappers))
+	s.queue(batch, batch.Queue(namedRoles, names), batch.Queue(namedMemberships(major), wrappers))
 }
 
 func (s *state) queue(batch *pgx.Batch, roles, memberships *pgx.QueuedQuery) {

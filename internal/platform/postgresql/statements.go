@@ -14,13 +14,26 @@ type statement struct {
 	needs string
 }
 
+// part is what a unit does for its change.
+type part int
+
+const (
+	// ensures makes the access what it has to be.
+	ensures part = iota
+	// cuts takes one member off the wrapper.
+	cuts
+	// severs takes the wrapper off the roles that it is a member of.
+	severs
+	// drops drops the wrapper, and with it every membership that is left.
+	drops
+)
+
 // unit is a list of statements that are carried out together or not at all.
 type unit struct {
 	change     int
+	part       part
 	statements []statement
-	// early: it ends access ahead of the unit that follows, whose success makes up for a failure of this one.
-	early bool
-	// dropped is the role that the unit drops and heir the role its property goes to; empty when none.
+	// dropped is the role that a unit drops and heir the role its property goes to.
 	dropped, heir string
 }
 
@@ -57,34 +70,60 @@ func ensure(a jit.Access, w *wrapper, major int) []statement {
 	return list
 }
 
-// remove returns the units that end the access through w and drop it. The first ends
-// the access even where the second fails, because the wrapper owns something out of reach.
-// What the wrapper owns in reach goes to the role that it stood for; nothing is dropped with it.
-func remove(change int, a jit.Access, w *wrapper, major int) []unit {
-	heir := a.Binding.Role
-	var end []statement
+// how says how hard a Remove tries. What it says is the least that is needed, found out by trying.
+type how struct {
+	// sever: a member could not be taken off, so the wrapper loses its own memberships.
+	sever bool
+	// clean: something depends on the wrapper, so it cannot be dropped as it is.
+	clean bool
+}
+
+// remove returns the units that end the access through w and drop it. Access ends with the
+// smallest thing, the principal's own membership, because nobody else's transaction is likely to hold a lock that
+// it needs. Dropping the role takes the other memberships along, without a lock on the role that was granted.
+func remove(change int, a jit.Access, w *wrapper, major int, h how) []unit {
+	var units []unit
 	for _, m := range w.members {
-		end = append(end, revoke(m, major))
+		units = append(units, unit{change: change, part: cuts, statements: []statement{revoke(m, major)}})
 	}
+	var sever []statement
+	heir := a.Binding.Role
 	for i, m := range w.memberOf {
 		if i == 0 {
 			heir = m.Role
 		}
-		end = append(end, revoke(m, major))
+		sever = append(sever, revoke(m, major))
+	}
+	// A wrapper that can log in has the access itself.
+	if (h.sever || w.Login) && len(sever) > 0 {
+		units = append(units, unit{change: change, part: severs, statements: sever})
 	}
 	var drop []statement
-	if w.Owns && heir != "" {
-		// Only a member of the wrapper may give its property away.
-		drop = append(drop,
-			statement{"GRANT " + quote(w.Name) + " TO CURRENT_USER", administration(w.Name, major)},
-			statement{"REASSIGN OWNED BY " + quote(w.Name) + " TO " + quote(heir), fmt.Sprintf("membership of %q", heir)})
+	if h.clean && heir != "" {
+		drop = clean(w, heir, major)
+		if !h.sever && !w.Login {
+			drop = append(drop, sever...) // what the wrapper granted itself goes with its own memberships
+		}
 	}
 	drop = append(drop, statement{"DROP ROLE " + quote(w.Name), administration(w.Name, major)})
-	units := []unit{{change: change, statements: drop, dropped: w.Name, heir: heir}}
-	if len(end) > 0 {
-		units = append([]unit{{change: change, statements: end, early: true}}, units...)
+	return append(units, unit{change: change, part: drops, statements: drop, dropped: w.Name, heir: heir})
+}
+
+// clean gives the property of the wrapper in the database at hand to heir, and takes back the privileges that
+// others granted to the wrapper there, and its default privileges. Nothing that holds data is dropped: DROP OWNED
+// finds no property any more. Before 16, a session that did SET ROLE can make property at any time, so it is
+// given away even where none was seen.
+func clean(w *wrapper, heir string, major int) []statement {
+	// Only a member of the wrapper may do that.
+	join := statement{"GRANT " + quote(w.Name) + " TO CURRENT_USER", administration(w.Name, major)}
+	if major >= 16 {
+		join.sql += " WITH INHERIT TRUE"
 	}
-	return units
+	list := []statement{join}
+	if w.Owns || major < 16 {
+		list = append(list, statement{"REASSIGN OWNED BY " + quote(w.Name) + " TO " + quote(heir), fmt.Sprintf("membership of %q", heir)})
+	}
+	return append(list, statement{"DROP OWNED BY " + quote(w.Name), administration(w.Name, major)})
 }
 
 // grant makes member a member of role.
@@ -128,7 +167,7 @@ func administration(wrapper string, major int) string {
 
 // terminateSQL ends every session of the role named $1 but the one at hand.
 const terminateSQL = `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-WHERE usename::text = $1 AND pid <> pg_catalog.pg_backend_pid()`
+WHERE usename::pg_catalog.text OPERATOR(pg_catalog.=) $1 AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()`
 
 // terminateNeeds is what terminateSQL takes.
 func terminateNeeds(principal string) string {

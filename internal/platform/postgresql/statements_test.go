@@ -100,23 +100,29 @@ func TestEnsureStatements(t *testing.T) {
 
 func TestRemoveStatements(t *testing.T) {
 	a, n := alice()
-	s := found(a, 15)
-	units := remove(0, jit.Access{Marker: a.Marker}, s.wrappers()[0], 15)
-	if len(units) != 2 || !units[0].early || units[1].early {
-		t.Fatalf("units %+v, want one that ends the access and one that drops", units)
-	}
-	if got, want := sqlOf(units[0].statements), []string{`REVOKE ` + n + ` FROM "alice" CASCADE`, `REVOKE "readers" FROM ` + n + ` CASCADE`}; !slices.Equal(got, want) {
-		t.Errorf("end: %q, want %q", got, want)
-	}
-	if got, want := sqlOf(units[1].statements), []string{"DROP ROLE " + n}; !slices.Equal(got, want) {
-		t.Errorf("drop: %q, want %q", got, want)
-	}
-
-	w := s.wrappers()[0]
-	w.Owns = true
-	units = remove(0, jit.Access{Marker: a.Marker}, w, 15)
-	if got, want := sqlOf(units[1].statements), []string{`GRANT ` + n + ` TO CURRENT_USER`, `REASSIGN OWNED BY ` + n + ` TO "readers"`, "DROP ROLE " + n}; !slices.Equal(got, want) {
-		t.Errorf("drop of an owner: %q, want %q", got, want)
+	cut, sever, drop := `REVOKE `+n+` FROM "alice" CASCADE`, `REVOKE "readers" FROM `+n+` CASCADE`, "DROP ROLE "+n
+	join, reassign, disown := `GRANT `+n+` TO CURRENT_USER`, `REASSIGN OWNED BY `+n+` TO "readers"`, "DROP OWNED BY "+n
+	for _, c := range []struct {
+		name   string
+		how    how
+		before func(w *wrapper)
+		want   [][]string
+	}{
+		{"as a rule", how{}, func(*wrapper) {}, [][]string{{cut}, {drop}}},
+		{"the principal cannot be taken off", how{sever: true}, func(*wrapper) {}, [][]string{{cut}, {sever}, {drop}}},
+		{"a wrapper that can log in", how{}, func(w *wrapper) { w.Login = true }, [][]string{{cut}, {sever}, {drop}}},
+		{"something depends on it", how{clean: true}, func(*wrapper) {}, [][]string{{cut}, {join, reassign, disown, sever, drop}}},
+		{"no role is known to take its property", how{clean: true}, func(w *wrapper) { w.memberOf = nil }, [][]string{{cut}, {drop}}},
+	} {
+		w := found(a, 15).wrappers()[0]
+		c.before(w)
+		var got [][]string
+		for _, u := range remove(0, jit.Access{Marker: a.Marker}, w, 15, c.how) {
+			got = append(got, sqlOf(u.statements))
+		}
+		if !slices.EqualFunc(got, c.want, slices.Equal[[]string]) {
+			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
+		}
 	}
 }
 

@@ -35,6 +35,9 @@ func (t *transaction) write(ctx context.Context, conn *pgconn.PgConn, units []un
 	pipe.SendPipelineSync()
 	ended := slices.Sorted(maps.Keys(sessions))
 	for _, principal := range ended {
+		for _, sql := range t.platform.pin {
+			send(sql)
+		}
 		send(terminateSQL, []byte(principal))
 		pipe.SendPipelineSync()
 	}
@@ -56,19 +59,24 @@ func (t *transaction) write(ctx context.Context, conn *pgconn.PgConn, units []un
 // answers reads what the server said to what write sent.
 func (t *transaction) answers(pipe *pgconn.Pipeline, units []unit, ended []string, sessions map[string][]int) error {
 	before := 1 // the SAVEPOINT or ROLLBACK TO in front of a unit
+	outcomes := map[int]*outcome{}
 	for _, u := range units {
 		at, err := segment(pipe)
 		if at < before && err != nil {
 			return err
 		}
-		if err != nil {
-			t.failed(u, at-before, err)
-		} else if !u.early {
-			t.succeeded(u)
+		o := outcomes[u.change]
+		if o == nil {
+			o = &outcome{}
+			outcomes[u.change] = o
 		}
+		o.take(u, at-before, err)
 	}
 	if _, err := segment(pipe); err != nil {
 		return err
+	}
+	for _, i := range slices.Sorted(maps.Keys(outcomes)) {
+		t.conclude(i, outcomes[i])
 	}
 	for _, principal := range ended {
 		if _, err := segment(pipe); err != nil {
@@ -104,29 +112,72 @@ func segment(pipe *pgconn.Pipeline) (succeeded int, failure error) {
 	}
 }
 
-// failed records that the statement at position at of a unit was refused.
-func (t *transaction) failed(u unit, at int, err error) {
-	// What holds a wrapper is a session of its user, which need not end before long unless we end it.
-	var refused *pgconn.PgError
-	held := u.dropped != "" && errors.As(err, &refused) && refused.Code == codeLockTimeout
-	if lostRace(err) && (!held || t.changes[u.change].Access.TerminateSessions) && !slices.Contains(t.again, u.change) {
-		t.again = append(t.again, u.change)
-	}
-	var s statement
-	if at < len(u.statements) {
-		s = u.statements[at]
-	}
-	told := explainStatement(t.changes[u.change], s, err)
-	if u.dropped != "" && t.errs[u.change] == nil {
-		told = leftover(u, s, err)
-	}
-	t.errs[u.change] = told
+// outcome is what became of the units of one change.
+type outcome struct {
+	// uncut is the first refusal to take a member off the wrapper.
+	uncut refusal
+	// severed: the wrapper gives nothing any more.
+	severed bool
+	// last is the refusal of the unit that has to succeed; its err is nil when that did.
+	last refusal
 }
 
-// succeeded records that a unit was carried out, which makes up for one before it that only tried to end access.
-func (t *transaction) succeeded(u unit) {
-	t.errs[u.change] = nil
-	t.again = slices.DeleteFunc(t.again, func(i int) bool { return i == u.change })
+// refusal is a unit that the server did not carry out, and the statement at which it stopped.
+type refusal struct {
+	unit      unit
+	statement statement
+	err       error
+}
+
+// take notes the answer to one unit: err, from the statement at position at.
+func (o *outcome) take(u unit, at int, err error) {
+	r := refusal{unit: u, err: err}
+	if err != nil && at < len(u.statements) {
+		r.statement = u.statements[at]
+	}
+	switch u.part {
+	case cuts:
+		if o.uncut.err == nil {
+			o.uncut = r
+		}
+	case severs:
+		o.severed = err == nil
+	case ensures, drops:
+		o.last = r
+	}
+}
+
+// conclude records the outcome of a change, and whether and how it is tried again.
+func (t *transaction) conclude(i int, o *outcome) {
+	m := &t.memory[i]
+	m.blocked = nil
+	if o.last.err == nil {
+		t.errs[i] = nil
+		return
+	}
+	m.over = m.over || o.last.unit.part == drops && (o.severed || o.uncut.err == nil && !t.logins[i])
+	blame := o.last
+	if !m.over && o.uncut.err != nil {
+		blame = o.uncut
+	}
+	t.errs[i] = explainStatement(t.changes[i], blame.statement, blame.err)
+	if m.over {
+		t.errs[i] = leftover(o.last)
+	}
+	next := how{sever: m.how.sever || o.uncut.err != nil, clean: m.how.clean || sqlState(o.last.err) == codeDependents}
+	again := next != m.how
+	m.how = next
+	switch {
+	case sqlState(blame.err) == codeLockTimeout:
+		m.blocked = &blame.unit
+		m.waited++
+		again = again || m.waited < waits
+	case lostRace(blame.err):
+		again = true
+	}
+	if again {
+		t.again = append(t.again, i)
+	}
 }
 
 // missingRole says that a role named by a grant is not there.
