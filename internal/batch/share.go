@@ -36,16 +36,27 @@ type scope struct {
 	reads  *Queue[bool, reading] // asked for with writtenToo
 	writes *Queue[[]jit.Change, []error]
 
-	mu      sync.Mutex
-	last    reading
-	written bool // something was written since last was read
-	writing int  // Apply calls under way
+	mu   sync.Mutex
+	last reading
+	// edges counts the beginnings and ends of our writes; while it is odd, one is under way.
+	edges uint64
 }
 
 type reading struct {
 	snapshot jit.Snapshot
 	at       time.Time
 	err      error
+	// edges is that of the scope when the read began. As long as it is the scope's, and even, no write of
+	// ours has been at work since, so the reading is still the truth.
+	edges uint64
+}
+
+// edge counts n more beginnings or ends of writes and returns how many there are.
+func (sc *scope) edge(n uint64) uint64 {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	sc.edges += n
+	return sc.edges
 }
 
 func (s *Shared) scope(name string) *scope {
@@ -69,7 +80,8 @@ func (s *Shared) scope(name string) *scope {
 	return sc
 }
 
-// Read returns the scope as it is, or as it was at most keep ago if this process has not written to it since.
+// Read returns the scope as it is, or as it was at most keep ago if no write of this process has been under way
+// since. A reading that began before a write of ours ended answers nobody who asks after that end.
 func (s *Shared) Read(ctx context.Context, name string) (jit.Snapshot, error) {
 	return s.recall(ctx, name, false)
 }
@@ -97,17 +109,14 @@ func (s *Shared) kept(sc *scope, writtenToo bool) (reading, bool) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	age := s.now().Sub(sc.last.at)
-	return sc.last, !sc.last.at.IsZero() && age >= 0 && age < s.keep && (writtenToo || !sc.written)
+	return sc.last, !sc.last.at.IsZero() && age >= 0 && age < s.keep && (writtenToo || sc.last.edges == sc.edges && sc.edges%2 == 0)
 }
 
 // read makes the one call that answers all callers, unless the group before them has just made it.
 func (s *Shared) read(ctx context.Context, name string, sc *scope, writtenToo []bool) []reading {
 	r, ok := s.kept(sc, !slices.Contains(writtenToo, false))
 	if !ok {
-		sc.mu.Lock()
-		sc.written = sc.writing > 0
-		sc.mu.Unlock()
-		r = reading{at: s.now()}
+		r = reading{at: s.now(), edges: sc.edge(0)}
 		r.snapshot, r.err = s.Platform.Read(ctx, name)
 		if r.err == nil {
 			sc.mu.Lock()
@@ -137,16 +146,8 @@ func (s *Shared) Apply(ctx context.Context, name string, changes []jit.Change) [
 // write hands the changes of all callers to the platform in one Apply, or in as many as it
 // takes for no two changes of one grant to be in the same.
 func (s *Shared) write(ctx context.Context, name string, sc *scope, take func() [][]jit.Change) [][]error {
-	sc.mu.Lock()
-	sc.written = true
-	sc.writing++
-	sc.mu.Unlock()
-	defer func() {
-		sc.mu.Lock()
-		sc.written = true // a read that began while we wrote may have missed it
-		sc.writing--
-		sc.mu.Unlock()
-	}()
+	sc.edge(1)
+	defer sc.edge(1) // before anybody is answered
 	if late, ok := s.Platform.(jit.LateApplier); ok {
 		var r *rounds
 		first := late.ApplyLate(ctx, name, func() []jit.Change {

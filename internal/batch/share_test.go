@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,14 +30,14 @@ func (s *slow) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 func (s *slow) Scopes(context.Context) ([]string, error) { return []string{"only"}, nil }
 
 func (s *slow) Read(ctx context.Context, _ string) (jit.Snapshot, error) {
-	time.Sleep(200 * time.Millisecond)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.reads++
 	var snapshot jit.Snapshot
 	for id := range s.held {
 		snapshot.Ours = append(snapshot.Ours, jit.Observed{Marker: jit.Marker{ID: id}})
 	}
+	s.mu.Unlock()
+	time.Sleep(200 * time.Millisecond) // the answer is as old as its way is long
 	return snapshot, nil
 }
 
@@ -279,6 +280,82 @@ func TestCallersAreTakenAlongWhileThePlatformReads(t *testing.T) {
 		}
 		if len(p.held) != 1000 {
 			t.Errorf("the platform holds %d grants, want 1000", len(p.held))
+		}
+	})
+}
+
+// lossy is a slow platform that carries every write out and then loses the answer.
+type lossy struct{ *slow }
+
+func (l lossy) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
+	errs := l.slow.Apply(ctx, scope, changes)
+	for i := range errs {
+		errs[i] = errors.New("504: the answer was lost")
+	}
+	return errs
+}
+
+// TestAReadAfterAWriteIsNeverOlder: whoever asks what became of a write sees it, whatever others read and write meanwhile.
+func TestAReadAfterAWriteIsNeverOlder(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		keep, stride time.Duration
+	}{
+		{"five together", time.Minute, 0},
+		{"one after the other", time.Minute, 70 * time.Millisecond},
+		{"far apart", time.Minute, 330 * time.Millisecond},
+		{"nothing kept", 0, 70 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &slow{held: map[jit.ID]int{}, apply: 150 * time.Millisecond}
+				shared := Share(lossy{p}, c.keep, time.Now)
+				if _, err := shared.Read(t.Context(), "only"); err != nil {
+					t.Fatal(err)
+				}
+				var all sync.WaitGroup
+				for i := range 20 {
+					all.Go(func() {
+						time.Sleep(time.Duration(i) * c.stride)
+						if shared.Apply(t.Context(), "only", ensure(i))[0] == nil {
+							t.Error("the answer was not lost")
+						}
+						// Some ask at once, some while the others' reads are under way.
+						time.Sleep(time.Duration(i%5) * 45 * time.Millisecond)
+						got, err := shared.Read(t.Context(), "only")
+						if err != nil {
+							t.Error(err)
+						}
+						if !slices.ContainsFunc(got.Ours, func(o jit.Observed) bool { return o.Marker.ID == ensure(i)[0].Access.Marker.ID }) {
+							t.Errorf("grant %d is on the platform and a read after its write does not show it", i)
+						}
+					})
+				}
+				all.Wait()
+			})
+		})
+	}
+}
+
+// TestAReadDuringAWriteIsNotKept: it may show half of the write.
+func TestAReadDuringAWriteIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &slow{held: map[jit.ID]int{}, apply: time.Second}
+		shared := Share(p, time.Minute, time.Now)
+		var write sync.WaitGroup
+		write.Go(func() {
+			if err := shared.Apply(t.Context(), "only", ensure(1))[0]; err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(700 * time.Millisecond) // a first write waits for others before it begins
+		if _, err := shared.Read(t.Context(), "only"); err != nil {
+			t.Fatal(err)
+		}
+		write.Wait()
+		got, err := shared.Read(t.Context(), "only")
+		if err != nil || len(got.Ours) != 1 {
+			t.Errorf("after the write a read sees %d grants (%v), want 1", len(got.Ours), err)
 		}
 	})
 }
