@@ -498,11 +498,13 @@ func (f *forgetful) Claim(_ context.Context, q jit.ClaimQuery) (claimed []jit.Gr
 
 func (f *forgetful) Clock(context.Context) (time.Time, error) { return time.Time{}, nil }
 
-func (f *forgetful) NextDue(context.Context, string, time.Time) (time.Time, error) {
+func (f *forgetful) NextDue(context.Context, jit.Owners, time.Time) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-func (f *forgetful) Places(context.Context, string, time.Time) ([]jit.Place, error) { return nil, nil }
+func (f *forgetful) Places(context.Context, jit.Owners, time.Time) ([]jit.Place, error) {
+	return nil, nil
+}
 
 func (f *forgetful) Take(context.Context, string, string, time.Time, time.Time) (int64, bool, error) {
 	return 0, false, nil

@@ -18,7 +18,7 @@ func (p *program) completeIDs(cmd *cobra.Command, _ []string, _ string) ([]cobra
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	defer func() { _ = rt.Close() }()
-	grants, err := (&selection{}).grants(cmd.Context(), rt)
+	grants, err := (&selection{owner: rt.Broker.Owner}).grants(cmd.Context(), rt)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

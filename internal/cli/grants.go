@@ -22,9 +22,6 @@ type selection struct {
 	over bool
 }
 
-// anyOwner is what --owner takes for the grants of all owners.
-const anyOwner = "*"
-
 var states = stateNames()
 
 func stateNames() []string {
@@ -93,10 +90,7 @@ func (s *selection) grants(ctx context.Context, rt *config.Runtime) ([]jit.Grant
 		return nil, err
 	}
 	f := jit.Filter{Owner: s.owner, NotEnded: !s.over && s.state == ""}
-	switch s.owner {
-	case "":
-		f.Owner = rt.Broker.Owner
-	case anyOwner:
+	if s.owner == jit.AllOwners {
 		f.Owner = ""
 	}
 	var found []jit.Grant
@@ -168,13 +162,13 @@ func short(d time.Duration) string {
 
 // printGrants writes grants as a table.
 func (p *program) printGrants(t *table, grants []jit.Grant, now time.Time) {
-	t.row("ID", "STATE", "TIME", "TARGET", "PRINCIPAL", "ROLE", "SCOPE", "REASON")
+	t.row("ID", "STATE", "TIME", "OWNER", "TARGET", "PRINCIPAL", "ROLE", "SCOPE", "REASON")
 	for _, g := range grants {
 		state := string(g.State(now))
 		if g.Outstanding(now) {
 			state += " (not removed yet)"
 		}
-		t.row(string(g.ID), state, when(g, now), g.Target, abbreviate(g.Principal), abbreviate(g.Role), abbreviate(g.Scope), g.Reason)
+		t.row(string(g.ID), state, when(g, now), g.Owner, g.Target, abbreviate(g.Principal), abbreviate(g.Role), abbreviate(g.Scope), g.Reason)
 	}
 	t.flush()
 }

@@ -16,13 +16,14 @@ func (p *program) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List grants: who has what, why, and for how long",
-		Long: `List the grants of the ledger in the order of their end. Without --all or --state these are the
+		Long: `List the grants of every owner in the ledger, in the order of their end. Without --all or --state these are the
 grants that are live, and those that are over but not removed from their target yet.
 
 --json prints an array; each grant has its recorded facts and, computed for this moment, state,
 remaining_seconds and outstanding.`,
 		Example: `  jit list
   jit list --target 'prod*' --principal user:alice@example.com
+  jit list --owner payments
   jit list --state expired --json | jq -r '.[].id'`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -32,7 +33,7 @@ remaining_seconds and outstanding.`,
 	}
 	s.addFlags(p, cmd)
 	cmd.Flags().StringVar(&s.state, "state", "", "only grants in this `state`: "+strings.Join(states, ", "))
-	cmd.Flags().StringVar(&s.owner, "owner", "", "only grants of this `owner`; '*' for all (default: the owner of the settings)")
+	cmd.Flags().StringVar(&s.owner, "owner", "", "only grants of this `owner` (default '*', all owners)")
 	cmd.Flags().BoolVar(&s.over, "all", false, "also grants that are over and gone")
 	p.jsonFlag(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp))

@@ -70,8 +70,8 @@ func TestSweepWatchListens(t *testing.T) {
 	}
 	eventually(t, "the grant that is over is ended", func() bool { return strings.Contains(errs.String(), "msg=end grant="+string(short.ID)) })
 	for _, line := range []string{
-		`jit_steps_total\{kind="end",result="done",target="bastion"\} 1`, `jit_grants\{state="live",target="bastion"\} 1`, `jit_grants\{state="due",target="bastion"\} 0`,
-		`jit_grants\{state="overdue",target="bastion"\} 0`, `jit_ledger_up 1`, `jit_revocation_lag_seconds_count 1`, `jit_pass_duration_seconds_count\{pass="due"\} [1-9]`,
+		`jit_steps_total\{kind="end",result="done",target="bastion"\} 1`, `jit_grants\{owner="payments",state="live",target="bastion"\} 1`, `jit_grants\{owner="payments",state="due",target="bastion"\} 0`,
+		`jit_grants\{owner="payments",state="overdue",target="bastion"\} 0`, `jit_ledger_up 1`, `jit_revocation_lag_seconds_count 1`, `jit_pass_duration_seconds_count\{pass="due"\} [1-9]`,
 		`jit_last_pass_timestamp_seconds\{pass="due"\} [1-9]`, `jit_target_calls_total\{operation="apply",platform="ssh",target="bastion"\} [1-9]`,
 		`jit_target_errors_total\{operation="apply",platform="ssh",target="bastion"\} 0`, `jit_build_info\{version="1.2.3"\} 1`,
 	} {

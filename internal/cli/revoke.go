@@ -170,6 +170,7 @@ func (p *program) bySelection(ctx context.Context, rt *config.Runtime, r revocat
 			return nil, err
 		}
 	}
+	r.owner = rt.Broker.Owner
 	grants, err := r.grants(ctx, rt)
 	if err == nil {
 		return grants, nil

@@ -72,7 +72,7 @@ func (p *program) show(ctx context.Context, rt *config.Runtime, id jit.ID) error
 }
 
 func noGrant(id jit.ID) error {
-	return &jit.Error{Attribute: "id", Problem: fmt.Sprintf("the ledger has no grant %s", id), Hint: "`jit list --all --owner '*'` lists all that it has", Err: jit.ErrUnknown}
+	return &jit.Error{Attribute: "id", Problem: fmt.Sprintf("the ledger has no grant %s", id), Hint: "`jit list --all` lists all that it has", Err: jit.ErrUnknown}
 }
 
 // printFacts writes the facts of a grant, one a line; what is not known or has not happened is left out.

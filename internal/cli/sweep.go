@@ -21,10 +21,14 @@ func (p *program) sweepCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sweep",
 		Short: "End what is over, start what is due, put right what has drifted",
-		Long: `Make one pass over the grants of this owner: end what is over, start what is due, read every scope that
-holds grants and put right what was altered or is missing there, and remove bindings with this owner's marker that are over
-and that the ledger does not explain. on_drift of a target, on_violation and max_unplanned_revocations in jit.hcl say otherwise. Run it every minute or so, from as many places as you like: due work
-is shared by leases.
+		Long: `Make one pass over the grants of every owner in the ledger, on the targets in jit.hcl: end what is over, start what is
+due, read every scope that holds grants and put right what was altered or is missing there, and remove bindings that bear the
+marker of an owner in the ledger, are over, and that the ledger does not explain. owners in jit.hcl names the owners to serve
+instead of all; on_drift of a target, on_violation and max_unplanned_revocations say what is done about what is found. Run it
+every minute or so, from as many places as you like: due work is shared by leases.
+
+A grant of any owner that has been over for a minute, and that this sweeper cannot end because it has no such target or does
+not serve that owner, is listed as out_of_reach.
 
 --watch goes on until it is stopped: it ends and starts grants in the second in which they are due, and looks for drift every
 drift interval. Any number of them may share a postgres:// ledger; on a sqlite:// ledger there is one. It says what it does on
@@ -36,8 +40,8 @@ start, for the case that the ledger is lost: all it needs are credentials.
 Exit codes:
 
   0    nothing is left to do
-  1    something could not be done, was held back by --max-unplanned, is critical and only reported, or is claimed by another
-       sweeper; with --dry-run: there is something to do
+  1    something could not be done, was held back by --max-unplanned, is critical and only reported, is overdue and out of
+       reach, or is claimed by another sweeper; with --dry-run: there is something to do
   2    the ledger, a target or a scope could not be read; what could be read was swept. With --listen: the address is taken, or
        not there yet
   3    the command line or the settings are wrong
@@ -83,7 +87,8 @@ const unset = -1
 
 // settled fills in what the settings say and the command line does not.
 func settled(s sweeper.Sweeper, rt *config.Runtime) sweeper.Sweeper {
-	s.Broker, s.OnDrift, s.RevokeViolations = rt.Broker, rt.OnDrift, rt.RevokeViolations
+	rt.Broker.AnyOwner = true
+	s.Broker, s.Owners, s.OnDrift, s.RevokeViolations = rt.Broker, rt.Owners, rt.OnDrift, rt.RevokeViolations
 	if s.MaxUnplanned == unset {
 		s.MaxUnplanned = sweeper.DefaultMaxUnplanned
 		if rt.MaxUnplanned != nil {
@@ -114,6 +119,9 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 	for _, held := range report.Held {
 		steps = append(steps, stepView{Step: held, Result: stepHeld})
 	}
+	for _, beyond := range report.OutOfReach {
+		steps = append(steps, stepView{Step: beyond, Result: stepOutOfReach})
+	}
 	if p.json {
 		if err := p.printJSON(p.sweepView(report, steps, s.DryRun)); err != nil {
 			return notDone(err)
@@ -133,6 +141,7 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 	note(report.Failed(), "could not be done")
 	note(bad, "critical and left as they are: look at them")
 	note(len(report.Held), "held back by --max-unplanned: look at them with --dry-run, then allow more")
+	note(len(report.OutOfReach), "overdue and out of reach of this sweeper: add their targets to jit.hcl, name their owners in owners, or run a sweeper that has both")
 	note(len(report.Elsewhere), "due and claimed by another sweeper that has not finished")
 	note(todo, "to do")
 	switch {
@@ -161,6 +170,8 @@ const (
 	stepPlanned = "planned"
 	stepLook    = "look" // nothing is done: a person has to
 	stepHeld    = "held" // the cap on unplanned removals kept it from being done
+	// overdue, and its target or its owner is none of this sweeper's
+	stepOutOfReach = "out_of_reach"
 )
 
 // stepView is one step of a pass, in the stable names of --json.
@@ -189,13 +200,15 @@ func (p *program) sweepView(r sweeper.Report, steps []stepView, dryRun bool) any
 		unread[i] = err.Error()
 	}
 	return struct {
-		DryRun    bool        `json:"dry_run"`
-		Steps     []stepView  `json:"steps"`
-		Failed    int         `json:"failed"`
-		Unread    []string    `json:"unread"`
-		Held      int         `json:"held"`
-		Elsewhere []grantView `json:"elsewhere"`
-	}{dryRun, steps, r.Failed(), unread, len(r.Held), viewsOf(r.Elsewhere, p.Now())}
+		DryRun bool       `json:"dry_run"`
+		Steps  []stepView `json:"steps"`
+		Failed int        `json:"failed"`
+		Unread []string   `json:"unread"`
+		Held   int        `json:"held"`
+		// OutOfReach counts the steps whose result is out_of_reach.
+		OutOfReach int         `json:"out_of_reach"`
+		Elsewhere  []grantView `json:"elsewhere"`
+	}{dryRun, steps, r.Failed(), unread, len(r.Held), len(r.OutOfReach), viewsOf(r.Elsewhere, p.Now())}
 }
 
 // printSteps lists the steps. Without any it says that there is nothing to do, unless something could not be read.
@@ -207,13 +220,13 @@ func (p *program) printSteps(steps []stepView, complete bool) {
 		return
 	}
 	t := p.table(p.out)
-	t.row("STEP", "RESULT", "SEVERITY", "TARGET", "SCOPE", "PRINCIPAL", "ROLE", "GRANT", "WHY")
+	t.row("STEP", "RESULT", "SEVERITY", "OWNER", "TARGET", "SCOPE", "PRINCIPAL", "ROLE", "GRANT", "WHY")
 	for _, s := range steps {
 		why := s.Reason
 		if s.Error != "" {
 			why += ": " + s.Error
 		}
-		t.row(string(s.Kind), s.Result, string(s.Severity), s.Target, abbreviate(s.Scope), abbreviate(s.Grant.Principal), abbreviate(s.Grant.Role), string(s.Grant.ID), why)
+		t.row(string(s.Kind), s.Result, string(s.Severity), s.Grant.Owner, s.Target, abbreviate(s.Scope), abbreviate(s.Grant.Principal), abbreviate(s.Grant.Role), string(s.Grant.ID), why)
 	}
 	t.flush()
 }

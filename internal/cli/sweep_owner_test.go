@@ -66,6 +66,40 @@ func TestSweepTouchesOnlyItsOwn(t *testing.T) {
 	}
 }
 
+// A grant of an owner that has no sweeper of its own ends by anybody's; where it cannot, sweep and list say so.
+func TestSweepServesEveryOwner(t *testing.T) {
+	w := newWorld(t)
+	settings := func(owner, more, target string) {
+		w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = %q\n%s\ntargets = { %s = { ssh = { authorized_keys = %q } } }\n", owner, more, target, w.keys))
+	}
+	settings("nosweep", "", "bastion")
+	g := w.grant("INC-1: nobody sweeps", "1m")
+	w.now = w.now.Add(3 * time.Minute)
+
+	settings("payments", `owners = ["payments", "search"]`, "bastion")
+	w.run("sweep").wantCode(exitNotDone).wantOut("out_of_reach", "nosweep", string(g.ID), `this sweeper does not serve the owner "nosweep"; it serves payments, search`).wantErr("1 overdue and out of reach")
+	settings("payments", "", "elsewhere")
+	w.run("sweep", "--due").wantCode(exitNotDone).wantOut("out_of_reach", `this sweeper has no target "bastion"`)
+	var pass struct {
+		OutOfReach int `json:"out_of_reach"`
+		Steps      []struct{ Result string }
+	}
+	w.run("sweep", "--due", "--json").wantCode(exitNotDone).decode(&pass)
+	if pass.OutOfReach != 1 || len(pass.Steps) != 1 || pass.Steps[0].Result != "out_of_reach" {
+		t.Errorf("the pass told %+v", pass)
+	}
+	w.run("list").wantOut("OWNER", "nosweep", "expired (not removed yet)")
+	w.run("list", "--owner", "payments").wantErr("No grant matches.")
+	w.wantAccess(g, true)
+
+	settings("payments", "", "bastion")
+	w.run("revoke", "--all", "--yes", "--reason", "INC-1: done").wantNotOut(string(g.ID)) // a person acts for one owner
+	w.wantAccess(g, true)
+	w.run("sweep").wantCode(exitDone).wantOut("end", "done", "nosweep", string(g.ID))
+	w.wantAccess(g, false)
+	w.run("sweep").wantCode(exitDone).wantErr("Nothing to do.")
+}
+
 func (w *world) read(name string) string {
 	w.t.Helper()
 	text, err := os.ReadFile(name)

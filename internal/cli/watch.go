@@ -81,7 +81,7 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 		defer func() { <-served }()
 		defer stop(nil)
 	}
-	log.Info("watching", "owner", rt.Broker.Owner, "targets", len(rt.Targets), "interval", w.Interval.String(), "drift_interval", w.DriftInterval.String(), "holder", w.Holder)
+	log.Info("watching", "owners", w.Owners.String(), "targets", len(rt.Targets), "interval", w.Interval.String(), "drift_interval", w.DriftInterval.String(), "holder", w.Holder)
 	over := make(chan struct{})
 	var told sync.WaitGroup
 	told.Go(func() { tellState(log, w, over) })
@@ -129,8 +129,9 @@ func accessOf(rt *config.Runtime, listen string) (status.Access, error) {
 
 // serve answers HTTP until ctx ends; what keeps it from that ends the daemon too. The channel is closed when it is over.
 func (p *program) serve(ctx context.Context, stop context.CancelCauseFunc, rt *config.Runtime, w *sweeper.Watcher, access status.Access, metrics *status.Metrics, log *slog.Logger) (over chan struct{}, err error) {
-	metrics.Watch(rt.Ledger, rt.Broker.Owner, p.Now, w.State)
-	server := &status.Server{Access: access, Metrics: metrics, State: w.State, Interval: w.Interval, Now: p.Now, Page: status.Page(rt.Ledger, rt.Broker.Owner, p.Now, w.State)}
+	source := status.Source{Ledger: rt.Ledger, OutOfReach: w.OutOfReach, Now: p.Now, State: w.State}
+	metrics.Watch(source)
+	server := &status.Server{Access: access, Metrics: metrics, State: w.State, Interval: w.Interval, Now: p.Now, Page: status.Page(source)}
 	listener, err := server.Listen(ctx)
 	if err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/gocty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
@@ -61,7 +62,7 @@ func Load(path string) (Settings, error) {
 }
 
 var schema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{
-	{Name: "ledger"}, {Name: "owner"}, {Name: "max_ttl"}, {Name: "targets"}, {Name: "interval"}, {Name: "drift_interval"},
+	{Name: "ledger"}, {Name: "owner"}, {Name: "owners"}, {Name: "max_ttl"}, {Name: "targets"}, {Name: "interval"}, {Name: "drift_interval"},
 	{Name: "on_violation"}, {Name: "max_unplanned_revocations"},
 	{Name: "listen"}, {Name: "listen_token"}, {Name: "listen_proxy"}, {Name: "notify"}, {Name: "notice_before"},
 }}
@@ -103,6 +104,12 @@ func parse(src []byte, path string) (Settings, error) {
 	}
 	if attr, ok := content.Attributes["on_violation"]; ok && s.OnViolation != violationReport && s.OnViolation != violationRevoke {
 		return Settings{}, at(attr.Expr.Range(), jit.Invalid("on_violation", `write on_violation = "report" or "revoke"`, "%q is neither", s.OnViolation))
+	}
+	if attr, ok := content.Attributes["owners"]; ok {
+		var err error
+		if s.Owners, err = ownersOf(attr, scope); err != nil {
+			return Settings{}, err
+		}
 	}
 	if attr, ok := content.Attributes["max_unplanned_revocations"]; ok {
 		most, err := wholeNumber(attr, scope)
@@ -172,6 +179,30 @@ func object(attr *hcl.Attribute, scope *hcl.EvalContext, into any, hint string) 
 		return at(attr.Expr.Range(), jit.Invalid(attr.Name, hint, "%s", strings.Replace(problem, "of a target", "here", 1)))
 	}
 	return nil
+}
+
+// ownersOf evaluates the list of the owners that a sweeper serves, and checks the names.
+func ownersOf(attr *hcl.Attribute, scope *hcl.EvalContext) ([]string, error) {
+	v, diags := attr.Expr.Value(scope)
+	if diags.HasErrors() {
+		return nil, inFile(diags)
+	}
+	if v.IsNull() {
+		return nil, nil
+	}
+	v, err := convert.Convert(v, cty.List(cty.String))
+	names := []string{}
+	if err == nil {
+		err = gocty.FromCtyValue(v, &names)
+	}
+	if err != nil {
+		return nil, at(attr.Expr.Range(), jit.Invalid(attr.Name, `write for example owners = ["payments", "search"], or ["*"] for every owner`, "this takes a list of names"))
+	}
+	_, err = jit.ParseOwners(attr.Name, names)
+	if wrong := (*jit.Error)(nil); errors.As(err, &wrong) {
+		return nil, at(attr.Expr.Range(), wrong)
+	}
+	return names, nil
 }
 
 // What on_violation takes.

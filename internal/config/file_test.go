@@ -53,6 +53,26 @@ targets = {
 	}
 }
 
+func TestLoadOwners(t *testing.T) {
+	t.Setenv(EnvLedger, "")
+	for text, want := range map[string]string{"": "all owners", "owners = null": "all owners", `owners = ["*"]`: "all owners", `owners = ["search", "payments"]`: "payments, search"} {
+		s, err := Load(write(t, text+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rt, err := Open(t.Context(), s, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := rt.Owners.String(); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+		if err := rt.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestLoadFillsInDefaults(t *testing.T) {
 	t.Setenv(EnvLedger, "")
 	s, err := Load(write(t, "ledger = null\n"))
@@ -84,6 +104,11 @@ func TestLoadRefuses(t *testing.T) {
 		{"an unknown function", "ledger = file(\"x\")\n", []string{"jit.hcl:1:", "file"}},
 		{"a variable that is not set", "owner = \"a\"\nledger = env(\"JIT_TEST_UNSET\")\n", []string{"jit.hcl:2: env: ", "JIT_TEST_UNSET", "not set"}},
 		{"a number for a string", "owner = 5\n", []string{"jit.hcl:1:", "owner", "string"}},
+		{"a name for a list of owners", "owners = \"payments\"\n", []string{"jit.hcl:1:", "owners", "list of names"}},
+		{"no owner at all", "\nowners = []\n", []string{"jit.hcl:2:", "owners", "empty"}},
+		{"a pattern of owners", "owners = [\"team-*\"]\n", []string{"jit.hcl:1:", "owners", `"team-*" is not an owner`}},
+		{"every owner and another", "owners = [\"*\", \"payments\"]\n", []string{"jit.hcl:1:", "owners", "every owner"}},
+		{"an owner twice", "owners = [\"a\", \"a\"]\n", []string{"jit.hcl:1:", "owners", "twice"}},
 		{"no map of targets", "targets = [\"a\"]\n", []string{"jit.hcl:1:", "targets"}},
 		{"a target that is no object", "targets = {\n  a = \"ssh\"\n}\n", []string{"jit.hcl:2:", `targets["a"]`, "string"}},
 		{"an unknown platform", "targets = {\n  a = { telnet = {} }\n}\n", []string{"jit.hcl:2:", `targets["a"]`, `"telnet"`, "ssh"}},

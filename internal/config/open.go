@@ -36,6 +36,8 @@ type Runtime struct {
 	Broker  *broker.Broker
 	Ledger  *ledger.Ledger
 	Targets map[string]jit.Platform
+	// Owners are those whose grants a sweeper serves.
+	Owners jit.Owners
 	// Interval and DriftInterval are how often a daemon looks for due work and for drift; 0 where nothing is set.
 	Interval, DriftInterval time.Duration
 	// OnDrift, RevokeViolations and MaxUnplanned are what a sweep does about what it finds; MaxUnplanned is nil where nothing is set.
@@ -61,6 +63,10 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 		o.Now = time.Now
 	}
 	if err := jit.CheckOwner(s.Owner); err != nil {
+		return nil, err
+	}
+	owners, err := jit.ParseOwners("owners", s.Owners)
+	if err != nil {
 		return nil, err
 	}
 	maxTTL, err := jit.ParseDuration("max_ttl", s.MaxTTL)
@@ -123,7 +129,7 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	for _, t := range tidiers {
 		t.OnTidied(func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) }) // the next sweep makes it good
 	}
-	return &Runtime{Broker: b, Ledger: l, Targets: targets, Interval: interval, DriftInterval: driftInterval,
+	return &Runtime{Broker: b, Ledger: l, Targets: targets, Owners: owners, Interval: interval, DriftInterval: driftInterval,
 		OnDrift: s.OnDrift, RevokeViolations: s.OnViolation == violationRevoke, MaxUnplanned: s.MaxUnplanned,
 		Listen: s.Listen, ListenToken: s.ListenToken, ListenProxy: s.ListenProxy,
 		Receivers: receivers, NoticeBefore: before}, nil

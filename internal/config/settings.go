@@ -26,6 +26,8 @@ type Settings struct {
 	// Ledger is a URL: sqlite://path or postgres://…; it may hold a password.
 	Ledger string
 	Owner  string
+	// Owners are those whose grants a sweeper serves, as [jit.ParseOwners] reads them. The provider has no such attribute.
+	Owners []string
 	// MaxTTL is a duration as [jit.ParseDuration] reads it.
 	MaxTTL  string
 	Targets map[string]platform.Config

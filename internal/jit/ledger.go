@@ -11,7 +11,7 @@ import (
 // writes: a ledger that does not exist yet reads as empty and is made by the
 // first Write.
 type Ledger interface {
-	// Grants returns the records asked for, in the order of their end, then id.
+	// Grants returns the records asked for, in the order of their end, then id; with [Filter].DueBy in the order of [Ledger.Claim].
 	Grants(ctx context.Context, f Filter) iter.Seq2[Grant, error]
 
 	// Lookup returns the record of id; ok is false when there is none. Lookups that
@@ -28,22 +28,34 @@ type Ledger interface {
 	Write(ctx context.Context, entries []Entry) []error
 
 	// Claim leases up to limit grants of q.Owner that are due at q.Now, so that no other holder is given them until the
-	// lease ends, or a write makes the grant due at another time; the same holder is given again what it claimed at an earlier time. It returns them in the order of [Grant.DueAt],
-	// those of the same time scope by scope. A grant is due when it is [Grant.DueToStart] or [Grant.Outstanding].
+	// lease ends, or a write makes the grant due at another time; the same holder is given again what it claimed at an earlier time. It returns them owner by owner in the
+	// order of their names, those of one owner in the order of [Grant.DueAt], and those of the same time scope by scope. A grant is due when it is [Grant.DueToStart] or [Grant.Outstanding].
 	Claim(ctx context.Context, q ClaimQuery) ([]Grant, error)
 
-	// NextDue returns when the next grant of owner comes due after a time, or when the lease of another holder on one that is
+	// NextDue returns when the next grant of the owners comes due after a time, or when the lease of another holder on one that is
 	// due already ends, whichever is first; zero when there is nothing to wait for. Where very many are due, some leases may be passed over.
-	NextDue(ctx context.Context, owner string, after time.Time) (time.Time, error)
+	NextDue(ctx context.Context, owners Owners, after time.Time) (time.Time, error)
 
 	// Clock returns the time of the server that keeps the ledger; zero when it has no clock of its own.
 	Clock(ctx context.Context) (time.Time, error)
 
-	// Places lists the scopes on which there are grants of owner that are live at a time.
-	Places(ctx context.Context, owner string, liveAt time.Time) ([]Place, error)
+	// Places lists the scopes on which the owners have grants that are live at a time.
+	Places(ctx context.Context, owners Owners, liveAt time.Time) ([]Place, error)
 
-	// Counts returns how many grants of owner there are on each target that are live, or whose end is not confirmed, at a time.
-	Counts(ctx context.Context, owner string, at time.Time) ([]Count, error)
+	// Counts returns how many grants each of the owners has on each target that are live, or whose end is not confirmed, at a
+	// time, in the order of target and owner.
+	Counts(ctx context.Context, owners Owners, at time.Time) ([]Count, error)
+
+	// Owners returns the names of all owners that have a grant in the ledger, live or over, in order.
+	Owners(ctx context.Context) ([]string, error)
+
+	// Swept records that a sweeper has just passed. Where the ledger has a clock of its own, that clock says when, and
+	// else s.At does.
+	Swept(ctx context.Context, s Sweep) error
+
+	// SweptSince returns, for each target on which a sweeper that serves owner has passed, how long ago the last pass was by the ledger's
+	// clock, or by now where it has none. A pass may be forgotten after a day.
+	SweptSince(ctx context.Context, owner string, now time.Time) (map[string]time.Duration, error)
 
 	// FirstEvent returns the sequence number of the first event that was recorded at or after a
 	// time; that of the event to come if there is none.
@@ -80,11 +92,13 @@ const MaxLease = 10 * time.Minute
 
 // ClaimQuery says which due work is wanted, by whom and for how long, which is [MaxLease] at most.
 type ClaimQuery struct {
-	Owner  string
-	Now    time.Time
-	Holder string
-	Lease  time.Duration
-	Limit  int
+	Owners Owners
+	// Targets are the targets whose grants are wanted; an empty list means all targets.
+	Targets []string
+	Now     time.Time
+	Holder  string
+	Lease   time.Duration
+	Limit   int
 	// After, if set, is the last grant of the claim before: what is due that comes before it is not looked through again.
 	After *Grant
 	// Except are scopes of which nothing is wanted.
@@ -112,9 +126,16 @@ type Once struct {
 	At, Until time.Time
 }
 
-// Count is how many grants there are on one target.
+// Sweep is one pass of a sweeper: whose grants it serves on which targets.
+type Sweep struct {
+	Owners  Owners
+	Targets []string
+	At      time.Time
+}
+
+// Count is how many grants one owner has on one target.
 type Count struct {
-	Target string
+	Target, Owner string
 	// Live are inside their window and granted, Waiting have not begun or were not confirmed. Due are over, or revoked, and their end is
 	// not confirmed; Overdue are so for [OverdueAfter] or longer.
 	Live, Waiting, Due, Overdue int64

@@ -134,7 +134,7 @@ func readOlder(t *testing.T, url string) {
 			t.Fatal(err)
 		}
 	}
-	claimed, err := l.Claim(t.Context(), jit.ClaimQuery{Owner: "jit", Now: g.End, Holder: "me", Lease: time.Minute, Limit: 1})
+	claimed, err := l.Claim(t.Context(), jit.ClaimQuery{Owners: jit.Owners{"jit"}, Now: g.End, Holder: "me", Lease: time.Minute, Limit: 1})
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("Claim = %+v, %v", claimed, err)
 	}

@@ -91,11 +91,14 @@ type kept struct {
 	stmt  *sql.Stmt
 }
 
-// Grants returns the records asked for, in the order of their end, then id. They are
+// Grants returns the records asked for, in the order of their end, then id; those that are due in the order of a claim. They are
 // read in pages: of a grant whose end is changed meanwhile either place may be seen.
 func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
 	return func(yield func(jit.Grant, error) bool) {
 		next := l.pages(ctx, f)
+		if !f.DueBy.IsZero() {
+			next = l.duePages(ctx, f)
+		}
 		for {
 			page, more, err := next()
 			if err != nil {
@@ -138,6 +141,50 @@ func (l *Ledger) pages(ctx context.Context, f jit.Filter) func() (page []jit.Gra
 			last = &page[len(page)-1]
 		}
 		return page, len(page) == pageSize, nil
+	}
+}
+
+// duePages is [Ledger.pages] for what is due: it goes owner by owner along the index of a claim.
+func (l *Ledger) duePages(ctx context.Context, f jit.Filter) func() (page []jit.Grant, more bool, err error) {
+	var owners []string
+	var last *jit.Grant
+	begun := false
+	return func() ([]jit.Grant, bool, error) {
+		db, err := l.read(ctx)
+		if err != nil || db == nil {
+			return nil, false, err
+		}
+		if !begun {
+			whose := jit.Owners(nil)
+			if f.Owner != "" {
+				whose = jit.Owners{f.Owner}
+			}
+			if owners, err = l.dueOwners(ctx, db, whose, f.DueBy); err != nil {
+				return nil, false, l.fail("read", err)
+			}
+			begun = true
+		}
+		if len(owners) == 0 {
+			return nil, false, nil
+		}
+		of := f
+		of.Owner = owners[0]
+		where, args := l.where(of, nil)
+		from := first()
+		if last != nil {
+			from = after(last)
+		}
+		args = append(append(args, from...), int64(pageSize))
+		page, err := queryGrants(ctx, db, l.selectGrant()+where+" AND (due_at, target, scope, id) > ("+l.marks(len(args)-4, len(args)-1)+")"+dueOrder+l.mark(len(args)), args)
+		if err != nil {
+			return nil, false, l.fail("read", err)
+		}
+		if len(page) == pageSize {
+			last = &page[len(page)-1]
+		} else {
+			owners, last = owners[1:], nil
+		}
+		return page, len(owners) > 0, nil
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// The life of a grant with PostgreSQL as the ledger; and two owners who share the ledger, the target, and
-// even the person never touch what is the other's.
+// The life of a grant with PostgreSQL as the ledger; and of two owners who share the ledger, the target, and
+// even the person neither revokes what is the other's. A sweep ends what is over for both, unless it is to serve one.
 func TestTwoOwnersOnOneServerLedger(t *testing.T) {
 	t.Parallel()
 	for _, p := range places {
@@ -21,6 +21,7 @@ func TestTwoOwnersOnOneServerLedger(t *testing.T) {
 			payments.ledger, search.ledger, search.who = ledger, ledger, payments.who
 			foreign := p.foreign(t)
 
+			payments.serves = payments.owner
 			payments.configure(payments.grant("a"))
 			payments.Apply()
 			end := time.Now().Add(25 * time.Second)
@@ -30,8 +31,11 @@ func TestTwoOwnersOnOneServerLedger(t *testing.T) {
 			if payments.fact("a", "id") == search.fact("a", "id") {
 				t.Error("two owners have a grant of the same id")
 			}
-			if listed := payments.mustJit("list", "--json").Stdout; strings.Contains(listed, search.fact("a", "id")) {
-				t.Errorf("jit list shows what is another owner's:\n%s", listed)
+			if listed := payments.mustJit("list", "--json").Stdout; !strings.Contains(listed, search.fact("a", "id")) {
+				t.Errorf("jit list does not show what is another owner's:\n%s", listed)
+			}
+			if listed := payments.mustJit("list", "--json", "--owner", payments.owner).Stdout; strings.Contains(listed, search.fact("a", "id")) {
+				t.Errorf("jit list --owner shows what is another owner's:\n%s", listed)
 			}
 
 			payments.mustJit("revoke", "--all", "--yes", "--reason", "INC-1: done")
@@ -47,10 +51,12 @@ func TestTwoOwnersOnOneServerLedger(t *testing.T) {
 			time.Sleep(time.Until(end.Add(1100 * time.Millisecond)))
 			payments.mustJit("sweep")
 			same(t, live, p.dump(t), "the other owner wrote")
-			search.may(!p.native(), "after the end, before the owner's own sweep")
-			search.mustJit("sweep")
-			search.may(false, "after the owner's own sweep")
-			search.gone(foreign, "after the owner's own sweep")
+			search.may(!p.native(), "after the end and a sweep that does not serve the owner")
+			payments.serves = ""
+			payments.configure()
+			payments.mustJit("sweep")
+			search.may(false, "after the other owner's sweep of all")
+			search.gone(foreign, "after the other owner's sweep of all")
 			search.unchanged("after the end")
 			search.Apply()
 			search.gone(foreign, "after another apply")

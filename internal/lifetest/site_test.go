@@ -28,6 +28,8 @@ type site struct {
 	// ledger and owner are settings of the same names; an empty ledger is left out. Each site has an
 	// owner of its own: they share servers, and none is to sweep what is another's.
 	ledger, owner string
+	// serves, if set, is the one owner that the site's sweeps serve.
+	serves string
 	// who is the person that the grants are for unless they say otherwise.
 	who string
 }
@@ -54,7 +56,11 @@ func (s *site) configure(resources ...string) {
 			settings += fmt.Sprintf("  %s = %q\n", name, value)
 		}
 	}
-	s.Write("jit.hcl", settings)
+	served := ""
+	if s.serves != "" {
+		served = fmt.Sprintf("  owners = [%q]\n", s.serves)
+	}
+	s.Write("jit.hcl", settings+served)
 	s.Write("main.tf", "terraform {\n  required_providers {\n    jit = { source = \"jitaccess/jit\" }\n  }\n}\n"+
 		"provider \"jit\" {\n"+settings+"}\n"+strings.Join(resources, "\n"))
 }

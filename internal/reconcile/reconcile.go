@@ -54,30 +54,30 @@ func drifted(kind Kind, at jit.Place, g jit.Grant, drift jit.DriftKind, reason s
 	return Step{Kind: kind, Place: at, Grant: g, Reason: reason, Drift: drift, Severity: drift.Severity()}
 }
 
-// Plan returns what has to be done at now for one owner. recorded are the grants that the ledger
+// Plan returns what has to be done at now for the owners that ours accepts. recorded are the grants that the ledger
 // knows: all that are live or whose end is not confirmed, and all whose marker was
 // observed. observed holds the scopes that were read; of others nothing is concluded.
 // on says what is done about drift on a target; where it says nothing, drift is repaired.
-// Bindings of other owners are passed over.
-func Plan(now time.Time, owner string, recorded []jit.Grant, observed map[jit.Place]jit.Snapshot, on map[string]jit.OnDrift) []Step {
+// Grants and bindings of other owners are passed over.
+func Plan(now time.Time, ours func(owner string) bool, recorded []jit.Grant, observed map[jit.Place]jit.Snapshot, on map[string]jit.OnDrift) []Step {
 	var steps []Step
-	ours := index(owner, observed)
-	known := make(map[jit.ID]jit.Grant, len(recorded))
+	marked := index(ours, observed)
+	known := make(map[identity]jit.Grant, len(recorded))
 	for _, g := range recorded {
-		if g.Owner != owner {
+		if !ours(g.Owner) {
 			continue
 		}
-		known[g.ID] = g
+		known[identity{g.Owner, g.ID}] = g
 		if s, ok := due(now, g); ok {
 			steps = append(steps, s)
 		} else if snapshot, read := observed[g.Place()]; read && g.Window.Contains(now) && g.Live(now) && g.EndedAt.IsZero() {
-			snapshot.Ours = ours[g.Place()][g.ID] // of a scope with many grants the others are not looked through for each
+			snapshot.Ours = marked[g.Place()][identity{g.Owner, g.ID}] // of a scope with many grants the others are not looked through for each
 			if s, ok := repair(g, g.Differs(snapshot), on[g.Target]); ok {
 				steps = append(steps, s)
 			}
 		}
 	}
-	for place, grants := range ours {
+	for place, grants := range marked {
 		for _, bindings := range grants {
 			if s, ok := stray(now, place, bindings, known, on[place.Target]); ok {
 				s.idle = !slices.ContainsFunc(bindings, func(o jit.Observed) bool { return o.Gives(now) })
@@ -112,19 +112,26 @@ func (s Step) gravity() []int {
 
 var severities = map[jit.Severity]int{jit.Critical: 0, jit.Notable: 1, jit.Minor: 2}
 
-// index returns the owner's bindings of every place by the grants whose markers they bear.
-func index(owner string, observed map[jit.Place]jit.Snapshot) map[jit.Place]map[jit.ID][]jit.Observed {
-	ours := make(map[jit.Place]map[jit.ID][]jit.Observed, len(observed))
+// identity is what a marker says of its grant. A marker that names the grant of another owner is not that grant's.
+type identity struct {
+	owner string
+	id    jit.ID
+}
+
+// index returns the bindings of the owners in every place by the grants whose markers they bear.
+func index(ours func(owner string) bool, observed map[jit.Place]jit.Snapshot) map[jit.Place]map[identity][]jit.Observed {
+	marked := make(map[jit.Place]map[identity][]jit.Observed, len(observed))
 	for place, snapshot := range observed {
-		grants := make(map[jit.ID][]jit.Observed, len(snapshot.Ours))
+		grants := make(map[identity][]jit.Observed, len(snapshot.Ours))
 		for _, o := range snapshot.Ours {
-			if o.Marker.Owner == owner {
-				grants[o.Marker.ID] = append(grants[o.Marker.ID], o)
+			if ours(o.Marker.Owner) {
+				of := identity{o.Marker.Owner, o.Marker.ID}
+				grants[of] = append(grants[of], o)
 			}
 		}
-		ours[place] = grants
+		marked[place] = grants
 	}
-	return ours
+	return marked
 }
 
 // repair is the step for a live grant that differs from what has to be there.
@@ -158,13 +165,13 @@ func due(now time.Time, g jit.Grant) (Step, bool) {
 }
 
 // stray is the step for the bindings with the marker of one grant that its record does not explain.
-func stray(now time.Time, at jit.Place, bindings []jit.Observed, known map[jit.ID]jit.Grant, on jit.OnDrift) (Step, bool) {
+func stray(now time.Time, at jit.Place, bindings []jit.Observed, known map[identity]jit.Grant, on jit.OnDrift) (Step, bool) {
 	remove := Remove
 	if on == jit.ReportDrift {
 		remove = Report
 	}
 	o := bindings[0]
-	g, ok := known[o.Marker.ID]
+	g, ok := known[identity{o.Marker.Owner, o.Marker.ID}]
 	switch {
 	case !ok:
 		g = jit.Grant{ID: o.Marker.ID, Owner: o.Marker.Owner, Window: o.Marker.Window,

@@ -95,7 +95,7 @@ func TestPlan(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := Plan(tt.now, "jit", tt.recorded, tt.observed, nil)
+			got := Plan(tt.now, jits, tt.recorded, tt.observed, nil)
 			if len(got) != len(tt.want) {
 				t.Fatalf("got %d steps %+v, want %d: %q", len(got), got, len(tt.want), tt.want)
 			}
@@ -106,6 +106,22 @@ func TestPlan(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// jits accepts the owner of the grants in these tests.
+func jits(owner string) bool { return owner == "jit" }
+
+// A marker that names another owner beside the id of a live grant is not explained by that grant.
+func TestAMarkerWithTheIDOfAnotherOwnersGrant(t *testing.T) {
+	file := jit.Place{Target: "bastion", Scope: "file"}
+	g := grant(a)
+	copied := seen(g)
+	copied.Marker.Owner = "payments"
+	all := func(string) bool { return true }
+	got := Plan(at(5), all, []jit.Grant{g}, map[jit.Place]jit.Snapshot{file: {Ours: []jit.Observed{copied, seen(g)}}}, nil)
+	if len(got) != 1 || got[0].Drift != jit.DriftOrphanLive || got[0].Grant.Owner != "payments" {
+		t.Errorf("got %+v, want one report of a binding that the ledger does not know", got)
 	}
 }
 
@@ -147,7 +163,7 @@ func TestOnDrift(t *testing.T) {
 		jit.DriftOrphanLive: {at(5), nil, there(), jit.Notable, Report, Remove, Report},
 	} {
 		for on, want := range map[jit.OnDrift]Kind{"": c.repair, jit.RepairDrift: c.repair, jit.RevokeDrift: c.revoke, jit.ReportDrift: c.report} {
-			got := Plan(c.now, "jit", c.recorded, c.observed, map[string]jit.OnDrift{"bastion": on})
+			got := Plan(c.now, jits, c.recorded, c.observed, map[string]jit.OnDrift{"bastion": on})
 			if len(got) != 1 || got[0].Kind != want || got[0].Drift != kind || got[0].Severity != c.severity {
 				t.Errorf("%s with on_drift = %q: %+v, want one %s, %s", kind, on, got, want, c.severity)
 			}
@@ -158,7 +174,7 @@ func TestOnDrift(t *testing.T) {
 				c.observed[at].Ours[i].Marker.Owner = "payments"
 			}
 		}
-		for _, s := range Plan(c.now, "jit", nil, c.observed, map[string]jit.OnDrift{"bastion": jit.RevokeDrift}) {
+		for _, s := range Plan(c.now, jits, nil, c.observed, map[string]jit.OnDrift{"bastion": jit.RevokeDrift}) {
 			t.Errorf("%s of another owner: %+v", kind, s)
 		}
 	}

@@ -11,12 +11,12 @@ import (
 const maxUnexplained = 100
 
 // Unexplained adds to the steps of one scope, which [Plan] returned, a report on all access that bears a marker, of whatever owner, and that
-// the records do not explain. What Plan says about a grant of the owner goes first.
-func Unexplained(steps []Step, records jit.Records, owner string, at jit.Place, snapshot jit.Snapshot) []Step {
+// the records do not explain. What Plan says about a grant of an owner that ours accepts goes first.
+func Unexplained(steps []Step, records jit.Records, ours func(owner string) bool, at jit.Place, snapshot jit.Snapshot) []Step {
 	var found []Step
 	add := func(marker jit.Marker, principal, role, why string) {
 		why = fmt.Sprintf("it bears the marker of a grant of owner %q, but %s", marker.Owner, why)
-		if marker.Owner == owner {
+		if ours(marker.Owner) {
 			for i, s := range steps {
 				if s.Grant.ID == marker.ID && s.Drift == jit.DriftOrphanLive {
 					steps[i] = drifted(s.Kind, s.Place, s.Grant, jit.DriftUnexplained, why)

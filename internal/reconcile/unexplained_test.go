@@ -40,9 +40,9 @@ func TestUnexplained(t *testing.T) {
 		for _, g := range tt.recorded {
 			records.Grants[g.ID] = g
 		}
-		steps := Plan(at(5), "jit", tt.recorded, map[jit.Place]jit.Snapshot{file: tt.seen}, map[string]jit.OnDrift{"bastion": tt.on})
+		steps := Plan(at(5), jits, tt.recorded, map[jit.Place]jit.Snapshot{file: tt.seen}, map[string]jit.OnDrift{"bastion": tt.on})
 		var got []string
-		for _, s := range Unexplained(steps, records, "jit", file, tt.seen) {
+		for _, s := range Unexplained(steps, records, jits, file, tt.seen) {
 			got = append(got, fmt.Sprintf("%s %s %s %s", s.Kind, s.Drift, s.Severity, s.Reason))
 		}
 		words := strings.SplitN(tt.want, " ", 4)
@@ -70,7 +70,7 @@ func TestDecoysGoLast(t *testing.T) {
 	mighty := seen(grant(id(998)), func(o *jit.Observed) { o.Role, o.End = "cluster-admin", time.Time{} })
 	back := grant(id(999), func(g *jit.Grant) { g.EndedAt = at(120) })
 	observed = append(observed, mighty, seen(back, func(o *jit.Observed) { o.End = time.Time{} }))
-	steps := Plan(at(130), "jit", []jit.Grant{back}, map[jit.Place]jit.Snapshot{file: {Ours: observed}}, nil)
+	steps := Plan(at(130), jits, []jit.Grant{back}, map[jit.Place]jit.Snapshot{file: {Ours: observed}}, nil)
 	if len(steps) != 62 {
 		t.Fatalf("%d steps", len(steps))
 	}
@@ -90,7 +90,7 @@ func TestDecoysGoLast(t *testing.T) {
 		decoys.Ours = append(decoys.Ours, seen(grant(id(n)), func(o *jit.Observed) { o.Marker.Owner, o.End = "zzz", time.Time{} }))
 	}
 	decoys.Ours = append(decoys.Ours, seen(grant(id(9999)), func(o *jit.Observed) { o.Marker.Owner, o.Role, o.End = "zzz", "cluster-admin", time.Time{} }))
-	found := Unexplained(nil, jit.Records{Now: at(5), MaxTTL: time.Hour}, "jit", file, decoys)
+	found := Unexplained(nil, jit.Records{Now: at(5), MaxTTL: time.Hour}, jits, file, decoys)
 	if len(found) != maxUnexplained || found[0].Grant.Role != "cluster-admin" || !strings.Contains(found[len(found)-1].Reason, "4901 more") {
 		t.Errorf("%d findings, the first of %s, the last says %s", len(found), found[0].Grant.Role, found[len(found)-1].Reason)
 	}

@@ -20,7 +20,6 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
-	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
@@ -147,7 +146,7 @@ func today(t *testing.T) (url string) {
 	record(t, l, "prod", "user:bob@example.com", "INC-2: <img src=x onerror=alert(1)>", since-time.Hour, since+2*time.Minute, nil)
 	record(t, l, "bastion", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG", strings.Repeat("reason ", 60), since-time.Minute, since+50*time.Hour, nil)
 	_, state := day(t)
-	page := httptest.NewServer(Page(l, "payments", time.Now, func() sweeper.State { return state }))
+	page := httptest.NewServer(Page(sourceOf(l, time.Now, state)))
 	t.Cleanup(page.Close)
 	return page.URL + "/"
 }

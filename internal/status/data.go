@@ -24,15 +24,15 @@ const (
 
 // query is what the reader of a page asked for.
 type query struct {
-	// Principal and Target are parts of what is looked for, in any case; empty for all.
-	Principal, Target string
+	// Principal, Target and Owner are parts of what is looked for, in any case; empty for all.
+	Principal, Target, Owner string
 }
 
 // Empty reports whether nothing was asked for.
 func (q query) Empty() bool { return q == query{} }
 
 func (q query) matches(g jit.Grant) bool {
-	return holds(g.Principal, q.Principal) && holds(g.Target, q.Target)
+	return holds(g.Principal, q.Principal) && holds(g.Target, q.Target) && holds(g.Owner, q.Owner)
 }
 
 func holds(s, part string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(part)) }
@@ -107,7 +107,6 @@ func span(d time.Duration) string {
 // pageData is everything that the page shows, at one moment.
 type pageData struct {
 	Now   time.Time
-	Owner string
 	Query query
 	// Live have access now, Waiting will, Ended had it today (UTC), Overdue are over and not confirmed to be gone.
 	Live, Waiting, Ended, Overdue list
@@ -162,9 +161,19 @@ func (l *looks) sort(state sweeper.State, q query) {
 	}
 }
 
+// Source is where the page and the metrics come from: the grants of all owners in the ledger, and one watcher.
+type Source struct {
+	Ledger jit.Ledger
+	// OutOfReach says why the watcher cannot end what an owner has on a target; empty when it can.
+	OutOfReach func(owner, target string) (why string)
+	Now        func() time.Time
+	State      func() sweeper.State
+}
+
 // gather reads the ledger and the state of the watcher.
-func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.State, q query, now time.Time) pageData {
-	d := pageData{Now: now, Owner: owner, Query: q, State: state, LedgerError: state.LedgerError}
+func gather(ctx context.Context, source Source, q query) pageData {
+	state, now := source.State(), source.Now()
+	d := pageData{Now: now, Query: q, State: state, LedgerError: state.LedgerError}
 	stuck := map[jit.ID]sweeper.Stuck{}
 	for _, s := range state.Stuck {
 		stuck[s.Grant.ID] = s
@@ -178,7 +187,7 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 	var bars []jit.Grant
 	var ended []row
 	looked := 0
-	for g, err := range ledger.Grants(ctx, jit.Filter{Owner: owner, EndFrom: midnight}) {
+	for g, err := range source.Ledger.Grants(ctx, jit.Filter{EndFrom: midnight}) {
 		if err != nil {
 			d.LedgerError = err
 			break
@@ -203,7 +212,7 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 			d.Live.add(r)
 		}
 	}
-	for g, err := range ledger.Grants(ctx, jit.Filter{Owner: owner, DueBy: now}) {
+	for g, err := range source.Ledger.Grants(ctx, jit.Filter{DueBy: now}) {
 		if err != nil {
 			d.LedgerError = err
 			break
@@ -217,6 +226,9 @@ func gather(ctx context.Context, ledger jit.Ledger, owner string, state sweeper.
 		}
 		r := rowOf(g, now)
 		r.troubled(stuck)
+		if why := source.OutOfReach(g.Owner, g.Target); why != "" {
+			r.Problem = why
+		}
 		d.Overdue.add(r)
 		if g.End.Before(midnight) {
 			bars = append(bars, g)

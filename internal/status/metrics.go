@@ -115,15 +115,16 @@ func (m *Metrics) Noticed(receiver string, r notice.Result) {
 }
 
 // Watch begins to tell of a watcher that is about to run. It adds what is computed when it is asked for: the grants of the ledger, what is stuck, and what the last looks at the targets left.
-func (m *Metrics) Watch(ledger jit.Ledger, owner string, now func() time.Time, state func() sweeper.State) {
+func (m *Metrics) Watch(source Source) {
 	for _, kind := range passKinds { // so that a first pass that never comes is missed
-		m.lastPass.WithLabelValues(kind).Set(float64(now().Unix()))
+		m.lastPass.WithLabelValues(kind).Set(float64(source.Now().Unix()))
 	}
-	m.registry.MustRegister(&ledgerCollector{ledger: ledger, owner: owner, now: now, state: state})
+	m.registry.MustRegister(&ledgerCollector{Source: source})
 }
 
 var (
-	grantsDesc = prometheus.NewDesc("jit_grants", "Grants by target and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).", []string{"target", "state"}, nil)
+	grantsDesc = prometheus.NewDesc("jit_grants", "Grants by target, owner and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).", []string{"target", "owner", "state"}, nil)
+	reachDesc  = prometheus.NewDesc("jit_out_of_reach_grants", "Overdue grants that this daemon cannot end: it has no such target, or does not serve their owner.", []string{"target", "owner"}, nil)
 	stuckDesc  = prometheus.NewDesc("jit_stuck_grants", "Grants whose end or start failed and is tried again.", []string{"target"}, nil)
 	unreadDesc = prometheus.NewDesc("jit_unread_scopes", "Scopes, and lists of scopes, that could not be read when they were last looked at.", []string{"target"}, nil)
 	heldDesc   = prometheus.NewDesc("jit_held_removals", "Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.", []string{"target"}, nil)
@@ -141,10 +142,7 @@ const (
 
 // ledgerCollector counts the grants when it is asked to.
 type ledgerCollector struct {
-	ledger jit.Ledger
-	owner  string
-	now    func() time.Time
-	state  func() sweeper.State
+	Source
 
 	mu     sync.Mutex
 	until  time.Time
@@ -154,7 +152,7 @@ type ledgerCollector struct {
 
 // Describe names the metrics.
 func (c *ledgerCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{grantsDesc, stuckDesc, unreadDesc, heldDesc, upDesc} {
+	for _, d := range []*prometheus.Desc{grantsDesc, reachDesc, stuckDesc, unreadDesc, heldDesc, upDesc} {
 		to <- d
 	}
 }
@@ -164,17 +162,22 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	s := c.state()
+	s := c.State()
 	var counts []jit.Count
 	err := s.LedgerError
 	if err == nil {
 		counts, err = c.count()
 	}
 	for _, n := range counts {
-		gauge(grantsDesc, float64(n.Live), n.Target, "live")
-		gauge(grantsDesc, float64(n.Waiting), n.Target, "waiting")
-		gauge(grantsDesc, float64(n.Due), n.Target, "due")
-		gauge(grantsDesc, float64(n.Overdue), n.Target, "overdue")
+		gauge(grantsDesc, float64(n.Live), n.Target, n.Owner, "live")
+		gauge(grantsDesc, float64(n.Waiting), n.Target, n.Owner, "waiting")
+		gauge(grantsDesc, float64(n.Due), n.Target, n.Owner, "due")
+		gauge(grantsDesc, float64(n.Overdue), n.Target, n.Owner, "overdue")
+		beyond := 0.0
+		if c.OutOfReach(n.Owner, n.Target) != "" {
+			beyond = float64(n.Overdue)
+		}
+		gauge(reachDesc, beyond, n.Target, n.Owner)
 	}
 	up := 1.0
 	if err != nil {
@@ -207,7 +210,7 @@ func (c *ledgerCollector) count() ([]jit.Count, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
-	c.counts, c.err = c.ledger.Counts(ctx, c.owner, c.now())
+	c.counts, c.err = c.Ledger.Counts(ctx, nil, c.Now())
 	keep := countsFor
 	if c.err == nil {
 		keep = max(keep, countsTimes*time.Since(began))

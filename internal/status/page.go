@@ -12,7 +12,6 @@ import (
 	"unicode"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
-	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
 //go:embed assets
@@ -74,16 +73,17 @@ func render(name string, data any) ([]byte, error) {
 }
 
 // Page shows who has access now, what ended today, what could not be revoked, and drift.
-func Page(ledger jit.Ledger, owner string, now func() time.Time, state func() sweeper.State) http.Handler {
+func Page(source Source) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q := query{Principal: r.URL.Query().Get("principal"), Target: r.URL.Query().Get("target")}
-		if len(q.Principal) > maxQuery || len(q.Target) > maxQuery {
+		asked := r.URL.Query()
+		q := query{Principal: asked.Get("principal"), Target: asked.Get("target"), Owner: asked.Get("owner")}
+		if max(len(q.Principal), len(q.Target), len(q.Owner)) > maxQuery {
 			http.Error(w, "the filter is too long", http.StatusBadRequest)
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
 		defer cancel()
-		page, err := render("page.html.tmpl", gather(ctx, ledger, owner, state(), q, now()))
+		page, err := render("page.html.tmpl", gather(ctx, source, q))
 		if err != nil {
 			http.Error(w, "the page could not be made", http.StatusInternalServerError)
 			return

@@ -112,7 +112,7 @@ func exported(t *testing.T) map[string][]string {
 			all[m[1]] = strings.FieldsFunc(m[2], func(r rune) bool { return r == ',' })
 		}
 	}
-	if len(all["jit_grants"]) != 2 {
+	if len(all["jit_grants"]) != 3 {
 		t.Fatalf("the metrics are %v", all)
 	}
 	return all

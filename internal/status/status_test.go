@@ -68,10 +68,21 @@ func day(t testing.TB) (*jittest.Ledger, sweeper.State) {
 	}
 }
 
+// sourceOf is a watcher that serves every owner but ghosts, on every target but gone.
+func sourceOf(l jit.Ledger, now func() time.Time, s sweeper.State) Source {
+	beyond := func(owner, target string) string {
+		if owner == "ghosts" || target == "gone" {
+			return "out of reach of this daemon"
+		}
+		return ""
+	}
+	return Source{Ledger: l, OutOfReach: beyond, Now: now, State: func() sweeper.State { return s }}
+}
+
 func pageOf(t *testing.T, l jit.Ledger, s sweeper.State, path string) (page string, code int, header http.Header) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	Page(l, "payments", func() time.Time { return noon }, func() sweeper.State { return s }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	Page(sourceOf(l, func() time.Time { return noon }, s)).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	return w.Body.String(), w.Code, w.Header()
 }
 
@@ -193,6 +204,36 @@ func TestPageTellsWhyAStartFails(t *testing.T) {
 	page, _, _ := pageOf(t, l, sweeper.State{Stuck: []sweeper.Stuck{{Grant: g, Since: g.Start, Attempts: 3, Err: errors.New("refused by db")}}}, "/")
 	if !strings.Contains(page, "refused by db<small>tried 3 times") {
 		t.Errorf("the page does not tell why a grant has not begun:\n%s", page)
+	}
+}
+
+// What is overdue is shown and counted whoever owns it, also where this daemon cannot end it.
+func TestEveryOwnerIsTold(t *testing.T) {
+	l, s := day(t)
+	record(t, l, "db", "ivan", "INC-9: nobody sweeps", -3*time.Hour, -5*time.Minute, func(g *jit.Grant) { g.Owner = "ghosts" })
+	record(t, l, "gone", "judy", "INC-10: no such target", -3*time.Hour, -5*time.Minute, func(g *jit.Grant) { g.Owner = "search" })
+	page, _, _ := pageOf(t, l, s, "/")
+	for _, text := range []string{"3 grants are past the end", "ivan", "judy", "; owner ghosts", "; owner search", "; owner payments", "out of reach of this daemon</td>"} {
+		if !strings.Contains(page, text) {
+			t.Errorf("the page does not say %q:\n%s", text, section(t, page, "overdue"))
+		}
+	}
+	if page, _, _ = pageOf(t, l, s, "/?owner=ghosts"); !strings.Contains(page, "ivan") || strings.Contains(page, "judy") || !strings.Contains(page, "3 grants are past the end and not removed yet, 1 of which the filter shows") {
+		t.Errorf("filtered by owner:\n%s", section(t, page, "overdue"))
+	}
+	m := NewMetrics("1.2.3")
+	m.Watch(sourceOf(l, func() time.Time { return noon }, s))
+	want := `
+		# HELP jit_out_of_reach_grants Overdue grants that this daemon cannot end: it has no such target, or does not serve their owner.
+		# TYPE jit_out_of_reach_grants gauge
+		jit_out_of_reach_grants{owner="ghosts",target="db"} 1
+		jit_out_of_reach_grants{owner="payments",target="bastion"} 0
+		jit_out_of_reach_grants{owner="payments",target="db"} 0
+		jit_out_of_reach_grants{owner="payments",target="prod"} 0
+		jit_out_of_reach_grants{owner="search",target="gone"} 1
+	`
+	if err := testutil.GatherAndCompare(m.registry, strings.NewReader(want), "jit_out_of_reach_grants"); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -376,7 +417,7 @@ type silent struct {
 	asked int
 }
 
-func (l *silent) Counts(ctx context.Context, _ string, _ time.Time) ([]jit.Count, error) {
+func (l *silent) Counts(ctx context.Context, _ jit.Owners, _ time.Time) ([]jit.Count, error) {
 	l.asked++
 	<-ctx.Done()
 	return nil, ctx.Err()
@@ -395,7 +436,9 @@ func TestMetricsOfASilentLedger(t *testing.T) {
 		l := &silent{}
 		var state sweeper.State
 		m := NewMetrics("1.2.3")
-		m.Watch(l, "payments", time.Now, func() sweeper.State { return state })
+		source := sourceOf(l, time.Now, state)
+		source.State = func() sweeper.State { return state }
+		m.Watch(source)
 		scrape := func(asked int, most time.Duration) {
 			t.Helper()
 			began := time.Now()
@@ -446,11 +489,10 @@ func serve(t *testing.T, s *Server) string {
 
 func newServer(t *testing.T, a Access) *Server {
 	l, state := day(t)
-	s := func() sweeper.State { return state }
-	now := func() time.Time { return noon }
+	source := sourceOf(l, func() time.Time { return noon }, state)
 	m := NewMetrics("1.2.3")
-	m.Watch(l, "payments", now, s)
-	return &Server{Access: a, Page: Page(l, "payments", now, s), Metrics: m, State: s, Interval: time.Minute, Now: now}
+	m.Watch(source)
+	return &Server{Access: a, Page: Page(source), Metrics: m, State: source.State, Interval: time.Minute, Now: source.Now}
 }
 
 func ask(t *testing.T, url string, change func(*http.Request)) (int, string) {
@@ -616,20 +658,20 @@ func TestMetrics(t *testing.T) {
 		# TYPE jit_last_pass_timestamp_seconds gauge
 		jit_last_pass_timestamp_seconds{pass="drift"} 1.7955216e+09
 		jit_last_pass_timestamp_seconds{pass="due"} 1.79552166e+09
-		# HELP jit_grants Grants by target and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).
+		# HELP jit_grants Grants by target, owner and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).
 		# TYPE jit_grants gauge
-		jit_grants{state="due",target="bastion"} 0
-		jit_grants{state="due",target="db"} 0
-		jit_grants{state="due",target="prod"} 0
-		jit_grants{state="live",target="bastion"} 1
-		jit_grants{state="live",target="db"} 0
-		jit_grants{state="live",target="prod"} 1
-		jit_grants{state="overdue",target="bastion"} 0
-		jit_grants{state="overdue",target="db"} 1
-		jit_grants{state="overdue",target="prod"} 0
-		jit_grants{state="waiting",target="bastion"} 0
-		jit_grants{state="waiting",target="db"} 0
-		jit_grants{state="waiting",target="prod"} 1
+		jit_grants{owner="payments",state="due",target="bastion"} 0
+		jit_grants{owner="payments",state="due",target="db"} 0
+		jit_grants{owner="payments",state="due",target="prod"} 0
+		jit_grants{owner="payments",state="live",target="bastion"} 1
+		jit_grants{owner="payments",state="live",target="db"} 0
+		jit_grants{owner="payments",state="live",target="prod"} 1
+		jit_grants{owner="payments",state="overdue",target="bastion"} 0
+		jit_grants{owner="payments",state="overdue",target="db"} 1
+		jit_grants{owner="payments",state="overdue",target="prod"} 0
+		jit_grants{owner="payments",state="waiting",target="bastion"} 0
+		jit_grants{owner="payments",state="waiting",target="db"} 0
+		jit_grants{owner="payments",state="waiting",target="prod"} 1
 		# HELP jit_stuck_grants Grants whose end or start failed and is tried again.
 		# TYPE jit_stuck_grants gauge
 		jit_stuck_grants{target="db"} 1

@@ -21,14 +21,14 @@ func (p *pass) drift(ctx context.Context) {
 
 // places are the scopes, of every target that is wanted, that hold live grants or may hold bindings of ours; nil when the ledger does not tell.
 func (p *pass) places(ctx context.Context, wanted func(target string) bool) map[jit.Place]bool {
-	live, err := p.Broker.Ledger.Places(ctx, p.Broker.Owner, p.time())
+	live, err := p.Broker.Ledger.Places(ctx, p.Owners, p.time())
 	if err != nil {
 		p.unread(fmt.Errorf("read the ledger: %w", err))
 		return nil
 	}
 	places := map[jit.Place]bool{}
 	for _, at := range live {
-		if wanted(at.Target) {
+		if _, configured := p.Broker.Targets[at.Target]; configured && wanted(at.Target) {
 			places[at] = true
 		}
 	}
@@ -100,7 +100,7 @@ type comparison struct {
 // compare reads what is recorded and what is on one scope; read is false when something could not be read, which is noted.
 func (p *pass) compare(ctx context.Context, at jit.Place) (seen comparison, read bool) {
 	now := p.time()
-	recorded, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, Target: at.Target, Scope: at.Scope, LiveAt: now}))
+	recorded, err := p.recorded(ctx, jit.Filter{Target: at.Target, Scope: at.Scope, LiveAt: now})
 	if err != nil {
 		p.unread(fmt.Errorf("read the ledger: %w", err))
 		return comparison{}, false
@@ -120,6 +120,11 @@ func (p *pass) compare(ctx context.Context, at jit.Place) (seen comparison, read
 	for _, g := range recorded {
 		records.Grants[g.ID] = g
 	}
+	ours, err := p.serves(ctx)
+	if err != nil {
+		p.unread(fmt.Errorf("read the ledger: %w", err))
+		return comparison{}, false
+	}
 	var others []jit.ID
 	for _, o := range snapshot.Ours {
 		if _, live := records.Grants[o.Marker.ID]; !live {
@@ -134,16 +139,22 @@ func (p *pass) compare(ctx context.Context, at jit.Place) (seen comparison, read
 		}
 		for _, g := range more {
 			records.Grants[g.ID] = g
-			if g.Owner == p.Broker.Owner {
+			if p.Owners.Include(g.Owner) {
 				recorded = append(recorded, g)
 			}
 		}
 	}
-	steps := reconcile.Plan(now, p.Broker.Owner, recorded, map[jit.Place]jit.Snapshot{at: snapshot}, p.OnDrift)
-	steps = reconcile.Unexplained(steps, records, p.Broker.Owner, at, snapshot)
+	steps := reconcile.Plan(now, ours, recorded, map[jit.Place]jit.Snapshot{at: snapshot}, p.OnDrift)
+	steps = reconcile.Unexplained(steps, records, ours, at, snapshot)
 	// What was due has had its turn.
 	steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start })
 	return comparison{at, now, recorded, steps}, true
+}
+
+// recorded reads the grants of a filter whose owners are served.
+func (p *pass) recorded(ctx context.Context, f jit.Filter) ([]jit.Grant, error) {
+	all, err := collect(p.Broker.Ledger.Grants(ctx, f))
+	return slices.DeleteFunc(all, func(g jit.Grant) bool { return !p.Owners.Include(g.Owner) }), err
 }
 
 // policies are read once a pass, when they are first asked for. The zero value is ready.

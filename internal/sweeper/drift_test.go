@@ -98,7 +98,7 @@ func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
 			w := newWorld(t, jit.Sweeper)
 			g := w.grant(request("1h"))
 			w.now = g.End
-			if _, err := w.ledger.Claim(t.Context(), jit.ClaimQuery{Owner: "jit", Now: w.now, Holder: "another", Lease: time.Minute, Limit: 1}); err != nil {
+			if _, err := w.ledger.Claim(t.Context(), jit.ClaimQuery{Owners: jit.Owners{"jit"}, Now: w.now, Holder: "another", Lease: time.Minute, Limit: 1}); err != nil {
 				t.Fatal(err)
 			}
 			read, ended := false, false

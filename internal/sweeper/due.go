@@ -33,7 +33,7 @@ func (p *pass) due(ctx context.Context) error {
 		p.unread(fmt.Errorf("nothing begins and nothing is looked for but what is due: %w", skew))
 	}
 	if p.DryRun {
-		all, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, DueBy: p.now}))
+		all, err := p.allDue(ctx)
 		if err != nil {
 			return err
 		}
@@ -61,14 +61,14 @@ func (p *pass) due(ctx context.Context) error {
 		case len(h.scopes) > 0:
 			h.wait(len(h.scopes) / 2) // there may be more of those that are done then
 		default:
-			return p.elsewhere(ctx, seen)
+			return p.others(ctx, seen)
 		}
 	}
 }
 
 // dueSteps are the steps for grants that are due. While the clocks disagree nothing begins.
 func (p *pass) dueSteps(grants []jit.Grant) []reconcile.Step {
-	steps := reconcile.Plan(p.now, p.Broker.Owner, grants, nil, nil)
+	steps := reconcile.Plan(p.now, p.Owners.Include, grants, nil, nil)
 	if p.wrong != nil {
 		steps = withoutStarts(steps)
 	}
@@ -78,20 +78,43 @@ func (p *pass) dueSteps(grants []jit.Grant) []reconcile.Step {
 // claim claims what is due on scopes that nothing is in hand of. What was claimed in this pass, all at the time of its beginning, and could not
 // be done is not given out again; what a sweeper of this name had in its hands when it died is.
 func (p *pass) claim(ctx context.Context, limit int, busy []jit.Place) ([]jit.Grant, error) {
+	if len(p.Broker.Targets) == 0 {
+		return nil, nil
+	}
 	return p.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
-		Owner: p.Broker.Owner, Now: p.now, Holder: p.Holder, Lease: lease, Limit: limit, Except: busy,
+		Owners: p.Owners, Targets: p.targets(), Now: p.now, Holder: p.Holder, Lease: lease, Limit: limit, Except: busy,
 	})
 }
 
-// elsewhere notes what is due and was not among what this sweeper was given.
-func (p *pass) elsewhere(ctx context.Context, mine map[jit.ID]bool) error {
-	open, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Owner: p.Broker.Owner, DueBy: p.now}))
-	for _, g := range open {
-		if (g.Outstanding(p.now) || g.DueToStart(p.now)) && !mine[g.ID] {
+// others notes what is due and was not among what this sweeper was given.
+func (p *pass) others(ctx context.Context, mine map[jit.ID]bool) error {
+	reachable, err := p.allDue(ctx)
+	for _, g := range reachable {
+		if !mine[g.ID] {
 			p.report.Elsewhere = append(p.report.Elsewhere, g)
 		}
 	}
 	return err
+}
+
+// allDue returns what is due and within reach of this sweeper, and notes what is overdue and is not.
+func (p *pass) allDue(ctx context.Context) (reachable []jit.Grant, err error) {
+	for g, err := range p.Broker.Ledger.Grants(ctx, jit.Filter{DueBy: p.now}) {
+		if err != nil {
+			return nil, err
+		}
+		if !g.Outstanding(p.now) && !g.DueToStart(p.now) {
+			continue
+		}
+		why := p.OutOfReach(g.Owner, g.Target)
+		switch {
+		case why == "":
+			reachable = append(reachable, g)
+		case g.Outstanding(p.now.Add(-jit.OverdueAfter)):
+			p.report.OutOfReach = append(p.report.OutOfReach, reconcile.Step{Kind: reconcile.End, Place: g.Place(), Grant: g, Reason: why})
+		}
+	}
+	return reachable, nil
 }
 
 func byPlace(steps []reconcile.Step) map[jit.Place][]reconcile.Step {

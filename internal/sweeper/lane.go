@@ -293,8 +293,8 @@ func (w *Watcher) dueOf(ctx context.Context, ids []jit.ID) (map[jit.ID]reconcile
 	if err != nil {
 		return nil, err
 	}
-	recorded, err := collect(w.Broker.Ledger.Grants(ctx, jit.Filter{Owner: w.Broker.Owner, IDs: ids}))
-	due := reconcile.Plan(now, w.Broker.Owner, recorded, nil, nil)
+	recorded, err := collect(w.Broker.Ledger.Grants(ctx, jit.Filter{IDs: ids}))
+	due := reconcile.Plan(now, w.Owners.Include, recorded, nil, nil)
 	if skew != nil {
 		due = withoutStarts(due)
 	}

@@ -25,6 +25,8 @@ const DefaultMaxUnplanned = 20
 // Sweeper makes passes. Its fields are set once, before use.
 type Sweeper struct {
 	Broker *broker.Broker
+	// Owners are those whose grants it serves. Broker.Owner adds nothing to them.
+	Owners jit.Owners
 	// Holder names this sweeper in the leases of due work; two running at once have two names.
 	Holder string
 	// DryRun only tells what would be done and writes nothing.
@@ -61,6 +63,8 @@ type Report struct {
 	Held []reconcile.Step
 	// Elsewhere are grants that are due and that another sweeper has claimed and not done yet.
 	Elsewhere []jit.Grant
+	// OutOfReach are the steps that are overdue and that this sweeper cannot take; each says why.
+	OutOfReach []reconcile.Step
 }
 
 // Failed counts the steps that could not be done.
@@ -84,7 +88,7 @@ var errChanged = errors.New("it was changed meanwhile and is left as it is; the 
 // A ledger that cannot be read does not keep markers from being honoured: what they
 // say is over is ended.
 func (s *Sweeper) Pass(ctx context.Context) Report {
-	p := &pass{Sweeper: s, now: s.Broker.Now(), lost: map[jit.ID]broker.Finding{}, budget: &budget{}, policies: &policies{}, noted: &noted{}}
+	p := &pass{Sweeper: s, now: s.Broker.Now(), lost: map[jit.ID]broker.Finding{}, budget: &budget{}, policies: &policies{}, owners: &owners{}, noted: &noted{}}
 	if s.MarkersOnly {
 		p.markers(ctx, nil)
 		return p.report
@@ -93,6 +97,11 @@ func (s *Sweeper) Pass(ctx context.Context) Report {
 		p.unread(fmt.Errorf("read the ledger: %w", err))
 		p.markers(ctx, err)
 		return p.report
+	}
+	if !s.DryRun {
+		if err := s.swept(ctx); err != nil {
+			p.unread(fmt.Errorf("record that this sweeper has passed: %w", err))
+		}
 	}
 	if !s.DueOnly && p.wrong == nil {
 		p.drift(ctx)
@@ -119,6 +128,8 @@ type pass struct {
 	skewed atomic.Bool
 	// policies are those of today, once they were asked for.
 	policies *policies
+	// owners are those that the ledger knows, once they were asked for.
+	owners *owners
 	// noted are the findings that are recorded already.
 	noted *noted
 
@@ -163,13 +174,14 @@ func (p *pass) markers(ctx context.Context, ledger error) {
 	p.unrecorded = true
 	places := map[jit.Place]bool{}
 	p.scopes(ctx, places, everyTarget)
+	ours := p.servedByName
 	var steps []reconcile.Step
 	for at, snapshot := range p.read(ctx, places) {
 		now, skew := jit.EarlierTime(p.now, snapshot.Clock)
 		if skew != nil {
 			p.unread(fmt.Errorf("what ends on %s of target %q by one clock only is left: %w", at.Scope, at.Target, skew))
 		}
-		steps = append(steps, reconcile.Plan(now, p.Broker.Owner, nil, map[jit.Place]jit.Snapshot{at: snapshot}, nil)...)
+		steps = append(steps, reconcile.Plan(now, ours, nil, map[jit.Place]jit.Snapshot{at: snapshot}, nil)...)
 	}
 	if ledger != nil {
 		steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.Report })

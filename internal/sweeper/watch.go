@@ -26,6 +26,8 @@ const (
 const (
 	// look is how often the ledger is asked what comes due next; in between a timer runs for what is known.
 	look = time.Second
+	// sweptEvery is how often a watcher records that it is at work; see [broker.SweptWithin].
+	sweptEvery = 3 * time.Minute
 	// watchLease is how long due work stays with a watcher that may have died.
 	watchLease = 30 * time.Second
 	// watchClaim is how many due grants are claimed at once, so that several watchers share what comes due together.
@@ -70,6 +72,8 @@ type Watcher struct {
 	work  sync.WaitGroup
 	// calls is the context of what is done on platforms; it outlives the watch by the time of grace.
 	calls context.Context
+	// lastSwept is when it last recorded that it is at work. The goroutine that watches what is due owns it.
+	lastSwept time.Time
 }
 
 // Run watches until ctx ends, then lets the calls under way come to their end. Errors of the ledger and of targets do
@@ -125,9 +129,7 @@ func (w *Watcher) watchDue(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		w.mu.Lock()
-		w.state.Looked, w.state.LedgerError = now, err
-		w.mu.Unlock()
+		w.looked(ctx, now, err)
 		pause := look
 		if err != nil {
 			next = time.Time{}
@@ -168,7 +170,22 @@ func (w *Watcher) roomWithin(ctx context.Context, pause time.Duration) bool {
 func (w *Watcher) nextDue(ctx context.Context, after time.Time) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	return w.Broker.Ledger.NextDue(ctx, w.Broker.Owner, after)
+	return w.Broker.Ledger.NextDue(ctx, w.Owners, after)
+}
+
+// looked notes a look at the ledger, and records now and then that the watcher is at work. A failure to record that shows in the state and
+// holds nothing up.
+func (w *Watcher) looked(ctx context.Context, now time.Time, err error) {
+	if err == nil && (w.lastSwept.IsZero() || now.Sub(w.lastSwept).Abs() >= sweptEvery) {
+		bounded, cancel := context.WithTimeout(ctx, ledgerTimeout)
+		defer cancel()
+		if err = w.swept(bounded); err == nil {
+			w.lastSwept = now
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state.Looked, w.state.LedgerError = now, err
 }
 
 // claimSome claims as much of what is due as one claim takes. The holder is another one each time: what is
@@ -177,7 +194,7 @@ func (w *Watcher) claimSome(ctx context.Context, now time.Time, limit int, after
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
 	return w.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
-		Owner: w.Broker.Owner, Now: now, Holder: w.Holder + "/" + rand.Text(), Lease: watchLease, Limit: limit, After: after, Except: w.full(),
+		Owners: w.Owners, Targets: w.targets(), Now: now, Holder: w.Holder + "/" + rand.Text(), Lease: watchLease, Limit: limit, After: after, Except: w.full(),
 	})
 }
 
@@ -196,7 +213,7 @@ func (w *Watcher) claim(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		due := reconcile.Plan(now, w.Broker.Owner, claimed, nil, nil)
+		due := reconcile.Plan(now, w.Owners.Include, claimed, nil, nil)
 		if skew != nil {
 			due = withoutStarts(due)
 		}
@@ -252,7 +269,7 @@ func (w *Watcher) withoutLedger(ledger error) {
 func (w *Watcher) pass() *pass {
 	s := w.Sweeper
 	s.Progress = nil
-	return &pass{Sweeper: &s, now: w.Broker.Now(), lost: map[jit.ID]broker.Finding{}, budget: &w.budget, policies: &policies{}, noted: &w.noted, doubt: w.doubt.Load()}
+	return &pass{Sweeper: &s, now: w.Broker.Now(), lost: map[jit.ID]broker.Finding{}, budget: &w.budget, policies: &policies{}, owners: &owners{}, noted: &w.noted, doubt: w.doubt.Load()}
 }
 
 // told passes on what was done.

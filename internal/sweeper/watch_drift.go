@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,7 +78,13 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 }
 
 // driftLease names the lease of looking for drift on a target.
-func (w *Watcher) driftLease(target string) string { return "drift/" + w.Broker.Owner + "/" + target }
+func (w *Watcher) driftLease(target string) string {
+	whose := jit.AllOwners
+	if len(w.Owners) > 0 {
+		whose = strings.Join(w.Owners, ",")
+	}
+	return "drift/" + whose + "/" + target
+}
 
 // takeDrift takes the lease of looking for drift, unless skew says that the ledger's clock disagrees with ours: what is live and what is over
 // cannot be told apart then, and it is left to the others. The lease lasts for the interval: whoever gets it looks once.
@@ -119,7 +126,7 @@ func (w *Watcher) driftOn(ctx context.Context, target string) {
 		call, cancel := context.WithTimeout(w.calls, callTimeout)
 		defer cancel()
 		one := w.pass()
-		one.policies = p.policies
+		one.policies, one.owners = p.policies, p.owners
 		one.driftAt(call, at)
 		if one.skewed.Load() {
 			w.doubt.Store(true)

@@ -411,7 +411,7 @@ func TestWatchLongLaneDelaysNoOther(t *testing.T) {
 		const call, claim = time.Second, 200 * time.Millisecond
 		defer w.watchCostly(&costly{call: call}, claim)()
 		time.Sleep(time.Until(end) + 2*time.Second)
-		q := jit.ClaimQuery{Owner: "jit", Now: time.Now(), Holder: "b", Lease: time.Nanosecond, Limit: 12_000}
+		q := jit.ClaimQuery{Owners: jit.Owners{"jit"}, Now: time.Now(), Holder: "b", Lease: time.Nanosecond, Limit: 12_000}
 		if rest, err := w.ledger.Claim(t.Context(), q); err != nil || len(rest) < 5000 {
 			t.Errorf("another may claim %d of what is left, %v", len(rest), err)
 		}
@@ -501,7 +501,7 @@ func TestWatchersTakeOver(t *testing.T) {
 		g := w.grant("db", "a", "alice", "2m", time.Time{})
 		// A claim whose holder dies at once.
 		time.Sleep(time.Until(g.End))
-		if claimed, err := w.ledger.Claim(t.Context(), jit.ClaimQuery{Owner: "jit", Now: time.Now(), Holder: "dead", Lease: 30 * time.Second, Limit: 10}); err != nil || len(claimed) != 1 {
+		if claimed, err := w.ledger.Claim(t.Context(), jit.ClaimQuery{Owners: jit.Owners{"jit"}, Now: time.Now(), Holder: "dead", Lease: 30 * time.Second, Limit: 10}); err != nil || len(claimed) != 1 {
 			t.Fatal(claimed, err)
 		}
 		_, stop := w.watch("a")

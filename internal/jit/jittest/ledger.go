@@ -26,6 +26,7 @@ type Ledger struct {
 	policies map[string]jit.Policy
 	events   []jit.Event
 	shared   map[string]shared
+	sweeps   []jit.Sweep
 }
 
 type held struct {
@@ -63,6 +64,9 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 		all := slices.Collect(maps.Values(l.grants))
 		l.mu.Unlock()
 		slices.SortFunc(all, byEnd)
+		if !f.DueBy.IsZero() {
+			slices.SortFunc(all, byDue)
+		}
 		for _, g := range all {
 			if f.Owner != "" && g.Owner != f.Owner || f.Target != "" && g.Target != f.Target ||
 				f.Principal != "" && g.Principal != f.Principal || len(f.IDs) > 0 && !slices.Contains(f.IDs, g.ID) ||
@@ -79,6 +83,10 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 }
 
 func byEnd(a, b jit.Grant) int { return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.ID, b.ID)) }
+
+func byDue(a, b jit.Grant) int {
+	return cmp.Or(cmp.Compare(a.Owner, b.Owner), a.DueAt().Compare(b.DueAt()), a.Place().Compare(b.Place()), cmp.Compare(a.ID, b.ID))
+}
 
 // Lookup returns one record.
 func (l *Ledger) Lookup(ctx context.Context, id jit.ID) (jit.Grant, bool, error) {
@@ -175,13 +183,10 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	byDue := func(a, b jit.Grant) int {
-		return cmp.Or(a.DueAt().Compare(b.DueAt()), a.Place().Compare(b.Place()), cmp.Compare(a.ID, b.ID))
-	}
 	var due []jit.Grant
 	for id, g := range l.grants {
 		h := l.leases[id]
-		if g.Owner == q.Owner && (q.After == nil || byDue(g, *q.After) > 0) && !slices.Contains(q.Except, g.Place()) && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder && h.until.Before(q.Now.Add(q.Lease)) || !h.until.After(q.Now) || h.until.After(q.Now.Add(jit.MaxLease))) {
+		if q.Owners.Include(g.Owner) && (len(q.Targets) == 0 || slices.Contains(q.Targets, g.Target)) && (q.After == nil || byDue(g, *q.After) > 0) && !slices.Contains(q.Except, g.Place()) && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder && h.until.Before(q.Now.Add(q.Lease)) || !h.until.After(q.Now) || h.until.After(q.Now.Add(jit.MaxLease))) {
 			due = append(due, g)
 		}
 	}
@@ -194,7 +199,7 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 }
 
 // NextDue returns what comes next.
-func (l *Ledger) NextDue(ctx context.Context, owner string, after time.Time) (next time.Time, err error) {
+func (l *Ledger) NextDue(ctx context.Context, owners jit.Owners, after time.Time) (next time.Time, err error) {
 	if err := l.call(ctx, "read"); err != nil {
 		return time.Time{}, err
 	}
@@ -207,7 +212,7 @@ func (l *Ledger) NextDue(ctx context.Context, owner string, after time.Time) (ne
 	}
 	for id, g := range l.grants {
 		switch due := g.DueAt(); {
-		case g.Owner != owner || due.IsZero():
+		case !owners.Include(g.Owner) || due.IsZero():
 		case due.After(after):
 			sooner(due)
 		default:
@@ -226,28 +231,34 @@ func (l *Ledger) Clock(ctx context.Context) (time.Time, error) {
 }
 
 // Places lists where there are live grants.
-func (l *Ledger) Places(ctx context.Context, owner string, liveAt time.Time) ([]jit.Place, error) {
+func (l *Ledger) Places(ctx context.Context, owners jit.Owners, liveAt time.Time) ([]jit.Place, error) {
 	there := map[jit.Place]bool{}
-	for g, err := range l.Grants(ctx, jit.Filter{Owner: owner, LiveAt: liveAt}) {
+	for g, err := range l.Grants(ctx, jit.Filter{LiveAt: liveAt}) {
 		if err != nil {
 			return nil, err
 		}
-		there[g.Place()] = true
+		if owners.Include(g.Owner) {
+			there[g.Place()] = true
+		}
 	}
 	return slices.SortedFunc(maps.Keys(there), jit.Place.Compare), nil
 }
 
-// Counts counts the grants of each target.
-func (l *Ledger) Counts(ctx context.Context, owner string, at time.Time) ([]jit.Count, error) {
-	counts := map[string]*jit.Count{}
-	for g, err := range l.Grants(ctx, jit.Filter{Owner: owner, NotEnded: true}) {
+// Counts counts the grants of each owner on each target.
+func (l *Ledger) Counts(ctx context.Context, owners jit.Owners, at time.Time) ([]jit.Count, error) {
+	counts := map[[2]string]*jit.Count{}
+	for g, err := range l.Grants(ctx, jit.Filter{NotEnded: true}) {
 		if err != nil {
 			return nil, err
 		}
-		c, ok := counts[g.Target]
+		if !owners.Include(g.Owner) {
+			continue
+		}
+		key := [2]string{g.Target, g.Owner}
+		c, ok := counts[key]
 		if !ok {
-			c = &jit.Count{Target: g.Target}
-			counts[g.Target] = c
+			c = &jit.Count{Target: g.Target, Owner: g.Owner}
+			counts[key] = c
 		}
 		switch {
 		case g.Over(at) && g.ActualEnd().After(at.Add(-jit.OverdueAfter)):
@@ -261,10 +272,67 @@ func (l *Ledger) Counts(ctx context.Context, owner string, at time.Time) ([]jit.
 		}
 	}
 	var all []jit.Count
-	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		all = append(all, *counts[name])
+	for _, c := range counts {
+		all = append(all, *c)
 	}
+	slices.SortFunc(all, func(a, b jit.Count) int {
+		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Owner, b.Owner))
+	})
 	return all, nil
+}
+
+// Owners lists who has grants.
+func (l *Ledger) Owners(ctx context.Context) ([]string, error) {
+	there := map[string]bool{}
+	for g, err := range l.Grants(ctx, jit.Filter{}) {
+		if err != nil {
+			return nil, err
+		}
+		there[g.Owner] = true
+	}
+	return slices.Sorted(maps.Keys(there)), nil
+}
+
+// Swept notes a pass.
+func (l *Ledger) Swept(ctx context.Context, s jit.Sweep) error {
+	if err := l.call(ctx, "write"); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.Remote != nil {
+		s.At = l.Remote()
+	}
+	l.sweeps = append(l.sweeps, s)
+	return nil
+}
+
+// Sweeps returns the passes that were noted.
+func (l *Ledger) Sweeps() []jit.Sweep {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.sweeps)
+}
+
+// SweptSince tells of the last passes.
+func (l *Ledger) SweptSince(ctx context.Context, owner string, now time.Time) (map[string]time.Duration, error) {
+	if err := l.call(ctx, "read"); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.Remote != nil {
+		now = l.Remote()
+	}
+	since := map[string]time.Duration{}
+	for _, s := range l.sweeps {
+		for _, target := range s.Targets {
+			if s.Owners.Include(owner) {
+				since[target] = max(0, now.Sub(s.At))
+			}
+		}
+	}
+	return since, nil
 }
 
 // FirstEvent returns the first event since a time.

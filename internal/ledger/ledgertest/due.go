@@ -12,7 +12,7 @@ func testNextDue(t *testing.T, l jit.Ledger) {
 	at := func(minute int) time.Time { return Epoch.Add(time.Duration(minute) * time.Minute) }
 	check := func(what string, after, want time.Time) {
 		t.Helper()
-		got, err := l.NextDue(t.Context(), "payments", after)
+		got, err := l.NextDue(t.Context(), jit.Owners{"payments"}, after)
 		if err != nil || !got.Equal(want) {
 			t.Errorf("%s: next due after %s is %s, %v; want %s", what, after, got, err, want)
 		}
@@ -39,7 +39,7 @@ func testNextDue(t *testing.T, l jit.Ledger) {
 func testPlaces(t *testing.T, l jit.Ledger) {
 	check := func(owner string, want ...jit.Place) {
 		t.Helper()
-		got, err := l.Places(t.Context(), owner, Epoch.Add(time.Minute))
+		got, err := l.Places(t.Context(), jit.Owners{owner}, Epoch.Add(time.Minute))
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("Places(%s) = %v, %v; want %v", owner, got, err, want)
 		}
@@ -62,6 +62,10 @@ func testPlaces(t *testing.T, l jit.Ledger) {
 	check("payments", jit.Place{Target: "bastion", Scope: "another"}, jit.Place{Target: "bastion", Scope: "host"})
 	check("other", jit.Place{Target: "bastion", Scope: "theirs"})
 	check("nobody")
+	got, err := l.Places(t.Context(), nil, Epoch.Add(time.Minute))
+	if want := []jit.Place{{Target: "bastion", Scope: "another"}, {Target: "bastion", Scope: "host"}, {Target: "bastion", Scope: "theirs"}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("Places of all owners = %v, %v; want %v", got, err, want)
+	}
 }
 
 func testFirstEvent(t *testing.T, l jit.Ledger) {
@@ -84,14 +88,14 @@ func testFirstEvent(t *testing.T, l jit.Ledger) {
 }
 
 func testCounts(t *testing.T, l jit.Ledger) {
-	check := func(want ...jit.Count) {
+	check := func(owners jit.Owners, want ...jit.Count) {
 		t.Helper()
-		got, err := l.Counts(t.Context(), "payments", Epoch.Add(30*time.Minute))
+		got, err := l.Counts(t.Context(), owners, Epoch.Add(30*time.Minute))
 		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("Counts = %+v, %v; want %+v", got, err, want)
+			t.Errorf("Counts of %s = %+v, %v; want %+v", owners, got, err, want)
 		}
 	}
-	check()
+	check(nil)
 	var entries []jit.Entry
 	add := func(change func(*jit.Grant)) {
 		g := Grant(len(entries))
@@ -112,5 +116,9 @@ func testCounts(t *testing.T, l jit.Ledger) {
 	add(func(g *jit.Grant) { g.GrantedAt, g.FailedAt = time.Time{}, Epoch })
 	add(func(g *jit.Grant) { g.GrantedAt, g.FailedAt, g.End = time.Time{}, Epoch, Epoch.Add(time.Minute) })
 	write(t, l, entries...)
-	check(jit.Count{Target: "bastion", Live: 1, Waiting: 2, Due: 3, Overdue: 2}, jit.Count{Target: "prod", Live: 1})
+	theirs := jit.Count{Target: "bastion", Owner: "other", Live: 1}
+	bastion, prod := jit.Count{Target: "bastion", Owner: "payments", Live: 1, Waiting: 2, Due: 3, Overdue: 2}, jit.Count{Target: "prod", Owner: "payments", Live: 1}
+	check(jit.Owners{"payments"}, bastion, prod)
+	check(jit.Owners{"other", "nobody"}, theirs)
+	check(nil, theirs, bastion, prod)
 }

@@ -43,6 +43,9 @@ func Run(t *testing.T, open func(t *testing.T) jit.Ledger) {
 		{"claims: what comes next", testNextDue},
 		{"places", testPlaces},
 		{"counts", testCounts},
+		{"owners", testOwners},
+		{"due work of several owners", testDueOwners},
+		{"sweeps", testSweeps},
 		{"the first event since a time", testFirstEvent},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
@@ -62,7 +65,7 @@ func testAbsent(t *testing.T, l jit.Ledger) {
 	if got := events(t, l, 1); len(got) != 0 {
 		t.Errorf("Events = %v", got)
 	}
-	q := jit.ClaimQuery{Owner: "payments", Now: Epoch, Holder: "a", Lease: time.Minute, Limit: 10}
+	q := jit.ClaimQuery{Owners: jit.Owners{"payments"}, Now: Epoch, Holder: "a", Lease: time.Minute, Limit: 10}
 	if got, err := l.Claim(t.Context(), q); len(got) != 0 || err != nil {
 		t.Errorf("Claim = %v, %v", got, err)
 	}
@@ -238,6 +241,9 @@ func testFilters(t *testing.T, l jit.Ledger) {
 		{jit.Filter{EndFrom: all[2].End, LiveAt: all[2].End}, "1 0"},
 		{jit.Filter{EndFrom: all[0].End, LiveAt: all[2].End}, "0"},
 		{jit.Filter{DueBy: all[3].End}, "4 3"},
+		{jit.Filter{DueBy: all[0].End}, "1 4 3 2 0"},
+		{jit.Filter{DueBy: all[0].End, Owner: "other"}, "1"},
+		{jit.Filter{DueBy: all[0].End, Target: "prod"}, "2"},
 		{jit.Filter{NotEnded: true}, "4 3 2 1 0"},
 		{jit.Filter{LiveAt: Epoch}, "3 2 1 0"},
 		{jit.Filter{LiveAt: all[2].End}, "1 0"},

@@ -1,0 +1,100 @@
+package ledger
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+)
+
+// What a daemon asks every second reads no more than it needs, on either database: the plan of each statement goes by an index.
+func TestDueWorkIsFoundByAnIndex(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) {
+		explainDue(t, "sqlite://"+t.TempDir()+"/ledger.db", "EXPLAIN QUERY PLAN ", "SCAN jit_grants", "SCAN g")
+	})
+	t.Run("postgres", func(t *testing.T) {
+		explainDue(t, testenv.Postgres(t).Database(t), "EXPLAIN ", "Seq Scan on jit_grants")
+	})
+}
+
+func explainDue(t *testing.T, url, explain string, scans ...string) {
+	l, err := Open(t.Context(), Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	now := time.Now().Truncate(time.Second)
+	const size = 20_000
+	entries := make([]jit.Entry, size)
+	for i := range entries {
+		b := jit.Binding{Target: fmt.Sprint("target-", i%10), Principal: fmt.Sprint("user-", i), Role: "reader", Scope: fmt.Sprint("scope-", i%100)}
+		g := jit.Grant{Owner: fmt.Sprint("team-", i%20), Binding: b, Reason: "INC-1", Renewal: 1, TTL: "1h", RequestedAt: now, GrantedAt: now,
+			Window: jit.Window{Start: now.Add(-time.Hour), End: now.Add(time.Duration(i+1) * time.Second)}}
+		if i%2 == 0 {
+			g.EndedAt = now
+		}
+		g.ID = jit.NewID(g.Owner, b, g.Reason, 1)
+		entries[i].Grant = &g
+	}
+	for _, err := range l.Write(t.Context(), entries) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if strings.HasPrefix(url, "postgres") { // a server does this by itself, in time
+		db, err := l.db.writer(t.Context())
+		if err == nil {
+			_, err = db.ExecContext(t.Context(), "ANALYZE")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := l.read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := now.UnixMicro()
+	for _, owners := range []jit.Owners{nil, {"team-1"}, {"team-1", "team-2"}} {
+		with, args := withOwners(owners, []any{at, int64(leasesLooked)})
+		planned(t, db, explain, with+nextDueQuery, args, scans)
+		with, args = withOwners(owners, []any{at})
+		planned(t, db, explain, with+dueOwnersQuery, args, scans)
+	}
+	planned(t, db, explain, ownersQuery, nil, scans)
+	claim := append([]any{"team-1", at, "holder", int64(10), at, at}, first()...)
+	planned(t, db, explain, l.selectGrant()+due+dueOrder+"$4", claim, scans)
+}
+
+// planned fails if the plan of a query has one of these scans.
+func planned(t *testing.T, db queryer, explain, query string, args []any, scans []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), explain+query, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer func() { _ = rows.Close() }()
+	columns, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plan strings.Builder
+	for rows.Next() {
+		cells := make([]any, len(columns))
+		for i := range cells {
+			cells[i] = new(any)
+		}
+		if err := rows.Scan(cells...); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&plan, *cells[len(cells)-1].(*any))
+	}
+	for _, scan := range scans {
+		if strings.Contains(plan.String(), scan) {
+			t.Errorf("%s\n%s", query, plan.String())
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package ledgertest
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// of returns a grant of an owner.
+func of(owner string, n int) jit.Grant {
+	g := Grant(n)
+	g.Owner = owner
+	return g
+}
+
+func testOwners(t *testing.T, l jit.Ledger) {
+	check := func(want ...string) {
+		t.Helper()
+		if got, err := l.Owners(t.Context()); err != nil || !slices.Equal(got, want) {
+			t.Errorf("Owners = %q, %v; want %q", got, err, want)
+		}
+	}
+	check()
+	ended := of("search", 3)
+	ended.EndedAt = ended.End
+	write(t, l, Entry(of("payments", 1)), Entry(of("payments", 2)), Entry(ended), Entry(of("a-team", 4)))
+	check("a-team", "payments", "search")
+}
+
+// testDueOwners asks for due work of one owner, of some and of all, in pieces, and on some targets only.
+func testDueOwners(t *testing.T, l jit.Ledger) {
+	at := func(minute int) time.Time { return Epoch.Add(time.Duration(minute) * time.Minute) }
+	var entries []jit.Entry
+	for n, g := range []jit.Grant{of("payments", 0), of("search", 1), of("payments", 2), of("ads", 3), of("ads", 4)} {
+		g.End = at(10 * (n + 1))
+		if n == 4 {
+			g.Target = "prod"
+		}
+		entries = append(entries, Entry(g))
+	}
+	write(t, l, entries...)
+	for _, c := range []struct {
+		owners jit.Owners
+		after  int
+		want   int
+	}{
+		{nil, 0, 10}, {nil, 10, 20}, {nil, 50, -1},
+		{jit.Owners{"search"}, 0, 20}, {jit.Owners{"search"}, 20, -1}, {jit.Owners{"ads", "search"}, 0, 20}, {jit.Owners{"ads", "search"}, 20, 40}, {jit.Owners{"nobody"}, 0, -1},
+	} {
+		want := time.Time{}
+		if c.want >= 0 {
+			want = at(c.want)
+		}
+		if got, err := l.NextDue(t.Context(), c.owners, at(c.after)); err != nil || !got.Equal(want) {
+			t.Errorf("%s: next due after minute %d is %s, %v; want %s", c.owners, c.after, got, err, want)
+		}
+	}
+	holders := 0
+	claimed := func(owners jit.Owners, limit int, targets ...string) (ids []int) {
+		t.Helper()
+		holders++
+		q := jit.ClaimQuery{Owners: owners, Targets: targets, Now: at(60 + holders), Holder: fmt.Sprint(holders), Lease: time.Nanosecond, Limit: limit}
+		for {
+			got, err := l.Claim(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, g := range got {
+				ids = append(ids, slices.IndexFunc(entries, func(e jit.Entry) bool { return e.Grant.ID == g.ID }))
+			}
+			if len(got) < limit {
+				return ids
+			}
+			q.After = &got[len(got)-1]
+		}
+	}
+	for _, limit := range []int{1, 2, 3, 100} {
+		for _, c := range []struct {
+			owners  jit.Owners
+			targets []string
+			want    []int
+		}{
+			{nil, nil, []int{3, 4, 0, 2, 1}},
+			{jit.Owners{"payments"}, nil, []int{0, 2}},
+			{jit.Owners{"ads", "search"}, nil, []int{3, 4, 1}},
+			{jit.Owners{"nobody"}, nil, nil},
+			{nil, []string{"prod"}, []int{4}},
+			{nil, []string{"bastion", "elsewhere"}, []int{3, 0, 2, 1}},
+			{jit.Owners{"payments"}, []string{"prod"}, nil},
+		} {
+			if got := claimed(c.owners, limit, c.targets...); !slices.Equal(got, c.want) {
+				t.Errorf("%s on %q, %d at once: claimed %v, want %v", c.owners, c.targets, limit, got, c.want)
+			}
+		}
+	}
+}
+
+func testSweeps(t *testing.T, l jit.Ledger) {
+	now := time.Now() // a ledger with a clock of its own goes by that
+	since := func(owner, target string) (time.Duration, bool) {
+		t.Helper()
+		all, err := l.SweptSince(t.Context(), owner, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, ok := all[target]
+		return d, ok
+	}
+	record := func(s jit.Sweep) {
+		t.Helper()
+		if err := l.Swept(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record(jit.Sweep{Targets: []string{"db"}, At: now})
+	if _, ok := since("payments", "db"); ok {
+		t.Error("a pass over a ledger that does not exist is remembered")
+	}
+	write(t, l, Entry(Grant(1)))
+	if _, ok := since("payments", "db"); ok {
+		t.Error("a pass is told before there was one")
+	}
+	record(jit.Sweep{Owners: jit.Owners{"search", "ads"}, Targets: []string{"db", "bastion"}, At: now})
+	for _, c := range []struct {
+		owner, target string
+		want          bool
+	}{{"search", "db", true}, {"ads", "bastion", true}, {"payments", "db", false}, {"search", "prod", false}} {
+		if d, ok := since(c.owner, c.target); ok != c.want || d < 0 || d > time.Minute {
+			t.Errorf("the pass that serves %s on %s: %s, %t; want %t", c.owner, c.target, d, ok, c.want)
+		}
+	}
+	record(jit.Sweep{Targets: []string{"prod"}, At: now})
+	record(jit.Sweep{Targets: []string{"prod"}, At: now})
+	if _, ok := since("payments", "prod"); !ok {
+		t.Error("a pass that serves all owners does not serve payments")
+	}
+	now = now.Add(7 * time.Minute)
+	if d, ok := since("payments", "prod"); !ok || d > 8*time.Minute {
+		t.Errorf("seven minutes later: %s, %t", d, ok)
+	}
+}

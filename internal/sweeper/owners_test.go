@@ -1,0 +1,173 @@
+package sweeper_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// as returns a broker of another owner on the same ledger and targets.
+func (w *world) as(owner string) *world {
+	other := *w
+	other.broker = &broker.Broker{Ledger: w.ledger, Targets: w.broker.Targets, Owner: owner, MaxTTL: w.broker.MaxTTL, Actor: w.broker.Actor, Now: w.broker.Now}
+	return &other
+}
+
+// sweepFor makes a pass of a sweeper that serves these owners, on these targets.
+func (w *world) sweepFor(owners jit.Owners, targets ...string) sweeper.Report {
+	b := &broker.Broker{Ledger: w.ledger, Targets: map[string]jit.Platform{}, Owner: "jit", AnyOwner: true, MaxTTL: w.broker.MaxTTL, Actor: w.broker.Actor, Now: w.broker.Now}
+	for _, name := range targets {
+		b.Targets[name] = w.broker.Targets[name]
+	}
+	s := &sweeper.Sweeper{Broker: b, Owners: owners, Holder: "test " + owners.String() + strings.Join(targets, ","), MaxUnplanned: sweeper.DefaultMaxUnplanned}
+	return s.Pass(w.t.Context())
+}
+
+// A grant whose owner has no sweeper of its own ends: one sweeper serves every owner of its ledger.
+func TestASweeperServesEveryOwner(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	w.as("nosweep").grant(request("1m"))
+	w.allowed(true)
+	w.now = w.now.Add(2 * time.Minute)
+	report := w.sweepFor(nil, "db")
+	w.allowed(false)
+	if len(report.Results) != 1 || report.Failed() > 0 || len(report.Unread)+len(report.OutOfReach)+len(report.Elsewhere) > 0 {
+		t.Errorf("the sweep did %+v", report)
+	}
+	if again := w.sweepFor(nil, "db"); len(again.Results) > 0 {
+		t.Errorf("another pass did %+v", again.Results)
+	}
+}
+
+// What a sweeper cannot end it reports, once it is overdue, and keeps from nobody who can.
+func TestWhatIsOutOfReachIsReported(t *testing.T) {
+	for name, c := range map[string]struct {
+		owners  jit.Owners
+		targets []string
+		why     string
+	}{
+		"the owner is not served": {jit.Owners{"ads"}, []string{"db"}, `does not serve the owner "nosweep"; it serves ads`},
+		"it has no such target":   {nil, []string{"other"}, `this sweeper has no target "db"`},
+		"it has no target at all": {nil, nil, `this sweeper has no target "db"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Sweeper)
+			w.broker.Targets["other"] = &jittest.Platform{Traits: jit.Traits{Enforcement: jit.Sweeper}, Now: w.broker.Now}
+			g := w.as("nosweep").grant(request("1m"))
+			w.now = w.now.Add(time.Minute + 30*time.Second)
+			if report := w.sweepFor(c.owners, c.targets...); len(report.OutOfReach)+len(report.Results)+len(report.Unread) > 0 {
+				t.Errorf("half a minute after the end: %+v", report)
+			}
+			w.now = w.now.Add(time.Minute)
+			for _, dry := range []bool{false, true} {
+				b := w.as("jit").broker
+				b.Targets, b.AnyOwner = map[string]jit.Platform{}, true
+				for _, target := range c.targets {
+					b.Targets[target] = w.broker.Targets[target]
+				}
+				s := &sweeper.Sweeper{Broker: b, Owners: c.owners, Holder: "short arms", DryRun: dry}
+				report := s.Pass(t.Context())
+				if len(report.OutOfReach) != 1 || report.OutOfReach[0].Grant.ID != g.ID || !strings.Contains(report.OutOfReach[0].Reason, c.why) || len(report.Results)+len(report.Unread) > 0 {
+					t.Errorf("dry run %t: %+v", dry, report)
+				}
+			}
+			w.allowed(true)
+			if report := w.sweepFor(nil, "db"); len(report.Results) != 1 || report.Failed() > 0 { // no lease is in the way
+				t.Errorf("a sweeper that can end it did %+v", report)
+			}
+			w.allowed(false)
+		})
+	}
+}
+
+// Drift of every owner's live grants is put right, those of an owner that is not served are left.
+func TestDriftOfEveryOwner(t *testing.T) {
+	for _, c := range []struct {
+		owners jit.Owners
+		back   bool
+	}{{nil, true}, {jit.Owners{"payments"}, true}, {jit.Owners{"jit", "ads"}, false}} {
+		w := newWorld(t, jit.Sweeper)
+		g := w.as("payments").grant(request("8h"))
+		w.platform.Apply(t.Context(), g.Scope, []jit.Change{{Op: jit.Remove, Access: g.Access()}})
+		w.allowed(false)
+		w.sweepFor(c.owners, "db")
+		w.allowed(c.back)
+	}
+	w := newWorld(t, jit.Sweeper)
+	g := w.as("payments").grant(request("8h"))
+	w.platform.Apply(t.Context(), g.Scope, []jit.Change{{Op: jit.Remove, Access: g.Access()}})
+	b := w.as("jit").broker
+	b.AnyOwner = true
+	s := &sweeper.Sweeper{Broker: b, Holder: "test", MaxUnplanned: 1, OnDrift: map[string]jit.OnDrift{"db": jit.RevokeDrift}}
+	if report := s.Pass(t.Context()); len(report.Results) != 1 || report.Results[0].Kind != reconcile.Revoke || report.Failed() > 0 || w.recorded(g.ID).RevokedAt.IsZero() {
+		t.Errorf("on_drift = revoke for another owner: %+v", report)
+	}
+}
+
+// A binding with a marker that the ledger does not know is removed only if its owner is served: with all owners, if the ledger knows that owner.
+func TestStraysOfOtherOwners(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		owners   jit.Owners
+		recorded bool // another grant of the stray's owner is in the ledger
+		markers  bool // by the markers alone
+		removed  bool
+	}{
+		{"all owners, and the ledger knows it", nil, true, false, true},
+		{"all owners, and the ledger does not know it", nil, false, false, false},
+		{"named", jit.Owners{"payments"}, false, false, true},
+		{"others are named", jit.Owners{"jit", "ads"}, true, false, false},
+		{"all owners, by the markers alone", nil, true, true, false},
+		{"named, by the markers alone", jit.Owners{"payments"}, false, true, true},
+	} {
+		w := newWorld(t, jit.Sweeper)
+		w.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: "8h"})
+		if c.recorded {
+			w.as("payments").grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "writer"}, Reason: "INC-2", Renewal: 1, TTL: "8h"})
+		}
+		elsewhere := w.as("payments")
+		elsewhere.ledger = &jittest.Ledger{}
+		elsewhere.broker.Ledger = elsewhere.ledger
+		elsewhere.grant(request("1m"))
+		w.now = w.now.Add(time.Hour)
+		b := w.as("jit").broker
+		b.AnyOwner = true
+		s := &sweeper.Sweeper{Broker: b, Owners: c.owners, Holder: "test", MaxUnplanned: 10, MarkersOnly: c.markers}
+		s.Pass(t.Context())
+		if left := w.platform.Allowed("all", "bob", "reader"); left == c.removed {
+			t.Errorf("%s: the stray is left: %t, want %t", c.name, left, !c.removed)
+		}
+	}
+}
+
+// A pass is recorded, a daemon's now and then; a dry run and a pass by the markers serve nobody.
+func TestPassesAreRecorded(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	for _, c := range []struct {
+		s    sweeper.Sweeper
+		want int
+	}{{sweeper.Sweeper{DryRun: true}, 0}, {sweeper.Sweeper{MarkersOnly: true}, 0}, {sweeper.Sweeper{DueOnly: true, Owners: jit.Owners{"jit"}}, 1}} {
+		c.s.Broker, c.s.Holder = w.broker, "test"
+		c.s.Pass(t.Context())
+		if got := w.ledger.Sweeps(); len(got) != c.want || c.want > 0 && (!slices.Equal(got[0].Targets, []string{"db"}) || got[0].Owners.String() != "jit") {
+			t.Errorf("%+v: recorded %+v, want %d", c.s, got, c.want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		_, stop := w.watch("a")
+		time.Sleep(time.Hour)
+		stop()
+		if n := len(w.ledger.Sweeps()); n < 15 || n > 21 { // at most every three minutes, and often enough for ten
+			t.Errorf("a daemon recorded %d passes in an hour", n)
+		}
+	})
+}
