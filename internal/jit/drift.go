@@ -24,6 +24,8 @@ const (
 	// DriftPrincipal and DriftRole: the binding gives the access to somebody else, or another access.
 	DriftPrincipal DriftKind = "principal_changed"
 	DriftRole      DriftKind = "role_changed"
+	// DriftTaken: somebody has made the binding their own, so it is not ours to end.
+	DriftTaken DriftKind = "taken_over"
 	// DriftEndLater: the end was moved to a later time.
 	DriftEndLater DriftKind = "end_later"
 	// DriftTooEarly: a binding of a grant that has not begun.
@@ -44,7 +46,7 @@ const (
 
 // DriftKinds returns all kinds of drift.
 func DriftKinds() []DriftKind {
-	return []DriftKind{DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftPrincipal, DriftRole, DriftEndLater, DriftEndSooner,
+	return []DriftKind{DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftTaken, DriftPrincipal, DriftRole, DriftEndLater, DriftEndSooner,
 		DriftCopied, DriftTooEarly, DriftViolation, DriftDamaged, DriftOrphanLive, DriftMissing}
 }
 
@@ -64,7 +66,7 @@ const (
 // Severity returns how bad drift of this kind is.
 func (k DriftKind) Severity() Severity {
 	switch k {
-	case DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly:
+	case DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftTaken, DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly:
 		return Critical
 	case DriftCopied, DriftViolation, DriftDamaged, DriftOrphanLive:
 		return Notable
@@ -116,6 +118,9 @@ func (g Grant) Differs(s Snapshot) Difference {
 		if standing, ok := s.StandingOf(g.Binding); ok && g.Access().Alone {
 			return Difference{DriftStripped, Stripped + ": the same access without an end is in its place (" + standing.Detail + ")"}
 		}
+		if i := slices.IndexFunc(s.Standing, g.claimedBy); i >= 0 {
+			return Difference{DriftTaken, s.Standing[i].Detail}
+		}
 		return Difference{DriftMissing, Missing}
 	}
 	d := &differences{}
@@ -126,6 +131,11 @@ func (g Grant) Differs(s Snapshot) Difference {
 		g.compare(o, d)
 	}
 	return Difference{d.worst, strings.Join(d.words, "; ")}
+}
+
+// claimedBy reports whether access that somebody else holds bears the marker of the grant and gives what the grant does.
+func (g Grant) claimedBy(s Standing) bool {
+	return s.Marker.ID == g.ID && s.Marker.Owner == g.Owner && s.gives(g.Binding)
 }
 
 // compare notes what of one binding of the grant is wrong.

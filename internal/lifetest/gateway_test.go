@@ -126,3 +126,50 @@ func TestGatewayRefusesAtPlan(t *testing.T) {
 		same(t, before, g.dump(t), tt.line+": the gateway holds")
 	}
 }
+
+// A reviewer approves the review of a grant again, which makes it theirs and moves its end. Plan and sweep name the
+// reviewer, and nothing says that the access has ended before it has.
+func TestGatewayApprovedAgain(t *testing.T) {
+	t.Parallel()
+	g, ok := newGateway(t).(*gateway)
+	if !ok {
+		t.Fatal("newGateway makes another place")
+	}
+	s := newSite(t, testenv.Terraforms(t)[0], g, released)
+	s.configure(s.grant("a"))
+	s.Apply()
+	mine := g.mine()
+	if len(mine) != 1 {
+		t.Fatalf("there are %+v", mine)
+	}
+	g.server.Decide(g.boss, mine[0].Session, "APPROVED", time.Now())
+	const name = "approved again by boss@example.com until "
+	says := func(what, text string) {
+		t.Helper()
+		if !strings.Contains(strings.Join(strings.Fields(text), " "), name) {
+			t.Errorf("%s does not say who approved it again:\n%s", what, text)
+		}
+	}
+	r := s.Plan()
+	says("plan", r.Text())
+	swept := s.jit(nil, "sweep", "--json")
+	says("sweep", swept.Stdout)
+	if !strings.Contains(swept.Stdout, "taken_over") || !strings.Contains(swept.Stdout, "critical") || len(g.mine()) != 0 {
+		t.Errorf("sweep says\n%s\nand there are %+v", swept.Stdout, g.mine())
+	}
+	if r := s.Run("destroy", "-auto-approve", "-no-color"); r.ExitCode == 0 {
+		t.Errorf("destroy says that it is done:\n%s", r.Text())
+	} else {
+		says("destroy", r.Text())
+	}
+	s.may(true, "by the approval of the boss")
+	if r := s.jit(nil, "sweep"); r.ExitCode != 1 {
+		t.Errorf("sweep: exit code %d, want 1\n%s", r.ExitCode, r.Stdout)
+	}
+	g.server.Decide(g.boss, mine[0].Session, "REVOKED", time.Now())
+	s.mustJit("sweep")
+	s.may(false, "when the boss has revoked it")
+	if r := s.Run("destroy", "-auto-approve", "-no-color"); r.ExitCode != 0 {
+		t.Errorf("destroy: %s", r.Text())
+	}
+}

@@ -140,12 +140,11 @@ func repair(g jit.Grant, d jit.Difference, on jit.OnDrift) (Step, bool) {
 		return Step{}, false
 	}
 	kind := Repair
-	switch on {
-	case jit.RevokeDrift:
+	switch {
+	case on == jit.RevokeDrift:
 		kind = Revoke
-	case jit.ReportDrift:
+	case on == jit.ReportDrift, d.Kind == jit.DriftTaken: // what is somebody else's cannot be put right
 		kind = Report
-	case jit.RepairDrift:
 	}
 	return drifted(kind, g.Place(), g, d.Kind, d.Words), true
 }

@@ -70,6 +70,9 @@ func (p *Platform) applyReviews(ctx context.Context, scope string, changes []jit
 	a.run(ctx)
 	a.endSessions(ctx)
 	for i, j := range all {
+		if j.err == nil && j.op == jit.Remove && j.taken != nil {
+			j.err = j.taken.left() // nothing of ours is left, and the user is let in all the same
+		}
 		errs[i] = j.err
 	}
 	return errs
@@ -181,7 +184,7 @@ func (a *application) look(ctx context.Context) ([]review, error) {
 	all := found[a.scope]
 	for _, j := range a.jobs {
 		start := j.access.Marker.Window.Start
-		listed := slices.ContainsFunc(all, func(r review) bool { return r.of(j.access.Marker) })
+		listed := slices.ContainsFunc(all, func(r review) bool { return r.of(j.access.Marker) || r.taken(j.access, a.gatewayNow()) })
 		if j.op != jit.Remove || j.done || listed || start.IsZero() || start.After(a.since) {
 			continue
 		}
@@ -191,7 +194,7 @@ func (a *application) look(ctx context.Context) ([]review, error) {
 			return nil, err
 		}
 		for _, r := range old[a.scope] {
-			if r.of(j.access.Marker) {
+			if r.of(j.access.Marker) || r.taken(j.access, a.gatewayNow()) {
 				all = append(all, r)
 			}
 		}

@@ -102,7 +102,9 @@ type session struct {
 		Groups   []struct {
 			Status     string `json:"status"`
 			ReviewedBy *struct {
-				ID string `json:"id"`
+				ID    string `json:"id"`
+				Name  string `json:"name"`
+				Email string `json:"email"`
 			} `json:"reviewed_by"`
 		} `json:"review_groups_data"`
 	} `json:"review"`

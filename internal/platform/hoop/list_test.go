@@ -2,6 +2,7 @@ package hoop
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,23 +10,26 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
 )
 
+// A correlation id that a user has given to a session of his own is not taken for a grant. What a person approved under it
+// is told by the name of that person, and is left alone.
 func TestAForgedCorrelationID(t *testing.T) {
 	s := newSite(t, nil)
 	p, a := s.open(t, Config{}, 0), access("forged", time.Hour)
 	forged := s.Ask(alice, db, a.Marker.String(), time.Hour)
+	must(t, apply(t, p, jit.Ensure, a)) // nobody has approved it so far
 	s.Decide(s.boss, forged, approved, time.Now())
 	before := s.Dump("jit", "")
 	snap, err := p.Read(t.Context(), db)
-	if err != nil || len(snap.Ours) != 0 {
-		t.Errorf("Read = %+v, %v; want nothing of ours", snap, err)
+	if err != nil || len(snap.Ours) != 1 || len(snap.Standing) != 1 || !strings.Contains(snap.Standing[0].Detail, "boss@example.com") {
+		t.Errorf("Read = %+v, %v; want one of ours, and that of the boss as standing access", snap, err)
 	}
-	must(t, apply(t, p, jit.Remove, a))
-	s.may(t, time.Now(), true, "by the review of the session that is not ours")
 	must(t, apply(t, p, jit.Ensure, a))
-	if n := len(s.ours(a.Marker)); n != 2 { // the forged one, and the grant
-		t.Errorf("%d reviews are called so, want 2", n)
+	if err := apply(t, p, jit.Remove, a); err == nil || !strings.Contains(err.Error(), "approved again by boss@example.com until") {
+		t.Errorf("Remove = %v, want an error that says who lets alice in", err)
 	}
-	must(t, apply(t, p, jit.Remove, a))
+	if n := len(s.ours(a.Marker)); n != 1 {
+		t.Errorf("%d reviews are called so, want the forged one", n)
+	}
 	if after := s.Dump("jit", ""); after != before {
 		t.Errorf("the session of the user is\n%s\nwas\n%s", after, before)
 	}
@@ -33,6 +37,11 @@ func TestAForgedCorrelationID(t *testing.T) {
 	if err != nil || len(scopes) != 0 {
 		t.Errorf("Scopes = %q, %v", scopes, err)
 	}
+	// Somebody else's session with the marker of the grant is none of its business.
+	s.Decide(s.boss, forged, "REVOKED", time.Now())
+	s.Decide(s.boss, s.Ask(bob, db, a.Marker.String(), time.Hour), approved, time.Now())
+	must(t, apply(t, p, jit.Ensure, a))
+	must(t, apply(t, p, jit.Remove, a))
 }
 
 func TestPaging(t *testing.T) {

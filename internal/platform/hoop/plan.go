@@ -1,6 +1,7 @@
 package hoop
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -14,6 +15,8 @@ type job struct {
 	// done: what is there is what was asked for. refused: there is no use in trying again. err says what went wrong last.
 	done, refused bool
 	err           error
+	// taken is a review of the grant that is somebody else's now; nil when there is none.
+	taken *review
 }
 
 // creation is one review to make.
@@ -45,7 +48,11 @@ func plan(now time.Time, all []review, jobs []*job, awaited map[string]bool) (cr
 	touched := map[string]*job{}
 	for _, j := range jobs {
 		kept := j.op == jit.Remove
-		for _, r := range all {
+		j.taken = nil
+		for i, r := range all {
+			if r.taken(j.access, now) {
+				j.taken = &all[i]
+			}
 			switch {
 			case !r.of(j.access.Marker):
 			case !kept && r.email == j.access.Binding.Principal && r.right(j.access.Marker):
@@ -57,7 +64,9 @@ func plan(now time.Time, all []review, jobs []*job, awaited map[string]bool) (cr
 		}
 		if j.op == jit.Ensure {
 			touched[j.access.Binding.Principal] = j
-			if !kept {
+			if !kept && j.taken != nil {
+				j.err, j.refused = j.taken.left(), true
+			} else if !kept {
 				creations = append(creations, creation{email: j.access.Binding.Principal, marker: j.access.Marker, job: j})
 			}
 			j.done = kept
@@ -78,6 +87,14 @@ func plan(now time.Time, all []review, jobs []*job, awaited map[string]bool) (cr
 	revocations = slices.DeleteFunc(revocations, func(v revocation) bool { return v.job.refused })
 	slices.SortStableFunc(creations, func(a, b creation) int { return a.marker.Window.End.Compare(b.marker.Window.End) })
 	return creations, revocations
+}
+
+// left is the error for a review that somebody else has approved again.
+func (r *review) left() error {
+	return &jit.Error{
+		Problem: fmt.Sprintf("%s, and lets %s in until then; it is theirs now and is left alone", r.detail(), r.email),
+		Hint:    "have it revoked in hoop, by them or by an administrator, and apply or sweep again",
+	}
 }
 
 // inFront returns the grant of a user that has to be made again to be the latest, if there is one.

@@ -1,7 +1,9 @@
 package hoop
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -27,8 +29,10 @@ type review struct {
 	created  time.Time
 	end      time.Time // zero when it has none, and then it lets nobody in
 	metadata map[string]any
-	// mine: the API key approved it, so nobody else has made up what its session is called.
-	mine bool
+	// approver is who has approved it beside the API key, or again after it; empty when nobody has. mine: the API key alone
+	// has, so nobody else has made up what its session is called, or moved its end.
+	approver string
+	mine     bool
 	// marker is what the session is called; marked is false when that is no marker.
 	marker jit.Marker
 	marked bool
@@ -40,6 +44,25 @@ func (r *review) ours() bool { return r.mine && r.marked }
 // of reports whether the review is that of the grant with the marker's owner and id.
 func (r *review) of(m jit.Marker) bool {
 	return r.ours() && r.marker.Owner == m.Owner && r.marker.ID == m.ID
+}
+
+// taken reports whether the review lets the user of a grant in at now, bears the marker of the grant, and is not ours any
+// more: a person has approved it again, which began its time anew, or has approved one that the user asked for with that
+// marker. It is theirs, and is left alone.
+func (r *review) taken(a jit.Access, now time.Time) bool {
+	return r.claims() && r.marker.Owner == a.Marker.Owner && r.marker.ID == a.Marker.ID && r.live(now) &&
+		(a.Binding.Principal == "" || a.Binding.Principal == r.email)
+}
+
+// claims reports whether the review bears a marker and somebody else than the API key has approved it.
+func (r *review) claims() bool { return r.marked && !r.mine && r.approver != "" }
+
+// detail says where the review was found, by whom it was approved and until when.
+func (r *review) detail() string {
+	if r.claims() {
+		return fmt.Sprintf("the review of session %s bears the marker of grant %s and was approved again by %s until %s", r.session, r.marker.ID, r.approver, jit.FormatTime(r.end))
+	}
+	return "the review of session " + r.session + ", until " + jit.FormatTime(r.end)
 }
 
 // right reports whether the review is what the grant has to have.
@@ -87,8 +110,15 @@ func (p *Platform) reviews(ctx context.Context, me holder, connection string, fi
 			r.end = s.Review.RevokeAt.UTC()
 		}
 		for _, g := range s.Review.Groups {
-			r.mine = r.mine || g.Status == approved && g.ReviewedBy != nil && g.ReviewedBy.ID == me.ID
+			switch {
+			case g.Status != approved || g.ReviewedBy == nil:
+			case g.ReviewedBy.ID == me.ID:
+				r.mine = true
+			default:
+				r.approver = cmp.Or(g.ReviewedBy.Email, g.ReviewedBy.Name, g.ReviewedBy.ID)
+			}
 		}
+		r.mine = r.mine && r.approver == ""
 		r.marker, r.marked = jit.ParseMarker(s.CorrelationID)
 		found[s.Connection] = append(found[s.Connection], r)
 	}
@@ -127,9 +157,10 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 				o.Damage = "hidden by the later review of session " + top.session + ", which is over"
 			}
 			snap.Ours = append(snap.Ours, o)
+		case r.claims() && r.live(now):
+			snap.Standing = append(snap.Standing, jit.Standing{Principal: r.email, Role: connect, Detail: r.detail(), End: jit.Second(r.end.Add(time.Second)), Marker: r.marker})
 		case r.live(now.Add(maxTTL - time.Minute)):
-			snap.Standing = append(snap.Standing, jit.Standing{Principal: r.email, Role: connect,
-				Detail: "the review of session " + r.session + ", until " + jit.FormatTime(r.end)})
+			snap.Standing = append(snap.Standing, jit.Standing{Principal: r.email, Role: connect, Detail: r.detail()})
 		}
 	}
 	return snap, nil

@@ -34,6 +34,11 @@ func newSite(t *testing.T, now func() time.Time) *site {
 	return s
 }
 
+// connectionOf is the connection with these groups of reviewers.
+func connectionOf(reviewers ...string) hooptest.Connection {
+	return hooptest.Connection{Name: db, Reviewers: reviewers, Groups: []string{"engineers"}}
+}
+
 // open returns a new instance for the gateway, whose clock may be off.
 func (s *site) open(t *testing.T, cfg Config, offset time.Duration) *Platform {
 	t.Helper()
