@@ -111,7 +111,10 @@ func (b *Broker) foresee(ctx context.Context, g jit.Grant, checked jit.Traits, n
 			"How long sessions last there is not known: %v. The apply judges the grant by that, and fails if the target does not answer.", err)})
 		best := checked
 		best.Enforcement, best.SessionTail = jit.Native, 0
-		v, err = b.decide(ctx, by, g, best, named, start, length)
+		var policies []jit.Policy
+		if policies, err = by(ctx); err == nil {
+			v, err = b.decide(ctx, policies, g, best, named, start, length, verdict)
+		}
 	}
 	if err == nil && b.Planned != nil && b.Planned.awaits(v.Policy) {
 		warnings = append(warnings, Warning{"policy", "The policy is not known yet", fmt.Sprintf(
@@ -131,6 +134,14 @@ func (b *Broker) judgeBy(ctx context.Context, by func(context.Context) ([]jit.Po
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
+	policies, err := by(ctx)
+	if err != nil {
+		return jit.Verdict{}, checked, err
+	}
+	// The policies go first: what they refuse whatever the target would say is refused without asking it.
+	if v, err := b.decide(ctx, policies, g, checked, named, start, length, foregone); err != nil {
+		return v, checked, err
+	}
 	traits, err := b.describe(ctx, target, g.Binding, checked)
 	if err == nil {
 		err = b.bounded(g, traits, length)
@@ -138,23 +149,19 @@ func (b *Broker) judgeBy(ctx context.Context, by func(context.Context) ([]jit.Po
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
-	v, err := b.decide(ctx, by, g, traits, named, start, length)
+	v, err := b.decide(ctx, policies, g, traits, named, start, length, verdict)
 	return v, traits, err
 }
 
-// decide asks the policies about a grant with these traits.
-func (b *Broker) decide(ctx context.Context, by func(context.Context) ([]jit.Policy, error), g jit.Grant, traits jit.Traits, named string,
-	start time.Time, length time.Duration,
+// decide asks the policies, through judge, about a grant with these traits.
+func (b *Broker) decide(ctx context.Context, policies []jit.Policy, g jit.Grant, traits jit.Traits, named string,
+	start time.Time, length time.Duration, judge judging,
 ) (jit.Verdict, error) {
 	target, err := b.Target(g.Target)
 	if err != nil {
 		return jit.Verdict{}, err
 	}
-	policies, err := by(ctx)
-	if err != nil {
-		return jit.Verdict{}, err
-	}
-	v, err := policy.Judge(policies, policy.Request{
+	v, err := judge(ctx, target, policies, policy.Request{
 		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
 		StartsAt: start, Length: length, Traits: traits, Named: named,
 	})
@@ -299,7 +306,7 @@ func (b *Broker) Violations(ctx context.Context, policies []jit.Policy, grants [
 		}
 		var v jit.Verdict
 		if err == nil {
-			v, err = policy.Judge(policies, policy.Request{
+			v, err = verdict(ctx, target, policies, policy.Request{
 				Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
 				ReasonLost: g.Reason == AdoptedReason, StartsAt: g.Start, Length: g.Length(), Traits: traits,
 			})

@@ -42,6 +42,7 @@ type Policy struct {
 type Match struct {
 	Targets    []string `json:"targets,omitempty"`
 	Platforms  []string `json:"platforms,omitempty"`
+	Owners     []string `json:"owners,omitempty"`
 	Principals []string `json:"principals,omitempty"`
 	Roles      []string `json:"roles,omitempty"`
 	Scopes     []string `json:"scopes,omitempty"`

@@ -34,9 +34,10 @@ var matchLists = []struct {
 }{
 	{"targets", "Globs over the names of targets.", func(m *jit.Match) *[]string { return &m.Targets }},
 	{"platforms", "Globs over the kinds of targets, such as `ssh`.", func(m *jit.Match) *[]string { return &m.Platforms }},
-	{"principals", "Globs over principals in their canonical form.", func(m *jit.Match) *[]string { return &m.Principals }},
-	{"roles", "Globs over roles in their canonical form.", func(m *jit.Match) *[]string { return &m.Roles }},
-	{"scopes", "Globs over scopes in their canonical form.", func(m *jit.Match) *[]string { return &m.Scopes }},
+	{"owners", "Globs over the owners of grants, such as `payments`.", func(m *jit.Match) *[]string { return &m.Owners }},
+	{"principals", "Globs over principals, by any of their names. A group that contains everybody is permitted by its literal name only.", func(m *jit.Match) *[]string { return &m.Principals }},
+	{"roles", "Globs over roles, by any of their names. No wildcard reaches past ` on ` or ` if `: `X on A*` permits the resources, `X if *` any condition.", func(m *jit.Match) *[]string { return &m.Roles }},
+	{"scopes", "Globs over scopes, by any of their names.", func(m *jit.Match) *[]string { return &m.Scopes }},
 }
 
 var globs = types.ListType{ElemType: types.StringType}

@@ -25,7 +25,7 @@ func Check(p jit.Policy) error {
 		}
 	}
 	for _, l := range lists {
-		for _, pattern := range l.globs(p.Match) {
+		for _, pattern := range *l.globs(&p.Match) {
 			if _, err := jit.ParseGlob("match."+l.name, pattern); err != nil {
 				return err
 			}

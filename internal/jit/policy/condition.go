@@ -122,6 +122,8 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 // condition is a compiled CEL expression over a grant. It is safe for concurrent use.
 type condition struct {
 	program cel.Program
+	// reads are the fields of the grant that the expression reads.
+	reads map[string]bool
 	// attribute is the attribute of the grant that the expression is about; empty when it is about several.
 	attribute string
 }
@@ -145,7 +147,7 @@ func compileCondition(expression string) (*condition, error) {
 		return nil, jit.Invalid("condition", conditionHint(), "line %d, column %d, of the condition, %q: %s",
 			line, first.Location.Column()+1, strings.Split(expression, "\n")[line-1], first.Message)
 	}
-	attribute, whole := subject(compiled)
+	reads, whole := subject(compiled)
 	if whole {
 		return nil, jit.Invalid("condition", conditionHint(), "%q uses grant as a whole; only its fields have values", expression)
 	}
@@ -157,11 +159,77 @@ func compileCondition(expression string) (*condition, error) {
 	if err != nil {
 		return nil, jit.Invalid("condition", "correct the literals in it", "%q is not a condition: %v", expression, err)
 	}
-	return &condition{program, attribute}, nil
+	return &condition{program, reads, attribute(reads)}, nil
 }
 
-// holds evaluates the condition for one grant.
+// attribute returns the one attribute of the grant that the fields belong to, or "".
+func attribute(reads map[string]bool) string {
+	one := map[string]bool{}
+	for name := range reads {
+		one[fields[name].attribute] = true
+	}
+	if len(one) != 1 {
+		return ""
+	}
+	return slices.Collect(maps.Keys(one))[0]
+}
+
+// open reports whether the condition depends on something that the platform has not been asked for.
+func (c *condition) open(r *Request) bool {
+	return r.early && c.reads["session_tail"] || c.reads["principal"] && r.Given.Principal.Unresolved ||
+		c.reads["role"] && r.Given.Role.Unresolved || c.reads["scope"] && r.Given.Scope.Unresolved
+}
+
+// holds evaluates the condition for one grant, by the names that people use.
 func (c *condition) holds(r *Request) (bool, error) {
+	named := *r
+	for _, part := range []struct {
+		field string
+		named jit.Named
+		into  *string
+		text  string
+	}{
+		{"principal", r.Given.Principal, &named.Binding.Principal, ""},
+		{"role", r.Given.Role, &named.Binding.Role, r.Given.Narrowing.Text()},
+		{"scope", r.Given.Scope, &named.Binding.Scope, ""},
+	} {
+		if c.reads[part.field] && part.named.Name == "" {
+			return false, fmt.Errorf("the name of the %s is not known", part.field)
+		}
+		*part.into = part.named.Name + part.text
+	}
+	return c.eval(&named)
+}
+
+// holdsUnderAnyName evaluates the condition for one grant under each of its names, and for its role without what narrows
+// it; it holds if it does so under one.
+func (c *condition) holdsUnderAnyName(r *Request) (bool, error) {
+	names := func(field string, n jit.Named, written string) []string {
+		if !c.reads[field] {
+			return []string{written}
+		}
+		return n.All()
+	}
+	roles := names("role", r.Given.Role, r.Binding.Role)
+	if text := r.Given.Narrowing.Text(); c.reads["role"] && text != "" {
+		for _, name := range r.Given.Role.All() {
+			roles = append(roles, name+text)
+		}
+	}
+	spelt := *r
+	for _, spelt.Binding.Principal = range names("principal", r.Given.Principal, r.Binding.Principal) {
+		for _, spelt.Binding.Role = range roles {
+			for _, spelt.Binding.Scope = range names("scope", r.Given.Scope, r.Binding.Scope) {
+				if held, err := c.eval(&spelt); held || err != nil {
+					return held, err
+				}
+			}
+		}
+	}
+	return false, nil
+}
+
+func (c *condition) eval(r *Request) (bool, error) {
 	out, _, err := c.program.Eval(map[string]any{grantVariable: r})
 	if err != nil {
 		return false, err
@@ -173,10 +241,10 @@ func (c *condition) holds(r *Request) (bool, error) {
 	return held, nil
 }
 
-// subject returns the one attribute of the grant that an expression reads, or "", and
-// whether it uses the grant other than for one of its fields, or makes one: that would fail for every grant.
-func subject(compiled *cel.Ast) (attribute string, whole bool) {
-	read := map[string]bool{}
+// subject returns the fields of the grant that an expression reads, and whether it uses the grant
+// other than for one of its fields, or makes one: that would fail for every grant.
+func subject(compiled *cel.Ast) (reads map[string]bool, whole bool) {
+	reads = map[string]bool{}
 	uses := 0
 	ast.PostOrderVisit(compiled.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		switch e.Kind() {
@@ -190,15 +258,11 @@ func subject(compiled *cel.Ast) (attribute string, whole bool) {
 			s := e.AsSelect()
 			if s.Operand().Kind() == ast.IdentKind && s.Operand().AsIdent() == grantVariable {
 				uses--
-				read[fields[s.FieldName()].attribute] = true
+				reads[s.FieldName()] = true
 			}
 		}
 	}))
-	if len(read) == 1 {
-		for attribute = range read {
-		}
-	}
-	return attribute, uses != 0
+	return reads, uses != 0
 }
 
 // conditionHint says what a condition looks like and what it can ask of a grant.

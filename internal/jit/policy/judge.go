@@ -48,12 +48,24 @@ var last atomic.Pointer[Set]
 // Judge says what policies make of a grant; it is [Compile] and [Set.Judge], with
 // the compiled policies remembered from one call to the next.
 func Judge(policies []jit.Policy, r Request) (jit.Verdict, error) {
+	return remembered(policies).Judge(r)
+}
+
+// Foregone is [Judge] before the platform has been asked. It refuses what is refused whatever the platform may say of
+// names and session tails, and permits everything else for now.
+func Foregone(policies []jit.Policy, r Request) (jit.Verdict, error) {
+	r.early = true
+	return remembered(policies).Judge(r)
+}
+
+// remembered returns the compiled policies.
+func remembered(policies []jit.Policy) *Set {
 	s := last.Load()
 	if s == nil || !slices.EqualFunc(s.source, policies, func(c *rule, p jit.Policy) bool { return same(c.Policy, p) }) {
 		s = compile(policies, s)
 		last.Store(s)
 	}
-	return s.Judge(r)
+	return s
 }
 
 // Judge says what the policies make of a grant. It is permitted if one permitting policy (the
@@ -61,6 +73,7 @@ func Judge(policies []jit.Policy, r Request) (jit.Verdict, error) {
 // forbids it; without any policy it is permitted. The error is [jit.ErrUnknown] when it names a
 // policy that does not exist.
 func (s *Set) Judge(r Request) (jit.Verdict, error) {
+	r.complete()
 	candidates := slices.DeleteFunc(slices.Clone(s.rules), func(c *rule) bool { return c.Effect != jit.Permit })
 	if r.Named != "" {
 		named, err := s.find(r.Named)
@@ -80,7 +93,7 @@ func (s *Set) Judge(r Request) (jit.Verdict, error) {
 		if c.Effect == jit.Permit {
 			continue
 		}
-		if f, applies := c.forbids(&r); applies {
+		if f, applies := c.forbids(&r); applies == yes || applies == maybe && !r.early {
 			return jit.Verdict{Policy: c.Name, Rule: f.text, Attribute: f.attribute}, nil
 		}
 	}

@@ -10,25 +10,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// lists are the lists of a match in the order in which they are judged.
-var lists = []struct {
-	name      string // in match
-	noun      string // what of the grant it is about
-	attribute string // what a user changes to change that
-	globs     func(jit.Match) []string
-	of        func(*Request) string
-}{
-	{"targets", "target", "target", func(m jit.Match) []string { return m.Targets }, func(r *Request) string { return r.Binding.Target }},
-	{"platforms", "platform", "target", func(m jit.Match) []string { return m.Platforms }, func(r *Request) string { return r.Platform }},
-	{"principals", "principal", "principal", func(m jit.Match) []string { return m.Principals }, func(r *Request) string { return r.Binding.Principal }},
-	{"roles", "role", "role", func(m jit.Match) []string { return m.Roles }, func(r *Request) string { return r.Binding.Role }},
-	{"scopes", "scope", "scope", func(m jit.Match) []string { return m.Scopes }, func(r *Request) string { return r.Binding.Scope }},
-}
-
 // rule is one policy, compiled. It is safe for concurrent use.
 type rule struct {
 	jit.Policy
-	globs     [][]jit.Glob // as lists
+	globs     [][]glob // as lists
 	reason    *regexp.Regexp
 	condition *condition
 	// broken is why the policy could not be compiled. Such a policy permits nothing and,
@@ -38,15 +23,15 @@ type rule struct {
 
 // compileRule compiles p and keeps a copy of it.
 func compileRule(p jit.Policy) *rule {
-	c := &rule{Policy: clone(p), globs: make([][]jit.Glob, len(lists))}
+	c := &rule{Policy: clone(p), globs: make([][]glob, len(lists))}
 	for i, l := range lists {
-		for _, pattern := range l.globs(p.Match) {
-			glob, err := jit.ParseGlob("match."+l.name, pattern)
+		for _, pattern := range *l.globs(&p.Match) {
+			g, err := compileGlob("match."+l.name, pattern, l.name == roleList)
 			if err != nil {
 				c.broken = err
 				return c
 			}
-			c.globs[i] = append(c.globs[i], glob)
+			c.globs[i] = append(c.globs[i], g)
 		}
 	}
 	if p.ReasonPattern != "" {
@@ -70,11 +55,9 @@ func (c *rule) mismatches(r *Request) []failure {
 	}
 	var failed []failure
 	for i, l := range lists {
-		value := l.of(r)
-		if len(c.globs[i]) == 0 || slices.ContainsFunc(c.globs[i], func(g jit.Glob) bool { return g.Match(value) }) {
-			continue
+		if !c.permitsAll(i, r) && !(r.early && l.of(r).Unresolved) {
+			failed = append(failed, c.mismatch(i, r))
 		}
-		failed = append(failed, failure{l.attribute, fmt.Sprintf("%s of policy %q are %s; the grant's %s is %q", l.name, c.Name, quoted(l.globs(c.Match)), l.noun, value)})
 	}
 	return failed
 }
@@ -94,10 +77,10 @@ func (c *rule) violations(r *Request) []failure {
 	if c.NativeOnly && r.Traits.Enforcement != jit.Native {
 		fail("target", "enforcement of policy %q is native; on target %q the grant would be ended by a sweeper", c.Name, r.Binding.Target)
 	}
-	if limit := c.MaxSessionTail; limit != nil && (r.Traits.SessionTail < 0 || r.Traits.SessionTail > *limit) {
+	if limit := c.MaxSessionTail; limit != nil && !r.early && (r.Traits.SessionTail < 0 || r.Traits.SessionTail > *limit) {
 		fail("target", "max_session_tail of policy %q is %s; on target %q the session tail is %s", c.Name, jit.FormatTail(*limit), r.Binding.Target, jit.FormatTail(r.Traits.SessionTail))
 	}
-	if c.condition != nil {
+	if c.condition != nil && !(r.early && c.condition.open(r)) {
 		switch held, err := c.condition.holds(r); {
 		case err != nil:
 			fail(c.condition.attribute, "condition of policy %q, %q, cannot be evaluated (%v)", c.Name, c.Condition, err)
@@ -108,32 +91,46 @@ func (c *rule) violations(r *Request) []failure {
 	return failed
 }
 
-// forbids reports whether a policy that does not permit applies to the grant, and in which words.
-func (c *rule) forbids(r *Request) (failure, bool) {
-	attribute, text := c.subject(), fmt.Sprintf("policy %q forbids it", c.Name)
-	switch {
-	case c.broken != nil:
-		return failure{"", fmt.Sprintf("policy %q cannot be read (%v) and forbids everything until it is corrected", c.Name, c.broken)}, true
-	case len(c.mismatches(r)) > 0:
-		return failure{}, false
-	case c.condition != nil:
-		held, err := c.condition.holds(r)
+// forbids says whether a policy that does not permit applies to the grant, and in which words. An answer of maybe means
+// that it may apply under a name that is not known.
+func (c *rule) forbids(r *Request) (failure, answer) {
+	text := fmt.Sprintf("policy %q forbids it", c.Name)
+	if c.broken != nil {
+		return failure{"", fmt.Sprintf("policy %q cannot be read (%v) and forbids everything until it is corrected", c.Name, c.broken)}, yes
+	}
+	applies := yes
+	for i := range lists {
+		applies = min(applies, c.forbidsAny(i, r))
+	}
+	if applies == no {
+		return failure{}, no
+	}
+	if c.condition != nil {
+		held, err := c.condition.holdsUnderAnyName(r)
 		switch {
 		case err != nil:
 			text = fmt.Sprintf("policy %q forbids it because its condition, %q, cannot be evaluated (%v)", c.Name, c.Condition, err)
 		case held:
 			text = fmt.Sprintf("policy %q forbids it: its condition, %q, is true", c.Name, c.Condition)
+		case c.condition.open(r):
+			applies = maybe
 		case c.Effect == jit.Forbid:
-			return failure{}, false
+			return failure{}, no
+		}
+		if r.early && c.condition.open(r) {
+			applies = maybe
 		}
 	}
 	if c.Effect != jit.Forbid {
 		text = fmt.Sprintf("policy %q has the effect %q, which is neither permit nor forbid, and is taken to forbid", c.Name, c.Effect)
 	}
+	if applies == maybe {
+		text = fmt.Sprintf("policy %q may forbid it: not every name of what is asked for is known", c.Name)
+	}
 	if c.Description != "" {
 		text += fmt.Sprintf(" (%s)", strings.Join(strings.Fields(c.Description), " "))
 	}
-	return failure{attribute, text}, true
+	return failure{c.subject(), text}, applies
 }
 
 // subject returns the one attribute of a grant that the policy is about, or "".
@@ -173,12 +170,9 @@ func quoted(names []string) string {
 
 // clone copies p with all that it points to.
 func clone(p jit.Policy) jit.Policy {
-	p.Match = jit.Match{
-		Targets:    slices.Clone(p.Match.Targets),
-		Platforms:  slices.Clone(p.Match.Platforms),
-		Principals: slices.Clone(p.Match.Principals),
-		Roles:      slices.Clone(p.Match.Roles),
-		Scopes:     slices.Clone(p.Match.Scopes),
+	for _, l := range lists {
+		list := l.globs(&p.Match)
+		*list = slices.Clone(*list)
 	}
 	if p.MaxSessionTail != nil {
 		limit := *p.MaxSessionTail
@@ -190,7 +184,7 @@ func clone(p jit.Policy) jit.Policy {
 // same reports whether a and b are the same policy.
 func same(a, b jit.Policy) bool {
 	for _, l := range lists {
-		if !slices.Equal(l.globs(a.Match), l.globs(b.Match)) {
+		if !slices.Equal(*l.globs(&a.Match), *l.globs(&b.Match)) {
 			return false
 		}
 	}

@@ -66,7 +66,7 @@ type access struct {
 }
 
 // narrowing stands between a managed policy and the resources to which its copy is narrowed.
-const narrowing = " on "
+const narrowing = jit.On
 
 // roleText writes role and resources as a role in canonical form.
 func roleText(role string, resources []string) string {

@@ -136,7 +136,7 @@ func isID(role string) bool { return guidForm.MatchString(role) }
 
 const managementGroups = "/providers/Microsoft.Management/managementGroups/"
 
-// parseScope brings a scope into its canonical form. Azure takes ids in any case; what names keep is theirs.
+// parseScope brings a scope into its canonical form. Azure takes ids in any case, so all that is a name is in lower case.
 func parseScope(s string) (string, error) {
 	const hint = `write for example scope = "/subscriptions/3f2b8c1e-0000-4000-8000-000000000000", with /resourceGroups/payments or a resource after it, or "` + managementGroups + `payments"`
 	refuse := func(format string, args ...any) (string, error) {
@@ -159,12 +159,14 @@ func parseScope(s string) (string, error) {
 		}
 	}
 	if group, ok := cutPrefixFold("/"+rest, managementGroups); ok && len(parts) == 4 {
-		return managementGroups + group, nil
+		return managementGroups + strings.ToLower(group), nil
 	}
 	if !strings.EqualFold(parts[0], "subscriptions") || len(parts) < 2 || !guidForm.MatchString(strings.ToLower(parts[1])) {
 		return refuse("%q is not a scope; it begins with /subscriptions/<id> or %s<name>", s, managementGroups)
 	}
-	parts[0], parts[1] = "subscriptions", strings.ToLower(parts[1])
+	for i := range parts {
+		parts[i] = strings.ToLower(parts[i])
+	}
 	tail := parts[2:]
 	if len(tail) >= 2 && strings.EqualFold(tail[0], "resourceGroups") {
 		tail[0] = "resourceGroups"

@@ -20,7 +20,7 @@ type role struct {
 }
 
 // when separates the two in the user's way of writing them.
-const when = " if "
+const when = jit.If
 
 // String writes the role as the user does.
 func (r role) String() string {
@@ -59,6 +59,9 @@ func parseRole(s string) (role, error) {
 		return role{}, jit.Invalid("role", roleHint, "%q is not a role; it is roles/<name>, projects/<id>/roles/<name> or organizations/<number>/roles/<name>", r.name)
 	case narrowed && r.when == "":
 		return role{}, jit.Invalid("role", roleHint, "there is no condition after %q", strings.TrimSpace(when))
+	}
+	if m := roleForm.FindStringSubmatch(r.name); m[3] != "" {
+		r.name = organizations + strings.TrimLeft(m[3], "0") + "/roles/" + m[4] // the same number
 	}
 	if r.when == "" {
 		return r, nil

@@ -55,7 +55,10 @@ func parseScope(s string) (resource, error) {
 		}
 	}
 	kind, name, _ := strings.Cut(s, "/")
-	switch kind += "/"; {
+	if kind += "/"; kind == folders || kind == organizations {
+		name = strings.TrimLeft(name, "0") // the same number
+	}
+	switch {
 	case kind == projects && numberForm.MatchString(name):
 		return refuse("%q names a project by its number; a grant names it by its id (`gcloud projects describe %s`)", s, name)
 	case kind == projects && !projectForm.MatchString(name):

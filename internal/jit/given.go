@@ -1,0 +1,85 @@
+package jit
+
+import "context"
+
+// Given is what a binding gives, apart from how it is written. Policies judge this, so no other spelling of the
+// same access gets another verdict.
+type Given struct {
+	Principal, Role, Scope Named
+	// Narrowing is what the role is narrowed to; Role is without it.
+	Narrowing Narrowing
+	// AnyCase: on this platform names that differ in case only are the same.
+	AnyCase bool
+}
+
+// Named is one part of a binding under all of its names.
+type Named struct {
+	// Name is the name that people use. It is empty while only the platform knows it.
+	Name string
+	// IDs are the other names of the same thing: ids and longer forms.
+	IDs []string
+	// Unresolved: there may be further names, which the platform has not been asked for.
+	Unresolved bool
+	// Covers are patterns, with * and ?, over what is given along with it: who is in a group, what lies below a scope.
+	Covers []string
+	// Solid is a text that no wildcard of Covers stands for; it may be empty.
+	Solid string
+	// Guard says why no wildcard may permit it, such as "everybody is in it"; empty where one may.
+	Guard string
+	// Within names wider access that includes this. A list that permits that needs no Guard.
+	Within []string
+}
+
+// All returns every name that is known.
+func (n Named) All() []string {
+	if n.Name == "" {
+		return n.IDs
+	}
+	return append([]string{n.Name}, n.IDs...)
+}
+
+// The words between a role and what it is narrowed to.
+const (
+	On = " on " // resources, each a pattern with * and ?
+	If = " if " // a condition
+)
+
+// Unresolved reports whether a part may have names that the platform has not been asked for.
+func (g Given) Unresolved() bool {
+	return g.Principal.Unresolved || g.Role.Unresolved || g.Scope.Unresolved
+}
+
+// Narrowing is what a role is narrowed to.
+type Narrowing struct {
+	// Word is [On] or [If]; empty on platforms where no role can be narrowed.
+	Word string
+	// Parts are the resources, or the one condition; none leaves the role as it is.
+	Parts []string
+}
+
+// Text writes the narrowing as it follows a role.
+func (n Narrowing) Text() string {
+	text := ""
+	for i, part := range n.Parts {
+		if i == 0 {
+			text = n.Word
+		} else {
+			text += " "
+		}
+		text += part
+	}
+	return text
+}
+
+// Interpreter is a platform on which one access can be written in several ways, or gives more than its text says.
+type Interpreter interface {
+	Platform
+	// Given tells what a binding that Check has accepted gives. With ask it looks up the names that only the
+	// platform knows; it only reads. Without ask it makes no call and says what is unresolved.
+	Given(ctx context.Context, b Binding, ask bool) (Given, error)
+}
+
+// AsWritten is what a binding gives on a platform that is no [Interpreter]: what its text says.
+func AsWritten(b Binding) Given {
+	return Given{Principal: Named{Name: b.Principal}, Role: Named{Name: b.Role}, Scope: Named{Name: b.Scope}}
+}

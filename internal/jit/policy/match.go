@@ -1,0 +1,236 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// lists are the lists of a match in the order in which they are judged.
+var lists = []struct {
+	name      string // in match
+	noun      string // what of the grant it is about
+	attribute string // what a user changes to change that
+	globs     func(*jit.Match) *[]string
+	of        func(*Request) jit.Named
+}{
+	{"targets", "target", "target", func(m *jit.Match) *[]string { return &m.Targets }, func(r *Request) jit.Named { return jit.Named{Name: r.Binding.Target} }},
+	{"platforms", "platform", "target", func(m *jit.Match) *[]string { return &m.Platforms }, func(r *Request) jit.Named { return jit.Named{Name: r.Platform} }},
+	{"owners", "owner", "", func(m *jit.Match) *[]string { return &m.Owners }, func(r *Request) jit.Named { return jit.Named{Name: r.Owner} }},
+	{"principals", "principal", "principal", func(m *jit.Match) *[]string { return &m.Principals }, func(r *Request) jit.Named { return r.Given.Principal }},
+	{roleList, "role", "role", func(m *jit.Match) *[]string { return &m.Roles }, func(r *Request) jit.Named { return r.Given.Role }},
+	{"scopes", "scope", "scope", func(m *jit.Match) *[]string { return &m.Scopes }, func(r *Request) jit.Named { return r.Given.Scope }},
+}
+
+const roleList = "roles"
+
+// glob is one entry of a list. An entry of roles is also read as a role and what it is narrowed to.
+type glob struct {
+	jit.Glob
+	halves map[string]halves // by the word between the two
+}
+
+// halves are a glob over a role and, after " on ", over one resource; after " if " stands a whole condition or *.
+type halves struct {
+	role, resource jit.Glob
+	condition      string
+}
+
+// compileGlob reads an entry of a list; attribute is to blame.
+func compileGlob(attribute, pattern string, role bool) (glob, error) {
+	whole, err := jit.ParseGlob(attribute, pattern)
+	g := glob{Glob: whole}
+	if err != nil || !role {
+		return g, err
+	}
+	g.halves = map[string]halves{}
+	for _, word := range []string{jit.On, jit.If} {
+		before, after, ok := strings.Cut(pattern, word)
+		if !ok {
+			continue
+		}
+		h := halves{condition: strings.TrimSpace(after)}
+		if h.role, err = jit.ParseGlob(attribute, strings.TrimSpace(before)); err != nil {
+			continue // the word stands within a set
+		}
+		if word == jit.On {
+			if h.resource, err = jit.ParseGlob(attribute, h.condition); err != nil {
+				continue
+			}
+		}
+		g.halves[word] = h
+	}
+	return g, nil
+}
+
+// permits reports whether the entry of a policy that permits matches the name. A wildcard is held against the name
+// that people use only; an id has to be written out, and so does what is guarded.
+func permits(g jit.Glob, n jit.Named, anyCase bool) bool {
+	match := g.Match
+	if anyCase {
+		match = g.MatchAnyCase
+	}
+	switch {
+	case g.Literal():
+		for _, name := range n.All() {
+			if match(name) {
+				return true
+			}
+		}
+		return false
+	case n.Guard != "":
+		return false
+	case n.Name == "":
+		return g.Everything()
+	}
+	return match(n.Name)
+}
+
+// permitsAll reports whether a list of a policy that permits matches what the request gives: each part of it.
+func (c *rule) permitsAll(i int, r *Request) bool {
+	n, globs, narrowing := lists[i].of(r), c.globs[i], r.Given.Narrowing
+	for _, wider := range n.Within {
+		if len(globs) == 0 || slices.ContainsFunc(globs, func(g glob) bool { return g.Match(wider) }) {
+			n.Guard = "" // whoever may have more needs no guard
+		}
+	}
+	if len(globs) == 0 {
+		return n.Guard == ""
+	}
+	if lists[i].name != roleList || len(narrowing.Parts) == 0 {
+		for _, g := range globs {
+			if _, narrows := g.halves[narrowing.Word]; !narrows && permits(g.Glob, n, r.Given.AnyCase) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, part := range narrowing.Parts {
+		if !permitsPart(globs, n, narrowing.Word, part, r.Given.AnyCase) {
+			return false
+		}
+	}
+	return true
+}
+
+// permitsPart reports whether one of the globs permits the role with this part of its narrowing.
+func permitsPart(globs []glob, n jit.Named, word, part string, anyCase bool) bool {
+	for _, g := range globs {
+		h, ok := g.halves[word]
+		if !ok || !permits(h.role, n, anyCase) {
+			continue
+		}
+		if word == jit.If && (h.condition == "*" || h.condition == part) || word == jit.On && h.resource.Includes(part) {
+			return true
+		}
+	}
+	return false
+}
+
+// answer is what is known of a policy that forbids.
+type answer int
+
+const (
+	no answer = iota
+	maybe
+	yes
+)
+
+// forbids reports whether the entry of a policy that forbids matches a name or something that is given along with it.
+func forbids(g jit.Glob, n jit.Named, anyCase bool) bool {
+	for _, name := range n.All() {
+		if g.MatchAnyCase(name) || !anyCase && g.Match(name) {
+			return true
+		}
+	}
+	for _, pattern := range n.Covers {
+		if g.Meets(pattern, n.Solid) {
+			return true
+		}
+	}
+	return false
+}
+
+// forbidsAny says whether a list of a policy that forbids matches any part of what the request gives.
+func (c *rule) forbidsAny(i int, r *Request) answer {
+	n, globs, narrowing := lists[i].of(r), c.globs[i], r.Given.Narrowing
+	if len(globs) == 0 {
+		return yes
+	}
+	for _, g := range globs {
+		if forbids(g.Glob, n, r.Given.AnyCase) {
+			return yes
+		}
+		if lists[i].name == roleList && forbidsNarrowed(g, n, narrowing, r.Given.AnyCase) {
+			return yes
+		}
+	}
+	if n.Unresolved {
+		return maybe
+	}
+	return no
+}
+
+// forbidsNarrowed is [forbids] for a role with its narrowing. Whether two conditions have something in common
+// cannot be told, so a glob with a condition forbids the role under every one.
+func forbidsNarrowed(g glob, n jit.Named, narrowing jit.Narrowing, anyCase bool) bool {
+	texts := []string{narrowing.Text()}
+	for _, part := range narrowing.Parts {
+		texts = append(texts, narrowing.Word+part)
+	}
+	for _, name := range n.All() {
+		for _, text := range texts {
+			if forbids(g.Glob, jit.Named{Name: name + text}, anyCase) {
+				return true
+			}
+		}
+	}
+	h, ok := g.halves[narrowing.Word]
+	if !ok || !forbids(h.role, n, anyCase) {
+		return false
+	}
+	if narrowing.Word == jit.If || len(narrowing.Parts) == 0 {
+		return true
+	}
+	for _, part := range narrowing.Parts {
+		if h.resource.Meets(part, "") {
+			return true
+		}
+	}
+	return false
+}
+
+// mismatch says in words which list of a policy that permits the request does not match.
+func (c *rule) mismatch(i int, r *Request) failure {
+	l := lists[i]
+	n := l.of(r)
+	value := n.Name
+	switch l.name {
+	case "principals":
+		value = r.Binding.Principal
+	case roleList:
+		value = r.Binding.Role
+	case "scopes":
+		value = r.Binding.Scope
+	}
+	globs := "not given"
+	if patterns := *l.globs(&c.Match); len(patterns) > 0 {
+		globs = quoted(patterns)
+	}
+	text := fmt.Sprintf("%s of policy %q are %s; the grant's %s is %q", l.name, c.Name, globs, l.noun, value)
+	if n.Name != "" && n.Name != value && l.name != roleList {
+		text += fmt.Sprintf(", which is %q", n.Name)
+	}
+	switch narrowing := r.Given.Narrowing; {
+	case n.Guard != "":
+		text += fmt.Sprintf("; %s, so a policy has to name it without wildcards", n.Guard)
+	case l.name != roleList || len(narrowing.Parts) == 0:
+	case narrowing.Word == jit.If:
+		text += fmt.Sprintf("; no wildcard reaches past %q: permit the condition as a whole, or any one with %q", narrowing.Word, n.Name+jit.If+"*")
+	default:
+		text += fmt.Sprintf("; no wildcard reaches past %q, and each resource is judged by itself, as in %q", narrowing.Word, n.Name+jit.On+narrowing.Parts[0])
+	}
+	return failure{l.attribute, text}
+}

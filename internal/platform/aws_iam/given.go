@@ -1,0 +1,32 @@
+package awsiam
+
+import (
+	"context"
+	"strings"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+var _ jit.Interpreter = (*Platform)(nil)
+
+// Given tells the resources to which a policy is narrowed apart from the policy. In a partition other than the
+// commercial one the same things are called by their commercial names too, since policies are often written with those.
+// It makes no call.
+func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
+	g := jit.AsWritten(b)
+	a, err := p.parse(&b)
+	if err != nil {
+		return g, err
+	}
+	g.Principal, g.Role = namesOf(a.principal), namesOf(a.role)
+	g.Narrowing = jit.Narrowing{Word: narrowing, Parts: a.resources}
+	return g, nil
+}
+
+func namesOf(a arn) jit.Named {
+	n := jit.Named{Name: a.text}
+	if a.partition != "aws" {
+		n.IDs = []string{"arn:aws:" + strings.TrimPrefix(a.text, "arn:"+a.partition+":")}
+	}
+	return n
+}

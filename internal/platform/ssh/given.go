@@ -1,0 +1,96 @@
+package ssh
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+var _ jit.Interpreter = (*Platform)(nil)
+
+// Given tells what a login lets its key do besides, which commands are in a command, whether it starts a shell,
+// and how else a destination is written. It makes no call.
+func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
+	g := jit.AsWritten(b)
+	r, err := parseRole(b.Role)
+	if err != nil {
+		return g, err
+	}
+	if path, err := p.path(b.Scope); err == nil && path != b.Scope {
+		g.Scope.IDs = []string{path}
+	}
+	switch {
+	case r.command != "":
+		g.Role = commandNames(r.command)
+	case r.forward != "":
+		g.Role = forwardNames(r.forward)
+	default:
+		g.Role.Covers = []string{commandPrefix + "*", forwardPrefix + "*"}
+	}
+	return g, nil
+}
+
+// commandNames tells what a command gives.
+func commandNames(command string) jit.Named {
+	n := jit.Named{Name: commandPrefix + command, Within: []string{login}}
+	if strings.ContainsAny(command, shellCharacters) || strings.Contains(command, "..") {
+		n.Guard = `a shell gives a meaning to some of its characters, or it has ".." in it`
+	}
+	for _, words := range simpleCommands(command) {
+		for i := range words { // what follows exec, env, nice and the like
+			n.Covers = append(n.Covers, commandPrefix+strings.Join(words[i:], " "))
+		}
+	}
+	if startsShell(command) {
+		n.Covers = append(n.Covers, login)
+	}
+	return n
+}
+
+// forwardNames tells how a destination is written: names of hosts do not differ by case, and an address has several forms.
+func forwardNames(place string) jit.Named {
+	host, port, err := net.SplitHostPort(strings.ToLower(place))
+	if err != nil {
+		return jit.Named{Name: forwardPrefix + place}
+	}
+	name := func(host string) string { return forwardPrefix + net.JoinHostPort(host, port) }
+	ip, ok := address(host)
+	if ok {
+		host = ip.String()
+	}
+	n := jit.Named{Name: name(host)}
+	if written := forwardPrefix + place; written != n.Name {
+		n.IDs = []string{written}
+	}
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") || ok && (ip.IsLoopback() || ip.IsUnspecified()) {
+		n.Covers = []string{name("localhost"), name("127.0.0.1"), name("::1")}
+	}
+	return n
+}
+
+// address reads a host as an address in any form that inet_aton takes: 127.1, 0x7f000001, 2130706433.
+func address(host string) (netip.Addr, bool) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().WithZone(""), true
+	}
+	parts := strings.Split(host, ".")
+	if len(parts) > 4 {
+		return netip.Addr{}, false
+	}
+	var value uint64
+	for i, part := range parts {
+		n, err := parseNumber(part)
+		width := 8
+		if i == len(parts)-1 {
+			width = 8 * (5 - len(parts)) // the last one fills what is left
+		}
+		if err != nil || n >= 1<<width {
+			return netip.Addr{}, false
+		}
+		value = value<<width | n
+	}
+	return netip.AddrFrom4([4]byte{byte(value >> 24), byte(value >> 16), byte(value >> 8), byte(value)}), true
+}
