@@ -47,10 +47,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			}
 		}
 		if known && !recorded.Failed() {
-			if _, err := b.meet(recorded, r); err != nil {
-				return jit.Grant{}, err
-			}
-			return b.adopt(ctx, recorded, g, traits)
+			return b.takeOver(ctx, recorded, g, traits, r)
 		}
 		g.Version = recorded.Version
 		made, err := b.intend(ctx, g, before, traits, r)

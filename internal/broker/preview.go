@@ -39,7 +39,7 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 		}
 	}
 	if known && !recorded.Failed() {
-		return b.meet(recorded, r)
+		return b.previewMet(ctx, recorded, g, traits, r)
 	}
 
 	// The verdict comes before anything is read, so that a target that does not answer hides no refusal. A window that has passed
@@ -64,7 +64,7 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 			return Preview{}, err
 		}
 		if known {
-			return b.meet(recorded, r)
+			return b.previewMet(ctx, recorded, g, traits, r)
 		}
 	}
 	if late != nil {
@@ -96,10 +96,30 @@ func standsAlready(g jit.Grant, s jit.Standing) Warning {
 			g.Principal, g.Role, g.Scope, lasts, s.Detail)}
 }
 
+// previewMet judges a request that meets its own record; asked is the grant as it is asked for. One that is over is not judged.
+func (b *Broker) previewMet(ctx context.Context, recorded, asked jit.Grant, traits jit.Traits, r Request) (Preview, error) {
+	if r.Successor {
+		recorded = b.resumed(recorded)
+	}
+	p, err := b.meet(recorded, r)
+	if err != nil || p.Over {
+		return p, err
+	}
+	var open []Warning
+	if p.Verdict, traits, open, err = b.foresee(ctx, today(recorded, asked), traits, r.Policy, recorded.Start, recorded.Length()); err != nil {
+		return Preview{}, stillLive(recorded, err)
+	}
+	p.Warnings = append(append(p.Warnings, open...), b.warn(recorded, traits, p.Verdict, false)...)
+	return p, nil
+}
+
 // meet tells what a request comes to that meets its own record.
 func (b *Broker) meet(g jit.Grant, r Request) (Preview, error) {
 	now := b.Now()
 	p := Preview{Grant: g, Met: true, Over: g.Over(now)}
+	if p.Over && g.Destroyed() {
+		return Preview{}, usedUp(g)
+	}
 	if r.TTL == "" && !r.ExpiresAt.Equal(g.End) {
 		if p.Over {
 			return Preview{}, over(g, now, "expires_at")
@@ -113,7 +133,7 @@ func (b *Broker) meet(g jit.Grant, r Request) (Preview, error) {
 			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), revokedBy(g), g.Renewal+1)}}
 	} else {
 		p.Warnings = []Warning{{"", "The grant is live already", fmt.Sprintf(
-			"It keeps its window, %s to %s. Change ttl in a later apply to move its end. If this plan also destroys it (-replace, taint, a shifted count), it ends with that and is not granted again.", jit.FormatTime(g.Start), jit.FormatTime(g.End))}}
+			"It keeps its window, %s to %s. Change ttl in a later apply to move its end.", jit.FormatTime(g.Start), jit.FormatTime(g.End))}}
 	}
 	return p, nil
 }

@@ -22,6 +22,8 @@ type Request struct {
 	StartBy           time.Time
 	Policy            string
 	TerminateSessions bool
+	// Successor: the same apply has destroyed the resource of this grant under another address, so the grant goes on.
+	Successor bool
 }
 
 // CheckForm validates what needs neither a target nor a clock: it is what "validate"

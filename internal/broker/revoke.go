@@ -21,6 +21,8 @@ type Revocation struct {
 	Holder int64
 	// TerminateSessions also ends open sessions, where the platform can, whatever the grant says.
 	TerminateSessions bool
+	// Destroys: Terraform destroys the resource, which is recorded of a grant that is over, too.
+	Destroys bool
 	// Finding, if set, is what the sweeper found and ends the grant for. The grant is kept if its record is not the one any more about
 	// which that was found.
 	Finding *Finding
@@ -69,8 +71,14 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		}
 		if g.Over(now) {
 			// Its end is recorded, or so long past that it follows from the window; a lost record is made good.
-			return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(now)))}, g.Version == 0
+			lost, first := g.Version == 0, r.Destroys && !g.Destroyed()
+			r.destroy(g)
+			if lost {
+				return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(now)))}, true
+			}
+			return []jit.Event{b.event(jit.EventChanged, *g, "note", Destroyed+"; the grant was over")}, first
 		}
+		r.destroy(g)
 		g.RevokedAt, g.RevokedBy, g.RevokeReason = now, b.Actor.Name, r.Reason
 		g.TerminateSessions = g.TerminateSessions || r.TerminateSessions
 		events := []jit.Event{b.event(jit.EventRevokeAsked, *g, "reason", r.Reason)}
@@ -112,6 +120,13 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	}
 	g, _, err = b.Recall(ctx, g.ID, g)
 	return g, false, err
+}
+
+// destroy notes in a record that its resource was destroyed, if it was.
+func (r *Revocation) destroy(g *jit.Grant) {
+	if r.Destroys && !g.Destroyed() {
+		g.Holder = -max(g.Holder, 1)
+	}
 }
 
 func leftOver(err error) error {

@@ -115,7 +115,7 @@ type Grant struct {
 	OpenDrift DriftKind `json:"-"`
 
 	// Holder counts the owners of the grant in configurations: whoever adopts a live grant
-	// raises it, and only the newest holder's delete ends the grant.
+	// raises it, and only the newest holder's delete ends the grant. That makes it negative: see [Grant.Destroyed].
 	Holder int64 `json:"-"`
 	// Version counts the writes of this record; the ledger refuses a write of another version ([ErrStale]).
 	Version int64 `json:"-"`
@@ -130,6 +130,9 @@ func (g Grant) Over(now time.Time) bool { return !g.RevokedAt.IsZero() || g.Wind
 func (g Grant) Failed() bool {
 	return !g.FailedAt.IsZero() && g.GrantedAt.IsZero() && g.RevokedAt.IsZero()
 }
+
+// Destroyed reports whether Terraform destroyed the resource that held the grant. Its block, coming back, is a new ask.
+func (g Grant) Destroyed() bool { return g.Holder < 0 }
 
 // Live reports whether the grant gives access or may still do so: it has not ended and has not failed. It may be pending or scheduled.
 func (g Grant) Live(now time.Time) bool { return !g.Over(now) && !g.Failed() }

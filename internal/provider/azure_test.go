@@ -118,7 +118,11 @@ func TestAzureWithPIM(t *testing.T) {
 			may(false, fmt.Sprintf("after the end and apply %v", args))
 		}
 		w.Must("destroy", "-auto-approve")
-		w.Apply()
+		if r := w.Run("apply", "-auto-approve"); r.ExitCode != 1 {
+			t.Errorf("the block that comes back: exit code %d\n%s", r.ExitCode, r.Text())
+		} else {
+			says(t, r, "its resource was destroyed", "Set renewal = 2 to grant again")
+		}
 		may(false, "after destroy and apply")
 		if after := s.Dump(func(string) bool { return true }); after != before {
 			t.Errorf("after the end there is\n%s\nthere was\n%s", after, before)

@@ -263,30 +263,3 @@ func TestRevokedStaysRevoked(t *testing.T) {
 		}
 	})
 }
-
-// A replacement of a live grant that is not created first ends it for good: the plan and the
-// apply agree, and nothing comes back.
-func TestReplacementEndsALiveGrant(t *testing.T) {
-	each(t, func(t *testing.T, w *acctest.World) {
-		configure(w, grant("a"))
-		w.Apply()
-		w.Clock.Advance(time.Minute)
-		says(t, w.Apply("-replace=jit_grant.a"), "The grant is over")
-		if lines(w) != 0 {
-			t.Errorf("the access is there:\n%s", w.Read("authorized_keys"))
-		}
-		if r := w.Plan(); r.ExitCode != 0 {
-			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
-		}
-		configure(w, grant("a", "renewal = 2"))
-		w.Apply()
-		if lines(w) != 1 {
-			t.Errorf("the renewal did not grant:\n%s", w.Read("authorized_keys"))
-		}
-		configure(w, grant("a", `reason = "INC-9: another"`))
-		w.Apply()
-		if lines(w) != 1 {
-			t.Errorf("another reason has to replace the grant:\n%s", w.Read("authorized_keys"))
-		}
-	})
-}

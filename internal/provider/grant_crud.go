@@ -55,7 +55,7 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	}
 	ctx, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
-	g, err := r.Broker.Grant(ctx, request)
+	g, err := r.create(ctx, request)
 	if err != nil {
 		addError(&resp.Diagnostics, "Cannot grant", err)
 		return
@@ -69,6 +69,33 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	resp.Diagnostics.Append(plan.set(&resp.State.Raw)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
 	resp.Diagnostics.Append(resp.Private.SetKey(ctx, holderKey, fmt.Append(nil, g.Holder))...)
+}
+
+// create makes or adopts the grant. Where this run has destroyed it under another address, or does so later, it goes on; if
+// policies do not permit that, it ends.
+func (r *grantResource) create(ctx context.Context, request broker.Request) (jit.Grant, error) {
+	g, _, err := r.Broker.Check(request)
+	if err != nil {
+		return g, err
+	}
+	one := r.handovers.of(g.ID)
+	one.Lock()
+	defer one.Unlock()
+	request.Successor = one.ended
+	made, err := r.Broker.Grant(ctx, request)
+	return made, r.created(ctx, one, g, err)
+}
+
+// created notes what became of a create, err, or of the plan for it that core repeats during the apply. If policies refused it, and
+// this run has left the access to it, the access ends.
+func (r *grantResource) created(ctx context.Context, one *handover, g jit.Grant, err error) error {
+	if one.refused = errors.Is(err, jit.ErrDenied); !one.refused || !one.left {
+		return err
+	}
+	if _, _, failed := r.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: broker.Destroyed, Destroys: true}); failed != nil {
+		return errors.Join(err, failed)
+	}
+	return err
 }
 
 // Read looks for drift inside of the window. The resource stays in the state whatever
@@ -175,8 +202,8 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
 }
 
-// Delete ends the access now. Remains of a grant that is over and that cannot be cleared away now are
-// no error: the sweeper tries again.
+// Delete ends the access now, unless the same run creates the grant again. Remains of a grant that is over and that cannot
+// be cleared away now are no error: the sweeper tries again.
 func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var m grantModel
 	resp.Diagnostics.Append(m.get(ctx, req.State.Raw)...)
@@ -185,8 +212,9 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	}
 	timeout, diags := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(diags...)
+	successor := readPrivate[string](ctx, req.Private, successorKey, &resp.Diagnostics)
 	revocation := broker.Revocation{
-		Grant: m.remembered(r.backend), Reason: broker.Destroyed,
+		Grant: m.remembered(r.backend), Reason: broker.Destroyed, Destroys: true,
 		Holder: readPrivate[int64](ctx, req.Private, holderKey, &resp.Diagnostics), TerminateSessions: m.TerminateSessions.ValueBool(),
 	}
 	if resp.Diagnostics.HasError() {
@@ -194,11 +222,24 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	}
 	ctx, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
+	one := r.handovers.of(revocation.Grant.ID)
+	one.Lock()
+	defer one.Unlock()
+	switch ended := readPrivate[time.Time](ctx, req.Private, endedKey, &resp.Diagnostics); {
+	case !ended.IsZero():
+		revocation.Reason = endedReason(ended)
+	case (one.wanted || successor == m.ID.ValueString()) && !one.refused:
+		one.left = true // the grant goes on: whoever creates it adopts it
+		return
+	}
 	g, kept, err := r.Broker.Revoke(ctx, revocation)
+	over := errors.Is(err, jit.ErrOver) || errors.Is(err, jit.ErrRemains)
+	one.ended = err == nil || over
 	switch {
-	case errors.Is(err, jit.ErrOver):
+	case over:
 		addWarning(&resp.Diagnostics, "Remains of the grant may be left", err)
 	case err != nil:
+		resp.Diagnostics.Append(markSuccessor(ctx, resp.Private, "")...) // it is this plan's note
 		if errors.Is(err, broker.ErrUnrecorded) {
 			rememberEnd(ctx, r.Broker.Now(), resp)
 		}

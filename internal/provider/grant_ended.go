@@ -72,11 +72,16 @@ func (m *grantModel) endedUnrecorded(at time.Time) error {
 	}
 }
 
+// endedReason is the recorded reason of an end that the ledger learns of later.
+func endedReason(at time.Time) string {
+	return fmt.Sprintf("%s at %s, while the ledger could not be reached", broker.Destroyed, jit.FormatTime(at))
+}
+
 // recordEnd records what a destroy ended at that time without the ledger, and ends what was put back meanwhile.
 func (r *grantResource) recordEnd(ctx context.Context, state grantModel, at time.Time, holder int64, diags *diag.Diagnostics) (jit.Grant, bool) {
 	g, _, err := r.Broker.Revoke(ctx, broker.Revocation{
 		Grant: state.remembered(r.backend), Holder: holder, TerminateSessions: state.TerminateSessions.ValueBool(),
-		Reason: fmt.Sprintf("%s at %s, while the ledger could not be reached", broker.Destroyed, jit.FormatTime(at)),
+		Reason: endedReason(at),
 	})
 	if err != nil && !errors.Is(err, jit.ErrOver) {
 		notEnded(g, err, diags)

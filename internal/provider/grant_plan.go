@@ -34,7 +34,8 @@ func (r *grantResource) ValidateConfig(ctx context.Context, req resource.Validat
 // plans nothing that the clock alone would change, and writes nothing anywhere.
 func (r *grantResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.Plan.Raw.IsNull() {
-		return // revoking needs no leave
+		r.planDestroy(ctx, req, resp) // nothing forbids it
+		return
 	}
 	var config, plan grantModel
 	resp.Diagnostics.Append(config.get(ctx, req.Config.Raw)...)
@@ -43,7 +44,7 @@ func (r *grantResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 		return
 	}
 	if req.State.Raw.IsNull() {
-		r.planCreate(ctx, config, &plan, &resp.Diagnostics)
+		r.planCreate(ctx, config, &plan, resp)
 	} else {
 		var state grantModel
 		resp.Diagnostics.Append(state.get(ctx, req.State.Raw)...)
@@ -59,24 +60,33 @@ func (r *grantResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	resp.Diagnostics.Append(plan.set(&resp.Plan.Raw)...)
 }
 
+// planDestroy notes whether the same plan creates the grant again, under another address.
+func (r *grantResource) planDestroy(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	var state grantModel
+	resp.Diagnostics.Append(state.get(ctx, req.State.Raw)...)
+	if resp.Diagnostics.HasError() || r.backend == nil {
+		return
+	}
+	id := jit.ID(state.ID.ValueString())
+	if !r.handovers.wants(id) {
+		id = "" // and a note of an earlier plan, whose apply failed, is void
+	}
+	resp.Diagnostics.Append(markSuccessor(ctx, resp.Private, id)...)
+}
+
 // planCreate plans a grant that the state does not hold. The ledger or the target may know
 // it: then its recorded window is planned.
-func (r *grantResource) planCreate(ctx context.Context, config grantModel, plan *grantModel, diags *diag.Diagnostics) {
+func (r *grantResource) planCreate(ctx context.Context, config grantModel, plan *grantModel, resp *resource.ModifyPlanResponse) {
 	plan.unsettle(config)
-	request, err := config.request()
-	if err != nil {
-		addError(diags, "Invalid grant", err)
-		return
-	}
-	if len(config.missing()) > 0 || !r.ready(request.Binding.Target) {
+	p, known := r.preview(ctx, config, &resp.Diagnostics)
+	if !known {
 		return // the apply plans again, with everything known
 	}
-	p, err := r.Broker.Preview(ctx, request, true)
-	if err != nil {
-		addError(diags, "Cannot plan the grant", err)
+	resp.Diagnostics.Append(markSuccessor(ctx, resp.Private, p.Grant.ID)...)
+	if ended := readPrivate[time.Time](ctx, resp.Private, endedKey, &resp.Diagnostics); !ended.IsZero() && p.Met && !p.Over {
+		addError(&resp.Diagnostics, "Cannot plan the grant", config.endedUnrecorded(ended)) // the create half of a replacement of what was ended
 		return
 	}
-	addWarnings(diags, p.Warnings)
 	if p.Met {
 		plan.fill(p.Grant)
 		return
@@ -89,6 +99,33 @@ func (r *grantResource) planCreate(ctx context.Context, config grantModel, plan 
 	}
 }
 
+// preview judges the grant that a configuration asks for and that this run is to create. known is false where it is refused, or where
+// not everything is known that decides.
+func (r *grantResource) preview(ctx context.Context, config grantModel, diags *diag.Diagnostics) (p broker.Preview, known bool) {
+	request, err := config.request()
+	if err != nil {
+		addError(diags, "Invalid grant", err)
+		return p, false
+	}
+	if len(config.missing()) > 0 || !r.ready(request.Binding.Target) {
+		return p, false
+	}
+	g, _, err := r.Broker.Check(request)
+	if err == nil {
+		one := r.handovers.want(g.ID)
+		defer one.Unlock()
+		request.Successor = one.ended
+		p, err = r.Broker.Preview(ctx, request, true)
+		err = r.created(ctx, one, g, err)
+	}
+	if err != nil {
+		addError(diags, "Cannot plan the grant", err)
+		return p, false
+	}
+	addWarnings(diags, p.Warnings)
+	return p, true
+}
+
 // planUpdate plans a grant that the state holds and returns the attributes that make
 // it another grant. ended is when a destroy ended it without the ledger, if one did.
 func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel, ended time.Time, plan *grantModel, diags *diag.Diagnostics) path.Paths {
@@ -99,7 +136,8 @@ func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel
 	}
 	if len(replace) > 0 {
 		plan.unsettle(config)
-		return replace // the create half is planned on its own
+		r.preview(ctx, config, diags) // core plans the create half on its own, and shows none of its warnings
+		return replace
 	}
 	differs := plan.Digest.IsUnknown() // the framework has planned so whatever is computed, as something is written differently
 	plan.keep(state, config)

@@ -125,6 +125,7 @@ type backend struct {
 	// that not even their names are.
 	unknown    map[string]bool
 	allUnknown bool
+	handovers  handovers
 }
 
 // ready reports whether everything that serves the target is known. A target

@@ -1,0 +1,94 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// takeOver makes the caller the holder of a recorded grant. A live one goes on within its recorded window if today's policies
+// permit it; one that is over stays over. asked is the same grant as it is asked for now.
+func (b *Broker) takeOver(ctx context.Context, recorded, asked jit.Grant, traits jit.Traits, r Request) (jit.Grant, error) {
+	before := recorded
+	if r.Successor {
+		recorded = b.resumed(recorded)
+	}
+	p, err := b.meet(recorded, r)
+	if err != nil {
+		return jit.Grant{}, err
+	}
+	if !p.Over {
+		if _, _, err := b.judge(ctx, today(recorded, asked), traits, r.Policy, recorded.Start, recorded.Length()); err != nil {
+			return jit.Grant{}, stillLive(recorded, err)
+		}
+	}
+	if r.Successor && before.Destroyed() {
+		if recorded, err = b.resume(ctx, before, traits); err != nil {
+			return recorded, err
+		}
+	}
+	return b.adopt(ctx, recorded, asked, traits)
+}
+
+// today is a recorded grant as it is judged now: a record that was made from a marker has no reason of its own.
+func today(recorded, asked jit.Grant) jit.Grant {
+	recorded.Reason, recorded.TTL = asked.Reason, asked.TTL
+	return recorded
+}
+
+// stillLive adds to a refusal that the grant goes on all the same.
+func stillLive(g jit.Grant, err error) error {
+	var refused *jit.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	more := *refused
+	more.Hint = strings.TrimPrefix(fmt.Sprintf("%s. The grant is live and ends at %s; `jit revoke %s` ends it now", more.Hint, jit.FormatTime(g.End), g.ID), ". ")
+	return &more
+}
+
+// resumed is the record of a destroyed grant as if it had not been destroyed. Only what the destroy itself ended comes back, and only
+// within its window.
+func (b *Broker) resumed(g jit.Grant) jit.Grant {
+	if !g.Destroyed() {
+		return g
+	}
+	g.Holder = -g.Holder
+	if g.RevokeReason == Destroyed && !g.Window.Over(b.Now()) {
+		g.RevokedAt, g.RevokedBy, g.RevokeReason, g.EndedAt = time.Time{}, "", "", time.Time{}
+	}
+	return g
+}
+
+// resume takes back the destruction of a grant: one apply destroyed it under one address and creates it under another.
+func (b *Broker) resume(ctx context.Context, g jit.Grant, traits jit.Traits) (jit.Grant, error) {
+	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+		if !g.Destroyed() {
+			return nil, false
+		}
+		*g = b.resumed(*g)
+		return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(b.Now())), "note", "the apply that destroyed the resource creates it again")}, true
+	})
+	failpoint.Hit("resume.after-intent")
+	now := b.Now()
+	if err != nil || g.Over(now) || g.GrantedAt.IsZero() || !g.Window.Contains(now) && !traits.NativeStart {
+		return g, err
+	}
+	return b.ensure(ctx, g, jit.EventGranted)
+}
+
+// usedUp is the error for a block that comes back after Terraform destroyed it: the grant that it asks for is over.
+func usedUp(g jit.Grant) error {
+	return &jit.Error{
+		Attribute: "renewal",
+		Problem: fmt.Sprintf("this grant was given before: it ran from %s to %s%s, and its resource was destroyed. A grant is given once",
+			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), revokedBy(g)),
+		Hint: fmt.Sprintf("set renewal = %d to grant again", g.Renewal+1),
+		Err:  jit.ErrOver,
+	}
+}
