@@ -105,12 +105,12 @@ type Difference struct {
 // Drift is [Grant.Differs] in words; empty when exactly what has to be there is there.
 func (g Grant) Drift(s Snapshot) string { return g.Differs(s).Words }
 
-// Differs tells how what was observed on the grant's scope differs from what has to be there. Bindings
-// of other grants are passed over.
+// Differs tells how what was observed on the grant's scope differs from what has to be there. Bindings of other grants are passed over.
+// What is left of a binding and gives nobody access is nothing.
 func (g Grant) Differs(s Snapshot) Difference {
 	var found []Observed
 	for i := range s.Ours { // a plan of many grants on one scope looks at all for each
-		if o := &s.Ours[i]; o.Marker.ID == g.ID && o.Marker.Owner == g.Owner {
+		if o := &s.Ours[i]; o.Marker.ID == g.ID && o.Marker.Owner == g.Owner && o.Principal != "" {
 			found = append(found, *o)
 		}
 	}
@@ -124,8 +124,8 @@ func (g Grant) Differs(s Snapshot) Difference {
 		return Difference{DriftMissing, Missing}
 	}
 	d := &differences{}
-	if len(found) > 1 {
-		d.add(DriftCopied, "%d copies", len(found))
+	if n := bindings(found); n > 1 {
+		d.add(DriftCopied, "%d copies", n)
 	}
 	for _, o := range found {
 		g.compare(o, d)
@@ -136,6 +136,19 @@ func (g Grant) Differs(s Snapshot) Difference {
 // claimedBy reports whether access that somebody else holds bears the marker of the grant and gives what the grant does.
 func (g Grant) claimedBy(s Standing) bool {
 	return s.Marker.ID == g.ID && s.Marker.Owner == g.Owner && s.gives(g.Binding)
+}
+
+// bindings counts the bindings of one grant. Several people in one binding are found in one place.
+func bindings(found []Observed) int {
+	places := map[string]bool{}
+	n := 0
+	for _, o := range found {
+		if o.Detail == "" || !places[o.Detail] {
+			n++
+		}
+		places[o.Detail] = true
+	}
+	return n
 }
 
 // compare notes what of one binding of the grant is wrong.
@@ -172,7 +185,9 @@ type differences struct {
 var gravity = []DriftKind{DriftMissing, DriftEndSooner, DriftDamaged, DriftCopied, DriftEndLater, DriftRole, DriftPrincipal, DriftEndGone}
 
 func (d *differences) add(kind DriftKind, format string, args ...any) {
-	d.words = append(d.words, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(d.words, text) {
+		d.words = append(d.words, text)
+	}
 	if d.worst == "" || slices.Index(gravity, kind) > slices.Index(gravity, d.worst) {
 		d.worst = kind
 	}

@@ -15,6 +15,8 @@ type Standing struct {
 	Covers string
 	// Detail says where it was found ("line 3", "ClusterRoleBinding/ops").
 	Detail string
+	// From is the scope on which the access is given, where that is another one, which includes this; empty else.
+	From string
 	// End is the end that the platform itself enforces; zero when there is none.
 	End time.Time
 	// Marker is the marker that the access bears although no grant explains it; zero when it bears none.

@@ -33,7 +33,11 @@ func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant, records
 	}
 	for at, snapshot := range observed {
 		for _, s := range records.Standing(snapshot, at.Scope) {
-			standing = append(standing, judged(at, s, byPlace[at], records.Unread != nil))
+			found := judged(at, s, byPlace[at], records.Unread != nil)
+			if _, told := observed[jit.Place{Target: at.Target, Scope: s.From}]; s.From != "" && told && found.Shadows == "" {
+				continue // it is listed where it is given
+			}
+			standing = append(standing, found)
 		}
 		for _, n := range snapshot.Notes {
 			notes = append(notes, Note{at, n})

@@ -27,3 +27,32 @@ func TestStandingWorstFirst(t *testing.T) {
 		t.Errorf("the notes are %+v", notes)
 	}
 }
+
+// What is given on a wider scope is listed there alone, unless it makes a grant pointless or the wider scope was not read.
+func TestStandingIsListedWhereItIsGiven(t *testing.T) {
+	cluster, prod, dev := jit.Place{Target: "k", Scope: "cluster"}, jit.Place{Target: "k", Scope: "namespaces/prod"}, jit.Place{Target: "k", Scope: "namespaces/dev"}
+	ops := jit.Standing{Principal: "user:ops", Role: "ClusterRole/view"}
+	inherited := ops
+	inherited.From = "cluster"
+	records := jit.Records{Now: time.Now(), MaxTTL: time.Hour}
+	list := func(observed map[jit.Place]jit.Snapshot, live ...jit.Grant) string {
+		var all []string
+		found, _ := sweeper.FindStanding(observed, live, records)
+		for _, s := range found {
+			all = append(all, s.Scope+" "+string(s.Severity))
+		}
+		return strings.Join(all, ", ")
+	}
+	seen := map[jit.Place]jit.Snapshot{cluster: {Standing: []jit.Standing{ops}}, prod: {Standing: []jit.Standing{inherited}}, dev: {Standing: []jit.Standing{inherited}}}
+	if got := list(seen); got != "cluster info" {
+		t.Errorf("listed: %s", got)
+	}
+	g := jit.Grant{ID: "x", Binding: jit.Binding{Target: "k", Scope: "namespaces/prod", Principal: "user:ops", Role: "ClusterRole/view"}}
+	if got := list(seen, g); got != "namespaces/prod critical, cluster info" {
+		t.Errorf("beside a grant are listed: %s", got)
+	}
+	delete(seen, cluster)
+	if got := list(seen); got != "namespaces/dev info, namespaces/prod info" {
+		t.Errorf("without the cluster are listed: %s", got)
+	}
+}

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -37,6 +38,14 @@ type apiServer struct {
 	down     bool
 	pageSize int                                   // of lists, when the request allows more
 	before   atomic.Pointer[func(r *http.Request)] // called without the lock
+	refuses  func(r *http.Request) bool            // what the user may not do; nil for nothing
+}
+
+// forbid refuses the requests of which refuses says so, as RBAC does.
+func (s *apiServer) forbid(refuses func(r *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuses = refuses
 }
 
 type apiError = apierrors.StatusError
@@ -114,6 +123,10 @@ func (s *apiServer) answer(r *http.Request) (any, *apiError) {
 		return nil, apierrors.NewInternalError(fmt.Errorf("etcd is down"))
 	case r.Header.Get("Authorization") != "Bearer token-of-the-admin":
 		return nil, apierrors.NewUnauthorized("Unauthorized")
+	case s.refuses != nil && s.refuses(r):
+		return nil, apierrors.NewForbidden(resource, name, errors.New("no RBAC policy matched"))
+	case r.URL.Path == selfReview && r.Method == http.MethodPost:
+		return map[string]any{"status": map[string]any{"userInfo": map[string]any{"username": "the-admin"}}}, nil
 	case name == "" && r.Method == http.MethodGet:
 		return s.list(r, resource, namespace)
 	case name == "" && r.Method == http.MethodDelete:

@@ -39,6 +39,8 @@ type Platform struct {
 
 	mu     sync.Mutex
 	opened *client // nil until the first call
+	// self is the principal that the cluster knows us as; nil until it was asked, empty when it does not say.
+	self *string
 }
 
 var _ jit.Platform = (*Platform)(nil)

@@ -62,17 +62,24 @@ func mark(b *rbacv1.RoleBinding, m jit.Marker) {
 	b.Annotations[markerAnnotation] = m.String()
 }
 
-// markerOf returns the marker that a binding bears; ok is false when it is not
-// ours. The annotation counts, or the labels where there is none. When the two name
-// different grants, the name of the object decides: whoever edits one of the three
-// does not take the binding away from its grant.
+// markerOf returns the marker of a binding that is ours: it has the name that we give to the binding of that grant, or it is a copy with
+// annotation and labels complete. Part of a marker under another name proves nothing: whoever may write a binding, or a policy that
+// changes them all, can have put it there.
 func markerOf(b *rbacv1.RoleBinding) (m jit.Marker, ok bool) {
+	m, whole, ok := claimOf(b)
+	return m, ok && (whole || b.Name == objectName(m))
+}
+
+// claimOf returns the marker that a binding bears, and whether it is complete. The annotation counts, or the labels where there is none.
+// When the two name different grants, the name of the object decides: whoever edits one of the three does not take the binding
+// away from its grant.
+func claimOf(b *rbacv1.RoleBinding) (m jit.Marker, whole, ok bool) {
 	annotated, a := jit.ParseMarker(b.Annotations[markerAnnotation])
 	labelled, l := jit.ParseMarker(strings.Join([]string{"jit", b.Labels[ownerLabel], b.Labels[idLabel], b.Labels[startLabel], b.Labels[endLabel]}, ":"))
 	if l && (!a || objectName(annotated) != b.Name && objectName(labelled) == b.Name) {
-		return labelled, true
+		return labelled, false, true
 	}
-	return annotated, a
+	return annotated, a && l && annotated.String() == labelled.String(), a
 }
 
 // damageOf lists what of a binding that bears the marker is not as it was written.

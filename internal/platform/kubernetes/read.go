@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -12,15 +13,15 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Read lists the bindings of the scope. What bears no marker is standing access, subject by
-// subject. Of a namespace the ClusterRoleBindings are listed too, since they hold
-// in it; an operator that may not list them sees only those of the namespace.
-// A namespace that is not there holds nothing.
+// Read lists the bindings of the scope. What is not ours is standing access, subject by subject, but for what the cluster itself makes
+// for its own components, and the operator's own access. Of a namespace the ClusterRoleBindings are listed too, since they hold in it; an operator
+// that may not list them sees only those of the namespace, and the snapshot says so. A namespace that is not there holds nothing.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	at, err := p.place(scope)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
+	snap := jit.Snapshot{}
 	var here, everywhere []rbacv1.RoleBinding
 	var reads errgroup.Group
 	reads.Go(func() (err error) {
@@ -31,6 +32,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		reads.Go(func() (err error) {
 			everywhere, err = place{client: at.client}.list(ctx)
 			if apierrors.IsForbidden(err) {
+				snap.Unseen = []string{"the operator may not list ClusterRoleBindings, which give access in every namespace"}
 				return nil
 			}
 			return err
@@ -39,39 +41,56 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err := reads.Wait(); err != nil {
 		return jit.Snapshot{}, at.explain(ctx, "list the bindings of "+scope, err)
 	}
-	snap := jit.Snapshot{Clock: p.lastClock().remote}
+	snap.Clock = p.lastClock().remote
 	if at.namespace != "" && len(here) == 0 {
 		gone, err := at.gone(ctx)
 		if gone || err != nil {
-			return snap, err
+			return jit.Snapshot{Clock: snap.Clock}, err
 		}
 	}
 	for i := range here {
 		b := &here[i]
-		m, ours := markerOf(b)
-		if !ours {
-			snap.Standing = append(snap.Standing, standing(b, at.kind())...)
-			continue
+		if m, ours := markerOf(b); ours {
+			snap.Ours = append(snap.Ours, at.observed(b, m)...)
+		} else {
+			snap.Standing = append(snap.Standing, at.standing(b, "")...)
 		}
-		o := jit.Observed{Marker: m, Role: roleOf(b.RoleRef), Damage: strings.Join(damageOf(b, m, at.kind()), "; ")}
-		if len(b.Subjects) > 0 {
-			o.Principal = principalOf(b.Subjects[0])
-		}
-		snap.Ours = append(snap.Ours, o)
 	}
 	for i := range everywhere {
 		if _, ours := markerOf(&everywhere[i]); !ours {
-			snap.Standing = append(snap.Standing, standing(&everywhere[i], place{}.kind())...)
+			snap.Standing = append(snap.Standing, place{client: at.client}.standing(&everywhere[i], cluster)...)
 		}
+	}
+	if len(snap.Standing) > 0 {
+		self := p.operator(ctx, at.client)
+		snap.Standing = slices.DeleteFunc(snap.Standing, func(s jit.Standing) bool { return s.Principal == self && !s.Claims() })
 	}
 	return snap, nil
 }
 
-// standing lists the access that a binding gives.
-func standing(b *rbacv1.RoleBinding, kind string) []jit.Standing {
+// observed tells what each subject of a binding of ours has.
+func (at place) observed(b *rbacv1.RoleBinding, m jit.Marker) []jit.Observed {
+	o := jit.Observed{Marker: m, Role: roleOf(b.RoleRef), Damage: strings.Join(damageOf(b, m, at.kind()), "; "), Detail: at.kind() + "/" + b.Name}
+	if len(b.Subjects) == 0 {
+		return []jit.Observed{o}
+	}
+	var all []jit.Observed
+	for _, s := range b.Subjects {
+		o.Principal = principalOf(s)
+		all = append(all, o)
+	}
+	return all
+}
+
+// standing lists the access that a binding of somebody else gives. from is the scope on which it gives it, where that is another.
+func (at place) standing(b *rbacv1.RoleBinding, from string) []jit.Standing {
+	if bootstrapped(b) {
+		return nil
+	}
+	claim, _, _ := claimOf(b)
 	var all []jit.Standing
 	for _, s := range b.Subjects {
-		all = append(all, jit.Standing{Principal: principalOf(s), Role: roleOf(b.RoleRef), Detail: kind + "/" + b.Name})
+		all = append(all, jit.Standing{Principal: principalOf(s), Role: roleOf(b.RoleRef), Detail: at.kind() + "/" + b.Name, From: from, Marker: claim})
 	}
 	return all
 }

@@ -309,6 +309,26 @@ func (s *site) put(t testing.TB, scope string, b rbacv1.RoleBinding) {
 	}
 }
 
+// drop deletes a binding by its name.
+func (s *site) drop(t testing.TB, scope, name string) {
+	t.Helper()
+	for _, b := range s.bindings(t, scope) {
+		if b.Name != name {
+			continue
+		}
+		options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &b.UID, ResourceVersion: &b.ResourceVersion}}
+		err := error(nil)
+		if scope == "cluster" {
+			err = s.rbac.ClusterRoleBindings().Delete(t.Context(), name, options)
+		} else {
+			err = s.rbac.RoleBindings(b.Namespace).Delete(t.Context(), name, options)
+		}
+		if err != nil {
+			t.Fatalf("delete %s: %v", name, err)
+		}
+	}
+}
+
 // edit changes the binding of the marker; its name says which it is.
 func (s *site) edit(t testing.TB, scope string, m jit.Marker, change func(b *rbacv1.RoleBinding)) {
 	t.Helper()
@@ -401,6 +421,10 @@ func observed(t testing.TB, p *Platform, a jit.Access) []jit.Observed {
 	var found []jit.Observed
 	for _, o := range snap.Ours {
 		if o.Marker.Owner == a.Marker.Owner && o.Marker.ID == a.Marker.ID {
+			if o.Detail == "" {
+				t.Errorf("%+v does not say where it was found", o)
+			}
+			o.Detail = ""
 			found = append(found, o)
 		}
 	}
