@@ -31,6 +31,7 @@ type Broker struct {
 	Planned *Planned
 
 	failures failures
+	sweeps   sweeps
 	outages  outages
 }
 

@@ -49,10 +49,8 @@ func TestAPlatformThatCanBeAskedIsJudgedByItsAnswer(t *testing.T) {
 	for _, warning := range p.Warnings {
 		says = append(says, warning.Summary+": "+warning.Detail)
 	}
-	for _, want := range []string{"Only the ledger remembers the access", "can go on for 1h"} {
-		if !strings.Contains(strings.Join(says, "\n"), want) {
-			t.Errorf("the plan does not warn of %q:\n%s", want, strings.Join(says, "\n"))
-		}
+	if all := strings.Join(says, "\n"); !strings.Contains(all, "Only the ledger remembers the access") || strings.Contains(all, "can go on for 1h") { // the policy has decided on that
+		t.Errorf("the plan warns of\n%s", all)
 	}
 	g := w.grant(request())
 	if recorded, _, err := w.ledger.Lookup(t.Context(), g.ID); err != nil || recorded.SessionTail != time.Hour {

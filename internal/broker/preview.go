@@ -71,7 +71,7 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 		return Preview{}, late
 	}
 	g.Policy, g.SessionTail = v.Policy, traits.SessionTail
-	p := Preview{Grant: g, Verdict: v, Warnings: append(warnings, b.warn(g, traits, v, r.StartsAt.After(now))...)}
+	p := Preview{Grant: g, Verdict: v, Warnings: append(warnings, b.warn(ctx, g, traits, v, r.StartsAt.After(now))...)}
 	if s, stands, err := b.standing(ctx, snapshot, g, w.End); err != nil {
 		return Preview{}, err
 	} else if stands {
@@ -109,7 +109,7 @@ func (b *Broker) previewMet(ctx context.Context, recorded, asked jit.Grant, trai
 	if p.Verdict, traits, open, err = b.foresee(ctx, today(recorded, asked), traits, r.Policy, recorded.Start, recorded.Length()); err != nil {
 		return Preview{}, stillLive(recorded, err)
 	}
-	p.Warnings = append(append(p.Warnings, open...), b.warn(recorded, traits, p.Verdict, false)...)
+	p.Warnings = append(append(p.Warnings, open...), b.warn(ctx, recorded, traits, p.Verdict, false)...)
 	return p, nil
 }
 
@@ -157,25 +157,18 @@ func over(g jit.Grant, now time.Time, attribute string) error {
 }
 
 // warn collects what a reviewer has to know of a new or changed grant.
-func (b *Broker) warn(g jit.Grant, traits jit.Traits, v jit.Verdict, later bool) []Warning {
+func (b *Broker) warn(ctx context.Context, g jit.Grant, traits jit.Traits, v jit.Verdict, later bool) []Warning {
 	var all []Warning
 	if v.Policy == "" {
 		all = append(all, Warning{"policy", "No policy governs the grant",
 			"The ledger holds no policy, so every grant within max_ttl is permitted. Write a jit_policy to say who may be granted what."})
 	}
-	if traits.Enforcement == jit.Sweeper {
-		all = append(all, Warning{"target", "The end depends on the sweeper",
-			fmt.Sprintf("Target %q cannot end access by itself: a scheduled `jit sweep` has to remove it.", g.Target)})
-	}
+	all = append(all, b.warnUnswept(ctx, g, traits.Enforcement == jit.Sweeper && !v.SweeperAccepted, later && !traits.NativeStart)...)
 	if traits.Remembered {
 		all = append(all, Warning{"target", "Only the ledger remembers the access",
 			fmt.Sprintf("On target %q nothing can be written on a binding. If the ledger is lost, no sweep can tell which access is temporary, and what is live then stays: keep a ledger that is backed up.", g.Target)})
 	}
-	if later && !traits.NativeStart {
-		all = append(all, Warning{"starts_at", "The beginning depends on the sweeper",
-			fmt.Sprintf("Target %q cannot begin access by itself: a scheduled `jit sweep` starts it at or after starts_at. A late start does not move the end.", g.Target)})
-	}
-	if traits.SessionTail != 0 {
+	if traits.SessionTail != 0 && !v.TailAccepted {
 		tail := "can go on for as long as it likes"
 		if traits.SessionTail > 0 {
 			tail = "can go on for " + jit.FormatDuration(traits.SessionTail)
@@ -237,7 +230,7 @@ func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Pre
 		return Preview{}, err
 	}
 	p.Grant.Policy = p.Verdict.Policy
-	p.Warnings = append(open, b.warn(next, traits, p.Verdict, !next.Start.Equal(recorded.Start) && next.Start.After(b.Now()))...)
+	p.Warnings = append(open, b.warn(ctx, next, traits, p.Verdict, !next.Start.Equal(recorded.Start) && next.Start.After(b.Now()))...)
 	return p, nil
 }
 

@@ -25,8 +25,9 @@ type Policy struct {
 	MaxTTL time.Duration `json:"max_ttl,omitempty"`
 	// ReasonPattern is an RE2 expression that the reason has to match somewhere.
 	ReasonPattern string `json:"reason_pattern,omitempty"`
-	// NativeOnly refuses grants that only a sweeper can end.
-	NativeOnly bool `json:"native_only,omitempty"`
+	// NativeOnly refuses grants that only a sweeper can end. SweeperAccepted: the policy says in so many words that it permits them.
+	NativeOnly      bool `json:"native_only,omitempty"`
+	SweeperAccepted bool `json:"sweeper_accepted,omitempty"`
 	// MaxSessionTail bounds the session tail; nil means no limit, zero that none may remain.
 	MaxSessionTail *time.Duration `json:"max_session_tail,omitempty"`
 	// Condition is a CEL expression over the grant; empty means true.
@@ -68,4 +69,7 @@ type Verdict struct {
 	Rule string
 	// Attribute is the attribute of the grant to blame when not permitted; it may be empty.
 	Attribute string
+	// SweeperAccepted and TailAccepted: the policy that permits it sets enforcement, or max_session_tail. Who enforces
+	// the end, or how long sessions last, is then no news to anybody.
+	SweeperAccepted, TailAccepted bool
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// dependsOnSweeper is the warning of a plan whose grants do not end by themselves.
-const dependsOnSweeper = "The end depends on the sweeper"
+// dependsOnSweeper is the warning of a plan whose grants do not end by themselves, while no sweeper passes.
+const dependsOnSweeper = "No sweeper is at work"
 
 // The life of a grant, with its access tried, until its time has passed; and promises 3 to 5 after that.
 func TestLifeUntilItsTimeHasPassed(t *testing.T) {

@@ -42,7 +42,7 @@ func (d *policyData) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 			"match":            schema.SingleNestedAttribute{Computed: true, Attributes: lists, MarkdownDescription: "The grants that the policy is about."},
 			"max_ttl":          text("The longest that a grant may last; null when the policy sets no limit."),
 			"reason_pattern":   text("The regular expression that the reason has to match; null when any reason will do."),
-			"enforcement":      text("`any` or `native`."),
+			"enforcement":      text("`any` or `native`; null where it is left out, which means `any`."),
 			"max_session_tail": text("The longest that a session may outlive the grant; null when the policy sets no limit."),
 			"condition":        text("The CEL expression that has to be true; null when there is none."),
 		},

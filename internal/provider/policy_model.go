@@ -112,7 +112,9 @@ func (m *policyModel) policy() (jit.Policy, error) {
 		}
 	}
 	switch e := m.Enforcement.ValueString(); {
-	case !known(m.Enforcement), e == anyEnforcement:
+	case !known(m.Enforcement):
+	case e == anyEnforcement:
+		p.SweeperAccepted = true
 	case e == string(jit.Native):
 		p.NativeOnly = true
 	default:
@@ -146,10 +148,13 @@ func (m *policyModel) policy() (jit.Policy, error) {
 func policyState(ctx context.Context, p jit.Policy, diags *diag.Diagnostics) policyModel {
 	m := policyModel{
 		Name: types.StringValue(p.Name), Description: optional(p.Description), Effect: types.StringValue(string(p.Effect)),
-		ReasonPattern: optional(p.ReasonPattern), Condition: optional(p.Condition), Enforcement: types.StringValue(anyEnforcement),
+		ReasonPattern: optional(p.ReasonPattern), Condition: optional(p.Condition),
 	}
-	if p.NativeOnly {
+	switch {
+	case p.NativeOnly:
 		m.Enforcement = types.StringValue(string(jit.Native))
+	case p.SweeperAccepted:
+		m.Enforcement = types.StringValue(anyEnforcement)
 	}
 	if p.MaxTTL != 0 {
 		m.MaxTTL = types.StringValue(jit.FormatDuration(p.MaxTTL))

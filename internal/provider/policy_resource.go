@@ -78,12 +78,9 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 				MarkdownDescription: "The grants that the policy is about: of each list that is given one glob has to match. `*` stands for any run of " +
 					"characters, `?` for one, `[a-z]` for one of a set. `{}` matches every grant.",
 			},
-			"max_ttl":        optional("The longest that a grant may last, such as `4h`."),
-			"reason_pattern": optional("A regular expression (RE2) that the reason has to match somewhere, such as `^(INC|CHG)-[0-9]+: `."),
-			"enforcement": schema.StringAttribute{
-				Optional: true, Computed: true, Default: stringdefault.StaticString(anyEnforcement),
-				MarkdownDescription: "`native` permits only grants that the platform itself ends; `any` leaves that open. Default: `any`.",
-			},
+			"max_ttl":          optional("The longest that a grant may last, such as `4h`."),
+			"reason_pattern":   optional("A regular expression (RE2) that the reason has to match somewhere, such as `^(INC|CHG)-[0-9]+: `."),
+			"enforcement":      optional("`native` permits only grants that the platform itself ends. `any`, which is also what leaving it out means, permits those that a sweeper ends as well; writing it says that this is on purpose, and plans then do not warn of it."),
 			"max_session_tail": optional("The longest that a session may outlive the grant, such as `12h`; `0s` permits only platforms where sessions end with it."),
 			"condition":        optional("A CEL expression over the grant that has to be true, such as `grant.ttl <= duration(\"1h\")`."),
 		},

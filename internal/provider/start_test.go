@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,14 +20,22 @@ func TestDeferredGrant(t *testing.T) {
 			return fmt.Sprintf("starts_at = %q", jit.FormatTime(w.Clock.Now().Add(d)))
 		}
 		configure(w, grant("a", at(2*time.Hour)))
-		says(t, w.Apply(), "The beginning depends on the sweeper")
+		says(t, w.Plan(), "No sweeper is at work", "cannot begin access by itself", `no `+"`jit sweep`"+` that serves owner "jit" there is on record`)
+		w.Apply()
 		if lines(w) != 0 {
 			t.Errorf("it has begun already:\n%s", w.Read("authorized_keys"))
 		}
 		unchanged(t, w, "before the beginning")
 
+		swept := jit.Sweep{Owners: jit.Owners{"jit"}, Targets: []string{"host"}, At: w.Clock.Now()}
+		if err := w.Runtime().Ledger.Swept(t.Context(), swept); err != nil {
+			t.Fatal(err)
+		}
 		begin := w.Clock.Now().Add(time.Hour)
 		configure(w, grant("a", at(time.Hour)))
+		if r := w.Plan(); strings.Contains(r.Text(), "No sweeper") {
+			t.Errorf("a plan warns although a sweeper has just passed:\n%s", r.Text())
+		}
 		w.Apply()
 		if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(begin.Add(2*time.Hour)); got != want {
 			t.Errorf("moved, expires_at is %s, want %s", got, want)

@@ -14,7 +14,7 @@ import (
 
 // Ledger is a ledger in memory.
 type Ledger struct {
-	// Call, if set, is asked before every read and write ("read", "write"), and after a
+	// Call, if set, is asked before every read and write ("read", "swept since", "write"), and after a
 	// write took effect ("written"); its error fails the call.
 	Call func(what string) error
 	// Remote, if set, is the clock of the server that keeps the ledger.
@@ -316,7 +316,7 @@ func (l *Ledger) Sweeps() []jit.Sweep {
 
 // SweptSince tells of the last passes.
 func (l *Ledger) SweptSince(ctx context.Context, owner string, now time.Time) (map[string]time.Duration, error) {
-	if err := l.call(ctx, "read"); err != nil {
+	if err := l.call(ctx, "swept since"); err != nil {
 		return nil, err
 	}
 	l.mu.Lock()

@@ -120,7 +120,8 @@ func nearest(candidates []*rule, r *Request) jit.Verdict {
 			distance = len(failed)
 		}
 		if distance == 0 {
-			return jit.Verdict{Permitted: true, Policy: c.Name, Rule: fmt.Sprintf("policy %q permits it", c.Name)}
+			return jit.Verdict{Permitted: true, Policy: c.Name, Rule: fmt.Sprintf("policy %q permits it", c.Name),
+				SweeperAccepted: c.SweeperAccepted, TailAccepted: c.MaxSessionTail != nil}
 		}
 		if distance >= fewest {
 			continue

@@ -189,6 +189,6 @@ func same(a, b jit.Policy) bool {
 		}
 	}
 	return a.Name == b.Name && a.Description == b.Description && a.Effect == b.Effect &&
-		a.MaxTTL == b.MaxTTL && a.ReasonPattern == b.ReasonPattern && a.NativeOnly == b.NativeOnly &&
+		a.MaxTTL == b.MaxTTL && a.ReasonPattern == b.ReasonPattern && a.NativeOnly == b.NativeOnly && a.SweeperAccepted == b.SweeperAccepted &&
 		a.Condition == b.Condition && tail(a.MaxSessionTail) == tail(b.MaxSessionTail) && (a.MaxSessionTail == nil) == (b.MaxSessionTail == nil)
 }

@@ -1,0 +1,64 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// SweptWithin is how long ago a sweeper may have passed at most for a plan to count on it.
+const SweptWithin = 10 * time.Minute
+
+// sweepsFor is for how long the sweepers that were on record are not asked for again, so that one query serves a plan.
+const sweepsFor = time.Minute
+
+// sweeps is what the ledger said about the sweepers of one owner. The zero value is ready.
+type sweeps struct {
+	mu    sync.Mutex
+	at    time.Time
+	since map[string]time.Duration
+	err   error
+}
+
+// read returns how long ago a sweeper that serves owner passed on each target.
+func (s *sweeps) read(ctx context.Context, ledger jit.Ledger, owner string, now time.Time) (map[string]time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at.IsZero() || now.Sub(s.at).Abs() >= sweepsFor {
+		s.since, s.err = ledger.SweptSince(ctx, owner, now)
+		s.at = now
+	}
+	return s.since, s.err
+}
+
+// warnUnswept warns of a grant that a sweeper has to end, or to begin, where no sweeper that serves it has passed lately.
+func (b *Broker) warnUnswept(ctx context.Context, g jit.Grant, end, begin bool) []Warning {
+	if !end && !begin {
+		return nil
+	}
+	all, err := b.sweeps.read(ctx, b.Ledger, g.Owner, b.Now())
+	since, known := all[g.Target]
+	var last string
+	switch {
+	case err != nil:
+		last = fmt.Sprintf("whether a `jit sweep` passes is not known: %v", err)
+	case !known:
+		last = fmt.Sprintf("no `jit sweep` that serves owner %q there is on record", g.Owner)
+	case since > SweptWithin:
+		last = fmt.Sprintf("the last `jit sweep` that serves owner %q there passed %s ago", g.Owner, jit.FormatDuration(since.Truncate(time.Second)))
+	default:
+		return nil
+	}
+	attribute, cannot, then := "target", "end", "The access stays until a sweep removes it."
+	switch {
+	case begin && end:
+		cannot, then = "begin or end", "The access begins late, and stays until a sweep removes it."
+	case begin:
+		attribute, cannot, then = "starts_at", "begin", "The access begins with the first sweep after starts_at; a late start does not move the end."
+	}
+	return []Warning{{attribute, "No sweeper is at work", fmt.Sprintf(
+		"Target %q cannot %s access by itself, and %s. %s Run `jit sweep --watch`, or `jit sweep` every minute, on this ledger and target.", g.Target, cannot, last, then)}}
+}
