@@ -46,7 +46,7 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 		if err != nil {
 			return err
 		}
-		tx, err := l.begin(ctx, db)
+		tx, err := db.BeginTx(ctx, &l.write)
 		if err != nil {
 			return err
 		}

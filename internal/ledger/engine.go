@@ -44,8 +44,6 @@ type dialect struct {
 	prepares              bool
 	forUpdate, skipLocked string
 	write, snapshot       sql.TxOptions
-	// preamble is the first statement of a transaction that writes; it may be empty.
-	preamble string
 	// clock asks for the time of the server, in seconds since 1970; it is empty where there is no server.
 	clock string
 }
@@ -88,7 +86,7 @@ func (l *Ledger) transact(ctx context.Context, do func(context.Context, *sql.Tx,
 }
 
 func (l *Ledger) inTx(ctx context.Context, db *sql.DB, do func(context.Context, *sql.Tx, head) error) error {
-	tx, err := l.begin(ctx, db)
+	tx, err := db.BeginTx(ctx, &l.write)
 	if err != nil {
 		return err
 	}
@@ -104,19 +102,6 @@ func (l *Ledger) inTx(ctx context.Context, db *sql.DB, do func(context.Context, 
 		return err
 	}
 	return tx.Commit()
-}
-
-// begin opens a transaction that writes.
-func (l *Ledger) begin(ctx context.Context, db *sql.DB) (*sql.Tx, error) {
-	tx, err := db.BeginTx(ctx, &l.write)
-	if err != nil || l.preamble == "" {
-		return tx, err
-	}
-	if _, err := tx.ExecContext(ctx, l.preamble); err != nil {
-		_ = tx.Rollback()
-		return nil, err
-	}
-	return tx, nil
 }
 
 // errAgain: somebody else did the same at the same time; look again.

@@ -75,7 +75,7 @@ func (l *Ledger) migrate(ctx context.Context, db *sql.DB) error {
 
 // apply brings the schema from version to the next.
 func (l *Ledger) apply(ctx context.Context, db *sql.DB, version int) error {
-	tx, err := l.begin(ctx, db)
+	tx, err := db.BeginTx(ctx, &l.write)
 	if err != nil {
 		return err
 	}

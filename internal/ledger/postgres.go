@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -32,9 +31,7 @@ var postgresDialect = dialect{
 	// The locked head row gives the order; a stricter level would only add retries.
 	write:    sql.TxOptions{Isolation: sql.LevelReadCommitted},
 	snapshot: sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
-	// A client that vanished inside a transaction would keep the head row locked until TCP gives up on it.
-	preamble: "SET LOCAL idle_in_transaction_session_timeout = 30000",
-	clock:    "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
+	clock:    "SELECT CAST(extract(epoch FROM pg_catalog.clock_timestamp()) AS double precision)",
 }
 
 func openPostgres(raw string, u *url.URL) (*postgres, error) {
@@ -55,7 +52,7 @@ func openPostgres(raw string, u *url.URL) (*postgres, error) {
 	}
 	// Nothing is prepared by name, so a pooler between us and the server does no harm.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
-	db := stdlib.OpenDB(*config)
+	db := openPinned(*config)
 	db.SetMaxOpenConns(8)
 	db.SetMaxIdleConns(4)
 	db.SetConnMaxIdleTime(time.Minute)

@@ -70,21 +70,20 @@ func Pin(path, role string) []string {
 }
 
 var (
-	roleOption = regexp.MustCompile(`(?:^|\s)(?:-c\s*|--)role=((?:\\.|[^\s\\])+)`)
-	escaped    = regexp.MustCompile(`\\(.)`)
+	option  = regexp.MustCompile(`(?:^|\s)(?:-c\s*|--)([a-z_]+)=((?:\\.|[^\s\\])*)`)
+	escaped = regexp.MustCompile(`\\(.)`)
 )
 
-// Role returns the role that the connection's own parameters ask for, as role=… or in
-// options; empty when they name none. Whoever wrote the URL chose it.
-func Role(parameters map[string]string) string {
-	if role := parameters["role"]; role != "" {
-		return role
+// Parameter returns what the connection's own parameters, those of its URL, say of a setting, by itself or in
+// options; empty when they say nothing. Whoever wrote the URL chose it.
+func Parameter(parameters map[string]string, name string) string {
+	value := parameters[name]
+	for _, o := range option.FindAllStringSubmatch(parameters["options"], -1) {
+		if value == "" && o[1] == name {
+			value = escaped.ReplaceAllString(o[2], "$1")
+		}
 	}
-	found := roleOption.FindStringSubmatch(parameters["options"])
-	if found == nil {
-		return ""
-	}
-	return escaped.ReplaceAllString(found[1], "$1")
+	return value
 }
 
 // literal writes a text as an SQL string constant that reads the same whatever

@@ -179,21 +179,6 @@ func TestStatementsNameEverythingInFull(t *testing.T) {
 }
 
 func TestARoleInTheURLIsKept(t *testing.T) {
-	for _, c := range []struct {
-		parameters map[string]string
-		want       string
-	}{
-		{nil, ""},
-		{map[string]string{"role": "jit admin"}, "jit admin"},
-		{map[string]string{"options": `-c geqo=off -c role=jit\ admin`}, "jit admin"},
-		{map[string]string{"options": "--role=jit_admin --geqo=off"}, "jit_admin"},
-		{map[string]string{"options": "-crole=jit_admin"}, "jit_admin"},
-		{map[string]string{"options": "-c geqo=off", "user": "x"}, ""},
-	} {
-		if got := pgsession.Role(c.parameters); got != c.want {
-			t.Errorf("Role(%v) = %q, want %q", c.parameters, got, c.want)
-		}
-	}
 	s := newSite(t)
 	name := "hat" + databaseOf(t, s.url)
 	s.role(t, name, "SUPERUSER NOLOGIN")

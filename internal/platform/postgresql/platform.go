@@ -89,7 +89,7 @@ func New(cfg Config, now func() time.Time) (*Platform, error) {
 	if err != nil {
 		return nil, unreadable
 	}
-	pin := pgsession.Pin(pgsession.Catalog, pgsession.Role(pc.ConnConfig.RuntimeParams))
+	pin := pgsession.Pin(pgsession.Catalog, pgsession.Parameter(pc.ConnConfig.RuntimeParams, "role"))
 	return &Platform{pool: pool, pin: pin, now: now}, nil
 }
 

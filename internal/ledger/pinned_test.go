@@ -1,0 +1,106 @@
+package ledger_test
+
+import (
+	"crypto/rand"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+)
+
+// trapSQL imitates what the ledger's statements call. A trap that is called counts itself.
+const trapSQL = `
+CREATE SCHEMA evil;
+CREATE SEQUENCE evil.sprung;
+DO $do$ DECLARE p record; body text := 'BEGIN PERFORM nextval(''evil.sprung''); RAISE EXCEPTION ''sprung''; END';
+BEGIN
+	FOR p IN SELECT proname, pg_get_function_identity_arguments(oid) AS args, prorettype::regtype AS gives
+		FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f' AND provariadic = 0 AND NOT proretset
+			AND proname IN ('clock_timestamp', 'now', 'set_config', 'current_setting', 'to_regclass', 'texteq', 'int8eq', 'int8le', 'int8ge', 'int8lt', 'int8gt', 'int84eq', 'int48eq', 'length', 'abs')
+	LOOP BEGIN
+		EXECUTE format('CREATE FUNCTION evil.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L', p.proname, p.args, p.gives, body);
+	EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP;
+	FOR p IN SELECT o.oprname, f.proname, o.oprleft::regtype AS l, o.oprright::regtype AS r
+		FROM pg_operator o JOIN pg_proc f ON f.oid = o.oprcode WHERE o.oprnamespace = 'pg_catalog'::regnamespace AND o.oprleft <> 0
+	LOOP BEGIN
+		EXECUTE format('CREATE OPERATOR evil.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = evil.%I)', p.oprname, p.l, p.r, p.proname);
+	EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP;
+END $do$;
+CREATE TABLE evil.jit_grants (LIKE public.jit_grants);
+CREATE TABLE evil.jit_ledger (LIKE public.jit_ledger);
+GRANT USAGE ON SCHEMA evil TO PUBLIC;
+GRANT ALL ON SEQUENCE evil.sprung TO PUBLIC`
+
+// TestTheOwnerOfTheDatabaseHasNoPartInTheLedger: what the owner of the database makes of the sessions of others
+// neither runs with their rights nor shows them another ledger.
+func TestTheOwnerOfTheDatabaseHasNoPartInTheLedger(t *testing.T) {
+	server := testenv.Postgres(t)
+	at := server.Database(t)
+	first := open(t, at)
+	g := ledgertest.Grant(1)
+	write(t, first, jit.Entry{Grant: &g})
+
+	u, err := url.Parse(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	database, owner := strings.TrimPrefix(u.Path, "/"), "dbo_"+strings.ToLower(rand.Text()[:8])
+	super := raw(t, at)
+	run(t, super, "CREATE ROLE "+owner+" LOGIN PASSWORD 'x'", "ALTER DATABASE "+database+" OWNER TO "+owner, "GRANT SELECT ON jit_grants, jit_ledger TO "+owner)
+	t.Cleanup(func() { // the database goes first
+		run := raw(t, server.URL)
+		_, _ = run.Exec("ALTER DATABASE " + database + " OWNER TO superuser")
+		_, _ = super.Exec("DROP OWNED BY " + owner + " CASCADE")
+		_, _ = run.Exec("DROP ROLE " + owner)
+	})
+	u.User = url.UserPassword(owner, "x")
+	dbo := raw(t, u.String()+"&default_query_exec_mode=simple_protocol")
+	run(t, dbo, trapSQL)
+	for _, set := range []string{"search_path = evil, pg_catalog, public", "role = " + owner, "default_transaction_read_only = on", "exit_on_error = on",
+		"transform_null_equals = on", "array_nulls = off", "TimeZone = 'Asia/Kathmandu'", "DateStyle = 'SQL, DMY'", "lock_timeout = 1", "statement_timeout = 50"} {
+		run(t, dbo, "ALTER DATABASE "+database+" SET "+set)
+	}
+
+	l := open(t, at)
+	if _, ok, err := l.Lookup(t.Context(), g.ID); !ok || err != nil {
+		t.Fatalf("the record is there: %t, %v", ok, err)
+	}
+	more := ledgertest.Grant(2)
+	write(t, l, jit.Entry{Grant: &more})
+	for range l.Grants(t.Context(), jit.Filter{}) {
+	}
+	if now, err := l.Clock(t.Context()); err != nil || time.Since(now).Abs() > time.Minute {
+		t.Errorf("the clock says %s, %v", now, err)
+	}
+	verify(t, l)
+	var sprung bool
+	if err := super.QueryRow("SELECT is_called FROM evil.sprung").Scan(&sprung); err != nil || sprung {
+		t.Errorf("code of the owner ran: %t, %v", sprung, err)
+	}
+}
+
+// TestALedgerThatOnlyADefaultFinds: what the URL does not say is not believed, and the ledger does not read as empty.
+func TestALedgerThatOnlyADefaultFinds(t *testing.T) {
+	server := testenv.Postgres(t)
+	at := server.Database(t)
+	run(t, raw(t, at), "CREATE SCHEMA apart")
+	in := at + "&search_path=apart"
+	g := ledgertest.Grant(1)
+	write(t, open(t, in), jit.Entry{Grant: &g})
+	if _, ok, err := open(t, in).Lookup(t.Context(), g.ID); !ok || err != nil {
+		t.Errorf("the record is there: %t, %v", ok, err)
+	}
+	u, err := url.Parse(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, raw(t, at), "ALTER DATABASE "+strings.TrimPrefix(u.Path, "/")+" SET search_path = apart")
+	_, _, err = open(t, at).Lookup(t.Context(), g.ID)
+	if err == nil || !strings.Contains(err.Error(), "?search_path=apart") {
+		t.Errorf("the error is %v, want one that says what to write", err)
+	}
+}
