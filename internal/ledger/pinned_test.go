@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
@@ -65,11 +66,21 @@ func TestTheOwnerOfTheDatabaseHasNoPartInTheLedger(t *testing.T) {
 		run(t, dbo, "ALTER DATABASE "+database+" SET "+set)
 	}
 
-	l := open(t, at)
-	if _, ok, err := l.Lookup(t.Context(), g.ID); !ok || err != nil {
+	for i, at := range []string{at, server.Pooler(t, database)} {
+		among(t, open(t, at), g.ID, ledgertest.Grant(2+i))
+	}
+	var sprung bool
+	if err := super.QueryRow("SELECT is_called FROM evil.sprung").Scan(&sprung); err != nil || sprung {
+		t.Errorf("code of the owner ran: %t, %v", sprung, err)
+	}
+}
+
+// among uses a ledger in which there is one grant, and writes another.
+func among(t *testing.T, l *ledger.Ledger, first jit.ID, more jit.Grant) {
+	t.Helper()
+	if _, ok, err := l.Lookup(t.Context(), first); !ok || err != nil {
 		t.Fatalf("the record is there: %t, %v", ok, err)
 	}
-	more := ledgertest.Grant(2)
 	write(t, l, jit.Entry{Grant: &more})
 	for range l.Grants(t.Context(), jit.Filter{}) {
 	}
@@ -77,10 +88,6 @@ func TestTheOwnerOfTheDatabaseHasNoPartInTheLedger(t *testing.T) {
 		t.Errorf("the clock says %s, %v", now, err)
 	}
 	verify(t, l)
-	var sprung bool
-	if err := super.QueryRow("SELECT is_called FROM evil.sprung").Scan(&sprung); err != nil || sprung {
-		t.Errorf("code of the owner ran: %t, %v", sprung, err)
-	}
 }
 
 // TestALedgerThatOnlyADefaultFinds: what the URL does not say is not believed, and the ledger does not read as empty.

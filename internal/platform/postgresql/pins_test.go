@@ -89,6 +89,10 @@ func TestTheOwnerOfTheDatabaseGetsNothing(t *testing.T) {
 			own(t, s, s.server.User)
 			return s.open(t)
 		}},
+		{"superuser through a pooler", func(t *testing.T, s *site) *Platform {
+			own(t, s, s.server.User)
+			return s.openAs(t, s.server.Pooler(t, databaseOf(t, s.url)), time.Now)
+		}},
 		{"CREATEROLE", func(t *testing.T, s *site) *Platform {
 			p := s.adminOf(t, "operator", "CREATEROLE", quote(s.roles[0]), "pg_signal_backend")
 			own(t, s, "operator"+databaseOf(t, s.url))

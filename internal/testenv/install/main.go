@@ -1,7 +1,7 @@
 // Command install puts in place what the acceptance tests against real servers
 // need: the kubeapi, tofu and versitygw programs and a virtual environment with moto in the
 // test cache and, on Debian with root or password-less sudo, the packages with
-// PostgreSQL, OpenSSH, Python, Chromium, promtool, make, git and a C compiler. What is there already
+// PostgreSQL, PgBouncer, OpenSSH, Python, Chromium, promtool, make, git and a C compiler. What is there already
 // is left alone.
 //
 // Usage: install [packages] [moto] [kubeapi] [tofu] [versitygw]; without arguments, all five.
@@ -88,6 +88,7 @@ type need struct {
 func needs() []need {
 	return []need{
 		{name: "initdb", pkg: "postgresql", folders: "/usr/lib/postgresql/*/bin"},
+		{name: "pgbouncer", pkg: "pgbouncer", folders: "/usr/sbin"},
 		{name: "sshd", pkg: "openssh-server", folders: "/usr/sbin"},
 		{name: "python3", pkg: "python3 python3-venv", works: []string{"-c", "import ensurepip, venv"}},
 		{name: "chromium", pkg: "chromium"},
