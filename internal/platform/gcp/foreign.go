@@ -1,0 +1,112 @@
+package gcp
+
+import (
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/common"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/parser"
+)
+
+// endOf reads a condition that somebody else wrote. It returns when the service ends the access, zero when that cannot be told, and
+// what narrows the access besides, empty for nothing: "true" and a date alone narrow nothing. Only a date that holds together with everything
+// else ends the access, so dates within an "or" count for nothing.
+func endOf(expression string) (narrows string, end time.Time) {
+	p, err := parser.NewParser(parser.Macros())
+	if err != nil {
+		return expression, time.Time{}
+	}
+	tree, errs := p.Parse(common.NewTextSource(expression))
+	if len(errs.GetErrors()) > 0 {
+		return expression, time.Time{}
+	}
+	var rest []string
+	dated := false
+	for _, e := range conjuncts(tree.Expr()) {
+		if e.Kind() == ast.LiteralKind && e.AsLiteral().Value() == true {
+			dated = true
+			continue
+		}
+		if until, ok := bound(e); ok {
+			dated = true
+			if !until.IsZero() && (end.IsZero() || until.Before(end)) {
+				end = until
+			}
+			continue
+		}
+		text, err := parser.Unparse(e, tree.SourceInfo())
+		if err != nil {
+			return expression, time.Time{}
+		}
+		rest = append(rest, text)
+	}
+	if !dated {
+		return strings.TrimSpace(expression), time.Time{} // as it was written, so that it can be compared
+	}
+	return strings.Join(rest, " && "), end
+}
+
+// conjuncts are the parts of an expression that all have to hold.
+func conjuncts(e ast.Expr) []ast.Expr {
+	if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == operators.LogicalAnd {
+		var all []ast.Expr
+		for _, arg := range e.AsCall().Args() {
+			all = append(all, conjuncts(arg)...)
+		}
+		return all
+	}
+	return []ast.Expr{e}
+}
+
+// bound reads the comparison of request.time with a timestamp. until is zero for a beginning, which ends nothing.
+func bound(e ast.Expr) (until time.Time, ok bool) {
+	if e.Kind() != ast.CallKind || len(e.AsCall().Args()) != 2 {
+		return time.Time{}, false
+	}
+	left, right := e.AsCall().Args()[0], e.AsCall().Args()[1]
+	before, after := false, false
+	switch e.AsCall().FunctionName() {
+	case operators.Less, operators.LessEquals:
+		before = true
+	case operators.Greater, operators.GreaterEquals:
+		after = true
+	}
+	if isRequestTime(right) {
+		left, right, before, after = right, left, after, before
+	}
+	at, dated := timestamp(right)
+	switch {
+	case !before && !after, !isRequestTime(left), !dated:
+		return time.Time{}, false
+	case before:
+		return at, true
+	}
+	return time.Time{}, true
+}
+
+func isRequestTime(e ast.Expr) bool {
+	if e.Kind() != ast.SelectKind || e.AsSelect().FieldName() != "time" || e.AsSelect().IsTestOnly() {
+		return false
+	}
+	of := e.AsSelect().Operand()
+	return of.Kind() == ast.IdentKind && of.AsIdent() == "request"
+}
+
+// timestamp reads timestamp("2026-11-23T18:00:00Z").
+func timestamp(e ast.Expr) (time.Time, bool) {
+	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != "timestamp" || e.AsCall().IsMemberFunction() || len(e.AsCall().Args()) != 1 {
+		return time.Time{}, false
+	}
+	arg := e.AsCall().Args()[0]
+	if arg.Kind() != ast.LiteralKind {
+		return time.Time{}, false
+	}
+	text, ok := arg.AsLiteral().Value().(string)
+	if !ok {
+		return time.Time{}, false
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	return at.UTC(), err == nil
+}
