@@ -60,7 +60,7 @@ func (a Access) Check() (address string, err error) {
 
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // Server serves the page, the metrics and the health.
@@ -76,8 +76,11 @@ type Server struct {
 
 // The bounds of a request.
 const (
-	headerTimeout = 10 * time.Second
+	headerTimeout = 5 * time.Second
+	readTime      = 10 * time.Second
 	answerTimeout = time.Minute
+	// idleTimeout is longer than the pause between two scrapes usually is.
+	idleTimeout = 90 * time.Second
 	maxHeader     = 16 << 10
 	stopTimeout   = 5 * time.Second
 )
@@ -104,15 +107,21 @@ func notHad(address string, err error) error {
 	return &jit.Error{Attribute: "listen", Problem: fmt.Sprintf("cannot listen on %s: %v", address, err), Hint: "stop what listens there, or write another address", Err: err}
 }
 
-// Serve answers until ctx ends, and closes the listener.
+// Serve answers until ctx ends, and closes the listener. It holds [maxConnections] at most.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: answerTimeout, MaxHeaderBytes: maxHeader}
+	listener = &limited{Listener: listener, most: maxConnections}
+	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTime, WriteTimeout: answerTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader}
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		stopped <- server.Shutdown(bounded)
+		err := server.Shutdown(bounded)
+		if errors.Is(err, context.DeadlineExceeded) { // somebody has not finished asking
+			err = server.Close()
+		}
+		stopped <- err
 	}()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
