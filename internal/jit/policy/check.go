@@ -35,9 +35,11 @@ func Check(p jit.Policy) error {
 		return err
 	}
 	if p.Condition != "" {
-		if _, err := compileCondition(p.Condition); err != nil {
+		c, err := compileCondition(p.Condition)
+		if err != nil {
 			return err
 		}
+		return c.evaluable()
 	}
 	return nil
 }

@@ -124,6 +124,8 @@ type condition struct {
 	program cel.Program
 	// reads are the fields of the grant that the expression reads.
 	reads map[string]bool
+	// compiled is what program was made from.
+	compiled *cel.Ast
 	// attribute is the attribute of the grant that the expression is about; empty when it is about several.
 	attribute string
 }
@@ -159,7 +161,7 @@ func compileCondition(expression string) (*condition, error) {
 	if err != nil {
 		return nil, jit.Invalid("condition", "correct the literals in it", "%q is not a condition: %v", expression, err)
 	}
-	return &condition{program, reads, attribute(reads)}, nil
+	return &condition{program, reads, compiled, attribute(reads)}, nil
 }
 
 // attribute returns the one attribute of the grant that the fields belong to, or "".
