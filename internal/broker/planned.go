@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"sort"
 	"strings"
@@ -15,6 +16,34 @@ import (
 type Planned struct {
 	mu      sync.Mutex
 	changes map[string]change
+	claims  map[string]claim
+}
+
+// claim is what resources said of the policy that they are to be.
+type claim struct {
+	policy     jit.Policy
+	made, kept bool // by one that is new, by one that exists
+}
+
+// Claim notes that a resource, which exists already or is new, is to be the policy, and refuses a second resource of that
+// name. A resource that is replaced claims its name twice: as one that exists, then as one that is new.
+func (p *Planned) Claim(policy jit.Policy, exists bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, known := p.claims[policy.Name]
+	if known && (exists && c.kept || !exists && c.made || !reflect.DeepEqual(c.policy, policy)) {
+		return SameName(policy.Name)
+	}
+	if p.claims == nil {
+		p.claims = map[string]claim{}
+	}
+	p.claims[policy.Name] = claim{policy, c.made || !exists, c.kept || exists}
+	return nil
+}
+
+// SameName is the error for two policies of one name.
+func SameName(name string) error {
+	return jit.Invalid("name", "choose another name, or make one policy of the two", "another jit_policy of this configuration has the name %q too; each apply would change the other's", name)
 }
 
 // change is what a plan makes of a policy: it puts it, or drops it, or what comes is awaited.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"sync"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -16,12 +17,44 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
 // policyResource is jit_policy: a rule that every later grant is judged by.
-type policyResource struct{ *backend }
+type policyResource struct {
+	*backend
+	// names are those of the policies that were validated before the provider was configured.
+	names *policyNames
+}
+
+// policyNames notes the names of policies while a configuration is validated, where each block is seen once.
+type policyNames struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+// reset forgets all names.
+func (n *policyNames) reset() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.seen = nil
+}
+
+// add refuses a name that was added before.
+func (n *policyNames) add(name string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.seen[name] {
+		return broker.SameName(name)
+	}
+	if n.seen == nil {
+		n.seen = map[string]bool{}
+	}
+	n.seen[name] = true
+	return nil
+}
 
 var (
 	_ resource.ResourceWithConfigure      = (*policyResource)(nil)
@@ -101,6 +134,9 @@ func (r *policyResource) ValidateConfig(ctx context.Context, req resource.Valida
 	if err == nil {
 		err = policy.Check(p)
 	}
+	if err == nil && known(m.Name) && r.backend == nil { // a plan sees every instance of a block: ModifyPlan compares them
+		err = r.names.add(p.Name)
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Invalid policy", err)
 	}
@@ -129,6 +165,12 @@ func (r *policyResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 	if err != nil {
 		addError(&resp.Diagnostics, "Invalid policy", err)
 		return
+	}
+	if known(plan.Name) {
+		if err := r.Broker.Planned.Claim(p, !req.State.Raw.IsNull()); err != nil {
+			addError(&resp.Diagnostics, "Invalid policy", err)
+			return
+		}
 	}
 	if known(before) && known(plan.Name) && before.ValueString() != p.Name {
 		r.Broker.Planned.Drop(before.ValueString())

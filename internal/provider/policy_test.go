@@ -177,6 +177,37 @@ func TestPolicyHasOneHolder(t *testing.T) {
 	})
 }
 
+// Two policies of one name would change each other with each apply.
+func TestTwoPoliciesOfOneName(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		first := policy("oncall", `max_ttl = "4h"`)
+		second := func(lines ...string) string {
+			return strings.Replace(policy("oncall", lines...), `"jit_policy" "oncall"`, `"jit_policy" "other"`, 1)
+		}
+		refused := func(when string, r acctest.Result) {
+			t.Helper()
+			if r.ExitCode != 1 {
+				t.Errorf("%s: exit code %d\n%s", when, r.ExitCode, r.Text())
+			}
+			says(t, r, "nother jit_policy of this configuration")
+		}
+		configure(w, first, second(`max_ttl = "5h"`))
+		refused("validate", w.Run("validate"))
+		refused("validate, again", w.Run("validate"))
+		configure(w, first)
+		w.Must("validate")
+		w.Apply()
+
+		configure(w, first, second(`max_ttl = "5h"`))
+		refused("one that exists and one that is new", w.Plan())
+		configure(w, first, strings.Replace(policy("twins"), "match =", "count = 2\n  match =", 1))
+		refused("two instances of one block", w.Plan())
+		configure(w, first)
+		w.Apply("-replace=jit_policy.oncall")
+		unchanged(t, w, "after the policy was replaced")
+	})
+}
+
 // Values that are not known until the apply are judged there.
 func TestUnknownValues(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
