@@ -171,8 +171,8 @@ func whole(g, asked jit.Grant) (_ jit.Grant, made bool) {
 func (b *Broker) Adopt(ctx context.Context, grants []jit.Grant) []error {
 	entries := make([]jit.Entry, len(grants))
 	for i, g := range grants {
-		entries[i] = jit.Entry{Grant: &g, Events: []jit.Event{b.window(jit.EventAdopted, g, "state", string(g.State(b.Now())),
-			"owner", g.Owner, "target", g.Target, "principal", g.Principal, "role", g.Role, "scope", g.Scope, "from", "marker")}}
+		entries[i] = jit.Rewrite(jit.Grant{}, g, b.window(jit.EventAdopted, g, "state", string(g.State(b.Now())),
+			"owner", g.Owner, "target", g.Target, "principal", g.Principal, "role", g.Role, "scope", g.Scope, "from", "marker"))
 	}
 	errs := b.Ledger.Write(ctx, entries)
 	for i, err := range errs {

@@ -27,8 +27,9 @@ func (b *Broker) Announce(ctx context.Context, before time.Duration) (int, error
 		if g.State(now) != jit.StateActive || g.AnnouncedEnd.Equal(g.End) || g.Length() < 2*before {
 			continue
 		}
-		g.AnnouncedEnd = g.End
-		entries = append(entries, jit.Entry{Grant: &g, Events: []jit.Event{b.window(jit.EventEndsSoon, g)}})
+		next := g
+		next.AnnouncedEnd = g.End
+		entries = append(entries, jit.Rewrite(g, next, b.window(jit.EventEndsSoon, next)))
 	}
 	announced := 0
 	var errs []error

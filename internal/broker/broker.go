@@ -355,7 +355,7 @@ func (b *Broker) update(ctx context.Context, first jit.Grant, change func(g *jit
 		if !wanted {
 			return g, nil
 		}
-		err := b.Ledger.Write(ctx, []jit.Entry{{Grant: &next, Events: events}})[0]
+		err := b.Ledger.Write(ctx, []jit.Entry{jit.Rewrite(g, next, events...)})[0]
 		if err == nil {
 			next.Version++
 			return next, nil

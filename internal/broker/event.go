@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"encoding/json"
 	"strconv"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -53,28 +52,4 @@ func (b *Broker) window(kind jit.EventKind, g jit.Grant, pairs ...string) jit.Ev
 
 func (b *Broker) policyEvent(kind jit.EventKind, name string, detail map[string]string) jit.Event {
 	return jit.Event{At: b.Now(), Kind: kind, Policy: name, Actor: b.Actor, Detail: detail}
-}
-
-// policyFacts puts the whole policy into an event, so that the record tells what was in force.
-func policyFacts(p jit.Policy) map[string]string {
-	match, err := json.Marshal(p.Match)
-	if err != nil {
-		panic(err) // lists of strings always marshal
-	}
-	facts := map[string]string{"effect": string(p.Effect), "match": string(match)}
-	for name, value := range map[string]string{"description": p.Description, "reason_pattern": p.ReasonPattern, "condition": p.Condition} {
-		if value != "" {
-			facts[name] = value
-		}
-	}
-	if p.MaxTTL > 0 {
-		facts["max_ttl"] = jit.FormatDuration(p.MaxTTL)
-	}
-	if p.NativeOnly {
-		facts["enforcement"] = string(jit.Native)
-	}
-	if p.MaxSessionTail != nil {
-		facts["max_session_tail"] = jit.FormatTail(*p.MaxSessionTail)
-	}
-	return facts
 }

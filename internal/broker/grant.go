@@ -50,7 +50,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 			return b.takeOver(ctx, recorded, g, traits, r)
 		}
 		g.Version = recorded.Version
-		made, err := b.intend(ctx, g, before, traits, r)
+		made, err := b.intend(ctx, recorded, g, before, traits, r)
 		if errors.Is(err, jit.ErrStale) {
 			continue // somebody else made the same grant meanwhile: meet it
 		}
@@ -68,8 +68,9 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 	return jit.Grant{}, fmt.Errorf("grant %s: %w", g.ID, jit.ErrStale)
 }
 
-// intend judges the new grant, fixes its window and records the intent, and what the principal had before.
-func (b *Broker) intend(ctx context.Context, g jit.Grant, before jit.Standing, traits jit.Traits, r Request) (jit.Grant, error) {
+// intend judges the new grant, fixes its window and records the intent, and what the principal had before. failed is the record of the
+// attempt before, if there was one.
+func (b *Broker) intend(ctx context.Context, failed, g jit.Grant, before jit.Standing, traits jit.Traits, r Request) (jit.Grant, error) {
 	now := b.Now()
 	var err error
 	if g.Window, err = r.window(now); err != nil {
@@ -82,9 +83,9 @@ func (b *Broker) intend(ctx context.Context, g jit.Grant, before jit.Standing, t
 	g.SessionTail = traits.SessionTail
 	g.Policy, g.RequestedAt, g.Holder = v.Policy, jit.Second(now), 1
 	failpoint.Hit("grant.before-intent")
-	err = b.Ledger.Write(ctx, []jit.Entry{{Grant: &g, Events: []jit.Event{
-		b.requested(g, before), b.event(jit.EventDecided, g, "verdict", "permitted", "rule", v.Rule),
-	}}})[0]
+	err = b.Ledger.Write(ctx, []jit.Entry{
+		jit.Rewrite(failed, g, b.requested(g, before), b.event(jit.EventDecided, g, "verdict", "permitted", "rule", v.Rule)),
+	})[0]
 	if err != nil {
 		return g, err
 	}

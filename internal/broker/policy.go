@@ -18,7 +18,7 @@ func (b *Broker) MakePolicy(ctx context.Context, p jit.Policy) (holder int64, er
 		return 0, err
 	}
 	p.Holder = recorded.Holder
-	if known && !maps.Equal(policyFacts(p), policyFacts(recorded)) {
+	if known && !maps.Equal(p.Facts(), recorded.Facts()) {
 		return 0, &jit.Error{
 			Attribute: "name",
 			Problem:   fmt.Sprintf("the ledger has a policy %q already, and it says something else", p.Name),
@@ -44,7 +44,7 @@ func (b *Broker) writePolicy(ctx context.Context, p jit.Policy) error {
 	if err := policy.Check(p); err != nil {
 		return err
 	}
-	return b.Ledger.Write(ctx, []jit.Entry{{Policy: &p, Events: []jit.Event{b.policyEvent(jit.EventPolicyChanged, p.Name, policyFacts(p))}}})[0]
+	return b.Ledger.Write(ctx, []jit.Entry{{Policy: &p, Events: []jit.Event{b.policyEvent(jit.EventPolicyChanged, p.Name, p.Facts())}}})[0]
 }
 
 // DropPolicy removes a policy; absent is success. A holder other than 0 restricts the removal to that

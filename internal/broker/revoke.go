@@ -217,8 +217,9 @@ func (b *Broker) Tidied(ctx context.Context, gone []jit.Marker) error {
 		if err != nil {
 			return fmt.Errorf("read the grants that were tidied away: %w", err)
 		}
-		if events, wanted := b.ended(&g); wanted {
-			entries = append(entries, jit.Entry{Grant: &g, Events: events})
+		next := g
+		if events, wanted := b.ended(&next); wanted {
+			entries = append(entries, jit.Rewrite(g, next, events...))
 		}
 	}
 	if len(entries) > 0 {
@@ -315,7 +316,7 @@ func (b *Broker) intendRepair(ctx context.Context, grants []jit.Grant, findings 
 		intended[i] = &g
 		if next := g; g.OpenDrift != findings[i].Kind {
 			next.OpenDrift = findings[i].Kind
-			entries, from = append(entries, jit.Entry{Grant: &next, Events: []jit.Event{b.found(next, findings[i])}}), append(from, i)
+			entries, from = append(entries, jit.Rewrite(g, next, b.found(next, findings[i]))), append(from, i)
 		}
 	}
 	if len(entries) == 0 {
@@ -344,9 +345,9 @@ func (b *Broker) intendRepair(ctx context.Context, grants []jit.Grant, findings 
 func (b *Broker) Settled(ctx context.Context, grants []jit.Grant) error {
 	entries := make([]jit.Entry, len(grants))
 	for i, g := range grants {
-		e := b.window(jit.EventRepaired, g, "drift", string(g.OpenDrift), "note", "seen to be right again")
-		g.OpenDrift = ""
-		entries[i] = jit.Entry{Grant: &g, Events: []jit.Event{e}}
+		next := g
+		next.OpenDrift = ""
+		entries[i] = jit.Rewrite(g, next, b.window(jit.EventRepaired, g, "drift", string(g.OpenDrift), "note", "seen to be right again"))
 	}
 	errs := b.Ledger.Write(ctx, entries)
 	return errors.Join(slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, jit.ErrStale) })...) // the next look tells
@@ -439,7 +440,7 @@ func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, e
 		b.failures.over(g.ID)
 		next := g
 		if events, wanted := outcome(&next); wanted {
-			entries = append(entries, jit.Entry{Grant: &next, Events: events})
+			entries = append(entries, jit.Rewrite(g, next, events...))
 			from = append(from, i)
 		}
 	}

@@ -37,12 +37,14 @@ func (p *program) auditVerifyCommand() *cobra.Command {
 	var head headCheck
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Check that no event was changed, removed or added",
-		Long: `Check every event against its hash, each against the one before, and the last against the ledger's head.
+		Short: "Check that the record is what was recorded",
+		Long: `Check every event against its hash, each against the one before, and the last against the ledger's head. Rebuild the grants
+and policies from their events and name each one that differs from its row, was removed, or has no event.
 
 The head that is printed names the whole record. Whoever can write to the database can write a whole new
 chain: keep the head elsewhere now and then (jit audit head), and have the record checked against it with --head: the same
-ledger has to have the same event at that place. --signer says whose signature a head has to bear.
+ledger has to have the same event at that place. --signer says whose signature a head has to bear. Without --head a cut tail cannot
+be seen: somebody may have removed the last events together with what they tell of.
 
 Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read.`,
 		Args:              cobra.NoArgs,
@@ -77,17 +79,11 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, check hea
 			OK bool `json:"ok"`
 			ledger.Report
 			HeadProblem string `json:"head_problem,omitempty"`
+			HeadChecked bool   `json:"head_checked"`
 			Signed      bool   `json:"head_signature_checked,omitempty"`
-		}{report.OK() && gone == "", report, gone, signed})
-	} else if report.OK() && gone == "" {
-		_, err = fmt.Fprintf(p.out, "The record is intact: %d events, head %s.\n", report.Events, cmp.Or(report.Head, "none"))
+		}{report.OK() && gone == "", report, gone, kept != nil, signed})
 	} else {
-		for _, d := range report.Damage {
-			fmt.Fprintln(p.out, printable(d.String()))
-		}
-		if !report.OK() {
-			fmt.Fprintln(p.out, report.Vouched())
-		}
+		err = p.printVerified(report, gone, kept != nil)
 	}
 	if err != nil {
 		return notDone(err)
@@ -99,9 +95,40 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, check hea
 		return notDone(errors.New(gone))
 	}
 	if !report.OK() {
-		return notDone(fmt.Errorf("the record is not intact: %d findings among %d events", len(report.Damage), report.Events))
+		return notDone(notIntact(report))
 	}
 	return nil
+}
+
+func notIntact(r ledger.Report) error {
+	return fmt.Errorf("the record is not intact: %d findings among %d events and %d grants", r.Findings(), r.Events, r.Grants)
+}
+
+// printVerified says in words what a check found.
+func (p *program) printVerified(r ledger.Report, gone string, headChecked bool) error {
+	for _, d := range r.Damage {
+		fmt.Fprintln(p.out, printable(d.String()))
+	}
+	if len(r.Damage) > 0 {
+		fmt.Fprintln(p.out, r.Vouched())
+	}
+	for _, m := range r.Mismatches {
+		fmt.Fprintln(p.out, printable(m.String()))
+	}
+	if more := r.MismatchCount - int64(len(r.Mismatches)); more > 0 {
+		fmt.Fprintf(p.out, "%d more rows do not agree with the events.\n", more)
+	}
+	if r.Older > 0 {
+		fmt.Fprintf(p.out, "Of %d grants some facts were not recorded when their events were written, and could not be compared.\n", r.Older)
+	}
+	if !r.OK() || gone != "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(p.out, "The record is intact: %d events, %d grants that agree with them, head %s.\n", r.Events, r.Grants, cmp.Or(r.Head, "none"))
+	if !headChecked && r.Events > 0 {
+		fmt.Fprintln(p.out, "A cut tail cannot be seen without --head: keep the head elsewhere (jit audit head) and check the record against it.")
+	}
+	return err
 }
 
 var exportFormats = []string{"json", "csv", "cloudevents"}

@@ -148,7 +148,7 @@ func (p *program) auditHead(ctx context.Context, rt *config.Runtime, signer ssh.
 		return unreadable(errors.New("there is no ledger yet, and so no record to name; the first apply makes it"))
 	}
 	if !report.OK() {
-		return notDone(fmt.Errorf("the record is not intact: %d findings among %d events; see jit audit verify", len(report.Damage), report.Events))
+		return notDone(fmt.Errorf("%w; see jit audit verify", notIntact(report)))
 	}
 	h := auditHead{Ledger: report.Ledger, Seq: report.Seq, Hash: report.Head, At: jit.FormatTime(p.Now())}
 	if signer != nil {

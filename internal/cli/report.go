@@ -83,7 +83,7 @@ func (p *program) makeReport(ctx context.Context, rt *config.Runtime, s selectio
 		return notDone(err)
 	}
 	if !checked.OK() {
-		return notDone(fmt.Errorf("the record is not intact: %d findings among %d events; see jit audit verify", len(checked.Damage), checked.Events))
+		return notDone(fmt.Errorf("%w; see jit audit verify", notIntact(checked)))
 	}
 	return nil
 }

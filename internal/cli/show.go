@@ -46,13 +46,11 @@ func (p *program) show(ctx context.Context, rt *config.Runtime, id jit.ID) error
 		return noGrant(id)
 	}
 	events := []jit.Event{}
-	for e, err := range rt.Ledger.Events(ctx, 1) {
+	for e, err := range rt.Ledger.EventsOf(ctx, []jit.ID{id}) {
 		if err != nil {
 			return unreadable(fmt.Errorf("read the events: %w", err))
 		}
-		if e.Grant == id {
-			events = append(events, e)
-		}
+		events = append(events, e)
 	}
 	if p.json {
 		return p.printJSON(struct {
@@ -65,7 +63,7 @@ func (p *program) show(ctx context.Context, rt *config.Runtime, id jit.ID) error
 	t := p.table(p.out)
 	t.row("AT", "EVENT", "ACTOR", "SOURCE", "CHANGE", "DETAIL")
 	for _, e := range events {
-		t.row(jit.FormatTime(e.At), string(e.Kind), e.Name, string(e.Source), e.Change, detail(e.Detail))
+		t.row(jit.FormatTime(e.At), string(e.Kind), e.Name, string(e.Source), e.Change, detail(e.ForPeople()))
 	}
 	t.flush()
 	return nil

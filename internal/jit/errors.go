@@ -20,6 +20,8 @@ var (
 	ErrStale = errors.New("the record changed meanwhile")
 	// ErrTold: the record has been told already, by somebody else or earlier.
 	ErrTold = errors.New("the record was told already")
+	// ErrAltered: a record does not agree with its events; somebody has written into the ledger from outside.
+	ErrAltered = errors.New("the record was altered")
 	// ErrNewerLedger: the ledger was written by a newer version of this program.
 	ErrNewerLedger = errors.New("the ledger is newer than this program")
 	// ErrSkew: the clocks of this machine and of the platform disagree by more than [MaxSkew].

@@ -64,6 +64,9 @@ type Ledger interface {
 	// Events returns the events from sequence number first on (1 is the first of all), in order.
 	Events(ctx context.Context, first int64) iter.Seq2[Event, error]
 
+	// EventsOf returns the events about these grants, those of one grant in order.
+	EventsOf(ctx context.Context, ids []ID) iter.Seq2[Event, error]
+
 	// Close releases the connections.
 	Close() error
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,6 +112,59 @@ func (l *Ledger) Events(ctx context.Context, first int64) iter.Seq2[jit.Event, e
 			first = page[len(page)-1].Seq + 1
 		}
 	}
+}
+
+// eventsOf chooses the events of some grants, by their index.
+const eventsOf = " WHERE grant_id <> '' AND grant_id"
+
+// EventsOf returns the events about these grants, those of one grant in order.
+func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event, error] {
+	return func(yield func(jit.Event, error) bool) {
+		db, err := l.read(ctx)
+		if err != nil || db == nil {
+			if err != nil {
+				yield(jit.Event{}, err)
+			}
+			return
+		}
+		for some := range slices.Chunk(ids, pageSize) {
+			more := true
+			err := l.visitOf(ctx, db, some, func(e jit.Event) bool {
+				more = yield(e, nil)
+				return more
+			})
+			if err != nil {
+				yield(jit.Event{}, l.fail("read", err))
+			}
+			if err != nil || !more {
+				return
+			}
+		}
+	}
+}
+
+// visitOf visits the events about some grants, those of one grant in order, until visit says no.
+func (l *Ledger) visitOf(ctx context.Context, q queryer, ids []jit.ID, visit func(jit.Event) bool) error {
+	rows, err := q.QueryContext(ctx, selectEvent+eventsOf+l.among("$1")+" ORDER BY grant_id, seq", l.list(texts(ids)))
+	if err != nil {
+		return err
+	}
+	return each(rows, scanEvent, visit)
+}
+
+// each reads rows until visit says no, and closes them.
+func each[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error), visit func(T) bool) error {
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return err
+		}
+		if !visit(one) {
+			break
+		}
+	}
+	return rows.Err()
 }
 
 func (l *Ledger) eventPage(ctx context.Context, first int64) ([]jit.Event, error) {

@@ -88,15 +88,18 @@ func grantRow(g *jit.Grant) []any {
 	}
 }
 
-// scanGrant reads a row of grantColumns.
-func scanGrant(rows *sql.Rows) (jit.Grant, error) {
+// readGrant reads a row of grantColumns.
+func readGrant(rows *sql.Rows) (jit.Grant, error) { return scanGrant(rows) }
+
+// scanGrant reads a row of grantColumns, after the columns that go into before.
+func scanGrant(rows *sql.Rows, before ...any) (jit.Grant, error) {
 	var g jit.Grant
 	var start, end, requested, terminate, tail, alone int64
 	var startBy, granted, failed, revoked, ended, announced sql.NullInt64
-	err := rows.Scan(&g.ID, &g.Owner, &g.Target, &g.Principal, &g.Role, &g.Scope, &g.Reason, &g.Renewal,
+	err := rows.Scan(append(before, &g.ID, &g.Owner, &g.Target, &g.Principal, &g.Role, &g.Scope, &g.Reason, &g.Renewal,
 		&g.TTL, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail,
 		&requested, &granted, &failed, &revoked, &g.RevokedBy, &g.RevokeReason, &ended,
-		&g.Holder, &g.Version, &alone, &announced, &g.OpenDrift, &g.Failure)
+		&g.Holder, &g.Version, &alone, &announced, &g.OpenDrift, &g.Failure)...)
 	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
 	g.StartBy = moment(startBy)
 	g.TerminateSessions = terminate != 0

@@ -108,6 +108,10 @@ func scanPolicy(rows *sql.Rows) (jit.Policy, error) {
 	if err := rows.Scan(&name, &body); err != nil {
 		return jit.Policy{}, err
 	}
+	return parsePolicy(name, body)
+}
+
+func parsePolicy(name, body string) (jit.Policy, error) {
 	var p jit.Policy
 	if err := json.Unmarshal([]byte(body), &p); err != nil {
 		return jit.Policy{}, fmt.Errorf("policy %q: %w", name, err)

@@ -72,7 +72,7 @@ func (l *Ledger) byID(ctx context.Context, ids []jit.ID) ([]jit.Grant, error) {
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
-	all, err := collect(rows, scanGrant)
+	all, err := collect(rows, readGrant)
 	return all, l.fail("read", err)
 }
 
@@ -250,19 +250,18 @@ func queryGrants(ctx context.Context, q queryer, query string, args []any) ([]ji
 	if err != nil {
 		return nil, err
 	}
-	return collect(rows, scanGrant)
+	return collect(rows, readGrant)
 }
 
 // collect reads all rows and closes them.
 func collect[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error)) ([]T, error) {
-	defer func() { _ = rows.Close() }()
 	var all []T
-	for rows.Next() {
-		one, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
+	err := each(rows, scan, func(one T) bool {
 		all = append(all, one)
+		return true
+	})
+	if err != nil {
+		return nil, err
 	}
-	return all, rows.Err()
+	return all, nil
 }

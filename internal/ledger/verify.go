@@ -20,14 +20,24 @@ type Report struct {
 	Head string `json:"head"`
 	// Damage lists what was tampered with, in the order of the sequence numbers; empty when nothing was.
 	Damage []Damage `json:"damage,omitempty"`
+	// Grants counts the grants that were rebuilt from their events. Of Older ones some facts were not recorded when their events were
+	// written, by an older program: these cannot be compared.
+	Grants int64 `json:"grants"`
+	Older  int64 `json:"grants_with_facts_not_recorded"`
+	// Mismatches are the rows that do not agree with the events, as far as they are listed; MismatchCount counts all.
+	Mismatches    []Mismatch `json:"mismatches,omitempty"`
+	MismatchCount int64      `json:"mismatch_count"`
 	// VouchedFrom is the first of the events that the head vouches for: from it to the last each is followed by the hash of
 	// what was recorded. Whoever broke the chain further on can have written anew what is before, and only the break tells.
 	// It is 1 when the chain is whole, and one more than the last event when the head vouches for none.
 	VouchedFrom int64 `json:"vouched_from"`
 }
 
-// OK reports whether the chain is whole.
-func (r Report) OK() bool { return len(r.Damage) == 0 }
+// OK reports whether the chain is whole and everything else agrees with it.
+func (r Report) OK() bool { return r.Findings() == 0 }
+
+// Findings counts all that is wrong.
+func (r Report) Findings() int64 { return int64(len(r.Damage)) + r.MismatchCount }
 
 // Vouched says in words which events the head still vouches for, for a record that is not intact.
 func (r Report) Vouched() string {
@@ -75,7 +85,7 @@ func (d Damage) String() string {
 	return fmt.Sprintf("events %d to %d were %s: %s", d.First, d.Last, d.Kind, d.Detail)
 }
 
-// Verify checks the events against their hashes, one another and the head, in one
+// Verify checks the events against their hashes, one another and the head, and rebuilds grants and policies from them, in one
 // consistent view of the ledger. A ledger that does not exist is whole and has no events.
 func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 	db, err := l.read(ctx)
@@ -93,13 +103,23 @@ func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 	}
 	r := Report{Ledger: h.id, Head: h.hash, Seq: h.seq}
 	whole := true
+	policies := map[string]map[string]string{}
 	last := head{id: h.id, hash: h.id}
 	err = l.walk(ctx, tx, func(e jit.Event) {
 		r.Events++
 		whole = whole && e.Seq == last.seq+1 && e.Prev == last.hash && e.Sum() == e.Hash
 		last.seq, last.hash = e.Seq, e.Hash
+		switch e.Kind {
+		case jit.EventPolicyChanged:
+			policies[e.Policy] = e.Detail
+		case jit.EventPolicyRemoved:
+			delete(policies, e.Policy)
+		}
 	})
 	if err != nil {
+		return Report{}, l.fail("read", err)
+	}
+	if err := l.rebuild(ctx, tx, h.schema, policies, &r); err != nil {
 		return Report{}, l.fail("read", err)
 	}
 	if whole && last.seq == h.seq && last.hash == h.hash {

@@ -85,6 +85,9 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 	if err := l.once(ctx, tx, entries, errs); err != nil {
 		return err
 	}
+	if err := l.refuseRemoved(ctx, tx, entries, recorded, errs); err != nil {
+		return err
+	}
 	for i, e := range entries {
 		if errs[i] == nil {
 			errs[i] = admit(e, recorded)
@@ -165,6 +168,35 @@ func admit(e jit.Entry, recorded map[jit.ID]stored) error {
 		return fmt.Errorf("write grant %s: version %d is recorded, %d was read: %w", e.Grant.ID, recorded[e.Grant.ID].version, e.Grant.Version, jit.ErrStale)
 	}
 	return nil
+}
+
+// refuseRemoved refuses to make records anew that somebody has removed from the ledger: their events are there, and tell how they ended.
+func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, entries []jit.Entry, recorded map[jit.ID]stored, errs []error) error {
+	made := map[jit.ID][]int{}
+	var ids []string
+	for i, e := range entries {
+		if e.Grant != nil && e.Grant.Version == 0 && recorded[e.Grant.ID].version == 0 {
+			made[e.Grant.ID] = append(made[e.Grant.ID], i)
+			ids = append(ids, string(e.Grant.ID))
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := tx.QueryContext(ctx, "SELECT DISTINCT grant_id FROM jit_events"+eventsOf+l.among("$1")+" AND kind IN ('requested', 'adopted')", l.list(ids))
+	if err != nil {
+		return err
+	}
+	return each(rows, func(rows *sql.Rows) (id jit.ID, err error) { return id, rows.Scan(&id) }, func(id jit.ID) bool {
+		for _, i := range made[id] {
+			errs[i] = &jit.Error{
+				Problem: fmt.Sprintf("the record of grant %s was removed from %s, and its events are still there", id, l.db.name()),
+				Hint:    "run `jit audit verify`, and restore the ledger from a backup",
+				Err:     jit.ErrAltered,
+			}
+		}
+		return true
+	})
 }
 
 // stored is what a write has to know of a grant that is recorded; the zero value is one that is not.

@@ -3,6 +3,7 @@ package jittest
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -172,6 +173,9 @@ func (l *Ledger) write(e jit.Entry) error {
 		}
 		event.Hash = event.Sum()
 		l.events = append(l.events, event)
+	}
+	if e.Grant != nil {
+		l.check(l.grants[e.Grant.ID])
 	}
 	return nil
 }
@@ -366,6 +370,39 @@ func (l *Ledger) Events(ctx context.Context, first int64) iter.Seq2[jit.Event, e
 			}
 		}
 	}
+}
+
+// EventsOf returns the events about these grants.
+func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event, error] {
+	return func(yield func(jit.Event, error) bool) {
+		for e, err := range l.Events(ctx, 1) {
+			if (err != nil || slices.Contains(ids, e.Grant)) && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// check panics if a record does not agree with its events: whatever writes one has to tell what it changes.
+func (l *Ledger) check(g jit.Grant) {
+	var told jit.Account
+	for _, e := range l.events {
+		if e.Grant == g.ID {
+			told.Add(e)
+		}
+	}
+	if wrong := told.Contradictions(g); told.Whole() && len(wrong) > 0 {
+		panic(fmt.Sprintf("grant %s: %v", g.ID, wrong))
+	}
+}
+
+// Alter changes a record behind the back of everybody, and tells no event.
+func (l *Ledger) Alter(id jit.ID, change func(*jit.Grant)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.grants[id]
+	change(&g)
+	l.grants[id] = g
 }
 
 // Close does nothing.

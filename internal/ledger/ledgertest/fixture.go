@@ -25,15 +25,19 @@ func Grant(n int) jit.Grant {
 	}
 }
 
-// Entry returns an entry with g and one event about it.
+// Entry returns an entry with g and one event about it, which tells the whole record.
 func Entry(g jit.Grant) jit.Entry {
-	return jit.Entry{Grant: &g, Events: []jit.Event{Event(g.ID)}}
+	version := g.Version
+	g.Version = 0
+	e := jit.Rewrite(jit.Grant{}, g, Event(g.ID))
+	e.Grant.Version = version
+	return e
 }
 
 // Event returns an event about a grant.
 func Event(id jit.ID) jit.Event {
 	return jit.Event{
-		Kind: jit.EventRequested, Grant: id, Policy: "oncall", At: Epoch,
+		Kind: jit.EventDrift, Grant: id, Policy: "oncall", At: Epoch,
 		Actor:  jit.Actor{Name: "alice", Change: "commit 1234567", Source: jit.FromTerraform},
 		Detail: map[string]string{"reason": "INC-1: <look> & \"listen\"", "a": "ä"},
 	}

@@ -1,0 +1,60 @@
+package jit
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+)
+
+// Facts returns the whole policy as the details of an event, so that the record tells which rules were in force.
+func (p Policy) Facts() map[string]string {
+	facts := map[string]string{"effect": string(p.Effect), "match": asJSON(p.Match)}
+	for name, value := range map[string]string{
+		"description": p.Description, "reason_pattern": p.ReasonPattern, "condition": p.Condition, recordPrefix + "holder": number(p.Holder),
+	} {
+		if value != "" {
+			facts[name] = value
+		}
+	}
+	if p.MaxTTL > 0 {
+		facts["max_ttl"] = FormatDuration(p.MaxTTL)
+	}
+	if p.NativeOnly {
+		facts["enforcement"] = string(Native)
+	}
+	if p.MaxSessionTail != nil {
+		facts["max_session_tail"] = FormatTail(*p.MaxSessionTail)
+	}
+	return facts
+}
+
+func asJSON(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // lists of strings always marshal
+	}
+	return string(text)
+}
+
+// Contradictions compares a policy with the details of the event that recorded it last.
+func (p Policy) Contradictions(told map[string]string) []Contradiction {
+	told = maps.Clone(told)
+	var older Policy
+	if err := json.Unmarshal([]byte(told["match"]), &older.Match); err == nil {
+		told["match"] = asJSON(older.Match) // an older program may have written the same in another form
+	}
+	is := p.Facts()
+	names := maps.Clone(told)
+	maps.Copy(names, is)
+	var all []Contradiction
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		_, known := told[name]
+		if name == recordPrefix+"holder" && !known {
+			continue // older programs did not record it
+		}
+		if is[name] != told[name] {
+			all = append(all, Contradiction{name, is[name], told[name]})
+		}
+	}
+	return all
+}
