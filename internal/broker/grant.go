@@ -138,7 +138,7 @@ func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind j
 		return g, err
 	}
 	failpoint.Hit("ensure.before-platform")
-	err = p.Apply(ctx, g.Scope, []jit.Change{{Op: jit.Ensure, Access: access}})[0]
+	err = p.Apply(ctx, g.Scope, []jit.Change{{Op: jit.Ensure, Access: access, Held: g.Held()}})[0]
 	failpoint.Hit("ensure.after-platform")
 	if err != nil {
 		return g, b.failed(ctx, p, g, err)

@@ -152,7 +152,7 @@ func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) 
 	}
 	access := r.Grant.Access()
 	access.TerminateSessions = access.TerminateSessions || r.TerminateSessions
-	if err := p.Apply(ctx, r.Grant.Scope, []jit.Change{{Op: jit.Remove, Access: access}})[0]; err != nil {
+	if err := p.Apply(ctx, r.Grant.Scope, []jit.Change{{Op: jit.Remove, Access: access, Held: r.Grant.Held()}})[0]; err != nil {
 		return errors.Join(fmt.Errorf("revoke grant %s on target %q: %w", r.Grant.ID, r.Grant.Target, err), ledger)
 	}
 	return fmt.Errorf("the access of grant %s was ended, but %w; repeat this when the ledger is back, or the sweeper puts the access back: %w", r.Grant.ID, ErrUnrecorded, ledger)
@@ -392,7 +392,7 @@ func (b *Broker) applyAll(ctx context.Context, at jit.Place, op jit.Op, grants [
 	}
 	changes := make([]jit.Change, len(members))
 	for k, i := range members {
-		changes[k] = jit.Change{Op: op, Access: grants[i].Access()}
+		changes[k] = jit.Change{Op: op, Access: grants[i].Access(), Held: grants[i].Held()}
 		if op == jit.Remove && changes[k].Access.Alone {
 			changes[k].Access.Alone = !b.coveredByAnother(ctx, p, grants[i])
 		}

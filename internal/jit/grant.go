@@ -193,6 +193,9 @@ func (g Grant) State(now time.Time) State {
 // Marker returns the marker that the grant's binding bears.
 func (g Grant) Marker() Marker { return Marker{Owner: g.Owner, ID: g.ID, Window: g.Window} }
 
+// Held reports whether the platform has confirmed the access and its end is not recorded.
+func (g Grant) Held() bool { return !g.GrantedAt.IsZero() && g.EndedAt.IsZero() }
+
 // Access returns what the platform has to hold for the grant.
 func (g Grant) Access() Access {
 	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions, Alone: g.Alone && !g.Failed()}

@@ -114,6 +114,9 @@ type Access struct {
 type Change struct {
 	Op     Op
 	Access Access
+	// Held: by the record the platform has the access. One that finds nothing at all where there must be
+	// something, an empty directory for example, does not take that for absent.
+	Held bool
 }
 
 // Snapshot is what a platform said of one scope.

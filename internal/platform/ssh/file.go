@@ -1,3 +1,5 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
 package ssh
 
 import (
@@ -8,197 +10,201 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
-	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// content is a file as it was read; info is nil when there was none.
-type content struct {
-	data []byte
-	info fs.FileInfo
-	// parsed are the lines, where they are known already.
-	parsed *keys
-}
-
-// readContent reads the whole file. A file that does not exist is empty.
-func readContent(path string) (content, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|nonBlocking, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return content{}, nil
-	}
-	if err != nil {
-		return content{}, fmt.Errorf("read authorized keys: %w", err)
+// read reads the whole file. A file that does not exist is empty.
+func (at *place) read() (content, error) {
+	c := content{path: at.path}
+	f, err := at.open(at.name, os.O_RDONLY)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		var lock unix.Stat_t
+		err := uninterrupted(func() error { return unix.Fstatat(at.fd(), at.lockName(), &lock, unix.AT_SYMLINK_NOFOLLOW) })
+		c.untouched = errors.Is(err, fs.ErrNotExist)
+		return c, nil
+	case err != nil && swapped(err):
+		return c, errMeanwhile
+	case errors.Is(err, unix.ENXIO): // a socket
+		return c, at.notRegular("a socket")
+	case err != nil:
+		return c, fmt.Errorf("read authorized keys: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return content{}, fmt.Errorf("read authorized keys: %w", err)
+	if c.info, err = f.Stat(); err != nil {
+		return c, fmt.Errorf("read authorized keys: %w", err)
 	}
-	if !info.Mode().IsRegular() {
-		return content{}, &jit.Error{
-			Problem: fmt.Sprintf("%s is not a regular file (%s) and sshd does not read it", path, info.Mode().Type()),
-			Hint:    "write the path of the authorized_keys file into the target",
+	switch {
+	case !c.info.Mode().IsRegular():
+		return c, at.notRegular(c.info.Mode().Type().String())
+	case !at.trusts(c.info):
+		return c, &jit.Error{
+			Problem: fmt.Sprintf("%s belongs to the user %d and its directory to the user %d", at.path, owner(c.info), owner(at.info)),
+			Hint:    "give the file to the account whose keys it holds (chown)",
+			Err:     fs.ErrPermission,
 		}
+	case c.info.Size() > maxSize:
+		return c, at.tooLarge()
 	}
-	data, err := io.ReadAll(f)
-	if err != nil {
-		return content{}, fmt.Errorf("read authorized keys %s: %w", path, err)
+	c.data, err = io.ReadAll(io.LimitReader(f, maxSize+1))
+	switch {
+	case err != nil:
+		return c, fmt.Errorf("read authorized keys %s: %w", at.path, err)
+	case len(c.data) > maxSize:
+		return c, at.tooLarge()
 	}
-	return content{data: data, info: info}, nil
+	return c, nil
 }
 
-// same reports whether nobody wrote to the file, or changed its owner or mode, between two looks.
+func (at *place) notRegular(what string) error {
+	return &jit.Error{
+		Problem: fmt.Sprintf("%s is not a regular file (%s) and sshd does not read it", at.path, what),
+		Hint:    "write the path of the authorized_keys file into the target",
+	}
+}
+
+func (at *place) tooLarge() error {
+	return &jit.Error{
+		Problem: fmt.Sprintf("%s has more than the %d MiB that are read of such a file", at.path, maxSize>>20),
+		Hint:    "take out of it what is no key",
+	}
+}
+
+// same reports whether nobody wrote to the file, or changed its owner, mode or names, between two looks.
 func (c content) same(o content) bool {
 	if c.info == nil || o.info == nil {
 		return c.info == nil && o.info == nil
 	}
 	return os.SameFile(c.info, o.info) && c.info.ModTime().Equal(o.info.ModTime()) &&
-		c.info.Mode() == o.info.Mode() && sameOwner(c.info, o.info) && bytes.Equal(c.data, o.data)
+		c.info.Mode() == o.info.Mode() && sameOwner(c.info, o.info) && linked(c.info) == linked(o.info) && bytes.Equal(c.data, o.data)
 }
 
-// errMeanwhile: somebody who does not take our lock wrote to the file.
+// stands makes sure that the file is still what path leads to, as it was read.
+func (c content) stands(path string) error {
+	at, err := find(path)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	now, err := at.read()
+	if err == nil && !now.same(c) {
+		err = errMeanwhile
+	}
+	return err
+}
+
+// arrived makes sure that path leads to the file that was written: its directory may have been moved away meanwhile.
+func (c content) arrived(path string) error {
+	at, err := find(path)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	f, err := at.open(at.name, os.O_RDONLY)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err != nil && swapped(err):
+		return errMeanwhile
+	case err != nil:
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err == nil && !os.SameFile(info, c.info) {
+		err = errMeanwhile
+	}
+	return err
+}
+
+// linked reports whether the file has another name.
+func (c content) linked() bool { return c.info != nil && linked(c.info) }
+
+// errMeanwhile: somebody who does not take our lock wrote to the file or put another directory in place of its own.
 var errMeanwhile = errors.New("the file was changed meanwhile")
 
 // attempts bounds how often an edit starts again because of such a writer.
 const attempts = 20
 
-// edit changes the file under its lock. before is the file as the caller saw it without the lock.
-func (p *Platform) edit(ctx context.Context, path string, before content, change func(*keys)) error {
-	unlock, err := lock(ctx, path)
-	if err != nil {
-		return err
-	}
-	defer unlock()
+// look finds the file and reads it.
+func (p *Platform) look(path string) (content, error) {
 	for range attempts {
-		if err = p.editOnce(ctx, path, before, change); !errors.Is(err, errMeanwhile) {
-			return err
+		c, err := p.lookOnce(path)
+		if !errors.Is(err, errMeanwhile) {
+			return c, err
 		}
-		if err := backoff.Wait(ctx, 0, 20*time.Millisecond, 20*time.Millisecond); err != nil {
-			return err
+	}
+	return content{}, fmt.Errorf("read authorized keys %s, %d attempts: %w", path, attempts, errMeanwhile)
+}
+
+func (p *Platform) lookOnce(path string) (content, error) {
+	at, err := find(path)
+	if err != nil {
+		return content{}, err
+	}
+	defer at.close()
+	return p.read(path, at)
+}
+
+// read reads the file and remembers it.
+func (p *Platform) read(path string, at *place) (content, error) {
+	p.called("read")
+	c, err := at.read()
+	p.remember(path, c, err)
+	return c, err
+}
+
+// edit changes the file under its lock. before is the file as the caller saw it without the lock; change is told
+// what it changes.
+func (p *Platform) edit(ctx context.Context, path string, before content, change func(content, *keys)) error {
+	patience := time.Now().Add(p.patience)
+	var err error
+	for n := range attempts {
+		if n > 0 {
+			if err := backoff.Wait(ctx, 0, 20*time.Millisecond, 20*time.Millisecond); err != nil {
+				return err
+			}
 		}
-		var unread error
-		if before, unread = p.read(path); unread != nil {
-			return unread
+		if err = p.editOnce(ctx, path, before, n > 0, patience, change); !errors.Is(err, errMeanwhile) {
+			return err
 		}
 	}
 	return fmt.Errorf("write authorized keys %s, %d attempts: %w", path, attempts, err)
 }
 
-func (p *Platform) editOnce(ctx context.Context, path string, before content, change func(*keys)) error {
-	k := before.parsed.parseAgain(before.data)
-	change(k)
-	after := k.bytes()
-	if !bytes.Equal(before.data, after) {
-		p.called("write")
-		written, err := replace(ctx, path, before, after)
-		written.parsed = k
-		p.remember(path, written, err)
+// editOnce finds the file, takes its lock, changes it and looks where the change went.
+func (p *Platform) editOnce(ctx context.Context, path string, before content, anew bool, patience time.Time, change func(content, *keys)) error {
+	at, err := find(path)
+	if err != nil {
 		return err
 	}
-	// Nothing to do, if that is still what is there.
-	now, err := readContent(path)
-	if err == nil && !now.same(before) {
-		err = errMeanwhile
-	}
-	return errors.Join(err, ctx.Err())
-}
-
-// replace puts a new file in the place of the old one, whole or not at all, and returns it.
-func replace(ctx context.Context, path string, before content, data []byte) (written content, err error) {
-	dir := filepath.Dir(path)
-	defer func() {
-		if err != nil && !errors.Is(err, errMeanwhile) && ctx.Err() == nil {
-			err = cannotWrite(path, err)
-		}
-	}()
-	// Who holds the lock is the only one to write this file; one that is there was left by a writer that died.
-	name := filepath.Join(dir, "."+filepath.Base(path)+".jit-new")
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return content{}, err
-	}
-	temp, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) // never through a link
+	defer at.close()
+	unlock, locked, err := p.lock(ctx, at, patience)
 	if err != nil {
-		return content{}, err
+		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = temp.Close()
-			_ = os.Remove(temp.Name())
-		}
-	}()
-	if _, err := temp.Write(data); err != nil {
-		return content{}, err
-	}
-	if err := dress(temp, path, before.info); err != nil {
-		return content{}, err
-	}
-	if err := temp.Sync(); err != nil {
-		return content{}, err
-	}
-	info, err := temp.Stat()
-	if err != nil {
-		return content{}, err
-	}
-	if err := temp.Close(); err != nil {
-		return content{}, err
-	}
-	// Whoever writes without our lock, an editor for example, is noticed if he was done by now. What he writes
-	// between this look and the rename, a few microseconds, is lost; no call closes that gap against a
-	// writer who does not lock.
-	now, err := readContent(path)
-	if err != nil {
-		return content{}, err
-	}
-	if !now.same(before) {
-		return content{}, errMeanwhile
-	}
-	if err := ctx.Err(); err != nil {
-		return content{}, err
-	}
-	failpoint.Hit("ssh.before-rename")
-	if err := os.Rename(temp.Name(), path); err != nil {
-		return content{}, err
-	}
-	failpoint.Hit("ssh.after-rename")
-	return content{data: data, info: info}, syncDir(dir)
-}
-
-// cannotWrite says what stood in the way of writing.
-func cannotWrite(path string, err error) error {
-	hint := "nothing was changed; see to it that there is room and run again"
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		hint = fmt.Sprintf("nothing was changed; run as the owner of %s or as root: a new file is made in its directory and renamed", path)
-	case errors.Is(err, fs.ErrNotExist):
-		hint = fmt.Sprintf("make the directory %s, owned by the account and with mode 0700, or correct the path in the target", filepath.Dir(path))
-	}
-	return &jit.Error{Problem: fmt.Sprintf("cannot write %s: %v", path, err), Hint: hint, Err: err}
-}
-
-// lock takes the lock of the file, which is that of a file beside it, and waits
-// for it no longer than ctx lasts.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	side := path + ".jit.lock"
-	f, err := openLock(side, filepath.Dir(path))
-	if err != nil {
-		return nil, cannotWrite(path, err)
-	}
-	for n := 0; ; n++ {
-		taken, err := tryLock(f)
-		if err != nil {
-			_ = f.Close()
-			return nil, fmt.Errorf("lock %s: %w", side, err)
-		}
-		if taken {
-			return func() { _ = f.Close() }, nil // closing unlocks
-		}
-		if err := backoff.Wait(ctx, n, 2*time.Millisecond, 40*time.Millisecond); err != nil {
-			_ = f.Close()
-			return nil, fmt.Errorf("wait for the lock %s: %w", side, err)
+	defer unlock()
+	if anew {
+		if before, err = p.read(path, at); err != nil {
+			return err
 		}
 	}
+	k := before.parsed.parseAgain(before.data)
+	change(before, k)
+	after := k.bytes()
+	if bytes.Equal(before.data, after) {
+		// Nothing to do, if that is still what is there.
+		return errors.Join(before.stands(path), ctx.Err())
+	}
+	p.called("write")
+	written, err := at.replace(ctx, before, after, locked)
+	if err == nil {
+		err = written.arrived(path)
+	}
+	written.parsed = k
+	p.remember(path, written, err)
+	return err
 }

@@ -94,8 +94,11 @@ func TestTheDirectoryHasToExist(t *testing.T) {
 	if !errors.As(err, &user) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(user.Hint, "make the directory") {
 		t.Errorf("Ensure without the directory: %v", err)
 	}
-	if err := one(p, t.Context(), path, jit.Remove, a); err != nil {
-		t.Errorf("Remove without the directory: %v", err)
+	if err := one(p, t.Context(), path, jit.Remove, a); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "cannot be looked at") {
+		t.Errorf("Remove without the directory: %v, want an error", err)
+	}
+	if _, err := p.Read(t.Context(), path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Read without the directory: %v, want an error", err)
 	}
 }
 
@@ -209,14 +212,15 @@ func TestALinkLeadsToItsOwnersFilesOnly(t *testing.T) {
 	}
 }
 
-func TestResolve(t *testing.T) {
+func TestFind(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := func(parts ...string) string { return filepath.Join(append([]string{dir}, parts...)...) }
 	if err := errors.Join(os.MkdirAll(in("a", "b"), 0o700), os.Symlink("a/b", in("rel")), os.Symlink(in("a"), in("abs")),
-		os.Symlink("../../rel/../file", in("a", "b", "up")), os.Symlink("loop", in("loop")), os.Symlink("new/file", in("a", "dangling"))); err != nil {
+		os.Symlink("../../rel/../file", in("a", "b", "up")), os.Symlink("loop", in("loop")), os.Symlink("new/file", in("a", "dangling")),
+		os.Symlink("b/new", in("a", "promise")), os.Symlink("..", in("a", "b", "parent"))); err != nil {
 		t.Fatal(err)
 	}
 	write(t, in("a", "file"), "")
@@ -226,18 +230,31 @@ func TestResolve(t *testing.T) {
 		in("abs", "file"):      in("a", "file"),
 		in("rel", "up"):        in("a", "file"),
 		in("abs", "b", "none"): in("a", "b", "none"),
-		in("abs", "dangling"):  in("a", "new", "file"),
-		in("x", "y", "z"):      in("x", "y", "z"),
+		in("abs", "promise"):   in("a", "b", "new"),
+
+		in("rel", "parent", "none"): in("a", "none"),
 	} {
-		if got, err := resolve(path); err != nil || got != want {
-			t.Errorf("resolve(%q) = %q, %v; want %q", path, got, err, want)
+		at, err := find(path)
+		if err != nil {
+			t.Errorf("find(%q): %v", path, err)
+			continue
+		}
+		if at.path != want {
+			t.Errorf("find(%q) is %q, want %q", path, at.path, want)
+		}
+		at.close()
+	}
+	for path, want := range map[string]error{
+		in("abs", "dangling"):    fs.ErrNotExist,
+		in("x", "y", "z"):        fs.ErrNotExist,
+		in("a", "file", "under"): unix.ENOTDIR,
+	} {
+		if at, err := find(path); !errors.Is(err, want) {
+			t.Errorf("find(%q) = %v, %v; want %v", path, at, err, want)
 		}
 	}
-	if got, err := resolve(in("loop")); err == nil {
-		t.Errorf("a link to itself is resolved to %q", got)
-	}
-	if got, err := resolve(in("a", "file", "under")); err == nil {
-		t.Errorf("a path through a file is resolved to %q", got)
+	if at, err := find(in("loop")); err == nil {
+		t.Errorf("a link to itself leads to %q", at.path)
 	}
 }
 
@@ -346,28 +363,6 @@ func TestAnEditorWhoNeverStops(t *testing.T) {
 		t.Errorf("the file holds %q, want %q", got, want)
 	}
 	onlyFiles(t, filepath.Dir(path), "authorized_keys", "authorized_keys.jit.lock")
-}
-
-func TestTheLockIsWaitedForNoLongerThanTheContext(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "authorized_keys")
-	write(t, path, bob+"\n")
-	unlock, err := lock(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, a := newPlatform(t, path), current(path, alice, "x")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if err := one(p, ctx, path, jit.Ensure, a); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("with the lock taken: %v, want the error of the context", err)
-	}
-	if got := string(read(t, path)); got != bob+"\n" {
-		t.Errorf("the file holds %q", got)
-	}
-	unlock()
-	if err := one(p, t.Context(), path, jit.Ensure, a); err != nil {
-		t.Errorf("with the lock free again: %v", err)
-	}
 }
 
 // TestFiftyWritersInSeveralProcesses: five processes of ten writers on one file.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -42,6 +43,7 @@ func beChild(task, path, number string) error {
 	if err != nil {
 		return err
 	}
+	p.patience = time.Minute // of many writers at once each has its turn
 	switch task {
 	case "write": // several writers at once, each of which keeps one grant and drops another
 		var wg sync.WaitGroup
@@ -55,6 +57,8 @@ func beChild(task, path, number string) error {
 		}
 		wg.Wait()
 		return errors.Join(errs...)
+	case "hold", "swap":
+		return keepLock(path, task == "swap")
 	case "limit": // no file of ours may grow beyond the number of bytes
 		limit, err := strconv.ParseUint(number, 10, 64)
 		if err != nil {
@@ -74,6 +78,57 @@ func spawn(t *testing.T, task, path string, number int) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d", child, task, path, number))
 	return cmd
+}
+
+// keepLock is the account that keeps the lock of its file until its standard input ends. With swap it then puts the
+// directory "other" in place of its own, by a link.
+func keepLock(path string, swap bool) error {
+	f, err := os.OpenFile(path+".jit.lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
+	fmt.Println("held")
+	if _, err := io.ReadAll(os.Stdin); err != nil || !swap {
+		return err
+	}
+	dir := filepath.Dir(path)
+	return errors.Join(os.Rename(dir, dir+".mine"), os.Symlink(filepath.Join(filepath.Dir(filepath.Dir(dir)), "other"), dir))
+}
+
+// openDir makes a directory that every user may search, unlike those of t.TempDir.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "jit-ssh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(os.Chmod(dir, 0o700), os.RemoveAll(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// runAs lets another user run the command, with a copy of the binary where they may run it.
+func runAs(t *testing.T, cmd *exec.Cmd, user uint32) {
+	t.Helper()
+	binary, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Path = filepath.Join(openDir(t), "child")
+	if err := errors.Join(os.WriteFile(cmd.Path, binary, 0o555), os.Chmod(cmd.Path, 0o555)); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
 }
 
 func TestFiftyWritersInSeveralProcesses(t *testing.T) {
@@ -140,16 +195,7 @@ func TestAFullDiskChangesNothing(t *testing.T) {
 }
 
 func TestWithoutPermissionNothingChanges(t *testing.T) {
-	// Not t.TempDir: its parents are closed to the other account.
-	dir, err := os.MkdirTemp("", "jit-ssh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(os.Chmod(dir, 0o700), os.RemoveAll(dir)); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := openDir(t)
 	path := filepath.Join(dir, "authorized_keys")
 	write(t, path, bob+"\n")
 	if err := errors.Join(os.Chmod(path, 0o444), os.Chmod(dir, 0o555)); err != nil {
@@ -157,17 +203,7 @@ func TestWithoutPermissionNothingChanges(t *testing.T) {
 	}
 	cmd := spawn(t, "ensure", path, 0)
 	if os.Geteuid() == 0 {
-		// Root may do everything, so the child is somebody else, with a copy of the binary where he may run it.
-		binary, err := os.ReadFile(os.Args[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.Path = filepath.Join(dir, "child")
-		if err := errors.Join(os.WriteFile(cmd.Path, binary, 0o555), os.Chmod(cmd.Path, 0o555)); err != nil {
-			t.Fatal(err)
-		}
-		cmd.Dir = "/"
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
+		runAs(t, cmd, 12345) // root may do everything
 	}
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError

@@ -9,6 +9,8 @@ package ssh
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -19,6 +21,10 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
+
+// patience is how long a change waits for the lock. Ours are held for a fraction of a second, so somebody keeps one that
+// is held for longer, and the account can: it must not keep its access by that.
+const patience = 5 * time.Second
 
 // Config says which files hold access. Exactly one of the two is set.
 type Config struct {
@@ -35,6 +41,10 @@ type Platform struct {
 
 	now    func() time.Time
 	scopes map[string]string // scope to path
+	// patience is how long a change waits for the lock of its file.
+	patience time.Duration
+	// warn tells the log what no error tells.
+	warn func(what string, facts ...any)
 
 	mu sync.Mutex
 	// last is each file as it was when it was last seen. An edit begins from there and makes sure, before it writes, that
@@ -50,7 +60,7 @@ var (
 // New checks the form of the configuration; it opens no file. Its errors are
 // *jit.Error that name authorized_keys or accounts. "~/" is the home directory of the current user.
 func New(cfg Config, now func() time.Time) (*Platform, error) {
-	p := &Platform{now: now, scopes: map[string]string{}, last: map[string]content{}}
+	p := &Platform{now: now, scopes: map[string]string{}, patience: patience, warn: slog.Warn, last: map[string]content{}}
 	switch {
 	case cfg.AuthorizedKeys == "" && len(cfg.Accounts) == 0:
 		return nil, jit.Invalid("authorized_keys", `write for example authorized_keys = "/home/deploy/.ssh/authorized_keys"`,
@@ -154,7 +164,8 @@ func (p *Platform) path(scope string) (string, error) {
 	return path, nil
 }
 
-// Read reads the file once. A file that does not exist gives no access.
+// Read reads the file once. A file that does not exist in its directory gives no access; where the directory itself
+// is missing, nothing can be said, and that is an error.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	path, err := p.path(scope)
 	if err != nil {
@@ -163,7 +174,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err := ctx.Err(); err != nil {
 		return jit.Snapshot{}, err
 	}
-	content, err := p.read(path)
+	content, err := p.look(path)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
@@ -185,18 +196,18 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 		err = ctx.Err()
 	}
 	if err == nil {
-		path, err = resolve(path)
-	}
-	if err == nil {
 		before, err = p.recall(path)
 	}
 	changes := take()
 	errs := make([]error, len(changes))
+	if err == nil && before.untouched && slices.ContainsFunc(changes, p.expects) {
+		err = vanished(before.path)
+	}
 	creating := slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Op == jit.Ensure })
 	if err == nil && len(changes) > 0 && (before.info != nil || creating) {
-		err = p.edit(ctx, path, before, func(k *keys) {
+		err = p.edit(ctx, path, before, func(before content, k *keys) {
 			for i, c := range changes {
-				errs[i] = p.change(k, c)
+				errs[i] = p.change(before, k, c)
 			}
 		})
 	}
@@ -210,6 +221,44 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 	return errs
 }
 
+// expects reports whether the record says that a line of the grant is in the file and still works there.
+func (p *Platform) expects(c jit.Change) bool {
+	return c.Held && p.now().Before(c.Access.Marker.Window.End)
+}
+
+// vanished is the error for a directory with neither file nor lock, in which we are to have written before.
+func vanished(path string) error {
+	return &jit.Error{
+		Problem: fmt.Sprintf("%s cannot be looked at: access is recorded there, and neither it nor %[1]s.jit.lock is in its directory", path),
+		Hint:    "mount its file system if that is away; if the file is really gone, make an empty one in its place and run again",
+		Err:     fs.ErrNotExist,
+	}
+}
+
+// away is the error for a directory that is missing.
+func away(path, dir string) error {
+	return &jit.Error{
+		Problem: fmt.Sprintf("%s cannot be looked at: there is no directory %s", path, dir),
+		Hint:    fmt.Sprintf("mount its file system if that is away; else make the directory %s, owned by the account and with mode 0700, or correct the path in the target", filepath.Dir(path)),
+		Err:     fs.ErrNotExist,
+	}
+}
+
+// content is a file as it was read; info is nil when there was none.
+type content struct {
+	path string // without links
+	data []byte
+	info fs.FileInfo
+	// untouched: there is neither the file nor the lock that we leave beside it.
+	untouched bool
+	// parsed are the lines, where they are known already.
+	parsed *keys
+}
+
+// maxSize bounds what is read of a file, in bytes: the account whose it is must not use up our memory. A
+// thousand keys take less than a tenth of it.
+const maxSize = 4 << 20
+
 // recall returns the file as it was last seen, and reads one that was not seen yet.
 func (p *Platform) recall(path string) (content, error) {
 	p.mu.Lock()
@@ -218,15 +267,7 @@ func (p *Platform) recall(path string) (content, error) {
 	if ok {
 		return last, nil
 	}
-	return p.read(path)
-}
-
-// read reads the file and remembers it.
-func (p *Platform) read(path string) (content, error) {
-	p.called("read")
-	c, err := readContent(path)
-	p.remember(path, c, err)
-	return c, err
+	return p.look(path)
 }
 
 // remember keeps what was seen. Of a file that is not there, or could not be read or written, nothing is known.
@@ -241,12 +282,18 @@ func (p *Platform) remember(path string, c content, err error) {
 }
 
 // change makes one change of the lines.
-func (p *Platform) change(k *keys, c jit.Change) error {
+func (p *Platform) change(before content, k *keys, c jit.Change) error {
 	switch c.Op {
 	case jit.Remove:
 		k.remove(c.Access.Marker.Owner, c.Access.Marker.ID)
 		return nil
 	case jit.Ensure:
+		if before.linked() {
+			return &jit.Error{
+				Problem: fmt.Sprintf("%s is a file with several names (hard links); it is replaced, and the others would stay as they are", before.path),
+				Hint:    "make it a file of its own: cp -p it to another name and mv that back",
+			}
+		}
 		return p.ensure(k, c.Access)
 	}
 	return fmt.Errorf("unknown operation %d", c.Op)

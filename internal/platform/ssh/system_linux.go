@@ -9,16 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// pathOnly opens a directory that we may search, also if we may not list it.
+const pathOnly = unix.O_PATH
+
 // copyAttributes copies the extended attributes of the old file: its SELinux
 // label and its access list among them. What the file system or our rights do not allow to
 // set is left out, except for the access list, which decides who reads the file.
-func copyAttributes(f *os.File, path string) error {
-	list, err := attribute(func(b []byte) (int, error) { return unix.Listxattr(path, b) })
+func copyAttributes(f, old *os.File) error {
+	from := int(old.Fd())
+	list, err := attribute(func(b []byte) (int, error) { return unix.Flistxattr(from, b) })
 	switch {
 	case errors.Is(err, unix.ENOTSUP):
 		return nil
-	case errors.Is(err, unix.ENOENT):
-		return errMeanwhile
 	case err != nil:
 		return fmt.Errorf("list the extended attributes: %w", err)
 	}
@@ -26,7 +28,7 @@ func copyAttributes(f *os.File, path string) error {
 		if name == "" {
 			continue
 		}
-		value, err := attribute(func(b []byte) (int, error) { return unix.Getxattr(path, name, b) })
+		value, err := attribute(func(b []byte) (int, error) { return unix.Fgetxattr(from, name, b) })
 		if err == nil {
 			err = unix.Fsetxattr(int(f.Fd()), name, value, 0)
 		}

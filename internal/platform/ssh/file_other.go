@@ -1,0 +1,20 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package ssh
+
+import (
+	"context"
+	"errors"
+	"runtime"
+)
+
+// errUnsupported: the system has no lock and no owner of a file that sshd would heed.
+var errUnsupported = errors.New("authorized_keys files cannot be edited safely on " + runtime.GOOS + "; run on the host's Unix or on Linux")
+
+func (p *Platform) look(string) (content, error) { return content{}, errUnsupported }
+
+func (c content) linked() bool { return false }
+
+func (p *Platform) edit(context.Context, string, content, func(content, *keys)) error {
+	return errUnsupported
+}
