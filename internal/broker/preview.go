@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -79,7 +80,7 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 	}
 	for _, n := range snapshot.Notes {
 		if n.Principal == "" || n.Principal == g.Principal {
-			p.Warnings = append(p.Warnings, Warning{"scope", "Little room is left", n.Text})
+			p.Warnings = append(p.Warnings, Warning{"scope", cmp.Or(n.Summary, "Little room is left"), n.Text})
 		}
 	}
 	return p, nil
@@ -167,6 +168,9 @@ func (b *Broker) warn(ctx context.Context, g jit.Grant, traits jit.Traits, v jit
 	if traits.Remembered {
 		all = append(all, Warning{"target", "Only the ledger remembers the access",
 			fmt.Sprintf("On target %q nothing can be written on a binding. If the ledger is lost, no sweep can tell which access is temporary, and what is live then stays: keep a ledger that is backed up.", g.Target)})
+	}
+	if traits.Caution != "" {
+		all = append(all, Warning{"principal", "The grant may give nothing", traits.Caution})
 	}
 	if traits.SessionTail != 0 && !v.TailAccepted {
 		tail := "can go on for as long as it likes"

@@ -46,6 +46,8 @@ type Traits struct {
 	StrippedTo string
 	// MinTTL and MaxTTL bound the length of a window on the platform; zero where it has no bound of its own.
 	MinTTL, MaxTTL time.Duration
+	// Caution says why the access might give nothing, for whoever reviews the grant; empty for nothing.
+	Caution string
 }
 
 // State is what a grant is at one moment; it is computed, never stored.

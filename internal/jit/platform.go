@@ -138,7 +138,9 @@ type Snapshot struct {
 type Note struct {
 	// Principal restricts it to grants of that one; empty: it concerns all.
 	Principal string
-	Text      string
+	// Summary is the Text in a few words; empty: little room is left.
+	Summary string
+	Text    string
 }
 
 // Observed is one binding with a marker, as found.

@@ -104,6 +104,8 @@ func TestGatewayRefusesAtPlan(t *testing.T) {
 	}
 	g.server.Put(hooptest.Connection{Name: "open-db", Groups: []string{"engineers"}})
 	g.server.Put(hooptest.Connection{Name: "short-db", JIT: true, MaxDuration: 1800, Groups: []string{"engineers"}})
+	g.server.Put(hooptest.Connection{Name: "rule-db", Groups: []string{"engineers"}})
+	g.server.PutRule(hooptest.Rule{Name: "production", Type: "jit", Connections: []string{"rule-db"}, Required: []string{"dba"}})
 	s := newSite(t, testenv.Terraforms(t)[0], g, released)
 	before := g.dump(t)
 	for _, tt := range []struct{ line, says string }{
@@ -112,6 +114,7 @@ func TestGatewayRefusesAtPlan(t *testing.T) {
 		{`scope = "short-db"`, "lasts at most 30m"},
 		{`scope = "open-db"`, "no review gate"},
 		{`scope = "none-db"`, "no connection"},
+		{`scope = "rule-db"`, "connects to \"rule-db\" without a review"},
 		{`principal = "nobody@example.com"`, "no user"},
 	} {
 		lines := []string{tt.line}
@@ -171,5 +174,25 @@ func TestGatewayApprovedAgain(t *testing.T) {
 	s.may(false, "when the boss has revoked it")
 	if r := s.Run("destroy", "-auto-approve", "-no-color"); r.ExitCode != 0 {
 		t.Errorf("destroy: %s", r.Text())
+	}
+}
+
+// What a grant does not change is told at plan: single commands that nothing asks a review for, and a connection that the
+// user cannot see.
+func TestGatewayWarnsAtPlan(t *testing.T) {
+	t.Parallel()
+	g, ok := newGateway(t).(*gateway)
+	if !ok {
+		t.Fatal("newGateway makes another place")
+	}
+	g.server.Put(hooptest.Connection{Name: "rule-db", JIT: true, Groups: []string{"dba"}})
+	s := newSite(t, testenv.Terraforms(t)[0], g, released)
+	s.configure(s.grant("a", `scope = "rule-db"`))
+	r := s.Plan()
+	text := strings.Join(strings.Fields(r.Text()), " ")
+	for _, says := range []string{"Single commands need no review", "access_mode_exec", "The grant may give nothing", s.who + " cannot see the connection"} {
+		if !strings.Contains(text, says) {
+			t.Errorf("the plan does not say %q:\n%s", says, r.Text())
+		}
 	}
 }

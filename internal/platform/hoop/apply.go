@@ -2,6 +2,7 @@ package hoop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -65,7 +66,7 @@ func (p *Platform) applyReviews(ctx context.Context, scope string, changes []jit
 			a.jobs = append(a.jobs, j)
 		}
 	}
-	a.checkUsers(ctx)
+	a.checkUsers(ctx, conn)
 	a.since = p.gatewayNow().Add(-lookBack)
 	a.run(ctx)
 	a.endSessions(ctx)
@@ -78,8 +79,12 @@ func (p *Platform) applyReviews(ctx context.Context, scope string, changes []jit
 	return errs
 }
 
-// checkUsers refuses the jobs of users who cannot connect.
-func (a *application) checkUsers(ctx context.Context) {
+// checkUsers refuses the jobs of users who cannot connect, or who can without a review.
+func (a *application) checkUsers(ctx context.Context, conn *connection) {
+	if !slices.ContainsFunc(a.jobs, func(j *job) bool { return j.op == jit.Ensure }) {
+		return
+	}
+	gated, unknown := a.ruleOf(ctx, conn)
 	wrong := map[string]*error{}
 	var lookups errgroup.Group
 	lookups.SetLimit(parallel)
@@ -92,8 +97,8 @@ func (a *application) checkUsers(ctx context.Context) {
 		wrong[email] = why
 		lookups.Go(func() error {
 			found, err := a.user(ctx, email)
-			if err == nil {
-				err = a.mayConnect(email, found)
+			if err = errors.Join(unknown, err); err == nil {
+				err = a.mayConnect(email, found, conn, gated)
 			}
 			*why = err
 			return nil

@@ -16,11 +16,17 @@ import (
 // applyAttributes makes changes in attribute mode. Nothing is written for a grant that would give nothing.
 func (p *Platform) applyAttributes(ctx context.Context, scope string, changes []jit.Change) []error {
 	errs := make([]error, len(changes))
-	mayGrant := p.mayAttach(ctx, scope, changes)
+	var mayAttach func(jit.Binding) error
+	var unknown error
+	if slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Op == jit.Ensure }) {
+		mayAttach, unknown = p.mayAttach(ctx, scope)
+	}
 	todo := make([]int, 0, len(changes))
 	for i, c := range changes {
 		if c.Op == jit.Ensure {
-			errs[i] = mayGrant(c.Access)
+			if errs[i] = unknown; unknown == nil {
+				errs[i] = mayAttach(c.Access.Binding)
+			}
 		}
 		if errs[i] == nil {
 			todo = append(todo, i)
@@ -54,26 +60,26 @@ func (p *Platform) applyAttributes(ctx context.Context, scope string, changes []
 	return errs
 }
 
-// mayAttach returns what says why a grant would be refused or give nothing, after asking the gateway what that takes.
-func (p *Platform) mayAttach(ctx context.Context, scope string, changes []jit.Change) func(jit.Access) error {
-	failed := func(err error) func(jit.Access) error { return func(jit.Access) error { return err } }
-	if !slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Op == jit.Ensure }) {
-		return nil
+// mayAttach asks the gateway what a grant on a connection takes, and returns what says why a binding would be refused or
+// give nothing.
+func (p *Platform) mayAttach(ctx context.Context, scope string) (func(jit.Binding) error, error) {
+	if err := p.mayWrite(ctx); err != nil {
+		return nil, err
 	}
 	conn, err := p.connection(ctx, scope)
 	if err != nil {
-		return failed(err)
+		return nil, err
 	}
 	var groups []string
 	if err := p.call(ctx, "list groups", http.MethodGet, []string{"users", "groups"}, nil, nil, &groups); err != nil {
-		return failed(err)
+		return nil, err
 	}
 	_, on, err := p.accessControl(ctx)
 	if err != nil {
-		return failed(err)
+		return nil, err
 	}
-	return func(access jit.Access) error {
-		b, _, err := p.Check(access.Binding)
+	return func(b jit.Binding) error {
+		b, _, err := p.Check(b)
 		switch {
 		case err != nil:
 			return err
@@ -89,7 +95,7 @@ func (p *Platform) mayAttach(ctx context.Context, scope string, changes []jit.Ch
 				"there is no group %q on the gateway at %s", strings.TrimPrefix(b.Principal, groupPrefix), p.base.Host)
 		}
 		return p.skew()
-	}
+	}, nil
 }
 
 // attach makes one change, where all is what was there.

@@ -131,14 +131,17 @@ func TestAttributesRefused(t *testing.T) {
 		"no access control":      func(s *site, _ *jit.Access) { s.SetAccessControl(false) },
 		"no group":               func(_ *site, a *jit.Access) { a.Binding.Principal = "group:Oncall" },
 		"there is no connection": func(s *site, _ *jit.Access) { s.DeleteConnection(db) },
+		"may not write":          func(s *site, _ *jit.Access) { s.AddKey(hooptest.Key, "deploys", "dev") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, p := attributeSite(t)
 			a := groupAccess("refused")
 			prepare(s, &a)
-			err := apply(t, p, jit.Ensure, a)
-			if !errors.Is(err, jit.ErrInvalid) || !strings.Contains(err.Error(), name) {
-				t.Errorf("got %v, want a refusal that says %q", err, name)
+			_, planned := p.Describe(t.Context(), a.Binding)
+			for what, err := range map[string]error{"Describe": planned, "Ensure": apply(t, p, jit.Ensure, a)} {
+				if !errors.Is(err, jit.ErrInvalid) || !strings.Contains(err.Error(), name) {
+					t.Errorf("%s = %v, want a refusal that says %q", what, err, name)
+				}
 			}
 			if _, writes := s.Calls(); writes != 0 {
 				t.Errorf("%d writes, want none", writes)

@@ -9,29 +9,37 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Describe asks the gateway for the connection and the user, and refuses what could not be granted. A connection may take
-// shorter grants only.
+// Describe asks the gateway for all that a grant takes, and refuses what could not be granted or would give nothing. A
+// connection may take shorter grants only.
 func (p *Platform) Describe(ctx context.Context, b jit.Binding) (jit.Traits, error) {
 	b, traits, err := p.Check(b)
-	if err != nil || p.cfg.Mode != modeReview {
+	if err != nil {
 		return traits, err
 	}
-	if _, err := p.approver(ctx); err != nil {
-		return jit.Traits{}, err
+	if p.cfg.Mode == modeAttribute {
+		mayAttach, err := p.attachable.get(b.Scope, p.now(), func() (func(jit.Binding) error, error) { return p.mayAttach(ctx, b.Scope) })
+		if err == nil {
+			err = mayAttach(b)
+		}
+		return traits, err
 	}
-	conn, err := p.connection(ctx, b.Scope)
+	g, err := p.gates.get(b.Scope, p.now(), func() (*gate, error) { return p.gate(ctx, b.Scope) })
 	if err != nil {
-		return jit.Traits{}, err
-	}
-	if err := p.usable(conn, b.Scope); err != nil {
 		return jit.Traits{}, err
 	}
 	found, err := p.user(ctx, b.Principal)
 	if err == nil {
-		err = p.mayConnect(b.Principal, found)
+		err = p.mayConnect(b.Principal, found, g.conn, g.rule)
 	}
-	traits.MaxTTL, traits.SessionTail = conn.maxTTL(), conn.maxTTL()
-	return traits, err
+	if err != nil {
+		return jit.Traits{}, err
+	}
+	if !g.shows(found) {
+		traits.Caution = fmt.Sprintf("%s cannot see the connection %q: its access control lets in none of the user's groups (%s). A review does not change that; add a group of the user to the access control.",
+			b.Principal, b.Scope, orNone(found.Groups))
+	}
+	traits.MaxTTL, traits.SessionTail = g.conn.maxTTL(), g.conn.maxTTL()
+	return traits, nil
 }
 
 // mayGrant says why a grant on the connection would be refused, or would give nothing; nil when it may be made. conn is
@@ -91,13 +99,26 @@ func (p *Platform) noConnection(scope string) error {
 	return jit.Invalid("scope", "`hoop admin get connections` lists those that there are", "there is no connection %q on the gateway at %s", scope, p.base.Host)
 }
 
-// mayConnect says why a user cannot be granted anything; nil when the user can. found is nil when there is no such user.
-func (p *Platform) mayConnect(email string, found *user) error {
+// mayConnect says why a user cannot be granted a connection that gated is the rule of, or would have it all the same; nil
+// when the user can. found is nil when there is no such user.
+func (p *Platform) mayConnect(email string, found *user, conn *connection, gated *rule) error {
 	switch {
 	case found == nil:
 		return jit.Invalid("principal", "`hoop admin get users` lists those that there are; capitals count", "there is no user %q on the gateway at %s", email, p.base.Host)
 	case found.Status != "active":
 		return jit.Invalid("principal", "activate the user first", "the user %q is %s, and cannot connect", email, found.Status)
 	}
+	if why := gated.spares(found.Groups); why != "" {
+		return jit.Invalid("principal", "have the rule ask a group of the user, or leave the grant out",
+			"%s connects to %q without a review, and a grant would change nothing: %s, and %s is in %s", email, conn.Name, why, email, orNone(found.Groups))
+	}
 	return nil
+}
+
+// orNone lists groups.
+func orNone(groups []string) string {
+	if len(groups) == 0 {
+		return "none"
+	}
+	return strings.Join(groups, ", ")
 }

@@ -117,7 +117,7 @@ func TestConformanceOfAttributes(t *testing.T) {
 				if op == jit.Remove {
 					return 1, n
 				}
-				return 4, n // the connection, the groups, the access control, the attributes
+				return 5, n // who we are, the connection, the groups, the access control, the attributes
 			},
 			Tamper: platformtest.Tamper{
 				ChangePrincipal: func(_ *testing.T, m jit.Marker, principal string) {

@@ -14,6 +14,8 @@ type connection struct {
 	Name          string   `json:"name"`
 	Reviewers     []string `json:"reviewers"`
 	AccessConnect string   `json:"access_mode_connect"` // "enabled" or "disabled"
+	AccessExec    string   `json:"access_mode_exec"`    // so too
+	Attributes    []string `json:"attributes"`
 	// MaxDuration and JITDuration bound a review, in seconds: of the connection, and of the rule that gates it.
 	MaxDuration     *int     `json:"access_max_duration"`
 	JITDuration     *int     `json:"jit_access_duration_sec"`
@@ -22,6 +24,7 @@ type connection struct {
 	Effective *struct {
 		AccessRequest struct {
 			JIT             bool `json:"jit"`
+			Command         bool `json:"command"`
 			LegacyReviewers bool `json:"legacy_reviewers"`
 		} `json:"access_request"`
 	} `json:"effective_features"`
@@ -48,9 +51,11 @@ func (c *connection) maxTTL() time.Duration {
 
 // user is what the gateway says of one user.
 type user struct {
-	ID     string `json:"id"`
-	Email  string `json:"email"`
-	Status string `json:"status"` // "active", "inactive" or "reviewing"
+	ID     string   `json:"id"`
+	Email  string   `json:"email"`
+	Status string   `json:"status"` // "active", "inactive" or "reviewing"
+	Role   string   `json:"role"`   // "admin" or "standard"
+	Groups []string `json:"groups"`
 }
 
 // connection returns the connection of that name, nil when there is none.
@@ -81,6 +86,11 @@ func (c *client) user(ctx context.Context, email string) (*user, error) {
 		return nil, nil
 	}
 	return &found, nil
+}
+
+// users lists all users.
+func (c *client) users(ctx context.Context) (all []user, err error) {
+	return all, c.call(ctx, "list users", http.MethodGet, []string{"users"}, nil, nil, &all)
 }
 
 // session is one session as the gateway lists it: a user's own, or one that carries a review.

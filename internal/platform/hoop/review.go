@@ -146,9 +146,10 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	snap := jit.Snapshot{Clock: p.lastClock().remote}
+	snap := jit.Snapshot{Notes: conn.notes()}
 	all := found[scope]
 	latest := latestOf(all)
+	holders := map[string]bool{}
 	for _, r := range all {
 		switch {
 		case r.ours():
@@ -157,12 +158,19 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 				o.Damage = "hidden by the later review of session " + top.session + ", which is over"
 			}
 			snap.Ours = append(snap.Ours, o)
+			holders[r.email] = true
 		case r.claims() && r.live(now):
 			snap.Standing = append(snap.Standing, jit.Standing{Principal: r.email, Role: connect, Detail: r.detail(), End: jit.Second(r.end.Add(time.Second)), Marker: r.marker})
 		case r.live(now.Add(maxTTL - time.Minute)):
 			snap.Standing = append(snap.Standing, jit.Standing{Principal: r.email, Role: connect, Detail: r.detail()})
 		}
 	}
+	ungated, err := p.ungated(ctx, conn, holders)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	snap.Standing = append(snap.Standing, ungated...)
+	snap.Clock = p.lastClock().remote
 	return snap, nil
 }
 
