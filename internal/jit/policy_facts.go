@@ -19,8 +19,11 @@ func (p Policy) Facts() map[string]string {
 	if p.MaxTTL > 0 {
 		facts["max_ttl"] = FormatDuration(p.MaxTTL)
 	}
-	if p.NativeOnly {
+	switch {
+	case p.NativeOnly:
 		facts["enforcement"] = string(Native)
+	case p.SweeperAccepted:
+		facts["enforcement"] = "any"
 	}
 	if p.MaxSessionTail != nil {
 		facts["max_session_tail"] = FormatTail(*p.MaxSessionTail)
