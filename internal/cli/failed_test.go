@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,7 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A wrong path, then the right one: the attempt that gave nothing is no access, fails no command and stands in nobody's way.
+// A file that cannot be written, then one that can: the attempt that gave nothing is no access, fails no command and stands in nobody's way.
 func TestAnAttemptThatGaveNothingIsClosed(t *testing.T) {
 	w := newWorld(t)
 	right := filepath.Join(w.dir, "home", ".ssh")
@@ -18,10 +19,14 @@ func TestAnAttemptThatGaveNothingIsClosed(t *testing.T) {
 owner   = "payments"
 targets = { bastion = { ssh = { authorized_keys = "`+filepath.Join(right, "authorized_keys")+`" } } }
 `)
+	keys, second := filepath.Join(right, "authorized_keys"), filepath.Join(w.dir, "second")
+	if err := errors.Join(os.MkdirAll(right, 0o700), os.WriteFile(keys, []byte(foreignLine), 0o600), os.Link(keys, second)); err != nil {
+		t.Fatal(err)
+	}
 	request := broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: "INC-1: look", Renewal: 1, TTL: "1h"}
 	rt := w.runtime()
 	if _, err := rt.Broker.Grant(t.Context(), request); err == nil {
-		t.Fatal("a file in a directory that does not exist was written")
+		t.Fatal("a file with two names was written")
 	}
 	_ = rt.Close()
 	tells := func() {
@@ -39,7 +44,7 @@ targets = { bastion = { ssh = { authorized_keys = "`+filepath.Join(right, "autho
 	w.run("revoke", string(failed[0].ID), "--reason", "INC-1: close it").wantCode(exitDone)
 	w.run("show", string(failed[0].ID)).wantCode(exitDone).wantOut("failed, gave nothing", "failure")
 
-	if err := os.MkdirAll(right, 0o700); err != nil {
+	if err := os.Remove(second); err != nil {
 		t.Fatal(err)
 	}
 	g := w.request(request)
