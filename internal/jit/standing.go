@@ -13,6 +13,8 @@ type Standing struct {
 	Role      string
 	// Covers is a prefix: a role that begins with it is this role, narrowed, and is given with it. Empty where there are none.
 	Covers string
+	// Anybody: whoever the platform lets in has it too, the principal of every grant among them.
+	Anybody bool
 	// Detail says where it was found ("line 3", "ClusterRoleBinding/ops").
 	Detail string
 	// From is the scope on which the access is given, where that is another one, which includes this; empty else.
@@ -28,7 +30,7 @@ func (s Standing) Claims() bool { return s.Marker.ID != "" }
 
 // gives reports whether the access includes what the binding gives.
 func (s Standing) gives(b Binding) bool {
-	return s.Principal == b.Principal && (s.Role == b.Role || s.Covers != "" && strings.HasPrefix(b.Role, s.Covers))
+	return (s.Anybody || s.Principal == b.Principal) && (s.Role == b.Role || s.Covers != "" && strings.HasPrefix(b.Role, s.Covers))
 }
 
 // StandingOf finds access without an end and without a marker that gives what the binding does.

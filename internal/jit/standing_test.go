@@ -78,6 +78,9 @@ func TestStandingWithAnEnd(t *testing.T) {
 	r := Records{Now: now, MaxTTL: 24 * time.Hour}
 	never, soon, late := Standing{Principal: "a", Role: "r"}, Standing{Principal: "b", Role: "r", End: now.Add(time.Hour)}, Standing{Principal: "c", Role: "r", End: now.AddDate(1, 0, 0)}
 	all := r.Standing(Snapshot{Standing: []Standing{never, soon, late}}, "s")
+	if _, shadows := Shadow([]Standing{{Principal: "allUsers", Role: "r", Anybody: true}}, Binding{Principal: "d", Role: "r"}, now); !shadows {
+		t.Error("what anybody has, the principal of a grant has too")
+	}
 	if len(all) != 2 || all[0] != never || all[1] != late {
 		t.Errorf("standing are %+v", all)
 	}

@@ -59,7 +59,7 @@ func judged(at jit.Place, s jit.Standing, live []jit.Grant, unsure bool) Standin
 	switch {
 	case s.Claims() && !unsure:
 		found.Severity = jit.Critical
-	case s.Claims(), jit.Mighty(s.Role):
+	case s.Claims(), s.Anybody, jit.Mighty(s.Role):
 		found.Severity = jit.Notable
 	}
 	for _, g := range live {

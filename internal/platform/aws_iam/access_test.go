@@ -154,7 +154,7 @@ func TestGroups(t *testing.T) {
 	s.attach(t, oncall, reader)
 	found, err := p.Read(t.Context(), s.account.ID)
 	must(t, err)
-	want := jit.Standing{Principal: alice, Role: reader, Detail: "attached to the group oncall"}
+	want := jit.Standing{Principal: alice, Role: reader, Covers: reader + " on ", Detail: "attached to the group oncall"}
 	told := false
 	for _, one := range found.Standing {
 		told = told || one == want

@@ -112,3 +112,11 @@ func replace(answer *http.Response, body string) {
 	answer.ContentLength = int64(len(body))
 	answer.Header.Set("Content-Length", fmt.Sprint(len(body)))
 }
+
+// managed makes a managed policy in a folder and returns its ARN.
+func (s *site) managed(t *testing.T, path, name, document string) string {
+	t.Helper()
+	made, err := s.admin.CreatePolicy(t.Context(), &iam.CreatePolicyInput{PolicyName: &name, Path: &path, PolicyDocument: &document})
+	must(t, err)
+	return *made.Policy.Arn
+}

@@ -27,8 +27,9 @@ func markerOf(name string) (m jit.Marker, ok bool) {
 	return jit.Marker{ID: jit.ID(parts[1]), Owner: parts[2]}, true
 }
 
-// Read reads the account with one bulk read. Standing access is a managed policy attached by somebody
-// else, to the principal or to a group that it is in, and permission without an end to assume a role that is named.
+// Read reads the account with one bulk read. Standing access is a managed policy attached by somebody else, and permission to assume roles or
+// to do everything, given to the principal or to a group that it is in. Who is trusted by a role is standing access too, but for AWS services and
+// identity providers.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	if err := awsconfig.CheckAccount("scope", scope); err != nil {
 		return jit.Snapshot{}, err
@@ -56,7 +57,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	}
 	for _, m := range a.policies {
 		if ours(m.text) && len(a.holders(m.text)) == 0 {
-			snap.Ours = append(snap.Ours, observed(m.name, "", m.document, "the policy "+m.text+" is attached to nobody"))
+			snap.Ours = append(snap.Ours, observed(m.name, "", m.document, "the policy "+m.text, "the policy "+m.text+" is attached to nobody"))
 		}
 	}
 	return snap, nil
@@ -75,76 +76,65 @@ func ours(policyARN string) bool {
 // readEntity adds what is on one entity.
 func (a *account) readEntity(e *entity, snap *jit.Snapshot) {
 	for _, name := range sortedKeys(e.inline) {
+		detail := "the inline policy " + name
 		if _, ours := markerOf(name); ours {
-			snap.Ours = append(snap.Ours, observed(name, e.text, e.inline[name]))
+			snap.Ours = append(snap.Ours, observed(name, e.text, e.inline[name], detail))
 		} else {
-			snap.Standing = append(snap.Standing, assumable(e, name)...)
+			e.permitted(e.inline[name], detail, snap)
 		}
 	}
 	for _, name := range sortedKeys(e.attached) {
-		if ours(name) {
-			if m := a.policies[name]; m != nil {
-				snap.Ours = append(snap.Ours, observed(m.name, e.text, m.document))
-			}
-		} else {
-			snap.Standing = append(snap.Standing, jit.Standing{Principal: e.text, Role: name, Detail: "attached"})
-		}
+		a.readAttached(e, name, "attached", snap)
 	}
-	for _, g := range e.groups {
-		snap.Standing = append(snap.Standing, a.through(e, g)...)
+	for _, name := range e.groups {
+		for _, g := range a.sorted() {
+			if g.kind == group && g.name == name {
+				a.through(e, g, snap)
+			}
+		}
 	}
 	readTrust(e, snap)
 }
 
-// through is the standing access that a user has as a member of a group.
-func (a *account) through(e *entity, groupName string) []jit.Standing {
-	var all []jit.Standing
-	for _, g := range a.entities {
-		if g.kind != group || g.name != groupName {
-			continue
-		}
-		for _, name := range sortedKeys(g.attached) {
-			if !ours(name) {
-				all = append(all, jit.Standing{Principal: e.text, Role: name, Detail: "attached to the group " + groupName})
-			}
-		}
+// readAttached adds what a managed policy gives the entity to which it is attached.
+func (a *account) readAttached(e *entity, name, detail string, snap *jit.Snapshot) {
+	m := a.policies[name]
+	switch {
+	case m != nil && ours(name):
+		snap.Ours = append(snap.Ours, observed(m.name, e.text, m.document, "the policy "+name))
+		return
+	case m != nil:
+		e.permitted(m.document, "the policy "+name, snap)
 	}
-	return all
+	found := jit.Standing{Principal: e.text, Role: name, Covers: name + narrowing, Detail: detail}
+	if named, ok := parseARN(name); ok && named.account == "aws" && named.name == administrator {
+		found.Covers = arnPrefix
+	}
+	snap.Standing = append(snap.Standing, found)
 }
 
-// observed is a policy that bears the name of a grant, on a principal.
-func observed(name, principal, document string, more ...string) jit.Observed {
+// through adds the standing access that a user has as a member of a group.
+func (a *account) through(e, g *entity, snap *jit.Snapshot) {
+	for _, name := range sortedKeys(g.inline) {
+		if _, ours := markerOf(name); !ours {
+			e.permitted(g.inline[name], "the inline policy "+name+" of the group "+g.name, snap)
+		}
+	}
+	for _, name := range sortedKeys(g.attached) {
+		if !ours(name) {
+			a.readAttached(e, name, "attached to the group "+g.name, snap)
+		}
+	}
+}
+
+// observed is a policy that bears the name of a grant, on a principal, and where it was found.
+func observed(name, principal, document, detail string, more ...string) jit.Observed {
 	found := read(document)
-	o := jit.Observed{Principal: principal, Role: found.role, Start: found.start, End: found.end}
+	o := jit.Observed{Principal: principal, Role: found.role, Start: found.start, End: found.end, Detail: detail}
 	o.Marker, _ = markerOf(name)
 	o.Marker.Window = found.window
 	o.Damage = strings.Join(append(found.damage, more...), "; ")
 	return o
-}
-
-// assumable is the permission without an end, in an inline policy of somebody else's, to assume roles that it names.
-func assumable(e *entity, name string) []jit.Standing {
-	d, err := parseDocument(e.inline[name])
-	if err != nil {
-		return nil
-	}
-	statements, err := d.decoded()
-	if err != nil {
-		return nil
-	}
-	var all []jit.Standing
-	for _, s := range statements {
-		allowsIt := s["Effect"] == "Allow" && slices.ContainsFunc(texts(s["Action"]), func(action string) bool { return strings.EqualFold(action, assumeRole) })
-		if !allowsIt || !bound(s, before).IsZero() || !bound(s, before+ifExists).IsZero() {
-			continue
-		}
-		for _, r := range texts(s["Resource"]) {
-			if named, ok := parseARN(r); ok && named.kind == role {
-				all = append(all, jit.Standing{Principal: e.text, Role: r, Detail: "the inline policy " + name})
-			}
-		}
-	}
-	return all
 }
 
 func sortedKeys[V any](m map[string]V) []string {

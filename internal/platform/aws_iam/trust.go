@@ -47,45 +47,55 @@ func trustStatement(m jit.Marker, principal string) statement {
 	}
 }
 
-// readTrust adds the trust policy's statements: ours, and the standing access of principals that it names.
+// readTrust adds the trust policy's statements: ours, and the standing access of everybody else who is trusted.
 func readTrust(e *entity, snap *jit.Snapshot) {
 	if e.kind != role || e.trust == "" {
 		return
 	}
 	d, err := parseDocument(e.trust)
-	if err != nil {
-		return
+	var statements []statement
+	if err == nil {
+		statements, err = d.decoded()
 	}
-	statements, err := d.decoded()
 	if err != nil {
+		snap.Unseen = append(snap.Unseen, "the trust policy of "+e.text+" cannot be read: "+err.Error())
 		return
 	}
 	for _, s := range statements {
 		sid, _ := s["Sid"].(string)
-		principals, _ := s["Principal"].(map[string]any)
-		named := texts(principals["AWS"])
-		m, ours := markerOfSid(sid)
-		if !ours {
-			if s["Effect"] == "Allow" && s["Condition"] == nil && slices.ContainsFunc(texts(s["Action"]), func(a string) bool { return strings.EqualFold(a, assumeRole) }) {
-				for _, principal := range named {
-					snap.Standing = append(snap.Standing, jit.Standing{Principal: principal, Role: e.text, Detail: "the trust policy"})
-				}
-			}
+		if m, ours := markerOfSid(sid); ours {
+			snap.Ours = append(snap.Ours, e.observedTrust(m, s)...)
 			continue
 		}
-		o := jit.Observed{Marker: m, Role: e.text}
-		o.Marker.Window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
-		if s["Effect"] == "Allow" {
-			o.Start, o.End = o.Marker.Window.Start, o.Marker.Window.End
+		if !permits(s, assumeRole) {
+			continue
 		}
-		if len(named) > 0 {
-			o.Principal = named[0]
+		for _, principal := range trusted(s) {
+			snap.Standing = append(snap.Standing, jit.Standing{Principal: principal, Role: e.text, Anybody: principal == anything && conditions(s) == "",
+				Detail: "the trust policy" + conditions(s), End: ends(s)})
 		}
-		if encode(s) != encode(trustStatement(o.Marker, o.Principal)) {
+	}
+}
+
+// observedTrust tells what each principal of a statement of ours has; one that allows nothing gives nobody anything.
+func (e *entity) observedTrust(m jit.Marker, s statement) []jit.Observed {
+	o := jit.Observed{Marker: m, Role: e.text, Detail: "the trust policy of " + e.text}
+	o.Marker.Window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
+	if s["Effect"] == "Allow" {
+		o.Start, o.End = o.Marker.Window.Start, o.Marker.Window.End
+	}
+	principals := trusted(s)
+	if len(principals) == 0 {
+		principals = []string{""}
+	}
+	var all []jit.Observed
+	for _, o.Principal = range principals {
+		if o.Damage = ""; encode(s) != encode(trustStatement(o.Marker, o.Principal)) {
 			o.Damage = "its statement was changed"
 		}
-		snap.Ours = append(snap.Ours, o)
+		all = append(all, o)
 	}
+	return all
 }
 
 // ownStatement returns the statements with the Sid as they are; empty when there is none.

@@ -70,7 +70,7 @@ func (b binding) standing() []jit.Standing {
 	}
 	all := make([]jit.Standing, len(b.Members))
 	for i, member := range b.Members {
-		all[i] = jit.Standing{Principal: canonicalMember(member), Role: given.String(), Covers: given.covers(), Detail: detail, End: end}
+		all[i] = jit.Standing{Principal: canonicalMember(member), Role: given.String(), Covers: given.covers(), Anybody: everybody[member], Detail: detail, End: end}
 	}
 	return all
 }

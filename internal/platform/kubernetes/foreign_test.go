@@ -109,8 +109,12 @@ func TestWhatTheClusterMakesIsNoStandingAccess(t *testing.T) {
 		}
 		s.put(t, scope, b)
 	}
-	user := func(name string) rbacv1.Subject { return rbacv1.Subject{Kind: "User", APIGroup: rbacv1.GroupName, Name: name} }
-	group := func(name string) rbacv1.Subject { return rbacv1.Subject{Kind: "Group", APIGroup: rbacv1.GroupName, Name: name} }
+	user := func(name string) rbacv1.Subject {
+		return rbacv1.Subject{Kind: "User", APIGroup: rbacv1.GroupName, Name: name}
+	}
+	group := func(name string) rbacv1.Subject {
+		return rbacv1.Subject{Kind: "Group", APIGroup: rbacv1.GroupName, Name: name}
+	}
 	account := func(name string) rbacv1.Subject {
 		return rbacv1.Subject{Kind: "ServiceAccount", Namespace: "kube-system", Name: name}
 	}

@@ -82,6 +82,9 @@ func (at place) observed(b *rbacv1.RoleBinding, m jit.Marker) []jit.Observed {
 	return all
 }
 
+// everybody is the group of all who can say who they are.
+const everybody = "group:system:authenticated"
+
 // standing lists the access that a binding of somebody else gives. from is the scope on which it gives it, where that is another.
 func (at place) standing(b *rbacv1.RoleBinding, from string) []jit.Standing {
 	if bootstrapped(b) {
@@ -90,7 +93,8 @@ func (at place) standing(b *rbacv1.RoleBinding, from string) []jit.Standing {
 	claim, _, _ := claimOf(b)
 	var all []jit.Standing
 	for _, s := range b.Subjects {
-		all = append(all, jit.Standing{Principal: principalOf(s), Role: roleOf(b.RoleRef), Detail: at.kind() + "/" + b.Name, From: from, Marker: claim})
+		who := principalOf(s)
+		all = append(all, jit.Standing{Principal: who, Role: roleOf(b.RoleRef), Anybody: who == everybody, Detail: at.kind() + "/" + b.Name, From: from, Marker: claim})
 	}
 	return all
 }

@@ -1,0 +1,116 @@
+package awsiam
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+const (
+	// administrator is the name of the policy of AWS that permits everything.
+	administrator = "AdministratorAccess"
+	// arnPrefix begins every role that can be granted.
+	arnPrefix = "arn:"
+	// everyRole is the pattern of all roles.
+	everyRole = "arn:*:iam::*:role/*"
+	anything  = "*"
+)
+
+// permitted adds what a policy of somebody else's permits its entity: to do everything, and to assume roles.
+func (e *entity) permitted(text, detail string, snap *jit.Snapshot) {
+	d, err := parseDocument(text)
+	var statements []statement
+	if err == nil {
+		statements, err = d.decoded()
+	}
+	if err != nil {
+		snap.Unseen = append(snap.Unseen, detail+" of "+e.text+" cannot be read: "+err.Error())
+		return
+	}
+	for _, s := range statements {
+		if s["Effect"] != "Allow" {
+			continue
+		}
+		found := jit.Standing{Principal: e.text, Detail: detail + conditions(s), End: ends(s)}
+		resources := texts(s["Resource"])
+		if s["NotResource"] != nil {
+			resources = []string{anything}
+		}
+		switch {
+		case permits(s, anything) && slices.Contains(resources, anything):
+			found.Role, found.Covers = anything, arnPrefix
+			snap.Standing = append(snap.Standing, found)
+		case permits(s, assumeRole):
+			for _, r := range resources {
+				if overlap(r, everyRole) {
+					found.Role, found.Covers = e.assumable(r)
+					snap.Standing = append(snap.Standing, found)
+				}
+			}
+		}
+	}
+}
+
+// assumable writes a pattern of roles as a role, and what begins those that it matches: empty where that cannot be said.
+func (e *entity) assumable(pattern string) (role, covers string) {
+	if pattern == anything {
+		return everyRole, "arn:" + e.partition + ":iam::" + e.account + ":role/"
+	}
+	if prefix, ok := strings.CutSuffix(pattern, anything); ok && !strings.ContainsAny(prefix, "*?$") {
+		return pattern, prefix
+	}
+	return pattern, ""
+}
+
+// permits reports whether a statement that allows includes an action, or with "*" every action.
+func permits(s statement, action string) bool {
+	includes := func(pattern string) bool { return covers(strings.ToLower(pattern), strings.ToLower(action)) }
+	if s["NotAction"] != nil {
+		return action != anything && !slices.ContainsFunc(texts(s["NotAction"]), includes)
+	}
+	return slices.ContainsFunc(texts(s["Action"]), includes)
+}
+
+// ends is when AWS itself ends what a statement allows; zero for never.
+func ends(s statement) time.Time {
+	var first time.Time
+	for _, operator := range []string{before, before + ifExists, before + "Equals", before + "Equals" + ifExists} {
+		if end := bound(s, operator); !end.IsZero() && (first.IsZero() || end.Before(first)) {
+			first = end
+		}
+	}
+	return first
+}
+
+// conditions names the keys on which a statement depends besides the time, for people.
+func conditions(s statement) string {
+	keys := map[string]bool{}
+	operators, _ := s["Condition"].(map[string]any)
+	for _, of := range operators {
+		of, _ := of.(map[string]any)
+		for key := range of {
+			if !strings.EqualFold(key, currentTime) {
+				keys[key] = true
+			}
+		}
+	}
+	if len(keys) == 0 {
+		return ""
+	}
+	return ", with a condition on " + strings.Join(slices.Sorted(maps.Keys(keys)), ", ")
+}
+
+// trusted are the principals that a statement of a trust policy allows something: users, roles and accounts by their ARNs, or "*" for everybody.
+func trusted(s statement) []string {
+	if s["Effect"] != "Allow" {
+		return nil
+	}
+	if s["NotPrincipal"] != nil || s["Principal"] == anything {
+		return []string{anything}
+	}
+	principals, _ := s["Principal"].(map[string]any)
+	return texts(principals["AWS"])
+}
