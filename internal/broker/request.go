@@ -41,11 +41,11 @@ func CheckForm(r Request, unknown map[string]bool) error {
 				"target": "where: the name of a configured target", "principal": "who gets the access", "role": "what access",
 			}[required.attribute], "%s is empty", required.attribute)
 		}
-		if err := jit.CheckText(required.attribute, required.value); err != nil {
+		if err := jit.CheckName(required.attribute, required.value); err != nil {
 			return err
 		}
 	}
-	if err := jit.CheckText("scope", r.Binding.Scope); err != nil && !unknown["scope"] {
+	if err := jit.CheckName("scope", r.Binding.Scope); err != nil && !unknown["scope"] {
 		return err
 	}
 	if !unknown["reason"] {

@@ -114,3 +114,17 @@ func CheckText(attribute, s string) error {
 	}
 	return nil
 }
+
+// CheckName is [CheckText] for names and keys. It also refuses white space other than the plain one, and characters that
+// have no width: nobody sees them, and the target would take them for a part of the name.
+func CheckName(attribute, s string) error {
+	if err := CheckText(attribute, s); err != nil {
+		return err
+	}
+	for _, r := range s {
+		if r > unicode.MaxASCII && (unicode.IsSpace(r) || unicode.In(r, unicode.Zs, unicode.Cf)) {
+			return Invalid(attribute, "delete the character, or write a plain space", "%q contains the invisible character %U", s, r)
+		}
+	}
+	return nil
+}

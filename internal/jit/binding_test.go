@@ -133,3 +133,17 @@ func TestCheckPolicyName(t *testing.T) {
 		wantInvalid(t, CheckPolicyName(s), "name")
 	}
 }
+
+// No space but the plain one, and nothing without a width, is in a name.
+func TestCheckName(t *testing.T) {
+	for _, r := range "\u00a0\u00ad\u1680\u2000\u2003\u2009\u200b\u200d\u202f\u205f\u2060\u3000\ufeff\u0085\u2028" {
+		if err := CheckName("role", "Storage"+string(r)+"Reader"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%U", r)) {
+			t.Errorf("%U: %v", r, err)
+		}
+	}
+	for _, name := range []string{"Storage Blob Data Reader", "ssh-ed25519 AAAA bob@laptop", "user:zoë@example.com", "読取", "-_/:*"} {
+		if err := CheckName("role", name); err != nil {
+			t.Error(err)
+		}
+	}
+}

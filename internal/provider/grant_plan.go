@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -27,6 +28,20 @@ func (r *grantResource) ValidateConfig(ctx context.Context, req resource.Validat
 	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Invalid grant", err)
+	}
+	m.checkTimeouts(&resp.Diagnostics)
+}
+
+// checkTimeouts refuses timeouts that leave no time; the framework has refused what is no duration.
+func (m *grantModel) checkTimeouts(diags *diag.Diagnostics) {
+	for name, value := range m.Timeouts.Attributes() {
+		text, ok := value.(types.String)
+		if d, err := time.ParseDuration(text.ValueString()); ok && err == nil && d <= 0 {
+			// Terraform shows the line of a whole attribute only.
+			diags.AddAttributeError(path.Root("timeouts"), "Invalid timeouts",
+				fmt.Sprintf("timeouts.%s: %q is not a positive duration.\n\nWrite for example %s = \"10m\", or leave it out for %s.",
+					name, text.ValueString(), name, jit.FormatDuration(defaultTimeout)))
+		}
 	}
 }
 

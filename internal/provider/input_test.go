@@ -46,6 +46,10 @@ func TestBadInput(t *testing.T) {
 		{"half a renewal", []string{"renewal = 1.5"}, "renewal", []string{`"1.5" is not a whole number`}},
 		{"sessions", []string{"terminate_sessions = true"}, "terminate_sessions", []string{"Open sessions cannot be ended", "Leave it out"}},
 		{"unknown policy", []string{`policy = "nobody"`}, "policy", []string{"nobody"}},
+		{"no-break space in a key", []string{`principal = "` + strings.Replace(alice, " ", "\u00a0", 1) + `"`}, "principal", []string{"invisible character U+00A0", "write a plain space"}},
+		{"no width in a role", []string{`role = "log` + "\u200b" + `in"`}, "role", []string{"invisible character U+200B"}},
+		{"no time to create", []string{`timeouts = { create = "0s" }`}, "timeouts", []string{"Invalid timeouts", `"0s" is not a positive duration`, `create = "10m"`}},
+		{"less than none to delete", []string{`timeouts = { delete = "-1m" }`}, "timeouts", []string{`"-1m" is not a positive duration`}},
 		{"late", []string{`start_by = "2026-11-23T08:00:00Z"`}, "start_by", []string{"The grant may no longer begin"}},
 	}
 	each(t, func(t *testing.T, w *acctest.World) {
