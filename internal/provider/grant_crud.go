@@ -113,6 +113,14 @@ func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	ended := readPrivate[time.Time](ctx, req.Private, endedKey, &resp.Diagnostics)
 	remembered := m.remembered(r.backend)
 	g, known, err := r.Broker.Recall(ctx, remembered.ID, remembered)
+	if other, is := r.anothers(ctx, remembered.ID, err); is {
+		if other.Live(r.Broker.Now()) {
+			resp.Diagnostics.AddWarning("The grant belongs to another owner", fmt.Sprintf(
+				"It was made with owner = %q, and this provider acts for %q. This configuration neither changes nor repairs nor ends it; it ends at %s. Set owner = %q to manage it again.",
+				other.Owner, r.Broker.Owner, jit.FormatTime(other.End), other.Owner))
+		}
+		return
+	}
 	if err != nil {
 		addWarning(&resp.Diagnostics, "The ledger cannot be read", fmt.Errorf("the state is trusted until it can: %w", err))
 		g = remembered
@@ -135,6 +143,15 @@ func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp
 		}
 	}
 	resp.Diagnostics.Append(m.set(&resp.State.Raw)...)
+}
+
+// anothers returns the record of a grant if err says that another owner has it.
+func (r *grantResource) anothers(ctx context.Context, id jit.ID, err error) (g jit.Grant, is bool) {
+	if !errors.Is(err, jit.ErrInvalid) {
+		return g, false
+	}
+	g, known, err := r.Broker.Ledger.Lookup(ctx, id)
+	return g, err == nil && known && g.Owner != r.Broker.Owner
 }
 
 // observe looks for a live grant on its target. Where that cannot be read the state is trusted: one server that does not
@@ -233,6 +250,9 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 		return
 	}
 	g, kept, err := r.Broker.Revoke(ctx, revocation)
+	if other, is := r.anothers(ctx, revocation.Grant.ID, err); is && !other.Live(r.Broker.Now()) {
+		return // it is over, and the record is its owner's
+	}
 	over := errors.Is(err, jit.ErrOver) || errors.Is(err, jit.ErrRemains)
 	one.ended = err == nil || over
 	switch {

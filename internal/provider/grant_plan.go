@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -170,8 +171,8 @@ func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel
 		r.planChange(ctx, config, state, plan, diags)
 	case isDrift(state.Digest) && !state.over(now): // drift of what is over is nobody's concern
 		g, _, err := r.Broker.Recall(ctx, jit.ID(state.ID.ValueString()), state.remembered(r.backend))
-		// Of a ledger that cannot be read the read has told. Before a destroy too comes a plan, and ending access has to work without it.
-		if err != nil || !g.Over(now) {
+		// A ledger that cannot be read is a warning of the read: before a destroy too comes a plan, and ending access has to work without it.
+		if err != nil && !errors.Is(err, jit.ErrInvalid) || err == nil && !g.Over(now) {
 			plan.Digest = types.StringUnknown() // the grant may be over when this is applied, and nothing is repaired then
 		}
 	}
