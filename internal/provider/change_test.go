@@ -83,6 +83,36 @@ func TestChangeOfLength(t *testing.T) {
 	})
 }
 
+// A time that is computed from timestamp() is another one in every run; the plan says so before the apply moves the end or fails.
+func TestTimesThatMoveWithTheClock(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		const warning = "Warning: expires_at is not known before the apply"
+		configure(w, grant("a", "ttl =", `expires_at = timeadd(timestamp(), "2h")`))
+		w.Clock.Advance(time.Since(w.Clock.Now())) // timestamp() has the time of this machine
+		if r := w.Apply(); strings.Contains(r.Text(), warning) {
+			t.Errorf("a new grant:\n%s", r.Text())
+		}
+		r := w.Plan()
+		if r.ExitCode != 2 {
+			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		says(t, r, warning, "computed from timestamp()", "every apply moves the end of the grant", "once the grant is over every apply fails", `Write ttl = "2h"`)
+		w.Apply()
+		w.Clock.Advance(3 * time.Hour)
+		w.Calls.Reset()
+		configure(w, grant("a", "ttl =", `expires_at = timeadd(timestamp(), "121m")`)) // another time in the same second, too
+		if r = w.Run("apply", "-auto-approve"); r.ExitCode != 1 {
+			t.Errorf("apply after the end: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		says(t, r, warning, "every apply fails, because the grant is over", "Error: The grant is over", "Set renewal = 2 to grant again")
+		if got := w.Calls.Count(); got.Writes != 0 {
+			t.Errorf("it wrote %+v", got)
+		}
+		configure(w, grant("a", "ttl =", fmt.Sprintf("expires_at = %q", fact(t, w, "jit_grant.a", "expires_at"))))
+		unchanged(t, w, "with the end that it had")
+	})
+}
+
 // What is altered or missing inside of the window is shown as a change and repaired
 // within the original window; after it nothing is.
 func TestDriftIsRepaired(t *testing.T) {

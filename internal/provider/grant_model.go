@@ -217,7 +217,8 @@ func syncTime(v *types.String, fact time.Time) {
 	}
 }
 
-// recorded returns the state of a grant that is imported: everything the ledger tells of it.
+// recorded returns the state of a grant that is imported: everything the ledger tells of it. Its end is expires_at alone, so that
+// configuration generated from it has one end.
 func recorded(g jit.Grant) grantModel {
 	m := grantModel{
 		ID: types.StringUnknown(), GrantedAt: types.StringUnknown(), ExpiresAt: types.StringUnknown(),
@@ -225,7 +226,7 @@ func recorded(g jit.Grant) grantModel {
 		Target: types.StringValue(g.Target), Principal: types.StringValue(g.Principal),
 		Role: types.StringValue(g.Role), Scope: types.StringValue(g.Scope),
 		Reason: types.StringValue(g.Reason), Renewal: types.StringValue(strconv.FormatInt(g.Renewal, 10)),
-		TTL: optional(g.TTL), StartBy: optional(jit.FormatTime(g.StartBy)), Policy: optional(g.Policy),
+		StartBy: optional(jit.FormatTime(g.StartBy)), Policy: optional(g.Policy),
 		TerminateSessions: types.BoolValue(g.TerminateSessions),
 		Timeouts:          noTimeouts,
 	}

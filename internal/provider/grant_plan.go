@@ -168,6 +168,7 @@ func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel
 	case changes(config, state, now) && !ended.IsZero():
 		addError(diags, "Cannot plan the change", state.endedUnrecorded(ended))
 	case changes(config, state, now):
+		config.warnOfMovingTimes(state, now, diags)
 		r.planChange(ctx, config, state, plan, diags)
 	case isDrift(state.Digest) && !state.over(now): // drift of what is over is nobody's concern
 		g, _, err := r.Broker.Recall(ctx, jit.ID(state.ID.ValueString()), state.remembered(r.backend))
@@ -253,6 +254,29 @@ func (r *grantResource) planChange(ctx context.Context, config, state grantModel
 		plan.move(config)
 	} else if isDrift(state.Digest) && !p.Over {
 		plan.Digest = types.StringUnknown()
+	}
+}
+
+// warnOfMovingTimes warns of times of an existing grant that are not known at plan: most likely they move with the clock.
+func (m *grantModel) warnOfMovingTimes(state grantModel, now time.Time, diags *diag.Diagnostics) {
+	for _, t := range []struct {
+		attribute string
+		value     types.String
+		does      string
+	}{
+		{"expires_at", m.ExpiresAt, "moves the end of the grant"},
+		{"starts_at", m.StartsAt, "moves the beginning of the grant, or fails because it has begun"},
+	} {
+		if !t.value.IsUnknown() {
+			continue
+		}
+		each := fmt.Sprintf("every apply %s, and once the grant is over every apply fails", t.does)
+		if state.over(now) {
+			each = "every apply fails, because the grant is over"
+		}
+		diags.AddAttributeWarning(path.Root(t.attribute), t.attribute+" is not known before the apply", fmt.Sprintf(
+			"The grant exists already. If %s is computed from timestamp(), it is another time in every run: %s. "+
+				"Write ttl = \"2h\", which counts from when the access begins, or a fixed time.", t.attribute, each))
 	}
 }
 

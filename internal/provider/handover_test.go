@@ -246,7 +246,7 @@ func TestReplacementThatIsNotPermittedAnyMore(t *testing.T) {
 // A replacement warns of everything that a create warns of.
 func TestReplacementWarnsAsACreate(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
-		warnings := []string{"Warning: No policy governs the grant", "Warning: The beginning depends on the sweeper"}
+		warnings := []string{"Warning: No policy governs the grant", "Warning: Sessions can outlive the grant", "No sweeper is at work"}
 		later := fmt.Sprintf("starts_at = %q", jit.FormatTime(w.Clock.Now().Add(time.Hour)))
 		configure(w, grant("a", later))
 		says(t, w.Plan(), warnings...)
