@@ -317,8 +317,9 @@ func TestKubernetesDeployment(t *testing.T) {
 		if !strings.Contains(bindings(), string(g.ID)) {
 			t.Fatalf("grant %s has no binding", g.ID)
 		}
+		was := g
 		g.Start, g.End = g.Start.Add(-2*time.Hour), time.Now().UTC().Truncate(time.Second)
-		if err := rt.Ledger.Write(t.Context(), []jit.Entry{{Grant: &g}})[0]; err != nil {
+		if err := rt.Ledger.Write(t.Context(), []jit.Entry{jit.Rewrite(was, g, jit.Event{Kind: jit.EventChanged, Grant: g.ID})})[0]; err != nil {
 			t.Fatal(err)
 		}
 		return g

@@ -49,8 +49,9 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	was := g
 	g.RevokedAt, g.RevokedBy, g.RevokeReason = b.Now(), "eve", "enough"
-	if err := w.ledger.Write(t.Context(), []jit.Entry{{Grant: &g}})[0]; err != nil {
+	if err := w.ledger.Write(t.Context(), []jit.Entry{jit.Rewrite(was, g, jit.Event{Kind: jit.EventRevokeAsked, Grant: g.ID})})[0]; err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(2 * time.Minute)

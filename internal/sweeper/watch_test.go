@@ -174,8 +174,9 @@ func TestWatchFindsWhatIsEndedEarly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		was := g
 		g.RevokedAt, g.RevokedBy, g.RevokeReason = time.Now(), "eve", "enough" // and died before the platform was called
-		if err := w.ledger.Write(t.Context(), []jit.Entry{{Grant: &g}})[0]; err != nil {
+		if err := w.ledger.Write(t.Context(), []jit.Entry{jit.Rewrite(was, g, jit.Event{Kind: jit.EventRevokeAsked, Grant: g.ID})})[0]; err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)

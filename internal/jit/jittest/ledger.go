@@ -126,18 +126,22 @@ func (l *Ledger) Write(ctx context.Context, entries []jit.Entry) []error {
 	if err := l.call(ctx, "write"); err != nil {
 		return fail(err)
 	}
+	l.record(entries, errs)
+	if err := l.call(ctx, "written"); err != nil {
+		return fail(err)
+	}
+	return errs
+}
+
+func (l *Ledger) record(entries []jit.Entry, errs []error) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.grants == nil {
 		l.grants, l.leases, l.policies = map[jit.ID]jit.Grant{}, map[jit.ID]held{}, map[string]jit.Policy{}
 	}
 	for i, e := range entries {
 		errs[i] = l.write(e)
 	}
-	l.mu.Unlock()
-	if err := l.call(ctx, "written"); err != nil {
-		return fail(err)
-	}
-	return errs
 }
 
 func (l *Ledger) write(e jit.Entry) error {
