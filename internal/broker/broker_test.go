@@ -850,6 +850,21 @@ func TestStandingAccessIsNamedAtPlan(t *testing.T) {
 }
 
 // What a platform notes of a scope is for every grant there, or for those of one principal.
+func TestAdviceIsAWarningAtPlan(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	w.platform.Advise = func(b jit.Binding) []jit.Advice {
+		return []jit.Advice{{Attribute: "principal", Title: "The principal does not exist", Text: "no " + b.Principal}}
+	}
+	p, err := w.Preview(t.Context(), request(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := broker.Warning{Attribute: "principal", Summary: "The principal does not exist", Detail: "no bob"}
+	if !slices.Contains(p.Warnings, want) {
+		t.Errorf("the plan warns of %+v, want %+v among it", p.Warnings, want)
+	}
+}
+
 func TestNotesAreWarningsAtPlan(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Notes = []jit.Note{{Text: "nearly full"}, {Principal: "bob", Text: "bob has many"}, {Principal: "alice", Text: "alice has many"}}

@@ -83,6 +83,11 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 			p.Warnings = append(p.Warnings, Warning{"scope", cmp.Or(n.Summary, "Little room is left"), n.Text})
 		}
 	}
+	if snapshot.Advise != nil {
+		for _, a := range snapshot.Advise(g.Binding) {
+			p.Warnings = append(p.Warnings, Warning{a.Attribute, a.Title, a.Text})
+		}
+	}
 	return p, nil
 }
 

@@ -129,6 +129,9 @@ type Snapshot struct {
 	Standing []Standing
 	// Notes are what whoever reviews a new grant on the scope has to know.
 	Notes []Note
+	// Advise returns what whoever reviews a new grant of a binding on the scope has to know of it, such as a role that the platform
+	// does not have. It makes no call. It is nil where the platform has nothing to say.
+	Advise func(b Binding) []Advice
 	// Unseen names access of the scope that could not be looked at, such as bindings that the operator may not list. What is read is right
 	// all the same.
 	Unseen []string
@@ -141,6 +144,14 @@ type Note struct {
 	// Summary is the Text in a few words; empty: little room is left.
 	Summary string
 	Text    string
+}
+
+// Advice is a warning about one binding.
+type Advice struct {
+	// Attribute is the user's name of the value that it is about ("principal", "role").
+	Attribute string
+	// Title is short and general, Text specific, with what to do.
+	Title, Text string
 }
 
 // Observed is one binding with a marker, as found.

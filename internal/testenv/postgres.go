@@ -87,41 +87,61 @@ func (s *PostgresServer) url(database string) string {
 	return u.String()
 }
 
+// Standby starts a server that follows another one, which is away: it can only be read. It ends with the test.
+func Standby(t testing.TB) *PostgresServer {
+	t.Helper()
+	Acceptance(t)
+	server, proc, err := startCluster(true)
+	if err != nil {
+		Unavailable(t, "PostgreSQL", err)
+	}
+	t.Cleanup(func() {
+		if err := proc.stop(); err != nil {
+			t.Errorf("standby: %v", err)
+		}
+	})
+	return server
+}
+
 // startPostgres makes a cluster and serves it. A port found free may be taken
 // before the server binds it, hence the attempts.
 func startPostgres() (*PostgresServer, error) {
-	bin, err := postgresBin()
-	if err != nil {
-		return nil, err
-	}
-	account, err := unprivileged()
-	if err != nil {
-		return nil, err
-	}
 	for attempt := 1; ; attempt++ {
-		server, err := startCluster(bin, account)
+		server, _, err := startCluster(false)
 		if err == nil || attempt == 3 {
 			return server, err
 		}
 	}
 }
 
-func startCluster(bin string, account *account) (*PostgresServer, error) {
+func startCluster(standby bool) (*PostgresServer, *process, error) {
+	bin, err := postgresBin()
+	if err != nil {
+		return nil, nil, err
+	}
+	account, err := unprivileged()
+	if err != nil {
+		return nil, nil, err
+	}
 	major, err := postgresMajor(bin)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	dir, err := tempDir(account, "jit-postgres")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	server := &PostgresServer{Host: "127.0.0.1", User: "superuser", Password: rand.Text(), Major: major}
 	if server.Port, err = freePort(); err == nil {
 		err = initCluster(bin, dir, account, server)
 	}
+	if err == nil && standby {
+		signal := filepath.Join(dir, "data", "standby.signal")
+		err = errors.Join(os.WriteFile(signal, nil, 0o600), account.own(signal))
+	}
 	if err != nil {
 		_ = os.RemoveAll(dir)
-		return nil, err
+		return nil, nil, err
 	}
 	server.URL = server.url("postgres")
 
@@ -133,12 +153,12 @@ func startCluster(bin string, account *account) (*PostgresServer, error) {
 	)
 	if err != nil {
 		_ = os.RemoveAll(dir)
-		return nil, err
+		return nil, nil, err
 	}
 	if err := proc.wait(time.Minute, func(context.Context) error { return server.exec("SELECT 1") }); err != nil {
-		return nil, errors.Join(fmt.Errorf("postgres: %w", err), proc.stop())
+		return nil, nil, errors.Join(fmt.Errorf("postgres: %w", err), proc.stop())
 	}
-	return server, nil
+	return server, proc, nil
 }
 
 // initCluster runs initdb.

@@ -26,8 +26,9 @@ type Platform struct {
 	// Call, if set, is asked before every read and write ("read", "write"), and after a
 	// write took effect ("written"); its error fails the call.
 	Call func(what string) error
-	// Notes are in every snapshot.
-	Notes []jit.Note
+	// Notes and Advise are in every snapshot.
+	Notes  []jit.Note
+	Advise func(b jit.Binding) []jit.Advice
 
 	mu            sync.Mutex
 	scopes        map[string][]jit.Observed
@@ -84,6 +85,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		Ours:     append([]jit.Observed(nil), p.scopes[scope]...),
 		Standing: append([]jit.Standing(nil), p.standing[scope]...),
 		Notes:    p.Notes,
+		Advise:   p.Advise,
 	}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -265,10 +266,10 @@ func (t *transaction) plan(s *state, major int, todo []int, skew error) ([]unit,
 		if t.errs[i] = skew; skew != nil {
 			continue
 		}
-		if t.errs[i] = s.lacks(c.Access.Binding); t.errs[i] != nil {
+		if t.errs[i] = s.lacks(c.Access.Binding, w); t.errs[i] != nil {
 			continue
 		}
-		if list := ensure(c.Access, w, major); len(list) > 0 {
+		if list := ensure(c.Access, s.roles[c.Access.Binding.Principal], w, major); len(list) > 0 {
 			units = append(units, unit{change: i, statements: list})
 		}
 	}
@@ -291,15 +292,17 @@ func principals(a jit.Access, w *wrapper) []string {
 	return slices.Compact(names)
 }
 
-// lacks says which role of the binding is not there or cannot be used.
-func (s *state) lacks(b jit.Binding) error {
+// lacks says which role of the binding is not there or cannot be used. w is the grant's wrapper, nil when there is none.
+func (s *state) lacks(b jit.Binding, w *wrapper) error {
 	principal, ok := s.roles[b.Principal]
 	switch {
 	case !ok:
 		return missingRole("principal", b.Principal)
 	case !principal.Login:
-		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("%q cannot log in; as a group it would pass the access on to all of its members", b.Principal),
-			Hint: "name the role that the person or program logs in as"}
+		return noLogin(b.Principal)
+	case w != nil && w.principal != "" && w.principal != strconv.FormatUint(uint64(principal.OID), 10) && !w.has(b.Principal):
+		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("role %q is another one than the grant was made for: that one was dropped, and this one made since", b.Principal),
+			Hint: "if the new one is to have the access, set renewal to the next number; end this grant with `jit revoke`"}
 	}
 	if _, ok := s.roles[b.Role]; !ok {
 		return missingRole("role", b.Role)

@@ -89,7 +89,7 @@ func wantWritten(t *testing.T, p *Platform, bindings map[string]jit.Binding) {
 			}
 			if there {
 				want++
-				if o != (jit.Observed{Marker: a.Marker, Principal: b.Principal, Role: b.Role}) {
+				if a.Binding = b; o != whole(a) {
 					t.Errorf("grant %d of writer %s is %+v", i, label, o)
 				}
 			}

@@ -33,6 +33,9 @@ const (
 	codeTooManyClients  = "53300"
 )
 
+// primaryHint says what to do about a standby.
+const primaryHint = "name the primary in the target's url, or several hosts with target_session_attrs=read-write"
+
 // sqlState returns the server's code of an error, "" when the error is not the server's.
 func sqlState(err error) string {
 	var refused *pgconn.PgError
@@ -66,7 +69,7 @@ func (p *Platform) explain(ctx context.Context, doing string, err error) error {
 	// A standby refuses BEGIN READ WRITE as not supported; a transaction that is read-only is refused at the first write.
 	if code := sqlState(err); code == codeReadOnly || code == codeUnsupported {
 		return &jit.Error{Problem: fmt.Sprintf("%s can only be read; it is a standby", p.address()),
-			Hint: "name the primary in the target's url, or several hosts with target_session_attrs=read-write", Err: err}
+			Hint: primaryHint, Err: err}
 	}
 	return fmt.Errorf("%s on %s: %w", doing, p.address(), err)
 }
@@ -182,4 +185,19 @@ func sentence(e *pgconn.PgError) string {
 		text += " (" + strings.ReplaceAll(e.Detail, "\n", ", ") + ")"
 	}
 	return text
+}
+
+// noLogin says that the principal of a grant is a group.
+func noLogin(principal string) *jit.Error {
+	return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("%q cannot log in; as a group it would pass the access on to all of its members", principal),
+		Hint: "name the role that the person or program logs in as"}
+}
+
+// missingRole says that a role named by a grant is not there.
+func missingRole(attribute, name string) *jit.Error {
+	return &jit.Error{
+		Attribute: attribute,
+		Problem:   fmt.Sprintf("the server has no role %q (case counts)", name),
+		Hint:      "create the role first, or correct the name",
+	}
 }

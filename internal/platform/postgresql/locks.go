@@ -129,7 +129,7 @@ func blockedBy(err error, holders []holder, principal string) error {
 		who = append(who, h.String())
 	}
 	who = slices.Compact(who)
-	more.Problem += "; it is locked by " + strings.Join(who[:min(3, len(who))], ", ")
+	more.Problem = fmt.Sprintf("%s; it is locked by %s", told.Problem, strings.Join(who[:min(3, len(who))], ", "))
 	more.Hint = "end that transaction"
 	if pid := holders[0].PID; pid != 0 {
 		more.Hint += fmt.Sprintf(", or its session: SELECT pg_terminate_backend(%d)", pid)

@@ -1,13 +1,13 @@
 package postgresql
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
 // adminOf creates a login role for the target and opens the platform as it.
@@ -196,16 +196,25 @@ func TestConnectionErrorsTellTheAddressAndNoPassword(t *testing.T) {
 }
 
 func TestAStandbyIsSaidToBeOne(t *testing.T) {
-	s := newSite(t)
-	p := s.open(t)
-	refused := connect(t, s.url)
-	if _, err := refused.Exec(t.Context(), "SET default_transaction_read_only = on"); err != nil {
+	server := testenv.Standby(t)
+	p, err := New(Config{URL: server.URL}, time.Now)
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, cause := refused.Exec(t.Context(), "CREATE ROLE never")
-	err := p.explain(context.Background(), "change roles", cause)
-	var user *jit.Error
-	if !errors.As(err, &user) || !strings.Contains(user.Problem, "standby") {
-		t.Errorf("explained as %v", err)
+	defer p.Close()
+	a, _ := alice()
+	snap, err := p.Read(t.Context(), cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if advice := snap.Advise(a.Binding); len(advice) == 0 || advice[0].Attribute != "target" || !strings.Contains(advice[0].Text, "target_session_attrs") {
+		t.Errorf("the plan says %v, want that the server is a standby", advice)
+	}
+	for _, change := range []jit.Change{ensured(a), removed(a)} {
+		var user *jit.Error
+		err := p.Apply(t.Context(), cluster, []jit.Change{change})[0]
+		if !errors.As(err, &user) || !strings.Contains(user.Problem, "standby") || !strings.Contains(user.Hint, "target_session_attrs") {
+			t.Errorf("%s: %v, want the documented hint", change.Op, err)
+		}
 	}
 }

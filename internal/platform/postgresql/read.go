@@ -12,8 +12,8 @@ import (
 )
 
 // Read returns the wrappers of all owners and, as standing access, every role that
-// a login role is a member of otherwise, directly or through other roles. It is one
-// round trip. Superusers have every role's privileges without being a member; that is not listed.
+// a login role is a member of otherwise, directly or through other roles, and the attributes of login roles
+// that give access to everything. The role that we act as is left out. It is one round trip.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	if scope != cluster {
 		return jit.Snapshot{}, unknownScope(scope)
@@ -44,17 +44,42 @@ func (s *state) snapshot(major int) jit.Snapshot {
 			continue // access through it shows as standing access
 		}
 		ours[w.Name] = true
-		o := jit.Observed{Marker: w.marker, Damage: strings.Join(w.damage(major), "; ")}
-		if len(w.members) > 0 {
-			o.Principal = w.members[0].Member
-		}
-		if len(w.memberOf) > 0 {
-			o.Role = w.memberOf[0].Role
-		}
-		snap.Ours = append(snap.Ours, o)
+		snap.Ours = append(snap.Ours, w.observed(major)...)
 	}
 	snap.Standing = s.standing(ours)
+	snap.Advise = s.advise(major)
 	return snap
+}
+
+// observed tells who has which role through the wrapper: once for each of them, and once, for nobody, when it gives nothing.
+func (w *wrapper) observed(major int) []jit.Observed {
+	o := jit.Observed{Marker: w.marker, Detail: fmt.Sprintf("role %q", w.Name), Damage: strings.Join(w.damage(major), "; ")}
+	var members, roles []string
+	for _, m := range w.members {
+		if m.gives() {
+			members = append(members, m.Member)
+		}
+	}
+	if w.Login {
+		members = append(members, w.Name)
+	}
+	for _, m := range w.memberOf {
+		if m.gives() {
+			roles = append(roles, m.Role)
+		}
+	}
+	members, roles = slices.Compact(members), slices.Compact(roles) // they are in order
+	if len(members) == 0 || len(roles) == 0 {
+		o.Role = strings.Join(roles, ", ")
+		return []jit.Observed{o}
+	}
+	var all []jit.Observed
+	for _, o.Principal = range members {
+		for _, o.Role = range roles {
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // damage lists what of the wrapper is not as it was written.
@@ -66,18 +91,12 @@ func (w *wrapper) damage(major int) []string {
 	if len(w.memberOf) == 0 {
 		found = append(found, "it is not a member of any role")
 	}
-	for i, m := range w.members {
-		if i > 0 && m.Member != w.members[i-1].Member {
-			found = append(found, fmt.Sprintf("%q is a member of it too", m.Member))
-		}
+	for _, m := range w.members {
 		if !m.right(major) {
 			found = append(found, fmt.Sprintf("the membership of %q has the wrong options%s", m.Member, m.options()))
 		}
 	}
-	for i, m := range w.memberOf {
-		if i > 0 && m.Role != w.memberOf[i-1].Role {
-			found = append(found, fmt.Sprintf("it is a member of %q too", m.Role))
-		}
+	for _, m := range w.memberOf {
 		if !m.right(major) {
 			found = append(found, fmt.Sprintf("its membership in %q has the wrong options%s", m.Role, m.options()))
 		}
@@ -91,79 +110,6 @@ func (w *wrapper) damage(major int) []string {
 // options names those of a membership that can be wrong.
 func (m membership) options() string {
 	return fmt.Sprintf(" (admin %t, inherit %t, set %t)", m.Admin, m.Inherit, m.Set)
-}
-
-// attribute is a role attribute that a wrapper must not have.
-type attribute struct{ now, want string }
-
-// wrongAttributes lists the attributes that a wrapper has and should not, and how to undo each.
-func (w *wrapper) wrongAttributes() []attribute {
-	var wrong []attribute
-	for _, a := range []struct {
-		wrong bool
-		attribute
-	}{
-		{w.Login, attribute{"LOGIN", "NOLOGIN"}},
-		{!w.Inherit, attribute{"NOINHERIT", "INHERIT"}},
-		{w.Super, attribute{"SUPERUSER", "NOSUPERUSER"}},
-		{w.CreateRole, attribute{"CREATEROLE", "NOCREATEROLE"}},
-		{w.CreateDB, attribute{"CREATEDB", "NOCREATEDB"}},
-		{w.Replicate, attribute{"REPLICATION", "NOREPLICATION"}},
-		{w.BypassRLS, attribute{"BYPASSRLS", "NOBYPASSRLS"}},
-	} {
-		if a.wrong {
-			wrong = append(wrong, a.attribute)
-		}
-	}
-	return wrong
-}
-
-// standing lists the roles that login roles reach without passing through one of our wrappers.
-func (s *state) standing(ours map[string]bool) []jit.Standing {
-	rolesOf := map[string][]string{}
-	for _, m := range s.memberships {
-		if !ours[m.Role] && (m.Inherit || m.Set) && !slices.Contains(rolesOf[m.Member], m.Role) {
-			rolesOf[m.Member] = append(rolesOf[m.Member], m.Role)
-		}
-	}
-	var logins []string
-	for name, r := range s.roles {
-		if r.Login && !ours[name] && len(rolesOf[name]) > 0 {
-			logins = append(logins, name)
-		}
-	}
-	slices.Sort(logins)
-
-	var found []jit.Standing
-	for _, login := range logins {
-		// Breadth first, so that the shortest way to a role is the one that is told.
-		seen := map[string]bool{login: true}
-		type step struct{ role, through string }
-		var queue []step
-		for _, r := range rolesOf[login] {
-			queue = append(queue, step{role: r})
-		}
-		for ; len(queue) > 0; queue = queue[1:] {
-			at := queue[0]
-			if seen[at.role] {
-				continue
-			}
-			seen[at.role] = true
-			detail := "member"
-			if at.through != "" {
-				detail = fmt.Sprintf("member through %q", at.through)
-			}
-			found = append(found, jit.Standing{Principal: login, Role: at.role, Detail: detail})
-			through := at.through
-			if through == "" {
-				through = at.role
-			}
-			for _, r := range rolesOf[at.role] {
-				queue = append(queue, step{role: r, through: through})
-			}
-		}
-	}
-	return found
 }
 
 func unknownScope(scope string) error {

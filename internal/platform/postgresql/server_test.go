@@ -203,11 +203,17 @@ func observed(t *testing.T, p *Platform, a jit.Access) (o jit.Observed, ok bool)
 	return jit.Observed{}, false
 }
 
+// whole is what is read of a grant that is as it was asked for.
+func whole(a jit.Access) jit.Observed {
+	return jit.Observed{Marker: a.Marker, Principal: a.Binding.Principal, Role: a.Binding.Role,
+		Detail: fmt.Sprintf("role %q", wrapperName(a.Marker.Owner, a.Marker.ID))}
+}
+
 // wantWhole fails unless the grant is there exactly as asked for.
 func wantWhole(t *testing.T, p *Platform, a jit.Access) {
 	t.Helper()
 	got, _ := observed(t, p, a)
-	want := jit.Observed{Marker: a.Marker, Principal: a.Binding.Principal, Role: a.Binding.Role}
+	want := whole(a)
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("observed %+v, want %+v", got, want)
 	}

@@ -14,7 +14,11 @@ import (
 // state is what a server said of its roles, or of those that were asked for.
 type state struct {
 	clock time.Time
-	roles map[string]role
+	// operator is the role that we act as.
+	operator string
+	// standby: the server follows another one and can only be read.
+	standby bool
+	roles   map[string]role
 	// memberships, in the order of role, member and grantor.
 	memberships []membership
 }
@@ -31,7 +35,7 @@ type role struct {
 	Replicate  bool
 	BypassRLS  bool
 	Comment    string
-	// Owns: it owns something in the database at hand or something shared, such as a database.
+	// Owns: it owns something, of what was asked for.
 	Owns bool
 }
 
@@ -49,17 +53,21 @@ type membership struct {
 
 // Every name is written in full, operators too: see the package's comment.
 const (
-	clockSQL = `SELECT pg_catalog.clock_timestamp()`
+	// clockSQL tells the time, who asks, and whether the server only follows another.
+	clockSQL = `SELECT pg_catalog.clock_timestamp(), CURRENT_USER::pg_catalog.text, pg_catalog.pg_is_in_recovery()`
 
+	// rolesSQL takes a condition on the property that counts.
 	rolesSQL = `SELECT r.oid, r.rolname::pg_catalog.text, r.rolcanlogin, r.rolinherit, r.rolsuper, r.rolcreaterole, r.rolcreatedb,
 	r.rolreplication, r.rolbypassrls, COALESCE(d.description, ''),
 	EXISTS (SELECT FROM pg_catalog.pg_shdepend s WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
-		AND s.refobjid OPERATOR(pg_catalog.=) r.oid AND s.deptype OPERATOR(pg_catalog.=) 'o'
-		AND (s.dbid OPERATOR(pg_catalog.=) 0 OR s.dbid OPERATOR(pg_catalog.=)
-			(SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())))
+		AND s.refobjid OPERATOR(pg_catalog.=) r.oid AND s.deptype OPERATOR(pg_catalog.=) 'o'%s)
 FROM pg_catalog.pg_roles r
 LEFT JOIN pg_catalog.pg_shdescription d ON d.objoid OPERATOR(pg_catalog.=) r.oid
 	AND d.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass`
+
+	// inReach: the property is in the database at hand, or shared, such as a database.
+	inReach = ` AND (s.dbid OPERATOR(pg_catalog.=) 0 OR s.dbid OPERATOR(pg_catalog.=)
+		(SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))`
 
 	membershipsSQL = `SELECT g.rolname::pg_catalog.text, u.rolname::pg_catalog.text, COALESCE(b.rolname::pg_catalog.text, ''), m.admin_option, %s
 FROM pg_catalog.pg_auth_members m
@@ -75,11 +83,13 @@ LEFT JOIN pg_catalog.pg_roles b ON b.oid OPERATOR(pg_catalog.=) m.grantor`
 	// 10 is the role made by initdb, in whose name the server grants.
 	optionsSince16 = `m.inherit_option, m.set_option,
 	m.admin_option AND NOT m.inherit_option AND NOT m.set_option AND m.grantor OPERATOR(pg_catalog.=) 10`
+)
 
-	// allRoles are the roles that a snapshot is made from.
-	allRoles = rolesSQL + ` WHERE r.rolcanlogin OR pg_catalog.starts_with(r.rolname::pg_catalog.text, 'jit:')`
-	// namedRoles are those of the names in the first parameter.
-	namedRoles = rolesSQL + ` WHERE r.rolname` + named
+var (
+	// allRoles are all roles of the server, and whether they own anything at all.
+	allRoles = fmt.Sprintf(rolesSQL, "")
+	// namedRoles are those of the names in the first parameter, and whether they own anything in reach.
+	namedRoles = fmt.Sprintf(rolesSQL, inReach) + ` WHERE r.rolname` + named
 )
 
 func membershipsQuery(major int) string {
@@ -120,7 +130,7 @@ func (s *state) queue(batch *pgx.Batch, roles, memberships *pgx.QueuedQuery) {
 		s.memberships, err = pgx.CollectRows(rows, pgx.RowToStructByPos[membership])
 		return err
 	})
-	batch.Queue(clockSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&s.clock) })
+	batch.Queue(clockSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&s.clock, &s.operator, &s.standby) })
 }
 
 // wrapper is a role named like one that carries a grant, with its memberships.
@@ -129,6 +139,8 @@ type wrapper struct {
 	// marker is what the comment says; marked is false when it is not a marker.
 	marker jit.Marker
 	marked bool
+	// principal is the number (oid) of the role that the grant was made for, from the comment too; empty where it does not say.
+	principal string
 	// members are the rows in which the wrapper is the role, without the automatic ones.
 	members []membership
 	// memberOf are the rows in which the wrapper is the member.
@@ -141,7 +153,9 @@ func (s *state) wrappers() []*wrapper {
 	for name, r := range s.roles {
 		if strings.HasPrefix(name, wrapperPrefix) {
 			w := &wrapper{role: r}
-			w.marker, w.marked = jit.ParseMarker(r.Comment)
+			var marker string
+			marker, w.principal, _ = strings.Cut(r.Comment, forPrincipal)
+			w.marker, w.marked = jit.ParseMarker(marker)
 			byName[name] = w
 		}
 	}
@@ -161,6 +175,14 @@ func (s *state) wrappers() []*wrapper {
 	return all
 }
 
+// forPrincipal stands between the marker and the principal's number in the comment of a wrapper. A
+// role that was dropped and made again under the same name has another number.
+const forPrincipal = " for role "
+
+func comment(m jit.Marker, principal role) string {
+	return fmt.Sprint(m, forPrincipal, principal.OID)
+}
+
 // ours reports whether the role carries the grant that its comment names.
 func (w *wrapper) ours() bool {
 	return w.marked && w.Name == wrapperName(w.marker.Owner, w.marker.ID)
@@ -169,4 +191,12 @@ func (w *wrapper) ours() bool {
 // right reports whether the row gives access as we grant it on a server of that major version.
 func (m membership) right(major int) bool {
 	return !m.Admin && m.Inherit && (major < 16 || !m.Set)
+}
+
+// gives reports whether the member has the privileges of the role, or can take them.
+func (m membership) gives() bool { return m.Inherit || m.Set }
+
+// has reports whether a role is a member of the wrapper.
+func (w *wrapper) has(member string) bool {
+	return slices.ContainsFunc(w.members, func(m membership) bool { return m.Member == member })
 }

@@ -39,7 +39,7 @@ type unit struct {
 
 // ensure returns the statements that turn what is there (w, nil when nothing is)
 // into the access asked for; none when all is right.
-func ensure(a jit.Access, w *wrapper, major int) []statement {
+func ensure(a jit.Access, principal role, w *wrapper, major int) []statement {
 	name := wrapperName(a.Marker.Owner, a.Marker.ID)
 	var list []statement
 	if w == nil {
@@ -49,8 +49,8 @@ func ensure(a jit.Access, w *wrapper, major int) []statement {
 	for _, attr := range w.wrongAttributes() {
 		list = append(list, statement{"ALTER ROLE " + quote(name) + " " + attr.want, administration(name, major)})
 	}
-	if w.Comment != a.Marker.String() {
-		list = append(list, statement{"COMMENT ON ROLE " + quote(name) + " IS " + literal(a.Marker.String()), administration(name, major)})
+	if text := comment(a.Marker, principal); w.Comment != text {
+		list = append(list, statement{"COMMENT ON ROLE " + quote(name) + " IS " + literal(text), administration(name, major)})
 	}
 	granted := func(rows []membership, role, member string) {
 		there := false

@@ -23,6 +23,9 @@ func alice() (a jit.Access, name string) {
 	return a, `"jit:00000000-0000-8000-8000-000000000001:payments"`
 }
 
+// aliceRole is her role.
+var aliceRole = role{OID: 16402, Name: "alice", Login: true, Inherit: true}
+
 // found is the wrapper of the grant as it is after Ensure.
 func found(a jit.Access, major int) *state {
 	name := wrapperName(a.Marker.Owner, a.Marker.ID)
@@ -31,8 +34,8 @@ func found(a jit.Access, major int) *state {
 	}
 	return &state{
 		roles: map[string]role{
-			name:    {Name: name, Inherit: true, Comment: a.Marker.String()},
-			"alice": {Name: "alice", Login: true, Inherit: true},
+			name:    {Name: name, Inherit: true, Comment: comment(a.Marker, aliceRole)},
+			"alice": aliceRole,
 		},
 		memberships: []membership{row(name, a.Binding.Principal), row(a.Binding.Role, name)},
 	}
@@ -51,7 +54,7 @@ func sqlOf(list []statement) []string {
 
 func TestEnsureStatements(t *testing.T) {
 	a, n := alice()
-	comment := `COMMENT ON ROLE ` + n + ` IS E'jit:payments:00000000-0000-8000-8000-000000000001:20261123T180000Z:20261123T190000Z'`
+	comment := `COMMENT ON ROLE ` + n + ` IS E'jit:payments:00000000-0000-8000-8000-000000000001:20261123T180000Z:20261123T190000Z for role 16402'`
 	for _, c := range []struct {
 		name   string
 		major  int
@@ -92,7 +95,7 @@ func TestEnsureStatements(t *testing.T) {
 			c.before(s)
 			w = s.wrappers()[0]
 		}
-		if got := sqlOf(ensure(a, w, c.major)); !slices.Equal(got, c.want) {
+		if got := sqlOf(ensure(a, aliceRole, w, c.major)); !slices.Equal(got, c.want) {
 			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
 		}
 	}
@@ -129,12 +132,16 @@ func TestRemoveStatements(t *testing.T) {
 func TestSnapshotSince16(t *testing.T) {
 	a, _ := alice()
 	s := found(a, 16)
-	if got, want := s.snapshot(16).Ours, []jit.Observed{{Marker: a.Marker, Principal: "alice", Role: "readers"}}; !slices.Equal(got, want) {
+	if got, want := s.snapshot(16).Ours, []jit.Observed{whole(a)}; !slices.Equal(got, want) {
 		t.Errorf("ours is %+v, want %+v", got, want)
 	}
-	s.memberships[1].Inherit = false
+	s.memberships[1].Set = true
 	if s.snapshot(16).Ours[0].Damage == "" {
-		t.Error("a membership that is not inherited is no damage")
+		t.Error("a membership with SET is no damage")
+	}
+	s.memberships[1].Inherit, s.memberships[1].Set = false, false
+	if got := s.snapshot(16).Ours[0]; got.Principal != "" {
+		t.Errorf("a membership that is not inherited gives the access to %q", got.Principal)
 	}
 	// An administrator's right to grant a role gives nothing by itself.
 	s.memberships = append(s.memberships,

@@ -3,14 +3,12 @@ package postgresql
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
-	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // write sends all units, the commit and the ends of sessions at once, then reads
@@ -177,14 +175,5 @@ func (t *transaction) conclude(i int, o *outcome) {
 	}
 	if again {
 		t.again = append(t.again, i)
-	}
-}
-
-// missingRole says that a role named by a grant is not there.
-func missingRole(attribute, name string) error {
-	return &jit.Error{
-		Attribute: attribute,
-		Problem:   fmt.Sprintf("the server has no role %q (case counts)", name),
-		Hint:      "create the role first, or correct the name",
 	}
 }
