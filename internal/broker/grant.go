@@ -302,6 +302,11 @@ func (b *Broker) repairOne(ctx context.Context, g jit.Grant) (jit.Grant, error) 
 	if err != nil {
 		return g, fmt.Errorf("read %s of target %q: %w", g.Scope, g.Target, err)
 	}
+	return b.repairBy(ctx, g, s)
+}
+
+// repairBy puts right what a snapshot of the grant's scope shows to be wrong.
+func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit.Grant, error) {
 	d := g.Differs(s)
 	if d.Kind == "" {
 		return g, nil
@@ -309,7 +314,7 @@ func (b *Broker) repairOne(ctx context.Context, g jit.Grant) (jit.Grant, error) 
 	if err := b.Repair(ctx, []jit.Grant{g}, []Finding{{Kind: d.Kind, Words: d.Words}})[0]; err != nil {
 		return g, err
 	}
-	g, _, err = b.Recall(ctx, g.ID, g)
+	g, _, err := b.Recall(ctx, g.ID, g)
 	return g, err
 }
 

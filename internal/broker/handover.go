@@ -27,12 +27,23 @@ func (b *Broker) takeOver(ctx context.Context, recorded, asked jit.Grant, traits
 			return jit.Grant{}, stillLive(recorded, err)
 		}
 	}
-	if r.Successor && before.Destroyed() {
+	resumes := r.Successor && before.Destroyed()
+	if resumes {
 		if recorded, err = b.resume(ctx, before, traits); err != nil {
 			return recorded, err
 		}
 	}
-	return b.adopt(ctx, recorded, asked, traits)
+	g, err := b.adopt(ctx, recorded, asked, traits)
+	if now := b.Now(); err != nil || resumes || recorded.GrantedAt.IsZero() || !g.Live(now) || !g.Window.Contains(now) {
+		return g, err
+	}
+	// Nothing has been put on the target. What is wrong there is put right; where that cannot be looked at, the next read tells.
+	if target, err := b.Target(g.Target); err == nil {
+		if s, err := target.Read(ctx, g.Scope); err == nil {
+			return b.repairBy(ctx, g, s)
+		}
+	}
+	return g, nil
 }
 
 // today is a recorded grant as it is judged now: a record that was made from a marker has no reason of its own.

@@ -110,6 +110,22 @@ func TestDestroyedAndCreatedInOneApply(t *testing.T) {
 	}
 }
 
+// A replacement of a live grant puts right what is wrong on the target.
+func TestReplacementRepairs(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, grant("a"))
+		w.Apply()
+		right := w.Read("authorized_keys")
+		w.Write("authorized_keys", foreign)
+		w.Clock.Advance(2 * time.Minute)
+		w.Apply("-replace=jit_grant.a")
+		if got := w.Read("authorized_keys"); got != right {
+			t.Errorf("authorized_keys is\n%swant\n%s", got, right)
+		}
+		unchanged(t, w, "after the replacement")
+	})
+}
+
 // A destroy that is planned and carried out before anybody knows of the create ends the access; the create takes that back.
 func TestDestroyedBeforeItsCreateIsKnown(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
