@@ -112,3 +112,89 @@ func FuzzGlob(f *testing.F) {
 		}
 	})
 }
+
+// expansions are texts that a pattern with * and ? matches.
+func expansions(pattern string) []string {
+	all := []string{""}
+	for _, r := range pattern {
+		var next []string
+		for _, begun := range all {
+			switch r {
+			case '*':
+				next = append(next, begun, begun+"a", begun+"xb", begun+"/a")
+			case '?':
+				next = append(next, begun+"a", begun+"x")
+			default:
+				next = append(next, begun+string(r))
+			}
+		}
+		if all = next; len(all) > 500 {
+			all = all[:500]
+		}
+	}
+	return all
+}
+
+// What a glob is said to include of another pattern it matches, and what it matches of it is never missed.
+func TestGlobAgainstPatterns(t *testing.T) {
+	for _, tc := range []struct {
+		glob, other     string
+		includes, meets bool
+	}{
+		{"logs-*", "logs-a", true, true},
+		{"logs-*", "logs-*", true, true},
+		{"logs-*", "logs-?b*", true, true},
+		{"logs-?", "logs-*", false, true},
+		{"logs-a", "logs-?", false, true},
+		{"logs-[ab]", "logs-?", false, true},
+		{"*", "anything*", true, true},
+		{"*a*", "*", false, true},
+		{"a*", "b*", false, false},
+		{"A*b", "*a?B", false, true},
+		{`logs-\*`, "logs-*", true, true},
+		{"user:*@example.com", "user:*@example.org", false, false},
+		{"*/groups/prod*", "/a/groups/dev/*", false, true},
+	} {
+		g, err := ParseGlob("match.roles", tc.glob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.Includes(tc.other); got != tc.includes {
+			t.Errorf("%q includes %q: %t, want %t", tc.glob, tc.other, got, tc.includes)
+		}
+		if got := g.Meets(tc.other, ""); got != tc.meets {
+			t.Errorf("%q meets %q: %t, want %t", tc.glob, tc.other, got, tc.meets)
+		}
+	}
+	g, err := ParseGlob("match.scopes", "*/groups/prod*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for other, want := range map[string]bool{"/a/groups/dev/*": false, "/a/GROUPS/*": true, "/a*": false, "/a/groups/p*": true} {
+		if got := g.Meets(other, "/groups/"); got != want {
+			t.Errorf("with no wildcard for /groups/, it meets %q: %t, want %t", other, got, want)
+		}
+	}
+}
+
+func FuzzGlobAgainstPatterns(f *testing.F) {
+	for _, seed := range [][2]string{{"a*", "a?x"}, {"[!a]*", "?b"}, {"*/a", "x*"}, {`\*a`, "*a"}, {"a?c*", "*"}, {"**", ""}} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, pattern, other string) {
+		g, err := ParseGlob("match.roles", pattern)
+		if err != nil || len(pattern) > 12 || len(other) > 8 || !utf8.ValidString(other) {
+			return
+		}
+		includes := g.Includes(other) && !strings.Contains(pattern, `\`)
+		for _, text := range expansions(other) {
+			matches := g.Match(text)
+			if includes && !matches {
+				t.Errorf("%q is said to include %q, and does not match %q", pattern, other, text)
+			}
+			if matches && !g.Meets(other, "") {
+				t.Errorf("%q is said not to meet %q, and matches %q", pattern, other, text)
+			}
+		}
+	})
+}

@@ -63,7 +63,8 @@ func (g Glob) Includes(other string) bool {
 // wildcards. The case of letters does not count. No wildcard of other stands for a text with solid in it; an
 // empty solid leaves them free. Meets may invent such a text where the glob has a set, but never misses one.
 func (g Glob) Meets(other, solid string) bool {
-	a, b := fuse(g.tokens, solid), fuse(simple(other), solid)
+	a, b := g.tokens, simple(other)
+	kept := endsOf(solid, a)
 	return inPairs(len(a), len(b), func(i, j int, from func(i, j int) bool) bool {
 		switch {
 		case i == len(a) && j == len(b):
@@ -71,39 +72,29 @@ func (g Glob) Meets(other, solid string) bool {
 		case i < len(a) && a[i].kind == anyRun:
 			return from(i+1, j) || j < len(b) && from(i, j+1)
 		case j < len(b) && b[j].kind == anyRun:
-			return from(i, j+1) || i < len(a) && a[i].literal != fused && from(i+1, j)
+			return from(i, j+1) || i < len(a) && !kept[i] && from(i+1, j)
 		case i == len(a) || j == len(b):
 			return false
-		case a[i].kind != literal, b[j].kind != literal && a[i].literal != fused, sameLetter(a[i].literal, b[j].literal):
+		case a[i].kind != literal, b[j].kind != literal, sameLetter(a[i].literal, b[j].literal):
 			return from(i+1, j+1)
 		}
 		return false
 	})
 }
 
-// fused stands for a whole solid text; it is no character.
-const fused = unicode.MaxRune + 1
-
-// fuse makes one token of each place where the text stands letter by letter, in any case.
-func fuse(tokens []token, text string) []token {
-	letters := []rune(text)
-	if len(letters) == 0 {
-		return tokens
-	}
-	var all []token
-	for i := 0; i < len(tokens); i++ {
+// endsOf marks where the text, in any case, ends in the tokens.
+func endsOf(text string, tokens []token) map[int]bool {
+	ends, letters := map[int]bool{}, []rune(text)
+	for i := range tokens {
 		at := 0
 		for at < len(letters) && i+at < len(tokens) && tokens[i+at].kind == literal && sameLetter(tokens[i+at].literal, letters[at]) {
 			at++
 		}
-		if at < len(letters) {
-			all = append(all, tokens[i])
-			continue
+		if at > 0 && at == len(letters) {
+			ends[i+at-1] = true
 		}
-		all = append(all, token{literal: fused})
-		i += at - 1
 	}
-	return all
+	return ends
 }
 
 // simple reads a pattern in which only * and ? are wildcards: one token for each rune.

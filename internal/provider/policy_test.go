@@ -177,6 +177,44 @@ func TestPolicyHasOneHolder(t *testing.T) {
 	})
 }
 
+// A plan refuses access that a policy forbids or does not permit, however it is written.
+func TestPolicyJudgesWhatIsGiven(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		about := func(name, match string, lines ...string) string {
+			return strings.Replace(policy(name, lines...), "match = {}", "match = { "+match+" }", 1)
+		}
+		backup := about("backup", `roles = ["command:/usr/bin/backup *"], owners = ["*"]`)
+		noLogin := about("no-login", `roles = ["login"]`, `effect = "forbid"`)
+		named := "policy = jit_policy.backup.name"
+		for _, c := range []struct{ role, forbidden, want string }{
+			{"command:/usr/bin/backup --now", noLogin, ""},
+			{"command:/usr/bin/backup --now; exec bash -i", "", "has to name it without wildcards"},
+			{"command:/usr/bin/backup /../bash", "", "has to name it without wildcards"},
+			{"command:exec bash -l", noLogin, `"no-login" forbids it, since its role gives "login"`},
+		} {
+			w.Calls.Reset()
+			configure(w, backup, c.forbidden, grant("a", named, fmt.Sprintf("depends_on = [%s]", map[bool]string{true: "jit_policy.no-login"}[c.forbidden != ""]), fmt.Sprintf("role = %q", c.role)))
+			r := w.Plan()
+			if c.want == "" {
+				if r.ExitCode != 2 {
+					t.Errorf("%s: exit code %d\n%s", c.role, r.ExitCode, r.Text())
+				}
+				continue
+			}
+			if r.ExitCode != 1 || w.Calls.Count() != (acctest.Count{}) {
+				t.Errorf("%s: exit code %d, %+v", c.role, r.ExitCode, w.Calls.Count())
+			}
+			says(t, r, "Not permitted by policy", c.want)
+		}
+		configure(w, about("others", `owners = ["others"]`), grant("a", "policy = jit_policy.others.name"))
+		r := w.Plan()
+		if r.ExitCode != 1 {
+			t.Errorf("a policy of another owner: exit code %d", r.ExitCode)
+		}
+		says(t, r, "Not permitted by policy", `wners of policy "others" are "others"`)
+	})
+}
+
 // Two policies of one name would change each other with each apply.
 func TestTwoPoliciesOfOneName(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {

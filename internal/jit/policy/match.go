@@ -32,10 +32,11 @@ type glob struct {
 	halves map[string]halves // by the word between the two
 }
 
-// halves are a glob over a role and, after " on ", over one resource; after " if " stands a whole condition or *.
+// halves are a glob over a role and, after " on ", globs over resources; after " if " stands a whole condition or *.
 type halves struct {
-	role, resource jit.Glob
-	condition      string
+	role      jit.Glob
+	resources []jit.Glob
+	condition string
 }
 
 // compileGlob reads an entry of a list; attribute is to blame.
@@ -56,13 +57,26 @@ func compileGlob(attribute, pattern string, role bool) (glob, error) {
 			continue // the word stands within a set
 		}
 		if word == jit.On {
-			if h.resource, err = jit.ParseGlob(attribute, h.condition); err != nil {
+			if h.resources, err = compileResources(attribute, after); err != nil {
 				continue
 			}
 		}
 		g.halves[word] = h
 	}
 	return g, nil
+}
+
+// compileResources reads the globs over resources.
+func compileResources(attribute, list string) ([]jit.Glob, error) {
+	var all []jit.Glob
+	for _, pattern := range strings.Fields(list) {
+		g, err := jit.ParseGlob(attribute, pattern)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, g)
+	}
+	return all, nil
 }
 
 // permits reports whether the entry of a policy that permits matches the name. A wildcard is held against the name
@@ -122,7 +136,10 @@ func permitsPart(globs []glob, n jit.Named, word, part string, anyCase bool) boo
 		if !ok || !permits(h.role, n, anyCase) {
 			continue
 		}
-		if word == jit.If && (h.condition == "*" || h.condition == part) || word == jit.On && h.resource.Includes(part) {
+		if word == jit.If && (h.condition == "*" || h.condition == part) {
+			return true
+		}
+		if slices.ContainsFunc(h.resources, func(g jit.Glob) bool { return g.Includes(part) }) {
 			return true
 		}
 	}
@@ -138,83 +155,77 @@ const (
 	yes
 )
 
-// forbids reports whether the entry of a policy that forbids matches a name or something that is given along with it.
-func forbids(g jit.Glob, n jit.Named, anyCase bool) bool {
+// forbids returns the name, or the pattern over what is given along with it, that the entry of a policy that forbids matches.
+func forbids(g jit.Glob, n jit.Named, anyCase bool) (by string, ok bool) {
 	for _, name := range n.All() {
 		if g.MatchAnyCase(name) || !anyCase && g.Match(name) {
-			return true
+			return name, true
 		}
 	}
 	for _, pattern := range n.Covers {
 		if g.Meets(pattern, n.Solid) {
-			return true
+			return pattern, true
 		}
 	}
-	return false
+	return "", false
 }
 
-// forbidsAny says whether a list of a policy that forbids matches any part of what the request gives.
-func (c *rule) forbidsAny(i int, r *Request) answer {
+// forbidsAny says whether a list of a policy that forbids matches any part of what the request gives, and which.
+func (c *rule) forbidsAny(i int, r *Request) (by string, applies answer) {
 	n, globs, narrowing := lists[i].of(r), c.globs[i], r.Given.Narrowing
 	if len(globs) == 0 {
-		return yes
+		return "", yes
 	}
 	for _, g := range globs {
-		if forbids(g.Glob, n, r.Given.AnyCase) {
-			return yes
+		if by, ok := forbids(g.Glob, n, r.Given.AnyCase); ok {
+			return by, yes
 		}
-		if lists[i].name == roleList && forbidsNarrowed(g, n, narrowing, r.Given.AnyCase) {
-			return yes
+		if lists[i].name != roleList {
+			continue
+		}
+		if by, ok := forbidsNarrowed(g, n, narrowing, r.Given.AnyCase); ok {
+			return by, yes
 		}
 	}
 	if n.Unresolved {
-		return maybe
+		return "", maybe
 	}
-	return no
+	return "", no
 }
 
 // forbidsNarrowed is [forbids] for a role with its narrowing. Whether two conditions have something in common
 // cannot be told, so a glob with a condition forbids the role under every one.
-func forbidsNarrowed(g glob, n jit.Named, narrowing jit.Narrowing, anyCase bool) bool {
+func forbidsNarrowed(g glob, n jit.Named, narrowing jit.Narrowing, anyCase bool) (by string, ok bool) {
 	texts := []string{narrowing.Text()}
 	for _, part := range narrowing.Parts {
 		texts = append(texts, narrowing.Word+part)
 	}
 	for _, name := range n.All() {
 		for _, text := range texts {
-			if forbids(g.Glob, jit.Named{Name: name + text}, anyCase) {
-				return true
+			if by, ok := forbids(g.Glob, jit.Named{Name: name + text}, anyCase); ok {
+				return by, true
 			}
 		}
 	}
 	h, ok := g.halves[narrowing.Word]
-	if !ok || !forbids(h.role, n, anyCase) {
-		return false
+	if !ok {
+		return "", false
 	}
-	if narrowing.Word == jit.If || len(narrowing.Parts) == 0 {
-		return true
+	if by, ok = forbids(h.role, n, anyCase); !ok || narrowing.Word == jit.If || len(narrowing.Parts) == 0 {
+		return by, ok
 	}
 	for _, part := range narrowing.Parts {
-		if h.resource.Meets(part, "") {
-			return true
+		if slices.ContainsFunc(h.resources, func(g jit.Glob) bool { return g.Meets(part, "") }) {
+			return by + jit.On + part, true
 		}
 	}
-	return false
+	return "", false
 }
 
 // mismatch says in words which list of a policy that permits the request does not match.
 func (c *rule) mismatch(i int, r *Request) failure {
 	l := lists[i]
-	n := l.of(r)
-	value := n.Name
-	switch l.name {
-	case "principals":
-		value = r.Binding.Principal
-	case roleList:
-		value = r.Binding.Role
-	case "scopes":
-		value = r.Binding.Scope
-	}
+	n, value := l.of(r), r.written(l.name)
 	globs := "not given"
 	if patterns := *l.globs(&c.Match); len(patterns) > 0 {
 		globs = quoted(patterns)
@@ -233,4 +244,21 @@ func (c *rule) mismatch(i int, r *Request) failure {
 		text += fmt.Sprintf("; no wildcard reaches past %q, and each resource is judged by itself, as in %q", narrowing.Word, n.Name+jit.On+narrowing.Parts[0])
 	}
 	return failure{l.attribute, text}
+}
+
+// written is what a list is about, as the grant has it.
+func (r *Request) written(list string) string {
+	switch list {
+	case "targets":
+		return r.Binding.Target
+	case "platforms":
+		return r.Platform
+	case "owners":
+		return r.Owner
+	case "principals":
+		return r.Binding.Principal
+	case roleList:
+		return r.Binding.Role
+	}
+	return r.Binding.Scope
 }

@@ -99,11 +99,15 @@ func (c *rule) forbids(r *Request) (failure, answer) {
 		return failure{"", fmt.Sprintf("policy %q cannot be read (%v) and forbids everything until it is corrected", c.Name, c.broken)}, yes
 	}
 	applies := yes
-	for i := range lists {
-		applies = min(applies, c.forbidsAny(i, r))
-	}
-	if applies == no {
-		return failure{}, no
+	for i, l := range lists {
+		by, matches := c.forbidsAny(i, r)
+		if matches == no {
+			return failure{}, no
+		}
+		applies = min(applies, matches)
+		if by != "" && by != r.written(l.name) {
+			text += fmt.Sprintf(", since its %s gives %q", l.noun, by)
+		}
 	}
 	if c.condition != nil {
 		held, err := c.condition.holdsUnderAnyName(r)

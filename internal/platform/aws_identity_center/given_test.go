@@ -1,0 +1,63 @@
+package awsidentitycenter
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
+)
+
+// A principal and a permission set are judged by name and id, whichever a grant and a policy have.
+func TestPoliciesSeeNamesAndIDs(t *testing.T) {
+	all := jit.Policy{Name: "all", Effect: jit.Permit}
+	forbid := func(m jit.Match) jit.Policy { return jit.Policy{Name: "some", Effect: jit.Forbid, Match: m} }
+	permit := func(m jit.Match) jit.Policy { return jit.Policy{Name: "some", Effect: jit.Permit, Match: m} }
+	roles := func(globs ...string) jit.Match { return jit.Match{Roles: globs} }
+	who := func(globs ...string) jit.Match { return jit.Match{Principals: globs} }
+	for _, c := range []struct {
+		policy          jit.Policy
+		principal, role string
+		permitted       bool
+	}{
+		{forbid(roles("Admin")), "user:alice@example.com", "Admin", false},
+		{forbid(roles("Adm*")), "user:alice@example.com", admin, false},
+		{forbid(roles(admin)), "user:alice@example.com", "Admin", false},
+		{forbid(roles("Admin")), "user:alice@example.com", readOnly, true},
+		{forbid(who("user:alice@*")), "user:" + aliceID, "ReadOnly", false},
+		{forbid(who("user:" + aliceID)), "user:alice@example.com", "ReadOnly", false},
+		{forbid(who("group:On call")), "group:" + oncallID, "ReadOnly", false},
+		{forbid(who("user:alice@*")), "user:" + bobID, "ReadOnly", true},
+		{jit.Policy{Name: "some", Effect: jit.Forbid, Condition: `grant.principal == "user:alice@example.com"`}, "user:" + aliceID, "ReadOnly", false},
+		{permit(who("user:*@example.com")), "user:" + aliceID, "ReadOnly", true},
+		{permit(who("user:[!a]*")), "user:" + aliceID, "ReadOnly", false},
+		{permit(roles("Read*")), "user:alice@example.com", readOnly, true},
+		{permit(roles("Read*")), "user:alice@example.com", admin, false},
+		{permit(roles(admin)), "user:alice@example.com", "Admin", true},
+	} {
+		s := newSite(t)
+		policies := []jit.Policy{c.policy}
+		if c.policy.Effect == jit.Forbid {
+			policies = append(policies, all)
+		}
+		err := platformtest.Plan(t, s.open(t), jit.Binding{Principal: c.principal, Role: c.role, Scope: production}, policies...)
+		if c.permitted && err != nil || !c.permitted && !errors.Is(err, jit.ErrDenied) {
+			t.Errorf("%s for %s by %+v: %v, want permitted %t", c.role, c.principal, c.policy, err, c.permitted)
+		}
+	}
+}
+
+// Who may not look into the directory is granted nothing that a policy may forbid under another name.
+func TestWhatCannotBeLookedUpIsNotGranted(t *testing.T) {
+	s := newSite(t)
+	s.with(func(m *model) { m.denied = map[string]bool{"DescribeUser": true} })
+	b := jit.Binding{Principal: "user:" + aliceID, Role: "ReadOnly", Scope: production}
+	all := jit.Policy{Name: "all", Effect: jit.Permit}
+	bob := jit.Policy{Name: "bob", Effect: jit.Forbid, Match: jit.Match{Principals: []string{"user:bob@*"}}}
+	if err := platformtest.Plan(t, s.open(t), b, all, bob); err == nil {
+		t.Error("a user that cannot be looked up was permitted beside a policy that may forbid it")
+	}
+	if err := platformtest.Plan(t, s.open(t), b, all); err != nil {
+		t.Errorf("without a policy about principals: %v", err)
+	}
+}

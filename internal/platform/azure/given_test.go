@@ -1,0 +1,86 @@
+package azure
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
+)
+
+const ownerID = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+
+// A role is judged by its name and its id, whichever a grant and a policy have.
+func TestPoliciesSeeEveryNameOfARole(t *testing.T) {
+	all := jit.Policy{Name: "all", Effect: jit.Permit}
+	for _, c := range []struct {
+		policy    jit.Policy
+		role      string
+		permitted bool
+	}{
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, "Owner", false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, "owner", false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, ownerID, false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, subscription + definitions + strings.ToUpper(ownerID), false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Own*"}}}, ownerID, false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{ownerID}}}, "Owner", false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"*" + definitions + ownerID}}}, "Owner", false},
+		{jit.Policy{Effect: jit.Forbid, Condition: `grant.role == "Owner"`}, ownerID, false},
+		{jit.Policy{Effect: jit.Forbid, Condition: `grant.role == "` + ownerID + `"`}, "Owner", false},
+		{jit.Policy{Effect: jit.Forbid, Condition: `grant.role == "Owner"`}, "owner", false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, "Reader", true},
+		{jit.Policy{Effect: jit.Permit, Match: jit.Match{Roles: []string{"Owner"}}}, ownerID, true},
+		{jit.Policy{Effect: jit.Permit, Match: jit.Match{Roles: []string{ownerID}}}, "Owner", true},
+		{jit.Policy{Effect: jit.Permit, Match: jit.Match{Roles: []string{"[!O]*"}}}, ownerID, false},
+		{jit.Policy{Effect: jit.Permit, Match: jit.Match{Roles: []string{"8e3af657-*"}}}, "Owner", false},
+		{jit.Policy{Effect: jit.Permit, Condition: `grant.role != "Owner"`}, ownerID, false},
+	} {
+		s := newSite(t, pimAssignment)
+		s.AddRole(ownerID, "Owner")
+		b := binding("user:" + alice)
+		b.Role = c.role
+		c.policy.Name = "some"
+		policies := []jit.Policy{c.policy}
+		if c.policy.Effect == jit.Forbid {
+			policies = append(policies, all)
+		}
+		err := platformtest.Plan(t, s.open(0), b, policies...)
+		if c.permitted && err != nil || !c.permitted && !errors.Is(err, jit.ErrDenied) && !wrongCase(err) {
+			t.Errorf("%s by %+v: %v, want permitted %t", c.role, c.policy, err, c.permitted)
+		}
+	}
+}
+
+// wrongCase reports whether the role was refused because Azure spells it otherwise.
+func wrongCase(err error) bool {
+	var refused *jit.Error
+	return errors.As(err, &refused) && strings.Contains(refused.Hint, `role = "Owner"`)
+}
+
+// What no policy asks about is not looked up, and what cannot be looked up is not granted.
+func TestNamesAreLookedUpOnlyWhereTheyCount(t *testing.T) {
+	s := newSite(t, pimAssignment)
+	s.AddRole(ownerID, "Owner")
+	b := binding("user:" + alice)
+	b.Role = ownerID
+	calls := func() int { reads, writes := s.Calls(); return reads + writes }
+	all := jit.Policy{Name: "all", Effect: jit.Permit}
+	if err := platformtest.Plan(t, s.open(0), b, all); err != nil || calls() != 0 {
+		t.Errorf("without a policy about roles: %v after %d calls", err, calls())
+	}
+	never := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Match{Roles: []string{ownerID}}}
+	if err := platformtest.Plan(t, s.open(0), b, all, never); !errors.Is(err, jit.ErrDenied) || calls() != 0 {
+		t.Errorf("forbidden as it is written: %v after %d calls", err, calls())
+	}
+	s.Deny("Microsoft.Authorization/roleDefinitions/read")
+	contributor := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Contributor"}}}
+	if err := platformtest.Plan(t, s.open(0), b, all, contributor); err == nil || !strings.Contains(err.Error(), "a policy may forbid") {
+		t.Errorf("a role that cannot be looked up beside a policy that may forbid it: %v", err)
+	}
+	elsewhere := contributor
+	elsewhere.Match.Scopes = []string{"/subscriptions/22222222-*"}
+	if err := platformtest.Plan(t, s.open(0), b, all, elsewhere); err != nil {
+		t.Errorf("a role that cannot be looked up beside a policy about other scopes: %v", err)
+	}
+}

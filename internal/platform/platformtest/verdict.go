@@ -1,0 +1,26 @@
+package platformtest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+)
+
+// Plan plans a grant of the binding, for two hours, on a ledger that holds these policies, and returns why it is
+// refused. The target is called target.
+func Plan(t *testing.T, target jit.Platform, b jit.Binding, policies ...jit.Policy) error {
+	t.Helper()
+	b.Target = "target"
+	ledger := &jittest.Ledger{}
+	for _, p := range policies {
+		if err := ledger.Write(t.Context(), []jit.Entry{{Policy: &p}})[0]; err != nil {
+			t.Fatal(err)
+		}
+	}
+	planner := broker.Broker{Ledger: ledger, Targets: map[string]jit.Platform{b.Target: target}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now}
+	_, err := planner.Preview(t.Context(), broker.Request{Binding: b, Reason: "INC-1: look", Renewal: 1, TTL: "2h"}, false)
+	return err
+}
