@@ -20,6 +20,8 @@ const (
 	idMark = "#id"
 	// endMark begins the word that says that a grant has given up its claim.
 	endMark = "ended:"
+	// makerMark begins the word that says for whose claim an assignment was made, once that claim is gone.
+	makerMark = "made:"
 )
 
 // String writes the claim as one word of the text on an assignment.
@@ -31,31 +33,54 @@ func (c claim) String() string {
 }
 
 // end is the word that takes the claim back.
-func (c claim) end() string { return endMark + c.marker.Owner + ":" + string(c.marker.ID) }
+func (c claim) end() string { return endMark + named(c.marker) }
+
+// named is the part of a marker that says which grant it is of.
+func named(m jit.Marker) string { return m.Owner + ":" + string(m.ID) }
+
+// parseNamed reads what named wrote after a mark.
+func parseNamed(word, mark string) (m jit.Marker, ok bool) {
+	rest, ok := strings.CutPrefix(word, mark)
+	owner, id, _ := strings.Cut(rest, ":")
+	parsed, err := jit.ParseID(id)
+	return jit.Marker{Owner: owner, ID: parsed}, ok && err == nil && jit.CheckOwner(owner) == nil
+}
 
 // is reports whether two claims are of one grant.
 func (c claim) is(m jit.Marker) bool { return c.marker.Owner == m.Owner && c.marker.ID == m.ID }
 
-// parseText reads the words of a text on an assignment: claims, and the markers (owner and id only) of claims that
-// are taken back. foreign is true when there is more in it than that.
-func parseText(s string) (claims []claim, ended []jit.Marker, foreign bool) {
+// text is what is written on an assignment, or in a request of PIM.
+type text struct {
+	claims []claim
+	// ended are the markers (owner and id only) of claims that are taken back.
+	ended []jit.Marker
+	// maker is the grant for which the assignment was made; zero when that is one of the claims, or not told.
+	maker jit.Marker
+	// foreign: there is more in it than that.
+	foreign bool
+}
+
+// parseText reads the words of a text.
+func parseText(s string) text {
+	var t text
 	for _, word := range strings.Fields(s) {
-		if rest, ok := strings.CutPrefix(word, endMark); ok {
-			owner, id, _ := strings.Cut(rest, ":")
-			if parsed, err := jit.ParseID(id); err == nil && jit.CheckOwner(owner) == nil {
-				ended = append(ended, jit.Marker{Owner: owner, ID: parsed})
-				continue
-			}
-		}
-		text, byID := strings.CutSuffix(word, idMark)
-		m, ok := jit.ParseMarker(text)
-		if !ok {
-			foreign = true
+		if m, ok := parseNamed(word, endMark); ok {
+			t.ended = append(t.ended, m)
 			continue
 		}
-		claims = put(claims, claim{m, byID})
+		if m, ok := parseNamed(word, makerMark); ok {
+			t.maker = m
+			continue
+		}
+		plain, byID := strings.CutSuffix(word, idMark)
+		m, ok := jit.ParseMarker(plain)
+		if !ok {
+			t.foreign = true
+			continue
+		}
+		t.claims = put(t.claims, claim{m, byID})
 	}
-	return claims, ended, foreign
+	return t
 }
 
 // put adds a claim in the place of an older one of the same grant.

@@ -195,7 +195,7 @@ func (c *client) listSubscriptions(ctx context.Context) ([]string, error) {
 func (c *client) claimed(ctx context.Context, subscription string) ([]string, error) {
 	var scopes []string
 	add := func(scope *string, text string) {
-		if ours, _, _ := parseText(text); len(ours) > 0 {
+		if len(parseText(text).claims) > 0 {
 			if s, err := parseScope(value(scope)); err == nil {
 				scopes = append(scopes, s)
 			}

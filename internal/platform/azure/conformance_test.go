@@ -92,9 +92,6 @@ func newTarget(t *testing.T, assignment string) *platformtest.Target {
 	}
 	if assignment == rbacAssignment {
 		target.Tamper = platformtest.Tamper{
-			Duplicate: func(_ *testing.T, m jit.Marker) {
-				s.Assign("ffffffff-0000-4000-8000-000000000001", bob, azuretest.Contributor, resourceGroup, m.String())
-			},
 			Delete: func(t *testing.T, m jit.Marker) {
 				if s.Unassign(string(m.ID)) == 0 {
 					t.Fatal("nothing to delete")

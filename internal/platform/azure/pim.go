@@ -72,8 +72,8 @@ func (m pim) read(ctx context.Context, scope string) (*view, error) {
 		if h.there && !h.listed && !h.recent(v.now) && !h.start.After(v.now) {
 			h.there, h.claims = false, nil // ended by other means than a request
 		}
-		if h.there && len(h.claims) == 0 && !h.listed && h.end.IsZero() {
-			v.standing = append(v.standing, access{h.who, k.role, h.detail})
+		if h.there && len(h.claims) == 0 && !h.listed {
+			v.standing = append(v.standing, access{who: h.who, role: k.role, detail: h.detail, end: h.end})
 		}
 		if still := live(h.claims, v.now); len(still) > 0 && h.end.Equal(lastEnd(still)) {
 			h.claims = still
@@ -113,7 +113,7 @@ func (v *view) replay(scope string, requests []*armauthorization.RoleAssignmentS
 // follow takes in one request.
 func (h *history) follow(r *armauthorization.RoleAssignmentScheduleRequest, now time.Time) {
 	p := r.Properties
-	claims, ended, _ := parseText(value(p.Justification))
+	said := parseText(value(p.Justification))
 	switch value(p.RequestType) {
 	case armauthorization.RequestTypeAdminAssign:
 		h.claims, h.orphans, h.start, h.end = nil, nil, time.Time{}, time.Time{}
@@ -121,10 +121,10 @@ func (h *history) follow(r *armauthorization.RoleAssignmentScheduleRequest, now 
 	case armauthorization.RequestTypeAdminUpdate, armauthorization.RequestTypeAdminExtend, armauthorization.RequestTypeAdminRenew:
 	case armauthorization.RequestTypeAdminRemove:
 		left := h.claims
-		for _, m := range ended {
+		for _, m := range said.ended {
 			left = drop(left, m)
 		}
-		if h.there, h.claims, h.orphans = false, nil, nil; len(ended) > 0 {
+		if h.there, h.claims, h.orphans = false, nil, nil; len(said.ended) > 0 {
 			h.orphans = left
 		}
 		h.start, h.end, h.last = time.Time{}, time.Time{}, value(p.CreatedOn)
@@ -132,10 +132,10 @@ func (h *history) follow(r *armauthorization.RoleAssignmentScheduleRequest, now 
 	default:
 		return // what users do with what they are eligible for
 	}
-	for _, c := range claims {
+	for _, c := range said.claims {
 		h.claims = put(h.claims, c)
 	}
-	for _, m := range ended {
+	for _, m := range said.ended {
 		h.claims = drop(h.claims, m)
 	}
 	h.last, h.detail = value(p.CreatedOn), "request "+value(r.Name)+" of PIM"
@@ -147,8 +147,22 @@ func (h *history) follow(r *armauthorization.RoleAssignmentScheduleRequest, now 
 			h.start = time.Time{}
 		}
 	}
-	if e := p.ScheduleInfo.Expiration; e != nil && (e.EndDateTime != nil || value(e.Type) == armauthorization.TypeNoExpiration) {
-		h.end = jit.Second(value(e.EndDateTime))
+	if e := p.ScheduleInfo.Expiration; e != nil {
+		h.expire(e.EndDateTime, value(e.Type), value(e.Duration), later(value(p.ScheduleInfo.StartDateTime), value(p.CreatedOn)))
+	}
+}
+
+// expire takes in when a request lets the access end, which begins at from. Of an end that cannot be read it is not said that there is one.
+func (h *history) expire(at *time.Time, kind armauthorization.Type, duration string, from time.Time) {
+	switch lasts, ok := parseDuration(duration); {
+	case at != nil:
+		h.end = jit.Second(*at)
+	case kind == armauthorization.TypeNoExpiration:
+		h.end = time.Time{}
+	case kind == armauthorization.TypeAfterDuration && ok:
+		h.end = jit.Second(from.Add(lasts))
+	case kind == armauthorization.TypeAfterDuration:
+		h.end = time.Time{}
 	}
 }
 
@@ -172,8 +186,8 @@ func (v *view) addSchedules(scope string, schedules []*armauthorization.RoleAssi
 			if !h.recent(v.now) && (end.IsZero() != h.end.IsZero() || end.Sub(h.end).Abs() > moved) {
 				h.end = end
 			}
-			if len(h.claims) == 0 && end.IsZero() {
-				v.standing = append(v.standing, access{who, k.role, h.detail})
+			if len(h.claims) == 0 {
+				v.standing = append(v.standing, access{who: who, role: k.role, detail: h.detail, end: end})
 			}
 			continue
 		case on && h != nil && h.recent(v.now), !end.IsZero() && !end.After(v.now):
@@ -184,9 +198,7 @@ func (v *view) addSchedules(scope string, schedules []*armauthorization.RoleAssi
 			at := v.at(k, who)
 			at.there, at.claims, at.end, at.detail = true, nil, end, detail
 		}
-		if end.IsZero() {
-			v.standing = append(v.standing, access{who, k.role, detail})
-		}
+		v.standing = append(v.standing, access{who: who, role: k.role, detail: detail, from: above(p.Scope, scope), end: end})
 	}
 	return scheduled
 }
@@ -209,7 +221,7 @@ func (v *view) addPlain(scope string, assignments []*armauthorization.RoleAssign
 			at := v.at(k, who)
 			at.there, at.claims, at.end, at.detail = true, nil, time.Time{}, detail
 		}
-		v.standing = append(v.standing, access{who, k.role, detail})
+		v.standing = append(v.standing, access{who: who, role: k.role, detail: detail, from: above(p.Scope, scope)})
 	}
 }
 

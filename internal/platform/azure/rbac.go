@@ -37,21 +37,29 @@ func (r rbac) read(ctx context.Context, scope string) (*view, error) {
 		if p == nil {
 			continue
 		}
-		who, role := principalOf(p.PrincipalID, p.PrincipalType), baseName(p.RoleDefinitionID)
-		claims, _, foreign := parseText(value(p.Description))
+		who := principalOf(p.PrincipalID, p.PrincipalType)
+		k := key{who.id, baseName(p.RoleDefinitionID)}
+		said := parseText(value(p.Description))
 		detail := described(value(a.Name), value(p.Scope), scope)
+		maker, ours := madeFor(value(p.Scope), k, value(a.Name), said)
+		if !ours && len(said.claims) > 0 {
+			detail += ", whose description claims that it is a grant's, but its name is not that of one"
+		}
 		if strings.EqualFold(value(p.Scope), scope) {
-			s := v.at(key{who.id, role}, who)
-			s.there, s.claims, s.name, s.read, s.detail = true, claims, value(a.Name), time.Now(), detail
-			if foreign && len(claims) > 0 {
+			s := v.at(k, who)
+			s.there, s.name, s.read, s.detail = true, value(a.Name), time.Now(), detail
+			if ours {
+				s.claims, s.maker = said.claims, maker
+			}
+			if said.foreign && ours {
 				s.damage = append(s.damage, "its description was changed")
 			}
-			if value(p.Condition) != "" && len(claims) > 0 {
+			if value(p.Condition) != "" && ours {
 				s.damage = append(s.damage, "a condition was added to it")
 			}
 		}
-		if len(claims) == 0 {
-			v.standing = append(v.standing, access{who, role, detail})
+		if !ours {
+			v.standing = append(v.standing, access{who: who, role: k.role, detail: detail, from: above(p.Scope, scope), marker: firstMarker(said.claims)})
 		}
 	}
 	return v, nil
@@ -64,7 +72,7 @@ func (rbac) differs(s *slot, want []claim) bool {
 }
 
 func (rbac) fits(want []claim) error {
-	if len(strings.Join(words(want, nil), " ")) <= longestDescription {
+	if len(describe(want, jit.Marker{Owner: want[0].marker.Owner, ID: want[0].marker.ID}))+len(makerMark+named(want[0].marker)) < longestDescription {
 		return nil
 	}
 	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("%d grants of this role to this principal on this scope are live; the description of their assignment has no room for one more", len(want)-1),
@@ -84,11 +92,12 @@ func (r rbac) write(ctx context.Context, scope string, s *slot, want []claim) (s
 	}
 	want = slices.SortedFunc(slices.Values(want), func(a, b claim) int { return strings.Compare(a.String(), b.String()) })
 	fresh := !s.there
-	name := s.name
+	name, maker := s.name, s.maker
 	if fresh {
-		name = assignmentName(scope, s.key, want[0])
+		maker = want[0].marker
+		name = assignmentName(scope, s.key, maker)
 	}
-	description := strings.Join(words(want, nil), " ")
+	description := describe(want, maker)
 	kind := principalTypes[s.who.kind]
 	parameters := armauthorization.RoleAssignmentCreateParameters{Properties: &armauthorization.RoleAssignmentProperties{
 		PrincipalID: &s.principal, PrincipalType: &kind, RoleDefinitionID: definitionID(scope, s.role), Description: &description,
@@ -104,8 +113,44 @@ func (r rbac) write(ctx context.Context, scope string, s *slot, want []claim) (s
 	return fresh, err
 }
 
-// assignmentName is the name of an assignment that is made for a claim: the same for the same, so that a
+// describe writes the claims on an assignment, and for which grant it was made where that is none of them.
+func describe(claims []claim, maker jit.Marker) string {
+	all := words(claims, nil)
+	if !slices.ContainsFunc(claims, func(c claim) bool { return c.is(maker) }) {
+		all = append(all, makerMark+named(maker))
+	}
+	return strings.Join(all, " ")
+}
+
+// assignmentName is the name of an assignment that is made for a grant: the same for the same, so that a
 // repeated request makes none twice, and another for another key.
-func assignmentName(scope string, k key, c claim) string {
-	return uuid.NewHash(sha256.New(), uuid.Nil, []byte(strings.Join([]string{strings.ToLower(scope), k.principal, k.role, c.marker.Owner, string(c.marker.ID)}, "\n")), 8).String()
+func assignmentName(scope string, k key, m jit.Marker) string {
+	return uuid.NewHash(sha256.New(), uuid.Nil, []byte(strings.Join([]string{strings.ToLower(scope), k.principal, k.role, m.Owner, string(m.ID)}, "\n")), 8).String()
+}
+
+// madeFor returns the grant for which an assignment with claims was made; ok is false when its name says that it was made by somebody else. A
+// description proves nothing: Azure lets whoever may write assignments, and not delete them, write it on one that exists. A
+// name cannot be changed, and nobody finds a grant to fit one that exists.
+func madeFor(scope string, k key, name string, said text) (m jit.Marker, ok bool) {
+	if len(said.claims) == 0 {
+		return jit.Marker{}, false
+	}
+	makers := []jit.Marker{said.maker}
+	for _, c := range said.claims {
+		makers = append(makers, c.marker)
+	}
+	for _, m := range makers {
+		if strings.EqualFold(assignmentName(scope, k, m), name) {
+			return m, true
+		}
+	}
+	return jit.Marker{}, false
+}
+
+// firstMarker is the marker of the first claim; zero without any.
+func firstMarker(claims []claim) jit.Marker {
+	if len(claims) == 0 {
+		return jit.Marker{}
+	}
+	return claims[0].marker
 }

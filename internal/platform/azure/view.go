@@ -32,9 +32,10 @@ type slot struct {
 	// damage says what of it is not as it was written.
 	damage []string
 
-	// name is that of a plain assignment, and read when it had been read, by the clock of this process.
-	name string
-	read time.Time
+	// name is that of a plain assignment, maker the grant for which it was made, and read when it had been read, by the clock of this process.
+	name  string
+	maker jit.Marker
+	read  time.Time
 	// since is when an assignment with PIM was asked for.
 	since time.Time
 }
@@ -51,7 +52,7 @@ func (s *slot) kept() []claim {
 type view struct {
 	now   time.Time
 	slots map[key]*slot
-	// standing is access without an end that is not ours, on the scope or above it.
+	// standing is access that is not ours, on the scope or above it.
 	standing []access
 }
 
@@ -60,6 +61,10 @@ type access struct {
 	who    principal
 	role   string // id of the role definition
 	detail string
+	from   string    // the scope above, where it is on one
+	end    time.Time // that the service enforces; zero for none
+	// marker is what its text claims though it is not ours; zero for nothing.
+	marker jit.Marker
 }
 
 // at returns the slot of a key, which may be empty.
@@ -115,7 +120,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	}
 	for _, s := range v.slots {
 		for _, m := range s.claims {
-			o := jit.Observed{Marker: m.marker, Principal: s.who.String(), Role: s.role, Start: s.start, End: s.end, Damage: strings.Join(s.damage, "; ")}
+			o := jit.Observed{Marker: m.marker, Principal: s.who.String(), Role: s.role, Start: s.start, End: s.end, Detail: s.detail, Damage: strings.Join(s.damage, "; ")}
 			if !s.start.IsZero() && s.start.Equal(firstStart(s.claims)) {
 				o.Start = m.marker.Window.Start // what begins sooner is for the sake of another grant
 			}
@@ -135,9 +140,11 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		if err != nil {
 			return jit.Snapshot{}, err
 		}
-		snap.Standing = append(snap.Standing, jit.Standing{Principal: a.who.String(), Role: name, Detail: a.detail})
+		found := jit.Standing{Principal: a.who.String(), Role: name, Detail: a.detail, From: a.from, End: a.end, Marker: a.marker}
+		snap.Standing = append(snap.Standing, found)
 		if name != a.role && p.wrote(a.role) {
-			snap.Standing = append(snap.Standing, jit.Standing{Principal: a.who.String(), Role: a.role, Detail: a.detail})
+			found.Role = a.role
+			snap.Standing = append(snap.Standing, found)
 		}
 	}
 	return snap, nil
@@ -154,6 +161,17 @@ func (p *Platform) wrote(role string) bool {
 func baseName(id *string) string {
 	s := strings.ToLower(value(id))
 	return s[strings.LastIndexByte(s, '/')+1:]
+}
+
+// above returns the scope of an assignment that holds at another one; empty when it is that one.
+func above(scope *string, at string) string {
+	if strings.EqualFold(value(scope), at) {
+		return ""
+	}
+	if canonical, err := parseScope(value(scope)); err == nil {
+		return canonical
+	}
+	return value(scope)
 }
 
 // described names an assignment for people.

@@ -125,6 +125,17 @@ func (s *Server) Assign(name, principal, role, scope, description string) {
 	s.plain = append(s.plain, &assignment{name: name, scope: scope, principal: principal, kind: s.principals[principal].kind, role: role, description: description, created: s.now()})
 }
 
+// Describe writes the description of a plain assignment, as whoever may write assignments and not delete them can.
+func (s *Server) Describe(name, description string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.plain {
+		if a.name == name {
+			a.description = description
+		}
+	}
+}
+
 // Unassign removes the plain assignments whose description has the text, as an outsider would. It returns how many there were.
 func (s *Server) Unassign(has string) int {
 	s.mu.Lock()

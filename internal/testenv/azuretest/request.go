@@ -278,6 +278,22 @@ func (s *Server) carryOut(r *request) {
 	}
 }
 
+// Admit assigns a role with PIM, as an administrator would, with a justification of theirs and until end; zero is for ever.
+func (s *Server) Admit(principal, role, scope, justification string, end time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kind := s.principals[principal].kind
+	c := &schedule{name: fmt.Sprintf("%08x-0000-4000-8000-0000000000ad", len(s.requests)), scope: scope, principal: principal, kind: kind, role: role,
+		text: justification, start: s.now(), end: end, created: s.now()}
+	r := s.outsider(c, "AdminAssign")
+	r.Properties.Justification = justification
+	r.Properties.ScheduleInfo.Expiration.Type, r.Properties.ScheduleInfo.Expiration.EndDateTime = "AfterDateTime", &end
+	if end.IsZero() {
+		c.end, r.Properties.ScheduleInfo.Expiration.Type, r.Properties.ScheduleInfo.Expiration.EndDateTime = never, "NoExpiration", nil
+	}
+	s.schedules = append(s.schedules, c)
+}
+
 // Move gives the schedule of a principal, role and scope another end, as an administrator would with PIM; zero is none.
 func (s *Server) Move(principal, role, scope string, end time.Time) {
 	s.mu.Lock()
