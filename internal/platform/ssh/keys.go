@@ -51,22 +51,22 @@ func (k *keys) bytes() []byte {
 	return b.Bytes()
 }
 
-// snapshot tells ours, and the foreign lines that admit a key without an end.
+// snapshot tells ours, and the foreign lines that admit a key, with the end that sshd heeds.
 func (k *keys) snapshot() jit.Snapshot {
 	var s jit.Snapshot
 	for i, l := range k.lines {
-		if l.ours {
-			s.Ours = append(s.Ours, l.observed())
-			continue
-		}
-		if !l.heeded() || !l.opts.end.IsZero() {
-			continue
-		}
 		detail := fmt.Sprintf("line %d", i+1)
+		if l.ours {
+			s.Ours = append(s.Ours, l.observed(detail))
+			continue
+		}
+		if !l.heeded() {
+			continue
+		}
 		if l.opts.authority {
 			detail += ", every certificate of this authority"
 		}
-		s.Standing = append(s.Standing, jit.Standing{Principal: l.principal, Role: l.opts.role().String(), Detail: detail})
+		s.Standing = append(s.Standing, jit.Standing{Principal: l.principal, Role: l.opts.role().String(), End: l.opts.end, Detail: detail})
 	}
 	return s
 }

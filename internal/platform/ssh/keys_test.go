@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"encoding/json"
 	"errors"
 	"reflect"
 	"strings"
@@ -227,6 +228,9 @@ func TestSnapshot(t *testing.T) {
 			continue
 		}
 		o := s.Ours[0]
+		if gives := want.damage != "ignores" && want.damage != "cannot be read"; gives != (o.Principal == alice) || gives == (o.Principal == "") || o.Detail != "line 1" {
+			t.Errorf("%q is read as of %q at %q", file, o.Principal, o.Detail)
+		}
 		if o.Role != want.role || jit.FormatTime(o.End) != want.end || (o.Damage == "") != (want.damage == "") || !strings.Contains(o.Damage, want.damage) {
 			t.Errorf("%q is read as %q until %q, damage %q; want %+v", file, o.Role, jit.FormatTime(o.End), o.Damage, want)
 		}
@@ -239,6 +243,14 @@ func TestSnapshot(t *testing.T) {
 		"cert-authority " + alice:           {Principal: alice, Role: "login", Detail: "line 1, every certificate of this authority"},
 		`NO-PTY,From="10.0.0.1" ` + alice:   {Principal: alice, Role: "login", Detail: "line 1"},
 		`environment="x",tunnel="0" ` + bob: {Principal: bob, Role: "login", Detail: "line 1"},
+
+		end + " " + alice:                                     {Principal: alice, Role: "login", Detail: "line 1", End: utc(2026, 11, 23, 13, 0, 0)},
+		`expiry-time="99991231235959Z" ` + alice:              {Principal: alice, Role: "login", Detail: "line 1", End: utc(9999, 12, 31, 23, 59, 59)},
+		`expiry-time="20990230Z" ` + alice:                    {Principal: alice, Role: "login", Detail: "line 1", End: utc(2099, 3, 2, 0, 0, 1)},
+		`expiry-time="2099 1 2 3 4 5utc" ` + alice:            {Principal: alice, Role: "login", Detail: "line 1", End: utc(2099, 1, 2, 3, 4, 6)},
+		"ssh-ed25519 \v" + alice[12:30] + "\f\r" + alice[30:]: {Principal: alice, Role: "login", Detail: "line 1"},
+		alice + "\v": {Principal: alice, Role: "login", Detail: "line 1"},
+		strings.Replace(rsaKey, "ssh-rsa", "rsa-sha2-512", 1): {Principal: rsaKey, Role: "login", Detail: "line 1"},
 	}
 	for file, want := range standing {
 		s := parseKeys([]byte(file)).snapshot()
@@ -247,11 +259,46 @@ func TestSnapshot(t *testing.T) {
 		}
 	}
 	for _, nothing := range []string{
-		"", "#" + alice + " " + m, "# " + alice + " " + m, " # " + alice, "ssh-ed25519", "ssh-ed25519 AAAA", "hello world " + alice, end + " " + alice, `expiry-time="?" ` + alice,
+		"", "#" + alice + " " + m, "# " + alice + " " + m, " # " + alice, "ssh-ed25519", "ssh-ed25519 AAAA", "hello world " + alice, `expiry-time="?" ` + alice,
 		`command="open ` + alice + " " + m, "sudo " + alice, "\x00" + alice,
+		`expiry-time="19700101000000Z" ` + alice, `expiry-time="20991301Z" ` + alice, `expiry-time="2099010203+4Z" ` + alice, `expiry-time="209901020304 5 Z" ` + alice,
 	} {
 		if s := parseKeys([]byte(nothing)).snapshot(); len(s.Ours)+len(s.Standing) != 0 {
 			t.Errorf("%q is read as %+v, want nothing", nothing, s)
+		}
+	}
+}
+
+// utc is a moment.
+func utc(year, month, day, hour, minute, second int) time.Time {
+	return time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
+}
+
+// TestAMarkerSaysNothingOfTheEnd: what sshd heeds is reported, whatever the account has written into the marker or beside it.
+func TestAMarkerSaysNothingOfTheEnd(t *testing.T) {
+	forged := "jit:zzz:3f2b8c1e-0000-8000-8000-000000000000:20260101T000000Z:99991231T235959Z"
+	for options, end := range map[string]time.Time{
+		"":                                   {},
+		"restrict,pty ":                      {},
+		`expiry-time="20261123125959Z" `:     utc(2026, 11, 23, 13, 0, 0),
+		`expiry-time="99991231235959Z" `:     utc(9999, 12, 31, 23, 59, 59),
+		`pty,EXPIRY-TIME="20300101000000Z" `: utc(2030, 1, 1, 0, 0, 1),
+	} {
+		file := options + alice + " " + forged + "\n" + alice + " by hand\n"
+		s := parseKeys([]byte(file)).snapshot()
+		if len(s.Ours) != 1 || s.Ours[0].Principal != alice || !s.Ours[0].End.Equal(end) {
+			t.Errorf("%q is read as %+v, want the end %s", file, s.Ours, end)
+		}
+		if len(s.Standing) != 1 || s.Standing[0].Principal != alice || !s.Standing[0].End.IsZero() || s.Standing[0].Detail != "line 2" {
+			t.Errorf("%q has the standing access %+v, want that of line 2", file, s.Standing)
+		}
+		now := utc(2026, 11, 23, 12, 0, 0)
+		told := jit.Records{Now: now, MaxTTL: 24 * time.Hour}.Standing(s, "/keys")
+		if want := map[bool]int{true: 1, false: 2}[!end.IsZero() && end.Before(now.Add(24*time.Hour))]; len(told) != want {
+			t.Errorf("%q: told of %+v, want %d", file, told, want)
+		}
+		if text, err := json.Marshal(s); err != nil {
+			t.Errorf("%q cannot be told: %v, %s", file, err, text)
 		}
 	}
 }
@@ -272,7 +319,7 @@ func FuzzLine(f *testing.F) {
 	for _, seed := range []string{
 		alice, alice + " me", `expiry-time="20261123125959Z" ` + alice + " " + m, "# " + alice + " " + m, `command="a\"b, c" ` + alice, "no-pty,," + alice,
 		`restrict,command="` + m + `" ` + alice, "\t" + alice + "\r\n", `command="` + alice + ` ` + m, `a="b",c ` + alice, `command="\\" ` + alice, alice + "\x00" + m,
-		`expiry-time="20261123115959Z",expiry-time="20300101Z" ` + alice, "cert-authority,restrict " + alice, `command="x"y ` + alice, `permitopen="a:1",pty ` + alice,
+		`expiry-time="20261123115959Z",expiry-time="20300101Z" ` + alice, "cert-authority,restrict " + alice, `command="x"y ` + alice, alice[:40] + "\v\f" + alice[40:], `expiry-time="2099 1 2 3 461Z" ` + alice, `expiry-time="99991231235959Z" ` + alice, `permitopen="a:1",pty ` + alice,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -302,7 +349,11 @@ func FuzzLine(f *testing.F) {
 		if l.opts.hasCommand != a.forced || l.opts.command != a.command || l.opts.restrict != a.restricted || l.opts.forwarding != a.forwarding {
 			t.Errorf("%q is read as %+v, sshd reads %+v", raw, l.opts, a)
 		}
-		if !a.expires.IsZero() && !l.opts.end.Equal(a.expires.Add(time.Second)) || a.expires.IsZero() != l.opts.end.IsZero() {
+		end := a.expires.Add(time.Second)
+		if end.After(latest) {
+			end = latest
+		}
+		if !a.expires.IsZero() && !l.opts.end.Equal(end) || a.expires.IsZero() != l.opts.end.IsZero() {
 			t.Errorf("%q ends %s, with sshd after %s", raw, l.opts.end, a.expires)
 		}
 	})

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -68,7 +70,8 @@ func parseLine(raw []byte) line {
 
 const blanks = " \t"
 
-// cutKey cuts a line without options into type, key and comment.
+// cutKey cuts a line without options into type, key and comment. Of the key it drops what b64_pton of sshd
+// passes over, and the name of a kind of signature becomes that of its key, for which sshd takes it.
 func cutKey(s string) (kind, blob, comment string) {
 	word := func() string {
 		n := strings.IndexAny(s, blanks)
@@ -79,9 +82,20 @@ func cutKey(s string) (kind, blob, comment string) {
 		s = strings.TrimLeft(s[n:], blanks)
 		return w
 	}
-	kind, blob = word(), word()
+	kind, blob = word(), passedOver.Replace(word())
+	if plain, ok := signatureKinds[kind]; ok {
+		kind = plain
+	}
 	return kind, blob, s
 }
+
+// signatureKinds are the kinds of key by the names of their signatures, which peek_type_nid of sshd knows too.
+var signatureKinds = map[string]string{
+	ssh.KeyAlgoRSASHA256: ssh.KeyAlgoRSA, ssh.KeyAlgoRSASHA512: ssh.KeyAlgoRSA,
+	"webauthn-" + ssh.KeyAlgoSKECDSA256: ssh.KeyAlgoSKECDSA256,
+}
+
+var passedOver = strings.NewReplacer("\v", "", "\f", "", "\r", "", "\n", "")
 
 // isKey reports whether the blob is base64 of a key that says it is of that kind.
 func isKey(kind, blob string) bool {
@@ -122,11 +136,15 @@ func (l *line) admits(now time.Time) bool {
 	return l.heeded() && !l.opts.authority && (l.opts.end.IsZero() || now.Before(l.opts.end))
 }
 
-// observed tells what the line of ours gives, and how it differs from what was written.
-func (l *line) observed() jit.Observed {
+// observed tells what the line of ours gives, and how it differs from what was written. Its end is that of
+// expiry-time, whatever the marker says. One that sshd ignores gives nobody access.
+func (l *line) observed(detail string) jit.Observed {
 	r := l.opts.role()
-	seen := jit.Observed{Marker: l.marker, Principal: l.principal, Role: r.String(), End: l.opts.end, Damage: l.ignored}
-	if want := r.options(l.opts.end); l.written != want && seen.Damage == "" {
+	seen := jit.Observed{Marker: l.marker, Principal: l.principal, Role: r.String(), End: l.opts.end, Detail: detail, Damage: l.ignored}
+	switch want := r.options(l.opts.end); {
+	case !l.heeded():
+		seen.Principal = ""
+	case l.written != want:
 		seen.Damage = fmt.Sprintf("its options are %q, not %q", l.written, want)
 	}
 	return seen

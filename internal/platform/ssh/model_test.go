@@ -196,13 +196,29 @@ func parseAbsoluteTime(s string) (time.Time, bool) {
 	} else if l > 3 && strings.EqualFold(s[l-3:], "UTC") {
 		s, where = s[:l-3], time.UTC
 	}
-	for _, form := range []string{"20060102", "200601021504", "20060102150405"} {
-		if len(form) == len(s) {
-			t, err := time.ParseInLocation(form, s, where)
-			return t, err == nil
+	if len(s) != 8 && len(s) != 12 && len(s) != 14 {
+		return time.Time{}, false
+	}
+	s += "000000"[:14-len(s)]
+	// strptime: %Y, %m, %d, %H, %M, %S, each after white space.
+	var field [6]int
+	for i, at := range []int{0, 4, 6, 8, 10, 12} {
+		text := strings.TrimLeft(s[at:at+2], " \t\v\f")
+		if i == 0 {
+			text = strings.TrimLeft(s[:4], " \t\v\f")
+		}
+		for _, digit := range text {
+			if digit < '0' || digit > '9' {
+				return time.Time{}, false
+			}
+			field[i] = 10*field[i] + int(digit-'0')
+		}
+		if text == "" || field[i] < []int{0, 1, 1, 0, 0, 0}[i] || field[i] > []int{9999, 12, 31, 23, 59, 61}[i] {
+			return time.Time{}, false
 		}
 	}
-	return time.Time{}, false
+	t := time.Date(field[0], time.Month(field[1]), field[2], field[3], field[4], field[5], 0, where) // as timegm, which carries over
+	return t, t.Unix() > 0
 }
 
 // gives reports whether the file gives the key the role at now.

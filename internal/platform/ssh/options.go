@@ -3,6 +3,7 @@ package ssh
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -133,8 +134,12 @@ func (o *options) value(name, value string, again bool) error {
 		if err != nil {
 			return err
 		}
+		end := last.Add(time.Second)
+		if end.After(latest) {
+			end = latest
+		}
 		// The earliest of several counts.
-		if end := last.Add(time.Second); o.end.IsZero() || end.Before(o.end) {
+		if o.end.IsZero() || end.Before(o.end) {
 			o.end = end
 		}
 	case "permitopen":
@@ -146,24 +151,42 @@ func (o *options) value(name, value string, again bool) error {
 	return nil
 }
 
-// parseExpiry reads the last moment of access as parse_absolute_time of sshd does.
+// parseExpiry reads the last moment of access as parse_absolute_time of sshd does: strptime lets blanks stand for leading
+// zeros and knows 31 days in every month and 61 seconds, and what is too many of them runs over into the next.
 func parseExpiry(s string) (time.Time, error) {
-	where := time.Local
+	digits, where := s, time.Local
 	for _, suffix := range []string{"Z", "UTC"} {
 		if n := len(s) - len(suffix); n > 0 && strings.EqualFold(s[n:], suffix) {
-			s, where = s[:n], time.UTC
+			digits, where = s[:n], time.UTC
 			break
 		}
 	}
-	if n := len(s); n != len("20060102") && n != len("200601021504") && n != len(expiryForm) {
+	if n := len(digits); n != len("20060102") && n != len("200601021504") && n != len(expiryForm) {
 		return time.Time{}, fmt.Errorf("%q is not a time", s)
 	}
-	t, err := time.ParseInLocation(expiryForm[:len(s)], s, where)
-	if err != nil {
-		return time.Time{}, err
+	var v [len(expiryFields)]int
+	for i, f := range expiryFields {
+		if digits == "" {
+			break
+		}
+		n, err := strconv.ParseUint(strings.TrimLeft(digits[:f.width], " \t\v\f"), 10, 16)
+		if v[i] = int(n); err != nil || v[i] < f.least || v[i] > f.most {
+			return time.Time{}, fmt.Errorf("%q is not a time", s)
+		}
+		digits = digits[f.width:]
 	}
-	return t.UTC(), nil
+	t := time.Date(v[0], time.Month(v[1]), v[2], v[3], v[4], v[5], 0, where).UTC()
+	if t.Unix() <= 0 {
+		return time.Time{}, fmt.Errorf("%q is not after 1970", s)
+	}
+	return t, nil
 }
+
+// expiryFields are year, month, day, hour, minute and second, as strptime bounds them.
+var expiryFields = [...]struct{ width, least, most int }{{4, 0, 9999}, {2, 1, 12}, {2, 1, 31}, {2, 0, 23}, {2, 0, 59}, {2, 0, 61}}
+
+// latest is the last time that a record can hold: RFC 3339 has four digits for the year.
+var latest = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 
 // dequote reads a quoted value at the beginning of s.
 func dequote(s string) (value, rest string, err error) {

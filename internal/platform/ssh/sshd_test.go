@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -266,9 +267,28 @@ func TestWhichLineCounts(t *testing.T) {
 		{"an end in UTC that is over here and now", `expiry-time="` + time.Now().Add(-2*time.Second).UTC().Format("20060102150405Z") + `" ` + key, ""},
 		{"an empty option", `,,expiry-time="` + long + `", ` + key, "asked\n"},
 	}
+	for name, file := range map[string]string{
+		"white space within the key": key[:40] + "\v\f\r" + key[40:],
+		"a blank in the time":        `expiry-time="2099 1 2 3 4 5Z" ` + key,
+		"a day that no month has":    `expiry-time="20990230Z" ` + key,
+		"a leap second":              `expiry-time="20990101000061utc" ` + key,
+		"an option in capitals":      "NO-PTY " + key,
+	} {
+		tests = append(tests, struct{ name, file, want string }{name, file, "asked\n"})
+	}
+	for name, file := range map[string]string{
+		"a plus in the time":   `expiry-time="2099010203+4Z" ` + key,
+		"the thirteenth month": `expiry-time="20991301Z" ` + key,
+		"the year 1970":        `expiry-time="19700101000000Z" ` + key,
+	} {
+		tests = append(tests, struct{ name, file, want string }{name, file, ""})
+	}
 	for _, tt := range tests {
 		write(t, h.path, tt.file)
 		out, in := h.runs(t, key, "echo asked")
+		if read := slices.ContainsFunc(parseKeys([]byte(tt.file)).lines, func(l line) bool { return l.principal == key && l.admits(time.Now()) }); read != in {
+			t.Errorf("%s: sshd lets the key in %t, and the file is read as %t", tt.name, in, read)
+		}
 		if out != tt.want || in != (tt.want != "") {
 			t.Errorf("%s: let in %t, %q; want %q", tt.name, in, out, tt.want)
 		}
