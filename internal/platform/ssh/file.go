@@ -24,9 +24,7 @@ func (at *place) read() (content, error) {
 	f, err := at.open(at.name, os.O_RDONLY)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		var lock unix.Stat_t
-		err := uninterrupted(func() error { return unix.Fstatat(at.fd(), at.lockName(), &lock, unix.AT_SYMLINK_NOFOLLOW) })
-		c.untouched = errors.Is(err, fs.ErrNotExist)
+		c.untouched = at.untouched()
 		return c, nil
 	case err != nil && swapped(err):
 		return c, errMeanwhile
@@ -59,6 +57,18 @@ func (at *place) read() (content, error) {
 		return c, at.tooLarge()
 	}
 	return c, nil
+}
+
+// untouched reports whether there is neither the file nor the lock that we leave beside it.
+func (at *place) untouched() bool {
+	for _, name := range []string{at.name, at.lockName()} {
+		var found unix.Stat_t
+		err := uninterrupted(func() error { return unix.Fstatat(at.fd(), name, &found, unix.AT_SYMLINK_NOFOLLOW) })
+		if !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+	}
+	return true
 }
 
 func (at *place) notRegular(what string) error {
@@ -157,9 +167,9 @@ func (p *Platform) read(path string, at *place) (content, error) {
 	return c, err
 }
 
-// edit changes the file under its lock. before is the file as the caller saw it without the lock; change is told
-// what it changes.
-func (p *Platform) edit(ctx context.Context, path string, before content, change func(content, *keys)) error {
+// edit changes the file under its lock. before is the file as the caller saw it without the lock; with expected, access is
+// recorded there; change is told what it changes.
+func (p *Platform) edit(ctx context.Context, path string, before content, expected bool, change func(content, *keys)) error {
 	patience := time.Now().Add(p.patience)
 	var err error
 	for n := range attempts {
@@ -168,7 +178,7 @@ func (p *Platform) edit(ctx context.Context, path string, before content, change
 				return err
 			}
 		}
-		if err = p.editOnce(ctx, path, before, n > 0, patience, change); !errors.Is(err, errMeanwhile) {
+		if err = p.editOnce(ctx, path, before, expected, n > 0, patience, change); !errors.Is(err, errMeanwhile) {
 			return err
 		}
 	}
@@ -176,12 +186,15 @@ func (p *Platform) edit(ctx context.Context, path string, before content, change
 }
 
 // editOnce finds the file, takes its lock, changes it and looks where the change went.
-func (p *Platform) editOnce(ctx context.Context, path string, before content, anew bool, patience time.Time, change func(content, *keys)) error {
+func (p *Platform) editOnce(ctx context.Context, path string, before content, expected, anew bool, patience time.Time, change func(content, *keys)) error {
 	at, err := find(path)
 	if err != nil {
 		return err
 	}
 	defer at.close()
+	if expected && at.untouched() {
+		return vanished(at.path)
+	}
 	unlock, locked, err := p.lock(ctx, at, patience)
 	if err != nil {
 		return err

@@ -15,6 +15,6 @@ func (p *Platform) look(string) (content, error) { return content{}, errUnsuppor
 
 func (c content) linked() bool { return false }
 
-func (p *Platform) edit(context.Context, string, content, func(content, *keys)) error {
+func (p *Platform) edit(context.Context, string, content, bool, func(content, *keys)) error {
 	return errUnsupported
 }

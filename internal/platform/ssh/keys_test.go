@@ -297,7 +297,7 @@ func TestAMarkerSaysNothingOfTheEnd(t *testing.T) {
 		if want := map[bool]int{true: 1, false: 2}[!end.IsZero() && end.Before(now.Add(24*time.Hour))]; len(told) != want {
 			t.Errorf("%q: told of %+v, want %d", file, told, want)
 		}
-		if text, err := json.Marshal(s); err != nil {
+		if text, err := json.Marshal(s.Ours); err != nil {
 			t.Errorf("%q cannot be told: %v, %s", file, err, text)
 		}
 	}

@@ -200,16 +200,18 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 	}
 	changes := take()
 	errs := make([]error, len(changes))
-	if err == nil && before.untouched && slices.ContainsFunc(changes, p.expects) {
-		err = vanished(before.path)
-	}
+	expected := slices.ContainsFunc(changes, p.expects)
 	creating := slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Op == jit.Ensure })
-	if err == nil && len(changes) > 0 && (before.info != nil || creating) {
-		err = p.edit(ctx, path, before, func(before content, k *keys) {
+	switch {
+	case err != nil || len(changes) == 0:
+	case before.info != nil || creating:
+		err = p.edit(ctx, path, before, expected, func(before content, k *keys) {
 			for i, c := range changes {
 				errs[i] = p.change(before, k, c)
 			}
 		})
+	case expected && before.untouched:
+		err = vanished(before.path)
 	}
 	if err != nil {
 		for i := range errs {
