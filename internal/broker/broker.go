@@ -71,6 +71,9 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 	if err != nil {
 		return jit.Grant{}, jit.Traits{}, err
 	}
+	if err := checkAsked(p, r); err != nil {
+		return jit.Grant{}, jit.Traits{}, err
+	}
 	if r.TerminateSessions && !traits.CanTerminate {
 		return jit.Grant{}, jit.Traits{}, jit.Invalid("terminate_sessions", "leave it out",
 			"open sessions cannot be ended on target %q (%s)", r.Binding.Target, p.Kind())
@@ -324,9 +327,10 @@ func (b *Broker) Violations(ctx context.Context, policies []jit.Policy, grants [
 
 // Observe reads the grant's scope and tells in words how the grant differs there;
 // empty when it is right. It makes no call for a grant that is over, pending or
-// scheduled.
+// scheduled, unless people decide on it.
 func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err error) {
-	if g.State(b.Now()) != jit.StateActive {
+	waiting := b.Waiting(g)
+	if g.State(b.Now()) != jit.StateActive && !waiting {
 		return "", nil
 	}
 	p, err := b.Target(g.Target)
@@ -337,7 +341,13 @@ func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err er
 	if err != nil {
 		return "", fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
 	}
-	return g.Drift(s), nil
+	switch drift = g.Drift(s); {
+	case !waiting:
+		return drift, nil
+	case drift == jit.Missing:
+		return "", nil
+	}
+	return "it was approved on its target and has begun; that is not recorded yet", nil
 }
 
 // maxRetries bounds how often a record that others keep changing is read again.

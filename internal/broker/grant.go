@@ -137,6 +137,18 @@ func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind j
 	if err != nil {
 		return g, err
 	}
+	if k, asks := jit.Asks(p); asks && g.GrantedAt.IsZero() {
+		next, begins, err := b.ask(ctx, k, g)
+		switch {
+		case errors.Is(err, jit.ErrDenied):
+			return next, err
+		case err != nil:
+			return next, b.failed(ctx, p, g, err)
+		case !begins:
+			return next, nil
+		}
+		g, access.Marker = next, next.Marker()
+	}
 	failpoint.Hit("ensure.before-platform")
 	err = p.Apply(ctx, g.Scope, []jit.Change{{Op: jit.Ensure, Access: access, Held: g.Held()}})[0]
 	failpoint.Hit("ensure.after-platform")

@@ -291,6 +291,10 @@ func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (jit.Grant, 
 	if len(what) > 0 && g.Over(now) {
 		return g, nil, over(g, now, what[len(what)-1])
 	}
+	if _, asks := jit.Asks(b.Targets[g.Target]); asks && !g.GrantedAt.IsZero() && !w.Equal(g.Window) && w.End.After(now) {
+		return g, nil, jit.Invalid("ttl", fmt.Sprintf("set renewal = %d to ask for it anew, or destroy the grant to end it now", g.Renewal+1),
+			"people approved the grant on target %q from %s to %s, and what they approved is not changed", g.Target, jit.FormatTime(g.Start), jit.FormatTime(g.End))
+	}
 	next.TTL, next.Window = r.TTL, w
 	next.StartBy, next.TerminateSessions = r.StartBy, r.TerminateSessions
 	if r.Policy != "" && r.Policy != g.Policy {

@@ -196,3 +196,136 @@ func TestGatewayWarnsAtPlan(t *testing.T) {
 		}
 	}
 }
+
+// askedGateway is a gateway on which reviewers decide.
+type askedGateway struct{ *gateway }
+
+func (g askedGateway) target() string {
+	return fmt.Sprintf("{ hoop = { url = %q, api_key = %q, approval = \"hoop\" } }", g.server.URL, hooptest.Key)
+}
+
+// waiting are the sessions of requests that nobody has decided on.
+func (g askedGateway) waiting() []string {
+	var all []string
+	for _, r := range g.server.Reviews() {
+		if r.Status == "PENDING" {
+			all = append(all, r.Session)
+		}
+	}
+	return all
+}
+
+// With approval = "hoop" an apply waits for the reviewers, and leaves what nobody has decided on to a sweep or the next apply. The
+// window is counted from the approval.
+func TestGatewayReviewersDecide(t *testing.T) {
+	t.Parallel()
+	inner, ok := newGateway(t).(*gateway)
+	if !ok {
+		t.Fatal("newGateway makes another place")
+	}
+	g := askedGateway{inner}
+	s := newSite(t, testenv.Terraforms(t)[0], g, released)
+	impatient := `timeouts = { create = "12s" }`
+	says := func(r interface{ Text() string }, what string) {
+		t.Helper()
+		if !strings.Contains(strings.Join(strings.Fields(r.Text()), " "), what) {
+			t.Errorf("it does not say %q:\n%s", what, r.Text())
+		}
+	}
+	one := func() string {
+		t.Helper()
+		all := g.waiting()
+		if len(all) != 1 {
+			t.Fatalf("%d requests wait, want 1\n%s", len(all), g.dump(t))
+		}
+		return all[0]
+	}
+
+	// Nobody decides while the apply waits: a sweep takes the approval up.
+	s.configure(s.grant("a", impatient))
+	says(s.Plan(), "Reviewers decide in hoop")
+	r := s.Apply()
+	says(r, "The grant waits for approval")
+	s.may(false, "before the approval")
+	s.unchanged("while it waits")
+	g.server.Decide(g.boss, one(), "APPROVED", time.Now())
+	s.may(true, "with the approval")
+	s.mustJit("sweep")
+	shown := s.mustJit("list", "--json").Stdout
+	if !strings.Contains(shown, `"active"`) {
+		t.Errorf("after the sweep list says\n%s", shown)
+	}
+	settled := func(when string) {
+		t.Helper()
+		if r := s.Plan(); r.ExitCode != 0 {
+			t.Errorf("%s: plan: exit code %d, want 0\n%s", when, r.ExitCode, r.Text())
+		}
+	}
+	settled("when it is approved")
+	s.mustJit("audit", "verify")
+
+	// The next apply takes it up where no sweep has.
+	s.configure(s.grant("a", impatient), s.grant("b", impatient))
+	s.Apply()
+	g.server.Decide(g.boss, one(), "APPROVED", time.Now())
+	if r := s.Plan(); r.ExitCode != 2 {
+		t.Errorf("the approval is not planned to be taken up: %s", r.Text())
+	}
+	s.Apply()
+	settled("when the apply has taken it up")
+
+	// The apply that waits goes on with the approval.
+	s.configure(s.grant("a", impatient), s.grant("b", impatient), s.grant("c", `timeouts = { create = "2m" }`))
+	decided := make(chan string, 1)
+	go func() {
+		for range 600 {
+			if all := g.waiting(); len(all) == 1 {
+				g.server.Decide(g.boss, all[0], "APPROVED", time.Now())
+				decided <- all[0]
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		decided <- ""
+	}()
+	s.Apply()
+	if <-decided == "" {
+		t.Error("nothing was asked for")
+	}
+	if list := s.mustJit("list", "--json").Stdout; strings.Contains(list, `"pending"`) {
+		t.Errorf("after the apply list says\n%s", list)
+	}
+
+	// Who denies it is told, and nobody is asked again.
+	s.configure(s.grant("d", `timeouts = { create = "2m" }`))
+	go func() {
+		for range 600 {
+			if all := g.waiting(); len(all) == 1 {
+				g.server.Decide(g.boss, all[0], "REJECTED", time.Now())
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
+	denied := s.Run("apply", "-auto-approve")
+	if denied.ExitCode == 0 {
+		t.Errorf("apply of what is denied says\n%s", denied.Text())
+	}
+	says(denied, "boss@example.com rejected the review")
+	if again := s.Run("apply", "-auto-approve"); again.ExitCode == 0 || len(g.waiting()) != 0 {
+		t.Errorf("apply again: exit code %d, and %d requests wait", again.ExitCode, len(g.waiting()))
+	}
+	s.may(false, "when all is taken back or denied")
+	s.mustJit("sweep")
+
+	// What is destroyed while it waits is taken back.
+	s.configure(s.grant("e", impatient))
+	s.Apply()
+	one()
+	if r := s.Run("destroy", "-auto-approve"); r.ExitCode != 0 {
+		t.Errorf("destroy: %s", r.Text())
+	}
+	if all := g.waiting(); len(all) != 0 {
+		t.Errorf("%d requests wait after the destroy", len(all))
+	}
+}

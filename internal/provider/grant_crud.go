@@ -56,6 +56,9 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	ctx, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
 	g, err := r.create(ctx, request)
+	if err == nil {
+		g, err = r.await(ctx, g, &resp.Diagnostics)
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Cannot grant", err)
 		return

@@ -68,6 +68,8 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 			"url":     text("The address of the gateway, such as `https://hoop.example.com`. Default: `HOOP_APIURL`."),
 			"api_key": secret("An API key of the group `admin`. Default: `HOOP_TOKEN`."),
 			"mode":    text("`review` for users, the default, or `attribute` for groups."),
+			"approval": text("Who approves reviews: `jit`, the default, with the API key as soon as policies permit the grant, or `hoop`, " +
+				"the reviewers of the connection in hoop. The grant begins with their approval."),
 			"metadata": schema.MapAttribute{
 				Optional: true, ElementType: types.StringType,
 				MarkdownDescription: "Metadata of the sessions that carry the reviews. Connections can demand some.",

@@ -2,6 +2,7 @@ package sweeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,6 +41,9 @@ func (p *pass) places(ctx context.Context, wanted func(target string) bool) map[
 // or ends in the right way while the ledger and the scope are read, one after the other, is no drift.
 func (p *pass) driftAt(ctx context.Context, at jit.Place) {
 	seen, read := p.compare(ctx, at)
+	if read && p.takeUp(ctx, seen) {
+		seen, read = p.compare(ctx, at)
+	}
 	wrong := map[jit.ID]bool{}
 	if read && len(seen.steps) > 0 {
 		first := make(map[sighting]bool, len(seen.steps))
@@ -57,6 +61,20 @@ func (p *pass) driftAt(ctx context.Context, at jit.Place) {
 		p.settle(ctx, seen, wrong)
 		p.carryOut(ctx, p.judged(ctx, seen))
 	}
+}
+
+// takeUp begins or closes the grants of one scope that wait for people to decide, where they have decided. It reports whether any waited.
+func (p *pass) takeUp(ctx context.Context, seen comparison) (any bool) {
+	for _, g := range seen.recorded {
+		if p.DryRun || g.Place() != seen.at || !p.Broker.Waiting(g) {
+			continue
+		}
+		any = true
+		if _, err := p.Broker.TakeUp(ctx, g); err != nil && !errors.Is(err, jit.ErrDenied) {
+			p.unread(fmt.Errorf("look what was decided on grant %s: %w", g.ID, err))
+		}
+	}
+	return any
 }
 
 // settle records of live grants whose repair could not be recorded, for its sweeper died, that nothing is wrong with them any more.

@@ -59,6 +59,7 @@ func (p *Platform) applyReviews(ctx context.Context, scope string, changes []jit
 		switch {
 		case err != nil || c.Op == jit.Remove && conn == nil: // with the connection all access is gone
 		case c.Op == jit.Ensure:
+			j.asked = p.Asks()
 			if j.err = p.mayGrant(conn, scope, c.Access); j.err == nil {
 				a.jobs = append(a.jobs, j)
 			}
@@ -69,6 +70,7 @@ func (p *Platform) applyReviews(ctx context.Context, scope string, changes []jit
 	a.checkUsers(ctx, conn)
 	a.since = p.gatewayNow().Add(-lookBack)
 	a.run(ctx)
+	a.withdraw(ctx)
 	a.endSessions(ctx)
 	for i, j := range all {
 		if j.err == nil && j.op == jit.Remove && j.taken != nil {
@@ -239,15 +241,22 @@ func (a *application) write(ctx context.Context, creations []creation, revocatio
 	_ = writes.Wait() // each has noted its own error
 }
 
+// metadata is what is written on a session: that of the target, and who approved it, for hoop's record names the groups of
+// reviewers as those who did.
+func (p *Platform) metadata(approvedBy string) map[string]any {
+	all := map[string]any{approvedByField: approvedBy}
+	for name, value := range p.cfg.Metadata {
+		all[name] = value
+	}
+	return all
+}
+
 // create makes one review, and reports whether that was answered with success. One that takes the place of another is
 // taken back if somebody has ended that one meanwhile: then the grant is over, or was made again by somebody else.
 func (a *application) create(ctx context.Context, c creation) bool {
 	metadata := c.metadata
 	if c.replaces == "" {
-		metadata = make(map[string]any, len(a.cfg.Metadata))
-		for name, value := range a.cfg.Metadata {
-			metadata[name] = value
-		}
+		metadata = a.metadata(fmt.Sprintf("terraform-provider-jit, with the API key %q; the reviewers of the connection did not decide", a.me.Email))
 	}
 	seconds, err := a.seconds(ctx, c.marker.Window.End)
 	if err != nil {
@@ -255,7 +264,7 @@ func (a *application) create(ctx context.Context, c creation) bool {
 		return false
 	}
 	sent := a.now()
-	made, err := a.provision(ctx, c.email, a.scope, c.marker.String(), seconds, metadata)
+	made, err := a.provision(ctx, c.email, a.scope, c.marker.String(), seconds, metadata, false)
 	if err == nil {
 		a.track(made, c, sent)
 		if c.replaces == "" {

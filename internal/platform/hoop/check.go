@@ -79,6 +79,9 @@ func (p *Platform) usable(conn *connection, scope string) error {
 	case !conn.gated():
 		return jit.Invalid("scope", `give the connection reviewers, or an access request rule of the type jit; or use a target with mode = "attribute"`,
 			"the connection %q has no review gate: who may see it can connect, and a grant would change nothing", scope)
+	case p.Asks() && len(conn.Reviewers) == 0:
+		return jit.Invalid("target", `give the connection reviewers, or leave approval = "hoop" out of the target`,
+			"the connection %q has no reviewers who could decide; hoop leaves no review to those of an access request rule", scope)
 	case conn.AccessConnect == "disabled":
 		return jit.Invalid("scope", "enable native access (access_mode_connect) of the connection", "nobody can connect to %q: its access_mode_connect is disabled", scope)
 	}

@@ -34,21 +34,33 @@ type Config struct {
 	APIKey string `tfsdk:"api_key" json:"api_key"`
 	// Mode is "review" or "attribute"; empty means "review".
 	Mode string `tfsdk:"mode" json:"mode"`
+	// Approval is "jit", the API key approves reviews, or "hoop", the reviewers of the connection do; empty means "jit".
+	Approval string `tfsdk:"approval" json:"approval"`
 	// Metadata is written on every session that a review makes: connections can demand some of it.
 	Metadata map[string]string `tfsdk:"metadata" json:"metadata"`
 }
 
+// Who approves reviews.
+const (
+	approvalJit  = "jit"
+	approvalHoop = "hoop"
+)
+
 // The bounds that the gateway sets to metadata.
 const (
-	maxMetadata = 20
+	maxMetadata = 19   // one more says who approved
 	maxField    = 2499 // bytes
 )
+
+// approvedByField names the metadata that say who approved a review.
+const approvedByField = "approved_by"
 
 // check fills in what the environment says, refuses what cannot be, and returns the parsed address.
 func (cfg Config) check() (Config, *url.URL, error) {
 	cfg.URL = cmp.Or(cfg.URL, os.Getenv(envURL))
 	cfg.APIKey = cmp.Or(cfg.APIKey, os.Getenv(envKey))
 	cfg.Mode = cmp.Or(cfg.Mode, modeReview)
+	cfg.Approval = cmp.Or(cfg.Approval, approvalJit)
 	base, err := checkURL(cfg.URL)
 	switch {
 	case err != nil:
@@ -59,6 +71,10 @@ func (cfg Config) check() (Config, *url.URL, error) {
 		return cfg, nil, jit.Invalid("api_key", "trim what the key was read from", "the key has a blank, a line feed or another character that no key has")
 	case cfg.Mode != modeReview && cfg.Mode != modeAttribute:
 		return cfg, nil, jit.Invalid("mode", `write mode = "review" for users, or mode = "attribute" for groups`, "%q is not a way to give access", cfg.Mode)
+	case cfg.Approval != approvalJit && cfg.Approval != approvalHoop:
+		return cfg, nil, jit.Invalid("approval", `write approval = "hoop" to let reviewers decide in hoop, or leave it out`, "%q is not who approves", cfg.Approval)
+	case cfg.Mode == modeAttribute && cfg.Approval == approvalHoop:
+		return cfg, nil, jit.Invalid("approval", `leave it out, or write mode = "review"`, "an attribute has no reviewers")
 	case cfg.Mode == modeAttribute && len(cfg.Metadata) > 0:
 		return cfg, nil, jit.Invalid("metadata", `leave it out, or write mode = "review"`, "an attribute makes no session that could have metadata")
 	case len(cfg.Metadata) > maxMetadata:

@@ -61,7 +61,7 @@ func TestConformanceOfReviews(t *testing.T) {
 				Duplicate: func(t *testing.T, m jit.Marker) {
 					p, r := s.open(t, Config{}, 0), s.ours(m)[0]
 					seconds := int64(time.Until(m.Window.End)/time.Second) - 1
-					if _, err := p.provision(t.Context(), r.User, r.Connection, r.CorrelationID, seconds, nil); err != nil {
+					if _, err := p.provision(t.Context(), r.User, r.Connection, r.CorrelationID, seconds, nil, false); err != nil {
 						t.Fatal(err)
 					}
 				},

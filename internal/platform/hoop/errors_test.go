@@ -29,6 +29,8 @@ func TestConfig(t *testing.T) {
 		{"no key", func(c *Config) { c.APIKey = "" }, "api_key"},
 		{"a line feed in the key", func(c *Config) { c.APIKey += "\n" }, "api_key"},
 		{"another mode", func(c *Config) { c.Mode = "secret" }, "mode"},
+		{"nobody approves", func(c *Config) { c.Approval = "secret" }, "approval"},
+		{"reviewers of an attribute", func(c *Config) { c.Mode, c.Approval = "attribute", "hoop" }, "approval"},
 		{"metadata of an attribute", func(c *Config) { c.Mode, c.Metadata = "attribute", map[string]string{"a": "b"} }, "metadata"},
 		{"empty metadata", func(c *Config) { c.Metadata = map[string]string{"a": ""} }, "metadata"},
 	} {
@@ -40,7 +42,7 @@ func TestConfig(t *testing.T) {
 			if !errors.As(err, &user) || user.Attribute != tt.attribute || user.Hint == "" {
 				t.Errorf("got %v, want a refusal of %s with a hint", err, tt.attribute)
 			}
-			if err != nil && tt.attribute != "mode" && strings.Contains(err.Error(), "secret") {
+			if err != nil && tt.attribute != "mode" && tt.attribute != "approval" && strings.Contains(err.Error(), "secret") {
 				t.Errorf("the error tells the secret: %v", err)
 			}
 		})

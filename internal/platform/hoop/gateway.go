@@ -109,7 +109,10 @@ type session struct {
 		Status   string     `json:"status"`
 		RevokeAt *time.Time `json:"revoke_at"`
 		Created  time.Time  `json:"created_at"`
-		Groups   []struct {
+		// Lasts is how long it lasts from its approval on, in nanoseconds.
+		Lasts  time.Duration `json:"access_duration"`
+		Reason string        `json:"rejection_reason"`
+		Groups []struct {
 			Status     string `json:"status"`
 			ReviewedBy *struct {
 				ID    string `json:"id"`
@@ -189,7 +192,9 @@ func (c *client) sessions(ctx context.Context, filter url.Values, since time.Tim
 }
 
 // provision makes a session with an approved review of that many seconds, and returns its id.
-func (c *client) provision(ctx context.Context, email, connection, correlation string, seconds int64, metadata map[string]any) (session string, err error) {
+//
+// The key approves it in the name of all reviewers, unless it is to be left to them.
+func (c *client) provision(ctx context.Context, email, connection, correlation string, seconds int64, metadata map[string]any, leave bool) (session string, err error) {
 	if seconds <= 0 || seconds > int64(maxTTL/time.Second) {
 		// The gateway would approve one command, or leave a session without a review behind.
 		return "", &statusError{message: "no review lasts " + strconv.FormatInt(seconds, 10) + " seconds"}
@@ -198,15 +203,28 @@ func (c *client) provision(ctx context.Context, email, connection, correlation s
 	if len(metadata) > 0 {
 		in["metadata"] = metadata
 	}
+	doing := "approve "
+	if leave {
+		doing, in["approved_reviewers"] = "ask for a review of ", []string{}
+	}
 	var out struct {
 		SessionID string `json:"session_id"`
 	}
-	err = c.call(ctx, "approve "+email+" on "+connection, http.MethodPost, []string{"sessions", "provision"}, nil, in, &out)
+	err = c.call(ctx, doing+email+" on "+connection, http.MethodPost, []string{"sessions", "provision"}, nil, in, &out)
 	return out.SessionID, err
 }
 
 // notEligible is what the gateway says to a key that may not revoke, with the same status as of what is revoked.
 const notEligible = "not eligible"
+
+// reject denies the review of a session that nobody has approved. done is false when somebody has decided on it.
+func (c *client) reject(ctx context.Context, session string) (done bool, err error) {
+	err = c.call(ctx, "reject the review of session "+session, http.MethodPut, []string{"reviews", session}, nil, map[string]string{"status": "REJECTED"}, nil)
+	if answered(err, http.StatusBadRequest) && !strings.Contains(err.Error(), notEligible) {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 // revoke ends the review of a session. first is false when it was ended before.
 func (c *client) revoke(ctx context.Context, session string) (first bool, err error) {

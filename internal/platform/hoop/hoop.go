@@ -35,8 +35,9 @@ type Platform struct {
 }
 
 var (
-	_ jit.Platform  = (*Platform)(nil)
-	_ jit.Describer = (*Platform)(nil)
+	_ jit.Platform   = (*Platform)(nil)
+	_ jit.Describer  = (*Platform)(nil)
+	_ jit.Gatekeeper = (*Platform)(nil)
 )
 
 // New checks the configuration, with what the environment says. It makes no call.

@@ -15,6 +15,8 @@ type job struct {
 	// done: what is there is what was asked for. refused: there is no use in trying again. err says what went wrong last.
 	done, refused bool
 	err           error
+	// asked: only reviewers make its review, and nobody puts it right.
+	asked bool
 	// taken is a review of the grant that is somebody else's now; nil when there is none.
 	taken *review
 }
@@ -57,6 +59,8 @@ func plan(now time.Time, all []review, jobs []*job, awaited map[string]bool) (cr
 			case !r.of(j.access.Marker):
 			case !kept && r.email == j.access.Binding.Principal && r.right(j.access.Marker):
 				kept = true
+			case j.op == jit.Ensure && r.asked:
+				j.err, j.refused = r.changed(j.access.Marker), true
 			default:
 				going[r.session] = true
 				revocations = append(revocations, revocation{r.email, r.session, j})
@@ -64,12 +68,16 @@ func plan(now time.Time, all []review, jobs []*job, awaited map[string]bool) (cr
 		}
 		if j.op == jit.Ensure {
 			touched[j.access.Binding.Principal] = j
-			if !kept && j.taken != nil {
+			switch {
+			case kept || j.refused:
+			case j.taken != nil:
 				j.err, j.refused = j.taken.left(), true
-			} else if !kept {
+			case j.asked:
+				j.err, j.refused = notApproved(j.access), true
+			default:
 				creations = append(creations, creation{email: j.access.Binding.Principal, marker: j.access.Marker, job: j})
 			}
-			j.done = kept
+			j.done = kept && !j.refused
 		} else {
 			j.done = !slices.ContainsFunc(revocations, func(v revocation) bool { return v.job == j })
 		}

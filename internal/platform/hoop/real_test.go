@@ -80,7 +80,7 @@ func overTheAPI(t *testing.T, cfg Config, users []string, scope string) *platfor
 	clean(t.Context())
 	t.Cleanup(func() { clean(context.Background()) })
 	make := func(t *testing.T, email, correlation string, lasts time.Duration) {
-		if _, err := hand.provision(t.Context(), email, scope, correlation, int64(lasts/time.Second), nil); err != nil {
+		if _, err := hand.provision(t.Context(), email, scope, correlation, int64(lasts/time.Second), nil, false); err != nil {
 			t.Fatal(err)
 		}
 	}

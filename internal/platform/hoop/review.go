@@ -33,6 +33,8 @@ type review struct {
 	// has, so nobody else has made up what its session is called, or moved its end.
 	approver string
 	mine     bool
+	// asked: reviewers approved it because a grant asked them to.
+	asked bool
 	// marker is what the session is called; marked is false when that is no marker.
 	marker jit.Marker
 	marked bool
@@ -120,6 +122,9 @@ func (p *Platform) reviews(ctx context.Context, me holder, connection string, fi
 		}
 		r.mine = r.mine && r.approver == ""
 		r.marker, r.marked = jit.ParseMarker(s.CorrelationID)
+		if m, asked := s.asked(); asked {
+			r.marker, r.marked, r.mine, r.asked = m, true, true, true
+		}
 		found[s.Connection] = append(found[s.Connection], r)
 	}
 	for _, all := range found {
@@ -146,7 +151,7 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	snap := jit.Snapshot{Notes: conn.notes()}
+	snap := jit.Snapshot{Notes: append(conn.notes(), p.whoDecides(conn)...)}
 	all := found[scope]
 	latest := latestOf(all)
 	holders := map[string]bool{}

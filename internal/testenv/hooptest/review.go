@@ -46,7 +46,7 @@ func (v *review) json() map[string]any {
 	}
 	body := map[string]any{
 		"id": v.id, "type": v.kind, "access_duration": v.seconds * int64(time.Second), "status": v.status,
-		"created_at": milli(v.created), "revoke_at": nil, "review_groups_data": groups,
+		"created_at": milli(v.created), "revoke_at": nil, "review_groups_data": groups, "rejection_reason": nil,
 	}
 	if v.ends != nil {
 		body["revoke_at"] = milli(*v.ends)

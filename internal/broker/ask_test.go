@@ -1,0 +1,107 @@
+package broker_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// gatekeeper is a platform on which people decide.
+type gatekeeper struct {
+	jit.Platform
+	decided jit.Decision
+}
+
+func (g *gatekeeper) Asks() bool { return true }
+
+func (g *gatekeeper) Ask(context.Context, jit.Access) (jit.Decision, error) { return g.decided, nil }
+
+func newAskedWorld(t *testing.T) (*world, *gatekeeper) {
+	w := newWorld(t, jit.Native)
+	k := &gatekeeper{Platform: w.platform}
+	w.Targets["db"] = k
+	return w, k
+}
+
+// A grant that people decide on stays recorded until they have; its window is the one that they made.
+func TestPeopleDecide(t *testing.T) {
+	w, k := newAskedWorld(t)
+	var g jit.Grant
+	w.mustWrite(0, func() { g = w.grant(request()) })
+	if !w.Waiting(g) || g.State(w.now) != jit.StatePending {
+		t.Fatalf("the grant is %s, want one that waits", g.State(w.now))
+	}
+	w.pass(time.Hour)
+	w.mustWrite(0, func() {
+		if _, err := w.TakeUp(t.Context(), g); err != nil {
+			t.Error(err)
+		}
+	})
+	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(2 * time.Hour)}}
+	w.pass(time.Minute)
+	w.mustWrite(1, func() {
+		var err error
+		if g, err = w.TakeUp(t.Context(), g); err != nil || !g.Window.Equal(k.decided.Window) || w.Waiting(g) {
+			t.Errorf("taken up it is %+v, %v; want the window of the approval", g, err)
+		}
+	})
+	w.allowed(true)
+	if kinds := w.kinds(); !slices.Equal(kinds[len(kinds)-2:], []jit.EventKind{jit.EventChanged, jit.EventGranted}) {
+		t.Errorf("the events are %q", kinds)
+	}
+	w.pass(2*time.Hour - 2*time.Minute)
+	w.allowed(true)
+	w.pass(2 * time.Minute)
+	w.allowed(false)
+}
+
+// What people deny, or do not approve by start_by, is closed with their names, and gave nothing.
+func TestPeopleDeny(t *testing.T) {
+	w, k := newAskedWorld(t)
+	g := w.grant(request(func(r *broker.Request) { r.StartBy = w.now.Add(time.Hour) }))
+	k.decided = jit.Decision{By: "carol", Denied: "carol rejected it"}
+	_, err := w.TakeUp(t.Context(), g)
+	wantError(t, err, jit.ErrDenied, "carol rejected it", "renewal = 2")
+	if g, _, _ = w.Recall(t.Context(), g.ID, g); !g.Failed() || w.Waiting(g) {
+		t.Errorf("the record is %+v, want a closed one", g)
+	}
+
+	w, _ = newAskedWorld(t)
+	g = w.grant(request(func(r *broker.Request) { r.StartBy = w.now.Add(time.Hour) }))
+	w.pass(61 * time.Minute)
+	_, err = w.TakeUp(t.Context(), g)
+	wantError(t, err, jit.ErrDenied, "nobody approved it by start_by")
+}
+
+// A grant that was ended while it waited is not begun by an approval.
+func TestApprovedTooLate(t *testing.T) {
+	w, k := newAskedWorld(t)
+	g := w.grant(request())
+	if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "not needed"}); err != nil {
+		t.Fatal(err)
+	}
+	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(2 * time.Hour)}}
+	after, err := w.TakeUp(t.Context(), g)
+	if err != nil || after.RevokedAt.IsZero() || !after.GrantedAt.IsZero() {
+		t.Errorf("TakeUp = %+v, %v; want the revoked grant", after, err)
+	}
+	w.allowed(false)
+}
+
+func TestAskedGrantsHaveNoFixedTimes(t *testing.T) {
+	w, k := newAskedWorld(t)
+	_, _, err := w.Check(request(func(r *broker.Request) { r.TTL, r.ExpiresAt = "", w.now.Add(time.Hour) }))
+	wantError(t, err, jit.ErrInvalid, "expires_at", "counted from the approval")
+	_, _, err = w.Check(request(func(r *broker.Request) { r.StartsAt = w.now.Add(time.Hour) }))
+	wantError(t, err, jit.ErrInvalid, "starts_at")
+	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(2 * time.Hour)}}
+	g := w.grant(request())
+	for _, ttl := range []string{"1h", "3h"} {
+		_, err = w.PreviewChange(t.Context(), g, request(func(r *broker.Request) { r.TTL = ttl }))
+		wantError(t, err, jit.ErrInvalid, "ttl", "renewal = 2")
+	}
+}

@@ -1,0 +1,237 @@
+package hoop
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// With approval = "hoop" a grant is one session whose review is left to the reviewers of the connection. What it is called
+// has no window: that begins with their approval.
+
+const (
+	pending  = "PENDING"
+	rejected = "REJECTED"
+
+	askPrefix = "jit-ask:"
+)
+
+// askName is what the session is called that asks for a grant.
+func askName(m jit.Marker) string { return askPrefix + m.Owner + ":" + string(m.ID) }
+
+// asked returns the marker of a grant whose session this is, with the window that its approval made: the review ends in its
+// last second. ok is false of every other session.
+func (s *session) asked() (m jit.Marker, ok bool) {
+	rest, ok := strings.CutPrefix(s.CorrelationID, askPrefix)
+	owner, id, two := strings.Cut(rest, ":")
+	parsed, err := jit.ParseID(id)
+	if !ok || !two || err != nil || string(parsed) != id || jit.CheckOwner(owner) != nil || s.Review == nil || s.Review.RevokeAt == nil {
+		return jit.Marker{}, false
+	}
+	end := jit.Second(s.Review.RevokeAt.UTC()).Add(time.Second)
+	return jit.Marker{Owner: owner, ID: parsed, Window: jit.Window{Start: end.Add(-time.Second - s.Review.Lasts), End: end}}, true
+}
+
+// Asks reports whether the reviewers of the connections decide in hoop.
+func (p *Platform) Asks() bool { return p.cfg.Mode == modeReview && p.cfg.Approval == approvalHoop }
+
+// whoDecides notes who has to approve a grant of the connection.
+func (p *Platform) whoDecides(conn *connection) []jit.Note {
+	if !p.Asks() {
+		return nil
+	}
+	return []jit.Note{{Summary: "Reviewers decide in hoop", Text: fmt.Sprintf(
+		"The apply asks %s on the gateway at %s for a review. The grant begins with their approval; until then nothing is given.", strings.Join(conn.Reviewers, ", "), p.base.Host)}}
+}
+
+// requests returns the sessions that ask for a grant, the oldest first.
+func (p *Platform) requests(ctx context.Context, a jit.Access) ([]session, error) {
+	name := askName(a.Marker)
+	found, err := p.sessions(ctx, url.Values{"correlation_id": {name}}, time.Time{})
+	kept := slices.DeleteFunc(found, func(s session) bool {
+		return s.CorrelationID != name || s.Connection != a.Binding.Scope || s.Review == nil || s.Review.Type != timed ||
+			a.Binding.Principal != "" && s.UserEmail != a.Binding.Principal
+	})
+	slices.SortFunc(kept, func(a, b session) int { return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID)) })
+	return kept, err
+}
+
+// Ask leaves a review of the grant to the reviewers of its connection, unless there is one, and tells what they decided.
+func (p *Platform) Ask(ctx context.Context, a jit.Access) (jit.Decision, error) {
+	if _, err := p.approver(ctx); err != nil {
+		return jit.Decision{}, err
+	}
+	found, err := p.requests(ctx, a)
+	if err == nil && len(found) == 0 {
+		if err = p.request(ctx, a); err == nil || unsure(err) {
+			found, err = p.awaitRequest(ctx, a, err)
+		}
+	}
+	if err != nil {
+		return jit.Decision{}, err
+	}
+	return p.decision(ctx, found)
+}
+
+// request makes the session that asks for a grant.
+func (p *Platform) request(ctx context.Context, a jit.Access) error {
+	g, err := p.gate(ctx, a.Binding.Scope)
+	if err != nil {
+		return err
+	}
+	if err := p.mayGrant(g.conn, a.Binding.Scope, a); err != nil {
+		return err
+	}
+	found, err := p.user(ctx, a.Binding.Principal)
+	if err == nil {
+		err = p.mayConnect(a.Binding.Principal, found, g.conn, g.rule)
+	}
+	if err != nil {
+		return err
+	}
+	// The approval comes within a second, and the review has to end within the window that begins with that second.
+	seconds := int64(a.Marker.Window.Length()/time.Second) - 1
+	_, err = p.provision(ctx, a.Binding.Principal, a.Binding.Scope, askName(a.Marker), seconds, p.metadata("the reviewers of the connection, in hoop"), true)
+	return err
+}
+
+// awaitRequest waits until the list shows a session that asks for the grant. lost is the error of making it, whose outcome is
+// not known.
+func (p *Platform) awaitRequest(ctx context.Context, a jit.Access, lost error) ([]session, error) {
+	began := p.now()
+	for try := 0; ; try++ {
+		found, err := p.requests(ctx, a)
+		if err != nil || len(found) > 0 {
+			return found, err
+		}
+		if p.now().Sub(began) > p.patience {
+			return nil, cmp.Or(lost, error(&jit.Error{Problem: "the gateway at " + p.base.Host + " does not show the session that asks for the grant", Hint: "apply again"}))
+		}
+		if err := backoff.Wait(ctx, try, firstPause, longestPause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// decision reads what was decided on the sessions that ask for one grant, the oldest first. Two that ask at once may have made
+// two: what is left of those is taken back.
+func (p *Platform) decision(ctx context.Context, found []session) (d jit.Decision, err error) {
+	waiting := 0
+	for _, s := range found {
+		d.By = cmp.Or(s.decider(), "somebody")
+		switch s.Review.Status {
+		case approved:
+			m, _ := s.asked()
+			return jit.Decision{Window: m.Window, By: d.By}, nil
+		case pending:
+			if waiting++; waiting > 1 {
+				if _, err := p.reject(ctx, s.ID); err != nil {
+					return d, err
+				}
+			}
+		case rejected:
+			d.Denied = fmt.Sprintf("%s rejected the review of session %s", d.By, s.ID)
+			if s.Review.Reason != "" {
+				d.Denied += ": " + strings.Join(strings.Fields(s.Review.Reason), " ")
+			}
+		default:
+			d.Denied = fmt.Sprintf("%s revoked the review of session %s", d.By, s.ID)
+		}
+	}
+	if waiting > 0 {
+		return jit.Decision{}, nil
+	}
+	return d, nil
+}
+
+// decider names those who gave the review of a session its status.
+func (s *session) decider() string {
+	var names []string
+	for _, g := range s.Review.Groups {
+		if g.Status == s.Review.Status && g.ReviewedBy != nil {
+			if name := cmp.Or(g.ReviewedBy.Email, g.ReviewedBy.Name); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// withdraw takes back what asks for grants that are removed and that nobody has decided on. Somebody may approve it meanwhile:
+// then that is revoked.
+func (a *application) withdraw(ctx context.Context) {
+	var lookups errgroup.Group
+	lookups.SetLimit(parallel)
+	for _, j := range a.jobs {
+		if a.Asks() && j.op == jit.Remove && j.err == nil {
+			lookups.Go(func() error {
+				access := j.access
+				access.Binding.Scope = a.scope
+				j.err = a.withdrawOne(ctx, access)
+				return nil
+			})
+		}
+	}
+	_ = lookups.Wait() // each has noted its own error
+}
+
+func (a *application) withdrawOne(ctx context.Context, access jit.Access) error {
+	began := a.now()
+	for try := 0; ; try++ {
+		found, err := a.requests(ctx, access)
+		if err != nil {
+			return err
+		}
+		open := 0
+		for _, s := range found {
+			switch s.Review.Status {
+			case pending:
+				open++
+				_, err = a.reject(ctx, s.ID)
+			case approved:
+				open++
+				_, err = a.revoke(ctx, s.ID)
+			}
+			if err != nil && !unsure(err) {
+				return err
+			}
+		}
+		switch {
+		case open == 0:
+			return nil
+		case a.now().Sub(began) > a.patience:
+			return errors.Join(err, fmt.Errorf("the gateway at %s still lists a review of grant %s that is not taken back", a.base.Host, access.Marker.ID))
+		case try > 0:
+			if err := backoff.Wait(ctx, try, firstPause, longestPause); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// changed is the error for a review that reviewers approved and that is not what was recorded of it.
+func (r *review) changed(m jit.Marker) error {
+	return &jit.Error{
+		Problem: fmt.Sprintf("the review of session %s was approved by %s until %s, and the grant ends at %s; what reviewers approved is not changed",
+			r.session, r.approver, jit.FormatTime(r.end), jit.FormatTime(m.Window.End)),
+		Hint: "revoke the grant, or have the review revoked in hoop; set another renewal to ask anew",
+	}
+}
+
+// notApproved is the error for a grant that reviewers have not approved, or whose review was revoked.
+func notApproved(a jit.Access) error {
+	return &jit.Error{
+		Problem: fmt.Sprintf("no reviewer's approval of grant %s lets %s in on %s: it was revoked in hoop, or never given", a.Marker.ID, a.Binding.Principal, a.Binding.Scope),
+		Hint:    "revoke the grant, and set another renewal to ask anew",
+	}
+}

@@ -1,0 +1,194 @@
+package hoop
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
+)
+
+// askSite is a gateway whose connection has reviewers, the token of one of them, and a target that lets them decide.
+func askSite(t *testing.T) (s *site, lead string, p *Platform) {
+	t.Helper()
+	s = newSite(t, nil)
+	lead = s.AddUser("lead@example.com", "leads")
+	s.Put(connectionOf("leads"))
+	return s, lead, s.open(t, Config{Approval: approvalHoop}, 0)
+}
+
+func ask(t *testing.T, p *Platform, a jit.Access) jit.Decision {
+	t.Helper()
+	d, err := p.Ask(t.Context(), a)
+	must(t, err)
+	return d
+}
+
+// The review is left to the reviewers. Their approval begins the access, for the whole length, and ends it within the window.
+func TestReviewersDecide(t *testing.T) {
+	s, lead, p := askSite(t)
+	a := access("ask", 2*time.Hour)
+	a.Marker.Window.Start = a.Marker.Window.End.Add(-2 * time.Hour)
+	for range 2 { // it is asked once
+		if d := ask(t, p, a); !d.Window.Start.IsZero() || d.Denied != "" {
+			t.Fatalf("nobody has decided, and Ask = %+v", d)
+		}
+	}
+	all := s.Reviews()
+	if len(all) != 1 || all[0].Status != "PENDING" || all[0].By != "" {
+		t.Fatalf("the reviews are %+v, want one that waits", all)
+	}
+	s.may(t, time.Now(), false, "before the approval")
+	if err := apply(t, p, jit.Ensure, a); err == nil || !strings.Contains(err.Error(), "no reviewer's approval") {
+		t.Errorf("Ensure without an approval = %v", err)
+	}
+	if snap, err := p.Read(t.Context(), db); err != nil || len(snap.Ours) != 0 || len(snap.Notes) != 1 || !strings.Contains(snap.Notes[0].Text, "leads") {
+		t.Errorf("Read = %+v, %v; want nothing but who decides", snap, err)
+	}
+
+	at := time.Now().Add(40 * time.Minute)
+	s.Decide(lead, all[0].Session, approved, at)
+	d := ask(t, p, a)
+	if d.By != "lead@example.com" || d.Window.Length() != 2*time.Hour || !d.Window.Start.Equal(jit.Second(at)) {
+		t.Errorf("approved at %s, and Ask = %+v", at, d)
+	}
+	a.Marker.Window = d.Window
+	must(t, apply(t, p, jit.Ensure, a))
+	if ends := s.Reviews()[0].Ends; ends.After(d.Window.End) || ends.Before(d.Window.End.Add(-time.Second)) {
+		t.Errorf("the review ends at %s, want the last second before %s", ends, d.Window.End)
+	}
+	snap, err := p.Read(t.Context(), db)
+	must(t, err)
+	if diff := recorded(a).Differs(snap); diff.Kind != "" {
+		t.Errorf("the approved grant has drifted: %+v", diff)
+	}
+	if scopes, err := p.Scopes(t.Context()); err != nil || len(scopes) != 1 {
+		t.Errorf("Scopes = %q, %v", scopes, err)
+	}
+	must(t, apply(t, p, jit.Remove, a))
+	s.may(t, time.Now(), false, "after the removal")
+	if n := len(s.Reviews()); n != 1 {
+		t.Errorf("%d reviews were made, want 1", n)
+	}
+	if d := ask(t, p, a); !strings.Contains(d.Denied, "revoked the review") {
+		t.Errorf("after the removal Ask = %+v, want no new request", d)
+	}
+}
+
+func TestReviewersDeny(t *testing.T) {
+	s, lead, p := askSite(t)
+	a := access("deny", time.Hour)
+	ask(t, p, a)
+	s.Decide(lead, s.Reviews()[0].Session, "REJECTED", time.Now())
+	for range 2 {
+		if d := ask(t, p, a); !strings.Contains(d.Denied, "lead@example.com rejected") {
+			t.Errorf("Ask = %+v, want who rejected it", d)
+		}
+	}
+	if n := len(s.Reviews()); n != 1 {
+		t.Errorf("%d reviews were made, want 1", n)
+	}
+}
+
+// What nobody has decided on is taken back with the grant, also when it is approved at that moment.
+func TestARequestIsTakenBack(t *testing.T) {
+	for _, race := range []bool{false, true} {
+		s, lead, p := askSite(t)
+		a := access("back", time.Hour)
+		ask(t, p, a)
+		if race {
+			var once sync.Once
+			s.Between(func(*http.Request) { once.Do(func() { s.Decide(lead, s.Reviews()[0].Session, approved, time.Now()) }) })
+		}
+		must(t, apply(t, p, jit.Remove, a))
+		if r := s.Reviews()[0]; r.Status != "REJECTED" {
+			t.Errorf("approved meanwhile %t: the review is %s", race, r.Status)
+		}
+		s.may(t, time.Now(), false, "after the removal")
+	}
+	s, lead, p := askSite(t)
+	a := access("approved before it is looked at", time.Hour)
+	ask(t, p, a)
+	s.Decide(lead, s.Reviews()[0].Session, approved, time.Now())
+	must(t, apply(t, p, jit.Remove, a))
+	s.may(t, time.Now(), false, "after the removal")
+}
+
+// Two processes that ask at once, and one whose answer is lost, leave one request.
+func TestAskedOnce(t *testing.T) {
+	s, lead, p := askSite(t)
+	a := access("once", time.Hour)
+	var once sync.Once
+	s.Interrupt(func(r *http.Request) (way hooptest.Cut) {
+		if r.Method == http.MethodPost {
+			once.Do(func() { way = hooptest.Unanswered })
+		}
+		return way
+	})
+	ask(t, p, a)
+	if n := len(s.Reviews()); n != 1 {
+		t.Errorf("%d reviews after a lost answer, want 1", n)
+	}
+	b := access("twice", time.Hour)
+	other := s.open(t, Config{Approval: approvalHoop}, 0)
+	raced := false
+	s.Interrupt(func(r *http.Request) hooptest.Cut {
+		if r.Method == http.MethodPost && !raced {
+			raced = true
+			ask(t, other, b)
+		}
+		return hooptest.Through
+	})
+	ask(t, p, b)
+	open := 0
+	for _, r := range s.Reviews() {
+		if r.CorrelationID == askName(b.Marker) && r.Status == "PENDING" {
+			s.Decide(lead, r.Session, approved, time.Now())
+			open++
+		}
+	}
+	if open != 1 || ask(t, p, b).By != "lead@example.com" {
+		t.Errorf("%d requests wait, want 1", open)
+	}
+}
+
+// Reviewers who approve again move the end: that is told, and left to them until the grant is removed.
+func TestReviewersApproveAgain(t *testing.T) {
+	s, lead, p := askSite(t)
+	a := access("longer", time.Hour)
+	ask(t, p, a)
+	session := s.Reviews()[0].Session
+	s.Decide(lead, session, approved, time.Now())
+	a.Marker.Window = ask(t, p, a).Window
+	s.Decide(lead, session, approved, time.Now().Add(10*time.Minute))
+	snap, err := p.Read(t.Context(), db)
+	must(t, err)
+	if d := recorded(a).Differs(snap); d.Kind != jit.DriftEndLater {
+		t.Errorf("the drift is %+v", d)
+	}
+	if err := apply(t, p, jit.Ensure, a); err == nil || !strings.Contains(err.Error(), "approved by lead@example.com until") {
+		t.Errorf("Ensure = %v", err)
+	}
+	s.may(t, time.Now(), true, "after the refused repair")
+	must(t, apply(t, p, jit.Remove, a))
+	s.may(t, time.Now(), false, "after the removal")
+}
+
+func TestAskingRefused(t *testing.T) {
+	s, _, p := askSite(t)
+	s.Put(hooptest.Connection{Name: db, JIT: true, Groups: []string{"engineers"}})
+	a := access("refused", time.Hour)
+	_, planned := p.Describe(t.Context(), a.Binding)
+	_, asked := p.Ask(t.Context(), a)
+	for what, err := range map[string]error{"Describe": planned, "Ask": asked} {
+		if err == nil || !strings.Contains(err.Error(), "has no reviewers who could decide") {
+			t.Errorf("%s = %v", what, err)
+		}
+	}
+	if len(s.Reviews()) != 0 {
+		t.Error("something was written")
+	}
+}
