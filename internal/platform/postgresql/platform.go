@@ -24,10 +24,12 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
@@ -61,6 +63,12 @@ type Platform struct {
 	// pin holds the first statements of every transaction.
 	pin []string
 	now func() time.Time
+
+	mu sync.Mutex
+	// inclusions are the roles that roles include, by role.
+	inclusions map[string]recalled
+	// asking keeps those who ask for the same role at a time to one call.
+	asking singleflight.Group
 }
 
 var _ jit.Platform = (*Platform)(nil)
