@@ -126,8 +126,11 @@ func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Trait
 // waits reports whether it is the sweeper that begins a grant at its start.
 func waits(g jit.Grant, traits jit.Traits) bool { return g.Deferred() && !traits.NativeStart }
 
-// ensure puts the recorded grant on its platform and records the outcome as kind.
+// ensure puts the recorded grant on its platform, if it is what its events tell, and records the outcome as kind.
 func (b *Broker) ensure(ctx context.Context, g jit.Grant, kind jit.EventKind) (jit.Grant, error) {
+	if err := b.vouched(ctx, []jit.Grant{g})[0]; err != nil {
+		return g, err
+	}
 	return b.put(ctx, g, g.Access(), kind)
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -230,10 +231,14 @@ func (b *Broker) Tidied(ctx context.Context, gone []jit.Marker) error {
 
 // Start puts grants on their platforms whose beginning has come, as [Broker.Finish] ends them.
 func (b *Broker) Start(ctx context.Context, grants []jit.Grant) []error {
+	altered := byID(grants, b.vouched(ctx, grants))
 	return b.together(ctx, grants, jit.Ensure, "start",
 		func(g jit.Grant) error {
 			if !g.DueToStart(b.Now()) {
 				return fmt.Errorf("grant %s is not due to start", g.ID)
+			}
+			if err := altered[g.ID]; err != nil {
+				return err
 			}
 			return b.rejudge(ctx, g)
 		},
@@ -248,6 +253,15 @@ func (b *Broker) Start(ctx context.Context, grants []jit.Grant) []error {
 			return []jit.Event{b.window(jit.EventGranted, *g)}, true
 		},
 		b.failure(jit.EventGrantFailed))
+}
+
+// byID returns the errors by the grants that they are about.
+func byID(grants []jit.Grant, errs []error) map[jit.ID]error {
+	all := make(map[jit.ID]error, len(grants))
+	for i, g := range grants {
+		all[g.ID] = errs[i]
+	}
+	return all
 }
 
 // failure makes events of the kind that tell of an error.
@@ -309,8 +323,9 @@ func (b *Broker) intendRepair(ctx context.Context, grants []jit.Grant, findings 
 	errs, intended = make([]error, len(grants)), make([]*jit.Grant, len(grants))
 	var entries []jit.Entry
 	var from []int
+	altered := b.vouched(ctx, grants)
 	for i, g := range grants {
-		if errs[i] = b.repairable(g); errs[i] != nil {
+		if errs[i] = cmp.Or(b.repairable(g), altered[i], b.tooLong(g, findings[i].Kind)); errs[i] != nil {
 			continue
 		}
 		intended[i] = &g

@@ -2,9 +2,14 @@ package cli
 
 import (
 	"database/sql"
+	"os"
+	"strings"
 	"testing"
+	"time"
 
 	_ "modernc.org/sqlite" // to alter a ledger as somebody else would
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // alter writes into the ledger's file behind the program's back.
@@ -30,4 +35,40 @@ func TestVerifyNamesARewrittenRow(t *testing.T) {
 	w.run("audit", "verify", "--head", "head.json").wantCode(exitNotDone).wantOut(`reason is "INC-2: other" and the events say "INC-1: look"`).wantErr("not intact")
 	w.run("audit", "verify", "--json").wantCode(exitNotDone).wantOut(`"ok": false`, `"mismatch_count": 1`, `"fact": "reason"`, `"head_checked": false`)
 	w.run("audit", "head").wantCode(exitNotDone)
+}
+
+// Somebody moves the end of a grant in the ledger by ten years: no sweep brings it to the target, and the access ends when it was to.
+func TestASweepBringsNoForgedEndToATarget(t *testing.T) {
+	w := newWorld(t)
+	g := w.grant("INC-1: look", "2h")
+	before := w.line(g)
+	for _, forgery := range []string{
+		"expires_at = expires_at + 315360000000000, due_at = due_at + 315360000000000",
+		"role = 'command:/bin/sh'",
+	} {
+		w.alter("UPDATE jit_grants SET " + forgery)
+		w.run("sweep").wantOut("the record was altered", "critical")
+		if after := w.line(g); after != before {
+			t.Errorf("%s: the line became\n%s\nwant\n%s", forgery, after, before)
+		}
+	}
+	w.now = w.now.Add(3 * time.Hour)
+	w.run("sweep").wantOut("the record was altered")
+	w.wantAccess(g, false)
+	w.run("audit", "verify").wantCode(exitNotDone).wantOut("expires_at", "role")
+}
+
+// line is the line of the key file for a grant.
+func (w *world) line(g jit.Grant) string {
+	w.t.Helper()
+	text, err := os.ReadFile(w.keys)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, string(g.ID)) {
+			return line
+		}
+	}
+	return ""
 }

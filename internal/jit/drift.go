@@ -11,6 +11,8 @@ type DriftKind string
 
 // The kinds of drift. Of a grant that differs in several ways the gravest counts, which is the first of this list.
 const (
+	// DriftAltered: the record of the grant is not what its events tell: somebody has written into the ledger.
+	DriftAltered DriftKind = "record_altered"
 	// DriftStripped: the end and the marker were taken off the binding, which made the access permanent.
 	DriftStripped DriftKind = "condition_stripped"
 	// DriftEndGone: the binding has no end any more.
@@ -46,7 +48,7 @@ const (
 
 // DriftKinds returns all kinds of drift.
 func DriftKinds() []DriftKind {
-	return []DriftKind{DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftTaken, DriftPrincipal, DriftRole, DriftEndLater, DriftEndSooner,
+	return []DriftKind{DriftAltered, DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftTaken, DriftPrincipal, DriftRole, DriftEndLater, DriftEndSooner,
 		DriftCopied, DriftTooEarly, DriftViolation, DriftDamaged, DriftOrphanLive, DriftMissing}
 }
 
@@ -66,7 +68,7 @@ const (
 // Severity returns how bad drift of this kind is.
 func (k DriftKind) Severity() Severity {
 	switch k {
-	case DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftTaken, DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly:
+	case DriftAltered, DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftTaken, DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly:
 		return Critical
 	case DriftCopied, DriftViolation, DriftDamaged, DriftOrphanLive:
 		return Notable

@@ -59,6 +59,7 @@ func (p *pass) driftAt(ctx context.Context, at jit.Place) {
 	}
 	if read {
 		p.settle(ctx, seen, wrong)
+		seen.steps = p.vouched(ctx, seen.steps, seen.now)
 		p.carryOut(ctx, p.judged(ctx, seen))
 	}
 }

@@ -1,0 +1,120 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Alteration says how a record differs from its events.
+type Alteration struct {
+	Words string
+	// End is when the access ends by the events; zero when they do not tell.
+	End time.Time
+}
+
+// Altered returns those of the recorded grants whose record is not what its events tell: somebody has written into the ledger from
+// outside. It reads the events of all with a few statements.
+func (b *Broker) Altered(ctx context.Context, grants []jit.Grant) (map[jit.ID]Alteration, error) {
+	suspects, err := b.compare(ctx, grants)
+	for range maxRetries {
+		if err != nil || len(suspects) == 0 {
+			return nil, err
+		}
+		// The events may be newer than the record in hand.
+		var again []jit.Grant
+		for _, g := range grants {
+			if _, suspect := suspects[g.ID]; !suspect {
+				continue
+			}
+			recorded, known, err := b.Ledger.Lookup(ctx, g.ID)
+			if err != nil {
+				return nil, err
+			}
+			if known && recorded.Version != g.Version {
+				delete(suspects, g.ID)
+				again = append(again, recorded)
+			}
+		}
+		if len(again) == 0 {
+			return suspects, nil
+		}
+		newer, err := b.compare(ctx, again)
+		if err != nil {
+			return nil, err
+		}
+		grants = append(grants, again...)
+		for id, a := range newer {
+			suspects[id] = a
+		}
+	}
+	return nil, fmt.Errorf("compare records with their events: %w", jit.ErrStale)
+}
+
+// compare returns the records that differ from the events that are there now.
+func (b *Broker) compare(ctx context.Context, grants []jit.Grant) (map[jit.ID]Alteration, error) {
+	accounts := make(map[jit.ID]*jit.Account, len(grants))
+	ids := make([]jit.ID, 0, len(grants))
+	for _, g := range grants {
+		ids = append(ids, g.ID)
+		accounts[g.ID] = &jit.Account{}
+	}
+	for e, err := range b.Ledger.EventsOf(ctx, ids) {
+		if err != nil {
+			return nil, fmt.Errorf("read the events of the grants: %w", err)
+		}
+		if account, asked := accounts[e.Grant]; asked {
+			account.Add(e)
+		}
+	}
+	altered := map[jit.ID]Alteration{}
+	for _, g := range grants {
+		account := accounts[g.ID]
+		if !account.Told() {
+			altered[g.ID] = Alteration{Words: "no event tells of the record"}
+			continue
+		}
+		var words []string
+		for _, c := range account.Contradictions(g) {
+			words = append(words, c.String())
+		}
+		if len(words) > 0 {
+			altered[g.ID] = Alteration{strings.Join(words, "; "), account.End()}
+		}
+	}
+	return altered, nil
+}
+
+// vouched returns an error for each of the recorded grants that is not what its events tell: nothing is put on a target for it.
+func (b *Broker) vouched(ctx context.Context, grants []jit.Grant) []error {
+	errs := make([]error, len(grants))
+	altered, err := b.Altered(ctx, grants)
+	for i, g := range grants {
+		if a, is := altered[g.ID]; is {
+			errs[i] = &jit.Error{
+				Problem: fmt.Sprintf("the record of grant %s is not what its events tell, and nothing is put on target %q for it: %s", g.ID, g.Target, a.Words),
+				Hint:    fmt.Sprintf("somebody has written into the ledger: run `jit audit verify`; `jit revoke %s` ends the access", g.ID),
+				Err:     jit.ErrAltered,
+			}
+		} else {
+			errs[i] = err
+		}
+	}
+	return errs
+}
+
+// tooLong refuses to widen access for longer than max_ttl, for a grant of the time when that was longer. What is in force keeps
+// running until its recorded end.
+func (b *Broker) tooLong(g jit.Grant, found jit.DriftKind) error {
+	if g.Length() <= b.MaxTTL || found.Severity() == jit.Critical {
+		return nil
+	}
+	return &jit.Error{
+		Problem: fmt.Sprintf("grant %s lasts %s and is not put back: max_ttl is %s", g.ID, jit.FormatDuration(g.Length()), jit.FormatDuration(b.MaxTTL)),
+		Hint:    "have max_ttl raised, or ask for a shorter grant",
+		Err:     jit.ErrDenied,
+	}
+}

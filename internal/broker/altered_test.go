@@ -1,0 +1,89 @@
+package broker_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Nothing is put on a target for a record that somebody has altered, whoever asks for it; ending works.
+func TestAnAlteredRecordPutsNothingOnItsTarget(t *testing.T) {
+	for name, alter := range map[string]func(*jit.Grant){
+		"a later end":         func(g *jit.Grant) { g.End = g.End.AddDate(10, 0, 0) },
+		"another principal":   func(g *jit.Grant) { g.Principal = "mallory" },
+		"another role":        func(g *jit.Grant) { g.Role = "root" },
+		"another reason":      func(g *jit.Grant) { g.Reason = "INC-9: other" },
+		"another enforcement": func(g *jit.Grant) { g.Enforcement = jit.Sweeper },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Native)
+			made := w.grant(request())
+			w.ledger.Alter(made.ID, alter)
+			g, _, err := w.ledger.Lookup(t.Context(), made.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			missing := broker.Finding{Kind: jit.DriftMissing, Words: jit.Missing}
+			w.mustWrite(0, func() {
+				wantError(t, w.Repair(t.Context(), []jit.Grant{g}, []broker.Finding{missing})[0], jit.ErrAltered, "jit audit verify", "jit revoke "+string(g.ID))
+				ttl := "3h"
+				if !g.End.Equal(made.End) {
+					ttl = "2h" // another one would be judged, recorded, and put in the place of the forged end
+				}
+				_, err = w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL, r.Binding, r.Reason = ttl, g.Binding, g.Reason }))
+				wantError(t, err, jit.ErrAltered)
+			})
+			w.revoke(broker.Revocation{Grant: g, Reason: "altered"})
+			w.allowed(false)
+		})
+	}
+}
+
+// A start that was altered does not happen; nor does a grant without any event, which nobody asked for.
+func TestAnAlteredRecordDoesNotStart(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	g := w.grant(request(func(r *broker.Request) { r.StartsAt = w.now.Add(time.Hour) }))
+	w.ledger.Alter(g.ID, func(g *jit.Grant) { g.Role = "root" })
+	forged := g
+	forged.ID, forged.Version = "3f2b8c1e-0000-8000-8000-00000000abcd", 0
+	if err := w.ledger.Write(t.Context(), []jit.Entry{{Grant: &forged}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	w.pass(time.Hour)
+	for g, err := range w.ledger.Grants(t.Context(), jit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.mustWrite(0, func() { wantError(t, w.Start(t.Context(), []jit.Grant{g})[0], jit.ErrAltered) })
+	}
+}
+
+// What somebody else records while the events are read is no alteration.
+func TestANewerRecordIsNotAltered(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	old := w.grant(request())
+	if _, err := w.Change(t.Context(), old, request(func(r *broker.Request) { r.TTL = "3h" })); err != nil {
+		t.Fatal(err)
+	}
+	if altered, err := w.Altered(t.Context(), []jit.Grant{old}); err != nil || len(altered) > 0 {
+		t.Errorf("%v, %v", altered, err)
+	}
+}
+
+// A grant of the time when max_ttl was larger keeps running, is narrowed where it is too wide, and is not put back.
+func TestAGrantLongerThanMaxTTLIsNotPutBack(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g := w.grant(request())
+	w.MaxTTL = time.Hour
+	w.mustWrite(0, func() {
+		wantError(t, w.Repair(t.Context(), []jit.Grant{g}, []broker.Finding{{Kind: jit.DriftMissing, Words: jit.Missing}})[0], jit.ErrDenied, "max_ttl is 1h")
+	})
+	w.allowed(true)
+	w.mustWrite(1, func() {
+		if err := w.Repair(t.Context(), []jit.Grant{g}, []broker.Finding{{Kind: jit.DriftEndGone, Words: "the end is gone"}})[0]; err != nil {
+			t.Error(err)
+		}
+	})
+}
