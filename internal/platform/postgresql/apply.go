@@ -240,6 +240,7 @@ func (t *transaction) plan(s *state, major int, todo []int, skew error) ([]unit,
 	}
 	var units []unit
 	sessions := map[string][]int{}
+	on := server{major, s.operator}
 	t.logins = map[int]bool{}
 	for _, i := range todo {
 		c := t.changes[i]
@@ -253,7 +254,7 @@ func (t *transaction) plan(s *state, major int, todo []int, skew error) ([]unit,
 		}
 		if c.Op == jit.Remove {
 			if w != nil {
-				units = append(units, remove(i, c.Access, w, major, t.memory[i].how)...)
+				units = append(units, remove(i, c.Access, w, on, t.memory[i].how)...)
 				t.logins[i] = w.Login
 			}
 			if c.Access.TerminateSessions {
@@ -269,7 +270,7 @@ func (t *transaction) plan(s *state, major int, todo []int, skew error) ([]unit,
 		if t.errs[i] = s.lacks(c.Access.Binding, w); t.errs[i] != nil {
 			continue
 		}
-		if list := ensure(c.Access, s.roles[c.Access.Binding.Principal], w, major); len(list) > 0 {
+		if list := ensure(c.Access, s.roles[c.Access.Binding.Principal], w, on, t.memory[i].how); len(list) > 0 {
 			units = append(units, unit{change: i, statements: list})
 		}
 	}

@@ -14,6 +14,12 @@ type statement struct {
 	needs string
 }
 
+// server is what statements depend on: the major version, and the role that we act as.
+type server struct {
+	major    int
+	operator string
+}
+
 // part is what a unit does for its change.
 type part int
 
@@ -37,32 +43,47 @@ type unit struct {
 	dropped, heir string
 }
 
+// how says how hard a change tries. What it says is the least that is needed, found out by trying.
+type how struct {
+	// sever: a member could not be taken off, so the wrapper loses its own memberships.
+	sever bool
+	// clean: something depends on the wrapper, so it cannot be dropped as it is.
+	clean bool
+	// rebuild: the wrapper may not be repaired, so it is dropped and made again. Since 16 a membership can be
+	// taken back only with the rights of whoever granted it, and dropping the role takes every membership along.
+	rebuild bool
+}
+
 // ensure returns the statements that turn what is there (w, nil when nothing is)
 // into the access asked for; none when all is right.
-func ensure(a jit.Access, principal role, w *wrapper, major int) []statement {
+func ensure(a jit.Access, principal role, w *wrapper, on server, h how) []statement {
 	name := wrapperName(a.Marker.Owner, a.Marker.ID)
 	var list []statement
+	if w != nil && h.rebuild {
+		list = append(list, statement{"DROP ROLE " + quote(name), administration(name, on)})
+		w = nil
+	}
 	if w == nil {
 		list = append(list, statement{"CREATE ROLE " + quote(name) + " NOLOGIN INHERIT", "CREATEROLE"})
 		w = &wrapper{role: role{Name: name, Inherit: true}}
 	}
 	for _, attr := range w.wrongAttributes() {
-		list = append(list, statement{"ALTER ROLE " + quote(name) + " " + attr.want, administration(name, major)})
+		list = append(list, statement{"ALTER ROLE " + quote(name) + " " + attr.want, administration(name, on)})
 	}
 	if text := comment(a.Marker, principal); w.Comment != text {
-		list = append(list, statement{"COMMENT ON ROLE " + quote(name) + " IS " + literal(text), administration(name, major)})
+		list = append(list, statement{"COMMENT ON ROLE " + quote(name) + " IS " + literal(text), administration(name, on)})
 	}
 	granted := func(rows []membership, role, member string) {
 		there := false
 		for _, m := range rows {
-			if m.Role == role && m.Member == member && m.right(major) {
+			if m.Role == role && m.Member == member && m.right(on.major) {
 				there = true
 				continue
 			}
-			list = append(list, revoke(m, major))
+			list = append(list, revoke(m, on))
 		}
 		if !there {
-			list = append(list, grant(role, member, major))
+			list = append(list, grant(role, member, on))
 		}
 	}
 	granted(w.memberOf, a.Binding.Role, name)
@@ -70,21 +91,13 @@ func ensure(a jit.Access, principal role, w *wrapper, major int) []statement {
 	return list
 }
 
-// how says how hard a Remove tries. What it says is the least that is needed, found out by trying.
-type how struct {
-	// sever: a member could not be taken off, so the wrapper loses its own memberships.
-	sever bool
-	// clean: something depends on the wrapper, so it cannot be dropped as it is.
-	clean bool
-}
-
 // remove returns the units that end the access through w and drop it. Access ends with the
 // smallest thing, the principal's own membership, because nobody else's transaction is likely to hold a lock that
 // it needs. Dropping the role takes the other memberships along, without a lock on the role that was granted.
-func remove(change int, a jit.Access, w *wrapper, major int, h how) []unit {
+func remove(change int, a jit.Access, w *wrapper, on server, h how) []unit {
 	var units []unit
 	for _, m := range w.members {
-		units = append(units, unit{change: change, part: cuts, statements: []statement{revoke(m, major)}})
+		units = append(units, unit{change: change, part: cuts, statements: []statement{revoke(m, on)}})
 	}
 	var sever []statement
 	heir := a.Binding.Role
@@ -92,7 +105,7 @@ func remove(change int, a jit.Access, w *wrapper, major int, h how) []unit {
 		if i == 0 {
 			heir = m.Role
 		}
-		sever = append(sever, revoke(m, major))
+		sever = append(sever, revoke(m, on))
 	}
 	// A wrapper that can log in has the access itself.
 	if (h.sever || w.Login) && len(sever) > 0 {
@@ -100,12 +113,12 @@ func remove(change int, a jit.Access, w *wrapper, major int, h how) []unit {
 	}
 	var drop []statement
 	if h.clean && heir != "" {
-		drop = clean(w, heir, major)
+		drop = clean(w, heir, on)
 		if !h.sever && !w.Login {
 			drop = append(drop, sever...) // what the wrapper granted itself goes with its own memberships
 		}
 	}
-	drop = append(drop, statement{"DROP ROLE " + quote(w.Name), administration(w.Name, major)})
+	drop = append(drop, statement{"DROP ROLE " + quote(w.Name), administration(w.Name, on)})
 	return append(units, unit{change: change, part: drops, statements: drop, dropped: w.Name, heir: heir})
 }
 
@@ -113,56 +126,59 @@ func remove(change int, a jit.Access, w *wrapper, major int, h how) []unit {
 // others granted to the wrapper there, and its default privileges. Nothing that holds data is dropped: DROP OWNED
 // finds no property any more. Before 16, a session that did SET ROLE can make property at any time, so it is
 // given away even where none was seen.
-func clean(w *wrapper, heir string, major int) []statement {
+func clean(w *wrapper, heir string, on server) []statement {
 	// Only a member of the wrapper may do that.
-	join := statement{"GRANT " + quote(w.Name) + " TO CURRENT_USER", administration(w.Name, major)}
-	if major >= 16 {
+	join := statement{"GRANT " + quote(w.Name) + " TO CURRENT_USER", administration(w.Name, on)}
+	if on.major >= 16 {
 		join.sql += " WITH INHERIT TRUE"
 	}
 	list := []statement{join}
-	if w.Owns || major < 16 {
+	if w.Owns || on.major < 16 {
 		list = append(list, statement{"REASSIGN OWNED BY " + quote(w.Name) + " TO " + quote(heir), fmt.Sprintf("membership of %q", heir)})
 	}
-	return append(list, statement{"DROP OWNED BY " + quote(w.Name), administration(w.Name, major)})
+	return append(list, statement{"DROP OWNED BY " + quote(w.Name), administration(w.Name, on)})
 }
 
 // grant makes member a member of role.
-func grant(role, member string, major int) statement {
-	s := statement{"GRANT " + quote(role) + " TO " + quote(member), adminOption(role, major)}
-	if major >= 16 {
+func grant(role, member string, on server) statement {
+	s := statement{"GRANT " + quote(role) + " TO " + quote(member), adminOption(role, on)}
+	if on.major >= 16 {
 		s.sql += " WITH INHERIT TRUE, SET FALSE"
 	}
 	return s
 }
 
 // revoke takes back one membership, and what was granted on the strength of it.
-func revoke(m membership, major int) statement {
-	s := statement{"REVOKE " + quote(m.Role) + " FROM " + quote(m.Member), adminOption(m.Role, major)}
-	if major >= 16 && m.Grantor != "" {
+func revoke(m membership, on server) statement {
+	s := statement{"REVOKE " + quote(m.Role) + " FROM " + quote(m.Member), adminOption(m.Role, on)}
+	if on.major >= 16 && m.Grantor != "" {
 		s.sql += " GRANTED BY " + quote(m.Grantor)
-		s.needs += fmt.Sprintf(", and the privileges of %q, who granted it", m.Grantor)
+		if !strings.HasPrefix(m.Role, wrapperPrefix) { // dropping a wrapper takes its members along, whoever granted it
+			s.needs += fmt.Sprintf(", and the privileges of %q, who granted it", m.Grantor)
+		}
 	}
 	s.sql += " CASCADE"
 	return s
 }
 
 // adminOption is what it takes to grant or revoke a role.
-func adminOption(role string, major int) string {
+func adminOption(role string, on server) string {
 	if strings.HasPrefix(role, wrapperPrefix) {
-		return administration(role, major)
+		return administration(role, on)
 	}
-	if major < 16 {
+	if on.major < 16 {
 		return fmt.Sprintf("CREATEROLE or ADMIN OPTION on role %q (a superuser role: SUPERUSER)", role)
 	}
 	return fmt.Sprintf("ADMIN OPTION on role %q (a superuser role: SUPERUSER)", role)
 }
 
 // administration is what it takes to alter or drop a role that carries a grant.
-func administration(wrapper string, major int) string {
-	if major < 16 {
+func administration(wrapper string, on server) string {
+	if on.major < 16 {
 		return "CREATEROLE"
 	}
-	return fmt.Sprintf("CREATEROLE and ADMIN OPTION on role %q, which the role that created it has", wrapper)
+	return fmt.Sprintf("CREATEROLE and ADMIN OPTION on role %q, which the role that created it has until a major upgrade of the server; as a superuser, run: GRANT %s TO %s WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+		wrapper, quote(wrapper), quote(on.operator))
 }
 
 // terminateSQL ends every session of the role named $1 but the one at hand.

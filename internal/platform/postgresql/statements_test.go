@@ -95,7 +95,7 @@ func TestEnsureStatements(t *testing.T) {
 			c.before(s)
 			w = s.wrappers()[0]
 		}
-		if got := sqlOf(ensure(a, aliceRole, w, c.major)); !slices.Equal(got, c.want) {
+		if got := sqlOf(ensure(a, aliceRole, w, server{c.major, "jit_admin"}, how{})); !slices.Equal(got, c.want) {
 			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
 		}
 	}
@@ -120,7 +120,7 @@ func TestRemoveStatements(t *testing.T) {
 		w := found(a, 15).wrappers()[0]
 		c.before(w)
 		var got [][]string
-		for _, u := range remove(0, jit.Access{Marker: a.Marker}, w, 15, c.how) {
+		for _, u := range remove(0, jit.Access{Marker: a.Marker}, w, server{15, "jit_admin"}, c.how) {
 			got = append(got, sqlOf(u.statements))
 		}
 		if !slices.EqualFunc(got, c.want, slices.Equal[[]string]) {

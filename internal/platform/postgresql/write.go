@@ -162,7 +162,14 @@ func (t *transaction) conclude(i int, o *outcome) {
 	if m.over {
 		t.errs[i] = leftover(o.last)
 	}
-	next := how{sever: m.how.sever || o.uncut.err != nil, clean: m.how.clean || sqlState(o.last.err) == codeDependents}
+	next := m.how
+	switch code := sqlState(o.last.err); {
+	case o.last.unit.part == ensures:
+		next.rebuild = next.rebuild || code == codePrivilege
+	default:
+		next.sever = next.sever || o.uncut.err != nil
+		next.clean = next.clean || code == codeDependents
+	}
 	again := next != m.how
 	m.how = next
 	switch {
