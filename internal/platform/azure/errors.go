@@ -51,10 +51,11 @@ func codeOf(err error) string {
 	return ""
 }
 
-// isGone reports whether the service says that what was asked about is not there.
+// isGone reports whether the service says that what was asked about is not there. A 404 without a code of the service comes
+// from something in between, such as a proxy, and says nothing.
 func isGone(err error) bool {
 	var answered *azcore.ResponseError
-	return errors.As(err, &answered) && answered.StatusCode == http.StatusNotFound
+	return errors.As(err, &answered) && answered.StatusCode == http.StatusNotFound && answered.ErrorCode != ""
 }
 
 // said is what the service says of an error, on one line.

@@ -115,6 +115,28 @@ func TestFaultsThatPass(t *testing.T) {
 	}
 }
 
+// A proxy that answers in the place of Azure says nothing of what is there: nothing is taken for absent.
+func TestWhatCannotBeLookedAtIsNotAbsent(t *testing.T) {
+	for _, assignment := range []string{pimAssignment, rbacAssignment} {
+		t.Run(assignment, func(t *testing.T) {
+			s := newSite(t, assignment)
+			s.Active = 0
+			a := s.access(binding("user:"+alice), "live", time.Hour)
+			s.must(s.open(0), jit.Ensure, a)
+			away := slices.Repeat([]azuretest.Fault{{Status: 404}}, 100)
+			s.Fail(away...)
+			p := s.open(0)
+			if _, err := p.Read(t.Context(), a.Binding.Scope); err == nil {
+				t.Error("Read took a proxy's answer for an empty scope")
+			}
+			if err := p.Apply(t.Context(), a.Binding.Scope, []jit.Change{{Op: jit.Remove, Access: a}})[0]; err == nil {
+				t.Error("Remove took a proxy's answer for absence")
+			}
+			s.may(true, "after it")
+		})
+	}
+}
+
 // One that the settings forbid does not keep the others of the same assignment from being made.
 func TestOneOfSeveralIsForbidden(t *testing.T) {
 	s := newSite(t, pimAssignment)
