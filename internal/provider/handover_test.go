@@ -151,6 +151,8 @@ func TestDestroyedBeforeItsCreateIsKnown(t *testing.T) {
 		if g := record(t, w, id); g.Over(w.Clock.Now()) || g.Destroyed() || jit.FormatTime(g.End) != end {
 			t.Errorf("recorded is %+v", g)
 		}
+		configure(w, grant("b"))
+		w.Apply()
 		unchanged(t, w, "after it")
 		w.Must("destroy", "-auto-approve")
 		if got := w.Read("authorized_keys"); got != foreign {
