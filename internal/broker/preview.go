@@ -83,12 +83,26 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 			p.Warnings = append(p.Warnings, Warning{"scope", cmp.Or(n.Summary, "Little room is left"), n.Text})
 		}
 	}
-	if snapshot.Advise != nil {
-		for _, a := range snapshot.Advise(g.Binding) {
-			p.Warnings = append(p.Warnings, Warning{a.Attribute, a.Title, a.Text})
-		}
+	for _, a := range b.advice(ctx, snapshot, g.Binding, read && !known && err == nil) {
+		p.Warnings = append(p.Warnings, Warning{a.Attribute, a.Title, a.Text})
+	}
+	for _, text := range snapshot.Unseen {
+		p.Warnings = append(p.Warnings, Warning{"scope", "Not all of the access was looked at",
+			fmt.Sprintf("On %s of target %q: %s. Whether standing access gives the same is known of the rest only.", g.Scope, g.Target, text)})
 	}
 	return p, nil
+}
+
+// advice is what the target says about a new grant of a binding; with ask it is asked for what reading the scope does not tell.
+func (b *Broker) advice(ctx context.Context, s jit.Snapshot, binding jit.Binding, ask bool) []jit.Advice {
+	var all []jit.Advice
+	if s.Advise != nil {
+		all = s.Advise(binding)
+	}
+	if target, ok := jit.Find[jit.Adviser](b.Targets[binding.Target]); ok && ask {
+		all = append(all, target.Advise(ctx, binding)...)
+	}
+	return all
 }
 
 // standsAlready warns of standing access that gives what the grant is to give.

@@ -1,10 +1,13 @@
 package broker_test
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -56,5 +59,41 @@ func TestAPlanWarnsOfWhatAMarkerHides(t *testing.T) {
 				t.Errorf("the plan warns: %t, want %t: %+v", warns, tt.warns, p.Warnings)
 			}
 		})
+	}
+}
+
+// advising is a platform that has to ask.
+type advising struct {
+	jit.Platform
+	asked int
+}
+
+func (a *advising) Advise(_ context.Context, b jit.Binding) []jit.Advice {
+	a.asked++
+	return []jit.Advice{{Attribute: "role", Title: "The role does not exist", Text: "there is no " + b.Role}}
+}
+
+// A plan is told what its target says of the binding and what could not be looked at; without reading nothing is asked.
+func TestAPlanIsToldWhatTheTargetSays(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	a := &advising{Platform: w.platform}
+	w.platform.Unseen = []string{"the operator may not list everything"}
+	w.Targets["db"] = batch.Share(a, 0, w.Now)
+	p, err := w.Preview(t.Context(), request(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var says []string
+	for _, warning := range p.Warnings {
+		says = append(says, warning.Attribute+": "+warning.Summary)
+	}
+	for _, want := range []string{"role: The role does not exist", "scope: Not all of the access was looked at"} {
+		if !slices.Contains(says, want) {
+			t.Errorf("the plan says %q, and not %q", says, want)
+		}
+	}
+	asked := a.asked
+	if _, err := w.Preview(t.Context(), request(), false); err != nil || a.asked != asked {
+		t.Errorf("a plan that reads nothing asked %d times, %v", a.asked-asked, err)
 	}
 }

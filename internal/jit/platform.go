@@ -63,6 +63,14 @@ type Describer interface {
 	Describe(ctx context.Context, b Binding) (Traits, error)
 }
 
+// Adviser is a platform that has to ask what a new grant of a binding will run into, where reading the scope does not tell.
+type Adviser interface {
+	Platform
+	// Advise says the same of a binding that Check has accepted as [Snapshot].Advise does. It only reads. What it may not ask, or gets no answer
+	// to, it is silent about.
+	Advise(ctx context.Context, b Binding) []Advice
+}
+
 // Find returns p as one of the interfaces beyond [Platform], or what p wraps: a wrapper has a method
 // Unwrap() Platform.
 func Find[T Platform](p Platform) (found T, ok bool) {

@@ -29,6 +29,8 @@ type Platform struct {
 	// Notes and Advise are in every snapshot.
 	Notes  []jit.Note
 	Advise func(b jit.Binding) []jit.Advice
+	// Unseen is in every snapshot.
+	Unseen []string
 
 	mu            sync.Mutex
 	scopes        map[string][]jit.Observed
@@ -86,6 +88,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		Standing: append([]jit.Standing(nil), p.standing[scope]...),
 		Notes:    p.Notes,
 		Advise:   p.Advise,
+		Unseen:   p.Unseen,
 	}, nil
 }
 

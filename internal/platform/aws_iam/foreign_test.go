@@ -134,3 +134,30 @@ func TestWidePermissionsAreTold(t *testing.T) {
 		t.Errorf("a member of the group: %+v", all)
 	}
 }
+
+// What the account does not have is told; of other accounts and of the policies of AWS nothing is known.
+func TestWhatDoesNotExistIsTold(t *testing.T) {
+	s := newSite(t)
+	alice, reader, deployer := s.user(t, "alice"), s.policy(t, "Reader", readerDocument), s.role(t, "deployer", s.arn("root"))
+	snap, err := s.open(t, s.config(), time.Now).Read(t.Context(), s.account.ID)
+	must(t, err)
+	for _, tt := range []struct{ principal, role, want string }{
+		{alice, reader, ""},
+		{alice, reader + " on " + bucket, ""},
+		{alice, deployer, ""},
+		{alice, "arn:aws:iam::aws:policy/ReadOnlyAccess", ""},
+		{"arn:aws:iam::999999999999:user/alice", deployer, ""},
+		{s.arn("user/alcie"), reader, "principal"},
+		{alice, s.arn("policy/Raeder"), "role"},
+		{alice, s.arn("role/deplyoer"), "role"},
+		{s.arn("user/alcie"), s.arn("policy/Raeder"), "principal role"},
+	} {
+		var got []string
+		for _, a := range snap.Advise(jit.Binding{Principal: tt.principal, Role: tt.role}) {
+			got = append(got, a.Attribute)
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s for %s: told of %q, want %q", tt.role, tt.principal, got, tt.want)
+		}
+	}
+}

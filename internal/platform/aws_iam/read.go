@@ -48,7 +48,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		}
 	}
 	p.overlay(a)
-	snap := jit.Snapshot{Clock: p.watch.Clock()}
+	snap := jit.Snapshot{Clock: p.watch.Clock(), Advise: p.advise(a, scope)}
 	for _, e := range a.sorted() {
 		a.readEntity(e, &snap)
 		if text := e.room(); text != "" {

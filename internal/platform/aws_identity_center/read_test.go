@@ -94,3 +94,23 @@ func TestPages(t *testing.T) {
 		t.Errorf("%d assignments are left", len(s.assignments))
 	}
 }
+
+// A user, a group or a permission set that does not exist is told.
+func TestWhatDoesNotExistIsTold(t *testing.T) {
+	p := newSite(t).open(t)
+	for _, tt := range []struct{ principal, role, want string }{
+		{"user:alice@example.com", "ReadOnly", ""},
+		{"group:On call", "Admin", ""},
+		{"user:alcie@example.com", "ReadOnly", "principal"},
+		{"group:Off call", "ReadOnly", "principal"},
+		{"user:alice@example.com", "ReadOlny", "role"},
+	} {
+		got := ""
+		for _, a := range p.Advise(t.Context(), jit.Binding{Principal: tt.principal, Role: tt.role, Scope: production}) {
+			got += a.Attribute
+		}
+		if got != tt.want {
+			t.Errorf("%s for %s: told of %q, want %q", tt.role, tt.principal, got, tt.want)
+		}
+	}
+}

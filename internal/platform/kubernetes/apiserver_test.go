@@ -177,6 +177,8 @@ func blank(resource string) runtime.Object {
 		return &rbacv1.ClusterRole{}
 	case "roles":
 		return &rbacv1.Role{}
+	case "serviceaccounts":
+		return &corev1.ServiceAccount{}
 	}
 	return &corev1.Namespace{}
 }

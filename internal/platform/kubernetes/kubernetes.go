@@ -41,6 +41,8 @@ type Platform struct {
 	opened *client // nil until the first call
 	// self is the principal that the cluster knows us as; nil until it was asked, empty when it does not say.
 	self *string
+	// seen are the objects that [Platform.Advise] need not look for again, by path.
+	seen map[string]bool
 }
 
 var _ jit.Platform = (*Platform)(nil)

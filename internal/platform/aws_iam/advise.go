@@ -1,0 +1,33 @@
+package awsiam
+
+import (
+	"fmt"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// advise says what of a binding does not exist, as far as the account that was read tells: nothing is known of other accounts, and of the
+// policies of AWS.
+func (p *Platform) advise(a *account, scope string) func(jit.Binding) []jit.Advice {
+	return func(b jit.Binding) []jit.Advice {
+		b.Scope = scope
+		asked, err := p.parse(&b)
+		if err != nil {
+			return nil
+		}
+		var all []jit.Advice
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		absent := func(attribute string, named arn) {
+			_, entity := a.entities[named.text]
+			_, managed := a.policies[named.text]
+			if named.account == scope && !entity && !managed {
+				all = append(all, jit.Advice{Attribute: attribute, Title: fmt.Sprintf("The %s does not exist", attribute),
+					Text: fmt.Sprintf("There is no %s in the account %s. Until it is made the apply fails.", named.text, scope)})
+			}
+		}
+		absent("principal", asked.principal)
+		absent("role", asked.role)
+		return all
+	}
+}

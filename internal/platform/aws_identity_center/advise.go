@@ -1,0 +1,29 @@
+package awsidentitycenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+var _ jit.Adviser = (*Platform)(nil)
+
+// Advise says whether the user or group, and the permission set, of a binding exist.
+func (p *Platform) Advise(ctx context.Context, b jit.Binding) []jit.Advice {
+	c, err := p.client(ctx)
+	if err != nil {
+		return nil
+	}
+	_, err = c.object(ctx, b)
+	var told *jit.Error
+	if !errors.As(err, &told) || told.Attribute != "principal" && told.Attribute != "role" {
+		return nil
+	}
+	title := "The permission set does not exist"
+	if told.Attribute == "principal" {
+		title = "The principal does not exist"
+	}
+	return []jit.Advice{{Attribute: told.Attribute, Title: title, Text: fmt.Sprintf("%s; %s. Until it exists the apply fails.", told.Problem, told.Hint)}}
+}
