@@ -331,6 +331,9 @@ func TestPlatformsAreDocumented(t *testing.T) {
 		if says := fmt.Sprintf("`enforcement = %q`, `session_tail = %q`", traits.Enforcement, jit.FormatTail(traits.SessionTail)); !strings.Contains(guide, says) {
 			t.Errorf("%s does not say %s", guides[0], says)
 		}
+		if !strings.Contains(guide, "### How policies see them\n\n| written | [policies](policies) see |") {
+			t.Errorf("%s has no table of the spellings that policies see", guides[0])
+		}
 		troubles(t, kind, guides[0], guide)
 	}
 }

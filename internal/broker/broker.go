@@ -142,9 +142,11 @@ func (b *Broker) judgeBy(ctx context.Context, by func(context.Context) ([]jit.Po
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
-	// The policies go first: what they refuse whatever the target would say is refused without asking it.
-	if v, err := b.decide(ctx, policies, g, checked, named, start, length, foregone); err != nil {
-		return v, checked, err
+	if _, asks := jit.Find[jit.Describer](target); asks {
+		// The policies go first: what they refuse whatever the target would say is refused without asking it.
+		if v, err := b.decide(ctx, policies, g, checked, named, start, length, foregone); err != nil {
+			return v, checked, err
+		}
 	}
 	traits, err := b.describe(ctx, target, g.Binding, checked)
 	if err == nil {

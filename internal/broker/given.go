@@ -28,6 +28,9 @@ func verdict(ctx context.Context, target jit.Platform, policies []jit.Policy, as
 	if err != nil || v.Permitted || !asked.Given.Unresolved() {
 		return v, err
 	}
+	if v, err = policy.Foregone(policies, asked); err != nil || !v.Permitted {
+		return v, err
+	}
 	if asked.Given, err = given(ctx, target, asked.Binding, true); err != nil {
 		return v, fmt.Errorf("look up the names of %s and %s on target %q, by which a policy may forbid them: %w",
 			asked.Binding.Role, asked.Binding.Principal, asked.Binding.Target, err)

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
 )
 
 // speller draws bindings of one platform, and other ways to write them.
@@ -191,50 +192,13 @@ var spellers = map[string]speller{
 	},
 }
 
-// drawGlobs draws globs that often match the text.
-func drawGlobs(t *rapid.T, text string) []string {
-	var globs []string
-	for range rapid.IntRange(0, 2).Draw(t, "globs") {
-		from := rapid.IntRange(0, len(text)).Draw(t, "from")
-		to := rapid.IntRange(from, len(text)).Draw(t, "to")
-		escaped := strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`)
-		hole := rapid.SampledFrom([]string{"*", "?", "[!a-c]", "[a-z]", "*/*", " on *", " if *", ""}).Draw(t, "hole")
-		if glob := escaped.Replace(text[:from]) + hole + escaped.Replace(text[to:]); glob != "" {
-			globs = append(globs, glob)
-		}
-	}
-	return globs
-}
-
-// drawRoles draws globs over a role, with what narrows it or without.
-func drawRoles(t *rapid.T, text string) []string {
-	for _, word := range []string{jit.On, jit.If} {
-		role, rest, ok := strings.Cut(text, word)
-		if !ok {
-			continue
-		}
-		globs := drawGlobs(t, role)
-		for i := range globs {
-			if narrowed := drawGlobs(t, rest); len(narrowed) > 0 {
-				globs[i] += word + narrowed[0]
-			}
-		}
-		return globs
-	}
-	return drawGlobs(t, text)
-}
-
-func drawMatch(t *rapid.T, of []jit.Binding) jit.Match {
-	b := rapid.SampledFrom(of).Draw(t, "about")
-	return jit.Match{Principals: drawGlobs(t, b.Principal), Roles: drawRoles(t, b.Role), Scopes: drawGlobs(t, b.Scope)}
-}
-
 // No other spelling turns what is refused into what is permitted.
 func TestRespellingNeverPermits(t *testing.T) {
 	platforms := judgedPlatforms(t)
-	for kind, p := range platforms {
+	for _, kind := range Kinds() {
+		p, judged := platforms[kind]
 		s, ok := spellers[kind]
-		if !ok {
+		if !ok || !judged {
 			t.Errorf("nothing respells the bindings of %s", kind)
 			continue
 		}
@@ -250,13 +214,13 @@ func TestRespellingNeverPermits(t *testing.T) {
 				b := rapid.SampledFrom(s.bindings).Draw(r, "binding")
 				var permits []jit.Policy
 				for i := range rapid.IntRange(1, 2).Draw(r, "permits") {
-					permits = append(permits, jit.Policy{Name: fmt.Sprintf("permit%d", i), Effect: jit.Permit, Match: drawMatch(r, s.bindings)})
+					permits = append(permits, jit.Policy{Name: fmt.Sprintf("permit%d", i), Effect: jit.Permit, Match: platformtest.DrawMatch(r, s.bindings)})
 				}
 				again := s.same(r, b)
 				if v := judge(r, b, permits...); !v.Permitted && judge(r, again, permits...).Permitted {
 					r.Fatalf("%+v is permitted by %+v, and %+v is not: %s", again, permits, b, v.Rule)
 				}
-				forbid := jit.Policy{Name: "forbid", Effect: jit.Forbid, Match: drawMatch(r, s.bindings)}
+				forbid := jit.Policy{Name: "forbid", Effect: jit.Forbid, Match: platformtest.DrawMatch(r, s.bindings)}
 				if rapid.Bool().Draw(r, "wider") && s.wider != nil {
 					again = s.same(r, s.wider(r, b))
 				}

@@ -145,6 +145,7 @@ func TestForbiddenUnderEverySpelling(t *testing.T) {
 		{"kubernetes", "group:system:serviceaccounts", "", "", principal("serviceaccount:prod/*"), false},
 		{"kubernetes", "group:system:serviceaccounts", "", "", principal("group:system:serviceaccounts:prod"), false},
 		{"kubernetes", "group:system:authenticated", "", "", principal("serviceaccount:prod/*"), false},
+		{"kubernetes", "group:system:nodes", "", "", principal("user:system:node:*"), false},
 		{"kubernetes", "group:system:authenticated", "", "", principal("user:alice"), false},
 		{"kubernetes", "user:system:serviceaccount:prod:deployer", "", "", principal("serviceaccount:prod/*"), false},
 		{"kubernetes", "serviceaccount:prod/deployer", "", "", principal("user:system:serviceaccount:prod:*"), false},

@@ -61,3 +61,21 @@ func TestWhatCannotBeLookedUpIsNotGranted(t *testing.T) {
 		t.Errorf("without a policy about principals: %v", err)
 	}
 }
+
+// Names, ids and ARNs get the same verdict.
+func TestSpellingsGetOneVerdict(t *testing.T) {
+	s := newSite(t)
+	var lists [][]jit.Binding
+	for _, who := range [][]string{{"user:alice@example.com", "user:" + aliceID}, {"group:On call", "group:" + oncallID}} {
+		for _, role := range [][]string{{"Admin", admin}, {"ReadOnly", readOnly}} {
+			var spellings []jit.Binding
+			for _, name := range who {
+				for _, set := range role {
+					spellings = append(spellings, jit.Binding{Principal: name, Role: set, Scope: production})
+				}
+			}
+			lists = append(lists, spellings)
+		}
+	}
+	platformtest.Spellings(t, s.open(t), lists...)
+}

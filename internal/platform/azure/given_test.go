@@ -7,6 +7,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
 )
 
 const ownerID = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
@@ -83,4 +84,23 @@ func TestNamesAreLookedUpOnlyWhereTheyCount(t *testing.T) {
 	if err := platformtest.Plan(t, s.open(0), b, all, elsewhere); err != nil {
 		t.Errorf("a role that cannot be looked up beside a policy about other scopes: %v", err)
 	}
+}
+
+// Every way to write a role, a scope and a principal gets the same verdict.
+func TestSpellingsGetOneVerdict(t *testing.T) {
+	s := newSite(t, pimAssignment)
+	s.AddRole(ownerID, "Owner")
+	var lists [][]jit.Binding
+	for _, role := range [][]string{{"Owner", ownerID, definitions + ownerID, strings.ToUpper(subscription + definitions + ownerID)}, {"Reader", azuretest.Reader}} {
+		var spellings []jit.Binding
+		for _, name := range role {
+			for _, scope := range []string{resourceGroup, strings.ToUpper(resourceGroup), resourceGroup + "/"} {
+				for _, who := range []string{alice, strings.ToUpper(alice)} {
+					spellings = append(spellings, jit.Binding{Principal: "user:" + who, Role: name, Scope: scope})
+				}
+			}
+		}
+		lists = append(lists, spellings)
+	}
+	platformtest.Spellings(t, s.open(0), lists...)
 }

@@ -12,11 +12,11 @@ import (
 // The groups that the API server itself fills
 // (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-subjects).
 const (
-	systemGroup      = "system:"
-	authenticated    = "system:authenticated"
-	serviceAccounts  = "system:serviceaccounts"
-	accountsOf       = "system:serviceaccounts:" // and a namespace
-	everybodyGuarded = "the API server decides who is in it"
+	systemGroup     = "system:"
+	authenticated   = "system:authenticated"
+	serviceAccounts = "system:serviceaccounts"
+	accountsOf      = "system:serviceaccounts:" // and a namespace
+	nodes           = "system:nodes"
 )
 
 var _ jit.Interpreter = (*Platform)(nil)
@@ -33,7 +33,7 @@ func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, e
 		g.Principal.IDs = []string{userPrefix + accountUser + subject.Namespace + ":" + subject.Name}
 	}
 	if subject.Kind == rbacv1.GroupKind && strings.HasPrefix(subject.Name, systemGroup) {
-		g.Principal.Guard, g.Principal.Covers = everybodyGuarded, members(subject.Name)
+		g.Principal.Guard, g.Principal.Covers = "the API server decides who is in it", members(subject.Name)
 	}
 	if b.Scope == cluster {
 		g.Scope.Covers = []string{namespaces + "*"}
@@ -51,6 +51,8 @@ func members(group string) []string {
 	case strings.HasPrefix(group, accountsOf):
 		namespace := strings.TrimPrefix(group, accountsOf)
 		return []string{accountPrefix + namespace + "/*", userPrefix + accountUser + namespace + ":*"}
+	case group == nodes:
+		return []string{userPrefix + "system:node:*"}
 	}
 	return nil
 }
