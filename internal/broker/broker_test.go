@@ -354,7 +354,7 @@ func TestAFailedGrantIsAClosedRecord(t *testing.T) {
 			t.Errorf("it is %s with the error %q", state, g.Failure)
 		}
 	}
-	for _, f := range []jit.Filter{{NotEnded: true}, {DueBy: w.now}, {LiveAt: w.now.Add(-4 * time.Hour)}} {
+	for _, f := range []jit.Filter{{Open: true}, {DueBy: w.now}, {LiveAt: w.now.Add(-4 * time.Hour)}} {
 		for g := range w.ledger.Grants(t.Context(), f) {
 			t.Errorf("%+v finds %+v", f, g)
 		}

@@ -170,7 +170,7 @@ func (b *Broker) confirm(ctx context.Context, g jit.Grant, kind jit.EventKind) (
 		if g.GrantedAt.IsZero() {
 			g.GrantedAt = b.Now()
 		}
-		g.FailedAt, g.Failure, g.EndedAt, g.OpenDrift = time.Time{}, "", time.Time{}, ""
+		g.FailedAt, g.Failure, g.EndedAt, g.Remains, g.OpenDrift = time.Time{}, "", time.Time{}, "", ""
 		return []jit.Event{b.window(kind, *g)}, true
 	})
 	if err != nil {
@@ -334,7 +334,7 @@ func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit
 }
 
 func (b *Broker) finishOne(ctx context.Context, g jit.Grant) (jit.Grant, error) {
-	if err := b.Finish(ctx, []jit.Grant{g}, nil)[0]; err != nil {
+	if err := b.Finish(ctx, []jit.Grant{g}, nil)[0]; err != nil && !errors.Is(err, jit.ErrRemains) {
 		return g, err
 	}
 	g, _, err := b.Recall(ctx, g.ID, g)

@@ -71,7 +71,7 @@ func (b *Broker) resumed(g jit.Grant) jit.Grant {
 	}
 	g.Holder = -g.Holder
 	if g.RevokeReason == Destroyed && !g.Window.Over(b.Now()) {
-		g.RevokedAt, g.RevokedBy, g.RevokeReason, g.EndedAt = time.Time{}, "", "", time.Time{}
+		g.RevokedAt, g.RevokedBy, g.RevokeReason, g.EndedAt, g.Remains = time.Time{}, "", "", time.Time{}, ""
 	}
 	return g
 }

@@ -39,6 +39,7 @@ var ErrUnrecorded = errors.New("the ledger could not record it")
 // true when a newer holder has the grant, or another record than the finding is about, which then lives on. If the ledger
 // cannot be reached, access is ended all the same and the error is of the kind [ErrUnrecorded]; nothing is ended then for a
 // finding, which the next pass finds again.
+// An error of the kind [jit.ErrRemains] says that the access has ended, which is recorded, and that something is left to be cleaned up.
 // An error of the kind [jit.ErrOver] says that the window of the grant had passed before and that the target could not be
 // cleared of what may be left; the sweeper tries again. After any other error the returned grant says whether the
 // revocation is on record: the sweeper then ends the access.
@@ -113,14 +114,15 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 			return g, false, nil // what is left is the sweeper's to clear away
 		}
 	}
-	if err := b.Finish(ctx, []jit.Grant{g}, nil)[0]; err != nil {
+	remains := b.Finish(ctx, []jit.Grant{g}, nil)[0]
+	if remains != nil && !errors.Is(remains, jit.ErrRemains) {
 		if over {
-			err = leftOver(err)
+			remains = leftOver(remains)
 		}
-		return g, false, err
+		return g, false, remains
 	}
 	g, _, err = b.Recall(ctx, g.ID, g)
-	return g, false, err
+	return g, false, errors.Join(remains, err)
 }
 
 // destroy notes in a record that its resource was destroyed, if it was.
@@ -161,7 +163,8 @@ func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) 
 
 // Finish takes what is left of ended grants off their platforms, with one call for
 // all grants of a scope, and records the outcome. It returns one error for each grant. A
-// grant that is not over is refused. findings say what was found of each before, and are recorded where they
+// grant that is not over is refused. An error that is [jit.ErrRemains] says that access has ended, which is recorded, and that something is
+// left to be cleaned up. findings say what was found of each before, and are recorded where they
 // have a kind; nil is nothing.
 func (b *Broker) Finish(ctx context.Context, grants []jit.Grant, findings []Finding) []error {
 	found := map[jit.ID]Finding{}
@@ -175,8 +178,8 @@ func (b *Broker) Finish(ctx context.Context, grants []jit.Grant, findings []Find
 			}
 			return nil
 		},
-		func(g *jit.Grant) ([]jit.Event, bool) {
-			events, wanted := b.ended(g)
+		func(g *jit.Grant, remains error) ([]jit.Event, bool) {
+			events, wanted := b.ended(g, remains)
 			if f := found[g.ID]; wanted && f.Kind != "" {
 				events = append([]jit.Event{b.found(*g, f)}, events...)
 			}
@@ -185,16 +188,30 @@ func (b *Broker) Finish(ctx context.Context, grants []jit.Grant, findings []Find
 		b.failure(jit.EventRevokeFailed))
 }
 
-// ended notes that nothing is left of a grant that is over.
-func (b *Broker) ended(g *jit.Grant) ([]jit.Event, bool) {
-	if !g.EndedAt.IsZero() || !g.Over(b.Now()) {
+// ended notes that a grant which is over gives no access any more, and what remains of it; nil is nothing.
+func (b *Broker) ended(g *jit.Grant, remains error) ([]jit.Event, bool) {
+	switch {
+	case !g.Over(b.Now()):
+		return nil, false
+	case g.CleanupOpen() && remains == nil:
+		g.Remains = ""
+		return []jit.Event{b.event(jit.EventCleanedUp, *g)}, true
+	case !g.EndedAt.IsZero():
 		return nil, false
 	}
 	g.EndedAt = b.Now()
-	if g.RevokedAt.IsZero() {
-		return []jit.Event{b.window(jit.EventExpired, *g, "enforcement", string(g.Enforcement))}, true
+	var left []string
+	if remains != nil {
+		g.Remains = remains.Error()
+		if told := (*jit.Error)(nil); errors.As(remains, &told) {
+			g.Remains = told.Error()
+		}
+		left = []string{"remains", g.Remains}
 	}
-	return []jit.Event{b.window(jit.EventRevoked, *g, "reason", g.RevokeReason, "by", g.RevokedBy)}, true
+	if g.RevokedAt.IsZero() {
+		return []jit.Event{b.window(jit.EventExpired, *g, append(left, "enforcement", string(g.Enforcement))...)}, true
+	}
+	return []jit.Event{b.window(jit.EventRevoked, *g, append(left, "reason", g.RevokeReason, "by", g.RevokedBy)...)}, true
 }
 
 // endedMeanwhile reports whether the end of a grant is recorded: what was given after that is taken back.
@@ -219,7 +236,7 @@ func (b *Broker) Tidied(ctx context.Context, gone []jit.Marker) error {
 			return fmt.Errorf("read the grants that were tidied away: %w", err)
 		}
 		next := g
-		if events, wanted := b.ended(&next); wanted {
+		if events, wanted := b.ended(&next, nil); wanted {
 			entries = append(entries, jit.Rewrite(g, next, events...))
 		}
 	}
@@ -242,14 +259,14 @@ func (b *Broker) Start(ctx context.Context, grants []jit.Grant) []error {
 			}
 			return b.rejudge(ctx, g)
 		},
-		func(g *jit.Grant) ([]jit.Event, bool) {
+		func(g *jit.Grant, _ error) ([]jit.Event, bool) {
 			if !g.GrantedAt.IsZero() && g.EndedAt.IsZero() || b.endedMeanwhile(*g) {
 				return nil, false // another sweeper has started it, or ended it
 			}
 			if g.GrantedAt.IsZero() {
 				g.GrantedAt = b.Now()
 			}
-			g.EndedAt = time.Time{}
+			g.EndedAt, g.Remains = time.Time{}, ""
 			return []jit.Event{b.window(jit.EventGranted, *g)}, true
 		},
 		b.failure(jit.EventGrantFailed))
@@ -285,7 +302,7 @@ func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, findings []Find
 		}
 	}
 	done := b.together(ctx, todo, jit.Ensure, "repair", b.repairable,
-		func(g *jit.Grant) ([]jit.Event, bool) {
+		func(g *jit.Grant, _ error) ([]jit.Event, bool) {
 			if g.Version != version[g.ID] && !g.GrantedAt.IsZero() || b.endedMeanwhile(*g) {
 				return nil, false
 			}
@@ -296,7 +313,7 @@ func (b *Broker) Repair(ctx context.Context, grants []jit.Grant, findings []Find
 			if g.OpenDrift != found[g.ID].Kind { // the intent could not be recorded
 				events = append([]jit.Event{b.found(*g, found[g.ID])}, events...)
 			}
-			g.FailedAt, g.Failure, g.EndedAt, g.OpenDrift = time.Time{}, "", time.Time{}, ""
+			g.FailedAt, g.Failure, g.EndedAt, g.Remains, g.OpenDrift = time.Time{}, "", time.Time{}, "", ""
 			return events, true
 		},
 		func(g jit.Grant, err error) jit.Event {
@@ -372,7 +389,7 @@ func (b *Broker) Settled(ctx context.Context, grants []jit.Grant) error {
 // allowed is asked before, outcome alters the record after success, failure makes the event
 // that tells of an error.
 func (b *Broker) together(ctx context.Context, grants []jit.Grant, op jit.Op, verb string,
-	allowed func(jit.Grant) error, outcome func(*jit.Grant) ([]jit.Event, bool), failure func(jit.Grant, error) jit.Event,
+	allowed func(jit.Grant) error, outcome func(g *jit.Grant, remains error) ([]jit.Event, bool), failure func(jit.Grant, error) jit.Event,
 ) []error {
 	errs := make([]error, len(grants))
 	scopes := map[jit.Place][]int{}
@@ -440,12 +457,12 @@ func strippedTo(p jit.Platform, binding jit.Binding) string {
 // changed meanwhile are done again one by one, and access that was given to one that was ended meanwhile
 // is taken back. errs is brought up to date.
 func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, errs []error,
-	outcome func(*jit.Grant) ([]jit.Event, bool), failure func(jit.Grant, error) jit.Event, allowed func(jit.Grant) error,
+	outcome func(g *jit.Grant, remains error) ([]jit.Event, bool), failure func(jit.Grant, error) jit.Event, allowed func(jit.Grant) error,
 ) {
 	var entries []jit.Entry
 	var from []int
 	for i, g := range grants {
-		if errs[i] != nil {
+		if errs[i] != nil && !errors.Is(errs[i], jit.ErrRemains) {
 			if e := failure(g, errs[i]); allowed(g) == nil && b.failures.news(g.ID, e.Kind, b.Now()) {
 				entries = append(entries, jit.Entry{Events: []jit.Event{e}})
 				from = append(from, i)
@@ -454,7 +471,7 @@ func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, e
 		}
 		b.failures.over(g.ID)
 		next := g
-		if events, wanted := outcome(&next); wanted {
+		if events, wanted := outcome(&next, errs[i]); wanted {
 			entries = append(entries, jit.Rewrite(g, next, events...))
 			from = append(from, i)
 		}
@@ -464,15 +481,18 @@ func (b *Broker) recordAll(ctx context.Context, op jit.Op, grants []jit.Grant, e
 	}
 	for k, err := range b.Ledger.Write(ctx, entries) {
 		i := from[k]
-		if err != nil && errs[i] != nil {
+		if err != nil && errs[i] != nil && !errors.Is(errs[i], jit.ErrRemains) {
 			b.failures.over(grants[i].ID) // the record has not been told
 		}
 		if errors.Is(err, jit.ErrStale) {
 			var g jit.Grant
-			g, err = b.update(ctx, grants[i], outcome)
+			g, err = b.update(ctx, grants[i], func(g *jit.Grant) ([]jit.Event, bool) { return outcome(g, errs[i]) })
 			if err == nil && op == jit.Ensure {
 				_, err = b.settle(ctx, grants[i].Access(), g)
 			}
+		}
+		if err != nil && errors.Is(errs[i], jit.ErrRemains) {
+			errs[i] = nil // that access has ended is not on record
 		}
 		errs[i] = errors.Join(errs[i], err)
 	}

@@ -89,7 +89,7 @@ func (s *selection) grants(ctx context.Context, rt *config.Runtime) ([]jit.Grant
 	if err != nil {
 		return nil, err
 	}
-	f := jit.Filter{Owner: s.owner, NotEnded: !s.over && s.state == ""}
+	f := jit.Filter{Owner: s.owner, Open: !s.over && s.state == ""}
 	if s.owner == jit.AllOwners {
 		f.Owner = ""
 	}
@@ -167,6 +167,9 @@ func (p *program) printGrants(t *table, grants []jit.Grant, now time.Time) {
 		state := string(g.State(now))
 		if g.Outstanding(now) {
 			state += " (not removed yet)"
+		}
+		if g.CleanupOpen() {
+			state += " (clean-up open)"
 		}
 		t.row(string(g.ID), state, when(g, now), g.Owner, g.Target, abbreviate(g.Principal), abbreviate(g.Role), abbreviate(g.Scope), g.Reason)
 	}

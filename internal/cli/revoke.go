@@ -266,6 +266,8 @@ type outcome struct {
 	// Result is "revoked", "over" (it had ended and gone before, or had given nothing) or "failed".
 	Result string `json:"result"`
 	Error  string `json:"error,omitempty"`
+	// Remains says what is left to be cleaned up where the access has ended.
+	Remains string `json:"remains,omitempty"`
 	// SessionTail is how long a session that was open may go on; empty where none can.
 	SessionTail string `json:"session_tail,omitempty"`
 }
@@ -294,7 +296,11 @@ func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []j
 			if g.Over(p.Now()) && !g.EndedAt.IsZero() || g.Failed() {
 				o.Result = "over"
 			}
-			if _, _, err := rt.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate}); err != nil {
+			_, _, err := rt.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate})
+			switch {
+			case errors.Is(err, jit.ErrRemains):
+				o.Remains = err.Error()
+			case err != nil:
 				o.Result, o.Error = stepFailed, err.Error()
 			}
 			if o.Result == "revoked" {
@@ -330,6 +336,11 @@ func (p *program) report(outcomes []outcome) error {
 			t.row(string(o.ID), o.Result, o.Target, abbreviate(o.Principal), abbreviate(o.Role), abbreviate(o.Scope), o.SessionTail, o.Error)
 		}
 		t.flush()
+	}
+	for _, o := range outcomes {
+		if o.Remains != "" {
+			fmt.Fprintf(p.err, "note: %s\n", printable(o.Remains))
+		}
 	}
 	if tails > 0 {
 		fmt.Fprintf(p.err, "warning: sessions that are open under %d of these may go on for their session tail; end them on the target\n", tails)

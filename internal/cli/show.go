@@ -107,6 +107,7 @@ func (p *program) printFacts(g jit.Grant) {
 		{"revoked_by", g.RevokedBy},
 		{"revoke_reason", g.RevokeReason},
 		{"ended_at", jit.FormatTime(g.EndedAt)},
+		{"remains", g.Remains},
 	} {
 		if fact[1] != "" {
 			t.row(fact[0], fact[1])

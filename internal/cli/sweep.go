@@ -39,7 +39,7 @@ start, for the case that the ledger is lost: all it needs are credentials.
 
 Exit codes:
 
-  0    nothing is left to do
+  0    nothing is left to do, or nothing but the clean-up of grants whose access has ended
   1    something could not be done, was held back by --max-unplanned, is critical and only reported, is overdue and out of
        reach, or is claimed by another sweeper; with --dry-run: there is something to do
   2    the ledger, a target or a scope could not be read; what could be read was swept. With --listen: the address is taken, or
@@ -132,6 +132,9 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 	for _, err := range report.Unread {
 		fmt.Fprintf(p.err, "error: %v\n", err)
 	}
+	if n := countResults(steps, stepRemains); n > 0 {
+		fmt.Fprintf(p.err, "note: the access of %d grants has ended, and something that gives none is left to be cleaned up; each sweep tries again\n", n)
+	}
 	var left []string
 	note := func(n int, what string) {
 		if n > 0 {
@@ -168,8 +171,9 @@ const (
 	stepDone    = "done"
 	stepFailed  = "failed"
 	stepPlanned = "planned"
-	stepLook    = "look" // nothing is done: a person has to
-	stepHeld    = "held" // the cap on unplanned removals kept it from being done
+	stepLook    = "look"    // nothing is done: a person has to
+	stepRemains = "remains" // the access has ended, and its clean-up is open
+	stepHeld    = "held"    // the cap on unplanned removals kept it from being done
 	// overdue, and its target or its owner is none of this sweeper's
 	stepOutOfReach = "out_of_reach"
 )
@@ -181,9 +185,21 @@ type stepView struct {
 	Error  string `json:"error,omitempty"`
 }
 
+func countResults(steps []stepView, result string) int {
+	n := 0
+	for _, s := range steps {
+		if s.Result == result {
+			n++
+		}
+	}
+	return n
+}
+
 func stepOf(r sweeper.Result, dryRun bool) stepView {
 	v := stepView{Step: r.Step, Result: stepDone}
 	switch {
+	case r.Remains():
+		v.Result, v.Error = stepRemains, r.Err.Error()
 	case r.Err != nil:
 		v.Result, v.Error = stepFailed, r.Err.Error()
 	case r.Kind == reconcile.Report:

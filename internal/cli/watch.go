@@ -227,6 +227,9 @@ func (p *program) watchLog() *slog.Logger {
 func logStep(log *slog.Logger, r sweeper.Result) {
 	facts := []any{"grant", string(r.Grant.ID), "target", r.Target, "scope", r.Scope, "principal", r.Grant.Principal, "role", r.Grant.Role, "why", r.Reason}
 	switch {
+	case r.Remains() && r.Grant.CleanupOpen(): // it was told when the access ended
+	case r.Remains():
+		log.Warn(string(r.Kind)+", and something is left to be cleaned up", append(facts, "remains", r.Err.Error())...)
 	case r.Err != nil:
 		log.Error(string(r.Kind)+" failed", append(facts, "error", r.Err.Error())...)
 	case r.Kind == reconcile.Report:

@@ -48,6 +48,7 @@ var grantFacts = []fact{
 	{"revoked_by", func(g *Grant) string { return g.RevokedBy }},
 	{"revoke_reason", func(g *Grant) string { return g.RevokeReason }},
 	{"ended_at", func(g *Grant) string { return instant(g.EndedAt) }},
+	{"remains", func(g *Grant) string { return g.Remains }},
 	{"announced_end", func(g *Grant) string { return instant(g.AnnouncedEnd) }},
 	{"open_drift", func(g *Grant) string { return string(g.OpenDrift) }},
 	{"holder", func(g *Grant) string { return number(g.Holder) }},
@@ -209,7 +210,7 @@ func (a *Account) infer(e Event) {
 		forget("terminate_sessions", "ttl", "expires_at")
 	case EventExpired, EventRevoked:
 		set(someTime, "ended_at")
-	case EventDecided, EventEndsSoon, EventDrift, EventRepairFailed, EventRevokeFailed, EventPolicyChanged, EventPolicyRemoved:
+	case EventDecided, EventEndsSoon, EventDrift, EventRepairFailed, EventRevokeFailed, EventCleanedUp, EventPolicyChanged, EventPolicyRemoved:
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 	EventRevokeAsked   EventKind = "revoke_requested"
 	EventRevoked       EventKind = "revoked"
 	EventRevokeFailed  EventKind = "revocation_failed"
+	EventCleanedUp     EventKind = "cleaned_up"
 	EventPolicyChanged EventKind = "policy_changed"
 	EventPolicyRemoved EventKind = "policy_removed"
 )

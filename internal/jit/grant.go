@@ -109,8 +109,11 @@ type Grant struct {
 	RevokedAt    time.Time `json:"revoked_at,omitzero"`
 	RevokedBy    string    `json:"revoked_by,omitempty"`
 	RevokeReason string    `json:"revoke_reason,omitempty"`
-	// EndedAt: the platform confirmed that nothing of the grant is left on it.
+	// EndedAt: the platform confirmed that the access is over.
 	EndedAt time.Time `json:"ended_at,omitzero"`
+	// Remains says what of an ended grant is left on the platform and gives no access, such as a role without members; empty when
+	// nothing is. A sweeper tries to clean it up until it is gone.
+	Remains string `json:"remains,omitempty"`
 	// AnnouncedEnd is the end of which it was announced that it is near.
 	AnnouncedEnd time.Time `json:"-"`
 	// OpenDrift is the drift that is recorded as found and not yet as put right; empty is none.
@@ -148,6 +151,9 @@ func (g Grant) DueToStart(now time.Time) bool {
 		(g.StartBy.IsZero() || !now.After(g.StartBy))
 }
 
+// CleanupOpen reports whether the access is confirmed to be over and remains of the grant are still to be cleaned up.
+func (g Grant) CleanupOpen() bool { return !g.EndedAt.IsZero() && g.Remains != "" }
+
 // Outstanding reports whether the grant is over and its platform has not yet confirmed that it is gone.
 func (g Grant) Outstanding(now time.Time) bool {
 	return g.Over(now) && g.EndedAt.IsZero() && !g.Failed()
@@ -163,12 +169,12 @@ func (g Grant) ActualEnd() time.Time {
 }
 
 // DueAt is when the grant next needs a sweeper: at its start, if that is still to be made, else at its end; zero when
-// its end is confirmed or it has failed.
+// its end is confirmed and cleaned up, or it has failed.
 func (g Grant) DueAt() time.Time {
 	switch {
-	case !g.EndedAt.IsZero(), g.Failed():
+	case !g.EndedAt.IsZero() && !g.CleanupOpen(), g.Failed():
 		return time.Time{}
-	case g.RevokedAt.IsZero() && g.Deferred() && g.GrantedAt.IsZero() && g.Start.Before(g.End):
+	case g.EndedAt.IsZero() && g.RevokedAt.IsZero() && g.Deferred() && g.GrantedAt.IsZero() && g.Start.Before(g.End):
 		return g.Start
 	}
 	return g.ActualEnd()

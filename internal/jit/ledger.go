@@ -29,7 +29,7 @@ type Ledger interface {
 
 	// Claim leases up to limit grants of q.Owner that are due at q.Now, so that no other holder is given them until the
 	// lease ends, or a write makes the grant due at another time; the same holder is given again what it claimed at an earlier time. It returns them owner by owner in the
-	// order of their names, those of one owner in the order of [Grant.DueAt], and those of the same time scope by scope. A grant is due when it is [Grant.DueToStart] or [Grant.Outstanding].
+	// order of their names, those of one owner in the order of [Grant.DueAt], and those of the same time scope by scope. A grant is due when it is [Grant.DueToStart], [Grant.Outstanding] or [Grant.CleanupOpen].
 	Claim(ctx context.Context, q ClaimQuery) ([]Grant, error)
 
 	// NextDue returns when the next grant of the owners comes due after a time, or when the lease of another holder on one that is
@@ -85,8 +85,8 @@ type Filter struct {
 	EndFrom time.Time
 	// DueBy: only grants that need a sweeper by that time, and those that may no longer begin.
 	DueBy time.Time
-	// NotEnded: only grants that have not failed and whose platform has not confirmed that they are gone.
-	NotEnded bool
+	// Open: only grants that have not failed and of which the platform has not confirmed that nothing is left.
+	Open bool
 }
 
 // MaxLease bounds the lease of a claim. One that ends later was given by a clock that was wrong, and does not count; of [Leases] and of
@@ -140,8 +140,8 @@ type Sweep struct {
 type Count struct {
 	Target, Owner string
 	// Live are inside their window and granted, Waiting have not begun or were not confirmed. Due are over, or revoked, and their end is
-	// not confirmed; Overdue are so for [OverdueAfter] or longer.
-	Live, Waiting, Due, Overdue int64
+	// not confirmed; Overdue are so for [OverdueAfter] or longer. Cleanup are [Grant.CleanupOpen].
+	Live, Waiting, Due, Overdue, Cleanup int64
 }
 
 // OverdueAfter is for how long a grant that is over is due to be ended, and no more than that.

@@ -96,15 +96,16 @@ func (l *Ledger) Counts(ctx context.Context, owners jit.Owners, at time.Time) ([
 	rows, err := db.QueryContext(ctx, `SELECT on_target, of_owner,
 			sum(CASE WHEN revoked_at IS NULL AND expires_at > $1 AND starts_at <= $1 AND granted_at IS NOT NULL THEN 1 ELSE 0 END),
 			sum(CASE WHEN revoked_at IS NULL AND expires_at > $1 AND (starts_at > $1 OR granted_at IS NULL) THEN 1 ELSE 0 END),
-			sum(CASE WHEN (revoked_at IS NOT NULL OR expires_at <= $1) AND COALESCE(revoked_at, expires_at) > $2 THEN 1 ELSE 0 END),
-			sum(CASE WHEN COALESCE(revoked_at, expires_at) <= $2 THEN 1 ELSE 0 END)
-		FROM (SELECT target || '' AS on_target, owner || '' AS of_owner, revoked_at, expires_at, starts_at, granted_at
-			FROM jit_grants WHERE ended_at IS NULL AND `+notFailed+whose+`) AS open GROUP BY on_target, of_owner`, args...)
+			sum(CASE WHEN ended_at IS NULL AND (revoked_at IS NOT NULL OR expires_at <= $1) AND COALESCE(revoked_at, expires_at) > $2 THEN 1 ELSE 0 END),
+			sum(CASE WHEN ended_at IS NULL AND COALESCE(revoked_at, expires_at) <= $2 THEN 1 ELSE 0 END),
+			sum(CASE WHEN ended_at IS NOT NULL THEN 1 ELSE 0 END)
+		FROM (SELECT target || '' AS on_target, owner || '' AS of_owner, revoked_at, expires_at, starts_at, granted_at, ended_at
+			FROM jit_grants WHERE due_at IS NOT NULL`+whose+`) AS open GROUP BY on_target, of_owner`, args...)
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
 	all, err := collect(rows, func(rows *sql.Rows) (c jit.Count, err error) {
-		return c, rows.Scan(&c.Target, &c.Owner, &c.Live, &c.Waiting, &c.Due, &c.Overdue)
+		return c, rows.Scan(&c.Target, &c.Owner, &c.Live, &c.Waiting, &c.Due, &c.Overdue, &c.Cleanup)
 	})
 	slices.SortFunc(all, func(a, b jit.Count) int {
 		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Owner, b.Owner))

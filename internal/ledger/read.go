@@ -227,8 +227,8 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 		args = append(args, f.DueBy.UnixMicro())
 		conditions = append(conditions, "due_at <= "+l.mark(len(args)))
 	}
-	if f.NotEnded {
-		conditions = append(conditions, "ended_at IS NULL", notFailed)
+	if f.Open {
+		conditions = append(conditions, "due_at IS NOT NULL")
 	}
 	if len(f.IDs) > 0 {
 		args = append(args, l.list(texts(f.IDs)))

@@ -149,7 +149,7 @@ func TestFaultsReplicasKilledUnderLoad(t *testing.T) {
 
 	eventually(t, 2*time.Minute, func() string {
 		now, open := time.Now(), 0
-		for g, err := range l.rt.Ledger.Grants(t.Context(), jit.Filter{Owner: l.owner, NotEnded: true}) {
+		for g, err := range l.rt.Ledger.Grants(t.Context(), jit.Filter{Owner: l.owner, Open: true}) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -37,7 +37,7 @@ var topics = map[string][]jit.EventKind{
 
 // kinds are the other kinds that can be chosen.
 var kinds = []jit.EventKind{
-	jit.EventRequested, jit.EventDecided, jit.EventGrantFailed, jit.EventAdopted, jit.EventChanged, jit.EventExtended, jit.EventRevokeAsked,
+	jit.EventRequested, jit.EventDecided, jit.EventGrantFailed, jit.EventAdopted, jit.EventChanged, jit.EventExtended, jit.EventRevokeAsked, jit.EventCleanedUp,
 	jit.EventPolicyChanged, jit.EventPolicyRemoved,
 }
 

@@ -114,6 +114,7 @@ var headlines = map[jit.EventKind]string{
 	jit.EventExpired:       "Access ended",
 	jit.EventRevoked:       "Access revoked",
 	jit.EventRevokeFailed:  "Access could not be revoked",
+	jit.EventCleanedUp:     "Remains cleaned up",
 	jit.EventDrift:         "Access drifted",
 	jit.EventRepaired:      "Access repaired",
 	jit.EventRepairFailed:  "Access could not be repaired",

@@ -157,6 +157,8 @@ func due(now time.Time, g jit.Grant) (Step, bool) {
 		return Step{Kind: End, Place: at, Grant: g, Reason: fmt.Sprintf("revoked by %s: %s", g.RevokedBy, g.RevokeReason)}, true
 	case g.Outstanding(now):
 		return Step{Kind: End, Place: at, Grant: g, Reason: "its window ended at " + jit.FormatTime(g.End)}, true
+	case g.CleanupOpen():
+		return Step{Kind: End, Place: at, Grant: g, Reason: "its access has ended; what remains: " + g.Remains}, true
 	case g.DueToStart(now):
 		return Step{Kind: Start, Place: at, Grant: g, Reason: "its window began at " + jit.FormatTime(g.Start)}, true
 	}
@@ -192,6 +194,8 @@ func stray(now time.Time, at jit.Place, bindings []jit.Observed, known map[ident
 		return drifted(remove, at, g, jit.DriftTooEarly, "it has not begun: it begins at "+jit.FormatTime(g.Start)), true
 	case g.Failed():
 		return drifted(remove, at, g, jit.DriftCameBack, "the attempt to grant it failed at "+jit.FormatTime(g.FailedAt)+", and it is there"), true
+	case g.CleanupOpen() && !slices.ContainsFunc(bindings, func(o jit.Observed) bool { return o.Gives(now) }):
+		return Step{}, false // what remains is cleaned up in its turn
 	case !g.EndedAt.IsZero():
 		return drifted(remove, at, g, jit.DriftCameBack, "it came back: the grant ended at "+jit.FormatTime(g.ActualEnd())), true
 	}

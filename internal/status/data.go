@@ -110,6 +110,8 @@ type pageData struct {
 	Query query
 	// Live have access now, Waiting will, Ended had it today (UTC), Overdue are over and not confirmed to be gone.
 	Live, Waiting, Ended, Overdue list
+	// Cleanup have ended, and something that gives no access is left on their targets.
+	Cleanup list
 	// Outstanding counts the overdue whatever is asked for: a filter hides no trouble.
 	Outstanding int
 	Found       []sweeper.Result
@@ -216,6 +218,11 @@ func gather(ctx context.Context, source Source, q query) pageData {
 		if err != nil {
 			d.LedgerError = err
 			break
+		}
+		if g.CleanupOpen() && q.matches(g) {
+			r := rowOf(g, now)
+			r.Problem = g.Remains
+			d.Cleanup.add(r)
 		}
 		if !g.Outstanding(now) {
 			continue

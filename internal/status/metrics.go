@@ -35,12 +35,13 @@ var (
 	// operations are the calls to targets, stepKinds and results what the steps of a sweeper are and what came of them.
 	operations = []string{opScopes, opRead, opApply}
 	stepKinds  = []reconcile.Kind{reconcile.End, reconcile.Start, reconcile.Repair, reconcile.Remove, reconcile.Revoke, reconcile.Report}
-	results    = []string{resultDone, resultFailed}
+	results    = []string{resultDone, resultFailed, resultRemains}
 )
 
 const (
 	opScopes, opRead, opApply = "scopes", "read", "apply"
 	resultDone, resultFailed  = "done", "failed"
+	resultRemains             = "remains"
 )
 
 // NewMetrics returns the metrics of a program of that version.
@@ -52,7 +53,7 @@ func NewMetrics(version string) *Metrics {
 			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600},
 		}),
 		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jit_steps_total", Help: "Steps of the sweeper by kind (end, start, repair, remove, revoke, report) and result (done, failed).",
+			Name: "jit_steps_total", Help: "Steps of the sweeper by kind (end, start, repair, remove, revoke, report) and result (done, failed, remains: access has ended and the clean-up is open).",
 		}, []string{"target", "kind", "result"}),
 		drift: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jit_drift_total", Help: "Findings of drift passes by kind. What stays is found again by every pass.",
@@ -91,14 +92,17 @@ func NewMetrics(version string) *Metrics {
 // Stepped counts a step.
 func (m *Metrics) Stepped(r sweeper.Result, lag time.Duration) {
 	result := resultDone
-	if r.Err != nil {
+	switch {
+	case r.Remains():
+		result = resultRemains
+	case r.Failed():
 		result = resultFailed
 	}
 	m.steps.WithLabelValues(r.Target, string(r.Kind), result).Inc()
 	if r.Drift != "" {
 		m.drift.WithLabelValues(r.Target, string(r.Drift), string(r.Severity)).Inc()
 	}
-	if r.Kind == reconcile.End && r.Err == nil && lag >= 0 {
+	if r.Kind == reconcile.End && !r.Failed() && lag >= 0 {
 		m.lag.Observe(lag.Seconds())
 	}
 }
@@ -124,6 +128,7 @@ func (m *Metrics) Watch(source Source) {
 
 var (
 	grantsDesc = prometheus.NewDesc("jit_grants", "Grants by target, owner and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).", []string{"target", "owner", "state"}, nil)
+	cleanDesc  = prometheus.NewDesc("jit_cleanup_open", "Grants whose access has ended, which their target has confirmed, and of which something that gives none is left there.", []string{"target", "owner"}, nil)
 	reachDesc  = prometheus.NewDesc("jit_out_of_reach_grants", "Overdue grants that this daemon cannot end: it has no such target, or does not serve their owner.", []string{"target", "owner"}, nil)
 	stuckDesc  = prometheus.NewDesc("jit_stuck_grants", "Grants whose end or start failed and is tried again.", []string{"target"}, nil)
 	unreadDesc = prometheus.NewDesc("jit_unread_scopes", "Scopes, and lists of scopes, that could not be read when they were last looked at.", []string{"target"}, nil)
@@ -152,7 +157,7 @@ type ledgerCollector struct {
 
 // Describe names the metrics.
 func (c *ledgerCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{grantsDesc, reachDesc, stuckDesc, unreadDesc, heldDesc, upDesc} {
+	for _, d := range []*prometheus.Desc{grantsDesc, cleanDesc, reachDesc, stuckDesc, unreadDesc, heldDesc, upDesc} {
 		to <- d
 	}
 }
@@ -173,6 +178,7 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 		gauge(grantsDesc, float64(n.Waiting), n.Target, n.Owner, "waiting")
 		gauge(grantsDesc, float64(n.Due), n.Target, n.Owner, "due")
 		gauge(grantsDesc, float64(n.Overdue), n.Target, n.Owner, "overdue")
+		gauge(cleanDesc, float64(n.Cleanup), n.Target, n.Owner)
 		beyond := 0.0
 		if c.OutOfReach(n.Owner, n.Target) != "" {
 			beyond = float64(n.Overdue)

@@ -81,8 +81,8 @@ const (
 	answerTimeout = time.Minute
 	// idleTimeout is longer than the pause between two scrapes usually is.
 	idleTimeout = 90 * time.Second
-	maxHeader     = 16 << 10
-	stopTimeout   = 5 * time.Second
+	maxHeader   = 16 << 10
+	stopTimeout = 5 * time.Second
 )
 
 // Listen takes the address, so that nothing begins where it is not to be had.

@@ -237,6 +237,34 @@ func TestEveryOwnerIsTold(t *testing.T) {
 	}
 }
 
+// What has ended and is not cleaned up is told apart: it is neither live nor overdue.
+func TestCleanupOpenIsNoTrouble(t *testing.T) {
+	l := &jittest.Ledger{}
+	record(t, l, "db", "kim", "INC-11: cluttered", -3*time.Hour, -time.Hour, func(g *jit.Grant) {
+		g.EndedAt, g.Remains = noon.Add(-time.Hour), "role \"jit:a\" cannot be dropped"
+	})
+	page, _, _ := pageOf(t, l, sweeper.State{}, "/")
+	if part := section(t, page, "cleanup"); !strings.Contains(part, "kim") || !strings.Contains(part, "cannot be dropped") || !strings.Contains(page, "Everything that is over is gone.") || section(t, page, "overdue") != "" {
+		t.Errorf("the page:\n%s", page)
+	}
+	m := NewMetrics("1.2.3")
+	m.Watch(sourceOf(l, func() time.Time { return noon }, sweeper.State{}))
+	want := `
+		# HELP jit_cleanup_open Grants whose access has ended, which their target has confirmed, and of which something that gives none is left there.
+		# TYPE jit_cleanup_open gauge
+		jit_cleanup_open{owner="payments",target="db"} 1
+		# HELP jit_grants Grants by target, owner and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).
+		# TYPE jit_grants gauge
+		jit_grants{owner="payments",state="due",target="db"} 0
+		jit_grants{owner="payments",state="live",target="db"} 0
+		jit_grants{owner="payments",state="overdue",target="db"} 0
+		jit_grants{owner="payments",state="waiting",target="db"} 0
+	`
+	if err := testutil.GatherAndCompare(m.registry, strings.NewReader(want), "jit_cleanup_open", "jit_grants"); err != nil {
+		t.Error(err)
+	}
+}
+
 // Of more that are stuck than the state lists nobody is told that they were not tried.
 func TestPageOfMoreStuckThanAreListed(t *testing.T) {
 	l, s := day(t)

@@ -175,7 +175,7 @@ func (w *Watcher) call(ctx context.Context, at jit.Place, l *lane, kind reconcil
 	done := w.Broker.Now()
 	for _, r := range p.report.Results {
 		lag := time.Duration(-1)
-		if r.Err == nil {
+		if !r.Failed() && !r.Grant.CleanupOpen() {
 			lag = max(0, done.Sub(dueAt(r.Step)))
 		}
 		w.told(r, lag)

@@ -15,7 +15,7 @@ type State struct {
 	// Drift is the last complete drift pass of every target; zero where there was none, or another watcher looks now. What was seen
 	// there is forgotten then, but not before the other one has had the time to see it.
 	Drift map[string]Passed
-	// Stuck are grants whose end or start failed and is tried again, those that are due for longest first, and not more of them than a
+	// Stuck are grants whose end or start failed and is tried again, but for those whose access has ended, those that are due for longest first, and not more of them than a
 	// reader can take in. StuckOn counts all of them by target.
 	Stuck   []Stuck
 	StuckOn map[string]int

@@ -67,11 +67,17 @@ type Report struct {
 	OutOfReach []reconcile.Step
 }
 
+// Remains reports whether the step ended access and something that gives none is left to be cleaned up.
+func (r Result) Remains() bool { return errors.Is(r.Err, jit.ErrRemains) }
+
+// Failed reports whether the step could not be done.
+func (r Result) Failed() bool { return r.Err != nil && !r.Remains() }
+
 // Failed counts the steps that could not be done.
 func (r Report) Failed() int {
 	n := 0
 	for _, s := range r.Results {
-		if s.Err != nil {
+		if s.Failed() {
 			n++
 		}
 	}

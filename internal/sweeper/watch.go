@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -307,7 +308,7 @@ func (w *Watcher) State() State {
 	s.Drift, s.StuckOn = maps.Clone(w.state.Drift), map[string]int{}
 	for at, l := range w.lanes {
 		for _, t := range l.tasks {
-			if t.attempts > 0 {
+			if t.attempts > 0 && !errors.Is(t.err, jit.ErrRemains) {
 				s.StuckOn[at.Target]++
 				s.Stuck = append(s.Stuck, Stuck{Grant: t.step.Grant, Since: dueAt(t.step), Attempts: t.attempts, Next: t.next, Err: t.err})
 			}

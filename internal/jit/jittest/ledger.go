@@ -73,8 +73,8 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 			if f.Owner != "" && g.Owner != f.Owner || f.Target != "" && g.Target != f.Target ||
 				f.Principal != "" && g.Principal != f.Principal || len(f.IDs) > 0 && !slices.Contains(f.IDs, g.ID) ||
 				f.Scope != "" && g.Scope != f.Scope || g.End.Before(f.EndFrom) ||
-				!f.DueBy.IsZero() && !g.Outstanding(f.DueBy) && !g.DueToStart(f.DueBy) ||
-				!f.LiveAt.IsZero() && !g.Live(f.LiveAt) || f.NotEnded && (!g.EndedAt.IsZero() || g.Failed()) {
+				!f.DueBy.IsZero() && !dueBy(g, f.DueBy) ||
+				!f.LiveAt.IsZero() && !g.Live(f.LiveAt) || f.Open && g.DueAt().IsZero() {
 				continue
 			}
 			if !yield(g, nil) {
@@ -85,6 +85,10 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 }
 
 func byEnd(a, b jit.Grant) int { return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.ID, b.ID)) }
+
+func dueBy(g jit.Grant, now time.Time) bool {
+	return g.Outstanding(now) || g.DueToStart(now) || g.CleanupOpen()
+}
 
 func byDue(a, b jit.Grant) int {
 	return cmp.Or(cmp.Compare(a.Owner, b.Owner), a.DueAt().Compare(b.DueAt()), a.Place().Compare(b.Place()), cmp.Compare(a.ID, b.ID))
@@ -195,7 +199,7 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 	var due []jit.Grant
 	for id, g := range l.grants {
 		h := l.leases[id]
-		if q.Owners.Include(g.Owner) && (len(q.Targets) == 0 || slices.Contains(q.Targets, g.Target)) && (q.After == nil || byDue(g, *q.After) > 0) && !slices.Contains(q.Except, g.Place()) && (g.Outstanding(q.Now) || g.DueToStart(q.Now)) && (h.holder == q.Holder && h.until.Before(q.Now.Add(q.Lease)) || !h.until.After(q.Now) || h.until.After(q.Now.Add(jit.MaxLease))) {
+		if q.Owners.Include(g.Owner) && (len(q.Targets) == 0 || slices.Contains(q.Targets, g.Target)) && (q.After == nil || byDue(g, *q.After) > 0) && !slices.Contains(q.Except, g.Place()) && dueBy(g, q.Now) && (h.holder == q.Holder && h.until.Before(q.Now.Add(q.Lease)) || !h.until.After(q.Now) || h.until.After(q.Now.Add(jit.MaxLease))) {
 			due = append(due, g)
 		}
 	}
@@ -256,7 +260,7 @@ func (l *Ledger) Places(ctx context.Context, owners jit.Owners, liveAt time.Time
 // Counts counts the grants of each owner on each target.
 func (l *Ledger) Counts(ctx context.Context, owners jit.Owners, at time.Time) ([]jit.Count, error) {
 	counts := map[[2]string]*jit.Count{}
-	for g, err := range l.Grants(ctx, jit.Filter{NotEnded: true}) {
+	for g, err := range l.Grants(ctx, jit.Filter{Open: true}) {
 		if err != nil {
 			return nil, err
 		}
@@ -270,6 +274,8 @@ func (l *Ledger) Counts(ctx context.Context, owners jit.Owners, at time.Time) ([
 			counts[key] = c
 		}
 		switch {
+		case g.CleanupOpen():
+			c.Cleanup++
 		case g.Over(at) && g.ActualEnd().After(at.Add(-jit.OverdueAfter)):
 			c.Due++
 		case g.Over(at):

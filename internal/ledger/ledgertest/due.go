@@ -111,13 +111,14 @@ func testCounts(t *testing.T, l jit.Ledger) {
 	add(func(g *jit.Grant) { g.RevokedAt = Epoch.Add(30*time.Minute - time.Second) })
 	add(func(g *jit.Grant) { g.RevokedAt = Epoch })
 	add(func(g *jit.Grant) { g.RevokedAt, g.EndedAt = Epoch, Epoch })
+	add(func(g *jit.Grant) { g.RevokedAt, g.EndedAt, g.Remains = Epoch, Epoch, "an emptied role" })
 	add(func(g *jit.Grant) { g.Owner = "other" })
 	add(func(g *jit.Grant) { g.Target = "prod" })
 	add(func(g *jit.Grant) { g.GrantedAt, g.FailedAt = time.Time{}, Epoch })
 	add(func(g *jit.Grant) { g.GrantedAt, g.FailedAt, g.End = time.Time{}, Epoch, Epoch.Add(time.Minute) })
 	write(t, l, entries...)
 	theirs := jit.Count{Target: "bastion", Owner: "other", Live: 1}
-	bastion, prod := jit.Count{Target: "bastion", Owner: "payments", Live: 1, Waiting: 2, Due: 3, Overdue: 2}, jit.Count{Target: "prod", Owner: "payments", Live: 1}
+	bastion, prod := jit.Count{Target: "bastion", Owner: "payments", Live: 1, Waiting: 2, Due: 3, Overdue: 2, Cleanup: 1}, jit.Count{Target: "prod", Owner: "payments", Live: 1}
 	check(jit.Owners{"payments"}, bastion, prod)
 	check(jit.Owners{"other", "nobody"}, theirs)
 	check(nil, theirs, bastion, prod)

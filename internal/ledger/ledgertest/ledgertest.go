@@ -82,7 +82,7 @@ func testRoundTrip(t *testing.T, l jit.Ledger) {
 	full.RequestedAt = Epoch.Add(123456 * time.Microsecond)
 	full.FailedAt, full.Failure = Epoch.Add(2*time.Second), "no such role"
 	full.RevokedAt, full.RevokedBy, full.RevokeReason = Epoch.Add(3*time.Second), "bob", `done; "really" <b>ä</b>`
-	full.EndedAt = Epoch.Add(4 * time.Second)
+	full.EndedAt, full.Remains = Epoch.Add(4*time.Second), `role "jit:…" cannot be dropped`
 	bare := jit.Grant{ID: Grant(2).ID}
 	for _, g := range []jit.Grant{full, Grant(3), bare} {
 		write(t, l, Entry(g))
@@ -244,12 +244,12 @@ func testFilters(t *testing.T, l jit.Ledger) {
 		{jit.Filter{DueBy: all[0].End}, "1 4 3 2 0"},
 		{jit.Filter{DueBy: all[0].End, Owner: "other"}, "1"},
 		{jit.Filter{DueBy: all[0].End, Target: "prod"}, "2"},
-		{jit.Filter{NotEnded: true}, "4 3 2 1 0"},
+		{jit.Filter{Open: true}, "4 3 2 1 0"},
 		{jit.Filter{LiveAt: Epoch}, "3 2 1 0"},
 		{jit.Filter{LiveAt: all[2].End}, "1 0"},
 		{jit.Filter{LiveAt: all[2].End.Add(-time.Nanosecond)}, "2 1 0"},
 		{jit.Filter{IDs: []jit.ID{all[0].ID, all[4].ID, Grant(99).ID}}, "4 0"},
-		{jit.Filter{IDs: []jit.ID{all[0].ID, all[1].ID, all[4].ID}, Owner: "payments", LiveAt: Epoch, NotEnded: true}, "0"},
+		{jit.Filter{IDs: []jit.ID{all[0].ID, all[1].ID, all[4].ID}, Owner: "payments", LiveAt: Epoch, Open: true}, "0"},
 	} {
 		if got := reasons(list(t, l, c.f)); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.f, got, c.want)
@@ -266,7 +266,7 @@ func testPages(t *testing.T, l jit.Ledger) {
 		entries[i] = jit.Entry{Grant: &g}
 	}
 	write(t, l, entries...)
-	got := list(t, l, jit.Filter{NotEnded: true})
+	got := list(t, l, jit.Filter{Open: true})
 	if len(got) != n {
 		t.Fatalf("%d grants, want %d", len(got), n)
 	}
