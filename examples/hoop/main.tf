@@ -25,6 +25,8 @@ variable "principal" {
 provider "jit" {
   targets = {
     gateway = { hoop = { url = var.url, api_key = var.api_key, metadata = { ticket = "by jit" } } }
+    # The same gateway, where the reviewers of a connection decide in hoop: an apply waits for them.
+    reviewed = { hoop = { url = var.url, api_key = var.api_key, metadata = { ticket = "by jit" }, approval = "hoop" } }
   }
 }
 

@@ -23,11 +23,15 @@ const (
 func (r *grantResource) await(ctx context.Context, g jit.Grant, diags *diag.Diagnostics) (jit.Grant, error) {
 	deadline, bounded := ctx.Deadline()
 	for r.Broker.Waiting(g) {
-		if !bounded || time.Until(deadline) < decisionReserve || backoff.Sleep(ctx, decisionPause) != nil {
+		if !bounded || time.Until(deadline) < decisionReserve || ctx.Err() != nil {
 			diags.AddWarning("The grant waits for approval", fmt.Sprintf(
 				"Nobody has decided on grant %s on target %q so far. It begins with the approval, which `jit sweep` or the next apply takes up, and lapses at %s. Raise timeouts.create to wait longer.",
 				g.ID, g.Target, jit.FormatTime(g.End)))
-			return g, nil
+			break
+		}
+		_ = backoff.Sleep(ctx, decisionPause) // if it is cut off, the grant stays recorded
+		if ctx.Err() != nil {
+			continue
 		}
 		var err error
 		if g, err = r.Broker.TakeUp(ctx, g); err != nil {

@@ -135,7 +135,7 @@ func (p *Platform) decision(ctx context.Context, found []session) (d jit.Decisio
 			return jit.Decision{Window: m.Window, By: d.By}, nil
 		case pending:
 			if waiting++; waiting > 1 {
-				if _, err := p.reject(ctx, s.ID); err != nil {
+				if err := p.reject(ctx, s.ID); err != nil {
 					return d, err
 				}
 			}
@@ -197,7 +197,7 @@ func (a *application) withdrawOne(ctx context.Context, access jit.Access) error 
 			switch s.Review.Status {
 			case pending:
 				open++
-				_, err = a.reject(ctx, s.ID)
+				err = a.reject(ctx, s.ID)
 			case approved:
 				open++
 				_, err = a.revoke(ctx, s.ID)

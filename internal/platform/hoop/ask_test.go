@@ -177,6 +177,41 @@ func TestReviewersApproveAgain(t *testing.T) {
 	s.may(t, time.Now(), false, "after the removal")
 }
 
+// Two targets of one gateway, of which one leaves the decision to the reviewers, see their own grants each. Where the one became
+// the other under a live grant, that is told and nothing is taken away; what is removed goes in any case.
+func TestTwoTargetsOfOneGateway(t *testing.T) {
+	s, lead, p := askSite(t)
+	key := s.open(t, Config{}, 0)
+	byKey, byLead := access("by the key", time.Hour), access("by the lead", time.Hour)
+	must(t, apply(t, key, jit.Ensure, byKey))
+	ask(t, p, byLead)
+	for _, r := range s.Reviews() {
+		if r.Status == "PENDING" {
+			s.Decide(lead, r.Session, approved, time.Now())
+		}
+	}
+	byLead.Marker.Window = ask(t, p, byLead).Window
+	must(t, apply(t, p, jit.Ensure, byLead))
+	for _, tt := range []struct {
+		p    *Platform
+		mine jit.Access
+	}{{key, byKey}, {p, byLead}} {
+		snap, err := tt.p.Read(t.Context(), db)
+		if err != nil || len(snap.Ours) != 1 || snap.Ours[0].Marker.ID != tt.mine.Marker.ID {
+			t.Errorf("Read = %+v, %v; want one grant, %s", snap.Ours, err, tt.mine.Marker.ID)
+		}
+	}
+	for _, err := range []error{apply(t, p, jit.Ensure, byKey), apply(t, key, jit.Ensure, byLead)} {
+		if err == nil || !strings.Contains(err.Error(), "before approval was changed") {
+			t.Errorf("Ensure on the other target = %v", err)
+		}
+	}
+	s.may(t, time.Now(), true, "by both")
+	must(t, apply(t, p, jit.Remove, byKey))
+	must(t, apply(t, key, jit.Remove, byLead))
+	s.may(t, time.Now(), false, "after both are removed on the other target")
+}
+
 func TestAskingRefused(t *testing.T) {
 	s, _, p := askSite(t)
 	s.Put(hooptest.Connection{Name: db, JIT: true, Groups: []string{"engineers"}})

@@ -217,13 +217,13 @@ func (c *client) provision(ctx context.Context, email, connection, correlation s
 // notEligible is what the gateway says to a key that may not revoke, with the same status as of what is revoked.
 const notEligible = "not eligible"
 
-// reject denies the review of a session that nobody has approved. done is false when somebody has decided on it.
-func (c *client) reject(ctx context.Context, session string) (done bool, err error) {
-	err = c.call(ctx, "reject the review of session "+session, http.MethodPut, []string{"reviews", session}, nil, map[string]string{"status": "REJECTED"}, nil)
+// reject denies the review of a session that nobody has approved. That somebody has decided on it is no error.
+func (c *client) reject(ctx context.Context, session string) error {
+	err := c.call(ctx, "reject the review of session "+session, http.MethodPut, []string{"reviews", session}, nil, map[string]string{"status": "REJECTED"}, nil)
 	if answered(err, http.StatusBadRequest) && !strings.Contains(err.Error(), notEligible) {
-		return false, nil
+		return nil
 	}
-	return err == nil, err
+	return err
 }
 
 // revoke ends the review of a session. first is false when it was ended before.

@@ -57,6 +57,8 @@ func plan(now time.Time, all []review, jobs []*job, awaited map[string]bool) (cr
 			}
 			switch {
 			case !r.of(j.access.Marker):
+			case j.op == jit.Ensure && r.asked != j.asked:
+				j.err, j.refused = r.otherwise(), true
 			case !kept && r.email == j.access.Binding.Principal && r.right(j.access.Marker):
 				kept = true
 			case j.op == jit.Ensure && r.asked:
@@ -95,6 +97,14 @@ func plan(now time.Time, all []review, jobs []*job, awaited map[string]bool) (cr
 	revocations = slices.DeleteFunc(revocations, func(v revocation) bool { return v.job.refused })
 	slices.SortStableFunc(creations, func(a, b creation) int { return a.marker.Window.End.Compare(b.marker.Window.End) })
 	return creations, revocations
+}
+
+// otherwise is the error for the review of a live grant whose target says by now that another approves.
+func (r *review) otherwise() error {
+	return &jit.Error{
+		Problem: fmt.Sprintf("the review of session %s was made before approval was changed on the target, and is left as it is until the grant ends", r.session),
+		Hint:    "change approval back until then, or revoke the grant and set another renewal",
+	}
 }
 
 // left is the error for a review that somebody else has approved again.

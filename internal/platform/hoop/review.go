@@ -157,6 +157,7 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 	holders := map[string]bool{}
 	for _, r := range all {
 		switch {
+		case r.ours() && r.asked != p.Asks(): // it is on the target of this gateway where others approve
 		case r.ours():
 			o := jit.Observed{Marker: r.marker, Principal: r.email, Role: connect, End: r.ending()}
 			if top := latest[r.email]; r.live(now) && !top.live(now) {
@@ -202,7 +203,7 @@ func (p *Platform) reviewScopes(ctx context.Context) ([]string, error) {
 	}
 	var scopes []string
 	for name, all := range found {
-		if slices.ContainsFunc(all, func(r review) bool { return r.ours() }) {
+		if slices.ContainsFunc(all, func(r review) bool { return r.ours() && r.asked == p.Asks() }) {
 			scopes = append(scopes, name)
 		}
 	}
