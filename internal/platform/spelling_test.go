@@ -123,6 +123,9 @@ func TestForbiddenUnderEverySpelling(t *testing.T) {
 		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess on arn:aws:s3:::logs/*", "", role("*/AdministratorAccess on arn:aws:s3:::secret/*"), true},
 		{"aws_iam", "arn:aws-cn:iam::123456789012:user/alice", "arn:aws-cn:iam::aws:policy/AdministratorAccess", "", role("arn:aws:iam::aws:policy/AdministratorAccess"), false},
 
+		{"aws_iam", "", "arn:aws:iam::210987654321:role/deployer", "123456789012", scope("210987654321"), false},
+
+		{"gcp", "serviceAccount:alice@example.com", "", "", principal("user:alice@example.com"), false},
 		{"gcp", "", "roles/cloudsql.admin if true", "", role("roles/cloudsql.admin"), false},
 		{"gcp", "", "roles/cloudsql.admin   if  request.path == 'x'", "", role("roles/*.admin"), false},
 		{"gcp", "", "roles/cloudsql.admin", "", role("roles/cloudsql.admin if resource.name == 'x'"), false},
@@ -157,6 +160,7 @@ func TestForbiddenUnderEverySpelling(t *testing.T) {
 		{"ssh", "", "command:/usr/bin/backup; b'as'h -i", "", role("login"), false},
 		{"ssh", "", "command:/bin/b?sh", "", role("login"), false},
 		{"ssh", "", "command:sudo -i", "", role("login"), false},
+		{"ssh", "", "command:/usr/bin/rsync --rsh=/bin/bash x y", "", role("login"), false},
 		{"ssh", "", "command:python3 -c 'import pty'", "", role("login"), false},
 		{"ssh", "", "command:/usr/bin/python3 /opt/backup.py --all", "", role("login"), true},
 		{"ssh", "", "command:/usr/bin/backup --now", "", role("login"), true},
@@ -246,6 +250,9 @@ func TestPermittedInEveryPart(t *testing.T) {
 		{"ssh", "", "command:/usr/bin/backup > /dev/null", "", role("command:/usr/bin/backup > /dev/null"), true},
 		{"ssh", "", "command:/usr/bin/backup *", "", role(`command:/usr/bin/backup \*`), true},
 		{"ssh", "", "command:/usr/bin/backup | gzip", "", jit.Match{}, true},
+		{"ssh", "", "command:bash -l", "", role("command:*"), false},
+		{"ssh", "", "command:bash -l", "", role("command:bash -l"), true},
+		{"ssh", "", "command:bash -l", "", role("command:*", "login"), true},
 		{"ssh", "", "port-forward:DB.internal:5432", "", role("port-forward:[!d]*"), false},
 		{"ssh", "", "port-forward:DB.internal:5432", "", role("port-forward:*.internal:5432"), true},
 

@@ -2,6 +2,7 @@ package gcp
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -22,6 +23,7 @@ func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, e
 		return g, err
 	}
 	g.Principal.Guard, g.Principal.Covers = many(b.Principal)
+	g.Principal.IDs = otherKinds(b.Principal)
 	g.Role.Name, g.Narrowing.Word = r.name, jit.If
 	if r.when != "" {
 		g.Narrowing.Parts = []string{r.when}
@@ -33,6 +35,22 @@ func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, e
 		g.Scope.Covers = []string{projects + "*", folders + "*", buckets + "*", bucketURL + "*"}
 	}
 	return g, nil
+}
+
+// otherKinds are an address as that of the other kinds of accounts: no two accounts share one.
+func otherKinds(principal string) []string {
+	kind, address, _ := strings.Cut(principal, ":")
+	kinds := []string{"user", "group", "serviceAccount"}
+	if !slices.Contains(kinds, kind) {
+		return nil
+	}
+	var all []string
+	for _, other := range kinds {
+		if other != kind {
+			all = append(all, other+":"+address)
+		}
+	}
+	return all
 }
 
 // many says of a principal that stands for many why it needs to be named, and gives patterns over who is in it.

@@ -46,6 +46,9 @@ func commandNames(command string) jit.Named {
 	}
 	if startsShell(command) {
 		n.Covers = append(n.Covers, login)
+		if n.Guard == "" {
+			n.Guard = "it may start a shell"
+		}
 	}
 	return n
 }

@@ -48,7 +48,8 @@ func startsShell(command string) bool {
 	if strings.ContainsAny(command, "$`") {
 		return true // what stands there is known when it runs only
 	}
-	for _, words := range simpleCommands(command) {
+	// What an option names, as in --rsh=bash, is a word of its own.
+	for _, words := range simpleCommands(strings.ReplaceAll(command, "=", " ")) {
 		for i, w := range words {
 			if isShell(w, words[i+1:]) {
 				return true
