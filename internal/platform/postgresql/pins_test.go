@@ -169,6 +169,7 @@ func TestStatementsNameEverythingInFull(t *testing.T) {
 		{membershipsQuery(s.server.Major), nil},
 		{namedMemberships(s.server.Major), []any{names}},
 		{holdersSQL, []any{names}},
+		{includedSQL, []any{names[0]}},
 		{terminateSQL, []any{"nobody"}},
 	} {
 		if err := run(c.sql, c.args...); err != nil || sprung() {

@@ -143,6 +143,8 @@ type wrapper struct {
 	principal string
 	// members are the rows in which the wrapper is the role, without the automatic ones.
 	members []membership
+	// makers are the roles that made the wrapper, or were given its administration; known since 16.
+	makers []string
 	// memberOf are the rows in which the wrapper is the member.
 	memberOf []membership
 }
@@ -160,7 +162,9 @@ func (s *state) wrappers() []*wrapper {
 		}
 	}
 	for _, m := range s.memberships {
-		if w := byName[m.Role]; w != nil && !m.Automatic {
+		if w := byName[m.Role]; w != nil && m.Automatic {
+			w.makers = append(w.makers, m.Member)
+		} else if w != nil {
 			w.members = append(w.members, m)
 		}
 		if w := byName[m.Member]; w != nil {

@@ -2,6 +2,7 @@ package postgresql
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -59,7 +60,9 @@ type how struct {
 func ensure(a jit.Access, principal role, w *wrapper, on server, h how) []statement {
 	name := wrapperName(a.Marker.Owner, a.Marker.ID)
 	var list []statement
-	if w != nil && h.rebuild {
+	foreign := func(maker string) bool { return maker != on.operator }
+	if w != nil && (h.rebuild || w.Comment != comment(a.Marker, principal) && slices.ContainsFunc(w.makers, foreign)) {
+		// Whoever made a role of that name ahead of us could give it, and what we make of it, to anybody.
 		list = append(list, statement{"DROP ROLE " + quote(name), administration(name, on)})
 		w = nil
 	}
