@@ -82,7 +82,10 @@ func among(t *testing.T, l *ledger.Ledger, first jit.ID, more jit.Grant) {
 		t.Fatalf("the record is there: %t, %v", ok, err)
 	}
 	write(t, l, jit.Entry{Grant: &more})
-	for range l.Grants(t.Context(), jit.Filter{}) {
+	for _, err := range l.Grants(t.Context(), jit.Filter{}) {
+		if err != nil {
+			t.Error(err)
+		}
 	}
 	if now, err := l.Clock(t.Context()); err != nil || time.Since(now).Abs() > time.Minute {
 		t.Errorf("the clock says %s, %v", now, err)

@@ -163,10 +163,10 @@ func (t *transaction) conclude(i int, o *outcome) {
 		t.errs[i] = leftover(o.last)
 	}
 	next := m.how
-	switch code := sqlState(o.last.err); {
-	case o.last.unit.part == ensures:
+	code := sqlState(o.last.err)
+	if o.last.unit.part == ensures {
 		next.rebuild = next.rebuild || code == codePrivilege
-	default:
+	} else {
 		next.sever = next.sever || o.uncut.err != nil
 		next.clean = next.clean || code == codeDependents
 	}
