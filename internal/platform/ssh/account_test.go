@@ -281,37 +281,6 @@ func TestAFileOfAStrangerIsRefused(t *testing.T) {
 	}
 }
 
-// TestDirectoriesThatOthersCanChange: whoever can put another directory, or a link, on the way leads us elsewhere.
-func TestDirectoriesThatOthersCanChange(t *testing.T) {
-	path, _ := homes(t)
-	home := filepath.Dir(filepath.Dir(path))
-	p, a := newPlatform(t, path), current(path, alice, "x")
-	tests := []struct {
-		name   string
-		change func() error
-		ok     bool
-	}{
-		{"the group may write", func() error { return os.Chmod(home, 0o775) }, false},
-		{"everyone may write, to their own", func() error { return os.Chmod(home, 0o777|fs.ModeSticky) }, true},
-		{"a link of the account to its own directory", func() error {
-			return errors.Join(os.Chmod(home, 0o755), os.Rename(filepath.Dir(path), filepath.Join(home, "keys")), os.Symlink("keys", filepath.Dir(path)))
-		}, true},
-		{"a link where everyone may write", func() error { return os.Chmod(home, 0o777|fs.ModeSticky) }, false},
-		{"a home of another user", func() error { return errors.Join(os.Chmod(home, 0o755), os.Chown(home, stranger, stranger)) }, false},
-		{"a link of root's to the account", func() error { return os.Chown(home, 0, 0) }, true},
-	}
-	for _, tt := range tests {
-		if err := tt.change(); err != nil {
-			t.Fatal(err)
-		}
-		for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
-			if err := one(p, t.Context(), path, op, a); tt.ok && err != nil || !tt.ok && !errors.Is(err, fs.ErrPermission) {
-				t.Errorf("%s, %s: %v", tt.name, op, err)
-			}
-		}
-	}
-}
-
 // TestAFileWithTwoNames: replacing it would part the two, so nothing is granted; taking access away comes first.
 func TestAFileWithTwoNames(t *testing.T) {
 	dir := t.TempDir()

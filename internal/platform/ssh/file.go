@@ -46,8 +46,6 @@ func (at *place) read() (content, error) {
 			Hint:    "give the file to the account whose keys it holds (chown)",
 			Err:     fs.ErrPermission,
 		}
-	case c.info.Size() > maxSize:
-		return c, at.tooLarge()
 	}
 	c.data, err = io.ReadAll(io.LimitReader(f, maxSize+1))
 	switch {

@@ -21,14 +21,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// child names the environment variable that makes the test binary a process of its own: see [TestMain].
-
-// TestMain lets the tests start further processes: "<task> <path> <number>".
-
-// spawn returns the command of a child process.
-
 // current is a grant of login for an hour from now.
-
 func current(path, key, why string) jit.Access {
 	b := jit.Binding{Target: "host", Principal: key, Role: "login", Scope: path}
 	start := jit.Second(time.Now())
@@ -49,7 +42,6 @@ func one(p *Platform, ctx context.Context, path string, op jit.Op, a jit.Access)
 }
 
 // onlyFiles asserts what is in the directory: nothing temporary is left.
-
 func onlyFiles(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -170,96 +162,7 @@ func TestOwnerModeAndLinksStay(t *testing.T) {
 	}
 }
 
-// TestALinkLeadsToItsOwnersFilesOnly: the user of an account does not get his keys into another's file.
-
-func TestALinkLeadsToItsOwnersFilesOnly(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can make the links of another user")
-	}
-	const user = 12345
-	for _, of := range []string{"authorized_keys", ".ssh"} {
-		dir := t.TempDir()
-		home, other := filepath.Join(dir, "home"), filepath.Join(dir, "other")
-		if err := errors.Join(os.Mkdir(home, 0o700), os.Mkdir(other, 0o700)); err != nil {
-			t.Fatal(err)
-		}
-		theirs := filepath.Join(other, "authorized_keys")
-		link, target, path := filepath.Join(home, of), theirs, filepath.Join(home, of)
-		if of == ".ssh" {
-			target, path = other, filepath.Join(link, "authorized_keys")
-		}
-		if err := errors.Join(os.Symlink(target, link), os.Lchown(link, user, user), os.Chown(home, user, user)); err != nil {
-			t.Fatal(err)
-		}
-		p, a := newPlatform(t, path), current(path, alice, "x")
-		for _, there := range []bool{false, true} {
-			if there {
-				write(t, theirs, bob+"\n")
-			}
-			if err := one(p, t.Context(), path, jit.Ensure, a); !errors.Is(err, fs.ErrPermission) {
-				t.Errorf("%s, there %t: %v, want a refusal", of, there, err)
-			}
-		}
-		if got := string(read(t, theirs)); got != bob+"\n" {
-			t.Errorf("%s: the other file holds %q", of, got)
-		}
-		if err := errors.Join(os.Chown(theirs, user, user), os.Chown(other, user, user)); err != nil {
-			t.Fatal(err)
-		}
-		if err := one(p, t.Context(), path, jit.Ensure, a); err != nil {
-			t.Errorf("%s, of the same owner: %v", of, err)
-		}
-	}
-}
-
-func TestFind(t *testing.T) {
-	dir, err := filepath.EvalSymlinks(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := func(parts ...string) string { return filepath.Join(append([]string{dir}, parts...)...) }
-	if err := errors.Join(os.MkdirAll(in("a", "b"), 0o700), os.Symlink("a/b", in("rel")), os.Symlink(in("a"), in("abs")),
-		os.Symlink("../../rel/../file", in("a", "b", "up")), os.Symlink("loop", in("loop")), os.Symlink("new/file", in("a", "dangling")),
-		os.Symlink("b/new", in("a", "promise")), os.Symlink("..", in("a", "b", "parent"))); err != nil {
-		t.Fatal(err)
-	}
-	write(t, in("a", "file"), "")
-	for path, want := range map[string]string{
-		in("a", "file"):        in("a", "file"),
-		in("rel"):              in("a", "b"),
-		in("abs", "file"):      in("a", "file"),
-		in("rel", "up"):        in("a", "file"),
-		in("abs", "b", "none"): in("a", "b", "none"),
-		in("abs", "promise"):   in("a", "b", "new"),
-
-		in("rel", "parent", "none"): in("a", "none"),
-	} {
-		at, err := find(path)
-		if err != nil {
-			t.Errorf("find(%q): %v", path, err)
-			continue
-		}
-		if at.path != want {
-			t.Errorf("find(%q) is %q, want %q", path, at.path, want)
-		}
-		at.close()
-	}
-	for path, want := range map[string]error{
-		in("abs", "dangling"):    fs.ErrNotExist,
-		in("x", "y", "z"):        fs.ErrNotExist,
-		in("a", "file", "under"): unix.ENOTDIR,
-	} {
-		if at, err := find(path); !errors.Is(err, want) {
-			t.Errorf("find(%q) = %v, %v; want %v", path, at, err, want)
-		}
-	}
-	if at, err := find(in("loop")); err == nil {
-		t.Errorf("a link to itself leads to %q", at.path)
-	}
-}
-
 // TestANewFileBelongsToTheAccount: sshd reads it as the account, so root may not keep it.
-
 func TestANewFileBelongsToTheAccount(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can write for another account")
@@ -310,7 +213,6 @@ func TestNothingToChangeWritesNothing(t *testing.T) {
 }
 
 // TestAnEditorWithoutTheLockLosesNothing: he writes between our read and our rename.
-
 func TestAnEditorWithoutTheLockLosesNothing(t *testing.T) {
 	for name, edit := range map[string]func(path string) error{
 		"in place": func(path string) error { return os.WriteFile(path, []byte("# his\n"+bob+"\n"), 0o600) },
@@ -346,7 +248,6 @@ func TestAnEditorWithoutTheLockLosesNothing(t *testing.T) {
 }
 
 // TestAnEditorWhoNeverStops: the edit gives up, and has written nothing.
-
 func TestAnEditorWhoNeverStops(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authorized_keys")
 	p, edits := newPlatform(t, path), 0
@@ -365,14 +266,7 @@ func TestAnEditorWhoNeverStops(t *testing.T) {
 	onlyFiles(t, filepath.Dir(path), "authorized_keys", "authorized_keys.jit.lock")
 }
 
-// TestFiftyWritersInSeveralProcesses: five processes of ten writers on one file.
-
-// TestAFullDiskChangesNothing: the new file cannot be written to its end.
-
-// TestWithoutPermissionNothingChanges: the process may read and not write.
-
 // TestEnsureNeedsAWindowThatHasBegun: a line gives access from the moment it is written.
-
 func TestEnsureNeedsAWindowThatHasBegun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authorized_keys")
 	p := newPlatform(t, path)
