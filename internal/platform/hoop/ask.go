@@ -72,6 +72,9 @@ func (p *Platform) Ask(ctx context.Context, a jit.Access) (jit.Decision, error) 
 		return jit.Decision{}, err
 	}
 	found, err := p.requests(ctx, a)
+	if err == nil {
+		found, err = p.current(ctx, a, found)
+	}
 	if err == nil && len(found) == 0 {
 		if err = p.request(ctx, a); err == nil || unsure(err) {
 			found, err = p.awaitRequest(ctx, a, err)
@@ -99,10 +102,24 @@ func (p *Platform) request(ctx context.Context, a jit.Access) error {
 	if err != nil {
 		return err
 	}
-	// The approval comes within a second, and the review has to end within the window that begins with that second.
-	seconds := int64(a.Marker.Window.Length()/time.Second) - 1
-	_, err = p.provision(ctx, a.Binding.Principal, a.Binding.Scope, askName(a.Marker), seconds, p.metadata("the reviewers of the connection, in hoop"), true)
+	_, err = p.provision(ctx, a.Binding.Principal, a.Binding.Scope, askName(a.Marker), int64(lasts(a)/time.Second), p.metadata("the reviewers of the connection, in hoop"), true)
 	return err
+}
+
+// lasts is how long the review of a grant has to last: the approval comes within a second, and the review has to end within
+// the window that begins with that second.
+func lasts(a jit.Access) time.Duration { return a.Marker.Window.Length() - time.Second }
+
+// current takes back what waits and asks for another length than the grant has by now, and returns the others.
+func (p *Platform) current(ctx context.Context, a jit.Access, found []session) (kept []session, err error) {
+	for _, s := range found {
+		if s.Review.Status == pending && s.Review.Lasts != lasts(a) {
+			err = errors.Join(err, p.reject(ctx, s.ID))
+			continue
+		}
+		kept = append(kept, s)
+	}
+	return kept, err
 }
 
 // awaitRequest waits until the list shows a session that asks for the grant. lost is the error of making it, whose outcome is
@@ -111,7 +128,7 @@ func (p *Platform) awaitRequest(ctx context.Context, a jit.Access, lost error) (
 	began := p.now()
 	for try := 0; ; try++ {
 		found, err := p.requests(ctx, a)
-		if err != nil || len(found) > 0 {
+		if err != nil || slices.ContainsFunc(found, func(s session) bool { return s.Review.Lasts == lasts(a) }) {
 			return found, err
 		}
 		if p.now().Sub(began) > p.patience {

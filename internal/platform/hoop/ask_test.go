@@ -78,6 +78,27 @@ func TestReviewersDecide(t *testing.T) {
 	}
 }
 
+// A ttl that is changed while the grant waits is asked for anew, and what waited is taken back.
+func TestAskedForAnotherLength(t *testing.T) {
+	s, lead, p := askSite(t)
+	a := access("length", time.Hour)
+	ask(t, p, a)
+	a.Marker.Window.End = a.Marker.Window.End.Add(time.Hour)
+	for range 2 {
+		if d := ask(t, p, a); d.Denied != "" || !d.Window.Start.IsZero() {
+			t.Errorf("Ask = %+v", d)
+		}
+	}
+	all := s.Reviews()
+	if len(all) != 2 || all[0].Status != "REJECTED" || all[1].Status != "PENDING" {
+		t.Fatalf("the reviews are %+v", all)
+	}
+	s.Decide(lead, all[1].Session, approved, time.Now())
+	if d := ask(t, p, a); d.Window.Length() != a.Marker.Window.Length() || d.By != "lead@example.com" {
+		t.Errorf("Ask = %+v, want %s", d, a.Marker.Window.Length())
+	}
+}
+
 func TestReviewersDeny(t *testing.T) {
 	s, lead, p := askSite(t)
 	a := access("deny", time.Hour)

@@ -3,6 +3,7 @@ package hoop
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,62 +20,92 @@ func bad(name, attribute, principal, role, scope string) platformtest.BadBinding
 
 // TestConformanceOfReviews runs the suite with reviews of users.
 func TestConformanceOfReviews(t *testing.T) {
+	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target { return reviewTarget(newSite(t, nil), 0) }})
+}
+
+// TestConformanceUnderLag runs it on a gateway whose list is behind, and which loses the answer to every tenth write after it
+// has carried it out.
+func TestConformanceUnderLag(t *testing.T) {
+	const lag = 50 * time.Millisecond
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 		s := newSite(t, nil)
-		p := &platformtest.Target{
-			Open:       func(t *testing.T) jit.Platform { return s.open(t, Config{}, 0) },
-			OpenAt:     func(t *testing.T, offset time.Duration) jit.Platform { return s.open(t, Config{}, offset) },
-			Principals: []string{alice, bob}, Roles: []string{connect}, Scope: db, Gone: "vanished-db",
-			BadBindings: []platformtest.BadBinding{
-				bad("a group", "principal", "group:oncall", connect, db),
-				bad("no e-mail", "principal", "alice", connect, db),
-				bad("a name beside the e-mail", "principal", "Alice <alice@example.com>", connect, db),
-				bad("another role", "role", alice, "admin", db),
-				bad("no scope", "scope", alice, connect, ""),
-				bad("a path as scope", "scope", alice, connect, "../users"),
-			},
-			Aliases: []platformtest.Alias{{
-				Written:   jit.Binding{Principal: "user:" + alice, Role: connect, Scope: db},
-				Canonical: jit.Binding{Principal: alice, Role: connect, Scope: db},
-			}},
-			Impossible: &jit.Binding{Principal: "Alice@example.com", Role: connect, Scope: db},
-			Allowed:    func(_ *testing.T, b jit.Binding) bool { return s.MayConnect(b.Principal, b.Scope, time.Now()) },
-			AllowedAt:  func(_ *testing.T, b jit.Binding, at time.Time) bool { return s.MayConnect(b.Principal, b.Scope, at) },
-			// A connection may allow its users to ask for years; somebody has approved that.
-			Foreign: func(_ *testing.T, b jit.Binding) {
-				s.Decide(s.boss, s.Ask(b.Principal, b.Scope, "", 10*365*24*time.Hour), approved, time.Now())
-			},
-			Dump:  func(*testing.T) string { return s.Dump("jit", "") },
-			Calls: s.Calls,
-			MaxCalls: func(op jit.Op, n int) (reads, writes int) {
-				if op == jit.Remove {
-					return 4, n // who we are, the connection, its reviews, and those once more
-				}
-				return 6, n // and each of the users, and the reviews once more
-			},
-			Tamper: platformtest.Tamper{
-				// Who approves again what is approved begins its time anew.
-				MoveEnd: func(t *testing.T, m jit.Marker, end time.Time) {
-					r := s.ours(m)[0]
-					s.Decide(hooptest.Key, r.Session, approved, end.Add(-time.Second/2-r.Ends.Sub(r.Created)))
-				},
-				Duplicate: func(t *testing.T, m jit.Marker) {
-					p, r := s.open(t, Config{}, 0), s.ours(m)[0]
-					seconds := int64(time.Until(m.Window.End)/time.Second) - 1
-					if _, err := p.provision(t.Context(), r.User, r.Connection, r.CorrelationID, seconds, nil, false); err != nil {
-						t.Fatal(err)
-					}
-				},
-				Delete: func(t *testing.T, m jit.Marker) {
-					for _, r := range s.ours(m) {
-						s.Decide(s.boss, r.Session, "REVOKED", time.Now())
-					}
-				},
-			},
-			Break: s.breakDown,
+		s.Lag(lag)
+		var writes atomic.Int32
+		lossy := func(r *http.Request) hooptest.Cut {
+			if r.Method != http.MethodGet && writes.Add(1)%10 == 0 {
+				return hooptest.Unanswered
+			}
+			return hooptest.Through
 		}
-		return p
+		s.Interrupt(lossy)
+		target := reviewTarget(s, lag)
+		target.MaxCalls = func(_ jit.Op, n int) (reads, writes int) { return 20 + 2*n, 2 * n }
+		target.Break = func(*testing.T) (repair func()) {
+			s.Interrupt(unavailable)
+			return func() { s.Interrupt(lossy) }
+		}
+		return target
 	}})
+}
+
+// reviewTarget describes a gateway whose list is behind by lag.
+func reviewTarget(s *site, lag time.Duration) *platformtest.Target {
+	return &platformtest.Target{
+		Open:       func(t *testing.T) jit.Platform { return s.open(t, Config{}, 0) },
+		OpenAt:     func(t *testing.T, offset time.Duration) jit.Platform { return s.open(t, Config{}, offset) },
+		Principals: []string{alice, bob}, Roles: []string{connect}, Scope: db, Gone: "vanished-db",
+		BadBindings: []platformtest.BadBinding{
+			bad("a group", "principal", "group:oncall", connect, db),
+			bad("no e-mail", "principal", "alice", connect, db),
+			bad("a name beside the e-mail", "principal", "Alice <alice@example.com>", connect, db),
+			bad("another role", "role", alice, "admin", db),
+			bad("no scope", "scope", alice, connect, ""),
+			bad("a path as scope", "scope", alice, connect, "../users"),
+		},
+		Aliases: []platformtest.Alias{{
+			Written:   jit.Binding{Principal: "user:" + alice, Role: connect, Scope: db},
+			Canonical: jit.Binding{Principal: alice, Role: connect, Scope: db},
+		}},
+		Impossible: &jit.Binding{Principal: "Alice@example.com", Role: connect, Scope: db},
+		Allowed:    func(_ *testing.T, b jit.Binding) bool { return s.MayConnect(b.Principal, b.Scope, time.Now()) },
+		AllowedAt:  func(_ *testing.T, b jit.Binding, at time.Time) bool { return s.MayConnect(b.Principal, b.Scope, at) },
+		// A connection may allow its users to ask for years; somebody has approved that.
+		Foreign: func(_ *testing.T, b jit.Binding) {
+			s.Decide(s.boss, s.Ask(b.Principal, b.Scope, "", 10*365*24*time.Hour), approved, time.Now())
+			time.Sleep(2 * lag)
+		},
+		Dump:  func(*testing.T) string { return s.Dump("jit", "") },
+		Calls: s.Calls,
+		MaxCalls: func(op jit.Op, n int) (reads, writes int) {
+			if op == jit.Remove {
+				return 4, n // who we are, the connection, its reviews, and those once more
+			}
+			return 6, n // and each of the users, and the reviews once more
+		},
+		Tamper: platformtest.Tamper{
+			// Who approves again what is approved begins its time anew.
+			MoveEnd: func(t *testing.T, m jit.Marker, end time.Time) {
+				r := s.ours(m)[0]
+				s.Decide(hooptest.Key, r.Session, approved, end.Add(-time.Second/2-r.Ends.Sub(r.Created)))
+				time.Sleep(2 * lag)
+			},
+			Duplicate: func(t *testing.T, m jit.Marker) {
+				p, r := s.open(t, Config{}, 0), s.ours(m)[0]
+				seconds := int64(time.Until(m.Window.End)/time.Second) - 1
+				if _, err := p.provision(t.Context(), r.User, r.Connection, r.CorrelationID, seconds, nil, false); err != nil && !unsure(err) {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * lag)
+			},
+			Delete: func(t *testing.T, m jit.Marker) {
+				for _, r := range s.ours(m) {
+					s.Decide(s.boss, r.Session, "REVOKED", time.Now())
+				}
+				time.Sleep(2 * lag)
+			},
+		},
+		Break: s.breakDown,
+	}
 }
 
 // TestConformanceOfAttributes runs the suite with attributes of groups.

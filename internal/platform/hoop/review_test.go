@@ -177,6 +177,19 @@ func TestRevokedAfterItsEnd(t *testing.T) {
 	}
 }
 
+// hoop's record names the reviewers as those who approved. The session says that it was the API key.
+func TestWhoApprovedIsRecorded(t *testing.T) {
+	s := newSite(t, nil)
+	must(t, apply(t, s.open(t, Config{}, 0), jit.Ensure, access("record", time.Hour)))
+	if by, _ := s.Reviews()[0].Metadata[approvedByField].(string); !strings.Contains(by, `with the API key "jit"; the reviewers of the connection did not decide`) {
+		t.Errorf("the session says that it was approved by %q", by)
+	}
+	must(t, apply(t, s.open(t, Config{Metadata: map[string]string{approvedByField: "CHG-1"}}, 0), jit.Ensure, access("named", time.Hour)))
+	if by := s.Reviews()[1].Metadata[approvedByField]; by != "CHG-1" {
+		t.Errorf("the target's own metadata became %q", by)
+	}
+}
+
 // A later review that is over hides a grant; that is seen, and Ensure puts it right.
 func TestAHiddenGrant(t *testing.T) {
 	s := newSite(t, nil)
