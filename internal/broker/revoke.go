@@ -32,7 +32,7 @@ type Revocation struct {
 // Destroyed is the reason recorded for a grant whose resource Terraform destroys.
 const Destroyed = "the resource was destroyed"
 
-// ErrUnrecorded: access was ended on its target, and the ledger could not record it.
+// ErrUnrecorded says that access was ended on its target and that the ledger could not record it.
 var ErrUnrecorded = errors.New("the ledger could not record it")
 
 // Revoke ends a grant of this owner now; one of another's is refused. Absent, over, failed or unknown to the ledger is success. kept is
