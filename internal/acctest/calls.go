@@ -46,6 +46,7 @@ type Calls struct {
 	count Count
 	delay time.Duration
 	fail  error
+	lose  error
 }
 
 // Count returns the calls since the last Reset.
@@ -74,6 +75,24 @@ func (c *Calls) Fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fail = err
+}
+
+// Lose makes the next write reach its platform and fail with err all the same, as every call after it does; Fail ends that.
+func (c *Calls) Lose(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lose = err
+}
+
+// lost returns the error that the answer to a write is lost with.
+func (c *Calls) lost() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lose != nil {
+		c.fail, c.lose = c.lose, nil
+		return c.fail
+	}
+	return nil
 }
 
 // note counts one call and returns the error that it has to fail with.
@@ -126,7 +145,11 @@ func (p *counted) Apply(ctx context.Context, scope string, changes []jit.Change)
 	if err := p.calls.noteWrite(ctx, changes); err != nil {
 		return all(err, changes)
 	}
-	return p.Platform.Apply(ctx, scope, changes)
+	errs := p.Platform.Apply(ctx, scope, changes)
+	if lost := p.calls.lost(); lost != nil {
+		return all(lost, changes)
+	}
+	return errs
 }
 
 // late is a counted platform that takes its changes late.
@@ -146,6 +169,9 @@ func (p *late) ApplyLate(ctx context.Context, scope string, take func() []jit.Ch
 		}
 		return changes
 	})
+	if fail == nil {
+		fail = p.calls.lost()
+	}
 	if fail != nil {
 		return all(fail, changes)
 	}

@@ -35,8 +35,8 @@ func (b *backend) opened(diags *diag.Diagnostics) bool {
 	return false
 }
 
-// Create makes the grant, or adopts the one that exists. On an error no state is kept: the
-// ledger remembers what was begun, and the next apply meets its own record.
+// Create makes the grant, or adopts the one that exists. After an error the grant is kept in the state, tainted, where its
+// access may be in force: the next apply completes it, and taking the block away ends it.
 func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var config, plan grantModel
 	resp.Diagnostics.Append(config.get(ctx, req.Config.Raw)...)
@@ -61,12 +61,20 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Cannot grant", err)
+		if g, may := r.mayBeInForce(ctx, g, err); may {
+			keep(ctx, req, resp, &plan, g)
+		}
 		return
 	}
 	if g.Over(r.Broker.Now()) && plan.Digest.IsUnknown() { // else the plan has said so
 		resp.Diagnostics.AddWarning("Nothing was granted", fmt.Sprintf(
 			"This grant is over: it ran from %s to %s. Set renewal = %d to grant again.", jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), g.Renewal+1))
 	}
+	keep(ctx, req, resp, &plan, g)
+}
+
+// keep writes the created grant into the state.
+func keep(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse, plan *grantModel, g jit.Grant) {
 	plan.fill(g)
 	resp.State.Raw = req.Plan.Raw
 	resp.Diagnostics.Append(plan.set(&resp.State.Raw)...)
@@ -74,7 +82,27 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	resp.Diagnostics.Append(resp.Private.SetKey(ctx, holderKey, fmt.Append(nil, g.Holder))...)
 }
 
-// create makes or adopts the grant. Where this run has destroyed it under another address, or does so later, it goes on; if
+// lookUpAgain bounds the look into the ledger after a create that failed, whose own time may be up.
+const lookUpAgain = 10 * time.Second
+
+// mayBeInForce reports whether a create that failed with err may have given access, and returns the record of the grant: its intent is
+// recorded, and neither its success nor its failure.
+func (r *grantResource) mayBeInForce(ctx context.Context, g jit.Grant, err error) (jit.Grant, bool) {
+	for _, refused := range []error{jit.ErrDenied, jit.ErrInvalid, jit.ErrOver} {
+		if g.ID == "" || errors.Is(err, refused) {
+			return g, false
+		}
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), lookUpAgain)
+	defer stop()
+	recorded, known, err := r.Broker.Ledger.Lookup(ctx, g.ID)
+	if err != nil {
+		return g, g.Version > 0
+	}
+	return recorded, known && recorded.Live(r.Broker.Now()) && recorded.GrantedAt.IsZero()
+}
+
+// create makes or adopts the grant, and returns as much of it as is known on an error, too. Where this run has destroyed it under another address, or does so later, it goes on; if
 // policies do not permit that, it ends.
 func (r *grantResource) create(ctx context.Context, request broker.Request) (jit.Grant, error) {
 	g, _, err := r.Broker.Check(request)
@@ -86,7 +114,10 @@ func (r *grantResource) create(ctx context.Context, request broker.Request) (jit
 	defer one.Unlock()
 	request.Successor = one.ended
 	made, err := r.Broker.Grant(ctx, request)
-	return made, r.created(ctx, one, g, err)
+	if err = r.created(ctx, one, g, err); err != nil && made.ID == "" {
+		return g, err
+	}
+	return made, err
 }
 
 // created notes what became of a create, err, or of the plan for it that core repeats during the apply. If policies refused it, and
