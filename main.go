@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -83,6 +84,8 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	// The command says everything itself. Libraries log what a server sent out of turn, which is not for anybody's terminal.
+	log.SetOutput(io.Discard)
 	file, ok := stdout.(*os.File)
 	return cli.Run(ctx, args, stdin, stdout, stderr, cli.Options{Version: version, Terminal: ok && isatty.IsTerminal(file.Fd())})
 }

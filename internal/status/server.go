@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -72,6 +73,8 @@ type Server struct {
 	State    func() sweeper.State
 	Interval time.Duration
 	Now      func() time.Time
+	// Log takes what goes wrong with connections and answers; it may be nil.
+	Log *slog.Logger
 }
 
 // The bounds of a request.
@@ -112,6 +115,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	listener = &limited{Listener: listener, most: maxConnections}
 	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTime, WriteTimeout: answerTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader}
+	if s.Log != nil {
+		server.ErrorLog = slog.NewLogLogger(s.Log.Handler(), slog.LevelError)
+	}
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
