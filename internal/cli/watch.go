@@ -15,6 +15,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
 	"github.com/jitaccess/terraform-provider-jit/internal/notice"
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 	"github.com/jitaccess/terraform-provider-jit/internal/status"
@@ -62,11 +63,11 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 	if len(rt.Targets) == 0 {
 		return jit.Invalid("targets", "name the targets to be swept in the settings", "there is nothing to watch")
 	}
-	release, err := rt.Ledger.WatchAlone()
+	alone, err := rt.Ledger.WatchAlone()
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer alone.Release()
 
 	log := p.watchLog()
 	w.Progress = func(r sweeper.Result) { logStep(log, r) }
@@ -85,6 +86,7 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 	over := make(chan struct{})
 	var told sync.WaitGroup
 	told.Go(func() { tellState(log, w, over) })
+	told.Go(func() { keepAlone(ctx, stop, alone, log) })
 	if len(rt.Receivers) > 0 {
 		sender := p.sender(rt, w.Holder)
 		sender.Told = func(receiver string, r notice.Result, err error) {
@@ -102,6 +104,24 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 		return cause
 	}
 	return nil
+}
+
+// keepAlone makes sure until ctx ends that no other daemon is at work on the ledger, and stops this one where another is.
+func keepAlone(ctx context.Context, stop context.CancelCauseFunc, alone *ledger.Alone, log *slog.Logger) {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := alone.Keep(); errors.Is(err, jit.ErrInvalid) {
+			log.Error("another daemon has taken the ledger", "error", err.Error())
+			stop(err)
+			return
+		}
+	}
 }
 
 // accessOf reads where to listen and who may look: the flag counts before the settings. The address is empty where neither names one.
@@ -131,7 +151,7 @@ func accessOf(rt *config.Runtime, listen string) (status.Access, error) {
 func (p *program) serve(ctx context.Context, stop context.CancelCauseFunc, rt *config.Runtime, w *sweeper.Watcher, access status.Access, metrics *status.Metrics, log *slog.Logger) (over chan struct{}, err error) {
 	source := status.Source{Ledger: rt.Ledger, OutOfReach: w.OutOfReach, Now: p.Now, State: w.State}
 	metrics.Watch(source)
-	server := &status.Server{Access: access, Metrics: metrics, State: w.State, Interval: w.Interval, Now: p.Now, Page: status.Page(source)}
+	server := &status.Server{Access: access, Metrics: metrics, State: w.State, Interval: w.Interval, Now: p.Now, Page: status.Page(source), Log: log}
 	listener, err := server.Listen(ctx)
 	if err != nil {
 		return nil, err

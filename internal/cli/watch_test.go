@@ -72,6 +72,23 @@ func TestSweepWatch(t *testing.T) {
 	w.wantAccess(long, true)
 }
 
+// A daemon whose ledger is removed, with its directory, still is the only one.
+func TestSweepWatchStaysAlone(t *testing.T) {
+	w := newWorld(t)
+	w.write("jit.hcl", strings.Replace(w.read("jit.hcl"), "sqlite://ledger.db", "sqlite://is/ledger.db", 1))
+	w.grant("INC-1: a", "2h")
+	_, errs, stop := w.daemon()
+	eventually(t, "it watches", func() bool { return strings.Contains(errs.String(), "msg=watching") })
+	if err := os.RemoveAll("is"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has seen that", func() bool { _, err := os.Stat("is/ledger.db.watch"); return err == nil })
+	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("another `jit sweep --watch` is at work on")
+	if code := stop(); code != exitDone {
+		t.Errorf("exit code %d, want %d:\n%s", code, exitDone, errs)
+	}
+}
+
 func TestSweepWatchJSON(t *testing.T) {
 	w := newWorld(t)
 	short := w.grant("INC-1: a", "30m")

@@ -27,7 +27,7 @@ func TestWatchAlone(t *testing.T) {
 		cmd.Env = append(os.Environ(), append(more, envWatch+"="+url)...)
 		return cmd
 	}
-	release, err := open(t, url).WatchAlone()
+	first, err := open(t, url).WatchAlone()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestWatchAlone(t *testing.T) {
 	if _, err := open(t, url).WatchAlone(); !errors.Is(err, jit.ErrInvalid) {
 		t.Errorf("a second one in this process: %v", err)
 	}
-	release()
+	first.Release()
 	if out, err := ask().CombinedOutput(); err != nil {
 		t.Errorf("after it let go: %v, %s", err, out)
 	}
@@ -46,11 +46,11 @@ func TestWatchAlone(t *testing.T) {
 	if out, err := killed.CombinedOutput(); err == nil {
 		t.Fatalf("it was to be killed: %s", out)
 	}
-	release, err = open(t, url).WatchAlone()
+	first, err = open(t, url).WatchAlone()
 	if err != nil {
 		t.Fatalf("after the holder was killed: %v", err)
 	}
-	release()
+	first.Release()
 
 	t.Run("by other names", func(t *testing.T) {
 		dir := t.TempDir()
@@ -61,9 +61,9 @@ func TestWatchAlone(t *testing.T) {
 		check := func(names ...string) {
 			t.Helper()
 			for i, name := range names {
-				release, err := open(t, "sqlite://"+name).WatchAlone()
+				alone, err := open(t, "sqlite://"+name).WatchAlone()
 				if i == 0 && err == nil {
-					defer release()
+					defer alone.Release()
 				} else if i == 0 || !errors.Is(err, jit.ErrInvalid) {
 					t.Errorf("%s after %s: %v", name, names[:i], err)
 				}
@@ -77,14 +77,44 @@ func TestWatchAlone(t *testing.T) {
 		check(link, file, filepath.Join(through, "ledger.db"))
 	})
 
+	t.Run("its directory is removed", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "is")
+		url := "sqlite://" + filepath.Join(dir, "ledger.db")
+		first, err := open(t, url).WatchAlone()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Release()
+		if err := errors.Join(first.Keep(), os.RemoveAll(dir), first.Keep()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := open(t, url).WatchAlone(); !errors.Is(err, jit.ErrInvalid) {
+			t.Errorf("a second one after the first has seen it: %v", err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		second, err := open(t, url).WatchAlone()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer second.Release()
+		if err := first.Keep(); !errors.Is(err, jit.ErrInvalid) {
+			t.Errorf("the first one, when a second one was faster: %v", err)
+		}
+	})
+
 	t.Run("many share a server", func(t *testing.T) {
 		url := postgresURL(t)
 		for range 2 {
-			release, err := open(t, url).WatchAlone()
+			alone, err := open(t, url).WatchAlone()
+			if err == nil {
+				err = alone.Keep()
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer release()
+			defer alone.Release()
 		}
 	})
 }
