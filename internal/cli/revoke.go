@@ -263,7 +263,8 @@ func (p *program) confirm(ctx context.Context, grants []jit.Grant) error {
 type outcome struct {
 	ID jit.ID `json:"id"`
 	jit.Binding
-	// Result is "revoked", "over" (it had ended and gone before, or had given nothing) or "failed".
+	// Result is "revoked", "over" (it had ended and gone before, or had given nothing), "unrecorded" (its access was ended, and the ledger
+	// could not record it) or "failed".
 	Result string `json:"result"`
 	Error  string `json:"error,omitempty"`
 	// Remains says what is left to be cleaned up where the access has ended.
@@ -300,6 +301,8 @@ func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []j
 			switch {
 			case errors.Is(err, jit.ErrRemains):
 				o.Remains = err.Error()
+			case errors.Is(err, broker.ErrUnrecorded):
+				o.Result, o.Error = "unrecorded", err.Error()
 			case err != nil:
 				o.Result, o.Error = stepFailed, err.Error()
 			}
@@ -316,10 +319,13 @@ func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []j
 
 // report prints the outcomes; any failure makes the command fail.
 func (p *program) report(outcomes []outcome) error {
-	failed, tails := 0, 0
+	failed, unrecorded, tails := 0, 0, 0
 	for _, o := range outcomes {
-		if o.Error != "" {
+		switch o.Result {
+		case stepFailed:
 			failed++
+		case "unrecorded":
+			unrecorded++
 		}
 		if o.SessionTail != "" {
 			tails++
@@ -345,8 +351,12 @@ func (p *program) report(outcomes []outcome) error {
 	if tails > 0 {
 		fmt.Fprintf(p.err, "warning: sessions that are open under %d of these may go on for their session tail; end them on the target\n", tails)
 	}
+	var left []error
 	if failed > 0 {
-		return notDone(fmt.Errorf("%d of %d grants could not be revoked; run the command again, or leave it to jit sweep", failed, len(outcomes)))
+		left = append(left, fmt.Errorf("%d of %d grants could not be revoked; run the command again, or leave it to jit sweep", failed, len(outcomes)))
 	}
-	return nil
+	if unrecorded > 0 {
+		left = append(left, fmt.Errorf("the access of %d grants was ended, and the ledger could not record it: run the command again when the ledger is back, before a sweep puts the access back", unrecorded))
+	}
+	return notDone(errors.Join(left...))
 }

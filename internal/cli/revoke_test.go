@@ -159,8 +159,14 @@ func TestRevokeWorksWithoutALedger(t *testing.T) {
 			w := newWorld(t)
 			g := w.grant("INC-1: a", "1h")
 			tt.harm(w)
-			w.run(append([]string{"revoke", "--reason", "stop"}, tt.args(g)...)...).wantCode(tt.code)
+			r := w.run(append([]string{"revoke", "--reason", "stop"}, tt.args(g)...)...).wantCode(tt.code)
 			w.wantAccess(g, false)
+			if tt.code == exitNotDone { // a sweep would put it back
+				r.wantOut("unrecorded").wantErr("run the command again when the ledger is back, before a sweep puts the access back")
+				if strings.Contains(r.err, "leave it to jit sweep") {
+					t.Errorf("it advises a sweep:\n%s", r.err)
+				}
+			}
 		})
 	}
 }
