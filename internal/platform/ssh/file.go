@@ -51,7 +51,7 @@ func (at *place) read() (content, error) {
 	switch {
 	case err != nil:
 		return c, fmt.Errorf("read authorized keys %s: %w", at.path, err)
-	case len(c.data) > maxSize:
+	case len(c.data) > maxSize || bytes.Count(c.data, []byte("\n")) > maxLines:
 		return c, at.tooLarge()
 	}
 	return c, nil
@@ -78,7 +78,7 @@ func (at *place) notRegular(what string) error {
 
 func (at *place) tooLarge() error {
 	return &jit.Error{
-		Problem: fmt.Sprintf("%s has more than the %d MiB that are read of such a file", at.path, maxSize>>20),
+		Problem: fmt.Sprintf("%s has more than the %d MiB or %d lines that are read of such a file", at.path, maxSize>>20, maxLines),
 		Hint:    "take out of it what is no key",
 	}
 }

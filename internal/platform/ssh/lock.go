@@ -22,16 +22,17 @@ func (at *place) lockName() string { return at.name + ".jit.lock" }
 // lock takes the lock and waits for it until then, but no longer than ctx lasts. A lock that cannot be had
 // is done without, with a warning: each change compares what it replaces with what it has read.
 func (p *Platform) lock(ctx context.Context, at *place, until time.Time) (unlock func(), locked bool, err error) {
+	side := filepath.Join(filepath.Dir(at.path), at.lockName())
 	f, unusable, err := at.openLock()
 	if err != nil {
 		return nil, false, at.cannotWrite(err)
 	}
-	without := func() (func(), bool, error) {
-		p.warn("authorized_keys is changed without its lock", "lock", filepath.Join(filepath.Dir(at.path), at.lockName()), "reason", unusable)
+	if f == nil {
+		p.doWithout(side, unusable)
 		return func() {}, false, nil
 	}
-	if f == nil {
-		return without()
+	if p.didWithout(side) {
+		until = time.Time{}
 	}
 	for n := 0; ; n++ {
 		taken, err := tryLock(f)
@@ -42,15 +43,35 @@ func (p *Platform) lock(ctx context.Context, at *place, until time.Time) (unlock
 		case taken:
 			return func() { _ = f.Close() }, true, nil // closing unlocks
 		case !time.Now().Before(until):
-			_ = f.Close()
-			unusable = fmt.Sprintf("somebody has held it for %s", p.patience)
-			return without()
+			p.doWithout(side, fmt.Sprintf("somebody has held it for %s", p.patience))
+			return func() {}, false, f.Close()
 		}
 		if err := backoff.Wait(ctx, n, 2*time.Millisecond, 10*time.Millisecond); err != nil {
 			_ = f.Close()
 			return nil, false, fmt.Errorf("wait for the lock %s: %w", f.Name(), err)
 		}
 	}
+}
+
+// impatient is how long a lock that could not be had is not waited for again, so that many changes in a row do not each wait.
+const impatient = time.Minute
+
+// didWithout reports whether the lock could not be had a short while ago.
+func (p *Platform) didWithout(side string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.without[side]) < impatient
+}
+
+// doWithout notes that the lock cannot be had, and warns of it once in a while.
+func (p *Platform) doWithout(side, why string) {
+	if p.didWithout(side) {
+		return
+	}
+	p.mu.Lock()
+	p.without[side] = time.Now()
+	p.mu.Unlock()
+	p.warn("authorized_keys is changed without its lock", "lock", side, "reason", why)
 }
 
 // openLock opens the lock file and creates it if need be. What the account has put in its place is not

@@ -3,6 +3,7 @@
 package ssh
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -24,7 +25,7 @@ func (at *place) replace(ctx context.Context, before content, data []byte, locke
 			err = at.cannotWrite(err)
 		}
 	}()
-	if len(data) > maxSize {
+	if len(data) > maxSize || bytes.Count(data, []byte("\n")) > maxLines {
 		return content{}, at.tooLarge()
 	}
 	temp, name, err := at.temporary(locked)

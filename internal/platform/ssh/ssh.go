@@ -47,6 +47,8 @@ type Platform struct {
 	warn func(what string, facts ...any)
 
 	mu sync.Mutex
+	// without is when each lock could not be had, by its path.
+	without map[string]time.Time
 	// last is each file as it was when it was last seen. An edit begins from there and makes sure, before it writes, that
 	// nothing has changed since.
 	last map[string]content
@@ -60,7 +62,7 @@ var (
 // New checks the form of the configuration; it opens no file. Its errors are
 // *jit.Error that name authorized_keys or accounts. "~/" is the home directory of the current user.
 func New(cfg Config, now func() time.Time) (*Platform, error) {
-	p := &Platform{now: now, scopes: map[string]string{}, patience: patience, warn: slog.Warn, last: map[string]content{}}
+	p := &Platform{now: now, scopes: map[string]string{}, patience: patience, warn: slog.Warn, last: map[string]content{}, without: map[string]time.Time{}}
 	switch {
 	case cfg.AuthorizedKeys == "" && len(cfg.Accounts) == 0:
 		return nil, jit.Invalid("authorized_keys", `write for example authorized_keys = "/home/deploy/.ssh/authorized_keys"`,
@@ -257,9 +259,12 @@ type content struct {
 	parsed *keys
 }
 
-// maxSize bounds what is read of a file, in bytes: the account whose it is must not use up our memory. A
-// thousand keys take less than a tenth of it.
-const maxSize = 4 << 20
+// maxSize and maxLines bound what is read of a file, in bytes and lines: the account whose it is must not use up our
+// memory. A thousand keys take less than a tenth of either.
+const (
+	maxSize  = 4 << 20
+	maxLines = 40_000
+)
 
 // recall returns the file as it was last seen, and reads one that was not seen yet.
 func (p *Platform) recall(path string) (content, error) {
