@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,7 +143,8 @@ func (p *program) auditExportCommand() *cobra.Command {
 
 json is one object a line, with the hash of the event and of the one before: with prev set and hash empty, the
 SHA-256 of a line as it is written here is its hash, so the chain can be checked with nothing but this file.
-csv is for spreadsheets: a cell that would be taken for a formula begins with an apostrophe.
+csv is for spreadsheets. An apostrophe stands before what would be taken for a formula, at the beginning of a cell or after a
+semicolon. Control and other hidden characters are written as \u{202e}; details are JSON.
 cloudevents is one CloudEvent (1.0, JSON) a line, whose data is the event; source names the ledger and id is the sequence number.`,
 		Example: `  jit audit export --output events.jsonl
   jit audit export --format csv --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --output november.csv`,
@@ -262,25 +264,37 @@ func (p *program) back(flag, text string) (time.Time, error) {
 func csvWriter(w io.Writer) func(jit.Event) error {
 	c := csv.NewWriter(w)
 	write := func(cells ...string) error {
-		for i := range cells {
-			cells[i] = harmless(cells[i])
-		}
 		_ = c.Write(cells) // what is wrong with w is told by Error
 		c.Flush()
 		return c.Error()
 	}
 	_ = write("seq", "at", "kind", "grant", "policy", "actor", "change", "source", "detail", "prev", "hash") // a bufio.Writer keeps its error for later writes
 	return func(e jit.Event) error {
-		return write(strconv.FormatInt(e.Seq, 10), e.At.UTC().Format(time.RFC3339Nano), string(e.Kind), string(e.Grant), e.Policy,
-			e.Name, e.Change, string(e.Source), detail(e.Detail), e.Prev, e.Hash)
+		facts, err := cellJSON(e.Detail)
+		if err != nil {
+			return err
+		}
+		return write(strconv.FormatInt(e.Seq, 10), e.At.UTC().Format(time.RFC3339Nano), harmless(string(e.Kind)), harmless(string(e.Grant)),
+			harmless(e.Policy), harmless(e.Name), harmless(e.Change), harmless(string(e.Source)), facts, harmless(e.Prev), harmless(e.Hash))
 	}
 }
 
-// harmless keeps a spreadsheet from taking a cell for a formula
-// (https://owasp.org/www-community/attacks/CSV_Injection).
-func harmless(cell string) string {
-	if cell != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", []rune(cell)[0]) {
-		return "'" + cell
+// cellJSON writes details so that they read back whatever is in them: as JSON with sorted names, without a semicolon, which separates
+// the cells of some spreadsheets, and without hidden characters.
+func cellJSON(facts map[string]string) (string, error) {
+	if len(facts) == 0 {
+		return "", nil
 	}
-	return cell
+	text, err := json.Marshal(facts)
+	return strings.ReplaceAll(visibleJSON(string(text)), ";", `\u003b`), err
+}
+
+// formula matches where a spreadsheet would take what follows for a formula: at the beginning of a cell, and after a semicolon, which
+// separates cells where the comma is a decimal point (https://owasp.org/www-community/attacks/CSV_Injection). An apostrophe that is
+// there already is matched too, so that the one that is put in can be taken out again.
+var formula = regexp.MustCompile(`(^|;)('|[ "]*[=+\-@＝＋－＠])`)
+
+// harmless returns a cell without hidden characters, in which an apostrophe stands before whatever would be a formula.
+func harmless(cell string) string {
+	return formula.ReplaceAllString(jit.Printable(cell), "${1}'${2}")
 }

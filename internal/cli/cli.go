@@ -49,21 +49,24 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &program{in: stdin, out: stdout, err: stderr, Options: o}
+	p := &program{in: stdin, out: stdout, err: screen{stderr}, Options: o}
+	if o.Terminal {
+		p.out = screen{stdout}
+	}
 	root := p.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(p.out)
+	root.SetErr(p.err)
 	cmd, err := root.ExecuteContextC(ctx)
 	switch {
 	case err == nil:
 		return exitDone
 	case !p.started:
-		fmt.Fprintf(stderr, "error: %v\nSee %s --help.\n", err, cmd.CommandPath())
+		fmt.Fprintf(p.err, "error: %s\nSee %s --help.\n", indented(err.Error()), cmd.CommandPath())
 		return exitUsage
 	}
-	fmt.Fprintf(stderr, "error: %v\n", err)
+	fmt.Fprintf(p.err, "error: %s\n", indented(err.Error()))
 	return code(ctx, err)
 }
 

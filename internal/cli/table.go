@@ -1,45 +1,88 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"unicode"
+	"unicode/utf16"
+
+	"golang.org/x/text/width"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // table writes rows in aligned columns and, where it may, the cells that name a state in colour.
 type table struct {
-	w      *tabwriter.Writer
+	w      io.Writer
 	colour bool
-	rows   int
+	rows   [][]string
 }
 
 func (p *program) table(w io.Writer) *table {
-	return &table{
-		w:      tabwriter.NewWriter(w, 0, 0, 2, ' ', 0),
-		colour: p.Terminal && w == p.out && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
-	}
+	return &table{w: w, colour: w == p.out && p.Terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
 
-// row writes one row; the first one is the heading. The second column is the one in colour.
+// row adds one row; the first one is the heading. The second column is the one in colour.
 func (t *table) row(cells ...string) {
 	for i, c := range cells {
-		cells[i] = printable(c)
-		if i == 1 && t.colour {
-			// All codes are equally long, or the columns after this one would not line up.
-			cells[i] = colourOf(c, t.rows == 0) + cells[i] + "\x1b[0m"
-		}
+		cells[i] = jit.Cell(c)
 	}
-	t.rows++
-	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+	t.rows = append(t.rows, cells)
 }
 
-func (t *table) flush() { _ = t.w.Flush() }
+// gap stands between two columns; no cell has it inside.
+const gap = "  "
+
+// flush writes the rows.
+func (t *table) flush() {
+	var widths []int
+	for _, row := range t.rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], columnsOf(cell))
+		}
+	}
+	var b strings.Builder
+	for n, row := range t.rows {
+		for i, cell := range row {
+			padding := ""
+			if i < len(row)-1 {
+				padding = strings.Repeat(" ", widths[i]-columnsOf(cell)) + gap
+			}
+			if i == 1 && t.colour {
+				cell = colourOf(cell, n == 0) + cell + "\x1b[0m"
+			}
+			b.WriteString(cell + padding)
+		}
+		b.WriteByte('\n')
+	}
+	to := t.w
+	if through, ok := to.(screen); ok && t.colour {
+		to = through.Writer // the cells hide nothing
+	}
+	_, _ = io.WriteString(to, b.String())
+	t.rows = nil
+}
+
+// columnsOf is how many columns of a terminal a text takes: characters of East Asia are two wide, and marks stand on the one before.
+func columnsOf(s string) (n int) {
+	for _, r := range s {
+		switch {
+		case unicode.Is(unicode.Mn, r), unicode.Is(unicode.Me, r):
+		case width.LookupRune(r).Kind() == width.EastAsianWide, width.LookupRune(r).Kind() == width.EastAsianFullwidth:
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}
 
 // colourOf tells the colour of a state or result; words after it say that something is amiss.
 func colourOf(cell string, heading bool) string {
@@ -57,15 +100,22 @@ func colourOf(cell string, heading bool) string {
 	return "\x1b[90m"
 }
 
-// printable keeps what was recorded from steering the terminal or breaking a table.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
+// screen is the one way to a terminal: whatever is written, errors of servers too, can neither steer it nor look like another line of ours.
+type screen struct{ io.Writer }
+
+// Write writes text with what is hidden in it made visible; line feeds and tabs stay.
+func (s screen) Write(text []byte) (int, error) {
+	if _, err := io.WriteString(s.Writer, jit.Visible(string(text))); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }
+
+// printable is a text that stays on its line.
+func printable(s string) string { return jit.Printable(s) }
+
+// indented lets a message of several lines not look like several messages.
+func indented(message string) string { return strings.ReplaceAll(message, "\n", "\n  ") }
 
 // abbreviate cuts the middle out of what is too long for a column, such as a public key.
 func abbreviate(s string) string {
@@ -77,10 +127,34 @@ func abbreviate(s string) string {
 	return string(runes[:head]) + "…" + string(runes[len(runes)-tail:])
 }
 
-// printJSON writes v as indented JSON, with <, > and & as they are.
+// printJSON writes v as indented JSON, with <, > and & as they are and what is hidden as \u202e.
 func (p *program) printJSON(v any) error {
-	encoder := json.NewEncoder(p.out)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(p.out, visibleJSON(text.String()))
+	return err
+}
+
+// visibleJSON is the same JSON with what is hidden in its strings escaped. Outside of strings JSON has no such characters but line feeds.
+func visibleJSON(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && jit.Hidden(r) }) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '\n' || !jit.Hidden(r):
+			b.WriteRune(r)
+		default:
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&b, `\u%04x`, unit)
+			}
+		}
+	}
+	return b.String()
 }

@@ -2,7 +2,6 @@ package notice
 
 import (
 	"strings"
-	"unicode"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -89,19 +88,9 @@ func (n notice) slack() slackMessage {
 func sectionOf(text string) slackBlock { return slackBlock{"section", slackText{"mrkdwn", text}} }
 
 // slackCode shows a value as it is, on one line: in a code span nothing is a format, and with & < > escaped nothing is a mention or a link
-// (https://docs.slack.dev/messaging/formatting-message-text#escaping).
+// (https://docs.slack.dev/messaging/formatting-message-text#escaping). A backquote, which would end the span, is written like what is hidden.
 func slackCode(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case !unicode.IsPrint(r): // also what would turn the direction of the text around
-			return -1
-		case r == '`':
-			return '\''
-		}
-		return r
-	}, s)
+	s = strings.ReplaceAll(jit.Cell(s), "`", jit.Escape('`'))
 	if shown := []rune(s); len(shown) > maxValue {
 		s = string(shown[:maxValue-1]) + "…"
 	}

@@ -72,11 +72,12 @@ func TestSlackDefuses(t *testing.T) {
 		"<!channel> & <@U123>":         "`&lt;!channel&gt; &amp; &lt;@U123&gt;`",
 		"<https://evil.example|here>":  "`&lt;https://evil.example|here&gt;`",
 		"*bold* _it_ ~no~ @here #ops":  "`*bold* _it_ ~no~ @here #ops`",
-		"out` of ```code``` <!here> `": "`out' of '''code''' &lt;!here&gt; '`",
-		"one\nWho: `root`\r\n\ttwo":    "`one Who: 'root'   two`",
-		"turned \u202earound\x00\x1b[": "`turned around[`",
+		"out` of ```code <!here> `":    `'out\u{60} of \u{60}\u{60}\u{60}code &lt;!here&gt; \u{60}'`,
+		"one\nWho: `root`\r\n\ttwo":    `'one\u{a}Who: \u{60}root\u{60}\u{d}\u{a}\u{9}two'`,
+		"turned \u202earound\x00\x1b[": `'turned \u{202e}around\u{0}\u{1b}['`,
 		"naïve 日本":                     "`naïve 日本`",
 	} {
+		want = strings.ReplaceAll(want, "'", "`")
 		if m := slackNotice(jit.EventGranted, func(g *jit.Grant, _ *jit.Event) { g.Reason = written }); !strings.Contains(m.Text, "\nWhy: "+want+"\n") {
 			t.Errorf("%q: got\n%s\nwant %s", written, m.Text, want)
 		}

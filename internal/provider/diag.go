@@ -39,9 +39,9 @@ func addWarning(diags *diag.Diagnostics, doing string, err error) {
 func addWarnings(diags *diag.Diagnostics, all []broker.Warning) {
 	for _, w := range all {
 		if at := attributePath(w.Attribute); at != nil {
-			diags.AddAttributeWarning(*at, w.Summary, w.Detail)
+			diags.AddAttributeWarning(*at, w.Summary, jit.Visible(w.Detail))
 		} else {
-			diags.AddWarning(w.Summary, w.Detail)
+			diags.AddWarning(w.Summary, jit.Visible(w.Detail))
 		}
 	}
 }
@@ -80,11 +80,13 @@ func kind(doing string, err *jit.Error) string {
 	return doing
 }
 
-// sentence writes s with a capital and a full stop, unless it begins with a name or ends in a quoted value.
+// sentence writes s with a capital and a full stop, unless it begins with a name or ends in a quoted value. What a server or somebody
+// else hid in it is made visible: Terraform prints it as it is.
 func sentence(s string) string {
 	if s == "" {
 		return s
 	}
+	s = jit.Visible(s)
 	first, size := utf8.DecodeRuneInString(s)
 	if word, _, _ := strings.Cut(s, " "); !strings.ContainsAny(word, `_:=`) {
 		s = string(unicode.ToUpper(first)) + s[size:]

@@ -9,7 +9,6 @@ import (
 	"html/template"
 	"net/http"
 	"time"
-	"unicode"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -58,18 +57,14 @@ const readTimeout = 20 * time.Second
 // maxQuery bounds what is asked for.
 const maxQuery = 200
 
-// render makes a page in which every text is what it looks like: what turns the direction of a text around is dropped.
+// render makes a page in which every text is what it looks like: what is hidden is written as [jit.Printable] does. The page itself
+// hides nothing.
 func render(name string, data any) ([]byte, error) {
 	var page bytes.Buffer
 	if err := pages.ExecuteTemplate(&page, name, data); err != nil {
 		return nil, err
 	}
-	return bytes.Map(func(r rune) rune {
-		if unicode.Is(unicode.Bidi_Control, r) {
-			return -1
-		}
-		return r
-	}, page.Bytes()), nil
+	return []byte(jit.PrintableLines(page.String())), nil
 }
 
 // Page shows who has access now, what ended today, what could not be revoked, and drift.

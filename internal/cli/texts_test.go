@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"maps"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// hostile are texts that a spreadsheet, a terminal or a parser would take for something else.
+var hostile = []string{
+	"", "INC-1: look", "=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "a;=cmd|' /C calc'!A0", `a;"=1"`, ` "=1`, "a; -1", "'=1", "a;'b", "＝1", "a\n=1", "a=b c=d", `{"a":"b"}`,
+	"\x1b[2J", "\u202etxt", "a\u200bb", "two  spaces ", " led", "日本語 の 理由", "é̂", "🔑 key", `\u{202e}`, "a,b", `say "hi"`, "\xff", "\x00", "a\r\nb", "<@U1> `x` &amp;", "👩‍👧 family",
+}
+
+// taken out again, what a spreadsheet would have taken for a formula is as it was.
+var apostrophe = regexp.MustCompile(`(^|;)'`)
+
+func fromCSV(cell string) string { return jit.Unprintable(apostrophe.ReplaceAllString(cell, "$1")) }
+
+// formulas begin a cell wherever a spreadsheet separates cells.
+var formulas = regexp.MustCompile("(^|[;\t\r\n])[ \"]*[=+\\-@\t\r＝＋－＠]")
+
+// Whatever people wrote, the CSV export has as many cells as columns, reads back to the same fields, and no cell is a formula.
+func FuzzCSV(f *testing.F) {
+	for i, s := range hostile {
+		f.Add(s, hostile[len(hostile)-1-i])
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		a, b = strings.ToValidUTF8(a, "\uFFFD"), strings.ToValidUTF8(b, "\uFFFD")
+		e := jit.Event{Seq: 7, At: time.Unix(1, 0), Kind: jit.EventRequested, Grant: jit.ID(b), Policy: a, Actor: jit.Actor{Name: b, Change: a, Source: jit.FromCLI},
+			Detail: map[string]string{"reason": a, "principal": b, b: a}, Hash: "h"}
+		var out bytes.Buffer
+		if err := csvWriter(&out)(e); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := csv.NewReader(bytes.NewReader(out.Bytes())).ReadAll()
+		if err != nil || len(rows) != 2 || len(rows[1]) != 11 {
+			t.Fatalf("%v: %q", err, out.String())
+		}
+		row := rows[1]
+		for i, want := range map[int]string{0: "7", 2: "requested", 3: b, 4: a, 5: b, 6: a, 7: "cli", 10: "h"} {
+			if got := fromCSV(row[i]); got != want {
+				t.Errorf("cell %d %q reads back as %q, want %q", i, row[i], got, want)
+			}
+			if formulas.MatchString(row[i]) {
+				t.Errorf("cell %d %q holds a formula", i, row[i])
+			}
+		}
+		var detail map[string]string
+		if err := json.Unmarshal([]byte(row[8]), &detail); err != nil || !maps.Equal(detail, e.Detail) || formulas.MatchString(row[8]) {
+			t.Errorf("details %s, %v, want %q", row[8], err, e.Detail)
+		}
+		if strings.Count(out.String(), "\n") != 2 {
+			t.Errorf("%q is not two lines", out.String())
+		}
+	})
+}
+
+// byColumn cuts a line where the headings begin, in columns of the terminal.
+func byColumn(line string, heading []string) []string {
+	var cells []string
+	runes, at := []rune(line), 0
+	for i, h := range heading {
+		upTo := columnsOf(h)
+		var cell []rune
+		for len(runes) > 0 && (i == len(heading)-1 || at < upTo || columnsOf(string(runes[0])) == 0) {
+			at += columnsOf(string(runes[0]))
+			cell, runes = append(cell, runes[0]), runes[1:]
+		}
+		at -= upTo
+		cells = append(cells, strings.TrimRight(string(cell), " "))
+	}
+	return cells
+}
+
+// Whatever is in the cells, a table has one line a row, its columns begin under their headings, and it reads back to the same cells.
+func FuzzTable(f *testing.F) {
+	for i, s := range hostile {
+		f.Add(s, hostile[len(hostile)-1-i], "end")
+	}
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		var out bytes.Buffer
+		p := &program{out: &out, err: &out}
+		table := p.table(&out)
+		table.row("FIRST", "SECOND", "THIRD")
+		rows := [][]string{{a, b, c}, {"x", "y", "z"}, {c, a, b}}
+		for _, row := range rows {
+			table.row(append([]string(nil), row...)...)
+		}
+		table.flush()
+		lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+		if len(lines) != len(rows)+1 {
+			t.Fatalf("%d lines: %q", len(lines), out.String())
+		}
+		second, third := strings.Index(lines[0], "SECOND"), strings.Index(lines[0], "THIRD")
+		heading := []string{lines[0][:second], lines[0][second:third], lines[0][third:]}
+		for i, row := range rows {
+			for k, cell := range byColumn(lines[i+1], heading) {
+				if got, want := jit.Unprintable(cell), strings.ToValidUTF8(row[k], "\uFFFD"); got != want {
+					t.Errorf("row %d, cell %d reads back as %q, want %q\n%s", i, k, got, want, out.String())
+				}
+			}
+		}
+	})
+}
+
+// JSON is the same whoever reads it, and shows what is hidden.
+func FuzzJSON(f *testing.F) {
+	for _, s := range hostile {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var out bytes.Buffer
+		p := &program{out: screen{&out}, Options: Options{Terminal: true}}
+		if err := p.printJSON(map[string]string{"reason": s}); err != nil {
+			t.Fatal(err)
+		}
+		var back map[string]string
+		if err := json.Unmarshal(out.Bytes(), &back); err != nil || back["reason"] != strings.ToValidUTF8(s, "\uFFFD") && !strings.Contains(back["reason"], "\uFFFD") {
+			t.Errorf("%s reads back as %q, %v", out.String(), back, err)
+		}
+		if strings.ContainsFunc(strings.ReplaceAll(out.String(), "\n", ""), jit.Hidden) {
+			t.Errorf("%q hides something", out.String())
+		}
+	})
+}
+
+// What a server answers reaches the terminal through the error of a command.
+func TestNothingSteersTheTerminal(t *testing.T) {
+	w := newWorld(t)
+	r := w.run("list", "--target", "\x1b]0;title\x07\u202e[").wantCode(exitUsage)
+	if strings.ContainsFunc(strings.ReplaceAll(r.err, "\n", ""), jit.Hidden) {
+		t.Errorf("stderr has %q", r.err)
+	}
+	if got := indented("cannot read\nerror: forged"); got != "cannot read\n  error: forged" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -1,0 +1,27 @@
+package provider
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Terraform prints diagnostics as they are: what a server answers, and what people write, must not steer the terminal.
+func TestDiagnosticsHideNothing(t *testing.T) {
+	const hostile = "forbidden \x1b]0;title\x07\x1b[2J \u202etxt\u200b"
+	var diags diag.Diagnostics
+	addError(&diags, "Cannot grant", errors.New(hostile))
+	addError(&diags, "Cannot grant", jit.Invalid("role", hostile, "%s", hostile))
+	addWarning(&diags, "Cannot read", errors.New(hostile))
+	addWarnings(&diags, []broker.Warning{{Attribute: "principal", Summary: "Standing access", Detail: hostile}, {Summary: "x", Detail: hostile}})
+	for _, d := range diags {
+		if text := strings.ReplaceAll(d.Detail(), "\n", ""); strings.ContainsFunc(text, jit.Hidden) || !strings.Contains(text, `\u{202e}txt`) {
+			t.Errorf("%q", d.Detail())
+		}
+	}
+}
