@@ -2,6 +2,8 @@ package provider_test
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +110,41 @@ func TestDestroyedAndCreatedInOneApply(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A module that gets another name takes its grants along, with and without a moved block.
+func TestRenamedModule(t *testing.T) {
+	for name, moved := range map[string]string{"moved": "moved {\n  from = module.one\n  to = module.two\n}\n", "not moved": ""} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, w *acctest.World) {
+				module(t, w, "grants", people("alice", "bob"))
+				call := func(name string) string {
+					return fmt.Sprintf("module %q {\n  source = \"./grants\"\n}\n", name)
+				}
+				configure(w, call("one"))
+				w.Must("get")
+				w.Apply()
+				before := w.Read("authorized_keys")
+				w.Clock.Advance(30 * time.Minute)
+				configure(w, call("two"), moved)
+				w.Must("get")
+				w.Apply()
+				if got := sortedLines(w.Read("authorized_keys")); got != sortedLines(before) {
+					t.Errorf("authorized_keys is\n%swant\n%s", got, before)
+				}
+				unchanged(t, w, "after it")
+				w.Must("destroy", "-auto-approve")
+				if got := w.Read("authorized_keys"); got != foreign {
+					t.Errorf("after destroy authorized_keys is\n%s", got)
+				}
+			})
+		})
+	}
+}
+
+// sortedLines returns the lines of a text in their order.
+func sortedLines(s string) string {
+	return strings.Join(slices.Sorted(strings.Lines(s)), "")
 }
 
 // A replacement of a live grant puts right what is wrong on the target.
@@ -279,4 +316,13 @@ func TestReplacementWarnsAsACreate(t *testing.T) {
 			t.Errorf("a replacement that is too long: exit code %d\n%s", r.ExitCode, r.Text())
 		}
 	})
+}
+
+// module writes a module of that name with the resources.
+func module(t *testing.T, w *acctest.World, name string, resources ...string) {
+	t.Helper()
+	if err := os.MkdirAll(w.Path(name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w.Write(name+"/main.tf", "terraform {\n  required_providers {\n    jit = { source = \"jitaccess/jit\" }\n  }\n}\n"+strings.Join(resources, "\n"))
 }
