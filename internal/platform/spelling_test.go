@@ -160,6 +160,7 @@ func TestForbiddenUnderEverySpelling(t *testing.T) {
 		{"ssh", "", "command:/usr/bin/backup; b'as'h -i", "", role("login"), false},
 		{"ssh", "", "command:/bin/b?sh", "", role("login"), false},
 		{"ssh", "", "command:sudo -i", "", role("login"), false},
+		{"ssh", "", "command:echo" + strings.Repeat(" x", 2000), "", role("login"), false},
 		{"ssh", "", "command:/usr/bin/rsync --rsh=/bin/bash x y", "", role("login"), false},
 		{"ssh", "", "command:python3 -c 'import pty'", "", role("login"), false},
 		{"ssh", "", "command:/usr/bin/python3 /opt/backup.py --all", "", role("login"), true},

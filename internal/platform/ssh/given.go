@@ -33,11 +33,18 @@ func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, e
 	return g, nil
 }
 
+// maxWords is how many words of a command are looked at; a longer one may give anything.
+const maxWords = 100
+
 // commandNames tells what a command gives.
 func commandNames(command string) jit.Named {
 	n := jit.Named{Name: commandPrefix + command, Within: []string{login}}
 	if strings.ContainsAny(command, shellCharacters) || strings.Contains(command, "..") {
 		n.Guard = `a shell gives a meaning to some of its characters, or it has ".." in it`
+	}
+	if len(strings.Fields(command)) > maxWords {
+		n.Covers = []string{commandPrefix + "*", login}
+		return n
 	}
 	for _, words := range simpleCommands(command) {
 		for i := range words { // what follows exec, env, nice and the like
