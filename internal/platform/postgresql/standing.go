@@ -57,8 +57,9 @@ var everything = []string{"SUPERUSER", "CREATEROLE", "BYPASSRLS"}
 func (s *state) standing(ours map[string]bool) []jit.Standing {
 	rolesOf := map[string][]string{}
 	for _, m := range s.memberships {
-		if !ours[m.Role] && m.gives() && !slices.Contains(rolesOf[m.Member], m.Role) {
-			rolesOf[m.Member] = append(rolesOf[m.Member], m.Role)
+		// Rows of the same role and member come one after the other.
+		if known := rolesOf[m.Member]; !ours[m.Role] && m.gives() && (len(known) == 0 || known[len(known)-1] != m.Role) {
+			rolesOf[m.Member] = append(known, m.Role)
 		}
 	}
 	var logins []string
