@@ -97,8 +97,9 @@ func importFault(folder string, test bool, path string) string {
 	case test || supports || floor > 0:
 	case folder == "internal/jit/policy" && strings.HasPrefix(path, "cel.dev/cel-go/"):
 	case folder == "internal/awsconfig" && strings.HasPrefix(path, "github.com/aws/"):
+	case folder == "internal/pgsession" && strings.HasPrefix(path, "github.com/jackc/pgx/"):
 	default:
-		return "is not of the standard library, which is all that the ground stands on (and CEL, in internal/jit/policy; the AWS SDK, in internal/awsconfig)"
+		return "is not of the standard library, which is all that the ground stands on (and CEL, in internal/jit/policy; the AWS SDK, in internal/awsconfig; pgx, in internal/pgsession)"
 	}
 	return ""
 }
@@ -183,6 +184,7 @@ func TestLayersRefuse(t *testing.T) {
 		{"internal/awsconfig", own + "jit", false, false},
 		{"internal/awsconfig", own + "batch", false, true},
 		{"internal/awsconfig", "github.com/aws/aws-sdk-go-v2/config", false, false},
+		{"internal/pgsession", "github.com/jackc/pgx/v5/pgconn", false, false},
 		{"internal/jit", "github.com/aws/aws-sdk-go-v2/config", false, true},
 		{"internal/batch", "github.com/aws/smithy-go", false, true},
 		{"internal/platform/aws_iam", own + "awsconfig", false, false},

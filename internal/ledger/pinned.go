@@ -32,6 +32,7 @@ func openPinned(config pgx.ConnConfig) *sql.DB {
 		path = `"$user", public`
 	}
 	pin := pgsession.Pin(path+", pg_temp", pgsession.Parameter(config.RuntimeParams, "role"))
+	pgsession.Guard(&config.Config, pin)
 	return sql.OpenDB(&pinned{stdlib.GetConnector(config), strings.Join(pin, "; ")})
 }
 

@@ -5,8 +5,11 @@
 package pgsession
 
 import (
+	"context"
 	"regexp"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Catalog is the search path of a session that names everything in full.
@@ -67,6 +70,25 @@ func Pin(path, role string) []string {
 		" AS s (name, value) WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL")
 	// The second statement can take longer than a statement_timeout that somebody chose so that it does.
 	return []string{"SET LOCAL statement_timeout = 0", b.String()}
+}
+
+// Guard pins the settings under which a new connection is asked what it leads to, where target_session_attrs
+// of the URL wants that: pgconn asks by the name of a function alone. It is called before the first connection.
+func Guard(config *pgconn.Config, pin []string) {
+	validate := config.ValidateConnect
+	if validate == nil {
+		return
+	}
+	config.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		if _, err := conn.Exec(ctx, "BEGIN; "+strings.Join(pin, "; ")).ReadAll(); err != nil {
+			return err
+		}
+		if err := validate(ctx, conn); err != nil {
+			return err // pgconn closes the connection
+		}
+		_, err := conn.Exec(ctx, "ROLLBACK").ReadAll()
+		return err
+	}
 }
 
 var (

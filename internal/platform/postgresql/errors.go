@@ -34,7 +34,7 @@ const (
 )
 
 // primaryHint says what to do about a standby.
-const primaryHint = "name the primary in the target's url, or several hosts with target_session_attrs=read-write"
+const primaryHint = "name the primary in the target's url, or several hosts with target_session_attrs=primary"
 
 // sqlState returns the server's code of an error, "" when the error is not the server's.
 func sqlState(err error) string {

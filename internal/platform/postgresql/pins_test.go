@@ -89,6 +89,9 @@ func TestTheOwnerOfTheDatabaseGetsNothing(t *testing.T) {
 			own(t, s, s.server.User)
 			return s.open(t)
 		}},
+		{"superuser who asks for the primary", func(t *testing.T, s *site) *Platform {
+			return s.openAs(t, s.url+"&target_session_attrs=primary", time.Now)
+		}},
 		{"superuser through a pooler", func(t *testing.T, s *site) *Platform {
 			own(t, s, s.server.User)
 			return s.openAs(t, s.server.Pooler(t, databaseOf(t, s.url)), time.Now)

@@ -93,11 +93,12 @@ func New(cfg Config, now func() time.Time) (*Platform, error) {
 	if pc.ConnConfig.RuntimeParams["application_name"] == "" {
 		pc.ConnConfig.RuntimeParams["application_name"] = "terraform-provider-jit"
 	}
+	pin := pgsession.Pin(pgsession.Catalog, pgsession.Parameter(pc.ConnConfig.RuntimeParams, "role"))
+	pgsession.Guard(&pc.ConnConfig.Config, pin)
 	pool, err := pgxpool.NewWithConfig(context.Background(), pc)
 	if err != nil {
 		return nil, unreadable
 	}
-	pin := pgsession.Pin(pgsession.Catalog, pgsession.Parameter(pc.ConnConfig.RuntimeParams, "role"))
 	return &Platform{pool: pool, pin: pin, now: now}, nil
 }
 
