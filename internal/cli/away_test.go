@@ -58,3 +58,17 @@ func TestADirectoryThatIsAway(t *testing.T) {
 		})
 	}
 }
+
+// A lock that somebody holds, or has put something else in place of, keeps nobody's access alive; the command says so.
+func TestALockThatCannotBeHad(t *testing.T) {
+	w := newWorld(t)
+	g := w.grant("INC-1: look", "1h")
+	lock := w.keys + ".jit.lock"
+	if err := errors.Join(os.Remove(lock), os.Mkdir(lock, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	w.run("revoke", string(g.ID), "--reason", "INC-1: done").wantCode(exitDone).wantErr(`warning: target "bastion": authorized_keys is changed without its lock`, lock)
+	if got := w.read("authorized_keys"); got != foreignLine {
+		t.Errorf("the file holds\n%s", got)
+	}
+}

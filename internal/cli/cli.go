@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,6 +82,8 @@ type program struct {
 	json    bool
 	// started: the command line was understood; errors from here on are not about its form.
 	started bool
+
+	telling sync.Mutex // of warn
 }
 
 func (p *program) root() *cobra.Command {
@@ -137,7 +140,14 @@ func (p *program) openWrapped(ctx context.Context, source jit.Source, around fun
 	if p.Wrap != nil {
 		wrap = func(name string, inner jit.Platform) jit.Platform { return around(name, p.Wrap(name, inner)) }
 	}
-	return config.Open(ctx, s, config.Options{Now: p.Now, Source: source, Wrap: wrap})
+	return config.Open(ctx, s, config.Options{Now: p.Now, Source: source, Wrap: wrap, Warn: p.warn})
+}
+
+// warn tells what a target has to say about a change that was made.
+func (p *program) warn(text string) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	fmt.Fprintf(p.err, "warning: %s\n", text)
 }
 
 // withRuntime opens what the settings describe for the time of f, which --timeout bounds.

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -29,6 +30,8 @@ type Options struct {
 	Keep time.Duration
 	// Wrap, when not nil, goes around each platform, inside of the batching.
 	Wrap func(name string, p jit.Platform) jit.Platform
+	// Warn is told what a target has to say about a change that was made; nil is the log. It is safe for concurrent use.
+	Warn func(text string)
 }
 
 // Runtime is everything that the settings describe, open and ready.
@@ -111,6 +114,9 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 		}
 		if t, ok := p.(jit.Tidier); ok {
 			tidiers = append(tidiers, t)
+		}
+		if w, ok := p.(jit.Warner); ok && o.Warn != nil {
+			w.OnWarning(func(text string) { o.Warn(fmt.Sprintf("target %q: %s", name, text)) })
 		}
 		if o.Wrap != nil {
 			p = o.Wrap(name, p)

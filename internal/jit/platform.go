@@ -56,6 +56,13 @@ type Tidier interface {
 	OnTidied(tell func(ctx context.Context, gone []Marker))
 }
 
+// Warner is a platform that can make a change and still have to tell something about it.
+type Warner interface {
+	Platform
+	// OnWarning sets what is told of such things. It is called before the first use; without it the log is told.
+	OnWarning(tell func(text string))
+}
+
 // Describer is a platform that knows more of a binding's life when it may ask: what Check says is a bound.
 type Describer interface {
 	Platform

@@ -71,7 +71,7 @@ func (p *Platform) doWithout(side, why string) {
 	p.mu.Lock()
 	p.without[side] = time.Now()
 	p.mu.Unlock()
-	p.warn("authorized_keys is changed without its lock", "lock", side, "reason", why)
+	p.warn(fmt.Sprintf("authorized_keys is changed without its lock %s: %s", side, why))
 }
 
 // openLock opens the lock file and creates it if need be. What the account has put in its place is not

@@ -43,8 +43,8 @@ type Platform struct {
 	scopes map[string]string // scope to path
 	// patience is how long a change waits for the lock of its file.
 	patience time.Duration
-	// warn tells the log what no error tells.
-	warn func(what string, facts ...any)
+	// warn tells what no error tells.
+	warn func(text string)
 
 	mu sync.Mutex
 	// without is when each lock could not be had, by its path.
@@ -57,12 +57,13 @@ type Platform struct {
 var (
 	_ jit.LateApplier = (*Platform)(nil)
 	_ jit.Unmetered   = (*Platform)(nil)
+	_ jit.Warner      = (*Platform)(nil)
 )
 
 // New checks the form of the configuration; it opens no file. Its errors are
 // *jit.Error that name authorized_keys or accounts. "~/" is the home directory of the current user.
 func New(cfg Config, now func() time.Time) (*Platform, error) {
-	p := &Platform{now: now, scopes: map[string]string{}, patience: patience, warn: slog.Warn, last: map[string]content{}, without: map[string]time.Time{}}
+	p := &Platform{now: now, scopes: map[string]string{}, patience: patience, warn: func(text string) { slog.Warn(text) }, last: map[string]content{}, without: map[string]time.Time{}}
 	switch {
 	case cfg.AuthorizedKeys == "" && len(cfg.Accounts) == 0:
 		return nil, jit.Invalid("authorized_keys", `write for example authorized_keys = "/home/deploy/.ssh/authorized_keys"`,
@@ -124,6 +125,9 @@ func checkPath(attribute, written string) (string, error) {
 
 // Unmetered says that a call is a look at a file of this machine.
 func (p *Platform) Unmetered() {}
+
+// OnWarning sets what is told of a change that was made without the lock.
+func (p *Platform) OnWarning(tell func(text string)) { p.warn = tell }
 
 // Kind returns "ssh".
 func (p *Platform) Kind() string { return "ssh" }
