@@ -45,8 +45,13 @@ type Step struct {
 	// Drift and Severity are empty for what is due by the record.
 	Drift    jit.DriftKind `json:"drift,omitempty"`
 	Severity jit.Severity  `json:"severity,omitempty"`
-	// idle: what is there gives nobody access at the moment.
-	idle bool
+	// Idle: what is there gives nobody access at the moment.
+	Idle bool `json:"-"`
+}
+
+// Unknown reports whether nothing but a marker, which anybody can write, tells of the grant.
+func (s Step) Unknown() bool {
+	return s.Drift == jit.DriftOrphanOver || s.Drift == jit.DriftOrphanLive || s.Drift == jit.DriftUnexplained
 }
 
 // drifted returns a step because of what was found.
@@ -80,7 +85,7 @@ func Plan(now time.Time, ours func(owner string) bool, recorded []jit.Grant, obs
 	for place, grants := range marked {
 		for _, bindings := range grants {
 			if s, ok := stray(now, place, bindings, known, on[place.Target]); ok {
-				s.idle = !slices.ContainsFunc(bindings, func(o jit.Observed) bool { return o.Gives(now) })
+				s.Idle = !slices.ContainsFunc(bindings, func(o jit.Observed) bool { return o.Gives(now) })
 				steps = append(steps, s)
 			}
 		}
@@ -107,7 +112,7 @@ func (s Step) gravity() []int {
 		}
 		return 0
 	}
-	return []int{rank(s.idle), severities[s.Severity], slices.Index(jit.DriftKinds(), s.Drift), rank(!jit.Mighty(s.Grant.Role))}
+	return []int{rank(s.Idle), severities[s.Severity], slices.Index(jit.DriftKinds(), s.Drift), rank(!jit.Mighty(s.Grant.Role))}
 }
 
 var severities = map[jit.Severity]int{jit.Critical: 0, jit.Notable: 1, jit.Minor: 2}

@@ -89,7 +89,7 @@ func TestPlan(t *testing.T) {
 			[]string{"remove a a copy"}},
 		"came back after its end":                       {at(130), []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt = at(121) })}, read(seen(grant(a))), []string{"remove a it came back"}},
 		"came back after revocation, inside its window": {at(30), []jit.Grant{grant(a, func(g *jit.Grant) { g.RevokedAt, g.EndedAt = at(4), at(4) })}, read(seen(grant(a))), []string{"remove a it came back"}},
-		"ended, and its role is left without members": {at(130), []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt, g.Remains = at(121), "a role" })}, read(seen(grant(a), func(o *jit.Observed) { o.Principal = "" })), []string{"end a its access has ended; what remains: a role"}},
+		"ended, and its role is left without members":   {at(130), []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt, g.Remains = at(121), "a role" })}, read(seen(grant(a), func(o *jit.Observed) { o.Principal = "" })), []string{"end a its access has ended; what remains: a role"}},
 		"unknown and over":                              {at(121), nil, read(seen(grant(a))), []string{"remove a the ledger does not know it"}},
 		"unknown and live":                              {at(5), nil, read(seen(grant(a))), []string{"report a the ledger does not know it"}},
 		"another owner's, over and unknown":             {at(121), nil, read(seen(grant(a), func(o *jit.Observed) { o.Marker.Owner = "payments" })), nil},

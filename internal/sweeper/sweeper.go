@@ -278,7 +278,7 @@ func (p *pass) read(ctx context.Context, places map[jit.Place]bool) map[jit.Plac
 func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
 	var held []reconcile.Step
 	kept := slices.DeleteFunc(steps, func(s reconcile.Step) bool {
-		over := s.Kind.Unplanned() && !p.budget.spend(p.MaxUnplanned)
+		over := s.Kind.Unplanned() && !p.budget.spend(s, p.MaxUnplanned)
 		if over {
 			held = append(held, s)
 		}

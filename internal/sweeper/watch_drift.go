@@ -13,23 +13,32 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 // budget counts the removals that no recorded end explains, for as long as one drift interval.
 type budget struct {
 	mu    sync.Mutex
 	since time.Time
-	used  int
+	// used counts those of grants that the ledger knows, and of those of which only a marker tells: whoever writes markers uses up the second.
+	used, unknown int
 }
 
-// spend takes one removal from the cap; false when it is used up.
-func (b *budget) spend(most int) bool {
+// spend takes one removal from the cap; false when it is used up. What gives nobody access takes nothing from it.
+func (b *budget) spend(s reconcile.Step, most int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.used >= most {
+	used := &b.used
+	if s.Unknown() {
+		used = &b.unknown
+	}
+	switch {
+	case s.Idle && most > 0:
+		return true
+	case *used >= most:
 		return false
 	}
-	b.used++
+	*used++
 	return true
 }
 
@@ -38,7 +47,7 @@ func (b *budget) renew(now time.Time, interval time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if now.Sub(b.since).Abs() >= interval {
-		b.since, b.used = now, 0
+		b.since, b.used, b.unknown = now, 0, 0
 	}
 }
 
