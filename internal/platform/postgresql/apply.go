@@ -245,7 +245,7 @@ func (t *transaction) plan(s *state, major int, todo []int, skew error) ([]unit,
 	for _, i := range todo {
 		c := t.changes[i]
 		w := there[wrapperName(c.Access.Marker.Owner, c.Access.Marker.ID)]
-		if w != nil && w.marked && !w.ours() {
+		if w != nil && w.marked && !w.ours() && (c.Op == jit.Ensure || !w.carries(c.Access.Binding)) {
 			t.errs[i] = &jit.Error{
 				Problem: fmt.Sprintf("the comment of role %q bears the marker of another grant (%s)", w.Name, w.marker),
 				Hint:    "find out who changed the comment; drop the role if nobody needs it",

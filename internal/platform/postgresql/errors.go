@@ -166,7 +166,7 @@ func leftover(r refusal) error {
 }
 
 // explainSessions says why the sessions of a principal could not be ended.
-func explainSessions(principal string, err error) error {
+func explainSessions(principal string, err error) *jit.Error {
 	told := &jit.Error{Attribute: "terminate_sessions", Problem: fmt.Sprintf("access has ended, but the open sessions of %q live on: %v", principal, err), Err: err}
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
@@ -176,6 +176,15 @@ func explainSessions(principal string, err error) error {
 		}
 	}
 	return told
+}
+
+// withSessions adds that sessions live on to the error of a change. Then it is more than remains that is left.
+func withSessions(err error, sessions *jit.Error) error {
+	if errors.Is(err, jit.ErrRemains) {
+		sessions.Problem = fmt.Sprintf("%s; %v", sessions.Problem, err)
+		return sessions
+	}
+	return errors.Join(err, sessions)
 }
 
 // sentence is the server's message with its detail, on one line.

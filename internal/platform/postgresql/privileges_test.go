@@ -119,6 +119,22 @@ func TestErrorsSayWhichPrivilegeIsMissing(t *testing.T) {
 	}
 }
 
+// TestSessionsThatLiveOnAreMoreThanRemains: the access is not over as it was asked for.
+func TestSessionsThatLiveOnAreMoreThanRemains(t *testing.T) {
+	s := newSite(t)
+	p := s.adminOf(t, "creator", "CREATEROLE", quote(s.roles[0])) // may not end sessions
+	a := s.access(1, 0, "tied, with a session")
+	a.TerminateSessions = true
+	apply(t, p, ensured(a))
+	tie(t, s, quote(wrapperName(a.Marker.Owner, a.Marker.ID)))
+	connect(t, s.as(s.principals[1]))
+	err := p.Apply(t.Context(), cluster, []jit.Change{removed(a)})[0]
+	if err == nil || errors.Is(err, jit.ErrRemains) || !strings.Contains(err.Error(), "live on") || !strings.Contains(err.Error(), "cannot be dropped") {
+		t.Errorf("the error is %v, want one that says both, and is not only remains", err)
+	}
+	apply(t, s.open(t), removed(a))
+}
+
 func TestRolesThatAreNotThere(t *testing.T) {
 	s := newSite(t)
 	p := s.open(t)

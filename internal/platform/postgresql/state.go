@@ -204,3 +204,8 @@ func (m membership) gives() bool { return m.Inherit || m.Set }
 func (w *wrapper) has(member string) bool {
 	return slices.ContainsFunc(w.members, func(m membership) bool { return m.Member == member })
 }
+
+// carries reports whether the principal has the role of the binding through the wrapper.
+func (w *wrapper) carries(b jit.Binding) bool {
+	return w.has(b.Principal) && slices.ContainsFunc(w.memberOf, func(m membership) bool { return m.Role == b.Role })
+}

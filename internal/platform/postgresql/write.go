@@ -79,7 +79,7 @@ func (t *transaction) answers(pipe *pgconn.Pipeline, units []unit, ended []strin
 	for _, principal := range ended {
 		if _, err := segment(pipe); err != nil {
 			for _, i := range sessions[principal] {
-				t.errs[i] = errors.Join(t.errs[i], explainSessions(principal, err))
+				t.errs[i] = withSessions(t.errs[i], explainSessions(principal, err))
 			}
 		}
 	}
