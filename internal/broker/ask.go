@@ -2,7 +2,9 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -33,7 +35,7 @@ func (b *Broker) Waiting(g jit.Grant) bool {
 }
 
 // TakeUp looks what people have decided on a grant that waits, and begins or closes it accordingly. One that nobody has decided
-// on stays as it is.
+// on stays as it is, unless today's policies do not permit it any more.
 func (b *Broker) TakeUp(ctx context.Context, g jit.Grant) (jit.Grant, error) {
 	g, _, err := b.Recall(ctx, g.ID, g)
 	if err != nil || !b.Waiting(g) {
@@ -42,39 +44,102 @@ func (b *Broker) TakeUp(ctx context.Context, g jit.Grant) (jit.Grant, error) {
 	return b.ensure(ctx, g, jit.EventGranted)
 }
 
-// ask puts the grant before those who decide. When they have approved it, its window is what they made it: begins is true then.
+// ask puts the grant before those who decide. When they have approved it, its window is what they made it: begins is true then. One
+// that may not begin any more, by its start_by or by today's policies, is taken back.
 func (b *Broker) ask(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.Grant, begins bool, err error) {
-	if now := b.Now(); !g.StartBy.IsZero() && now.After(g.StartBy) {
-		return g, false, b.closeAsked(ctx, g, fmt.Sprintf("nobody approved it by start_by, %s", jit.FormatTime(g.StartBy)))
-	}
 	d, err := k.Ask(ctx, g.Access())
-	switch {
-	case err != nil:
+	if err != nil {
 		return g, false, err
-	case d.Denied != "":
-		return g, false, b.closeAsked(ctx, g, d.Denied)
-	case d.Window.Start.IsZero():
+	}
+	approved := !d.Window.Start.IsZero()
+	why := d.Denied
+	if why == "" {
+		why = b.mayNotBegin(ctx, g, d)
+	}
+	switch {
+	case why != "" && !approved:
+		return g, false, b.closeAsked(ctx, g, why)
+	case !approved:
 		return g, false, nil
 	}
 	g, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
-		if g.Over(b.Now()) || g.Window.Equal(d.Window) {
+		if !g.RevokedAt.IsZero() || !g.EndedAt.IsZero() || g.Window.Equal(d.Window) && why == "" {
 			return nil, false
 		}
 		g.Window = d.Window
-		return []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By)}, true
+		events := []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By)}
+		if why != "" { // it was given, and is taken back
+			g.GrantedAt = d.Window.Start
+			events = append(events, b.window(jit.EventGranted, *g))
+		}
+		return events, true
 	})
-	if err == nil && g.Over(b.Now()) {
-		err = b.Finish(ctx, []jit.Grant{g}, nil)[0] // it was ended before it was approved
+	switch {
+	case err != nil:
+		return g, false, err
+	case g.Over(b.Now()):
+		return g, false, b.Finish(ctx, []jit.Grant{g}, nil)[0] // it was ended before it was approved
+	case why != "":
+		g, _, err = b.Revoke(ctx, Revocation{Grant: g, Reason: why})
+		return g, false, errors.Join(notGranted(g, "it was approved by "+d.By+" and ended at once: "+why), err)
 	}
-	return g, err == nil && g.Live(b.Now()), err
+	return g, true, nil
+}
+
+// lapsing looks whether people have approved grants that are to end with nothing given, for nobody has looked since. The records of
+// those are brought up to date; lives tells which of them go on.
+func (b *Broker) lapsing(ctx context.Context, grants []jit.Grant) (_ []jit.Grant, lives []bool) {
+	lives = make([]bool, len(grants))
+	for i, g := range grants {
+		k, asks := jit.Asks(b.Targets[g.Target])
+		if !asks || !g.GrantedAt.IsZero() || !g.RevokedAt.IsZero() || !g.EndedAt.IsZero() || g.Failed() {
+			continue
+		}
+		d, err := k.Ask(ctx, g.Access())
+		if err != nil || d.Window.Start.IsZero() || d.Window.Start.After(g.End) {
+			continue // it ends; what was approved after that is taken back with it
+		}
+		g, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+			if !g.GrantedAt.IsZero() || !g.RevokedAt.IsZero() || !g.EndedAt.IsZero() {
+				return nil, false
+			}
+			g.Window, g.GrantedAt = d.Window, d.Window.Start
+			return []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By), b.window(jit.EventGranted, *g)}, true
+		})
+		if err == nil {
+			grants = slices.Clone(grants)
+			grants[i], lives[i] = g, g.Live(b.Now())
+		}
+	}
+	return grants, lives
+}
+
+// mayNotBegin says why a grant may not begin that people have decided on, or still may; empty when it may.
+func (b *Broker) mayNotBegin(ctx context.Context, g jit.Grant, d jit.Decision) string {
+	begin, late := b.Now(), "nobody approved it"
+	if !d.Window.Start.IsZero() {
+		begin, late = d.Window.Start, "it was approved at "+jit.FormatTime(d.Window.Start)+", not"
+	}
+	if !g.StartBy.IsZero() && begin.After(g.StartBy) {
+		return fmt.Sprintf("%s by start_by, %s", late, jit.FormatTime(g.StartBy))
+	}
+	if err := b.rejudge(ctx, g); errors.Is(err, jit.ErrDenied) { // any other error comes up again
+		return err.Error()
+	}
+	return ""
+}
+
+// notGranted is the error for a grant that people denied or that may not begin.
+func notGranted(g jit.Grant, why string) error {
+	return &jit.Error{
+		Problem: fmt.Sprintf("%s on %s for %s was not granted: %s", g.Role, g.Scope, g.Principal, why),
+		Hint:    fmt.Sprintf("set renewal = %d to ask again", g.Renewal+1), Err: jit.ErrDenied,
+	}
 }
 
 // closeAsked takes the request back and closes its record: nothing was given.
 func (b *Broker) closeAsked(ctx context.Context, g jit.Grant, why string) error {
-	cause := &jit.Error{
-		Problem: fmt.Sprintf("%s on %s for %s was not granted: %s", g.Role, g.Scope, g.Principal, why),
-		Hint:    fmt.Sprintf("set renewal = %d to ask again", g.Renewal+1), Err: jit.ErrDenied,
-	}
+	cause := notGranted(g, why)
 	if err := b.applyAll(ctx, g.Place(), jit.Remove, []jit.Grant{g}, []int{0})[0]; err != nil {
 		return err
 	}

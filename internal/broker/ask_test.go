@@ -77,6 +77,67 @@ func TestPeopleDeny(t *testing.T) {
 	wantError(t, err, jit.ErrDenied, "nobody approved it by start_by")
 }
 
+// What may not begin any more, by today's policies or by start_by, is taken back. What people approved meanwhile was given, and
+// the record says so.
+func TestWhatMayNotBeginAnyMore(t *testing.T) {
+	for _, approved := range []bool{false, true} {
+		w, k := newAskedWorld(t)
+		g := w.grant(request())
+		if approved {
+			k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(2 * time.Hour)}}
+		}
+		if err := w.PutPolicy(t.Context(), jit.Policy{Name: "freeze", Effect: jit.Forbid}); err != nil {
+			t.Fatal(err)
+		}
+		w.mustWrite(1, func() {
+			_, err := w.TakeUp(t.Context(), g)
+			wantError(t, err, jit.ErrDenied, "freeze")
+		})
+		w.allowed(false)
+		g, _, _ = w.Recall(t.Context(), g.ID, g)
+		if g.Failed() == approved || g.RevokedAt.IsZero() == approved || g.GrantedAt.IsZero() == approved || approved && g.EndedAt.IsZero() {
+			t.Errorf("approved %t: the record is %+v", approved, g)
+		}
+	}
+
+	w, k := newAskedWorld(t)
+	startBy := w.now.Add(time.Hour)
+	g := w.grant(request(func(r *broker.Request) { r.StartBy = startBy }))
+	w.pass(61 * time.Minute)
+	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: startBy.Add(time.Second), End: startBy.Add(2 * time.Hour)}}
+	_, err := w.TakeUp(t.Context(), g)
+	wantError(t, err, jit.ErrDenied, "approved at", "not by start_by")
+
+	w, k = newAskedWorld(t)
+	g = w.grant(request(func(r *broker.Request) { r.StartBy = startBy }))
+	w.pass(61 * time.Minute) // nobody has looked in time
+	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: startBy.Add(-time.Minute), End: startBy.Add(time.Hour)}}
+	if _, err := w.TakeUp(t.Context(), g); err != nil {
+		t.Errorf("approved in time, and TakeUp = %v", err)
+	}
+	w.allowed(true)
+}
+
+// A request lapses with its window. One that was approved before that, and that nobody has looked at since, goes on.
+func TestAWaitingGrantLapses(t *testing.T) {
+	for _, approved := range []bool{false, true} {
+		w, k := newAskedWorld(t)
+		g := w.grant(request())
+		w.pass(119 * time.Minute)
+		if approved {
+			k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(2 * time.Hour)}}
+		}
+		w.pass(2 * time.Minute)
+		if err := w.Finish(t.Context(), []jit.Grant{g}, nil)[0]; err != nil {
+			t.Error(err)
+		}
+		g, _, _ = w.Recall(t.Context(), g.ID, g)
+		if approved != (g.State(w.now) == jit.StateActive) || approved != g.EndedAt.IsZero() {
+			t.Errorf("approved in time %t: the record is %+v", approved, g)
+		}
+	}
+}
+
 // A grant that was ended while it waited is not begun by an approval.
 func TestApprovedTooLate(t *testing.T) {
 	w, k := newAskedWorld(t)

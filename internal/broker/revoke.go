@@ -168,7 +168,8 @@ func (b *Broker) Finish(ctx context.Context, grants []jit.Grant, findings []Find
 	for i, f := range findings {
 		found[grants[i].ID] = f
 	}
-	return b.together(ctx, grants, jit.Remove, "revoke",
+	grants, lives := b.lapsing(ctx, grants)
+	errs := b.together(ctx, grants, jit.Remove, "revoke",
 		func(g jit.Grant) error {
 			if !g.Over(b.Now()) {
 				return fmt.Errorf("grant %s is not over", g.ID)
@@ -183,6 +184,12 @@ func (b *Broker) Finish(ctx context.Context, grants []jit.Grant, findings []Find
 			return events, wanted
 		},
 		b.failure(jit.EventRevokeFailed))
+	for i, live := range lives {
+		if live {
+			errs[i] = nil
+		}
+	}
+	return errs
 }
 
 // ended notes that a grant which is over gives no access any more, and what remains of it; nil is nothing.
