@@ -349,14 +349,18 @@ func TestAFailedGrantIsAClosedRecord(t *testing.T) {
 	}
 	w.pass(5 * time.Hour)
 	var g jit.Grant
-	for g = range w.ledger.Grants(t.Context(), jit.Filter{Owner: "jit"}) {
+	for recorded, err := range w.ledger.Grants(t.Context(), jit.Filter{Owner: "jit"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		g = recorded
 		if state := g.State(w.now); state != jit.StateFailed || !strings.Contains(g.Failure, jittest.ErrNoPrincipal.Error()) {
 			t.Errorf("it is %s with the error %q", state, g.Failure)
 		}
 	}
 	for _, f := range []jit.Filter{{Open: true}, {DueBy: w.now}, {LiveAt: w.now.Add(-4 * time.Hour)}} {
-		for g := range w.ledger.Grants(t.Context(), f) {
-			t.Errorf("%+v finds %+v", f, g)
+		for g, err := range w.ledger.Grants(t.Context(), f) {
+			t.Errorf("%+v finds %+v, %v", f, g, err)
 		}
 	}
 	w.platform.Call = func(string) error { return errors.New("the target is away") }

@@ -53,3 +53,22 @@ targets = { bastion = { ssh = { authorized_keys = "`+filepath.Join(right, "autho
 	}
 	w.run("list").wantCode(exitDone).wantOut("active")
 }
+
+// A grant whose target is gone for good does not fail every sweep for ever: its record is closed by hand, and only while nobody can look.
+func TestARecordOfAGoneTargetIsClosed(t *testing.T) {
+	w := newWorld(t)
+	g := w.grant("INC-1: look", "1h")
+	id := string(g.ID)
+	w.run("revoke", id, "--reason", "INC-1: gone", "--target-gone").wantCode(exitNotDone).wantOut("can be read")
+	w.wantAccess(g, true)
+	w.write("jit.hcl", "ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = {}\n")
+	w.now = w.now.Add(2 * time.Hour)
+	w.run("revoke", id, "--reason", "INC-1: gone").wantCode(exitNotDone)
+	w.run("list").wantCode(exitDone).wantOut("not removed yet")
+	w.run("revoke", "--all", "--yes", "--reason", "INC-1: gone", "--target-gone").wantCode(exitUsage)
+	w.run("revoke", id, "--reason", "INC-1: the host was scrapped", "--target-gone").wantCode(exitDone)
+	w.run("list").wantCode(exitDone).wantErr("No grant matches.")
+	w.run("sweep").wantCode(exitDone)
+	w.run("show", id).wantCode(exitDone).wantOut("closed without a look", "the host was scrapped")
+	w.run("audit", "verify").wantCode(exitDone)
+}

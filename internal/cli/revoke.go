@@ -28,6 +28,8 @@ type revocation struct {
 	all       bool
 	yes       bool
 	terminate bool
+	// gone: the target is gone for good, and records are closed without a look.
+	gone bool
 }
 
 func (p *program) revokeCommand() *cobra.Command {
@@ -42,6 +44,9 @@ what it says, or with --yes.
 A grant that is over already is left as it is, and that is success: the command can be repeated. When the
 ledger cannot be read, or does not know an id, the targets themselves are searched for the grant's marker and
 access is ended all the same; the exit code is then 1, because the record has to be made up for.
+
+A grant whose target is gone for good can never be looked at: with --target-gone its record is closed all the same, and says so. That is
+refused for a target that answers.
 
 The end is final: the same Terraform configuration grants nothing again until its renewal is raised.
 
@@ -63,6 +68,7 @@ The end is final: the same Terraform configuration grants nothing again until it
 	cmd.Flags().BoolVar(&r.all, "all", false, "every grant of this owner")
 	cmd.Flags().BoolVar(&r.yes, "yes", false, "do not ask for a confirmation")
 	cmd.Flags().BoolVar(&r.terminate, "terminate-sessions", false, "also end open sessions, where the platform can")
+	cmd.Flags().BoolVar(&r.gone, "target-gone", false, "close the records of these ids: their target is gone for good and nothing can be looked at")
 	_ = cmd.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)
 	p.jsonFlag(cmd)
 	return cmd
@@ -80,6 +86,8 @@ func (r *revocation) check(args []string) ([]jit.ID, error) {
 	switch {
 	case r.all && (chosen || len(args) > 0), chosen && len(args) > 0:
 		return nil, jit.Invalid("revoke", "give ids, or --target and --principal, or --all", "it is not clear what to revoke: more than one way to choose was given")
+	case r.gone && len(args) == 0:
+		return nil, jit.Invalid("--target-gone", "give ids from `jit list`", "records are closed by their ids only")
 	case !r.all && !chosen && len(args) == 0:
 		return nil, jit.Invalid("revoke", "give ids from `jit list`, or --target, --principal or --all", "nothing says which grants to revoke")
 	}
@@ -297,7 +305,12 @@ func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []j
 			if g.Over(p.Now()) && !g.EndedAt.IsZero() || g.Failed() {
 				o.Result = "over"
 			}
-			_, _, err := rt.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate})
+			var err error
+			if r.gone {
+				_, err = rt.Broker.Close(ctx, g, r.reason)
+			} else {
+				_, _, err = rt.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate})
+			}
 			switch {
 			case errors.Is(err, jit.ErrRemains):
 				o.Remains = err.Error()

@@ -16,7 +16,7 @@ import (
 // hostile are texts that a spreadsheet, a terminal or a parser would take for something else.
 var hostile = []string{
 	"", "INC-1: look", "=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "a;=cmd|' /C calc'!A0", `a;"=1"`, ` "=1`, "a; -1", "'=1", "a;'b", "＝1", "a\n=1", "a=b c=d", `{"a":"b"}`,
-	"\x1b[2J", "\u202etxt", "a\u200bb", "two  spaces ", " led", "日本語 の 理由", "é̂", "🔑 key", `\u{202e}`, "a,b", `say "hi"`, "\xff", "\x00", "a\r\nb", "<@U1> `x` &amp;", "👩‍👧 family",
+	"\x1b[2J", "\u202etxt", "a\u200bb", "two  spaces ", " led", "日本語 の 理由", "é̂", "\u065f", "🔑 key", `\u{202e}`, "a,b", `say "hi"`, "\xff", "\x00", "a\r\nb", "<@U1> `x` &amp;", "👩‍👧 family",
 }
 
 // taken out again, what a spreadsheet would have taken for a formula is as it was.

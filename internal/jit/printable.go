@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Printable returns a text that people or servers wrote so that it is what it looks like and stays on its line, for terminals, tables and
@@ -57,9 +58,13 @@ func Unprintable(s string) string {
 	})
 }
 
-// Cell is [Printable] for a place that is set off by blanks: a space at either end, or after another, is written as \u{20}.
+// Cell is [Printable] for a place that is set off by blanks: a space at either end, or after another, is written as \u{20}, and so is
+// a mark at the beginning, which would stand on what comes before.
 func Cell(s string) string {
 	s = Printable(s)
+	if r, size := utf8.DecodeRuneInString(s); unicode.Is(unicode.M, r) {
+		s = Escape(r) + s[size:]
+	}
 	if !strings.HasPrefix(s, " ") && !strings.HasSuffix(s, " ") && !strings.Contains(s, "  ") {
 		return s
 	}

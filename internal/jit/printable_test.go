@@ -8,7 +8,7 @@ import (
 // hostile are texts that did or would do something else than to be read.
 var hostile = []string{
 	"", "INC-1: look", `CORP\alice`, `\u{202e}`, `\\u{5c}u{`, "\x1b[2J\x1b]0;title\x07", "\u202e\u2066txt.exe\u2069", "a\u200bb\u200d\ufeffc", "a\nerror: b\r\n", "\u2028\u2029\u0085\u009b31m",
-	"\u3164\uffa0\u115f", "x\ufe0f\U000e0100", "tab\there", " two  spaces ", "日本語　だ", "=1+1", "a;=cmd|' /C calc'!A0", "<b>&amp;</b>", "<!channel> <@U1> *b* `c`", "\xff\xfe", "\x00", "👩‍👧", "'quoted'", `"a";"=1"`,
+	"\u3164\uffa0\u115f", "x\ufe0f\U000e0100", "tab\there", " two  spaces ", "日本語　だ", "=1+1", "a;=cmd|' /C calc'!A0", "<b>&amp;</b>", "<!channel> <@U1> *b* `c`", "\xff\xfe", "\x00", "\u065f", "👩‍👧", "'quoted'", `"a";"=1"`,
 }
 
 func FuzzPrintable(f *testing.F) {
