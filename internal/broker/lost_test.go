@@ -1,0 +1,76 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// slowReads is a platform whose answers to reads take a while, and are as old as that.
+type slowReads struct{ jit.Platform }
+
+func (s slowReads) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
+	snapshot, err := s.Platform.Read(ctx, scope)
+	time.Sleep(150 * time.Millisecond)
+	return snapshot, err
+}
+
+// TestALostAnswerIsNotAFailure: grants that are made side by side, each carried out and answered with an error, are
+// not recorded as having given nothing, and the next apply meets them.
+func TestALostAnswerIsNotAFailure(t *testing.T) {
+	for _, apart := range []time.Duration{0, 20 * time.Millisecond, 110 * time.Millisecond} {
+		t.Run(apart.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, jit.Native)
+				w.Now = time.Now
+				w.platform.Now = time.Now
+				w.Targets["db"] = batch.Share(slowReads{w.platform}, time.Minute, time.Now)
+				var lost sync.Mutex
+				losing := true
+				w.platform.Call = func(what string) error {
+					lost.Lock()
+					defer lost.Unlock()
+					if what == "written" && losing {
+						return errors.New("504 Gateway Timeout")
+					}
+					return nil
+				}
+				ask := func(i int) broker.Request {
+					return request(func(r *broker.Request) { r.Binding.Principal, r.TTL = fmt.Sprint("person ", i), "1m" })
+				}
+				var all sync.WaitGroup
+				for i := range 5 {
+					all.Go(func() {
+						time.Sleep(time.Duration(i) * apart)
+						if _, err := w.Grant(t.Context(), ask(i)); err == nil {
+							t.Error("the answer was not lost")
+						}
+					})
+				}
+				all.Wait()
+				for g, err := range w.ledger.Grants(t.Context(), jit.Filter{}) {
+					if err != nil || g.Failed() {
+						t.Errorf("%s is let in (%t) and is recorded as failed (%t), %v", g.Principal, w.platform.Allowed("all", g.Principal, "reader"), g.Failed(), err)
+					}
+				}
+				lost.Lock()
+				losing = false
+				lost.Unlock()
+				time.Sleep(2 * time.Minute)
+				for i := range 5 {
+					if g, err := w.Grant(t.Context(), ask(i)); err != nil || !g.Over(time.Now()) {
+						t.Errorf("after its end the next apply made %+v of grant %d, %v", g.Window, i, err)
+					}
+				}
+			})
+		})
+	}
+}
