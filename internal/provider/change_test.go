@@ -45,12 +45,21 @@ func TestChangeOfLength(t *testing.T) {
 		}
 		ends(2 * time.Hour)
 
+		// The plan tells the end that a change leads to, and leaves the beginning alone.
+		tells := func(from, to time.Duration) {
+			t.Helper()
+			r := w.Plan("-out=plan")
+			says(t, r, fmt.Sprintf("~ expires_at = %q -> %q", jit.FormatTime(began.Add(from)), jit.FormatTime(began.Add(to))))
+			if strings.Count(r.Text(), "known after apply") != 1 {
+				t.Errorf("the plan leaves more open than the digest:\n%s", r.Text())
+			}
+			w.Must("apply", "plan")
+			ends(to)
+		}
 		configure(w, grant("a", `ttl = "4h"`))
-		w.Apply()
-		ends(4 * time.Hour)
+		tells(2*time.Hour, 4*time.Hour)
 		configure(w, grant("a", `ttl = "1h"`))
-		w.Apply()
-		ends(time.Hour)
+		tells(4*time.Hour, time.Hour)
 		configure(w, grant("a", "ttl =", fmt.Sprintf("expires_at = %q", began.Add(90*time.Minute).In(time.FixedZone("", 3600)).Format(time.RFC3339))))
 		w.Apply()
 		if got := w.Read("authorized_keys"); !strings.Contains(got, `expiry-time="20261123102959Z"`) {
@@ -110,6 +119,29 @@ func TestTimesThatMoveWithTheClock(t *testing.T) {
 		}
 		configure(w, grant("a", "ttl =", fmt.Sprintf("expires_at = %q", fact(t, w, "jit_grant.a", "expires_at"))))
 		unchanged(t, w, "with the end that it had")
+	})
+}
+
+// A shorter ttl whose end has come before its plan is applied ends the access then.
+func TestPlannedEndThatHasPassed(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, grant("a"))
+		w.Apply()
+		began := w.Clock.Now()
+		configure(w, grant("a", `ttl = "1h"`))
+		w.Must("plan", "-out=plan")
+		w.Clock.Advance(90 * time.Minute)
+		w.Must("apply", "plan")
+		if got := w.Read("authorized_keys"); got != foreign {
+			t.Errorf("authorized_keys is\n%s", got)
+		}
+		if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(began.Add(time.Hour)); got != want {
+			t.Errorf("expires_at is %s, want %s", got, want)
+		}
+		if g := record(t, w, fact(t, w, "jit_grant.a", "id")); !g.RevokedAt.Equal(w.Clock.Now()) || g.EndedAt.IsZero() {
+			t.Errorf("recorded is %+v", g)
+		}
+		unchanged(t, w, "after it")
 	})
 }
 

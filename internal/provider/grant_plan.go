@@ -231,8 +231,8 @@ func sameTime(a, b types.String) bool {
 	return errX == nil && errY == nil && x.Equal(y)
 }
 
-// planChange judges a change of a grant that exists. The end is planned as not known where it moves:
-// an end in the past means now.
+// planChange judges a change of a grant that exists. Where only the end of access that has begun moves, the plan tells it;
+// a beginning that moves may be that of the apply.
 func (r *grantResource) planChange(ctx context.Context, config, state grantModel, plan *grantModel, diags *diag.Diagnostics) {
 	if len(config.missing()) > 0 || !r.ready(config.Target.ValueString()) {
 		plan.move(config)
@@ -250,7 +250,13 @@ func (r *grantResource) planChange(ctx context.Context, config, state grantModel
 		return
 	}
 	addWarnings(diags, p.Warnings)
-	if !p.Grant.Window.Equal(before.Window) || !p.Over && !p.Grant.RevokedAt.IsZero() {
+	moves := !p.Grant.Window.Equal(before.Window) || !p.Over && !p.Grant.RevokedAt.IsZero()
+	if moves && p.Grant.Start.Equal(before.Start) && !p.Grant.GrantedAt.IsZero() {
+		plan.Digest = types.StringUnknown()
+		if config.ExpiresAt.IsNull() {
+			plan.ExpiresAt = types.StringValue(jit.FormatTime(p.Grant.End))
+		}
+	} else if moves {
 		plan.move(config)
 	} else if isDrift(state.Digest) && !p.Over {
 		plan.Digest = types.StringUnknown()
