@@ -92,6 +92,9 @@ func planned(t *testing.T, db queryer, explain, query string, args []any, scans 
 		}
 		fmt.Fprintln(&plan, *cells[len(cells)-1].(*any))
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	for _, scan := range scans {
 		if strings.Contains(plan.String(), scan) {
 			t.Errorf("%s\n%s", query, plan.String())
