@@ -318,6 +318,16 @@ func TestGatewayReviewersDecide(t *testing.T) {
 	s.may(false, "when all is taken back or denied")
 	s.mustJit("sweep")
 
+	// What is denied when no apply waits is told by every plan.
+	s.configure(s.grant("f", impatient))
+	s.Apply()
+	says(s.Plan(), "The grant waits for approval")
+	g.server.Decide(g.boss, one(), "REJECTED", time.Now())
+	s.mustJit("sweep")
+	says(s.Plan(), "The grant gave nothing")
+	says(s.Plan(), "boss@example.com rejected the review")
+	s.may(false, "when it is denied")
+
 	// What is destroyed while it waits is taken back.
 	s.configure(s.grant("e", impatient))
 	s.Apply()

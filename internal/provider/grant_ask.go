@@ -24,9 +24,7 @@ func (r *grantResource) await(ctx context.Context, g jit.Grant, diags *diag.Diag
 	deadline, bounded := ctx.Deadline()
 	for r.Broker.Waiting(g) {
 		if !bounded || time.Until(deadline) < decisionReserve || ctx.Err() != nil {
-			diags.AddWarning("The grant waits for approval", fmt.Sprintf(
-				"Nobody has decided on grant %s on target %q so far. It begins with the approval, which `jit sweep` or the next apply takes up, and lapses at %s. Raise timeouts.create to wait longer.",
-				g.ID, g.Target, jit.FormatTime(g.End)))
+			r.tellWaiting(g, diags)
 			break
 		}
 		_ = backoff.Sleep(ctx, decisionPause) // if it is cut off, the grant stays recorded
@@ -39,4 +37,14 @@ func (r *grantResource) await(ctx context.Context, g jit.Grant, diags *diag.Diag
 		}
 	}
 	return g, nil
+}
+
+// tellWaiting warns of a grant that nobody has decided on.
+func (r *grantResource) tellWaiting(g jit.Grant, diags *diag.Diagnostics) {
+	if !r.Broker.Waiting(g) {
+		return
+	}
+	diags.AddWarning("The grant waits for approval", fmt.Sprintf(
+		"Nobody has decided on grant %s on target %q so far, as far as is recorded. It begins with the approval, which `jit sweep` or the next apply takes up, and lapses at %s. Raise timeouts.create to wait longer.",
+		g.ID, g.Target, jit.FormatTime(g.End)))
 }

@@ -164,11 +164,15 @@ func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp
 		resp.Diagnostics.AddWarning("The grant was revoked", fmt.Sprintf(
 			"%s revoked it at %s (%s). It stays revoked; set renewal = %d to grant again.", g.RevokedBy, jit.FormatTime(g.RevokedAt), g.RevokeReason, g.Renewal+1))
 		return
+	case g.Failed():
+		resp.Diagnostics.AddWarning("The grant gave nothing", g.Failure)
+		return
 	case g.Over(r.Broker.Now()):
 		return
 	case !ended.IsZero():
 		m.notYetRecorded(ended, err == nil, &resp.Diagnostics)
 	default:
+		r.tellWaiting(g, &resp.Diagnostics)
 		if known {
 			m.sync(g)
 		}
