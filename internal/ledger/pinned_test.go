@@ -62,7 +62,7 @@ func TestTheOwnerOfTheDatabaseHasNoPartInTheLedger(t *testing.T) {
 	dbo := raw(t, u.String()+"&default_query_exec_mode=simple_protocol")
 	run(t, dbo, trapSQL)
 	for _, set := range []string{"search_path = evil, pg_catalog, public", "role = " + owner, "default_transaction_read_only = on", "exit_on_error = on",
-		"transform_null_equals = on", "array_nulls = off", "TimeZone = 'Asia/Kathmandu'", "DateStyle = 'SQL, DMY'", "lock_timeout = 1", "statement_timeout = 50"} {
+		"transform_null_equals = on", "array_nulls = off", "TimeZone = 'Asia/Kathmandu'", "DateStyle = 'SQL, DMY'", "lock_timeout = 1", "statement_timeout = 500"} {
 		run(t, dbo, "ALTER DATABASE "+database+" SET "+set)
 	}
 

@@ -29,6 +29,7 @@ const (
 	codeDuplicateObject = "42710"
 	codeUniqueViolation = "23505"
 	codeLockTimeout     = "55P03"
+	codeCanceled        = "57014"
 	codeInternal        = "XX000"
 	codeTooManyClients  = "53300"
 )
@@ -52,6 +53,8 @@ func lostRace(err error) bool {
 		return false
 	}
 	switch refused.Code {
+	case codeCanceled: // by a statement_timeout that hit before it was pinned, or by somebody
+		return true
 	case codeSerialization, codeDeadlock, codeUniqueViolation, codeDuplicateObject, codeUndefinedObject, codeTooManyClients, codeLockTimeout:
 		return true
 	case codeInternal:

@@ -77,7 +77,7 @@ func trapped(t *testing.T) (s *site, owner string, sprung func() bool) {
 // runs with the rights of the admin role, nor keeps access from beginning and ending.
 func TestTheOwnerOfTheDatabaseGetsNothing(t *testing.T) {
 	own := func(t *testing.T, s *site, admin string) { // what the admin role itself has as its defaults
-		for _, set := range []string{"client_encoding = 'LATIN1'", "statement_timeout = 20", "lock_timeout = 1", "idle_in_transaction_session_timeout = 20"} {
+		for _, set := range []string{"client_encoding = 'LATIN1'", "statement_timeout = 100", "lock_timeout = 1", "idle_in_transaction_session_timeout = 100"} {
 			s.exec(t, "ALTER ROLE "+admin+" IN DATABASE "+databaseOf(t, s.url)+" SET "+set)
 		}
 	}
