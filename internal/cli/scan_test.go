@@ -94,7 +94,11 @@ func TestAMarkerHidesNothing(t *testing.T) {
 			w := newWorld(t)
 			w.write("authorized_keys", foreignLine+line)
 			w.run("scan").wantCode(exitNotDone).wantOut("critical", standingKey[:20], "bears the marker of grant "+id, "no such grant")
-			w.run("sweep").wantCode(exitNotDone).wantOut("report", "critical", id, "no such grant")
+			code := exitDone // another owner's may be of another ledger
+			if strings.HasPrefix(name, "our own") {
+				code = exitNotDone
+			}
+			w.run("sweep").wantCode(code).wantOut("report", "critical", id, "no such grant")
 			w.run("adopt").wantCode(exitNotDone).wantErr(id)
 			var found struct {
 				Standing []standingView `json:"standing"`

@@ -41,7 +41,8 @@ Exit codes:
 
   0    nothing is left to do, or nothing but the clean-up of grants whose access has ended
   1    something could not be done, was held back by --max-unplanned, is critical and only reported, is overdue and out of
-       reach, or is claimed by another sweeper; with --dry-run: there is something to do
+       reach, or is claimed by another sweeper; with --dry-run: there is something to do. What bears the marker of an owner
+       that is not served is listed and does not count: its ledger may be another one. jit scan counts it
   2    the ledger, a target or a scope could not be read; what could be read was swept. With --listen: the address is taken, or
        not there yet
   3    the command line or the settings are wrong
@@ -112,7 +113,7 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 		switch {
 		case steps[i].Result == stepPlanned:
 			todo++
-		case r.Kind == reconcile.Report && r.Severity == jit.Critical:
+		case r.Kind == reconcile.Report && r.Severity == jit.Critical && !r.Foreign:
 			bad++
 		}
 	}

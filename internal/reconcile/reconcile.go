@@ -47,6 +47,8 @@ type Step struct {
 	Severity jit.Severity  `json:"severity,omitempty"`
 	// Idle: what is there gives nobody access at the moment.
 	Idle bool `json:"-"`
+	// Foreign: it is about a marker of an owner that is not ours, whose ledger may be another one.
+	Foreign bool `json:"foreign,omitempty"`
 }
 
 // Unknown reports whether nothing but a marker, which anybody can write, tells of the grant.

@@ -28,7 +28,9 @@ func Unexplained(steps []Step, records jit.Records, ours func(owner string) bool
 		}
 		g := jit.Grant{ID: marker.ID, Owner: marker.Owner, Window: marker.Window,
 			Binding: jit.Binding{Target: at.Target, Principal: principal, Role: role, Scope: at.Scope}}
-		found = append(found, drifted(Report, at, g, jit.DriftUnexplained, why))
+		step := drifted(Report, at, g, jit.DriftUnexplained, why)
+		step.Foreign = !ours(marker.Owner)
+		found = append(found, step)
 	}
 	for _, o := range snapshot.Ours {
 		if why := records.Unexplained(o, at.Scope); why != "" && !records.Known(o, at.Scope) {
