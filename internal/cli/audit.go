@@ -193,7 +193,11 @@ func (p *program) auditExport(ctx context.Context, rt *config.Runtime, format, o
 		to = file
 	}
 	buffered := bufio.NewWriter(to)
-	write := lineWriter(buffered)
+	var lines io.Writer = buffered
+	if p.Terminal && output == "" {
+		lines = jsonLines{buffered}
+	}
+	write := lineWriter(lines)
 	switch format {
 	case "csv":
 		write = csvWriter(buffered)
@@ -202,7 +206,7 @@ func (p *program) auditExport(ctx context.Context, rt *config.Runtime, format, o
 		if err != nil {
 			return unreadable(err)
 		}
-		write = cloudEventWriter(buffered, id)
+		write = cloudEventWriter(lines, id)
 	}
 	for e, err := range rt.Ledger.Events(ctx, first) {
 		if err != nil {

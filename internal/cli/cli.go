@@ -50,9 +50,9 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &program{in: stdin, out: stdout, err: screen{stderr}, Options: o}
+	p := &program{in: stdin, out: stdout, err: &screen{Writer: stderr}, Options: o}
 	if o.Terminal {
-		p.out = screen{stdout}
+		p.out = &screen{Writer: stdout}
 	}
 	root := p.root()
 	root.SetArgs(args)

@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"golang.org/x/text/width"
 
@@ -63,7 +65,7 @@ func (t *table) flush() {
 		b.WriteByte('\n')
 	}
 	to := t.w
-	if through, ok := to.(screen); ok && t.colour {
+	if through, ok := to.(*screen); ok && t.colour {
 		to = through.Writer // the cells hide nothing
 	}
 	_, _ = io.WriteString(to, b.String())
@@ -101,11 +103,41 @@ func colourOf(cell string, heading bool) string {
 }
 
 // screen is the one way to a terminal: whatever is written, errors of servers too, can neither steer it nor look like another line of ours.
-type screen struct{ io.Writer }
+type screen struct {
+	io.Writer
+
+	mu sync.Mutex
+	// rest is the beginning of a character of which more is to come.
+	rest []byte
+}
 
 // Write writes text with what is hidden in it made visible; line feeds and tabs stay.
-func (s screen) Write(text []byte) (int, error) {
-	if _, err := io.WriteString(s.Writer, jit.Visible(string(text))); err != nil {
+func (s *screen) Write(text []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	whole := append(s.rest, text...)
+	end := len(whole)
+	for n := 1; n < utf8.UTFMax && n <= len(whole); n++ {
+		if tail := whole[len(whole)-n:]; utf8.RuneStart(tail[0]) {
+			if !utf8.FullRune(tail) {
+				end -= n
+			}
+			break
+		}
+	}
+	s.rest = bytes.Clone(whole[end:])
+	if _, err := io.WriteString(s.Writer, jit.Visible(string(whole[:end]))); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
+// jsonLines writes JSON, a value or more at a time, with what is hidden in it escaped as JSON does.
+type jsonLines struct{ io.Writer }
+
+// Write writes text, which ends where a value does.
+func (j jsonLines) Write(text []byte) (int, error) {
+	if _, err := io.WriteString(j.Writer, visibleJSON(string(text))); err != nil {
 		return 0, err
 	}
 	return len(text), nil

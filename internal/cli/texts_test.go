@@ -118,7 +118,7 @@ func FuzzJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		var out bytes.Buffer
-		p := &program{out: screen{&out}, Options: Options{Terminal: true}}
+		p := &program{out: &screen{Writer: &out}, Options: Options{Terminal: true}}
 		if err := p.printJSON(map[string]string{"reason": s}); err != nil {
 			t.Fatal(err)
 		}
@@ -130,6 +130,23 @@ func FuzzJSON(f *testing.F) {
 			t.Errorf("%q hides something", out.String())
 		}
 	})
+}
+
+// A character that comes in two writes is one.
+func TestScreenPutsCharactersTogether(t *testing.T) {
+	const text = "日本語 \u202e 🔑 é\n"
+	for size := 1; size < 6; size++ {
+		var out bytes.Buffer
+		s := &screen{Writer: &out}
+		for rest := []byte(text); len(rest) > 0; rest = rest[min(size, len(rest)):] {
+			if _, err := s.Write(rest[:min(size, len(rest))]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if out.String() != jit.Visible(text) {
+			t.Errorf("in pieces of %d bytes: %q", size, out.String())
+		}
+	}
 }
 
 // What a server answers reaches the terminal through the error of a command.

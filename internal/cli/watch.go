@@ -239,7 +239,7 @@ func (p *program) watchLog() *slog.Logger {
 	}
 	o := &slog.HandlerOptions{ReplaceAttr: stamp}
 	if p.json {
-		return slog.New(slog.NewJSONHandler(p.out, o))
+		return slog.New(slog.NewJSONHandler(jsonLines{p.out}, o))
 	}
 	return slog.New(slog.NewTextHandler(p.err, o))
 }
