@@ -2,6 +2,7 @@ package cli
 
 import (
 	"database/sql"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	_ "modernc.org/sqlite" // to alter a ledger as somebody else would
 
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -47,7 +49,7 @@ func TestASweepBringsNoForgedEndToATarget(t *testing.T) {
 		"role = 'command:/bin/sh'",
 	} {
 		w.alter("UPDATE jit_grants SET " + forgery)
-		w.run("sweep").wantOut("the record was altered", "critical")
+		w.run("sweep").wantCode(exitNotDone).wantOut("the record was altered", "critical")
 		if after := w.line(g); after != before {
 			t.Errorf("%s: the line became\n%s\nwant\n%s", forgery, after, before)
 		}
@@ -56,6 +58,24 @@ func TestASweepBringsNoForgedEndToATarget(t *testing.T) {
 	w.run("sweep").wantOut("the record was altered")
 	w.wantAccess(g, false)
 	w.run("audit", "verify").wantCode(exitNotDone).wantOut("expires_at", "role")
+}
+
+// Somebody deletes a grant from the ledger: nobody records it anew, and its access ends.
+func TestADeletedGrantIsNotRecordedAnew(t *testing.T) {
+	w := newWorld(t)
+	request := broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: "INC-1: look", Renewal: 1, TTL: "2h"}
+	g := w.request(request)
+	w.alter("DELETE FROM jit_grants")
+	w.run("adopt").wantCode(exitNotDone).want("output", w.run("adopt").err+w.run("adopt").out, []string{"was removed", "jit audit verify"})
+	rt := w.runtime()
+	if _, err := rt.Broker.Grant(t.Context(), request); !errors.Is(err, jit.ErrAltered) {
+		t.Errorf("asked for again: %v", err)
+	}
+	_ = rt.Close()
+	w.run("audit", "verify").wantCode(exitNotDone).wantOut(string(g.ID) + ": its row was removed")
+	w.now = w.now.Add(3 * time.Hour)
+	w.run("sweep")
+	w.wantAccess(g, false)
 }
 
 // line is the line of the key file for a grant.
