@@ -171,3 +171,29 @@ func TestPassesAreRecorded(t *testing.T) {
 		}
 	})
 }
+
+// A daemon ends the grants of every owner in the second in which they are due, on the targets that it has.
+func TestADaemonServesEveryOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db", "other")
+		b := w.newBroker()
+		delete(b.Targets, "other")
+		b.AnyOwner = true
+		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 10}, Leases: w.ledger.Leases(), Observer: w}
+		stop := run(t, watcher)
+		defer stop()
+		w.broker.Owner = "nosweep"
+		mine, elsewhere := w.grant("db", "all", "bob", "1m", time.Time{}), w.grant("other", "all", "bob", "1m", time.Time{})
+		time.Sleep(time.Until(mine.End) + time.Second)
+		synctest.Wait()
+		w.want(mine, false, "a second after its end")
+		w.want(elsewhere, true, "on a target that the daemon does not have")
+		time.Sleep(5 * time.Minute)
+		if s := watcher.State(); len(s.Stuck)+len(s.Unread) > 0 || s.LedgerError != nil {
+			t.Errorf("the daemon is in trouble: %+v", s)
+		}
+		if why := watcher.OutOfReach("nosweep", "other"); why == "" {
+			t.Error("what the daemon cannot end is within its reach")
+		}
+	})
+}
