@@ -317,7 +317,7 @@ func (s *site) drop(t testing.TB, scope, name string) {
 			continue
 		}
 		options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &b.UID, ResourceVersion: &b.ResourceVersion}}
-		err := error(nil)
+		var err error
 		if scope == "cluster" {
 			err = s.rbac.ClusterRoleBindings().Delete(t.Context(), name, options)
 		} else {
