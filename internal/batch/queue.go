@@ -25,15 +25,24 @@ const unknown = 1 << 30
 // Queue runs calls in groups: while one group runs, further calls wait, and all
 // that wait run as the next group. There is no fixed window.
 //
+// With patience set, a group that runs for longer than that holds up only the calls that share a key with it:
+// the others run beside it. Calls with a key in common keep their order and never run in two groups at the same time.
+//
 // A gathering queue also waits, where several callers were seen at once, until as many are
 // there again, or until none has come for half as long as the last run took (a group more would cost
 // a whole run) or for longer than they were apart before. A caller that has been alone is never kept waiting.
 type Queue[C, R any] struct {
 	run func(ctx context.Context, take func() []C) []R
 
+	// patience is how long a group may run before it is overtaken; zero is for ever. keys yields what a call works on.
+	patience time.Duration
+	keys     func(in C, yield func(key string))
+
 	mu      sync.Mutex
 	waiting []*call[C, R]
-	running bool
+	// active is 1 while a worker runs, beside those whose groups are overtaken.
+	active    int
+	overtaken []*group[C, R]
 
 	// Of a gathering queue: how many callers the next group waits for, and how long for the next of them.
 	gathering bool
@@ -51,7 +60,17 @@ type call[C, R any] struct {
 	done   chan struct{}
 }
 
-// NewQueue returns a queue over run, which is called by one goroutine at a time
+// group is calls that run together.
+type group[C, R any] struct {
+	calls []*call[C, R]
+	// over: the run has ended.
+	over bool
+}
+
+// maxGroups bounds how many groups run side by side.
+const maxGroups = 4
+
+// NewQueue returns a queue over run, which is called by one goroutine at a time, unless there is patience,
 // and returns one result for each call, in order. Its context ends when no caller
 // waits for its results any more. A run that panics, or returns another number of results, ends the
 // program: to go on would be to tell callers of success that nobody has seen.
@@ -79,10 +98,7 @@ func (q *Queue[C, R]) Do(ctx context.Context, in C) (R, error) {
 	q.mu.Lock()
 	c.at = time.Now()
 	q.waiting = append(q.waiting, c)
-	if !q.running {
-		q.running = true
-		go q.work()
-	}
+	q.employ()
 	q.mu.Unlock()
 	select {
 	case q.arrived <- struct{}{}:
@@ -97,35 +113,90 @@ func (q *Queue[C, R]) Do(ctx context.Context, in C) (R, error) {
 	}
 }
 
-// work runs groups until nobody waits.
+// employ starts a worker if none is active and there is something that it may run. The caller holds the lock.
+func (q *Queue[C, R]) employ() {
+	if q.active > 0 || len(q.overtaken) >= maxGroups {
+		return
+	}
+	if ready, _ := q.split(); len(ready) > 0 {
+		q.active++
+		go q.work()
+	}
+}
+
+// split parts those who wait into those that may run now and those that share a key with an overtaken group, or with a
+// call before them that does. The caller holds the lock.
+func (q *Queue[C, R]) split() (ready, later []*call[C, R]) {
+	if len(q.overtaken) == 0 {
+		return q.waiting, nil
+	}
+	busy := map[string]bool{}
+	note := func(key string) { busy[key] = true }
+	for _, g := range q.overtaken {
+		for _, c := range g.calls {
+			q.keys(c.in, note)
+		}
+	}
+	for _, c := range q.waiting {
+		held := false
+		q.keys(c.in, func(key string) { held = held || busy[key] })
+		if held {
+			q.keys(c.in, note)
+			later = append(later, c)
+		} else {
+			ready = append(ready, c)
+		}
+	}
+	return ready, later
+}
+
+// work runs groups until nobody waits, or another worker has taken over while a group of this one was overtaken.
 func (q *Queue[C, R]) work() {
 	for {
 		q.mu.Lock()
-		if len(q.waiting) == 0 {
-			q.running = false
+		if ready, _ := q.split(); len(ready) == 0 || q.active > 1 {
+			q.active--
 			q.mu.Unlock()
 			return
 		}
 		q.mu.Unlock()
-		group := q.runGroup()
+		g := q.runGroup()
 		q.mu.Lock()
+		g.over = true
+		if i := slices.Index(q.overtaken, g); i >= 0 {
+			q.overtaken = slices.Delete(q.overtaken, i, i+1)
+			q.active++
+		}
 		// Those just answered and those that came meanwhile are the callers at work now.
-		q.expected = len(group) + len(q.waiting)
+		q.expected = len(g.calls) + len(q.waiting)
 		q.mu.Unlock()
-		for _, c := range group {
+		for _, c := range g.calls {
 			close(c.done)
 		}
 	}
 }
 
-// runGroup runs one group and returns its calls with their results.
-func (q *Queue[C, R]) runGroup() []*call[C, R] {
+// overtake lets other calls run beside a group that still runs.
+func (q *Queue[C, R]) overtake(g *group[C, R]) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if g.over {
+		return
+	}
+	q.overtaken = append(q.overtaken, g)
+	q.active--
+	q.employ()
+}
+
+// runGroup runs one group and returns it with the results of its calls.
+func (q *Queue[C, R]) runGroup() *group[C, R] {
 	ctx, stop := context.WithCancel(context.WithoutCancel(q.first().ctx))
 	defer stop()
 	taken := make(chan struct{})
 	go q.stopWhenAbandoned(taken, stop)
 
-	var group []*call[C, R]
+	g := &group[C, R]{}
+	var patience *time.Timer
 	begun := time.Now()
 	results := q.run(ctx, func() []C {
 		if q.gathering {
@@ -134,28 +205,37 @@ func (q *Queue[C, R]) runGroup() []*call[C, R] {
 			begun = begun.Add(time.Since(before)) // the wait is no part of the run
 		}
 		q.mu.Lock()
-		group, q.waiting = unabandoned(q.waiting), nil
+		ready, later := q.split()
+		g.calls, q.waiting = unabandoned(ready), later
 		close(taken) // under the lock: nobody may find the queue empty and not know why
 		q.mu.Unlock()
-		go stopWhenGone(ctx, group, stop)
-		calls := make([]C, len(group))
-		for i, c := range group {
+		if q.patience > 0 {
+			patience = time.AfterFunc(q.patience, func() { q.overtake(g) })
+		}
+		go stopWhenGone(ctx, g.calls, stop)
+		calls := make([]C, len(g.calls))
+		for i, c := range g.calls {
 			calls[i] = c.in
 		}
 		return calls
 	})
-	if len(results) != len(group) {
-		panic(fmt.Sprintf("batch: run returned %d results for %d calls", len(results), len(group)))
+	if patience != nil {
+		patience.Stop()
+	}
+	if len(results) != len(g.calls) {
+		panic(fmt.Sprintf("batch: run returned %d results for %d calls", len(results), len(g.calls)))
 	}
 	for i, r := range results {
-		group[i].result = r
+		g.calls[i].result = r
 	}
 	took, most := time.Since(begun), maxGap
 	if q.least == 0 {
 		most = min(took, maxGap) // to wait longer than a group more takes saves nothing
 	}
-	q.gap = min(max(q.least, took/2, 4*spread(group)), most)
-	return group
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.gap = min(max(q.least, took/2, 4*spread(g.calls)), most)
+	return g
 }
 
 // first returns the call that has waited longest.
@@ -210,7 +290,10 @@ func spread[C, R any](group []*call[C, R]) time.Duration {
 
 // gather waits for the callers that are expected, for no longer than the gap after the last one that came.
 func (q *Queue[C, R]) gather() {
-	timer := time.NewTimer(q.gap)
+	q.mu.Lock()
+	gap := q.gap
+	q.mu.Unlock()
+	timer := time.NewTimer(gap)
 	defer timer.Stop()
 	for {
 		q.mu.Lock()
@@ -221,7 +304,7 @@ func (q *Queue[C, R]) gather() {
 		}
 		select {
 		case <-q.arrived:
-			timer.Reset(q.gap)
+			timer.Reset(gap)
 		case <-timer.C:
 			return
 		}

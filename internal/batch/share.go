@@ -32,31 +32,55 @@ func Share(p jit.Platform, keep time.Duration, now func() time.Time) *Shared {
 // Unwrap returns the platform behind the queues.
 func (s *Shared) Unwrap() jit.Platform { return s.Platform }
 
+// patience is how long a write to a scope may take before writes of other grants overtake it: a change that is blocked
+// does not hold up the rest.
+const patience = 5 * time.Second
+
+// grantsOf yields the grants that changes are for.
+func grantsOf(changes []jit.Change, yield func(key string)) {
+	for _, c := range changes {
+		yield(string(c.Access.Marker.ID))
+	}
+}
+
 type scope struct {
 	reads  *Queue[bool, reading] // asked for with writtenToo
 	writes *Queue[[]jit.Change, []error]
 
 	mu   sync.Mutex
 	last reading
-	// edges counts the beginnings and ends of our writes; while it is odd, one is under way.
-	edges uint64
+	writing
 }
+
+// writing counts our writes to a scope.
+type writing struct{ begun, ended uint64 }
 
 type reading struct {
 	snapshot jit.Snapshot
 	at       time.Time
 	err      error
-	// edges is that of the scope when the read began. As long as it is the scope's, and even, no write of
-	// ours has been at work since, so the reading is still the truth.
-	edges uint64
+	// writing is that of the scope when the read began. As long as it is the scope's, and all that has begun has
+	// ended, no write of ours has been at work since, so the reading is still the truth.
+	writing
 }
 
-// edge counts n more beginnings or ends of writes and returns how many there are.
-func (sc *scope) edge(n uint64) uint64 {
+// begin counts one more write of ours; the function that it returns counts its end.
+func (sc *scope) begin() (end func()) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
-	sc.edges += n
-	return sc.edges
+	sc.begun++
+	return func() {
+		sc.mu.Lock()
+		defer sc.mu.Unlock()
+		sc.ended++
+	}
+}
+
+// counted returns how many writes of ours have begun and ended by now.
+func (sc *scope) counted() writing {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	return sc.writing
 }
 
 func (s *Shared) scope(name string) *scope {
@@ -71,6 +95,7 @@ func (s *Shared) scope(name string) *scope {
 			least = 0
 		}
 		sc.writes = newGathering(least, func(ctx context.Context, take func() [][]jit.Change) [][]error { return s.write(ctx, name, sc, take) })
+		sc.writes.patience, sc.writes.keys = patience, grantsOf
 		if s.keep > 0 {
 			// Who keeps reads is a plan or an apply with many callers at once: the first group waits for them too.
 			sc.writes.expected = unknown
@@ -109,14 +134,14 @@ func (s *Shared) kept(sc *scope, writtenToo bool) (reading, bool) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	age := s.now().Sub(sc.last.at)
-	return sc.last, !sc.last.at.IsZero() && age >= 0 && age < s.keep && (writtenToo || sc.last.edges == sc.edges && sc.edges%2 == 0)
+	return sc.last, !sc.last.at.IsZero() && age >= 0 && age < s.keep && (writtenToo || sc.last.writing == sc.writing && sc.begun == sc.ended)
 }
 
 // read makes the one call that answers all callers, unless the group before them has just made it.
 func (s *Shared) read(ctx context.Context, name string, sc *scope, writtenToo []bool) []reading {
 	r, ok := s.kept(sc, !slices.Contains(writtenToo, false))
 	if !ok {
-		r = reading{at: s.now(), edges: sc.edge(0)}
+		r = reading{at: s.now(), writing: sc.counted()}
 		r.snapshot, r.err = s.Platform.Read(ctx, name)
 		if r.err == nil {
 			sc.mu.Lock()
@@ -146,8 +171,7 @@ func (s *Shared) Apply(ctx context.Context, name string, changes []jit.Change) [
 // write hands the changes of all callers to the platform in one Apply, or in as many as it
 // takes for no two changes of one grant to be in the same.
 func (s *Shared) write(ctx context.Context, name string, sc *scope, take func() [][]jit.Change) [][]error {
-	sc.edge(1)
-	defer sc.edge(1) // before anybody is answered
+	defer sc.begin()() // ended before anybody is answered
 	if late, ok := s.Platform.(jit.LateApplier); ok {
 		var r *rounds
 		first := late.ApplyLate(ctx, name, func() []jit.Change {

@@ -20,16 +20,21 @@ const (
 	laneBatch = 1000
 	// slotsPerTarget is how many scopes of one target are worked on side by side.
 	slotsPerTarget = 16
-	// slow is how long a call counts against the slots of its target.
+	// slow is how long a call counts against the slots of its target, and holds up the rest of its lane.
 	slow = 5 * time.Second
+	// callsPerLane is how many calls of one lane may be under way.
+	callsPerLane = 4
 	// firstRetry and lastRetry bound the pause before a task that failed is tried again.
 	firstRetry = time.Second
 	lastRetry  = 5 * time.Minute
 )
 
-// lane is the due work of one scope. One goroutine works on it, so that a scope that is stuck delays no other.
+// lane is the due work of one scope. One goroutine works on it, so that a scope that is stuck delays no other. A call that is
+// slow is overtaken: what it does not work on is done beside it.
 type lane struct {
 	tasks []*task
+	// calls is how many calls are under way.
+	calls int
 	// untried is how many of them were not tried yet.
 	untried int
 	// left: more may be due in the ledger than was claimed, because the lane was full.
@@ -47,6 +52,8 @@ type task struct {
 	// next is when it is to be tried; zero means now.
 	next time.Time
 	err  error
+	// running: a call works on it.
+	running bool
 }
 
 // dueAt is when a step came due.
@@ -116,7 +123,7 @@ func (w *Watcher) workOn(ctx context.Context, at jit.Place, l *lane) {
 			return
 		}
 		if batch != nil {
-			w.call(ctx, at, l, kind, batch)
+			w.callUntilSlow(ctx, at, l, kind, batch)
 			continue
 		}
 		timer := time.NewTimer(wait)
@@ -141,7 +148,13 @@ func (w *Watcher) ready(at jit.Place, l *lane) (kind reconcile.Kind, batch []*ta
 	now := time.Now()
 	kind = reconcile.Start
 	wait = lastRetry
+	if l.calls == callsPerLane {
+		return "", nil, wait // the end of a call is signalled
+	}
 	for _, t := range l.tasks {
+		if t.running {
+			continue
+		}
 		if pause := t.next.Sub(now); pause > 0 {
 			wait = min(wait, pause)
 		} else if t.step.Kind == reconcile.End {
@@ -150,12 +163,40 @@ func (w *Watcher) ready(at jit.Place, l *lane) (kind reconcile.Kind, batch []*ta
 	}
 	for _, tried := range []bool{false, true} {
 		for _, t := range l.tasks {
-			if !t.next.After(now) && t.step.Kind == kind && (t.attempts > 0) == tried && len(batch) < laneBatch {
+			if !t.running && !t.next.After(now) && t.step.Kind == kind && (t.attempts > 0) == tried && len(batch) < laneBatch {
 				batch = append(batch, t)
 			}
 		}
 	}
+	for _, t := range batch {
+		t.running = true
+	}
+	if len(batch) > 0 {
+		l.calls++
+	}
 	return kind, batch, wait
+}
+
+// callUntilSlow makes a call and returns when it has ended, or has become slow and goes on beside what is done next.
+func (w *Watcher) callUntilSlow(ctx context.Context, at jit.Place, l *lane, kind reconcile.Kind, batch []*task) {
+	ended := make(chan struct{})
+	w.work.Go(func() {
+		defer close(ended)
+		w.call(ctx, at, l, kind, batch)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		l.calls--
+		for _, t := range batch {
+			t.running = false
+		}
+		signal(l.changed)
+	})
+	timer := time.NewTimer(slow)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	}
 }
 
 // call does a batch of tasks, all of one kind, with one call and notes what came of each.
