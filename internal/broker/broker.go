@@ -266,13 +266,21 @@ func (b *Broker) Recall(ctx context.Context, id jit.ID, remembered jit.Grant) (g
 	return g, true, nil
 }
 
-// owns refuses a grant of another owner.
+// ErrOtherOwner says that a grant belongs to another owner. It is of the kind [jit.ErrInvalid], as many other errors are: test for
+// ErrOtherOwner itself.
+var ErrOtherOwner = fmt.Errorf("the grant belongs to another owner: %w", jit.ErrInvalid)
+
+// owns refuses a grant of another owner with an error of the kind [ErrOtherOwner].
 func (b *Broker) owns(g jit.Grant) error {
 	if g.Owner == b.Owner || b.AnyOwner {
 		return nil
 	}
-	return jit.Invalid("owner", fmt.Sprintf("use the configuration whose owner is %q", g.Owner),
-		"grant %s belongs to the owner %q, and this configuration acts for %q", g.ID, g.Owner, b.Owner)
+	return &jit.Error{
+		Attribute: "owner",
+		Problem:   fmt.Sprintf("grant %s belongs to the owner %q, and this configuration acts for %q", g.ID, g.Owner, b.Owner),
+		Hint:      fmt.Sprintf("use the configuration whose owner is %q", g.Owner),
+		Err:       ErrOtherOwner,
+	}
 }
 
 // rejudge asks the policies of now about a grant that was permitted before and has given no access yet.

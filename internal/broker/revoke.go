@@ -45,8 +45,8 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		return r.Grant, false, err
 	}
 	first, _, err := b.Recall(ctx, r.Grant.ID, r.Grant)
-	if errors.Is(err, jit.ErrInvalid) {
-		return r.Grant, false, err // the record is another owner's
+	if errors.Is(err, ErrOtherOwner) {
+		return r.Grant, false, err
 	}
 	if err != nil {
 		return r.Grant, false, b.withoutLedger(ctx, r, err)

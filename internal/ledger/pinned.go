@@ -80,8 +80,11 @@ func (c *pinnedConn) sameTables(ctx context.Context) error {
 		return nil
 	}
 	schema := string(before[0][0])
-	return jit.Invalid("ledger", fmt.Sprintf("end the URL of the ledger with ?search_path=%s, if that is the ledger you mean", schema),
-		"the tables of the ledger are in schema %q, where only a search_path set for the role or the database finds them; the owner of the database could point that elsewhere", schema)
+	return &jit.Error{ // of no kind: to the caller the ledger cannot be read
+		Attribute: "ledger",
+		Problem:   fmt.Sprintf("the tables of the ledger are in schema %q, where only a search_path set for the role or the database finds them; the owner of the database could point that elsewhere", schema),
+		Hint:      fmt.Sprintf("end the URL of the ledger with ?search_path=%s, if that is the ledger you mean", schema),
+	}
 }
 
 // begin opens a transaction and pins its settings, in one round trip.

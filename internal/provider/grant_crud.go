@@ -185,7 +185,7 @@ func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp
 
 // anothers returns the record of a grant if err says that another owner has it.
 func (r *grantResource) anothers(ctx context.Context, id jit.ID, err error) (g jit.Grant, is bool) {
-	if !errors.Is(err, jit.ErrInvalid) {
+	if !errors.Is(err, broker.ErrOtherOwner) {
 		return g, false
 	}
 	g, known, err := r.Broker.Ledger.Lookup(ctx, id)

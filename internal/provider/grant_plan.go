@@ -173,7 +173,7 @@ func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel
 	case isDrift(state.Digest) && !state.over(now): // drift of what is over is nobody's concern
 		g, _, err := r.Broker.Recall(ctx, jit.ID(state.ID.ValueString()), state.remembered(r.backend))
 		// A ledger that cannot be read is a warning of the read: before a destroy too comes a plan, and ending access has to work without it.
-		if err != nil && !errors.Is(err, jit.ErrInvalid) || err == nil && !g.Over(now) {
+		if err != nil && !errors.Is(err, broker.ErrOtherOwner) || err == nil && !g.Over(now) {
 			plan.Digest = types.StringUnknown() // the grant may be over when this is applied, and nothing is repaired then
 		}
 	}
