@@ -86,8 +86,8 @@ func (b *Broker) ask(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.
 	return g, true, nil
 }
 
-// lapsing looks whether people have approved grants that are to end with nothing given, for nobody has looked since. The records of
-// those are brought up to date; lives tells which of them go on.
+// lapsing looks whether people have approved grants that are to end with nothing given, for nobody has looked since. It brings their
+// records up to date; lives tells which of them go on. A grant that may not begin any more is recorded as given and revoked, and ends.
 func (b *Broker) lapsing(ctx context.Context, grants []jit.Grant) (_ []jit.Grant, lives []bool) {
 	lives = make([]bool, len(grants))
 	for i, g := range grants {
@@ -99,12 +99,18 @@ func (b *Broker) lapsing(ctx context.Context, grants []jit.Grant) (_ []jit.Grant
 		if err != nil || d.Window.Start.IsZero() || d.Window.Start.After(g.End) {
 			continue // it ends; what was approved after that is taken back with it
 		}
+		why := b.mayNotBegin(ctx, g, d)
 		g, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
 			if !g.GrantedAt.IsZero() || !g.RevokedAt.IsZero() || !g.EndedAt.IsZero() {
 				return nil, false
 			}
 			g.Window, g.GrantedAt = d.Window, d.Window.Start
-			return []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By), b.window(jit.EventGranted, *g)}, true
+			events := []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By), b.window(jit.EventGranted, *g)}
+			if why != "" {
+				g.RevokedAt, g.RevokedBy, g.RevokeReason = b.Now(), b.Actor.Name, why
+				events = append(events, b.event(jit.EventRevokeAsked, *g, "reason", why))
+			}
+			return events, true
 		})
 		if err == nil {
 			grants = slices.Clone(grants)
@@ -122,6 +128,9 @@ func (b *Broker) mayNotBegin(ctx context.Context, g jit.Grant, d jit.Decision) s
 	}
 	if !g.StartBy.IsZero() && begin.After(g.StartBy) {
 		return fmt.Sprintf("%s by start_by, %s", late, jit.FormatTime(g.StartBy))
+	}
+	if most := min(g.Length(), b.MaxTTL); d.Window.Length() > most {
+		return fmt.Sprintf("it was approved for %s, and it may last %s", jit.FormatDuration(d.Window.Length()), jit.FormatDuration(most))
 	}
 	if err := b.rejudge(ctx, g); errors.Is(err, jit.ErrDenied) { // any other error comes up again
 		return err.Error()

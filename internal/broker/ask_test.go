@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,6 +137,58 @@ func TestAWaitingGrantLapses(t *testing.T) {
 			t.Errorf("approved in time %t: the record is %+v", approved, g)
 		}
 	}
+}
+
+// A grant that was approved and that nobody has looked at does not begin after start_by, past today's policies or for longer than it was
+// asked for: its end is recorded with what was given, and the access is taken away.
+func TestALapsedGrantMayNotBegin(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ask    func(*broker.Request)
+		lasts  time.Duration
+		policy string
+		want   string
+	}{
+		"start_by":    {func(r *broker.Request) { r.StartBy = r.StartBy.Add(time.Hour) }, 2 * time.Hour, "", "not by start_by"},
+		"policies":    {func(r *broker.Request) { r.StartBy = time.Time{} }, 2 * time.Hour, "freeze", "freeze"},
+		"its length":  {func(r *broker.Request) { r.StartBy = time.Time{} }, 8 * time.Hour, "", "it was approved for 8h, and it may last 2h"},
+		"the maximum": {func(r *broker.Request) { r.StartBy = time.Time{} }, 25 * time.Hour, "", "it may last 2h"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, k := newAskedWorld(t)
+			g := w.grant(request(func(r *broker.Request) { r.StartBy = w.now; tt.ask(r) }))
+			w.pass(119 * time.Minute)
+			k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(tt.lasts)}}
+			if tt.policy != "" {
+				if err := w.PutPolicy(t.Context(), jit.Policy{Name: tt.policy, Effect: jit.Forbid}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.pass(2 * time.Minute)
+			w.mustWrite(1, func() {
+				if err := w.Finish(t.Context(), []jit.Grant{g}, nil)[0]; err != nil {
+					t.Error(err)
+				}
+			})
+			w.allowed(false)
+			g, _, _ = w.Recall(t.Context(), g.ID, g)
+			if g.State(w.now) == jit.StateActive || g.EndedAt.IsZero() || g.GrantedAt.IsZero() || !strings.Contains(g.RevokeReason, tt.want) {
+				t.Errorf("the record is %+v, want one that was revoked: %s", g, tt.want)
+			}
+		})
+	}
+}
+
+// An approval that is longer than what was asked for is taken back.
+func TestApprovedForTooLong(t *testing.T) {
+	w, k := newAskedWorld(t)
+	g := w.grant(request())
+	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(2*time.Hour + time.Second)}}
+	_, err := w.TakeUp(t.Context(), g)
+	wantError(t, err, jit.ErrDenied, "it may last 2h")
+	if g, _, _ = w.Recall(t.Context(), g.ID, g); g.RevokedAt.IsZero() || g.EndedAt.IsZero() {
+		t.Errorf("the record is %+v", g)
+	}
+	w.allowed(false)
 }
 
 // A grant that was ended while it waited is not begun by an approval.
