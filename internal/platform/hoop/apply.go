@@ -191,7 +191,7 @@ func (a *application) look(ctx context.Context) ([]review, error) {
 	all := found[a.scope]
 	for _, j := range a.jobs {
 		start := j.access.Marker.Window.Start
-		listed := slices.ContainsFunc(all, func(r review) bool { return r.of(j.access.Marker) || r.taken(j.access, a.gatewayNow()) })
+		listed := slices.ContainsFunc(all, func(r review) bool { return r.of(j.access) || r.taken(j.access, a.gatewayNow()) })
 		if j.op != jit.Remove || j.done || listed || start.IsZero() || start.After(a.since) {
 			continue
 		}
@@ -201,7 +201,7 @@ func (a *application) look(ctx context.Context) ([]review, error) {
 			return nil, err
 		}
 		for _, r := range old[a.scope] {
-			if r.of(j.access.Marker) || r.taken(j.access, a.gatewayNow()) {
+			if r.of(j.access) || r.taken(j.access, a.gatewayNow()) {
 				all = append(all, r)
 			}
 		}

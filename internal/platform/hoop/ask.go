@@ -30,12 +30,13 @@ const (
 func askName(m jit.Marker) string { return askPrefix + m.Owner + ":" + string(m.ID) }
 
 // asked returns the marker of a grant whose session this is, with the window that its approval made: the review ends in its
-// last second. ok is false of every other session.
+// last second. ok is false of every other session. Any user can give a session this name, so a review that is longer than a grant
+// can be is none.
 func (s *session) asked() (m jit.Marker, ok bool) {
 	rest, ok := strings.CutPrefix(s.CorrelationID, askPrefix)
 	owner, id, two := strings.Cut(rest, ":")
 	parsed, err := jit.ParseID(id)
-	if !ok || !two || err != nil || string(parsed) != id || jit.CheckOwner(owner) != nil || s.Review == nil || s.Review.RevokeAt == nil {
+	if !ok || !two || err != nil || string(parsed) != id || jit.CheckOwner(owner) != nil || s.Review == nil || s.Review.RevokeAt == nil || s.Review.Lasts > maxTTL {
 		return jit.Marker{}, false
 	}
 	end := jit.Second(s.Review.RevokeAt.UTC()).Add(time.Second)
@@ -59,8 +60,8 @@ func (p *Platform) requests(ctx context.Context, a jit.Access) ([]session, error
 	name := askName(a.Marker)
 	found, err := p.sessions(ctx, url.Values{"correlation_id": {name}}, time.Time{})
 	kept := slices.DeleteFunc(found, func(s session) bool {
-		return s.CorrelationID != name || s.Connection != a.Binding.Scope || s.Review == nil || s.Review.Type != timed ||
-			a.Binding.Principal != "" && s.UserEmail != a.Binding.Principal
+		return s.CorrelationID != name || s.Connection != a.Binding.Scope || s.UserEmail != a.Binding.Principal ||
+			s.Review == nil || s.Review.Type != timed || s.Review.Lasts > maxTTL
 	})
 	slices.SortFunc(kept, func(a, b session) int { return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID)) })
 	return kept, err

@@ -56,10 +56,10 @@ func plan(now time.Time, all []review, jobs []*job, awaited map[string]bool) (cr
 				j.taken = &all[i]
 			}
 			switch {
-			case !r.of(j.access.Marker):
+			case !r.of(j.access):
 			case j.op == jit.Ensure && r.asked != j.asked:
 				j.err, j.refused = r.otherwise(), true
-			case !kept && r.email == j.access.Binding.Principal && r.right(j.access.Marker):
+			case !kept && r.email == j.access.Binding.Principal && r.right(j.access):
 				kept = true
 			case j.op == jit.Ensure && r.asked:
 				j.err, j.refused = r.changed(j.access.Marker), true
@@ -117,9 +117,9 @@ func (r *review) left() error {
 
 // inFront returns the grant of a user that has to be made again to be the latest, if there is one.
 func inFront(now time.Time, email string, all []review, going map[string]bool, creations []creation) (creation, bool) {
-	last := -1 // of our grants the one that ends last, the latest of those
+	last := -1 // of our grants the one that ends last, the latest of those; what reviewers approved is not made again
 	for i, r := range all {
-		if r.email == email && !going[r.session] && r.right(r.marker) && r.live(now) &&
+		if r.email == email && !going[r.session] && r.ours() && !r.asked && r.ending().Equal(r.marker.Window.End) && r.live(now) &&
 			(last < 0 || r.marker.Window.End.After(all[last].marker.Window.End)) {
 			last = i
 		}

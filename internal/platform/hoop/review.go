@@ -43,9 +43,10 @@ type review struct {
 // ours reports whether the review is that of a grant.
 func (r *review) ours() bool { return r.mine && r.marked }
 
-// of reports whether the review is that of the grant with the marker's owner and id.
-func (r *review) of(m jit.Marker) bool {
-	return r.ours() && r.marker.Owner == m.Owner && r.marker.ID == m.ID
+// of reports whether the review is that of the grant with the owner and id. Who asks for a review gives the session its name, so one
+// that reviewers approved is only that of the grant's own user.
+func (r *review) of(a jit.Access) bool {
+	return r.ours() && r.marker.Owner == a.Marker.Owner && r.marker.ID == a.Marker.ID && (!r.asked || r.email == a.Binding.Principal)
 }
 
 // taken reports whether the review lets the user of a grant in at now, bears the marker of the grant, and is not ours any
@@ -68,8 +69,8 @@ func (r *review) detail() string {
 }
 
 // right reports whether the review is what the grant has to have.
-func (r *review) right(m jit.Marker) bool {
-	return r.of(m) && r.marker.Window.Equal(m.Window) && r.ending().Equal(m.Window.End)
+func (r *review) right(a jit.Access) bool {
+	return r.of(a) && r.marker.Window.Equal(a.Marker.Window) && r.ending().Equal(a.Marker.Window.End)
 }
 
 // ending is the end in whole seconds: that of the window where the review ends with it. A part of a second beyond that
@@ -157,8 +158,7 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 	holders := map[string]bool{}
 	for _, r := range all {
 		switch {
-		case r.ours() && r.asked != p.Asks(): // it is on the target of this gateway where others approve
-		case r.ours():
+		case r.ours() && r.asked == p.Asks(): // the others are, if at all, of the target of this gateway where others approve
 			o := jit.Observed{Marker: r.marker, Principal: r.email, Role: connect, End: r.ending()}
 			if top := latest[r.email]; r.live(now) && !top.live(now) {
 				o.Damage = "hidden by the later review of session " + top.session + ", which is over"
