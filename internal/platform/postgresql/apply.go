@@ -37,9 +37,9 @@ const (
 // leaves nothing of itself behind and the others as they are. What is blocked by somebody else's open
 // transaction is tried again in a transaction of its own.
 //
-// A Remove drops the wrapper. Before that it cleans up in the configured database: what the wrapper owns goes
-// to the role that was granted, and privileges granted to the wrapper are taken back. If the wrapper cannot be dropped
-// all the same, because of another database or an open transaction, the error wraps
+// A Remove drops the wrapper. Before that it takes back the privileges granted to the wrapper in the configured database,
+// if the wrapper owns nothing there. If the wrapper cannot be dropped all the same, because of what it owns, of another
+// database or of an open transaction, the error wraps
 // [jit.ErrRemains] and says what is left.
 //
 // With TerminateSessions a Remove ends all sessions of the principal, whatever they

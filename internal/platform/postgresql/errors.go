@@ -22,6 +22,7 @@ const (
 	codePassword        = "28P01"
 	codeDependents      = "2BP01"
 	codeNoDatabase      = "3D000"
+	codeDivision        = "22012"
 	codeSerialization   = "40001"
 	codeDeadlock        = "40P01"
 	codePrivilege       = "42501"
@@ -54,6 +55,8 @@ func lostRace(err error) bool {
 	}
 	switch refused.Code {
 	case codeCanceled: // by a statement_timeout that hit before it was pinned, or by somebody
+		return true
+	case codeDivision: // of unlessOwner alone
 		return true
 	case codeSerialization, codeDeadlock, codeUniqueViolation, codeDuplicateObject, codeUndefinedObject, codeTooManyClients, codeLockTimeout:
 		return true
@@ -157,11 +160,8 @@ func leftover(r refusal) error {
 	}
 	switch refused.Code {
 	case codeDependents:
-		heir := "another_role"
-		if u.heir != "" {
-			heir = quote(u.heir)
-		}
-		told.Hint = fmt.Sprintf("in each database named, run as a superuser: REASSIGN OWNED BY %[1]s TO %[2]s; DROP OWNED BY %[1]s; the next sweep drops the role", quote(u.dropped), heir)
+		told.Hint = fmt.Sprintf("look first at what it owns, because a function or view acts with the rights of its owner: give it to no role that has rights; "+
+			"in each database named, run as a superuser: BEGIN; CREATE ROLE leftover; REASSIGN OWNED BY %[1]s TO leftover; DROP OWNED BY %[1]s; COMMIT; the next sweep drops the role", quote(u.dropped))
 	case codePrivilege:
 		told.Hint = "the admin role of the target needs " + r.statement.needs
 	}

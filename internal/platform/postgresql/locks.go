@@ -68,7 +68,7 @@ func (w *work) nameHolders(ctx context.Context) {
 			continue
 		}
 		a := w.changes[i].Access
-		roles[i] = []string{wrapperName(a.Marker.Owner, a.Marker.ID), a.Binding.Role, m.blocked.heir}
+		roles[i] = []string{wrapperName(a.Marker.Owner, a.Marker.ID), a.Binding.Role, m.blocked.granted}
 		if w.changes[i].Op == jit.Ensure {
 			roles[i] = append(roles[i], a.Binding.Principal)
 		}

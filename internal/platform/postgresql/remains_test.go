@@ -1,9 +1,12 @@
 package postgresql
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -16,9 +19,6 @@ func TestWhatOthersTieToAWrapperIsUntied(t *testing.T) {
 	apply(t, p, ensured(a))
 	wrapper := quote(wrapperName(a.Marker.Owner, a.Marker.ID))
 	tie(t, s, wrapper)
-	s.exec(t, "CREATE SCHEMA theirs AUTHORIZATION "+wrapper)
-	s.exec(t, "CREATE TABLE theirs.precious AS SELECT 7 AS n")
-	s.exec(t, "ALTER TABLE theirs.precious OWNER TO "+wrapper)
 	apply(t, p, removed(jit.Access{Marker: a.Marker}))
 	if _, there := observed(t, p, a); there || s.allowed(t, a.Binding) {
 		t.Error("the wrapper is still there")
@@ -26,10 +26,91 @@ func TestWhatOthersTieToAWrapperIsUntied(t *testing.T) {
 	if got := s.text(t, "SELECT answer::text FROM mine"); got != "42" {
 		t.Errorf("the table of somebody else holds %q", got)
 	}
-	if got := s.text(t, "SELECT n::text || tableowner FROM theirs.precious, pg_tables WHERE tablename = 'precious'"); got != "7"+s.roles[0] {
-		t.Errorf("the wrapper's own table and its owner are %q", got)
+}
+
+// TestNothingOfAWrapperGetsTheRightsOfTheRole: the name of an ended grant's role is known, so whoever may create roles makes
+// it once more, gives it a function, and waits for a sweep to make that function run with the rights of the role.
+func TestNothingOfAWrapperGetsTheRightsOfTheRole(t *testing.T) {
+	s := newSite(t)
+	p, a, name := s.open(t), s.access(0, 0, "over"), "mallory"+databaseOf(t, s.url)
+	s.role(t, name, "LOGIN CREATEROLE PASSWORD "+literal(password))
+	s.exec(t, "GRANT CREATE ON DATABASE "+quote(databaseOf(t, s.url))+" TO "+name)
+	apply(t, p, ensured(a), removed(a))
+	session, wrapper := connect(t, s.as(name)), quote(wrapperName(a.Marker.Owner, a.Marker.ID))
+	for _, sql := range []string{
+		"CREATE ROLE " + wrapper,
+		"GRANT " + wrapper + " TO " + name,
+		"CREATE SCHEMA trap",
+		"GRANT USAGE, CREATE ON SCHEMA trap TO " + wrapper,
+		"CREATE FUNCTION trap.f() RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN (SELECT answer FROM " +
+			strings.ReplaceAll(quote("data of "+s.roles[0]), "'", "''") + "); END'",
+		"ALTER FUNCTION trap.f() OWNER TO " + wrapper,
+	} {
+		if _, err := session.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
 	}
-	s.exec(t, "DROP SCHEMA theirs CASCADE")
+	for range 2 { // a repeated Remove says the same
+		err := p.Apply(t.Context(), cluster, []jit.Change{removed(a)})[0]
+		if !errors.Is(err, jit.ErrRemains) || !strings.Contains(err.Error(), "owner of function trap.f()") {
+			t.Errorf("the error is %v, want remains that name the function", err)
+		}
+	}
+	if got := s.text(t, "SELECT pg_get_userbyid(proowner)::text FROM pg_proc WHERE proname = 'f'"); quote(got) != wrapper {
+		t.Errorf("the function belongs to %q", got)
+	}
+	var answer int
+	if err := session.QueryRow(t.Context(), "SELECT trap.f()").Scan(&answer); err == nil {
+		t.Errorf("the function reads what only the role may read: %d", answer)
+	}
+	s.exec(t, "DROP SCHEMA trap CASCADE")
+	apply(t, p, removed(a)) // what tied others to it has gone with the schema
+}
+
+// TestNothingIsDroppedThatBecameTheWrappers: between the look at what the wrapper owns and DROP OWNED, a table becomes the wrapper's.
+func TestNothingIsDroppedThatBecameTheWrappers(t *testing.T) {
+	s := newSite(t)
+	p, a := s.open(t), s.access(0, 0, "late")
+	apply(t, p, ensured(a))
+	wrapper := quote(wrapperName(a.Marker.Owner, a.Marker.ID))
+	tie(t, s, wrapper)
+	s.exec(t, "CREATE TABLE precious AS SELECT 7 AS n")
+	hook, writes := p.OnCall, 0
+	p.OnCall = func(op string) {
+		hook(op)
+		if op != "write" {
+			return
+		}
+		if writes++; writes == 2 { // the first one finds that privileges are in the way
+			s.exec(t, "ALTER TABLE precious OWNER TO "+wrapper)
+		}
+	}
+	err := p.Apply(t.Context(), cluster, []jit.Change{removed(a)})[0]
+	if !errors.Is(err, jit.ErrRemains) || !strings.Contains(err.Error(), "owner of table public.precious") {
+		t.Errorf("the error is %v, want remains that name the table", err)
+	}
+	if got := s.text(t, "SELECT n::text FROM precious"); got != "7" {
+		t.Errorf("the table holds %q", got)
+	}
+}
+
+// follow runs the statements of the hint, as the superuser of the session.
+func follow(t *testing.T, session *pgx.Conn, s *site, err error) {
+	t.Helper()
+	_, statements, _ := strings.Cut(err.Error(), "as a superuser: ")
+	statements, _, ok := strings.Cut(statements, "; the next sweep")
+	if !ok {
+		t.Fatalf("%v has no statements", err)
+	}
+	if _, err := session.Exec(t.Context(), statements); err != nil {
+		t.Fatalf("%s: %v", statements, err)
+	}
+	t.Cleanup(func() {
+		if _, err := session.Exec(context.Background(), "DROP OWNED BY leftover CASCADE"); err != nil {
+			t.Error(err)
+		}
+		s.exec(t, "DROP ROLE leftover")
+	})
 }
 
 // tie lets a bystander grant all kinds of things to the wrapper.
@@ -91,8 +172,9 @@ func TestTiesInAnotherDatabaseRemain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var err error
 	for range 2 {
-		err := p.Apply(t.Context(), cluster, []jit.Change{removed(a)})[0]
+		err = p.Apply(t.Context(), cluster, []jit.Change{removed(a)})[0]
 		var user *jit.Error
 		if !errors.Is(err, jit.ErrRemains) || !errors.As(err, &user) || !strings.Contains(user.Problem, databaseOf(t, other)) {
 			t.Errorf("the error is %v, want remains in database %s", err, databaseOf(t, other))
@@ -101,10 +183,7 @@ func TestTiesInAnotherDatabaseRemain(t *testing.T) {
 			t.Error("access lives on")
 		}
 	}
-	// The hint is what helps.
-	if _, err := elsewhere.Exec(t.Context(), "REASSIGN OWNED BY "+wrapper+" TO "+quote(s.roles[0])+"; DROP OWNED BY "+wrapper); err != nil {
-		t.Fatal(err)
-	}
+	follow(t, elsewhere, s, err)
 	apply(t, p, removed(a))
 	if _, there := observed(t, p, a); there {
 		t.Error("the wrapper is still there after the hint was followed")

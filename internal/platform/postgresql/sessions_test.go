@@ -107,19 +107,22 @@ func ownTable(t *testing.T, s *site, url string, a jit.Access) {
 	}
 }
 
-func TestWhatAWrapperOwnsGoesToTheRole(t *testing.T) {
+// TestWhatAWrapperOwnsStays: the access is over, no data is lost, and nobody becomes the owner.
+func TestWhatAWrapperOwnsStays(t *testing.T) {
 	s := newSite(t)
 	s.exec(t, "GRANT CREATE ON SCHEMA public TO "+quote(s.roles[0]))
 	p, a := s.open(t), s.access(0, 0, "owner")
 	apply(t, p, ensured(a))
 	ownTable(t, s, s.as(a.Binding.Principal), a)
-	apply(t, p, removed(jit.Access{Marker: a.Marker}))
-	if got := s.text(t, "SELECT n::text FROM precious"); got != "7" {
-		t.Errorf("the table holds %q, want 7", got)
+	err := p.Apply(t.Context(), cluster, []jit.Change{removed(jit.Access{Marker: a.Marker})})[0]
+	if !errors.Is(err, jit.ErrRemains) || !strings.Contains(err.Error(), "owner of table public.precious") || s.allowed(t, a.Binding) {
+		t.Fatalf("the error is %v, want remains that name the table, and no access", err)
 	}
-	if got := s.text(t, "SELECT tableowner::text FROM pg_tables WHERE tablename = 'precious'"); got != a.Binding.Role {
-		t.Errorf("the table belongs to %q, want %q", got, a.Binding.Role)
+	follow(t, s.admin, s, err)
+	if got := s.text(t, "SELECT n::text || tableowner FROM precious, pg_tables WHERE tablename = 'precious'"); got != "7leftover" {
+		t.Errorf("the table and its owner are %q", got)
 	}
+	apply(t, p, removed(a))
 	if o, there := observed(t, p, a); there {
 		t.Errorf("the wrapper is still there: %+v", o)
 	}

@@ -56,18 +56,22 @@ const (
 	// clockSQL tells the time, who asks, and whether the server only follows another.
 	clockSQL = `SELECT pg_catalog.clock_timestamp(), CURRENT_USER::pg_catalog.text, pg_catalog.pg_is_in_recovery()`
 
-	// rolesSQL takes a condition on the property that counts.
+	// rolesSQL takes ownsSQL.
 	rolesSQL = `SELECT r.oid, r.rolname::pg_catalog.text, r.rolcanlogin, r.rolinherit, r.rolsuper, r.rolcreaterole, r.rolcreatedb,
 	r.rolreplication, r.rolbypassrls, COALESCE(d.description, ''),
-	EXISTS (SELECT FROM pg_catalog.pg_shdepend s WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
-		AND s.refobjid OPERATOR(pg_catalog.=) r.oid AND s.deptype OPERATOR(pg_catalog.=) 'o'%s)
+	%s
 FROM pg_catalog.pg_roles r
 LEFT JOIN pg_catalog.pg_shdescription d ON d.objoid OPERATOR(pg_catalog.=) r.oid
 	AND d.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass`
 
-	// inReach: the property is in the database at hand, or shared, such as a database.
+	// ownsSQL asks whether the role r owns anything. It takes a condition on the property that counts.
+	ownsSQL = `EXISTS (SELECT FROM pg_catalog.pg_shdepend s WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
+		AND s.refobjid OPERATOR(pg_catalog.=) r.oid AND s.deptype OPERATOR(pg_catalog.=) 'o'%s)`
+
+	// inReach: the property is in the database at hand, or shared, such as a database. Default privileges are no property.
 	inReach = ` AND (s.dbid OPERATOR(pg_catalog.=) 0 OR s.dbid OPERATOR(pg_catalog.=)
-		(SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))`
+		(SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
+		AND s.classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_default_acl'::pg_catalog.regclass`
 
 	membershipsSQL = `SELECT g.rolname::pg_catalog.text, u.rolname::pg_catalog.text, COALESCE(b.rolname::pg_catalog.text, ''), m.admin_option, %s
 FROM pg_catalog.pg_auth_members m
@@ -87,9 +91,9 @@ LEFT JOIN pg_catalog.pg_roles b ON b.oid OPERATOR(pg_catalog.=) m.grantor`
 
 var (
 	// allRoles are all roles of the server, and whether they own anything at all.
-	allRoles = fmt.Sprintf(rolesSQL, "")
+	allRoles = fmt.Sprintf(rolesSQL, fmt.Sprintf(ownsSQL, ""))
 	// namedRoles are those of the names in the first parameter, and whether they own anything in reach.
-	namedRoles = fmt.Sprintf(rolesSQL, inReach) + ` WHERE r.rolname` + named
+	namedRoles = fmt.Sprintf(rolesSQL, fmt.Sprintf(ownsSQL, inReach)) + ` WHERE r.rolname` + named
 )
 
 func membershipsQuery(major int) string {

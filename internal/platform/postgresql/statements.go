@@ -40,8 +40,8 @@ type unit struct {
 	change     int
 	part       part
 	statements []statement
-	// dropped is the role that a unit drops and heir the role its property goes to.
-	dropped, heir string
+	// dropped is the role that a unit drops and granted the role that it is a member of.
+	dropped, granted string
 }
 
 // how says how hard a change tries. What it says is the least that is needed, found out by trying.
@@ -103,10 +103,10 @@ func remove(change int, a jit.Access, w *wrapper, on server, h how) []unit {
 		units = append(units, unit{change: change, part: cuts, statements: []statement{revoke(m, on)}})
 	}
 	var sever []statement
-	heir := a.Binding.Role
+	granted := a.Binding.Role
 	for i, m := range w.memberOf {
 		if i == 0 {
-			heir = m.Role
+			granted = m.Role
 		}
 		sever = append(sever, revoke(m, on))
 	}
@@ -115,31 +115,36 @@ func remove(change int, a jit.Access, w *wrapper, on server, h how) []unit {
 		units = append(units, unit{change: change, part: severs, statements: sever})
 	}
 	var drop []statement
-	if h.clean && heir != "" {
-		drop = clean(w, heir, on)
+	if h.clean && !w.Owns { // dropping a role that owns something is refused, with the names of what it owns
+		drop = clean(w, on)
 		if !h.sever && !w.Login {
 			drop = append(drop, sever...) // what the wrapper granted itself goes with its own memberships
 		}
 	}
 	drop = append(drop, statement{"DROP ROLE " + quote(w.Name), administration(w.Name, on)})
-	return append(units, unit{change: change, part: drops, statements: drop, dropped: w.Name, heir: heir})
+	return append(units, unit{change: change, part: drops, statements: drop, dropped: w.Name, granted: granted})
 }
 
-// clean gives the property of the wrapper in the database at hand to heir, and takes back the privileges that
-// others granted to the wrapper there, and its default privileges. Nothing that holds data is dropped: DROP OWNED
-// finds no property any more. Before 16, a session that did SET ROLE can make property at any time, so it is
-// given away even where none was seen.
-func clean(w *wrapper, heir string, on server) []statement {
+// clean takes back the privileges that others granted to the wrapper in the database at hand, and its default privileges.
+// Property of the wrapper stays where it is: dropped, its data would be lost, and a function or view acts with the rights of
+// its owner, so whoever can make a role of that name would choose what runs with the rights of an heir.
+//
+// DROP OWNED would drop property. unlessOwner stops before it. Between the two, something can become the wrapper's
+// only through a superuser, whoever administers the wrapper or, before 16, a session that did SET ROLE; no lock that we may
+// take keeps them out for those microseconds.
+func clean(w *wrapper, on server) []statement {
 	// Only a member of the wrapper may do that.
 	join := statement{"GRANT " + quote(w.Name) + " TO CURRENT_USER", administration(w.Name, on)}
 	if on.major >= 16 {
 		join.sql += " WITH INHERIT TRUE"
 	}
-	list := []statement{join}
-	if w.Owns || on.major < 16 {
-		list = append(list, statement{"REASSIGN OWNED BY " + quote(w.Name) + " TO " + quote(heir), fmt.Sprintf("membership of %q", heir)})
-	}
-	return append(list, statement{"DROP OWNED BY " + quote(w.Name), administration(w.Name, on)})
+	return []statement{join, {unlessOwner(w.Name), "sight of the catalog"}, {"DROP OWNED BY " + quote(w.Name), administration(w.Name, on)}}
+}
+
+// unlessOwner fails with [codeDivision] if the role owns anything in reach.
+func unlessOwner(name string) string {
+	return "SELECT 1 OPERATOR(pg_catalog./) CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) " +
+		literal(name) + "::pg_catalog.text::pg_catalog.name AND " + fmt.Sprintf(ownsSQL, inReach) + ") THEN 0 ELSE 1 END"
 }
 
 // grant makes member a member of role.

@@ -104,7 +104,7 @@ func TestEnsureStatements(t *testing.T) {
 func TestRemoveStatements(t *testing.T) {
 	a, n := alice()
 	cut, sever, drop := `REVOKE `+n+` FROM "alice" CASCADE`, `REVOKE "readers" FROM `+n+` CASCADE`, "DROP ROLE "+n
-	join, reassign, disown := `GRANT `+n+` TO CURRENT_USER`, `REASSIGN OWNED BY `+n+` TO "readers"`, "DROP OWNED BY "+n
+	join, guard, disown := `GRANT `+n+` TO CURRENT_USER`, unlessOwner(wrapperName(a.Marker.Owner, a.Marker.ID)), "DROP OWNED BY "+n
 	for _, c := range []struct {
 		name   string
 		how    how
@@ -114,8 +114,9 @@ func TestRemoveStatements(t *testing.T) {
 		{"as a rule", how{}, func(*wrapper) {}, [][]string{{cut}, {drop}}},
 		{"the principal cannot be taken off", how{sever: true}, func(*wrapper) {}, [][]string{{cut}, {sever}, {drop}}},
 		{"a wrapper that can log in", how{}, func(w *wrapper) { w.Login = true }, [][]string{{cut}, {sever}, {drop}}},
-		{"something depends on it", how{clean: true}, func(*wrapper) {}, [][]string{{cut}, {join, reassign, disown, sever, drop}}},
-		{"no role is known to take its property", how{clean: true}, func(w *wrapper) { w.memberOf = nil }, [][]string{{cut}, {drop}}},
+		{"something depends on it", how{clean: true}, func(*wrapper) {}, [][]string{{cut}, {join, guard, disown, sever, drop}}},
+		{"it gives nothing any more", how{clean: true}, func(w *wrapper) { w.memberOf = nil }, [][]string{{cut}, {join, guard, disown, drop}}},
+		{"it owns something", how{clean: true}, func(w *wrapper) { w.Owns = true }, [][]string{{cut}, {drop}}},
 	} {
 		w := found(a, 15).wrappers()[0]
 		c.before(w)
