@@ -21,10 +21,11 @@ func (p *program) sweepCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sweep",
 		Short: "End what is over, start what is due, put right what has drifted",
-		Long: `Make one pass over the grants of every owner in the ledger, on the targets in jit.hcl: end what is over, start what is
-due, read every scope that holds grants and put right what was altered or is missing there, and remove bindings that bear the
-marker of an owner in the ledger, are over, and that the ledger does not explain. owners in jit.hcl names the owners to serve
-instead of all; on_drift of a target, on_violation and max_unplanned_revocations say what is done about what is found. Run it
+		Long: `Make one pass over the grants in the ledger, on the targets in jit.hcl: end what is over, start what is due, read every
+scope that holds grants and put right what was altered or is missing there, and remove bindings that bear the marker of a
+served owner, are over, and that the ledger does not explain. owners in jit.hcl names the owners to serve, ["*"] all of them.
+Without it the owner of jit.hcl is served, and of the others the pass only ends what is over and seen on these targets: their
+target of the same name may be another system. on_drift of a target, on_violation and max_unplanned_revocations say what is done about what is found. Run it
 every minute or so, from as many places as you like: due work is shared by leases.
 
 A grant of any owner that has been over for a minute, and that this sweeper cannot end because it has no such target or does
@@ -89,7 +90,7 @@ const unset = -1
 // settled fills in what the settings say and the command line does not.
 func settled(s sweeper.Sweeper, rt *config.Runtime) sweeper.Sweeper {
 	rt.Broker.AnyOwner = true
-	s.Broker, s.Owners, s.OnDrift, s.RevokeViolations = rt.Broker, rt.Owners, rt.OnDrift, rt.RevokeViolations
+	s.Broker, s.Owners, s.EveryOwner, s.OnDrift, s.RevokeViolations = rt.Broker, rt.Owners, rt.EveryOwner, rt.OnDrift, rt.RevokeViolations
 	if s.MaxUnplanned == unset {
 		s.MaxUnplanned = sweeper.DefaultMaxUnplanned
 		if rt.MaxUnplanned != nil {

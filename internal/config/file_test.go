@@ -67,6 +67,9 @@ func TestLoadOwners(t *testing.T) {
 		if got := rt.Owners.String(); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
+		if want := text == `owners = ["*"]`; rt.EveryOwner != want {
+			t.Errorf("%s: it says that every owner is served: %t, want %t", text, rt.EveryOwner, want)
+		}
 		if err := rt.Close(); err != nil {
 			t.Error(err)
 		}

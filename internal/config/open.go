@@ -39,8 +39,9 @@ type Runtime struct {
 	Broker  *broker.Broker
 	Ledger  *ledger.Ledger
 	Targets map[string]jit.Platform
-	// Owners are those whose grants a sweeper serves.
-	Owners jit.Owners
+	// Owners are those whose grants a sweeper serves. EveryOwner: the settings say that it serves all; where both are empty they say nothing.
+	Owners     jit.Owners
+	EveryOwner bool
 	// Interval and DriftInterval are how often a daemon looks for due work and for drift; 0 where nothing is set.
 	Interval, DriftInterval time.Duration
 	// OnDrift, RevokeViolations and MaxUnplanned are what a sweep does about what it finds; MaxUnplanned is nil where nothing is set.
@@ -135,7 +136,7 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	for _, t := range tidiers {
 		t.OnTidied(func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) }) // the next sweep makes it good
 	}
-	return &Runtime{Broker: b, Ledger: l, Targets: targets, Owners: owners, Interval: interval, DriftInterval: driftInterval,
+	return &Runtime{Broker: b, Ledger: l, Targets: targets, Owners: owners, EveryOwner: owners == nil && s.Owners != nil, Interval: interval, DriftInterval: driftInterval,
 		OnDrift: s.OnDrift, RevokeViolations: s.OnViolation == violationRevoke, MaxUnplanned: s.MaxUnplanned,
 		Listen: s.Listen, ListenToken: s.ListenToken, ListenProxy: s.ListenProxy,
 		Receivers: receivers, NoticeBefore: before}, nil

@@ -22,7 +22,7 @@ func (p *pass) drift(ctx context.Context) {
 
 // places are the scopes, of every target that is wanted, that hold live grants or may hold bindings of ours; nil when the ledger does not tell.
 func (p *pass) places(ctx context.Context, wanted func(target string) bool) map[jit.Place]bool {
-	live, err := p.Broker.Ledger.Places(ctx, p.Owners, p.time())
+	live, err := p.Broker.Ledger.Places(ctx, p.served(), p.time())
 	if err != nil {
 		p.unread(fmt.Errorf("read the ledger: %w", err))
 		return nil
@@ -158,7 +158,7 @@ func (p *pass) compare(ctx context.Context, at jit.Place) (seen comparison, read
 		}
 		for _, g := range more {
 			records.Grants[g.ID] = g
-			if p.Owners.Include(g.Owner) {
+			if p.served().Include(g.Owner) {
 				recorded = append(recorded, g)
 			}
 		}
@@ -173,7 +173,7 @@ func (p *pass) compare(ctx context.Context, at jit.Place) (seen comparison, read
 // recorded reads the grants of a filter whose owners are served.
 func (p *pass) recorded(ctx context.Context, f jit.Filter) ([]jit.Grant, error) {
 	all, err := collect(p.Broker.Ledger.Grants(ctx, f))
-	return slices.DeleteFunc(all, func(g jit.Grant) bool { return !p.Owners.Include(g.Owner) }), err
+	return slices.DeleteFunc(all, func(g jit.Grant) bool { return !p.served().Include(g.Owner) }), err
 }
 
 // policies are read once a pass, when they are first asked for. The zero value is ready.

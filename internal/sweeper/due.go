@@ -33,11 +33,12 @@ func (p *pass) due(ctx context.Context) error {
 		p.unread(fmt.Errorf("nothing begins and nothing is looked for but what is due: %w", skew))
 	}
 	if p.DryRun {
-		all, err := p.allDue(ctx)
+		all, unnamed, err := p.allDue(ctx)
 		if err != nil {
 			return err
 		}
 		p.carryOut(ctx, p.stripped(ctx, p.dueSteps(all)))
+		p.endSeen(ctx, unnamed)
 		return nil
 	}
 	limit := cmp.Or(p.ClaimSize, defaultClaimSize)
@@ -68,7 +69,7 @@ func (p *pass) due(ctx context.Context) error {
 
 // dueSteps are the steps for grants that are due. While the clocks disagree nothing begins.
 func (p *pass) dueSteps(grants []jit.Grant) []reconcile.Step {
-	steps := reconcile.Plan(p.now, p.Owners.Include, grants, nil, nil)
+	steps := reconcile.Plan(p.now, p.served().Include, grants, nil, nil)
 	if p.wrong != nil {
 		steps = withoutStarts(steps)
 	}
@@ -82,13 +83,14 @@ func (p *pass) claim(ctx context.Context, limit int, busy []jit.Place) ([]jit.Gr
 		return nil, nil
 	}
 	return p.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
-		Owners: p.Owners, Targets: p.targets(), Now: p.now, Holder: p.Holder, Lease: lease, Limit: limit, Except: busy,
+		Owners: p.served(), Targets: p.targets(), Now: p.now, Holder: p.Holder, Lease: lease, Limit: limit, Except: busy,
 	})
 }
 
-// others notes what is due and was not among what this sweeper was given.
+// others notes what is due and was not among what this sweeper was given, and ends what it sees of the owners that it does not serve.
 func (p *pass) others(ctx context.Context, mine map[jit.ID]bool) error {
-	reachable, err := p.allDue(ctx)
+	reachable, unnamed, err := p.allDue(ctx)
+	p.endSeen(ctx, unnamed)
 	for _, g := range reachable {
 		if !mine[g.ID] {
 			p.report.Elsewhere = append(p.report.Elsewhere, g)
@@ -97,24 +99,37 @@ func (p *pass) others(ctx context.Context, mine map[jit.ID]bool) error {
 	return err
 }
 
-// allDue returns what is due and within reach of this sweeper, and notes what is overdue and is not.
-func (p *pass) allDue(ctx context.Context) (reachable []jit.Grant, err error) {
+// allDue returns what is due and within reach of this sweeper, and apart what is over of owners that are not served and not kept
+// from it; it notes what is overdue and out of reach.
+func (p *pass) allDue(ctx context.Context) (reachable, unnamed []jit.Grant, err error) {
+	served := p.served()
 	for g, err := range p.Broker.Ledger.Grants(ctx, jit.Filter{DueBy: p.now}) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if !g.Outstanding(p.now) && !g.DueToStart(p.now) {
 			continue
 		}
 		why := p.OutOfReach(g.Owner, g.Target)
 		switch {
-		case why == "":
+		case why == "" && served.Include(g.Owner):
 			reachable = append(reachable, g)
-		case g.Outstanding(p.now.Add(-jit.OverdueAfter)):
-			p.report.OutOfReach = append(p.report.OutOfReach, reconcile.Step{Kind: reconcile.End, Place: g.Place(), Grant: g, Reason: why})
+		case why == "":
+			if g.Outstanding(p.now) {
+				unnamed = append(unnamed, g)
+			}
+		default:
+			p.beyond(g, why)
 		}
 	}
-	return reachable, nil
+	return reachable, unnamed, nil
+}
+
+// beyond notes a grant that is out of reach, once it is overdue.
+func (p *pass) beyond(g jit.Grant, why string) {
+	if g.Outstanding(p.now.Add(-jit.OverdueAfter)) {
+		p.report.OutOfReach = append(p.report.OutOfReach, reconcile.Step{Kind: reconcile.End, Place: g.Place(), Grant: g, Reason: why})
+	}
 }
 
 func byPlace(steps []reconcile.Step) map[jit.Place][]reconcile.Step {

@@ -335,7 +335,7 @@ func (w *Watcher) dueOf(ctx context.Context, ids []jit.ID) (map[jit.ID]reconcile
 		return nil, err
 	}
 	recorded, err := collect(w.Broker.Ledger.Grants(ctx, jit.Filter{IDs: ids}))
-	due := reconcile.Plan(now, w.Owners.Include, recorded, nil, nil)
+	due := reconcile.Plan(now, w.served().Include, recorded, nil, nil)
 	if skew != nil {
 		due = withoutStarts(due)
 	}

@@ -13,6 +13,15 @@ import (
 // targets are the names of the targets that the sweeper has.
 func (s *Sweeper) targets() []string { return slices.Sorted(maps.Keys(s.Broker.Targets)) }
 
+// served are the owners for whom the sweeper does everything: those that the settings name, or all where they say so. Where they name
+// none it is the owner of the settings alone: what another owner calls by the name of a target may be another system.
+func (s *Sweeper) served() jit.Owners {
+	if len(s.Owners) == 0 && !s.EveryOwner {
+		return jit.Owners{s.Broker.Owner}
+	}
+	return s.Owners
+}
+
 // OutOfReach says why the sweeper cannot end what owner has on target; empty when it can.
 func (s *Sweeper) OutOfReach(owner, target string) (why string) {
 	_, configured := s.Broker.Targets[target]
@@ -27,7 +36,7 @@ func (s *Sweeper) OutOfReach(owner, target string) (why string) {
 
 // swept records the pass that the sweeper has just made.
 func (s *Sweeper) swept(ctx context.Context) error {
-	return s.Broker.Ledger.Swept(ctx, jit.Sweep{Owners: s.Owners, Targets: s.targets(), At: s.Broker.Now()})
+	return s.Broker.Ledger.Swept(ctx, jit.Sweep{Owners: s.served(), Targets: s.targets(), At: s.Broker.Now()})
 }
 
 // servedByName reports whether the settings name an owner. Without a ledger nothing else tells whose markers may be honoured.
@@ -38,10 +47,10 @@ func (s *Sweeper) servedByName(owner string) bool {
 	return s.Owners.Include(owner)
 }
 
-// serves returns whose bindings are the sweeper's to judge: those of the owners that the settings name, and where they name
+// serves returns whose bindings are the sweeper's to judge: those of the owners that the settings name, and where they say
 // all, those of every owner that the ledger knows. Any other marker is of somebody else's ledger.
 func (p *pass) serves(ctx context.Context) (func(owner string) bool, error) {
-	if len(p.Owners) > 0 {
+	if !p.EveryOwner {
 		return p.servedByName, nil
 	}
 	known, err := p.owners.read(ctx, p.Broker.Ledger)

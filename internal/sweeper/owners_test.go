@@ -27,8 +27,54 @@ func (w *world) sweepFor(owners jit.Owners, targets ...string) sweeper.Report {
 	for _, name := range targets {
 		b.Targets[name] = w.broker.Targets[name]
 	}
-	s := &sweeper.Sweeper{Broker: b, Owners: owners, Holder: "test " + owners.String() + strings.Join(targets, ","), MaxUnplanned: sweeper.DefaultMaxUnplanned}
+	s := &sweeper.Sweeper{Broker: b, Holder: "test " + owners.String() + strings.Join(targets, ","), MaxUnplanned: sweeper.DefaultMaxUnplanned}
+	serve(s, owners)
 	return s.Pass(w.t.Context())
+}
+
+// everyOwner is how people name all owners.
+var everyOwner = jit.Owners{jit.AllOwners}
+
+// serve has a sweeper serve the owners that are named; nil names none.
+func serve(s *sweeper.Sweeper, owners jit.Owners) {
+	if s.EveryOwner = slices.Equal(owners, everyOwner); !s.EveryOwner {
+		s.Owners = owners
+	}
+}
+
+// A sweeper whose settings name no owner ends what it sees of others. It begins, repairs and judges nothing of theirs, and never says that
+// what it does not see has ended: their target of that name may be another system.
+func TestATargetOfTheSameNameMayBeAnotherSystem(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	theirs := w.as("payments")
+	waiting := request("8h")
+	waiting.StartsAt = w.now.Add(time.Hour)
+	starts := theirs.grant(waiting)
+	live := theirs.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: "8h"})
+	over := theirs.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "eve", Role: "reader"}, Reason: "INC-3", Renewal: 1, TTL: "2h"})
+	w.now = w.now.Add(2*time.Hour + time.Second)
+	system := w.broker.Targets["db"]
+	w.broker.Targets["db"] = &jittest.Platform{Traits: jit.Traits{Enforcement: jit.Sweeper}, Now: w.broker.Now}
+	if report := w.sweepFor(nil, "db"); len(report.Results)+len(report.Unread)+len(report.Elsewhere)+len(report.OutOfReach) > 0 {
+		t.Errorf("on another system: %+v", report)
+	}
+	w.now = w.now.Add(time.Hour)
+	report := w.sweepFor(nil, "db")
+	if len(report.Results)+len(report.Unread)+len(report.Elsewhere) > 0 || len(report.OutOfReach) != 1 || !strings.Contains(report.OutOfReach[0].Reason, "may be another system") {
+		t.Errorf("on another system, once it is overdue: %+v", report)
+	}
+	for _, g := range []jit.Grant{starts, live, over} {
+		if now := w.recorded(g.ID); now.Version != g.Version {
+			t.Errorf("the record of %s was changed: %+v", g.Principal, now)
+		}
+	}
+	w.broker.Targets["db"] = system
+	if report := w.sweepFor(nil, "db"); len(report.Results) != 1 || report.Results[0].Grant.ID != over.ID || report.Failed()+len(report.OutOfReach) > 0 || w.recorded(over.ID).EndedAt.IsZero() {
+		t.Errorf("on the same system: %+v", report)
+	}
+	if report := w.sweepFor(everyOwner, "db"); len(report.Results) != 1 || report.Results[0].Kind != reconcile.Start || report.Failed() > 0 { // no lease is in the way
+		t.Errorf("for every owner: %+v", report)
+	}
 }
 
 // A grant whose owner has no sweeper of its own ends: one sweeper serves every owner of its ledger.
@@ -93,7 +139,7 @@ func TestDriftOfEveryOwner(t *testing.T) {
 	for _, c := range []struct {
 		owners jit.Owners
 		back   bool
-	}{{nil, true}, {jit.Owners{"payments"}, true}, {jit.Owners{"jit", "ads"}, false}} {
+	}{{everyOwner, true}, {nil, false}, {jit.Owners{"payments"}, true}, {jit.Owners{"jit", "ads"}, false}} {
 		w := newWorld(t, jit.Sweeper)
 		g := w.as("payments").grant(request("8h"))
 		w.platform.Apply(t.Context(), g.Scope, []jit.Change{{Op: jit.Remove, Access: g.Access()}})
@@ -106,7 +152,7 @@ func TestDriftOfEveryOwner(t *testing.T) {
 	w.platform.Apply(t.Context(), g.Scope, []jit.Change{{Op: jit.Remove, Access: g.Access()}})
 	b := w.as("jit").broker
 	b.AnyOwner = true
-	s := &sweeper.Sweeper{Broker: b, Holder: "test", MaxUnplanned: 1, OnDrift: map[string]jit.OnDrift{"db": jit.RevokeDrift}}
+	s := &sweeper.Sweeper{Broker: b, EveryOwner: true, Holder: "test", MaxUnplanned: 1, OnDrift: map[string]jit.OnDrift{"db": jit.RevokeDrift}}
 	if report := s.Pass(t.Context()); len(report.Results) != 1 || report.Results[0].Kind != reconcile.Revoke || report.Failed() > 0 || w.recorded(g.ID).RevokedAt.IsZero() {
 		t.Errorf("on_drift = revoke for another owner: %+v", report)
 	}
@@ -121,11 +167,12 @@ func TestStraysOfOtherOwners(t *testing.T) {
 		markers  bool // by the markers alone
 		removed  bool
 	}{
-		{"all owners, and the ledger knows it", nil, true, false, true},
-		{"all owners, and the ledger does not know it", nil, false, false, false},
+		{"none is named", nil, true, false, false},
+		{"all owners, and the ledger knows it", everyOwner, true, false, true},
+		{"all owners, and the ledger does not know it", everyOwner, false, false, false},
 		{"named", jit.Owners{"payments"}, false, false, true},
 		{"others are named", jit.Owners{"jit", "ads"}, true, false, false},
-		{"all owners, by the markers alone", nil, true, true, false},
+		{"all owners, by the markers alone", everyOwner, true, true, false},
 		{"named, by the markers alone", jit.Owners{"payments"}, false, true, true},
 	} {
 		w := newWorld(t, jit.Sweeper)
@@ -140,7 +187,8 @@ func TestStraysOfOtherOwners(t *testing.T) {
 		w.now = w.now.Add(time.Hour)
 		b := w.as("jit").broker
 		b.AnyOwner = true
-		s := &sweeper.Sweeper{Broker: b, Owners: c.owners, Holder: "test", MaxUnplanned: 10, MarkersOnly: c.markers}
+		s := &sweeper.Sweeper{Broker: b, Holder: "test", MaxUnplanned: 10, MarkersOnly: c.markers}
+		serve(s, c.owners)
 		s.Pass(t.Context())
 		if left := w.platform.Allowed("all", "bob", "reader"); left == c.removed {
 			t.Errorf("%s: the stray is left: %t, want %t", c.name, left, !c.removed)

@@ -63,7 +63,7 @@ func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 		}
 		leases, now := w.ledger.Leases(), time.Now()
 		for _, target := range []string{"db", "dark"} { // from now on another looks there
-			name := "drift/*/" + target
+			name := "drift/jit/" + target
 			if err := leases.Keep(t.Context(), name, "a", 0, now); err != nil {
 				t.Fatal(err)
 			}

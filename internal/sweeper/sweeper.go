@@ -25,8 +25,11 @@ const DefaultMaxUnplanned = 20
 // Sweeper makes passes. Its fields are set once, before use.
 type Sweeper struct {
 	Broker *broker.Broker
-	// Owners are those whose grants it serves. Broker.Owner adds nothing to them.
+	// Owners are those whose grants it serves. Where they are empty and EveryOwner is false it serves Broker.Owner, and of the others it
+	// ends what it sees on its own targets.
 	Owners jit.Owners
+	// EveryOwner: the grants of all owners are served, for all of them mean the same system by the name of a target.
+	EveryOwner bool
 	// Holder names this sweeper in the leases of due work; two running at once have two names.
 	Holder string
 	// DryRun only tells what would be done and writes nothing.

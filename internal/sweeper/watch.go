@@ -29,6 +29,8 @@ const (
 	look = time.Second
 	// sweptEvery is how often a watcher records that it is at work; see [broker.SweptWithin].
 	sweptEvery = 3 * time.Minute
+	// unnamedEvery is how often at most a watcher looks what it may end of owners that it does not serve.
+	unnamedEvery = 5 * time.Second
 	// watchLease is how long due work stays with a watcher that may have died.
 	watchLease = 30 * time.Second
 	// watchClaim is how many due grants are claimed at once, so that several watchers share what comes due together.
@@ -75,6 +77,8 @@ type Watcher struct {
 	calls context.Context
 	// lastSwept is when it last recorded that it is at work. The goroutine that watches what is due owns it.
 	lastSwept time.Time
+	// unnamed is held while grants of owners that are not served are ended.
+	unnamed sync.Mutex
 }
 
 // Run watches until ctx ends, then lets the calls under way come to their end. Errors of the ledger and of targets do
@@ -106,7 +110,7 @@ func (w *Watcher) Run(ctx context.Context) {
 
 // watchDue claims what is due, when it is due, and hands it out, until ctx ends.
 func (w *Watcher) watchDue(ctx context.Context) {
-	var next, lastClaim, lastMarkers, again time.Time
+	var next, lastClaim, lastMarkers, lastUnnamed, again time.Time
 	var clock stepped
 	var took time.Duration
 	for failures := 0; ctx.Err() == nil; {
@@ -122,6 +126,10 @@ func (w *Watcher) watchDue(ctx context.Context) {
 				lastClaim, again = now, time.Time{}
 			}
 			took = time.Since(began)
+		}
+		if err == nil && lastUnnamed.Before(lastClaim) && now.Sub(lastUnnamed).Abs() >= unnamedEvery {
+			lastUnnamed = now
+			w.work.Go(func() { w.endUnnamed(now) })
 		}
 		if err == nil {
 			// What came due since the last claim counts too: somebody may have ended it with that date.
@@ -195,7 +203,7 @@ func (w *Watcher) claimSome(ctx context.Context, now time.Time, limit int, after
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
 	return w.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
-		Owners: w.Owners, Targets: w.targets(), Now: now, Holder: w.Holder + "/" + rand.Text(), Lease: watchLease, Limit: limit, After: after, Except: w.full(),
+		Owners: w.served(), Targets: w.targets(), Now: now, Holder: w.Holder + "/" + rand.Text(), Lease: watchLease, Limit: limit, After: after, Except: w.full(),
 	})
 }
 
@@ -214,7 +222,7 @@ func (w *Watcher) claim(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		due := reconcile.Plan(now, w.Owners.Include, claimed, nil, nil)
+		due := reconcile.Plan(now, w.served().Include, claimed, nil, nil)
 		if skew != nil {
 			due = withoutStarts(due)
 		}

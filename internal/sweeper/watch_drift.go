@@ -89,8 +89,8 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 // driftLease names the lease of looking for drift on a target.
 func (w *Watcher) driftLease(target string) string {
 	whose := jit.AllOwners
-	if len(w.Owners) > 0 {
-		whose = strings.Join(w.Owners, ",")
+	if served := w.served(); len(served) > 0 {
+		whose = strings.Join(served, ",")
 	}
 	return "drift/" + whose + "/" + target
 }
