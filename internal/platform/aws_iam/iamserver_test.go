@@ -1,6 +1,7 @@
 package awsiam
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"html"
@@ -31,10 +32,10 @@ type iamServer struct {
 }
 
 type iamEntity struct {
-	kind, name, id, created string
-	inline                  map[string]string
-	attached, groups        []string
-	trust                   string
+	kind, path, name, id, created string
+	inline                        map[string]string
+	attached, groups              []string
+	trust                         string
 }
 
 type iamPolicy struct {
@@ -65,7 +66,7 @@ func newIAMServer(t *testing.T) (*iamServer, testenv.MotoAccount) {
 	}}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	s.create("user", "administrator")
+	s.create("user", "/", "administrator")
 	return s, testenv.MotoAccount{Endpoint: server.URL, Region: "us-east-1", ID: s.account, AccessKeyID: "AKIASERVER", SecretAccessKey: "a secret of " + rand.Text()}
 }
 
@@ -145,9 +146,9 @@ func conflict(code, format string, args ...any) *iamError {
 
 func (s *iamServer) arn(what string) string { return "arn:aws:iam::" + s.account + ":" + what }
 
-func (s *iamServer) create(kind, name string) *iamEntity {
+func (s *iamServer) create(kind, path, name string) *iamEntity {
 	s.made++
-	e := &iamEntity{kind: kind, name: name, id: fmt.Sprintf("AIDA%012d", s.made), created: time.Now().UTC().Format(time.RFC3339), inline: map[string]string{}}
+	e := &iamEntity{kind: kind, path: path, name: name, id: fmt.Sprintf("AIDA%012d", s.made), created: time.Now().UTC().Format(time.RFC3339), inline: map[string]string{}}
 	s.entities[kind+"/"+name] = e
 	return e
 }
@@ -155,10 +156,11 @@ func (s *iamServer) create(kind, name string) *iamEntity {
 func (s *iamServer) createEntity(kind string, form url.Values) (string, *iamError) {
 	title := map[string]string{"user": "User", "group": "Group", "role": "Role"}[kind]
 	name := form.Get(title + "Name")
-	if s.entities[kind+"/"+name] != nil {
+	if s.entities[kind+"/"+name] != nil { // names are unique whatever their path
 		return "", conflict("EntityAlreadyExists", "%s with name %s already exists.", title, name)
 	}
-	e := s.create(kind, name)
+	path := cmp.Or(form.Get("Path"), "/")
+	e := s.create(kind, path, name)
 	if kind == "role" {
 		if refused := s.setTrust(e, form.Get("AssumeRolePolicyDocument")); refused != nil {
 			delete(s.entities, "role/"+name)
@@ -170,7 +172,7 @@ func (s *iamServer) createEntity(kind string, form url.Values) (string, *iamErro
 
 func (s *iamServer) facts(e *iamEntity) string {
 	title := map[string]string{"user": "User", "group": "Group", "role": "Role"}[e.kind]
-	return element("Arn", s.arn(e.kind+"/"+e.name)) + element(title+"Name", e.name) + element(title+"Id", e.id) + element("CreateDate", e.created) + element("Path", "/")
+	return element("Arn", s.arn(e.kind+e.path+e.name)) + element(title+"Name", e.name) + element(title+"Id", e.id) + element("CreateDate", e.created) + element("Path", e.path)
 }
 
 // change puts, deletes, attaches or detaches a policy.
@@ -224,8 +226,8 @@ func (s *iamServer) setTrust(e *iamEntity, document string) *iamError {
 	if refused := checkDocument(document, true); refused != nil {
 		return refused
 	}
-	for _, principal := range regexp.MustCompile(`"arn:aws:iam::`+s.account+`:((?:user|role|group)/[^"]+)"`).FindAllStringSubmatch(document, -1) {
-		if s.entities[principal[1]] == nil || strings.HasPrefix(principal[1], "group/") {
+	for _, principal := range regexp.MustCompile(`"arn:aws:iam::`+s.account+`:((user|role|group)(/|/[^"]+/)([^"/]+))"`).FindAllStringSubmatch(document, -1) {
+		if e := s.entities[principal[2]+"/"+principal[4]]; e == nil || e.path != principal[3] || e.kind == "group" {
 			return &iamError{http.StatusBadRequest, "MalformedPolicyDocument", "Invalid principal in policy: " + principal[1]}
 		}
 	}

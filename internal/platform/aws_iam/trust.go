@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
@@ -224,6 +225,9 @@ const trustAttempts = 8
 // once leaves it to the caller to repeat a write: the policy has to be read again first.
 func once(o *iam.Options) { o.Retryer = aws.NopRetryer{} }
 
+// trustOf reads the trust policy of the role with exactly that ARN. IAM finds a role by its name alone, whatever its
+// path, and a name belongs to one role of an account only.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 func (c *client) trustOf(ctx context.Context, name arn) (string, error) {
 	out, err := c.GetRole(ctx, &iam.GetRoleInput{RoleName: &name.name})
 	if awsconfig.Code(err) == noSuchEntity {
@@ -231,6 +235,9 @@ func (c *client) trustOf(ctx context.Context, name arn) (string, error) {
 	}
 	if err != nil {
 		return "", awsconfig.Explain(ctx, "read the role "+name.text, err)
+	}
+	if found := aws.ToString(out.Role.Arn); found != name.text {
+		return "", noRole(name, &types.NoSuchEntityException{Message: aws.String("the role of that name is " + found)})
 	}
 	return unescape(out.Role.AssumeRolePolicyDocument), nil
 }
