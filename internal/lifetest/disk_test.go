@@ -64,7 +64,7 @@ func TestUnwritableHost(t *testing.T) {
 					}
 				}
 			},
-			[]string{"no space left on device", "nothing was changed; see to it that there is room and run again"},
+			[]string{"no space left on device", "nothing was changed; make room on the file system"},
 		},
 		{
 			"read-only directory",

@@ -26,7 +26,8 @@ func TestAnotherOwner(t *testing.T) {
 		r := w.Plan()
 		says(t, r, "Warning: The grant belongs to another owner", `owner = "jit", and this provider acts for "payments"`,
 			"it ends at "+fact(t, w, "jit_grant.a", "expires_at"), `Set owner = "jit" to manage it again`)
-		if says := r.Text(); strings.Count(says, "Warning:") != 1 {
+		// In CI the provider itself warns of a ledger that is a local file.
+		if says := r.Text(); strings.Count(says, "Warning:") != 1+strings.Count(says, "Warning: The ledger is a local file in CI") {
 			t.Errorf("it warns of more than that:\n%s", says)
 		}
 		w.Apply()
