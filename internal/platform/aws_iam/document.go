@@ -339,22 +339,33 @@ func endOf(statements []statement, want time.Time) time.Time {
 	return latest
 }
 
-// bound is the time that an operator compares with; the latest of several, zero when there is none.
+// bound is the time that an operator compares with: values of one key are alternatives, so the latest of them is an end, and the
+// earliest a beginning. It is zero when there is none, and when one of the values cannot be read.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-logic-multiple-context-keys-or-values.html
 func bound(s statement, operator string) time.Time {
-	var latest time.Time
+	var found time.Time
 	conditions, _ := s["Condition"].(map[string]any)
 	keys, _ := conditions[operator].(map[string]any)
 	for key, values := range keys {
 		if !strings.EqualFold(key, currentTime) {
 			continue
 		}
-		for _, text := range texts(values) {
-			if t, err := time.Parse(time.RFC3339, text); err == nil && t.After(latest) {
-				latest = t.UTC()
+		all, several := values.([]any)
+		if !several {
+			all = []any{values}
+		}
+		for _, one := range all {
+			text, _ := one.(string)
+			t, err := time.Parse(time.RFC3339, text)
+			if err != nil {
+				return time.Time{} // AWS takes other forms too, such as seconds since 1970: of them nothing is promised
+			}
+			if found.IsZero() || t.After(found) == strings.HasPrefix(operator, before) {
+				found = t.UTC()
 			}
 		}
 	}
-	return latest
+	return found
 }
 
 // texts reads what a policy writes as a text or a list of texts.

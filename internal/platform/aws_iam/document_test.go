@@ -119,6 +119,50 @@ func TestReadShowsWhatWasAltered(t *testing.T) {
 	}
 }
 
+// Values of one condition key are alternatives: the latest ends the access, the earliest begins it, and where one cannot be read
+// nothing is said of either.
+func TestAlternativesEndWithTheLatest(t *testing.T) {
+	const soon, late = `"2026-11-23T18:00:00Z"`, `"2026-11-23T19:00:00Z"`
+	first, last := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC), time.Date(2026, 11, 23, 19, 0, 0, 0, time.UTC)
+	for values, want := range map[string]struct{ start, end time.Time }{
+		soon:                               {first, first},
+		"[" + soon + "]":                   {first, first},
+		"[" + soon + "," + late + "]":      {first, last},
+		"[" + late + "," + soon + "]":      {first, last},
+		"[" + soon + `,"4102444800"]`:      {},
+		"[" + soon + `,4102444800]`:        {},
+		`["4102444800",` + soon + "]":      {},
+		"[" + soon + `,"2099-01-01"]`:      {},
+		"[" + soon + `,"2099-01-01T00Z"]`:  {},
+		"[" + soon + `,"2099"]`:            {},
+		"[" + soon + `,"${aws:username}"]`: {},
+		`4102444800`:                       {},
+		`[]`:                               {},
+	} {
+		var s statement
+		if err := decode([]byte(`{"Condition":{"DateGreaterThanEquals":{"aws:CurrentTime":`+values+`},"DateLessThan":{"aws:currenttime":`+values+`}}}`), &s); err != nil {
+			t.Fatal(err)
+		}
+		if start, end := bound(s, notBefore), bound(s, before); !start.Equal(want.start) || !end.Equal(want.end) {
+			t.Errorf("%s: from %s until %s, want %s and %s", values, start, end, want.start, want.end)
+		}
+		if end := ends(s); !end.Equal(want.end) {
+			t.Errorf("%s: access of others ends at %s, want %s", values, end, want.end)
+		}
+	}
+	copied, err := timed(sources["one statement"], "arn:aws:iam::aws:policy/P", nil, window)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := jit.FormatTime(window.End)
+	for _, document := range []string{copied, assumption("arn:aws:iam::123456789012:role/r", window)} {
+		longer := strings.ReplaceAll(document, `"DateLessThan":{"aws:CurrentTime":"`+end+`"}`, `"DateLessThan":{"aws:CurrentTime":["`+end+`","4102444800"]}`)
+		if got := read(longer); longer == document || !got.end.IsZero() || len(got.damage) == 0 {
+			t.Errorf("%s ends at %s, damage %q", longer, got.end, got.damage)
+		}
+	}
+}
+
 // A policy whose conditions have no room for the dates is refused, not given without them.
 func TestNoRoomForTheDates(t *testing.T) {
 	_, err := timed(`{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2026-11-23T17:00:00Z"},"DateLessThanIfExists":{"aws:CurrentTime":"2026-11-23T17:00:00Z"}}}}`, "arn:aws:iam::aws:policy/P", nil, window)
