@@ -111,16 +111,29 @@ func (p *Platform) request(ctx context.Context, a jit.Access) error {
 // the window that begins with that second.
 func lasts(a jit.Access) time.Duration { return a.Marker.Window.Length() - time.Second }
 
-// current takes back what waits and asks for another length than the grant has by now, and returns the others.
+// current returns the sessions that ask for the length that the grant has by now. It takes back others that wait, and refuses
+// the grant while another is approved and not over: that gives access of a length that nobody asks for.
 func (p *Platform) current(ctx context.Context, a jit.Access, found []session) (kept []session, err error) {
 	for _, s := range found {
-		if s.Review.Status == pending && s.Review.Lasts != lasts(a) {
+		switch {
+		case s.Review.Lasts == lasts(a):
+			kept = append(kept, s)
+		case s.Review.Status == pending:
 			err = errors.Join(err, p.reject(ctx, s.ID))
-			continue
+		case s.Review.Status == approved && s.Review.RevokeAt != nil && p.gatewayNow().Before(*s.Review.RevokeAt):
+			err = errors.Join(err, s.anotherLength(a))
 		}
-		kept = append(kept, s)
 	}
 	return kept, err
+}
+
+// anotherLength is the error for a session that asked for a grant, and whose review was approved for another length.
+func (s *session) anotherLength(a jit.Access) error {
+	return &jit.Error{
+		Problem: fmt.Sprintf("the review of session %s lets %s in on %s for %s, until %s; %s approved it, and grant %s asks for %s",
+			s.ID, s.UserEmail, s.Connection, jit.FormatDuration(s.Review.Lasts+time.Second), jit.FormatTime(*s.Review.RevokeAt), cmp.Or(s.decider(), "somebody"), a.Marker.ID, jit.FormatDuration(a.Marker.Window.Length())),
+		Hint: "have the review of that session revoked in hoop, and apply again; or remove the grant, which revokes it too",
+	}
 }
 
 // awaitRequest waits until the list shows a session that asks for the grant. lost is the error of making it, whose outcome is
@@ -129,7 +142,10 @@ func (p *Platform) awaitRequest(ctx context.Context, a jit.Access, lost error) (
 	began := p.now()
 	for try := 0; ; try++ {
 		found, err := p.requests(ctx, a)
-		if err != nil || slices.ContainsFunc(found, func(s session) bool { return s.Review.Lasts == lasts(a) }) {
+		if err == nil {
+			found, err = p.current(ctx, a, found)
+		}
+		if err != nil || len(found) > 0 {
 			return found, err
 		}
 		if p.now().Sub(began) > p.patience {
@@ -142,34 +158,45 @@ func (p *Platform) awaitRequest(ctx context.Context, a jit.Access, lost error) (
 }
 
 // decision reads what was decided on the sessions that ask for one grant, the oldest first. Two that ask at once may have made
-// two: what is left of those is taken back.
-func (p *Platform) decision(ctx context.Context, found []session) (d jit.Decision, err error) {
-	waiting := 0
-	for _, s := range found {
-		d.By = cmp.Or(s.decider(), "somebody")
-		switch s.Review.Status {
-		case approved:
-			m, _ := s.asked()
-			return jit.Decision{Window: m.Window, By: d.By}, nil
-		case pending:
-			if waiting++; waiting > 1 {
-				if err := p.reject(ctx, s.ID); err != nil {
-					return d, err
-				}
+// two: what is left of those is taken back, and nothing waits beside one that is approved.
+func (p *Platform) decision(ctx context.Context, found []session) (jit.Decision, error) {
+	first := func(status string) int { return slices.IndexFunc(found, func(s session) bool { return s.Review.Status == status }) }
+	chosen := first(approved)
+	if chosen < 0 {
+		chosen = first(pending)
+	}
+	for i, s := range found {
+		if i != chosen && s.Review.Status == pending {
+			if err := p.reject(ctx, s.ID); err != nil {
+				return jit.Decision{}, err
 			}
-		case rejected:
-			d.Denied = fmt.Sprintf("%s rejected the review of session %s", d.By, s.ID)
-			if s.Review.Reason != "" {
-				d.Denied += ": " + strings.Join(strings.Fields(s.Review.Reason), " ")
-			}
-		default:
-			d.Denied = fmt.Sprintf("%s revoked the review of session %s", d.By, s.ID)
 		}
 	}
-	if waiting > 0 {
+	if chosen < 0 {
+		return denial(found), nil
+	}
+	s := found[chosen]
+	if s.Review.Status == pending {
 		return jit.Decision{}, nil
 	}
-	return d, nil
+	m, _ := s.asked()
+	return jit.Decision{Window: m.Window, By: cmp.Or(s.decider(), "somebody")}, nil
+}
+
+// denial tells what was decided last on sessions of which none is approved or waits.
+func denial(found []session) (d jit.Decision) {
+	for _, s := range found {
+		d.By = cmp.Or(s.decider(), "somebody")
+		did := "revoked"
+		if s.Review.Status == rejected {
+			did = "rejected"
+		}
+		d.Denied = fmt.Sprintf("%s %s the review of session %s", d.By, did, s.ID)
+		if why := strings.Join(strings.Fields(s.Review.Reason), " "); did == "rejected" && why != "" {
+			d.Denied += ": " + why
+		}
+	}
+	return d
 }
 
 // decider names those who gave the review of a session its status.

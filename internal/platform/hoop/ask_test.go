@@ -99,6 +99,54 @@ func TestAskedForAnotherLength(t *testing.T) {
 	}
 }
 
+// A review that was approved for another length than the grant has is told and begins nothing. When it is revoked, the grant is asked
+// for anew, and is removed with all that asked for it.
+func TestApprovedForAnotherLength(t *testing.T) {
+	s, lead, p := askSite(t)
+	a := access("another length", time.Hour)
+	ask(t, p, a)
+	session := s.Reviews()[0].Session
+	s.Decide(lead, session, approved, time.Now())
+	a.Marker.Window.End = a.Marker.Window.End.Add(time.Hour)
+	for range 2 {
+		_, err := p.Ask(t.Context(), a)
+		for _, part := range []string{session, "lead@example.com approved it", "for 1h1m, until", "asks for 2h1m"} {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("Ask = %v, want an error that says %q", err, part)
+			}
+		}
+	}
+	s.Decide(s.boss, session, "REVOKED", time.Now())
+	if d := ask(t, p, a); d.Denied != "" || !d.Window.Start.IsZero() || len(s.Reviews()) != 2 {
+		t.Errorf("after it was revoked Ask = %+v with the reviews %+v, want a new request", d, s.Reviews())
+	}
+	must(t, apply(t, p, jit.Remove, a))
+
+	s, lead, p = askSite(t)
+	ask(t, p, a)
+	s.Decide(lead, s.Reviews()[0].Session, approved, time.Now())
+	a.Marker.Window.End = a.Marker.Window.End.Add(time.Hour)
+	must(t, apply(t, p, jit.Remove, a))
+	s.may(t, time.Now(), false, "after the removal")
+}
+
+// Of two sessions that ask for one grant, the other one is taken back with the approval of one.
+func TestNothingWaitsBesideAnApproval(t *testing.T) {
+	for _, decided := range []int{0, 1} {
+		s, lead, p := askSite(t)
+		a := access("two", time.Hour)
+		ask(t, p, a)
+		must(t, p.request(t.Context(), a))
+		s.Decide(lead, s.Reviews()[decided].Session, approved, time.Now())
+		if d := ask(t, p, a); d.By != "lead@example.com" || d.Window.Length() != a.Marker.Window.Length() {
+			t.Errorf("Ask = %+v, want the approval", d)
+		}
+		if other := s.Reviews()[1-decided]; other.Status != "REJECTED" {
+			t.Errorf("number %d is approved, and the other one is %s", decided, other.Status)
+		}
+	}
+}
+
 func TestReviewersDeny(t *testing.T) {
 	s, lead, p := askSite(t)
 	a := access("deny", time.Hour)
