@@ -19,39 +19,37 @@ type Alteration struct {
 // Altered returns those of the recorded grants whose record is not what its events tell: somebody has written into the ledger from
 // outside. It reads the events of all with a few statements.
 func (b *Broker) Altered(ctx context.Context, grants []jit.Grant) (map[jit.ID]Alteration, error) {
-	suspects, err := b.compare(ctx, grants)
+	altered := map[jit.ID]Alteration{}
 	for range maxRetries {
-		if err != nil || len(suspects) == 0 {
+		suspects, err := b.compare(ctx, grants)
+		if err != nil {
 			return nil, err
 		}
 		// The events may be newer than the record in hand.
 		var again []jit.Grant
 		for _, g := range grants {
-			if _, suspect := suspects[g.ID]; !suspect {
+			a, suspect := suspects[g.ID]
+			if !suspect {
 				continue
 			}
 			recorded, known, err := b.Ledger.Lookup(ctx, g.ID)
-			if err != nil {
+			switch {
+			case err != nil:
 				return nil, err
-			}
-			if known && recorded.Version != g.Version {
-				delete(suspects, g.ID)
+			case known && recorded.Version != g.Version:
 				again = append(again, recorded)
+			default:
+				altered[g.ID] = a
 			}
 		}
-		if len(again) == 0 {
-			return suspects, nil
-		}
-		newer, err := b.compare(ctx, again)
-		if err != nil {
-			return nil, err
-		}
-		grants = append(grants, again...)
-		for id, a := range newer {
-			suspects[id] = a
+		if grants = again; len(grants) == 0 {
+			return altered, nil
 		}
 	}
-	return nil, fmt.Errorf("compare records with their events: %w", jit.ErrStale)
+	for _, g := range grants { // nothing is put on a target for them now
+		altered[g.ID] = Alteration{Words: "it was changed each time when its events were read"}
+	}
+	return altered, nil
 }
 
 // compare returns the records that differ from the events that are there now.

@@ -72,6 +72,25 @@ func TestANewerRecordIsNotAltered(t *testing.T) {
 	}
 }
 
+// An altered record that is newer than the one in hand is told, and holds up no other of its batch.
+func TestAnAlteredRecordHoldsUpNoOther(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	old := w.grant(request())
+	if _, err := w.Change(t.Context(), old, request(func(r *broker.Request) { r.TTL = "3h" })); err != nil {
+		t.Fatal(err)
+	}
+	w.ledger.Alter(old.ID, func(g *jit.Grant) { g.Role = "root" })
+	other := w.grant(request(func(r *broker.Request) { r.Binding.Principal = "ann" }))
+	altered, err := w.Altered(t.Context(), []jit.Grant{old, other})
+	if _, told := altered[old.ID]; err != nil || !told || len(altered) != 1 {
+		t.Errorf("%v, %v", altered, err)
+	}
+	errs := w.Repair(t.Context(), []jit.Grant{old, other}, []broker.Finding{{Kind: jit.DriftEndGone, Words: "the end is gone"}, {Kind: jit.DriftEndGone, Words: "the end is gone"}})
+	if wantError(t, errs[0], jit.ErrAltered); errs[1] != nil {
+		t.Errorf("the other was not repaired: %v", errs[1])
+	}
+}
+
 // A grant of the time when max_ttl was larger keeps running, is narrowed where it is too wide, and is not put back.
 func TestAGrantLongerThanMaxTTLIsNotPutBack(t *testing.T) {
 	w := newWorld(t, jit.Native)
