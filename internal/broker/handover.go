@@ -63,6 +63,23 @@ func stillLive(g jit.Grant, err error) error {
 	return &more
 }
 
+// Leave records that the resource of a grant was destroyed and that its access, if it is live, is left to the resource that the same run
+// creates. So the record tells of the access even if that resource never comes to be.
+func (b *Broker) Leave(ctx context.Context, g jit.Grant) error {
+	if g.Over(b.Now()) {
+		return nil
+	}
+	recorded, known, err := b.Recall(ctx, g.ID, g)
+	switch {
+	case errors.Is(err, ErrOtherOwner):
+		return nil // the record is theirs
+	case err != nil || !known || !recorded.Live(b.Now()):
+		return err
+	}
+	note := b.event(jit.EventChanged, recorded, "note", Destroyed+"; its access was left to the resource that the same apply creates")
+	return b.Ledger.Write(ctx, []jit.Entry{{Events: []jit.Event{note}}})[0]
+}
+
 // resumed is the record of a destroyed grant as if it had not been destroyed. Only what the destroy itself ended comes back, and only
 // within its window.
 func (b *Broker) resumed(g jit.Grant) jit.Grant {
@@ -76,7 +93,8 @@ func (b *Broker) resumed(g jit.Grant) jit.Grant {
 	return g
 }
 
-// resume takes back the destruction of a grant: one apply destroyed it under one address and creates it under another.
+// resume takes back the destruction of a grant: one apply destroyed it under one address and creates it under another. If the access
+// cannot be given back, the grant is destroyed again.
 func (b *Broker) resume(ctx context.Context, g jit.Grant, traits jit.Traits) (jit.Grant, error) {
 	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
 		if !g.Destroyed() {
@@ -90,8 +108,22 @@ func (b *Broker) resume(ctx context.Context, g jit.Grant, traits jit.Traits) (ji
 	if err != nil || g.Over(now) || g.GrantedAt.IsZero() || !g.Window.Contains(now) && !traits.NativeStart {
 		return g, err
 	}
-	return b.ensure(ctx, g, jit.EventGranted)
+	resumed, err := b.ensure(ctx, g, jit.EventGranted)
+	if err == nil {
+		return resumed, nil
+	}
+	// Nobody holds the grant then: without its end on record, a sweep would put the access back.
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), destroyAgain)
+	defer stop()
+	ended, _, failed := b.Revoke(ctx, Revocation{Grant: g, Reason: Destroyed, Destroys: true})
+	if failed != nil && !errors.Is(failed, jit.ErrRemains) {
+		err = errors.Join(err, failed)
+	}
+	return ended, err
 }
+
+// destroyAgain bounds ending a grant whose destruction could not be taken back; the create's own time may be up.
+const destroyAgain = 10 * time.Second
 
 // usedUp is the error for a block that comes back after Terraform destroyed it: the grant that it asks for is over.
 func usedUp(g jit.Grant) error {

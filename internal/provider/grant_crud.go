@@ -55,13 +55,13 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	}
 	ctx, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
-	g, err := r.create(ctx, request)
+	g, left, err := r.create(ctx, request)
 	if err == nil {
 		g, err = r.await(ctx, g, &resp.Diagnostics)
 	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Cannot grant", err)
-		if g, may := r.mayBeInForce(ctx, g, err); may {
+		if g, may := r.mayBeInForce(ctx, g, left, err); may {
 			keep(ctx, req, resp, &plan, g)
 		}
 		return
@@ -85,29 +85,37 @@ func keep(ctx context.Context, req resource.CreateRequest, resp *resource.Create
 // lookUpAgain bounds the look into the ledger after a create that failed, whose own time may be up.
 const lookUpAgain = 10 * time.Second
 
-// mayBeInForce reports whether a create that failed with err may have given access, and returns the record of the grant: its intent is
-// recorded, and neither its success nor its failure.
-func (r *grantResource) mayBeInForce(ctx context.Context, g jit.Grant, err error) (jit.Grant, bool) {
-	for _, refused := range []error{jit.ErrDenied, jit.ErrInvalid, jit.ErrOver} {
-		if g.ID == "" || errors.Is(err, refused) {
-			return g, false
+// mayBeInForce reports whether the access may be in force after a create that failed with err, and returns the record of the grant. It
+// may where the intent is recorded and neither its success nor its failure, where the create has become the holder of a live grant, and
+// where a destroyed resource has left its access to the create: left is what that one remembered.
+func (r *grantResource) mayBeInForce(ctx context.Context, g, left jit.Grant, err error) (jit.Grant, bool) {
+	if g.Holder == 0 && left.ID == "" {
+		for _, refused := range []error{jit.ErrDenied, jit.ErrInvalid, jit.ErrOver} {
+			if g.ID == "" || errors.Is(err, refused) {
+				return g, false
+			}
 		}
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), lookUpAgain)
 	defer stop()
 	recorded, known, err := r.Broker.Ledger.Lookup(ctx, g.ID)
-	if err != nil {
+	switch {
+	case (err != nil || !known) && left.ID != "":
+		return left, left.Live(r.Broker.Now())
+	case err != nil:
 		return g, g.Version > 0
 	}
-	return recorded, known && recorded.Live(r.Broker.Now()) && recorded.GrantedAt.IsZero()
+	return recorded, known && recorded.Live(r.Broker.Now()) &&
+		(left.ID != "" || recorded.GrantedAt.IsZero() || recorded.Holder == g.Holder)
 }
 
-// create makes or adopts the grant, and returns as much of it as is known on an error, too. Where this run has destroyed it under another address, or does so later, it goes on; if
-// policies do not permit that, it ends.
-func (r *grantResource) create(ctx context.Context, request broker.Request) (jit.Grant, error) {
+// create makes or adopts the grant, and returns as much of it as is known on an error, too. If this run has destroyed the grant under
+// another address, or does so later, the grant goes on, unless policies do not permit it: then it ends. left is what a destroyed
+// resource left to the create.
+func (r *grantResource) create(ctx context.Context, request broker.Request) (_, left jit.Grant, _ error) {
 	g, _, err := r.Broker.Check(request)
 	if err != nil {
-		return g, err
+		return g, left, err
 	}
 	one := r.handovers.of(g.ID)
 	one.Lock()
@@ -115,15 +123,15 @@ func (r *grantResource) create(ctx context.Context, request broker.Request) (jit
 	request.Successor = one.ended
 	made, err := r.Broker.Grant(ctx, request)
 	if err = r.created(ctx, one, g, err); err != nil && made.ID == "" {
-		return g, err
+		return g, one.left, err
 	}
-	return made, err
+	return made, one.left, err
 }
 
 // created notes what became of a create, err, or of the plan for it that core repeats during the apply. If policies refused it, and
 // this run has left the access to it, the access ends.
 func (r *grantResource) created(ctx context.Context, one *handover, g jit.Grant, err error) error {
-	if one.refused = errors.Is(err, jit.ErrDenied); !one.refused || !one.left {
+	if one.failed = err != nil; !errors.Is(err, jit.ErrDenied) || one.left.ID == "" {
 		return err
 	}
 	if _, _, failed := r.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: broker.Destroyed, Destroys: true}); failed != nil {
@@ -283,8 +291,13 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	switch ended := readPrivate[time.Time](ctx, req.Private, endedKey, &resp.Diagnostics); {
 	case !ended.IsZero():
 		revocation.Reason = endedReason(ended)
-	case (one.wanted || successor == m.ID.ValueString()) && !one.refused:
-		one.left = true // the grant goes on: whoever creates it adopts it
+	case (one.wanted || successor == m.ID.ValueString()) && !one.failed: // the grant goes on: whoever creates it adopts it
+		if err := r.Broker.Leave(ctx, revocation.Grant); err != nil {
+			addError(&resp.Diagnostics, "Cannot leave the access to the resource that replaces this one", err)
+			return
+		}
+		one.left = revocation.Grant
+		one.left.Holder = revocation.Holder
 		return
 	}
 	g, kept, err := r.Broker.Revoke(ctx, revocation)

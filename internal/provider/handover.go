@@ -39,10 +39,12 @@ type handovers struct {
 // handover is what this run knows of one grant. It is locked while the grant is created or destroyed.
 type handover struct {
 	sync.Mutex
-	// wanted: the run creates the grant; refused: it tried to, and failed.
-	wanted, refused bool
-	// left: the run destroyed a resource and left its access to the create. ended: it ended the access.
-	left, ended bool
+	// wanted: the run creates the grant; failed: its last attempt failed, so a resource that is destroyed leaves nothing to it.
+	wanted, failed bool
+	// ended: the run destroyed a resource and ended the access.
+	ended bool
+	// left is what a destroyed resource remembered of the grant when the run left its access to the create; the zero Grant if it did not.
+	left jit.Grant
 }
 
 // of returns what is known of a grant.
