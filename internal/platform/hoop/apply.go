@@ -69,8 +69,9 @@ func (p *Platform) applyReviews(ctx context.Context, scope string, changes []jit
 	}
 	a.checkUsers(ctx, conn)
 	a.since = p.gatewayNow().Add(-lookBack)
+	waiting, unknown := a.waiting(ctx) // before the run, which revokes what is approved by then
 	a.run(ctx)
-	a.withdraw(ctx)
+	a.withdraw(ctx, waiting, unknown)
 	a.endSessions(ctx)
 	for i, j := range all {
 		if j.err == nil && j.op == jit.Remove && j.taken != nil {

@@ -212,13 +212,30 @@ func (s *session) decider() string {
 	return strings.Join(names, ", ")
 }
 
+// waiting returns the names of the sessions on the connection that wait for a decision. A target that asks nobody may have asked
+// before: then what it asked for is taken back too. Where it asks, each request is looked up by its name, and nil is returned.
+func (a *application) waiting(ctx context.Context) (names map[string]bool, err error) {
+	if a.Asks() || !slices.ContainsFunc(a.jobs, func(j *job) bool { return j.op == jit.Remove }) {
+		return nil, nil
+	}
+	found, err := a.sessions(ctx, url.Values{"connection": {a.scope}, "review.status": {pending}}, time.Time{})
+	names = map[string]bool{}
+	for _, s := range found {
+		names[s.CorrelationID] = true
+	}
+	return names, err
+}
+
 // withdraw takes back what asks for grants that are removed and that nobody has decided on. Somebody may approve it meanwhile:
-// then that is revoked.
-func (a *application) withdraw(ctx context.Context) {
+// then that is revoked. waiting are the names of those that waited before the removal; unknown says why they are not known.
+func (a *application) withdraw(ctx context.Context, waiting map[string]bool, unknown error) {
 	var lookups errgroup.Group
 	lookups.SetLimit(parallel)
 	for _, j := range a.jobs {
-		if a.Asks() && j.op == jit.Remove && j.err == nil {
+		if j.op != jit.Remove || j.err != nil {
+			continue
+		}
+		if j.err = unknown; unknown == nil && (a.Asks() || waiting[askName(j.access.Marker)]) {
 			lookups.Go(func() error {
 				access := j.access
 				access.Binding.Scope = a.scope

@@ -186,6 +186,25 @@ func TestARequestIsTakenBack(t *testing.T) {
 	s.may(t, time.Now(), false, "after the removal")
 }
 
+// What a target has asked for is taken back when it asks nobody any more, also when it is approved at that moment.
+func TestARequestIsTakenBackByATargetThatAsksNobody(t *testing.T) {
+	for _, race := range []bool{false, true} {
+		s, lead, p := askSite(t)
+		a, other := access("back", time.Hour), access("not removed", time.Hour)
+		ask(t, p, a)
+		ask(t, p, other)
+		if race {
+			var once sync.Once
+			s.Between(func(*http.Request) { once.Do(func() { s.Decide(lead, s.Reviews()[0].Session, approved, time.Now()) }) })
+		}
+		must(t, apply(t, s.open(t, Config{}, 0), jit.Remove, a))
+		if all := s.Reviews(); all[0].Status != "REJECTED" || all[1].Status != "PENDING" {
+			t.Errorf("approved meanwhile %t: the reviews are %s and %s", race, all[0].Status, all[1].Status)
+		}
+		s.may(t, time.Now(), false, "after the removal")
+	}
+}
+
 // Two processes that ask at once, and one whose answer is lost, leave one request.
 func TestAskedOnce(t *testing.T) {
 	s, lead, p := askSite(t)

@@ -78,7 +78,7 @@ func reviewTarget(s *site, lag time.Duration) *platformtest.Target {
 		Calls: s.Calls,
 		MaxCalls: func(op jit.Op, n int) (reads, writes int) {
 			if op == jit.Remove {
-				return 4, n // who we are, the connection, its reviews, and those once more
+				return 5, n // who we are, the connection, what waits there, its reviews, and those once more
 			}
 			return 6, n // and each of the users, and the reviews once more
 		},

@@ -113,7 +113,7 @@ func overTheAPI(t *testing.T, cfg Config, users []string, scope string) *platfor
 		Calls: func() (int, int) { return int(reads.Load()), int(writes.Load()) },
 		MaxCalls: func(op jit.Op, n int) (int, int) {
 			if op == jit.Remove {
-				return 4, n
+				return 5, n
 			}
 			return 6, n
 		},
