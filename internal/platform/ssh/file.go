@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,9 +20,9 @@ import (
 )
 
 // read reads the whole file. A file that does not exist is empty.
-func (at *place) read() (content, error) {
+func (at *place) read(ctx context.Context) (content, error) {
 	c := content{path: at.path}
-	f, err := at.open(at.name, os.O_RDONLY)
+	f, err := at.openKeys(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.untouched = at.untouched()
@@ -83,24 +84,29 @@ func (at *place) tooLarge() error {
 	}
 }
 
-// same reports whether nobody wrote to the file, or changed its owner, mode or names, between two looks.
+// same reports whether the file holds what it did, and has the owner, mode and names that it had. The time of the last write
+// does not count: any login of the account can change it all the time.
 func (c content) same(o content) bool {
+	return c.sameText(o) && (c.info == nil || c.info.Mode() == o.info.Mode() && sameOwner(c.info, o.info) && linked(c.info) == linked(o.info))
+}
+
+// sameText reports whether it is the same file and holds what it did.
+func (c content) sameText(o content) bool {
 	if c.info == nil || o.info == nil {
 		return c.info == nil && o.info == nil
 	}
-	return os.SameFile(c.info, o.info) && c.info.ModTime().Equal(o.info.ModTime()) &&
-		c.info.Mode() == o.info.Mode() && sameOwner(c.info, o.info) && linked(c.info) == linked(o.info) && bytes.Equal(c.data, o.data)
+	return os.SameFile(c.info, o.info) && bytes.Equal(c.data, o.data)
 }
 
 // stands makes sure that the file is still what path leads to, as it was read.
-func (c content) stands(path string) error {
+func (c content) stands(ctx context.Context, path string) error {
 	at, err := find(path)
 	if err != nil {
 		return err
 	}
 	defer at.close()
-	now, err := at.read()
-	if err == nil && !now.same(c) {
+	now, err := at.read(ctx)
+	if err == nil && !now.sameText(c) {
 		err = errMeanwhile
 	}
 	return err
@@ -113,17 +119,11 @@ func (c content) arrived(path string) error {
 		return err
 	}
 	defer at.close()
-	f, err := at.open(at.name, os.O_RDONLY)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || err != nil && swapped(err):
+	var found unix.Stat_t
+	err = uninterrupted(func() error { return unix.Fstatat(at.fd(), at.name, &found, unix.AT_SYMLINK_NOFOLLOW) })
+	written := c.info.Sys().(*syscall.Stat_t)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (found.Ino != written.Ino || found.Dev != written.Dev) {
 		return errMeanwhile
-	case err != nil:
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err == nil && !os.SameFile(info, c.info) {
-		err = errMeanwhile
 	}
 	return err
 }
@@ -138,9 +138,9 @@ var errMeanwhile = errors.New("the file was changed meanwhile")
 const attempts = 20
 
 // look finds the file and reads it.
-func (p *Platform) look(path string) (content, error) {
+func (p *Platform) look(ctx context.Context, path string) (content, error) {
 	for range attempts {
-		c, err := p.lookOnce(path)
+		c, err := p.lookOnce(ctx, path)
 		if !errors.Is(err, errMeanwhile) {
 			return c, err
 		}
@@ -148,26 +148,26 @@ func (p *Platform) look(path string) (content, error) {
 	return content{}, fmt.Errorf("read authorized keys %s, %d attempts: %w", path, attempts, errMeanwhile)
 }
 
-func (p *Platform) lookOnce(path string) (content, error) {
+func (p *Platform) lookOnce(ctx context.Context, path string) (content, error) {
 	at, err := find(path)
 	if err != nil {
 		return content{}, err
 	}
 	defer at.close()
-	return p.read(path, at)
+	return p.read(ctx, path, at)
 }
 
 // read reads the file and remembers it.
-func (p *Platform) read(path string, at *place) (content, error) {
+func (p *Platform) read(ctx context.Context, path string, at *place) (content, error) {
 	p.called("read")
-	c, err := at.read()
+	c, err := at.read(ctx)
 	p.remember(path, c, err)
 	return c, err
 }
 
 // edit changes the file under its lock. before is the file as the caller saw it without the lock; with expected, access is
-// recorded there; change is told what it changes.
-func (p *Platform) edit(ctx context.Context, path string, before content, expected bool, change func(content, *keys)) error {
+// recorded there; with creating, change may add lines; change is told what it changes.
+func (p *Platform) edit(ctx context.Context, path string, before content, expected, creating bool, change func(content, *keys)) error {
 	patience := time.Now().Add(p.patience)
 	var err error
 	for n := range attempts {
@@ -176,7 +176,8 @@ func (p *Platform) edit(ctx context.Context, path string, before content, expect
 				return err
 			}
 		}
-		if err = p.editOnce(ctx, path, before, expected, n > 0, patience, change); !errors.Is(err, errMeanwhile) {
+		lax := !creating && n >= attempts/2 // somebody changes the mode all the time, and access is to end
+		if err = p.editOnce(ctx, path, before, expected, n > 0, lax, patience, change); !errors.Is(err, errMeanwhile) {
 			return err
 		}
 	}
@@ -184,12 +185,13 @@ func (p *Platform) edit(ctx context.Context, path string, before content, expect
 }
 
 // editOnce finds the file, takes its lock, changes it and looks where the change went.
-func (p *Platform) editOnce(ctx context.Context, path string, before content, expected, anew bool, patience time.Time, change func(content, *keys)) error {
+func (p *Platform) editOnce(ctx context.Context, path string, before content, expected, anew, lax bool, patience time.Time, change func(content, *keys)) error {
 	at, err := find(path)
 	if err != nil {
 		return err
 	}
 	defer at.close()
+	at.lax = lax
 	if expected && at.untouched() {
 		return vanished(at.path)
 	}
@@ -199,7 +201,7 @@ func (p *Platform) editOnce(ctx context.Context, path string, before content, ex
 	}
 	defer unlock()
 	if anew {
-		if before, err = p.read(path, at); err != nil {
+		if before, err = p.read(ctx, path, at); err != nil {
 			return err
 		}
 	}
@@ -208,7 +210,7 @@ func (p *Platform) editOnce(ctx context.Context, path string, before content, ex
 	after := k.bytes()
 	if bytes.Equal(before.data, after) {
 		// Nothing to do, if that is still what is there.
-		return errors.Join(before.stands(path), ctx.Err())
+		return errors.Join(before.stands(ctx, path), ctx.Err())
 	}
 	p.called("write")
 	written, err := at.replace(ctx, before, after, locked)

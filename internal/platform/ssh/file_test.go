@@ -287,3 +287,32 @@ func TestEnsureNeedsAWindowThatHasBegun(t *testing.T) {
 		t.Errorf("the file holds %q", got)
 	}
 }
+
+// TestWhoTouchesTheFileAllTheTimeStopsNoEnd: any login of the account can set the time of its file, or its mode.
+func TestWhoTouchesTheFileAllTheTimeStopsNoEnd(t *testing.T) {
+	for name, touch := range map[string]func(path string, n int) error{
+		"time": func(path string, n int) error {
+			return os.Chtimes(path, time.Time{}, time.Unix(int64(n), 0))
+		},
+		"mode": func(path string, n int) error { return os.Chmod(path, os.FileMode(0o600+n%2*0o044)) },
+	} {
+		path := filepath.Join(t.TempDir(), "authorized_keys")
+		p, a, n := newPlatform(t, path), current(path, alice, "x"), 0
+		write(t, path, bob+"\n"+render(a.Marker, alice, role{})+"\n")
+		p.OnCall = func(op string) {
+			if op != "write" {
+				return
+			}
+			n++
+			if err := touch(path, n); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := one(p, t.Context(), path, jit.Remove, a); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := string(read(t, path)); got != bob+"\n" {
+			t.Errorf("%s: the file holds\n%s", name, got)
+		}
+	}
+}

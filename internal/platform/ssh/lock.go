@@ -102,6 +102,8 @@ func (at *place) openLock() (f *os.File, unusable string, err error) {
 	switch {
 	case err != nil && (swapped(err) || errors.Is(err, unix.ENXIO) || errors.Is(err, fs.ErrNotExist)):
 		return nil, "it was changed meanwhile", nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return nil, "somebody has a lease on it", nil
 	case err != nil:
 		return nil, "", err
 	}

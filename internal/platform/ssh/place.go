@@ -3,6 +3,7 @@
 package ssh
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,10 +27,44 @@ type place struct {
 	info fs.FileInfo // of dir
 	name string
 	path string // of the file, without links
+	// held is the file, open since somebody's lease on it was broken: nobody gets another one meanwhile.
+	held *os.File
+	// lax: to replace the file it is enough that nobody wrote to it since it was read, whatever happened to its mode and owner.
+	lax bool
 }
 
 // close lets go of the directory.
-func (at *place) close() { _ = at.dir.Close() }
+func (at *place) close() {
+	_ = at.dir.Close()
+	at.hold(nil)
+}
+
+// hold keeps f open in place of what was held.
+func (at *place) hold(f *os.File) {
+	if at.held != nil {
+		_ = at.held.Close()
+	}
+	at.held = f
+}
+
+// leases bounds how many leases are waited for to open one file.
+const leases = 3
+
+// openKeys opens the file of keys to read it. The account can take a lease on it (fcntl, F_SETLEASE), which
+// the kernel takes away from it after a while. While we wait for that, or hold the file, there is no new lease on it.
+func (at *place) openKeys(ctx context.Context) (*os.File, error) {
+	for range leases {
+		f, err := at.open(at.name, os.O_RDONLY)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return f, err
+		}
+		if f, err = at.openLeased(ctx); err != nil {
+			return nil, fmt.Errorf("wait for the end of the lease on %s: %w", at.path, err)
+		}
+		at.hold(f)
+	}
+	return at.open(at.name, os.O_RDONLY)
+}
 
 // find opens the directory of the file at path; the file itself need not exist. It looks up one name at a time
 // in an open directory and follows a link only where [walk.follow] permits it. The

@@ -117,7 +117,7 @@ func TestNoLinkIsOpened(t *testing.T) {
 	if err := errors.Join(os.Rename(file, file+".mine"), os.Symlink("authorized_keys.mine", file), os.Rename(sub, sub+".mine"), os.Symlink("sub.mine", sub)); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := at.read(); !errors.Is(err, errMeanwhile) {
+	if c, err := at.read(t.Context()); !errors.Is(err, errMeanwhile) {
 		t.Errorf("read over a link: %q, %v", c.data, err)
 	}
 	if err := (&walk{dir: at.dir, at: dir}).enter(at.fd(), "sub", sub); !errors.Is(err, errMeanwhile) {

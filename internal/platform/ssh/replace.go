@@ -41,7 +41,7 @@ func (at *place) replace(ctx context.Context, before content, data []byte, locke
 	if _, err := temp.Write(data); err != nil {
 		return content{}, err
 	}
-	if err := at.dress(temp, before.info); err != nil {
+	if err := at.dress(ctx, temp, before.info); err != nil {
 		return content{}, err
 	}
 	if err := temp.Sync(); err != nil {
@@ -57,11 +57,11 @@ func (at *place) replace(ctx context.Context, before content, data []byte, locke
 	// Whoever writes without our lock, an editor for example, is noticed if they are done by now. What they write
 	// between this look and the renaming, a few microseconds, is lost; no call closes that gap against a
 	// writer who does not lock.
-	now, err := at.read()
+	now, err := at.read(ctx)
 	if err != nil {
 		return content{}, err
 	}
-	if !now.same(before) {
+	if !now.same(before) && !(at.lax && now.sameText(before)) {
 		return content{}, errMeanwhile
 	}
 	if err := ctx.Err(); err != nil {
@@ -92,7 +92,7 @@ func (at *place) temporary(locked bool) (f *os.File, name string, err error) {
 
 // dress gives the new file the owner, group, mode and extended attributes of the
 // old one; without an old one, the owner of the directory, for sshd reads the file as its account.
-func (at *place) dress(f *os.File, old fs.FileInfo) error {
+func (at *place) dress(ctx context.Context, f *os.File, old fs.FileInfo) error {
 	if old == nil {
 		return at.give(f)
 	}
@@ -102,7 +102,7 @@ func (at *place) dress(f *os.File, old fs.FileInfo) error {
 	if err := f.Chmod(old.Mode().Perm()); err != nil {
 		return err
 	}
-	from, err := at.open(at.name, os.O_RDONLY)
+	from, err := at.openKeys(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err != nil && swapped(err):
 		return errMeanwhile

@@ -180,7 +180,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err := ctx.Err(); err != nil {
 		return jit.Snapshot{}, err
 	}
-	content, err := p.look(path)
+	content, err := p.look(ctx, path)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
@@ -202,7 +202,7 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 		err = ctx.Err()
 	}
 	if err == nil {
-		before, err = p.recall(path)
+		before, err = p.recall(ctx, path)
 	}
 	changes := take()
 	errs := make([]error, len(changes))
@@ -211,7 +211,7 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 	switch {
 	case err != nil || len(changes) == 0:
 	case before.info != nil || creating:
-		err = p.edit(ctx, path, before, expected, func(before content, k *keys) {
+		err = p.edit(ctx, path, before, expected, creating, func(before content, k *keys) {
 			for i, c := range changes {
 				errs[i] = p.change(before, k, c)
 			}
@@ -271,14 +271,14 @@ const (
 )
 
 // recall returns the file as it was last seen, and reads one that was not seen yet.
-func (p *Platform) recall(path string) (content, error) {
+func (p *Platform) recall(ctx context.Context, path string) (content, error) {
 	p.mu.Lock()
 	last, ok := p.last[path]
 	p.mu.Unlock()
 	if ok {
 		return last, nil
 	}
-	return p.look(path)
+	return p.look(ctx, path)
 }
 
 // remember keeps what was seen. Of a file that is not there, or could not be read or written, nothing is known.

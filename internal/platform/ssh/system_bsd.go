@@ -3,6 +3,7 @@
 package ssh
 
 import (
+	"context"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -10,6 +11,9 @@ import (
 
 // pathOnly opens a directory that we may list: these systems have no common flag for one that we may only search.
 const pathOnly = unix.O_RDONLY
+
+// openLeased is for Linux, which alone has leases.
+func (at *place) openLeased(context.Context) (*os.File, error) { return nil, unix.EWOULDBLOCK }
 
 // copyAttributes copies none: only Linux has attributes that decide who may read the file.
 func copyAttributes(_, _ *os.File) error { return nil }

@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,51 @@ import (
 
 // pathOnly opens a directory that we may search, also if we may not list it.
 const pathOnly = unix.O_PATH
+
+// openLeased opens the file of keys and waits for the end of the lease on it, which the kernel enforces after
+// /proc/sys/fs/lease-break-time. It opens the very file that it has seen to be regular: a pipe would be waited for for ever.
+func (at *place) openLeased(ctx context.Context) (*os.File, error) {
+	seen, err := at.open(at.name, unix.O_PATH)
+	if err != nil {
+		return nil, err
+	}
+	info, err := seen.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errMeanwhile
+	}
+	if err != nil {
+		return nil, errors.Join(err, seen.Close())
+	}
+	type opened struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		var fd int
+		err := uninterrupted(func() (err error) {
+			fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", seen.Fd()), unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+			return err
+		})
+		_ = seen.Close()
+		if err != nil {
+			done <- opened{nil, err}
+			return
+		}
+		f := os.NewFile(uintptr(fd), at.name)
+		if ctx.Err() != nil { // nobody waits any more
+			done <- opened{nil, errors.Join(ctx.Err(), f.Close())}
+			return
+		}
+		done <- opened{f, nil}
+	}()
+	select {
+	case got := <-done:
+		return got.f, got.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
 
 // copyAttributes copies the extended attributes of the old file: its SELinux
 // label and its access list among them. What the file system or our rights do not allow to
