@@ -60,6 +60,21 @@ func TestASweepBringsNoForgedEndToATarget(t *testing.T) {
 	w.run("audit", "verify").wantCode(exitNotDone).wantOut("expires_at", "role")
 }
 
+// Somebody takes a grant that is not over yet from what the ledger calls due: its access ends all the same.
+func TestAGrantThatIsNeverDueEnds(t *testing.T) {
+	w := newWorld(t)
+	g := w.grant("INC-1: look", "2h")
+	w.alter("UPDATE jit_grants SET due_at = NULL")
+	w.now = w.now.Add(2*time.Hour + 2*time.Minute)
+	w.run("sweep").wantCode(exitDone).wantOut("end", "done", string(g.ID))
+	w.wantAccess(g, false)
+	if line := w.read("authorized_keys"); strings.Contains(line, g.Principal) {
+		t.Errorf("the key file still holds %s", line)
+	}
+	w.run("show", string(g.ID)).wantOut("expired")
+	w.run("sweep").wantCode(exitDone).wantErr("Nothing to do.")
+}
+
 // Somebody deletes a grant from the ledger: nobody records it anew, and its access ends.
 func TestADeletedGrantIsNotRecordedAnew(t *testing.T) {
 	w := newWorld(t)

@@ -165,9 +165,32 @@ func (p *pass) compare(ctx context.Context, at jit.Place) (seen comparison, read
 	}
 	steps := reconcile.Plan(now, ours, recorded, map[jit.Place]jit.Snapshot{at: snapshot}, p.OnDrift)
 	steps = reconcile.Unexplained(steps, records, ours, at, snapshot)
-	// What was due has had its turn.
-	steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start })
+	if steps, err = p.forgotten(ctx, at, steps, now); err != nil {
+		p.unread(fmt.Errorf("read the ledger: %w", err))
+		return comparison{}, false
+	}
 	return comparison{at, now, recorded, steps}, true
+}
+
+// forgotten leaves out what is due: it has had its turn. An end stays that is overdue and that the ledger does not call due, as when
+// somebody has written into the ledger: nothing else would ever end the grant.
+func (p *pass) forgotten(ctx context.Context, at jit.Place, steps []reconcile.Step, now time.Time) ([]reconcile.Step, error) {
+	overdue := now.Add(-jit.OverdueAfter)
+	ends := false
+	steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool {
+		end := s.Kind == reconcile.End && s.Grant.Outstanding(overdue)
+		ends = ends || end
+		return (s.Kind == reconcile.End || s.Kind == reconcile.Start) && !end
+	})
+	if !ends {
+		return steps, nil
+	}
+	due, err := collect(p.Broker.Ledger.Grants(ctx, jit.Filter{Target: at.Target, Scope: at.Scope, DueBy: now}))
+	inTurn := make(map[jit.ID]bool, len(due))
+	for _, g := range due {
+		inTurn[g.ID] = true
+	}
+	return slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.End && inTurn[s.Grant.ID] }), err
 }
 
 // recorded reads the grants of a filter whose owners are served.
