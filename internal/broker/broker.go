@@ -95,7 +95,7 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 // judge asks the policies about a grant whose window is to have that start and length. checked are the
 // traits that Check told; what the platform tells when it may ask is judged and returned.
 func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, named string, start time.Time, length time.Duration) (jit.Verdict, jit.Traits, error) {
-	return b.judgeBy(ctx, b.Policies, g, checked, named, start, length)
+	return b.judgeBy(ctx, b.Policies, askNow, g, checked, named, start, length)
 }
 
 // foresee is judge during a plan. Where the deciding policy still has unknown values, or the target does not answer, the
@@ -109,15 +109,15 @@ func (b *Broker) foresee(ctx context.Context, g jit.Grant, checked jit.Traits, n
 		}
 	}
 	var warnings []Warning
-	v, traits, err := b.judgeBy(ctx, by, g, checked, named, start, length)
+	v, traits, err := b.judgeBy(ctx, by, b.askOnce, g, checked, named, start, length)
 	if silent := (&undescribed{}); errors.As(err, &silent) {
 		warnings = append(warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
-			"How long sessions last there is not known: %v. The apply judges the grant by that, and fails if the target does not answer.", err)})
+			"The grant is judged without what the target knows: %v. The apply judges it in full, and fails if the target does not answer then either.", err)})
 		best := checked
 		best.Enforcement, best.SessionTail = jit.Native, 0
 		var policies []jit.Policy
 		if policies, err = by(ctx); err == nil {
-			v, err = b.decide(ctx, policies, g, best, named, start, length, verdict)
+			v, err = b.decide(ctx, policies, g, best, named, start, length, foregone)
 		}
 	}
 	if err == nil && b.Planned != nil && b.Planned.awaits(v.Policy) {
@@ -127,8 +127,8 @@ func (b *Broker) foresee(ctx context.Context, g jit.Grant, checked jit.Traits, n
 	return v, traits, warnings, err
 }
 
-// judgeBy is judge by the policies that by returns.
-func (b *Broker) judgeBy(ctx context.Context, by func(context.Context) ([]jit.Policy, error), g jit.Grant, checked jit.Traits, named string,
+// judgeBy is judge by the policies that by returns; the target is asked through ask.
+func (b *Broker) judgeBy(ctx context.Context, by func(context.Context) ([]jit.Policy, error), ask asker, g jit.Grant, checked jit.Traits, named string,
 	start time.Time, length time.Duration,
 ) (jit.Verdict, jit.Traits, error) {
 	if err := b.bounded(g, checked, length); err != nil {
@@ -148,14 +148,14 @@ func (b *Broker) judgeBy(ctx context.Context, by func(context.Context) ([]jit.Po
 			return v, checked, err
 		}
 	}
-	traits, err := b.describe(ctx, target, g.Binding, checked)
+	traits, err := ask.describe(ctx, target, g.Binding, checked)
 	if err == nil {
 		err = b.bounded(g, traits, length)
 	}
 	if err != nil {
 		return jit.Verdict{}, checked, err
 	}
-	v, err := b.decide(ctx, policies, g, traits, named, start, length, verdict)
+	v, err := b.decide(ctx, policies, g, traits, named, start, length, ask.verdict)
 	return v, traits, err
 }
 
@@ -189,19 +189,27 @@ type undescribed struct{ error }
 // Unwrap returns the target's error.
 func (u *undescribed) Unwrap() error { return u.error }
 
+// unanswered makes an error [undescribed], unless it is an answer.
+func unanswered(err error) error {
+	if answered(err) {
+		return err
+	}
+	return &undescribed{err}
+}
+
 // describe asks a platform that is a [jit.Describer] for the traits of a binding; those of others are what Check told.
-func (b *Broker) describe(ctx context.Context, p jit.Platform, binding jit.Binding, checked jit.Traits) (jit.Traits, error) {
+func (ask asker) describe(ctx context.Context, p jit.Platform, binding jit.Binding, checked jit.Traits) (jit.Traits, error) {
 	d, ok := jit.Find[jit.Describer](p)
 	if !ok {
 		return checked, nil
 	}
-	traits, err := d.Describe(ctx, binding)
+	var traits jit.Traits
+	err := ask(binding.Target, func() (err error) {
+		traits, err = d.Describe(ctx, binding)
+		return err
+	})
 	if err != nil {
-		err = fmt.Errorf("look at %s on target %q: %w", binding.Role, binding.Target, err)
-		if !errors.Is(err, jit.ErrInvalid) && !errors.Is(err, jit.ErrUnknown) {
-			err = &undescribed{err} // not an answer
-		}
-		return checked, err
+		return checked, unanswered(fmt.Errorf("look at %s on target %q: %w", binding.Role, binding.Target, err))
 	}
 	return traits, nil
 }
@@ -316,11 +324,11 @@ func (b *Broker) Violations(ctx context.Context, policies []jit.Policy, grants [
 		}
 		_, traits, err := target.Check(g.Binding)
 		if err == nil {
-			traits, err = b.describe(ctx, target, g.Binding, traits)
+			traits, err = asker(askNow).describe(ctx, target, g.Binding, traits)
 		}
 		var v jit.Verdict
 		if err == nil {
-			v, err = verdict(ctx, target, policies, policy.Request{
+			v, err = asker(askNow).verdict(ctx, target, policies, policy.Request{
 				Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
 				ReasonLost: g.Reason == AdoptedReason, StartsAt: g.Start, Length: g.Length(), Traits: traits,
 			})

@@ -19,8 +19,9 @@ func foregone(ctx context.Context, target jit.Platform, policies []jit.Policy, a
 	return policy.Foregone(policies, asked)
 }
 
-// verdict judges what the binding gives. The target is asked for further names only if they can change the verdict.
-func verdict(ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request) (v jit.Verdict, err error) {
+// verdict judges what the binding gives. The target is asked for further names, through ask, only if they can change the verdict; its
+// error is [undescribed] where it does not answer.
+func (ask asker) verdict(ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request) (v jit.Verdict, err error) {
 	if asked.Given, err = given(ctx, target, asked.Binding, false); err != nil {
 		return v, err
 	}
@@ -31,9 +32,13 @@ func verdict(ctx context.Context, target jit.Platform, policies []jit.Policy, as
 	if v, err = policy.Foregone(policies, asked); err != nil || !v.Permitted {
 		return v, err
 	}
-	if asked.Given, err = given(ctx, target, asked.Binding, true); err != nil {
-		return v, fmt.Errorf("look up the names of %s and %s on target %q, by which a policy may forbid them: %w",
-			asked.Binding.Role, asked.Binding.Principal, asked.Binding.Target, err)
+	err = ask(asked.Binding.Target, func() (err error) {
+		asked.Given, err = given(ctx, target, asked.Binding, true)
+		return err
+	})
+	if err != nil {
+		return v, unanswered(fmt.Errorf("look up the names of %s and %s on target %q, by which a policy may forbid them: %w",
+			asked.Binding.Role, asked.Binding.Principal, asked.Binding.Target, err))
 	}
 	return policy.Judge(policies, asked)
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -14,7 +15,7 @@ const (
 	outageKept = time.Minute
 )
 
-// outages remembers the scopes whose reads took long to fail, so that a plan of many grants waits for a target that
+// outages remembers the scopes and targets that took long to fail, so that a plan of many grants waits for a target that
 // does not answer once, not once for each grant. Its zero value is ready.
 type outages struct {
 	mu    sync.Mutex
@@ -27,16 +28,26 @@ type outage struct {
 }
 
 // read reads a place by ask, unless an outage of it is remembered.
-func (o *outages) read(at jit.Place, now func() time.Time, ask func() (jit.Snapshot, error)) (jit.Snapshot, error) {
+func (o *outages) read(at jit.Place, now func() time.Time, ask func() (jit.Snapshot, error)) (s jit.Snapshot, err error) {
+	err = o.try(at, now, func() (err error) {
+		s, err = ask()
+		return err
+	})
+	return s, err
+}
+
+// try is read for any question; a question about a target as a whole has a place without a scope. An error that is an answer is
+// not remembered.
+func (o *outages) try(at jit.Place, now func() time.Time, ask func() error) error {
 	began := now()
 	o.mu.Lock()
 	last, down := o.known[at]
 	o.mu.Unlock()
 	if down && began.Sub(last.at).Abs() < outageKept {
-		return jit.Snapshot{}, last.err
+		return last.err
 	}
-	s, err := ask()
-	if ended := now(); err != nil && ended.Sub(began) >= slowFailure {
+	err := ask()
+	if ended := now(); err != nil && !answered(err) && ended.Sub(began) >= slowFailure {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		if o.known == nil {
@@ -44,5 +55,21 @@ func (o *outages) read(at jit.Place, now func() time.Time, ask func() (jit.Snaps
 		}
 		o.known[at] = outage{err, ended}
 	}
-	return s, err
+	return err
+}
+
+// answered reports whether a target's error says something about what it was asked.
+func answered(err error) bool {
+	return errors.Is(err, jit.ErrInvalid) || errors.Is(err, jit.ErrUnknown)
+}
+
+// asker asks a target for what it knows of a binding.
+type asker func(target string, ask func() error) error
+
+// askNow asks in any case.
+func askNow(_ string, ask func() error) error { return ask() }
+
+// askOnce does not ask a target of which an outage is remembered. It serves plans; what gives access asks now.
+func (b *Broker) askOnce(target string, ask func() error) error {
+	return b.outages.try(jit.Place{Target: target}, b.Now, ask)
 }

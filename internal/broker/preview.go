@@ -55,9 +55,13 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 		}
 	}
 	var snapshot jit.Snapshot
+	ask := read && !known
 	if read && !known {
 		look := func() (jit.Snapshot, error) { return b.look(ctx, g) }
-		if snapshot, err = b.outages.read(g.Place(), b.Now, look); err != nil && late == nil {
+		if snapshot, err = b.outages.read(g.Place(), b.Now, look); err != nil {
+			ask = false
+		}
+		if err != nil && late == nil {
 			warnings = append(warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
 				"Whether standing access gives the same, and how much room there is, is not known: %v. The apply fails if the target does not answer then either.", err)})
 		}
@@ -83,7 +87,7 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 			p.Warnings = append(p.Warnings, Warning{"scope", cmp.Or(n.Summary, "Little room is left"), n.Text})
 		}
 	}
-	for _, a := range b.advice(ctx, snapshot, g.Binding, read && !known && err == nil) {
+	for _, a := range b.advice(ctx, snapshot, g.Binding, ask) {
 		p.Warnings = append(p.Warnings, Warning{a.Attribute, a.Title, a.Text})
 	}
 	for _, text := range snapshot.Unseen {
