@@ -36,7 +36,8 @@ var ErrUnrecorded = errors.New("the ledger could not record it")
 // true when a newer holder has the grant, or another record than the finding is about, which then lives on. If the ledger
 // cannot be reached, access is ended all the same and the error is of the kind [ErrUnrecorded]; nothing is ended then for a
 // finding, which the next pass finds again.
-// An error of the kind [jit.ErrRemains] says that the access has ended, which is recorded, and that something is left to be cleaned up.
+// An error of the kind [jit.ErrRemains] says that the access has ended, which is recorded, and that something is left to be cleaned up, or
+// that the target of a failed grant could not be asked.
 // An error of the kind [jit.ErrOver] says that the window of the grant had passed before and that the target could not be
 // cleared of what may be left; the sweeper tries again. After any other error the returned grant says whether the
 // revocation is on record: the sweeper then ends the access.
@@ -93,7 +94,10 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		return g, false, b.withoutLedger(ctx, r, err)
 	}
 	failpoint.Hit("revoke.after-intent")
-	if !g.EndedAt.IsZero() || g.Failed() {
+	if g.Failed() {
+		return g, false, b.removeFailed(ctx, g)
+	}
+	if !g.EndedAt.IsZero() {
 		return g, false, nil
 	}
 	over := false
@@ -120,6 +124,19 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	}
 	g, _, err = b.Recall(ctx, g.ID, g)
 	return g, false, errors.Join(remains, err)
+}
+
+// removeFailed looks at the target of a grant whose attempt is recorded to have given nothing, and takes away what is there all the same.
+// A target that cannot be asked is no failure but a note, an error of the kind [jit.ErrRemains]: the record is closed.
+func (b *Broker) removeFailed(ctx context.Context, g jit.Grant) error {
+	err := b.applyAll(ctx, g.Place(), jit.Remove, []jit.Grant{g}, []int{0})[0]
+	if err == nil || errors.Is(err, jit.ErrRemains) {
+		return err
+	}
+	return &jit.Error{
+		Problem: fmt.Sprintf("grant %s is recorded to have given nothing, and target %q could not be asked: %v", g.ID, g.Target, err),
+		Hint:    "revoke it again when the target answers, to be sure", Err: jit.ErrRemains,
+	}
 }
 
 // destroy notes in a record that its resource was destroyed, if it was.
