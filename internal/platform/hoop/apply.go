@@ -68,7 +68,7 @@ func (p *Platform) applyReviews(ctx context.Context, scope string, changes []jit
 		}
 	}
 	a.checkUsers(ctx, conn)
-	a.since = p.gatewayNow().Add(-lookBack)
+	a.since = p.since()
 	waiting, unknown := a.waiting(ctx) // before the run, which revokes what is approved by then
 	a.run(ctx)
 	a.withdraw(ctx, waiting, unknown)
@@ -191,23 +191,40 @@ func (a *application) look(ctx context.Context) ([]review, error) {
 	}
 	all := found[a.scope]
 	for _, j := range a.jobs {
-		start := j.access.Marker.Window.Start
 		listed := slices.ContainsFunc(all, func(r review) bool { return r.of(j.access) || r.taken(j.access, a.gatewayNow()) })
-		if j.op != jit.Remove || j.done || listed || start.IsZero() || start.After(a.since) {
+		if j.op != jit.Remove || j.done || listed {
 			continue
 		}
 		// It was approved again after its time, or is one that nobody has ended so far.
-		old, err := a.reviews(ctx, a.me, a.scope, url.Values{"correlation_id": {j.access.Marker.String()}}, time.Time{})
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range old[a.scope] {
-			if r.of(j.access) || r.taken(j.access, a.gatewayNow()) {
-				all = append(all, r)
+		for _, name := range a.unlisted(j.access.Marker) {
+			old, err := a.reviews(ctx, a.me, a.scope, url.Values{"correlation_id": {name}}, time.Time{})
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range old[a.scope] {
+				if r.of(j.access) || r.taken(j.access, a.gatewayNow()) {
+					all = append(all, r)
+				}
 			}
 		}
 	}
 	return all, nil
+}
+
+// unlisted returns the names of a grant's sessions that may be older than what is listed. One that asks is older than the window,
+// by as long as reviewers took.
+func (a *application) unlisted(m jit.Marker) (names []string) {
+	start := m.Window.Start
+	if start.IsZero() {
+		return nil
+	}
+	if !start.After(a.since) {
+		names = append(names, m.String())
+	}
+	if !start.Add(-maxTTL).After(a.since) {
+		names = append(names, askName(m))
+	}
+	return names
 }
 
 // write makes and ends reviews: users side by side, and of one user first what is made, in its order.

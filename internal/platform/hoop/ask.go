@@ -52,7 +52,7 @@ func (p *Platform) whoDecides(conn *connection) []jit.Note {
 		return nil
 	}
 	return []jit.Note{{Summary: "Reviewers decide in hoop", Text: fmt.Sprintf(
-		"The apply asks %s on the gateway at %s for a review. The grant begins with their approval; until then nothing is given.", strings.Join(conn.Reviewers, ", "), p.base.Host)}}
+		"The apply asks %s on the gateway at %s for a review. The grant begins with their approval; until then nothing is given. What nobody decides on waits there until a `jit sweep` or an apply takes it back after its time: let a sweep run.", strings.Join(conn.Reviewers, ", "), p.base.Host)}}
 }
 
 // requests returns the sessions that ask for a grant, the oldest first.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,7 +46,7 @@ func TestReviewersDecide(t *testing.T) {
 	if err := apply(t, p, jit.Ensure, a); err == nil || !strings.Contains(err.Error(), "no reviewer's approval") {
 		t.Errorf("Ensure without an approval = %v", err)
 	}
-	if snap, err := p.Read(t.Context(), db); err != nil || len(snap.Ours) != 0 || len(snap.Notes) != 1 || !strings.Contains(snap.Notes[0].Text, "leads") {
+	if snap, err := p.Read(t.Context(), db); err != nil || len(snap.Ours) != 0 || len(snap.Notes) != 1 || !strings.Contains(snap.Notes[0].Text, "leads") || !strings.Contains(snap.Notes[0].Text, "let a sweep run") {
 		t.Errorf("Read = %+v, %v; want nothing but who decides", snap, err)
 	}
 
@@ -144,6 +145,40 @@ func TestNothingWaitsBesideAnApproval(t *testing.T) {
 		if other := s.Reviews()[1-decided]; other.Status != "REJECTED" {
 			t.Errorf("number %d is approved, and the other one is %s", decided, other.Status)
 		}
+	}
+}
+
+// Reviewers can take as long as the grant is to last, and its window begins then: it is read, and removed, until that is over, also
+// on a target that asks nobody any more.
+func TestApprovedLong(t *testing.T) {
+	for _, mode := range []string{approvalHoop, approvalJit} {
+		var past atomic.Int64
+		past.Store(int64(60 * time.Hour))
+		now := func() time.Time { return time.Now().Add(-time.Duration(past.Load())) }
+		s := newSite(t, now)
+		lead := s.AddUser("lead@example.com", "leads")
+		s.Put(connectionOf("leads"))
+		a := access("long", time.Hour)
+		a.Marker.Window = jit.Window{Start: jit.Second(now()), End: jit.Second(now()).Add(maxTTL)}
+		early := s.open(t, Config{Approval: approvalHoop}, -60*time.Hour)
+		ask(t, early, a)
+		past.Store(int64(20 * time.Hour))
+		s.Decide(lead, s.Reviews()[0].Session, approved, now())
+		past.Store(0)
+		p := s.open(t, Config{Approval: approvalHoop}, 0)
+		a.Marker.Window = ask(t, p, a).Window
+		snap, err := p.Read(t.Context(), db)
+		must(t, err)
+		if d := recorded(a).Differs(snap); d.Kind != "" {
+			t.Errorf("the drift is %+v, want none", d)
+		}
+		if scopes, err := p.Scopes(t.Context()); err != nil || len(scopes) != 1 {
+			t.Errorf("Scopes = %q, %v", scopes, err)
+		}
+		must(t, apply(t, p, jit.Ensure, a))
+		s.may(t, time.Now(), true, "within the window")
+		must(t, apply(t, s.open(t, Config{Approval: mode}, 0), jit.Remove, a))
+		s.may(t, time.Now(), false, "after the removal with approval = "+mode)
 	}
 }
 

@@ -127,8 +127,10 @@ const (
 	// pageSize is the most that the gateway lists at once.
 	pageSize = 100
 	// lookBack is how far back sessions are listed: what was approved before that is over, unless somebody
-	// approved it again, and then it is found by its marker.
+	// approved it again, and then it is found by its name.
 	lookBack = maxTTL + time.Hour
+	// askLookBack is that where reviewers decide: a request waits for them for as long as its grant would last.
+	askLookBack = maxTTL + lookBack
 	// ahead is how far ahead: without an end the gateway leaves out what is of the current second.
 	ahead = time.Hour
 )

@@ -89,6 +89,14 @@ func (r *review) ending() time.Time {
 // live reports whether the review lets its user in at now, if it is the latest one.
 func (r *review) live(now time.Time) bool { return now.Before(r.end) }
 
+// since is from when on sessions are listed whose reviews can let somebody in.
+func (p *Platform) since() time.Time {
+	if p.Asks() {
+		return p.gatewayNow().Add(-askLookBack)
+	}
+	return p.gatewayNow().Add(-lookBack)
+}
+
 // reviews lists the approved reviews of one connection, or of all with an empty name, by their connections, which can be
 // others too, the latest first. filter narrows that down further.
 func (p *Platform) reviews(ctx context.Context, me holder, connection string, filter url.Values, since time.Time) (map[string][]review, error) {
@@ -148,7 +156,7 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 		return jit.Snapshot{Clock: p.lastClock().remote}, nil // its reviews let nobody in any more
 	}
 	now := p.gatewayNow()
-	found, err := p.reviews(ctx, me, scope, nil, now.Add(-lookBack))
+	found, err := p.reviews(ctx, me, scope, nil, p.since())
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
@@ -197,7 +205,7 @@ func (p *Platform) reviewScopes(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := p.reviews(ctx, me, "", nil, p.gatewayNow().Add(-lookBack))
+	found, err := p.reviews(ctx, me, "", nil, p.since())
 	if err != nil {
 		return nil, err
 	}
