@@ -153,6 +153,9 @@ func (a *application) run(ctx context.Context) {
 		}
 		a.silent = false
 		a.write(ctx, creations, revocations)
+		if fresh {
+			began = a.now() // the list has had no time to follow these
+		}
 	}
 }
 

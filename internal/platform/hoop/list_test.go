@@ -99,3 +99,21 @@ func TestNamesAreNotPatterns(t *testing.T) {
 		t.Error("the grant of the other connection was removed")
 	}
 }
+
+// The list has its time to follow after each write, however long the write took.
+func TestASlowWriteLeavesTimeForTheList(t *testing.T) {
+	s := newSite(t, nil)
+	p, a := s.open(t, Config{}, 0), access("slow", time.Hour)
+	p.patience = 500 * time.Millisecond
+	s.Lag(300 * time.Millisecond)
+	s.Interrupt(func(r *http.Request) hooptest.Cut {
+		if r.Method != http.MethodGet {
+			time.Sleep(600 * time.Millisecond)
+		}
+		return hooptest.Through
+	})
+	must(t, apply(t, p, jit.Ensure, a))
+	s.may(t, time.Now(), true, "after a slow write")
+	must(t, apply(t, p, jit.Remove, a))
+	s.may(t, time.Now(), false, "after a slow revocation")
+}
