@@ -160,7 +160,9 @@ func (p *Platform) awaitRequest(ctx context.Context, a jit.Access, lost error) (
 // decision reads what was decided on the sessions that ask for one grant, the oldest first. Two that ask at once may have made
 // two: what is left of those is taken back, and nothing waits beside one that is approved.
 func (p *Platform) decision(ctx context.Context, found []session) (jit.Decision, error) {
-	first := func(status string) int { return slices.IndexFunc(found, func(s session) bool { return s.Review.Status == status }) }
+	first := func(status string) int {
+		return slices.IndexFunc(found, func(s session) bool { return s.Review.Status == status })
+	}
 	chosen := first(approved)
 	if chosen < 0 {
 		chosen = first(pending)
