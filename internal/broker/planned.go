@@ -32,7 +32,7 @@ func (p *Planned) Claim(policy jit.Policy, exists bool) error {
 	defer p.mu.Unlock()
 	c, known := p.claims[policy.Name]
 	if known && (exists && c.kept || !exists && c.made || !reflect.DeepEqual(c.policy, policy)) {
-		return SameName(policy.Name)
+		return sameName(policy.Name)
 	}
 	if p.claims == nil {
 		p.claims = map[string]claim{}
@@ -41,8 +41,8 @@ func (p *Planned) Claim(policy jit.Policy, exists bool) error {
 	return nil
 }
 
-// SameName is the error for two policies of one name.
-func SameName(name string) error {
+// sameName is the error for two policies of one name.
+func sameName(name string) error {
 	return jit.Invalid("name", "choose another name, or make one policy of the two", "another jit_policy of this configuration has the name %q too; each apply would change the other's", name)
 }
 

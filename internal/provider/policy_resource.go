@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"sync"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -17,7 +16,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
@@ -25,35 +23,6 @@ import (
 // policyResource is jit_policy: a rule that every later grant is judged by.
 type policyResource struct {
 	*backend
-	// names are those of the policies that were validated before the provider was configured.
-	names *policyNames
-}
-
-// policyNames notes the names of policies while a configuration is validated, where each block is seen once.
-type policyNames struct {
-	mu   sync.Mutex
-	seen map[string]bool
-}
-
-// reset forgets all names.
-func (n *policyNames) reset() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.seen = nil
-}
-
-// add refuses a name that was added before.
-func (n *policyNames) add(name string) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.seen[name] {
-		return broker.SameName(name)
-	}
-	if n.seen == nil {
-		n.seen = map[string]bool{}
-	}
-	n.seen[name] = true
-	return nil
 }
 
 var (
@@ -120,7 +89,8 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 	}
 }
 
-// ValidateConfig compiles every expression and checks every limit that is known.
+// ValidateConfig compiles every expression and checks every limit that is known. It compares no names: it does not see the count of a
+// block, so two blocks of one name may exclude each other. ModifyPlan compares the instances.
 func (r *policyResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	var m policyModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
@@ -133,9 +103,6 @@ func (r *policyResource) ValidateConfig(ctx context.Context, req resource.Valida
 	}
 	if err == nil {
 		err = policy.Check(p)
-	}
-	if err == nil && known(m.Name) && r.backend == nil { // a plan sees every instance of a block: ModifyPlan compares them
-		err = r.names.add(p.Name)
 	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Invalid policy", err)

@@ -230,8 +230,21 @@ func TestTwoPoliciesOfOneName(t *testing.T) {
 			says(t, r, "nother jit_policy of this configuration")
 		}
 		configure(w, first, second(`max_ttl = "5h"`))
-		refused("validate", w.Run("validate"))
-		refused("validate, again", w.Run("validate"))
+		refused("two new ones", w.Plan())
+		either := func(strict string) []string {
+			counted := func(block, count string) string {
+				return strings.Replace(block, "match =", "count = "+count+"\n  match =", 1)
+			}
+			return []string{fmt.Sprintf("variable \"strict\" {\n  default = %s\n}\n", strict),
+				counted(first, "var.strict ? 1 : 0"), counted(second(`max_ttl = "5h"`), "var.strict ? 0 : 1")}
+		}
+		for _, strict := range []string{"true", "false"} {
+			configure(w, either(strict)...)
+			w.Must("validate")
+			if r := w.Plan(); r.ExitCode != 2 {
+				t.Errorf("one of two blocks: exit code %d\n%s", r.ExitCode, r.Text())
+			}
+		}
 		configure(w, first)
 		w.Must("validate")
 		w.Apply()

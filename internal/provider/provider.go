@@ -74,15 +74,6 @@ func New(version string, open Opener) func() provider.Provider {
 type jitProvider struct {
 	version string
 	open    Opener
-	// policies are the names of the policies of the configuration that is validated.
-	policies policyNames
-}
-
-var _ provider.ProviderWithValidateConfig = (*jitProvider)(nil)
-
-// ValidateConfig begins the validation of another configuration.
-func (p *jitProvider) ValidateConfig(context.Context, provider.ValidateConfigRequest, *provider.ValidateConfigResponse) {
-	p.policies.reset()
 }
 
 // Metadata names the provider.
@@ -171,7 +162,7 @@ func (p *jitProvider) Configure(ctx context.Context, req provider.ConfigureReque
 func (p *jitProvider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
 		func() resource.Resource { return &grantResource{} },
-		func() resource.Resource { return &policyResource{names: &p.policies} },
+		func() resource.Resource { return &policyResource{} },
 	}
 }
 
