@@ -13,9 +13,7 @@ import (
 func (b *Broker) Records(ctx context.Context, snapshots ...jit.Snapshot) jit.Records {
 	ids := map[jit.ID]bool{}
 	for _, s := range snapshots {
-		for i := range s.Ours {
-			ids[s.Ours[i].Marker.ID] = true
-		}
+		maps.Copy(ids, s.Marked())
 	}
 	return b.recordsOf(ctx, slices.Collect(maps.Keys(ids)))
 }
@@ -47,6 +45,11 @@ func (b *Broker) standing(ctx context.Context, s jit.Snapshot, g jit.Grant, end 
 		}
 		if _, gives := jit.Shadow([]jit.Standing{{Principal: o.Principal, Role: o.Role, Covers: o.Covers}}, g.Binding, end); gives {
 			candidates.Ours, ids = append(candidates.Ours, *o), append(ids, o.Marker.ID)
+		}
+	}
+	for i := range s.Standing {
+		if _, gives := jit.Shadow(s.Standing[i:i+1], g.Binding, end); gives && s.Standing[i].Claims() {
+			ids = append(ids, s.Standing[i].Marker.ID)
 		}
 	}
 	records := b.recordsOf(ctx, ids)

@@ -135,9 +135,9 @@ func (g Grant) Differs(s Snapshot) Difference {
 	return Difference{d.worst, strings.Join(d.words, "; ")}
 }
 
-// claimedBy reports whether access that somebody else holds bears the marker of the grant and gives what the grant does.
+// claimedBy reports whether access that somebody else holds on the scope bears the marker of the grant and gives what the grant does.
 func (g Grant) claimedBy(s Standing) bool {
-	return s.Marker.ID == g.ID && s.Marker.Owner == g.Owner && s.gives(g.Binding)
+	return s.From == "" && s.Marker.ID == g.ID && s.Marker.Owner == g.Owner && s.gives(g.Binding)
 }
 
 // bindings counts the bindings of one grant. Several people in one binding are found in one place.

@@ -33,6 +33,20 @@ func (s Standing) gives(b Binding) bool {
 	return (s.Anybody || s.Principal == b.Principal) && (s.Role == b.Role || s.Covers != "" && strings.HasPrefix(b.Role, s.Covers))
 }
 
+// Marked are the grants that the markers of a snapshot name.
+func (s Snapshot) Marked() map[ID]bool {
+	ids := map[ID]bool{}
+	for i := range s.Ours {
+		ids[s.Ours[i].Marker.ID] = true
+	}
+	for i := range s.Standing {
+		if s.Standing[i].Claims() {
+			ids[s.Standing[i].Marker.ID] = true
+		}
+	}
+	return ids
+}
+
 // StandingOf finds access without an end and without a marker that gives what the binding does.
 func (s Snapshot) StandingOf(b Binding) (Standing, bool) {
 	for _, standing := range s.Standing {
@@ -66,11 +80,11 @@ type Records struct {
 }
 
 // Standing returns all standing access of a snapshot: what bears no marker and does not end within MaxTTL, and what bears a marker and is
-// not explained. Every command and page that tells of standing access uses it.
+// not explained. What is given on a scope above and bears a marker is explained by a grant of that scope. Every command and page that tells of standing access uses it.
 func (r Records) Standing(s Snapshot, scope string) []Standing {
 	var all []Standing
 	for _, found := range s.Standing {
-		if found.Claims() || !r.soon(found.End) {
+		if found.Claims() && !r.Explains(found) || !found.Claims() && !r.soon(found.End) {
 			all = append(all, found)
 		}
 	}
@@ -137,6 +151,11 @@ func (r Records) Unexplained(o Observed, scope string) string {
 		return fmt.Sprintf("its end was moved from %s to %s", FormatTime(g.End), FormatTime(o.End))
 	}
 	return ""
+}
+
+// Explains reports whether access that is given on a scope above is exactly what a grant of that scope gives.
+func (r Records) Explains(s Standing) bool {
+	return s.From != "" && r.Unexplained(Observed{Marker: s.Marker, Principal: s.Principal, Role: s.Role, End: s.End}, s.From) == ""
 }
 
 // Known reports whether the ledger knows the grant of a marked binding, and the binding gives what is recorded on the scope, whatever its end.

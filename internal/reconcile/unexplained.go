@@ -38,7 +38,7 @@ func Unexplained(steps []Step, records jit.Records, ours func(owner string) bool
 		}
 	}
 	for _, s := range snapshot.Standing {
-		if s.Claims() {
+		if s.Claims() && !records.Explains(s) {
 			add(s.Marker, s.Principal, s.Role, s.Detail)
 		}
 	}

@@ -145,9 +145,9 @@ func (p *pass) compare(ctx context.Context, at jit.Place) (seen comparison, read
 		return comparison{}, false
 	}
 	var others []jit.ID
-	for _, o := range snapshot.Ours {
-		if _, live := records.Grants[o.Marker.ID]; !live {
-			others = append(others, o.Marker.ID)
+	for id := range snapshot.Marked() {
+		if _, live := records.Grants[id]; !live {
+			others = append(others, id)
 		}
 	}
 	if len(others) > 0 {

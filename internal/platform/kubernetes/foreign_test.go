@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -68,6 +69,43 @@ func TestAForeignBindingWithPartOfAMarkerIsNobodysGrant(t *testing.T) {
 				})
 			}
 		}
+	})
+}
+
+// A ClusterRoleBinding holds in every namespace, so a namespace shows it, whatever marker it bears, and names the scope on which it is given: the
+// ledger decides whether it is that of a grant.
+func TestAMarkedClusterRoleBindingIsSeenInANamespace(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site) {
+		p := s.open(t)
+		a := s.access("cluster", "user:"+s.name+"-alice", "ClusterRole/"+s.role(0), "above")
+		apply(t, p, ensured(a))
+		forged := s.access("cluster", "user:"+s.name+"-mallory", "ClusterRole/"+s.role(1), "forged")
+		subject := rbacv1.Subject{Kind: "User", APIGroup: rbacv1.GroupName, Name: s.name + "-mallory"}
+		b := newBinding(forged.Marker, subject, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: s.role(1)}, "")
+		s.put(t, "cluster", *b)
+		snap, err := p.Read(t.Context(), "namespaces/"+s.namespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, access := range []jit.Access{a, forged} {
+			found := standingOf(t, p, "namespaces/"+s.namespace, access.Binding.Principal)
+			if len(found) != 1 || found[0].From != "cluster" || found[0].Marker.String() != access.Marker.String() || found[0].Role != access.Binding.Role {
+				t.Errorf("of %s the namespace shows %+v", access.Binding.Principal, found)
+			}
+		}
+		g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window, Enforcement: jit.Sweeper, GrantedAt: a.Marker.Window.Start}
+		records := jit.Records{Now: time.Now(), MaxTTL: time.Hour, Grants: map[jit.ID]jit.Grant{g.ID: g}}
+		var who []string
+		for _, found := range records.Standing(snap, "namespaces/"+s.namespace) {
+			if strings.HasPrefix(found.Principal, "user:"+s.name+"-") {
+				who = append(who, found.Principal)
+			}
+		}
+		if len(who) != 1 || who[0] != forged.Binding.Principal {
+			t.Errorf("standing access in the namespace have %q, want %s alone", who, forged.Binding.Principal)
+		}
+		s.drop(t, "cluster", b.Name)
+		apply(t, p, removed(a))
 	})
 }
 

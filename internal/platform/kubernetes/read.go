@@ -14,8 +14,9 @@ import (
 )
 
 // Read lists the bindings of the scope. What is not ours is standing access, subject by subject, but for what the cluster itself makes
-// for its own components, and the operator's own access. Of a namespace the ClusterRoleBindings are listed too, since they hold in it; an operator
-// that may not list them sees only those of the namespace, and the snapshot says so. A namespace that is not there holds nothing.
+// for its own components, and the operator's own access. Of a namespace the ClusterRoleBindings are listed too, since they hold in it, with
+// the markers that they bear; an operator that may not list them sees only those of the namespace, and the snapshot says so. A namespace
+// that is not there holds nothing.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	at, err := p.place(scope)
 	if err != nil {
@@ -57,9 +58,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		}
 	}
 	for i := range everywhere {
-		if _, ours := markerOf(&everywhere[i]); !ours {
-			snap.Standing = append(snap.Standing, place{client: at.client}.standing(&everywhere[i], cluster)...)
-		}
+		snap.Standing = append(snap.Standing, place{client: at.client}.standing(&everywhere[i], cluster)...)
 	}
 	if len(snap.Standing) > 0 {
 		self := p.operator(ctx, at.client)
@@ -85,7 +84,7 @@ func (at place) observed(b *rbacv1.RoleBinding, m jit.Marker) []jit.Observed {
 // everybody is the group of all who can say who they are.
 const everybody = "group:system:authenticated"
 
-// standing lists the access that a binding of somebody else gives. from is the scope on which it gives it, where that is another.
+// standing lists the access that a binding gives, as access of somebody else. from is the scope on which it gives it, where that is another.
 func (at place) standing(b *rbacv1.RoleBinding, from string) []jit.Standing {
 	if bootstrapped(b) {
 		return nil

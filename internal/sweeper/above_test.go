@@ -1,0 +1,74 @@
+package sweeper_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// Access from a scope above bears the marker of a grant there. The record of that grant explains it while it is exactly that; a forged one
+// is told wherever it holds.
+func TestAMarkerFromAScopeAbove(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(s *jit.Standing)
+		told   bool
+	}{
+		"as recorded":        {func(*jit.Standing) {}, false},
+		"of somebody else":   {func(s *jit.Standing) { s.Principal = "mallory" }, true},
+		"with another role":  {func(s *jit.Standing) { s.Role = "admin" }, true},
+		"of no grant at all": {func(s *jit.Standing) { s.Marker.ID = "3f2b8c1e-0000-8000-8000-000000000000" }, true},
+		"from another scope": {func(s *jit.Standing) { s.From = "elsewhere" }, true},
+		"of another owner":   {func(s *jit.Standing) { s.Marker.Owner = "ghost" }, true},
+		"on the scope":       {func(s *jit.Standing) { s.From = "" }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Sweeper)
+			r := request("2h")
+			r.Binding.Scope = "above"
+			above := w.grant(r)
+			w.grant(request("1h"))
+			found := jit.Standing{Principal: "bob", Role: "reader", From: "above", Marker: above.Marker()}
+			tt.change(&found)
+			w.platform.AddStanding("all", found)
+			report := w.drifting(jit.ReportDrift).Pass(t.Context())
+			told := false
+			for _, one := range report.Results {
+				if one.Drift != jit.DriftUnexplained || one.Kind != reconcile.Report || one.Scope != "all" {
+					t.Errorf("the sweep found %+v", one)
+				}
+				told = true
+			}
+			seen := w.drifting(jit.ReportDrift).Observe(t.Context(), func(string) bool { return true })
+			delete(seen.Snapshots, jit.Place{Target: "db", Scope: "above"}) // what holds there is listed there alone
+			standing, _ := sweeper.FindStanding(seen.Snapshots, seen.Live, seen.Records)
+			if told != tt.told || (len(standing) == 1) != tt.told {
+				t.Errorf("the sweep tells of it: %t, standing access is %+v; want %t", told, standing, tt.told)
+			}
+			again := request("30m")
+			again.Renewal = 2
+			preview, err := w.broker.Preview(t.Context(), again, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gives := tt.told && found.Principal == "bob" && found.Role == "reader"
+			warned := slices.ContainsFunc(preview.Warnings, func(w broker.Warning) bool { return w.Summary == "Standing access already gives the same" })
+			if warned != gives {
+				t.Errorf("the plan warns: %t, want %t: %+v", warned, gives, preview.Warnings)
+			}
+		})
+	}
+	w := newWorld(t, jit.Sweeper)
+	r := request("1h")
+	r.Binding.Scope = "above"
+	above := w.grant(r)
+	w.now = above.End.Add(time.Hour)
+	records := w.broker.Records(t.Context(), jit.Snapshot{Standing: []jit.Standing{{Principal: "bob", Role: "reader", From: "above", Marker: above.Marker()}}})
+	if records.Explains(jit.Standing{Principal: "bob", Role: "reader", From: "above", Marker: above.Marker()}) || len(records.Grants) != 1 {
+		t.Errorf("a grant that ended an hour ago explains access: %+v", records.Grants)
+	}
+}
