@@ -116,6 +116,9 @@ type pageData struct {
 	Outstanding int
 	Found       []sweeper.Result
 	MoreFound   int
+	// Foreign bear the marker of an owner that is not served: somebody else's ledger may explain them.
+	Foreign     []sweeper.Result
+	MoreForeign int
 	Unread      []sweeper.Unread
 	Looks       looks
 	// StuckCut: more grants are stuck than the state lists, so what it does not list may have been tried.
@@ -144,7 +147,7 @@ func (l *looks) sort(state sweeper.State, q query) {
 		unread[u.Target] = true
 	}
 	for _, r := range state.Found {
-		found[r.Target] = true
+		found[r.Target] = found[r.Target] || !r.Foreign
 	}
 	for _, target := range slices.Sorted(maps.Keys(state.Drift)) {
 		last := state.Drift[target]
@@ -249,6 +252,10 @@ func gather(ctx context.Context, source Source, q query) pageData {
 		switch {
 		case !q.matches(r.Grant):
 			d.Looks.Hidden++
+		case r.Foreign && len(d.Foreign) < maxRows:
+			d.Foreign = append(d.Foreign, r)
+		case r.Foreign:
+			d.MoreForeign++
 		case len(d.Found) < maxRows:
 			d.Found = append(d.Found, r)
 		default:

@@ -99,7 +99,7 @@ func (m *Metrics) Stepped(r sweeper.Result, lag time.Duration) {
 		result = resultFailed
 	}
 	m.steps.WithLabelValues(r.Target, string(r.Kind), result).Inc()
-	if r.Drift != "" {
+	if r.Drift != "" && !r.Foreign {
 		m.drift.WithLabelValues(r.Target, string(r.Drift), string(r.Severity)).Inc()
 	}
 	if r.Kind == reconcile.End && !r.Failed() && lag >= 0 {
@@ -127,13 +127,14 @@ func (m *Metrics) Watch(source Source) {
 }
 
 var (
-	grantsDesc = prometheus.NewDesc("jit_grants", "Grants by target, owner and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).", []string{"target", "owner", "state"}, nil)
-	cleanDesc  = prometheus.NewDesc("jit_cleanup_open", "Grants whose access has ended, which their target has confirmed, and of which something that gives none is left there.", []string{"target", "owner"}, nil)
-	reachDesc  = prometheus.NewDesc("jit_out_of_reach_grants", "Overdue grants that this daemon cannot end: it has no such target, or does not serve their owner.", []string{"target", "owner"}, nil)
-	stuckDesc  = prometheus.NewDesc("jit_stuck_grants", "Grants whose end or start failed and is tried again.", []string{"target"}, nil)
-	unreadDesc = prometheus.NewDesc("jit_unread_scopes", "Scopes, and lists of scopes, that could not be read when they were last looked at.", []string{"target"}, nil)
-	heldDesc   = prometheus.NewDesc("jit_held_removals", "Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.", []string{"target"}, nil)
-	upDesc     = prometheus.NewDesc("jit_ledger_up", "Whether the ledger answered the last look at it.", nil, nil)
+	grantsDesc  = prometheus.NewDesc("jit_grants", "Grants by target, owner and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).", []string{"target", "owner", "state"}, nil)
+	cleanDesc   = prometheus.NewDesc("jit_cleanup_open", "Grants whose access has ended, which their target has confirmed, and of which something that gives none is left there.", []string{"target", "owner"}, nil)
+	reachDesc   = prometheus.NewDesc("jit_out_of_reach_grants", "Overdue grants that this daemon cannot end: it has no such target, or does not serve their owner.", []string{"target", "owner"}, nil)
+	stuckDesc   = prometheus.NewDesc("jit_stuck_grants", "Grants whose end or start failed and is tried again.", []string{"target"}, nil)
+	unreadDesc  = prometheus.NewDesc("jit_unread_scopes", "Scopes, and lists of scopes, that could not be read when they were last looked at.", []string{"target"}, nil)
+	heldDesc    = prometheus.NewDesc("jit_held_removals", "Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.", []string{"target"}, nil)
+	foreignDesc = prometheus.NewDesc("jit_unexplained_bindings", "Bindings with the marker of an owner that is not served, which the ledger does not explain, as of the last drift pass; of one scope 100 are counted at most.", []string{"target"}, nil)
+	upDesc      = prometheus.NewDesc("jit_ledger_up", "Whether the ledger answered the last look at it.", nil, nil)
 )
 
 const (
@@ -157,7 +158,7 @@ type ledgerCollector struct {
 
 // Describe names the metrics.
 func (c *ledgerCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{grantsDesc, cleanDesc, reachDesc, stuckDesc, unreadDesc, heldDesc, upDesc} {
+	for _, d := range []*prometheus.Desc{grantsDesc, cleanDesc, reachDesc, stuckDesc, unreadDesc, heldDesc, foreignDesc, upDesc} {
 		to <- d
 	}
 }
@@ -200,9 +201,16 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 	for target, n := range unread {
 		gauge(unreadDesc, n, target)
 	}
+	foreign := map[string]float64{}
+	for _, r := range s.Found {
+		if r.Foreign {
+			foreign[r.Target]++
+		}
+	}
 	for target, p := range s.Drift {
 		if !p.At.IsZero() {
 			gauge(heldDesc, float64(p.Held), target)
+			gauge(foreignDesc, foreign[target], target)
 		}
 	}
 }

@@ -748,3 +748,33 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 }
+
+// What bears the marker of an owner that is not served is listed apart, counts by itself, and makes no target unclean.
+func TestWhatIsForeignIsListedApart(t *testing.T) {
+	g := jit.Grant{ID: "3f2b8c1e-0000-8000-8000-00000000abcd", Owner: "elsewhere", Binding: jit.Binding{Target: "db", Principal: "mallory", Role: "reader", Scope: "all"}}
+	foreign := sweeper.Result{Step: reconcile.Step{Kind: reconcile.Report, Place: g.Place(), Grant: g, Reason: "another ledger", Drift: jit.DriftUnexplained, Severity: jit.Critical, Foreign: true}}
+	s := sweeper.State{Drift: map[string]sweeper.Passed{"db": {At: noon}, "bastion": {At: noon}}, Found: []sweeper.Result{foreign}}
+	page, _, _ := pageOf(t, &jittest.Ledger{}, s, "/")
+	drift := section(t, page, "drift")
+	for _, text := range []string{`Drift <span class="n">0</span>`, "Left alone", "mallory", "another ledger", "Nothing amiss on bastion, db"} {
+		if !strings.Contains(drift, text) {
+			t.Errorf("the page does not tell %q:\n%s", text, drift)
+		}
+	}
+	m := NewMetrics("1.2.3")
+	m.begin("db", "memory")
+	m.Watch(sourceOf(&jittest.Ledger{}, func() time.Time { return noon }, s))
+	m.Stepped(foreign, -1)
+	want := `
+		# HELP jit_unexplained_bindings Bindings with the marker of an owner that is not served, which the ledger does not explain, as of the last drift pass; of one scope 100 are counted at most.
+		# TYPE jit_unexplained_bindings gauge
+		jit_unexplained_bindings{target="bastion"} 0
+		jit_unexplained_bindings{target="db"} 1
+	`
+	if err := testutil.GatherAndCompare(m.registry, strings.NewReader(want), "jit_unexplained_bindings"); err != nil {
+		t.Error(err)
+	}
+	if n := testutil.ToFloat64(m.drift.WithLabelValues("db", string(jit.DriftUnexplained), string(jit.Critical))); n != 0 {
+		t.Errorf("jit_drift_total counts %v of them", n)
+	}
+}

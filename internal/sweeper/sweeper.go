@@ -76,6 +76,17 @@ func (r Result) Remains() bool { return errors.Is(r.Err, jit.ErrRemains) }
 // Failed reports whether the step could not be done.
 func (r Result) Failed() bool { return r.Err != nil && !r.Remains() }
 
+// Unended counts what is out of reach and has not ended as far as anybody knows: where the target itself ends access, it has.
+func (r Report) Unended() int {
+	n := 0
+	for _, s := range r.OutOfReach {
+		if s.Grant.Enforcement != jit.Native {
+			n++
+		}
+	}
+	return n
+}
+
 // Failed counts the steps that could not be done.
 func (r Report) Failed() int {
 	n := 0
@@ -374,11 +385,33 @@ func (p *pass) act(ctx context.Context, steps []reconcile.Step) []error {
 			errs[i] = err
 		}
 	case reconcile.Report:
-		once := p.once(steps, "nothing", tellAgain)
-		_, errs = p.Broker.Report(ctx, steps[0].Place, grants, findings(steps), once, "nothing")
-		p.told(once, errs)
+		errs = p.tell(ctx, steps)
 	}
 	return errs
+}
+
+// tell records what a person has to look at on one scope. What is foreign is nothing that happened to a grant of this ledger, and is
+// neither recorded nor announced.
+func (p *pass) tell(ctx context.Context, steps []reconcile.Step) []error {
+	all := make([]error, len(steps))
+	var ours []reconcile.Step
+	var grants []jit.Grant
+	var from []int
+	for i, s := range steps {
+		if !s.Foreign {
+			ours, grants, from = append(ours, s), append(grants, s.Grant), append(from, i)
+		}
+	}
+	if len(ours) == 0 {
+		return all
+	}
+	once := p.once(ours, "nothing", tellAgain)
+	_, errs := p.Broker.Report(ctx, ours[0].Place, grants, findings(ours), once, "nothing")
+	p.told(once, errs)
+	for k, err := range errs {
+		all[from[k]] = err
+	}
+	return all
 }
 
 func collect(grants iter.Seq2[jit.Grant, error]) ([]jit.Grant, error) {

@@ -150,7 +150,11 @@ func (w *Watcher) driftOn(ctx context.Context, target string) {
 		for _, held := range one.report.Held {
 			one.report.Results = append(one.report.Results, Result{Step: held, Err: ErrHeld})
 		}
-		sum.Steps += len(one.report.Results)
+		for _, r := range one.report.Results {
+			if !r.Foreign {
+				sum.Steps++
+			}
+		}
 		sum.Failed += one.report.Failed()
 		sum.Held += len(one.report.Held)
 		if failed == nil {
