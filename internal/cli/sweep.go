@@ -28,8 +28,8 @@ Without it the owner of jit.hcl is served, and of the others the pass only ends 
 target of the same name may be another system. on_drift of a target, on_violation and max_unplanned_revocations say what is done about what is found. Run it
 every minute or so, from as many places as you like: due work is shared by leases.
 
-A grant of any owner that has been over for a minute, and that this sweeper cannot end because it has no such target or does
-not serve that owner, is listed as out_of_reach.
+A grant of any owner that has been over for ten minutes, and that this sweeper cannot end because it has no such target, does
+not serve that owner or does not see it, is listed as out_of_reach. One that its target itself ends is a note.
 
 --watch goes on until it is stopped: it ends and starts grants in the second in which they are due, and looks for drift every
 drift interval. Any number of them may share a postgres:// ledger; on a sqlite:// ledger there is one. It says what it does on
@@ -137,6 +137,9 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 	if n := countResults(steps, stepRemains); n > 0 {
 		fmt.Fprintf(p.err, "note: the access of %d grants has ended, and something that gives none is left to be cleaned up; each sweep tries again\n", n)
 	}
+	if n := len(report.OutOfReach) - report.Unended(); n > 0 {
+		fmt.Fprintf(p.err, "note: %d grants out of reach of this sweeper were ended by their targets; their own sweepers confirm it\n", n)
+	}
 	var left []string
 	note := func(n int, what string) {
 		if n > 0 {
@@ -146,7 +149,7 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 	note(report.Failed(), "could not be done")
 	note(bad, "critical and left as they are: look at them")
 	note(len(report.Held), "held back by --max-unplanned: look at them with --dry-run, then allow more")
-	note(len(report.OutOfReach), "overdue and out of reach of this sweeper: add their targets to jit.hcl, name their owners in owners, or run a sweeper that has both")
+	note(report.Unended(), "overdue and out of reach of this sweeper: add their targets to jit.hcl, name their owners in owners, or run a sweeper that has both")
 	note(len(report.Elsewhere), "due and claimed by another sweeper that has not finished")
 	note(todo, "to do")
 	switch {

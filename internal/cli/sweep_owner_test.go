@@ -74,9 +74,11 @@ func TestSweepServesEveryOwner(t *testing.T) {
 	}
 	settings("nosweep", "", "bastion")
 	g := w.grant("INC-1: nobody sweeps", "1m")
-	w.now = w.now.Add(3 * time.Minute)
+	w.now = w.now.Add(12 * time.Minute)
 
 	settings("payments", `owners = ["payments", "search"]`, "bastion")
+	w.run("sweep").wantCode(exitDone).wantOut("out_of_reach", string(g.ID)).wantErr("1 grants out of reach of this sweeper were ended by their targets")
+	w.alter("UPDATE jit_grants SET enforcement = 'sweeper'")
 	w.run("sweep").wantCode(exitNotDone).wantOut("out_of_reach", "nosweep", string(g.ID), `this sweeper does not serve the owner "nosweep"; it serves payments, search`).wantErr("1 overdue and out of reach")
 	settings("payments", "", "elsewhere")
 	w.run("sweep", "--due").wantCode(exitNotDone).wantOut("out_of_reach", `this sweeper has no target "bastion"`)

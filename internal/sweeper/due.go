@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
@@ -125,9 +126,9 @@ func (p *pass) allDue(ctx context.Context) (reachable, unnamed []jit.Grant, err 
 	return reachable, unnamed, nil
 }
 
-// beyond notes a grant that is out of reach, once it is overdue.
+// beyond notes a grant that is out of reach, once whoever can reach it had the time to end it: a sweeper passes that often.
 func (p *pass) beyond(g jit.Grant, why string) {
-	if g.Outstanding(p.now.Add(-jit.OverdueAfter)) {
+	if g.Outstanding(p.now.Add(-broker.SweptWithin)) {
 		p.report.OutOfReach = append(p.report.OutOfReach, reconcile.Step{Kind: reconcile.End, Place: g.Place(), Grant: g, Reason: why})
 	}
 }

@@ -108,9 +108,9 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 			w := newWorld(t, jit.Sweeper)
 			w.broker.Targets["other"] = &jittest.Platform{Traits: jit.Traits{Enforcement: jit.Sweeper}, Now: w.broker.Now}
 			g := w.as("nosweep").grant(request("1m"))
-			w.now = w.now.Add(time.Minute + 30*time.Second)
+			w.now = w.now.Add(time.Minute + 9*time.Minute + 30*time.Second)
 			if report := w.sweepFor(c.owners, c.targets...); len(report.OutOfReach)+len(report.Results)+len(report.Unread) > 0 {
-				t.Errorf("half a minute after the end: %+v", report)
+				t.Errorf("while the sweeper of its owner may pass: %+v", report)
 			}
 			w.now = w.now.Add(time.Minute)
 			for _, dry := range []bool{false, true} {
@@ -131,6 +131,36 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 			}
 			w.allowed(false)
 		})
+	}
+}
+
+// What bears the marker of another ledger's owner is told by a pass, and recorded as nothing that happened here.
+func TestWhatIsForeignIsNoEvent(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	w.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: "8h"})
+	elsewhere := w.as("payments")
+	elsewhere.ledger = &jittest.Ledger{}
+	elsewhere.broker.Ledger = elsewhere.ledger
+	elsewhere.grant(request("8h"))
+	before := len(w.events())
+	report := w.sweepFor(nil, "db")
+	if len(report.Results) != 1 || !report.Results[0].Foreign || report.Failed() > 0 {
+		t.Errorf("the pass told %+v", report)
+	}
+	if after := w.events(); len(after) != before {
+		t.Errorf("it recorded %+v", after[before:])
+	}
+}
+
+// Where the target itself ends access, what is out of reach has ended, and is no failure.
+func TestWhatATargetEndedIsNotLeft(t *testing.T) {
+	for enforcement, left := range map[jit.Enforcement]int{jit.Native: 0, jit.Sweeper: 1} {
+		w := newWorld(t, enforcement)
+		w.as("nosweep").grant(request("1m"))
+		w.now = w.now.Add(time.Hour)
+		if report := w.sweepFor(jit.Owners{"ads"}, "db"); len(report.OutOfReach) != 1 || report.Unended() != left {
+			t.Errorf("%s: %+v", enforcement, report)
+		}
 	}
 }
 
