@@ -185,7 +185,7 @@ func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp
 			m.sync(g)
 		}
 		if r.ready(m.Target.ValueString()) {
-			r.observe(ctx, &m, g, known, &resp.Diagnostics)
+			r.observe(ctx, &m, g, known, err, &resp.Diagnostics)
 		}
 	}
 	resp.Diagnostics.Append(m.set(&resp.State.Raw)...)
@@ -201,12 +201,15 @@ func (r *grantResource) anothers(ctx context.Context, id jit.ID, err error) (g j
 }
 
 // observe looks for a live grant on its target. Where that cannot be read the state is trusted: one server that does not
-// answer stops no plan.
-func (r *grantResource) observe(ctx context.Context, m *grantModel, g jit.Grant, known bool, diags *diag.Diagnostics) {
+// answer stops no plan. known says that the ledger has a record, unread why it could not be read.
+func (r *grantResource) observe(ctx context.Context, m *grantModel, g jit.Grant, known bool, unread error, diags *diag.Diagnostics) {
 	drift, err := r.Broker.Observe(ctx, g)
 	switch {
 	case err != nil:
 		addWarning(diags, "Cannot read the grant on its target", fmt.Errorf("the state is trusted until it can be read: %w", err))
+	case drift == jit.Missing && unread != nil:
+		diags.AddWarning("The grant is not on its target", fmt.Sprintf(
+			"Nothing of it is on target %q. The ledger cannot be read, so it is not known whether it was revoked. Plan again when the ledger can be read.", g.Target))
 	case drift == jit.Missing && !known:
 		diags.AddWarning("Nobody knows of the grant", fmt.Sprintf(
 			"The ledger has no record of it and nothing of it is on target %q. It may have been revoked, so it is not made again; set renewal = %d to grant again.", g.Target, g.Renewal+1))

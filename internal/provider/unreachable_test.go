@@ -218,6 +218,31 @@ func TestDestroyWithoutTheTarget(t *testing.T) {
 	})
 }
 
+// A read says only what is known: a ledger that cannot be read may have a record.
+func TestMissingWhileTheLedgerCannotBeRead(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, grant("a"))
+		w.Apply()
+		w.Write("authorized_keys", foreign)
+		w.Clock.Advance(2 * time.Minute)
+		if err := errors.Join(os.Rename(w.Path(".jit"), w.Path("aside")), os.WriteFile(w.Path(".jit"), nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		r := w.Plan()
+		if r.ExitCode != 0 {
+			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		says(t, r, "The ledger cannot be read", "The grant is not on its target", "it is not known whether it was revoked")
+		if strings.Contains(r.Text(), "no record of it") || strings.Contains(r.Text(), "renewal = 2") {
+			t.Errorf("it says more than is known:\n%s", r.Text())
+		}
+		if err := errors.Join(os.Remove(w.Path(".jit")), os.Rename(w.Path("aside"), w.Path(".jit"))); err != nil {
+			t.Fatal(err)
+		}
+		says(t, w.Plan(), "drift: missing")
+	})
+}
+
 // What a destroy ended while the ledger could not be reached stays ended: the next apply records it, and nothing but a renewal grants again.
 func TestDestroyWithoutLedger(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
