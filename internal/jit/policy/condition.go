@@ -124,6 +124,8 @@ type condition struct {
 	program cel.Program
 	// reads are the fields of the grant that the expression reads.
 	reads map[string]bool
+	// partial evaluates with some or all of the grant unknown.
+	partial func() (cel.Program, error)
 	// compiled is what program was made from.
 	compiled *cel.Ast
 	// attribute is the attribute of the grant that the expression is about; empty when it is about several.
@@ -161,7 +163,10 @@ func compileCondition(expression string) (*condition, error) {
 	if err != nil {
 		return nil, jit.Invalid("condition", "correct the literals in it", "%q is not a condition: %v", expression, err)
 	}
-	return &condition{program, reads, compiled, attribute(reads)}, nil
+	partial := sync.OnceValues(func() (cel.Program, error) {
+		return env.Program(compiled, cel.EvalOptions(cel.OptPartialEval), cel.CostLimit(maxConditionCost))
+	})
+	return &condition{program, reads, partial, compiled, attribute(reads)}, nil
 }
 
 // attribute returns the one attribute of the grant that the fields belong to, or "".
@@ -201,34 +206,6 @@ func (c *condition) holds(r *Request) (bool, error) {
 		*part.into = part.named.Name + part.text
 	}
 	return c.eval(&named)
-}
-
-// holdsUnderAnyName evaluates the condition for one grant under each of its names, and for its role without what narrows
-// it; it holds if it does so under one.
-func (c *condition) holdsUnderAnyName(r *Request) (bool, error) {
-	names := func(field string, n jit.Named, written string) []string {
-		if !c.reads[field] {
-			return []string{written}
-		}
-		return n.All()
-	}
-	roles := names("role", r.Given.Role, r.Binding.Role)
-	if text := r.Given.Narrowing.Text(); c.reads["role"] && text != "" {
-		for _, name := range r.Given.Role.All() {
-			roles = append(roles, name+text)
-		}
-	}
-	spelt := *r
-	for _, spelt.Binding.Principal = range names("principal", r.Given.Principal, r.Binding.Principal) {
-		for _, spelt.Binding.Role = range roles {
-			for _, spelt.Binding.Scope = range names("scope", r.Given.Scope, r.Binding.Scope) {
-				if held, err := c.eval(&spelt); held || err != nil {
-					return held, err
-				}
-			}
-		}
-	}
-	return false, nil
 }
 
 func (c *condition) eval(r *Request) (bool, error) {

@@ -18,11 +18,7 @@ func (c *condition) evaluable() error {
 		return jit.Invalid("condition", `write a time zone of the IANA database, for example "Europe/Zurich"`,
 			"the condition can never be evaluated: %q is not a time zone", zone)
 	}
-	env, err := environment()
-	if err != nil {
-		return fmt.Errorf("prepare CEL: %w", err)
-	}
-	program, err := env.Program(c.compiled, cel.EvalOptions(cel.OptPartialEval), cel.CostLimit(maxConditionCost))
+	program, err := c.partial()
 	if err != nil {
 		return jit.Invalid("condition", "correct the literals in it", "it is not a condition: %v", err)
 	}

@@ -109,17 +109,20 @@ func (c *rule) forbids(r *Request) (failure, answer) {
 			text += fmt.Sprintf(", since its %s gives %q", l.noun, by)
 		}
 	}
+	pattern := ""
 	if c.condition != nil {
-		held, err := c.condition.holdsUnderAnyName(r)
+		held, unjudged, err := c.condition.applies(r)
 		switch {
 		case err != nil:
 			text = fmt.Sprintf("policy %q forbids it because its condition, %q, cannot be evaluated (%v)", c.Name, c.Condition, err)
-		case held:
+		case held == yes:
 			text = fmt.Sprintf("policy %q forbids it: its condition, %q, is true", c.Name, c.Condition)
 		case c.condition.open(r):
 			applies = maybe
-		case c.Effect == jit.Forbid:
+		case c.Effect == jit.Forbid && held == no:
 			return failure{}, no
+		case c.Effect == jit.Forbid:
+			applies, pattern = maybe, unjudged
 		}
 		if r.early && c.condition.open(r) {
 			applies = maybe
@@ -128,7 +131,10 @@ func (c *rule) forbids(r *Request) (failure, answer) {
 	if c.Effect != jit.Forbid {
 		text = fmt.Sprintf("policy %q has the effect %q, which is neither permit nor forbid, and is taken to forbid", c.Name, c.Effect)
 	}
-	if applies == maybe {
+	switch {
+	case pattern != "":
+		text = fmt.Sprintf("policy %q may forbid it: its condition, %q, cannot be judged for what this access includes, %q; use match", c.Name, c.Condition, pattern)
+	case applies == maybe:
 		text = fmt.Sprintf("policy %q may forbid it: not every name of what is asked for is known", c.Name)
 	}
 	if c.Description != "" {
