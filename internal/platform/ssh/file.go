@@ -22,32 +22,16 @@ import (
 // read reads the whole file. A file that does not exist is empty.
 func (at *place) read(ctx context.Context) (content, error) {
 	c := content{path: at.path}
-	f, err := at.openKeys(ctx)
+	f, info, err := at.openRegular(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.untouched = at.untouched()
 		return c, nil
-	case err != nil && swapped(err):
-		return c, errMeanwhile
-	case errors.Is(err, unix.ENXIO): // a socket
-		return c, at.notRegular("a socket")
 	case err != nil:
-		return c, fmt.Errorf("read authorized keys: %w", err)
+		return c, err
 	}
 	defer func() { _ = f.Close() }()
-	if c.info, err = f.Stat(); err != nil {
-		return c, fmt.Errorf("read authorized keys: %w", err)
-	}
-	switch {
-	case !c.info.Mode().IsRegular():
-		return c, at.notRegular(c.info.Mode().Type().String())
-	case !at.trusts(c.info):
-		return c, &jit.Error{
-			Problem: fmt.Sprintf("%s belongs to the user %d and its directory to the user %d", at.path, owner(c.info), owner(at.info)),
-			Hint:    "give the file to the account whose keys it holds (chown)",
-			Err:     fs.ErrPermission,
-		}
-	}
+	c.info = info
 	c.data, err = io.ReadAll(io.LimitReader(f, maxSize+1))
 	switch {
 	case err != nil:
@@ -56,6 +40,36 @@ func (at *place) read(ctx context.Context) (content, error) {
 		return c, at.tooLarge()
 	}
 	return c, nil
+}
+
+// openRegular opens the file to read it, if it is one that sshd reads and that belongs to whom it should.
+func (at *place) openRegular(ctx context.Context) (*os.File, fs.FileInfo, error) {
+	f, err := at.openKeys(ctx)
+	switch {
+	case err != nil && swapped(err):
+		return nil, nil, errMeanwhile
+	case errors.Is(err, unix.ENXIO): // a socket
+		return nil, nil, at.notRegular("a socket")
+	case err != nil:
+		return nil, nil, fmt.Errorf("read authorized keys: %w", err)
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		err = fmt.Errorf("read authorized keys: %w", err)
+	case !info.Mode().IsRegular():
+		err = at.notRegular(info.Mode().Type().String())
+	case !at.trusts(info):
+		err = &jit.Error{
+			Problem: fmt.Sprintf("%s belongs to the user %d and its directory to the user %d", at.path, owner(info), owner(at.info)),
+			Hint:    "give the file to the account whose keys it holds (chown)",
+			Err:     fs.ErrPermission,
+		}
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
 }
 
 // untouched reports whether there is neither the file nor the lock that we leave beside it.
@@ -81,6 +95,7 @@ func (at *place) tooLarge() error {
 	return &jit.Error{
 		Problem: fmt.Sprintf("%s has more than the %d MiB or %d lines that are read of such a file", at.path, maxSize>>20, maxLines),
 		Hint:    "take out of it what is no key",
+		Err:     errTooLarge,
 	}
 }
 

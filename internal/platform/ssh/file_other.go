@@ -11,10 +11,12 @@ import (
 // errUnsupported: the system has no lock and no owner of a file that sshd would heed.
 var errUnsupported = errors.New("authorized_keys files cannot be edited safely on " + runtime.GOOS + "; run on the host's Unix or on Linux")
 
-func (p *Platform) look(string) (content, error) { return content{}, errUnsupported }
+func (p *Platform) look(context.Context, string) (content, error) { return content{}, errUnsupported }
 
 func (c content) linked() bool { return false }
 
-func (p *Platform) edit(context.Context, string, content, bool, func(content, *keys)) error {
+func (p *Platform) edit(context.Context, string, content, bool, bool, func(content, *keys)) error {
 	return errUnsupported
 }
+
+func (p *Platform) strip(context.Context, string, map[grantKey]bool) error { return errUnsupported }

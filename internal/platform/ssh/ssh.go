@@ -8,6 +8,7 @@ package ssh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -219,14 +220,42 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 	case expected && before.untouched:
 		err = vanished(before.path)
 	}
-	if err != nil {
-		for i := range errs {
-			if errs[i] == nil {
-				errs[i] = err
-			}
+	if err == nil {
+		return errs
+	}
+	ended := err
+	if over := removals(changes); errors.Is(err, errTooLarge) && len(over) > 0 {
+		ended = p.strip(ctx, path, over)
+	}
+	for i, c := range changes {
+		switch {
+		case c.Op == jit.Remove:
+			errs[i] = ended
+		case errs[i] == nil:
+			errs[i] = err
 		}
 	}
 	return errs
+}
+
+// errTooLarge: the file is too large to be read.
+var errTooLarge = errors.New("the file is too large")
+
+// grantKey names a grant in a file.
+type grantKey struct {
+	owner string
+	id    jit.ID
+}
+
+// removals are the grants whose lines are to go.
+func removals(changes []jit.Change) map[grantKey]bool {
+	over := map[grantKey]bool{}
+	for _, c := range changes {
+		if c.Op == jit.Remove {
+			over[grantKey{c.Access.Marker.Owner, c.Access.Marker.ID}] = true
+		}
+	}
+	return over
 }
 
 // expects reports whether the record says that a line of the grant is in the file and still works there.
