@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,7 +14,7 @@ const shellCharacters = ";|&$`<>(){}[]*?!~#\"'\\"
 var shells = names("sh bash dash ash zsh ksh mksh csh tcsh fish rbash rksh pwsh python perl ruby node lua php tclsh irb")
 
 // escapes let their user start a shell from within.
-var escapes = names("su login screen tmux script eval source . vi vim nvim view ex ed emacs less more man gdb chroot nsenter unshare")
+var escapes = names("su runuser ssh login screen tmux script eval source . vi vim nvim view ex ed emacs less more man gdb chroot nsenter unshare")
 
 func names(list string) map[string]bool {
 	all := map[string]bool{}
@@ -68,7 +69,11 @@ func isShell(word string, rest []string) bool {
 	case word == ".", escapes[program]:
 		return true
 	case program == "sudo" || program == "doas":
-		return len(rest) > 0 && (rest[0] == "-i" || rest[0] == "-s" || rest[0] == "--login" || rest[0] == "--shell")
+		return asksForShell(rest)
+	case program == "machinectl":
+		return slices.Contains(rest, "shell") || slices.Contains(rest, "login")
+	case strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "--"):
+		return stuckShell(word)
 	case strings.ContainsAny(base, "*?["):
 		return matchesShell(base)
 	case !shells[program]:
@@ -76,6 +81,41 @@ func isShell(word string, rest []string) bool {
 	}
 	script := len(rest) > 0 && strings.HasPrefix(rest[0], "/") && !strings.HasPrefix(rest[0], "/dev/") && !strings.HasPrefix(rest[0], "/proc/")
 	return !script
+}
+
+// withValue are the options of sudo and doas that take a value, which may stand apart from them.
+const withValue = "aCcDghpRrTtUu"
+
+// asksForShell reports whether the options of sudo or doas, which come before the command, ask for a shell.
+func asksForShell(words []string) bool {
+	for i := 0; i < len(words) && strings.HasPrefix(words[i], "-") && words[i] != "--"; i++ {
+		if long, ok := strings.CutPrefix(words[i], "--"); ok {
+			if long != "" && (strings.HasPrefix("login", long) || strings.HasPrefix("shell", long)) {
+				return true
+			}
+			if i+1 < len(words) && !strings.HasPrefix(words[i+1], "-") {
+				return asksForShell(words[i+2:]) || asksForShell(words[i+1:]) // the next word may be its value
+			}
+			continue
+		}
+		for at, option := range words[i][1:] {
+			if option == 'i' || option == 's' {
+				return true
+			}
+			if strings.ContainsRune(withValue, option) {
+				if at == len(words[i])-2 {
+					i++ // the value is the next word
+				}
+				break
+			}
+		}
+	}
+	return false
+}
+
+// stuckShell reports whether a shell is stuck to an option of one letter, as in env -Sbash, or flock -cbash.
+func stuckShell(word string) bool {
+	return len(word) > 2 && (shells[path.Base(word[2:])] || escapes[path.Base(word[2:])])
 }
 
 // matchesShell reports whether a pattern of the shell's may stand for one of the programs.
