@@ -142,12 +142,12 @@ func TestWhatIsForeignIsNoEvent(t *testing.T) {
 	elsewhere.ledger = &jittest.Ledger{}
 	elsewhere.broker.Ledger = elsewhere.ledger
 	elsewhere.grant(request("8h"))
-	before := len(w.events())
+	before := len(w.events(jit.EventDrift))
 	report := w.sweepFor(nil, "db")
 	if len(report.Results) != 1 || !report.Results[0].Foreign || report.Failed() > 0 {
 		t.Errorf("the pass told %+v", report)
 	}
-	if after := w.events(); len(after) != before {
+	if after := w.events(jit.EventDrift); len(after) != before {
 		t.Errorf("it recorded %+v", after[before:])
 	}
 }
