@@ -183,37 +183,6 @@ func (b *Broker) decide(ctx context.Context, policies []jit.Policy, g jit.Grant,
 	}
 }
 
-// undescribed is the error of a target that does not say what it knows of a binding.
-type undescribed struct{ error }
-
-// Unwrap returns the target's error.
-func (u *undescribed) Unwrap() error { return u.error }
-
-// unanswered makes an error [undescribed], unless it is an answer.
-func unanswered(err error) error {
-	if answered(err) {
-		return err
-	}
-	return &undescribed{err}
-}
-
-// describe asks a platform that is a [jit.Describer] for the traits of a binding; those of others are what Check told.
-func (ask asker) describe(ctx context.Context, p jit.Platform, binding jit.Binding, checked jit.Traits) (jit.Traits, error) {
-	d, ok := jit.Find[jit.Describer](p)
-	if !ok {
-		return checked, nil
-	}
-	var traits jit.Traits
-	err := ask(binding.Target, func() (err error) {
-		traits, err = d.Describe(ctx, binding)
-		return err
-	})
-	if err != nil {
-		return checked, unanswered(fmt.Errorf("look at %s on target %q: %w", binding.Role, binding.Target, err))
-	}
-	return traits, nil
-}
-
 // bounded refuses a grant that would last longer than the provider permits, or other than the platform can hold.
 func (b *Broker) bounded(g jit.Grant, traits jit.Traits, length time.Duration) error {
 	lasts := jit.FormatDuration(length)
