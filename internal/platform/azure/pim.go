@@ -155,14 +155,14 @@ func (h *history) follow(r *armauthorization.RoleAssignmentScheduleRequest, now 
 // expire takes in when a request lets the access end, which begins at from. Of an end that cannot be read it is not said that there is one.
 func (h *history) expire(at *time.Time, kind armauthorization.Type, duration string, from time.Time) {
 	switch lasts, ok := parseDuration(duration); {
-	case at != nil:
-		h.end = jit.Second(*at)
 	case kind == armauthorization.TypeNoExpiration:
 		h.end = time.Time{}
 	case kind == armauthorization.TypeAfterDuration && ok:
 		h.end = jit.Second(from.Add(lasts))
 	case kind == armauthorization.TypeAfterDuration:
 		h.end = time.Time{}
+	case at != nil:
+		h.end = jit.Second(*at)
 	}
 }
 

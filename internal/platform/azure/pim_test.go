@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
+
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
 )
@@ -308,6 +310,29 @@ func TestAskedForMeanwhile(t *testing.T) {
 	for _, access := range []jit.Access{a, other} {
 		if drift := s.drift(access, jit.Native); drift != "" {
 			t.Errorf("drift %q, want none", drift)
+		}
+	}
+}
+
+// A request that asks for no end has none, whatever date stands beside that, and one that asks for a duration ends after it.
+func TestWhatARequestSaysOfItsEnd(t *testing.T) {
+	from := time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC)
+	soon := from.Add(time.Hour)
+	for _, tt := range []struct {
+		at       *time.Time
+		kind     armauthorization.Type
+		duration string
+		want     time.Time
+	}{
+		{&soon, armauthorization.TypeAfterDateTime, "", soon},
+		{&soon, armauthorization.TypeNoExpiration, "", time.Time{}},
+		{&soon, armauthorization.TypeAfterDuration, "PT8H", from.Add(8 * time.Hour)},
+		{&soon, armauthorization.TypeAfterDuration, "P1Y", time.Time{}},
+		{nil, armauthorization.TypeNoExpiration, "", time.Time{}},
+	} {
+		h := &history{slot: &slot{end: from.Add(time.Minute)}}
+		if h.expire(tt.at, tt.kind, tt.duration, from); !h.end.Equal(tt.want) {
+			t.Errorf("%s %q ends at %s, want %s", tt.kind, tt.duration, h.end, tt.want)
 		}
 	}
 }
