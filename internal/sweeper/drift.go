@@ -306,6 +306,30 @@ func (p *pass) tellHeld(ctx context.Context, held []reconcile.Step) {
 	}
 }
 
+// tell records what a person has to look at on one scope. What is foreign is nothing that happened to a grant of this ledger, and is
+// neither recorded nor announced.
+func (p *pass) tell(ctx context.Context, steps []reconcile.Step) []error {
+	all := make([]error, len(steps))
+	var ours []reconcile.Step
+	var grants []jit.Grant
+	var from []int
+	for i, s := range steps {
+		if !s.Foreign {
+			ours, grants, from = append(ours, s), append(grants, s.Grant), append(from, i)
+		}
+	}
+	if len(ours) == 0 {
+		return all
+	}
+	once := p.once(ours, "nothing", tellAgain)
+	_, errs := p.Broker.Report(ctx, ours[0].Place, grants, findings(ours), once, "nothing")
+	p.told(once, errs)
+	for k, err := range errs {
+		all[from[k]] = err
+	}
+	return all
+}
+
 // noted remembers which findings the ledger has been told of, so that it is not asked about all that stays at every pass of a
 // daemon. The zero value is ready.
 type noted struct {

@@ -390,30 +390,6 @@ func (p *pass) act(ctx context.Context, steps []reconcile.Step) []error {
 	return errs
 }
 
-// tell records what a person has to look at on one scope. What is foreign is nothing that happened to a grant of this ledger, and is
-// neither recorded nor announced.
-func (p *pass) tell(ctx context.Context, steps []reconcile.Step) []error {
-	all := make([]error, len(steps))
-	var ours []reconcile.Step
-	var grants []jit.Grant
-	var from []int
-	for i, s := range steps {
-		if !s.Foreign {
-			ours, grants, from = append(ours, s), append(grants, s.Grant), append(from, i)
-		}
-	}
-	if len(ours) == 0 {
-		return all
-	}
-	once := p.once(ours, "nothing", tellAgain)
-	_, errs := p.Broker.Report(ctx, ours[0].Place, grants, findings(ours), once, "nothing")
-	p.told(once, errs)
-	for k, err := range errs {
-		all[from[k]] = err
-	}
-	return all
-}
-
 func collect(grants iter.Seq2[jit.Grant, error]) ([]jit.Grant, error) {
 	var all []jit.Grant
 	var errs []error
