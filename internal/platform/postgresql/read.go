@@ -18,6 +18,16 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if scope != cluster {
 		return jit.Snapshot{}, unknownScope(scope)
 	}
+	for n := 0; ; n++ {
+		// A statement_timeout of the database can end the first statements, before it is pinned.
+		snap, err := p.readOnce(ctx)
+		if n+1 == attempts || sqlState(err) != codeCanceled || ctx.Err() != nil {
+			return snap, err
+		}
+	}
+}
+
+func (p *Platform) readOnce(ctx context.Context) (jit.Snapshot, error) {
 	conn, major, err := p.acquire(ctx)
 	if err != nil {
 		return jit.Snapshot{}, err
