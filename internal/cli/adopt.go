@@ -95,7 +95,11 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 			fmt.Fprintf(p.err, "note: target %s has bindings on which nothing can be marked; those went with the ledger\n", name)
 		}
 	}
+	ours := 0 // another owner may have another ledger
 	for _, v := range unexplained {
+		if v.ClaimsOwner == rt.Broker.Owner {
+			ours++
+		}
 		fmt.Fprintf(p.err, "critical: %s has %s on %s of target %s: %s\n", printable(v.Principal), printable(v.Role), printable(v.Scope), printable(v.Target), printable(v.Detail))
 	}
 	for _, err := range append(unread, failed...) {
@@ -104,8 +108,8 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 	switch {
 	case len(failed) > 0:
 		return notDone(fmt.Errorf("%d of %d grants could not be recorded", len(failed), lost))
-	case len(unexplained) > 0:
-		return notDone(fmt.Errorf("%d bindings bear a marker that nothing explains; `jit scan` lists all standing access", len(unexplained)))
+	case ours > 0:
+		return notDone(fmt.Errorf("%d bindings bear a marker of this owner that nothing explains; `jit scan` lists all standing access", ours))
 	case len(unread) > 0:
 		return unreadable(errors.New("not everything could be read; what could be was recorded"))
 	case dryRun && len(grants) > 0:

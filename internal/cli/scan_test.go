@@ -99,7 +99,7 @@ func TestAMarkerHidesNothing(t *testing.T) {
 				code = exitNotDone
 			}
 			w.run("sweep").wantCode(code).wantOut("report", "critical", id, "no such grant")
-			w.run("adopt").wantCode(exitNotDone).wantErr(id)
+			w.run("adopt").wantCode(code).wantErr(id)
 			var found struct {
 				Standing []standingView `json:"standing"`
 			}

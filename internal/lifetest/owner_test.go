@@ -24,7 +24,7 @@ func TestTwoOwnersOnOneServerLedger(t *testing.T) {
 			payments.serves = payments.owner
 			payments.configure(payments.grant("a"))
 			payments.Apply()
-			end := time.Now().Add(25 * time.Second)
+			end := time.Now().Add(50 * time.Second)
 			search.configure(search.grant("a", "ttl =", fmt.Sprintf("expires_at = %q", end.UTC().Format(time.RFC3339))))
 			search.Apply()
 			search.may(true, "with two grants")
