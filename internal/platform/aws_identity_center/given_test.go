@@ -54,7 +54,7 @@ func TestWhatCannotBeLookedUpIsNotGranted(t *testing.T) {
 	b := jit.Binding{Principal: "user:" + aliceID, Role: "ReadOnly", Scope: production}
 	all := jit.Policy{Name: "all", Effect: jit.Permit}
 	bob := jit.Policy{Name: "bob", Effect: jit.Forbid, Match: jit.Match{Principals: []string{"user:bob@*"}}}
-	if err := platformtest.Plan(t, s.open(t), b, all, bob); err == nil {
+	if err := platformtest.Apply(t, s.open(t), b, all, bob); err == nil {
 		t.Error("a user that cannot be looked up was permitted beside a policy that may forbid it")
 	}
 	if err := platformtest.Plan(t, s.open(t), b, all); err != nil {

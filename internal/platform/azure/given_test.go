@@ -76,8 +76,11 @@ func TestNamesAreLookedUpOnlyWhereTheyCount(t *testing.T) {
 	}
 	s.Deny("Microsoft.Authorization/roleDefinitions/read")
 	contributor := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Contributor"}}}
-	if err := platformtest.Plan(t, s.open(0), b, all, contributor); err == nil || !strings.Contains(err.Error(), "a policy may forbid") {
+	if err := platformtest.Apply(t, s.open(0), b, all, contributor); err == nil || !strings.Contains(err.Error(), "a policy may forbid") {
 		t.Errorf("a role that cannot be looked up beside a policy that may forbid it: %v", err)
+	}
+	if err := platformtest.Plan(t, s.open(0), b, all, contributor); err != nil {
+		t.Errorf("its plan, which warns, is refused: %v", err)
 	}
 	elsewhere := contributor
 	elsewhere.Match.Scopes = []string{"/subscriptions/22222222-*"}

@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -39,7 +40,7 @@ func (c *client) roleID(ctx context.Context, scope, role string) (string, error)
 	for _, d := range found {
 		if d.Properties != nil && strings.EqualFold(value(d.Properties.RoleName), role) {
 			if real := value(d.Properties.RoleName); real != role {
-				return "", &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %q that can be assigned on %s", role, scope), Hint: fmt.Sprintf("write role = %q", real)}
+				return "", &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %q that can be assigned on %s", role, scope), Hint: fmt.Sprintf("write role = %q", real), Err: jit.ErrUnknown}
 			}
 			id := baseName(d.ID)
 			c.remember(known, id)
@@ -52,7 +53,7 @@ func (c *client) roleID(ctx context.Context, scope, role string) (string, error)
 
 func (c *client) noSuchRole(scope, role string, err error) error {
 	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %q that can be assigned on %s", role, scope),
-		Hint: "`az role definition list --scope " + scope + "` lists those that there are", Err: err}
+		Hint: "`az role definition list --scope " + scope + "` lists those that there are", Err: errors.Join(jit.ErrUnknown, err)}
 }
 
 // roleName returns the name of a role; of one that is not there any more, its id.

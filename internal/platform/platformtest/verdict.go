@@ -13,6 +13,22 @@ import (
 // refused. The target is called target.
 func Plan(t *testing.T, target jit.Platform, b jit.Binding, policies ...jit.Policy) error {
 	t.Helper()
+	planner, request := asked(t, target, b, policies)
+	_, err := planner.Preview(t.Context(), request, false)
+	return err
+}
+
+// Apply asks a broker with these policies for the binding, as an apply does, and returns why it was refused.
+func Apply(t *testing.T, target jit.Platform, b jit.Binding, policies ...jit.Policy) error {
+	t.Helper()
+	granter, request := asked(t, target, b, policies)
+	_, err := granter.Grant(t.Context(), request)
+	return err
+}
+
+// asked returns a broker with these policies and a request for the binding.
+func asked(t *testing.T, target jit.Platform, b jit.Binding, policies []jit.Policy) (*broker.Broker, broker.Request) {
+	t.Helper()
 	b.Target = "target"
 	ledger := &jittest.Ledger{}
 	for _, p := range policies {
@@ -20,7 +36,6 @@ func Plan(t *testing.T, target jit.Platform, b jit.Binding, policies ...jit.Poli
 			t.Fatal(err)
 		}
 	}
-	planner := broker.Broker{Ledger: ledger, Targets: map[string]jit.Platform{b.Target: target}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now}
-	_, err := planner.Preview(t.Context(), broker.Request{Binding: b, Reason: "INC-1: look", Renewal: 1, TTL: "2h"}, false)
-	return err
+	return &broker.Broker{Ledger: ledger, Targets: map[string]jit.Platform{b.Target: target}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now},
+		broker.Request{Binding: b, Reason: "INC-1: look", Renewal: 1, TTL: "2h"}
 }
