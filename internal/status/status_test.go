@@ -756,7 +756,7 @@ func TestWhatIsForeignIsListedApart(t *testing.T) {
 	s := sweeper.State{Drift: map[string]sweeper.Passed{"db": {At: noon}, "bastion": {At: noon}}, Found: []sweeper.Result{foreign}}
 	page, _, _ := pageOf(t, &jittest.Ledger{}, s, "/")
 	drift := section(t, page, "drift")
-	for _, text := range []string{`Drift <span class="n">0</span>`, "Left alone", "mallory", "another ledger", "Nothing amiss on bastion, db"} {
+	for _, text := range []string{`Drift <span class="n">0</span>`, "left alone", "mallory", "another ledger", "Nothing else amiss on bastion, db"} {
 		if !strings.Contains(drift, text) {
 			t.Errorf("the page does not tell %q:\n%s", text, drift)
 		}
