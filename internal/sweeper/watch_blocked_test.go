@@ -1,7 +1,6 @@
 package sweeper_test
 
 import (
-	"context"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -9,38 +8,17 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/batch"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
-	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
-
-// grantHangs is a platform on which a change of one grant takes until a time, and every call that has it along.
-type grantHangs struct {
-	*jittest.Platform
-	id    jit.ID
-	until chan struct{}
-}
-
-func (p *grantHangs) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	if slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Access.Marker.ID == p.id }) {
-		select {
-		case <-p.until:
-		case <-ctx.Done():
-			errs := make([]error, len(changes))
-			for i := range errs {
-				errs[i] = ctx.Err()
-			}
-			return errs
-		}
-	}
-	return p.Platform.Apply(ctx, scope, changes)
-}
 
 // An end that is blocked holds up no other end of the same scope, and is made when it can be.
 func TestWatchABlockedEndDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
 		blocked := w.grant("db", "a", "alice", "2m", time.Time{})
-		hang := &grantHangs{Platform: w.targets["db"], id: blocked.ID, until: make(chan struct{})}
+		ofBlocked := func(c jit.Change) bool { return c.Access.Marker.ID == blocked.ID }
+		hang := &hanging{Platform: w.targets["db"], until: make(chan struct{}),
+			hangs: func(_ string, changes []jit.Change) bool { return slices.ContainsFunc(changes, ofBlocked) }}
 		var others []jit.Grant
 		for _, ttl := range []string{"2m10s", "2m20s", "2m45s", "10m"} {
 			others = append(others, w.grant("db", "a", "bob-"+ttl, ttl, time.Time{}))

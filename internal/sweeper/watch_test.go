@@ -280,7 +280,7 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 			w.record(dueGrant(n, "hangs", end))
 		}
 		hang := make(chan struct{})
-		slow := &scopeHangs{Platform: w.targets["db"], scope: "hangs", until: hang}
+		slow := &hanging{Platform: w.targets["db"], hangs: func(scope string, _ []jit.Change) bool { return scope == "hangs" }, until: hang}
 		b := w.newBroker()
 		b.Targets["db"] = slow
 		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
@@ -473,15 +473,15 @@ func TestWatchLooksAfterALongClaim(t *testing.T) {
 	})
 }
 
-// scopeHangs is a platform of which one scope does not answer a write until a time.
-type scopeHangs struct {
+// hanging is a platform on which some calls take until a time.
+type hanging struct {
 	*jittest.Platform
-	scope string
+	hangs func(scope string, changes []jit.Change) bool
 	until chan struct{}
 }
 
-func (p *scopeHangs) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	if scope == p.scope {
+func (p *hanging) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
+	if p.hangs(scope, changes) {
 		select {
 		case <-p.until:
 		case <-ctx.Done():
