@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -239,6 +240,9 @@ func (p *program) printSteps(steps []stepView, complete bool) {
 			fmt.Fprintln(p.err, "Nothing to do.")
 		}
 		return
+	}
+	if complete && !slices.ContainsFunc(steps, func(s stepView) bool { return !s.Foreign }) {
+		fmt.Fprintln(p.err, "Nothing to do. The bindings listed bear markers of owners that are not served.")
 	}
 	t := p.table(p.out)
 	t.row("STEP", "RESULT", "SEVERITY", "OWNER", "TARGET", "SCOPE", "PRINCIPAL", "ROLE", "GRANT", "WHY")

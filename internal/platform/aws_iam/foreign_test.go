@@ -67,12 +67,11 @@ func TestASidHidesNobody(t *testing.T) {
 		statement string
 		want      string
 	}{
-		"without a condition":  {`{"Sid":"` + sid + `","Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole"}`, alice},
-		"everybody":            {`{"Sid":"` + sid + `","Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}`, "*"},
-		"in 2099":              {`{"Sid":"` + sid + `","Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole","Condition":{"DateLessThan":{"aws:CurrentTime":"2099-01-01T00:00:00Z"}}}`, alice},
-		"no Sid, with MFA":     {`{"Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}`, alice},
-		"no Sid, every action": {`{"Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:*"}`, alice},
-		"no Sid, everybody":    {`{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}`, "*"},
+		"without a condition": {`{"Sid":"` + sid + `","Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole"}`, alice},
+		"everybody":           {`{"Sid":"` + sid + `","Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}`, "*"},
+		"in 2099":             {`{"Sid":"` + sid + `","Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole","Condition":{"DateLessThan":{"aws:CurrentTime":"2099-01-01T00:00:00Z"}}}`, alice},
+		"no Sid, with MFA":    {`{"Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}`, alice},
+		"no Sid, everybody":   {`{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}`, "*"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			role := s.role(t, "r"+strings.Map(func(r rune) rune {

@@ -159,6 +159,10 @@ func (s *site) lacks(t *testing.T) bool {
 		lacking = lacking || err != nil
 	}
 	lacking = lacking || s.writes.Load()-before > 1
+	advises := func(b jit.Binding) bool { return len(p.Advise(t.Context(), b)) > 0 }
+	nowhere, nobody := a.Binding, a.Binding
+	nowhere.Scope, nobody.Principal = gone, "serviceaccount:"+s.namespace+"/none"
+	lacking = lacking || !advises(nowhere) || !advises(nobody)
 	snap, err := p.Read(t.Context(), gone)
 	return lacking || err != nil || len(snap.Standing) > 0
 }
