@@ -1,11 +1,13 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -21,7 +23,7 @@ import (
 // [pgsession.Pin]. A pooler may hand each transaction to another session, so a session cannot be pinned once.
 type pinned struct {
 	driver.Connector
-	pin string
+	pin []string
 }
 
 // openPinned opens the database. Tables are found by the search_path of the URL, or else by the server's own
@@ -33,7 +35,7 @@ func openPinned(config pgx.ConnConfig) *sql.DB {
 	}
 	pin := pgsession.Pin(path+", pg_temp", pgsession.Parameter(config.RuntimeParams, "role"))
 	pgsession.Guard(&config.Config, pin)
-	return sql.OpenDB(&pinned{stdlib.GetConnector(config), strings.Join(pin, "; ")})
+	return sql.OpenDB(&pinned{stdlib.GetConnector(config), pin})
 }
 
 // Connect opens a connection.
@@ -53,7 +55,7 @@ func (p *pinned) Connect(ctx context.Context) (driver.Conn, error) {
 // pinnedConn is one connection. Like every [driver.Conn] it serves one goroutine at a time.
 type pinnedConn struct {
 	*stdlib.Conn
-	pin string
+	pin []string
 	// inside: a transaction is open.
 	inside bool
 }
@@ -71,7 +73,7 @@ WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('jit_ledger')`
 // sameTables refuses a session that would find the ledger by its own defaults and does not find it when pinned: it would
 // read as an empty ledger.
 func (c *pinnedConn) sameTables(ctx context.Context) error {
-	all, err := c.Conn.Conn().PgConn().Exec(ctx, schemaSQL+"; BEGIN READ ONLY; "+c.pin+"; "+schemaSQL+"; COMMIT").ReadAll()
+	all, err := c.Conn.Conn().PgConn().Exec(ctx, schemaSQL+"; BEGIN READ ONLY; "+strings.Join(c.pin, "; ")+"; "+schemaSQL+"; COMMIT").ReadAll()
 	if err != nil {
 		return err
 	}
@@ -89,7 +91,7 @@ func (c *pinnedConn) sameTables(ctx context.Context) error {
 
 // begin opens a transaction and pins its settings, in one round trip.
 func (c *pinnedConn) begin(ctx context.Context, mode string) error {
-	_, err := c.Conn.Conn().PgConn().Exec(ctx, "BEGIN "+mode+"; "+c.pin).ReadAll()
+	_, err := c.Conn.Conn().PgConn().Exec(ctx, "BEGIN "+mode+"; "+strings.Join(c.pin, "; ")).ReadAll()
 	switch {
 	case err == nil:
 		c.inside = true
@@ -147,44 +149,125 @@ type pinnedTx struct {
 func (t pinnedTx) Commit() error   { return t.conn.end(t.ctx, "COMMIT") }
 func (t pinnedTx) Rollback() error { return t.conn.end(t.ctx, "ROLLBACK") }
 
-// QueryContext runs a query, outside of a transaction in one of its own, which ends with the rows.
+// QueryContext runs a query. Outside of a transaction it runs in one of its own, which ends with the rows.
 func (c *pinnedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	if c.inside {
 		return c.Conn.QueryContext(ctx, query, args)
 	}
-	if err := c.begin(ctx, "ISOLATION LEVEL READ COMMITTED READ ONLY"); err != nil {
+	results, err := c.alone(ctx, "READ ONLY", query, args)
+	if err != nil {
 		return nil, err
 	}
-	rows, err := c.Conn.QueryContext(ctx, query, args)
+	rows, err := results.Query()
 	if err != nil {
-		return nil, errors.Join(err, c.end(ctx, "ROLLBACK"))
+		return nil, errors.Join(err, c.finish(ctx, results))
 	}
-	return &pinnedRows{rows, ctx, c}, nil
+	// Next tells an error of the server before the caller asks for the columns.
+	r := &pinnedRows{rows: rows, more: rows.Next(), results: results, ctx: ctx, conn: c}
+	if err := rows.Err(); err != nil {
+		return nil, errors.Join(err, c.finish(ctx, results))
+	}
+	return r, nil
 }
 
-type pinnedRows struct {
-	driver.Rows
-	ctx  context.Context
-	conn *pinnedConn
-}
-
-func (r *pinnedRows) Close() error {
-	return errors.Join(r.Rows.Close(), r.conn.end(r.ctx, "COMMIT"))
-}
-
-// ExecContext runs a statement, outside of a transaction in one of its own.
+// ExecContext runs a statement. Outside of a transaction it runs in one of its own.
 func (c *pinnedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	if c.inside {
 		return c.Conn.ExecContext(ctx, query, args)
 	}
-	if err := c.begin(ctx, "ISOLATION LEVEL READ COMMITTED READ WRITE"); err != nil {
+	results, err := c.alone(ctx, "READ WRITE", query, args)
+	if err != nil {
 		return nil, err
 	}
-	result, err := c.Conn.ExecContext(ctx, query, args)
-	if err != nil {
-		return nil, errors.Join(err, c.end(ctx, "ROLLBACK"))
+	tag, err := results.Exec()
+	if err == nil {
+		_, err = results.Exec() // the answer to COMMIT
 	}
-	return result, c.end(ctx, "COMMIT")
+	return driver.RowsAffected(tag.RowsAffected()), errors.Join(err, c.finish(ctx, results))
+}
+
+// alone sends a statement in a transaction of its own, in one round trip: a slow network must not make a read three times
+// as slow. The results start with those of the statement; those of COMMIT follow.
+func (c *pinnedConn) alone(ctx context.Context, mode, query string, args []driver.NamedValue) (pgx.BatchResults, error) {
+	values := make([]any, len(args))
+	for i, a := range args {
+		values[i] = a.Value
+	}
+	var b pgx.Batch
+	b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED " + mode)
+	for _, statement := range c.pin {
+		b.Queue(statement)
+	}
+	b.Queue(query, values...)
+	b.Queue("COMMIT")
+	results := c.Conn.Conn().SendBatch(ctx, &b)
+	for range 1 + len(c.pin) {
+		if _, err := results.Exec(); err != nil {
+			if pgconn.SafeToRetry(err) {
+				_ = results.Close()
+				return nil, driver.ErrBadConn
+			}
+			return nil, errors.Join(err, c.finish(ctx, results))
+		}
+	}
+	return results, nil
+}
+
+// finish reads what is left of the results. After an error the server has skipped the COMMIT: the transaction is
+// still open, and ends here.
+func (c *pinnedConn) finish(ctx context.Context, results pgx.BatchResults) error {
+	_ = results.Close() // the error that stopped the results, which the caller has, or none
+	switch pg := c.Conn.Conn().PgConn(); {
+	case pg.IsClosed(), pg.TxStatus() == 'I':
+		return nil
+	default:
+		return c.end(ctx, "ROLLBACK")
+	}
+}
+
+// pinnedRows are the rows of a query in a transaction of its own.
+type pinnedRows struct {
+	rows pgx.Rows
+	// more: the next row is there already.
+	more    bool
+	results pgx.BatchResults
+	ctx     context.Context
+	conn    *pinnedConn
+}
+
+// Columns returns the names of the columns.
+func (r *pinnedRows) Columns() []string {
+	var names []string
+	for _, f := range r.rows.FieldDescriptions() {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// Next reads a row.
+func (r *pinnedRows) Next(dest []driver.Value) error {
+	more := r.more || r.rows.Next()
+	r.more = false
+	if !more {
+		return cmp.Or(r.rows.Err(), io.EOF)
+	}
+	values, err := r.rows.Values()
+	if err != nil {
+		return err
+	}
+	for i, v := range values {
+		if dest[i], err = driver.DefaultParameterConverter.ConvertValue(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends the transaction.
+func (r *pinnedRows) Close() error {
+	r.rows.Close()
+	_, err := r.results.Exec() // the answer to COMMIT
+	return errors.Join(err, r.conn.finish(r.ctx, r.results))
 }
 
 // Prepare and PrepareContext refuse: a statement that was prepared in one session may run in another.
