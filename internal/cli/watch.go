@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"strings"
@@ -70,7 +71,7 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 	defer alone.Release()
 
 	log := p.watchLog()
-	w.Progress = func(r sweeper.Result) { logStep(log, r) }
+	w.Progress = (&stepLog{log: log, now: p.Now, said: map[string]time.Time{}}).write
 	w.Observer = metrics
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -244,19 +245,46 @@ func (p *program) watchLog() *slog.Logger {
 	return slog.New(slog.NewTextHandler(p.err, o))
 }
 
-func logStep(log *slog.Logger, r sweeper.Result) {
+// stepLog logs the steps of the daemon. It is safe for use by several goroutines.
+type stepLog struct {
+	log  *slog.Logger
+	now  func() time.Time
+	mu   sync.Mutex
+	said map[string]time.Time
+}
+
+// sayAgain is how often the log repeats what a person has to look at: every look at a target finds it again.
+const sayAgain = time.Hour
+
+// write logs a step.
+func (l *stepLog) write(r sweeper.Result) {
 	facts := []any{"grant", string(r.Grant.ID), "target", r.Target, "scope", r.Scope, "principal", r.Grant.Principal, "role", r.Grant.Role, "why", r.Reason}
 	switch {
 	case r.Remains() && r.Grant.CleanupOpen(): // it was told when the access ended
 	case r.Remains():
-		log.Warn(string(r.Kind)+", and something is left to be cleaned up", append(facts, "remains", r.Err.Error())...)
+		l.log.Warn(string(r.Kind)+", and something is left to be cleaned up", append(facts, "remains", r.Err.Error())...)
 	case r.Err != nil:
-		log.Error(string(r.Kind)+" failed", append(facts, "error", r.Err.Error())...)
+		l.log.Error(string(r.Kind)+" failed", append(facts, "error", r.Err.Error())...)
 	case r.Kind == reconcile.Report:
-		log.Warn("a person has to look", facts...)
+		if l.due(fmt.Sprintf("%q", facts)) {
+			l.log.Warn("a person has to look", facts...)
+		}
 	default:
-		log.Info(string(r.Kind), facts...)
+		l.log.Info(string(r.Kind), facts...)
 	}
+}
+
+// due reports whether a finding was not logged in the last hour, and notes that it is now.
+func (l *stepLog) due(finding string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	maps.DeleteFunc(l.said, func(_ string, at time.Time) bool { return now.Sub(at).Abs() >= sayAgain })
+	if _, said := l.said[finding]; said {
+		return false
+	}
+	l.said[finding] = now
+	return true
 }
 
 // tellEvery is how often the daemon looks whether its own state has something to tell.

@@ -5,12 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
 // output may be read while a command writes it.
@@ -172,4 +177,26 @@ func TestSweepWatchRefuses(t *testing.T) {
 	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("drift_interval", `"0s" is less than 1s`)
 	w.write("jit.hcl", "ledger = \"sqlite://ledger.db\"\n")
 	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("targets", "nothing to watch")
+}
+
+// TestStepLogRepeatsAFindingOnceAnHour: each look at a target finds again what a person has to look at.
+func TestStepLogRepeatsAFindingOnceAnHour(t *testing.T) {
+	now := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	var out bytes.Buffer
+	l := &stepLog{log: slog.New(slog.NewTextHandler(&out, nil)), now: func() time.Time { return now }, said: map[string]time.Time{}}
+	finding := func(principal string) sweeper.Result {
+		return sweeper.Result{Step: reconcile.Step{Kind: reconcile.Report, Grant: jit.Grant{Binding: jit.Binding{Principal: principal}}, Reason: "it bears another marker"}}
+	}
+	for range 3 {
+		l.write(finding("alice"))
+	}
+	l.write(finding("bob"))
+	if got := strings.Count(out.String(), "a person has to look"); got != 2 {
+		t.Errorf("%d lines for two findings:\n%s", got, out.String())
+	}
+	now = now.Add(sayAgain)
+	l.write(finding("alice"))
+	if got := strings.Count(out.String(), "principal=alice"); got != 2 {
+		t.Errorf("%d lines for alice after an hour, want a second one:\n%s", got, out.String())
+	}
 }
