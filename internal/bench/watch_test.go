@@ -483,7 +483,7 @@ func (f *forgetful) Write(_ context.Context, entries []jit.Entry) []error {
 	return make([]error, len(entries))
 }
 
-func (f *forgetful) Claim(_ context.Context, q jit.ClaimQuery) (claimed []jit.Grant, err error) {
+func (f *forgetful) AcquireDue(_ context.Context, q jit.DueQuery) (claimed []jit.Grant, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, at := range f.scopes {
@@ -506,12 +506,12 @@ func (f *forgetful) Places(context.Context, jit.Owners, time.Time) ([]jit.Place,
 	return nil, nil
 }
 
-func (f *forgetful) Take(context.Context, string, string, time.Time, time.Time) (int64, bool, error) {
+func (f *forgetful) Acquire(context.Context, string, string, time.Time, time.Time) (int64, bool, error) {
 	return 0, false, nil
 }
 
-func (f *forgetful) Keep(context.Context, string, string, int64, time.Time) error { return nil }
+func (f *forgetful) Renew(context.Context, string, string, int64, time.Time) error { return nil }
 
-func (f *forgetful) Look(context.Context, string) (int64, string, time.Time, error) {
+func (f *forgetful) Holder(context.Context, string) (int64, string, time.Time, error) {
 	return 0, "", time.Time{}, nil
 }

@@ -97,7 +97,7 @@ func (b *Broker) fromMarker(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.G
 	}
 	if traits.StrippedTo != "" {
 		_, stands := s.StandingOf(binding)
-		g.Alone = !stands
+		g.NoStandingBefore = !stands
 	}
 	if now.Before(w.Start) {
 		g.RequestedAt = jit.Second(now)

@@ -39,7 +39,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 				return jit.Grant{}, err
 			}
 			_, stands := s.StandingOf(g.Binding)
-			g.Alone = traits.StrippedTo != "" && !stands
+			g.NoStandingBefore = traits.StrippedTo != "" && !stands
 			if !known {
 				if recorded, known, err = b.remade(g, s, r); err != nil {
 					return jit.Grant{}, err
@@ -62,7 +62,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 		}
 		// There was nothing of it until now: what gives the same without an end has come since the look.
 		access := made.Access()
-		access.Alone = false
+		access.NoStandingBefore = false
 		return b.put(ctx, made, access, jit.EventGranted)
 	}
 	return jit.Grant{}, fmt.Errorf("grant %s: %w", g.ID, jit.ErrStale)
@@ -253,7 +253,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 			return g, err
 		}
 		_, stands := s.StandingOf(first.Binding)
-		first.Alone = !stands
+		first.NoStandingBefore = !stands
 	}
 	var refused error
 	var altered, begins bool

@@ -130,7 +130,7 @@ func (b *Broker) intendRepair(ctx context.Context, grants []jit.Grant, findings 
 			intended[i] = nil
 		default:
 			errs[i] = err
-			if findings[i].Kind.Severity() == jit.Minor {
+			if findings[i].Kind.Severity() == jit.Info {
 				intended[i] = nil
 			}
 		}

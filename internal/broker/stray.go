@@ -11,15 +11,15 @@ import (
 
 // RemoveStray takes bindings off one scope that bear our marker and that no live record explains. The ledger takes down, before and after,
 // those that once names, each if nobody has, and once an hour what cannot be removed; its errors do not keep them.
-func (b *Broker) RemoveStray(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, once []jit.Once) []error {
+func (b *Broker) RemoveStray(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, once []jit.DedupKey) []error {
 	members := make([]int, len(grants))
 	marked := slices.Clone(grants)
 	first := slices.Clone(once)
 	for i, g := range grants {
 		members[i] = i
-		marked[i].Alone = false // it is about what bears the marker and nothing else
+		marked[i].NoStandingBefore = false // it is about what bears the marker and nothing else
 		if b.failures.known(g.ID, jit.EventRevokeFailed) {
-			first[i] = jit.Once{}
+			first[i] = jit.DedupKey{}
 		}
 	}
 	told, unrecorded := b.Report(ctx, at, grants, findings, first, "to be removed")
@@ -33,8 +33,8 @@ func (b *Broker) RemoveStray(ctx context.Context, at jit.Place, grants []jit.Gra
 		case errs[i] == nil:
 			b.failures.over(g.ID)
 			outcomes[i].Events = []jit.Event{b.aboutBinding(jit.EventRepaired, at, g, findings[i], "done", "removed")}
-			outcomes[i].Once = once[i]
-			outcomes[i].Once.Name += "/done"
+			outcomes[i].Dedup = once[i]
+			outcomes[i].Dedup.Name += "/done"
 		case (told[i] || known) && b.failures.news(g.ID, jit.EventRevokeFailed, b.Now()):
 			outcomes[i].Events = []jit.Event{b.aboutBinding(jit.EventRevokeFailed, at, g, findings[i], "error", errs[i].Error())}
 		}
@@ -48,11 +48,11 @@ func (b *Broker) RemoveStray(ctx context.Context, at jit.Place, grants []jit.Gra
 
 // Report records findings, those that once names, each if nobody has; told are those that it recorded. done says what is done about them, in
 // a word or two.
-func (b *Broker) Report(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, once []jit.Once, done string) (told []bool, errs []error) {
+func (b *Broker) Report(ctx context.Context, at jit.Place, grants []jit.Grant, findings []Finding, once []jit.DedupKey, done string) (told []bool, errs []error) {
 	entries := make([]jit.Entry, len(grants))
 	for i, g := range grants {
 		if once[i].Name != "" {
-			entries[i] = jit.Entry{Events: []jit.Event{b.aboutBinding(jit.EventDrift, at, g, findings[i], "done", done)}, Once: once[i]}
+			entries[i] = jit.Entry{Events: []jit.Event{b.aboutBinding(jit.EventDrift, at, g, findings[i], "done", done)}, Dedup: once[i]}
 		}
 	}
 	return b.recordEvents(ctx, entries)
@@ -73,7 +73,7 @@ func (b *Broker) recordEvents(ctx context.Context, all []jit.Entry) (told []bool
 		return told, errs
 	}
 	for k, err := range b.Ledger.Write(ctx, entries) {
-		if told[from[k]] = err == nil; !errors.Is(err, jit.ErrTold) {
+		if told[from[k]] = err == nil; !errors.Is(err, jit.ErrDuplicate) {
 			errs[from[k]] = err
 		}
 	}

@@ -49,8 +49,8 @@ func (b *Broker) applyAll(ctx context.Context, at jit.Place, op jit.Op, grants [
 	changes := make([]jit.Change, len(members))
 	for k, i := range members {
 		changes[k] = jit.Change{Op: op, Access: grants[i].Access(), Held: grants[i].Held()}
-		if op == jit.Remove && changes[k].Access.Alone {
-			changes[k].Access.Alone = !b.coveredByAnother(ctx, p, grants[i])
+		if op == jit.Remove && changes[k].Access.NoStandingBefore {
+			changes[k].Access.NoStandingBefore = !b.coveredByAnother(ctx, p, grants[i])
 		}
 	}
 	return p.Apply(ctx, at.Scope, changes)
@@ -61,7 +61,7 @@ func (b *Broker) applyAll(ctx context.Context, at jit.Place, op jit.Op, grants [
 func (b *Broker) coveredByAnother(ctx context.Context, p jit.Platform, g jit.Grant) bool {
 	now, left := b.Now(), strippedTo(p, g.Binding)
 	for other, err := range b.Ledger.Grants(ctx, jit.Filter{Target: g.Target, Principal: g.Principal, LiveAt: now}) {
-		if err != nil || other.ID != g.ID && other.Scope == g.Scope && other.Access().Alone && other.Window.Contains(now) && strippedTo(p, other.Binding) == left {
+		if err != nil || other.ID != g.ID && other.Scope == g.Scope && other.Access().NoStandingBefore && other.Window.Contains(now) && strippedTo(p, other.Binding) == left {
 			return true
 		}
 	}

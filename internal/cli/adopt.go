@@ -91,7 +91,7 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 		p.printGrants(p.table(p.out), grants, p.Now())
 	}
 	for _, name := range slices.Sorted(maps.Keys(rt.Broker.Targets)) {
-		if _, ledgerOnly := jit.Find[jit.Remembering](rt.Broker.Targets[name]); ledgerOnly && wanted(name) {
+		if _, ledgerOnly := jit.Find[jit.Claimer](rt.Broker.Targets[name]); ledgerOnly && wanted(name) {
 			fmt.Fprintf(p.err, "note: target %s has bindings on which nothing can be marked; those went with the ledger\n", name)
 		}
 	}

@@ -110,8 +110,8 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	targets := make(map[string]jit.Platform, len(opened))
 	var tidiers []jit.Tidier
 	for name, p := range opened {
-		if r, ok := p.(jit.Remembering); ok {
-			r.Remember(l.Marks())
+		if r, ok := p.(jit.Claimer); ok {
+			r.UseClaims(l.Marks())
 		}
 		if t, ok := p.(jit.Tidier); ok {
 			tidiers = append(tidiers, t)

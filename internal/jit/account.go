@@ -39,7 +39,7 @@ var grantFacts = []fact{
 	{"terminate_sessions", func(g *Grant) string { return flag(g.TerminateSessions) }},
 	{"enforcement", func(g *Grant) string { return string(g.Enforcement) }},
 	{"session_tail", func(g *Grant) string { return number(int64(g.SessionTail)) }},
-	{"alone", func(g *Grant) string { return flag(g.Alone) }},
+	{"alone", func(g *Grant) string { return flag(g.NoStandingBefore) }},
 	{"requested_at", func(g *Grant) string { return instant(g.RequestedAt) }},
 	{"granted_at", func(g *Grant) string { return instant(g.GrantedAt) }},
 	{"failed_at", func(g *Grant) string { return instant(g.FailedAt) }},

@@ -59,10 +59,10 @@ type Severity string
 const (
 	// Critical: somebody has access that nobody granted, or has it longer.
 	Critical Severity = "critical"
-	// Notable: what is there is not what was granted, and gives no more than that.
-	Notable Severity = "warning"
-	// Minor: there is less access than was granted.
-	Minor Severity = "info"
+	// Warning: what is there is not what was granted, and gives no more than that.
+	Warning Severity = "warning"
+	// Info: there is less access than was granted.
+	Info Severity = "info"
 )
 
 // Severity returns how bad drift of this kind is.
@@ -71,10 +71,10 @@ func (k DriftKind) Severity() Severity {
 	case DriftAltered, DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftTaken, DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly:
 		return Critical
 	case DriftCopied, DriftViolation, DriftDamaged, DriftOrphanLive:
-		return Notable
+		return Warning
 	case DriftEndSooner, DriftMissing:
 	}
-	return Minor
+	return Info
 }
 
 // OnDrift is what is done about drift on a target.
@@ -117,7 +117,7 @@ func (g Grant) Differs(s Snapshot) Difference {
 		}
 	}
 	if len(found) == 0 {
-		if standing, ok := s.StandingOf(g.Binding); ok && g.Access().Alone {
+		if standing, ok := s.StandingOf(g.Binding); ok && g.Access().NoStandingBefore {
 			return Difference{DriftStripped, Stripped + ": the same access without an end is in its place (" + standing.Detail + ")"}
 		}
 		if i := slices.IndexFunc(s.Standing, g.claimedBy); i >= 0 {

@@ -55,7 +55,7 @@ func TestDiffers(t *testing.T) {
 			t.Errorf("%s: %s (%s), want %s (%s)", name, d.Kind, d.Words, tt.kind, tt.words)
 		}
 	}
-	if s := DriftMissing.Severity(); s != Minor {
+	if s := DriftMissing.Severity(); s != Info {
 		t.Errorf("missing is %s", s)
 	}
 }

@@ -18,8 +18,8 @@ var (
 	ErrDenied = errors.New("denied by policy")
 	// ErrStale: the record was changed by somebody else since it was read; read it again and redo.
 	ErrStale = errors.New("the record changed meanwhile")
-	// ErrTold: the record has been told already, by somebody else or earlier.
-	ErrTold = errors.New("the record was told already")
+	// ErrDuplicate: an entry with the same deduplication key was recorded already.
+	ErrDuplicate = errors.New("the record exists already")
 	// ErrAltered: a record does not agree with its events; somebody has written into the ledger from outside.
 	ErrAltered = errors.New("the record was altered")
 	// ErrNewerLedger: the ledger was written by a newer version of this program.

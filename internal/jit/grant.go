@@ -94,10 +94,10 @@ type Grant struct {
 	TerminateSessions bool          `json:"terminate_sessions,omitempty"`
 	Enforcement       Enforcement   `json:"enforcement"`
 	SessionTail       time.Duration `json:"-"`
-	// Alone: where [Traits].StrippedTo is set the principal was seen to have no such access of its own
+	// NoStandingBefore: where [Traits].StrippedTo is set the principal was seen to have no such access of its own
 	// when the grant was asked for, or its record made again from its marker. Access without an end that is found in the place of
 	// the grant's binding is then what somebody made of that.
-	Alone bool `json:"alone,omitempty"`
+	NoStandingBefore bool `json:"alone,omitempty"`
 
 	// RequestedAt: the intent was recorded. GrantedAt: the platform confirmed the access.
 	// FailedAt: the attempt to grant ended in the error Failure and is known to have given nothing.
@@ -206,7 +206,7 @@ func (g Grant) Held() bool { return !g.GrantedAt.IsZero() && g.EndedAt.IsZero() 
 
 // Access returns what the platform has to hold for the grant.
 func (g Grant) Access() Access {
-	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions, Alone: g.Alone && !g.Failed()}
+	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions, NoStandingBefore: g.NoStandingBefore && !g.Failed()}
 }
 
 // Digest is the SHA-256, in hex, of what has to be on the platform for the

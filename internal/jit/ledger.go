@@ -27,10 +27,10 @@ type Ledger interface {
 	// the same time share a transaction.
 	Write(ctx context.Context, entries []Entry) []error
 
-	// Claim leases up to limit grants of q.Owner that are due at q.Now, so that no other holder is given them until the
+	// AcquireDue leases up to limit grants of q.Owner that are due at q.Now, so that no other holder is given them until the
 	// lease ends, or a write makes the grant due at another time; the same holder is given again what it claimed at an earlier time. It returns them owner by owner in the
 	// order of their names, those of one owner in the order of [Grant.DueAt], and those of the same time scope by scope. A grant is due when it is [Grant.DueToStart], [Grant.Outstanding] or [Grant.CleanupOpen].
-	Claim(ctx context.Context, q ClaimQuery) ([]Grant, error)
+	AcquireDue(ctx context.Context, q DueQuery) ([]Grant, error)
 
 	// NextDue returns when the next grant of the owners comes due after a time, or when the lease of another holder on one that is
 	// due already ends, whichever is first; zero when there is nothing to wait for. Where very many are due, some leases may be passed over.
@@ -90,11 +90,11 @@ type Filter struct {
 }
 
 // MaxLease bounds the lease of a claim. One that ends later was given by a clock that was wrong, and does not count; of [Leases] and of
-// [Once] one that ends that much later than what is asked for.
+// [DedupKey] one that ends that much later than what is asked for.
 const MaxLease = 10 * time.Minute
 
-// ClaimQuery says which due work is wanted, by whom and for how long, which is [MaxLease] at most.
-type ClaimQuery struct {
+// DueQuery says which due work is wanted, by whom and for how long, which is [MaxLease] at most.
+type DueQuery struct {
 	Owners Owners
 	// Targets are the targets whose grants are wanted; an empty list means all targets.
 	Targets []string
@@ -119,12 +119,12 @@ type Entry struct {
 	// DropPolicy names a policy to remove; absent is success.
 	DropPolicy string
 	Events     []Event
-	// Once, if it has a name, keeps events that several may want to record from being there twice. It is for entries of nothing but events.
-	Once Once
+	// Dedup, if it has a name, keeps events that several may want to record from being there twice. It is for entries of nothing but events.
+	Dedup DedupKey
 }
 
-// Once names what events tell of. From At to Until an entry of that name is refused with [ErrTold], and leaves nothing.
-type Once struct {
+// DedupKey names what events tell of. From At to Until an entry of that name is refused with [ErrDuplicate], and leaves nothing.
+type DedupKey struct {
 	Name      string
 	At, Until time.Time
 }

@@ -120,9 +120,9 @@ type Access struct {
 	Marker            Marker
 	Binding           Binding
 	TerminateSessions bool
-	// Alone is [Grant.Alone]. Only with it may a platform take the same access without an end and a marker
+	// NoStandingBefore is [Grant.NoStandingBefore]. Only with it may a platform take the same access without an end and a marker
 	// for what is left of this one, and only when no binding bears the marker.
-	Alone bool
+	NoStandingBefore bool
 }
 
 // Change is one operation on one scope.

@@ -23,9 +23,9 @@ func first() []any { return []any{int64(math.MinInt64), "", "", ""} }
 // after is the place of a grant in dueOrder.
 func after(g *jit.Grant) []any { return []any{g.DueAt().UnixMicro(), g.Target, g.Scope, string(g.ID)} }
 
-// Claim leases up to q.Limit due grants, those of an owner that are due for longest first and scope by scope, so that several who claim share
+// AcquireDue leases up to q.Limit due grants, those of an owner that are due for longest first and scope by scope, so that several who claim share
 // scopes and not each other's calls. A claim does not change the version of a grant, and in a ledger that does not exist nothing is due.
-func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, error) {
+func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil || q.Limit <= 0 {
 		return nil, err
@@ -81,7 +81,7 @@ func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, erro
 }
 
 // claimOf locks up to limit grants of one owner that a claim is given.
-func (l *Ledger) claimOf(ctx context.Context, tx *sql.Tx, owner string, q jit.ClaimQuery, limit int) ([]jit.Grant, error) {
+func (l *Ledger) claimOf(ctx context.Context, tx *sql.Tx, owner string, q jit.DueQuery, limit int) ([]jit.Grant, error) {
 	from := first()
 	if q.After != nil && q.After.Owner == owner {
 		from = after(q.After)

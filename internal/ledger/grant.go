@@ -84,7 +84,7 @@ func grantRow(g *jit.Grant) []any {
 		text(string(g.Enforcement)), int64(g.SessionTail),
 		g.RequestedAt.UnixMicro(), instant(g.GrantedAt), instant(g.FailedAt), instant(g.RevokedAt),
 		text(g.RevokedBy), text(g.RevokeReason), instant(g.EndedAt),
-		g.Holder, g.Version, flag(g.Alone), instant(g.AnnouncedEnd), text(string(g.OpenDrift)), text(g.Failure), text(g.Remains),
+		g.Holder, g.Version, flag(g.NoStandingBefore), instant(g.AnnouncedEnd), text(string(g.OpenDrift)), text(g.Failure), text(g.Remains),
 		instant(g.DueAt()),
 	}
 }
@@ -104,7 +104,7 @@ func scanGrant(rows *sql.Rows, before ...any) (jit.Grant, error) {
 	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
 	g.StartBy = moment(startBy)
 	g.TerminateSessions = terminate != 0
-	g.SessionTail, g.Alone = time.Duration(tail), alone != 0
+	g.SessionTail, g.NoStandingBefore = time.Duration(tail), alone != 0
 	g.RequestedAt = time.UnixMicro(requested).UTC()
 	g.GrantedAt, g.FailedAt, g.RevokedAt, g.EndedAt = moment(granted), moment(failed), moment(revoked), moment(ended)
 	g.AnnouncedEnd = moment(announced)

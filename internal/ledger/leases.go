@@ -23,8 +23,8 @@ var _ jit.Leases = leases{}
 // forgotten is how long after its lease work without a position is kept.
 const forgotten = 24 * time.Hour
 
-// Take gives a piece of work to holder, unless another has it.
-func (l leases) Take(ctx context.Context, name, holder string, now, until time.Time) (position int64, ok bool, err error) {
+// Acquire gives a piece of work to holder, unless another has it.
+func (l leases) Acquire(ctx context.Context, name, holder string, now, until time.Time) (position int64, ok bool, err error) {
 	err = l.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
 		ok = true
 		err := tx.QueryRowContext(ctx, `INSERT INTO jit_leases (name, holder, lease_until, position) VALUES ($1, $2, $3, 0)
@@ -51,25 +51,25 @@ func forget(ctx context.Context, tx *sql.Tx, now time.Time) error {
 	return err
 }
 
-// once notes what entries tell that is to be told once, and refuses with [jit.ErrTold] those of which that is noted already.
+// once notes what entries tell that is to be told once, and refuses with [jit.ErrDuplicate] those of which that is noted already.
 func (l *Ledger) once(ctx context.Context, tx *sql.Tx, entries []jit.Entry, errs []error) error {
 	first := map[string]int{}
 	byTime := map[time.Time][]int{}
 	var latest time.Time
 	for i, e := range entries {
-		if e.Once.Name == "" {
+		if e.Dedup.Name == "" {
 			continue
 		}
 		if subjects(e) > 0 {
 			errs[i] = fmt.Errorf("write the ledger: an entry that is recorded once holds a grant or a policy, and may hold events only: %w", jit.ErrInvalid)
 			continue
 		}
-		errs[i] = fmt.Errorf("record %q: %w", e.Once.Name, jit.ErrTold)
-		if _, twice := first[e.Once.Name]; !twice {
-			first[e.Once.Name] = i
-			byTime[e.Once.At] = append(byTime[e.Once.At], i)
-			if e.Once.At.After(latest) {
-				latest = e.Once.At
+		errs[i] = fmt.Errorf("record %q: %w", e.Dedup.Name, jit.ErrDuplicate)
+		if _, twice := first[e.Dedup.Name]; !twice {
+			first[e.Dedup.Name] = i
+			byTime[e.Dedup.At] = append(byTime[e.Dedup.At], i)
+			if e.Dedup.At.After(latest) {
+				latest = e.Dedup.At
 			}
 		}
 	}
@@ -95,7 +95,7 @@ func (l *Ledger) note(ctx context.Context, tx *sql.Tx, at time.Time, entries []j
 	rows := make([]string, len(members))
 	args := make([]any, 0, 2*len(members)+2)
 	for k, i := range members {
-		o := entries[i].Once
+		o := entries[i].Dedup
 		rows[k] = fmt.Sprintf("($%d, '', $%d, 0)", 2*k+1, 2*k+2)
 		args = append(args, o.Name, o.Until.UnixMicro())
 	}
@@ -110,8 +110,8 @@ func (l *Ledger) note(ctx context.Context, tx *sql.Tx, at time.Time, entries []j
 	return collect(noted, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
 }
 
-// Look tells who has a piece of work.
-func (l leases) Look(ctx context.Context, name string) (position int64, holder string, until time.Time, err error) {
+// Holder tells who has a piece of work.
+func (l leases) Holder(ctx context.Context, name string) (position int64, holder string, until time.Time, err error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return 0, "", time.Time{}, err
@@ -127,8 +127,8 @@ func (l leases) Look(ctx context.Context, name string) (position int64, holder s
 	return position, holder, time.UnixMicro(end).UTC(), nil
 }
 
-// Keep notes how far a piece of work has come.
-func (l leases) Keep(ctx context.Context, name, holder string, position int64, until time.Time) error {
+// Renew notes how far a piece of work has come.
+func (l leases) Renew(ctx context.Context, name, holder string, position int64, until time.Time) error {
 	var held int64
 	err := l.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
 		done, err := tx.ExecContext(ctx, "UPDATE jit_leases SET position = $3, lease_until = $4 WHERE name = $1 AND holder = $2",

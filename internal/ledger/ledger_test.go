@@ -98,7 +98,7 @@ func uses(t *testing.T, l *ledger.Ledger) map[string]error {
 		errs["Events"] = err
 	}
 	_, errs["Policies"] = l.Policies(t.Context())
-	_, errs["Claim"] = l.Claim(t.Context(), jit.ClaimQuery{Owners: jit.Owners{"payments"}, Now: ledgertest.Epoch, Holder: "a", Lease: 1, Limit: 1})
+	_, errs["Claim"] = l.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"payments"}, Now: ledgertest.Epoch, Holder: "a", Lease: 1, Limit: 1})
 	_, errs["Verify"] = l.Verify(t.Context())
 	errs["Write"] = l.Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(1000))})[0]
 	return errs

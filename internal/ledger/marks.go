@@ -11,12 +11,12 @@ import (
 )
 
 // Marks returns the marks that are kept beside the grants.
-func (l *Ledger) Marks() jit.Marks { return marks{l} }
+func (l *Ledger) Marks() jit.Claims { return marks{l} }
 
-// marks are the [jit.Marks] of a ledger.
+// marks are the [jit.Claims] of a ledger.
 type marks struct{ *Ledger }
 
-var _ jit.Marks = marks{}
+var _ jit.Claims = marks{}
 
 var (
 	markKey     = []string{"place", "scope", "owner", "grant_id", "object"}
@@ -48,27 +48,27 @@ func (m marks) texts(ctx context.Context, query string, args ...any) ([]string, 
 	return all, m.fail("read", err)
 }
 
-// Marked returns the marks of one scope with their version, as they were together.
-func (m marks) Marked(ctx context.Context, place, scope string) (jit.Marked, error) {
+// ReadClaims returns the marks of one scope with their version, as they were together.
+func (m marks) ReadClaims(ctx context.Context, place, scope string) (jit.ClaimSet, error) {
 	db, err := m.read(ctx)
 	if err != nil || db == nil {
-		return jit.Marked{}, err
+		return jit.ClaimSet{}, err
 	}
 	tx, err := db.BeginTx(ctx, &m.snapshot)
 	if err != nil {
-		return jit.Marked{}, m.fail("read", err)
+		return jit.ClaimSet{}, m.fail("read", err)
 	}
 	defer func() { _ = tx.Rollback() }() // it has only read
-	var all jit.Marked
+	var all jit.ClaimSet
 	if all.Version, err = markVersion(ctx, tx, place, scope); err != nil {
-		return jit.Marked{}, m.absentOr(err)
+		return jit.ClaimSet{}, m.absentOr(err)
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT owner, grant_id, object, principal, role, starts_at, expires_at, prior, ending
 		FROM jit_marks WHERE place = $1 AND scope = $2 ORDER BY owner, grant_id, object`, place, scope)
 	if err != nil {
-		return jit.Marked{}, m.fail("read", err)
+		return jit.ClaimSet{}, m.fail("read", err)
 	}
-	all.Marks, err = collect(rows, scanMark)
+	all.Claims, err = collect(rows, scanMark)
 	return all, m.fail("read", err)
 }
 
@@ -88,8 +88,8 @@ func markVersion(ctx context.Context, q queryer, place, scope string) (version i
 	return version, err
 }
 
-func scanMark(rows *sql.Rows) (jit.Mark, error) {
-	var m jit.Mark
+func scanMark(rows *sql.Rows) (jit.Claim, error) {
+	var m jit.Claim
 	var start, end, prior, ending int64
 	err := rows.Scan(&m.Marker.Owner, &m.Marker.ID, &m.Object, &m.Principal, &m.Role, &start, &end, &prior, &ending)
 	m.Marker.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
@@ -97,9 +97,9 @@ func scanMark(rows *sql.Rows) (jit.Mark, error) {
 	return m, err
 }
 
-// Mark puts and drops marks of one scope. Whoever writes holds the head of the ledger, so that
+// Update puts and drops marks of one scope. Whoever writes holds the head of the ledger, so that
 // the version cannot change between the comparison and the write.
-func (m marks) Mark(ctx context.Context, place, scope string, version int64, put, drop []jit.Mark) (int64, error) {
+func (m marks) Update(ctx context.Context, place, scope string, version int64, put, drop []jit.Claim) (int64, error) {
 	err := m.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
 		is, err := markVersion(ctx, tx, place, scope)
 		if err != nil {

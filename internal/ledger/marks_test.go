@@ -8,13 +8,13 @@ import (
 )
 
 func TestMarksConformance(t *testing.T) {
-	stores := func(t *testing.T, url string) func() jit.Marks {
-		return func() jit.Marks { return open(t, url).Marks() }
+	stores := func(t *testing.T, url string) func() jit.Claims {
+		return func() jit.Claims { return open(t, url).Marks() }
 	}
 	t.Run("sqlite", func(t *testing.T) {
-		ledgertest.RunMarks(t, func(t *testing.T) func() jit.Marks { return stores(t, sqliteURL(t)) })
+		ledgertest.RunMarks(t, func(t *testing.T) func() jit.Claims { return stores(t, sqliteURL(t)) })
 	})
 	t.Run("postgres", func(t *testing.T) {
-		ledgertest.RunMarks(t, func(t *testing.T) func() jit.Marks { return stores(t, postgresURL(t)) })
+		ledgertest.RunMarks(t, func(t *testing.T) func() jit.Claims { return stores(t, postgresURL(t)) })
 	})
 }

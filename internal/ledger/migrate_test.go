@@ -126,7 +126,7 @@ func readOlder(t *testing.T, url string) {
 
 	l := open()
 	g, ok, err := l.Lookup(t.Context(), id)
-	if err != nil || !ok || g.Alone || g.Principal != "p" {
+	if err != nil || !ok || g.NoStandingBefore || g.Principal != "p" {
 		t.Fatalf("Lookup = %+v, %t, %v", g, ok, err)
 	}
 	for _, err := range l.Grants(t.Context(), jit.Filter{Target: "t"}) {
@@ -134,7 +134,7 @@ func readOlder(t *testing.T, url string) {
 			t.Fatal(err)
 		}
 	}
-	claimed, err := l.Claim(t.Context(), jit.ClaimQuery{Owners: jit.Owners{"jit"}, Now: g.End, Holder: "me", Lease: time.Minute, Limit: 1})
+	claimed, err := l.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"jit"}, Now: g.End, Holder: "me", Lease: time.Minute, Limit: 1})
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("Claim = %+v, %v", claimed, err)
 	}
@@ -144,12 +144,12 @@ func readOlder(t *testing.T, url string) {
 	if h, err := l.head(t.Context(), db, ""); err != nil || h.schema != 1 {
 		t.Fatalf("reading migrated to version %d, %v", h.schema, err)
 	}
-	g.Alone = true
+	g.NoStandingBefore = true
 	if err := l.Write(t.Context(), []jit.Entry{{Grant: &g, Events: []jit.Event{{Kind: jit.EventGranted, Grant: g.ID}}}})[0]; err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range []*Ledger{l, open()} {
-		if g, ok, err = l.Lookup(t.Context(), id); err != nil || !ok || !g.Alone {
+		if g, ok, err = l.Lookup(t.Context(), id); err != nil || !ok || !g.NoStandingBefore {
 			t.Errorf("after a write Lookup = %+v, %t, %v", g, ok, err)
 		}
 	}

@@ -28,7 +28,7 @@ func (s *Sender) Positions(ctx context.Context) ([]Position, error) {
 	now := s.Now()
 	all := make([]Position, len(s.Receivers))
 	for i, r := range s.Receivers {
-		next, holder, until, err := s.Leases.Look(ctx, s.leaseOf(r))
+		next, holder, until, err := s.Leases.Holder(ctx, s.leaseOf(r))
 		if err != nil {
 			return nil, err
 		}

@@ -44,7 +44,7 @@ func (s *Sender) take(ctx context.Context, r *Receiver, p patience) (*turn, erro
 	if err != nil {
 		return nil, err
 	}
-	next, mine, err := s.Leases.Take(ctx, s.leaseOf(r), s.Holder, now, now.Add(lease))
+	next, mine, err := s.Leases.Acquire(ctx, s.leaseOf(r), s.Holder, now, now.Add(lease))
 	if err != nil || !mine {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (t *turn) failed(ctx context.Context, e jit.Event, err error) error {
 
 // keep notes how far the receiver has been told, and renews the lease.
 func (t *turn) keep(ctx context.Context) error {
-	if err := t.Leases.Keep(ctx, t.leaseOf(t.receiver), t.Holder, t.next, t.time().Add(lease)); err != nil {
+	if err := t.Leases.Renew(ctx, t.leaseOf(t.receiver), t.Holder, t.next, t.time().Add(lease)); err != nil {
 		return err
 	}
 	t.renewed = t.Now()
@@ -216,7 +216,7 @@ func (t *turn) wait(ctx context.Context, d time.Duration) error {
 func (t *turn) release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	err := t.Leases.Keep(ctx, t.leaseOf(t.receiver), t.Holder, t.next, time.Unix(0, 0))
+	err := t.Leases.Renew(ctx, t.leaseOf(t.receiver), t.Holder, t.next, time.Unix(0, 0))
 	if errors.Is(err, jit.ErrStale) {
 		return nil // it is another's already
 	}

@@ -21,18 +21,18 @@ type mortal struct {
 
 var errKilled = errors.New("killed")
 
-func (m *mortal) Take(ctx context.Context, name, holder string, now, until time.Time) (int64, bool, error) {
+func (m *mortal) Acquire(ctx context.Context, name, holder string, now, until time.Time) (int64, bool, error) {
 	if m.dead.Load() {
 		return 0, false, errKilled
 	}
-	return m.Leases.Take(ctx, name, holder, now, until)
+	return m.Leases.Acquire(ctx, name, holder, now, until)
 }
 
-func (m *mortal) Keep(ctx context.Context, name, holder string, position int64, until time.Time) error {
+func (m *mortal) Renew(ctx context.Context, name, holder string, position int64, until time.Time) error {
 	if m.dead.Load() {
 		return errKilled
 	}
-	return m.Leases.Keep(ctx, name, holder, position, until)
+	return m.Leases.Renew(ctx, name, holder, position, until)
 }
 
 // The sender dies between the delivery and its note: the notice comes again, with the same id.
@@ -198,8 +198,8 @@ type afterTake struct {
 	then func(bool)
 }
 
-func (a *afterTake) Take(ctx context.Context, name, holder string, now, until time.Time) (int64, bool, error) {
-	position, ok, err := a.Leases.Take(ctx, name, holder, now, until)
+func (a *afterTake) Acquire(ctx context.Context, name, holder string, now, until time.Time) (int64, bool, error) {
+	position, ok, err := a.Leases.Acquire(ctx, name, holder, now, until)
 	a.then(true)
 	return position, ok, err
 }
@@ -330,7 +330,7 @@ func TestIdleSender(t *testing.T) {
 // readOnly are leases that nothing can be written to.
 type readOnly struct{ jit.Leases }
 
-func (readOnly) Take(context.Context, string, string, time.Time, time.Time) (int64, bool, error) {
+func (readOnly) Acquire(context.Context, string, string, time.Time, time.Time) (int64, bool, error) {
 	return 0, false, errors.New("looking takes nothing")
 }
 

@@ -20,7 +20,7 @@ var errNoAnswer = errors.New("no route to host")
 func sweep(t *testing.T, w *acctest.World) {
 	t.Helper()
 	b := w.Runtime().Broker
-	due, err := b.Ledger.Claim(t.Context(), jit.ClaimQuery{Owners: jit.Owners{b.Owner}, Now: b.Now(), Holder: "test", Lease: time.Minute, Limit: 100})
+	due, err := b.Ledger.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{b.Owner}, Now: b.Now(), Holder: "test", Lease: time.Minute, Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,7 +117,7 @@ func (s Step) gravity() []int {
 	return []int{rank(s.Idle), severities[s.Severity], slices.Index(jit.DriftKinds(), s.Drift), rank(!jit.Mighty(s.Grant.Role))}
 }
 
-var severities = map[jit.Severity]int{jit.Critical: 0, jit.Notable: 1, jit.Minor: 2}
+var severities = map[jit.Severity]int{jit.Critical: 0, jit.Warning: 1, jit.Info: 2}
 
 // identity is what a marker says of its grant. A marker that names the grant of another owner is not that grant's.
 type identity struct {

@@ -143,7 +143,7 @@ func TestOnDrift(t *testing.T) {
 	}
 	live, ended := []jit.Grant{grant(a)}, []jit.Grant{grant(a, func(g *jit.Grant) { g.EndedAt = at(121) })}
 	there := func() map[jit.Place]jit.Snapshot { return alter(func(*jit.Observed) {}) }
-	stripped := func(g *jit.Grant) { g.Alone = true }
+	stripped := func(g *jit.Grant) { g.NoStandingBefore = true }
 	for kind, c := range map[jit.DriftKind]struct {
 		now      time.Time
 		recorded []jit.Grant
@@ -152,20 +152,20 @@ func TestOnDrift(t *testing.T) {
 		// What is done by default, with "revoke" and with "report".
 		repair, revoke, report Kind
 	}{
-		jit.DriftMissing:   {at(5), live, map[jit.Place]jit.Snapshot{file: {}}, jit.Minor, Repair, Revoke, Report},
-		jit.DriftEndSooner: {at(5), live, alter(func(o *jit.Observed) { o.End = at(50) }), jit.Minor, Repair, Revoke, Report},
+		jit.DriftMissing:   {at(5), live, map[jit.Place]jit.Snapshot{file: {}}, jit.Info, Repair, Revoke, Report},
+		jit.DriftEndSooner: {at(5), live, alter(func(o *jit.Observed) { o.End = at(50) }), jit.Info, Repair, Revoke, Report},
 		jit.DriftEndLater:  {at(5), live, alter(func(o *jit.Observed) { o.End = at(500) }), jit.Critical, Repair, Revoke, Report},
 		jit.DriftEndGone:   {at(5), live, alter(func(o *jit.Observed) { o.End = time.Time{} }), jit.Critical, Repair, Revoke, Report},
 		jit.DriftPrincipal: {at(5), live, alter(func(o *jit.Observed) { o.Principal = "eve" }), jit.Critical, Repair, Revoke, Report},
 		jit.DriftRole:      {at(5), live, alter(func(o *jit.Observed) { o.Role, o.End = "root", at(500) }), jit.Critical, Repair, Revoke, Report},
-		jit.DriftDamaged:   {at(5), live, alter(func(o *jit.Observed) { o.Damage = "no command" }), jit.Notable, Repair, Revoke, Report},
+		jit.DriftDamaged:   {at(5), live, alter(func(o *jit.Observed) { o.Damage = "no command" }), jit.Warning, Repair, Revoke, Report},
 		jit.DriftStripped: {at(5), []jit.Grant{grant(a, stripped)}, map[jit.Place]jit.Snapshot{file: {Standing: []jit.Standing{{Principal: grant(a).Principal, Role: grant(a).Role}}}},
 			jit.Critical, Repair, Revoke, Report},
-		jit.DriftCopied:     {at(5), live, map[jit.Place]jit.Snapshot{file: {Ours: []jit.Observed{seen(grant(a))}}, other: {Ours: []jit.Observed{seen(grant(a))}}}, jit.Notable, Remove, Remove, Report},
+		jit.DriftCopied:     {at(5), live, map[jit.Place]jit.Snapshot{file: {Ours: []jit.Observed{seen(grant(a))}}, other: {Ours: []jit.Observed{seen(grant(a))}}}, jit.Warning, Remove, Remove, Report},
 		jit.DriftCameBack:   {at(130), ended, there(), jit.Critical, Remove, Remove, Report},
 		jit.DriftTooEarly:   {at(-5), []jit.Grant{grant(a, later)}, there(), jit.Critical, Remove, Remove, Report},
 		jit.DriftOrphanOver: {at(130), nil, there(), jit.Critical, Remove, Remove, Report},
-		jit.DriftOrphanLive: {at(5), nil, there(), jit.Notable, Report, Remove, Report},
+		jit.DriftOrphanLive: {at(5), nil, there(), jit.Warning, Report, Remove, Report},
 	} {
 		for on, want := range map[jit.OnDrift]Kind{"": c.repair, jit.RepairDrift: c.repair, jit.RevokeDrift: c.revoke, jit.ReportDrift: c.report} {
 			got := Plan(c.now, jits, c.recorded, c.observed, map[string]jit.OnDrift{"bastion": on})

@@ -35,7 +35,7 @@ func (p *pass) vouched(ctx context.Context, steps []reconcile.Step, now time.Tim
 			continue
 		case is:
 			s = untold(s, a, now)
-		case s.Grant.Length() > p.Broker.MaxTTL && s.Severity == jit.Minor:
+		case s.Grant.Length() > p.Broker.MaxTTL && s.Severity == jit.Info:
 			s.Kind = reconcile.Report
 			s.Reason += fmt.Sprintf("; it lasts %s, max_ttl is %s, and it is not put back", jit.FormatDuration(s.Grant.Length()), jit.FormatDuration(p.Broker.MaxTTL))
 		}

@@ -235,7 +235,7 @@ func (p *pass) judged(ctx context.Context, seen comparison) []reconcile.Step {
 	}
 	kept := slices.DeleteFunc(steps, func(s reconcile.Step) bool {
 		rule, violates := rules[s.Grant.ID]
-		widens := violates && s.Kind == reconcile.Repair && s.Severity == jit.Minor
+		widens := violates && s.Kind == reconcile.Repair && s.Severity == jit.Info
 		if widens {
 			rules[s.Grant.ID] = rule + "; " + s.Reason + ", and not put back"
 		}
@@ -364,20 +364,20 @@ func (n *noted) forget(now time.Time) {
 // once names the findings, about which the same is done, so that each is recorded unless a sweeper has told of it for so long; those of
 // which the ledger need not be asked have no name. What is removed is told of at once when it comes again, for then somebody has brought it
 // back; two sweepers that find it together tell once.
-func (p *pass) once(steps []reconcile.Step, done string, again time.Duration) []jit.Once {
-	all := make([]jit.Once, len(steps))
+func (p *pass) once(steps []reconcile.Step, done string, again time.Duration) []jit.DedupKey {
+	all := make([]jit.DedupKey, len(steps))
 	now := p.time()
 	for i, s := range steps {
 		name := strings.Join([]string{"finding", s.Target, s.Scope, string(s.Grant.ID), string(s.Drift), done}, "/")
 		if !p.unrecorded && !p.noted.has(name, now) {
-			all[i] = jit.Once{Name: name, At: now, Until: now.Add(again)}
+			all[i] = jit.DedupKey{Name: name, At: now, Until: now.Add(again)}
 		}
 	}
 	return all
 }
 
 // told notes of which findings the ledger need not be asked for a while: those that are recorded.
-func (p *pass) told(all []jit.Once, errs []error) {
+func (p *pass) told(all []jit.DedupKey, errs []error) {
 	for i, o := range all {
 		if errs[i] == nil && o.Name != "" {
 			p.noted.add(o.Name, o.At.Add(min(o.Until.Sub(o.At), askAgain)))

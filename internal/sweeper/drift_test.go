@@ -98,7 +98,7 @@ func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
 			w := newWorld(t, jit.Sweeper)
 			g := w.grant(request("1h"))
 			w.now = g.End
-			if _, err := w.ledger.Claim(t.Context(), jit.ClaimQuery{Owners: jit.Owners{"jit"}, Now: w.now, Holder: "another", Lease: time.Minute, Limit: 1}); err != nil {
+			if _, err := w.ledger.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"jit"}, Now: w.now, Holder: "another", Lease: time.Minute, Limit: 1}); err != nil {
 				t.Fatal(err)
 			}
 			read, ended := false, false
@@ -452,7 +452,7 @@ func TestViolations(t *testing.T) {
 				t.Errorf("%d steps, want 3", len(report.Results))
 			}
 			for _, r := range report.Results {
-				if r.Kind != reconcile.Report || r.Drift != jit.DriftViolation || r.Severity != jit.Notable || !strings.Contains(r.Reason, `"freeze"`) {
+				if r.Kind != reconcile.Report || r.Drift != jit.DriftViolation || r.Severity != jit.Warning || !strings.Contains(r.Reason, `"freeze"`) {
 					t.Errorf("%+v", r)
 				}
 			}
@@ -585,7 +585,7 @@ type asked struct {
 
 func (a *asked) Write(ctx context.Context, entries []jit.Entry) []error {
 	for _, e := range entries {
-		if e.Once.Name != "" {
+		if e.Dedup.Name != "" {
 			a.n.Add(1)
 		}
 	}

@@ -83,7 +83,7 @@ func (p *pass) claim(ctx context.Context, limit int, busy []jit.Place) ([]jit.Gr
 	if len(p.Broker.Targets) == 0 {
 		return nil, nil
 	}
-	return p.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
+	return p.Broker.Ledger.AcquireDue(ctx, jit.DueQuery{
 		Owners: p.served(), Targets: p.targets(), Now: p.now, Holder: p.Holder, Lease: lease, Limit: limit, Except: busy,
 	})
 }

@@ -55,12 +55,12 @@ func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant, records
 
 // judged says how bad standing access is beside the live grants of its place. unsure: the ledger could not say whether a grant explains it.
 func judged(at jit.Place, s jit.Standing, live []jit.Grant, unsure bool) Standing {
-	found := Standing{Place: at, Standing: s, Severity: jit.Minor}
+	found := Standing{Place: at, Standing: s, Severity: jit.Info}
 	switch {
 	case s.Claims() && !unsure:
 		found.Severity = jit.Critical
 	case s.Claims(), s.Anybody, jit.Mighty(s.Role):
-		found.Severity = jit.Notable
+		found.Severity = jit.Warning
 	}
 	for _, g := range live {
 		if _, shadows := jit.Shadow([]jit.Standing{s}, g.Binding, g.End); shadows && g.ID != s.Marker.ID {
@@ -70,4 +70,4 @@ func judged(at jit.Place, s jit.Standing, live []jit.Grant, unsure bool) Standin
 	return found
 }
 
-var severities = []jit.Severity{jit.Critical, jit.Notable, jit.Minor}
+var severities = []jit.Severity{jit.Critical, jit.Warning, jit.Info}

@@ -64,10 +64,10 @@ func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 		leases, now := w.ledger.Leases(), time.Now()
 		for _, target := range []string{"db", "dark"} { // from now on another looks there
 			name := "drift/jit/" + target
-			if err := leases.Keep(t.Context(), name, "a", 0, now); err != nil {
+			if err := leases.Renew(t.Context(), name, "a", 0, now); err != nil {
 				t.Fatal(err)
 			}
-			if _, ok, err := leases.Take(t.Context(), name, "b", now, now.Add(2*sweeper.DefaultDriftInterval)); err != nil || !ok {
+			if _, ok, err := leases.Acquire(t.Context(), name, "b", now, now.Add(2*sweeper.DefaultDriftInterval)); err != nil || !ok {
 				t.Fatal(ok, err)
 			}
 		}

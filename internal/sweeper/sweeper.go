@@ -170,7 +170,7 @@ func (p *pass) unread(err error) {
 func (p *pass) stripped(ctx context.Context, steps []reconcile.Step) []reconcile.Step {
 	places := map[jit.Place]bool{}
 	for _, s := range steps {
-		if s.Kind == reconcile.End && s.Grant.Access().Alone {
+		if s.Kind == reconcile.End && s.Grant.Access().NoStandingBefore {
 			places[s.Place] = true
 		}
 	}

@@ -202,7 +202,7 @@ func (w *Watcher) looked(ctx context.Context, now time.Time, err error) {
 func (w *Watcher) claimSome(ctx context.Context, now time.Time, limit int, after *jit.Grant) ([]jit.Grant, error) {
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	return w.Broker.Ledger.Claim(ctx, jit.ClaimQuery{
+	return w.Broker.Ledger.AcquireDue(ctx, jit.DueQuery{
 		Owners: w.served(), Targets: w.targets(), Now: now, Holder: w.Holder + "/" + rand.Text(), Lease: watchLease, Limit: limit, After: after, Except: w.full(),
 	})
 }

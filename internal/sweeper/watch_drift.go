@@ -57,7 +57,7 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 	defer func() { // so that the next one does not wait
 		let, cancel := context.WithTimeout(context.WithoutCancel(ctx), look)
 		defer cancel()
-		_ = w.Leases.Keep(let, w.driftLease(target), w.Holder, 0, time.Unix(0, 0))
+		_ = w.Leases.Renew(let, w.driftLease(target), w.Holder, 0, time.Unix(0, 0))
 	}()
 	var looked time.Time // when our last look was over
 	wrong := false       // our clock was, when we asked last
@@ -106,7 +106,7 @@ func (w *Watcher) takeDrift(ctx context.Context, target string, now time.Time) (
 	if skew != nil {
 		return false, fmt.Errorf("look for drift on target %q: %w", target, skew), nil
 	}
-	_, mine, err = w.Leases.Take(ctx, w.driftLease(target), w.Holder, now, now.Add(w.DriftInterval))
+	_, mine, err = w.Leases.Acquire(ctx, w.driftLease(target), w.Holder, now, now.Add(w.DriftInterval))
 	return mine, nil, err
 }
 

@@ -381,9 +381,9 @@ type slowClaims struct {
 	claim time.Duration
 }
 
-func (l *slowClaims) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, error) {
+func (l *slowClaims) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, error) {
 	time.Sleep(l.claim)
-	return l.Ledger.Claim(ctx, q)
+	return l.Ledger.AcquireDue(ctx, q)
 }
 
 // watchCostly starts a watcher on a costly target and a ledger whose claims take a while.
@@ -412,8 +412,8 @@ func TestWatchLongLaneDelaysNoOther(t *testing.T) {
 		const call, claim = time.Second, 200 * time.Millisecond
 		defer w.watchCostly(&costly{call: call}, claim)()
 		time.Sleep(time.Until(end) + 2*time.Second)
-		q := jit.ClaimQuery{Owners: jit.Owners{"jit"}, Now: time.Now(), Holder: "b", Lease: time.Nanosecond, Limit: 12_000}
-		if rest, err := w.ledger.Claim(t.Context(), q); err != nil || len(rest) < 5000 {
+		q := jit.DueQuery{Owners: jit.Owners{"jit"}, Now: time.Now(), Holder: "b", Lease: time.Nanosecond, Limit: 12_000}
+		if rest, err := w.ledger.AcquireDue(t.Context(), q); err != nil || len(rest) < 5000 {
 			t.Errorf("another may claim %d of what is left, %v", len(rest), err)
 		}
 		time.Sleep(time.Until(end) + 20*time.Second) // before any lease ends and before the next pass
@@ -502,7 +502,7 @@ func TestWatchersTakeOver(t *testing.T) {
 		g := w.grant("db", "a", "alice", "2m", time.Time{})
 		// A claim whose holder dies at once.
 		time.Sleep(time.Until(g.End))
-		if claimed, err := w.ledger.Claim(t.Context(), jit.ClaimQuery{Owners: jit.Owners{"jit"}, Now: time.Now(), Holder: "dead", Lease: 30 * time.Second, Limit: 10}); err != nil || len(claimed) != 1 {
+		if claimed, err := w.ledger.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"jit"}, Now: time.Now(), Holder: "dead", Lease: 30 * time.Second, Limit: 10}); err != nil || len(claimed) != 1 {
 			t.Fatal(claimed, err)
 		}
 		_, stop := w.watch("a")

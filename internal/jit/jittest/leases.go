@@ -24,8 +24,8 @@ func (l *Ledger) Leases() jit.Leases { return leases{l} }
 
 type leases struct{ *Ledger }
 
-// Take gives a piece of work to holder, unless another has it.
-func (l leases) Take(ctx context.Context, name, holder string, now, until time.Time) (int64, bool, error) {
+// Acquire gives a piece of work to holder, unless another has it.
+func (l leases) Acquire(ctx context.Context, name, holder string, now, until time.Time) (int64, bool, error) {
 	if err := l.call(ctx, "write"); err != nil {
 		return 0, false, err
 	}
@@ -47,8 +47,8 @@ func (l *Ledger) put(name string, s shared) {
 	l.shared[name] = s
 }
 
-// Look tells who has a piece of work.
-func (l leases) Look(ctx context.Context, name string) (int64, string, time.Time, error) {
+// Holder tells who has a piece of work.
+func (l leases) Holder(ctx context.Context, name string) (int64, string, time.Time, error) {
 	if err := l.call(ctx, "read"); err != nil {
 		return 0, "", time.Time{}, err
 	}
@@ -58,8 +58,8 @@ func (l leases) Look(ctx context.Context, name string) (int64, string, time.Time
 	return s.position, s.holder, s.until, nil
 }
 
-// Keep notes how far a piece of work has come.
-func (l leases) Keep(ctx context.Context, name, holder string, position int64, until time.Time) error {
+// Renew notes how far a piece of work has come.
+func (l leases) Renew(ctx context.Context, name, holder string, position int64, until time.Time) error {
 	if err := l.call(ctx, "write"); err != nil {
 		return err
 	}

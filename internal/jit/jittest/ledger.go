@@ -150,12 +150,12 @@ func (l *Ledger) record(entries []jit.Entry, errs []error) {
 }
 
 func (l *Ledger) write(e jit.Entry) error {
-	if o := e.Once; o.Name != "" {
+	if o := e.Dedup; o.Name != "" {
 		if e.Grant != nil || e.Policy != nil || e.DropPolicy != "" {
 			return jit.ErrInvalid
 		}
 		if l.shared[o.Name].lasts(o.At, o.Until) {
-			return jit.ErrTold
+			return jit.ErrDuplicate
 		}
 		l.put(o.Name, shared{held{until: o.Until}, 0})
 	}
@@ -189,8 +189,8 @@ func (l *Ledger) write(e jit.Entry) error {
 	return nil
 }
 
-// Claim leases due grants.
-func (l *Ledger) Claim(ctx context.Context, q jit.ClaimQuery) ([]jit.Grant, error) {
+// AcquireDue leases due grants.
+func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, error) {
 	if err := l.call(ctx, "write"); err != nil {
 		return nil, err
 	}

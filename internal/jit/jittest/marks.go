@@ -13,12 +13,12 @@ import (
 // Marks are marks in memory. The zero value is ready for use.
 type Marks struct {
 	mu     sync.Mutex
-	scopes map[markScope]jit.Marked
+	scopes map[markScope]jit.ClaimSet
 }
 
 type markScope struct{ place, scope string }
 
-var _ jit.Marks = (*Marks)(nil)
+var _ jit.Claims = (*Marks)(nil)
 
 // Scopes lists the scopes of a place on which there are marks.
 func (m *Marks) Scopes(ctx context.Context, place string) ([]string, error) {
@@ -26,7 +26,7 @@ func (m *Marks) Scopes(ctx context.Context, place string) ([]string, error) {
 	defer m.mu.Unlock()
 	var scopes []string
 	for at, all := range m.scopes {
-		if at.place == place && len(all.Marks) > 0 {
+		if at.place == place && len(all.Claims) > 0 {
 			scopes = append(scopes, at.scope)
 		}
 	}
@@ -40,7 +40,7 @@ func (m *Marks) Places(ctx context.Context, owner string, id jit.ID) ([]string, 
 	defer m.mu.Unlock()
 	var places []string
 	for at, all := range m.scopes {
-		if slices.ContainsFunc(all.Marks, func(is jit.Mark) bool { return is.Marker.Owner == owner && is.Marker.ID == id }) {
+		if slices.ContainsFunc(all.Claims, func(is jit.Claim) bool { return is.Marker.Owner == owner && is.Marker.ID == id }) {
 			places = append(places, at.place)
 		}
 	}
@@ -48,20 +48,20 @@ func (m *Marks) Places(ctx context.Context, owner string, id jit.ID) ([]string, 
 	return slices.Compact(places), ctx.Err()
 }
 
-// Marked returns the marks of one scope.
-func (m *Marks) Marked(ctx context.Context, place, scope string) (jit.Marked, error) {
+// ReadClaims returns the marks of one scope.
+func (m *Marks) ReadClaims(ctx context.Context, place, scope string) (jit.ClaimSet, error) {
 	if err := ctx.Err(); err != nil {
-		return jit.Marked{}, err
+		return jit.ClaimSet{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all := m.scopes[markScope{place, scope}]
-	all.Marks = slices.Clone(all.Marks)
+	all.Claims = slices.Clone(all.Claims)
 	return all, nil
 }
 
-// Mark puts and drops marks of one scope.
-func (m *Marks) Mark(ctx context.Context, place, scope string, version int64, put, drop []jit.Mark) (int64, error) {
+// Update puts and drops marks of one scope.
+func (m *Marks) Update(ctx context.Context, place, scope string, version int64, put, drop []jit.Claim) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return version, err
 	}
@@ -71,8 +71,8 @@ func (m *Marks) Mark(ctx context.Context, place, scope string, version int64, pu
 	if m.scopes[at].Version != version {
 		return version, jit.ErrStale
 	}
-	byKey := map[string]jit.Mark{}
-	for _, mark := range m.scopes[at].Marks {
+	byKey := map[string]jit.Claim{}
+	for _, mark := range m.scopes[at].Claims {
 		byKey[markKey(mark)] = mark
 	}
 	for _, mark := range drop {
@@ -82,13 +82,13 @@ func (m *Marks) Mark(ctx context.Context, place, scope string, version int64, pu
 		byKey[markKey(mark)] = mark
 	}
 	if m.scopes == nil {
-		m.scopes = map[markScope]jit.Marked{}
+		m.scopes = map[markScope]jit.ClaimSet{}
 	}
-	all := slices.SortedFunc(maps.Values(byKey), func(a, b jit.Mark) int { return strings.Compare(markKey(a), markKey(b)) })
-	m.scopes[at] = jit.Marked{Marks: all, Version: version + 1}
+	all := slices.SortedFunc(maps.Values(byKey), func(a, b jit.Claim) int { return strings.Compare(markKey(a), markKey(b)) })
+	m.scopes[at] = jit.ClaimSet{Claims: all, Version: version + 1}
 	return version + 1, nil
 }
 
-func markKey(m jit.Mark) string {
+func markKey(m jit.Claim) string {
 	return m.Marker.Owner + " " + string(m.Marker.ID) + " " + m.Object
 }

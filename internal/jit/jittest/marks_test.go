@@ -9,8 +9,8 @@ import (
 )
 
 func TestMarks(t *testing.T) {
-	ledgertest.RunMarks(t, func(*testing.T) func() jit.Marks {
+	ledgertest.RunMarks(t, func(*testing.T) func() jit.Claims {
 		m := &jittest.Marks{}
-		return func() jit.Marks { return m }
+		return func() jit.Claims { return m }
 	})
 }

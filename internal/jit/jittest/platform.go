@@ -129,7 +129,7 @@ func (p *Platform) apply(scope string, c jit.Change) error {
 			kept = append(kept, o)
 		}
 	}
-	if c.Access.Alone && p.standing != nil && len(kept) == len(p.scopes[scope]) {
+	if c.Access.NoStandingBefore && p.standing != nil && len(kept) == len(p.scopes[scope]) {
 		p.standing[scope] = slices.DeleteFunc(p.standing[scope], func(s jit.Standing) bool {
 			return s.Principal == c.Access.Binding.Principal && s.Role == c.Access.Binding.Role
 		})

@@ -30,7 +30,7 @@ func RunLeases(t *testing.T, open func(t *testing.T) func() jit.Leases) {
 
 func take(t *testing.T, l jit.Leases, name, holder string, now time.Time) (int64, bool) {
 	t.Helper()
-	position, ok, err := l.Take(t.Context(), name, holder, now, now.Add(time.Minute))
+	position, ok, err := l.Acquire(t.Context(), name, holder, now, now.Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func testLeaseHolder(t *testing.T, open func() jit.Leases) {
 	now = now.Add(time.Second)
 	check("the lease has ended", b, "drift", "b", true)
 	check("it is b's now", a, "drift", "a", false)
-	if err := b.Keep(t.Context(), "drift", "b", 0, now); err != nil {
+	if err := b.Renew(t.Context(), "drift", "b", 0, now); err != nil {
 		t.Fatal(err)
 	}
 	check("b has let go", a, "drift", "a", true)
@@ -74,7 +74,7 @@ func testLeasePosition(t *testing.T, open func() jit.Leases) {
 	if position, _ := take(t, a, "notices", "a", Epoch); position != 0 {
 		t.Errorf("position %d at first", position)
 	}
-	if err := a.Keep(t.Context(), "notices", "a", 7, Epoch.Add(time.Hour)); err != nil {
+	if err := a.Renew(t.Context(), "notices", "a", 7, Epoch.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if position, ok := take(t, a, "notices", "a", Epoch); !ok || position != 7 {
@@ -84,7 +84,7 @@ func testLeasePosition(t *testing.T, open func() jit.Leases) {
 		t.Errorf("the next holder finds position %d, %v; want 7", position, ok)
 	}
 	for holder, l := range map[string]jit.Leases{"a": a, "c": b} {
-		if err := l.Keep(t.Context(), "notices", holder, 99, Epoch.Add(9*time.Hour)); !errors.Is(err, jit.ErrStale) {
+		if err := l.Renew(t.Context(), "notices", holder, 99, Epoch.Add(9*time.Hour)); !errors.Is(err, jit.ErrStale) {
 			t.Errorf("%s has not the lease and keeps 99: %v", holder, err)
 		}
 	}
@@ -97,7 +97,7 @@ func testLeaseLook(t *testing.T, open func() jit.Leases) {
 	a, b := open(), open()
 	check := func(l jit.Leases, position int64, holder string, until time.Time) {
 		t.Helper()
-		gotPosition, gotHolder, gotUntil, err := l.Look(t.Context(), "notices")
+		gotPosition, gotHolder, gotUntil, err := l.Holder(t.Context(), "notices")
 		if err != nil || gotPosition != position || gotHolder != holder || !gotUntil.Equal(until) {
 			t.Errorf("position %d, holder %q until %s, %v; want %d, %q until %s", gotPosition, gotHolder, gotUntil, err, position, holder, until)
 		}
@@ -105,7 +105,7 @@ func testLeaseLook(t *testing.T, open func() jit.Leases) {
 	check(a, 0, "", time.Time{})
 	take(t, a, "notices", "a", Epoch)
 	check(b, 0, "a", Epoch.Add(time.Minute))
-	if err := a.Keep(t.Context(), "notices", "a", 7, Epoch.Add(time.Hour)); err != nil {
+	if err := a.Renew(t.Context(), "notices", "a", 7, Epoch.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	check(b, 7, "a", Epoch.Add(time.Hour))
@@ -119,7 +119,7 @@ func testLeaseForgotten(t *testing.T, open func() jit.Leases) {
 	for _, name := range []string{"finding", "notices"} {
 		take(t, l, name, "a", Epoch)
 	}
-	if err := l.Keep(t.Context(), "notices", "a", 7, Epoch.Add(time.Minute)); err != nil {
+	if err := l.Renew(t.Context(), "notices", "a", 7, Epoch.Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -127,10 +127,10 @@ func testLeaseForgotten(t *testing.T, open func() jit.Leases) {
 		want  string
 	}{{time.Hour, "a"}, {48 * time.Hour, ""}} {
 		take(t, l, "drift", "b", Epoch.Add(c.after))
-		if _, holder, _, err := l.Look(t.Context(), "finding"); err != nil || holder != c.want {
+		if _, holder, _, err := l.Holder(t.Context(), "finding"); err != nil || holder != c.want {
 			t.Errorf("after %s the holder of what is over is %q, %v; want %q", c.after, holder, err, c.want)
 		}
-		if position, holder, _, err := l.Look(t.Context(), "notices"); err != nil || position != 7 || holder != "a" {
+		if position, holder, _, err := l.Holder(t.Context(), "notices"); err != nil || position != 7 || holder != "a" {
 			t.Errorf("after %s the position is %d of %q, %v; want 7 of a", c.after, position, holder, err)
 		}
 	}

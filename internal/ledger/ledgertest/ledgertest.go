@@ -65,8 +65,8 @@ func testAbsent(t *testing.T, l jit.Ledger) {
 	if got := events(t, l, 1); len(got) != 0 {
 		t.Errorf("Events = %v", got)
 	}
-	q := jit.ClaimQuery{Owners: jit.Owners{"payments"}, Now: Epoch, Holder: "a", Lease: time.Minute, Limit: 10}
-	if got, err := l.Claim(t.Context(), q); len(got) != 0 || err != nil {
+	q := jit.DueQuery{Owners: jit.Owners{"payments"}, Now: Epoch, Holder: "a", Lease: time.Minute, Limit: 10}
+	if got, err := l.AcquireDue(t.Context(), q); len(got) != 0 || err != nil {
 		t.Errorf("Claim = %v, %v", got, err)
 	}
 	if errs := l.Write(t.Context(), nil); len(errs) != 0 {
@@ -76,7 +76,7 @@ func testAbsent(t *testing.T, l jit.Ledger) {
 
 func testRoundTrip(t *testing.T, l jit.Ledger) {
 	full := Grant(1)
-	full.Renewal, full.Policy, full.TerminateSessions, full.Holder, full.Alone = 3, "prod-oncall", true, 7, true
+	full.Renewal, full.Policy, full.TerminateSessions, full.Holder, full.NoStandingBefore = 3, "prod-oncall", true, 7, true
 	full.StartBy = Epoch.Add(10 * time.Minute)
 	full.Enforcement, full.SessionTail = jit.Sweeper, 90*time.Minute
 	full.RequestedAt = Epoch.Add(123456 * time.Microsecond)

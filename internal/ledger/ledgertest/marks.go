@@ -12,10 +12,10 @@ import (
 
 // RunMarks checks a store of marks. open returns a new, empty one that lives as long as the test; what
 // it returns further times in one test is the same store, as another process would have it.
-func RunMarks(t *testing.T, open func(t *testing.T) func() jit.Marks) {
+func RunMarks(t *testing.T, open func(t *testing.T) func() jit.Claims) {
 	for _, c := range []struct {
 		name string
-		test func(*testing.T, func() jit.Marks)
+		test func(*testing.T, func() jit.Claims)
 	}{
 		{"an absent store is empty", testNoMarks},
 		{"marks read back as written", testMarkRoundTrip},
@@ -33,23 +33,23 @@ func RunMarks(t *testing.T, open func(t *testing.T) func() jit.Marks) {
 const place, account = "arn:aws:sso:::instance/ssoins-0123456789abcdef", "123456789012"
 
 // Mark returns the mark of the n-th grant of the suite on an object.
-func Mark(n int, object string) jit.Mark {
-	return jit.Mark{Marker: Grant(n).Marker(), Object: object, Principal: "user:alice", Role: "ReadOnly"}
+func Mark(n int, object string) jit.Claim {
+	return jit.Claim{Marker: Grant(n).Marker(), Object: object, Principal: "user:alice", Role: "ReadOnly"}
 }
 
-func marked(t *testing.T, m jit.Marks, place, scope string) jit.Marked {
+func marked(t *testing.T, m jit.Claims, place, scope string) jit.ClaimSet {
 	t.Helper()
-	all, err := m.Marked(t.Context(), place, scope)
+	all, err := m.ReadClaims(t.Context(), place, scope)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return all
 }
 
-func mark(t *testing.T, m jit.Marks, scope string, put, drop []jit.Mark) {
+func mark(t *testing.T, m jit.Claims, scope string, put, drop []jit.Claim) {
 	t.Helper()
 	before := marked(t, m, place, scope).Version
-	version, err := m.Mark(t.Context(), place, scope, before, put, drop)
+	version, err := m.Update(t.Context(), place, scope, before, put, drop)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,41 +58,41 @@ func mark(t *testing.T, m jit.Marks, scope string, put, drop []jit.Mark) {
 	}
 }
 
-func testNoMarks(t *testing.T, open func() jit.Marks) {
+func testNoMarks(t *testing.T, open func() jit.Claims) {
 	m := open()
-	if got := marked(t, m, place, account); len(got.Marks) != 0 || got.Version != 0 {
+	if got := marked(t, m, place, account); len(got.Claims) != 0 || got.Version != 0 {
 		t.Errorf("Marked = %+v", got)
 	}
 	if got, err := m.Scopes(t.Context(), place); len(got) != 0 || err != nil {
 		t.Errorf("Scopes = %v, %v", got, err)
 	}
-	mark(t, m, account, nil, []jit.Mark{Mark(1, "a")})
+	mark(t, m, account, nil, []jit.Claim{Mark(1, "a")})
 }
 
-func testMarkRoundTrip(t *testing.T, open func() jit.Marks) {
+func testMarkRoundTrip(t *testing.T, open func() jit.Claims) {
 	full := Mark(1, "USER/1 ps-1")
 	full.Prior, full.Ending = true, true
-	want := []jit.Mark{full, Mark(2, "USER/1 ps-1")}
+	want := []jit.Claim{full, Mark(2, "USER/1 ps-1")}
 	if want[1].Marker.ID < want[0].Marker.ID {
 		want[0], want[1] = want[1], want[0]
 	}
 	mark(t, open(), account, want, nil)
-	if got := marked(t, open(), place, account).Marks; !reflect.DeepEqual(got, want) {
+	if got := marked(t, open(), place, account).Claims; !reflect.DeepEqual(got, want) {
 		t.Errorf("read back\n%+v\nwant\n%+v", got, want)
 	}
 	full.Prior, full.Ending, full.Marker.Window.End = false, false, Epoch
-	mark(t, open(), account, []jit.Mark{full}, []jit.Mark{Mark(2, "USER/1 ps-1")})
-	if got := marked(t, open(), place, account).Marks; !reflect.DeepEqual(got, []jit.Mark{full}) {
+	mark(t, open(), account, []jit.Claim{full}, []jit.Claim{Mark(2, "USER/1 ps-1")})
+	if got := marked(t, open(), place, account).Claims; !reflect.DeepEqual(got, []jit.Claim{full}) {
 		t.Errorf("after a change\n%+v\nwant\n%+v", got, full)
 	}
 }
 
-func testMarkKey(t *testing.T, open func() jit.Marks) {
+func testMarkKey(t *testing.T, open func() jit.Claims) {
 	theirs := Mark(1, "a")
 	theirs.Marker.Owner = "another-team"
-	mark(t, open(), account, []jit.Mark{Mark(1, "a"), Mark(1, "b"), theirs, Mark(2, "a")}, nil)
-	mark(t, open(), account, nil, []jit.Mark{Mark(1, "a")})
-	got := marked(t, open(), place, account).Marks
+	mark(t, open(), account, []jit.Claim{Mark(1, "a"), Mark(1, "b"), theirs, Mark(2, "a")}, nil)
+	mark(t, open(), account, nil, []jit.Claim{Mark(1, "a")})
+	got := marked(t, open(), place, account).Claims
 	if len(got) != 3 {
 		t.Fatalf("%d marks are left, want 3: %+v", len(got), got)
 	}
@@ -103,15 +103,15 @@ func testMarkKey(t *testing.T, open func() jit.Marks) {
 	}
 }
 
-func testMarkPlaces(t *testing.T, open func() jit.Marks) {
-	mark(t, open(), account, []jit.Mark{Mark(1, "a")}, nil)
-	mark(t, open(), "210987654321", []jit.Mark{Mark(2, "b")}, nil)
-	mark(t, open(), "111111111111", []jit.Mark{Mark(3, "c")}, nil)
-	mark(t, open(), "111111111111", nil, []jit.Mark{Mark(3, "c")})
-	if got := marked(t, open(), "another", account); len(got.Marks) != 0 {
+func testMarkPlaces(t *testing.T, open func() jit.Claims) {
+	mark(t, open(), account, []jit.Claim{Mark(1, "a")}, nil)
+	mark(t, open(), "210987654321", []jit.Claim{Mark(2, "b")}, nil)
+	mark(t, open(), "111111111111", []jit.Claim{Mark(3, "c")}, nil)
+	mark(t, open(), "111111111111", nil, []jit.Claim{Mark(3, "c")})
+	if got := marked(t, open(), "another", account); len(got.Claims) != 0 {
 		t.Errorf("another place has %+v", got)
 	}
-	if got := marked(t, open(), place, account).Marks; len(got) != 1 || got[0].Object != "a" {
+	if got := marked(t, open(), place, account).Claims; len(got) != 1 || got[0].Object != "a" {
 		t.Errorf("the scope has %+v", got)
 	}
 	for at, want := range map[string]string{place: "[123456789012 210987654321]", "another": "[]"} {
@@ -130,31 +130,31 @@ func testMarkPlaces(t *testing.T, open func() jit.Marks) {
 	}
 }
 
-func testMarkStale(t *testing.T, open func() jit.Marks) {
+func testMarkStale(t *testing.T, open func() jit.Claims) {
 	seen := marked(t, open(), place, account).Version
-	mark(t, open(), account, []jit.Mark{Mark(1, "a")}, nil)
-	_, err := open().Mark(t.Context(), place, account, seen, []jit.Mark{Mark(2, "b")}, []jit.Mark{Mark(1, "a")})
+	mark(t, open(), account, []jit.Claim{Mark(1, "a")}, nil)
+	_, err := open().Update(t.Context(), place, account, seen, []jit.Claim{Mark(2, "b")}, []jit.Claim{Mark(1, "a")})
 	if !errors.Is(err, jit.ErrStale) {
 		t.Errorf("a write at a version that is gone: %v, want ErrStale", err)
 	}
-	if got := marked(t, open(), place, account).Marks; len(got) != 1 || got[0].Object != "a" {
+	if got := marked(t, open(), place, account).Claims; len(got) != 1 || got[0].Object != "a" {
 		t.Errorf("a stale write left %+v", got)
 	}
 }
 
 // Somebody who has read that there is no mark must not be able to write as if there had been none in between.
-func testMarkVersion(t *testing.T, open func() jit.Marks) {
-	mark(t, open(), account, []jit.Mark{Mark(1, "a")}, nil)
-	mark(t, open(), account, nil, []jit.Mark{Mark(1, "a")})
+func testMarkVersion(t *testing.T, open func() jit.Claims) {
+	mark(t, open(), account, []jit.Claim{Mark(1, "a")}, nil)
+	mark(t, open(), account, nil, []jit.Claim{Mark(1, "a")})
 	seen := marked(t, open(), place, account).Version
-	mark(t, open(), account, []jit.Mark{Mark(2, "a")}, nil)
-	mark(t, open(), account, nil, []jit.Mark{Mark(2, "a")})
-	if _, err := open().Mark(t.Context(), place, account, seen, []jit.Mark{Mark(3, "a")}, nil); !errors.Is(err, jit.ErrStale) {
+	mark(t, open(), account, []jit.Claim{Mark(2, "a")}, nil)
+	mark(t, open(), account, nil, []jit.Claim{Mark(2, "a")})
+	if _, err := open().Update(t.Context(), place, account, seen, []jit.Claim{Mark(3, "a")}, nil); !errors.Is(err, jit.ErrStale) {
 		t.Errorf("marks came and went, and a write says %v, want ErrStale", err)
 	}
 }
 
-func testMarkWriters(t *testing.T, open func() jit.Marks) {
+func testMarkWriters(t *testing.T, open func() jit.Claims) {
 	const writers, rounds = 8, 10
 	errs := make(chan error, writers)
 	for w := range writers {
@@ -162,11 +162,11 @@ func testMarkWriters(t *testing.T, open func() jit.Marks) {
 		go func() {
 			errs <- func() error {
 				for r := 0; r < rounds; {
-					seen, err := m.Marked(t.Context(), place, account)
+					seen, err := m.ReadClaims(t.Context(), place, account)
 					if err != nil {
 						return err
 					}
-					_, err = m.Mark(t.Context(), place, account, seen.Version, []jit.Mark{Mark(w*rounds+r, "a")}, nil)
+					_, err = m.Update(t.Context(), place, account, seen.Version, []jit.Claim{Mark(w*rounds+r, "a")}, nil)
 					if err != nil && !errors.Is(err, jit.ErrStale) {
 						return err
 					}
@@ -183,26 +183,26 @@ func testMarkWriters(t *testing.T, open func() jit.Marks) {
 			t.Error(err)
 		}
 	}
-	if got := marked(t, open(), place, account); len(got.Marks) != writers*rounds || got.Version != writers*rounds {
-		t.Errorf("%d marks at version %d, want %d of each", len(got.Marks), got.Version, writers*rounds)
+	if got := marked(t, open(), place, account); len(got.Claims) != writers*rounds || got.Version != writers*rounds {
+		t.Errorf("%d marks at version %d, want %d of each", len(got.Claims), got.Version, writers*rounds)
 	}
 }
 
-func testMarkCancelled(t *testing.T, open func() jit.Marks) {
-	mark(t, open(), account, []jit.Mark{Mark(1, "a")}, nil)
+func testMarkCancelled(t *testing.T, open func() jit.Claims) {
+	mark(t, open(), account, []jit.Claim{Mark(1, "a")}, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	m := open()
-	if _, err := m.Marked(ctx, place, account); !errors.Is(err, context.Canceled) {
+	if _, err := m.ReadClaims(ctx, place, account); !errors.Is(err, context.Canceled) {
 		t.Errorf("Marked: %v", err)
 	}
 	if _, err := m.Scopes(ctx, place); !errors.Is(err, context.Canceled) {
 		t.Errorf("Scopes: %v", err)
 	}
-	if _, err := m.Mark(ctx, place, account, 1, []jit.Mark{Mark(2, "a")}, nil); !errors.Is(err, context.Canceled) {
+	if _, err := m.Update(ctx, place, account, 1, []jit.Claim{Mark(2, "a")}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("Mark: %v", err)
 	}
-	if got := marked(t, m, place, account).Marks; len(got) != 1 {
+	if got := marked(t, m, place, account).Claims; len(got) != 1 {
 		t.Errorf("afterwards there are %+v", got)
 	}
 }

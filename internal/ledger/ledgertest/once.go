@@ -12,7 +12,7 @@ import (
 )
 
 func told(name string, at time.Time) jit.Entry {
-	return jit.Entry{Events: []jit.Event{Event(Grant(1).ID)}, Once: jit.Once{Name: name, At: at, Until: at.Add(time.Hour)}}
+	return jit.Entry{Events: []jit.Event{Event(Grant(1).ID)}, Dedup: jit.DedupKey{Name: name, At: at, Until: at.Add(time.Hour)}}
 }
 
 // testOnce records what several may want to record, once.
@@ -21,7 +21,7 @@ func testOnce(t *testing.T, l jit.Ledger) {
 	check := func(what string, want int, refused []bool, entries ...jit.Entry) {
 		t.Helper()
 		for i, err := range l.Write(t.Context(), entries) {
-			if err != nil && !errors.Is(err, jit.ErrTold) || (err != nil) != refused[i] {
+			if err != nil && !errors.Is(err, jit.ErrDuplicate) || (err != nil) != refused[i] {
 				t.Errorf("%s: entry %d: %v, want it to be refused: %v", what, i, err, refused[i])
 			}
 		}
@@ -38,7 +38,7 @@ func testOnce(t *testing.T, l jit.Ledger) {
 	check("its time is over", 6, []bool{false}, told("a", now))
 	check("by a clock that is wrong", 7, []bool{false}, told("a", now.Add(2*time.Hour)))
 	check("that does not count", 8, []bool{false}, told("a", now))
-	if position, holder, until, err := l.(interface{ Leases() jit.Leases }).Leases().Look(t.Context(), "a"); position != 0 || holder != "" || !until.Equal(now.Add(time.Hour)) || err != nil {
+	if position, holder, until, err := l.(interface{ Leases() jit.Leases }).Leases().Holder(t.Context(), "a"); position != 0 || holder != "" || !until.Equal(now.Add(time.Hour)) || err != nil {
 		t.Errorf("kept as %d of %q until %s, %v", position, holder, until, err)
 	}
 	many := make([]jit.Entry, 6000)
@@ -52,7 +52,7 @@ func testOnce(t *testing.T, l jit.Ledger) {
 	}
 	check("many, some of them twice", 6002, again, many...)
 	with := Entry(Grant(3))
-	with.Once = jit.Once{Name: "e", At: now, Until: now.Add(time.Hour)}
+	with.Dedup = jit.DedupKey{Name: "e", At: now, Until: now.Add(time.Hour)}
 	if err := l.Write(t.Context(), []jit.Entry{with})[0]; !errors.Is(err, jit.ErrInvalid) {
 		t.Errorf("a grant that is to be written once: %v, want it to be refused", err)
 	}
@@ -68,7 +68,7 @@ func testOnceConcurrent(t *testing.T, l jit.Ledger) {
 			switch err := l.Write(t.Context(), []jit.Entry{told("a", Epoch)})[0]; {
 			case err == nil:
 				done.Add(1)
-			case !errors.Is(err, jit.ErrTold):
+			case !errors.Is(err, jit.ErrDuplicate):
 				t.Error(err)
 			}
 		})

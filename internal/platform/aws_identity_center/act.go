@@ -102,7 +102,7 @@ func (a *application) blame(ctx context.Context) {
 			switch {
 			case j.op == jit.Ensure && o == j.object:
 				j.failed = explain(ctx, a.on.id, creation, o, err)
-			case slices.ContainsFunc(a.view.marks, func(m jit.Mark) bool { return m.Object == name && m.Ending && j.owns(m) }):
+			case slices.ContainsFunc(a.view.marks, func(m jit.Claim) bool { return m.Object == name && m.Ending && j.owns(m) }):
 				j.failed = explain(ctx, a.on.id, deletion, o, err)
 			}
 		}

@@ -77,7 +77,7 @@ type job struct {
 	failed  error  // what came of its latest writes
 }
 
-func (j *job) owns(m jit.Mark) bool {
+func (j *job) owns(m jit.Claim) bool {
 	return m.Marker.Owner == j.access.Marker.Owner && m.Marker.ID == j.access.Marker.ID
 }
 
@@ -157,7 +157,7 @@ func (a *application) claim(ctx context.Context) bool {
 		return false
 	}
 	for try := 0; ; try++ {
-		marked, err := a.platform.marks.Marked(ctx, a.client.instance, a.on.id)
+		marked, err := a.platform.marks.ReadClaims(ctx, a.client.instance, a.on.id)
 		if err != nil {
 			return fail(unremembered(err))
 		}
@@ -180,7 +180,7 @@ func (a *application) claim(ctx context.Context) bool {
 		if len(put) == 0 {
 			return true
 		}
-		version, err := a.platform.marks.Mark(ctx, a.client.instance, a.on.id, marked.Version, put, nil)
+		version, err := a.platform.marks.Update(ctx, a.client.instance, a.on.id, marked.Version, put, nil)
 		switch {
 		case err == nil:
 			failpoint.Hit(kind + ".after-claim")
@@ -224,7 +224,7 @@ func (a *application) settle(ctx context.Context) {
 		if len(drop) == 0 {
 			return
 		}
-		_, err := a.platform.marks.Mark(ctx, a.client.instance, a.on.id, a.view.version, nil, drop)
+		_, err := a.platform.marks.Update(ctx, a.client.instance, a.on.id, a.view.version, nil, drop)
 		if err == nil {
 			return
 		}
@@ -232,8 +232,8 @@ func (a *application) settle(ctx context.Context) {
 			err = backoff.Wait(ctx, try, firstPause, longestPause)
 		}
 		if err == nil {
-			var marked jit.Marked
-			if marked, err = a.platform.marks.Marked(ctx, a.client.instance, a.on.id); err == nil {
+			var marked jit.ClaimSet
+			if marked, err = a.platform.marks.ReadClaims(ctx, a.client.instance, a.on.id); err == nil {
 				a.view.again(marked)
 				continue
 			}

@@ -180,8 +180,8 @@ func TestAGrantOfAnotherInstanceIsNotForgotten(t *testing.T) {
 	s := newSite(t)
 	p, a := s.open(t), access(alice(), "elsewhere")
 	const before = "arn:aws:sso:::instance/ssoins-9999999999999999"
-	mark := jit.Mark{Marker: a.Marker, Object: "x", Principal: a.Binding.Principal, Role: a.Binding.Role}
-	version, err := s.marks.Mark(t.Context(), before, production, 0, []jit.Mark{mark}, nil)
+	mark := jit.Claim{Marker: a.Marker, Object: "x", Principal: a.Binding.Principal, Role: a.Binding.Role}
+	version, err := s.marks.Update(t.Context(), before, production, 0, []jit.Claim{mark}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestAGrantOfAnotherInstanceIsNotForgotten(t *testing.T) {
 	if n := s.writes.Load(); n != writes {
 		t.Errorf("%d writes on the new instance", n-writes)
 	}
-	if _, err := s.marks.Mark(t.Context(), before, production, version, nil, []jit.Mark{mark}); err != nil {
+	if _, err := s.marks.Update(t.Context(), before, production, version, nil, []jit.Claim{mark}); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, p, remove(a)...)

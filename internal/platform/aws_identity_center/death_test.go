@@ -13,21 +13,21 @@ import (
 
 // hooked are marks whose every call goes through call.
 type hooked struct {
-	jit.Marks
+	jit.Claims
 	call func(do func() error) error
 }
 
-func (h hooked) Marked(ctx context.Context, place, scope string) (m jit.Marked, err error) {
+func (h hooked) ReadClaims(ctx context.Context, place, scope string) (m jit.ClaimSet, err error) {
 	err = h.call(func() (err error) {
-		m, err = h.Marks.Marked(ctx, place, scope)
+		m, err = h.Claims.ReadClaims(ctx, place, scope)
 		return err
 	})
 	return m, err
 }
 
-func (h hooked) Mark(ctx context.Context, place, scope string, version int64, put, drop []jit.Mark) (next int64, err error) {
+func (h hooked) Update(ctx context.Context, place, scope string, version int64, put, drop []jit.Claim) (next int64, err error) {
 	err = h.call(func() (err error) {
-		next, err = h.Marks.Mark(ctx, place, scope, version, put, drop)
+		next, err = h.Claims.Update(ctx, place, scope, version, put, drop)
 		return err
 	})
 	return next, err

@@ -51,7 +51,7 @@ type Platform struct {
 	load  func(context.Context) (aws.Config, error)
 	watch awsconfig.Watch
 	pace  pace
-	marks jit.Marks
+	marks jit.Claims
 
 	slots chan struct{} // one for each outstanding write
 
@@ -62,8 +62,8 @@ type Platform struct {
 }
 
 var (
-	_ jit.Remembering = (*Platform)(nil)
-	_ jit.Describer   = (*Platform)(nil)
+	_ jit.Claimer   = (*Platform)(nil)
+	_ jit.Describer = (*Platform)(nil)
 )
 
 // New checks the form of the configuration; the first call looks for credentials.
@@ -85,8 +85,8 @@ func New(cfg Config, now func() time.Time) (*Platform, error) {
 // Kind returns "aws_identity_center".
 func (p *Platform) Kind() string { return kind }
 
-// Remember hands over the marks.
-func (p *Platform) Remember(m jit.Marks) { p.marks = m }
+// UseClaims hands over the marks.
+func (p *Platform) UseClaims(m jit.Claims) { p.marks = m }
 
 // Scopes returns the accounts on which there are marks.
 func (p *Platform) Scopes(ctx context.Context) ([]string, error) {

@@ -24,7 +24,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	before, err := p.marks.Marked(ctx, c.instance, scope)
+	before, err := p.marks.ReadClaims(ctx, c.instance, scope)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
@@ -32,7 +32,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	for _, m := range before.Marks {
+	for _, m := range before.Claims {
 		if o, ok := parseObject(m.Object); ok {
 			sets = append(sets, o.set)
 		}
@@ -44,16 +44,16 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		return jit.Snapshot{}, err
 	}
 	// Again: of what has come or gone meanwhile neither list tells alone.
-	after, err := p.marks.Marked(ctx, c.instance, scope)
+	after, err := p.marks.ReadClaims(ctx, c.instance, scope)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
 	snap := jit.Snapshot{Clock: p.watch.Clock()}
 	marked, prior := map[string]bool{}, map[string]bool{}
-	for _, m := range before.Marks {
+	for _, m := range before.Claims {
 		marked[m.Object] = true
 	}
-	for _, m := range after.Marks {
+	for _, m := range after.Claims {
 		marked[m.Object] = true
 		prior[m.Object] = prior[m.Object] || m.Prior
 		if o, ok := parseObject(m.Object); ok && there[o] {

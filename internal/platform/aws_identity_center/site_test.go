@@ -32,7 +32,7 @@ const (
 type site struct {
 	*model
 	// marks are those of every process; nil means those of the ledger.
-	marks         jit.Marks
+	marks         jit.Claims
 	ledger        string
 	reads, writes atomic.Int64
 	// hurry makes time matter little: calls are not spaced, and ticks and pauses are short.
@@ -102,7 +102,7 @@ func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 		}
 	}
 	if s.marks != nil {
-		p.Remember(s.marks)
+		p.UseClaims(s.marks)
 		return p
 	}
 	l, err := ledger.Open(t.Context(), ledger.Config{URL: s.ledger})
@@ -114,7 +114,7 @@ func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 			t.Error(err)
 		}
 	})
-	p.Remember(l.Marks())
+	p.UseClaims(l.Marks())
 	return p
 }
 
@@ -241,11 +241,11 @@ func ours(t testing.TB, p *Platform) []jit.Observed {
 }
 
 // marked are the marks of the account.
-func marked(t testing.TB, p *Platform) []jit.Mark {
+func marked(t testing.TB, p *Platform) []jit.Claim {
 	t.Helper()
-	all, err := p.marks.Marked(t.Context(), modelInstance, production)
+	all, err := p.marks.ReadClaims(t.Context(), modelInstance, production)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all.Marks
+	return all.Claims
 }

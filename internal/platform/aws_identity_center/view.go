@@ -18,7 +18,7 @@ const (
 
 // view is what one Apply knows of its account: the marks, and the assignments of the permission sets concerned.
 type view struct {
-	marks   []jit.Mark
+	marks   []jit.Claim
 	version int64
 	there   map[object]presence
 	// unsure are the objects whose removal somebody had begun before: the list may be about to change.
@@ -27,11 +27,11 @@ type view struct {
 	ensured map[object]bool
 	failed  map[object]error
 	// fresh are the marks that this Apply has made: before it nothing of theirs was under way.
-	fresh []jit.Mark
+	fresh []jit.Claim
 }
 
-func newView(m jit.Marked) *view {
-	v := &view{marks: m.Marks, version: m.Version, there: map[object]presence{}, unsure: map[object]bool{}, ensured: map[object]bool{}, failed: map[object]error{}}
+func newView(m jit.ClaimSet) *view {
+	v := &view{marks: m.Claims, version: m.Version, there: map[object]presence{}, unsure: map[object]bool{}, ensured: map[object]bool{}, failed: map[object]error{}}
 	for _, m := range v.marks {
 		if o, ok := parseObject(m.Object); ok && m.Ending {
 			v.unsure[o] = true
@@ -41,7 +41,7 @@ func newView(m jit.Marked) *view {
 }
 
 // again takes up marks that were written meanwhile. What was seen and done stays true: others write their marks first.
-func (v *view) again(m jit.Marked) { v.marks, v.version = m.Marks, m.Version }
+func (v *view) again(m jit.ClaimSet) { v.marks, v.version = m.Claims, m.Version }
 
 // see takes in a list of assignments.
 func (v *view) see(all map[object]bool) {
@@ -84,7 +84,7 @@ func (v *view) sets(jobs []*job) []string {
 }
 
 // claims returns the marks that have to be written for the jobs without an error.
-func (v *view) claims(jobs []*job) []jit.Mark {
+func (v *view) claims(jobs []*job) []jit.Claim {
 	next := slices.Clone(v.marks)
 	for _, j := range jobs {
 		if j.err != nil {
@@ -108,7 +108,7 @@ func (v *view) claims(jobs []*job) []jit.Mark {
 			}
 		}
 		if j.op == jit.Ensure && !found {
-			next = append(next, jit.Mark{Marker: j.access.Marker, Object: wanted, Principal: j.access.Binding.Principal, Role: j.access.Binding.Role,
+			next = append(next, jit.Claim{Marker: j.access.Marker, Object: wanted, Principal: j.access.Binding.Principal, Role: j.access.Binding.Role,
 				Prior: v.prior(wanted, j.object)})
 		}
 		if j.op == jit.Ensure && v.there[j.object] == unlisted {
@@ -117,7 +117,7 @@ func (v *view) claims(jobs []*job) []jit.Mark {
 			}
 		}
 	}
-	return slices.DeleteFunc(next, func(m jit.Mark) bool { return slices.Contains(v.marks, m) })
+	return slices.DeleteFunc(next, func(m jit.Claim) bool { return slices.Contains(v.marks, m) })
 }
 
 // prior reports whether an object was there before any mark of it: another mark tells, or else the list.
@@ -131,9 +131,9 @@ func (v *view) prior(name string, o object) bool {
 }
 
 // put takes in marks that have been written.
-func (v *view) put(marks []jit.Mark, version int64) {
+func (v *view) put(marks []jit.Claim, version int64) {
 	for _, m := range marks {
-		i := slices.IndexFunc(v.marks, func(is jit.Mark) bool { return same(is, m) })
+		i := slices.IndexFunc(v.marks, func(is jit.Claim) bool { return same(is, m) })
 		if i < 0 {
 			v.marks, v.fresh = append(v.marks, m), append(v.fresh, m)
 		} else {
@@ -144,7 +144,7 @@ func (v *view) put(marks []jit.Mark, version int64) {
 }
 
 // same: both are marks of one grant on one object.
-func same(a, b jit.Mark) bool {
+func same(a, b jit.Claim) bool {
 	return a.Marker.Owner == b.Marker.Owner && a.Marker.ID == b.Marker.ID && a.Object == b.Object
 }
 
@@ -173,15 +173,15 @@ func (v *view) task(o object) operation {
 
 // void returns the marks of the jobs that stand for nothing any more: their grant has given them up, and what
 // nobody else claims is gone; or the service has refused to make what they claim.
-func (v *view) void(jobs []*job) []jit.Mark {
-	var all []jit.Mark
+func (v *view) void(jobs []*job) []jit.Claim {
+	var all []jit.Claim
 	for _, m := range v.marks {
 		o, ok := parseObject(m.Object)
 		if !ok || !slices.ContainsFunc(jobs, func(j *job) bool { return j.owns(m) }) {
 			continue
 		}
 		err := v.failed[o]
-		fresh := slices.ContainsFunc(v.fresh, func(f jit.Mark) bool { return same(f, m) })
+		fresh := slices.ContainsFunc(v.fresh, func(f jit.Claim) bool { return same(f, m) })
 		if m.Ending && err == nil || fresh && !m.Ending && err != nil && answered(err) && v.there[o] == unlisted {
 			all = append(all, m)
 		}
@@ -193,7 +193,7 @@ func (v *view) void(jobs []*job) []jit.Mark {
 func (v *view) has(j *job) bool { return slices.ContainsFunc(v.marks, j.owns) }
 
 // waits reports whether one of the marks to be dropped is of the job's grant.
-func (v *view) waits(j *job, drop []jit.Mark) bool { return slices.ContainsFunc(drop, j.owns) }
+func (v *view) waits(j *job, drop []jit.Claim) bool { return slices.ContainsFunc(drop, j.owns) }
 
 // held counts the assignments that a permission set is known to have.
 func (v *view) held(set string) int {

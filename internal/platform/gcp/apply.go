@@ -104,7 +104,7 @@ type application struct {
 	unnamed int
 
 	// fresh are the marks that were made for the changes.
-	fresh []jit.Mark
+	fresh []jit.Claim
 	// unrecorded is why marks could not be written: access is still ended, and none is given that has to be remembered.
 	unrecorded error
 	// unsure: a write got no answer.
@@ -128,7 +128,7 @@ func (a *application) accept(scope string) []int {
 			continue
 		}
 		if err != nil {
-			a.changes[i].Access.Alone = false
+			a.changes[i].Access.NoStandingBefore = false
 		} else {
 			*b = canonical
 			a.roles[i], _ = parseRole(canonical.Role)

@@ -150,7 +150,7 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 		p.Bindings = slices.DeleteFunc(p.Bindings, ours)
 		p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{alice, bob}, BindingID: "kept too"})
 	})
-	a.Alone = true
+	a.NoStandingBefore = true
 	apply(t, p, project, removed(a)...)
 	i := slices.IndexFunc(s.Policy(project).Bindings, func(b gcptest.Binding) bool { return b.BindingID == "kept too" })
 	if i < 0 || !slices.Equal(s.Policy(project).Bindings[i].Members, []string{bob}) {

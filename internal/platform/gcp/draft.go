@@ -21,8 +21,8 @@ type draft struct {
 // newDraft begins with the policy as it was read, without what is over and bears the owner of one of
 // the changes. To drop that is by itself no reason to write.
 func newDraft(r reading, changes []jit.Change) *draft {
-	d := &draft{policy: *r.policy, clock: r.clock, recollection: recollection{memory: r.memory, was: r.Marks, asked: map[owned]bool{}}}
-	d.Marks = slices.Clone(r.Marks)
+	d := &draft{policy: *r.policy, clock: r.clock, recollection: recollection{memory: r.memory, was: r.Claims, asked: map[owned]bool{}}}
+	d.Claims = slices.Clone(r.Claims)
 	asked, owners := map[owned]bool{}, map[string]bool{}
 	for _, c := range changes {
 		asked[ownedBy(c.Access.Marker)], owners[c.Access.Marker.Owner] = true, true
@@ -121,7 +121,7 @@ func (d *draft) drop(of owned, kept int) bool {
 // unstrip takes the principal out of the binding without a condition, of a grant that has no other
 // binding and is [jit.Access].Alone: a tool that writes a policy back without its conditions makes that of a grant.
 func (d *draft) unstrip(a jit.Access, r role) {
-	if !a.Alone {
+	if !a.NoStandingBefore {
 		return
 	}
 	for i, b := range d.bindings {

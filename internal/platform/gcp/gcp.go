@@ -29,7 +29,7 @@ type Platform struct {
 	cfg    Config
 	now    func() time.Time
 	tidied func(ctx context.Context, gone []jit.Marker)
-	marks  jit.Marks
+	marks  jit.Claims
 
 	mu     sync.Mutex
 	opened *client // nil until the first call
@@ -40,7 +40,7 @@ type Platform struct {
 var (
 	_ jit.LateApplier = (*Platform)(nil)
 	_ jit.Tidier      = (*Platform)(nil)
-	_ jit.Remembering = (*Platform)(nil)
+	_ jit.Claimer     = (*Platform)(nil)
 )
 
 // New checks the form of the configuration; the first call looks for credentials.

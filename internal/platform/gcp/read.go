@@ -38,7 +38,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err := cmp.Or(current.memory.err, after.err); err != nil {
 		return jit.Snapshot{}, err
 	}
-	current.recollect(&s, current.Marks, after.Marks)
+	current.recollect(&s, current.Claims, after.Claims)
 	return s, nil
 }
 

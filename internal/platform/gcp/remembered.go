@@ -44,19 +44,19 @@ func objectOf(b jit.Binding) string { return b.Role + " " + b.Principal }
 
 // memory is what is remembered of a scope.
 type memory struct {
-	jit.Marked
+	jit.ClaimSet
 	err error // why nothing is known
 }
 
-// Remember hands over the marks.
-func (p *Platform) Remember(m jit.Marks) { p.marks = m }
+// UseClaims hands over the marks.
+func (p *Platform) UseClaims(m jit.Claims) { p.marks = m }
 
 // remembered reads the marks of a scope.
 func (p *Platform) remembered(ctx context.Context, at resource) memory {
 	if p.marks == nil {
 		return memory{err: unremembered(errors.New("there is none"))}
 	}
-	m, err := p.marks.Marked(ctx, place, at.String())
+	m, err := p.marks.ReadClaims(ctx, place, at.String())
 	return memory{m, unremembered(err)}
 }
 
@@ -90,13 +90,13 @@ func (p *policy) members(role string, is func(member string) bool) map[int][]int
 }
 
 // gives reports whether the policy gives what a mark is of.
-func (p *policy) gives(m jit.Mark) bool {
+func (p *policy) gives(m jit.Claim) bool {
 	return len(p.members(m.Role, func(member string) bool { return sameMember(member, m.Principal) })) > 0
 }
 
 // recollect adds to a snapshot what is remembered, by the marks before and after the policy was read: of what has come or gone
 // meanwhile neither tell alone. Access that was there before our grants of it is both ours and standing access.
-func (p *policy) recollect(s *jit.Snapshot, before, after []jit.Mark) {
+func (p *policy) recollect(s *jit.Snapshot, before, after []jit.Claim) {
 	marked, prior := map[string]bool{}, map[string]bool{}
 	for _, m := range slices.Concat(before, after) {
 		marked[m.Object] = true
@@ -116,41 +116,41 @@ func (p *policy) recollect(s *jit.Snapshot, before, after []jit.Mark) {
 // recollection is what a draft makes of the marks.
 type recollection struct {
 	memory
-	was []jit.Mark
+	was []jit.Claim
 	// asked are the grants that the changes are of.
 	asked map[owned]bool
 	// put is to be written before the policy, and void dropped after it.
-	put, void []jit.Mark
+	put, void []jit.Claim
 }
 
 // any reports whether one of the marks of an object has a property.
-func (r *recollection) any(object string, is func(m jit.Mark) bool) bool {
-	return slices.ContainsFunc(r.Marks, func(m jit.Mark) bool { return m.Object == object && is(m) })
+func (r *recollection) any(object string, is func(m jit.Claim) bool) bool {
+	return slices.ContainsFunc(r.Claims, func(m jit.Claim) bool { return m.Object == object && is(m) })
 }
 
 // same reports whether two marks say the same.
-func same(a, b jit.Mark) bool {
+func same(a, b jit.Claim) bool {
 	equal := a.Marker.Window.Equal(b.Marker.Window)
 	a.Marker.Window = b.Marker.Window
 	return equal && a == b
 }
 
-func claims(m jit.Mark) bool { return !m.Ending }
-func ends(m jit.Mark) bool   { return m.Ending }
-func prior(m jit.Mark) bool  { return m.Prior }
+func claims(m jit.Claim) bool { return !m.Ending }
+func ends(m jit.Claim) bool   { return m.Ending }
+func prior(m jit.Claim) bool  { return m.Prior }
 
 // giveUp lets a grant claim nothing but an object.
 func (r *recollection) giveUp(of owned, except string) {
 	r.asked[of] = true
-	for i, m := range r.Marks {
-		r.Marks[i].Ending = m.Ending || ownedBy(m.Marker) == of && m.Object != except
+	for i, m := range r.Claims {
+		r.Claims[i].Ending = m.Ending || ownedBy(m.Marker) == of && m.Object != except
 	}
 }
 
 // claim makes an Ensure of access that is remembered. What cannot be is an error and changes nothing.
 func (d *draft) claim(a jit.Access) error {
 	object := objectOf(a.Binding)
-	mark := jit.Mark{Marker: a.Marker, Object: object, Principal: a.Binding.Principal, Role: a.Binding.Role}
+	mark := jit.Claim{Marker: a.Marker, Object: object, Principal: a.Binding.Principal, Role: a.Binding.Role}
 	there := d.gives(mark)
 	if !there {
 		before := d.bindings
@@ -161,19 +161,19 @@ func (d *draft) claim(a jit.Access) error {
 	}
 	// What somebody is giving up may be gone by the time that the mark is written: the policy's etag tells.
 	d.changed = d.changed || !there || d.recollection.any(object, ends)
-	mark.Prior = there && (d.recollection.any(object, prior) || !d.recollection.any(object, func(jit.Mark) bool { return true }))
+	mark.Prior = there && (d.recollection.any(object, prior) || !d.recollection.any(object, func(jit.Claim) bool { return true }))
 	d.giveUp(ownedBy(a.Marker), object)
-	d.Marks = slices.DeleteFunc(d.Marks, func(m jit.Mark) bool { return ownedBy(m.Marker) == ownedBy(a.Marker) && m.Object == object })
-	d.Marks = append(d.Marks, mark)
-	for i, m := range d.Marks {
-		d.Marks[i].Prior = m.Prior && (there || m.Object != object) // else we make it, whatever there was before
+	d.Claims = slices.DeleteFunc(d.Claims, func(m jit.Claim) bool { return ownedBy(m.Marker) == ownedBy(a.Marker) && m.Object == object })
+	d.Claims = append(d.Claims, mark)
+	for i, m := range d.Claims {
+		d.Claims[i].Prior = m.Prior && (there || m.Object != object) // else we make it, whatever there was before
 	}
 	return nil
 }
 
 // settle takes out of the policy what the grants that were asked for have given up and nobody claims, and says what is to become of the marks.
 func (d *draft) settle() {
-	for _, m := range d.Marks {
+	for _, m := range d.Claims {
 		given := m.Ending && d.asked[ownedBy(m.Marker)]
 		if given && !d.recollection.any(m.Object, claims) && !d.recollection.any(m.Object, prior) {
 			d.leave(m.Role, m.Principal)
@@ -182,7 +182,7 @@ func (d *draft) settle() {
 		if given {
 			d.void = append(d.void, m)
 		}
-		if given || !slices.ContainsFunc(d.was, func(is jit.Mark) bool { return same(is, m) }) {
+		if given || !slices.ContainsFunc(d.was, func(is jit.Claim) bool { return same(is, m) }) {
 			d.put = append(d.put, m)
 		}
 	}
@@ -247,13 +247,13 @@ func (a *application) record(ctx context.Context, d *draft) error {
 	if len(d.put) == 0 {
 		return nil
 	}
-	_, err := a.platform.marks.Mark(ctx, place, a.at.String(), d.Version, d.put, nil)
+	_, err := a.platform.marks.Update(ctx, place, a.at.String(), d.Version, d.put, nil)
 	if err != nil {
 		return err
 	}
 	failpoint.Hit(kind + ".after-claim")
 	for _, m := range d.put {
-		if !slices.ContainsFunc(d.was, func(is jit.Mark) bool { return ownedBy(is.Marker) == ownedBy(m.Marker) && is.Object == m.Object }) {
+		if !slices.ContainsFunc(d.was, func(is jit.Claim) bool { return ownedBy(is.Marker) == ownedBy(m.Marker) && is.Object == m.Object }) {
 			a.fresh = append(a.fresh, m)
 		}
 	}
@@ -275,26 +275,26 @@ func (a *application) conclude(ctx context.Context, d *draft, todo []int) {
 	}
 	for _, i := range todo {
 		of := ownedBy(a.changes[i].Access.Marker)
-		if a.errs[i] == nil && a.changes[i].Op == jit.Remove && slices.ContainsFunc(d.void, func(m jit.Mark) bool { return ownedBy(m.Marker) == of }) {
+		if a.errs[i] == nil && a.changes[i].Op == jit.Remove && slices.ContainsFunc(d.void, func(m jit.Claim) bool { return ownedBy(m.Marker) == of }) {
 			a.errs[i] = fmt.Errorf("the access was ended, but that could not be recorded: %w", err)
 		}
 	}
 }
 
 // forget drops marks, but for those that somebody has changed meanwhile.
-func (a *application) forget(ctx context.Context, void []jit.Mark) error {
+func (a *application) forget(ctx context.Context, void []jit.Claim) error {
 	for try := 0; len(void) > 0; try++ {
-		now, err := a.platform.marks.Marked(ctx, place, a.at.String())
+		now, err := a.platform.marks.ReadClaims(ctx, place, a.at.String())
 		if err != nil {
 			return unremembered(err)
 		}
-		left := slices.DeleteFunc(slices.Clone(void), func(m jit.Mark) bool {
-			return !slices.ContainsFunc(now.Marks, func(is jit.Mark) bool { return same(is, m) })
+		left := slices.DeleteFunc(slices.Clone(void), func(m jit.Claim) bool {
+			return !slices.ContainsFunc(now.Claims, func(is jit.Claim) bool { return same(is, m) })
 		})
 		if len(left) == 0 {
 			break
 		}
-		if _, err = a.platform.marks.Mark(ctx, place, a.at.String(), now.Version, nil, left); !errors.Is(err, jit.ErrStale) {
+		if _, err = a.platform.marks.Update(ctx, place, a.at.String(), now.Version, nil, left); !errors.Is(err, jit.ErrStale) {
 			return unremembered(err)
 		}
 		if err := backoff.Wait(ctx, try, firstPause, maxPause); err != nil {
@@ -313,7 +313,7 @@ func (a *application) disclaim(ctx context.Context, refused []int, was reading, 
 	}
 	for _, i := range refused {
 		of := ownedBy(a.changes[i].Access.Marker)
-		void := slices.DeleteFunc(slices.Clone(a.fresh), func(m jit.Mark) bool {
+		void := slices.DeleteFunc(slices.Clone(a.fresh), func(m jit.Claim) bool {
 			return ownedBy(m.Marker) != of || m.Ending || !m.Prior && was.gives(m)
 		})
 		if err := a.forget(ctx, void); err != nil {
@@ -333,7 +333,7 @@ func (a *application) unread(ctx context.Context, todo []int, r reading, err err
 			continue
 		}
 		of := ownedBy(a.changes[i].Access.Marker)
-		void := slices.DeleteFunc(slices.Clone(r.Marks), func(m jit.Mark) bool { return ownedBy(m.Marker) != of })
+		void := slices.DeleteFunc(slices.Clone(r.Claims), func(m jit.Claim) bool { return ownedBy(m.Marker) != of })
 		a.errs[i] = a.forget(ctx, void)
 	}
 }

@@ -56,7 +56,7 @@ func rememberingTarget(t *testing.T, scope, gone string, principals, roles, scop
 	target.Principals, target.Roles, target.Gone = principals, roles, gone
 	target.OpenAt = func(t *testing.T, offset time.Duration) jit.Platform {
 		p := openAt(t, s, cfg, func() time.Time { return time.Now().Add(offset) })
-		p.Remember(l.Marks())
+		p.UseClaims(l.Marks())
 		return p
 	}
 	target.Open = func(t *testing.T) jit.Platform { return target.OpenAt(t, 0) }
@@ -97,17 +97,17 @@ func tried(b jit.Binding) jit.Binding {
 	return b
 }
 
-func marksOf(t testing.TB, m jit.Marks, scope string) []jit.Mark {
+func marksOf(t testing.TB, m jit.Claims, scope string) []jit.Claim {
 	t.Helper()
-	all, err := m.Marked(context.WithoutCancel(t.Context()), place, scope)
+	all, err := m.ReadClaims(context.WithoutCancel(t.Context()), place, scope)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all.Marks
+	return all.Claims
 }
 
 // takenOut are bindings without what a mark is of.
-func takenOut(bindings []gcptest.Binding, m jit.Mark) []gcptest.Binding {
+func takenOut(bindings []gcptest.Binding, m jit.Claim) []gcptest.Binding {
 	var left []gcptest.Binding
 	for _, b := range bindings {
 		if b.Condition == nil && b.Role == m.Role {
@@ -124,7 +124,7 @@ func takenOut(bindings []gcptest.Binding, m jit.Mark) []gcptest.Binding {
 type site struct {
 	*testing.T
 	server *gcptest.Server
-	marks  jit.Marks
+	marks  jit.Claims
 }
 
 func newSite(t *testing.T) *site {
@@ -135,7 +135,7 @@ func newSite(t *testing.T) *site {
 func (s *site) open() *Platform {
 	s.Helper()
 	p := open(s.T, s.server, Config{})
-	p.Remember(s.marks)
+	p.UseClaims(s.marks)
 	return p
 }
 
@@ -148,7 +148,7 @@ func (s *site) give(b jit.Binding) {
 
 func (s *site) take(b jit.Binding) {
 	s.server.Edit(b.Scope, func(p *gcptest.Policy) {
-		p.Bindings = takenOut(p.Bindings, jit.Mark{Role: b.Role, Principal: b.Principal})
+		p.Bindings = takenOut(p.Bindings, jit.Claim{Role: b.Role, Principal: b.Principal})
 	})
 }
 
@@ -255,7 +255,7 @@ func TestNoLedgerNoAccess(t *testing.T) {
 	basic, usual := editor("why"), access(project, bob, sqlRole, "why")
 	p := s.open()
 	gone := errors.New("connection refused")
-	p.Remember(hooked{s.marks, func(func() error) error { return gone }})
+	p.UseClaims(hooked{s.marks, func(func() error) error { return gone }})
 	errs := p.Apply(t.Context(), project, ensured(basic, usual))
 	if !errors.Is(errs[0], gone) || errs[1] != nil {
 		t.Errorf("Apply = %v, want only the first to fail", errs)
@@ -271,7 +271,7 @@ func TestNoLedgerNoAccess(t *testing.T) {
 
 	// Marks that can be read and not written: it is ended, and said that this is not recorded.
 	var calls atomic.Int64
-	p.Remember(hooked{s.marks, func(do func() error) error {
+	p.UseClaims(hooked{s.marks, func(do func() error) error {
 		if calls.Add(1) == 1 {
 			return do()
 		}
@@ -360,7 +360,7 @@ func TestTheSweeperEndsWhatIsRemembered(t *testing.T) {
 	if !ok {
 		t.Fatal("the target is another platform")
 	}
-	p.Remember(&jittest.Marks{})
+	p.UseClaims(&jittest.Marks{})
 	d.broker.Ledger = &jittest.Ledger{}
 	d.pass(2 * time.Hour)
 	if results := d.sweep(); len(results) != 0 {

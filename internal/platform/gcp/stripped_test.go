@@ -251,7 +251,7 @@ func TestConditionsStrippedAfterAChangeWithoutTheLedger(t *testing.T) {
 	d := newDesk(t)
 	g := d.grant(alice, sqlRole, "8h")
 	d.broker.Ledger = &jittest.Ledger{}
-	g.Alone, g.Version = false, 0
+	g.NoStandingBefore, g.Version = false, 0
 	g, err := d.broker.Change(t.Context(), g, broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: "2h"})
 	if err != nil {
 		t.Fatal(err)
