@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"hash"
 	"regexp"
 	"strings"
 	"unicode"
@@ -54,13 +55,7 @@ func ParseID(s string) (ID, error) {
 // another grant. It is a version 8 UUID (RFC 9562, 5.8) made from SHA-256 over
 // the length-prefixed parts.
 func NewID(owner string, b Binding, reason string, renewal int64) ID {
-	h := sha256.New()
-	for _, part := range []string{"jit grant v1", owner, b.Target, b.Principal, b.Role, b.Scope, reason} {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
-		h.Write(n[:])
-		h.Write([]byte(part))
-	}
+	h := hashParts("jit grant v1", owner, b.Target, b.Principal, b.Role, b.Scope, reason)
 	var n [8]byte
 	binary.BigEndian.PutUint64(n[:], uint64(renewal))
 	h.Write(n[:])
@@ -69,6 +64,18 @@ func NewID(owner string, b Binding, reason string, renewal int64) ID {
 	u[8] = u[8]&0x3f | 0x80
 	s := hex.EncodeToString(u)
 	return ID(s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:])
+}
+
+// hashParts returns SHA-256 over the parts, each after its length, so that no part can run into the next.
+func hashParts(parts ...string) hash.Hash {
+	h := sha256.New()
+	for _, part := range parts {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
+		h.Write(n[:])
+		h.Write([]byte(part))
+	}
+	return h
 }
 
 // DefaultOwner is the owner of grants whose configuration names none.

@@ -97,7 +97,7 @@ type Grant struct {
 	// NoStandingBefore: where [Traits].StrippedTo is set the principal was seen to have no such access of its own
 	// when the grant was asked for, or its record made again from its marker. Access without an end that is found in the place of
 	// the grant's binding is then what somebody made of that.
-	NoStandingBefore bool `json:"alone,omitempty"`
+	NoStandingBefore bool `json:"-"`
 
 	// RequestedAt: the intent was recorded. GrantedAt: the platform confirmed the access.
 	// FailedAt: the attempt to grant ended in the error Failure and is known to have given nothing.

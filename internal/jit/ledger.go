@@ -11,6 +11,9 @@ import (
 // writes: a ledger that does not exist yet reads as empty and is made by the
 // first Write.
 type Ledger interface {
+	// ID returns the id that the ledger got when it was made; empty if it does not exist yet.
+	ID(ctx context.Context) (string, error)
+
 	// Grants returns the records asked for, in the order of their end, then id; with [Filter].DueBy in the order of [Ledger.Claim].
 	Grants(ctx context.Context, f Filter) iter.Seq2[Grant, error]
 

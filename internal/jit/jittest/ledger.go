@@ -55,6 +55,16 @@ func (l *Ledger) Forget() {
 	l.grants, l.leases, l.policies, l.events, l.shared = nil, nil, nil, nil, nil
 }
 
+// ID returns an id once something is recorded.
+func (l *Ledger) ID(context.Context) (string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.events) == 0 {
+		return "", nil
+	}
+	return "1ed9e20a-0000-4000-8000-000000000001", nil
+}
+
 // Grants returns what matches f.
 func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
 	return func(yield func(jit.Grant, error) bool) {

@@ -1,0 +1,100 @@
+package jit
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// View is a grant at one moment, in the words of every surface: data sources, --json, page and report. The resource
+// uses the same words. Times are whole UTC seconds; a zero time has not happened.
+type View struct {
+	Grant
+	// Summary says in one line who gets what, where, for how long and why.
+	Summary string `json:"summary"`
+	// RequestDigest is [Grant.RequestDigest]; empty while the ledger has no id.
+	RequestDigest string `json:"request_digest,omitempty"`
+	State         State  `json:"state"`
+	// RemainingSeconds is the time until the window ends; 0 unless the grant is live.
+	RemainingSeconds int64 `json:"remaining_seconds"`
+	// Outstanding: the grant is over, and its target has not confirmed that the access is gone.
+	Outstanding bool   `json:"outstanding"`
+	SessionTail string `json:"session_tail"`
+	// Drift says how the access differs from the record, as far as a check recorded it and nothing repaired it since.
+	Drift string `json:"drift,omitempty"`
+}
+
+// View returns the grant as it stands at now. ledger is the id of its ledger; empty if there is none.
+func (g Grant) View(now time.Time, ledger string) View {
+	v := View{
+		Grant: g, Summary: g.Summary(), RequestDigest: g.RequestDigest(ledger), State: g.State(now), Outstanding: g.Outstanding(now),
+		SessionTail: FormatTail(g.SessionTail), Drift: strings.ReplaceAll(string(g.OpenDrift), "_", " "),
+	}
+	if g.Live(now) {
+		v.RemainingSeconds = int64(g.End.Sub(now) / time.Second)
+	}
+	v.EndedAt = g.AccessEnd()
+	for _, at := range []*time.Time{&v.RequestedAt, &v.GrantedAt, &v.FailedAt, &v.RevokedAt, &v.EndedAt} {
+		*at = Second(*at)
+	}
+	return v
+}
+
+// AccessEnd returns when the access really ended; zero until the platform has confirmed that. A platform that ends
+// access itself did so with the window, however late the rest of the binding was removed.
+func (g Grant) AccessEnd() time.Time {
+	if g.Enforcement == Native && g.EndedAt.After(g.End) {
+		return g.End
+	}
+	return g.EndedAt
+}
+
+// Summary says in one line what the grant asks for: who, what, where, how long and why.
+func (g Grant) Summary() string {
+	s := fmt.Sprintf("%s: %s on %s/%s", abbreviate(g.Principal), g.Role, g.Target, g.Scope)
+	if g.Deferred() {
+		s += " from " + FormatTime(g.Start)
+	}
+	if length, err := ParseTTL(g.TTL); err == nil {
+		s += " for " + FormatDuration(length)
+	} else {
+		s += " until " + FormatTime(g.End)
+	}
+	s += ", " + g.Reason
+	if g.Renewal > 1 {
+		s += ", renewal " + strconv.FormatInt(g.Renewal, 10)
+	}
+	return s
+}
+
+// abbreviate cuts the middle out of a long name, such as a public key.
+func abbreviate(s string) string {
+	const head, tail = 24, 24
+	runes := []rune(s)
+	if len(runes) <= head+tail+1 {
+		return s
+	}
+	return string(runes[:head]) + "…" + string(runes[len(runes)-tail:])
+}
+
+// RequestDigest identifies what is asked for, exactly as it is asked, in the ledger of that id: SHA-256, in hex, over
+// the length-prefixed fields. Changing any of them is another request. It is empty if the ledger has no id.
+func (g Grant) RequestDigest(ledger string) string {
+	if ledger == "" {
+		return ""
+	}
+	ttl, end, start := "", FormatTime(g.End), ""
+	if length, err := ParseTTL(g.TTL); err == nil {
+		ttl, end = FormatDuration(length), ""
+	}
+	if g.Deferred() {
+		start = FormatTime(g.Start)
+	}
+	const breakGlass, requester = false, ""
+	sum := hashParts("jit request v1", ledger, g.Owner, g.Target, g.Principal, g.Role, g.Scope, g.Reason,
+		strconv.FormatInt(g.Renewal, 10), ttl, end, start, FormatTime(g.StartBy),
+		strconv.FormatBool(g.TerminateSessions), strconv.FormatBool(breakGlass), requester).Sum(nil)
+	return hex.EncodeToString(sum)
+}
