@@ -76,10 +76,12 @@ type Ledger interface {
 
 // Filter chooses grants; a zero field does not restrict.
 type Filter struct {
-	Owner  string
-	IDs    []ID
-	Target string
-	Scope  string
+	Owner string
+	IDs   []ID
+	// IDPrefix is the beginning of the ids.
+	IDPrefix string
+	Target   string
+	Scope    string
 	// Principal is compared as a whole with the canonical principal.
 	Principal string
 	// LiveAt: only grants that are live at that time.

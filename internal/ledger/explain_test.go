@@ -67,6 +67,8 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 	planned(t, db, explain, ownersQuery, nil, scans)
 	claim := append([]any{"team-1", at, "holder", int64(10), at, at}, first()...)
 	planned(t, db, explain, l.selectGrant()+due+dueOrder+"$4", claim, scans)
+	where, args := l.where(jit.Filter{IDPrefix: "3f2b"}, nil)
+	planned(t, db, explain, l.selectGrant()+where, args, scans)
 }
 
 // planned fails if the plan of a query has one of these scans.

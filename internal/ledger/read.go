@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -127,7 +128,7 @@ func (l *Ledger) pages(ctx context.Context, f jit.Filter) func() (page []jit.Gra
 			return nil, false, err
 		}
 		where, args := l.where(f, last)
-		if len(f.IDs) > 0 {
+		if len(f.IDs) > 0 || f.IDPrefix != "" {
 			all, err := queryGrants(ctx, db, l.selectGrant()+where, args)
 			slices.SortFunc(all, byEnd)
 			return all, false, l.fail("read", err)
@@ -192,6 +193,12 @@ func byEnd(a, b jit.Grant) int {
 	return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.ID, b.ID))
 }
 
+// wholeID fills up the beginning of an id with a digit.
+func wholeID(prefix, digit string) string {
+	const shape = "00000000-0000-0000-0000-000000000000"
+	return prefix + strings.ReplaceAll(shape[min(len(prefix), len(shape)):], "0", digit)
+}
+
 // notFailed is true of the grants that are not [jit.Grant.Failed].
 const notFailed = "(failed_at IS NULL OR granted_at IS NOT NULL OR revoked_at IS NOT NULL)"
 
@@ -233,6 +240,12 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 	if len(f.IDs) > 0 {
 		args = append(args, l.list(texts(f.IDs)))
 		conditions = append(conditions, "id"+l.among(l.mark(len(args))))
+	}
+	if f.IDPrefix != "" { // a range of whole ids has the same order in every collation
+		args = append(args, wholeID(f.IDPrefix, "0"), wholeID(f.IDPrefix, "f"), f.IDPrefix)
+		n := len(args)
+		conditions = append(conditions, fmt.Sprintf("id BETWEEN %s AND %s AND substr(id, 1, %d) = %s",
+			l.mark(n-2), l.mark(n-1), len(f.IDPrefix), l.mark(n)))
 	}
 	if len(conditions) == 0 {
 		return "", nil

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,6 +83,7 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 		for _, g := range all {
 			if f.Owner != "" && g.Owner != f.Owner || f.Target != "" && g.Target != f.Target ||
 				f.Principal != "" && g.Principal != f.Principal || len(f.IDs) > 0 && !slices.Contains(f.IDs, g.ID) ||
+				!strings.HasPrefix(string(g.ID), f.IDPrefix) ||
 				f.Scope != "" && g.Scope != f.Scope || g.End.Before(f.EndFrom) ||
 				!f.DueBy.IsZero() && !dueBy(g, f.DueBy) ||
 				!f.LiveAt.IsZero() && !g.Live(f.LiveAt) || f.Open && g.DueAt().IsZero() {

@@ -249,6 +249,10 @@ func testFilters(t *testing.T, l jit.Ledger) {
 		{jit.Filter{LiveAt: all[2].End}, "1 0"},
 		{jit.Filter{LiveAt: all[2].End.Add(-time.Nanosecond)}, "2 1 0"},
 		{jit.Filter{IDs: []jit.ID{all[0].ID, all[4].ID, Grant(99).ID}}, "4 0"},
+		{jit.Filter{IDPrefix: string(all[3].ID[:7])}, "3"},
+		{jit.Filter{IDPrefix: string(all[3].ID[:10])}, "3"},
+		{jit.Filter{IDPrefix: string(all[3].ID)}, "3"},
+		{jit.Filter{IDPrefix: string(Grant(99).ID[:7])}, ""},
 		{jit.Filter{IDs: []jit.ID{all[0].ID, all[1].ID, all[4].ID}, Owner: "payments", LiveAt: Epoch, Open: true}, "0"},
 	} {
 		if got := reasons(list(t, l, c.f)); got != c.want {
