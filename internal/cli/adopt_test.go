@@ -130,4 +130,4 @@ func TestAdoptTellsOfWhatOnlyTheLedgerRemembered(t *testing.T) {
 // remembering is a platform that needs the ledger to tell its bindings from others.
 type remembering struct{ jit.Platform }
 
-func (remembering) Remember(jit.Claims) {}
+func (remembering) UseClaims(jit.Claims) {}
