@@ -103,16 +103,3 @@ func (b *Broker) vouched(ctx context.Context, grants []jit.Grant) []error {
 	}
 	return errs
 }
-
-// tooLong refuses to widen access for longer than max_ttl, for a grant of the time when that was longer. What is in force keeps
-// running until its recorded end.
-func (b *Broker) tooLong(g jit.Grant, found jit.DriftKind) error {
-	if g.Length() <= b.MaxTTL || found.Severity() == jit.Critical {
-		return nil
-	}
-	return &jit.Error{
-		Problem: fmt.Sprintf("grant %s lasts %s and is not put back: max_ttl is %s", g.ID, jit.FormatDuration(g.Length()), jit.FormatDuration(b.MaxTTL)),
-		Hint:    "have max_ttl raised, or ask for a shorter grant",
-		Err:     jit.ErrDenied,
-	}
-}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 // Nothing is put on a target for a record that somebody has altered, whoever asks for it; ending works.
@@ -25,9 +26,8 @@ func TestAnAlteredRecordPutsNothingOnItsTarget(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			missing := broker.Finding{Kind: jit.DriftMissing, Words: jit.Missing}
 			w.mustWrite(0, func() {
-				wantError(t, w.Repair(t.Context(), []jit.Grant{g}, []broker.Finding{missing})[0], jit.ErrAltered, "jit audit verify", "jit revoke "+string(g.ID))
+				wantError(t, w.execute(reconcile.Repair, g, jit.DriftMissing, jit.Missing), jit.ErrAltered, "jit audit verify", "jit revoke "+string(g.ID))
 				ttl := "3h"
 				if !g.End.Equal(made.End) {
 					ttl = "2h" // another one would be judged, recorded, and put in the place of the forged end
@@ -56,7 +56,7 @@ func TestAnAlteredRecordDoesNotStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.mustWrite(0, func() { wantError(t, w.Start(t.Context(), []jit.Grant{g})[0], jit.ErrAltered) })
+		w.mustWrite(0, func() { wantError(t, w.execute(reconcile.Start, g, "", ""), jit.ErrAltered) })
 	}
 }
 
@@ -85,7 +85,11 @@ func TestAnAlteredRecordHoldsUpNoOther(t *testing.T) {
 	if _, told := altered[old.ID]; err != nil || !told || len(altered) != 1 {
 		t.Errorf("%v, %v", altered, err)
 	}
-	errs := w.Repair(t.Context(), []jit.Grant{old, other}, []broker.Finding{{Kind: jit.DriftEndGone, Words: "the end is gone"}, {Kind: jit.DriftEndGone, Words: "the end is gone"}})
+	var steps []reconcile.Step
+	for _, g := range []jit.Grant{old, other} {
+		steps = append(steps, reconcile.Drifted(reconcile.Repair, g.Place(), g, jit.DriftEndGone, "the end is gone"))
+	}
+	errs := w.Execute(t.Context(), old.Place(), steps)
 	if wantError(t, errs[0], jit.ErrAltered); errs[1] != nil {
 		t.Errorf("the other was not repaired: %v", errs[1])
 	}
@@ -97,11 +101,11 @@ func TestAGrantLongerThanMaxTTLIsNotPutBack(t *testing.T) {
 	g := w.grant(request())
 	w.MaxTTL = time.Hour
 	w.mustWrite(0, func() {
-		wantError(t, w.Repair(t.Context(), []jit.Grant{g}, []broker.Finding{{Kind: jit.DriftMissing, Words: jit.Missing}})[0], jit.ErrDenied, "max_ttl is 1h")
+		wantError(t, w.execute(reconcile.Repair, g, jit.DriftMissing, jit.Missing), jit.ErrDenied, "max_ttl is 1h")
 	})
 	w.allowed(true)
 	w.mustWrite(1, func() {
-		if err := w.Repair(t.Context(), []jit.Grant{g}, []broker.Finding{{Kind: jit.DriftEndGone, Words: "the end is gone"}})[0]; err != nil {
+		if err := w.execute(reconcile.Repair, g, jit.DriftEndGone, "the end is gone"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -78,7 +77,7 @@ func (b *Broker) ask(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.
 	case err != nil:
 		return g, false, err
 	case g.Over(b.Now()):
-		return g, false, b.Finish(ctx, []jit.Grant{g}, nil)[0] // it was ended before it was approved
+		return g, false, b.end(ctx, g) // it was ended before it was approved
 	case why != "":
 		g, _, err = b.Revoke(ctx, Revocation{Grant: g, Reason: why})
 		return g, false, errors.Join(notGranted(g, "it was approved by "+d.By+" and ended at once: "+why), err)
@@ -86,38 +85,35 @@ func (b *Broker) ask(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.
 	return g, true, nil
 }
 
-// lapsing looks whether people have approved grants that are to end with nothing given, for nobody has looked since. It brings their
-// records up to date; lives tells which of them go on. A grant that may not begin any more is recorded as given and revoked, and ends.
-func (b *Broker) lapsing(ctx context.Context, grants []jit.Grant) (_ []jit.Grant, lives []bool) {
-	lives = make([]bool, len(grants))
-	for i, g := range grants {
-		k, asks := jit.Asks(b.Targets[g.Target])
-		if !asks || !g.GrantedAt.IsZero() || !g.RevokedAt.IsZero() || !g.EndedAt.IsZero() || g.Failed() {
-			continue
-		}
-		d, err := k.Ask(ctx, g.Access())
-		if err != nil || d.Window.Start.IsZero() || d.Window.Start.After(g.End) {
-			continue // it ends; what was approved after that is taken back with it
-		}
-		why := b.mayNotBegin(ctx, g, d)
-		g, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
-			if !g.GrantedAt.IsZero() || !g.RevokedAt.IsZero() || !g.EndedAt.IsZero() {
-				return nil, false
-			}
-			g.Window, g.GrantedAt = d.Window, d.Window.Start
-			events := []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By), b.window(jit.EventGranted, *g)}
-			if why != "" {
-				g.RevokedAt, g.RevokedBy, g.RevokeReason = b.Now(), b.Actor.Name, why
-				events = append(events, b.event(jit.EventRevokeAsked, *g, "reason", why))
-			}
-			return events, true
-		})
-		if err == nil {
-			grants = slices.Clone(grants)
-			grants[i], lives[i] = g, g.Live(b.Now())
-		}
+// approvedMeanwhile looks whether people have approved a grant that is about to end with nothing given. If so it brings the record up
+// to date and returns it. A grant that may not begin any more is recorded as given and revoked, and ends.
+func (b *Broker) approvedMeanwhile(ctx context.Context, g jit.Grant) (_ jit.Grant, approved bool) {
+	unanswered := func(g jit.Grant) bool { return g.GrantedAt.IsZero() && g.RevokedAt.IsZero() && g.EndedAt.IsZero() }
+	k, asks := jit.Asks(b.Targets[g.Target])
+	if !asks || !unanswered(g) || g.Failed() {
+		return g, false
 	}
-	return grants, lives
+	d, err := k.Ask(ctx, g.Access())
+	if err != nil || d.Window.Start.IsZero() || d.Window.Start.After(g.End) {
+		return g, false // it ends; a later approval is taken back with it
+	}
+	why := b.mayNotBegin(ctx, g, d)
+	updated, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+		if !unanswered(*g) {
+			return nil, false
+		}
+		g.Window, g.GrantedAt = d.Window, d.Window.Start
+		events := []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By), b.window(jit.EventGranted, *g)}
+		if why != "" {
+			g.RevokedAt, g.RevokedBy, g.RevokeReason = b.Now(), b.Actor.Name, why
+			events = append(events, b.event(jit.EventRevokeAsked, *g, "reason", why))
+		}
+		return events, true
+	})
+	if err != nil {
+		return g, false
+	}
+	return updated, true
 }
 
 // mayNotBegin says why a grant may not begin that people have decided on, or still may; empty when it may.
@@ -149,7 +145,7 @@ func notGranted(g jit.Grant, why string) error {
 // closeAsked takes the request back and closes its record: nothing was given.
 func (b *Broker) closeAsked(ctx context.Context, g jit.Grant, why string) error {
 	cause := notGranted(g, why)
-	if err := b.applyAll(ctx, g.Place(), jit.Remove, []jit.Grant{g}, []int{0})[0]; err != nil {
+	if err := b.remove(ctx, g); err != nil {
 		return err
 	}
 	_, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {

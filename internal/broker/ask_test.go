@@ -9,6 +9,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 // gatekeeper is a platform on which people decide.
@@ -129,7 +130,7 @@ func TestAWaitingGrantLapses(t *testing.T) {
 			k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(2 * time.Hour)}}
 		}
 		w.pass(2 * time.Minute)
-		if err := w.Finish(t.Context(), []jit.Grant{g}, nil)[0]; err != nil {
+		if err := w.execute(reconcile.End, g, "", ""); err != nil {
 			t.Error(err)
 		}
 		g, _, _ = w.Recall(t.Context(), g.ID, g)
@@ -165,7 +166,7 @@ func TestALapsedGrantMayNotBegin(t *testing.T) {
 			}
 			w.pass(2 * time.Minute)
 			w.mustWrite(1, func() {
-				if err := w.Finish(t.Context(), []jit.Grant{g}, nil)[0]; err != nil {
+				if err := w.execute(reconcile.End, g, "", ""); err != nil {
 					t.Error(err)
 				}
 			})

@@ -12,6 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 // world is a broker over a platform and a ledger in memory, with a clock of its own.
@@ -183,9 +184,15 @@ func (w *world) finish(g jit.Grant) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.Finish(w.t.Context(), []jit.Grant{g}, nil)[0]; err != nil {
+	if err := w.execute(reconcile.End, g, "", ""); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// execute carries out one step on the grant's place; drift and reason are empty for what is due.
+func (w *world) execute(kind reconcile.Kind, g jit.Grant, drift jit.DriftKind, reason string) error {
+	step := reconcile.Drifted(kind, g.Place(), g, drift, reason)
+	return w.Execute(w.t.Context(), g.Place(), []reconcile.Step{step})[0]
 }
 
 func (w *world) revoke(r broker.Revocation) bool {
@@ -562,11 +569,11 @@ func TestADeferredGrantIsStartedByTheSweeper(t *testing.T) {
 		t.Errorf("%s with window %v", g.State(w.now), g.Window)
 	}
 	w.allowed(false)
-	if err := w.Start(t.Context(), []jit.Grant{g})[0]; err == nil {
+	if err := w.execute(reconcile.Start, g, "", ""); err == nil {
 		t.Error("it was started before its time")
 	}
 	w.pass(61 * time.Minute)
-	if err := w.Start(t.Context(), []jit.Grant{g})[0]; err != nil {
+	if err := w.execute(reconcile.Start, g, "", ""); err != nil {
 		t.Fatal(err)
 	}
 	w.allowed(true)
@@ -937,7 +944,7 @@ func TestStartTwice(t *testing.T) {
 	g := w.grant(request(func(r *broker.Request) { r.StartsAt = w.now.Add(time.Hour) }))
 	w.pass(time.Hour)
 	for range 2 {
-		if err := w.Start(t.Context(), []jit.Grant{g})[0]; err != nil {
+		if err := w.execute(reconcile.Start, g, "", ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -956,11 +963,9 @@ func TestStartTwice(t *testing.T) {
 // A sweeper stalls just before it starts or repairs a grant, for so long that another one ends it meanwhile: what it gives then is taken back at once,
 // and the end is recorded once.
 func TestStalledSweeperTakesBack(t *testing.T) {
-	for name, put := range map[string]func(*world, jit.Grant) []error{
-		"start": func(w *world, g jit.Grant) []error { return w.Start(t.Context(), []jit.Grant{g}) },
-		"repair": func(w *world, g jit.Grant) []error {
-			return w.Repair(t.Context(), []jit.Grant{g}, []broker.Finding{{Words: "missing"}})
-		},
+	for name, put := range map[string]func(*world, jit.Grant) error{
+		"start":  func(w *world, g jit.Grant) error { return w.execute(reconcile.Start, g, "", "") },
+		"repair": func(w *world, g jit.Grant) error { return w.execute(reconcile.Repair, g, "", "missing") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, jit.Sweeper)
@@ -975,11 +980,11 @@ func TestStalledSweeperTakesBack(t *testing.T) {
 				if what == "write" && !stalled {
 					stalled = true
 					w.pass(3 * time.Hour)
-					return errors.Join(w.Finish(t.Context(), []jit.Grant{g}, nil)...)
+					return w.execute(reconcile.End, g, "", "")
 				}
 				return nil
 			}
-			if err := put(w, g)[0]; err != nil {
+			if err := put(w, g); err != nil {
 				t.Fatal(err)
 			}
 			if s, err := w.platform.Read(t.Context(), "all"); err != nil || len(s.Ours) != 0 {

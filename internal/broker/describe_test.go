@@ -9,6 +9,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/batch"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 // describing is a platform of which Check tells a bound only.
@@ -104,7 +105,7 @@ func TestAPlatformThatDoesNotAnswer(t *testing.T) {
 	})
 	asked := d.asked
 	w.pass(3 * time.Hour)
-	if err := w.Finish(t.Context(), []jit.Grant{g}, nil)[0]; err != nil {
+	if err := w.execute(reconcile.End, g, "", ""); err != nil {
 		t.Error(err)
 	}
 	if p, err := w.Preview(t.Context(), request(), true); err != nil || !p.Over {

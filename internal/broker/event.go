@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 // event returns an event about a grant; pairs are the keys and values of its detail.
@@ -17,23 +18,21 @@ func (b *Broker) event(kind jit.EventKind, g jit.Grant, pairs ...string) jit.Eve
 	return e
 }
 
-// Finding is what the sweeper found about a grant.
-type Finding struct {
-	Kind  jit.DriftKind
-	Words string
+// found returns the event for drift of a grant.
+func (b *Broker) found(g jit.Grant, s reconcile.Step) jit.Event {
+	return b.aboutDrift(jit.EventDrift, g, s)
 }
 
-// found says what was found.
-func (b *Broker) found(g jit.Grant, f Finding) jit.Event { return b.about(jit.EventDrift, g, f) }
-
-// about tells of what became of a finding.
-func (b *Broker) about(kind jit.EventKind, g jit.Grant, f Finding, pairs ...string) jit.Event {
-	return b.event(kind, g, append([]string{"drift", f.Words, "kind", string(f.Kind), "severity", string(f.Kind.Severity())}, pairs...)...)
+// aboutDrift returns an event about the drift of a step.
+func (b *Broker) aboutDrift(kind jit.EventKind, g jit.Grant, s reconcile.Step, pairs ...string) jit.Event {
+	drift := []string{"drift", s.Reason, "kind", string(s.Drift), "severity", string(s.Drift.Severity())}
+	return b.event(kind, g, append(drift, pairs...)...)
 }
 
-// aboutBinding is [Broker.about] with the binding spelt out, of which there may be no record.
-func (b *Broker) aboutBinding(kind jit.EventKind, at jit.Place, g jit.Grant, f Finding, pairs ...string) jit.Event {
-	return b.about(kind, g, f, append(pairs, "target", at.Target, "scope", at.Scope, "principal", g.Principal, "role", g.Role)...)
+// aboutBinding is [Broker.aboutDrift] with the details of the binding, which may have no record.
+func (b *Broker) aboutBinding(kind jit.EventKind, s reconcile.Step, pairs ...string) jit.Event {
+	return b.aboutDrift(kind, s.Grant, s,
+		append(pairs, "target", s.Target, "scope", s.Scope, "principal", s.Grant.Principal, "role", s.Grant.Role)...)
 }
 
 // requested says everything that was asked for, and what the principal had before.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 // Grant makes the grant, or adopts the one that it meets: a live one keeps its
@@ -170,7 +171,7 @@ func (b *Broker) confirm(ctx context.Context, g jit.Grant, kind jit.EventKind) (
 		if g.GrantedAt.IsZero() {
 			g.GrantedAt = b.Now()
 		}
-		g.FailedAt, g.Failure, g.EndedAt, g.Remains, g.OpenDrift = time.Time{}, "", time.Time{}, "", ""
+		clearFailure(g)
 		return []jit.Event{b.window(kind, *g)}, true
 	})
 	if err != nil {
@@ -185,14 +186,14 @@ func (b *Broker) settle(ctx context.Context, ensured jit.Access, g jit.Grant) (j
 	now := b.Now()
 	switch {
 	case g.Over(now):
-		return g, b.Finish(ctx, []jit.Grant{g}, nil)[0]
+		return g, b.end(ctx, g)
 	case g.Access() == ensured:
 		return g, nil
 	case g.Window.Contains(now), b.beginsByItself(g):
 		return b.ensure(ctx, g, jit.EventRepaired)
 	}
 	// It begins later now.
-	if err := b.applyAll(ctx, g.Place(), jit.Remove, []jit.Grant{g}, []int{0})[0]; err != nil {
+	if err := b.remove(ctx, g); err != nil {
 		return g, err
 	}
 	return b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
@@ -326,7 +327,8 @@ func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit
 	if d.Kind == "" {
 		return g, nil
 	}
-	if err := b.Repair(ctx, []jit.Grant{g}, []Finding{{Kind: d.Kind, Words: d.Words}})[0]; err != nil {
+	step := reconcile.Drifted(reconcile.Repair, g.Place(), g, d.Kind, d.Words)
+	if err := b.Execute(ctx, g.Place(), []reconcile.Step{step})[0]; err != nil {
 		return g, err
 	}
 	g, _, err := b.Recall(ctx, g.ID, g)
@@ -334,7 +336,7 @@ func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit
 }
 
 func (b *Broker) finishOne(ctx context.Context, g jit.Grant) (jit.Grant, error) {
-	if err := b.Finish(ctx, []jit.Grant{g}, nil)[0]; err != nil && !errors.Is(err, jit.ErrRemains) {
+	if err := b.end(ctx, g); err != nil && !errors.Is(err, jit.ErrRemains) {
 		return g, err
 	}
 	g, _, err := b.Recall(ctx, g.ID, g)

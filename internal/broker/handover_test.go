@@ -6,6 +6,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 // A create that takes back a destroy and cannot give the access back leaves the grant destroyed: nobody holds it, and no sweep puts it back.
@@ -40,7 +41,7 @@ func TestResumeThatFails(t *testing.T) {
 				t.Errorf("recorded is %+v, %v; want a destroyed grant", g, err)
 			}
 			w.platform.Call = nil
-			if err := w.Repair(t.Context(), []jit.Grant{g}, []broker.Finding{{Kind: jit.DriftMissing}})[0]; err == nil {
+			if err := w.execute(reconcile.Repair, g, jit.DriftMissing, ""); err == nil {
 				t.Error("a sweep puts the access back")
 			}
 			w.allowed(false)

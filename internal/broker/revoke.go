@@ -21,9 +21,6 @@ type Revocation struct {
 	TerminateSessions bool
 	// Destroys: Terraform destroys the resource, which is recorded of a grant that is over, too.
 	Destroys bool
-	// Finding, if set, is what the sweeper found and ends the grant for. The grant is kept if its record is not the one any more about
-	// which that was found.
-	Finding *Finding
 }
 
 // Destroyed is the reason recorded for a grant whose resource Terraform destroys.
@@ -33,9 +30,8 @@ const Destroyed = "the resource was destroyed"
 var ErrUnrecorded = errors.New("the ledger could not record it")
 
 // Revoke ends a grant of this owner now; one of another's is refused. Absent, over, failed or unknown to the ledger is success. kept is
-// true when a newer holder has the grant, or another record than the finding is about, which then lives on. If the ledger
-// cannot be reached, access is ended all the same and the error is of the kind [ErrUnrecorded]; nothing is ended then for a
-// finding, which the next pass finds again.
+// true when a newer holder has the grant, which then lives on. If the ledger
+// cannot be reached, access is ended all the same and the error is of the kind [ErrUnrecorded].
 // An error of the kind [jit.ErrRemains] says that the access has ended, which is recorded, and that something is left to be cleaned up, or
 // that the target of a failed grant could not be asked.
 // An error of the kind [jit.ErrOver] says that the window of the grant had passed before and that the target could not be
@@ -50,14 +46,14 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		return r.Grant, false, err
 	}
 	if err != nil {
-		return r.Grant, false, b.withoutLedger(ctx, r, err)
+		return r.Grant, false, b.endUnrecorded(ctx, r, err)
 	}
 	ask := sync.OnceValues(func() (passed, error) { return b.askAbout(ctx, first) })
 	var clocks error
 	failpoint.Hit("revoke.before-intent")
 	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
 		now := b.Now()
-		kept = r.Holder != 0 && g.Holder > r.Holder || r.Finding != nil && g.Version != r.Grant.Version
+		kept = r.Holder != 0 && g.Holder > r.Holder
 		if kept || g.Failed() {
 			return nil, false
 		}
@@ -81,21 +77,17 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		r.destroy(g)
 		g.RevokedAt, g.RevokedBy, g.RevokeReason = now, b.Actor.Name, r.Reason
 		g.TerminateSessions = g.TerminateSessions || r.TerminateSessions
-		events := []jit.Event{b.event(jit.EventRevokeAsked, *g, "reason", r.Reason)}
-		if r.Finding != nil {
-			events = append([]jit.Event{b.found(*g, *r.Finding)}, events...)
-		}
-		return events, true
+		return []jit.Event{b.event(jit.EventRevokeAsked, *g, "reason", r.Reason)}, true
 	})
 	if kept {
 		return g, true, nil
 	}
 	if err = errors.Join(err, clocks); err != nil {
-		return g, false, b.withoutLedger(ctx, r, err)
+		return g, false, b.endUnrecorded(ctx, r, err)
 	}
 	failpoint.Hit("revoke.after-intent")
 	if g.Failed() {
-		return g, false, b.removeFailed(ctx, g)
+		return g, false, b.removeUngranted(ctx, g)
 	}
 	if !g.EndedAt.IsZero() {
 		return g, false, nil
@@ -104,7 +96,7 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	if g.Window.Over(b.Now()) {
 		p, err := ask()
 		if err != nil {
-			return g, false, b.withoutLedger(ctx, r, err)
+			return g, false, b.endUnrecorded(ctx, r, err)
 		}
 		now := b.Now().Add(-p.behind)
 		over = g.Window.Over(now)
@@ -115,7 +107,7 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 			return g, false, nil // what is left is the sweeper's to clear away
 		}
 	}
-	remains := b.Finish(ctx, []jit.Grant{g}, nil)[0]
+	remains := b.end(ctx, g)
 	if remains != nil && !errors.Is(remains, jit.ErrRemains) {
 		if over {
 			remains = leftOver(remains)
@@ -126,10 +118,10 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	return g, false, errors.Join(remains, err)
 }
 
-// removeFailed looks at the target of a grant whose attempt is recorded to have given nothing, and takes away what is there all the same.
+// removeUngranted looks at the target of a grant whose attempt is recorded to have given nothing, and takes away what is there all the same.
 // A target that cannot be asked is no failure but a note, an error of the kind [jit.ErrRemains]: the record is closed.
-func (b *Broker) removeFailed(ctx context.Context, g jit.Grant) error {
-	err := b.applyAll(ctx, g.Place(), jit.Remove, []jit.Grant{g}, []int{0})[0]
+func (b *Broker) removeUngranted(ctx context.Context, g jit.Grant) error {
+	err := b.remove(ctx, g)
 	if err == nil || errors.Is(err, jit.ErrRemains) {
 		return err
 	}
@@ -153,14 +145,6 @@ func leftOver(err error) error {
 	}
 }
 
-// withoutLedger is what a revocation does that the ledger cannot take down.
-func (b *Broker) withoutLedger(ctx context.Context, r Revocation, ledger error) error {
-	if r.Finding != nil {
-		return fmt.Errorf("revoke grant %s: %w", r.Grant.ID, ledger)
-	}
-	return b.endUnrecorded(ctx, r, ledger)
-}
-
 // endUnrecorded ends access although the ledger cannot take it down: revoking has to work even then.
 func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) error {
 	p, err := b.Target(r.Grant.Target)
@@ -173,96 +157,4 @@ func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) 
 		return errors.Join(fmt.Errorf("revoke grant %s on target %q: %w", r.Grant.ID, r.Grant.Target, err), ledger)
 	}
 	return fmt.Errorf("the access of grant %s was ended, but %w; repeat this when the ledger is back, or the sweeper puts the access back: %w", r.Grant.ID, ErrUnrecorded, ledger)
-}
-
-// Finish takes what is left of ended grants off their platforms, with one call for
-// all grants of a scope, and records the outcome. It returns one error for each grant. A
-// grant that is not over is refused. An error that is [jit.ErrRemains] says that access has ended, which is recorded, and that something is
-// left to be cleaned up. findings say what was found of each before, and are recorded where they
-// have a kind; nil is nothing.
-func (b *Broker) Finish(ctx context.Context, grants []jit.Grant, findings []Finding) []error {
-	found := map[jit.ID]Finding{}
-	for i, f := range findings {
-		found[grants[i].ID] = f
-	}
-	grants, lives := b.lapsing(ctx, grants)
-	errs := b.together(ctx, grants, jit.Remove, "revoke",
-		func(g jit.Grant) error {
-			if !g.Over(b.Now()) {
-				return fmt.Errorf("grant %s is not over", g.ID)
-			}
-			return nil
-		},
-		func(g *jit.Grant, remains error) ([]jit.Event, bool) {
-			events, wanted := b.ended(g, remains)
-			if f := found[g.ID]; wanted && f.Kind != "" {
-				events = append([]jit.Event{b.found(*g, f)}, events...)
-			}
-			return events, wanted
-		},
-		b.failure(jit.EventRevokeFailed))
-	for i, live := range lives {
-		if live {
-			errs[i] = nil
-		}
-	}
-	return errs
-}
-
-// ended notes that a grant which is over gives no access any more, and what remains of it; nil is nothing.
-func (b *Broker) ended(g *jit.Grant, remains error) ([]jit.Event, bool) {
-	switch {
-	case !g.Over(b.Now()):
-		return nil, false
-	case g.CleanupOpen() && remains == nil:
-		g.Remains = ""
-		return []jit.Event{b.event(jit.EventCleanedUp, *g)}, true
-	case !g.EndedAt.IsZero():
-		return nil, false
-	}
-	g.EndedAt = b.Now()
-	var left []string
-	if remains != nil {
-		g.Remains = remains.Error()
-		if told := (*jit.Error)(nil); errors.As(remains, &told) {
-			g.Remains = told.Error()
-		}
-		left = []string{"remains", g.Remains}
-	}
-	if g.RevokedAt.IsZero() {
-		return []jit.Event{b.window(jit.EventExpired, *g, append(left, "enforcement", string(g.Enforcement))...)}, true
-	}
-	return []jit.Event{b.window(jit.EventRevoked, *g, append(left, "reason", g.RevokeReason, "by", g.RevokedBy)...)}, true
-}
-
-// endedMeanwhile reports whether the end of a grant is recorded: what was given after that is taken back.
-func (b *Broker) endedMeanwhile(g jit.Grant) bool { return g.Over(b.Now()) && !g.EndedAt.IsZero() }
-
-// Tidied notes that a platform took these bindings away, which were over, with another write. What cannot
-// be recorded now is recorded by the sweep that finds nothing of the grant.
-func (b *Broker) Tidied(ctx context.Context, gone []jit.Marker) error {
-	var ids []jit.ID
-	for _, m := range gone {
-		if m.Owner == b.Owner {
-			ids = append(ids, m.ID)
-		}
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	var errs []error
-	var entries []jit.Entry
-	for g, err := range b.Ledger.Grants(ctx, jit.Filter{Owner: b.Owner, IDs: ids}) {
-		if err != nil {
-			return fmt.Errorf("read the grants that were tidied away: %w", err)
-		}
-		next := g
-		if events, wanted := b.ended(&next, nil); wanted {
-			entries = append(entries, jit.Rewrite(g, next, events...))
-		}
-	}
-	if len(entries) > 0 {
-		errs = b.Ledger.Write(ctx, entries)
-	}
-	return errors.Join(errs...)
 }

@@ -24,10 +24,10 @@ type Platform interface {
 	// Read returns what is on one scope: all bindings that bear a marker of any owner, and standing access.
 	Read(ctx context.Context, scope string) (Snapshot, error)
 
-	// Apply carries out all changes on one scope together and returns one error for each,
-	// nil for success. A change that cannot be made does not keep the others from being
-	// made. Each change is idempotent: see [Op]. An Ensure is refused with [ErrSkew]
-	// when the platform's clock is known to disagree; a Remove never is.
+	// Apply carries out all changes on one scope together and returns one error for each, nil for success. No two
+	// changes of one call are for the same grant. A change that fails does not stop the others. Each change is
+	// idempotent: see [Op]. An Ensure is refused with [ErrSkew] when the platform's clock is known to disagree;
+	// a Remove never is.
 	Apply(ctx context.Context, scope string, changes []Change) []error
 }
 

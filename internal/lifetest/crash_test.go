@@ -199,7 +199,7 @@ func TestSweepByMarkersKilled(t *testing.T) {
 			s.may(true, "after a sweep that knows of nothing")
 			return
 		}
-		s.killedJit("stray.after-platform", "sweep")
+		s.killedJit("remove.after-platform", "sweep")
 		s.mustJit("sweep")
 		s.may(false, "after the next sweep")
 		s.gone(foreign, "after the next sweep")

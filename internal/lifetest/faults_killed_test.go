@@ -23,7 +23,7 @@ func TestFaultsDaemonKilled(t *testing.T) {
 		}
 		points := append([]string{"revoke.after-platform", "revoke.after-outcome", "repair.after-intent", "repair.after-platform", "repair.after-outcome"}, writing[p.name]...)
 		if p.name != "gcp" { // which begins access itself, and whose every write takes along what is over
-			points = append(points, "start.after-platform", "start.after-outcome", "stray.after-intent", "stray.after-platform")
+			points = append(points, "start.after-platform", "start.after-outcome", "remove.after-intent", "remove.after-platform")
 		}
 		for _, point := range points {
 			t.Run(p.name+"/"+point, func(t *testing.T) {

@@ -3,13 +3,13 @@ package provider_test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 // A grant that begins later is recorded by the apply and begun by the sweeper; neither the waiting nor
@@ -86,8 +86,9 @@ func TestDeferredGrant(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if errs := b.Start(context.Background(), []jit.Grant{g}); slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
-			t.Fatal(errs)
+		step := reconcile.Step{Kind: reconcile.Start, Place: g.Place(), Grant: g}
+		if err := b.Execute(context.Background(), g.Place(), []reconcile.Step{step})[0]; err != nil {
+			t.Fatal(err)
 		}
 		if lines(w) != 1 {
 			t.Errorf("it has not begun:\n%s", w.Read("authorized_keys"))

@@ -11,6 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
 )
 
@@ -24,8 +25,10 @@ func sweep(t *testing.T, w *acctest.World) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(b.Finish(t.Context(), due, nil)...); err != nil {
-		t.Fatal(err)
+	for _, g := range due {
+		if err := b.Execute(t.Context(), g.Place(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -205,7 +208,7 @@ func TestDestroyWithoutTheTarget(t *testing.T) {
 		if g.RevokedAt.IsZero() || lines(w) != 1 {
 			t.Fatalf("recorded is %+v", g)
 		}
-		if err := host.Broker.Finish(t.Context(), []jit.Grant{g}, nil)[0]; err != nil { // as that sweep does
+		if err := host.Broker.Execute(t.Context(), g.Place(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil { // as that sweep does
 			t.Fatal(err)
 		}
 		if got := w.Read("authorized_keys"); got != foreign {

@@ -49,6 +49,10 @@ type Step struct {
 	Idle bool `json:"-"`
 	// Foreign: it is about a marker of an owner that is not ours, whose ledger may be another one.
 	Foreign bool `json:"foreign,omitempty"`
+	// Held: it reports a removal that the cap on unplanned removals holds back.
+	Held bool `json:"-"`
+	// Dedup is the key under which a finding is recorded; without a name a finding about a stray, or a report, is not recorded.
+	Dedup jit.DedupKey `json:"-"`
 }
 
 // Unknown reports whether nothing but a marker, which anybody can write, tells of the grant.
@@ -56,8 +60,8 @@ func (s Step) Unknown() bool {
 	return s.Drift == jit.DriftOrphanOver || s.Drift == jit.DriftOrphanLive || s.Drift == jit.DriftUnexplained
 }
 
-// drifted returns a step because of what was found.
-func drifted(kind Kind, at jit.Place, g jit.Grant, drift jit.DriftKind, reason string) Step {
+// Drifted returns a step because of drift; reason describes the drift.
+func Drifted(kind Kind, at jit.Place, g jit.Grant, drift jit.DriftKind, reason string) Step {
 	return Step{Kind: kind, Place: at, Grant: g, Reason: reason, Drift: drift, Severity: drift.Severity()}
 }
 
@@ -153,7 +157,7 @@ func repair(g jit.Grant, d jit.Difference, on jit.OnDrift) (Step, bool) {
 	case on == jit.ReportDrift, d.Kind == jit.DriftTaken: // what is somebody else's cannot be put right
 		kind = Report
 	}
-	return drifted(kind, g.Place(), g, d.Kind, d.Words), true
+	return Drifted(kind, g.Place(), g, d.Kind, d.Words), true
 }
 
 // due is the step that follows from the record alone.
@@ -185,26 +189,26 @@ func stray(now time.Time, at jit.Place, bindings []jit.Observed, known map[ident
 		g = jit.Grant{ID: o.Marker.ID, Owner: o.Marker.Owner, Window: o.Marker.Window,
 			Binding: jit.Binding{Target: at.Target, Principal: o.Principal, Role: o.Role, Scope: at.Scope}}
 		if o.Marker.Window.Over(now) {
-			return drifted(remove, at, g, jit.DriftOrphanOver, "the ledger does not know it and its marker says that it ended at "+jit.FormatTime(o.Marker.Window.End)), true
+			return Drifted(remove, at, g, jit.DriftOrphanOver, "the ledger does not know it and its marker says that it ended at "+jit.FormatTime(o.Marker.Window.End)), true
 		}
 		reason := "the ledger does not know it; its marker says that it ends at " + jit.FormatTime(o.Marker.Window.End)
 		if on == jit.RevokeDrift {
-			return drifted(Remove, at, g, jit.DriftOrphanLive, reason), true
+			return Drifted(Remove, at, g, jit.DriftOrphanLive, reason), true
 		}
-		return drifted(Report, at, g, jit.DriftOrphanLive, reason), true
+		return Drifted(Report, at, g, jit.DriftOrphanLive, reason), true
 	case at.Target != g.Target && g.Live(now):
 		// Two targets may be one server under two names.
-		return drifted(Report, at, g, jit.DriftCopied, fmt.Sprintf("the grant belongs on target %q", g.Target)), true
+		return Drifted(Report, at, g, jit.DriftCopied, fmt.Sprintf("the grant belongs on target %q", g.Target)), true
 	case at != g.Place():
-		return drifted(remove, at, g, jit.DriftCopied, fmt.Sprintf("a copy: the grant belongs on %s of target %q", g.Scope, g.Target)), true
+		return Drifted(remove, at, g, jit.DriftCopied, fmt.Sprintf("a copy: the grant belongs on %s of target %q", g.Scope, g.Target)), true
 	case now.Add(jit.MaxSkew).Before(g.Start) && g.GrantedAt.IsZero() && !waits(g, bindings): // the clock of whoever grants it may be ahead of ours
-		return drifted(remove, at, g, jit.DriftTooEarly, "it has not begun: it begins at "+jit.FormatTime(g.Start)), true
+		return Drifted(remove, at, g, jit.DriftTooEarly, "it has not begun: it begins at "+jit.FormatTime(g.Start)), true
 	case g.Failed():
-		return drifted(remove, at, g, jit.DriftCameBack, "the attempt to grant it failed at "+jit.FormatTime(g.FailedAt)+", and it is there"), true
+		return Drifted(remove, at, g, jit.DriftCameBack, "the attempt to grant it failed at "+jit.FormatTime(g.FailedAt)+", and it is there"), true
 	case g.CleanupOpen() && !slices.ContainsFunc(bindings, func(o jit.Observed) bool { return o.Gives(now) }):
 		return Step{}, false // what remains is cleaned up in its turn
 	case !g.EndedAt.IsZero():
-		return drifted(remove, at, g, jit.DriftCameBack, "it came back: the grant ended at "+jit.FormatTime(g.ActualEnd())), true
+		return Drifted(remove, at, g, jit.DriftCameBack, "it came back: the grant ended at "+jit.FormatTime(g.ActualEnd())), true
 	}
 	return Step{}, false
 }

@@ -19,7 +19,7 @@ func Unexplained(steps []Step, records jit.Records, ours func(owner string) bool
 		if ours(marker.Owner) {
 			for i, s := range steps {
 				if s.Grant.ID == marker.ID && s.Drift == jit.DriftOrphanLive {
-					steps[i] = drifted(s.Kind, s.Place, s.Grant, jit.DriftUnexplained, why)
+					steps[i] = Drifted(s.Kind, s.Place, s.Grant, jit.DriftUnexplained, why)
 				}
 			}
 			if slices.ContainsFunc(steps, func(s Step) bool { return s.Grant.ID == marker.ID && s.Place == at }) {
@@ -28,7 +28,7 @@ func Unexplained(steps []Step, records jit.Records, ours func(owner string) bool
 		}
 		g := jit.Grant{ID: marker.ID, Owner: marker.Owner, Window: marker.Window,
 			Binding: jit.Binding{Target: at.Target, Principal: principal, Role: role, Scope: at.Scope}}
-		step := drifted(Report, at, g, jit.DriftUnexplained, why)
+		step := Drifted(Report, at, g, jit.DriftUnexplained, why)
 		step.Foreign = !ours(marker.Owner)
 		found = append(found, step)
 	}

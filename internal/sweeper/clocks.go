@@ -50,7 +50,9 @@ func early(s reconcile.Step, clock time.Time) bool {
 // and for each start while they disagree.
 func (p *pass) notYet(ctx context.Context, steps []reconcile.Step) []error {
 	errs := make([]error, len(steps))
-	if !p.doubt || steps[0].Kind != reconcile.End && steps[0].Kind != reconcile.Start {
+	if !p.doubt || !slices.ContainsFunc(steps, func(s reconcile.Step) bool {
+		return s.Kind == reconcile.End || s.Kind == reconcile.Start
+	}) {
 		return errs
 	}
 	snapshot, read := p.readOne(ctx, steps[0].Place, p.now)

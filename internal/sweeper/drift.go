@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
@@ -89,7 +88,7 @@ func (p *pass) settle(ctx context.Context, seen comparison, wrong map[jit.ID]boo
 	if len(right) == 0 || p.DryRun {
 		return
 	}
-	if err := p.Broker.Settled(ctx, right); err != nil {
+	if err := p.Broker.ClearDrift(ctx, right); err != nil {
 		p.unread(fmt.Errorf("record that drift is gone: %w", err))
 	}
 }
@@ -264,23 +263,6 @@ func revoked(steps []reconcile.Step) map[jit.ID]bool {
 	return ids
 }
 
-// findings are what the steps were taken for.
-func findings(steps []reconcile.Step) []broker.Finding {
-	all := make([]broker.Finding, len(steps))
-	for i, s := range steps {
-		all[i] = broker.Finding{Kind: s.Drift, Words: s.Reason}
-	}
-	return all
-}
-
-// whyRevoked is the reason of a revocation for what was found.
-func whyRevoked(f broker.Finding) string {
-	if f.Kind == jit.DriftViolation {
-		return "today's policies do not permit it: " + f.Words
-	}
-	return "drift: " + f.Words
-}
-
 // tellAgain is how often a finding that stays is recorded.
 const tellAgain = 24 * time.Hour
 
@@ -295,39 +277,14 @@ func (p *pass) tellHeld(ctx context.Context, held []reconcile.Step) {
 	if p.DryRun {
 		return
 	}
-	const done = "held back"
 	for _, s := range held[:min(len(held), maxHeldTold)] {
-		one := []reconcile.Step{s}
-		once := p.once(one, done, tellAgain)
-		_, errs := p.Broker.Report(ctx, s.Place, []jit.Grant{s.Grant}, findings(one), once, done)
-		if p.told(once, errs); errs[0] != nil {
+		s.Kind, s.Held, s.Dedup = reconcile.Report, true, p.once(s, "held back", tellAgain)
+		steps := []reconcile.Step{s}
+		errs := p.Broker.Execute(ctx, s.Place, steps)
+		if p.told(steps, errs); errs[0] != nil {
 			p.unread(fmt.Errorf("record what was held back: %w", errs[0]))
 		}
 	}
-}
-
-// tell records what a person has to look at on one scope. What is foreign is nothing that happened to a grant of this ledger, and is
-// neither recorded nor announced.
-func (p *pass) tell(ctx context.Context, steps []reconcile.Step) []error {
-	all := make([]error, len(steps))
-	var ours []reconcile.Step
-	var grants []jit.Grant
-	var from []int
-	for i, s := range steps {
-		if !s.Foreign {
-			ours, grants, from = append(ours, s), append(grants, s.Grant), append(from, i)
-		}
-	}
-	if len(ours) == 0 {
-		return all
-	}
-	once := p.once(ours, "nothing", tellAgain)
-	_, errs := p.Broker.Report(ctx, ours[0].Place, grants, findings(ours), once, "nothing")
-	p.told(once, errs)
-	for k, err := range errs {
-		all[from[k]] = err
-	}
-	return all
 }
 
 // noted remembers which findings the ledger has been told of, so that it is not asked about all that stays at every pass of a
@@ -361,25 +318,22 @@ func (n *noted) forget(now time.Time) {
 	maps.DeleteFunc(n.until, func(_ string, until time.Time) bool { return !now.Before(until) })
 }
 
-// once names the findings, about which the same is done, so that each is recorded unless a sweeper has told of it for so long; those of
-// which the ledger need not be asked have no name. What is removed is told of at once when it comes again, for then somebody has brought it
+// once returns the key of a finding, so that it is recorded unless a sweeper has told of it for so long; one of
+// which the ledger need not be asked has no key. What is removed is told of at once when it comes again, for then somebody has brought it
 // back; two sweepers that find it together tell once.
-func (p *pass) once(steps []reconcile.Step, done string, again time.Duration) []jit.DedupKey {
-	all := make([]jit.DedupKey, len(steps))
+func (p *pass) once(s reconcile.Step, done string, again time.Duration) jit.DedupKey {
 	now := p.time()
-	for i, s := range steps {
-		name := strings.Join([]string{"finding", s.Target, s.Scope, string(s.Grant.ID), string(s.Drift), done}, "/")
-		if !p.unrecorded && !p.noted.has(name, now) {
-			all[i] = jit.DedupKey{Name: name, At: now, Until: now.Add(again)}
-		}
+	name := strings.Join([]string{"finding", s.Target, s.Scope, string(s.Grant.ID), string(s.Drift), done}, "/")
+	if p.unrecorded || p.noted.has(name, now) {
+		return jit.DedupKey{}
 	}
-	return all
+	return jit.DedupKey{Name: name, At: now, Until: now.Add(again)}
 }
 
 // told notes of which findings the ledger need not be asked for a while: those that are recorded.
-func (p *pass) told(all []jit.DedupKey, errs []error) {
-	for i, o := range all {
-		if errs[i] == nil && o.Name != "" {
+func (p *pass) told(steps []reconcile.Step, errs []error) {
+	for i, s := range steps {
+		if o := s.Dedup; errs[i] == nil && o.Name != "" {
 			p.noted.add(o.Name, o.At.Add(min(o.Until.Sub(o.At), askAgain)))
 		}
 	}

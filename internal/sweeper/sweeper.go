@@ -101,14 +101,11 @@ func (r Report) Failed() int {
 // ErrHeld is the error of a step that the cap on unplanned removals kept from being done.
 var ErrHeld = errors.New("held back: as many unplanned removals as max_unplanned_revocations allows were made; look at what is found with `jit sweep --dry-run`, then allow more")
 
-// errChanged is the error of a revocation whose grant is another by now than the one about which something was found.
-var errChanged = errors.New("it was changed meanwhile and is left as it is; the next pass looks again")
-
 // Pass makes one pass: what is due first, then drift. It never gives up on one scope because of another.
 // A ledger that cannot be read does not keep markers from being honoured: what they
 // say is over is ended.
 func (s *Sweeper) Pass(ctx context.Context) Report {
-	p := &pass{Sweeper: s, now: s.Broker.Now(), lost: map[jit.ID]broker.Finding{}, budget: &budget{}, policies: &policies{}, owners: &owners{}, noted: &noted{}}
+	p := &pass{Sweeper: s, now: s.Broker.Now(), budget: &budget{}, policies: &policies{}, owners: &owners{}, noted: &noted{}}
 	if s.MarkersOnly {
 		p.markers(ctx, nil)
 		return p.report
@@ -136,8 +133,6 @@ type pass struct {
 	// wrong says how our clock and that of the ledger's server disagree, if they do, and behind how much later ours is.
 	wrong  error
 	behind time.Duration
-	// lost tells of the grants to be ended whose bindings had lost their end.
-	lost map[jit.ID]broker.Finding
 	// unrecorded: there is no ledger to take down what is done.
 	unrecorded bool
 	// budget counts the removals that no recorded end explains.
@@ -178,9 +173,6 @@ func (p *pass) stripped(ctx context.Context, steps []reconcile.Step) []reconcile
 	for i, s := range steps {
 		if snapshot, read := observed[s.Place]; read && s.Kind == reconcile.End {
 			if d := s.Grant.Differs(snapshot); d.Kind == jit.DriftStripped {
-				p.mu.Lock()
-				p.lost[s.Grant.ID] = broker.Finding{Kind: d.Kind, Words: d.Words}
-				p.mu.Unlock()
 				steps[i].Reason += "; " + d.Words
 				steps[i].Drift, steps[i].Severity = d.Kind, d.Kind.Severity()
 			}
@@ -307,25 +299,16 @@ func (p *pass) carryOut(ctx context.Context, steps []reconcile.Step) {
 	p.run(ctx, kept)
 }
 
-// run does the steps: scopes side by side, the steps of one scope and kind together.
+// run does the steps: scopes side by side, the steps of one scope together.
 func (p *pass) run(ctx context.Context, steps []reconcile.Step) {
 	var wg sync.WaitGroup
 	for _, steps := range byPlace(steps) {
-		wg.Go(func() {
-			for len(steps) > 0 {
-				n := 1
-				for n < len(steps) && steps[n].Kind == steps[0].Kind {
-					n++
-				}
-				p.do(ctx, steps[:n])
-				steps = steps[n:]
-			}
-		})
+		wg.Go(func() { p.do(ctx, steps) })
 	}
 	wg.Wait()
 }
 
-// do carries out steps of one kind on one scope and reports each.
+// do carries out the steps of one scope and reports each.
 func (p *pass) do(ctx context.Context, steps []reconcile.Step) {
 	errs := make([]error, len(steps))
 	if !p.DryRun {
@@ -352,41 +335,22 @@ func (p *pass) do(ctx context.Context, steps []reconcile.Step) {
 	}
 }
 
-// act carries out steps of one kind on one scope, and returns an error for each.
+// act carries out the steps of one scope, and returns an error for each.
 func (p *pass) act(ctx context.Context, steps []reconcile.Step) []error {
 	if len(steps) == 0 {
 		return nil
 	}
-	errs := make([]error, len(steps))
-	grants := make([]jit.Grant, len(steps))
-	lost := make([]broker.Finding, len(steps))
-	p.mu.Lock()
 	for i, s := range steps {
-		grants[i], lost[i] = s.Grant, p.lost[s.Grant.ID]
-	}
-	p.mu.Unlock()
-	switch steps[0].Kind {
-	case reconcile.End:
-		errs = p.Broker.Finish(ctx, grants, lost)
-	case reconcile.Start:
-		errs = p.Broker.Start(ctx, grants)
-	case reconcile.Repair:
-		errs = p.Broker.Repair(ctx, grants, findings(steps))
-	case reconcile.Remove:
-		once := p.once(steps, "removed", time.Minute)
-		errs = p.Broker.RemoveStray(ctx, steps[0].Place, grants, findings(steps), once)
-		p.told(once, errs)
-	case reconcile.Revoke:
-		for i, f := range findings(steps) {
-			g, kept, err := p.Broker.Revoke(ctx, broker.Revocation{Grant: grants[i], Reason: whyRevoked(f), Finding: &f})
-			if kept && g.Live(p.Broker.Now()) {
-				err = errChanged
-			}
-			errs[i] = err
+		switch s.Kind {
+		case reconcile.Remove:
+			steps[i].Dedup = p.once(s, "removed", time.Minute)
+		case reconcile.Report:
+			steps[i].Dedup = p.once(s, "nothing", tellAgain)
+		case reconcile.End, reconcile.Start, reconcile.Repair, reconcile.Revoke:
 		}
-	case reconcile.Report:
-		errs = p.tell(ctx, steps)
 	}
+	errs := p.Broker.Execute(ctx, steps[0].Place, steps)
+	p.told(steps, errs)
 	return errs
 }
 

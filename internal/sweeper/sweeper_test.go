@@ -159,7 +159,8 @@ func TestAnEndThatIsMovedDuringARepairHolds(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := w.broker.Repair(t.Context(), []jit.Grant{g}, []broker.Finding{{Kind: jit.DriftEndLater, Words: "the end was moved"}})[0]; err != nil {
+	step := reconcile.Drifted(reconcile.Repair, g.Place(), g, jit.DriftEndLater, "the end was moved")
+	if err := w.broker.Execute(t.Context(), g.Place(), []reconcile.Step{step})[0]; err != nil {
 		t.Fatal(err)
 	}
 	w.now = w.now.Add(2 * time.Hour)

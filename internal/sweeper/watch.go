@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
-	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
@@ -278,7 +277,7 @@ func (w *Watcher) withoutLedger(ledger error) {
 func (w *Watcher) pass() *pass {
 	s := w.Sweeper
 	s.Progress = nil
-	return &pass{Sweeper: &s, now: w.Broker.Now(), lost: map[jit.ID]broker.Finding{}, budget: &w.budget, policies: &policies{}, owners: &owners{}, noted: &w.noted, doubt: w.doubt.Load()}
+	return &pass{Sweeper: &s, now: w.Broker.Now(), budget: &w.budget, policies: &policies{}, owners: &owners{}, noted: &w.noted, doubt: w.doubt.Load()}
 }
 
 // told passes on what was done.

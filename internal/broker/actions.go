@@ -1,0 +1,199 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+)
+
+// mayEnd refuses a grant that is not over. One that people have approved meanwhile goes on.
+func (b *Broker) mayEnd(ctx context.Context, t *task) error {
+	var approved bool
+	t.Grant, approved = b.approvedMeanwhile(ctx, t.Grant)
+	if t.closed = approved && t.Grant.Live(b.Now()); t.closed || t.Grant.Over(b.Now()) {
+		return nil
+	}
+	return fmt.Errorf("grant %s is not over", t.Grant.ID)
+}
+
+// ended records that a grant which is over gives no access, and what remains of it.
+func (b *Broker) ended(g *jit.Grant, t *task) []jit.Event {
+	events := b.endedWith(g, t.err)
+	if len(events) > 0 && t.Drift != "" && t.Kind == reconcile.End {
+		events = append([]jit.Event{b.found(*g, t.Step)}, events...)
+	}
+	return events
+}
+
+// endedWith is [Broker.ended] with the error that names the remains; nil is none.
+func (b *Broker) endedWith(g *jit.Grant, remains error) []jit.Event {
+	switch {
+	case !g.Over(b.Now()):
+		return nil
+	case g.CleanupOpen() && remains == nil:
+		g.Remains = ""
+		return []jit.Event{b.event(jit.EventCleanedUp, *g)}
+	case !g.EndedAt.IsZero():
+		return nil
+	}
+	g.EndedAt = b.Now()
+	var left []string
+	if remains != nil {
+		g.Remains = remains.Error()
+		if problem := (*jit.Error)(nil); errors.As(remains, &problem) {
+			g.Remains = problem.Error()
+		}
+		left = []string{"remains", g.Remains}
+	}
+	if g.RevokedAt.IsZero() {
+		return []jit.Event{b.window(jit.EventExpired, *g, append(left, "enforcement", string(g.Enforcement))...)}
+	}
+	return []jit.Event{b.window(jit.EventRevoked, *g, append(left, "reason", g.RevokeReason, "by", g.RevokedBy)...)}
+}
+
+func (b *Broker) revokeFailed(t *task) jit.Event {
+	return b.event(jit.EventRevokeFailed, t.Grant, "error", t.err.Error())
+}
+
+// mayStart refuses a grant that is not due to start, or that today's policies do not permit.
+func (b *Broker) mayStart(ctx context.Context, t *task) error {
+	if !t.Grant.DueToStart(b.Now()) {
+		return fmt.Errorf("grant %s is not due to start", t.Grant.ID)
+	}
+	return b.rejudge(ctx, t.Grant)
+}
+
+// started records that the platform has begun access, unless another sweeper has recorded that or the end.
+func (b *Broker) started(g *jit.Grant, _ *task) []jit.Event {
+	if !g.GrantedAt.IsZero() && g.EndedAt.IsZero() || b.endRecorded(*g) {
+		return nil
+	}
+	if g.GrantedAt.IsZero() {
+		g.GrantedAt = b.Now()
+	}
+	g.EndedAt, g.Remains = time.Time{}, ""
+	return []jit.Event{b.window(jit.EventGranted, *g)}
+}
+
+func (b *Broker) startFailed(t *task) jit.Event {
+	return b.event(jit.EventGrantFailed, t.Grant, "error", t.err.Error())
+}
+
+// mayRepair refuses a grant that is outside its window, and one that max_ttl no longer permits where a repair would give access back.
+func (b *Broker) mayRepair(_ context.Context, t *task) error {
+	g, now := t.Grant, b.Now()
+	if !g.Live(now) || !g.Window.Contains(now) {
+		return fmt.Errorf("grant %s is not inside its window", g.ID)
+	}
+	if g.Length() <= b.MaxTTL || t.Drift.Severity() == jit.Critical {
+		return nil
+	}
+	return &jit.Error{
+		Problem: fmt.Sprintf("grant %s lasts %s and is not put back: max_ttl is %s",
+			g.ID, jit.FormatDuration(g.Length()), jit.FormatDuration(b.MaxTTL)),
+		Hint: "have max_ttl raised, or ask for a shorter grant",
+		Err:  jit.ErrDenied,
+	}
+}
+
+// repairIntent records the drift, unless it is recorded already.
+func (b *Broker) repairIntent(t *task) jit.Entry {
+	if t.Grant.OpenDrift == t.Drift {
+		return jit.Entry{}
+	}
+	next := t.Grant
+	next.OpenDrift = t.Drift
+	return jit.Rewrite(t.Grant, next, b.found(next, t.Step))
+}
+
+// repaired records that a grant is right again, unless its record has changed since the drift was found.
+func (b *Broker) repaired(g *jit.Grant, t *task) []jit.Event {
+	if g.Version != t.Grant.Version && !g.GrantedAt.IsZero() || b.endRecorded(*g) {
+		return nil
+	}
+	if g.GrantedAt.IsZero() {
+		g.GrantedAt = b.Now()
+	}
+	events := []jit.Event{b.window(jit.EventRepaired, *g, "drift", t.Reason)}
+	if g.OpenDrift != t.Drift { // the intent could not be recorded
+		events = append([]jit.Event{b.found(*g, t.Step)}, events...)
+	}
+	clearFailure(g)
+	return events
+}
+
+func (b *Broker) repairFailed(t *task) jit.Event {
+	return b.aboutDrift(jit.EventRepairFailed, t.Grant, t.Step, "error", t.err.Error())
+}
+
+// mayRevoke refuses a grant of another owner. One that has ended meanwhile needs no revocation.
+func (b *Broker) mayRevoke(_ context.Context, t *task) error {
+	t.closed = !t.Grant.Live(b.Now())
+	return b.owns(t.Grant)
+}
+
+// revokeIntent records the drift and the revocation.
+func (b *Broker) revokeIntent(t *task) jit.Entry {
+	next := t.Grant
+	next.RevokedAt, next.RevokedBy, next.RevokeReason = b.Now(), b.Actor.Name, "drift: "+t.Reason
+	if t.Drift == jit.DriftViolation {
+		next.RevokeReason = "today's policies do not permit it: " + t.Reason
+	}
+	return jit.Rewrite(t.Grant, next, b.found(next, t.Step), b.event(jit.EventRevokeAsked, next, "reason", next.RevokeReason))
+}
+
+// mayRemove permits every removal, of nothing but what bears the marker.
+func (b *Broker) mayRemove(_ context.Context, t *task) error {
+	t.Grant.NoStandingBefore = false
+	return nil
+}
+
+// removeIntent records the stray, unless its removal failed before and that is recorded.
+func (b *Broker) removeIntent(t *task) jit.Entry {
+	if b.failures.known(t.Grant.ID, jit.EventRevokeFailed) {
+		return jit.Entry{}
+	}
+	return b.finding(t.Step, "to be removed")
+}
+
+func (b *Broker) removed(_ *jit.Grant, t *task) []jit.Event {
+	if t.Dedup.Name == "" {
+		return nil
+	}
+	return []jit.Event{b.aboutBinding(jit.EventRepaired, t.Step, "done", "removed")}
+}
+
+func (b *Broker) removeFailed(t *task) jit.Event {
+	return b.aboutBinding(jit.EventRevokeFailed, t.Step, "error", t.err.Error())
+}
+
+// reported records a finding about which nothing is done. A foreign one is not about a grant of this ledger and is not recorded.
+func (b *Broker) reported(t *task) jit.Entry {
+	switch {
+	case t.Foreign:
+		return jit.Entry{}
+	case t.Held:
+		return b.finding(t.Step, "held back")
+	}
+	return b.finding(t.Step, "nothing")
+}
+
+// finding returns the entry for a finding under its dedup key; without a key nothing is recorded.
+func (b *Broker) finding(s reconcile.Step, done string) jit.Entry {
+	if s.Dedup.Name == "" {
+		return jit.Entry{}
+	}
+	return jit.Entry{Events: []jit.Event{b.aboutBinding(jit.EventDrift, s, "done", done)}, Dedup: s.Dedup}
+}
+
+// endRecorded reports whether the end of a grant is recorded: access given after that is taken back.
+func (b *Broker) endRecorded(g jit.Grant) bool { return g.Over(b.Now()) && !g.EndedAt.IsZero() }
+
+// clearFailure clears what an earlier attempt, or drift, left in the record of a grant that is right again.
+func clearFailure(g *jit.Grant) {
+	g.FailedAt, g.Failure, g.EndedAt, g.Remains, g.OpenDrift = time.Time{}, "", time.Time{}, "", ""
+}

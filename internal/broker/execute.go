@@ -1,0 +1,314 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+)
+
+// ErrChanged is the error of a revocation because of drift whose grant changed after the drift was found.
+var ErrChanged = errors.New("the grant changed meanwhile and stays as it is; the next pass compares it again")
+
+// action is how [Broker.Execute] carries out the steps of one kind.
+type action struct {
+	// verb names the action in errors and failpoints.
+	verb string
+	// op is the operation on the platform; zero changes nothing there.
+	op jit.Op
+	// allowed refuses a task that may not be carried out now. It may bring the task's grant up to date, or close the task.
+	allowed func(context.Context, *task) error
+	// intent returns the entry to record before the platform is called; an entry without events records nothing.
+	intent func(*task) jit.Entry
+	// outcome updates the record after success and returns the events to record; none leaves the record as it is.
+	// It may be called again with a newer record.
+	outcome func(*jit.Grant, *task) []jit.Event
+	// failure returns the event to record when the platform fails.
+	failure func(*task) jit.Event
+}
+
+// action returns the action for steps of a kind.
+func (b *Broker) action(kind reconcile.Kind) action {
+	return map[reconcile.Kind]action{
+		reconcile.End:    {"revoke", jit.Remove, b.mayEnd, nil, b.ended, b.revokeFailed},
+		reconcile.Start:  {"start", jit.Ensure, b.mayStart, nil, b.started, b.startFailed},
+		reconcile.Repair: {"repair", jit.Ensure, b.mayRepair, b.repairIntent, b.repaired, b.repairFailed},
+		reconcile.Revoke: {"revoke", jit.Remove, b.mayRevoke, b.revokeIntent, b.ended, b.revokeFailed},
+		reconcile.Remove: {"remove", jit.Remove, b.mayRemove, b.removeIntent, b.removed, b.removeFailed},
+		reconcile.Report: {verb: "report", intent: b.reported},
+	}[kind]
+}
+
+// task is one step in progress.
+type task struct {
+	reconcile.Step
+	// closed: nothing more is done.
+	closed bool
+	// recorded: the ledger has accepted the intent.
+	recorded bool
+	// err is the refusal or the platform's error, ledger the errors of recording the intent and the outcome.
+	err, ledger error
+}
+
+// failed reports whether the platform has not carried out the task. Remains do not count: access has ended.
+func (t *task) failed() bool {
+	return t.err != nil && (t.Kind == reconcile.Remove || !errors.Is(t.err, jit.ErrRemains))
+}
+
+// Execute carries out steps of one place in their order and returns an error for each. Consecutive steps of a kind share
+// one call on the platform and one write of their outcomes; no call has two changes for one grant. An error of the kind
+// [jit.ErrRemains] says that access has ended, which is recorded, and that something remains to be cleaned up.
+func (b *Broker) Execute(ctx context.Context, at jit.Place, steps []reconcile.Step) []error {
+	var errs []error
+	for len(steps) > 0 {
+		n := batchLength(steps)
+		errs = append(errs, b.executeBatch(ctx, at, steps[:n])...)
+		steps = steps[n:]
+	}
+	return errs
+}
+
+// batchLength counts the leading steps that are of one kind and for different grants.
+func batchLength(steps []reconcile.Step) int {
+	seen := make(map[jit.ID]bool, len(steps))
+	for i, s := range steps {
+		if s.Kind != steps[0].Kind || seen[s.Grant.ID] {
+			return i
+		}
+		seen[s.Grant.ID] = true
+	}
+	return len(steps)
+}
+
+func (b *Broker) executeBatch(ctx context.Context, at jit.Place, steps []reconcile.Step) []error {
+	a := b.action(steps[0].Kind)
+	tasks := make([]task, len(steps))
+	for i, s := range steps {
+		tasks[i].Step = s
+	}
+	b.admit(ctx, a, tasks)
+	b.recordIntents(ctx, a, tasks)
+	if a.op != 0 {
+		failpoint.Hit(a.verb + ".after-intent")
+		b.applyTasks(ctx, at, a, tasks)
+		failpoint.Hit(a.verb + ".after-platform")
+		b.recordOutcomes(ctx, a, tasks)
+		failpoint.Hit(a.verb + ".after-outcome")
+	}
+	errs := make([]error, len(tasks))
+	for i := range tasks {
+		errs[i] = errors.Join(tasks[i].err, tasks[i].ledger)
+	}
+	return errs
+}
+
+// admit closes the tasks that may not be carried out.
+func (b *Broker) admit(ctx context.Context, a action, tasks []task) {
+	altered := make([]error, len(tasks))
+	if a.op == jit.Ensure {
+		grants := make([]jit.Grant, len(tasks))
+		for i, t := range tasks {
+			grants[i] = t.Grant
+		}
+		altered = b.vouched(ctx, grants)
+	}
+	for i := range tasks {
+		t := &tasks[i]
+		if t.err = altered[i]; t.err == nil && a.allowed != nil {
+			t.err = a.allowed(ctx, t)
+		}
+		t.closed = t.closed || t.err != nil
+	}
+}
+
+// recordIntents records what is about to be done. Access is taken away even if that cannot be recorded, but nothing is given.
+func (b *Broker) recordIntents(ctx context.Context, a action, tasks []task) {
+	var w writes
+	for i := range tasks {
+		if t := &tasks[i]; !t.closed && a.intent != nil {
+			w.add(t, a.intent(t))
+		}
+	}
+	w.write(ctx, b.Ledger, func(t *task, e jit.Entry, err error) {
+		switch {
+		case err == nil:
+			t.recorded = true
+			if e.Grant != nil {
+				t.Grant = *e.Grant
+				t.Grant.Version++
+			}
+		case errors.Is(err, jit.ErrStale):
+			t.closed, t.err = true, b.overtaken(ctx, t)
+		default:
+			t.ledger = err
+			t.closed = t.Kind == reconcile.Revoke || t.Severity == jit.Info
+		}
+	})
+}
+
+// overtaken returns the error for a task whose grant somebody else has changed. A repair is left to them; a revocation must not
+// look done.
+func (b *Broker) overtaken(ctx context.Context, t *task) error {
+	if t.Kind != reconcile.Revoke {
+		return nil
+	}
+	g, known, err := b.Ledger.Lookup(ctx, t.Grant.ID)
+	if err == nil && known && !g.Live(b.Now()) {
+		return nil
+	}
+	return errors.Join(ErrChanged, err)
+}
+
+// applyTasks makes the changes of the open tasks with one call.
+func (b *Broker) applyTasks(ctx context.Context, at jit.Place, a action, tasks []task) {
+	var open []*task
+	var grants []jit.Grant
+	for i := range tasks {
+		if t := &tasks[i]; !t.closed {
+			open, grants = append(open, t), append(grants, t.Grant)
+		}
+	}
+	if len(open) == 0 {
+		return
+	}
+	for i, err := range b.apply(ctx, at, a.op, grants) {
+		if g := grants[i]; err != nil {
+			open[i].err = fmt.Errorf("%s grant %s (%s for %s on target %q): %w", a.verb, g.ID, g.Role, g.Principal, at.Target, err)
+		}
+	}
+}
+
+// recordOutcomes writes the outcomes of all open tasks together. An outcome whose record has changed meanwhile is recorded again
+// with the newer record, and access given to a grant that has ended meanwhile is taken back.
+func (b *Broker) recordOutcomes(ctx context.Context, a action, tasks []task) {
+	var w writes
+	for i := range tasks {
+		switch t := &tasks[i]; {
+		case t.closed:
+		case t.failed():
+			if e := a.failure(t); b.recordsFailure(t) && b.failures.news(t.Grant.ID, e.Kind, b.Now()) {
+				w.add(t, jit.Entry{Events: []jit.Event{e}})
+			}
+		default:
+			b.failures.over(t.Grant.ID)
+			next := t.Grant
+			w.add(t, t.entry(&next, a.outcome(&next, t)))
+		}
+	}
+	w.write(ctx, b.Ledger, func(t *task, _ jit.Entry, err error) {
+		if err != nil && t.failed() {
+			b.failures.over(t.Grant.ID) // the failure is not recorded
+		}
+		if errors.Is(err, jit.ErrStale) {
+			var g jit.Grant
+			g, err = b.update(ctx, t.Grant, func(g *jit.Grant) ([]jit.Event, bool) {
+				events := a.outcome(g, t)
+				return events, len(events) > 0
+			})
+			if err == nil && a.op == jit.Ensure {
+				_, err = b.settle(ctx, t.Grant.Access(), g)
+			}
+		}
+		if err != nil && errors.Is(t.err, jit.ErrRemains) {
+			t.err = nil // the end of the access is not recorded
+		}
+		t.ledger = errors.Join(t.ledger, err)
+	})
+}
+
+// recordsFailure reports whether this process records the failure of a task. Of several sweepers that find the same stray, the one
+// that recorded the intent does.
+func (b *Broker) recordsFailure(t *task) bool {
+	return t.Kind != reconcile.Remove ||
+		t.Dedup.Name != "" && (t.recorded || b.failures.known(t.Grant.ID, jit.EventRevokeFailed))
+}
+
+// entry returns the entry that records the outcome of a task: the new record with its events, or the events alone where a stray
+// has no record.
+func (t *task) entry(next *jit.Grant, events []jit.Event) jit.Entry {
+	switch {
+	case len(events) == 0:
+		return jit.Entry{}
+	case t.Kind == reconcile.Remove:
+		key := t.Dedup
+		key.Name += "/done"
+		return jit.Entry{Events: events, Dedup: key}
+	}
+	return jit.Rewrite(t.Grant, *next, events...)
+}
+
+// writes collects the entries of tasks for one write.
+type writes struct {
+	entries []jit.Entry
+	tasks   []*task
+}
+
+// add adds an entry that has events.
+func (w *writes) add(t *task, e jit.Entry) {
+	if len(e.Events) > 0 {
+		w.entries, w.tasks = append(w.entries, e), append(w.tasks, t)
+	}
+}
+
+// write writes the entries and calls then for each with its error. A duplicate is none: its events are recorded.
+func (w *writes) write(ctx context.Context, ledger jit.Ledger, then func(*task, jit.Entry, error)) {
+	if len(w.entries) == 0 {
+		return
+	}
+	for i, err := range ledger.Write(ctx, w.entries) {
+		if !errors.Is(err, jit.ErrDuplicate) {
+			then(w.tasks[i], w.entries[i], err)
+		}
+	}
+}
+
+// apply makes one change for each grant on a place, with one call.
+func (b *Broker) apply(ctx context.Context, at jit.Place, op jit.Op, grants []jit.Grant) []error {
+	p, err := b.Target(at.Target)
+	if err != nil {
+		return slices.Repeat([]error{err}, len(grants))
+	}
+	changes := make([]jit.Change, len(grants))
+	for i, g := range grants {
+		changes[i] = jit.Change{Op: op, Access: g.Access(), Held: g.Held()}
+		if op == jit.Remove && changes[i].Access.NoStandingBefore {
+			changes[i].Access.NoStandingBefore = !b.coveredByAnother(ctx, p, g)
+		}
+	}
+	return p.Apply(ctx, at.Scope, changes)
+}
+
+// remove removes what a grant's place has of it.
+func (b *Broker) remove(ctx context.Context, g jit.Grant) error {
+	return b.apply(ctx, g.Place(), jit.Remove, []jit.Grant{g})[0]
+}
+
+// coveredByAnother reports whether another grant gives the same access now, or may, and would narrow what
+// somebody made of the two bindings: then that is left to it.
+func (b *Broker) coveredByAnother(ctx context.Context, p jit.Platform, g jit.Grant) bool {
+	now, left := b.Now(), strippedTo(p, g.Binding)
+	for other, err := range b.Ledger.Grants(ctx, jit.Filter{Target: g.Target, Principal: g.Principal, LiveAt: now}) {
+		if err != nil || other.ID != g.ID && other.Scope == g.Scope && other.Access().NoStandingBefore && other.Window.Contains(now) && strippedTo(p, other.Binding) == left {
+			return true
+		}
+	}
+	return false
+}
+
+// strippedTo is [jit.Traits].StrippedTo of a binding; empty of one that its platform does not know.
+func strippedTo(p jit.Platform, binding jit.Binding) string {
+	_, traits, err := p.Check(binding)
+	if err != nil {
+		return ""
+	}
+	return traits.StrippedTo
+}
+
+// end carries out the end of a grant that is over.
+func (b *Broker) end(ctx context.Context, g jit.Grant) error {
+	return b.Execute(ctx, g.Place(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]
+}
