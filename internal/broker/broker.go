@@ -171,7 +171,7 @@ func (b *Broker) decide(ctx context.Context, policies []jit.Policy, g jit.Grant,
 		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
 		StartsAt: start, Length: length, Traits: traits, Named: named,
 	})
-	if err != nil || v.Permitted {
+	if err != nil || v.Permitted() {
 		return v, err
 	}
 	if v.Attribute == "ttl" {
@@ -305,7 +305,7 @@ func (b *Broker) Violations(ctx context.Context, policies []jit.Policy, grants [
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("grant %s: %w", g.ID, err))
-		case !v.Permitted:
+		case !v.Permitted():
 			broken[g.ID] = v.Rule
 		}
 	}

@@ -26,10 +26,10 @@ func (ask asker) verdict(ctx context.Context, target jit.Platform, policies []ji
 		return v, err
 	}
 	v, err = policy.Judge(policies, asked)
-	if err != nil || v.Permitted || !asked.Given.Unresolved() {
+	if err != nil || v.Permitted() || !asked.Given.Unresolved() {
 		return v, err
 	}
-	if v, err = policy.Foregone(policies, asked); err != nil || !v.Permitted {
+	if v, err = policy.Foregone(policies, asked); err != nil || !v.Permitted() {
 		return v, err
 	}
 	err = ask(asked.Binding.Target, func() (err error) {

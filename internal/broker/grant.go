@@ -85,7 +85,7 @@ func (b *Broker) intend(ctx context.Context, failed, g jit.Grant, before jit.Sta
 	g.Policy, g.RequestedAt, g.Holder = v.Policy, jit.Second(now), 1
 	failpoint.Hit("grant.before-intent")
 	err = b.Ledger.Write(ctx, []jit.Entry{
-		jit.Rewrite(failed, g, b.requested(g, before), b.event(jit.EventDecided, g, "verdict", "permitted", "rule", v.Rule)),
+		jit.Rewrite(failed, g, b.requested(g, before), b.event(jit.EventDecided, g, "verdict", v.Outcome.String(), "rule", v.Rule)),
 	})[0]
 	if err != nil {
 		return g, err

@@ -59,17 +59,35 @@ func CheckPolicyName(name string) error {
 	return nil
 }
 
-// Verdict is what the policies say of a grant.
+// Outcome is what a verdict says about a grant. The zero value refuses.
+type Outcome int
+
+// The three outcomes.
+const (
+	// Refused: a policy forbids the grant, or none permits it.
+	Refused Outcome = iota
+	// NeedsApproval: the grant may begin when people have approved it.
+	NeedsApproval
+	// Permitted: the grant may begin at once.
+	Permitted
+)
+
+// String names the outcome as events and people read it.
+func (o Outcome) String() string { return [...]string{"refused", "needs approval", "permitted"}[o] }
+
+// Verdict is the decision of the policies on a grant.
 type Verdict struct {
-	// Permitted is false when a policy forbids it or none permits it.
-	Permitted bool
-	// Policy is the name of the policy that decided; empty when none governs.
+	Outcome Outcome
+	// Policy is the name of the deciding policy; empty when none governs.
 	Policy string
-	// Rule says which rule of it decided, in words for the user.
+	// Rule is the deciding rule, in words for the user.
 	Rule string
-	// Attribute is the attribute of the grant to blame when not permitted; it may be empty.
+	// Attribute is the attribute to blame unless the grant is permitted; it may be empty.
 	Attribute string
-	// SweeperAccepted and TailAccepted: the policy that permits it sets enforcement, or max_session_tail. Who enforces
-	// the end, or how long sessions last, is then no news to anybody.
+	// SweeperAccepted and TailAccepted: the permitting policy sets enforcement, or max_session_tail, so neither needs
+	// a warning.
 	SweeperAccepted, TailAccepted bool
 }
+
+// Permitted reports whether the grant may begin at once.
+func (v Verdict) Permitted() bool { return v.Outcome == Permitted }

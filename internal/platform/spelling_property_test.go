@@ -217,14 +217,14 @@ func TestRespellingNeverPermits(t *testing.T) {
 					permits = append(permits, jit.Policy{Name: fmt.Sprintf("permit%d", i), Effect: jit.Permit, Match: platformtest.DrawMatch(r, s.bindings)})
 				}
 				again := s.same(r, b)
-				if v := judge(r, b, permits...); !v.Permitted && judge(r, again, permits...).Permitted {
+				if v := judge(r, b, permits...); !v.Permitted() && judge(r, again, permits...).Permitted() {
 					r.Fatalf("%+v is permitted by %+v, and %+v is not: %s", again, permits, b, v.Rule)
 				}
 				forbid := jit.Policy{Name: "forbid", Effect: jit.Forbid, Match: platformtest.DrawMatch(r, s.bindings)}
 				if rapid.Bool().Draw(r, "wider") && s.wider != nil {
 					again = s.same(r, s.wider(r, b))
 				}
-				if v := judge(r, b, permitAll, forbid); !v.Permitted && v.Policy == "forbid" && judge(r, again, permitAll, forbid).Permitted {
+				if v := judge(r, b, permitAll, forbid); !v.Permitted() && v.Policy == "forbid" && judge(r, again, permitAll, forbid).Permitted() {
 					r.Fatalf("%+v is permitted in spite of %+v, and %+v is not: %s", again, forbid.Match, b, v.Rule)
 				}
 			})

@@ -184,7 +184,7 @@ func TestForbiddenUnderEverySpelling(t *testing.T) {
 		v, err := p.judge(t, b, permitAll, jit.Policy{Name: "deny", Effect: jit.Forbid, Match: c.forbid})
 		if err != nil {
 			t.Errorf("%s: Check(%+v): %v", c.kind, b, err)
-		} else if guarded := v.Policy == "all" && !v.Permitted; v.Permitted != c.otherwise && (!guarded || !c.otherwise) {
+		} else if guarded := v.Policy == "all" && !v.Permitted(); v.Permitted() != c.otherwise && (!guarded || !c.otherwise) {
 			t.Errorf("%s: %+v beside a forbid of %+v: %+v, want permitted %t", c.kind, b, c.forbid, v, c.otherwise)
 		} else if !c.otherwise && v.Policy != "deny" {
 			t.Errorf("%s: %+v is refused by %+v, want by the forbid of %+v", c.kind, b, v, c.forbid)
@@ -269,7 +269,7 @@ func TestPermittedInEveryPart(t *testing.T) {
 		v, err := p.judge(t, b, jit.Policy{Name: "some", Effect: jit.Permit, Match: c.permit})
 		if err != nil {
 			t.Errorf("%s: Check(%+v): %v", c.kind, b, err)
-		} else if v.Permitted != c.permitted {
+		} else if v.Permitted() != c.permitted {
 			t.Errorf("%s: %+v by a permit of %+v: %+v, want permitted %t", c.kind, b, c.permit, v, c.permitted)
 		}
 	}

@@ -23,9 +23,9 @@ func FuzzCondition(f *testing.F) {
 		permit := mustVerdict(t, jit.Policy{Name: "p", Effect: jit.Permit, Condition: s})
 		forbid := mustVerdict(t, everything("all", jit.Permit), jit.Policy{Name: "p", Effect: jit.Forbid, Condition: s})
 		switch {
-		case err != nil && s != "" && (permit.Permitted || forbid.Permitted):
+		case err != nil && s != "" && (permit.Permitted() || forbid.Permitted()):
 			t.Errorf("%q is refused, and yet permits: %+v, %+v", s, permit, forbid)
-		case s != "" && permit.Permitted && forbid.Permitted:
+		case s != "" && permit.Permitted() && forbid.Permitted():
 			t.Errorf("%q permits and does not forbid: %+v, %+v", s, permit, forbid)
 		}
 	})

@@ -58,7 +58,7 @@ func TestAConditionThatForbidsJudgesWhatIsGivenAlong(t *testing.T) {
 				deny.Match.Scopes = []string{"namespaces/prod"}
 			}
 			v, err := Judge([]jit.Policy{everything("all", jit.Permit), deny}, request(tt.change))
-			if err != nil || v.Permitted != (tt.rule == "") || tt.rule != "" && (v.Policy != "deny" || !strings.Contains(v.Rule, tt.rule)) {
+			if err != nil || v.Permitted() != (tt.rule == "") || tt.rule != "" && (v.Policy != "deny" || !strings.Contains(v.Rule, tt.rule)) {
 				t.Errorf("%+v, %v; want %q", v, err, tt.rule)
 			}
 			if tt.condition == "" {

@@ -87,7 +87,7 @@ func (s *Set) Judge(r Request) (jit.Verdict, error) {
 		candidates = []*rule{named}
 	}
 	if len(s.rules) == 0 {
-		return jit.Verdict{Permitted: true, Rule: "there is no policy; nothing governs the grant"}, nil
+		return jit.Verdict{Outcome: jit.Permitted, Rule: "there is no policy; nothing governs the grant"}, nil
 	}
 	for _, c := range s.rules {
 		if c.Effect == jit.Permit {
@@ -120,7 +120,7 @@ func nearest(candidates []*rule, r *Request) jit.Verdict {
 			distance = len(failed)
 		}
 		if distance == 0 {
-			return jit.Verdict{Permitted: true, Policy: c.Name, Rule: fmt.Sprintf("policy %q permits it", c.Name),
+			return jit.Verdict{Outcome: jit.Permitted, Policy: c.Name, Rule: fmt.Sprintf("policy %q permits it", c.Name),
 				SweeperAccepted: c.SweeperAccepted, TailAccepted: c.MaxSessionTail != nil}
 		}
 		if distance >= fewest {

@@ -121,7 +121,7 @@ func TestJudge(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if v.Permitted != tc.permitted || v.Policy != tc.policy || v.Attribute != tc.attribute || v.Rule == "" || !strings.Contains(v.Rule, tc.rule) {
+			if v.Permitted() != tc.permitted || v.Policy != tc.policy || v.Attribute != tc.attribute || v.Rule == "" || !strings.Contains(v.Rule, tc.rule) {
 				t.Errorf("Judge = %+v\nwant permitted %t, policy %q, attribute %q, a rule with %q", v, tc.permitted, tc.policy, tc.attribute, tc.rule)
 			}
 			if compiled, err := Compile(tc.policies).Judge(r); err != nil || compiled != v {
@@ -141,7 +141,7 @@ func TestJudgeUnknownPolicy(t *testing.T) {
 	} {
 		v, err := Judge(tc.policies, request(func(r *Request) { r.Named = "c" }))
 		var e *jit.Error
-		if !errors.As(err, &e) || !errors.Is(err, jit.ErrUnknown) || e.Attribute != "policy" || !strings.Contains(e.Problem, tc.problem) || v.Permitted {
+		if !errors.As(err, &e) || !errors.Is(err, jit.ErrUnknown) || e.Attribute != "policy" || !strings.Contains(e.Problem, tc.problem) || v.Permitted() {
 			t.Errorf("Judge = %+v, %v; want not permitted, ErrUnknown about policy with %s", v, err, tc.problem)
 		}
 	}
@@ -167,7 +167,7 @@ func TestJudgeSeesEveryChange(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			policies := []jit.Policy{oncall()}
 			before, err := Judge(policies, request())
-			if err != nil || !before.Permitted {
+			if err != nil || !before.Permitted() {
 				t.Fatalf("Judge = %+v, %v", before, err)
 			}
 			change(&policies[0]) // in place: what is remembered must not share memory
@@ -184,7 +184,7 @@ func TestJudgeSeesEveryChange(t *testing.T) {
 		sweeper := request(func(r *Request) { r.Traits.Enforcement = jit.Sweeper })
 		for _, native := range []bool{true, false, true} {
 			v, err := Judge([]jit.Policy{oncall(func(p *jit.Policy) { p.NativeOnly = native })}, sweeper)
-			if err != nil || v.Permitted == native {
+			if err != nil || v.Permitted() == native {
 				t.Errorf("Judge with native only %t = %+v, %v", native, v, err)
 			}
 		}
@@ -198,7 +198,7 @@ func TestJudgeIsSafeForConcurrentUse(t *testing.T) {
 			for n := range 50 {
 				max := time.Duration(1+(i+n)%3) * time.Hour
 				v, err := Judge([]jit.Policy{oncall(func(p *jit.Policy) { p.MaxTTL = max })}, request())
-				if err != nil || v.Permitted != (max >= 2*time.Hour) {
+				if err != nil || v.Permitted() != (max >= 2*time.Hour) {
 					t.Errorf("Judge with max_ttl %s = %+v, %v", max, v, err)
 				}
 			}
@@ -214,7 +214,7 @@ func TestConditionIsBounded(t *testing.T) {
 	reason := func(r *Request) { r.Reason = strings.Repeat("ab", 250) }
 	started := time.Now()
 	v, err := Judge([]jit.Policy{oncall(func(p *jit.Policy) { p.Condition = c; p.ReasonPattern = "" })}, request(reason))
-	if err != nil || v.Permitted || !strings.Contains(v.Rule, "cost limit") {
+	if err != nil || v.Permitted() || !strings.Contains(v.Rule, "cost limit") {
 		t.Errorf("Judge = %+v, %v; want the cost limit", v, err)
 	}
 	if took := time.Since(started); took > 5*time.Second {
@@ -233,7 +233,7 @@ func TestForbidNamesWhatItIsAbout(t *testing.T) {
 		{jit.Match{Principals: []string{"*"}, Scopes: []string{"*"}}, ""},
 	} {
 		v, err := Judge([]jit.Policy{{Name: "deny", Effect: jit.Forbid, Match: tc.match}}, request())
-		if err != nil || v.Permitted || v.Attribute != tc.want {
+		if err != nil || v.Permitted() || v.Attribute != tc.want {
 			t.Errorf("Judge by %+v = %+v, %v; want attribute %q", tc.match, v, err, tc.want)
 		}
 	}

@@ -67,7 +67,7 @@ func BenchmarkJudge(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				r := request(func(r *Request) { r.Binding.Principal = fmt.Sprintf("user:u%d@example.com", i) })
 				v, err := Judge(policies, r)
-				if err != nil || v.Policy != "policy-9" || !v.Permitted {
+				if err != nil || v.Policy != "policy-9" || !v.Permitted() {
 					b.Fatalf("Judge = %+v, %v", v, err)
 				}
 			}

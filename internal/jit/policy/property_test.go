@@ -99,7 +99,7 @@ func TestPropertyForbidWins(t *testing.T) {
 		if rapid.Bool().Draw(t, "named") {
 			r.Named = policies[0].Name
 		}
-		if v := mustJudge(t, policies, r); v.Permitted {
+		if v := mustJudge(t, policies, r); v.Permitted() {
 			t.Fatalf("%+v in spite of a policy that forbids everything", v)
 		}
 	})
@@ -128,7 +128,7 @@ func TestPropertyMorePermitsPermitMore(t *testing.T) {
 		}
 		before := mustJudge(t, policies, r)
 		after := mustJudge(t, append(slices.Clone(policies), drawPolicy("added", jit.Permit).Draw(t, "added")), r)
-		if before.Permitted && !after.Permitted {
+		if before.Permitted() && !after.Permitted() {
 			t.Fatalf("one more permit turned %+v into %+v", before, after)
 		}
 		if r.Named != "" && after != before {
@@ -142,7 +142,7 @@ func TestPropertyMoreForbidsPermitLess(t *testing.T) {
 		policies, r := drawPolicies(t, 0, anyEffect...), drawRequest.Draw(t, "request")
 		before := mustJudge(t, policies, r)
 		after := mustJudge(t, append(slices.Clone(policies), drawPolicy("added", jit.Forbid, "unheard of").Draw(t, "added")), r)
-		if after.Permitted && !before.Permitted {
+		if after.Permitted() && !before.Permitted() {
 			t.Fatalf("one more policy that does not permit turned %+v into %+v", before, after)
 		}
 	})
@@ -156,7 +156,7 @@ func TestPropertyShorterIsNeverWorse(t *testing.T) {
 		}
 		shorter := r
 		shorter.Length /= 2
-		if mustJudge(t, policies, r).Permitted && !mustJudge(t, policies, shorter).Permitted {
+		if mustJudge(t, policies, r).Permitted() && !mustJudge(t, policies, shorter).Permitted() {
 			t.Fatal("a grant of half the length is not permitted")
 		}
 	})
@@ -173,7 +173,7 @@ func TestPropertyVerdictExplainsItself(t *testing.T) {
 		if v.Policy != "" && i < 0 {
 			t.Fatalf("%+v names a policy that is not there", v)
 		}
-		if !v.Permitted || len(policies) == 0 {
+		if !v.Permitted() || len(policies) == 0 {
 			return
 		}
 		if i < 0 || policies[i].Effect != jit.Permit {
@@ -181,7 +181,7 @@ func TestPropertyVerdictExplainsItself(t *testing.T) {
 		}
 		// Alone, and named, the policy has to permit it too.
 		r.Named = v.Policy
-		if alone := mustJudge(t, policies[i:i+1], r); !alone.Permitted {
+		if alone := mustJudge(t, policies[i:i+1], r); !alone.Permitted() {
 			t.Fatalf("%+v, but alone: %+v", v, alone)
 		}
 	})

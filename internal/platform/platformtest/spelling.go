@@ -41,7 +41,7 @@ func Spellings(t *testing.T, p jit.Interpreter, lists ...[]jit.Binding) {
 			if i == 0 {
 				first = v
 			}
-			if v.Permitted != first.Permitted {
+			if v.Permitted() != first.Permitted() {
 				r.Fatalf("%+v: %+v, and in its first spelling: %+v", written, v, first)
 			}
 		}
