@@ -342,7 +342,7 @@ func TestPlatformsAreDocumented(t *testing.T) {
 func troubles(t *testing.T, kind, path, guide string) {
 	t.Helper()
 	var code strings.Builder
-	for _, folder := range []string{"platform/" + kind, "awsconfig", "jit", "broker"} {
+	for _, folder := range []string{"platform/" + kind, "platform/claims", "awsconfig", "jit", "broker"} {
 		files, err := filepath.Glob(folder + "/*.go")
 		if err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package awsidentitycenter
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -146,12 +147,15 @@ type object struct {
 	set  string // ARN of the permission set
 }
 
-// String writes the object as marks name it.
+// String writes the object as claims name it.
 func (o object) String() string { return string(o.kind) + "/" + o.id + " " + o.set }
 
-// parseObject reads what [object.String] wrote.
-func parseObject(s string) (object, bool) {
-	who, set, ok := strings.Cut(s, " ")
-	kind, id, ok2 := strings.Cut(who, "/")
-	return object{types.PrincipalType(kind), id, set}, ok && ok2 && set != ""
+// parseObject reads the name that [object.String] wrote.
+func parseObject(name string) (object, error) {
+	who, set, found := strings.Cut(name, " ")
+	kind, id, ok := strings.Cut(who, "/")
+	if !found || !ok || set == "" {
+		return object{}, fmt.Errorf("the ledger holds a claim on %q, which is not an account assignment", name)
+	}
+	return object{types.PrincipalType(kind), id, set}, nil
 }

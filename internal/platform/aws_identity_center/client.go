@@ -44,7 +44,7 @@ type client struct {
 
 // client opens the way to the instance at the first use. What fails is tried again at the next call.
 func (p *Platform) client(ctx context.Context) (*client, error) {
-	if p.marks == nil {
+	if p.ledger == nil {
 		return nil, &jit.Error{Problem: "nothing remembers which account assignments are ours", Hint: "use the target with a ledger"}
 	}
 	p.mu.Lock()

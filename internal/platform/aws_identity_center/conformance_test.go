@@ -28,7 +28,7 @@ func TestConformance(t *testing.T) {
 		target.Calls = func() (reads, writes int) { return int(s.reads.Load()), int(s.writes.Load()) }
 		target.Tamper.Delete = func(t *testing.T, m jit.Marker) {
 			for _, mark := range marked(t, s.open(t)) {
-				if o, ok := parseObject(mark.Object); ok && mark.Marker == m {
+				if o, err := parseObject(mark.Object); err == nil && mark.Marker == m {
 					s.with(func(model *model) { delete(model.assignments, assignment{production, o.set, string(o.kind), o.id}) })
 				}
 			}

@@ -87,7 +87,7 @@ func TestClaimAtTheSameTimeIsNotPriorAccess(t *testing.T) {
 			})
 			p := s.open(t)
 			var once sync.Once
-			p.marks = hooked{p.marks, func(do func() error) error {
+			p.ledger = hooked{p.ledger, func(do func() error) error {
 				if away && s.calls["CreateAccountAssignment"] > 0 {
 					once.Do(func() { apply(t, other, remove(second)...) })
 				}

@@ -72,7 +72,7 @@ func (d death) strikes(t *testing.T) bool {
 	defer kill()
 	var calls atomic.Int64
 	p := s.open(t)
-	p.marks = hooked{p.marks, func(do func() error) error {
+	p.ledger = hooked{p.ledger, func(do func() error) error {
 		n := calls.Add(1)
 		if n < d.n {
 			return do()

@@ -187,7 +187,7 @@ func TestNoMarks(t *testing.T) {
 	s := newSite(t)
 	p, first, second := s.open(t), access(alice(), "first"), access(alice(), "second")
 	apply(t, p, ensure(first)...)
-	p.marks = hooked{p.marks, func(func() error) error { return errLedger }}
+	p.ledger = hooked{p.ledger, func(func() error) error { return errLedger }}
 	writes := s.writes.Load()
 	for i, err := range p.Apply(t.Context(), production, append(ensure(second), remove(first)...)) {
 		if !errors.Is(err, errLedger) {
@@ -216,8 +216,8 @@ func TestMarksThatCannotBeWritten(t *testing.T) {
 	second.Binding.Role = "Admin"
 	apply(t, p, ensure(first)...)
 	full := false
-	all := p.marks
-	p.marks = hooked{all, func(do func() error) error {
+	all := p.ledger
+	p.ledger = hooked{all, func(do func() error) error {
 		if !full {
 			full = true // reading comes first
 			return do()
@@ -235,7 +235,7 @@ func TestMarksThatCannotBeWritten(t *testing.T) {
 	}
 	s.wants(t, first.Binding, false, "after the removal")
 	s.wants(t, second.Binding, false, "of a grant that could not be recorded")
-	p.marks = all
+	p.ledger = all
 	apply(t, p, remove(first)...)
 	if left := marked(t, p); len(left) > 0 {
 		t.Errorf("marks are left: %+v", left)

@@ -11,6 +11,7 @@ package awsidentitycenter
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/claims"
 )
 
 // kind is the platform's name.
@@ -47,18 +49,18 @@ type Platform struct {
 	// "write". It may be called by several goroutines at a time.
 	OnCall func(op string)
 
-	cfg   Config
-	load  func(context.Context) (aws.Config, error)
-	watch awsconfig.Watch
-	pace  pace
-	marks jit.Claims
+	cfg    Config
+	load   func(context.Context) (aws.Config, error)
+	watch  awsconfig.Watch
+	pace   pace
+	ledger jit.Claims
 
 	slots chan struct{} // one for each outstanding write
 
 	mu       sync.Mutex
-	opened   *client // nil until the first call
-	accounts map[string]*account
-	written  map[string]bool // principals and roles as [Platform.Check] has seen them
+	opened   *client                  // nil until the first call
+	accounts map[string]chan struct{} // a slot for the Apply of each
+	written  map[string]bool          // principals and roles as [Platform.Check] has seen them
 }
 
 var (
@@ -75,7 +77,7 @@ func New(cfg Config, now func() time.Time) (*Platform, error) {
 		cfg: cfg, load: cfg.Load,
 		pace:     pace{limit: rate.NewLimiter(perSecond, 1), tick: time.Second, patience: 2 * time.Minute},
 		slots:    make(chan struct{}, outstanding),
-		accounts: map[string]*account{}, written: map[string]bool{},
+		accounts: map[string]chan struct{}{}, written: map[string]bool{},
 	}
 	p.watch.Now = now
 	p.watch.OnCall = p.count
@@ -86,7 +88,7 @@ func New(cfg Config, now func() time.Time) (*Platform, error) {
 func (p *Platform) Kind() string { return kind }
 
 // UseClaims hands over the marks.
-func (p *Platform) UseClaims(m jit.Claims) { p.marks = m }
+func (p *Platform) UseClaims(m jit.Claims) { p.ledger = m }
 
 // Scopes returns the accounts on which there are marks.
 func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
@@ -94,7 +96,7 @@ func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.marks.Scopes(ctx, c.instance)
+	return p.ledger.Scopes(ctx, c.instance)
 }
 
 // count tells the hook of a request.
@@ -110,24 +112,35 @@ func (p *Platform) count(operation string) {
 	}
 }
 
-// account is one AWS account as this process knows it.
-type account struct {
-	id string
-	// applying is held by the one Apply that works on the account: what it has read stays true of our own writes.
-	applying chan struct{}
-	// provisioning is held while a permission set's role comes to the account or leaves it: the service does one at a time.
-	provisioning chan struct{}
+// Apply carries out all changes on one account, by the protocol of [claims.Apply].
+func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
+	c, err := p.client(ctx)
+	if err == nil {
+		err = checkScope(scope)
+	}
+	if err == nil {
+		err = take(ctx, p.applying(scope))
+	}
+	if err != nil {
+		return slices.Repeat([]error{err}, len(changes))
+	}
+	defer func() { <-p.applying(scope) }()
+	return claims.Apply(ctx, c.claims(scope), newAssignments(ctx, c, scope), changes)
 }
 
-func (p *Platform) account(id string) *account {
+// applying returns the slot of the one Apply that works on an account: no other of this process changes what it reads.
+func (p *Platform) applying(account string) chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	a := p.accounts[id]
-	if a == nil {
-		a = &account{id: id, applying: make(chan struct{}, 1), provisioning: make(chan struct{}, 1)}
-		p.accounts[id] = a
+	if p.accounts[account] == nil {
+		p.accounts[account] = make(chan struct{}, 1)
 	}
-	return a
+	return p.accounts[account]
+}
+
+// claims returns the claims on one account. Those of different instances are kept apart.
+func (c *client) claims(account string) claims.Scope {
+	return claims.Scope{Kind: kind, Place: c.instance, Name: account, Ledger: c.platform.ledger}
 }
 
 // take fills a slot, or returns the context's error.

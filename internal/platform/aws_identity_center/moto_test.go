@@ -47,12 +47,12 @@ func TestConformanceOnMoto(t *testing.T) {
 		target.Dump = func(t *testing.T) string { return s.dump(t) }
 		target.Calls = func() (reads, writes int) { return int(s.reads.Load()), int(s.writes.Load()) }
 		target.Tamper.Delete = func(t *testing.T, m jit.Marker) {
-			all, err := s.open(t).marks.ReadClaims(t.Context(), s.Instance, s.Account)
+			all, err := s.open(t).ledger.ReadClaims(t.Context(), s.Instance, s.Account)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, mark := range all.Claims {
-				if o, ok := parseObject(mark.Object); ok && mark.Marker == m {
+				if o, err := parseObject(mark.Object); err == nil && mark.Marker == m {
 					s.Unassign(t, testenv.Assignment{Kind: o.kind, ID: o.id, Set: o.set})
 				}
 			}

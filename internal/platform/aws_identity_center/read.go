@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/claims"
 )
 
-// Read lists the assignments on the account, permission set by permission set, and tells ours
-// by the marks. An assignment that was there before our grants of it is both ours and standing
-// access. Standing access is written with names, and also with ids and ARNs where a binding was written so.
+// Read lists the assignments on the account, one permission set at a time. Standing access is written with names, and
+// also with ids and ARNs where a binding was written so.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	if err := checkScope(scope); err != nil {
 		return jit.Snapshot{}, err
@@ -24,7 +24,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	before, err := p.marks.ReadClaims(ctx, c.instance, scope)
+	before, err := c.claims(scope).Read(ctx)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
@@ -32,8 +32,8 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	for _, m := range before.Claims {
-		if o, ok := parseObject(m.Object); ok {
+	for _, claim := range before.Claims {
+		if o, err := parseObject(claim.Object); err == nil {
 			sets = append(sets, o.set)
 		}
 	}
@@ -43,24 +43,16 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	// Again: of what has come or gone meanwhile neither list tells alone.
-	after, err := p.marks.ReadClaims(ctx, c.instance, scope)
+	after, err := c.claims(scope).Read(ctx)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	snap := jit.Snapshot{Clock: p.watch.Clock()}
-	marked, prior := map[string]bool{}, map[string]bool{}
-	for _, m := range before.Claims {
-		marked[m.Object] = true
-	}
-	for _, m := range after.Claims {
-		marked[m.Object] = true
-		prior[m.Object] = prior[m.Object] || m.Prior
-		if o, ok := parseObject(m.Object); ok && there[o] {
-			snap.Ours = append(snap.Ours, jit.Observed{Marker: m.Marker, Principal: m.Principal, Role: m.Role})
-		}
-	}
-	snap.Standing, err = c.standing(ctx, sets, there, func(o object) bool { return !marked[o.String()] || prior[o.String()] })
+	ours, standing := claims.Observe(before.Claims, after.Claims, func(claim jit.Claim) bool {
+		o, err := parseObject(claim.Object)
+		return err == nil && there[o]
+	})
+	snap := jit.Snapshot{Clock: p.watch.Clock(), Ours: ours}
+	snap.Standing, err = c.standing(ctx, sets, there, func(o object) bool { return standing(o.String()) })
 	return snap, err
 }
 

@@ -243,7 +243,7 @@ func ours(t testing.TB, p *Platform) []jit.Observed {
 // marked are the marks of the account.
 func marked(t testing.TB, p *Platform) []jit.Claim {
 	t.Helper()
-	all, err := p.marks.ReadClaims(t.Context(), modelInstance, production)
+	all, err := p.ledger.ReadClaims(t.Context(), modelInstance, production)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,11 +31,11 @@ func (u unclear) Unwrap() error { return u.error }
 // yet, because of another request for the same or of too many, is tried again with a random
 // pause, and so is what got no answer. A removal of what is not there is success. An error that is not [unclear] says that nothing was done and nothing is
 // under way.
-func (c *client) write(ctx context.Context, on *account, o operation, what object) error {
+func (c *client) write(ctx context.Context, account string, o operation, what object) error {
 	end := time.Now().Add(c.platform.pace.patience)
 	lost := false
 	for try := 1; ; try++ {
-		err := c.attempt(ctx, on, o, what)
+		err := c.attempt(ctx, account, o, what)
 		if err == nil {
 			return nil
 		}
@@ -85,12 +85,12 @@ func answered(err error) bool {
 }
 
 // attempt makes one request and waits for its end.
-func (c *client) attempt(ctx context.Context, on *account, o operation, what object) error {
+func (c *client) attempt(ctx context.Context, account string, o operation, what object) error {
 	if err := take(ctx, c.platform.slots); err != nil {
 		return err
 	}
 	defer func() { <-c.platform.slots }()
-	status, err := c.ask(ctx, on.id, o, what)
+	status, err := c.ask(ctx, account, o, what)
 	if o == deletion && awsconfig.Code(err) == notFound {
 		return nil
 	}

@@ -1,0 +1,138 @@
+package awsidentitycenter
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/claims"
+)
+
+// assignments are the account assignments of one account, as one Apply sees them.
+type assignments struct {
+	client  *client
+	account string
+	ready   func() error // whether the account takes assignments; asked once
+
+	// provisioning is held while a permission set's role is made in the account or removed: the service does one at a
+	// time.
+	provisioning chan struct{}
+
+	mu   sync.Mutex
+	sets map[string]*assignedSet // by ARN
+}
+
+var _ claims.Objects = (*assignments)(nil)
+
+// assignedSet is one permission set on the account. The service takes one write of it at a time.
+type assignedSet struct {
+	writing chan struct{}
+	there   map[object]bool // under the lock of [assignments]
+}
+
+func newAssignments(ctx context.Context, c *client, account string) *assignments {
+	return &assignments{
+		client: c, account: account, sets: map[string]*assignedSet{}, provisioning: make(chan struct{}, 1),
+		ready: sync.OnceValue(func() error { return c.ready(ctx, account) }),
+	}
+}
+
+// set returns a permission set by its ARN. The caller holds the lock.
+func (s *assignments) set(arn string) *assignedSet {
+	if s.sets[arn] == nil {
+		s.sets[arn] = &assignedSet{writing: make(chan struct{}, 1), there: map[object]bool{}}
+	}
+	return s.sets[arn]
+}
+
+// Name resolves the names in a binding.
+func (s *assignments) Name(ctx context.Context, b jit.Binding) (string, error) {
+	if err := checkRole(b.Role); err != nil {
+		return "", err
+	}
+	o, err := s.client.object(ctx, b)
+	if err == nil {
+		err = s.ready()
+	}
+	return o.String(), err
+}
+
+// List lists all assignments of the permission sets concerned.
+func (s *assignments) List(ctx context.Context, names []string) (map[string]bool, error) {
+	var sets []string
+	for _, name := range names {
+		o, err := parseObject(name)
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, o.set)
+	}
+	slices.Sort(sets)
+	sets = slices.Compact(sets)
+	found, err := s.client.list(ctx, s.account, sets)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, arn := range sets {
+		s.set(arn).there = map[object]bool{}
+	}
+	there := map[string]bool{}
+	for o := range found {
+		there[o.String()], s.set(o.set).there[o] = true, true
+	}
+	return there, nil
+}
+
+// Skew compares our clock with the service's.
+func (s *assignments) Skew() error { return s.client.platform.watch.Skew() }
+
+// Add makes an assignment.
+func (s *assignments) Add(ctx context.Context, name string) error {
+	return s.write(ctx, creation, name)
+}
+
+// Remove removes an assignment.
+func (s *assignments) Remove(ctx context.Context, name string) error {
+	return s.write(ctx, deletion, name)
+}
+
+func (s *assignments) write(ctx context.Context, op operation, name string) error {
+	o, err := parseObject(name)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	set := s.set(o.set)
+	s.mu.Unlock()
+	if err := take(ctx, set.writing); err != nil {
+		return err
+	}
+	defer func() { <-set.writing }()
+	s.mu.Lock()
+	held := len(set.there)
+	s.mu.Unlock()
+	// The first assignment of a permission set makes its role in the account, and the last one's removal removes it.
+	if op == creation && held == 0 || op == deletion && held <= 1 {
+		if err := take(ctx, s.provisioning); err != nil {
+			return err
+		}
+		defer func() { <-s.provisioning }()
+	}
+	err = s.client.write(ctx, s.account, op, o)
+	if err == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if set.there[o] = true; op == deletion {
+			delete(set.there, o)
+		}
+		return nil
+	}
+	explained := explain(ctx, s.account, op, o, err)
+	if answered(err) {
+		return claims.Refused(explained)
+	}
+	return explained
+}
