@@ -322,6 +322,14 @@ func TestPlatformsAreDocumented(t *testing.T) {
 		if !row.MatchString(readme) {
 			t.Errorf("the README's table does not say that %s is ended by %s with a session tail of %s", kind, traits.Enforcement, jit.FormatTail(traits.SessionTail))
 		}
+		for _, page := range []string{"index.md.tmpl", "resources/grant.md.tmpl", "guides/troubleshooting.md"} {
+			if !strings.Contains(read(t, "../templates/"+page), "platform-"+kind) {
+				t.Errorf("templates/%s does not link to the guide of %s", page, kind)
+			}
+		}
+		if !strings.Contains(read(t, "../templates/guides/standing-access.md"), "\n| "+kind) {
+			t.Errorf("the guide on standing access does not say where %s has its marker", kind)
+		}
 		guides, err := filepath.Glob("../templates/guides/platform-" + kind + ".md*")
 		if err != nil || len(guides) != 1 {
 			t.Errorf("platform %s needs one guide templates/guides/platform-%s.md, has %v", kind, kind, guides)
