@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A grant's whole life in about two minutes: refused, planned, applied, over, gone.
-# Everything happens in a temporary directory; nothing outside of it is touched.
+# Everything happens in a temporary directory.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -52,7 +52,7 @@ else
 fi
 export TF_VAR_authorized_keys=$keys TF_VAR_principal=$public
 
-# A real sshd on a loopback port, where there is one.
+# A real sshd on a loopback port, if OpenSSH is installed.
 sshd=$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd || true)
 login() {
   ssh -F none -p "$port" -i "$work/key" -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=no \
@@ -83,14 +83,14 @@ CONF
   done
   [ -n "$sshd_pid" ] || { cat sshd.log >&2; fail "sshd did not start"; }
 else
-  echo "(no OpenSSH here: the logins are left out)"
+  echo "(OpenSSH is not installed: the demo skips the logins)"
 fi
 
 say "No end, no grant: a plan without ttl is refused"
 if run "$tf" plan -no-color; then fail "a grant without an end was not refused"; fi
 
 export TF_VAR_ttl=1m
-say "With ttl = \"1m\" it can be reviewed …"
+say "With ttl = \"1m\" the plan can be reviewed …"
 run "$tf" plan -no-color
 if [ -n "$sshd_pid" ]; then
   say "… and gives nothing yet"
@@ -111,11 +111,11 @@ run "$bin/jit" list
 say "Waiting for the end: one minute"
 sleep 61
 if [ -n "$sshd_pid" ]; then
-  say "The end has come; nobody did anything, and the key is refused"
+  say "The end has come. Nobody did anything, and sshd refuses the key"
   if run login; then fail "the key logs in after the end"; fi
 fi
 
-say "The sweeper clears the line away"
+say "The sweeper removes the line"
 run "$bin/jit" sweep
 run cat "$keys"
 [ "$(cat "$keys")" = "# this line was here before" ] || fail "$keys is not as it was"
@@ -123,7 +123,7 @@ run cat "$keys"
 say "The configuration still says what was granted, and the plan stays clean"
 run "$tf" plan -no-color -detailed-exitcode || fail "the plan is not clean after the end"
 
-say "The record tells the story, and can be checked"
+say "The record has every step, and can be checked"
 run "$bin/jit" audit export --format csv
 run "$bin/jit" audit verify
 say "Done"
