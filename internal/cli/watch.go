@@ -71,8 +71,7 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 	defer alone.Release()
 
 	log := p.watchLog()
-	w.Progress = (&stepLog{log: log, now: p.Now, said: map[string]time.Time{}}).write
-	w.Observer = metrics
+	w.Observer = &stepLog{Observer: metrics, log: log, now: p.Now, said: map[string]time.Time{}}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	if access.Listen != "" {
@@ -245,8 +244,9 @@ func (p *program) watchLog() *slog.Logger {
 	return slog.New(slog.NewTextHandler(p.err, o))
 }
 
-// stepLog logs the steps of the daemon. It is safe for use by several goroutines.
+// stepLog logs the steps of the daemon and passes them on to an observer. It is safe for use by several goroutines.
 type stepLog struct {
+	sweeper.Observer
 	log  *slog.Logger
 	now  func() time.Time
 	mu   sync.Mutex
@@ -255,6 +255,12 @@ type stepLog struct {
 
 // sayAgain is how often the log repeats what a person has to look at: every look at a target finds it again.
 const sayAgain = time.Hour
+
+// Stepped logs a step and passes it on.
+func (l *stepLog) Stepped(r sweeper.Result, lag time.Duration) {
+	l.write(r)
+	l.Observer.Stepped(r, lag)
+}
 
 // write logs a step.
 func (l *stepLog) write(r sweeper.Result) {

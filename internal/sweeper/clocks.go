@@ -10,9 +10,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// soundNow returns the time by which something is due: ours, or that of the ledger's server where it is earlier and the two disagree. Nobody
-// loses access early because one clock is wrong. skew says how they disagree; then nothing is to begin.
-func (s *Sweeper) soundNow(ctx context.Context, now time.Time) (sound time.Time, skew, err error) {
+// agreedNow returns the time by which work is due: now, or the ledger server's time if that is earlier and the two
+// disagree, so that a wrong clock ends no access early. skew says how they disagree; nothing may begin then.
+func (s *Sweeper) agreedNow(ctx context.Context, now time.Time) (agreed time.Time, skew, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
 	remote, err := s.Broker.Ledger.Clock(ctx)
 	if err != nil {
 		return now, nil, err
@@ -23,7 +25,7 @@ func (s *Sweeper) soundNow(ctx context.Context, now time.Time) (sound time.Time,
 	return now, skew, nil
 }
 
-// clockAt returns what another clock showed at now, by what it showed some time between before and after; zero if it does not tell.
+// clockAt returns what another clock showed at now, if it showed clock at some time between before and after.
 func clockAt(now, clock, before, after time.Time) time.Time {
 	switch {
 	case clock.IsZero():
@@ -36,33 +38,42 @@ func clockAt(now, clock, before, after time.Time) time.Time {
 	return now
 }
 
-// withoutStarts leaves out what begins.
-func withoutStarts(steps []reconcile.Step) []reconcile.Step {
-	return slices.DeleteFunc(steps, func(s reconcile.Step) bool { return s.Kind == reconcile.Start })
-}
-
-// early reports whether a step would end a window that is not over by a clock.
-func early(s reconcile.Step, clock time.Time) bool {
-	return s.Kind == reconcile.End && s.Grant.RevokedAt.IsZero() && !clock.IsZero() && s.Grant.End.After(clock)
-}
-
-// notYet asks the target for its time, where there is reason to doubt our own, and returns an error for each end that has not come by it,
-// and for each start while they disagree.
-func (p *pass) notYet(ctx context.Context, steps []reconcile.Step) []error {
+// checkClock reads the target's clock if this machine's is in doubt. It returns an error for each end that has not come
+// by the target's clock, and for each start while the two disagree.
+func (v *visit) checkClock(ctx context.Context, steps []reconcile.Step) []error {
 	errs := make([]error, len(steps))
-	if !p.doubt || !slices.ContainsFunc(steps, func(s reconcile.Step) bool {
-		return s.Kind == reconcile.End || s.Kind == reconcile.Start
-	}) {
+	planned := func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start }
+	if !v.doubt.Load() || !slices.ContainsFunc(steps, planned) {
 		return errs
 	}
-	snapshot, read := p.readOne(ctx, steps[0].Place, p.now)
-	if !read {
-		return errs // it does not tell, and what cannot be read will not be changed either
+	snapshot, ok := v.read(ctx, v.now)
+	if !ok {
+		return errs // a target that cannot be read cannot be changed either
+	}
+	skew := jit.CheckSkew(v.now, snapshot.Clock)
+	if skew == nil {
+		return errs
 	}
 	for i, s := range steps {
-		if skew := jit.CheckSkew(p.now, snapshot.Clock); skew != nil && (s.Kind == reconcile.Start || early(s, snapshot.Clock)) {
+		early := s.Kind == reconcile.End && s.Grant.RevokedAt.IsZero() && s.Grant.End.After(snapshot.Clock)
+		if s.Kind == reconcile.Start || early {
 			errs[i] = fmt.Errorf("%s grant %s: target %q: %w", s.Kind, s.Grant.ID, s.Target, skew)
 		}
 	}
 	return errs
+}
+
+// clockJumps detects that the clock moved differently from time itself.
+type clockJumps struct {
+	wall time.Time
+	real time.Time // with a monotonic reading
+}
+
+// jumped reports whether the clock, which shows wall now, jumped since the last call.
+func (c *clockJumps) jumped(wall time.Time) bool {
+	wall = wall.Round(0) // without its monotonic reading
+	now := time.Now()
+	jumped := !c.wall.IsZero() && (wall.Sub(c.wall)-now.Sub(c.real)).Abs() > jit.MaxSkew
+	c.wall, c.real = wall, now
+	return jumped
 }

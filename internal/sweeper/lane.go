@@ -3,7 +3,6 @@ package sweeper
 import (
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
@@ -12,36 +11,32 @@ import (
 )
 
 const (
-	// laneSize is how many tasks that were not tried yet fill a lane: then nothing more of its scope is claimed until half of them are.
+	// laneSize is how many untried tasks fill a lane. Nothing more of its scope is claimed until half of them are done.
 	laneSize = 5000
-	// laneMost bounds those of a lane that were tried in vain too.
+	// laneMost caps all tasks of a lane, including those that have failed.
 	laneMost = 20_000
-	// laneBatch is how many tasks are done with one call.
+	// laneBatch is how many tasks one call carries out.
 	laneBatch = 1000
-	// slotsPerTarget is how many scopes of one target are worked on side by side.
-	slotsPerTarget = 16
-	// slow is how long a call counts against the slots of its target, and holds up the rest of its lane.
-	slow = 5 * time.Second
 	// callsPerLane is how many calls of one lane may be under way.
 	callsPerLane = 4
-	// firstRetry and lastRetry bound the pause before a task that failed is tried again.
+	// firstRetry and lastRetry bound the pause before a failed task is tried again.
 	firstRetry = time.Second
 	lastRetry  = 5 * time.Minute
 )
 
-// lane is the due work of one scope. One goroutine works on it, so that a scope that is stuck delays no other. A call that is
-// slow is overtaken: what it does not work on is done beside it.
+// lane is the due work of one scope. Each lane has a goroutine, so a scope that hangs delays no other. A slow call is
+// overtaken: the lane carries out its other tasks meanwhile.
 type lane struct {
 	tasks []*task
-	// calls is how many calls are under way.
-	calls int
-	// untried is how many of them were not tried yet.
+	// untried counts the tasks that were never tried.
 	untried int
-	// left: more may be due in the ledger than was claimed, because the lane was full.
+	// calls counts the calls under way.
+	calls int
+	// left is set when more may be due in the ledger than was claimed, because the lane was full.
 	left bool
-	// failing: nothing of the last call succeeded.
+	// failing is set when the last call carried out nothing.
 	failing bool
-	// changed is signalled when a task has come.
+	// changed is signalled when a task arrives or a call ends.
 	changed chan struct{}
 }
 
@@ -49,14 +44,14 @@ type lane struct {
 type task struct {
 	step     reconcile.Step
 	attempts int
-	// next is when it is to be tried; zero means now.
+	// next is when the task is tried next; zero means now.
 	next time.Time
 	err  error
-	// running: a call works on it.
+	// running is set while a call works on the task.
 	running bool
 }
 
-// dueAt is when a step came due.
+// dueAt returns when a step came due.
 func dueAt(s reconcile.Step) time.Time {
 	if s.Kind == reconcile.Start {
 		return s.Grant.Start
@@ -64,14 +59,22 @@ func dueAt(s reconcile.Step) time.Time {
 	return s.Grant.ActualEnd()
 }
 
-// take puts steps into the lanes of their scopes, and returns how many of them were not in hand already. No lane begins before all are in
-// it. A start that is in hand and has failed gives way to the end of the same grant, which does not wait for its turn.
-func (w *Watcher) take(ctx context.Context, steps []reconcile.Step) (taken int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// signal wakes the goroutine that waits on c, now or later.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// enqueue puts steps into the lanes of their scopes and returns how many are new. No lane begins before all steps are
+// in place. The end of a grant replaces its failed start and is tried at once.
+func (e *engine) enqueue(steps []reconcile.Step) (added int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	for _, s := range steps {
-		l, ok := w.lanes[s.Place]
-		if t, inHand := w.inHand[s.Grant.ID]; inHand {
+		l, ok := e.lanes[s.Place]
+		if t, known := e.tasks[s.Grant.ID]; known {
 			if t.step.Kind != s.Kind {
 				t.step, t.next = s, time.Time{}
 				signal(l.changed)
@@ -80,25 +83,25 @@ func (w *Watcher) take(ctx context.Context, steps []reconcile.Step) (taken int) 
 		}
 		if !ok {
 			l = &lane{changed: make(chan struct{}, 1)}
-			w.lanes[s.Place] = l
-			w.work.Go(func() { w.workOn(ctx, s.Place, l) })
+			e.lanes[s.Place] = l
+			e.work.Go(func() { e.runLane(s.Place, l) })
 		}
 		t := &task{step: s}
 		l.tasks = append(l.tasks, t)
 		l.untried++
-		w.inHand[s.Grant.ID] = t
+		e.tasks[s.Grant.ID] = t
 		signal(l.changed)
-		taken++
+		added++
 	}
-	return taken
+	return added
 }
 
-// full lists the scopes whose lanes hold as much as they may.
-func (w *Watcher) full() []jit.Place {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// fullLanes lists the scopes whose lanes are full; each signals room when it no longer is.
+func (e *engine) fullLanes() []jit.Place {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	var full []jit.Place
-	for at, l := range w.lanes {
+	for at, l := range e.lanes {
 		if l.untried >= laneSize || len(l.tasks) >= laneMost {
 			l.left = true
 			full = append(full, at)
@@ -107,42 +110,45 @@ func (w *Watcher) full() []jit.Place {
 	return full
 }
 
-// signal wakes whoever waits on c, or will.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
+// holds reports whether the lanes hold at least n tasks; room is then signalled when half of them are done.
+func (e *engine) holds(n int) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.tasks) < n {
+		return false
 	}
+	e.roomAt = n / 2
+	return true
 }
 
-// workOn does the tasks of one lane until there are none, or ctx ends.
-func (w *Watcher) workOn(ctx context.Context, at jit.Place, l *lane) {
-	for ctx.Err() == nil {
-		kind, batch, wait := w.ready(at, l)
+// runLane carries out the tasks of one lane until none is left or no more work may begin.
+func (e *engine) runLane(at jit.Place, l *lane) {
+	for e.open.Err() == nil {
+		kind, batch, wait := e.nextBatch(at, l)
 		if batch == nil && wait == 0 {
 			return
 		}
 		if batch != nil {
-			w.callUntilSlow(ctx, at, l, kind, batch)
+			e.callUntilSlow(at, l, kind, batch)
 			continue
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-l.changed:
-		case <-ctx.Done():
+		case <-e.open.Done():
 		}
 		timer.Stop()
 	}
 }
 
-// ready returns the tasks to be done now, all of one kind, ends first and those before the others that were not tried yet, or how long to
-// wait for some. When there are none at all the lane is closed.
-func (w *Watcher) ready(at jit.Place, l *lane) (kind reconcile.Kind, batch []*task, wait time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// nextBatch returns the tasks to carry out now, all of one kind, or how long to wait for some. Ends come before starts,
+// and untried tasks before the others. A lane without tasks is closed: batch is nil and wait is 0.
+func (e *engine) nextBatch(at jit.Place, l *lane) (kind reconcile.Kind, batch []*task, wait time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if len(l.tasks) == 0 {
-		delete(w.lanes, at)
+		delete(e.lanes, at)
 		return "", nil, 0
 	}
 	now := time.Now()
@@ -163,7 +169,8 @@ func (w *Watcher) ready(at jit.Place, l *lane) (kind reconcile.Kind, batch []*ta
 	}
 	for _, tried := range []bool{false, true} {
 		for _, t := range l.tasks {
-			if !t.running && !t.next.After(now) && t.step.Kind == kind && (t.attempts > 0) == tried && len(batch) < laneBatch {
+			ready := !t.running && !t.next.After(now) && t.step.Kind == kind && (t.attempts > 0) == tried
+			if ready && len(batch) < laneBatch {
 				batch = append(batch, t)
 			}
 		}
@@ -177,14 +184,14 @@ func (w *Watcher) ready(at jit.Place, l *lane) (kind reconcile.Kind, batch []*ta
 	return kind, batch, wait
 }
 
-// callUntilSlow makes a call and returns when it has ended, or has become slow and goes on beside what is done next.
-func (w *Watcher) callUntilSlow(ctx context.Context, at jit.Place, l *lane, kind reconcile.Kind, batch []*task) {
+// callUntilSlow starts a call and returns when it has ended or has become slow. A slow call goes on in the background.
+func (e *engine) callUntilSlow(at jit.Place, l *lane, kind reconcile.Kind, batch []*task) {
 	ended := make(chan struct{})
-	w.work.Go(func() {
+	e.work.Go(func() {
 		defer close(ended)
-		w.call(ctx, at, l, kind, batch)
-		w.mu.Lock()
-		defer w.mu.Unlock()
+		e.visit(at, func(ctx context.Context, v *visit) { v.call(ctx, l, kind, batch) })
+		e.mu.Lock()
+		defer e.mu.Unlock()
 		l.calls--
 		for _, t := range batch {
 			t.running = false
@@ -199,35 +206,19 @@ func (w *Watcher) callUntilSlow(ctx context.Context, at jit.Place, l *lane, kind
 	}
 }
 
-// call does a batch of tasks, all of one kind, with one call and notes what came of each.
-func (w *Watcher) call(ctx context.Context, at jit.Place, l *lane, kind reconcile.Kind, batch []*task) {
-	release, ok := w.slot(ctx, at.Target)
-	if !ok {
-		return
-	}
-	defer release()
-	call, cancel := context.WithTimeout(w.calls, callTimeout)
-	defer cancel()
-	batch, steps := w.steps(kind, w.refresh(call, at, l, batch))
-	p := w.pass()
-	if len(steps) > 0 {
-		p.do(call, p.stripped(call, steps))
-	}
-	done := w.Broker.Now()
-	for _, r := range p.report.Results {
-		lag := time.Duration(-1)
-		if !r.Failed() && !r.Grant.CleanupOpen() {
-			lag = max(0, done.Sub(dueAt(r.Step)))
-		}
-		w.told(r, lag)
-	}
-	w.settle(l, batch, p.report.Results)
+// call carries out a batch of tasks and updates them.
+func (v *visit) call(ctx context.Context, l *lane, kind reconcile.Kind, batch []*task) {
+	var steps []reconcile.Step
+	batch, steps = v.stepsOf(kind, v.refresh(ctx, l, batch))
+	v.run(ctx, v.findStripped(ctx, steps))
+	v.completed(v)
+	v.update(l, batch, v.results)
 }
 
-// steps returns the steps of the tasks that are still of one kind.
-func (w *Watcher) steps(kind reconcile.Kind, batch []*task) (kept []*task, steps []reconcile.Step) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// stepsOf returns the steps of the tasks that are still of one kind.
+func (e *engine) stepsOf(kind reconcile.Kind, batch []*task) (kept []*task, steps []reconcile.Step) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	for _, t := range batch {
 		if t.step.Kind == kind {
 			kept, steps = append(kept, t), append(steps, t.step)
@@ -236,61 +227,67 @@ func (w *Watcher) steps(kind reconcile.Kind, batch []*task) (kept []*task, steps
 	return kept, steps
 }
 
-// settle takes what was done out of the lane and sets the time for the rest.
-func (w *Watcher) settle(l *lane, batch []*task, results []Result) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// update removes the tasks that were carried out from the lane and schedules the others again. A single pass removes
+// all of them.
+func (e *engine) update(l *lane, batch []*task, results []Result) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	done := map[*task]bool{}
 	for i, t := range batch {
 		if t.attempts == 0 {
 			l.untried--
 		}
 		switch t.err = results[i].Err; {
-		case t.step.Kind != results[i].Kind: // it gave way meanwhile
+		case t.step.Kind != results[i].Kind: // the end of the grant has replaced its start
 			t.attempts++
-		case t.err == nil:
+		case t.err == nil, e.single:
 			done[t] = true
-			delete(w.inHand, t.step.Grant.ID)
+			delete(e.tasks, t.step.Grant.ID)
 		default:
-			w.putOff(t)
+			e.retryLater(t)
 		}
 	}
-	back := l.failing && len(done) > 0
+	answersAgain := l.failing && len(done) > 0
 	l.failing = len(batch) > 0 && len(done) == 0
 	l.tasks = slices.DeleteFunc(l.tasks, func(t *task) bool { return done[t] })
-	if back { // the scope answers again: nothing has to wait any longer
+	if answersAgain {
 		for _, t := range l.tasks {
 			t.next = time.Time{}
 		}
 	}
 	if l.left && l.untried <= laneSize/2 && len(l.tasks) < laneMost {
 		l.left = false
-		signal(w.room)
+		signal(e.room)
+	}
+	if e.roomAt > 0 && len(e.tasks) <= e.roomAt {
+		e.roomAt = 0
+		signal(e.room)
 	}
 }
 
-// putOff sets the time for a task that failed. A start is not put off beyond the end of its window: then it is the end that is due.
-func (w *Watcher) putOff(t *task) {
+// retryLater schedules a failed task again. A start is retried at the end of its window at the latest: its end is due
+// then.
+func (e *engine) retryLater(t *task) {
 	pause := backoff.Pause(t.attempts, firstRetry, lastRetry)
-	if left := t.step.Grant.End.Sub(w.Broker.Now()); t.step.Kind == reconcile.Start && left > 0 {
+	if left := t.step.Grant.End.Sub(e.Broker.Now()); t.step.Kind == reconcile.Start && left > 0 {
 		pause = min(pause, left)
 	}
 	t.next = time.Now().Add(pause)
 	t.attempts++
 }
 
-// refresh looks what has become of the grants that were tried before: one that somebody else has ended, or changed, is not tried
-// with the facts of then. While the ledger does not answer only ends are tried.
-func (w *Watcher) refresh(ctx context.Context, at jit.Place, l *lane, batch []*task) []*task {
-	ids := w.tried(batch)
+// refresh reads the records of the tasks that have failed before and drops those that are no longer due, so that none
+// is tried again by an outdated record. While the ledger does not answer, only ends are tried.
+func (v *visit) refresh(ctx context.Context, l *lane, batch []*task) []*task {
+	ids := v.failedBefore(batch)
 	if len(ids) == 0 {
 		return batch
 	}
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	steps, err := w.dueOf(ctx, ids)
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	steps, err := v.dueOf(ctx, ids)
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	gone := map[*task]bool{}
 	kept := slices.DeleteFunc(slices.Clone(batch), func(t *task) bool {
 		if t.attempts == 0 {
@@ -298,15 +295,15 @@ func (w *Watcher) refresh(ctx context.Context, at jit.Place, l *lane, batch []*t
 		}
 		if err != nil {
 			if t.step.Kind == reconcile.Start {
-				w.putOff(t)
+				v.retryLater(t)
 				return true
 			}
 			return false
 		}
 		s, still := steps[t.step.Grant.ID]
-		if !still || s.Place != at { // it is given out again when it is due
+		if !still || s.Place != v.at { // if it comes due again, it is claimed again
 			gone[t] = true
-			delete(w.inHand, t.step.Grant.ID)
+			delete(v.tasks, t.step.Grant.ID)
 			return true
 		}
 		t.step = s
@@ -316,52 +313,14 @@ func (w *Watcher) refresh(ctx context.Context, at jit.Place, l *lane, batch []*t
 	return kept
 }
 
-// tried are the grants of the tasks that were tried before.
-func (w *Watcher) tried(batch []*task) (ids []jit.ID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// failedBefore returns the grants of the tasks that have failed before.
+func (e *engine) failedBefore(batch []*task) (ids []jit.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	for _, t := range batch {
 		if t.attempts > 0 {
 			ids = append(ids, t.step.Grant.ID)
 		}
 	}
 	return ids
-}
-
-// dueOf is what is due of some grants, by the clocks that a claim goes by.
-func (w *Watcher) dueOf(ctx context.Context, ids []jit.ID) (map[jit.ID]reconcile.Step, error) {
-	now, skew, err := w.soundNow(ctx, w.Broker.Now())
-	if err != nil {
-		return nil, err
-	}
-	recorded, err := collect(w.Broker.Ledger.Grants(ctx, jit.Filter{IDs: ids}))
-	due := reconcile.Plan(now, w.served().Include, recorded, nil, nil)
-	if skew != nil {
-		due = withoutStarts(due)
-	}
-	steps := make(map[jit.ID]reconcile.Step, len(due))
-	for _, s := range due {
-		steps[s.Grant.ID] = s
-	}
-	return steps, err
-}
-
-// slot waits until fewer than slotsPerTarget calls to the target are under way. A call that is slow gives
-// its slot back before it ends.
-func (w *Watcher) slot(ctx context.Context, target string) (release func(), ok bool) {
-	w.mu.Lock()
-	slots, known := w.slots[target]
-	if !known {
-		slots = make(chan struct{}, slotsPerTarget)
-		w.slots[target] = slots
-	}
-	w.mu.Unlock()
-	select {
-	case slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, false
-	}
-	free := sync.OnceFunc(func() { <-slots })
-	early := time.AfterFunc(slow, free)
-	return func() { early.Stop(); free() }, true
 }

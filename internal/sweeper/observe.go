@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -55,30 +56,35 @@ func (e *ReadError) Error() string {
 // Unwrap returns the cause.
 func (e *ReadError) Unwrap() error { return e.Err }
 
-// Observe reads every scope that holds live grants or may hold a binding of ours, on the targets whose names are wanted.
+// Observe reads every scope that holds live grants or may hold a binding of ours, on the targets that are wanted.
 func (s *Sweeper) Observe(ctx context.Context, wanted func(target string) bool) Observation {
-	p := &pass{Sweeper: s, now: s.Broker.Now()}
-	var o Observation
-	var unread error
-	if o.Live, unread = collect(s.Broker.Ledger.Grants(ctx, jit.Filter{LiveAt: p.now})); unread != nil {
-		p.unread(fmt.Errorf("read the ledger: %w", unread))
-	}
-	places := map[jit.Place]bool{}
-	for _, g := range o.Live {
-		if _, known := s.Broker.Targets[g.Target]; known && wanted(g.Target) {
+	e := s.singlePass(ctx)
+	now := s.Broker.Now()
+	targets := slices.DeleteFunc(s.targets(), func(name string) bool { return !wanted(name) })
+	places, errs := e.scopes(targets)
+	o := Observation{Snapshots: map[jit.Place]jit.Snapshot{}, Unread: errs}
+	live, unread := collect(s.Broker.Ledger.Grants(ctx, jit.Filter{LiveAt: now}))
+	o.Live = live
+	for _, g := range live {
+		if slices.Contains(targets, g.Target) {
 			places[g.Place()] = true
 		}
 	}
-	p.scopes(ctx, places, wanted)
-	o.Snapshots = p.read(ctx, places)
+	var mu sync.Mutex
+	e.visitAll(maps.Keys(places), func(ctx context.Context, v *visit) {
+		snapshot, ok := v.read(ctx, now)
+		mu.Lock()
+		defer mu.Unlock()
+		if o.Unread = append(o.Unread, v.unread...); ok {
+			o.Snapshots[v.at] = snapshot
+		}
+	})
 	o.Records = s.Broker.Records(ctx, slices.Collect(maps.Values(o.Snapshots))...)
-	if o.Records.Unread == nil {
-		o.Records.Unread = unread
-	} else if unread == nil {
-		p.unread(fmt.Errorf("read the ledger: %w", o.Records.Unread))
+	o.Records.Unread = cmp.Or(o.Records.Unread, unread)
+	if err := o.Records.Unread; err != nil {
+		o.Unread = append(o.Unread, fmt.Errorf("read the ledger: %w", cmp.Or(unread, err)))
 	}
-	o.Unread = p.report.Unread
-	o.looked(slices.DeleteFunc(slices.Collect(maps.Keys(s.Broker.Targets)), func(name string) bool { return !wanted(name) }))
+	o.addCoverage(targets)
 	return o
 }
 
@@ -87,9 +93,8 @@ func (o Observation) Complete() bool {
 	return len(o.Unread) == 0 && !slices.ContainsFunc(o.Targets, func(l Looked) bool { return !l.Complete() })
 }
 
-// looked sorts what was read and what was not by target.
-func (o *Observation) looked(targets []string) {
-	slices.Sort(targets)
+// addCoverage sorts what was read and what was not by target.
+func (o *Observation) addCoverage(targets []string) {
 	for _, name := range targets {
 		l := Looked{Target: name}
 		for at, s := range o.Snapshots {

@@ -1,31 +1,32 @@
 package sweeper
 
 import (
+	"errors"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// State is what a [Watcher] tells of itself at one moment.
+// State is what a [Watcher] knows at one moment.
 type State struct {
-	// Started is when it began to watch, Looked when it last looked whether something is due, with or without success.
+	// Started is when it began to watch, and Looked when it last asked the ledger what is due, successfully or not.
 	Started, Looked time.Time
-	// Due is the last complete pass over what is due.
+	// Due is the last complete pass over due work.
 	Due Passed
-	// Drift is the last complete drift pass of every target; zero where there was none, or another watcher looks now. What was seen
-	// there is forgotten then, but not before the other one has had the time to see it.
+	// Drift is the last complete drift pass of each target. It is zero if there was none or if another watcher looks for
+	// drift there now; that watcher then has had time to find what this one had found.
 	Drift map[string]Passed
-	// Stuck are grants whose end or start failed and is tried again, but for those whose access has ended, those that are due for longest first, and not more of them than a
-	// reader can take in. StuckOn counts all of them by target.
+	// Stuck are grants whose end or start failed and is retried, the longest overdue first, and not more than a person
+	// can read. A grant whose access has ended is not listed. StuckOn counts all of them by target.
 	Stuck   []Stuck
 	StuckOn map[string]int
-	// Found are the steps of the last drift pass of every scope that was read, with what came of each.
+	// Found are the results of the last drift pass of every scope that could be read.
 	Found []Result
-	// Unread are the targets and scopes that could not be read when they were last looked at.
+	// Unread are the targets and scopes that could not be read when that was last tried.
 	Unread []Unread
-	// LedgerError is the error of the last look at the ledger; nil when it answered.
+	// LedgerError is the error of the last call to the ledger for due work; nil if it answered.
 	LedgerError error
-	// ClockError says how the clock of the ledger's server disagreed with ours when something was due last; nil when it did not.
+	// ClockError says how the ledger server's clock disagreed with this machine's at the last claim; nil if it did not.
 	ClockError error
 }
 
@@ -34,8 +35,24 @@ type Passed struct {
 	// At is when it began; zero before the first.
 	At   time.Time
 	Took time.Duration
-	// Steps counts what was done or handed out, Failed what could not be done, and Held the removals that the cap kept from being done.
+	// Steps counts what was carried out or put into lanes, Failed what could not be carried out, and Held the removals
+	// that the cap held back.
 	Steps, Failed, Held int
+}
+
+// add counts results. Foreign bindings are not counted as steps.
+func (p *Passed) add(results []Result) {
+	for _, r := range results {
+		if !r.Foreign {
+			p.Steps++
+		}
+		if r.Failed() {
+			p.Failed++
+		}
+		if errors.Is(r.Err, ErrHeld) {
+			p.Held++
+		}
+	}
 }
 
 // Stuck is a grant that could not be ended, or started, so far.
@@ -43,7 +60,7 @@ type Stuck struct {
 	Grant jit.Grant
 	// Since is when it came due.
 	Since time.Time
-	// Attempts counts the failures, Next is when it is tried again.
+	// Attempts counts the failures, and Next is when it is tried again.
 	Attempts int
 	Next     time.Time
 	Err      error
@@ -51,18 +68,18 @@ type Stuck struct {
 
 // Unread is what could not be read.
 type Unread struct {
-	// Place has an empty scope where the scopes of the target could not be listed.
+	// Place has no scope if the scopes of the target could not be listed.
 	jit.Place
 	Since time.Time
 	// Err names the place.
 	Err error
 }
 
-// Observer is told what a [Watcher] does, as it happens; it must be quick and safe for concurrent use.
+// Observer receives what a [Watcher] does, as it happens. It must be quick and safe for concurrent use.
 type Observer interface {
-	// Stepped is told of every step that was done or failed. For an end and a start that were done, lag is the time from when it
-	// was due to when the platform had confirmed it; for everything else it is negative.
+	// Stepped receives every step that was carried out or failed. For an end and a start that were carried out, lag is
+	// the time from when it was due to when the platform had confirmed it; for everything else it is negative.
 	Stepped(r Result, lag time.Duration)
-	// Passed is told of every complete pass: kind is "due" or "drift".
+	// Passed receives every complete pass; kind is "due" or "drift".
 	Passed(kind string, p Passed)
 }

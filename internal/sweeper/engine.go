@@ -1,0 +1,167 @@
+package sweeper
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+const (
+	// slotsPerTarget is how many scopes of one target are worked on at once.
+	slotsPerTarget = 16
+	// slow is how long a call may take before it gives its slot back and its lane moves on.
+	slow = 5 * time.Second
+	// callTimeout bounds the work of one visit.
+	callTimeout = 5 * time.Minute
+	// ledgerTimeout bounds one call to the ledger for due work.
+	ledgerTimeout = 20 * time.Second
+)
+
+// engine does the work of a sweep: it ends and starts what is due, lane by lane, and repairs drift, scope by scope. A
+// [Watcher] runs it until it is stopped, [Sweeper.Pass] until it is drained.
+type engine struct {
+	*Sweeper
+	// single marks a single pass: each task is tried once.
+	single bool
+	// open ends when no more work may begin, and calls when the work under way must end.
+	open, calls context.Context
+	// completed receives each visit when its work is done.
+	completed func(*visit)
+
+	work     sync.WaitGroup
+	budget   budget
+	reported reported
+	// doubt is set when this machine's clock jumps or disagrees with a target's. Targets are then asked for their time
+	// before a window is ended.
+	doubt atomic.Bool
+
+	mu    sync.Mutex
+	lanes map[jit.Place]*lane
+	// tasks are the tasks of all lanes.
+	tasks map[jit.ID]*task
+	// roomAt, if not 0, is how many tasks may be left when room is signalled to a single pass that holds too many.
+	roomAt int
+	// room is signalled when tasks left in the ledger can be claimed.
+	room  chan struct{}
+	slots map[string]chan struct{}
+}
+
+// init prepares the engine; see the fields for the contexts.
+func (e *engine) init(s *Sweeper, open, calls context.Context) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.Sweeper, e.open, e.calls = s, open, calls
+	e.lanes, e.tasks, e.slots = map[jit.Place]*lane{}, map[jit.ID]*task{}, map[string]chan struct{}{}
+	e.room = make(chan struct{}, 1)
+}
+
+// singlePass returns an engine for one pass. When ctx ends, the work that is left is still tried, and fails.
+func (s *Sweeper) singlePass(ctx context.Context) *engine {
+	e := &engine{single: true}
+	e.init(s, context.WithoutCancel(ctx), ctx)
+	return e
+}
+
+// visit is work on one scope and what came of it. One goroutine owns it.
+type visit struct {
+	*engine
+	at  jit.Place
+	now time.Time
+	// today has the policies and owners to judge drift by.
+	today *today
+	// unrecorded is set when there is no ledger to record findings in.
+	unrecorded bool
+
+	results []Result
+	// unread are the errors of what could not be read.
+	unread []error
+}
+
+// fail notes an error of what could not be read.
+func (v *visit) fail(err error) { v.unread = append(v.unread, err) }
+
+// visitAll visits places at once, as far as the slots of their targets allow, and returns when the work on all is done.
+func (e *engine) visitAll(places iter.Seq[jit.Place], work func(context.Context, *visit)) {
+	var wg sync.WaitGroup
+	for at := range places {
+		wg.Go(func() { e.visit(at, work) })
+	}
+	wg.Wait()
+}
+
+// visit works on a scope when its target has a free slot, unless no more work may begin.
+func (e *engine) visit(at jit.Place, work func(context.Context, *visit)) {
+	release, ok := e.acquireSlot(at.Target)
+	if !ok {
+		return
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(e.calls, callTimeout)
+	defer cancel()
+	work(ctx, &visit{engine: e, at: at, now: e.Broker.Now()})
+}
+
+// acquireSlot waits until fewer than slotsPerTarget scopes of the target are worked on. Slow work gives its slot back
+// before it ends.
+func (e *engine) acquireSlot(target string) (release func(), ok bool) {
+	e.mu.Lock()
+	slots, known := e.slots[target]
+	if !known {
+		slots = make(chan struct{}, slotsPerTarget)
+		e.slots[target] = slots
+	}
+	e.mu.Unlock()
+	if e.open.Err() != nil {
+		return nil, false
+	}
+	select {
+	case slots <- struct{}{}:
+	case <-e.open.Done():
+		return nil, false
+	}
+	free := sync.OnceFunc(func() { <-slots })
+	early := time.AfterFunc(slow, free)
+	return func() { early.Stop(); free() }, true
+}
+
+// read reads the scope. The clock of the snapshot is shown as it was at now.
+func (v *visit) read(ctx context.Context, now time.Time) (snapshot jit.Snapshot, ok bool) {
+	target, err := v.Broker.Target(v.at.Target)
+	if err == nil {
+		before := v.Broker.Now()
+		snapshot, err = target.Read(ctx, v.at.Scope)
+		snapshot.Clock = clockAt(now, snapshot.Clock, before, v.Broker.Now())
+	}
+	if err != nil {
+		v.fail(&ReadError{v.at, err})
+	}
+	return snapshot, err == nil
+}
+
+// scopes lists the places on the targets that may hold bindings of ours.
+func (e *engine) scopes(targets []string) (places map[jit.Place]bool, errs []error) {
+	ctx, cancel := context.WithTimeout(e.calls, callTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	places = map[jit.Place]bool{}
+	for _, name := range targets {
+		wg.Go(func() {
+			scopes, err := e.Broker.Targets[name].Scopes(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, &ReadError{jit.Place{Target: name}, err})
+			}
+			for _, scope := range scopes {
+				places[jit.Place{Target: name, Scope: scope}] = true
+			}
+		})
+	}
+	wg.Wait()
+	return places, errs
+}

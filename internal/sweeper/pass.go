@@ -1,0 +1,171 @@
+package sweeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+)
+
+// Result is one step and its outcome.
+type Result struct {
+	reconcile.Step
+	// Err is nil when the step was carried out, and always in a dry run.
+	Err error `json:"-"`
+}
+
+// Remains reports whether the step ended access and left something to clean up that gives no access.
+func (r Result) Remains() bool { return errors.Is(r.Err, jit.ErrRemains) }
+
+// Failed reports whether the step could not be carried out.
+func (r Result) Failed() bool { return r.Err != nil && !r.Remains() }
+
+// Report is the outcome of a pass.
+type Report struct {
+	Results []Result
+	// Unread are the errors of what could not be read: the ledger, targets, scopes.
+	Unread []error
+	// Held are the unplanned removals that the cap held back.
+	Held []reconcile.Step
+	// Elsewhere are due grants that another sweeper has claimed and not finished.
+	Elsewhere []jit.Grant
+	// OutOfReach are overdue steps that this sweeper cannot carry out; each says why.
+	OutOfReach []reconcile.Step
+}
+
+// Unended counts the grants out of reach that may still give access: their targets do not end access themselves.
+func (r Report) Unended() int {
+	n := 0
+	for _, s := range r.OutOfReach {
+		if s.Grant.Enforcement != jit.Native {
+			n++
+		}
+	}
+	return n
+}
+
+// Failed counts the steps that could not be carried out.
+func (r Report) Failed() int {
+	n := 0
+	for _, s := range r.Results {
+		if s.Failed() {
+			n++
+		}
+	}
+	return n
+}
+
+// pass is a single pass and its report.
+type pass struct {
+	*engine
+	mu     sync.Mutex
+	report Report
+}
+
+// Pass makes one pass: it carries out what is due, then repairs drift. A scope that fails stops no other. When the
+// ledger cannot be read, Pass ends what the markers on the targets say is over.
+func (s *Sweeper) Pass(ctx context.Context) Report {
+	p := &pass{engine: s.singlePass(ctx)}
+	p.completed = p.collect
+	now := s.Broker.Now()
+	if s.MarkersOnly {
+		p.sweepMarkers(now, nil)
+		return p.report
+	}
+	now, skew, err := p.agreedNow(ctx, now)
+	if skew != nil {
+		p.unread(fmt.Errorf("only what is due is ended, and nothing begins: %w", skew))
+	}
+	if err == nil {
+		err = p.due(ctx, now, skew)
+	}
+	if err != nil {
+		p.unread(fmt.Errorf("read the ledger: %w", err))
+		p.sweepMarkers(now, err)
+		return p.report
+	}
+	if !s.DryRun {
+		if err := s.recordSweep(ctx); err != nil {
+			p.unread(fmt.Errorf("record this pass: %w", err))
+		}
+	}
+	if !s.DueOnly && skew == nil {
+		p.drift(ctx)
+	}
+	return p.report
+}
+
+// collect adds the outcome of a visit to the report.
+func (p *pass) collect(v *visit) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.report.Unread = append(p.report.Unread, v.unread...)
+	for _, r := range v.results {
+		if errors.Is(r.Err, ErrHeld) {
+			p.report.Held = append(p.report.Held, r.Step)
+		} else {
+			p.report.Results = append(p.report.Results, r)
+		}
+	}
+}
+
+func (p *pass) unread(err error) { p.collect(&visit{unread: []error{err}}) }
+
+// due carries out all that is due at now, and then notes what is not this sweeper's to do.
+func (p *pass) due(ctx context.Context, now time.Time, skew error) error {
+	if !p.DryRun {
+		if err := p.drain(ctx, now, skew); err != nil {
+			return err
+		}
+	}
+	all, err := p.allDue(ctx, now)
+	p.report.OutOfReach = append(all.outOfReach, p.endSeen(now, all.unserved)...)
+	if err != nil {
+		return err
+	}
+	if p.DryRun {
+		p.enqueue(p.dueSteps(now, skew, all.reachable))
+		p.work.Wait()
+		return nil
+	}
+	tried := map[jit.ID]bool{}
+	for _, r := range p.report.Results {
+		tried[r.Grant.ID] = true
+	}
+	for _, g := range all.reachable {
+		if !tried[g.ID] && (skew == nil || !g.DueToStart(now)) {
+			p.report.Elsewhere = append(p.report.Elsewhere, g)
+		}
+	}
+	return nil
+}
+
+// drain claims and carries out what is due until the ledger has nothing more to give.
+func (p *pass) drain(ctx context.Context, now time.Time, skew error) error {
+	defer p.work.Wait()
+	for {
+		_, left, err := p.claim(ctx, now, skew)
+		if err != nil || !left {
+			return err
+		}
+		<-p.room
+	}
+}
+
+// drift looks for drift on all targets at once.
+func (p *pass) drift(ctx context.Context) {
+	live, err := p.livePlaces(ctx)
+	if err != nil {
+		p.unread(err)
+		return
+	}
+	var wg sync.WaitGroup
+	for target := range p.Broker.Targets {
+		wg.Go(func() { p.sweepDrift(target, live, p.collect) })
+	}
+	wg.Wait()
+}
