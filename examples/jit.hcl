@@ -1,5 +1,5 @@
-# What the command jit reads: the attributes of the provider block. The ledger and the
-# owner have to be those of the provider block.
+# Settings of the command jit: the attributes of the provider block. The ledger and the owner must
+# be those of the provider block.
 ledger  = env("JIT_LEDGER") # the URL of the ledger, which may hold a password
 owner   = "payments"
 max_ttl = "24h"
@@ -15,16 +15,16 @@ targets = {
   directory    = { aws_identity_center = { profile = "sso-admin", region = "eu-central-1" } }
 }
 
-# What the sweeper does about what it finds, and how often the daemon looks.
+# What the sweeper does about findings, and how often the daemon looks.
 interval                  = "1m"
 drift_interval            = "5m"
 on_violation              = "report"
 max_unplanned_revocations = 20
 
-# The status page, metrics and health of the daemon; beyond loopback set listen_token or listen_proxy.
+# The status page, metrics and health of the daemon. Beyond loopback, set listen_token or listen_proxy.
 listen = "127.0.0.1:8085"
 
-# Who is told of what happens.
+# Who gets notices.
 notify = {
   ops = { url = env("OPS_HOOK"), secret = env("OPS_SECRET") }
 }

@@ -6,7 +6,7 @@ terraform {
 }
 
 variable "account_id" {
-  description = "The account. The credentials of the environment have the policy of the operator there."
+  description = "The account. The credentials of the environment need the operator's policy there."
   type        = string
 }
 
@@ -16,7 +16,7 @@ variable "principal" {
 }
 
 variable "policy" {
-  description = "The managed policy whose permissions are given."
+  description = "The managed policy whose permissions the principal gets."
   type        = string
   default     = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
 }
@@ -27,7 +27,7 @@ variable "bucket" {
 }
 
 variable "endpoint" {
-  description = "Another endpoint than that of AWS."
+  description = "An endpoint instead of that of AWS."
   type        = string
   default     = null
 }

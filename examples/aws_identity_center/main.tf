@@ -1,4 +1,4 @@
-# Two hours in an account with a permission set of IAM Identity Center. `jit sweep` takes it back.
+# Two hours in an account with a permission set of IAM Identity Center. `jit sweep` ends it.
 terraform {
   required_providers {
     jit = { source = "jitaccess/jit" }
@@ -6,7 +6,7 @@ terraform {
 }
 
 variable "account_id" {
-  description = "The account to be let into."
+  description = "The account to get access to."
   type        = string
 }
 
@@ -22,13 +22,13 @@ variable "permission_set" {
 }
 
 variable "endpoint" {
-  description = "Another endpoint than that of AWS."
+  description = "An endpoint instead of that of AWS."
   type        = string
   default     = null
 }
 
-# The credentials of the environment have the policy of the operator, in the organization's
-# management account or in its delegated administrator. AWS_REGION is the instance's region.
+# The credentials of the environment need the operator's policy, in the organization's management
+# account or its delegated administrator. AWS_REGION is the region of the instance.
 provider "jit" {
   targets = {
     directory = { aws_identity_center = { endpoint = var.endpoint } }

@@ -10,12 +10,12 @@ variable "authorized_keys" {
 }
 
 variable "principal" {
-  description = "The public key that gets in."
+  description = "The public key that may log in."
   type        = string
 }
 
 variable "ttl" {
-  description = "How long. Without it the plan is refused."
+  description = "How long. Without it the plan refuses the grant."
   type        = string
   default     = null
 }

@@ -1,4 +1,4 @@
-# A user who may connect to a database through hoop for two hours. hoop itself takes it back.
+# A user who may connect to a database through hoop for two hours. hoop itself ends it.
 terraform {
   required_providers {
     jit = { source = "jitaccess/jit" }
@@ -11,7 +11,7 @@ variable "url" {
 }
 
 variable "api_key" {
-  description = "An API key of the gateway, of the group admin."
+  description = "An API key of the gateway with the group admin."
   type        = string
   sensitive   = true
 }
@@ -25,7 +25,7 @@ variable "principal" {
 provider "jit" {
   targets = {
     gateway = { hoop = { url = var.url, api_key = var.api_key, metadata = { ticket = "by jit" } } }
-    # The same gateway, where the reviewers of a connection decide in hoop: an apply waits for them.
+    # The same gateway, with decisions by the reviewers of a connection. An apply waits for them.
     reviewed = { hoop = { url = var.url, api_key = var.api_key, metadata = { ticket = "by jit" }, approval = "hoop" } }
   }
 }

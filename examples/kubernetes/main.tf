@@ -1,4 +1,4 @@
-# A user who may look at one namespace for two hours. `jit sweep` takes it back.
+# A user who may view one namespace for two hours. `jit sweep` ends it.
 terraform {
   required_providers {
     jit = { source = "jitaccess/jit" }
@@ -12,7 +12,7 @@ variable "kubeconfig" {
 }
 
 variable "namespace" {
-  description = "The namespace to look at."
+  description = "The namespace that the user may view."
   type        = string
 }
 

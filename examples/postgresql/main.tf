@@ -1,4 +1,4 @@
-# A login role that is a member of another role for two hours. `jit sweep` takes it back.
+# A login role that is a member of another role for two hours. `jit sweep` ends it.
 terraform {
   required_providers {
     jit = { source = "jitaccess/jit" }

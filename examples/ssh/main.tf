@@ -6,7 +6,7 @@ terraform {
 }
 
 variable "authorized_keys" {
-  description = "The authorized_keys file that sshd reads; Terraform runs where the file is."
+  description = "The authorized_keys file that sshd reads. Terraform must run on the same machine."
   type        = string
 }
 
