@@ -15,7 +15,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/mattn/go-isatty"
+	"golang.org/x/term"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/cli"
 	"github.com/jitaccess/terraform-provider-jit/internal/provider"
@@ -23,7 +23,7 @@ import (
 
 const (
 	providerName = "terraform-provider-jit"
-	// cookie is the variable that Terraform and OpenTofu set for a provider that they start
+	// cookie is the variable that Terraform and OpenTofu set when they start a provider
 	// (https://github.com/hashicorp/go-plugin, HandshakeConfig).
 	cookie = "TF_PLUGIN_MAGIC_COOKIE"
 )
@@ -31,9 +31,9 @@ const (
 // version is set by the release build.
 var version = "dev"
 
-const notByHand = `This is the Terraform provider jitaccess/jit. Terraform starts it; started by hand it does nothing.
+const notByHand = `This is the Terraform provider jitaccess/jit. Terraform starts it; it does nothing when you start it yourself.
 
-To use it, write in a configuration:
+To use it, add this to a configuration:
 
   terraform {
     required_providers {
@@ -41,7 +41,7 @@ To use it, write in a configuration:
     }
   }
 
-The same file is the command jit, which lists, revokes and sweeps grants, under another name:
+Under another name, the same file is the command jit, which lists, revokes and sweeps grants:
 
   ln -s %[1]s jit
   ./jit help
@@ -51,8 +51,7 @@ func main() {
 	os.Exit(run(os.Args, os.Getenv(cookie) != "", os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the program under the name args[0]. As the provider it serves only where
-// startedByTerraform says that Terraform is at the other end, or a debugger.
+// run is the program under the name args[0]. The provider serves only if Terraform started it, or with -debug.
 func run(args []string, startedByTerraform bool, stdin io.Reader, stdout, stderr io.Writer) int {
 	name := strings.TrimSuffix(filepath.Base(args[0]), ".exe")
 	if !strings.HasPrefix(name, providerName) {
@@ -67,11 +66,10 @@ func run(args []string, startedByTerraform bool, stdin io.Reader, stdout, stderr
 		return 1
 	}
 	if os.Getenv("GOGC") == "" {
-		// A plan of many grants makes and drops many small values and lasts seconds: memory is cheaper than time.
+		// A plan of many grants allocates many short-lived values within seconds: memory is cheaper than time.
 		debug.SetGCPercent(400)
 	}
-	// An interrupt at the keyboard reaches the provider too. It is Terraform that then asks it to stop,
-	// after what is under way has been recorded.
+	// Ctrl-C reaches the provider too. It goes on until Terraform asks it to stop, so calls in progress are recorded.
 	if err := provider.Serve(context.Background(), version, *debugging); err != nil {
 		fmt.Fprintln(stderr, "error:", err)
 		return 1
@@ -79,13 +77,17 @@ func run(args []string, startedByTerraform bool, stdin io.Reader, stdout, stderr
 	return 0
 }
 
-// command is jit. The first signal lets it stop in order, the second ends it at once.
+// command runs jit. The first signal stops it in good order, the second ends it at once.
 func command(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	// The command says everything itself. Libraries log what a server sent out of turn, which is not for anybody's terminal.
+	// The command reports everything itself. Libraries log unexpected bytes from servers, which do not belong on a terminal.
 	log.SetOutput(io.Discard)
-	file, ok := stdout.(*os.File)
-	return cli.Run(ctx, args, stdin, stdout, stderr, cli.Options{Version: version, Terminal: ok && isatty.IsTerminal(file.Fd())})
+	o := cli.Options{Version: version}
+	if file, ok := stdout.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		o.Terminal = true
+		o.Width, _, _ = term.GetSize(int(file.Fd()))
+	}
+	return cli.Run(ctx, args, stdin, stdout, stderr, o)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -15,49 +14,42 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 func (p *program) adoptCommand() *cobra.Command {
 	var dryRun bool
 	var target string
-	cmd := &cobra.Command{
+	cmd := p.command(&cobra.Command{
 		Use:   "adopt",
-		Short: "Make records again from the markers on the targets, for a ledger that was lost",
+		Short: "Rebuild the records of a lost ledger from the markers on the targets",
 		Long: `Read every scope of the targets, and record the grants of this owner whose markers are there and that the ledger
-does not know: who, what, where, from when and until when. A grant keeps its id and its window, so an apply of the configuration that
-made it takes it over and does not begin it anew, and a grant that is over stays over. The reason is not on a target: it comes back
-when the grant is applied from a state that has lost it, or changed. Of several bindings of one grant the one that ends first counts;
-a live grant that is longer than max_ttl is not recorded. A marker proves nothing by itself, since whoever can write on a target
-can write one: look at what --dry-run lists before you adopt it. What bears the marker of another owner and is explained neither by the
-ledger nor by an end on its target is listed as critical and not recorded.
+does not know: who, what, where, from when and until when. A grant keeps its id and its window. So an apply of the
+same configuration takes over a live grant without starting it again, and a grant that is over stays over.
 
-What the ledger knows is left as it is. Run jit sweep afterwards, which takes off what is over. Grants on targets that remember
-their bindings in the ledger alone (aws_identity_center) leave no marker, and are lost with it.
+The reason of a grant is not on its target. It returns when you apply the grant from a state that has lost it, or
+change it. If a grant has several bindings, the one that ends first counts. A live grant longer than max_ttl is not
+recorded.
 
-Exit codes: 0 every marker is explained by the ledger now, 1 something could not be recorded or, with --dry-run, would have to be,
-2 something could not be read, 3 the command line or the settings are wrong.`,
+A marker alone proves nothing, because anyone who can write to a target can write one: check the list that --dry-run
+prints before you adopt it. Bindings with the marker of another owner are not recorded; those that neither the ledger
+nor an end on the target explains are listed as critical.
+
+Existing records stay as they are. Run jit sweep afterwards to remove what is over. Some bindings cannot carry a
+marker (all those of aws_identity_center); their grants are lost with the ledger.
+
+Exit codes: 0 the ledger explains every marker, 1 a grant could not be recorded, or --dry-run found some to record,
+2 something could not be read, 3 the command line or the settings are wrong, 5 no target has that name.`,
 		Example: `  jit adopt --dry-run
   jit adopt && jit sweep`,
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error {
-				return p.adopt(ctx, rt, target, dryRun)
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only list what would be recorded; write nothing")
-	cmd.Flags().StringVar(&target, "target", "", "only the target of this `name`; may be a glob such as 'prod*'")
-	_ = cmd.RegisterFlagCompletionFunc("target", p.completeTargets)
+	}, func([]string) (action, error) {
+		return func(ctx context.Context, rt *config.Runtime) error { return p.adopt(ctx, rt, target, dryRun) }, nil
+	})
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only list the grants to record; write nothing")
+	p.targetFlag(cmd, &target, "only the target of this `name`, or glob such as 'prod*'")
 	p.jsonFlag(cmd)
 	return cmd
 }
 
 func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, dryRun bool) error {
-	wanted, err := targetMatcher(rt, "--target", target)
+	wanted, err := targetMatcher(rt, target)
 	if err != nil {
 		return err
 	}
@@ -80,19 +72,19 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 	case p.json:
 		if err := p.printJSON(struct {
 			DryRun      bool           `json:"dry_run"`
-			Grants      []grantView    `json:"grants"`
+			Grants      []jit.View     `json:"grants"`
 			Unexplained []standingView `json:"unexplained"`
-		}{dryRun, viewsOf(grants, p.Now()), unexplained}); err != nil {
+		}{dryRun, p.views(ctx, rt, grants...), unexplained}); err != nil {
 			return notDone(err)
 		}
 	case lost+len(unread)+len(unexplained) == 0:
-		fmt.Fprintln(p.err, "The ledger knows every marker.")
+		fmt.Fprintln(p.err, "The ledger explains every marker.")
 	case len(grants) > 0:
-		p.printGrants(p.table(p.out), grants, p.Now())
+		p.printGrants(p.out, grants)
 	}
 	for _, name := range slices.Sorted(maps.Keys(rt.Broker.Targets)) {
 		if _, ledgerOnly := jit.Find[jit.Claimer](rt.Broker.Targets[name]); ledgerOnly && wanted(name) {
-			fmt.Fprintf(p.err, "note: target %s has bindings on which nothing can be marked; those went with the ledger\n", name)
+			fmt.Fprintf(p.err, "note: target %s has bindings that cannot carry a marker; their grants were lost with the ledger\n", name)
 		}
 	}
 	ours := 0 // another owner may have another ledger
@@ -100,7 +92,8 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 		if v.ClaimsOwner == rt.Broker.Owner {
 			ours++
 		}
-		fmt.Fprintf(p.err, "critical: %s has %s on %s of target %s: %s\n", printable(v.Principal), printable(v.Role), printable(v.Scope), printable(v.Target), printable(v.Detail))
+		fmt.Fprintf(p.err, "critical: %s has %s on %s of target %s: %s\n",
+			printable(v.Principal), printable(v.Role), printable(v.Scope), printable(v.Target), printable(v.Detail))
 	}
 	for _, err := range append(unread, failed...) {
 		fmt.Fprintf(p.err, "error: %v\n", err)
@@ -109,16 +102,17 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 	case len(failed) > 0:
 		return notDone(fmt.Errorf("%d of %d grants could not be recorded", len(failed), lost))
 	case ours > 0:
-		return notDone(fmt.Errorf("%d bindings bear a marker of this owner that nothing explains; `jit scan` lists all standing access", ours))
+		return notDone(fmt.Errorf("nothing explains the marker of this owner on %s; `jit scan` lists all standing access",
+			counted(ours, "binding")))
 	case len(unread) > 0:
-		return unreadable(errors.New("not everything could be read; what could be was recorded"))
+		return unreadable(errors.New("not everything could be read; the rest was recorded"))
 	case dryRun && len(grants) > 0:
-		return notDone(fmt.Errorf("%d grants would be recorded", len(grants)))
+		return notDone(fmt.Errorf("%s would be recorded", counted(len(grants), "grant")))
 	}
 	return nil
 }
 
-// unexplainedBy lists what bears a marker and would not be explained with these grants recorded.
+// unexplainedBy lists the bindings with a marker that would stay unexplained with these grants recorded.
 func unexplainedBy(grants []jit.Grant, seen sweeper.Observation) []standingView {
 	records := seen.Records
 	records.Grants = maps.Clone(records.Grants)
@@ -127,7 +121,7 @@ func unexplainedBy(grants []jit.Grant, seen sweeper.Observation) []standingView 
 	}
 	views := []standingView{}
 	if records.Unread != nil {
-		return views // nothing is known of any marker, which is told
+		return views // no marker can be judged, and the error says so
 	}
 	all, _ := sweeper.FindStanding(seen.Snapshots, nil, records)
 	for _, s := range all {

@@ -17,7 +17,7 @@ import (
 func TestAdopt(t *testing.T) {
 	w := newWorld(t)
 	over, live := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
-	w.run("adopt").wantCode(exitDone).wantErr("The ledger knows every marker.")
+	w.run("adopt").wantCode(exitDone).wantErr("The ledger explains every marker.")
 	lostLedger(w)
 	w.now = w.now.Add(time.Hour)
 	w.run("adopt", "--dry-run").wantCode(exitNotDone).wantOut(string(over.ID), string(live.ID)).wantErr("2 grants would be recorded")
@@ -25,7 +25,7 @@ func TestAdopt(t *testing.T) {
 		t.Error("a dry run made a ledger")
 	}
 	w.run("adopt").wantCode(exitDone).wantOut(string(over.ID), string(live.ID))
-	w.run("adopt").wantCode(exitDone).wantErr("The ledger knows every marker.")
+	w.run("adopt").wantCode(exitDone).wantErr("The ledger explains every marker.")
 	var shown []struct {
 		ID    jit.ID
 		State jit.State
@@ -66,7 +66,7 @@ func TestLostLedgerWithATargetThatCannotBeRead(t *testing.T) {
 	w.wantAccess(over, false)
 	w.wantAccess(live, true)
 	w.run("adopt").wantCode(exitUnreadable).wantOut(string(live.ID)).wantNotOut(string(over.ID)).wantErr("broken")
-	w.run("adopt", "--target", "bastion").wantCode(exitDone).wantErr("The ledger knows every marker.")
+	w.run("adopt", "--target", "bastion").wantCode(exitDone).wantErr("The ledger explains every marker.")
 	if text, err := os.ReadFile(w.keys); err != nil || !strings.HasPrefix(string(text), foreignLine) {
 		t.Errorf("what is not ours was changed: %s, %v", text, err)
 	}
@@ -77,7 +77,7 @@ func TestAdoptUnderALowerMaxTTL(t *testing.T) {
 	w := newWorld(t)
 	long, short := w.grant("INC-1: a", "2h"), w.grant("INC-2: b", "30m")
 	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_ttl = \"1h\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
-	if r := w.run("adopt").wantCode(exitDone).wantErr("The ledger knows every marker."); strings.Contains(r.err, "max_ttl") {
+	if r := w.run("adopt").wantCode(exitDone).wantErr("The ledger explains every marker."); strings.Contains(r.err, "max_ttl") {
 		t.Errorf("a recorded grant was judged: %s", r.err)
 	}
 	lostLedger(w)
@@ -121,7 +121,7 @@ func TestAdoptTellsOfWhatOnlyTheLedgerRemembered(t *testing.T) {
 		}
 		return p
 	}
-	w.run("adopt").wantCode(exitDone).wantErr("note: target bastion has bindings on which nothing can be marked")
+	w.run("adopt").wantCode(exitDone).wantErr("note: target bastion has bindings that cannot carry a marker")
 	if r := w.run("adopt", "--target", "other").wantCode(exitDone); strings.Contains(r.err, "note:") {
 		t.Errorf("told of a target that was not asked for: %s", r.err)
 	}

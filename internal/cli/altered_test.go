@@ -30,7 +30,7 @@ func (w *world) alter(statement string) {
 func TestVerifyNamesARewrittenRow(t *testing.T) {
 	w := newWorld(t)
 	w.grant("INC-1: look", "2h")
-	w.run("audit", "verify").wantCode(exitDone).wantOut("The record is intact", "A cut tail cannot be seen without --head")
+	w.run("audit", "verify").wantCode(exitDone).wantOut("The record is intact", "A cut tail goes unnoticed without --head")
 	w.run("audit", "head", "--output", "head.json").wantCode(exitDone)
 	w.run("audit", "verify", "--head", "head.json").wantCode(exitDone).wantNotOut("A cut tail")
 	w.alter("UPDATE jit_grants SET reason = 'INC-2: other'")

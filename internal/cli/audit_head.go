@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,10 +21,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
 )
 
-// headNamespace is what the signatures are made for; one made for anything else does not count.
+// headNamespace is the namespace of the signatures of heads. A signature made for anything else does not count.
 const headNamespace = "audit-head@jitaccess"
 
-// auditHead names a whole record at one moment.
+// auditHead identifies a whole record at one moment.
 type auditHead struct {
 	Ledger string `json:"ledger"`
 	Seq    int64  `json:"seq"`
@@ -33,7 +34,7 @@ type auditHead struct {
 	Signature string `json:"signature,omitempty"`
 }
 
-// signed is what a signature is made over: the JSON of the fields in this order, on one line with a line feed.
+// signed returns the message of the signature: the JSON of the fields in this order, on one line with a line feed.
 func (h auditHead) signed() []byte {
 	h.Signature = ""
 	text, err := json.Marshal(h)
@@ -45,39 +46,40 @@ func (h auditHead) signed() []byte {
 
 func (p *program) auditHeadCommand() *cobra.Command {
 	var sign, output string
-	cmd := &cobra.Command{
+	cmd := p.command(&cobra.Command{
 		Use:   "head",
-		Short: "Print what names the whole record now, to be kept elsewhere",
-		Long: `Check the record, and print the id of the ledger, the number and the hash of its last event and the time, as JSON. Keep it where
-whoever can write to the ledger cannot: jit audit verify --head finds out later whether the record still holds it.
+		Short: "Print the head of the record, to keep elsewhere",
+		Long: `Check the record, and print the id of the ledger, the number and the hash of its last event, and the time, as JSON.
+Keep it where nobody who can write to the ledger can change it: jit audit verify --head checks later that the record
+still has this event.
 
---sign adds an SSH signature by a private key file, or by the SSH agent when the file is a public key. Its message is the JSON without
-the signature, on one line, and its namespace is ` + headNamespace + `, so ssh-keygen -Y verify can check it too.
+--sign adds an SSH signature by a private key file, or by the SSH agent if the file is a public key. The signed message
+is the JSON without the signature, on one line, and its namespace is ` + headNamespace + `, so ssh-keygen -Y verify can
+check it too.
 
-Exit codes: 0 done, 1 the record is not intact, 2 it could not be read.`,
+Exit codes: 0 done, 1 the record is not intact, 2 it could not be read, 3 the command line or the settings are wrong.`,
 		Example: `  jit audit head --sign ~/.ssh/id_ed25519 --output head.json
   jit audit verify --head head.json --signer ~/.ssh/id_ed25519.pub`,
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+	}, func([]string) (action, error) {
+		return func(ctx context.Context, rt *config.Runtime) error {
 			var signer ssh.Signer
 			if sign != "" {
-				var done func()
-				var err error
-				if signer, done, err = p.signer(cmd.Context(), sign); err != nil {
+				s, done, err := p.signer(ctx, sign)
+				if err != nil {
 					return err
 				}
 				defer done()
+				signer = s
 			}
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.auditHead(ctx, rt, signer, output) })
-		},
-	}
-	cmd.Flags().StringVar(&sign, "sign", "", "sign it with the SSH key in this `file`; with that of the agent where it is a public key")
+			return p.auditHead(ctx, rt, signer, output)
+		}, nil
+	})
+	cmd.Flags().StringVar(&sign, "sign", "", "sign the head with the SSH key in this `file`; a public key is looked up in the agent")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file` instead of standard output")
 	return cmd
 }
 
-// signer reads a private key, or a public one whose private half the SSH agent has. done is called when nothing is to be signed any more.
+// signer reads a private key, or a public key whose private half is in the SSH agent. Call done after the last signature.
 func (p *program) signer(ctx context.Context, file string) (signer ssh.Signer, done func(), err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -90,15 +92,16 @@ func (p *program) signer(ctx context.Context, file string) (signer ssh.Signer, d
 	return signer, func() {}, err
 }
 
-// agentSigner signs with a key of the SSH agent.
+// agentSigner signs with a key in the SSH agent.
 func agentSigner(ctx context.Context, public ssh.PublicKey, file string) (signer ssh.Signer, done func(), err error) {
+	const hint = "name the private key, or start an SSH agent that has it"
 	socket := os.Getenv("SSH_AUTH_SOCK")
 	if socket == "" {
-		return nil, nil, jit.Invalid("--sign", "name the private key, or start an SSH agent that has it", "%s is a public key, and SSH_AUTH_SOCK names no agent", file)
+		return nil, nil, jit.Invalid("--sign", hint, "%s is a public key, and SSH_AUTH_SOCK names no agent", file)
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {
-		return nil, nil, jit.Invalid("--sign", "name the private key, or start an SSH agent that has it", "the SSH agent cannot be reached: %v", err)
+		return nil, nil, jit.Invalid("--sign", hint, "the SSH agent cannot be reached: %v", err)
 	}
 	signers, err := agent.NewClient(conn).Signers()
 	for _, s := range signers {
@@ -120,7 +123,8 @@ func (p *program) privateKey(text []byte, file string) (ssh.Signer, error) {
 	if errors.As(err, &locked) {
 		terminal, ok := p.in.(*os.File)
 		if !ok || !term.IsTerminal(int(terminal.Fd())) {
-			return nil, jit.Invalid("--sign", "run it on a terminal, or sign with a key of its own that has no passphrase", "the key %s has a passphrase, and there is nobody to ask for it", file)
+			return nil, jit.Invalid("--sign", "run it on a terminal, or sign with a dedicated key without a passphrase",
+				"the key %s has a passphrase, and there is no terminal to ask for it", file)
 		}
 		fmt.Fprintf(p.err, "Passphrase of %s: ", printable(file))
 		phrase, err := term.ReadPassword(int(terminal.Fd()))
@@ -145,7 +149,7 @@ func (p *program) auditHead(ctx context.Context, rt *config.Runtime, signer ssh.
 		return unreadable(err)
 	}
 	if report.Ledger == "" {
-		return unreadable(errors.New("there is no ledger yet, and so no record to name; the first apply makes it"))
+		return unreadable(errors.New("there is no ledger yet; the first apply creates it"))
 	}
 	if !report.OK() {
 		return notDone(fmt.Errorf("%w; see jit audit verify", notIntact(report)))
@@ -170,26 +174,28 @@ func (p *program) auditHead(ctx context.Context, rt *config.Runtime, signer ssh.
 	return notDone(os.WriteFile(output, text, 0o600))
 }
 
-// headCheck says which head the record has to hold, and whose signature that has to bear.
+const headHint = "name a file that jit audit head wrote"
+
+// headCheck names the head that the record must have, and the key that must have signed it.
 type headCheck struct{ file, signer string }
 
-// load reads the head and checks its signature, where a signer is named; nil when no head is to be checked.
+// load reads the head, and checks its signature if a signer is named. It returns nil without a head to check.
 func (c headCheck) load() (kept *auditHead, signed bool, err error) {
 	switch {
 	case c.file == "" && c.signer != "":
-		return nil, false, jit.Invalid("--signer", "name the head with --head", "there is no head whose signature could be checked")
+		return nil, false, jit.Invalid("--signer", "name the head with --head", "there is no head with a signature to check")
 	case c.file == "":
 		return nil, false, nil
 	}
 	text, err := os.ReadFile(c.file)
 	if err != nil {
-		return nil, false, jit.Invalid("--head", "name a file that jit audit head has written", "the head cannot be read: %v", err)
+		return nil, false, jit.Invalid("--head", headHint, "the head cannot be read: %v", err)
 	}
 	kept = &auditHead{}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(kept); err != nil || kept.Ledger == "" || kept.Seq < 0 {
-		return nil, false, jit.Invalid("--head", "name a file that jit audit head has written", "%s is not a head", c.file)
+		return nil, false, jit.Invalid("--head", headHint, "%s is not a head", c.file)
 	}
 	if c.signer == "" {
 		return kept, false, nil
@@ -207,20 +213,21 @@ func (c headCheck) load() (kept *auditHead, signed bool, err error) {
 		err = sshsig.Verify(bytes.NewReader(kept.signed()), signature, key, signature.HashAlgorithm, headNamespace)
 	}
 	if err != nil {
-		return nil, false, notDone(fmt.Errorf("the head in %s does not bear a signature of the key in %s: it was changed, or somebody else made it", c.file, c.signer))
+		return nil, false, notDone(fmt.Errorf("the head in %s has no valid signature of the key in %s: it was changed, or somebody else made it",
+			c.file, c.signer))
 	}
 	return kept, true, nil
 }
 
-// missingFrom says in words how the record does not hold the head; empty when it does.
+// missingFrom says why the record does not have the head; empty if it has.
 func (h auditHead) missingFrom(ctx context.Context, rt *config.Runtime, now ledger.Report) (string, error) {
 	switch {
 	case now.Ledger != h.Ledger:
-		return fmt.Sprintf("this is another ledger: the head is of %s, and this one is %s", h.Ledger, orNone(now.Ledger)), nil
+		return fmt.Sprintf("this is another ledger: the head is from %s, and this one is %s", h.Ledger, cmp.Or(now.Ledger, "none")), nil
 	case h.Seq == 0:
 		return "", nil
 	case now.Seq < h.Seq:
-		return fmt.Sprintf("the record was cut or written anew: the head is of event %d, and the last event is %d", h.Seq, now.Seq), nil
+		return fmt.Sprintf("the record was cut or rewritten: the head is event %d, and the last event is %d", h.Seq, now.Seq), nil
 	}
 	for e, err := range rt.Ledger.Events(ctx, h.Seq) {
 		if err != nil {
@@ -231,12 +238,5 @@ func (h auditHead) missingFrom(ctx context.Context, rt *config.Runtime, now ledg
 		}
 		break
 	}
-	return fmt.Sprintf("the record was written anew: event %d is not the one that the head names", h.Seq), nil
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
+	return fmt.Sprintf("the record was rewritten: event %d is not the one that the head names", h.Seq), nil
 }

@@ -36,7 +36,7 @@ func TestAuditHead(t *testing.T) {
 	check := []string{"audit", "verify", "--head", "head.json"}
 	w.run(append(check, "--signer", "alice.pub")...).wantCode(exitDone).wantOut("intact")
 	w.run(check...).wantCode(exitDone).wantErr("signature of the head was not checked")
-	w.run(append(check, "--signer", "eve.pub")...).wantCode(exitNotDone).wantErr("does not bear a signature of the key in eve.pub")
+	w.run(append(check, "--signer", "eve.pub")...).wantCode(exitNotDone).wantErr("has no valid signature of the key in eve.pub")
 
 	// The record grows: it still holds the head.
 	w.grant("INC-2: b", "2h")
@@ -110,11 +110,11 @@ func TestAuditHead(t *testing.T) {
 	w.run("audit", "head").wantCode(exitDone).decode(&anew)
 	anew.Seq += 100
 	save(anew)
-	w.run(check...).wantCode(exitNotDone).wantErr("the record was cut or written anew: the head is of event")
+	w.run(check...).wantCode(exitNotDone).wantErr("the record was cut or rewritten: the head is event")
 	anew.Seq -= 100
 	anew.Hash = strings.Repeat("0", 64)
 	save(anew)
-	w.run(check...).wantCode(exitNotDone).wantErr("the record was written anew: event")
+	w.run(check...).wantCode(exitNotDone).wantErr("the record was rewritten: event")
 	w.run(append(check, "--json")...).wantCode(exitNotDone).wantOut(`"ok": false`, `"head_problem"`)
 }
 
@@ -128,7 +128,7 @@ func TestAuditHeadRefuses(t *testing.T) {
 	t.Setenv("SSH_AUTH_SOCK", "")
 	for line, want := range map[string]string{
 		"head --sign absent":                          "--sign: the key cannot be read",
-		"head --sign locked":                          "has a passphrase, and there is nobody to ask",
+		"head --sign locked":                          "has a passphrase, and there is no terminal",
 		"head --sign locked.pub":                      "is a public key, and SSH_AUTH_SOCK names no agent",
 		"head --sign no-head":                         "is not an SSH key",
 		"verify --signer locked.pub":                  "name the head with --head",

@@ -1,12 +1,14 @@
-// Package cli is the command jit: what is granted, to whom and until when; ending
-// it early; sweeping; and the record.
+// Package cli is the command jit: it lists grants, ends them early, sweeps targets
+// and checks the record.
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"sync"
 	"time"
 
@@ -16,31 +18,16 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// The exit codes, explained to users by exitCodes.
-const (
-	exitDone        = 0
-	exitNotDone     = 1
-	exitUnreadable  = 2
-	exitUsage       = 3
-	exitInterrupted = 130
-)
-
-const exitCodes = `Every command of jit ends with one of these exit codes:
-
-  0    done; nothing is left to do
-  1    not done: something could not be revoked or recorded, or was not confirmed, the record is not intact, or there is standing access
-  2    could not read: the ledger or a target did not answer; or the address to listen on was not to be had
-  3    the command line or the settings are wrong; nothing was called or changed
-  130  interrupted`
-
 // Options are what the caller of [Run] decides. The zero value is usable.
 type Options struct {
 	// Now is the clock; nil is the clock of this machine.
 	Now func() time.Time
-	// Version is what "jit version" prints.
+	// Version is what "jit version" prints; empty is "dev".
 	Version string
-	// Terminal: stdout is a terminal, so that colours may be used.
+	// Terminal: stdout is a terminal, so colours may be used and tables fit its width.
 	Terminal bool
+	// Width is how many columns the terminal has; 0 is unknown.
+	Width int
 	// Wrap, when not nil, goes around each platform.
 	Wrap func(name string, p jit.Platform) jit.Platform
 }
@@ -50,24 +37,22 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Version = cmp.Or(o.Version, "dev")
 	p := &program{in: stdin, out: stdout, err: &screen{Writer: stderr}, Options: o}
 	if o.Terminal {
 		p.out = &screen{Writer: stdout}
 	}
 	root := p.root()
 	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(p.out)
-	root.SetErr(p.err)
 	cmd, err := root.ExecuteContextC(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitDone
-	case !p.started:
-		fmt.Fprintf(p.err, "error: %s\nSee %s --help.\n", indented(err.Error()), cmd.CommandPath())
-		return exitUsage
 	}
 	fmt.Fprintf(p.err, "error: %s\n", indented(err.Error()))
+	if !p.started || errors.As(err, &usageError{}) {
+		fmt.Fprintf(p.err, "Usage: %s\nSee %s --help.\n", usageLine(cmd), cmd.CommandPath())
+		return exitUsage
+	}
 	return code(ctx, err)
 }
 
@@ -77,24 +62,24 @@ type program struct {
 	in       io.Reader
 	out, err io.Writer
 
-	config  string // the settings file asked for
+	config  string // the settings file that --config names
 	timeout time.Duration
 	json    bool
-	// started: the command line was understood; errors from here on are not about its form.
+	// started: the command line was parsed, and later errors are not about its form.
 	started bool
 
-	telling sync.Mutex // of warn
+	warning sync.Mutex // held by warn
 }
 
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "jit",
-		Short: "Temporary access: what is granted, until when, and the end of it",
-		Long: `jit works beside the Terraform provider on the same ledger and the same targets: it
-lists temporary access, ends it early, removes what is over and checks the record.
+		Short: "Temporary access: list it, end it, check its record",
+		Long: `jit works beside the Terraform provider on the same ledger and the same targets. It lists temporary
+access, ends it early, removes access that is over, and checks the record.
 
-The settings are read from jit.hcl in the working directory, or from the file that --config or
-JIT_CONFIG names. It takes the attributes of the provider block:
+jit reads its settings from jit.hcl in the working directory, or from the file that --config or JIT_CONFIG
+names. The file takes the attributes of the provider block:
 
   ledger  = "postgres://jit@db.example.com/jit"
   owner   = "payments"
@@ -103,103 +88,131 @@ JIT_CONFIG names. It takes the attributes of the provider block:
     payments-db = { postgresql = { url = env("ADMIN_URL") } }
   }
 
-env("NAME") is the value of an environment variable. Without ledger, JIT_LEDGER counts, then
-` + config.DefaultLedger + `. Who acts is recorded from the CI system or the user of this machine;
-JIT_ACTOR and JIT_CHANGE say otherwise.`,
+env("NAME") is the value of an environment variable. Without the attribute ledger, jit uses JIT_LEDGER, or else
+` + config.DefaultLedger + `. The record names the user of the CI system or of this machine as the actor;
+JIT_ACTOR and JIT_CHANGE override actor and change.
+
+Wherever a command takes the ID of a grant, you may write its beginning, at least four characters of it.`,
+		Version:       p.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          noArguments,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRun: func(*cobra.Command, []string) {
 			p.started = true
 		},
 	}
-	root.PersistentFlags().StringVar(&p.config, "config", "", "settings `file` (default "+config.DefaultFile+", or what "+config.EnvFile+" names)")
-	root.PersistentFlags().DurationVar(&p.timeout, "timeout", 15*time.Minute, "give up after this time; what has not been reached then fails")
+	root.SetIn(p.in)
+	root.SetOut(p.out)
+	root.SetErr(p.err)
+	root.SetVersionTemplate(p.versionLine())
+	root.SetFlagErrorFunc(flagError)
+	flags := root.PersistentFlags()
+	flags.StringVar(&p.config, "config", "", "settings `file` (default "+config.EnvFile+", or else "+config.DefaultFile+")")
+	flags.DurationVar(&p.timeout, "timeout", 15*time.Minute, "give up after this time; the command then fails")
 	_ = root.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
-	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		p.listCommand(), p.showCommand(), p.revokeCommand(), p.sweepCommand(), p.scanCommand(), p.adoptCommand(), p.reportCommand(), p.notifyCommand(), p.auditCommand(), p.versionCommand(),
-		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes},
+		p.listCommand(), p.showCommand(), p.revokeCommand(), p.sweepCommand(), p.scanCommand(), p.adoptCommand(),
+		p.reportCommand(), p.notifyCommand(), p.auditCommand(), p.versionCommand(), p.exitCodesCommand(),
 	)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			group(cmd)
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error { return knownCommand(root, args) }
+		}
+	}
 	return root
 }
 
-// open reads the settings and opens what they describe.
-func (p *program) open(ctx context.Context, source jit.Source) (*config.Runtime, error) {
-	return p.openWrapped(ctx, source, func(_ string, p jit.Platform) jit.Platform { return p })
+// group completes a command that only holds other commands.
+func group(cmd *cobra.Command, commands ...*cobra.Command) *cobra.Command {
+	cmd.Args = noArguments
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.AddCommand(commands...)
+	return cmd
 }
 
-// openWrapped is open with something around each platform.
-func (p *program) openWrapped(ctx context.Context, source jit.Source, around func(name string, p jit.Platform) jit.Platform) (*config.Runtime, error) {
-	s, err := config.Load(p.config)
-	if err != nil {
-		return nil, err
+// action is what a command does with the open ledger and targets.
+type action func(context.Context, *config.Runtime) error
+
+// command completes a command that works on the ledger and the targets. check reads the arguments, before anything
+// is opened, and returns the action; a nil check is always that action. Without Args the command takes no arguments.
+func (p *program) command(cmd *cobra.Command, check func(args []string) (action, error)) *cobra.Command {
+	if cmd.Args == nil {
+		cmd.Args = noArguments
 	}
+	if cmd.ValidArgsFunction == nil {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	if cmd.RunE == nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			do, err := check(args)
+			if err != nil {
+				return usage(err)
+			}
+			return p.withRuntime(cmd.Context(), jit.FromCLI, do)
+		}
+	}
+	return cmd
+}
+
+// open opens what the settings describe; around, when not nil, goes around each platform.
+func (p *program) open(
+	ctx context.Context, s config.Settings, source jit.Source, around func(name string, p jit.Platform) jit.Platform,
+) (*config.Runtime, error) {
 	wrap := around
-	if p.Wrap != nil {
+	if p.Wrap != nil && around != nil {
 		wrap = func(name string, inner jit.Platform) jit.Platform { return around(name, p.Wrap(name, inner)) }
+	} else if around == nil {
+		wrap = p.Wrap
 	}
 	return config.Open(ctx, s, config.Options{Now: p.Now, Source: source, Wrap: wrap, Warn: p.warn})
 }
 
-// warn tells what a target has to say about a change that was made.
+// warn prints a warning of a target about a change that was made. It is safe for concurrent use.
 func (p *program) warn(text string) {
-	p.telling.Lock()
-	defer p.telling.Unlock()
+	p.warning.Lock()
+	defer p.warning.Unlock()
 	fmt.Fprintf(p.err, "warning: %s\n", text)
 }
 
-// withRuntime opens what the settings describe for the time of f, which --timeout bounds.
-func (p *program) withRuntime(ctx context.Context, source jit.Source, f func(context.Context, *config.Runtime) error) error {
+// withRuntime opens what the settings describe while do runs, for at most --timeout.
+func (p *program) withRuntime(ctx context.Context, source jit.Source, do action) error {
 	if p.timeout <= 0 {
-		return jit.Invalid("--timeout", "write for example --timeout 15m", "%s is no time to do anything in", p.timeout)
+		return usage(jit.Invalid("--timeout", "write for example --timeout 15m", "%s is not a positive duration", p.timeout))
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	rt, err := p.open(ctx, source)
+	s, err := config.Load(p.config)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = rt.Close() }() // whatever was written is durable already
-	return f(ctx, rt)
+	rt, err := p.open(ctx, s, source, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rt.Close() }() // every write is durable already
+	if s.File == "" && !p.json {
+		fmt.Fprintf(p.err, "note: without a %s, the owner is %q and the ledger is %s\n",
+			config.DefaultFile, rt.Broker.Owner, printable(ledgerName(s.Ledger)))
+	}
+	return do(ctx, rt)
+}
+
+// ledgerName returns the URL of a ledger without user, password and parameters.
+func ledgerName(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "the one that " + config.EnvLedger + " names"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // jsonFlag gives a command that lists something the flag --json.
 func (p *program) jsonFlag(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&p.json, "json", false, "print JSON")
-}
-
-// codeError is an error that has its own exit code.
-type codeError struct {
-	code int
-	error
-}
-
-func (e codeError) Unwrap() error { return e.error }
-
-// notDone and unreadable give an error its exit code; nil stays nil.
-func notDone(err error) error { return withCode(exitNotDone, err) }
-
-func unreadable(err error) error { return withCode(exitUnreadable, err) }
-
-func withCode(code int, err error) error {
-	if err == nil {
-		return nil
-	}
-	return codeError{code, err}
-}
-
-// code tells the exit code of an error: its own, else whether a person's input or something else is to blame.
-func code(ctx context.Context, err error) int {
-	var own codeError
-	switch {
-	case ctx.Err() != nil:
-		return exitInterrupted
-	case errors.As(err, &own):
-		return own.code
-	case errors.Is(err, jit.ErrInvalid), errors.Is(err, jit.ErrUnknown):
-		return exitUsage
-	}
-	return exitUnreadable
 }

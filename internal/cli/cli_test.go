@@ -184,3 +184,8 @@ func (w *world) wantAccess(g jit.Grant, want bool) {
 		w.t.Fatalf("the key file has %d lines for %q, want access %v", n, g.Reason, want)
 	}
 }
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -10,10 +10,13 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// completeIDs offers the ids of the grants that are not gone yet. A shell waits for
-// it, so whatever is not there or wrong offers nothing.
+// completeIDs offers the ids of the open grants. A shell waits for the answer, so any error offers nothing.
 func (p *program) completeIDs(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	rt, err := p.open(cmd.Context(), jit.FromCLI)
+	s, err := config.Load(p.config)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	rt, err := p.open(cmd.Context(), s, jit.FromCLI, nil)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -24,7 +27,7 @@ func (p *program) completeIDs(cmd *cobra.Command, _ []string, _ string) ([]cobra
 	}
 	offers := make([]cobra.Completion, len(grants))
 	for i, g := range grants {
-		offers[i] = cobra.CompletionWithDesc(string(g.ID), printable(g.Target+" "+abbreviate(g.Principal)+" "+g.Role))
+		offers[i] = cobra.CompletionWithDesc(string(g.ID), printable(g.Target+" "+middleCut(g.Principal, 37)+" "+g.Role))
 	}
 	return offers, cobra.ShellCompDirectiveNoFileComp
 }

@@ -2,58 +2,52 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
-	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 func (p *program) listCommand() *cobra.Command {
 	var s selection
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List grants: who has what, why, and for how long",
-		Long: `List the grants of every owner in the ledger, in the order of their end. Without --all or --state these are the
-grants that are live, and those that are over but not removed from their target yet.
+	cmd := p.command(&cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List grants: who has what, why, and for how long",
+		Long: `List the grants of every owner in the ledger, the first to end first. Without --all or --state, the list has
+the grants that are live, and those that are over but not yet removed from their target.
 
---json prints an array; each grant has its recorded facts and, computed for this moment, state,
-remaining_seconds and outstanding.`,
+On a terminal the table fits the width: ids and long texts are cut. A piped table is complete.
+--json prints an array of grants. state, remaining_seconds and outstanding describe this moment.`,
 		Example: `  jit list
   jit list --target 'prod*' --principal user:alice@example.com
   jit list --owner payments
   jit list --state expired --json | jq -r '.[].id'`,
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.list(ctx, rt, s) })
-		},
-	}
+	}, func([]string) (action, error) {
+		return func(ctx context.Context, rt *config.Runtime) error { return p.list(ctx, rt, s) }, nil
+	})
 	s.addFlags(p, cmd)
-	cmd.Flags().StringVar(&s.state, "state", "", "only grants in this `state`: "+strings.Join(states, ", "))
+	cmd.Flags().StringVar(&s.state, "state", "", "only grants in this `state`: "+strings.Join(stateNames(), ", "))
 	cmd.Flags().StringVar(&s.owner, "owner", "", "only grants of this `owner` (default '*', all owners)")
-	cmd.Flags().BoolVar(&s.over, "all", false, "also grants that are over and gone")
+	cmd.Flags().BoolVar(&s.closed, "all", false, "also grants that are over and gone")
 	p.jsonFlag(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("owner", cobra.NoFileCompletions)
 	return cmd
 }
 
 func (p *program) list(ctx context.Context, rt *config.Runtime, s selection) error {
 	grants, err := s.grants(ctx, rt)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case p.json:
+		return p.printJSON(p.views(ctx, rt, grants...))
+	case len(grants) == 0:
+		p.printNoGrant(ctx, rt, "No grant matches.")
+	default:
+		p.printGrants(p.out, grants)
 	}
-	now := p.Now()
-	if p.json {
-		return p.printJSON(viewsOf(grants, now))
-	}
-	if len(grants) == 0 {
-		fmt.Fprintln(p.err, "No grant matches.")
-		return nil
-	}
-	p.printGrants(p.table(p.out), grants, now)
 	return nil
 }

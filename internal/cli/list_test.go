@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +70,6 @@ func TestListFilters(t *testing.T) {
 		{[]string{"--principal", a.Principal}, []jit.ID{a.ID, later.ID}},
 		{[]string{"--principal", "ssh-rsa *"}, nil},
 		{[]string{"--target", "bast*", "--state", "active"}, []jit.ID{a.ID, b.ID}},
-		{[]string{"--target", "prod*"}, nil},
 		{[]string{"--state", "scheduled"}, []jit.ID{later.ID}},
 		{[]string{"--owner", "search"}, nil},
 		{[]string{"--owner", "*"}, []jit.ID{a.ID, b.ID, later.ID}},
@@ -84,6 +84,18 @@ func TestListFilters(t *testing.T) {
 				t.Errorf("list %q: %v, want %v", tt.args, got, tt.want)
 			}
 		}
+	}
+	// An unknown target never looks like an empty list.
+	for _, target := range []string{"prod*", "bastoin"} {
+		r := w.run("list", "--json", "--target", target).wantCode(exitUnknown).wantErr("no target matches", target)
+		if r.out != "" {
+			t.Errorf("%s: stdout has %q", r.line, r.out)
+		}
+	}
+	// The ledger knows targets that are not configured any more.
+	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\ntargets = {\n  other = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
+	if got := ids("--target", "bastion", "--principal", "ssh-rsa *"); len(got) != 0 {
+		t.Errorf("list of a former target: %v", got)
 	}
 }
 

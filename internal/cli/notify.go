@@ -17,17 +17,19 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/notice"
 )
 
-// sender makes what delivers the notices.
+// sender returns a sender of notices to the receivers in the settings.
 func (p *program) sender(rt *config.Runtime, holder string) *notice.Sender {
 	return &notice.Sender{
-		Ledger: rt.Ledger, LedgerID: rt.Ledger.ID, Leases: rt.Ledger.Leases(), Owner: rt.Broker.Owner, Receivers: rt.Receivers, Holder: holder, Now: p.Now,
+		Ledger: rt.Ledger, LedgerID: rt.Ledger.ID, Leases: rt.Ledger.Leases(), Owner: rt.Broker.Owner,
+		Receivers: rt.Receivers, Holder: holder, Now: p.Now,
 	}
 }
 
 // flushTimeout bounds the delivery of notices after one pass.
 const flushTimeout = 30 * time.Second
 
-// flush announces what ends soon and delivers what is there to be told, after one pass of the sweeper. What cannot be delivered now is with the next one.
+// flush records which grants end soon and delivers the notices that are due, after one pass of the sweeper. The next pass
+// delivers the rest.
 func (p *program) flush(ctx context.Context, rt *config.Runtime) {
 	if len(rt.Receivers) == 0 {
 		return
@@ -39,7 +41,7 @@ func (p *program) flush(ctx context.Context, rt *config.Runtime) {
 		_, err = rt.Broker.Announce(ctx, rt.NoticeBefore)
 	}
 	sender := p.sender(rt, uniqueHolder())
-	var mu sync.Mutex // the receivers are told side by side
+	var mu sync.Mutex // receivers are served concurrently
 	sender.Told = func(receiver string, r notice.Result, err error) {
 		if r == notice.PassedOver {
 			mu.Lock()
@@ -53,22 +55,16 @@ func (p *program) flush(ctx context.Context, rt *config.Runtime) {
 }
 
 func (p *program) notifyCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "notify",
-		Short: "Try the receivers of notices, and see how far each has been told",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	test := &cobra.Command{
+	test := p.command(&cobra.Command{
 		Use:   "test NAME",
-		Short: "Send a notice that only tries a receiver",
-		Long: `Send one notice of the type io.github.jitaccess.test to the receiver of that name in notify of the settings, whatever
-events and targets say.
+		Short: "Send a test notice to a receiver",
+		Long: `Send one notice of the type io.github.jitaccess.test to the receiver of that name under notify in the settings,
+regardless of its events and targets.
 
-Exit codes: 0 the receiver took it, 1 it did not, 2 the ledger could not be read, 3 there is no such receiver, or the settings are
-wrong.`,
+Exit codes: 0 the receiver took it, 1 it did not, 2 the ledger could not be read, 3 the command line or the settings are
+wrong, 5 no receiver has that name.`,
 		Example: `  jit notify test ops`,
-		Args:    cobra.ExactArgs(1),
+		Args:    oneArgument("NAME", "give the name of a receiver under notify in jit.hcl"),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			s, err := config.Load(p.config)
 			if err != nil || len(args) > 0 {
@@ -76,27 +72,21 @@ wrong.`,
 			}
 			return slices.Sorted(maps.Keys(s.Notify)), cobra.ShellCompDirectiveNoFileComp
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.notifyTest(ctx, rt, args[0]) })
-		},
-	}
-	status := &cobra.Command{
-		Use:               "status",
-		Short:             "List how far each receiver has been told",
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.withRuntime(cmd.Context(), jit.FromCLI, p.notifyStatus)
-		},
-	}
+	}, func(args []string) (action, error) {
+		return func(ctx context.Context, rt *config.Runtime) error { return p.notifyTest(ctx, rt, args[0]) }, nil
+	})
+	status := p.command(&cobra.Command{
+		Use:   "status",
+		Short: "List the last event that each receiver was sent",
+	}, func([]string) (action, error) { return p.notifyStatus, nil })
 	p.jsonFlag(status)
-	cmd.AddCommand(test, status)
-	return cmd
+	return group(&cobra.Command{Use: "notify", Short: "Test the receivers of notices, and see how far behind each one is"}, test, status)
 }
 
 func (p *program) notifyTest(ctx context.Context, rt *config.Runtime, name string) error {
+	var names []string
 	for _, r := range rt.Receivers {
-		if r.Name != name {
+		if names = append(names, r.Name); r.Name != name {
 			continue
 		}
 		if err := p.sender(rt, uniqueHolder()).Test(ctx, r, rt.Broker.Actor); err != nil {
@@ -109,7 +99,10 @@ func (p *program) notifyTest(ctx context.Context, rt *config.Runtime, name strin
 		fmt.Fprintf(p.err, "%s took the notice.\n", name)
 		return nil
 	}
-	return jit.Invalid("NAME", "write one of the names in notify of the settings", "%q is not a receiver", name)
+	return &jit.Error{
+		Attribute: "NAME", Err: jit.ErrUnknown, Problem: fmt.Sprintf("%q is not a receiver", name),
+		Hint: "write one of the names under notify in the settings" + didYouMean(name, names),
+	}
 }
 
 func (p *program) notifyStatus(ctx context.Context, rt *config.Runtime) error {
@@ -124,14 +117,14 @@ func (p *program) notifyStatus(ctx context.Context, rt *config.Runtime) error {
 		fmt.Fprintln(p.err, "There are no receivers.")
 		return nil
 	}
-	t := p.table(p.out)
-	t.row("RECEIVER", "FORMAT", "TOLD UP TO EVENT", "BEHIND", "SINCE", "SENDER")
+	t := p.table(p.out, "SENDER", "FORMAT")
+	t.row("RECEIVER", "FORMAT", "LAST EVENT", "BEHIND", "SINCE", "SENDER")
 	for _, r := range all {
-		told := strconv.FormatInt(r.Seq, 10)
+		last := strconv.FormatInt(r.Seq, 10)
 		if r.New {
-			told = "new"
+			last = "new"
 		}
-		t.row(r.Receiver, string(r.Format), told, strconv.FormatInt(r.Behind, 10), jit.FormatTime(r.Since), r.Sender)
+		t.row(r.Receiver, string(r.Format), last, strconv.FormatInt(r.Behind, 10), jit.FormatTime(r.Since), r.Sender)
 	}
 	t.flush()
 	return nil

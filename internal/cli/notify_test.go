@@ -136,8 +136,9 @@ func TestNotifyTest(t *testing.T) {
 	if strings.Contains(r.err, "hush") {
 		t.Errorf("a secret is told: %s", r.err)
 	}
-	w.run("notify", "test", "dev").wantCode(exitUsage).wantErr(`error: NAME: "dev" is not a receiver`)
-	w.run("notify", "test").wantCode(exitUsage)
+	w.run("notify", "test", "dev").wantCode(exitUnknown).wantErr(`error: NAME: "dev" is not a receiver`)
+	w.run("notify", "test", "opps").wantCode(exitUnknown).wantErr("did you mean ops?")
+	w.run("notify", "test").wantCode(exitUsage).wantErr("NAME is missing", "Usage: jit notify test NAME")
 	w.run("__complete", "notify", "test", "").wantCode(exitDone).wantOut("ops\n")
 	if _, err := os.Stat("ledger.db"); err == nil {
 		t.Error("a ledger was made for a test")

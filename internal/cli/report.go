@@ -19,30 +19,29 @@ import (
 func (p *program) reportCommand() *cobra.Command {
 	var s selection
 	var from, to, output string
-	cmd := &cobra.Command{
+	cmd := p.command(&cobra.Command{
 		Use:   "report",
 		Short: "Write who had access to what in a period, as one HTML file",
-		Long: `Write the grants that gave access in a period: who, what, why, from when until when, how each ended and who asked for it from
-which change, with a timeline, drift, failed revocations and policy changes. The HTML file needs nothing else, no script and no network.
-It names the head of the record that it was made from: jit audit verify says whether that is intact.
+		Long: `Write the grants that gave access in a period: who, what, why, from when until when, how each ended, and who asked
+for it from which change. The report has a timeline, drift, failed revocations and policy changes. The HTML file is
+self-contained: no script, no network. It names the head of the record that it was made from, which jit audit verify
+checks.
 
-Exit codes: 0 written, 1 it could not be written, or the record is not intact, 2 the ledger could not be read, 3 the command line
-or the settings are wrong.`,
+Exit codes: 0 written, 1 the file could not be written, or the record is not intact, 2 the ledger could not be read,
+3 the command line or the settings are wrong, 5 no target has that name.`,
 		Example: `  jit report -o report.html
   jit report --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --target 'prod*' -o november.html
   jit report --from 7d --json | jq .totals`,
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if p.json == (output != "") {
-				return jit.Invalid("--output", "write -o report.html, -o - for standard output, or --json", "there has to be one form: a file, or --json")
-			}
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.makeReport(ctx, rt, s, from, to, output) })
-		},
-	}
+	}, func([]string) (action, error) {
+		if p.json == (output != "") {
+			return nil, jit.Invalid("--output", "write -o report.html, -o - for standard output, or --json",
+				"choose one form of output: a file, or --json")
+		}
+		return func(ctx context.Context, rt *config.Runtime) error { return p.makeReport(ctx, rt, s, from, to, output) }, nil
+	})
 	s.addFlags(p, cmd)
-	cmd.Flags().StringVar(&from, "from", "30d", "the beginning: a `time` (2026-11-01T00:00:00Z), or this long back (30d)")
-	cmd.Flags().StringVar(&to, "to", "", "the end: a `time`, or this long back (default now)")
+	cmd.Flags().StringVar(&from, "from", "30d", "the beginning: a `time` (2026-11-01T00:00:00Z), or how long ago (30d)")
+	cmd.Flags().StringVar(&to, "to", "", "the end: a `time`, or how long ago (default now)")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "the HTML `file` to write; - is standard output")
 	p.jsonFlag(cmd)
 	return cmd
@@ -50,19 +49,23 @@ or the settings are wrong.`,
 
 func (p *program) makeReport(ctx context.Context, rt *config.Runtime, s selection, from, to, output string) error {
 	now := p.Now()
-	begin, err := p.back("--from", from)
+	begin, err := p.timeOrAge("--from", from)
 	if err != nil {
 		return err
 	}
-	end, err := p.back("--to", cmp.Or(to, jit.FormatTime(now.Add(time.Second))))
+	end, err := p.timeOrAge("--to", cmp.Or(to, jit.FormatTime(now.Add(time.Second))))
 	if err != nil {
 		return err
 	}
 	if !begin.Before(end) {
-		return jit.Invalid("--from", "let it begin before it ends", "the period would begin at %s and end at %s", jit.FormatTime(begin), jit.FormatTime(end))
+		return jit.Invalid("--from", "let it begin before it ends", "the period would begin at %s and end at %s",
+			jit.FormatTime(begin), jit.FormatTime(end))
 	}
 	wanted, err := s.matcher(now)
 	if err != nil {
+		return err
+	}
+	if err := s.checkTarget(ctx, rt); err != nil {
 		return err
 	}
 	checked, err := rt.Ledger.Verify(ctx)
@@ -88,7 +91,7 @@ func (p *program) makeReport(ctx context.Context, rt *config.Runtime, s selectio
 	return nil
 }
 
-// writeReport writes the file whole or not at all, for its owner only.
+// writeReport writes the whole file or nothing. Only its owner can read it.
 func (p *program) writeReport(r status.Report, output string) error {
 	var page bytes.Buffer
 	if err := r.WriteHTML(&page); err != nil {
@@ -98,11 +101,11 @@ func (p *program) writeReport(r status.Report, output string) error {
 		_, err := page.WriteTo(p.out)
 		return err
 	}
-	next, err := os.CreateTemp(filepath.Dir(output), ".report-*") // readable by its owner only
+	next, err := os.CreateTemp(filepath.Dir(output), ".report-*")
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
-	defer func() { _ = os.Remove(next.Name()) }() // it has gone when all went well
+	defer func() { _ = os.Remove(next.Name()) }() // gone already after the rename
 	_, err = page.WriteTo(next)
 	if closed := next.Close(); err == nil {
 		err = closed
@@ -113,6 +116,6 @@ func (p *program) writeReport(r status.Report, output string) error {
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
-	fmt.Fprintf(p.err, "%d grants are in %s.\n", r.Totals.Grants, printable(output))
+	fmt.Fprintf(p.err, "Wrote %s to %s.\n", counted(r.Totals.Grants, "grant"), printable(output))
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -17,235 +16,111 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// revokeAtOnce bounds how many grants are revoked at the same time; those of one
-// scope share their calls.
+// revokeAtOnce bounds how many grants are revoked at the same time. Those of one scope share their calls.
 const revokeAtOnce = 64
 
-// revocation is what the flags of jit revoke say.
+// revocation holds the flags of jit revoke.
 type revocation struct {
 	selection
 	reason    string
 	all       bool
 	yes       bool
 	terminate bool
-	// gone: the target is gone for good, and records are closed without a look.
+	// gone: the target is gone for good, and records are closed without a check.
 	gone bool
 }
 
 func (p *program) revokeCommand() *cobra.Command {
 	var r revocation
-	cmd := &cobra.Command{
-		Use:   "revoke ID... --reason TEXT",
+	cmd := p.command(&cobra.Command{
+		Use:   "revoke {ID... | --target NAME | --principal NAME | --all} --reason TEXT",
 		Short: "End grants now",
-		Long: `End grants now: by their ids, or all that --target and --principal choose together, or with --all every
-grant of this owner. What was chosen by anything but ids is listed and has to be confirmed by typing
-what it says, or with --yes.
+		Long: `End grants now: those with these ids, those that --target and --principal choose together, or with --all every
+grant of this owner. An id may be shortened to a beginning that only one grant has. Without ids, jit lists
+the chosen grants and asks you to confirm; --yes skips the question.
 
-A grant that is over already is left as it is, and that is success: the command can be repeated. When the
-ledger cannot be read, or does not know an id, the targets themselves are searched for the grant's marker and
-access is ended all the same; the exit code is then 1, because the record has to be made up for.
+You can repeat the command: a grant that is over stays as it is, and counts as success. If the ledger cannot
+be read, or does not know an id, jit searches the targets for the grant's marker and ends the access all the
+same. The exit code is then 1, because the revocation is not on record.
 
-A grant whose target is gone for good can never be looked at: with --target-gone its record is closed all the same, and says so. That is
-refused for a target that answers.
+If the target of a grant is gone for good, --target-gone closes the record without a check, and the record
+says so. It is refused while the target answers.
 
-The end is final: the same Terraform configuration grants nothing again until its renewal is raised.
+The end is final: the same Terraform configuration grants nothing again until you raise its renewal.
 
 ` + exitCodes,
-		Example: `  jit revoke 3f2b8c1e-0000-8000-8000-000000000000 --reason "INC-4211: done early"
+		Example: `  jit revoke 3f2b8c1e --reason "INC-4211: done early"
   jit revoke --principal 'user:mallory@example.com' --reason "SEC-12: laptop stolen" --terminate-sessions
   jit revoke --all --reason "SEC-13: stop everything" --yes`,
+		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: p.completeIDs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ids, err := r.check(args)
-			if err != nil {
-				return err
-			}
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.revoke(ctx, rt, ids, r) })
-		},
-	}
+	}, func(args []string) (action, error) {
+		prefixes, err := r.check(args)
+		return func(ctx context.Context, rt *config.Runtime) error { return p.revoke(ctx, rt, prefixes, r) }, err
+	})
 	r.addFlags(p, cmd)
-	cmd.Flags().StringVar(&r.reason, "reason", "", "why; it is recorded (required)")
+	cmd.Flags().StringVar(&r.reason, "reason", "", "why; the record keeps it (required)")
 	cmd.Flags().BoolVar(&r.all, "all", false, "every grant of this owner")
-	cmd.Flags().BoolVar(&r.yes, "yes", false, "do not ask for a confirmation")
+	cmd.Flags().BoolVar(&r.yes, "yes", false, "do not ask for confirmation")
 	cmd.Flags().BoolVar(&r.terminate, "terminate-sessions", false, "also end open sessions, where the platform can")
-	cmd.Flags().BoolVar(&r.gone, "target-gone", false, "close the records of these ids: their target is gone for good and nothing can be looked at")
+	cmd.Flags().BoolVar(&r.gone, "target-gone", false, "close the records of these ids: their target is gone for good")
 	_ = cmd.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)
 	p.jsonFlag(cmd)
 	return cmd
 }
 
-// check reads the ids and refuses what does not say clearly what to revoke and why.
-func (r *revocation) check(args []string) ([]jit.ID, error) {
-	if r.reason == "" {
+// check reads the ids, and refuses arguments that do not say clearly what to revoke and why.
+func (r *revocation) check(args []string) (prefixes []string, err error) {
+	chosen := r.target != "" || r.principal != ""
+	switch {
+	case r.all && (chosen || len(args) > 0), chosen && len(args) > 0:
+		return nil, jit.Invalid("revoke", "give ids, or --target and --principal, or --all",
+			"it is not clear what to revoke: you chose in more than one way")
+	case r.gone && len(args) == 0:
+		return nil, jit.Invalid("--target-gone", "give ids from `jit list`", "it closes records by their ids only")
+	case !r.all && !chosen && len(args) == 0:
+		return nil, jit.Invalid("ID", "give ids from `jit list`, or --target, --principal or --all",
+			"nothing says which grants to revoke")
+	case r.reason == "":
 		return nil, jit.Invalid("--reason", `say why, for example --reason "INC-4211: done early"`, "a revocation needs a reason")
 	}
 	if err := jit.CheckReason(r.reason); err != nil {
 		return nil, err
 	}
-	chosen := r.target != "" || r.principal != ""
-	switch {
-	case r.all && (chosen || len(args) > 0), chosen && len(args) > 0:
-		return nil, jit.Invalid("revoke", "give ids, or --target and --principal, or --all", "it is not clear what to revoke: more than one way to choose was given")
-	case r.gone && len(args) == 0:
-		return nil, jit.Invalid("--target-gone", "give ids from `jit list`", "records are closed by their ids only")
-	case !r.all && !chosen && len(args) == 0:
-		return nil, jit.Invalid("revoke", "give ids from `jit list`, or --target, --principal or --all", "nothing says which grants to revoke")
-	}
-	ids := make([]jit.ID, len(args))
-	for i, arg := range args {
-		id, err := jit.ParseID(arg)
-		if err != nil {
-			return nil, err
-		}
-		ids[i] = id
-	}
-	return ids, nil
+	return parsePrefixes(args)
 }
 
-func (p *program) revoke(ctx context.Context, rt *config.Runtime, ids []jit.ID, r revocation) error {
+func (p *program) revoke(ctx context.Context, rt *config.Runtime, prefixes []string, r revocation) error {
 	var (
 		grants []jit.Grant
 		err    error
 	)
-	if len(ids) > 0 {
-		grants, err = p.byID(ctx, rt, ids)
+	if len(prefixes) > 0 {
+		grants, err = p.byID(ctx, rt, prefixes)
 	} else {
 		grants, err = p.bySelection(ctx, rt, r)
 	}
-	if err != nil && (len(grants) == 0 || len(ids) == 0) {
+	switch {
+	case len(grants) == 0 && err != nil:
 		return err
-	}
-	if len(grants) == 0 {
-		fmt.Fprintln(p.err, "No grant matches; nothing is left to revoke.")
+	case len(grants) == 0:
+		p.printNoGrant(ctx, rt, "No grant matches; nothing is left to revoke.")
 		if p.json {
 			return p.printJSON([]outcome{})
 		}
 		return nil
-	}
-	if len(ids) == 0 && !r.yes {
+	case len(prefixes) == 0 && !r.yes:
 		if err := p.confirm(ctx, grants); err != nil {
 			return err
 		}
 	}
-	// One id that cannot be found keeps the others from nothing.
+	// An unknown id does not stop the others.
 	return errors.Join(p.report(p.revokeEach(ctx, rt, grants, r)), err)
-}
-
-// byID finds the grants of the ids in the ledger, else by their markers on the targets. With an error it
-// returns those that it found.
-func (p *program) byID(ctx context.Context, rt *config.Runtime, ids []jit.ID) ([]jit.Grant, error) {
-	var grants []jit.Grant
-	missing := map[jit.ID]bool{}
-	var unread error
-	for _, id := range ids {
-		g, ok, err := rt.Ledger.Lookup(ctx, id)
-		switch {
-		case err != nil:
-			missing[id], unread = true, err
-		case ok:
-			grants = append(grants, g)
-		default:
-			missing[id] = true
-		}
-	}
-	if len(missing) == 0 {
-		return grants, nil
-	}
-	if unread != nil {
-		p.warnUnread(unread)
-	}
-	marked, err := marked(ctx, rt, func(g jit.Grant) bool { return missing[g.ID] })
-	for _, g := range marked {
-		delete(missing, g.ID)
-	}
-	grants = append(grants, marked...)
-	for _, id := range ids {
-		if missing[id] {
-			return grants, errors.Join(noGrant(id), err, unreadable(unread))
-		}
-	}
-	return grants, nil
-}
-
-// bySelection reads the chosen grants from the ledger; if it cannot be read, from the markers on the targets.
-func (p *program) bySelection(ctx context.Context, rt *config.Runtime, r revocation) ([]jit.Grant, error) {
-	matches, err := r.matcher(p.Now())
-	if err != nil {
-		return nil, err
-	}
-	if r.target != "" && !strings.ContainsAny(r.target, `*?[\`) {
-		if _, err := rt.Broker.Target(r.target); err != nil {
-			return nil, err
-		}
-	}
-	r.owner = rt.Broker.Owner
-	grants, err := r.grants(ctx, rt)
-	if err == nil {
-		return grants, nil
-	}
-	p.warnUnread(err)
-	grants, unread := marked(ctx, rt, func(g jit.Grant) bool { return g.Owner == rt.Broker.Owner && matches(g) })
-	if len(grants) == 0 {
-		return nil, unreadable(errors.Join(err, unread))
-	}
-	if unread != nil {
-		fmt.Fprintf(p.err, "warning: there may be more: %v\n", unread)
-	}
-	return grants, nil
-}
-
-func (p *program) warnUnread(err error) {
-	fmt.Fprintf(p.err, "warning: %v\nwarning: searching the targets for markers instead\n", err)
-}
-
-// marked reads all targets, scopes side by side, and returns a grant, as far as its marker tells it, for
-// each marker that is wanted. The error joins what could not be read.
-func marked(ctx context.Context, rt *config.Runtime, wanted func(jit.Grant) bool) ([]jit.Grant, error) {
-	var (
-		mu     sync.Mutex
-		found  []jit.Grant
-		unread []error
-		group  errgroup.Group
-	)
-	note := func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		unread = append(unread, err)
-	}
-	group.SetLimit(revokeAtOnce)
-	for name, target := range rt.Targets {
-		scopes, err := target.Scopes(ctx)
-		if err != nil {
-			note(fmt.Errorf("list the scopes of target %q: %w", name, err))
-		}
-		for _, scope := range scopes {
-			group.Go(func() error {
-				snapshot, err := target.Read(ctx, scope)
-				if err != nil {
-					note(fmt.Errorf("read %s of target %q: %w", scope, name, err))
-				}
-				for _, o := range snapshot.Ours {
-					g := jit.Grant{
-						ID: o.Marker.ID, Owner: o.Marker.Owner, Window: o.Marker.Window,
-						Binding: jit.Binding{Target: name, Principal: o.Principal, Role: o.Role, Scope: scope},
-					}
-					if wanted(g) {
-						mu.Lock()
-						found = append(found, g)
-						mu.Unlock()
-					}
-				}
-				return nil
-			})
-		}
-	}
-	_ = group.Wait() // every error has been noted
-	return found, errors.Join(unread...)
 }
 
 // confirm lists the grants and asks for a typed confirmation.
 func (p *program) confirm(ctx context.Context, grants []jit.Grant) error {
-	p.printGrants(p.table(p.err), grants, p.Now())
+	p.printGrants(p.err, grants)
 	want := fmt.Sprintf("revoke %d", len(grants))
 	fmt.Fprintf(p.err, "\nType %q to end all of these now: ", want)
 	typed := make(chan string, 1)
@@ -267,21 +142,21 @@ func (p *program) confirm(ctx context.Context, grants []jit.Grant) error {
 	return notDone(errors.New("not confirmed; nothing was revoked"))
 }
 
-// outcome is what became of the revocation of one grant, in the stable names of --json.
+// outcome is the result of revoking one grant, in the stable names of --json.
 type outcome struct {
 	ID jit.ID `json:"id"`
 	jit.Binding
-	// Result is "revoked", "over" (it had ended and gone before, or had given nothing), "unrecorded" (its access was ended, and the ledger
-	// could not record it) or "failed".
+	// Result is "revoked", "over" (the access was gone before, or never began), "unrecorded" (the access was ended, and the
+	// ledger could not record it) or "failed".
 	Result string `json:"result"`
 	Error  string `json:"error,omitempty"`
-	// Remains says what is left to be cleaned up where the access has ended.
+	// Remains says what is left to clean up after the access has ended.
 	Remains string `json:"remains,omitempty"`
-	// SessionTail is how long a session that was open may go on; empty where none can.
+	// SessionTail is how long an open session may go on; empty if none can.
 	SessionTail string `json:"session_tail,omitempty"`
 }
 
-// tail tells how long an open session of the grant may go on after its revocation.
+// tail returns how long an open session of the grant may go on after its revocation.
 func tail(rt *config.Runtime, g jit.Grant, terminate bool) string {
 	target, err := rt.Broker.Target(g.Target)
 	if err != nil {
@@ -330,7 +205,7 @@ func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []j
 	return outcomes
 }
 
-// report prints the outcomes; any failure makes the command fail.
+// report prints the outcomes. Any failure makes the command fail.
 func (p *program) report(outcomes []outcome) error {
 	failed, unrecorded, tails := 0, 0, 0
 	for _, o := range outcomes {
@@ -349,10 +224,10 @@ func (p *program) report(outcomes []outcome) error {
 			return err
 		}
 	} else {
-		t := p.table(p.out)
+		t := p.table(p.out, "SCOPE", "ROLE")
 		t.row("ID", "RESULT", "TARGET", "PRINCIPAL", "ROLE", "SCOPE", "SESSION TAIL", "ERROR")
 		for _, o := range outcomes {
-			t.row(string(o.ID), o.Result, o.Target, abbreviate(o.Principal), abbreviate(o.Role), abbreviate(o.Scope), o.SessionTail, o.Error)
+			t.row(string(o.ID), o.Result, o.Target, o.Principal, o.Role, o.Scope, o.SessionTail, o.Error)
 		}
 		t.flush()
 	}
@@ -362,14 +237,17 @@ func (p *program) report(outcomes []outcome) error {
 		}
 	}
 	if tails > 0 {
-		fmt.Fprintf(p.err, "warning: sessions that are open under %d of these may go on for their session tail; end them on the target\n", tails)
+		fmt.Fprintf(p.err, "warning: open sessions of %s may go on for their session tail; end them on the target\n",
+			counted(tails, "grant"))
 	}
 	var left []error
 	if failed > 0 {
-		left = append(left, fmt.Errorf("%d of %d grants could not be revoked; run the command again, or leave it to jit sweep", failed, len(outcomes)))
+		left = append(left, fmt.Errorf("%d of %s could not be revoked; run the command again, or leave it to jit sweep",
+			failed, counted(len(outcomes), "grant")))
 	}
 	if unrecorded > 0 {
-		left = append(left, fmt.Errorf("the access of %d grants was ended, and the ledger could not record it: run the command again when the ledger is back, before a sweep puts the access back", unrecorded))
+		left = append(left, fmt.Errorf("the access of %s was ended, but the ledger could not record it; "+
+			"run the command again when the ledger is back, before a sweep restores the access", counted(unrecorded, "grant")))
 	}
 	return notDone(errors.Join(left...))
 }

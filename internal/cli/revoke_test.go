@@ -53,14 +53,20 @@ func TestRevokeChooses(t *testing.T) {
 	}{
 		{"all", func(jit.Grant, jit.Grant) []string { return []string{"--all"} }, []bool{true, true}, "revoked"},
 		{"one principal", func(a, _ jit.Grant) []string { return []string{"--principal", a.Principal} }, []bool{true, false}, "revoked"},
-		{"a principal on another target", func(a, _ jit.Grant) []string { return []string{"--principal", a.Principal, "--target", "prod*"} }, []bool{false, false}, ""},
+		{"a principal that has no grant", func(jit.Grant, jit.Grant) []string { return []string{"--principal", "ssh-rsa *"} }, []bool{false, false}, ""},
+		{"another target", func(a, _ jit.Grant) []string { return []string{"--principal", a.Principal, "--target", "prod*"} }, []bool{false, false}, "unknown"},
 		{"two ids", func(a, b jit.Grant) []string { return []string{string(a.ID), string(b.ID)} }, []bool{true, true}, "revoked"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
 			a, b := w.grant("INC-1: a", "1h"), w.grant("INC-2: b", "1h")
 			var outcomes []outcome
-			w.run(append([]string{"revoke", "--yes", "--json", "--reason", "SEC-1: stop"}, tt.args(a, b)...)...).wantCode(exitDone).decode(&outcomes)
+			r := w.run(append([]string{"revoke", "--yes", "--json", "--reason", "SEC-1: stop"}, tt.args(a, b)...)...)
+			if tt.result == "unknown" {
+				r.wantCode(exitUnknown).wantErr(`--target: no target matches "prod*"`)
+			} else {
+				r.wantCode(exitDone).decode(&outcomes)
+			}
 			ended := 0
 			for i, g := range []jit.Grant{a, b} {
 				w.wantAccess(g, !tt.ends[i])
@@ -95,12 +101,21 @@ func TestRevokeRefusesWhatIsUnclear(t *testing.T) {
 		{[]string{"revoke", id, "--all", "--reason", "x"}, []string{"not clear"}},
 		{[]string{"revoke", id, "--target", "bastion", "--reason", "x"}, []string{"not clear"}},
 		{[]string{"revoke", "--all", "--target", "bastion", "--reason", "x"}, []string{"not clear"}},
-		{[]string{"revoke", "3f2b", "--reason", "x"}, []string{"error: id: ", `"3f2b"`, "jit list"}},
-		{[]string{"revoke", "00000000-0000-8000-8000-000000000000", "--reason", "x"}, []string{"no grant 00000000-0000-8000-8000-000000000000"}},
-		{[]string{"revoke", "--target", "bastoin", "--yes", "--reason", "x"}, []string{`"bastoin"`, `"bastion"`}},
+		{[]string{"revoke", "3f2", "--reason", "x"}, []string{"error: id: ", `"3f2"`, "jit list"}},
 		{[]string{"revoke", "--target", "[", "--yes", "--reason", "x"}, []string{"--target"}},
 	} {
-		w.run(tt.args...).wantCode(exitUsage).wantErr(tt.says...)
+		w.run(tt.args...).wantCode(exitUsage).wantErr(append(tt.says, "Usage: jit revoke {ID... |")...)
+		w.wantAccess(g, true)
+	}
+	for _, tt := range []struct {
+		args []string
+		says []string
+	}{
+		{[]string{"revoke", "00000000", "--reason", "x"}, []string{"error: id: ", "no grant 00000000", "jit list"}},
+		{[]string{"revoke", "00000000-0000-8000-8000-000000000000", "--reason", "x"}, []string{"no grant 00000000-0000-8000-8000-000000000000"}},
+		{[]string{"revoke", "--target", "bastoin", "--yes", "--reason", "x"}, []string{`"bastoin"`, "the targets are bastion", "did you mean bastion?"}},
+	} {
+		w.run(tt.args...).wantCode(exitUnknown).wantErr(tt.says...)
 		w.wantAccess(g, true)
 	}
 }
@@ -108,7 +123,7 @@ func TestRevokeRefusesWhatIsUnclear(t *testing.T) {
 func TestRevokeDoesTheOthersWhenOneIDIsUnknown(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: a", "1h")
-	w.run("revoke", "00000000-0000-8000-8000-000000000000", string(g.ID), "--reason", "x").wantCode(exitUsage).wantErr("no grant 00000000")
+	w.run("revoke", "00000000-0000-8000-8000-000000000000", string(g.ID), "--reason", "x").wantCode(exitUnknown).wantErr("no grant 00000000")
 	w.wantAccess(g, false)
 }
 
@@ -133,7 +148,7 @@ func TestRevokeIsLoudWhenItCannot(t *testing.T) {
 	if len(outcomes) != 1 || outcomes[0].Result != "failed" || !strings.Contains(outcomes[0].Error, "read-only") {
 		t.Errorf("outcomes %+v", outcomes)
 	}
-	w.run("sweep").wantCode(exitNotDone).wantOut("failed", "read-only").wantErr("1 could not be done")
+	w.run("sweep").wantCode(exitNotDone).wantOut("failed", "read-only").wantErr("1 failed")
 	w.wantAccess(g, true)
 
 	// It is not given up: the next pass with a working target ends it.
@@ -162,7 +177,7 @@ func TestRevokeWorksWithoutALedger(t *testing.T) {
 			r := w.run(append([]string{"revoke", "--reason", "stop"}, tt.args(g)...)...).wantCode(tt.code)
 			w.wantAccess(g, false)
 			if tt.code == exitNotDone { // a sweep would put it back
-				r.wantOut("unrecorded").wantErr("run the command again when the ledger is back, before a sweep puts the access back")
+				r.wantOut("unrecorded").wantErr("run the command again when the ledger is back, before a sweep restores the access")
 				if strings.Contains(r.err, "leave it to jit sweep") {
 					t.Errorf("it advises a sweep:\n%s", r.err)
 				}
@@ -201,7 +216,7 @@ func lostLedger(w *world) {
 func TestRevokeTellsOfOpenSessions(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: a", "1h")
-	w.run("revoke", string(g.ID), "--reason", "done").wantCode(exitDone).wantOut("unlimited").wantErr("sessions that are open under 1 of these")
+	w.run("revoke", string(g.ID), "--reason", "done").wantCode(exitDone).wantOut("unlimited").wantErr("open sessions of 1 grant may go on")
 	w.run("revoke", string(g.ID), "--reason", "done").wantCode(exitDone).wantNotOut("unlimited")
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -21,49 +22,43 @@ type scanOptions struct {
 
 func (p *program) scanCommand() *cobra.Command {
 	var o scanOptions
-	cmd := &cobra.Command{
+	cmd := p.command(&cobra.Command{
 		Use:   "scan",
-		Short: "List standing access: what outlasts every grant",
-		Long: `Read every scope of the targets that holds grants or may hold some, and list the standing access there, worst first.
-Standing access is everything but the access that the ledger records and the access that its target ends by itself within max_ttl.
+		Short: "List standing access: access that no grant explains",
+		Long: `Read every scope of the targets that holds grants or may hold some, and list the standing access there, worst
+first. Standing access is everything except access that the ledger records, and access that its target ends by itself
+within max_ttl.
 
-  critical  it gives the same as a live grant, so the end of that grant would end nothing; or it bears the marker of a grant,
-            and neither the ledger nor an end on the target explains it
-  warning   by its name the role may do nearly everything (admin, owner, editor, superuser)
+  critical  it gives the same as a live grant, so the end of that grant would end nothing; or it has the marker of a
+            grant, and neither the ledger nor an end on the target explains it
+  warning   by its name, the role may do nearly everything (admin, owner, editor, superuser)
   info      the rest
 
-Then come notes about the scopes, such as how little room there is for more grants, and for each target what was looked at and
-what was not. Nothing is written on a target.
+Then come notes about the scopes, such as how much room is left for more grants, and for each target the scopes that
+were read and those that were not. A scan writes nothing on a target.
 
---baseline names a file of findings that somebody has accepted, each until a time of its own, a year ahead at most. They are
-listed as accepted and do not count. One whose time has come counts again. --write-baseline adds what is found now, and was not
-accepted before, to such a file.
+--baseline names a file of accepted findings, each until a time of its own, at most a year ahead. Accepted findings
+are listed but do not count until that time. --write-baseline adds the new findings to such a file.
 
 Exit codes:
 
-  0    there is no standing access but what is accepted
+  0    there is no standing access, except accepted findings
   1    there is some
-  2    the ledger, a target or a scope could not be read, or not in full; what could be read is listed
+  2    the ledger, a target or a scope could not be read in full; the list covers the rest
   3    the command line, the settings or the baseline are wrong
+  5    no target has that name
   130  interrupted`,
 		Example: `  jit scan
   jit scan --write-baseline accepted.hcl --until 2027-06-30T00:00:00Z --reason "CHG-7: break-glass accounts"
   jit scan --baseline accepted.hcl --json | jq -r '.standing[] | select(.accepted_until | not) | .principal'`,
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(p.Now()); err != nil {
-				return err
-			}
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.scan(ctx, rt, o) })
-		},
-	}
-	cmd.Flags().StringVar(&o.target, "target", "", "only the target of this `name`; may be a glob such as 'prod*'")
-	cmd.Flags().StringVar(&o.baseline, "baseline", "", "do not count what this `file` accepts")
-	cmd.Flags().StringVar(&o.writeBaseline, "write-baseline", "", "add what is found to this `file` of accepted findings")
+	}, func([]string) (action, error) {
+		return func(ctx context.Context, rt *config.Runtime) error { return p.scan(ctx, rt, o) }, o.check(p.Now())
+	})
+	p.targetFlag(cmd, &o.target, "only the target of this `name`, or glob such as 'prod*'")
+	cmd.Flags().StringVar(&o.baseline, "baseline", "", "do not count the findings that this `file` accepts")
+	cmd.Flags().StringVar(&o.writeBaseline, "write-baseline", "", "add the findings to this `file` of accepted findings")
 	cmd.Flags().StringVar(&o.until, "until", "", "with --write-baseline: the `time` at which the acceptance ends")
-	cmd.Flags().StringVar(&o.reason, "reason", "", "with --write-baseline: why it is accepted")
-	_ = cmd.RegisterFlagCompletionFunc("target", p.completeTargets)
+	cmd.Flags().StringVar(&o.reason, "reason", "", "with --write-baseline: why the findings are accepted")
 	p.jsonFlag(cmd)
 	return cmd
 }
@@ -71,9 +66,10 @@ Exit codes:
 func (o scanOptions) check(now time.Time) error {
 	switch {
 	case o.writeBaseline == "" && o.until+o.reason != "":
-		return jit.Invalid("--write-baseline", "name the file, or leave --until and --reason out", "--until and --reason are for what is written to a baseline")
+		return jit.Invalid("--write-baseline", "name the file, or leave out --until and --reason",
+			"--until and --reason are for findings written to a baseline")
 	case o.writeBaseline != "" && o.until == "":
-		return jit.Invalid("--until", "write for example --until 2027-06-30T00:00:00Z", "what is accepted needs an end")
+		return jit.Invalid("--until", "write for example --until 2027-06-30T00:00:00Z", "an acceptance needs an end")
 	case o.writeBaseline != "":
 		return config.CheckAcceptance(o.until, o.reason, now)
 	}
@@ -87,20 +83,20 @@ type standingView struct {
 	Role      string       `json:"role"`
 	Detail    string       `json:"detail"`
 	Severity  jit.Severity `json:"severity"`
-	// EndsAt is when the target itself ends the access, further ahead than max_ttl; empty for never.
+	// EndsAt is when the target itself ends the access, later than max_ttl allows; empty for never.
 	EndsAt string `json:"ends_at,omitempty"`
-	// ClaimsOwner and ClaimsGrant are the owner and id of the marker that the access bears and that does not explain it.
+	// ClaimsOwner and ClaimsGrant are the owner and id of the marker on the access. The marker does not explain it.
 	ClaimsOwner string `json:"claims_owner,omitempty"`
 	ClaimsGrant jit.ID `json:"claims_grant,omitempty"`
 	// Shadows is the id of a live grant whose end would end nothing because of it; empty for none.
 	Shadows jit.ID `json:"shadows,omitempty"`
-	// AcceptedUntil is set where the baseline accepts it; AcceptanceEnded where it did and its time has come.
+	// AcceptedUntil is set if the baseline accepts it; AcceptanceEnded if the acceptance has ended.
 	AcceptedUntil   string `json:"accepted_until,omitempty"`
 	AcceptanceEnded string `json:"acceptance_ended,omitempty"`
 	AcceptedFor     string `json:"accepted_for,omitempty"`
 }
 
-// noteView is something about a scope.
+// noteView is a note about a scope.
 type noteView struct {
 	jit.Place
 	Principal string `json:"principal,omitempty"`
@@ -108,7 +104,7 @@ type noteView struct {
 }
 
 func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) error {
-	wanted, err := targetMatcher(rt, "--target", o.target)
+	wanted, err := targetMatcher(rt, o.target)
 	if err != nil {
 		return err
 	}
@@ -118,7 +114,7 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) e
 			return err
 		}
 	}
-	if exists(o.writeBaseline) {
+	if _, err := os.Stat(o.writeBaseline); err == nil {
 		if written, err = config.LoadBaseline(o.writeBaseline, p.Now()); err != nil {
 			return err
 		}
@@ -152,17 +148,19 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) e
 	case !seen.Complete():
 		return unreadable(errors.New("not everything could be read"))
 	case open > 0:
-		return notDone(fmt.Errorf("standing access was found: %d", open))
+		return notDone(fmt.Errorf("%s of standing access", counted(open, "finding")))
 	}
 	return nil
 }
 
 func viewOfStanding(s sweeper.Standing) standingView {
-	return standingView{Place: s.Place, Principal: s.Principal, Role: s.Role, Detail: s.Detail, Severity: s.Severity, Shadows: s.Shadows,
-		EndsAt: jit.FormatTime(s.End), ClaimsOwner: s.Marker.Owner, ClaimsGrant: s.Marker.ID}
+	return standingView{
+		Place: s.Place, Principal: s.Principal, Role: s.Role, Detail: s.Detail, Severity: s.Severity, Shadows: s.Shadows,
+		EndsAt: jit.FormatTime(s.End), ClaimsOwner: s.Marker.Owner, ClaimsGrant: s.Marker.ID,
+	}
 }
 
-// standingViews lays the baseline over the findings, and counts those that it does not accept.
+// standingViews applies the baseline to the findings, and counts those that it does not accept.
 func (p *program) standingViews(standing []sweeper.Standing, baseline config.Baseline) (views []standingView, open int) {
 	views = make([]standingView, len(standing))
 	for i, s := range standing {
@@ -180,7 +178,7 @@ func (p *program) standingViews(standing []sweeper.Standing, baseline config.Bas
 	return views, open
 }
 
-// unused are the acceptances of what is not there any more, on the scopes of which all is known.
+// unused returns the acceptances of findings that are gone, on the scopes that known says were read.
 func unused(baseline config.Baseline, standing []sweeper.Standing, known func(jit.Place) bool) []string {
 	there := map[config.Accepted]bool{}
 	for _, s := range standing {
@@ -198,24 +196,29 @@ func unused(baseline config.Baseline, standing []sweeper.Standing, known func(ji
 	return stale
 }
 
-// accept adds what is found and not accepted to the baseline that is to be written; there is what that holds.
+// accept adds the findings that nothing accepts yet to the baseline file, which holds there.
 func (p *program) accept(o scanOptions, views []standingView, there config.Baseline) error {
 	var add []config.Accepted
 	seen := map[[4]string]bool{}
 	for _, v := range views {
 		key := [4]string{v.Target, v.Scope, v.Principal, v.Role}
-		if a, known := there.Find(v.Target, v.Scope, v.Principal, v.Role); known && !p.Now().Before(a.End) {
-			return jit.Invalid("--write-baseline", "look at it, then move its until in the file, or take the block out", "the acceptance of %s for %s on %s of target %q ended at %s",
+		a, known := there.Find(v.Target, v.Scope, v.Principal, v.Role)
+		switch {
+		case known && !p.Now().Before(a.End):
+			return jit.Invalid("--write-baseline", "check the finding, then move its until in the file or remove the block",
+				"the acceptance of %s for %s on %s of target %q ended at %s",
 				v.Role, v.Principal, v.Scope, v.Target, jit.FormatTime(a.End))
-		} else if known || v.AcceptedUntil != "" || seen[key] {
+		case known, v.AcceptedUntil != "", seen[key]:
 			continue
 		}
 		seen[key] = true
-		add = append(add, config.Accepted{Target: v.Target, Scope: v.Scope, Principal: v.Principal, Role: v.Role, Until: o.until, Reason: o.reason})
+		add = append(add, config.Accepted{
+			Target: v.Target, Scope: v.Scope, Principal: v.Principal, Role: v.Role, Until: o.until, Reason: o.reason,
+		})
 	}
 	if err := config.AppendBaseline(o.writeBaseline, add, p.Now()); err != nil {
 		return err
 	}
-	fmt.Fprintf(p.err, "%d findings are accepted in %s until %s.\n", len(add), printable(o.writeBaseline), o.until)
+	fmt.Fprintf(p.err, "%s accepted until %s, in %s.\n", counted(len(add), "finding"), o.until, printable(o.writeBaseline))
 	return nil
 }

@@ -15,38 +15,39 @@ import (
 )
 
 func (p *program) showCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := p.command(&cobra.Command{
 		Use:   "show ID",
-		Short: "Show one grant and everything that happened to it",
-		Long: `Show the recorded facts of one grant, how it stands at this moment, and its events: who asked, which
-policy decided, when access began and how it ended, from which change.
+		Short: "Show one grant and its events",
+		Long: `Show the recorded facts of one grant, its state at this moment, and its events: who asked, which policy
+decided, when access began, how it ended, and from which change. ID may be the beginning of an id.
 
 --json prints an object: the grant as in jit list --json, with its events.`,
-		Example:           `  jit show 3f2b8c1e-0000-8000-8000-000000000000`,
-		Args:              cobra.ExactArgs(1),
+		Example: `  jit show 3f2b8c1e-0000-8000-8000-000000000000
+  jit show 3f2b8c1e`,
+		Args:              oneArgument("ID", "give the id of a grant, as jit list prints it, or its beginning"),
 		ValidArgsFunction: p.completeIDs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := jit.ParseID(args[0])
-			if err != nil {
-				return err
-			}
-			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error { return p.show(ctx, rt, id) })
-		},
-	}
+	}, func(args []string) (action, error) {
+		prefixes, err := parsePrefixes(args)
+		return func(ctx context.Context, rt *config.Runtime) error { return p.show(ctx, rt, prefixes[0]) }, err
+	})
 	p.jsonFlag(cmd)
 	return cmd
 }
 
-func (p *program) show(ctx context.Context, rt *config.Runtime, id jit.ID) error {
-	g, ok, err := rt.Ledger.Lookup(ctx, id)
+func (p *program) show(ctx context.Context, rt *config.Runtime, prefix string) error {
+	found, err := withPrefix(ctx, rt, prefix)
 	if err != nil {
-		return unreadable(fmt.Errorf("read the ledger: %w", err))
+		return err
 	}
-	if !ok {
-		return noGrant(id)
+	if len(found) == 0 {
+		return noGrant(prefix)
 	}
+	if err := checkUnique(prefix, found); err != nil {
+		return err
+	}
+	g := found[0]
 	events := []jit.Event{}
-	for e, err := range rt.Ledger.EventsOf(ctx, []jit.ID{id}) {
+	for e, err := range rt.Ledger.EventsOf(ctx, []jit.ID{g.ID}) {
 		if err != nil {
 			return unreadable(fmt.Errorf("read the events: %w", err))
 		}
@@ -54,13 +55,13 @@ func (p *program) show(ctx context.Context, rt *config.Runtime, id jit.ID) error
 	}
 	if p.json {
 		return p.printJSON(struct {
-			grantView
+			jit.View
 			Events []jit.Event `json:"events"`
-		}{viewOf(g, p.Now()), events})
+		}{p.views(ctx, rt, g)[0], events})
 	}
 	p.printFacts(g)
 	fmt.Fprintln(p.out)
-	t := p.table(p.out)
+	t := p.table(p.out, "SOURCE", "CHANGE")
 	t.row("AT", "EVENT", "ACTOR", "SOURCE", "CHANGE", "DETAIL")
 	for _, e := range events {
 		t.row(jit.FormatTime(e.At), string(e.Kind), e.Name, string(e.Source), e.Change, detail(e.ForPeople()))
@@ -69,19 +70,14 @@ func (p *program) show(ctx context.Context, rt *config.Runtime, id jit.ID) error
 	return nil
 }
 
-func noGrant(id jit.ID) error {
-	return &jit.Error{Attribute: "id", Problem: fmt.Sprintf("the ledger has no grant %s", id), Hint: "`jit list --all` lists all that it has", Err: jit.ErrUnknown}
-}
-
-// printFacts writes the facts of a grant, one a line; what is not known or has not happened is left out.
+// printFacts writes the facts of a grant, one a line, without those that are unknown or have not happened.
 func (p *program) printFacts(g jit.Grant) {
 	now := p.Now()
 	state := fmt.Sprintf("%s, %s", g.State(now), when(g, now))
 	if g.Outstanding(now) {
 		state += "; not removed from its target yet"
 	}
-	t := p.table(p.out)
-	t.colour = false
+	t := &table{w: p.out}
 	for _, fact := range [][2]string{
 		{"id", string(g.ID)},
 		{"state", state},
@@ -106,7 +102,7 @@ func (p *program) printFacts(g jit.Grant) {
 		{"revoked_at", jit.FormatTime(g.RevokedAt)},
 		{"revoked_by", g.RevokedBy},
 		{"revoke_reason", g.RevokeReason},
-		{"ended_at", jit.FormatTime(g.EndedAt)},
+		{"ended_at", jit.FormatTime(g.AccessEnd())},
 		{"remains", g.Remains},
 	} {
 		if fact[1] != "" {

@@ -77,7 +77,7 @@ func TestSweepServesEveryOwner(t *testing.T) {
 	w.now = w.now.Add(12 * time.Minute)
 
 	settings("payments", `owners = ["payments", "search"]`, "bastion")
-	w.run("sweep").wantCode(exitDone).wantOut("out_of_reach", string(g.ID)).wantErr("1 grants out of reach of this sweeper were ended by their targets")
+	w.run("sweep").wantCode(exitDone).wantOut("out_of_reach", string(g.ID)).wantErr("1 grant out of reach of this sweeper ended on the target")
 	w.alter("UPDATE jit_grants SET enforcement = 'sweeper'")
 	w.run("sweep").wantCode(exitNotDone).wantOut("out_of_reach", "nosweep", string(g.ID), `this sweeper does not serve the owner "nosweep"; it serves payments, search`).wantErr("1 overdue and out of reach")
 	settings("payments", "", "elsewhere")

@@ -1,34 +1,43 @@
 package cli
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"golang.org/x/text/width"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// table writes rows in aligned columns and, where it may, the cells that name a state in colour.
+// table writes rows in aligned columns. On a terminal it fits the width and colours the second column.
 type table struct {
 	w      io.Writer
 	colour bool
-	rows   [][]string
+	// width is the space for one row; 0 is unlimited.
+	width int
+	// optional are the headings of columns that a narrow terminal leaves out, the first one first.
+	optional []string
+	rows     [][]string
 }
 
-func (p *program) table(w io.Writer) *table {
-	return &table{w: w, colour: w == p.out && p.Terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+// table returns an empty table that is written to w.
+func (p *program) table(w io.Writer, optional ...string) *table {
+	t := &table{w: w, optional: optional}
+	if p.Terminal {
+		t.width = p.Width
+		if columns, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && columns > 0 {
+			t.width = columns
+		}
+		t.colour = w == p.out && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	}
+	return t
 }
 
-// row adds one row; the first one is the heading. The second column is the one in colour.
+// row adds one row; the first one is the heading.
 func (t *table) row(cells ...string) {
 	for i, c := range cells {
 		cells[i] = jit.Cell(c)
@@ -36,33 +45,31 @@ func (t *table) row(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
-// gap stands between two columns; no cell has it inside.
-const gap = "  "
+const (
+	// gap stands between two columns; no cell has it inside.
+	gap = "  "
+	// minColumn and minLast are the least that columns, and the last one, are cut to; minID the least for ids.
+	minColumn, minLast, minID = 12, 16, 8
+)
 
-// flush writes the rows.
+// flush writes the rows. If they are too wide, ids are cut to their beginnings, then the widest columns are cut, then
+// optional columns are left out; if that is not enough, each row is written as a block of lines.
 func (t *table) flush() {
-	var widths []int
-	for _, row := range t.rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], columnsOf(cell))
+	widths := t.widths()
+	if t.width > 0 && lineWidth(widths) > t.width {
+		t.shortenIDs()
+		widths = t.widths()
+		for !shrink(widths, t.width) && len(t.optional) > 0 {
+			t.drop(t.optional[0])
+			t.optional = t.optional[1:]
+			widths = t.widths()
 		}
 	}
 	var b strings.Builder
-	for n, row := range t.rows {
-		for i, cell := range row {
-			padding := ""
-			if i < len(row)-1 {
-				padding = strings.Repeat(" ", widths[i]-columnsOf(cell)) + gap
-			}
-			if i == 1 && t.colour {
-				cell = colourOf(cell, n == 0) + cell + "\x1b[0m"
-			}
-			b.WriteString(cell + padding)
-		}
-		b.WriteByte('\n')
+	if t.width > 0 && lineWidth(widths) > t.width && len(t.rows) > 1 {
+		t.blocks(&b)
+	} else {
+		t.lines(&b, widths)
 	}
 	to := t.w
 	if through, ok := to.(*screen); ok && t.colour {
@@ -72,7 +79,158 @@ func (t *table) flush() {
 	t.rows = nil
 }
 
-// columnsOf is how many columns of a terminal a text takes: characters of East Asia are two wide, and marks stand on the one before.
+// widths returns the width of each column.
+func (t *table) widths() []int {
+	var widths []int
+	for _, row := range t.rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], columnsOf(cell))
+		}
+	}
+	return widths
+}
+
+func lineWidth(widths []int) int {
+	sum := len(gap) * (len(widths) - 1)
+	for _, w := range widths {
+		sum += w
+	}
+	return sum
+}
+
+// shrink takes from the widest columns until a line fits into limit, and reports whether it does.
+func shrink(widths []int, limit int) bool {
+	for excess := lineWidth(widths) - limit; excess > 0; excess-- {
+		widest, room := -1, 0
+		for i, w := range widths {
+			least := minColumn
+			if i == len(widths)-1 {
+				least = minLast
+			}
+			if w-least > room {
+				widest, room = i, w-least
+			}
+		}
+		if widest < 0 {
+			return false
+		}
+		widths[widest]--
+	}
+	return true
+}
+
+// shortenIDs cuts ids to the shortest beginning, of 8 characters or more, that is unique in its column.
+func (t *table) shortenIDs() {
+	for column := range t.rows[0] {
+		ids := map[string]bool{}
+		for _, row := range t.rows[1:] {
+			if _, err := jit.ParseID(row[column]); err == nil {
+				ids[row[column]] = true
+			}
+		}
+		length := minID
+		for beginnings(ids, length) < len(ids) {
+			length++
+		}
+		for _, row := range t.rows[1:] {
+			if ids[row[column]] {
+				row[column] = row[column][:length]
+			}
+		}
+	}
+}
+
+// beginnings counts the different beginnings, of this length, of ids.
+func beginnings(ids map[string]bool, length int) int {
+	seen := map[string]bool{}
+	for id := range ids {
+		seen[id[:length]] = true
+	}
+	return len(seen)
+}
+
+// drop removes the column with this heading.
+func (t *table) drop(heading string) {
+	if i := slices.Index(t.rows[0], heading); i >= 0 {
+		for n := range t.rows {
+			t.rows[n] = slices.Delete(t.rows[n], i, i+1)
+		}
+	}
+}
+
+// lines writes the rows as lines of columns of these widths.
+func (t *table) lines(b *strings.Builder, widths []int) {
+	for n, row := range t.rows {
+		for i, cell := range row {
+			before, after := "", ""
+			if i == 1 && t.colour {
+				before, after = colourOf(cell, n == 0), colourOff
+			}
+			if i == len(row)-1 {
+				b.WriteString(before + endCut(cell, widths[i]) + after)
+				continue
+			}
+			cell = middleCut(cell, widths[i])
+			b.WriteString(before + cell + after + strings.Repeat(" ", widths[i]-columnsOf(cell)) + gap)
+		}
+		b.WriteByte('\n')
+	}
+}
+
+// blocks writes each row as lines of a heading and a cell, without the empty cells.
+func (t *table) blocks(b *strings.Builder) {
+	headings := t.rows[0]
+	indent := 0
+	for _, h := range headings {
+		indent = max(indent, columnsOf(h))
+	}
+	for n, row := range t.rows[1:] {
+		if n > 0 {
+			b.WriteByte('\n')
+		}
+		for i, cell := range row {
+			if cell == "" {
+				continue
+			}
+			if i == 1 && t.colour {
+				cell = colourOf(cell, false) + cell + colourOff
+			}
+			b.WriteString(headings[i] + strings.Repeat(" ", indent-columnsOf(headings[i])) + gap + cell + "\n")
+		}
+	}
+}
+
+// middleCut shortens a text to a number of columns by leaving out its middle, so that both ends of a name stay.
+func middleCut(s string, limit int) string {
+	if columnsOf(s) <= limit {
+		return s
+	}
+	head := endCut(s, limit-limit/3)
+	runes := []rune(s)
+	tail := len(runes)
+	for tail > 0 && columnsOf(head)+columnsOf(string(runes[tail-1:])) <= limit {
+		tail--
+	}
+	return head + string(runes[tail:])
+}
+
+// endCut shortens a text to a number of columns by leaving out its end.
+func endCut(s string, limit int) string {
+	if columnsOf(s) <= limit {
+		return s
+	}
+	runes := []rune(s)
+	head := len(runes)
+	for head > 0 && columnsOf(string(runes[:head])) >= limit {
+		head--
+	}
+	return string(runes[:head]) + "…"
+}
+
+// columnsOf returns the width of a text on a terminal: wide characters of East Asia count two, combining marks none.
 func columnsOf(s string) (n int) {
 	for _, r := range s {
 		switch {
@@ -86,7 +244,9 @@ func columnsOf(s string) (n int) {
 	return n
 }
 
-// colourOf tells the colour of a state or result; words after it say that something is amiss.
+const colourOff = "\x1b[0m"
+
+// colourOf returns the colour of a state or result. Words after it report a problem.
 func colourOf(cell string, heading bool) string {
 	state, rest, _ := strings.Cut(cell, " ")
 	switch {
@@ -100,93 +260,4 @@ func colourOf(cell string, heading bool) string {
 		return "\x1b[33m"
 	}
 	return "\x1b[90m"
-}
-
-// screen is the one way to a terminal: whatever is written, errors of servers too, can neither steer it nor look like another line of ours.
-type screen struct {
-	io.Writer
-
-	mu sync.Mutex
-	// rest is the beginning of a character of which more is to come.
-	rest []byte
-}
-
-// Write writes text with what is hidden in it made visible; line feeds and tabs stay.
-func (s *screen) Write(text []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	whole := append(s.rest, text...)
-	end := len(whole)
-	for n := 1; n < utf8.UTFMax && n <= len(whole); n++ {
-		if tail := whole[len(whole)-n:]; utf8.RuneStart(tail[0]) {
-			if !utf8.FullRune(tail) {
-				end -= n
-			}
-			break
-		}
-	}
-	s.rest = bytes.Clone(whole[end:])
-	if _, err := io.WriteString(s.Writer, jit.Visible(string(whole[:end]))); err != nil {
-		return 0, err
-	}
-	return len(text), nil
-}
-
-// jsonLines writes JSON, a value or more at a time, with what is hidden in it escaped as JSON does.
-type jsonLines struct{ io.Writer }
-
-// Write writes text, which ends where a value does.
-func (j jsonLines) Write(text []byte) (int, error) {
-	if _, err := io.WriteString(j.Writer, visibleJSON(string(text))); err != nil {
-		return 0, err
-	}
-	return len(text), nil
-}
-
-// printable is a text that stays on its line.
-func printable(s string) string { return jit.Printable(s) }
-
-// indented lets a message of several lines not look like several messages.
-func indented(message string) string { return strings.ReplaceAll(message, "\n", "\n  ") }
-
-// abbreviate cuts the middle out of what is too long for a column, such as a public key.
-func abbreviate(s string) string {
-	const head, tail = 24, 12
-	runes := []rune(s)
-	if len(runes) <= head+tail+1 {
-		return s
-	}
-	return string(runes[:head]) + "…" + string(runes[len(runes)-tail:])
-}
-
-// printJSON writes v as indented JSON, with <, > and & as they are and what is hidden as \u202e.
-func (p *program) printJSON(v any) error {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		return err
-	}
-	_, err := io.WriteString(p.out, visibleJSON(text.String()))
-	return err
-}
-
-// visibleJSON is the same JSON with what is hidden in its strings escaped. Outside of strings JSON has no such characters but line feeds.
-func visibleJSON(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && jit.Hidden(r) }) {
-		return text
-	}
-	var b strings.Builder
-	for _, r := range text {
-		switch {
-		case r == '\n' || !jit.Hidden(r):
-			b.WriteRune(r)
-		default:
-			for _, unit := range utf16.Encode([]rune{r}) {
-				fmt.Fprintf(&b, `\u%04x`, unit)
-			}
-		}
-	}
-	return b.String()
 }

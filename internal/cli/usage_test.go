@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 func TestWrongInput(t *testing.T) {
@@ -15,14 +19,29 @@ func TestWrongInput(t *testing.T) {
 		says []string
 	}{
 		{[]string{"frobnicate"}, []string{"error: ", "frobnicate", "jit --help"}},
+		{[]string{"help", "lst"}, []string{"did you mean list"}},
+		{[]string{"help", "audit", "verfy"}, []string{"did you mean verify?"}},
+		{[]string{"completion", "bsh"}, []string{"did you mean bash"}},
 		{[]string{"list", "--colour"}, []string{"--colour", "jit list --help"}},
 		{[]string{"list", "extra"}, []string{"extra"}},
 		{[]string{"list", "--state", "gone"}, []string{"error: --state: ", `"gone"`, "active"}},
 		{[]string{"list", "--principal", "a["}, []string{"--principal"}},
-		{[]string{"show"}, []string{"jit show --help"}},
-		{[]string{"show", "42"}, []string{"error: id: ", `"42"`}},
-		{[]string{"show", "00000000-0000-8000-8000-000000000000"}, []string{"no grant 00000000"}},
-		{[]string{"audit", "export", "--format", "xml"}, []string{"--format", `"xml"`, "csv"}},
+		{[]string{"lst"}, []string{`unknown command "lst" for "jit"`, "did you mean list", "Usage: jit COMMAND"}},
+		{[]string{"audit", "verfy"}, []string{"did you mean verify?", "Usage: jit audit COMMAND"}},
+		{[]string{"list", "--targt", "x"}, []string{"--targt", "did you mean --target?", "Usage: jit list [flags]"}},
+		{[]string{"list", "-z"}, []string{"unknown shorthand flag", "Usage: jit list [flags]"}},
+		{[]string{"list", "--state", "actve"}, []string{"did you mean active?", "Usage: jit list [flags]"}},
+		{[]string{"list", "--target"}, []string{"flag needs an argument: --target", "Usage: jit list"}},
+		{[]string{"list", "--timeout", "0s"}, []string{"--timeout: 0s is not a positive duration", "Usage: jit list"}},
+		{[]string{"show"}, []string{"ID is missing", "jit list", "Usage: jit show ID", "jit show --help"}},
+		{[]string{"show", "3f2b8c1e", "fcb53cdf"}, []string{"give one ID, not 2", "Usage: jit show ID"}},
+		{[]string{"show", "42"}, []string{"error: id: ", `"42"`, "Usage: jit show ID"}},
+		{[]string{"show", "alice"}, []string{"error: id: ", `"alice"`}},
+		{[]string{"revoke"}, []string{"nothing says which grants to revoke", "Usage: jit revoke {ID... |"}},
+		{[]string{"sweep", "--due", "--markers-only"}, []string{"--due", "Usage: jit sweep"}},
+		{[]string{"report"}, []string{"choose one form of output", "-o report.html", "Usage: jit report"}},
+		{[]string{"audit", "export", "--format", "xml"}, []string{"--format", `"xml"`, "csv", "Usage: jit audit export"}},
+		{[]string{"audit", "export", "--since", "yesterday"}, []string{"--since", `"yesterday"`}},
 		{[]string{"list", "--config", "missing.hcl"}, []string{"missing.hcl", "--config"}},
 	} {
 		r := w.run(tt.args...).wantCode(exitUsage).wantErr(tt.says...)
@@ -65,15 +84,69 @@ func TestNoSettings(t *testing.T) {
 	w.run("list", "--config", "other.hcl").wantCode(exitDone).wantOut(string(g.ID))
 	// The record can be read with nothing but the ledger's URL.
 	t.Setenv(config.EnvLedger, "sqlite://ledger.db")
-	w.run("list", "--owner", "payments").wantCode(exitDone).wantOut(string(g.ID))
-	w.run("show", string(g.ID)).wantCode(exitDone).wantOut("INC-1: a")
+	const note = "note: without a jit.hcl, the owner is \"jit\" and the ledger is sqlite://ledger.db\n"
+	w.run("list", "--owner", "payments").wantCode(exitDone).wantOut(string(g.ID)).wantErr(note)
+	w.run("show", string(g.ID)).wantCode(exitDone).wantOut("INC-1: a").wantErr(note)
+	if r := w.run("list", "--json").wantCode(exitDone); r.err != "" {
+		t.Errorf("%s: stderr has %q", r.line, r.err)
+	}
+	t.Setenv(config.EnvLedger, "postgres://jit:hunter2@127.0.0.1:1/jit?password=hunter3&connect_timeout=1")
+	r := w.run("list").wantCode(exitUnreadable).wantErr("the ledger is postgres://127.0.0.1:1/jit\n")
+	if strings.Contains(r.err, "hunter") {
+		t.Errorf("stderr has a secret: %s", r.err)
+	}
+}
+
+// A grant is found by any beginning of its id that no other grant shares.
+func TestShortenedID(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.grant("INC-1: a", "1h"), w.grant("INC-2: b", "1h")
+	for _, prefix := range []jit.ID{a.ID[:8], a.ID[:9], a.ID[:20], a.ID} {
+		w.run("show", strings.ToUpper(string(prefix))).wantCode(exitDone).wantOut(string(a.ID), "INC-1: a").wantNotOut("INC-2")
+	}
+	w.run("show", "00000000").wantCode(exitUnknown).wantErr("no grant 00000000")
+	w.run("revoke", string(a.ID[:8]), string(a.ID), "--reason", "x").wantCode(exitDone).wantOut(string(a.ID), "revoked")
+	w.wantAccess(a, false)
+	w.wantAccess(b, true)
+	// Without a ledger, the markers on the targets are searched.
+	unreadableLedger(w)
+	w.run("revoke", string(b.ID[:8]), "--reason", "x").wantErr("searching the targets").wantOut(string(b.ID))
+	w.wantAccess(b, false)
+	w.run("revoke", "00000000", "--reason", "x").wantCode(exitUnreadable).wantErr("no target has a marker of grant 00000000")
+}
+
+func TestAmbiguousID(t *testing.T) {
+	w := newWorld(t)
+	var twins []jit.Grant
+	for seen, n := map[string]jit.Grant{}, 0; len(twins) == 0; n++ {
+		g := jit.Grant{Owner: "payments", Binding: jit.Binding{Target: "bastion", Principal: "alice", Role: "login"}, Window: jit.Window{Start: w.now, End: w.now.Add(time.Hour)}}
+		g.ID = jit.NewID("payments", g.Binding, strconv.Itoa(n), 1)
+		if other, ok := seen[string(g.ID[:4])]; ok {
+			twins = []jit.Grant{g, other}
+		}
+		seen[string(g.ID[:4])] = g
+	}
+	rt := w.runtime()
+	defer func() { _ = rt.Close() }()
+	for i := range twins {
+		if err := errors.Join(rt.Ledger.Write(t.Context(), []jit.Entry{{Grant: &twins[i]}})...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prefix := string(twins[0].ID[:4])
+	for _, args := range [][]string{{"show", prefix}, {"revoke", prefix, "--reason", "x"}} {
+		w.run(args...).wantCode(exitUsage).wantErr(`id: "`+prefix+`" is ambiguous`, string(twins[0].ID)+" (alice on bastion)", string(twins[1].ID), "write more of the id")
+	}
+	if g, _, err := rt.Ledger.Lookup(t.Context(), twins[0].ID); err != nil || !g.RevokedAt.IsZero() {
+		t.Errorf("%+v, %v", g, err)
+	}
 }
 
 func TestUnreadableLedger(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: a", "1h")
 	unreadableLedger(w)
-	for _, args := range [][]string{{"list"}, {"show", string(g.ID)}, {"audit", "export"}, {"audit", "verify"}} {
+	for _, args := range [][]string{{"list"}, {"show", string(g.ID)}, {"show", string(g.ID[:8])}, {"audit", "export"}, {"audit", "verify"}} {
 		w.run(args...).wantCode(exitUnreadable).wantErr("error: ")
 	}
 }
@@ -94,6 +167,7 @@ func TestHelp(t *testing.T) {
 	w.run("help", "exit-codes").wantCode(exitDone).wantOut("could not be revoked", "could not read", "130")
 	w.run("revoke", "--help").wantCode(exitDone).wantOut("Examples:", "--terminate-sessions", "exit codes")
 	w.run("version").wantCode(exitDone).wantOut("jit 1.2.3 (go")
+	w.run("--version").wantCode(exitDone).wantOut("jit 1.2.3 (go")
 	w.run("completion", "bash").wantCode(exitDone).wantOut("__jit")
 }
 

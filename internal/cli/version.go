@@ -1,28 +1,30 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"runtime"
 
 	"github.com/spf13/cobra"
 )
 
+func (p *program) versionLine() string {
+	return fmt.Sprintf("jit %s (%s, %s/%s)\n", p.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
 func (p *program) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:               "version",
-		Short:             "Print the version",
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
+	cmd := p.command(&cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
 		RunE: func(*cobra.Command, []string) error {
-			version := cmp.Or(p.Version, "dev")
 			if p.json {
-				return p.printJSON(map[string]string{"version": version, "go_version": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+				return p.printJSON(map[string]string{
+					"version": p.Version, "go_version": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+				})
 			}
-			fmt.Fprintf(p.out, "jit %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return nil
+			_, err := fmt.Fprint(p.out, p.versionLine())
+			return err
 		},
-	}
+	}, nil)
 	p.jsonFlag(cmd)
 	return cmd
 }

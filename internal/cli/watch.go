@@ -48,7 +48,11 @@ func (o watchOptions) check(s sweeper.Sweeper, timeout bool) error {
 // watch sweeps until ctx ends.
 func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) error {
 	metrics := status.NewMetrics(p.Version)
-	rt, err := p.openWrapped(ctx, jit.FromSweeper, metrics.Wrap)
+	settings, err := config.Load(p.config)
+	if err != nil {
+		return err
+	}
+	rt, err := p.open(ctx, settings, jit.FromSweeper, metrics.Wrap)
 	if err != nil {
 		return err
 	}
@@ -172,7 +176,7 @@ func uniqueHolder() string { return fmt.Sprintf("%s/%d/%s", holder(), os.Getpid(
 
 // newWatcher makes a watcher of what the settings and the flags say, the flags first.
 func newWatcher(rt *config.Runtime, s sweeper.Sweeper, o watchOptions) (*sweeper.Watcher, error) {
-	s = settled(s, rt)
+	s = withSettings(s, rt)
 	s.Holder = uniqueHolder()
 	w := &sweeper.Watcher{Sweeper: s, Leases: rt.Ledger.Leases(), Interval: rt.Interval, DriftInterval: rt.DriftInterval}
 	for _, flag := range []struct {

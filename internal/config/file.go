@@ -49,7 +49,9 @@ func Load(path string) (Settings, error) {
 	src, err := os.ReadFile(path)
 	switch {
 	case err == nil:
-		return parse(src, path)
+		s, err := parse(src, path)
+		s.File = path
+		return s, err
 	case !errors.Is(err, os.ErrNotExist):
 		return Settings{}, fmt.Errorf("read settings: %w", err)
 	case asked:

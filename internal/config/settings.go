@@ -23,6 +23,8 @@ const (
 
 // Settings are what a user configures. An empty field takes its default.
 type Settings struct {
+	// File is the settings file; empty if none was read.
+	File string
 	// Ledger is a URL: sqlite://path or postgres://…; it may hold a password.
 	Ledger string
 	Owner  string

@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+var exportFormats = []string{"json", "csv", "cloudevents"}
+
+func (p *program) auditExportCommand() *cobra.Command {
+	var o exportOptions
+	cmd := p.command(&cobra.Command{
+		Use:   "export",
+		Short: "Write all events as JSON lines, CSV or CloudEvents",
+		Long: `Write every event of the ledger in order.
+
+json is one object a line, with the hash of the event and of the one before. The hash of an event is the SHA-256 of its
+line with prev set and hash empty, so the file alone is enough to check the chain.
+
+csv is for spreadsheets. An apostrophe stands before a text that a spreadsheet would take for a formula, at the beginning
+of a cell or after a semicolon. Control and other hidden characters are written as \u{202e}; details are JSON.
+
+cloudevents is one CloudEvent (1.0, JSON) a line. data is the event, source names the ledger, id is the sequence number.
+
+Exit codes: 0 written, 1 it could not be written, 2 the ledger could not be read, 3 the command line or the settings are
+wrong.`,
+		Example: `  jit audit export --output events.jsonl
+  jit audit export --format csv --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --output november.csv`,
+	}, func([]string) (action, error) {
+		if !slices.Contains(exportFormats, o.format) {
+			return nil, invalidChoice("--format", o.format, exportFormats)
+		}
+		var err error
+		if o.since != "" {
+			o.begin, err = p.timeOrAge("--since", o.since)
+		}
+		if o.until != "" && err == nil {
+			o.end, err = p.timeOrAge("--until", o.until)
+		}
+		return func(ctx context.Context, rt *config.Runtime) error { return p.auditExport(ctx, rt, o) }, err
+	})
+	cmd.Flags().StringVar(&o.format, "format", "json", "json, csv or cloudevents")
+	cmd.Flags().StringVar(&o.since, "since", "", "only events from this `time` on (2026-11-01T00:00:00Z), or since this long ago (30d)")
+	cmd.Flags().StringVar(&o.until, "until", "", "only events before this `time` (2026-12-01T00:00:00Z), or before this long ago (1d)")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "", "write to this `file` instead of standard output")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exportFormats, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// exportOptions are the flags of jit audit export.
+type exportOptions struct {
+	format, output, since, until string
+	// begin and end are since and until as times; zero if they are empty.
+	begin, end time.Time
+}
+
+// auditExport writes the events to standard output, or to a file that only its owner can read.
+func (p *program) auditExport(ctx context.Context, rt *config.Runtime, o exportOptions) (err error) {
+	first := int64(1)
+	if !o.begin.IsZero() {
+		if first, err = rt.Ledger.FirstEvent(ctx, o.begin); err != nil {
+			return unreadable(err)
+		}
+	}
+	to := p.out
+	if o.output != "" {
+		file, openErr := os.OpenFile(o.output, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if openErr != nil {
+			return notDone(fmt.Errorf("export: %w", openErr))
+		}
+		defer func() { err = errors.Join(err, notDone(file.Close())) }()
+		to = file
+	}
+	buffered := bufio.NewWriter(to)
+	write, err := p.eventWriter(ctx, rt, buffered, o)
+	if err != nil {
+		return err
+	}
+	for e, err := range rt.Ledger.Events(ctx, first) {
+		if err != nil {
+			return unreadable(fmt.Errorf("read the events: %w", err))
+		}
+		// Each event has the clock of its writer, so an event outside of the bounds may be followed by one inside.
+		if !o.begin.IsZero() && e.At.Before(o.begin) || !o.end.IsZero() && !e.At.Before(o.end) {
+			continue
+		}
+		if err := write(e); err != nil {
+			return notDone(fmt.Errorf("export: %w", err))
+		}
+	}
+	if err := buffered.Flush(); err != nil {
+		return notDone(fmt.Errorf("export: %w", err))
+	}
+	return nil
+}
+
+// eventWriter returns a function that writes events to w in the chosen format.
+func (p *program) eventWriter(
+	ctx context.Context, rt *config.Runtime, w io.Writer, o exportOptions,
+) (func(jit.Event) error, error) {
+	lines := w
+	if p.Terminal && o.output == "" {
+		lines = jsonLines{w}
+	}
+	switch o.format {
+	case "csv":
+		return csvWriter(w), nil
+	case "cloudevents":
+		id, err := rt.Ledger.ID(ctx)
+		return cloudEventWriter(lines, id), unreadable(err)
+	}
+	return lineWriter(lines), nil
+}
+
+// lineWriter writes events as the lines that their hashes are computed over.
+func lineWriter(w io.Writer) func(jit.Event) error {
+	return func(e jit.Event) error {
+		line, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(append(line, '\n'))
+		return err
+	}
+}
+
+// cloudEventWriter writes events as CloudEvents, one a line.
+func cloudEventWriter(w io.Writer, ledger string) func(jit.Event) error {
+	encoder := json.NewEncoder(w)
+	return func(e jit.Event) error { return encoder.Encode(e.CloudEvent(ledger)) }
+}
+
+// timeOrAge reads a time, or a duration before now.
+func (p *program) timeOrAge(flag, text string) (time.Time, error) {
+	if d, err := jit.ParseDuration(flag, text); err == nil {
+		return p.Now().Add(-d), nil
+	}
+	at, err := jit.ParseTime(flag, text)
+	if err != nil {
+		return at, jit.Invalid(flag, fmt.Sprintf("write for example %s 30d or %s 2026-11-01T00:00:00Z", flag, flag),
+			"%q is neither a time nor a duration", text)
+	}
+	return at, nil
+}
+
+// csvWriter writes the heading at once, so an empty record has one too.
+func csvWriter(w io.Writer) func(jit.Event) error {
+	c := csv.NewWriter(w)
+	write := func(cells ...string) error {
+		_ = c.Write(cells) // Error returns the error of w
+		c.Flush()
+		return c.Error()
+	}
+	// A bufio.Writer keeps its error for later writes.
+	_ = write("seq", "at", "kind", "grant", "policy", "actor", "change", "source", "detail", "prev", "hash")
+	return func(e jit.Event) error {
+		facts, err := cellJSON(e.Detail)
+		if err != nil {
+			return err
+		}
+		return write(strconv.FormatInt(e.Seq, 10), e.At.UTC().Format(time.RFC3339Nano), harmless(string(e.Kind)),
+			harmless(string(e.Grant)), harmless(e.Policy), harmless(e.Name), harmless(e.Change), harmless(string(e.Source)),
+			facts, harmless(e.Prev), harmless(e.Hash))
+	}
+}
+
+// cellJSON writes details as JSON with sorted names, which reads back whatever the details are. It has no hidden characters,
+// and no semicolon, which separates the cells of some spreadsheets.
+func cellJSON(facts map[string]string) (string, error) {
+	if len(facts) == 0 {
+		return "", nil
+	}
+	text, err := json.Marshal(facts)
+	return strings.ReplaceAll(visibleJSON(string(text)), ";", `\u003b`), err
+}
+
+// formula matches where a spreadsheet would read a formula: at the beginning of a cell, and after a semicolon, which separates
+// cells in locales with a decimal comma (https://owasp.org/www-community/attacks/CSV_Injection). It also matches an
+// apostrophe that is already there, so that the added one can be removed again.
+var formula = regexp.MustCompile(`(^|;)('|[ "]*[=+\-@＝＋－＠])`)
+
+// harmless returns a cell without hidden characters, with an apostrophe before every would-be formula.
+func harmless(cell string) string {
+	return formula.ReplaceAllString(jit.Printable(cell), "${1}'${2}")
+}

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// prefixForm is an id of a grant or its beginning.
+var prefixForm = regexp.MustCompile(`^[0-9a-f-]{4,36}$`)
+
+// parsePrefixes reads arguments that are ids or beginnings of ids; each is returned once.
+func parsePrefixes(args []string) ([]string, error) {
+	var prefixes []string
+	for _, arg := range args {
+		prefix := strings.ToLower(strings.TrimSpace(arg))
+		if !prefixForm.MatchString(prefix) {
+			return nil, jit.Invalid("id", "copy the id from `jit list`, or at least its first 4 characters",
+				"%q is neither the id of a grant nor the beginning of one", arg)
+		}
+		if !slices.Contains(prefixes, prefix) {
+			prefixes = append(prefixes, prefix)
+		}
+	}
+	return prefixes, nil
+}
+
+// withPrefix reads the grants of the ledger whose ids begin with prefix.
+func withPrefix(ctx context.Context, rt *config.Runtime, prefix string) ([]jit.Grant, error) {
+	var found []jit.Grant
+	for g, err := range rt.Ledger.Grants(ctx, jit.Filter{IDPrefix: prefix}) {
+		if err != nil {
+			return nil, unreadLedger(err)
+		}
+		found = append(found, g)
+	}
+	return found, nil
+}
+
+// mostCandidates is how many grants an error lists.
+const mostCandidates = 10
+
+// checkUnique refuses a prefix whose grants have different ids.
+func checkUnique(prefix string, found []jit.Grant) error {
+	candidates := map[jit.ID]string{}
+	for _, g := range found {
+		candidates[g.ID] = fmt.Sprintf("%s (%s on %s)", g.ID, middleCut(printable(g.Principal), 37), printable(g.Target))
+	}
+	if len(candidates) < 2 {
+		return nil
+	}
+	list := slices.Sorted(maps.Values(candidates))
+	if more := len(list) - mostCandidates; more > 0 {
+		list = append(list[:mostCandidates], fmt.Sprintf("and %d more", more))
+	}
+	return jit.Invalid("id", "write more of the id", "%q is ambiguous: %d grants have an id that begins so:\n%s\n",
+		prefix, len(candidates), strings.Join(list, "\n"))
+}
+
+// noGrant is the error for ids, or beginnings of ids, that no grant has.
+func noGrant(prefixes ...string) error {
+	return &jit.Error{
+		Attribute: "id", Err: jit.ErrUnknown,
+		Problem: "the ledger has no grant " + strings.Join(prefixes, ", "),
+		Hint:    "`jit list --all` lists every grant",
+	}
+}

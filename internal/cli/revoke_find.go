@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// byID finds the grants whose ids begin with these prefixes in the ledger, else by their markers on the targets. With an
+// error it returns those that it found; an ambiguous prefix returns none.
+func (p *program) byID(ctx context.Context, rt *config.Runtime, prefixes []string) ([]jit.Grant, error) {
+	var (
+		grants  []jit.Grant
+		missing []string
+		unread  error
+	)
+	add := func(prefix string, found []jit.Grant) error {
+		for _, g := range found {
+			if !slices.ContainsFunc(grants, func(other jit.Grant) bool { return other.ID == g.ID && other.Binding == g.Binding }) {
+				grants = append(grants, g)
+			}
+		}
+		return checkUnique(prefix, found)
+	}
+	for _, prefix := range prefixes {
+		found, err := withPrefix(ctx, rt, prefix)
+		if unread = errors.Join(unread, err); len(found) == 0 {
+			missing = append(missing, prefix)
+		}
+		if err := add(prefix, found); err != nil {
+			return nil, err
+		}
+	}
+	if len(missing) == 0 {
+		return grants, nil
+	}
+	if unread != nil {
+		p.warnUnread(unread)
+	}
+	begins := func(g jit.Grant, prefix string) bool { return strings.HasPrefix(string(g.ID), prefix) }
+	bearers, err := marked(ctx, rt, func(g jit.Grant) bool {
+		return slices.ContainsFunc(missing, func(prefix string) bool { return begins(g, prefix) })
+	})
+	var unknown []string
+	for _, prefix := range missing {
+		found := slices.DeleteFunc(slices.Clone(bearers), func(g jit.Grant) bool { return !begins(g, prefix) })
+		if len(found) == 0 {
+			unknown = append(unknown, prefix)
+		}
+		if err := add(prefix, found); err != nil {
+			return nil, err
+		}
+	}
+	if len(unknown) > 0 {
+		if unread != nil {
+			return grants, errors.Join(fmt.Errorf("no target has a marker of grant %s", strings.Join(unknown, ", ")), err, unreadable(unread))
+		}
+		return grants, errors.Join(noGrant(unknown...), err)
+	}
+	return grants, nil
+}
+
+// bySelection reads the chosen grants from the ledger; if it cannot be read, from the markers on the targets.
+func (p *program) bySelection(ctx context.Context, rt *config.Runtime, r revocation) ([]jit.Grant, error) {
+	matches, err := r.matcher(p.Now())
+	if err != nil {
+		return nil, err
+	}
+	if r.target != "" && !strings.ContainsAny(r.target, `*?[\`) {
+		if _, err := targetMatcher(rt, r.target); err != nil {
+			return nil, err
+		}
+	}
+	r.owner = rt.Broker.Owner
+	grants, err := r.grants(ctx, rt)
+	if err == nil || errors.Is(err, jit.ErrUnknown) {
+		return grants, err
+	}
+	p.warnUnread(err)
+	grants, unread := marked(ctx, rt, func(g jit.Grant) bool { return g.Owner == rt.Broker.Owner && matches(g) })
+	if len(grants) == 0 {
+		return nil, unreadable(errors.Join(err, unread))
+	}
+	if unread != nil {
+		fmt.Fprintf(p.err, "warning: there may be more: %v\n", unread)
+	}
+	return grants, nil
+}
+
+func (p *program) warnUnread(err error) {
+	fmt.Fprintf(p.err, "warning: %v\nwarning: searching the targets for markers instead\n", err)
+}
+
+// marked reads all targets, scopes side by side, and returns a grant for each marker that is wanted, with the facts that
+// the marker holds. The error joins everything that could not be read.
+func marked(ctx context.Context, rt *config.Runtime, wanted func(jit.Grant) bool) ([]jit.Grant, error) {
+	var (
+		mu     sync.Mutex
+		found  []jit.Grant
+		unread []error
+		group  errgroup.Group
+	)
+	note := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		unread = append(unread, err)
+	}
+	group.SetLimit(revokeAtOnce)
+	for name, target := range rt.Targets {
+		scopes, err := target.Scopes(ctx)
+		if err != nil {
+			note(fmt.Errorf("list the scopes of target %q: %w", name, err))
+		}
+		for _, scope := range scopes {
+			group.Go(func() error {
+				snapshot, err := target.Read(ctx, scope)
+				if err != nil {
+					note(fmt.Errorf("read %s of target %q: %w", scope, name, err))
+				}
+				for _, o := range snapshot.Ours {
+					g := jit.Grant{
+						ID: o.Marker.ID, Owner: o.Marker.Owner, Window: o.Marker.Window,
+						Binding: jit.Binding{Target: name, Principal: o.Principal, Role: o.Role, Scope: scope},
+					}
+					if wanted(g) {
+						mu.Lock()
+						found = append(found, g)
+						mu.Unlock()
+					}
+				}
+				return nil
+			})
+		}
+	}
+	_ = group.Wait() // every error has been noted
+	return found, errors.Join(unread...)
+}

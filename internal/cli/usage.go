@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// usageError is a fault of the command line. It is shown with the usage line of its command.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// usage marks an invalid value as a fault of the command line; other errors stay as they are.
+func usage(err error) error {
+	if errors.Is(err, jit.ErrInvalid) {
+		return usageError{err}
+	}
+	return err
+}
+
+// usageLine returns how to call a command.
+func usageLine(cmd *cobra.Command) string {
+	if cmd.HasAvailableSubCommands() {
+		return cmd.CommandPath() + " COMMAND [flags]"
+	}
+	return cmd.UseLine()
+}
+
+// knownCommand refuses names that lead to no command.
+func knownCommand(root *cobra.Command, names []string) error {
+	cmd, rest, err := root.Find(names)
+	if err == nil {
+		err = noArguments(cmd, rest)
+	}
+	return err
+}
+
+// noArguments accepts no argument. For a group of commands it suggests those of a similar name.
+func noArguments(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case !cmd.HasAvailableSubCommands():
+		return fmt.Errorf("%s takes no arguments, not %q", cmd.CommandPath(), args[0])
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(append(names, sub.Name()), sub.Aliases...)
+		}
+	}
+	return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), didYouMean(args[0], names))
+}
+
+// oneArgument accepts one argument; about says what it names.
+func oneArgument(name, about string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch len(args) {
+		case 0:
+			return fmt.Errorf("%s is missing: %s", name, about)
+		case 1:
+			return nil
+		}
+		return fmt.Errorf("give one %s, not %d", name, len(args))
+	}
+}
+
+// flagError suggests flags of a similar name for one that does not exist.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
+		return err
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	return fmt.Errorf("%w%s", err, didYouMean("--"+unknown.GetSpecifiedName(), names))
+}
+
+// didYouMean returns a question that names the candidates similar to word; empty when none is.
+func didYouMean(word string, candidates []string) string {
+	probe := &cobra.Command{SuggestionsMinimumDistance: 2}
+	for _, c := range candidates {
+		probe.AddCommand(&cobra.Command{Use: c, Run: func(*cobra.Command, []string) {}})
+	}
+	similar := probe.SuggestionsFor(word)
+	if len(similar) == 0 {
+		return ""
+	}
+	return "; did you mean " + strings.Join(similar, " or ") + "?"
+}
+
+// invalidChoice refuses a value that is not among the choices of a flag.
+func invalidChoice(flag, value string, choices []string) error {
+	return jit.Invalid(flag, "write one of "+strings.Join(choices, ", ")+didYouMean(value, choices), "%q is not one of its values", value)
+}
