@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	// attempts bounds how often changes are tried that lose a race with another writer.
+	// attempts is how often a write that lost a race with another writer is tried.
 	attempts = 100
-	// unanswered bounds how often changes are tried anew whose write, with all its repetitions, was not answered.
+	// unanswered is how often a write without an answer, with all its repetitions, is tried again.
 	unanswered = 2
-	// blindSplits bounds how many writes in a row are refused, with a message that names none of the changes, before it is
-	// concluded that not they are to blame.
+	// blindSplits is how many writes in a row may be refused by a message that names none of the changes. After that
+	// the changes are not to blame.
 	blindSplits = 24
 	// firstPause is the longest pause after the first lost race; it doubles up to maxPause.
 	firstPause = 20 * time.Millisecond
 	maxPause   = 200 * time.Millisecond
-	// fresh is for how long what was read, or the answer to a write of ours, may stand for a read before the next write.
+	// fresh is how long the answer to our last read or write may stand for a read before the next write.
 	fresh = 5 * time.Second
 )
 
@@ -33,18 +33,21 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 	return p.ApplyLate(ctx, scope, func() []jit.Change { return changes })
 }
 
-// ApplyLate reads the policy and writes it once with all changes made; the answer to a write stands for the read of one
-// that follows at once. Whoever wrote in between makes the write fail by the etag, and everything begins anew
-// with a read. A change that the service refuses is found by halving what is written; one that would break a limit of policies
-// is refused beforehand. Bindings that are over go with the write.
+// ApplyLate reads the policy and writes it once with all changes made. If somebody else wrote in between, the write
+// fails by the etag and starts over with a read. If the service refuses the write, halving the changes finds the ones
+// to blame. A change that would break a limit of policies is refused beforehand. Bindings that are over go with the
+// write. The answer to our last read or write stands for the read if it is recent.
 func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
 	at, c, err := p.reach(ctx, scope)
 	var current reading
 	if err == nil {
-		current, err = p.recall(ctx, c, at)
+		current, err = p.latest(ctx, c, at)
 	}
 	changes := take()
-	a := &application{platform: p, client: c, at: at, changes: changes, roles: make([]role, len(changes)), errs: make([]error, len(changes))}
+	a := &application{
+		platform: p, client: c, at: at,
+		changes: changes, roles: make([]role, len(changes)), errs: make([]error, len(changes)),
+	}
 	todo := a.accept(scope)
 	if err != nil {
 		a.unread(ctx, todo, current, err)
@@ -54,7 +57,7 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 	return a.errs
 }
 
-// reach opens the way to a scope.
+// reach parses a scope and opens the client.
 func (p *Platform) reach(ctx context.Context, scope string) (resource, *client, error) {
 	at, err := parseScope(scope)
 	if err != nil {
@@ -64,21 +67,21 @@ func (p *Platform) reach(ctx context.Context, scope string) (resource, *client, 
 	return at, c, err
 }
 
-// recall returns the policy as it was just now, when it was read or written by us; else it reads it.
-func (p *Platform) recall(ctx context.Context, c *client, at resource) (reading, error) {
+// latest returns the policy as we have just read or written it, or else reads it.
+func (p *Platform) latest(ctx context.Context, c *client, at resource) (reading, error) {
 	p.mu.Lock()
 	answer, there := p.answers[at]
 	p.mu.Unlock()
 	if age := p.now().Sub(answer.clock.local); there && age >= 0 && age < fresh {
-		answer.recalled, answer.clock = true, answer.clock.after(age)
+		answer.cached, answer.clock = true, answer.clock.after(age)
 		return answer, nil
 	}
-	return p.look(ctx, c, at)
+	return p.readAll(ctx, c, at)
 }
 
-// note keeps what was read, or the answer to a write, for the next write, unless a later one is kept; without an answer there is
-// nothing to keep.
-func (p *Platform) note(at resource, answer *reading) {
+// keep keeps the answer to a read or write for the next write, unless a later one is kept. Without an answer it
+// forgets what was kept.
+func (p *Platform) keep(at resource, answer *reading) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if answer == nil {
@@ -98,27 +101,27 @@ type application struct {
 	changes  []jit.Change
 	roles    []role
 	errs     []error
-	// untidied: what is over stays.
+	// untidied: bindings that are over stay.
 	untidied bool
-	// unnamed counts the refusals since the last success or name.
+	// unnamed counts the refusals in a row whose message names none of the changes.
 	unnamed int
 
-	// fresh are the marks that were made for the changes.
+	// fresh are the claims that the changes have added.
 	fresh []jit.Claim
-	// unrecorded is why marks could not be written: access is still ended, and none is given that has to be remembered.
+	// unrecorded is why claims could not be written. Access still ends, and none begins that needs a claim.
 	unrecorded error
 	// unsure: a write got no answer.
 	unsure bool
 }
 
-// accept returns the changes that can be made at all, in their canonical form, and refuses the others.
+// accept brings the changes into their canonical form, and returns those that can be made.
 func (a *application) accept(scope string) []int {
 	var todo []int
 	a.changes = slices.Clone(a.changes)
 	for i, c := range a.changes {
 		b := &a.changes[i].Access.Binding
 		if c.Op == jit.Remove && b.Role == "" && b.Principal == "" {
-			todo = append(todo, i) // owner and id are all that it takes
+			todo = append(todo, i) // a removal needs only owner and id
 			continue
 		}
 		b.Scope = scope
@@ -138,7 +141,7 @@ func (a *application) accept(scope string) []int {
 	return todo
 }
 
-// fail gives changes the error of all. From a resource that is not there, access has gone with it.
+// fail gives changes one error. Access on a resource that is gone has gone with it.
 func (a *application) fail(todo []int, err error) {
 	for _, i := range todo {
 		if a.changes[i].Op != jit.Remove || !errors.Is(err, errGone) {
@@ -147,95 +150,119 @@ func (a *application) fail(todo []int, err error) {
 	}
 }
 
-// run brings changes about, with as many reads and writes as it takes.
+// run makes changes with as many reads and writes as it takes. Each attempt begins with what was read last, or with a
+// read.
 func (a *application) run(ctx context.Context, todo []int, current reading) {
 	for attempt := 0; len(todo) > 0; attempt++ {
-		if current.policy == nil || current.recalled && slices.ContainsFunc(todo, a.lasts) {
+		if current.policy == nil || current.cached && slices.ContainsFunc(todo, a.claimed) {
 			var err error
-			if current, err = a.platform.look(ctx, a.client, a.at); err != nil {
+			if current, err = a.platform.readAll(ctx, a.client, a.at); err != nil {
 				a.unread(ctx, todo, current, err)
 				return
 			}
 		}
-		d, rest := a.draft(todo, current)
-		if err := a.record(ctx, d); errors.Is(err, jit.ErrStale) && attempt < attempts {
-			if err := backoff.Wait(ctx, attempt, firstPause, maxPause); err != nil {
-				a.fail(rest, fmt.Errorf("wait for another writer of the marks of %s: %w", a.at, err))
-				return
-			}
-			current = reading{}
-			continue
-		} else if err != nil {
-			a.unrecorded = unremembered(err)
-			continue // without what has to be remembered
-		}
-		if !d.changed {
-			if !current.recalled {
-				a.conclude(ctx, d, rest)
-				return // everything is as it should be
-			}
-			current = reading{} // so it was when we last wrote; is it still?
-			continue
-		}
-		answer, err := a.client.setPolicy(ctx, a.at, &d.policy)
-		if err == nil {
-			a.platform.note(a.at, &answer)
-			a.unnamed = 0
-			if tell := a.platform.tidied; tell != nil && len(d.tidied) > 0 {
-				tell(ctx, d.tidied)
-			}
-			a.conclude(ctx, d, rest)
-			return
-		}
-		a.platform.note(a.at, nil)
-		a.unsure = a.unsure || unsure(err)
+		d, made := a.draft(todo, current)
+		err := a.record(ctx, d)
 		switch {
-		case ctx.Err() == nil && (conflict(err) && attempt < attempts || unsure(err) && attempt < unanswered):
-			if err := backoff.Wait(ctx, attempt, firstPause, maxPause); err != nil {
-				a.fail(rest, fmt.Errorf("wait for another writer of %s: %w", a.at, err))
+		case errors.Is(err, jit.ErrStale) && attempt < attempts:
+			if !a.pause(ctx, attempt, made) {
 				return
 			}
-			for _, i := range todo {
-				a.errs[i] = nil
-			}
-			current = reading{}
-		case conflict(err):
-			a.fail(rest, a.crowded(err))
+		case err != nil:
+			a.unrecorded = err
+			continue
+		case !d.changed && !current.cached:
+			a.conclude(ctx, d, made)
 			return
-		case refused(err) && len(rest) == 1:
-			a.errs[rest[0]] = explainRefusal(a.changes[rest[0]], a.at, err)
-			a.disclaim(ctx, rest, current, err)
-			return
-		case forbidden(err) && len(d.tidied) > 0:
-			a.untidied, current = true, reading{} // what is over may be of a role that must not be touched
-		case forbidden(err) && len(a.ofOneRole(rest)) < len(rest):
-			some := a.ofOneRole(rest)
-			a.run(ctx, some, reading{})
-			a.run(ctx, slices.DeleteFunc(rest, func(i int) bool { return slices.Contains(some, i) }), reading{})
-			return
-		case refused(err):
-			some, others, named := a.split(rest, err)
-			if a.unnamed++; named {
-				a.unnamed = 0
-			}
-			if a.unnamed > blindSplits {
-				a.fail(rest, a.spoilt(err))
-				a.disclaim(ctx, rest, current, err)
+		case d.changed:
+			if err = a.write(ctx, d); err == nil {
+				a.conclude(ctx, d, made)
 				return
 			}
-			a.run(ctx, some, reading{})
-			a.run(ctx, others, reading{})
-			return
-		default:
-			a.fail(rest, explain(ctx, "write the policy of "+a.at.String(), a.at, "setIamPolicy", err))
-			a.disclaim(ctx, rest, current, err)
-			return
+			if !a.startOver(ctx, d, made, current, attempt, err) {
+				return
+			}
 		}
+		current = reading{}
 	}
 }
 
-// ofOneRole returns those of the changes that are of the same role as the first: the target's identity may be one that
-// may not give each (https://cloud.google.com/iam/docs/setting-limits-on-granting-roles).
+// record writes the claims of a draft, unless claims cannot be written.
+func (a *application) record(ctx context.Context, d *draft) error {
+	if a.unrecorded != nil {
+		return nil
+	}
+	added, err := a.platform.claims(a.at).Record(ctx, d.claims)
+	a.fresh = append(a.fresh, added...)
+	return err
+}
+
+// write writes the policy of a draft.
+func (a *application) write(ctx context.Context, d *draft) error {
+	answer, err := a.client.setPolicy(ctx, a.at, &d.policy)
+	if err != nil {
+		a.platform.keep(a.at, nil)
+		a.unsure = a.unsure || unsure(err)
+		return err
+	}
+	a.platform.keep(a.at, &answer)
+	a.unnamed = 0
+	if tell := a.platform.tidied; tell != nil && len(d.tidied) > 0 {
+		tell(ctx, d.tidied)
+	}
+	return nil
+}
+
+// startOver reports whether to try again after a write has failed. If not, the changes have their errors, or were split
+// and made in parts.
+func (a *application) startOver(
+	ctx context.Context, d *draft, made []int, was reading, attempt int, err error,
+) bool {
+	some := a.ofOneRole(made)
+	switch {
+	case ctx.Err() == nil && (conflict(err) && attempt < attempts || unsure(err) && attempt < unanswered):
+		return a.pause(ctx, attempt, made)
+	case conflict(err):
+		a.fail(made, a.crowded(err))
+	case forbidden(err) && len(d.tidied) > 0:
+		a.untidied = true // the target's identity may not be allowed to touch the role of what is over
+		return true
+	case forbidden(err) && len(some) < len(made):
+		a.runParts(ctx, some, made)
+	case refused(err) && len(made) == 1:
+		a.errs[made[0]] = explainRefusal(a.changes[made[0]], a.at, err)
+		a.disclaim(ctx, made, was, err)
+	case refused(err):
+		if some = a.split(made, err); len(some) > 0 {
+			a.runParts(ctx, some, made)
+			break
+		}
+		a.fail(made, a.spoilt(err))
+		a.disclaim(ctx, made, was, err)
+	default:
+		a.fail(made, explain(ctx, "write the policy of "+a.at.String(), a.at, "setIamPolicy", err))
+		a.disclaim(ctx, made, was, err)
+	}
+	return false
+}
+
+// pause waits for another writer. If the context ends, the changes fail.
+func (a *application) pause(ctx context.Context, attempt int, made []int) bool {
+	err := backoff.Wait(ctx, attempt, firstPause, maxPause)
+	if err != nil {
+		a.fail(made, fmt.Errorf("wait for another writer of %s: %w", a.at, err))
+	}
+	return err == nil
+}
+
+// runParts makes some of the changes, and then the others.
+func (a *application) runParts(ctx context.Context, some, all []int) {
+	a.run(ctx, some, reading{})
+	a.run(ctx, slices.DeleteFunc(slices.Clone(all), func(i int) bool { return slices.Contains(some, i) }), reading{})
+}
+
+// ofOneRole returns the changes that have the role of the first. The target's identity may be allowed to give some
+// roles only (https://cloud.google.com/iam/docs/setting-limits-on-granting-roles).
 func (a *application) ofOneRole(changes []int) []int {
 	var some []int
 	for _, i := range changes {
@@ -246,67 +273,63 @@ func (a *application) ofOneRole(changes []int) []int {
 	return some
 }
 
-// split parts changes that were refused together: those that the message names from the others, else in halves.
-func (a *application) split(changes []int, err error) (some, others []int, named bool) {
-	for _, i := range changes {
-		if names(err, a.changes[i].Access.Binding) {
-			some = append(some, i)
-		} else {
-			others = append(others, i)
-		}
+// split returns a part of changes that were refused together: those that the message names, or else a half. It returns
+// none if so many refusals named nothing that the changes are not to blame.
+func (a *application) split(changes []int, err error) []int {
+	some := slices.DeleteFunc(slices.Clone(changes), func(i int) bool { return !names(err, a.changes[i].Access.Binding) })
+	if len(some) > 0 && len(some) < len(changes) {
+		a.unnamed = 0
+		return some
 	}
-	if len(some) == 0 || len(others) == 0 {
-		half := len(changes) / 2
-		return changes[:half], changes[half:], false
+	if a.unnamed++; a.unnamed > blindSplits {
+		return nil
 	}
-	return some, others, true
+	return changes[:len(changes)/2]
 }
 
 // draft makes the changes to the policy as it was read, and returns those that could be made.
 func (a *application) draft(todo []int, current reading) (d *draft, made []int) {
-	asked := make([]jit.Change, len(todo))
-	for k, i := range todo {
-		asked[k] = a.changes[i]
-	}
-	if a.untidied {
-		asked = nil
+	var asked []jit.Change
+	for _, i := range todo {
+		if !a.untidied {
+			asked = append(asked, a.changes[i])
+		}
 	}
 	d = newDraft(current, asked)
 	skew := jit.CheckSkew(current.clock.local, current.clock.remote)
 	for _, i := range todo {
-		a.errs[i] = nil
-		if a.changes[i].Op == jit.Ensure && skew != nil {
+		switch c := a.changes[i]; {
+		case c.Op == jit.Ensure && skew != nil:
 			a.errs[i] = skew
-			continue
-		}
-		if a.lasts(i) {
-			a.errs[i] = a.remember(d, a.changes[i])
-		} else {
-			a.errs[i] = d.make(a.changes[i], a.roles[i])
+		case a.claimed(i):
+			a.errs[i] = a.makeClaimed(d, c)
+		default:
+			a.errs[i] = d.make(c, a.roles[i])
 		}
 		if a.errs[i] == nil {
 			made = append(made, i)
 		}
 	}
-	d.settle()
-	if a.unrecorded != nil {
-		d.put = nil
-	}
+	d.release()
 	return d, made
 }
 
-// spoilt: whatever is changed, the policy is refused.
+// spoilt is the error of a policy that the service refuses whatever is changed in it.
 func (a *application) spoilt(err error) error {
 	said := err.Error()
 	if answered := (*googleapi.Error)(nil); errors.As(err, &answered) {
 		said = oneLine(answered.Message)
 	}
-	return &jit.Error{Problem: fmt.Sprintf("Google Cloud refuses the policy of %s whatever is changed in it: %s", a.at, said),
-		Hint: "look for what in it is not valid any more, such as a principal that was deleted, and take that out", Err: err}
+	return &jit.Error{
+		Problem: fmt.Sprintf("Google Cloud refuses the policy of %s whatever is changed in it: %s", a.at, said),
+		Hint:    "remove what is no longer valid from it, such as a principal that was deleted", Err: err,
+	}
 }
 
-// crowded: others write the policy all the time.
+// crowded is the error of a policy that others write all the time.
 func (a *application) crowded(err error) error {
-	return &jit.Error{Problem: fmt.Sprintf("somebody else changed the policy of %s each of the %d times that it was tried to write it", a.at, attempts),
-		Hint: "run it again; find out what keeps writing that policy", Err: err}
+	return &jit.Error{
+		Problem: fmt.Sprintf("somebody else changed the policy of %s during each of %d attempts to write it", a.at, attempts),
+		Hint:    "run it again; find out what keeps writing that policy", Err: err,
+	}
 }

@@ -29,9 +29,12 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 		return b, jit.Traits{}, err
 	}
 	b.Principal, b.Role, b.Scope = principal, r.String(), at.String()
-	if lasting(principal, r) {
-		traits, err := lastingTraits(principal, r)
-		return b, traits, err
+	if unconditional(principal, r) {
+		if r.when != "" {
+			return b, jit.Traits{}, jit.Invalid("role", "leave the condition out, or grant a predefined role to somebody",
+				"%s for %s can carry no condition, so it cannot be narrowed to %q", r.name, principal, r.when)
+		}
+		return b, jit.Traits{Enforcement: jit.Sweeper, Remembered: true}, nil
 	}
 	return b, jit.Traits{Enforcement: jit.Native, NativeStart: true, StrippedTo: r.name}, nil
 }

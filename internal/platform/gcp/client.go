@@ -141,14 +141,15 @@ func (c clock) after(d time.Duration) clock {
 	return c
 }
 
-// reading is a policy, or the answer to its write, and when it was.
+// reading is a policy, as a read or a write answered with it.
 type reading struct {
 	*policy
 	clock clock
-	// recalled: it was not read now, but kept since the last write of ours.
-	recalled bool
-	// memory is what was remembered before it was read; of one that was recalled it is not known.
-	memory
+	// cached: it was not read now, and its claims are unknown.
+	cached bool
+	// claimed are the claims from before the read, and unclaimed is why they are unknown.
+	claimed   jit.ClaimSet
+	unclaimed error
 }
 
 // getPolicy reads a resource's policy. The error wraps [errGone] when there is no such resource; the clock is known even then.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform/claims"
 )
 
 // draft is a policy with changes made to it. Nothing of it is written yet.
@@ -15,14 +16,15 @@ type draft struct {
 	changed bool
 	// tidied are the markers of what is dropped in passing.
 	tidied []jit.Marker
-	recollection
+	claims *claims.Draft
+	// unclaimed is why the claims are unknown.
+	unclaimed error
 }
 
 // newDraft begins with the policy as it was read, without what is over and bears the owner of one of
 // the changes. To drop that is by itself no reason to write.
 func newDraft(r reading, changes []jit.Change) *draft {
-	d := &draft{policy: *r.policy, clock: r.clock, recollection: recollection{memory: r.memory, was: r.Claims, asked: map[owned]bool{}}}
-	d.Claims = slices.Clone(r.Claims)
+	d := &draft{policy: *r.policy, clock: r.clock, claims: claims.NewDraft(r.claimed), unclaimed: r.unclaimed}
 	asked, owners := map[owned]bool{}, map[string]bool{}
 	for _, c := range changes {
 		asked[ownedBy(c.Access.Marker)], owners[c.Access.Marker.Owner] = true, true
@@ -65,9 +67,11 @@ func (d *draft) make(c jit.Change, r role) error {
 		}
 	}
 	before, changed := d.bindings, d.changed
-	if !d.drop(of, kept) && kept < 0 {
-		d.bindings = slices.Clone(d.bindings)
-		d.unstrip(c.Access, r)
+	found := d.drop(of, kept)
+	// A tool that writes the policy back without its conditions leaves the principal in the unconditional binding.
+	if !found && kept < 0 && c.Access.NoStandingBefore && d.gives(r.name, c.Access.Binding.Principal) {
+		d.leave(r.name, c.Access.Binding.Principal)
+		d.changed = true
 	}
 	if c.Op == jit.Remove || kept >= 0 {
 		return nil
@@ -85,6 +89,7 @@ func (d *draft) place(a jit.Access, r role) binding {
 	made := newBinding(a, r, d.clock.local)
 	if d.load().conditional >= shareFrom && shareable(a.Marker, d.clock.local) {
 		if i := slices.IndexFunc(d.bindings, func(b binding) bool { return b.takes(a, r) }); i >= 0 {
+			d.bindings = slices.Clone(d.bindings) // the caller may go back
 			d.bindings[i] = d.bindings[i].with(a)
 			return d.bindings[i]
 		}
@@ -116,21 +121,4 @@ func (d *draft) drop(of owned, kept int) bool {
 		d.bindings, d.changed = left, true
 	}
 	return found
-}
-
-// unstrip takes the principal out of the binding without a condition, of a grant that has no other
-// binding and is [jit.Access].Alone: a tool that writes a policy back without its conditions makes that of a grant.
-func (d *draft) unstrip(a jit.Access, r role) {
-	if !a.NoStandingBefore {
-		return
-	}
-	for i, b := range d.bindings {
-		if b.Role != r.name || b.Condition != nil {
-			continue
-		}
-		if member := slices.IndexFunc(b.Members, func(m string) bool { return sameMember(m, a.Binding.Principal) }); member >= 0 {
-			d.bindings[i], d.changed = b.without(member), true
-		}
-	}
-	d.bindings = slices.DeleteFunc(d.bindings, func(b binding) bool { return b.Role == r.name && len(b.Members) == 0 })
 }

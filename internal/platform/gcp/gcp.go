@@ -29,7 +29,7 @@ type Platform struct {
 	cfg    Config
 	now    func() time.Time
 	tidied func(ctx context.Context, gone []jit.Marker)
-	marks  jit.Claims
+	ledger jit.Claims
 
 	mu     sync.Mutex
 	opened *client // nil until the first call

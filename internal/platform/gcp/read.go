@@ -13,32 +13,28 @@ import (
 
 // Read gets the policy of the scope. A bucket or folder that is not there holds nothing.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
-	at, err := parseScope(scope)
+	at, c, err := p.reach(ctx, scope)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	c, err := p.client(ctx)
-	if err != nil {
-		return jit.Snapshot{}, err
-	}
-	current, err := p.look(ctx, c, at)
+	current, err := p.readAll(ctx, c, at)
 	if errors.Is(err, errGone) {
 		return jit.Snapshot{Clock: current.clock.remote}, nil
 	}
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	p.note(at, &current)
+	p.keep(at, &current)
 	s := current.snapshot(current.clock.now())
 	s.Clock, s.Notes = current.clock.remote, current.notes(at)
-	if p.marks == nil {
+	if p.ledger == nil {
 		return s, nil
 	}
-	after := p.remembered(ctx, at)
-	if err := cmp.Or(current.memory.err, after.err); err != nil {
+	after, err := p.claims(at).Read(ctx)
+	if err := cmp.Or(current.unclaimed, err); err != nil {
 		return jit.Snapshot{}, err
 	}
-	current.recollect(&s, current.Claims, after.Claims)
+	current.policy.observe(&s, current.claimed.Claims, after.Claims)
 	return s, nil
 }
 
