@@ -109,11 +109,6 @@ func (p *policy) encode() (json.RawMessage, error) {
 	return text, nil
 }
 
-// without returns the binding with one member less, all else as it was sent.
-func (b binding) without(member int) binding {
-	return b.having(slices.Delete(slices.Clone(b.Members), member, member+1))
-}
-
 // having returns the binding with other members, all else as it was sent.
 func (b binding) having(members []string) binding {
 	b.Members = members
