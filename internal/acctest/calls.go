@@ -152,41 +152,6 @@ func (p *counted) Apply(ctx context.Context, scope string, changes []jit.Change)
 	return errs
 }
 
-// late is a counted platform that takes its changes late.
-type late struct {
-	counted
-	platform jit.LateApplier
-}
-
-// ApplyLate counts a write and its changes when they are taken.
-func (p *late) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
-	var changes []jit.Change
-	var fail error
-	errs := p.platform.ApplyLate(ctx, scope, func() []jit.Change {
-		changes = take()
-		if fail = p.calls.noteWrite(ctx, changes); fail != nil {
-			return nil
-		}
-		return changes
-	})
-	if fail == nil {
-		fail = p.calls.lost()
-	}
-	if fail != nil {
-		return all(fail, changes)
-	}
-	return errs
-}
-
-// count returns the platform with its calls counted.
-func count(p jit.Platform, calls *Calls) jit.Platform {
-	c := counted{Platform: p, calls: calls}
-	if l, ok := p.(jit.LateApplier); ok {
-		return &late{counted: c, platform: l}
-	}
-	return &c
-}
-
 func (c *Calls) noteWrite(ctx context.Context, changes []jit.Change) error {
 	return c.note(ctx, func(n *Count) {
 		n.Writes++

@@ -92,7 +92,7 @@ func (s *server) open(ctx context.Context, w *World, settings config.Settings) (
 			if w.o.Platform != nil {
 				w.o.Platform(p)
 			}
-			return count(p, w.Calls)
+			return &counted{Platform: p, calls: w.Calls}
 		},
 	})
 	if err != nil {

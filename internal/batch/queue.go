@@ -11,44 +11,33 @@ import (
 	"time"
 )
 
-// minGap and maxGap bound the time for which a gathering queue waits for the next of several
-// callers: long enough for one that was just answered to come back with its next call. A queue whose
-// calls are not to be saved has no least time.
-const (
-	minGap = 100 * time.Millisecond
-	maxGap = 500 * time.Millisecond
-)
+// maxGap caps how long a gathering queue waits for the next caller.
+const maxGap = 500 * time.Millisecond
 
-// unknown as the number of expected callers makes a gathering queue wait until none has come for a while.
-const unknown = 1 << 30
-
-// Queue runs calls in groups: while one group runs, further calls wait, and all
-// that wait run as the next group. There is no fixed window.
+// Queue runs calls in groups: calls that arrive while a group runs wait and form the next group. There is no fixed window.
 //
-// With patience set, a group that runs for longer than that holds up only the calls that share a key with it:
-// the others run beside it. Calls with a key in common keep their order and never run in two groups at the same time.
+// If patience is set, a group that runs longer is overtaken: calls that share no key with it run beside it. Calls with
+// a common key keep their order and never run in two groups at once.
 //
-// A gathering queue also waits, where several callers were seen at once, until as many are
-// there again, or until none has come for half as long as the last run took (a group more would cost
-// a whole run) or for longer than they were apart before. A caller that has been alone is never kept waiting.
+// A gathering queue expects as many callers as it saw last. It waits for them until a gap passes in which none
+// arrives: half the duration of the last run, or four times the longest pause between two callers if that is more, but
+// never longer than the run itself, which is what one more group costs. It never delays a caller that was alone.
 type Queue[C, R any] struct {
-	run func(ctx context.Context, take func() []C) []R
+	run func(ctx context.Context, calls []C) []R
 
-	// patience is how long a group may run before it is overtaken; zero is for ever. keys yields what a call works on.
+	// patience is how long a group may run before it is overtaken; zero means forever. keys yields the keys of a call.
 	patience time.Duration
 	keys     func(in C, yield func(key string))
 
 	mu      sync.Mutex
 	waiting []*call[C, R]
-	// active is 1 while a worker runs, beside those whose groups are overtaken.
+	// active is 1 while a worker runs; workers whose groups are overtaken do not count.
 	active    int
 	overtaken []*group[C, R]
 
-	// Of a gathering queue: how many callers the next group waits for, and how long for the next of them.
 	gathering bool
-	expected  int
-	gap       time.Duration
-	least     time.Duration
+	expected  int           // callers of the next group
+	gap       time.Duration // how long to wait for each of them
 	arrived   chan struct{}
 }
 
@@ -60,39 +49,24 @@ type call[C, R any] struct {
 	done   chan struct{}
 }
 
-// group is calls that run together.
+// group is a set of calls that run together.
 type group[C, R any] struct {
 	calls []*call[C, R]
-	// over: the run has ended.
-	over bool
+	ended bool
 }
 
-// maxGroups bounds how many groups run side by side.
-const maxGroups = 4
+// maxOvertaken is the number of overtaken groups at which the queue stops starting new ones.
+const maxOvertaken = 4
 
-// NewQueue returns a queue over run, which is called by one goroutine at a time, unless there is patience,
-// and returns one result for each call, in order. Its context ends when no caller
-// waits for its results any more. A run that panics, or returns another number of results, ends the
-// program: to go on would be to tell callers of success that nobody has seen.
+// NewQueue returns a queue over run, which returns one result for each call, in order. One goroutine at a time calls run,
+// unless patience is set. The context of run ends when no caller waits for its results any more. A run that panics or
+// returns the wrong number of results ends the program: continuing would report successes that never happened.
 func NewQueue[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, R] {
-	late := func(ctx context.Context, take func() []C) []R {
-		calls := take()
-		if len(calls) == 0 {
-			return nil // all have gone
-		}
-		return run(ctx, calls)
-	}
-	return &Queue[C, R]{run: late, arrived: make(chan struct{}, 1)}
+	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1)}
 }
 
-// newGathering returns a gathering queue, which waits at least so long for the next of several callers, over run, which is called as soon as there is a
-// caller and takes the calls of the group, exactly once, when it needs them; there are none if all callers have gone meanwhile.
-func newGathering[C, R any](least time.Duration, run func(ctx context.Context, take func() []C) []R) *Queue[C, R] {
-	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1), gathering: true, gap: least, least: least}
-}
-
-// Do runs one call in a group with others and returns its result. If ctx ends
-// first it returns at once with the context's error; the call may still be made.
+// Do runs one call in a group with others and returns its result. If ctx ends first, Do returns the context's error at
+// once; the call may still run.
 func (q *Queue[C, R]) Do(ctx context.Context, in C) (R, error) {
 	c := &call[C, R]{ctx: ctx, in: in, done: make(chan struct{})}
 	q.mu.Lock()
@@ -113,9 +87,9 @@ func (q *Queue[C, R]) Do(ctx context.Context, in C) (R, error) {
 	}
 }
 
-// employ starts a worker if none is active and there is something that it may run. The caller holds the lock.
+// employ starts a worker if none is active and a call is ready. The caller holds the lock.
 func (q *Queue[C, R]) employ() {
-	if q.active > 0 || len(q.overtaken) >= maxGroups {
+	if q.active > 0 || len(q.overtaken) >= maxOvertaken {
 		return
 	}
 	if ready, _ := q.split(); len(ready) > 0 {
@@ -124,24 +98,24 @@ func (q *Queue[C, R]) employ() {
 	}
 }
 
-// split parts those who wait into those that may run now and those that share a key with an overtaken group, or with a
-// call before them that does. The caller holds the lock.
+// split separates the waiting calls into those that are ready and those that share a key with an overtaken group or with
+// an earlier call that does. The caller holds the lock.
 func (q *Queue[C, R]) split() (ready, later []*call[C, R]) {
 	if len(q.overtaken) == 0 {
 		return q.waiting, nil
 	}
 	busy := map[string]bool{}
-	note := func(key string) { busy[key] = true }
+	block := func(key string) { busy[key] = true }
 	for _, g := range q.overtaken {
 		for _, c := range g.calls {
-			q.keys(c.in, note)
+			q.keys(c.in, block)
 		}
 	}
 	for _, c := range q.waiting {
-		held := false
-		q.keys(c.in, func(key string) { held = held || busy[key] })
-		if held {
-			q.keys(c.in, note)
+		blocked := false
+		q.keys(c.in, func(key string) { blocked = blocked || busy[key] })
+		if blocked {
+			q.keys(c.in, block)
 			later = append(later, c)
 		} else {
 			ready = append(ready, c)
@@ -150,7 +124,7 @@ func (q *Queue[C, R]) split() (ready, later []*call[C, R]) {
 	return ready, later
 }
 
-// work runs groups until nobody waits, or another worker has taken over while a group of this one was overtaken.
+// work runs groups until no call is ready, or until another worker has taken over because a group was overtaken.
 func (q *Queue[C, R]) work() {
 	for {
 		q.mu.Lock()
@@ -160,14 +134,17 @@ func (q *Queue[C, R]) work() {
 			return
 		}
 		q.mu.Unlock()
-		g := q.runGroup()
+		g := q.nextGroup()
+		if len(g.calls) > 0 {
+			q.runGroup(g)
+		}
 		q.mu.Lock()
-		g.over = true
+		g.ended = true
 		if i := slices.Index(q.overtaken, g); i >= 0 {
 			q.overtaken = slices.Delete(q.overtaken, i, i+1)
 			q.active++
 		}
-		// Those just answered and those that came meanwhile are the callers at work now.
+		// Those just answered and those that arrived meanwhile are the callers at work now.
 		q.expected = len(g.calls) + len(q.waiting)
 		q.mu.Unlock()
 		for _, c := range g.calls {
@@ -176,11 +153,11 @@ func (q *Queue[C, R]) work() {
 	}
 }
 
-// overtake lets other calls run beside a group that still runs.
+// overtake lets other calls run beside a group that is still running.
 func (q *Queue[C, R]) overtake(g *group[C, R]) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if g.over {
+	if g.ended {
 		return
 	}
 	q.overtaken = append(q.overtaken, g)
@@ -188,86 +165,47 @@ func (q *Queue[C, R]) overtake(g *group[C, R]) {
 	q.employ()
 }
 
-// runGroup runs one group and returns it with the results of its calls.
-func (q *Queue[C, R]) runGroup() *group[C, R] {
-	ctx, stop := context.WithCancel(context.WithoutCancel(q.first().ctx))
-	defer stop()
-	taken := make(chan struct{})
-	go q.stopWhenAbandoned(taken, stop)
-
-	g := &group[C, R]{}
-	var patience *time.Timer
-	begun := time.Now()
-	results := q.run(ctx, func() []C {
-		if q.gathering {
-			before := time.Now()
-			q.gather()
-			begun = begun.Add(time.Since(before)) // the wait is no part of the run
-		}
-		q.mu.Lock()
-		ready, later := q.split()
-		g.calls, q.waiting = unabandoned(ready), later
-		close(taken) // under the lock: nobody may find the queue empty and not know why
-		q.mu.Unlock()
-		if q.patience > 0 {
-			patience = time.AfterFunc(q.patience, func() { q.overtake(g) })
-		}
-		go stopWhenGone(ctx, g.calls, stop)
-		calls := make([]C, len(g.calls))
-		for i, c := range g.calls {
-			calls[i] = c.in
-		}
-		return calls
-	})
-	if patience != nil {
-		patience.Stop()
+// nextGroup takes the calls that are ready, except those whose caller has gone.
+func (q *Queue[C, R]) nextGroup() *group[C, R] {
+	if q.gathering {
+		q.gather()
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ready, later := q.split()
+	gone := func(c *call[C, R]) bool { return c.ctx.Err() != nil }
+	g := &group[C, R]{calls: slices.DeleteFunc(ready, gone)}
+	q.waiting = later
+	return g
+}
+
+// runGroup runs one group and stores the results.
+func (q *Queue[C, R]) runGroup(g *group[C, R]) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(g.calls[0].ctx))
+	defer stop()
+	go stopWhenGone(ctx, g.calls, stop)
+	if q.patience > 0 {
+		defer time.AfterFunc(q.patience, func() { q.overtake(g) }).Stop()
+	}
+	calls := make([]C, len(g.calls))
+	for i, c := range g.calls {
+		calls[i] = c.in
+	}
+	began := time.Now()
+	results := q.run(ctx, calls)
+	took := time.Since(began)
 	if len(results) != len(g.calls) {
 		panic(fmt.Sprintf("batch: run returned %d results for %d calls", len(results), len(g.calls)))
 	}
 	for i, r := range results {
 		g.calls[i].result = r
 	}
-	took, most := time.Since(begun), maxGap
-	if q.least == 0 {
-		most = min(took, maxGap) // to wait longer than a group more takes saves nothing
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.gap = min(max(q.least, took/2, 4*spread(g.calls)), most)
-	return g
+	q.gap = min(max(took/2, 4*spread(g.calls)), took, maxGap)
 }
 
-// first returns the call that has waited longest.
-func (q *Queue[C, R]) first() *call[C, R] {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.waiting[0]
-}
-
-// stopWhenAbandoned calls stop if all who wait go before the group is taken.
-func (q *Queue[C, R]) stopWhenAbandoned(taken <-chan struct{}, stop func()) {
-	for {
-		q.mu.Lock()
-		waiting := unabandoned(slices.Clone(q.waiting))
-		q.mu.Unlock()
-		if len(waiting) == 0 {
-			select {
-			case <-taken: // the group was taken while we looked
-			default:
-				stop()
-			}
-			return
-		}
-		select {
-		case <-waiting[0].ctx.Done():
-		case <-taken:
-			return
-		}
-	}
-}
-
-// stopWhenGone calls stop when all callers of the group have gone.
+// stopWhenGone calls stop once every caller of the group has gone.
 func stopWhenGone[C, R any](ctx context.Context, group []*call[C, R], stop func()) {
 	for _, c := range group {
 		select {
@@ -279,7 +217,7 @@ func stopWhenGone[C, R any](ctx context.Context, group []*call[C, R], stop func(
 	stop()
 }
 
-// spread is the longest time between two callers of the group that came one after the other.
+// spread is the longest pause between two successive callers of the group.
 func spread[C, R any](group []*call[C, R]) time.Duration {
 	var longest time.Duration
 	for i := 1; i < len(group); i++ {
@@ -288,7 +226,7 @@ func spread[C, R any](group []*call[C, R]) time.Duration {
 	return longest
 }
 
-// gather waits for the callers that are expected, for no longer than the gap after the last one that came.
+// gather waits until the expected callers have arrived, or none has arrived for the length of the gap.
 func (q *Queue[C, R]) gather() {
 	q.mu.Lock()
 	gap := q.gap
@@ -309,15 +247,4 @@ func (q *Queue[C, R]) gather() {
 			return
 		}
 	}
-}
-
-// unabandoned leaves out the calls whose caller has gone before the group began.
-func unabandoned[C, R any](group []*call[C, R]) []*call[C, R] {
-	kept := group[:0]
-	for _, c := range group {
-		if c.ctx.Err() == nil {
-			kept = append(kept, c)
-		}
-	}
-	return kept
 }

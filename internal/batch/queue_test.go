@@ -45,14 +45,11 @@ func (r *runs) take(t *testing.T, d time.Duration) func(context.Context, []int) 
 	}
 }
 
-// gathering is a gathering queue whose run wants its calls at once.
+// gathering returns a gathering queue over run.
 func gathering[C, R any](run func(context.Context, []C) []R) *Queue[C, R] {
-	return newGathering(minGap, func(ctx context.Context, take func() []C) []R {
-		if calls := take(); len(calls) > 0 {
-			return run(ctx, calls)
-		}
-		return nil
-	})
+	q := NewQueue(run)
+	q.gathering = true
+	return q
 }
 
 func (r *runs) count() int {
@@ -186,7 +183,7 @@ func TestCancelledCallerReturnsAtOnce(t *testing.T) {
 			sawEnd = ctx.Err()
 			return calls
 		})
-		q.expected = 2 // so that both are in one group
+		q.expected, q.gap = 2, time.Second // so that both are in one group
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -222,7 +219,7 @@ func TestRunEndsWhenAllHaveGone(t *testing.T) {
 			ended <- time.Since(begun)
 			return calls
 		})
-		q.expected = 3
+		q.expected, q.gap = 3, time.Second
 		var wg sync.WaitGroup
 		for n := range 3 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(3-n)*time.Second)

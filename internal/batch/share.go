@@ -90,16 +90,8 @@ func (s *Shared) scope(name string) *scope {
 	if !ok {
 		sc = &scope{}
 		sc.reads = NewQueue(func(ctx context.Context, writtenToo []bool) []reading { return s.read(ctx, name, sc, writtenToo) })
-		least := minGap
-		if _, ok := jit.Find[jit.Unmetered](s.Platform); ok {
-			least = 0
-		}
-		sc.writes = newGathering(least, func(ctx context.Context, take func() [][]jit.Change) [][]error { return s.write(ctx, name, sc, take) })
-		sc.writes.patience, sc.writes.keys = patience, grantsOf
-		if s.keep > 0 {
-			// Who keeps reads is a plan or an apply with many callers at once: the first group waits for them too.
-			sc.writes.expected = unknown
-		}
+		sc.writes = NewQueue(func(ctx context.Context, calls [][]jit.Change) [][]error { return s.write(ctx, name, sc, calls) })
+		sc.writes.gathering, sc.writes.patience, sc.writes.keys = true, patience, grantsOf
 		s.scopes[name] = sc
 	}
 	return sc
@@ -168,30 +160,11 @@ func (s *Shared) Apply(ctx context.Context, name string, changes []jit.Change) [
 	return errs
 }
 
-// write hands the changes of all callers to the platform in one Apply, or in as many as it
-// takes for no two changes of one grant to be in the same.
-func (s *Shared) write(ctx context.Context, name string, sc *scope, take func() [][]jit.Change) [][]error {
+// write hands the changes of all callers to the platform in one Apply, or in several if one grant has several changes.
+func (s *Shared) write(ctx context.Context, name string, sc *scope, calls [][]jit.Change) [][]error {
 	defer sc.begin()() // ended before anybody is answered
-	if late, ok := s.Platform.(jit.LateApplier); ok {
-		var r *rounds
-		first := late.ApplyLate(ctx, name, func() []jit.Change {
-			r = inRounds(take())
-			return r.changes(0)
-		})
-		return s.finish(ctx, name, r, first)
-	}
-	calls := take()
-	if len(calls) == 0 {
-		return nil
-	}
 	r := inRounds(calls)
-	return s.finish(ctx, name, r, s.Platform.Apply(ctx, name, r.changes(0)))
-}
-
-// finish makes the changes of all rounds but the first, whose errors it is handed.
-func (s *Shared) finish(ctx context.Context, name string, r *rounds, first []error) [][]error {
-	r.answer(0, first)
-	for n := 1; n < len(r.places); n++ {
+	for n := range r.places {
 		r.answer(n, s.Platform.Apply(ctx, name, r.changes(n)))
 	}
 	return r.results

@@ -31,23 +31,6 @@ type Platform interface {
 	Apply(ctx context.Context, scope string, changes []Change) []error
 }
 
-// LateApplier is a platform whose Apply begins with a read that does not depend on
-// the changes: callers that come while it reads can still be taken along.
-type LateApplier interface {
-	Platform
-	// ApplyLate is Apply with the changes asked for when they are needed: take is called exactly once,
-	// after the read, also when that failed. It returns one error for each change taken.
-	ApplyLate(ctx context.Context, scope string, take func() []Change) []error
-}
-
-// Unmetered is a platform whose calls cost next to nothing and are not limited in number, such as
-// a file of this machine: callers are not kept waiting to save calls.
-type Unmetered interface {
-	Platform
-	// Unmetered does nothing.
-	Unmetered()
-}
-
 // Tidier is a platform that, when it writes a scope, also takes bindings away that are
 // over and bear the owner of one of the changes.
 type Tidier interface {

@@ -236,11 +236,7 @@ func (c *ledgerCollector) count() ([]jit.Count, error) {
 // Wrap counts the calls to a target.
 func (m *Metrics) Wrap(name string, p jit.Platform) jit.Platform {
 	m.begin(name, p.Kind())
-	w := &metered{Platform: p, name: name, m: m}
-	if late, ok := jit.Find[jit.LateApplier](p); ok {
-		return &meteredLate{w, late}
-	}
-	return w
+	return &metered{Platform: p, name: name, m: m}
 }
 
 // begin makes the counters of a target. A counter that appears with its first event never increases as far as Prometheus can tell.
@@ -299,20 +295,6 @@ func (p *metered) Read(ctx context.Context, scope string) (jit.Snapshot, error) 
 func (p *metered) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
 	began := time.Now()
 	errs := p.Platform.Apply(ctx, scope, changes)
-	p.note(opApply, began, anyFailed(errs))
-	return errs
-}
-
-// meteredLate is a [jit.LateApplier] whose calls are counted.
-type meteredLate struct {
-	*metered
-	late jit.LateApplier
-}
-
-// ApplyLate carries out the changes that are there when they are needed.
-func (p *meteredLate) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
-	began := time.Now()
-	errs := p.late.ApplyLate(ctx, scope, take)
 	p.note(opApply, began, anyFailed(errs))
 	return errs
 }

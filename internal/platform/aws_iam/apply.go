@@ -21,13 +21,7 @@ import (
 // removed; on another principal than the grant's it is a copy and removed. A Remove whose principal is known deletes without
 // relying on what was read: a read may be too old to show the policy.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	return p.ApplyLate(ctx, scope, func() []jit.Change { return changes })
-}
-
-// ApplyLate is Apply with the changes taken when the account has been read.
-func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
 	c, a, err := p.open(ctx, scope)
-	changes := take()
 	errs := make([]error, len(changes))
 	if err != nil {
 		for i := range errs {

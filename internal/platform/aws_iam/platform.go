@@ -57,7 +57,7 @@ type Platform struct {
 	opened *client // nil until the first call
 }
 
-var _ jit.LateApplier = (*Platform)(nil)
+var _ jit.Platform = (*Platform)(nil)
 
 // New checks the form of the configuration; the first call looks for credentials.
 func New(cfg Config, now func() time.Time) (*Platform, error) {

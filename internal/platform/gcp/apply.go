@@ -28,22 +28,16 @@ const (
 	fresh = 5 * time.Second
 )
 
-// Apply is [Platform.ApplyLate] with changes that are known beforehand.
-func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	return p.ApplyLate(ctx, scope, func() []jit.Change { return changes })
-}
-
-// ApplyLate reads the policy and writes it once with all changes made. If somebody else wrote in between, the write
+// Apply reads the policy and writes it once with all changes made. If somebody else wrote in between, the write
 // fails by the etag and starts over with a read. If the service refuses the write, halving the changes finds the ones
 // to blame. A change that would break a limit of policies is refused beforehand. Bindings that are over go with the
 // write. The answer to our last read or write stands for the read if it is recent.
-func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
+func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
 	at, c, err := p.reach(ctx, scope)
 	var current reading
 	if err == nil {
 		current, err = p.latest(ctx, c, at)
 	}
-	changes := take()
 	a := &application{
 		platform: p, client: c, at: at,
 		changes: changes, roles: make([]role, len(changes)), errs: make([]error, len(changes)),

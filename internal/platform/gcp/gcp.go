@@ -38,7 +38,6 @@ type Platform struct {
 }
 
 var (
-	_ jit.LateApplier = (*Platform)(nil)
 	_ jit.Tidier      = (*Platform)(nil)
 	_ jit.Claimer     = (*Platform)(nil)
 )

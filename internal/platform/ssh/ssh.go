@@ -56,8 +56,6 @@ type Platform struct {
 }
 
 var (
-	_ jit.LateApplier = (*Platform)(nil)
-	_ jit.Unmetered   = (*Platform)(nil)
 	_ jit.Warner      = (*Platform)(nil)
 )
 
@@ -124,9 +122,6 @@ func checkPath(attribute, written string) (string, error) {
 	return filepath.Clean(path), nil
 }
 
-// Unmetered says that a call is a look at a file of this machine.
-func (p *Platform) Unmetered() {}
-
 // OnWarning sets what is told of a change that was made without the lock.
 func (p *Platform) OnWarning(tell func(text string)) { p.warn = tell }
 
@@ -188,15 +183,9 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	return parseKeys(content.data).snapshot(), nil
 }
 
-// Apply makes all changes with one read and at most one write of the file: none
-// when it is right already.
+// Apply makes all changes with at most one read and one write of the file. It reads the file only if another process
+// has written to it since this one did, and writes it only if something changes.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	return p.ApplyLate(ctx, scope, func() []jit.Change { return changes })
-}
-
-// ApplyLate is Apply with the changes taken after the read. A file that this process has read or written before is
-// read again only if somebody else wrote to it since.
-func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []jit.Change) []error {
 	var before content
 	path, err := p.path(scope)
 	if err == nil {
@@ -205,7 +194,6 @@ func (p *Platform) ApplyLate(ctx context.Context, scope string, take func() []ji
 	if err == nil {
 		before, err = p.recall(ctx, path)
 	}
-	changes := take()
 	errs := make([]error, len(changes))
 	expected := slices.ContainsFunc(changes, p.expects)
 	creating := slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Op == jit.Ensure })

@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -10,12 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// free is a platform whose calls need not be saved.
-type free struct{ *slow }
-
 func newSlow(apply time.Duration) *slow { return &slow{held: map[jit.ID]int{}, apply: apply} }
-
-func (*free) Unmetered() {}
 
 // wrapped hides what a platform can beyond jit.Platform.
 type wrapped struct{ jit.Platform }
@@ -43,36 +39,35 @@ func waves(t *testing.T, p jit.Platform) time.Duration {
 	return time.Since(begin)
 }
 
-func TestCallersOfAnUnmeteredPlatformAreNotKeptWaiting(t *testing.T) {
+func TestFastCallsAreNotDelayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		metered, unmetered := newSlow(2*time.Millisecond), &free{newSlow(2 * time.Millisecond)}
-		long, short := waves(t, metered), waves(t, unmetered)
 		// The last caller alone needs 10 times 90 ms.
-		if short > 950*time.Millisecond {
-			t.Errorf("100 calls of 2 ms took %s", short)
-		}
-		if long <= short || metered.writes >= unmetered.writes {
-			t.Errorf("a metered platform took %s and %d writes, an unmetered one %s and %d", long, metered.writes, short, unmetered.writes)
+		if took := waves(t, newSlow(2*time.Millisecond)); took > 950*time.Millisecond {
+			t.Errorf("100 calls of 2 ms took %s", took)
 		}
 	})
 }
 
-// A call that takes long is worth waiting for, also where calls are free.
-func TestASlowUnmeteredPlatformIsAskedInGroups(t *testing.T) {
+func TestSlowCallsRunInGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &free{newSlow(200 * time.Millisecond)}
-		if took := waves(t, wrapped{p}); p.writes > 12 || took > 4*time.Second {
+		p := newSlow(200 * time.Millisecond)
+		if took := waves(t, p); p.writes > 12 || took > 4*time.Second {
 			t.Errorf("%d writes in %s, want about ten", p.writes, took)
 		}
 	})
 }
 
-func TestFindLooksIntoWrappers(t *testing.T) {
-	inner := &free{}
-	if found, ok := jit.Find[jit.Unmetered](Share(wrapped{inner}, 0, time.Now)); !ok || found != jit.Unmetered(inner) {
+// other is a platform with a further power.
+type other struct{ *slow }
+
+func (other) Describe(context.Context, jit.Binding) (jit.Traits, error) { return jit.Traits{}, nil }
+
+func TestFindSearchesWrappers(t *testing.T) {
+	inner := other{}
+	if found, ok := jit.Find[jit.Describer](Share(wrapped{inner}, 0, time.Now)); !ok || found != jit.Describer(inner) {
 		t.Errorf("Find = %v, %t", found, ok)
 	}
-	if found, ok := jit.Find[jit.Unmetered](wrapped{&slow{}}); ok {
+	if found, ok := jit.Find[jit.Describer](wrapped{&slow{}}); ok {
 		t.Errorf("Find = %v of a platform that cannot", found)
 	}
 }
