@@ -100,16 +100,16 @@ func (s *Shared) scope(name string) *scope {
 // Read returns the scope as it is, or as it was at most keep ago if no write of this process has been under way
 // since. A reading that began before a write of ours ended answers nobody who asks after that end.
 func (s *Shared) Read(ctx context.Context, name string) (jit.Snapshot, error) {
-	return s.recall(ctx, name, false)
+	return s.reuse(ctx, name, false)
 }
 
 // Recent returns the scope as it was at most keep ago, writes of this process since
 // then left out. It serves to look for what others have put there.
 func (s *Shared) Recent(ctx context.Context, name string) (jit.Snapshot, error) {
-	return s.recall(ctx, name, true)
+	return s.reuse(ctx, name, true)
 }
 
-func (s *Shared) recall(ctx context.Context, name string, writtenToo bool) (jit.Snapshot, error) {
+func (s *Shared) reuse(ctx context.Context, name string, writtenToo bool) (jit.Snapshot, error) {
 	sc := s.scope(name)
 	if last, ok := s.kept(sc, writtenToo); ok {
 		return last.snapshot, nil

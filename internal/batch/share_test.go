@@ -27,6 +27,10 @@ func (s *slow) Kind() string { return "slow" }
 func (s *slow) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	return b, jit.Traits{}, nil
 }
+func (s *slow) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
+	return jit.AsWritten(b), nil
+}
+
 func (s *slow) Scopes(context.Context) ([]string, error) { return []string{"only"}, nil }
 
 func (s *slow) Read(ctx context.Context, _ string) (jit.Snapshot, error) {

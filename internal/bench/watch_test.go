@@ -176,6 +176,10 @@ func (nothing) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	return b, jit.Traits{Enforcement: jit.Native}, nil
 }
 
+func (nothing) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
+	return jit.AsWritten(b), nil
+}
+
 func (nothing) Scopes(context.Context) ([]string, error) { return nil, nil }
 
 func (n nothing) Read(_ context.Context, scope string) (s jit.Snapshot, err error) {

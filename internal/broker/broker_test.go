@@ -863,7 +863,7 @@ func TestStandingAccessIsNamedAtPlan(t *testing.T) {
 // What a platform notes of a scope is for every grant there, or for those of one principal.
 func TestAdviceIsAWarningAtPlan(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
-	w.platform.Advise = func(b jit.Binding) []jit.Advice {
+	w.platform.Advise = func(_ context.Context, b jit.Binding) []jit.Advice {
 		return []jit.Advice{{Attribute: "principal", Title: "The principal does not exist", Text: "no " + b.Principal}}
 	}
 	p, err := w.Preview(t.Context(), request(), true)

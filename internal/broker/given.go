@@ -13,7 +13,7 @@ type judging func(ctx context.Context, target jit.Platform, policies []jit.Polic
 
 // foregone judges by what is known without a call. It permits what the target may still turn out to permit.
 func foregone(ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request) (v jit.Verdict, err error) {
-	if asked.Given, err = given(ctx, target, asked.Binding, false); err != nil {
+	if asked.Given, err = target.Given(ctx, asked.Binding, false); err != nil {
 		return v, err
 	}
 	return policy.Foregone(policies, asked)
@@ -22,7 +22,7 @@ func foregone(ctx context.Context, target jit.Platform, policies []jit.Policy, a
 // verdict judges what the binding gives. The target is asked for further names, through ask, only if they can change the verdict; its
 // error is [undescribed] where it does not answer.
 func (ask asker) verdict(ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request) (v jit.Verdict, err error) {
-	if asked.Given, err = given(ctx, target, asked.Binding, false); err != nil {
+	if asked.Given, err = target.Given(ctx, asked.Binding, false); err != nil {
 		return v, err
 	}
 	v, err = policy.Judge(policies, asked)
@@ -33,7 +33,7 @@ func (ask asker) verdict(ctx context.Context, target jit.Platform, policies []ji
 		return v, err
 	}
 	err = ask(asked.Binding.Target, func() (err error) {
-		asked.Given, err = given(ctx, target, asked.Binding, true)
+		asked.Given, err = target.Given(ctx, asked.Binding, true)
 		return err
 	})
 	if err != nil {
@@ -41,14 +41,6 @@ func (ask asker) verdict(ctx context.Context, target jit.Platform, policies []ji
 			asked.Binding.Role, asked.Binding.Principal, asked.Binding.Target, err))
 	}
 	return policy.Judge(policies, asked)
-}
-
-// given tells what a binding gives on its target.
-func given(ctx context.Context, target jit.Platform, binding jit.Binding, ask bool) (jit.Given, error) {
-	if i, ok := jit.Find[jit.Interpreter](target); ok {
-		return i.Given(ctx, binding, ask)
-	}
-	return jit.AsWritten(binding), nil
 }
 
 // undescribed is the error of a target that does not say what it knows of a binding.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -55,13 +56,9 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 		}
 	}
 	var snapshot jit.Snapshot
-	ask := read && !known
 	if read && !known {
 		look := func() (jit.Snapshot, error) { return b.look(ctx, g) }
-		if snapshot, err = b.outages.read(g.Place(), b.Now, look); err != nil {
-			ask = false
-		}
-		if err != nil && late == nil {
+		if snapshot, err = b.outages.read(g.Place(), b.Now, look); err != nil && late == nil {
 			warnings = append(warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
 				"Whether standing access gives the same, and how much room there is, is not known: %v. The apply fails if the target does not answer then either.", err)})
 		}
@@ -87,26 +84,16 @@ func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Preview, er
 			p.Warnings = append(p.Warnings, Warning{"scope", cmp.Or(n.Summary, "Little room is left"), n.Text})
 		}
 	}
-	for _, a := range b.advice(ctx, snapshot, g.Binding, ask) {
-		p.Warnings = append(p.Warnings, Warning{a.Attribute, a.Title, a.Text})
+	if snapshot.Advise != nil {
+		for _, a := range snapshot.Advise(ctx, g.Binding) {
+			p.Warnings = append(p.Warnings, Warning{a.Attribute, a.Title, a.Text})
+		}
 	}
 	for _, text := range snapshot.Unseen {
 		p.Warnings = append(p.Warnings, Warning{"scope", "Not all of the access was looked at",
 			fmt.Sprintf("On %s of target %q: %s. Whether standing access gives the same is known of the rest only.", g.Scope, g.Target, text)})
 	}
 	return p, nil
-}
-
-// advice is what the target says about a new grant of a binding; with ask it is asked for what reading the scope does not tell.
-func (b *Broker) advice(ctx context.Context, s jit.Snapshot, binding jit.Binding, ask bool) []jit.Advice {
-	var all []jit.Advice
-	if s.Advise != nil {
-		all = s.Advise(binding)
-	}
-	if target, ok := jit.Find[jit.Adviser](b.Targets[binding.Target]); ok && ask {
-		all = append(all, target.Advise(ctx, binding)...)
-	}
-	return all
 }
 
 // standsAlready warns of standing access that gives what the grant is to give.
@@ -215,9 +202,7 @@ func (b *Broker) look(ctx context.Context, g jit.Grant) (jit.Snapshot, error) {
 		return jit.Snapshot{}, err
 	}
 	read := p.Read
-	if shared, ok := p.(interface {
-		Recent(context.Context, string) (jit.Snapshot, error)
-	}); ok {
+	if shared, ok := p.(*batch.Shared); ok {
 		read = shared.Recent
 	}
 	s, err := read(ctx, g.Scope)

@@ -62,23 +62,16 @@ func TestAPlanWarnsOfWhatAMarkerHides(t *testing.T) {
 	}
 }
 
-// advising is a platform that has to ask.
-type advising struct {
-	jit.Platform
-	asked int
-}
-
-func (a *advising) Advise(_ context.Context, b jit.Binding) []jit.Advice {
-	a.asked++
-	return []jit.Advice{{Attribute: "role", Title: "The role does not exist", Text: "there is no " + b.Role}}
-}
-
 // A plan is told what its target says of the binding and what could not be looked at; without reading nothing is asked.
 func TestAPlanIsToldWhatTheTargetSays(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
-	a := &advising{Platform: w.platform}
+	asked := 0
+	w.platform.Advise = func(_ context.Context, b jit.Binding) []jit.Advice {
+		asked++
+		return []jit.Advice{{Attribute: "role", Title: "The role does not exist", Text: "there is no " + b.Role}}
+	}
 	w.platform.Unseen = []string{"the operator may not list everything"}
-	w.Targets["db"] = batch.Share(a, 0, w.Now)
+	w.Targets["db"] = batch.Share(w.platform, 0, w.Now)
 	p, err := w.Preview(t.Context(), request(), true)
 	if err != nil {
 		t.Fatal(err)
@@ -92,8 +85,8 @@ func TestAPlanIsToldWhatTheTargetSays(t *testing.T) {
 			t.Errorf("the plan says %q, and not %q", says, want)
 		}
 	}
-	asked := a.asked
-	if _, err := w.Preview(t.Context(), request(), false); err != nil || a.asked != asked {
-		t.Errorf("a plan that reads nothing asked %d times, %v", a.asked-asked, err)
+	before := asked
+	if _, err := w.Preview(t.Context(), request(), false); err != nil || asked != before {
+		t.Errorf("a plan that reads nothing asked %d times, %v", asked-before, err)
 	}
 }

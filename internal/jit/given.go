@@ -1,7 +1,5 @@
 package jit
 
-import "context"
-
 // Given is what a binding gives, apart from how it is written. Policies judge this, so no other spelling of the
 // same access gets another verdict.
 type Given struct {
@@ -71,15 +69,7 @@ func (n Narrowing) Text() string {
 	return text
 }
 
-// Interpreter is a platform on which one access can be written in several ways, or gives more than its text says.
-type Interpreter interface {
-	Platform
-	// Given tells what a binding that Check has accepted gives. With ask it looks up the names that only the
-	// platform knows; it only reads. Without ask it makes no call and says what is unresolved.
-	Given(ctx context.Context, b Binding, ask bool) (Given, error)
-}
-
-// AsWritten is what a binding gives on a platform that is no [Interpreter]: what its text says.
+// AsWritten returns what the text of a binding says, under no other names.
 func AsWritten(b Binding) Given {
 	return Given{Principal: Named{Name: b.Principal}, Role: Named{Name: b.Role}, Scope: Named{Name: b.Scope}}
 }

@@ -18,6 +18,10 @@ type Platform interface {
 	// *[Error] of the kind [ErrInvalid] that name principal, role or scope.
 	Check(b Binding) (Binding, Traits, error)
 
+	// Given returns what a binding that Check has accepted gives. With ask it looks up the names that only the platform
+	// knows; it only reads. Without ask it makes no call and marks the names it cannot tell as unresolved.
+	Given(ctx context.Context, b Binding, ask bool) (Given, error)
+
 	// Scopes lists every scope of the target on which a binding of any owner of ours is or may be.
 	Scopes(ctx context.Context) ([]string, error)
 
@@ -51,14 +55,6 @@ type Describer interface {
 	Platform
 	// Describe returns the traits of a binding that Check has accepted, as they are now. It only reads.
 	Describe(ctx context.Context, b Binding) (Traits, error)
-}
-
-// Adviser is a platform that has to ask what a new grant of a binding will run into, where reading the scope does not tell.
-type Adviser interface {
-	Platform
-	// Advise says the same of a binding that Check has accepted as [Snapshot].Advise does. It only reads. What it may not ask, or gets no answer
-	// to, it is silent about.
-	Advise(ctx context.Context, b Binding) []Advice
 }
 
 // Find returns p as one of the interfaces beyond [Platform], or what p wraps: a wrapper has a method
@@ -127,9 +123,9 @@ type Snapshot struct {
 	Standing []Standing
 	// Notes are what whoever reviews a new grant on the scope has to know.
 	Notes []Note
-	// Advise returns what whoever reviews a new grant of a binding on the scope has to know of it, such as a role that the platform
-	// does not have. It makes no call. It is nil where the platform has nothing to say.
-	Advise func(b Binding) []Advice
+	// Advise returns warnings for the reviewer of a new grant on the scope, such as a role that does not exist. It may call
+	// the platform, but only to read; what it cannot find out, it leaves out. It is nil if the platform has no advice.
+	Advise func(ctx context.Context, b Binding) []Advice
 	// Unseen names access of the scope that could not be looked at, such as bindings that the operator may not list. What is read is right
 	// all the same.
 	Unseen []string

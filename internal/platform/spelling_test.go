@@ -58,11 +58,9 @@ func (p judged) judge(t *testing.T, written jit.Binding, policies ...jit.Policy)
 	if err != nil {
 		return jit.Verdict{}, err
 	}
-	given := jit.AsWritten(b)
-	if i, ok := p.Platform.(jit.Interpreter); ok {
-		if given, err = i.Given(t.Context(), b, false); err != nil {
-			t.Fatal(err)
-		}
+	given, err := p.Given(t.Context(), b, false)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return policy.Judge(policies, policy.Request{Owner: "jit", Platform: p.Kind(), Binding: b, Reason: "INC-1: look", Length: time.Hour, Traits: traits, Given: given})
 }

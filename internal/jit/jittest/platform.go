@@ -28,7 +28,7 @@ type Platform struct {
 	Call func(what string) error
 	// Notes and Advise are in every snapshot.
 	Notes  []jit.Note
-	Advise func(b jit.Binding) []jit.Advice
+	Advise func(ctx context.Context, b jit.Binding) []jit.Advice
 	// Unseen is in every snapshot.
 	Unseen []string
 
@@ -49,6 +49,11 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 		b.Scope = "all"
 	}
 	return b, p.Traits, nil
+}
+
+// Given returns what is written.
+func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
+	return jit.AsWritten(b), nil
 }
 
 // Scopes lists the scopes that hold something.

@@ -1,6 +1,7 @@
 package awsiam
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -8,8 +9,8 @@ import (
 
 // advise says what of a binding does not exist, as far as the account that was read tells: nothing is known of other accounts, and of the
 // policies of AWS.
-func (p *Platform) advise(a *account, scope string) func(jit.Binding) []jit.Advice {
-	return func(b jit.Binding) []jit.Advice {
+func (p *Platform) advise(a *account, scope string) func(context.Context, jit.Binding) []jit.Advice {
+	return func(_ context.Context, b jit.Binding) []jit.Advice {
 		b.Scope = scope
 		asked, err := p.parse(&b)
 		if err != nil {

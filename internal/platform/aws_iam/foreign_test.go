@@ -152,7 +152,7 @@ func TestWhatDoesNotExistIsTold(t *testing.T) {
 		{s.arn("user/alcie"), s.arn("policy/Raeder"), "principal role"},
 	} {
 		var got []string
-		for _, a := range snap.Advise(jit.Binding{Principal: tt.principal, Role: tt.role}) {
+		for _, a := range snap.Advise(t.Context(), jit.Binding{Principal: tt.principal, Role: tt.role}) {
 			got = append(got, a.Attribute)
 		}
 		if strings.Join(got, " ") != tt.want {

@@ -7,8 +7,6 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-var _ jit.Interpreter = (*Platform)(nil)
-
 // Given tells the resources to which a policy is narrowed apart from the policy. In a partition other than the
 // commercial one the same things are called by their commercial names too, since policies are often written with those.
 // A role of another account leads into that account. It makes no call.

@@ -8,10 +8,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-var _ jit.Adviser = (*Platform)(nil)
-
-// Advise says whether the user or group, and the permission set, of a binding exist.
-func (p *Platform) Advise(ctx context.Context, b jit.Binding) []jit.Advice {
+// advise says whether the user or group, and the permission set, of a binding exist.
+func (p *Platform) advise(ctx context.Context, b jit.Binding) []jit.Advice {
 	c, err := p.client(ctx)
 	if err != nil {
 		return nil

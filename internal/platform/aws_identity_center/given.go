@@ -7,8 +7,6 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-var _ jit.Interpreter = (*Platform)(nil)
-
 // Given tells the name and the id of the principal, and the name and the ARN of the permission set. Which belongs to
 // which only Identity Center knows.
 func (p *Platform) Given(ctx context.Context, b jit.Binding, ask bool) (jit.Given, error) {

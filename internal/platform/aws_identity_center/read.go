@@ -51,7 +51,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		o, err := parseObject(claim.Object)
 		return err == nil && there[o]
 	})
-	snap := jit.Snapshot{Clock: p.watch.Clock(), Ours: ours}
+	snap := jit.Snapshot{Clock: p.watch.Clock(), Ours: ours, Advise: p.advise}
 	snap.Standing, err = c.standing(ctx, sets, there, func(o object) bool { return standing(o.String()) })
 	return snap, err
 }

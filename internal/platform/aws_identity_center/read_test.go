@@ -106,7 +106,7 @@ func TestWhatDoesNotExistIsTold(t *testing.T) {
 		{"user:alice@example.com", "ReadOlny", "role"},
 	} {
 		got := ""
-		for _, a := range p.Advise(t.Context(), jit.Binding{Principal: tt.principal, Role: tt.role, Scope: production}) {
+		for _, a := range p.advise(t.Context(), jit.Binding{Principal: tt.principal, Role: tt.role, Scope: production}) {
 			got += a.Attribute
 		}
 		if got != tt.want {

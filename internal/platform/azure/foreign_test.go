@@ -131,11 +131,11 @@ func TestARoleThatDoesNotExistIsTold(t *testing.T) {
 		s := newSite(t, assignment)
 		p := s.open(0)
 		b := binding("user:" + alice)
-		if told := p.Advise(t.Context(), b); len(told) != 0 {
+		if told := p.advise(t.Context(), b); len(told) != 0 {
 			t.Errorf("%s: of a role that exists is told %+v", assignment, told)
 		}
 		b.Role = "Reeder"
-		if told := p.Advise(t.Context(), b); len(told) != 1 || told[0].Attribute != "role" || !strings.Contains(told[0].Text, `"Reeder"`) {
+		if told := p.advise(t.Context(), b); len(told) != 1 || told[0].Attribute != "role" || !strings.Contains(told[0].Text, `"Reeder"`) {
 			t.Errorf("%s: told %+v", assignment, told)
 		}
 	}

@@ -11,8 +11,6 @@ import (
 // (https://learn.microsoft.com/azure/role-based-access-control/deny-assignments).
 const everyone = "00000000-0000-0000-0000-000000000000"
 
-var _ jit.Interpreter = (*Platform)(nil)
-
 // Given tells the names of a role: its own, the id of its definition, and the definition's path. Which name belongs to
 // which id only Azure knows. A scope holds everything below it; what a management group holds cannot be
 // told from its name, so it may be any subscription. Names match in any case.

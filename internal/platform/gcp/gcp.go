@@ -38,8 +38,8 @@ type Platform struct {
 }
 
 var (
-	_ jit.Tidier      = (*Platform)(nil)
-	_ jit.Claimer     = (*Platform)(nil)
+	_ jit.Tidier  = (*Platform)(nil)
+	_ jit.Claimer = (*Platform)(nil)
 )
 
 // New checks the form of the configuration; the first call looks for credentials.

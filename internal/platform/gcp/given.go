@@ -8,8 +8,6 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-var _ jit.Interpreter = (*Platform)(nil)
-
 // Given tells the condition of a role apart from the role, who is in a principal that stands for many, and what lies below
 // a folder or an organization. Which projects and buckets do cannot be told from a name, so it may be any. It makes no call.
 func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {

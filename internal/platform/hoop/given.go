@@ -7,8 +7,6 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-var _ jit.Interpreter = (*Platform)(nil)
-
 // Given tells that a user may also be written with user: before the e-mail. It makes no call.
 func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
 	g := jit.AsWritten(b)

@@ -11,11 +11,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-var _ jit.Adviser = (*Platform)(nil)
-
-// Advise says whether the namespace, the role and the service account of a binding exist, as far as the operator may look. Users and groups are
+// advise says whether the namespace, the role and the service account of a binding exist, as far as the operator may look. Users and groups are
 // no objects of a cluster.
-func (p *Platform) Advise(ctx context.Context, b jit.Binding) []jit.Advice {
+func (p *Platform) advise(ctx context.Context, b jit.Binding) []jit.Advice {
 	at, err := p.place(b.Scope)
 	if err != nil {
 		return nil

@@ -35,7 +35,7 @@ func TestWhatDoesNotExistIsTold(t *testing.T) {
 		} {
 			for range 2 { // what is there is remembered, what is not is looked for again
 				var got []string
-				for _, a := range p.Advise(t.Context(), jit.Binding{Principal: tt.principal, Role: tt.role, Scope: tt.scope}) {
+				for _, a := range p.advise(t.Context(), jit.Binding{Principal: tt.principal, Role: tt.role, Scope: tt.scope}) {
 					got = append(got, a.Attribute+": "+a.Title)
 				}
 				if strings.Join(got, ", ") != tt.want {
@@ -46,7 +46,7 @@ func TestWhatDoesNotExistIsTold(t *testing.T) {
 	})
 	s := fakeSite(t)
 	s.fake.forbid(func(r *http.Request) bool { return r.Method == http.MethodGet })
-	if told := s.open(t).Advise(t.Context(), jit.Binding{Principal: "user:alice", Role: "ClusterRole/veiw", Scope: "cluster"}); len(told) != 0 {
+	if told := s.open(t).advise(t.Context(), jit.Binding{Principal: "user:alice", Role: "ClusterRole/veiw", Scope: "cluster"}); len(told) != 0 {
 		t.Errorf("of what may not be looked at is told %+v", told)
 	}
 }

@@ -159,7 +159,7 @@ func (s *site) lacks(t *testing.T) bool {
 		lacking = lacking || err != nil
 	}
 	lacking = lacking || s.writes.Load()-before > 1
-	advises := func(b jit.Binding) bool { return len(p.Advise(t.Context(), b)) > 0 }
+	advises := func(b jit.Binding) bool { return len(p.advise(t.Context(), b)) > 0 }
 	nowhere, nobody := a.Binding, a.Binding
 	nowhere.Scope, nobody.Principal = gone, "serviceaccount:"+s.namespace+"/none"
 	lacking = lacking || !advises(nowhere) || !advises(nobody)

@@ -19,8 +19,6 @@ const (
 	nodes           = "system:nodes"
 )
 
-var _ jit.Interpreter = (*Platform)(nil)
-
 // Given tells which service accounts and users are in a group that the API server fills, and that the cluster holds all
 // namespaces. It makes no call.
 func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {

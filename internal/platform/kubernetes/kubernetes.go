@@ -41,7 +41,7 @@ type Platform struct {
 	opened *client // nil until the first call
 	// self is the principal that the cluster knows us as; nil until it was asked, empty when it does not say.
 	self *string
-	// seen are the objects that [Platform.Advise] need not look for again, by path.
+	// seen are the objects that [Platform.advise] need not look for again, by path.
 	seen map[string]bool
 }
 

@@ -22,7 +22,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	snap := jit.Snapshot{}
+	snap := jit.Snapshot{Advise: p.advise}
 	var here, everywhere []rbacv1.RoleBinding
 	var reads errgroup.Group
 	reads.Go(func() (err error) {
@@ -46,7 +46,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if at.namespace != "" && len(here) == 0 {
 		gone, err := at.gone(ctx)
 		if gone || err != nil {
-			return jit.Snapshot{Clock: snap.Clock}, err
+			return jit.Snapshot{Clock: snap.Clock, Advise: p.advise}, err
 		}
 	}
 	for i := range here {

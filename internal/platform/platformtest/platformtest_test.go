@@ -55,6 +55,10 @@ func (p *memory) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	return b, traits, nil
 }
 
+func (p *memory) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
+	return jit.AsWritten(b), nil
+}
+
 func (p *memory) Scopes(context.Context) ([]string, error) {
 	if p.fault == "lists no scope" {
 		return nil, nil

@@ -13,7 +13,7 @@ import (
 
 // Spellings checks that the policies make the same of every way to write a binding, once the platform has been asked
 // for its names. Each list holds the ways to write one binding.
-func Spellings(t *testing.T, p jit.Interpreter, lists ...[]jit.Binding) {
+func Spellings(t *testing.T, p jit.Platform, lists ...[]jit.Binding) {
 	t.Helper()
 	var all []jit.Binding
 	for _, spellings := range lists {

@@ -40,7 +40,7 @@ func TestAPlanSaysWhatWillNotWork(t *testing.T) {
 		{principal: s.principals[0], role: heir, attribute: "role", want: []string{owner, "outlive the grant"}},
 	} {
 		b := jit.Binding{Target: "db", Principal: c.principal, Role: c.role, Scope: cluster}
-		advice := snap.Advise(b)
+		advice := snap.Advise(t.Context(), b)
 		if (len(advice) > 0) != (c.attribute != "") {
 			t.Errorf("%s to %s: %v", c.role, c.principal, advice)
 		}

@@ -12,8 +12,6 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-var _ jit.Interpreter = (*Platform)(nil)
-
 // predefined begins the names of the roles that PostgreSQL makes
 // (https://www.postgresql.org/docs/current/predefined-roles.html): some read every table, some run programs on the server.
 const predefined = "pg_"

@@ -219,7 +219,7 @@ func TestAStandbyIsSaidToBeOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if advice := snap.Advise(a.Binding); len(advice) == 0 || advice[0].Attribute != "target" || !strings.Contains(advice[0].Text, "target_session_attrs") {
+	if advice := snap.Advise(t.Context(), a.Binding); len(advice) == 0 || advice[0].Attribute != "target" || !strings.Contains(advice[0].Text, "target_session_attrs") {
 		t.Errorf("the plan says %v, want that the server is a standby", advice)
 	}
 	for _, change := range []jit.Change{ensured(a), removed(a)} {

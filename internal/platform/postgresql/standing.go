@@ -1,6 +1,7 @@
 package postgresql
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -108,8 +109,8 @@ func (s *state) standing(ours map[string]bool) []jit.Standing {
 }
 
 // advise tells what of a binding will not work, or will outlive the grant.
-func (s *state) advise(major int) func(jit.Binding) []jit.Advice {
-	return func(b jit.Binding) []jit.Advice {
+func (s *state) advise(major int) func(context.Context, jit.Binding) []jit.Advice {
+	return func(_ context.Context, b jit.Binding) []jit.Advice {
 		var all []jit.Advice
 		add := func(attribute, title, format string, args ...any) {
 			all = append(all, jit.Advice{Attribute: attribute, Title: title, Text: fmt.Sprintf(format, args...)})

@@ -9,8 +9,6 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-var _ jit.Interpreter = (*Platform)(nil)
-
 // Given tells what a login lets its key do besides, which commands are in a command, whether it starts a shell,
 // and how else a destination is written. It makes no call.
 func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {

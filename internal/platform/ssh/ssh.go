@@ -56,7 +56,7 @@ type Platform struct {
 }
 
 var (
-	_ jit.Warner      = (*Platform)(nil)
+	_ jit.Warner = (*Platform)(nil)
 )
 
 // New checks the form of the configuration; it opens no file. Its errors are
