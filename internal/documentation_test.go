@@ -310,7 +310,7 @@ func TestPlatformsAreDocumented(t *testing.T) {
 		t.Fatalf("tried %v, the platforms are %v", got, want)
 	}
 	for kind, trial := range trials {
-		p, err := platform.Open(kind, trial.config, time.Now)
+		p, err := platform.Open(kind, trial.config, jit.Services{Now: time.Now})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -95,7 +95,7 @@ func (t *table) lag() {
 		t.b.Fatal(err)
 	}
 	l := openLedger(t.b, server.Database(t.b))
-	target, err := postgresql.New(postgresql.Config{URL: server.URL}, time.Now)
+	target, err := postgresql.New(postgresql.Config{URL: server.URL}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.b.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
@@ -83,7 +84,7 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 		p.printGrants(p.out, grants)
 	}
 	for _, name := range slices.Sorted(maps.Keys(rt.Broker.Targets)) {
-		if _, ledgerOnly := jit.Find[jit.Claimer](rt.Broker.Targets[name]); ledgerOnly && wanted(name) {
+		if platform.Claims(rt.Broker.Targets[name].Kind()) && wanted(name) {
 			fmt.Fprintf(p.err, "note: target %s has bindings that cannot carry a marker; their grants were lost with the ledger\n", name)
 		}
 	}

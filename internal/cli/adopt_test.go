@@ -130,4 +130,4 @@ func TestAdoptTellsOfWhatOnlyTheLedgerRemembered(t *testing.T) {
 // remembering is a platform that needs the ledger to tell its bindings from others.
 type remembering struct{ jit.Platform }
 
-func (remembering) UseClaims(jit.Claims) {}
+func (remembering) Kind() string { return "gcp" }

@@ -95,35 +95,11 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	if err := ledger.CheckURL(s.Ledger); err != nil {
 		return nil, err
 	}
-	opened := make(map[string]jit.Platform, len(s.Targets))
-	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
-		p, err := platform.Open(name, s.Targets[name], o.Now)
-		if err != nil {
-			return nil, err
-		}
-		opened[name] = p
-	}
 	l, err := ledger.Open(ctx, ledger.Config{URL: s.Ledger, Now: o.Now})
 	if err != nil {
 		return nil, err
 	}
-	targets := make(map[string]jit.Platform, len(opened))
-	var tidiers []jit.Tidier
-	for name, p := range opened {
-		if r, ok := p.(jit.Claimer); ok {
-			r.UseClaims(l.Marks())
-		}
-		if t, ok := p.(jit.Tidier); ok {
-			tidiers = append(tidiers, t)
-		}
-		if w, ok := p.(jit.Warner); ok && o.Warn != nil {
-			w.OnWarning(func(text string) { o.Warn(fmt.Sprintf("target %q: %s", name, text)) })
-		}
-		if o.Wrap != nil {
-			p = o.Wrap(name, p)
-		}
-		targets[name] = batch.Share(p, o.Keep, o.Now)
-	}
+	targets := make(map[string]jit.Platform, len(s.Targets))
 	b := &broker.Broker{
 		Ledger:  l,
 		Targets: targets,
@@ -133,8 +109,24 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 		Now:     o.Now,
 		Planned: &broker.Planned{},
 	}
-	for _, t := range tidiers {
-		t.OnTidied(func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) }) // the next sweep makes it good
+	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
+		services := jit.Services{
+			Now:    o.Now,
+			Claims: l.Marks(),
+			Tidied: func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) }, // the next sweep repeats it
+		}
+		if o.Warn != nil {
+			services.Warn = func(text string) { o.Warn(fmt.Sprintf("target %q: %s", name, text)) }
+		}
+		p, err := platform.Open(name, s.Targets[name], services)
+		if err != nil {
+			_ = l.Close() // nothing has been written
+			return nil, err
+		}
+		if o.Wrap != nil {
+			p = o.Wrap(name, p)
+		}
+		targets[name] = batch.Share(p, o.Keep, o.Now)
 	}
 	return &Runtime{Broker: b, Ledger: l, Targets: targets, Owners: owners, EveryOwner: owners == nil && s.Owners != nil, Interval: interval, DriftInterval: driftInterval,
 		OnDrift: s.OnDrift, RevokeViolations: s.OnViolation == violationRevoke, MaxUnplanned: s.MaxUnplanned,

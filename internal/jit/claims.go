@@ -40,10 +40,3 @@ type Claims interface {
 	// If the scope is not at the version that was read, nothing is written and the error is [ErrStale].
 	Update(ctx context.Context, place, scope string, version int64, put, drop []Claim) (int64, error)
 }
-
-// Claimer is a platform that needs [Claims]; without them it gives no access.
-type Claimer interface {
-	Platform
-	// UseClaims hands over the claims, once, before anything else is called.
-	UseClaims(c Claims)
-}

@@ -35,19 +35,16 @@ type Platform interface {
 	Apply(ctx context.Context, scope string, changes []Change) []error
 }
 
-// Tidier is a platform that, when it writes a scope, also takes bindings away that are
-// over and bear the owner of one of the changes.
-type Tidier interface {
-	Platform
-	// OnTidied sets what is told of the markers that went with a write. It is called before the first use.
-	OnTidied(tell func(ctx context.Context, gone []Marker))
-}
-
-// Warner is a platform that can make a change and still have to tell something about it.
-type Warner interface {
-	Platform
-	// OnWarning sets what is told of such things. It is called before the first use; without it the log is told.
-	OnWarning(tell func(text string))
+// Services are what the program provides to the platforms that it opens.
+type Services struct {
+	// Now is the clock.
+	Now func() time.Time
+	// Claims remembers bindings on which a platform can write no marker. Without it the platform refuses such bindings.
+	Claims Claims
+	// Tidied, if not nil, is called with the markers of ended bindings that a write removed besides its changes.
+	Tidied func(ctx context.Context, gone []Marker)
+	// Warn, if not nil, receives what a user must know of a change that was made. Without it, warnings go to the log.
+	Warn func(text string)
 }
 
 // Describer is a platform that knows more of a binding's life when it may ask: what Check says is a bound.

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	awsiam "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_iam"
@@ -35,9 +35,9 @@ type Config struct {
 // list holds one line for each platform, in the order of their names.
 var list = []entry{
 	of("aws_iam", func(c Config) *awsiam.Config { return c.AWSIAM }, awsiam.New),
-	of("aws_identity_center", func(c Config) *awsidentitycenter.Config { return c.AWSIdentityCenter }, awsidentitycenter.New),
+	of("aws_identity_center", func(c Config) *awsidentitycenter.Config { return c.AWSIdentityCenter }, awsidentitycenter.New).claiming(),
 	of("azure", func(c Config) *azure.Config { return c.Azure }, azure.New),
-	of("gcp", func(c Config) *gcp.Config { return c.GCP }, gcp.New),
+	of("gcp", func(c Config) *gcp.Config { return c.GCP }, gcp.New).claiming(),
 	of("hoop", func(c Config) *hoop.Config { return c.Hoop }, hoop.New),
 	of("kubernetes", func(c Config) *kubernetes.Config { return c.Kubernetes }, kubernetes.New),
 	of("postgresql", func(c Config) *postgresql.Config { return c.PostgreSQL }, postgresql.New),
@@ -46,23 +46,35 @@ var list = []entry{
 
 type entry struct {
 	kind string
-	set  func(Config) bool
-	open func(Config, func() time.Time) (jit.Platform, error)
+	// claims: some bindings bear no marker; only [jit.Claims] can tell them from those of others.
+	claims bool
+	set    func(Config) bool
+	open   func(Config, jit.Services) (jit.Platform, error)
 }
 
 // of ties a platform's name to its part of [Config] and to its constructor.
-func of[C any, P jit.Platform](kind string, part func(Config) *C, open func(C, func() time.Time) (P, error)) entry {
+func of[C any, P jit.Platform](kind string, part func(Config) *C, open func(C, jit.Services) (P, error)) entry {
 	return entry{
 		kind: kind,
 		set:  func(c Config) bool { return part(c) != nil },
-		open: func(c Config, now func() time.Time) (jit.Platform, error) {
-			p, err := open(*part(c), now)
+		open: func(c Config, s jit.Services) (jit.Platform, error) {
+			p, err := open(*part(c), s)
 			if err != nil {
 				return nil, err // not p: a nil *T in the interface would not be nil
 			}
 			return p, nil
 		},
 	}
+}
+
+func (e entry) claiming() entry {
+	e.claims = true
+	return e
+}
+
+// Claims reports whether a platform has bindings that only the ledger can tell from those of others.
+func Claims(kind string) bool {
+	return slices.ContainsFunc(list, func(e entry) bool { return e.kind == kind && e.claims })
 }
 
 // Kinds returns the names of all platforms in their order.
@@ -78,7 +90,7 @@ var targetName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 // Open returns the platform that the target called name is configured to be. It
 // makes no call. Its errors name the attribute in full: targets["bastion"].ssh.authorized_keys.
-func Open(name string, cfg Config, now func() time.Time) (jit.Platform, error) {
+func Open(name string, cfg Config, s jit.Services) (jit.Platform, error) {
 	if !targetName.MatchString(name) {
 		return nil, jit.Invalid("targets", `name it for example prod-cluster`,
 			"%q is not a name for a target; it takes 1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit", name)
@@ -93,7 +105,7 @@ func Open(name string, cfg Config, now func() time.Time) (jit.Platform, error) {
 	if len(given) != 1 {
 		return nil, wrongNumber(attribute, name, given)
 	}
-	p, err := given[0].open(cfg, now)
+	p, err := given[0].open(cfg, s)
 	if err != nil {
 		return nil, within(attribute+"."+given[0].kind, err)
 	}

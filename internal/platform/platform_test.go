@@ -27,7 +27,7 @@ func TestOpenRefusesWhatIsNotExactlyOnePlatform(t *testing.T) {
 		{"a bad name", "-x y", Config{SSH: &ssh.Config{}}, "targets", []string{`"-x y"`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p, err := Open(tt.target, tt.cfg, time.Now)
+			p, err := Open(tt.target, tt.cfg, jit.Services{Now: time.Now})
 			var user *jit.Error
 			if !errors.As(err, &user) || !errors.Is(err, jit.ErrInvalid) {
 				t.Fatalf("Open() = %v, %v; want a *jit.Error of the kind ErrInvalid", p, err)
@@ -84,7 +84,7 @@ func TestListIsComplete(t *testing.T) {
 }
 
 func TestOpenMakesNoCall(t *testing.T) {
-	p, err := Open("bastion", Config{SSH: &ssh.Config{AuthorizedKeys: t.TempDir() + "/missing/authorized_keys"}}, time.Now)
+	p, err := Open("bastion", Config{SSH: &ssh.Config{AuthorizedKeys: t.TempDir() + "/missing/authorized_keys"}}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatalf("Open() of a target that is not there: %v", err)
 	}

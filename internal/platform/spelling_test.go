@@ -29,7 +29,7 @@ func judgedPlatforms(t *testing.T) map[string]judged {
 	t.Helper()
 	all := map[string]judged{}
 	add := func(kind string, cfg Config, usual jit.Binding) {
-		p, err := Open("prod", cfg, time.Now)
+		p, err := Open("prod", cfg, jit.Services{Now: time.Now})
 		if err != nil {
 			t.Fatal(err)
 		}

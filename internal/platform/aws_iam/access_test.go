@@ -24,7 +24,7 @@ func TestOnAGateway(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", testenv.GatewaySecret)
 	cfg := Config{AccountID: gateway.Account}
 	cfg.Region, cfg.Endpoint = testenv.GatewayRegion, gateway.IAM
-	p, err := New(cfg, time.Now)
+	p, err := New(cfg, jit.Services{Now: time.Now})
 	must(t, err)
 	gateway.Bucket(t, "gateway-invoices")
 	gateway.Bucket(t, "gateway-salaries")

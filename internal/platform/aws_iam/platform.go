@@ -60,7 +60,7 @@ type Platform struct {
 var _ jit.Platform = (*Platform)(nil)
 
 // New checks the form of the configuration; the first call looks for credentials.
-func New(cfg Config, now func() time.Time) (*Platform, error) {
+func New(cfg Config, s jit.Services) (*Platform, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
@@ -69,8 +69,8 @@ func New(cfg Config, now func() time.Time) (*Platform, error) {
 			return nil, err
 		}
 	}
-	p := &Platform{cfg: cfg, now: now, settle: settling}
-	p.watch = &awsconfig.Watch{Now: now, OnCall: func(operation string) {
+	p := &Platform{cfg: cfg, now: s.Now, settle: settling}
+	p.watch = &awsconfig.Watch{Now: s.Now, OnCall: func(operation string) {
 		if p.OnCall != nil {
 			p.OnCall(operation)
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
@@ -145,7 +146,7 @@ func (s *site) config() Config {
 // open opens the platform. The server shows every write at once, so nothing is held against what was read.
 func (s *site) open(t *testing.T, cfg Config, now func() time.Time) *Platform {
 	t.Helper()
-	p, err := New(cfg, now)
+	p, err := New(cfg, jit.Services{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -167,7 +167,7 @@ func TestConfig(t *testing.T) {
 		{"region", Config{Config: awsconfig.Config{Region: "Frankfurt"}}},
 		{"", Config{InstanceARN: modelInstance, IdentityStoreID: modelStore}},
 	} {
-		p, err := New(tt.cfg, time.Now)
+		p, err := New(tt.cfg, jit.Services{Now: time.Now})
 		if tt.attribute == "" {
 			if err != nil || p == nil {
 				t.Errorf("%+v: %v", tt.cfg, err)

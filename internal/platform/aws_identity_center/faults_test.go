@@ -200,7 +200,7 @@ func TestNoMarks(t *testing.T) {
 	if n := s.writes.Load() - writes; n != 0 {
 		t.Errorf("%d writes were made", n)
 	}
-	alone, err := New(Config{}, time.Now)
+	alone, err := New(Config{}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

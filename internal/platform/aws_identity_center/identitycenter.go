@@ -64,31 +64,27 @@ type Platform struct {
 }
 
 var (
-	_ jit.Claimer   = (*Platform)(nil)
 	_ jit.Describer = (*Platform)(nil)
 )
 
 // New checks the form of the configuration; the first call looks for credentials.
-func New(cfg Config, now func() time.Time) (*Platform, error) {
+func New(cfg Config, s jit.Services) (*Platform, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	p := &Platform{
-		cfg: cfg, load: cfg.Load,
+		cfg: cfg, load: cfg.Load, ledger: s.Claims,
 		pace:     pace{limit: rate.NewLimiter(perSecond, 1), tick: time.Second, patience: 2 * time.Minute},
 		slots:    make(chan struct{}, outstanding),
 		accounts: map[string]chan struct{}{}, written: map[string]bool{},
 	}
-	p.watch.Now = now
+	p.watch.Now = s.Now
 	p.watch.OnCall = p.count
 	return p, nil
 }
 
 // Kind returns "aws_identity_center".
 func (p *Platform) Kind() string { return kind }
-
-// UseClaims hands over the marks.
-func (p *Platform) UseClaims(m jit.Claims) { p.ledger = m }
 
 // Scopes returns the accounts on which there are marks.
 func (p *Platform) Scopes(ctx context.Context) ([]string, error) {

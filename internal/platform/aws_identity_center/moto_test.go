@@ -86,7 +86,7 @@ func newMotoSite(t *testing.T) *motoSite {
 
 func (s *motoSite) open(t testing.TB) *Platform {
 	t.Helper()
-	p, err := New(Config{Config: awsconfig.Config{Endpoint: s.url}}, time.Now)
+	p, err := New(Config{Config: awsconfig.Config{Endpoint: s.url}}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func (s *motoSite) open(t testing.TB) *Platform {
 			t.Error(err)
 		}
 	})
-	p.UseClaims(l.Marks())
+	p.ledger = l.Marks()
 	return p
 }
 

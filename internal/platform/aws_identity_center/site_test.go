@@ -74,7 +74,7 @@ func (s *site) open(t testing.TB) *Platform { return s.openAt(t, time.Now) }
 
 func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 	t.Helper()
-	p, err := New(Config{}, now)
+	p, err := New(Config{}, jit.Services{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 		}
 	}
 	if s.marks != nil {
-		p.UseClaims(s.marks)
+		p.ledger = s.marks
 		return p
 	}
 	l, err := ledger.Open(t.Context(), ledger.Config{URL: s.ledger})
@@ -114,7 +114,7 @@ func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 			t.Error(err)
 		}
 	})
-	p.UseClaims(l.Marks())
+	p.ledger = l.Marks()
 	return p
 }
 

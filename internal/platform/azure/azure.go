@@ -60,13 +60,13 @@ type Platform struct {
 var _ jit.Platform = (*Platform)(nil)
 
 // New checks the form of the configuration; the first call looks for credentials.
-func New(cfg Config, now func() time.Time) (*Platform, error) {
+func New(cfg Config, s jit.Services) (*Platform, error) {
 	cfg, err := cfg.check()
 	if err != nil {
 		return nil, err
 	}
 	return &Platform{
-		cfg: cfg, now: now,
+		cfg: cfg, now: s.Now,
 		pace:  pace{tick: 10 * time.Second, settle: 2 * time.Second, replication: 2 * time.Minute, patience: 2 * time.Minute},
 		roles: map[string]string{}, written: map[string]bool{}, scopes: map[string]chan struct{}{}, sent: map[string][]*armauthorization.RoleAssignmentScheduleRequest{},
 	}, nil

@@ -175,7 +175,7 @@ func TestConfig(t *testing.T) {
 		{"nothing to sign in with", Config{TenantID: tenant, ClientID: app}, "client_id", "sign in"},
 		{"a scope", Config{Scopes: []string{subscription, "payments"}}, "scopes[1]", `"payments"`},
 	} {
-		_, err := New(tt.cfg, time.Now)
+		_, err := New(tt.cfg, jit.Services{Now: time.Now})
 		var user *jit.Error
 		switch {
 		case tt.attribute == "" && err != nil:

@@ -296,7 +296,7 @@ func TestAskedForMeanwhile(t *testing.T) {
 		}
 	}))
 	defer front.Close()
-	p, err := New(Config{Assignment: s.assignment, Endpoint: front.URL}, s.Now)
+	p, err := New(Config{Assignment: s.assignment, Endpoint: front.URL}, jit.Services{Now: s.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

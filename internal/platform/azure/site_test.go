@@ -39,7 +39,7 @@ func newSite(t *testing.T, assignment string) *site {
 // open returns a new instance, as another process would have it, that does not wait for long.
 func (s *site) open(offset time.Duration, scopes ...string) *Platform {
 	s.t.Helper()
-	p, err := New(Config{Assignment: s.assignment, Endpoint: s.URL, Scopes: scopes}, func() time.Time { return s.Now().Add(offset) })
+	p, err := New(Config{Assignment: s.assignment, Endpoint: s.URL, Scopes: scopes}, jit.Services{Now: func() time.Time { return s.Now().Add(offset) }})
 	if err != nil {
 		s.t.Fatal(err)
 	}

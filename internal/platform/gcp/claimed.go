@@ -31,9 +31,6 @@ func unconditional(principal string, r role) bool { return basicRoles[r.name] ||
 // objectOf names the access of a binding.
 func objectOf(b jit.Binding) string { return b.Role + " " + b.Principal }
 
-// UseClaims hands over the claims.
-func (p *Platform) UseClaims(c jit.Claims) { p.ledger = c }
-
 // claims returns the claims on a resource.
 func (p *Platform) claims(at resource) claims.Scope {
 	return claims.Scope{Kind: kind, Place: place, Name: at.String(), Ledger: p.ledger}

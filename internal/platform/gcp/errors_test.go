@@ -153,7 +153,7 @@ func TestCredentials(t *testing.T) {
 
 func TestMissingDefaultCredentialsAreSaid(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "missing.json"))
-	p, err := New(Config{}, time.Now)
+	p, err := New(Config{}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestConfigurationsThatCannotBeRightAreRefused(t *testing.T) {
 		{"no scope", "scopes[1]", Config{Scopes: []string{project, "payments"}}},
 		{"the buckets of a folder", "scopes[0]", Config{Scopes: []string{folder + "/buckets"}}},
 	} {
-		_, err := New(tt.cfg, time.Now)
+		_, err := New(tt.cfg, jit.Services{Now: time.Now})
 		if wantTold(t, err, tt.attribute, ""); err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: the error tells the secret: %v", tt.name, err)
 		}

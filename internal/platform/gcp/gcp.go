@@ -37,25 +37,19 @@ type Platform struct {
 	answers map[resource]reading
 }
 
-var (
-	_ jit.Tidier  = (*Platform)(nil)
-	_ jit.Claimer = (*Platform)(nil)
-)
+var ()
 
 // New checks the form of the configuration; the first call looks for credentials.
-func New(cfg Config, now func() time.Time) (*Platform, error) {
+func New(cfg Config, s jit.Services) (*Platform, error) {
 	cfg, err := cfg.check()
 	if err != nil {
 		return nil, err
 	}
-	return &Platform{cfg: cfg, now: now, answers: map[resource]reading{}}, nil
+	return &Platform{cfg: cfg, now: s.Now, ledger: s.Claims, tidied: s.Tidied, answers: map[resource]reading{}}, nil
 }
 
 // Kind returns "gcp".
 func (p *Platform) Kind() string { return kind }
-
-// OnTidied sets what is told of the markers of ended bindings that went with a write.
-func (p *Platform) OnTidied(tell func(ctx context.Context, gone []jit.Marker)) { p.tidied = tell }
 
 // Scopes returns the configured scopes, or every active project, folder and organization that can be seen, found with one
 // search for each kind.

@@ -149,7 +149,7 @@ func TestRenewalsMakeRoomForThemselves(t *testing.T) {
 	var offset time.Duration
 	p := openAt(t, s, Config{}, func() time.Time { return time.Now().Add(offset) })
 	var tidied []jit.Marker
-	p.OnTidied(func(_ context.Context, gone []jit.Marker) { tidied = append(tidied, gone...) })
+	p.tidied = func(_ context.Context, gone []jit.Marker) { tidied = append(tidied, gone...) }
 	other := access(project, bob, sqlRole, "another team's")
 	other.Marker.Owner = "another"
 	other.Marker.Window.End = other.Marker.Window.Start.Add(5 * time.Minute)

@@ -35,7 +35,7 @@ func TestAForbiddenDomainIsNoLostRace(t *testing.T) {
 func TestAPageThatIsNotFoundIsNoResourceThatIsGone(t *testing.T) {
 	between := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(between.Close)
-	p, err := New(Config{Endpoint: between.URL}, time.Now)
+	p, err := New(Config{Endpoint: between.URL}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

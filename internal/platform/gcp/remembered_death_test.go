@@ -72,7 +72,7 @@ func (d death) strikes(t *testing.T) (died bool) {
 	defer kill()
 	var calls atomic.Int64
 	p := s.open()
-	p.UseClaims(hooked{s.marks, func(do func() error) error {
+	p.ledger = hooked{s.marks, func(do func() error) error {
 		n := calls.Add(1)
 		if n < d.n {
 			return do()
@@ -82,7 +82,7 @@ func (d death) strikes(t *testing.T) (died bool) {
 		}
 		kill()
 		return errDead
-	}})
+	}}
 	s.server.Inject(func(gcptest.Request) gcptest.Fault {
 		n := calls.Add(1)
 		if n < d.n {

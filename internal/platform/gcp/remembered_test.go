@@ -56,7 +56,7 @@ func rememberingTarget(t *testing.T, scope, gone string, principals, roles, scop
 	target.Principals, target.Roles, target.Gone = principals, roles, gone
 	target.OpenAt = func(t *testing.T, offset time.Duration) jit.Platform {
 		p := openAt(t, s, cfg, func() time.Time { return time.Now().Add(offset) })
-		p.UseClaims(l.Marks())
+		p.ledger = l.Marks()
 		return p
 	}
 	target.Open = func(t *testing.T) jit.Platform { return target.OpenAt(t, 0) }
@@ -135,7 +135,7 @@ func newSite(t *testing.T) *site {
 func (s *site) open() *Platform {
 	s.Helper()
 	p := open(s.T, s.server, Config{})
-	p.UseClaims(s.marks)
+	p.ledger = s.marks
 	return p
 }
 
@@ -255,7 +255,7 @@ func TestNoLedgerNoAccess(t *testing.T) {
 	basic, usual := editor("why"), access(project, bob, sqlRole, "why")
 	p := s.open()
 	gone := errors.New("connection refused")
-	p.UseClaims(hooked{s.marks, func(func() error) error { return gone }})
+	p.ledger = hooked{s.marks, func(func() error) error { return gone }}
 	errs := p.Apply(t.Context(), project, ensured(basic, usual))
 	if !errors.Is(errs[0], gone) || errs[1] != nil {
 		t.Errorf("Apply = %v, want only the first to fail", errs)
@@ -271,12 +271,12 @@ func TestNoLedgerNoAccess(t *testing.T) {
 
 	// Marks that can be read and not written: it is ended, and said that this is not recorded.
 	var calls atomic.Int64
-	p.UseClaims(hooked{s.marks, func(do func() error) error {
+	p.ledger = hooked{s.marks, func(do func() error) error {
 		if calls.Add(1) == 1 {
 			return do()
 		}
 		return gone
-	}})
+	}}
 	if err := p.Apply(t.Context(), project, removed(basic))[0]; err == nil || !strings.Contains(err.Error(), "could not be recorded") {
 		t.Errorf("Apply = %v, want that it could not be recorded", err)
 	}
@@ -360,7 +360,7 @@ func TestTheSweeperEndsWhatIsRemembered(t *testing.T) {
 	if !ok {
 		t.Fatal("the target is another platform")
 	}
-	p.UseClaims(&jittest.Marks{})
+	p.ledger = &jittest.Marks{}
 	d.broker.Ledger = &jittest.Ledger{}
 	d.pass(2 * time.Hour)
 	if results := d.sweep(); len(results) != 0 {

@@ -208,7 +208,7 @@ func TestSharedBindingsAreTidied(t *testing.T) {
 	var offset time.Duration
 	p := openAt(t, s, Config{}, func() time.Time { return time.Now().Add(offset) })
 	var tidied []jit.Marker
-	p.OnTidied(func(_ context.Context, gone []jit.Marker) { tidied = append(tidied, gone...) })
+	p.tidied = func(_ context.Context, gone []jit.Marker) { tidied = append(tidied, gone...) }
 	all := guests(s, 5)
 	apply(t, p, project, ensured(all...)...)
 	offset = 2 * time.Hour

@@ -34,11 +34,11 @@ func newDesk(t *testing.T) *desk {
 		Ledger: &jittest.Ledger{}, Targets: map[string]jit.Platform{"prod": p}, Owner: "payments", MaxTTL: 24 * time.Hour,
 		Actor: jit.Actor{Name: "test", Source: jit.FromTerraform}, Now: d.now,
 	}
-	p.OnTidied(func(ctx context.Context, gone []jit.Marker) {
+	p.tidied = func(ctx context.Context, gone []jit.Marker) {
 		if err := d.broker.Tidied(ctx, gone); err != nil {
 			t.Error(err)
 		}
-	})
+	}
 	return d
 }
 

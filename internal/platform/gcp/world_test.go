@@ -72,11 +72,11 @@ func openAt(t testing.TB, s *gcptest.Server, cfg Config, now func() time.Time) *
 	if cfg.Endpoint == "" {
 		cfg.Endpoint = s.URL
 	}
-	p, err := New(cfg, now)
+	p, err := New(cfg, jit.Services{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.UseClaims(&jittest.Marks{})
+	p.ledger = &jittest.Marks{}
 	return p
 }
 

@@ -37,7 +37,7 @@ func TestConfig(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := good
 			tt.change(&cfg)
-			_, err := New(cfg, time.Now)
+			_, err := New(cfg, jit.Services{Now: time.Now})
 			var user *jit.Error
 			if !errors.As(err, &user) || user.Attribute != tt.attribute || user.Hint == "" {
 				t.Errorf("got %v, want a refusal of %s with a hint", err, tt.attribute)
@@ -50,7 +50,7 @@ func TestConfig(t *testing.T) {
 	for _, address := range []string{good.URL, good.URL + "/", good.URL + "/api", good.URL + "/api/"} {
 		t.Setenv(envURL, address)
 		t.Setenv(envKey, "hpk_secret")
-		p, err := New(Config{}, time.Now)
+		p, err := New(Config{}, jit.Services{Now: time.Now})
 		if err != nil || p.base.String() != "https://hoop.example.com/api" || p.key != "hpk_secret" {
 			t.Errorf("with %s in the environment: %v, %v", address, p, err)
 		}
@@ -61,7 +61,7 @@ func TestConfig(t *testing.T) {
 func TestKeys(t *testing.T) {
 	s := newSite(t, nil)
 	s.AddKey("xapi-of-before", "before", "admin")
-	old, err := New(Config{URL: s.URL, APIKey: "xapi-of-before"}, time.Now)
+	old, err := New(Config{URL: s.URL, APIKey: "xapi-of-before"}, jit.Services{Now: time.Now})
 	must(t, err)
 	must(t, apply(t, old, jit.Ensure, access("before", time.Hour)))
 	user := s.AddUser("dave@example.com", "admin")
@@ -76,7 +76,7 @@ func TestKeys(t *testing.T) {
 		{"hpk_wrong", jit.Remove, "does not accept the API key"},
 		{user, jit.Ensure, "is the token of the user dave@example.com"},
 	} {
-		p, err := New(Config{URL: s.URL, APIKey: tt.key}, time.Now)
+		p, err := New(Config{URL: s.URL, APIKey: tt.key}, jit.Services{Now: time.Now})
 		must(t, err)
 		b := access("another", time.Hour)
 		err = apply(t, p, tt.op, b)
@@ -100,7 +100,7 @@ func TestElsewhere(t *testing.T) {
 		{redirecting.URL, "sends elsewhere"}, {thief.URL + "/webapp", "not that of a hoop gateway"}, {"http://127.0.0.1:1", "no answer from the gateway at 127.0.0.1:1"},
 	} {
 		leaked = false
-		p, err := New(Config{URL: tt.url, APIKey: "xapi-secret"}, time.Now)
+		p, err := New(Config{URL: tt.url, APIKey: "xapi-secret"}, jit.Services{Now: time.Now})
 		must(t, err)
 		_, err = p.Read(t.Context(), db)
 		var user *jit.Error

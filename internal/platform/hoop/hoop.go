@@ -41,12 +41,12 @@ var (
 )
 
 // New checks the configuration, with what the environment says. It makes no call.
-func New(cfg Config, now func() time.Time) (*Platform, error) {
+func New(cfg Config, s jit.Services) (*Platform, error) {
 	cfg, base, err := cfg.check()
 	if err != nil {
 		return nil, err
 	}
-	p := &Platform{client: newClient(base, cfg.APIKey, now), cfg: cfg, patience: listPatience}
+	p := &Platform{client: newClient(base, cfg.APIKey, s.Now), cfg: cfg, patience: listPatience}
 	p.onCall = func(op string) {
 		if p.OnCall != nil {
 			p.OnCall(op)

@@ -15,7 +15,7 @@ import (
 func (s *site) as(t *testing.T, key string, cfg Config) *Platform {
 	t.Helper()
 	cfg.URL, cfg.APIKey = s.URL, key
-	p, err := New(cfg, time.Now)
+	p, err := New(cfg, jit.Services{Now: time.Now})
 	must(t, err)
 	return p
 }

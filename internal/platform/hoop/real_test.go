@@ -41,7 +41,7 @@ func overTheAPI(t *testing.T, cfg Config, users []string, scope string) *platfor
 	var reads, writes atomic.Int32
 	open := func(t *testing.T, offset time.Duration) *Platform {
 		t.Helper()
-		p, err := New(cfg, func() time.Time { return time.Now().Add(offset) })
+		p, err := New(cfg, jit.Services{Now: func() time.Time { return time.Now().Add(offset) }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,7 +43,7 @@ func connectionOf(reviewers ...string) hooptest.Connection {
 func (s *site) open(t *testing.T, cfg Config, offset time.Duration) *Platform {
 	t.Helper()
 	cfg.URL, cfg.APIKey = s.URL, hooptest.Key
-	p, err := New(cfg, func() time.Time { return time.Now().Add(offset) })
+	p, err := New(cfg, jit.Services{Now: func() time.Time { return time.Now().Add(offset) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func wantInvalid(t *testing.T, what, attribute string, err error) {
 }
 
 func TestCheck(t *testing.T) {
-	p, err := New(Config{}, time.Now)
+	p, err := New(Config{}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{"host", Config{Host: "http://k8s.example.com", Token: "s3cret"}},
 		{"host", Config{Host: "https://h?x=s3cret", Token: "s3cret"}},
 	} {
-		_, err := New(c.cfg, time.Now)
+		_, err := New(c.cfg, jit.Services{Now: time.Now})
 		wantInvalid(t, c.attribute, c.attribute, err)
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("the error tells the secret: %v", err)
@@ -142,7 +142,7 @@ func TestConfigIsChecked(t *testing.T) {
 }
 
 func TestAFileThatIsNotThereIsAnErrorAtTheFirstCall(t *testing.T) {
-	p, err := New(Config{Kubeconfig: filepath.Join(t.TempDir(), "none"), Context: "prod"}, time.Now)
+	p, err := New(Config{Kubeconfig: filepath.Join(t.TempDir(), "none"), Context: "prod"}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,12 +49,12 @@ var _ jit.Platform = (*Platform)(nil)
 
 // New checks the form of the configuration; the first call reads the kubeconfig
 // file and connects.
-func New(cfg Config, now func() time.Time) (*Platform, error) {
+func New(cfg Config, s jit.Services) (*Platform, error) {
 	cfg, err := cfg.check()
 	if err != nil {
 		return nil, err
 	}
-	return &Platform{cfg: cfg, now: now}, nil
+	return &Platform{cfg: cfg, now: s.Now}, nil
 }
 
 // Kind returns "kubernetes".

@@ -258,7 +258,7 @@ func (s *site) open(t testing.TB) *Platform { return s.openAs(t, s.cfg, time.Now
 
 func (s *site) openAs(t testing.TB, cfg Config, now func() time.Time) *Platform {
 	t.Helper()
-	p, err := New(cfg, now)
+	p, err := New(cfg, jit.Services{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

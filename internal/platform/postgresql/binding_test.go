@@ -12,7 +12,7 @@ import (
 // closed is a platform whose server cannot be reached: what works with it makes no call.
 func closed(t *testing.T) *Platform {
 	t.Helper()
-	p, err := New(Config{URL: "postgres://127.0.0.1:1/x"}, time.Now)
+	p, err := New(Config{URL: "postgres://127.0.0.1:1/x"}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestCheck(t *testing.T) {
 
 func TestNewRefusesAnUnreadableURLWithoutShowingIt(t *testing.T) {
 	for _, url := range []string{"postgres://admin:hunter2@db:port/x", "postgres://admin:hunter2@[db/x", "password=hunter2 port=none", "postgres://admin:hunt%er2@db/x", "postgres://admin:hunter2@db/x?sslmode=maybe"} {
-		_, err := New(Config{URL: url}, time.Now)
+		_, err := New(Config{URL: url}, jit.Services{Now: time.Now})
 		var user *jit.Error
 		if !errors.As(err, &user) || user.Attribute != "url" || user.Hint == "" {
 			t.Errorf("New = %v, want an error about url", err)
@@ -88,7 +88,7 @@ func TestURLIsCompletedFromTheEnvironment(t *testing.T) {
 	t.Setenv("PGHOST", "db.example.com")
 	t.Setenv("PGPORT", "6543")
 	t.Setenv("PGPASSWORD", "hunter2")
-	p, err := New(Config{}, time.Now)
+	p, err := New(Config{}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestURLIsCompletedFromTheEnvironment(t *testing.T) {
 }
 
 func TestUnreachableServerIsNamedWithoutPassword(t *testing.T) {
-	p, err := New(Config{URL: "postgres://admin:hunter2@127.0.0.1:1/x?sslmode=disable"}, time.Now)
+	p, err := New(Config{URL: "postgres://admin:hunter2@127.0.0.1:1/x?sslmode=disable"}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

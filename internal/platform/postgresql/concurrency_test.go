@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 const grantsEach = 6
 
 func writerProcess(url, principal, role, label string) error {
-	p, err := New(Config{URL: url}, time.Now)
+	p, err := New(Config{URL: url}, jit.Services{Now: time.Now})
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ type Platform struct {
 var _ jit.Platform = (*Platform)(nil)
 
 // New checks the form of the configuration; the first call connects.
-func New(cfg Config, now func() time.Time) (*Platform, error) {
+func New(cfg Config, s jit.Services) (*Platform, error) {
 	// The parser's errors repeat the URL, and a malformed one hides its password too badly to be shown.
 	unreadable := jit.Invalid("url", `write for example url = "postgres://admin@db.example.com:5432/postgres?sslmode=verify-full"`,
 		"it cannot be read as a PostgreSQL connection URL, or a certificate or service file that it names cannot be")
@@ -99,7 +99,7 @@ func New(cfg Config, now func() time.Time) (*Platform, error) {
 	if err != nil {
 		return nil, unreadable
 	}
-	return &Platform{pool: pool, pin: pin, now: now}, nil
+	return &Platform{pool: pool, pin: pin, now: s.Now}, nil
 }
 
 // Close ends the connections and waits for calls under way.

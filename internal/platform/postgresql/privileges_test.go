@@ -209,7 +209,7 @@ func TestConnectionErrorsTellTheAddressAndNoPassword(t *testing.T) {
 
 func TestAStandbyIsSaidToBeOne(t *testing.T) {
 	server := testenv.Standby(t)
-	p, err := New(Config{URL: server.URL}, time.Now)
+	p, err := New(Config{URL: server.URL}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func (s *site) open(t testing.TB) *Platform { return s.openAs(t, s.url, time.Now
 
 func (s *site) openAs(t testing.TB, url string, now func() time.Time) *Platform {
 	t.Helper()
-	p, err := New(Config{URL: url}, now)
+	p, err := New(Config{URL: url}, jit.Services{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

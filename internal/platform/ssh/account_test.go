@@ -188,7 +188,7 @@ func TestAHeldLockDelaysNoChange(t *testing.T) {
 	}
 	p.patience = 20 * time.Millisecond
 	var warnings []string
-	p.OnWarning(func(text string) { warnings = append(warnings, text) })
+	p.warn = func(text string) { warnings = append(warnings, text) }
 	for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
 		if err := one(p, t.Context(), path, op, a); err != nil {
 			t.Errorf("%s with the lock taken: %v", op, err)
@@ -240,7 +240,7 @@ func TestALockThatIsNone(t *testing.T) {
 			t.Fatal(err)
 		}
 		p, a, warned := newPlatform(t, path), current(path, alice, "x"), 0
-		p.OnWarning(func(string) { warned++ })
+		p.warn = func(string) { warned++ }
 		for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
 			if err := one(p, t.Context(), path, op, a); err != nil {
 				t.Errorf("%s, %s: %v", name, op, err)

@@ -180,13 +180,13 @@ func TestConfig(t *testing.T) {
 		"the same file":  {Config{Accounts: map[string]string{"a": "/x/a", "b": "/x/./a"}}, `accounts["b"]`},
 	}
 	for name, tt := range bad {
-		_, err := New(tt.cfg, time.Now)
+		_, err := New(tt.cfg, jit.Services{Now: time.Now})
 		var user *jit.Error
 		if !errors.As(err, &user) || user.Attribute != tt.attribute || !errors.Is(err, jit.ErrInvalid) {
 			t.Errorf("%s: %v, want an error of %s", name, err, tt.attribute)
 		}
 	}
-	p, err := New(Config{AuthorizedKeys: "~/.ssh/authorized_keys"}, time.Now)
+	p, err := New(Config{AuthorizedKeys: "~/.ssh/authorized_keys"}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestConfig(t *testing.T) {
 	if want := (jit.Traits{Enforcement: jit.Native, SessionTail: jit.Unlimited}); traits != want {
 		t.Errorf("traits are %+v, want %+v", traits, want)
 	}
-	p, err = New(Config{Accounts: map[string]string{"b": "/home/b", "a": "/home/a"}}, time.Now)
+	p, err = New(Config{Accounts: map[string]string{"b": "/home/b", "a": "/home/a"}}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestConfig(t *testing.T) {
 	if _, _, err := p.Check(jit.Binding{Principal: alice, Role: "login"}); !errors.As(err, &user) || user.Attribute != "scope" {
 		t.Errorf("no scope where there are two: %v", err)
 	}
-	p, err = New(Config{Accounts: map[string]string{"deploy": "/home/deploy/.ssh/authorized_keys"}}, time.Now)
+	p, err = New(Config{Accounts: map[string]string{"deploy": "/home/deploy/.ssh/authorized_keys"}}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func newTarget(t *testing.T, path, head string, unfinished bool) *platformtest.T
 	}
 	var reads, writes atomic.Int64
 	open := func(t *testing.T, now func() time.Time) jit.Platform {
-		p, err := New(Config{AuthorizedKeys: path}, now)
+		p, err := New(Config{AuthorizedKeys: path}, jit.Services{Now: now})
 		if err != nil {
 			t.Fatal(err)
 		}

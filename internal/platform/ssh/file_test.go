@@ -30,7 +30,7 @@ func current(path, key, why string) jit.Access {
 
 func newPlatform(t *testing.T, path string) *Platform {
 	t.Helper()
-	p, err := New(Config{AuthorizedKeys: path}, time.Now)
+	p, err := New(Config{AuthorizedKeys: path}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

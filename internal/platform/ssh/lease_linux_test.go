@@ -37,7 +37,7 @@ func setLease(f *os.File, kind int) error {
 func TestALeaseOnTheLockDelaysNoChange(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authorized_keys")
 	p, a, warned := newPlatform(t, path), current(path, alice, "x"), 0
-	p.OnWarning(func(string) { warned++ })
+	p.warn = func(string) { warned++ }
 	write(t, path, bob+"\n")
 	write(t, path+".jit.lock", "")
 	lease(t, path+".jit.lock")

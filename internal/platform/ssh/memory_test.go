@@ -26,7 +26,7 @@ func TestWhatIsRememberedYieldsToWhatIsThere(t *testing.T) {
 		writes int
 	}
 	open := func(t *testing.T, path string) *world {
-		p, err := New(Config{AuthorizedKeys: path}, time.Now)
+		p, err := New(Config{AuthorizedKeys: path}, jit.Services{Now: time.Now})
 		if err != nil {
 			t.Fatal(err)
 		}

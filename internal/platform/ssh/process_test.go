@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 func beChild(task, path, number string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	p, err := New(Config{AuthorizedKeys: path}, time.Now)
+	p, err := New(Config{AuthorizedKeys: path}, jit.Services{Now: time.Now})
 	if err != nil {
 		return err
 	}

@@ -55,14 +55,16 @@ type Platform struct {
 	last map[string]content
 }
 
-var (
-	_ jit.Warner = (*Platform)(nil)
-)
+var ()
 
 // New checks the form of the configuration; it opens no file. Its errors are
 // *jit.Error that name authorized_keys or accounts. "~/" is the home directory of the current user.
-func New(cfg Config, now func() time.Time) (*Platform, error) {
-	p := &Platform{now: now, scopes: map[string]string{}, patience: patience, warn: func(text string) { slog.Warn(text) }, last: map[string]content{}, without: map[string]time.Time{}}
+func New(cfg Config, s jit.Services) (*Platform, error) {
+	p := &Platform{now: s.Now, scopes: map[string]string{}, patience: patience, warn: s.Warn,
+		last: map[string]content{}, without: map[string]time.Time{}}
+	if p.warn == nil {
+		p.warn = func(text string) { slog.Warn(text) }
+	}
 	switch {
 	case cfg.AuthorizedKeys == "" && len(cfg.Accounts) == 0:
 		return nil, jit.Invalid("authorized_keys", `write for example authorized_keys = "/home/deploy/.ssh/authorized_keys"`,
@@ -121,9 +123,6 @@ func checkPath(attribute, written string) (string, error) {
 	}
 	return filepath.Clean(path), nil
 }
-
-// OnWarning sets what is told of a change that was made without the lock.
-func (p *Platform) OnWarning(tell func(text string)) { p.warn = tell }
 
 // Kind returns "ssh".
 func (p *Platform) Kind() string { return "ssh" }

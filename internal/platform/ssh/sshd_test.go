@@ -60,7 +60,7 @@ func (h *host) grant(key, roleName string, w jit.Window) jit.Access {
 // apply makes the changes, each of which has to succeed.
 func (h *host) apply(t *testing.T, op jit.Op, accesses ...jit.Access) {
 	t.Helper()
-	p, err := New(Config{AuthorizedKeys: h.path}, time.Now)
+	p, err := New(Config{AuthorizedKeys: h.path}, jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

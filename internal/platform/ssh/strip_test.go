@@ -21,7 +21,7 @@ func TestAFileTooLargeToBeReadLosesItsLines(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "authorized_keys")
 		p, a, b, c, warned := newPlatform(t, path), current(path, alice, "x"), current(path, alice, "y"), current(path, alice, "z"), 0
-		p.OnWarning(func(string) { warned++ })
+		p.warn = func(string) { warned++ }
 		line := func(a jit.Access) string { return render(a.Marker, alice, role{}) + "\n" }
 		kept := line(b) + padding + "# the last line"
 		write(t, path, line(a)+line(b)+line(a)+padding+"# the last line")
