@@ -111,3 +111,33 @@ func TestTroubleshootingMessages(t *testing.T) {
 		t.Errorf("the guide has %d messages, want 20 at least", len(messages))
 	}
 }
+
+// Every link to a heading of a guide leads to one.
+func TestAnchors(t *testing.T) {
+	heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
+	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	anchor := regexp.MustCompile(`\]\(([\w./-]*)#([^)]+)\)`)
+	pages, err := filepath.Glob("../docs/guides/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no guides: %v", err)
+	}
+	anchors := map[string]map[string]bool{}
+	for _, path := range pages {
+		page := map[string]bool{}
+		for _, m := range heading.FindAllStringSubmatch(read(t, path), -1) {
+			page[strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+		}
+		anchors[strings.TrimSuffix(filepath.Base(path), ".md")] = page
+	}
+	for _, path := range append(pages, "../docs/index.md", "../README.md") {
+		for _, m := range anchor.FindAllStringSubmatch(read(t, path), -1) {
+			page := strings.TrimSuffix(filepath.Base(m[1]), ".md")
+			if m[1] == "" {
+				page = strings.TrimSuffix(filepath.Base(path), ".md")
+			}
+			if known, ok := anchors[page]; ok && !known[m[2]] {
+				t.Errorf("%s: %s has no heading #%s", path, page, m[2])
+			}
+		}
+	}
+}
