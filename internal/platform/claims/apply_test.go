@@ -1,0 +1,392 @@
+package claims
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// An object goes with its last claim, whichever owner's.
+func TestSharedObject(t *testing.T) {
+	w := newWorld()
+	first, second := access("alice", "first"), access("alice", "second")
+	second.Marker.Owner = "another"
+	w.do(t, ensure(first), ensure(second))
+	w.do(t, ensure(first))
+	if w.writes != 1 || len(w.claims(t)) != 2 {
+		t.Errorf("%d writes and the claims %+v, want one write and two claims", w.writes, w.claims(t))
+	}
+	w.do(t, remove(first))
+	w.wants(t, "alice", true, "after the first end")
+	w.do(t, remove(second))
+	w.wants(t, "alice", false, "after both ends")
+	w.empty(t, "after both ends")
+	w.do(t, remove(second)) // absent is success
+}
+
+// An object that was there before stays. If somebody takes it away, a later ensure makes it ours.
+func TestPriorObject(t *testing.T) {
+	w := newWorld()
+	first, second := access("alice", "first"), access("alice", "second")
+	w.with(func() { w.members["alice"] = true })
+	w.do(t, ensure(first), ensure(second))
+	w.do(t, remove(first), remove(second))
+	w.wants(t, "alice", true, "prior access after both ends")
+	third := access("alice", "third")
+	w.do(t, ensure(first), ensure(second), ensure(third))
+	w.with(func() { delete(w.members, "alice") })
+	w.do(t, remove(first))
+	w.wants(t, "alice", false, "after the first end")
+	w.do(t, ensure(second))
+	w.wants(t, "alice", true, "after the repair")
+	w.do(t, remove(second))
+	w.wants(t, "alice", true, "after the second end")
+	w.do(t, remove(third))
+	w.wants(t, "alice", false, "after all ends")
+	w.empty(t, "after all ends")
+}
+
+// An ensure during a removal whose answer was lost adds the object again, although the list still has it.
+func TestEnsureDuringALostRemoval(t *testing.T) {
+	w := newWorld()
+	first, second := access("alice", "first"), access("alice", "second")
+	w.do(t, ensure(first))
+	w.onWrite = func(bool, string) fault { return delayed }
+	if err := Apply(t.Context(), w.scope(), w, []jit.Change{remove(first)})[0]; err == nil {
+		t.Error("a removal without an answer succeeds")
+	}
+	w.onWrite = nil
+	w.do(t, ensure(second))
+	w.with(func() { w.finish("alice") })
+	w.wants(t, "alice", true, "after both")
+}
+
+// Giving up a claim again changes the version of the claims, so a claim that was written meanwhile shows.
+func TestGivingUpTwiceIsRecordedTwice(t *testing.T) {
+	w := newWorld()
+	a := access("alice", "why")
+	w.do(t, ensure(a))
+	for want := int64(2); want < 4; want++ {
+		set, err := w.scope().Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := NewDraft(set)
+		d.Remove(a.Marker)
+		if _, err := w.scope().Record(t.Context(), d); err != nil || d.Version != want || !d.Removable("alice") {
+			t.Errorf("Record = %v with version %d, want version %d", err, d.Version, want)
+		}
+	}
+}
+
+// A grant whose name means another object now gives the first one up.
+func TestObjectOfAnotherName(t *testing.T) {
+	w := newWorld()
+	a := access("alice", "moved")
+	w.do(t, ensure(a))
+	a.Binding.Principal = "alice2"
+	w.do(t, ensure(a))
+	w.wants(t, "alice", false, "after the move")
+	w.wants(t, "alice2", true, "after the move")
+	w.do(t, remove(a))
+	w.wants(t, "alice2", false, "after the end")
+	w.empty(t, "after the end")
+}
+
+// Ensures fail one by one: of a bad owner, id or principal, and by a clock that is wrong. Removals need no clock.
+func TestRefusedBeforehand(t *testing.T) {
+	w := newWorld()
+	good, owner, id, nobody := access("alice", "a"), access("bob", "b"), access("carol", "c"), access("nobody", "d")
+	owner.Marker.Owner, id.Marker.ID = "Not an owner", jit.ID(strings.ToUpper(string(id.Marker.ID)))
+	errs := Apply(t.Context(), w.scope(), w, []jit.Change{ensure(owner), ensure(id), ensure(nobody), ensure(good)})
+	for i, err := range errs[:3] {
+		if !errors.Is(err, jit.ErrInvalid) {
+			t.Errorf("change %d: %v, want it to be refused", i, err)
+		}
+	}
+	if errs[3] != nil {
+		t.Errorf("the good change: %v", errs[3])
+	}
+	w.skew = jit.ErrSkew
+	errs = Apply(t.Context(), w.scope(), w, []jit.Change{remove(good), ensure(access("bob", "later"))})
+	if errs[0] != nil || !errors.Is(errs[1], jit.ErrSkew) {
+		t.Errorf("with a wrong clock: %v, want only the ensure to fail", errs)
+	}
+	w.wants(t, "alice", false, "after the end")
+	w.empty(t, "after the end")
+
+	other := jit.Claim{Marker: good.Marker, Object: "alice"}
+	if _, err := w.ledger.Update(t.Context(), "another directory", group, 0, []jit.Claim{other}, nil); err != nil {
+		t.Fatal(err)
+	}
+	err := Apply(t.Context(), w.scope(), w, []jit.Change{remove(good)})[0]
+	if err == nil || !strings.Contains(err.Error(), "another directory") {
+		t.Errorf("a grant of another place: %v", err)
+	}
+}
+
+// What a platform refuses leaves no claim; what it may still do keeps its claim.
+func TestFailedWrites(t *testing.T) {
+	for f := declined; f <= delayed; f++ {
+		t.Run(f.String(), func(t *testing.T) {
+			w := newWorld()
+			a, b := access("alice", "why"), access("bob", "why")
+			w.onWrite = func(_ bool, name string) fault {
+				if name == "alice" {
+					return f
+				}
+				return none
+			}
+			errs := Apply(t.Context(), w.scope(), w, []jit.Change{ensure(a), ensure(b)})
+			if errs[0] == nil || errs[1] != nil {
+				t.Errorf("Apply = %v, want only the first to fail", errs)
+			}
+			if kept := len(w.claims(t)) == 2; kept != (f != declined) {
+				t.Errorf("the claims are %+v", w.claims(t))
+			}
+			w.onWrite = nil
+			w.do(t, ensure(a))
+			w.wants(t, "alice", true, "after a second try")
+			w.onWrite = func(bool, string) fault { return f }
+			if err := Apply(t.Context(), w.scope(), w, []jit.Change{remove(a)})[0]; err == nil {
+				t.Error("a removal that failed succeeds")
+			}
+			if len(w.claims(t)) != 2 {
+				t.Errorf("after a failed removal the claims are %+v", w.claims(t))
+			}
+			w.onWrite = nil
+			w.do(t, remove(a), remove(b))
+			w.wants(t, "alice", false, "at last")
+			w.empty(t, "at last")
+		})
+	}
+}
+
+// A refusal of what was done before is success.
+func TestRefusedAndDone(t *testing.T) {
+	w := newWorld()
+	a := access("alice", "why")
+	w.onWrite = func(add bool, name string) fault {
+		w.with(func() { w.set(add, name) })
+		return declined
+	}
+	w.do(t, ensure(a))
+	w.wants(t, "alice", true, "after the ensure")
+	w.do(t, remove(a))
+	w.wants(t, "alice", false, "after the removal")
+	w.empty(t, "after the removal")
+}
+
+// Without a readable ledger nothing changes. With one that cannot be written access ends, and the error says so.
+func TestLedgerOutOfReach(t *testing.T) {
+	w := newWorld()
+	first, second, down := access("alice", "first"), access("bob", "second"), errors.New("the ledger is down")
+	w.do(t, ensure(first))
+	s := w.scope()
+	changes := []jit.Change{ensure(second), remove(first)}
+	s.Ledger = hooked{w.ledger, func(bool, func() error) error { return down }}
+	for _, err := range Apply(t.Context(), s, w, changes) {
+		if !errors.Is(err, down) {
+			t.Errorf("Apply = %v, want the ledger's error", err)
+		}
+	}
+	w.wants(t, "alice", true, "with an unreadable ledger")
+	s.Ledger = hooked{w.ledger, func(update bool, do func() error) error {
+		if update {
+			return down
+		}
+		return do()
+	}}
+	errs := Apply(t.Context(), s, w, changes)
+	if !errors.Is(errs[0], down) || !errors.Is(errs[1], down) || !strings.Contains(errs[1].Error(), "the access was ended") {
+		t.Errorf("Apply = %v, want the ledger's error, and that the access was ended", errs)
+	}
+	w.wants(t, "alice", false, "with a ledger that cannot be written")
+	w.wants(t, "bob", false, "with a ledger that cannot be written")
+	w.do(t, remove(first))
+	w.empty(t, "with the ledger back")
+	if _, err := (Scope{}).Read(t.Context()); err == nil || !strings.Contains(err.Error(), "no ledger") {
+		t.Errorf("Read without a ledger = %v", err)
+	}
+}
+
+// A claim that comes during the removal of its object gets it back.
+func TestClaimDuringARemoval(t *testing.T) {
+	w := newWorld()
+	first, second := access("alice", "first"), access("alice", "second")
+	w.do(t, ensure(first))
+	var once sync.Once
+	w.onWrite = func(add bool, _ string) fault {
+		if !add {
+			once.Do(func() { w.do(t, ensure(second)) })
+		}
+		return none
+	}
+	w.do(t, remove(first))
+	w.wants(t, "alice", true, "after both")
+	w.do(t, remove(second))
+	w.wants(t, "alice", false, "at last")
+	w.empty(t, "at last")
+}
+
+// What another process makes between the two reads is not taken for prior access.
+func TestClaimAtTheSameTimeIsNotPrior(t *testing.T) {
+	w := newWorld()
+	first, second := access("alice", "first"), access("alice", "second")
+	w.onList = func() {
+		w.onList = nil
+		w.do(t, ensure(second))
+	}
+	w.do(t, ensure(first))
+	w.do(t, remove(second))
+	w.wants(t, "alice", true, "after one end")
+	w.do(t, remove(first))
+	w.wants(t, "alice", false, "after both ends")
+	w.empty(t, "after both ends")
+}
+
+// A process that dies at any of its calls forgets nothing.
+func TestDeathAtEveryCall(t *testing.T) {
+	for bits := range 4 {
+		prior, after := bits&1 != 0, bits&2 != 0
+		for n := int64(1); ; n++ {
+			w := newWorld()
+			a := access("alice", "death")
+			if prior {
+				w.members["alice"] = true
+			}
+			ctx, kill := context.WithCancel(t.Context())
+			var calls atomic.Int64
+			s := w.scope()
+			s.Ledger = hooked{w.ledger, func(_ bool, do func() error) error {
+				if is := calls.Add(1); is >= n {
+					if is == n && after {
+						_ = do()
+					}
+					kill()
+					return context.Canceled
+				}
+				return do()
+			}}
+			w.onWrite = func(bool, string) fault {
+				switch is := calls.Add(1); {
+				case is > n || is == n && !after:
+					kill()
+					return unheard
+				case is == n:
+					return delayed
+				}
+				return none
+			}
+			if Apply(ctx, s, w, []jit.Change{ensure(a)})[0] == nil {
+				_ = Apply(ctx, s, w, []jit.Change{remove(a)})
+			}
+			died := calls.Load() >= n
+			kill()
+			w.onWrite = nil
+			w.do(t, remove(a))
+			w.with(func() { w.finish("alice") })
+			when := fmt.Sprintf("death at call %d, effect %t, prior %t", n, after, prior)
+			w.wants(t, "alice", prior, when)
+			w.empty(t, when)
+			if !died {
+				break
+			}
+		}
+	}
+}
+
+// Processes ensure and remove shared objects in any order, on a platform that loses answers, lags and refuses. At last
+// an object is there exactly if a live grant claims it or somebody else made it.
+func TestRandomSchedules(t *testing.T) {
+	for seed := range uint64(40) {
+		const processes, grants, steps = 4, 3, 20
+		w := newWorld()
+		w.members["carol"] = true
+		var mu sync.Mutex
+		luck := rand.New(rand.NewPCG(seed, 0))
+		w.onWrite = func(bool, string) fault {
+			mu.Lock()
+			defer mu.Unlock()
+			return fault(max(0, luck.IntN(12)-7))
+		}
+		live := make([]map[string]jit.Access, processes)
+		var all sync.WaitGroup
+		for n := range processes {
+			live[n] = map[string]jit.Access{}
+			random := rand.New(rand.NewPCG(seed, uint64(n+1)))
+			all.Go(func() {
+				for range steps {
+					who, why := []string{"alice", "bob", "carol"}[random.IntN(3)], fmt.Sprint(n, random.IntN(grants))
+					a, change := access(who, why), ensure
+					if random.IntN(2) == 0 {
+						change = remove
+					}
+					c := change(a)
+					for tries := 0; Apply(t.Context(), w.scope(), w, []jit.Change{c})[0] != nil; tries++ {
+						if tries > 200 {
+							t.Errorf("%s never succeeds", c.Op)
+							return
+						}
+					}
+					if live[n][who+why] = a; c.Op == jit.Remove {
+						delete(live[n], who+why)
+					}
+				}
+			})
+		}
+		all.Wait()
+		want := map[string]bool{"carol": true}
+		for _, grants := range live {
+			for _, a := range grants {
+				want[a.Binding.Principal] = true
+			}
+		}
+		when := fmt.Sprint("seed ", seed)
+		for _, who := range []string{"alice", "bob", "carol"} {
+			w.with(func() { w.finish(who) })
+			w.wants(t, who, want[who], when)
+		}
+		w.onWrite = nil
+		for _, grants := range live {
+			for _, a := range grants {
+				w.do(t, remove(a))
+			}
+		}
+		for _, who := range []string{"alice", "bob", "carol"} {
+			w.wants(t, who, who == "carol", when+", after the end of all")
+		}
+		w.empty(t, when)
+	}
+}
+
+// An object that came or went between the reads is judged by both, and a prior one is ours and standing.
+func TestObserve(t *testing.T) {
+	claim := func(object string, prior bool) jit.Claim {
+		return jit.Claim{Marker: access(object, "why").Marker, Object: object, Principal: object, Prior: prior}
+	}
+	before := []jit.Claim{claim("went", false), claim("stays", false)}
+	after := []jit.Claim{claim("stays", false), claim("came", false), claim("prior", true), claim("missing", false)}
+	ours, standing := Observe(before, after, func(c jit.Claim) bool { return c.Object != "missing" })
+	var got []string
+	for _, o := range ours {
+		got = append(got, o.Principal)
+	}
+	if s := strings.Join(got, " "); s != "stays came prior" {
+		t.Errorf("ours are %q", s)
+	}
+	for object, want := range map[string]bool{
+		"went": false, "stays": false, "came": false, "prior": true, "missing": false, "foreign": true,
+	} {
+		if standing(object) != want {
+			t.Errorf("%s is standing access: %t, want %t", object, !want, want)
+		}
+	}
+}
