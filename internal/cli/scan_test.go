@@ -170,7 +170,7 @@ func TestScanRefusesABaseline(t *testing.T) {
 	for text, want := range map[string]string{
 		"accept {\n  target = \"a\"\n}\n":                           "bad.hcl:1: ",
 		block("never", "CHG-1"):                                     `until: "never" is not an RFC 3339 time`,
-		block(w.now.AddDate(2, 0, 0).Format(time.RFC3339), "CHG-1"): "is further away than a year",
+		block(w.now.AddDate(2, 0, 0).Format(time.RFC3339), "CHG-1"): "is more than a year away",
 		block(soon, ""):                                             "the reason is empty",
 		block(soon, "CHG-1") + block(soon, "CHG-2"):                 "bad.hcl:9: accept: d for c on b of target \"a\" is accepted twice",
 		"ignore {\n}\n":                                             "bad.hcl:1: ",
@@ -190,7 +190,7 @@ func TestScanRefusesABaseline(t *testing.T) {
 	// Nothing is read for what cannot be written.
 	for until, want := range map[string]string{
 		w.now.Add(-time.Hour).Format(time.RFC3339):  "is already past",
-		w.now.AddDate(2, 0, 0).Format(time.RFC3339): "is further away than a year",
+		w.now.AddDate(2, 0, 0).Format(time.RFC3339): "is more than a year away",
 		"never": "is not an RFC 3339 time",
 	} {
 		r := w.run("scan", "--write-baseline", "x.hcl", "--until", until, "--reason", "CHG-1").wantCode(exitUsage).wantErr(want)

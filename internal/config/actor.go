@@ -10,38 +10,36 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// EnvActor and EnvChange are the environment variables that say who acts and for which
-// change, whatever a CI system says.
+// EnvActor and EnvChange are the environment variables that name the actor and the change, in place of the CI system's.
 const (
 	EnvActor  = "JIT_ACTOR"
 	EnvChange = "JIT_CHANGE"
 )
 
-// ciSystem tells from the environment whether a run belongs to it, who started the
-// run, and from which commit. Any of name, commit and run may be empty.
+// ciSystem says how a CI system names a run in its environment: who started it, and from which commit. Any of name, commit
+// and run may be empty.
 type ciSystem struct {
-	// mark is the variable that is set in this system's runs only; also, where it is set, tells the runs that lack it.
+	// mark is a variable that only runs of this system have; also, if set, recognises runs without it.
 	mark string
 	also func(env func(string) string) bool
-	// name, commit and run hold variables; the first that is set counts.
+	// name and commit are variables; the first one that is set counts.
 	name, commit []string
 	run          func(env func(string) string) string
 }
 
-// ciSystems are the systems that are recognised. Systems that run inside of others'
-// jobs come first.
+// ciSystems are the known systems. Systems that run inside jobs of others come first.
 var ciSystems = []ciSystem{
 	{
-		// HCP Terraform and Terraform Enterprise do not tell who started the run: the
-		// workspace stands for it. https://developer.hashicorp.com/terraform/cloud-docs/run/run-environment
+		// HCP Terraform and Terraform Enterprise do not name who started the run, so the workspace stands for it.
+		// https://developer.hashicorp.com/terraform/cloud-docs/run/run-environment
 		mark:   "TFC_RUN_ID",
 		name:   []string{"TFC_WORKSPACE_SLUG"},
 		commit: []string{"TFC_CONFIGURATION_VERSION_GIT_COMMIT_SHA"},
 		run:    variable("TFC_RUN_ID"),
 	},
 	{
-		// Atlantis sets USER_NAME and the others for run steps. Its built-in plan and apply steps get only the
-		// mark: there an env step has to set JIT_ACTOR and JIT_CHANGE from them.
+		// Atlantis sets USER_NAME and the others for run steps. Its built-in plan and apply steps get only the mark: there
+		// an env step must set JIT_ACTOR and JIT_CHANGE from them.
 		// https://www.runatlantis.io/docs/custom-workflows#native-environment-variables
 		mark:   "ATLANTIS_TERRAFORM_VERSION",
 		name:   []string{"USER_NAME", "PULL_AUTHOR"},
@@ -58,7 +56,8 @@ var ciSystems = []ciSystem{
 			if env("GITHUB_REPOSITORY") == "" || env("GITHUB_RUN_ID") == "" {
 				return ""
 			}
-			return cmp.Or(env("GITHUB_SERVER_URL"), "https://github.com") + "/" + env("GITHUB_REPOSITORY") + "/actions/runs/" + env("GITHUB_RUN_ID")
+			server := cmp.Or(env("GITHUB_SERVER_URL"), "https://github.com")
+			return server + "/" + env("GITHUB_REPOSITORY") + "/actions/runs/" + env("GITHUB_RUN_ID")
 		},
 	},
 	{
@@ -72,8 +71,10 @@ var ciSystems = []ciSystem{
 	{
 		// BUILDKITE_UNBLOCKER_EMAIL is who released a block step before this one.
 		// https://buildkite.com/docs/pipelines/environment-variables
-		mark:   "BUILDKITE",
-		name:   []string{"BUILDKITE_UNBLOCKER_EMAIL", "BUILDKITE_UNBLOCKER", "BUILDKITE_BUILD_CREATOR_EMAIL", "BUILDKITE_BUILD_CREATOR"},
+		mark: "BUILDKITE",
+		name: []string{
+			"BUILDKITE_UNBLOCKER_EMAIL", "BUILDKITE_UNBLOCKER", "BUILDKITE_BUILD_CREATOR_EMAIL", "BUILDKITE_BUILD_CREATOR",
+		},
 		commit: []string{"BUILDKITE_COMMIT"},
 		run:    variable("BUILDKITE_BUILD_URL"),
 	},
@@ -86,8 +87,8 @@ var ciSystems = []ciSystem{
 	},
 	{
 		// BUILD_USER_ID comes from the plugin Build User Vars, CHANGE_AUTHOR from multibranch projects. JENKINS_URL and
-		// BUILD_URL are set only where the system configuration has the URL; BUILD_TAG, which other programs have too, always
-		// is jenkins-${JOB_NAME}-${BUILD_NUMBER}.
+		// BUILD_URL need the URL in the system configuration. BUILD_TAG, which other programs set too, always is
+		// jenkins-${JOB_NAME}-${BUILD_NUMBER}.
 		// https://www.jenkins.io/doc/book/pipeline/jenkinsfile/#using-environment-variables
 		mark: "JENKINS_URL",
 		also: func(env func(string) string) bool {
@@ -113,8 +114,7 @@ func first(env func(string) string, names []string) string {
 	return ""
 }
 
-// actor tells who acts: JIT_ACTOR and JIT_CHANGE, else what the CI system says, else
-// the user of the operating system.
+// actor returns who acts: JIT_ACTOR and JIT_CHANGE, or else the user of the CI system, or else of the operating system.
 func actor(source jit.Source) jit.Actor {
 	a := fromEnvironment(os.Getenv)
 	a.Source = source
@@ -153,8 +153,7 @@ func osUser() string {
 	return "unknown"
 }
 
-// oneLine keeps what anybody can set in an environment from breaking the lines of a
-// record: no control characters, at most 300 characters.
+// oneLine makes the value of an environment variable safe for the record: no control characters, at most 300 characters.
 func oneLine(s string) string {
 	s = strings.ToValidUTF8(s, "")
 	s = strings.Map(func(r rune) rune {

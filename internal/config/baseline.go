@@ -16,7 +16,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// MaxAcceptance is for how long standing access can be accepted: what is accepted for good is what nobody looks at any more.
+// MaxAcceptance is the longest time for which standing access can be accepted: nobody checks what is accepted for good.
 const MaxAcceptance = 366 * 24 * time.Hour
 
 // Accepted is one finding of jit scan that somebody has accepted until a time.
@@ -31,7 +31,7 @@ type Accepted struct {
 	End time.Time
 }
 
-// key is what makes it the finding that it accepts.
+// key identifies the finding.
 func (a Accepted) key() [4]string { return [4]string{a.Target, a.Scope, a.Principal, a.Role} }
 
 // Baseline holds accepted findings.
@@ -52,8 +52,8 @@ func (b Baseline) All() []Accepted {
 	return all
 }
 
-// LoadBaseline reads a baseline: blocks accept { target, scope, principal, role, until, reason }. Each has an end, which lies at
-// most a year ahead. Errors name file and line.
+// LoadBaseline reads a baseline: blocks accept { target, scope, principal, role, until, reason }. Each has an end, at most a
+// year ahead. Errors name file and line.
 func LoadBaseline(path string, now time.Time) (Baseline, error) {
 	src, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -77,21 +77,22 @@ func LoadBaseline(path string, now time.Time) (Baseline, error) {
 			return Baseline{}, inFile(diags)
 		}
 		if a.End, err = checkAcceptance(a, now); err != nil {
-			var told *jit.Error
-			if errors.As(err, &told) {
-				return Baseline{}, at(block.DefRange, told)
+			var wrong *jit.Error
+			if errors.As(err, &wrong) {
+				return Baseline{}, at(block.DefRange, wrong)
 			}
 			return Baseline{}, err
 		}
 		if _, twice := b.all[a.key()]; twice {
-			return Baseline{}, at(block.DefRange, jit.Invalid("accept", "keep one of the two", "%s for %s on %s of target %q is accepted twice", a.Role, a.Principal, a.Scope, a.Target))
+			return Baseline{}, at(block.DefRange, jit.Invalid("accept", "keep one of the two",
+				"%s for %s on %s of target %q is accepted twice", a.Role, a.Principal, a.Scope, a.Target))
 		}
 		b.all[a.key()] = a
 	}
 	return b, nil
 }
 
-// checkAcceptance refuses an acceptance without a reason or without an end that is near enough.
+// checkAcceptance refuses an acceptance without a reason, or without an end within [MaxAcceptance].
 func checkAcceptance(a Accepted, now time.Time) (time.Time, error) {
 	if err := jit.CheckReason(a.Reason); err != nil {
 		return time.Time{}, err
@@ -101,13 +102,13 @@ func checkAcceptance(a Accepted, now time.Time) (time.Time, error) {
 		return time.Time{}, err
 	}
 	if end.Sub(now) > MaxAcceptance {
-		return time.Time{}, jit.Invalid("until", "accept it for a year at most and look again then", "%s is further away than a year", a.Until)
+		return time.Time{}, jit.Invalid("until", "accept it for at most a year, and check it again then",
+			"%s is more than a year away", a.Until)
 	}
 	return end, nil
 }
 
-// CheckAcceptance refuses what cannot be accepted from now on until a time, for a reason: beside what a baseline may not hold, a time
-// that has passed.
+// CheckAcceptance refuses a new acceptance that a baseline may not hold, or that has ended already.
 func CheckAcceptance(until, reason string, now time.Time) error {
 	end, err := checkAcceptance(Accepted{Until: until, Reason: reason}, now)
 	if err == nil && !end.After(now) {
@@ -116,8 +117,8 @@ func CheckAcceptance(until, reason string, now time.Time) error {
 	return err
 }
 
-// AppendBaseline adds acceptances to a baseline file and makes it where there is none. What is in it stays as it is, and so do the
-// mode of the file and the link that leads to it.
+// AppendBaseline adds acceptances to a baseline file, or creates it. The rest of the file, its mode, and a link that leads to it
+// stay as they are.
 func AppendBaseline(path string, add []Accepted, now time.Time) error {
 	mode := os.FileMode(0o600)
 	if file, err := filepath.EvalSymlinks(path); err == nil {
@@ -139,7 +140,10 @@ func AppendBaseline(path string, add []Accepted, now time.Time) error {
 			return err
 		}
 		body := file.Body().AppendNewBlock("accept", nil).Body()
-		for _, line := range [][2]string{{"target", a.Target}, {"scope", a.Scope}, {"principal", a.Principal}, {"role", a.Role}, {"until", a.Until}, {"reason", a.Reason}} {
+		for _, line := range [][2]string{
+			{"target", a.Target}, {"scope", a.Scope}, {"principal", a.Principal}, {"role", a.Role},
+			{"until", a.Until}, {"reason", a.Reason},
+		} {
 			body.SetAttributeValue(line[0], cty.StringVal(line[1]))
 		}
 	}

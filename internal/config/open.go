@@ -16,8 +16,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 )
 
-// KeepForPlan is how long one read of a scope serves a Terraform run, so that a
-// plan over many grants of one scope reads it once.
+// KeepForPlan is how long one read of a scope serves a Terraform run, so a plan of many grants on one scope reads it once.
 const KeepForPlan = time.Minute
 
 // Options are what the program, not the user, decides. The zero value of each is usable.
@@ -28,9 +27,9 @@ type Options struct {
 	Source jit.Source
 	// Keep is how long a read of a scope may be answered from memory; zero reads again each time.
 	Keep time.Duration
-	// Wrap, when not nil, goes around each platform, inside of the batching.
+	// Wrap, when not nil, goes around each platform, inside the batching.
 	Wrap func(name string, p jit.Platform) jit.Platform
-	// Warn is told what a target has to say about a change that was made; nil is the log. It is safe for concurrent use.
+	// Warn receives the warnings of targets about changes that were made; nil is the log. It is safe for concurrent use.
 	Warn func(text string)
 }
 
@@ -39,19 +38,20 @@ type Runtime struct {
 	Broker  *broker.Broker
 	Ledger  *ledger.Ledger
 	Targets map[string]jit.Platform
-	// Owners are those whose grants a sweeper serves. EveryOwner: the settings say that it serves all; where both are empty they say nothing.
+	// Owners are the owners whose grants a sweeper serves. EveryOwner: the settings say that it serves all. Both are empty if
+	// the settings say nothing.
 	Owners     jit.Owners
 	EveryOwner bool
-	// Interval and DriftInterval are how often a daemon looks for due work and for drift; 0 where nothing is set.
+	// Interval and DriftInterval are how often a daemon reads due work and looks for drift; 0 is the default.
 	Interval, DriftInterval time.Duration
-	// OnDrift, RevokeViolations and MaxUnplanned are what a sweep does about what it finds; MaxUnplanned is nil where nothing is set.
+	// OnDrift, RevokeViolations and MaxUnplanned are those of [Settings].
 	OnDrift          map[string]jit.OnDrift
 	RevokeViolations bool
 	MaxUnplanned     *int
 	// Listen, ListenToken and ListenProxy are those of [Settings].
 	Listen, ListenToken string
 	ListenProxy         *ListenProxy
-	// Receivers are told of what happens, and of ends that come in less than NoticeBefore; 0 is never.
+	// Receivers receive notices. NoticeBefore is how long before its end a grant is announced; 0 is never.
 	Receivers    []*notice.Receiver
 	NoticeBefore time.Duration
 }
@@ -59,8 +59,8 @@ type Runtime struct {
 // Close releases the ledger's connections.
 func (r *Runtime) Close() error { return r.Ledger.Close() }
 
-// Open checks the settings and opens what they describe. It makes no call: neither a target
-// nor the ledger has to be there. Errors are *[jit.Error] that name the attribute.
+// Open checks the settings and opens what they describe. It makes no call, so neither the targets nor the ledger need to
+// answer. Errors are *[jit.Error] that name the attribute.
 func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	s = s.WithDefaults()
 	if o.Now == nil {
@@ -78,7 +78,8 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 		return nil, err
 	}
 	if maxTTL < jit.MinTTL {
-		return nil, jit.Invalid("max_ttl", `write for example max_ttl = "24h"`, "%q is shorter than the shortest grant, %s", s.MaxTTL, jit.FormatDuration(jit.MinTTL))
+		return nil, jit.Invalid("max_ttl", `write for example max_ttl = "24h"`,
+			"%q is shorter than the shortest grant, %s", s.MaxTTL, jit.FormatDuration(jit.MinTTL))
 	}
 	interval, err := every("interval", s.Interval)
 	if err != nil {
@@ -128,17 +129,20 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 		}
 		targets[name] = batch.Share(p, o.Keep, o.Now)
 	}
-	return &Runtime{Broker: b, Ledger: l, Targets: targets, Owners: owners, EveryOwner: owners == nil && s.Owners != nil, Interval: interval, DriftInterval: driftInterval,
+	return &Runtime{
+		Broker: b, Ledger: l, Targets: targets, Owners: owners, EveryOwner: owners == nil && s.Owners != nil,
+		Interval: interval, DriftInterval: driftInterval,
 		OnDrift: s.OnDrift, RevokeViolations: s.OnViolation == violationRevoke, MaxUnplanned: s.MaxUnplanned,
 		Listen: s.Listen, ListenToken: s.ListenToken, ListenProxy: s.ListenProxy,
-		Receivers: receivers, NoticeBefore: before}, nil
+		Receivers: receivers, NoticeBefore: before,
+	}, nil
 }
 
 // DefaultNoticeBefore is how long before its end a grant is announced.
 const DefaultNoticeBefore = 15 * time.Minute
 
-// notices returns the receivers in the order of their names, and how long before its end a grant is announced; 0 where none of them wants to
-// be told of that.
+// notices returns the receivers in the order of their names, and how long before its end a grant is announced; 0 if no
+// receiver wants that.
 func notices(s Settings) (receivers []*notice.Receiver, before time.Duration, err error) {
 	asked, err := every("notice_before", s.NoticeBefore)
 	if err != nil {
@@ -157,7 +161,7 @@ func notices(s Settings) (receivers []*notice.Receiver, before time.Duration, er
 	return receivers, before, nil
 }
 
-// every reads how often something is to be done; 0 where nothing is written.
+// every reads how often to do something; 0 if the text is empty.
 func every(attribute, text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
@@ -165,14 +169,14 @@ func every(attribute, text string) (time.Duration, error) {
 	return CheckEvery(attribute, text)
 }
 
-// minEvery is how often a daemon may look at most.
+// minEvery is the shortest interval of a daemon.
 const minEvery = time.Second
 
-// CheckEvery reads how often a daemon is to look for something: a second or more, such as "30s" or "5m".
+// CheckEvery reads the interval of a daemon: a second or more, such as "30s" or "5m".
 func CheckEvery(attribute, text string) (time.Duration, error) {
 	d, err := jit.ParseDuration(attribute, text)
 	if err == nil && d < minEvery {
-		err = jit.Invalid(attribute, `take for example "1m"`, "%q is less than %s", text, jit.FormatDuration(minEvery))
+		err = jit.Invalid(attribute, `write for example "1m"`, "%q is less than %s", text, jit.FormatDuration(minEvery))
 	}
 	return d, err
 }

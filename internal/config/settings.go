@@ -1,5 +1,5 @@
-// Package config turns settings, from the provider block or from a jit.hcl, into
-// an open broker: the ledger, the targets, whose grants and who acts.
+// Package config opens what the provider block or a jit.hcl describes: the ledger, the targets, and a broker that acts for
+// an owner and an actor.
 package config
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 )
 
-// EnvLedger is the environment variable that names the ledger where the
-// configuration does not; DefaultLedger is used where neither does.
+// EnvLedger is the environment variable that names the ledger if the configuration does not. DefaultLedger is used if
+// neither does.
 const (
 	EnvLedger     = "JIT_LEDGER"
 	DefaultLedger = "sqlite://.jit/ledger.db"
@@ -28,27 +28,30 @@ type Settings struct {
 	// Ledger is a URL: sqlite://path or postgres://…; it may hold a password.
 	Ledger string
 	Owner  string
-	// Owners are those whose grants a sweeper serves, as [jit.ParseOwners] reads them. The provider has no such attribute.
+	// Owners are the owners whose grants a sweeper serves, as [jit.ParseOwners] reads them. The provider has no such attribute.
 	Owners []string
 	// MaxTTL is a duration as [jit.ParseDuration] reads it.
 	MaxTTL  string
 	Targets map[string]platform.Config
-	// Interval and DriftInterval are durations too: how often the daemon looks for due work and for drift. The provider has neither.
+	// Interval and DriftInterval are durations: how often the daemon reads due work and looks for drift. The provider has
+	// neither.
 	Interval, DriftInterval string
-	// OnDrift says for a target what a sweep does about drift, OnViolation what it does about a grant that today's policies would not
-	// permit, and MaxUnplanned how much access it takes away that no recorded end explains; nil where nothing is written.
-	OnDrift      map[string]jit.OnDrift
-	OnViolation  string
+	// OnDrift says what a sweep does about drift on a target.
+	OnDrift map[string]jit.OnDrift
+	// OnViolation says what a sweep does about a grant that today's policies would not permit.
+	OnViolation string
+	// MaxUnplanned caps the access that a sweep removes without a recorded end; nil is the default.
 	MaxUnplanned *int
-	// Listen is where a daemon listens for HTTP, ListenToken what a request has to bear, a secret, and ListenProxy which proxies tell who asks.
+	// Listen is the daemon's HTTP address, ListenToken the secret that requests must have, and ListenProxy the proxies that
+	// name the user.
 	Listen, ListenToken string
 	ListenProxy         *ListenProxy
-	// Notify are who is told of what happens, by name, and NoticeBefore a duration: how long before its end a grant is announced.
+	// Notify holds the receivers of notices by name. NoticeBefore is a duration: how long before its end a grant is announced.
 	Notify       map[string]notice.Config
 	NoticeBefore string
 }
 
-// ListenProxy names the header in which a proxy tells who asks, and the addresses of the proxies that may.
+// ListenProxy names the header in which a proxy names the user, and the addresses of the proxies that may.
 type ListenProxy struct {
 	Header string   `json:"header"`
 	From   []string `json:"from"`
@@ -62,7 +65,7 @@ func (s Settings) WithDefaults() Settings {
 	return s
 }
 
-// InCI reports whether this is a run of a CI system: CI is set, and not to "false" or "0".
+// InCI reports whether a CI system runs this: CI is set, and not to "false" or "0".
 func InCI() bool {
 	switch strings.ToLower(os.Getenv("CI")) {
 	case "", "false", "0":
@@ -71,7 +74,7 @@ func InCI() bool {
 	return true
 }
 
-// Warnings returns what a reviewer has to know of the settings themselves.
+// Warnings returns what a reviewer must know about the settings themselves.
 func Warnings(s Settings) []broker.Warning {
 	s = s.WithDefaults()
 	if !InCI() || !strings.HasPrefix(s.Ledger, "sqlite:") {
@@ -80,8 +83,9 @@ func Warnings(s Settings) []broker.Warning {
 	return []broker.Warning{{
 		Attribute: "ledger",
 		Summary:   "The ledger is a local file in CI",
-		Detail: fmt.Sprintf("CI is set and the ledger is %s, a file on this machine. A runner that is thrown away takes the record of all grants with it: "+
-			"they could be granted a second time, and only markers on the targets would still say when they end. "+
-			"Use a ledger that outlives the run, ledger = \"postgres://…\" or %s, or keep the file on a durable disk.", s.Ledger, EnvLedger),
+		Detail: fmt.Sprintf("CI is set and the ledger is %s, a file on this machine. A runner that is thrown away takes the record "+
+			"of all grants with it: they could be granted a second time, and only markers on the targets would still say when they "+
+			"end. Use a ledger that outlives the run, ledger = \"postgres://…\" or %s, or keep the file on a durable disk.",
+			s.Ledger, EnvLedger),
 	}}
 }
