@@ -109,7 +109,7 @@ func TestSweepWatchRefusesToListen(t *testing.T) {
 		{"8085", "", `"8085" is not an address with a port`},
 		{"0.0.0.0:8085", `listen_token = "hunter2"`, "the token has 7 characters; it takes at least 16"},
 		{"0.0.0.0:8085", `listen_proxy = { header = "X-Forwarded-User", from = [] }`, "it takes the addresses of the proxies"},
-		{"0.0.0.0:8085", `listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7"] }`, `"10.0.0.7" is not a range of addresses`},
+		{"0.0.0.0:8085", `listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7"] }`, `"10.0.0.7" is not an address range`},
 		{"0.0.0.0:8085", `listen_proxy = { from = ["10.0.0.7/32"] }`, "the header is empty"},
 		{"0.0.0.0:8085", `listen_proxy = { heeder = "X-Forwarded-User" }`, `"heeder" is not an attribute`},
 		{"127.0.0.1:65536", "", `"127.0.0.1:65536" is not an address with a port`},

@@ -71,7 +71,7 @@ func TestSweepWatch(t *testing.T) {
 		t.Errorf("exit code %d, want %d", code, exitDone)
 	}
 	if !strings.Contains(errs.String(), "msg=stopped") || strings.Contains(errs.String(), string(long.ID)) {
-		t.Errorf("it said:\n%s", errs)
+		t.Errorf("it logged:\n%s", errs)
 	}
 	w.wantAccess(short, false)
 	w.wantAccess(long, true)
@@ -131,10 +131,10 @@ func TestSweepWatchTrouble(t *testing.T) {
 	must(os.Rename(w.keys, w.keys+".away"))
 	must(os.Mkdir(w.keys, 0o700))
 	_, errs, stop := w.daemon("--drift-interval", "1s")
-	eventually(t, "the trouble is told", func() bool { return strings.Contains(errs.String(), "msg=trouble ") })
+	eventually(t, "the problem is logged", func() bool { return strings.Contains(errs.String(), "msg=problem ") })
 	must(os.Remove(w.keys))
 	must(os.Rename(w.keys+".away", w.keys))
-	eventually(t, "its end is told", func() bool { return strings.Contains(errs.String(), `msg="trouble over"`) })
+	eventually(t, "its end is logged", func() bool { return strings.Contains(errs.String(), `msg="problem solved"`) })
 	if code := stop(); code != exitDone {
 		t.Errorf("exit code %d", code)
 	}
@@ -150,9 +150,9 @@ func TestSweepWatchTellsWhatIsHeld(t *testing.T) {
 	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_unplanned_revocations = 0\ntargets = {\n"+
 		"  bastion = { ssh = { authorized_keys = %q } }\n  clean = { ssh = { authorized_keys = %q } }\n}\n", w.keys, filepath.Join(w.dir, "clean")))
 	_, errs, stop := w.daemon()
-	const held = `msg=trouble with="the cap on unplanned removals of target bastion" error="1 are held back`
+	const held = `msg=problem with="the cap on unplanned removals of target bastion" error="1 held back`
 	eventually(t, "what is held back is told", func() bool { return strings.Contains(errs.String(), held) })
-	if code := stop(); code != exitDone || strings.Contains(errs.String(), "target clean") || strings.Contains(errs.String(), "trouble over") {
+	if code := stop(); code != exitDone || strings.Contains(errs.String(), "target clean") || strings.Contains(errs.String(), "problem solved") {
 		t.Errorf("exit code %d:\n%s", code, errs)
 	}
 }
@@ -179,11 +179,11 @@ func TestSweepWatchRefuses(t *testing.T) {
 	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("targets", "nothing to watch")
 }
 
-// TestStepLogRepeatsAFindingOnceAnHour: each look at a target finds again what a person has to look at.
+// TestStepLogRepeatsAFindingOnceAnHour: each check of a target finds it again.
 func TestStepLogRepeatsAFindingOnceAnHour(t *testing.T) {
 	now := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
 	var out bytes.Buffer
-	l := &stepLog{log: slog.New(slog.NewTextHandler(&out, nil)), now: func() time.Time { return now }, said: map[string]time.Time{}}
+	l := &stepLog{log: slog.New(slog.NewTextHandler(&out, nil)), now: func() time.Time { return now }, logged: map[string]time.Time{}}
 	finding := func(principal string) sweeper.Result {
 		return sweeper.Result{Step: reconcile.Step{Kind: reconcile.Report, Grant: jit.Grant{Binding: jit.Binding{Principal: principal}}, Reason: "it bears another marker"}}
 	}
@@ -191,10 +191,10 @@ func TestStepLogRepeatsAFindingOnceAnHour(t *testing.T) {
 		l.write(finding("alice"))
 	}
 	l.write(finding("bob"))
-	if got := strings.Count(out.String(), "a person has to look"); got != 2 {
+	if got := strings.Count(out.String(), "needs attention"); got != 2 {
 		t.Errorf("%d lines for two findings:\n%s", got, out.String())
 	}
-	now = now.Add(sayAgain)
+	now = now.Add(logAgain)
 	l.write(finding("alice"))
 	if got := strings.Count(out.String(), "principal=alice"); got != 2 {
 		t.Errorf("%d lines for alice after an hour, want a second one:\n%s", got, out.String())
