@@ -89,6 +89,7 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 		TerminateSessions: r.TerminateSessions,
 		Enforcement:       traits.Enforcement,
 		SessionTail:       traits.SessionTail,
+		PrincipalName:     traits.PrincipalName,
 	}, traits, nil
 }
 

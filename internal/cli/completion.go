@@ -27,7 +27,7 @@ func (p *program) completeIDs(cmd *cobra.Command, _ []string, _ string) ([]cobra
 	}
 	offers := make([]cobra.Completion, len(grants))
 	for i, g := range grants {
-		offers[i] = cobra.CompletionWithDesc(string(g.ID), printable(g.Target+" "+middleCut(g.Principal, 37)+" "+g.Role))
+		offers[i] = cobra.CompletionWithDesc(string(g.ID), printable(g.Target+" "+middleCut(who(g), 37)+" "+g.Role))
 	}
 	return offers, cobra.ShellCompDirectiveNoFileComp
 }

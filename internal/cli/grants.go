@@ -24,6 +24,15 @@ func (p *program) views(ctx context.Context, rt *config.Runtime, grants ...jit.G
 	return views
 }
 
+// who names the principal of a grant for a table: by its other name and the end of its canonical one, if it has both.
+func who(g jit.Grant) string {
+	if g.PrincipalName == "" {
+		return g.Principal
+	}
+	runes := []rune(g.Principal)
+	return fmt.Sprintf("%s (…%s)", g.PrincipalName, string(runes[max(0, len(runes)-6):]))
+}
+
 // when says how a grant stands to now.
 func when(g jit.Grant, now time.Time) string {
 	switch g.State(now) {
@@ -73,7 +82,7 @@ func (p *program) printGrants(w io.Writer, grants []jit.Grant) {
 		if g.CleanupOpen() {
 			state += " (clean-up open)"
 		}
-		t.row(string(g.ID), state, when(g, now), g.Owner, g.Target, g.Principal, g.Role, g.Scope, g.Reason)
+		t.row(string(g.ID), state, when(g, now), g.Owner, g.Target, who(g), g.Role, g.Scope, g.Reason)
 	}
 	t.flush()
 }

@@ -50,7 +50,7 @@ const mostCandidates = 10
 func checkUnique(prefix string, found []jit.Grant) error {
 	candidates := map[jit.ID]string{}
 	for _, g := range found {
-		candidates[g.ID] = fmt.Sprintf("%s (%s on %s)", g.ID, middleCut(printable(g.Principal), 37), printable(g.Target))
+		candidates[g.ID] = fmt.Sprintf("%s (%s on %s)", g.ID, middleCut(printable(who(g)), 37), printable(g.Target))
 	}
 	if len(candidates) < 2 {
 		return nil

@@ -99,6 +99,26 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
+// Tables name an SSH key by its comment and its end; the rest has the whole key.
+func TestListShowsTheCommentOfAKey(t *testing.T) {
+	w := newWorld(t)
+	key := w.key()
+	g := w.request(broker.Request{
+		Binding: jit.Binding{Target: "bastion", Principal: key + " alice@laptop (work)", Role: "login"}, Reason: "INC-1: a", Renewal: 1, TTL: "1h",
+	})
+	other := w.grant("INC-2: b", "1h")
+	name := "alice@laptop (work) (…" + key[len(key)-6:] + ")"
+	w.run("list").wantCode(exitDone).wantOut(name, other.Principal).wantNotOut(key)
+	w.run("list", "--principal", "alice@*").wantCode(exitDone).wantOut(name).wantNotOut(other.Principal)
+	w.run("list", "--json").wantCode(exitDone).wantOut(`"principal": "`+key+`"`, `"principal_name": "alice@laptop (work)"`)
+	w.run("show", string(g.ID)).wantCode(exitDone).wantOut(key, "alice@laptop (work)")
+	w.run("sweep", "--dry-run").wantCode(exitDone)
+	w.run("audit", "verify").wantCode(exitDone)
+	w.run("revoke", "--principal", "alice@laptop (work)", "--yes", "--reason", "done").wantCode(exitDone).wantOut(name, "revoked").wantNotOut(key)
+	w.wantAccess(g, false)
+	w.wantAccess(other, true)
+}
+
 func TestListJSONHasStableNames(t *testing.T) {
 	w := newWorld(t)
 	if out := w.run("list", "--json").wantCode(exitDone).out; strings.TrimSpace(out) != "[]" {

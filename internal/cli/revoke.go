@@ -154,6 +154,8 @@ type outcome struct {
 	Remains string `json:"remains,omitempty"`
 	// SessionTail is how long an open session may go on; empty if none can.
 	SessionTail string `json:"session_tail,omitempty"`
+
+	who string
 }
 
 // tail returns how long an open session of the grant may go on after its revocation.
@@ -176,7 +178,7 @@ func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []j
 	group.SetLimit(revokeAtOnce)
 	for i, g := range grants {
 		group.Go(func() error {
-			o := outcome{ID: g.ID, Binding: g.Binding, Result: "revoked"}
+			o := outcome{ID: g.ID, Binding: g.Binding, Result: "revoked", who: who(g)}
 			if g.Over(p.Now()) && !g.EndedAt.IsZero() || g.Failed() {
 				o.Result = "over"
 			}
@@ -227,7 +229,7 @@ func (p *program) report(outcomes []outcome) error {
 		t := p.table(p.out, "SCOPE", "ROLE")
 		t.row("ID", "RESULT", "TARGET", "PRINCIPAL", "ROLE", "SCOPE", "SESSION TAIL", "ERROR")
 		for _, o := range outcomes {
-			t.row(string(o.ID), o.Result, o.Target, o.Principal, o.Role, o.Scope, o.SessionTail, o.Error)
+			t.row(string(o.ID), o.Result, o.Target, o.who, o.Role, o.Scope, o.SessionTail, o.Error)
 		}
 		t.flush()
 	}

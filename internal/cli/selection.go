@@ -34,7 +34,7 @@ func stateNames() []string {
 func (s *selection) addFlags(p *program, cmd *cobra.Command) {
 	p.targetFlag(cmd, &s.target, "only grants on the target of this `name`, or glob such as 'prod*'")
 	cmd.Flags().StringVar(&s.principal, "principal", "",
-		"only grants to this `principal`, as jit list --json writes it, or glob such as 'user:*@example.com'")
+		"only grants to this `principal`, as jit list --json writes it, or its principal_name, or glob such as 'user:*@example.com'")
 	_ = cmd.RegisterFlagCompletionFunc("principal", cobra.NoFileCompletions)
 }
 
@@ -58,7 +58,8 @@ func (s *selection) matcher(now time.Time) (func(jit.Grant) bool, error) {
 		return nil, err
 	}
 	return func(g jit.Grant) bool {
-		return target(g.Target) && principal(g.Principal) && (s.state == "" || string(g.State(now)) == s.state)
+		named := principal(g.Principal) || g.PrincipalName != "" && principal(g.PrincipalName)
+		return target(g.Target) && named && (s.state == "" || string(g.State(now)) == s.state)
 	}, nil
 }
 

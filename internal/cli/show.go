@@ -84,6 +84,7 @@ func (p *program) printFacts(g jit.Grant) {
 		{"owner", g.Owner},
 		{"target", g.Target},
 		{"principal", g.Principal},
+		{"principal_name", g.PrincipalName},
 		{"role", g.Role},
 		{"scope", g.Scope},
 		{"reason", g.Reason},

@@ -120,7 +120,7 @@ func (p *program) printSteps(steps []stepView, finished bool) {
 			why += ": " + s.Error
 		}
 		g := s.Grant
-		t.row(string(s.Kind), s.Result, string(s.Severity), g.Owner, s.Target, s.Scope, g.Principal, g.Role, string(g.ID), why)
+		t.row(string(s.Kind), s.Result, string(s.Severity), g.Owner, s.Target, s.Scope, who(g.Grant), g.Role, string(g.ID), why)
 	}
 	t.flush()
 }

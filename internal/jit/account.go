@@ -51,6 +51,7 @@ var grantFacts = []fact{
 	{"remains", func(g *Grant) string { return g.Remains }},
 	{"announced_end", func(g *Grant) string { return instant(g.AnnouncedEnd) }},
 	{"open_drift", func(g *Grant) string { return string(g.OpenDrift) }},
+	{"principal_name", func(g *Grant) string { return g.PrincipalName }},
 	{"holder", func(g *Grant) string { return number(g.Holder) }},
 }
 

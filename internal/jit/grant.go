@@ -48,6 +48,9 @@ type Traits struct {
 	MinTTL, MaxTTL time.Duration
 	// Caution says why the access might give nothing, for whoever reviews the grant; empty for nothing.
 	Caution string
+	// PrincipalName is what people call the principal, such as the comment of a public key; empty if it has no other name.
+	// It is for display only: anyone can choose it.
+	PrincipalName string
 }
 
 // State is what a grant is at one moment; it is computed, never stored.
@@ -94,6 +97,8 @@ type Grant struct {
 	TerminateSessions bool          `json:"terminate_sessions,omitempty"`
 	Enforcement       Enforcement   `json:"enforcement"`
 	SessionTail       time.Duration `json:"-"`
+	// PrincipalName is [Traits].PrincipalName as it was when the grant was first applied.
+	PrincipalName string `json:"principal_name,omitempty"`
 	// NoStandingBefore: where [Traits].StrippedTo is set the principal was seen to have no such access of its own
 	// when the grant was asked for, or its record made again from its marker. Access without an end that is found in the place of
 	// the grant's binding is then what somebody made of that.

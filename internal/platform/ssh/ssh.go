@@ -146,6 +146,7 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	if _, err := p.path(b.Scope); err != nil {
 		return b, traits, err
 	}
+	traits.PrincipalName = strings.Join(strings.Fields(b.Principal)[2:], " ") // the comment of the key
 	b.Principal, b.Role = key, role.String()
 	return b, traits, nil
 }
