@@ -1,11 +1,6 @@
 package jit
 
-import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"time"
-)
+import "time"
 
 // Enforcement says who ends the access at the end of the window.
 type Enforcement string
@@ -94,7 +89,7 @@ type Grant struct {
 	StartBy time.Time `json:"start_by,omitzero"`
 	// Policy is the name of the policy that permitted it; empty when none governs.
 	Policy            string        `json:"policy,omitempty"`
-	TerminateSessions bool          `json:"terminate_sessions,omitempty"`
+	TerminateSessions bool          `json:"terminate_sessions"`
 	Enforcement       Enforcement   `json:"enforcement"`
 	SessionTail       time.Duration `json:"-"`
 	// PrincipalName is [Traits].PrincipalName as it was when the grant was first applied.
@@ -212,15 +207,4 @@ func (g Grant) Held() bool { return !g.GrantedAt.IsZero() && g.EndedAt.IsZero() 
 // Access returns what the platform has to hold for the grant.
 func (g Grant) Access() Access {
 	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions, NoStandingBefore: g.NoStandingBefore && !g.Failed()}
-}
-
-// Digest is the SHA-256, in hex, of what has to be on the platform for the
-// grant: it changes when the access or its window does, and with nothing else.
-func (g Grant) Digest() string {
-	text, err := json.Marshal([]string{g.Target, g.Principal, g.Role, g.Scope, g.Marker().String()})
-	if err != nil {
-		panic(err) // strings always marshal
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
 }

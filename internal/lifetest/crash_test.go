@@ -80,13 +80,13 @@ func TestProviderKilled(t *testing.T) {
 			s.configure(s.grant(name))
 			s.killed(c, "apply")
 			s.recovered(foreign, "create, "+c)
-			granted := s.fact(name, "granted_at")
+			before := s.fact(name, "expires_at")
 
 			c = change[i%len(change)]
 			s.configure(s.grant(name, `ttl = "2h"`))
 			s.killed(c, "apply")
 			s.recovered(foreign, "update, "+c)
-			if begin, end := instant(t, granted), instant(t, s.fact(name, "expires_at")); !end.Equal(begin.Add(2 * time.Hour)) {
+			if begin, end := instant(t, before).Add(-time.Hour), instant(t, s.fact(name, "expires_at")); !end.Equal(begin.Add(2 * time.Hour)) {
 				t.Errorf("update, %s: it ends at %s, want two hours after %s", c, end, begin)
 			}
 
@@ -156,7 +156,7 @@ func TestSweepKilled(t *testing.T) {
 			s.configure(s.grant(name, fmt.Sprintf("starts_at = %q", time.Now().Add(10*time.Second).UTC().Format(time.RFC3339))))
 			s.Apply()
 			s.may(false, "before the beginning")
-			s.waitFor(name, "granted_at")
+			s.waitFor(name, "starts_at")
 			if s.begins() {
 				s.may(true, "after the beginning, with nothing running")
 			} else {

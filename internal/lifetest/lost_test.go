@@ -60,13 +60,26 @@ func loseLedgerOf(t *testing.T, open []func(*testing.T) place) {
 	s.Write("jit.hcl", settings)
 	s.Write("main.tf", "terraform {\n  required_providers {\n    jit = { source = \"jitaccess/jit\" }\n  }\n}\nprovider \"jit\" {\n"+settings+"}\n"+resources)
 	s.Apply()
+	type listing []struct {
+		ID       string
+		StartsAt string `json:"starts_at"`
+		EndsAt   string `json:"expires_at"`
+	}
+	var made, listed listing
+	decode(t, s.mustJit("list", "--all", "--json").Stdout, &made)
+	recorded := map[string][2]any{}
+	for _, g := range made {
+		recorded[g.ID] = [2]any{g.StartsAt, g.EndsAt}
+	}
 	windows := map[string][2]any{} // of the live, by id
 	over := map[string]bool{}
 	var last time.Time
 	for address, values := range s.State() {
 		id := fmt.Sprint(values["id"])
 		if strings.HasPrefix(address, "jit_grant.live") {
-			windows[id] = [2]any{values["granted_at"], values["expires_at"]}
+			if windows[id] = recorded[id]; windows[id][1] != values["expires_at"] {
+				t.Errorf("%s: the state says %v, the record %v", id, values["expires_at"], windows[id])
+			}
 			continue
 		}
 		over[id] = true
@@ -116,14 +129,9 @@ func loseLedgerOf(t *testing.T, open []func(*testing.T) place) {
 	}
 
 	s.mustJit("adopt")
-	var listed []struct {
-		ID        string
-		GrantedAt string `json:"starts_at"`
-		ExpiresAt string `json:"expires_at"`
-	}
 	decode(t, s.mustJit("list", "--all", "--json").Stdout, &listed)
 	for _, g := range listed {
-		if windows[g.ID] != [2]any{g.GrantedAt, g.ExpiresAt} {
+		if windows[g.ID] != [2]any{g.StartsAt, g.EndsAt} {
 			t.Errorf("recorded %+v, its window is %v", g, windows[g.ID])
 		}
 	}
@@ -137,7 +145,7 @@ func loseLedgerOf(t *testing.T, open []func(*testing.T) place) {
 	s.Must("state", "rm", "jit_grant.live0[7]")
 	says(t, s.Apply(), "The grant is live already")
 	again := s.State()["jit_grant.live0[7]"]
-	if windows[fmt.Sprint(again["id"])] != [2]any{again["granted_at"], again["expires_at"]} {
+	if windows[fmt.Sprint(again["id"])][1] != again["expires_at"] {
 		t.Errorf("taken over as %v, its window is %v", again, windows[fmt.Sprint(again["id"])])
 	}
 	says(t, s.mustJit("show", fmt.Sprint(again["id"])), "INC-7: lost")

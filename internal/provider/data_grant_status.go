@@ -30,11 +30,11 @@ func (d *grantStatusData) Configure(_ context.Context, req datasource.ConfigureR
 
 // Schema describes the data source.
 func (d *grantStatusData) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
-	attributes := factAttributes()
+	attributes := viewSchema()
 	attributes["id"] = schema.StringAttribute{Required: true, MarkdownDescription: "The id of the grant, such as `jit_grant.x.id`."}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "What one grant is when the data source is read: its state, its window, the time that is left. Everything here may move with time, " +
-			"so use it for outputs and checks rather than for the arguments of resources.",
+		MarkdownDescription: "One recorded grant as it is when the data source is read. Its state and its remaining time move with time: " +
+			"use them in outputs and checks rather than in arguments of resources.",
 		Attributes: attributes,
 	}
 }
@@ -59,9 +59,15 @@ func (d *grantStatusData) Read(ctx context.Context, req datasource.ReadRequest, 
 		addError(&resp.Diagnostics, "Cannot read the grant", err)
 		return
 	}
-	m := facts(g, d.Broker.Now())
-	m.ID = text
-	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	values, err := viewValues(d.view(ctx, g))
+	if err != nil {
+		addError(&resp.Diagnostics, "Cannot read the grant", err)
+		return
+	}
+	values["id"] = text
+	for name, value := range values {
+		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(name), value)...)
+	}
 }
 
 func unknownGrant(id jit.ID) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -20,11 +19,6 @@ import (
 // defaultTimeout bounds every operation for which the configuration sets no other.
 const defaultTimeout = 5 * time.Minute
 
-// driftPrefix begins a digest that tells of drift instead.
-const driftPrefix = "drift: "
-
-func isDrift(digest types.String) bool { return strings.HasPrefix(digest.ValueString(), driftPrefix) }
-
 // opened returns the runtime, or adds the error that the provider cannot work yet.
 func (b *backend) opened(diags *diag.Diagnostics) bool {
 	if b != nil && b.Runtime != nil {
@@ -35,12 +29,17 @@ func (b *backend) opened(diags *diag.Diagnostics) bool {
 	return false
 }
 
-// Create makes the grant, or adopts the one that exists. After an error the grant is kept in the state, tainted, where its
-// access may be in force: the next apply completes it, and taking the block away ends it.
+// view returns the grant as every surface shows it.
+func (b *backend) view(ctx context.Context, g jit.Grant) jit.View {
+	return g.View(b.Broker.Now(), b.ledgerID(ctx))
+}
+
+// Create makes the grant, or adopts the one that exists. After an error the grant is kept in the state, tainted, if its
+// access may be in force: the next apply completes it, and removing the block ends it.
 func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var config, plan grantModel
-	resp.Diagnostics.Append(config.get(ctx, req.Config.Raw)...)
-	resp.Diagnostics.Append(plan.get(ctx, req.Plan.Raw)...)
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
 		return
 	}
@@ -61,25 +60,24 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Cannot grant", err)
-		if g, may := r.mayBeInForce(ctx, g, left, err); may {
-			keep(ctx, req, resp, &plan, g)
+		var may bool
+		if g, may = r.mayBeInForce(ctx, g, left, err); !may {
+			return
 		}
-		return
-	}
-	if g.Over(r.Broker.Now()) && plan.Digest.IsUnknown() { // else the plan has said so
+	} else if g.Over(r.Broker.Now()) && plan.ExpiresAt.IsUnknown() { // else the plan has said so
 		resp.Diagnostics.AddWarning("Nothing was granted", fmt.Sprintf(
-			"This grant is over: it ran from %s to %s. Set renewal = %d to grant again.", jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), g.Renewal+1))
+			"This grant is over: it ran from %s to %s. Set renewal = %d to grant again.",
+			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), g.Renewal+1))
 	}
-	keep(ctx, req, resp, &plan, g)
+	plan.fill(r.view(ctx, g))
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
+	resp.Diagnostics.Append(remember(ctx, resp.Private, g)...)
 }
 
-// keep writes the created grant into the state.
-func keep(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse, plan *grantModel, g jit.Grant) {
-	plan.fill(g)
-	resp.State.Raw = req.Plan.Raw
-	resp.Diagnostics.Append(plan.set(&resp.State.Raw)...)
-	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
-	resp.Diagnostics.Append(resp.Private.SetKey(ctx, holderKey, fmt.Append(nil, g.Holder))...)
+// remember notes what no attribute holds of a grant.
+func remember(ctx context.Context, into private, g jit.Grant) diag.Diagnostics {
+	return append(writePrivate(ctx, into, holderKey, g.Holder), writePrivate(ctx, into, startKey, g.Start)...)
 }
 
 // lookUpAgain bounds the look into the ledger after a create that failed, whose own time may be up.
@@ -140,55 +138,66 @@ func (r *grantResource) created(ctx context.Context, one *handover, g jit.Grant,
 	return err
 }
 
-// Read looks for drift inside of the window. The resource stays in the state whatever
-// has become of the grant, and when the window has passed nothing is asked at all.
+// Read looks for drift inside the window. The resource stays in the state, whatever became of the grant. Once the
+// window has passed, Read asks nobody.
 func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
-	var m grantModel
-	resp.Diagnostics.Append(m.get(ctx, req.State.Raw)...)
+	m := readState(ctx, req.State, req.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, m.ID)...)
-	if r.backend == nil || r.Runtime == nil || m.over(r.Broker.Now()) {
+	if r.backend == nil || r.Runtime == nil {
 		return
 	}
-	ended := readPrivate[time.Time](ctx, req.Private, endedKey, &resp.Diagnostics)
+	if r.refresh(ctx, &m, &resp.Diagnostics) {
+		resp.Diagnostics.Append(resp.State.Set(ctx, &m.grantModel)...)
+		resp.Diagnostics.Append(writePrivate(ctx, resp.Private, startKey, m.start)...)
+	}
+}
+
+// refresh brings a state up to date and reports whether it has changed.
+func (r *grantResource) refresh(ctx context.Context, m *grantState, diags *diag.Diagnostics) bool {
+	now := r.Broker.Now()
+	if m.over(now) {
+		return false
+	}
+	drift, changed := m.Drift, false
 	remembered := m.remembered(r.backend)
 	g, known, err := r.Broker.Recall(ctx, remembered.ID, remembered)
 	if other, is := r.anothers(ctx, remembered.ID, err); is {
-		if other.Live(r.Broker.Now()) {
-			resp.Diagnostics.AddWarning("The grant belongs to another owner", fmt.Sprintf(
+		if other.Live(now) {
+			diags.AddWarning("The grant belongs to another owner", fmt.Sprintf(
 				"It was made with owner = %q, and this provider acts for %q. This configuration neither changes nor repairs nor ends it; it ends at %s. Set owner = %q to manage it again.",
 				other.Owner, r.Broker.Owner, jit.FormatTime(other.End), other.Owner))
 		}
-		return
+		return false
 	}
 	if err != nil {
-		addWarning(&resp.Diagnostics, "The ledger cannot be read", fmt.Errorf("the state is trusted until it can: %w", err))
+		addWarning(diags, "The ledger cannot be read", fmt.Errorf("the state is trusted until it can: %w", err))
 		g = remembered
 	}
 	switch {
 	case !g.RevokedAt.IsZero():
-		resp.Diagnostics.AddWarning("The grant was revoked", fmt.Sprintf(
-			"%s revoked it at %s (%s). It stays revoked; set renewal = %d to grant again.", g.RevokedBy, jit.FormatTime(g.RevokedAt), g.RevokeReason, g.Renewal+1))
-		return
+		diags.AddWarning("The grant was revoked", fmt.Sprintf("%s revoked it at %s (%s). It stays revoked; set renewal = %d to grant again.",
+			g.RevokedBy, jit.FormatTime(g.RevokedAt), g.RevokeReason, g.Renewal+1))
+		return false
 	case g.Failed():
-		resp.Diagnostics.AddWarning("The grant gave nothing", g.Failure)
-		return
-	case g.Over(r.Broker.Now()):
-		return
-	case !ended.IsZero():
-		m.notYetRecorded(ended, err == nil, &resp.Diagnostics)
+		diags.AddWarning("The grant gave nothing", g.Failure)
+		return false
+	case g.Over(now):
+		return false
+	case !m.ended.IsZero():
+		m.notYetRecorded(err == nil, diags)
 	default:
-		r.tellWaiting(g, &resp.Diagnostics)
+		r.tellWaiting(g, diags)
 		if known {
-			m.sync(g)
+			changed = m.sync(r.view(ctx, g))
 		}
 		if r.ready(m.Target.ValueString()) {
-			r.observe(ctx, &m, g, known, err, &resp.Diagnostics)
+			r.observe(ctx, &m.grantModel, g, known, err, diags)
 		}
 	}
-	resp.Diagnostics.Append(m.set(&resp.State.Raw)...)
+	return changed || !drift.Equal(m.Drift)
 }
 
 // anothers returns the record of a grant if err says that another owner has it.
@@ -213,42 +222,37 @@ func (r *grantResource) observe(ctx context.Context, m *grantModel, g jit.Grant,
 	case drift == jit.Missing && !known:
 		diags.AddWarning("Nobody knows of the grant", fmt.Sprintf(
 			"The ledger has no record of it and nothing of it is on target %q. It may have been revoked, so it is not made again; set renewal = %d to grant again.", g.Target, g.Renewal+1))
-	case drift != "":
-		m.Digest = types.StringValue(driftPrefix + drift)
 	default:
-		m.Digest = types.StringValue(g.Digest())
+		m.Drift = optional(drift)
 	}
 }
 
-// Update changes the grant in place and repairs it. An update that only writes the same
-// differently touches nothing.
+// Update changes the grant in place and repairs it. An update that only writes the same differently touches nothing.
 func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	var config, plan, state grantModel
-	resp.Diagnostics.Append(config.get(ctx, req.Config.Raw)...)
-	resp.Diagnostics.Append(plan.get(ctx, req.Plan.Raw)...)
-	resp.Diagnostics.Append(state.get(ctx, req.State.Raw)...)
+	var config, plan grantModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	state := readState(ctx, req.State, req.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
 		return
 	}
 	timeout, diags := plan.Timeouts.Update(ctx, defaultTimeout)
 	resp.Diagnostics.Append(diags...)
-	ended := readPrivate[time.Time](ctx, req.Private, endedKey, &resp.Diagnostics)
-	holder := readPrivate[int64](ctx, req.Private, holderKey, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
 	ctx, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
 	switch {
-	case !ended.IsZero():
-		g, done := r.recordEnd(ctx, state, ended, holder, &resp.Diagnostics)
+	case !state.ended.IsZero():
+		g, done := r.recordEnd(ctx, &state, &resp.Diagnostics)
 		if !done {
 			return
 		}
-		plan.fill(g)
+		plan.fill(r.view(ctx, g))
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, endedKey, nil)...)
-	case changes(config, state, r.Broker.Now()) || isDrift(state.Digest):
-		request, err := config.change(state)
+	case changes(config, &state.grantModel, r.Broker.Now()) || !state.Drift.IsNull():
+		request, err := config.change(&state.grantModel)
 		if err != nil {
 			addError(&resp.Diagnostics, "Invalid grant", err)
 			return
@@ -258,43 +262,40 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 			addError(&resp.Diagnostics, "Cannot change the grant", err)
 			return
 		}
-		if plan.ExpiresAt.IsUnknown() {
-			plan.ExpiresAt = types.StringValue(jit.FormatTime(g.ActualEnd()))
-		}
-		plan.fill(g)
+		plan.fill(r.view(ctx, g))
+		resp.Diagnostics.Append(writePrivate(ctx, resp.Private, startKey, g.Start)...)
+	default:
+		plan.Summary = state.Summary
 	}
-	resp.State.Raw = req.Plan.Raw
-	resp.Diagnostics.Append(plan.set(&resp.State.Raw)...)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
 }
 
 // Delete ends the access now, unless the same run creates the grant again. Remains of a grant that is over and that cannot
 // be cleared away now are no error: the sweeper tries again.
 func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
-	var m grantModel
-	resp.Diagnostics.Append(m.get(ctx, req.State.Raw)...)
+	m := readState(ctx, req.State, req.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
 		return
 	}
 	timeout, diags := m.Timeouts.Delete(ctx, defaultTimeout)
 	resp.Diagnostics.Append(diags...)
-	successor := readPrivate[string](ctx, req.Private, successorKey, &resp.Diagnostics)
-	revocation := broker.Revocation{
-		Grant: m.remembered(r.backend), Reason: broker.Destroyed, Destroys: true,
-		Holder: readPrivate[int64](ctx, req.Private, holderKey, &resp.Diagnostics), TerminateSessions: m.TerminateSessions.ValueBool(),
-	}
 	if resp.Diagnostics.HasError() {
 		return
+	}
+	revocation := broker.Revocation{
+		Grant: m.remembered(r.backend), Reason: broker.Destroyed, Destroys: true,
+		Holder: m.holder, TerminateSessions: m.TerminateSessions.ValueBool(),
 	}
 	ctx, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
 	one := r.handovers.of(revocation.Grant.ID)
 	one.Lock()
 	defer one.Unlock()
-	switch ended := readPrivate[time.Time](ctx, req.Private, endedKey, &resp.Diagnostics); {
-	case !ended.IsZero():
-		revocation.Reason = endedReason(ended)
-	case (one.wanted || successor == m.ID.ValueString()) && !one.failed: // the grant goes on: whoever creates it adopts it
+	switch {
+	case !m.ended.IsZero():
+		revocation.Reason = endedReason(m.ended)
+	case (one.wanted || m.successor == m.ID.ValueString()) && !one.failed: // the grant goes on: the create adopts it
 		if err := r.Broker.Leave(ctx, revocation.Grant); err != nil {
 			addError(&resp.Diagnostics, "Cannot leave the access to the resource that replaces this one", err)
 			return
@@ -313,9 +314,9 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	case over:
 		addWarning(&resp.Diagnostics, "Remains of the grant may be left", err)
 	case err != nil:
-		resp.Diagnostics.Append(markSuccessor(ctx, resp.Private, "")...) // it is this plan's note
+		resp.Diagnostics.Append(writePrivate(ctx, resp.Private, successorKey, "")...) // it is this plan's note
 		if errors.Is(err, broker.ErrUnrecorded) {
-			rememberEnd(ctx, r.Broker.Now(), resp)
+			resp.Diagnostics.Append(writePrivate(ctx, resp.Private, endedKey, r.Broker.Now())...)
 		}
 		notEnded(g, err, &resp.Diagnostics)
 	case kept:
@@ -349,10 +350,10 @@ func (r *grantResource) ImportState(ctx context.Context, req resource.ImportStat
 		addError(&resp.Diagnostics, "Cannot import", err)
 		return
 	}
-	m := recorded(g)
+	m := recorded(r.view(ctx, g))
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, m.ID)...)
-	resp.Diagnostics.Append(resp.Private.SetKey(ctx, holderKey, fmt.Append(nil, g.Holder))...)
+	resp.Diagnostics.Append(remember(ctx, resp.Private, g)...)
 }
 
 // identify sets the resource's identity, where the Terraform at the other end knows of it.

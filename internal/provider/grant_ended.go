@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
-	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
@@ -21,6 +20,8 @@ const (
 	holderKey = "holder"
 	// endedKey holds the time at which a destroy ended the access without the ledger; it is removed once the ledger knows.
 	endedKey = "ended_unrecorded"
+	// startKey holds the beginning of the window, which no attribute tells exactly.
+	startKey = "start"
 )
 
 // private is the private state of a resource, as requests and responses have it.
@@ -41,20 +42,33 @@ func readPrivate[T any](ctx context.Context, from private, key string, diags *di
 	return value
 }
 
-// endedDrift is what a read finds where a destroy ended the access and the ledger does not know.
-const endedDrift = driftPrefix + "ended by a destroy that the ledger has not recorded"
+// writePrivate writes the value of a key; the zero value removes the key.
+func writePrivate[T comparable](ctx context.Context, into private, key string, value T) diag.Diagnostics {
+	var zero T
+	if value == zero {
+		return into.SetKey(ctx, key, nil)
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // texts, numbers and times in range always marshal
+	}
+	return into.SetKey(ctx, key, text)
+}
 
-// notYetRecorded warns that a destroy ended the access at that time and that the ledger does not know. canRecord says that an apply
-// can tell it now.
-func (m *grantModel) notYetRecorded(at time.Time, canRecord bool, diags *diag.Diagnostics) {
+// endedDrift is what a read finds where a destroy ended the access and the ledger does not know.
+const endedDrift = "ended by a destroy that the ledger has not recorded"
+
+// notYetRecorded warns that a destroy ended the access and that the ledger does not know. canRecord says that an apply
+// can record it now.
+func (s *grantState) notYetRecorded(canRecord bool, diags *diag.Diagnostics) {
 	next := "An apply records that once the ledger can be reached"
 	if canRecord {
-		m.Digest = types.StringValue(endedDrift)
+		s.Drift = types.StringValue(endedDrift)
 		next = "The next apply records that"
 	}
 	diags.AddWarning("The grant was ended, and the ledger does not know it", fmt.Sprintf(
 		"A destroy ended the access at %s while the ledger could not be reached. %s. Until then a `jit sweep` that repairs drift puts the access back. "+
-			"Set renewal = %d to grant again.", jit.FormatTime(at), next, m.nextRenewal()))
+			"Set renewal = %d to grant again.", jit.FormatTime(s.ended), next, s.nextRenewal()))
 }
 
 // nextRenewal is the renewal that grants the same again.
@@ -77,11 +91,11 @@ func endedReason(at time.Time) string {
 	return fmt.Sprintf("%s at %s, while the ledger could not be reached", broker.Destroyed, jit.FormatTime(at))
 }
 
-// recordEnd records what a destroy ended at that time without the ledger, and ends what was put back meanwhile.
-func (r *grantResource) recordEnd(ctx context.Context, state grantModel, at time.Time, holder int64, diags *diag.Diagnostics) (jit.Grant, bool) {
+// recordEnd records that a destroy ended the access without the ledger, and ends what was put back meanwhile.
+func (r *grantResource) recordEnd(ctx context.Context, state *grantState, diags *diag.Diagnostics) (jit.Grant, bool) {
 	g, _, err := r.Broker.Revoke(ctx, broker.Revocation{
-		Grant: state.remembered(r.backend), Holder: holder, TerminateSessions: state.TerminateSessions.ValueBool(),
-		Reason: endedReason(at),
+		Grant: state.remembered(r.backend), Holder: state.holder, TerminateSessions: state.TerminateSessions.ValueBool(),
+		Reason: endedReason(state.ended),
 	})
 	if err != nil && !errors.Is(err, jit.ErrOver) {
 		notEnded(g, err, diags)
@@ -105,13 +119,4 @@ func notEnded(g jit.Grant, err error, diags *diag.Diagnostics) {
 			"Destroying the resource again does the same."
 	}
 	diags.AddError(summary, detail)
-}
-
-// rememberEnd notes in the private state that a failed Delete has ended the access.
-func rememberEnd(ctx context.Context, at time.Time, resp *resource.DeleteResponse) {
-	text, err := json.Marshal(at)
-	if err != nil {
-		panic(err) // a time in range always marshals
-	}
-	resp.Diagnostics.Append(resp.Private.SetKey(ctx, endedKey, text)...)
 }

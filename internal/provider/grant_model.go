@@ -1,19 +1,22 @@
 package provider
 
 import (
+	"context"
 	"strconv"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// grantModel is a jit_grant as configuration, plan and state hold it. What the user
-// wrote stays as it was written; only scope, where it was left out, is filled in.
+// grantModel is a jit_grant as configuration, plan and state hold it. Attributes of the configuration keep their
+// spelling; the provider fills in those that are computed.
 type grantModel struct {
 	ID                types.String   `tfsdk:"id"`
 	Target            types.String   `tfsdk:"target"`
@@ -28,10 +31,12 @@ type grantModel struct {
 	StartBy           types.String   `tfsdk:"start_by"`
 	Policy            types.String   `tfsdk:"policy"`
 	TerminateSessions types.Bool     `tfsdk:"terminate_sessions"`
+	Summary           types.String   `tfsdk:"summary"`
+	RequestDigest     types.String   `tfsdk:"request_digest"`
 	GrantedAt         types.String   `tfsdk:"granted_at"`
 	Enforcement       types.String   `tfsdk:"enforcement"`
 	SessionTail       types.String   `tfsdk:"session_tail"`
-	Digest            types.String   `tfsdk:"digest"`
+	Drift             types.String   `tfsdk:"drift"`
 	Timeouts          timeouts.Value `tfsdk:"timeouts"`
 }
 
@@ -40,56 +45,40 @@ var noTimeouts = timeouts.Value{Object: types.ObjectNull(map[string]attr.Type{
 	"create": types.StringType, "update": types.StringType, "delete": types.StringType,
 })}
 
-// asked are the attributes that make the request; identity are those among them that make the
-// grant's id.
-var (
-	identity = []string{"target", "principal", "role", "scope", "reason", "renewal"}
-	asked    = append([]string{"ttl", "expires_at", "starts_at", "start_by", "policy", "terminate_sessions"}, identity...)
-)
+// identity are the attributes that make the grant's id.
+var identity = []string{"target", "principal", "role", "scope", "reason", "renewal"}
 
-// value returns the attribute of that name, of those in asked.
-func (m *grantModel) value(name string) attr.Value {
-	switch name {
-	case "target":
-		return m.Target
-	case "principal":
-		return m.Principal
-	case "role":
-		return m.Role
-	case "scope":
-		return m.Scope
-	case "reason":
-		return m.Reason
-	case "renewal":
-		return m.Renewal
-	case "ttl":
-		return m.TTL
-	case "expires_at":
-		return m.ExpiresAt
-	case "starts_at":
-		return m.StartsAt
-	case "start_by":
-		return m.StartBy
-	case "policy":
-		return m.Policy
-	default:
-		return m.TerminateSessions
+// asked returns the attributes that make the request, by name.
+func (m *grantModel) asked() map[string]attr.Value {
+	return map[string]attr.Value{
+		"target": m.Target, "principal": m.Principal, "role": m.Role, "scope": m.Scope, "reason": m.Reason,
+		"renewal": m.Renewal, "ttl": m.TTL, "expires_at": m.ExpiresAt, "starts_at": m.StartsAt, "start_by": m.StartBy,
+		"policy": m.Policy, "terminate_sessions": m.TerminateSessions,
 	}
 }
 
-// unknown names the attributes in asked whose value is not known yet.
+// unknown names the attributes of the request whose value is not known yet.
 func (m *grantModel) unknown() map[string]bool {
 	names := map[string]bool{}
-	for _, name := range asked {
-		if m.value(name).IsUnknown() {
+	for name, value := range m.asked() {
+		if value.IsUnknown() {
 			names[name] = true
 		}
 	}
 	return names
 }
 
-// request reads a configuration as a request. Attributes that are not known are left
-// empty. Errors are *[jit.Error] that name the attribute.
+// missing names the values that must be known before anything can be judged.
+func (m *grantModel) missing() map[string]bool {
+	names := m.unknown()
+	if m.Scope.IsNull() {
+		delete(names, "scope")
+	}
+	return names
+}
+
+// request reads a configuration as a request. Unknown attributes are left empty. If both ttl and expires_at are set, ttl
+// counts: see [grantModel.checkEnds]. Errors are *[jit.Error] that name the attribute.
 func (m *grantModel) request() (broker.Request, error) {
 	r := broker.Request{
 		Binding: jit.Binding{
@@ -102,10 +91,11 @@ func (m *grantModel) request() (broker.Request, error) {
 		Policy:            m.Policy.ValueString(),
 		TerminateSessions: m.TerminateSessions.ValueBool(),
 	}
-	if known(m.Renewal) {
-		n, err := strconv.ParseInt(m.Renewal.ValueString(), 10, 64)
-		if err != nil || strconv.FormatInt(n, 10) != m.Renewal.ValueString() {
-			return r, jit.Invalid("renewal", "count the renewals from 1: renewal = 2 grants for the second time", "%q is not a whole number", m.Renewal.ValueString())
+	if text := m.Renewal.ValueString(); known(m.Renewal) {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || strconv.FormatInt(n, 10) != text {
+			return r, jit.Invalid("renewal", "count the renewals from 1: renewal = 2 grants for the second time",
+				"%q is not a whole number", text)
 		}
 		r.Renewal = n
 	}
@@ -130,12 +120,15 @@ func (m *grantModel) request() (broker.Request, error) {
 		}
 		*t.into = at
 	}
+	if r.TTL != "" {
+		r.ExpiresAt = time.Time{}
+	}
 	return r, nil
 }
 
-// change reads a configuration as what is asked of the grant that the state holds: a beginning that is written as it was before
-// is not asked for again, which may have been past when it was.
-func (m *grantModel) change(state grantModel) (broker.Request, error) {
+// change reads a configuration as a change of the grant that the state holds. A starts_at that did not change is not
+// requested again, for it may have passed before the grant began.
+func (m *grantModel) change(state *grantModel) (broker.Request, error) {
 	r, err := m.request()
 	switch {
 	case sameTime(m.StartsAt, state.StartsAt):
@@ -146,16 +139,100 @@ func (m *grantModel) change(state grantModel) (broker.Request, error) {
 	return r, err
 }
 
-// remembered is the record of the grant as far as a state tells it: what the broker
-// works from when the ledger has lost it.
-func (m *grantModel) remembered(b *backend) jit.Grant {
-	r, _ := m.request() // a state holds what was once accepted
-	granted, _ := jit.ParseTime("granted_at", m.GrantedAt.ValueString())
+// checkEnds refuses a ttl beside an expires_at, unless g is a recorded grant that ends there. Terraform generates both
+// for an import.
+func (m *grantModel) checkEnds(g jit.Grant, recorded bool) error {
+	end := g.End
+	switch {
+	case m.TTL.IsNull() || !known(m.ExpiresAt):
+		return nil
+	case !recorded:
+		return jit.Invalid("expires_at", "keep one of the two", "the grant has two ends, ttl and expires_at")
+	case sameTime(m.ExpiresAt, types.StringValue(jit.FormatTime(end))):
+		return nil
+	}
+	return jit.Invalid("expires_at", "remove expires_at to let ttl decide, or remove ttl to let expires_at decide",
+		"with ttl = %q the grant ends at %s, and expires_at says %s", m.TTL.ValueString(), jit.FormatTime(end), m.ExpiresAt.ValueString())
+}
+
+// fill sets those computed attributes that are not known yet to the facts of a recorded grant.
+func (m *grantModel) fill(v jit.View) {
+	for _, f := range []struct {
+		into *types.String
+		fact string
+	}{
+		{&m.ID, string(v.ID)},
+		{&m.Scope, v.Scope},
+		{&m.TTL, v.TTL},
+		{&m.ExpiresAt, jit.FormatTime(v.End)},
+		{&m.Summary, v.Summary},
+		{&m.RequestDigest, v.RequestDigest},
+		{&m.GrantedAt, jit.FormatTime(v.GrantedAt)},
+		{&m.Enforcement, string(v.Enforcement)},
+		{&m.SessionTail, v.SessionTail},
+		{&m.Drift, ""},
+	} {
+		if f.into.IsUnknown() {
+			*f.into = optional(f.fact)
+		}
+	}
+}
+
+// recorded returns the state of an imported grant. It holds the end twice, as ttl and as expires_at, so that a block
+// with either plans empty.
+func recorded(v jit.View) grantModel {
+	m := grantModel{
+		Target: types.StringValue(v.Target), Principal: types.StringValue(v.Principal),
+		Role: types.StringValue(v.Role), Scope: types.StringValue(v.Scope),
+		Reason: types.StringValue(v.Reason), Renewal: types.StringValue(strconv.FormatInt(v.Renewal, 10)),
+		TTL: optional(v.TTL), StartBy: optional(jit.FormatTime(v.StartBy)), Policy: optional(v.Policy),
+		TerminateSessions: types.BoolValue(v.TerminateSessions),
+		Timeouts:          noTimeouts,
+	}
+	if v.Deferred() {
+		m.StartsAt = types.StringValue(jit.FormatTime(v.Start))
+	}
+	m.open(grantModel{Scope: m.Scope, TTL: m.TTL, Policy: m.Policy})
+	m.fill(v)
+	return m
+}
+
+// grantState is a jit_grant as a state holds it, with its private part.
+type grantState struct {
+	grantModel
+	// holder is the number by which the resource holds its grant (see [jit.Grant]).
+	holder int64
+	// start is the beginning of the window.
+	start time.Time
+	// ended is when a destroy ended the access without the ledger; zero if none did.
+	ended time.Time
+	// successor is the id of the grant that the plan creates in the place of this one.
+	successor string
+}
+
+// readState reads a state and its private part.
+func readState(ctx context.Context, state tfsdk.State, from private, diags *diag.Diagnostics) (s grantState) {
+	diags.Append(state.Get(ctx, &s.grantModel)...)
+	s.holder = readPrivate[int64](ctx, from, holderKey, diags)
+	s.start = readPrivate[time.Time](ctx, from, startKey, diags)
+	if s.start.IsZero() {
+		s.start, _ = jit.ParseTime("granted_at", s.GrantedAt.ValueString())
+	}
+	s.ended = readPrivate[time.Time](ctx, from, endedKey, diags)
+	s.successor = readPrivate[string](ctx, from, successorKey, diags)
+	return s
+}
+
+// remembered is the record of the grant as far as the state tells it: what the broker works from when the ledger has
+// lost it.
+func (s *grantState) remembered(b *backend) jit.Grant {
+	r, _ := s.request() // a state holds what was once accepted
+	end, _ := jit.ParseTime("expires_at", s.ExpiresAt.ValueString())
 	g := jit.Grant{
-		ID: jit.ID(m.ID.ValueString()), Owner: b.Broker.Owner, Binding: r.Binding, Reason: r.Reason, Renewal: r.Renewal,
-		TTL: r.TTL, Window: jit.Window{Start: granted, End: r.ExpiresAt}, StartBy: r.StartBy, Policy: r.Policy,
-		TerminateSessions: r.TerminateSessions, Enforcement: jit.Enforcement(m.Enforcement.ValueString()),
-		RequestedAt: granted, GrantedAt: granted,
+		ID: jit.ID(s.ID.ValueString()), Owner: b.Broker.Owner, Binding: r.Binding, Reason: r.Reason, Renewal: r.Renewal,
+		TTL: r.TTL, Window: jit.Window{Start: s.start, End: end}, StartBy: r.StartBy, Policy: r.Policy,
+		TerminateSessions: r.TerminateSessions, Enforcement: jit.Enforcement(s.Enforcement.ValueString()),
+		RequestedAt: s.start, GrantedAt: s.start,
 	}
 	if p, ok := b.Broker.Targets[r.Binding.Target]; ok {
 		if binding, traits, err := p.Check(r.Binding); err == nil {
@@ -165,41 +242,29 @@ func (m *grantModel) remembered(b *backend) jit.Grant {
 	return g
 }
 
-// over reports whether the state itself says that the window has passed: time does not
-// undo that, so neither the ledger nor a platform has to be asked.
+// over reports whether the state itself says that the window has passed. Time does not undo that, so neither the
+// ledger nor a platform needs to be asked.
 func (m *grantModel) over(now time.Time) bool {
 	end, err := jit.ParseTime("expires_at", m.ExpiresAt.ValueString())
 	return err == nil && !end.After(now)
 }
 
-// fill writes the facts of a record into the values that the provider computes and that are not known yet.
-func (m *grantModel) fill(g jit.Grant) {
-	for _, f := range []struct {
-		into *types.String
-		fact string
-	}{
-		{&m.ID, string(g.ID)},
-		{&m.Scope, g.Scope},
-		{&m.GrantedAt, jit.FormatTime(g.Start)},
-		{&m.ExpiresAt, jit.FormatTime(g.End)},
-		{&m.Enforcement, string(g.Enforcement)},
-		{&m.SessionTail, jit.FormatTail(g.SessionTail)},
-		{&m.Digest, g.Digest()},
-	} {
-		if f.into.IsUnknown() {
-			*f.into = types.StringValue(f.fact)
-		}
+// sync brings a state up to date with the record of a live grant whose length or window was changed elsewhere. A value
+// that means the same keeps its spelling. It reports whether anything has changed.
+func (s *grantState) sync(v jit.View) bool {
+	ttl, end := s.TTL, types.StringValue(jit.FormatTime(v.End))
+	if !ttl.IsNull() && !sameLength(ttl.ValueString(), v.TTL) {
+		ttl = optional(v.TTL)
 	}
-}
-
-// sync brings a state up to date with the record of a live grant: an end, a beginning or a
-// length that was changed elsewhere. What means the same stays as it is written.
-func (m *grantModel) sync(g jit.Grant) {
-	if !m.TTL.IsNull() && !sameLength(m.TTL.ValueString(), g.TTL) {
-		m.TTL = optional(g.TTL)
+	if ttl.Equal(s.TTL) && sameTime(end, s.ExpiresAt) && s.start.Equal(v.Start) {
+		return false
 	}
-	syncTime(&m.GrantedAt, g.Start)
-	syncTime(&m.ExpiresAt, g.End)
+	if !sameTime(end, s.ExpiresAt) {
+		s.ExpiresAt = end
+	}
+	s.TTL, s.start, s.GrantedAt = ttl, v.Start, optional(jit.FormatTime(v.GrantedAt))
+	s.Summary, s.RequestDigest = types.StringValue(v.Summary), optional(v.RequestDigest)
+	return true
 }
 
 func sameLength(a, b string) bool {
@@ -211,33 +276,16 @@ func sameLength(a, b string) bool {
 	return errX == nil && errY == nil && x == y
 }
 
-func syncTime(v *types.String, fact time.Time) {
-	if t, err := jit.ParseTime("", v.ValueString()); err != nil || !t.Equal(fact) {
-		*v = types.StringValue(jit.FormatTime(fact))
+func sameTime(a, b types.String) bool {
+	if a.Equal(b) {
+		return true
 	}
+	x, errX := jit.ParseTime("", a.ValueString())
+	y, errY := jit.ParseTime("", b.ValueString())
+	return errX == nil && errY == nil && x.Equal(y)
 }
 
-// recorded returns the state of a grant that is imported: everything the ledger tells of it. Its end is expires_at alone, so that
-// configuration generated from it has one end.
-func recorded(g jit.Grant) grantModel {
-	m := grantModel{
-		ID: types.StringUnknown(), GrantedAt: types.StringUnknown(), ExpiresAt: types.StringUnknown(),
-		Enforcement: types.StringUnknown(), SessionTail: types.StringUnknown(), Digest: types.StringUnknown(),
-		Target: types.StringValue(g.Target), Principal: types.StringValue(g.Principal),
-		Role: types.StringValue(g.Role), Scope: types.StringValue(g.Scope),
-		Reason: types.StringValue(g.Reason), Renewal: types.StringValue(strconv.FormatInt(g.Renewal, 10)),
-		StartBy: optional(jit.FormatTime(g.StartBy)), Policy: optional(g.Policy),
-		TerminateSessions: types.BoolValue(g.TerminateSessions),
-		Timeouts:          noTimeouts,
-	}
-	if g.Deferred() {
-		m.StartsAt = types.StringValue(jit.FormatTime(g.Start))
-	}
-	m.fill(g)
-	return m
-}
-
-// optional is the value of an optional attribute that is not set when it is empty.
+// optional is null for an empty text.
 func optional(s string) types.String {
 	if s == "" {
 		return types.StringNull()

@@ -15,11 +15,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// ValidateConfig refuses what is wrong whatever the time: it runs with every plan,
-// also long after the grant has ended.
+// ValidateConfig refuses configurations that are wrong at any time. It runs with every plan, also long after the grant
+// has ended.
 func (r *grantResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	var m grantModel
-	resp.Diagnostics.Append(m.get(ctx, req.Config.Raw)...)
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -33,7 +33,7 @@ func (r *grantResource) ValidateConfig(ctx context.Context, req resource.Validat
 	m.checkTimeouts(&resp.Diagnostics)
 }
 
-// checkTimeouts refuses timeouts that leave no time; the framework has refused what is no duration.
+// checkTimeouts refuses timeouts that are not positive. The framework refuses those that are not durations.
 func (m *grantModel) checkTimeouts(diags *diag.Diagnostics) {
 	for name, value := range m.Timeouts.Attributes() {
 		text, ok := value.(types.String)
@@ -46,77 +46,97 @@ func (m *grantModel) checkTimeouts(diags *diag.Diagnostics) {
 	}
 }
 
-// ModifyPlan judges what the configuration asks for and plans what the provider computes. It
-// plans nothing that the clock alone would change, and writes nothing anywhere.
+// ModifyPlan judges what the configuration asks for and plans the computed attributes. It plans nothing that the clock
+// alone would change, and writes nothing anywhere.
 func (r *grantResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.Plan.Raw.IsNull() {
 		r.planDestroy(ctx, req, resp) // nothing forbids it
 		return
 	}
+	if req.Plan.Raw.Equal(req.State.Raw) { // most grants of most plans; decoding them would take most of the time
+		var drift types.String
+		resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("drift"), &drift)...)
+		if drift.IsNull() {
+			return
+		}
+	}
 	var config, plan grantModel
-	resp.Diagnostics.Append(config.get(ctx, req.Config.Raw)...)
-	resp.Diagnostics.Append(plan.get(ctx, req.Plan.Raw)...)
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
 	if req.State.Raw.IsNull() {
 		r.planCreate(ctx, config, &plan, resp)
 	} else {
-		var state grantModel
-		resp.Diagnostics.Append(state.get(ctx, req.State.Raw)...)
+		state := readState(ctx, req.State, req.Private, &resp.Diagnostics)
 		if resp.Diagnostics.HasError() {
 			return
 		}
-		ended := readPrivate[time.Time](ctx, req.Private, endedKey, &resp.Diagnostics)
-		resp.RequiresReplace = r.planUpdate(ctx, config, state, ended, &plan, &resp.Diagnostics)
+		resp.RequiresReplace = r.planUpdate(ctx, config, &state, &plan, &resp.Diagnostics)
 	}
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	resp.Diagnostics.Append(plan.set(&resp.Plan.Raw)...)
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 }
 
 // planDestroy notes whether the same plan creates the grant again, under another address.
 func (r *grantResource) planDestroy(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	var state grantModel
-	resp.Diagnostics.Append(state.get(ctx, req.State.Raw)...)
+	var id types.String
+	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("id"), &id)...)
 	if resp.Diagnostics.HasError() || r.backend == nil {
 		return
 	}
-	id := jit.ID(state.ID.ValueString())
-	if !r.handovers.wants(id) {
-		id = "" // and a note of an earlier plan, whose apply failed, is void
+	successor := id.ValueString()
+	if !r.handovers.wants(jit.ID(successor)) {
+		successor = "" // and a note of an earlier plan, whose apply failed, is void
 	}
-	resp.Diagnostics.Append(markSuccessor(ctx, resp.Private, id)...)
+	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, successorKey, successor)...)
 }
 
-// planCreate plans a grant that the state does not hold. The ledger or the target may know
-// it: then its recorded window is planned.
+// planCreate plans a grant that the state does not hold. If the ledger or the target knows it, its recorded window is
+// planned.
 func (r *grantResource) planCreate(ctx context.Context, config grantModel, plan *grantModel, resp *resource.ModifyPlanResponse) {
-	plan.unsettle(config)
+	plan.open(config)
 	p, known := r.preview(ctx, config, &resp.Diagnostics)
 	if !known {
 		return // the apply plans again, with everything known
 	}
-	resp.Diagnostics.Append(markSuccessor(ctx, resp.Private, p.Grant.ID)...)
-	if ended := readPrivate[time.Time](ctx, resp.Private, endedKey, &resp.Diagnostics); !ended.IsZero() && p.Met && !p.Over {
-		addError(&resp.Diagnostics, "Cannot plan the grant", config.endedUnrecorded(ended)) // the create half of a replacement of what was ended
+	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, successorKey, string(p.Grant.ID))...)
+	ended := readPrivate[time.Time](ctx, resp.Private, endedKey, &resp.Diagnostics)
+	if !ended.IsZero() && p.Met && !p.Over { // the create half of a replacement
+		addError(&resp.Diagnostics, "Cannot plan the grant", config.endedUnrecorded(ended))
 		return
 	}
+	request, _ := config.request() // it has been judged
+	g := p.Grant
 	if p.Met {
-		plan.fill(p.Grant)
+		g.Reason, g.Renewal = request.Reason, request.Renewal // a record that was made from a marker has lost them
+		plan.fill(r.view(ctx, g))
+		if g.GrantedAt.IsZero() && !p.Over {
+			plan.GrantedAt = types.StringUnknown()
+		}
 		return
 	}
-	plan.settle(p.Grant)
-	if target, err := r.Broker.Target(p.Grant.Target); err == nil {
-		if _, asks := jit.Find[jit.Describer](target); asks {
-			plan.SessionTail = types.StringUnknown() // it may be another when the grant is made
+	// What is known of a new grant before it is made: everything but its window.
+	g.Window = jit.Window{Start: request.StartsAt, End: request.ExpiresAt}
+	plan.ID = types.StringValue(string(g.ID))
+	plan.Enforcement = types.StringValue(string(g.Enforcement))
+	if plan.Scope.IsUnknown() {
+		plan.Scope = types.StringValue(g.Scope)
+	}
+	target, err := r.Broker.Target(g.Target)
+	if err == nil {
+		if _, asks := jit.Find[jit.Describer](target); !asks { // else it may be another when the grant is made
+			plan.SessionTail = types.StringValue(jit.FormatTail(g.SessionTail))
 		}
 	}
+	plan.describe(r.view(ctx, g))
 }
 
-// preview judges the grant that a configuration asks for and that this run is to create. known is false where it is refused, or where
-// not everything is known that decides.
+// preview judges the grant that a configuration asks for and that this run is to create. known is false if it is
+// refused, or if a value that decides is not known.
 func (r *grantResource) preview(ctx context.Context, config grantModel, diags *diag.Diagnostics) (p broker.Preview, known bool) {
 	request, err := config.request()
 	if err != nil {
@@ -132,7 +152,9 @@ func (r *grantResource) preview(ctx context.Context, config grantModel, diags *d
 		defer one.Unlock()
 		request.Successor = one.ended
 		p, err = r.Broker.Preview(ctx, request, true)
-		err = r.created(ctx, one, g, err)
+		if err = r.created(ctx, one, g, err); err == nil {
+			err = config.checkEnds(p.Grant, p.Met)
+		}
 	}
 	if err != nil {
 		addError(diags, "Cannot plan the grant", err)
@@ -142,61 +164,64 @@ func (r *grantResource) preview(ctx context.Context, config grantModel, diags *d
 	return p, true
 }
 
-// planUpdate plans a grant that the state holds and returns the attributes that make
-// it another grant. ended is when a destroy ended it without the ledger, if one did.
-func (r *grantResource) planUpdate(ctx context.Context, config, state grantModel, ended time.Time, plan *grantModel, diags *diag.Diagnostics) path.Paths {
+// planUpdate plans a grant that the state holds and returns the attributes that make it another grant.
+func (r *grantResource) planUpdate(ctx context.Context, config grantModel, state *grantState, plan *grantModel, diags *diag.Diagnostics) path.Paths {
 	replace, err := r.replaced(config, state)
 	if err != nil {
 		addError(diags, "Cannot plan the grant", err)
 		return nil
 	}
 	if len(replace) > 0 {
-		plan.unsettle(config)
+		plan.open(config)
 		r.preview(ctx, config, diags) // core plans the create half on its own, and shows none of its warnings
 		return replace
 	}
-	differs := plan.Digest.IsUnknown() // the framework has planned so whatever is computed, as something is written differently
-	plan.keep(state, config)
+	updates := plan.RequestDigest.IsUnknown() // the framework plans so if any attribute is written differently
+	plan.keep(&state.grantModel, config)
 	if r.backend == nil || r.Runtime == nil {
-		if differs {
+		if updates {
 			plan.move(config) // the apply, with the provider configured, tells whether it does
 		}
 		return nil
 	}
-	now := r.Broker.Now()
-	switch {
-	case changes(config, state, now) && !ended.IsZero():
-		addError(diags, "Cannot plan the change", state.endedUnrecorded(ended))
-	case changes(config, state, now):
-		config.warnOfMovingTimes(state, now, diags)
+	switch now := r.Broker.Now(); {
+	case changes(config, &state.grantModel, now) && !state.ended.IsZero():
+		addError(diags, "Cannot plan the change", state.endedUnrecorded(state.ended))
+	case changes(config, &state.grantModel, now):
+		updates = true
+		config.warnOfMovingTimes(&state.grantModel, now, diags)
 		r.planChange(ctx, config, state, plan, diags)
-	case isDrift(state.Digest) && !state.over(now): // drift of what is over is nobody's concern
+	case !state.Drift.IsNull() && !state.over(now):
 		g, _, err := r.Broker.Recall(ctx, jit.ID(state.ID.ValueString()), state.remembered(r.backend))
-		// A ledger that cannot be read is a warning of the read: before a destroy too comes a plan, and ending access has to work without it.
+		// The read has warned of a ledger that cannot be read. A plan precedes a destroy too, and ending must work without it.
 		if err != nil && !errors.Is(err, broker.ErrOtherOwner) || err == nil && !g.Over(now) {
-			plan.Digest = types.StringUnknown() // the grant may be over when this is applied, and nothing is repaired then
+			plan.Drift, updates = types.StringUnknown(), true // nothing is repaired if the grant is over by the apply
 		}
+	}
+	if updates && plan.Summary.Equal(state.Summary) {
+		plan.Summary = types.StringUnknown() // Terraform hides what stays the same, and the reviewer needs it
 	}
 	return nil
 }
 
-// replaced returns the attributes whose change makes another grant of this one: those
-// that are written differently, unless all together mean the same access as before.
-func (r *grantResource) replaced(config, state grantModel) (path.Paths, error) {
+// replaced returns the attributes whose change makes another grant of this one: those that are written differently,
+// unless all together mean the same access as before.
+func (r *grantResource) replaced(config grantModel, state *grantState) (path.Paths, error) {
 	var differ path.Paths
+	written, before := config.asked(), state.asked()
 	for _, name := range identity {
-		written := config.value(name)
-		if name == "scope" && written.IsNull() || name == "renewal" && written.IsNull() && state.Renewal.ValueString() == "1" {
+		unset := written[name].IsNull()
+		if name == "scope" && unset || name == "renewal" && unset && state.Renewal.ValueString() == "1" {
 			continue
 		}
-		if !written.Equal(state.value(name)) {
+		if !written[name].Equal(before[name]) {
 			differ.Append(path.Root(name))
 		}
 	}
 	if len(differ) == 0 || len(config.missing()) > 0 || !r.ready(config.Target.ValueString()) {
 		return differ, nil
 	}
-	request, err := config.request()
+	request, err := config.change(&state.grantModel)
 	if err != nil {
 		return nil, err
 	}
@@ -210,61 +235,66 @@ func (r *grantResource) replaced(config, state grantModel) (path.Paths, error) {
 	return differ, nil
 }
 
-// changes reports whether the configuration asks for anything else than the state holds, beside
-// what makes another grant of it. Another spelling of the same is no change, and of a grant that is
-// over only the window is left to be asked for.
-func changes(config, state grantModel, now time.Time) bool {
-	if !sameLength(config.TTL.ValueString(), state.TTL.ValueString()) || config.TTL.IsUnknown() ||
+// changes reports whether the configuration asks for anything else than the state holds, beside what makes another
+// grant of it. Another spelling of the same is no change. Of a grant that is over, only its window can be asked for.
+func changes(config grantModel, state *grantModel, now time.Time) bool {
+	if config.TTL.IsUnknown() || known(config.TTL) && !sameLength(config.TTL.ValueString(), state.TTL.ValueString()) ||
 		!config.ExpiresAt.IsNull() && !sameTime(config.ExpiresAt, state.ExpiresAt) || !sameTime(config.StartsAt, state.StartsAt) {
 		return true
 	}
-	return !state.over(now) && (!sameTime(config.StartBy, state.StartBy) || !config.Policy.Equal(state.Policy) ||
+	return !state.over(now) && (!sameTime(config.StartBy, state.StartBy) || !config.Policy.IsNull() && !config.Policy.Equal(state.Policy) ||
 		config.TerminateSessions.IsUnknown() || config.TerminateSessions.ValueBool() != state.TerminateSessions.ValueBool())
 }
 
-func sameTime(a, b types.String) bool {
-	if a.Equal(b) {
-		return true
-	}
-	x, errX := jit.ParseTime("", a.ValueString())
-	y, errY := jit.ParseTime("", b.ValueString())
-	return errX == nil && errY == nil && x.Equal(y)
-}
-
-// planChange judges a change of a grant that exists. Where only the end of access that has begun moves, the plan tells it;
-// a beginning that moves may be that of the apply.
-func (r *grantResource) planChange(ctx context.Context, config, state grantModel, plan *grantModel, diags *diag.Diagnostics) {
+// planChange judges a change of a grant that exists. If only the end moves, the plan tells it. A beginning that moves
+// may be that of the apply.
+func (r *grantResource) planChange(ctx context.Context, config grantModel, state *grantState, plan *grantModel, diags *diag.Diagnostics) {
 	if len(config.missing()) > 0 || !r.ready(config.Target.ValueString()) {
 		plan.move(config)
 		return
 	}
-	request, err := config.change(state)
+	request, err := config.change(&state.grantModel)
 	if err != nil {
 		addError(diags, "Invalid grant", err)
 		return
 	}
 	before := state.remembered(r.backend)
 	p, err := r.Broker.PreviewChange(ctx, before, request)
+	if err == nil {
+		err = config.checkEnds(p.Grant, true)
+	}
 	if err != nil {
 		addError(diags, "Cannot plan the change", err)
 		return
 	}
 	addWarnings(diags, p.Warnings)
-	moves := !p.Grant.Window.Equal(before.Window) || !p.Over && !p.Grant.RevokedAt.IsZero()
-	if moves && p.Grant.Start.Equal(before.Start) && !p.Grant.GrantedAt.IsZero() {
-		plan.Digest = types.StringUnknown()
-		if config.ExpiresAt.IsNull() {
-			plan.ExpiresAt = types.StringValue(jit.FormatTime(p.Grant.End))
-		}
-	} else if moves {
+	if config.TTL.IsNull() {
+		plan.TTL = types.StringNull()
+	}
+	g := p.Grant
+	sameStart := g.Start.Equal(before.Start)
+	if ends := !p.Over && !g.RevokedAt.IsZero(); !g.Window.Equal(before.Window) || ends {
 		plan.move(config)
-	} else if isDrift(state.Digest) && !p.Over {
-		plan.Digest = types.StringUnknown()
+		if sameStart && !g.GrantedAt.IsZero() {
+			plan.GrantedAt = state.GrantedAt
+			if config.ExpiresAt.IsNull() {
+				plan.ExpiresAt = types.StringValue(jit.FormatTime(g.End))
+			}
+		}
+	}
+	if !p.Over && !state.Drift.IsNull() {
+		plan.Drift = types.StringUnknown()
+	}
+	if !request.StartsAt.IsZero() {
+		g.Start = request.StartsAt // even if it has passed when this is applied
+	}
+	if !p.Over && (sameStart || !request.StartNow) {
+		plan.describe(r.view(ctx, g))
 	}
 }
 
 // warnOfMovingTimes warns of times of an existing grant that are not known at plan: most likely they move with the clock.
-func (m *grantModel) warnOfMovingTimes(state grantModel, now time.Time, diags *diag.Diagnostics) {
+func (m *grantModel) warnOfMovingTimes(state *grantModel, now time.Time, diags *diag.Diagnostics) {
 	for _, t := range []struct {
 		attribute string
 		value     types.String
@@ -286,53 +316,58 @@ func (m *grantModel) warnOfMovingTimes(state grantModel, now time.Time, diags *d
 	}
 }
 
-// missing names the values that have to be known before anything can be judged.
-func (m *grantModel) missing() map[string]bool {
-	names := m.unknown()
-	if m.Scope.IsNull() {
-		delete(names, "scope")
+// open plans the computed attributes of a grant that is to be made as not known.
+func (m *grantModel) open(config grantModel) {
+	m.ID, m.Enforcement, m.SessionTail = types.StringUnknown(), types.StringUnknown(), types.StringUnknown()
+	m.Drift = types.StringNull()
+	if config.TTL.IsNull() {
+		m.TTL = types.StringNull()
 	}
-	return names
-}
-
-// unsettle plans everything that the provider computes as not known.
-func (m *grantModel) unsettle(config grantModel) {
-	m.ID, m.GrantedAt, m.Digest = types.StringUnknown(), types.StringUnknown(), types.StringUnknown()
-	m.Enforcement, m.SessionTail = types.StringUnknown(), types.StringUnknown()
+	if config.Policy.IsNull() {
+		m.Policy = types.StringNull()
+	}
 	if config.Scope.IsNull() {
 		m.Scope = types.StringUnknown()
 	}
-	if config.ExpiresAt.IsNull() {
-		m.ExpiresAt = types.StringUnknown()
-	}
+	m.move(config)
 }
 
-// move plans what goes with the window as not known.
+// move plans what goes with the window and the request as not known.
 func (m *grantModel) move(config grantModel) {
-	m.GrantedAt, m.Digest = types.StringUnknown(), types.StringUnknown()
+	m.Summary, m.RequestDigest, m.GrantedAt = types.StringUnknown(), types.StringUnknown(), types.StringUnknown()
+	if !m.Drift.IsNull() {
+		m.Drift = types.StringUnknown()
+	}
 	if config.ExpiresAt.IsNull() {
 		m.ExpiresAt = types.StringUnknown()
 	}
-}
-
-// settle plans what is known of a new grant before it is made: everything but its window.
-func (m *grantModel) settle(g jit.Grant) {
-	m.ID = types.StringValue(string(g.ID))
-	m.Enforcement = types.StringValue(string(g.Enforcement))
-	m.SessionTail = types.StringValue(jit.FormatTail(g.SessionTail))
-	if m.Scope.IsUnknown() {
-		m.Scope = types.StringValue(g.Scope)
+	if config.TTL.IsNull() && !m.TTL.IsNull() {
+		m.TTL = types.StringUnknown()
 	}
 }
 
-// keep plans everything that the provider computes as the state has it.
-func (m *grantModel) keep(state, config grantModel) {
-	m.ID, m.GrantedAt, m.Digest = state.ID, state.GrantedAt, state.Digest
-	m.Enforcement, m.SessionTail = state.Enforcement, state.SessionTail
+// describe plans the summary and the request digest. The digest stays unknown while the ledger has no id.
+func (m *grantModel) describe(v jit.View) {
+	m.Summary, m.RequestDigest = types.StringValue(v.Summary), types.StringUnknown()
+	if v.RequestDigest != "" {
+		m.RequestDigest = types.StringValue(v.RequestDigest)
+	}
+}
+
+// keep plans the computed attributes as the state has them.
+func (m *grantModel) keep(state *grantModel, config grantModel) {
+	m.ID, m.Summary, m.RequestDigest = state.ID, state.Summary, state.RequestDigest
+	m.GrantedAt, m.Enforcement, m.SessionTail, m.Drift = state.GrantedAt, state.Enforcement, state.SessionTail, state.Drift
 	if config.Scope.IsNull() {
 		m.Scope = state.Scope
 	}
 	if config.ExpiresAt.IsNull() {
 		m.ExpiresAt = state.ExpiresAt
+	}
+	if config.TTL.IsNull() {
+		m.TTL = state.TTL
+	}
+	if config.Policy.IsNull() {
+		m.Policy = state.Policy
 	}
 }

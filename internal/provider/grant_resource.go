@@ -92,23 +92,25 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 				MarkdownDescription: "Which time this is that the same is granted for the same reason, a whole number counted from 1: `renewal = 2`. " +
 					"Raising it is the one way to grant again what has ended. Default: 1.",
 			},
-			"ttl": optional("How long the access lasts from when it begins: `90m`, `8h`, `2d`, `1d12h`; at least `1m`. " +
+			"ttl": both("How long the access lasts from when it begins: `90m`, `8h`, `2d`, `1d12h`; at least `1m`. " +
 				"Exactly one of `ttl` and `expires_at` is set. A change moves the end of a live grant, counted from the same beginning."),
 			"expires_at": both("When the access ends, in RFC 3339, instead of `ttl`. With `ttl` it tells the end, which is known after the apply."),
 			"starts_at": optional("When the access begins, in RFC 3339. Without it the access begins with the apply. It can be changed until the access has begun; " +
 				"taken away before that, the access begins with that apply."),
 			"start_by": optional("The time in RFC 3339 after which the grant may no longer begin, so that an old saved plan grants nothing."),
-			"policy":   optional("The name of the `jit_policy` that has to permit the grant. Without it any policy that matches may."),
+			"policy":   both("The name of the `jit_policy` that has to permit the grant. Without it any policy that matches may."),
 			"terminate_sessions": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
 				MarkdownDescription: "Whether open sessions are ended too when the access is, on targets that can. Default: `false`.",
 			},
-			"granted_at":   computed("When the access begins or began: the beginning of the window."),
+			"summary": computed("The request in one line: who, what, where, for how long and why."),
+			"request_digest": computed("The SHA-256 that identifies the request. It changes with everything that is asked for. " +
+				"It is unknown in the first plan with a new ledger."),
+			"granted_at":   computed("When the target confirmed the access; null if the grant began after its last apply."),
 			"enforcement":  computed("Who ends the access: `native`, the platform by itself, or `sweeper`, a scheduled `jit sweep`."),
 			"session_tail": computed("The longest time that a session which is open at the end can go on: `0s`, `12h`, `unlimited`."),
-			"digest": computed("The SHA-256 of what has to be on the target. When the access is found altered inside of its window this tells how, " +
-				"and the next apply repairs it."),
-			"timeouts": timeoutsAttribute(ctx),
+			"drift":        computed("How the access on the target differs from the grant inside its window. The next apply repairs it. Null: it does not differ."),
+			"timeouts":     timeoutsAttribute(ctx),
 		},
 	}
 }

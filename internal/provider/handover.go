@@ -1,11 +1,7 @@
 package provider
 
 import (
-	"context"
-	"encoding/json"
 	"sync"
-
-	"github.com/hashicorp/terraform-plugin-framework/diag"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -14,18 +10,6 @@ import (
 // hands the planned private state of a replacement's create half to its delete. The plan of a destroy notes it where the same
 // plan creates the grant under another address.
 const successorKey = "successor"
-
-// markSuccessor notes the id; an empty one takes the note away.
-func markSuccessor(ctx context.Context, into private, id jit.ID) diag.Diagnostics {
-	if id == "" {
-		return into.SetKey(ctx, successorKey, nil)
-	}
-	text, err := json.Marshal(string(id))
-	if err != nil {
-		panic(err) // a string always marshals
-	}
-	return into.SetKey(ctx, successorKey, text)
-}
 
 // handovers knows which grants one run of Terraform both destroys and creates: a replacement, a renamed key of for_each, a shifted
 // count. The person keeps the access then, whichever half comes first. Core plans and applies the halves in any order, in different

@@ -49,7 +49,8 @@ func TestGeneratedConfiguration(t *testing.T) {
 		w.Must("apply", "plan")
 		unchanged(t, w, "with what was generated")
 		generated := w.Read("generated.tf")
-		if n := strings.Count(generated, "expires_at"); n != len(blocks) || strings.Contains(generated, `ttl                = "`) {
+		both, withTTL := strings.Count(generated, "expires_at"), strings.Count(generated, `ttl                = "`)
+		if both != len(blocks) || withTTL != len(blocks)-1 {
 			t.Errorf("generated was\n%s", generated)
 		}
 
@@ -57,14 +58,34 @@ func TestGeneratedConfiguration(t *testing.T) {
 		if got := w.Calls.Count(); got.Writes != 0 {
 			t.Errorf("importing wrote to the target: %+v", got)
 		}
-		// Edited: an end of its own instead, as it was written at first.
+		// Edited: one end is left, or the two differ.
+		edit := func(edited string) {
+			t.Helper()
+			if edited == generated {
+				t.Fatalf("nothing to edit in\n%s", generated)
+			}
+			w.Write("generated.tf", edited)
+		}
+		const ttl, expires = "\n  ttl                = ", "\n  expires_at         = "
+		edit(strings.ReplaceAll(generated, ttl, "\n  # ttl = "))
+		unchanged(t, w, "with expires_at")
+		resourcesOf := strings.SplitAfter(generated, "\n}\n")
+		for i, r := range resourcesOf {
+			if strings.Contains(r, ttl+`"`) {
+				resourcesOf[i] = strings.Replace(r, expires, "\n  # expires_at = ", 1)
+			}
+		}
+		edit(strings.Join(resourcesOf, ""))
+		unchanged(t, w, "with ttl")
+		edit(strings.ReplaceAll(generated, ttl+`"2h"`, ttl+`"3h"`))
+		says(t, w.Plan(), "Invalid expires_at", `With ttl = "3h" the grant ends at`, "Remove expires_at to let ttl decide")
+		// By hand: the end as it was written at first.
 		if err := os.Remove(w.Path("generated.tf")); err != nil {
 			t.Fatal(err)
 		}
 		configure(w, append(resources, policy("any"))...)
-		r = w.Plan()
-		if !strings.Contains(r.Text(), " 0 to destroy") || strings.Contains(r.Text(), "known after apply") {
-			t.Errorf("ttl in the place of expires_at plans\n%s", r.Text())
+		if r := w.Plan(); r.ExitCode != 0 {
+			t.Errorf("with the blocks written by hand: exit code %d\n%s", r.ExitCode, r.Text())
 		}
 		w.Apply()
 		if got := w.Calls.Count(); got.Writes != 0 {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
@@ -124,6 +125,19 @@ type backend struct {
 	unknown    map[string]bool
 	allUnknown bool
 	handovers  handovers
+	ledger     atomic.Pointer[string]
+}
+
+// ledgerID returns the id of the ledger; empty if it has none yet or cannot be read.
+func (b *backend) ledgerID(ctx context.Context) string {
+	if id := b.ledger.Load(); id != nil {
+		return *id
+	}
+	id, err := b.Broker.Ledger.ID(ctx)
+	if err == nil && id != "" {
+		b.ledger.Store(&id)
+	}
+	return id
 }
 
 // ready reports whether everything that serves the target is known. A target

@@ -242,7 +242,7 @@ func TestMissingWhileTheLedgerCannotBeRead(t *testing.T) {
 		if err := errors.Join(os.Remove(w.Path(".jit")), os.Rename(w.Path("aside"), w.Path(".jit"))); err != nil {
 			t.Fatal(err)
 		}
-		says(t, w.Plan(), "drift: missing")
+		says(t, w.Plan(), `drift = "missing"`)
 	})
 }
 
@@ -284,7 +284,7 @@ func TestDestroyWithoutLedger(t *testing.T) {
 		if r = w.Plan("-out=plan"); r.ExitCode != 2 {
 			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
 		}
-		says(t, r, "drift: ended by a destroy that the ledger has not recorded", "The grant was ended, and the ledger does not know it", "The next apply records that")
+		says(t, r, `drift = "ended by a destroy that the ledger has not recorded"`, "The grant was ended, and the ledger does not know it", "The next apply records that")
 		if g := record(t, w, id); !g.RevokedAt.IsZero() {
 			t.Error("the plan wrote to the ledger")
 		}

@@ -1,0 +1,108 @@
+package provider
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// viewAttributes describe the attributes of the data sources about grants: those of [jit.View], by their JSON names.
+var viewAttributes = []struct {
+	name        string
+	kind        attr.Type
+	description string
+}{
+	{"id", types.StringType, "The id of the grant."},
+	{"summary", types.StringType, "The request in one line: who, what, where, for how long and why."},
+	{"request_digest", types.StringType, "The SHA-256 that identifies the request."},
+	{"state", types.StringType, "The state of the grant now: `pending`, `scheduled`, `active`, `expired`, `revoked` or `failed`."},
+	{"outstanding", types.BoolType, "Whether the grant is over and its target has not confirmed that the access is gone."},
+	{"owner", types.StringType, "The owner of the grant."},
+	{"target", types.StringType, "The target."},
+	{"principal", types.StringType, "Who has the access, in the canonical form."},
+	{"role", types.StringType, "What access, in the canonical form."},
+	{"scope", types.StringType, "Where on the target, in the canonical form."},
+	{"reason", types.StringType, "Why."},
+	{"renewal", types.Int64Type, "How many times this has been granted for the same reason, counted from 1."},
+	{"ttl", types.StringType, "The length, as it was written; null if an end was written instead."},
+	{"starts_at", types.StringType, "The beginning of the window."},
+	{"expires_at", types.StringType, "The end of the window."},
+	{"start_by", types.StringType, "The time after which the grant may no longer begin; null if it has none."},
+	{"remaining_seconds", types.Int64Type, "The seconds until the window ends; 0 if the grant is over."},
+	{"policy", types.StringType, "The policy that permitted the grant; null if no policy governed."},
+	{"enforcement", types.StringType, "Who ends the access: `native`, the platform itself, or `sweeper`."},
+	{"session_tail", types.StringType, "The longest time that a session can outlive the window."},
+	{"terminate_sessions", types.BoolType, "Whether open sessions end with the access."},
+	{"requested_at", types.StringType, "When the request was recorded."},
+	{"granted_at", types.StringType, "When the target confirmed the access; null before."},
+	{"failed_at", types.StringType, "When the attempt to grant failed; null if it did not."},
+	{"failure", types.StringType, "Why the attempt to grant failed; null if it did not."},
+	{"revoked_at", types.StringType, "When somebody ended the grant early; null if nobody did."},
+	{"revoked_by", types.StringType, "Who ended the grant early."},
+	{"revoke_reason", types.StringType, "Why the grant was ended early."},
+	{"ended_at", types.StringType, "When the access really ended; null until the target has confirmed that."},
+	{"drift", types.StringType, "How the access differs from the grant, if a check found that and nothing repaired it since; else null."},
+	{"remains", types.StringType, "What is left of an ended grant on its target and gives no access; null if nothing is left."},
+}
+
+// viewSchema returns the attributes as a data source describes them.
+func viewSchema() map[string]schema.Attribute {
+	all := map[string]schema.Attribute{}
+	for _, a := range viewAttributes {
+		switch a.kind {
+		case types.BoolType:
+			all[a.name] = schema.BoolAttribute{Computed: true, MarkdownDescription: a.description}
+		case types.Int64Type:
+			all[a.name] = schema.Int64Attribute{Computed: true, MarkdownDescription: a.description}
+		default:
+			all[a.name] = schema.StringAttribute{Computed: true, MarkdownDescription: a.description}
+		}
+	}
+	return all
+}
+
+// viewType is the type of a grant in a list.
+func viewType() types.ObjectType {
+	kinds := map[string]attr.Type{}
+	for _, a := range viewAttributes {
+		kinds[a.name] = a.kind
+	}
+	return types.ObjectType{AttrTypes: kinds}
+}
+
+// viewValues returns the values of viewAttributes.
+func viewValues(v jit.View) (map[string]attr.Value, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var facts map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&facts); err != nil {
+		return nil, err
+	}
+	values := map[string]attr.Value{}
+	for _, a := range viewAttributes {
+		switch fact := facts[a.name].(type) {
+		case string:
+			values[a.name] = optional(fact)
+		case bool:
+			values[a.name] = types.BoolValue(fact)
+		case json.Number:
+			n, err := fact.Int64()
+			if err != nil {
+				return nil, err
+			}
+			values[a.name] = types.Int64Value(n)
+		default:
+			values[a.name] = types.StringNull()
+		}
+	}
+	return values, nil
+}

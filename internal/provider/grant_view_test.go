@@ -1,0 +1,45 @@
+package provider
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// The data sources tell every fact of the view under its JSON name.
+func TestViewAttributes(t *testing.T) {
+	at := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
+	v := jit.Grant{
+		ID: "x", Owner: "x", Binding: jit.Binding{Target: "x", Principal: "x", Role: "x", Scope: "x"}, Reason: "x", Renewal: 1, TTL: "1h",
+		Window: jit.Window{Start: at, End: at}, StartBy: at, Policy: "x", TerminateSessions: true, Enforcement: jit.Native,
+		OpenDrift: jit.DriftMissing, RequestedAt: at, GrantedAt: at, FailedAt: at, Failure: "x", RevokedAt: at, RevokedBy: "x",
+		RevokeReason: "x", EndedAt: at, Remains: "x",
+	}.View(at, "x")
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var facts map[string]any
+	if err := json.Unmarshal(text, &facts); err != nil {
+		t.Fatal(err)
+	}
+	values, err := viewValues(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range facts {
+		if value, ok := values[name]; !ok || value.IsNull() {
+			t.Errorf("the data sources do not tell %s", name)
+		}
+	}
+	for name, value := range values {
+		if _, ok := facts[name]; !ok {
+			t.Errorf("the view has no %s", name)
+		}
+		if !value.Type(t.Context()).Equal(viewType().AttrTypes[name]) {
+			t.Errorf("%s is a %s", name, value.Type(t.Context()))
+		}
+	}
+}
