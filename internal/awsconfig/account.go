@@ -11,17 +11,17 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Caller is whose credentials a configuration has.
+// Caller identifies credentials.
 type Caller struct {
 	Account   string // 12 digits
 	ARN       string
 	Partition string // aws, aws-cn, aws-us-gov
 }
 
-// Identify asks STS, which answers everybody, whose credentials these are.
+// Identify asks STS to whom the credentials belong. STS answers any valid credentials.
 func Identify(ctx context.Context, c aws.Config) (Caller, error) {
 	if c.Region == "" {
-		c.Region = "us-east-1" // any answers for STS
+		c.Region = "us-east-1" // any region answers for STS
 	}
 	out, err := sts.NewFromConfig(c).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
@@ -34,8 +34,10 @@ func Identify(ctx context.Context, c aws.Config) (Caller, error) {
 	return caller, nil
 }
 
-// WrongAccount is the error for credentials that are of another account than the one that was asked for.
+// WrongAccount is the error for credentials of another account than the one asked for.
 func WrongAccount(want string, is Caller) error {
-	return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("the target's credentials are of the account %s (%s), not of %s", is.Account, is.ARN, want),
+	return &jit.Error{Attribute: "scope",
+		Problem: fmt.Sprintf("the target's credentials are of the account %s (%s), not of %s", is.Account,
+			is.ARN, want),
 		Hint: fmt.Sprintf(`grant with scope = %q, or give the target credentials of %s, for example with assume_role = { role_arn = "arn:aws:iam::%s:role/…" }`, is.Account, want, want), Err: jit.ErrInvalid}
 }

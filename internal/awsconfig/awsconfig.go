@@ -1,5 +1,5 @@
-// Package awsconfig is what all AWS targets have in common: whose credentials,
-// which region and endpoint, how calls are repeated, and what their errors mean.
+// Package awsconfig holds what all AWS targets share: credentials, region and endpoint, retries, and explanations of
+// errors.
 package awsconfig
 
 import (
@@ -10,27 +10,27 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Config says as whom and where AWS is called. All is optional: what is left out
-// is resolved as every AWS tool does (environment, shared files, SSO, container
-// and instance roles). A platform embeds it in its own Config.
+// Config says with which credentials, and where, AWS is called. Every field is optional; what is left out is resolved
+// as by every AWS tool (environment, shared files, SSO, container and instance roles). A platform embeds it in its own
+// Config.
 type Config struct {
 	// Region is the region whose endpoints are called, such as "eu-central-1".
 	Region string `tfsdk:"region" json:"region"`
 	// Profile is a profile of the shared configuration files.
 	Profile string `tfsdk:"profile" json:"profile"`
-	// Endpoint is the URL of another endpoint for every service: a private one, or one that speaks the same protocols.
+	// Endpoint replaces the endpoint of every service, for example with a private one or one of a compatible server.
 	Endpoint string `tfsdk:"endpoint" json:"endpoint"`
-	// AssumeRole is a role to take on with those credentials.
+	// AssumeRole is a role to assume with those credentials.
 	AssumeRole *AssumeRole `tfsdk:"assume_role" json:"assume_role"`
 }
 
-// AssumeRole is a role that is assumed before anything else is called.
+// AssumeRole is a role to assume before anything else is called.
 type AssumeRole struct {
-	// RoleARN names the role; it is needed.
+	// RoleARN names the role. It is required.
 	RoleARN string `tfsdk:"role_arn" json:"role_arn"`
-	// ExternalID is what the role's trust policy may ask for.
+	// ExternalID is the id that the role's trust policy may require.
 	ExternalID string `tfsdk:"external_id" json:"external_id"`
-	// SessionName is what the account's records call the session; empty means "jit".
+	// SessionName is the session's name in the account's logs; empty means "jit".
 	SessionName string `tfsdk:"session_name" json:"session_name"`
 }
 
@@ -42,7 +42,7 @@ var (
 	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
 )
 
-// Check refuses what cannot be used, without a call.
+// Check refuses invalid values without a call.
 func (c Config) Check() error {
 	if err := jit.CheckText("profile", c.Profile); err != nil {
 		return err
@@ -59,11 +59,14 @@ func (c Config) Check() error {
 	switch {
 	case a == nil:
 	case !roleForm.MatchString(a.RoleARN):
-		return jit.Invalid("assume_role.role_arn", `write for example role_arn = "arn:aws:iam::123456789012:role/jit-operator"`, "%q is not the ARN of a role", a.RoleARN)
+		return jit.Invalid("assume_role.role_arn",
+			`write for example role_arn = "arn:aws:iam::123456789012:role/jit-operator"`, "%q is not the ARN of a role", a.RoleARN)
 	case a.ExternalID != "" && (!secretForm.MatchString(a.ExternalID) || len(a.ExternalID) > 1224):
-		return jit.Invalid("assume_role.external_id", "copy it from the role's trust policy", "it is not an external id; it takes 2 to 1224 letters, digits and =,.@:/-")
+		return jit.Invalid("assume_role.external_id", "copy it from the role's trust policy",
+			"it is not an external id; it takes 2 to 1224 letters, digits and =,.@:/-")
 	case a.SessionName != "" && !sessionForm.MatchString(a.SessionName):
-		return jit.Invalid("assume_role.session_name", `write for example session_name = "jit-payments"`, "%q is not a session name; it takes 2 to 64 letters, digits and _+=,.@-", a.SessionName)
+		return jit.Invalid("assume_role.session_name", `write for example session_name = "jit-payments"`,
+			"%q is not a session name; it takes 2 to 64 letters, digits and _+=,.@-", a.SessionName)
 	}
 	return nil
 }
@@ -73,7 +76,7 @@ func checkEndpoint(endpoint string) error {
 	u, err := url.Parse(endpoint)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		// Not the value: a URL that cannot be read may hide a password anywhere.
+		// The value is not shown: a URL that cannot be parsed may hide a password anywhere.
 		return jit.Invalid("endpoint", hint, "it is not the URL of an endpoint")
 	case u.User != nil:
 		return jit.Invalid("endpoint", hint, "the URL of %s has a user in it; AWS takes signed requests", u.Host)
@@ -90,10 +93,11 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// CheckAccount accepts the id of an account; errors name attribute.
+// CheckAccount accepts the id of an account. Its errors name attribute.
 func CheckAccount(attribute, id string) error {
 	if !accountForm.MatchString(id) {
-		return jit.Invalid(attribute, attribute+` takes the account's id, such as "123456789012"`, "%q is not the id of an AWS account; it has 12 digits", id)
+		return jit.Invalid(attribute, attribute+` takes the account's id, such as "123456789012"`,
+			"%q is not the id of an AWS account; it has 12 digits", id)
 	}
 	return nil
 }

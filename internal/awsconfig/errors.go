@@ -16,8 +16,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Code is the error code of the service's answer, such as "NoSuchEntity"; empty
-// when the service did not answer.
+// Code is the service's error code, such as "NoSuchEntity", or "" if the service did not answer.
 func Code(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {
@@ -26,12 +25,11 @@ func Code(err error) string {
 	return ""
 }
 
-// denied finds the action in what AWS says of a call that is not permitted:
+// denied finds the action in AWS's message about a call that is not permitted:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 var denied = regexp.MustCompile(`not authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)`)
 
-// Explain turns the error of a request into words: doing is what was being done,
-// such as "read the account".
+// Explain explains the error of a request. doing is what the request was for, such as "read the account".
 func Explain(ctx context.Context, doing string, err error) error {
 	var told *jit.Error
 	if err == nil || errors.As(err, &told) {
@@ -43,13 +41,17 @@ func Explain(ctx context.Context, doing string, err error) error {
 	switch code := Code(err); {
 	case code == "AccessDenied" || code == "AccessDeniedException" || code == "UnauthorizedOperation":
 		action := actionOf(err)
-		return &jit.Error{Problem: fmt.Sprintf("the target's credentials may not %s: %s is not permitted: %s", doing, action, Message(err)),
-			Hint: fmt.Sprintf("allow %s in the operator's policy; the guide of the platform has the whole document", action), Err: err}
+		return &jit.Error{Problem: fmt.Sprintf("the target's credentials may not %s: %s is not permitted: %s", doing,
+			action, Message(err)),
+			Hint: fmt.Sprintf("allow %s in the operator's policy; the guide of the platform has the whole document",
+				action), Err: err}
 	case strings.HasPrefix(code, "ExpiredToken") || code == "TokenRefreshRequired":
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: the target's credentials have expired", doing),
 			Hint: "renew them (for example `aws sso login`) and run again", Err: err}
-	case code == "InvalidClientTokenId" || code == "UnrecognizedClientException" || code == "SignatureDoesNotMatch" || code == "InvalidAccessKeyId" || code == "IncompleteSignature":
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: AWS does not accept the target's credentials: %s", doing, Message(err)),
+	case code == "InvalidClientTokenId" || code == "UnrecognizedClientException" || code == "SignatureDoesNotMatch" ||
+		code == "InvalidAccessKeyId" || code == "IncompleteSignature":
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: AWS does not accept the target's credentials: %s", doing,
+			Message(err)),
 			Hint: "check the access key and its secret; `aws sts get-caller-identity` with the same settings tells whether they work", Err: err}
 	case code == "" && unanswered(err):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from AWS: %s", doing, reason(err)),
@@ -64,7 +66,7 @@ func unanswered(err error) bool {
 	return errors.As(err, &sent)
 }
 
-// actionOf is the IAM action that was missing: the answer names it, else it is the call.
+// actionOf is the IAM action that is missing: the one in the message, or else the call.
 func actionOf(err error) string {
 	if found := denied.FindStringSubmatch(err.Error()); found != nil {
 		return found[1]
@@ -80,11 +82,11 @@ func actionOf(err error) string {
 	return "the call"
 }
 
-// request begins what an answer to a signature that is wrong repeats of the request, a session's token among it:
+// request begins the part of an answer to a wrong signature that repeats the request, including the session token:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
 const request = "The Canonical String for this request"
 
-// Message is what the service said, on one line, without what it repeats of the request.
+// Message is the service's message on one line, without the part that repeats the request.
 func Message(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {
@@ -97,7 +99,7 @@ func Message(err error) string {
 	return oneLine(err.Error())
 }
 
-// reason is the innermost cause, which is what a person can act on.
+// reason is the innermost cause, which people can act on.
 func reason(err error) string {
 	for {
 		next := errors.Unwrap(err)
@@ -110,13 +112,14 @@ func reason(err error) string {
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// retryAfter is how long the answer asks to wait, in whole seconds (RFC 9110, 10.2.3); zero when it does not.
+// retryAfter is how long the answer asks to wait, in whole seconds (RFC 9110, 10.2.3); zero if it does not.
 func retryAfter(err error) time.Duration {
 	var answer *smithyhttp.ResponseError
 	if !errors.As(err, &answer) || answer.Response == nil || answer.Response.Response == nil {
 		return 0
 	}
-	if answer.Response.StatusCode != http.StatusTooManyRequests && answer.Response.StatusCode != http.StatusServiceUnavailable {
+	if answer.Response.StatusCode != http.StatusTooManyRequests &&
+		answer.Response.StatusCode != http.StatusServiceUnavailable {
 		return 0
 	}
 	seconds, err := strconv.Atoi(answer.Response.Header.Get("Retry-After"))

@@ -19,23 +19,22 @@ import (
 )
 
 const (
-	// callTimeout bounds one attempt of one request.
+	// callTimeout limits one attempt of one request.
 	callTimeout = 30 * time.Second
-	// attempts bounds how often a request is made that the service would not take yet.
+	// attempts is how often a request is made while the service does not accept it.
 	attempts = 8
-	// longestPause bounds the pause between two attempts.
+	// longestPause limits the pause between two attempts.
 	longestPause = 10 * time.Second
 
 	defaultSession = "jit"
 )
 
-// Load resolves the settings and fetches credentials, which may ask the instance's
-// metadata or STS. It is for the first use: what failed may be tried again. The
-// region is empty where nothing names one. Errors say how credentials are given.
+// Load resolves the settings and fetches credentials, which may call the instance's metadata or STS. Call it at the
+// first use, and again if it fails. The region is empty if nothing names one. Errors say how to provide credentials.
 func (c Config) Load(ctx context.Context) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer { return Retryer() }),
-		// The SDK's own limit for a pause within an answer now and then closes a connection that is being read.
+		// The SDK's own limit for a pause within an answer sometimes closes a connection that is being read.
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(callTimeout).WithReadTimeout(0)),
 		config.WithAppID("terraform-provider-jit"),
 		config.WithLogger(logging.Nop{}),
@@ -65,47 +64,51 @@ func (c Config) Load(ctx context.Context) (aws.Config, error) {
 // assume returns the credentials of the role to assume.
 func (c Config) assume(base aws.Config) aws.CredentialsProvider {
 	if base.Region == "" {
-		base.Region = "us-east-1" // any answers for STS
+		base.Region = "us-east-1" // any region answers for STS
 	}
-	return aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(base), c.AssumeRole.RoleARN, func(o *stscreds.AssumeRoleOptions) {
-		o.RoleSessionName = defaultSession
-		if c.AssumeRole.SessionName != "" {
-			o.RoleSessionName = c.AssumeRole.SessionName
-		}
-		if c.AssumeRole.ExternalID != "" {
-			o.ExternalID = aws.String(c.AssumeRole.ExternalID)
-		}
-	}))
+	return aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(base), c.AssumeRole.RoleARN,
+		func(o *stscreds.AssumeRoleOptions) {
+			o.RoleSessionName = defaultSession
+			if c.AssumeRole.SessionName != "" {
+				o.RoleSessionName = c.AssumeRole.SessionName
+			}
+			if c.AssumeRole.ExternalID != "" {
+				o.ExternalID = aws.String(c.AssumeRole.ExternalID)
+			}
+		}))
 }
 
-// unusable: the settings cannot be resolved.
+// unusable is the error of settings that cannot be resolved.
 func (c Config) unusable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	var missing config.SharedConfigProfileNotExistError
 	if errors.As(err, &missing) {
-		return &jit.Error{Attribute: "profile", Problem: fmt.Sprintf("there is no profile %q in the shared configuration files", missing.Profile),
-			Hint: "`aws configure list-profiles` lists those that there are", Err: err}
+		return &jit.Error{Attribute: "profile",
+			Problem: fmt.Sprintf("there is no profile %q in the shared configuration files", missing.Profile),
+			Hint:    "`aws configure list-profiles` lists those that there are", Err: err}
 	}
-	return &jit.Error{Problem: "cannot use the AWS settings: " + oneLine(err.Error()), Hint: "check ~/.aws/config and the AWS_* environment variables", Err: err}
+	return &jit.Error{Problem: "cannot use the AWS settings: " + oneLine(err.Error()),
+		Hint: "check ~/.aws/config and the AWS_* environment variables", Err: err}
 }
 
-// noCredentials: nothing gave credentials, or the role could not be assumed.
+// noCredentials is the error if nothing provides credentials, or the role cannot be assumed.
 func (c Config) noCredentials(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if c.AssumeRole != nil && Code(err) != "" {
-		return &jit.Error{Attribute: "assume_role.role_arn", Problem: fmt.Sprintf("cannot assume the role %s: %s", c.AssumeRole.RoleARN, Message(err)),
-			Hint: "let the credentials call sts:AssumeRole on it, and its trust policy name them (with the external id that it asks for)", Err: err}
+		return &jit.Error{Attribute: "assume_role.role_arn",
+			Problem: fmt.Sprintf("cannot assume the role %s: %s", c.AssumeRole.RoleARN, Message(err)),
+			Hint:    "let the credentials call sts:AssumeRole on it, and its trust policy name them (with the external id that it asks for)", Err: err}
 	}
 	return &jit.Error{Problem: "there are no AWS credentials: " + reason(err),
 		Hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile on the target (profile = \"…\"), or run `aws sso login`, or run where a role is attached", Err: err}
 }
 
-// Retryer repeats what throttling, a fault of the service or of the network has kept from being
-// done, and honours Retry-After. Further codes are repeated too.
+// Retryer retries after throttling and after faults of the service or the network, and honours Retry-After. It also
+// retries the further codes.
 func Retryer(codes ...string) aws.Retryer {
 	again := map[string]struct{}{}
 	for _, code := range codes {
@@ -114,8 +117,9 @@ func Retryer(codes ...string) aws.Retryer {
 	growing := retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = longestPause })
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = attempts
-		o.RateLimiter = ratelimit.None // a quota shared by all calls would fail those of a large batch
-		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: again}, retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{429: {}}})
+		o.RateLimiter = ratelimit.None // one quota for all calls would fail those of a large batch
+		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: again},
+			retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{429: {}}})
 		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, err error) (time.Duration, error) {
 			pause, e := growing.RetryDelay(attempt, err)
 			return min(max(pause, retryAfter(err)), longestPause), e

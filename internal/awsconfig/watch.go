@@ -14,23 +14,24 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Watch follows the requests that are made with a configuration. It is safe for concurrent use.
+// Watch observes the requests of a configuration. It is safe for concurrent use.
 type Watch struct {
 	// Now is our own clock.
 	Now func() time.Time
-	// OnCall is called before each request, repeated ones too, with the name of the
-	// operation, such as "PutUserPolicy". It may be nil.
+	// OnCall, if not nil, is called before each request, including retries, with the name of the operation, such as
+	// "PutUserPolicy".
 	OnCall func(operation string)
 
 	clock atomic.Pointer[clock]
 }
 
-// clock is what the Date of an answer said, and our own time then.
+// clock is the Date of an answer, and our own time when it came.
 type clock struct{ remote, local time.Time }
 
-// Attach makes the clients of the configuration tell the watch.
+// Attach makes the clients of the configuration report to the watch.
 func (w *Watch) Attach(to *aws.Config) {
-	follow := middleware.DeserializeMiddlewareFunc("jitWatch", func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+	follow := middleware.DeserializeMiddlewareFunc("jitWatch", func(ctx context.Context, in middleware.DeserializeInput,
+		next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 		if w.OnCall != nil {
 			w.OnCall(awsmiddleware.GetOperationName(ctx))
 		}
@@ -47,7 +48,7 @@ func (w *Watch) Attach(to *aws.Config) {
 	})
 }
 
-// Clock is what the latest answer said of the time; zero before the first.
+// Clock is the time in the latest answer; zero before the first.
 func (w *Watch) Clock() time.Time {
 	if c := w.clock.Load(); c != nil {
 		return c.remote
@@ -55,7 +56,7 @@ func (w *Watch) Clock() time.Time {
 	return time.Time{}
 }
 
-// Skew is [jit.CheckSkew] of the latest answer.
+// Skew is [jit.CheckSkew] for the latest answer.
 func (w *Watch) Skew() error {
 	if c := w.clock.Load(); c != nil {
 		return jit.CheckSkew(c.local, c.remote)

@@ -16,42 +16,43 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
 )
 
-// pageSize is how many entities one request of the bulk read asks for; it is the most that IAM takes.
+// pageSize is how many entities one page of the bulk read holds. IAM allows no more.
 const pageSize = 1000
 
 // entity is a user, a group or a role as it was read.
 type entity struct {
 	arn
-	id       string // AIDA…, AGPA…, AROA…: another for one that is made anew under the same name
+	id       string // AIDA…, AGPA…, AROA…: an entity that is made again under the same name has another
 	created  time.Time
-	inline   map[string]string // documents by the name of their policy
+	inline   map[string]string // documents by policy name
 	attached map[string]bool   // ARNs of managed policies
-	groups   []string          // names, of a user
-	trust    string            // document, of a role
+	groups   []string          // names of the groups of a user
+	trust    string            // document of a role
 }
 
-// managed is a managed policy of the account as it was read.
+// managed is a managed policy of the account, as it was read.
 type managed struct {
 	arn
-	document string // of the default version
+	document string // the default version's
 	versions []types.PolicyVersion
 }
 
-// account is all of IAM that was read at once. It is guarded by mu while changes are made.
+// account is everything that one bulk read of IAM returned. Apply guards it with mu.
 type account struct {
 	id       string
 	mu       sync.Mutex
 	entities map[string]*entity  // by ARN
-	policies map[string]*managed // those of the account, by ARN
+	policies map[string]*managed // the account's own, by ARN
 }
 
-// fetch reads the whole account, page by page. The policies of AWS itself are left out: they are
-// hundreds, and their documents are fetched one by one where they are granted.
+// fetch reads the whole account, page by page. It leaves out the hundreds of policies of AWS itself: their documents
+// are fetched when they are granted.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetAccountAuthorizationDetails.html
 func (c *client) fetch(ctx context.Context) (*account, error) {
 	a := &account{entities: map[string]*entity{}, policies: map[string]*managed{}}
 	pages := iam.NewGetAccountAuthorizationDetailsPaginator(c.Client, &iam.GetAccountAuthorizationDetailsInput{
-		Filter:   []types.EntityType{types.EntityTypeUser, types.EntityTypeRole, types.EntityTypeGroup, types.EntityTypeLocalManagedPolicy},
+		Filter: []types.EntityType{types.EntityTypeUser, types.EntityTypeRole, types.EntityTypeGroup,
+			types.EntityTypeLocalManagedPolicy},
 		MaxItems: aws.Int32(pageSize),
 	})
 	for pages.HasMorePages() {
@@ -84,8 +85,10 @@ func (c *client) fetch(ctx context.Context) (*account, error) {
 	return a, nil
 }
 
-func (a *account) add(name, id *string, created *time.Time, inline []types.PolicyDetail, attached []types.AttachedPolicy) *entity {
-	e := &entity{id: aws.ToString(id), created: aws.ToTime(created), inline: map[string]string{}, attached: map[string]bool{}}
+func (a *account) add(name, id *string, created *time.Time, inline []types.PolicyDetail,
+	attached []types.AttachedPolicy) *entity {
+	e := &entity{id: aws.ToString(id), created: aws.ToTime(created), inline: map[string]string{},
+		attached: map[string]bool{}}
 	e.arn, _ = parseARN(aws.ToString(name))
 	e.text = aws.ToString(name)
 	for _, p := range inline {
@@ -101,7 +104,7 @@ func (a *account) add(name, id *string, created *time.Time, inline []types.Polic
 	return e
 }
 
-// bearers returns the entities with an inline policy or a trust statement of ours, by its name or Sid.
+// bearers returns the entities that have an inline policy or a trust statement of ours, by its name or Sid.
 func (a *account) bearers() map[string][]*entity {
 	all := map[string][]*entity{}
 	for _, e := range a.sorted() {
@@ -151,14 +154,14 @@ func unescape(document *string) string {
 	return text
 }
 
-// memory keeps what this process wrote for as long as reads may show what was before it.
+// memory keeps our writes for as long as a read may miss them.
 type memory struct {
 	mu     sync.Mutex
 	writes map[memo]write
 }
 
-// memo names one thing that is written: an inline policy (entity and name), an attachment (entity and
-// the policy's ARN), a managed policy (its ARN) or a statement of a trust policy (role and Sid).
+// memo names what a write changes: an inline policy (entity and name), an attachment (entity and policy ARN), a managed
+// policy (its ARN) or a statement of a trust policy (role and Sid).
 type memo struct{ what, on, name string }
 
 const (
@@ -168,14 +171,15 @@ const (
 	trustPolicy   = "trust"
 )
 
-// write is what was there after a write, and before it and those of ours that it followed closely; empty where nothing was.
+// write is one write: what it wrote, and what was there before it and before the writes that it followed closely. Empty
+// means nothing.
 type write struct {
 	at    time.Time
 	were  []string
 	wrote string
 }
 
-// covers reports whether a read that shows this may be older than the write.
+// covers reports whether a read that shows this value may be older than the write.
 func (w write) covers(is string) bool { return is != w.wrote && slices.Contains(w.were, is) }
 
 // note remembers a write.
@@ -186,7 +190,7 @@ func (p *Platform) note(m memo, was, wrote string) {
 		p.written.writes = map[memo]write{}
 	}
 	w := write{p.now(), []string{was}, wrote}
-	if earlier, ok := p.written.writes[m]; ok && w.at.Sub(earlier.at) < p.settle {
+	if earlier, ok := p.written.writes[m]; ok && w.at.Sub(earlier.at) < p.settling {
 		w.were = append(append(w.were, earlier.wrote), earlier.were...)
 		slices.Sort(w.were)
 		w.were = slices.Compact(w.were)
@@ -194,13 +198,12 @@ func (p *Platform) note(m memo, was, wrote string) {
 	p.written.writes[m] = w
 }
 
-// overlay puts into what was read the writes that it may be too old for: those of the last minute of
-// which it still shows what was there before.
+// overlay replaces what was read with what we have written since, wherever the read still shows an earlier value.
 func (p *Platform) overlay(a *account) {
 	p.written.mu.Lock()
 	defer p.written.mu.Unlock()
 	for m, w := range p.written.writes {
-		if p.now().Sub(w.at) >= p.settle {
+		if p.now().Sub(w.at) >= p.settling {
 			delete(p.written.writes, m)
 			continue
 		}
@@ -210,12 +213,13 @@ func (p *Platform) overlay(a *account) {
 	}
 }
 
-// recent puts into a role's trust policy, as it was read, the statements that it may be too old for.
+// recent is overlay for the trust policy of one role.
 func (p *Platform) recent(role arn, trust string) string {
 	p.written.mu.Lock()
 	defer p.written.mu.Unlock()
 	for m, w := range p.written.writes {
-		if m.what != trustPolicy || m.on != role.text || p.now().Sub(w.at) >= p.settle || !w.covers(ownStatement(trust, m.name)) {
+		if m.what != trustPolicy || m.on != role.text || p.now().Sub(w.at) >= p.settling ||
+			!w.covers(ownStatement(trust, m.name)) {
 			continue
 		}
 		if changed, err := replaceStatement(trust, m.name, w.wrote); err == nil {
@@ -225,7 +229,7 @@ func (p *Platform) recent(role arn, trust string) string {
 	return trust
 }
 
-// get is what is known of a thing; empty when it is not there.
+// get returns what is known of a thing, or "" if it is absent.
 func (a *account) get(m memo) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -248,7 +252,7 @@ func (a *account) get(m memo) string {
 	return ""
 }
 
-// put keeps what a thing is now; empty when it is not there any more.
+// put replaces what is known of a thing. "" means that it is absent.
 func (a *account) put(m memo, value string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -268,7 +272,7 @@ func (a *account) put(m memo, value string) {
 	}
 	e := a.entities[m.on]
 	if e == nil {
-		return // it is gone, and what was on it
+		return // it is gone with everything on it
 	}
 	switch m.what {
 	case inlinePolicy:

@@ -7,7 +7,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// advise says what of a binding does not exist, as far as the account that was read tells: nothing is known of other accounts, and of the
+// advise warns of a principal or role that does not exist in the account. It knows neither other accounts nor the
 // policies of AWS.
 func (p *Platform) advise(a *account, scope string) func(context.Context, jit.Binding) []jit.Advice {
 	return func(_ context.Context, b jit.Binding) []jit.Advice {
@@ -23,8 +23,10 @@ func (p *Platform) advise(a *account, scope string) func(context.Context, jit.Bi
 			_, entity := a.entities[named.text]
 			_, managed := a.policies[named.text]
 			if named.account == scope && !entity && !managed {
-				all = append(all, jit.Advice{Attribute: attribute, Title: fmt.Sprintf("The %s does not exist", attribute),
-					Text: fmt.Sprintf("There is no %s in the account %s. Until it is made the apply fails.", named.text, scope)})
+				all = append(all, jit.Advice{Attribute: attribute,
+					Title: fmt.Sprintf("The %s does not exist", attribute),
+					Text: fmt.Sprintf("There is no %s in the account %s. Until it is made the apply fails.",
+						named.text, scope)})
 			}
 		}
 		absent("principal", asked.principal)

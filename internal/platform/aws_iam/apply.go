@@ -13,13 +13,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Apply reads the account once. Each Ensure on a principal is then one write, each Remove
-// as well; several entities are written to at a time, and all that goes into one role's trust policy is
-// written together.
+// Apply reads the account once. Each change of a principal is then one write, and all changes of one role's trust
+// policy are one write. Writes to different entities run side by side.
 //
-// A policy that bears the name of a grant is ours, whatever it says, and is put right or
-// removed; on another principal than the grant's it is a copy and removed. A Remove whose principal is known deletes without
-// relying on what was read: a read may be too old to show the policy.
+// A policy with the name of a grant is ours, whatever it says: it is corrected or removed. On a principal other than
+// the grant's it is a copy and is removed. A removal that knows its principal deletes without trusting the read, which
+// may be too old to show the policy.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
 	c, a, err := p.open(ctx, scope)
 	errs := make([]error, len(changes))
@@ -29,12 +28,13 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 		}
 		return errs
 	}
-	run := &application{platform: p, client: c, account: a, scope: scope, bearers: a.bearers(), trusts: map[string]*trustee{}}
+	run := &application{platform: p, client: c, account: a, scope: scope, bearers: a.bearers(),
+		trusts: map[string]*trustee{}}
 	run.carryOut(ctx, changes, errs)
 	return errs
 }
 
-// open reads the account, once it is certain that it is the one that is meant.
+// open reads the account after checking that it is the one that scope names.
 func (p *Platform) open(ctx context.Context, scope string) (*client, *account, error) {
 	if err := awsconfig.CheckAccount("scope", scope); err != nil {
 		return nil, nil, err
@@ -65,17 +65,17 @@ type application struct {
 	bearers map[string][]*entity
 
 	mu     sync.Mutex
-	trusts map[string]*trustee // by the ARN of their role
+	trusts map[string]*trustee // by the ARN of the role
 }
 
-// trustee is a role whose trust policy is to be written, and for whom.
+// trustee is a role whose trust policy is to be written, and the grants that need it.
 type trustee struct {
 	role   arn
 	edits  []edit
 	grants []*grant
 }
 
-// grant is what is asked for of one owner and id.
+// grant is one change of one grant.
 type grant struct {
 	marker jit.Marker
 	// change decides; the changes of one grant before it in a batch have the same outcome.
@@ -86,7 +86,7 @@ type grant struct {
 	outcome error
 }
 
-// carryOut makes the changes and puts their outcomes into errs.
+// carryOut makes the changes and stores their outcomes in errs.
 func (a *application) carryOut(ctx context.Context, changes []jit.Change, errs []error) {
 	skew := a.platform.watch.Skew()
 	grants := map[string]*grant{}
@@ -112,7 +112,7 @@ func (a *application) carryOut(ctx context.Context, changes []jit.Change, errs [
 		g.asked = append(g.asked, i)
 	}
 	for _, g := range order {
-		lane := g.access.principal.text // empty where a Remove does not know it
+		lane := g.access.principal.text // empty for a removal that does not name it
 		lanes[lane] = append(lanes[lane], g)
 	}
 	var work errgroup.Group
@@ -135,7 +135,7 @@ func (a *application) carryOut(ctx context.Context, changes []jit.Change, errs [
 	}
 }
 
-// grant refuses what could never be carried out.
+// grant refuses a change that can never be made.
 func (a *application) grant(c jit.Change) (*grant, error) {
 	m := c.Access.Marker
 	if err := jit.CheckOwner(m.Owner); err != nil {
@@ -160,7 +160,7 @@ func (a *application) grant(c jit.Change) (*grant, error) {
 	return g, nil
 }
 
-// onPrincipal does what is to be done on principals, and notes what a trust policy needs.
+// onPrincipal makes the changes on principals and queues those of trust policies.
 func (a *application) onPrincipal(ctx context.Context, g *grant) error {
 	if g.change.Op == jit.Remove {
 		return a.remove(ctx, g)
@@ -179,7 +179,7 @@ func (a *application) onPrincipal(ctx context.Context, g *grant) error {
 	return a.discard(ctx, g, g.access.principal.text)
 }
 
-// trust notes what has to be in the role's trust policy, and that no other one has it.
+// trust queues the edits that leave the grant's statement in one role's trust policy and in no other.
 func (a *application) trust(g *grant, in arn, statement string) {
 	sid := sidOf(g.marker)
 	a.mu.Lock()
@@ -202,7 +202,7 @@ func (a *application) trust(g *grant, in arn, statement string) {
 	}
 }
 
-// onTrust writes the trust policies.
+// onTrust writes the queued trust policies.
 func (a *application) onTrust(ctx context.Context) {
 	var work errgroup.Group
 	work.SetLimit(parallel)
@@ -227,8 +227,8 @@ func (a *application) onTrust(ctx context.Context) {
 	}
 }
 
-// writeTrust writes one trust policy, unless what was read has all of it. When it is refused for one of
-// the grants, all are tried one by one, those first of which nothing is to be left.
+// writeTrust writes one trust policy, unless the read shows that nothing is to be done. If AWS refuses it for one of
+// the grants, writeTrust tries them one by one, removals first.
 func (a *application) writeTrust(ctx context.Context, t *trustee) error {
 	was, err := a.client.changeTrust(ctx, t.role, a.scope, t.edits, a.platform.recent)
 	if err != nil && len(t.grants) > 1 && ofOne(err) {
@@ -248,7 +248,7 @@ func (a *application) writeTrust(ctx context.Context, t *trustee) error {
 	if err != nil {
 		onlyRemoves := !slices.ContainsFunc(t.edits, func(e edit) bool { return e.statement != "" })
 		if onlyRemoves && awsconfig.Code(err) == noSuchEntity {
-			return nil // the role is gone, and its trust with it
+			return nil // the role is gone with its trust policy
 		}
 		return err
 	}
@@ -258,17 +258,17 @@ func (a *application) writeTrust(ctx context.Context, t *trustee) error {
 	return nil
 }
 
-// ofOne reports whether one grant of several may be all that a trust policy was refused for.
+// ofOne reports whether a single grant may be why a trust policy was refused.
 func ofOne(err error) bool {
 	code := awsconfig.Code(err)
 	return code == malformed || code == limitExceeded || code == noSuchEntity || errors.Is(err, errNoRoom)
 }
 
-// remove leaves nothing of the grant on any principal, and notes the trust policies.
+// remove removes the grant from all principals and queues the trust policies.
 func (a *application) remove(ctx context.Context, g *grant) error {
 	if g.known && !g.access.trust {
 		principal := g.access.principal
-		if a.account.get(memo{inlinePolicy, principal.text, policyName(g.marker)}) == "" { // as far as was read
+		if a.account.get(memo{inlinePolicy, principal.text, policyName(g.marker)}) == "" { // the read does not show it
 			found, err := a.client.deleteInline(ctx, principal, policyName(g.marker))
 			if err == nil && !found && a.account.get(memo{managedPolicy, a.managedARN(g), ""}) == "" {
 				err = a.discardUnseen(ctx, g)
@@ -287,12 +287,12 @@ func (a *application) remove(ctx context.Context, g *grant) error {
 	}
 	a.trust(g, arn{}, "")
 	if a.trusted(g) {
-		return nil // the sessions end when the trust has
+		return nil // sessions end after the trust policy is written
 	}
 	return a.endSessions(ctx, g)
 }
 
-// trusted reports whether a trust policy is to be written for the grant.
+// trusted reports whether a trust policy is queued for the grant.
 func (a *application) trusted(g *grant) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -304,21 +304,23 @@ func (a *application) trusted(g *grant) bool {
 	return false
 }
 
-// checkPrincipal refuses a principal of this account who is not there, or who was made
-// after the grant began and so is not the one to whom it was given.
+// checkPrincipal refuses a principal of this account that does not exist, or that was made after the grant began: the
+// grant was not given to that one.
 func (a *application) checkPrincipal(g *grant) error {
 	principal := g.access.principal
 	if principal.account != a.scope {
-		return nil // nothing tells
+		return nil // IAM does not show other accounts
 	}
 	e := a.account.entities[principal.text]
 	if e == nil {
-		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("there is no %s %s in the account %s", principal.kind, principal.text, a.scope),
-			Hint: fmt.Sprintf("`aws iam list-%ss` lists those that there are", principal.kind)}
+		return &jit.Error{Attribute: "principal",
+			Problem: fmt.Sprintf("there is no %s %s in the account %s", principal.kind, principal.text, a.scope),
+			Hint:    fmt.Sprintf("`aws iam list-%ss` lists those that there are", principal.kind)}
 	}
 	if e.created.After(g.marker.Window.Start.Add(youngest)) && !a.holds(e, g) {
-		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("%s was made at %s, after the grant had begun at %s: it is not the one that the grant was given to", principal.text, jit.FormatTime(e.created), jit.FormatTime(g.marker.Window.Start)),
-			Hint: "set renewal to grant to the one that is there now"}
+		return &jit.Error{Attribute: "principal",
+			Problem: fmt.Sprintf("%s was made at %s, after the grant had begun at %s: it is not the one that the grant was given to", principal.text, jit.FormatTime(e.created), jit.FormatTime(g.marker.Window.Start)),
+			Hint:    "set renewal to grant to the one that is there now"}
 	}
 	return nil
 }

@@ -11,31 +11,31 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// The longest sessions of a role, and of a role that a role assumed:
+// The longest sessions of a role, and of a role that another role assumed:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use.html
 const (
 	longestSession = 12 * time.Hour
 	chainedSession = time.Hour
 )
 
-// entityKind is what a principal is: user, role or group.
+// entityKind is the kind of an ARN. Principals are users, roles and groups.
 type entityKind string
 
 const (
 	user  entityKind = "user"
 	group entityKind = "group"
 	role  entityKind = "role"
-	// policy is what a role of ours can name beside a role.
+	// policy can be the role of a binding.
 	policy entityKind = "policy"
 )
 
-// arn is the name of one thing of IAM.
+// arn is the parsed ARN of an entity or a managed policy.
 type arn struct {
 	text      string
 	partition string
 	account   string // 12 digits, or "aws" of a managed policy of AWS
 	kind      entityKind
-	path      string // without slashes at its ends
+	path      string // without slashes at the ends
 	name      string
 }
 
@@ -54,21 +54,21 @@ func parseARN(s string) (arn, bool) {
 	return a, true
 }
 
-// access is a binding in IAM's words.
+// access is a parsed binding.
 type access struct {
 	principal arn
-	// role is a managed policy whose document is copied, or a role that may be assumed.
+	// role is a managed policy to copy, or a role to assume.
 	role arn
-	// resources narrow the copy; none leaves it as it is.
+	// resources narrow the copy. Without any it is complete.
 	resources []string
-	// trust: it is written in the trust policy of the role, else on the principal.
+	// trust: the access is written in the role's trust policy, not on the principal.
 	trust bool
 }
 
-// narrowing stands between a managed policy and the resources to which its copy is narrowed.
+// narrowing separates a managed policy from the resources that narrow it.
 const narrowing = jit.On
 
-// roleText writes role and resources as a role in canonical form.
+// roleText writes role and resources in canonical form.
 func roleText(role string, resources []string) string {
 	if len(resources) == 0 {
 		return role
@@ -76,10 +76,9 @@ func roleText(role string, resources []string) string {
 	return role + narrowing + strings.Join(resources, " ")
 }
 
-// Check accepts the ARN of a user, role or group; the ARN of a managed policy,
-// which " on " and resource ARNs may narrow, or of a role; and the account's id.
-// AWS itself begins and ends access. Who assumed a role keeps that session for up to 12 hours,
-// an hour where a role assumed it, unless it is ended.
+// Check accepts the ARN of a user, role or group as principal; as role the ARN of a managed policy, optionally followed
+// by " on " and resource ARNs, or the ARN of a role; and the account's id as scope. AWS itself begins and ends the
+// access. A session of an assumed role can last up to 12 hours, or one hour if a role assumed it, unless it is ended.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	a, err := p.parse(&b)
 	if err != nil {
@@ -96,7 +95,7 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	return b, traits, nil
 }
 
-// parse brings the binding into its canonical form and reads it.
+// parse parses a binding and brings it into canonical form.
 func (p *Platform) parse(b *jit.Binding) (access, error) {
 	var a access
 	var err error
@@ -109,7 +108,8 @@ func (p *Platform) parse(b *jit.Binding) (access, error) {
 	b.Role = roleText(a.role.text, a.resources)
 	switch {
 	case b.Scope == "" && p.cfg.AccountID == "":
-		return a, jit.Invalid("scope", `write the id of the account as scope = "123456789012", or once on the target as account_id`, "the scope is missing")
+		return a, jit.Invalid("scope",
+			`write the id of the account as scope = "123456789012", or once on the target as account_id`, "the scope is missing")
 	case b.Scope == "":
 		b.Scope = p.cfg.AccountID
 	default:
@@ -121,29 +121,34 @@ func (p *Platform) parse(b *jit.Binding) (access, error) {
 				"the target is the account %s, not %s", p.cfg.AccountID, b.Scope)
 		}
 	}
-	return a, a.settle(b.Scope, p.cfg.TrustPolicy)
+	return a, a.route(b.Scope, p.cfg.TrustPolicy)
 }
 
-// settle decides where the access is written, or why it cannot be in that account.
-func (a *access) settle(scope string, trust bool) error {
+// route decides where the access is written, and refuses what cannot be written in that account.
+func (a *access) route(scope string, trust bool) error {
 	const one = "all of one grant lies in one partition of AWS"
 	switch {
 	case a.principal.partition != a.role.partition:
-		return jit.Invalid("role", one, "%q and the principal %q are of different partitions", a.role.text, a.principal.text)
+		return jit.Invalid("role", one, "%q and the principal %q are of different partitions", a.role.text,
+			a.principal.text)
 	case a.role.kind == policy && a.principal.account != scope:
-		return jit.Invalid("principal", "name a principal of that account, or grant with the ARN of a role there as the role",
+		return jit.Invalid("principal",
+			"name a principal of that account, or grant with the ARN of a role there as the role",
 			"%q is not of the account %s; permissions of a policy are given in the principal's own account", a.principal.text, scope)
 	case a.role.kind == policy && a.role.account != "aws" && a.role.account != scope:
-		return jit.Invalid("role", "name a policy of that account, or one of AWS's own", "%q is not of the account %s", a.role.text, scope)
+		return jit.Invalid("role", "name a policy of that account, or one of AWS's own", "%q is not of the account %s",
+			a.role.text, scope)
 	case a.role.kind == policy:
 		return nil
 	case a.principal.account != scope && a.role.account != scope:
-		return jit.Invalid("scope", fmt.Sprintf("write scope = %q for the principal's side, or scope = %q for the role's trust policy, each on a target of that account", a.principal.account, a.role.account),
+		return jit.Invalid("scope",
+			fmt.Sprintf("write scope = %q for the principal's side, or scope = %q for the role's trust policy, each on a target of that account", a.principal.account, a.role.account),
 			"neither %q nor %q is of the account %s", a.principal.text, a.role.text, scope)
 	}
 	a.trust = a.role.account == scope && (trust || a.principal.account != scope)
 	if a.trust && a.principal.kind == group {
-		return jit.Invalid("principal", "name a user or a role", "%q is a group, and a trust policy takes no groups", a.principal.text)
+		return jit.Invalid("principal", "name a user or a role", "%q is a group, and a trust policy takes no groups",
+			a.principal.text)
 	}
 	return nil
 }
@@ -156,15 +161,19 @@ func parsePrincipal(s string) (arn, error) {
 	a, ok := parseARN(s)
 	switch {
 	case strings.Contains(s, ":assumed-role/"):
-		return arn{}, jit.Invalid("principal", `write the role itself, as in "arn:aws:iam::123456789012:role/deployer"`, "%q is a session of a role; access is given to the role", s)
+		return arn{}, jit.Invalid("principal", `write the role itself, as in "arn:aws:iam::123456789012:role/deployer"`,
+			"%q is a session of a role; access is given to the role", s)
 	case strings.HasSuffix(s, ":root"):
-		return arn{}, jit.Invalid("principal", hint, "%q is a whole account; access is given to a user, a role or a group", s)
+		return arn{}, jit.Invalid("principal", hint,
+			"%q is a whole account; access is given to a user, a role or a group", s)
 	case !ok || a.kind == policy:
 		return arn{}, jit.Invalid("principal", hint, "%q is not the ARN of a user, a role or a group", s)
 	case a.kind == role && strings.HasPrefix(a.path, "aws-reserved/"):
-		return arn{}, jit.Invalid("principal", "grant on a target of the platform aws_identity_center", "%q belongs to IAM Identity Center, which overwrites what is written on it", s)
+		return arn{}, jit.Invalid("principal", "grant on a target of the platform aws_identity_center",
+			"%q belongs to IAM Identity Center, which overwrites what is written on it", s)
 	case a.kind == role && strings.HasPrefix(a.path, "aws-service-role"):
-		return arn{}, jit.Invalid("principal", hint, "%q belongs to a service of AWS, and nothing can be written on it", s)
+		return arn{}, jit.Invalid("principal", hint,
+			"%q belongs to a service of AWS, and nothing can be written on it", s)
 	}
 	return a, nil
 }
@@ -183,11 +192,13 @@ func parseRole(s string) (arn, []string, error) {
 		return a, nil, nil
 	}
 	if a.kind == role {
-		return arn{}, nil, jit.Invalid("role", "leave out what follows the ARN", "%q is a role, which is assumed as it is; only the copy of a managed policy can be narrowed", name)
+		return arn{}, nil, jit.Invalid("role", "leave out what follows the ARN",
+			"%q is a role, which is assumed as it is; only the copy of a managed policy can be narrowed", name)
 	}
 	resources := strings.Fields(list)
 	for _, r := range resources {
-		if parts := strings.SplitN(r, ":", 6); len(parts) < 6 || parts[0] != "arn" || parts[2] == "" || parts[5] == "" || strings.ContainsAny(r, `$"\`) {
+		if parts := strings.SplitN(r, ":", 6); len(parts) < 6 || parts[0] != "arn" || parts[2] == "" ||
+			parts[5] == "" || strings.ContainsAny(r, `$"\`) {
 			return arn{}, nil, jit.Invalid("role", hint, "%q is not the ARN of a resource", r)
 		}
 	}

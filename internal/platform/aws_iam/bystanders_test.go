@@ -176,7 +176,7 @@ func TestAnOldReadOfARoleBringsNothingBack(t *testing.T) {
 	cfg.TrustPolicy = true
 	deployer, alice, bob := s.role(t, "deployer", "arn:aws:iam::999999999999:root"), s.user(t, "alice"), s.user(t, "bob")
 	p := s.open(t, cfg, time.Now)
-	p.settle = settling
+	p.settling = settling
 	ended, next := grantOf(jit.Binding{Principal: alice, Role: deployer}, "ended"), grantOf(jit.Binding{Principal: bob, Role: deployer}, "next")
 	apply(t, p, jit.Ensure, ended)
 	var old string
@@ -211,7 +211,7 @@ func TestAReadThatIsOlderThanTwoWrites(t *testing.T) {
 	s := newSite(t)
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
 	p := s.open(t, s.config(), time.Now)
-	p.settle = settling
+	p.settling = settling
 	body := s.raw(t)
 	a := grantOf(jit.Binding{Principal: alice, Role: reader}, "twice")
 	apply(t, p, jit.Ensure, a)

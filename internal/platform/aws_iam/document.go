@@ -23,23 +23,23 @@ const (
 	ifExists    = "IfExists"
 	currentTime = "aws:CurrentTime"
 
-	// sidPrefix begins the Sid of every statement that is ours; a Sid takes letters and digits only.
+	// sidPrefix begins the Sid of each of our statements. A Sid has only letters and digits.
 	sidPrefix = "Jit"
-	// markerAction is what the marker statement denies never. Even a Deny that holds would not keep
-	// anybody from it: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+	// markerAction is the action that the marker statement denies at a time that never comes. Nobody can be denied it:
+	// https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 	markerAction = "sts:GetCallerIdentity"
 )
 
-// statement is one statement of a policy, as JSON has it.
+// statement is one statement of a policy, as decoded JSON.
 type statement = map[string]any
 
-// document is a policy: its statements, and the rest as it was.
+// document is a policy: its statements, and all other elements as they were.
 type document struct {
 	rest       map[string]json.RawMessage
 	statements []json.RawMessage
 }
 
-// parseDocument reads a policy; its Statement may be a list or a single one.
+// parseDocument reads a policy. Its Statement may be a list or a single statement.
 func parseDocument(text string) (document, error) {
 	var d document
 	if err := decode([]byte(text), &d.rest); err != nil {
@@ -59,7 +59,7 @@ func parseDocument(text string) (document, error) {
 	return d, nil
 }
 
-// decode keeps numbers as they are written.
+// decode decodes JSON and keeps numbers as they are written.
 func decode(text []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
@@ -72,7 +72,7 @@ func decode(text []byte, into any) error {
 	return nil
 }
 
-// encode writes JSON without white space, the keys of its objects sorted.
+// encode writes JSON without white space and with sorted keys.
 func encode(v any) string {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -83,7 +83,7 @@ func encode(v any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// String writes the policy with its statements as they are.
+// String writes the policy. Its statements stay as they are.
 func (d document) String() string {
 	whole := map[string]any{}
 	for key, value := range d.rest {
@@ -104,7 +104,7 @@ func (d document) decoded() ([]statement, error) {
 	return all, nil
 }
 
-// size counts as the quotas do: without white space.
+// size counts characters as the quotas do, without white space:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 func size(document string) int {
 	n := 0
@@ -116,9 +116,8 @@ func size(document string) int {
 	return n
 }
 
-// timed copies a policy: every statement, Deny ones too, gets the dates of the window beside the
-// conditions that it has, and those that allow are narrowed to the resources, where there are any. A
-// statement that never holds is put before them as the marker.
+// timed copies a policy. Each statement, Deny ones too, gets the dates of the window besides its own conditions.
+// Statements that allow are narrowed to the resources, if there are any. The marker statement comes first.
 func timed(source string, role string, resources []string, w jit.Window) (string, error) {
 	d, err := parseDocument(source)
 	if err != nil {
@@ -131,7 +130,7 @@ func timed(source string, role string, resources []string, w jit.Window) (string
 	var copied []statement
 	allows := false
 	for _, s := range statements {
-		delete(s, "Sid") // it has no meaning, and takes room
+		delete(s, "Sid") // it means nothing here and takes room
 		if s["Effect"] == "Allow" && len(resources) > 0 {
 			if err := narrow(s, resources); err != nil {
 				return "", err
@@ -147,7 +146,8 @@ func timed(source string, role string, resources []string, w jit.Window) (string
 		copied = append(copied, s)
 	}
 	if !allows {
-		return "", jit.Invalid("role", "name resources that the policy allows something on", "nothing of %q is left on %s", role, strings.Join(resources, " "))
+		return "", jit.Invalid("role", "name resources that the policy allows something on",
+			"nothing of %q is left on %s", role, strings.Join(resources, " "))
 	}
 	whole := statement{"Statement": append([]statement{markerStatement(role, resources, w, copied)}, copied...)}
 	if version, ok := d.rest["Version"]; ok {
@@ -156,10 +156,10 @@ func timed(source string, role string, resources []string, w jit.Window) (string
 	return encode(whole), nil
 }
 
-// between adds the dates of the window to the conditions of a statement. All operators of a
-// statement have to hold, and all keys of an operator; values of one key are alternatives, so what is
-// there is never joined: where the operator has that key already, its form for keys
-// that may be missing, which this one never is, takes ours.
+// between adds the dates of the window to the conditions of a statement. All operators of a statement must hold, and
+// all keys of an operator. Several values of one key are alternatives, so a date must not join an existing key: if the
+// operator already has the key, the date goes to the operator's IfExists form, which is equivalent because the time is
+// always present.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-logic-multiple-context-keys-or-values.html
 func between(s statement, w jit.Window) error {
 	conditions, ok := s["Condition"].(map[string]any)
@@ -172,14 +172,15 @@ func between(s statement, w jit.Window) error {
 	}
 	for operator, t := range map[string]time.Time{notBefore: w.Start, before: w.End} {
 		if !set(conditions, operator, t) && !set(conditions, operator+ifExists, t) {
-			return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("a statement of the policy has conditions on %s with both %s and %s%s; there is no room for the dates of a grant", currentTime, operator, operator, ifExists),
-				Hint: "name a policy that uses one of them"}
+			return &jit.Error{Attribute: "role",
+				Problem: fmt.Sprintf("a statement of the policy has conditions on %s with both %s and %s%s; there is no room for the dates of a grant", currentTime, operator, operator, ifExists),
+				Hint:    "name a policy that uses one of them"}
 		}
 	}
 	return nil
 }
 
-// set puts a condition on the time, and reports false where the operator has one.
+// set puts a condition on the time, or returns false if the operator already has one.
 func set(conditions map[string]any, operator string, t time.Time) bool {
 	keys, ok := conditions[operator].(map[string]any)
 	if !ok {
@@ -198,14 +199,14 @@ func set(conditions map[string]any, operator string, t time.Time) bool {
 	return true
 }
 
-// assumption is the policy of permission to assume a role. Its one statement says all that a marker would.
+// assumption is the policy that permits assuming a role. Its one statement holds everything that a marker would.
 func assumption(role string, w jit.Window) string {
 	return encode(statement{"Version": "2012-10-17", "Statement": []statement{{
 		"Effect": "Allow", "Action": assumeRole, "Resource": role, "Condition": dates(w),
 	}}})
 }
 
-// dates are the conditions that a window puts.
+// dates are the conditions of a window.
 func dates(w jit.Window) map[string]any {
 	return map[string]any{
 		notBefore: map[string]any{currentTime: jit.FormatTime(w.Start)},
@@ -213,8 +214,8 @@ func dates(w jit.Window) map[string]any {
 	}
 }
 
-// markerStatement names the role and the window of a grant, and a digest of the other statements.
-// It denies what cannot be denied, at a time that is before the start and after the end.
+// markerStatement names the role and the window of a grant, and holds a digest of the other statements. It has no
+// effect: it denies an action that cannot be denied, before the window starts and after it ends at once.
 func markerStatement(role string, resources []string, w jit.Window, others []statement) statement {
 	return statement{
 		"Sid":      sidPrefix + digest(others),
@@ -234,15 +235,15 @@ func digest(statements []statement) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// writing is what a policy of ours says.
+// writing is what one of our policies says.
 type writing struct {
-	role       string // canonical; empty when it cannot be told
+	role       string // canonical; empty if unknown
 	window     jit.Window
-	start, end time.Time // that AWS enforces; zero when there is none
+	start, end time.Time // as AWS enforces them; zero if there is none
 	damage     []string
 }
 
-// read tells what a policy that bears the name of a grant says.
+// read interprets a policy that has the name of a grant.
 func read(text string) writing {
 	var found writing
 	d, err := parseDocument(text)
@@ -275,7 +276,7 @@ func isMarker(s statement) bool {
 	return strings.HasPrefix(sid, sidPrefix) && s["Effect"] == "Deny" && s["Action"] == markerAction
 }
 
-// readAssumption tells what a policy without a marker statement says.
+// readAssumption interprets a policy without a marker statement.
 func readAssumption(text string, statements []statement) writing {
 	var found writing
 	at := slices.IndexFunc(statements, func(s statement) bool { return s["Action"] == assumeRole })
@@ -294,7 +295,8 @@ func readAssumption(text string, statements []statement) writing {
 	return found
 }
 
-// counted is a bound of a statement. Where it has two, that of the grant counts if it is among them, else the earlier.
+// counted returns a bound of a statement. If there are two, the grant's counts if it is one of them, or else the
+// earlier.
 func counted(s statement, operator string, want time.Time) time.Time {
 	plain, second := bound(s, operator), bound(s, operator+ifExists)
 	if plain.IsZero() || !second.IsZero() && (second.Equal(want) || second.Before(plain) && !plain.Equal(want)) {
@@ -303,7 +305,7 @@ func counted(s statement, operator string, want time.Time) time.Time {
 	return plain
 }
 
-// startOf is the earliest time at which a statement that allows holds; zero where one has no beginning.
+// startOf is the earliest time at which a statement allows something; zero if one has no beginning.
 func startOf(statements []statement, want time.Time) time.Time {
 	var earliest time.Time
 	for _, s := range statements {
@@ -321,7 +323,7 @@ func startOf(statements []statement, want time.Time) time.Time {
 	return earliest
 }
 
-// endOf is the latest time at which a statement that allows still holds; zero where one has no end.
+// endOf is the latest time at which a statement allows something; zero if one has no end.
 func endOf(statements []statement, want time.Time) time.Time {
 	var latest time.Time
 	for _, s := range statements {
@@ -339,8 +341,8 @@ func endOf(statements []statement, want time.Time) time.Time {
 	return latest
 }
 
-// bound is the time that an operator compares with: values of one key are alternatives, so the latest of them is an end, and the
-// earliest a beginning. It is zero when there is none, and when one of the values cannot be read.
+// bound is the time that an operator compares with. Several values are alternatives, so the latest is the end and the
+// earliest the beginning. It is zero if there is none or one of them cannot be read.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-logic-multiple-context-keys-or-values.html
 func bound(s statement, operator string) time.Time {
 	var found time.Time
@@ -358,7 +360,7 @@ func bound(s statement, operator string) time.Time {
 			text, _ := one.(string)
 			t, err := time.Parse(time.RFC3339, text)
 			if err != nil {
-				return time.Time{} // AWS takes other forms too, such as seconds since 1970: of them nothing is promised
+				return time.Time{} // AWS accepts other forms, such as seconds since 1970; they count as unknown
 			}
 			if found.IsZero() || t.After(found) == strings.HasPrefix(operator, before) {
 				found = t.UTC()
@@ -368,7 +370,7 @@ func bound(s statement, operator string) time.Time {
 	return found
 }
 
-// texts reads what a policy writes as a text or a list of texts.
+// texts reads a string or a list of strings.
 func texts(v any) []string {
 	switch v := v.(type) {
 	case string:

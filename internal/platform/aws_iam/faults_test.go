@@ -191,7 +191,7 @@ func TestReadsThatLagBehind(t *testing.T) {
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
 	now := time.Now()
 	p := s.open(t, s.config(), func() time.Time { return now })
-	p.settle = settling
+	p.settling = settling
 	read := func() int {
 		t.Helper()
 		found, err := p.Read(t.Context(), s.account.ID)

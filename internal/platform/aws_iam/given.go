@@ -7,9 +7,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Given tells the resources to which a policy is narrowed apart from the policy. In a partition other than the
-// commercial one the same things are called by their commercial names too, since policies are often written with those.
-// A role of another account leads into that account. It makes no call.
+// Given separates a policy from the resources that narrow it. In other partitions than the commercial one, it adds the
+// commercial names, which policies are often written with. A role of another account leads into that account. It makes
+// no call.
 func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
 	g := jit.AsWritten(b)
 	a, err := p.parse(&b)
@@ -19,7 +19,7 @@ func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, e
 	g.Principal, g.Role = namesOf(a.principal), namesOf(a.role)
 	g.Narrowing = jit.Narrowing{Word: narrowing, Parts: a.resources}
 	if a.role.kind == role && a.role.account != b.Scope {
-		g.Scope.Covers = []string{a.role.account} // where the role leads to
+		g.Scope.Covers = []string{a.role.account} // where the role leads
 	}
 	return g, nil
 }

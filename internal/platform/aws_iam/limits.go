@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
 )
 
-// Quotas in characters without white space, and in policies for each entity:
+// Quotas, in characters without white space and in policies per entity:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 const (
 	managedQuota  = 6144
@@ -18,19 +18,21 @@ const (
 	versionsQuota = 5
 )
 
-// limit is a quota of the account: its name there, and what it is where nobody had it raised.
+// limit is a quota of the account: its name in the account summary, and its value if it was not raised.
 type limit struct {
 	name  string
 	usual int
 }
 
 // inlineQuota is for all inline policies of an entity together.
-var inlineQuota = map[entityKind]limit{user: {"UserPolicySizeQuota", 2048}, group: {"GroupPolicySizeQuota", 5120}, role: {"RolePolicySizeQuota", 10240}}
+var inlineQuota = map[entityKind]limit{user: {"UserPolicySizeQuota", 2048}, group: {"GroupPolicySizeQuota", 5120},
+	role: {"RolePolicySizeQuota", 10240}}
 
-// attachedQuota is for the managed policies that are attached to an entity.
-var attachedQuota = map[entityKind]limit{user: {"AttachedPoliciesPerUserQuota", 10}, group: {"AttachedPoliciesPerGroupQuota", 10}, role: {"AttachedPoliciesPerRoleQuota", 10}}
+// attachedQuota is for the managed policies attached to an entity.
+var attachedQuota = map[entityKind]limit{user: {"AttachedPoliciesPerUserQuota", 10},
+	group: {"AttachedPoliciesPerGroupQuota", 10}, role: {"AttachedPoliciesPerRoleQuota", 10}}
 
-// The pauses between two tries of what another writer of ours was in the way of.
+// The longest pauses before a write that met another of our writers is tried again.
 const (
 	shortestPause = 100 * time.Millisecond
 	longestPause  = 3 * time.Second
@@ -43,10 +45,11 @@ const (
 	limitExceeded = "LimitExceeded"
 )
 
-// otherWriter are the codes of a write that met another one to the same entity.
+// otherWriter are the codes of a write that met another write to the same entity.
 var otherWriter = []string{"ConcurrentModification", "EntityTemporarilyUnmodifiable"}
 
-// quota returns the limit that holds for n: the usual one, or where n is over that what the account says, which is asked once.
+// quota returns the limit for n: the usual one, or, if n exceeds it, the one that the account reports. It asks the
+// account once.
 func (c *client) quota(ctx context.Context, l limit, n int) (int, error) {
 	if n <= l.usual {
 		return l.usual, nil
@@ -63,13 +66,13 @@ func (c *client) quota(ctx context.Context, l limit, n int) (int, error) {
 	return max(l.usual, int(c.quotas[l.name])), nil
 }
 
-// tight is how little room for inline policies is told of: not many copies are smaller.
+// tight is how little room for inline policies earns a warning. Few copies are smaller.
 const tight = 600
 
-// room tells of a principal on which there is little room left; empty where there is enough.
+// room describes a principal with little room left. It is empty if there is enough.
 func (e *entity) room() string {
 	if inlineQuota[e.kind].usual == 0 {
-		return "" // nothing that can be granted to
+		return "" // not something that access can be granted to
 	}
 	used, attached := 0, len(e.attached)
 	for _, document := range e.inline {

@@ -16,20 +16,21 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// source is the document of a managed policy as it was fetched.
+// source is a fetched document of a managed policy.
 type source struct {
 	document string
 	at       time.Time
 }
 
-// fresh is how long a fetched document of a managed policy is used for further grants.
+// fresh is how long a fetched document may be used for further grants.
 const fresh = 5 * time.Minute
 
-// source returns the document of the default version of a managed policy: of the account's own from what
-// was read, of one of AWS's fetched with two calls and kept for a while.
+// source returns the document of a managed policy's default version. The account's own were read with the account;
+// those of AWS take two calls and are kept for a while.
 func (a *application) source(ctx context.Context, named arn) (string, error) {
 	gone := func(err error) error {
-		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no managed policy %s", named.text), Hint: "`aws iam list-policies` lists those that there are", Err: err}
+		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no managed policy %s", named.text),
+			Hint: "`aws iam list-policies` lists those that there are", Err: err}
 	}
 	if named.account != "aws" {
 		a.account.mu.Lock()
@@ -52,7 +53,8 @@ func (a *application) source(ctx context.Context, named arn) (string, error) {
 	if err != nil {
 		return "", awsconfig.Explain(ctx, "look up the policy "+named.text, err)
 	}
-	version, err := c.GetPolicyVersion(ctx, &iam.GetPolicyVersionInput{PolicyArn: &named.text, VersionId: found.Policy.DefaultVersionId})
+	version, err := c.GetPolicyVersion(ctx,
+		&iam.GetPolicyVersionInput{PolicyArn: &named.text, VersionId: found.Policy.DefaultVersionId})
 	if awsconfig.Code(err) == noSuchEntity {
 		return "", gone(err)
 	}
@@ -64,7 +66,7 @@ func (a *application) source(ctx context.Context, named arn) (string, error) {
 	return s.document, nil
 }
 
-// ensureManaged leaves the grant's managed policy with the document, attached to the entity.
+// ensureManaged gives the grant's managed policy the document and attaches it to the entity.
 func (a *application) ensureManaged(ctx context.Context, g *grant, e *entity, document string) error {
 	policyARN, name := a.managedARN(g), policyName(g.marker)
 	a.account.mu.Lock()
@@ -77,7 +79,7 @@ func (a *application) ensureManaged(ctx context.Context, g *grant, e *entity, do
 		})
 		switch awsconfig.Code(err) {
 		case entityExists:
-			there = &managed{arn: arn{text: policyARN, name: name}} // made by an attempt whose answer was lost
+			there = &managed{arn: arn{text: policyARN, name: name}} // an attempt whose answer was lost made it
 		default:
 			if err != nil {
 				return explainWrite(ctx, g.access.principal, "make the policy "+policyARN, err)
@@ -111,15 +113,16 @@ func (a *application) ensureManaged(ctx context.Context, g *grant, e *entity, do
 	return nil
 }
 
-// attachTries bounds how often AWS is asked again to attach a policy that it does not know everywhere yet.
+// attachTries is how often to attach a new policy that parts of AWS do not know yet.
 const attachTries = 6
 
-// unknownYet reports whether it is the policy that AWS does not know.
+// unknownYet reports whether AWS does not know the policy.
 func unknownYet(err error, policyARN string) bool {
 	return awsconfig.Code(err) == noSuchEntity && strings.Contains(awsconfig.Message(err), policyARN)
 }
 
-// newVersion makes the document the default version; a policy keeps at most five, so all others go first.
+// newVersion makes the document the default version. A policy has at most five versions, so it deletes the others
+// first.
 func (a *application) newVersion(ctx context.Context, m *managed, document string) error {
 	versions, err := a.client.versions(ctx, m.text)
 	if err != nil {
@@ -130,7 +133,8 @@ func (a *application) newVersion(ctx context.Context, m *managed, document strin
 			return err
 		}
 	}
-	_, err = a.client.CreatePolicyVersion(ctx, &iam.CreatePolicyVersionInput{PolicyArn: &m.text, PolicyDocument: &document, SetAsDefault: true})
+	_, err = a.client.CreatePolicyVersion(ctx,
+		&iam.CreatePolicyVersionInput{PolicyArn: &m.text, PolicyDocument: &document, SetAsDefault: true})
 	return err
 }
 
@@ -142,21 +146,21 @@ func (c *client) versions(ctx context.Context, policyARN string) ([]types.Policy
 	return out.Versions, nil
 }
 
-// deleteVersions removes all versions that are not the default one.
+// deleteVersions deletes all versions but the default one.
 func (c *client) deleteVersions(ctx context.Context, policyARN string, versions []types.PolicyVersion) error {
 	for _, v := range versions {
 		if v.IsDefaultVersion {
 			continue
 		}
-		if _, err := c.DeletePolicyVersion(ctx, &iam.DeletePolicyVersionInput{PolicyArn: &policyARN, VersionId: v.VersionId}); err != nil && awsconfig.Code(err) != noSuchEntity {
+		if _, err := c.DeletePolicyVersion(ctx, &iam.DeletePolicyVersionInput{PolicyArn: &policyARN,
+			VersionId: v.VersionId}); err != nil && awsconfig.Code(err) != noSuchEntity {
 			return err
 		}
 	}
 	return nil
 }
 
-// discardManaged detaches the grant's managed policy from all entities but one, and deletes it where
-// there is no such one.
+// discardManaged detaches the grant's managed policy from all entities but one, and deletes it if no entity is left.
 func (a *application) discardManaged(ctx context.Context, g *grant, but string) error {
 	policyARN := a.managedARN(g)
 	a.account.mu.Lock()
@@ -187,7 +191,7 @@ func (a *application) discardManaged(ctx context.Context, g *grant, but string) 
 	return nil
 }
 
-// discardUnseen removes the managed policy of a grant that no read has shown, should there be one.
+// discardUnseen deletes a managed policy of the grant that no read has shown.
 func (a *application) discardUnseen(ctx context.Context, g *grant) error {
 	if err := a.client.detach(ctx, g.access.principal, a.managedARN(g)); err != nil {
 		return err
@@ -195,7 +199,7 @@ func (a *application) discardUnseen(ctx context.Context, g *grant) error {
 	return a.client.deletePolicy(ctx, a.managedARN(g))
 }
 
-// deletePolicy deletes a managed policy with its versions; absent is success.
+// deletePolicy deletes a managed policy with its versions. Absent is success.
 func (c *client) deletePolicy(ctx context.Context, policyARN string) error {
 	versions, err := c.versions(ctx, policyARN)
 	if err == nil {
@@ -227,7 +231,7 @@ func (c *client) attach(ctx context.Context, to arn, policyARN string) error {
 	return explainWrite(ctx, to, doing, err)
 }
 
-// detach takes a managed policy off an entity; absent is success.
+// detach detaches a managed policy from an entity. Absent is success.
 func (c *client) detach(ctx context.Context, from arn, policyARN string) error {
 	var err error
 	switch from.kind {

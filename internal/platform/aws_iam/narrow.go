@@ -7,9 +7,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// narrow leaves of the resources of a statement that allows what lies within the given ones too. A
-// statement of which nothing is left has no Resource then. What overlaps only in part cannot be
-// written down and is refused: neither more nor silently less is given than asked for.
+// narrow keeps the resources of an Allow statement that lie within the given ones. If none are left, the statement has
+// no Resource. Patterns that overlap in part cannot be intersected and are refused, so the copy gives exactly what was
+// asked for.
 func narrow(s statement, to []string) error {
 	if _, ok := s["NotResource"]; ok {
 		return narrowNot(s, to)
@@ -31,7 +31,7 @@ func narrow(s statement, to []string) error {
 	return nil
 }
 
-// narrowNot narrows a statement about everything but some resources.
+// narrowNot narrows a statement with NotResource.
 func narrowNot(s statement, to []string) error {
 	var kept []string
 	for _, wanted := range to {
@@ -66,11 +66,11 @@ func partial(has, wanted string) error {
 		"the policy speaks of %q, which %q covers in part only", has, wanted)
 }
 
-// variable is a policy variable, which stands for any text here.
+// variable is a policy variable. Here it stands for any text.
 var variable = regexp.MustCompile(`\$\{[^}]*\}`)
 
-// covers reports whether every text that the pattern b matches is matched by a too; * and ?
-// are wildcards in both. It may miss such a pair, never invent one.
+// covers reports whether pattern a matches every text that pattern b matches; * and ? are wildcards in both. It may
+// miss a pair but never invents one.
 func covers(a, b string) bool {
 	return inPairs(func(i, j int, from func(i, j int) bool) bool {
 		switch {
@@ -106,8 +106,8 @@ func overlap(a, b string) bool {
 	})
 }
 
-// inPairs answers step for the beginnings of two patterns; step asks from for what follows, and no
-// pair of places is looked at twice.
+// inPairs computes step for the beginnings of two patterns. step calls from for what follows; no pair of positions is
+// computed twice.
 func inPairs(step func(i, j int, from func(i, j int) bool) bool) bool {
 	known := map[[2]int]bool{}
 	var from func(i, j int) bool

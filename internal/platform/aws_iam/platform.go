@@ -1,10 +1,9 @@
-// Package awsiam gives temporary access in an AWS account through IAM itself: the
-// permissions of a managed policy, copied with dates into a policy of the grant's
-// own, or the permission to assume a role. AWS judges the dates with every
-// request, so access ends with every process of ours dead.
+// Package awsiam gives temporary access in an AWS account through IAM: a copy of a managed policy with the dates of the
+// grant, or permission to assume a role. AWS checks the dates with every request, so access ends even if nothing of
+// ours runs.
 //
-// Each grant has a policy of its own name on its principal, or a statement of its
-// own Sid in a role's trust policy; nothing of anybody else is written to.
+// Each grant has a policy of its own name on its principal, or a statement of its own Sid in a role's trust policy.
+// Nothing that belongs to anybody else is changed.
 package awsiam
 
 import (
@@ -22,36 +21,36 @@ import (
 const (
 	// kind is the platform's name.
 	kind = "aws_iam"
-	// settling is how long after a write of ours a read may still show what was before it: IAM is
-	// eventually consistent (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html).
+	// settling is how long a read may miss a write of ours: IAM is eventually consistent
+	// (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html).
 	settling = time.Minute
-	// parallel is how many entities one Apply writes to at a time.
+	// parallel is how many entities one Apply writes at a time.
 	parallel = 8
-	// defaultRegion is the one of IAM's endpoint in the partition aws.
+	// defaultRegion is the region of IAM's endpoint in the partition aws.
 	defaultRegion = "us-east-1"
 )
 
-// Config says which account, and as whom.
+// Config names the account and the credentials.
 type Config struct {
 	awsconfig.Config
-	// AccountID is the id of the account; it is then the scope of grants that name none.
+	// AccountID is the account's id, and the scope of grants that name none.
 	AccountID string `tfsdk:"account_id" json:"account_id"`
-	// TrustPolicy puts permission to assume a role into the role's trust policy also where
-	// principal and role are of the same account.
+	// TrustPolicy puts permission to assume a role into the role's trust policy even if principal and role belong to
+	// the same account.
 	TrustPolicy bool `tfsdk:"trust_policy" json:"trust_policy"`
 }
 
 // Platform is one AWS account. It is safe for concurrent use.
 type Platform struct {
-	// OnCall, when set before use, is called before each API request, repeated ones
-	// too, with the name of the operation. It may be called by several goroutines at a time.
+	// OnCall, if set before use, is called before each API request, including retries, with the name of the operation.
+	// Several goroutines may call it at a time.
 	OnCall func(operation string)
 
-	cfg     Config
-	now     func() time.Time
-	watch   *awsconfig.Watch
-	settle  time.Duration
-	written memory
+	cfg      Config
+	now      func() time.Time
+	watch    *awsconfig.Watch
+	settling time.Duration
+	written  memory
 
 	mu     sync.Mutex
 	opened *client // nil until the first call
@@ -59,7 +58,7 @@ type Platform struct {
 
 var _ jit.Platform = (*Platform)(nil)
 
-// New checks the form of the configuration; the first call looks for credentials.
+// New checks the form of the configuration. The first call loads the credentials.
 func New(cfg Config, s jit.Services) (*Platform, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
@@ -69,7 +68,7 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 			return nil, err
 		}
 	}
-	p := &Platform{cfg: cfg, now: s.Now, settle: settling}
+	p := &Platform{cfg: cfg, now: s.Now, settling: settling}
 	p.watch = &awsconfig.Watch{Now: s.Now, OnCall: func(operation string) {
 		if p.OnCall != nil {
 			p.OnCall(operation)
@@ -97,7 +96,7 @@ func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	return []string{caller.Account}, nil
 }
 
-// client is an open way to the account.
+// client calls one account.
 type client struct {
 	*iam.Client
 	config aws.Config
@@ -108,7 +107,7 @@ type client struct {
 	sources map[string]source // documents of managed policies, by ARN
 }
 
-// client opens the way to the account at the first use. What fails is tried again at the next call.
+// client returns the client, which the first use makes. A failure is tried again at the next call.
 func (p *Platform) client(ctx context.Context) (*client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,8 +122,8 @@ func (p *Platform) client(ctx context.Context) (*client, error) {
 		config.Region = defaultRegion
 	}
 	p.watch.Attach(&config)
-	// A write that meets another to the same entity is refused and may be repeated as it is: every
-	// policy here has a name of its own. https://docs.aws.amazon.com/IAM/latest/APIReference/API_PutUserPolicy.html
+	// IAM refuses a write that meets another write to the same entity. The write can be repeated as it is, because each
+	// of our policies has its own name: https://docs.aws.amazon.com/IAM/latest/APIReference/API_PutUserPolicy.html
 	config.Retryer = func() aws.Retryer {
 		return awsconfig.Retryer(otherWriter...)
 	}
@@ -132,7 +131,7 @@ func (p *Platform) client(ctx context.Context) (*client, error) {
 	return p.opened, nil
 }
 
-// identify asks once whose credentials these are.
+// identify asks once to whom the credentials belong.
 func (c *client) identify(ctx context.Context) (awsconfig.Caller, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,7 +145,7 @@ func (c *client) identify(ctx context.Context) (awsconfig.Caller, error) {
 	return *c.caller, nil
 }
 
-// check refuses a scope that is not the account of the credentials.
+// check refuses a scope other than the account of the credentials.
 func (c *client) check(ctx context.Context, scope string) error {
 	if err := awsconfig.CheckAccount("scope", scope); err != nil {
 		return err

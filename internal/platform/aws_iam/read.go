@@ -10,15 +10,15 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// folder is the path of the managed policies that are ours.
+// folder is the path of our managed policies.
 const folder = "jit"
 
-// policyName names the policy of a grant. Two owners may have grants of the same id.
+// policyName names the policy of a grant. Two owners may have grants with the same id.
 func policyName(m jit.Marker) string { return "jit-" + string(m.ID) + "-" + m.Owner }
 
 var nameForm = regexp.MustCompile(`^jit-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(.+)$`)
 
-// markerOf reads the name of a grant's policy; ok is false for every other name.
+// markerOf reads the name of a grant's policy. ok is false for any other name.
 func markerOf(name string) (m jit.Marker, ok bool) {
 	parts := nameForm.FindStringSubmatch(name)
 	if parts == nil || jit.CheckOwner(parts[2]) != nil {
@@ -27,9 +27,9 @@ func markerOf(name string) (m jit.Marker, ok bool) {
 	return jit.Marker{ID: jit.ID(parts[1]), Owner: parts[2]}, true
 }
 
-// Read reads the account with one bulk read. Standing access is a managed policy attached by somebody else, and permission to assume roles or
-// to do everything, given to the principal or to a group that it is in. Who is trusted by a role is standing access too, but for AWS services and
-// identity providers.
+// Read reads the account with one bulk read. Standing access is a managed policy that somebody else attached, and
+// permission to assume roles or to do everything, given to the principal or to one of its groups. Principals that a
+// role trusts have standing access too, except AWS services and identity providers.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	if err := awsconfig.CheckAccount("scope", scope); err != nil {
 		return jit.Snapshot{}, err
@@ -42,7 +42,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	if a.id != scope { // of another account, or nothing that tells which
+	if a.id != scope { // of another account, or unknown
 		if err := c.check(ctx, scope); err != nil {
 			return jit.Snapshot{}, err
 		}
@@ -57,7 +57,8 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	}
 	for _, m := range a.policies {
 		if ours(m.text) && len(a.holders(m.text)) == 0 {
-			snap.Ours = append(snap.Ours, observed(m.name, "", m.document, "the policy "+m.text, "the policy "+m.text+" is attached to nobody"))
+			snap.Ours = append(snap.Ours,
+				observed(m.name, "", m.document, "the policy "+m.text, "the policy "+m.text+" is attached to nobody"))
 		}
 	}
 	return snap, nil
@@ -73,7 +74,7 @@ func ours(policyARN string) bool {
 	return marked
 }
 
-// readEntity adds what is on one entity.
+// readEntity adds the access of one entity.
 func (a *account) readEntity(e *entity, snap *jit.Snapshot) {
 	for _, name := range sortedKeys(e.inline) {
 		detail := "the inline policy " + name
@@ -96,7 +97,7 @@ func (a *account) readEntity(e *entity, snap *jit.Snapshot) {
 	readTrust(e, snap)
 }
 
-// readAttached adds what a managed policy gives the entity to which it is attached.
+// readAttached adds what an attached managed policy gives its entity.
 func (a *account) readAttached(e *entity, name, detail string, snap *jit.Snapshot) {
 	m := a.policies[name]
 	switch {
@@ -113,7 +114,7 @@ func (a *account) readAttached(e *entity, name, detail string, snap *jit.Snapsho
 	snap.Standing = append(snap.Standing, found)
 }
 
-// through adds the standing access that a user has as a member of a group.
+// through adds the standing access that a user has through a group.
 func (a *account) through(e, g *entity, snap *jit.Snapshot) {
 	for _, name := range sortedKeys(g.inline) {
 		if _, ours := markerOf(name); !ours {
@@ -127,7 +128,7 @@ func (a *account) through(e, g *entity, snap *jit.Snapshot) {
 	}
 }
 
-// observed is a policy that bears the name of a grant, on a principal, and where it was found.
+// observed interprets a policy with the name of a grant on a principal; detail says where it was found.
 func observed(name, principal, document, detail string, more ...string) jit.Observed {
 	found := read(document)
 	o := jit.Observed{Principal: principal, Role: found.role, Start: found.start, End: found.end, Detail: detail}

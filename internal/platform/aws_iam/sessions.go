@@ -9,39 +9,41 @@ import (
 )
 
 const (
-	// endPrefix begins the name of the inline policy that ends sessions of a role.
+	// endPrefix begins the name of an inline policy that ends sessions of a role.
 	endPrefix = "jit-end-"
 	issueTime = "aws:TokenIssueTime"
 )
 
-// endSessions ends the sessions of the role that were opened while the grant gave permission to assume
-// it, if that is asked for: a policy on the role denies them everything. AWS does not tell who
-// opened a session, so those of others from that time end too and have to be opened again.
-// The policy does nothing any more once the longest session would be over, and is removed by a later Apply.
+// endSessions ends, if asked for, the sessions of the role that began while the grant permitted assuming it: a policy
+// on the role denies them everything. AWS does not say who opened a session, so sessions of others from that time end
+// too and must be opened again. The policy has no effect after the longest session would have ended, and a later Apply
+// removes it.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html
 func (a *application) endSessions(ctx context.Context, g *grant) error {
-	if !g.change.Access.TerminateSessions || !g.known || g.access.role.kind != role || g.access.role.account != a.scope {
+	if !g.change.Access.TerminateSessions || !g.known || g.access.role.kind != role ||
+		g.access.role.account != a.scope {
 		return nil
 	}
 	e := a.account.entities[g.access.role.text]
 	w, now := g.marker.Window, jit.Second(a.platform.now())
-	until := now.Add(settling) // the end of the permission takes effect within that time
+	until := now.Add(settling) // the permission ends within that time
 	if w.End.Before(until) {
 		until = w.End
 	}
 	if e == nil || w.Start.IsZero() || !w.Start.Before(until) || !now.Before(until.Add(longestSession)) {
-		return nil // no session of the grant's can be open
+		return nil // no session of the grant can be open
 	}
 	name := endPrefix + strings.TrimPrefix(policyName(g.marker), "jit-")
 	m := memo{inlinePolicy, e.text, name}
 	if a.account.get(m) != "" {
-		return nil // by an earlier attempt
+		return nil // an earlier attempt did it
 	}
 	document := encode(statement{"Version": "2012-10-17", "Statement": []statement{{
 		"Effect": "Deny", "Action": "*", "Resource": "*",
 		"Condition": map[string]any{
 			notBefore: map[string]any{issueTime: jit.FormatTime(w.Start)},
-			before:    map[string]any{issueTime: jit.FormatTime(until), currentTime: jit.FormatTime(until.Add(longestSession))},
+			before: map[string]any{issueTime: jit.FormatTime(until),
+				currentTime: jit.FormatTime(until.Add(longestSession))},
 		},
 	}}})
 	if err := a.client.putInline(ctx, e.arn, name, document); err != nil {
@@ -51,8 +53,8 @@ func (a *application) endSessions(ctx context.Context, g *grant) error {
 	return nil
 }
 
-// clean removes the policies that ended sessions and have nothing to end any more. That they
-// stay is no harm, so whoever may not remove them is not told.
+// clean removes the policies that ended sessions and have none left to end. They do no harm, so a failure is not
+// reported.
 func (a *application) clean(ctx context.Context) {
 	now := a.platform.now()
 	for _, e := range a.account.sorted() {
@@ -64,14 +66,14 @@ func (a *application) clean(ctx context.Context) {
 	}
 }
 
-// endsSessions reports whether an inline policy has the name of one that ends the sessions of a grant.
+// endsSessions reports whether an inline policy has the name of one that ends a grant's sessions.
 func endsSessions(name string) bool {
 	of, ok := strings.CutPrefix(name, endPrefix)
 	_, ours := markerOf("jit-" + of)
 	return ok && ours
 }
 
-// outlived reports whether every statement of a document has an end, and that is past.
+// outlived reports whether every statement of a document has an end that is past.
 func outlived(document string, now time.Time) bool {
 	d, err := parseDocument(document)
 	if err != nil {

@@ -150,7 +150,7 @@ func (s *site) open(t *testing.T, cfg Config, now func() time.Time) *Platform {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.settle = 0
+	p.settling = 0
 	return p
 }
 

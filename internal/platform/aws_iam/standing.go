@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// administrator is the name of the policy of AWS that permits everything.
+	// administrator is the name of AWS's policy that permits everything.
 	administrator = "AdministratorAccess"
 	// arnPrefix begins every role that can be granted.
 	arnPrefix = "arn:"
@@ -19,7 +19,8 @@ const (
 	anything  = "*"
 )
 
-// permitted adds what a policy of somebody else's permits its entity: to do everything, and to assume roles.
+// permitted adds the standing access that somebody else's policy gives its entity: to do everything, and to assume
+// roles.
 func (e *entity) permitted(text, detail string, snap *jit.Snapshot) {
 	d, err := parseDocument(text)
 	var statements []statement
@@ -54,7 +55,7 @@ func (e *entity) permitted(text, detail string, snap *jit.Snapshot) {
 	}
 }
 
-// assumable writes a pattern of roles as a role, and what begins those that it matches: empty where that cannot be said.
+// assumable writes a pattern of roles as a role, with the prefix of the roles that it matches, or "" if there is none.
 func (e *entity) assumable(pattern string) (role, covers string) {
 	if pattern == anything {
 		return everyRole, "arn:" + e.partition + ":iam::" + e.account + ":role/"
@@ -65,7 +66,7 @@ func (e *entity) assumable(pattern string) (role, covers string) {
 	return pattern, ""
 }
 
-// permits reports whether a statement that allows includes an action, or with "*" every action.
+// permits reports whether an Allow statement includes an action, by name or as "*".
 func permits(s statement, action string) bool {
 	includes := func(pattern string) bool { return covers(strings.ToLower(pattern), strings.ToLower(action)) }
 	if s["NotAction"] != nil {
@@ -74,7 +75,7 @@ func permits(s statement, action string) bool {
 	return slices.ContainsFunc(texts(s["Action"]), includes)
 }
 
-// ends is when AWS itself ends what a statement allows; zero for never.
+// ends is when AWS ends what an Allow statement gives; zero for never.
 func ends(s statement) time.Time {
 	var first time.Time
 	for _, operator := range []string{before, before + ifExists, before + "Equals", before + "Equals" + ifExists} {
@@ -85,7 +86,7 @@ func ends(s statement) time.Time {
 	return first
 }
 
-// conditions names the keys on which a statement depends besides the time, for people.
+// conditions names, for people, the keys other than the time that a statement depends on.
 func conditions(s statement) string {
 	keys := map[string]bool{}
 	operators, _ := s["Condition"].(map[string]any)
@@ -103,7 +104,8 @@ func conditions(s statement) string {
 	return ", with a condition on " + strings.Join(slices.Sorted(maps.Keys(keys)), ", ")
 }
 
-// trusted are the principals that a statement of a trust policy allows something: users, roles and accounts by their ARNs, or "*" for everybody.
+// trusted returns the principals that an Allow statement of a trust policy names: users, roles and accounts by ARN, or
+// "*" for everybody.
 func trusted(s statement) []string {
 	if s["Effect"] != "Allow" {
 		return nil

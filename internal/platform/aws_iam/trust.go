@@ -19,11 +19,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// assumeRole is the action that trust is about.
+// assumeRole is the action that trust policies allow.
 const assumeRole = "sts:AssumeRole"
 
-// sidOf is the Sid of a grant's statement in a trust policy: the id without its hyphens, then the
-// owner with X for them, since a Sid takes letters and digits only and an owner has no capitals.
+// sidOf is the Sid of a grant's statement in a trust policy: the id without hyphens, then the owner with X for hyphens.
+// A Sid has only letters and digits, and an owner has no capitals.
 func sidOf(m jit.Marker) string {
 	return sidPrefix + strings.ReplaceAll(string(m.ID), "-", "") + strings.ReplaceAll(m.Owner, "-", "X")
 }
@@ -40,7 +40,7 @@ func markerOfSid(sid string) (jit.Marker, bool) {
 	return m, err == nil && jit.CheckOwner(m.Owner) == nil && sidOf(m) == sid
 }
 
-// trustStatement is the statement of a grant.
+// trustStatement is the trust statement of a grant.
 func trustStatement(m jit.Marker, principal string) statement {
 	return statement{
 		"Sid": sidOf(m), "Effect": "Allow", "Principal": map[string]any{"AWS": principal}, "Action": assumeRole,
@@ -48,7 +48,7 @@ func trustStatement(m jit.Marker, principal string) statement {
 	}
 }
 
-// readTrust adds the trust policy's statements: ours, and the standing access of everybody else who is trusted.
+// readTrust adds the statements of the trust policy: ours, and the standing access of everybody else whom it trusts.
 func readTrust(e *entity, snap *jit.Snapshot) {
 	if e.kind != role || e.trust == "" {
 		return
@@ -72,13 +72,15 @@ func readTrust(e *entity, snap *jit.Snapshot) {
 			continue
 		}
 		for _, principal := range trusted(s) {
-			snap.Standing = append(snap.Standing, jit.Standing{Principal: principal, Role: e.text, Anybody: principal == anything && conditions(s) == "",
-				Detail: "the trust policy" + conditions(s), End: ends(s)})
+			snap.Standing = append(snap.Standing,
+				jit.Standing{Principal: principal, Role: e.text, Anybody: principal == anything && conditions(s) == "",
+					Detail: "the trust policy" + conditions(s), End: ends(s)})
 		}
 	}
 }
 
-// observedTrust tells what each principal of a statement of ours has; one that allows nothing gives nobody anything.
+// observedTrust describes what each principal of one of our statements has. A statement that does not allow gives
+// nothing.
 func (e *entity) observedTrust(m jit.Marker, s statement) []jit.Observed {
 	o := jit.Observed{Marker: m, Role: e.text, Detail: "the trust policy of " + e.text}
 	o.Marker.Window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
@@ -99,7 +101,7 @@ func (e *entity) observedTrust(m jit.Marker, s statement) []jit.Observed {
 	return all
 }
 
-// ownStatement returns the statements with the Sid as they are; empty when there is none.
+// ownStatement returns the statements with the Sid, or "" if there are none.
 func ownStatement(trust, sid string) string {
 	d, err := parseDocument(trust)
 	if err != nil {
@@ -119,7 +121,7 @@ func has(raw json.RawMessage, sid string) bool {
 	return json.Unmarshal(raw, &s) == nil && s.Sid == sid
 }
 
-// sids returns the Sids of a policy's statements, each once.
+// sids returns the Sids of a policy's statements without repetition.
 func sids(text string) []string {
 	d, err := parseDocument(text)
 	if err != nil {
@@ -135,14 +137,14 @@ func sids(text string) []string {
 	return all
 }
 
-// replaceStatement puts a statement in the place of those with the Sid, or takes them out; all
-// others stay as they are.
+// replaceStatement replaces the statements with the Sid, or removes them. All others stay as they are.
 func replaceStatement(trust, sid, with string) (string, error) {
 	d, err := parseDocument(trust)
 	if err != nil {
 		return "", err
 	}
-	d.statements = slices.DeleteFunc(d.statements, func(raw json.RawMessage) bool { return has(raw, sid) || has(raw, nobody) })
+	d.statements = slices.DeleteFunc(d.statements,
+		func(raw json.RawMessage) bool { return has(raw, sid) || has(raw, nobody) })
 	if with != "" {
 		d.statements = append(d.statements, json.RawMessage(with))
 	}
@@ -154,18 +156,18 @@ func replaceStatement(trust, sid, with string) (string, error) {
 	return d.String(), nil
 }
 
-// nobody is the Sid of a statement that trusts nobody, for a policy of which nothing else is left: it needs one.
+// nobody is the Sid of a statement that trusts nobody. A trust policy must not be empty.
 const nobody = sidPrefix + "Nobody"
 
-// edit is one change of a trust policy: what has to be there under the Sid, nothing when empty.
+// edit is one change of a trust policy: the statement that the Sid must have, or none if empty.
 type edit struct{ sid, statement string }
 
-// changeTrust makes the edits to the trust policy of a role with one read and one write. IAM has
-// no versions of a trust policy to compare with: writers of ours keep out of each other's way with
-// a lock in the account, the policy is read just before it is written, and again
-// afterwards; what is not there as written is written again. A write that was refused for now or not
-// answered is made again from what is there then. recent makes good for a read that is older than writes of ours.
-func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits []edit, recent func(role arn, trust string) string) (was string, err error) {
+// changeTrust edits a role's trust policy with one read and one write. IAM has no versions of trust policies, so our
+// writers exclude each other with a lock in the account. The policy is read just before the write and again after it;
+// if it does not show the edits, they are written again. A write that was refused for now, or not answered, starts over
+// with what is there then. recent corrects a read that is older than our writes.
+func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits []edit,
+	recent func(role arn, trust string) string) (was string, err error) {
 	unlock, err := c.lock(ctx, name, scope)
 	if err != nil {
 		return "", err
@@ -188,18 +190,19 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 		case err != nil:
 			return "", err
 		case changed == there:
-			return was, nil // right from the start, or by what was written before
+			return was, nil // it was right before, or our write shows
 		case attempt > trustAttempts && refused != nil:
 			return "", explainTrust(ctx, name, refused)
 		case attempt > trustAttempts && there == last:
-			return was, nil // the write was confirmed; reads lag behind
+			return was, nil // the write was confirmed, and reads lag behind
 		case attempt > trustAttempts:
 			return "", fmt.Errorf("the trust policy of %s is changed by somebody else all the time", name.text)
 		}
 		if err := c.fitsTrust(ctx, name, changed); err != nil {
 			return "", err
 		}
-		_, refused = c.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &name.name, PolicyDocument: &changed}, once)
+		_, refused = c.UpdateAssumeRolePolicy(ctx,
+			&iam.UpdateAssumeRolePolicyInput{RoleName: &name.name, PolicyDocument: &changed}, once)
 		if refused != nil && !again.IsErrorRetryable(refused) {
 			return "", explainTrust(ctx, name, refused)
 		}
@@ -219,14 +222,14 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 	}
 }
 
-// trustAttempts bounds how often one trust policy is written in a row.
+// trustAttempts is how often a trust policy is written in a row.
 const trustAttempts = 8
 
-// once leaves it to the caller to repeat a write: the policy has to be read again first.
+// once turns off the SDK's retries: the caller must read the policy again first.
 func once(o *iam.Options) { o.Retryer = aws.NopRetryer{} }
 
-// trustOf reads the trust policy of the role with exactly that ARN. IAM finds a role by its name alone, whatever its
-// path, and a name belongs to one role of an account only.
+// trustOf reads the trust policy of the role with exactly that ARN. IAM finds a role by its name, whatever its path,
+// and a name belongs to only one role of an account.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 func (c *client) trustOf(ctx context.Context, name arn) (string, error) {
 	out, err := c.GetRole(ctx, &iam.GetRoleInput{RoleName: &name.name})
@@ -243,10 +246,11 @@ func (c *client) trustOf(ctx context.Context, name arn) (string, error) {
 }
 
 func noRole(name arn, err error) error {
-	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %s", name.text), Hint: "`aws iam list-roles` lists those that there are", Err: err}
+	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %s", name.text),
+		Hint: "`aws iam list-roles` lists those that there are", Err: err}
 }
 
-// applyEdits returns the policy with the edits made; the very text where nothing has to be done.
+// applyEdits returns the edited policy. It returns the same text if nothing is to be done.
 func applyEdits(there string, edits []edit) (string, error) {
 	changed := there
 	for _, e := range edits {
@@ -270,49 +274,53 @@ func sameStatement(a, b string) bool {
 	return decode([]byte(a), &one) == nil && decode([]byte(b), &two) == nil && encode(one) == encode(two)
 }
 
-// explainTrust says why a trust policy could not be written.
+// explainTrust explains why a trust policy could not be written.
 func explainTrust(ctx context.Context, name arn, err error) error {
 	switch awsconfig.Code(err) {
 	case malformed:
-		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("AWS does not accept the trust policy of %s: %s", name.text, awsconfig.Message(err)),
-			Hint: "name a user or role that exists", Err: err}
+		return &jit.Error{Attribute: "principal",
+			Problem: fmt.Sprintf("AWS does not accept the trust policy of %s: %s", name.text, awsconfig.Message(err)),
+			Hint:    "name a user or role that exists", Err: err}
 	case limitExceeded:
-		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("the trust policy of %s has no room: %s", name.text, awsconfig.Message(err)),
-			Hint: trustHint, Err: err}
+		return &jit.Error{Attribute: "role",
+			Problem: fmt.Sprintf("the trust policy of %s has no room: %s", name.text, awsconfig.Message(err)),
+			Hint:    trustHint, Err: err}
 	}
 	return awsconfig.Explain(ctx, "write the trust policy of "+name.text, err)
 }
 
 const trustHint = "end other grants of the role, or have the limit raised (Role trust policy length)"
 
-// fitsTrust refuses what is longer than the account's quota for trust policies.
+// fitsTrust refuses a trust policy that exceeds the account's quota.
 func (c *client) fitsTrust(ctx context.Context, name arn, changed string) error {
 	quota, err := c.quota(ctx, limit{"AssumeRolePolicySizeQuota", trustQuota}, size(changed))
 	if err != nil || size(changed) <= quota {
 		return err
 	}
-	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("the trust policy of %s would have %d characters; the account's limit is %d", name.text, size(changed), quota),
+	return &jit.Error{Attribute: "role",
+		Problem: fmt.Sprintf("the trust policy of %s would have %d characters; the account's limit is %d", name.text,
+			size(changed), quota),
 		Hint: trustHint, Err: errNoRoom}
 }
 
-// errNoRoom: the trust policy would be longer than it may be.
+// errNoRoom: the trust policy would be too long.
 var errNoRoom = errors.New("no room")
 
 const (
-	// lockTime is how long a lock is honoured, and workTime, which leaves room for clocks that differ, how long its holder
-	// works with it.
+	// lockTime is how long a lock is honoured. workTime is how long its holder works with it, with room for clocks that
+	// differ.
 	lockTime = 90 * time.Second
 	workTime = 45 * time.Second
-	// unlockTime bounds the calls that are made though nobody waits any more.
+	// unlockTime limits the calls that are made after the caller has given up.
 	unlockTime = 2 * time.Second
-	// patientTime bounds the removal of a lock while somebody does.
+	// patientTime limits the removal of a lock while the caller waits.
 	patientTime = 30 * time.Second
-	// lockPolicy is the document of a lock, which is attached to nobody and would give nothing.
+	// lockPolicy is the document of a lock. It is attached to nobody and gives nothing.
 	lockPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"` + markerAction + `","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"1970-01-01T00:00:00Z"}}}]}`
 )
 
-// lock keeps other writers of ours from a role's trust policy until unlock: a managed policy that nobody
-// holds, since IAM makes one of a name only once. Its description tells whose it is.
+// lock excludes our other writers from a role's trust policy until unlock is called. The lock is an unattached managed
+// policy, because IAM makes only one policy of a name. Its description identifies the holder.
 func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(), err error) {
 	policyName := "jit-lock-" + name.name
 	policyARN := "arn:" + name.partition + ":iam::" + scope + ":policy/" + folder + "/" + policyName
@@ -330,7 +338,7 @@ func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(
 		}
 		return err
 	}
-	unlock = func() { _ = remove() } // what cannot be removed is removed by the next writer once it is old
+	unlock = func() { _ = remove() } // if this fails, the next writer removes the lock once it is old
 	for attempt := 1; ; attempt++ {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -353,7 +361,7 @@ func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(
 		case holder == token:
 			unlock()
 		case !since.IsZero() && time.Since(since) > lockTime:
-			// Its holder died.
+			// The holder died.
 			if err := remove(); err != nil {
 				return nil, &jit.Error{Problem: fmt.Sprintf("the lock %s, made at %s by a process that has gone, cannot be removed: %s", policyARN, jit.FormatTime(since), awsconfig.Message(err)),
 					Hint: "delete that policy, which gives nothing to anybody", Err: err}
@@ -369,8 +377,8 @@ func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(
 	}
 }
 
-// makeLock waits for the answer a little longer than anybody waits for the lock: a request that is given up on the way
-// may still make one.
+// makeLock waits a little longer for the answer than the caller waits for the lock, because an abandoned request may
+// still make one.
 func (c *client) makeLock(ctx context.Context, policyName, token string) error {
 	asking, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -381,7 +389,7 @@ func (c *client) makeLock(ctx context.Context, policyName, token string) error {
 	return err
 }
 
-// holder tells whose lock is there, and since when; zero values when that cannot be told.
+// holder returns who holds the lock, and since when; zero values if unknown.
 func (c *client) holder(ctx context.Context, policyARN string) (token string, since time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTime)
 	defer cancel()

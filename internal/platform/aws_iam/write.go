@@ -13,16 +13,17 @@ import (
 )
 
 const (
-	// youngest is how much later than the grant's beginning a principal may have been made: the two
-	// clocks may differ by [jit.MaxSkew], and a window may begin a little before it is asked for.
+	// youngest is how long after the grant's beginning its principal may have been made. The two clocks may differ by
+	// [jit.MaxSkew], and a window may begin a little before it is asked for.
 	youngest = 2 * time.Minute
-	// malformed is IAM's code for a document that it does not take.
+	// malformed is IAM's code for a document that it does not accept.
 	malformed = "MalformedPolicyDocument"
 )
 
-// holds reports whether a policy of the grant, or its trust, is there.
+// holds reports whether the entity has a policy of the grant, or some role trusts it.
 func (a *application) holds(e *entity, g *grant) bool {
-	return a.account.get(memo{inlinePolicy, e.text, policyName(g.marker)}) != "" || a.account.get(memo{attachment, e.text, a.managedARN(g)}) != "" ||
+	return a.account.get(memo{inlinePolicy, e.text, policyName(g.marker)}) != "" ||
+		a.account.get(memo{attachment, e.text, a.managedARN(g)}) != "" ||
 		len(a.bearers[sidOf(g.marker)]) > 0
 }
 
@@ -38,7 +39,8 @@ func (a *application) managedARN(g *grant) string {
 	return "arn:" + partition + ":iam::" + a.scope + ":policy/" + folder + "/" + policyName(g.marker)
 }
 
-// ensure leaves the grant's policy on its principal: inline, or managed where one is already or where inline it does not fit.
+// ensure puts the grant's policy on its principal: inline, or managed if there already is one or an inline policy does
+// not fit.
 func (a *application) ensure(ctx context.Context, g *grant) error {
 	if err := a.checkPrincipal(g); err != nil {
 		return err
@@ -64,7 +66,9 @@ func (a *application) ensure(ctx context.Context, g *grant) error {
 		return err
 	}
 	if used+size(document) > quota {
-		return a.instead(ctx, g, e, document, fmt.Sprintf("its inline policies have %d characters and this one %d; the limit is %d", used, size(document), quota))
+		return a.instead(ctx, g, e, document,
+			fmt.Sprintf("its inline policies have %d characters and this one %d; the limit is %d", used,
+				size(document), quota))
 	}
 	if err := a.client.putInline(ctx, e.arn, name, document); err != nil {
 		if awsconfig.Code(err) == limitExceeded {
@@ -76,13 +80,13 @@ func (a *application) ensure(ctx context.Context, g *grant) error {
 	return nil
 }
 
-// wrote keeps what is there now, for the rest of this Apply and for reads that may be too old to show it.
+// wrote notes a write, for the rest of this Apply and for reads that may miss it.
 func (a *application) wrote(m memo, was, is string) {
 	a.platform.note(m, was, is)
 	a.account.put(m, is)
 }
 
-// document is what the grant's policy has to say.
+// document returns the policy that the grant needs.
 func (a *application) document(ctx context.Context, g *grant) (string, error) {
 	if named := g.access.role; named.kind == role {
 		if named.account == a.scope && a.account.entities[named.text] == nil {
@@ -110,11 +114,12 @@ func (a *account) inlineSize(e *entity, but string) int {
 	return n
 }
 
-// instead makes a managed policy where an inline one does not fit; why says that in numbers.
+// instead makes a managed policy because an inline one does not fit; why explains that with numbers.
 func (a *application) instead(ctx context.Context, g *grant, e *entity, document, why string) error {
 	refuse := func(more string) error {
-		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("the copy of %s does not fit on %s: %s; %s", g.access.role.text, e.text, why, more),
-			Hint: "end other grants of the principal, grant a smaller policy, or grant permission to assume a role that has the policy"}
+		return &jit.Error{Attribute: "role",
+			Problem: fmt.Sprintf("the copy of %s does not fit on %s: %s; %s", g.access.role.text, e.text, why, more),
+			Hint:    "end other grants of the principal, grant a smaller policy, or grant permission to assume a role that has the policy"}
 	}
 	if n := size(document); n > managedQuota {
 		return refuse(fmt.Sprintf("a managed policy has at most %d characters", managedQuota))
@@ -131,14 +136,15 @@ func (a *application) instead(ctx context.Context, g *grant, e *entity, document
 	}
 	if err := a.ensureManaged(ctx, g, e, document); err != nil {
 		if awsconfig.Code(err) == limitExceeded {
-			return errors.Join(refuse("AWS makes no managed policy either: "+awsconfig.Message(err)), a.discardManaged(ctx, g, ""))
+			return errors.Join(refuse("AWS makes no managed policy either: "+awsconfig.Message(err)),
+				a.discardManaged(ctx, g, ""))
 		}
 		return err
 	}
 	return a.discardInline(ctx, e, policyName(g.marker))
 }
 
-// discard removes what bears the grant's name from all principals but one.
+// discard removes the grant's policies from all principals but one.
 func (a *application) discard(ctx context.Context, g *grant, but string) error {
 	name := policyName(g.marker)
 	for _, e := range a.bearers[name] {
@@ -151,7 +157,7 @@ func (a *application) discard(ctx context.Context, g *grant, but string) error {
 	return a.discardManaged(ctx, g, but)
 }
 
-// discardInline removes an inline policy of ours, if it is there.
+// discardInline removes one of our inline policies, if it exists.
 func (a *application) discardInline(ctx context.Context, e *entity, name string) error {
 	m := memo{inlinePolicy, e.text, name}
 	was := a.account.get(m)
@@ -169,16 +175,20 @@ func (c *client) putInline(ctx context.Context, on arn, name, document string) e
 	var err error
 	switch on.kind {
 	case user:
-		_, err = c.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: &on.name, PolicyName: &name, PolicyDocument: &document})
+		_, err = c.PutUserPolicy(ctx,
+			&iam.PutUserPolicyInput{UserName: &on.name, PolicyName: &name, PolicyDocument: &document})
 	case group:
-		_, err = c.PutGroupPolicy(ctx, &iam.PutGroupPolicyInput{GroupName: &on.name, PolicyName: &name, PolicyDocument: &document})
+		_, err = c.PutGroupPolicy(ctx,
+			&iam.PutGroupPolicyInput{GroupName: &on.name, PolicyName: &name, PolicyDocument: &document})
 	default:
-		_, err = c.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &on.name, PolicyName: &name, PolicyDocument: &document})
+		_, err = c.PutRolePolicy(ctx,
+			&iam.PutRolePolicyInput{RoleName: &on.name, PolicyName: &name, PolicyDocument: &document})
 	}
 	return explainWrite(ctx, on, "write the policy "+name+" on "+on.text, err)
 }
 
-// deleteInline removes an inline policy; absent, with or without its entity, is success. found says whether it was there.
+// deleteInline deletes an inline policy. If the policy or its entity is absent, that is success; found says whether it
+// was there.
 func (c *client) deleteInline(ctx context.Context, on arn, name string) (found bool, err error) {
 	switch on.kind {
 	case user:
@@ -194,17 +204,19 @@ func (c *client) deleteInline(ctx context.Context, on arn, name string) (found b
 	return err == nil, awsconfig.Explain(ctx, "delete the policy "+name+" of "+on.text, err)
 }
 
-// explainWrite says why a policy could not be put on an entity; nil stays nil.
+// explainWrite explains why a policy could not be written on an entity; nil stays nil.
 func explainWrite(ctx context.Context, on arn, doing string, err error) error {
 	switch awsconfig.Code(err) {
 	case noSuchEntity:
 		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("there is no %s %s", on.kind, on.text),
 			Hint: fmt.Sprintf("`aws iam list-%ss` lists those that there are", on.kind), Err: err}
 	case "UnmodifiableEntity":
-		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("%s belongs to a service of AWS, and nothing can be written on it", on.text),
-			Hint: "grant to another role", Err: err}
+		return &jit.Error{Attribute: "principal",
+			Problem: fmt.Sprintf("%s belongs to a service of AWS, and nothing can be written on it", on.text),
+			Hint:    "grant to another role", Err: err}
 	case malformed:
-		return &jit.Error{Attribute: "role", Problem: "AWS does not accept the copy of the policy: " + awsconfig.Message(err), Hint: "name another policy, or other resources", Err: err}
+		return &jit.Error{Attribute: "role",
+			Problem: "AWS does not accept the copy of the policy: " + awsconfig.Message(err), Hint: "name another policy, or other resources", Err: err}
 	}
 	return awsconfig.Explain(ctx, doing, err)
 }

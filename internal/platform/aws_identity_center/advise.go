@@ -8,7 +8,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// advise says whether the user or group, and the permission set, of a binding exist.
+// advise warns of a user, group or permission set that does not exist.
 func (p *Platform) advise(ctx context.Context, b jit.Binding) []jit.Advice {
 	c, err := p.client(ctx)
 	if err != nil {
@@ -23,5 +23,6 @@ func (p *Platform) advise(ctx context.Context, b jit.Binding) []jit.Advice {
 	if told.Attribute == "principal" {
 		title = "The principal does not exist"
 	}
-	return []jit.Advice{{Attribute: told.Attribute, Title: title, Text: fmt.Sprintf("%s; %s. Until it exists the apply fails.", told.Problem, told.Hint)}}
+	return []jit.Advice{{Attribute: told.Attribute, Title: title,
+		Text: fmt.Sprintf("%s; %s. Until it exists the apply fails.", told.Problem, told.Hint)}}
 }

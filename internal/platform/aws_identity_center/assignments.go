@@ -9,13 +9,13 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/claims"
 )
 
-// assignments are the account assignments of one account, as one Apply sees them.
+// assignments are the account assignments of one account during one Apply.
 type assignments struct {
 	client  *client
 	account string
-	ready   func() error // whether the account takes assignments; asked once
+	ready   func() error // whether the account accepts assignments; asked once
 
-	// provisioning is held while a permission set's role is made in the account or removed: the service does one at a
+	// provisioning is held while a permission set's role is made in the account or removed. The service does one at a
 	// time.
 	provisioning chan struct{}
 
@@ -25,7 +25,7 @@ type assignments struct {
 
 var _ claims.Objects = (*assignments)(nil)
 
-// assignedSet is one permission set on the account. The service takes one write of it at a time.
+// assignedSet is one permission set on the account. The service accepts one write of it at a time.
 type assignedSet struct {
 	writing chan struct{}
 	there   map[object]bool // under the lock of [assignments]
@@ -46,7 +46,7 @@ func (s *assignments) set(arn string) *assignedSet {
 	return s.sets[arn]
 }
 
-// Name resolves the names in a binding.
+// Name resolves the names of a binding.
 func (s *assignments) Name(ctx context.Context, b jit.Binding) (string, error) {
 	if err := checkRole(b.Role); err != nil {
 		return "", err
@@ -114,7 +114,7 @@ func (s *assignments) write(ctx context.Context, op operation, name string) erro
 	s.mu.Lock()
 	held := len(set.there)
 	s.mu.Unlock()
-	// The first assignment of a permission set makes its role in the account, and the last one's removal removes it.
+	// The first assignment of a permission set makes its role in the account; removing the last one removes the role.
 	if op == creation && held == 0 || op == deletion && held <= 1 {
 		if err := take(ctx, s.provisioning); err != nil {
 			return err

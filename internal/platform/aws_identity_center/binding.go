@@ -29,13 +29,12 @@ var (
 	setARNForm = regexp.MustCompile(`^arn:aws(-[a-z]+)*:sso:::permissionSet/(sso)?ins-[a-zA-Z0-9-.]{16}/ps-[a-zA-Z0-9-./]{16}$`)     // ssoadmin, PermissionSetArn
 )
 
-// longestName bounds the names of users and groups: identitystore, UserName and GroupDisplayName.
+// longestName limits the names of users and groups: identitystore, UserName and GroupDisplayName.
 var longestName = map[types.PrincipalType]int{types.PrincipalTypeUser: 128, types.PrincipalTypeGroup: 1024}
 
-// Check accepts user:<user name or id> or group:<display name or id>; the name or ARN of a
-// permission set; and the id of an account. What is written as a name stays one: names are resolved when
-// the grant is applied. Access ends only through a sweeper, and a session lives on for
-// as long as its permission set allows.
+// Check accepts user:<user name or id> or group:<display name or id>; the name or ARN of a permission set; and the id
+// of an account. Names are resolved when the grant is applied. Only a sweeper ends the access, and an open session
+// lasts as long as its permission set allows.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	if _, err := parsePrincipal(b.Principal); err != nil {
 		return b, jit.Traits{}, err
@@ -52,8 +51,8 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	return b, jit.Traits{Enforcement: jit.Sweeper, SessionTail: longestSession, Remembered: true}, nil
 }
 
-// Describe looks at the permission set, whose sessions last as long as it says, and whether the account takes
-// assignments. The principal is looked for when the grant is applied.
+// Describe reads the session duration of the permission set, and whether the account accepts assignments. It does not
+// look up the principal.
 func (p *Platform) Describe(ctx context.Context, b jit.Binding) (jit.Traits, error) {
 	_, traits, err := p.Check(b)
 	if err != nil {
@@ -80,7 +79,7 @@ func (p *Platform) Describe(ctx context.Context, b jit.Binding) (jit.Traits, err
 	return traits, nil
 }
 
-// principal is a user or group as it was written.
+// principal is a user or group, as it was written.
 type principal struct {
 	kind types.PrincipalType
 	name string // user name, display name or id
@@ -106,7 +105,8 @@ func parsePrincipal(s string) (principal, error) {
 	if !ok {
 		p.kind = types.PrincipalTypeGroup
 		if name, ok = strings.CutPrefix(s, groupPrefix); !ok {
-			return principal{}, jit.Invalid("principal", hint, "%q is not a principal; it begins with user: or group:", s)
+			return principal{}, jit.Invalid("principal", hint,
+				"%q is not a principal; it begins with user: or group:", s)
 		}
 	}
 	p.name = name
@@ -114,7 +114,8 @@ func parsePrincipal(s string) (principal, error) {
 		return principal{}, jit.Invalid("principal", hint, "%q names nobody, or has a blank at an end", s)
 	}
 	if n := utf8.RuneCountInString(name); n > longestName[p.kind] {
-		return principal{}, jit.Invalid("principal", hint, "the name in it has %d characters; at most %d are possible", n, longestName[p.kind])
+		return principal{}, jit.Invalid("principal", hint, "the name in it has %d characters; at most %d are possible",
+			n, longestName[p.kind])
 	}
 	return p, nil
 }
@@ -140,7 +141,7 @@ func checkScope(s string) error {
 	return awsconfig.CheckAccount("scope", s)
 }
 
-// object is what gives the access: one assignment on the account.
+// object is one assignment on the account.
 type object struct {
 	kind types.PrincipalType
 	id   string // of the user or group

@@ -20,11 +20,11 @@ const (
 	notFound = "ResourceNotFoundException"
 	conflict = "ConflictException"
 	throttle = "ThrottlingException"
-	// pageSize is the most that one page of a list holds.
+	// pageSize is the most entries that one page of a list holds.
 	pageSize = 100
 )
 
-// client is an open way to the instance.
+// client calls one instance.
 type client struct {
 	platform *Platform
 	sso      *ssoadmin.Client
@@ -38,14 +38,15 @@ type client struct {
 	sets     memo[permissionSet] // by ARN
 	roles    memo[string]        // ARNs by name
 	ids      memo[string]        // by principal in canonical form
-	names    memo[string]        // by principal with its id; empty when the directory does not know it any more
-	accounts memo[struct{}]      // by id: those that may take assignments
+	names    memo[string]        // by principal with its id; empty if the directory no longer knows it
+	accounts memo[struct{}]      // by id: those that may accept assignments
 }
 
-// client opens the way to the instance at the first use. What fails is tried again at the next call.
+// client returns the client, which the first use makes. A failure is tried again at the next call.
 func (p *Platform) client(ctx context.Context) (*client, error) {
 	if p.ledger == nil {
-		return nil, &jit.Error{Problem: "nothing remembers which account assignments are ours", Hint: "use the target with a ledger"}
+		return nil, &jit.Error{Problem: "nothing remembers which account assignments are ours",
+			Hint: "use the target with a ledger"}
 	}
 	p.mu.Lock()
 	opened := p.opened
@@ -58,7 +59,8 @@ func (p *Platform) client(ctx context.Context) (*client, error) {
 		return nil, err
 	}
 	if loaded.Region == "" {
-		return nil, &jit.Error{Attribute: "region", Problem: "nothing names the region of IAM Identity Center", Hint: `write for example region = "eu-central-1" on the target, or set AWS_REGION`, Err: jit.ErrInvalid}
+		return nil, &jit.Error{Attribute: "region", Problem: "nothing names the region of IAM Identity Center",
+			Hint: `write for example region = "eu-central-1" on the target, or set AWS_REGION`, Err: jit.ErrInvalid}
 	}
 	p.watch.Attach(&loaded)
 	loaded.APIOptions = append(loaded.APIOptions[:len(loaded.APIOptions):len(loaded.APIOptions)], p.throttled)
@@ -80,9 +82,10 @@ func (p *Platform) client(ctx context.Context) (*client, error) {
 	return p.opened, nil
 }
 
-// throttled makes every attempt of every call wait for its turn.
+// throttled makes each attempt of each call wait for its turn.
 func (p *Platform) throttled(stack *middleware.Stack) error {
-	wait := middleware.FinalizeMiddlewareFunc("jitPace", func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+	wait := middleware.FinalizeMiddlewareFunc("jitPace", func(ctx context.Context, in middleware.FinalizeInput,
+		next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 		if err := p.pace.limit.Wait(ctx); err != nil {
 			return middleware.FinalizeOutput{}, middleware.Metadata{}, err
 		}
@@ -112,12 +115,16 @@ func (c *client) choose(ctx context.Context, region string) error {
 	}
 	switch {
 	case len(all) == 0:
-		return &jit.Error{Attribute: "region", Problem: fmt.Sprintf("the target's credentials see no instance of IAM Identity Center in %s", region),
-			Hint: "name the region where it was enabled, and use credentials of the organization's management account or of its delegated administrator", Err: jit.ErrInvalid}
+		return &jit.Error{Attribute: "region",
+			Problem: fmt.Sprintf("the target's credentials see no instance of IAM Identity Center in %s", region),
+			Hint:    "name the region where it was enabled, and use credentials of the organization's management account or of its delegated administrator", Err: jit.ErrInvalid}
 	case len(found) == 0:
-		return &jit.Error{Attribute: "instance_arn", Problem: fmt.Sprintf("there is no instance %s in %s; there is %s", c.instance, region, strings.Join(arns, ", ")), Hint: "copy one of them", Err: jit.ErrInvalid}
+		return &jit.Error{Attribute: "instance_arn", Problem: fmt.Sprintf("there is no instance %s in %s; there is %s",
+			c.instance, region, strings.Join(arns, ", ")), Hint: "copy one of them", Err: jit.ErrInvalid}
 	case len(found) > 1:
-		return &jit.Error{Attribute: "instance_arn", Problem: fmt.Sprintf("there are several instances of IAM Identity Center in %s: %s", region, strings.Join(arns, ", ")), Hint: "say which, with instance_arn", Err: jit.ErrInvalid}
+		return &jit.Error{Attribute: "instance_arn",
+			Problem: fmt.Sprintf("there are several instances of IAM Identity Center in %s: %s", region,
+				strings.Join(arns, ", ")), Hint: "say which, with instance_arn", Err: jit.ErrInvalid}
 	}
 	c.instance = aws.ToString(found[0].InstanceArn)
 	if c.storeID == "" {
@@ -126,8 +133,8 @@ func (c *client) choose(ctx context.Context, region string) error {
 	return nil
 }
 
-// assignments lists who is let into the account with the permission set. A set or an account that is not there
-// has none.
+// assignments lists who may enter the account with the permission set. A set or account that does not exist has no
+// assignments.
 func (c *client) assignments(ctx context.Context, account, set string) (map[object]bool, error) {
 	found := map[object]bool{}
 	pages := ssoadmin.NewListAccountAssignmentsPaginator(c.sso, &ssoadmin.ListAccountAssignmentsInput{
@@ -148,12 +155,13 @@ func (c *client) assignments(ctx context.Context, account, set string) (map[obje
 	return found, nil
 }
 
-// provisioned lists the permission sets that are in use on the account.
+// provisioned lists the permission sets in use on the account.
 func (c *client) provisioned(ctx context.Context, account string) ([]string, error) {
 	var sets []string
-	pages := ssoadmin.NewListPermissionSetsProvisionedToAccountPaginator(c.sso, &ssoadmin.ListPermissionSetsProvisionedToAccountInput{
-		InstanceArn: &c.instance, AccountId: &account, MaxResults: aws.Int32(pageSize),
-	})
+	pages := ssoadmin.NewListPermissionSetsProvisionedToAccountPaginator(c.sso,
+		&ssoadmin.ListPermissionSetsProvisionedToAccountInput{
+			InstanceArn: &c.instance, AccountId: &account, MaxResults: aws.Int32(pageSize),
+		})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if awsconfig.Code(err) == notFound {

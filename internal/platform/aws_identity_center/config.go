@@ -7,12 +7,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Config says which instance of IAM Identity Center, and as whom.
+// Config names the instance of IAM Identity Center and the credentials.
 type Config struct {
 	awsconfig.Config
-	// InstanceARN names the instance; empty means the only one in the region.
+	// InstanceARN names the instance. Empty means the only one in the region.
 	InstanceARN string `tfsdk:"instance_arn" json:"instance_arn"`
-	// IdentityStoreID names the directory of its users and groups; empty means that of the instance.
+	// IdentityStoreID names the directory of users and groups. Empty means the instance's own.
 	IdentityStoreID string `tfsdk:"identity_store_id" json:"identity_store_id"`
 }
 
@@ -26,11 +26,13 @@ func (cfg Config) check() error {
 		return err
 	}
 	if cfg.InstanceARN != "" && !instanceForm.MatchString(cfg.InstanceARN) {
-		return jit.Invalid("instance_arn", `write for example instance_arn = "arn:aws:sso:::instance/ssoins-0123456789abcdef"; `+"`aws sso-admin list-instances` lists them",
+		return jit.Invalid("instance_arn",
+			`write for example instance_arn = "arn:aws:sso:::instance/ssoins-0123456789abcdef"; `+"`aws sso-admin list-instances` lists them",
 			"%q is not the ARN of an instance of IAM Identity Center", cfg.InstanceARN)
 	}
 	if cfg.IdentityStoreID != "" && !storeForm.MatchString(cfg.IdentityStoreID) {
-		return jit.Invalid("identity_store_id", `write for example identity_store_id = "d-0123456789"; `+"`aws sso-admin list-instances` lists them",
+		return jit.Invalid("identity_store_id",
+			`write for example identity_store_id = "d-0123456789"; `+"`aws sso-admin list-instances` lists them",
 			"%q is not the id of an identity store", cfg.IdentityStoreID)
 	}
 	return nil

@@ -22,10 +22,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// keep is how long a name is taken to mean what it meant.
+// keep is how long a resolved name stays valid.
 const keep = 5 * time.Minute
 
-// memo remembers answers for a while. The zero value is ready for use, also by several goroutines.
+// memo caches answers for a while. The zero value is ready for use, also by several goroutines.
 type memo[V any] struct {
 	mu      sync.Mutex
 	answers map[string]answer[V]
@@ -36,7 +36,7 @@ type answer[V any] struct {
 	at    time.Time
 }
 
-// get returns what is remembered, or what ask says, which is then remembered unless it is an error.
+// get returns the cached answer, or asks and caches the answer unless it is an error.
 func (m *memo[V]) get(key string, ask func() (V, error)) (V, error) {
 	m.mu.Lock()
 	known, ok := m.answers[key]
@@ -56,14 +56,14 @@ func (m *memo[V]) get(key string, ask func() (V, error)) (V, error) {
 	return value, err
 }
 
-// permissionSet is what is known of one.
+// permissionSet describes one permission set.
 type permissionSet struct {
 	name string
-	// session is the longest session that it allows; zero when it does not say.
+	// session is the longest session that it allows; zero if unknown.
 	session time.Duration
 }
 
-// object finds what the binding means now.
+// object resolves a binding.
 func (c *client) object(ctx context.Context, b jit.Binding) (object, error) {
 	who, err := parsePrincipal(b.Principal)
 	if err != nil {
@@ -77,7 +77,7 @@ func (c *client) object(ctx context.Context, b jit.Binding) (object, error) {
 	return object{who.kind, id, set}, err
 }
 
-// findPrincipal asks the directory for the id of a user or group.
+// findPrincipal looks up the id of a user or group.
 func (c *client) findPrincipal(ctx context.Context, who principal) (id string, err error) {
 	var found *string
 	switch {
@@ -86,12 +86,14 @@ func (c *client) findPrincipal(ctx context.Context, who principal) (id string, e
 		_, err = c.describe(ctx, who)
 	case who.kind == types.PrincipalTypeUser:
 		var out *identitystore.GetUserIdOutput
-		if out, err = c.store.GetUserId(ctx, &identitystore.GetUserIdInput{IdentityStoreId: &c.storeID, AlternateIdentifier: unique("userName", who.name)}); err == nil {
+		if out, err = c.store.GetUserId(ctx, &identitystore.GetUserIdInput{IdentityStoreId: &c.storeID,
+			AlternateIdentifier: unique("userName", who.name)}); err == nil {
 			found = out.UserId
 		}
 	default:
 		var out *identitystore.GetGroupIdOutput
-		if out, err = c.store.GetGroupId(ctx, &identitystore.GetGroupIdInput{IdentityStoreId: &c.storeID, AlternateIdentifier: unique("displayName", who.name)}); err == nil {
+		if out, err = c.store.GetGroupId(ctx, &identitystore.GetGroupIdInput{IdentityStoreId: &c.storeID,
+			AlternateIdentifier: unique("displayName", who.name)}); err == nil {
 			found = out.GroupId
 		}
 	}
@@ -100,8 +102,10 @@ func (c *client) findPrincipal(ctx context.Context, who principal) (id string, e
 		if who.kind == types.PrincipalTypeGroup {
 			what, list = "group", "list-groups"
 		}
-		return "", &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("there is no %s %q in the identity store %s", what, who.name, c.storeID),
-			Hint: fmt.Sprintf("`aws identitystore %s --identity-store-id %s` lists those that there are", list, c.storeID), Err: err}
+		return "", &jit.Error{Attribute: "principal",
+			Problem: fmt.Sprintf("there is no %s %q in the identity store %s", what, who.name, c.storeID),
+			Hint: fmt.Sprintf("`aws identitystore %s --identity-store-id %s` lists those that there are", list,
+				c.storeID), Err: err}
 	}
 	if err != nil {
 		return "", awsconfig.Explain(ctx, fmt.Sprintf("look for %s in the identity store", who), err)
@@ -110,26 +114,29 @@ func (c *client) findPrincipal(ctx context.Context, who principal) (id string, e
 }
 
 func unique(path, value string) storetypes.AlternateIdentifier {
-	return &storetypes.AlternateIdentifierMemberUniqueAttribute{Value: storetypes.UniqueAttribute{AttributePath: &path, AttributeValue: document.NewLazyDocument(value)}}
+	return &storetypes.AlternateIdentifierMemberUniqueAttribute{Value: storetypes.UniqueAttribute{AttributePath: &path,
+		AttributeValue: document.NewLazyDocument(value)}}
 }
 
-// describe returns the name of the user or group whose id is in who.
+// describe returns the name of a user or group by its id.
 func (c *client) describe(ctx context.Context, who principal) (name string, err error) {
 	if who.kind == types.PrincipalTypeUser {
-		out, err := c.store.DescribeUser(ctx, &identitystore.DescribeUserInput{IdentityStoreId: &c.storeID, UserId: &who.name})
+		out, err := c.store.DescribeUser(ctx,
+			&identitystore.DescribeUserInput{IdentityStoreId: &c.storeID, UserId: &who.name})
 		if err != nil {
 			return "", err
 		}
 		return aws.ToString(out.UserName), nil
 	}
-	out, err := c.store.DescribeGroup(ctx, &identitystore.DescribeGroupInput{IdentityStoreId: &c.storeID, GroupId: &who.name})
+	out, err := c.store.DescribeGroup(ctx,
+		&identitystore.DescribeGroupInput{IdentityStoreId: &c.storeID, GroupId: &who.name})
 	if err != nil {
 		return "", err
 	}
 	return aws.ToString(out.DisplayName), nil
 }
 
-// nameOf returns the name of a user or group, and "" for one that the directory does not know any more.
+// nameOf returns the name of a user or group, or "" if the directory no longer knows it.
 func (c *client) nameOf(ctx context.Context, o object) (string, error) {
 	who := principal{o.kind, o.id}
 	return c.names.get(who.String(), func() (string, error) {
@@ -141,11 +148,13 @@ func (c *client) nameOf(ctx context.Context, o object) (string, error) {
 	})
 }
 
-// findSet returns the ARN of the permission set that a role means.
+// findSet returns the ARN of a permission set by its name or ARN.
 func (c *client) findSet(ctx context.Context, role string) (string, error) {
 	none := func(err error) error {
-		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no permission set %q in the instance %s", role, c.instance),
-			Hint: fmt.Sprintf("`aws sso-admin list-permission-sets --instance-arn %s` lists those that there are", c.instance), Err: err}
+		return &jit.Error{Attribute: "role",
+			Problem: fmt.Sprintf("there is no permission set %q in the instance %s", role, c.instance),
+			Hint: fmt.Sprintf("`aws sso-admin list-permission-sets --instance-arn %s` lists those that there are",
+				c.instance), Err: err}
 	}
 	if setARNForm.MatchString(role) {
 		_, err := c.set(ctx, role)
@@ -157,9 +166,10 @@ func (c *client) findSet(ctx context.Context, role string) (string, error) {
 	return c.roles.get(role, func() (string, error) { return c.findNamed(ctx, role, none) })
 }
 
-// findNamed looks through the permission sets.
+// findNamed searches all permission sets for a name.
 func (c *client) findNamed(ctx context.Context, name string, none func(error) error) (string, error) {
-	pages := ssoadmin.NewListPermissionSetsPaginator(c.sso, &ssoadmin.ListPermissionSetsInput{InstanceArn: &c.instance, MaxResults: aws.Int32(pageSize)})
+	pages := ssoadmin.NewListPermissionSetsPaginator(c.sso,
+		&ssoadmin.ListPermissionSetsInput{InstanceArn: &c.instance, MaxResults: aws.Int32(pageSize)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -178,7 +188,7 @@ func (c *client) findNamed(ctx context.Context, name string, none func(error) er
 	return "", none(nil)
 }
 
-// describeSets looks at permission sets, several at a time; those that have vanished are left out.
+// describeSets describes permission sets, several at a time. It leaves out those that no longer exist.
 func (c *client) describeSets(ctx context.Context, arns []string) (map[string]permissionSet, error) {
 	var mu sync.Mutex
 	named := make(map[string]permissionSet, len(arns))
@@ -205,15 +215,17 @@ func (c *client) describeSets(ctx context.Context, arns []string) (map[string]pe
 // set describes one permission set.
 func (c *client) set(ctx context.Context, arn string) (permissionSet, error) {
 	return c.sets.get(arn, func() (permissionSet, error) {
-		out, err := c.sso.DescribePermissionSet(ctx, &ssoadmin.DescribePermissionSetInput{InstanceArn: &c.instance, PermissionSetArn: &arn})
+		out, err := c.sso.DescribePermissionSet(ctx,
+			&ssoadmin.DescribePermissionSetInput{InstanceArn: &c.instance, PermissionSetArn: &arn})
 		if err != nil || out.PermissionSet == nil {
 			return permissionSet{}, err
 		}
-		return permissionSet{aws.ToString(out.PermissionSet.Name), parsePeriod(aws.ToString(out.PermissionSet.SessionDuration))}, nil
+		return permissionSet{aws.ToString(out.PermissionSet.Name),
+			parsePeriod(aws.ToString(out.PermissionSet.SessionDuration))}, nil
 	})
 }
 
-// parsePeriod reads an ISO 8601 duration of days and smaller parts; zero when it is none.
+// parsePeriod reads an ISO 8601 duration of days and smaller units. Anything else is zero.
 func parsePeriod(s string) time.Duration {
 	date, clock, _ := strings.Cut(strings.TrimPrefix(s, "P"), "T")
 	days, ok := strings.CutSuffix(date, "D")
@@ -231,14 +243,16 @@ func parsePeriod(s string) time.Duration {
 	return max(d, 0)
 }
 
-// ready refuses an account that is known to take no assignments. Who may not look at accounts is let through:
-// the assignment itself then tells.
+// ready refuses an account that is known not to accept assignments. If the credentials may not describe accounts, the
+// assignment itself will show it.
 func (c *client) ready(ctx context.Context, account string) error {
 	_, err := c.accounts.get(account, func() (none struct{}, err error) {
 		out, err := c.orgs.DescribeAccount(ctx, &organizations.DescribeAccountInput{AccountId: &account})
 		switch code := awsconfig.Code(err); {
 		case code == "AccountNotFoundException":
-			return none, &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("there is no account %s in the organization", account), Hint: "`aws organizations list-accounts` lists those that there are", Err: err}
+			return none, &jit.Error{Attribute: "scope",
+				Problem: fmt.Sprintf("there is no account %s in the organization",
+					account), Hint: "`aws organizations list-accounts` lists those that there are", Err: err}
 		case code == "AccessDeniedException", code == "AWSOrganizationsNotInUseException":
 			return none, nil
 		case err != nil:
@@ -248,7 +262,9 @@ func (c *client) ready(ctx context.Context, account string) error {
 		case "", orgtypes.AccountStateActive:
 			return none, nil
 		default:
-			return none, &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("the account %s is %s; nothing can be granted in it", account, state), Hint: "grant in an account that is active"}
+			return none, &jit.Error{Attribute: "scope",
+				Problem: fmt.Sprintf("the account %s is %s; nothing can be granted in it", account,
+					state), Hint: "grant in an account that is active"}
 		}
 	})
 	return err

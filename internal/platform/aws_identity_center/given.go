@@ -7,8 +7,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Given tells the name and the id of the principal, and the name and the ARN of the permission set. Which belongs to
-// which only Identity Center knows.
+// Given returns name and id of the principal, and name and ARN of the permission set. Only Identity Center knows which
+// belong together.
 func (p *Platform) Given(ctx context.Context, b jit.Binding, ask bool) (jit.Given, error) {
 	g := jit.AsWritten(b)
 	who, err := parsePrincipal(b.Principal)
@@ -40,7 +40,7 @@ func (p *Platform) Given(ctx context.Context, b jit.Binding, ask bool) (jit.Give
 	return g, nil
 }
 
-// unresolved is what is known of a name or an id before Identity Center has been asked.
+// unresolved is a name or an id before Identity Center has been asked.
 func unresolved(written string, id bool) jit.Named {
 	if id {
 		return jit.Named{IDs: []string{written}, Unresolved: true}
@@ -48,7 +48,7 @@ func unresolved(written string, id bool) jit.Named {
 	return jit.Named{Name: written, Unresolved: true}
 }
 
-// resolved are the names of one thing. One that has no name any more goes by its id.
+// resolved are the names of one thing. Without a name, its id identifies it.
 func resolved(written, name, id string) jit.Named {
 	if name == userPrefix || name == groupPrefix {
 		name = ""

@@ -1,12 +1,8 @@
-// Package awsidentitycenter gives temporary access through IAM Identity Center: an
-// account assignment, which lets a user or group into an AWS account with a
-// permission set.
+// Package awsidentitycenter gives temporary access through IAM Identity Center: an account assignment, which lets a
+// user or group into an AWS account with a permission set.
 //
-// Nothing can be written on an assignment and none has an end, so what is ours is remembered
-// outside of AWS, as [jit.Marks]: a mark is made before an assignment is asked for, with
-// whether there was one already, and dropped when its removal has been confirmed. Grants of
-// the same triple of principal, permission set and account share one assignment, which goes with the last of
-// them, and never if it was there before the first.
+// An assignment has no end and takes no marker, so package claims keeps track of ours. Grants of the same principal,
+// permission set and account share one assignment.
 package awsidentitycenter
 
 import (
@@ -28,25 +24,25 @@ const kind = "aws_identity_center"
 
 // The service's limits: https://docs.aws.amazon.com/singlesignon/latest/userguide/limits.html
 const (
-	// perSecond is how many calls we make a second: the whole API takes 20, and we are not alone.
+	// perSecond is how many calls we make a second. The whole API allows 20, and others call it too.
 	perSecond = 18
-	// outstanding is how many asynchronous writes the service takes at a time.
+	// outstanding is how many asynchronous writes the service accepts at a time.
 	outstanding = 10
 )
 
-// pace is how fast a platform goes.
+// pace is how fast a platform calls the service.
 type pace struct {
 	limit *rate.Limiter
-	// tick is the time between two looks at what is in progress, and the longest pause after the first conflict.
+	// tick is the time between two polls, and the longest pause after the first conflict.
 	tick time.Duration
-	// patience bounds how long one write is tried again while the service is busy with another.
+	// patience is how long one write is tried again while the service is busy.
 	patience time.Duration
 }
 
 // Platform is one instance of IAM Identity Center. It is safe for concurrent use.
 type Platform struct {
-	// OnCall, when set before use, is called before each API request, repeated ones too: "read" or
-	// "write". It may be called by several goroutines at a time.
+	// OnCall, if set before use, is called with "read" or "write" before each API request, including retries. Several
+	// goroutines may call it at a time.
 	OnCall func(op string)
 
 	cfg    Config
@@ -59,15 +55,15 @@ type Platform struct {
 
 	mu       sync.Mutex
 	opened   *client                  // nil until the first call
-	accounts map[string]chan struct{} // a slot for the Apply of each
-	written  map[string]bool          // principals and roles as [Platform.Check] has seen them
+	accounts map[string]chan struct{} // one slot for the Apply on each
+	written  map[string]bool          // principals and roles as Check received them
 }
 
 var (
 	_ jit.Describer = (*Platform)(nil)
 )
 
-// New checks the form of the configuration; the first call looks for credentials.
+// New checks the form of the configuration. The first call loads the credentials.
 func New(cfg Config, s jit.Services) (*Platform, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -86,7 +82,7 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 // Kind returns "aws_identity_center".
 func (p *Platform) Kind() string { return kind }
 
-// Scopes returns the accounts on which there are marks.
+// Scopes returns the accounts that have claims.
 func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	c, err := p.client(ctx)
 	if err != nil {
@@ -95,7 +91,7 @@ func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	return p.ledger.Scopes(ctx, c.instance)
 }
 
-// count tells the hook of a request.
+// count reports a request to OnCall.
 func (p *Platform) count(operation string) {
 	if p.OnCall == nil {
 		return
@@ -108,7 +104,7 @@ func (p *Platform) count(operation string) {
 	}
 }
 
-// Apply carries out all changes on one account, by the protocol of [claims.Apply].
+// Apply carries out all changes on one account by the protocol of [claims.Apply].
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
 	c, err := p.client(ctx)
 	if err == nil {
@@ -124,7 +120,7 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 	return claims.Apply(ctx, c.claims(scope), newAssignments(ctx, c, scope), changes)
 }
 
-// applying returns the slot of the one Apply that works on an account: no other of this process changes what it reads.
+// applying returns the slot of an account, which one Apply holds at a time.
 func (p *Platform) applying(account string) chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,7 +130,7 @@ func (p *Platform) applying(account string) chan struct{} {
 	return p.accounts[account]
 }
 
-// claims returns the claims on one account. Those of different instances are kept apart.
+// claims returns the claims on one account. Each instance has its own.
 func (c *client) claims(account string) claims.Scope {
 	return claims.Scope{Kind: kind, Place: c.instance, Name: account, Ledger: c.platform.ledger}
 }

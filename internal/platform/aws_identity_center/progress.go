@@ -27,40 +27,40 @@ func (o operation) String() string {
 	return "make"
 }
 
-// request is a write that the service has taken and not finished.
+// request is a write that the service has accepted and not finished.
 type request struct {
 	operation operation
 	id        string
 }
 
-// result is how a request ended, or why that cannot be said.
+// result is how a request ended, or why that is unknown.
 type result struct {
 	status *types.AccountAssignmentOperationStatus
 	err    error
 }
 
-// progress waits for requests: one list a tick for all creations, and one for all deletions, tells which are
-// under way. Only one that has left the list is looked at by itself. It is safe for concurrent use.
+// progress waits for requests. At each tick, one list for all creations and one for all deletions show which are under
+// way; a request that has left the list is then described by itself. It is safe for concurrent use.
 type progress struct {
 	client *client
 
 	mu      sync.Mutex
 	waiting map[request]chan result
-	looking bool
+	polling bool
 }
 
 func newProgress(c *client) *progress {
 	return &progress{client: c, waiting: map[request]chan result{}}
 }
 
-// await returns how the request ended. An error says that it may still be under way.
+// await returns how the request ended. An error means that it may still be under way.
 func (p *progress) await(ctx context.Context, r request) (*types.AccountAssignmentOperationStatus, error) {
 	done := make(chan result, 1)
 	p.mu.Lock()
 	p.waiting[r] = done
-	if !p.looking {
-		p.looking = true
-		go p.look(context.WithoutCancel(ctx))
+	if !p.polling {
+		p.polling = true
+		go p.poll(context.WithoutCancel(ctx))
 	}
 	p.mu.Unlock()
 	select {
@@ -74,8 +74,8 @@ func (p *progress) await(ctx context.Context, r request) (*types.AccountAssignme
 	}
 }
 
-// look goes on for as long as somebody waits.
-func (p *progress) look(ctx context.Context) {
+// poll polls for as long as somebody waits.
+func (p *progress) poll(ctx context.Context) {
 	for {
 		time.Sleep(p.client.platform.pace.tick)
 		p.mu.Lock()
@@ -83,19 +83,19 @@ func (p *progress) look(ctx context.Context) {
 		for r := range p.waiting {
 			open[r.operation] = append(open[r.operation], r.id)
 		}
-		p.looking = len(p.waiting) > 0
+		p.polling = len(p.waiting) > 0
 		p.mu.Unlock()
 		if len(open) == 0 {
 			return
 		}
 		for o, ids := range open {
-			p.lookAt(ctx, o, ids)
+			p.pollAll(ctx, o, ids)
 		}
 	}
 }
 
-// lookAt tells those who wait for requests that have ended.
-func (p *progress) lookAt(ctx context.Context, o operation, ids []string) {
+// pollAll delivers the results of the requests that have ended.
+func (p *progress) pollAll(ctx context.Context, o operation, ids []string) {
 	underWay, err := p.client.underWay(ctx, o)
 	for _, id := range ids {
 		ended := result{err: err}
@@ -105,7 +105,7 @@ func (p *progress) lookAt(ctx context.Context, o operation, ids []string) {
 			}
 			ended.status, ended.err = p.client.status(ctx, o, id)
 			if ended.err == nil && ended.status.Status == types.StatusValuesInProgress {
-				continue // the list did not have it yet
+				continue // the list does not have it yet
 			}
 		}
 		p.mu.Lock()
@@ -117,7 +117,7 @@ func (p *progress) lookAt(ctx context.Context, o operation, ids []string) {
 	}
 }
 
-// underWay lists the requests that have not ended, anybody's.
+// underWay lists all requests that have not ended, including those of others.
 func (c *client) underWay(ctx context.Context, o operation) (map[string]bool, error) {
 	found := map[string]bool{}
 	filter := &types.OperationStatusFilter{Status: types.StatusValuesInProgress}
@@ -127,7 +127,9 @@ func (c *client) underWay(ctx context.Context, o operation) (map[string]bool, er
 		}
 	}
 	if o == creation {
-		pages := ssoadmin.NewListAccountAssignmentCreationStatusPaginator(c.sso, &ssoadmin.ListAccountAssignmentCreationStatusInput{InstanceArn: &c.instance, Filter: filter, MaxResults: aws.Int32(pageSize)})
+		pages := ssoadmin.NewListAccountAssignmentCreationStatusPaginator(c.sso,
+			&ssoadmin.ListAccountAssignmentCreationStatusInput{InstanceArn: &c.instance, Filter: filter,
+				MaxResults: aws.Int32(pageSize)})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
@@ -137,7 +139,9 @@ func (c *client) underWay(ctx context.Context, o operation) (map[string]bool, er
 		}
 		return found, nil
 	}
-	pages := ssoadmin.NewListAccountAssignmentDeletionStatusPaginator(c.sso, &ssoadmin.ListAccountAssignmentDeletionStatusInput{InstanceArn: &c.instance, Filter: filter, MaxResults: aws.Int32(pageSize)})
+	pages := ssoadmin.NewListAccountAssignmentDeletionStatusPaginator(c.sso,
+		&ssoadmin.ListAccountAssignmentDeletionStatusInput{InstanceArn: &c.instance, Filter: filter,
+			MaxResults: aws.Int32(pageSize)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -148,16 +152,20 @@ func (c *client) underWay(ctx context.Context, o operation) (map[string]bool, er
 	return found, nil
 }
 
-// status looks at one request.
+// status describes one request.
 func (c *client) status(ctx context.Context, o operation, id string) (*types.AccountAssignmentOperationStatus, error) {
 	if o == creation {
-		out, err := c.sso.DescribeAccountAssignmentCreationStatus(ctx, &ssoadmin.DescribeAccountAssignmentCreationStatusInput{InstanceArn: &c.instance, AccountAssignmentCreationRequestId: &id})
+		out, err := c.sso.DescribeAccountAssignmentCreationStatus(ctx,
+			&ssoadmin.DescribeAccountAssignmentCreationStatusInput{InstanceArn: &c.instance,
+				AccountAssignmentCreationRequestId: &id})
 		if err != nil {
 			return nil, awsconfig.Explain(ctx, "look how the making of an assignment ended", err)
 		}
 		return out.AccountAssignmentCreationStatus, nil
 	}
-	out, err := c.sso.DescribeAccountAssignmentDeletionStatus(ctx, &ssoadmin.DescribeAccountAssignmentDeletionStatusInput{InstanceArn: &c.instance, AccountAssignmentDeletionRequestId: &id})
+	out, err := c.sso.DescribeAccountAssignmentDeletionStatus(ctx,
+		&ssoadmin.DescribeAccountAssignmentDeletionStatusInput{InstanceArn: &c.instance,
+			AccountAssignmentDeletionRequestId: &id})
 	if err != nil {
 		return nil, awsconfig.Explain(ctx, "look how the removal of an assignment ended", err)
 	}

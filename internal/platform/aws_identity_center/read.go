@@ -15,7 +15,7 @@ import (
 )
 
 // Read lists the assignments on the account, one permission set at a time. Standing access is written with names, and
-// also with ids and ARNs where a binding was written so.
+// also with ids and ARNs if a binding was written so.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	if err := checkScope(scope); err != nil {
 		return jit.Snapshot{}, err
@@ -74,13 +74,15 @@ func (c *client) list(ctx context.Context, account string, sets []string) (map[o
 	return there, reads.Wait()
 }
 
-// standing writes the wanted assignments as standing access.
-func (c *client) standing(ctx context.Context, sets []string, there map[object]bool, wanted func(object) bool) ([]jit.Standing, error) {
+// standing returns the wanted assignments as standing access.
+func (c *client) standing(ctx context.Context, sets []string, there map[object]bool,
+	wanted func(object) bool) ([]jit.Standing, error) {
 	named, err := c.describeSets(ctx, sets)
 	if err != nil {
 		return nil, err
 	}
-	objects := slices.SortedFunc(maps.Keys(there), func(a, b object) int { return strings.Compare(a.String(), b.String()) })
+	objects := slices.SortedFunc(maps.Keys(there),
+		func(a, b object) int { return strings.Compare(a.String(), b.String()) })
 	objects = slices.DeleteFunc(objects, func(o object) bool { return !wanted(o) })
 	names := make([]string, len(objects))
 	reads, readCtx := errgroup.WithContext(ctx)
@@ -97,16 +99,19 @@ func (c *client) standing(ctx context.Context, sets []string, there map[object]b
 	var all []jit.Standing
 	for i, o := range objects {
 		name := names[i]
-		for _, who := range c.platform.spellings(principal{o.kind, name}.String(), name != "", principal{o.kind, o.id}.String()) {
+		for _, who := range c.platform.spellings(principal{o.kind, name}.String(), name != "",
+			principal{o.kind, o.id}.String()) {
 			for _, role := range c.platform.spellings(named[o.set].name, named[o.set].name != "", o.set) {
-				all = append(all, jit.Standing{Principal: who, Role: role, Detail: fmt.Sprintf("assignment of %s %s", o.kind, o.id)})
+				all = append(all, jit.Standing{Principal: who, Role: role,
+					Detail: fmt.Sprintf("assignment of %s %s", o.kind, o.id)})
 			}
 		}
 	}
 	return all, nil
 }
 
-// spellings are the ways to write something: its name, if it has one, and its id where that was used or is all there is.
+// spellings returns the ways to write something: its name if it has one, and its id if a binding used it or there is no
+// name.
 func (p *Platform) spellings(name string, hasName bool, id string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

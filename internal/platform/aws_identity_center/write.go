@@ -17,20 +17,19 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// failure is what the service said of a request that it took and could not carry out.
+// failure is the service's reason for a request that it accepted and could not carry out.
 type failure struct{ reason string }
 
 func (f *failure) Error() string { return f.reason }
 
-// unclear is an error after which nobody can say whether the service is at work all the same.
+// unclear is an error after which the service may still be at work.
 type unclear struct{ error }
 
 func (u unclear) Unwrap() error { return u.error }
 
-// write makes or removes one assignment and returns when that is done. What the service does not take
-// yet, because of another request for the same or of too many, is tried again with a random
-// pause, and so is what got no answer. A removal of what is not there is success. An error that is not [unclear] says that nothing was done and nothing is
-// under way.
+// write makes or removes one assignment and returns when that is done. It tries again, with random pauses, if the
+// service is busy with another request or did not answer. Removing an absent assignment is success. Unless the error is
+// [unclear], nothing was done and nothing is under way.
 func (c *client) write(ctx context.Context, account string, o operation, what object) error {
 	end := time.Now().Add(c.platform.pace.patience)
 	lost := false
@@ -53,7 +52,7 @@ func (c *client) write(ctx context.Context, account string, o operation, what ob
 	}
 }
 
-// again reports whether to try again after an error, and when.
+// again reports whether to try again after an error, and after which pause.
 func (c *client) again(err error, try int) (time.Duration, bool) {
 	switch awsconfig.Code(err) {
 	case conflict:
@@ -64,7 +63,7 @@ func (c *client) again(err error, try int) (time.Duration, bool) {
 	return c.delay(err, try), try < c.retryer.MaxAttempts() && c.retryer.IsErrorRetryable(err)
 }
 
-// delay is a random time, longer with each try, and no shorter than the service asks for.
+// delay is a random pause that grows with each try. It is at least as long as the service asks for.
 func (c *client) delay(err error, try int) time.Duration {
 	wait, e := c.retryer.RetryDelay(try, err)
 	if e != nil {
@@ -73,7 +72,7 @@ func (c *client) delay(err error, try int) time.Duration {
 	return wait
 }
 
-// answered reports whether the service said that it did not do what was asked for.
+// answered reports whether the service has said that it did nothing.
 func answered(err error) bool {
 	var u unclear
 	if errors.As(err, &u) {
@@ -81,10 +80,11 @@ func answered(err error) bool {
 	}
 	var failed *failure
 	var response *smithyhttp.ResponseError
-	return errors.As(err, &failed) || errors.As(err, &response) && response.HTTPStatusCode()/100 == http.StatusBadRequest/100
+	return errors.As(err, &failed) || errors.As(err, &response) &&
+		response.HTTPStatusCode()/100 == http.StatusBadRequest/100
 }
 
-// attempt makes one request and waits for its end.
+// attempt makes one request and waits until it ends.
 func (c *client) attempt(ctx context.Context, account string, o operation, what object) error {
 	if err := take(ctx, c.platform.slots); err != nil {
 		return err
@@ -108,10 +108,11 @@ func (c *client) attempt(ctx context.Context, account string, o operation, what 
 	return nil
 }
 
-// once leaves it to [client.write] to try again, which takes note of what was lost.
+// once turns off the SDK's retries: [client.write] retries, because it must know which answers were lost.
 func once(o *ssoadmin.Options) { o.Retryer = aws.NopRetryer{} }
 
-func (c *client) ask(ctx context.Context, account string, o operation, what object) (*types.AccountAssignmentOperationStatus, error) {
+func (c *client) ask(ctx context.Context, account string, o operation,
+	what object) (*types.AccountAssignmentOperationStatus, error) {
 	if o == creation {
 		out, err := c.sso.CreateAccountAssignment(ctx, &ssoadmin.CreateAccountAssignmentInput{
 			InstanceArn: &c.instance, TargetType: types.TargetTypeAwsAccount, TargetId: &account,
@@ -132,15 +133,17 @@ func (c *client) ask(ctx context.Context, account string, o operation, what obje
 	return out.AccountAssignmentDeletionStatus, nil
 }
 
-// explain puts an error of [client.write] into words.
+// explain explains an error of [client.write].
 func explain(ctx context.Context, account string, o operation, what object, err error) error {
 	doing := fmt.Sprintf("%s the assignment of %s %s to the account %s", o, what.kind, what.id, account)
 	var failed *failure
 	switch code := awsconfig.Code(err); {
 	case errors.As(err, &failed):
-		return &jit.Error{Problem: fmt.Sprintf("IAM Identity Center could not %s: %s", doing, failed.reason), Hint: "apply again once that is settled; `aws sso-admin list-account-assignments` shows what there is", Err: err}
+		return &jit.Error{Problem: fmt.Sprintf("IAM Identity Center could not %s: %s", doing, failed.reason),
+			Hint: "apply again once that is settled; `aws sso-admin list-account-assignments` shows what there is", Err: err}
 	case code == notFound:
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: %v", doing, err), Hint: "look whether the account, the permission set and the principal are still there", Err: err}
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: %v", doing, err),
+			Hint: "look whether the account, the permission set and the principal are still there", Err: err}
 	case code == conflict, code == throttle:
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: IAM Identity Center has been busy with other requests for too long: %v", doing, err), Hint: "apply again", Err: err}
 	}

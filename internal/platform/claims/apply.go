@@ -122,8 +122,9 @@ func (a *application) accept(ctx context.Context, c jit.Change) (string, error) 
 		return "", unavailable(err)
 	case len(places) > 0 && !slices.Contains(places, a.scope.Place):
 		return "", &jit.Error{
-			Problem: fmt.Sprintf("the access was given on %s, and the target is %s", strings.Join(places, ", "), a.scope.Place),
-			Hint:    "point the target there again until the grant has ended",
+			Problem: fmt.Sprintf("the access was given on %s, and the target is %s", strings.Join(places, ", "),
+				a.scope.Place),
+			Hint: "point the target there again until the grant has ended",
 		}
 	case c.Op == jit.Remove:
 		return "", nil
@@ -274,7 +275,8 @@ func (a *application) write(ctx context.Context) {
 }
 
 // each makes one kind of write for several objects at once.
-func (a *application) each(ctx context.Context, names []string, write func(context.Context, string) error, done presence) {
+func (a *application) each(ctx context.Context, names []string, write func(context.Context, string) error,
+	done presence) {
 	var writes sync.WaitGroup
 	for _, name := range names {
 		writes.Go(func() {
@@ -291,7 +293,8 @@ func (a *application) each(ctx context.Context, names []string, write func(conte
 
 // outcome returns what a write has made of an object, unless that is unknown. A refusal may concern what was done
 // before, so the list decides.
-func (a *application) outcome(ctx context.Context, name string, done presence, err error) (is presence, known bool, _ error) {
+func (a *application) outcome(ctx context.Context, name string, done presence, err error) (is presence,
+	known bool, _ error) {
 	if !refused(err) {
 		return done, err == nil, err
 	}

@@ -100,7 +100,8 @@ func Unrecorded(err error) error {
 
 // Observe tells ours from standing access by the claims that were read before and after the objects: an object that
 // came or went in between shows in one of the two. An object with prior claims is both.
-func Observe(before, after []jit.Claim, there func(jit.Claim) bool) (ours []jit.Observed, standing func(object string) bool) {
+func Observe(before, after []jit.Claim, there func(jit.Claim) bool) (ours []jit.Observed,
+	standing func(object string) bool) {
 	claimed, prior := map[string]bool{}, map[string]bool{}
 	for _, c := range before {
 		claimed[c.Object] = true

@@ -81,7 +81,8 @@ func (d *Draft) Removable(object string) bool {
 
 // Contested reports whether somebody was giving the object up when the claims were read: it may vanish at any time.
 func (d *Draft) Contested(object string) bool {
-	return !d.prior(object) && slices.ContainsFunc(d.read, func(c jit.Claim) bool { return c.Object == object && c.Ending })
+	return !d.prior(object) &&
+		slices.ContainsFunc(d.read, func(c jit.Claim) bool { return c.Object == object && c.Ending })
 }
 
 func (d *Draft) claimed(object string) bool {
@@ -100,7 +101,8 @@ func (d *Draft) any(object string, is func(jit.Claim) bool) bool {
 // put returns the claims to be written. A claim that was given up is written again even if it has not changed: the
 // version then proves that nobody has claimed the object since the claims were read.
 func (d *Draft) put() []jit.Claim {
-	return slices.DeleteFunc(slices.Clone(d.Claims), func(c jit.Claim) bool { return !d.ended(c) && contains(d.read, c) })
+	return slices.DeleteFunc(slices.Clone(d.Claims),
+		func(c jit.Claim) bool { return !d.ended(c) && contains(d.read, c) })
 }
 
 // reread replaces the claims with those that are recorded now. The changed grants stay the same.

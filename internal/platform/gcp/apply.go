@@ -270,7 +270,8 @@ func (a *application) ofOneRole(changes []int) []int {
 // split returns a part of changes that were refused together: those that the message names, or else a half. It returns
 // none if so many refusals named nothing that the changes are not to blame.
 func (a *application) split(changes []int, err error) []int {
-	some := slices.DeleteFunc(slices.Clone(changes), func(i int) bool { return !names(err, a.changes[i].Access.Binding) })
+	some := slices.DeleteFunc(slices.Clone(changes),
+		func(i int) bool { return !names(err, a.changes[i].Access.Binding) })
 	if len(some) > 0 && len(some) < len(changes) {
 		a.unnamed = 0
 		return some
@@ -323,7 +324,8 @@ func (a *application) spoilt(err error) error {
 // crowded is the error of a policy that others write all the time.
 func (a *application) crowded(err error) error {
 	return &jit.Error{
-		Problem: fmt.Sprintf("somebody else changed the policy of %s during each of %d attempts to write it", a.at, attempts),
-		Hint:    "run it again; find out what keeps writing that policy", Err: err,
+		Problem: fmt.Sprintf("somebody else changed the policy of %s during each of %d attempts to write it",
+			a.at, attempts),
+		Hint: "run it again; find out what keeps writing that policy", Err: err,
 	}
 }

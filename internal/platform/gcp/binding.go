@@ -9,9 +9,9 @@ import (
 )
 
 // Check accepts a principal as policies write it (user:, group:, serviceAccount:, domain:, principal://,
-// principalSet://), a predefined or custom role, with "if <condition>" after it where the access
-// is to be narrower, and a project, folder, organization or bucket. A request after the end is refused, whatever session it belongs to. Of a basic
-// role and of allUsers and allAuthenticatedUsers there is no condition, and the sweeper ends the access.
+// principalSet://); a predefined or custom role, optionally followed by "if <condition>"; and a project, folder,
+// organization or bucket. The service refuses each request after the end, whatever session it belongs to. Basic roles,
+// allUsers and allAuthenticatedUsers take no condition, so the sweeper ends that access.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	principal, err := parsePrincipal(b.Principal)
 	if err != nil {
@@ -31,7 +31,8 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	b.Principal, b.Role, b.Scope = principal, r.String(), at.String()
 	if unconditional(principal, r) {
 		if r.when != "" {
-			return b, jit.Traits{}, jit.Invalid("role", "leave the condition out, or grant a predefined role to somebody",
+			return b, jit.Traits{}, jit.Invalid("role",
+				"leave the condition out, or grant a predefined role to somebody",
 				"%s for %s can carry no condition, so it cannot be narrowed to %q", r.name, principal, r.when)
 		}
 		return b, jit.Traits{Enforcement: jit.Sweeper, Remembered: true}, nil
@@ -47,8 +48,8 @@ var (
 	poolForm = regexp.MustCompile(`^principal(Set)?://(iam|goog)[a-z.]*/[^ ]*[^ /]$`)
 )
 
-// parsePrincipal returns the one form in which a principal is written: what stands after the
-// kind in lower case, as the service compares it; only identities of pools are case-sensitive.
+// parsePrincipal returns the canonical form of a principal. The service ignores case after the kind, except in
+// identities of pools.
 func parsePrincipal(s string) (string, error) {
 	refuse := func(hint, format string, args ...any) (string, error) {
 		return "", jit.Invalid("principal", hint, format, args...)
@@ -87,7 +88,8 @@ func parsePrincipal(s string) (string, error) {
 	case "projectOwner", "projectEditor", "projectViewer":
 		return refuse("name who needs the access", "%q stands for whoever has a basic role, which no grant can end", s)
 	}
-	return refuse(principalHint, "%q is not a principal; it begins with user:, group:, serviceAccount:, domain:, principal:// or principalSet://", s)
+	return refuse(principalHint,
+		"%q is not a principal; it begins with user:, group:, serviceAccount:, domain:, principal:// or principalSet://", s)
 }
 
 // sameMember reports whether a member of a policy is the principal, which is canonical.
@@ -96,10 +98,11 @@ func sameMember(member, principal string) bool {
 		return true
 	}
 	kind, _, _ := strings.Cut(principal, ":")
-	return kind != "principal" && kind != "principalSet" && strings.EqualFold(member, principal) && strings.HasPrefix(member, kind+":")
+	return kind != "principal" && kind != "principalSet" && strings.EqualFold(member, principal) &&
+		strings.HasPrefix(member, kind+":")
 }
 
-// canonicalMember writes a member of a policy as a principal where it can be one, else as found.
+// canonicalMember writes a member of a policy as a principal if it can be one, or else as found.
 func canonicalMember(member string) string {
 	if principal, err := parsePrincipal(member); err == nil {
 		return principal
@@ -110,7 +113,7 @@ func canonicalMember(member string) string {
 // deletedPrefix begins a member whose account was deleted: deleted:user:alice@example.com?uid=123.
 const deletedPrefix = "deleted:"
 
-// undeleted is such a member as it was named before; of another it is what it is.
+// undeleted returns the name that a deleted member had before. Any other member stays as it is.
 func undeleted(member string) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(member, deletedPrefix), "?uid=")
 	return name

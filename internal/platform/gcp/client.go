@@ -21,21 +21,21 @@ import (
 )
 
 const (
-	// maxAnswer bounds an answer, in bytes; a policy at its limits has less than 2 MiB.
+	// maxAnswer limits an answer, in bytes. A policy at its limits has less than 2 MiB.
 	maxAnswer  = 16 << 20
 	userAgent  = "terraform-provider-jit"
 	oauthScope = "https://www.googleapis.com/auth/cloud-platform"
 )
 
-// client is an open way to the service. Its policies are read and written as JSON, not with the SDK's type, which would
-// drop fields that it does not know.
+// client calls the service. It reads and writes policies as JSON, because the SDK's type would drop fields that it does
+// not know.
 type client struct {
 	http *http.Client
 	now  func() time.Time
 }
 
-// client opens the way to the service at the first use. What fails is tried again at the next
-// call: a file may appear meanwhile.
+// client returns the client, which the first use makes. A failure is tried again at the next call: a file may appear
+// meanwhile.
 func (p *Platform) client(ctx context.Context) (*client, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("reach Google Cloud: %w", err)
@@ -61,7 +61,7 @@ func (p *Platform) client(ctx context.Context) (*client, error) {
 	return p.opened, nil
 }
 
-// authorize puts the credentials over base.
+// authorize adds the credentials to base.
 func (c Config) authorize(base http.RoundTripper) (http.RoundTripper, error) {
 	if c.anonymous() {
 		return base, nil
@@ -71,9 +71,11 @@ func (c Config) authorize(base http.RoundTripper) (http.RoundTripper, error) {
 		return nil, err
 	}
 	if c.ImpersonateServiceAccount != "" {
-		own := &http.Client{Transport: &oauth2.Transport{Source: tokenSource{source, ""}, Base: base}, Timeout: callTimeout}
+		own := &http.Client{Transport: &oauth2.Transport{Source: tokenSource{source, ""}, Base: base},
+			Timeout: callTimeout}
 		source, err = impersonate.CredentialsTokenSource(context.Background(),
-			impersonate.CredentialsConfig{TargetPrincipal: c.ImpersonateServiceAccount, Scopes: []string{oauthScope}}, option.WithHTTPClient(own))
+			impersonate.CredentialsConfig{TargetPrincipal: c.ImpersonateServiceAccount,
+				Scopes: []string{oauthScope}}, option.WithHTTPClient(own))
 		if err != nil {
 			return nil, fmt.Errorf("impersonate %s: %w", c.ImpersonateServiceAccount, err)
 		}
@@ -81,9 +83,9 @@ func (c Config) authorize(base http.RoundTripper) (http.RoundTripper, error) {
 	return &oauth2.Transport{Source: tokenSource{source, c.ImpersonateServiceAccount}, Base: base}, nil
 }
 
-// tokens returns the source of the tokens of the credentials themselves.
+// tokens returns the token source of the credentials themselves.
 func (c Config) tokens() (oauth2.TokenSource, error) {
-	// The context lives as long as the source: tokens are renewed with it.
+	// The source renews tokens with this context, so it must not end.
 	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{Timeout: callTimeout})
 	switch {
 	case c.AccessToken != "":
@@ -95,8 +97,9 @@ func (c Config) tokens() (oauth2.TokenSource, error) {
 		}
 		found, err := google.CredentialsFromJSONWithType(ctx, text, kind, oauthScope)
 		if err != nil {
-			return nil, &jit.Error{Attribute: "credentials", Problem: fmt.Sprintf("the file %q cannot be used: %s", c.Credentials, oneLine(err.Error())),
-				Hint: "make a new key, or write the workload identity configuration anew"}
+			return nil, &jit.Error{Attribute: "credentials",
+				Problem: fmt.Sprintf("the file %q cannot be used: %s", c.Credentials, oneLine(err.Error())),
+				Hint:    "make a new key, or write the workload identity configuration anew"}
 		}
 		return found.TokenSource, nil
 	}
@@ -108,7 +111,7 @@ func (c Config) tokens() (oauth2.TokenSource, error) {
 	return found.TokenSource, nil
 }
 
-// oneHost sends every request to one host, whatever it was for.
+// oneHost sends every request to one host.
 type oneHost struct {
 	to   *url.URL
 	next http.RoundTripper
@@ -121,10 +124,10 @@ func (t *oneHost) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// clock is what the Date of an answer said, and our own time then.
+// clock is the Date of an answer, and our own time when it came.
 type clock struct{ remote, local time.Time }
 
-// now is the earlier of the two times: what is over at it is over for both.
+// now is the earlier of the two times: what is over then is over by both.
 func (c clock) now() time.Time {
 	if c.remote.IsZero() || c.local.Before(c.remote) {
 		return c.local
@@ -132,7 +135,7 @@ func (c clock) now() time.Time {
 	return c.remote
 }
 
-// after is the clock that much later.
+// after is the clock, that much later.
 func (c clock) after(d time.Duration) clock {
 	c.local = c.local.Add(d)
 	if !c.remote.IsZero() {
@@ -152,10 +155,12 @@ type reading struct {
 	unclaimed error
 }
 
-// getPolicy reads a resource's policy. The error wraps [errGone] when there is no such resource; the clock is known even then.
+// getPolicy reads a resource's policy. The error wraps [errGone] if there is no such resource; the clock is set even
+// then.
 func (c *client) getPolicy(ctx context.Context, at resource) (reading, error) {
 	doing := "read the policy of " + at.String()
-	method, body := http.MethodPost, json.RawMessage(fmt.Sprintf(`{"options":{"requestedPolicyVersion":%d}}`, policyVersion))
+	method, body := http.MethodPost, json.RawMessage(fmt.Sprintf(`{"options":{"requestedPolicyVersion":%d}}`,
+		policyVersion))
 	if at.kind == buckets {
 		method, body = http.MethodGet, nil
 	}
@@ -163,7 +168,7 @@ func (c *client) getPolicy(ctx context.Context, at resource) (reading, error) {
 	return r, explain(ctx, doing, at, "getIamPolicy", err)
 }
 
-// setPolicy writes it. Of the answer it is known that every condition that was sent is in it.
+// setPolicy writes a policy, and checks that the answer holds every condition that was sent.
 func (c *client) setPolicy(ctx context.Context, at resource, p *policy) (reading, error) {
 	body, err := p.encode()
 	if err != nil {
@@ -171,7 +176,7 @@ func (c *client) setPolicy(ctx context.Context, at resource, p *policy) (reading
 	}
 	method := http.MethodPut
 	if at.kind != buckets {
-		// The default mask leaves the audit configuration alone, which is sent back as it was read all the same.
+		// The default mask leaves the audit configuration alone. It is sent back as it was read all the same.
 		method, body = http.MethodPost, json.RawMessage(`{"policy":`+string(bytes.TrimSpace(body))+`}`)
 	}
 	answer, err := c.call(ctx, method, at.policyURL("setIamPolicy"), body)
@@ -184,7 +189,7 @@ func (c *client) setPolicy(ctx context.Context, at resource, p *policy) (reading
 	return answer, nil
 }
 
-// call makes one request, which answers with a policy.
+// call makes one request that is answered with a policy.
 func (c *client) call(ctx context.Context, method, address string, body json.RawMessage) (reading, error) {
 	r, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// condition is the condition of a binding, as the service has it.
+// condition is the condition of a binding, as the service sends it.
 type condition struct {
 	Title       string `json:"title,omitempty"`
 	Description string `json:"description,omitempty"`
@@ -18,11 +18,11 @@ type condition struct {
 	Location    string `json:"location,omitempty"`
 }
 
-// tolerance is how far ahead a beginning may lie that a condition leaves out: it had come by the clock of the machine that
-// wrote it, and two machines whose clocks are accepted are at most so far apart.
+// tolerance is how far ahead a beginning may lie that a condition omits. The machine that wrote the condition omits a
+// beginning that is past, and two machines whose clocks are accepted differ by at most this.
 const tolerance = 2 * jit.MaxSkew
 
-// limits is what a condition of ours allows: from start (zero: at once) until end, and the user's own part.
+// limits is what one of our conditions allows: from start (zero: at once) until end, and the user's own condition.
 type limits struct {
 	start, end time.Time
 	when       string
@@ -42,7 +42,7 @@ func (l limits) expression() string {
 
 var expressionForm = regexp.MustCompile(`^(?:request\.time >= timestamp\("([^"]*)"\) && )?request\.time < timestamp\("([^"]*)"\)(?: && \((.*)\))?$`)
 
-// parseExpression reads what [limits.expression] wrote, and only that: of anything else it cannot be said when it ends.
+// parseExpression reads only what [limits.expression] wrote. The end of anything else is unknown.
 func parseExpression(s string) (limits, bool) {
 	m := expressionForm.FindStringSubmatch(s)
 	if m == nil {
@@ -66,14 +66,14 @@ func parseExpression(s string) (limits, bool) {
 	return l, l.expression() == s
 }
 
-// The marker of a grant stands in the condition twice: title and description say whose the binding is and
-// which grant's, the description the window too. Both are within the 100 and 256 bytes that are known to fit.
+// A condition holds the marker of a grant twice: title and description hold owner and id, and the description the
+// window too. They fit the 100 and 256 bytes that are known to be accepted.
 const titlePrefix = "jit:"
 
 func titleOf(m jit.Marker) string { return titlePrefix + m.Owner + ":" + string(m.ID) }
 
-// newCondition is the condition of a grant's binding, written at now by the clock of this machine, which says when a
-// grant begins: what begins now has no beginning in it, or a service whose clock is behind would hold it up.
+// newCondition is the condition of a grant that is written at now by this machine's clock. It omits a beginning that
+// has come, so a service whose clock is behind does not delay the access.
 func newCondition(m jit.Marker, r role, now time.Time) *condition {
 	l := limits{end: m.Window.End, when: r.when}
 	if m.Window.Start.After(now) {
@@ -82,9 +82,8 @@ func newCondition(m jit.Marker, r role, now time.Time) *condition {
 	return &condition{Title: titleOf(m), Description: m.String(), Expression: l.expression()}
 }
 
-// markerOf returns the marker that a condition bears; ok is false when it is not ours. The description counts;
-// where it is not as it was written, the title and the end of the expression: what is not known of the
-// window is then long past, so that nothing lives on unknown.
+// markerOf returns the marker in a condition; ok is false if it is not ours. The description counts. If it was changed,
+// title and expression count, and a window that is unknown then lies in the distant past, so nothing outlives it.
 func markerOf(c *condition) (m jit.Marker, ok bool) {
 	if c == nil {
 		return jit.Marker{}, false
@@ -96,13 +95,13 @@ func markerOf(c *condition) (m jit.Marker, ok bool) {
 	if l, ok := parseExpression(c.Expression); ok {
 		window.End = l.end
 	}
-	// The id is checked by writing the marker that the title would be of and reading it back.
+	// Writing a marker with the title's owner and id, and reading it back, checks them.
 	owner, id, _ := strings.Cut(strings.TrimPrefix(c.Title, titlePrefix), ":")
 	m, ok = jit.ParseMarker(jit.Marker{Owner: owner, ID: jit.ID(id), Window: window}.String())
 	return m, ok && titleOf(m) == c.Title
 }
 
-// damageOf says what of a binding of ours, read at now, is not as it was written, beyond the end.
+// damageOf describes how one of our bindings, read at now, differs from what we wrote, apart from its end.
 func damageOf(b binding, now time.Time) []string {
 	c, m := b.Condition, b.marks[0].Marker
 	title, description := titleOf(m), m.String()

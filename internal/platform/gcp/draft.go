@@ -12,17 +12,17 @@ import (
 type draft struct {
 	policy
 	clock clock
-	// changed: it has to be written.
+	// changed: the policy must be written.
 	changed bool
-	// tidied are the markers of what is dropped in passing.
+	// tidied are the markers of ended bindings that go with the write.
 	tidied []jit.Marker
 	claims *claims.Draft
 	// unclaimed is why the claims are unknown.
 	unclaimed error
 }
 
-// newDraft begins with the policy as it was read, without what is over and bears the owner of one of
-// the changes. To drop that is by itself no reason to write.
+// newDraft begins with the policy as it was read, without ended bindings of the changes' owners. Dropping those alone
+// is no reason to write.
 func newDraft(r reading, changes []jit.Change) *draft {
 	d := &draft{policy: *r.policy, clock: r.clock, claims: claims.NewDraft(r.claimed), unclaimed: r.unclaimed}
 	asked, owners := map[owned]bool{}, map[string]bool{}
@@ -31,7 +31,8 @@ func newDraft(r reading, changes []jit.Change) *draft {
 	}
 	d.bindings = make([]binding, 0, len(r.bindings)+len(changes))
 	for _, b := range r.bindings {
-		if b.ours() && owners[b.marks[0].Owner] && b.over(r.clock.now()) && !slices.ContainsFunc(b.marks, func(m mark) bool { return asked[ownedBy(m.Marker)] }) {
+		if b.ours() && owners[b.marks[0].Owner] && b.over(r.clock.now()) &&
+			!slices.ContainsFunc(b.marks, func(m mark) bool { return asked[ownedBy(m.Marker)] }) {
 			for _, m := range b.marks {
 				d.tidied = append(d.tidied, m.Marker)
 			}
@@ -42,7 +43,7 @@ func newDraft(r reading, changes []jit.Change) *draft {
 	return d
 }
 
-// owned names the grant of a binding.
+// owned identifies a grant.
 type owned struct {
 	owner string
 	id    jit.ID
@@ -50,14 +51,16 @@ type owned struct {
 
 func ownedBy(m jit.Marker) owned { return owned{m.Owner, m.ID} }
 
-// over reports whether a binding of ours gives no access any more: it has ended, for each of its grants, or all who have it were deleted.
+// over reports whether one of our bindings gives no access any more: it has ended for each of its grants, or all its
+// members were deleted.
 func (b binding) over(now time.Time) bool {
 	l, ok := parseExpression(b.Condition.Expression)
-	ended := ok && !now.Before(l.end) && (!b.shared() || !slices.ContainsFunc(b.marks, func(m mark) bool { return !m.Window.Over(now) }))
+	ended := ok && !now.Before(l.end) &&
+		(!b.shared() || !slices.ContainsFunc(b.marks, func(m mark) bool { return !m.Window.Over(now) }))
 	return ended || b.ofDeleted()
 }
 
-// make carries out one change. What cannot be is an error and changes nothing.
+// make makes one change of access with a condition. If the policy cannot hold it, nothing changes.
 func (d *draft) make(c jit.Change, r role) error {
 	of := ownedBy(c.Access.Marker)
 	kept := -1
@@ -84,12 +87,12 @@ func (d *draft) make(c jit.Change, r role) error {
 	return nil
 }
 
-// place adds a grant, which has no binding, and returns the binding that it has then.
+// place adds a grant that has no binding, and returns the binding that it gets.
 func (d *draft) place(a jit.Access, r role) binding {
 	made := newBinding(a, r, d.clock.local)
 	if d.load().conditional >= shareFrom && shareable(a.Marker, d.clock.local) {
 		if i := slices.IndexFunc(d.bindings, func(b binding) bool { return b.takes(a, r) }); i >= 0 {
-			d.bindings = slices.Clone(d.bindings) // the caller may go back
+			d.bindings = slices.Clone(d.bindings) // the caller may roll back
 			d.bindings[i] = d.bindings[i].with(a)
 			return d.bindings[i]
 		}
@@ -99,7 +102,7 @@ func (d *draft) place(a jit.Access, r role) binding {
 	return made
 }
 
-// drop takes a grant out of all bindings but the one at kept, and reports whether there were any.
+// drop removes a grant from all bindings but kept, and reports whether it was in any.
 func (d *draft) drop(of owned, kept int) bool {
 	var left []binding
 	found := false

@@ -16,11 +16,11 @@ import (
 var (
 	// errGone: there is no such resource.
 	errGone = errors.New("it does not exist")
-	// errUnanswered: the connection broke before the answer was there; a write may have taken effect.
+	// errUnanswered: the connection broke before the answer came, so a write may have taken effect.
 	errUnanswered = errors.New("the connection broke before the answer was there")
 )
 
-// explain turns the error of a request into words; nil stays nil. verb is the one of the permission that it takes.
+// explain explains the error of a request; nil stays nil. verb names the permission that the request needs.
 func explain(ctx context.Context, doing string, at resource, verb string, err error) error {
 	var token *tokenError
 	var answered *googleapi.Error
@@ -35,7 +35,8 @@ func explain(ctx context.Context, doing string, at resource, verb string, err er
 	case errors.As(err, &token):
 		return explainToken(token)
 	case !errors.As(err, &answered):
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from Google Cloud: %s", doing, oneLine(err.Error())),
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from Google Cloud: %s", doing,
+			oneLine(err.Error())),
 			Hint: "check the network and proxy between, and the target's endpoint", Err: err}
 	}
 	switch said := oneLine(answered.Message); {
@@ -46,50 +47,56 @@ func explain(ctx context.Context, doing string, at resource, verb string, err er
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: %s", doing, said),
 			Hint: "gcloud services enable cloudresourcemanager.googleapis.com, in the project that the credentials belong to", Err: err}
 	case answered.Code == http.StatusForbidden:
-		return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("cannot %s: the target's identity lacks %s there, or there is no such %s: %s", doing, at.permission(verb), at.noun(), said),
+		return &jit.Error{Attribute: "scope",
+			Problem: fmt.Sprintf("cannot %s: the target's identity lacks %s there, or there is no such %s: %s", doing,
+				at.permission(verb), at.noun(), said),
 			Hint: "give it the custom role of the guide on " + at.String() + ", or correct the scope", Err: err}
 	case answered.Code == http.StatusNotFound && said == "":
-		// The service says so in JSON. What is not known to be gone is not.
+		// The service answers in JSON. Any other 404 does not prove that the resource is gone.
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: the answer (404) is not from Google Cloud", doing),
 			Hint: "check the target's endpoint, and the proxy between", Err: err}
 	case answered.Code == http.StatusNotFound:
 		return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("cannot %s: there is no such %s", doing, at.noun()),
 			Hint: "correct the scope; `gcloud projects list` and `gcloud storage buckets list` show what there is", Err: errors.Join(errGone, err)}
 	case answered.Code == http.StatusTooManyRequests || answered.Code >= 500:
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: Google Cloud has no time for it (%d): %s", doing, answered.Code, said),
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: Google Cloud has no time for it (%d): %s", doing,
+			answered.Code, said),
 			Hint: "run it again later; where that is the rule, have the quota of policy writes raised", Err: err}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// explainToken says why there is no token, without a word of the credentials.
+// explainToken explains why there is no token, without showing credentials.
 func explainToken(token *tokenError) error {
 	if token.as != "" {
-		return &jit.Error{Attribute: "impersonate_service_account", Problem: fmt.Sprintf("cannot act as %s: %s", token.as, oneLine(token.err.Error())),
-			Hint: "give the target's own identity roles/iam.serviceAccountTokenCreator on that service account", Err: token.err}
+		return &jit.Error{Attribute: "impersonate_service_account",
+			Problem: fmt.Sprintf("cannot act as %s: %s", token.as, oneLine(token.err.Error())),
+			Hint:    "give the target's own identity roles/iam.serviceAccountTokenCreator on that service account", Err: token.err}
 	}
 	return &jit.Error{Problem: "the target's credentials get no token: " + oneLine(token.err.Error()),
 		Hint: "run `gcloud auth application-default login`, or make a new key and write its path as credentials", Err: token.err}
 }
 
-// refused reports whether the service takes none of a write because something in it cannot be.
+// refused reports whether the service refused a write because something in it is invalid.
 func refused(err error) bool {
 	var answered *googleapi.Error
-	return errors.As(err, &answered) && (answered.Code == http.StatusBadRequest || answered.Code == http.StatusPreconditionFailed)
+	return errors.As(err, &answered) &&
+		(answered.Code == http.StatusBadRequest || answered.Code == http.StatusPreconditionFailed)
 }
 
-// conflict reports whether somebody else wrote the policy since it was read: 409 ABORTED, and of a bucket 412.
+// conflict reports whether somebody else wrote the policy since it was read: 409 ABORTED, or 412 for a bucket.
 func conflict(err error) bool {
 	var answered *googleapi.Error
 	if !errors.As(err, &answered) {
 		return false
 	}
 	return answered.Code == http.StatusConflict ||
-		answered.Code == http.StatusPreconditionFailed && strings.Contains(answered.Body, "conditionNotMet") && !ofAnotherDomain(answered)
+		answered.Code == http.StatusPreconditionFailed && strings.Contains(answered.Body, "conditionNotMet") &&
+			!ofAnotherDomain(answered)
 }
 
-// ofAnotherDomain reports whether an organization policy keeps a principal out; of a bucket that has the status of a lost race
-// (https://cloud.google.com/knowledge/kb/organization-policy-violation-when-setting-iam-policy-000004666).
+// ofAnotherDomain reports whether an organization policy excludes a principal. For a bucket that has the status of a
+// lost race (https://cloud.google.com/knowledge/kb/organization-policy-violation-when-setting-iam-policy-000004666).
 func ofAnotherDomain(answered *googleapi.Error) bool {
 	return strings.Contains(answered.Message, "permitted customer")
 }
@@ -100,13 +107,13 @@ func forbidden(err error) bool {
 	return errors.As(err, &answered) && answered.Code == http.StatusForbidden
 }
 
-// unsure reports whether a write may have taken effect without an answer.
+// unsure reports whether a write without an answer may have taken effect.
 func unsure(err error) bool {
 	var request *url.Error
 	return errors.Is(err, errUnanswered) || errors.As(err, &request) && connectionBroke(err)
 }
 
-// names reports whether the message of a refusal names the principal or the role of a binding.
+// names reports whether a refusal's message names the principal or the role of a binding.
 func names(err error, b jit.Binding) bool {
 	principal, role := named(err, b)
 	return principal || role
@@ -123,10 +130,11 @@ func named(err error, b jit.Binding) (principal, role bool) {
 		name = b.Principal // allUsers
 	}
 	r, _, _ := strings.Cut(b.Role, when)
-	return name != "" && strings.Contains(said, strings.ToLower(name)), r != "" && strings.Contains(said, strings.ToLower(r))
+	return name != "" && strings.Contains(said, strings.ToLower(name)), r != "" &&
+		strings.Contains(said, strings.ToLower(r))
 }
 
-// explainRefusal says why one change was refused.
+// explainRefusal explains why one change was refused.
 func explainRefusal(c jit.Change, at resource, err error) error {
 	var answered *googleapi.Error
 	if !errors.As(err, &answered) {
@@ -149,7 +157,7 @@ func explainRefusal(c jit.Change, at resource, err error) error {
 	return told
 }
 
-// lostConditions: what was sent with a condition is in the policy without it.
+// lostConditions is the error if conditions that were sent are missing from the written policy.
 func lostConditions(at resource, lost []binding) error {
 	names := make([]string, 0, 3)
 	for _, b := range lost[:min(len(lost), 3)] {

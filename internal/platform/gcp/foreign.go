@@ -10,9 +10,9 @@ import (
 	"cel.dev/cel-go/parser"
 )
 
-// endOf reads a condition that somebody else wrote. It returns when the service ends the access, zero when that cannot be told, and
-// what narrows the access besides, empty for nothing: "true" and a date alone narrow nothing. Only a date that holds together with everything
-// else ends the access, so dates within an "or" count for nothing.
+// endOf reads a condition that somebody else wrote. It returns when the service ends the access (zero if unknown) and
+// what else narrows the access (empty for nothing; "true" and a date narrow nothing). Only a date that must hold
+// together with everything else ends the access, so dates within an "or" do not count.
 func endOf(expression string) (narrows string, end time.Time) {
 	p, err := parser.NewParser(parser.Macros())
 	if err != nil {
@@ -43,12 +43,12 @@ func endOf(expression string) (narrows string, end time.Time) {
 		rest = append(rest, text)
 	}
 	if !dated {
-		return strings.TrimSpace(expression), time.Time{} // as it was written, so that it can be compared
+		return strings.TrimSpace(expression), time.Time{} // as written, so it can be compared
 	}
 	return strings.Join(rest, " && "), end
 }
 
-// conjuncts are the parts of an expression that all have to hold.
+// conjuncts are the parts of an expression that must all hold.
 func conjuncts(e ast.Expr) []ast.Expr {
 	if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == operators.LogicalAnd {
 		var all []ast.Expr
@@ -60,7 +60,7 @@ func conjuncts(e ast.Expr) []ast.Expr {
 	return []ast.Expr{e}
 }
 
-// bound reads the comparison of request.time with a timestamp. until is zero for a beginning, which ends nothing.
+// bound reads a comparison of request.time with a timestamp. until is zero for a beginning.
 func bound(e ast.Expr) (until time.Time, ok bool) {
 	if e.Kind() != ast.CallKind || len(e.AsCall().Args()) != 2 {
 		return time.Time{}, false
@@ -96,7 +96,8 @@ func isRequestTime(e ast.Expr) bool {
 
 // timestamp reads timestamp("2026-11-23T18:00:00Z").
 func timestamp(e ast.Expr) (time.Time, bool) {
-	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != "timestamp" || e.AsCall().IsMemberFunction() || len(e.AsCall().Args()) != 1 {
+	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != "timestamp" || e.AsCall().IsMemberFunction() ||
+		len(e.AsCall().Args()) != 1 {
 		return time.Time{}, false
 	}
 	arg := e.AsCall().Args()[0]

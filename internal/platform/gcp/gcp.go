@@ -1,10 +1,10 @@
-// Package gcp gives temporary access to Google Cloud: one binding with a condition for each grant, in the policy of
-// a project, folder, organization or bucket. The service judges the condition with each request, so
-// access ends at its end with every process of ours dead. Where there can be no condition, the sweeper ends it.
+// Package gcp gives temporary access to Google Cloud: one conditional binding for each grant, in the policy of a
+// project, folder, organization or bucket. The service evaluates the condition with each request, so access ends even
+// if nothing of ours runs. Where a binding takes no condition, the sweeper ends the access.
 //
-// A policy is one document that all write as a whole. Every write is of what was just read, with its etag and in
-// version 3: without the etag it would overwrite what others wrote meanwhile, in a lower version it would make
-// every conditional binding a permanent one. Who was slower reads, edits and writes again.
+// A policy is one document that everybody writes as a whole. Every write changes what was just read, and sends its etag
+// and version 3. Without the etag it would overwrite what others wrote meanwhile; with a lower version it would make
+// every conditional binding permanent. The slower of two writers reads, edits and writes again.
 package gcp
 
 import (
@@ -33,13 +33,13 @@ type Platform struct {
 
 	mu     sync.Mutex
 	opened *client // nil until the first call
-	// answers are what the latest reads and writes answered with, by resource.
+	// answers are the latest answers to reads and writes, by resource.
 	answers map[resource]reading
 }
 
 var ()
 
-// New checks the form of the configuration; the first call looks for credentials.
+// New checks the form of the configuration. The first call loads the credentials.
 func New(cfg Config, s jit.Services) (*Platform, error) {
 	cfg, err := cfg.check()
 	if err != nil {
@@ -51,8 +51,8 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 // Kind returns "gcp".
 func (p *Platform) Kind() string { return kind }
 
-// Scopes returns the configured scopes, or every active project, folder and organization that can be seen, found with one
-// search for each kind.
+// Scopes returns the configured scopes, or else every active project, folder and organization that the credentials can
+// see, with one search for each kind.
 func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	c, err := p.client(ctx)
 	if err != nil {
@@ -130,11 +130,12 @@ func (c *client) bucketsOf(ctx context.Context, project resource) ([]string, err
 		return nil, err
 	}
 	var all []string
-	err = s.Buckets.List(project.name).Fields("items/name", "nextPageToken").Pages(ctx, func(page *storage.Buckets) error {
-		for _, found := range page.Items {
-			all = append(all, buckets+found.Name)
-		}
-		return nil
-	})
+	err = s.Buckets.List(project.name).Fields("items/name", "nextPageToken").Pages(ctx,
+		func(page *storage.Buckets) error {
+			for _, found := range page.Items {
+				all = append(all, buckets+found.Name)
+			}
+			return nil
+		})
 	return all, explain(ctx, "list the buckets of "+project.String(), resource{kind: buckets}, "list", err)
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Given tells the condition of a role apart from the role, who is in a principal that stands for many, and what lies below
-// a folder or an organization. Which projects and buckets do cannot be told from a name, so it may be any. It makes no call.
+// Given separates the condition of a role from the role, and returns who is in a collective principal and what lies
+// below a folder or organization. A name does not show which projects and buckets lie below, so any may. It makes no
+// call.
 func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
 	g := jit.AsWritten(b)
 	r, err := parseRole(b.Role)
@@ -35,7 +36,7 @@ func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, e
 	return g, nil
 }
 
-// otherKinds are an address as that of the other kinds of accounts: no two accounts share one.
+// otherKinds writes an address as the other kinds of accounts. No two accounts share an address.
 func otherKinds(principal string) []string {
 	kind, address, _ := strings.Cut(principal, ":")
 	kinds := []string{"user", "group", "serviceAccount"}
@@ -51,7 +52,7 @@ func otherKinds(principal string) []string {
 	return all
 }
 
-// many says of a principal that stands for many why it needs to be named, and gives patterns over who is in it.
+// many explains why a collective principal must be named, and returns patterns for its members:
 // https://cloud.google.com/iam/docs/principals-overview
 func many(principal string) (guard string, covers []string) {
 	kind, name, _ := strings.Cut(principal, ":")

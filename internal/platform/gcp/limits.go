@@ -8,17 +8,17 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// What a policy can hold (https://cloud.google.com/iam/quotas). They cannot be raised.
+// The limits of a policy (https://cloud.google.com/iam/quotas). They cannot be raised.
 const (
-	maxPrincipals = 1500 // each time that one is named counts, as exempt from audit logs too
-	maxGroups     = 250  // groups, each once, and domains, each time
+	maxPrincipals = 1500 // each occurrence counts, also as exempt from audit logs
+	maxGroups     = 250  // groups count once, domains each time
 	maxSame       = 20   // bindings of one role and one principal with different conditions
-	// advisedConditional is how many bindings with a condition a policy should have at most
+	// advisedConditional is how many conditional bindings a policy should have at most
 	// (https://cloud.google.com/iam/docs/conditions-overview).
 	advisedConditional = 100
 )
 
-// load is how much of the limits a policy takes.
+// load is how much of its limits a policy uses.
 type load struct{ principals, groups, conditional int }
 
 // load counts what is in the policy.
@@ -40,7 +40,7 @@ func (p *policy) load() load {
 	return l
 }
 
-// exempted counts who is exempt from audit logs, each time.
+// exempted counts the principals that are exempt from audit logs, each occurrence.
 func (p *policy) exempted() int {
 	var configs []struct {
 		AuditLogConfigs []struct {
@@ -64,7 +64,7 @@ func isGroup(member string) bool {
 	return strings.HasPrefix(member, "group:") || strings.HasPrefix(member, "domain:")
 }
 
-// checkLimits says which limit the policy breaks for having this binding.
+// checkLimits returns an error if the policy exceeds a limit because of this binding.
 func (p *policy) checkLimits(made binding) error {
 	full := func(attribute, hint, format string, args ...any) error {
 		return &jit.Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...), Hint: hint}
@@ -97,7 +97,7 @@ func (p *policy) checkLimits(made binding) error {
 	return nil
 }
 
-// notes tells which limits are nearly reached, at four fifths of them: it is then not much that fits into one plan.
+// notes warns of limits that are used to four fifths. One plan can exceed them.
 func (p *policy) notes(at resource) []jit.Note {
 	nearly := func(n, limit int) bool { return n*5 >= limit*4 }
 	l := p.load()
@@ -111,7 +111,8 @@ func (p *policy) notes(at resource) []jit.Note {
 		{l.conditional, advisedConditional, "has %d bindings with a condition, and Google advises %d at most"},
 	} {
 		if nearly(of.n, of.limit) {
-			notes = append(notes, jit.Note{Text: fmt.Sprintf("The policy of "+at.String()+" "+of.what+".", of.n, of.limit)})
+			notes = append(notes, jit.Note{Text: fmt.Sprintf("The policy of "+at.String()+" "+of.what+".", of.n,
+				of.limit)})
 		}
 	}
 	type pair struct{ role, member string }
@@ -127,7 +128,8 @@ func (p *policy) notes(at resource) []jit.Note {
 	}
 	for _, of := range many {
 		notes = append(notes, jit.Note{Principal: canonicalMember(of.member),
-			Text: fmt.Sprintf("The policy of %s has %d bindings of %s for %s, and %d is the limit.", at, same[of], of.role, of.member, maxSame)})
+			Text: fmt.Sprintf("The policy of %s has %d bindings of %s for %s, and %d is the limit.", at, same[of],
+				of.role, of.member, maxSame)})
 	}
 	return notes
 }

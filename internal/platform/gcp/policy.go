@@ -13,31 +13,31 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// policyVersion is the version of policies with conditions. It is asked for with every read and sent with every
-// write: in a lower one the service silently drops all conditions (https://cloud.google.com/iam/docs/policies#versions).
+// policyVersion is the version of policies with conditions. Every read asks for it and every write sends it, because
+// with a lower version the service silently drops all conditions (https://cloud.google.com/iam/docs/policies#versions).
 const policyVersion = 3
 
-// policy is one resource's policy. What is not ours stays as the service sent it, with fields that are unknown
-// here, which the SDK's own type would drop.
+// policy is a resource's policy. Bindings of others stay as the service sent them, including fields that the SDK's type
+// would drop.
 type policy struct {
 	fields   map[string]json.RawMessage // all but bindings
 	bindings []binding
 }
 
-// binding is one role, those who have it and under which condition.
+// binding is a role, its members and its condition.
 type binding struct {
 	Role      string     `json:"role"`
 	Members   []string   `json:"members"`
 	Condition *condition `json:"condition,omitempty"`
 
-	// fields is the binding as the service sent it; nil of one that was made here.
+	// fields is the binding as the service sent it; nil if it was made here.
 	fields map[string]json.RawMessage
-	// marks are the markers of a binding that is ours: one, or those of all who share it until minute.
+	// marks are the markers of one of our bindings: one, or one for each grant that shares it until minute.
 	marks  []mark
 	minute time.Time
 }
 
-// newBinding is what a grant has to have, written at now.
+// newBinding is the binding of a grant, written at now.
 func newBinding(a jit.Access, r role, now time.Time) binding {
 	return binding{
 		Role: r.name, Members: []string{a.Binding.Principal}, Condition: newCondition(a.Marker, r, now),
@@ -45,7 +45,7 @@ func newBinding(a jit.Access, r role, now time.Time) binding {
 	}
 }
 
-// UnmarshalJSON keeps what it reads.
+// UnmarshalJSON keeps the binding as the service sent it.
 func (b *binding) UnmarshalJSON(text []byte) error {
 	type plain binding
 	if err := json.Unmarshal(text, (*plain)(b)); err != nil {
@@ -58,7 +58,7 @@ func (b *binding) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// MarshalJSON writes what was read as it was.
+// MarshalJSON writes a binding that was read as it was.
 func (b binding) MarshalJSON() ([]byte, error) {
 	if b.fields != nil {
 		return marshal(b.fields)
@@ -67,7 +67,7 @@ func (b binding) MarshalJSON() ([]byte, error) {
 	return marshal(plain(b))
 }
 
-// marshal is json.Marshal that leaves <, > and & as they are.
+// marshal is json.Marshal, but leaves <, > and & as they are.
 func marshal(v any) ([]byte, error) {
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
@@ -87,7 +87,7 @@ func decodePolicy(text []byte) (*policy, error) {
 		return nil, fmt.Errorf("read the policy: %w", err)
 	}
 	if named.Etag == "" {
-		// Without it a write would overwrite whatever others have written meanwhile.
+		// A write without the etag would overwrite what others write meanwhile.
 		return nil, errors.New("the policy came without an etag")
 	}
 	delete(p.fields, "bindings")
@@ -95,7 +95,7 @@ func decodePolicy(text []byte) (*policy, error) {
 	return p, nil
 }
 
-// encode writes the policy as the service takes it.
+// encode writes the policy as the service accepts it.
 func (p *policy) encode() (json.RawMessage, error) {
 	all := make(map[string]any, len(p.fields)+2)
 	for name, value := range p.fields {
@@ -109,7 +109,7 @@ func (p *policy) encode() (json.RawMessage, error) {
 	return text, nil
 }
 
-// having returns the binding with other members, all else as it was sent.
+// having returns the binding with other members. All else stays as it was sent.
 func (b binding) having(members []string) binding {
 	b.Members = members
 	if b.fields != nil {
@@ -126,17 +126,17 @@ func (b binding) having(members []string) binding {
 // ours reports whether the binding bears markers.
 func (b binding) ours() bool { return len(b.marks) > 0 }
 
-// markOf returns which of the binding's marks is of a grant; -1: none.
+// markOf returns the index of a grant's mark in the binding, or -1.
 func (b binding) markOf(of owned) int {
 	return slices.IndexFunc(b.marks, func(m mark) bool { return ownedBy(m.Marker) == of })
 }
 
-// ofDeleted reports whether the accounts of all who have the access were deleted.
+// ofDeleted reports whether the accounts of all members were deleted.
 func (b binding) ofDeleted() bool {
 	return !slices.ContainsFunc(b.Members, func(m string) bool { return !strings.HasPrefix(m, deletedPrefix) })
 }
 
-// lost returns the bindings whose condition was sent and is not in the answer to the write.
+// lost returns the bindings whose condition was sent and is missing in the answer.
 func (p *policy) lost(answer *policy) []binding {
 	type key struct {
 		role string

@@ -11,7 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Read gets the policy of the scope. A bucket or folder that is not there holds nothing.
+// Read reads the policy of the scope. A resource that does not exist has no access.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	at, c, err := p.reach(ctx, scope)
 	if err != nil {
@@ -38,7 +38,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	return s, nil
 }
 
-// snapshot tells what of the policy is ours and what else gives access, at now.
+// snapshot returns our access in the policy, and all other access, at now.
 func (p *policy) snapshot(now time.Time) jit.Snapshot {
 	var s jit.Snapshot
 	for i, b := range p.bindings {
@@ -55,7 +55,7 @@ func (p *policy) snapshot(now time.Time) jit.Snapshot {
 	return s
 }
 
-// standing tells what a binding of somebody else's gives each of its members.
+// standing returns what somebody else's binding gives each of its members.
 func (b binding) standing() []jit.Standing {
 	given := role{name: b.Role}
 	detail := "the binding of " + b.Role + " that has no condition"
@@ -66,12 +66,13 @@ func (b binding) standing() []jit.Standing {
 	}
 	all := make([]jit.Standing, len(b.Members))
 	for i, member := range b.Members {
-		all[i] = jit.Standing{Principal: canonicalMember(member), Role: given.String(), Covers: given.covers(), Anybody: everybody[member], Detail: detail, End: end}
+		all[i] = jit.Standing{Principal: canonicalMember(member), Role: given.String(), Covers: given.covers(),
+			Anybody: everybody[member], Detail: detail, End: end}
 	}
 	return all
 }
 
-// covers begins the roles that are this one narrowed.
+// covers is the prefix of the roles that narrow this one.
 func (r role) covers() string {
 	if r.when != "" {
 		return ""
@@ -79,7 +80,8 @@ func (r role) covers() string {
 	return r.name + when
 }
 
-// observed describes what everybody has of a binding of ours: its grants, and whoever was put beside them. Who was taken out of it has nothing.
+// observed describes what everybody has through one of our bindings: its grants, and members that somebody added. A
+// grant whose member was removed gives nothing.
 func (b binding) observed(now time.Time) []jit.Observed {
 	var all []jit.Observed
 	named := map[int]bool{}
@@ -99,10 +101,11 @@ func (b binding) observed(now time.Time) []jit.Observed {
 	return all
 }
 
-// observe describes what one of its grants has of a binding of ours, as it is at now.
+// observe describes what one grant has through one of our bindings, at now.
 func (b binding) observe(k int, now time.Time) jit.Observed {
 	m := b.marks[k]
-	o := jit.Observed{Marker: m.Marker, Role: b.Role, Covers: role{name: b.Role}.covers(), Damage: strings.Join(damageOf(b, now), "; ")}
+	o := jit.Observed{Marker: m.Marker, Role: b.Role, Covers: role{name: b.Role}.covers(),
+		Damage: strings.Join(damageOf(b, now), "; ")}
 	if m.member >= 0 {
 		o.Principal = canonicalMember(b.Members[m.member])
 	}
@@ -111,13 +114,13 @@ func (b binding) observe(k int, now time.Time) jit.Observed {
 		o.Role, o.Covers = given.String(), given.covers()
 		o.Start, o.End = l.start, l.end
 		if b.shared() && l.end.Equal(b.minute) {
-			o.End = m.Window.End // as nearly as a shared binding keeps it
+			o.End = m.Window.End // a shared binding keeps it to the minute
 		}
 	}
 	return o
 }
 
-// right reports whether the binding is what the access asks for, at now.
+// right reports whether the binding gives the access as asked for, at now.
 func (b binding) right(k int, a jit.Access, r role, now time.Time) bool {
 	o := b.observe(k, now)
 	return o.Marker.Window.Equal(a.Marker.Window) && o.Principal == a.Binding.Principal && o.Role == r.String() &&

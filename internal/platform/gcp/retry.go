@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// callTimeout bounds one try of a request.
+	// callTimeout limits one attempt of a request.
 	callTimeout = time.Minute
-	// retries bounds how often a request is repeated that the service could not answer.
+	// retries is how often a request is repeated that the service could not answer.
 	retries = 6
-	// firstWait is the longest pause before the first repetition; it doubles up to maxWait.
+	// firstWait is the longest pause before the first repetition. It doubles up to maxWait.
 	firstWait = 250 * time.Millisecond
 	maxWait   = 16 * time.Second
 )
 
-// patient repeats requests over transport that the service is too busy for, or did not answer. Every request of ours
-// may be repeated: the etag of a write that took effect unanswered makes its repetition fail with a conflict.
+// patient repeats requests that the service is too busy for, or did not answer. All our requests may be repeated: if a
+// write took effect without an answer, its etag makes the repetition fail with a conflict.
 func patient(transport http.RoundTripper) *http.Client {
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c := &retryablehttp.Client{
@@ -39,15 +39,15 @@ func patient(transport http.RoundTripper) *http.Client {
 	return all
 }
 
-// worthAnotherTry reports whether a failure passes by itself (https://cloud.google.com/iam/docs/retry-strategy)
-// and the time that it asks for is there.
+// worthAnotherTry reports whether a failure is temporary (https://cloud.google.com/iam/docs/retry-strategy) and the
+// context leaves enough time for the pause that it asks for.
 func worthAnotherTry(ctx context.Context, answer *http.Response, err error) (bool, error) {
 	if err != nil {
 		return ctx.Err() == nil && connectionBroke(err), nil
 	}
 	switch answer.StatusCode {
 	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		// What it said is worth more than that the time was up.
+		// The service's message is worth more than a timeout.
 		asked, _ := retryAfter(answer)
 		end, bounded := ctx.Deadline()
 		return !bounded || asked < time.Until(end), nil
@@ -55,20 +55,21 @@ func worthAnotherTry(ctx context.Context, answer *http.Response, err error) (boo
 	return false, nil
 }
 
-// connectionBroke reports whether a request may have been made and its answer lost. Who was never reached, or never
-// proved who he is, and who has no token, is not asked again.
+// connectionBroke reports whether a request may have been made and its answer lost. A request is not repeated if the
+// server was never reached, did not prove its identity, or there was no token.
 func connectionBroke(err error) bool {
 	var op *net.OpError
 	var token *tokenError
 	switch {
-	case errors.Is(err, context.Canceled), errors.As(err, &token), errors.As(err, &op) && op.Op != "read" && op.Op != "write":
+	case errors.Is(err, context.Canceled), errors.As(err, &token), errors.As(err, &op) && op.Op != "read" &&
+		op.Op != "write":
 		return false
 	}
 	again, _ := retryablehttp.ErrorPropagatedRetryPolicy(context.Background(), nil, err)
 	return again
 }
 
-// untilNext is what an answer asks for (RFC 9110, 10.2.3) and a random pause that grows.
+// untilNext returns the pause that an answer asks for (RFC 9110, 10.2.3), plus a random pause that grows.
 func untilNext(least, most time.Duration, n int, answer *http.Response) time.Duration {
 	asked, _ := retryAfter(answer)
 	return asked + backoff.Pause(n, least, most)
@@ -88,19 +89,19 @@ func retryAfter(answer *http.Response) (time.Duration, bool) {
 	return 0, false
 }
 
-// tokenError: there is no token for the credentials.
+// tokenError is the error of credentials that yield no token.
 type tokenError struct {
-	as  string // whom to be, where that is another account
+	as  string // the account to impersonate; empty for none
 	err error
 }
 
-// Error tells it.
+// Error describes the failure.
 func (e *tokenError) Error() string { return fmt.Sprintf("obtain a token: %v", e.err) }
 
 // Unwrap returns the cause.
 func (e *tokenError) Unwrap() error { return e.err }
 
-// tokenSource marks the errors of a source of tokens.
+// tokenSource turns the errors of a token source into [tokenError].
 type tokenSource struct {
 	oauth2.TokenSource
 	as string

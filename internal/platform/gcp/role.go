@@ -13,13 +13,13 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// role is a role and, where the access is to be narrower, the user's own condition.
+// role is a role with the user's own condition, which narrows it.
 type role struct {
 	name string
-	when string // CEL; empty without
+	when string // CEL; empty without a condition
 }
 
-// when separates the two in the user's way of writing them.
+// when separates role and condition.
 const when = jit.If
 
 // String writes the role as the user does.
@@ -31,10 +31,10 @@ func (r role) String() string {
 }
 
 const (
-	// maxOperators is how many logical operators a condition may have
-	// (https://cloud.google.com/iam/quotas: "Logical operators in a role binding's condition expression").
+	// maxOperators is how many logical operators a condition may have (https://cloud.google.com/iam/quotas: "Logical
+	// operators in a role binding's condition expression").
 	maxOperators = 12
-	// ownOperators is how many of them the window takes: between its two bounds and before the user's condition.
+	// ownOperators is how many of them the window uses: between its two bounds, and before the user's condition.
 	ownOperators = 2
 )
 
@@ -56,7 +56,8 @@ func parseRole(s string) (role, error) {
 	case r.name == "":
 		return role{}, jit.Invalid("role", roleHint, "the role is empty")
 	case !roleForm.MatchString(r.name):
-		return role{}, jit.Invalid("role", roleHint, "%q is not a role; it is roles/<name>, projects/<id>/roles/<name> or organizations/<number>/roles/<name>", r.name)
+		return role{}, jit.Invalid("role", roleHint,
+			"%q is not a role; it is roles/<name>, projects/<id>/roles/<name> or organizations/<number>/roles/<name>", r.name)
 	case narrowed && r.when == "":
 		return role{}, jit.Invalid("role", roleHint, "there is no condition after %q", strings.TrimSpace(when))
 	}
@@ -68,7 +69,8 @@ func parseRole(s string) (role, error) {
 	}
 	n, err := countOperators(r.when)
 	if err != nil {
-		return role{}, jit.Invalid("role", roleHint, "the condition %q cannot be read: %s", r.when, oneLine(err.Error()))
+		return role{}, jit.Invalid("role", roleHint, "the condition %q cannot be read: %s", r.when,
+			oneLine(err.Error()))
 	}
 	if n > maxOperators-ownOperators {
 		return role{}, jit.Invalid("role", "write a shorter condition, or several grants",
@@ -77,22 +79,24 @@ func parseRole(s string) (role, error) {
 	return r, nil
 }
 
-// fits refuses a custom role outside of where it was made.
+// fits refuses a custom role outside of where it was defined.
 func (r role) fits(at resource) error {
 	m := roleForm.FindStringSubmatch(r.name)
 	switch project, organization := m[2], m[3]; {
 	case project != "" && at.kind != buckets && at != resource{projects, project}:
-		return jit.Invalid("role", "use a role of the organization, or grant on "+projects+project, "%q is a role of the project %q and cannot be granted on %s", r.name, project, at)
+		return jit.Invalid("role", "use a role of the organization, or grant on "+projects+project,
+			"%q is a role of the project %q and cannot be granted on %s", r.name, project, at)
 	case organization != "" && at.kind == organizations && at.name != organization:
-		return jit.Invalid("role", "use a role of that organization", "%q is a role of another organization than %s", r.name, at)
+		return jit.Invalid("role", "use a role of that organization", "%q is a role of another organization than %s",
+			r.name, at)
 	}
 	return nil
 }
 
-// countOperators counts the logical operators of a condition. It refuses what is not one expression by
-// itself and in parentheses: what breaks out of them, or a comment, would take the end with it.
+// countOperators counts the logical operators of a condition. It refuses text that is not one expression both by itself
+// and in parentheses: text that closes them early, or a comment, would remove the end.
 func countOperators(expression string) (int, error) {
-	// Without macros: the service knows none, and expanded they would be counted.
+	// The service knows no macros, and expanded ones would count.
 	p, err := parser.NewParser(parser.Macros())
 	if err != nil {
 		return 0, err
@@ -117,5 +121,5 @@ func countOperators(expression string) (int, error) {
 	return n, nil
 }
 
-// oneLine puts a message on one line, for people.
+// oneLine puts a message on one line.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

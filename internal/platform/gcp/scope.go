@@ -19,22 +19,22 @@ const (
 	bucketURL = "gs://"
 )
 
-// resource is what a policy belongs to. Its kind is projects, folders, organizations or buckets.
+// resource is the owner of a policy. Its kind is projects, folders, organizations or buckets.
 type resource struct {
 	kind string
-	name string // the id or the bucket's name
+	name string // the id, or the bucket's name
 }
 
 var (
-	// A project's id, that of a domain-scoped project ("example.com:payments") included
-	// (https://cloud.google.com/resource-manager/docs/creating-managing-projects).
+	// The id of a project, which may be domain-scoped ("example.com:payments"):
+	// https://cloud.google.com/resource-manager/docs/creating-managing-projects
 	projectForm = regexp.MustCompile(`^([a-z0-9][a-z0-9.-]*:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
 	numberForm  = regexp.MustCompile(`^[0-9]{1,19}$`)
 	// https://cloud.google.com/storage/docs/buckets#naming
 	bucketForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$`)
 )
 
-// parseScope reads a scope and returns the resource that it names.
+// parseScope returns the resource that a scope names.
 func parseScope(s string) (resource, error) {
 	const hint = `write for example scope = "projects/payments-prod", "folders/123456789", "organizations/123456789" or "` + buckets + `reports"`
 	refuse := func(format string, args ...any) (resource, error) {
@@ -66,7 +66,8 @@ func parseScope(s string) (resource, error) {
 	case (kind == folders || kind == organizations) && !numberForm.MatchString(name):
 		return refuse("%q is not the number of one; %s… takes its number", name, kind)
 	case kind != projects && kind != folders && kind != organizations:
-		return refuse("%q is not a scope; it is projects/<id>, folders/<number>, organizations/<number> or %s<name>", s, buckets)
+		return refuse("%q is not a scope; it is projects/<id>, folders/<number>, organizations/<number> or %s<name>",
+			s, buckets)
 	}
 	return resource{kind, name}, nil
 }
@@ -87,7 +88,7 @@ func (r resource) noun() string {
 	return "bucket"
 }
 
-// permission names what the target's identity needs to get or to set the policy ("getIamPolicy", "setIamPolicy").
+// permission names what the target's identity needs to read or write the policy ("getIamPolicy", "setIamPolicy").
 func (r resource) permission(verb string) string {
 	if r.kind == buckets {
 		return "storage.buckets." + verb
@@ -95,7 +96,7 @@ func (r resource) permission(verb string) string {
 	return "resourcemanager." + r.kind[:len(r.kind)-1] + "." + verb
 }
 
-// resourceManagerURL and storageURL are where the two APIs live unless an endpoint is configured.
+// resourceManagerURL and storageURL are the addresses of the two APIs unless an endpoint is configured.
 const (
 	resourceManagerURL = "https://cloudresourcemanager.googleapis.com/"
 	storageURL         = "https://storage.googleapis.com/"

@@ -11,24 +11,26 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Where a policy has many bindings with a condition, new grants of one owner, role and condition that end in the same
-// minute share one binding, which ends with that minute's beginning: for each of them up to 59 seconds early, and
+// In a policy with many conditional bindings, new grants that have the same owner, role and condition and end in the
+// same minute share one binding. It ends at the beginning of that minute: up to 59 seconds early for each grant, and
 // never late. Its description holds the marker of each.
 const (
-	// shareFrom is from how many bindings with a condition on grants share: at more than a hundred the policy may become too large.
+	// shareFrom is the number of conditional bindings from which grants share. Beyond a hundred, the policy may become
+	// too large.
 	shareFrom = advisedConditional * 4 / 5
-	// shareWorth is how long a grant has to go on for its last minute not to matter.
+	// shareWorth is how long a grant must still run to share: its last minute then matters little.
 	shareWorth = 30 * time.Minute
-	// maxDescription is what is known to fit, in bytes.
+	// maxDescription is the length in bytes that is known to be accepted.
 	maxDescription = 256
 	sharedTitle    = "shared"
 )
 
-// digits are those of numbers in a description, six bits each.
+// digits are the digits of numbers in a description, six bits each.
 const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-// A description is jit:<owner>:<minute><entry><entry>…; the minute, counted from 1970, has 5 digits. An entry has the id (22), a digest of the
-// principal (3), the seconds after the minute at which the grant ends (1) and those from its beginning to its end (4).
+// A description is jit:<owner>:<minute><entry><entry>…. The minute, counted from 1970, has 5 digits. An entry has the
+// id (22), a digest of the principal (3), the seconds from the minute to the end of the grant (1), and those from its
+// beginning to its end (4).
 const (
 	minuteSize    = 5
 	idSize        = 22
@@ -38,15 +40,15 @@ const (
 	entrySize     = idSize + principalSize + secondSize + lengthSize
 )
 
-// maxLength is the first length of a window that an entry cannot hold, 194 days.
+// maxLength is the shortest window that an entry cannot hold, 194 days.
 const maxLength = (1 << (6 * lengthSize)) * time.Second
 
-// mark is the marker of one grant in a binding, and whose access it is.
+// mark is the marker of one grant in a binding, with its principal.
 type mark struct {
 	jit.Marker
-	// of is the digest of the principal; empty of a binding that is not shared.
+	// of is the digest of the principal; empty in a binding that is not shared.
 	of string
-	// member is where in the members the principal is; -1: nowhere.
+	// member is the principal's index in the members, or -1.
 	member int
 }
 
@@ -70,13 +72,13 @@ func parseNumber(s string) (n int64, ok bool) {
 	return n, true
 }
 
-// digest tells the principals of one binding apart. An account keeps its digest when it is deleted.
+// digest distinguishes the principals of one binding. An account keeps its digest when it is deleted.
 func digest(member string) string {
 	sum := sha256.Sum256([]byte(canonicalMember(undeleted(member))))
 	return base64.RawURLEncoding.EncodeToString(sum[:])[:principalSize]
 }
 
-// describe writes the description of a binding that ends with a minute and is shared by these grants.
+// describe writes the description of a shared binding that ends at minute.
 func describe(owner string, minute time.Time, marks []mark) string {
 	var s strings.Builder
 	s.WriteString(titlePrefix + owner + ":" + number(minute.Unix()/60, minuteSize))
@@ -85,16 +87,18 @@ func describe(owner string, minute time.Time, marks []mark) string {
 		if err != nil {
 			panic(err) // an id is hexadecimal
 		}
-		s.WriteString(base64.RawURLEncoding.EncodeToString(id) + m.of + number(int64(m.Window.End.Second()), secondSize) + number(int64(m.Window.Length()/time.Second), lengthSize))
+		s.WriteString(base64.RawURLEncoding.EncodeToString(id) + m.of + number(int64(m.Window.End.Second()),
+			secondSize) + number(int64(m.Window.Length()/time.Second), lengthSize))
 	}
 	return s.String()
 }
 
-// parseDescription reads what [describe] wrote, and only that.
+// parseDescription reads only what [describe] wrote.
 func parseDescription(s string) (owner string, minute time.Time, marks []mark, ok bool) {
 	rest, ok := strings.CutPrefix(s, titlePrefix)
 	owner, rest, found := strings.Cut(rest, ":")
-	if !ok || !found || jit.CheckOwner(owner) != nil || len(rest) < minuteSize+entrySize || (len(rest)-minuteSize)%entrySize != 0 {
+	if !ok || !found || jit.CheckOwner(owner) != nil || len(rest) < minuteSize+entrySize ||
+		(len(rest)-minuteSize)%entrySize != 0 {
 		return "", time.Time{}, nil, false
 	}
 	minutes, ok := parseNumber(rest[:minuteSize])
@@ -117,7 +121,7 @@ func parseDescription(s string) (owner string, minute time.Time, marks []mark, o
 	return owner, minute, marks, describe(owner, minute, marks) == s
 }
 
-// readMarks finds the markers of a binding and to which member each belongs.
+// readMarks finds the markers of a binding, and the member of each.
 func (b *binding) readMarks() {
 	b.marks, b.minute = nil, time.Time{}
 	if m, ok := markerOf(b.Condition); ok {
@@ -144,33 +148,36 @@ func (b *binding) readMarks() {
 		}
 	}
 	assign(func(m mark, member string) bool { return digest(member) == m.of })
-	// Whoever stands where one is missing was put there.
+	// A member without a mark, in place of a missing one, was put there by somebody else.
 	assign(func(mark, string) bool { return true })
 }
 
-// shared reports whether the binding is made for several grants.
+// shared reports whether several grants can share the binding.
 func (b binding) shared() bool { return !b.minute.IsZero() }
 
 // shareable reports whether a grant that is written at now may share a binding.
 func shareable(m jit.Marker, now time.Time) bool {
-	return !m.Window.Start.After(now) && m.Window.End.Sub(now) >= shareWorth && m.Window.Length() < maxLength && m.Window.Length() > 0
+	return !m.Window.Start.After(now) && m.Window.End.Sub(now) >= shareWorth && m.Window.Length() < maxLength &&
+		m.Window.Length() > 0
 }
 
 // newShared is a binding for a grant and others to come.
 func newShared(a jit.Access, r role) binding {
 	minute := a.Marker.Window.End.Truncate(time.Minute)
 	b := binding{Role: r.name, minute: minute, Condition: &condition{
-		Title: titlePrefix + a.Marker.Owner + ":" + sharedTitle, Expression: limits{end: minute, when: r.when}.expression()}}
+		Title: titlePrefix + a.Marker.Owner + ":" + sharedTitle, Expression: limits{end: minute,
+			when: r.when}.expression()}}
 	return b.with(a)
 }
 
-// with returns the binding with one grant more.
+// with returns the binding with one more grant.
 func (b binding) with(a jit.Access) binding {
-	marks := append(slices.Clone(b.marks), mark{Marker: a.Marker, of: digest(a.Binding.Principal), member: len(b.Members)})
+	marks := append(slices.Clone(b.marks),
+		mark{Marker: a.Marker, of: digest(a.Binding.Principal), member: len(b.Members)})
 	return b.sharedBy(append(slices.Clone(b.Members), a.Binding.Principal), marks)
 }
 
-// less returns the binding with one grant and its principal less.
+// less returns the binding without one grant and its principal.
 func (b binding) less(k int) binding {
 	members, marks := slices.Clone(b.Members), slices.Delete(slices.Clone(b.marks), k, k+1)
 	if at := b.marks[k].member; at >= 0 {
@@ -187,7 +194,7 @@ func (b binding) sharedBy(members []string, marks []mark) binding {
 	return b
 }
 
-// takes reports whether a grant can be added to the binding. What costs little is asked first: most are full.
+// takes reports whether a grant can be added to the binding. Cheap checks come first, because most bindings are full.
 func (b binding) takes(a jit.Access, r role) bool {
 	if !b.shared() || len(b.Condition.Description)+entrySize > maxDescription {
 		return false
