@@ -21,7 +21,7 @@ type blocked struct {
 
 func (b *blocked) queue(t *testing.T) *Queue[[]int, int] {
 	b.under = map[int]bool{}
-	q := gathering(func(_ context.Context, calls [][]int) []int {
+	q := NewGathering(func(_ context.Context, calls [][]int) []int {
 		b.mu.Lock()
 		b.groups++
 		b.most = max(b.most, b.groups)

@@ -65,6 +65,13 @@ func NewQueue[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, 
 	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1)}
 }
 
+// NewGathering returns a gathering queue over run, which it calls as [NewQueue] does.
+func NewGathering[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, R] {
+	q := NewQueue(run)
+	q.gathering = true
+	return q
+}
+
 // Do runs one call in a group with others and returns its result. If ctx ends first, Do returns the context's error at
 // once; the call may still run.
 func (q *Queue[C, R]) Do(ctx context.Context, in C) (R, error) {

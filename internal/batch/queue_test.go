@@ -45,13 +45,6 @@ func (r *runs) take(t *testing.T, d time.Duration) func(context.Context, []int) 
 	}
 }
 
-// gathering returns a gathering queue over run.
-func gathering[C, R any](run func(context.Context, []C) []R) *Queue[C, R] {
-	q := NewQueue(run)
-	q.gathering = true
-	return q
-}
-
 func (r *runs) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -70,7 +63,7 @@ func TestLoneCallerIsNotDelayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 200 * time.Millisecond
 		r := &runs{}
-		q := gathering(r.take(t, each))
+		q := NewGathering(r.take(t, each))
 		for n := range 5 {
 			started := time.Now()
 			ask(t, q, n)
@@ -106,7 +99,7 @@ func TestLoneCallerAfterMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 200 * time.Millisecond
 		r := &runs{}
-		q := gathering(r.take(t, each))
+		q := NewGathering(r.take(t, each))
 		var wg sync.WaitGroup
 		for n := range 20 {
 			wg.Go(func() { ask(t, q, n) })
@@ -130,7 +123,7 @@ func TestWavesShareRuns(t *testing.T) {
 		t.Run(fmt.Sprint(total), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := &runs{}
-				q := gathering(r.take(t, each))
+				q := NewGathering(r.take(t, each))
 				work := make(chan int, total)
 				for n := range total {
 					work <- n
@@ -174,7 +167,7 @@ func TestCancelledCallerReturnsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sawEnd error
 		started := make(chan struct{})
-		q := gathering(func(ctx context.Context, calls []int) []int {
+		q := NewGathering(func(ctx context.Context, calls []int) []int {
 			close(started)
 			select {
 			case <-ctx.Done():
@@ -213,7 +206,7 @@ func TestCancelledCallerReturnsAtOnce(t *testing.T) {
 func TestRunEndsWhenAllHaveGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended := make(chan time.Duration, 1)
-		q := gathering(func(ctx context.Context, calls []int) []int {
+		q := NewGathering(func(ctx context.Context, calls []int) []int {
 			begun := time.Now()
 			<-ctx.Done()
 			ended <- time.Since(begun)
@@ -241,7 +234,7 @@ func TestRunEndsWhenAllHaveGone(t *testing.T) {
 func TestAbandonedCallIsNotMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &runs{}
-		q := gathering(r.take(t, time.Second))
+		q := NewGathering(r.take(t, time.Second))
 		var wg sync.WaitGroup
 		wg.Go(func() { ask(t, q, 1) })
 		synctest.Wait() // 1 runs
@@ -275,7 +268,7 @@ func TestRunSeesValuesOfTheFirstCaller(t *testing.T) {
 		value   any
 		bounded bool
 	}
-	q := gathering(func(ctx context.Context, calls []int) []seen {
+	q := NewGathering(func(ctx context.Context, calls []int) []seen {
 		_, bounded := ctx.Deadline()
 		return slices.Repeat([]seen{{ctx.Value(key{}), bounded}}, len(calls))
 	})
@@ -295,7 +288,7 @@ func TestFaultyRunEndsTheProgram(t *testing.T) {
 	}
 	const variable = "BATCH_TEST_FAULT"
 	if fault := os.Getenv(variable); fault != "" {
-		_, err := gathering(faults[fault]).Do(t.Context(), 1)
+		_, err := NewGathering(faults[fault]).Do(t.Context(), 1)
 		t.Fatalf("survived with %v", err)
 	}
 	for fault, says := range map[string]string{"panic": "the run is broken", "too few": "0 results for 1 calls", "too many": "2 results for 1 calls"} {

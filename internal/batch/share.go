@@ -90,8 +90,8 @@ func (s *Shared) scope(name string) *scope {
 	if !ok {
 		sc = &scope{}
 		sc.reads = NewQueue(func(ctx context.Context, writtenToo []bool) []reading { return s.read(ctx, name, sc, writtenToo) })
-		sc.writes = NewQueue(func(ctx context.Context, calls [][]jit.Change) [][]error { return s.write(ctx, name, sc, calls) })
-		sc.writes.gathering, sc.writes.patience, sc.writes.keys = true, patience, grantsOf
+		sc.writes = NewGathering(func(ctx context.Context, calls [][]jit.Change) [][]error { return s.write(ctx, name, sc, calls) })
+		sc.writes.patience, sc.writes.keys = patience, grantsOf
 		s.scopes[name] = sc
 	}
 	return sc

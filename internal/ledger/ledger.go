@@ -65,7 +65,7 @@ func Open(_ context.Context, c Config) (*Ledger, error) {
 		l.now = time.Now
 	}
 	l.lookups = batch.NewQueue(l.lookup)
-	l.writes = batch.NewQueue(l.record)
+	l.writes = batch.NewGathering(l.record)
 	return l, nil
 }
 
