@@ -82,7 +82,8 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	// The command reports everything itself. Libraries log unexpected bytes from servers, which do not belong on a terminal.
+	// The command reports everything itself. Libraries log unexpected bytes from servers, which do not belong on a
+	// terminal.
 	log.SetOutput(io.Discard)
 	o := cli.Options{Version: version}
 	if file, ok := stdout.(*os.File); ok && term.IsTerminal(int(file.Fd())) {

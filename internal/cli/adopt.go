@@ -21,9 +21,10 @@ func (p *program) adoptCommand() *cobra.Command {
 	cmd := p.command(&cobra.Command{
 		Use:   "adopt",
 		Short: "Rebuild the records of a lost ledger from the markers on the targets",
-		Long: `Read every scope of the targets, and record the grants of this owner whose markers are there and that the ledger
-does not know: who, what, where, from when and until when. A grant keeps its id and its window. So an apply of the
-same configuration takes over a live grant without starting it again, and a grant that is over stays over.
+		Long: `Read every scope of the targets, and record the grants of this owner whose markers are there and that the
+ledger does not know: who, what, where, from when and until when. A grant keeps its id and its window. So an
+apply of the same configuration takes over a live grant without starting it again, and a grant that is over
+stays over.
 
 The reason of a grant is not on its target. It returns when you apply the grant from a state that has lost it, or
 change it. If a grant has several bindings, the one that ends first counts. A live grant longer than max_ttl is not
@@ -85,7 +86,9 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 	}
 	for _, name := range slices.Sorted(maps.Keys(rt.Broker.Targets)) {
 		if platform.Claims(rt.Broker.Targets[name].Kind()) && wanted(name) {
-			fmt.Fprintf(p.err, "note: target %s has bindings that cannot carry a marker; their grants were lost with the ledger\n", name)
+			fmt.Fprintf(p.err,
+				"note: target %s has bindings that cannot carry a marker; their grants were lost with the ledger\n",
+				name)
 		}
 	}
 	ours := 0 // another owner may have another ledger

@@ -20,7 +20,8 @@ func TestAdopt(t *testing.T) {
 	w.run("adopt").wantCode(exitDone).wantErr("The ledger explains every marker.")
 	lostLedger(w)
 	w.now = w.now.Add(time.Hour)
-	w.run("adopt", "--dry-run").wantCode(exitNotDone).wantOut(string(over.ID), string(live.ID)).wantErr("2 grants would be recorded")
+	w.run("adopt", "--dry-run").wantCode(exitNotDone).wantOut(string(over.ID), string(live.ID)).
+		wantErr("2 grants would be recorded")
 	if exists("ledger.db") {
 		t.Error("a dry run made a ledger")
 	}
@@ -41,7 +42,8 @@ func TestAdopt(t *testing.T) {
 		g     jit.Grant
 		state jit.State
 	}{{over, jit.StateExpired}, {live, jit.StateActive}} {
-		if got := shown[i]; got.ID != want.g.ID || got.State != want.state || got.Binding != want.g.Binding || !got.Start.Equal(want.g.Start) || !got.End.Equal(want.g.End) {
+		if got := shown[i]; got.ID != want.g.ID || got.State != want.state || got.Binding != want.g.Binding ||
+			!got.Start.Equal(want.g.Start) || !got.End.Equal(want.g.End) {
 			t.Errorf("recorded %+v, want %s %+v", got, want.state, want.g)
 		}
 	}
@@ -53,16 +55,20 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// What cannot be read keeps nothing else from being swept or recorded, and what is over is ended whatever is set against drift.
+// What cannot be read keeps nothing else from being swept or recorded, and what is over is ended whatever is set
+// against drift.
 func TestLostLedgerWithATargetThatCannotBeRead(t *testing.T) {
 	w := newWorld(t)
 	over, live := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
 	lostLedger(w)
 	w.now = w.now.Add(time.Hour)
-	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_unplanned_revocations = 0\ntargets = {\n"+
-		"  bastion = { ssh = { authorized_keys = %q }, on_drift = \"report\" }\n  broken = { ssh = { authorized_keys = %q } }\n}\n", w.keys, t.TempDir()))
-	w.run("adopt", "--dry-run").wantCode(exitUnreadable).wantOut(string(live.ID)).wantErr("broken", "not a regular file")
-	w.run("sweep", "--markers-only").wantCode(exitUnreadable).wantOut("remove", "done", string(over.ID)).wantErr("broken", "not a regular file")
+	w.write("jit.hcl",
+		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_unplanned_revocations = 0\ntargets = {\n"+
+			"  bastion = { ssh = { authorized_keys = %q }, on_drift = \"report\" }\n  broken = { ssh = { authorized_keys = %q } }\n}\n", w.keys, t.TempDir()))
+	w.run("adopt", "--dry-run").wantCode(exitUnreadable).wantOut(string(live.ID)).
+		wantErr("broken", "not a regular file")
+	w.run("sweep", "--markers-only").wantCode(exitUnreadable).wantOut("remove", "done", string(over.ID)).
+		wantErr("broken", "not a regular file")
 	w.wantAccess(over, false)
 	w.wantAccess(live, true)
 	w.run("adopt").wantCode(exitUnreadable).wantOut(string(live.ID)).wantNotOut(string(over.ID)).wantErr("broken")
@@ -72,17 +78,20 @@ func TestLostLedgerWithATargetThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// Lower limits of today keep nothing that is recorded from being explained, and what may not be recorded is named as that.
+// Lower limits of today keep nothing that is recorded from being explained, and what may not be recorded is named as
+// that.
 func TestAdoptUnderALowerMaxTTL(t *testing.T) {
 	w := newWorld(t)
 	long, short := w.grant("INC-1: a", "2h"), w.grant("INC-2: b", "30m")
-	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_ttl = \"1h\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
+	w.write("jit.hcl",
+		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_ttl = \"1h\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
 	if r := w.run("adopt").wantCode(exitDone).wantErr("The ledger explains every marker."); strings.Contains(r.err, "max_ttl") {
 		t.Errorf("a recorded grant was judged: %s", r.err)
 	}
 	lostLedger(w)
 	for _, args := range [][]string{{"adopt", "--dry-run"}, {"adopt"}} {
-		w.run(args...).wantCode(exitNotDone).wantOut(string(short.ID)).wantNotOut(string(long.ID)).wantErr(string(long.ID), "max_ttl is 1h", "1 of 2 grants could not be recorded")
+		w.run(args...).wantCode(exitNotDone).wantOut(string(short.ID)).wantNotOut(string(long.ID)).
+			wantErr(string(long.ID), "max_ttl is 1h", "1 of 2 grants could not be recorded")
 	}
 	if r := w.run("adopt").wantCode(exitNotDone).wantErr(string(long.ID), "1 of 1 grants could not be recorded"); strings.Contains(r.err, "knows every marker") || r.out != "" {
 		t.Errorf("said %s%s", r.out, r.err)
@@ -114,7 +123,8 @@ func TestAdoptTwiceAtOnce(t *testing.T) {
 // The owner is told what went with the ledger for good.
 func TestAdoptTellsOfWhatOnlyTheLedgerRemembered(t *testing.T) {
 	w := newWorld(t)
-	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %[1]q } }\n  other = { ssh = { authorized_keys = %[1]q } }\n}\n", w.keys))
+	w.write("jit.hcl",
+		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %[1]q } }\n  other = { ssh = { authorized_keys = %[1]q } }\n}\n", w.keys))
 	w.wrap = func(name string, p jit.Platform) jit.Platform {
 		if name == "bastion" {
 			return remembering{p}

@@ -30,16 +30,20 @@ func (w *world) alter(statement string) {
 func TestVerifyNamesARewrittenRow(t *testing.T) {
 	w := newWorld(t)
 	w.grant("INC-1: look", "2h")
-	w.run("audit", "verify").wantCode(exitDone).wantOut("The record is intact", "A cut tail goes unnoticed without --head")
+	w.run("audit", "verify").wantCode(exitDone).
+		wantOut("The record is intact", "A cut tail goes unnoticed without --head")
 	w.run("audit", "head", "--output", "head.json").wantCode(exitDone)
 	w.run("audit", "verify", "--head", "head.json").wantCode(exitDone).wantNotOut("A cut tail")
 	w.alter("UPDATE jit_grants SET reason = 'INC-2: other'")
-	w.run("audit", "verify", "--head", "head.json").wantCode(exitNotDone).wantOut(`reason is "INC-2: other" and the events say "INC-1: look"`).wantErr("not intact")
-	w.run("audit", "verify", "--json").wantCode(exitNotDone).wantOut(`"ok": false`, `"mismatch_count": 1`, `"fact": "reason"`, `"head_checked": false`)
+	w.run("audit", "verify", "--head", "head.json").wantCode(exitNotDone).
+		wantOut(`reason is "INC-2: other" and the events say "INC-1: look"`).wantErr("not intact")
+	w.run("audit", "verify", "--json").wantCode(exitNotDone).
+		wantOut(`"ok": false`, `"mismatch_count": 1`, `"fact": "reason"`, `"head_checked": false`)
 	w.run("audit", "head").wantCode(exitNotDone)
 }
 
-// Somebody moves the end of a grant in the ledger by ten years: no sweep brings it to the target, and the access ends when it was to.
+// Somebody moves the end of a grant in the ledger by ten years: no sweep brings it to the target, and the access ends
+// when it was to.
 func TestASweepBringsNoForgedEndToATarget(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: look", "2h")
@@ -78,10 +82,12 @@ func TestAGrantThatIsNeverDueEnds(t *testing.T) {
 // Somebody deletes a grant from the ledger: nobody records it anew, and its access ends.
 func TestADeletedGrantIsNotRecordedAnew(t *testing.T) {
 	w := newWorld(t)
-	request := broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: "INC-1: look", Renewal: 1, TTL: "2h"}
+	request := broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"},
+		Reason: "INC-1: look", Renewal: 1, TTL: "2h"}
 	g := w.request(request)
 	w.alter("DELETE FROM jit_grants")
-	w.run("adopt").wantCode(exitNotDone).want("output", w.run("adopt").err+w.run("adopt").out, []string{"was removed", "jit audit verify"})
+	w.run("adopt").wantCode(exitNotDone).
+		want("output", w.run("adopt").err+w.run("adopt").out, []string{"was removed", "jit audit verify"})
 	rt := w.runtime()
 	if _, err := rt.Broker.Grant(t.Context(), request); !errors.Is(err, jit.ErrAltered) {
 		t.Errorf("asked for again: %v", err)

@@ -22,8 +22,9 @@ func (p *program) auditVerifyCommand() *cobra.Command {
 	cmd := p.command(&cobra.Command{
 		Use:   "verify",
 		Short: "Check that nobody changed the record",
-		Long: `Check every event against its hash and the event before it, and the last event against the ledger's head. Rebuild
-the grants and policies from their events, and name each one that differs from its row, was removed, or has no event.
+		Long: `Check every event against its hash and the event before it, and the last event against the ledger's head.
+Rebuild the grants and policies from their events, and name each one that differs from its row, was removed,
+or has no event.
 
 The head that is printed identifies the whole record. Anyone who can write to the database can write a new chain, so
 keep the head elsewhere from time to time (jit audit head), and check the record against it with --head: the same
@@ -101,7 +102,8 @@ func (p *program) printVerified(r ledger.Report, gone string, headChecked bool) 
 		fmt.Fprintf(p.out, "%d more rows differ from the events.\n", more)
 	}
 	if r.Older > 0 {
-		fmt.Fprintf(p.out, "%d grants could not be compared in full: their older events do not record every fact.\n", r.Older)
+		fmt.Fprintf(p.out, "%d grants could not be compared in full: their older events do not record every fact.\n",
+			r.Older)
 	}
 	if !r.OK() || gone != "" {
 		return nil

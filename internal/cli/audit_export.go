@@ -56,10 +56,13 @@ wrong.`,
 		return func(ctx context.Context, rt *config.Runtime) error { return p.auditExport(ctx, rt, o) }, err
 	})
 	cmd.Flags().StringVar(&o.format, "format", "json", "json, csv or cloudevents")
-	cmd.Flags().StringVar(&o.since, "since", "", "only events from this `time` on (2026-11-01T00:00:00Z), or since this long ago (30d)")
-	cmd.Flags().StringVar(&o.until, "until", "", "only events before this `time` (2026-12-01T00:00:00Z), or before this long ago (1d)")
+	cmd.Flags().StringVar(&o.since, "since", "",
+		"only events from this `time` on (2026-11-01T00:00:00Z), or since this long ago (30d)")
+	cmd.Flags().StringVar(&o.until, "until", "",
+		"only events before this `time` (2026-12-01T00:00:00Z), or before this long ago (1d)")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "", "write to this `file` instead of standard output")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exportFormats, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("format",
+		cobra.FixedCompletions(exportFormats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -175,13 +178,14 @@ func csvWriter(w io.Writer) func(jit.Event) error {
 			return err
 		}
 		return write(strconv.FormatInt(e.Seq, 10), e.At.UTC().Format(time.RFC3339Nano), harmless(string(e.Kind)),
-			harmless(string(e.Grant)), harmless(e.Policy), harmless(e.Name), harmless(e.Change), harmless(string(e.Source)),
+			harmless(string(e.Grant)), harmless(e.Policy), harmless(e.Name), harmless(e.Change),
+			harmless(string(e.Source)),
 			facts, harmless(e.Prev), harmless(e.Hash))
 	}
 }
 
-// cellJSON writes details as JSON with sorted names, which reads back whatever the details are. It has no hidden characters,
-// and no semicolon, which separates the cells of some spreadsheets.
+// cellJSON writes details as JSON with sorted names, which reads back whatever the details are. It has no hidden
+// characters, and no semicolon, which separates the cells of some spreadsheets.
 func cellJSON(facts map[string]string) (string, error) {
 	if len(facts) == 0 {
 		return "", nil
@@ -190,9 +194,9 @@ func cellJSON(facts map[string]string) (string, error) {
 	return strings.ReplaceAll(visibleJSON(string(text)), ";", `\u003b`), err
 }
 
-// formula matches where a spreadsheet would read a formula: at the beginning of a cell, and after a semicolon, which separates
-// cells in locales with a decimal comma (https://owasp.org/www-community/attacks/CSV_Injection). It also matches an
-// apostrophe that is already there, so that the added one can be removed again.
+// formula matches where a spreadsheet would read a formula: at the beginning of a cell, and after a semicolon, which
+// separates cells in locales with a decimal comma (https://owasp.org/www-community/attacks/CSV_Injection). It also
+// matches an apostrophe that is already there, so that the added one can be removed again.
 var formula = regexp.MustCompile(`(^|;)('|[ "]*[=+\-@＝＋－＠])`)
 
 // harmless returns a cell without hidden characters, with an apostrophe before every would-be formula.

@@ -49,9 +49,9 @@ func (p *program) auditHeadCommand() *cobra.Command {
 	cmd := p.command(&cobra.Command{
 		Use:   "head",
 		Short: "Print the head of the record, to keep elsewhere",
-		Long: `Check the record, and print the id of the ledger, the number and the hash of its last event, and the time, as JSON.
-Keep it where nobody who can write to the ledger can change it: jit audit verify --head checks later that the record
-still has this event.
+		Long: `Check the record, and print the id of the ledger, the number and the hash of its last event, and the
+time, as JSON. Keep it where nobody who can write to the ledger can change it: jit audit verify --head checks
+later that the record still has this event.
 
 --sign adds an SSH signature by a private key file, or by the SSH agent if the file is a public key. The signed message
 is the JSON without the signature, on one line, and its namespace is ` + headNamespace + `, so ssh-keygen -Y verify can
@@ -74,12 +74,14 @@ Exit codes: 0 done, 1 the record is not intact, 2 it could not be read, 3 the co
 			return p.auditHead(ctx, rt, signer, output)
 		}, nil
 	})
-	cmd.Flags().StringVar(&sign, "sign", "", "sign the head with the SSH key in this `file`; a public key is looked up in the agent")
+	cmd.Flags().StringVar(&sign, "sign", "",
+		"sign the head with the SSH key in this `file`; a public key is looked up in the agent")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file` instead of standard output")
 	return cmd
 }
 
-// signer reads a private key, or a public key whose private half is in the SSH agent. Call done after the last signature.
+// signer reads a private key, or a public key whose private half is in the SSH agent. Call done after the last
+// signature.
 func (p *program) signer(ctx context.Context, file string) (signer ssh.Signer, done func(), err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -183,7 +185,8 @@ type headCheck struct{ file, signer string }
 func (c headCheck) load() (kept *auditHead, signed bool, err error) {
 	switch {
 	case c.file == "" && c.signer != "":
-		return nil, false, jit.Invalid("--signer", "name the head with --head", "there is no head with a signature to check")
+		return nil, false,
+			jit.Invalid("--signer", "name the head with --head", "there is no head with a signature to check")
 	case c.file == "":
 		return nil, false, nil
 	}
@@ -202,19 +205,22 @@ func (c headCheck) load() (kept *auditHead, signed bool, err error) {
 	}
 	keyText, err := os.ReadFile(c.signer)
 	if err != nil {
-		return nil, false, jit.Invalid("--signer", "name the file of a public SSH key", "the key cannot be read: %v", err)
+		return nil, false,
+			jit.Invalid("--signer", "name the file of a public SSH key", "the key cannot be read: %v", err)
 	}
 	key, _, _, _, err := ssh.ParseAuthorizedKey(keyText)
 	if err != nil {
-		return nil, false, jit.Invalid("--signer", "name the file of a public SSH key, such as id_ed25519.pub", "%s is not a public SSH key", c.signer)
+		return nil, false, jit.Invalid("--signer", "name the file of a public SSH key, such as id_ed25519.pub",
+			"%s is not a public SSH key", c.signer)
 	}
 	signature, err := sshsig.Unarmor([]byte(kept.Signature))
 	if err == nil {
 		err = sshsig.Verify(bytes.NewReader(kept.signed()), signature, key, signature.HashAlgorithm, headNamespace)
 	}
 	if err != nil {
-		return nil, false, notDone(fmt.Errorf("the head in %s has no valid signature of the key in %s: it was changed, or somebody else made it",
-			c.file, c.signer))
+		return nil, false,
+			notDone(fmt.Errorf("the head in %s has no valid signature of the key in %s: it was changed, or somebody else made it",
+				c.file, c.signer))
 	}
 	return kept, true, nil
 }
@@ -223,11 +229,13 @@ func (c headCheck) load() (kept *auditHead, signed bool, err error) {
 func (h auditHead) missingFrom(ctx context.Context, rt *config.Runtime, now ledger.Report) (string, error) {
 	switch {
 	case now.Ledger != h.Ledger:
-		return fmt.Sprintf("this is another ledger: the head is from %s, and this one is %s", h.Ledger, cmp.Or(now.Ledger, "none")), nil
+		return fmt.Sprintf("this is another ledger: the head is from %s, and this one is %s", h.Ledger,
+			cmp.Or(now.Ledger, "none")), nil
 	case h.Seq == 0:
 		return "", nil
 	case now.Seq < h.Seq:
-		return fmt.Sprintf("the record was cut or rewritten: the head is event %d, and the last event is %d", h.Seq, now.Seq), nil
+		return fmt.Sprintf("the record was cut or rewritten: the head is event %d, and the last event is %d", h.Seq,
+			now.Seq), nil
 	}
 	for e, err := range rt.Ledger.Events(ctx, h.Seq) {
 		if err != nil {

@@ -36,7 +36,8 @@ func TestAuditHead(t *testing.T) {
 	check := []string{"audit", "verify", "--head", "head.json"}
 	w.run(append(check, "--signer", "alice.pub")...).wantCode(exitDone).wantOut("intact")
 	w.run(check...).wantCode(exitDone).wantErr("signature of the head was not checked")
-	w.run(append(check, "--signer", "eve.pub")...).wantCode(exitNotDone).wantErr("has no valid signature of the key in eve.pub")
+	w.run(append(check, "--signer", "eve.pub")...).wantCode(exitNotDone).
+		wantErr("has no valid signature of the key in eve.pub")
 
 	// The record grows: it still holds the head.
 	w.grant("INC-2: b", "2h")
@@ -57,7 +58,8 @@ func TestAuditHead(t *testing.T) {
 	}
 	w.write("head.sig", head.Signature)
 	w.write("allowed", "alice "+string(public))
-	if out, err := keygen(t, head.signed(), "-Y", "verify", "-f", "allowed", "-I", "alice", "-n", headNamespace, "-s", "head.sig"); err != nil {
+	if out, err := keygen(t, head.signed(), "-Y", "verify", "-f", "allowed", "-I", "alice", "-n", headNamespace, "-s",
+		"head.sig"); err != nil {
 		t.Errorf("ssh-keygen: %s, %v", out, err)
 	}
 	w.write("message", string(head.signed()))
@@ -84,7 +86,8 @@ func TestAuditHead(t *testing.T) {
 	// Whatever of a head is changed shows.
 	head.Signature = ours
 	for name, change := range map[string]func(*auditHead){
-		"seq": func(h *auditHead) { h.Seq-- }, "time": func(h *auditHead) { h.At = "2026-01-01T00:00:00Z" }, "hash": func(h *auditHead) { h.Hash = strings.Repeat("0", 64) },
+		"seq": func(h *auditHead) { h.Seq-- }, "time": func(h *auditHead) { h.At = "2026-01-01T00:00:00Z" },
+		"hash":   func(h *auditHead) { h.Hash = strings.Repeat("0", 64) },
 		"ledger": func(h *auditHead) { h.Ledger = "another" }, "signature": func(h *auditHead) { h.Signature = "" },
 	} {
 		changed := head
@@ -166,7 +169,8 @@ func TestAuditHeadByAgent(t *testing.T) {
 		w.run("audit", "verify", "--head", key+".json", "--signer", key+".pub").wantCode(exitDone)
 		w.run("audit", "verify", "--head", key+".json", "--signer", "eve.pub").wantCode(exitNotDone)
 	}
-	w.run("audit", "head", "--sign", "eve.pub").wantCode(exitUsage).wantErr("the SSH agent does not have the key of eve.pub", "ssh-add").wantNotOut("hash")
+	w.run("audit", "head", "--sign", "eve.pub").wantCode(exitUsage).
+		wantErr("the SSH agent does not have the key of eve.pub", "ssh-add").wantNotOut("hash")
 	t.Setenv("SSH_AUTH_SOCK", socket+".gone")
 	w.run("audit", "head", "--sign", "alice.pub").wantCode(exitUsage).wantErr("the SSH agent cannot be reached")
 }
@@ -211,7 +215,8 @@ func TestAuditExportCloudEvents(t *testing.T) {
 	g := w.grant("INC-1: a", "2h")
 	var report struct{ Ledger string }
 	w.run("audit", "verify", "--json").decode(&report)
-	lines := strings.Split(strings.TrimSpace(w.run("audit", "export", "--format", "cloudevents").wantCode(exitDone).out), "\n")
+	lines := strings.Split(strings.TrimSpace(w.run("audit", "export", "--format",
+		"cloudevents").wantCode(exitDone).out), "\n")
 	if len(lines) != 3 {
 		t.Fatalf("%d lines, want 3:\n%s", len(lines), strings.Join(lines, "\n"))
 	}
@@ -223,7 +228,8 @@ func TestAuditExportCloudEvents(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)
 		}
-		if e.Source != "urn:uuid:"+report.Ledger || e.Subject != string(g.ID) || e.Data.Seq != i+1 || !strings.HasPrefix(e.Type, "io.github.jitaccess.") {
+		if e.Source != "urn:uuid:"+report.Ledger || e.Subject != string(g.ID) || e.Data.Seq != i+1 ||
+			!strings.HasPrefix(e.Type, "io.github.jitaccess.") {
 			t.Errorf("line %d: %s", i+1, line)
 		}
 	}
@@ -242,8 +248,10 @@ func TestAuditExportCloudEvents(t *testing.T) {
 			t.Errorf("%s %s:\n%s", c.flag, at, out)
 		}
 	}
-	w.run("audit", "export", "--until", "tomorrow").wantCode(exitUsage).wantErr("--until", `"tomorrow" is neither a time nor a duration`)
-	w.run("audit", "export", "--since", "yesterday").wantCode(exitUsage).wantErr("--since", `"yesterday" is neither a time nor a duration`)
+	w.run("audit", "export", "--until", "tomorrow").wantCode(exitUsage).
+		wantErr("--until", `"tomorrow" is neither a time nor a duration`)
+	w.run("audit", "export", "--since", "yesterday").wantCode(exitUsage).
+		wantErr("--since", `"yesterday" is neither a time nor a duration`)
 }
 
 // The clock of one writer is ahead: what others wrote after it is neither left out nor taken for later.
@@ -256,6 +264,8 @@ func TestExportOfAPeriodWithAClockThatIsAhead(t *testing.T) {
 	w.now = noon.Add(time.Minute)
 	last := w.grant("INC-3: c", "3h")
 	half := noon.Add(30 * time.Minute).Format(time.RFC3339)
-	w.run("audit", "export", "--until", half).wantCode(exitDone).wantOut(string(first.ID), string(last.ID)).wantNotOut(string(ahead.ID))
-	w.run("audit", "export", "--since", half).wantCode(exitDone).wantOut(string(ahead.ID)).wantNotOut(string(first.ID), string(last.ID))
+	w.run("audit", "export", "--until", half).wantCode(exitDone).wantOut(string(first.ID), string(last.ID)).
+		wantNotOut(string(ahead.ID))
+	w.run("audit", "export", "--since", half).wantCode(exitDone).wantOut(string(ahead.ID)).
+		wantNotOut(string(first.ID), string(last.ID))
 }

@@ -49,7 +49,8 @@ func TestAuditVerifyFindsTampering(t *testing.T) {
 	if _, err := db.Exec("DELETE FROM jit_events WHERE seq = 3"); err != nil {
 		t.Fatal(err)
 	}
-	w.run("audit", "verify").wantCode(exitNotDone).wantOut("event 3 was removed", "The head vouches for events 4 to ").wantErr("not intact")
+	w.run("audit", "verify").wantCode(exitNotDone).wantOut("event 3 was removed", "The head vouches for events 4 to ").
+		wantErr("not intact")
 	var broken struct {
 		OK     bool
 		Damage []struct {
@@ -101,7 +102,8 @@ func TestAuditExportCSV(t *testing.T) {
 		t.Errorf("an empty record is %q", out)
 	}
 	w := story(t)
-	rows, err := csv.NewReader(strings.NewReader(w.run("audit", "export", "--format", "csv").wantCode(exitDone).out)).ReadAll()
+	rows, err := csv.NewReader(strings.NewReader(w.run("audit", "export", "--format",
+		"csv").wantCode(exitDone).out)).ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +125,8 @@ func TestAuditExportCSV(t *testing.T) {
 
 func TestHarmless(t *testing.T) {
 	for cell, want := range map[string]string{
-		"": "", "a=b": "a=b", "=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@SUM": "'@SUM", "\tx": `\u{9}x`, "a;=1": "a;'=1", "'=1": "''=1", "＝1": "'＝1", "é": "é",
+		"": "", "a=b": "a=b", "=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@SUM": "'@SUM", "\tx": `\u{9}x`,
+		"a;=1": "a;'=1", "'=1": "''=1", "＝1": "'＝1", "é": "é",
 	} {
 		if got := harmless(cell); got != want {
 			t.Errorf("harmless(%q) = %q, want %q", cell, got, want)

@@ -13,8 +13,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A directory that is away keeps a live grant on record, whether its name is gone or what is left is an empty mount point. When
-// it is back, the next sweep ends what was revoked.
+// A directory that is away keeps a live grant on record, whether its name is gone or what is left is an empty mount
+// point. When it is back, the next sweep ends what was revoked.
 func TestADirectoryThatIsAway(t *testing.T) {
 	for _, empty := range []bool{false, true} {
 		t.Run(fmt.Sprintf("empty %t", empty), func(t *testing.T) {
@@ -25,8 +25,10 @@ func TestADirectoryThatIsAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.write(".ssh/authorized_keys", foreignLine)
-			w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q } } }\n", w.keys))
-			g := w.request(broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: "INC-1: look", Renewal: 1, TTL: "1h"})
+			w.write("jit.hcl",
+				fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q } } }\n", w.keys))
+			g := w.request(broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"},
+				Reason: "INC-1: look", Renewal: 1, TTL: "1h"})
 
 			err := os.Rename(dir, dir+".away")
 			if empty {
@@ -35,7 +37,8 @@ func TestADirectoryThatIsAway(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.run("revoke", string(g.ID), "--reason", "INC-1: done").wantCode(exitNotDone).wantOut("cannot be looked at", "mount its file system")
+			w.run("revoke", string(g.ID), "--reason", "INC-1: done").wantCode(exitNotDone).
+				wantOut("cannot be looked at", "mount its file system")
 			w.run("list").wantCode(exitDone).wantOut("not removed")
 			if r := w.run("sweep"); r.code == exitDone || !strings.Contains(r.err+r.out, "cannot be looked at") {
 				t.Errorf("jit sweep: exit code %d\n%s%s", r.code, r.out, r.err)
@@ -67,7 +70,8 @@ func TestALockThatCannotBeHad(t *testing.T) {
 	if err := errors.Join(os.Remove(lock), os.Mkdir(lock, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	w.run("revoke", string(g.ID), "--reason", "INC-1: done").wantCode(exitDone).wantErr(`warning: target "bastion": authorized_keys is changed without its lock`, lock)
+	w.run("revoke", string(g.ID), "--reason", "INC-1: done").wantCode(exitDone).
+		wantErr(`warning: target "bastion": authorized_keys is changed without its lock`, lock)
 	if got := w.read("authorized_keys"); got != foreignLine {
 		t.Errorf("the file holds\n%s", got)
 	}

@@ -108,7 +108,8 @@ Wherever a command takes the ID of a grant, you may write its beginning, at leas
 	root.SetVersionTemplate(p.versionLine())
 	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
-	flags.StringVar(&p.config, "config", "", "settings `file` (default "+config.EnvFile+", or else "+config.DefaultFile+")")
+	flags.StringVar(&p.config, "config", "",
+		"settings `file` (default "+config.EnvFile+", or else "+config.DefaultFile+")")
 	flags.DurationVar(&p.timeout, "timeout", 15*time.Minute, "give up after this time; the command then fails")
 	_ = root.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
 	root.AddCommand(
@@ -183,7 +184,8 @@ func (p *program) warn(text string) {
 // withRuntime opens what the settings describe while do runs, for at most --timeout.
 func (p *program) withRuntime(ctx context.Context, source jit.Source, do action) error {
 	if p.timeout <= 0 {
-		return usage(jit.Invalid("--timeout", "write for example --timeout 15m", "%s is not a positive duration", p.timeout))
+		return usage(jit.Invalid("--timeout", "write for example --timeout 15m", "%s is not a positive duration",
+			p.timeout))
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()

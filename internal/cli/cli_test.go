@@ -40,7 +40,8 @@ func newWorld(t *testing.T) *world {
 	t.Chdir(w.dir)
 	w.keys = filepath.Join(w.dir, "authorized_keys")
 	w.write("authorized_keys", foreignLine)
-	w.write("jit.hcl", fmt.Sprintf("ledger  = \"sqlite://ledger.db\"\nowner   = \"payments\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
+	w.write("jit.hcl",
+		fmt.Sprintf("ledger  = \"sqlite://ledger.db\"\nowner   = \"payments\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
 	return w
 }
 
@@ -116,7 +117,8 @@ func (r result) decode(v any) {
 func (w *world) grant(reason, ttl string) jit.Grant {
 	w.t.Helper()
 	return w.request(broker.Request{
-		Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: reason, Renewal: 1, TTL: ttl,
+		Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: reason, Renewal: 1,
+		TTL: ttl,
 	})
 }
 

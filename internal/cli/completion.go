@@ -33,9 +33,14 @@ func (p *program) completeIDs(cmd *cobra.Command, _ []string, _ string) ([]cobra
 }
 
 func (p *program) completeTargets(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	s, err := config.Load(p.config)
-	if err != nil {
+	s, _ := config.Load(p.config) // without targets in case of an error
+	return slices.Sorted(maps.Keys(s.Targets)), cobra.ShellCompDirectiveNoFileComp
+}
+
+func (p *program) completeReceivers(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return slices.Sorted(maps.Keys(s.Targets)), cobra.ShellCompDirectiveNoFileComp
+	s, _ := config.Load(p.config)
+	return slices.Sorted(maps.Keys(s.Notify)), cobra.ShellCompDirectiveNoFileComp
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A file that cannot be written, then one that can: the attempt that gave nothing is no access, fails no command and stands in nobody's way.
+// A file that cannot be written, then one that can: the attempt that gave nothing is no access, fails no command and
+// stands in nobody's way.
 func TestAnAttemptThatGaveNothingIsClosed(t *testing.T) {
 	w := newWorld(t)
 	right := filepath.Join(w.dir, "home", ".ssh")
@@ -20,10 +21,12 @@ owner   = "payments"
 targets = { bastion = { ssh = { authorized_keys = "`+filepath.Join(right, "authorized_keys")+`" } } }
 `)
 	keys, second := filepath.Join(right, "authorized_keys"), filepath.Join(w.dir, "second")
-	if err := errors.Join(os.MkdirAll(right, 0o700), os.WriteFile(keys, []byte(foreignLine), 0o600), os.Link(keys, second)); err != nil {
+	if err := errors.Join(os.MkdirAll(right, 0o700), os.WriteFile(keys, []byte(foreignLine), 0o600),
+		os.Link(keys, second)); err != nil {
 		t.Fatal(err)
 	}
-	request := broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: "INC-1: look", Renewal: 1, TTL: "1h"}
+	request := broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"},
+		Reason: "INC-1: look", Renewal: 1, TTL: "1h"}
 	rt := w.runtime()
 	if _, err := rt.Broker.Grant(t.Context(), request); err == nil {
 		t.Fatal("a file with two names was written")
@@ -54,7 +57,8 @@ targets = { bastion = { ssh = { authorized_keys = "`+filepath.Join(right, "autho
 	w.run("list").wantCode(exitDone).wantOut("active")
 }
 
-// A grant whose target is gone for good does not fail every sweep for ever: its record is closed by hand, and only while nobody can look.
+// A grant whose target is gone for good does not fail every sweep for ever: its record is closed by hand, and only
+// while nobody can look.
 func TestARecordOfAGoneTargetIsClosed(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: look", "1h")

@@ -15,8 +15,8 @@ func (p *program) listCommand() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List grants: who has what, why, and for how long",
-		Long: `List the grants of every owner in the ledger, the first to end first. Without --all or --state, the list has
-the grants that are live, and those that are over but not yet removed from their target.
+		Long: `List the grants of every owner in the ledger, the first to end first. Without --all or --state, the list
+has the grants that are live, and those that are over but not yet removed from their target.
 
 On a terminal the table fits the width: ids and long texts are cut. A piped table is complete.
 --json prints an array of grants. state, remaining_seconds and outstanding describe this moment.`,
@@ -32,7 +32,8 @@ On a terminal the table fits the width: ids and long texts are cut. A piped tabl
 	cmd.Flags().StringVar(&s.owner, "owner", "", "only grants of this `owner` (default '*', all owners)")
 	cmd.Flags().BoolVar(&s.closed, "all", false, "also grants that are over and gone")
 	p.jsonFlag(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("state",
+		cobra.FixedCompletions(stateNames(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("owner", cobra.NoFileCompletions)
 	return cmd
 }

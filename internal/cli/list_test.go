@@ -19,7 +19,8 @@ func TestListTellsWhoHasWhatWhyAndForHowLong(t *testing.T) {
 	soon := w.grant("INC-2: short", "30m")
 	w.now = w.now.Add(10 * time.Minute)
 
-	out := w.run("list").wantCode(exitDone).wantOut("ID ", "STATE", string(long.ID), string(soon.ID), "7h50m left", "20m left", "INC-1: long", "bastion", "active").out
+	out := w.run("list").wantCode(exitDone).wantOut("ID ", "STATE", string(long.ID), string(soon.ID), "7h50m left",
+		"20m left", "INC-1: long", "bastion", "active").out
 	if strings.Index(out, string(soon.ID)) > strings.Index(out, string(long.ID)) {
 		t.Errorf("the first to end is not the first of the list:\n%s", out)
 	}
@@ -49,8 +50,9 @@ func TestListFilters(t *testing.T) {
 	a := w.grant("INC-1: a", "1h")
 	b := w.grant("INC-2: b", "2h")
 	later := w.request(broker.Request{
-		Binding: jit.Binding{Target: "bastion", Principal: a.Principal, Role: "login"}, Reason: "CHG-3: later", Renewal: 1,
-		TTL: "1h", StartsAt: w.now.Add(3 * time.Hour),
+		Binding: jit.Binding{Target: "bastion", Principal: a.Principal, Role: "login"}, Reason: "CHG-3: later",
+		Renewal: 1,
+		TTL:     "1h", StartsAt: w.now.Add(3 * time.Hour),
 	})
 	ids := func(args ...string) []jit.ID {
 		t.Helper()
@@ -93,7 +95,9 @@ func TestListFilters(t *testing.T) {
 		}
 	}
 	// The ledger knows targets that are not configured any more.
-	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\ntargets = {\n  other = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
+	w.write("jit.hcl",
+		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\ntargets = {\n  other = { ssh = { authorized_keys = %q } }\n}\n",
+			w.keys))
 	if got := ids("--target", "bastion", "--principal", "ssh-rsa *"); len(got) != 0 {
 		t.Errorf("list of a former target: %v", got)
 	}
@@ -104,17 +108,20 @@ func TestListShowsTheCommentOfAKey(t *testing.T) {
 	w := newWorld(t)
 	key := w.key()
 	g := w.request(broker.Request{
-		Binding: jit.Binding{Target: "bastion", Principal: key + " alice@laptop (work)", Role: "login"}, Reason: "INC-1: a", Renewal: 1, TTL: "1h",
+		Binding: jit.Binding{Target: "bastion", Principal: key + " alice@laptop (work)", Role: "login"},
+		Reason:  "INC-1: a", Renewal: 1, TTL: "1h",
 	})
 	other := w.grant("INC-2: b", "1h")
 	name := "alice@laptop (work) (…" + key[len(key)-6:] + ")"
 	w.run("list").wantCode(exitDone).wantOut(name, other.Principal).wantNotOut(key)
 	w.run("list", "--principal", "alice@*").wantCode(exitDone).wantOut(name).wantNotOut(other.Principal)
-	w.run("list", "--json").wantCode(exitDone).wantOut(`"principal": "`+key+`"`, `"principal_name": "alice@laptop (work)"`)
+	w.run("list", "--json").wantCode(exitDone).
+		wantOut(`"principal": "`+key+`"`, `"principal_name": "alice@laptop (work)"`)
 	w.run("show", string(g.ID)).wantCode(exitDone).wantOut(key, "alice@laptop (work)")
 	w.run("sweep", "--dry-run").wantCode(exitDone)
 	w.run("audit", "verify").wantCode(exitDone)
-	w.run("revoke", "--principal", "alice@laptop (work)", "--yes", "--reason", "done").wantCode(exitDone).wantOut(name, "revoked").wantNotOut(key)
+	w.run("revoke", "--principal", "alice@laptop (work)", "--yes", "--reason", "done").wantCode(exitDone).
+		wantOut(name, "revoked").wantNotOut(key)
 	w.wantAccess(g, false)
 	w.wantAccess(other, true)
 }
@@ -133,9 +140,12 @@ func TestListJSONHasStableNames(t *testing.T) {
 		t.Fatalf("got %d grants, want 1", len(views))
 	}
 	for name, want := range map[string]any{
-		"id": string(g.ID), "owner": "payments", "target": "bastion", "principal": g.Principal, "role": "login", "scope": w.keys,
-		"reason": "INC-1: <b> & co", "renewal": 1.0, "ttl": "1h", "state": "active", "remaining_seconds": 3540.0, "outstanding": false,
-		"expires_at": jit.FormatTime(g.End), "starts_at": jit.FormatTime(g.Start), "enforcement": "native", "session_tail": "unlimited",
+		"id": string(g.ID), "owner": "payments", "target": "bastion", "principal": g.Principal, "role": "login",
+		"scope":  w.keys,
+		"reason": "INC-1: <b> & co", "renewal": 1.0, "ttl": "1h", "state": "active", "remaining_seconds": 3540.0,
+		"outstanding": false,
+		"expires_at":  jit.FormatTime(g.End), "starts_at": jit.FormatTime(g.Start), "enforcement": "native",
+		"session_tail": "unlimited",
 	} {
 		if got := views[0][name]; got != want {
 			t.Errorf("%s = %v, want %v", name, got, want)
@@ -180,7 +190,8 @@ func TestColourOf(t *testing.T) {
 	const red, green, yellow, grey = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[90m"
 	for cell, want := range map[string]string{
 		"active": green, "done": green, "scheduled": yellow, "pending": yellow, "planned": yellow, "look": yellow,
-		"expired": grey, "revoked": grey, "over": grey, "failed": red, "expired (not removed yet)": red, "revoked (not removed yet)": red,
+		"expired": grey, "revoked": grey, "over": grey, "failed": red, "expired (not removed yet)": red,
+		"revoked (not removed yet)": red,
 	} {
 		if got := colourOf(cell, false); got != want {
 			t.Errorf("colourOf(%q) = %q, want %q", cell, got, want)
@@ -196,7 +207,8 @@ func TestShowTellsTheStory(t *testing.T) {
 	w.run("revoke", string(g.ID), "--reason", "done early").wantCode(exitDone)
 
 	w.run("show", strings.ToUpper(string(g.ID))).wantCode(exitDone).
-		wantOut(string(g.ID), "revoked, ended 0s ago", "INC-1: look", "revoked_by", "alice", "done early", "requested", "granted", "revoke_requested", "CHG-77", "terraform", "cli").
+		wantOut(string(g.ID), "revoked, ended 0s ago", "INC-1: look", "revoked_by", "alice", "done early", "requested",
+			"granted", "revoke_requested", "CHG-77", "terraform", "cli").
 		wantNotOut(string(other.ID), "\x1b")
 
 	var shown struct {
@@ -250,8 +262,10 @@ func TestEveryJSONListingIsJSON(t *testing.T) {
 	w := newWorld(t)
 	w.grant("INC-1: a", "1h")
 	for _, args := range [][]string{
-		{"list", "--json"}, {"sweep", "--json"}, {"sweep", "--json", "--dry-run"}, {"version", "--json"}, {"audit", "verify", "--json"},
-		{"revoke", "--all", "--yes", "--reason", "done", "--json"}, {"revoke", "--all", "--yes", "--reason", "done", "--json"},
+		{"list", "--json"}, {"sweep", "--json"}, {"sweep", "--json", "--dry-run"}, {"version", "--json"},
+		{"audit", "verify", "--json"},
+		{"revoke", "--all", "--yes", "--reason", "done", "--json"},
+		{"revoke", "--all", "--yes", "--reason", "done", "--json"},
 	} {
 		if r := w.run(args...).wantCode(exitDone); !json.Valid([]byte(r.out)) {
 			t.Errorf("%s: %q", r.line, r.out)

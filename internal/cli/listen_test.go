@@ -50,8 +50,9 @@ func get(t *testing.T, url, token string) (code int, body string) {
 func TestSweepWatchListens(t *testing.T) {
 	w := newWorld(t)
 	t.Setenv("JIT_TEST_TOKEN", listenToken)
-	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nlisten = \"127.0.0.1:0\"\nlisten_token = env(\"JIT_TEST_TOKEN\")\n"+
-		"targets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
+	w.write("jit.hcl",
+		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nlisten = \"127.0.0.1:0\"\nlisten_token = env(\"JIT_TEST_TOKEN\")\n"+
+			"targets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
 	short, long := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
 	w.now = w.now.Add(time.Hour)
 	_, errs, stop := w.daemon()
@@ -68,12 +69,18 @@ func TestSweepWatchListens(t *testing.T) {
 	if code, body := get(t, base+"/", listenToken); code != http.StatusOK || !strings.Contains(body, "INC-2: b") {
 		t.Errorf("/ with the token: %d %s", code, body)
 	}
-	eventually(t, "the grant that is over is ended", func() bool { return strings.Contains(errs.String(), "msg=end grant="+string(short.ID)) })
+	eventually(t, "the grant that is over is ended",
+		func() bool { return strings.Contains(errs.String(), "msg=end grant="+string(short.ID)) })
 	for _, line := range []string{
-		`jit_steps_total\{kind="end",result="done",target="bastion"\} 1`, `jit_grants\{owner="payments",state="live",target="bastion"\} 1`, `jit_grants\{owner="payments",state="due",target="bastion"\} 0`,
-		`jit_grants\{owner="payments",state="overdue",target="bastion"\} 0`, `jit_ledger_up 1`, `jit_revocation_lag_seconds_count 1`, `jit_pass_duration_seconds_count\{pass="due"\} [1-9]`,
-		`jit_last_pass_timestamp_seconds\{pass="due"\} [1-9]`, `jit_target_calls_total\{operation="apply",platform="ssh",target="bastion"\} [1-9]`,
-		`jit_target_errors_total\{operation="apply",platform="ssh",target="bastion"\} 0`, `jit_build_info\{version="1.2.3"\} 1`,
+		`jit_steps_total\{kind="end",result="done",target="bastion"\} 1`,
+		`jit_grants\{owner="payments",state="live",target="bastion"\} 1`,
+		`jit_grants\{owner="payments",state="due",target="bastion"\} 0`,
+		`jit_grants\{owner="payments",state="overdue",target="bastion"\} 0`, `jit_ledger_up 1`,
+		`jit_revocation_lag_seconds_count 1`, `jit_pass_duration_seconds_count\{pass="due"\} [1-9]`,
+		`jit_last_pass_timestamp_seconds\{pass="due"\} [1-9]`,
+		`jit_target_calls_total\{operation="apply",platform="ssh",target="bastion"\} [1-9]`,
+		`jit_target_errors_total\{operation="apply",platform="ssh",target="bastion"\} 0`,
+		`jit_build_info\{version="1.2.3"\} 1`,
 	} {
 		wanted := regexp.MustCompile("(?m)^" + line)
 		eventually(t, "/metrics tells "+line, func() bool { // what happens at once is not counted at once
@@ -108,8 +115,10 @@ func TestSweepWatchRefusesToListen(t *testing.T) {
 		{"jit.example.com:8085", "", "set listen_token or listen_proxy"},
 		{"8085", "", `"8085" is not an address with a port`},
 		{"0.0.0.0:8085", `listen_token = "hunter2"`, "the token has 7 characters; it takes at least 16"},
-		{"0.0.0.0:8085", `listen_proxy = { header = "X-Forwarded-User", from = [] }`, "it takes the addresses of the proxies"},
-		{"0.0.0.0:8085", `listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7"] }`, `"10.0.0.7" is not an address range`},
+		{"0.0.0.0:8085", `listen_proxy = { header = "X-Forwarded-User", from = [] }`,
+			"it takes the addresses of the proxies"},
+		{"0.0.0.0:8085", `listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7"] }`,
+			`"10.0.0.7" is not an address range`},
 		{"0.0.0.0:8085", `listen_proxy = { from = ["10.0.0.7/32"] }`, "the header is empty"},
 		{"0.0.0.0:8085", `listen_proxy = { heeder = "X-Forwarded-User" }`, `"heeder" is not an attribute`},
 		{"127.0.0.1:65536", "", `"127.0.0.1:65536" is not an address with a port`},

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -28,8 +26,8 @@ func (p *program) sender(rt *config.Runtime, holder string) *notice.Sender {
 // flushTimeout bounds the delivery of notices after one pass.
 const flushTimeout = 30 * time.Second
 
-// flush records which grants end soon and delivers the notices that are due, after one pass of the sweeper. The next pass
-// delivers the rest.
+// flush records which grants end soon and delivers the notices that are due, after one pass of the sweeper. The next
+// pass delivers the rest.
 func (p *program) flush(ctx context.Context, rt *config.Runtime) {
 	if len(rt.Receivers) == 0 {
 		return
@@ -58,20 +56,14 @@ func (p *program) notifyCommand() *cobra.Command {
 	test := p.command(&cobra.Command{
 		Use:   "test NAME",
 		Short: "Send a test notice to a receiver",
-		Long: `Send one notice of the type io.github.jitaccess.test to the receiver of that name under notify in the settings,
-regardless of its events and targets.
+		Long: `Send one notice of the type io.github.jitaccess.test to the receiver of that name under notify in the
+settings, regardless of its events and targets.
 
 Exit codes: 0 the receiver took it, 1 it did not, 2 the ledger could not be read, 3 the command line or the settings are
 wrong, 5 no receiver has that name.`,
-		Example: `  jit notify test ops`,
-		Args:    oneArgument("NAME", "give the name of a receiver under notify in jit.hcl"),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			s, err := config.Load(p.config)
-			if err != nil || len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return slices.Sorted(maps.Keys(s.Notify)), cobra.ShellCompDirectiveNoFileComp
-		},
+		Example:           `  jit notify test ops`,
+		Args:              oneArgument("NAME", "give the name of a receiver under notify in jit.hcl"),
+		ValidArgsFunction: p.completeReceivers,
 	}, func(args []string) (action, error) {
 		return func(ctx context.Context, rt *config.Runtime) error { return p.notifyTest(ctx, rt, args[0]) }, nil
 	})
@@ -80,7 +72,8 @@ wrong, 5 no receiver has that name.`,
 		Short: "List the last event that each receiver was sent",
 	}, func([]string) (action, error) { return p.notifyStatus, nil })
 	p.jsonFlag(status)
-	return group(&cobra.Command{Use: "notify", Short: "Test the receivers of notices, and see how far behind each one is"}, test, status)
+	cmd := &cobra.Command{Use: "notify", Short: "Test the receivers of notices, and see how far behind each one is"}
+	return group(cmd, test, status)
 }
 
 func (p *program) notifyTest(ctx context.Context, rt *config.Runtime, name string) error {

@@ -86,7 +86,8 @@ func TestSweepNotifies(t *testing.T) {
 	h.want(t, "granted")
 	w.now = w.now.Add(45*time.Minute + time.Second)
 	h.answer(http.StatusServiceUnavailable)
-	r := w.run("sweep").wantCode(exitDone).wantErr("warning: not every notice was delivered; the next sweep tries again: notify ops: the receiver answered 503")
+	r := w.run("sweep").wantCode(exitDone).
+		wantErr("warning: not every notice was delivered; the next sweep tries again: notify ops: the receiver answered 503")
 	if strings.Contains(r.err, "hush") {
 		t.Errorf("a secret is told: %s", r.err)
 	}
@@ -105,7 +106,8 @@ func TestSweepGivesUpANotice(t *testing.T) {
 	w.grant("INC-1: a", "3h")
 	h.answer(http.StatusGone)
 	w.now = w.now.Add(2 * time.Hour)
-	w.run("sweep").wantCode(exitDone).wantErr("warning: notify ops: event 3 was passed over after 3 tries: the receiver answered 410")
+	w.run("sweep").wantCode(exitDone).
+		wantErr("warning: notify ops: event 3 was passed over after 3 tries: the receiver answered 410")
 	h.answer(http.StatusOK)
 	w.run("sweep").wantCode(exitDone)
 	h.want(t, "")

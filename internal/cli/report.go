@@ -22,10 +22,10 @@ func (p *program) reportCommand() *cobra.Command {
 	cmd := p.command(&cobra.Command{
 		Use:   "report",
 		Short: "Write who had access to what in a period, as one HTML file",
-		Long: `Write the grants that gave access in a period: who, what, why, from when until when, how each ended, and who asked
-for it from which change. The report has a timeline, drift, failed revocations and policy changes. The HTML file is
-self-contained: no script, no network. It names the head of the record that it was made from, which jit audit verify
-checks.
+		Long: `Write the grants that gave access in a period: who, what, why, from when until when, how each ended, and
+who asked for it from which change. The report has a timeline, drift, failed revocations and policy changes.
+The HTML file is self-contained: no script, no network. It names the head of the record that it was made from,
+which jit audit verify checks.
 
 Exit codes: 0 written, 1 the file could not be written, or the record is not intact, 2 the ledger could not be read,
 3 the command line or the settings are wrong, 5 no target has that name.`,
@@ -37,7 +37,9 @@ Exit codes: 0 written, 1 the file could not be written, or the record is not int
 			return nil, jit.Invalid("--output", "write -o report.html, -o - for standard output, or --json",
 				"choose one form of output: a file, or --json")
 		}
-		return func(ctx context.Context, rt *config.Runtime) error { return p.makeReport(ctx, rt, s, from, to, output) }, nil
+		return func(ctx context.Context, rt *config.Runtime) error {
+			return p.makeReport(ctx, rt, s, from, to, output)
+		}, nil
 	})
 	s.addFlags(p, cmd)
 	cmd.Flags().StringVar(&from, "from", "30d", "the beginning: a `time` (2026-11-01T00:00:00Z), or how long ago (30d)")
@@ -73,7 +75,8 @@ func (p *program) makeReport(ctx context.Context, rt *config.Runtime, s selectio
 		return unreadable(err)
 	}
 	head := status.Head{Ledger: checked.Ledger, Hash: checked.Head, Seq: checked.Seq, Intact: checked.OK()}
-	r, err := status.NewReport(ctx, rt.Ledger, rt.Broker.Owner, status.Period{From: begin, To: end, Wanted: wanted}, head, now)
+	r, err := status.NewReport(ctx, rt.Ledger, rt.Broker.Owner, status.Period{From: begin, To: end, Wanted: wanted},
+		head, now)
 	if err != nil {
 		return unreadable(err)
 	}

@@ -35,9 +35,9 @@ func (p *program) revokeCommand() *cobra.Command {
 	cmd := p.command(&cobra.Command{
 		Use:   "revoke {ID... | --target NAME | --principal NAME | --all} --reason TEXT",
 		Short: "End grants now",
-		Long: `End grants now: those with these ids, those that --target and --principal choose together, or with --all every
-grant of this owner. An id may be shortened to a beginning that only one grant has. Without ids, jit lists
-the chosen grants and asks you to confirm; --yes skips the question.
+		Long: `End grants now: those with these ids, those that --target and --principal choose together, or with --all
+every grant of this owner. An id may be shortened to a beginning that only one grant has. Without ids, jit
+lists the chosen grants and asks you to confirm; --yes skips the question.
 
 You can repeat the command: a grant that is over stays as it is, and counts as success. If the ledger cannot
 be read, or does not know an id, jit searches the targets for the grant's marker and ends the access all the
@@ -82,7 +82,8 @@ func (r *revocation) check(args []string) (prefixes []string, err error) {
 		return nil, jit.Invalid("ID", "give ids from `jit list`, or --target, --principal or --all",
 			"nothing says which grants to revoke")
 	case r.reason == "":
-		return nil, jit.Invalid("--reason", `say why, for example --reason "INC-4211: done early"`, "a revocation needs a reason")
+		return nil, jit.Invalid("--reason", `say why, for example --reason "INC-4211: done early"`,
+			"a revocation needs a reason")
 	}
 	if err := jit.CheckReason(r.reason); err != nil {
 		return nil, err
@@ -146,8 +147,8 @@ func (p *program) confirm(ctx context.Context, grants []jit.Grant) error {
 type outcome struct {
 	ID jit.ID `json:"id"`
 	jit.Binding
-	// Result is "revoked", "over" (the access was gone before, or never began), "unrecorded" (the access was ended, and the
-	// ledger could not record it) or "failed".
+	// Result is "revoked", "over" (the access was gone before, or never began), "unrecorded" (the access was ended, and
+	// the ledger could not record it) or "failed".
 	Result string `json:"result"`
 	Error  string `json:"error,omitempty"`
 	// Remains says what is left to clean up after the access has ended.
@@ -186,7 +187,8 @@ func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []j
 			if r.gone {
 				_, err = rt.Broker.Close(ctx, g, r.reason)
 			} else {
-				_, _, err = rt.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate})
+				_, _, err = rt.Broker.Revoke(ctx,
+					broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate})
 			}
 			switch {
 			case errors.Is(err, jit.ErrRemains):
@@ -249,7 +251,8 @@ func (p *program) report(outcomes []outcome) error {
 	}
 	if unrecorded > 0 {
 		left = append(left, fmt.Errorf("the access of %s was ended, but the ledger could not record it; "+
-			"run the command again when the ledger is back, before a sweep restores the access", counted(unrecorded, "grant")))
+			"run the command again when the ledger is back, before a sweep restores the access", counted(unrecorded,
+			"grant")))
 	}
 	return notDone(errors.Join(left...))
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// byID finds the grants whose ids begin with these prefixes in the ledger, else by their markers on the targets. With an
-// error it returns those that it found; an ambiguous prefix returns none.
+// byID finds the grants whose ids begin with these prefixes in the ledger, else by their markers on the targets. With
+// an error it returns those that it found; an ambiguous prefix returns none.
 func (p *program) byID(ctx context.Context, rt *config.Runtime, prefixes []string) ([]jit.Grant, error) {
 	var (
 		grants  []jit.Grant
@@ -24,7 +24,8 @@ func (p *program) byID(ctx context.Context, rt *config.Runtime, prefixes []strin
 	)
 	add := func(prefix string, found []jit.Grant) error {
 		for _, g := range found {
-			if !slices.ContainsFunc(grants, func(other jit.Grant) bool { return other.ID == g.ID && other.Binding == g.Binding }) {
+			if !slices.ContainsFunc(grants,
+				func(other jit.Grant) bool { return other.ID == g.ID && other.Binding == g.Binding }) {
 				grants = append(grants, g)
 			}
 		}
@@ -61,7 +62,8 @@ func (p *program) byID(ctx context.Context, rt *config.Runtime, prefixes []strin
 	}
 	if len(unknown) > 0 {
 		if unread != nil {
-			return grants, errors.Join(fmt.Errorf("no target has a marker of grant %s", strings.Join(unknown, ", ")), err, unreadable(unread))
+			return grants, errors.Join(fmt.Errorf("no target has a marker of grant %s", strings.Join(unknown, ", ")),
+				err, unreadable(unread))
 		}
 		return grants, errors.Join(noGrant(unknown...), err)
 	}
@@ -99,8 +101,8 @@ func (p *program) warnUnread(err error) {
 	fmt.Fprintf(p.err, "warning: %v\nwarning: searching the targets for markers instead\n", err)
 }
 
-// marked reads all targets, scopes side by side, and returns a grant for each marker that is wanted, with the facts that
-// the marker holds. The error joins everything that could not be read.
+// marked reads all targets, scopes side by side, and returns a grant for each marker that is wanted, with the facts
+// that the marker holds. The error joins everything that could not be read.
 func marked(ctx context.Context, rt *config.Runtime, wanted func(jit.Grant) bool) ([]jit.Grant, error) {
 	var (
 		mu     sync.Mutex

@@ -19,7 +19,8 @@ func TestRevokeEndsAccessNow(t *testing.T) {
 	kept := w.grant("INC-2: b", "1h")
 	w.wantAccess(g, true)
 
-	w.run("revoke", string(g.ID), "--reason", "INC-1: done early").wantCode(exitDone).wantOut(string(g.ID), "revoked", "bastion")
+	w.run("revoke", string(g.ID), "--reason", "INC-1: done early").wantCode(exitDone).
+		wantOut(string(g.ID), "revoked", "bastion")
 	w.wantAccess(g, false)
 	w.wantAccess(kept, true)
 
@@ -34,7 +35,8 @@ func TestRevokeAsksBeforeItTakesMany(t *testing.T) {
 	revoke := []string{"revoke", "--target", "bastion", "--reason", "SEC-1: stop"}
 
 	for _, typed := range []string{"", "\n", "yes\n", "revoke\n", "revoke 3\n"} {
-		w.answer(typed, revoke...).wantCode(exitNotDone).wantErr(string(a.ID), string(b.ID), `Type "revoke 2"`, "not confirmed")
+		w.answer(typed, revoke...).wantCode(exitNotDone).
+			wantErr(string(a.ID), string(b.ID), `Type "revoke 2"`, "not confirmed")
 		w.wantAccess(a, true)
 		w.wantAccess(b, true)
 	}
@@ -52,10 +54,18 @@ func TestRevokeChooses(t *testing.T) {
 		result string
 	}{
 		{"all", func(jit.Grant, jit.Grant) []string { return []string{"--all"} }, []bool{true, true}, "revoked"},
-		{"one principal", func(a, _ jit.Grant) []string { return []string{"--principal", a.Principal} }, []bool{true, false}, "revoked"},
-		{"a principal that has no grant", func(jit.Grant, jit.Grant) []string { return []string{"--principal", "ssh-rsa *"} }, []bool{false, false}, ""},
-		{"another target", func(a, _ jit.Grant) []string { return []string{"--principal", a.Principal, "--target", "prod*"} }, []bool{false, false}, "unknown"},
-		{"two ids", func(a, b jit.Grant) []string { return []string{string(a.ID), string(b.ID)} }, []bool{true, true}, "revoked"},
+		{"one principal", func(a, _ jit.Grant) []string { return []string{"--principal", a.Principal} },
+			[]bool{true, false}, "revoked"},
+		{"a principal that has no grant", func(jit.Grant,
+			jit.Grant) []string {
+			return []string{"--principal", "ssh-rsa *"}
+		}, []bool{false, false}, ""},
+		{"another target", func(a, _ jit.Grant) []string {
+			return []string{"--principal", a.Principal, "--target",
+				"prod*"}
+		}, []bool{false, false}, "unknown"},
+		{"two ids", func(a, b jit.Grant) []string { return []string{string(a.ID), string(b.ID)} }, []bool{true, true},
+			"revoked"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -112,8 +122,10 @@ func TestRevokeRefusesWhatIsUnclear(t *testing.T) {
 		says []string
 	}{
 		{[]string{"revoke", "00000000", "--reason", "x"}, []string{"error: id: ", "no grant 00000000", "jit list"}},
-		{[]string{"revoke", "00000000-0000-8000-8000-000000000000", "--reason", "x"}, []string{"no grant 00000000-0000-8000-8000-000000000000"}},
-		{[]string{"revoke", "--target", "bastoin", "--yes", "--reason", "x"}, []string{`"bastoin"`, "the targets are bastion", "did you mean bastion?"}},
+		{[]string{"revoke", "00000000-0000-8000-8000-000000000000", "--reason", "x"},
+			[]string{"no grant 00000000-0000-8000-8000-000000000000"}},
+		{[]string{"revoke", "--target", "bastoin", "--yes", "--reason", "x"},
+			[]string{`"bastoin"`, "the targets are bastion", "did you mean bastion?"}},
 	} {
 		w.run(tt.args...).wantCode(exitUnknown).wantErr(tt.says...)
 		w.wantAccess(g, true)
@@ -123,7 +135,8 @@ func TestRevokeRefusesWhatIsUnclear(t *testing.T) {
 func TestRevokeDoesTheOthersWhenOneIDIsUnknown(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: a", "1h")
-	w.run("revoke", "00000000-0000-8000-8000-000000000000", string(g.ID), "--reason", "x").wantCode(exitUnknown).wantErr("no grant 00000000")
+	w.run("revoke", "00000000-0000-8000-8000-000000000000", string(g.ID), "--reason", "x").wantCode(exitUnknown).
+		wantErr("no grant 00000000")
 	w.wantAccess(g, false)
 }
 
@@ -166,8 +179,10 @@ func TestRevokeWorksWithoutALedger(t *testing.T) {
 		code int
 		harm func(w *world)
 	}{
-		{"unreadable, by id", func(g jit.Grant) []string { return []string{string(g.ID)} }, exitNotDone, unreadableLedger},
-		{"unreadable, all", func(jit.Grant) []string { return []string{"--all", "--yes"} }, exitNotDone, unreadableLedger},
+		{"unreadable, by id", func(g jit.Grant) []string { return []string{string(g.ID)} }, exitNotDone,
+			unreadableLedger},
+		{"unreadable, all", func(jit.Grant) []string { return []string{"--all", "--yes"} }, exitNotDone,
+			unreadableLedger},
 		{"lost, by id", func(g jit.Grant) []string { return []string{string(g.ID)} }, exitDone, lostLedger},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -177,7 +192,8 @@ func TestRevokeWorksWithoutALedger(t *testing.T) {
 			r := w.run(append([]string{"revoke", "--reason", "stop"}, tt.args(g)...)...).wantCode(tt.code)
 			w.wantAccess(g, false)
 			if tt.code == exitNotDone { // a sweep would put it back
-				r.wantOut("unrecorded").wantErr("run the command again when the ledger is back, before a sweep restores the access")
+				r.wantOut("unrecorded").
+					wantErr("run the command again when the ledger is back, before a sweep restores the access")
 				if strings.Contains(r.err, "leave it to jit sweep") {
 					t.Errorf("it advises a sweep:\n%s", r.err)
 				}
@@ -188,13 +204,16 @@ func TestRevokeWorksWithoutALedger(t *testing.T) {
 
 // What bears another owner's marker is not ours to end, also where no ledger says whose it is.
 func TestRevokeLeavesTheAccessOfAnotherOwner(t *testing.T) {
-	for name, harm := range map[string]func(*world){"known": func(*world) {}, "lost": lostLedger, "unreadable": unreadableLedger} {
+	for name, harm := range map[string]func(*world){"known": func(*world) {}, "lost": lostLedger,
+		"unreadable": unreadableLedger} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			g := w.grant("INC-1: a", "1h")
 			harm(w)
-			w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"others\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
-			w.run("revoke", string(g.ID), "--reason", "stop").wantCode(exitNotDone).wantOut("failed", `belongs to the owner "payments"`)
+			w.write("jit.hcl",
+				fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"others\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
+			w.run("revoke", string(g.ID), "--reason", "stop").wantCode(exitNotDone).
+				wantOut("failed", `belongs to the owner "payments"`)
 			w.wantAccess(g, true)
 		})
 	}
@@ -216,7 +235,8 @@ func lostLedger(w *world) {
 func TestRevokeTellsOfOpenSessions(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: a", "1h")
-	w.run("revoke", string(g.ID), "--reason", "done").wantCode(exitDone).wantOut("unlimited").wantErr("open sessions of 1 grant may go on")
+	w.run("revoke", string(g.ID), "--reason", "done").wantCode(exitDone).wantOut("unlimited").
+		wantErr("open sessions of 1 grant may go on")
 	w.run("revoke", string(g.ID), "--reason", "done").wantCode(exitDone).wantNotOut("unlimited")
 }
 

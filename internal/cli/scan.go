@@ -25,9 +25,9 @@ func (p *program) scanCommand() *cobra.Command {
 	cmd := p.command(&cobra.Command{
 		Use:   "scan",
 		Short: "List standing access: access that no grant explains",
-		Long: `Read every scope of the targets that holds grants or may hold some, and list the standing access there, worst
-first. Standing access is everything except access that the ledger records, and access that its target ends by itself
-within max_ttl.
+		Long: `Read every scope of the targets that holds grants or may hold some, and list the standing access there,
+worst first. Standing access is everything except access that the ledger records, and access that its target
+ends by itself within max_ttl.
 
   critical  it gives the same as a live grant, so the end of that grant would end nothing; or it has the marker of a
             grant, and neither the ledger nor an end on the target explains it
@@ -56,7 +56,8 @@ Exit codes:
 	})
 	p.targetFlag(cmd, &o.target, "only the target of this `name`, or glob such as 'prod*'")
 	cmd.Flags().StringVar(&o.baseline, "baseline", "", "do not count the findings that this `file` accepts")
-	cmd.Flags().StringVar(&o.writeBaseline, "write-baseline", "", "add the findings to this `file` of accepted findings")
+	cmd.Flags().StringVar(&o.writeBaseline, "write-baseline", "",
+		"add the findings to this `file` of accepted findings")
 	cmd.Flags().StringVar(&o.until, "until", "", "with --write-baseline: the `time` at which the acceptance ends")
 	cmd.Flags().StringVar(&o.reason, "reason", "", "with --write-baseline: why the findings are accepted")
 	p.jsonFlag(cmd)
@@ -155,13 +156,15 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) e
 
 func viewOfStanding(s sweeper.Standing) standingView {
 	return standingView{
-		Place: s.Place, Principal: s.Principal, Role: s.Role, Detail: s.Detail, Severity: s.Severity, Shadows: s.Shadows,
-		EndsAt: jit.FormatTime(s.End), ClaimsOwner: s.Marker.Owner, ClaimsGrant: s.Marker.ID,
+		Place: s.Place, Principal: s.Principal, Role: s.Role, Detail: s.Detail, Severity: s.Severity,
+		Shadows: s.Shadows,
+		EndsAt:  jit.FormatTime(s.End), ClaimsOwner: s.Marker.Owner, ClaimsGrant: s.Marker.ID,
 	}
 }
 
 // standingViews applies the baseline to the findings, and counts those that it does not accept.
-func (p *program) standingViews(standing []sweeper.Standing, baseline config.Baseline) (views []standingView, open int) {
+func (p *program) standingViews(standing []sweeper.Standing, baseline config.Baseline) (views []standingView,
+	open int) {
 	views = make([]standingView, len(standing))
 	for i, s := range standing {
 		views[i] = viewOfStanding(s)
@@ -205,7 +208,8 @@ func (p *program) accept(o scanOptions, views []standingView, there config.Basel
 		a, known := there.Find(v.Target, v.Scope, v.Principal, v.Role)
 		switch {
 		case known && !p.Now().Before(a.End):
-			return jit.Invalid("--write-baseline", "check the finding, then move its until in the file or remove the block",
+			return jit.Invalid("--write-baseline",
+				"check the finding, then move its until in the file or remove the block",
 				"the acceptance of %s for %s on %s of target %q ended at %s",
 				v.Role, v.Principal, v.Scope, v.Target, jit.FormatTime(a.End))
 		case known, v.AcceptedUntil != "", seen[key]:
@@ -219,6 +223,7 @@ func (p *program) accept(o scanOptions, views []standingView, there config.Basel
 	if err := config.AppendBaseline(o.writeBaseline, add, p.Now()); err != nil {
 		return err
 	}
-	fmt.Fprintf(p.err, "%s accepted until %s, in %s.\n", counted(len(add), "finding"), o.until, printable(o.writeBaseline))
+	fmt.Fprintf(p.err, "%s accepted until %s, in %s.\n", counted(len(add), "finding"), o.until,
+		printable(o.writeBaseline))
 	return nil
 }

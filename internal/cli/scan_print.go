@@ -45,7 +45,8 @@ func noteViews(notes []sweeper.Note) []noteView {
 	return views
 }
 
-func (p *program) printScan(views []standingView, notes []sweeper.Note, stale []string, seen sweeper.Observation) error {
+func (p *program) printScan(views []standingView, notes []sweeper.Note, stale []string,
+	seen sweeper.Observation) error {
 	errs := make([]string, len(seen.Unread))
 	for i, err := range seen.Unread {
 		errs[i] = err.Error()
@@ -98,7 +99,8 @@ func (p *program) printLooked(all []sweeper.Looked) {
 		}
 		fmt.Fprintf(p.err, "target %s: %s\n", printable(l.Target), what)
 		for _, u := range l.Unseen {
-			fmt.Fprintf(p.err, "target %s: %s: not read: %s\n", printable(l.Target), printable(u.Scope), printable(u.Text))
+			fmt.Fprintf(p.err, "target %s: %s: not read: %s\n", printable(l.Target), printable(u.Scope),
+				printable(u.Text))
 		}
 	}
 }

@@ -21,7 +21,8 @@ func TestScanListsAccessWithoutAnEnd(t *testing.T) {
 	}
 	w.write("authorized_keys", string(keys)+standingKey+" by hand\n"+g.Principal+" promoted\n")
 
-	r := w.run("scan").wantCode(exitNotDone).wantOut("PRINCIPAL", "SHADOWS", string(g.ID), "line").wantErr("2 findings of standing access")
+	r := w.run("scan").wantCode(exitNotDone).wantOut("PRINCIPAL", "SHADOWS", string(g.ID), "line").
+		wantErr("2 findings of standing access")
 	if lines := strings.Split(r.out, "\n"); !strings.Contains(lines[1], string(g.ID)) {
 		t.Errorf("what shadows a grant is not the first:\n%s", r.out)
 	}
@@ -31,7 +32,8 @@ func TestScanListsAccessWithoutAnEnd(t *testing.T) {
 	}
 	w.run("scan", "--json").wantCode(exitNotDone).decode(&found)
 	if len(found.Standing) != 2 || found.Standing[0].Principal != g.Principal || found.Standing[0].Shadows != g.ID ||
-		found.Standing[1].Principal != standingKey || found.Standing[1].Shadows != "" || found.Standing[1].Target != "bastion" {
+		found.Standing[1].Principal != standingKey || found.Standing[1].Shadows != "" ||
+		found.Standing[1].Target != "bastion" {
 		t.Errorf("found %+v", found.Standing)
 	}
 	if now, err := os.ReadFile(w.keys); err != nil || !strings.Contains(string(now), "promoted") {
@@ -51,7 +53,8 @@ func TestScanTellsWhatItCouldNotRead(t *testing.T) {
 	if err := os.Mkdir(w.keys, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	r := w.run("scan").wantCode(exitUnreadable).wantErr("bastion", "not a regular file", "target bastion: 0 scopes read, 1 not", "No standing access in the scopes that could be read.")
+	r := w.run("scan").wantCode(exitUnreadable).wantErr("bastion", "not a regular file",
+		"target bastion: 0 scopes read, 1 not", "No standing access in the scopes that could be read.")
 	if strings.Contains(r.err, "No standing access.") {
 		t.Errorf("the scan says that there is none: %s", r.err)
 	}
@@ -60,7 +63,8 @@ func TestScanTellsWhatItCouldNotRead(t *testing.T) {
 		Targets  []lookedView `json:"targets"`
 	}
 	w.run("scan", "--json").wantCode(exitUnreadable).wantOut("not a regular file").decode(&told)
-	if told.Complete || len(told.Targets) != 1 || told.Targets[0].Complete || len(told.Targets[0].Unread) != 1 || told.Targets[0].Unread[0].Scope != w.keys {
+	if told.Complete || len(told.Targets) != 1 || told.Targets[0].Complete || len(told.Targets[0].Unread) != 1 ||
+		told.Targets[0].Unread[0].Scope != w.keys {
 		t.Errorf("told %+v", told)
 	}
 	if r := w.run("sweep").wantCode(exitUnreadable); strings.Contains(r.err, "Nothing to do") {
@@ -93,7 +97,8 @@ func TestAMarkerHidesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.write("authorized_keys", foreignLine+line)
-			w.run("scan").wantCode(exitNotDone).wantOut("critical", standingKey[:20], "bears the marker of grant "+id, "no such grant")
+			w.run("scan").wantCode(exitNotDone).
+				wantOut("critical", standingKey[:20], "bears the marker of grant "+id, "no such grant")
 			code := exitDone // another owner's may be of another ledger
 			if strings.HasPrefix(name, "our own") {
 				code = exitNotDone
@@ -109,7 +114,8 @@ func TestAMarkerHidesNothing(t *testing.T) {
 			}
 			// It is accepted like any other finding.
 			until := w.now.Add(48 * time.Hour).Format(time.RFC3339)
-			w.run("scan", "--write-baseline", "accepted.hcl", "--until", until, "--reason", "CHG-7: another team's ledger").wantCode(exitDone)
+			w.run("scan", "--write-baseline", "accepted.hcl", "--until", until, "--reason",
+				"CHG-7: another team's ledger").wantCode(exitDone)
 			w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone)
 		})
 	}
@@ -136,7 +142,8 @@ func TestScanBaseline(t *testing.T) {
 	w := newWorld(t)
 	w.write("authorized_keys", standingKey+" by hand\n")
 	until := w.now.Add(48 * time.Hour).Format(time.RFC3339)
-	w.run("scan", "--write-baseline", "accepted.hcl", "--until", until, "--reason", "CHG-7: break-glass").wantCode(exitDone).wantErr("1 finding accepted until")
+	w.run("scan", "--write-baseline", "accepted.hcl", "--until", until, "--reason", "CHG-7: break-glass").
+		wantCode(exitDone).wantErr("1 finding accepted until")
 	w.run("scan").wantCode(exitNotDone)
 	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone).wantOut("ACCEPTED UNTIL", until[:10])
 
@@ -144,9 +151,11 @@ func TestScanBaseline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.write("authorized_keys", standingKey+" by hand\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG another\n")
+	w.write("authorized_keys",
+		standingKey+" by hand\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG another\n")
 	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitNotDone).wantErr("1 finding of standing access")
-	w.run("scan", "--baseline", "accepted.hcl", "--write-baseline", "accepted.hcl", "--until", until, "--reason", "CHG-8: it too").wantCode(exitDone).wantErr("1 finding accepted")
+	w.run("scan", "--baseline", "accepted.hcl", "--write-baseline", "accepted.hcl", "--until", until, "--reason",
+		"CHG-8: it too").wantCode(exitDone).wantErr("1 finding accepted")
 	both, err := os.ReadFile("accepted.hcl")
 	if err != nil || !strings.HasPrefix(string(both), string(first)) || strings.Count(string(both), "accept {") != 2 {
 		t.Errorf("the baseline is now\n%s, %v; what was there is\n%s", both, err, first)
@@ -154,11 +163,13 @@ func TestScanBaseline(t *testing.T) {
 	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone)
 
 	w.write("authorized_keys", "")
-	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone).wantOut("note: the baseline accepts access that is gone")
+	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone).
+		wantOut("note: the baseline accepts access that is gone")
 	w.write("authorized_keys", standingKey+" by hand\n")
 	w.now = w.now.Add(49 * time.Hour)
 	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitNotDone).wantOut("ended " + until[:10])
-	w.run("scan", "--write-baseline", "accepted.hcl", "--until", w.now.Add(time.Hour).Format(time.RFC3339), "--reason", "again").wantCode(exitUsage).wantErr("the acceptance of", "ended at", "move its until")
+	w.run("scan", "--write-baseline", "accepted.hcl", "--until", w.now.Add(time.Hour).Format(time.RFC3339), "--reason",
+		"again").wantCode(exitUsage).wantErr("the acceptance of", "ended at", "move its until")
 }
 
 func TestScanRefusesABaseline(t *testing.T) {
@@ -172,8 +183,9 @@ func TestScanRefusesABaseline(t *testing.T) {
 		block("never", "CHG-1"):                                     `until: "never" is not an RFC 3339 time`,
 		block(w.now.AddDate(2, 0, 0).Format(time.RFC3339), "CHG-1"): "is more than a year away",
 		block(soon, ""):                                             "the reason is empty",
-		block(soon, "CHG-1") + block(soon, "CHG-2"):                 "bad.hcl:9: accept: d for c on b of target \"a\" is accepted twice",
-		"ignore {\n}\n":                                             "bad.hcl:1: ",
+		block(soon, "CHG-1") + block(soon,
+			"CHG-2"): "bad.hcl:9: accept: d for c on b of target \"a\" is accepted twice",
+		"ignore {\n}\n": "bad.hcl:1: ",
 	} {
 		w.write("bad.hcl", text)
 		w.run("scan", "--baseline", "bad.hcl").wantCode(exitUsage).wantErr(want)
@@ -182,7 +194,8 @@ func TestScanRefusesABaseline(t *testing.T) {
 	w.run("scan", "--write-baseline", "x.hcl").wantCode(exitUsage).wantErr("--until", "needs an end")
 	// A look at nothing is no clean result.
 	for _, command := range []string{"scan", "adopt"} {
-		w.run(command, "--target", "bastoin").wantCode(exitUnknown).wantErr("--target", "no target matches \"bastoin\"; the targets are bastion; did you mean bastion?")
+		w.run(command, "--target", "bastoin").wantCode(exitUnknown).
+			wantErr("--target", "no target matches \"bastoin\"; the targets are bastion; did you mean bastion?")
 		w.run(command, "--target", "prod*").wantCode(exitUnknown).wantErr("no target matches")
 	}
 	w.run("scan", "--until", soon).wantCode(exitUsage).wantErr("--write-baseline")
@@ -193,13 +206,15 @@ func TestScanRefusesABaseline(t *testing.T) {
 		w.now.AddDate(2, 0, 0).Format(time.RFC3339): "is more than a year away",
 		"never": "is not an RFC 3339 time",
 	} {
-		r := w.run("scan", "--write-baseline", "x.hcl", "--until", until, "--reason", "CHG-1").wantCode(exitUsage).wantErr(want)
+		r := w.run("scan", "--write-baseline", "x.hcl", "--until", until, "--reason", "CHG-1").wantCode(exitUsage).
+			wantErr(want)
 		if exists("x.hcl") || r.out != "" {
 			t.Errorf("until %s: a file %t, and on standard output: %s", until, exists("x.hcl"), r.out)
 		}
 	}
 	w.write("bad.hcl", "accept {\n")
-	if r := w.run("scan", "--write-baseline", "bad.hcl", "--until", soon, "--reason", "CHG-1").wantCode(exitUsage).wantErr("bad.hcl:"); r.out != "" {
+	if r := w.run("scan", "--write-baseline", "bad.hcl", "--until", soon, "--reason", "CHG-1").wantCode(exitUsage).
+		wantErr("bad.hcl:"); r.out != "" {
 		t.Errorf("the targets were read: %s", r.out)
 	}
 }
@@ -217,7 +232,8 @@ func TestScanAppendsToABaseline(t *testing.T) {
 	if err := os.Symlink("real.hcl", "accepted.hcl"); err != nil {
 		t.Skip(err)
 	}
-	w.run("scan", "--write-baseline", "accepted.hcl", "--until", until, "--reason", "CHG-2: ${not} a %{template}").wantCode(exitDone)
+	w.run("scan", "--write-baseline", "accepted.hcl", "--until", until, "--reason", "CHG-2: ${not} a %{template}").
+		wantCode(exitDone)
 	after, err := os.ReadFile("real.hcl")
 	if err != nil || !strings.HasPrefix(string(after), before+"\naccept {") {
 		t.Errorf("the file is now\n%s, %v", after, err)
@@ -237,8 +253,10 @@ func TestScanNamesWhatIsAcceptedForNothing(t *testing.T) {
 		return fmt.Sprintf("accept {\n  target = %q\n  scope = %q\n  principal = \"p\"\n  role = \"login\"\n  until = %q\n  reason = \"CHG-1\"\n}\n", target, scope, w.now.Add(time.Hour).Format(time.RFC3339))
 	}
 	w.write("accepted.hcl", block("bastion", w.keys)+block("bastion", "/gone")+block("typo", "s"))
-	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone).wantOut(w.keys+" of target bastion", "/gone of target bastion", "s of target typo")
-	w.run("scan", "--baseline", "accepted.hcl", "--target", "bastion").wantCode(exitDone).wantOut("/gone").wantNotOut("typo")
+	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone).
+		wantOut(w.keys+" of target bastion", "/gone of target bastion", "s of target typo")
+	w.run("scan", "--baseline", "accepted.hcl", "--target", "bastion").wantCode(exitDone).wantOut("/gone").
+		wantNotOut("typo")
 	// Of what could not be read nothing is known.
 	if err := os.Remove(w.keys); err != nil {
 		t.Fatal(err)

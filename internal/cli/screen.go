@@ -13,7 +13,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// screen is the one way to a terminal: whatever is written, errors of servers too, can neither steer it nor look like another line of ours.
+// screen is the one way to a terminal: whatever is written, errors of servers too, can neither steer it nor look like
+// another line of ours.
 type screen struct {
 	io.Writer
 
@@ -73,7 +74,8 @@ func (p *program) printJSON(v any) error {
 	return err
 }
 
-// visibleJSON is the same JSON with what is hidden in its strings escaped. Outside of strings JSON has no such characters but line feeds.
+// visibleJSON is the same JSON with what is hidden in its strings escaped. Outside of strings JSON has no such
+// characters but line feeds.
 func visibleJSON(text string) string {
 	if !strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && jit.Hidden(r) }) {
 		return text

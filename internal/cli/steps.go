@@ -83,7 +83,8 @@ func countResults(steps []stepView, result string) int {
 	return n
 }
 
-func (p *program) sweepView(ctx context.Context, rt *config.Runtime, r sweeper.Report, steps []stepView, dryRun bool) any {
+func (p *program) sweepView(ctx context.Context, rt *config.Runtime, r sweeper.Report, steps []stepView,
+	dryRun bool) any {
 	unread := make([]string, len(r.Unread))
 	for i, err := range r.Unread {
 		unread[i] = err.Error()
@@ -107,7 +108,8 @@ func (p *program) printSteps(steps []stepView, finished bool) {
 	case len(steps) == 0:
 		fmt.Fprintln(p.err, "Nothing to do.")
 	case !slices.ContainsFunc(steps, func(s stepView) bool { return !s.Foreign }):
-		fmt.Fprintln(p.err, "Nothing to do. The bindings listed have markers of owners that this sweeper does not serve.")
+		fmt.Fprintln(p.err,
+			"Nothing to do. The bindings listed have markers of owners that this sweeper does not serve.")
 	}
 	if len(steps) == 0 {
 		return
@@ -120,7 +122,8 @@ func (p *program) printSteps(steps []stepView, finished bool) {
 			why += ": " + s.Error
 		}
 		g := s.Grant
-		t.row(string(s.Kind), s.Result, string(s.Severity), g.Owner, s.Target, s.Scope, who(g.Grant), g.Role, string(g.ID), why)
+		t.row(string(s.Kind), s.Result, string(s.Severity), g.Owner, s.Target, s.Scope, who(g.Grant), g.Role,
+			string(g.ID), why)
 	}
 	t.flush()
 }

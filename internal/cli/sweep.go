@@ -20,10 +20,10 @@ func (p *program) sweepCommand() *cobra.Command {
 	cmd := p.command(&cobra.Command{
 		Use:   "sweep",
 		Short: "End access that is over, start access that is due, repair drift",
-		Long: `Make one pass over the grants in the ledger, on the targets in jit.hcl. The pass ends what is over, starts what is
-due, reads every scope that holds grants, and repairs grants that were altered or removed there. It removes bindings
-with a marker of a served owner that are over and that the ledger does not explain. Run it every minute or so, from as
-many places as you like: leases share out the due work.
+		Long: `Make one pass over the grants in the ledger, on the targets in jit.hcl. The pass ends what is over,
+starts what is due, reads every scope that holds grants, and repairs grants that were altered or removed
+there. It removes bindings with a marker of a served owner that are over and that the ledger does not explain.
+Run it every minute or so, from as many places as you like: leases share out the due work.
 
 The pass serves the owners that owners in jit.hcl names; ["*"] is all of them. Without owners it serves the owner in
 jit.hcl, and of other owners it only ends grants that are over and that it sees on these targets, because their target
@@ -70,7 +70,8 @@ Exit codes:
 	}, nil)
 	flags := cmd.Flags()
 	flags.BoolVar(&o.watch, "watch", false, "run until stopped, and end every grant when it is due")
-	flags.StringVar(&o.interval, "interval", "", "with --watch: how `often` to read due work from the ledger (default 1m)")
+	flags.StringVar(&o.interval, "interval", "",
+		"with --watch: how `often` to read due work from the ledger (default 1m)")
 	flags.StringVar(&o.driftInterval, "drift-interval", "", "with --watch: how `often` to look for drift (default 5m)")
 	flags.StringVar(&o.listen, "listen", "",
 		"with --watch: serve the status page, /metrics, /healthz and /readyz on this `address`, such as 127.0.0.1:8085")
@@ -88,7 +89,8 @@ Exit codes:
 func checkSweep(cmd *cobra.Command, s sweeper.Sweeper, o watchOptions) error {
 	switch {
 	case s.DueOnly && s.MarkersOnly:
-		return jit.Invalid("--due", "leave out one of the two", "--due goes by the ledger alone and --markers-only by the markers alone")
+		return jit.Invalid("--due", "leave out one of the two",
+			"--due goes by the ledger alone and --markers-only by the markers alone")
 	case cmd.Flags().Changed("max-unplanned") && s.MaxUnplanned < 0:
 		return jit.Invalid("--max-unplanned", "write 0 to remove nothing unplanned", "%d is negative", s.MaxUnplanned)
 	}
@@ -132,11 +134,13 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 		fmt.Fprintf(p.err, "error: %v\n", err)
 	}
 	if n := countResults(steps, stepRemains); n > 0 {
-		fmt.Fprintf(p.err, "note: the access of %s has ended, and a rest that gives no access is left to clean up; each sweep tries again\n",
+		fmt.Fprintf(p.err,
+			"note: the access of %s has ended, and a rest that gives no access is left to clean up; each sweep tries again\n",
 			counted(n, "grant"))
 	}
 	if n := len(report.OutOfReach) - report.Unended(); n > 0 {
-		fmt.Fprintf(p.err, "note: %s out of reach of this sweeper ended on the target; the owner's own sweeper confirms it\n",
+		fmt.Fprintf(p.err,
+			"note: %s out of reach of this sweeper ended on the target; the owner's own sweeper confirms it\n",
 			counted(n, "grant"))
 	}
 	return left
@@ -159,8 +163,9 @@ func unfinished(report sweeper.Report, steps []stepView) error {
 	note(report.Failed(), "failed")
 	note(critical, "critical and only reported: check them yourself")
 	note(len(report.Held), "held back by --max-unplanned: check them with --dry-run, then allow more")
-	note(report.Unended(), "overdue and out of reach of this sweeper: add their targets to jit.hcl, name their owners in owners, "+
-		"or run a sweeper that has both")
+	note(report.Unended(),
+		"overdue and out of reach of this sweeper: add their targets to jit.hcl, name their owners in owners, "+
+			"or run a sweeper that has both")
 	note(len(report.Elsewhere), "due and claimed by another sweeper that has not finished")
 	note(countResults(steps, stepPlanned), "to do")
 	switch {

@@ -10,14 +10,16 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Whatever is done about drift: what bears no marker, or another owner's, stays byte for byte, also when it is over, altered or copied.
+// Whatever is done about drift: what bears no marker, or another owner's, stays byte for byte, also when it is over,
+// altered or copied.
 func TestSweepTouchesOnlyItsOwn(t *testing.T) {
 	for _, on := range []jit.OnDrift{jit.RepairDrift, jit.RevokeDrift, jit.ReportDrift} {
 		t.Run(string(on), func(t *testing.T) {
 			w := newWorld(t)
 			settings := func(owner, ledger string) {
-				w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://%s\"\nowner = %q\nmax_unplanned_revocations = 1000\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = %q } }\n",
-					ledger, owner, w.keys, on))
+				w.write("jit.hcl",
+					fmt.Sprintf("ledger = \"sqlite://%s\"\nowner = %q\nmax_unplanned_revocations = 1000\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = %q } }\n",
+						ledger, owner, w.keys, on))
 			}
 			line := func(g jit.Grant) string {
 				for line := range strings.Lines(w.read("authorized_keys")) {
@@ -31,14 +33,16 @@ func TestSweepTouchesOnlyItsOwn(t *testing.T) {
 			settings("search", "search.db")
 			theirs := line(w.grant("INC-1: theirs", "30m")) + line(w.grant("INC-2: theirs", "8h"))
 			settings("payments", "ledger.db")
-			over, live, lost := w.grant("INC-3: over", "30m"), w.grant("INC-4: live", "8h"), line(w.grant("INC-5: lost", "30m"))
+			over, live, lost := w.grant("INC-3: over", "30m"), w.grant("INC-4: live",
+				"8h"), line(w.grant("INC-5: lost", "30m"))
 			ours := line(over) + lost + strings.Replace(line(live), `expiry-time="2`, `expiry-time="3`, 1)
 			lostLedger(w)
 			live = w.grant("INC-4: live again", "8h") // known, the rest is not
 			known := strings.Replace(line(live), `expiry-time="2`, `expiry-time="3`, 1)
 
 			const odd = "\t# tabs, and spaces at the end  \r\n\n\n\xff\xfe not UTF-8 \x80\n# jit: no marker\nnot a key at all"
-			w.write("authorized_keys", foreignLine+theirs+ours+odd+"\n"+theirs+known+known+theirs+"last line without an end")
+			w.write("authorized_keys",
+				foreignLine+theirs+ours+odd+"\n"+theirs+known+known+theirs+"last line without an end")
 			w.now = w.now.Add(time.Hour)
 			foreign := func() string {
 				var rest strings.Builder
@@ -50,7 +54,8 @@ func TestSweepTouchesOnlyItsOwn(t *testing.T) {
 				return rest.String()
 			}
 			before := foreign()
-			if !strings.Contains(before, theirs) || !strings.Contains(before, odd) || strings.Contains(before, live.Principal) {
+			if !strings.Contains(before, theirs) || !strings.Contains(before, odd) ||
+				strings.Contains(before, live.Principal) {
 				t.Fatalf("the test takes this for foreign:\n%s", before)
 			}
 			for range 2 {
@@ -70,16 +75,20 @@ func TestSweepTouchesOnlyItsOwn(t *testing.T) {
 func TestSweepServesEveryOwner(t *testing.T) {
 	w := newWorld(t)
 	settings := func(owner, more, target string) {
-		w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = %q\n%s\ntargets = { %s = { ssh = { authorized_keys = %q } } }\n", owner, more, target, w.keys))
+		w.write("jit.hcl",
+			fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = %q\n%s\ntargets = { %s = { ssh = { authorized_keys = %q } } }\n", owner, more, target, w.keys))
 	}
 	settings("nosweep", "", "bastion")
 	g := w.grant("INC-1: nobody sweeps", "1m")
 	w.now = w.now.Add(12 * time.Minute)
 
 	settings("payments", `owners = ["payments", "search"]`, "bastion")
-	w.run("sweep").wantCode(exitDone).wantOut("out_of_reach", string(g.ID)).wantErr("1 grant out of reach of this sweeper ended on the target")
+	w.run("sweep").wantCode(exitDone).wantOut("out_of_reach", string(g.ID)).
+		wantErr("1 grant out of reach of this sweeper ended on the target")
 	w.alter("UPDATE jit_grants SET enforcement = 'sweeper'")
-	w.run("sweep").wantCode(exitNotDone).wantOut("out_of_reach", "nosweep", string(g.ID), `this sweeper does not serve the owner "nosweep"; it serves payments, search`).wantErr("1 overdue and out of reach")
+	w.run("sweep").wantCode(exitNotDone).
+		wantOut("out_of_reach", "nosweep", string(g.ID),
+			`this sweeper does not serve the owner "nosweep"; it serves payments, search`).wantErr("1 overdue and out of reach")
 	settings("payments", "", "elsewhere")
 	w.run("sweep", "--due").wantCode(exitNotDone).wantOut("out_of_reach", `this sweeper has no target "bastion"`)
 	var pass struct {

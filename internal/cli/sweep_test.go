@@ -19,7 +19,8 @@ func TestSweepEndsWhatIsOver(t *testing.T) {
 	w.run("sweep").wantCode(exitDone).wantErr("Nothing to do.")
 
 	w.now = w.now.Add(time.Hour)
-	w.run("sweep", "--dry-run").wantCode(exitNotDone).wantOut("end", "planned", string(short.ID), "its window ended").wantErr("1 to do").wantNotOut(string(long.ID))
+	w.run("sweep", "--dry-run").wantCode(exitNotDone).wantOut("end", "planned", string(short.ID), "its window ended").
+		wantErr("1 to do").wantNotOut(string(long.ID))
 	w.wantAccess(short, true)
 
 	var pass struct {
@@ -31,7 +32,8 @@ func TestSweepEndsWhatIsOver(t *testing.T) {
 		Unread []string
 	}
 	w.run("sweep", "--json").wantCode(exitDone).decode(&pass)
-	if len(pass.Steps) != 1 || pass.Steps[0].Kind != "end" || pass.Steps[0].Result != "done" || pass.Steps[0].Target != "bastion" || pass.Steps[0].Grant.ID != short.ID || pass.DryRun {
+	if len(pass.Steps) != 1 || pass.Steps[0].Kind != "end" || pass.Steps[0].Result != "done" ||
+		pass.Steps[0].Target != "bastion" || pass.Steps[0].Grant.ID != short.ID || pass.DryRun {
 		t.Errorf("pass %+v", pass)
 	}
 	w.wantAccess(short, false)
@@ -67,7 +69,8 @@ func TestSweepOnDrift(t *testing.T) {
 	} {
 		t.Run(on, func(t *testing.T) {
 			w := newWorld(t)
-			w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = %q } }\n", w.keys, on))
+			w.write("jit.hcl",
+				fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = %q } }\n", w.keys, on))
 			g := w.grant("INC-1: a", "2h")
 			w.write("authorized_keys", foreignLine)
 			w.run("sweep", "--dry-run")
@@ -91,7 +94,8 @@ func TestSweepOnDrift(t *testing.T) {
 // Access that is wider than it was granted and only reported is not success.
 func TestSweepReportsCriticalDrift(t *testing.T) {
 	w := newWorld(t)
-	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = \"report\" } }\n", w.keys))
+	w.write("jit.hcl",
+		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = \"report\" } }\n", w.keys))
 	g := w.grant("INC-1: a", "2h")
 	text, err := os.ReadFile("authorized_keys")
 	if err != nil {
@@ -99,7 +103,8 @@ func TestSweepReportsCriticalDrift(t *testing.T) {
 	}
 	end := regexp.MustCompile(`expiry-time="[^"]*"`)
 	w.write("authorized_keys", end.ReplaceAllString(string(text), `expiry-time="20990101000000Z"`))
-	w.run("sweep").wantCode(exitNotDone).wantOut("report", "look", "critical", string(g.ID)).wantErr("1 critical and only reported")
+	w.run("sweep").wantCode(exitNotDone).wantOut("report", "look", "critical", string(g.ID)).
+		wantErr("1 critical and only reported")
 	if now, err := os.ReadFile("authorized_keys"); err != nil || !strings.Contains(string(now), "20990101000000Z") {
 		t.Errorf("the file was changed: %s, %v", now, err)
 	}
@@ -121,7 +126,8 @@ func TestSweepHoldsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.write("jit.hcl", string(settings)+"max_unplanned_revocations = 0\n")
-	w.run("sweep").wantCode(exitNotDone).wantOut("remove", "held", "critical", string(over.ID), "it came back").wantErr("1 held back by --max-unplanned")
+	w.run("sweep").wantCode(exitNotDone).wantOut("remove", "held", "critical", string(over.ID), "it came back").
+		wantErr("1 held back by --max-unplanned")
 	w.wantAccess(over, true)
 	w.run("sweep", "--max-unplanned", "1").wantCode(exitDone).wantOut("remove", "done", string(over.ID))
 	w.wantAccess(over, false)

@@ -34,12 +34,14 @@ func TestTablesFitTheTerminal(t *testing.T) {
 	t.Setenv("COLUMNS", "")
 	reason := "INC-4211: " + strings.Repeat("a long story ", 12) + "ends"
 	g := w.request(broker.Request{
-		Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: reason, Renewal: 1, TTL: "1h",
+		Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: reason, Renewal: 1,
+		TTL: "1h",
 	})
 	other := w.grant("INC-4212: short", "2h")
 	for _, width := range []int{90, 100, 120, 160, 250} {
 		out := w.onTerminal(width, "list").wantCode(exitDone).
-			wantOut("ID ", "STATE", "PRINCIPAL", "REASON", string(g.ID[:8]), string(other.ID[:8]), "active", "bastion", "login").out
+			wantOut("ID ", "STATE", "PRINCIPAL", "REASON", string(g.ID[:8]), string(other.ID[:8]), "active", "bastion",
+				"login").out
 		if widest(out) > width || strings.Count(out, "\n") != 3 {
 			t.Errorf("on %d columns:\n%s", width, out)
 		}
@@ -55,7 +57,8 @@ func TestTablesFitTheTerminal(t *testing.T) {
 		w.onTerminal(width, "show", string(g.ID[:8])).wantCode(exitDone).wantOut(reason, g.Principal, string(g.ID))
 	}
 	// Too narrow for a table: nothing is lost.
-	blocks := w.onTerminal(50, "list").wantCode(exitDone).wantOut("ID         "+string(g.ID[:8]), "\n\nID  ", "STATE      active", "REASON     "+reason, g.Principal)
+	blocks := w.onTerminal(50, "list").wantCode(exitDone).
+		wantOut("ID         "+string(g.ID[:8]), "\n\nID  ", "STATE      active", "REASON     "+reason, g.Principal)
 	if strings.Contains(blocks.out, "…") {
 		t.Errorf("blocks are cut:\n%s", blocks.out)
 	}
@@ -65,7 +68,8 @@ func TestTablesFitTheTerminal(t *testing.T) {
 		t.Errorf("COLUMNS is ignored:\n%s", out)
 	}
 	w.run("list").wantCode(exitDone).wantOut(reason, g.Principal, string(g.ID), string(other.ID)).wantNotOut("…")
-	w.onTerminal(80, "list", "--json").wantCode(exitDone).wantOut(`"reason": "`+reason+`"`, `"principal": "`+g.Principal+`"`, string(g.ID))
+	w.onTerminal(80, "list", "--json").wantCode(exitDone).
+		wantOut(`"reason": "`+reason+`"`, `"principal": "`+g.Principal+`"`, string(g.ID))
 	// A terminal that does not say its width.
 	t.Setenv("COLUMNS", "")
 	w.onTerminal(0, "list").wantCode(exitDone).wantOut(reason, g.Principal, string(g.ID))

@@ -15,8 +15,10 @@ import (
 
 // hostile are texts that a spreadsheet, a terminal or a parser would take for something else.
 var hostile = []string{
-	"", "INC-1: look", "=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "a;=cmd|' /C calc'!A0", `a;"=1"`, ` "=1`, "a; -1", "'=1", "a;'b", "＝1", "a\n=1", "a=b c=d", `{"a":"b"}`,
-	"\x1b[2J", "\u202etxt", "a\u200bb", "two  spaces ", " led", "日本語 の 理由", "é̂", "\u065f", "🔑 key", `\u{202e}`, "a,b", `say "hi"`, "\xff", "\x00", "a\r\nb", "<@U1> `x` &amp;", "👩‍👧 family",
+	"", "INC-1: look", "=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "a;=cmd|' /C calc'!A0", `a;"=1"`, ` "=1`, "a; -1",
+	"'=1", "a;'b", "＝1", "a\n=1", "a=b c=d", `{"a":"b"}`,
+	"\x1b[2J", "\u202etxt", "a\u200bb", "two  spaces ", " led", "日本語 の 理由", "é̂", "\u065f", "🔑 key", `\u{202e}`, "a,b",
+	`say "hi"`, "\xff", "\x00", "a\r\nb", "<@U1> `x` &amp;", "👩‍👧 family",
 }
 
 // taken out again, what a spreadsheet would have taken for a formula is as it was.
@@ -27,14 +29,16 @@ func fromCSV(cell string) string { return jit.Unprintable(apostrophe.ReplaceAllS
 // formulas begin a cell wherever a spreadsheet separates cells.
 var formulas = regexp.MustCompile("(^|[;\t\r\n])[ \"]*[=+\\-@\t\r＝＋－＠]")
 
-// Whatever people wrote, the CSV export has as many cells as columns, reads back to the same fields, and no cell is a formula.
+// Whatever people wrote, the CSV export has as many cells as columns, reads back to the same fields, and no cell is a
+// formula.
 func FuzzCSV(f *testing.F) {
 	for i, s := range hostile {
 		f.Add(s, hostile[len(hostile)-1-i])
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
 		a, b = strings.ToValidUTF8(a, "\uFFFD"), strings.ToValidUTF8(b, "\uFFFD")
-		e := jit.Event{Seq: 7, At: time.Unix(1, 0), Kind: jit.EventRequested, Grant: jit.ID(b), Policy: a, Actor: jit.Actor{Name: b, Change: a, Source: jit.FromCLI},
+		e := jit.Event{Seq: 7, At: time.Unix(1, 0), Kind: jit.EventRequested, Grant: jit.ID(b), Policy: a,
+			Actor:  jit.Actor{Name: b, Change: a, Source: jit.FromCLI},
 			Detail: map[string]string{"reason": a, "principal": b, b: a}, Hash: "h"}
 		var out bytes.Buffer
 		if err := csvWriter(&out)(e); err != nil {
@@ -80,7 +84,8 @@ func byColumn(line string, heading []string) []string {
 	return cells
 }
 
-// Whatever is in the cells, a table has one line a row, its columns begin under their headings, and it reads back to the same cells.
+// Whatever is in the cells, a table has one line a row, its columns begin under their headings, and it reads back to
+// the same cells.
 func FuzzTable(f *testing.F) {
 	for i, s := range hostile {
 		f.Add(s, hostile[len(hostile)-1-i], "end")
@@ -123,7 +128,8 @@ func FuzzJSON(f *testing.F) {
 			t.Fatal(err)
 		}
 		var back map[string]string
-		if err := json.Unmarshal(out.Bytes(), &back); err != nil || back["reason"] != strings.ToValidUTF8(s, "\uFFFD") && !strings.Contains(back["reason"], "\uFFFD") {
+		if err := json.Unmarshal(out.Bytes(), &back); err != nil ||
+			back["reason"] != strings.ToValidUTF8(s, "\uFFFD") && !strings.Contains(back["reason"], "\uFFFD") {
 			t.Errorf("%s reads back as %q, %v", out.String(), back, err)
 		}
 		if strings.ContainsFunc(strings.ReplaceAll(out.String(), "\n", ""), jit.Hidden) {

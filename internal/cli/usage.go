@@ -101,5 +101,6 @@ func didYouMean(word string, candidates []string) string {
 
 // invalidChoice refuses a value that is not among the choices of a flag.
 func invalidChoice(flag, value string, choices []string) error {
-	return jit.Invalid(flag, "write one of "+strings.Join(choices, ", ")+didYouMean(value, choices), "%q is not one of its values", value)
+	return jit.Invalid(flag, "write one of "+strings.Join(choices, ", ")+didYouMean(value, choices),
+		"%q is not one of its values", value)
 }

@@ -40,7 +40,8 @@ func TestWrongInput(t *testing.T) {
 		{[]string{"revoke"}, []string{"nothing says which grants to revoke", "Usage: jit revoke {ID... |"}},
 		{[]string{"sweep", "--due", "--markers-only"}, []string{"--due", "Usage: jit sweep"}},
 		{[]string{"report"}, []string{"choose one form of output", "-o report.html", "Usage: jit report"}},
-		{[]string{"audit", "export", "--format", "xml"}, []string{"--format", `"xml"`, "csv", "Usage: jit audit export"}},
+		{[]string{"audit", "export", "--format", "xml"},
+			[]string{"--format", `"xml"`, "csv", "Usage: jit audit export"}},
 		{[]string{"audit", "export", "--since", "yesterday"}, []string{"--since", `"yesterday"`}},
 		{[]string{"list", "--config", "missing.hcl"}, []string{"missing.hcl", "--config"}},
 	} {
@@ -102,7 +103,8 @@ func TestShortenedID(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.grant("INC-1: a", "1h"), w.grant("INC-2: b", "1h")
 	for _, prefix := range []jit.ID{a.ID[:8], a.ID[:9], a.ID[:20], a.ID} {
-		w.run("show", strings.ToUpper(string(prefix))).wantCode(exitDone).wantOut(string(a.ID), "INC-1: a").wantNotOut("INC-2")
+		w.run("show", strings.ToUpper(string(prefix))).wantCode(exitDone).wantOut(string(a.ID), "INC-1: a").
+			wantNotOut("INC-2")
 	}
 	w.run("show", "00000000").wantCode(exitUnknown).wantErr("no grant 00000000")
 	w.run("revoke", string(a.ID[:8]), string(a.ID), "--reason", "x").wantCode(exitDone).wantOut(string(a.ID), "revoked")
@@ -112,14 +114,16 @@ func TestShortenedID(t *testing.T) {
 	unreadableLedger(w)
 	w.run("revoke", string(b.ID[:8]), "--reason", "x").wantErr("searching the targets").wantOut(string(b.ID))
 	w.wantAccess(b, false)
-	w.run("revoke", "00000000", "--reason", "x").wantCode(exitUnreadable).wantErr("no target has a marker of grant 00000000")
+	w.run("revoke", "00000000", "--reason", "x").wantCode(exitUnreadable).
+		wantErr("no target has a marker of grant 00000000")
 }
 
 func TestAmbiguousID(t *testing.T) {
 	w := newWorld(t)
 	var twins []jit.Grant
 	for seen, n := map[string]jit.Grant{}, 0; len(twins) == 0; n++ {
-		g := jit.Grant{Owner: "payments", Binding: jit.Binding{Target: "bastion", Principal: "alice", Role: "login"}, Window: jit.Window{Start: w.now, End: w.now.Add(time.Hour)}}
+		g := jit.Grant{Owner: "payments", Binding: jit.Binding{Target: "bastion", Principal: "alice", Role: "login"},
+			Window: jit.Window{Start: w.now, End: w.now.Add(time.Hour)}}
 		g.ID = jit.NewID("payments", g.Binding, strconv.Itoa(n), 1)
 		if other, ok := seen[string(g.ID[:4])]; ok {
 			twins = []jit.Grant{g, other}
@@ -135,7 +139,8 @@ func TestAmbiguousID(t *testing.T) {
 	}
 	prefix := string(twins[0].ID[:4])
 	for _, args := range [][]string{{"show", prefix}, {"revoke", prefix, "--reason", "x"}} {
-		w.run(args...).wantCode(exitUsage).wantErr(`id: "`+prefix+`" is ambiguous`, string(twins[0].ID)+" (alice on bastion)", string(twins[1].ID), "write more of the id")
+		w.run(args...).wantCode(exitUsage).wantErr(`id: "`+prefix+`" is ambiguous`,
+			string(twins[0].ID)+" (alice on bastion)", string(twins[1].ID), "write more of the id")
 	}
 	if g, _, err := rt.Ledger.Lookup(t.Context(), twins[0].ID); err != nil || !g.RevokedAt.IsZero() {
 		t.Errorf("%+v, %v", g, err)
@@ -146,14 +151,16 @@ func TestUnreadableLedger(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: a", "1h")
 	unreadableLedger(w)
-	for _, args := range [][]string{{"list"}, {"show", string(g.ID)}, {"show", string(g.ID[:8])}, {"audit", "export"}, {"audit", "verify"}} {
+	for _, args := range [][]string{{"list"}, {"show", string(g.ID)}, {"show", string(g.ID[:8])}, {"audit", "export"},
+		{"audit", "verify"}} {
 		w.run(args...).wantCode(exitUnreadable).wantErr("error: ")
 	}
 }
 
 func TestReadingWritesNothing(t *testing.T) {
 	w := newWorld(t)
-	for _, args := range [][]string{{"list"}, {"audit", "export"}, {"audit", "verify"}, {"sweep", "--dry-run"}, {"sweep", "--markers-only"}, {"__complete", "show", ""}} {
+	for _, args := range [][]string{{"list"}, {"audit", "export"}, {"audit", "verify"}, {"sweep", "--dry-run"},
+		{"sweep", "--markers-only"}, {"__complete", "show", ""}} {
 		w.run(args...).wantCode(exitDone)
 	}
 	if _, err := os.Stat("ledger.db"); err == nil {

@@ -35,7 +35,8 @@ func (o watchOptions) check(s sweeper.Sweeper, timeout bool) error {
 	case !o.watch:
 		return nil
 	case s.DryRun, s.DueOnly, s.MarkersOnly:
-		return jit.Invalid("--watch", "leave out one of the two", "--dry-run, --due and --markers-only are for one pass")
+		return jit.Invalid("--watch", "leave out one of the two",
+			"--dry-run, --due and --markers-only are for one pass")
 	case timeout:
 		return jit.Invalid("--timeout", "leave it out", "--watch runs until you stop it")
 	}
@@ -136,7 +137,8 @@ func uniqueHolder() string { return fmt.Sprintf("%s/%d/%s", holder(), os.Getpid(
 func newWatcher(rt *config.Runtime, s sweeper.Sweeper, o watchOptions) (*sweeper.Watcher, error) {
 	s = withSettings(s, rt)
 	s.Holder = uniqueHolder()
-	w := &sweeper.Watcher{Sweeper: s, Leases: rt.Ledger.Leases(), Interval: rt.Interval, DriftInterval: rt.DriftInterval}
+	w := &sweeper.Watcher{Sweeper: s, Leases: rt.Ledger.Leases(), Interval: rt.Interval,
+		DriftInterval: rt.DriftInterval}
 	for _, flag := range []struct {
 		name, text string
 		into       *time.Duration

@@ -106,7 +106,8 @@ func problemsOf(state sweeper.State) map[string]problem {
 	for target, p := range state.Drift {
 		if p.Held > 0 {
 			all["the cap on unplanned removals of target "+target] = problem{
-				fmt.Sprintf("%d held back by --max-unplanned: check them with jit sweep --dry-run, then allow more", p.Held),
+				fmt.Sprintf("%d held back by --max-unplanned: check them with jit sweep --dry-run, then allow more",
+					p.Held),
 				target, p.At,
 			}
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// accessOf returns the listen address, which the flag overrides, and who may read the page. Without an address the daemon
-// does not listen.
+// accessOf returns the listen address, which the flag overrides, and who may read the page. Without an address the
+// daemon does not listen.
 func accessOf(rt *config.Runtime, listen string) (status.Access, error) {
 	a := status.Access{Listen: cmp.Or(listen, rt.Listen), Token: rt.ListenToken}
 	if p := rt.ListenProxy; p != nil {
@@ -21,12 +21,14 @@ func accessOf(rt *config.Runtime, listen string) (status.Access, error) {
 		for _, text := range p.From {
 			prefix, err := netip.ParsePrefix(text)
 			if err != nil {
-				return a, jit.Invalid("listen_proxy.from", `write for example from = ["10.0.0.7/32"]`, "%q is not an address range", text)
+				return a, jit.Invalid("listen_proxy.from", `write for example from = ["10.0.0.7/32"]`,
+					"%q is not an address range", text)
 			}
 			a.Proxies = append(a.Proxies, prefix)
 		}
 		if a.ProxyHeader == "" {
-			return a, jit.Invalid("listen_proxy.header", `write for example header = "X-Forwarded-User"`, "the header is empty")
+			return a, jit.Invalid("listen_proxy.header", `write for example header = "X-Forwarded-User"`,
+				"the header is empty")
 		}
 	}
 	if a.Listen == "" {
@@ -44,7 +46,8 @@ func (p *program) serve(
 	source := status.Source{Ledger: rt.Ledger, OutOfReach: w.OutOfReach, Now: p.Now, State: w.State}
 	metrics.Watch(source)
 	server := &status.Server{
-		Access: access, Metrics: metrics, State: w.State, Interval: w.Interval, Now: p.Now, Page: status.Page(source), Log: log,
+		Access: access, Metrics: metrics, State: w.State, Interval: w.Interval, Now: p.Now, Page: status.Page(source),
+		Log: log,
 	}
 	listener, err := server.Listen(ctx)
 	if err != nil {

@@ -64,8 +64,10 @@ func TestSweepWatch(t *testing.T) {
 	short, long := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
 	w.now = w.now.Add(time.Hour)
 	_, errs, stop := w.daemon()
-	eventually(t, "the grant that is over is ended", func() bool { return strings.Contains(errs.String(), string(short.ID)) })
-	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("ledger:", "another `jit sweep --watch` is at work on", "postgres://")
+	eventually(t, "the grant that is over is ended",
+		func() bool { return strings.Contains(errs.String(), string(short.ID)) })
+	w.run("sweep", "--watch").wantCode(exitUsage).
+		wantErr("ledger:", "another `jit sweep --watch` is at work on", "postgres://")
 	w.run("sweep").wantCode(exitDone)
 	if code := stop(); code != exitDone {
 		t.Errorf("exit code %d, want %d", code, exitDone)
@@ -99,7 +101,8 @@ func TestSweepWatchJSON(t *testing.T) {
 	short := w.grant("INC-1: a", "30m")
 	w.now = w.now.Add(time.Hour)
 	out, errs, stop := w.daemon("--json", "--interval", "1s", "--drift-interval", "2s")
-	eventually(t, "the grant that is over is ended", func() bool { return strings.Contains(out.String(), string(short.ID)) })
+	eventually(t, "the grant that is over is ended",
+		func() bool { return strings.Contains(out.String(), string(short.ID)) })
 	if code := stop(); code != exitDone || errs.String() != "" {
 		t.Errorf("exit code %d, and on standard error: %s", code, errs)
 	}
@@ -109,7 +112,8 @@ func TestSweepWatchJSON(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
-		if entry.Msg == "end" && entry.Grant == string(short.ID) && entry.Target == "bastion" && strings.HasPrefix(entry.Why, "its window ended at ") {
+		if entry.Msg == "end" && entry.Grant == string(short.ID) && entry.Target == "bastion" &&
+			strings.HasPrefix(entry.Why, "its window ended at ") {
 			ended++
 		}
 	}
@@ -147,12 +151,14 @@ func TestSweepWatchTellsWhatIsHeld(t *testing.T) {
 	lostLedger(w)
 	w.now = w.now.Add(time.Hour)
 	w.write("clean", foreignLine)
-	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_unplanned_revocations = 0\ntargets = {\n"+
-		"  bastion = { ssh = { authorized_keys = %q } }\n  clean = { ssh = { authorized_keys = %q } }\n}\n", w.keys, filepath.Join(w.dir, "clean")))
+	w.write("jit.hcl",
+		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_unplanned_revocations = 0\ntargets = {\n"+
+			"  bastion = { ssh = { authorized_keys = %q } }\n  clean = { ssh = { authorized_keys = %q } }\n}\n", w.keys, filepath.Join(w.dir, "clean")))
 	_, errs, stop := w.daemon()
 	const held = `msg=problem with="the cap on unplanned removals of target bastion" error="1 held back`
 	eventually(t, "what is held back is told", func() bool { return strings.Contains(errs.String(), held) })
-	if code := stop(); code != exitDone || strings.Contains(errs.String(), "target clean") || strings.Contains(errs.String(), "problem solved") {
+	if code := stop(); code != exitDone || strings.Contains(errs.String(), "target clean") ||
+		strings.Contains(errs.String(), "problem solved") {
 		t.Errorf("exit code %d:\n%s", code, errs)
 	}
 }
@@ -183,9 +189,11 @@ func TestSweepWatchRefuses(t *testing.T) {
 func TestStepLogRepeatsAFindingOnceAnHour(t *testing.T) {
 	now := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
 	var out bytes.Buffer
-	l := &stepLog{log: slog.New(slog.NewTextHandler(&out, nil)), now: func() time.Time { return now }, logged: map[string]time.Time{}}
+	l := &stepLog{log: slog.New(slog.NewTextHandler(&out, nil)), now: func() time.Time { return now },
+		logged: map[string]time.Time{}}
 	finding := func(principal string) sweeper.Result {
-		return sweeper.Result{Step: reconcile.Step{Kind: reconcile.Report, Grant: jit.Grant{Binding: jit.Binding{Principal: principal}}, Reason: "it bears another marker"}}
+		return sweeper.Result{Step: reconcile.Step{Kind: reconcile.Report,
+			Grant: jit.Grant{Binding: jit.Binding{Principal: principal}}, Reason: "it bears another marker"}}
 	}
 	for range 3 {
 		l.write(finding("alice"))

@@ -16,8 +16,8 @@ const (
 	EnvChange = "JIT_CHANGE"
 )
 
-// ciSystem says how a CI system names a run in its environment: who started it, and from which commit. Any of name, commit
-// and run may be empty.
+// ciSystem says how a CI system names a run in its environment: who started it, and from which commit. Any of name,
+// commit and run may be empty.
 type ciSystem struct {
 	// mark is a variable that only runs of this system have; also, if set, recognises runs without it.
 	mark string
@@ -38,8 +38,8 @@ var ciSystems = []ciSystem{
 		run:    variable("TFC_RUN_ID"),
 	},
 	{
-		// Atlantis sets USER_NAME and the others for run steps. Its built-in plan and apply steps get only the mark: there
-		// an env step must set JIT_ACTOR and JIT_CHANGE from them.
+		// Atlantis sets USER_NAME and the others for run steps. Its built-in plan and apply steps get only the mark:
+		// there an env step must set JIT_ACTOR and JIT_CHANGE from them.
 		// https://www.runatlantis.io/docs/custom-workflows#native-environment-variables
 		mark:   "ATLANTIS_TERRAFORM_VERSION",
 		name:   []string{"USER_NAME", "PULL_AUTHOR"},
@@ -73,7 +73,8 @@ var ciSystems = []ciSystem{
 		// https://buildkite.com/docs/pipelines/environment-variables
 		mark: "BUILDKITE",
 		name: []string{
-			"BUILDKITE_UNBLOCKER_EMAIL", "BUILDKITE_UNBLOCKER", "BUILDKITE_BUILD_CREATOR_EMAIL", "BUILDKITE_BUILD_CREATOR",
+			"BUILDKITE_UNBLOCKER_EMAIL", "BUILDKITE_UNBLOCKER", "BUILDKITE_BUILD_CREATOR_EMAIL",
+			"BUILDKITE_BUILD_CREATOR",
 		},
 		commit: []string{"BUILDKITE_COMMIT"},
 		run:    variable("BUILDKITE_BUILD_URL"),
@@ -153,7 +154,8 @@ func osUser() string {
 	return "unknown"
 }
 
-// oneLine makes the value of an environment variable safe for the record: no control characters, at most 300 characters.
+// oneLine makes the value of an environment variable safe for the record: no control characters, at most 300
+// characters.
 func oneLine(s string) string {
 	s = strings.ToValidUTF8(s, "")
 	s = strings.Map(func(r rune) rune {

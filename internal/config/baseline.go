@@ -52,12 +52,13 @@ func (b Baseline) All() []Accepted {
 	return all
 }
 
-// LoadBaseline reads a baseline: blocks accept { target, scope, principal, role, until, reason }. Each has an end, at most a
-// year ahead. Errors name file and line.
+// LoadBaseline reads a baseline: blocks accept { target, scope, principal, role, until, reason }. Each has an end, at
+// most a year ahead. Errors name file and line.
 func LoadBaseline(path string, now time.Time) (Baseline, error) {
 	src, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return Baseline{}, jit.Invalid("baseline", "write one with jit scan --write-baseline", "there is no file %q", path)
+		return Baseline{},
+			jit.Invalid("baseline", "write one with jit scan --write-baseline", "there is no file %q", path)
 	}
 	if err != nil {
 		return Baseline{}, fmt.Errorf("read the baseline: %w", err)
@@ -117,8 +118,8 @@ func CheckAcceptance(until, reason string, now time.Time) error {
 	return err
 }
 
-// AppendBaseline adds acceptances to a baseline file, or creates it. The rest of the file, its mode, and a link that leads to it
-// stay as they are.
+// AppendBaseline adds acceptances to a baseline file, or creates it. The rest of the file, its mode, and a link that
+// leads to it stay as they are.
 func AppendBaseline(path string, add []Accepted, now time.Time) error {
 	mode := os.FileMode(0o600)
 	if file, err := filepath.EvalSymlinks(path); err == nil {

@@ -25,8 +25,8 @@ const (
 )
 
 // Load reads the settings file: path, or else the file that JIT_CONFIG names, or else jit.hcl. Only jit.hcl may be
-// missing, and only if JIT_LEDGER is set: the ledger can then be read without any target. Relative paths in the file are
-// relative to the working directory, as in Terraform. Errors name file and line.
+// missing, and only if JIT_LEDGER is set: the ledger can then be read without any target. Relative paths in the file
+// are relative to the working directory, as in Terraform. Errors name file and line.
 func Load(path string) (Settings, error) {
 	named := true
 	if path == "" {
@@ -44,7 +44,8 @@ func Load(path string) (Settings, error) {
 	case !errors.Is(err, os.ErrNotExist):
 		return Settings{}, fmt.Errorf("read settings: %w", err)
 	case named:
-		return Settings{}, jit.Invalid("config", "name an existing file with --config or "+EnvFile, "there is no file %s", path)
+		return Settings{},
+			jit.Invalid("config", "name an existing file with --config or "+EnvFile, "there is no file %s", path)
 	case os.Getenv(EnvLedger) == "":
 		return Settings{}, jit.Invalid("config",
 			"write one with the attributes of the provider block, or name one with --config or "+EnvFile,
@@ -90,7 +91,8 @@ func parse(src []byte, path string) (Settings, error) {
 	r.text("notice_before", &s.NoticeBefore)
 	s.Owners = r.owners("owners")
 	s.MaxUnplanned = r.number("max_unplanned_revocations")
-	r.object("listen_proxy", &s.ListenProxy, `write listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7/32"] }`)
+	r.object("listen_proxy", &s.ListenProxy,
+		`write listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7/32"] }`)
 	s.Targets, s.OnDrift = r.targets("targets")
 	s.Notify = r.receivers("notify")
 	if r.err != nil {
@@ -164,7 +166,8 @@ func (r *reader) owners(name string) []string {
 		err = gocty.FromCtyValue(list, &names)
 	}
 	if err != nil {
-		r.refuse(attr, `write for example owners = ["payments", "search"], or ["*"] for every owner`, "this takes a list of names")
+		r.refuse(attr, `write for example owners = ["payments", "search"], or ["*"] for every owner`,
+			"this takes a list of names")
 		return nil
 	}
 	_, err = jit.ParseOwners(name, names)

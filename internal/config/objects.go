@@ -56,7 +56,8 @@ func (r *reader) receivers(name string) map[string]notice.Config {
 		for key, t := range v.Type().AttributeTypes() {
 			if !t.IsObjectType() {
 				r.err = at(rangeOf(attr.Expr, r.scope, key),
-					jit.Invalid(fmt.Sprintf("notify[%q]", key), hint, "a receiver is an object, not %s", t.FriendlyName()))
+					jit.Invalid(fmt.Sprintf("notify[%q]", key), hint, "a receiver is an object, not %s",
+						t.FriendlyName()))
 				return nil
 			}
 		}
@@ -99,8 +100,10 @@ func (r *reader) targets(name string) (map[string]platform.Config, map[string]ji
 		var t target
 		if err := decode(v, &t); err != nil {
 			problem, path := explain(err)
-			r.err = at(rangeOf(attr.Expr, r.scope, append([]string{key}, path...)...), jit.Invalid(fmt.Sprintf("targets[%q]", key),
-				"the attributes are those of the provider block; the platforms are "+strings.Join(platform.Kinds(), ", "), "%s", problem))
+			r.err = at(rangeOf(attr.Expr, r.scope, append([]string{key}, path...)...),
+				jit.Invalid(fmt.Sprintf("targets[%q]", key),
+					"the attributes are those of the provider block; the platforms are "+strings.Join(platform.Kinds(),
+						", "), "%s", problem))
 			return nil, nil
 		}
 		all[key] = t.Config
@@ -109,8 +112,9 @@ func (r *reader) targets(name string) (map[string]platform.Config, map[string]ji
 		}
 		onDrift[key] = *t.OnDrift
 		if !slices.Contains([]jit.OnDrift{jit.RepairDrift, jit.RevokeDrift, jit.ReportDrift}, *t.OnDrift) {
-			r.err = at(rangeOf(attr.Expr, r.scope, key, "on_drift"), jit.Invalid(fmt.Sprintf("targets[%q].on_drift", key),
-				`write on_drift = "repair", "revoke" or "report"`, "%q is not a reaction to drift", *t.OnDrift))
+			r.err = at(rangeOf(attr.Expr, r.scope, key, "on_drift"),
+				jit.Invalid(fmt.Sprintf("targets[%q].on_drift", key),
+					`write on_drift = "repair", "revoke" or "report"`, "%q is not a reaction to drift", *t.OnDrift))
 			return nil, nil
 		}
 	}

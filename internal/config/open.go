@@ -16,7 +16,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 )
 
-// KeepForPlan is how long one read of a scope serves a Terraform run, so a plan of many grants on one scope reads it once.
+// KeepForPlan is how long one read of a scope serves a Terraform run, so a plan of many grants on one scope reads it
+// once.
 const KeepForPlan = time.Minute
 
 // Options are what the program, not the user, decides. The zero value of each is usable.
@@ -29,7 +30,8 @@ type Options struct {
 	Keep time.Duration
 	// Wrap, when not nil, goes around each platform, inside the batching.
 	Wrap func(name string, p jit.Platform) jit.Platform
-	// Warn receives the warnings of targets about changes that were made; nil is the log. It is safe for concurrent use.
+	// Warn receives the warnings of targets about changes that were made; nil is the log. It is safe for concurrent
+	// use.
 	Warn func(text string)
 }
 
@@ -38,8 +40,8 @@ type Runtime struct {
 	Broker  *broker.Broker
 	Ledger  *ledger.Ledger
 	Targets map[string]jit.Platform
-	// Owners are the owners whose grants a sweeper serves. EveryOwner: the settings say that it serves all. Both are empty if
-	// the settings say nothing.
+	// Owners are the owners whose grants a sweeper serves. EveryOwner: the settings say that it serves all. Both are
+	// empty if the settings say nothing.
 	Owners     jit.Owners
 	EveryOwner bool
 	// Interval and DriftInterval are how often a daemon reads due work and looks for drift; 0 is the default.
@@ -59,8 +61,8 @@ type Runtime struct {
 // Close releases the ledger's connections.
 func (r *Runtime) Close() error { return r.Ledger.Close() }
 
-// Open checks the settings and opens what they describe. It makes no call, so neither the targets nor the ledger need to
-// answer. Errors are *[jit.Error] that name the attribute.
+// Open checks the settings and opens what they describe. It makes no call, so neither the targets nor the ledger need
+// to answer. Errors are *[jit.Error] that name the attribute.
 func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	s = s.WithDefaults()
 	if o.Now == nil {
@@ -114,7 +116,8 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 		services := jit.Services{
 			Now:    o.Now,
 			Claims: l.Marks(),
-			Tidied: func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) }, // the next sweep repeats it
+			// the next sweep repeats it
+			Tidied: func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) },
 		}
 		if o.Warn != nil {
 			services.Warn = func(text string) { o.Warn(fmt.Sprintf("target %q: %s", name, text)) }

@@ -30,7 +30,9 @@ func TestOpenRefuses(t *testing.T) {
 		{"a receiver", `notify["ops"].url`, Settings{Notify: map[string]notice.Config{"ops": {URL: "hunter2"}}}},
 		{"ledger", "ledger", Settings{Ledger: "mysql://u:hunter2@db/jit"}},
 		{"a target of nothing", `targets["empty"]`, Settings{Targets: map[string]platform.Config{"empty": {}}}},
-		{"a target of two", `targets["both"]`, Settings{Targets: map[string]platform.Config{"both": {SSH: good["bastion"].SSH, PostgreSQL: &postgresql.Config{}}}}},
+		{"a target of two", `targets["both"]`,
+			Settings{Targets: map[string]platform.Config{"both": {SSH: good["bastion"].SSH,
+				PostgreSQL: &postgresql.Config{}}}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rt, err := Open(t.Context(), tt.s, Options{})
@@ -128,7 +130,8 @@ func TestOpenWrapsInsideOfTheSharing(t *testing.T) {
 		t.Errorf("a read after %s made %d calls in all, want 2", 2*KeepForPlan, reads)
 	}
 	b := rt.Broker
-	if b.Owner != "payments" || b.MaxTTL != 8*time.Hour || b.Actor.Source != jit.FromTerraform || !b.Now().Equal(now) || b.Planned == nil {
+	if b.Owner != "payments" || b.MaxTTL != 8*time.Hour || b.Actor.Source != jit.FromTerraform || !b.Now().Equal(now) ||
+		b.Planned == nil {
 		t.Errorf("broker: owner %q, max_ttl %s, actor %+v, now %s", b.Owner, b.MaxTTL, b.Actor, b.Now())
 	}
 }

@@ -45,7 +45,8 @@ func (r *reader) uniqueMap(name, thing string) (attr *hcl.Attribute, v cty.Value
 		for _, pair := range pairs {
 			key := keyOf(pair, r.scope)
 			if key != "" && seen[key] {
-				r.err = at(pair.Key.Range(), jit.Invalid(name, "give each its own name", "the %s %q is written twice", thing, key))
+				r.err = at(pair.Key.Range(),
+					jit.Invalid(name, "give each its own name", "the %s %q is written twice", thing, key))
 			}
 			seen[key] = true
 		}

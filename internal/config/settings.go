@@ -1,5 +1,5 @@
-// Package config opens what the provider block or a jit.hcl describes: the ledger, the targets, and a broker that acts for
-// an owner and an actor.
+// Package config opens what the provider block or a jit.hcl describes: the ledger, the targets, and a broker that acts
+// for an owner and an actor.
 package config
 
 import (
@@ -28,13 +28,14 @@ type Settings struct {
 	// Ledger is a URL: sqlite://path or postgres://…; it may hold a password.
 	Ledger string
 	Owner  string
-	// Owners are the owners whose grants a sweeper serves, as [jit.ParseOwners] reads them. The provider has no such attribute.
+	// Owners are the owners whose grants a sweeper serves, as [jit.ParseOwners] reads them. The provider has no such
+	// attribute.
 	Owners []string
 	// MaxTTL is a duration as [jit.ParseDuration] reads it.
 	MaxTTL  string
 	Targets map[string]platform.Config
-	// Interval and DriftInterval are durations: how often the daemon reads due work and looks for drift. The provider has
-	// neither.
+	// Interval and DriftInterval are durations: how often the daemon reads due work and looks for drift. The provider
+	// has neither.
 	Interval, DriftInterval string
 	// OnDrift says what a sweep does about drift on a target.
 	OnDrift map[string]jit.OnDrift
@@ -42,11 +43,12 @@ type Settings struct {
 	OnViolation string
 	// MaxUnplanned caps the access that a sweep removes without a recorded end; nil is the default.
 	MaxUnplanned *int
-	// Listen is the daemon's HTTP address, ListenToken the secret that requests must have, and ListenProxy the proxies that
-	// name the user.
+	// Listen is the daemon's HTTP address, ListenToken the secret that requests must have, and ListenProxy the proxies
+	// that name the user.
 	Listen, ListenToken string
 	ListenProxy         *ListenProxy
-	// Notify holds the receivers of notices by name. NoticeBefore is a duration: how long before its end a grant is announced.
+	// Notify holds the receivers of notices by name. NoticeBefore is a duration: how long before its end a grant is
+	// announced.
 	Notify       map[string]notice.Config
 	NoticeBefore string
 }
