@@ -14,21 +14,21 @@ import (
 )
 
 const (
-	// maxRows is how many grants a list of the page shows; the rest is counted.
+	// maxRows caps the grants that a list of the page shows. The others are counted.
 	maxRows = 200
-	// maxLooked is how many grants are looked at for one page.
-	maxLooked = 50_000
-	// maxBars is how many grants the timeline shows.
+	// maxRead caps the grants that are read for one page.
+	maxRead = 50_000
+	// maxBars caps the grants that the timeline shows.
 	maxBars = 60
 )
 
-// query is what the reader of a page asked for.
+// query is the filter of a page.
 type query struct {
-	// Principal, Target and Owner are parts of what is looked for, in any case; empty for all.
+	// Principal, Target and Owner match parts of the values, in any case; empty matches all.
 	Principal, Target, Owner string
 }
 
-// Empty reports whether nothing was asked for.
+// Empty reports whether there is no filter.
 func (q query) Empty() bool { return q == query{} }
 
 func (q query) matches(g jit.Grant) bool {
@@ -37,10 +37,10 @@ func (q query) matches(g jit.Grant) bool {
 
 func holds(s, part string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(part)) }
 
-// list is a list of grants with as many rows as are shown.
+// list is a list of grants, cut to maxRows.
 type list struct {
 	Rows []row
-	// More counts those that are not shown.
+	// More counts the grants that are not shown.
 	More int
 }
 
@@ -52,17 +52,17 @@ func (l *list) add(r row) {
 	}
 }
 
-// Count is how many there are.
+// Count returns how many grants there are.
 func (l list) Count() int { return len(l.Rows) + l.More }
 
 // row is one grant as the page shows it.
 type row struct {
 	jit.Grant
-	// Left is in words how the grant stands to the moment of the page.
+	// Left says when the grant begins, how long it lasts or since when it is over.
 	Left string
 	// Ended is when the access ended.
 	Ended time.Time
-	// Problem is why it could not be ended, or started, Attempts how often that was tried.
+	// Problem says why the grant could not be ended or started, Attempts how often that was tried.
 	Problem  string
 	Attempts int
 }
@@ -71,14 +71,14 @@ func rowOf(g jit.Grant, now time.Time) row {
 	return row{Grant: g, Left: left(g, now), Ended: g.ActualEnd()}
 }
 
-// troubled adds what is known of failures.
+// troubled adds the failures of the sweeper.
 func (r *row) troubled(stuck map[jit.ID]sweeper.Stuck) {
 	if s, known := stuck[r.ID]; known && s.Err != nil {
 		r.Problem, r.Attempts = s.Err.Error(), s.Attempts
 	}
 }
 
-// left says how a grant stands to a moment.
+// left says when a grant begins, how long it lasts or since when it is over.
 func left(g jit.Grant, now time.Time) string {
 	switch {
 	case g.Over(now):
@@ -104,43 +104,44 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%d s", seconds)
 }
 
-// pageData is everything that the page shows, at one moment.
+// pageData is the content of the page at one moment.
 type pageData struct {
 	Now   time.Time
 	Query query
-	// Live have access now, Waiting will, Ended had it today (UTC), Overdue are over and not confirmed to be gone.
+	// Live give access now, Waiting will, Ended did today (UTC), Overdue are over and not confirmed as gone.
 	Live, Waiting, Ended, Overdue list
-	// Cleanup have ended, and something that gives no access is left on their targets.
+	// Cleanup have ended and left something on their targets that gives no access.
 	Cleanup list
-	// Outstanding counts the overdue whatever is asked for: a filter hides no trouble.
+	// Outstanding counts all overdue grants: a filter hides no trouble.
 	Outstanding int
 	Found       []sweeper.Result
 	MoreFound   int
-	// Foreign bear the marker of an owner that is not served: somebody else's ledger may explain them.
+	// Foreign have the marker of an owner that is not served. Another ledger may explain them.
 	Foreign     []sweeper.Result
 	MoreForeign int
 	Unread      []sweeper.Unread
 	Looks       looks
-	// StuckCut: more grants are stuck than the state lists, so what it does not list may have been tried.
+	// StuckCut: more grants are stuck than the state lists, so a grant that it does not list may have been tried.
 	StuckCut bool
 	State    sweeper.State
-	// LedgerError is why nothing of the ledger can be shown.
+	// LedgerError says why the ledger cannot be shown.
 	LedgerError error
-	// Cut: there are more grants than are looked at.
+	// Cut: there are more grants than maxRead.
 	Cut      bool
 	Timeline *timeline
 }
 
-// looks are what the last looks for drift of one watcher say, by the names of the targets that are asked for.
+// looks are the last checks for drift by one watcher, as names of those targets that match the filter.
 type looks struct {
-	// Clean hold what they should, as of Since, the oldest of these looks. Unread could not be read, or not in full, and at None this watcher did not look.
+	// Clean had no drift as of Since, the oldest of their checks. Unread could not be read, or not in full. None were
+	// not checked by this watcher.
 	Clean, Unread, None []string
 	Since               time.Time
-	// Hidden counts what was found and is not asked for.
+	// Hidden counts the findings that do not match the filter.
 	Hidden int
 }
 
-// sort puts every target where it belongs; one on which something was found is in none of them.
+// sort puts each target into its list. A target with a finding is in none of them.
 func (l *looks) sort(state sweeper.State, q query) {
 	unread, found := map[string]bool{}, map[string]bool{}
 	for _, u := range state.Unread {
@@ -166,10 +167,10 @@ func (l *looks) sort(state sweeper.State, q query) {
 	}
 }
 
-// Source is where the page and the metrics come from: the grants of all owners in the ledger, and one watcher.
+// Source feeds the page and the metrics: the grants of all owners in the ledger, and one watcher.
 type Source struct {
 	Ledger jit.Ledger
-	// OutOfReach says why the watcher cannot end what an owner has on a target; empty when it can.
+	// OutOfReach says why the watcher cannot end the grants of an owner on a target; empty if it can.
 	OutOfReach func(owner, target string) (why string)
 	Now        func() time.Time
 	State      func() sweeper.State
@@ -197,7 +198,7 @@ func gather(ctx context.Context, source Source, q query) pageData {
 			d.LedgerError = err
 			break
 		}
-		if looked++; looked > maxLooked {
+		if looked++; looked > maxRead {
 			d.Cut = true
 			break
 		}

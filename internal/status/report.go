@@ -12,31 +12,37 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Period is what a report is about: the time from From until To, and the grants that Wanted chooses.
+// Period chooses what a report covers: the time from From until To, and the grants that Wanted accepts.
 type Period struct {
 	From, To time.Time
 	Wanted   func(jit.Grant) bool
 }
 
-// Head names the record that a report was made from.
+// wants reports whether the period includes the binding that an event without a known grant names.
+func (p Period) wants(e jit.Event) bool {
+	b := jit.Binding{Target: e.Detail["target"], Principal: e.Detail["principal"]}
+	return b.Principal != "" && p.Wanted(jit.Grant{Binding: b})
+}
+
+// Head names the ledger that a report was made from, and its last event.
 type Head struct {
 	Ledger, Hash string
 	Seq          int64
 	Intact       bool
 }
 
-// maxReported is how many grants a report lists; the rest is counted.
+// maxReported caps the grants that a report lists. The others are counted.
 const maxReported = 20_000
 
-// Report is what happened in a period.
+// Report tells what happened in a period.
 type Report struct {
 	Now   time.Time `json:"now"`
 	From  time.Time `json:"from"`
 	To    time.Time `json:"to"`
 	Owner string    `json:"owner"`
-	// Grants are those that gave access, or were to, within the period, also by outliving their end.
+	// Grants gave access within the period, or were to, or outlived their end into it.
 	Grants []ReportedGrant `json:"grants"`
-	// More counts those that are not listed.
+	// More counts the grants that are not listed.
 	More    int              `json:"more,omitempty"`
 	Targets []ReportedTarget `json:"targets"`
 	Totals  ReportTotals     `json:"totals"`
@@ -57,9 +63,9 @@ type ReportTotals struct {
 	RemovedLate  int `json:"removed_late"`
 	Failures     int `json:"revocation_failures"`
 	Drift        int `json:"drift"`
-	// Attempts are those that failed and gave nothing. They are in no other sum.
+	// Attempts failed and gave nothing. No other sum includes them.
 	Attempts int `json:"failed_attempts"`
-	// Violations are the drift that breaks a policy of today.
+	// Violations counts the drift that breaks one of today's policies.
 	Violations int           `json:"policy_violations"`
 	Longest    time.Duration `json:"-"`
 	// LongestText is the longest window in words.
@@ -76,19 +82,20 @@ type ReportedTarget struct {
 
 // ReportedGrant is one grant with who asked for it.
 type ReportedGrant struct {
-	jit.Grant
-	State   jit.State `json:"state"`
-	Overdue bool      `json:"overdue,omitempty"`
-	// GoneAt is when access that outlived its end was removed; zero where it was not, or is not yet.
-	GoneAt   time.Time `json:"gone_at,omitzero"`
-	AskedBy  string    `json:"asked_by,omitempty"`
-	Change   string    `json:"change,omitempty"`
-	Failures int       `json:"revocation_failures,omitempty"`
+	jit.View
+	// Late: the access outlived its end. EndedAt says when it was removed.
+	Late     bool   `json:"late,omitempty"`
+	AskedBy  string `json:"asked_by,omitempty"`
+	Change   string `json:"change,omitempty"`
+	Failures int    `json:"revocation_failures,omitempty"`
 }
 
 // NewReport reads the ledger for a report.
 func NewReport(ctx context.Context, ledger jit.Ledger, owner string, p Period, head Head, now time.Time) (Report, error) {
-	r := Report{Now: now, From: p.From, To: p.To, Owner: owner, Head: head, Grants: []ReportedGrant{}, Drift: []jit.Event{}, Policy: []jit.Event{}}
+	r := Report{
+		Now: now, From: p.From, To: p.To, Owner: owner, Head: head,
+		Grants: []ReportedGrant{}, Drift: []jit.Event{}, Policy: []jit.Event{},
+	}
 	at := map[jit.ID]int{}
 	people := map[string]bool{}
 	perTarget := map[string]map[string]int{}
@@ -115,11 +122,7 @@ func NewReport(ctx context.Context, ledger jit.Ledger, owner string, p Period, h
 			continue
 		}
 		at[g.ID] = len(r.Grants)
-		reported := ReportedGrant{Grant: g, State: g.State(now), Overdue: g.Outstanding(now)}
-		if late(g) {
-			reported.GoneAt = removed(g)
-		}
-		r.Grants = append(r.Grants, reported)
+		r.Grants = append(r.Grants, ReportedGrant{View: g.View(now, head.Ledger), Late: late(g)})
 		bars = append(bars, g)
 	}
 	r.Totals.People, r.Totals.LongestText = len(people), span(r.Totals.Longest)
@@ -133,7 +136,9 @@ func NewReport(ctx context.Context, ledger jit.Ledger, owner string, p Period, h
 	if err := r.events(ctx, ledger, p, at); err != nil {
 		return r, err
 	}
-	slices.SortStableFunc(r.Grants, func(a, b ReportedGrant) int { return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID)) })
+	slices.SortStableFunc(r.Grants, func(a, b ReportedGrant) int {
+		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID))
+	})
 	r.Timeline = newTimeline(bars, p.From, p.To, now)
 	return r, nil
 }
@@ -158,7 +163,7 @@ func (r *Report) sum(g jit.Grant, now time.Time) {
 	}
 }
 
-// events adds what the events of the period tell, and who asked for grants that were asked for before it.
+// events adds the events of the period, and who asked for each grant, also before the period.
 func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map[jit.ID]int) error {
 	begin := p.From
 	for _, g := range r.Grants {
@@ -174,7 +179,7 @@ func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map
 		if err != nil {
 			return err
 		}
-		// Each event bears the clock of its writer: after one from outside of the period there may be others from inside.
+		// Each event has the clock of its writer, so events of the period can follow later ones.
 		i, known := at[e.Grant]
 		inPeriod := !e.At.Before(p.From) && !e.At.After(p.To)
 		switch {
@@ -183,7 +188,7 @@ func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map
 		case e.Kind == jit.EventRevokeFailed && known && inPeriod:
 			r.Grants[i].Failures++
 			r.Totals.Failures++
-		case aboutDrift(e.Kind) && inPeriod && (known || e.Detail["principal"] != "" && p.Wanted(jit.Grant{Binding: jit.Binding{Target: e.Detail["target"], Principal: e.Detail["principal"]}})):
+		case aboutDrift(e.Kind) && inPeriod && (known || p.wants(e)):
 			r.Drift = append(r.Drift, e)
 		case (e.Kind == jit.EventPolicyChanged || e.Kind == jit.EventPolicyRemoved) && inPeriod:
 			r.Policy = append(r.Policy, e)
@@ -191,7 +196,7 @@ func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map
 	}
 	for _, e := range r.Drift {
 		switch e.Kind {
-		case jit.EventRevokeFailed: // of what no record explains
+		case jit.EventRevokeFailed: // without a record
 			r.Totals.Failures++
 		case jit.EventDrift:
 			r.Totals.Drift++
@@ -203,12 +208,12 @@ func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map
 	return nil
 }
 
-// aboutDrift reports whether events of the kind tell of drift that was found, or could not be put right.
+// aboutDrift reports whether events of the kind tell of drift, or of a repair or removal that failed.
 func aboutDrift(k jit.EventKind) bool {
 	return k == jit.EventDrift || k == jit.EventRepairFailed || k == jit.EventRevokeFailed
 }
 
-// WriteHTML writes the report as one page that needs nothing else.
+// WriteHTML writes the report as one self-contained page.
 func (r Report) WriteHTML(w io.Writer) error {
 	page, err := render("report.html.tmpl", r)
 	if err == nil {

@@ -106,7 +106,7 @@ func TestPageTellsWhoHasAccess(t *testing.T) {
 	for id, want := range map[string][]string{
 		"live":     {"user:alice@example.com", "INC-1: fail over", "1 h 0 min left", `data-until="2026-11-24T13:00:00Z"`, "bob", "1 d 6 h left", "&lt;script&gt;"},
 		"waiting":  {"group:sre", "starts in 1 h 0 min"},
-		"ended":    {"user:dave@example.com", "its time was over", "user:erin@example.com", "revoked by frank", "stolen laptop"},
+		"ended":    {"user:dave@example.com", "expired", "user:erin@example.com", "revoked by frank", "stolen laptop"},
 		"overdue":  {"grace", "connection refused by db", "tried 4 times", "ended 10 min 0 s ago"},
 		"drift":    {"critical", "the end was moved", "repair"},
 		"timeline": {"<title>user:alice@example.com: viewer on projects/payments of prod, from 2026-11-24T11:00:00Z to 2026-11-24T13:00:00Z (1 h 0 min left). INC-1: fail over</title>", `class="late"`},
@@ -138,7 +138,7 @@ func TestPageTellsWhereNothingIsAmiss(t *testing.T) {
 	g := jit.Grant{Binding: jit.Binding{Target: "db", Scope: "all", Principal: "grace"}}
 	found := []sweeper.Result{{Step: reconcile.Step{Kind: reconcile.Report, Place: at, Grant: g, Reason: "it is missing"}}}
 	unread := []sweeper.Unread{{Place: at, Since: noon, Err: errors.New("read all of db: no answer")}}
-	const amiss, none, dark, hides = "Nothing amiss on", "Not looked at by this process:", "Could not be read, or not in full:", "The filter hides"
+	const amiss, none, dark, hides = "Nothing amiss on", "Not checked by this process:", "Could not be read, or not in full:", "The filter hides"
 	for name, c := range map[string]struct {
 		state sweeper.State
 		path  string
@@ -157,7 +157,7 @@ func TestPageTellsWhereNothingIsAmiss(t *testing.T) {
 		"the filter hides what was found": {sweeper.State{Drift: map[string]sweeper.Passed{"db": looked(1)}, Found: found}, "/?principal=alice",
 			[]string{hides + " 1 more."}, []string{amiss, "it is missing"}},
 		"the filter hides a target": {sweeper.State{Drift: map[string]sweeper.Passed{"bastion": looked(0), "db": looked(0)}}, "/?target=bast", []string{amiss + " bastion, as of"}, []string{"db"}},
-		"the filter hides all":      {sweeper.State{Drift: map[string]sweeper.Passed{"db": looked(0)}}, "/?target=x", []string{"No target that matches the filter has been looked at."}, []string{amiss, none}},
+		"the filter hides all":      {sweeper.State{Drift: map[string]sweeper.Passed{"db": looked(0)}}, "/?target=x", []string{"No target that matches the filter has been checked."}, []string{amiss, none}},
 	} {
 		page, _, _ := pageOf(t, &jittest.Ledger{}, c.state, c.path)
 		part := section(t, page, "drift")
@@ -357,7 +357,7 @@ func TestReport(t *testing.T) {
 	if err := r.WriteHTML(&page); err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"user:past@example.com", "carol", "commit abc", "stolen laptop", "over, and not removed", "oncall", "heidi", "came back", "the-hash", "&lt;script&gt;", `http-equiv="Content-Security-Policy"`} {
+	for _, text := range []string{"user:past@example.com", "carol", "commit abc", "stolen laptop", "over, not removed yet", "oncall", "heidi", "came back", "the-hash", "&lt;script&gt;", `http-equiv="Content-Security-Policy"`} {
 		if !strings.Contains(page.String(), text) {
 			t.Errorf("the report does not tell %q", text)
 		}
@@ -425,8 +425,8 @@ func TestReportTellsWhatOutlivedItsEnd(t *testing.T) {
 	var got []string
 	for _, g := range r.Grants {
 		got = append(got, g.Principal)
-		if want := g.Principal == "late"; g.GoneAt.Equal(noon.Add(-2*days)) != want || g.GoneAt.IsZero() == want {
-			t.Errorf("%s was gone at %s", g.Principal, g.GoneAt)
+		if want := g.Principal == "late"; g.Late != want || want && !g.EndedAt.Equal(noon.Add(-2*days)) {
+			t.Errorf("%s ended at %s, late: %t", g.Principal, g.EndedAt, g.Late)
 		}
 	}
 	slices.Sort(got)
@@ -756,7 +756,7 @@ func TestWhatIsForeignIsListedApart(t *testing.T) {
 	s := sweeper.State{Drift: map[string]sweeper.Passed{"db": {At: noon}, "bastion": {At: noon}}, Found: []sweeper.Result{foreign}}
 	page, _, _ := pageOf(t, &jittest.Ledger{}, s, "/")
 	drift := section(t, page, "drift")
-	for _, text := range []string{`Drift <span class="n">0</span>`, "left alone", "mallory", "another ledger", "Nothing else amiss on bastion, db"} {
+	for _, text := range []string{`Drift <span class="n">0</span>`, "leaves them alone", "mallory", "another ledger", "Nothing else amiss on bastion, db"} {
 		if !strings.Contains(drift, text) {
 			t.Errorf("the page does not tell %q:\n%s", text, drift)
 		}

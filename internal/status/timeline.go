@@ -14,7 +14,7 @@ type timeline struct {
 	Width, Height, Left, Right, Top, Axis int
 	Bars                                  []bar
 	Ticks                                 []tick
-	// NowX is where the present is; 0 outside of the drawing.
+	// NowX is the position of the present; 0 if it is outside the drawing.
 	NowX int
 	// More counts the grants that are not drawn.
 	More int
@@ -23,9 +23,9 @@ type timeline struct {
 // bar is one grant.
 type bar struct {
 	X, Y, Width, TextY int
-	// LateX and LateWidth are the time that the access outlived its end; LateWidth is 0 where there is none.
+	// LateX and LateWidth show how long the access outlived its end; LateWidth is 0 if it did not.
 	LateX, LateWidth int
-	// Label names it, Title tells it in full, Class is how it looks: live, ended, revoked, waiting or overdue.
+	// Label names the grant, Title describes it in full, Class is its style: live, ended, revoked, waiting or overdue.
 	Label, Title, Class string
 }
 
@@ -43,15 +43,17 @@ const (
 	barHeight    = 14
 	margin       = 10
 	maxLabel     = 34
-	// tickWidth is half of what the label of a tick needs.
+	// tickWidth is half the width of a tick's label.
 	tickWidth = 20
-	// punctual is how much later than its end access may be removed without being called late.
+	// punctual is how long after its end access may be removed without counting as late.
 	punctual = time.Minute
 )
 
 // newTimeline draws grants between two times; nil when there is nothing to draw.
 func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
-	grants = slices.DeleteFunc(slices.Clone(grants), func(g jit.Grant) bool { return !g.Start.Before(to) || finish(g, now).Before(from) })
+	grants = slices.DeleteFunc(slices.Clone(grants), func(g jit.Grant) bool {
+		return !g.Start.Before(to) || finish(g, now).Before(from)
+	})
 	if len(grants) == 0 {
 		return nil
 	}
@@ -72,14 +74,18 @@ func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
 		return labelWidth + int(float64(at.Sub(from))/float64(to.Sub(from))*float64(drawingWidth-labelWidth-margin))
 	}
 	for i, g := range grants {
-		b := bar{X: x(g.Start), Y: axisHeight + i*rowHeight + (rowHeight-barHeight)/2, Label: shorten(g.Principal + " on " + g.Target), Class: class(g, now)}
+		b := bar{
+			X: x(g.Start), Y: axisHeight + i*rowHeight + (rowHeight-barHeight)/2,
+			Label: shorten(g.Principal + " on " + g.Target), Class: class(g, now),
+		}
 		b.TextY = b.Y + barHeight - 3
 		b.Width = max(2, x(g.ActualEnd())-b.X)
 		if end := finish(g, now); end.After(g.ActualEnd()) {
 			b.LateX = x(g.ActualEnd())
 			b.LateWidth = max(2, x(end)-b.LateX)
 		}
-		b.Title = fmt.Sprintf("%s: %s on %s of %s, from %s to %s (%s). %s", g.Principal, g.Role, g.Scope, g.Target, jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), left(g, now), g.Reason)
+		b.Title = fmt.Sprintf("%s: %s on %s of %s, from %s to %s (%s). %s", g.Principal, g.Role, g.Scope, g.Target,
+			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), left(g, now), g.Reason)
 		t.Bars = append(t.Bars, b)
 	}
 	if now.After(from) && now.Before(to) {
@@ -98,32 +104,23 @@ func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
 	return t
 }
 
-// finish is when the access was gone, as far as it is known.
+// finish returns when the access was gone; now if that is not confirmed.
 func finish(g jit.Grant, now time.Time) time.Time {
 	switch {
 	case g.Outstanding(now):
 		return now
 	case late(g):
-		return removed(g)
+		return g.AccessEnd()
 	}
 	return g.ActualEnd()
 }
 
-// removed is when access that is no longer there was gone. A target that ends access itself has ended it with the window, whenever
-// what is left of it was tidied up.
-func removed(g jit.Grant) time.Time {
-	if g.Enforcement == jit.Native && g.EndedAt.After(g.End) {
-		return g.End
-	}
-	return g.EndedAt
-}
-
 // late reports whether access outlived its end until it was removed.
 func late(g jit.Grant) bool {
-	return !g.GrantedAt.IsZero() && !g.EndedAt.IsZero() && removed(g).Sub(g.ActualEnd()) > punctual
+	return !g.GrantedAt.IsZero() && !g.EndedAt.IsZero() && g.AccessEnd().Sub(g.ActualEnd()) > punctual
 }
 
-// tickStep is the distance of the marks of the time axis.
+// tickStep returns the time between two ticks.
 func tickStep(span time.Duration) time.Duration {
 	for _, step := range []time.Duration{time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
 		if span/step <= 12 {
