@@ -2,8 +2,6 @@ package awsconfig
 
 import (
 	"context"
-	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,13 +20,10 @@ type Watch struct {
 	// "PutUserPolicy".
 	OnCall func(operation string)
 
-	clock atomic.Pointer[clock]
+	clock jit.ServerClock
 }
 
-// clock is the Date of an answer, and our own time when it came.
-type clock struct{ remote, local time.Time }
-
-// Attach makes the clients of the configuration report to the watch.
+// Attach makes the clients of the configuration tell the watch.
 func (w *Watch) Attach(to *aws.Config) {
 	follow := middleware.DeserializeMiddlewareFunc("jitWatch", func(ctx context.Context, in middleware.DeserializeInput,
 		next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
@@ -37,9 +32,7 @@ func (w *Watch) Attach(to *aws.Config) {
 		}
 		out, metadata, err := next.HandleDeserialize(ctx, in)
 		if answer, ok := out.RawResponse.(*smithyhttp.Response); ok && answer.Response != nil {
-			if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
-				w.clock.Store(&clock{date.UTC(), w.Now()})
-			}
+			w.clock.Read(answer.Header, w.Now())
 		}
 		return out, metadata, err
 	})
@@ -48,18 +41,8 @@ func (w *Watch) Attach(to *aws.Config) {
 	})
 }
 
-// Clock is the time in the latest answer; zero before the first.
-func (w *Watch) Clock() time.Time {
-	if c := w.clock.Load(); c != nil {
-		return c.remote
-	}
-	return time.Time{}
-}
+// Clock is the time that the latest answer gave; zero before the first.
+func (w *Watch) Clock() time.Time { return w.clock.Latest().Remote }
 
-// Skew is [jit.CheckSkew] for the latest answer.
-func (w *Watch) Skew() error {
-	if c := w.clock.Load(); c != nil {
-		return jit.CheckSkew(c.local, c.remote)
-	}
-	return nil
-}
+// Skew is [jit.CheckSkew] of the latest answer.
+func (w *Watch) Skew() error { return w.clock.Latest().Skew() }

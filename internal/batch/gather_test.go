@@ -2,7 +2,6 @@ package batch
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -28,8 +27,7 @@ func waves(t *testing.T, p jit.Platform) time.Duration {
 		wg.Go(func() {
 			for n := range 10 {
 				time.Sleep(time.Duration(caller) * 10 * time.Millisecond)
-				id := jit.ID(fmt.Sprint(caller, "/", n))
-				if err := s.Apply(t.Context(), "only", []jit.Change{{Op: jit.Ensure, Access: jit.Access{Marker: jit.Marker{ID: id}}}})[0]; err != nil {
+				if err := s.Apply(t.Context(), "only", ensure(100*caller+n))[0]; err != nil {
 					t.Error(err)
 				}
 			}

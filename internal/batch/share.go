@@ -170,7 +170,7 @@ func (s *Shared) write(ctx context.Context, name string, sc *scope, calls [][]ji
 	return r.results
 }
 
-// rounds are the changes of many callers, no two of one grant in one round.
+// rounds are the changes of many callers, no two for one grant in one round. Changes with an impossible marker are in none.
 type rounds struct {
 	calls   [][]jit.Change
 	places  [][]place
@@ -181,11 +181,14 @@ type rounds struct {
 type place struct{ call, change int }
 
 func inRounds(calls [][]jit.Change) *rounds {
-	r := &rounds{calls: calls, places: make([][]place, 1), results: make([][]error, len(calls))}
+	r := &rounds{calls: calls, results: make([][]error, len(calls))}
 	seen := map[jit.ID]int{}
 	for i, changes := range calls {
 		r.results[i] = make([]error, len(changes))
 		for j, c := range changes {
+			if r.results[i][j] = c.Access.Marker.Check(); r.results[i][j] != nil {
+				continue
+			}
 			n := seen[c.Access.Marker.ID]
 			seen[c.Access.Marker.ID]++
 			if n == len(r.places) {

@@ -72,8 +72,13 @@ func (s *slow) Apply(ctx context.Context, _ string, changes []jit.Change) []erro
 	return errs
 }
 
+// marker is that of grant i.
+func marker(i int) jit.Marker {
+	return jit.Marker{Owner: "payments", ID: jit.ID(fmt.Sprintf("%08x-0000-8000-8000-000000000000", i))}
+}
+
 func ensure(i int) []jit.Change {
-	return []jit.Change{{Op: jit.Ensure, Access: jit.Access{Marker: jit.Marker{ID: jit.ID(fmt.Sprint("grant ", i))}}}}
+	return []jit.Change{{Op: jit.Ensure, Access: jit.Access{Marker: marker(i)}}}
 }
 
 // eachOfTen calls f for 0 … n-1 from ten goroutines, as Terraform does by default.
@@ -199,7 +204,7 @@ func TestNothingIsKeptWithoutKeep(t *testing.T) {
 
 func TestARefusedChangeFailsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &slow{held: map[jit.ID]int{}, refuse: "grant 3"}
+		p := &slow{held: map[jit.ID]int{}, refuse: marker(3).ID}
 		shared := Share(p, time.Minute, time.Now)
 		var mu sync.Mutex
 		var failed []int
@@ -225,8 +230,8 @@ func TestTwoChangesOfOneGrantAreNeverInOneBatch(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		if p.held["grant 7"] != 30 {
-			t.Errorf("%d of 30 changes were made", p.held["grant 7"])
+		if p.held[marker(7).ID] != 30 {
+			t.Errorf("%d of 30 changes were made", p.held[marker(7).ID])
 		}
 	})
 }
@@ -355,4 +360,28 @@ func TestAReadDuringAWriteIsNotKept(t *testing.T) {
 			t.Errorf("after the write a read sees %d grants (%v), want 1", len(got.Ours), err)
 		}
 	})
+}
+
+func TestAnImpossibleMarkerReachesNoPlatform(t *testing.T) {
+	p := &slow{held: map[jit.ID]int{}, apply: time.Millisecond}
+	shared := Share(p, 0, time.Now)
+	for _, bad := range []jit.Marker{
+		{ID: marker(1).ID},
+		{Owner: "Payments", ID: marker(1).ID},
+		{Owner: "payments", ID: "x"},
+		{Owner: "payments", ID: "0000000A-0000-8000-8000-000000000000"},
+	} {
+		for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
+			change := jit.Change{Op: op, Access: jit.Access{Marker: bad}}
+			if err := shared.Apply(t.Context(), "only", []jit.Change{change})[0]; !errors.Is(err, jit.ErrInvalid) {
+				t.Errorf("%s of %+v: %v, want ErrInvalid", op, bad, err)
+			}
+			if errs := shared.Apply(t.Context(), "only", append(ensure(1), change)); errs[0] != nil || errs[1] == nil {
+				t.Errorf("%s of %+v beside a good change: %v", op, bad, errs)
+			}
+		}
+	}
+	if p.held[marker(1).ID] != 8 || len(p.held) != 1 || p.writes != 8 {
+		t.Errorf("%d writes, the platform holds %v", p.writes, p.held)
+	}
 }

@@ -3,7 +3,6 @@ package jit
 import (
 	"errors"
 	"fmt"
-	"time"
 )
 
 // Sentinel errors, to be tested with errors.Is.
@@ -62,32 +61,4 @@ func (e *Error) Unwrap() error { return e.Err }
 // Invalid returns an [Error] of the kind [ErrInvalid] about attribute.
 func Invalid(attribute, hint, format string, args ...any) *Error {
 	return &Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...), Hint: hint, Err: ErrInvalid}
-}
-
-// MaxSkew is how far the platform's clock may be from ours before a grant is refused.
-const MaxSkew = 30 * time.Second
-
-// CheckSkew compares our clock with the platform's. A zero remote time means that
-// the platform did not tell and is accepted.
-func CheckSkew(local, remote time.Time) error {
-	if remote.IsZero() {
-		return nil
-	}
-	if d := local.Sub(remote).Abs(); d > MaxSkew {
-		return &Error{
-			Problem: fmt.Sprintf("this machine says %s and the platform says %s, %s apart; at most %s is allowed, or the end of a grant would be wrong",
-				local.UTC().Format(time.RFC3339), remote.UTC().Format(time.RFC3339), d.Round(time.Second), MaxSkew),
-			Hint: "synchronise the clock of the one that is wrong (NTP) and run again",
-			Err:  ErrSkew,
-		}
-	}
-	return nil
-}
-
-// EarlierTime returns the earlier one of our time and that of another clock, where the two disagree; skew says how they do.
-func EarlierTime(now, remote time.Time) (sound time.Time, skew error) {
-	if skew = CheckSkew(now, remote); skew != nil && remote.Before(now) {
-		now = remote
-	}
-	return now, skew
 }

@@ -13,6 +13,18 @@ type Marker struct {
 	Window Window
 }
 
+// Check refuses an owner or an id that no grant can have.
+func (m Marker) Check() error {
+	if err := CheckOwner(m.Owner); err != nil {
+		return err
+	}
+	id, err := ParseID(string(m.ID))
+	if err == nil && id != m.ID {
+		err = Invalid("id", "write it in lower case", "%q is not in its canonical form", m.ID)
+	}
+	return err
+}
+
 const (
 	markerPrefix = "jit"
 	markerTime   = "20060102T150405Z"

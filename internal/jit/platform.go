@@ -29,8 +29,8 @@ type Platform interface {
 	Read(ctx context.Context, scope string) (Snapshot, error)
 
 	// Apply carries out all changes on one scope together and returns one error for each, nil for success. No two
-	// changes of one call are for the same grant. A change that fails does not stop the others. Each change is
-	// idempotent: see [Op]. An Ensure is refused with [ErrSkew] when the platform's clock is known to disagree;
+	// changes of one call are for the same grant, and each marker has passed [Marker.Check]. A change that fails does
+	// not stop the others. Each change is idempotent: see [Op]. An Ensure is refused with [ErrSkew] when the platform's clock is known to disagree;
 	// a Remove never is.
 	Apply(ctx context.Context, scope string, changes []Change) []error
 }

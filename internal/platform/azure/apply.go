@@ -69,19 +69,7 @@ func (j *job) fail(err error) { j.err, j.failed = err, true }
 
 // job refuses what could never be carried out.
 func (p *Platform) job(scope string, c jit.Change) *job {
-	m := c.Access.Marker
-	j := &job{op: c.Op, claim: claim{marker: m}, touched: map[key]bool{}}
-	if err := jit.CheckOwner(m.Owner); err != nil {
-		j.fail(err)
-		return j
-	}
-	if id, err := jit.ParseID(string(m.ID)); err != nil {
-		j.fail(err)
-		return j
-	} else if id != m.ID {
-		j.fail(jit.Invalid("id", "write it in lower case", "%q is not in its canonical form", m.ID))
-		return j
-	}
+	j := &job{op: c.Op, claim: claim{marker: c.Access.Marker}, touched: map[key]bool{}}
 	if c.Op == jit.Remove {
 		return j
 	}
@@ -129,8 +117,7 @@ func (a *application) run(ctx context.Context, m manner) {
 			a.failAll(0, err)
 			return
 		}
-		last := a.client.platform.lastClock()
-		if skew := jit.CheckSkew(last.local, last.remote); skew != nil {
+		if skew := a.client.platform.clock.Latest().Skew(); skew != nil {
 			a.failAll(jit.Ensure, skew)
 		}
 		a.resolve(ctx)

@@ -46,7 +46,7 @@ type Platform struct {
 
 	mu     sync.Mutex
 	opened *client // nil until the first call
-	clock  clock
+	clock  jit.ServerClock
 	// roles are the ids of roles by scope and role, and their names by id, as [client.roleID] and [client.roleName] found them.
 	roles map[string]string
 	// written are the ids that bindings gave as roles.

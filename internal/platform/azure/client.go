@@ -36,17 +36,6 @@ type client struct {
 	subscriptions *armsubscriptions.Client
 }
 
-// clock is what the Date of an answer said, and our own time then.
-type clock struct{ remote, local time.Time }
-
-// now is the service's time where it is known.
-func (c clock) now() time.Time {
-	if c.remote.IsZero() {
-		return c.local
-	}
-	return c.remote
-}
-
 // nobody is the credential for an endpoint on this machine that asks for none.
 type nobody struct{}
 
@@ -110,21 +99,16 @@ func (w watch) Do(r *policy.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := clock{local: w.platform.now()}
-	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
-		c.remote = date.UTC()
-	}
-	w.platform.mu.Lock()
-	defer w.platform.mu.Unlock()
-	w.platform.clock = c
+	w.platform.clock.Read(answer.Header, w.platform.now())
 	return answer, nil
 }
 
-// lastClock returns what the latest answer said.
-func (p *Platform) lastClock() clock {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.clock
+// serviceNow is the service's time, by its latest answer.
+func (p *Platform) serviceNow() time.Time {
+	if remote := p.clock.Latest().Remote; !remote.IsZero() {
+		return remote
+	}
+	return p.now()
 }
 
 // all reads every page of a list.

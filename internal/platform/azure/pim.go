@@ -65,7 +65,7 @@ func (m pim) read(ctx context.Context, scope string) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{now: m.platform.lastClock().now(), slots: map[key]*slot{}}
+	v := &view{now: m.platform.serviceNow(), slots: map[key]*slot{}}
 	told := v.replay(scope, m.platform.withSent(scope, requests, v.now))
 	scheduled := v.addSchedules(scope, schedules, told)
 	for k, h := range told {

@@ -31,7 +31,7 @@ func (r rbac) read(ctx context.Context, scope string) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{now: r.platform.lastClock().now(), slots: map[key]*slot{}}
+	v := &view{now: r.platform.serviceNow(), slots: map[key]*slot{}}
 	for _, a := range found {
 		p := a.Properties
 		if p == nil {

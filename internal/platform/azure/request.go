@@ -72,7 +72,7 @@ func (m pim) asks(s *slot, want []claim) ([]ask, error) {
 	if len(text) == 0 {
 		text = words(want[:1], nil)
 	}
-	now := jit.Second(m.platform.lastClock().now())
+	now := jit.Second(m.platform.serviceNow())
 	start, end := firstStart(want), lastEnd(want)
 	next := ask{kind: armauthorization.RequestTypeAdminUpdate, end: end}
 	switch {
@@ -119,7 +119,7 @@ func (m pim) submit(ctx context.Context, scope string, s *slot, a ask) error {
 		if err == nil {
 			return m.follow(ctx, scope, s, made)
 		}
-		age := m.platform.lastClock().now().Sub(s.since)
+		age := m.platform.serviceNow().Sub(s.since)
 		code := codeOf(err)
 		if young = young || code == durationTooShort; young && ctx.Err() != nil {
 			return tooYoung(ctx.Err())

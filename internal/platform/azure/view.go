@@ -111,7 +111,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		return jit.Snapshot{}, err
 	}
 	v, err := c.manner().read(ctx, scope)
-	snap := jit.Snapshot{Clock: p.lastClock().remote, Advise: p.advise}
+	snap := jit.Snapshot{Clock: p.clock.Latest().Remote, Advise: p.advise}
 	if isGone(err) {
 		return snap, nil
 	}

@@ -108,14 +108,6 @@ func Apply(ctx context.Context, s Scope, o Objects, changes []jit.Change) []erro
 // accept refuses a change that can never be made, and names the object of an ensure.
 func (a *application) accept(ctx context.Context, c jit.Change) (string, error) {
 	m := c.Access.Marker
-	if err := jit.CheckOwner(m.Owner); err != nil {
-		return "", err
-	}
-	if id, err := jit.ParseID(string(m.ID)); err != nil {
-		return "", err
-	} else if id != m.ID {
-		return "", jit.Invalid("id", "write it in lower case", "%q is not in its canonical form", m.ID)
-	}
 	places, err := a.scope.Ledger.Places(ctx, m.Owner, m.ID)
 	switch {
 	case err != nil:

@@ -66,7 +66,7 @@ func (p *Platform) latest(ctx context.Context, c *client, at resource) (reading,
 	p.mu.Lock()
 	answer, there := p.answers[at]
 	p.mu.Unlock()
-	if age := p.now().Sub(answer.clock.local); there && age >= 0 && age < fresh {
+	if age := p.now().Sub(answer.clock.Local); there && age >= 0 && age < fresh {
 		answer.cached, answer.clock = true, answer.clock.after(age)
 		return answer, nil
 	}
@@ -82,7 +82,7 @@ func (p *Platform) keep(at resource, answer *reading) {
 		delete(p.answers, at)
 		return
 	}
-	if !p.answers[at].clock.local.After(answer.clock.local) {
+	if !p.answers[at].clock.Local.After(answer.clock.Local) {
 		p.answers[at] = *answer
 	}
 }
@@ -291,7 +291,7 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 		}
 	}
 	d = newDraft(current, asked)
-	skew := jit.CheckSkew(current.clock.local, current.clock.remote)
+	skew := current.clock.Skew()
 	for _, i := range todo {
 		switch c := a.changes[i]; {
 		case c.Op == jit.Ensure && skew != nil:

@@ -124,22 +124,22 @@ func (t *oneHost) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// clock is the Date of an answer, and our own time when it came.
-type clock struct{ remote, local time.Time }
+// clock is the time of an answer.
+type clock struct{ jit.Clock }
 
 // now is the earlier of the two times: what is over then is over by both.
 func (c clock) now() time.Time {
-	if c.remote.IsZero() || c.local.Before(c.remote) {
-		return c.local
+	if c.Remote.IsZero() || c.Local.Before(c.Remote) {
+		return c.Local
 	}
-	return c.remote
+	return c.Remote
 }
 
 // after is the clock, that much later.
 func (c clock) after(d time.Duration) clock {
-	c.local = c.local.Add(d)
-	if !c.remote.IsZero() {
-		c.remote = c.remote.Add(d)
+	c.Local = c.Local.Add(d)
+	if !c.Remote.IsZero() {
+		c.Remote = c.Remote.Add(d)
 	}
 	return c
 }
@@ -202,10 +202,7 @@ func (c *client) call(ctx context.Context, method, address string, body json.Raw
 		return reading{}, err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	at := reading{clock: clock{local: c.now()}}
-	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
-		at.clock.remote = date.UTC()
-	}
+	at := reading{clock: clock{jit.ReadClock(answer.Header, c.now())}}
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
 		return at, errors.Join(errUnanswered, err)

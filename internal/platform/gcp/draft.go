@@ -89,8 +89,8 @@ func (d *draft) make(c jit.Change, r role) error {
 
 // place adds a grant that has no binding, and returns the binding that it gets.
 func (d *draft) place(a jit.Access, r role) binding {
-	made := newBinding(a, r, d.clock.local)
-	if d.load().conditional >= shareFrom && shareable(a.Marker, d.clock.local) {
+	made := newBinding(a, r, d.clock.Local)
+	if d.load().conditional >= shareFrom && shareable(a.Marker, d.clock.Local) {
 		if i := slices.IndexFunc(d.bindings, func(b binding) bool { return b.takes(a, r) }); i >= 0 {
 			d.bindings = slices.Clone(d.bindings) // the caller may roll back
 			d.bindings[i] = d.bindings[i].with(a)

@@ -19,14 +19,14 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	}
 	current, err := p.readAll(ctx, c, at)
 	if errors.Is(err, errGone) {
-		return jit.Snapshot{Clock: current.clock.remote}, nil
+		return jit.Snapshot{Clock: current.clock.Remote}, nil
 	}
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
 	p.keep(at, &current)
 	s := current.snapshot(current.clock.now())
-	s.Clock, s.Notes = current.clock.remote, current.notes(at)
+	s.Clock, s.Notes = current.clock.Remote, current.notes(at)
 	if p.ledger == nil {
 		return s, nil
 	}

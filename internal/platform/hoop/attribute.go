@@ -147,7 +147,7 @@ func (p *Platform) readAttributes(ctx context.Context, scope string) (jit.Snapsh
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	snap := jit.Snapshot{Clock: p.lastClock().remote}
+	snap := jit.Snapshot{Clock: p.lastClock().Remote}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		a := all[name]
 		if !slices.Contains(a.Connections, scope) {

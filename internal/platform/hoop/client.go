@@ -47,8 +47,8 @@ type client struct {
 
 // clock is what is known of the gateway's time.
 type clock struct {
-	// remote is the Date of the latest answer and local our own time when it came; zero before the first.
-	remote, local time.Time
+	// Clock is that of the latest answer with a Date.
+	jit.Clock
 	// ahead estimates how far the gateway's clock is ahead of ours: nothing, as far as its answers allow that.
 	ahead time.Duration
 	// transit is how long the last review took from here to where its time began.
@@ -134,7 +134,7 @@ func (c *client) call(ctx context.Context, doing, method string, path []string, 
 		return c.explain(ctx, doing, err)
 	}
 	defer func() { _ = answer.Body.Close() }() // what was read is what counts
-	c.tick(answer.Header.Get("Date"), sent)
+	c.tick(answer.Header, sent)
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
 		return c.explain(ctx, doing, err)
@@ -165,17 +165,16 @@ func (c *client) sign(h http.Header) {
 	h.Set("Authorization", "Bearer "+c.key)
 }
 
-// tick notes the time that an answer tells, in whole seconds, of a request that was sent at sent.
-func (c *client) tick(date string, sent time.Time) {
-	remote, err := http.ParseTime(date)
-	if err != nil {
+// tick keeps the time, in whole seconds, that the answer to a request of sent gives.
+func (c *client) tick(answer http.Header, sent time.Time) {
+	read := jit.ReadClock(answer, c.now())
+	if read.Remote.IsZero() {
 		return
 	}
-	received := c.now()
 	c.mu.Lock()
-	c.clock.remote, c.clock.local = remote.UTC(), received
+	c.clock.Clock = read
 	c.mu.Unlock()
-	c.narrow(remote.Sub(received), remote.Add(time.Second).Sub(sent))
+	c.narrow(read.Remote.Sub(read.Local), read.Remote.Add(time.Second).Sub(sent))
 }
 
 // narrow brings the estimate of the clock between two bounds.
@@ -205,8 +204,5 @@ func (c *client) arrived(sent, created time.Time) {
 	c.clock.transit = max(0, created.Sub(sent)-c.clock.ahead)
 }
 
-// skew is an error when the gateway's clock is known to disagree with ours.
-func (c *client) skew() error {
-	k := c.lastClock()
-	return jit.CheckSkew(k.local, k.remote)
-}
+// skew is an error if the gateway's clock is known to disagree with ours.
+func (c *client) skew() error { return c.lastClock().Skew() }

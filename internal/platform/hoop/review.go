@@ -153,7 +153,7 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 		return jit.Snapshot{}, err
 	}
 	if conn == nil {
-		return jit.Snapshot{Clock: p.lastClock().remote}, nil // its reviews let nobody in any more
+		return jit.Snapshot{Clock: p.lastClock().Remote}, nil // its reviews let nobody in any more
 	}
 	now := p.gatewayNow()
 	found, err := p.reviews(ctx, me, scope, nil, p.since())
@@ -184,7 +184,7 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 		return jit.Snapshot{}, err
 	}
 	snap.Standing = append(snap.Standing, ungated...)
-	snap.Clock = p.lastClock().remote
+	snap.Clock = p.lastClock().Remote
 	return snap, nil
 }
 

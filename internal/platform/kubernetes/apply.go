@@ -77,14 +77,6 @@ type job struct {
 // job refuses what could never be carried out.
 func (p *Platform) job(at place, c jit.Change) (job, error) {
 	m := c.Access.Marker
-	if err := jit.CheckOwner(m.Owner); err != nil {
-		return job{}, err
-	}
-	if id, err := jit.ParseID(string(m.ID)); err != nil {
-		return job{}, err
-	} else if id != m.ID {
-		return job{}, jit.Invalid("id", "write it in lower case", "%q is not in its canonical form", m.ID)
-	}
 	if c.Op == jit.Remove {
 		return job{marker: m}, nil
 	}
@@ -136,8 +128,7 @@ func (a *application) run(ctx context.Context, todo []int) (again []int) {
 		}
 		return nil
 	}
-	last := a.platform.lastClock()
-	skew := jit.CheckSkew(last.local, last.remote)
+	skew := a.platform.clock.Latest().Skew()
 	refused := a.refusedRoles(ctx, todo, skew)
 	grants := a.grants(todo, there)
 	a.removeTogether(ctx, grants, there)

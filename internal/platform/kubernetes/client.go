@@ -40,9 +40,6 @@ func (c *client) request(method, resource, namespace string) *rest.Request {
 	return c.api.Verb(method).UseProtobufAsDefault().NamespaceIfScoped(namespace, namespace != "").Resource(resource)
 }
 
-// clock is what the Date of an answer said, and our own time then.
-type clock struct{ remote, local time.Time }
-
 // client opens the way to the cluster at the first use. What fails is tried again
 // at the next call: a file may appear meanwhile.
 func (p *Platform) client() (*client, error) {
@@ -102,21 +99,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &clock{local: t.platform.now()}
-	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
-		c.remote = date.UTC()
-	}
-	t.platform.clock.Store(c)
+	t.platform.clock.Read(answer.Header, t.platform.now())
 	return answer, nil
 }
 
 // WrappedRoundTripper lets client-go find the transport below.
 func (t *transport) WrappedRoundTripper() http.RoundTripper { return t.next }
-
-// lastClock returns what the latest answer said; the zero value before the first.
-func (p *Platform) lastClock() clock {
-	if c := p.clock.Load(); c != nil {
-		return *c
-	}
-	return clock{}
-}

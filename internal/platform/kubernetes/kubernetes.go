@@ -14,7 +14,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -35,7 +34,7 @@ type Platform struct {
 
 	cfg   Config
 	now   func() time.Time
-	clock atomic.Pointer[clock]
+	clock jit.ServerClock
 
 	mu     sync.Mutex
 	opened *client // nil until the first call

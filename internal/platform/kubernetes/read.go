@@ -42,7 +42,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err := reads.Wait(); err != nil {
 		return jit.Snapshot{}, at.explain(ctx, "list the bindings of "+scope, err)
 	}
-	snap.Clock = p.lastClock().remote
+	snap.Clock = p.clock.Latest().Remote
 	if at.namespace != "" && len(here) == 0 {
 		gone, err := at.gone(ctx)
 		if gone || err != nil {

@@ -84,16 +84,10 @@ func (p *Platform) checkChange(scope string, c jit.Change) error {
 	if scope != cluster {
 		return unknownScope(scope)
 	}
-	if err := jit.CheckOwner(c.Access.Marker.Owner); err != nil {
-		return err
+	if c.Op == jit.Remove {
+		return nil
 	}
-	id, err := jit.ParseID(string(c.Access.Marker.ID))
-	if err == nil && id != c.Access.Marker.ID {
-		err = jit.Invalid("id", "write it in lower case", "%q is not in its canonical form", c.Access.Marker.ID)
-	}
-	if err == nil && c.Op != jit.Remove {
-		_, _, err = p.Check(c.Access.Binding)
-	}
+	_, _, err := p.Check(c.Access.Binding)
 	return err
 }
 
