@@ -258,6 +258,21 @@ func TestSettingsFile(t *testing.T) {
 	}
 }
 
+// Whoever reads about platforms finds every one.
+func TestEveryPlatformIsDocumented(t *testing.T) {
+	for _, file := range []string{
+		"README.md", "templates/index.md.tmpl", "templates/resources/grant.md.tmpl",
+		"templates/guides/standing-access.md", "templates/guides/troubleshooting.md",
+	} {
+		text := read(t, "../"+file)
+		for _, kind := range platform.Kinds() {
+			if !regexp.MustCompile(`\b` + kind + `\b`).MatchString(text) {
+				t.Errorf("%s does not name the platform %s", file, kind)
+			}
+		}
+	}
+}
+
 var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 
 // Every relative link of the README leads to a file, and every one of the guides to a page.
