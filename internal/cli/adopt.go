@@ -50,68 +50,84 @@ Exit codes: 0 the ledger explains every marker, 1 a grant could not be recorded,
 	return cmd
 }
 
+// adoption is the outcome of jit adopt.
+type adoption struct {
+	grants      []jit.Grant    // recorded, or with --dry-run to record
+	failed      []error        // one for each grant that could not be recorded
+	unread      []error        // targets, scopes and records
+	unexplained []standingView // bindings whose marker nothing explains
+}
+
 func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, dryRun bool) error {
 	wanted, err := targetMatcher(rt, target)
 	if err != nil {
 		return err
 	}
 	seen := (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx, wanted)
-	unread := seen.Unread
-	grants, failed, err := rt.Broker.Unrecorded(ctx, seen.Snapshots)
-	if err != nil {
-		unread = append(unread, err)
+	a := adoption{unread: seen.Unread}
+	if a.grants, a.failed, err = rt.Broker.Unrecorded(ctx, seen.Snapshots); err != nil {
+		a.unread = append(a.unread, err)
 	}
-	lost := len(grants) + len(failed)
-	unexplained := unexplainedBy(grants, seen)
+	total := len(a.grants) + len(a.failed)
+	a.unexplained = unexplainedBy(a.grants, seen)
 	if !dryRun {
-		for _, err := range rt.Broker.Adopt(ctx, grants) {
+		for _, err := range rt.Broker.Adopt(ctx, a.grants) {
 			if err != nil {
-				failed = append(failed, err)
+				a.failed = append(a.failed, err)
 			}
 		}
 	}
+	if err := p.printAdoption(ctx, rt, a, dryRun); err != nil {
+		return notDone(err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(rt.Broker.Targets)) {
+		if platform.Claims(rt.Broker.Targets[name].Kind()) && wanted(name) {
+			fmt.Fprintf(p.err,
+				"note: target %s has bindings that cannot carry a marker; their grants were lost with the ledger\n", name)
+		}
+	}
+	// The marker of another owner may be explained by another ledger.
+	ours := 0
+	for _, v := range a.unexplained {
+		if v.ClaimsOwner == rt.Broker.Owner {
+			ours++
+		}
+	}
+	switch {
+	case len(a.failed) > 0:
+		return notDone(fmt.Errorf("%d of %d grants could not be recorded", len(a.failed), total))
+	case ours > 0:
+		return notDone(fmt.Errorf("nothing explains the marker of this owner on %s; `jit scan` lists all standing access",
+			counted(ours, "binding")))
+	case len(a.unread) > 0:
+		return unreadable(errors.New("not everything could be read; the rest was recorded"))
+	case dryRun && len(a.grants) > 0:
+		return notDone(fmt.Errorf("%s would be recorded", counted(len(a.grants), "grant")))
+	}
+	return nil
+}
+
+func (p *program) printAdoption(ctx context.Context, rt *config.Runtime, a adoption, dryRun bool) error {
 	switch {
 	case p.json:
 		if err := p.printJSON(struct {
 			DryRun      bool           `json:"dry_run"`
 			Grants      []jit.View     `json:"grants"`
 			Unexplained []standingView `json:"unexplained"`
-		}{dryRun, p.views(ctx, rt, grants...), unexplained}); err != nil {
-			return notDone(err)
+		}{dryRun, p.views(ctx, rt, a.grants...), a.unexplained}); err != nil {
+			return err
 		}
-	case lost+len(unread)+len(unexplained) == 0:
+	case len(a.grants) > 0:
+		p.printGrants(p.out, a.grants)
+	case len(a.failed)+len(a.unread)+len(a.unexplained) == 0:
 		fmt.Fprintln(p.err, "The ledger explains every marker.")
-	case len(grants) > 0:
-		p.printGrants(p.out, grants)
 	}
-	for _, name := range slices.Sorted(maps.Keys(rt.Broker.Targets)) {
-		if platform.Claims(rt.Broker.Targets[name].Kind()) && wanted(name) {
-			fmt.Fprintf(p.err,
-				"note: target %s has bindings that cannot carry a marker; their grants were lost with the ledger\n",
-				name)
-		}
-	}
-	ours := 0 // another owner may have another ledger
-	for _, v := range unexplained {
-		if v.ClaimsOwner == rt.Broker.Owner {
-			ours++
-		}
+	for _, v := range a.unexplained {
 		fmt.Fprintf(p.err, "critical: %s has %s on %s of target %s: %s\n",
 			printable(v.Principal), printable(v.Role), printable(v.Scope), printable(v.Target), printable(v.Detail))
 	}
-	for _, err := range append(unread, failed...) {
+	for _, err := range append(a.unread, a.failed...) {
 		fmt.Fprintf(p.err, "error: %v\n", err)
-	}
-	switch {
-	case len(failed) > 0:
-		return notDone(fmt.Errorf("%d of %d grants could not be recorded", len(failed), lost))
-	case ours > 0:
-		return notDone(fmt.Errorf("nothing explains the marker of this owner on %s; `jit scan` lists all standing access",
-			counted(ours, "binding")))
-	case len(unread) > 0:
-		return unreadable(errors.New("not everything could be read; the rest was recorded"))
-	case dryRun && len(grants) > 0:
-		return notDone(fmt.Errorf("%s would be recorded", counted(len(grants), "grant")))
 	}
 	return nil
 }

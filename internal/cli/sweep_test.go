@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
 func TestSweepEndsWhatIsOver(t *testing.T) {
@@ -224,4 +226,23 @@ func TestEverythingEnds(t *testing.T) {
 	w.run("sweep", "--timeout", "300ms").wantCode(exitUnreadable).wantErr("deadline exceeded", "bastion")
 	w.run("sweep", "--timeout", "0s").wantCode(exitUsage).wantErr("--timeout")
 	w.run("sweep", "--timeout", "soon").wantCode(exitUsage).wantErr("--timeout")
+}
+
+// A pass that leaves something to another sweeper, or could not read everything, never says that nothing is to do.
+func TestAnUnfinishedPassDoesNotSayNothingToDo(t *testing.T) {
+	for _, report := range []sweeper.Report{
+		{Elsewhere: []jit.Grant{{ID: "3f2b8c1e-0000-8000-8000-000000000000"}}},
+		{Unread: []error{errors.New("ledger: the server does not answer")}},
+	} {
+		var out, errs bytes.Buffer
+		p := &program{out: &out, err: &errs}
+		left := unfinished(report, nil)
+		if p.printSteps(nil, left == nil); left == nil || out.Len()+errs.Len() > 0 {
+			t.Errorf("%+v: %v, %s%s", report, left, out.String(), errs.String())
+		}
+		p.printSteps(nil, unfinished(sweeper.Report{}, nil) == nil)
+		if errs.String() != "Nothing to do.\n" {
+			t.Errorf("a finished pass says %q", errs.String())
+		}
+	}
 }
