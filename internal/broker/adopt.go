@@ -29,7 +29,7 @@ func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snap
 			if o.Marker.Owner != b.Owner || !lost[o.Marker.ID] {
 				continue
 			}
-			g, err := b.fromMarker(at, observed[at], o)
+			g, err := b.boundedRecord(at, observed[at], o)
 			if err != nil {
 				wrong[o.Marker.ID] = fmt.Errorf("grant %s on %s of target %q: %w", o.Marker.ID, at.Scope, at.Target, err)
 				continue
@@ -71,19 +71,18 @@ func (b *Broker) lost(ctx context.Context, observed map[jit.Place]jit.Snapshot) 
 	return ids, nil
 }
 
-// fromMarker is the record that one binding of a snapshot tells. Whoever may write on a target can write a marker, so one of a live
-// grant that is longer than any grant may be is refused; one that is over is recorded in any case, so that it never comes back.
-func (b *Broker) fromMarker(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.Grant, error) {
+// boundedRecord rebuilds the record of a grant that nobody asks for from one binding of a snapshot. Anyone who can write on a target can
+// write a marker, so a live grant longer than max_ttl is refused; one that is over is recorded in any case, so that it never comes back.
+func (b *Broker) boundedRecord(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.Grant, error) {
 	p, err := b.Target(at.Target)
 	if err != nil {
 		return jit.Grant{}, err
 	}
-	binding, traits, err := p.Check(jit.Binding{Target: at.Target, Principal: o.Principal, Role: o.Role, Scope: at.Scope})
+	binding, traits, err := p.Check(at.Binding(o.Principal, o.Role))
 	if err != nil {
 		return jit.Grant{}, err
 	}
-	w, now := o.Marker.Window, b.Now()
-	if !w.Over(now) && w.Length() > b.MaxTTL {
+	if w := o.Marker.Window; !w.Over(b.Now()) && w.Length() > b.MaxTTL {
 		return jit.Grant{}, &jit.Error{
 			Problem: fmt.Sprintf("its marker says %s to %s, which is %s; max_ttl is %s", jit.FormatTime(w.Start), jit.FormatTime(w.End),
 				jit.FormatDuration(w.Length()), jit.FormatDuration(b.MaxTTL)),
@@ -91,39 +90,42 @@ func (b *Broker) fromMarker(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.G
 			Err:  jit.ErrInvalid,
 		}
 	}
-	g := jit.Grant{
-		ID: o.Marker.ID, Owner: o.Marker.Owner, Binding: binding, Reason: AdoptedReason, Renewal: 1, TTL: jit.FormatDuration(w.Length()),
-		Window: w, Enforcement: traits.Enforcement, SessionTail: traits.SessionTail, RequestedAt: w.Start,
-	}
-	if traits.StrippedTo != "" {
-		_, stands := s.StandingOf(binding)
-		g.NoStandingBefore = !stands
-	}
-	if now.Before(w.Start) {
-		g.RequestedAt = jit.Second(now)
-	}
-	if traits.NativeStart || !now.Before(w.Start) {
-		g.GrantedAt = g.RequestedAt
-	}
-	return g, nil
+	return b.recordFromMarker(o.Marker, binding, traits, s), nil
 }
 
-// remade rebuilds the record of a grant from its marker, for a ledger that lost it: of several bindings from the one that ends first. A live
-// one that is longer than any grant may be, or longer or later than what is asked for, is refused.
-func (b *Broker) remade(g jit.Grant, s jit.Snapshot, r Request) (_ jit.Grant, found bool, err error) {
-	for _, o := range s.Ours {
-		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner && (!found || o.Marker.Window.End.Before(g.End)) {
-			g.Window, found = o.Marker.Window, true
+// recordFromMarker rebuilds the record of a grant from its marker, which holds no reason.
+func (b *Broker) recordFromMarker(m jit.Marker, binding jit.Binding, traits jit.Traits, s jit.Snapshot) jit.Grant {
+	g := m.Grant(binding)
+	g.Reason, g.Renewal, g.TTL = AdoptedReason, 1, jit.FormatDuration(m.Window.Length())
+	g.Enforcement, g.SessionTail = traits.Enforcement, traits.SessionTail
+	_, stands := s.StandingOf(binding)
+	g.NoStandingBefore = traits.StrippedTo != "" && !stands
+	now := b.Now()
+	g.RequestedAt = g.Start
+	if now.Before(g.Start) {
+		g.RequestedAt = jit.Second(now)
+	}
+	if traits.NativeStart || !now.Before(g.Start) {
+		g.GrantedAt = g.RequestedAt
+	}
+	return g
+}
+
+// lostRecord rebuilds the record of the grant that is asked for from its marker, for a ledger that lost it: of several bindings from the one
+// that ends first. A live grant that is longer than max_ttl, or longer or later than what is asked for, is refused.
+func (b *Broker) lostRecord(d Decision, r Request) (g jit.Grant, found bool, err error) {
+	for _, o := range d.snapshot.Ours {
+		m := o.Marker
+		if m.ID == d.asked.ID && m.Owner == d.asked.Owner && (!found || m.Window.End.Before(g.End)) {
+			g, found = b.recordFromMarker(m, d.asked.Binding, d.traits, d.snapshot), true
 		}
 	}
 	if !found {
-		return jit.Grant{}, false, nil
+		return g, false, nil
 	}
-	if err := b.credible(g, r); err != nil {
-		return jit.Grant{}, false, err
-	}
-	g.RequestedAt, g.GrantedAt = g.Start, g.Start
-	return g, true, nil
+	g, _ = completed(g, d.asked)
+	g.TTL = d.asked.TTL
+	return g, true, b.credible(g, r)
 }
 
 // credible refuses the window that a marker tells of a live grant if nobody asks for so much.
@@ -155,9 +157,9 @@ func (b *Broker) credible(g jit.Grant, r Request) error {
 		jit.FormatTime(g.Start), jit.FormatTime(g.End), jit.FormatDuration(g.Length()), rule)
 }
 
-// whole returns a record that was made from a marker with what no marker holds, taken from the same grant as it is asked for;
-// made is false of every other record, which stays as it is.
-func whole(g, asked jit.Grant) (_ jit.Grant, made bool) {
+// completed returns a record that was rebuilt from a marker with what no marker holds, taken from the same grant as it is asked for. Every
+// other record stays as it is.
+func completed(g, asked jit.Grant) (_ jit.Grant, rebuilt bool) {
 	if g.Reason != AdoptedReason || asked.ID != g.ID {
 		return g, false
 	}

@@ -7,10 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
-	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
 // Broker grants, changes and revokes. Its fields are set once, before use; all
@@ -48,12 +51,24 @@ func (b *Broker) Target(name string) (jit.Platform, error) {
 	if !ok {
 		return nil, &jit.Error{
 			Attribute: "target",
-			Problem:   fmt.Sprintf("%q is not one of the configured targets (%s)", name, quoted(b.Targets)),
+			Problem:   fmt.Sprintf("%q is not one of the configured targets (%s)", name, targetNames(b.Targets)),
 			Hint:      fmt.Sprintf("add it to targets in the provider block (or in jit.hcl), for example %s = { ssh = { … } }", name),
 			Err:       jit.ErrUnknown,
 		}
 	}
 	return p, nil
+}
+
+// targetNames lists the names of the targets for an error message.
+func targetNames(targets map[string]jit.Platform) string {
+	if len(targets) == 0 {
+		return "there are none"
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(targets)) {
+		names = append(names, strconv.Quote(name))
+	}
+	return strings.Join(names, ", ")
 }
 
 // Check validates what can be validated without a call or a record: the form of
@@ -93,143 +108,6 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 	}, traits, nil
 }
 
-// judge asks the policies about a grant whose window is to have that start and length. checked are the
-// traits that Check told; what the platform tells when it may ask is judged and returned.
-func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, named string, start time.Time, length time.Duration) (jit.Verdict, jit.Traits, error) {
-	return b.judgeBy(ctx, b.Policies, askNow, g, checked, named, start, length)
-}
-
-// foresee is judge during a plan. Where the deciding policy still has unknown values, or the target does not answer, the
-// grant is permitted with a warning unless it is refused in any case; the apply judges in full.
-func (b *Broker) foresee(ctx context.Context, g jit.Grant, checked jit.Traits, named string, start time.Time, length time.Duration) (jit.Verdict, jit.Traits, []Warning, error) {
-	by := b.Policies
-	if b.Planned != nil {
-		by = func(ctx context.Context) ([]jit.Policy, error) {
-			recorded, err := b.Ledger.Policies(ctx)
-			return b.Planned.foreseen(recorded), err
-		}
-	}
-	var warnings []Warning
-	v, traits, err := b.judgeBy(ctx, by, b.askOnce, g, checked, named, start, length)
-	if silent := (&undescribed{}); errors.As(err, &silent) {
-		warnings = append(warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
-			"The grant is judged without what the target knows: %v. The apply judges it in full, and fails if the target does not answer then either.", err)})
-		best := checked
-		best.Enforcement, best.SessionTail = jit.Native, 0
-		var policies []jit.Policy
-		if policies, err = by(ctx); err == nil {
-			v, err = b.decide(ctx, policies, g, best, named, start, length, foregone)
-		}
-	}
-	if err == nil && b.Planned != nil && b.Planned.awaits(v.Policy) {
-		warnings = append(warnings, Warning{"policy", "The policy is not known yet", fmt.Sprintf(
-			"Not every value of policy %q is known before the apply. The grant is judged by it then, and may be refused.", v.Policy)})
-	}
-	return v, traits, warnings, err
-}
-
-// judgeBy is judge by the policies that by returns; the target is asked through ask.
-func (b *Broker) judgeBy(ctx context.Context, by func(context.Context) ([]jit.Policy, error), ask asker, g jit.Grant, checked jit.Traits, named string,
-	start time.Time, length time.Duration,
-) (jit.Verdict, jit.Traits, error) {
-	if err := b.bounded(g, checked, length); err != nil {
-		return jit.Verdict{}, checked, err
-	}
-	target, err := b.Target(g.Target)
-	if err != nil {
-		return jit.Verdict{}, checked, err
-	}
-	policies, err := by(ctx)
-	if err != nil {
-		return jit.Verdict{}, checked, err
-	}
-	if _, asks := jit.Find[jit.Describer](target); asks {
-		// The policies go first: what they refuse whatever the target would say is refused without asking it.
-		if v, err := b.decide(ctx, policies, g, checked, named, start, length, foregone); err != nil {
-			return v, checked, err
-		}
-	}
-	traits, err := ask.describe(ctx, target, g.Binding, checked)
-	if err == nil {
-		err = b.bounded(g, traits, length)
-	}
-	if err != nil {
-		return jit.Verdict{}, checked, err
-	}
-	v, err := b.decide(ctx, policies, g, traits, named, start, length, ask.verdict)
-	return v, traits, err
-}
-
-// decide asks the policies, through judge, about a grant with these traits.
-func (b *Broker) decide(ctx context.Context, policies []jit.Policy, g jit.Grant, traits jit.Traits, named string,
-	start time.Time, length time.Duration, judge judging,
-) (jit.Verdict, error) {
-	target, err := b.Target(g.Target)
-	if err != nil {
-		return jit.Verdict{}, err
-	}
-	v, err := judge(ctx, target, policies, policy.Request{
-		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
-		StartsAt: start, Length: length, Traits: traits, Named: named,
-	})
-	if err != nil || v.Permitted() {
-		return v, err
-	}
-	if v.Attribute == "ttl" {
-		v.Attribute = endAttribute(g)
-	}
-	return v, &jit.Error{
-		Attribute: v.Attribute, Problem: v.Rule,
-		Hint: "change the grant, or have the policies changed in a pull request of their own", Err: jit.ErrDenied,
-	}
-}
-
-// bounded refuses a grant that would last longer than the provider permits, or other than the platform can hold.
-func (b *Broker) bounded(g jit.Grant, traits jit.Traits, length time.Duration) error {
-	lasts := jit.FormatDuration(length)
-	switch {
-	case length > b.MaxTTL:
-		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", jit.FormatDuration(b.MaxTTL)),
-			"the grant would last %s; max_ttl of the provider is %s", lasts, jit.FormatDuration(b.MaxTTL))
-	case length < traits.MinTTL:
-		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or more", jit.FormatDuration(traits.MinTTL)),
-			"the grant would last %s; on target %q a grant of this kind lasts at least %s", lasts, g.Target, jit.FormatDuration(traits.MinTTL))
-	case traits.MaxTTL > 0 && length > traits.MaxTTL:
-		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or less", jit.FormatDuration(traits.MaxTTL)),
-			"the grant would last %s; on target %q a grant of this kind lasts at most %s", lasts, g.Target, jit.FormatDuration(traits.MaxTTL))
-	}
-	return nil
-}
-
-// boundedAtOnce is [Broker.bounded] before anything is read, for a length that the request itself tells.
-func (b *Broker) boundedAtOnce(g jit.Grant, traits jit.Traits) error {
-	if g.TTL == "" {
-		return nil
-	}
-	length, err := jit.ParseTTL(g.TTL)
-	if err != nil {
-		return err
-	}
-	return b.bounded(g, traits, length)
-}
-
-// endAttribute is the attribute that says when the grant ends.
-func endAttribute(g jit.Grant) string {
-	if g.TTL == "" {
-		return "expires_at"
-	}
-	return "ttl"
-}
-
-// Policies returns the recorded policies with those of the same plan laid over them.
-func (b *Broker) Policies(ctx context.Context) ([]jit.Policy, error) {
-	recorded, err := b.Ledger.Policies(ctx)
-	if err != nil || b.Planned == nil {
-		return recorded, err
-	}
-	return b.Planned.Over(recorded), nil
-}
-
 // Recall returns the record of id. If the ledger does not know it, remembered (the
 // facts that a Terraform state holds; it may be the zero Grant) is returned with
 // known false.
@@ -259,58 +137,6 @@ func (b *Broker) owns(g jit.Grant) error {
 		Hint:      fmt.Sprintf("use the configuration whose owner is %q", g.Owner),
 		Err:       ErrOtherOwner,
 	}
-}
-
-// rejudge asks the policies of now about a grant that was permitted before and has given no access yet.
-func (b *Broker) rejudge(ctx context.Context, g jit.Grant) error {
-	if now := b.Now(); !g.StartBy.IsZero() && now.After(g.StartBy) {
-		return jit.Invalid("start_by", "ask for it again with a later start_by and another renewal, if the access is still wanted",
-			"the grant may no longer begin: it had to by %s and it is %s", jit.FormatTime(g.StartBy), jit.FormatTime(now))
-	}
-	p, err := b.Target(g.Target)
-	if err != nil {
-		return err
-	}
-	_, traits, err := p.Check(g.Binding)
-	if err != nil {
-		return err
-	}
-	_, _, err = b.judge(ctx, g, traits, "", g.Start, g.Length())
-	return err
-}
-
-// Violations returns the rule that is broken by each of the grants that these policies, which are those of today, would not
-// permit. With no policy at all nothing is violated, and a reason that was lost with the ledger matches every pattern.
-func (b *Broker) Violations(ctx context.Context, policies []jit.Policy, grants []jit.Grant) (map[jit.ID]string, error) {
-	if len(policies) == 0 {
-		return nil, nil
-	}
-	broken := map[jit.ID]string{}
-	var errs []error
-	for _, g := range grants {
-		target, err := b.Target(g.Target)
-		if err != nil {
-			return nil, err
-		}
-		_, traits, err := target.Check(g.Binding)
-		if err == nil {
-			traits, err = asker(askNow).describe(ctx, target, g.Binding, traits)
-		}
-		var v jit.Verdict
-		if err == nil {
-			v, err = asker(askNow).verdict(ctx, target, policies, policy.Request{
-				Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
-				ReasonLost: g.Reason == AdoptedReason, StartsAt: g.Start, Length: g.Length(), Traits: traits,
-			})
-		}
-		switch {
-		case err != nil:
-			errs = append(errs, fmt.Errorf("grant %s: %w", g.ID, err))
-		case !v.Permitted():
-			broken[g.ID] = v.Rule
-		}
-	}
-	return broken, errors.Join(errs...)
 }
 
 // Observe reads the grant's scope and tells in words how the grant differs there;

@@ -15,7 +15,9 @@ func TestStepsShareCalls(t *testing.T) {
 	bob := w.grant(request())
 	ann := w.grant(request(func(r *broker.Request) { r.Binding.Principal = "ann" }))
 	w.pass(3 * time.Hour)
-	end := func(g jit.Grant) reconcile.Step { return reconcile.Step{Kind: reconcile.End, Place: g.Place(), Grant: g} }
+	end := func(g jit.Grant) reconcile.Step {
+		return reconcile.Step{Kind: reconcile.End, Place: g.Place(), Grant: g}
+	}
 	for name, c := range map[string]struct {
 		steps []reconcile.Step
 		calls int
@@ -50,7 +52,9 @@ func TestRevokeOfAChangedGrant(t *testing.T) {
 	if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "3h" })); err != nil {
 		t.Fatal(err)
 	}
-	w.mustWrite(0, func() { wantError(t, w.execute(reconcile.Revoke, g, jit.DriftEndGone, "the end is gone"), broker.ErrChanged) })
+	w.mustWrite(0, func() {
+		wantError(t, w.execute(reconcile.Revoke, g, jit.DriftEndGone, "the end is gone"), broker.ErrChanged)
+	})
 	w.allowed(true)
 	w.revoke(broker.Revocation{Grant: g, Reason: "done"})
 	w.mustWrite(0, func() {

@@ -51,7 +51,7 @@ func TestAPlanWithoutTheNamesThatOnlyTheTargetKnows(t *testing.T) {
 	}
 	g := w.grant(request())
 	target.err = errors.New("no route to host")
-	warned := func(what string, p broker.Preview, err error) {
+	warned := func(what string, p broker.Decision, err error) {
 		t.Helper()
 		if err != nil || len(p.Warnings) == 0 || !hasWarning(p, "The target cannot be read", "no route to host") {
 			t.Errorf("%s: %+v, %v; want a warning", what, p.Warnings, err)
@@ -96,6 +96,6 @@ func TestAPlanWithoutTheNamesThatOnlyTheTargetKnows(t *testing.T) {
 	}
 }
 
-func hasWarning(p broker.Preview, summary, part string) bool {
+func hasWarning(p broker.Decision, summary, part string) bool {
 	return slices.ContainsFunc(p.Warnings, func(w broker.Warning) bool { return w.Summary == summary && strings.Contains(w.Detail, part) })
 }

@@ -11,45 +11,28 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// takeOver makes the caller the holder of a recorded grant. A live one goes on within its recorded window if today's policies
-// permit it; one that is over stays over. asked is the same grant as it is asked for now.
-func (b *Broker) takeOver(ctx context.Context, recorded, asked jit.Grant, traits jit.Traits, r Request) (jit.Grant, error) {
-	before := recorded
-	if r.Successor {
-		recorded = b.resumed(recorded)
-	}
-	p, err := b.meet(recorded, r)
-	if err != nil {
-		return jit.Grant{}, err
-	}
-	if !p.Over {
-		if _, _, err := b.judge(ctx, today(recorded, asked), traits, r.Policy, recorded.Start, recorded.Length()); err != nil {
-			return jit.Grant{}, stillLive(recorded, err)
-		}
-	}
-	resumes := r.Successor && before.Destroyed()
+// takeOver makes the caller the holder of the recorded grant that its request met. A live one goes on within its recorded window; one
+// that is over stays over.
+func (b *Broker) takeOver(ctx context.Context, d Decision, r Request) (jit.Grant, error) {
+	recorded := d.Grant
+	resumes := r.Successor && d.recorded.Destroyed()
 	if resumes {
-		if recorded, err = b.resume(ctx, before, traits); err != nil {
+		var err error
+		if recorded, err = b.resume(ctx, d.recorded, d.traits); err != nil {
 			return recorded, err
 		}
 	}
-	g, err := b.adopt(ctx, recorded, asked, traits)
+	g, err := b.adopt(ctx, recorded, d.asked, d.traits)
 	if now := b.Now(); err != nil || resumes || recorded.GrantedAt.IsZero() || !g.Live(now) || !g.Window.Contains(now) {
 		return g, err
 	}
-	// Nothing has been put on the target. What is wrong there is put right; where that cannot be looked at, the next read tells.
+	// Nothing has been put on the target. Repair drift there; if the target does not answer, the next read tells.
 	if target, err := b.Target(g.Target); err == nil {
 		if s, err := target.Read(ctx, g.Scope); err == nil {
 			return b.repairBy(ctx, g, s)
 		}
 	}
 	return g, nil
-}
-
-// today is a recorded grant as it is judged now: a record that was made from a marker has no reason of its own.
-func today(recorded, asked jit.Grant) jit.Grant {
-	recorded.Reason, recorded.TTL = asked.Reason, asked.TTL
-	return recorded
 }
 
 // stillLive adds to a refusal that the grant goes on all the same.
@@ -124,14 +107,3 @@ func (b *Broker) resume(ctx context.Context, g jit.Grant, traits jit.Traits) (ji
 
 // destroyAgain bounds ending a grant whose destruction could not be taken back; the create's own time may be up.
 const destroyAgain = 10 * time.Second
-
-// usedUp is the error for a block that comes back after Terraform destroyed it: the grant that it asks for is over.
-func usedUp(g jit.Grant) error {
-	return &jit.Error{
-		Attribute: "renewal",
-		Problem: fmt.Sprintf("this grant was given before: it ran from %s to %s%s, and its resource was destroyed. A grant is given once",
-			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), revokedBy(g)),
-		Hint: fmt.Sprintf("set renewal = %d to grant again", g.Renewal+1),
-		Err:  jit.ErrOver,
-	}
-}

@@ -1,10 +1,8 @@
 package broker
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 
@@ -46,19 +44,20 @@ func sameName(name string) error {
 	return jit.Invalid("name", "choose another name, or make one policy of the two", "another jit_policy of this configuration has the name %q too; each apply would change the other's", name)
 }
 
-// change is what a plan makes of a policy: it puts it, or drops it, or what comes is awaited.
+// change is what a plan does with a policy.
 type change struct {
-	policy           jit.Policy
-	dropped, awaited bool
+	policy jit.Policy
+	// dropped: the plan removes it. incomplete: it has unknown values.
+	dropped, incomplete bool
 }
 
 // Put notes that the plan creates or changes a policy.
 func (p *Planned) Put(policy jit.Policy) { p.note(policy.Name, change{policy: policy}) }
 
-// Await notes that the plan creates or changes a policy of which not all is known before the apply. policy is the most that
-// it can come to permit: what is not known is left out, and one that forbids has to forbid nothing.
+// Await notes that the plan creates or changes a policy that has unknown values. policy is its most permissive reading: unknown limits are
+// dropped, and a policy that forbids must forbid nothing.
 func (p *Planned) Await(policy jit.Policy) {
-	p.note(policy.Name, change{policy: policy, awaited: true})
+	p.note(policy.Name, change{policy: policy, incomplete: true})
 }
 
 // Drop notes that the plan removes a policy.
@@ -73,13 +72,16 @@ func (p *Planned) note(name string, c change) {
 	p.changes[name] = c
 }
 
-// Over lays the plan's policies over the recorded ones, in the order of their names. Those that are awaited are not among them.
-func (p *Planned) Over(recorded []jit.Policy) []jit.Policy { return p.over(recorded, false) }
+// Over overlays the recorded policies with those of the plan, ordered by name. Policies with unknown values are left out.
+func (p *Planned) Over(recorded []jit.Policy) []jit.Policy { return p.overlay(recorded, false) }
 
-// foreseen is [Planned.Over] with those that are awaited as far as they are known. It serves to refuse, never to permit.
-func (p *Planned) foreseen(recorded []jit.Policy) []jit.Policy { return p.over(recorded, true) }
+// mostPermissive is [Planned.Over] with the policies that have unknown values, in their most permissive reading. It serves to refuse,
+// never to permit.
+func (p *Planned) mostPermissive(recorded []jit.Policy) []jit.Policy {
+	return p.overlay(recorded, true)
+}
 
-func (p *Planned) over(recorded []jit.Policy, awaited bool) []jit.Policy {
+func (p *Planned) overlay(recorded []jit.Policy, incomplete bool) []jit.Policy {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := slices.DeleteFunc(slices.Clone(recorded), func(r jit.Policy) bool {
@@ -87,7 +89,7 @@ func (p *Planned) over(recorded []jit.Policy, awaited bool) []jit.Policy {
 		return changed
 	})
 	for _, c := range p.changes {
-		if !c.dropped && (awaited || !c.awaited) {
+		if !c.dropped && (incomplete || !c.incomplete) {
 			all = append(all, c.policy)
 		}
 	}
@@ -95,22 +97,9 @@ func (p *Planned) over(recorded []jit.Policy, awaited bool) []jit.Policy {
 	return all
 }
 
-// awaits reports whether not all is known of the policy of that name.
-func (p *Planned) awaits(name string) bool {
+// incomplete reports whether the policy of that name has unknown values.
+func (p *Planned) incomplete(name string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.changes[name].awaited
-}
-
-// quoted lists the names of the targets for an error message.
-func quoted(targets map[string]jit.Platform) string {
-	if len(targets) == 0 {
-		return "there are none"
-	}
-	names := make([]string, 0, len(targets))
-	for name := range targets {
-		names = append(names, fmt.Sprintf("%q", name))
-	}
-	sort.Strings(names)
-	return strings.Join(names, ", ")
+	return p.changes[name].incomplete
 }

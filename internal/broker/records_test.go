@@ -80,7 +80,7 @@ func TestAPlanIsToldWhatTheTargetSays(t *testing.T) {
 	for _, warning := range p.Warnings {
 		says = append(says, warning.Attribute+": "+warning.Summary)
 	}
-	for _, want := range []string{"role: The role does not exist", "scope: Not all of the access was looked at"} {
+	for _, want := range []string{"role: The role does not exist", "scope: Some access could not be read"} {
 		if !slices.Contains(says, want) {
 			t.Errorf("the plan says %q, and not %q", says, want)
 		}

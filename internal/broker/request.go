@@ -101,8 +101,7 @@ func (r Request) mayBegin(start, now time.Time) error {
 	if r.StartBy.IsZero() || !start.After(r.StartBy) {
 		return nil
 	}
-	return jit.Invalid("start_by", "plan again with a later start_by, if the access is still wanted",
-		"the grant may no longer begin: it had to by %s and it is %s", jit.FormatTime(r.StartBy), jit.FormatTime(now))
+	return startByPassed(r.StartBy, now, "plan again with a later start_by, if the access is still wanted")
 }
 
 // windowFrom is the time of access if it begins at start.

@@ -33,6 +33,11 @@ func (p Place) Compare(other Place) int {
 	return cmp.Or(cmp.Compare(p.Target, other.Target), cmp.Compare(p.Scope, other.Scope))
 }
 
+// Binding returns the binding of a principal and a role at the place.
+func (p Place) Binding(principal, role string) Binding {
+	return Binding{Target: p.Target, Principal: principal, Role: role, Scope: p.Scope}
+}
+
 // Place is where the binding is.
 func (b Binding) Place() Place { return Place{b.Target, b.Scope} }
 

@@ -37,6 +37,11 @@ func (m Marker) String() string {
 		m.Window.Start.UTC().Format(markerTime), m.Window.End.UTC().Format(markerTime)}, ":")
 }
 
+// Grant returns what the marker of a binding tells about its grant.
+func (m Marker) Grant(b Binding) Grant {
+	return Grant{ID: m.ID, Owner: m.Owner, Binding: b, Window: m.Window}
+}
+
 // ParseMarker reads what [Marker.String] wrote, and only that; ok is false for
 // every other text.
 func ParseMarker(s string) (m Marker, ok bool) {

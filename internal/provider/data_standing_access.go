@@ -108,7 +108,7 @@ func (d *standingData) Read(ctx context.Context, req datasource.ReadRequest, res
 	}
 	for _, l := range seen.Targets {
 		for _, u := range l.Unseen {
-			resp.Diagnostics.AddWarning("Not all of the access was looked at", fmt.Sprintf("%s of target %q: %s", u.Scope, u.Target, u.Text))
+			resp.Diagnostics.AddWarning("Some access could not be read", fmt.Sprintf("%s of target %q: %s", u.Scope, u.Target, u.Text))
 		}
 	}
 	m.Findings = []findingModel{}

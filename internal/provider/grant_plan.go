@@ -137,7 +137,7 @@ func (r *grantResource) planCreate(ctx context.Context, config grantModel, plan 
 
 // preview judges the grant that a configuration asks for and that this run is to create. known is false if it is
 // refused, or if a value that decides is not known.
-func (r *grantResource) preview(ctx context.Context, config grantModel, diags *diag.Diagnostics) (p broker.Preview, known bool) {
+func (r *grantResource) preview(ctx context.Context, config grantModel, diags *diag.Diagnostics) (p broker.Decision, known bool) {
 	request, err := config.request()
 	if err != nil {
 		addError(diags, "Invalid grant", err)

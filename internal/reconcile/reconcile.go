@@ -186,8 +186,7 @@ func stray(now time.Time, at jit.Place, bindings []jit.Observed, known map[ident
 	g, ok := known[identity{o.Marker.Owner, o.Marker.ID}]
 	switch {
 	case !ok:
-		g = jit.Grant{ID: o.Marker.ID, Owner: o.Marker.Owner, Window: o.Marker.Window,
-			Binding: jit.Binding{Target: at.Target, Principal: o.Principal, Role: o.Role, Scope: at.Scope}}
+		g = o.Marker.Grant(at.Binding(o.Principal, o.Role))
 		if o.Marker.Window.Over(now) {
 			return Drifted(remove, at, g, jit.DriftOrphanOver, "the ledger does not know it and its marker says that it ended at "+jit.FormatTime(o.Marker.Window.End)), true
 		}

@@ -26,9 +26,7 @@ func Unexplained(steps []Step, records jit.Records, ours func(owner string) bool
 				return
 			}
 		}
-		g := jit.Grant{ID: marker.ID, Owner: marker.Owner, Window: marker.Window,
-			Binding: jit.Binding{Target: at.Target, Principal: principal, Role: role, Scope: at.Scope}}
-		step := Drifted(Report, at, g, jit.DriftUnexplained, why)
+		step := Drifted(Report, at, marker.Grant(at.Binding(principal, role)), jit.DriftUnexplained, why)
 		step.Foreign = !ours(marker.Owner)
 		found = append(found, step)
 	}

@@ -1,0 +1,249 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Decision is what a request comes to if it is applied now. Nothing has been written for it.
+type Decision struct {
+	// Grant is the grant as it would be recorded. A plan leaves the window of a new grant zero: the apply fixes it.
+	Grant jit.Grant
+	// Met: a record or a marker of this id exists already.
+	Met bool
+	// Over: the grant that the request met has ended; applying the request grants nothing.
+	Over     bool
+	Verdict  jit.Verdict
+	Warnings []Warning
+
+	// asked is the grant as Check returned it, traits what its target says about it.
+	asked  jit.Grant
+	traits jit.Traits
+	// recorded is the record that the decision is about; its version is 0 where there is none. current is the record that a change
+	// starts from: recorded, completed by the request.
+	recorded, current jit.Grant
+	// rebuilt: recorded was rebuilt from a marker, and the request completes it.
+	rebuilt bool
+	// judged: the policies have been asked.
+	judged bool
+	// later: the request sets a beginning that is still to come.
+	later bool
+	// snapshot is the scope of a new grant, if read; standing is the access in it that gives the same.
+	snapshot jit.Snapshot
+	standing jit.Standing
+	stands   bool
+	// changes names the attributes that a change alters in substance.
+	changes []string
+}
+
+// Preview decides on a request without writing anything, and adds the warnings for a reviewer. With read set it reads the
+// scope, to find standing access and the marker of a grant that the ledger lost. A refusal is an error (*[jit.Error]).
+func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Decision, error) {
+	d, err := b.decide(ctx, r, true, read)
+	if err != nil {
+		return Decision{}, err
+	}
+	b.warn(ctx, &d)
+	if !d.Met {
+		d.Grant.Window = jit.Window{}
+	}
+	return d, nil
+}
+
+// PreviewChange decides on a change of a recorded grant without writing anything, and adds the warnings for a reviewer.
+// Binding, reason and renewal of the request must be the grant's.
+func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Decision, error) {
+	d, err := b.decideChange(ctx, g, r, true)
+	if err != nil {
+		return Decision{}, err
+	}
+	b.warn(ctx, &d)
+	return d, nil
+}
+
+// decide decides on a request for a grant. The verdict comes before anything is read, so that a target that does not answer hides
+// no refusal. A plan goes on without the answers of the target, an apply does not.
+func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d Decision, err error) {
+	if d.asked, d.traits, err = b.Check(r); err != nil {
+		return d, err
+	}
+	recorded, known, err := b.Ledger.Lookup(ctx, d.asked.ID)
+	if err != nil {
+		return d, err
+	}
+	if d.recorded = recorded; known && !recorded.Failed() {
+		return b.meet(ctx, d, r, planned)
+	}
+	if r.TTL != "" && !known {
+		length, err := jit.ParseTTL(r.TTL)
+		if err == nil {
+			err = b.checkLength(d.asked, d.traits, length)
+		}
+		if err != nil {
+			return d, err
+		}
+	}
+	// A window that has passed is refused after the read: the target may have the marker of a grant that the ledger lost.
+	now := b.Now()
+	d.Grant, d.later = d.asked, r.StartsAt.After(now)
+	var late error
+	if d.Grant.Window, late = r.window(now); late == nil {
+		if err := b.judgeInto(ctx, &d, r, planned); err != nil {
+			return d, err
+		}
+	}
+	if read {
+		if err := b.readScope(ctx, &d, planned, late == nil); err != nil {
+			return d, err
+		}
+	}
+	if read && !known {
+		lost, found, err := b.lostRecord(d, r)
+		if err != nil {
+			return d, err
+		}
+		if found {
+			d.recorded = lost
+			return b.meet(ctx, d, r, planned)
+		}
+	}
+	if late != nil {
+		return d, late
+	}
+	d.Grant.Policy, d.Grant.SessionTail = d.Verdict.Policy, d.traits.SessionTail
+	d.Grant.Version = recorded.Version
+	return d, nil
+}
+
+// judgeInto judges the grant of a decision by the policies.
+func (b *Broker) judgeInto(ctx context.Context, d *Decision, r Request, planned bool) error {
+	judge := b.judge
+	if planned {
+		judge = b.judgePlanned
+	}
+	g := d.Grant
+	if d.Met && len(d.changes) == 0 { // today's configuration counts, and a rebuilt record has no reason of its own
+		g.Reason, g.TTL = d.asked.Reason, d.asked.TTL
+	}
+	j, err := judge(ctx, g, d.traits, r.Policy)
+	d.Verdict, d.traits, d.judged = j.Verdict, j.Traits, true
+	d.Warnings = append(d.Warnings, j.Warnings...)
+	return err
+}
+
+// readScope reads the scope of a new grant and finds standing access that gives the same.
+func (b *Broker) readScope(ctx context.Context, d *Decision, planned, inTime bool) (err error) {
+	read := func() (jit.Snapshot, error) { return b.look(ctx, d.asked) }
+	if !planned {
+		d.snapshot, err = read()
+	} else if d.snapshot, err = b.outages.read(d.asked.Place(), b.Now, read); err != nil {
+		if inTime {
+			d.Warnings = append(d.Warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
+				"Whether standing access gives the same, and how much room is left, is unknown: %v. The apply fails if the target still does not answer.", err)})
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, stands := d.snapshot.StandingOf(d.asked.Binding)
+	d.Grant.NoStandingBefore = d.traits.StrippedTo != "" && !stands
+	d.standing, d.stands, err = b.standing(ctx, d.snapshot, d.asked, d.Grant.End)
+	return err
+}
+
+// meet decides on a request that meets its own record. One that is over is not judged.
+func (b *Broker) meet(ctx context.Context, d Decision, r Request, planned bool) (Decision, error) {
+	now := b.Now()
+	g := d.recorded
+	if r.Successor {
+		g = b.resumed(g)
+	}
+	d.Grant, d.Met, d.Over = g, true, g.Over(now)
+	switch {
+	case d.Over && g.Destroyed():
+		return d, usedUp(g)
+	case r.TTL == "" && !r.ExpiresAt.Equal(g.End) && d.Over:
+		return d, over(g, now, "expires_at")
+	case r.TTL == "" && !r.ExpiresAt.Equal(g.End):
+		return d, jit.Invalid("expires_at", fmt.Sprintf("write expires_at = %q, apply, and change it then", jit.FormatTime(g.End)),
+			"this grant is live already and ends at %s; making it again does not move its end", jit.FormatTime(g.End))
+	case d.Over:
+		d.Warnings = []Warning{{"", "The grant is over", fmt.Sprintf(
+			"It ran from %s to %s%s; nothing will be granted. Set renewal = %d to grant again.",
+			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), revokedBy(g), g.Renewal+1)}}
+		return d, nil
+	}
+	d.Warnings = []Warning{{"", "The grant is live already", fmt.Sprintf(
+		"It keeps its window, %s to %s. Change ttl in a later apply to move its end.", jit.FormatTime(g.Start), jit.FormatTime(g.End))}}
+	if err := b.judgeInto(ctx, &d, r, planned); err != nil {
+		return d, stillLive(g, err)
+	}
+	return d, nil
+}
+
+// look reads the grant's scope; where the platform keeps reads, as it was a moment ago.
+func (b *Broker) look(ctx context.Context, g jit.Grant) (jit.Snapshot, error) {
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	read := p.Read
+	if shared, ok := p.(*batch.Shared); ok {
+		read = shared.Recent
+	}
+	s, err := read(ctx, g.Scope)
+	if err != nil {
+		return s, fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
+	}
+	return s, nil
+}
+
+// decideChange decides on a change of a grant to what the request says. g holds the facts that the caller remembers, for a
+// ledger that has lost them.
+func (b *Broker) decideChange(ctx context.Context, g jit.Grant, r Request, planned bool) (d Decision, err error) {
+	if d.asked, d.traits, err = b.Check(r); err != nil {
+		return d, err
+	}
+	var known bool
+	if d.recorded, known, err = b.Recall(ctx, g.ID, g); err != nil {
+		return d, err
+	}
+	now := b.Now()
+	if live := d.recorded.Live(now); !known && (live || d.traits.StrippedTo != "") {
+		s, err := b.look(ctx, d.recorded)
+		if err == nil && live {
+			err = traced(d.recorded, s)
+		}
+		if err != nil {
+			return d, err
+		}
+		_, stands := s.StandingOf(d.recorded.Binding)
+		d.recorded.NoStandingBefore = d.traits.StrippedTo != "" && !stands
+	}
+	d.current, d.rebuilt = completed(d.recorded, d.asked)
+	if d.Grant, d.changes, err = b.changed(d.current, r, d.traits); err != nil {
+		return d, err
+	}
+	d.Met, d.Over = true, d.current.Over(now)
+	d.later = !d.Grant.Start.Equal(d.current.Start) && d.Grant.Start.After(now)
+	if len(d.changes) == 0 || d.Over || !d.Grant.RevokedAt.IsZero() {
+		return d, nil
+	}
+	return d, b.judgeInto(ctx, &d, r, planned)
+}
+
+// traced refuses a grant that the ledger has lost and that has no trace on its target: it may have been revoked.
+func traced(g jit.Grant, s jit.Snapshot) error {
+	if g.Drift(s) != jit.Missing {
+		return nil
+	}
+	return &jit.Error{
+		Problem: fmt.Sprintf("the ledger has no record of grant %s and nothing of it is on target %q: it may have been revoked", g.ID, g.Target),
+		Hint:    fmt.Sprintf("set renewal = %d to grant again", g.Renewal+1),
+		Err:     jit.ErrOver,
+	}
+}

@@ -1,0 +1,208 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
+)
+
+// judgment is what the policies say about a grant.
+type judgment struct {
+	Verdict jit.Verdict
+	// Traits are those that the target reports, where it is a [jit.Describer]; else those of Check.
+	Traits   jit.Traits
+	Warnings []Warning
+}
+
+// judge asks the policies about a grant with its window; checked are the traits that Check returned. A refusal is an error.
+func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, named string) (judgment, error) {
+	policies, err := b.Policies(ctx)
+	if err != nil {
+		return judgment{Traits: checked}, err
+	}
+	return b.judgeBy(ctx, policies, askNow, g, checked, named)
+}
+
+// judgePlanned is judge during plan: if the deciding policy still has unknown values, or the target does not answer, the
+// grant is permitted with a warning unless it is refused in any case. The apply judges in full.
+func (b *Broker) judgePlanned(ctx context.Context, g jit.Grant, checked jit.Traits, named string) (judgment, error) {
+	policies, err := b.Ledger.Policies(ctx)
+	if err != nil {
+		return judgment{Traits: checked}, err
+	}
+	if b.Planned != nil {
+		policies = b.Planned.mostPermissive(policies)
+	}
+	j, err := b.judgeBy(ctx, policies, b.askOnce, g, checked, named)
+	if silent := (&undescribed{}); errors.As(err, &silent) {
+		j.Warnings = append(j.Warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
+			"The grant is judged without the target's answer: %v. The apply judges it in full, and fails if the target still does not answer.", err)})
+		best := checked
+		best.Enforcement, best.SessionTail = jit.Native, 0
+		j.Verdict, err = b.verdict(ctx, policies, foregone, g, best, named)
+	}
+	if err == nil && b.Planned != nil && b.Planned.incomplete(j.Verdict.Policy) {
+		j.Warnings = append(j.Warnings, Warning{"policy", "The policy is not known yet", fmt.Sprintf(
+			"Policy %q has values that are unknown until apply. The apply judges the grant by them and may refuse it.", j.Verdict.Policy)})
+	}
+	return j, err
+}
+
+// judgeBy judges by policies; ask puts questions to the target.
+func (b *Broker) judgeBy(ctx context.Context, policies []jit.Policy, ask asker, g jit.Grant, checked jit.Traits, named string) (judgment, error) {
+	j := judgment{Traits: checked}
+	if err := b.checkLength(g, checked, g.Length()); err != nil {
+		return j, err
+	}
+	target, err := b.Target(g.Target)
+	if err != nil {
+		return j, err
+	}
+	if _, asks := jit.Find[jit.Describer](target); asks {
+		// Refuse first what no answer of the target can change.
+		if j.Verdict, err = b.verdict(ctx, policies, foregone, g, checked, named); err != nil {
+			return j, err
+		}
+	}
+	traits, err := ask.describe(ctx, target, g.Binding, checked)
+	if err == nil {
+		err = b.checkLength(g, traits, g.Length())
+	}
+	if err != nil {
+		return j, err
+	}
+	j.Traits = traits
+	j.Verdict, err = b.verdict(ctx, policies, ask.verdict, g, traits, named)
+	return j, err
+}
+
+// verdict asks the policies, through judge, about a grant with these traits. A grant that may not begin is an error.
+func (b *Broker) verdict(ctx context.Context, policies []jit.Policy, judge judging, g jit.Grant, traits jit.Traits, named string) (jit.Verdict, error) {
+	target, err := b.Target(g.Target)
+	if err != nil {
+		return jit.Verdict{}, err
+	}
+	v, err := judge(ctx, target, policies, policyRequest(target, g, traits, named))
+	if err != nil || v.Permitted() {
+		return v, err
+	}
+	if v.Attribute == "ttl" {
+		v.Attribute = endAttribute(g)
+	}
+	refused := &jit.Error{
+		Attribute: v.Attribute, Problem: v.Rule, Err: jit.ErrDenied,
+		Hint: "change the grant, or have the policies changed in a pull request of their own",
+	}
+	if v.Outcome == jit.NeedsApproval {
+		refused.Problem, refused.Hint = "the grant needs approval: "+v.Rule, "have it approved and apply again"
+	}
+	return v, refused
+}
+
+// policyRequest describes a grant to the policies.
+func policyRequest(target jit.Platform, g jit.Grant, traits jit.Traits, named string) policy.Request {
+	return policy.Request{
+		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason, ReasonLost: g.Reason == AdoptedReason,
+		StartsAt: g.Start, Length: g.Length(), Traits: traits, Named: named,
+	}
+}
+
+// checkLength refuses a grant that is longer than max_ttl, or that its platform cannot hold for so long or so short a time.
+func (b *Broker) checkLength(g jit.Grant, traits jit.Traits, length time.Duration) error {
+	text := jit.FormatDuration
+	lasts := "the grant would last " + text(length)
+	switch {
+	case length > b.MaxTTL:
+		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", text(b.MaxTTL)),
+			"%s; max_ttl of the provider is %s", lasts, text(b.MaxTTL))
+	case length < traits.MinTTL:
+		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or more", text(traits.MinTTL)),
+			"%s; on target %q a grant of this kind lasts at least %s", lasts, g.Target, text(traits.MinTTL))
+	case traits.MaxTTL > 0 && length > traits.MaxTTL:
+		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or less", text(traits.MaxTTL)),
+			"%s; on target %q a grant of this kind lasts at most %s", lasts, g.Target, text(traits.MaxTTL))
+	}
+	return nil
+}
+
+// endAttribute returns the attribute that sets the grant's end.
+func endAttribute(g jit.Grant) string {
+	if g.TTL == "" {
+		return "expires_at"
+	}
+	return "ttl"
+}
+
+// Policies returns the recorded policies, overlaid with those of the same plan.
+func (b *Broker) Policies(ctx context.Context) ([]jit.Policy, error) {
+	recorded, err := b.Ledger.Policies(ctx)
+	if err != nil || b.Planned == nil {
+		return recorded, err
+	}
+	return b.Planned.Over(recorded), nil
+}
+
+// rejudge judges a grant that was permitted before and has given no access yet by today's policies.
+func (b *Broker) rejudge(ctx context.Context, g jit.Grant) error {
+	if err := mayStillBegin(g, b.Now()); err != nil {
+		return err
+	}
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return err
+	}
+	_, traits, err := p.Check(g.Binding)
+	if err != nil {
+		return err
+	}
+	_, err = b.judge(ctx, g, traits, "")
+	return err
+}
+
+// mayStillBegin refuses a recorded grant whose start_by has passed.
+func mayStillBegin(g jit.Grant, now time.Time) error {
+	if g.StartBy.IsZero() || !now.After(g.StartBy) {
+		return nil
+	}
+	return startByPassed(g.StartBy, now, "ask for it again with a later start_by and another renewal, if the access is still wanted")
+}
+
+func startByPassed(startBy, now time.Time, hint string) error {
+	return jit.Invalid("start_by", hint, "the grant may no longer begin: it had to by %s and it is %s",
+		jit.FormatTime(startBy), jit.FormatTime(now))
+}
+
+// Violations returns, for each grant that the given policies would not permit, the rule that it breaks. Without policies
+// nothing is violated. A lost reason matches every pattern.
+func (b *Broker) Violations(ctx context.Context, policies []jit.Policy, grants []jit.Grant) (map[jit.ID]string, error) {
+	if len(policies) == 0 {
+		return nil, nil
+	}
+	broken := map[jit.ID]string{}
+	var errs []error
+	for _, g := range grants {
+		target, err := b.Target(g.Target)
+		if err != nil {
+			return nil, err
+		}
+		_, traits, err := target.Check(g.Binding)
+		if err == nil {
+			traits, err = asker(askNow).describe(ctx, target, g.Binding, traits)
+		}
+		var v jit.Verdict
+		if err == nil {
+			v, err = asker(askNow).verdict(ctx, target, policies, policyRequest(target, g, traits, ""))
+		}
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("grant %s: %w", g.ID, err))
+		case v.Outcome == jit.Refused:
+			broken[g.ID] = v.Rule
+		}
+	}
+	return broken, errors.Join(errs...)
+}
