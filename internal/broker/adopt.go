@@ -11,10 +11,6 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// AdoptedReason is the reason of a grant whose record was made from its marker, until the configuration that asked for it is
-// applied again: a marker holds no reason.
-const AdoptedReason = "unknown: the record was lost and made again from the marker on the target"
-
 // Unrecorded returns the grants that the markers of this owner tell of and the ledger does not know, in the order of their end. Of
 // several bindings of one grant the one that ends first is taken: a copy that was made to last longer extends nothing. refused has an
 // error for each grant that the ledger does not know and that may not be recorded; err says that the ledger could not be read.
@@ -96,7 +92,7 @@ func (b *Broker) boundedRecord(at jit.Place, s jit.Snapshot, o jit.Observed) (ji
 // recordFromMarker rebuilds the record of a grant from its marker, which holds no reason.
 func (b *Broker) recordFromMarker(m jit.Marker, binding jit.Binding, traits jit.Traits, s jit.Snapshot) jit.Grant {
 	g := m.Grant(binding)
-	g.Reason, g.Renewal, g.TTL = AdoptedReason, 1, jit.FormatDuration(m.Window.Length())
+	g.Renewal, g.TTL = 1, jit.FormatDuration(m.Window.Length())
 	g.Enforcement, g.SessionTail = traits.Enforcement, traits.SessionTail
 	_, stands := s.StandingOf(binding)
 	g.NoStandingBefore = traits.StrippedTo != "" && !stands
@@ -160,7 +156,7 @@ func (b *Broker) credible(g jit.Grant, r Request) error {
 // completed returns a record that was rebuilt from a marker with what no marker holds, taken from the same grant as it is asked for. Every
 // other record stays as it is.
 func completed(g, asked jit.Grant) (_ jit.Grant, rebuilt bool) {
-	if g.Reason != AdoptedReason || asked.ID != g.ID {
+	if !g.ReasonLost() || asked.ID != g.ID {
 		return g, false
 	}
 	g.Reason, g.Renewal = asked.Reason, asked.Renewal // the id is made of them

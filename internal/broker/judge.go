@@ -106,7 +106,7 @@ func (b *Broker) verdict(ctx context.Context, policies []jit.Policy, judge judgi
 // policyRequest describes a grant to the policies.
 func policyRequest(target jit.Platform, g jit.Grant, traits jit.Traits, named string) policy.Request {
 	return policy.Request{
-		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason, ReasonLost: g.Reason == AdoptedReason,
+		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason, ReasonLost: g.ReasonLost(),
 		StartsAt: g.Start, Length: g.Length(), Traits: traits, Named: named,
 	}
 }

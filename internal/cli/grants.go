@@ -82,7 +82,7 @@ func (p *program) printGrants(w io.Writer, grants []jit.Grant) {
 		if g.CleanupOpen() {
 			state += " (clean-up open)"
 		}
-		t.row(string(g.ID), state, when(g, now), g.Owner, g.Target, who(g), g.Role, g.Scope, g.Reason)
+		t.row(string(g.ID), state, when(g, now), g.Owner, g.Target, who(g), g.Role, g.Scope, g.ReasonText())
 	}
 	t.flush()
 }

@@ -87,7 +87,7 @@ func (p *program) printFacts(g jit.Grant) {
 		{"principal_name", g.PrincipalName},
 		{"role", g.Role},
 		{"scope", g.Scope},
-		{"reason", g.Reason},
+		{"reason", g.ReasonText()},
 		{"renewal", strconv.FormatInt(g.Renewal, 10)},
 		{"ttl", g.TTL},
 		{"starts_at", jit.FormatTime(g.Start)},

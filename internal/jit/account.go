@@ -248,6 +248,9 @@ func (a *Account) Contradictions(g Grant) []Contradiction {
 	var all []Contradiction
 	for _, f := range grantFacts {
 		told, known := a.facts[f.name]
+		if f.name == "reason" {
+			told = RecordedReason(told)
+		}
 		is := f.of(&g)
 		switch {
 		case !known && !a.whole, told == is, told == someTime && is != "":

@@ -1,6 +1,9 @@
 package jit
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Enforcement says who ends the access at the end of the window.
 type Enforcement string
@@ -78,6 +81,7 @@ type Grant struct {
 	ID      ID     `json:"id"`
 	Owner   string `json:"owner"`
 	Binding        // canonical, as Platform.Check returned it
+	// Reason is empty where the record was rebuilt from the grant's marker, which holds none; see [Grant.ReasonText].
 	Reason  string `json:"reason"`
 	Renewal int64  `json:"renewal"`
 
@@ -124,6 +128,23 @@ type Grant struct {
 	Holder int64 `json:"-"`
 	// Version counts the writes of this record; the ledger refuses a write of another version ([ErrStale]).
 	Version int64 `json:"-"`
+}
+
+// lostReason stands for the reason of a grant that is lost.
+const lostReason = "unknown: the record was lost and rebuilt from the marker on the target"
+
+// ReasonLost reports whether the record was rebuilt from the grant's marker and nobody has asked for the grant again since.
+func (g Grant) ReasonLost() bool { return g.Reason == "" }
+
+// ReasonText returns the reason, or words for a lost one.
+func (g Grant) ReasonText() string { return cmp.Or(g.Reason, lostReason) }
+
+// RecordedReason returns the reason that a ledger holds. Ledgers before 0.1.0 held words for a lost one.
+func RecordedReason(text string) string {
+	if text == "unknown: the record was lost and made again from the marker on the target" {
+		return ""
+	}
+	return text
 }
 
 // Over reports whether the grant has ended: revoked, or its window has passed.

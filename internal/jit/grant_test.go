@@ -1,6 +1,7 @@
 package jit
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -69,5 +70,23 @@ func TestActualEnd(t *testing.T) {
 		if got := g.ActualEnd(); !got.Equal(tc.want) {
 			t.Errorf("revoked at %s: ActualEnd = %s, want %s", tc.revoked, got, tc.want)
 		}
+	}
+}
+
+// A ledger of an older version holds words in the place of a lost reason; neither the record nor its events differ for that.
+func TestLostReason(t *testing.T) {
+	const old = "unknown: the record was lost and made again from the marker on the target"
+	g := Grant{ID: "x", Owner: "jit", Binding: Binding{Target: "db"}, Reason: old, Window: Window{noonUTC, noonUTC.Add(time.Hour)}}
+	var events Account
+	events.Add(Rewrite(Grant{}, g, Event{Kind: EventAdopted, Grant: g.ID}).Events[0])
+	g.Reason = RecordedReason(g.Reason)
+	if !g.ReasonLost() || !strings.HasPrefix(g.ReasonText(), "unknown") {
+		t.Errorf("the reason is %q, want a lost one", g.Reason)
+	}
+	if found := events.Contradictions(g); len(found) != 0 {
+		t.Errorf("the record differs from its events: %v", found)
+	}
+	if g.Reason = RecordedReason("INC-1"); g.ReasonLost() || g.ReasonText() != "INC-1" {
+		t.Errorf("the reason is %q, want INC-1", g.Reason)
 	}
 }

@@ -16,7 +16,9 @@ type View struct {
 	Summary string `json:"summary"`
 	// RequestDigest is [Grant.RequestDigest]; empty while the ledger has no id.
 	RequestDigest string `json:"request_digest,omitempty"`
-	State         State  `json:"state"`
+	// ReasonLost: the ledger lost the reason, and Reason says so.
+	ReasonLost bool  `json:"reason_lost,omitempty"`
+	State      State `json:"state"`
 	// RemainingSeconds is the time until the window ends; 0 unless the grant is live.
 	RemainingSeconds int64 `json:"remaining_seconds"`
 	// Outstanding: the grant is over, and its target has not confirmed that the access is gone.
@@ -35,6 +37,7 @@ func (g Grant) View(now time.Time, ledger string) View {
 	if g.Live(now) {
 		v.RemainingSeconds = int64(g.End.Sub(now) / time.Second)
 	}
+	v.Reason, v.ReasonLost = g.ReasonText(), g.ReasonLost()
 	v.EndedAt = g.AccessEnd()
 	for _, at := range []*time.Time{&v.RequestedAt, &v.GrantedAt, &v.FailedAt, &v.RevokedAt, &v.EndedAt} {
 		*at = Second(*at)
@@ -62,7 +65,7 @@ func (g Grant) Summary() string {
 	} else {
 		s += " until " + FormatTime(g.End)
 	}
-	s += ", " + g.Reason
+	s += ", " + g.ReasonText()
 	if g.Renewal > 1 {
 		s += ", renewal " + strconv.FormatInt(g.Renewal, 10)
 	}

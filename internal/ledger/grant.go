@@ -104,6 +104,7 @@ func scanGrant(rows *sql.Rows, before ...any) (jit.Grant, error) {
 		&requested, &granted, &failed, &revoked, &g.RevokedBy, &g.RevokeReason, &ended,
 		&g.Holder, &g.Version, &alone, &announced, &g.OpenDrift, &g.Failure, &g.Remains, &g.PrincipalName)...)
 	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
+	g.Reason = jit.RecordedReason(g.Reason)
 	g.StartBy = moment(startBy)
 	g.TerminateSessions = terminate != 0
 	g.SessionTail, g.NoStandingBefore = time.Duration(tail), alone != 0

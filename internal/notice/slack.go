@@ -49,7 +49,7 @@ func (n notice) slack() slackMessage {
 		add("Who", g.Principal)
 		add("What", g.Role)
 		add("Where", g.Target, g.Scope)
-		add("Why", g.Reason)
+		add("Why", g.ReasonText())
 		add("From", jit.FormatTime(g.Start))
 		add("Until", jit.FormatTime(g.ActualEnd()))
 	} else { // what was found and no grant explains

@@ -85,7 +85,7 @@ func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
 			b.LateWidth = max(2, x(end)-b.LateX)
 		}
 		b.Title = fmt.Sprintf("%s: %s on %s of %s, from %s to %s (%s). %s", g.Principal, g.Role, g.Scope, g.Target,
-			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), left(g, now), g.Reason)
+			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), left(g, now), g.ReasonText())
 		t.Bars = append(t.Bars, b)
 	}
 	if now.After(from) && now.Before(to) {
