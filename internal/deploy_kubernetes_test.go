@@ -309,7 +309,7 @@ func TestKubernetesDeployment(t *testing.T) {
 	over := func(reason string) jit.Grant {
 		g, err := rt.Broker.Grant(t.Context(), broker.Request{
 			Binding: jit.Binding{Target: "cluster", Principal: "user:alice", Role: "ClusterRole/view", Scope: "namespaces/default"},
-			Reason:  reason, Renewal: 1, TTL: "1h",
+			Reason:  reason, Renewal: 1, TTL: jit.RecordedTTL("1h"),
 		})
 		if err != nil {
 			t.Fatal(err)

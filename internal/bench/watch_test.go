@@ -111,7 +111,7 @@ func (t *table) lag() {
 	var changes []jit.Change
 	for n := range grants {
 		reason := fmt.Sprintf("INC-%d: measure", n)
-		g := jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding, Reason: reason, Renewal: 1, TTL: "1m",
+		g := jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding, Reason: reason, Renewal: 1, TTL: jit.RecordedTTL("1m"),
 			Window: jit.Window{Start: end.Add(-time.Minute), End: end}, Enforcement: traits.Enforcement, SessionTail: traits.SessionTail,
 			RequestedAt: end.Add(-time.Minute), GrantedAt: end.Add(-time.Minute), Holder: 1}
 		entries = append(entries, jit.Entry{Grant: &g})
@@ -323,7 +323,7 @@ const projects = "projects/p"
 func granted(i, scopes int, end time.Time) jit.Grant {
 	binding := jit.Binding{Target: "nothing", Principal: "user:alice@example.com", Role: "roles/cloudsql.client", Scope: fmt.Sprint(projects, i%scopes)}
 	reason := fmt.Sprintf("INC-%d: measure", i)
-	return jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding, Reason: reason, Renewal: 1, TTL: "2h",
+	return jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding, Reason: reason, Renewal: 1, TTL: jit.RecordedTTL("2h"),
 		Window: jit.Window{Start: end.Add(-2 * time.Hour), End: end}, Enforcement: jit.Native,
 		RequestedAt: end.Add(-2 * time.Hour), GrantedAt: end.Add(-2 * time.Hour), Holder: 1}
 }

@@ -92,7 +92,7 @@ func (b *Broker) boundedRecord(at jit.Place, s jit.Snapshot, o jit.Observed) (ji
 // recordFromMarker rebuilds the record of a grant from its marker, which holds no reason.
 func (b *Broker) recordFromMarker(m jit.Marker, binding jit.Binding, traits jit.Traits, s jit.Snapshot) jit.Grant {
 	g := m.Grant(binding)
-	g.Renewal, g.TTL = 1, jit.FormatDuration(m.Window.Length())
+	g.Renewal, g.TTL = 1, jit.RecordedTTL(jit.FormatDuration(m.Window.Length()))
 	g.Enforcement, g.SessionTail = traits.Enforcement, traits.SessionTail
 	_, stands := s.StandingOf(binding)
 	g.NoStandingBefore = traits.StrippedTo != "" && !stands
@@ -131,11 +131,8 @@ func (b *Broker) credible(g jit.Grant, r Request) error {
 		return nil
 	}
 	ttl, begin := b.MaxTTL, later(r.StartsAt, now)
-	if r.TTL != "" {
-		var err error
-		if ttl, err = jit.ParseTTL(r.TTL); err != nil {
-			return err
-		}
+	if !r.TTL.IsZero() {
+		ttl = r.TTL.Length()
 	}
 	var rule, hint string
 	switch {
@@ -143,7 +140,7 @@ func (b *Broker) credible(g jit.Grant, r Request) error {
 		rule, hint = "max_ttl of the provider is "+jit.FormatDuration(b.MaxTTL), "have max_ttl raised, record it with `jit adopt`"
 	case g.Length() > ttl:
 		rule, hint = "ttl is "+jit.FormatDuration(ttl), "record it with `jit adopt`"
-	case r.TTL != "" && g.Start.After(begin.Add(jit.MaxSkew)): // what was granted a moment ago may begin by another clock
+	case !r.TTL.IsZero() && g.Start.After(begin.Add(jit.MaxSkew)): // what was granted a moment ago may begin by another clock
 		rule, hint = "it would begin at "+jit.FormatTime(begin), "record it with `jit adopt`"
 	default:
 		return nil

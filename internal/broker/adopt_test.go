@@ -74,7 +74,7 @@ func TestAnAdoptedGrantIsNotJudgedByTheReasonThatWasLost(t *testing.T) {
 		t.Errorf("a grant that is too long breaks the policies %v, %v; want one", broken, err)
 	}
 
-	longer := request(func(r *broker.Request) { r.TTL, r.TerminateSessions = "3h", true })
+	longer := request(func(r *broker.Request) { r.TTL, r.TerminateSessions = jit.RecordedTTL("3h"), true })
 	if _, err := w.PreviewChange(t.Context(), made, longer); err != nil {
 		t.Errorf("plan of a longer ttl: %v", err)
 	}
@@ -205,7 +205,7 @@ func (w *world) alter(change func(*jit.Window)) {
 // With ledger and state lost, no plan and no apply takes a window from a marker that gives more than is asked for.
 func TestAMarkerGivesNoMoreThanIsAskedFor(t *testing.T) {
 	end := func(r *broker.Request) {
-		r.TTL, r.ExpiresAt = "", time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
+		r.TTL, r.ExpiresAt = jit.TTL{}, time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
 	for name, tt := range map[string]struct {
 		change  func(*jit.Window)
@@ -216,14 +216,14 @@ func TestAMarkerGivesNoMoreThanIsAskedFor(t *testing.T) {
 		"longer than any grant, with an end": {func(w *jit.Window) { w.End = time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC) }, end,
 			[]string{"expires_at", "max_ttl of the provider is 1d"}}, // the request is refused before the target is read
 		"longer than is asked for": {func(w *jit.Window) { w.End = w.End.Add(time.Second) }, func(*broker.Request) {}, []string{"ttl", "2h1s; ttl is 2h", "jit adopt"}},
-		"the ttl was shortened":    {func(*jit.Window) {}, func(r *broker.Request) { r.TTL = "1h30m" }, []string{"ttl", "ttl is 1h30m", "jit adopt"}},
+		"the ttl was shortened":    {func(*jit.Window) {}, func(r *broker.Request) { r.TTL = jit.RecordedTTL("1h30m") }, []string{"ttl", "ttl is 1h30m", "jit adopt"}},
 		"later": {func(w *jit.Window) { w.Start, w.End = w.Start.AddDate(70, 0, 0), w.End.AddDate(70, 0, 0) }, func(*broker.Request) {},
 			[]string{"ttl", "it would begin at 2026-11-23T17:00:00Z", "jit adopt"}},
 		"later, as is asked for": {func(w *jit.Window) { w.Start, w.End = w.Start.Add(3*time.Hour), w.End.Add(3*time.Hour) },
 			func(r *broker.Request) { r.StartsAt = time.Date(2026, 11, 23, 19, 0, 0, 0, time.UTC) }, nil},
 		"as it was":                       {func(*jit.Window) {}, func(*broker.Request) {}, nil},
 		"shorter":                         {func(w *jit.Window) { w.End = w.End.Add(-30 * time.Minute) }, func(*broker.Request) {}, nil},
-		"the ttl was extended":            {func(*jit.Window) {}, func(r *broker.Request) { r.TTL = "3h" }, nil},
+		"the ttl was extended":            {func(*jit.Window) {}, func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") }, nil},
 		"over, and longer than any grant": {func(w *jit.Window) { w.Start, w.End = w.Start.AddDate(-2, 0, 0), w.Start.Add(time.Minute) }, func(*broker.Request) {}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -45,7 +45,7 @@ func TestAnnounceOnceForEachEnd(t *testing.T) {
 	w.pass(time.Second)
 	w.announce(1)
 	w.announce(0)
-	if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "3h" })); err != nil {
+	if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") })); err != nil {
 		t.Fatal(err)
 	}
 	w.announce(0)
@@ -66,11 +66,11 @@ func TestAnnounceLeavesOut(t *testing.T) {
 	another := func(name string, change ...func(*broker.Request)) broker.Request {
 		return request(append(change, func(r *broker.Request) { r.Reason += " " + name })...)
 	}
-	short := func(r *broker.Request) { r.TTL = "29m" }
+	short := func(r *broker.Request) { r.TTL = jit.RecordedTTL("29m") }
 	w.grant(another("short", short))
-	w.grant(another("just long enough", func(r *broker.Request) { r.TTL = "30m" }))
+	w.grant(another("just long enough", func(r *broker.Request) { r.TTL = jit.RecordedTTL("30m") }))
 	gone := w.grant(another("revoked"))
-	w.grant(another("not begun", func(r *broker.Request) { r.StartsAt, r.TTL = w.now.Add(3*time.Hour), "2h" }))
+	w.grant(another("not begun", func(r *broker.Request) { r.StartsAt, r.TTL = w.now.Add(3*time.Hour), jit.RecordedTTL("2h") }))
 	w.platform.Unknown = map[string]bool{"bob": true}
 	if _, err := w.Grant(t.Context(), another("failed")); err == nil {
 		t.Fatal("it did not fail")

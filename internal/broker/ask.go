@@ -14,7 +14,7 @@ func checkAsked(p jit.Platform, r Request) error {
 		return nil
 	}
 	switch {
-	case r.TTL == "":
+	case r.TTL.IsZero():
 		return jit.Invalid("expires_at", `write for example ttl = "2h"; it is counted from the approval`,
 			"people decide on target %q when the access begins, so its end cannot be fixed before", r.Binding.Target)
 	case !r.StartsAt.IsZero():

@@ -209,14 +209,14 @@ func TestApprovedTooLate(t *testing.T) {
 
 func TestAskedGrantsHaveNoFixedTimes(t *testing.T) {
 	w, k := newAskedWorld(t)
-	_, _, err := w.Check(request(func(r *broker.Request) { r.TTL, r.ExpiresAt = "", w.now.Add(time.Hour) }))
+	_, _, err := w.Check(request(func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, w.now.Add(time.Hour) }))
 	wantError(t, err, jit.ErrInvalid, "expires_at", "counted from the approval")
 	_, _, err = w.Check(request(func(r *broker.Request) { r.StartsAt = w.now.Add(time.Hour) }))
 	wantError(t, err, jit.ErrInvalid, "starts_at")
 	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(2 * time.Hour)}}
 	g := w.grant(request())
 	for _, ttl := range []string{"1h", "3h"} {
-		_, err = w.PreviewChange(t.Context(), g, request(func(r *broker.Request) { r.TTL = ttl }))
+		_, err = w.PreviewChange(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL(ttl) }))
 		wantError(t, err, jit.ErrInvalid, "ttl", "renewal = 2")
 	}
 }

@@ -36,9 +36,9 @@ func TestNoGrantIsLongerThanItsPlatformTakes(t *testing.T) {
 				traits.MaxTTL = tt.asked
 				w.Targets["db"] = &exact{w.platform, traits}
 			}
-			end := func(r *broker.Request) { r.TTL, r.ExpiresAt = "", w.now.Add(3*time.Hour+time.Second) }
+			end := func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, w.now.Add(3*time.Hour+time.Second) }
 			for attribute, r := range map[string]broker.Request{
-				"ttl":        request(func(r *broker.Request) { r.TTL = "3h1s" }),
+				"ttl":        request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h1s") }),
 				"expires_at": request(end),
 			} {
 				w.mustWrite(0, func() {
@@ -52,9 +52,9 @@ func TestNoGrantIsLongerThanItsPlatformTakes(t *testing.T) {
 				t.Errorf("the ledger holds %v, want nothing", got)
 			}
 
-			g := w.grant(request(func(r *broker.Request) { r.TTL = "3h" }))
+			g := w.grant(request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") }))
 			w.mustWrite(0, func() {
-				longer := request(func(r *broker.Request) { r.TTL = "4h" })
+				longer := request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("4h") })
 				_, err := w.PreviewChange(t.Context(), g, longer)
 				blames(t, err, "ttl", tt.says)
 				_, err = w.Change(t.Context(), g, longer)
@@ -79,7 +79,7 @@ func TestALengthIsRefusedBeforeAnythingIsCalled(t *testing.T) {
 	w.platform.Traits.MinTTL, w.platform.Traits.MaxTTL = 5*time.Minute, 3*time.Hour
 	w.platform.Call = func(what string) error { return errors.New(what + " was called") }
 	for ttl, says := range map[string]string{"4m": "at least 5m", "4h": "at most 3h", "25h": "max_ttl of the provider is 1d"} {
-		r := request(func(r *broker.Request) { r.TTL = ttl })
+		r := request(func(r *broker.Request) { r.TTL = jit.RecordedTTL(ttl) })
 		_, err := w.Preview(t.Context(), r, true)
 		blames(t, err, "ttl", says)
 		_, err = w.Grant(t.Context(), r)

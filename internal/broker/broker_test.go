@@ -40,7 +40,7 @@ func (w *world) pass(d time.Duration) { w.now = w.now.Add(d) }
 // request asks for two hours of reader for bob.
 func request(change ...func(*broker.Request)) broker.Request {
 	r := broker.Request{
-		Binding: jit.Binding{Target: "db", Principal: "bob", Role: "reader"}, Reason: "INC-1: look", Renewal: 1, TTL: "2h",
+		Binding: jit.Binding{Target: "db", Principal: "bob", Role: "reader"}, Reason: "INC-1: look", Renewal: 1, TTL: jit.RecordedTTL("2h"),
 	}
 	for _, c := range change {
 		c(&r)
@@ -145,7 +145,7 @@ func TestWhatEndedNeverComesBack(t *testing.T) {
 			},
 			"by an end moved to the past": func(w *world, g jit.Grant) {
 				w.pass(time.Hour)
-				if _, err := w.Change(w.t.Context(), g, request(func(r *broker.Request) { r.TTL = "30m" })); err != nil {
+				if _, err := w.Change(w.t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("30m") })); err != nil {
 					w.t.Fatal(err)
 				}
 			},
@@ -226,7 +226,7 @@ func TestALostLedgerIsMadeGoodFromTheMarker(t *testing.T) {
 
 func TestOverlappingGrantsDoNotEndEachOther(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
-	short := w.grant(request(func(r *broker.Request) { r.TTL = "1h" }))
+	short := w.grant(request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("1h") }))
 	w.grant(request(func(r *broker.Request) { r.Reason = "INC-2: other" }))
 	w.pass(time.Hour)
 	w.finish(short)
@@ -288,7 +288,7 @@ func TestAGrantThatNobodyKnowsOfIsNotMadeAgain(t *testing.T) {
 	w.ledger.Forget()
 	g.Version = 0 // the state still says that it is live
 	w.mustWrite(0, func() {
-		_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "3h" }))
+		_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") }))
 		wantError(t, err, jit.ErrOver, "may have been revoked", "renewal = 2")
 	})
 	w.allowed(false)
@@ -499,7 +499,7 @@ func TestChangeMovesTheEndFromTheSameBeginning(t *testing.T) {
 		ttl  string
 		want time.Time
 	}{{"4h", begun.Add(4 * time.Hour)}, {"90m", begun.Add(90 * time.Minute)}, {"1h30m", begun.Add(90 * time.Minute)}} {
-		g, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = tt.ttl }))
+		g, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL(tt.ttl) }))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -507,14 +507,14 @@ func TestChangeMovesTheEndFromTheSameBeginning(t *testing.T) {
 			t.Errorf("ttl %s ends at %s, want %s", tt.ttl, g.End, tt.want)
 		}
 	}
-	_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "25h" }))
+	_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("25h") }))
 	wantError(t, err, jit.ErrInvalid, "ttl", "1d1h", "1d")
 	w.pass(30 * time.Minute)
 	w.allowed(false)
-	_, err = w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "5h" }))
+	_, err = w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("5h") }))
 	wantError(t, err, jit.ErrOver, "renewal = 2")
 	w.mustWrite(0, func() {
-		if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "90m" })); err != nil {
+		if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("90m") })); err != nil {
 			t.Errorf("a change that changes nothing: %v", err)
 		}
 	})
@@ -605,7 +605,7 @@ func TestABeginningMovesUntilItHasCome(t *testing.T) {
 				begin := w.now
 				in := func(from, until time.Duration) broker.Request {
 					return request(func(r *broker.Request) {
-						if r.TTL, r.StartsAt = ttl, begin.Add(from); ttl == "" {
+						if r.TTL, r.StartsAt = jit.RecordedTTL(ttl), begin.Add(from); ttl == "" {
 							r.ExpiresAt = begin.Add(until)
 						}
 					})
@@ -709,7 +709,7 @@ func TestABeginningThatIsPutOffMeanwhile(t *testing.T) {
 		_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.StartsAt = begin.Add(4 * time.Hour) }))
 		return err
 	}
-	if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "1h" })); err != nil {
+	if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("1h") })); err != nil {
 		t.Fatal(err)
 	}
 	g, _, err := w.Recall(t.Context(), g.ID, g)
@@ -761,7 +761,7 @@ func TestAnAwaitedPolicyGrantsNothing(t *testing.T) {
 		if err != nil || len(p.Warnings) == 0 || p.Warnings[0].Summary != "The policy is not known yet" {
 			t.Errorf("policy %q: preview %+v, error %v", named, p, err)
 		}
-		r.TTL = "5h"
+		r.TTL = jit.RecordedTTL("5h")
 		_, err = w.Preview(t.Context(), r, true)
 		wantError(t, err, jit.ErrDenied, "4h")
 	}
@@ -785,17 +785,17 @@ func TestRefusalsCallNothing(t *testing.T) {
 		kind   error
 		parts  []string
 	}{
-		"no end":               {func(r *broker.Request) { r.TTL = "" }, jit.ErrInvalid, []string{"ttl", "no end", `ttl = "2h"`}},
+		"no end":               {func(r *broker.Request) { r.TTL = jit.TTL{} }, jit.ErrInvalid, []string{"ttl", "no end", `ttl = "2h"`}},
 		"two ends":             {func(r *broker.Request) { r.ExpiresAt = now.Add(time.Hour) }, jit.ErrInvalid, []string{"expires_at", "two ends"}},
-		"zero":                 {func(r *broker.Request) { r.TTL = "0s" }, jit.ErrInvalid, []string{"ttl", `"0s"`}},
-		"negative":             {func(r *broker.Request) { r.TTL = "-5m" }, jit.ErrInvalid, []string{"ttl", `"-5m"`}},
-		"never":                {func(r *broker.Request) { r.TTL = "never" }, jit.ErrInvalid, []string{"ttl", `"never"`}},
-		"years":                {func(r *broker.Request) { r.TTL = "1y" }, jit.ErrInvalid, []string{"ttl", `"1y"`}},
-		"past":                 {func(r *broker.Request) { r.TTL, r.ExpiresAt = "", now.Add(-time.Second) }, jit.ErrInvalid, []string{"expires_at", "already past"}},
-		"over the maximum":     {func(r *broker.Request) { r.TTL = "2d" }, jit.ErrInvalid, []string{"ttl", "2d", "max_ttl", "1d"}},
-		"end over the maximum": {func(r *broker.Request) { r.TTL, r.ExpiresAt = "", now.Add(25*time.Hour) }, jit.ErrInvalid, []string{"expires_at", "max_ttl"}},
+		"zero":                 {func(r *broker.Request) { r.TTL = jit.RecordedTTL("0s") }, jit.ErrInvalid, []string{"ttl", `"0s"`}},
+		"negative":             {func(r *broker.Request) { r.TTL = jit.RecordedTTL("-5m") }, jit.ErrInvalid, []string{"ttl", `"-5m"`}},
+		"never":                {func(r *broker.Request) { r.TTL = jit.RecordedTTL("never") }, jit.ErrInvalid, []string{"ttl", `"never"`}},
+		"years":                {func(r *broker.Request) { r.TTL = jit.RecordedTTL("1y") }, jit.ErrInvalid, []string{"ttl", `"1y"`}},
+		"past":                 {func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, now.Add(-time.Second) }, jit.ErrInvalid, []string{"expires_at", "already past"}},
+		"over the maximum":     {func(r *broker.Request) { r.TTL = jit.RecordedTTL("2d") }, jit.ErrInvalid, []string{"ttl", "2d", "max_ttl", "1d"}},
+		"end over the maximum": {func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, now.Add(25*time.Hour) }, jit.ErrInvalid, []string{"expires_at", "max_ttl"}},
 		"too late to begin":    {func(r *broker.Request) { r.StartBy = now.Add(-time.Minute) }, jit.ErrInvalid, []string{"start_by"}},
-		"begins after its end": {func(r *broker.Request) { r.TTL, r.StartsAt, r.ExpiresAt = "", now.Add(2*time.Hour), now.Add(time.Hour) }, jit.ErrInvalid, []string{"expires_at", "starts_at"}},
+		"begins after its end": {func(r *broker.Request) { r.TTL, r.StartsAt, r.ExpiresAt = jit.TTL{}, now.Add(2*time.Hour), now.Add(time.Hour) }, jit.ErrInvalid, []string{"expires_at", "starts_at"}},
 		"unknown target":       {func(r *broker.Request) { r.Binding.Target = "prod" }, jit.ErrUnknown, []string{"target", `"prod"`, `"db"`}},
 		"two lines":            {func(r *broker.Request) { r.Binding.Principal = "bob\nroot" }, jit.ErrInvalid, []string{"principal", "U+000A"}},
 		"no reason":            {func(r *broker.Request) { r.Reason = " " }, jit.ErrInvalid, []string{"reason", "empty"}},
@@ -923,17 +923,17 @@ func TestAWindowFitsThePlatform(t *testing.T) {
 		change func(*broker.Request)
 		parts  []string
 	}{
-		{"too short", func(r *broker.Request) { r.TTL = "4m" }, []string{"ttl", "4m", "at least 5m", "ask for 5m or more"}},
-		{"too long", func(r *broker.Request) { r.TTL = "4h" }, []string{"ttl", "at most 3h", "ask for 3h or less"}},
-		{"an end too near", func(r *broker.Request) { r.TTL, r.ExpiresAt = "", w.now.Add(time.Minute) }, []string{"expires_at", "at least 5m"}},
+		{"too short", func(r *broker.Request) { r.TTL = jit.RecordedTTL("4m") }, []string{"ttl", "4m", "at least 5m", "ask for 5m or more"}},
+		{"too long", func(r *broker.Request) { r.TTL = jit.RecordedTTL("4h") }, []string{"ttl", "at most 3h", "ask for 3h or less"}},
+		{"an end too near", func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, w.now.Add(time.Minute) }, []string{"expires_at", "at least 5m"}},
 	} {
 		_, err := w.Preview(t.Context(), request(tt.change), true)
 		wantError(t, err, jit.ErrInvalid, tt.parts...)
 		_, err = w.Grant(t.Context(), request(tt.change))
 		wantError(t, err, jit.ErrInvalid, tt.parts...)
 	}
-	g := w.grant(request(func(r *broker.Request) { r.TTL = "5m" }))
-	_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "3m" }))
+	g := w.grant(request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("5m") }))
+	_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3m") }))
 	wantError(t, err, jit.ErrInvalid, "ttl", "at least 5m")
 	w.allowed(true)
 }

@@ -130,19 +130,14 @@ func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (jit.Grant, 
 		what = append(what, "starts_at")
 	}
 	w := jit.Window{Start: next.Start, End: r.ExpiresAt}
-	if r.TTL != "" {
-		ttl, err := jit.ParseTTL(r.TTL)
-		if err != nil {
-			return g, nil, err
-		}
-		recordedTTL, err := jit.ParseTTL(g.TTL)
-		w.End = next.Start.Add(ttl)
-		if err == nil && recordedTTL == ttl && next.Start.Equal(g.Start) {
+	if !r.TTL.IsZero() {
+		w.End = next.Start.Add(r.TTL.Length())
+		if g.TTL.Length() == r.TTL.Length() && next.Start.Equal(g.Start) {
 			w.End = g.End // the same length: an adopted or shortened window stays as it is
 		}
 	}
 	if !w.End.Equal(g.End) {
-		what = append(what, map[bool]string{true: "ttl", false: "expires_at"}[r.TTL != ""])
+		what = append(what, endAttribute(jit.Grant{TTL: r.TTL}))
 	}
 	if len(what) > 0 && g.Over(now) {
 		return g, nil, over(g, now, what[len(what)-1])

@@ -77,12 +77,8 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 	if d.recorded = recorded; known && !recorded.Failed() {
 		return b.meet(ctx, d, r, planned)
 	}
-	if r.TTL != "" && !known {
-		length, err := jit.ParseTTL(r.TTL)
-		if err == nil {
-			err = b.checkLength(d.asked, d.traits, length)
-		}
-		if err != nil {
+	if !r.TTL.IsZero() && !known {
+		if err := b.checkLength(d.asked, d.traits, r.TTL.Length()); err != nil {
 			return d, err
 		}
 	}
@@ -166,9 +162,9 @@ func (b *Broker) meet(ctx context.Context, d Decision, r Request, planned bool) 
 	switch {
 	case d.Over && g.Destroyed():
 		return d, usedUp(g)
-	case r.TTL == "" && !r.ExpiresAt.Equal(g.End) && d.Over:
+	case r.TTL.IsZero() && !r.ExpiresAt.Equal(g.End) && d.Over:
 		return d, over(g, now, "expires_at")
-	case r.TTL == "" && !r.ExpiresAt.Equal(g.End):
+	case r.TTL.IsZero() && !r.ExpiresAt.Equal(g.End):
 		return d, jit.Invalid("expires_at", fmt.Sprintf("write expires_at = %q, apply, and change it then", jit.FormatTime(g.End)),
 			"this grant is live already and ends at %s; making it again does not move its end", jit.FormatTime(g.End))
 	case d.Over:

@@ -60,7 +60,7 @@ func TestAPlatformThatCanBeAskedIsJudgedByItsAnswer(t *testing.T) {
 
 	d.tail = 3 * time.Hour // somebody lets sessions last longer
 	longer := request()
-	longer.TTL = "3h"
+	longer.TTL = jit.RecordedTTL("3h")
 	if _, err := w.PreviewChange(t.Context(), g, longer); !errors.Is(err, jit.ErrDenied) {
 		t.Errorf("a change when sessions last too long: %v, want ErrDenied", err)
 	}

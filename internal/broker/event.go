@@ -39,7 +39,7 @@ func (b *Broker) aboutBinding(kind jit.EventKind, s reconcile.Step, pairs ...str
 func (b *Broker) requested(g jit.Grant, before jit.Standing) jit.Event {
 	return b.event(jit.EventRequested, g,
 		"owner", g.Owner, "target", g.Target, "principal", g.Principal, "role", g.Role, "scope", g.Scope,
-		"reason", g.Reason, "renewal", strconv.FormatInt(g.Renewal, 10), "ttl", g.TTL,
+		"reason", g.Reason, "renewal", strconv.FormatInt(g.Renewal, 10), "ttl", g.TTL.String(),
 		"starts_at", jit.FormatTime(g.Start), "expires_at", jit.FormatTime(g.End), "start_by", jit.FormatTime(g.StartBy),
 		"had_before", before.Detail)
 }

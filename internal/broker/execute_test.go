@@ -49,7 +49,7 @@ func TestStepsShareCalls(t *testing.T) {
 func TestRevokeOfAChangedGrant(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	g := w.grant(request())
-	if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = "3h" })); err != nil {
+	if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") })); err != nil {
 		t.Fatal(err)
 	}
 	w.mustWrite(0, func() {

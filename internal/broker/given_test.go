@@ -57,7 +57,7 @@ func TestAPlanWithoutTheNamesThatOnlyTheTargetKnows(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want a warning", what, p.Warnings, err)
 		}
 	}
-	longer := request(func(r *broker.Request) { r.TTL = "3h" })
+	longer := request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") })
 	other := func(n int64) broker.Request { return request(func(r *broker.Request) { r.Renewal = n }) }
 	p, err := w.Preview(t.Context(), other(2), true)
 	warned("a new grant, or the create half of a replacement", p, err)

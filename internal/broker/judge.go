@@ -131,7 +131,7 @@ func (b *Broker) checkLength(g jit.Grant, traits jit.Traits, length time.Duratio
 
 // endAttribute returns the attribute that sets the grant's end.
 func endAttribute(g jit.Grant) string {
-	if g.TTL == "" {
+	if g.TTL.IsZero() {
 		return "expires_at"
 	}
 	return "ttl"

@@ -44,7 +44,7 @@ func TestALostAnswerIsNotAFailure(t *testing.T) {
 					return nil
 				}
 				ask := func(i int) broker.Request {
-					return request(func(r *broker.Request) { r.Binding.Principal, r.TTL = fmt.Sprint("person ", i), "1m" })
+					return request(func(r *broker.Request) { r.Binding.Principal, r.TTL = fmt.Sprint("person ", i), jit.RecordedTTL("1m") })
 				}
 				var all sync.WaitGroup
 				for i := range 5 {

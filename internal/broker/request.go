@@ -13,7 +13,7 @@ type Request struct {
 	Reason  string
 	Renewal int64
 	// Exactly one of TTL ("2h") and ExpiresAt is set.
-	TTL       string
+	TTL       jit.TTL
 	ExpiresAt time.Time
 	// StartsAt, StartBy and Policy are optional.
 	StartsAt time.Time
@@ -61,7 +61,7 @@ func CheckForm(r Request, unknown map[string]bool) error {
 
 // checkEnd makes sure that there is exactly one end and that it lies after the beginning.
 func checkEnd(r Request, unknown map[string]bool) error {
-	hasTTL, hasEnd := r.TTL != "" || unknown["ttl"], !r.ExpiresAt.IsZero() || unknown["expires_at"]
+	hasTTL, hasEnd := !r.TTL.IsZero() || unknown["ttl"], !r.ExpiresAt.IsZero() || unknown["expires_at"]
 	const hint = `write ttl = "2h", or expires_at = "2026-11-23T18:00:00Z"`
 	switch {
 	case !hasTTL && !hasEnd:
@@ -69,10 +69,8 @@ func checkEnd(r Request, unknown map[string]bool) error {
 	case hasTTL && hasEnd && !unknown["ttl"] && !unknown["expires_at"]:
 		return jit.Invalid("expires_at", "keep one of the two", "the grant has two ends, ttl and expires_at")
 	}
-	if r.TTL != "" && !unknown["ttl"] {
-		if _, err := jit.ParseTTL(r.TTL); err != nil {
-			return err
-		}
+	if !r.TTL.IsZero() && r.TTL.Length() < jit.MinTTL {
+		return jit.Invalid("ttl", hint, "%q is too short; a grant lasts at least %s", r.TTL, jit.FormatDuration(jit.MinTTL))
 	}
 	if !r.StartsAt.IsZero() && !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(r.StartsAt) {
 		return jit.Invalid("expires_at", "write an end after starts_at", "%s is not after starts_at, %s", jit.FormatTime(r.ExpiresAt), jit.FormatTime(r.StartsAt))
@@ -106,15 +104,11 @@ func (r Request) mayBegin(start, now time.Time) error {
 
 // windowFrom is the time of access if it begins at start.
 func (r Request) windowFrom(start, now time.Time) (jit.Window, error) {
-	if r.TTL == "" {
+	if r.TTL.IsZero() {
 		if !r.ExpiresAt.After(now) {
 			return jit.Window{}, jit.Invalid("expires_at", "write a time ahead", "%s is already past, it is %s", jit.FormatTime(r.ExpiresAt), jit.FormatTime(now))
 		}
 		return jit.Window{Start: start, End: r.ExpiresAt}, nil
 	}
-	ttl, err := jit.ParseTTL(r.TTL)
-	if err != nil {
-		return jit.Window{}, err
-	}
-	return jit.Window{Start: start, End: start.Add(ttl)}, nil
+	return jit.Window{Start: start, End: start.Add(r.TTL.Length())}, nil
 }

@@ -83,7 +83,7 @@ func TestAGrantThatIsNeverDueEnds(t *testing.T) {
 func TestADeletedGrantIsNotRecordedAnew(t *testing.T) {
 	w := newWorld(t)
 	request := broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"},
-		Reason: "INC-1: look", Renewal: 1, TTL: "2h"}
+		Reason: "INC-1: look", Renewal: 1, TTL: jit.RecordedTTL("2h")}
 	g := w.request(request)
 	w.alter("DELETE FROM jit_grants")
 	w.run("adopt").wantCode(exitNotDone).

@@ -28,7 +28,7 @@ func TestADirectoryThatIsAway(t *testing.T) {
 			w.write("jit.hcl",
 				fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q } } }\n", w.keys))
 			g := w.request(broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"},
-				Reason: "INC-1: look", Renewal: 1, TTL: "1h"})
+				Reason: "INC-1: look", Renewal: 1, TTL: jit.RecordedTTL("1h")})
 
 			err := os.Rename(dir, dir+".away")
 			if empty {

@@ -118,7 +118,7 @@ func (w *world) grant(reason, ttl string) jit.Grant {
 	w.t.Helper()
 	return w.request(broker.Request{
 		Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: reason, Renewal: 1,
-		TTL: ttl,
+		TTL: jit.RecordedTTL(ttl),
 	})
 }
 

@@ -26,7 +26,7 @@ targets = { bastion = { ssh = { authorized_keys = "`+filepath.Join(right, "autho
 		t.Fatal(err)
 	}
 	request := broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"},
-		Reason: "INC-1: look", Renewal: 1, TTL: "1h"}
+		Reason: "INC-1: look", Renewal: 1, TTL: jit.RecordedTTL("1h")}
 	rt := w.runtime()
 	if _, err := rt.Broker.Grant(t.Context(), request); err == nil {
 		t.Fatal("a file with two names was written")

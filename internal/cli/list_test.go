@@ -52,7 +52,7 @@ func TestListFilters(t *testing.T) {
 	later := w.request(broker.Request{
 		Binding: jit.Binding{Target: "bastion", Principal: a.Principal, Role: "login"}, Reason: "CHG-3: later",
 		Renewal: 1,
-		TTL:     "1h", StartsAt: w.now.Add(3 * time.Hour),
+		TTL: jit.RecordedTTL("1h"), StartsAt: w.now.Add(3 * time.Hour),
 	})
 	ids := func(args ...string) []jit.ID {
 		t.Helper()
@@ -109,7 +109,7 @@ func TestListShowsTheCommentOfAKey(t *testing.T) {
 	key := w.key()
 	g := w.request(broker.Request{
 		Binding: jit.Binding{Target: "bastion", Principal: key + " alice@laptop (work)", Role: "login"},
-		Reason:  "INC-1: a", Renewal: 1, TTL: "1h",
+		Reason:  "INC-1: a", Renewal: 1, TTL: jit.RecordedTTL("1h"),
 	})
 	other := w.grant("INC-2: b", "1h")
 	name := "alice@laptop (work) (…" + key[len(key)-6:] + ")"

@@ -89,7 +89,7 @@ func (p *program) printFacts(g jit.Grant) {
 		{"scope", g.Scope},
 		{"reason", g.ReasonText()},
 		{"renewal", strconv.FormatInt(g.Renewal, 10)},
-		{"ttl", g.TTL},
+		{"ttl", g.TTL.String()},
 		{"starts_at", jit.FormatTime(g.Start)},
 		{"expires_at", jit.FormatTime(g.End)},
 		{"start_by", jit.FormatTime(g.StartBy)},

@@ -35,7 +35,7 @@ func TestTablesFitTheTerminal(t *testing.T) {
 	reason := "INC-4211: " + strings.Repeat("a long story ", 12) + "ends"
 	g := w.request(broker.Request{
 		Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"}, Reason: reason, Renewal: 1,
-		TTL: "1h",
+		TTL: jit.RecordedTTL("1h"),
 	})
 	other := w.grant("INC-4212: short", "2h")
 	for _, width := range []int{90, 100, 120, 160, 250} {

@@ -31,7 +31,7 @@ var grantFacts = []fact{
 	{"scope", func(g *Grant) string { return g.Scope }},
 	{"reason", func(g *Grant) string { return g.Reason }},
 	{"renewal", func(g *Grant) string { return number(g.Renewal) }},
-	{"ttl", func(g *Grant) string { return g.TTL }},
+	{"ttl", func(g *Grant) string { return g.TTL.String() }},
 	{"starts_at", func(g *Grant) string { return instant(g.Start) }},
 	{"expires_at", func(g *Grant) string { return instant(g.End) }},
 	{"start_by", func(g *Grant) string { return instant(g.StartBy) }},

@@ -11,7 +11,7 @@ var noonUTC = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 func recordedGrant() Grant {
 	return Grant{
 		ID: "3f2b8c1e-0000-8000-8000-00000000abcd", Owner: "payments", Binding: Binding{"db", "alice", "reader", "all"}, Reason: "INC-1: look", Renewal: 1,
-		TTL: "1h", Window: Window{noonUTC, noonUTC.Add(time.Hour)}, Enforcement: Native, RequestedAt: noonUTC, Holder: 1,
+		TTL: RecordedTTL("1h"), Window: Window{noonUTC, noonUTC.Add(time.Hour)}, Enforcement: Native, RequestedAt: noonUTC, Holder: 1,
 	}
 }
 

@@ -85,8 +85,8 @@ type Grant struct {
 	Reason  string `json:"reason"`
 	Renewal int64  `json:"renewal"`
 
-	// TTL is the length as the user wrote it; empty when an end was written instead.
-	TTL string `json:"ttl,omitempty"`
+	// TTL is the length that the user asked for; zero when they set an end instead.
+	TTL TTL `json:"ttl,omitzero"`
 	// Window is the time of access. It is fixed when the grant is first applied.
 	Window
 	// StartBy: after it the grant may no longer begin.

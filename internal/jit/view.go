@@ -60,8 +60,8 @@ func (g Grant) Summary() string {
 	if g.Deferred() {
 		s += " from " + FormatTime(g.Start)
 	}
-	if length, err := ParseTTL(g.TTL); err == nil {
-		s += " for " + FormatDuration(length)
+	if !g.TTL.IsZero() {
+		s += " for " + FormatDuration(g.TTL.Length())
 	} else {
 		s += " until " + FormatTime(g.End)
 	}
@@ -89,8 +89,8 @@ func (g Grant) RequestDigest(ledger string) string {
 		return ""
 	}
 	ttl, end, start := "", FormatTime(g.End), ""
-	if length, err := ParseTTL(g.TTL); err == nil {
-		ttl, end = FormatDuration(length), ""
+	if !g.TTL.IsZero() {
+		ttl, end = FormatDuration(g.TTL.Length()), ""
 	}
 	if g.Deferred() {
 		start = FormatTime(g.Start)

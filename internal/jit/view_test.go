@@ -12,7 +12,7 @@ func viewed() Grant {
 	return Grant{
 		ID: "3f2b8c1e-0000-8000-8000-00000000abcd", Owner: "payments",
 		Binding: Binding{"payments-db", "alice", "payments_read", "cluster"}, Reason: "INC-4211: fail over", Renewal: 1,
-		TTL: "2h", Window: Window{start, start.Add(2 * time.Hour)}, RequestedAt: start, GrantedAt: start.Add(1234567 * time.Microsecond),
+		TTL: RecordedTTL("2h"), Window: Window{start, start.Add(2 * time.Hour)}, RequestedAt: start, GrantedAt: start.Add(1234567 * time.Microsecond),
 	}
 }
 
@@ -21,9 +21,9 @@ func TestSummary(t *testing.T) {
 	for want, change := range map[string]func(*Grant){
 		"alice: payments_read on payments-db/cluster for 2h, INC-4211: fail over":            func(*Grant) {},
 		"alice: payments_read on payments-db/cluster for 2h, INC-4211: fail over, renewal 2": func(g *Grant) { g.Renewal = 2 },
-		"alice: payments_read on payments-db/cluster for 1h30m, INC-4211: fail over":         func(g *Grant) { g.TTL = "90m" },
+		"alice: payments_read on payments-db/cluster for 1h30m, INC-4211: fail over":         func(g *Grant) { g.TTL = RecordedTTL("90m") },
 		"alice: payments_read on payments-db/cluster until 2026-11-23T18:00:00Z, INC-4211: fail over": func(g *Grant) {
-			g.TTL = ""
+			g.TTL = TTL{}
 		},
 		"alice: payments_read on payments-db/cluster from 2026-11-23T16:00:00Z for 2h, INC-4211: fail over": func(g *Grant) {
 			g.RequestedAt = g.Start.Add(-time.Hour)
@@ -52,8 +52,8 @@ func TestRequestDigest(t *testing.T) {
 		"owner": func(g *Grant) { g.Owner = "x" }, "target": func(g *Grant) { g.Target = "x" },
 		"principal": func(g *Grant) { g.Principal = "x" }, "role": func(g *Grant) { g.Role = "x" },
 		"scope": func(g *Grant) { g.Scope = "x" }, "reason": func(g *Grant) { g.Reason = "x" },
-		"renewal": func(g *Grant) { g.Renewal = 2 }, "ttl": func(g *Grant) { g.TTL = "3h" },
-		"expires_at": func(g *Grant) { g.TTL = "" }, "starts_at": func(g *Grant) { g.RequestedAt = g.Start.Add(-time.Hour) },
+		"renewal": func(g *Grant) { g.Renewal = 2 }, "ttl": func(g *Grant) { g.TTL = RecordedTTL("3h") },
+		"expires_at": func(g *Grant) { g.TTL = TTL{} }, "starts_at": func(g *Grant) { g.RequestedAt = g.Start.Add(-time.Hour) },
 		"start_by": func(g *Grant) { g.StartBy = g.End }, "terminate_sessions": func(g *Grant) { g.TerminateSessions = true },
 		"text moved": func(g *Grant) { g.Principal, g.Role = "alicepayments_read", "" },
 	} {
@@ -65,7 +65,7 @@ func TestRequestDigest(t *testing.T) {
 		seen[g.RequestDigest(ledger)] = name
 	}
 	for name, change := range map[string]func(*Grant){
-		"spelling of ttl": func(g *Grant) { g.TTL = "120m" }, "window": func(g *Grant) { g.End = g.End.Add(time.Hour) },
+		"spelling of ttl": func(g *Grant) { g.TTL = RecordedTTL("120m") }, "window": func(g *Grant) { g.End = g.End.Add(time.Hour) },
 		"policy": func(g *Grant) { g.Policy = "x" }, "granted": func(g *Grant) { g.GrantedAt = g.End },
 		"revoked": func(g *Grant) { g.RevokedAt = g.End }, "version": func(g *Grant) { g.Version++ },
 	} {

@@ -44,21 +44,49 @@ const (
 
 const ttlHint = `write for example ttl = "90m", "8h", "2d" or "1d12h"`
 
-// ParseTTL reads how long a grant lasts: whole numbers of d, h, m and s, largest
-// first, each at most once ("1d12h"). The result is at least [MinTTL].
-func ParseTTL(s string) (time.Duration, error) {
-	d, err := ParseDuration("ttl", s)
-	if err != nil {
-		return 0, err
-	}
-	if d < MinTTL {
-		return 0, Invalid("ttl", ttlHint, "%q is too short; a grant lasts at least %s", s, FormatDuration(MinTTL))
-	}
-	return d, nil
+// TTL is how long a grant lasts, with its text as the user wrote it. The zero value is none.
+type TTL struct {
+	text   string
+	length time.Duration
 }
 
-// ParseDuration reads a duration of d, h, m and s parts as [ParseTTL] does, zero
-// included. Errors name attribute.
+// ParseTTL reads a TTL: whole numbers of d, h, m and s, largest first, each at most once ("1d12h"), at least [MinTTL].
+func ParseTTL(s string) (TTL, error) {
+	d, err := ParseDuration("ttl", s)
+	if err != nil {
+		return TTL{}, err
+	}
+	if d < MinTTL {
+		return TTL{}, Invalid("ttl", ttlHint, "%q is too short; a grant lasts at least %s", s, FormatDuration(MinTTL))
+	}
+	return TTL{s, d}, nil
+}
+
+// RecordedTTL returns the TTL that a ledger holds; it may be shorter than [MinTTL].
+func RecordedTTL(text string) TTL {
+	length, _ := ParseDuration("ttl", text)
+	return TTL{text, length}
+}
+
+// Length returns the duration.
+func (t TTL) Length() time.Duration { return t.length }
+
+// String returns the text; empty for none.
+func (t TTL) String() string { return t.text }
+
+// IsZero reports whether there is none.
+func (t TTL) IsZero() bool { return t == TTL{} }
+
+// MarshalText writes the text.
+func (t TTL) MarshalText() ([]byte, error) { return []byte(t.text), nil }
+
+// UnmarshalText reads what MarshalText wrote, as [RecordedTTL] does.
+func (t *TTL) UnmarshalText(text []byte) error {
+	*t = RecordedTTL(string(text))
+	return nil
+}
+
+// ParseDuration reads a duration as [ParseTTL] does, zero included. Errors name attribute.
 func ParseDuration(attribute, s string) (time.Duration, error) {
 	units := []struct {
 		letter byte

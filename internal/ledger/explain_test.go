@@ -31,7 +31,7 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 	entries := make([]jit.Entry, size)
 	for i := range entries {
 		b := jit.Binding{Target: fmt.Sprint("target-", i%10), Principal: fmt.Sprint("user-", i), Role: "reader", Scope: fmt.Sprint("scope-", i%100)}
-		g := jit.Grant{Owner: fmt.Sprint("team-", i%20), Binding: b, Reason: "INC-1", Renewal: 1, TTL: "1h", RequestedAt: now, GrantedAt: now,
+		g := jit.Grant{Owner: fmt.Sprint("team-", i%20), Binding: b, Reason: "INC-1", Renewal: 1, TTL: jit.RecordedTTL("1h"), RequestedAt: now, GrantedAt: now,
 			Window: jit.Window{Start: now.Add(-time.Hour), End: now.Add(time.Duration(i+1) * time.Second)}}
 		if i%2 == 0 {
 			g.EndedAt = now

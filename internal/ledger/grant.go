@@ -81,7 +81,7 @@ func excluded(columns []string) string {
 func grantRow(g *jit.Grant) []any {
 	return []any{
 		string(g.ID), text(g.Owner), text(g.Target), text(g.Principal), text(g.Role), text(g.Scope), text(g.Reason), g.Renewal,
-		text(g.TTL), g.Start.UnixMicro(), g.End.UnixMicro(), instant(g.StartBy), text(g.Policy), flag(g.TerminateSessions),
+		text(g.TTL.String()), g.Start.UnixMicro(), g.End.UnixMicro(), instant(g.StartBy), text(g.Policy), flag(g.TerminateSessions),
 		text(string(g.Enforcement)), int64(g.SessionTail),
 		g.RequestedAt.UnixMicro(), instant(g.GrantedAt), instant(g.FailedAt), instant(g.RevokedAt),
 		text(g.RevokedBy), text(g.RevokeReason), instant(g.EndedAt),
@@ -97,14 +97,15 @@ func readGrant(rows *sql.Rows) (jit.Grant, error) { return scanGrant(rows) }
 // scanGrant reads a row of grantColumns, after the columns that go into before.
 func scanGrant(rows *sql.Rows, before ...any) (jit.Grant, error) {
 	var g jit.Grant
+	var ttl string
 	var start, end, requested, terminate, tail, alone int64
 	var startBy, granted, failed, revoked, ended, announced sql.NullInt64
 	err := rows.Scan(append(before, &g.ID, &g.Owner, &g.Target, &g.Principal, &g.Role, &g.Scope, &g.Reason, &g.Renewal,
-		&g.TTL, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail,
+		&ttl, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail,
 		&requested, &granted, &failed, &revoked, &g.RevokedBy, &g.RevokeReason, &ended,
 		&g.Holder, &g.Version, &alone, &announced, &g.OpenDrift, &g.Failure, &g.Remains, &g.PrincipalName)...)
 	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
-	g.Reason = jit.RecordedReason(g.Reason)
+	g.Reason, g.TTL = jit.RecordedReason(g.Reason), jit.RecordedTTL(ttl)
 	g.StartBy = moment(startBy)
 	g.TerminateSessions = terminate != 0
 	g.SessionTail, g.NoStandingBefore = time.Duration(tail), alone != 0

@@ -87,7 +87,6 @@ func (m *grantModel) request() (broker.Request, error) {
 		},
 		Reason:            m.Reason.ValueString(),
 		Renewal:           1,
-		TTL:               m.TTL.ValueString(),
 		Policy:            m.Policy.ValueString(),
 		TerminateSessions: m.TerminateSessions.ValueBool(),
 	}
@@ -100,7 +99,8 @@ func (m *grantModel) request() (broker.Request, error) {
 		r.Renewal = n
 	}
 	if known(m.TTL) {
-		if _, err := jit.ParseTTL(r.TTL); err != nil {
+		var err error
+		if r.TTL, err = jit.ParseTTL(m.TTL.ValueString()); err != nil {
 			return r, err
 		}
 	}
@@ -120,7 +120,7 @@ func (m *grantModel) request() (broker.Request, error) {
 		}
 		*t.into = at
 	}
-	if r.TTL != "" {
+	if !r.TTL.IsZero() {
 		r.ExpiresAt = time.Time{}
 	}
 	return r, nil
@@ -163,7 +163,7 @@ func (m *grantModel) fill(v jit.View) {
 	}{
 		{&m.ID, string(v.ID)},
 		{&m.Scope, v.Scope},
-		{&m.TTL, v.TTL},
+		{&m.TTL, v.TTL.String()},
 		{&m.ExpiresAt, jit.FormatTime(v.End)},
 		{&m.Summary, v.Summary},
 		{&m.RequestDigest, v.RequestDigest},
@@ -185,7 +185,7 @@ func recorded(v jit.View) grantModel {
 		Target: types.StringValue(v.Target), Principal: types.StringValue(v.Principal),
 		Role: types.StringValue(v.Role), Scope: types.StringValue(v.Scope),
 		Reason: types.StringValue(v.Reason), Renewal: types.StringValue(strconv.FormatInt(v.Renewal, 10)),
-		TTL: optional(v.TTL), StartBy: optional(jit.FormatTime(v.StartBy)), Policy: optional(v.Policy),
+		TTL: optional(v.TTL.String()), StartBy: optional(jit.FormatTime(v.StartBy)), Policy: optional(v.Policy),
 		TerminateSessions: types.BoolValue(v.TerminateSessions),
 		Timeouts:          noTimeouts,
 	}
@@ -253,8 +253,8 @@ func (m *grantModel) over(now time.Time) bool {
 // that means the same keeps its spelling. It reports whether anything has changed.
 func (s *grantState) sync(v jit.View) bool {
 	ttl, end := s.TTL, types.StringValue(jit.FormatTime(v.End))
-	if !ttl.IsNull() && !sameLength(ttl.ValueString(), v.TTL) {
-		ttl = optional(v.TTL)
+	if !ttl.IsNull() && !sameLength(ttl.ValueString(), v.TTL.String()) {
+		ttl = optional(v.TTL.String())
 	}
 	if ttl.Equal(s.TTL) && sameTime(end, s.ExpiresAt) && s.start.Equal(v.Start) {
 		return false
@@ -273,7 +273,7 @@ func sameLength(a, b string) bool {
 	}
 	x, errX := jit.ParseTTL(a)
 	y, errY := jit.ParseTTL(b)
-	return errX == nil && errY == nil && x == y
+	return errX == nil && errY == nil && x.Length() == y.Length()
 }
 
 func sameTime(a, b types.String) bool {

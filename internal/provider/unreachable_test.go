@@ -60,7 +60,7 @@ func TestPlanOfATargetThatDoesNotAnswer(t *testing.T) {
 		if r = w.Plan(); r.ExitCode != 2 {
 			t.Errorf("plan of a new grant: exit code %d\n%s", r.ExitCode, r.Text())
 		}
-		says(t, r, "Warning: The target cannot be read", "The apply fails if the target does not answer then either")
+		says(t, r, "Warning: The target cannot be read", "The apply fails if the target still does not answer")
 		configure(w, grant("a"), grant("b", other, `ttl = "2d"`))
 		if r = w.Plan(); r.ExitCode != 1 {
 			t.Errorf("plan of a grant that is too long: exit code %d\n%s", r.ExitCode, r.Text())

@@ -47,7 +47,7 @@ func FuzzHTML(f *testing.F) {
 		}
 		l := &jittest.Ledger{}
 		g := jit.Grant{ID: "3f2b8c1e-0000-8000-8000-00000000abcd", Owner: "payments", Binding: jit.Binding{Target: "db", Principal: principal, Role: "reader", Scope: "all"},
-			Reason: reason, Renewal: 1, TTL: "1h", Window: jit.Window{Start: noon.Add(-time.Minute), End: noon.Add(time.Hour)}, Enforcement: jit.Native,
+			Reason: reason, Renewal: 1, TTL: jit.RecordedTTL("1h"), Window: jit.Window{Start: noon.Add(-time.Minute), End: noon.Add(time.Hour)}, Enforcement: jit.Native,
 			RequestedAt: noon, GrantedAt: noon, Holder: 1}
 		if err := l.Write(t.Context(), []jit.Entry{jit.Rewrite(jit.Grant{}, g, jit.Event{Kind: jit.EventRequested, Grant: g.ID, At: noon, Actor: jit.Actor{Name: principal, Change: reason}})})[0]; err != nil {
 			t.Fatal(err)

@@ -175,7 +175,7 @@ func (m *model) request(t *rapid.T) broker.Request {
 		},
 		Reason:  rapid.SampledFrom([]string{"INC-1", "INC-2"}).Draw(t, "reason"),
 		Renewal: int64(rapid.IntRange(1, 2).Draw(t, "renewal")),
-		TTL:     rapid.SampledFrom([]string{"10m", "1h", "2h"}).Draw(t, "ttl"),
+		TTL:     jit.RecordedTTL(rapid.SampledFrom([]string{"10m", "1h", "2h"}).Draw(t, "ttl")),
 	}
 	if rapid.IntRange(0, 4).Draw(t, "later?") == 0 {
 		r.StartsAt = m.at().Add(time.Duration(rapid.IntRange(1, 60).Draw(t, "in minutes")) * time.Minute)
@@ -205,7 +205,7 @@ func (m *model) change(t *rapid.T) {
 	if !ok {
 		return
 	}
-	r := broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: rapid.SampledFrom([]string{"10m", "1h", "3h"}).Draw(t, "ttl")}
+	r := broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: jit.RecordedTTL(rapid.SampledFrom([]string{"10m", "1h", "3h"}).Draw(t, "ttl"))}
 	wasOver := g.Over(m.at())
 	m.perhapsCrash(t, func() error {
 		changed, err := m.broker.Change(t.Context(), g, r)

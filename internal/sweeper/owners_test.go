@@ -50,8 +50,8 @@ func TestATargetOfTheSameNameMayBeAnotherSystem(t *testing.T) {
 	waiting := request("8h")
 	waiting.StartsAt = w.now.Add(time.Hour)
 	starts := theirs.grant(waiting)
-	live := theirs.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: "8h"})
-	over := theirs.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "eve", Role: "reader"}, Reason: "INC-3", Renewal: 1, TTL: "2h"})
+	live := theirs.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("8h")})
+	over := theirs.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "eve", Role: "reader"}, Reason: "INC-3", Renewal: 1, TTL: jit.RecordedTTL("2h")})
 	w.now = w.now.Add(2*time.Hour + time.Second)
 	system := w.broker.Targets["db"]
 	w.broker.Targets["db"] = &jittest.Platform{Traits: jit.Traits{Enforcement: jit.Sweeper}, Now: w.broker.Now}
@@ -137,7 +137,7 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 // What bears the marker of another ledger's owner is told by a pass, and recorded as nothing that happened here.
 func TestWhatIsForeignIsNoEvent(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
-	w.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: "8h"})
+	w.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("8h")})
 	elsewhere := w.as("payments")
 	elsewhere.ledger = &jittest.Ledger{}
 	elsewhere.broker.Ledger = elsewhere.ledger
@@ -206,9 +206,9 @@ func TestStraysOfOtherOwners(t *testing.T) {
 		{"named, by the markers alone", jit.Owners{"payments"}, false, true, true},
 	} {
 		w := newWorld(t, jit.Sweeper)
-		w.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: "8h"})
+		w.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("8h")})
 		if c.recorded {
-			w.as("payments").grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "writer"}, Reason: "INC-2", Renewal: 1, TTL: "8h"})
+			w.as("payments").grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "writer"}, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("8h")})
 		}
 		elsewhere := w.as("payments")
 		elsewhere.ledger = &jittest.Ledger{}

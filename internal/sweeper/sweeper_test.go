@@ -36,7 +36,7 @@ func newWorld(t *testing.T, enforcement jit.Enforcement) *world {
 }
 
 func request(ttl string) broker.Request {
-	return broker.Request{Binding: jit.Binding{Target: "db", Principal: "bob", Role: "reader"}, Reason: "INC-1", Renewal: 1, TTL: ttl}
+	return broker.Request{Binding: jit.Binding{Target: "db", Principal: "bob", Role: "reader"}, Reason: "INC-1", Renewal: 1, TTL: jit.RecordedTTL(ttl)}
 }
 
 func (w *world) grant(r broker.Request) jit.Grant {

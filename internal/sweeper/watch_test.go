@@ -93,7 +93,7 @@ func (w *watched) mayBeGone() *atomic.Bool {
 func (w *watched) grant(target, scope, principal, ttl string, startsAt time.Time) jit.Grant {
 	w.t.Helper()
 	g, err := w.broker.Grant(w.t.Context(), broker.Request{
-		Binding: jit.Binding{Target: target, Principal: principal, Role: "reader", Scope: scope}, Reason: "INC-1: look", Renewal: 1, TTL: ttl, StartsAt: startsAt,
+		Binding: jit.Binding{Target: target, Principal: principal, Role: "reader", Scope: scope}, Reason: "INC-1: look", Renewal: 1, TTL: jit.RecordedTTL(ttl), StartsAt: startsAt,
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -333,7 +333,7 @@ func TestTheSweeperEndsWhatIsRemembered(t *testing.T) {
 	d := newDesk(t)
 	before := foreign(t, d.server, project)
 	short := d.grant(alice, basicViewer, "1h")
-	long, err := d.broker.Grant(t.Context(), broker.Request{Binding: short.Binding, Reason: "INC-2", Renewal: 1, TTL: "3h"})
+	long, err := d.broker.Grant(t.Context(), broker.Request{Binding: short.Binding, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("3h")})
 	if err != nil {
 		t.Fatal(err)
 	}

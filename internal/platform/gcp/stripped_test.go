@@ -51,7 +51,7 @@ func (d *desk) pass(by time.Duration) {
 
 func (d *desk) grant(principal, role, ttl string) jit.Grant {
 	d.Helper()
-	g, err := d.broker.Grant(d.Context(), broker.Request{Binding: jit.Binding{Target: "prod", Principal: principal, Role: role, Scope: project}, Reason: "INC-1", Renewal: 1, TTL: ttl})
+	g, err := d.broker.Grant(d.Context(), broker.Request{Binding: jit.Binding{Target: "prod", Principal: principal, Role: role, Scope: project}, Reason: "INC-1", Renewal: 1, TTL: jit.RecordedTTL(ttl)})
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestConditionsStrippedAfterAChangeWithoutTheLedger(t *testing.T) {
 	g := d.grant(alice, sqlRole, "8h")
 	d.broker.Ledger = &jittest.Ledger{}
 	g.NoStandingBefore, g.Version = false, 0
-	g, err := d.broker.Change(t.Context(), g, broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: "2h"})
+	g, err := d.broker.Change(t.Context(), g, broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: jit.RecordedTTL("2h")})
 	if err != nil {
 		t.Fatal(err)
 	}

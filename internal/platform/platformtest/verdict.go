@@ -37,5 +37,5 @@ func asked(t *testing.T, target jit.Platform, b jit.Binding, policies []jit.Poli
 		}
 	}
 	return &broker.Broker{Ledger: ledger, Targets: map[string]jit.Platform{b.Target: target}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now},
-		broker.Request{Binding: b, Reason: "INC-1: look", Renewal: 1, TTL: "2h"}
+		broker.Request{Binding: b, Reason: "INC-1: look", Renewal: 1, TTL: jit.RecordedTTL("2h")}
 }
