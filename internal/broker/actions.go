@@ -139,11 +139,12 @@ func (b *Broker) mayRevoke(_ context.Context, t *task) error {
 // revokeIntent records the drift and the revocation.
 func (b *Broker) revokeIntent(t *task) jit.Entry {
 	next := t.Grant
-	next.RevokedAt, next.RevokedBy, next.RevokeReason = b.Now(), b.Actor.Name, "drift: "+t.Reason
+	reason := "drift: " + t.Reason
 	if t.Drift == jit.DriftViolation {
-		next.RevokeReason = "today's policies do not permit it: " + t.Reason
+		reason = "today's policies do not permit it: " + t.Reason
 	}
-	return jit.Rewrite(t.Grant, next, b.found(next, t.Step), b.event(jit.EventRevokeAsked, next, "reason", next.RevokeReason))
+	asked := b.revoked(&next, b.Now(), reason)
+	return jit.Rewrite(t.Grant, next, b.found(next, t.Step), asked)
 }
 
 // mayRemove permits every removal, of nothing but what bears the marker.

@@ -1,6 +1,5 @@
-// Package broker carries grants through their life in the one order that survives
-// a crash: ledger (the intent), platform, ledger (the outcome). The provider,
-// the command line and the sweeper all work through it.
+// Package broker grants, changes and revokes access in the one order that survives a crash: ledger (the intent), platform,
+// ledger (the outcome). The provider, the command line and the sweeper all work through it.
 package broker
 
 import (
@@ -16,21 +15,19 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Broker grants, changes and revokes. Its fields are set once, before use; all
-// of its methods are safe for concurrent use.
+// Broker grants, changes and revokes. Set its fields before use; its methods are safe for concurrent use.
 type Broker struct {
 	Ledger jit.Ledger
 	// Targets are the configured targets by name.
 	Targets map[string]jit.Platform
 	Owner   string
-	// AnyOwner: grants of other owners may be ended too. A sweeper, which is given grants by the ledger, sets it; nothing
-	// that acts on what a person names does.
+	// AnyOwner permits ending the grants of other owners. Only a sweeper sets it: it takes its grants from the ledger.
 	AnyOwner bool
 	// MaxTTL bounds every grant, whatever a policy says.
 	MaxTTL time.Duration
 	Actor  jit.Actor
 	Now    func() time.Time
-	// Planned are policies that are part of the same plan and not in the ledger yet; it may be nil.
+	// Planned holds the policies of the same plan that are not in the ledger yet; it may be nil.
 	Planned *Planned
 
 	failures failures
@@ -38,7 +35,7 @@ type Broker struct {
 	outages  outages
 }
 
-// Warning is something that does not stop a grant and that a reviewer has to know.
+// Warning is something that a reviewer must know about a grant.
 type Warning struct {
 	Attribute string // to blame; may be empty
 	Summary   string
@@ -71,9 +68,8 @@ func targetNames(targets map[string]jit.Platform) string {
 	return strings.Join(names, ", ")
 }
 
-// Check validates what can be validated without a call or a record: the form of
-// every value, the target and the binding. It returns the grant with its
-// canonical binding and its id, without a window, and its traits.
+// Check validates a request without a call or a record: the form of every value, the target and the binding. It returns the
+// grant with its canonical binding and its id, without a window, and its traits.
 func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 	if err := CheckForm(r, nil); err != nil {
 		return jit.Grant{}, jit.Traits{}, err
@@ -86,7 +82,7 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 	if err != nil {
 		return jit.Grant{}, jit.Traits{}, err
 	}
-	if err := checkAsked(p, r); err != nil {
+	if err := checkGatekept(p, r); err != nil {
 		return jit.Grant{}, jit.Traits{}, err
 	}
 	if r.TerminateSessions && !traits.CanTerminate {
@@ -108,25 +104,23 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 	}, traits, nil
 }
 
-// Recall returns the record of id. If the ledger does not know it, remembered (the
-// facts that a Terraform state holds; it may be the zero Grant) is returned with
-// known false.
+// Recall returns the record of id. If the ledger does not know it, Recall returns remembered (the facts of a Terraform state; it
+// may be the zero Grant) with known false.
 func (b *Broker) Recall(ctx context.Context, id jit.ID, remembered jit.Grant) (g jit.Grant, known bool, err error) {
 	g, known, err = b.Ledger.Lookup(ctx, id)
-	if err != nil || !known {
-		return remembered, false, err
+	if err == nil && known {
+		err = b.owns(g)
 	}
-	if err := b.owns(g); err != nil {
+	if err != nil || !known {
 		return remembered, false, err
 	}
 	return g, true, nil
 }
 
-// ErrOtherOwner says that a grant belongs to another owner. It is of the kind [jit.ErrInvalid], as many other errors are: test for
-// ErrOtherOwner itself.
+// ErrOtherOwner is the error for a grant of another owner. It is also a [jit.ErrInvalid], so test for ErrOtherOwner first.
 var ErrOtherOwner = fmt.Errorf("the grant belongs to another owner: %w", jit.ErrInvalid)
 
-// owns refuses a grant of another owner with an error of the kind [ErrOtherOwner].
+// owns refuses a grant of another owner with [ErrOtherOwner].
 func (b *Broker) owns(g jit.Grant) error {
 	if g.Owner == b.Owner || b.AnyOwner {
 		return nil
@@ -139,12 +133,11 @@ func (b *Broker) owns(g jit.Grant) error {
 	}
 }
 
-// Observe reads the grant's scope and tells in words how the grant differs there;
-// empty when it is right. It makes no call for a grant that is over, pending or
-// scheduled, unless people decide on it.
+// Observe reads the grant's scope and describes how the access there differs from the record; empty means it does not. Observe makes
+// no call for a grant that is over, pending or scheduled, unless people decide on it.
 func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err error) {
-	waiting := b.Waiting(g)
-	if g.State(b.Now()) != jit.StateActive && !waiting {
+	undecided := b.Waiting(g)
+	if g.State(b.Now()) != jit.StateActive && !undecided {
 		return "", nil
 	}
 	p, err := b.Target(g.Target)
@@ -156,21 +149,19 @@ func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err er
 		return "", fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
 	}
 	switch drift = g.Drift(s); {
-	case !waiting:
+	case !undecided:
 		return drift, nil
 	case drift == jit.Missing:
 		return "", nil
 	}
-	return "it was approved on its target and has begun; that is not recorded yet", nil
+	return "people approved it on the target and access has begun; that is not recorded yet", nil
 }
 
-// maxRetries bounds how often a record that others keep changing is read again.
+// maxRetries bounds how often a record is read again that others keep changing.
 const maxRetries = 20
 
-// update brings a record up to date: it hands the recorded grant to change, which alters it and returns the
-// events to go with it, and writes the result; if the record was changed meanwhile it starts
-// again from what is recorded now. first is what the caller believes to be recorded. change returning
-// false leaves everything as it is.
+// update rewrites a record: change alters the recorded grant and returns the events to record with it, or false to leave it as it
+// is. first is the record as the caller knows it. If the record has changed meanwhile, change is called again with the new one.
 func (b *Broker) update(ctx context.Context, first jit.Grant, change func(g *jit.Grant) ([]jit.Event, bool)) (jit.Grant, error) {
 	g := first
 	for range maxRetries {
@@ -197,5 +188,11 @@ func (b *Broker) update(ctx context.Context, first jit.Grant, change func(g *jit
 			g.Version = 0 // the record is gone: write it anew
 		}
 	}
-	return g, fmt.Errorf("grant %s: %w; it did so %d times in a row", first.ID, jit.ErrStale, maxRetries)
+	return g, fmt.Errorf("grant %s: %w; it changed %d times in a row", first.ID, jit.ErrStale, maxRetries)
+}
+
+// revoked records in g that somebody ends it now, and returns the event for it.
+func (b *Broker) revoked(g *jit.Grant, now time.Time, reason string) jit.Event {
+	g.RevokedAt, g.RevokedBy, g.RevokeReason = now, b.Actor.Name, reason
+	return b.event(jit.EventRevokeAsked, *g, "reason", reason)
 }

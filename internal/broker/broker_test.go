@@ -661,7 +661,7 @@ func TestABeginningMovesUntilItHasCome(t *testing.T) {
 				w.mustWrite(0, func() {
 					for _, to := range []time.Duration{4 * time.Hour, time.Hour} {
 						_, err := w.Change(t.Context(), g, in(to, 5*time.Hour))
-						wantError(t, err, jit.ErrInvalid, "starts_at", "began at 2026-11-23T19:00:00Z", "not moved, to "+jit.FormatTime(begin.Add(to)), "renewal = 2")
+						wantError(t, err, jit.ErrInvalid, "starts_at", "began at 2026-11-23T19:00:00Z", "it cannot begin at "+jit.FormatTime(begin.Add(to)), "renewal = 2")
 					}
 					change(in(3*time.Hour, 5*time.Hour))
 					change(atOnce)
@@ -795,12 +795,14 @@ func TestRefusalsCallNothing(t *testing.T) {
 		"over the maximum":     {func(r *broker.Request) { r.TTL = jit.RecordedTTL("2d") }, jit.ErrInvalid, []string{"ttl", "2d", "max_ttl", "1d"}},
 		"end over the maximum": {func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, now.Add(25*time.Hour) }, jit.ErrInvalid, []string{"expires_at", "max_ttl"}},
 		"too late to begin":    {func(r *broker.Request) { r.StartBy = now.Add(-time.Minute) }, jit.ErrInvalid, []string{"start_by"}},
-		"begins after its end": {func(r *broker.Request) { r.TTL, r.StartsAt, r.ExpiresAt = jit.TTL{}, now.Add(2*time.Hour), now.Add(time.Hour) }, jit.ErrInvalid, []string{"expires_at", "starts_at"}},
-		"unknown target":       {func(r *broker.Request) { r.Binding.Target = "prod" }, jit.ErrUnknown, []string{"target", `"prod"`, `"db"`}},
-		"two lines":            {func(r *broker.Request) { r.Binding.Principal = "bob\nroot" }, jit.ErrInvalid, []string{"principal", "U+000A"}},
-		"no reason":            {func(r *broker.Request) { r.Reason = " " }, jit.ErrInvalid, []string{"reason", "empty"}},
-		"no renewal":           {func(r *broker.Request) { r.Renewal = 0 }, jit.ErrInvalid, []string{"renewal"}},
-		"unknown policy":       {func(r *broker.Request) { r.Policy = "prod" }, jit.ErrUnknown, []string{"policy", `"prod"`}},
+		"begins after its end": {func(r *broker.Request) {
+			r.TTL, r.StartsAt, r.ExpiresAt = jit.TTL{}, now.Add(2*time.Hour), now.Add(time.Hour)
+		}, jit.ErrInvalid, []string{"expires_at", "starts_at"}},
+		"unknown target": {func(r *broker.Request) { r.Binding.Target = "prod" }, jit.ErrUnknown, []string{"target", `"prod"`, `"db"`}},
+		"two lines":      {func(r *broker.Request) { r.Binding.Principal = "bob\nroot" }, jit.ErrInvalid, []string{"principal", "U+000A"}},
+		"no reason":      {func(r *broker.Request) { r.Reason = " " }, jit.ErrInvalid, []string{"reason", "empty"}},
+		"no renewal":     {func(r *broker.Request) { r.Renewal = 0 }, jit.ErrInvalid, []string{"renewal"}},
+		"unknown policy": {func(r *broker.Request) { r.Policy = "prod" }, jit.ErrUnknown, []string{"policy", `"prod"`}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -11,10 +11,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// Change changes the end, the start, the policy or the flags of a live grant to what the request says, and repairs the grant on its
-// platform in any case; drift is recorded before it is repaired. An end in the past ends the grant now. A grant that is over stays as
-// it is if the request asks for nothing else than it had, else the error is [jit.ErrOver]. g holds the facts that the caller
-// remembers, for a ledger that has lost them.
+// Change changes the end, the start, the policy or the flags of a live grant to what the request says, and in any case repairs the grant
+// on its platform; drift is recorded before it is repaired. An end in the past ends the grant now. A grant that is over stays as it is
+// if the request asks for nothing new, else the error is [jit.ErrOver]. g holds the facts that the caller remembers, for a ledger that
+// has lost them.
 func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant, error) {
 	failpoint.Hit("change.before-intent")
 	var d Decision
@@ -33,7 +33,11 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 	begins := !g.Start.Equal(d.current.Start) && !g.Start.After(now)
 	switch {
 	case !g.RevokedAt.IsZero() && g.EndedAt.IsZero():
-		return b.endNow(ctx, g)
+		if err := b.end(ctx, g); err != nil && !errors.Is(err, jit.ErrRemains) {
+			return g, err
+		}
+		g, _, err = b.Recall(ctx, g.ID, g)
+		return g, err
 	case g.Over(now), g.GrantedAt.IsZero() && startsBySweeper(g, d.traits) && !begins:
 		return g, nil
 	case d.alters(), g.GrantedAt.IsZero():
@@ -80,7 +84,7 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision, r Request) error
 	return err
 }
 
-// repairOne looks what is wrong with a grant inside of its window and puts it right.
+// repairOne reads the scope of a grant inside its window and repairs the grant there.
 func (b *Broker) repairOne(ctx context.Context, g jit.Grant) (jit.Grant, error) {
 	p, err := b.Target(g.Target)
 	if err != nil {
@@ -93,7 +97,7 @@ func (b *Broker) repairOne(ctx context.Context, g jit.Grant) (jit.Grant, error) 
 	return b.repairBy(ctx, g, s)
 }
 
-// repairBy puts right what a snapshot of the grant's scope shows to be wrong.
+// repairBy repairs the drift that a snapshot of the grant's scope shows.
 func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit.Grant, error) {
 	d := g.Differs(s)
 	if d.Kind == "" {
@@ -107,62 +111,53 @@ func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit
 	return g, err
 }
 
-func (b *Broker) endNow(ctx context.Context, g jit.Grant) (jit.Grant, error) {
-	if err := b.end(ctx, g); err != nil && !errors.Is(err, jit.ErrRemains) {
-		return g, err
-	}
-	g, _, err := b.Recall(ctx, g.ID, g)
-	return g, err
-}
-
-// changed returns the recorded grant as the request wants it, and the names of the attributes
-// that differ in substance: nothing is judged or written. An end that has passed
-// makes the grant revoked now.
-func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (jit.Grant, []string, error) {
+// changed returns the recorded grant as the request wants it, and the names of the attributes that differ in substance. It judges
+// and writes nothing. An end in the past makes the grant revoked now.
+func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (next jit.Grant, attributes []string, err error) {
 	now := b.Now()
-	next := g
-	var what []string
-	var err error
+	next = g
 	if next.Start, err = b.beginning(g, r, traits); err != nil {
 		return g, nil, err
 	}
 	if !next.Start.Equal(g.Start) {
-		what = append(what, "starts_at")
+		attributes = append(attributes, "starts_at")
 	}
-	w := jit.Window{Start: next.Start, End: r.ExpiresAt}
+	next.TTL, next.StartBy, next.TerminateSessions = r.TTL, r.StartBy, r.TerminateSessions
+	next.End = r.ExpiresAt
 	if !r.TTL.IsZero() {
-		w.End = next.Start.Add(r.TTL.Length())
+		next.End = next.Start.Add(r.TTL.Length())
 		if g.TTL.Length() == r.TTL.Length() && next.Start.Equal(g.Start) {
-			w.End = g.End // the same length: an adopted or shortened window stays as it is
+			next.End = g.End // the same length: an adopted or shortened window stays as it is
 		}
 	}
-	if !w.End.Equal(g.End) {
-		what = append(what, endAttribute(jit.Grant{TTL: r.TTL}))
+	if !next.End.Equal(g.End) {
+		attributes = append(attributes, endAttribute(next))
 	}
-	if len(what) > 0 && g.Over(now) {
-		return g, nil, over(g, now, what[len(what)-1])
+	if len(attributes) > 0 && g.Over(now) {
+		return g, nil, errOver(g, now, attributes[len(attributes)-1])
 	}
-	if _, asks := jit.Asks(b.Targets[g.Target]); asks && !g.GrantedAt.IsZero() && !w.Equal(g.Window) && w.End.After(now) {
-		return g, nil, jit.Invalid("ttl", fmt.Sprintf("set renewal = %d to ask for it anew, or destroy the grant to end it now", g.Renewal+1),
-			"people approved the grant on target %q from %s to %s, and what they approved is not changed", g.Target, jit.FormatTime(g.Start), jit.FormatTime(g.End))
+	_, asks := jit.Asks(b.Targets[g.Target])
+	if asks && !g.GrantedAt.IsZero() && !next.Window.Equal(g.Window) && next.End.After(now) {
+		return g, nil, jit.Invalid("ttl",
+			fmt.Sprintf("set renewal = %d to ask for it anew, or destroy the grant to end it now", g.Renewal+1),
+			"people approved the grant on target %q from %s to %s, and an approved window cannot change",
+			g.Target, jit.FormatTime(g.Start), jit.FormatTime(g.End))
 	}
-	next.TTL, next.Window = r.TTL, w
-	next.StartBy, next.TerminateSessions = r.StartBy, r.TerminateSessions
 	if r.Policy != "" && r.Policy != g.Policy {
-		what = append(what, "policy")
+		attributes = append(attributes, "policy")
 	}
-	if !w.End.After(w.Start) {
+	if !next.End.After(next.Start) {
 		return g, nil, jit.Invalid("expires_at", "write an end after the beginning; one in the past ends the grant now",
-			"%s is not after the beginning of the grant, %s", jit.FormatTime(w.End), jit.FormatTime(w.Start))
+			"%s is not after the beginning of the grant, %s", jit.FormatTime(next.End), jit.FormatTime(next.Start))
 	}
-	if len(what) > 0 && !next.End.After(now) {
-		next.RevokedAt, next.RevokedBy, next.RevokeReason = now, b.Actor.Name, "the end was moved to the past"
+	if len(attributes) > 0 && !next.End.After(now) {
+		b.revoked(&next, now, "the end was moved to the past")
 	}
-	return next, what, nil
+	return next, attributes, nil
 }
 
-// beginning is when the recorded grant begins by what the request says. It can be moved until then, also on a
-// platform that was told of it already.
+// beginning returns when the recorded grant begins according to the request. The beginning can move until it has come, also on a
+// platform that begins access by itself.
 func (b *Broker) beginning(g jit.Grant, r Request, traits jit.Traits) (time.Time, error) {
 	now := b.Now()
 	ahead := g.Deferred() && g.GrantedAt.IsZero() || traits.NativeStart && now.Before(g.Start)
@@ -175,10 +170,12 @@ func (b *Broker) beginning(g jit.Grant, r Request, traits jit.Traits) (time.Time
 	case r.StartNow, r.StartsAt.Before(g.Start) && !g.Deferred():
 		return g.Start, nil // it has begun, at once
 	case g.Over(now):
-		return g.Start, over(g, now, "starts_at")
+		return g.Start, errOver(g, now, "starts_at")
 	}
-	return g.Start, jit.Invalid("starts_at", fmt.Sprintf("write starts_at = %q or leave it out, and set renewal = %d to grant the same at another time", jit.FormatTime(g.Start), g.Renewal+1),
-		"the grant began at %s; a beginning that has come is not moved, to %s or elsewhere", jit.FormatTime(g.Start), jit.FormatTime(r.StartsAt))
+	return g.Start, jit.Invalid("starts_at",
+		fmt.Sprintf("write starts_at = %q or leave it out, and set renewal = %d to grant the same at another time",
+			jit.FormatTime(g.Start), g.Renewal+1),
+		"the grant began at %s; it cannot begin at %s any more", jit.FormatTime(g.Start), jit.FormatTime(r.StartsAt))
 }
 
 func later(a, b time.Time) time.Time {

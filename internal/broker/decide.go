@@ -156,21 +156,20 @@ func (b *Broker) meet(ctx context.Context, d Decision, r Request, planned bool) 
 	now := b.Now()
 	g := d.recorded
 	if r.Successor {
-		g = b.resumed(g)
+		g = b.undestroyed(g)
 	}
 	d.Grant, d.Met, d.Over = g, true, g.Over(now)
 	switch {
 	case d.Over && g.Destroyed():
-		return d, usedUp(g)
+		return d, errUsedUp(g)
 	case r.TTL.IsZero() && !r.ExpiresAt.Equal(g.End) && d.Over:
-		return d, over(g, now, "expires_at")
+		return d, errOver(g, now, "expires_at")
 	case r.TTL.IsZero() && !r.ExpiresAt.Equal(g.End):
 		return d, jit.Invalid("expires_at", fmt.Sprintf("write expires_at = %q, apply, and change it then", jit.FormatTime(g.End)),
-			"this grant is live already and ends at %s; making it again does not move its end", jit.FormatTime(g.End))
+			"this grant is live and ends at %s; creating it again does not move its end", jit.FormatTime(g.End))
 	case d.Over:
 		d.Warnings = []Warning{{"", "The grant is over", fmt.Sprintf(
-			"It ran from %s to %s%s; nothing will be granted. Set renewal = %d to grant again.",
-			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), revokedBy(g), g.Renewal+1)}}
+			"It %s; nothing will be granted. Set renewal = %d to grant again.", ran(g), g.Renewal+1)}}
 		return d, nil
 	}
 	d.Warnings = []Warning{{"", "The grant is live already", fmt.Sprintf(
@@ -239,7 +238,6 @@ func traced(g jit.Grant, s jit.Snapshot) error {
 	}
 	return &jit.Error{
 		Problem: fmt.Sprintf("the ledger has no record of grant %s and nothing of it is on target %q: it may have been revoked", g.ID, g.Target),
-		Hint:    fmt.Sprintf("set renewal = %d to grant again", g.Renewal+1),
-		Err:     jit.ErrOver,
+		Hint:    renew(g), Err: jit.ErrOver,
 	}
 }

@@ -210,7 +210,7 @@ func (b *Broker) recordOutcomes(ctx context.Context, a action, tasks []task) {
 				return events, len(events) > 0
 			})
 			if err == nil && a.op == jit.Ensure {
-				_, err = b.settle(ctx, t.Grant.Access(), g)
+				_, err = b.followRecord(ctx, t.Grant.Access(), g)
 			}
 		}
 		if err != nil && errors.Is(t.err, jit.ErrRemains) {

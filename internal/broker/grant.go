@@ -10,9 +10,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Grant makes the grant, or adopts the one that it meets: a live one keeps its window; one that is over stays over, no platform
-// is written to and the returned record is Over. A grant that begins later on a platform that cannot begin access by itself is
-// recorded only; the sweeper starts it.
+// Grant makes the grant, or adopts the one that it meets. A live one keeps its window. One that is over stays over: no platform is
+// written to and the returned record is Over. A grant that begins later on a platform that cannot begin access by itself is only
+// recorded; the sweeper starts it.
 func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 	var d Decision
 	var err error
@@ -58,8 +58,8 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 	return g, nil
 }
 
-// adopt makes the caller the holder of an existing grant. One that its platform never confirmed, because the process died, is put
-// there with its recorded window. asked is the same grant as it is asked for: it completes a record rebuilt from a marker.
+// adopt makes the caller the holder of an existing grant. If the process died before the platform confirmed the grant, adopt puts it
+// there with its recorded window. asked is the same grant as requested now; it completes a record rebuilt from a marker.
 func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Traits) (jit.Grant, error) {
 	if g.GrantedAt.IsZero() && !startsBySweeper(g, traits) && g.Live(b.Now()) {
 		if err := mayStillBegin(g, b.Now()); err != nil {
@@ -85,7 +85,7 @@ func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Trait
 // startsBySweeper reports whether the sweeper, not the platform, begins a grant at its start.
 func startsBySweeper(g jit.Grant, traits jit.Traits) bool { return g.Deferred() && !traits.NativeStart }
 
-// ensure puts the recorded grant on its platform, if it is what its events tell, and records the outcome as kind.
+// ensure puts the recorded grant on its platform, unless its events tell another record, and records the outcome as kind.
 func (b *Broker) ensure(ctx context.Context, g jit.Grant, kind jit.EventKind) (jit.Grant, error) {
 	if err := b.vouched(ctx, []jit.Grant{g})[0]; err != nil {
 		return g, err
@@ -93,19 +93,19 @@ func (b *Broker) ensure(ctx context.Context, g jit.Grant, kind jit.EventKind) (j
 	return b.put(ctx, g, g.Access(), kind)
 }
 
-// put is [Broker.ensure] with the access spelt out.
+// put puts access on the grant's platform and records the outcome as kind. Where people decide, it asks them first.
 func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind jit.EventKind) (jit.Grant, error) {
 	p, err := b.Target(g.Target)
 	if err != nil {
 		return g, err
 	}
 	if k, asks := jit.Asks(p); asks && g.GrantedAt.IsZero() {
-		next, begins, err := b.ask(ctx, k, g)
+		next, begins, err := b.askPeople(ctx, k, g)
 		switch {
 		case errors.Is(err, jit.ErrDenied):
 			return next, err
 		case err != nil:
-			return next, b.failed(ctx, p, g, err)
+			return next, b.attemptFailed(ctx, p, g, err)
 		case !begins:
 			return next, nil
 		}
@@ -115,17 +115,10 @@ func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind j
 	err = p.Apply(ctx, g.Scope, []jit.Change{{Op: jit.Ensure, Access: access, Held: g.Held()}})[0]
 	failpoint.Hit("ensure.after-platform")
 	if err != nil {
-		return g, b.failed(ctx, p, g, err)
+		return g, b.attemptFailed(ctx, p, g, err)
 	}
-	done, err := b.confirm(ctx, g, kind)
-	failpoint.Hit("ensure.after-outcome")
-	return done, err
-}
-
-// confirm records that the platform has the grant. If it was ended meanwhile the access is taken back.
-func (b *Broker) confirm(ctx context.Context, g jit.Grant, kind jit.EventKind) (jit.Grant, error) {
 	ensured := g.Access()
-	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+	g, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
 		if g.GrantedAt.IsZero() {
 			g.GrantedAt = b.Now()
 		}
@@ -133,16 +126,17 @@ func (b *Broker) confirm(ctx context.Context, g jit.Grant, kind jit.EventKind) (
 		return []jit.Event{b.window(kind, *g)}, true
 	})
 	if err != nil {
-		return g, fmt.Errorf("the access was given on target %q and the ledger could not record it; apply again: %w", g.Target, err)
+		return g, fmt.Errorf("the access is on target %q, but the ledger could not record it; apply again: %w", g.Target, err)
 	}
-	return b.settle(ctx, ensured, g)
+	g, err = b.followRecord(ctx, ensured, g)
+	failpoint.Hit("ensure.after-outcome")
+	return g, err
 }
 
-// settle makes good for what somebody else recorded while a grant was put on its platform:
-// ended, the access is taken back; with another window, that one is put there instead.
-func (b *Broker) settle(ctx context.Context, ensured jit.Access, g jit.Grant) (jit.Grant, error) {
-	now := b.Now()
-	switch {
+// followRecord changes access that was put on its platform to what others recorded meanwhile: it is removed if the grant has ended or
+// begins later now, and put there anew if its window differs.
+func (b *Broker) followRecord(ctx context.Context, ensured jit.Access, g jit.Grant) (jit.Grant, error) {
+	switch now := b.Now(); {
 	case g.Over(now):
 		return g, b.end(ctx, g)
 	case g.Access() == ensured:
@@ -150,7 +144,6 @@ func (b *Broker) settle(ctx context.Context, ensured jit.Access, g jit.Grant) (j
 	case g.Window.Contains(now), b.beginsByItself(g):
 		return b.ensure(ctx, g, jit.EventRepaired)
 	}
-	// It begins later now.
 	if err := b.remove(ctx, g); err != nil {
 		return g, err
 	}
@@ -170,21 +163,28 @@ func (b *Broker) beginsByItself(g jit.Grant) bool {
 	return err == nil && traits.NativeStart
 }
 
-// failed closes the record of an attempt to grant if a read begun after the attempt shows that it gave nothing.
-// Otherwise the outcome is unknown: the record stays pending, and the sweeper ends the access with its window.
-func (b *Broker) failed(ctx context.Context, p jit.Platform, g jit.Grant, cause error) error {
+// attemptFailed closes the record of a failed attempt to grant if a read begun after the attempt shows that it gave nothing. Otherwise
+// the outcome is unknown: the record stays pending, and the sweeper ends the access with its window.
+func (b *Broker) attemptFailed(ctx context.Context, p jit.Platform, g jit.Grant, cause error) error {
 	cause = fmt.Errorf("grant %s to %s on target %q: %w", g.Role, g.Principal, g.Target, cause)
-	unknown := fmt.Errorf("%w; the access may be in force all the same: `jit revoke %s` ends it, and `jit sweep` does at %s", cause, g.ID, jit.FormatTime(g.End))
+	unknown := fmt.Errorf("%w; the access may be in force all the same: `jit revoke %s` ends it, and `jit sweep` does at %s",
+		cause, g.ID, jit.FormatTime(g.End))
 	if !g.GrantedAt.IsZero() || ctx.Err() != nil {
-		return unknown // an attempt that was cut off may still be under way
+		return unknown // an attempt that was cut off may still be in progress
 	}
 	s, err := p.Read(ctx, g.Scope)
 	if err != nil || g.Drift(s) != jit.Missing {
 		return unknown
 	}
-	_, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+	return errors.Join(cause, b.closeFailed(ctx, g, cause))
+}
+
+// closeFailed records that a grant gave nothing, because of cause.
+func (b *Broker) closeFailed(ctx context.Context, g jit.Grant, cause error) error {
+	_, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+		open := g.GrantedAt.IsZero() && g.RevokedAt.IsZero() && g.FailedAt.IsZero()
 		g.FailedAt, g.Failure = b.Now(), cause.Error()
-		return []jit.Event{b.event(jit.EventGrantFailed, *g, "error", cause.Error())}, g.GrantedAt.IsZero() && g.RevokedAt.IsZero()
+		return []jit.Event{b.event(jit.EventGrantFailed, *g, "error", cause.Error())}, open
 	})
-	return errors.Join(cause, err)
+	return err
 }

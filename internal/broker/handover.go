@@ -3,8 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
@@ -35,19 +33,8 @@ func (b *Broker) takeOver(ctx context.Context, d Decision, r Request) (jit.Grant
 	return g, nil
 }
 
-// stillLive adds to a refusal that the grant goes on all the same.
-func stillLive(g jit.Grant, err error) error {
-	var refused *jit.Error
-	if !errors.As(err, &refused) {
-		return err
-	}
-	more := *refused
-	more.Hint = strings.TrimPrefix(fmt.Sprintf("%s. The grant is live and ends at %s; `jit revoke %s` ends it now", more.Hint, jit.FormatTime(g.End), g.ID), ". ")
-	return &more
-}
-
-// Leave records that the resource of a grant was destroyed and that its access, if it is live, is left to the resource that the same run
-// creates. So the record tells of the access even if that resource never comes to be.
+// Leave records that the resource of a grant was destroyed and that its access, if live, is left to the resource that the same run
+// creates. The record then explains the access even if that resource never exists.
 func (b *Broker) Leave(ctx context.Context, g jit.Grant) error {
 	if g.Over(b.Now()) {
 		return nil
@@ -59,13 +46,14 @@ func (b *Broker) Leave(ctx context.Context, g jit.Grant) error {
 	case err != nil || !known || !recorded.Live(b.Now()):
 		return err
 	}
-	note := b.event(jit.EventChanged, recorded, "note", Destroyed+"; its access was left to the resource that the same apply creates")
+	note := b.event(jit.EventChanged, recorded,
+		"note", Destroyed+"; its access was left to the resource that the same apply creates")
 	return b.Ledger.Write(ctx, []jit.Entry{{Events: []jit.Event{note}}})[0]
 }
 
-// resumed is the record of a destroyed grant as if it had not been destroyed. Only what the destroy itself ended comes back, and only
-// within its window.
-func (b *Broker) resumed(g jit.Grant) jit.Grant {
+// undestroyed returns the record of a destroyed grant as if it had not been destroyed. Only access that the destroy itself ended comes
+// back, and only within its window.
+func (b *Broker) undestroyed(g jit.Grant) jit.Grant {
 	if !g.Destroyed() {
 		return g
 	}
@@ -76,6 +64,9 @@ func (b *Broker) resumed(g jit.Grant) jit.Grant {
 	return g
 }
 
+// destroyAgain bounds ending a grant that could not be resumed; the create's own time may be up.
+const destroyAgain = 10 * time.Second
+
 // resume takes back the destruction of a grant: one apply destroyed it under one address and creates it under another. If the access
 // cannot be given back, the grant is destroyed again.
 func (b *Broker) resume(ctx context.Context, g jit.Grant, traits jit.Traits) (jit.Grant, error) {
@@ -83,8 +74,9 @@ func (b *Broker) resume(ctx context.Context, g jit.Grant, traits jit.Traits) (ji
 		if !g.Destroyed() {
 			return nil, false
 		}
-		*g = b.resumed(*g)
-		return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(b.Now())), "note", "the apply that destroyed the resource creates it again")}, true
+		*g = b.undestroyed(*g)
+		return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(b.Now())),
+			"note", "the apply that destroyed the resource creates it again")}, true
 	})
 	failpoint.Hit("resume.after-intent")
 	now := b.Now()
@@ -95,7 +87,7 @@ func (b *Broker) resume(ctx context.Context, g jit.Grant, traits jit.Traits) (ji
 	if err == nil {
 		return resumed, nil
 	}
-	// Nobody holds the grant then: without its end on record, a sweep would put the access back.
+	// No resource holds the grant now: without a recorded end, a sweep would put the access back.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), destroyAgain)
 	defer stop()
 	ended, _, failed := b.Revoke(ctx, Revocation{Grant: g, Reason: Destroyed, Destroys: true})
@@ -104,6 +96,3 @@ func (b *Broker) resume(ctx context.Context, g jit.Grant, traits jit.Traits) (ji
 	}
 	return ended, err
 }
-
-// destroyAgain bounds ending a grant whose destruction could not be taken back; the create's own time may be up.
-const destroyAgain = 10 * time.Second

@@ -1,37 +1,53 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-func revokedBy(g jit.Grant) string {
-	if g.RevokedAt.IsZero() {
-		return ""
+// renew is the hint for every request that an ended grant meets.
+func renew(g jit.Grant) string { return fmt.Sprintf("set renewal = %d to grant again", g.Renewal+1) }
+
+// ran says when a grant gave access, and who ended it.
+func ran(g jit.Grant) string {
+	text := fmt.Sprintf("ran from %s to %s", jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()))
+	if !g.RevokedAt.IsZero() {
+		text += fmt.Sprintf(", when %s revoked it (%s)", g.RevokedBy, g.RevokeReason)
 	}
-	return fmt.Sprintf(", when %s revoked it (%s)", g.RevokedBy, g.RevokeReason)
+	return text
 }
 
-// over is the error for asking an ended grant for anything else than it was.
-func over(g jit.Grant, now time.Time, attribute string) error {
+// errOver is the error for asking an ended grant for anything else than it was.
+func errOver(g jit.Grant, now time.Time, attribute string) error {
 	return &jit.Error{
 		Attribute: attribute,
-		Problem: fmt.Sprintf("the grant is over: it ran from %s to %s%s, and it is %s; an ended grant is never changed",
-			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), revokedBy(g), jit.FormatTime(now)),
-		Hint: fmt.Sprintf("set renewal = %d to grant again", g.Renewal+1),
-		Err:  jit.ErrOver,
+		Problem: fmt.Sprintf("the grant is over: it %s, and it is %s; an ended grant is never changed",
+			ran(g), jit.FormatTime(now)),
+		Hint: renew(g), Err: jit.ErrOver,
 	}
 }
 
-// usedUp is the error for a block that comes back after Terraform destroyed it: the grant that it asks for is over.
-func usedUp(g jit.Grant) error {
+// errUsedUp is the error for a block that comes back after Terraform destroyed it, when its grant is over.
+func errUsedUp(g jit.Grant) error {
 	return &jit.Error{
 		Attribute: "renewal",
-		Problem: fmt.Sprintf("this grant was given before: it ran from %s to %s%s, and its resource was destroyed. A grant is given once",
-			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), revokedBy(g)),
-		Hint: fmt.Sprintf("set renewal = %d to grant again", g.Renewal+1),
-		Err:  jit.ErrOver,
+		Problem:   fmt.Sprintf("this grant was given before: it %s, and its resource was destroyed. A grant is given once", ran(g)),
+		Hint:      renew(g), Err: jit.ErrOver,
 	}
+}
+
+// stillLive adds to a refusal that the recorded grant goes on.
+func stillLive(g jit.Grant, err error) error {
+	var refused *jit.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	more := *refused
+	more.Hint = strings.TrimPrefix(fmt.Sprintf("%s. The grant is live and ends at %s; `jit revoke %s` ends it now",
+		more.Hint, jit.FormatTime(g.End), g.ID), ". ")
+	return &more
 }

@@ -8,15 +8,15 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// checkAsked refuses what a grant cannot have on a target on which people decide when it begins.
-func checkAsked(p jit.Platform, r Request) error {
+// checkGatekept refuses what a grant cannot have on a target where people decide when it begins.
+func checkGatekept(p jit.Platform, r Request) error {
 	if _, asks := jit.Asks(p); !asks {
 		return nil
 	}
 	switch {
 	case r.TTL.IsZero():
 		return jit.Invalid("expires_at", `write for example ttl = "2h"; it is counted from the approval`,
-			"people decide on target %q when the access begins, so its end cannot be fixed before", r.Binding.Target)
+			"people decide on target %q when the access begins, so you cannot fix its end beforehand", r.Binding.Target)
 	case !r.StartsAt.IsZero():
 		return jit.Invalid("starts_at", "leave it out", "people decide on target %q when the access begins", r.Binding.Target)
 	}
@@ -33,8 +33,8 @@ func (b *Broker) Waiting(g jit.Grant) bool {
 	return asks
 }
 
-// TakeUp looks what people have decided on a grant that waits, and begins or closes it accordingly. One that nobody has decided
-// on stays as it is, unless today's policies do not permit it any more.
+// TakeUp carries out what people have decided on a waiting grant: it begins or closes. An undecided grant stays as it is, unless
+// today's policies no longer permit it.
 func (b *Broker) TakeUp(ctx context.Context, g jit.Grant) (jit.Grant, error) {
 	g, _, err := b.Recall(ctx, g.ID, g)
 	if err != nil || !b.Waiting(g) {
@@ -43,9 +43,9 @@ func (b *Broker) TakeUp(ctx context.Context, g jit.Grant) (jit.Grant, error) {
 	return b.ensure(ctx, g, jit.EventGranted)
 }
 
-// ask puts the grant before those who decide. When they have approved it, its window is what they made it: begins is true then. One
-// that may not begin any more, by its start_by or by today's policies, is taken back.
-func (b *Broker) ask(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.Grant, begins bool, err error) {
+// askPeople puts the grant before the people who decide. If they have approved it, begins is true and the grant has the window that they
+// gave it. A grant that may no longer begin, by its start_by or by today's policies, is withdrawn.
+func (b *Broker) askPeople(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.Grant, begins bool, err error) {
 	d, err := k.Ask(ctx, g.Access())
 	if err != nil {
 		return g, false, err
@@ -57,7 +57,7 @@ func (b *Broker) ask(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.
 	}
 	switch {
 	case why != "" && !approved:
-		return g, false, b.closeAsked(ctx, g, why)
+		return g, false, b.withdraw(ctx, g, why)
 	case !approved:
 		return g, false, nil
 	}
@@ -67,7 +67,7 @@ func (b *Broker) ask(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.
 		}
 		g.Window = d.Window
 		events := []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By)}
-		if why != "" { // it was given, and is taken back
+		if why != "" { // access was given, and is taken back
 			g.GrantedAt = d.Window.Start
 			events = append(events, b.window(jit.EventGranted, *g))
 		}
@@ -77,7 +77,7 @@ func (b *Broker) ask(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.
 	case err != nil:
 		return g, false, err
 	case g.Over(b.Now()):
-		return g, false, b.end(ctx, g) // it was ended before it was approved
+		return g, false, b.end(ctx, g) // it ended before it was approved
 	case why != "":
 		g, _, err = b.Revoke(ctx, Revocation{Grant: g, Reason: why})
 		return g, false, errors.Join(notGranted(g, "it was approved by "+d.By+" and ended at once: "+why), err)
@@ -85,12 +85,12 @@ func (b *Broker) ask(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.
 	return g, true, nil
 }
 
-// approvedMeanwhile looks whether people have approved a grant that is about to end with nothing given. If so it brings the record up
-// to date and returns it. A grant that may not begin any more is recorded as given and revoked, and ends.
+// approvedMeanwhile looks whether people have approved a grant that is about to end without having given access. If so it updates the
+// record and returns it. A grant that may no longer begin is recorded as given and revoked, and ends.
 func (b *Broker) approvedMeanwhile(ctx context.Context, g jit.Grant) (_ jit.Grant, approved bool) {
-	unanswered := func(g jit.Grant) bool { return g.GrantedAt.IsZero() && g.RevokedAt.IsZero() && g.EndedAt.IsZero() }
+	open := func(g jit.Grant) bool { return g.GrantedAt.IsZero() && g.RevokedAt.IsZero() && g.EndedAt.IsZero() }
 	k, asks := jit.Asks(b.Targets[g.Target])
-	if !asks || !unanswered(g) || g.Failed() {
+	if !asks || !open(g) || g.Failed() {
 		return g, false
 	}
 	d, err := k.Ask(ctx, g.Access())
@@ -99,14 +99,13 @@ func (b *Broker) approvedMeanwhile(ctx context.Context, g jit.Grant) (_ jit.Gran
 	}
 	why := b.mayNotBegin(ctx, g, d)
 	updated, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
-		if !unanswered(*g) {
+		if !open(*g) {
 			return nil, false
 		}
 		g.Window, g.GrantedAt = d.Window, d.Window.Start
 		events := []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By), b.window(jit.EventGranted, *g)}
 		if why != "" {
-			g.RevokedAt, g.RevokedBy, g.RevokeReason = b.Now(), b.Actor.Name, why
-			events = append(events, b.event(jit.EventRevokeAsked, *g, "reason", why))
+			events = append(events, b.revoked(g, b.Now(), why))
 		}
 		return events, true
 	})
@@ -116,7 +115,7 @@ func (b *Broker) approvedMeanwhile(ctx context.Context, g jit.Grant) (_ jit.Gran
 	return updated, true
 }
 
-// mayNotBegin says why a grant may not begin that people have decided on, or still may; empty when it may.
+// mayNotBegin says why a grant on which people decide may not begin; empty if it may.
 func (b *Broker) mayNotBegin(ctx context.Context, g jit.Grant, d jit.Decision) string {
 	begin, late := b.Now(), "nobody approved it"
 	if !d.Window.Start.IsZero() {
@@ -128,7 +127,7 @@ func (b *Broker) mayNotBegin(ctx context.Context, g jit.Grant, d jit.Decision) s
 	if most := min(g.Length(), b.MaxTTL); d.Window.Length() > most {
 		return fmt.Sprintf("it was approved for %s, and it may last %s", jit.FormatDuration(d.Window.Length()), jit.FormatDuration(most))
 	}
-	if err := b.rejudge(ctx, g); errors.Is(err, jit.ErrDenied) { // any other error comes up again
+	if err := b.rejudge(ctx, g); errors.Is(err, jit.ErrDenied) { // the next attempt meets any other error
 		return err.Error()
 	}
 	return ""
@@ -142,19 +141,13 @@ func notGranted(g jit.Grant, why string) error {
 	}
 }
 
-// closeAsked takes the request back and closes its record: nothing was given.
-func (b *Broker) closeAsked(ctx context.Context, g jit.Grant, why string) error {
+// withdraw withdraws the request for a grant and closes its record: nothing was given.
+func (b *Broker) withdraw(ctx context.Context, g jit.Grant, why string) error {
 	cause := notGranted(g, why)
-	if err := b.remove(ctx, g); err != nil {
-		return err
+	err := b.remove(ctx, g)
+	if err == nil {
+		err = b.closeFailed(ctx, g, cause)
 	}
-	_, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
-		if !g.GrantedAt.IsZero() || !g.RevokedAt.IsZero() || g.Failed() {
-			return nil, false
-		}
-		g.FailedAt, g.Failure = b.Now(), cause.Error()
-		return []jit.Event{b.event(jit.EventGrantFailed, *g, "error", cause.Error())}, true
-	})
 	if err != nil {
 		return err
 	}
