@@ -56,11 +56,11 @@ func CheckForm(r Request, unknown map[string]bool) error {
 	if !unknown["renewal"] && r.Renewal < 1 {
 		return jit.Invalid("renewal", "count the renewals from 1: renewal = 2 grants for the second time", "%d is not a renewal", r.Renewal)
 	}
-	return checkEnd(r, unknown)
+	return checkOneEnd(r, unknown)
 }
 
-// checkEnd makes sure that there is exactly one end and that it lies after the beginning.
-func checkEnd(r Request, unknown map[string]bool) error {
+// checkOneEnd requires exactly one end, after the beginning.
+func checkOneEnd(r Request, unknown map[string]bool) error {
 	hasTTL, hasEnd := !r.TTL.IsZero() || unknown["ttl"], !r.ExpiresAt.IsZero() || unknown["expires_at"]
 	const hint = `write ttl = "2h", or expires_at = "2026-11-23T18:00:00Z"`
 	switch {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -15,28 +17,28 @@ type Revocation struct {
 	// Grant is the record, or as much of it as is remembered: id, owner, binding and window at least.
 	Grant  jit.Grant
 	Reason string
-	// Holder, when not 0, restricts the revocation to that holder of the grant: a newer holder keeps it.
+	// Holder, unless 0, restricts the revocation to that holder of the grant: a newer holder keeps it.
 	Holder int64
 	// TerminateSessions also ends open sessions, where the platform can, whatever the grant says.
 	TerminateSessions bool
-	// Destroys: Terraform destroys the resource, which is recorded of a grant that is over, too.
+	// Destroys: Terraform destroys the resource. That is recorded also for a grant that is over.
 	Destroys bool
 }
 
-// Destroyed is the reason recorded for a grant whose resource Terraform destroys.
+// Destroyed is the recorded reason for a grant whose resource Terraform destroys.
 const Destroyed = "the resource was destroyed"
 
-// ErrUnrecorded says that access was ended on its target and that the ledger could not record it.
+// ErrUnrecorded is the error for access that ended on its target when the ledger could not record that.
 var ErrUnrecorded = errors.New("the ledger could not record it")
 
-// Revoke ends a grant of this owner now; one of another's is refused. Absent, over, failed or unknown to the ledger is success. kept is
-// true when a newer holder has the grant, which then lives on. If the ledger
-// cannot be reached, access is ended all the same and the error is of the kind [ErrUnrecorded].
-// An error of the kind [jit.ErrRemains] says that the access has ended, which is recorded, and that something is left to be cleaned up, or
-// that the target of a failed grant could not be asked.
-// An error of the kind [jit.ErrOver] says that the window of the grant had passed before and that the target could not be
-// cleared of what may be left; the sweeper tries again. After any other error the returned grant says whether the
-// revocation is on record: the sweeper then ends the access.
+// Revoke ends a grant of this owner now; a grant of another owner is refused. A grant that is absent, over, failed or unknown to the
+// ledger is a success. kept is true if a newer holder has the grant, which then lives on. If the ledger cannot be reached, access ends
+// all the same and the error is [ErrUnrecorded].
+//
+// [jit.ErrRemains] says that access has ended, which is recorded, and that something remains to be cleaned up, or that the target of a
+// failed grant could not be asked. [jit.ErrOver] says that the grant's window had passed before, and that the target could not be
+// cleared; the sweeper tries again. After any other error the returned grant says whether the revocation is recorded: if so, the
+// sweeper ends the access.
 func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bool, err error) {
 	if err := b.owns(r.Grant); err != nil {
 		return r.Grant, false, err
@@ -48,41 +50,12 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	if err != nil {
 		return r.Grant, false, b.endUnrecorded(ctx, r, err)
 	}
-	ask := sync.OnceValues(func() (passed, error) { return b.askAbout(ctx, first) })
-	var clocks error
+	check := sync.OnceValues(func() (endCheck, error) { return b.checkEnd(ctx, first) })
 	failpoint.Hit("revoke.before-intent")
-	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
-		now := b.Now()
-		kept = r.Holder != 0 && g.Holder > r.Holder
-		if kept || g.Failed() {
-			return nil, false
-		}
-		if g.RevokedAt.IsZero() && g.EndedAt.IsZero() && g.Window.Over(now) {
-			// If our clock is ahead, it is live: what is not recorded as revoked would be put back.
-			var p passed
-			if p, clocks = ask(); clocks != nil {
-				return nil, false
-			}
-			now = now.Add(-p.behind)
-		}
-		if g.Over(now) {
-			// Its end is recorded, or so long past that it follows from the window; a lost record is made good.
-			lost, first := g.Version == 0, r.Destroys && !g.Destroyed()
-			r.destroy(g)
-			if lost {
-				return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(now)))}, true
-			}
-			return []jit.Event{b.event(jit.EventChanged, *g, "note", Destroyed+"; the grant was over")}, first
-		}
-		r.destroy(g)
-		g.RevokedAt, g.RevokedBy, g.RevokeReason = now, b.Actor.Name, r.Reason
-		g.TerminateSessions = g.TerminateSessions || r.TerminateSessions
-		return []jit.Event{b.event(jit.EventRevokeAsked, *g, "reason", r.Reason)}, true
-	})
-	if kept {
+	if g, kept, err = b.recordRevocation(ctx, r, first, check); kept {
 		return g, true, nil
 	}
-	if err = errors.Join(err, clocks); err != nil {
+	if err != nil {
 		return g, false, b.endUnrecorded(ctx, r, err)
 	}
 	failpoint.Hit("revoke.after-intent")
@@ -94,23 +67,23 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	}
 	over := false
 	if g.Window.Over(b.Now()) {
-		p, err := ask()
+		c, err := check()
 		if err != nil {
 			return g, false, b.endUnrecorded(ctx, r, err)
 		}
-		now := b.Now().Add(-p.behind)
+		now := b.Now().Add(-c.behind)
 		over = g.Window.Over(now)
 		switch native := g.Enforcement == jit.Native; {
-		case over && native && p.unread != nil:
-			return g, false, leftOver(p.unread)
-		case over && native && p.endedByItself(g, now):
-			return g, false, nil // what is left is the sweeper's to clear away
+		case over && native && c.unread != nil:
+			return g, false, errUncleared(c.unread)
+		case over && native && c.endedByItself(g, now):
+			return g, false, nil // the sweeper clears what is left
 		}
 	}
 	remains := b.end(ctx, g)
 	if remains != nil && !errors.Is(remains, jit.ErrRemains) {
 		if over {
-			remains = leftOver(remains)
+			remains = errUncleared(remains)
 		}
 		return g, false, remains
 	}
@@ -118,8 +91,42 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	return g, false, errors.Join(remains, err)
 }
 
-// removeUngranted looks at the target of a grant whose attempt is recorded to have given nothing, and takes away what is there all the same.
-// A target that cannot be asked is no failure but a note, an error of the kind [jit.ErrRemains]: the record is closed.
+// recordRevocation records that a grant is revoked. A grant whose end is recorded, or long past, stays as it is.
+func (b *Broker) recordRevocation(ctx context.Context, r Revocation, first jit.Grant, check func() (endCheck, error)) (
+	g jit.Grant, kept bool, err error,
+) {
+	var unsure error
+	g, err = b.update(ctx, first, func(g *jit.Grant) ([]jit.Event, bool) {
+		now := b.Now()
+		if kept = r.Holder != 0 && g.Holder > r.Holder; kept || g.Failed() {
+			return nil, false
+		}
+		if g.RevokedAt.IsZero() && g.EndedAt.IsZero() && g.Window.Over(now) {
+			// If our clock is ahead the grant is live, and a sweep would put it back unless it is recorded as revoked.
+			var c endCheck
+			if c, unsure = check(); unsure != nil {
+				return nil, false
+			}
+			now = now.Add(-c.behind)
+		}
+		lost, destroys := g.Version == 0, r.Destroys && !g.Destroyed()
+		if destroys {
+			g.Holder = -max(g.Holder, 1)
+		}
+		switch {
+		case !g.Over(now):
+			g.TerminateSessions = g.TerminateSessions || r.TerminateSessions
+			return []jit.Event{b.revoked(g, now, r.Reason)}, true
+		case lost:
+			return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(now)))}, true
+		}
+		return []jit.Event{b.event(jit.EventChanged, *g, "note", Destroyed+"; the grant was over")}, destroys
+	})
+	return g, kept, errors.Join(err, unsure)
+}
+
+// removeUngranted removes what the target holds of a grant whose attempt is recorded to have given nothing. If the target cannot be
+// asked, that is a note of the kind [jit.ErrRemains], not a failure: the record is closed.
 func (b *Broker) removeUngranted(ctx context.Context, g jit.Grant) error {
 	err := b.remove(ctx, g)
 	if err == nil || errors.Is(err, jit.ErrRemains) {
@@ -131,30 +138,69 @@ func (b *Broker) removeUngranted(ctx context.Context, g jit.Grant) error {
 	}
 }
 
-// destroy notes in a record that its resource was destroyed, if it was.
-func (r *Revocation) destroy(g *jit.Grant) {
-	if r.Destroys && !g.Destroyed() {
-		g.Holder = -max(g.Holder, 1)
-	}
-}
-
-func leftOver(err error) error {
+// errUncleared is the error for a grant that is over when its target cannot be cleared.
+func errUncleared(err error) error {
 	return &jit.Error{
-		Problem: fmt.Sprintf("the grant is over, and its target could not be checked for what is left of it: %v", err),
+		Problem: fmt.Sprintf("the grant is over, and its target could not be cleared: %v", err),
 		Hint:    "a `jit sweep` that reaches the target clears it", Err: jit.ErrOver,
 	}
 }
 
-// endUnrecorded ends access although the ledger cannot take it down: revoking has to work even then.
+// endUnrecorded ends access although the ledger, with the given error, cannot record it.
 func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) error {
 	p, err := b.Target(r.Grant.Target)
 	if err != nil {
 		return errors.Join(ledger, err)
 	}
-	access := r.Grant.Access()
+	g, access := r.Grant, r.Grant.Access()
 	access.TerminateSessions = access.TerminateSessions || r.TerminateSessions
-	if err := p.Apply(ctx, r.Grant.Scope, []jit.Change{{Op: jit.Remove, Access: access, Held: r.Grant.Held()}})[0]; err != nil {
-		return errors.Join(fmt.Errorf("revoke grant %s on target %q: %w", r.Grant.ID, r.Grant.Target, err), ledger)
+	err = p.Apply(ctx, g.Scope, []jit.Change{{Op: jit.Remove, Access: access, Held: g.Held()}})[0]
+	if err != nil {
+		return errors.Join(fmt.Errorf("revoke grant %s on target %q: %w", g.ID, g.Target, err), ledger)
 	}
-	return fmt.Errorf("the access of grant %s was ended, but %w; repeat this when the ledger is back, or the sweeper puts the access back: %w", r.Grant.ID, ErrUnrecorded, ledger)
+	return fmt.Errorf("the access of grant %s was ended, but %w; "+
+		"repeat this when the ledger is back, or the sweeper puts the access back: %w", g.ID, ErrUnrecorded, ledger)
+}
+
+// endCheck is what the ledger's server and the target say about a grant whose window is over by our clock.
+type endCheck struct {
+	// behind is how far our clock is ahead of the earlier of the other two, if they disagree.
+	behind time.Duration
+	// snapshot is the grant's scope; unread says why it could not be read.
+	snapshot jit.Snapshot
+	unread   error
+}
+
+// checkEnd asks the ledger's server and the target for their time, and reads the grant's scope; err is the ledger's.
+func (b *Broker) checkEnd(ctx context.Context, g jit.Grant) (c endCheck, err error) {
+	before := b.Now()
+	clock, err := b.Ledger.Clock(ctx)
+	if err != nil {
+		return c, err
+	}
+	c.compare(before, clock)
+	before = b.Now()
+	var target jit.Platform
+	if target, c.unread = b.Target(g.Target); c.unread == nil {
+		c.snapshot, c.unread = target.Read(ctx, g.Scope)
+	}
+	c.compare(before, c.snapshot.Clock)
+	return c, nil
+}
+
+// compare takes another clock into account.
+func (c *endCheck) compare(now, clock time.Time) {
+	sound, _ := jit.EarlierTime(now, clock)
+	c.behind = max(c.behind, now.Sub(sound))
+}
+
+// endedByItself reports whether a platform with native enforcement has ended the grant, whose window is over at now. It has not if the end
+// was moved or taken off.
+func (c *endCheck) endedByItself(g jit.Grant, now time.Time) bool {
+	for _, o := range c.snapshot.Ours {
+		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner && (o.End.IsZero() || now.Before(o.End)) {
+			return false
+		}
+	}
+	return !strings.HasPrefix(g.Drift(c.snapshot), jit.Stripped)
 }
