@@ -11,11 +11,13 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Unrecorded returns the grants that the markers of this owner tell of and the ledger does not know, in the order of their end. Of
-// several bindings of one grant the one that ends first is taken: a copy that was made to last longer extends nothing. refused has an
-// error for each grant that the ledger does not know and that may not be recorded; err says that the ledger could not be read.
-func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snapshot) (grants []jit.Grant, refused []error, err error) {
-	lost, err := b.lost(ctx, observed)
+// Unrecorded returns the grants that markers of this owner name and the ledger does not know, ordered by end. Of several bindings of one
+// grant it takes the one that ends first, so a copy with a later end extends nothing. refused has an error for each unknown grant that
+// may not be recorded; err says that the ledger could not be read.
+func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snapshot) (
+	grants []jit.Grant, refused []error, err error,
+) {
+	lost, err := b.unknownIDs(ctx, observed)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -25,18 +27,16 @@ func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snap
 			if o.Marker.Owner != b.Owner || !lost[o.Marker.ID] {
 				continue
 			}
-			g, err := b.boundedRecord(at, observed[at], o)
+			g, err := b.unrecorded(at, observed[at], o)
 			if err != nil {
 				wrong[o.Marker.ID] = fmt.Errorf("grant %s on %s of target %q: %w", o.Marker.ID, at.Scope, at.Target, err)
-				continue
-			}
-			if first, copied := found[g.ID]; !copied || g.End.Before(first.End) {
+			} else if first, copied := found[g.ID]; !copied || g.End.Before(first.End) {
 				found[g.ID] = g
 			}
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(wrong)) {
-		if _, told := found[id]; !told {
+		if _, recorded := found[id]; !recorded {
 			refused = append(refused, wrong[id])
 		}
 	}
@@ -45,8 +45,8 @@ func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snap
 	}), refused, nil
 }
 
-// lost returns the ids in the markers of this owner that the ledger does not know.
-func (b *Broker) lost(ctx context.Context, observed map[jit.Place]jit.Snapshot) (map[jit.ID]bool, error) {
+// unknownIDs returns the ids in markers of this owner that the ledger does not know.
+func (b *Broker) unknownIDs(ctx context.Context, observed map[jit.Place]jit.Snapshot) (map[jit.ID]bool, error) {
 	ids := map[jit.ID]bool{}
 	for _, s := range observed {
 		for _, o := range s.Ours {
@@ -55,21 +55,14 @@ func (b *Broker) lost(ctx context.Context, observed map[jit.Place]jit.Snapshot) 
 			}
 		}
 	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	for g, err := range b.Ledger.Grants(ctx, jit.Filter{IDs: slices.Collect(maps.Keys(ids))}) {
-		if err != nil {
-			return nil, err
-		}
-		delete(ids, g.ID)
-	}
-	return ids, nil
+	records := b.recordsOf(ctx, slices.Collect(maps.Keys(ids)))
+	maps.DeleteFunc(ids, func(id jit.ID, _ bool) bool { _, known := records.Grants[id]; return known })
+	return ids, records.Unread
 }
 
-// boundedRecord rebuilds the record of a grant that nobody asks for from one binding of a snapshot. Anyone who can write on a target can
-// write a marker, so a live grant longer than max_ttl is refused; one that is over is recorded in any case, so that it never comes back.
-func (b *Broker) boundedRecord(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.Grant, error) {
+// unrecorded rebuilds the record of a grant that nobody asks for from one binding. Anyone who can write on a target can write a marker,
+// so a live grant longer than max_ttl is refused. One that is over is always recorded, so that it never comes back.
+func (b *Broker) unrecorded(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.Grant, error) {
 	p, err := b.Target(at.Target)
 	if err != nil {
 		return jit.Grant{}, err
@@ -80,9 +73,9 @@ func (b *Broker) boundedRecord(at jit.Place, s jit.Snapshot, o jit.Observed) (ji
 	}
 	if w := o.Marker.Window; !w.Over(b.Now()) && w.Length() > b.MaxTTL {
 		return jit.Grant{}, &jit.Error{
-			Problem: fmt.Sprintf("its marker says %s to %s, which is %s; max_ttl is %s", jit.FormatTime(w.Start), jit.FormatTime(w.End),
-				jit.FormatDuration(w.Length()), jit.FormatDuration(b.MaxTTL)),
-			Hint: "if that is what was granted, write that max_ttl into jit.hcl and adopt again; else take the binding off the target",
+			Problem: fmt.Sprintf("its marker says %s to %s, which is %s; max_ttl is %s", jit.FormatTime(w.Start),
+				jit.FormatTime(w.End), jit.FormatDuration(w.Length()), jit.FormatDuration(b.MaxTTL)),
+			Hint: "if that was granted, write that max_ttl into jit.hcl and adopt again; else remove the binding from the target",
 			Err:  jit.ErrInvalid,
 		}
 	}
@@ -107,8 +100,8 @@ func (b *Broker) recordFromMarker(m jit.Marker, binding jit.Binding, traits jit.
 	return g
 }
 
-// lostRecord rebuilds the record of the grant that is asked for from its marker, for a ledger that lost it: of several bindings from the one
-// that ends first. A live grant that is longer than max_ttl, or longer or later than what is asked for, is refused.
+// lostRecord rebuilds the record of the requested grant from its marker: of several bindings, from the one that ends first. It refuses a
+// live grant that is longer than max_ttl, or longer or later than requested.
 func (b *Broker) lostRecord(d Decision, r Request) (g jit.Grant, found bool, err error) {
 	for _, o := range d.snapshot.Ours {
 		m := o.Marker
@@ -124,7 +117,7 @@ func (b *Broker) lostRecord(d Decision, r Request) (g jit.Grant, found bool, err
 	return g, true, b.credible(g, r)
 }
 
-// credible refuses the window that a marker tells of a live grant if nobody asks for so much.
+// credible refuses the window of a live grant in a marker if the request does not ask for as much.
 func (b *Broker) credible(g jit.Grant, r Request) error {
 	now := b.Now()
 	if g.Window.Over(now) {
@@ -134,24 +127,26 @@ func (b *Broker) credible(g jit.Grant, r Request) error {
 	if !r.TTL.IsZero() {
 		ttl = r.TTL.Length()
 	}
-	var rule, hint string
+	rule, hint := "", "record it with `jit adopt`"
 	switch {
 	case g.Length() > b.MaxTTL:
-		rule, hint = "max_ttl of the provider is "+jit.FormatDuration(b.MaxTTL), "have max_ttl raised, record it with `jit adopt`"
+		rule = "max_ttl of the provider is " + jit.FormatDuration(b.MaxTTL)
+		hint = "have max_ttl raised, record it with `jit adopt`"
 	case g.Length() > ttl:
-		rule, hint = "ttl is "+jit.FormatDuration(ttl), "record it with `jit adopt`"
-	case !r.TTL.IsZero() && g.Start.After(begin.Add(jit.MaxSkew)): // what was granted a moment ago may begin by another clock
-		rule, hint = "it would begin at "+jit.FormatTime(begin), "record it with `jit adopt`"
+		rule = "ttl is " + jit.FormatDuration(ttl)
+	case !r.TTL.IsZero() && g.Start.After(begin.Add(jit.MaxSkew)): // a grant made just now may begin by another clock
+		rule = "it would begin at " + jit.FormatTime(begin)
 	default:
 		return nil
 	}
-	return jit.Invalid(endAttribute(g), "take the binding off the target and apply again; or, if that is what was granted, "+hint+" and apply again",
+	return jit.Invalid(endAttribute(g),
+		"take the binding off the target and apply again; or, if that was granted, "+hint+" and apply again",
 		"the ledger has no record of grant %s, and its marker on target %q says %s to %s, which is %s; %s", g.ID, g.Target,
 		jit.FormatTime(g.Start), jit.FormatTime(g.End), jit.FormatDuration(g.Length()), rule)
 }
 
-// completed returns a record that was rebuilt from a marker with what no marker holds, taken from the same grant as it is asked for. Every
-// other record stays as it is.
+// completed adds to a record that was rebuilt from a marker what no marker holds, from the same grant as requested. Every other record
+// stays as it is.
 func completed(g, asked jit.Grant) (_ jit.Grant, rebuilt bool) {
 	if !g.ReasonLost() || asked.ID != g.ID {
 		return g, false
@@ -161,13 +156,13 @@ func completed(g, asked jit.Grant) (_ jit.Grant, rebuilt bool) {
 	return g, true
 }
 
-// Adopt records grants that [Broker.Unrecorded] has found. One that somebody has recorded meanwhile is left as it is. It returns one
-// error for each.
+// Adopt records grants that [Broker.Unrecorded] returned, and returns an error for each. A grant that is recorded meanwhile stays as
+// it is.
 func (b *Broker) Adopt(ctx context.Context, grants []jit.Grant) []error {
 	entries := make([]jit.Entry, len(grants))
 	for i, g := range grants {
-		entries[i] = jit.Rewrite(jit.Grant{}, g, b.window(jit.EventAdopted, g, "state", string(g.State(b.Now())),
-			"owner", g.Owner, "target", g.Target, "principal", g.Principal, "role", g.Role, "scope", g.Scope, "from", "marker"))
+		entries[i] = jit.Rewrite(jit.Grant{}, g, b.window(jit.EventAdopted, g, "state", string(g.State(b.Now())), "owner", g.Owner,
+			"target", g.Target, "principal", g.Principal, "role", g.Role, "scope", g.Scope, "from", "marker"))
 	}
 	errs := b.Ledger.Write(ctx, entries)
 	for i, err := range errs {

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// slowFailure is how long a read has to take before its error is remembered.
+	// slowFailure is how long a read must take for its error to be kept.
 	slowFailure = 5 * time.Second
-	// outageKept is for how long it is: about one plan.
+	// outageKept is how long an error is kept: about one plan.
 	outageKept = time.Minute
 )
 
-// outages remembers the scopes and targets that took long to fail, so that a plan of many grants waits for a target that
-// does not answer once, not once for each grant. Its zero value is ready.
+// outages keeps the errors of places that were slow to fail, so that a plan of many grants waits for a silent target once, not once for
+// each grant. The zero value is ready.
 type outages struct {
 	mu    sync.Mutex
 	known map[jit.Place]outage
@@ -27,7 +27,7 @@ type outage struct {
 	at  time.Time
 }
 
-// read reads a place by ask, unless an outage of it is remembered.
+// read reads a place with ask, unless an outage of it is kept.
 func (o *outages) read(at jit.Place, now func() time.Time, ask func() (jit.Snapshot, error)) (s jit.Snapshot, err error) {
 	err = o.try(at, now, func() (err error) {
 		s, err = ask()
@@ -36,8 +36,8 @@ func (o *outages) read(at jit.Place, now func() time.Time, ask func() (jit.Snaps
 	return s, err
 }
 
-// try is read for any question; a question about a target as a whole has a place without a scope. An error that is an answer is
-// not remembered.
+// try asks any question about a place; a question about a whole target has a place without a scope. An error that is an answer is not
+// kept.
 func (o *outages) try(at jit.Place, now func() time.Time, ask func() error) error {
 	began := now()
 	o.mu.Lock()
@@ -58,18 +58,7 @@ func (o *outages) try(at jit.Place, now func() time.Time, ask func() error) erro
 	return err
 }
 
-// answered reports whether a target's error says something about what it was asked.
+// answered reports whether a target's error answers the question.
 func answered(err error) bool {
 	return errors.Is(err, jit.ErrInvalid) || errors.Is(err, jit.ErrUnknown)
-}
-
-// asker asks a target for what it knows of a binding.
-type asker func(target string, ask func() error) error
-
-// askNow asks in any case.
-func askNow(_ string, ask func() error) error { return ask() }
-
-// askOnce does not ask a target of which an outage is remembered. It serves plans; what gives access asks now.
-func (b *Broker) askOnce(target string, ask func() error) error {
-	return b.outages.try(jit.Place{Target: target}, b.Now, ask)
 }
