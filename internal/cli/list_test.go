@@ -52,7 +52,7 @@ func TestListFilters(t *testing.T) {
 	later := w.request(broker.Request{
 		Binding: jit.Binding{Target: "bastion", Principal: a.Principal, Role: "login"}, Reason: "CHG-3: later",
 		Renewal: 1,
-		TTL: jit.RecordedTTL("1h"), StartsAt: w.now.Add(3 * time.Hour),
+		TTL:     jit.RecordedTTL("1h"), StartsAt: w.now.Add(3 * time.Hour),
 	})
 	ids := func(args ...string) []jit.ID {
 		t.Helper()
