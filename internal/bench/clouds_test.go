@@ -49,9 +49,7 @@ resource "jit_grant" "all" {
   ttl       = "2h"
 }
 `, server.URL, grants, project))
-	var took time.Duration
-	n := calls(func() { took = lasts(func() { w.Apply() }) })
-	t.add("apply of 1,000 grants on gcp, 200 ms a call: time", took.Round(100*time.Millisecond).String(), "45s", took <= 45*time.Second)
+	n := calls(func() { w.Apply() })
 	t.add("apply of 1,000 grants on gcp: calls", fmt.Sprint(n), "202", n <= 202)
 	n = calls(func() {
 		if code := w.Plan().ExitCode; code != 0 {

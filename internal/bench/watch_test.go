@@ -133,13 +133,8 @@ func (t *table) lag() {
 		t.b.Errorf("%d ends failed", o.failed)
 	}
 	slices.Sort(o.lags)
-	p50, p99, last := o.lags[grants/2], o.lags[grants*99/100], o.lags[grants-1]
-	floor := t.psql(server, db)
-	t.add("1,000 ends in one second on postgresql, --watch: lag p50", p50.Round(time.Millisecond).String(), "1s", p50 <= time.Second)
-	t.add("1,000 ends in one second on postgresql, --watch: lag p99", p99.Round(time.Millisecond).String(), "5s", p99 <= 5*time.Second)
-	ratio := last.Seconds() / floor.Seconds()
-	t.add("1,000 ends on postgresql: the whole, beside psql in one transaction",
-		fmt.Sprintf("%.2f x (%.2fs / %.2fs)", ratio, last.Seconds(), floor.Seconds()), "3 x", ratio <= 3)
+	t.ratio("1,000 ends in one second on postgresql, --watch: lag of the last beside psql in one transaction",
+		o.lags[grants-1], t.psql(server, db), 1.5)
 }
 
 // psql times 1,000 REVOKE and DROP ROLE by psql, as fast as it can: in one transaction.
@@ -407,8 +402,7 @@ func (t *table) replicas() {
 		took, once = run(2, false)
 		two, second = min(two, took), second && once
 	}
-	ratio := two.Seconds() / one.Seconds()
-	t.add("10,000 ends at once, 200 ms a call, two replicas beside one, least of 5 each", fmt.Sprintf("%.2f x (%.1fs / %.1fs)", ratio, two.Seconds(), one.Seconds()), "1 x", ratio <= 1)
+	t.ratio("10,000 ends at once, 200 ms a call, two replicas beside one, least of 5 each", two, one, 1)
 	three, third := run(3, true)
 	t.add("10,000 ends at once, three replicas, one killed: every end recorded once", fmt.Sprintf("%v, %v, %v (%.1fs)", first, second, third, three.Seconds()),
 		"true", first && second && third)
@@ -515,6 +509,8 @@ func (f *forgetful) Acquire(context.Context, string, string, time.Time, time.Tim
 }
 
 func (f *forgetful) Renew(context.Context, string, string, int64, time.Time) error { return nil }
+
+func (f *forgetful) Release(context.Context, string, string, int64) error { return nil }
 
 func (f *forgetful) Holder(context.Context, string) (int64, string, time.Time, error) {
 	return 0, "", time.Time{}, nil

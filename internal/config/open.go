@@ -115,7 +115,7 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
 		services := jit.Services{
 			Now:    o.Now,
-			Claims: l.Marks(),
+			Claims: l.Claims(),
 			// the next sweep repeats it
 			Tidied: func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) },
 		}

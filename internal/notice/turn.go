@@ -216,7 +216,7 @@ func (t *turn) wait(ctx context.Context, d time.Duration) error {
 func (t *turn) release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	err := t.Leases.Renew(ctx, t.leaseOf(t.receiver), t.Holder, t.next, time.Unix(0, 0))
+	err := t.Leases.Release(ctx, t.leaseOf(t.receiver), t.Holder, t.next)
 	if errors.Is(err, jit.ErrStale) {
 		return nil // it is another's already
 	}

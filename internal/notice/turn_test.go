@@ -35,6 +35,13 @@ func (m *mortal) Renew(ctx context.Context, name, holder string, position int64,
 	return m.Leases.Renew(ctx, name, holder, position, until)
 }
 
+func (m *mortal) Release(ctx context.Context, name, holder string, position int64) error {
+	if m.dead.Load() {
+		return errKilled
+	}
+	return m.Leases.Release(ctx, name, holder, position)
+}
+
 // The sender dies between the delivery and its note: the notice comes again, with the same id.
 func TestNoticesRepeatWithTheSameID(t *testing.T) {
 	inWorld(t, func(w *world) {

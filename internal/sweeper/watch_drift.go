@@ -19,7 +19,7 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 	defer func() { // so that the next watcher does not wait for the lease to end
 		let, cancel := context.WithTimeout(context.WithoutCancel(ctx), pollEvery)
 		defer cancel()
-		_ = w.Leases.Renew(let, w.driftLease(target), w.Holder, 0, time.Unix(0, 0))
+		_ = w.Leases.Release(let, w.driftLease(target), w.Holder, 0)
 	}()
 	var lastDone time.Time // when this watcher's last drift pass ended
 	wrongClock := false

@@ -71,3 +71,8 @@ func (l leases) Renew(ctx context.Context, name, holder string, position int64, 
 	l.put(name, shared{held{holder, until}, position})
 	return nil
 }
+
+// Release ends the lease of a piece of work.
+func (l leases) Release(ctx context.Context, name, holder string, position int64) error {
+	return l.Renew(ctx, name, holder, position, time.Unix(0, 0))
+}

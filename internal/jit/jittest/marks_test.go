@@ -9,7 +9,7 @@ import (
 )
 
 func TestMarks(t *testing.T) {
-	ledgertest.RunMarks(t, func(*testing.T) func() jit.Claims {
+	ledgertest.RunClaims(t, func(*testing.T) func() jit.Claims {
 		m := &jittest.Marks{}
 		return func() jit.Claims { return m }
 	})

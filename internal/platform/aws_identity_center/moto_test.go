@@ -107,7 +107,7 @@ func (s *motoSite) open(t testing.TB) *Platform {
 			t.Error(err)
 		}
 	})
-	p.ledger = l.Marks()
+	p.ledger = l.Claims()
 	return p
 }
 

@@ -114,7 +114,7 @@ func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 			t.Error(err)
 		}
 	})
-	p.ledger = l.Marks()
+	p.ledger = l.Claims()
 	return p
 }
 

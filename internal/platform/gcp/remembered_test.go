@@ -56,7 +56,7 @@ func rememberingTarget(t *testing.T, scope, gone string, principals, roles, scop
 	target.Principals, target.Roles, target.Gone = principals, roles, gone
 	target.OpenAt = func(t *testing.T, offset time.Duration) jit.Platform {
 		p := openAt(t, s, cfg, func() time.Time { return time.Now().Add(offset) })
-		p.ledger = l.Marks()
+		p.ledger = l.Claims()
 		return p
 	}
 	target.Open = func(t *testing.T) jit.Platform { return target.OpenAt(t, 0) }
@@ -72,7 +72,7 @@ func rememberingTarget(t *testing.T, scope, gone string, principals, roles, scop
 	target.MaxCalls = func(jit.Op, int) (reads, writes int) { return 1, 1 }
 	target.Dump = func(t *testing.T) string {
 		kept := s.Policy(scope)
-		for _, m := range marksOf(t, l.Marks(), scope) {
+		for _, m := range marksOf(t, l.Claims(), scope) {
 			if !m.Prior {
 				kept.Bindings = takenOut(kept.Bindings, m)
 			}
@@ -80,7 +80,7 @@ func rememberingTarget(t *testing.T, scope, gone string, principals, roles, scop
 		return foreignIn(t, kept)
 	}
 	target.Tamper = platformtest.Tamper{Delete: func(t *testing.T, is jit.Marker) {
-		for _, m := range marksOf(t, l.Marks(), scope) {
+		for _, m := range marksOf(t, l.Claims(), scope) {
 			if ownedBy(m.Marker) == ownedBy(is) {
 				s.Edit(scope, func(p *gcptest.Policy) { p.Bindings = takenOut(p.Bindings, m) })
 			}

@@ -10,9 +10,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// RunMarks checks a store of marks. open returns a new, empty one that lives as long as the test; what
+// RunClaims checks a store of marks. open returns a new, empty one that lives as long as the test; what
 // it returns further times in one test is the same store, as another process would have it.
-func RunMarks(t *testing.T, open func(t *testing.T) func() jit.Claims) {
+func RunClaims(t *testing.T, open func(t *testing.T) func() jit.Claims) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, func() jit.Claims)
