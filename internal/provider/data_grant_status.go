@@ -23,7 +23,7 @@ func (d *grantStatusData) Metadata(_ context.Context, req datasource.MetadataReq
 	resp.TypeName = req.ProviderTypeName + "_grant_status"
 }
 
-// Configure takes over what the provider opened.
+// Configure receives the backend of the provider.
 func (d *grantStatusData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
 	d.backend = configured(req.ProviderData, &resp.Diagnostics)
 }

@@ -22,7 +22,7 @@ func (d *grantsData) Metadata(_ context.Context, req datasource.MetadataRequest,
 	resp.TypeName = req.ProviderTypeName + "_grants"
 }
 
-// Configure takes over what the provider opened.
+// Configure receives the backend of the provider.
 func (d *grantsData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
 	d.backend = configured(req.ProviderData, &resp.Diagnostics)
 }

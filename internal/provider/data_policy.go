@@ -19,7 +19,7 @@ func (d *policyData) Metadata(_ context.Context, req datasource.MetadataRequest,
 	resp.TypeName = req.ProviderTypeName + "_policy"
 }
 
-// Configure takes over what the provider opened.
+// Configure receives the backend of the provider.
 func (d *policyData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
 	d.backend = configured(req.ProviderData, &resp.Diagnostics)
 }

@@ -26,7 +26,7 @@ func (d *standingData) Metadata(_ context.Context, req datasource.MetadataReques
 	resp.TypeName = req.ProviderTypeName + "_standing_access"
 }
 
-// Configure takes over what the provider opened.
+// Configure receives the backend of the provider.
 func (d *standingData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
 	d.backend = configured(req.ProviderData, &resp.Diagnostics)
 }

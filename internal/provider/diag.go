@@ -14,8 +14,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// addError makes the diagnostic of an error: at the attribute to blame, if one is,
-// with what is wrong and what to do instead. doing says what was being done.
+// addError adds the diagnostic of an error, at the attribute to blame if there is one. doing is the summary of errors
+// that are not of a known kind.
 func addError(diags *diag.Diagnostics, doing string, err error) {
 	at, summary, detail := explain(doing, err)
 	if at == nil {
@@ -25,7 +25,7 @@ func addError(diags *diag.Diagnostics, doing string, err error) {
 	diags.AddAttributeError(*at, summary, detail)
 }
 
-// addWarning is [addError] for what does not stop the run.
+// addWarning is [addError] as a warning.
 func addWarning(diags *diag.Diagnostics, doing string, err error) {
 	at, summary, detail := explain(doing, err)
 	if at == nil {
@@ -35,7 +35,7 @@ func addWarning(diags *diag.Diagnostics, doing string, err error) {
 	diags.AddAttributeWarning(*at, summary, detail)
 }
 
-// addWarnings makes the diagnostics of the broker's warnings.
+// addWarnings adds the warnings of the broker.
 func addWarnings(diags *diag.Diagnostics, all []broker.Warning) {
 	for _, w := range all {
 		if at := attributePath(w.Attribute); at != nil {
@@ -61,7 +61,7 @@ func explain(doing string, err error) (at *path.Path, summary, detail string) {
 	return attributePath(user.Attribute), kind(doing, user), detail
 }
 
-// kind is the short and general part of a diagnostic.
+// kind returns the summary of a diagnostic: short and general.
 func kind(doing string, err *jit.Error) string {
 	switch {
 	case errors.Is(err, jit.ErrOver):
@@ -80,8 +80,8 @@ func kind(doing string, err *jit.Error) string {
 	return doing
 }
 
-// sentence writes s with a capital and a full stop, unless it begins with a name or ends in a quoted value. What a server or somebody
-// else hid in it is made visible: Terraform prints it as it is.
+// sentence writes s with a capital, unless it begins with a name, and a full stop. It makes hidden characters visible,
+// because Terraform prints them as they are.
 func sentence(s string) string {
 	if s == "" {
 		return s
@@ -99,10 +99,9 @@ func sentence(s string) string {
 
 var firstName = regexp.MustCompile(`^[a-z_][a-z0-9_]*`)
 
-// attributePath returns the path of the top attribute in what an error blames, such as
-// match.roles; nil for none. The summary names the whole: Terraform points to the head of the
-// block when a path leads into an object. It prints the line that it points to, so nothing points to
-// those that may have a secret written in them.
+// attributePath returns the path of the top attribute of a blamed name, such as match for match.roles; nil for none. A
+// path into an object would point to the head of the block. Terraform prints the line of the path, so attributes that
+// can hold a secret have none.
 func attributePath(blamed string) *path.Path {
 	name := firstName.FindString(blamed)
 	if name == "" || name == "ledger" || name == "targets" {

@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// decisionPause is how long the provider waits before it looks again what was decided, decisionReserve how much of its time it
-	// leaves for what follows.
+	// decisionPause is the time between two looks at the decision. decisionReserve is the part of the timeout that is
+	// left for the steps that follow.
 	decisionPause   = 3 * time.Second
 	decisionReserve = 10 * time.Second
 )
 
-// await waits while people decide on a grant, for as long as the timeout of the operation leaves time. A grant that nobody has
-// decided on then stays recorded, and diags says so.
+// await waits while people decide on a grant, until the timeout of the operation. A grant without a decision stays
+// recorded, and diags says so.
 func (r *grantResource) await(ctx context.Context, g jit.Grant, diags *diag.Diagnostics) (jit.Grant, error) {
 	deadline, bounded := ctx.Deadline()
 	for r.Broker.Waiting(g) {
@@ -27,7 +27,7 @@ func (r *grantResource) await(ctx context.Context, g jit.Grant, diags *diag.Diag
 			r.tellWaiting(g, diags)
 			break
 		}
-		_ = backoff.Sleep(ctx, decisionPause) // if it is cut off, the grant stays recorded
+		_ = backoff.Sleep(ctx, decisionPause) // the grant stays recorded if this is interrupted
 		if ctx.Err() != nil {
 			continue
 		}
@@ -39,7 +39,7 @@ func (r *grantResource) await(ctx context.Context, g jit.Grant, diags *diag.Diag
 	return g, nil
 }
 
-// tellWaiting warns of a grant that nobody has decided on.
+// tellWaiting warns of a grant without a decision.
 func (r *grantResource) tellWaiting(g jit.Grant, diags *diag.Diagnostics) {
 	if !r.Broker.Waiting(g) {
 		return

@@ -25,7 +25,7 @@ func (b *backend) opened(diags *diag.Diagnostics) bool {
 		return true
 	}
 	diags.AddError("The provider is not configured",
-		"Its configuration depends on values that are not known yet. Make what it depends on first, with -target, and apply again.")
+		"Its configuration depends on unknown values. Create the resources that it depends on first, with -target, and apply again.")
 	return false
 }
 
@@ -80,12 +80,12 @@ func remember(ctx context.Context, into private, g jit.Grant) diag.Diagnostics {
 	return append(writePrivate(ctx, into, holderKey, g.Holder), writePrivate(ctx, into, startKey, g.Start)...)
 }
 
-// lookUpAgain bounds the look into the ledger after a create that failed, whose own time may be up.
+// lookUpAgain bounds the lookup after a failed create, whose own time may be up.
 const lookUpAgain = 10 * time.Second
 
-// mayBeInForce reports whether the access may be in force after a create that failed with err, and returns the record of the grant. It
-// may where the intent is recorded and neither its success nor its failure, where the create has become the holder of a live grant, and
-// where a destroyed resource has left its access to the create: left is what that one remembered.
+// mayBeInForce reports whether the access may be in force after a create that failed with err, and returns the record of
+// the grant. It may be if the intent is recorded but no outcome, if the create became the holder of a live grant, or if a
+// destroyed resource left its access to the create: left is the grant as that one remembered it.
 func (r *grantResource) mayBeInForce(ctx context.Context, g, left jit.Grant, err error) (jit.Grant, bool) {
 	if g.Holder == 0 && left.ID == "" {
 		for _, refused := range []error{jit.ErrDenied, jit.ErrInvalid, jit.ErrOver} {
@@ -107,9 +107,9 @@ func (r *grantResource) mayBeInForce(ctx context.Context, g, left jit.Grant, err
 		(left.ID != "" || recorded.GrantedAt.IsZero() || recorded.Holder == g.Holder)
 }
 
-// create makes or adopts the grant, and returns as much of it as is known on an error, too. If this run has destroyed the grant under
-// another address, or does so later, the grant goes on, unless policies do not permit it: then it ends. left is what a destroyed
-// resource left to the create.
+// create makes or adopts the grant. On an error it returns the part of the grant that is known. If this run destroys the
+// grant under another address, before or after, the grant goes on, or ends if policies do not permit it. left is the
+// grant that a destroyed resource left to the create.
 func (r *grantResource) create(ctx context.Context, request broker.Request) (_, left jit.Grant, _ error) {
 	g, _, err := r.Broker.Check(request)
 	if err != nil {
@@ -126,8 +126,8 @@ func (r *grantResource) create(ctx context.Context, request broker.Request) (_, 
 	return made, one.left, err
 }
 
-// created notes what became of a create, err, or of the plan for it that core repeats during the apply. If policies refused it, and
-// this run has left the access to it, the access ends.
+// created notes the outcome err of a create, or of its plan, which core repeats during the apply. If policies refused it
+// and this run has left the access to it, the access ends.
 func (r *grantResource) created(ctx context.Context, one *handover, g jit.Grant, err error) error {
 	if one.failed = err != nil; !errors.Is(err, jit.ErrDenied) || one.left.ID == "" {
 		return err
@@ -167,7 +167,8 @@ func (r *grantResource) refresh(ctx context.Context, m *grantState, diags *diag.
 	if other, is := r.anothers(ctx, remembered.ID, err); is {
 		if other.Live(now) {
 			diags.AddWarning("The grant belongs to another owner", fmt.Sprintf(
-				"It was made with owner = %q, and this provider acts for %q. This configuration neither changes nor repairs nor ends it; it ends at %s. Set owner = %q to manage it again.",
+				"It was made with owner = %q, and this provider acts for %q. This configuration neither changes nor repairs nor "+
+					"ends it; it ends at %s. Set owner = %q to manage it again.",
 				other.Owner, r.Broker.Owner, jit.FormatTime(other.End), other.Owner))
 		}
 		return false
@@ -200,7 +201,7 @@ func (r *grantResource) refresh(ctx context.Context, m *grantState, diags *diag.
 	return changed || !drift.Equal(m.Drift)
 }
 
-// anothers returns the record of a grant if err says that another owner has it.
+// anothers returns the record of a grant that belongs to another owner, if err says that.
 func (r *grantResource) anothers(ctx context.Context, id jit.ID, err error) (g jit.Grant, is bool) {
 	if !errors.Is(err, broker.ErrOtherOwner) {
 		return g, false
@@ -209,8 +210,8 @@ func (r *grantResource) anothers(ctx context.Context, id jit.ID, err error) (g j
 	return g, err == nil && known && g.Owner != r.Broker.Owner
 }
 
-// observe looks for a live grant on its target. Where that cannot be read the state is trusted: one server that does not
-// answer stops no plan. known says that the ledger has a record, unread why it could not be read.
+// observe looks for a live grant on its target. If the target cannot be read, the state is trusted, so that a silent
+// server does not stop the plan. known says that the ledger has a record, unread why it could not be read.
 func (r *grantResource) observe(ctx context.Context, m *grantModel, g jit.Grant, known bool, unread error, diags *diag.Diagnostics) {
 	drift, err := r.Broker.Observe(ctx, g)
 	switch {
@@ -218,16 +219,18 @@ func (r *grantResource) observe(ctx context.Context, m *grantModel, g jit.Grant,
 		addWarning(diags, "Cannot read the grant on its target", fmt.Errorf("the state is trusted until it can be read: %w", err))
 	case drift == jit.Missing && unread != nil:
 		diags.AddWarning("The grant is not on its target", fmt.Sprintf(
-			"Nothing of it is on target %q. The ledger cannot be read, so it is not known whether it was revoked. Plan again when the ledger can be read.", g.Target))
+			"Nothing of it is on target %q. The ledger cannot be read, so it is not known whether it was revoked. "+
+				"Plan again when the ledger can be read.", g.Target))
 	case drift == jit.Missing && !known:
 		diags.AddWarning("Nobody knows of the grant", fmt.Sprintf(
-			"The ledger has no record of it and nothing of it is on target %q. It may have been revoked, so it is not made again; set renewal = %d to grant again.", g.Target, g.Renewal+1))
+			"The ledger has no record of it and nothing of it is on target %q. It may have been revoked, so it is not made again; "+
+				"set renewal = %d to grant again.", g.Target, g.Renewal+1))
 	default:
 		m.Drift = optional(drift)
 	}
 }
 
-// Update changes the grant in place and repairs it. An update that only writes the same differently touches nothing.
+// Update changes the grant in place and repairs it. A different spelling of the same values touches nothing.
 func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var config, plan grantModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
@@ -271,8 +274,8 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
 }
 
-// Delete ends the access now, unless the same run creates the grant again. Remains of a grant that is over and that cannot
-// be cleared away now are no error: the sweeper tries again.
+// Delete ends the access now, unless the same run creates the grant again. Remains that cannot be removed after the end
+// of the access are not an error: the sweeper tries again.
 func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	m := readState(ctx, req.State, req.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
@@ -306,7 +309,7 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	}
 	g, kept, err := r.Broker.Revoke(ctx, revocation)
 	if other, is := r.anothers(ctx, revocation.Grant.ID, err); is && !other.Live(r.Broker.Now()) {
-		return // it is over, and the record is its owner's
+		return // it is over, and the record belongs to the other owner
 	}
 	over := errors.Is(err, jit.ErrOver) || errors.Is(err, jit.ErrRemains)
 	one.ended = err == nil || over
@@ -325,7 +328,7 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	}
 }
 
-// ImportState takes over a recorded grant, live or over, by its id.
+// ImportState imports a recorded grant, live or over, by its id.
 func (r *grantResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	text := types.StringValue(req.ID)
 	if req.ID == "" && req.Identity != nil {
@@ -356,7 +359,7 @@ func (r *grantResource) ImportState(ctx context.Context, req resource.ImportStat
 	resp.Diagnostics.Append(remember(ctx, resp.Private, g)...)
 }
 
-// identify sets the resource's identity, where the Terraform at the other end knows of it.
+// identify sets the identity of the resource if this version of Terraform supports identities.
 func identify(ctx context.Context, identity *tfsdk.ResourceIdentity, id types.String) diag.Diagnostics {
 	if identity == nil || id.IsNull() {
 		return nil

@@ -18,19 +18,19 @@ import (
 const (
 	// holderKey holds the number that the resource holds its grant or policy by (see [jit.Grant]).
 	holderKey = "holder"
-	// endedKey holds the time at which a destroy ended the access without the ledger; it is removed once the ledger knows.
+	// endedKey holds the time at which a destroy ended the access without the ledger, until the ledger has recorded it.
 	endedKey = "ended_unrecorded"
 	// startKey holds the beginning of the window, which no attribute tells exactly.
 	startKey = "start"
 )
 
-// private is the private state of a resource, as requests and responses have it.
+// private is the private state of a resource in requests and responses.
 type private interface {
 	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
 	SetKey(context.Context, string, []byte) diag.Diagnostics
 }
 
-// readPrivate reads the value of a key; it stays the zero value where there is none.
+// readPrivate returns the value of a key; the zero value if there is none.
 func readPrivate[T any](ctx context.Context, from private, key string, diags *diag.Diagnostics) (value T) {
 	text, problems := from.GetKey(ctx, key)
 	diags.Append(problems...)
@@ -55,7 +55,7 @@ func writePrivate[T comparable](ctx context.Context, into private, key string, v
 	return into.SetKey(ctx, key, text)
 }
 
-// endedDrift is what a read finds where a destroy ended the access and the ledger does not know.
+// endedDrift is the drift of a grant that a destroy ended without the ledger.
 const endedDrift = "ended by a destroy that the ledger has not recorded"
 
 // notYetRecorded warns that a destroy ended the access and that the ledger does not know. canRecord says that an apply
@@ -71,7 +71,7 @@ func (s *grantState) notYetRecorded(canRecord bool, diags *diag.Diagnostics) {
 			"Set renewal = %d to grant again.", jit.FormatTime(s.ended), next, s.nextRenewal()))
 }
 
-// nextRenewal is the renewal that grants the same again.
+// nextRenewal returns the renewal that grants the same again.
 func (m *grantModel) nextRenewal() int64 {
 	r, _ := m.request() // a state holds what was once accepted
 	return r.Renewal + 1
@@ -86,12 +86,12 @@ func (m *grantModel) endedUnrecorded(at time.Time) error {
 	}
 }
 
-// endedReason is the recorded reason of an end that the ledger learns of later.
+// endedReason returns the reason to record for an end that the ledger learns of later.
 func endedReason(at time.Time) string {
 	return fmt.Sprintf("%s at %s, while the ledger could not be reached", broker.Destroyed, jit.FormatTime(at))
 }
 
-// recordEnd records that a destroy ended the access without the ledger, and ends what was put back meanwhile.
+// recordEnd records that a destroy ended the access without the ledger, and ends access that was put back meanwhile.
 func (r *grantResource) recordEnd(ctx context.Context, state *grantState, diags *diag.Diagnostics) (jit.Grant, bool) {
 	g, _, err := r.Broker.Revoke(ctx, broker.Revocation{
 		Grant: state.remembered(r.backend), Holder: state.holder, TerminateSessions: state.TerminateSessions.ValueBool(),
@@ -104,7 +104,7 @@ func (r *grantResource) recordEnd(ctx context.Context, state *grantState, diags 
 	return g, true
 }
 
-// notEnded adds the error of a revocation that did not end the access, and says what is recorded and who ends it now.
+// notEnded adds the error of a revocation that did not end the access. It says what is recorded and who ends the access.
 func notEnded(g jit.Grant, err error, diags *diag.Diagnostics) {
 	_, summary, detail := explain("Cannot revoke", err)
 	switch {

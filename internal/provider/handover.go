@@ -6,32 +6,33 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// successorKey is where the plan notes, for the delete, the id of the grant that is created in the place of the one destroyed. Core
-// hands the planned private state of a replacement's create half to its delete. The plan of a destroy notes it where the same
-// plan creates the grant under another address.
+// successorKey holds the id of the grant that the plan creates in place of the destroyed one, for the delete. Core hands
+// the planned private state of a replacement's create half to its delete. The plan of a destroy notes it if the same plan
+// creates the grant under another address.
 const successorKey = "successor"
 
-// handovers knows which grants one run of Terraform both destroys and creates: a replacement, a renamed key of for_each, a shifted
-// count. The person keeps the access then, whichever half comes first. Core plans and applies the halves in any order, in different
-// processes, so a delete learns of its create by the note in its plan or by the create's own plan, which core repeats during the
-// apply. A delete that came too early for both is taken back by the create. The zero value is ready and safe for concurrent use.
+// handovers knows which grants one run of Terraform both destroys and creates: a replacement, a renamed for_each key, a
+// shifted count. The person keeps the access, whichever half comes first. Core plans and applies the halves in any order
+// and in different processes, so a delete learns of its create from the note in its plan, or from the create's own plan,
+// which core repeats during the apply. A create takes back a delete that came too early for both. The zero value is
+// ready and safe for concurrent use.
 type handovers struct {
 	mu  sync.Mutex
 	all map[jit.ID]*handover
 }
 
-// handover is what this run knows of one grant. It is locked while the grant is created or destroyed.
+// handover is one grant in this run. It is locked while the grant is created or destroyed.
 type handover struct {
 	sync.Mutex
-	// wanted: the run creates the grant; failed: its last attempt failed, so a resource that is destroyed leaves nothing to it.
+	// wanted: the run creates the grant. failed: its last attempt failed, so a destroyed resource leaves nothing to it.
 	wanted, failed bool
 	// ended: the run destroyed a resource and ended the access.
 	ended bool
-	// left is what a destroyed resource remembered of the grant when the run left its access to the create; the zero Grant if it did not.
+	// left is the grant as a destroyed resource remembered it when it left the access to the create; else the zero Grant.
 	left jit.Grant
 }
 
-// of returns what is known of a grant.
+// of returns the handover of a grant.
 func (h *handovers) of(id jit.ID) *handover {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -44,7 +45,7 @@ func (h *handovers) of(id jit.ID) *handover {
 	return h.all[id]
 }
 
-// want notes that the run creates the grant, and returns what is known of it, locked.
+// want notes that the run creates the grant, and returns its handover, locked.
 func (h *handovers) want(id jit.ID) *handover {
 	one := h.of(id)
 	one.Lock()
@@ -52,7 +53,7 @@ func (h *handovers) want(id jit.ID) *handover {
 	return one
 }
 
-// wants reports whether the run creates the grant, as far as it is planned.
+// wants reports whether a create of the grant has been planned.
 func (h *handovers) wants(id jit.ID) bool {
 	one := h.of(id)
 	one.Lock()

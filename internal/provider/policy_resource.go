@@ -38,7 +38,7 @@ func (r *policyResource) Metadata(_ context.Context, req resource.MetadataReques
 	resp.TypeName = req.ProviderTypeName + "_policy"
 }
 
-// Configure takes over what the provider opened.
+// Configure receives the backend of the provider.
 func (r *policyResource) Configure(_ context.Context, req resource.ConfigureRequest, resp *resource.ConfigureResponse) {
 	r.backend = configured(req.ProviderData, &resp.Diagnostics)
 }

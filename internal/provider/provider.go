@@ -1,6 +1,5 @@
-// Package provider is the Terraform side of jit: it turns configuration, plan and
-// state into requests to the broker, and what the broker says into state and
-// diagnostics. It is the only package that knows the plugin framework.
+// Package provider is the Terraform side of jit: it turns configuration, plan and state into requests to the broker,
+// and the answers into state and diagnostics. No other package uses the plugin framework.
 package provider
 
 import (
@@ -22,14 +21,14 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Opener opens what the provider block describes. It makes no call.
+// Opener opens the ledger and the targets of a provider block. It makes no call.
 type Opener func(ctx context.Context, s config.Settings) (*config.Runtime, error)
 
-// Address is where the provider is published.
+// Address is the registry address of the provider.
 const Address = "registry.terraform.io/jitaccess/jit"
 
-// Serve serves the provider until Terraform tells it to stop, with debugging until it is
-// interrupted, and closes the ledgers then: a SQLite ledger is one whole file afterwards.
+// Serve serves the provider until Terraform stops it, or with debugging until it is interrupted. It then closes the
+// ledgers, which leaves a SQLite ledger as one file.
 func Serve(ctx context.Context, version string, debugging bool) error {
 	Quiet()
 	var mu sync.Mutex
@@ -52,12 +51,14 @@ func Serve(ctx context.Context, version string, debugging bool) error {
 	return err
 }
 
-// Quiet turns the plugin libraries' logs off unless a variable of Terraform's asks for them: without one Terraform
-// reads every line and drops it, which takes both sides a good part of the time of a plan. It has an effect
-// before the provider is served only.
+// Quiet turns off the logs of the plugin libraries unless one of Terraform's variables asks for them. Otherwise
+// Terraform reads every line and drops it, which takes much of the time of a plan. Call it before the provider is
+// served.
 func Quiet() {
 	for _, variable := range os.Environ() {
-		if name, value, _ := strings.Cut(variable, "="); value != "" && (name == "TF_LOG" || strings.HasPrefix(name, "TF_LOG_PROVIDER") || strings.HasPrefix(name, "TF_LOG_SDK")) {
+		name, value, _ := strings.Cut(variable, "=")
+		asks := name == "TF_LOG" || strings.HasPrefix(name, "TF_LOG_PROVIDER") || strings.HasPrefix(name, "TF_LOG_SDK")
+		if asks && value != "" {
 			return
 		}
 	}
@@ -66,8 +67,7 @@ func Quiet() {
 	}
 }
 
-// New returns the constructor of the provider, as a plugin server wants it. What the provider block
-// describes is opened by open.
+// New returns the constructor of the provider for a plugin server. The provider opens its block with open.
 func New(version string, open Opener) func() provider.Provider {
 	return func() provider.Provider { return &jitProvider{version: version, open: open} }
 }
@@ -86,23 +86,23 @@ func (p *jitProvider) Metadata(_ context.Context, _ provider.MetadataRequest, re
 // Schema describes the provider block.
 func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Temporary access as code. A grant says who gets what, where, why and for how long; it is reviewed as a plan, " +
-			"ends by itself and leaves an audit trail. Time passing never changes a plan, and what has ended does not come back by itself.",
+		MarkdownDescription: "Temporary access as code. A grant says who gets what, where, why and for how long. You review it as a plan; " +
+			"it ends by itself and leaves an audit trail. Time passing never changes a plan, and an ended grant never comes back by itself.",
 		Attributes: map[string]schema.Attribute{
 			"ledger": schema.StringAttribute{
 				Optional:  true,
 				Sensitive: true,
-				MarkdownDescription: "Where the durable record of grants, policies and events is kept: `sqlite://` and a path, or a `postgres://` URL. " +
-					"The environment variable `JIT_LEDGER` is used where this is not set; without either it is `sqlite://.jit/ledger.db`.",
+				MarkdownDescription: "The ledger: the durable record of grants, policies and events. Write `sqlite://` and a path, or a `postgres://` URL. " +
+					"Default: the environment variable `JIT_LEDGER`, else `sqlite://.jit/ledger.db`.",
 			},
 			"owner": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "Whose grants these are. The name is part of every grant id and of every marker on a target, so two teams " +
-					"that share a target use two owners. Default: `jit`.",
+				MarkdownDescription: "The owner of the grants. The name is part of every grant id and of every marker on a target, so two teams " +
+					"that share a target need two owners. Default: `jit`.",
 			},
 			"max_ttl": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The longest that any grant may last, whatever a policy says, such as `8h` or `2d`. Default: `24h`.",
+				MarkdownDescription: "The longest window of any grant, whatever a policy says, such as `8h` or `2d`. Default: `24h`.",
 			},
 			"targets": targetsAttribute(),
 		},
@@ -116,12 +116,11 @@ type providerModel struct {
 	Targets types.Map    `tfsdk:"targets"`
 }
 
-// backend is what Configure hands to resources, data sources, actions and lists.
+// backend is the configured provider, shared by all resources and data sources.
 type backend struct {
-	// Runtime is nil while the ledger, the owner or max_ttl is not known yet.
+	// Runtime is nil while the ledger, the owner or max_ttl is unknown.
 	*config.Runtime
-	// unknown names the targets whose configuration is not known yet; allUnknown says
-	// that not even their names are.
+	// unknown names the targets whose configuration is unknown. allUnknown: even their names are.
 	unknown    map[string]bool
 	allUnknown bool
 	handovers  handovers
@@ -140,14 +139,14 @@ func (b *backend) ledgerID(ctx context.Context) string {
 	return id
 }
 
-// ready reports whether everything that serves the target is known. A target
-// that is not configured is ready: asking for it is an error that the broker words.
+// ready reports whether the configuration of the target is known. A target that is not configured is ready, and the
+// broker refuses it.
 func (b *backend) ready(target string) bool {
 	return b != nil && b.Runtime != nil && !b.allUnknown && !b.unknown[target]
 }
 
-// Configure opens the broker. It makes no call: values that are not known yet, such as
-// the address of a cluster made in the same run, are left for the apply.
+// Configure opens the broker. It makes no call. Unknown values, such as the address of a cluster made in the same run,
+// are left for the apply.
 func (p *jitProvider) Configure(ctx context.Context, req provider.ConfigureRequest, resp *provider.ConfigureResponse) {
 	var m providerModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
