@@ -21,11 +21,11 @@ type Policy struct {
 	Description string `json:"description,omitempty"`
 	Effect      Effect `json:"effect"`
 	Match       Match  `json:"match"`
-	// MaxTTL bounds the whole window.
+	// MaxTTL is the maximum length of the window.
 	MaxTTL time.Duration `json:"max_ttl,omitempty"`
-	// ReasonPattern is an RE2 expression that the reason has to match somewhere.
+	// ReasonPattern is an RE2 expression that must match some part of the reason.
 	ReasonPattern string `json:"reason_pattern,omitempty"`
-	// NativeOnly refuses grants that only a sweeper can end. SweeperAccepted: the policy says in so many words that it permits them.
+	// NativeOnly refuses grants that only a sweeper can end. SweeperAccepted is set if the policy permits them explicitly.
 	NativeOnly      bool `json:"native_only,omitempty"`
 	SweeperAccepted bool `json:"sweeper_accepted,omitempty"`
 	// MaxSessionTail bounds the session tail; nil means no limit, zero that none may remain.
@@ -38,8 +38,7 @@ type Policy struct {
 	Holder int64 `json:"holder,omitempty"`
 }
 
-// Match holds lists of globs. An empty list matches everything; of a list one
-// glob has to match; all lists have to match.
+// Match holds lists of globs. All lists must match: an empty list always does, another one if one of its globs does.
 type Match struct {
 	Targets    []string `json:"targets,omitempty"`
 	Platforms  []string `json:"platforms,omitempty"`
@@ -54,7 +53,8 @@ var policyName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 // CheckPolicyName accepts 1 to 63 letters, digits, dots, hyphens and underscores.
 func CheckPolicyName(name string) error {
 	if !policyName.MatchString(name) {
-		return Invalid("name", `write for example name = "prod-oncall"`, "%q is not a policy name; it takes 1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit", name)
+		return Invalid("name", `write for example name = "prod-oncall"`, "%q is not a policy name; "+
+			"it takes 1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit", name)
 	}
 	return nil
 }

@@ -13,38 +13,38 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// engine is what differs between the databases in finding and opening the ledger
-// and in reading their errors. It is safe for concurrent use.
+// engine opens the ledger in one kind of database and interprets its errors. It is safe for concurrent use.
 type engine interface {
 	// name names the ledger in messages, without a password.
 	name() string
-	// reader returns connections that only read; nil when there is no ledger.
+	// reader returns read-only connections; nil if there is no ledger.
 	reader(ctx context.Context) (*sql.DB, error)
-	// writer returns connections that may write, and makes what can hold a ledger.
+	// writer returns connections that may write. It creates the file if there is none.
 	writer(ctx context.Context) (*sql.DB, error)
-	// absent: the tables of the ledger have not been made.
+	// absent reports an error that says that the ledger's tables do not exist.
 	absent(err error) bool
-	// conflict: nothing was done because somebody else was at work; do it again.
+	// conflict reports an error after which nothing was done because of another writer: try again.
 	conflict(err error) bool
-	// exists: somebody else has just made what was to be made.
+	// exists reports an error that says that another process has just created the same object.
 	exists(err error) bool
 	// explain says what is wrong and what to do about it.
 	explain(err error) (problem, hint string)
 	close() error
 }
 
-// dialect is what differs between the databases in SQL.
+// dialect holds the differences between the databases in SQL.
 type dialect struct {
-	// mark writes the n-th parameter of a statement that has very many.
+	// mark writes the n-th parameter of a statement with very many.
 	mark func(n int) string
-	// among writes that a column is among the values of one parameter, which list makes: the text is the same for any number of them.
+	// among writes the condition that a column is among the values of one parameter, which list makes: the text is the
+	// same for any number of values.
 	among func(mark string) string
 	list  func(values []string) any
-	// prepares: a statement may be kept for its next use; behind a pooler that would go wrong.
+	// prepares: statements may be prepared for their next use. Behind a pooler that would fail.
 	prepares              bool
 	forUpdate, skipLocked string
 	write, snapshot       sql.TxOptions
-	// clock asks for the time of the server, in seconds since 1970; it is empty where there is no server.
+	// clock reads the server's time in seconds since 1970; empty if there is no server.
 	clock string
 }
 
@@ -62,12 +62,12 @@ func (d dialect) marks(first, last int) string {
 	return b.String()
 }
 
-// patience bounds how long conflicts with other writers are borne with, whatever the context allows.
+// patience is the longest time to retry after conflicts with other writers, whatever the context allows.
 const patience = time.Minute
 
-// transact runs do in a transaction that holds the head of the ledger, which is made or
-// migrated first where need be, and commits. It begins anew, after a random pause, for as long
-// as other writers are in the way; do must not keep anything from a run before.
+// transact runs do in a transaction that locks the head of the ledger, and commits. It first creates or migrates the
+// ledger if necessary. After a conflict with another writer it pauses and starts again, so do must keep nothing from an
+// earlier run.
 func (l *Ledger) transact(ctx context.Context, do func(context.Context, *sql.Tx, head) error) error {
 	return l.persist(ctx, func(ctx context.Context) error {
 		db, err := l.db.writer(ctx)
@@ -104,10 +104,10 @@ func (l *Ledger) inTx(ctx context.Context, db *sql.DB, do func(context.Context, 
 	return tx.Commit()
 }
 
-// errAgain: somebody else did the same at the same time; look again.
-var errAgain = errors.New("another process is making the ledger")
+// errAgain says that another process did the same at the same time: try again.
+var errAgain = errors.New("another process is creating the ledger")
 
-// persist runs try until it does something else than to conflict with another writer.
+// persist repeats try as long as it conflicts with other writers.
 func (l *Ledger) persist(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -122,7 +122,7 @@ func (l *Ledger) persist(ctx context.Context, try func(context.Context) error) e
 	}
 }
 
-// fail turns an error of the database into one for a person; doing is "read", "write".
+// fail turns a database error into one for the user; doing is "read" or "write".
 func (l *Ledger) fail(doing string, err error) error {
 	var told *jit.Error
 	switch {

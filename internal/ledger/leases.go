@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Leases returns the leases that are kept beside the grants.
+// Leases returns the leases that the ledger stores.
 func (l *Ledger) Leases() jit.Leases { return leases{l} }
 
 // leases are the [jit.Leases] of a ledger.
@@ -20,10 +20,10 @@ type leases struct{ *Ledger }
 
 var _ jit.Leases = leases{}
 
-// forgotten is how long after its lease work without a position is kept.
+// forgotten is how long after its end a lease without a position is kept.
 const forgotten = 24 * time.Hour
 
-// Acquire gives a piece of work to holder, unless another has it.
+// Acquire gives a lease to holder, unless another holder has it.
 func (l leases) Acquire(ctx context.Context, name, holder string, now, until time.Time) (position int64, ok bool, err error) {
 	err = l.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
 		ok = true
@@ -45,14 +45,15 @@ func (l leases) Acquire(ctx context.Context, name, holder string, now, until tim
 	return position, ok, nil
 }
 
-// forget drops work without a position whose lease is long over.
+// forget deletes leases without a position that ended long ago.
 func forget(ctx context.Context, tx *sql.Tx, now time.Time) error {
-	_, err := tx.ExecContext(ctx, "DELETE FROM jit_leases WHERE position = 0 AND lease_until <= $1", now.Add(-forgotten).UnixMicro())
+	_, err := tx.ExecContext(ctx, "DELETE FROM jit_leases WHERE position = 0 AND lease_until <= $1",
+		now.Add(-forgotten).UnixMicro())
 	return err
 }
 
-// once notes what entries tell that is to be told once, and refuses with [jit.ErrDuplicate] those of which that is noted already.
-func (l *Ledger) once(ctx context.Context, tx *sql.Tx, entries []jit.Entry, errs []error) error {
+// dedup stores the dedup keys of entries and refuses entries whose key is already stored with [jit.ErrDuplicate].
+func (l *Ledger) dedup(ctx context.Context, tx *sql.Tx, entries []jit.Entry, errs []error) error {
 	first := map[string]int{}
 	byTime := map[time.Time][]int{}
 	var latest time.Time
@@ -61,7 +62,8 @@ func (l *Ledger) once(ctx context.Context, tx *sql.Tx, entries []jit.Entry, errs
 			continue
 		}
 		if subjects(e) > 0 {
-			errs[i] = fmt.Errorf("write the ledger: an entry that is recorded once holds a grant or a policy, and may hold events only: %w", jit.ErrInvalid)
+			errs[i] = fmt.Errorf("write the ledger: an entry with a dedup key holds a grant or a policy and may hold events only: %w",
+				jit.ErrInvalid)
 			continue
 		}
 		errs[i] = fmt.Errorf("record %q: %w", e.Dedup.Name, jit.ErrDuplicate)
@@ -78,7 +80,7 @@ func (l *Ledger) once(ctx context.Context, tx *sql.Tx, entries []jit.Entry, errs
 	}
 	for at, members := range byTime {
 		for chunk := range slices.Chunk(members, maxParameters/2-1) {
-			noted, err := l.note(ctx, tx, at, entries, chunk)
+			noted, err := l.storeKeys(ctx, tx, at, entries, chunk)
 			if err != nil {
 				return err
 			}
@@ -90,8 +92,8 @@ func (l *Ledger) once(ctx context.Context, tx *sql.Tx, entries []jit.Entry, errs
 	return forget(ctx, tx, latest)
 }
 
-// note notes what some entries tell at a time, and returns the names of what was not noted already.
-func (l *Ledger) note(ctx context.Context, tx *sql.Tx, at time.Time, entries []jit.Entry, members []int) ([]string, error) {
+// storeKeys stores the keys of some entries that begin at the same time, and returns the names of those that are new.
+func (l *Ledger) storeKeys(ctx context.Context, tx *sql.Tx, at time.Time, entries []jit.Entry, members []int) ([]string, error) {
 	rows := make([]string, len(members))
 	args := make([]any, 0, 2*len(members)+2)
 	for k, i := range members {
@@ -110,7 +112,7 @@ func (l *Ledger) note(ctx context.Context, tx *sql.Tx, at time.Time, entries []j
 	return collect(noted, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
 }
 
-// Holder tells who has a piece of work.
+// Holder returns the holder, the end and the position of a lease.
 func (l leases) Holder(ctx context.Context, name string) (position int64, holder string, until time.Time, err error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
@@ -127,7 +129,7 @@ func (l leases) Holder(ctx context.Context, name string) (position int64, holder
 	return position, holder, time.UnixMicro(end).UTC(), nil
 }
 
-// Renew notes how far a piece of work has come.
+// Renew stores the position and the new end of a lease.
 func (l leases) Renew(ctx context.Context, name, holder string, position int64, until time.Time) error {
 	var held int64
 	err := l.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
@@ -147,7 +149,7 @@ func (l leases) Renew(ctx context.Context, name, holder string, position int64, 
 	return nil
 }
 
-// Release ends the lease of a piece of work.
+// Release stores the position and ends a lease.
 func (l leases) Release(ctx context.Context, name, holder string, position int64) error {
 	return l.Renew(ctx, name, holder, position, time.Unix(0, 0))
 }

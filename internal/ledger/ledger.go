@@ -1,9 +1,8 @@
-// Package ledger keeps the durable record of grants, policies and events in a SQL
-// database: a SQLite file or a PostgreSQL database, by one implementation.
+// Package ledger stores the durable record of grants, policies and events in a SQL database, a SQLite file or a
+// PostgreSQL database, with one implementation.
 //
-// Reading never writes: a file or tables that are not there read as an empty ledger and are
-// made by the first write. Everything that is written passes through the head row
-// (see migrations), which gives the events one order.
+// Reading never writes: a missing file or missing tables read as an empty ledger, and the first write creates them. Every
+// write locks the head row (see migrations), which gives the events one order.
 package ledger
 
 import (
@@ -25,7 +24,7 @@ import (
 type Config struct {
 	// URL is what [CheckURL] accepts.
 	URL string
-	// Now is the clock of the events that come without a time; nil means time.Now.
+	// Now is the clock for events without a time; nil means time.Now.
 	Now func() time.Time
 }
 
@@ -37,14 +36,13 @@ type Ledger struct {
 	now        func() time.Time
 	known      atomic.Pointer[looked]
 	lookups    *batch.Queue[jit.ID, found]
-	kept       kept // of the lookups, which come one after the other
+	kept       kept // used by the lookups, which run one at a time
 	writes     *batch.Queue[[]jit.Entry, []error]
 }
 
 var _ jit.Ledger = (*Ledger)(nil)
 
-// Open returns the ledger at the URL. It makes no call and writes nothing; whether
-// the ledger can be reached shows at the first use.
+// Open returns the ledger at the URL. It makes no call and writes nothing: an unreachable ledger shows at the first use.
 func Open(_ context.Context, c Config) (*Ledger, error) {
 	path, server, err := splitURL(c.URL)
 	if err != nil {
@@ -77,7 +75,7 @@ func (l *Ledger) Close() error {
 	return nil
 }
 
-// ID returns the id of the ledger, which its first event follows; empty when there is no ledger.
+// ID returns the id of the ledger, which precedes its first event; empty if there is no ledger.
 func (l *Ledger) ID(ctx context.Context) (string, error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
@@ -133,9 +131,9 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// read returns connections for reading; nil when there is no ledger, which then reads as empty.
-// Whether this program knows the schema is looked at once in a while: migrations are additive, and
-// every write looks again. An older schema is looked at each time: it becomes ours with the next write of anybody.
+// read returns connections for reading; nil if there is no ledger, which reads as empty. A check that this program knows
+// the schema holds for lookAgain: migrations are additive, and every write checks again. An older schema is checked each
+// time, because any write migrates it.
 func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	db, err := l.db.reader(ctx)
 	if err != nil || db == nil {
@@ -155,21 +153,21 @@ func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	return db, nil
 }
 
-// lookAgain is for how long a look at the schema holds for further reads.
+// lookAgain is how long a check of the schema holds for further reads.
 const lookAgain = time.Second
 
-// looked is a look at the schema of a ledger.
+// looked is the result of a check of the schema.
 type looked struct {
 	db     *sql.DB
 	schema int
 	at     time.Time
 }
 
-// errOutdated: the ledger has not been made, or its schema is older than this program's.
-var errOutdated = errors.New("the ledger has to be migrated")
+// errOutdated says that the ledger does not exist or that its schema is older than this program's.
+var errOutdated = errors.New("the ledger must be migrated")
 
-// head reads the head, and locks it if suffix says so. It fails with errOutdated if there
-// is no ledger and with jit.ErrNewerLedger if there is one that this program does not know.
+// head reads the head, and locks it if suffix says so. The error is errOutdated if there is no ledger, and
+// jit.ErrNewerLedger if its schema is newer than this program.
 func (l *Ledger) head(ctx context.Context, q queryer, suffix string) (head, error) {
 	var h head
 	err := q.QueryRowContext(ctx, "SELECT id, schema_version, head_seq, head_hash FROM jit_ledger"+suffix).
@@ -184,18 +182,20 @@ func (l *Ledger) head(ctx context.Context, q queryer, suffix string) (head, erro
 	case h.schema > len(l.migrations):
 		return head{}, &jit.Error{
 			Attribute: "ledger",
-			Problem:   fmt.Sprintf("%s has schema version %d and this program knows versions up to %d", l.db.name(), h.schema, len(l.migrations)),
-			Hint:      "a newer version has written to it; update this program to at least that version",
-			Err:       jit.ErrNewerLedger,
+			Problem: fmt.Sprintf("%s has schema version %d and this program knows versions up to %d",
+				l.db.name(), h.schema, len(l.migrations)),
+			Hint: "a newer version has written to it; update this program to at least that version",
+			Err:  jit.ErrNewerLedger,
 		}
 	}
 	return h, nil
 }
 
-// headless tells a ledger that is just being made from one whose head row was removed.
+// headless tells a ledger that another process is creating from one whose head row was removed.
 func (l *Ledger) headless(ctx context.Context, q queryer) error {
 	var events int64
-	if err := q.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM jit_events LIMIT 1) AS any_event").Scan(&events); err != nil && !l.db.absent(err) {
+	err := q.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM jit_events LIMIT 1) AS any_event").Scan(&events)
+	if err != nil && !l.db.absent(err) {
 		return err
 	}
 	if events == 0 {

@@ -32,7 +32,7 @@ func (l *Ledger) Lookup(ctx context.Context, id jit.ID) (g jit.Grant, ok bool, e
 	return f.grant, f.ok, f.err
 }
 
-// lookup answers a group of lookups with one query. Groups come one after the other.
+// lookup answers a group of lookups with one query. Groups run one at a time.
 func (l *Ledger) lookup(ctx context.Context, ids []jit.ID) []found {
 	answers := make([]found, len(ids))
 	grants, err := l.byID(ctx, ids)
@@ -47,8 +47,8 @@ func (l *Ledger) lookup(ctx context.Context, ids []jit.ID) []found {
 	return answers
 }
 
-// byID returns the recorded grants among ids, in no order. A plan of many grants asks many times for a few: where it
-// may be, the statement is kept.
+// byID returns the recorded grants among ids, in no order. A plan of many grants asks for few at a time and often, so the
+// statement stays prepared if the dialect permits that.
 func (l *Ledger) byID(ctx context.Context, ids []jit.ID) ([]jit.Grant, error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
@@ -85,15 +85,15 @@ func texts(ids []jit.ID) []string {
 	return all
 }
 
-// kept is a statement that was prepared on db.
+// kept is a statement prepared on db.
 type kept struct {
 	db    *sql.DB
 	query string
 	stmt  *sql.Stmt
 }
 
-// Grants returns the records asked for, in the order of their end, then id; those that are due in the order of a claim. They are
-// read in pages: of a grant whose end is changed meanwhile either place may be seen.
+// Grants returns the records that the filter selects, ordered by end and id, due ones in the order of AcquireDue. It reads
+// pages: a grant whose end changes meanwhile may show at either place.
 func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
 	return func(yield func(jit.Grant, error) bool) {
 		next := l.pages(ctx, f)
@@ -118,8 +118,7 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 	}
 }
 
-// pages returns a function that reads the next page of the grants of a filter. Those
-// chosen by their ids come in one.
+// pages returns a function that reads the next page of a filter's grants. Grants selected by id come in one page.
 func (l *Ledger) pages(ctx context.Context, f jit.Filter) func() (page []jit.Grant, more bool, err error) {
 	var last *jit.Grant
 	return func() ([]jit.Grant, bool, error) {
@@ -145,7 +144,7 @@ func (l *Ledger) pages(ctx context.Context, f jit.Filter) func() (page []jit.Gra
 	}
 }
 
-// duePages is [Ledger.pages] for what is due: it goes owner by owner along the index of a claim.
+// duePages is [Ledger.pages] for due grants: it follows the index of AcquireDue, owner by owner.
 func (l *Ledger) duePages(ctx context.Context, f jit.Filter) func() (page []jit.Grant, more bool, err error) {
 	var owners []string
 	var last *jit.Grant
@@ -176,7 +175,8 @@ func (l *Ledger) duePages(ctx context.Context, f jit.Filter) func() (page []jit.
 			from = after(last)
 		}
 		args = append(append(args, from...), int64(pageSize))
-		page, err := queryGrants(ctx, db, l.selectGrant()+where+" AND (due_at, target, scope, id) > ("+l.marks(len(args)-4, len(args)-1)+")"+dueOrder+l.mark(len(args)), args)
+		where += " AND (due_at, target, scope, id) > (" + l.marks(len(args)-4, len(args)-1) + ")"
+		page, err := queryGrants(ctx, db, l.selectGrant()+where+dueOrder+l.mark(len(args)), args)
 		if err != nil {
 			return nil, false, l.fail("read", err)
 		}
@@ -199,10 +199,10 @@ func wholeID(prefix, digit string) string {
 	return prefix + strings.ReplaceAll(shape[min(len(prefix), len(shape)):], "0", digit)
 }
 
-// notFailed is true of the grants that are not [jit.Grant.Failed].
+// notFailed selects the grants that are not [jit.Grant.Failed].
 const notFailed = "(failed_at IS NULL OR granted_at IS NOT NULL OR revoked_at IS NOT NULL)"
 
-// where turns a filter into SQL; last is the last record of the page before, nil for the first page.
+// where turns a filter into SQL; last is the last record of the previous page, nil for the first page.
 func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any) {
 	var conditions []string
 	equal := func(column, value string) {
@@ -253,7 +253,7 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 	return " WHERE " + strings.Join(conditions, " AND "), args
 }
 
-// selectGrant begins a query for grants, as the ledger that [Ledger.read] has looked at can answer it.
+// selectGrant begins a query for grants with the columns of the schema that [Ledger.read] has checked.
 func (l *Ledger) selectGrant() string {
 	return "SELECT " + columnsOf(l.known.Load().schema) + " FROM jit_grants"
 }

@@ -11,12 +11,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// maxParameters bounds the parameters of one statement; SQLite takes 32,766 and PostgreSQL 65,535.
+// maxParameters caps the parameters of one statement. SQLite takes 32,766, PostgreSQL 65,535.
 const maxParameters = 8000
 
-// Write records entries and their events in one transaction with those of every
-// other call that waits. The grants of the entries are not changed: the recorded version is one
-// higher than the one handed in.
+// Write records entries and their events, in one transaction with those of other waiting calls. It does not change the
+// grants of the entries: the recorded version is one higher than theirs.
 func (l *Ledger) Write(ctx context.Context, entries []jit.Entry) []error {
 	if len(entries) == 0 {
 		return nil
@@ -29,7 +28,7 @@ func (l *Ledger) Write(ctx context.Context, entries []jit.Entry) []error {
 	return errs
 }
 
-// detached copies what a caller whose context ends may change while it is still being written.
+// detached copies entries: a caller whose context ends may change them while the write goes on.
 func detached(entries []jit.Entry) []jit.Entry {
 	entries = slices.Clone(entries)
 	for i, e := range entries {
@@ -70,8 +69,7 @@ func fill(errs []error, err error) {
 	}
 }
 
-// put writes all entries after the head h, which is locked; an entry that is refused
-// gets its own error and leaves nothing.
+// put writes all entries behind the locked head h. A refused entry gets its own error and leaves nothing.
 func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entry, errs []error) error {
 	recorded, err := l.recorded(ctx, tx, entries)
 	if err != nil {
@@ -82,7 +80,7 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 	grants := newKeyed()
 	policies := newKeyed()
 	dropped := map[string]bool{}
-	if err := l.once(ctx, tx, entries, errs); err != nil {
+	if err := l.dedup(ctx, tx, entries, errs); err != nil {
 		return err
 	}
 	if err := l.refuseRemoved(ctx, tx, entries, recorded, errs); err != nil {
@@ -122,7 +120,9 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 			return err
 		}
 	}
-	if err := l.insert(ctx, tx, "jit_policies", []string{"name", "body"}, policies.all(), " ON CONFLICT (name) DO UPDATE SET body = excluded.body"); err != nil {
+	err = l.insert(ctx, tx, "jit_policies", []string{"name", "body"}, policies.all(),
+		" ON CONFLICT (name) DO UPDATE SET body = excluded.body")
+	if err != nil {
 		return err
 	}
 	var moved, facts [][]any
@@ -149,7 +149,7 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 	return err
 }
 
-// subjects counts what an entry writes beside its events.
+// subjects counts what an entry writes besides its events.
 func subjects(e jit.Entry) (n int) {
 	for _, set := range []bool{e.Grant != nil, e.Policy != nil, e.DropPolicy != ""} {
 		if set {
@@ -159,18 +159,20 @@ func subjects(e jit.Entry) (n int) {
 	return n
 }
 
-// admit refuses an entry that is stale or that is more than one.
+// admit refuses an entry that is stale or has more than one subject.
 func admit(e jit.Entry, recorded map[jit.ID]stored) error {
 	if n := subjects(e); n > 1 {
-		return fmt.Errorf("write the ledger: an entry holds %d of a grant, a policy and a policy to remove, and may hold one: %w", n, jit.ErrInvalid)
+		return fmt.Errorf("write the ledger: an entry holds %d of a grant, a policy and a policy to remove, and may hold one: %w",
+			n, jit.ErrInvalid)
 	}
 	if e.Grant != nil && recorded[e.Grant.ID].version != e.Grant.Version {
-		return fmt.Errorf("write grant %s: version %d is recorded, %d was read: %w", e.Grant.ID, recorded[e.Grant.ID].version, e.Grant.Version, jit.ErrStale)
+		return fmt.Errorf("write grant %s: version %d is recorded, %d was read: %w",
+			e.Grant.ID, recorded[e.Grant.ID].version, e.Grant.Version, jit.ErrStale)
 	}
 	return nil
 }
 
-// refuseRemoved refuses to make records anew that somebody has removed from the ledger: their events are there, and tell how they ended.
+// refuseRemoved refuses to recreate records that somebody removed from the ledger: their events still say how they ended.
 func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, entries []jit.Entry, recorded map[jit.ID]stored, errs []error) error {
 	made := map[jit.ID][]int{}
 	var ids []string
@@ -183,7 +185,8 @@ func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, entries []jit.En
 	if len(ids) == 0 {
 		return nil
 	}
-	rows, err := tx.QueryContext(ctx, "SELECT DISTINCT grant_id FROM jit_events"+eventsOf+l.among("$1")+" AND kind IN ('requested', 'adopted')", l.list(ids))
+	rows, err := tx.QueryContext(ctx, "SELECT DISTINCT grant_id FROM jit_events"+eventsOf+l.among("$1")+
+		" AND kind IN ('requested', 'adopted')", l.list(ids))
 	if err != nil {
 		return err
 	}
@@ -199,15 +202,15 @@ func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, entries []jit.En
 	})
 }
 
-// stored is what a write has to know of a grant that is recorded; the zero value is one that is not.
+// stored is what a write must know of a recorded grant; the zero value means that there is no record.
 type stored struct {
 	version int64
 	indexed
-	// moved: entries of this write change what is indexed.
+	// moved: entries of this write change indexed columns.
 	moved bool
 }
 
-// recorded returns what is stored of every grant in entries.
+// recorded returns the stored facts of every grant in entries.
 func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) (map[jit.ID]stored, error) {
 	all := map[jit.ID]stored{}
 	var ids []string
@@ -219,7 +222,8 @@ func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) 
 	if len(ids) == 0 {
 		return all, nil
 	}
-	rows, err := tx.QueryContext(ctx, "SELECT id, version, owner, target, principal, scope, expires_at FROM jit_grants WHERE id"+l.among("$1"), l.list(ids))
+	rows, err := tx.QueryContext(ctx, "SELECT id, version, owner, target, principal, scope, expires_at FROM jit_grants WHERE id"+
+		l.among("$1"), l.list(ids))
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +259,7 @@ func (l *Ledger) insert(ctx context.Context, tx *sql.Tx, table string, columns [
 	return nil
 }
 
-// keyed holds rows to be written, the last one of each key.
+// keyed holds the last row of each key.
 type keyed struct {
 	keys   []string
 	values map[string][]any

@@ -1,7 +1,6 @@
-// Package pgsession pins the settings of PostgreSQL sessions. A role, a database and
-// the server can each hold defaults for the sessions of others: the owner of a database
-// may set search_path for whoever connects to it. Statements that run with such defaults
-// can call another person's functions with our rights.
+// Package pgsession pins the settings of PostgreSQL sessions. A role, a database and the server can each define defaults
+// for sessions: the owner of a database may set search_path for everyone who connects to it. Statements that run with such
+// defaults can call someone else's functions with our rights.
 package pgsession
 
 import (
@@ -12,17 +11,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Catalog is the search path of a session that names everything in full.
+// Catalog is the search path of sessions whose statements qualify every name.
 const Catalog = "pg_catalog, pg_temp"
 
-// setting is one setting and the value that a transaction of ours has for it.
+// setting is a setting and its value in our transactions.
 type setting struct{ name, value string }
 
-// settings are those that any role, or the owner of a database, may change, and that
-// alter what our statements mean, how long they may take, or what they leave behind. Left
-// out are those that need a superuser (session_replication_role, event_triggers, session_preload_libraries):
-// whoever can set them has our rights already. Settings of the planner change no result, and BEGIN names
-// what default_transaction_* would decide.
+// settings lists what any role or database owner may change and what alters the meaning, the duration or the side effects
+// of our statements. It omits settings that need a superuser (session_replication_role, event_triggers,
+// session_preload_libraries), because a superuser has our rights already. Planner settings change no result, and BEGIN
+// states what default_transaction_* would decide.
 var settings = []setting{
 	// What statements mean.
 	{"row_security", "on"},
@@ -36,8 +34,8 @@ var settings = []setting{
 	{"TimeZone", "UTC"},
 	{"bytea_output", "hex"},
 	{"extra_float_digits", "1"},
-	// How long they may take. The caller's context bounds a statement; a client that vanished inside a
-	// transaction must not keep its locks until TCP gives up on it.
+	// How long they may take. The caller's context limits a statement. A client that vanishes inside a transaction must
+	// not hold its locks until TCP times out.
 	{"statement_timeout", "0"},
 	{"lock_timeout", "0"},
 	{"transaction_timeout", "0"}, // since 17
@@ -47,11 +45,10 @@ var settings = []setting{
 	{"createrole_self_grant", ""}, // since 16: creating a role must not make us a member of it
 }
 
-// Pin returns the statements that pin the settings until the end of the transaction. They are
-// the first ones after BEGIN, and they mean the same whatever the settings are before them: each
-// function and operator is named in full. path is the search_path and role the role that the
-// transaction acts as; an empty role stands for the one that logged in. A setting that the server does not
-// know is passed over. The rows that the statements return say nothing.
+// Pin returns the statements that pin the settings until the end of the transaction. Run them first after BEGIN. They
+// qualify every function and operator, so earlier settings do not change their meaning. path is the search_path, role the
+// role of the transaction; an empty role means the one that logged in. The statements skip settings that the server does
+// not know. Ignore the rows that they return.
 func Pin(path, role string) []string {
 	if role == "" {
 		role = "none"
@@ -64,16 +61,16 @@ func Pin(path, role string) []string {
 		}
 		b.WriteString("(" + literal(s.name) + "::pg_catalog.text, " + literal(s.value) + "::pg_catalog.text)")
 	}
-	// A commit that the server could forget in a crash would be a revocation that comes undone. Stricter values stay.
+	// If the server lost a commit in a crash, it would undo a revocation. Stricter values stay.
 	b.WriteString(", ('synchronous_commit'::pg_catalog.text, CASE WHEN pg_catalog.current_setting('synchronous_commit', true)" +
 		" OPERATOR(pg_catalog.=) 'off' THEN 'local' ELSE pg_catalog.current_setting('synchronous_commit', true) END))" +
 		" AS s (name, value) WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL")
-	// The second statement can take longer than a statement_timeout that somebody chose so that it does.
+	// The second statement can exceed a statement_timeout that someone has set very low.
 	return []string{"SET LOCAL statement_timeout = 0", b.String()}
 }
 
-// Guard pins the settings under which a new connection is asked what it leads to, where target_session_attrs
-// of the URL wants that: pgconn asks by the name of a function alone. It is called before the first connection.
+// Guard pins the settings for the query by which pgconn checks target_session_attrs of the URL on a new connection: it
+// calls a function by its bare name. Call Guard before the first connection.
 func Guard(config *pgconn.Config, pin []string) {
 	validate := config.ValidateConnect
 	if validate == nil {
@@ -96,8 +93,8 @@ var (
 	escaped = regexp.MustCompile(`\\(.)`)
 )
 
-// Parameter returns what the connection's own parameters, those of its URL, say of a setting, by itself or in
-// options; empty when they say nothing. Whoever wrote the URL chose it.
+// Parameter returns the value of a setting in the parameters of the connection URL, given directly or in options; empty if
+// it is not there. The author of the URL chose it.
 func Parameter(parameters map[string]string, name string) string {
 	value := parameters[name]
 	for _, o := range option.FindAllStringSubmatch(parameters["options"], -1) {
@@ -108,8 +105,7 @@ func Parameter(parameters map[string]string, name string) string {
 	return value
 }
 
-// literal writes a text as an SQL string constant that reads the same whatever
-// standard_conforming_strings says.
+// literal writes text as an SQL string constant that does not depend on standard_conforming_strings.
 func literal(text string) string {
 	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(text) + "'"
 }
