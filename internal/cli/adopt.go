@@ -100,7 +100,7 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, target string, 
 		return notDone(fmt.Errorf("nothing explains the marker of this owner on %s; `jit scan` lists all standing access",
 			counted(ours, "binding")))
 	case len(a.unread) > 0:
-		return unreadable(errors.New("not everything could be read; the rest was recorded"))
+		return unreadable(errors.New("not everything could be read"))
 	case dryRun && len(a.grants) > 0:
 		return notDone(fmt.Errorf("%s would be recorded", counted(len(a.grants), "grant")))
 	}

@@ -93,7 +93,7 @@ func TestAdoptUnderALowerMaxTTL(t *testing.T) {
 		w.run(args...).wantCode(exitNotDone).wantOut(string(short.ID)).wantNotOut(string(long.ID)).
 			wantErr(string(long.ID), "max_ttl is 1h", "1 of 2 grants could not be recorded")
 	}
-	if r := w.run("adopt").wantCode(exitNotDone).wantErr(string(long.ID), "1 of 1 grants could not be recorded"); strings.Contains(r.err, "knows every marker") || r.out != "" {
+	if r := w.run("adopt").wantCode(exitNotDone).wantErr(string(long.ID), "1 of 1 grants could not be recorded"); strings.Contains(r.err, "explains every marker") || r.out != "" {
 		t.Errorf("said %s%s", r.out, r.err)
 	}
 	w.wantAccess(long, true)
