@@ -40,7 +40,7 @@ func (p *program) flush(ctx context.Context, rt *config.Runtime) {
 	}
 	sender := p.sender(rt, uniqueHolder())
 	var mu sync.Mutex // receivers are served concurrently
-	sender.Told = func(receiver string, r notice.Result, err error) {
+	sender.Tried = func(receiver string, r notice.Result, err error) {
 		if r == notice.PassedOver {
 			mu.Lock()
 			defer mu.Unlock()
@@ -84,7 +84,7 @@ func (p *program) notifyTest(ctx context.Context, rt *config.Runtime, name strin
 		}
 		if err := p.sender(rt, uniqueHolder()).Test(ctx, r, rt.Broker.Actor); err != nil {
 			err = fmt.Errorf("notify %s: %w", name, err)
-			if errors.Is(err, notice.ErrNotTaken) {
+			if errors.Is(err, notice.ErrNotAccepted) {
 				return notDone(err)
 			}
 			return unreadable(err)

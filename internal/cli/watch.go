@@ -92,7 +92,7 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 	tasks.Go(func() { keepAlone(ctx, stop, alone, log) })
 	if len(rt.Receivers) > 0 {
 		sender := p.sender(rt, w.Holder)
-		sender.Told = func(receiver string, r notice.Result, err error) {
+		sender.Tried = func(receiver string, r notice.Result, err error) {
 			metrics.Noticed(receiver, r)
 			logNotice(log, receiver, r, err)
 		}

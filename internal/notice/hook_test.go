@@ -253,7 +253,7 @@ func (w *world) sender(holder string) *Sender {
 	return &Sender{
 		Ledger: w.ledger, LedgerID: func(context.Context) (string, error) { return "the-ledger", nil }, Leases: w.ledger.Leases(), Owner: "jit",
 		Receivers: []*Receiver{r}, Holder: holder, Now: time.Now, transport: w.hook.transport(),
-		Told: func(_ string, r Result, err error) {
+		Tried: func(_ string, r Result, err error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if err != nil {

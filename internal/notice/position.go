@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// Position is how far a receiver has been told.
+// Position is how far the deliveries to a receiver have come.
 type Position struct {
 	Receiver string `json:"receiver"`
 	Format   Format `json:"format"`
-	// Seq is the last event that it was told of or is not to be told of; 0 before there was any.
+	// Seq is the last event delivered or skipped; 0 before the first.
 	Seq int64 `json:"seq"`
-	// Behind counts the events after that, wanted or not, and Since is when the first of them was recorded.
+	// Behind counts the events after Seq, wanted or not, and Since is when the first of them was recorded.
 	Behind int64     `json:"behind"`
 	Since  time.Time `json:"since,omitzero"`
-	// Sender is the process that has the receiver in hand; empty when none has.
+	// Sender is the process that delivers to the receiver; empty if none does.
 	Sender string `json:"sender,omitempty"`
-	// New: no sender has looked at it yet. It will be told of what comes then.
+	// New is set while no sender has served the receiver. It is sent the events from then on.
 	New bool `json:"new,omitempty"`
 }
 
-// ahead is more than clocks are apart: no event was recorded that far ahead of now.
-const ahead = 24 * time.Hour
+// maxAhead is more than any two clocks differ: no recorded event is later than now by so much.
+const maxAhead = 24 * time.Hour
 
-// Positions tells how far each receiver has been told. It writes nothing.
+// Positions returns the position of each receiver. It writes nothing.
 func (s *Sender) Positions(ctx context.Context) ([]Position, error) {
 	now := s.Now()
 	all := make([]Position, len(s.Receivers))
@@ -40,7 +40,7 @@ func (s *Sender) Positions(ctx context.Context) ([]Position, error) {
 		if p.New {
 			continue
 		}
-		end, err := s.Ledger.FirstEvent(ctx, now.Add(ahead))
+		end, err := s.Ledger.FirstEvent(ctx, now.Add(maxAhead))
 		if err != nil {
 			return nil, err
 		}

@@ -23,30 +23,30 @@ import (
 )
 
 const (
-	// answerTimeout bounds one request, deliveryTimeout one delivery: a request and its quick repeats.
+	// answerTimeout bounds one request, and deliveryTimeout one delivery: a request and its quick retries.
 	answerTimeout   = 15 * time.Second
 	deliveryTimeout = time.Minute
-	// quickRepeats is how often a request is repeated before the turn waits, quickPause the longest pause before one.
-	quickRepeats = 2
+	// quickRetries is how often a delivery repeats its request, and quickPause the longest pause before it does.
+	quickRetries = 2
 	quickPause   = 5 * time.Second
-	// answerSize is what is read of an answer.
+	// answerSize is how many bytes of an answer are read.
 	answerSize = 64 << 10
 )
 
-// ErrNotTaken is the kind of the error when a receiver did not take a notice.
-var ErrNotTaken = errors.New("the receiver did not take the notice")
+// ErrNotAccepted is the kind of error of a delivery that the receiver did not accept.
+var ErrNotAccepted = errors.New("the receiver did not accept the notice")
 
-// failure is a delivery that the receiver did not take. It never tells the URL, nor what was answered.
+// failure is a delivery that the receiver did not accept. It contains neither the URL nor the answer.
 type failure struct {
-	// code is the status that was answered; 0 when nothing was.
+	// code is the status of the answer; 0 if there was none.
 	code int
-	// after is the time that the receiver asked to be left alone for; 0 when it did not.
+	// after is how long the receiver asked to wait before the next request; 0 if it did not.
 	after time.Duration
-	// why says why there is no answer.
+	// why says why there was no answer.
 	why string
 }
 
-// Error says what went wrong.
+// Error returns the status of the answer, or why there was none.
 func (f *failure) Error() string {
 	if f.code == 0 {
 		return "no answer: " + f.why
@@ -55,13 +55,13 @@ func (f *failure) Error() string {
 }
 
 // Unwrap returns the kind.
-func (f *failure) Unwrap() error { return ErrNotTaken }
+func (f *failure) Unwrap() error { return ErrNotAccepted }
 
-// refused reports whether the receiver answered and will not take the notice later either, as far as the status tells.
-func (f *failure) refused() bool { return f.code != 0 && !passing(f.code) }
+// refused reports whether the receiver answered with a status that a retry will not change.
+func (f *failure) refused() bool { return f.code != 0 && !temporary(f.code) }
 
-// passing reports whether a status tells of trouble that passes.
-func passing(code int) bool {
+// temporary reports whether a status stands for an error that a retry may overcome.
+func temporary(code int) bool {
 	switch code {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return true
@@ -77,11 +77,12 @@ func (s *Sender) client() *retryablehttp.Client {
 		if s.transport == nil {
 			c.HTTPClient.Transport = cleanhttp.DefaultPooledTransport()
 		}
-		// A notice is for whom the settings name, and for nobody that one names.
+		// A notice is for the receiver in the settings, not for one that the receiver names.
 		c.HTTPClient.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-		c.RetryMax = quickRepeats
+		c.RetryMax = quickRetries
 		c.CheckRetry = func(ctx context.Context, answer *http.Response, err error) (bool, error) {
-			return ctx.Err() == nil && (err != nil || passing(answer.StatusCode) && askedPause(answer) <= quickPause), nil
+			soon := err != nil || temporary(answer.StatusCode) && askedPause(answer) <= quickPause
+			return ctx.Err() == nil && soon, nil
 		}
 		c.Backoff = func(_, _ time.Duration, n int, answer *http.Response) time.Duration {
 			return cmp.Or(askedPause(answer), backoff.Pause(n, quickPause/4, quickPause))
@@ -92,12 +93,12 @@ func (s *Sender) client() *retryablehttp.Client {
 	return s.http
 }
 
-// askedPause is for how long an answer asks to be left alone; 0 when there is none, or it does not.
+// askedPause returns how long an answer asks to wait before the next request; 0 if it does not.
 func askedPause(answer *http.Response) time.Duration {
 	return max(0, retryablehttp.DefaultBackoff(0, 0, 0, answer))
 }
 
-// send makes one delivery, at now. What the receiver is to blame for is a *[failure].
+// send makes one delivery, at now. If the receiver is at fault, the error is a *[failure].
 func (s *Sender) send(ctx context.Context, r *Receiver, n notice, now time.Time) error {
 	body, contentType, err := n.body(r.Format, now)
 	if err != nil {
@@ -107,7 +108,7 @@ func (s *Sender) send(ctx context.Context, r *Receiver, n notice, now time.Time)
 	defer cancel()
 	request, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, r.url, bytes.NewReader(body))
 	if err != nil {
-		return &failure{why: "the URL cannot be asked"}
+		return &failure{why: "the URL is not valid"}
 	}
 	request.Header.Set("Content-Type", contentType)
 	request.Header.Set("User-Agent", "terraform-provider-jit")
@@ -128,7 +129,7 @@ func (s *Sender) send(ctx context.Context, r *Receiver, n notice, now time.Time)
 	return &failure{code: answer.StatusCode, after: askedPause(answer)}
 }
 
-// why puts what went wrong into words of our own where a message could hold the URL or what the other side sent.
+// why describes an error without the URL and without anything that the other side sent.
 func why(err error) string {
 	var name *net.DNSError
 	var distrust *tls.CertificateVerificationError
@@ -137,13 +138,13 @@ func why(err error) string {
 	case errors.As(err, &name):
 		return "the name of its host cannot be resolved"
 	case errors.As(err, &distrust):
-		return "its certificate is not to be trusted: " + distrust.Err.Error()
+		return "its certificate is not trusted: " + distrust.Err.Error()
 	case errors.Is(err, context.DeadlineExceeded), os.IsTimeout(err):
 		return fmt.Sprintf("it took more than %s", jit.FormatDuration(answerTimeout))
 	case errors.As(err, &network):
 		return network.Op + ": " + network.Err.Error()
 	case errors.As(err, new(*url.Error)):
-		return "the connection broke off, or it does not speak HTTP"
+		return "the connection was closed, or the server does not speak HTTP"
 	}
 	return "the request could not be made"
 }

@@ -45,9 +45,9 @@ func TestErrorsTellNoSecret(t *testing.T) {
 	address := func(s *httptest.Server) string { return s.Listener.Addr().String() }
 	for _, c := range []struct{ name, scheme, address, want string }{
 		{"nobody there", "http", address(closed), "no answer: dial: connect: connection refused"},
-		{"a certificate of nobody", "https", address(tlsServer), "no answer: its certificate is not to be trusted: x509: "},
+		{"a certificate of nobody", "https", address(tlsServer), "no answer: its certificate is not trusted: x509: "},
 		{"no TLS", "https", address(plain), "no answer: "},
-		{"no HTTP", "http", babbler(t), "no answer: the connection broke off, or it does not speak HTTP"},
+		{"no HTTP", "http", babbler(t), "no answer: the connection was closed, or the server does not speak HTTP"},
 		{"refused", "http", address(plain), "the receiver answered 403"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -56,7 +56,7 @@ func TestErrorsTellNoSecret(t *testing.T) {
 				s.client().RetryMax = 0
 			}
 			err := s.Test(t.Context(), r, jit.Actor{})
-			if !errors.Is(err, ErrNotTaken) || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "hush") {
+			if !errors.Is(err, ErrNotAccepted) || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "hush") {
 				t.Errorf("%v, want %q and no secret", err, c.want)
 			}
 		})

@@ -1,6 +1,6 @@
-// Package notice tells receivers elsewhere of what the record tells: access was granted, ends soon, has ended, could not be
-// revoked, or drifted. The events of the ledger are the outbox: each receiver has a position in them that is kept in the ledger, so
-// nothing is lost when a receiver, or this program, is down.
+// Package notice sends notices of recorded events to webhooks: access was granted, ends soon, has ended, could not be
+// revoked, or drifted. The events in the ledger are the outbox. The ledger keeps each receiver's position in them, so no
+// notice is lost while a receiver or this program is down.
 package notice
 
 import (
@@ -15,18 +15,18 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Format is how a notice is written.
+// Format is the format of a notice.
 type Format string
 
 // The formats.
 const (
-	// CloudEvents is one CloudEvent in JSON, signed.
+	// CloudEvents is a CloudEvent in JSON, signed.
 	CloudEvents Format = "cloudevents"
-	// Slack is what an incoming webhook of Slack takes, and of what is compatible with it.
+	// Slack is the format of incoming webhooks of Slack and of servers that are compatible with them.
 	Slack Format = "slack"
 )
 
-// topics are the names under which receivers choose events; any kind of event is a name too.
+// topics are the names by which receivers choose events. The kind of an event is a name, too.
 var topics = map[string][]jit.EventKind{
 	"granted":           {jit.EventGranted},
 	"ends_soon":         {jit.EventEndsSoon},
@@ -37,62 +37,64 @@ var topics = map[string][]jit.EventKind{
 
 // kinds are the other kinds that can be chosen.
 var kinds = []jit.EventKind{
-	jit.EventRequested, jit.EventDecided, jit.EventGrantFailed, jit.EventAdopted, jit.EventChanged, jit.EventExtended, jit.EventRevokeAsked, jit.EventCleanedUp,
-	jit.EventPolicyChanged, jit.EventPolicyRemoved,
+	jit.EventRequested, jit.EventDecided, jit.EventGrantFailed, jit.EventAdopted, jit.EventChanged, jit.EventExtended,
+	jit.EventRevokeAsked, jit.EventCleanedUp, jit.EventPolicyChanged, jit.EventPolicyRemoved,
 }
 
 // Config is a receiver as the user wrote it.
 type Config struct {
-	// URL takes the notices; it may be a secret.
+	// URL receives the notices. It may be a secret.
 	URL string `json:"url"`
 	// Secret signs them.
 	Secret string `json:"secret"`
 	// Format is "cloudevents", the default, or "slack".
 	Format string `json:"format"`
-	// Events are topics or kinds of events; none means every topic.
+	// Events are topics or kinds of events; nil means every topic.
 	Events []string `json:"events"`
-	// Targets are globs; none means every target.
+	// Targets are globs; nil means every target.
 	Targets []string `json:"targets"`
 }
 
-// Receiver is somebody who is told.
+// Receiver is a webhook that receives notices.
 type Receiver struct {
 	Name   string
 	Format Format
 
 	url     string
-	key     []byte // signs; nil where nothing is signed
+	key     []byte // the signing key; nil if the format has no signature
 	wanted  map[jit.EventKind]bool
 	targets []jit.Glob
 }
 
 const (
-	// minKey is how many bytes have to sign at least.
+	// minKey is the shortest signing key, in bytes.
 	minKey     = 16
 	secretHint = `make one with: echo "whsec_$(openssl rand -base64 32)", and write secret = env("OPS_SECRET")`
-	nameRule   = "it takes 1 to 63 letters, digits, dots, hyphens and underscores"
+	nameRule   = "a name has 1 to 63 letters, digits, dots, hyphens and underscores"
 )
 
-// NewReceiver checks the settings of a receiver. Errors name the attribute, and never the URL or the secret.
+// NewReceiver checks the settings of a receiver. Errors name the attribute and never contain the URL or the secret.
 func NewReceiver(name string, c Config) (*Receiver, error) {
 	attribute := func(part string) string { return fmt.Sprintf("notify[%q].%s", name, part) }
-	if name == "" || len(name) > 63 || strings.ContainsFunc(name, func(r rune) bool { return !strings.ContainsRune(nameCharacters, r) }) {
-		return nil, jit.Invalid("notify", "name it for example ops", "%q is not a name for a receiver; %s", name, nameRule)
+	forbidden := func(r rune) bool { return !strings.ContainsRune(nameCharacters, r) }
+	if name == "" || len(name) > 63 || strings.ContainsFunc(name, forbidden) {
+		return nil, jit.Invalid("notify", "name it for example ops", "%q is not a name for a receiver: %s", name, nameRule)
 	}
 	r := &Receiver{Name: name, Format: Format(c.Format), url: c.URL, wanted: map[jit.EventKind]bool{}}
 	u, err := url.Parse(c.URL)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return nil, jit.Invalid(attribute("url"), `write for example url = env("OPS_HOOK")`, "it is not the URL of a webhook")
+		return nil, jit.Invalid(attribute("url"), `write for example url = env("OPS_HOOK")`, "the value is not the URL of a webhook")
 	case u.Scheme == "http" && !loopback(u.Hostname()):
-		return nil, jit.Invalid(attribute("url"), "use https", "http would send the notices to %s where anybody can read them", u.Hostname())
+		return nil, jit.Invalid(attribute("url"), "use https",
+			"http would send the notices to %s where anybody can read them", u.Hostname())
 	}
 	switch r.Format {
 	case "":
 		r.Format = CloudEvents
 	case CloudEvents, Slack:
 	default:
-		return nil, jit.Invalid(attribute("format"), `write format = "cloudevents" or "slack"`, "%q is neither", c.Format)
+		return nil, jit.Invalid(attribute("format"), `write format = "cloudevents" or "slack"`, "%q is not a format", c.Format)
 	}
 	switch {
 	case r.Format == CloudEvents:
@@ -100,13 +102,15 @@ func NewReceiver(name string, c Config) (*Receiver, error) {
 			return nil, err
 		}
 	case c.Secret != "":
-		return nil, jit.Invalid(attribute("secret"), "leave it out", "of the format slack the URL is the secret; nothing is signed")
+		return nil, jit.Invalid(attribute("secret"), "leave it out",
+			"notices in the format slack are not signed; the URL is the secret")
 	}
 	if err := r.choose(c.Events, attribute("events")); err != nil {
 		return nil, err
 	}
 	if c.Targets != nil && len(c.Targets) == 0 {
-		return nil, jit.Invalid(attribute("targets"), `leave it out for every target, or write for example targets = ["prod*"]`, "the list is empty, so no notice would be sent")
+		return nil, jit.Invalid(attribute("targets"), `leave it out for every target, or write for example targets = ["prod*"]`,
+			"the list is empty, so no notice would be sent")
 	}
 	for _, text := range c.Targets {
 		glob, err := jit.ParseGlob(attribute("targets"), text)
@@ -118,21 +122,22 @@ func NewReceiver(name string, c Config) (*Receiver, error) {
 	return r, nil
 }
 
-// secretPrefix begins a secret in base64, as https://www.standardwebhooks.com has it.
+// secretPrefix begins a secret in base64 (https://www.standardwebhooks.com).
 const secretPrefix = "whsec_"
 
-// keyOf returns the bytes that sign: what is in base64 after whsec_, of any other secret the secret itself.
+// keyOf returns the signing key: the bytes that follow whsec_ in base64, or any other secret itself.
 func keyOf(attribute, secret string) ([]byte, error) {
 	key := []byte(secret)
 	if coded, ok := strings.CutPrefix(secret, secretPrefix); ok {
 		decoded, err := base64.StdEncoding.DecodeString(coded)
 		if err != nil {
-			return nil, jit.Invalid(attribute, secretHint, "what follows %s is not base64", secretPrefix)
+			return nil, jit.Invalid(attribute, secretHint, "the text after %s is not base64", secretPrefix)
 		}
 		key = decoded
 	}
 	if len(key) < minKey {
-		return nil, jit.Invalid(attribute, secretHint, "it has %d bytes; a receiver needs at least %d to tell our notices from those of others", len(key), minKey)
+		return nil, jit.Invalid(attribute, secretHint,
+			"the secret has %d bytes; it needs at least %d, or others could forge notices", len(key), minKey)
 	}
 	return key, nil
 }
@@ -144,13 +149,13 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// choose notes which kinds of events are wanted.
+// choose sets which kinds of events the receiver wants.
 func (r *Receiver) choose(events []string, attribute string) error {
 	if events == nil {
 		events = slices.Collect(maps.Keys(topics))
 	}
 	if len(events) == 0 {
-		return jit.Invalid(attribute, "leave it out to be told of everything that is meant for people", "the list is empty, so no notice would be sent")
+		return jit.Invalid(attribute, "leave it out to receive every topic", "the list is empty, so no notice would be sent")
 	}
 	for _, name := range events {
 		chosen, ok := topics[name]
@@ -162,7 +167,7 @@ func (r *Receiver) choose(events []string, attribute string) error {
 			for _, k := range kinds {
 				known = append(known, string(k))
 			}
-			return jit.Invalid(attribute, "write some of "+strings.Join(known, ", "), "%q is not something to be told of", name)
+			return jit.Invalid(attribute, "write some of "+strings.Join(known, ", "), "%q is neither a topic nor a kind of event", name)
 		}
 		for _, k := range chosen {
 			r.wanted[k] = true
@@ -171,10 +176,11 @@ func (r *Receiver) choose(events []string, attribute string) error {
 	return nil
 }
 
-// Wants reports whether the receiver is to be told of events of that kind.
+// Wants reports whether the receiver wants events of a kind.
 func (r *Receiver) Wants(k jit.EventKind) bool { return r.wanted[k] }
 
-// covers reports whether the receiver is to be told of what happens on a target.
+// covers reports whether the receiver wants events about a target.
 func (r *Receiver) covers(target string) bool {
-	return len(r.targets) == 0 || slices.ContainsFunc(r.targets, func(g jit.Glob) bool { return g.Match(target) })
+	matches := func(g jit.Glob) bool { return g.Match(target) }
+	return len(r.targets) == 0 || slices.ContainsFunc(r.targets, matches)
 }

@@ -17,46 +17,46 @@ import (
 )
 
 const (
-	// eventTest is the kind of the notice that only tries a receiver.
+	// eventTest is the kind of a test notice.
 	eventTest jit.EventKind = "test"
-	// noLedger is the id of a ledger that is not there yet.
+	// noLedger is the id of a ledger that does not exist yet.
 	noLedger = "00000000-0000-0000-0000-000000000000"
 )
 
 const (
-	// idle is how often a sender looks for something to tell.
-	idle = 2 * time.Second
-	// elsewhere is how often it looks whether the sender that has a receiver is gone.
-	elsewhere = 10 * time.Second
-	// firstPause and lastPause bound the pause after a delivery that failed, ledgerPause that after the ledger did.
+	// pollEvery is how often a sender reads new events.
+	pollEvery = 2 * time.Second
+	// acquireEvery is how often a sender tries to acquire a receiver that another sender serves.
+	acquireEvery = 10 * time.Second
+	// firstPause and lastPause bound the pause after a failed delivery. ledgerPause is the longest after the ledger failed.
 	firstPause  = 2 * time.Second
 	lastPause   = 5 * time.Minute
 	ledgerPause = 30 * time.Second
 )
 
-// patience is how long a notice is tried that the receiver refuses, so that one bad notice does not keep back the others: that
-// often, and until its event is of that age.
+// patience is how often a refused notice is tried, and until its event has which age. After that it is skipped, so that
+// a bad notice does not hold up the others.
 type patience struct {
 	tries int
 	age   time.Duration
 }
 
 var (
-	// daemonPatience comes to about five minutes, with the pauses between the tries.
+	// daemonPatience lasts about five minutes, with the pauses between the tries.
 	daemonPatience = patience{tries: 9}
-	// passPatience is for a sender that comes back every minute or so.
+	// passPatience is for a sender that runs every minute or so.
 	passPatience = patience{tries: 3, age: time.Hour}
 )
 
-// Result is what became of a try to deliver.
+// Result is the outcome of a try to deliver a notice.
 type Result string
 
 // The results.
 const (
 	Delivered Result = "delivered"
-	// Failed is tried again.
+	// Failed notices are tried again.
 	Failed Result = "failed"
-	// PassedOver was refused too often and is not tried again.
+	// PassedOver notices were refused too often and are not tried again.
 	PassedOver Result = "passed_over"
 )
 
@@ -66,22 +66,23 @@ type Sender struct {
 	// LedgerID names the ledger in the notices.
 	LedgerID func(context.Context) (string, error)
 	Leases   jit.Leases
-	// Owner restricts the notices to grants of that one.
+	// Owner restricts the notices to its grants.
 	Owner     string
 	Receivers []*Receiver
 	// Holder names this process in the leases.
 	Holder string
 	Now    func() time.Time
-	// Told, if set, is told what became of every try; err is nil for what was delivered. It must be quick and safe for concurrent use.
-	Told func(receiver string, r Result, err error)
+	// Tried, if set, receives the result of every try; err is nil if the notice was delivered. It must be quick and safe
+	// for concurrent use.
+	Tried func(receiver string, r Result, err error)
 
-	// transport carries the requests; nil means that of HTTP.
+	// transport carries the requests; nil means a default one.
 	transport http.RoundTripper
 	once      sync.Once
 	http      *retryablehttp.Client
 }
 
-// Run delivers until ctx ends; each receiver by itself, so that none waits for another.
+// Run delivers notices until ctx ends. No receiver waits for another.
 func (s *Sender) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, r := range s.Receivers {
@@ -90,14 +91,14 @@ func (s *Sender) Run(ctx context.Context) {
 	all.Wait()
 }
 
-// serve delivers to one receiver whenever no other sender does, until ctx ends.
+// serve delivers to one receiver while no other sender does, until ctx ends.
 func (s *Sender) serve(ctx context.Context, r *Receiver) {
 	for failures := 0; ctx.Err() == nil; {
-		t, err := s.take(ctx, r, daemonPatience)
+		t, err := s.acquire(ctx, r, daemonPatience)
 		switch {
 		case err != nil:
 		case t == nil:
-			_ = backoff.Sleep(ctx, elsewhere) // the loop looks at ctx
+			_ = backoff.Sleep(ctx, acquireEvery) // the loop checks ctx
 			continue
 		default:
 			failures = 0
@@ -106,13 +107,14 @@ func (s *Sender) serve(ctx context.Context, r *Receiver) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.told(r, Failed, err)
+		s.tried(r, Failed, err)
 		_ = backoff.Wait(ctx, failures, firstPause, ledgerPause)
 		failures++
 	}
 }
 
-// Flush delivers what is there to be delivered, and returns what could not be. What another sender has in hand is left to that one.
+// Flush delivers all notices that are due and returns the errors of those that could not be delivered. It leaves out the
+// receivers that another sender serves.
 func (s *Sender) Flush(ctx context.Context) error {
 	errs := make([]error, len(s.Receivers))
 	var all sync.WaitGroup
@@ -128,7 +130,7 @@ func (s *Sender) Flush(ctx context.Context) error {
 }
 
 func (s *Sender) flush(ctx context.Context, r *Receiver) (err error) {
-	t, err := s.take(ctx, r, passPatience)
+	t, err := s.acquire(ctx, r, passPatience)
 	if err != nil || t == nil {
 		return err
 	}
@@ -145,7 +147,7 @@ func (s *Sender) flush(ctx context.Context, r *Receiver) (err error) {
 	}
 }
 
-// Test sends a notice that only tries the receiver, whatever that wants to be told of.
+// Test sends a test notice, whatever events the receiver wants.
 func (s *Sender) Test(ctx context.Context, r *Receiver, by jit.Actor) error {
 	ledger, err := s.LedgerID(ctx)
 	if err != nil {
@@ -153,20 +155,22 @@ func (s *Sender) Test(ctx context.Context, r *Receiver, by jit.Actor) error {
 	}
 	ledger = cmp.Or(ledger, noLedger)
 	now := s.Now()
-	e := jit.Event{At: now, Kind: eventTest, Actor: by, Detail: map[string]string{"note": "this is a test; nothing has happened"}}
-	return s.send(ctx, r, notice{ledger: ledger, event: e, id: ledger + "/test-" + strconv.FormatInt(now.UnixNano(), 10)}, now)
+	detail := map[string]string{"note": "this is a test; nothing has happened"}
+	e := jit.Event{At: now, Kind: eventTest, Actor: by, Detail: detail}
+	id := ledger + "/test-" + strconv.FormatInt(now.UnixNano(), 10)
+	return s.send(ctx, r, notice{ledger: ledger, event: e, id: id}, now)
 }
 
-func (s *Sender) told(r *Receiver, result Result, err error) {
-	if s.Told != nil {
-		s.Told(r.Name, result, err)
+func (s *Sender) tried(r *Receiver, result Result, err error) {
+	if s.Tried != nil {
+		s.Tried(r.Name, result, err)
 	}
 }
 
-// leaseOf names the lease and the position of a receiver.
+// leaseOf names the lease of a receiver, which holds its position.
 func (s *Sender) leaseOf(r *Receiver) string { return "notice/" + s.Owner + "/" + r.Name }
 
-// pauseAfter is the pause after so many failures in a row: half of it is left to chance.
+// pauseAfter returns the pause after a number of failures in a row. Half of it is random.
 func pauseAfter(failures int) time.Duration {
 	least := lastPause / 2
 	if n := max(0, failures-1); n < 20 {

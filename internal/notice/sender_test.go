@@ -80,7 +80,7 @@ func TestNoticesWaitForTheReceiver(t *testing.T) {
 		time.Sleep(lastPause + time.Minute)
 		w.hook.wantSeqs(upTo(20)...)
 		w.granted(21, nil)
-		time.Sleep(idle)
+		time.Sleep(pollEvery)
 		w.hook.wantSeqs(upTo(21)...)
 		stop()
 		if all := w.troubles(); len(all) == 0 || all[0] != "failed: event 1: no answer: dial: connection refused" {
@@ -105,7 +105,7 @@ func TestNoticesOutlastTrouble(t *testing.T) {
 		{"503", always(503), "the receiver answered 503"},
 		{"408", always(408), "the receiver answered 408"},
 		{"429", always(429), "the receiver answered 429"},
-		{"cut off", always(cut), "no answer: the connection broke off"},
+		{"cut off", always(cut), "no answer: the connection was closed"},
 		{"slow", func(int, http.ResponseWriter) int { time.Sleep(time.Hour); return 500 }, "no answer: it took more than 15s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestNoticesThatAreRefused(t *testing.T) {
 			}
 			passed := 0
 			for _, told := range w.troubles() {
-				if strings.HasPrefix(told, "passed_over: event 1 was passed over after 9 tries: the receiver answered ") {
+				if strings.HasPrefix(told, "passed_over: event 1 was skipped after 9 tries: the receiver answered ") {
 					passed++
 				}
 			}
@@ -207,7 +207,7 @@ func TestFlushOfWhatIsRefused(t *testing.T) {
 		w.flush(s)
 		w.grantedMany(1, 2)
 		w.hook.set(always(http.StatusGone))
-		if err := s.Flush(w.Context()); !errors.Is(err, ErrNotTaken) || !strings.HasPrefix(err.Error(), "notify ops: the receiver answered 410") {
+		if err := s.Flush(w.Context()); !errors.Is(err, ErrNotAccepted) || !strings.HasPrefix(err.Error(), "notify ops: the receiver answered 410") {
 			w.Errorf("%v", err)
 		}
 		if n := len(w.hook.requests()); n != passPatience.tries {
@@ -222,7 +222,7 @@ func TestFlushOfWhatIsRefused(t *testing.T) {
 		})
 		w.flush(s)
 		w.hook.wantSeqs(2)
-		if all := w.troubles(); !slices.Contains(all, "passed_over: event 1 was passed over after 3 tries: the receiver answered 410") {
+		if all := w.troubles(); !slices.Contains(all, "passed_over: event 1 was skipped after 3 tries: the receiver answered 410") {
 			w.Errorf("troubles %q", all)
 		}
 	})
@@ -241,7 +241,7 @@ func TestFlushOfTrouble(t *testing.T) {
 			return 200
 		})
 		began := time.Now()
-		if err := s.Flush(w.Context()); !errors.Is(err, ErrNotTaken) || time.Since(began) > time.Minute {
+		if err := s.Flush(w.Context()); !errors.Is(err, ErrNotAccepted) || time.Since(began) > time.Minute {
 			w.Errorf("%v after %s", err, time.Since(began))
 		}
 		w.hook.wantSeqs(1, 2)

@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	// maxBlock is how many characters a block takes
+	// maxBlock is the limit of a block, in characters
 	// (https://docs.slack.dev/reference/block-kit/blocks/section-block).
 	maxBlock = 3000
-	// maxValue is how many characters are told of one fact.
+	// maxValue is how many characters of a value are shown.
 	maxValue = 300
 )
 
-// slackMessage is what an incoming webhook takes. Mattermost looks at the text alone, Slack shows the blocks.
+// slackMessage is the body for an incoming webhook. Mattermost shows the text, Slack the blocks.
 type slackMessage struct {
 	Text   string       `json:"text"`
 	Blocks []slackBlock `json:"blocks"`
@@ -30,7 +30,7 @@ type slackText struct {
 	Text string `json:"text"`
 }
 
-// slack writes the notice for people.
+// slack returns the notice as text for people.
 func (n notice) slack() slackMessage {
 	e := n.event
 	lines := []string{"*" + headlines[e.Kind] + "*"}
@@ -52,7 +52,7 @@ func (n notice) slack() slackMessage {
 		add("Why", g.ReasonText())
 		add("From", jit.FormatTime(g.Start))
 		add("Until", jit.FormatTime(g.ActualEnd()))
-	} else { // what was found and no grant explains
+	} else { // a finding that no grant explains
 		add("Who", e.Detail["principal"])
 		add("What", e.Detail["role"])
 		add("Where", e.Detail["target"], e.Detail["scope"])
@@ -66,7 +66,7 @@ func (n notice) slack() slackMessage {
 	}
 	add("Note", e.Detail["note"])
 	add("Policy", e.Policy)
-	if e.Source != jit.FromSweeper { // of that it is known who it runs as
+	if e.Source != jit.FromSweeper { // a sweeper's actor is always the same
 		add("By", e.Name)
 		add("Change", e.Change)
 	}
@@ -87,8 +87,9 @@ func (n notice) slack() slackMessage {
 
 func sectionOf(text string) slackBlock { return slackBlock{"section", slackText{"mrkdwn", text}} }
 
-// slackCode shows a value as it is, on one line: in a code span nothing is a format, and with & < > escaped nothing is a mention or a link
-// (https://docs.slack.dev/messaging/formatting-message-text#escaping). A backquote, which would end the span, is written like what is hidden.
+// slackCode shows a value as it is, on one line. A code span has no formatting, and with & < > escaped it has no mentions
+// and links (https://docs.slack.dev/messaging/formatting-message-text#escaping). A backquote would end the span and is
+// escaped like invisible characters.
 func slackCode(s string) string {
 	s = strings.ReplaceAll(jit.Cell(s), "`", jit.Escape('`'))
 	if shown := []rune(s); len(shown) > maxValue {
@@ -113,7 +114,7 @@ var headlines = map[jit.EventKind]string{
 	jit.EventRequested:     "Access requested",
 	jit.EventDecided:       "Policy decided",
 	jit.EventRevokeAsked:   "Revocation requested",
-	jit.EventAdopted:       "Grant taken over",
+	jit.EventAdopted:       "Grant adopted",
 	jit.EventPolicyChanged: "Policy changed",
 	jit.EventPolicyRemoved: "Policy removed",
 	eventTest:              "Test notice",

@@ -12,33 +12,35 @@ import (
 )
 
 const (
-	// lease is for how long a receiver stays with a sender that may have died; it is renewed when it is renewEvery old. What is left
-	// then is more than one delivery takes.
+	// lease is how long a receiver stays with a sender that may have died. It is renewed when it is renewEvery old; what is
+	// left then is more than one delivery takes.
 	lease      = 90 * time.Second
 	renewEvery = 15 * time.Second
-	// keepEvery is after how many events that nobody wants the position is kept.
-	keepEvery = 1000
-	// releaseTimeout bounds the note that the turn is over.
+	// saveEvery is after how many unwanted events the position is saved.
+	saveEvery = 1000
+	// releaseTimeout bounds the release of the lease.
 	releaseTimeout = 5 * time.Second
 )
 
-// turn is the time in which one sender has a receiver to itself.
+// turn is the time during which one sender serves a receiver.
 type turn struct {
 	*Sender
 	receiver *Receiver
 	patience patience
 	ledger   string
-	// next is the number of the event to be looked at next. It is what is kept in the ledger; 0 there is a new receiver.
+	// next is the number of the next event. The ledger keeps it as the position; 0 there means a new receiver.
 	next int64
-	// renewed is when the lease was renewed last, by our clock, and ahead how far that is ahead of the time that all go by who share the ledger.
+	// renewed is when the lease was last renewed, by this machine's clock; ahead is how far that clock is ahead of the time
+	// that the senders share.
 	renewed time.Time
 	ahead   time.Duration
-	// failures counts the tries that failed since the last success, refused those in which the receiver refused the next notice.
+	// failures counts the failed tries since the last success, and refused how often the next notice was refused.
 	failures, refused int
 }
 
-// take begins a turn; it returns nil while another sender has the receiver. A new receiver is told of what comes, not of all that was.
-func (s *Sender) take(ctx context.Context, r *Receiver, p patience) (*turn, error) {
+// acquire begins a turn. It returns nil while another sender serves the receiver. A new receiver is sent the events from
+// now on.
+func (s *Sender) acquire(ctx context.Context, r *Receiver, p patience) (*turn, error) {
 	local := s.Now()
 	now, err := s.sharedTime(ctx, local)
 	if err != nil {
@@ -50,7 +52,7 @@ func (s *Sender) take(ctx context.Context, r *Receiver, p patience) (*turn, erro
 	}
 	t := &turn{Sender: s, receiver: r, patience: p, next: next, renewed: local, ahead: local.Sub(now)}
 	if t.ledger, err = s.LedgerID(ctx); err == nil && next == 0 {
-		err = t.begin(ctx, now)
+		err = t.start(ctx, now)
 	}
 	if err != nil {
 		return nil, errors.Join(err, t.release(ctx))
@@ -58,8 +60,7 @@ func (s *Sender) take(ctx context.Context, r *Receiver, p patience) (*turn, erro
 	return t, nil
 }
 
-// sharedTime returns the time by which those who share the ledger give and take leases: now, or that of the ledger's server where the two
-// disagree.
+// sharedTime returns the time by which senders acquire leases: now, or the ledger server's time if the two disagree.
 func (s *Sender) sharedTime(ctx context.Context, now time.Time) (time.Time, error) {
 	remote, err := s.Ledger.Clock(ctx)
 	if err == nil && jit.CheckSkew(now, remote) != nil {
@@ -68,24 +69,24 @@ func (s *Sender) sharedTime(ctx context.Context, now time.Time) (time.Time, erro
 	return now, err
 }
 
-// begin notes for a new receiver that it is told of what comes from now on.
-func (t *turn) begin(ctx context.Context, now time.Time) error {
+// start saves the position of a new receiver: the first event from now on.
+func (t *turn) start(ctx context.Context, now time.Time) error {
 	first, err := t.Ledger.FirstEvent(ctx, now)
 	if err != nil {
 		return err
 	}
 	t.next = first
-	return t.keep(ctx)
+	return t.save(ctx)
 }
 
-// time is the time that all go by who share the ledger.
+// time returns the time that the senders share.
 func (t *turn) time() time.Time { return t.Now().Add(-t.ahead) }
 
 // run delivers until ctx ends or the turn is lost.
 func (t *turn) run(ctx context.Context) error {
 	for {
 		err := t.catchUp(ctx)
-		pause := idle
+		pause := pollEvery
 		if f := (*failure)(nil); errors.As(err, &f) {
 			pause = max(pauseAfter(t.failures), min(f.after, lastPause))
 		} else if err != nil {
@@ -97,33 +98,33 @@ func (t *turn) run(ctx context.Context) error {
 	}
 }
 
-// catchUp delivers everything of which the receiver has not been told. Its error is a *[failure] if the receiver is to blame.
+// catchUp delivers all events after the position. If the receiver is at fault, the error is a *[failure].
 func (t *turn) catchUp(ctx context.Context) error {
-	kept := t.next
+	saved := t.next
 	for e, err := range t.Ledger.Events(ctx, t.next) {
 		if err != nil {
 			return err
 		}
-		told, err := t.tell(ctx, e)
+		tried, err := t.deliver(ctx, e)
 		if err != nil {
 			return err
 		}
 		t.next = e.Seq + 1
-		if told || t.next-kept >= keepEvery {
-			if err := t.keep(ctx); err != nil {
+		if tried || t.next-saved >= saveEvery {
+			if err := t.save(ctx); err != nil {
 				return err
 			}
-			kept = t.next
+			saved = t.next
 		}
 	}
-	if t.next > kept {
-		return t.keep(ctx)
+	if t.next > saved {
+		return t.save(ctx)
 	}
 	return nil
 }
 
-// tell delivers one event, if the receiver wants it, or passes it over when patience is at its end.
-func (t *turn) tell(ctx context.Context, e jit.Event) (told bool, err error) {
+// deliver sends one event if the receiver wants it. It skips an event that was refused too often.
+func (t *turn) deliver(ctx context.Context, e jit.Event) (tried bool, err error) {
 	if !t.receiver.Wants(e.Kind) {
 		return false, nil
 	}
@@ -143,36 +144,36 @@ func (t *turn) tell(ctx context.Context, e jit.Event) (told bool, err error) {
 	if !t.receiver.covers(target) {
 		return false, nil
 	}
-	if err := t.hold(ctx); err != nil {
+	if err := t.renew(ctx); err != nil {
 		return false, err
 	}
 	if err := t.send(ctx, t.receiver, n, t.time()); err != nil {
 		return true, t.failed(ctx, e, err)
 	}
 	t.failures, t.refused = 0, 0
-	t.told(t.receiver, Delivered, nil)
+	t.tried(t.receiver, Delivered, nil)
 	return true, nil
 }
 
-// failed notes that a delivery failed; it returns nil when the notice is not to be tried again.
+// failed counts a failed delivery. It returns nil if the notice is not tried again.
 func (t *turn) failed(ctx context.Context, e jit.Event, err error) error {
 	if ctx.Err() != nil {
-		return ctx.Err() // nobody is to blame
+		return ctx.Err() // the receiver is not at fault
 	}
 	t.failures++
 	if f := (*failure)(nil); !errors.As(err, &f) || !f.refused() {
 		t.refused = 0
 	} else if t.refused++; t.refused >= t.patience.tries && t.time().Sub(e.At) >= t.patience.age {
-		t.told(t.receiver, PassedOver, fmt.Errorf("event %d was passed over after %d tries: %w", e.Seq, t.refused, err))
+		t.tried(t.receiver, PassedOver, fmt.Errorf("event %d was skipped after %d tries: %w", e.Seq, t.refused, err))
 		t.failures, t.refused = 0, 0
 		return nil
 	}
-	t.told(t.receiver, Failed, fmt.Errorf("event %d: %w", e.Seq, err))
+	t.tried(t.receiver, Failed, fmt.Errorf("event %d: %w", e.Seq, err))
 	return err
 }
 
-// keep notes how far the receiver has been told, and renews the lease.
-func (t *turn) keep(ctx context.Context) error {
+// save saves the position and renews the lease.
+func (t *turn) save(ctx context.Context) error {
 	if err := t.Leases.Renew(ctx, t.leaseOf(t.receiver), t.Holder, t.next, t.time().Add(lease)); err != nil {
 		return err
 	}
@@ -180,12 +181,12 @@ func (t *turn) keep(ctx context.Context) error {
 	return nil
 }
 
-// hold renews the lease when it is time, and looks whether our clock was set.
-func (t *turn) hold(ctx context.Context) error {
+// renew renews the lease when it is due, and checks whether this machine's clock was set.
+func (t *turn) renew(ctx context.Context) error {
 	if t.Now().Sub(t.renewed).Abs() < renewEvery {
 		return nil
 	}
-	if err := t.keep(ctx); err != nil {
+	if err := t.save(ctx); err != nil {
 		return err
 	}
 	local := t.Now()
@@ -194,10 +195,10 @@ func (t *turn) hold(ctx context.Context) error {
 		return err
 	}
 	t.ahead = local.Sub(now)
-	return t.keep(ctx)
+	return t.save(ctx)
 }
 
-// wait pauses and holds the lease meanwhile.
+// wait pauses and renews the lease meanwhile.
 func (t *turn) wait(ctx context.Context, d time.Duration) error {
 	for d > 0 {
 		some := min(d, renewEvery)
@@ -205,20 +206,20 @@ func (t *turn) wait(ctx context.Context, d time.Duration) error {
 			return err
 		}
 		d -= some
-		if err := t.hold(ctx); err != nil {
+		if err := t.renew(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// release ends the turn, also when ctx has ended, so that another sender goes on at once.
+// release ends the turn, even if ctx has ended, so that another sender can continue at once.
 func (t *turn) release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
 	err := t.Leases.Release(ctx, t.leaseOf(t.receiver), t.Holder, t.next)
 	if errors.Is(err, jit.ErrStale) {
-		return nil // it is another's already
+		return nil // another sender has acquired it
 	}
 	return err
 }

@@ -11,23 +11,23 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// notice is one event with what a person has to know of its grant.
+// notice is an event with its grant.
 type notice struct {
 	ledger string
 	event  jit.Event
-	// grant is nil where the event is about none, or about one that the ledger does not know.
+	// grant is nil if the event has none or the ledger does not know it.
 	grant *jit.Grant
-	// id names the notice for ever, so that a repeat can be told.
+	// id is the same for every try, so that a receiver can detect repeats.
 	id string
 }
 
-// facts are what a notice tells of a grant.
+// facts are the grant of a notice and its state.
 type facts struct {
 	jit.Grant
 	State jit.State `json:"state"`
 }
 
-// body writes the notice in a format, and its content type.
+// body returns the notice in a format, and its content type.
 func (n notice) body(f Format, now time.Time) (body []byte, contentType string, err error) {
 	if f == Slack {
 		body, err = json.Marshal(n.slack())
