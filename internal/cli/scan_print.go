@@ -22,7 +22,7 @@ type unreadView struct {
 	Error string `json:"error"`
 }
 
-func lookedViews(all []sweeper.Looked) []lookedView {
+func lookedViews(all []sweeper.Coverage) []lookedView {
 	views := make([]lookedView, len(all))
 	for i, l := range all {
 		v := lookedView{
@@ -88,7 +88,7 @@ func (p *program) printFindings(views []standingView, notes []sweeper.Note, stal
 }
 
 // printLooked says for each target which scopes were read.
-func (p *program) printLooked(all []sweeper.Looked) {
+func (p *program) printLooked(all []sweeper.Coverage) {
 	for _, l := range all {
 		what := counted(len(l.Read), "scope") + " read"
 		if len(l.Read)+len(l.Unread) == 0 {

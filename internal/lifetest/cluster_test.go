@@ -31,13 +31,16 @@ func newCluster(t *testing.T) place {
 	if c.admin, err = kubernetes.NewForConfig(c.server.Admin()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}}, metav1.CreateOptions{}); err != nil {
+	if _, err := c.admin.CoreV1().
+		Namespaces().
+		Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.admin.RbacV1().RoleBindings(c.namespace).Create(t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "jit-is-a-colleague", Labels: map[string]string{"app.kubernetes.io/managed-by": "jit"}},
-		Subjects:   []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: "colleague"}},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
+		ObjectMeta: metav1.ObjectMeta{Name: "jit-is-a-colleague",
+			Labels: map[string]string{"app.kubernetes.io/managed-by": "jit"}},
+		Subjects: []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: "colleague"}},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +117,9 @@ func (c *cluster) tamper(t *testing.T) {
 	t.Helper()
 	for _, b := range c.bindings(t, true) {
 		b.Subjects = []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "nobody"}}
-		if _, err := c.admin.RbacV1().RoleBindings(c.namespace).Update(t.Context(), &b, metav1.UpdateOptions{}); err != nil {
+		if _, err := c.admin.RbacV1().
+			RoleBindings(c.namespace).
+			Update(t.Context(), &b, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,8 +12,10 @@ import (
 // The failpoints that each command passes, in order. Those that begin with the name of a platform lie
 // within its write.
 var (
-	granting = []string{"grant.before-intent", "grant.after-intent", "ensure.before-platform", "ensure.after-platform", "ensure.after-outcome"}
-	changing = []string{"change.before-intent", "change.after-intent", "ensure.before-platform", "ensure.after-platform", "ensure.after-outcome"}
+	granting = []string{"grant.before-intent", "grant.after-intent", "ensure.before-platform", "ensure.after-platform",
+		"ensure.after-outcome"}
+	changing = []string{"change.before-intent", "change.after-intent", "ensure.before-platform",
+		"ensure.after-platform", "ensure.after-outcome"}
 	revoking = []string{"revoke.before-intent", "revoke.after-intent", "revoke.after-platform", "revoke.after-outcome"}
 	writing  = map[string][]string{
 		"ssh":        {"ssh.before-rename", "ssh.after-rename"},
@@ -41,7 +43,9 @@ func at(failpoint string) []string { return []string{"JIT_FAILPOINT=" + failpoin
 func (s *site) killed(failpoint string, args ...string) {
 	s.t.Helper()
 	r := s.RunWith(at(failpoint), append(args, "-auto-approve")...)
-	if died := strings.Contains(r.Text(), "Plugin did not respond") || strings.Contains(r.Text(), "Request cancelled"); !died || r.ExitCode != 1 {
+	if died := strings.Contains(r.Text(), "Plugin did not respond") ||
+		strings.Contains(r.Text(), "Request cancelled"); !died ||
+		r.ExitCode != 1 {
 		s.t.Fatalf("%s: the provider was not killed: exit code %d\n%s", failpoint, r.ExitCode, r.Text())
 	}
 }
@@ -73,7 +77,13 @@ func (s *site) recovered(foreign, failpoint string) {
 func TestProviderKilled(t *testing.T) {
 	t.Parallel()
 	eachCrash(t, func(t *testing.T, s *site, foreign string, writing []string) {
-		create, change, revoke := append(granting, writing...), append(changing, writing...), append(revoking, writing...)
+		create, change, revoke := append(
+			granting,
+			writing...), append(
+			changing,
+			writing...), append(
+			revoking,
+			writing...)
 		for i := range max(len(create), len(change), len(revoke)) {
 			name := fmt.Sprintf("round%d", i)
 			c := create[i%len(create)]
@@ -119,7 +129,10 @@ func TestProviderKilledAndForgotten(t *testing.T) {
 		var last time.Time
 		for i, c := range append(granting, writing...) {
 			last = time.Now().Add(30 * time.Second)
-			s.configure(s.grant(fmt.Sprintf("n%d", i), "ttl =", fmt.Sprintf("expires_at = %q", last.UTC().Format(time.RFC3339))))
+			s.configure(
+				s.grant(fmt.Sprintf("n%d", i), "ttl =",
+					fmt.Sprintf("expires_at = %q", last.UTC().Format(time.RFC3339))),
+			)
 			s.killed(c, "apply")
 		}
 		same(t, foreign, s.foreign(t), "after the crashes what is not ours is")
@@ -153,7 +166,8 @@ func TestSweepKilled(t *testing.T) {
 				return point
 			}
 			name := fmt.Sprintf("round%d", i)
-			s.configure(s.grant(name, fmt.Sprintf("starts_at = %q", time.Now().Add(10*time.Second).UTC().Format(time.RFC3339))))
+			s.configure(
+				s.grant(name, fmt.Sprintf("starts_at = %q", time.Now().Add(10*time.Second).UTC().Format(time.RFC3339))))
 			s.Apply()
 			s.may(false, "before the beginning")
 			s.waitFor(name, "starts_at")

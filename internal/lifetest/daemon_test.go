@@ -53,8 +53,9 @@ func newPost(t *testing.T, build func() (string, error), targets map[string]plac
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &post{t: t, dir: t.TempDir(), jit: filepath.Join(filepath.Dir(binary), "jit"), owner: "life-" + strings.ToLower(rand.Text()[:10]),
-		targets: targets, through: map[string]string{}, people: map[string][]string{}, foreign: map[string]string{}}
+	p := &post{t: t, dir: t.TempDir(), jit: filepath.Join(filepath.Dir(binary), "jit"),
+		owner: "life-" + strings.ToLower(rand.Text()[:10]), targets: targets, through: map[string]string{},
+		people: map[string][]string{}, foreign: map[string]string{}}
 	p.ledger = "sqlite://" + filepath.Join(p.dir, "ledger.db")
 	for name, at := range targets {
 		p.people[name] = at.people(t, people)
@@ -177,8 +178,8 @@ func (p *post) history(id jit.ID) string {
 	return all.String()
 }
 
-// checkRecord fails the test unless everything that was recorded was recorded once, no grant ended before its time, those that are over have
-// ended, the chain is whole and what is not ours is as it was.
+// checkRecord fails the test unless everything that was recorded was recorded once, no grant ended before its time,
+// those that are over have ended, the chain is whole and what is not ours is as it was.
 func (p *post) checkRecord() {
 	p.t.Helper()
 	events := p.events()
@@ -199,11 +200,18 @@ func (p *post) checkRecord() {
 		}
 		n := events[g.ID]
 		if n[jit.EventRequested] != 1 || n[jit.EventGranted] != 1 || n[jit.EventExpired]+n[jit.EventRevoked] != ends {
-			p.t.Errorf("of grant %s (ends at %s) there are the events %v, want one that it was requested, one that it was granted and %d of its end", g.ID, g.ActualEnd(), n, ends)
+			p.t.Errorf(
+				"of grant %s (ends at %s) there are the events %v, want one that it was requested, one that it was granted and %d of its end",
+				g.ID,
+				g.ActualEnd(),
+				n,
+				ends,
+			)
 		}
 		// A daemon tells of a failure once an hour; the next one does not know what it told.
 		if n[jit.EventRevokeFailed] > p.started {
-			p.t.Errorf("%d events tell that grant %s on target %s could not be revoked, of %d daemons:\n%s", n[jit.EventRevokeFailed], g.ID, g.Target, p.started, p.history(g.ID))
+			p.t.Errorf("%d events tell that grant %s on target %s could not be revoked, of %d daemons:\n%s",
+				n[jit.EventRevokeFailed], g.ID, g.Target, p.started, p.history(g.ID))
 		}
 	}
 	report, err := p.rt.Ledger.Verify(p.t.Context())
@@ -227,7 +235,10 @@ type daemon struct {
 func (p *post) watch(env []string, args ...string) *daemon {
 	p.t.Helper()
 	p.started++
-	args = append([]string{"sweep", "--watch", "--interval", "1s", "--drift-interval", "2s", "--config", filepath.Join(p.dir, "jit.hcl")}, args...)
+	args = append(
+		[]string{"sweep", "--watch", "--interval", "1s", "--drift-interval", "2s", "--config",
+			filepath.Join(p.dir, "jit.hcl")},
+		args...)
 	d := &daemon{t: p.t, cmd: exec.Command(p.jit, args...), log: &tail{}, over: make(chan struct{})}
 	d.cmd.Dir, d.cmd.Stdout, d.cmd.Stderr = p.dir, d.log, d.log
 	d.cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "JIT_ACTOR=daemon"}, env)
@@ -324,7 +335,8 @@ func eventually(t *testing.T, within time.Duration, wrong func() string) {
 	}
 }
 
-// pulse measures how long the machine itself stalls: the longest time that a tenth of a second and a small write to the disk took, until stop is called.
+// pulse measures how long the machine itself stalls: the longest time that a tenth of a second and a small write to
+// the disk took, until stop is called.
 func pulse(t *testing.T) (stop func() time.Duration) {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "pulse"))

@@ -19,7 +19,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// directory is an account that people are let into with a permission set of IAM Identity Center, and a colleague who may.
+// directory is an account that people are let into with a permission set of IAM Identity Center, and a colleague who
+// may.
 type directory struct {
 	*testenv.MotoDirectory
 	account testenv.MotoAccount
@@ -128,7 +129,10 @@ func TestSessionTailOfThePermissionSet(t *testing.T) {
 	d := newDirectory(t)
 	s := newSite(t, testenv.Terraforms(t)[0], d, released)
 	policy := func(limit string) string {
-		return fmt.Sprintf("resource \"jit_policy\" \"short\" {\n  name = \"short\"\n  match = { targets = [\"here\"] }\n  max_session_tail = %q\n}\n", limit)
+		return fmt.Sprintf(
+			"resource \"jit_policy\" \"short\" {\n  name = \"short\"\n  match = { targets = [\"here\"] }\n  max_session_tail = %q\n}\n",
+			limit,
+		)
 	}
 	s.configure(policy("1h"), s.grant("a", "policy = jit_policy.short.name"))
 	planned := s.Plan()
@@ -139,6 +143,7 @@ func TestSessionTailOfThePermissionSet(t *testing.T) {
 	if got := s.fact("a", "session_tail"); got != "1h" {
 		t.Errorf("session_tail is %q, want 1h", got)
 	}
-	s.configure(policy("30m"), s.grant("a", "policy = jit_policy.short.name"), s.grant("b", "policy = jit_policy.short.name"))
+	s.configure(policy("30m"), s.grant("a", "policy = jit_policy.short.name"),
+		s.grant("b", "policy = jit_policy.short.name"))
 	says(t, s.Plan(), "the session tail is 1h")
 }

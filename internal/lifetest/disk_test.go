@@ -110,7 +110,8 @@ func TestUnwritableHost(t *testing.T) {
 			saysFolded(t, r, append(tc.says, h.file)...)
 			same(t, live, s.dump(t), "the failed destroy wrote")
 			if r := s.jit(nil, "sweep"); r.ExitCode != 1 {
-				t.Errorf("sweep: exit code %d, want 1: the revocation could not be carried out\n%s", r.ExitCode, r.Text())
+				t.Errorf("sweep: exit code %d, want 1: the revocation could not be carried out\n%s", r.ExitCode,
+					r.Text())
 			}
 			open()
 			s.Must("destroy", "-auto-approve")

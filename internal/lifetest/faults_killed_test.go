@@ -13,17 +13,22 @@ import (
 // watchedPlaces are those on which daemons are tried: a file, a database and two services.
 var watchedPlaces = []string{"ssh", "postgresql", "gcp", "hoop"}
 
-// The daemon is killed at every step of what it does, and the next one does the rest. Of two grants of the same access the end of one leaves the
-// other, a grant that is due to begin begins, what was altered is put right, and what no record explains goes when it is over.
+// The daemon is killed at every step of what it does, and the next one does the rest. Of two grants of the same
+// access the end of one leaves the other, a grant that is due to begin begins, what was altered is put right, and
+// what no record explains goes when it is over.
 func TestFaultsDaemonKilled(t *testing.T) {
 	t.Parallel()
 	for _, p := range places {
 		if !slices.Contains(watchedPlaces, p.name) {
 			continue
 		}
-		points := append([]string{"revoke.after-platform", "revoke.after-outcome", "repair.after-intent", "repair.after-platform", "repair.after-outcome"}, writing[p.name]...)
+		points := append(
+			[]string{"revoke.after-platform", "revoke.after-outcome", "repair.after-intent", "repair.after-platform",
+				"repair.after-outcome"},
+			writing[p.name]...)
 		if p.name != "gcp" { // which begins access itself, and whose every write takes along what is over
-			points = append(points, "start.after-platform", "start.after-outcome", "remove.after-intent", "remove.after-platform")
+			points = append(points, "start.after-platform", "start.after-outcome", "remove.after-intent",
+				"remove.after-platform")
 		}
 		for _, point := range points {
 			t.Run(p.name+"/"+point, func(t *testing.T) {
@@ -45,7 +50,8 @@ func daemonKilled(t *testing.T, at place, point string) {
 	p.open()
 	hour := soon.Add(time.Hour)
 	long := p.grant(asked{target: "here", who: twice, reason: "long", end: hour})[0]
-	made := p.grant(asked{target: "here", who: twice, reason: "short", end: soon}, asked{target: "here", who: later, reason: "later", begin: soon, end: hour})
+	made := p.grant(asked{target: "here", who: twice, reason: "short", end: soon},
+		asked{target: "here", who: later, reason: "later", begin: soon, end: hour})
 	short, begins := made[0], made[1]
 	at.tamper(t)
 
@@ -69,13 +75,15 @@ func daemonKilled(t *testing.T, at place, point string) {
 		}
 		for _, g := range []jit.Grant{long, begins} {
 			if n := p.events()[g.ID]; n[jit.EventDrift] != n[jit.EventRepaired] {
-				return fmt.Sprintf("of what was found of grant %s the record does not tell what became of it: %v\n%s", g.ID, n, p.history(g.ID))
+				return fmt.Sprintf("of what was found of grant %s the record does not tell what became of it: %v\n%s",
+					g.ID, n, p.history(g.ID))
 			}
 		}
 		return ""
 	})
 	if n := p.events()[long.ID]; n[jit.EventDrift] != 1 {
-		t.Errorf("%d events tell that what somebody altered was found, want 1\n%s", n[jit.EventDrift], p.history(long.ID))
+		t.Errorf("%d events tell that what somebody altered was found, want 1\n%s", n[jit.EventDrift],
+			p.history(long.ID))
 	}
 	p.checkRecord()
 	d.stop()

@@ -50,8 +50,8 @@ func TestFaultsLedgerLocked(t *testing.T) {
 	p.ledgerFails(func() { exec("BEGIN IMMEDIATE") }, func() { exec("ROLLBACK") })
 }
 
-// ledgerFails has the ledger fail while grants end: their access ends all the same, by the markers, that of others does not, and all is recorded when
-// it is back. It lasts a minute, or five where time does not matter.
+// ledgerFails has the ledger fail while grants end: their access ends all the same, by the markers, that of others
+// does not, and all is recorded when it is back. It lasts a minute, or five where time does not matter.
 func (p *post) ledgerFails(set, over func()) {
 	t := p.t
 	lasts := time.Minute
@@ -63,9 +63,11 @@ func (p *post) ledgerFails(set, over func()) {
 	var ending, staying []asked
 	for name, people := range p.people {
 		for i, who := range people[:3] {
-			ending = append(ending, asked{target: name, who: who, reason: "ends", end: begin.Add(5 * time.Second * time.Duration(i+1))})
+			ending = append(ending,
+				asked{target: name, who: who, reason: "ends", end: begin.Add(5 * time.Second * time.Duration(i+1))})
 		}
-		staying = append(staying, asked{target: name, who: people[3], reason: "goes on", end: begin.Add(lasts + 20*time.Second)})
+		staying = append(staying,
+			asked{target: name, who: people[3], reason: "goes on", end: begin.Add(lasts + 20*time.Second)})
 	}
 	gone, live := p.grant(ending...), p.grant(staying...)
 	d := p.watch(nil)
@@ -80,7 +82,8 @@ func (p *post) ledgerFails(set, over func()) {
 		}
 		return ""
 	})
-	t.Logf("without the ledger the last access ended %s after its end", time.Since(begin.Add(15*time.Second)).Round(time.Second))
+	t.Logf("without the ledger the last access ended %s after its end",
+		time.Since(begin.Add(15*time.Second)).Round(time.Second))
 	time.Sleep(time.Until(begin.Add(lasts)))
 	for _, g := range live {
 		may(t, p.targets[g.Target], g.Principal, true, "inside the window, while the ledger fails")

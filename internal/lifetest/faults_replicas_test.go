@@ -27,7 +27,14 @@ type load struct {
 // admitted asks the server who of the people has the role.
 func (l *load) admitted() map[string]bool {
 	l.t.Helper()
-	names, err := ask(l.db.url, fmt.Sprintf(`SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolname LIKE 'person%%-%s' AND pg_has_role(oid, '%s', 'USAGE')`, l.db.tag, l.db.role()))
+	names, err := ask(
+		l.db.url,
+		fmt.Sprintf(
+			`SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolname LIKE 'person%%-%s' AND pg_has_role(oid, '%s', 'USAGE')`,
+			l.db.tag,
+			l.db.role(),
+		),
+	)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -51,12 +58,14 @@ func (l *load) look() {
 	for i, g := range confirmed {
 		// One may have been revoked while the server was asked.
 		if g.Live(now) && l.made[i].Live(now) && !admitted[g.Principal] {
-			l.t.Errorf("at %s %s is without access, and the grant %s lasts until %s", now.UTC(), g.Principal, g.ID, g.End)
+			l.t.Errorf("at %s %s is without access, and the grant %s lasts until %s", now.UTC(), g.Principal, g.ID,
+				g.End)
 		}
 	}
 }
 
-// come makes a grant for one of the people, and now and then revokes it again. The last of the people have one that outlasts the test.
+// come makes a grant for one of the people, and now and then revokes it again. The last of the people have one that
+// outlasts the test.
 func (l *load) come(n int, until time.Time) {
 	people := l.people["db"]
 	who := people[rand.IntN(len(people))]
@@ -88,8 +97,9 @@ func (l *load) come(n int, until time.Time) {
 // staying is how many of the people keep their access throughout.
 const staying = 5
 
-// Three replicas are killed at random under load, on a network that fails now and then: nobody is without access that lasts, everything that is over goes,
-// and everything is recorded once. It takes a minute, or ten where time does not matter.
+// Three replicas are killed at random under load, on a network that fails now and then: nobody is without access that
+// lasts, everything that is over goes, and everything is recorded once. It takes a minute, or ten where time does not
+// matter.
 func TestFaultsReplicasKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	server := testenv.Postgres(t)
@@ -180,8 +190,17 @@ func TestFaultsReplicasKilledUnderLoad(t *testing.T) {
 	}
 	slices.Sort(lags)
 	part := func(percent int) time.Duration { return lags[(len(lags)-1)*percent/100].Round(time.Millisecond) }
-	t.Logf("in %s: %d grants, %d ended, %d times a replica was killed, %d faults of the network; lag p50 %s, p99 %s, most %s",
-		lasts, grants, len(lags), kills, faults, part(50), part(99), part(100))
+	t.Logf(
+		"in %s: %d grants, %d ended, %d times a replica was killed, %d faults of the network; lag p50 %s, p99 %s, most %s",
+		lasts,
+		grants,
+		len(lags),
+		kills,
+		faults,
+		part(50),
+		part(99),
+		part(100),
+	)
 	for _, d := range replicas {
 		d.stop()
 	}

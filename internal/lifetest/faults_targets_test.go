@@ -41,11 +41,13 @@ func sickNetwork(t *testing.T, at place, address string, fault testenv.Fault) si
 		t.Fatal(err)
 	}
 	proxy := testenv.NewProxy(t, u.Host)
-	return sick{at, strings.Replace(at.target(), u.Host, proxy.Addr, 1), func() { proxy.Set(fault) }, func() { proxy.Set(testenv.Sound) }}
+	return sick{at, strings.Replace(at.target(), u.Host, proxy.Addr, 1), func() { proxy.Set(fault) },
+		func() { proxy.Set(testenv.Sound) }}
 }
 
 // networkFaults are the faults by name.
-var networkFaults = map[string]testenv.Fault{"slow": testenv.Slow, "refusing": testenv.Refusing, "cutting": testenv.Cutting, "silent": testenv.Silent}
+var networkFaults = map[string]testenv.Fault{"slow": testenv.Slow, "refusing": testenv.Refusing,
+	"cutting": testenv.Cutting, "silent": testenv.Silent}
 
 // sickServices answer, but not as they should.
 func sickServices(t *testing.T) map[string]sick {
@@ -53,20 +55,25 @@ func sickServices(t *testing.T) map[string]sick {
 	all := map[string]sick{}
 	for name, cut := range map[string]hooptest.Cut{"429": hooptest.Busy, "500": hooptest.Failing, "unanswered": hooptest.Unanswered} {
 		gateway := as[*gateway](t, newGateway)
-		all["hoop_"+name] = sick{gateway, "", func() { gateway.server.Interrupt(func(*http.Request) hooptest.Cut { return cut }) }, func() { gateway.server.Interrupt(nil) }}
+		all["hoop_"+name] = sick{gateway, "",
+			func() { gateway.server.Interrupt(func(*http.Request) hooptest.Cut { return cut }) },
+			func() { gateway.server.Interrupt(nil) }}
 	}
 	for name, fault := range map[string]gcptest.Fault{
 		"429": {Status: http.StatusTooManyRequests, Message: "quota", RetryAfter: "1"}, "500": {Status: http.StatusInternalServerError, Message: "internal"},
 		"unanswered": {Lost: true, After: true},
 	} {
 		project := as[*project](t, newProject)
-		all["gcp_"+name] = sick{project, "", func() { project.server.Inject(func(gcptest.Request) gcptest.Fault { return fault }) }, func() { project.server.Inject(nil) }}
+		all["gcp_"+name] = sick{project, "",
+			func() { project.server.Inject(func(gcptest.Request) gcptest.Fault { return fault }) },
+			func() { project.server.Inject(nil) }}
 	}
 	return all
 }
 
-// Targets fail while grants end, on the network or with their answers: the target that works ends its grants in time, none is taken for ended that
-// is not, and when the others are back everything is made good. It lasts half a minute, or three where time does not matter.
+// Targets fail while grants end, on the network or with their answers: the target that works ends its grants in time,
+// none is taken for ended that is not, and when the others are back everything is made good. It lasts half a minute,
+// or three where time does not matter.
 func TestFaultsTargets(t *testing.T) {
 	t.Parallel()
 	for name, fault := range networkFaults {
@@ -115,7 +122,11 @@ func targetsFail(t *testing.T, all map[string]sick) {
 		}
 		all := []asked{{target: name, who: people[ofWell], reason: "goes on", end: begin.Add(time.Hour)}}
 		for i, who := range people[:n] {
-			all = append(all, asked{target: name, who: who, reason: "ends", end: begin.Add(2*time.Second + lasts*time.Duration(i)/time.Duration(n))})
+			all = append(
+				all,
+				asked{target: name, who: who, reason: "ends",
+					end: begin.Add(2*time.Second + lasts*time.Duration(i)/time.Duration(n))},
+			)
 		}
 		ends[name] = p.grant(all...)[1:]
 	}
@@ -135,14 +146,16 @@ func targetsFail(t *testing.T, all map[string]sick) {
 				}
 			}
 			if there := s.marked(t); there > each+1-ended {
-				t.Fatalf("%s: %d of %d grants are recorded as ended, and %d bindings are there", name, ended, each+1, there)
+				t.Fatalf("%s: %d of %d grants are recorded as ended, and %d bindings are there", name, ended, each+1,
+					there)
 			}
 		}
 	}
 	patience := 5*time.Second + stalled()
 	late := 0
 	for _, g := range ends["well"] {
-		if ended := p.record(g.ID).EndedAt; g.End.Before(begin.Add(lasts-patience)) && (ended.IsZero() || ended.Sub(g.End) > patience) {
+		if ended := p.record(g.ID).EndedAt; g.End.Before(begin.Add(lasts-patience)) && (ended.IsZero() ||
+			ended.Sub(g.End) > patience) {
 			late++
 			t.Errorf("on the target that works the end at %s is recorded at %s", g.End, ended)
 		}
@@ -173,8 +186,16 @@ func targetsFail(t *testing.T, all map[string]sick) {
 		}
 		return strings.Join(open, "\n")
 	})
-	t.Logf("%d ends were held up on %d targets for %s, and made good %s after they were back; on the target that works %d of %d came more than %s late",
-		stuck, len(all), lasts, time.Since(back).Round(time.Second), late, len(ends["well"]), patience.Round(time.Millisecond))
+	t.Logf(
+		"%d ends were held up on %d targets for %s, and made good %s after they were back; on the target that works %d of %d came more than %s late",
+		stuck,
+		len(all),
+		lasts,
+		time.Since(back).Round(time.Second),
+		late,
+		len(ends["well"]),
+		patience.Round(time.Millisecond),
+	)
 	for name, at := range targets {
 		may(t, at, p.people[name][ofWell], true, "on "+name+", inside the window")
 		for _, g := range ends[name] {

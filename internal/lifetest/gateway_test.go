@@ -91,11 +91,13 @@ func (g *gateway) marked(*testing.T) int { return len(g.mine()) }
 // tamper lets the users have reviews approved that are over at once, and hide what they have.
 func (g *gateway) tamper(*testing.T) {
 	for _, r := range g.mine() {
-		g.server.Decide(g.boss, g.server.Ask(r.User, gatewayScope, hider, time.Minute), "APPROVED", time.Now().Add(-time.Hour))
+		g.server.Decide(g.boss, g.server.Ask(r.User, gatewayScope, hider, time.Minute), "APPROVED",
+			time.Now().Add(-time.Hour))
 	}
 }
 
-// What the gateway would refuse, or what would give nothing, is refused at plan with the reason, and nothing is written.
+// What the gateway would refuse, or what would give nothing, is refused at plan with the reason, and nothing is
+// written.
 func TestGatewayRefusesAtPlan(t *testing.T) {
 	t.Parallel()
 	g, ok := newGateway(t).(*gateway)
@@ -105,7 +107,8 @@ func TestGatewayRefusesAtPlan(t *testing.T) {
 	g.server.Put(hooptest.Connection{Name: "open-db", Groups: []string{"engineers"}})
 	g.server.Put(hooptest.Connection{Name: "short-db", JIT: true, MaxDuration: 1800, Groups: []string{"engineers"}})
 	g.server.Put(hooptest.Connection{Name: "rule-db", Groups: []string{"engineers"}})
-	g.server.PutRule(hooptest.Rule{Name: "production", Type: "jit", Connections: []string{"rule-db"}, Required: []string{"dba"}})
+	g.server.PutRule(
+		hooptest.Rule{Name: "production", Type: "jit", Connections: []string{"rule-db"}, Required: []string{"dba"}})
 	s := newSite(t, testenv.Terraforms(t)[0], g, released)
 	before := g.dump(t)
 	for _, tt := range []struct{ line, says string }{
@@ -122,7 +125,8 @@ func TestGatewayRefusesAtPlan(t *testing.T) {
 			lines = append(lines, "ttl =")
 		}
 		s.configure(s.grant("a", lines...))
-		s.Write("main.tf", strings.Replace(s.Read("main.tf"), "provider \"jit\" {\n", "provider \"jit\" {\n  max_ttl = \"72h\"\n", 1))
+		s.Write("main.tf",
+			strings.Replace(s.Read("main.tf"), "provider \"jit\" {\n", "provider \"jit\" {\n  max_ttl = \"72h\"\n", 1))
 		if r := s.Plan(); r.ExitCode != 1 || !strings.Contains(strings.Join(strings.Fields(r.Text()), " "), tt.says) {
 			t.Errorf("%s: exit code %d, want a refusal that says %q:\n%s", tt.line, r.ExitCode, tt.says, r.Text())
 		}
@@ -157,7 +161,8 @@ func TestGatewayApprovedAgain(t *testing.T) {
 	says("plan", r.Text())
 	swept := s.jit(nil, "sweep", "--json")
 	says("sweep", swept.Stdout)
-	if !strings.Contains(swept.Stdout, "taken_over") || !strings.Contains(swept.Stdout, "critical") || len(g.mine()) != 0 {
+	if !strings.Contains(swept.Stdout, "taken_over") || !strings.Contains(swept.Stdout, "critical") ||
+		len(g.mine()) != 0 {
 		t.Errorf("sweep says\n%s\nand there are %+v", swept.Stdout, g.mine())
 	}
 	if r := s.Run("destroy", "-auto-approve", "-no-color"); r.ExitCode == 0 {
@@ -177,8 +182,8 @@ func TestGatewayApprovedAgain(t *testing.T) {
 	}
 }
 
-// What a grant does not change is told at plan: single commands that nothing asks a review for, and a connection that the
-// user cannot see.
+// What a grant does not change is told at plan: single commands that nothing asks a review for, and a connection that
+// the user cannot see.
 func TestGatewayWarnsAtPlan(t *testing.T) {
 	t.Parallel()
 	g, ok := newGateway(t).(*gateway)
@@ -215,8 +220,8 @@ func (g askedGateway) waiting() []string {
 	return all
 }
 
-// With approval = "hoop" an apply waits for the reviewers, and leaves what nobody has decided on to a sweep or the next apply. The
-// window is counted from the approval.
+// With approval = "hoop" an apply waits for the reviewers, and leaves what nobody has decided on to a sweep or the
+// next apply. The window is counted from the approval.
 func TestGatewayReviewersDecide(t *testing.T) {
 	t.Parallel()
 	inner, ok := newGateway(t).(*gateway)

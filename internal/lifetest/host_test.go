@@ -135,7 +135,8 @@ func (h *host) dump(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("%s %s %s\n%s", identity(info), info.ModTime().UTC().Format(time.RFC3339Nano), info.Mode(), h.read(t))
+	return fmt.Sprintf("%s %s %s\n%s", identity(info), info.ModTime().UTC().Format(time.RFC3339Nano), info.Mode(),
+		h.read(t))
 }
 
 func (h *host) marked(t *testing.T) int {

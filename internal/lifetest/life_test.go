@@ -34,7 +34,12 @@ func TestLifeUntilRevoked(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, s *site, thorough bool) {
 		l := begin(t, s, "1h", thorough)
-		says(t, s.mustJit("revoke", s.fact("a", "id"), s.fact("n[0]", "id"), s.fact("n[1]", "id"), "--reason", "INC-1: done early"), "revoked")
+		says(
+			t,
+			s.mustJit("revoke", s.fact("a", "id"), s.fact("n[0]", "id"), s.fact("n[1]", "id"), "--reason",
+				"INC-1: done early"),
+			"revoked",
+		)
 		s.may(false, "after the revocation")
 		s.gone(l.foreign, "after the revocation")
 		l.noWayBack(t, thorough)
@@ -127,7 +132,8 @@ func (l *life) noWayBack(t *testing.T, thorough bool) {
 		try  func()
 	}{
 		{"apply", true, func() { l.Apply() }},
-		{"-replace", true, func() { says(t, l.Apply("-replace=jit_grant.a"), "nothing will be granted. Set renewal = 2") }},
+		{"-replace", true,
+			func() { says(t, l.Apply("-replace=jit_grant.a"), "nothing will be granted. Set renewal = 2") }},
 		{"taint", false, func() { l.Must("taint", "jit_grant.a"); l.Apply() }},
 		{"replace_triggered_by", false, func() { l.trigger = 2; l.configure(); l.Apply() }},
 		{"count shift", false, func() { l.crew = l.crew[1:]; l.configure(); l.Apply() }},

@@ -11,8 +11,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// Promise 9: the ledger is lost with 100 live and 100 ended grants on three platforms. What the markers say is over is ended with
-// nothing but credentials, exactly that; what is live is recorded again with its own window, and the configuration takes it over.
+// Promise 9: the ledger is lost with 100 live and 100 ended grants on three platforms. What the markers say is over
+// is ended with nothing but credentials, exactly that; what is live is recorded again with its own window, and the
+// configuration takes it over.
 func TestLostLedgerOnThreePlatforms(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string][]func(*testing.T) place{
@@ -52,13 +53,25 @@ func loseLedgerOf(t *testing.T, open []func(*testing.T) place) {
 			who  []string
 			ttl  string
 		}{{"ended", ended[i], "1m"}, {"live", live[i], "1h"}} {
-			resources += fmt.Sprintf("resource \"jit_grant\" \"%s%d\" {\n  count = %d\n  target = \"t%d\"\n  principal = element(%s, count.index)\n  role = %q\n  scope = %q\n  reason = \"INC-${count.index}: lost\"\n  ttl = %q\n}\n",
-				g.name, i, count(i), i, list(g.who), p.role(), p.scope(), g.ttl)
+			resources += fmt.Sprintf(
+				"resource \"jit_grant\" \"%s%d\" {\n  count = %d\n  target = \"t%d\"\n  principal = element(%s, count.index)\n  role = %q\n  scope = %q\n  reason = \"INC-${count.index}: lost\"\n  ttl = %q\n}\n",
+				g.name,
+				i,
+				count(i),
+				i,
+				list(g.who),
+				p.role(),
+				p.scope(),
+				g.ttl,
+			)
 		}
 	}
 	settings += "  }\n"
 	s.Write("jit.hcl", settings)
-	s.Write("main.tf", "terraform {\n  required_providers {\n    jit = { source = \"jitaccess/jit\" }\n  }\n}\nprovider \"jit\" {\n"+settings+"}\n"+resources)
+	s.Write(
+		"main.tf",
+		"terraform {\n  required_providers {\n    jit = { source = \"jitaccess/jit\" }\n  }\n}\nprovider \"jit\" {\n"+settings+"}\n"+resources,
+	)
 	s.Apply()
 	type listing []struct {
 		ID       string

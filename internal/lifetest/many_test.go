@@ -25,7 +25,8 @@ func TestFiftyWriters(t *testing.T) {
 				s := newSite(t, testenv.Terraforms(t)[0], p, released)
 				s.ledger, crews[i], sites[i] = ledger, p.people(t, 10), s
 				s.owner = sites[0].owner
-				s.configure(s.grant("n", "count = 10", `principal = ["`+strings.Join(crews[i], `", "`)+`"][count.index]`))
+				s.configure(
+					s.grant("n", "count = 10", `principal = ["`+strings.Join(crews[i], `", "`)+`"][count.index]`))
 			}
 			foreign := p.foreign(t)
 			all := func(args ...string) {

@@ -31,7 +31,8 @@ func newProject(t *testing.T) place {
 		policy.Bindings = []gcptest.Binding{
 			{Role: p.role(), Members: []string{"user:colleague@example.com"}, BindingID: "b-1"},
 			{Role: p.role(), Members: []string{"user:colleague@example.com"}, Condition: &gcptest.Condition{
-				Title: "jit is a colleague", Description: "jit:colleague", Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`}},
+				Title: "jit is a colleague", Description: "jit:colleague",
+				Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`}},
 		}
 	})
 	return p
@@ -54,7 +55,8 @@ func (p *project) people(_ *testing.T, n int) []string {
 }
 
 func (p *project) tries(_ *testing.T, principal string) bool {
-	return p.server.Allowed(gcptest.Ask{Member: principal, Permission: "cloudsql.instances.connect", Scope: projectScope, At: time.Now()})
+	return p.server.Allowed(
+		gcptest.Ask{Member: principal, Permission: "cloudsql.instances.connect", Scope: projectScope, At: time.Now()})
 }
 
 // mine reports whether a binding bears a marker.

@@ -8,8 +8,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// Somebody who may make a table grants it to the role of a grant, in a database that jit does not clean: access ends all the same. Nothing
-// fails because of what is left, everything says so, and it is cleaned up once that can be done.
+// Somebody who may make a table grants it to the role of a grant, in a database that jit does not clean: access ends
+// all the same. Nothing fails because of what is left, everything says so, and it is cleaned up once that can be
+// done.
 func TestRemainsOfADatabaseRole(t *testing.T) {
 	t.Parallel()
 	cli, d := testenv.Terraforms(t)[0], newDatabase(t).(*database)

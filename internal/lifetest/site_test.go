@@ -41,10 +41,8 @@ func newSite(t *testing.T, cli testenv.CLI, p place, build func() (string, error
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &site{
-		World: acctest.New(t, cli, acctest.Options{Binary: binary, Env: environment(p)}), place: p, t: t, binary: binary,
-		owner: "life-" + strings.ToLower(rand.Text()[:10]), who: p.people(t, 1)[0],
-	}
+	return &site{World: acctest.New(t, cli, acctest.Options{Binary: binary, Env: environment(p)}), place: p, t: t,
+		binary: binary, owner: "life-" + strings.ToLower(rand.Text()[:10]), who: p.people(t, 1)[0]}
 }
 
 // configure writes main.tf with the resources and jit.hcl with the same settings.
@@ -68,10 +66,8 @@ func (s *site) configure(resources ...string) {
 // grant is the block of jit_grant.<name>: who may for an hour, unless lines say otherwise. A line
 // replaces the one of the same attribute, and "ttl =" alone leaves it out.
 func (s *site) grant(name string, lines ...string) string {
-	attributes := []string{
-		`target = "here"`, fmt.Sprintf("principal = %q", s.who), fmt.Sprintf("role = %q", s.role()), fmt.Sprintf("scope = %q", s.scope()),
-		fmt.Sprintf("reason = %q", "INC-1: "+name), `ttl = "1h"`,
-	}
+	attributes := []string{`target = "here"`, fmt.Sprintf("principal = %q", s.who), fmt.Sprintf("role = %q", s.role()),
+		fmt.Sprintf("scope = %q", s.scope()), fmt.Sprintf("reason = %q", "INC-1: "+name), `ttl = "1h"`}
 	for _, line := range lines {
 		attribute, value, assigned := strings.Cut(line, "=")
 		for i, a := range attributes {

@@ -12,8 +12,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
 )
 
-// subscription is a subscription of Azure with a colleague who may always read. Its grants are plain role assignments: what
-// Privileged Identity Management gives lasts five minutes at least.
+// subscription is a subscription of Azure with a colleague who may always read. Its grants are plain role
+// assignments: what Privileged Identity Management gives lasts five minutes at least.
 type subscription struct {
 	server *azuretest.Server
 }
@@ -28,7 +28,8 @@ func newSubscription(t *testing.T) place {
 	s := &subscription{azuretest.New(t)}
 	s.server.AddScope(subscriptionScope)
 	s.server.AddPrincipal("User", colleague, 0)
-	s.server.Assign("eeeeeeee-0000-4000-8000-000000000001", colleague, azuretest.Reader, subscriptionScope, "jit is a colleague")
+	s.server.Assign("eeeeeeee-0000-4000-8000-000000000001", colleague, azuretest.Reader, subscriptionScope,
+		"jit is a colleague")
 	return s
 }
 

@@ -111,7 +111,8 @@ func main() {
 	})
 }
 
-// trials are genuine notices under secrets of both forms and what becomes of them in wrong hands, and the verdicts on them.
+// trials are genuine notices under secrets of both forms and what becomes of them in wrong hands, and the verdicts on
+// them.
 func trials(t *testing.T) (input, want string) {
 	t.Helper()
 	var all []trial
@@ -139,7 +140,8 @@ func trials(t *testing.T) (input, want string) {
 				t.Fatal(err)
 			}
 			is.Header = map[string]string{}
-			s := &Sender{Now: func() time.Time { return sent.at }, LedgerID: func(context.Context) (string, error) { return "the-ledger", nil }}
+			s := &Sender{Now: func() time.Time { return sent.at },
+				LedgerID: func(context.Context) (string, error) { return "the-ledger", nil }}
 			if err := s.Test(t.Context(), r, jit.Actor{Name: "naïve 日本"}); err != nil {
 				t.Fatal(err)
 			}

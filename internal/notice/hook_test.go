@@ -25,8 +25,8 @@ import (
 
 const secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
-// hook is a receiver that takes what is signed and complains of everything else. It is a whole HTTP server whose connections are in memory, so
-// that it can stand in a bubble of testing/synctest.
+// hook is a receiver that takes what is signed and complains of everything else. It is a whole HTTP server whose
+// connections are in memory, so that it can stand in a bubble of testing/synctest.
 type hook struct {
 	t       *testing.T
 	server  *http.Server
@@ -37,8 +37,8 @@ type hook struct {
 	mu sync.Mutex
 	// down: nobody takes connections.
 	down bool
-	// answer, if set, decides what is answered to the n-th request since then; 2xx takes the notice, cut cuts the connection before it is
-	// taken and cutAfter when it is.
+	// answer, if set, decides what is answered to the n-th request since then; 2xx takes the notice, cut cuts the
+	// connection before it is taken and cutAfter when it is.
 	answer func(n int, w http.ResponseWriter) int
 	n      int
 	// asked is when each request came, got what was taken.
@@ -117,8 +117,8 @@ func (h *hook) transport() http.RoundTripper {
 	return transport
 }
 
-// verify is what the specification asks of a receiver, in its words: the signature is over id, timestamp and payload, joined by full stops;
-// the key is the base64 after whsec_; a timestamp that is too old or too new is refused
+// verify is what the specification asks of a receiver, in its words: the signature is over id, timestamp and payload,
+// joined by full stops; the key is the base64 after whsec_; a timestamp that is too old or too new is refused
 // (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 func verify(header http.Header, body []byte, now time.Time) error {
 	id, stamp := header.Get("webhook-id"), header.Get("webhook-timestamp")
@@ -151,7 +151,8 @@ func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		h.t.Error(err)
 	}
-	if err := verify(r.Header, body, time.Now()); err != nil || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/cloudevents+json" {
+	if err := verify(r.Header, body, time.Now()); err != nil || r.Method != http.MethodPost ||
+		r.Header.Get("Content-Type") != "application/cloudevents+json" {
 		h.t.Errorf("a request that a receiver refuses: %v, %s %v", err, r.Method, r.Header)
 	}
 	var e received
@@ -237,7 +238,14 @@ type world struct {
 func inWorld(t *testing.T, run func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		run(&world{T: t, hook: newHook(t), ledger: &jittest.Ledger{}, config: Config{URL: "https://hooks.example.com/hush", Secret: secret}})
+		run(
+			&world{
+				T:      t,
+				hook:   newHook(t),
+				ledger: &jittest.Ledger{},
+				config: Config{URL: "https://hooks.example.com/hush", Secret: secret},
+			},
+		)
 	})
 }
 
@@ -251,8 +259,14 @@ func (w *world) sender(holder string) *Sender {
 	}
 	r.url = strings.Replace(r.url, "https:", "http:", 1)
 	return &Sender{
-		Ledger: w.ledger, LedgerID: func(context.Context) (string, error) { return "the-ledger", nil }, Leases: w.ledger.Leases(), Owner: "jit",
-		Receivers: []*Receiver{r}, Holder: holder, Now: time.Now, transport: w.hook.transport(),
+		Ledger:    w.ledger,
+		LedgerID:  func(context.Context) (string, error) { return "the-ledger", nil },
+		Leases:    w.ledger.Leases(),
+		Owner:     "jit",
+		Receivers: []*Receiver{r},
+		Holder:    holder,
+		Now:       time.Now,
+		transport: w.hook.transport(),
 		Tried: func(_ string, r Result, err error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -295,8 +309,11 @@ func (w *world) granted(n int, change func(*jit.Grant, *jit.Event)) jit.Grant {
 	b := jit.Binding{Target: "prod", Principal: "user:alice@example.com", Role: "viewer", Scope: "all"}
 	reason := fmt.Sprintf("INC-%d: look", n)
 	now := time.Now().UTC()
-	g := jit.Grant{ID: jit.NewID("jit", b, reason, 1), Owner: "jit", Binding: b, Reason: reason, Renewal: 1, Window: jit.Window{Start: now, End: now.Add(time.Hour)}, RequestedAt: now, GrantedAt: now}
-	e := jit.Event{At: now, Kind: jit.EventGranted, Grant: g.ID, Actor: jit.Actor{Name: "carol", Change: "commit abc", Source: jit.FromTerraform}}
+	g := jit.Grant{ID: jit.NewID("jit", b, reason, 1), Owner: "jit", Binding: b, Reason: reason,
+		Renewal: 1, Window: jit.Window{Start: now, End: now.Add(time.Hour)}, RequestedAt: now,
+		GrantedAt: now}
+	e := jit.Event{At: now, Kind: jit.EventGranted, Grant: g.ID,
+		Actor: jit.Actor{Name: "carol", Change: "commit abc", Source: jit.FromTerraform}}
 	if change != nil {
 		change(&g, &e)
 	}

@@ -16,7 +16,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// Two processes on one ledger of the real kind: one delivers, each event once and in order, and the other takes over where it was when it is gone.
+// Two processes on one ledger of the real kind: one delivers, each event once and in order, and the other takes over
+// where it was when it is gone.
 func TestTwoProcessesOnOneLedger(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { twoProcesses(t, "sqlite://"+filepath.Join(t.TempDir(), "ledger.db")) })
 	t.Run("postgres", func(t *testing.T) { twoProcesses(t, testenv.Postgres(t).Database(t)) })
@@ -57,7 +58,8 @@ func twoProcesses(t *testing.T, url string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &notice.Sender{Ledger: clocked{l, clock}, LedgerID: l.ID, Leases: l.Leases(), Owner: "jit", Receivers: []*notice.Receiver{r}, Holder: holder, Now: clock}, l
+		return &notice.Sender{Ledger: clocked{l, clock}, LedgerID: l.ID, Leases: l.Leases(), Owner: "jit",
+			Receivers: []*notice.Receiver{r}, Holder: holder, Now: clock}, l
 	}
 	flush := func(s *notice.Sender) {
 		t.Helper()
@@ -72,8 +74,12 @@ func twoProcesses(t *testing.T, url string) {
 	for n := range many {
 		binding := jit.Binding{Target: "prod", Principal: "user:alice@example.com", Role: "viewer", Scope: "all"}
 		reason := fmt.Sprintf("INC-%d: look", n)
-		g := jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding, Reason: reason, Renewal: 1, Window: jit.Window{Start: now.Truncate(time.Second), End: now.Truncate(time.Second).Add(time.Hour)}, RequestedAt: now}
-		e := jit.Event{At: now, Kind: jit.EventGranted, Grant: g.ID, Actor: jit.Actor{Name: "carol", Source: jit.FromTerraform}}
+		g := jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding,
+			Reason: reason, Renewal: 1,
+			Window:      jit.Window{Start: now.Truncate(time.Second), End: now.Truncate(time.Second).Add(time.Hour)},
+			RequestedAt: now}
+		e := jit.Event{At: now, Kind: jit.EventGranted, Grant: g.ID,
+			Actor: jit.Actor{Name: "carol", Source: jit.FromTerraform}}
 		if err := l.Write(t.Context(), []jit.Entry{{Grant: &g, Events: []jit.Event{e}}})[0]; err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +112,8 @@ func twoProcesses(t *testing.T, url string) {
 		t.Errorf("delivered %q, want %q", got, want)
 	}
 	positions, err := b.Positions(t.Context())
-	if err != nil || len(positions) != 1 || positions[0].Seq != many || positions[0].Behind != 0 || positions[0].Sender != "" {
+	if err != nil || len(positions) != 1 || positions[0].Seq != many || positions[0].Behind != 0 ||
+		positions[0].Sender != "" {
 		t.Errorf("positions %+v, %v", positions, err)
 	}
 }

@@ -21,7 +21,10 @@ import (
 // real returns a sender with a receiver at an address on this machine, whose URL has secrets in every part.
 func real(t *testing.T, scheme, address string) (*Sender, *Receiver) {
 	t.Helper()
-	r, err := NewReceiver("ops", Config{URL: fmt.Sprintf("%s://hush-user:hush-word@%s/hush-path?hush=query", scheme, address), Secret: secret})
+	r, err := NewReceiver(
+		"ops",
+		Config{URL: fmt.Sprintf("%s://hush-user:hush-word@%s/hush-path?hush=query", scheme, address), Secret: secret},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +59,8 @@ func TestErrorsTellNoSecret(t *testing.T) {
 				s.client().RetryMax = 0
 			}
 			err := s.Test(t.Context(), r, jit.Actor{})
-			if !errors.Is(err, ErrNotAccepted) || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "hush") {
+			if !errors.Is(err, ErrNotAccepted) || !strings.HasPrefix(err.Error(), c.want) ||
+				strings.Contains(err.Error(), "hush") {
 				t.Errorf("%v, want %q and no secret", err, c.want)
 			}
 		})

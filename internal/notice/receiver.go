@@ -1,6 +1,6 @@
 // Package notice sends notices of recorded events to webhooks: access was granted, ends soon, has ended, could not be
-// revoked, or drifted. The events in the ledger are the outbox. The ledger keeps each receiver's position in them, so no
-// notice is lost while a receiver or this program is down.
+// revoked, or drifted. The events in the ledger are the outbox. The ledger keeps each receiver's position in them, so
+// no notice is lost while a receiver or this program is down.
 package notice
 
 import (
@@ -78,13 +78,15 @@ func NewReceiver(name string, c Config) (*Receiver, error) {
 	attribute := func(part string) string { return fmt.Sprintf("notify[%q].%s", name, part) }
 	forbidden := func(r rune) bool { return !strings.ContainsRune(nameCharacters, r) }
 	if name == "" || len(name) > 63 || strings.ContainsFunc(name, forbidden) {
-		return nil, jit.Invalid("notify", "name it for example ops", "%q is not a name for a receiver: %s", name, nameRule)
+		return nil, jit.Invalid("notify", "name it for example ops", "%q is not a name for a receiver: %s", name,
+			nameRule)
 	}
 	r := &Receiver{Name: name, Format: Format(c.Format), url: c.URL, wanted: map[jit.EventKind]bool{}}
 	u, err := url.Parse(c.URL)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return nil, jit.Invalid(attribute("url"), `write for example url = env("OPS_HOOK")`, "the value is not the URL of a webhook")
+		return nil, jit.Invalid(attribute("url"), `write for example url = env("OPS_HOOK")`,
+			"the value is not the URL of a webhook")
 	case u.Scheme == "http" && !loopback(u.Hostname()):
 		return nil, jit.Invalid(attribute("url"), "use https",
 			"http would send the notices to %s where anybody can read them", u.Hostname())
@@ -94,7 +96,8 @@ func NewReceiver(name string, c Config) (*Receiver, error) {
 		r.Format = CloudEvents
 	case CloudEvents, Slack:
 	default:
-		return nil, jit.Invalid(attribute("format"), `write format = "cloudevents" or "slack"`, "%q is not a format", c.Format)
+		return nil, jit.Invalid(attribute("format"), `write format = "cloudevents" or "slack"`, "%q is not a format",
+			c.Format)
 	}
 	switch {
 	case r.Format == CloudEvents:
@@ -109,7 +112,8 @@ func NewReceiver(name string, c Config) (*Receiver, error) {
 		return nil, err
 	}
 	if c.Targets != nil && len(c.Targets) == 0 {
-		return nil, jit.Invalid(attribute("targets"), `leave it out for every target, or write for example targets = ["prod*"]`,
+		return nil, jit.Invalid(attribute("targets"),
+			`leave it out for every target, or write for example targets = ["prod*"]`,
 			"the list is empty, so no notice would be sent")
 	}
 	for _, text := range c.Targets {
@@ -155,7 +159,8 @@ func (r *Receiver) choose(events []string, attribute string) error {
 		events = slices.Collect(maps.Keys(topics))
 	}
 	if len(events) == 0 {
-		return jit.Invalid(attribute, "leave it out to receive every topic", "the list is empty, so no notice would be sent")
+		return jit.Invalid(attribute, "leave it out to receive every topic",
+			"the list is empty, so no notice would be sent")
 	}
 	for _, name := range events {
 		chosen, ok := topics[name]
@@ -167,7 +172,8 @@ func (r *Receiver) choose(events []string, attribute string) error {
 			for _, k := range kinds {
 				known = append(known, string(k))
 			}
-			return jit.Invalid(attribute, "write some of "+strings.Join(known, ", "), "%q is neither a topic nor a kind of event", name)
+			return jit.Invalid(attribute, "write some of "+strings.Join(known, ", "),
+				"%q is neither a topic nor a kind of event", name)
 		}
 		for _, k := range chosen {
 			r.wanted[k] = true

@@ -34,12 +34,14 @@ func TestReceiverRefuses(t *testing.T) {
 		config := good
 		c.change(&config)
 		_, err := NewReceiver("ops", config)
-		if !errors.Is(err, jit.ErrInvalid) || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "hush") {
+		if !errors.Is(err, jit.ErrInvalid) || !strings.HasPrefix(err.Error(), c.want) ||
+			strings.Contains(err.Error(), "hush") {
 			t.Errorf("%v, want %q and no secret", err, c.want)
 		}
 	}
 	for _, name := range []string{"", "the ops", "ops/2", strings.Repeat("a", 64), "öps"} {
-		if _, err := NewReceiver(name, good); !errors.Is(err, jit.ErrInvalid) || !strings.HasPrefix(err.Error(), "notify: ") {
+		if _, err := NewReceiver(name, good); !errors.Is(err, jit.ErrInvalid) ||
+			!strings.HasPrefix(err.Error(), "notify: ") {
 			t.Errorf("the name %q: %v", name, err)
 		}
 	}

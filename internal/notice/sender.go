@@ -28,7 +28,8 @@ const (
 	pollEvery = 2 * time.Second
 	// acquireEvery is how often a sender tries to acquire a receiver that another sender serves.
 	acquireEvery = 10 * time.Second
-	// firstPause and lastPause bound the pause after a failed delivery. ledgerPause is the longest after the ledger failed.
+	// firstPause and lastPause bound the pause after a failed delivery. ledgerPause is the longest after the ledger
+	// failed.
 	firstPause  = 2 * time.Second
 	lastPause   = 5 * time.Minute
 	ledgerPause = 30 * time.Second
@@ -72,8 +73,8 @@ type Sender struct {
 	// Holder names this process in the leases.
 	Holder string
 	Now    func() time.Time
-	// Tried, if set, receives the result of every try; err is nil if the notice was delivered. It must be quick and safe
-	// for concurrent use.
+	// Tried, if set, receives the result of every try; err is nil if the notice was delivered. It must be quick and
+	// safe for concurrent use.
 	Tried func(receiver string, r Result, err error)
 
 	// transport carries the requests; nil means a default one.
@@ -113,8 +114,8 @@ func (s *Sender) serve(ctx context.Context, r *Receiver) {
 	}
 }
 
-// Flush delivers all notices that are due and returns the errors of those that could not be delivered. It leaves out the
-// receivers that another sender serves.
+// Flush delivers all notices that are due and returns the errors of those that could not be delivered. It leaves out
+// the receivers that another sender serves.
 func (s *Sender) Flush(ctx context.Context) error {
 	errs := make([]error, len(s.Receivers))
 	var all sync.WaitGroup

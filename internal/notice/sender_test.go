@@ -28,9 +28,11 @@ func TestNoticesTellWhatHappens(t *testing.T) {
 		})
 		w.granted(7, func(_ *jit.Grant, e *jit.Event) { e.Kind = jit.EventChanged })
 		// What no grant explains: the event alone tells where it was found.
-		stray := jit.Event{Kind: jit.EventDrift, Grant: "4711", Detail: map[string]string{"target": "prod-2", "principal": "user:mallory@example.com"}}
+		stray := jit.Event{Kind: jit.EventDrift, Grant: "4711",
+			Detail: map[string]string{"target": "prod-2", "principal": "user:mallory@example.com"}}
 		elsewhere := jit.Event{Kind: jit.EventDrift, Grant: "4712", Detail: map[string]string{"target": "staging"}}
-		if err := errors.Join(w.ledger.Write(w.Context(), []jit.Entry{{Events: []jit.Event{stray, elsewhere}}})...); err != nil {
+		if err := errors.Join(
+			w.ledger.Write(w.Context(), []jit.Entry{{Events: []jit.Event{stray, elsewhere}}})...); err != nil {
 			w.Fatal(err)
 		}
 		w.flush(s)
@@ -38,10 +40,14 @@ func TestNoticesTellWhatHappens(t *testing.T) {
 		w.hook.wantSeqs(2, 6, 7, 8)
 		e := w.hook.got[0]
 		if e.ID != "the-ledger/2" || e.Source != "urn:uuid:the-ledger" || e.Type != "io.github.jitaccess.granted" || e.Subject != string(g.ID) ||
-			e.Time != g.Start.Format(time.RFC3339Nano) || e.Data.Event.Name != "carol" || e.Data.Event.Change != "commit abc" {
+			e.Time != g.Start.Format(time.RFC3339Nano) ||
+			e.Data.Event.Name != "carol" ||
+			e.Data.Event.Change != "commit abc" {
 			w.Errorf("told %+v", e)
 		}
-		if f := e.Data.Grant; f == nil || f.Principal != "user:alice@example.com" || f.Reason != "INC-2: look" || f.State != jit.StateActive || !f.ExpiresAt.Equal(g.End) {
+		if f := e.Data.Grant; f == nil || f.Principal != "user:alice@example.com" || f.Reason != "INC-2: look" ||
+			f.State != jit.StateActive ||
+			!f.ExpiresAt.Equal(g.End) {
 			w.Errorf("told of the grant %+v", f)
 		}
 		if len(w.troubles()) > 0 {
@@ -61,13 +67,15 @@ func TestNoticesBeginWithTheFirstEvent(t *testing.T) {
 	})
 }
 
-// The receiver is down for hours: it is asked less and less often, and told of everything within minutes when it is back.
+// The receiver is down for hours: it is asked less and less often, and told of everything within minutes when it is
+// back.
 func TestNoticesWaitForTheReceiver(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var dials atomic.Int64
 		s := w.sender("a")
 		reach := s.transport
-		s.transport = roundTripper(func(r *http.Request) (*http.Response, error) { dials.Add(1); return reach.RoundTrip(r) })
+		s.transport = roundTripper(
+			func(r *http.Request) (*http.Response, error) { dials.Add(1); return reach.RoundTrip(r) })
 		stop := w.start(s)
 		w.hook.setDown(true)
 		w.grantedMany(1, 20)
@@ -207,7 +215,8 @@ func TestFlushOfWhatIsRefused(t *testing.T) {
 		w.flush(s)
 		w.grantedMany(1, 2)
 		w.hook.set(always(http.StatusGone))
-		if err := s.Flush(w.Context()); !errors.Is(err, ErrNotAccepted) || !strings.HasPrefix(err.Error(), "notify ops: the receiver answered 410") {
+		if err := s.Flush(w.Context()); !errors.Is(err, ErrNotAccepted) ||
+			!strings.HasPrefix(err.Error(), "notify ops: the receiver answered 410") {
 			w.Errorf("%v", err)
 		}
 		if n := len(w.hook.requests()); n != passPatience.tries {
@@ -222,7 +231,10 @@ func TestFlushOfWhatIsRefused(t *testing.T) {
 		})
 		w.flush(s)
 		w.hook.wantSeqs(2)
-		if all := w.troubles(); !slices.Contains(all, "passed_over: event 1 was skipped after 3 tries: the receiver answered 410") {
+		if all := w.troubles(); !slices.Contains(
+			all,
+			"passed_over: event 1 was skipped after 3 tries: the receiver answered 410",
+		) {
 			w.Errorf("troubles %q", all)
 		}
 	})
@@ -277,7 +289,8 @@ func TestSenderTest(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		got := w.hook.got
-		if len(got) != 2 || got[0].Type != "io.github.jitaccess.test" || got[0].Data.Event.Name != "carol" || got[0].ID == got[1].ID {
+		if len(got) != 2 || got[0].Type != "io.github.jitaccess.test" || got[0].Data.Event.Name != "carol" ||
+			got[0].ID == got[1].ID {
 			w.Errorf("got %+v", got)
 		}
 	})

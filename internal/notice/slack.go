@@ -87,9 +87,9 @@ func (n notice) slack() slackMessage {
 
 func sectionOf(text string) slackBlock { return slackBlock{"section", slackText{"mrkdwn", text}} }
 
-// slackCode shows a value as it is, on one line. A code span has no formatting, and with & < > escaped it has no mentions
-// and links (https://docs.slack.dev/messaging/formatting-message-text#escaping). A backquote would end the span and is
-// escaped like invisible characters.
+// slackCode shows a value as it is, on one line. A code span has no formatting, and with & < > escaped it has no
+// mentions and links (https://docs.slack.dev/messaging/formatting-message-text#escaping). A backquote would end the
+// span and is escaped like invisible characters.
 func slackCode(s string) string {
 	s = strings.ReplaceAll(jit.Cell(s), "`", jit.Escape('`'))
 	if shown := []rune(s); len(shown) > maxValue {

@@ -23,18 +23,23 @@ func spans(text string) map[string][]string {
 	return all
 }
 
-// Whatever people wrote, a message reads back to the same fields: nothing is a mention, a link, a format, or a line of its own.
+// Whatever people wrote, a message reads back to the same fields: nothing is a mention, a link, a format, or a line
+// of its own.
 func FuzzSlack(f *testing.F) {
 	for _, s := range []string{"INC-1: look", "<!channel> <@U1> <https://evil.example|x>", "a`b```c", "x\nWho: `root`", "&amp; &lt;", "\u202e\u200b\x1b[2J", " lead  and trail ", `\u{60}`, "*b* _i_ ~s~", "\xff", "日本語"} {
 		f.Add(s, "user:alice@example.com")
 		f.Add("role", s)
 	}
 	f.Fuzz(func(t *testing.T, reason, principal string) {
-		m := slackNotice(jit.EventGranted, func(g *jit.Grant, _ *jit.Event) { g.Reason, g.Principal = reason, principal })
+		m := slackNotice(jit.EventGranted,
+			func(g *jit.Grant, _ *jit.Event) { g.Reason, g.Principal = reason, principal })
 		got := spans(m.Text)
 		for label, written := range map[string]string{"Why": reason, "Who": principal} {
 			written = strings.ToValidUTF8(written, "\uFFFD")
-			if n := utf8.RuneCountInString(strings.ReplaceAll(jit.Cell(written), "`", jit.Escape('`'))); written == "" || n > maxValue {
+			if n := utf8.RuneCountInString(
+				strings.ReplaceAll(jit.Cell(written), "`", jit.Escape('`')),
+			); written == "" ||
+				n > maxValue {
 				continue // it is left out, or cut
 			}
 			if len(got[label]) != 1 || got[label][0] != written {

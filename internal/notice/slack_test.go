@@ -16,10 +16,13 @@ import (
 func slackNotice(kind jit.EventKind, change func(*jit.Grant, *jit.Event)) slackMessage {
 	start := time.Date(2026, time.November, 23, 9, 0, 0, 0, time.UTC)
 	g := jit.Grant{
-		Binding: jit.Binding{Target: "payments-db", Principal: "alice@example.com", Role: "payments_read", Scope: "cluster"},
-		Reason:  "INC-4211: fail over", Window: jit.Window{Start: start, End: start.Add(2 * time.Hour)},
+		Binding: jit.Binding{Target: "payments-db", Principal: "alice@example.com", Role: "payments_read",
+			Scope: "cluster"},
+		Reason: "INC-4211: fail over",
+		Window: jit.Window{Start: start, End: start.Add(2 * time.Hour)},
 	}
-	e := jit.Event{Kind: kind, Grant: "4711", Policy: "prod-oncall", Actor: jit.Actor{Name: "carol", Change: "commit abc", Source: jit.FromTerraform}, Detail: map[string]string{}}
+	e := jit.Event{Kind: kind, Grant: "4711", Policy: "prod-oncall",
+		Actor: jit.Actor{Name: "carol", Change: "commit abc", Source: jit.FromTerraform}, Detail: map[string]string{}}
 	if change != nil {
 		change(&g, &e)
 	}
@@ -28,11 +31,12 @@ func slackNotice(kind jit.EventKind, change func(*jit.Grant, *jit.Event)) slackM
 
 func TestSlackTellsAPerson(t *testing.T) {
 	m := slackNotice(jit.EventGranted, nil)
-	want := strings.Join([]string{
-		"*Access granted*", "Who: `alice@example.com`", "What: `payments_read`", "Where: `payments-db` `cluster`", "Why: `INC-4211: fail over`",
-		"From: `2026-11-23T09:00:00Z`", "Until: `2026-11-23T11:00:00Z`", "Policy: `prod-oncall`", "By: `carol`", "Change: `commit abc`", "Grant: `4711`",
-	}, "\n")
-	if m.Text != want || len(m.Blocks) != 1 || m.Blocks[0].Text.Text != want || m.Blocks[0].Type != "section" || m.Blocks[0].Text.Type != "mrkdwn" {
+	want := strings.Join([]string{"*Access granted*", "Who: `alice@example.com`", "What: `payments_read`",
+		"Where: `payments-db` `cluster`", "Why: `INC-4211: fail over`", "From: `2026-11-23T09:00:00Z`",
+		"Until: `2026-11-23T11:00:00Z`", "Policy: `prod-oncall`", "By: `carol`", "Change: `commit abc`",
+		"Grant: `4711`"}, "\n")
+	if m.Text != want || len(m.Blocks) != 1 || m.Blocks[0].Text.Text != want || m.Blocks[0].Type != "section" ||
+		m.Blocks[0].Text.Type != "mrkdwn" {
 		t.Errorf("got %+v, want\n%s", m, want)
 	}
 	m = slackNotice(jit.EventRevoked, func(g *jit.Grant, e *jit.Event) {
@@ -47,7 +51,13 @@ func TestSlackTellsAPerson(t *testing.T) {
 	if strings.Contains(m.Text, "carol") {
 		t.Errorf("the user that the sweeper runs as is told:\n%s", m.Text)
 	}
-	stray := notice{event: jit.Event{Kind: jit.EventDrift, Detail: map[string]string{"target": "prod", "scope": "all", "principal": "mallory", "role": "root", "drift": "nobody knows it", "done": "removed"}}}.slack()
+	stray := notice{
+		event: jit.Event{
+			Kind: jit.EventDrift,
+			Detail: map[string]string{"target": "prod", "scope": "all", "principal": "mallory",
+				"role": "root", "drift": "nobody knows it", "done": "removed"},
+		},
+	}.slack()
 	for _, want := range []string{"*Access drifted*", "Who: `mallory`", "What: `root`", "Where: `prod` `all`", "Found: `nobody knows it`", "Done: `removed`"} {
 		if !strings.Contains(stray.Text, want) {
 			t.Errorf("%s\ndoes not say %s", stray.Text, want)
@@ -66,7 +76,8 @@ func TestSlackHeadlines(t *testing.T) {
 	}
 }
 
-// What somebody wrote into a reason, or a name, is shown and does nothing: it mentions nobody, links nowhere, and makes no line of its own.
+// What somebody wrote into a reason, or a name, is shown and does nothing: it mentions nobody, links nowhere, and
+// makes no line of its own.
 func TestSlackDefuses(t *testing.T) {
 	for written, want := range map[string]string{
 		"<!channel> & <@U123>":         "`&lt;!channel&gt; &amp; &lt;@U123&gt;`",
@@ -78,7 +89,10 @@ func TestSlackDefuses(t *testing.T) {
 		"naïve 日本":                     "`naïve 日本`",
 	} {
 		want = strings.ReplaceAll(want, "'", "`")
-		if m := slackNotice(jit.EventGranted, func(g *jit.Grant, _ *jit.Event) { g.Reason = written }); !strings.Contains(m.Text, "\nWhy: "+want+"\n") {
+		if m := slackNotice(
+			jit.EventGranted,
+			func(g *jit.Grant, _ *jit.Event) { g.Reason = written },
+		); !strings.Contains(m.Text, "\nWhy: "+want+"\n") {
 			t.Errorf("%q: got\n%s\nwant %s", written, m.Text, want)
 		}
 	}
@@ -114,7 +128,9 @@ func TestSlackDelivery(t *testing.T) {
 		w.config = Config{URL: "https://hooks.slack.com/services/T000/hush", Format: "slack"}
 		s := w.sender("a")
 		s.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
-			if r.Header.Get("webhook-signature") != "" || r.Header.Get("webhook-id") != "" || r.Header.Get("Content-Type") != "application/json" || r.URL.Path != "/services/T000/hush" {
+			if r.Header.Get("webhook-signature") != "" || r.Header.Get("webhook-id") != "" ||
+				r.Header.Get("Content-Type") != "application/json" ||
+				r.URL.Path != "/services/T000/hush" {
 				w.Errorf("%s %v", r.URL.Path, r.Header)
 			}
 			content, err := io.ReadAll(r.Body)

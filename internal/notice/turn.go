@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// lease is how long a receiver stays with a sender that may have died. It is renewed when it is renewEvery old; what is
-	// left then is more than one delivery takes.
+	// lease is how long a receiver stays with a sender that may have died. It is renewed when it is renewEvery old;
+	// what is left then is more than one delivery takes.
 	lease      = 90 * time.Second
 	renewEvery = 15 * time.Second
 	// saveEvery is after how many unwanted events the position is saved.
@@ -30,16 +30,16 @@ type turn struct {
 	ledger   string
 	// next is the number of the next event. The ledger keeps it as the position; 0 there means a new receiver.
 	next int64
-	// renewed is when the lease was last renewed, by this machine's clock; ahead is how far that clock is ahead of the time
-	// that the senders share.
+	// renewed is when the lease was last renewed, by this machine's clock; ahead is how far that clock is ahead of
+	// the time that the senders share.
 	renewed time.Time
 	ahead   time.Duration
 	// failures counts the failed tries since the last success, and refused how often the next notice was refused.
 	failures, refused int
 }
 
-// acquire begins a turn. It returns nil while another sender serves the receiver. A new receiver is sent the events from
-// now on.
+// acquire begins a turn. It returns nil while another sender serves the receiver. A new receiver is sent the events
+// from now on.
 func (s *Sender) acquire(ctx context.Context, r *Receiver, p patience) (*turn, error) {
 	local := s.Now()
 	now, err := s.sharedTime(ctx, local)

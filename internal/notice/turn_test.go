@@ -68,8 +68,8 @@ func TestNoticesRepeatWithTheSameID(t *testing.T) {
 	})
 }
 
-// While both live one of two senders delivers, from a ledger that is slow to a receiver that is as slow as it may be, that fails and that refuses. When it
-// is killed, the other takes over at the end of the lease.
+// While both live one of two senders delivers, from a ledger that is slow to a receiver that is as slow as it may be,
+// that fails and that refuses. When it is killed, the other takes over at the end of the lease.
 func TestNoticesOfTwoSenders(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var asked [2]atomic.Int64
@@ -126,8 +126,9 @@ func TestNoticesOfTwoSenders(t *testing.T) {
 	})
 }
 
-// The clock of one of two senders is an hour ahead, or behind: whichever delivers, it goes by that of the ledger's server, also in what the
-// receiver checks, and the death of one with a wrong clock keeps the other waiting no longer than that of any other.
+// The clock of one of two senders is an hour ahead, or behind: whichever delivers, it goes by that of the ledger's
+// server, also in what the receiver checks, and the death of one with a wrong clock keeps the other waiting no longer
+// than that of any other.
 func TestNoticesByAWrongClock(t *testing.T) {
 	for _, wrong := range []time.Duration{time.Hour, -time.Hour} {
 		inWorld(t, func(w *world) {
@@ -224,7 +225,8 @@ func TestSenderLetsGo(t *testing.T) {
 	})
 }
 
-// Nothing of a thousand events is lost with a receiver that fails in every way and senders that are killed one after the other.
+// Nothing of a thousand events is lost with a receiver that fails in every way and senders that are killed one after
+// the other.
 func TestNothingIsLost(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.hook.set(func(int, http.ResponseWriter) int {

@@ -8,7 +8,7 @@ import (
 // healthz tells whether the watcher goes on: it has looked lately, with or without success. Whoever restarts a program that does not go on asks it.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	state := s.State()
-	quiet := s.Now().Sub(latest(state.Started, state.Looked))
+	quiet := s.Now().Sub(latest(state.Started, state.LastPoll))
 	if quiet > 3*s.Interval+time.Minute {
 		http.Error(w, "stalled", http.StatusServiceUnavailable)
 		return

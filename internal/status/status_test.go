@@ -58,7 +58,7 @@ func day(t testing.TB) (*jittest.Ledger, sweeper.State) {
 	record(t, l, "prod", "user:past@example.com", "INC-6: yesterday", -40*time.Hour, -20*time.Hour, func(g *jit.Grant) { g.EndedAt = noon.Add(-20 * time.Hour) })
 	stuck := record(t, l, "db", "grace", "INC-7: stuck", -3*time.Hour, -10*time.Minute, nil)
 	return l, sweeper.State{
-		Started: noon.Add(-time.Hour), Looked: noon, Due: sweeper.Passed{At: noon},
+		Started: noon.Add(-time.Hour), LastPoll: noon, Due: sweeper.Passed{At: noon},
 		Drift: map[string]sweeper.Passed{
 			"bastion": {At: noon.Add(-time.Minute)}, "db": {At: noon.Add(-2 * time.Minute), Steps: 4, Held: 3}, "gateway": {}, "prod": {At: noon.Add(-3 * time.Minute)},
 		},
@@ -648,10 +648,10 @@ func TestHealth(t *testing.T) {
 		health, ready string
 	}{
 		"it has just begun":        {sweeper.State{Started: noon}, "ok", "starting"},
-		"it works":                 {sweeper.State{Started: noon, Looked: noon, Due: sweeper.Passed{At: noon}}, "ok", "ok"},
-		"the ledger is gone":       {sweeper.State{Looked: noon, Due: sweeper.Passed{At: noon}, LedgerError: errors.New("gone: postgres://secret")}, "ok", "ledger"},
-		"it has stopped to look":   {sweeper.State{Looked: noon.Add(-5 * time.Minute), Due: sweeper.Passed{At: noon}}, "stalled", "ok"},
-		"it looks, without effect": {sweeper.State{Looked: noon.Add(-3 * time.Minute), Due: sweeper.Passed{At: noon.Add(-time.Hour)}}, "ok", "ok"},
+		"it works":                 {sweeper.State{Started: noon, LastPoll: noon, Due: sweeper.Passed{At: noon}}, "ok", "ok"},
+		"the ledger is gone":       {sweeper.State{LastPoll: noon, Due: sweeper.Passed{At: noon}, LedgerError: errors.New("gone: postgres://secret")}, "ok", "ledger"},
+		"it has stopped to look":   {sweeper.State{LastPoll: noon.Add(-5 * time.Minute), Due: sweeper.Passed{At: noon}}, "stalled", "ok"},
+		"it looks, without effect": {sweeper.State{LastPoll: noon.Add(-3 * time.Minute), Due: sweeper.Passed{At: noon.Add(-time.Hour)}}, "ok", "ok"},
 	} {
 		for path, want := range map[string]string{"/healthz": c.health, "/readyz": c.ready} {
 			code, body := get(path, c.state)

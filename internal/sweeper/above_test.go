@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// Access from a scope above bears the marker of a grant there. The record of that grant explains it while it is exactly that; a forged one
-// is told wherever it holds.
+// Access from a scope above bears the marker of a grant there. The record of that grant explains it while it is
+// exactly that; a forged one is told wherever it holds.
 func TestAMarkerFromAScopeAbove(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(s *jit.Standing)
@@ -56,7 +56,8 @@ func TestAMarkerFromAScopeAbove(t *testing.T) {
 				t.Fatal(err)
 			}
 			gives := tt.told && found.Principal == "bob" && found.Role == "reader"
-			warned := slices.ContainsFunc(preview.Warnings, func(w broker.Warning) bool { return w.Summary == "Standing access already gives the same" })
+			warned := slices.ContainsFunc(preview.Warnings,
+				func(w broker.Warning) bool { return w.Summary == "Standing access already gives the same" })
 			if warned != gives {
 				t.Errorf("the plan warns: %t, want %t: %+v", warned, gives, preview.Warnings)
 			}
@@ -67,8 +68,13 @@ func TestAMarkerFromAScopeAbove(t *testing.T) {
 	r.Binding.Scope = "above"
 	above := w.grant(r)
 	w.now = above.End.Add(time.Hour)
-	records := w.broker.Records(t.Context(), jit.Snapshot{Standing: []jit.Standing{{Principal: "bob", Role: "reader", From: "above", Marker: above.Marker()}}})
-	if records.Explains(jit.Standing{Principal: "bob", Role: "reader", From: "above", Marker: above.Marker()}) || len(records.Grants) != 1 {
+	records := w.broker.Records(
+		t.Context(),
+		jit.Snapshot{
+			Standing: []jit.Standing{{Principal: "bob", Role: "reader", From: "above", Marker: above.Marker()}}},
+	)
+	if records.Explains(jit.Standing{Principal: "bob", Role: "reader", From: "above", Marker: above.Marker()}) ||
+		len(records.Grants) != 1 {
 		t.Errorf("a grant that ended an hour ago explains access: %+v", records.Grants)
 	}
 }

@@ -30,7 +30,8 @@ func TestAccessByHandAfterAFailedGrantStays(t *testing.T) {
 	w.allowed(true)
 }
 
-// Between the look at the scope and the first write somebody may give the access by hand: that write adds and takes nothing away.
+// Between the look at the scope and the first write somebody may give the access by hand: that write adds and takes
+// nothing away.
 func TestAccessByHandBesideANewGrantStays(t *testing.T) {
 	w := newStrippable(t)
 	w.duringNextWrite(func() { w.platform.AddStanding("all", own) })

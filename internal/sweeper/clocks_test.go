@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// Our clock is stepped by an hour, forward and back: nothing ends early, nothing begins early, and when it is right again everything is done. The
-// ledger's server has a clock of its own, or only the targets have.
+// Our clock is stepped by an hour, forward and back: nothing ends early, nothing begins early, and when it is right
+// again everything is done. The ledger's server has a clock of its own, or only the targets have.
 func TestWatchClockStepped(t *testing.T) {
 	for name, remote := range map[string]bool{"the ledger tells the time": true, "only the targets tell the time": false} {
 		for _, step := range []time.Duration{time.Hour, -time.Hour} {
@@ -34,7 +34,8 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	soon, later := w.grant("db", "a", "alice", "10m", time.Time{}), w.grant("db", "a", "bob", "30m", time.Time{})
 	begins := w.grant("db", "a", "carol", "30m", time.Now().Add(40*time.Minute))
 	revoked := w.grant("db", "a", "dave", "8h", time.Time{})
-	watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20}, Leases: w.ledger.Leases(), Observer: w}
+	watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20},
+		Leases: w.ledger.Leases(), Observer: w}
 	defer run(t, watcher)()
 
 	time.Sleep(time.Minute)
@@ -80,8 +81,8 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	}
 }
 
-// A start was carried out and not recorded, and then our clock is stepped ahead: it does not turn into an end before that has come by the
-// ledger's clock. The target tells no time.
+// A start was carried out and not recorded, and then our clock is stepped ahead: it does not turn into an end before
+// that has come by the ledger's clock. The target tells no time.
 func TestWatchAStartInHandAndAWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -98,7 +99,8 @@ func TestWatchAStartInHandAndAWrongClock(t *testing.T) {
 		}
 		b := w.newBroker()
 		b.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
-		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20}, Leases: w.ledger.Leases(), Observer: w}
+		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20},
+			Leases: w.ledger.Leases(), Observer: w}
 		defer run(t, watcher)()
 		time.Sleep(time.Until(g.Start) + 5*time.Second)
 		offset.Store(int64(time.Hour))
@@ -110,7 +112,8 @@ func TestWatchAStartInHandAndAWrongClock(t *testing.T) {
 	})
 }
 
-// A clock that is behind takes what is over for live. The target tells no time: drift is not looked for, and what ended does not come back.
+// A clock that is behind takes what is over for live. The target tells no time: drift is not looked for, and what
+// ended does not come back.
 func TestDriftByAClockThatIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -161,7 +164,8 @@ func TestWatchDriftBesideAWrongClock(t *testing.T) {
 				g := w.grant("db", "a", "alice", "8h", time.Time{})
 				b := w.newBroker()
 				b.Now = func() time.Time { return time.Now().Add(wrong) }
-				watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "wrong", MaxUnplanned: 20}, Leases: w.ledger.Leases()}
+				watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "wrong", MaxUnplanned: 20},
+					Leases: w.ledger.Leases()}
 				defer run(t, watcher)()
 				time.Sleep(time.Minute)
 				_, stop := w.watch("right")
@@ -177,7 +181,8 @@ func TestWatchDriftBesideAWrongClock(t *testing.T) {
 	}
 }
 
-// A pass takes long, for a target is slow: that is no clock that is wrong, whoever tells the time, and what was granted meanwhile is no drift.
+// A pass takes long, for a target is slow: that is no clock that is wrong, whoever tells the time, and what was
+// granted meanwhile is no drift.
 func TestALongPassIsNoWrongClock(t *testing.T) {
 	for name, markersOnly := range map[string]bool{"a pass": false, "a pass by markers": true} {
 		t.Run(name, func(t *testing.T) {
@@ -189,11 +194,13 @@ func TestALongPassIsNoWrongClock(t *testing.T) {
 				w.targets["slow"].Call = func(what string) error {
 					time.Sleep(40 * time.Second)
 					if what == "write" {
-						// Another machine grants this at a time that is after the beginning of the pass, and has not recorded it yet.
+						// Another machine grants this at a time that is after the beginning of the pass, and has not
+						// recorded it yet.
 						meanwhile = dueGrant(1, "b", time.Now().Add(time.Hour))
 						meanwhile.GrantedAt = time.Time{}
 						w.record(meanwhile)
-						w.targets["db"].Apply(t.Context(), "b", []jit.Change{{Op: jit.Ensure, Access: meanwhile.Access()}})
+						w.targets["db"].Apply(t.Context(), "b",
+							[]jit.Change{{Op: jit.Ensure, Access: meanwhile.Access()}})
 					}
 					return nil
 				}
@@ -214,7 +221,8 @@ func TestALongPassIsNoWrongClock(t *testing.T) {
 	}
 }
 
-// Without the ledger the markers say what is over, and a clock that is an hour ahead ends nothing before its time: the target tells it.
+// Without the ledger the markers say what is over, and a clock that is an hour ahead ends nothing before its time:
+// the target tells it.
 func TestMarkersWithAWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")

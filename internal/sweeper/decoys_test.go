@@ -19,7 +19,8 @@ func TestDecoysHoldNothingUp(t *testing.T) {
 	long := jit.Window{Start: g.Start.Add(-1000 * time.Hour), End: g.Start.Add(-999 * time.Hour)}
 	decoy := func(n int) jit.Observed {
 		id := jit.ID(fmt.Sprintf("00000000-0000-8000-8000-%012d", n))
-		return jit.Observed{Marker: jit.Marker{Owner: g.Owner, ID: id, Window: long}, Principal: fmt.Sprintf("decoy%d", n), Role: "admin"}
+		return jit.Observed{Marker: jit.Marker{Owner: g.Owner, ID: id, Window: long},
+			Principal: fmt.Sprintf("decoy%d", n), Role: "admin"}
 	}
 	w.platform.Edit(g.Scope, func(all []jit.Observed) []jit.Observed {
 		for n := range 10 {

@@ -13,69 +13,52 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// livePlaces lists the scopes on which grants are live.
-func (e *engine) livePlaces(ctx context.Context) ([]jit.Place, error) {
-	live, err := e.Broker.Ledger.Places(ctx, e.served(), e.Broker.Now())
+// round is what a search for drift goes by.
+type round struct {
+	// live are the scopes with live grants.
+	live []jit.Place
+	// ours reports whose bindings the sweeper judges: those of the owners that the settings name or, if they name
+	// all, of every owner in the ledger. Any other marker belongs to another ledger.
+	ours func(owner string) bool
+	// policies reads today's policies once, when they are first needed.
+	policies func() ([]jit.Policy, error)
+}
+
+func (e *engine) newRound() (r *round, err error) {
+	r = &round{ours: e.servedByName, policies: sync.OnceValues(func() ([]jit.Policy, error) {
+		ctx, cancel := context.WithTimeout(e.calls, callTimeout)
+		defer cancel()
+		return e.Broker.Ledger.Policies(ctx)
+	})}
+	ctx, cancel := context.WithTimeout(e.calls, callTimeout)
+	defer cancel()
+	if r.live, err = e.Broker.Ledger.Places(ctx, e.served(), e.Broker.Now()); err == nil && e.EveryOwner {
+		var known []string
+		known, err = e.Broker.Ledger.Owners(ctx)
+		r.ours = func(owner string) bool { return e.servedByName(owner) || slices.Contains(known, owner) }
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger: %w", err)
 	}
-	return live, nil
+	return r, nil
 }
 
 // sweepDrift visits every scope of a target that holds live grants or may hold bindings of ours and repairs drift. done
 // receives each visit, and one without a scope for the listing of scopes. It returns the places it visited.
-func (e *engine) sweepDrift(target string, live []jit.Place, done func(*visit)) map[jit.Place]bool {
+func (e *engine) sweepDrift(target string, r *round, done func(*visit)) map[jit.Place]bool {
 	places, errs := e.scopes([]string{target})
 	done(&visit{engine: e, at: jit.Place{Target: target}, unread: errs})
-	for _, at := range live {
+	for _, at := range r.live {
 		if at.Target == target {
 			places[at] = true
 		}
 	}
-	today := e.today()
 	e.visitAll(maps.Keys(places), func(ctx context.Context, v *visit) {
-		v.today = today
+		v.round = r
 		v.checkDrift(ctx)
 		done(v)
 	})
 	return places
-}
-
-// today has what scopes are judged by in one round. Each is read when it is first needed.
-type today struct {
-	policies func() ([]jit.Policy, error)
-	// owners are the owners in the ledger.
-	owners func() (map[string]bool, error)
-}
-
-func (e *engine) today() *today {
-	return &today{
-		policies: sync.OnceValues(func() ([]jit.Policy, error) {
-			ctx, cancel := context.WithTimeout(e.calls, callTimeout)
-			defer cancel()
-			return e.Broker.Ledger.Policies(ctx)
-		}),
-		owners: sync.OnceValues(func() (map[string]bool, error) {
-			ctx, cancel := context.WithTimeout(e.calls, callTimeout)
-			defer cancel()
-			names, err := e.Broker.Ledger.Owners(ctx)
-			known := make(map[string]bool, len(names))
-			for _, name := range names {
-				known[name] = true
-			}
-			return known, err
-		}),
-	}
-}
-
-// serves returns whose bindings the sweeper judges: those of the owners that the settings name or, if they name all,
-// of every owner in the ledger. Any other marker belongs to another ledger.
-func (v *visit) serves() (func(owner string) bool, error) {
-	if !v.EveryOwner {
-		return v.servedByName, nil
-	}
-	known, err := v.today.owners()
-	return func(owner string) bool { return v.servedByName(owner) || known[owner] }, err
 }
 
 // checkDrift compares the scope with the record and carries out what follows. It compares twice and keeps what both
@@ -205,11 +188,7 @@ func (v *visit) compare(ctx context.Context) (seen comparison, ok bool) {
 }
 
 // plan reads the records of the markers that no live grant of the scope explains, and adds the steps.
-func (v *visit) plan(ctx context.Context, seen *comparison, snapshot jit.Snapshot) error {
-	ours, err := v.serves()
-	if err != nil {
-		return err
-	}
+func (v *visit) plan(ctx context.Context, seen *comparison, snapshot jit.Snapshot) (err error) {
 	records := jit.Records{Now: seen.now, MaxTTL: v.Broker.MaxTTL, Grants: map[jit.ID]jit.Grant{}}
 	for _, g := range seen.recorded {
 		records.Grants[g.ID] = g
@@ -232,8 +211,9 @@ func (v *visit) plan(ctx context.Context, seen *comparison, snapshot jit.Snapsho
 			}
 		}
 	}
-	steps := reconcile.Plan(seen.now, ours, seen.recorded, map[jit.Place]jit.Snapshot{v.at: snapshot}, v.OnDrift)
-	steps = reconcile.Unexplained(steps, records, ours, v.at, snapshot)
+	steps := reconcile.Plan(seen.now, v.round.ours, seen.recorded,
+		map[jit.Place]jit.Snapshot{v.at: snapshot}, v.OnDrift)
+	steps = reconcile.Unexplained(steps, records, v.round.ours, v.at, snapshot)
 	seen.steps, err = v.withoutDue(ctx, steps, seen.now)
 	return err
 }

@@ -22,7 +22,8 @@ import (
 
 // drifting makes a sweeper of its own that does this about drift.
 func (w *world) drifting(on jit.OnDrift, change ...func(*sweeper.Sweeper)) *sweeper.Sweeper {
-	s := &sweeper.Sweeper{Broker: w.broker, Holder: "test", MaxUnplanned: sweeper.DefaultMaxUnplanned, OnDrift: map[string]jit.OnDrift{"db": on}}
+	s := &sweeper.Sweeper{Broker: w.broker, Holder: "test", MaxUnplanned: sweeper.DefaultMaxUnplanned,
+		OnDrift: map[string]jit.OnDrift{"db": on}}
 	for _, c := range change {
 		c(s)
 	}
@@ -80,7 +81,8 @@ func TestWhatIsChangedDuringAPassIsNoDrift(t *testing.T) {
 				}
 				report := w.drifting(on).Pass(t.Context())
 				if len(report.Results) != 0 || len(report.Held) != 0 || len(report.Unread) != 0 {
-					t.Errorf("the pass did %+v, held %+v, could not read %v", report.Results, report.Held, report.Unread)
+					t.Errorf("the pass did %+v, held %+v, could not read %v", report.Results, report.Held,
+						report.Unread)
 				}
 				for _, e := range w.events(jit.EventDrift, jit.EventRepaired) {
 					t.Errorf("recorded: %s %v", e.Kind, e.Detail)
@@ -98,7 +100,8 @@ func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
 			w := newWorld(t, jit.Sweeper)
 			g := w.grant(request("1h"))
 			w.now = g.End
-			if _, err := w.ledger.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"jit"}, Now: w.now, Holder: "another", Lease: time.Minute, Limit: 1}); err != nil {
+			if _, err := w.ledger.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"jit"}, Now: w.now,
+				Holder: "another", Lease: time.Minute, Limit: 1}); err != nil {
 				t.Fatal(err)
 			}
 			read, ended := false, false
@@ -228,7 +231,8 @@ func TestTwoSweepersRecordOnce(t *testing.T) {
 							t.Errorf("%d events of the kind %s, want %d", len(events), kind, want)
 						}
 						for _, e := range events {
-							if kind == jit.EventDrift && (e.Detail["kind"] == "" || e.Detail["severity"] == "" || e.Detail["done"] != c.done) {
+							if kind == jit.EventDrift &&
+								(e.Detail["kind"] == "" || e.Detail["severity"] == "" || e.Detail["done"] != c.done) {
 								t.Errorf("recorded %v, want a kind, a severity and done = %q", e.Detail, c.done)
 							}
 						}
@@ -268,8 +272,8 @@ func TestWhatWasReportedAndIsRemovedIsRecorded(t *testing.T) {
 	w.allowed(false)
 }
 
-// A sweeper that dies, or loses the ledger, between what it did about drift and its record of that leaves a record that tells what was
-// found, and the next pass completes it.
+// A sweeper that dies, or loses the ledger, between what it did about drift and its record of that leaves a record
+// that tells what was found, and the next pass completes it.
 func TestWhatWasRepairedAndNotRecorded(t *testing.T) {
 	gone := func([]jit.Observed) []jit.Observed { return nil }
 	longer := func(o []jit.Observed) []jit.Observed {
@@ -337,7 +341,8 @@ func TestWhatCouldNotBeRecordedIsRecordedLater(t *testing.T) {
 			w.platform.Edit("all", func(o []jit.Observed) []jit.Observed {
 				o = slices.Clone(o)
 				lost := o[0]
-				lost.Marker.ID, lost.Marker.Window.End = "cccccccc-0000-8000-8000-000000000000", g.Start.Add(time.Second)
+				lost.Marker.ID, lost.Marker.Window.End = "cccccccc-0000-8000-8000-000000000000", g.Start.Add(
+					time.Second)
 				return append(o, lost)
 			})
 			w.now = w.now.Add(time.Minute)
@@ -409,7 +414,8 @@ func TestWhatCannotBeDoneIsRecordedOnceAnHour(t *testing.T) {
 				t.Errorf("%d findings and %d failures, want 1 and 2", len(found), len(failures))
 			}
 			for _, e := range slices.Concat(found, failures) {
-				if e.Detail["kind"] != name || e.Detail["severity"] == "" || strings.Contains(e.Detail["error"], "read only") != (e.Kind == c.failure) {
+				if e.Detail["kind"] != name || e.Detail["severity"] == "" ||
+					strings.Contains(e.Detail["error"], "read only") != (e.Kind == c.failure) {
 					t.Errorf("recorded: %s %v", e.Kind, e.Detail)
 				}
 			}
@@ -452,7 +458,8 @@ func TestViolations(t *testing.T) {
 				t.Errorf("%d steps, want 3", len(report.Results))
 			}
 			for _, r := range report.Results {
-				if r.Kind != reconcile.Report || r.Drift != jit.DriftViolation || r.Severity != jit.Warning || !strings.Contains(r.Reason, `"freeze"`) {
+				if r.Kind != reconcile.Report || r.Drift != jit.DriftViolation || r.Severity != jit.Warning ||
+					!strings.Contains(r.Reason, `"freeze"`) {
 					t.Errorf("%+v", r)
 				}
 			}
@@ -472,7 +479,8 @@ func TestViolations(t *testing.T) {
 		}
 		for _, r := range report.Results {
 			g := w.recorded(r.Grant.ID)
-			if g.EndedAt.IsZero() || !strings.Contains(g.RevokeReason, "policies") || !strings.Contains(g.RevokeReason, `"freeze"`) {
+			if g.EndedAt.IsZero() || !strings.Contains(g.RevokeReason, "policies") ||
+				!strings.Contains(g.RevokeReason, `"freeze"`) {
 				t.Errorf("ended at %s because of %q", g.EndedAt, g.RevokeReason)
 			}
 		}
@@ -492,7 +500,8 @@ func TestViolations(t *testing.T) {
 					return o
 				})
 			}
-			report := w.drifting(jit.RepairDrift, revoke, func(s *sweeper.Sweeper) { s.MaxUnplanned = most }).Pass(t.Context())
+			report := w.drifting(jit.RepairDrift, revoke, func(s *sweeper.Sweeper) { s.MaxUnplanned = most }).
+				Pass(t.Context())
 			if len(report.Results) != 3 || report.Failed() != 0 || len(report.Held) != 3-most {
 				t.Errorf("did %+v, held %+v", report.Results, report.Held)
 			}
@@ -545,7 +554,9 @@ func TestViolations(t *testing.T) {
 			}
 			return nil
 		}
-		if report := w.drifting(jit.RepairDrift, revoke).Pass(t.Context()); len(report.Results) != 1 || report.Failed() != 1 {
+		if report := w.drifting(jit.RepairDrift, revoke).
+			Pass(t.Context()); len(report.Results) != 1 ||
+			report.Failed() != 1 {
 			t.Errorf("%+v, want a revocation that was not done", report.Results)
 		}
 		if g := w.recorded(g.ID); !changed || !g.RevokedAt.IsZero() {

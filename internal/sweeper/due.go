@@ -72,6 +72,11 @@ func (e *engine) dueSteps(now time.Time, skew error, grants []jit.Grant) []recon
 
 // dueOf returns the steps of those of some grants that are due, by the clocks that a claim goes by.
 func (e *engine) dueOf(ctx context.Context, ids []jit.ID) (map[jit.ID]reconcile.Step, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
 	now, skew, err := e.agreedNow(ctx, e.Broker.Now())
 	if err != nil {
 		return nil, err

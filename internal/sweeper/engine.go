@@ -71,8 +71,8 @@ type visit struct {
 	*engine
 	at  jit.Place
 	now time.Time
-	// today has the policies and owners to judge drift by.
-	today *today
+	// round is set while the visit looks for drift.
+	round *round
 	// unrecorded is set when there is no ledger to record findings in.
 	unrecorded bool
 

@@ -11,11 +11,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// addViolations adds steps for the live grants that today's policies do not permit. Such a grant is still narrowed where
-// it is too wide, but it is not put back where it is missing.
+// addViolations adds steps for the live grants that today's policies do not permit. Such a grant is still narrowed
+// where it is too wide, but it is not put back where it is missing.
 func (v *visit) addViolations(ctx context.Context, seen comparison) []reconcile.Step {
 	steps := seen.steps
-	policies, err := v.today.policies()
+	policies, err := v.round.policies()
 	if err == nil && len(policies) == 0 {
 		return steps
 	}
@@ -90,7 +90,8 @@ func (v *visit) withoutAltered(ctx context.Context, steps []reconcile.Step, now 
 	return kept
 }
 
-// alteredStep returns the step for a grant whose record differs from its events: its access ends when the events say so.
+// alteredStep returns the step for a grant whose record differs from its events: its access ends when the events say
+// so.
 func alteredStep(s reconcile.Step, a broker.Alteration, now time.Time) reconcile.Step {
 	there := s.Drift != jit.DriftMissing
 	s.Kind, s.Drift, s.Severity = reconcile.Report, jit.DriftAltered, jit.DriftAltered.Severity()

@@ -208,23 +208,55 @@ func (e *engine) callUntilSlow(at jit.Place, l *lane, kind reconcile.Kind, batch
 
 // call carries out a batch of tasks and updates them.
 func (v *visit) call(ctx context.Context, l *lane, kind reconcile.Kind, batch []*task) {
-	var steps []reconcile.Step
-	batch, steps = v.stepsOf(kind, v.refresh(ctx, l, batch))
+	batch, steps := v.prepare(ctx, l, kind, batch)
 	v.run(ctx, v.findStripped(ctx, steps))
 	v.completed(v)
 	v.update(l, batch, v.results)
 }
 
-// stepsOf returns the steps of the tasks that are still of one kind.
-func (e *engine) stepsOf(kind reconcile.Kind, batch []*task) (kept []*task, steps []reconcile.Step) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// prepare returns the tasks that are still to be carried out, with their steps. It reads the records of tasks that
+// have failed before, so that none is retried by an outdated record, and drops those that are no longer due. While
+// the ledger does not answer, only ends are retried.
+func (v *visit) prepare(ctx context.Context, l *lane, kind reconcile.Kind, batch []*task) (
+	kept []*task, steps []reconcile.Step,
+) {
+	due, err := v.dueOf(ctx, v.failedGrants(batch))
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	gone := map[*task]bool{}
 	for _, t := range batch {
+		s, still := due[t.step.Grant.ID]
+		switch {
+		case t.attempts == 0:
+		case err != nil && t.step.Kind == reconcile.Start:
+			v.retryLater(t)
+			continue
+		case err != nil:
+		case still && s.Place == v.at:
+			t.step = s
+		default: // if it comes due again, it is claimed again
+			gone[t] = true
+			delete(v.tasks, t.step.Grant.ID)
+			continue
+		}
 		if t.step.Kind == kind {
 			kept, steps = append(kept, t), append(steps, t.step)
 		}
 	}
+	l.tasks = slices.DeleteFunc(l.tasks, func(t *task) bool { return gone[t] })
 	return kept, steps
+}
+
+// failedGrants returns the grants of the tasks that have failed before.
+func (e *engine) failedGrants(batch []*task) (ids []jit.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, t := range batch {
+		if t.attempts > 0 {
+			ids = append(ids, t.step.Grant.ID)
+		}
+	}
+	return ids
 }
 
 // update removes the tasks that were carried out from the lane and schedules the others again. A single pass removes
@@ -274,53 +306,4 @@ func (e *engine) retryLater(t *task) {
 	}
 	t.next = time.Now().Add(pause)
 	t.attempts++
-}
-
-// refresh reads the records of the tasks that have failed before and drops those that are no longer due, so that none
-// is tried again by an outdated record. While the ledger does not answer, only ends are tried.
-func (v *visit) refresh(ctx context.Context, l *lane, batch []*task) []*task {
-	ids := v.failedBefore(batch)
-	if len(ids) == 0 {
-		return batch
-	}
-	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
-	defer cancel()
-	steps, err := v.dueOf(ctx, ids)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	gone := map[*task]bool{}
-	kept := slices.DeleteFunc(slices.Clone(batch), func(t *task) bool {
-		if t.attempts == 0 {
-			return false
-		}
-		if err != nil {
-			if t.step.Kind == reconcile.Start {
-				v.retryLater(t)
-				return true
-			}
-			return false
-		}
-		s, still := steps[t.step.Grant.ID]
-		if !still || s.Place != v.at { // if it comes due again, it is claimed again
-			gone[t] = true
-			delete(v.tasks, t.step.Grant.ID)
-			return true
-		}
-		t.step = s
-		return false
-	})
-	l.tasks = slices.DeleteFunc(l.tasks, func(t *task) bool { return gone[t] })
-	return kept
-}
-
-// failedBefore returns the grants of the tasks that have failed before.
-func (e *engine) failedBefore(batch []*task) (ids []jit.ID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, t := range batch {
-		if t.attempts > 0 {
-			ids = append(ids, t.step.Grant.ID)
-		}
-	}
-	return ids
 }

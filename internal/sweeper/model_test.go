@@ -63,8 +63,8 @@ type model struct {
 	others map[string][]jit.Observed
 	// seen are the bindings of ours that each target ever had.
 	seen map[string][]jit.Observed
-	// checked is the last event of the chain that was checked, head its hash. ends counts the recorded ends of each grant, begins how often
-	// it was recorded as given since it was asked for or changed.
+	// checked is the last event of the chain that was checked, head its hash. ends counts the recorded ends of each
+	// grant, begins how often it was recorded as given since it was asked for or changed.
 	checked      int64
 	head         string
 	ends, begins map[jit.ID]int
@@ -79,15 +79,16 @@ func (m *model) set(now time.Time) { m.clock.Store(now.UnixMicro()) }
 var errCrash = errors.New("the process died")
 
 func newModel(t *rapid.T) *model {
-	m := &model{
-		ledger: &jittest.Ledger{}, platforms: map[string]*jittest.Platform{},
-		ended: map[jit.ID]bool{}, unreachable: map[string]bool{}, ends: map[jit.ID]int{}, begins: map[jit.ID]int{}, others: map[string][]jit.Observed{}, seen: map[string][]jit.Observed{}, tampered: map[string]bool{},
-	}
+	m := &model{ledger: &jittest.Ledger{}, platforms: map[string]*jittest.Platform{},
+		ended: map[jit.ID]bool{}, unreachable: map[string]bool{}, ends: map[jit.ID]int{},
+		begins: map[jit.ID]int{}, others: map[string][]jit.Observed{},
+		seen: map[string][]jit.Observed{}, tampered: map[string]bool{}}
 	m.set(time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC))
 	clock := m.at
 	targets := map[string]jit.Platform{}
 	for name, enforcement := range map[string]jit.Enforcement{"cloud": jit.Native, "db": jit.Sweeper} {
-		p := &jittest.Platform{Traits: jit.Traits{Enforcement: enforcement}, Now: clock, Call: func(what string) error { return m.onTarget(name, what) }}
+		p := &jittest.Platform{Traits: jit.Traits{Enforcement: enforcement}, Now: clock,
+			Call: func(what string) error { return m.onTarget(name, what) }}
 		m.platforms[name], targets[name] = p, p
 	}
 	m.ledger.Call = func(what string) error {
@@ -131,7 +132,8 @@ func (m *model) onTarget(name, what string) error {
 	return m.call(what)
 }
 
-// call counts down to the crash, or to what another process does meanwhile. After a crash no call of the process takes effect.
+// call counts down to the crash, or to what another process does meanwhile. After a crash no call of the process
+// takes effect.
 func (m *model) call(string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -205,7 +207,8 @@ func (m *model) change(t *rapid.T) {
 	if !ok {
 		return
 	}
-	r := broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: jit.RecordedTTL(rapid.SampledFrom([]string{"10m", "1h", "3h"}).Draw(t, "ttl"))}
+	r := broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal,
+		TTL: jit.RecordedTTL(rapid.SampledFrom([]string{"10m", "1h", "3h"}).Draw(t, "ttl"))}
 	wasOver := g.Over(m.at())
 	m.perhapsCrash(t, func() error {
 		changed, err := m.broker.Change(t.Context(), g, r)
@@ -244,7 +247,8 @@ func (m *model) tick(t *rapid.T) {
 // tamper changes, copies or removes one of our bindings.
 func (m *model) tamper(t *rapid.T) {
 	target := rapid.SampledFrom([]string{"cloud", "db"}).Draw(t, "target")
-	how := rapid.SampledFrom([]string{"remove", "no end", "later end", "copy", "principal", "bring back"}).Draw(t, "how")
+	how := rapid.SampledFrom([]string{"remove", "no end", "later end", "copy", "principal", "bring back"}).
+		Draw(t, "how")
 	if how == "bring back" && len(m.seen[target]) > 0 {
 		o := rapid.SampledFrom(m.seen[target]).Draw(t, "what")
 		m.tampered[target] = true
@@ -280,8 +284,10 @@ func (m *model) foreign(t *rapid.T) {
 	target := rapid.SampledFrom([]string{"cloud", "db"}).Draw(t, "target")
 	n := len(m.others[target])
 	o := jit.Observed{
-		Marker:    jit.Marker{Owner: "other", ID: jit.ID(fmt.Sprintf("00000000-0000-8000-8000-%012d", n)), Window: jit.Window{Start: m.at(), End: m.at().Add(time.Minute)}},
-		Principal: "carol", Role: "reader",
+		Marker: jit.Marker{Owner: "other", ID: jit.ID(fmt.Sprintf("00000000-0000-8000-8000-%012d", n)),
+			Window: jit.Window{Start: m.at(), End: m.at().Add(time.Minute)}},
+		Principal: "carol",
+		Role:      "reader",
 	}
 	m.others[target] = append(m.others[target], o)
 	m.platforms[target].Edit("all", func(held []jit.Observed) []jit.Observed { return append(held, o) })
@@ -322,13 +328,14 @@ func (m *model) sweeper(b *broker.Broker, holder string) *sweeper.Sweeper {
 
 // another is a broker of another process, whose clock may be wrong.
 func (m *model) another(skew time.Duration) *broker.Broker {
-	b := &broker.Broker{Ledger: m.ledger, Targets: m.broker.Targets, Owner: "jit", MaxTTL: 24 * time.Hour, Actor: m.broker.Actor}
+	b := &broker.Broker{Ledger: m.ledger, Targets: m.broker.Targets, Owner: "jit", MaxTTL: 24 * time.Hour,
+		Actor: m.broker.Actor}
 	b.Now = func() time.Time { return m.at().Add(skew) }
 	return b
 }
 
-// twoSweeps has a whole pass of another sweeper happen in the middle of a pass, which now and then stalls for so long that what it has claimed is
-// claimed again.
+// twoSweeps has a whole pass of another sweeper happen in the middle of a pass, which now and then stalls for so long
+// that what it has claimed is claimed again.
 func (m *model) twoSweeps(t *rapid.T) {
 	m.countdown = rapid.IntRange(1, 12).Draw(t, "at call")
 	stalls := time.Duration(rapid.IntRange(0, 5).Draw(t, "minutes")) * time.Minute
@@ -433,8 +440,10 @@ func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
 		}
 		explained := false
 		for _, g := range m.recorded(t, jit.Filter{Target: target, Principal: principal}) {
-			// A crash may have cut a revocation or a shortening off before the platform heard of it: a sweep makes up for it.
-			explained = explained || g.Live(m.at()) || !swept && g.EndedAt.IsZero() && m.at().Before(g.RequestedAt.Add(24*time.Hour))
+			// A crash may have cut a revocation or a shortening off before the platform heard of it: a sweep makes up
+			// for it.
+			explained = explained || g.Live(m.at()) ||
+				!swept && g.EndedAt.IsZero() && m.at().Before(g.RequestedAt.Add(24*time.Hour))
 		}
 		if !explained {
 			t.Fatalf("%s has access on %s at %s and no live grant says so", principal, target, m.at())

@@ -12,34 +12,35 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Observation is what one look at the targets found. Nothing is written for it.
+// Observation is what was read on the targets. Making one writes nothing.
 type Observation struct {
 	Snapshots map[jit.Place]jit.Snapshot
 	// Live are the recorded grants of every owner that are not over.
 	Live []jit.Grant
 	// Records explain the markers of the snapshots.
 	Records jit.Records
-	// Unread are the errors of all that could not be read: the ledger, targets and scopes.
+	// Unread are the errors of what could not be read: the ledger, targets and scopes.
 	Unread []error
-	// Targets says of each wanted target what was looked at, in the order of their names.
-	Targets []Looked
+	// Targets says what was read on each target that is wanted, ordered by name.
+	Targets []Coverage
 }
 
-// Looked is what was looked at on one target.
-type Looked struct {
+// Coverage says what was read on one target.
+type Coverage struct {
 	Target string
 	// Read are the scopes that were read, in order.
 	Read []string
 	// Unread are the places that could not be read, in order.
 	Unread []*ReadError
-	// Unseen is what could not be looked at on scopes that were read, in the order of the scopes.
+	// Unseen is what is not visible on the scopes that were read, in the order of the scopes.
 	Unseen []Note
 }
 
-// Complete reports whether everything on the target was looked at.
-func (l Looked) Complete() bool { return len(l.Unread)+len(l.Unseen) == 0 }
+// Complete reports whether everything on the target was read.
+func (c Coverage) Complete() bool { return len(c.Unread)+len(c.Unseen) == 0 }
 
-// ReadError says that a place could not be read, or with an empty scope that the scopes of the target could not be listed.
+// ReadError is the error of a place that could not be read or, without a scope, of a target whose scopes could not be
+// listed.
 type ReadError struct {
 	jit.Place
 	Err error
@@ -88,33 +89,33 @@ func (s *Sweeper) Observe(ctx context.Context, wanted func(target string) bool) 
 	return o
 }
 
-// Complete reports whether everything could be read and looked at.
+// Complete reports whether everything was read.
 func (o Observation) Complete() bool {
-	return len(o.Unread) == 0 && !slices.ContainsFunc(o.Targets, func(l Looked) bool { return !l.Complete() })
+	return len(o.Unread) == 0 && !slices.ContainsFunc(o.Targets, func(c Coverage) bool { return !c.Complete() })
 }
 
-// addCoverage sorts what was read and what was not by target.
+// addCoverage lists by target what was read and what was not.
 func (o *Observation) addCoverage(targets []string) {
 	for _, name := range targets {
-		l := Looked{Target: name}
+		c := Coverage{Target: name}
 		for at, s := range o.Snapshots {
 			if at.Target != name {
 				continue
 			}
-			l.Read = append(l.Read, at.Scope)
+			c.Read = append(c.Read, at.Scope)
 			for _, text := range s.Unseen {
-				l.Unseen = append(l.Unseen, Note{at, jit.Note{Text: text}})
+				c.Unseen = append(c.Unseen, Note{at, jit.Note{Text: text}})
 			}
 		}
 		for _, err := range o.Unread {
 			var failed *ReadError
 			if errors.As(err, &failed) && failed.Target == name {
-				l.Unread = append(l.Unread, failed)
+				c.Unread = append(c.Unread, failed)
 			}
 		}
-		slices.Sort(l.Read)
-		slices.SortFunc(l.Unread, func(a, b *ReadError) int { return cmp.Compare(a.Scope, b.Scope) })
-		slices.SortStableFunc(l.Unseen, func(a, b Note) int { return cmp.Compare(a.Scope, b.Scope) })
-		o.Targets = append(o.Targets, l)
+		slices.Sort(c.Read)
+		slices.SortFunc(c.Unread, func(a, b *ReadError) int { return cmp.Compare(a.Scope, b.Scope) })
+		slices.SortStableFunc(c.Unseen, func(a, b Note) int { return cmp.Compare(a.Scope, b.Scope) })
+		o.Targets = append(o.Targets, c)
 	}
 }

@@ -17,17 +17,20 @@ import (
 // as returns a broker of another owner on the same ledger and targets.
 func (w *world) as(owner string) *world {
 	other := *w
-	other.broker = &broker.Broker{Ledger: w.ledger, Targets: w.broker.Targets, Owner: owner, MaxTTL: w.broker.MaxTTL, Actor: w.broker.Actor, Now: w.broker.Now}
+	other.broker = &broker.Broker{Ledger: w.ledger, Targets: w.broker.Targets, Owner: owner,
+		MaxTTL: w.broker.MaxTTL, Actor: w.broker.Actor, Now: w.broker.Now}
 	return &other
 }
 
 // sweepFor makes a pass of a sweeper that serves these owners, on these targets.
 func (w *world) sweepFor(owners jit.Owners, targets ...string) sweeper.Report {
-	b := &broker.Broker{Ledger: w.ledger, Targets: map[string]jit.Platform{}, Owner: "jit", AnyOwner: true, MaxTTL: w.broker.MaxTTL, Actor: w.broker.Actor, Now: w.broker.Now}
+	b := &broker.Broker{Ledger: w.ledger, Targets: map[string]jit.Platform{}, Owner: "jit", AnyOwner: true,
+		MaxTTL: w.broker.MaxTTL, Actor: w.broker.Actor, Now: w.broker.Now}
 	for _, name := range targets {
 		b.Targets[name] = w.broker.Targets[name]
 	}
-	s := &sweeper.Sweeper{Broker: b, Holder: "test " + owners.String() + strings.Join(targets, ","), MaxUnplanned: sweeper.DefaultMaxUnplanned}
+	s := &sweeper.Sweeper{Broker: b, Holder: "test " + owners.String() + strings.Join(targets, ","),
+		MaxUnplanned: sweeper.DefaultMaxUnplanned}
 	serve(s, owners)
 	return s.Pass(w.t.Context())
 }
@@ -42,25 +45,33 @@ func serve(s *sweeper.Sweeper, owners jit.Owners) {
 	}
 }
 
-// A sweeper whose settings name no owner ends what it sees of others. It begins, repairs and judges nothing of theirs, and never says that
-// what it does not see has ended: their target of that name may be another system.
+// A sweeper whose settings name no owner ends what it sees of others. It begins, repairs and judges nothing of
+// theirs, and never says that what it does not see has ended: their target of that name may be another system.
 func TestATargetOfTheSameNameMayBeAnotherSystem(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	theirs := w.as("payments")
 	waiting := request("8h")
 	waiting.StartsAt = w.now.Add(time.Hour)
 	starts := theirs.grant(waiting)
-	live := theirs.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("8h")})
-	over := theirs.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "eve", Role: "reader"}, Reason: "INC-3", Renewal: 1, TTL: jit.RecordedTTL("2h")})
+	live := theirs.grant(
+		broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2",
+			Renewal: 1, TTL: jit.RecordedTTL("8h")},
+	)
+	over := theirs.grant(
+		broker.Request{Binding: jit.Binding{Target: "db", Principal: "eve", Role: "reader"}, Reason: "INC-3",
+			Renewal: 1, TTL: jit.RecordedTTL("2h")},
+	)
 	w.now = w.now.Add(2*time.Hour + time.Second)
 	system := w.broker.Targets["db"]
 	w.broker.Targets["db"] = &jittest.Platform{Traits: jit.Traits{Enforcement: jit.Sweeper}, Now: w.broker.Now}
-	if report := w.sweepFor(nil, "db"); len(report.Results)+len(report.Unread)+len(report.Elsewhere)+len(report.OutOfReach) > 0 {
+	if report := w.sweepFor(nil, "db"); len(report.Results)+len(report.Unread) > 0 ||
+		len(report.Elsewhere)+len(report.OutOfReach) > 0 {
 		t.Errorf("on another system: %+v", report)
 	}
 	w.now = w.now.Add(time.Hour)
 	report := w.sweepFor(nil, "db")
-	if len(report.Results)+len(report.Unread)+len(report.Elsewhere) > 0 || len(report.OutOfReach) != 1 || !strings.Contains(report.OutOfReach[0].Reason, "may be another system") {
+	if len(report.Results)+len(report.Unread)+len(report.Elsewhere) > 0 || len(report.OutOfReach) != 1 ||
+		!strings.Contains(report.OutOfReach[0].Reason, "may be another system") {
 		t.Errorf("on another system, once it is overdue: %+v", report)
 	}
 	for _, g := range []jit.Grant{starts, live, over} {
@@ -69,10 +80,13 @@ func TestATargetOfTheSameNameMayBeAnotherSystem(t *testing.T) {
 		}
 	}
 	w.broker.Targets["db"] = system
-	if report := w.sweepFor(nil, "db"); len(report.Results) != 1 || report.Results[0].Grant.ID != over.ID || report.Failed()+len(report.OutOfReach) > 0 || w.recorded(over.ID).EndedAt.IsZero() {
+	if report := w.sweepFor(nil, "db"); len(report.Results) != 1 || report.Results[0].Grant.ID != over.ID ||
+		report.Failed()+len(report.OutOfReach) > 0 || w.recorded(over.ID).EndedAt.IsZero() {
 		t.Errorf("on the same system: %+v", report)
 	}
-	if report := w.sweepFor(everyOwner, "db"); len(report.Results) != 1 || report.Results[0].Kind != reconcile.Start || report.Failed() > 0 { // no lease is in the way
+	// no lease is in the way
+	if report := w.sweepFor(everyOwner, "db"); len(report.Results) != 1 || report.Results[0].Kind != reconcile.Start ||
+		report.Failed() > 0 {
 		t.Errorf("for every owner: %+v", report)
 	}
 }
@@ -85,7 +99,8 @@ func TestASweeperServesEveryOwner(t *testing.T) {
 	w.now = w.now.Add(2 * time.Minute)
 	report := w.sweepFor(nil, "db")
 	w.allowed(false)
-	if len(report.Results) != 1 || report.Failed() > 0 || len(report.Unread)+len(report.OutOfReach)+len(report.Elsewhere) > 0 {
+	if len(report.Results) != 1 || report.Failed() > 0 ||
+		len(report.Unread)+len(report.OutOfReach)+len(report.Elsewhere) > 0 {
 		t.Errorf("the sweep did %+v", report)
 	}
 	if again := w.sweepFor(nil, "db"); len(again.Results) > 0 {
@@ -106,10 +121,15 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, jit.Sweeper)
-			w.broker.Targets["other"] = &jittest.Platform{Traits: jit.Traits{Enforcement: jit.Sweeper}, Now: w.broker.Now}
+			w.broker.Targets["other"] = &jittest.Platform{Traits: jit.Traits{Enforcement: jit.Sweeper},
+				Now: w.broker.Now}
 			g := w.as("nosweep").grant(request("1m"))
 			w.now = w.now.Add(time.Minute + 9*time.Minute + 30*time.Second)
-			if report := w.sweepFor(c.owners, c.targets...); len(report.OutOfReach)+len(report.Results)+len(report.Unread) > 0 {
+			if report := w.sweepFor(
+				c.owners,
+				c.targets...); len(
+				report.OutOfReach,
+			)+len(report.Results)+len(report.Unread) > 0 {
 				t.Errorf("while the sweeper of its owner may pass: %+v", report)
 			}
 			w.now = w.now.Add(time.Minute)
@@ -121,12 +141,15 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 				}
 				s := &sweeper.Sweeper{Broker: b, Owners: c.owners, Holder: "short arms", DryRun: dry}
 				report := s.Pass(t.Context())
-				if len(report.OutOfReach) != 1 || report.OutOfReach[0].Grant.ID != g.ID || !strings.Contains(report.OutOfReach[0].Reason, c.why) || len(report.Results)+len(report.Unread) > 0 {
+				if len(report.OutOfReach) != 1 || report.OutOfReach[0].Grant.ID != g.ID ||
+					!strings.Contains(report.OutOfReach[0].Reason, c.why) ||
+					len(report.Results)+len(report.Unread) > 0 {
 					t.Errorf("dry run %t: %+v", dry, report)
 				}
 			}
 			w.allowed(true)
-			if report := w.sweepFor(nil, "db"); len(report.Results) != 1 || report.Failed() > 0 { // no lease is in the way
+			// no lease is in the way
+			if report := w.sweepFor(nil, "db"); len(report.Results) != 1 || report.Failed() > 0 {
 				t.Errorf("a sweeper that can end it did %+v", report)
 			}
 			w.allowed(false)
@@ -137,7 +160,10 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 // What bears the marker of another ledger's owner is told by a pass, and recorded as nothing that happened here.
 func TestWhatIsForeignIsNoEvent(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
-	w.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("8h")})
+	w.grant(
+		broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2",
+			Renewal: 1, TTL: jit.RecordedTTL("8h")},
+	)
 	elsewhere := w.as("payments")
 	elsewhere.ledger = &jittest.Ledger{}
 	elsewhere.broker.Ledger = elsewhere.ledger
@@ -182,13 +208,16 @@ func TestDriftOfEveryOwner(t *testing.T) {
 	w.platform.Apply(t.Context(), g.Scope, []jit.Change{{Op: jit.Remove, Access: g.Access()}})
 	b := w.as("jit").broker
 	b.AnyOwner = true
-	s := &sweeper.Sweeper{Broker: b, EveryOwner: true, Holder: "test", MaxUnplanned: 1, OnDrift: map[string]jit.OnDrift{"db": jit.RevokeDrift}}
-	if report := s.Pass(t.Context()); len(report.Results) != 1 || report.Results[0].Kind != reconcile.Revoke || report.Failed() > 0 || w.recorded(g.ID).RevokedAt.IsZero() {
+	s := &sweeper.Sweeper{Broker: b, EveryOwner: true, Holder: "test", MaxUnplanned: 1,
+		OnDrift: map[string]jit.OnDrift{"db": jit.RevokeDrift}}
+	if report := s.Pass(t.Context()); len(report.Results) != 1 || report.Results[0].Kind != reconcile.Revoke ||
+		report.Failed() > 0 || w.recorded(g.ID).RevokedAt.IsZero() {
 		t.Errorf("on_drift = revoke for another owner: %+v", report)
 	}
 }
 
-// A binding with a marker that the ledger does not know is removed only if its owner is served: with all owners, if the ledger knows that owner.
+// A binding with a marker that the ledger does not know is removed only if its owner is served: with all owners, if
+// the ledger knows that owner.
 func TestStraysOfOtherOwners(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -206,9 +235,13 @@ func TestStraysOfOtherOwners(t *testing.T) {
 		{"named, by the markers alone", jit.Owners{"payments"}, false, true, true},
 	} {
 		w := newWorld(t, jit.Sweeper)
-		w.grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("8h")})
+		w.grant(
+			broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2",
+				Renewal: 1, TTL: jit.RecordedTTL("8h")},
+		)
 		if c.recorded {
-			w.as("payments").grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "writer"}, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("8h")})
+			w.as("payments").
+				grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "writer"}, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("8h")})
 		}
 		elsewhere := w.as("payments")
 		elsewhere.ledger = &jittest.Ledger{}
@@ -235,7 +268,8 @@ func TestPassesAreRecorded(t *testing.T) {
 	}{{sweeper.Sweeper{DryRun: true}, 0}, {sweeper.Sweeper{MarkersOnly: true}, 0}, {sweeper.Sweeper{DueOnly: true, Owners: jit.Owners{"jit"}}, 1}} {
 		c.s.Broker, c.s.Holder = w.broker, "test"
 		c.s.Pass(t.Context())
-		if got := w.ledger.Sweeps(); len(got) != c.want || c.want > 0 && (!slices.Equal(got[0].Targets, []string{"db"}) || got[0].Owners.String() != "jit") {
+		if got := w.ledger.Sweeps(); len(got) != c.want ||
+			c.want > 0 && (!slices.Equal(got[0].Targets, []string{"db"}) || got[0].Owners.String() != "jit") {
 			t.Errorf("%+v: recorded %+v, want %d", c.s, got, c.want)
 		}
 	}
@@ -257,11 +291,13 @@ func TestADaemonServesEveryOwner(t *testing.T) {
 		b := w.newBroker()
 		delete(b.Targets, "other")
 		b.AnyOwner = true
-		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 10}, Leases: w.ledger.Leases(), Observer: w}
+		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 10},
+			Leases: w.ledger.Leases(), Observer: w}
 		stop := run(t, watcher)
 		defer stop()
 		w.broker.Owner = "nosweep"
-		mine, elsewhere := w.grant("db", "all", "bob", "1m", time.Time{}), w.grant("other", "all", "bob", "1m", time.Time{})
+		mine, elsewhere := w.grant("db", "all", "bob", "1m", time.Time{}), w.grant("other", "all", "bob", "1m",
+			time.Time{})
 		time.Sleep(time.Until(mine.End) + time.Second)
 		synctest.Wait()
 		w.want(mine, false, "a second after its end")

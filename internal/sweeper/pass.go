@@ -94,7 +94,7 @@ func (s *Sweeper) Pass(ctx context.Context) Report {
 		}
 	}
 	if !s.DueOnly && skew == nil {
-		p.drift(ctx)
+		p.drift()
 	}
 	return p.report
 }
@@ -157,15 +157,15 @@ func (p *pass) drain(ctx context.Context, now time.Time, skew error) error {
 }
 
 // drift looks for drift on all targets at once.
-func (p *pass) drift(ctx context.Context) {
-	live, err := p.livePlaces(ctx)
+func (p *pass) drift() {
+	r, err := p.newRound()
 	if err != nil {
 		p.unread(err)
 		return
 	}
 	var wg sync.WaitGroup
 	for target := range p.Broker.Targets {
-		wg.Go(func() { p.sweepDrift(target, live, p.collect) })
+		wg.Go(func() { p.sweepDrift(target, r, p.collect) })
 	}
 	wg.Wait()
 }

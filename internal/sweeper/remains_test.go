@@ -15,7 +15,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// cluttered is a platform that ends access and cannot clean up after it, as PostgreSQL when somebody has granted something to our role.
+// cluttered is a platform that ends access and cannot clean up after it, as PostgreSQL when somebody has granted
+// something to our role.
 type cluttered struct {
 	*jittest.Platform
 	clean atomic.Bool
@@ -25,14 +26,15 @@ func (c *cluttered) Apply(ctx context.Context, scope string, changes []jit.Chang
 	errs := c.Platform.Apply(ctx, scope, changes)
 	for i, change := range changes {
 		if errs[i] == nil && change.Op == jit.Remove && !c.clean.Load() {
-			errs[i] = &jit.Error{Problem: "access has ended, but its role cannot be dropped", Hint: "drop what depends on it", Err: jit.ErrRemains}
+			errs[i] = &jit.Error{Problem: "access has ended, but its role cannot be dropped",
+				Hint: "drop what depends on it", Err: jit.ErrRemains}
 		}
 	}
 	return errs
 }
 
-// Access that has ended is no failure, whatever is left on its target: it is recorded as ended, cleaned up when that can be done, and
-// counted apart until then.
+// Access that has ended is no failure, whatever is left on its target: it is recorded as ended, cleaned up when that
+// can be done, and counted apart until then.
 func TestEndedWithRemains(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	target := &cluttered{Platform: w.platform}
@@ -41,11 +43,14 @@ func TestEndedWithRemains(t *testing.T) {
 	w.now = w.now.Add(2 * time.Hour)
 	for pass := range 3 {
 		report := w.sweep()
-		if len(report.Results) != 1 || report.Failed() > 0 || !report.Results[0].Remains() || len(report.Unread)+len(report.Elsewhere)+len(report.OutOfReach) > 0 {
+		if len(report.Results) != 1 || report.Failed() > 0 || !report.Results[0].Remains() ||
+			len(report.Unread)+len(report.Elsewhere)+len(report.OutOfReach) > 0 {
 			t.Fatalf("pass %d: %+v", pass, report)
 		}
 		w.allowed(false)
-		if is := w.recorded(g.ID); is.EndedAt.IsZero() || !is.CleanupOpen() || !strings.Contains(is.Remains, "cannot be dropped") || is.Outstanding(w.now) || is.State(w.now) != jit.StateExpired {
+		if is := w.recorded(g.ID); is.EndedAt.IsZero() || !is.CleanupOpen() ||
+			!strings.Contains(is.Remains, "cannot be dropped") || is.Outstanding(w.now) ||
+			is.State(w.now) != jit.StateExpired {
 			t.Fatalf("pass %d: recorded %+v", pass, is)
 		}
 		counts, err := w.ledger.Counts(t.Context(), nil, w.now)
@@ -72,7 +77,8 @@ func TestEndedWithRemains(t *testing.T) {
 	}
 }
 
-// A revocation by a person ends access, says what remains, and is recorded; one that could not be recorded is no success.
+// A revocation by a person ends access, says what remains, and is recorded; one that could not be recorded is no
+// success.
 func TestRevokedWithRemains(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	w.broker.Targets["db"] = &cluttered{Platform: w.platform}
@@ -110,7 +116,8 @@ func TestWatcherCleansUp(t *testing.T) {
 		target := &cluttered{Platform: w.targets["db"]}
 		b := w.newBroker()
 		b.Targets["db"] = target
-		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 10}, Leases: w.ledger.Leases(), Observer: w}
+		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 10},
+			Leases: w.ledger.Leases(), Observer: w}
 		stop := run(t, watcher)
 		defer stop()
 		g := w.grant("db", "all", "bob", "1m", time.Time{})
@@ -121,11 +128,13 @@ func TestWatcherCleansUp(t *testing.T) {
 		tries, lags := len(w.steps), len(w.lags)
 		w.mu.Unlock()
 		if len(s.Stuck)+len(s.StuckOn) > 0 || tries < 20 || tries > 80 || lags != 1 || w.lags[0] > time.Second {
-			t.Errorf("two hours later it was tried %d times, %d ends were timed %v, and %v is stuck", tries, lags, w.lags, s.StuckOn)
+			t.Errorf("two hours later it was tried %d times, %d ends were timed %v, and %v is stuck", tries, lags,
+				w.lags, s.StuckOn)
 		}
 		target.clean.Store(true)
 		time.Sleep(6 * time.Minute)
-		if is, _, err := w.ledger.Lookup(t.Context(), g.ID); err != nil || is.CleanupOpen() || is.EndedAt.Sub(g.End) > time.Second {
+		if is, _, err := w.ledger.Lookup(t.Context(), g.ID); err != nil || is.CleanupOpen() ||
+			is.EndedAt.Sub(g.End) > time.Second {
 			t.Errorf("cleaned up: %+v, %v", is, err)
 		}
 	})

@@ -7,35 +7,36 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Standing is standing access and where it is.
+// Standing is standing access and its place.
 type Standing struct {
 	jit.Place
 	jit.Standing
-	// Shadows is the id of a live grant whose end would end nothing because of it; empty for none.
+	// Shadows is the id of a live grant whose end leaves the access in place because of it; empty if there is none.
 	Shadows  jit.ID
 	Severity jit.Severity
 }
 
-// Note is something about a scope that whoever reviews grants on it has to know.
+// Note is a fact about a scope that a reviewer of its grants must know.
 type Note struct {
 	jit.Place
 	jit.Note
 }
 
-// FindStanding lists the standing access in what was observed, worst first: what shadows a live grant or pretends to be a grant, then the
-// roles that may do everything, then the rest.
-func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant, records jit.Records) ([]Standing, []Note) {
-	var standing []Standing
-	var notes []Note
+// FindStanding lists the standing access in snapshots and the notes about their scopes. The worst comes first: access
+// that shadows a live grant or pretends to be one, then privileged roles, then the rest.
+func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant, records jit.Records) (
+	standing []Standing, notes []Note,
+) {
 	byPlace := map[jit.Place][]jit.Grant{}
 	for _, g := range live {
 		byPlace[g.Place()] = append(byPlace[g.Place()], g)
 	}
 	for at, snapshot := range observed {
 		for _, s := range records.Standing(snapshot, at.Scope) {
-			found := judged(at, s, byPlace[at], records.Unread != nil)
-			if _, told := observed[jit.Place{Target: at.Target, Scope: s.From}]; s.From != "" && told && found.Shadows == "" {
-				continue // it is listed where it is given
+			found := rated(at, s, byPlace[at], records.Unread != nil)
+			_, listed := observed[jit.Place{Target: at.Target, Scope: s.From}]
+			if s.From != "" && listed && found.Shadows == "" {
+				continue // it is listed on the scope that gives it
 			}
 			standing = append(standing, found)
 		}
@@ -44,8 +45,9 @@ func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant, records
 		}
 	}
 	slices.SortFunc(standing, func(a, b Standing) int {
-		return cmp.Or(cmp.Compare(slices.Index(severities, a.Severity), slices.Index(severities, b.Severity)), a.Place.Compare(b.Place),
-			cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Role, b.Role), cmp.Compare(a.Detail, b.Detail))
+		return cmp.Or(cmp.Compare(slices.Index(severities, a.Severity), slices.Index(severities, b.Severity)),
+			a.Place.Compare(b.Place), cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Role, b.Role),
+			cmp.Compare(a.Detail, b.Detail))
 	})
 	slices.SortFunc(notes, func(a, b Note) int {
 		return cmp.Or(a.Place.Compare(b.Place), cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Text, b.Text))
@@ -53,8 +55,9 @@ func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant, records
 	return standing, notes
 }
 
-// judged says how bad standing access is beside the live grants of its place. unsure: the ledger could not say whether a grant explains it.
-func judged(at jit.Place, s jit.Standing, live []jit.Grant, unsure bool) Standing {
+// rated rates the severity of standing access beside the live grants of its place. unsure is set if the ledger could
+// not say whether a grant explains it.
+func rated(at jit.Place, s jit.Standing, live []jit.Grant, unsure bool) Standing {
 	found := Standing{Place: at, Standing: s, Severity: jit.Info}
 	switch {
 	case s.Claims() && !unsure:

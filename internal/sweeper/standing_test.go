@@ -11,10 +11,18 @@ import (
 
 func TestStandingWorstFirst(t *testing.T) {
 	a, b := jit.Place{Target: "a", Scope: "1"}, jit.Place{Target: "b", Scope: "1"}
-	live := []jit.Grant{{ID: "x", Binding: jit.Binding{Target: "b", Scope: "1", Principal: "user:bob", Role: "viewer if x"}}}
+	live := []jit.Grant{
+		{ID: "x", Binding: jit.Binding{Target: "b", Scope: "1", Principal: "user:bob", Role: "viewer if x"}}}
 	standing, notes := sweeper.FindStanding(map[jit.Place]jit.Snapshot{
-		b: {Standing: []jit.Standing{{Principal: "user:bob", Role: "viewer", Covers: "viewer if "}, {Principal: "user:zoe", Role: "roles/owner"}}, Notes: []jit.Note{{Text: "nearly full"}}},
-		a: {Standing: []jit.Standing{{Principal: "user:eve", Role: "viewer"}, {Principal: "user:bob", Role: "viewer", Covers: "viewer if "}}},
+		b: {
+			Standing: []jit.Standing{{Principal: "user:bob", Role: "viewer", Covers: "viewer if "},
+				{Principal: "user:zoe", Role: "roles/owner"}},
+			Notes: []jit.Note{{Text: "nearly full"}},
+		},
+		a: {
+			Standing: []jit.Standing{{Principal: "user:eve", Role: "viewer"},
+				{Principal: "user:bob", Role: "viewer", Covers: "viewer if "}},
+		},
 	}, live, jit.Records{Now: time.Now(), MaxTTL: 24 * time.Hour})
 	var order []string
 	for _, s := range standing {
@@ -28,9 +36,11 @@ func TestStandingWorstFirst(t *testing.T) {
 	}
 }
 
-// What is given on a wider scope is listed there alone, unless it makes a grant pointless or the wider scope was not read.
+// What is given on a wider scope is listed there alone, unless it makes a grant pointless or the wider scope was not
+// read.
 func TestStandingIsListedWhereItIsGiven(t *testing.T) {
-	cluster, prod, dev := jit.Place{Target: "k", Scope: "cluster"}, jit.Place{Target: "k", Scope: "namespaces/prod"}, jit.Place{Target: "k", Scope: "namespaces/dev"}
+	cluster, prod, dev := jit.Place{Target: "k", Scope: "cluster"}, jit.Place{Target: "k",
+		Scope: "namespaces/prod"}, jit.Place{Target: "k", Scope: "namespaces/dev"}
 	ops := jit.Standing{Principal: "user:ops", Role: "ClusterRole/view"}
 	inherited := ops
 	inherited.From = "cluster"
@@ -43,11 +53,13 @@ func TestStandingIsListedWhereItIsGiven(t *testing.T) {
 		}
 		return strings.Join(all, ", ")
 	}
-	seen := map[jit.Place]jit.Snapshot{cluster: {Standing: []jit.Standing{ops}}, prod: {Standing: []jit.Standing{inherited}}, dev: {Standing: []jit.Standing{inherited}}}
+	seen := map[jit.Place]jit.Snapshot{cluster: {Standing: []jit.Standing{ops}},
+		prod: {Standing: []jit.Standing{inherited}}, dev: {Standing: []jit.Standing{inherited}}}
 	if got := list(seen); got != "cluster info" {
 		t.Errorf("listed: %s", got)
 	}
-	g := jit.Grant{ID: "x", Binding: jit.Binding{Target: "k", Scope: "namespaces/prod", Principal: "user:ops", Role: "ClusterRole/view"}}
+	g := jit.Grant{ID: "x",
+		Binding: jit.Binding{Target: "k", Scope: "namespaces/prod", Principal: "user:ops", Role: "ClusterRole/view"}}
 	if got := list(seen, g); got != "namespaces/prod critical, cluster info" {
 		t.Errorf("beside a grant are listed: %s", got)
 	}

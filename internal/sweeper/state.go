@@ -9,12 +9,12 @@ import (
 
 // State is what a [Watcher] knows at one moment.
 type State struct {
-	// Started is when it began to watch, and Looked when it last asked the ledger what is due, successfully or not.
-	Started, Looked time.Time
+	// Started is when it began to watch, and LastPoll when it last asked the ledger what is due, successfully or not.
+	Started, LastPoll time.Time
 	// Due is the last complete pass over due work.
 	Due Passed
-	// Drift is the last complete drift pass of each target. It is zero if there was none or if another watcher looks for
-	// drift there now; that watcher then has had time to find what this one had found.
+	// Drift is the last complete drift pass of each target. It is zero if there was none or if another watcher looks
+	// for drift there now; that watcher then has had time to find what this one had found.
 	Drift map[string]Passed
 	// Stuck are grants whose end or start failed and is retried, the longest overdue first, and not more than a person
 	// can read. A grant whose access has ended is not listed. StuckOn counts all of them by target.

@@ -38,7 +38,9 @@ func TestStateTellsTheDriftPassOfEveryTarget(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		last := watcher.State().Drift
-		if db, bastion := last["db"], last["bastion"]; len(last) != 2 || db.Held != 10 || bastion.Held != 0 || db.At.IsZero() || bastion.At.IsZero() {
+		if db, bastion := last["db"], last["bastion"]; len(last) != 2 || db.Held != 10 || bastion.Held != 0 ||
+			db.At.IsZero() ||
+			bastion.At.IsZero() {
 			t.Errorf("the last passes: %+v", last)
 		}
 	})
@@ -77,7 +79,8 @@ func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		s := watcher.State()
-		if len(s.Found)+len(s.Unread) > 0 || s.Drift["db"] != (sweeper.Passed{}) || s.Drift["dark"] != (sweeper.Passed{}) {
+		if len(s.Found)+len(s.Unread) > 0 || s.Drift["db"] != (sweeper.Passed{}) ||
+			s.Drift["dark"] != (sweeper.Passed{}) {
 			t.Errorf("when the other has looked: %+v", s)
 		}
 		if since := time.Since(s.Drift["bastion"].At); since > sweeper.DefaultDriftInterval {

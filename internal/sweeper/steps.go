@@ -13,15 +13,17 @@ import (
 )
 
 // ErrHeld is the error of a step that the cap on unplanned removals held back.
-var ErrHeld = errors.New("held back: the pass has made as many unplanned removals as max_unplanned_revocations allows; " +
-	"review what is found with `jit sweep --dry-run`, then allow more")
+var ErrHeld = errors.New(
+	"held back: the pass has made as many unplanned removals as max_unplanned_revocations allows; " +
+		"review what is found with `jit sweep --dry-run`, then allow more",
+)
 
 // budget counts unplanned removals against the cap: for a pass, or for one drift interval of a watcher.
 type budget struct {
 	mu    sync.Mutex
 	since time.Time
-	// used counts removals of grants in the ledger, and unknown those of markers without one: anybody who writes markers
-	// can use up the second only.
+	// used counts removals of grants in the ledger, and unknown those of markers without one: anybody who writes
+	// markers can use up the second only.
 	used, unknown int
 }
 

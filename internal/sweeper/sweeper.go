@@ -19,8 +19,8 @@ const DefaultMaxUnplanned = 20
 // Sweeper says what is swept and how. Its fields are set once, before use.
 type Sweeper struct {
 	Broker *broker.Broker
-	// Owners are the owners to serve. If it is empty and EveryOwner is false, Broker.Owner is served, and what is over of
-	// other owners is ended where it is seen on a target.
+	// Owners are the owners to serve. If it is empty and EveryOwner is false, Broker.Owner is served, and what is
+	// over of other owners is ended where it is seen on a target.
 	Owners jit.Owners
 	// EveryOwner serves all owners: each means the same system by the name of a target.
 	EveryOwner bool
@@ -28,8 +28,8 @@ type Sweeper struct {
 	Holder string
 	// DryRun reports what would be done and writes nothing.
 	DryRun bool
-	// DueOnly starts and ends what the ledger says is due and does not look for drift. With nothing due it makes no call
-	// on a target.
+	// DueOnly starts and ends what the ledger says is due and does not look for drift. With nothing due it makes no
+	// call on a target.
 	DueOnly bool
 	// MarkersOnly goes by the markers on the targets, as if there were no ledger.
 	MarkersOnly bool

@@ -36,7 +36,8 @@ func newWorld(t *testing.T, enforcement jit.Enforcement) *world {
 }
 
 func request(ttl string) broker.Request {
-	return broker.Request{Binding: jit.Binding{Target: "db", Principal: "bob", Role: "reader"}, Reason: "INC-1", Renewal: 1, TTL: jit.RecordedTTL(ttl)}
+	return broker.Request{Binding: jit.Binding{Target: "db", Principal: "bob", Role: "reader"}, Reason: "INC-1",
+		Renewal: 1, TTL: jit.RecordedTTL(ttl)}
 }
 
 func (w *world) grant(r broker.Request) jit.Grant {
@@ -81,13 +82,14 @@ func (w *world) duringNextWrite(f func()) {
 	}
 }
 
-// Access that was taken away while the ledger was out of reach is given back by a sweep, which the error says, unless drift is only to
-// be reported.
+// Access that was taken away while the ledger was out of reach is given back by a sweep, which the error says, unless
+// drift is only to be reported.
 func TestWhatIsMissingIsPutBackOrReported(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request("8h"))
 	w.ledger.Call = func(string) error { return errors.New("unreachable") }
-	if _, _, err := w.broker.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stolen laptop"}); err == nil || !strings.Contains(err.Error(), "or the sweeper puts the access back") {
+	if _, _, err := w.broker.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stolen laptop"}); err == nil ||
+		!strings.Contains(err.Error(), "or the sweeper puts the access back") {
 		t.Errorf("a revocation that was not recorded: %v", err)
 	}
 	w.ledger.Call = nil
@@ -98,8 +100,10 @@ func TestWhatIsMissingIsPutBackOrReported(t *testing.T) {
 		want reconcile.Kind
 		back bool
 	}{{jit.ReportDrift, reconcile.Report, false}, {jit.RepairDrift, reconcile.Repair, true}} {
-		s := &sweeper.Sweeper{Broker: w.broker, Holder: "test", MaxUnplanned: sweeper.DefaultMaxUnplanned, OnDrift: map[string]jit.OnDrift{"db": c.on}}
-		if report := s.Pass(t.Context()); len(report.Results) != 1 || report.Results[0].Kind != c.want || report.Results[0].Drift != jit.DriftMissing {
+		s := &sweeper.Sweeper{Broker: w.broker, Holder: "test", MaxUnplanned: sweeper.DefaultMaxUnplanned,
+			OnDrift: map[string]jit.OnDrift{"db": c.on}}
+		if report := s.Pass(t.Context()); len(report.Results) != 1 || report.Results[0].Kind != c.want ||
+			report.Results[0].Drift != jit.DriftMissing {
 			t.Errorf("%s: the sweep did %+v, want one %s", c.on, report.Results, c.want)
 		}
 		w.allowed(c.back)
@@ -170,7 +174,8 @@ func TestAnEndThatIsMovedDuringARepairHolds(t *testing.T) {
 func TestAnotherOwnersGrantIsLeftAlone(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request("8h"))
-	other := &broker.Broker{Ledger: w.ledger, Targets: w.broker.Targets, Owner: "payments", MaxTTL: w.broker.MaxTTL, Now: w.broker.Now, Actor: w.broker.Actor}
+	other := &broker.Broker{Ledger: w.ledger, Targets: w.broker.Targets, Owner: "payments", MaxTTL: w.broker.MaxTTL,
+		Now: w.broker.Now, Actor: w.broker.Actor}
 	if _, err := other.Change(t.Context(), g, request("20h")); !errors.Is(err, jit.ErrInvalid) {
 		t.Errorf("a change of another owner's grant: %v", err)
 	}
@@ -257,7 +262,8 @@ func TestARepairDoesNotUndoAShorterEnd(t *testing.T) {
 				if _, err := w.broker.Change(t.Context(), g, request("2h")); err != nil {
 					t.Error(err)
 				}
-				if err := w.broker.PutPolicy(t.Context(), jit.Policy{Name: "short", Effect: jit.Permit, MaxTTL: 2 * time.Hour}); err != nil {
+				if err := w.broker.PutPolicy(t.Context(), jit.Policy{Name: "short", Effect: jit.Permit,
+					MaxTTL: 2 * time.Hour}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -274,7 +280,8 @@ func TestARepairDoesNotUndoAShorterEnd(t *testing.T) {
 	}
 }
 
-// A single pass works on scopes side by side, however much is due on each, and one that is slow does not hold up the others.
+// A single pass works on scopes side by side, however much is due on each, and one that is slow does not hold up the
+// others.
 func TestPassWorksOnScopesSideBySide(t *testing.T) {
 	for name, tt := range map[string]struct {
 		slow string

@@ -90,20 +90,6 @@ func (w *Watcher) observe(v *visit) {
 	}
 }
 
-// passed notes a complete pass; a drift pass is of one target.
-func (w *Watcher) passed(kind, target string, p Passed) {
-	w.mu.Lock()
-	if kind == "due" {
-		w.state.Due = p
-	} else {
-		w.state.Drift[target] = p
-	}
-	w.mu.Unlock()
-	if w.Observer != nil {
-		w.Observer.Passed(kind, p)
-	}
-}
-
 // maxStuck is how many stuck grants a [State] lists.
 const maxStuck = 1000
 
@@ -117,7 +103,8 @@ func (w *Watcher) State() State {
 		for _, t := range l.tasks {
 			if t.attempts > 0 && !errors.Is(t.err, jit.ErrRemains) {
 				s.StuckOn[at.Target]++
-				s.Stuck = append(s.Stuck, Stuck{Grant: t.step.Grant, Since: dueAt(t.step), Attempts: t.attempts, Next: t.next, Err: t.err})
+				s.Stuck = append(s.Stuck,
+					Stuck{Grant: t.step.Grant, Since: dueAt(t.step), Attempts: t.attempts, Next: t.next, Err: t.err})
 			}
 		}
 	}

@@ -25,7 +25,8 @@ func TestWatchABlockedEndDelaysNoOther(t *testing.T) {
 		}
 		b := w.newBroker()
 		b.Targets["db"] = batch.Share(hang, 0, time.Now) // as it is in use
-		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a"}, Leases: w.ledger.Leases(), Observer: w}
+		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a"}, Leases: w.ledger.Leases(),
+			Observer: w}
 		defer run(t, watcher)()
 		for _, g := range others {
 			time.Sleep(time.Until(g.End.Add(6 * time.Second)))

@@ -42,7 +42,8 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 			pause = max(pause, w.DriftInterval-w.Broker.Now().Sub(now))
 		case now.Sub(lastDone).Abs() >= w.DriftInterval+callTimeout:
 			// Another watcher looks for drift here and has finished a pass by now.
-			w.forgetDrift(target)
+			w.setDrift(target, Passed{})
+			w.forget(func(at jit.Place) bool { return at.Target == target })
 		}
 		_ = backoff.Sleep(ctx, pause) // the loop checks ctx
 	}
@@ -76,24 +77,31 @@ func (w *Watcher) acquireDrift(ctx context.Context, target string, now time.Time
 func (w *Watcher) driftPass(target string) {
 	began := time.Now()
 	sum := Passed{At: w.Broker.Now()}
-	ctx, cancel := context.WithTimeout(w.calls, callTimeout)
-	live, err := w.livePlaces(ctx)
-	cancel()
+	r, err := w.newRound()
 	if err != nil {
 		w.noteUnread(jit.Place{Target: target}, err)
 		return
 	}
 	var mu sync.Mutex
-	places := w.sweepDrift(target, live, func(v *visit) {
+	places := w.sweepDrift(target, r, func(v *visit) {
 		w.noteFound(v)
 		mu.Lock()
 		sum.add(v.results)
 		mu.Unlock()
 		w.observe(v)
 	})
-	w.forgetOthers(target, places)
+	w.forget(func(at jit.Place) bool { return at.Target == target && at.Scope != "" && !places[at] })
 	sum.Took = time.Since(began)
-	w.passed("drift", target, sum)
+	w.setDrift(target, sum)
+	if w.Observer != nil {
+		w.Observer.Passed("drift", sum)
+	}
+}
+
+func (w *Watcher) setDrift(target string, p Passed) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state.Drift[target] = p
 }
 
 // maxFound is how many findings a [State] lists.
@@ -133,19 +141,7 @@ func (w *Watcher) noteUnread(at jit.Place, err error) {
 	w.unread[at] = Unread{Place: at, Since: since, Err: err}
 }
 
-// forgetOthers drops what was found on scopes of a target that hold nothing any more.
-func (w *Watcher) forgetOthers(target string, places map[jit.Place]bool) {
-	w.forget(func(at jit.Place) bool { return at.Target == target && at.Scope != "" && !places[at] })
-}
-
-// forgetDrift drops what was found on a target: another watcher looks there now.
-func (w *Watcher) forgetDrift(target string) {
-	w.mu.Lock()
-	w.state.Drift[target] = Passed{}
-	w.mu.Unlock()
-	w.forget(func(at jit.Place) bool { return at.Target == target })
-}
-
+// forget drops what was found on places.
 func (w *Watcher) forget(gone func(jit.Place) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

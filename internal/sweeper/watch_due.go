@@ -78,12 +78,15 @@ func (w *Watcher) claimDue(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	w.mu.Lock()
-	w.state.ClockError = skew
-	w.mu.Unlock()
 	tasks, _, err := w.claim(ctx, now, skew)
-	if err == nil {
-		w.passed("due", "", Passed{At: now, Took: time.Since(began), Steps: tasks})
+	done := Passed{At: now, Took: time.Since(began), Steps: tasks}
+	w.mu.Lock()
+	if w.state.ClockError = skew; err == nil {
+		w.state.Due = done
+	}
+	w.mu.Unlock()
+	if err == nil && w.Observer != nil {
+		w.Observer.Passed("due", done)
 	}
 	return err
 }
@@ -119,5 +122,5 @@ func (w *Watcher) recordPoll(ctx context.Context, now time.Time, err error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.state.Looked, w.state.LedgerError = now, err
+	w.state.LastPoll, w.state.LedgerError = now, err
 }

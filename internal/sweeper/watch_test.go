@@ -40,8 +40,8 @@ func newWatched(t *testing.T, targets ...string) *watched {
 }
 
 func (w *watched) newBroker() *broker.Broker {
-	b := &broker.Broker{Ledger: w.ledger, Targets: map[string]jit.Platform{}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now,
-		Actor: jit.Actor{Name: "test", Source: jit.FromSweeper}}
+	b := &broker.Broker{Ledger: w.ledger, Targets: map[string]jit.Platform{}, Owner: "jit", MaxTTL: 24 * time.Hour,
+		Now: time.Now, Actor: jit.Actor{Name: "test", Source: jit.FromSweeper}}
 	for name, p := range w.targets {
 		b.Targets[name] = p
 	}
@@ -93,8 +93,8 @@ func (w *watched) mayBeGone() *atomic.Bool {
 func (w *watched) grant(target, scope, principal, ttl string, startsAt time.Time) jit.Grant {
 	w.t.Helper()
 	g, err := w.broker.Grant(w.t.Context(), broker.Request{
-		Binding: jit.Binding{Target: target, Principal: principal, Role: "reader", Scope: scope}, Reason: "INC-1: look", Renewal: 1, TTL: jit.RecordedTTL(ttl), StartsAt: startsAt,
-	})
+		Binding: jit.Binding{Target: target, Principal: principal, Role: "reader", Scope: scope},
+		Reason:  "INC-1: look", Renewal: 1, TTL: jit.RecordedTTL(ttl), StartsAt: startsAt})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -214,7 +214,8 @@ func TestWatchStuckScopesDelayNoOther(t *testing.T) {
 		w := newWatched(t, "hangs", "fails", "works")
 		hung := make(chan struct{})
 		var up atomic.Bool
-		stuck := append([]jit.Grant(nil), w.grant("hangs", "a", "alice", "2m", time.Time{}), w.grant("fails", "a", "alice", "2m", time.Time{}))
+		stuck := append([]jit.Grant(nil), w.grant("hangs", "a", "alice", "2m", time.Time{}),
+			w.grant("fails", "a", "alice", "2m", time.Time{}))
 		fine := w.grant("works", "a", "alice", "3m", time.Time{})
 		w.targets["hangs"].Call = func(what string) error {
 			if what == "write" {
@@ -235,7 +236,9 @@ func TestWatchStuckScopesDelayNoOther(t *testing.T) {
 		w.want(fine, false, "after its end")
 		w.want(stuck[1], true, "while the target fails")
 		state := watcher.State()
-		if len(state.Stuck) != 1 || state.Stuck[0].Grant.ID != stuck[1].ID || state.Stuck[0].Attempts < 2 || state.Stuck[0].Err == nil || !state.Stuck[0].Since.Equal(stuck[1].End) {
+		if len(state.Stuck) != 1 || state.Stuck[0].Grant.ID != stuck[1].ID || state.Stuck[0].Attempts < 2 ||
+			state.Stuck[0].Err == nil ||
+			!state.Stuck[0].Since.Equal(stuck[1].End) {
 			t.Errorf("stuck: %+v", state.Stuck)
 		}
 		time.Sleep(2 * time.Hour)
@@ -280,7 +283,8 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 			w.record(dueGrant(n, "hangs", end))
 		}
 		hang := make(chan struct{})
-		slow := &hanging{Platform: w.targets["db"], hangs: func(scope string, _ []jit.Change) bool { return scope == "hangs" }, until: hang}
+		slow := &hanging{Platform: w.targets["db"],
+			hangs: func(scope string, _ []jit.Change) bool { return scope == "hangs" }, until: hang}
 		b := w.newBroker()
 		b.Targets["db"] = slow
 		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{
@@ -288,7 +292,8 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 		}, Leases: w.ledger.Leases(), Observer: w}
 		defer run(t, watcher)()
 		time.Sleep(time.Until(last.End) + 10*time.Second)
-		if g, _, _ := w.ledger.Lookup(t.Context(), last.ID); g.EndedAt.IsZero() || g.EndedAt.Sub(last.End) > 6*time.Second {
+		if g, _, _ := w.ledger.Lookup(t.Context(), last.ID); g.EndedAt.IsZero() ||
+			g.EndedAt.Sub(last.End) > 6*time.Second {
 			t.Errorf("the grant on the scope that works was ended at %s, its end was %s", g.EndedAt, last.End)
 		}
 		close(hang)
@@ -397,8 +402,8 @@ func (w *watched) watchCostly(p *costly, claim time.Duration) (stop func()) {
 	return run(w.t, watcher)
 }
 
-// Far more is due on one scope than a lane holds, and it works slowly: what is due elsewhere does not wait for it, what does not fit is
-// left for others, and all of it is done as fast as the scope allows.
+// Far more is due on one scope than a lane holds, and it works slowly: what is due elsewhere does not wait for it,
+// what does not fit is left for others, and all of it is done as fast as the scope allows.
 func TestWatchLongLaneDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -412,7 +417,8 @@ func TestWatchLongLaneDelaysNoOther(t *testing.T) {
 		const call, claim = time.Second, 200 * time.Millisecond
 		defer w.watchCostly(&costly{call: call}, claim)()
 		time.Sleep(time.Until(end) + 2*time.Second)
-		q := jit.DueQuery{Owners: jit.Owners{"jit"}, Now: time.Now(), Holder: "b", Lease: time.Nanosecond, Limit: 12_000}
+		q := jit.DueQuery{Owners: jit.Owners{"jit"}, Now: time.Now(), Holder: "b", Lease: time.Nanosecond,
+			Limit: 12_000}
 		if rest, err := w.ledger.AcquireDue(t.Context(), q); err != nil || len(rest) < 5000 {
 			t.Errorf("another may claim %d of what is left, %v", len(rest), err)
 		}
@@ -451,8 +457,8 @@ func TestWatchManyFailuresDelayNoOther(t *testing.T) {
 	}
 }
 
-// A claim of everything that is due takes long, and a lane has room again meanwhile: what comes due then is not kept waiting for as long
-// again.
+// A claim of everything that is due takes long, and a lane has room again meanwhile: what comes due then is not kept
+// waiting for as long again.
 func TestWatchLooksAfterALongClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -502,7 +508,8 @@ func TestWatchersTakeOver(t *testing.T) {
 		g := w.grant("db", "a", "alice", "2m", time.Time{})
 		// A claim whose holder dies at once.
 		time.Sleep(time.Until(g.End))
-		if claimed, err := w.ledger.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"jit"}, Now: time.Now(), Holder: "dead", Lease: 30 * time.Second, Limit: 10}); err != nil || len(claimed) != 1 {
+		if claimed, err := w.ledger.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"jit"}, Now: time.Now(),
+			Holder: "dead", Lease: 30 * time.Second, Limit: 10}); err != nil || len(claimed) != 1 {
 			t.Fatal(claimed, err)
 		}
 		_, stop := w.watch("a")
@@ -547,8 +554,8 @@ func TestWatchWithoutLedger(t *testing.T) {
 	})
 }
 
-// A start was carried out and could not be recorded, for the ledger was gone; it is tried again when its end has come. The end does not
-// wait for that.
+// A start was carried out and could not be recorded, for the ledger was gone; it is tried again when its end has
+// come. The end does not wait for that.
 func TestWatchEndDoesNotWaitForAStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
