@@ -17,7 +17,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// account is a bucket of an AWS account with a colleague who may read it.
+// account is a bucket of an AWS account that a colleague may read.
 type account struct {
 	gateway *testenv.AWSGateway
 	bucket  string

@@ -55,7 +55,7 @@ func (c *cluster) scope() string { return "namespaces/" + c.namespace }
 func (c *cluster) native() bool  { return false }
 func (c *cluster) begins() bool  { return false }
 
-// settles: the authorizer follows the bindings by watching them.
+// settles allows for the authorizer, which watches the bindings.
 func (c *cluster) settles() time.Duration { return 5 * time.Second }
 
 func (c *cluster) people(_ *testing.T, n int) []string {
@@ -95,7 +95,7 @@ func (c *cluster) bindings(t *testing.T, mine bool) []rbacv1.RoleBinding {
 	return all
 }
 
-// describeBindings writes them down with their versions.
+// describeBindings returns the bindings with their versions as text.
 func describeBindings(t *testing.T, bindings []rbacv1.RoleBinding) string {
 	t.Helper()
 	text, err := json.MarshalIndent(bindings, "", " ")

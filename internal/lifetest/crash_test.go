@@ -58,7 +58,7 @@ func (s *site) killedJit(failpoint string, args ...string) {
 	}
 }
 
-// recovered fails the test unless the next apply makes everything right.
+// recovered fails the test unless the next apply repairs everything.
 func (s *site) recovered(foreign, failpoint string) {
 	s.t.Helper()
 	same(s.t, foreign, s.foreign(s.t), failpoint+": after the crash what is not ours is")
@@ -73,7 +73,7 @@ func (s *site) recovered(foreign, failpoint string) {
 	same(s.t, foreign, s.foreign(s.t), failpoint+": after the next apply what is not ours is")
 }
 
-// Promise 7: wherever the provider dies, the next run makes it right.
+// Promise 7: wherever the provider dies, the next run completes the work.
 func TestProviderKilled(t *testing.T) {
 	t.Parallel()
 	eachCrash(t, func(t *testing.T, s *site, foreign string, writing []string) {
@@ -121,8 +121,8 @@ func instant(t *testing.T, s string) time.Time {
 	return at
 }
 
-// A provider that dies while it grants, and nobody applies again: the access ends with its window all
-// the same, by itself or by the sweeper.
+// A provider dies while it grants, and nobody applies again. The access ends with its window, by itself or by the
+// sweeper.
 func TestProviderKilledAndForgotten(t *testing.T) {
 	t.Parallel()
 	eachCrash(t, func(t *testing.T, s *site, foreign string, writing []string) {
@@ -146,7 +146,7 @@ func TestProviderKilledAndForgotten(t *testing.T) {
 	})
 }
 
-// The sweeper dies at every step of what it does; the next sweep does the rest.
+// The sweeper dies at each of its steps, and the next sweep completes the work.
 func TestSweepKilled(t *testing.T) {
 	t.Parallel()
 	eachCrash(t, func(t *testing.T, s *site, foreign string, writing []string) {
@@ -186,7 +186,7 @@ func TestSweepKilled(t *testing.T) {
 				swept(on("repair"), true)
 			}
 
-			// A revocation that dies behind its intent is the sweeper's to finish.
+			// The sweeper finishes a revocation that died after its intent.
 			s.killedJit("revoke.after-intent", "revoke", "--all", "--yes", "--reason", "INC-1: done")
 			s.may(true, "after a revocation that died")
 			swept(on("revoke"), false)
@@ -196,7 +196,7 @@ func TestSweepKilled(t *testing.T) {
 	})
 }
 
-// The ledger is lost, only the markers are left, and the sweeper that goes by them dies.
+// The ledger is lost, only the markers are left, and a sweeper that uses them dies.
 func TestSweepByMarkersKilled(t *testing.T) {
 	t.Parallel()
 	eachCrash(t, func(t *testing.T, s *site, foreign string, writing []string) {
@@ -207,7 +207,7 @@ func TestSweepByMarkersKilled(t *testing.T) {
 		s.loseLedger()
 		time.Sleep(time.Until(end.Add(1100 * time.Millisecond)))
 		if _, ok := s.place.(unmarked); ok {
-			// What the ledger alone remembered is lost with it: nothing is taken for ours any more.
+			// Claims are lost with the ledger: no binding is recognised as ours.
 			s.mustJit("sweep")
 			same(t, foreign, s.foreign(t), "after the sweep what is not ours is")
 			s.may(true, "after a sweep that knows of nothing")

@@ -23,22 +23,22 @@ import (
 // envLong turns on the tests that take many minutes.
 const envLong = "JIT_TEST_LONG"
 
-// long reports whether faults are to last for minutes.
+// long reports whether faults last for minutes.
 func long() bool { return os.Getenv(envLong) != "" }
 
-// post is where daemons stand watch over grants that the test makes itself. The test reaches the ledger and the
-// targets directly, whatever stands between them and the daemons.
+// post is a setting in which daemons watch grants that the test makes. The test reaches the ledger and the targets
+// directly, whatever stands between them and the daemons.
 type post struct {
 	t     *testing.T
 	dir   string
 	jit   string // the command
 	owner string
-	// ledger is the URL of the ledger, watched that by which the daemons reach it.
+	// ledger is the URL of the ledger for the test, and watched the one for the daemons.
 	ledger, watched string
-	// targets are the places by the name of the target; where through names a configuration, the daemons use that.
+	// targets are the places by target name. If through has a configuration of a target, the daemons use it.
 	targets map[string]place
 	through map[string]string
-	// people are those of each target, who have no access.
+	// people are principals without access, by target.
 	people  map[string][]string
 	foreign map[string]string
 	rt      *config.Runtime
@@ -64,7 +64,7 @@ func newPost(t *testing.T, build func() (string, error), targets map[string]plac
 	return p
 }
 
-// open writes the settings and opens the way of the test to the ledger and the targets.
+// open writes the settings and opens the ledger and the targets for the test.
 func (p *post) open() {
 	p.t.Helper()
 	settings := func(name, ledger string, through map[string]string) string {
@@ -105,11 +105,11 @@ func (p *post) runtime(path string) *config.Runtime {
 	return rt
 }
 
-// asked is what is asked for in a grant of a post.
+// asked is the request for a grant of a post.
 type asked struct {
 	target, who, reason string
 	end                 time.Time
-	// begin, if set, is when it is to begin.
+	// begin, if set, is when the grant begins.
 	begin time.Time
 }
 
@@ -137,7 +137,7 @@ func (p *post) grant(all ...asked) []jit.Grant {
 	return made
 }
 
-// record returns what is recorded of a grant now.
+// record returns the record of a grant.
 func (p *post) record(id jit.ID) jit.Grant {
 	p.t.Helper()
 	g, known, err := p.rt.Ledger.Lookup(p.t.Context(), id)
@@ -163,7 +163,7 @@ func (p *post) events() map[jit.ID]map[jit.EventKind]int {
 	return all
 }
 
-// history tells what is recorded of a grant.
+// history returns the events of a grant as text.
 func (p *post) history(id jit.ID) string {
 	p.t.Helper()
 	var all strings.Builder
@@ -178,8 +178,8 @@ func (p *post) history(id jit.ID) string {
 	return all.String()
 }
 
-// checkRecord fails the test unless everything that was recorded was recorded once, no grant ended before its time,
-// those that are over have ended, the chain is whole and what is not ours is as it was.
+// checkRecord fails the test unless every event was recorded once, no grant ended early, every grant that is over has
+// ended, the chain is intact and foreign access is as it was.
 func (p *post) checkRecord() {
 	p.t.Helper()
 	events := p.events()
@@ -208,7 +208,7 @@ func (p *post) checkRecord() {
 				ends,
 			)
 		}
-		// A daemon tells of a failure once an hour; the next one does not know what it told.
+		// A daemon records a failure once an hour; the next daemon does not know what it recorded.
 		if n[jit.EventRevokeFailed] > p.started {
 			p.t.Errorf("%d events tell that grant %s on target %s could not be revoked, of %d daemons:\n%s",
 				n[jit.EventRevokeFailed], g.ID, g.Target, p.started, p.history(g.ID))
@@ -258,13 +258,13 @@ func (p *post) watch(env []string, args ...string) *daemon {
 	return d
 }
 
-// kill ends the daemon as a power cut does.
+// kill ends the daemon like a power cut.
 func (d *daemon) kill() {
 	_ = d.cmd.Process.Kill()
 	<-d.over
 }
 
-// stop ends the daemon in order.
+// stop ends the daemon with a signal.
 func (d *daemon) stop() {
 	d.t.Helper()
 	eventually(d.t, time.Minute, func() string { // else it may not know yet what a signal is
@@ -321,7 +321,7 @@ func (l *tail) String() string {
 	return string(bytes.TrimSpace(l.text))
 }
 
-// eventually waits until wrong finds nothing wrong any more.
+// eventually waits until wrong returns an empty text.
 func eventually(t *testing.T, within time.Duration, wrong func() string) {
 	t.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(200 * time.Millisecond) {
@@ -335,8 +335,8 @@ func eventually(t *testing.T, within time.Duration, wrong func() string) {
 	}
 }
 
-// pulse measures how long the machine itself stalls: the longest time that a tenth of a second and a small write to
-// the disk took, until stop is called.
+// pulse measures how long the machine itself stalls: until stop is called, the longest time for a pause of a tenth of
+// a second and a small write to the disk.
 func pulse(t *testing.T) (stop func() time.Duration) {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "pulse"))

@@ -150,7 +150,7 @@ func (d *database) tamper(t *testing.T) {
 		END LOOP; END $$`, d.tag))
 }
 
-// drop takes the roles that bear our marker away.
+// drop removes the roles that have our marker.
 func (d *database) drop(t *testing.T) {
 	t.Helper()
 	names := d.list(t, "", "SELECT string_agg(quote_ident(rolname), ', ') FROM wrappers")

@@ -19,8 +19,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// directory is an account that people are let into with a permission set of IAM Identity Center, and a colleague who
-// may.
+// directory is an account with a permission set of IAM Identity Center and a colleague who has access.
 type directory struct {
 	*testenv.MotoDirectory
 	account testenv.MotoAccount
@@ -93,7 +92,7 @@ func (d *directory) tries(t *testing.T, principal string) bool {
 	return slices.ContainsFunc(d.Assignments(t, d.set), func(a testenv.Assignment) bool { return a.ID == id })
 }
 
-// assigned lists the assignments of people, which are ours, or those of others.
+// assigned lists the assignments of people: ours, or those of others.
 func (d *directory) assigned(t *testing.T, people bool) []testenv.Assignment {
 	t.Helper()
 	d.mu.Lock()
@@ -123,7 +122,7 @@ func (d *directory) tamper(t *testing.T) {
 // unmarked: see [unmarked].
 func (d *directory) unmarked() {}
 
-// The state has the session tail of the permission set, and a policy goes by it.
+// The state has the session tail of the permission set, and a policy can limit it.
 func TestSessionTailOfThePermissionSet(t *testing.T) {
 	t.Parallel()
 	d := newDirectory(t)

@@ -44,8 +44,8 @@ func fill(t *testing.T, dir string) string {
 	}
 }
 
-// A place that cannot be written to: the file stays as it is, the error says what to do, and the next
-// run goes on where this one ended.
+// The place cannot be written. The file stays as it is, the error says what to do, and the next run continues where
+// this one ended.
 func TestUnwritableHost(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -122,7 +122,7 @@ func TestUnwritableHost(t *testing.T) {
 	}
 }
 
-// The disk under the ledger is full: access ends all the same, and is recorded when there is room again.
+// The disk under the ledger is full. Access still ends, and that is recorded when there is room again.
 func TestFaultsLedgerDiskFull(t *testing.T) {
 	t.Parallel()
 	p := newPost(t, released, map[string]place{"host": newHost(t), "gateway": newGateway(t)}, 4)

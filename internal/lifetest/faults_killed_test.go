@@ -10,12 +10,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// watchedPlaces are those on which daemons are tried: a file, a database and two services.
+// watchedPlaces are the places of the tests of daemons: a file, a database and two services.
 var watchedPlaces = []string{"ssh", "postgresql", "gcp", "hoop"}
 
-// The daemon is killed at every step of what it does, and the next one does the rest. Of two grants of the same
-// access the end of one leaves the other, a grant that is due to begin begins, what was altered is put right, and
-// what no record explains goes when it is over.
+// The daemon is killed at each of its steps, and the next one completes the work. The end of a grant does not end
+// another grant of the same access, a grant that is due begins, an altered binding is repaired, and a binding that no
+// record explains is removed when it is over.
 func TestFaultsDaemonKilled(t *testing.T) {
 	t.Parallel()
 	for _, p := range places {

@@ -50,8 +50,8 @@ func TestFaultsLedgerLocked(t *testing.T) {
 	p.ledgerFails(func() { exec("BEGIN IMMEDIATE") }, func() { exec("ROLLBACK") })
 }
 
-// ledgerFails has the ledger fail while grants end: their access ends all the same, by the markers, that of others
-// does not, and all is recorded when it is back. It lasts a minute, or five where time does not matter.
+// ledgerFails makes the ledger fail while grants end. Their access ends by the markers, other access does not, and
+// everything is recorded when the ledger is back. It takes one minute, or five in long tests.
 func (p *post) ledgerFails(set, over func()) {
 	t := p.t
 	lasts := time.Minute
@@ -73,7 +73,7 @@ func (p *post) ledgerFails(set, over func()) {
 	d := p.watch(nil)
 	time.Sleep(time.Until(begin))
 	set()
-	// Without the ledger it takes a while until its silence is taken for what it is.
+	// It takes a while until a silent ledger counts as failed.
 	eventually(t, lasts, func() string {
 		for name, at := range p.targets {
 			if n := at.marked(t); n != 1 {

@@ -15,7 +15,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// load is what comes and goes while replicas are killed, and what was seen of it.
+// load is grants that come and go while replicas are killed, and what was seen of them.
 type load struct {
 	*post
 	db *database
@@ -24,7 +24,7 @@ type load struct {
 	made []jit.Grant // confirmed; those that were ended early have that in them
 }
 
-// admitted asks the server who of the people has the role.
+// admitted asks the server which of the people have the role.
 func (l *load) admitted() map[string]bool {
 	l.t.Helper()
 	names, err := ask(
@@ -45,7 +45,7 @@ func (l *load) admitted() map[string]bool {
 	return all
 }
 
-// look fails the test if somebody is without access who has a live grant.
+// look fails the test if somebody with a live grant has no access.
 func (l *load) look() {
 	l.t.Helper()
 	l.mu.Lock()
@@ -56,7 +56,7 @@ func (l *load) look() {
 	defer l.mu.Unlock()
 	now := time.Now()
 	for i, g := range confirmed {
-		// One may have been revoked while the server was asked.
+		// A grant may have been revoked while the server was asked.
 		if g.Live(now) && l.made[i].Live(now) && !admitted[g.Principal] {
 			l.t.Errorf("at %s %s is without access, and the grant %s lasts until %s", now.UTC(), g.Principal, g.ID,
 				g.End)
@@ -64,8 +64,8 @@ func (l *load) look() {
 	}
 }
 
-// come makes a grant for one of the people, and now and then revokes it again. The last of the people have one that
-// outlasts the test.
+// come makes a grant for one of the people and sometimes revokes it. The last of the people have grants that outlast
+// the test.
 func (l *load) come(n int, until time.Time) {
 	people := l.people["db"]
 	who := people[rand.IntN(len(people))]
@@ -97,9 +97,9 @@ func (l *load) come(n int, until time.Time) {
 // staying is how many of the people keep their access throughout.
 const staying = 5
 
-// Three replicas are killed at random under load, on a network that fails now and then: nobody is without access that
-// lasts, everything that is over goes, and everything is recorded once. It takes a minute, or ten where time does not
-// matter.
+// Three replicas are killed at random under load, on a network that fails now and then. Everybody with a lasting
+// grant keeps access, everything that is over ends, and every event is recorded once. It takes one minute, or ten in
+// long tests.
 func TestFaultsReplicasKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	server := testenv.Postgres(t)

@@ -18,12 +18,12 @@ import (
 // sick is a target whose server fails for a while.
 type sick struct {
 	place
-	// through is its configuration for the daemons; empty when it is that of the place.
+	// through is its configuration for the daemons; empty means that of the place.
 	through   string
 	set, over func()
 }
 
-// as opens a place and returns what it is.
+// as opens a place as its type.
 func as[T place](t *testing.T, open func(*testing.T) place) T {
 	t.Helper()
 	at, ok := open(t).(T)
@@ -71,9 +71,9 @@ func sickServices(t *testing.T) map[string]sick {
 	return all
 }
 
-// Targets fail while grants end, on the network or with their answers: the target that works ends its grants in time,
-// none is taken for ended that is not, and when the others are back everything is made good. It lasts half a minute,
-// or three where time does not matter.
+// Targets fail while grants end, on the network or with their answers. The target that works ends its grants on time,
+// no grant is recorded as ended that has not, and when the others are back everything is completed. It takes half a
+// minute, or three minutes in long tests.
 func TestFaultsTargets(t *testing.T) {
 	t.Parallel()
 	for name, fault := range networkFaults {

@@ -59,7 +59,7 @@ func (g *gateway) tries(_ *testing.T, principal string) bool {
 	return g.server.MayConnect(principal, gatewayScope, time.Now())
 }
 
-// hider is who asks for the review that hides a grant.
+// hider asks for the review that hides a grant.
 const hider = "jit:hidden:by:another:review"
 
 // foreign is all that the API key has not approved, without the reviews that tamper makes.
@@ -96,8 +96,7 @@ func (g *gateway) tamper(*testing.T) {
 	}
 }
 
-// What the gateway would refuse, or what would give nothing, is refused at plan with the reason, and nothing is
-// written.
+// The plan refuses what the gateway would refuse and what would give nothing, with the reason. Nothing is written.
 func TestGatewayRefusesAtPlan(t *testing.T) {
 	t.Parallel()
 	g, ok := newGateway(t).(*gateway)
@@ -182,8 +181,8 @@ func TestGatewayApprovedAgain(t *testing.T) {
 	}
 }
 
-// What a grant does not change is told at plan: single commands that nothing asks a review for, and a connection that
-// the user cannot see.
+// The plan warns of what a grant does not change: single commands that need no review, and a connection that the user
+// cannot see.
 func TestGatewayWarnsAtPlan(t *testing.T) {
 	t.Parallel()
 	g, ok := newGateway(t).(*gateway)
@@ -209,7 +208,7 @@ func (g askedGateway) target() string {
 	return fmt.Sprintf("{ hoop = { url = %q, api_key = %q, approval = \"hoop\" } }", g.server.URL, hooptest.Key)
 }
 
-// waiting are the sessions of requests that nobody has decided on.
+// waiting returns the sessions whose requests nobody has decided.
 func (g askedGateway) waiting() []string {
 	var all []string
 	for _, r := range g.server.Reviews() {
@@ -220,8 +219,8 @@ func (g askedGateway) waiting() []string {
 	return all
 }
 
-// With approval = "hoop" an apply waits for the reviewers, and leaves what nobody has decided on to a sweep or the
-// next apply. The window is counted from the approval.
+// With approval = "hoop" an apply waits for the reviewers. A sweep or the next apply completes what nobody has
+// decided by then. The window begins with the approval.
 func TestGatewayReviewersDecide(t *testing.T) {
 	t.Parallel()
 	inner, ok := newGateway(t).(*gateway)
@@ -246,7 +245,7 @@ func TestGatewayReviewersDecide(t *testing.T) {
 		return all[0]
 	}
 
-	// Nobody decides while the apply waits: a sweep takes the approval up.
+	// Nobody decides while the apply waits. A sweep begins the grant after the approval.
 	s.configure(s.grant("a", impatient))
 	says(s.Plan(), "Reviewers decide in hoop")
 	r := s.Apply()
@@ -269,7 +268,7 @@ func TestGatewayReviewersDecide(t *testing.T) {
 	settled("when it is approved")
 	s.mustJit("audit", "verify")
 
-	// The next apply takes it up where no sweep has.
+	// Without a sweep, the next apply begins the grant.
 	s.configure(s.grant("a", impatient), s.grant("b", impatient))
 	s.Apply()
 	g.server.Decide(g.boss, one(), "APPROVED", time.Now())
@@ -279,7 +278,7 @@ func TestGatewayReviewersDecide(t *testing.T) {
 	s.Apply()
 	settled("when the apply has taken it up")
 
-	// The apply that waits goes on with the approval.
+	// The waiting apply continues after the approval.
 	s.configure(s.grant("a", impatient), s.grant("b", impatient), s.grant("c", `timeouts = { create = "2m" }`))
 	decided := make(chan string, 1)
 	go func() {
@@ -301,7 +300,7 @@ func TestGatewayReviewersDecide(t *testing.T) {
 		t.Errorf("after the apply list says\n%s", list)
 	}
 
-	// Who denies it is told, and nobody is asked again.
+	// The error names who denied it, and nobody is asked again.
 	s.configure(s.grant("d", `timeouts = { create = "2m" }`))
 	go func() {
 		for range 600 {
@@ -323,7 +322,7 @@ func TestGatewayReviewersDecide(t *testing.T) {
 	s.may(false, "when all is taken back or denied")
 	s.mustJit("sweep")
 
-	// What is denied when no apply waits is told by every plan.
+	// Every plan reports a denial that came while no apply waited.
 	s.configure(s.grant("f", impatient))
 	s.Apply()
 	says(s.Plan(), "The grant waits for approval")
@@ -333,7 +332,7 @@ func TestGatewayReviewersDecide(t *testing.T) {
 	says(s.Plan(), "boss@example.com rejected the review")
 	s.may(false, "when it is denied")
 
-	// What is destroyed while it waits is taken back.
+	// A request is withdrawn if it is destroyed while it waits.
 	s.configure(s.grant("e", impatient))
 	s.Apply()
 	one()

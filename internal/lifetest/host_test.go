@@ -16,8 +16,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// host is an account with an authorized_keys file. Keys are tried on a real sshd where real servers
-// are turned on, else on a model of how it reads the file.
+// host is an account with an authorized_keys file. Keys are tried on a real sshd if real servers are enabled, and
+// otherwise on a model of sshd.
 type host struct {
 	file   string
 	server *testenv.SSHServer // nil without real servers

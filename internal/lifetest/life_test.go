@@ -12,7 +12,7 @@ import (
 // dependsOnSweeper is the warning of a plan whose grants do not end by themselves, while no sweeper passes.
 const dependsOnSweeper = "No sweeper is at work"
 
-// The life of a grant, with its access tried, until its time has passed; and promises 3 to 5 after that.
+// The life of a grant until its time has passed, with its access tried, and promises 3 to 5 after that.
 func TestLifeUntilItsTimeHasPassed(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, s *site, thorough bool) {
@@ -68,7 +68,7 @@ type life struct {
 	renewal int
 	trigger int
 	crew    []string
-	// foreign is what was on the place before, which was none of ours.
+	// foreign is the foreign access on the place from before.
 	foreign string
 }
 
@@ -81,7 +81,7 @@ func (l *life) configure() {
 			`principal = ["`+strings.Join(l.crew, `", "`)+`"][count.index]`))
 }
 
-// begin brings the grants into being.
+// begin makes the grants.
 func begin(t *testing.T, s *site, ttl string, thorough bool) *life {
 	t.Helper()
 	l := &life{site: s, ttl: ttl, renewal: 1, trigger: 1, crew: s.people(t, 2)}
@@ -120,8 +120,8 @@ func begin(t *testing.T, s *site, ttl string, thorough bool) *life {
 	return l
 }
 
-// noWayBack tries everything that could bring an ended grant back. Nothing may be written and nobody
-// get through.
+// noWayBack tries everything that could bring an ended grant back. Nothing may be written, and nobody may get
+// through.
 func (l *life) noWayBack(t *testing.T, thorough bool) {
 	t.Helper()
 	l.unchanged("after the end")

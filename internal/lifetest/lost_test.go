@@ -11,9 +11,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// Promise 9: the ledger is lost with 100 live and 100 ended grants on three platforms. What the markers say is over
-// is ended with nothing but credentials, exactly that; what is live is recorded again with its own window, and the
-// configuration takes it over.
+// Promise 9: the ledger is lost with 100 live and 100 ended grants on three platforms. A sweep with nothing but
+// credentials ends exactly the grants whose markers say that they are over. Live grants are recorded again with their
+// windows, and the configuration adopts them.
 func TestLostLedgerOnThreePlatforms(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string][]func(*testing.T) place{
@@ -154,7 +154,7 @@ func loseLedgerOf(t *testing.T, open []func(*testing.T) place) {
 	s.unchanged("after the records were made again")
 	s.mustJit("sweep")
 
-	// The configuration takes over what is recorded, with its window and its reason.
+	// The configuration adopts the records, with their windows and reasons.
 	s.Must("state", "rm", "jit_grant.live0[7]")
 	says(t, s.Apply(), "The grant is live already")
 	again := s.State()["jit_grant.live0[7]"]
@@ -183,7 +183,7 @@ func list(texts []string) string {
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
-// together is a place whose environment is that of several.
+// together is a place with the environment of several places.
 type together struct {
 	place
 	env []string

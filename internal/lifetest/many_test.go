@@ -10,8 +10,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// Five runs of Terraform at the same time, ten grants each, on one target and one ledger: nothing is lost
-// and nobody fails.
+// Five concurrent runs of Terraform with ten grants each share one target and one ledger. Nothing is lost and none
+// fails.
 func TestFiftyWriters(t *testing.T) {
 	t.Parallel()
 	for _, p := range places {

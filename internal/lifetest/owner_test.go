@@ -9,8 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// The life of a grant with PostgreSQL as the ledger; and of two owners who share the ledger, the target, and
-// even the person neither revokes what is the other's. A sweep ends what is over for both, unless it is to serve one.
+// The life of a grant with PostgreSQL as the ledger. Two owners share the ledger, the target and even the person, and
+// neither revokes the other's grants. A sweep ends what is over for both, unless it serves one of them only.
 func TestTwoOwnersOnOneServerLedger(t *testing.T) {
 	t.Parallel()
 	for _, p := range places {

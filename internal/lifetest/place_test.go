@@ -13,19 +13,19 @@ type place interface {
 	// role and scope are what the grants of the place give.
 	role() string
 	scope() string
-	// native: the place ends access without any process of ours.
+	// native reports whether the place ends access without any process of ours.
 	native() bool
-	// begins: the place begins access without any process of ours.
+	// begins reports whether the place begins access without any process of ours.
 	begins() bool
 	// people makes n principals who have no access.
 	people(t *testing.T, n int) []string
-	// tries logs in as the principal, or asks as it, and reports whether it got through.
+	// tries logs in as the principal, or sends a request as it, and reports whether it got through.
 	tries(t *testing.T, principal string) bool
-	// settles is how long a change may take to have effect.
+	// settles is how long a change may take to become effective.
 	settles() time.Duration
-	// foreign is everything that is not ours, byte for byte.
+	// foreign returns everything that is not ours, byte for byte.
 	foreign(t *testing.T) string
-	// dump is everything, with what changes whenever somebody writes.
+	// dump returns everything, with whatever changes when somebody writes.
 	dump(t *testing.T) string
 	// marked counts the bindings that bear our marker.
 	marked(t *testing.T) int
@@ -48,11 +48,11 @@ var places = []struct {
 	{"hoop", newGateway},
 }
 
-// unmarked is a place on which nothing can be written on a binding: the ledger remembers the markers, and
-// a binding cannot be altered, only removed.
+// unmarked is a place whose bindings cannot hold a marker. The ledger keeps claims, and a binding can only be
+// removed, not altered.
 type unmarked interface{ unmarked() }
 
-// environment is what the programs that work on a place need in their environment, where that is anything.
+// environment is the environment that programs need to work on a place, if any.
 func environment(p place) []string {
 	if with, ok := p.(interface{ environment() []string }); ok {
 		return with.environment()

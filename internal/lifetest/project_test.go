@@ -11,7 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// project is a project of Google Cloud with colleagues: one who may always, and one until a condition of his own ends.
+// project is a project of Google Cloud with two colleagues: one always has access, the other until a condition ends.
 type project struct {
 	server *gcptest.Server
 }
@@ -64,7 +64,7 @@ func mine(b gcptest.Binding) bool {
 	return b.Condition != nil && ours.MatchString(b.Condition.Description)
 }
 
-// foreign is the policy without what is ours, and what is audited.
+// foreign returns the policy without our bindings, and the audit settings.
 func (p *project) foreign(t *testing.T) string {
 	t.Helper()
 	policy := p.server.Policy(projectScope)

@@ -8,9 +8,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// Somebody who may make a table grants it to the role of a grant, in a database that jit does not clean: access ends
-// all the same. Nothing fails because of what is left, everything says so, and it is cleaned up once that can be
-// done.
+// Somebody grants a table to the role of a grant, in a database that jit does not clean. Access still ends, nothing
+// fails because of the remains, every surface reports them, and they are cleaned up as soon as possible.
 func TestRemainsOfADatabaseRole(t *testing.T) {
 	t.Parallel()
 	cli, d := testenv.Terraforms(t)[0], newDatabase(t).(*database)

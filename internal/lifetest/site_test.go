@@ -25,12 +25,12 @@ type site struct {
 	t *testing.T
 	// binary is the path of the provider; jit is beside it.
 	binary string
-	// ledger and owner are settings of the same names; an empty ledger is left out. Each site has an
-	// owner of its own: they share servers, and none is to sweep what is another's.
+	// ledger and owner are settings of the same names; an empty ledger is left out. Each site has its own owner,
+	// because sites share servers and must not sweep each other's grants.
 	ledger, owner string
 	// serves, if set, is the one owner that the site's sweeps serve.
 	serves string
-	// who is the person that the grants are for unless they say otherwise.
+	// who is the default principal of the grants.
 	who string
 }
 
@@ -63,8 +63,8 @@ func (s *site) configure(resources ...string) {
 		"provider \"jit\" {\n"+settings+"}\n"+strings.Join(resources, "\n"))
 }
 
-// grant is the block of jit_grant.<name>: who may for an hour, unless lines say otherwise. A line
-// replaces the one of the same attribute, and "ttl =" alone leaves it out.
+// grant returns the block of jit_grant.<name>, by default for who and one hour. A line replaces the line of the same
+// attribute, and "ttl =" alone removes it.
 func (s *site) grant(name string, lines ...string) string {
 	attributes := []string{`target = "here"`, fmt.Sprintf("principal = %q", s.who), fmt.Sprintf("role = %q", s.role()),
 		fmt.Sprintf("scope = %q", s.scope()), fmt.Sprintf("reason = %q", "INC-1: "+name), `ttl = "1h"`}
@@ -92,7 +92,7 @@ func (s *site) fact(name, attribute string) string {
 	return fmt.Sprint(values[attribute])
 }
 
-// waitFor waits until the time has come that an attribute of jit_grant.<name> tells, and a second more.
+// waitFor waits until one second after the time in an attribute of jit_grant.<name>.
 func (s *site) waitFor(name, attribute string) {
 	s.t.Helper()
 	at, err := time.Parse(time.RFC3339, s.fact(name, attribute))
@@ -136,7 +136,7 @@ func (s *site) jit(env []string, args ...string) acctest.Result {
 	return acctest.Result{ExitCode: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
 }
 
-// mustJit is jit of what has to end with exit code 0.
+// mustJit is jit for commands that must end with exit code 0.
 func (s *site) mustJit(args ...string) acctest.Result {
 	s.t.Helper()
 	r := s.jit(nil, args...)
@@ -146,7 +146,7 @@ func (s *site) mustJit(args ...string) acctest.Result {
 	return r
 }
 
-// gone fails the test unless nothing of ours is left and the rest is as it was.
+// gone fails the test unless nothing of ours is left and foreign access is as it was.
 func (s *site) gone(foreign, when string) {
 	s.t.Helper()
 	if n := s.marked(s.t); n != 0 {
@@ -178,7 +178,7 @@ func silent(t *testing.T, r acctest.Result, part string) {
 	}
 }
 
-// saysFolded is [says] whatever the case of letters: a sentence begins with a large one.
+// saysFolded is [says] without regard to case.
 func saysFolded(t *testing.T, r acctest.Result, parts ...string) {
 	t.Helper()
 	for _, part := range parts {

@@ -13,7 +13,7 @@ import (
 )
 
 // subscription is a subscription of Azure with a colleague who may always read. Its grants are plain role
-// assignments: what Privileged Identity Management gives lasts five minutes at least.
+// assignments, because grants of Privileged Identity Management last at least five minutes.
 type subscription struct {
 	server *azuretest.Server
 }
@@ -56,7 +56,7 @@ func (s *subscription) tries(_ *testing.T, principal string) bool {
 	return s.server.Allowed(strings.TrimPrefix(principal, "user:"), azuretest.Reader, subscriptionScope, time.Now())
 }
 
-// maker is the word after the markers that says for which grant an assignment was made.
+// maker is the text after a marker that names the grant of an assignment.
 var maker = regexp.MustCompile(` made:[a-z0-9-]+:[0-9a-f-]{36}`)
 
 func claimed(text string) bool { return ours.MatchString(maker.ReplaceAllString(text, "")) }

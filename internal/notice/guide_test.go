@@ -34,14 +34,14 @@ func block(t *testing.T, language string) string {
 	return string(found[1])
 }
 
-// trial is a notice as it came.
+// trial is a notice as it was received.
 type trial struct {
 	Secret string            `json:"secret"`
 	Header map[string]string `json:"header"`
 	Body   string            `json:"body"`
 }
 
-// The code of the guide takes what is sent, and nothing that was altered or is old.
+// The code in the guide accepts notices and rejects those that were altered or are old.
 func TestGuideVerifies(t *testing.T) {
 	python := block(t, "python") + `
 import json, sys
@@ -111,8 +111,7 @@ func main() {
 	})
 }
 
-// trials are genuine notices under secrets of both forms and what becomes of them in wrong hands, and the verdicts on
-// them.
+// trials are genuine notices with secrets of both forms, forgeries of them, and the expected verdicts.
 func trials(t *testing.T) (input, want string) {
 	t.Helper()
 	var all []trial

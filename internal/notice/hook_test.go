@@ -25,8 +25,8 @@ import (
 
 const secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
-// hook is a receiver that takes what is signed and complains of everything else. It is a whole HTTP server whose
-// connections are in memory, so that it can stand in a bubble of testing/synctest.
+// hook is a receiver that accepts signed notices and complains about anything else. It is an HTTP server whose
+// connections are in memory, so that it works in a bubble of testing/synctest.
 type hook struct {
 	t       *testing.T
 	server  *http.Server
@@ -35,13 +35,13 @@ type hook struct {
 	closing sync.Once
 
 	mu sync.Mutex
-	// down: nobody takes connections.
+	// down refuses connections.
 	down bool
-	// answer, if set, decides what is answered to the n-th request since then; 2xx takes the notice, cut cuts the
-	// connection before it is taken and cutAfter when it is.
+	// answer, if set, returns the answer to the n-th request since it was set. 2xx accepts the notice; cut closes the
+	// connection before the notice is accepted, and cutAfter after it.
 	answer func(n int, w http.ResponseWriter) int
 	n      int
-	// asked is when each request came, got what was taken.
+	// asked has the time of each request, and got the accepted notices.
 	asked []time.Time
 	got   []received
 }
@@ -91,7 +91,7 @@ func (h *hook) Close() error {
 	return nil
 }
 
-// Addr is of no importance.
+// Addr is not used.
 func (h *hook) Addr() net.Addr { return &net.TCPAddr{} }
 
 // transport returns connections to the hook and to nothing else.
@@ -117,8 +117,8 @@ func (h *hook) transport() http.RoundTripper {
 	return transport
 }
 
-// verify is what the specification asks of a receiver, in its words: the signature is over id, timestamp and payload,
-// joined by full stops; the key is the base64 after whsec_; a timestamp that is too old or too new is refused
+// verify does what the specification asks of a receiver: the signature is over id, timestamp and payload, joined by
+// full stops; the key is the base64 after whsec_; a timestamp that is too old or too new is refused
 // (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 func verify(header http.Header, body []byte, now time.Time) error {
 	id, stamp := header.Get("webhook-id"), header.Get("webhook-timestamp")
@@ -145,7 +145,7 @@ func verify(header http.Header, body []byte, now time.Time) error {
 	return errors.New("no signature is right")
 }
 
-// ServeHTTP takes a notice.
+// ServeHTTP receives a notice.
 func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -194,7 +194,7 @@ func (h *hook) setDown(down bool) {
 	h.down = down
 }
 
-// seqs are the numbers of the events that were taken, in their order.
+// seqs returns the numbers of the events that were accepted, in order.
 func (h *hook) seqs() []int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -219,7 +219,7 @@ func (h *hook) requests() []time.Time {
 	return slices.Clone(h.asked)
 }
 
-// always answers the same to every request.
+// always gives every request the same answer.
 func always(code int) func(int, http.ResponseWriter) int {
 	return func(int, http.ResponseWriter) int { return code }
 }
@@ -277,14 +277,14 @@ func (w *world) sender(holder string) *Sender {
 	}
 }
 
-// troubles are what the senders complained of.
+// troubles returns the errors that the senders reported.
 func (w *world) troubles() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.told)
 }
 
-// start lets a sender run; stop ends it as a signal does.
+// start runs a sender; stop ends it as a signal does.
 func (w *world) start(s *Sender) (stop func()) {
 	ctx, cancel := context.WithCancel(w.Context())
 	over := make(chan struct{})
@@ -303,7 +303,7 @@ func (w *world) flush(s *Sender) {
 	}
 }
 
-// granted records a grant and that it was granted, unless change says otherwise.
+// granted records a grant and its event, which change may alter.
 func (w *world) granted(n int, change func(*jit.Grant, *jit.Event)) jit.Grant {
 	w.Helper()
 	b := jit.Binding{Target: "prod", Principal: "user:alice@example.com", Role: "viewer", Scope: "all"}

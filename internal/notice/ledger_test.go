@@ -16,14 +16,14 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// Two processes on one ledger of the real kind: one delivers, each event once and in order, and the other takes over
-// where it was when it is gone.
+// Two processes share a real ledger. One delivers each event once and in order; when it is gone, the other continues
+// where it stopped.
 func TestTwoProcessesOnOneLedger(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { twoProcesses(t, "sqlite://"+filepath.Join(t.TempDir(), "ledger.db")) })
 	t.Run("postgres", func(t *testing.T) { twoProcesses(t, testenv.Postgres(t).Database(t)) })
 }
 
-// clocked is a ledger whose server has that clock too.
+// clocked is a ledger whose server has a clock.
 type clocked struct {
 	*ledger.Ledger
 	now func() time.Time

@@ -18,7 +18,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// real returns a sender with a receiver at an address on this machine, whose URL has secrets in every part.
+// real returns a sender and a receiver on this machine. The URL has secrets in every part.
 func real(t *testing.T, scheme, address string) (*Sender, *Receiver) {
 	t.Helper()
 	r, err := NewReceiver(
@@ -31,7 +31,7 @@ func real(t *testing.T, scheme, address string) (*Sender, *Receiver) {
 	return &Sender{Now: time.Now, LedgerID: func(context.Context) (string, error) { return "", nil }}, r
 }
 
-// Errors say what is wrong, and neither the URL nor what was answered.
+// Errors say what is wrong and contain neither the URL nor the answer.
 func TestErrorsTellNoSecret(t *testing.T) {
 	echo := func(w http.ResponseWriter, r *http.Request) { // what a receiver says of us is not to be passed on
 		w.WriteHeader(http.StatusForbidden)
@@ -71,7 +71,7 @@ func TestErrorsTellNoSecret(t *testing.T) {
 	}
 }
 
-// babbler answers everything with the request itself, which is no HTTP.
+// babbler answers with the request itself, which is not HTTP.
 func babbler(t *testing.T) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -93,7 +93,7 @@ func babbler(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// Of an answer without an end a little is read, and that is all.
+// Only the beginning of an endless answer is read.
 func TestAnswersAreNotReadForEver(t *testing.T) {
 	var wrote atomic.Int64
 	over := make(chan struct{})

@@ -87,7 +87,7 @@ func TestReceiverChooses(t *testing.T) {
 	}
 }
 
-// Every kind of event can be chosen, one way or the other.
+// Every kind of event can be chosen, as a topic or by name.
 func TestReceiverKnowsEveryKind(t *testing.T) {
 	chosen := map[jit.EventKind]bool{}
 	for _, all := range topics {

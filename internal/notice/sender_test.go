@@ -27,7 +27,7 @@ func TestNoticesTellWhatHappens(t *testing.T) {
 			e.Kind, e.Detail = jit.EventDrift, map[string]string{"drift": "the end was moved"}
 		})
 		w.granted(7, func(_ *jit.Grant, e *jit.Event) { e.Kind = jit.EventChanged })
-		// What no grant explains: the event alone tells where it was found.
+		// No grant explains it: the event alone says where it was found.
 		stray := jit.Event{Kind: jit.EventDrift, Grant: "4711",
 			Detail: map[string]string{"target": "prod-2", "principal": "user:mallory@example.com"}}
 		elsewhere := jit.Event{Kind: jit.EventDrift, Grant: "4712", Detail: map[string]string{"target": "staging"}}
@@ -56,7 +56,7 @@ func TestNoticesTellWhatHappens(t *testing.T) {
 	})
 }
 
-// On an empty ledger the first event of all is not lost.
+// The first event of an empty ledger is not lost.
 func TestNoticesBeginWithTheFirstEvent(t *testing.T) {
 	inWorld(t, func(w *world) {
 		s := w.sender("a")
@@ -67,8 +67,7 @@ func TestNoticesBeginWithTheFirstEvent(t *testing.T) {
 	})
 }
 
-// The receiver is down for hours: it is asked less and less often, and told of everything within minutes when it is
-// back.
+// The receiver is down for hours. Tries become rarer, and everything is delivered within minutes when it is back.
 func TestNoticesWaitForTheReceiver(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var dials atomic.Int64
@@ -101,7 +100,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// Whatever passes is waited for, however long it takes; nothing is told twice for it, and the order is kept.
+// Temporary errors are waited out, however long they last. Nothing is delivered twice, and the order is kept.
 func TestNoticesOutlastTrouble(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -141,7 +140,7 @@ func TestNoticesOutlastTrouble(t *testing.T) {
 	}
 }
 
-// Who asks to be left alone for a while is left alone for that while.
+// A receiver that asks for a pause gets that pause.
 func TestNoticesRetryAfter(t *testing.T) {
 	for _, c := range []struct {
 		name, header string
@@ -176,7 +175,7 @@ func TestNoticesRetryAfter(t *testing.T) {
 	}
 }
 
-// A notice that is refused for good is tried for minutes, then does not keep the others back any more.
+// A notice that is refused is tried for minutes, then skipped.
 func TestNoticesThatAreRefused(t *testing.T) {
 	for _, code := range []int{301, 400, 401, 404, 410} {
 		inWorld(t, func(w *world) {
@@ -208,7 +207,7 @@ func TestNoticesThatAreRefused(t *testing.T) {
 	}
 }
 
-// A pass comes back soon, so it does not give up on a notice before that is an hour old.
+// A pass is repeated soon, so it does not skip a notice before that is an hour old.
 func TestFlushOfWhatIsRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		s := w.sender("a")
@@ -263,7 +262,7 @@ func TestFlushOfTrouble(t *testing.T) {
 	})
 }
 
-// A redirect is not followed: the notice is for whom the settings name.
+// A redirect is not followed: the notice is for the receiver in the settings.
 func TestNoticesAreNotRedirected(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.hook.set(func(_ int, r http.ResponseWriter) int {

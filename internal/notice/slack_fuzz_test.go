@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// spans reads the values of a message back, by their label.
+// spans returns the values of a message by their labels.
 func spans(text string) map[string][]string {
 	all := map[string][]string{}
 	for line := range strings.Lines(text) {
@@ -23,8 +23,8 @@ func spans(text string) map[string][]string {
 	return all
 }
 
-// Whatever people wrote, a message reads back to the same fields: nothing is a mention, a link, a format, or a line
-// of its own.
+// Whatever people wrote, a message reads back to the same fields. No value becomes a mention, a link, formatting or a
+// line.
 func FuzzSlack(f *testing.F) {
 	for _, s := range []string{"INC-1: look", "<!channel> <@U1> <https://evil.example|x>", "a`b```c", "x\nWho: `root`", "&amp; &lt;", "\u202e\u200b\x1b[2J", " lead  and trail ", `\u{60}`, "*b* _i_ ~s~", "\xff", "日本語"} {
 		f.Add(s, "user:alice@example.com")

@@ -65,7 +65,7 @@ func TestSlackTellsAPerson(t *testing.T) {
 	}
 }
 
-// Every kind that can be chosen has words of its own.
+// Every kind that can be chosen has its own headline.
 func TestSlackHeadlines(t *testing.T) {
 	for _, chosen := range append([][]jit.EventKind{kinds, {eventTest}}, topics["granted"], topics["ends_soon"], topics["ended"], topics["revocation_failed"], topics["drift"]) {
 		for _, k := range chosen {
@@ -76,8 +76,7 @@ func TestSlackHeadlines(t *testing.T) {
 	}
 }
 
-// What somebody wrote into a reason, or a name, is shown and does nothing: it mentions nobody, links nowhere, and
-// makes no line of its own.
+// The text of a reason or a name is shown as it is: it mentions nobody, links nowhere and adds no line.
 func TestSlackDefuses(t *testing.T) {
 	for written, want := range map[string]string{
 		"<!channel> & <@U123>":         "`&lt;!channel&gt; &amp; &lt;@U123&gt;`",
@@ -98,7 +97,7 @@ func TestSlackDefuses(t *testing.T) {
 	}
 }
 
-// Whatever is written, blocks are as long as Slack takes, and all begins and ends where a line does.
+// Whatever the text is, no block is longer than Slack allows, and blocks begin and end with a line.
 func TestSlackIsNotTooLong(t *testing.T) {
 	for _, text := range []string{strings.Repeat("<", 5000), strings.Repeat("日本", 5000), strings.Repeat("a b ", 5000)} {
 		m := slackNotice(jit.EventRevokeFailed, func(g *jit.Grant, e *jit.Event) {
@@ -121,7 +120,7 @@ func TestSlackIsNotTooLong(t *testing.T) {
 	}
 }
 
-// A hook of Slack takes JSON, and is not told our signature: its URL is the secret.
+// A webhook of Slack receives JSON without a signature: its URL is the secret.
 func TestSlackDelivery(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var body slackMessage

@@ -13,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// mortal are leases of a process that may be killed: from then on it writes nothing.
+// mortal are leases of a process that can be killed. A killed process writes nothing.
 type mortal struct {
 	jit.Leases
 	dead atomic.Bool
@@ -42,7 +42,7 @@ func (m *mortal) Release(ctx context.Context, name, holder string, position int6
 	return m.Leases.Release(ctx, name, holder, position)
 }
 
-// The sender dies between the delivery and its note: the notice comes again, with the same id.
+// The sender dies after the delivery and before it saves its position. The notice is sent again with the same id.
 func TestNoticesRepeatWithTheSameID(t *testing.T) {
 	inWorld(t, func(w *world) {
 		s := w.sender("a")
@@ -68,8 +68,8 @@ func TestNoticesRepeatWithTheSameID(t *testing.T) {
 	})
 }
 
-// While both live one of two senders delivers, from a ledger that is slow to a receiver that is as slow as it may be,
-// that fails and that refuses. When it is killed, the other takes over at the end of the lease.
+// One of two senders delivers from a slow ledger to a receiver that is slow, fails and refuses. When it is killed,
+// the other takes over at the end of the lease.
 func TestNoticesOfTwoSenders(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var asked [2]atomic.Int64
@@ -126,9 +126,8 @@ func TestNoticesOfTwoSenders(t *testing.T) {
 	})
 }
 
-// The clock of one of two senders is an hour ahead, or behind: whichever delivers, it goes by that of the ledger's
-// server, also in what the receiver checks, and the death of one with a wrong clock keeps the other waiting no longer
-// than that of any other.
+// The clock of one of two senders is an hour ahead or behind. Each uses the clock of the ledger's server, also in
+// signatures. When the one with the wrong clock dies, the other does not wait longer than usual.
 func TestNoticesByAWrongClock(t *testing.T) {
 	for _, wrong := range []time.Duration{time.Hour, -time.Hour} {
 		inWorld(t, func(w *world) {
@@ -171,7 +170,7 @@ func TestNoticesByAWrongClock(t *testing.T) {
 	}
 }
 
-// A new receiver is not told of the past, also when the sender could not read where that ends.
+// A new receiver is not sent past events, even if the sender could not read where they end.
 func TestANewReceiverIsNotToldOfThePast(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.grantedMany(1, 20)
@@ -200,7 +199,7 @@ func TestANewReceiverIsNotToldOfThePast(t *testing.T) {
 	})
 }
 
-// afterTake does something once a lease is taken.
+// afterTake calls a function when a lease has been acquired.
 type afterTake struct {
 	jit.Leases
 	then func(bool)
@@ -212,7 +211,7 @@ func (a *afterTake) Acquire(ctx context.Context, name, holder string, now, until
 	return position, ok, err
 }
 
-// Who stops in an orderly way lets go at once.
+// A sender that stops releases its receivers at once.
 func TestSenderLetsGo(t *testing.T) {
 	inWorld(t, func(w *world) {
 		stop := w.start(w.sender("a"))
@@ -225,8 +224,7 @@ func TestSenderLetsGo(t *testing.T) {
 	})
 }
 
-// Nothing of a thousand events is lost with a receiver that fails in every way and senders that are killed one after
-// the other.
+// None of a thousand events is lost with a receiver that fails in every way and senders that are killed in turn.
 func TestNothingIsLost(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.hook.set(func(int, http.ResponseWriter) int {
@@ -291,7 +289,7 @@ func TestNothingIsLost(t *testing.T) {
 	})
 }
 
-// The ledger is gone for a while: that is told, and everything comes when it is back.
+// The ledger is gone for a while. That is reported, and everything is delivered when it is back.
 func TestNoticesWaitForTheLedger(t *testing.T) {
 	inWorld(t, func(w *world) {
 		gone := errors.New("the ledger is gone")
@@ -317,7 +315,7 @@ func TestNoticesWaitForTheLedger(t *testing.T) {
 	})
 }
 
-// A sender with nothing to do hardly writes.
+// A sender with nothing to deliver hardly writes.
 func TestIdleSender(t *testing.T) {
 	inWorld(t, func(w *world) {
 		writes := 0
@@ -336,7 +334,7 @@ func TestIdleSender(t *testing.T) {
 	})
 }
 
-// readOnly are leases that nothing can be written to.
+// readOnly are leases that cannot be written.
 type readOnly struct{ jit.Leases }
 
 func (readOnly) Acquire(context.Context, string, string, time.Time, time.Time) (int64, bool, error) {

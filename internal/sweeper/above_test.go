@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// Access from a scope above bears the marker of a grant there. The record of that grant explains it while it is
-// exactly that; a forged one is told wherever it holds.
+// Access inherited from a scope above has the marker of a grant there. It is explained while it matches the record of
+// that grant; a forged marker is reported wherever it gives access.
 func TestAMarkerFromAScopeAbove(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(s *jit.Standing)

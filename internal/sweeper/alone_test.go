@@ -9,11 +9,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// own is the access that request asks for, given by hand.
+// own is the access of request, given by hand.
 var own = jit.Standing{Principal: "bob", Role: "reader", Detail: "by hand"}
 
-// A grant that failed has left nothing that somebody could have made permanent: who is given the access by hand
-// because of that keeps it.
+// A failed grant leaves nothing that somebody could have made permanent. Access that is given by hand after the
+// failure stays.
 func TestAccessByHandAfterAFailedGrantStays(t *testing.T) {
 	w := newStrippable(t)
 	w.platform.Call = func(what string) error { return map[string]error{"write": errors.New("no permission")}[what] }
@@ -30,8 +30,8 @@ func TestAccessByHandAfterAFailedGrantStays(t *testing.T) {
 	w.allowed(true)
 }
 
-// Between the look at the scope and the first write somebody may give the access by hand: that write adds and takes
-// nothing away.
+// Somebody gives the access by hand between the read of the scope and the first write. That write adds nothing and
+// takes nothing away.
 func TestAccessByHandBesideANewGrantStays(t *testing.T) {
 	w := newStrippable(t)
 	w.duringNextWrite(func() { w.platform.AddStanding("all", own) })
@@ -40,7 +40,7 @@ func TestAccessByHandBesideANewGrantStays(t *testing.T) {
 	w.allowed(true)
 }
 
-// What was made of one grant is left to another only if that one narrows it.
+// A stripped binding of one grant is left to another grant only if that grant narrows it.
 func TestOnlyAGrantThatNarrowsItKeepsWhatLostItsCondition(t *testing.T) {
 	for name, another := range map[string]func(w *world, r broker.Request){
 		"asked for after it was stripped": func(w *world, r broker.Request) {
@@ -77,7 +77,7 @@ func TestOnlyAGrantThatNarrowsItKeepsWhatLostItsCondition(t *testing.T) {
 	}
 }
 
-// Who ends a grant that is over, and that was made permanent before, ends that too.
+// Ending a grant that is over also ends its binding if that was made permanent before.
 func TestRevokingWhatLostItsConditionEndsIt(t *testing.T) {
 	w := newStrippable(t)
 	g := w.grant(request("1h"))

@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// Our clock is stepped by an hour, forward and back: nothing ends early, nothing begins early, and when it is right
-// again everything is done. The ledger's server has a clock of its own, or only the targets have.
+// This machine's clock jumps by an hour, forward and back. Nothing ends early, nothing begins early, and when the
+// clock is right again everything is done. Either the ledger's server has a clock of its own, or only the targets do.
 func TestWatchClockStepped(t *testing.T) {
 	for name, remote := range map[string]bool{"the ledger tells the time": true, "only the targets tell the time": false} {
 		for _, step := range []time.Duration{time.Hour, -time.Hour} {
@@ -45,7 +45,7 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 		w.want(g, true, "after the step")
 	}
 	w.want(begins, false, "after the step")
-	// What somebody revokes is revoked whatever the clocks say.
+	// A revocation by a person is carried out whatever the clocks say.
 	g, _, err := w.ledger.Lookup(t.Context(), revoked.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -81,8 +81,8 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	}
 }
 
-// A start was carried out and not recorded, and then our clock is stepped ahead: it does not turn into an end before
-// that has come by the ledger's clock. The target tells no time.
+// A start was carried out and not recorded, and then this machine's clock jumps ahead. The start does not become an
+// end before the end has come by the ledger's clock. The target has no clock.
 func TestWatchAStartInHandAndAWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -112,8 +112,8 @@ func TestWatchAStartInHandAndAWrongClock(t *testing.T) {
 	})
 }
 
-// A clock that is behind takes what is over for live. The target tells no time: drift is not looked for, and what
-// ended does not come back.
+// By a clock that is behind, a grant that is over looks live. The target has no clock. Drift is not repaired, and
+// nothing that ended comes back.
 func TestDriftByAClockThatIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -154,7 +154,7 @@ func TestDriftByAClockThatIsBehind(t *testing.T) {
 	})
 }
 
-// Of two watchers one has a wrong clock, and the target tells the time: the other looks for drift.
+// One of two watchers has a wrong clock, and the target has a clock. The other watcher looks for drift.
 func TestWatchDriftBesideAWrongClock(t *testing.T) {
 	for _, wrong := range []time.Duration{time.Hour, -time.Hour, 9 * time.Minute, -9 * time.Minute} {
 		t.Run(wrong.String(), func(t *testing.T) {
@@ -181,8 +181,7 @@ func TestWatchDriftBesideAWrongClock(t *testing.T) {
 	}
 }
 
-// A pass takes long, for a target is slow: that is no clock that is wrong, whoever tells the time, and what was
-// granted meanwhile is no drift.
+// A pass takes long because a target is slow. No clock is taken to be wrong, and a grant made meanwhile is not drift.
 func TestALongPassIsNoWrongClock(t *testing.T) {
 	for name, markersOnly := range map[string]bool{"a pass": false, "a pass by markers": true} {
 		t.Run(name, func(t *testing.T) {
@@ -221,8 +220,8 @@ func TestALongPassIsNoWrongClock(t *testing.T) {
 	}
 }
 
-// Without the ledger the markers say what is over, and a clock that is an hour ahead ends nothing before its time:
-// the target tells it.
+// Without the ledger the markers say what is over. A clock that is an hour ahead ends nothing early: the target has a
+// clock.
 func TestMarkersWithAWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// However many decoys somebody writes, on whatever scopes: what the ledger knows is ended in the same pass.
+// However many decoys somebody writes, on any scopes, a pass ends what the ledger knows.
 func TestDecoysHoldNothingUp(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request("1h"))

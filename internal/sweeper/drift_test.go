@@ -20,7 +20,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// drifting makes a sweeper of its own that does this about drift.
+// drifting makes a sweeper of its own with this setting for drift.
 func (w *world) drifting(on jit.OnDrift, change ...func(*sweeper.Sweeper)) *sweeper.Sweeper {
 	s := &sweeper.Sweeper{Broker: w.broker, Holder: "test", MaxUnplanned: sweeper.DefaultMaxUnplanned,
 		OnDrift: map[string]jit.OnDrift{"db": on}}
@@ -30,7 +30,7 @@ func (w *world) drifting(on jit.OnDrift, change ...func(*sweeper.Sweeper)) *swee
 	return s
 }
 
-// events are those of the kinds so far.
+// events returns the events of some kinds.
 func (w *world) events(kinds ...jit.EventKind) []jit.Event {
 	w.t.Helper()
 	var all []jit.Event
@@ -47,7 +47,7 @@ func (w *world) events(kinds ...jit.EventKind) []jit.Event {
 
 var everyWay = []jit.OnDrift{jit.RepairDrift, jit.RevokeDrift, jit.ReportDrift}
 
-// What somebody changes in the right way while a pass reads is not taken for drift, whatever is done about that.
+// A change that somebody makes in the right way while a pass reads is not drift, whatever the setting for drift is.
 func TestWhatIsChangedDuringAPassIsNoDrift(t *testing.T) {
 	for _, on := range everyWay {
 		for name, change := range map[string]func(*world, jit.Grant){
@@ -93,7 +93,7 @@ func TestWhatIsChangedDuringAPassIsNoDrift(t *testing.T) {
 	}
 }
 
-// A grant that another sweeper ends during a pass did not come back.
+// A grant that another sweeper ends during a pass is not reported as having come back.
 func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
 	for _, on := range everyWay {
 		t.Run(string(on), func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
 	}
 }
 
-// sideBySide is a platform whose first reads are answered two by two: two sweepers see the same each time.
+// sideBySide is a platform that answers its first reads in pairs, so that two sweepers see the same.
 type sideBySide struct {
 	*jittest.Platform
 	mu      sync.Mutex
@@ -164,7 +164,7 @@ func (s *sideBySide) Read(ctx context.Context, scope string) (jit.Snapshot, erro
 	return snapshot, err
 }
 
-// Two sweepers that find the same, in turn or at once, leave one record of it.
+// Two sweepers that find the same drift, in turn or at once, record it once.
 func TestTwoSweepersRecordOnce(t *testing.T) {
 	gone := func([]jit.Observed) []jit.Observed { return nil }
 	cases := map[string]struct {
@@ -243,7 +243,7 @@ func TestTwoSweepersRecordOnce(t *testing.T) {
 	}
 }
 
-// What was only reported, and is removed when the setting has changed, is recorded as removed.
+// A binding that was only reported, and is removed after the setting changes, is recorded as removed.
 func TestWhatWasReportedAndIsRemovedIsRecorded(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request("1h"))
@@ -272,8 +272,8 @@ func TestWhatWasReportedAndIsRemovedIsRecorded(t *testing.T) {
 	w.allowed(false)
 }
 
-// A sweeper that dies, or loses the ledger, between what it did about drift and its record of that leaves a record
-// that tells what was found, and the next pass completes it.
+// A sweeper dies, or loses the ledger, after it repaired drift and before it recorded the repair. The record has the
+// finding, and the next pass completes it.
 func TestWhatWasRepairedAndNotRecorded(t *testing.T) {
 	gone := func([]jit.Observed) []jit.Observed { return nil }
 	longer := func(o []jit.Observed) []jit.Observed {
@@ -332,7 +332,7 @@ func TestWhatWasRepairedAndNotRecorded(t *testing.T) {
 	}
 }
 
-// What could not be recorded when it was found is recorded by the next pass, whoever makes it.
+// A finding that could not be recorded is recorded by the next pass of any sweeper.
 func TestWhatCouldNotBeRecordedIsRecordedLater(t *testing.T) {
 	for _, on := range []jit.OnDrift{jit.ReportDrift, jit.RepairDrift} {
 		t.Run(string(on), func(t *testing.T) {
@@ -375,7 +375,7 @@ func TestWhatCouldNotBeRecordedIsRecordedLater(t *testing.T) {
 	}
 }
 
-// What fails at every pass is recorded when it is found, and its failure once an hour.
+// A finding whose repair fails at every pass is recorded once, and its failure once an hour.
 func TestWhatCannotBeDoneIsRecordedOnceAnHour(t *testing.T) {
 	for name, c := range map[string]struct {
 		failure jit.EventKind
@@ -423,7 +423,7 @@ func TestWhatCannotBeDoneIsRecordedOnceAnHour(t *testing.T) {
 	}
 }
 
-// Grants that today's policies would not permit are reported, or ended as far as the cap allows; others are left alone.
+// Grants that today's policies do not permit are reported, or ended as far as the cap allows. Others stay.
 func TestViolations(t *testing.T) {
 	forbid := jit.Policy{Name: "freeze", Effect: jit.Forbid, Match: jit.Match{Principals: []string{"bad*"}}}
 	permit := jit.Policy{Name: "all", Effect: jit.Permit}
@@ -588,7 +588,7 @@ func (p *policyReads) Policies(ctx context.Context) ([]jit.Policy, error) {
 	return p.Ledger.Policies(ctx)
 }
 
-// asked counts how often the ledger is asked to record what it may have been told already.
+// asked counts how often the ledger is asked to record a finding that it may have.
 type asked struct {
 	*jittest.Ledger
 	n atomic.Int64
@@ -603,7 +603,7 @@ func (a *asked) Write(ctx context.Context, entries []jit.Entry) []error {
 	return a.Ledger.Write(ctx, entries)
 }
 
-// What a daemon could not record at one look it records at the next.
+// A daemon records at the next visit what it could not record at this one.
 func TestWatchRecordsLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -638,7 +638,7 @@ func TestWatchRecordsLater(t *testing.T) {
 	})
 }
 
-// A daemon asks about what stays once an hour, not at every pass, and it is recorded once a day.
+// A daemon asks the ledger about a persistent finding once an hour, not at every pass. It is recorded once a day.
 func TestWatchAsksOnceAnHourAboutWhatStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")

@@ -20,8 +20,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// TestPromisesHoldUnderRandomSchedules drives grants, changes, revocations, time, crashes, foreign edits
-// and sweeps in random order and checks after every step what must hold whatever happened.
+// TestPromisesHoldUnderRandomSchedules runs grants, changes, revocations, time, crashes, foreign edits and sweeps in
+// random order and checks the promises after every step.
 func TestPromisesHoldUnderRandomSchedules(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t)
@@ -44,7 +44,7 @@ func TestPromisesHoldUnderRandomSchedules(t *testing.T) {
 }
 
 type model struct {
-	// clock is the true time, in microseconds; a sweep reads it while another process lets it pass.
+	// clock is the true time, in microseconds. A sweep reads it while another process advances it.
 	clock     atomic.Int64
 	ledger    *jittest.Ledger
 	platforms map[string]*jittest.Platform
@@ -54,7 +54,8 @@ type model struct {
 	dead      bool
 	// meanwhile, if set, is what another process does when the countdown ends, instead of a death.
 	meanwhile func()
-	// unreachable are the targets that refuse every call, and the ledger, under that name, except while the test looks.
+	// unreachable are the targets that refuse every call, or the ledger under its name. The test itself can read
+	// them.
 	unreachable map[string]bool
 	looking     bool
 	// ended are the grants that were over once: they must stay so.
@@ -111,7 +112,7 @@ var errUnreachable = errors.New("no answer")
 // theLedger stands for the ledger among what is unreachable.
 const theLedger = "ledger"
 
-// recorded are the grants that the ledger has, whether or not it answers the programs.
+// recorded returns the grants in the ledger, whether or not it answers the programs.
 func (m *model) recorded(t *rapid.T, f jit.Filter) []jit.Grant {
 	m.looking = true
 	defer func() { m.looking = false }()
@@ -154,8 +155,8 @@ func (m *model) call(string) error {
 	return nil
 }
 
-// perhapsCrash runs f, now and then with the process dying at one of its calls. f returns the
-// error that a process that lives must not see.
+// perhapsCrash runs f and sometimes lets the process die at one of its calls. f returns an error that a living
+// process must not see.
 func (m *model) perhapsCrash(t *rapid.T, f func() error) (crashed bool) {
 	if rapid.IntRange(0, 3).Draw(t, "crash?") == 0 {
 		m.countdown = rapid.IntRange(1, 12).Draw(t, "at call")
@@ -293,7 +294,7 @@ func (m *model) foreign(t *rapid.T) {
 	m.platforms[target].Edit("all", func(held []jit.Observed) []jit.Observed { return append(held, o) })
 }
 
-// outage tries to grant while the platform refuses every write: no access, and the grant can be had later.
+// outage tries to grant while the platform refuses every write. Nobody gets access, and the grant can be made later.
 func (m *model) outage(t *rapid.T) {
 	r := m.request(t)
 	p := m.platforms[r.Binding.Target]
@@ -313,7 +314,7 @@ func (m *model) outage(t *rapid.T) {
 	_ = err // a grant that is over or live already needs no platform
 }
 
-// down takes a target or the ledger off the network, or everything back onto it.
+// down disconnects a target or the ledger, or reconnects everything.
 func (m *model) down(t *rapid.T) {
 	if len(m.unreachable) > 0 {
 		clear(m.unreachable)
@@ -334,8 +335,8 @@ func (m *model) another(skew time.Duration) *broker.Broker {
 	return b
 }
 
-// twoSweeps has a whole pass of another sweeper happen in the middle of a pass, which now and then stalls for so long
-// that what it has claimed is claimed again.
+// twoSweeps makes a whole pass of another sweeper in the middle of a pass. The first pass sometimes stalls for so
+// long that its claims are claimed again.
 func (m *model) twoSweeps(t *rapid.T) {
 	m.countdown = rapid.IntRange(1, 12).Draw(t, "at call")
 	stalls := time.Duration(rapid.IntRange(0, 5).Draw(t, "minutes")) * time.Minute
@@ -347,7 +348,7 @@ func (m *model) twoSweeps(t *rapid.T) {
 	m.countdown, m.meanwhile = 0, nil
 }
 
-// sweepWithoutLedger goes by the markers; what is live stays.
+// sweepWithoutLedger sweeps by the markers; live grants stay.
 func (m *model) sweepWithoutLedger(t *rapid.T) {
 	was := m.unreachable[theLedger]
 	m.reachable(theLedger, false)
@@ -355,7 +356,7 @@ func (m *model) sweepWithoutLedger(t *rapid.T) {
 	m.reachable(theLedger, !was)
 }
 
-// sweepWithAWrongClock is a pass of a machine whose clock is an hour ahead or behind: it ends nothing early.
+// sweepWithAWrongClock makes a pass with a clock that is an hour ahead or behind. It ends nothing early.
 func (m *model) sweepWithAWrongClock(t *rapid.T) {
 	skew := rapid.SampledFrom([]time.Duration{time.Hour, -time.Hour}).Draw(t, "skew")
 	var live []jit.Grant
@@ -428,8 +429,8 @@ func (m *model) reachable(target string, reachable bool) {
 	}
 }
 
-// checkAccess makes sure that whoever is let in has a live grant. Without a sweep that can only be asked
-// of a platform that ends access by itself and that nobody tampered with.
+// checkAccess checks that everybody with access has a live grant. Without a sweep that holds only for a platform that
+// ends access by itself and that nobody tampered with.
 func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
 	if !swept && (m.tampered[target] || m.platforms[target].Traits.Enforcement != jit.Native) {
 		return
@@ -440,8 +441,8 @@ func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
 		}
 		explained := false
 		for _, g := range m.recorded(t, jit.Filter{Target: target, Principal: principal}) {
-			// A crash may have cut a revocation or a shortening off before the platform heard of it: a sweep makes up
-			// for it.
+			// A crash may have interrupted a revocation or a shorter end before the platform was called. A sweep
+			// completes it.
 			explained = explained || g.Live(m.at()) ||
 				!swept && g.EndedAt.IsZero() && m.at().Before(g.RequestedAt.Add(24*time.Hour))
 		}
@@ -451,7 +452,7 @@ func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
 	}
 }
 
-// history tells what is recorded of a grant.
+// history returns the events of a grant as text.
 func (m *model) history(id jit.ID) string {
 	var all []string
 	for e, err := range m.ledger.Events(context.Background(), 1) {

@@ -38,15 +38,15 @@ func (w *world) sweepFor(owners jit.Owners, targets ...string) sweeper.Report {
 // everyOwner is how people name all owners.
 var everyOwner = jit.Owners{jit.AllOwners}
 
-// serve has a sweeper serve the owners that are named; nil names none.
+// serve sets the owners that a sweeper serves; nil names none.
 func serve(s *sweeper.Sweeper, owners jit.Owners) {
 	if s.EveryOwner = slices.Equal(owners, everyOwner); !s.EveryOwner {
 		s.Owners = owners
 	}
 }
 
-// A sweeper whose settings name no owner ends what it sees of others. It begins, repairs and judges nothing of
-// theirs, and never says that what it does not see has ended: their target of that name may be another system.
+// A sweeper whose settings name no owner ends what it sees of other owners. It starts, repairs and judges nothing of
+// theirs, and never records the end of a grant that it does not see: their target of that name may be another system.
 func TestATargetOfTheSameNameMayBeAnotherSystem(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	theirs := w.as("payments")
@@ -91,7 +91,7 @@ func TestATargetOfTheSameNameMayBeAnotherSystem(t *testing.T) {
 	}
 }
 
-// A grant whose owner has no sweeper of its own ends: one sweeper serves every owner of its ledger.
+// A grant whose owner has no sweeper ends: one sweeper ends the grants of every owner of its ledger.
 func TestASweeperServesEveryOwner(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	w.as("nosweep").grant(request("1m"))
@@ -108,7 +108,7 @@ func TestASweeperServesEveryOwner(t *testing.T) {
 	}
 }
 
-// What a sweeper cannot end it reports, once it is overdue, and keeps from nobody who can.
+// A sweeper reports an overdue grant that it cannot end and does not lease it, so that others can end it.
 func TestWhatIsOutOfReachIsReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		owners  jit.Owners
@@ -157,7 +157,7 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 	}
 }
 
-// What bears the marker of another ledger's owner is told by a pass, and recorded as nothing that happened here.
+// A pass reports bindings of another ledger's owner and records no event about them.
 func TestWhatIsForeignIsNoEvent(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	w.grant(
@@ -178,7 +178,7 @@ func TestWhatIsForeignIsNoEvent(t *testing.T) {
 	}
 }
 
-// Where the target itself ends access, what is out of reach has ended, and is no failure.
+// If the target itself ends access, a grant out of reach has ended and is not a failure.
 func TestWhatATargetEndedIsNotLeft(t *testing.T) {
 	for enforcement, left := range map[jit.Enforcement]int{jit.Native: 0, jit.Sweeper: 1} {
 		w := newWorld(t, enforcement)
@@ -190,7 +190,7 @@ func TestWhatATargetEndedIsNotLeft(t *testing.T) {
 	}
 }
 
-// Drift of every owner's live grants is put right, those of an owner that is not served are left.
+// Drift is repaired for the live grants of every owner that is served, and left for others.
 func TestDriftOfEveryOwner(t *testing.T) {
 	for _, c := range []struct {
 		owners jit.Owners
@@ -259,7 +259,8 @@ func TestStraysOfOtherOwners(t *testing.T) {
 	}
 }
 
-// A pass is recorded, a daemon's now and then; a dry run and a pass by the markers serve nobody.
+// A pass is recorded, and a daemon records now and then that it is at work. A dry run and a pass by markers are not
+// recorded.
 func TestPassesAreRecorded(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	for _, c := range []struct {
@@ -284,7 +285,7 @@ func TestPassesAreRecorded(t *testing.T) {
 	})
 }
 
-// A daemon ends the grants of every owner in the second in which they are due, on the targets that it has.
+// A daemon ends the grants of every owner on its targets in the second in which they are due.
 func TestADaemonServesEveryOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db", "other")

@@ -15,8 +15,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// cluttered is a platform that ends access and cannot clean up after it, as PostgreSQL when somebody has granted
-// something to our role.
+// cluttered is a platform that ends access and cannot clean up after it, like PostgreSQL when somebody has granted
+// something to a role of ours.
 type cluttered struct {
 	*jittest.Platform
 	clean atomic.Bool
@@ -33,8 +33,8 @@ func (c *cluttered) Apply(ctx context.Context, scope string, changes []jit.Chang
 	return errs
 }
 
-// Access that has ended is no failure, whatever is left on its target: it is recorded as ended, cleaned up when that
-// can be done, and counted apart until then.
+// Access that has ended is not a failure, whatever is left on its target. It is recorded as ended, cleaned up when
+// possible, and counted separately until then.
 func TestEndedWithRemains(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	target := &cluttered{Platform: w.platform}
@@ -77,8 +77,8 @@ func TestEndedWithRemains(t *testing.T) {
 	}
 }
 
-// A revocation by a person ends access, says what remains, and is recorded; one that could not be recorded is no
-// success.
+// A revocation by a person ends access, says what remains, and is recorded. A revocation that could not be recorded
+// is an error.
 func TestRevokedWithRemains(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	w.broker.Targets["db"] = &cluttered{Platform: w.platform}
@@ -109,7 +109,7 @@ func TestRevokedWithRemains(t *testing.T) {
 	}
 }
 
-// A daemon tries to clean up again and again, with pauses that grow, and calls nothing stuck.
+// A daemon retries a clean-up with growing pauses and does not list the grant as stuck.
 func TestWatcherCleansUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")

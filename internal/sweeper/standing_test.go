@@ -36,8 +36,7 @@ func TestStandingWorstFirst(t *testing.T) {
 	}
 }
 
-// What is given on a wider scope is listed there alone, unless it makes a grant pointless or the wider scope was not
-// read.
+// Access given on a wider scope is listed there only, unless it shadows a grant or the wider scope was not read.
 func TestStandingIsListedWhereItIsGiven(t *testing.T) {
 	cluster, prod, dev := jit.Place{Target: "k", Scope: "cluster"}, jit.Place{Target: "k",
 		Scope: "namespaces/prod"}, jit.Place{Target: "k", Scope: "namespaces/dev"}

@@ -11,7 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// leave puts bindings with our mark on the scope of a grant that are over and that no record explains.
+// leave puts bindings with our marker on the scope of a grant. They are over, and no record explains them.
 func (w *watched) leave(g jit.Grant, n int) {
 	w.targets[g.Target].Edit(g.Scope, func(held []jit.Observed) []jit.Observed {
 		for i := range n {
@@ -24,7 +24,7 @@ func (w *watched) leave(g jit.Grant, n int) {
 	})
 }
 
-// What the cap holds back on one target shows whatever is found on another one later.
+// Steps that the cap holds back on one target stay visible whatever a later visit finds on another.
 func TestStateTellsTheDriftPassOfEveryTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db", "bastion")
@@ -46,7 +46,8 @@ func TestStateTellsTheDriftPassOfEveryTarget(t *testing.T) {
 	})
 }
 
-// What a watcher saw on a target is told until another one that looks there has told what it saw, and no longer.
+// A watcher's findings on a target stay in its state until another watcher that looks there has had time to report
+// its own.
 func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db", "dark", "bastion")
@@ -89,7 +90,7 @@ func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 	})
 }
 
-// Very many are stuck on one target: those of another one are counted all the same.
+// Very many grants are stuck on one target. Those of another target are still counted.
 func TestStateCountsWhatIsStuckOnEveryTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db", "bastion")

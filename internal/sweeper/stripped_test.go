@@ -16,8 +16,8 @@ func newStrippable(t *testing.T) *world {
 	return w
 }
 
-// A tool that writes conditions away makes temporary access permanent. The next sweep narrows what is
-// live to its window again and ends what is over.
+// A tool that drops conditions makes temporary access permanent. The next sweep narrows live grants to their windows
+// again and ends those that are over.
 func TestWhatLostItsConditionIsNarrowedOrEnded(t *testing.T) {
 	w := newStrippable(t)
 	long, short := w.grant(request("8h")), request("1h")
@@ -57,7 +57,7 @@ func TestWhatLostItsConditionIsNarrowedOrEnded(t *testing.T) {
 	w.allowed(false)
 }
 
-// Access that was there before the grant is nobody's remains; neither is what came after its end was recorded.
+// Access from before the grant, or from after its recorded end, is not taken for a stripped binding of it.
 func TestStandingAccessIsNotTakenForWhatLostItsCondition(t *testing.T) {
 	own := jit.Standing{Principal: "bob", Role: "reader", Detail: "by hand"}
 	t.Run("before", func(t *testing.T) {

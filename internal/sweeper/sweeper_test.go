@@ -82,8 +82,8 @@ func (w *world) duringNextWrite(f func()) {
 	}
 }
 
-// Access that was taken away while the ledger was out of reach is given back by a sweep, which the error says, unless
-// drift is only to be reported.
+// Access that was taken away while the ledger was out of reach is given back by a sweep, as the error says, unless
+// drift is only reported.
 func TestWhatIsMissingIsPutBackOrReported(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request("8h"))
@@ -188,7 +188,7 @@ func TestAnotherOwnersGrantIsLeftAlone(t *testing.T) {
 	}
 }
 
-// What was permitted and gave no access yet is asked about again before it does.
+// A grant that was permitted and has given no access yet is judged again before it does.
 func TestAnOldIntentIsJudgedAgain(t *testing.T) {
 	forbid := jit.Policy{Name: "freeze", Effect: jit.Forbid}
 	t.Run("cut off", func(t *testing.T) {
@@ -280,8 +280,7 @@ func TestARepairDoesNotUndoAShorterEnd(t *testing.T) {
 	}
 }
 
-// A single pass works on scopes side by side, however much is due on each, and one that is slow does not hold up the
-// others.
+// A single pass works on scopes at once, however much is due on each, and a slow scope does not hold up the others.
 func TestPassWorksOnScopesSideBySide(t *testing.T) {
 	for name, tt := range map[string]struct {
 		slow string

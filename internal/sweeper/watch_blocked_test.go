@@ -11,7 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// An end that is blocked holds up no other end of the same scope, and is made when it can be.
+// A blocked end holds up no other end of its scope and is carried out when it is no longer blocked.
 func TestWatchABlockedEndDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")

@@ -78,7 +78,7 @@ func run(t *testing.T, watcher *sweeper.Watcher) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// mayBeGone makes a ledger that refuses while the switch is on.
+// mayBeGone makes the ledger refuse every call while the switch is on.
 func (w *watched) mayBeGone() *atomic.Bool {
 	gone := &atomic.Bool{}
 	w.ledger.Call = func(string) error {
@@ -162,7 +162,7 @@ func TestWatchEndsAndStartsInTheSecond(t *testing.T) {
 	})
 }
 
-// An end that is moved to now by somebody else is found at the next look, not at the next interval.
+// A grant that somebody else revokes is found at the next poll, not at the next interval.
 func TestWatchFindsWhatIsEndedEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -208,7 +208,7 @@ func TestWatchWithNothingDueMakesNoCall(t *testing.T) {
 	})
 }
 
-// One scope hangs and another fails: the others end in their second, and both are tried until they answer.
+// One scope hangs and another fails. The others end in their second, and both are retried until they answer.
 func TestWatchStuckScopesDelayNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "hangs", "fails", "works")
@@ -325,7 +325,7 @@ func (w *watched) record(grants ...jit.Grant) {
 	}
 }
 
-// lastEnd is when the end of the last of the grants was made good; it fails if one was not.
+// lastEnd returns when the last of the grants was ended, and fails the test if one was not.
 func (w *watched) lastEnd(grants ...jit.Grant) (last time.Time) {
 	w.t.Helper()
 	left := 0
@@ -346,7 +346,7 @@ func (w *watched) lastEnd(grants ...jit.Grant) (last time.Time) {
 	return last
 }
 
-// costly is a platform whose writes take their time, on one scope or on all, and that refuses some grants.
+// costly is a platform whose writes are slow, on one scope or on all, and that refuses some grants.
 type costly struct {
 	*jittest.Platform
 	call, change time.Duration
@@ -380,7 +380,7 @@ func (p *costly) Apply(ctx context.Context, scope string, changes []jit.Change) 
 	return errs
 }
 
-// slowClaims is a ledger whose claims take their time.
+// slowClaims is a ledger with slow claims.
 type slowClaims struct {
 	*jittest.Ledger
 	claim time.Duration
@@ -391,7 +391,7 @@ func (l *slowClaims) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Gran
 	return l.Ledger.AcquireDue(ctx, q)
 }
 
-// watchCostly starts a watcher on a costly target and a ledger whose claims take a while.
+// watchCostly starts a watcher on a costly target and a ledger with slow claims.
 func (w *watched) watchCostly(p *costly, claim time.Duration) (stop func()) {
 	b := w.newBroker()
 	p.Platform = w.targets["db"]
@@ -402,8 +402,8 @@ func (w *watched) watchCostly(p *costly, claim time.Duration) (stop func()) {
 	return run(w.t, watcher)
 }
 
-// Far more is due on one scope than a lane holds, and it works slowly: what is due elsewhere does not wait for it,
-// what does not fit is left for others, and all of it is done as fast as the scope allows.
+// Far more is due on one slow scope than a lane holds. Other scopes do not wait for it, what does not fit is left for
+// other watchers, and all of it is done as fast as the scope allows.
 func TestWatchLongLaneDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -457,8 +457,8 @@ func TestWatchManyFailuresDelayNoOther(t *testing.T) {
 	}
 }
 
-// A claim of everything that is due takes long, and a lane has room again meanwhile: what comes due then is not kept
-// waiting for as long again.
+// Claiming everything that is due takes long, and a lane has room again meanwhile. A grant that comes due then does
+// not wait for as long again.
 func TestWatchLooksAfterALongClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -479,7 +479,7 @@ func TestWatchLooksAfterALongClaim(t *testing.T) {
 	})
 }
 
-// hanging is a platform on which some calls take until a time.
+// hanging is a platform on which some calls hang until a channel is closed.
 type hanging struct {
 	*jittest.Platform
 	hangs func(scope string, changes []jit.Change) bool
@@ -501,7 +501,7 @@ func (p *hanging) Apply(ctx context.Context, scope string, changes []jit.Change)
 	return p.Platform.Apply(ctx, scope, changes)
 }
 
-// Two watchers share what is due; when one dies with work in its hands the other takes it over.
+// Two watchers share what is due. When one dies, the other takes over its claims.
 func TestWatchersTakeOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -526,7 +526,8 @@ func TestWatchersTakeOver(t *testing.T) {
 	})
 }
 
-// The ledger is gone: what the markers say is over is ended all the same, and recorded when it is back.
+// The ledger is gone. A grant whose marker says that it is over is ended, and that is recorded when the ledger is
+// back.
 func TestWatchWithoutLedger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -554,8 +555,8 @@ func TestWatchWithoutLedger(t *testing.T) {
 	})
 }
 
-// A start was carried out and could not be recorded, for the ledger was gone; it is tried again when its end has
-// come. The end does not wait for that.
+// A start was carried out and could not be recorded because the ledger was gone. When its end comes, the end does not
+// wait for another try of the start.
 func TestWatchEndDoesNotWaitForAStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -581,7 +582,7 @@ func TestWatchEndDoesNotWaitForAStart(t *testing.T) {
 	})
 }
 
-// What begins late ends on time, though whoever began it had claimed it for longer.
+// A grant that starts late ends on time, although its claim lasts longer.
 func TestWatchEndsInTheSecondWhatBeganLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -596,7 +597,7 @@ func TestWatchEndsInTheSecondWhatBeganLate(t *testing.T) {
 	})
 }
 
-// A stop lets the call under way end, and its outcome is recorded.
+// A watcher that stops waits for the call under way and records its outcome.
 func TestWatchStopsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -621,7 +622,7 @@ func TestWatchStopsInOrder(t *testing.T) {
 	})
 }
 
-// Drift is put right at the interval, once for all watchers, and the cap counts for them as for a pass.
+// Drift is repaired at the interval, once for all watchers, and their cap is that of a pass.
 func TestWatchPutsDriftRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
