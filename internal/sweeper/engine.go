@@ -51,7 +51,7 @@ type engine struct {
 }
 
 // init prepares the engine; see the fields for the contexts.
-func (e *engine) init(s *Sweeper, open, calls context.Context) {
+func (e *engine) init(open, calls context.Context, s *Sweeper) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.Sweeper, e.open, e.calls = s, open, calls
@@ -62,7 +62,7 @@ func (e *engine) init(s *Sweeper, open, calls context.Context) {
 // singlePass returns an engine for one pass. When ctx ends, the work that is left is still tried, and fails.
 func (s *Sweeper) singlePass(ctx context.Context) *engine {
 	e := &engine{single: true}
-	e.init(s, context.WithoutCancel(ctx), ctx)
+	e.init(context.WithoutCancel(ctx), ctx, s)
 	return e
 }
 

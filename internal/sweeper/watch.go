@@ -56,7 +56,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	w.DriftInterval = cmp.Or(w.DriftInterval, DefaultDriftInterval)
 	calls, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	w.init(&w.Sweeper, ctx, calls)
+	w.init(ctx, calls, &w.Sweeper)
 	w.completed = w.observe
 	w.mu.Lock()
 	w.state = State{Started: w.Broker.Now(), Drift: map[string]Passed{}}
