@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -190,68 +191,98 @@ func gather(ctx context.Context, source Source, q query) pageData {
 	}
 	d.StuckCut = all > len(state.Stuck)
 	midnight := now.UTC().Truncate(24 * time.Hour)
-	var bars []jit.Grant
+	bars, err := d.gatherToday(source.Ledger.Grants(ctx, jit.Filter{EndFrom: midnight}), midnight, stuck)
+	if err != nil {
+		d.LedgerError = err
+	}
+	overdue, err := d.gatherDue(source.Ledger.Grants(ctx, jit.Filter{DueBy: now}), source.OutOfReach, stuck)
+	if err != nil {
+		d.LedgerError = err
+	}
+	for _, g := range overdue {
+		if g.End.Before(midnight) {
+			bars = append(bars, g)
+		}
+	}
+	d.gatherFindings()
+	d.Timeline = newTimeline(bars, midnight.Add(-time.Hour), now.Add(12*time.Hour), now)
+	return d
+}
+
+// gatherToday lists the grants that end today or later, and returns them.
+func (d *pageData) gatherToday(
+	grants iter.Seq2[jit.Grant, error], midnight time.Time, stuck map[jit.ID]sweeper.Stuck,
+) (listed []jit.Grant, err error) {
 	var ended []row
-	looked := 0
-	for g, err := range source.Ledger.Grants(ctx, jit.Filter{EndFrom: midnight}) {
-		if err != nil {
-			d.LedgerError = err
+	read := 0
+	for g, failed := range grants {
+		if failed != nil {
+			err = failed
 			break
 		}
-		if looked++; looked > maxRead {
+		if read++; read > maxRead {
 			d.Cut = true
 			break
 		}
-		if !q.matches(g) || g.Failed() || g.ActualEnd().Before(midnight) {
+		if !d.Query.matches(g) || g.Failed() || g.ActualEnd().Before(midnight) {
 			continue
 		}
-		bars = append(bars, g)
-		r := rowOf(g, now)
+		listed = append(listed, g)
+		r := rowOf(g, d.Now)
 		r.troubled(stuck)
 		switch {
-		case g.Over(now) && !g.EndedAt.IsZero():
+		case g.Over(d.Now) && !g.EndedAt.IsZero():
 			ended = append(ended, r)
-		case g.Over(now):
-		case now.Before(g.Start) || g.GrantedAt.IsZero():
+		case g.Over(d.Now):
+		case d.Now.Before(g.Start) || g.GrantedAt.IsZero():
 			d.Waiting.add(r)
 		default:
 			d.Live.add(r)
-		}
-	}
-	for g, err := range source.Ledger.Grants(ctx, jit.Filter{DueBy: now}) {
-		if err != nil {
-			d.LedgerError = err
-			break
-		}
-		if g.CleanupOpen() && q.matches(g) {
-			r := rowOf(g, now)
-			r.Problem = g.Remains
-			d.Cleanup.add(r)
-		}
-		if !g.Outstanding(now) {
-			continue
-		}
-		d.Outstanding++
-		if !q.matches(g) {
-			continue
-		}
-		r := rowOf(g, now)
-		r.troubled(stuck)
-		if why := source.OutOfReach(g.Owner, g.Target); why != "" {
-			r.Problem = why
-		}
-		d.Overdue.add(r)
-		if g.End.Before(midnight) {
-			bars = append(bars, g)
 		}
 	}
 	slices.SortFunc(ended, func(a, b row) int { return cmp.Or(b.Ended.Compare(a.Ended), cmp.Compare(a.ID, b.ID)) })
 	for _, r := range ended {
 		d.Ended.add(r)
 	}
-	for _, r := range state.Found {
+	return listed, err
+}
+
+// gatherDue lists the grants that are overdue or have remains, and returns the overdue ones that match the filter.
+func (d *pageData) gatherDue(
+	grants iter.Seq2[jit.Grant, error], outOfReach func(owner, target string) string, stuck map[jit.ID]sweeper.Stuck,
+) (overdue []jit.Grant, err error) {
+	for g, err := range grants {
+		if err != nil {
+			return overdue, err
+		}
+		if g.CleanupOpen() && d.Query.matches(g) {
+			r := rowOf(g, d.Now)
+			r.Problem = g.Remains
+			d.Cleanup.add(r)
+		}
+		if !g.Outstanding(d.Now) {
+			continue
+		}
+		d.Outstanding++
+		if !d.Query.matches(g) {
+			continue
+		}
+		r := rowOf(g, d.Now)
+		r.troubled(stuck)
+		if why := outOfReach(g.Owner, g.Target); why != "" {
+			r.Problem = why
+		}
+		d.Overdue.add(r)
+		overdue = append(overdue, g)
+	}
+	return overdue, nil
+}
+
+// gatherFindings lists what the watcher found and could not read.
+func (d *pageData) gatherFindings() {
+	for _, r := range d.State.Found {
 		switch {
-		case !q.matches(r.Grant):
+		case !d.Query.matches(r.Grant):
 			d.Looks.Hidden++
 		case r.Foreign && len(d.Foreign) < maxRows:
 			d.Foreign = append(d.Foreign, r)
@@ -263,12 +294,10 @@ func gather(ctx context.Context, source Source, q query) pageData {
 			d.MoreFound++
 		}
 	}
-	for _, u := range state.Unread {
-		if holds(u.Target, q.Target) {
+	for _, u := range d.State.Unread {
+		if holds(u.Target, d.Query.Target) {
 			d.Unread = append(d.Unread, u)
 		}
 	}
-	d.Looks.sort(state, q)
-	d.Timeline = newTimeline(bars, midnight.Add(-time.Hour), now.Add(12*time.Hour), now)
-	return d
+	d.Looks.sort(d.State, d.Query)
 }

@@ -194,6 +194,12 @@ func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map
 			r.Policy = append(r.Policy, e)
 		}
 	}
+	r.sumDrift()
+	return nil
+}
+
+// sumDrift counts the drift.
+func (r *Report) sumDrift() {
 	for _, e := range r.Drift {
 		switch e.Kind {
 		case jit.EventRevokeFailed: // without a record
@@ -205,7 +211,6 @@ func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map
 			}
 		}
 	}
-	return nil
 }
 
 // aboutDrift reports whether events of the kind tell of drift, or of a repair or removal that failed.
