@@ -27,7 +27,8 @@ func CheckSkew(local, remote time.Time) error {
 	return nil
 }
 
-// EarlierTime returns the earlier of our time and another clock's if the two disagree, else ours; skew says how they do.
+// EarlierTime returns the earlier of our time and another clock's if the two disagree, else ours; skew says how they
+// do.
 func EarlierTime(now, remote time.Time) (earlier time.Time, skew error) {
 	if skew = CheckSkew(now, remote); skew != nil && remote.Before(now) {
 		now = remote
@@ -35,8 +36,8 @@ func EarlierTime(now, remote time.Time) (earlier time.Time, skew error) {
 	return now, skew
 }
 
-// Clock is the time that a server gave in an answer, and the time of this machine when the answer arrived. Remote is zero
-// if the server gave none.
+// Clock is the time that a server gave in an answer, and the time of this machine when the answer arrived. Remote is
+// zero if the server gave none.
 type Clock struct{ Remote, Local time.Time }
 
 // ReadClock reads the Date of an HTTP answer that arrived at local.

@@ -2,27 +2,27 @@ package jit
 
 import "context"
 
-// Gatekeeper is a platform on which people can decide whether a grant begins, in the platform's own way.
+// Gatekeeper is a platform with its own approval process: people decide there whether a grant begins.
 type Gatekeeper interface {
 	Platform
 	// Asks reports whether people decide on this target. If not, Ask is never called.
 	Asks() bool
-	// Ask puts a grant before those who decide, unless that has been done, and returns what they have decided so far. An approval
-	// begins the access. It is idempotent.
+	// Ask requests approval of a grant, unless it has been requested, and returns the decision so far. An approval
+	// begins the access. Ask is idempotent.
 	Ask(ctx context.Context, a Access) (Decision, error)
 }
 
-// Decision is what people have decided on a grant.
+// Decision is the state of a request for approval.
 type Decision struct {
-	// Window is the time of access, counted from the approval; zero while nobody has approved it.
+	// Window is the time of access, counted from the approval; zero until then.
 	Window Window
-	// Denied says why there will be no access, in words; empty when it may still be approved, or was.
+	// Denied says why there will be no access; empty if the grant is approved or may still be.
 	Denied string
-	// By is who approved or denied it.
+	// By names the person who approved or denied it.
 	By string
 }
 
-// Asks reports whether people decide on a platform whether a grant begins.
+// Asks reports whether grants on a platform need its own approval, and returns the [Gatekeeper].
 func Asks(p Platform) (k Gatekeeper, asks bool) {
 	if p == nil {
 		return nil, false

@@ -1,30 +1,31 @@
 package jit
 
-// Given is what a binding gives, apart from how it is written. Policies judge this, so no other spelling of the
-// same access gets another verdict.
+// Given is what a binding gives, whatever its spelling. Policies judge it, so every spelling of one access gets the
+// same verdict.
 type Given struct {
 	Principal, Role, Scope Named
-	// Narrowing is what the role is narrowed to; Role is without it.
+	// Narrowing restricts the role; Role does not include it.
 	Narrowing Narrowing
-	// AnyCase: on this platform names that differ in case only are the same.
+	// AnyCase: names are case-insensitive on this platform.
 	AnyCase bool
 }
 
 // Named is one part of a binding under all of its names.
 type Named struct {
-	// Name is the name that people use. It is empty while only the platform knows it.
+	// Name is the name that people use; empty until the platform has been asked for it.
 	Name string
 	// IDs are the other names of the same thing: ids and longer forms.
 	IDs []string
-	// Unresolved: there may be further names, which the platform has not been asked for.
+	// Unresolved: there may be further names that only the platform knows.
 	Unresolved bool
-	// Covers are patterns, with * and ?, over what is given along with it: who is in a group, what lies below a scope.
+	// Covers are patterns, with * and ?, for everything that it includes: the members of a group, the scopes below a
+	// scope.
 	Covers []string
-	// Solid is a text that no wildcard of Covers stands for; it may be empty.
+	// Solid is a text that no wildcard of Covers matches; it may be empty.
 	Solid string
-	// Guard says why no wildcard may permit it, such as "everybody is in it"; empty where one may.
+	// Guard says why no wildcard may permit it, such as "everybody is in it"; empty if a wildcard may.
 	Guard string
-	// Within names wider access that includes this. A list that permits that needs no Guard.
+	// Within names wider access that includes this one. A list that permits the wider access overrides Guard.
 	Within []string
 }
 
@@ -42,7 +43,7 @@ const (
 	If = " if " // a condition
 )
 
-// Unresolved reports whether a part may have names that the platform has not been asked for.
+// Unresolved reports whether a part may have further names that only the platform knows.
 func (g Given) Unresolved() bool {
 	return g.Principal.Unresolved || g.Role.Unresolved || g.Scope.Unresolved
 }

@@ -5,17 +5,16 @@ import (
 	"time"
 )
 
-// Platform is one configured target where access lives. It works on a scope at
-// a time. Implementations are safe for concurrent use, honour their context and
-// keep every binding that does not bear the marker in question as it is, under
-// concurrent writers too.
+// Platform is one configured target where access lives. It works on one scope at a time. Implementations are safe for
+// concurrent use, honour their context, and leave every binding without the marker in question unchanged, even among
+// concurrent writers.
 type Platform interface {
 	// Kind returns the platform's name, such as "ssh".
 	Kind() string
 
-	// Check brings a binding into its canonical form, fills in the scope where the target
-	// has only one, and tells what is known of it. It makes no call. Its errors are
-	// *[Error] of the kind [ErrInvalid] that name principal, role or scope.
+	// Check returns a binding in its canonical form, with the scope filled in if the target has only one, and the
+	// traits that are known without a call. Its errors are *[Error] of the kind [ErrInvalid] that name principal, role
+	// or scope.
 	Check(b Binding) (Binding, Traits, error)
 
 	// Given returns what a binding that Check has accepted gives. With ask it looks up the names that only the platform
@@ -30,8 +29,8 @@ type Platform interface {
 
 	// Apply carries out all changes on one scope together and returns one error for each, nil for success. No two
 	// changes of one call are for the same grant, and each marker has passed [Marker.Check]. A change that fails does
-	// not stop the others. Each change is idempotent: see [Op]. An Ensure is refused with [ErrSkew] when the platform's clock is known to disagree;
-	// a Remove never is.
+	// not stop the others. Each change is idempotent: see [Op]. An Ensure is refused with [ErrSkew] if the platform's
+	// clock is known to disagree; a Remove never is.
 	Apply(ctx context.Context, scope string, changes []Change) []error
 }
 
@@ -47,25 +46,27 @@ type Services struct {
 	Warn func(text string)
 }
 
-// Describer is a platform that knows more of a binding's life when it may ask: what Check says is a bound.
+// Describer is a platform whose Check returns bounds only; it must be asked for the actual traits of a binding.
 type Describer interface {
 	Platform
-	// Describe returns the traits of a binding that Check has accepted, as they are now. It only reads.
+	// Describe returns the current traits of a binding that Check has accepted. It only reads.
 	Describe(ctx context.Context, b Binding) (Traits, error)
 }
 
-// Find returns p as one of the interfaces beyond [Platform], or what p wraps: a wrapper has a method
-// Unwrap() Platform.
+// wrapper is a platform around another one.
+type wrapper interface{ Unwrap() Platform }
+
+// Find returns the first of p, the platform that p wraps, and so on, that is a T.
 func Find[T Platform](p Platform) (found T, ok bool) {
 	for {
 		if found, ok = p.(T); ok {
 			return found, true
 		}
-		wrapper, wraps := p.(interface{ Unwrap() Platform })
+		w, wraps := p.(wrapper)
 		if !wraps {
 			return found, false
 		}
-		p = wrapper.Unwrap()
+		p = w.Unwrap()
 	}
 }
 
@@ -96,8 +97,8 @@ type Access struct {
 	Marker            Marker
 	Binding           Binding
 	TerminateSessions bool
-	// NoStandingBefore is [Grant.NoStandingBefore]. Only with it may a platform take the same access without an end and a marker
-	// for what is left of this one, and only when no binding bears the marker.
+	// NoStandingBefore is [Grant.NoStandingBefore]. Only with it may a platform take the same access without an end and
+	// a marker for what is left of this one, and only when no binding bears the marker.
 	NoStandingBefore bool
 }
 
@@ -116,15 +117,17 @@ type Snapshot struct {
 	Clock time.Time
 	// Ours holds every binding with a marker, of any owner.
 	Ours []Observed
-	// Standing is all other access: without an end, or with one that lies further ahead than it has to for [Records] to excuse it.
+	// Standing is all other access: without an end, or with one that lies further ahead than it has to for [Records] to
+	// excuse it.
 	Standing []Standing
 	// Notes are what whoever reviews a new grant on the scope has to know.
 	Notes []Note
-	// Advise returns warnings for the reviewer of a new grant on the scope, such as a role that does not exist. It may call
-	// the platform, but only to read; what it cannot find out, it leaves out. It is nil if the platform has no advice.
+	// Advise returns warnings for the reviewer of a new grant on the scope, such as a role that does not exist. It may
+	// call the platform, but only to read; what it cannot find out, it leaves out. It is nil if the platform has no
+	// advice.
 	Advise func(ctx context.Context, b Binding) []Advice
-	// Unseen names access of the scope that could not be looked at, such as bindings that the operator may not list. What is read is right
-	// all the same.
+	// Unseen names access of the scope that could not be looked at, such as bindings that the operator may not list.
+	// What is read is right all the same.
 	Unseen []string
 }
 
