@@ -77,7 +77,8 @@ func (c *Calls) Fail(err error) {
 	c.fail = err
 }
 
-// Lose makes the next write reach its platform and fail with err all the same, as every call after it does; Fail ends that.
+// Lose makes the next write reach its platform and fail with err all the same, as every call after it does; Fail ends
+// that.
 func (c *Calls) Lose(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -58,7 +58,8 @@ func (b *blocked) queue(t *testing.T) *Queue[[]int, int] {
 	return q
 }
 
-// TestABlockedGroupIsOvertaken: what comes after it is answered within seconds, only what shares a key with it waits, in order.
+// TestABlockedGroupIsOvertaken: what comes after it is answered within seconds, only what shares a key with it waits,
+// in order.
 func TestABlockedGroupIsOvertaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &blocked{}

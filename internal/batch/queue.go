@@ -14,7 +14,8 @@ import (
 // maxGap caps how long a gathering queue waits for the next caller.
 const maxGap = 500 * time.Millisecond
 
-// Queue runs calls in groups: calls that arrive while a group runs wait and form the next group. There is no fixed window.
+// Queue runs calls in groups: calls that arrive while a group runs wait and form the next group. There is no fixed
+// window.
 //
 // If patience is set, a group that runs longer is overtaken: calls that share no key with it run beside it. Calls with
 // a common key keep their order and never run in two groups at once.
@@ -58,9 +59,9 @@ type group[C, R any] struct {
 // maxOvertaken is the number of overtaken groups at which the queue stops starting new ones.
 const maxOvertaken = 4
 
-// NewQueue returns a queue over run, which returns one result for each call, in order. One goroutine at a time calls run,
-// unless patience is set. The context of run ends when no caller waits for its results any more. A run that panics or
-// returns the wrong number of results ends the program: continuing would report successes that never happened.
+// NewQueue returns a queue over run, which returns one result for each call, in order. One goroutine at a time calls
+// run, unless patience is set. The context of run ends when no caller waits for its results any more. A run that panics
+// or returns the wrong number of results ends the program: continuing would report successes that never happened.
 func NewQueue[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, R] {
 	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1)}
 }
@@ -105,8 +106,8 @@ func (q *Queue[C, R]) employ() {
 	}
 }
 
-// split separates the waiting calls into those that are ready and those that share a key with an overtaken group or with
-// an earlier call that does. The caller holds the lock.
+// split separates the waiting calls into those that are ready and those that share a key with an overtaken group or
+// with an earlier call that does. The caller holds the lock.
 func (q *Queue[C, R]) split() (ready, later []*call[C, R]) {
 	if len(q.overtaken) == 0 {
 		return q.waiting, nil

@@ -170,7 +170,8 @@ func (s *Shared) write(ctx context.Context, name string, sc *scope, calls [][]ji
 	return r.results
 }
 
-// rounds are the changes of many callers, no two for one grant in one round. Changes with an impossible marker are in none.
+// rounds are the changes of many callers, no two for one grant in one round. Changes with an impossible marker are in
+// none.
 type rounds struct {
 	calls   [][]jit.Change
 	places  [][]place

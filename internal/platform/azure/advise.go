@@ -8,7 +8,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// advise says whether the role of a binding can be assigned on its scope. Principals are in a directory that the operator need not be able to read.
+// advise says whether the role of a binding can be assigned on its scope. Principals are in a directory that the
+// operator need not be able to read.
 func (p *Platform) advise(ctx context.Context, b jit.Binding) []jit.Advice {
 	c, err := p.client()
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Apply reads the scope and makes the writes that the changes ask for, several at a time, one or few for each principal and
-// role. What somebody else may have interfered with is read and judged again.
+// Apply reads the scope and makes the writes that the changes ask for, several at a time, one or few for each principal
+// and role. What somebody else may have interfered with is read and judged again.
 //
 // A grant of what the principal already has by other means is refused: its assignment is not ours to end.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
@@ -41,7 +41,7 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 		a.jobs[i] = p.job(canonical, c)
 	}
 	if slices.ContainsFunc(a.jobs, (*job).open) {
-		a.run(ctx, a.client.manner())
+		a.run(ctx, a.client.assigner())
 	}
 	for i, j := range a.jobs {
 		errs[i] = j.err
@@ -104,7 +104,7 @@ func (a *application) failAll(op jit.Op, err error) {
 }
 
 // run reads and writes until the scope is as asked for.
-func (a *application) run(ctx context.Context, m manner) {
+func (a *application) run(ctx context.Context, m assigner) {
 	end := time.Now().Add(a.client.platform.pace.patience)
 	for try := 0; ; try++ {
 		v, err := m.read(ctx, a.scope)
@@ -129,7 +129,7 @@ func (a *application) run(ctx context.Context, m manner) {
 			return // the jobs have the errors of the last try
 		}
 		if outcome == unsure {
-			err = backoff.Sleep(ctx, m.settles())
+			err = backoff.Sleep(ctx, m.recheckAfter())
 		} else {
 			err = backoff.Wait(ctx, try, a.client.platform.pace.tick/10, a.client.platform.pace.tick)
 		}
@@ -160,7 +160,7 @@ type task struct {
 }
 
 // plan returns what has to be written of the slots that the jobs are about.
-func (a *application) plan(m manner, v *view) []*task {
+func (a *application) plan(m assigner, v *view) []*task {
 	tasks := map[key]*task{}
 	on := func(s *slot) *task {
 		if tasks[s.key] == nil {
@@ -200,7 +200,7 @@ func (a *application) plan(m manner, v *view) []*task {
 }
 
 // claim adds the claim of an Ensure to its slot, or refuses it.
-func (a *application) claim(m manner, v *view, j *job, on func(*slot) *task) {
+func (a *application) claim(m assigner, v *view, j *job, on func(*slot) *task) {
 	s := v.at(key{j.who.id, j.roleID}, j.who)
 	switch {
 	case s.there && len(s.claims) == 0:
@@ -230,7 +230,7 @@ const (
 )
 
 // write carries out the tasks.
-func (a *application) write(ctx context.Context, m manner, tasks []*task) outcome {
+func (a *application) write(ctx context.Context, m assigner, tasks []*task) outcome {
 	var mu sync.Mutex
 	worst := done
 	var writes errgroup.Group

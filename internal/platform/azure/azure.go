@@ -25,9 +25,9 @@ const kind = "azure"
 type pace struct {
 	// tick is the longest pause between two looks at something that is in progress.
 	tick time.Duration
-	// settle is the time after which a plain assignment that was written is looked at once more: Azure
+	// recheck is the time after which a plain assignment that was written is read once more: Azure
 	// takes whatever was written last, and another process may have read before we wrote.
-	settle time.Duration
+	recheck time.Duration
 	// replication bounds the wait for a principal that was made just now.
 	replication time.Duration
 	// patience bounds how long one Apply goes on against other writers.
@@ -47,7 +47,8 @@ type Platform struct {
 	mu     sync.Mutex
 	opened *client // nil until the first call
 	clock  jit.ServerClock
-	// roles are the ids of roles by scope and role, and their names by id, as [client.roleID] and [client.roleName] found them.
+	// roles are the ids of roles by scope and role, and their names by id, as [client.roleID] and [client.roleName]
+	// found them.
 	roles map[string]string
 	// written are the ids that bindings gave as roles.
 	written map[string]bool
@@ -67,7 +68,7 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 	}
 	return &Platform{
 		cfg: cfg, now: s.Now,
-		pace:  pace{tick: 10 * time.Second, settle: 2 * time.Second, replication: 2 * time.Minute, patience: 2 * time.Minute},
+		pace:  pace{tick: 10 * time.Second, recheck: 2 * time.Second, replication: 2 * time.Minute, patience: 2 * time.Minute},
 		roles: map[string]string{}, written: map[string]bool{}, scopes: map[string]chan struct{}{}, sent: map[string][]*armauthorization.RoleAssignmentScheduleRequest{},
 	}, nil
 }

@@ -136,7 +136,8 @@ func isID(role string) bool { return guidForm.MatchString(role) }
 
 const managementGroups = "/providers/Microsoft.Management/managementGroups/"
 
-// parseScope brings a scope into its canonical form. Azure takes ids in any case, so all that is a name is in lower case.
+// parseScope brings a scope into its canonical form. Azure takes ids in any case, so all that is a name is in lower
+// case.
 func parseScope(s string) (string, error) {
 	const hint = `write for example scope = "/subscriptions/3f2b8c1e-0000-4000-8000-000000000000", with /resourceGroups/payments or a resource after it, or "` + managementGroups + `payments"`
 	refuse := func(format string, args ...any) (string, error) {

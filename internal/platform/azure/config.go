@@ -28,7 +28,8 @@ type Config struct {
 	Assignment string `tfsdk:"assignment" json:"assignment"`
 	// Environment is the cloud: "public" (the default), "usgovernment" or "china".
 	Environment string `tfsdk:"environment" json:"environment"`
-	// Endpoint is the URL of the Resource Manager instead of the cloud's. On loopback without credentials, none are looked for.
+	// Endpoint is the URL of the Resource Manager instead of the cloud's. On loopback without credentials, none are
+	// looked for.
 	Endpoint string `tfsdk:"endpoint" json:"endpoint"`
 	// TenantID is the tenant to sign in to.
 	TenantID string `tfsdk:"tenant_id" json:"tenant_id"`
@@ -125,7 +126,8 @@ func loopback(u *url.URL) bool {
 	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// cloud returns the endpoints to use, and whether tokens may go over an unencrypted connection, which stays on this machine.
+// cloud returns the endpoints to use, and whether tokens may go over an unencrypted connection, which stays on this
+// machine.
 func (cfg Config) cloud() (c cloud.Configuration, unencrypted bool) {
 	c = clouds[cfg.Environment]
 	if cfg.Endpoint == "" {

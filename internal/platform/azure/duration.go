@@ -8,7 +8,8 @@ import (
 
 var durationForm = regexp.MustCompile(`^P(?:(\d{1,4})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,9})S)?)?$`)
 
-// parseDuration reads a duration as PIM writes it, such as PT8H (ISO 8601); ok is false for months and years, which have no fixed length.
+// parseDuration reads a duration as PIM writes it, such as PT8H (ISO 8601); ok is false for months and years, which
+// have no fixed length.
 func parseDuration(s string) (d time.Duration, ok bool) {
 	m := durationForm.FindStringSubmatch(s)
 	if m == nil {

@@ -51,8 +51,8 @@ func codeOf(err error) string {
 	return ""
 }
 
-// isGone reports whether the service says that what was asked about is not there. A 404 without a code of the service comes
-// from something in between, such as a proxy, and says nothing.
+// isGone reports whether the service says that what was asked about is not there. A 404 without a code of the service
+// comes from something in between, such as a proxy, and says nothing.
 func isGone(err error) bool {
 	var answered *azcore.ResponseError
 	return errors.As(err, &answered) && answered.StatusCode == http.StatusNotFound && answered.ErrorCode != ""
@@ -140,7 +140,7 @@ func hostOf(s string) string {
 
 // explainWrite says why an assignment was not written.
 func (c *client) explainWrite(ctx context.Context, scope string, s *slot, want []claim, err error) error {
-	role, _ := c.recall("\n" + s.role)
+	role, _ := c.cachedRole("\n" + s.role)
 	if role == "" {
 		role = s.role
 	}

@@ -28,7 +28,8 @@ func (s *site) standing() []jit.Standing {
 	return found
 }
 
-// A description that claims to be a grant's hides nothing, and has nothing removed: who may write assignments may not always delete them.
+// A description that claims to be a grant's hides nothing, and has nothing removed: who may write assignments may not
+// always delete them.
 func TestADescriptionProvesNothing(t *testing.T) {
 	const theirs = "eeeeeeee-0000-4000-8000-000000000001"
 	s := newSite(t, rbacAssignment)

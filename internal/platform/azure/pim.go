@@ -24,12 +24,13 @@ const (
 	together = 5
 )
 
-// pim assigns roles through Privileged Identity Management. Nothing can be written on an assignment; it is made, changed and
-// ended by requests, which nobody can alter afterwards and which are kept for 45 days. The justification of a
-// request bears the claims that it lays and those that it gives up, so the requests tell in their order what is claimed.
+// pim assigns roles through Privileged Identity Management. Nothing can be written on an assignment; it is made,
+// changed and ended by requests, which nobody can alter afterwards and which are kept for 45 days. The justification of
+// a request bears the claims that it lays and those that it gives up, so the requests tell in their order what is
+// claimed.
 type pim struct{ *client }
 
-var _ manner = pim{}
+var _ assigner = pim{}
 
 // refused are the states of a request that has changed nothing.
 var refused = map[armauthorization.Status]bool{
@@ -59,7 +60,8 @@ func (m pim) read(ctx context.Context, scope string) (*view, error) {
 	lists.Go(func() (err error) { assignments, err = m.listAssignments(listing, scope, here); return err })
 	err := lists.Wait()
 	if err == nil {
-		// They come last: what another process asks for meanwhile would be taken for somebody else's, if its schedule were seen and its request not.
+		// They come last: what another process asks for meanwhile would be taken for somebody else's, if its schedule
+		// were seen and its request not.
 		requests, err = m.listRequests(ctx, scope, here)
 	}
 	if err != nil {
@@ -152,7 +154,8 @@ func (h *history) follow(r *armauthorization.RoleAssignmentScheduleRequest, now 
 	}
 }
 
-// expire takes in when a request lets the access end, which begins at from. Of an end that cannot be read it is not said that there is one.
+// expire takes in when a request lets the access end, which begins at from. Of an end that cannot be read it is not
+// said that there is one.
 func (h *history) expire(at *time.Time, kind armauthorization.Type, duration string, from time.Time) {
 	switch lasts, ok := parseDuration(duration); {
 	case kind == armauthorization.TypeNoExpiration:
@@ -166,8 +169,8 @@ func (h *history) expire(at *time.Time, kind armauthorization.Type, duration str
 	}
 }
 
-// addSchedules adds what the requests do not tell, and where the lists are up to date, what has become of what they tell. It
-// returns the scopes and keys that have a schedule.
+// addSchedules adds what the requests do not tell, and where the lists are up to date, what has become of what they
+// tell. It returns the scopes and keys that have a schedule.
 func (v *view) addSchedules(scope string, schedules []*armauthorization.RoleAssignmentSchedule, told map[key]*history) map[string]bool {
 	scheduled := map[string]bool{}
 	for _, s := range schedules {
@@ -229,8 +232,8 @@ func place(scope *string, k key) string {
 	return strings.ToLower(value(scope)) + "\n" + k.principal + "\n" + k.role
 }
 
-// settles: what was asked for meanwhile stands among the requests at once.
-func (pim) settles() time.Duration { return 0 }
+// recheckAfter is zero: a request made meanwhile is among the requests at once.
+func (pim) recheckAfter() time.Duration { return 0 }
 
 func (pim) differs(s *slot, want []claim) bool {
 	if len(want) == 0 {

@@ -300,7 +300,7 @@ func TestAskedForMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.pace = pace{tick: 20 * time.Millisecond, settle: 800 * time.Millisecond, replication: 50 * time.Millisecond, patience: 30 * time.Second}
+	p.pace = pace{tick: 20 * time.Millisecond, recheck: 800 * time.Millisecond, replication: 50 * time.Millisecond, patience: 30 * time.Second}
 	s.must(p, jit.Ensure, a)
 	select {
 	case <-told:
@@ -314,7 +314,8 @@ func TestAskedForMeanwhile(t *testing.T) {
 	}
 }
 
-// A request that asks for no end has none, whatever date stands beside that, and one that asks for a duration ends after it.
+// A request that asks for no end has none, whatever date stands beside that, and one that asks for a duration ends
+// after it.
 func TestWhatARequestSaysOfItsEnd(t *testing.T) {
 	from := time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC)
 	soon := from.Add(time.Hour)

@@ -18,13 +18,13 @@ import (
 // more than four grants: https://learn.microsoft.com/azure/role-based-access-control/conditions-faq
 const longestDescription = 2000
 
-// rbac assigns roles plainly. The claims stand in the description of the assignment, which every
-// writer replaces as a whole: the service has no means to write only what was not changed meanwhile. So
-// who changes a description looks again after a while, and puts right what another writer undid. To create is safe: there is
-// never a second assignment of the same key.
+// rbac assigns roles plainly. The claims stand in the description of the assignment, which every writer replaces as a
+// whole: the service has no means to write only what was not changed meanwhile. So who changes a description looks
+// again after a while, and puts right what another writer undid. To create is safe: there is never a second assignment
+// of the same key.
 type rbac struct{ *client }
 
-var _ manner = rbac{}
+var _ assigner = rbac{}
 
 func (r rbac) read(ctx context.Context, scope string) (*view, error) {
 	found, err := r.listAssignments(ctx, scope, here)
@@ -65,7 +65,7 @@ func (r rbac) read(ctx context.Context, scope string) (*view, error) {
 	return v, nil
 }
 
-func (r rbac) settles() time.Duration { return r.platform.pace.settle }
+func (r rbac) recheckAfter() time.Duration { return r.platform.pace.recheck }
 
 func (rbac) differs(s *slot, want []claim) bool {
 	return s.there != (len(want) > 0) || s.there && (len(without(want, s.claims)) > 0 || len(without(s.claims, want)) > 0 || len(s.damage) > 0)
@@ -80,7 +80,7 @@ func (rbac) fits(want []claim) error {
 }
 
 func (r rbac) write(ctx context.Context, scope string, s *slot, want []claim) (sure bool, err error) {
-	if s.there && time.Since(s.read) > r.platform.pace.settle/2 {
+	if s.there && time.Since(s.read) > r.platform.pace.recheck/2 {
 		return false, race(errSlow) // who wrote meanwhile may have looked again already
 	}
 	if len(want) == 0 {
@@ -128,9 +128,9 @@ func assignmentName(scope string, k key, m jit.Marker) string {
 	return uuid.NewHash(sha256.New(), uuid.Nil, []byte(strings.Join([]string{strings.ToLower(scope), k.principal, k.role, m.Owner, string(m.ID)}, "\n")), 8).String()
 }
 
-// madeFor returns the grant for which an assignment with claims was made; ok is false when its name says that it was made by somebody else. A
-// description proves nothing: Azure lets whoever may write assignments, and not delete them, write it on one that exists. A
-// name cannot be changed, and nobody finds a grant to fit one that exists.
+// madeFor returns the grant for which an assignment with claims was made; ok is false when its name says that it was
+// made by somebody else. A description proves nothing: Azure lets whoever may write assignments, and not delete them,
+// write it on one that exists. A name cannot be changed, and nobody finds a grant to fit one that exists.
 func madeFor(scope string, k key, name string, said text) (m jit.Marker, ok bool) {
 	if len(said.claims) == 0 {
 		return jit.Marker{}, false

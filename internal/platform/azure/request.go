@@ -103,8 +103,8 @@ func (m pim) asks(s *slot, want []claim) ([]ask, error) {
 	return asks, nil
 }
 
-// submit makes a request and returns when it has been carried out. An assignment cannot be taken back in its first minutes:
-// then it waits and asks again.
+// submit makes a request and returns when it has been carried out. An assignment cannot be taken back in its first
+// minutes: then it waits and asks again.
 func (m pim) submit(ctx context.Context, scope string, s *slot, a ask) error {
 	body := armauthorization.RoleAssignmentScheduleRequest{Properties: &armauthorization.RoleAssignmentScheduleRequestProperties{
 		PrincipalID: &s.principal, RoleDefinitionID: definitionID(scope, s.role), RequestType: &a.kind, Justification: new(strings.Join(a.words, " ")), ScheduleInfo: a.schedule(),

@@ -11,11 +11,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// roleID returns the id of a role in canonical form, looked up once for each scope. Names of roles are unique in a tenant and
-// match in any case.
+// roleID returns the id of a role in canonical form, looked up once for each scope. Names of roles are unique in a
+// tenant and match in any case.
 func (c *client) roleID(ctx context.Context, scope, role string) (string, error) {
 	known := strings.ToLower(scope + "\n" + role)
-	if id, ok := c.recall(known); ok {
+	if id, ok := c.cachedRole(known); ok {
 		return id, nil
 	}
 	if isID(role) {
@@ -26,7 +26,7 @@ func (c *client) roleID(ctx context.Context, scope, role string) (string, error)
 		if err != nil {
 			return "", c.explain(ctx, "look for the role "+role, err)
 		}
-		c.remember(known, role)
+		c.cacheRole(known, role)
 		return role, nil
 	}
 	filter := fmt.Sprintf("roleName eq '%s'", strings.ReplaceAll(role, "'", "''"))
@@ -43,8 +43,8 @@ func (c *client) roleID(ctx context.Context, scope, role string) (string, error)
 				return "", &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %q that can be assigned on %s", role, scope), Hint: fmt.Sprintf("write role = %q", real), Err: jit.ErrUnknown}
 			}
 			id := baseName(d.ID)
-			c.remember(known, id)
-			c.remember("\n"+id, role)
+			c.cacheRole(known, id)
+			c.cacheRole("\n"+id, role)
 			return id, nil
 		}
 	}
@@ -59,7 +59,7 @@ func (c *client) noSuchRole(scope, role string, err error) error {
 // roleName returns the name of a role; of one that is not there any more, its id.
 func (c *client) roleName(ctx context.Context, scope, id string) (string, error) {
 	known := "\n" + id
-	if name, ok := c.recall(known); ok {
+	if name, ok := c.cachedRole(known); ok {
 		return name, nil
 	}
 	found, err := c.definitions.Get(ctx, scope, id, nil)
@@ -73,18 +73,18 @@ func (c *client) roleName(ctx context.Context, scope, id string) (string, error)
 	if found.Properties != nil && value(found.Properties.RoleName) != "" {
 		name = *found.Properties.RoleName
 	}
-	c.remember(known, name)
+	c.cacheRole(known, name)
 	return name, nil
 }
 
-func (c *client) recall(known string) (string, bool) {
+func (c *client) cachedRole(known string) (string, bool) {
 	c.platform.mu.Lock()
 	defer c.platform.mu.Unlock()
 	s, ok := c.platform.roles[known]
 	return s, ok
 }
 
-func (c *client) remember(known, is string) {
+func (c *client) cacheRole(known, is string) {
 	c.platform.mu.Lock()
 	defer c.platform.mu.Unlock()
 	c.platform.roles[known] = is

@@ -43,7 +43,7 @@ func (s *site) open(offset time.Duration, scopes ...string) *Platform {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p.pace = pace{tick: 20 * time.Millisecond, settle: 800 * time.Millisecond, replication: 50 * time.Millisecond, patience: 30 * time.Second}
+	p.pace = pace{tick: 20 * time.Millisecond, recheck: 800 * time.Millisecond, replication: 50 * time.Millisecond, patience: 30 * time.Second}
 	return p
 }
 

@@ -32,7 +32,8 @@ type slot struct {
 	// damage says what of it is not as it was written.
 	damage []string
 
-	// name is that of a plain assignment, maker the grant for which it was made, and read when it had been read, by the clock of this process.
+	// name is that of a plain assignment, maker the grant for which it was made, and read when it had been read, by the
+	// clock of this process.
 	name  string
 	maker jit.Marker
 	read  time.Time
@@ -77,22 +78,22 @@ func (v *view) at(k key, who principal) *slot {
 	return s
 }
 
-// manner is one of the two ways to assign roles.
-type manner interface {
-	// read returns what is on a scope. The error wraps errGone when there is no such scope.
+// assigner is one of the two ways to assign roles.
+type assigner interface {
+	// read reads a scope. The error wraps errGone if the scope does not exist.
 	read(ctx context.Context, scope string) (*view, error)
-	// write leaves the claims wanted on the slot, and no assignment without any. sure is true when nobody else
-	// can have interfered. The error wraps errRace when what was read is not there any more.
+	// write leaves the claims wanted on the slot, and no assignment without any. sure is true if no other
+	// writer can have interfered. The error wraps errRace if the assignment has changed since it was read.
 	write(ctx context.Context, scope string, s *slot, want []claim) (sure bool, err error)
-	// differs says whether the slot has to be written to hold the claims wanted.
+	// differs reports whether the slot must be written to hold the claims wanted.
 	differs(s *slot, want []claim) bool
-	// settles is after which time a write that somebody may have interfered with is looked at again.
-	settles() time.Duration
+	// recheckAfter is when a write that another writer may have disturbed is read again.
+	recheckAfter() time.Duration
 	// fits refuses claims that one assignment cannot hold together.
 	fits(want []claim) error
 }
 
-func (c *client) manner() manner {
+func (c *client) assigner() assigner {
 	if c.platform.cfg.Assignment == rbacAssignment {
 		return rbac{c}
 	}
@@ -110,7 +111,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	v, err := c.manner().read(ctx, scope)
+	v, err := c.assigner().read(ctx, scope)
 	snap := jit.Snapshot{Clock: p.clock.Latest().Remote, Advise: p.advise}
 	if isGone(err) {
 		return snap, nil

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// rounds bounds how often one Apply makes or ends reviews that it has not dealt with before. Rounds in which it only
-	// waits for the list to follow are bounded by listPatience.
+	// rounds bounds how often one Apply makes or ends reviews that it has not dealt with before. Rounds in which it
+	// only waits for the list to follow are bounded by listPatience.
 	rounds       = 8
 	listPatience = 15 * time.Second
 	firstPause   = 100 * time.Millisecond
@@ -116,8 +116,8 @@ func (a *application) checkUsers(ctx context.Context, conn *connection) {
 	})
 }
 
-// run looks and writes until the list shows what the jobs want. The gateway has no lock, and its answer to a revocation is
-// none: two that revoke at once may both be answered with success, and somebody may have made a copy of the review
+// run looks and writes until the list shows what the jobs want. The gateway has no lock, and its answer to a revocation
+// is none: two that revoke at once may both be answered with success, and somebody may have made a copy of the review
 // meanwhile. So nothing is done before the list says so.
 func (a *application) run(ctx context.Context) {
 	began := a.now()
@@ -126,10 +126,10 @@ func (a *application) run(ctx context.Context) {
 			a.stop(ctx.Err())
 			return
 		}
-		all, err := a.look(ctx)
+		all, err := a.list(ctx)
 		var awaited map[string]bool
 		if err == nil {
-			awaited, err = a.settle(ctx, all)
+			awaited, err = a.findMade(ctx, all)
 		}
 		if err != nil {
 			if answered(err, http.StatusUnauthorized, http.StatusForbidden) {
@@ -186,8 +186,8 @@ func (a *application) giveUp(left []revocation) {
 	}
 }
 
-// look lists the reviews of the connection, those of removed grants however old they are.
-func (a *application) look(ctx context.Context) ([]review, error) {
+// list returns the reviews of the connection, and those of removed grants however old they are.
+func (a *application) list(ctx context.Context) ([]review, error) {
 	found, err := a.reviews(ctx, a.me, a.scope, nil, a.since)
 	if err != nil {
 		return nil, err
@@ -214,8 +214,8 @@ func (a *application) look(ctx context.Context) ([]review, error) {
 	return all, nil
 }
 
-// unlisted returns the names of a grant's sessions that may be older than what is listed. One that asks is older than the window,
-// by as long as reviewers took.
+// unlisted returns the names of a grant's sessions that may be older than what is listed. One that asks is older than
+// the window, by as long as reviewers took.
 func (a *application) unlisted(m jit.Marker) (names []string) {
 	start := m.Window.Start
 	if start.IsZero() {
@@ -262,8 +262,8 @@ func (a *application) write(ctx context.Context, creations []creation, revocatio
 	_ = writes.Wait() // each has noted its own error
 }
 
-// metadata is what is written on a session: that of the target, and who approved it, for hoop's record names the groups of
-// reviewers as those who did.
+// metadata is what is written on a session: that of the target, and who approved it, for hoop's record names the groups
+// of reviewers as those who did.
 func (p *Platform) metadata(approvedBy string) map[string]any {
 	all := map[string]any{approvedByField: approvedBy}
 	for name, value := range p.cfg.Metadata {

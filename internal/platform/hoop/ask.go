@@ -16,8 +16,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// With approval = "hoop" a grant is one session whose review is left to the reviewers of the connection. What it is called
-// has no window: that begins with their approval.
+// With approval = "hoop" a grant is one session whose review is left to the reviewers of the connection. What it is
+// called has no window: that begins with their approval.
 
 const (
 	pending  = "PENDING"
@@ -29,9 +29,9 @@ const (
 // askName is what the session is called that asks for a grant.
 func askName(m jit.Marker) string { return askPrefix + m.Owner + ":" + string(m.ID) }
 
-// asked returns the marker of a grant whose session this is, with the window that its approval made: the review ends in its
-// last second. ok is false of every other session. Any user can give a session this name, so a review that is longer than a grant
-// can be is none.
+// asked returns the marker of a grant whose session this is, with the window that its approval made: the review ends in
+// its last second. ok is false of every other session. Any user can give a session this name, so a review that is
+// longer than a grant can be is none.
 func (s *session) asked() (m jit.Marker, ok bool) {
 	rest, ok := strings.CutPrefix(s.CorrelationID, askPrefix)
 	owner, id, two := strings.Cut(rest, ":")
@@ -67,7 +67,8 @@ func (p *Platform) requests(ctx context.Context, a jit.Access) ([]session, error
 	return kept, err
 }
 
-// Ask leaves a review of the grant to the reviewers of its connection, unless there is one, and tells what they decided.
+// Ask leaves a review of the grant to the reviewers of its connection, unless there is one, and tells what they
+// decided.
 func (p *Platform) Ask(ctx context.Context, a jit.Access) (jit.Decision, error) {
 	if _, err := p.approver(ctx); err != nil {
 		return jit.Decision{}, err
@@ -107,12 +108,12 @@ func (p *Platform) request(ctx context.Context, a jit.Access) error {
 	return err
 }
 
-// lasts is how long the review of a grant has to last: the approval comes within a second, and the review has to end within
-// the window that begins with that second.
+// lasts is how long the review of a grant has to last: the approval comes within a second, and the review has to end
+// within the window that begins with that second.
 func lasts(a jit.Access) time.Duration { return a.Marker.Window.Length() - time.Second }
 
-// current returns the sessions that ask for the length that the grant has by now. It takes back others that wait, and refuses
-// the grant while another is approved and not over: that gives access of a length that nobody asks for.
+// current returns the sessions that ask for the length that the grant has by now. It takes back others that wait, and
+// refuses the grant while another is approved and not over: that gives access of a length that nobody asks for.
 func (p *Platform) current(ctx context.Context, a jit.Access, found []session) (kept []session, err error) {
 	for _, s := range found {
 		switch {
@@ -136,8 +137,8 @@ func (s *session) anotherLength(a jit.Access) error {
 	}
 }
 
-// awaitRequest waits until the list shows a session that asks for the grant. lost is the error of making it, whose outcome is
-// not known.
+// awaitRequest waits until the list shows a session that asks for the grant. lost is the error of making it, whose
+// outcome is not known.
 func (p *Platform) awaitRequest(ctx context.Context, a jit.Access, lost error) ([]session, error) {
 	began := p.now()
 	for try := 0; ; try++ {
@@ -157,8 +158,8 @@ func (p *Platform) awaitRequest(ctx context.Context, a jit.Access, lost error) (
 	}
 }
 
-// decision reads what was decided on the sessions that ask for one grant, the oldest first. Two that ask at once may have made
-// two: what is left of those is taken back, and nothing waits beside one that is approved.
+// decision reads what was decided on the sessions that ask for one grant, the oldest first. Two that ask at once may
+// have made two: what is left of those is taken back, and nothing waits beside one that is approved.
 func (p *Platform) decision(ctx context.Context, found []session) (jit.Decision, error) {
 	first := func(status string) int {
 		return slices.IndexFunc(found, func(s session) bool { return s.Review.Status == status })
@@ -214,8 +215,9 @@ func (s *session) decider() string {
 	return strings.Join(names, ", ")
 }
 
-// waiting returns the names of the sessions on the connection that wait for a decision. A target that asks nobody may have asked
-// before: then what it asked for is taken back too. Where it asks, each request is looked up by its name, and nil is returned.
+// waiting returns the names of the sessions on the connection that wait for a decision. A target that asks nobody may
+// have asked before: then what it asked for is taken back too. Where it asks, each request is looked up by its name,
+// and nil is returned.
 func (a *application) waiting(ctx context.Context) (names map[string]bool, err error) {
 	if a.Asks() || !slices.ContainsFunc(a.jobs, func(j *job) bool { return j.op == jit.Remove }) {
 		return nil, nil
@@ -228,8 +230,9 @@ func (a *application) waiting(ctx context.Context) (names map[string]bool, err e
 	return names, err
 }
 
-// withdraw takes back what asks for grants that are removed and that nobody has decided on. Somebody may approve it meanwhile:
-// then that is revoked. waiting are the names of those that waited before the removal; unknown says why they are not known.
+// withdraw takes back what asks for grants that are removed and that nobody has decided on. Somebody may approve it
+// meanwhile: then that is revoked. waiting are the names of those that waited before the removal; unknown says why they
+// are not known.
 func (a *application) withdraw(ctx context.Context, waiting map[string]bool, unknown error) {
 	var lookups errgroup.Group
 	lookups.SetLimit(parallel)

@@ -28,7 +28,8 @@ func ask(t *testing.T, p *Platform, a jit.Access) jit.Decision {
 	return d
 }
 
-// The review is left to the reviewers. Their approval begins the access, for the whole length, and ends it within the window.
+// The review is left to the reviewers. Their approval begins the access, for the whole length, and ends it within the
+// window.
 func TestReviewersDecide(t *testing.T) {
 	s, lead, p := askSite(t)
 	a := access("ask", 2*time.Hour)
@@ -100,8 +101,8 @@ func TestAskedForAnotherLength(t *testing.T) {
 	}
 }
 
-// A review that was approved for another length than the grant has is told and begins nothing. When it is revoked, the grant is asked
-// for anew, and is removed with all that asked for it.
+// A review that was approved for another length than the grant has is told and begins nothing. When it is revoked, the
+// grant is asked for anew, and is removed with all that asked for it.
 func TestApprovedForAnotherLength(t *testing.T) {
 	s, lead, p := askSite(t)
 	a := access("another length", time.Hour)
@@ -148,8 +149,8 @@ func TestNothingWaitsBesideAnApproval(t *testing.T) {
 	}
 }
 
-// Reviewers can take as long as the grant is to last, and its window begins then: it is read, and removed, until that is over, also
-// on a target that asks nobody any more.
+// Reviewers can take as long as the grant is to last, and its window begins then: it is read, and removed, until that
+// is over, also on a target that asks nobody any more.
 func TestApprovedLong(t *testing.T) {
 	for _, mode := range []string{approvalHoop, approvalJit} {
 		var past atomic.Int64
@@ -300,8 +301,8 @@ func TestReviewersApproveAgain(t *testing.T) {
 	s.may(t, time.Now(), false, "after the removal")
 }
 
-// Two targets of one gateway, of which one leaves the decision to the reviewers, see their own grants each. Where the one became
-// the other under a live grant, that is told and nothing is taken away; what is removed goes in any case.
+// Two targets of one gateway, of which one leaves the decision to the reviewers, see their own grants each. Where the
+// one became the other under a live grant, that is told and nothing is taken away; what is removed goes in any case.
 func TestTwoTargetsOfOneGateway(t *testing.T) {
 	s, lead, p := askSite(t)
 	key := s.open(t, Config{}, 0)

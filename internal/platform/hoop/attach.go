@@ -52,7 +52,8 @@ func (p *Platform) applyAttributes(ctx context.Context, scope string, changes []
 			})
 		}
 		_ = writes.Wait() // each has noted its own error
-		// What was not answered may have been done, and a name that was free may have been taken meanwhile by the same grant.
+		// What was not answered may have been done, and a name that was free may have been taken meanwhile by the same
+		// grant.
 		todo = slices.DeleteFunc(todo, func(i int) bool {
 			return !unsure(errs[i]) && !answered(errs[i], http.StatusInternalServerError, http.StatusConflict)
 		})
@@ -60,8 +61,8 @@ func (p *Platform) applyAttributes(ctx context.Context, scope string, changes []
 	return errs
 }
 
-// mayAttach asks the gateway what a grant on a connection takes, and returns what says why a binding would be refused or
-// give nothing.
+// mayAttach asks the gateway what a grant on a connection takes, and returns what says why a binding would be refused
+// or give nothing.
 func (p *Platform) mayAttach(ctx context.Context, scope string) (func(jit.Binding) error, error) {
 	if err := p.mayWrite(ctx); err != nil {
 		return nil, err

@@ -28,7 +28,8 @@ func groupAccess(why string) jit.Access {
 	return a
 }
 
-// An update of the connection that says nothing of attributes detaches the grant: it is missing, and Ensure attaches it.
+// An update of the connection that says nothing of attributes detaches the grant: it is missing, and Ensure attaches
+// it.
 func TestADetachedAttribute(t *testing.T) {
 	s, p := attributeSite(t)
 	a := groupAccess("detached")

@@ -102,8 +102,8 @@ func (p *Platform) noConnection(scope string) error {
 	return jit.Invalid("scope", "`hoop admin get connections` lists those that there are", "there is no connection %q on the gateway at %s", scope, p.base.Host)
 }
 
-// mayConnect says why a user cannot be granted a connection that gated is the rule of, or would have it all the same; nil
-// when the user can. found is nil when there is no such user.
+// mayConnect says why a user cannot be granted a connection that gated is the rule of, or would have it all the same;
+// nil when the user can. found is nil when there is no such user.
 func (p *Platform) mayConnect(email string, found *user, conn *connection, gated *rule) error {
 	switch {
 	case found == nil:

@@ -34,7 +34,8 @@ type Config struct {
 	APIKey string `tfsdk:"api_key" json:"api_key"`
 	// Mode is "review" or "attribute"; empty means "review".
 	Mode string `tfsdk:"mode" json:"mode"`
-	// Approval is "jit", the API key approves reviews, or "hoop", the reviewers of the connection do; empty means "jit".
+	// Approval is "jit", the API key approves reviews, or "hoop", the reviewers of the connection do; empty means
+	// "jit".
 	Approval string `tfsdk:"approval" json:"approval"`
 	// Metadata is written on every session that a review makes: connections can demand some of it.
 	Metadata map[string]string `tfsdk:"metadata" json:"metadata"`

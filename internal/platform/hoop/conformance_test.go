@@ -23,8 +23,8 @@ func TestConformanceOfReviews(t *testing.T) {
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target { return reviewTarget(newSite(t, nil), 0) }})
 }
 
-// TestConformanceUnderLag runs it on a gateway whose list is behind, and which loses the answer to every tenth write after it
-// has carried it out.
+// TestConformanceUnderLag runs it on a gateway whose list is behind, and which loses the answer to every tenth write
+// after it has carried it out.
 func TestConformanceUnderLag(t *testing.T) {
 	const lag = 50 * time.Millisecond
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {

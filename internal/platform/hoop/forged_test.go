@@ -14,7 +14,8 @@ func (s *site) forge(token, email string, m jit.Marker, lasts time.Duration) (se
 	return session
 }
 
-// What a user calls a session hides no access: a review that is longer than any grant is standing access, wherever it is looked at.
+// What a user calls a session hides no access: a review that is longer than any grant is standing access, wherever it
+// is looked at.
 func TestAForgedRequestIsStandingAccess(t *testing.T) {
 	s, lead, p := askSite(t)
 	nobody := access("nobody's", time.Hour)
@@ -30,7 +31,8 @@ func TestAForgedRequestIsStandingAccess(t *testing.T) {
 	s.may(t, time.Now(), true, "by a review that no grant can have")
 }
 
-// A review of 48 hours that bears the name of another target's requests is, where the key approves, what any other review is.
+// A review of 48 hours that bears the name of another target's requests is, where the key approves, what any other
+// review is.
 func TestAForgedRequestOnATargetThatAsksNobody(t *testing.T) {
 	s, lead, _ := askSite(t)
 	s.forge(lead, alice, access("nobody's", time.Hour).Marker, maxTTL)

@@ -34,8 +34,8 @@ func (c *client) rules(ctx context.Context) ([]rule, error) {
 	return listed.Data, err
 }
 
-// gatedByRule reports whether a rule alone decides who needs a review to connect. The reviewers of a connection are asked
-// about everybody.
+// gatedByRule reports whether a rule alone decides who needs a review to connect. The reviewers of a connection are
+// asked about everybody.
 func (c *connection) gatedByRule() bool {
 	if c.Effective != nil {
 		return c.Effective.AccessRequest.JIT && !c.Effective.AccessRequest.LegacyReviewers
@@ -43,8 +43,8 @@ func (c *connection) gatedByRule() bool {
 	return len(c.Reviewers) == 0 && c.JITDuration != nil
 }
 
-// decides returns the rule that alone decides who needs a review to connect; nil when everybody does. An attribute of the
-// connection counts before its name, and of several rules the one whose id comes first, as in the gateway
+// decides returns the rule that alone decides who needs a review to connect; nil when everybody does. An attribute of
+// the connection counts before its name, and of several rules the one whose id comes first, as in the gateway
 // (gateway/services/accessrequest.go).
 func (c *connection) decides(all []rule) *rule {
 	if !c.gatedByRule() {
@@ -160,7 +160,8 @@ func (g *gate) shows(u *user) bool {
 	return g.visible == nil || u.Role == "admin" || slices.Contains(u.Groups, "auditor") || intersect(g.visible, u.Groups)
 }
 
-// ungated returns the standing access of a connection on which some or all connect without a review. holders have grants.
+// ungated returns the standing access of a connection on which some or all connect without a review. holders have
+// grants.
 func (p *Platform) ungated(ctx context.Context, conn *connection, holders map[string]bool) ([]jit.Standing, error) {
 	var found []jit.Standing
 	add := func(principal, why string) {

@@ -10,8 +10,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
 )
 
-// A rule asks some users for a review and others not. Whoever connects without one is refused a grant, which would change
-// nothing, and is told as standing access.
+// A rule asks some users for a review and others not. Whoever connects without one is refused a grant, which would
+// change nothing, and is told as standing access.
 func TestARuleByGroup(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -68,8 +68,8 @@ func TestARuleByGroup(t *testing.T) {
 	}
 }
 
-// An attribute of the connection decides which rule is asked, before its name does. Reviewers of the connection are asked
-// about everybody, whatever a rule says.
+// An attribute of the connection decides which rule is asked, before its name does. Reviewers of the connection are
+// asked about everybody, whatever a rule says.
 func TestWhichGateDecides(t *testing.T) {
 	s := newSite(t, nil)
 	s.Put(hooptest.Connection{Name: db, Groups: []string{"engineers"}})

@@ -5,8 +5,8 @@
 // target's API key has approved counts. In attribute mode a grant is an attribute that ties a group to a connection,
 // with the marker as its description, until it is deleted.
 //
-// The gateway has no "only if absent", no versions and no lock: it checks a review and then writes it. So an Apply looks
-// at the list of reviews until that shows what was asked for.
+// The gateway has no "only if absent", no versions and no lock: it checks a review and then writes it. So an Apply
+// looks at the list of reviews until that shows what was asked for.
 package hoop
 
 import (

@@ -20,8 +20,8 @@ func (s *site) as(t *testing.T, key string, cfg Config) *Platform {
 	return p
 }
 
-// A key that cannot do all that a grant takes is refused by name, at plan and at apply, before anything is written. What
-// others have granted is neither found nor told as missing.
+// A key that cannot do all that a grant takes is refused by name, at plan and at apply, before anything is written.
+// What others have granted is neither found nor told as missing.
 func TestKeysThatCannotGrant(t *testing.T) {
 	s := newSite(t, nil)
 	s.Put(hooptest.Connection{Name: db, Reviewers: []string{"dev"}, Groups: []string{"engineers", "dev"}})

@@ -10,8 +10,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
 )
 
-// A correlation id that a user has given to a session of his own is not taken for a grant. What a person approved under it
-// is told by the name of that person, and is left alone.
+// A correlation id that a user has given to a session of his own is not taken for a grant. What a person approved under
+// it is told by the name of that person, and is left alone.
 func TestAForgedCorrelationID(t *testing.T) {
 	s := newSite(t, nil)
 	p, a := s.open(t, Config{}, 0), access("forged", time.Hour)

@@ -31,9 +31,10 @@ func (a *application) forget(session string) {
 	delete(a.made, session)
 }
 
-// settle compares the reviews that were made with those that are listed. It learns the gateway's time from what is listed,
-// and returns the users of whom something is missing. A review that somebody has ended meanwhile is not waited for.
-func (a *application) settle(ctx context.Context, all []review) (awaited map[string]bool, err error) {
+// findMade compares the reviews that were made with those that are listed. It learns the gateway's time from what is
+// listed, and returns the users of whom something is missing. A review that somebody has ended meanwhile is not waited
+// for.
+func (a *application) findMade(ctx context.Context, all []review) (awaited map[string]bool, err error) {
 	awaited = map[string]bool{}
 	listed := map[string]review{}
 	for _, r := range all {

@@ -12,7 +12,8 @@ import (
 type job struct {
 	op     jit.Op
 	access jit.Access
-	// done: what is there is what was asked for. refused: there is no use in trying again. err says what went wrong last.
+	// done: what is there is what was asked for. refused: there is no use in trying again. err says what went wrong
+	// last.
 	done, refused bool
 	err           error
 	// asked: only reviewers make its review, and nobody puts it right.
@@ -39,8 +40,8 @@ type revocation struct {
 }
 
 // plan says what has to be done to a connection with these approved reviews, the latest first, to have what the jobs
-// want, and settles the jobs for which nothing has. Of awaited users some review was made that is not among them: nothing
-// more is made for those.
+// want, and settles the jobs for which nothing has. Of awaited users some review was made that is not among them:
+// nothing more is made for those.
 //
 // The latest review of a user decides, so of all grants of one user the one that ends last has to be the latest:
 // otherwise it could not be used from the moment on at which the latest is over. Where a job puts another in front

@@ -8,8 +8,8 @@ import (
 // askAgain is how long an answer serves the grants of one plan.
 const askAgain = 10 * time.Second
 
-// recent remembers for a moment what was asked about each connection, so that a plan of many grants asks once. It serves
-// what is told at plan; an Apply asks anew. The zero value is ready.
+// recent remembers for a moment what was asked about each connection, so that a plan of many grants asks once. It
+// serves what is told at plan; an Apply asks anew. The zero value is ready.
 type recent[T any] struct {
 	mu    sync.Mutex
 	known map[string]*answer[T]

@@ -29,8 +29,8 @@ type review struct {
 	created  time.Time
 	end      time.Time // zero when it has none, and then it lets nobody in
 	metadata map[string]any
-	// approver is who has approved it beside the API key, or again after it; empty when nobody has. mine: the API key alone
-	// has, so nobody else has made up what its session is called, or moved its end.
+	// approver is who has approved it beside the API key, or again after it; empty when nobody has. mine: the API key
+	// alone has, so nobody else has made up what its session is called, or moved its end.
 	approver string
 	mine     bool
 	// asked: reviewers approved it because a grant asked them to.
@@ -43,15 +43,15 @@ type review struct {
 // ours reports whether the review is that of a grant.
 func (r *review) ours() bool { return r.mine && r.marked }
 
-// of reports whether the review is that of the grant with the owner and id. Who asks for a review gives the session its name, so one
-// that reviewers approved is only that of the grant's own user.
+// of reports whether the review is that of the grant with the owner and id. Who asks for a review gives the session its
+// name, so one that reviewers approved is only that of the grant's own user.
 func (r *review) of(a jit.Access) bool {
 	return r.ours() && r.marker.Owner == a.Marker.Owner && r.marker.ID == a.Marker.ID && (!r.asked || r.email == a.Binding.Principal)
 }
 
-// taken reports whether the review lets the user of a grant in at now, bears the marker of the grant, and is not ours any
-// more: a person has approved it again, which began its time anew, or has approved one that the user asked for with that
-// marker. It is theirs, and is left alone.
+// taken reports whether the review lets the user of a grant in at now, bears the marker of the grant, and is not ours
+// any more: a person has approved it again, which began its time anew, or has approved one that the user asked for with
+// that marker. It is theirs, and is left alone.
 func (r *review) taken(a jit.Access, now time.Time) bool {
 	return r.claims() && r.marker.Owner == a.Marker.Owner && r.marker.ID == a.Marker.ID && r.live(now) &&
 		(a.Binding.Principal == "" || a.Binding.Principal == r.email)
@@ -97,8 +97,8 @@ func (p *Platform) since() time.Time {
 	return p.gatewayNow().Add(-lookBack)
 }
 
-// reviews lists the approved reviews of one connection, or of all with an empty name, by their connections, which can be
-// others too, the latest first. filter narrows that down further.
+// reviews lists the approved reviews of one connection, or of all with an empty name, by their connections, which can
+// be others too, the latest first. filter narrows that down further.
 func (p *Platform) reviews(ctx context.Context, me holder, connection string, filter url.Values, since time.Time) (map[string][]review, error) {
 	query := url.Values{"review.status": {approved}}
 	if connection != "" {
@@ -142,7 +142,8 @@ func (p *Platform) reviews(ctx context.Context, me holder, connection string, fi
 	return found, nil
 }
 
-// readReviews returns the grants of a connection. Standing are reviews of others that no grant that begins now can outlast.
+// readReviews returns the grants of a connection. Standing are reviews of others that no grant that begins now can
+// outlast.
 func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot, error) {
 	me, err := p.approver(ctx)
 	if err != nil {

@@ -151,12 +151,12 @@ func TestANewProcessFindsWhatTheLastOneMade(t *testing.T) {
 	}
 }
 
-// A correlation id that a user has given to a session of his own is not taken for a grant, and the session is left alone.
-// What would be refused or give nothing is refused with the reason, at plan and at apply, before anything is written.
-// What Describe tells is what the connection takes.
-// Live sessions end with the revocation where that is asked for, and only if no other review lets the user in.
-// A session that was opened before the grant began is somebody else's review's to end.
-// A grant that has ended by itself is revoked all the same, however old it is: it could be approved again.
+// A correlation id that a user has given to a session of his own is not taken for a grant, and the session is left
+// alone. What would be refused or give nothing is refused with the reason, at plan and at apply, before anything is
+// written. What Describe tells is what the connection takes. Live sessions end with the revocation where that is asked
+// for, and only if no other review lets the user in. A session that was opened before the grant began is somebody
+// else's review's to end. A grant that has ended by itself is revoked all the same, however old it is: it could be
+// approved again.
 func TestRevokedAfterItsEnd(t *testing.T) {
 	for _, ago := range []time.Duration{time.Hour, 30 * 24 * time.Hour} {
 		t.Run(jit.FormatDuration(ago), func(t *testing.T) {

@@ -13,9 +13,9 @@ func recorded(a jit.Access) jit.Grant {
 	return jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window, Enforcement: jit.Native, GrantedAt: a.Marker.Window.Start}
 }
 
-// A reviewer approves the review of a grant again: it is the reviewer's from then on, and its end moves. That is told by
-// name wherever the grant is looked at, nothing is added to it, and the grant does not count as ended while the user is
-// let in.
+// A reviewer approves the review of a grant again: it is the reviewer's from then on, and its end moves. That is told
+// by name wherever the grant is looked at, nothing is added to it, and the grant does not count as ended while the user
+// is let in.
 func TestApprovedAgain(t *testing.T) {
 	s := newSite(t, nil)
 	p, a := s.open(t, Config{}, 0), access("again", time.Hour)

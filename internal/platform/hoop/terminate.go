@@ -65,8 +65,8 @@ func (a *application) endSessions(ctx context.Context) {
 // over reports whether a session has ended.
 func (s *session) over() bool { return s.End != nil || s.Status != "open" }
 
-// kill ends sessions and makes sure that they are over. Only the replica of the gateway that holds a session can end it;
-// any other one answers with success too. So each try uses new connections, which may lead to another replica.
+// kill ends sessions and makes sure that they are over. Only the replica of the gateway that holds a session can end
+// it; any other one answers with success too. So each try uses new connections, which may lead to another replica.
 func (a *application) kill(ctx context.Context, open map[string]*job) {
 	began := a.now()
 	for try := 0; len(open) > 0; try++ {

@@ -45,8 +45,8 @@ func TestTerminateSessions(t *testing.T) {
 	}
 }
 
-// A session that another replica of the gateway holds is not ended by a request to kill it, whatever the answer says. The
-// removal fails and names it, and succeeds when the request reaches the replica.
+// A session that another replica of the gateway holds is not ended by a request to kill it, whatever the answer says.
+// The removal fails and names it, and succeeds when the request reaches the replica.
 func TestASessionOnAnotherReplica(t *testing.T) {
 	s := newSite(t, nil)
 	p, a := s.open(t, Config{}, 0), access("replica", time.Hour)

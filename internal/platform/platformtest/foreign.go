@@ -108,8 +108,9 @@ func foreignStays(c *trial) {
 
 func concurrent(c *trial) {
 	const processes, rounds = 3, 3
-	// What a writer grants to stay and what to go. At no time are there more than 20 of one principal and role, which is as many as
-	// some platform can hold, and nobody is granted a role beside the foreign one of his, which some refuse.
+	// What a writer grants to stay and what to go. At no time are there more than 20 of one principal and role, which
+	// is as many as some platform can hold, and nobody is granted a role beside the foreign one of his, which some
+	// refuse.
 	writers := []struct{ stays, goes jit.Binding }{
 		{c.binding(0, 0), c.binding(1, 0)}, {c.binding(1, 1), c.binding(1, 1)},
 		{c.binding(1, 0), c.binding(1, 0)}, {c.binding(0, 0), c.binding(1, 1)},

@@ -26,16 +26,19 @@ type Target struct {
 	Principals []string
 	Roles      []string
 	Scope      string
-	// Gone is a well-formed scope whose place has vanished (a namespace that was deleted); empty where there can be none.
+	// Gone is a well-formed scope whose place has vanished (a namespace that was deleted); empty where there can be
+	// none.
 	Gone string
 	// Other is a third principal, on a target that holds one binding of a principal and role: a grant of what a
-	// principal has already is refused there, so foreign access beside our grants is his. Empty: both are held side by side.
+	// principal has already is refused there, so foreign access beside our grants is his. Empty: both are held side by
+	// side.
 	Other string
 	// BadBindings have to be refused by Check; at least one is needed.
 	BadBindings []BadBinding
 	// Aliases are other ways to write a binding, with the canonical form of each. Optional.
 	Aliases []Alias
-	// Impossible is a binding in good form that the target refuses, such as one of a principal who does not exist. Optional.
+	// Impossible is a binding in good form that the target refuses, such as one of a principal who does not exist.
+	// Optional.
 	Impossible *jit.Binding
 
 	// Allowed tries the access itself, now, and reports whether it is given. Optional, where nothing can be tried.

@@ -63,8 +63,8 @@ func untouched(t *testing.T, theirs string) {
 	}
 }
 
-// TestAnAccountLeadsNoWriteAstray takes about a tenth of a second for each operation: the account keeps the lock, and puts a link to a
-// stranger's directory in place of its own while we wait.
+// TestAnAccountLeadsNoWriteAstray takes about a tenth of a second for each operation: the account keeps the lock, and
+// puts a link to a stranger's directory in place of its own while we wait.
 func TestAnAccountLeadsNoWriteAstray(t *testing.T) {
 	for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
 		path, theirs := homes(t)
@@ -139,7 +139,8 @@ func TestTheNextAttemptIsAsStrict(t *testing.T) {
 	}
 }
 
-// TestAChangeArrivesWhereThePathLeads: the account puts another directory of its own in the way, which sshd reads from then on.
+// TestAChangeArrivesWhereThePathLeads: the account puts another directory of its own in the way, which sshd reads from
+// then on.
 func TestAChangeArrivesWhereThePathLeads(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), ".ssh")
 	path := filepath.Join(dir, "authorized_keys")

@@ -99,8 +99,8 @@ func (at *place) tooLarge() error {
 	}
 }
 
-// same reports whether the file holds what it did, and has the owner, mode and names that it had. The time of the last write
-// does not count: any login of the account can change it all the time.
+// same reports whether the file holds what it did, and has the owner, mode and names that it had. The time of the last
+// write does not count: any login of the account can change it all the time.
 func (c content) same(o content) bool {
 	return c.sameText(o) && (c.info == nil || c.info.Mode() == o.info.Mode() && sameOwner(c.info, o.info) && linked(c.info) == linked(o.info))
 }
@@ -152,8 +152,8 @@ var errMeanwhile = errors.New("the file was changed meanwhile")
 // attempts bounds how often an edit starts again because of such a writer.
 const attempts = 20
 
-// look finds the file and reads it.
-func (p *Platform) look(ctx context.Context, path string) (content, error) {
+// readFile finds the file and reads it.
+func (p *Platform) readFile(ctx context.Context, path string) (content, error) {
 	for range attempts {
 		c, err := p.lookOnce(ctx, path)
 		if !errors.Is(err, errMeanwhile) {
@@ -180,8 +180,8 @@ func (p *Platform) read(ctx context.Context, path string, at *place) (content, e
 	return c, err
 }
 
-// edit changes the file under its lock. before is the file as the caller saw it without the lock; with expected, access is
-// recorded there; with creating, change may add lines; change is told what it changes.
+// edit changes the file under its lock. before is the file as the caller saw it without the lock; with expected, access
+// is recorded there; with creating, change may add lines; change is told what it changes.
 func (p *Platform) edit(ctx context.Context, path string, before content, expected, creating bool, change func(content, *keys)) error {
 	patience := time.Now().Add(p.patience)
 	var err error

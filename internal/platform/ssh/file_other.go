@@ -11,7 +11,9 @@ import (
 // errUnsupported: the system has no lock and no owner of a file that sshd would heed.
 var errUnsupported = errors.New("authorized_keys files cannot be edited safely on " + runtime.GOOS + "; run on the host's Unix or on Linux")
 
-func (p *Platform) look(context.Context, string) (content, error) { return content{}, errUnsupported }
+func (p *Platform) readFile(context.Context, string) (content, error) {
+	return content{}, errUnsupported
+}
 
 func (c content) linked() bool { return false }
 

@@ -58,7 +58,8 @@ func commandNames(command string) jit.Named {
 	return n
 }
 
-// forwardNames tells how a destination is written: names of hosts do not differ by case, and an address has several forms.
+// forwardNames tells how a destination is written: names of hosts do not differ by case, and an address has several
+// forms.
 func forwardNames(place string) jit.Named {
 	host, port, err := net.SplitHostPort(strings.ToLower(place))
 	if err != nil {

@@ -21,7 +21,8 @@ func parseKeys(data []byte) *keys {
 	return k
 }
 
-// parseAgain is [parseKeys] for a file of which most lines are in k, as in what was just written: those are not parsed again.
+// parseAgain is [parseKeys] for a file of which most lines are in k, as in what was just written: those are not parsed
+// again.
 func (k *keys) parseAgain(data []byte) *keys {
 	if k == nil {
 		return parseKeys(data)

@@ -274,7 +274,8 @@ func utc(year, month, day, hour, minute, second int) time.Time {
 	return time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
 }
 
-// TestAMarkerSaysNothingOfTheEnd: what sshd heeds is reported, whatever the account has written into the marker or beside it.
+// TestAMarkerSaysNothingOfTheEnd: what sshd heeds is reported, whatever the account has written into the marker or
+// beside it.
 func TestAMarkerSaysNothingOfTheEnd(t *testing.T) {
 	forged := "jit:zzz:3f2b8c1e-0000-8000-8000-000000000000:20260101T000000Z:99991231T235959Z"
 	for options, end := range map[string]time.Time{

@@ -53,7 +53,8 @@ func (p *Platform) lock(ctx context.Context, at *place, until time.Time) (unlock
 	}
 }
 
-// impatient is how long a lock that could not be had is not waited for again, so that many changes in a row do not each wait.
+// impatient is how long a lock that could not be had is not waited for again, so that many changes in a row do not each
+// wait.
 const impatient = time.Minute
 
 // didWithout reports whether the lock could not be had a short while ago.

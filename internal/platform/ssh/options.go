@@ -151,8 +151,8 @@ func (o *options) value(name, value string, again bool) error {
 	return nil
 }
 
-// parseExpiry reads the last moment of access as parse_absolute_time of sshd does: strptime lets blanks stand for leading
-// zeros and knows 31 days in every month and 61 seconds, and what is too many of them runs over into the next.
+// parseExpiry reads the last moment of access as parse_absolute_time of sshd does: strptime lets blanks stand for
+// leading zeros and knows 31 days in every month and 61 seconds, and what is too many of them runs over into the next.
 func parseExpiry(s string) (time.Time, error) {
 	digits, where := s, time.Local
 	for _, suffix := range []string{"Z", "UTC"} {

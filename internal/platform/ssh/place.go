@@ -29,7 +29,8 @@ type place struct {
 	path string // of the file, without links
 	// held is the file, open since somebody's lease on it was broken: nobody gets another one meanwhile.
 	held *os.File
-	// lax: to replace the file it is enough that nobody wrote to it since it was read, whatever happened to its mode and owner.
+	// lax: to replace the file it is enough that nobody wrote to it since it was read, whatever happened to its mode
+	// and owner.
 	lax bool
 }
 
@@ -249,8 +250,8 @@ func (w *walk) judge() (fs.FileInfo, error) {
 	return info, nil
 }
 
-// trusts reports whether a file in the directory belongs to root, to us or to the owner of the directory. Into a directory
-// of root's that is closed to others, root alone has put it, whoever owns it.
+// trusts reports whether a file in the directory belongs to root, to us or to the owner of the directory. Into a
+// directory of root's that is closed to others, root alone has put it, whoever owns it.
 func (at *place) trusts(info fs.FileInfo) bool {
 	user, of := owner(info), owner(at.info)
 	return user == 0 || user == os.Geteuid() || user == of || of == 0 && !openToOthers(at.info)

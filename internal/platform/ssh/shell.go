@@ -43,8 +43,8 @@ func simpleCommands(command string) [][]string {
 	return all
 }
 
-// startsShell reports whether a command seems to start a shell, which is as much as a login. What a program does by itself
-// cannot be told from its name.
+// startsShell reports whether a command seems to start a shell, which is as much as a login. What a program does by
+// itself cannot be told from its name.
 func startsShell(command string) bool {
 	if strings.ContainsAny(command, "$`") {
 		return true // what stands there is known when it runs only
@@ -60,8 +60,8 @@ func startsShell(command string) bool {
 	return false
 }
 
-// isShell reports whether a word of a command is a program that gives a shell, with what follows it. A shell that is handed a
-// file by its full path runs that.
+// isShell reports whether a word of a command is a program that gives a shell, with what follows it. A shell that is
+// handed a file by its full path runs that.
 func isShell(word string, rest []string) bool {
 	base := path.Base(word)
 	program := strings.TrimRight(strings.ToLower(base), "0123456789.-")

@@ -23,8 +23,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// patience is how long a change waits for the lock. Ours are held for a fraction of a second, so somebody keeps one that
-// is held for longer, and the account can: it must not keep its access by that.
+// patience is how long a change waits for the lock. Ours are held for a fraction of a second, so somebody keeps one
+// that is held for longer, and the account can: it must not keep its access by that.
 const patience = 5 * time.Second
 
 // Config says which files hold access. Exactly one of the two is set.
@@ -50,8 +50,8 @@ type Platform struct {
 	mu sync.Mutex
 	// without is when each lock could not be had, by its path.
 	without map[string]time.Time
-	// last is each file as it was when it was last seen. An edit begins from there and makes sure, before it writes, that
-	// nothing has changed since.
+	// last is each file as it was when it was last seen. An edit begins from there and makes sure, before it writes,
+	// that nothing has changed since.
 	last map[string]content
 }
 
@@ -176,7 +176,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err := ctx.Err(); err != nil {
 		return jit.Snapshot{}, err
 	}
-	content, err := p.look(ctx, path)
+	content, err := p.readFile(ctx, path)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
@@ -192,7 +192,7 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 		err = ctx.Err()
 	}
 	if err == nil {
-		before, err = p.recall(ctx, path)
+		before, err = p.latest(ctx, path)
 	}
 	errs := make([]error, len(changes))
 	expected := slices.ContainsFunc(changes, p.expects)
@@ -287,18 +287,18 @@ const (
 	maxLines = 40_000
 )
 
-// recall returns the file as it was last seen, and reads one that was not seen yet.
-func (p *Platform) recall(ctx context.Context, path string) (content, error) {
+// latest returns the file as this process last saw it, and reads it if it has not seen it yet.
+func (p *Platform) latest(ctx context.Context, path string) (content, error) {
 	p.mu.Lock()
 	last, ok := p.last[path]
 	p.mu.Unlock()
 	if ok {
 		return last, nil
 	}
-	return p.look(ctx, path)
+	return p.readFile(ctx, path)
 }
 
-// remember keeps what was seen. Of a file that is not there, or could not be read or written, nothing is known.
+// remember keeps the file as seen. It forgets a file that is missing or could not be read or written.
 func (p *Platform) remember(path string, c content, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

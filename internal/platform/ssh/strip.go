@@ -26,8 +26,8 @@ const (
 	maxLine = 1 << 20
 )
 
-// strip removes the lines of the grants from a file that is too large to be read: any login of the account can make it so, and
-// access is to end all the same. It copies the file line by line.
+// strip removes the lines of the grants from a file that is too large to be read: any login of the account can make it
+// so, and access is to end all the same. It copies the file line by line.
 func (p *Platform) strip(ctx context.Context, path string, over map[grantKey]bool) error {
 	p.warn(fmt.Sprintf("authorized_keys %s is too large to be read; only lines of ended grants are removed from it", path))
 	patience := time.Now().Add(p.patience)

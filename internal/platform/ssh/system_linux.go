@@ -14,7 +14,8 @@ import (
 const pathOnly = unix.O_PATH
 
 // openLeased opens the file of keys and waits for the end of the lease on it, which the kernel enforces after
-// /proc/sys/fs/lease-break-time. It opens the very file that it has seen to be regular: a pipe would be waited for for ever.
+// /proc/sys/fs/lease-break-time. It opens the very file that it has seen to be regular: a pipe would be waited for for
+// ever.
 func (at *place) openLeased(ctx context.Context) (*os.File, error) {
 	seen, err := at.open(at.name, unix.O_PATH)
 	if err != nil {
