@@ -37,7 +37,7 @@ func Identify(ctx context.Context, c aws.Config) (Caller, error) {
 // WrongAccount is the error for credentials of another account than the one asked for.
 func WrongAccount(want string, is Caller) error {
 	return &jit.Error{Attribute: "scope",
-		Problem: fmt.Sprintf("the target's credentials are of the account %s (%s), not of %s", is.Account,
+		Problem: fmt.Sprintf("the target's credentials belong to the account %s (%s), not of %s", is.Account,
 			is.ARN, want),
 		Hint: fmt.Sprintf(`grant with scope = %q, or give the target credentials of %s, for example with assume_role = { role_arn = "arn:aws:iam::%s:role/…" }`, is.Account, want, want), Err: jit.ErrInvalid}
 }

@@ -63,7 +63,7 @@ func (c Config) Check() error {
 			`write for example role_arn = "arn:aws:iam::123456789012:role/jit-operator"`, "%q is not the ARN of a role", a.RoleARN)
 	case a.ExternalID != "" && (!secretForm.MatchString(a.ExternalID) || len(a.ExternalID) > 1224):
 		return jit.Invalid("assume_role.external_id", "copy it from the role's trust policy",
-			"it is not an external id; it takes 2 to 1224 letters, digits and =,.@:/-")
+			"it is not an external id; an external id has 2 to 1224 letters, digits and =,.@:/-")
 	case a.SessionName != "" && !sessionForm.MatchString(a.SessionName):
 		return jit.Invalid("assume_role.session_name", `write for example session_name = "jit-payments"`,
 			"%q is not a session name; it takes 2 to 64 letters, digits and _+=,.@-", a.SessionName)

@@ -52,7 +52,7 @@ func Explain(ctx context.Context, doing string, err error) error {
 		code == "InvalidAccessKeyId" || code == "IncompleteSignature":
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: AWS does not accept the target's credentials: %s", doing,
 			Message(err)),
-			Hint: "check the access key and its secret; `aws sts get-caller-identity` with the same settings tells whether they work", Err: err}
+			Hint: "check the access key and its secret; `aws sts get-caller-identity` with the same settings shows whether they work", Err: err}
 	case code == "" && unanswered(err):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from AWS: %s", doing, reason(err)),
 			Hint: "check the network, the region and the endpoint in the target's settings", Err: err}

@@ -87,7 +87,7 @@ func (c Config) unusable(ctx context.Context, err error) error {
 	if errors.As(err, &missing) {
 		return &jit.Error{Attribute: "profile",
 			Problem: fmt.Sprintf("there is no profile %q in the shared configuration files", missing.Profile),
-			Hint:    "`aws configure list-profiles` lists those that there are", Err: err}
+			Hint:    "`aws configure list-profiles` lists them", Err: err}
 	}
 	return &jit.Error{Problem: "cannot use the AWS settings: " + oneLine(err.Error()),
 		Hint: "check ~/.aws/config and the AWS_* environment variables", Err: err}
@@ -101,7 +101,7 @@ func (c Config) noCredentials(ctx context.Context, err error) error {
 	if c.AssumeRole != nil && Code(err) != "" {
 		return &jit.Error{Attribute: "assume_role.role_arn",
 			Problem: fmt.Sprintf("cannot assume the role %s: %s", c.AssumeRole.RoleARN, Message(err)),
-			Hint:    "let the credentials call sts:AssumeRole on it, and its trust policy name them (with the external id that it asks for)", Err: err}
+			Hint:    "let the credentials call sts:AssumeRole on it, and its trust policy name them (with the external id that it requires)", Err: err}
 	}
 	return &jit.Error{Problem: "there are no AWS credentials: " + reason(err),
 		Hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile on the target (profile = \"…\"), or run `aws sso login`, or run where a role is attached", Err: err}

@@ -305,7 +305,7 @@ func TestMistakes(t *testing.T) {
 		{"expired half-way", jit.Binding{Principal: alice, Role: reader}, deny("PutUserPolicy", "ExpiredToken", "expired"), []string{"the target's credentials have expired"}},
 		{"wrong credentials", jit.Binding{Principal: alice, Role: reader}, deny("GetCallerIdentity", "InvalidClientTokenId", "The security token included in the request is invalid"), []string{"AWS does not accept the target's credentials", "aws sts get-caller-identity"}},
 		{"another account", jit.Binding{Principal: "arn:aws:iam::999999999999:user/a", Role: "arn:aws:iam::aws:policy/P"}, func(_ *testing.T, cfg *Config) { cfg.AccountID = "999999999999" },
-			[]string{"scope: the target's credentials are of the account " + s.account.ID, "not of 999999999999", "assume_role"}},
+			[]string{"scope: the target's credentials belong to the account " + s.account.ID, "not of 999999999999", "assume_role"}},
 		{"no credentials", jit.Binding{Principal: alice, Role: reader}, func(t *testing.T, _ *Config) {
 			t.Setenv("AWS_ACCESS_KEY_ID", "")
 			t.Setenv("AWS_SECRET_ACCESS_KEY", "")

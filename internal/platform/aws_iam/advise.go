@@ -25,7 +25,7 @@ func (p *Platform) advise(a *account, scope string) func(context.Context, jit.Bi
 			if named.account == scope && !entity && !managed {
 				all = append(all, jit.Advice{Attribute: attribute,
 					Title: fmt.Sprintf("The %s does not exist", attribute),
-					Text: fmt.Sprintf("There is no %s in the account %s. Until it is made the apply fails.",
+					Text: fmt.Sprintf("There is no %s in the account %s. The apply fails until it exists.",
 						named.text, scope)})
 			}
 		}

@@ -77,43 +77,26 @@ type trustee struct {
 
 // grant is one change of one grant.
 type grant struct {
-	marker jit.Marker
-	// change decides; the changes of one grant before it in a batch have the same outcome.
+	marker  jit.Marker
 	change  jit.Change
-	asked   []int
-	access  access // of an Ensure, and of a Remove whose binding is known
-	known   bool   // access is
+	access  access
+	known   bool // whether access is known; a removal need not name it
 	outcome error
 }
 
 // carryOut makes the changes and stores their outcomes in errs.
 func (a *application) carryOut(ctx context.Context, changes []jit.Change, errs []error) {
 	skew := a.platform.watch.Skew()
-	grants := map[string]*grant{}
-	lanes := map[string][]*grant{}
-	var order []*grant
+	grants := make([]*grant, len(changes))
+	lanes := map[string][]*grant{} // by principal; "" for a removal that does not name it
 	for i, c := range changes {
 		g, err := a.grant(c)
 		if err == nil && c.Op == jit.Ensure {
 			err = skew
 		}
-		if err != nil {
-			errs[i] = err
-			continue
+		if errs[i] = err; err == nil {
+			grants[i], lanes[g.access.principal.text] = g, append(lanes[g.access.principal.text], g)
 		}
-		if earlier := grants[policyName(g.marker)]; earlier != nil {
-			g.asked = earlier.asked
-			*earlier = *g
-			g = earlier
-		} else {
-			grants[policyName(g.marker)] = g
-			order = append(order, g)
-		}
-		g.asked = append(g.asked, i)
-	}
-	for _, g := range order {
-		lane := g.access.principal.text // empty for a removal that does not name it
-		lanes[lane] = append(lanes[lane], g)
 	}
 	var work errgroup.Group
 	work.SetLimit(parallel)
@@ -128,8 +111,8 @@ func (a *application) carryOut(ctx context.Context, changes []jit.Change, errs [
 	_ = work.Wait() // the outcome of each is in its grant
 	a.onTrust(ctx)
 	a.clean(ctx)
-	for _, g := range order {
-		for _, i := range g.asked {
+	for i, g := range grants {
+		if g != nil {
 			errs[i] = g.outcome
 		}
 	}
@@ -306,12 +289,12 @@ func (a *application) checkPrincipal(g *grant) error {
 	if e == nil {
 		return &jit.Error{Attribute: "principal",
 			Problem: fmt.Sprintf("there is no %s %s in the account %s", principal.kind, principal.text, a.scope),
-			Hint:    fmt.Sprintf("`aws iam list-%ss` lists those that there are", principal.kind)}
+			Hint:    fmt.Sprintf("`aws iam list-%ss` lists them", principal.kind)}
 	}
 	if e.created.After(g.marker.Window.Start.Add(youngest)) && !a.holds(e, g) {
 		return &jit.Error{Attribute: "principal",
-			Problem: fmt.Sprintf("%s was made at %s, after the grant had begun at %s: it is not the one that the grant was given to", principal.text, jit.FormatTime(e.created), jit.FormatTime(g.marker.Window.Start)),
-			Hint:    "set renewal to grant to the one that is there now"}
+			Problem: fmt.Sprintf("%s was created at %s, after the grant began at %s: the grant was given to its predecessor", principal.text, jit.FormatTime(e.created), jit.FormatTime(g.marker.Window.Start)),
+			Hint:    "set renewal to grant to the new one"}
 	}
 	return nil
 }

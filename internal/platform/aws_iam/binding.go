@@ -129,14 +129,14 @@ func (a *access) route(scope string, trust bool) error {
 	const one = "all of one grant lies in one partition of AWS"
 	switch {
 	case a.principal.partition != a.role.partition:
-		return jit.Invalid("role", one, "%q and the principal %q are of different partitions", a.role.text,
+		return jit.Invalid("role", one, "%q and the principal %q belong to different partitions", a.role.text,
 			a.principal.text)
 	case a.role.kind == policy && a.principal.account != scope:
 		return jit.Invalid("principal",
 			"name a principal of that account, or grant with the ARN of a role there as the role",
-			"%q is not of the account %s; permissions of a policy are given in the principal's own account", a.principal.text, scope)
+			"%q is not in the account %s; a policy's permissions are given in the principal's own account", a.principal.text, scope)
 	case a.role.kind == policy && a.role.account != "aws" && a.role.account != scope:
-		return jit.Invalid("role", "name a policy of that account, or one of AWS's own", "%q is not of the account %s",
+		return jit.Invalid("role", "name a policy of that account, or one of AWS's own", "%q is not in the account %s",
 			a.role.text, scope)
 	case a.role.kind == policy:
 		return nil
@@ -170,10 +170,10 @@ func parsePrincipal(s string) (arn, error) {
 		return arn{}, jit.Invalid("principal", hint, "%q is not the ARN of a user, a role or a group", s)
 	case a.kind == role && strings.HasPrefix(a.path, "aws-reserved/"):
 		return arn{}, jit.Invalid("principal", "grant on a target of the platform aws_identity_center",
-			"%q belongs to IAM Identity Center, which overwrites what is written on it", s)
+			"%q belongs to IAM Identity Center, which overwrites changes to it", s)
 	case a.kind == role && strings.HasPrefix(a.path, "aws-service-role"):
 		return arn{}, jit.Invalid("principal", hint,
-			"%q belongs to a service of AWS, and nothing can be written on it", s)
+			"%q belongs to an AWS service and cannot be changed", s)
 	}
 	return a, nil
 }
@@ -193,7 +193,7 @@ func parseRole(s string) (arn, []string, error) {
 	}
 	if a.kind == role {
 		return arn{}, nil, jit.Invalid("role", "leave out what follows the ARN",
-			"%q is a role, which is assumed as it is; only the copy of a managed policy can be narrowed", name)
+			"%q is a role, which cannot be narrowed; only the copy of a managed policy can", name)
 	}
 	resources := strings.Fields(list)
 	for _, r := range resources {

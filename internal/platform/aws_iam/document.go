@@ -147,7 +147,7 @@ func timed(source string, role string, resources []string, w jit.Window) (string
 	}
 	if !allows {
 		return "", jit.Invalid("role", "name resources that the policy allows something on",
-			"nothing of %q is left on %s", role, strings.Join(resources, " "))
+			"%q allows nothing on %s", role, strings.Join(resources, " "))
 	}
 	whole := statement{"Statement": append([]statement{markerStatement(role, resources, w, copied)}, copied...)}
 	if version, ok := d.rest["Version"]; ok {
@@ -173,7 +173,7 @@ func between(s statement, w jit.Window) error {
 	for operator, t := range map[string]time.Time{notBefore: w.Start, before: w.End} {
 		if !set(conditions, operator, t) && !set(conditions, operator+ifExists, t) {
 			return &jit.Error{Attribute: "role",
-				Problem: fmt.Sprintf("a statement of the policy has conditions on %s with both %s and %s%s; there is no room for the dates of a grant", currentTime, operator, operator, ifExists),
+				Problem: fmt.Sprintf("a statement of the policy has conditions on %s with both %s and %s%s; so the dates of a grant do not fit", currentTime, operator, operator, ifExists),
 				Hint:    "name a policy that uses one of them"}
 		}
 	}

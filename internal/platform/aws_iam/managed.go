@@ -30,7 +30,7 @@ const fresh = 5 * time.Minute
 func (a *application) source(ctx context.Context, named arn) (string, error) {
 	gone := func(err error) error {
 		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no managed policy %s", named.text),
-			Hint: "`aws iam list-policies` lists those that there are", Err: err}
+			Hint: "`aws iam list-policies` lists them", Err: err}
 	}
 	if named.account != "aws" {
 		a.account.mu.Lock()

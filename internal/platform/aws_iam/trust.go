@@ -196,7 +196,7 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 		case attempt > trustAttempts && there == last:
 			return was, nil // the write was confirmed, and reads lag behind
 		case attempt > trustAttempts:
-			return "", fmt.Errorf("the trust policy of %s is changed by somebody else all the time", name.text)
+			return "", fmt.Errorf("somebody else keeps changing the trust policy of %s", name.text)
 		}
 		if err := c.fitsTrust(ctx, name, changed); err != nil {
 			return "", err
@@ -207,19 +207,26 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 			return "", explainTrust(ctx, name, refused)
 		}
 		last = there
-		pause := backoff.Pause(attempt-1, shortestPause, longestPause)
-		switch {
-		case refused == nil && attempt == 1:
-			pause = 0
-		case refused != nil && !slices.Contains(otherWriter, awsconfig.Code(refused)):
-			if pause, err = again.RetryDelay(attempt, refused); err != nil {
-				return "", explainTrust(ctx, name, refused)
-			}
+		pause, err := trustPause(again, attempt, refused)
+		if err != nil {
+			return "", explainTrust(ctx, name, refused)
 		}
 		if err := backoff.Sleep(ctx, pause); err != nil {
 			return "", fmt.Errorf("wait to write the trust policy of %s: %w", name.text, err)
 		}
 	}
+}
+
+// trustPause is the pause after an attempt to write a trust policy. There is none after the first success: a read shows
+// whether it took effect.
+func trustPause(again aws.Retryer, attempt int, refused error) (time.Duration, error) {
+	switch {
+	case refused == nil && attempt == 1:
+		return 0, nil
+	case refused != nil && !slices.Contains(otherWriter, awsconfig.Code(refused)):
+		return again.RetryDelay(attempt, refused)
+	}
+	return backoff.Pause(attempt-1, shortestPause, longestPause), nil
 }
 
 // trustAttempts is how often a trust policy is written in a row.
@@ -247,7 +254,7 @@ func (c *client) trustOf(ctx context.Context, name arn) (string, error) {
 
 func noRole(name arn, err error) error {
 	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %s", name.text),
-		Hint: "`aws iam list-roles` lists those that there are", Err: err}
+		Hint: "`aws iam list-roles` lists them", Err: err}
 }
 
 // applyEdits returns the edited policy. It returns the same text if nothing is to be done.
@@ -363,8 +370,8 @@ func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(
 		case !since.IsZero() && time.Since(since) > lockTime:
 			// The holder died.
 			if err := remove(); err != nil {
-				return nil, &jit.Error{Problem: fmt.Sprintf("the lock %s, made at %s by a process that has gone, cannot be removed: %s", policyARN, jit.FormatTime(since), awsconfig.Message(err)),
-					Hint: "delete that policy, which gives nothing to anybody", Err: err}
+				return nil, &jit.Error{Problem: fmt.Sprintf("the lock %s, made at %s by a process that is gone, cannot be removed: %s", policyARN, jit.FormatTime(since), awsconfig.Message(err)),
+					Hint: "delete that policy; it gives no access", Err: err}
 			}
 			continue
 		}

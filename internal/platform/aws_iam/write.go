@@ -209,10 +209,10 @@ func explainWrite(ctx context.Context, on arn, doing string, err error) error {
 	switch awsconfig.Code(err) {
 	case noSuchEntity:
 		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("there is no %s %s", on.kind, on.text),
-			Hint: fmt.Sprintf("`aws iam list-%ss` lists those that there are", on.kind), Err: err}
+			Hint: fmt.Sprintf("`aws iam list-%ss` lists them", on.kind), Err: err}
 	case "UnmodifiableEntity":
 		return &jit.Error{Attribute: "principal",
-			Problem: fmt.Sprintf("%s belongs to a service of AWS, and nothing can be written on it", on.text),
+			Problem: fmt.Sprintf("%s belongs to an AWS service and cannot be changed", on.text),
 			Hint:    "grant to another role", Err: err}
 	case malformed:
 		return &jit.Error{Attribute: "role",

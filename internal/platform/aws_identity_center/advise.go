@@ -24,5 +24,5 @@ func (p *Platform) advise(ctx context.Context, b jit.Binding) []jit.Advice {
 		title = "The principal does not exist"
 	}
 	return []jit.Advice{{Attribute: told.Attribute, Title: title,
-		Text: fmt.Sprintf("%s; %s. Until it exists the apply fails.", told.Problem, told.Hint)}}
+		Text: fmt.Sprintf("%s; %s. The apply fails until it exists.", told.Problem, told.Hint)}}
 }

@@ -111,10 +111,10 @@ func parsePrincipal(s string) (principal, error) {
 	}
 	p.name = name
 	if name == "" || name != strings.TrimSpace(name) {
-		return principal{}, jit.Invalid("principal", hint, "%q names nobody, or has a blank at an end", s)
+		return principal{}, jit.Invalid("principal", hint, "%q names nobody, or begins or ends with a blank", s)
 	}
 	if n := utf8.RuneCountInString(name); n > longestName[p.kind] {
-		return principal{}, jit.Invalid("principal", hint, "the name in it has %d characters; at most %d are possible",
+		return principal{}, jit.Invalid("principal", hint, "the name has %d characters; the maximum is %d",
 			n, longestName[p.kind])
 	}
 	return p, nil

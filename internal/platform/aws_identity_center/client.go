@@ -45,8 +45,8 @@ type client struct {
 // client returns the client, which the first use makes. A failure is tried again at the next call.
 func (p *Platform) client(ctx context.Context) (*client, error) {
 	if p.ledger == nil {
-		return nil, &jit.Error{Problem: "nothing remembers which account assignments are ours",
-			Hint: "use the target with a ledger"}
+		return nil, &jit.Error{Problem: "the target needs a ledger to keep track of its account assignments",
+			Hint: "configure a ledger"}
 	}
 	p.mu.Lock()
 	opened := p.opened

@@ -104,7 +104,7 @@ func (c *client) findPrincipal(ctx context.Context, who principal) (id string, e
 		}
 		return "", &jit.Error{Attribute: "principal",
 			Problem: fmt.Sprintf("there is no %s %q in the identity store %s", what, who.name, c.storeID),
-			Hint: fmt.Sprintf("`aws identitystore %s --identity-store-id %s` lists those that there are", list,
+			Hint: fmt.Sprintf("`aws identitystore %s --identity-store-id %s` lists them", list,
 				c.storeID), Err: err}
 	}
 	if err != nil {
@@ -153,7 +153,7 @@ func (c *client) findSet(ctx context.Context, role string) (string, error) {
 	none := func(err error) error {
 		return &jit.Error{Attribute: "role",
 			Problem: fmt.Sprintf("there is no permission set %q in the instance %s", role, c.instance),
-			Hint: fmt.Sprintf("`aws sso-admin list-permission-sets --instance-arn %s` lists those that there are",
+			Hint: fmt.Sprintf("`aws sso-admin list-permission-sets --instance-arn %s` lists them",
 				c.instance), Err: err}
 	}
 	if setARNForm.MatchString(role) {
@@ -252,7 +252,7 @@ func (c *client) ready(ctx context.Context, account string) error {
 		case code == "AccountNotFoundException":
 			return none, &jit.Error{Attribute: "scope",
 				Problem: fmt.Sprintf("there is no account %s in the organization",
-					account), Hint: "`aws organizations list-accounts` lists those that there are", Err: err}
+					account), Hint: "`aws organizations list-accounts` lists them", Err: err}
 		case code == "AccessDeniedException", code == "AWSOrganizationsNotInUseException":
 			return none, nil
 		case err != nil:

@@ -140,10 +140,10 @@ func explain(ctx context.Context, account string, o operation, what object, err 
 	switch code := awsconfig.Code(err); {
 	case errors.As(err, &failed):
 		return &jit.Error{Problem: fmt.Sprintf("IAM Identity Center could not %s: %s", doing, failed.reason),
-			Hint: "apply again once that is settled; `aws sso-admin list-account-assignments` shows what there is", Err: err}
+			Hint: "apply again when that is resolved; `aws sso-admin list-account-assignments` lists the assignments", Err: err}
 	case code == notFound:
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: %v", doing, err),
-			Hint: "look whether the account, the permission set and the principal are still there", Err: err}
+			Hint: "check that the account, the permission set and the principal still exist", Err: err}
 	case code == conflict, code == throttle:
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: IAM Identity Center has been busy with other requests for too long: %v", doing, err), Hint: "apply again", Err: err}
 	}

@@ -86,7 +86,8 @@ func parsePrincipal(s string) (string, error) {
 	case "deleted":
 		return refuse("grant to a principal that exists", "%q has been deleted", s)
 	case "projectOwner", "projectEditor", "projectViewer":
-		return refuse("name who needs the access", "%q stands for whoever has a basic role, which no grant can end", s)
+		return refuse("name who needs the access",
+			"%q stands for everybody with a basic role, which no grant can end", s)
 	}
 	return refuse(principalHint,
 		"%q is not a principal; it begins with user:, group:, serviceAccount:, domain:, principal:// or principalSet://", s)

@@ -42,13 +42,13 @@ func (c Config) check() (Config, error) {
 	}
 	if strings.HasPrefix(strings.TrimSpace(c.Credentials), "{") {
 		return c, jit.Invalid("credentials",
-			`write its content to a file that only you can read, and credentials = "/path/of/that/file"`, "it holds a key itself; it has to be the path of a file")
+			`write its content to a file that only you can read, and credentials = "/path/of/that/file"`, "it must be the path of a file, not the key itself")
 	}
 	if rest, ok := strings.CutPrefix(c.Credentials, "~/"); ok {
 		home, err := os.UserHomeDir()
 		if err != nil {
 			return c, jit.Invalid("credentials", "write the whole path",
-				"%q is in the home directory, and where that is cannot be found: %v", c.Credentials, err)
+				"the home directory of %q is unknown: %v", c.Credentials, err)
 		}
 		c.Credentials = filepath.Join(home, rest)
 	}

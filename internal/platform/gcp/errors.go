@@ -37,7 +37,7 @@ func explain(ctx context.Context, doing string, at resource, verb string, err er
 	case !errors.As(err, &answered):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from Google Cloud: %s", doing,
 			oneLine(err.Error())),
-			Hint: "check the network and proxy between, and the target's endpoint", Err: err}
+			Hint: "check the network, the proxy and the target's endpoint", Err: err}
 	}
 	switch said := oneLine(answered.Message); {
 	case answered.Code == http.StatusUnauthorized:
@@ -54,14 +54,14 @@ func explain(ctx context.Context, doing string, at resource, verb string, err er
 	case answered.Code == http.StatusNotFound && said == "":
 		// The service answers in JSON. Any other 404 does not prove that the resource is gone.
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: the answer (404) is not from Google Cloud", doing),
-			Hint: "check the target's endpoint, and the proxy between", Err: err}
+			Hint: "check the target's endpoint and the proxy", Err: err}
 	case answered.Code == http.StatusNotFound:
 		return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("cannot %s: there is no such %s", doing, at.noun()),
-			Hint: "correct the scope; `gcloud projects list` and `gcloud storage buckets list` show what there is", Err: errors.Join(errGone, err)}
+			Hint: "correct the scope; `gcloud projects list` and `gcloud storage buckets list` list them", Err: errors.Join(errGone, err)}
 	case answered.Code == http.StatusTooManyRequests || answered.Code >= 500:
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: Google Cloud has no time for it (%d): %s", doing,
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: Google Cloud is too busy (%d): %s", doing,
 			answered.Code, said),
-			Hint: "run it again later; where that is the rule, have the quota of policy writes raised", Err: err}
+			Hint: "run it again later; if this happens often, request a higher quota of policy writes", Err: err}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
@@ -73,7 +73,7 @@ func explainToken(token *tokenError) error {
 			Problem: fmt.Sprintf("cannot act as %s: %s", token.as, oneLine(token.err.Error())),
 			Hint:    "give the target's own identity roles/iam.serviceAccountTokenCreator on that service account", Err: token.err}
 	}
-	return &jit.Error{Problem: "the target's credentials get no token: " + oneLine(token.err.Error()),
+	return &jit.Error{Problem: "the target's credentials yield no token: " + oneLine(token.err.Error()),
 		Hint: "run `gcloud auth application-default login`, or make a new key and write its path as credentials", Err: token.err}
 }
 
@@ -165,5 +165,5 @@ func lostConditions(at resource, lost []binding) error {
 	}
 	return &jit.Error{Problem: fmt.Sprintf("the policy of %s was written and %d conditions that were sent are not in the answer (%s); access that was to end may not",
 		at, len(lost), strings.Join(names, ", ")),
-		Hint: "look at the policy now (`gcloud … get-iam-policy --format=json`); `jit sweep` finds bindings of grants that have lost their condition"}
+		Hint: "check the policy now (`gcloud … get-iam-policy --format=json`); `jit sweep` finds bindings of grants that have lost their condition"}
 }

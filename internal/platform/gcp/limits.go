@@ -72,12 +72,12 @@ func (p *policy) checkLimits(made binding) error {
 	l := p.load()
 	member := made.Members[len(made.Members)-1]
 	if l.principals > maxPrincipals {
-		return full("scope", "end grants that are not needed any more, or grant to a group",
-			"the policy is full: with this grant it would name %d principals, each time counted, and %d is the limit", l.principals, maxPrincipals)
+		return full("scope", "end grants that are no longer needed, or grant to a group",
+			"the policy is full: with this grant it would name %d principals, repeats included; the limit is %d", l.principals, maxPrincipals)
 	}
 	if isGroup(member) && l.groups > maxGroups {
-		return full("principal", "end grants to groups that are not needed any more",
-			"the policy is full: with this grant it would name %d groups and domains, and %d is the limit", l.groups, maxGroups)
+		return full("principal", "end grants to groups that are no longer needed",
+			"the policy is full: with this grant it would name %d groups and domains; the limit is %d", l.groups, maxGroups)
 	}
 	same := 0
 	for _, b := range p.bindings {
@@ -92,7 +92,7 @@ func (p *policy) checkLimits(made binding) error {
 	}
 	if same > maxSame {
 		return full("role", "end one of these grants, or change its end instead of making another",
-			"with this grant the policy would have %d bindings of %s for %s with different conditions, and %d is the limit", same, made.Role, member, maxSame)
+			"with this grant the policy would have %d bindings of %s for %s with different conditions; the limit is %d", same, made.Role, member, maxSame)
 	}
 	return nil
 }
@@ -106,8 +106,8 @@ func (p *policy) notes(at resource) []jit.Note {
 		n, limit int
 		what     string
 	}{
-		{l.principals, maxPrincipals, "names %d principals, each time counted, and %d is the limit"},
-		{l.groups, maxGroups, "names %d groups and domains, and %d is the limit"},
+		{l.principals, maxPrincipals, "names %d principals, repeats included; the limit is %d"},
+		{l.groups, maxGroups, "names %d groups and domains; the limit is %d"},
 		{l.conditional, advisedConditional, "has %d bindings with a condition, and Google advises %d at most"},
 	} {
 		if nearly(of.n, of.limit) {
@@ -128,7 +128,7 @@ func (p *policy) notes(at resource) []jit.Note {
 	}
 	for _, of := range many {
 		notes = append(notes, jit.Note{Principal: canonicalMember(of.member),
-			Text: fmt.Sprintf("The policy of %s has %d bindings of %s for %s, and %d is the limit.", at, same[of],
+			Text: fmt.Sprintf("The policy of %s has %d bindings of %s for %s; the limit is %d.", at, same[of],
 				of.role, of.member, maxSame)})
 	}
 	return notes

@@ -33,7 +33,7 @@ func TestAFullPolicyRefusesWhatDoesNotFit(t *testing.T) {
 			t.Fatalf("grant %d is not what its error %v says", i, err)
 		}
 	}
-	wantTold(t, errs[room], "scope", "would name 1501 principals, each time counted, and 1500 is the limit")
+	wantTold(t, errs[room], "scope", "would name 1501 principals, repeats included; the limit is 1500")
 	if _, writes := s.Calls(); writes != 1 {
 		t.Errorf("%d writes, want one", writes)
 	}
@@ -62,7 +62,7 @@ func TestGroupsAndDomainsAreCounted(t *testing.T) {
 	}
 	apply(t, p, project, ensured(access(project, oncall, sqlRole, "fits"))...)
 	errs := p.Apply(t.Context(), project, ensured(access(project, "domain:example.com", sqlRole, "too many"), access(project, alice, sqlRole, "no group")))
-	wantTold(t, errs[0], "principal", "251 groups and domains, and 250 is the limit")
+	wantTold(t, errs[0], "principal", "251 groups and domains; the limit is 250")
 	if errs[1] != nil {
 		t.Errorf("a user beside it: %v", errs[1])
 	}
@@ -125,14 +125,14 @@ func TestHeadRoomIsNoted(t *testing.T) {
 		{"principals", func(p *gcptest.Policy) {
 			p.Bindings = []gcptest.Binding{{Role: sqlRole, Members: members("user:a", 1200)}}
 		},
-			"The policy of projects/payments-prod names 1200 principals, each time counted, and 1500 is the limit."},
+			"The policy of projects/payments-prod names 1200 principals, repeats included; the limit is 1500."},
 		{"fewer principals", func(p *gcptest.Policy) {
 			p.Bindings = []gcptest.Binding{{Role: sqlRole, Members: members("user:a", 1199)}}
 		}, ""},
 		{"groups", func(p *gcptest.Policy) {
 			p.Bindings = []gcptest.Binding{{Role: sqlRole, Members: members("group:a", 201)}}
 		},
-			"The policy of projects/payments-prod names 201 groups and domains, and 250 is the limit."},
+			"The policy of projects/payments-prod names 201 groups and domains; the limit is 250."},
 		{"conditions", conditional(79, "user:guest#@example.com"), "The policy of projects/payments-prod has 80 bindings with a condition, and Google advises 100 at most."},
 		{"one principal", conditional(17, alice), alice + " The policy of projects/payments-prod has 17 bindings of " + sqlRole + " for " + alice + ", and 20 is the limit."},
 	} {

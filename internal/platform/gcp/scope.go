@@ -64,7 +64,7 @@ func parseScope(s string) (resource, error) {
 	case kind == projects && !projectForm.MatchString(name):
 		return refuse("%q is not the id of a project; it has 6 to 30 lower-case letters, digits and hyphens and begins with a letter", name)
 	case (kind == folders || kind == organizations) && !numberForm.MatchString(name):
-		return refuse("%q is not the number of one; %s… takes its number", name, kind)
+		return refuse("%q is not a number; %s takes a number", name, kind)
 	case kind != projects && kind != folders && kind != organizations:
 		return refuse("%q is not a scope; it is projects/<id>, folders/<number>, organizations/<number> or %s<name>",
 			s, buckets)
