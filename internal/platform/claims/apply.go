@@ -253,8 +253,8 @@ func (a *application) write(ctx context.Context) {
 	var adds, removes []string
 	for _, name := range a.concerned(a.draft.Claims) {
 		claimed, is := a.draft.claimed(name), a.there[name]
-		// A claim may have come during our removal, and somebody's removal may be under way.
-		vanished := is == removed || ensured[name] && (is == absent || is == listed && a.draft.Contested(name))
+		// A claim may have come during our removal, and a removal whose answer was lost may still take effect.
+		vanished := is == removed || ensured[name] && is == absent || is == listed && a.draft.Contested(name)
 		switch {
 		case claimed && vanished:
 			adds = append(adds, name)

@@ -68,6 +68,27 @@ func TestEnsureDuringALostRemoval(t *testing.T) {
 	w.wants(t, "alice", true, "after both")
 }
 
+// Nor does that removal take effect after its claim was dropped for the sake of another one.
+func TestLostRemovalOfAnObjectClaimedMeanwhile(t *testing.T) {
+	w := newWorld()
+	first, second := access("alice", "first"), access("alice", "second")
+	w.do(t, ensure(first))
+	for _, try := range []struct {
+		fault  fault
+		change jit.Change
+	}{{delayed, remove(first)}, {unheard, ensure(second)}} {
+		w.onWrite = func(bool, string) fault { return try.fault }
+		if err := Apply(t.Context(), w.scope(), w, []jit.Change{try.change})[0]; err == nil {
+			t.Errorf("%s without an answer succeeds", try.change.Op)
+		}
+	}
+	w.onWrite = nil
+	w.do(t, remove(first))
+	w.do(t, ensure(second))
+	w.with(func() { w.finish("alice") })
+	w.wants(t, "alice", true, "after all")
+}
+
 // Giving up a claim again changes the version of the claims, so a claim that was written meanwhile shows.
 func TestGivingUpTwiceIsRecordedTwice(t *testing.T) {
 	w := newWorld()
@@ -306,7 +327,7 @@ func TestDeathAtEveryCall(t *testing.T) {
 // Processes ensure and remove shared objects in any order, on a platform that loses answers, lags and refuses. At last
 // an object is there exactly if a live grant claims it or somebody else made it.
 func TestRandomSchedules(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(100) {
 		const processes, grants, steps = 4, 3, 20
 		w := newWorld()
 		w.members["carol"] = true

@@ -85,10 +85,12 @@ func (d *draft) claim(a jit.Access) error {
 // release takes the access out of the policy that the changes have given up and nobody claims.
 func (d *draft) release() {
 	for _, c := range d.claims.Ended() {
-		if d.claims.Removable(c.Object) {
+		removable := d.claims.Removable(c.Object)
+		if removable {
 			d.leave(c.Role, c.Principal)
-			d.changed = true // even if it is absent: whoever is adding it then fails by the etag
 		}
+		// Another etag stops whoever is adding the access, and an earlier removal whose answer was lost.
+		d.changed = d.changed || removable || d.claims.Contested(c.Object)
 	}
 }
 
