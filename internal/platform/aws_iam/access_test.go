@@ -129,7 +129,7 @@ func TestAPrincipalMadeAnew(t *testing.T) {
 	old := grantOf(jit.Binding{Principal: alice, Role: reader}, "old")
 	old.Marker.Window.Start = old.Marker.Window.Start.Add(-10 * time.Minute) // before she was made
 	err := try(t, p, jit.Ensure, old)[0]
-	if err == nil || !strings.Contains(err.Error(), "principal: "+alice+" was made at") || !strings.Contains(err.Error(), "renewal") {
+	if err == nil || !strings.Contains(err.Error(), "principal: "+alice+" was created at") || !strings.Contains(err.Error(), "renewal") {
 		t.Errorf("%v, want one that says that she is another", err)
 	}
 	if s.may(t, alice, "s3:GetObject", bucket+"/key", time.Now()) {
@@ -296,7 +296,7 @@ func TestMistakes(t *testing.T) {
 		{"a user who is not there", jit.Binding{Principal: s.arn("user/nobody"), Role: reader}, nil, []string{"principal: there is no user " + s.arn("user/nobody"), "aws iam list-users"}},
 		{"a policy that is not there", jit.Binding{Principal: alice, Role: s.arn("policy/none")}, nil, []string{"role: there is no managed policy " + s.arn("policy/none"), "aws iam list-policies"}},
 		{"a role that is not there", jit.Binding{Principal: "arn:aws:iam::999999999999:user/a", Role: s.arn("role/none")}, nil, []string{"role: there is no role " + s.arn("role/none")}},
-		{"resources that leave nothing", jit.Binding{Principal: alice, Role: reader + " on arn:aws:s3:::other"}, nil, []string{"role: nothing of", "arn:aws:s3:::other"}},
+		{"resources that leave nothing", jit.Binding{Principal: alice, Role: reader + " on arn:aws:s3:::other"}, nil, []string{"role: ", "allows nothing on", "arn:aws:s3:::other"}},
 		{"no permission to write", jit.Binding{Principal: alice, Role: reader},
 			deny("PutUserPolicy", "AccessDenied", "User: arn:aws:iam::1:user/o is not authorized to perform: iam:PutUserPolicy on resource: user alice because no identity-based policy allows the iam:PutUserPolicy action"),
 			[]string{"iam:PutUserPolicy is not permitted", "allow iam:PutUserPolicy in the operator's policy"}},

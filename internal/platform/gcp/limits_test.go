@@ -79,7 +79,7 @@ func TestTheSameRoleForTheSamePrincipal(t *testing.T) {
 	errs := p.Apply(t.Context(), project, ensured(append(all, access(project, bob, sqlRole, "another"))...))
 	for i, err := range errs {
 		if i == maxSame {
-			wantTold(t, err, "role", "21 bindings of "+sqlRole+" for "+alice+" with different conditions, and 20 is the limit")
+			wantTold(t, err, "role", "21 bindings of "+sqlRole+" for "+alice+" with different conditions; the limit is 20")
 		} else if err != nil {
 			t.Errorf("grant %d: %v", i, err)
 		}
@@ -134,7 +134,7 @@ func TestHeadRoomIsNoted(t *testing.T) {
 		},
 			"The policy of projects/payments-prod names 201 groups and domains; the limit is 250."},
 		{"conditions", conditional(79, "user:guest#@example.com"), "The policy of projects/payments-prod has 80 bindings with a condition, and Google advises 100 at most."},
-		{"one principal", conditional(17, alice), alice + " The policy of projects/payments-prod has 17 bindings of " + sqlRole + " for " + alice + ", and 20 is the limit."},
+		{"one principal", conditional(17, alice), alice + " The policy of projects/payments-prod has 17 bindings of " + sqlRole + " for " + alice + "; the limit is 20."},
 	} {
 		if got := notes(tt.edit); got != tt.want {
 			t.Errorf("%s: noted %q, want %q", tt.name, got, tt.want)
