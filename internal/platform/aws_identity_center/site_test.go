@@ -46,7 +46,7 @@ func newSite(t testing.TB) *site {
 	m.sets[readOnly], m.sets[admin] = set{"ReadOnly", "PT1H"}, set{"Admin", "PT8H"}
 	m.sets["arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-3333333333333333"] = set{"Billing", "PT12H"}
 	m.accounts[production], m.accounts[suspended] = "ACTIVE", "SUSPENDED"
-	return &site{model: m, marks: &jittest.Marks{}, ledger: "sqlite://" + filepath.Join(t.TempDir(), "ledger.db"), hurry: true}
+	return &site{model: m, marks: &jittest.Claims{}, ledger: "sqlite://" + filepath.Join(t.TempDir(), "ledger.db"), hurry: true}
 }
 
 // operator reads the actions of the guide's policy.

@@ -42,7 +42,7 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{members: map[string]bool{}, pending: map[string][]bool{}, ledger: &jittest.Marks{}}
+	return &world{members: map[string]bool{}, pending: map[string][]bool{}, ledger: &jittest.Claims{}}
 }
 
 func (w *world) scope() Scope {

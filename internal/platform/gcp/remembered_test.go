@@ -129,7 +129,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	return &site{t, newWorld(t), &jittest.Marks{}}
+	return &site{t, newWorld(t), &jittest.Claims{}}
 }
 
 func (s *site) open() *Platform {
@@ -360,7 +360,7 @@ func TestTheSweeperEndsWhatIsRemembered(t *testing.T) {
 	if !ok {
 		t.Fatal("the target is another platform")
 	}
-	p.ledger = &jittest.Marks{}
+	p.ledger = &jittest.Claims{}
 	d.broker.Ledger = &jittest.Ledger{}
 	d.pass(2 * time.Hour)
 	if results := d.sweep(); len(results) != 0 {

@@ -76,7 +76,7 @@ func openAt(t testing.TB, s *gcptest.Server, cfg Config, now func() time.Time) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.ledger = &jittest.Marks{}
+	p.ledger = &jittest.Claims{}
 	return p
 }
 

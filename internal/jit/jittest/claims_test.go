@@ -8,9 +8,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
 )
 
-func TestMarks(t *testing.T) {
+func TestClaims(t *testing.T) {
 	ledgertest.RunClaims(t, func(*testing.T) func() jit.Claims {
-		m := &jittest.Marks{}
+		m := &jittest.Claims{}
 		return func() jit.Claims { return m }
 	})
 }
