@@ -12,12 +12,12 @@ import (
 // Alteration says how a record differs from its events.
 type Alteration struct {
 	Words string
-	// End is when the access ends by the events; zero when they do not tell.
+	// End is when the access ends according to the events; zero if they do not say.
 	End time.Time
 }
 
-// Altered returns those of the recorded grants whose record is not what its events tell: somebody has written into the ledger from
-// outside. It reads the events of all with a few statements.
+// Altered returns the recorded grants whose record differs from its events: somebody has written into the ledger from outside. It reads
+// the events of all grants with a few statements.
 func (b *Broker) Altered(ctx context.Context, grants []jit.Grant) (map[jit.ID]Alteration, error) {
 	altered := map[jit.ID]Alteration{}
 	for range maxRetries {
@@ -25,7 +25,7 @@ func (b *Broker) Altered(ctx context.Context, grants []jit.Grant) (map[jit.ID]Al
 		if err != nil {
 			return nil, err
 		}
-		// The events may be newer than the record in hand.
+		// The events may be newer than the given record.
 		var again []jit.Grant
 		for _, g := range grants {
 			a, suspect := suspects[g.ID]
@@ -46,13 +46,13 @@ func (b *Broker) Altered(ctx context.Context, grants []jit.Grant) (map[jit.ID]Al
 			return altered, nil
 		}
 	}
-	for _, g := range grants { // nothing is put on a target for them now
+	for _, g := range grants { // nothing is put on a target for these
 		altered[g.ID] = Alteration{Words: "it was changed each time when its events were read"}
 	}
 	return altered, nil
 }
 
-// compare returns the records that differ from the events that are there now.
+// compare returns the records that differ from their events.
 func (b *Broker) compare(ctx context.Context, grants []jit.Grant) (map[jit.ID]Alteration, error) {
 	accounts := make(map[jit.ID]*jit.Account, len(grants))
 	ids := make([]jit.ID, 0, len(grants))
@@ -86,7 +86,7 @@ func (b *Broker) compare(ctx context.Context, grants []jit.Grant) (map[jit.ID]Al
 	return altered, nil
 }
 
-// vouched returns an error for each of the recorded grants that is not what its events tell: nothing is put on a target for it.
+// vouched returns an error for each grant whose record differs from its events: nothing is put on a target for it.
 func (b *Broker) vouched(ctx context.Context, grants []jit.Grant) []error {
 	errs := make([]error, len(grants))
 	altered, err := b.Altered(ctx, grants)

@@ -12,8 +12,8 @@ import (
 // announceSize is how many grants are announced with one write.
 const announceSize = 1000
 
-// Announce records of every live grant that ends within a time from now that it does, once for each end. A grant that is shorter than twice
-// that time is not announced: whoever has just got it knows. It returns how many were announced.
+// Announce records an ends_soon event for every live grant that ends within the given time, once for each end, and returns their number.
+// A grant shorter than twice that time is not announced: its holder has only just received it.
 func (b *Broker) Announce(ctx context.Context, before time.Duration) (int, error) {
 	now := b.Now()
 	var entries []jit.Entry
@@ -22,7 +22,7 @@ func (b *Broker) Announce(ctx context.Context, before time.Duration) (int, error
 			return 0, err
 		}
 		if g.End.After(now.Add(before)) {
-			break // they come in the order of their end
+			break // grants come in the order of their end
 		}
 		if g.State(now) != jit.StateActive || g.AnnouncedEnd.Equal(g.End) || g.Length() < 2*before {
 			continue
@@ -38,7 +38,7 @@ func (b *Broker) Announce(ctx context.Context, before time.Duration) (int, error
 			switch {
 			case err == nil:
 				announced++
-			case !errors.Is(err, jit.ErrStale): // somebody else has changed it, or announced it: the next look tells
+			case !errors.Is(err, jit.ErrStale): // changed or announced meanwhile: the next call tries again
 				errs = append(errs, err)
 			}
 		}

@@ -6,8 +6,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Close records that a grant has ended although nobody can look: its target is gone for good. A grant whose scope can be read is
-// refused, for access that may be there has to be revoked. Over or failed is success.
+// Close records the end of a grant whose target is gone for good, without checking the target. A grant whose scope can be read is
+// refused, for access that may be there must be revoked. A grant that is over or failed is a success.
 func (b *Broker) Close(ctx context.Context, g jit.Grant, reason string) (jit.Grant, error) {
 	if err := b.owns(g); err != nil {
 		return g, err
@@ -25,8 +25,7 @@ func (b *Broker) Close(ctx context.Context, g jit.Grant, reason string) (jit.Gra
 		var events []jit.Event
 		kind := jit.EventExpired
 		if !g.Over(now) {
-			g.RevokedAt, g.RevokedBy, g.RevokeReason = now, b.Actor.Name, reason
-			events = append(events, b.event(jit.EventRevokeAsked, *g, "reason", reason))
+			events = append(events, b.revoked(g, now, reason))
 		}
 		if !g.RevokedAt.IsZero() {
 			kind = jit.EventRevoked

@@ -35,7 +35,7 @@ func (b *Broker) aboutBinding(kind jit.EventKind, s reconcile.Step, pairs ...str
 		append(pairs, "target", s.Target, "scope", s.Scope, "principal", s.Grant.Principal, "role", s.Grant.Role)...)
 }
 
-// requested says everything that was asked for, and what the principal had before.
+// requested returns the event with everything that was requested, and what the principal had before.
 func (b *Broker) requested(g jit.Grant, before jit.Standing) jit.Event {
 	return b.event(jit.EventRequested, g,
 		"owner", g.Owner, "target", g.Target, "principal", g.Principal, "role", g.Role, "scope", g.Scope,
@@ -44,7 +44,7 @@ func (b *Broker) requested(g jit.Grant, before jit.Standing) jit.Event {
 		"had_before", before.Detail)
 }
 
-// window says which window a grant has.
+// window returns an event with the grant's window.
 func (b *Broker) window(kind jit.EventKind, g jit.Grant, pairs ...string) jit.Event {
 	return b.event(kind, g, append(pairs, "starts_at", jit.FormatTime(g.Start), "expires_at", jit.FormatTime(g.End))...)
 }

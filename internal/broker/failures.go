@@ -7,11 +7,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// sayAgain is how often the record is told of what fails again and again.
+// sayAgain is how often a repeated failure is recorded.
 const sayAgain = time.Hour
 
-// failures remembers which failures the record has been told of, so that what is tried every
-// minute for weeks does not fill it. Its zero value is ready.
+// failures holds the failures that are recorded, so that a task that fails every minute for weeks does not fill the record. The zero
+// value is ready.
 type failures struct {
 	mu   sync.Mutex
 	told map[jit.ID]failed
@@ -22,7 +22,7 @@ type failed struct {
 	at   time.Time
 }
 
-// news reports whether the record has not been told of such a failure of the grant within the last hour, and takes it for told.
+// news reports whether such a failure of the grant has not been recorded within the last hour, and notes it as recorded.
 func (f *failures) news(id jit.ID, kind jit.EventKind, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -36,7 +36,7 @@ func (f *failures) news(id jit.ID, kind jit.EventKind, now time.Time) bool {
 	return true
 }
 
-// known reports whether the last that was told of the grant is such a failure, and nothing better has come since.
+// known reports whether such a failure is the last recorded outcome of the grant.
 func (f *failures) known(id jit.ID, kind jit.EventKind) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

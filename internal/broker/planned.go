@@ -9,22 +9,21 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Planned collects the policies of one plan, so that the grants of the same plan
-// are judged by what the policies will be.
+// Planned collects the policies of one plan, so that grants of the same plan are judged by the policies as they will be.
 type Planned struct {
 	mu      sync.Mutex
 	changes map[string]change
 	claims  map[string]claim
 }
 
-// claim is what resources said of the policy that they are to be.
+// claim is the policy that resources of one name plan.
 type claim struct {
 	policy     jit.Policy
-	made, kept bool // by one that is new, by one that exists
+	made, kept bool // by a new resource, by an existing one
 }
 
-// Claim notes that a resource, which exists already or is new, is to be the policy, and refuses a second resource of that
-// name. A resource that is replaced claims its name twice: as one that exists, then as one that is new.
+// Claim notes that a new or existing resource plans the policy, and refuses a second resource of that name. A replaced resource claims
+// its name twice: as an existing one, then as a new one.
 func (p *Planned) Claim(policy jit.Policy, exists bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

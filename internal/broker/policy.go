@@ -9,9 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
-// MakePolicy records a policy that the caller takes for new and returns the number that the
-// caller holds it by. The same policy is taken over from whoever made it; another
-// one of that name is refused.
+// MakePolicy records a policy that the caller considers new, and returns the caller's holder number. If the ledger has the same policy,
+// the caller becomes its holder; a different policy of that name is refused.
 func (b *Broker) MakePolicy(ctx context.Context, p jit.Policy) (holder int64, err error) {
 	recorded, known, err := b.RecordedPolicy(ctx, p.Name)
 	if err != nil {
@@ -47,8 +46,8 @@ func (b *Broker) writePolicy(ctx context.Context, p jit.Policy) error {
 	return b.Ledger.Write(ctx, []jit.Entry{{Policy: &p, Events: []jit.Event{b.policyEvent(jit.EventPolicyChanged, p.Name, p.Facts())}}})[0]
 }
 
-// DropPolicy removes a policy; absent is success. A holder other than 0 restricts the removal to that
-// holder: one that a newer holder has taken over stays.
+// DropPolicy removes a policy; an absent one is a success. A holder other than 0 restricts the removal to that holder: a policy with a
+// newer holder stays.
 func (b *Broker) DropPolicy(ctx context.Context, name string, holder int64) error {
 	recorded, known, err := b.RecordedPolicy(ctx, name)
 	if err != nil || !known || holder != 0 && recorded.Holder > holder {
@@ -57,7 +56,7 @@ func (b *Broker) DropPolicy(ctx context.Context, name string, holder int64) erro
 	return b.Ledger.Write(ctx, []jit.Entry{{DropPolicy: name, Events: []jit.Event{b.policyEvent(jit.EventPolicyRemoved, name, nil)}}})[0]
 }
 
-// RecordedPolicy returns the policy of that name as the ledger has it, whatever a plan makes of it.
+// RecordedPolicy returns the policy of that name as the ledger has it, whatever a plan changes.
 func (b *Broker) RecordedPolicy(ctx context.Context, name string) (p jit.Policy, known bool, err error) {
 	all, err := b.Ledger.Policies(ctx)
 	for _, p := range all {

@@ -9,7 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Records reads what the ledger knows of the markers in the snapshots, of every owner. Its Unread says why the ledger could not be read.
+// Records returns the records of all grants that markers in the snapshots name, of every owner. Its Unread says why the ledger could not
+// be read.
 func (b *Broker) Records(ctx context.Context, snapshots ...jit.Snapshot) jit.Records {
 	ids := map[jit.ID]bool{}
 	for _, s := range snapshots {
@@ -33,12 +34,12 @@ func (b *Broker) recordsOf(ctx context.Context, ids []jit.ID) jit.Records {
 	return r
 }
 
-// standing finds the access that gives what a grant is to give, and goes on when the grant ends: in what was read of its scope, whatever marker
-// it bears but the grant's own. end is the grant's end; zero while it is not known.
+// standing finds access in a snapshot that gives the same as a grant and outlasts it, with any marker but the grant's own. end is the
+// grant's end; zero if it is unknown.
 func (b *Broker) standing(ctx context.Context, s jit.Snapshot, g jit.Grant, end time.Time) (jit.Standing, bool, error) {
 	candidates := jit.Snapshot{Standing: s.Standing}
 	var ids []jit.ID
-	for i := range s.Ours { // a plan of many grants on one scope looks at all for each
+	for i := range s.Ours { // by index: a plan of many grants on one scope runs this for each
 		o := &s.Ours[i]
 		if o.Principal != g.Principal || o.Marker.ID == g.ID {
 			continue

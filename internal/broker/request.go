@@ -17,18 +17,17 @@ type Request struct {
 	ExpiresAt time.Time
 	// StartsAt, StartBy and Policy are optional.
 	StartsAt time.Time
-	// StartNow: of a change, that a grant which has not begun is to begin at once; a zero StartsAt alone leaves its beginning as it is.
+	// StartNow makes a change begin a scheduled grant at once; a zero StartsAt alone leaves the beginning as it is.
 	StartNow          bool
 	StartBy           time.Time
 	Policy            string
 	TerminateSessions bool
-	// Successor: the same apply has destroyed the resource of this grant under another address, so the grant goes on.
+	// Successor: the same apply has destroyed the grant's resource under another address, so the grant goes on.
 	Successor bool
 }
 
-// CheckForm validates what needs neither a target nor a clock: it is what "validate"
-// can refuse. Attributes whose value is not known yet are named in unknown and
-// passed over.
+// CheckForm validates what needs neither a target nor a clock, for "validate". It skips the attributes in unknown, whose values are not
+// known yet.
 func CheckForm(r Request, unknown map[string]bool) error {
 	for _, required := range []struct{ attribute, value string }{
 		{"target", r.Binding.Target}, {"principal", r.Binding.Principal}, {"role", r.Binding.Role},
@@ -81,8 +80,8 @@ func checkOneEnd(r Request, unknown map[string]bool) error {
 	return nil
 }
 
-// window is the time of access if the request is applied at now. It refuses an end
-// that has passed and a beginning that is no longer allowed.
+// window returns the time of access if the request is applied at now. It refuses an end that has passed and a beginning that is no longer
+// allowed.
 func (r Request) window(now time.Time) (jit.Window, error) {
 	start := jit.Second(now)
 	if r.StartsAt.After(start) {
@@ -102,7 +101,7 @@ func (r Request) mayBegin(start, now time.Time) error {
 	return startByPassed(r.StartBy, now, "plan again with a later start_by, if the access is still wanted")
 }
 
-// windowFrom is the time of access if it begins at start.
+// windowFrom returns the time of access if it begins at start.
 func (r Request) windowFrom(start, now time.Time) (jit.Window, error) {
 	if r.TTL.IsZero() {
 		if !r.ExpiresAt.After(now) {

@@ -9,13 +9,13 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// SweptWithin is how long ago a sweeper may have passed at most for a plan to count on it.
+// SweptWithin is how recent a sweeper's last pass must be for a plan to rely on it.
 const SweptWithin = 10 * time.Minute
 
-// sweepsFor is for how long the sweepers that were on record are not asked for again, so that one query serves a plan.
+// sweepsFor is how long the answer about sweepers is kept, so that one query serves a plan.
 const sweepsFor = time.Minute
 
-// sweeps is what the ledger said about the sweepers of one owner. The zero value is ready.
+// sweeps keeps the ledger's answer about the sweepers of one owner. The zero value is ready.
 type sweeps struct {
 	mu    sync.Mutex
 	at    time.Time
@@ -23,7 +23,7 @@ type sweeps struct {
 	err   error
 }
 
-// read returns how long ago a sweeper that serves owner passed on each target.
+// read returns, for each target, the time since a sweeper that serves owner last passed there.
 func (s *sweeps) read(ctx context.Context, ledger jit.Ledger, owner string, now time.Time) (map[string]time.Duration, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,7 +34,7 @@ func (s *sweeps) read(ctx context.Context, ledger jit.Ledger, owner string, now 
 	return s.since, s.err
 }
 
-// warnUnswept warns of a grant that a sweeper has to end, or to begin, where no sweeper that serves it has passed lately.
+// warnUnswept warns of a grant that a sweeper must end, or begin, if no sweeper that serves it has passed recently.
 func (b *Broker) warnUnswept(ctx context.Context, g jit.Grant, end, begin bool) []Warning {
 	if !end && !begin {
 		return nil
@@ -48,7 +48,8 @@ func (b *Broker) warnUnswept(ctx context.Context, g jit.Grant, end, begin bool) 
 	case !known:
 		last = fmt.Sprintf("no `jit sweep` that serves owner %q there is on record", g.Owner)
 	case since > SweptWithin:
-		last = fmt.Sprintf("the last `jit sweep` that serves owner %q there passed %s ago", g.Owner, jit.FormatDuration(since.Truncate(time.Second)))
+		last = fmt.Sprintf("the last `jit sweep` that serves owner %q there passed %s ago",
+			g.Owner, jit.FormatDuration(since.Truncate(time.Second)))
 	default:
 		return nil
 	}
@@ -57,8 +58,10 @@ func (b *Broker) warnUnswept(ctx context.Context, g jit.Grant, end, begin bool) 
 	case begin && end:
 		cannot, then = "begin or end", "The access begins late, and stays until a sweep removes it."
 	case begin:
-		attribute, cannot, then = "starts_at", "begin", "The access begins with the first sweep after starts_at; a late start does not move the end."
+		attribute, cannot = "starts_at", "begin"
+		then = "The access begins with the first sweep after starts_at; a late start does not move the end."
 	}
 	return []Warning{{attribute, "No sweeper is at work", fmt.Sprintf(
-		"Target %q cannot %s access by itself, and %s. %s Run `jit sweep --watch`, or `jit sweep` every minute, on this ledger and target.", g.Target, cannot, last, then)}}
+		"Target %q cannot %s access by itself, and %s. %s Run `jit sweep --watch`, or `jit sweep` every minute, "+
+			"on this ledger and target.", g.Target, cannot, last, then)}}
 }

@@ -1,5 +1,4 @@
-// Package reconcile compares what the ledger says with what was observed and
-// says what has to be done. It has no clock and makes no call.
+// Package reconcile compares the ledger with observed access and returns the steps to take. It has no clock and makes no call.
 package reconcile
 
 import (
@@ -18,36 +17,36 @@ type Kind string
 const (
 	// End takes a grant that is over off its platform.
 	End Kind = "end"
-	// Start puts a grant on its platform whose beginning has come.
+	// Start puts a grant whose beginning has come on its platform.
 	Start Kind = "start"
-	// Repair puts a live grant right that was altered or is missing.
+	// Repair puts back a live grant that was altered or is missing.
 	Repair Kind = "repair"
-	// Remove takes a binding away that bears our marker and that no live grant explains.
+	// Remove removes a binding that has our marker and that no live grant explains.
 	Remove Kind = "remove"
-	// Revoke ends a live grant because of what was found.
+	// Revoke ends a live grant because of drift.
 	Revoke Kind = "revoke"
-	// Report changes nothing: a person has to look.
+	// Report changes nothing: a person must decide.
 	Report Kind = "report"
 )
 
 var order = map[Kind]int{End: 0, Start: 1, Repair: 2, Remove: 3, Revoke: 4, Report: 5}
 
-// Unplanned reports whether a step of the kind takes access away that no recorded end explains.
+// Unplanned reports whether a step of the kind removes access without a recorded end.
 func (k Kind) Unplanned() bool { return k == Remove || k == Revoke }
 
 // Step is one thing to do, and why.
 type Step struct {
 	Kind Kind `json:"kind"`
 	jit.Place
-	// Grant is the record; of a Remove or Report without one it has the marker's facts only.
+	// Grant is the record. For a Remove or Report of an unknown grant it has only the facts of the marker.
 	Grant  jit.Grant `json:"grant"`
 	Reason string    `json:"reason"`
-	// Drift and Severity are empty for what is due by the record.
+	// Drift and Severity are empty for steps that are due by the record alone.
 	Drift    jit.DriftKind `json:"drift,omitempty"`
 	Severity jit.Severity  `json:"severity,omitempty"`
-	// Idle: what is there gives nobody access at the moment.
+	// Idle: the binding gives nobody access at the moment.
 	Idle bool `json:"-"`
-	// Foreign: it is about a marker of an owner that is not ours, whose ledger may be another one.
+	// Foreign: the marker names an owner that is not ours, who may have another ledger.
 	Foreign bool `json:"foreign,omitempty"`
 	// Held: it reports a removal that the cap on unplanned removals holds back.
 	Held bool `json:"-"`
@@ -55,7 +54,7 @@ type Step struct {
 	Dedup jit.DedupKey `json:"-"`
 }
 
-// Unknown reports whether nothing but a marker, which anybody can write, tells of the grant.
+// Unknown reports whether only a marker, which anyone can write, tells of the grant.
 func (s Step) Unknown() bool {
 	return s.Drift == jit.DriftOrphanOver || s.Drift == jit.DriftOrphanLive || s.Drift == jit.DriftUnexplained
 }
@@ -65,11 +64,9 @@ func Drifted(kind Kind, at jit.Place, g jit.Grant, drift jit.DriftKind, reason s
 	return Step{Kind: kind, Place: at, Grant: g, Reason: reason, Drift: drift, Severity: drift.Severity()}
 }
 
-// Plan returns what has to be done at now for the owners that ours accepts. recorded are the grants that the ledger
-// knows: all that are live or whose end is not confirmed, and all whose marker was
-// observed. observed holds the scopes that were read; of others nothing is concluded.
-// on says what is done about drift on a target; where it says nothing, drift is repaired.
-// Grants and bindings of other owners are passed over.
+// Plan returns the steps to take at now for the owners that ours accepts; it skips grants and bindings of other owners. recorded must
+// hold all grants that are live or whose end is not confirmed, and all whose marker was observed. observed holds the scopes that were
+// read; Plan concludes nothing about others. on says how to treat drift on each target; the default is to repair it.
 func Plan(now time.Time, ours func(owner string) bool, recorded []jit.Grant, observed map[jit.Place]jit.Snapshot, on map[string]jit.OnDrift) []Step {
 	var steps []Step
 	marked := index(ours, observed)
@@ -82,7 +79,7 @@ func Plan(now time.Time, ours func(owner string) bool, recorded []jit.Grant, obs
 		if s, ok := due(now, g); ok {
 			steps = append(steps, s)
 		} else if snapshot, read := observed[g.Place()]; read && g.Window.Contains(now) && g.Live(now) && g.EndedAt.IsZero() {
-			snapshot.Ours = marked[g.Place()][identity{g.Owner, g.ID}] // of a scope with many grants the others are not looked through for each
+			snapshot.Ours = marked[g.Place()][identity{g.Owner, g.ID}]
 			if s, ok := repair(g, g.Differs(snapshot), on[g.Target]); ok {
 				steps = append(steps, s)
 			}
@@ -100,14 +97,14 @@ func Plan(now time.Time, ours func(owner string) bool, recorded []jit.Grant, obs
 	return steps
 }
 
-// compare orders steps by their kind. What was found is ordered worst first, so that decoys which anybody can make do not use up the cap
-// on removals before what gives access does; what is due is ordered by its end.
+// compare orders steps by kind. Drift comes worst first, so that harmless decoys, which anyone can make, do not use up the cap on
+// removals; due steps come in the order of their ends.
 func compare(a, b Step) int {
 	return cmp.Or(cmp.Compare(order[a.Kind], order[b.Kind]), slices.Compare(a.gravity(), b.gravity()), a.Grant.End.Compare(b.Grant.End),
 		cmp.Compare(a.Grant.ID, b.Grant.ID), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
 }
 
-// gravity ranks what was found: access before none, then by how bad the drift is, then by the role. Lower is worse.
+// gravity ranks drift: bindings that give access first, then by the kind of drift, then by the role. Lower is worse.
 func (s Step) gravity() []int {
 	if s.Drift == "" {
 		return nil
@@ -123,13 +120,13 @@ func (s Step) gravity() []int {
 
 var severities = map[jit.Severity]int{jit.Critical: 0, jit.Warning: 1, jit.Info: 2}
 
-// identity is what a marker says of its grant. A marker that names the grant of another owner is not that grant's.
+// identity is how a marker names its grant. A marker with another owner does not name the grant of that id.
 type identity struct {
 	owner string
 	id    jit.ID
 }
 
-// index returns the bindings of the owners in every place by the grants whose markers they bear.
+// index groups the bindings of our owners in every place by the grant that their markers name.
 func index(ours func(owner string) bool, observed map[jit.Place]jit.Snapshot) map[jit.Place]map[identity][]jit.Observed {
 	marked := make(map[jit.Place]map[identity][]jit.Observed, len(observed))
 	for place, snapshot := range observed {
@@ -145,7 +142,7 @@ func index(ours func(owner string) bool, observed map[jit.Place]jit.Snapshot) ma
 	return marked
 }
 
-// repair is the step for a live grant that differs from what has to be there.
+// repair returns the step for a live grant with drift.
 func repair(g jit.Grant, d jit.Difference, on jit.OnDrift) (Step, bool) {
 	if d.Kind == "" || d.Kind == jit.DriftMissing && g.GrantedAt.IsZero() {
 		return Step{}, false
@@ -154,13 +151,13 @@ func repair(g jit.Grant, d jit.Difference, on jit.OnDrift) (Step, bool) {
 	switch {
 	case on == jit.RevokeDrift:
 		kind = Revoke
-	case on == jit.ReportDrift, d.Kind == jit.DriftTaken: // what is somebody else's cannot be put right
+	case on == jit.ReportDrift, d.Kind == jit.DriftTaken: // a binding that somebody else holds cannot be repaired
 		kind = Report
 	}
 	return Drifted(kind, g.Place(), g, d.Kind, d.Words), true
 }
 
-// due is the step that follows from the record alone.
+// due returns the step that follows from the record alone.
 func due(now time.Time, g jit.Grant) (Step, bool) {
 	at := g.Place()
 	switch {
@@ -176,7 +173,7 @@ func due(now time.Time, g jit.Grant) (Step, bool) {
 	return Step{}, false
 }
 
-// stray is the step for the bindings with the marker of one grant that its record does not explain.
+// stray returns the step for bindings with the marker of one grant that its record does not explain.
 func stray(now time.Time, at jit.Place, bindings []jit.Observed, known map[identity]jit.Grant, on jit.OnDrift) (Step, bool) {
 	remove := Remove
 	if on == jit.ReportDrift {
@@ -196,23 +193,23 @@ func stray(now time.Time, at jit.Place, bindings []jit.Observed, known map[ident
 		}
 		return Drifted(Report, at, g, jit.DriftOrphanLive, reason), true
 	case at.Target != g.Target && g.Live(now):
-		// Two targets may be one server under two names.
+		// Two targets may name one server.
 		return Drifted(Report, at, g, jit.DriftCopied, fmt.Sprintf("the grant belongs on target %q", g.Target)), true
 	case at != g.Place():
 		return Drifted(remove, at, g, jit.DriftCopied, fmt.Sprintf("a copy: the grant belongs on %s of target %q", g.Scope, g.Target)), true
-	case now.Add(jit.MaxSkew).Before(g.Start) && g.GrantedAt.IsZero() && !waits(g, bindings): // the clock of whoever grants it may be ahead of ours
+	case now.Add(jit.MaxSkew).Before(g.Start) && g.GrantedAt.IsZero() && !startsByItself(g, bindings): // the granting clock may be ahead of ours
 		return Drifted(remove, at, g, jit.DriftTooEarly, "it has not begun: it begins at "+jit.FormatTime(g.Start)), true
 	case g.Failed():
 		return Drifted(remove, at, g, jit.DriftCameBack, "the attempt to grant it failed at "+jit.FormatTime(g.FailedAt)+", and it is there"), true
 	case g.CleanupOpen() && !slices.ContainsFunc(bindings, func(o jit.Observed) bool { return o.Gives(now) }):
-		return Step{}, false // what remains is cleaned up in its turn
+		return Step{}, false // a clean-up step is due for it
 	case !g.EndedAt.IsZero():
 		return Drifted(remove, at, g, jit.DriftCameBack, "it came back: the grant ended at "+jit.FormatTime(g.ActualEnd())), true
 	}
 	return Step{}, false
 }
 
-// waits reports whether a grant is on its scope as it has to be, with its own beginning: nothing is given before that.
-func waits(g jit.Grant, bindings []jit.Observed) bool {
+// startsByItself reports whether a grant is on its scope as recorded, with a beginning that the platform enforces.
+func startsByItself(g jit.Grant, bindings []jit.Observed) bool {
 	return !bindings[0].Start.Before(g.Start) && g.Differs(jit.Snapshot{Ours: bindings}).Kind == ""
 }

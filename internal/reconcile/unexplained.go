@@ -7,11 +7,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// maxUnexplained is how many findings of one scope are told of one by one: whoever can write there can make as many as they like.
+// maxUnexplained caps the findings of one scope that are listed one by one: anyone who can write there can make any number.
 const maxUnexplained = 100
 
-// Unexplained adds to the steps of one scope, which [Plan] returned, a report on all access that bears a marker, of whatever owner, and that
-// the records do not explain. What Plan says about a grant of an owner that ours accepts goes first.
+// Unexplained adds to the steps that [Plan] returned for one scope a report on all access with a marker, of any owner, that the records do
+// not explain. For owners that ours accepts, a step of Plan about the same grant takes precedence.
 func Unexplained(steps []Step, records jit.Records, ours func(owner string) bool, at jit.Place, snapshot jit.Snapshot) []Step {
 	var found []Step
 	add := func(marker jit.Marker, principal, role, why string) {
