@@ -83,7 +83,8 @@ func (b *Broker) startFailed(t *task) jit.Event {
 	return b.event(jit.EventGrantFailed, t.Grant, "error", t.err.Error())
 }
 
-// mayRepair refuses a grant that is outside its window, and one that max_ttl no longer permits where a repair would give access back.
+// mayRepair refuses a grant that is outside its window, and one that max_ttl no longer permits where a repair would
+// give access back.
 func (b *Broker) mayRepair(_ context.Context, t *task) error {
 	g, now := t.Grant, b.Now()
 	if !g.Live(now) || !g.Window.Contains(now) {
@@ -172,7 +173,8 @@ func (b *Broker) removeFailed(t *task) jit.Event {
 	return b.aboutBinding(jit.EventRevokeFailed, t.Step, "error", t.err.Error())
 }
 
-// reported records a finding about which nothing is done. A foreign one is not about a grant of this ledger and is not recorded.
+// reported records a finding about which nothing is done. A foreign one is not about a grant of this ledger and is not
+// recorded.
 func (b *Broker) reported(t *task) jit.Entry {
 	switch {
 	case t.Foreign:

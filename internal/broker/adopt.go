@@ -11,9 +11,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Unrecorded returns the grants that markers of this owner name and the ledger does not know, ordered by end. Of several bindings of one
-// grant it takes the one that ends first, so a copy with a later end extends nothing. refused has an error for each unknown grant that
-// may not be recorded; err says that the ledger could not be read.
+// Unrecorded returns the grants that markers of this owner name and the ledger does not know, ordered by end. Of
+// several bindings of one grant it takes the one that ends first, so a copy with a later end extends nothing. refused
+// has an error for each unknown grant that may not be recorded; err says that the ledger could not be read.
 func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snapshot) (
 	grants []jit.Grant, refused []error, err error,
 ) {
@@ -60,8 +60,9 @@ func (b *Broker) unknownIDs(ctx context.Context, observed map[jit.Place]jit.Snap
 	return ids, records.Unread
 }
 
-// unrecorded rebuilds the record of a grant that nobody asks for from one binding. Anyone who can write on a target can write a marker,
-// so a live grant longer than max_ttl is refused. One that is over is always recorded, so that it never comes back.
+// unrecorded rebuilds the record of a grant that nobody asks for from one binding. Anyone who can write on a target can
+// write a marker, so a live grant longer than max_ttl is refused. One that is over is always recorded, so that it never
+// comes back.
 func (b *Broker) unrecorded(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.Grant, error) {
 	p, err := b.Target(at.Target)
 	if err != nil {
@@ -100,8 +101,8 @@ func (b *Broker) recordFromMarker(m jit.Marker, binding jit.Binding, traits jit.
 	return g
 }
 
-// lostRecord rebuilds the record of the requested grant from its marker: of several bindings, from the one that ends first. It refuses a
-// live grant that is longer than max_ttl, or longer or later than requested.
+// lostRecord rebuilds the record of the requested grant from its marker: of several bindings, from the one that ends
+// first. It refuses a live grant that is longer than max_ttl, or longer or later than requested.
 func (b *Broker) lostRecord(d Decision, r Request) (g jit.Grant, found bool, err error) {
 	for _, o := range d.snapshot.Ours {
 		m := o.Marker
@@ -145,8 +146,8 @@ func (b *Broker) credible(g jit.Grant, r Request) error {
 		jit.FormatTime(g.Start), jit.FormatTime(g.End), jit.FormatDuration(g.Length()), rule)
 }
 
-// completed adds to a record that was rebuilt from a marker what no marker holds, from the same grant as requested. Every other record
-// stays as it is.
+// completed adds to a record that was rebuilt from a marker what no marker holds, from the same grant as requested.
+// Every other record stays as it is.
 func completed(g, asked jit.Grant) (_ jit.Grant, rebuilt bool) {
 	if !g.ReasonLost() || asked.ID != g.ID {
 		return g, false
@@ -156,8 +157,8 @@ func completed(g, asked jit.Grant) (_ jit.Grant, rebuilt bool) {
 	return g, true
 }
 
-// Adopt records grants that [Broker.Unrecorded] returned, and returns an error for each. A grant that is recorded meanwhile stays as
-// it is.
+// Adopt records grants that [Broker.Unrecorded] returned, and returns an error for each. A grant that is recorded
+// meanwhile stays as it is.
 func (b *Broker) Adopt(ctx context.Context, grants []jit.Grant) []error {
 	entries := make([]jit.Entry, len(grants))
 	for i, g := range grants {

@@ -105,8 +105,8 @@ func TestAnApplyMakesAnAdoptedRecordWhole(t *testing.T) {
 	})
 }
 
-// Of copies the one that ends first is recorded: a copy that was made to last longer extends nothing, and one that may not be recorded
-// hinders nothing where the grant itself may.
+// Of copies the one that ends first is recorded: a copy that was made to last longer extends nothing, and one that may
+// not be recorded hinders nothing where the grant itself may.
 func TestAdoptTakesTheCopyThatEndsFirst(t *testing.T) {
 	for name, c := range map[string]struct {
 		end   func(jit.Grant) time.Time

@@ -16,8 +16,8 @@ type Alteration struct {
 	End time.Time
 }
 
-// Altered returns the recorded grants whose record differs from its events: somebody has written into the ledger from outside. It reads
-// the events of all grants with a few statements.
+// Altered returns the recorded grants whose record differs from its events: somebody has written into the ledger from
+// outside. It reads the events of all grants with a few statements.
 func (b *Broker) Altered(ctx context.Context, grants []jit.Grant) (map[jit.ID]Alteration, error) {
 	altered := map[jit.ID]Alteration{}
 	for range maxRetries {

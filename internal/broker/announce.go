@@ -12,8 +12,8 @@ import (
 // announceSize is how many grants are announced with one write.
 const announceSize = 1000
 
-// Announce records an ends_soon event for every live grant that ends within the given time, once for each end, and returns their number.
-// A grant shorter than twice that time is not announced: its holder has only just received it.
+// Announce records an ends_soon event for every live grant that ends within the given time, once for each end, and
+// returns their number. A grant shorter than twice that time is not announced: its holder has only just received it.
 func (b *Broker) Announce(ctx context.Context, before time.Duration) (int, error) {
 	now := b.Now()
 	var entries []jit.Entry

@@ -61,8 +61,8 @@ func foregone(ctx context.Context, target jit.Platform, policies []jit.Policy, a
 	return policy.Foregone(policies, asked)
 }
 
-// verdict judges the access that a binding gives. It asks the target for further names, through ask, only if they can change the
-// verdict; the error is [undescribed] if the target does not answer.
+// verdict judges the access that a binding gives. It asks the target for further names, through ask, only if they can
+// change the verdict; the error is [undescribed] if the target does not answer.
 func (ask asker) verdict(ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request) (
 	v jit.Verdict, err error,
 ) {

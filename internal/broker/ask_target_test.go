@@ -35,8 +35,8 @@ func (p *interpreting) Given(_ context.Context, b jit.Binding, ask bool) (jit.Gi
 	return g, p.err
 }
 
-// A target that does not answer what a policy judges by stops no plan: of a new grant, of a change, of a replacement. It hides no refusal,
-// the apply is judged in full, and a plan of many grants waits for it once.
+// A target that does not answer what a policy judges by stops no plan: of a new grant, of a change, of a replacement.
+// It hides no refusal, the apply is judged in full, and a plan of many grants waits for it once.
 func TestAPlanWithoutTheNamesThatOnlyTheTargetKnows(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	target := &interpreting{Platform: w.platform}

@@ -1,5 +1,5 @@
-// Package broker grants, changes and revokes access in the one order that survives a crash: ledger (the intent), platform,
-// ledger (the outcome). The provider, the command line and the sweeper all work through it.
+// Package broker grants, changes and revokes access in the one order that survives a crash: ledger (the intent),
+// platform, ledger (the outcome). The provider, the command line and the sweeper all work through it.
 package broker
 
 import (
@@ -68,8 +68,8 @@ func targetNames(targets map[string]jit.Platform) string {
 	return strings.Join(names, ", ")
 }
 
-// Check validates a request without a call or a record: the form of every value, the target and the binding. It returns the
-// grant with its canonical binding and its id, without a window, and its traits.
+// Check validates a request without a call or a record: the form of every value, the target and the binding. It returns
+// the grant with its canonical binding and its id, without a window, and its traits.
 func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 	if err := CheckForm(r, nil); err != nil {
 		return jit.Grant{}, jit.Traits{}, err
@@ -104,8 +104,8 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 	}, traits, nil
 }
 
-// Recall returns the record of id. If the ledger does not know it, Recall returns remembered (the facts of a Terraform state; it
-// may be the zero Grant) with known false.
+// Recall returns the record of id. If the ledger does not know it, Recall returns remembered (the facts of a Terraform
+// state; it may be the zero Grant) with known false.
 func (b *Broker) Recall(ctx context.Context, id jit.ID, remembered jit.Grant) (g jit.Grant, known bool, err error) {
 	g, known, err = b.Ledger.Lookup(ctx, id)
 	if err == nil && known {
@@ -117,7 +117,8 @@ func (b *Broker) Recall(ctx context.Context, id jit.ID, remembered jit.Grant) (g
 	return g, true, nil
 }
 
-// ErrOtherOwner is the error for a grant of another owner. It is also a [jit.ErrInvalid], so test for ErrOtherOwner first.
+// ErrOtherOwner is the error for a grant of another owner. It is also a [jit.ErrInvalid], so test for ErrOtherOwner
+// first.
 var ErrOtherOwner = fmt.Errorf("the grant belongs to another owner: %w", jit.ErrInvalid)
 
 // owns refuses a grant of another owner with [ErrOtherOwner].
@@ -133,8 +134,8 @@ func (b *Broker) owns(g jit.Grant) error {
 	}
 }
 
-// Observe reads the grant's scope and describes how the access there differs from the record; empty means it does not. Observe makes
-// no call for a grant that is over, pending or scheduled, unless people decide on it.
+// Observe reads the grant's scope and describes how the access there differs from the record; empty means it does not.
+// Observe makes no call for a grant that is over, pending or scheduled, unless people decide on it.
 func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err error) {
 	undecided := b.Waiting(g)
 	if g.State(b.Now()) != jit.StateActive && !undecided {
@@ -160,8 +161,9 @@ func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err er
 // maxRetries bounds how often a record is read again that others keep changing.
 const maxRetries = 20
 
-// update rewrites a record: change alters the recorded grant and returns the events to record with it, or false to leave it as it
-// is. first is the record as the caller knows it. If the record has changed meanwhile, change is called again with the new one.
+// update rewrites a record: change alters the recorded grant and returns the events to record with it, or false to
+// leave it as it is. first is the record as the caller knows it. If the record has changed meanwhile, change is called
+// again with the new one.
 func (b *Broker) update(ctx context.Context, first jit.Grant, change func(g *jit.Grant) ([]jit.Event, bool)) (jit.Grant, error) {
 	g := first
 	for range maxRetries {

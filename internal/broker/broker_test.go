@@ -347,7 +347,8 @@ func TestAFailedGrantCanBeTriedAgain(t *testing.T) {
 	w.allowed(true)
 }
 
-// An attempt that is known to have given nothing is closed: it is in no list of what is live or to be ended, and there is nothing to revoke.
+// An attempt that is known to have given nothing is closed: it is in no list of what is live or to be ended, and there
+// is nothing to revoke.
 func TestAFailedGrantIsAClosedRecord(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	w.platform.Unknown = map[string]bool{"bob": true}
@@ -962,8 +963,8 @@ func TestStartTwice(t *testing.T) {
 	}
 }
 
-// A sweeper stalls just before it starts or repairs a grant, for so long that another one ends it meanwhile: what it gives then is taken back at once,
-// and the end is recorded once.
+// A sweeper stalls just before it starts or repairs a grant, for so long that another one ends it meanwhile: what it
+// gives then is taken back at once, and the end is recorded once.
 func TestStalledSweeperTakesBack(t *testing.T) {
 	for name, put := range map[string]func(*world, jit.Grant) error{
 		"start":  func(w *world, g jit.Grant) error { return w.execute(reconcile.Start, g, "", "") },

@@ -11,10 +11,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// Change changes the end, the start, the policy or the flags of a live grant to what the request says, and in any case repairs the grant
-// on its platform; drift is recorded before it is repaired. An end in the past ends the grant now. A grant that is over stays as it is
-// if the request asks for nothing new, else the error is [jit.ErrOver]. g holds the facts that the caller remembers, for a ledger that
-// has lost them.
+// Change changes the end, the start, the policy or the flags of a live grant to what the request says, and in any case
+// repairs the grant on its platform; drift is recorded before it is repaired. An end in the past ends the grant now. A
+// grant that is over stays as it is if the request asks for nothing new, else the error is [jit.ErrOver]. g holds the
+// facts that the caller remembers, for a ledger that has lost them.
 func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant, error) {
 	failpoint.Hit("change.before-intent")
 	var d Decision
@@ -111,8 +111,8 @@ func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit
 	return g, err
 }
 
-// changed returns the recorded grant as the request wants it, and the names of the attributes that differ in substance. It judges
-// and writes nothing. An end in the past makes the grant revoked now.
+// changed returns the recorded grant as the request wants it, and the names of the attributes that differ in substance.
+// It judges and writes nothing. An end in the past makes the grant revoked now.
 func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (next jit.Grant, attributes []string, err error) {
 	now := b.Now()
 	next = g
@@ -156,8 +156,8 @@ func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (next jit.Gr
 	return next, attributes, nil
 }
 
-// beginning returns when the recorded grant begins according to the request. The beginning can move until it has come, also on a
-// platform that begins access by itself.
+// beginning returns when the recorded grant begins according to the request. The beginning can move until it has come,
+// also on a platform that begins access by itself.
 func (b *Broker) beginning(g jit.Grant, r Request, traits jit.Traits) (time.Time, error) {
 	now := b.Now()
 	ahead := g.Deferred() && g.GrantedAt.IsZero() || traits.NativeStart && now.Before(g.Start)

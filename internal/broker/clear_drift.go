@@ -8,7 +8,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// ClearDrift records that the open drift of grants is gone: a later read found them right, and the repair itself was not recorded.
+// ClearDrift records that the open drift of grants is gone: a later read found them right, and the repair itself was
+// not recorded.
 func (b *Broker) ClearDrift(ctx context.Context, grants []jit.Grant) error {
 	entries := make([]jit.Entry, len(grants))
 	for i, g := range grants {

@@ -41,8 +41,8 @@ func (w *world) recorded(id jit.ID) jit.Grant {
 	return g
 }
 
-// A revocation on a machine whose clock is so far ahead that the grant is over there is recorded and carried out, now or when it is repeated, where
-// another clock tells that the grant is live.
+// A revocation on a machine whose clock is so far ahead that the grant is over there is recorded and carried out, now
+// or when it is repeated, where another clock tells that the grant is live.
 func TestARevocationByAClockThatIsAhead(t *testing.T) {
 	for _, enforcement := range []jit.Enforcement{jit.Native, jit.Sweeper} {
 		for name, tells := range map[string][2]bool{"ledger": {true, false}, "target": {false, true}, "both": {true, true}} {
@@ -78,7 +78,8 @@ func TestARevocationByAClockThatIsAhead(t *testing.T) {
 	}
 }
 
-// What is over by every clock that there is ends as ever, and a revocation of it by a clock that is behind harms nothing.
+// What is over by every clock that there is ends as ever, and a revocation of it by a clock that is behind harms
+// nothing.
 func TestARevocationOfWhatIsOver(t *testing.T) {
 	for _, enforcement := range []jit.Enforcement{jit.Native, jit.Sweeper} {
 		for name, tt := range map[string]struct {

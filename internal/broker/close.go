@@ -6,8 +6,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Close records the end of a grant whose target is gone for good, without checking the target. A grant whose scope can be read is
-// refused, for access that may be there must be revoked. A grant that is over or failed is a success.
+// Close records the end of a grant whose target is gone for good, without checking the target. A grant whose scope can
+// be read is refused, for access that may be there must be revoked. A grant that is over or failed is a success.
 func (b *Broker) Close(ctx context.Context, g jit.Grant, reason string) (jit.Grant, error) {
 	if err := b.owns(g); err != nil {
 		return g, err

@@ -22,8 +22,8 @@ type Decision struct {
 	// asked is the grant as Check returned it, traits what its target says about it.
 	asked  jit.Grant
 	traits jit.Traits
-	// recorded is the record that the decision is about; its version is 0 where there is none. current is the record that a change
-	// starts from: recorded, completed by the request.
+	// recorded is the record that the decision is about; its version is 0 where there is none. current is the record
+	// that a change starts from: recorded, completed by the request.
 	recorded, current jit.Grant
 	// rebuilt: recorded was rebuilt from a marker, and the request completes it.
 	rebuilt bool
@@ -39,8 +39,9 @@ type Decision struct {
 	changes []string
 }
 
-// Preview decides on a request without writing anything, and adds the warnings for a reviewer. With read set it reads the
-// scope, to find standing access and the marker of a grant that the ledger lost. A refusal is an error (*[jit.Error]).
+// Preview decides on a request without writing anything, and adds the warnings for a reviewer. With read set it reads
+// the scope, to find standing access and the marker of a grant that the ledger lost. A refusal is an error
+// (*[jit.Error]).
 func (b *Broker) Preview(ctx context.Context, r Request, read bool) (Decision, error) {
 	d, err := b.decide(ctx, r, true, read)
 	if err != nil {
@@ -64,8 +65,8 @@ func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Dec
 	return d, nil
 }
 
-// decide decides on a request for a grant. The verdict comes before anything is read, so that a target that does not answer hides
-// no refusal. A plan goes on without the answers of the target, an apply does not.
+// decide decides on a request for a grant. The verdict comes before anything is read, so that a target that does not
+// answer hides no refusal. A plan goes on without the answers of the target, an apply does not.
 func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d Decision, err error) {
 	if d.asked, d.traits, err = b.Check(r); err != nil {
 		return d, err
@@ -82,7 +83,8 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 			return d, err
 		}
 	}
-	// A window that has passed is refused after the read: the target may have the marker of a grant that the ledger lost.
+	// A window that has passed is refused after the read: the target may have the marker of a grant that the ledger
+	// lost.
 	now := b.Now()
 	d.Grant, d.later = d.asked, r.StartsAt.After(now)
 	var late error
@@ -197,8 +199,8 @@ func (b *Broker) look(ctx context.Context, g jit.Grant) (jit.Snapshot, error) {
 	return s, nil
 }
 
-// decideChange decides on a change of a grant to what the request says. g holds the facts that the caller remembers, for a
-// ledger that has lost them.
+// decideChange decides on a change of a grant to what the request says. g holds the facts that the caller remembers,
+// for a ledger that has lost them.
 func (b *Broker) decideChange(ctx context.Context, g jit.Grant, r Request, planned bool) (d Decision, err error) {
 	if d.asked, d.traits, err = b.Check(r); err != nil {
 		return d, err

@@ -76,7 +76,8 @@ func TestAPlatformThatCanBeAskedIsJudgedByItsAnswer(t *testing.T) {
 	})
 }
 
-// A target that does not answer stops no plan, hides no refusal and grants nothing; ending, and a plan of what is over, ask nothing.
+// A target that does not answer stops no plan, hides no refusal and grants nothing; ending, and a plan of what is over,
+// ask nothing.
 func TestAPlatformThatDoesNotAnswer(t *testing.T) {
 	w, d := newDescribed(t, 2*time.Hour)
 	p := jit.Policy{Name: "not-eve", Effect: jit.Forbid, Condition: `grant.principal == "eve"`}

@@ -20,7 +20,8 @@ type action struct {
 	verb string
 	// op is the operation on the platform; zero changes nothing there.
 	op jit.Op
-	// allowed refuses a task that may not be carried out now. It may bring the task's grant up to date, or close the task.
+	// allowed refuses a task that may not be carried out now. It may bring the task's grant up to date, or close the
+	// task.
 	allowed func(context.Context, *task) error
 	// intent returns the entry to record before the platform is called; an entry without events records nothing.
 	intent func(*task) jit.Entry
@@ -59,9 +60,9 @@ func (t *task) failed() bool {
 	return t.err != nil && (t.Kind == reconcile.Remove || !errors.Is(t.err, jit.ErrRemains))
 }
 
-// Execute carries out steps of one place in their order and returns an error for each. Consecutive steps of a kind share
-// one call on the platform and one write of their outcomes; no call has two changes for one grant. An error of the kind
-// [jit.ErrRemains] says that access has ended, which is recorded, and that something remains to be cleaned up.
+// Execute carries out steps of one place in their order and returns an error for each. Consecutive steps of a kind
+// share one call on the platform and one write of their outcomes; no call has two changes for one grant. An error of
+// the kind [jit.ErrRemains] says that access has ended, which is recorded, and that something remains to be cleaned up.
 func (b *Broker) Execute(ctx context.Context, at jit.Place, steps []reconcile.Step) []error {
 	var errs []error
 	for len(steps) > 0 {
@@ -125,7 +126,8 @@ func (b *Broker) admit(ctx context.Context, a action, tasks []task) {
 	}
 }
 
-// recordIntents records what is about to be done. Access is taken away even if that cannot be recorded, but nothing is given.
+// recordIntents records what is about to be done. Access is taken away even if that cannot be recorded, but nothing is
+// given.
 func (b *Broker) recordIntents(ctx context.Context, a action, tasks []task) {
 	var w writes
 	for i := range tasks {
@@ -150,8 +152,8 @@ func (b *Broker) recordIntents(ctx context.Context, a action, tasks []task) {
 	})
 }
 
-// overtaken returns the error for a task whose grant somebody else has changed. A repair is left to them; a revocation must not
-// look done.
+// overtaken returns the error for a task whose grant somebody else has changed. A repair is left to them; a revocation
+// must not look done.
 func (b *Broker) overtaken(ctx context.Context, t *task) error {
 	if t.Kind != reconcile.Revoke {
 		return nil
@@ -182,8 +184,8 @@ func (b *Broker) applyTasks(ctx context.Context, at jit.Place, a action, tasks [
 	}
 }
 
-// recordOutcomes writes the outcomes of all open tasks together. An outcome whose record has changed meanwhile is recorded again
-// with the newer record, and access given to a grant that has ended meanwhile is taken back.
+// recordOutcomes writes the outcomes of all open tasks together. An outcome whose record has changed meanwhile is
+// recorded again with the newer record, and access given to a grant that has ended meanwhile is taken back.
 func (b *Broker) recordOutcomes(ctx context.Context, a action, tasks []task) {
 	var w writes
 	for i := range tasks {
@@ -220,15 +222,15 @@ func (b *Broker) recordOutcomes(ctx context.Context, a action, tasks []task) {
 	})
 }
 
-// recordsFailure reports whether this process records the failure of a task. Of several sweepers that find the same stray, the one
-// that recorded the intent does.
+// recordsFailure reports whether this process records the failure of a task. Of several sweepers that find the same
+// stray, the one that recorded the intent does.
 func (b *Broker) recordsFailure(t *task) bool {
 	return t.Kind != reconcile.Remove ||
 		t.Dedup.Name != "" && (t.recorded || b.failures.known(t.Grant.ID, jit.EventRevokeFailed))
 }
 
-// entry returns the entry that records the outcome of a task: the new record with its events, or the events alone where a stray
-// has no record.
+// entry returns the entry that records the outcome of a task: the new record with its events, or the events alone where
+// a stray has no record.
 func (t *task) entry(next *jit.Grant, events []jit.Event) jit.Entry {
 	switch {
 	case len(events) == 0:

@@ -44,8 +44,8 @@ func TestStepsShareCalls(t *testing.T) {
 	}
 }
 
-// A revocation because of drift is about the record that was compared: a grant that changed meanwhile is kept, one that ended is not
-// revoked again.
+// A revocation because of drift is about the record that was compared: a grant that changed meanwhile is kept, one that
+// ended is not revoked again.
 func TestRevokeOfAChangedGrant(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	g := w.grant(request())

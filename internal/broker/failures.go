@@ -10,8 +10,8 @@ import (
 // sayAgain is how often a repeated failure is recorded.
 const sayAgain = time.Hour
 
-// failures holds the failures that are recorded, so that a task that fails every minute for weeks does not fill the record. The zero
-// value is ready.
+// failures holds the failures that are recorded, so that a task that fails every minute for weeks does not fill the
+// record. The zero value is ready.
 type failures struct {
 	mu   sync.Mutex
 	told map[jit.ID]failed
@@ -22,7 +22,8 @@ type failed struct {
 	at   time.Time
 }
 
-// news reports whether such a failure of the grant has not been recorded within the last hour, and notes it as recorded.
+// news reports whether such a failure of the grant has not been recorded within the last hour, and notes it as
+// recorded.
 func (f *failures) news(id jit.ID, kind jit.EventKind, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Grant makes the grant, or adopts the one that it meets. A live one keeps its window. One that is over stays over: no platform is
-// written to and the returned record is Over. A grant that begins later on a platform that cannot begin access by itself is only
-// recorded; the sweeper starts it.
+// Grant makes the grant, or adopts the one that it meets. A live one keeps its window. One that is over stays over: no
+// platform is written to and the returned record is Over. A grant that begins later on a platform that cannot begin
+// access by itself is only recorded; the sweeper starts it.
 func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 	var d Decision
 	var err error
@@ -33,7 +33,8 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 		if startsBySweeper(made, d.traits) {
 			return made, nil
 		}
-		// The scope held nothing of the grant until now. Access without an end that has appeared since is not the grant's.
+		// The scope held nothing of the grant until now. Access without an end that has appeared since is not the
+		// grant's.
 		access := made.Access()
 		access.NoStandingBefore = false
 		return b.put(ctx, made, access, jit.EventGranted)
@@ -58,8 +59,9 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 	return g, nil
 }
 
-// adopt makes the caller the holder of an existing grant. If the process died before the platform confirmed the grant, adopt puts it
-// there with its recorded window. asked is the same grant as requested now; it completes a record rebuilt from a marker.
+// adopt makes the caller the holder of an existing grant. If the process died before the platform confirmed the grant,
+// adopt puts it there with its recorded window. asked is the same grant as requested now; it completes a record rebuilt
+// from a marker.
 func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Traits) (jit.Grant, error) {
 	if g.GrantedAt.IsZero() && !startsBySweeper(g, traits) && g.Live(b.Now()) {
 		if err := mayStillBegin(g, b.Now()); err != nil {
@@ -85,7 +87,8 @@ func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Trait
 // startsBySweeper reports whether the sweeper, not the platform, begins a grant at its start.
 func startsBySweeper(g jit.Grant, traits jit.Traits) bool { return g.Deferred() && !traits.NativeStart }
 
-// ensure puts the recorded grant on its platform, unless its events tell another record, and records the outcome as kind.
+// ensure puts the recorded grant on its platform, unless its events tell another record, and records the outcome as
+// kind.
 func (b *Broker) ensure(ctx context.Context, g jit.Grant, kind jit.EventKind) (jit.Grant, error) {
 	if err := b.vouched(ctx, []jit.Grant{g})[0]; err != nil {
 		return g, err
@@ -133,8 +136,8 @@ func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind j
 	return g, err
 }
 
-// followRecord changes access that was put on its platform to what others recorded meanwhile: it is removed if the grant has ended or
-// begins later now, and put there anew if its window differs.
+// followRecord changes access that was put on its platform to what others recorded meanwhile: it is removed if the
+// grant has ended or begins later now, and put there anew if its window differs.
 func (b *Broker) followRecord(ctx context.Context, ensured jit.Access, g jit.Grant) (jit.Grant, error) {
 	switch now := b.Now(); {
 	case g.Over(now):
@@ -163,8 +166,8 @@ func (b *Broker) beginsByItself(g jit.Grant) bool {
 	return err == nil && traits.NativeStart
 }
 
-// attemptFailed closes the record of a failed attempt to grant if a read begun after the attempt shows that it gave nothing. Otherwise
-// the outcome is unknown: the record stays pending, and the sweeper ends the access with its window.
+// attemptFailed closes the record of a failed attempt to grant if a read begun after the attempt shows that it gave
+// nothing. Otherwise the outcome is unknown: the record stays pending, and the sweeper ends the access with its window.
 func (b *Broker) attemptFailed(ctx context.Context, p jit.Platform, g jit.Grant, cause error) error {
 	cause = fmt.Errorf("grant %s to %s on target %q: %w", g.Role, g.Principal, g.Target, cause)
 	unknown := fmt.Errorf("%w; the access may be in force all the same: `jit revoke %s` ends it, and `jit sweep` does at %s",

@@ -9,8 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// takeOver makes the caller the holder of the recorded grant that its request met. A live one goes on within its recorded window; one
-// that is over stays over.
+// takeOver makes the caller the holder of the recorded grant that its request met. A live one goes on within its
+// recorded window; one that is over stays over.
 func (b *Broker) takeOver(ctx context.Context, d Decision, r Request) (jit.Grant, error) {
 	recorded := d.Grant
 	resumes := r.Successor && d.recorded.Destroyed()
@@ -33,8 +33,8 @@ func (b *Broker) takeOver(ctx context.Context, d Decision, r Request) (jit.Grant
 	return g, nil
 }
 
-// Leave records that the resource of a grant was destroyed and that its access, if live, is left to the resource that the same run
-// creates. The record then explains the access even if that resource never exists.
+// Leave records that the resource of a grant was destroyed and that its access, if live, is left to the resource that
+// the same run creates. The record then explains the access even if that resource never exists.
 func (b *Broker) Leave(ctx context.Context, g jit.Grant) error {
 	if g.Over(b.Now()) {
 		return nil
@@ -51,8 +51,8 @@ func (b *Broker) Leave(ctx context.Context, g jit.Grant) error {
 	return b.Ledger.Write(ctx, []jit.Entry{{Events: []jit.Event{note}}})[0]
 }
 
-// undestroyed returns the record of a destroyed grant as if it had not been destroyed. Only access that the destroy itself ended comes
-// back, and only within its window.
+// undestroyed returns the record of a destroyed grant as if it had not been destroyed. Only access that the destroy
+// itself ended comes back, and only within its window.
 func (b *Broker) undestroyed(g jit.Grant) jit.Grant {
 	if !g.Destroyed() {
 		return g
@@ -67,8 +67,8 @@ func (b *Broker) undestroyed(g jit.Grant) jit.Grant {
 // destroyAgain bounds ending a grant that could not be resumed; the create's own time may be up.
 const destroyAgain = 10 * time.Second
 
-// resume takes back the destruction of a grant: one apply destroyed it under one address and creates it under another. If the access
-// cannot be given back, the grant is destroyed again.
+// resume takes back the destruction of a grant: one apply destroyed it under one address and creates it under another.
+// If the access cannot be given back, the grant is destroyed again.
 func (b *Broker) resume(ctx context.Context, g jit.Grant, traits jit.Traits) (jit.Grant, error) {
 	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
 		if !g.Destroyed() {

@@ -9,7 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// A create that takes back a destroy and cannot give the access back leaves the grant destroyed: nobody holds it, and no sweep puts it back.
+// A create that takes back a destroy and cannot give the access back leaves the grant destroyed: nobody holds it, and
+// no sweep puts it back.
 func TestResumeThatFails(t *testing.T) {
 	down := errors.New("no route to host")
 	for name, fails := range map[string]func(calls int) error{

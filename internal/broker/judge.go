@@ -18,7 +18,8 @@ type judgment struct {
 	Warnings []Warning
 }
 
-// judge asks the policies about a grant with its window; checked are the traits that Check returned. A refusal is an error.
+// judge asks the policies about a grant with its window; checked are the traits that Check returned. A refusal is an
+// error.
 func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, named string) (judgment, error) {
 	policies, err := b.Policies(ctx)
 	if err != nil {
@@ -27,8 +28,8 @@ func (b *Broker) judge(ctx context.Context, g jit.Grant, checked jit.Traits, nam
 	return b.judgeBy(ctx, policies, askNow, g, checked, named)
 }
 
-// judgePlanned is judge during plan: if the deciding policy still has unknown values, or the target does not answer, the
-// grant is permitted with a warning unless it is refused in any case. The apply judges in full.
+// judgePlanned is judge during plan: if the deciding policy still has unknown values, or the target does not answer,
+// the grant is permitted with a warning unless it is refused in any case. The apply judges in full.
 func (b *Broker) judgePlanned(ctx context.Context, g jit.Grant, checked jit.Traits, named string) (judgment, error) {
 	policies, err := b.Ledger.Policies(ctx)
 	if err != nil {
@@ -111,7 +112,8 @@ func policyRequest(target jit.Platform, g jit.Grant, traits jit.Traits, named st
 	}
 }
 
-// checkLength refuses a grant that is longer than max_ttl, or that its platform cannot hold for so long or so short a time.
+// checkLength refuses a grant that is longer than max_ttl, or that its platform cannot hold for so long or so short a
+// time.
 func (b *Broker) checkLength(g jit.Grant, traits jit.Traits, length time.Duration) error {
 	text := jit.FormatDuration
 	lasts := "the grant would last " + text(length)
@@ -176,8 +178,8 @@ func startByPassed(startBy, now time.Time, hint string) error {
 		jit.FormatTime(startBy), jit.FormatTime(now))
 }
 
-// Violations returns, for each grant that the given policies would not permit, the rule that it breaks. Without policies
-// nothing is violated. A lost reason matches every pattern.
+// Violations returns, for each grant that the given policies would not permit, the rule that it breaks. Without
+// policies nothing is violated. A lost reason matches every pattern.
 func (b *Broker) Violations(ctx context.Context, policies []jit.Policy, grants []jit.Grant) (map[jit.ID]string, error) {
 	if len(policies) == 0 {
 		return nil, nil

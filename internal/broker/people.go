@@ -33,8 +33,8 @@ func (b *Broker) Waiting(g jit.Grant) bool {
 	return asks
 }
 
-// TakeUp carries out what people have decided on a waiting grant: it begins or closes. An undecided grant stays as it is, unless
-// today's policies no longer permit it.
+// TakeUp carries out what people have decided on a waiting grant: it begins or closes. An undecided grant stays as it
+// is, unless today's policies no longer permit it.
 func (b *Broker) TakeUp(ctx context.Context, g jit.Grant) (jit.Grant, error) {
 	g, _, err := b.Recall(ctx, g.ID, g)
 	if err != nil || !b.Waiting(g) {
@@ -43,8 +43,8 @@ func (b *Broker) TakeUp(ctx context.Context, g jit.Grant) (jit.Grant, error) {
 	return b.ensure(ctx, g, jit.EventGranted)
 }
 
-// askPeople puts the grant before the people who decide. If they have approved it, begins is true and the grant has the window that they
-// gave it. A grant that may no longer begin, by its start_by or by today's policies, is withdrawn.
+// askPeople puts the grant before the people who decide. If they have approved it, begins is true and the grant has the
+// window that they gave it. A grant that may no longer begin, by its start_by or by today's policies, is withdrawn.
 func (b *Broker) askPeople(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.Grant, begins bool, err error) {
 	d, err := k.Ask(ctx, g.Access())
 	if err != nil {
@@ -85,8 +85,8 @@ func (b *Broker) askPeople(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (
 	return g, true, nil
 }
 
-// approvedMeanwhile looks whether people have approved a grant that is about to end without having given access. If so it updates the
-// record and returns it. A grant that may no longer begin is recorded as given and revoked, and ends.
+// approvedMeanwhile looks whether people have approved a grant that is about to end without having given access. If so
+// it updates the record and returns it. A grant that may no longer begin is recorded as given and revoked, and ends.
 func (b *Broker) approvedMeanwhile(ctx context.Context, g jit.Grant) (_ jit.Grant, approved bool) {
 	open := func(g jit.Grant) bool { return g.GrantedAt.IsZero() && g.RevokedAt.IsZero() && g.EndedAt.IsZero() }
 	k, asks := jit.Asks(b.Targets[g.Target])

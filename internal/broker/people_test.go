@@ -79,8 +79,8 @@ func TestPeopleDeny(t *testing.T) {
 	wantError(t, err, jit.ErrDenied, "nobody approved it by start_by")
 }
 
-// What may not begin any more, by today's policies or by start_by, is taken back. What people approved meanwhile was given, and
-// the record says so.
+// What may not begin any more, by today's policies or by start_by, is taken back. What people approved meanwhile was
+// given, and the record says so.
 func TestWhatMayNotBeginAnyMore(t *testing.T) {
 	for _, approved := range []bool{false, true} {
 		w, k := newAskedWorld(t)
@@ -140,8 +140,8 @@ func TestAWaitingGrantLapses(t *testing.T) {
 	}
 }
 
-// A grant that was approved and that nobody has looked at does not begin after start_by, past today's policies or for longer than it was
-// asked for: its end is recorded with what was given, and the access is taken away.
+// A grant that was approved and that nobody has looked at does not begin after start_by, past today's policies or for
+// longer than it was asked for: its end is recorded with what was given, and the access is taken away.
 func TestALapsedGrantMayNotBegin(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ask    func(*broker.Request)

@@ -9,7 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Planned collects the policies of one plan, so that grants of the same plan are judged by the policies as they will be.
+// Planned collects the policies of one plan, so that grants of the same plan are judged by the policies as they will
+// be.
 type Planned struct {
 	mu      sync.Mutex
 	changes map[string]change
@@ -22,8 +23,8 @@ type claim struct {
 	made, kept bool // by a new resource, by an existing one
 }
 
-// Claim notes that a new or existing resource plans the policy, and refuses a second resource of that name. A replaced resource claims
-// its name twice: as an existing one, then as a new one.
+// Claim notes that a new or existing resource plans the policy, and refuses a second resource of that name. A replaced
+// resource claims its name twice: as an existing one, then as a new one.
 func (p *Planned) Claim(policy jit.Policy, exists bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,8 +54,8 @@ type change struct {
 // Put notes that the plan creates or changes a policy.
 func (p *Planned) Put(policy jit.Policy) { p.note(policy.Name, change{policy: policy}) }
 
-// Await notes that the plan creates or changes a policy that has unknown values. policy is its most permissive reading: unknown limits are
-// dropped, and a policy that forbids must forbid nothing.
+// Await notes that the plan creates or changes a policy that has unknown values. policy is its most permissive reading:
+// unknown limits are dropped, and a policy that forbids must forbid nothing.
 func (p *Planned) Await(policy jit.Policy) {
 	p.note(policy.Name, change{policy: policy, incomplete: true})
 }
@@ -71,11 +72,12 @@ func (p *Planned) note(name string, c change) {
 	p.changes[name] = c
 }
 
-// Over overlays the recorded policies with those of the plan, ordered by name. Policies with unknown values are left out.
+// Over overlays the recorded policies with those of the plan, ordered by name. Policies with unknown values are left
+// out.
 func (p *Planned) Over(recorded []jit.Policy) []jit.Policy { return p.overlay(recorded, false) }
 
-// mostPermissive is [Planned.Over] with the policies that have unknown values, in their most permissive reading. It serves to refuse,
-// never to permit.
+// mostPermissive is [Planned.Over] with the policies that have unknown values, in their most permissive reading. It
+// serves to refuse, never to permit.
 func (p *Planned) mostPermissive(recorded []jit.Policy) []jit.Policy {
 	return p.overlay(recorded, true)
 }

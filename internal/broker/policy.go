@@ -9,8 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
-// MakePolicy records a policy that the caller considers new, and returns the caller's holder number. If the ledger has the same policy,
-// the caller becomes its holder; a different policy of that name is refused.
+// MakePolicy records a policy that the caller considers new, and returns the caller's holder number. If the ledger has
+// the same policy, the caller becomes its holder; a different policy of that name is refused.
 func (b *Broker) MakePolicy(ctx context.Context, p jit.Policy) (holder int64, err error) {
 	recorded, known, err := b.RecordedPolicy(ctx, p.Name)
 	if err != nil {
@@ -46,8 +46,8 @@ func (b *Broker) writePolicy(ctx context.Context, p jit.Policy) error {
 	return b.Ledger.Write(ctx, []jit.Entry{{Policy: &p, Events: []jit.Event{b.policyEvent(jit.EventPolicyChanged, p.Name, p.Facts())}}})[0]
 }
 
-// DropPolicy removes a policy; an absent one is a success. A holder other than 0 restricts the removal to that holder: a policy with a
-// newer holder stays.
+// DropPolicy removes a policy; an absent one is a success. A holder other than 0 restricts the removal to that holder:
+// a policy with a newer holder stays.
 func (b *Broker) DropPolicy(ctx context.Context, name string, holder int64) error {
 	recorded, known, err := b.RecordedPolicy(ctx, name)
 	if err != nil || !known || holder != 0 && recorded.Holder > holder {

@@ -9,8 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Records returns the records of all grants that markers in the snapshots name, of every owner. Its Unread says why the ledger could not
-// be read.
+// Records returns the records of all grants that markers in the snapshots name, of every owner. Its Unread says why the
+// ledger could not be read.
 func (b *Broker) Records(ctx context.Context, snapshots ...jit.Snapshot) jit.Records {
 	ids := map[jit.ID]bool{}
 	for _, s := range snapshots {
@@ -34,8 +34,8 @@ func (b *Broker) recordsOf(ctx context.Context, ids []jit.ID) jit.Records {
 	return r
 }
 
-// standing finds access in a snapshot that gives the same as a grant and outlasts it, with any marker but the grant's own. end is the
-// grant's end; zero if it is unknown.
+// standing finds access in a snapshot that gives the same as a grant and outlasts it, with any marker but the grant's
+// own. end is the grant's end; zero if it is unknown.
 func (b *Broker) standing(ctx context.Context, s jit.Snapshot, g jit.Grant, end time.Time) (jit.Standing, bool, error) {
 	candidates := jit.Snapshot{Standing: s.Standing}
 	var ids []jit.ID

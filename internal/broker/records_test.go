@@ -11,7 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A plan warns of access that gives the same and goes on, whatever marker it bears; access that a record or its target ends is no reason to warn.
+// A plan warns of access that gives the same and goes on, whatever marker it bears; access that a record or its target
+// ends is no reason to warn.
 func TestAPlanWarnsOfWhatAMarkerHides(t *testing.T) {
 	const id jit.ID = "3f2b8c1e-0000-8000-8000-000000000000"
 	window := func(w *world) jit.Window { return jit.Window{Start: w.now, End: w.now.Add(time.Hour)} }

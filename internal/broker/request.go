@@ -26,8 +26,8 @@ type Request struct {
 	Successor bool
 }
 
-// CheckForm validates what needs neither a target nor a clock, for "validate". It skips the attributes in unknown, whose values are not
-// known yet.
+// CheckForm validates what needs neither a target nor a clock, for "validate". It skips the attributes in unknown,
+// whose values are not known yet.
 func CheckForm(r Request, unknown map[string]bool) error {
 	for _, required := range []struct{ attribute, value string }{
 		{"target", r.Binding.Target}, {"principal", r.Binding.Principal}, {"role", r.Binding.Role},
@@ -80,8 +80,8 @@ func checkOneEnd(r Request, unknown map[string]bool) error {
 	return nil
 }
 
-// window returns the time of access if the request is applied at now. It refuses an end that has passed and a beginning that is no longer
-// allowed.
+// window returns the time of access if the request is applied at now. It refuses an end that has passed and a beginning
+// that is no longer allowed.
 func (r Request) window(now time.Time) (jit.Window, error) {
 	start := jit.Second(now)
 	if r.StartsAt.After(start) {

@@ -31,14 +31,14 @@ const Destroyed = "the resource was destroyed"
 // ErrUnrecorded is the error for access that ended on its target when the ledger could not record that.
 var ErrUnrecorded = errors.New("the ledger could not record it")
 
-// Revoke ends a grant of this owner now; a grant of another owner is refused. A grant that is absent, over, failed or unknown to the
-// ledger is a success. kept is true if a newer holder has the grant, which then lives on. If the ledger cannot be reached, access ends
-// all the same and the error is [ErrUnrecorded].
+// Revoke ends a grant of this owner now; a grant of another owner is refused. A grant that is absent, over, failed or
+// unknown to the ledger is a success. kept is true if a newer holder has the grant, which then lives on. If the ledger
+// cannot be reached, access ends all the same and the error is [ErrUnrecorded].
 //
-// [jit.ErrRemains] says that access has ended, which is recorded, and that something remains to be cleaned up, or that the target of a
-// failed grant could not be asked. [jit.ErrOver] says that the grant's window had passed before, and that the target could not be
-// cleared; the sweeper tries again. After any other error the returned grant says whether the revocation is recorded: if so, the
-// sweeper ends the access.
+// [jit.ErrRemains] says that access has ended, which is recorded, and that something remains to be cleaned up, or that
+// the target of a failed grant could not be asked. [jit.ErrOver] says that the grant's window had passed before, and
+// that the target could not be cleared; the sweeper tries again. After any other error the returned grant says whether
+// the revocation is recorded: if so, the sweeper ends the access.
 func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bool, err error) {
 	if err := b.owns(r.Grant); err != nil {
 		return r.Grant, false, err
@@ -125,8 +125,8 @@ func (b *Broker) recordRevocation(ctx context.Context, r Revocation, first jit.G
 	return g, kept, errors.Join(err, unsure)
 }
 
-// removeUngranted removes what the target holds of a grant whose attempt is recorded to have given nothing. If the target cannot be
-// asked, that is a note of the kind [jit.ErrRemains], not a failure: the record is closed.
+// removeUngranted removes what the target holds of a grant whose attempt is recorded to have given nothing. If the
+// target cannot be asked, that is a note of the kind [jit.ErrRemains], not a failure: the record is closed.
 func (b *Broker) removeUngranted(ctx context.Context, g jit.Grant) error {
 	err := b.remove(ctx, g)
 	if err == nil || errors.Is(err, jit.ErrRemains) {
@@ -194,8 +194,8 @@ func (c *endCheck) compare(now, clock time.Time) {
 	c.behind = max(c.behind, now.Sub(sound))
 }
 
-// endedByItself reports whether a platform with native enforcement has ended the grant, whose window is over at now. It has not if the end
-// was moved or taken off.
+// endedByItself reports whether a platform with native enforcement has ended the grant, whose window is over at now. It
+// has not if the end was moved or taken off.
 func (c *endCheck) endedByItself(g jit.Grant, now time.Time) bool {
 	for _, o := range c.snapshot.Ours {
 		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner && (o.End.IsZero() || now.Before(o.End)) {

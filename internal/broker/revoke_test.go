@@ -29,7 +29,8 @@ func TestRevokeWhateverTheLedgerSays(t *testing.T) {
 	w.allowed(true)
 }
 
-// A failed grant is recorded to have given nothing. Revoking it looks all the same, and succeeds where the target cannot be asked.
+// A failed grant is recorded to have given nothing. Revoking it looks all the same, and succeeds where the target
+// cannot be asked.
 func TestRevokeOfAFailedGrant(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	down := errors.New("no route to host")

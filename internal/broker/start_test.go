@@ -41,8 +41,8 @@ func (w *world) cutOff(r broker.Request, when string) jit.Grant {
 	return jit.Grant{}
 }
 
-// What a cut-off attempt left of a grant that begins later is completed by the next apply or change where the platform begins access by itself,
-// and by the sweeper elsewhere.
+// What a cut-off attempt left of a grant that begins later is completed by the next apply or change where the platform
+// begins access by itself, and by the sweeper elsewhere.
 func TestALaterGrantThatWasCutOff(t *testing.T) {
 	for name, again := range map[string]func(*world, jit.Grant, broker.Request) (jit.Grant, error){
 		"made again": func(w *world, _ jit.Grant, r broker.Request) (jit.Grant, error) { return w.Grant(t.Context(), r) },
@@ -80,7 +80,8 @@ func TestALaterGrantThatWasCutOff(t *testing.T) {
 	}
 }
 
-// The beginning is moved while the grant is put on a platform that begins access by itself: what is there then is what is recorded.
+// The beginning is moved while the grant is put on a platform that begins access by itself: what is there then is what
+// is recorded.
 func TestTheBeginningIsMovedMeanwhile(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Traits.NativeStart = true

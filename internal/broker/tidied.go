@@ -8,8 +8,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Tidied records that a platform removed these bindings, which were over, with another write. If the ledger cannot record that now, the
-// sweep that ends the grant does.
+// Tidied records that a platform removed these bindings, which were over, with another write. If the ledger cannot
+// record that now, the sweep that ends the grant does.
 func (b *Broker) Tidied(ctx context.Context, gone []jit.Marker) error {
 	var ids []jit.ID
 	for _, m := range gone {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Every event that goes with a write of a record holds the facts which that write changed, each in a detail of its own. So the
-// record can be rebuilt from its events, and whatever somebody else writes into it shows.
+// Every event that goes with a write of a record holds the facts which that write changed, each in a detail of its own.
+// So the record can be rebuilt from its events, and whatever somebody else writes into it shows.
 const (
 	// recordPrefix begins the names of these details: "record.ended_at". A fact that was taken away is empty.
 	recordPrefix = "record."
@@ -77,8 +77,8 @@ func instant(t time.Time) string {
 	return t.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
 }
 
-// Rewrite returns the entry that replaces the record was by is, with its events; the first of them, which has to be about the grant, tells
-// what changes. A record of version 0 is new, whatever was is.
+// Rewrite returns the entry that replaces the record was by is, with its events; the first of them, which has to be
+// about the grant, tells what changes. A record of version 0 is new, whatever was is.
 func Rewrite(was, is Grant, events ...Event) Entry {
 	events = slices.Clone(events)
 	detail := make(map[string]string, len(events[0].Detail)+2)

@@ -21,7 +21,8 @@ const (
 	DriftCameBack DriftKind = "came_back"
 	// DriftOrphanOver: the ledger does not know the grant, and its marker says that it is over.
 	DriftOrphanOver DriftKind = "orphan_over"
-	// DriftUnexplained: access bears a marker, and neither the ledger nor an end that the platform enforces explains it.
+	// DriftUnexplained: access bears a marker, and neither the ledger nor an end that the platform enforces explains
+	// it.
 	DriftUnexplained DriftKind = "unexplained"
 	// DriftPrincipal and DriftRole: the binding gives the access to somebody else, or another access.
 	DriftPrincipal DriftKind = "principal_changed"
@@ -38,7 +39,8 @@ const (
 	DriftViolation DriftKind = "policy_violation"
 	// DriftDamaged: the marker or something else of the binding is not as it was written.
 	DriftDamaged DriftKind = "damaged"
-	// DriftOrphanLive: the ledger does not know the grant, its marker says that it is live, and the platform itself ends it soon.
+	// DriftOrphanLive: the ledger does not know the grant, its marker says that it is live, and the platform itself
+	// ends it soon.
 	DriftOrphanLive DriftKind = "orphan_live"
 	// DriftEndSooner: the end was moved to an earlier time.
 	DriftEndSooner DriftKind = "end_sooner"
@@ -93,7 +95,8 @@ const (
 // Missing is the drift of a grant of which nothing is on its scope.
 const Missing = "missing"
 
-// Stripped begins the drift of a grant whose end and marker were taken off its binding, which made the access permanent.
+// Stripped begins the drift of a grant whose end and marker were taken off its binding, which made the access
+// permanent.
 const Stripped = "condition stripped"
 
 // Difference is what of a grant is not as it has to be; the zero value is no difference.
@@ -107,8 +110,8 @@ type Difference struct {
 // Drift is [Grant.Differs] in words; empty when exactly what has to be there is there.
 func (g Grant) Drift(s Snapshot) string { return g.Differs(s).Words }
 
-// Differs tells how what was observed on the grant's scope differs from what has to be there. Bindings of other grants are passed over.
-// What is left of a binding and gives nobody access is nothing.
+// Differs tells how what was observed on the grant's scope differs from what has to be there. Bindings of other grants
+// are passed over. What is left of a binding and gives nobody access is nothing.
 func (g Grant) Differs(s Snapshot) Difference {
 	var found []Observed
 	for i := range s.Ours { // a plan of many grants on one scope looks at all for each
@@ -135,7 +138,8 @@ func (g Grant) Differs(s Snapshot) Difference {
 	return Difference{d.worst, strings.Join(d.words, "; ")}
 }
 
-// claimedBy reports whether access that somebody else holds on the scope bears the marker of the grant and gives what the grant does.
+// claimedBy reports whether access that somebody else holds on the scope bears the marker of the grant and gives what
+// the grant does.
 func (g Grant) claimedBy(s Standing) bool {
 	return s.From == "" && s.Marker.ID == g.ID && s.Marker.Owner == g.Owner && s.gives(g.Binding)
 }

@@ -46,8 +46,8 @@ type Traits struct {
 	MinTTL, MaxTTL time.Duration
 	// Caution says why the access might give nothing, for whoever reviews the grant; empty for nothing.
 	Caution string
-	// PrincipalName is what people call the principal, such as the comment of a public key; empty if it has no other name.
-	// It is for display only: anyone can choose it.
+	// PrincipalName is what people call the principal, such as the comment of a public key; empty if it has no other
+	// name. It is for display only: anyone can choose it.
 	PrincipalName string
 }
 
@@ -98,9 +98,9 @@ type Grant struct {
 	SessionTail       time.Duration `json:"-"`
 	// PrincipalName is [Traits].PrincipalName as it was when the grant was first applied.
 	PrincipalName string `json:"principal_name,omitempty"`
-	// NoStandingBefore: where [Traits].StrippedTo is set the principal was seen to have no such access of its own
-	// when the grant was asked for, or its record made again from its marker. Access without an end that is found in the place of
-	// the grant's binding is then what somebody made of that.
+	// NoStandingBefore: where [Traits].StrippedTo is set the principal was seen to have no such access of its own when
+	// the grant was asked for, or its record made again from its marker. Access without an end that is found in the
+	// place of the grant's binding is then what somebody made of that.
 	NoStandingBefore bool `json:"-"`
 
 	// RequestedAt: the intent was recorded. GrantedAt: the platform confirmed the access.
@@ -115,8 +115,8 @@ type Grant struct {
 	RevokeReason string    `json:"revoke_reason,omitempty"`
 	// EndedAt: the platform confirmed that the access is over.
 	EndedAt time.Time `json:"ended_at,omitzero"`
-	// Remains says what of an ended grant is left on the platform and gives no access, such as a role without members; empty when
-	// nothing is. A sweeper tries to clean it up until it is gone.
+	// Remains says what of an ended grant is left on the platform and gives no access, such as a role without members;
+	// empty when nothing is. A sweeper tries to clean it up until it is gone.
 	Remains string `json:"remains,omitempty"`
 	// AnnouncedEnd is the end of which it was announced that it is near.
 	AnnouncedEnd time.Time `json:"-"`
@@ -133,7 +133,8 @@ type Grant struct {
 // lostReason stands for the reason of a grant that is lost.
 const lostReason = "unknown: the record was lost and rebuilt from the marker on the target"
 
-// ReasonLost reports whether the record was rebuilt from the grant's marker and nobody has asked for the grant again since.
+// ReasonLost reports whether the record was rebuilt from the grant's marker and nobody has asked for the grant again
+// since.
 func (g Grant) ReasonLost() bool { return g.Reason == "" }
 
 // ReasonText returns the reason, or words for a lost one.
@@ -151,8 +152,8 @@ func RecordedReason(text string) string {
 // An ended grant never gives access again.
 func (g Grant) Over(now time.Time) bool { return !g.RevokedAt.IsZero() || g.Window.Over(now) }
 
-// Failed reports whether the record is closed because its attempt is known to have given nothing. It is no access: nothing of
-// it is due or outstanding, and the same grant may be asked for again.
+// Failed reports whether the record is closed because its attempt is known to have given nothing. It is no access:
+// nothing of it is due or outstanding, and the same grant may be asked for again.
 func (g Grant) Failed() bool {
 	return !g.FailedAt.IsZero() && g.GrantedAt.IsZero() && g.RevokedAt.IsZero()
 }
@@ -160,7 +161,8 @@ func (g Grant) Failed() bool {
 // Destroyed reports whether Terraform destroyed the resource that held the grant. Its block, coming back, is a new ask.
 func (g Grant) Destroyed() bool { return g.Holder < 0 }
 
-// Live reports whether the grant gives access or may still do so: it has not ended and has not failed. It may be pending or scheduled.
+// Live reports whether the grant gives access or may still do so: it has not ended and has not failed. It may be
+// pending or scheduled.
 func (g Grant) Live(now time.Time) bool { return !g.Over(now) && !g.Failed() }
 
 // Deferred reports whether the grant was meant to begin later than it was asked for.

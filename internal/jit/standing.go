@@ -11,7 +11,8 @@ import (
 type Standing struct {
 	Principal string // canonical where the platform's form allows, else as found
 	Role      string
-	// Covers is a prefix: a role that begins with it is this role, narrowed, and is given with it. Empty where there are none.
+	// Covers is a prefix: a role that begins with it is this role, narrowed, and is given with it. Empty where there
+	// are none.
 	Covers string
 	// Anybody: whoever the platform lets in has it too, the principal of every grant among them.
 	Anybody bool
@@ -57,7 +58,8 @@ func (s Snapshot) StandingOf(b Binding) (Standing, bool) {
 	return Standing{}, false
 }
 
-// Shadow finds standing access that gives what the binding does and outlasts an end; a zero end is later than every other.
+// Shadow finds standing access that gives what the binding does and outlasts an end; a zero end is later than every
+// other.
 func Shadow(all []Standing, b Binding, end time.Time) (Standing, bool) {
 	for _, s := range all {
 		if s.gives(b) && (s.End.IsZero() || !end.IsZero() && s.End.After(end)) {
@@ -67,9 +69,9 @@ func Shadow(all []Standing, b Binding, end time.Time) (Standing, bool) {
 	return Standing{}, false
 }
 
-// Records decides which bindings are explained. A marker explains nothing: whoever can write on a target can write one. What
-// explains a binding is the ledger, if it knows the grant and the binding is as recorded, or an end that the platform itself enforces
-// within MaxTTL.
+// Records decides which bindings are explained. A marker explains nothing: whoever can write on a target can write one.
+// What explains a binding is the ledger, if it knows the grant and the binding is as recorded, or an end that the
+// platform itself enforces within MaxTTL.
 type Records struct {
 	Now    time.Time
 	MaxTTL time.Duration
@@ -79,8 +81,9 @@ type Records struct {
 	Unread error
 }
 
-// Standing returns all standing access of a snapshot: what bears no marker and does not end within MaxTTL, and what bears a marker and is
-// not explained. What is given on a scope above and bears a marker is explained by a grant of that scope. Every command and page that tells of standing access uses it.
+// Standing returns all standing access of a snapshot: what bears no marker and does not end within MaxTTL, and what
+// bears a marker and is not explained. What is given on a scope above and bears a marker is explained by a grant of
+// that scope. Every command and page that tells of standing access uses it.
 func (r Records) Standing(s Snapshot, scope string) []Standing {
 	var all []Standing
 	for _, found := range s.Standing {
@@ -118,7 +121,8 @@ func (r Records) soon(end time.Time) bool {
 	return !end.IsZero() && !end.After(r.Now.Add(r.MaxTTL+MaxSkew))
 }
 
-// Unexplained says why nothing explains a marked binding on a scope; empty when something does, or when it gives no access.
+// Unexplained says why nothing explains a marked binding on a scope; empty when something does, or when it gives no
+// access.
 func (r Records) Unexplained(o Observed, scope string) string {
 	if o.Principal == "" || r.soon(o.End) {
 		return ""
@@ -158,17 +162,18 @@ func (r Records) Explains(s Standing) bool {
 	return s.From != "" && r.Unexplained(Observed{Marker: s.Marker, Principal: s.Principal, Role: s.Role, End: s.End}, s.From) == ""
 }
 
-// Known reports whether the ledger knows the grant of a marked binding, and the binding gives what is recorded on the scope, whatever its end.
+// Known reports whether the ledger knows the grant of a marked binding, and the binding gives what is recorded on the
+// scope, whatever its end.
 func (r Records) Known(o Observed, scope string) bool {
 	g, known := r.Grants[o.Marker.ID]
 	return known && g.Owner == o.Marker.Owner && g.Scope == scope && g.Principal == o.Principal && g.Role == o.Role
 }
 
-// mightyWords are parts of the names of roles that may do nearly everything, on all platforms.
-var mightyWords = []string{"admin", "owner", "superuser", "editor", "contributor", "poweruser", "*"}
+// privilegedWords are parts of the names of roles that may do nearly everything, on all platforms.
+var privilegedWords = []string{"admin", "owner", "superuser", "editor", "contributor", "poweruser", "*"}
 
-// Mighty reports whether a role may do nearly everything, by its name.
-func Mighty(role string) bool {
+// Privileged reports whether the name of a role says that it may do nearly everything.
+func Privileged(role string) bool {
 	role = strings.ToLower(role)
-	return slices.ContainsFunc(mightyWords, func(word string) bool { return strings.Contains(role, word) })
+	return slices.ContainsFunc(privilegedWords, func(word string) bool { return strings.Contains(role, word) })
 }

@@ -1,4 +1,5 @@
-// Package reconcile compares the ledger with observed access and returns the steps to take. It has no clock and makes no call.
+// Package reconcile compares the ledger with observed access and returns the steps to take. It has no clock and makes
+// no call.
 package reconcile
 
 import (
@@ -50,7 +51,8 @@ type Step struct {
 	Foreign bool `json:"foreign,omitempty"`
 	// Held: it reports a removal that the cap on unplanned removals holds back.
 	Held bool `json:"-"`
-	// Dedup is the key under which a finding is recorded; without a name a finding about a stray, or a report, is not recorded.
+	// Dedup is the key under which a finding is recorded; without a name a finding about a stray, or a report, is not
+	// recorded.
 	Dedup jit.DedupKey `json:"-"`
 }
 
@@ -64,9 +66,10 @@ func Drifted(kind Kind, at jit.Place, g jit.Grant, drift jit.DriftKind, reason s
 	return Step{Kind: kind, Place: at, Grant: g, Reason: reason, Drift: drift, Severity: drift.Severity()}
 }
 
-// Plan returns the steps to take at now for the owners that ours accepts; it skips grants and bindings of other owners. recorded must
-// hold all grants that are live or whose end is not confirmed, and all whose marker was observed. observed holds the scopes that were
-// read; Plan concludes nothing about others. on says how to treat drift on each target; the default is to repair it.
+// Plan returns the steps to take at now for the owners that ours accepts; it skips grants and bindings of other owners.
+// recorded must hold all grants that are live or whose end is not confirmed, and all whose marker was observed.
+// observed holds the scopes that were read; Plan concludes nothing about others. on says how to treat drift on each
+// target; the default is to repair it.
 func Plan(now time.Time, ours func(owner string) bool, recorded []jit.Grant, observed map[jit.Place]jit.Snapshot, on map[string]jit.OnDrift) []Step {
 	var steps []Step
 	marked := index(ours, observed)
@@ -97,8 +100,8 @@ func Plan(now time.Time, ours func(owner string) bool, recorded []jit.Grant, obs
 	return steps
 }
 
-// compare orders steps by kind. Drift comes worst first, so that harmless decoys, which anyone can make, do not use up the cap on
-// removals; due steps come in the order of their ends.
+// compare orders steps by kind. Drift comes worst first, so that harmless decoys, which anyone can make, do not use up
+// the cap on removals; due steps come in the order of their ends.
 func compare(a, b Step) int {
 	return cmp.Or(cmp.Compare(order[a.Kind], order[b.Kind]), slices.Compare(a.gravity(), b.gravity()), a.Grant.End.Compare(b.Grant.End),
 		cmp.Compare(a.Grant.ID, b.Grant.ID), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Scope, b.Scope))
@@ -115,7 +118,7 @@ func (s Step) gravity() []int {
 		}
 		return 0
 	}
-	return []int{rank(s.Idle), severities[s.Severity], slices.Index(jit.DriftKinds(), s.Drift), rank(!jit.Mighty(s.Grant.Role))}
+	return []int{rank(s.Idle), severities[s.Severity], slices.Index(jit.DriftKinds(), s.Drift), rank(!jit.Privileged(s.Grant.Role))}
 }
 
 var severities = map[jit.Severity]int{jit.Critical: 0, jit.Warning: 1, jit.Info: 2}

@@ -7,11 +7,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// maxUnexplained caps the findings of one scope that are listed one by one: anyone who can write there can make any number.
+// maxUnexplained caps the findings of one scope that are listed one by one: anyone who can write there can make any
+// number.
 const maxUnexplained = 100
 
-// Unexplained adds to the steps that [Plan] returned for one scope a report on all access with a marker, of any owner, that the records do
-// not explain. For owners that ours accepts, a step of Plan about the same grant takes precedence.
+// Unexplained adds to the steps that [Plan] returned for one scope a report on all access with a marker, of any owner,
+// that the records do not explain. For owners that ours accepts, a step of Plan about the same grant takes precedence.
 func Unexplained(steps []Step, records jit.Records, ours func(owner string) bool, at jit.Place, snapshot jit.Snapshot) []Step {
 	var found []Step
 	add := func(marker jit.Marker, principal, role, why string) {

@@ -9,7 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Every marked binding that nothing explains is reported, whatever owner its marker names; nothing of another owner is touched.
+// Every marked binding that nothing explains is reported, whatever owner its marker names; nothing of another owner is
+// touched.
 func TestUnexplained(t *testing.T) {
 	file := jit.Place{Target: "bastion", Scope: "file"}
 	foreign := func(o *jit.Observed) { o.Marker.Owner = "payments" }

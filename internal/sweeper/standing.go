@@ -62,7 +62,7 @@ func rated(at jit.Place, s jit.Standing, live []jit.Grant, unsure bool) Standing
 	switch {
 	case s.Claims() && !unsure:
 		found.Severity = jit.Critical
-	case s.Claims(), s.Anybody, jit.Mighty(s.Role):
+	case s.Claims(), s.Anybody, jit.Privileged(s.Role):
 		found.Severity = jit.Warning
 	}
 	for _, g := range live {
