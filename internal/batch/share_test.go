@@ -253,6 +253,8 @@ func TestACallerThatGoesIsAnsweredAtOnce(t *testing.T) {
 			t.Errorf("the caller was kept for %s", took)
 		}
 		time.Sleep(time.Second)
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		if len(p.held) != 1 {
 			t.Error("a change whose caller had gone before its group began was made all the same")
 		}
