@@ -128,7 +128,8 @@ func (b *Broker) credible(g jit.Grant, r Request) error {
 	if !r.TTL.IsZero() {
 		ttl = r.TTL.Length()
 	}
-	rule, hint := "", "record it with `jit adopt`"
+	var rule string
+	hint := "record it with `jit adopt`"
 	switch {
 	case g.Length() > b.MaxTTL:
 		rule = "max_ttl of the provider is " + jit.FormatDuration(b.MaxTTL)

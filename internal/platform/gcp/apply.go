@@ -156,7 +156,10 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			}
 		}
 		d, made := a.draft(todo, current)
-		err := a.record(ctx, d)
+		var err error
+		if a.unrecorded == nil {
+			err = a.record(ctx, d)
+		}
 		switch {
 		case errors.Is(err, jit.ErrStale) && attempt < attempts:
 			if !a.pause(ctx, attempt, made) {
@@ -181,11 +184,8 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 	}
 }
 
-// record writes the claims of a draft, unless claims cannot be written.
+// record writes the claims of a draft.
 func (a *application) record(ctx context.Context, d *draft) error {
-	if a.unrecorded != nil {
-		return nil
-	}
 	added, err := a.platform.claims(a.at).Record(ctx, d.claims)
 	a.fresh = append(a.fresh, added...)
 	return err

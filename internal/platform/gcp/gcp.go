@@ -37,8 +37,6 @@ type Platform struct {
 	answers map[resource]reading
 }
 
-var ()
-
 // New checks the form of the configuration. The first call loads the credentials.
 func New(cfg Config, s jit.Services) (*Platform, error) {
 	cfg, err := cfg.check()

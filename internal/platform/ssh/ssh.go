@@ -55,8 +55,6 @@ type Platform struct {
 	last map[string]content
 }
 
-var ()
-
 // New checks the form of the configuration; it opens no file. Its errors are
 // *jit.Error that name authorized_keys or accounts. "~/" is the home directory of the current user.
 func New(cfg Config, s jit.Services) (*Platform, error) {
