@@ -112,15 +112,14 @@ func (r *grantResource) planCreate(ctx context.Context, config grantModel, plan 
 	request, _ := config.request() // it has been judged
 	g := p.Grant
 	if p.Met {
-		g.Reason, g.Renewal = request.Reason, request.Renewal // a record that was made from a marker has lost them
 		plan.fill(r.view(ctx, g))
 		if g.GrantedAt.IsZero() && !p.Over {
 			plan.GrantedAt = types.StringUnknown()
 		}
+		r.describe(ctx, plan, g, request) // the block may ask for it otherwise than the record
 		return
 	}
 	// What is known of a new grant before it is made: everything but its window.
-	g.Window = jit.Window{Start: request.StartsAt, End: request.ExpiresAt}
 	plan.ID = types.StringValue(string(g.ID))
 	plan.Enforcement = types.StringValue(string(g.Enforcement))
 	if plan.Scope.IsUnknown() {
@@ -132,7 +131,7 @@ func (r *grantResource) planCreate(ctx context.Context, config grantModel, plan 
 			plan.SessionTail = types.StringValue(jit.FormatTail(g.SessionTail))
 		}
 	}
-	plan.describe(r.view(ctx, g))
+	r.describe(ctx, plan, g, request)
 }
 
 // preview judges the grant that a configuration asks for and that this run is to create. known is false if it is
@@ -238,12 +237,15 @@ func (r *grantResource) replaced(config grantModel, state *grantState) (path.Pat
 // changes reports whether the configuration asks for anything else than the state holds, beside what makes another
 // grant of it. Another spelling of the same is no change. Of a grant that is over, only its window can be asked for.
 func changes(config grantModel, state *grantModel, now time.Time) bool {
-	if config.TTL.IsUnknown() || known(config.TTL) && !sameLength(config.TTL.ValueString(), state.TTL.ValueString()) ||
-		!config.ExpiresAt.IsNull() && !sameTime(config.ExpiresAt, state.ExpiresAt) || !sameTime(config.StartsAt, state.StartsAt) {
-		return true
-	}
-	return !state.over(now) && (!sameTime(config.StartBy, state.StartBy) || !config.Policy.IsNull() && !config.Policy.Equal(state.Policy) ||
+	return changesWindow(config, state) || !state.over(now) && (!sameTime(config.StartBy, state.StartBy) ||
+		!config.Policy.IsNull() && !config.Policy.Equal(state.Policy) ||
 		config.TerminateSessions.IsUnknown() || config.TerminateSessions.ValueBool() != state.TerminateSessions.ValueBool())
+}
+
+// changesWindow reports whether the configuration asks for another length, end or beginning than the state holds.
+func changesWindow(config grantModel, state *grantModel) bool {
+	return config.TTL.IsUnknown() || known(config.TTL) && !sameLength(config.TTL.ValueString(), state.TTL.ValueString()) ||
+		!config.ExpiresAt.IsNull() && !sameTime(config.ExpiresAt, state.ExpiresAt) || !sameTime(config.StartsAt, state.StartsAt)
 }
 
 // planChange judges a change of a grant that exists. If only the end moves, the plan tells it. A beginning that moves
@@ -285,12 +287,13 @@ func (r *grantResource) planChange(ctx context.Context, config grantModel, state
 	if !p.Over && !state.Drift.IsNull() {
 		plan.Drift = types.StringUnknown()
 	}
-	if !request.StartsAt.IsZero() {
-		g.Start = request.StartsAt // even if it has passed when this is applied
+	if !changesWindow(config, &state.grantModel) {
+		// If the grant is over when this is applied, the request that is recorded stays.
+		plan.RequestDigest = types.StringUnknown()
+		return
 	}
-	if !p.Over && (sameStart || !request.StartNow) {
-		plan.describe(r.view(ctx, g))
-	}
+	asked, _ := config.request() // it has been judged
+	r.describe(ctx, plan, g, asked)
 }
 
 // warnOfMovingTimes warns of times of an existing grant that are not known at plan: most likely they move with the clock.
@@ -346,11 +349,16 @@ func (m *grantModel) move(config grantModel) {
 	}
 }
 
-// describe plans the summary and the request digest. The digest stays unknown while the ledger has no id.
-func (m *grantModel) describe(v jit.View) {
-	m.Summary, m.RequestDigest = types.StringValue(v.Summary), types.StringUnknown()
+// describe plans the summary and the request digest of g as the configuration asks for it: neither time nor what others
+// record changes them between plan and apply. The digest stays unknown while the ledger has no id.
+func (r *grantResource) describe(ctx context.Context, plan *grantModel, g jit.Grant, asked broker.Request) {
+	g.Reason, g.Renewal, g.TTL = asked.Reason, asked.Renewal, asked.TTL
+	g.StartBy, g.TerminateSessions = asked.StartBy, asked.TerminateSessions
+	g.Window, g.RequestedAt = jit.Window{Start: asked.StartsAt, End: asked.ExpiresAt}, time.Time{}
+	v := r.view(ctx, g)
+	plan.Summary, plan.RequestDigest = types.StringValue(v.Summary), types.StringUnknown()
 	if v.RequestDigest != "" {
-		m.RequestDigest = types.StringValue(v.RequestDigest)
+		plan.RequestDigest = types.StringValue(v.RequestDigest)
 	}
 }
 

@@ -1,0 +1,116 @@
+package provider_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+)
+
+// A change of anything but the window that was planned while the grant was live applies after its end: time makes no
+// apply fail.
+func TestPlannedChangeOfWhatIsOver(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *acctest.World){
+		"by its window": func(_ *testing.T, w *acctest.World) { w.Clock.Advance(3 * time.Hour) },
+		"revoked": func(t *testing.T, w *acctest.World) {
+			revoke(t, w, "jit_grant.a")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, w *acctest.World) {
+				configure(w, grant("a"))
+				w.Apply()
+				digest := fact(t, w, "jit_grant.a", "request_digest")
+				configure(w, grant("a", fmt.Sprintf("start_by = %q", jit.FormatTime(w.Clock.Now().Add(time.Hour)))))
+				w.Must("plan", "-out=plan")
+				end(t, w)
+				w.Must("apply", "plan")
+				if got := fact(t, w, "jit_grant.a", "request_digest"); got != digest {
+					t.Errorf("request_digest is %s, want %s as recorded", got, digest)
+				}
+				unchanged(t, w, "after the apply")
+			})
+		})
+	}
+}
+
+// The beginning is taken out of a block, and the grant begins before that plan is applied.
+func TestPlannedStartAtOnceOfWhatHasBegun(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		begin := w.Clock.Now().Add(time.Hour)
+		configure(w, grant("a", fmt.Sprintf("starts_at = %q", jit.FormatTime(begin))))
+		w.Apply()
+		configure(w, grant("a"))
+		w.Must("plan", "-out=plan")
+		w.Clock.Advance(time.Hour)
+		b := w.Runtime().Broker
+		g := record(t, w, fact(t, w, "jit_grant.a", "id"))
+		if err := b.Execute(t.Context(), g.Place(), []reconcile.Step{{Kind: reconcile.Start, Place: g.Place(), Grant: g}})[0]; err != nil {
+			t.Fatal(err)
+		}
+		w.Must("apply", "plan")
+		if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(begin.Add(2*time.Hour)); got != want {
+			t.Errorf("expires_at is %s, want %s", got, want)
+		}
+		unchanged(t, w, "after the apply")
+	})
+}
+
+// A saved plan applies although ledger and state were lost before it: the first grant makes the ledger and its id.
+func TestSavedPlanWithoutALedger(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		blocks := []string{
+			grant("a"), grant("b", fmt.Sprintf("principal = %q", bob)), grant("c", `reason = "INC-2: look"`, fmt.Sprintf("principal = %q", bob)),
+		}
+		configure(w, blocks...)
+		w.Apply()
+		for _, lost := range []string{".jit", "terraform.tfstate"} {
+			if err := os.RemoveAll(w.Path(lost)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.Must("plan", "-out=plan")
+		w.Must("apply", "plan")
+		for _, address := range []string{"jit_grant.a", "jit_grant.b", "jit_grant.c"} {
+			if got := fact(t, w, address, "request_digest"); len(got) != 64 {
+				t.Errorf("%s: request_digest is %q", address, got)
+			}
+		}
+		unchanged(t, w, "after the apply")
+	})
+}
+
+// A saved plan applies although another run has made the same grant meanwhile, with another length: it adopts that one.
+func TestSavedPlanOfWhatAnotherRunMakes(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, grant("first", fmt.Sprintf("principal = %q", bob)))
+		w.Apply() // the ledger has an id, so the digest is planned
+		configure(w, grant("first", fmt.Sprintf("principal = %q", bob)), grant("a"))
+		w.Must("plan", "-out=plan")
+		g := record(t, w, fact(t, w, "jit_grant.first", "id"))
+		request := requestOf(g)
+		request.Binding.Principal, request.TTL = alice, jit.RecordedTTL("1h")
+		made, err := w.Runtime().Broker.Grant(t.Context(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Must("apply", "plan")
+		if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(made.End); got != want {
+			t.Errorf("expires_at is %s, want %s", got, want)
+		}
+		if got := fact(t, w, "jit_grant.a", "summary"); !strings.Contains(got, "for 2h") {
+			t.Errorf("summary is %q, want what the block asks for", got)
+		}
+	})
+}
+
+// requestOf asks for what a grant was asked for.
+func requestOf(g jit.Grant) broker.Request {
+	return broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: g.TTL}
+}
