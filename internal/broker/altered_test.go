@@ -89,7 +89,7 @@ func TestAnAlteredRecordHoldsUpNoOther(t *testing.T) {
 	for _, g := range []jit.Grant{old, other} {
 		steps = append(steps, reconcile.Drifted(reconcile.Repair, g.Place(), g, jit.DriftEndGone, "the end is gone"))
 	}
-	errs := w.Execute(t.Context(), old.Place(), steps)
+	errs := w.Execute(t.Context(), steps)
 	if wantError(t, errs[0], jit.ErrAltered); errs[1] != nil {
 		t.Errorf("the other was not repaired: %v", errs[1])
 	}

@@ -192,7 +192,7 @@ func (w *world) finish(g jit.Grant) {
 // execute carries out one step on the grant's place; drift and reason are empty for what is due.
 func (w *world) execute(kind reconcile.Kind, g jit.Grant, drift jit.DriftKind, reason string) error {
 	step := reconcile.Drifted(kind, g.Place(), g, drift, reason)
-	return w.Execute(w.t.Context(), g.Place(), []reconcile.Step{step})[0]
+	return w.Execute(w.t.Context(), []reconcile.Step{step})[0]
 }
 
 func (w *world) revoke(r broker.Revocation) bool {

@@ -104,7 +104,7 @@ func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit
 		return g, nil
 	}
 	step := reconcile.Drifted(reconcile.Repair, g.Place(), g, d.Kind, d.Words)
-	if err := b.Execute(ctx, g.Place(), []reconcile.Step{step})[0]; err != nil {
+	if err := b.Execute(ctx, []reconcile.Step{step})[0]; err != nil {
 		return g, err
 	}
 	g, _, err := b.Recall(ctx, g.ID, g)

@@ -60,24 +60,24 @@ func (t *task) failed() bool {
 	return t.err != nil && (t.Kind == reconcile.Remove || !errors.Is(t.err, jit.ErrRemains))
 }
 
-// Execute carries out steps of one place in their order and returns an error for each. Consecutive steps of a kind
-// share one call on the platform and one write of their outcomes; no call has two changes for one grant. An error of
-// the kind [jit.ErrRemains] says that access has ended, which is recorded, and that something remains to be cleaned up.
-func (b *Broker) Execute(ctx context.Context, at jit.Place, steps []reconcile.Step) []error {
+// Execute carries out steps in their order and returns an error for each. Consecutive steps of a kind on one place share
+// one call on the platform and one write of their outcomes; no call has two changes for one grant. An error of the kind
+// [jit.ErrRemains] says that access has ended, which is recorded, and that something remains to be cleaned up.
+func (b *Broker) Execute(ctx context.Context, steps []reconcile.Step) []error {
 	var errs []error
 	for len(steps) > 0 {
 		n := batchLength(steps)
-		errs = append(errs, b.executeBatch(ctx, at, steps[:n])...)
+		errs = append(errs, b.executeBatch(ctx, steps[:n])...)
 		steps = steps[n:]
 	}
 	return errs
 }
 
-// batchLength counts the leading steps that are of one kind and for different grants.
+// batchLength counts the leading steps that are of one kind, on one place and for different grants.
 func batchLength(steps []reconcile.Step) int {
 	seen := make(map[jit.ID]bool, len(steps))
 	for i, s := range steps {
-		if s.Kind != steps[0].Kind || seen[s.Grant.ID] {
+		if s.Kind != steps[0].Kind || s.Place != steps[0].Place || seen[s.Grant.ID] {
 			return i
 		}
 		seen[s.Grant.ID] = true
@@ -85,7 +85,7 @@ func batchLength(steps []reconcile.Step) int {
 	return len(steps)
 }
 
-func (b *Broker) executeBatch(ctx context.Context, at jit.Place, steps []reconcile.Step) []error {
+func (b *Broker) executeBatch(ctx context.Context, steps []reconcile.Step) []error {
 	a := b.action(steps[0].Kind)
 	tasks := make([]task, len(steps))
 	for i, s := range steps {
@@ -95,7 +95,7 @@ func (b *Broker) executeBatch(ctx context.Context, at jit.Place, steps []reconci
 	b.recordIntents(ctx, a, tasks)
 	if a.op != 0 {
 		failpoint.Hit(a.verb + ".after-intent")
-		b.applyTasks(ctx, at, a, tasks)
+		b.applyTasks(ctx, steps[0].Place, a, tasks)
 		failpoint.Hit(a.verb + ".after-platform")
 		b.recordOutcomes(ctx, a, tasks)
 		failpoint.Hit(a.verb + ".after-outcome")
@@ -312,5 +312,5 @@ func strippedTo(p jit.Platform, binding jit.Binding) string {
 
 // end carries out the end of a grant that is over.
 func (b *Broker) end(ctx context.Context, g jit.Grant) error {
-	return b.Execute(ctx, g.Place(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]
+	return b.Execute(ctx, []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]
 }

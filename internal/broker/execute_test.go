@@ -9,11 +9,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// Steps of one kind share one call; two steps for one grant do not.
+// Steps of one kind on one place share one call; two steps for one grant do not.
 func TestStepsShareCalls(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	bob := w.grant(request())
 	ann := w.grant(request(func(r *broker.Request) { r.Binding.Principal = "ann" }))
+	other := w.grant(request(func(r *broker.Request) { r.Binding.Scope = "other" }))
 	w.pass(3 * time.Hour)
 	end := func(g jit.Grant) reconcile.Step {
 		return reconcile.Step{Kind: reconcile.End, Place: g.Place(), Grant: g}
@@ -23,6 +24,7 @@ func TestStepsShareCalls(t *testing.T) {
 		calls int
 	}{
 		"two grants": {[]reconcile.Step{end(bob), end(ann)}, 1},
+		"two places": {[]reconcile.Step{end(bob), end(other)}, 2},
 		"one twice":  {[]reconcile.Step{end(bob), end(bob)}, 2},
 		"two kinds":  {[]reconcile.Step{end(bob), reconcile.Drifted(reconcile.Remove, ann.Place(), ann, jit.DriftCopied, "a copy")}, 2},
 	} {
@@ -33,7 +35,7 @@ func TestStepsShareCalls(t *testing.T) {
 			}
 			return nil
 		}
-		for i, err := range w.Execute(t.Context(), bob.Place(), c.steps) {
+		for i, err := range w.Execute(t.Context(), c.steps) {
 			if err != nil {
 				t.Errorf("%s: step %d: %v", name, i, err)
 			}

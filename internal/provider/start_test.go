@@ -87,7 +87,7 @@ func TestDeferredGrant(t *testing.T) {
 			t.Fatal(err)
 		}
 		step := reconcile.Step{Kind: reconcile.Start, Place: g.Place(), Grant: g}
-		if err := b.Execute(context.Background(), g.Place(), []reconcile.Step{step})[0]; err != nil {
+		if err := b.Execute(context.Background(), []reconcile.Step{step})[0]; err != nil {
 			t.Fatal(err)
 		}
 		if lines(w) != 1 {

@@ -26,7 +26,7 @@ func sweep(t *testing.T, w *acctest.World) {
 		t.Fatal(err)
 	}
 	for _, g := range due {
-		if err := b.Execute(t.Context(), g.Place(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil {
+		if err := b.Execute(t.Context(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -208,7 +208,7 @@ func TestDestroyWithoutTheTarget(t *testing.T) {
 		if g.RevokedAt.IsZero() || lines(w) != 1 {
 			t.Fatalf("recorded is %+v", g)
 		}
-		if err := host.Broker.Execute(t.Context(), g.Place(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil { // as that sweep does
+		if err := host.Broker.Execute(t.Context(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil { // as that sweep does
 			t.Fatal(err)
 		}
 		if got := w.Read("authorized_keys"); got != foreign {

@@ -112,7 +112,7 @@ func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
 			w.ledger.Call = func(what string) error {
 				if what == "read" && read && !ended { // it was observed, and is now looked up
 					ended = true
-					if err := w.broker.Execute(t.Context(), g.Place(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil {
+					if err := w.broker.Execute(t.Context(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil {
 						t.Error(err)
 					}
 				}

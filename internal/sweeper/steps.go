@@ -123,7 +123,7 @@ func (v *visit) execute(ctx context.Context, steps []reconcile.Step) []error {
 			steps[i].Dedup = v.dedupKey(s, "nothing", recordAgain)
 		}
 	}
-	errs := v.Broker.Execute(ctx, v.at, steps)
+	errs := v.Broker.Execute(ctx, steps)
 	v.reported.note(steps, errs)
 	return errs
 }

@@ -164,7 +164,7 @@ func TestAnEndThatIsMovedDuringARepairHolds(t *testing.T) {
 		}
 	})
 	step := reconcile.Drifted(reconcile.Repair, g.Place(), g, jit.DriftEndLater, "the end was moved")
-	if err := w.broker.Execute(t.Context(), g.Place(), []reconcile.Step{step})[0]; err != nil {
+	if err := w.broker.Execute(t.Context(), []reconcile.Step{step})[0]; err != nil {
 		t.Fatal(err)
 	}
 	w.now = w.now.Add(2 * time.Hour)
