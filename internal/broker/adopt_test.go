@@ -10,6 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 // lose takes the records away and leaves the platform as it is.
@@ -275,5 +276,28 @@ func TestAnApplyTakesTheCopyThatEndsFirst(t *testing.T) {
 		if g := w.grant(request()); !g.Window.Equal(made.Window) {
 			t.Errorf("the longer one first: %t: window %v, want %v", first, g.Window, made.Window)
 		}
+	}
+}
+
+// A grant whose reason is lost does not begin where a policy has a reason pattern, whatever the pattern matches.
+func TestAScheduledGrantWithALostReasonIsJudgedByThePattern(t *testing.T) {
+	for pattern, starts := range map[string]bool{"": true, "^INC-": false, ".*": false, "^$": false} {
+		t.Run(pattern, func(t *testing.T) {
+			w := newWorld(t, jit.Sweeper)
+			g := w.grant(w.later())
+			g.Reason, g.Version = "", 0 // as rebuilt from a marker
+			w.lose(jit.Policy{Name: "oncall", Effect: jit.Permit, ReasonPattern: pattern, SweeperAccepted: true})
+			if err := w.Adopt(t.Context(), []jit.Grant{g})[0]; err != nil {
+				t.Fatal(err)
+			}
+			w.pass(time.Hour)
+			err := w.execute(reconcile.Start, w.recorded(g.ID), "", "")
+			if starts && err != nil {
+				t.Error(err)
+			} else if !starts {
+				wantError(t, err, jit.ErrDenied, "reason_pattern")
+			}
+			w.allowed(starts)
+		})
 	}
 }

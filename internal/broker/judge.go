@@ -107,7 +107,7 @@ func (b *Broker) verdict(ctx context.Context, policies []jit.Policy, judge judgi
 // policyRequest describes a grant to the policies.
 func policyRequest(target jit.Platform, g jit.Grant, traits jit.Traits, named string) policy.Request {
 	return policy.Request{
-		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason, ReasonLost: g.ReasonLost(),
+		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
 		StartsAt: g.Start, Length: g.Length(), Traits: traits, Named: named,
 	}
 }
@@ -148,7 +148,8 @@ func (b *Broker) Policies(ctx context.Context) ([]jit.Policy, error) {
 	return b.Planned.Over(recorded), nil
 }
 
-// rejudge judges a grant that was permitted before and has given no access yet by today's policies.
+// rejudge judges a grant that was permitted before and has given no access yet by today's policies. A lost reason
+// matches no pattern.
 func (b *Broker) rejudge(ctx context.Context, g jit.Grant) error {
 	if err := mayStillBegin(g, b.Now()); err != nil {
 		return err
@@ -197,7 +198,9 @@ func (b *Broker) Violations(ctx context.Context, policies []jit.Policy, grants [
 		}
 		var v jit.Verdict
 		if err == nil {
-			v, err = asker(askNow).verdict(ctx, target, policies, policyRequest(target, g, traits, ""))
+			asked := policyRequest(target, g, traits, "")
+			asked.ReasonLost = g.ReasonLost()
+			v, err = asker(askNow).verdict(ctx, target, policies, asked)
 		}
 		switch {
 		case err != nil:

@@ -14,7 +14,7 @@ type Request struct {
 	Platform string // the kind of the target, such as "ssh"
 	Binding  jit.Binding
 	Reason   string
-	// ReasonLost: nobody knows the reason any more; no pattern is held against it.
+	// ReasonLost: a lost reason matches every pattern. Without this flag, an empty reason matches none.
 	ReasonLost bool
 	StartsAt   time.Time
 	// Length is the length of the whole window.

@@ -71,7 +71,7 @@ func (c *rule) violations(r *Request) []failure {
 	if c.MaxTTL != 0 && r.Length > c.MaxTTL {
 		fail("ttl", "max_ttl of policy %q is %s; the grant asks for %s", c.Name, jit.FormatDuration(c.MaxTTL), jit.FormatDuration(r.Length))
 	}
-	if c.reason != nil && !r.ReasonLost && !c.reason.MatchString(r.Reason) {
+	if c.reason != nil && !r.ReasonLost && (r.Reason == "" || !c.reason.MatchString(r.Reason)) {
 		fail("reason", "reason_pattern of policy %q is %q; the reason %q does not match it", c.Name, c.ReasonPattern, r.Reason)
 	}
 	if c.NativeOnly && r.Traits.Enforcement != jit.Native {
