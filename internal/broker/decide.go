@@ -65,8 +65,9 @@ func (b *Broker) PreviewChange(ctx context.Context, g jit.Grant, r Request) (Dec
 	return d, nil
 }
 
-// decide decides on a request for a grant. The verdict comes before anything is read, so that a target that does not
-// answer hides no refusal. A plan goes on without the answers of the target, an apply does not.
+// decide decides on a request for a grant. A plan judges before it reads, so that a target that does not answer hides
+// no refusal, and goes on without the target's answers. An apply reads first and then fixes and judges the window, so
+// that a slow read shortens no grant.
 func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d Decision, err error) {
 	if d.asked, d.traits, err = b.Check(r); err != nil {
 		return d, err
@@ -78,20 +79,11 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 	if d.recorded = recorded; known && !recorded.Failed() {
 		return b.meet(ctx, d, r, planned)
 	}
-	if !r.TTL.IsZero() && !known {
-		if err := b.checkLength(d.asked, d.traits, r.TTL.Length()); err != nil {
-			return d, err
-		}
-	}
 	// A window that has passed is refused after the read: the target may have the marker of a grant that the ledger
 	// lost.
-	now := b.Now()
-	d.Grant, d.later = d.asked, r.StartsAt.After(now)
-	var late error
-	if d.Grant.Window, late = r.window(now); late == nil {
-		if err := b.judgeInto(ctx, &d, r, planned); err != nil {
-			return d, err
-		}
+	late, err := b.judgeEarly(ctx, &d, r, planned)
+	if err != nil {
+		return d, err
 	}
 	if read {
 		if err := b.readScope(ctx, &d, planned, late == nil); err != nil {
@@ -111,9 +103,44 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 	if late != nil {
 		return d, late
 	}
+	if !planned {
+		if err := b.fixWindow(ctx, &d, r); err != nil {
+			return d, err
+		}
+	}
 	d.Grant.Policy, d.Grant.SessionTail = d.Verdict.Policy, d.traits.SessionTail
 	d.Grant.Version = recorded.Version
 	return d, nil
+}
+
+// judgeEarly refuses a new grant before anything is read: an apply by its length alone, a plan by the policies too. late
+// says that its window has passed.
+func (b *Broker) judgeEarly(ctx context.Context, d *Decision, r Request, planned bool) (late, err error) {
+	if !r.TTL.IsZero() {
+		if err := b.checkLength(d.asked, d.traits, r.TTL.Length()); err != nil {
+			return nil, err
+		}
+	}
+	now := b.Now()
+	d.Grant, d.later = d.asked, r.StartsAt.After(now)
+	d.Grant.Window, late = r.window(now)
+	switch {
+	case late != nil:
+		return late, nil
+	case planned:
+		return nil, b.judgeInto(ctx, d, r, true)
+	}
+	return nil, b.checkLength(d.asked, d.traits, d.Grant.Length())
+}
+
+// fixWindow fixes the window of a new grant, from now on, and judges the grant in full.
+func (b *Broker) fixWindow(ctx context.Context, d *Decision, r Request) (err error) {
+	now := b.Now()
+	d.Grant.RequestedAt = jit.Second(now)
+	if d.Grant.Window, err = r.window(now); err != nil {
+		return err
+	}
+	return b.judgeInto(ctx, d, r, false)
 }
 
 // judgeInto judges the grant of a decision by the policies.

@@ -45,7 +45,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 // recordIntent records a new grant, the verdict and what the principal had before.
 func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error) {
 	g := d.Grant
-	g.RequestedAt, g.Holder = jit.Second(b.Now()), 1
+	g.Holder = 1
 	failpoint.Hit("grant.before-intent")
 	err := b.Ledger.Write(ctx, []jit.Entry{
 		jit.Rewrite(d.recorded, g, b.requested(g, d.standing),

@@ -109,3 +109,57 @@ func TestTheBeginningIsMovedMeanwhile(t *testing.T) {
 		t.Errorf("%q on the target, %v", g.Drift(s), err)
 	}
 }
+
+// The window of a grant is fixed and judged after the scope has been read, however long that takes.
+func TestASlowReadTakesNothingFromTheWindow(t *testing.T) {
+	forbid := jit.Policy{Name: "freeze", Effect: jit.Forbid}
+	for name, tt := range map[string]struct {
+		change func(*world, *broker.Request)
+		during func(*world) error
+		kind   error
+		says   string
+	}{
+		"ttl": {},
+		"start_by passes": {
+			change: func(w *world, r *broker.Request) { r.StartBy = w.now.Add(10 * time.Second) },
+			kind:   jit.ErrInvalid, says: "start_by",
+		},
+		"expires_at passes": {
+			change: func(w *world, r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, w.now.Add(70*time.Second) },
+			kind:   jit.ErrInvalid, says: "expires_at",
+		},
+		"a policy forbids it meanwhile": {
+			during: func(w *world) error { return w.PutPolicy(w.t.Context(), forbid) },
+			kind:   jit.ErrDenied, says: `"freeze"`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Sweeper)
+			r := request()
+			if tt.change != nil {
+				tt.change(w, &r)
+			}
+			w.platform.Call = func(what string) error {
+				if what != "read" {
+					return nil
+				}
+				w.pass(80 * time.Second)
+				if tt.during != nil {
+					return tt.during(w)
+				}
+				return nil
+			}
+			if tt.kind != nil {
+				w.mustWrite(0, func() {
+					_, err := w.Grant(t.Context(), r)
+					wantError(t, err, tt.kind, tt.says)
+				})
+				return
+			}
+			g := w.grant(r)
+			if !g.Start.Equal(w.now) || !g.RequestedAt.Equal(w.now) || !g.End.Equal(w.now.Add(2*time.Hour)) {
+				t.Errorf("requested at %s with window %v; want the window from %s on", g.RequestedAt, g.Window, w.now)
+			}
+		})
+	}
+}
