@@ -237,7 +237,7 @@ func (b *Broker) decideChange(ctx context.Context, g jit.Grant, r Request, plann
 		return d, err
 	}
 	now := b.Now()
-	if live := d.recorded.Live(now); !known && (live || d.traits.StrippedTo != "") {
+	if live := d.recorded.Live(now); !known && (live || !planned && d.traits.StrippedTo != "") {
 		s, err := b.look(ctx, d.recorded)
 		if err == nil && live {
 			err = traced(d.recorded, s)

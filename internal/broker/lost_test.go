@@ -74,3 +74,18 @@ func TestALostAnswerIsNotAFailure(t *testing.T) {
 		})
 	}
 }
+
+// A plan that repeats a grant that is over says so, although the ledger has lost the record and the target is silent.
+func TestAPlanOfALostGrantThatIsOverReadsNothing(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	w.platform.Traits.StrippedTo = "reader"
+	g := w.grant(request())
+	w.pass(3 * time.Hour)
+	w.lose()
+	w.platform.Call = func(what string) error { return errors.New(what + " is unreachable") }
+	if d, err := w.PreviewChange(t.Context(), g, request()); err != nil || !d.Over {
+		t.Errorf("over: %t, %v; want a plan of a grant that is over", d.Over, err)
+	}
+	_, err := w.PreviewChange(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("4h") }))
+	wantError(t, err, jit.ErrOver, "ttl", "renewal = 2")
+}
