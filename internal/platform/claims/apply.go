@@ -128,6 +128,9 @@ func (a *application) accept(ctx context.Context, c jit.Change) (string, error) 
 // an object that exists without a claim was there before.
 func (a *application) record(ctx context.Context) error {
 	for try := 0; ; try++ {
+		for _, i := range a.todo {
+			a.errs[i] = nil // else a change that the previous try refused would not be listed
+		}
 		set, err := a.scope.Read(ctx)
 		if err != nil {
 			return err
@@ -166,7 +169,6 @@ func (a *application) prepare(set jit.ClaimSet, there map[string]bool, against e
 	}
 	for _, i := range a.todo {
 		c := a.changes[i]
-		a.errs[i] = nil
 		switch {
 		case c.Op == jit.Remove:
 			a.draft.Remove(c.Access.Marker)

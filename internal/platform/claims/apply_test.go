@@ -267,6 +267,31 @@ func TestClaimAtTheSameTimeIsNotPrior(t *testing.T) {
 	w.empty(t, "after both ends")
 }
 
+// Prior access stays prior where a wrong clock refuses the first try, and another writer forces a second.
+func TestPriorObjectAfterARefusedTry(t *testing.T) {
+	w := newWorld()
+	w.with(func() { w.members["alice"] = true })
+	gone, first, other := access("bob", "gone"), access("alice", "first"), access("carol", "other")
+	w.do(t, ensure(gone))
+	s := w.scope()
+	w.skew = errors.New("the clock is wrong")
+	s.Ledger = hooked{w.ledger, func(update bool, do func() error) error {
+		if update && w.skew != nil {
+			w.skew = nil
+			w.do(t, ensure(other)) // the version moves
+		}
+		return do()
+	}}
+	for _, err := range Apply(t.Context(), s, w, []jit.Change{remove(gone), ensure(first)}) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	w.do(t, remove(first), remove(other))
+	w.wants(t, "alice", true, "prior access after the end")
+	w.empty(t, "after all ends")
+}
+
 // A process that dies at any of its calls forgets nothing.
 func TestDeathAtEveryCall(t *testing.T) {
 	for bits := range 4 {
