@@ -12,6 +12,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
+// idLength is the length of a whole id.
+const idLength = 36
+
 // prefixForm is an id of a grant or its beginning.
 var prefixForm = regexp.MustCompile(`^[0-9a-f-]{4,36}$`)
 
@@ -59,7 +62,7 @@ func checkUnique(prefix string, found []jit.Grant) error {
 	if more := len(list) - mostCandidates; more > 0 {
 		list = append(list[:mostCandidates], fmt.Sprintf("and %d more", more))
 	}
-	return jit.Invalid("id", "write more of the id", "%q is ambiguous: %d grants have an id that begins so:\n%s\n",
+	return jit.Invalid("id", "", "%q is ambiguous; write more of the id. It is the beginning of %d ids:\n%s",
 		prefix, len(candidates), strings.Join(list, "\n"))
 }
 

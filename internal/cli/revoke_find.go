@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -15,7 +16,8 @@ import (
 )
 
 // byID finds the grants whose ids begin with these prefixes in the ledger, else by their markers on the targets. With
-// an error it returns those that it found; an ambiguous prefix returns none.
+// an error it returns those that it found; an ambiguous prefix returns none. A target that cannot be read may hold
+// another grant whose id begins the same, so byID then finds markers by whole ids only.
 func (p *program) byID(ctx context.Context, rt *config.Runtime, prefixes []string) ([]jit.Grant, error) {
 	var (
 		grants  []jit.Grant
@@ -50,8 +52,12 @@ func (p *program) byID(ctx context.Context, rt *config.Runtime, prefixes []strin
 	bearers, err := marked(ctx, rt, func(g jit.Grant) bool {
 		return slices.ContainsFunc(missing, func(prefix string) bool { return begins(g, prefix) })
 	})
-	var unknown []string
+	var unknown, unproven []string
 	for _, prefix := range missing {
+		if err != nil && len(prefix) < idLength {
+			unproven = append(unproven, strconv.Quote(prefix))
+			continue
+		}
 		found := slices.DeleteFunc(slices.Clone(bearers), func(g jit.Grant) bool { return !begins(g, prefix) })
 		if len(found) == 0 {
 			unknown = append(unknown, prefix)
@@ -60,14 +66,30 @@ func (p *program) byID(ctx context.Context, rt *config.Runtime, prefixes []strin
 			return nil, err
 		}
 	}
-	if len(unknown) > 0 {
-		if unread != nil {
-			return grants, errors.Join(fmt.Errorf("no target has a marker of grant %s", strings.Join(unknown, ", ")),
-				err, unreadable(unread))
-		}
-		return grants, errors.Join(noGrant(unknown...), err)
+	switch {
+	case len(unknown)+len(unproven) > 0:
+		return grants, notFound(unknown, unproven, unread, err)
+	case err != nil:
+		fmt.Fprintf(p.err, "warning: %v\n", err)
 	}
 	return grants, nil
+}
+
+// notFound is the error for ids that no marker has, and for beginnings of ids that may not be unique. ledger and
+// targets say what could not be read there.
+func notFound(unknown, unproven []string, ledger, targets error) error {
+	var all []error
+	if len(unproven) > 0 {
+		all = append(all, fmt.Errorf("not every target could be read, and another grant there may have an id that "+
+			"begins with %s; write the whole id", strings.Join(unproven, " or ")))
+	}
+	switch {
+	case len(unknown) > 0 && ledger != nil:
+		all = append(all, fmt.Errorf("no marker of grant %s was found", strings.Join(unknown, ", ")))
+	case len(unknown) > 0:
+		all = append(all, noGrant(unknown...))
+	}
+	return errors.Join(append(all, unreadable(errors.Join(targets, ledger)))...)
 }
 
 // bySelection reads the chosen grants from the ledger; if it cannot be read, from the markers on the targets.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -197,6 +198,56 @@ func TestRevokeWorksWithoutALedger(t *testing.T) {
 				if strings.Contains(r.err, "leave it to jit sweep") {
 					t.Errorf("it advises a sweep:\n%s", r.err)
 				}
+			}
+		})
+	}
+}
+
+// silent is a target that does not answer.
+type silent struct{ jit.Platform }
+
+func (silent) Read(context.Context, string) (jit.Snapshot, error) {
+	return jit.Snapshot{}, errors.New("connection refused")
+}
+
+// With the ledger lost, a target that does not answer may hold another grant with the same beginning, so only whole ids
+// are certain.
+func TestRevokeWithATargetThatDoesNotAnswer(t *testing.T) {
+	for name, harm := range map[string]func(*world){"lost": lostLedger, "unreadable": unreadableLedger} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			g, other := w.grant("INC-1: a", "1h"), w.grant("INC-2: b", "1h")
+			harm(w)
+			w.write("keys", "")
+			w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = {\n"+
+				"  bastion = { ssh = { authorized_keys = %q } }\n  away = { ssh = { authorized_keys = %q } }\n}\n",
+				w.keys, filepath.Join(w.dir, "keys")))
+			w.wrap = func(name string, p jit.Platform) jit.Platform {
+				if name == "away" {
+					return silent{p}
+				}
+				return p
+			}
+			revoke := func(ids ...string) result { return w.run(append([]string{"revoke", "--reason", "stop"}, ids...)...) }
+
+			beginning := string(g.ID)[:8]
+			revoke(beginning).wantCode(exitUnreadable).
+				wantErr(`"`+beginning+`"`, "write the whole id", `target "away": connection refused`)
+			w.wantAccess(g, true)
+
+			const unknown = "00000000-0000-8000-8000-000000000000"
+			revoke(unknown).wantCode(exitUnreadable).wantErr(unknown, `target "away": connection refused`)
+
+			r := revoke(string(g.ID), string(other.ID)[:8])
+			w.wantAccess(g, false)
+			w.wantAccess(other, true)
+			if r.code == exitDone {
+				t.Errorf("exit code 0 with an id that was not searched for everywhere")
+			}
+			r = revoke(string(other.ID)).wantErr("warning: ", `target "away": connection refused`)
+			w.wantAccess(other, false)
+			if name == "lost" {
+				r.wantCode(exitDone)
 			}
 		})
 	}

@@ -115,7 +115,7 @@ func TestShortenedID(t *testing.T) {
 	w.run("revoke", string(b.ID[:8]), "--reason", "x").wantErr("searching the targets").wantOut(string(b.ID))
 	w.wantAccess(b, false)
 	w.run("revoke", "00000000", "--reason", "x").wantCode(exitUnreadable).
-		wantErr("no target has a marker of grant 00000000")
+		wantErr("no marker of grant 00000000 was found")
 }
 
 func TestAmbiguousID(t *testing.T) {
@@ -139,8 +139,9 @@ func TestAmbiguousID(t *testing.T) {
 	}
 	prefix := string(twins[0].ID[:4])
 	for _, args := range [][]string{{"show", prefix}, {"revoke", prefix, "--reason", "x"}} {
-		w.run(args...).wantCode(exitUsage).wantErr(`id: "`+prefix+`" is ambiguous`,
-			string(twins[0].ID)+" (alice on bastion)", string(twins[1].ID), "write more of the id")
+		w.run(args...).wantCode(exitUsage).wantErr(
+			`id: "`+prefix+`" is ambiguous; write more of the id. It is the beginning of 2 ids:`+"\n",
+			"  "+string(twins[0].ID)+" (alice on bastion)\n", "  "+string(twins[1].ID)+" (alice on bastion)\n")
 	}
 	if g, _, err := rt.Ledger.Lookup(t.Context(), twins[0].ID); err != nil || !g.RevokedAt.IsZero() {
 		t.Errorf("%+v, %v", g, err)
