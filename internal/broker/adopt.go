@@ -147,15 +147,21 @@ func (b *Broker) credible(g jit.Grant, r Request) error {
 		jit.FormatTime(g.Start), jit.FormatTime(g.End), jit.FormatDuration(g.Length()), rule)
 }
 
-// completed adds to a record that was rebuilt from a marker what no marker holds, from the same grant as requested.
-// Every other record stays as it is.
-func completed(g, asked jit.Grant) (_ jit.Grant, rebuilt bool) {
-	if !g.ReasonLost() || asked.ID != g.ID {
+// completed adds to a record what it lacks and the same grant as requested has: what no marker holds, if the record was
+// rebuilt from one, and the principal's name, which older records lack.
+func completed(g, asked jit.Grant) (_ jit.Grant, added bool) {
+	if asked.ID != g.ID {
 		return g, false
 	}
-	g.Reason, g.Renewal = asked.Reason, asked.Renewal // the id is made of them
-	g.StartBy, g.TerminateSessions = asked.StartBy, asked.TerminateSessions
-	return g, true
+	if g.PrincipalName == "" && asked.PrincipalName != "" {
+		g.PrincipalName, added = asked.PrincipalName, true
+	}
+	if g.ReasonLost() {
+		g.Reason, g.Renewal = asked.Reason, asked.Renewal // the id is made of them
+		g.StartBy, g.TerminateSessions = asked.StartBy, asked.TerminateSessions
+		added = true
+	}
+	return g, added
 }
 
 // Adopt records grants that [Broker.Unrecorded] returned, and returns an error for each. A grant that is recorded

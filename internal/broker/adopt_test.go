@@ -106,6 +106,62 @@ func TestAnApplyMakesAnAdoptedRecordWhole(t *testing.T) {
 	})
 }
 
+// A record without the principal's name gets it from the request: one rebuilt from a marker, and one of an older version.
+func TestAnApplyRecordsTheNameOfThePrincipal(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lost, adopted, changes bool
+	}{
+		"older, created again": {},
+		"older, changed":       {changes: true},
+		"lost, created again":  {lost: true},
+		"adopted, created":     {lost: true, adopted: true},
+		"adopted, changed":     {lost: true, adopted: true, changes: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Native)
+			made := w.grant(request())
+			if tt.lost {
+				w.lose()
+			}
+			if tt.adopted {
+				if _, err := w.adopt(w.observed()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.platform.Traits.PrincipalName = "bob@laptop"
+			for range 2 {
+				var g jit.Grant
+				var err error
+				if tt.changes {
+					g, err = w.Change(t.Context(), made, request())
+				} else {
+					g, err = w.Grant(t.Context(), request())
+				}
+				if err != nil || g.PrincipalName != "bob@laptop" {
+					t.Errorf("returned the name %q, %v", g.PrincipalName, err)
+				}
+			}
+			g, _, err := w.ledger.Lookup(t.Context(), made.ID)
+			if err != nil || g.PrincipalName != "bob@laptop" || g.Reason != made.Reason || !g.Window.Equal(made.Window) {
+				t.Errorf("recorded %+v, %v", g, err)
+			}
+			var account jit.Account
+			for e, err := range w.ledger.EventsOf(t.Context(), []jit.ID{made.ID}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				account.Add(e)
+			}
+			if wrong := account.Contradictions(g); len(wrong) > 0 {
+				t.Errorf("the events contradict the record: %v", wrong)
+			}
+			if adopted := slices.DeleteFunc(w.kinds(), func(k jit.EventKind) bool { return k != jit.EventAdopted }); tt.changes && !tt.adopted && len(adopted) != 1 {
+				t.Errorf("%d events of the name, want 1", len(adopted))
+			}
+		})
+	}
+}
+
 // Of copies the one that ends first is recorded: a copy that was made to last longer extends nothing, and one that may
 // not be recorded hinders nothing where the grant itself may.
 func TestAdoptTakesTheCopyThatEndsFirst(t *testing.T) {

@@ -61,7 +61,7 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision, r Request) error
 	var event jit.Event
 	switch {
 	case !d.alters():
-		if *g = d.current; g.Version > 0 && !d.rebuilt {
+		if *g = d.current; g.Version > 0 && !d.completed {
 			return nil
 		}
 		event = b.window(jit.EventAdopted, *g)

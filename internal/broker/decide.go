@@ -25,8 +25,8 @@ type Decision struct {
 	// recorded is the record that the decision is about; its version is 0 where there is none. current is the record
 	// that a change starts from: recorded, completed by the request.
 	recorded, current jit.Grant
-	// rebuilt: recorded was rebuilt from a marker, and the request completes it.
-	rebuilt bool
+	// completed: current has facts that recorded lacks.
+	completed bool
 	// judged: the policies have been asked.
 	judged bool
 	// later: the request sets a beginning that is still to come.
@@ -248,7 +248,7 @@ func (b *Broker) decideChange(ctx context.Context, g jit.Grant, r Request, plann
 		_, stands := s.StandingOf(d.recorded.Binding)
 		d.recorded.NoStandingBefore = d.traits.StrippedTo != "" && !stands
 	}
-	d.current, d.rebuilt = completed(d.recorded, d.asked)
+	d.current, d.completed = completed(d.recorded, d.asked)
 	if d.Grant, d.changes, err = b.changed(d.current, r, d.traits); err != nil {
 		return d, err
 	}

@@ -60,8 +60,8 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 }
 
 // adopt makes the caller the holder of an existing grant. If the process died before the platform confirmed the grant,
-// adopt puts it there with its recorded window. asked is the same grant as requested now; it completes a record rebuilt
-// from a marker.
+// adopt puts it there with its recorded window. asked is the same grant as requested now; it completes the
+// record.
 func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Traits) (jit.Grant, error) {
 	if g.GrantedAt.IsZero() && !startsBySweeper(g, traits) && g.Live(b.Now()) {
 		if err := mayStillBegin(g, b.Now()); err != nil {
@@ -69,11 +69,11 @@ func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Trait
 		}
 	}
 	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
-		var rebuilt bool
-		*g, rebuilt = completed(*g, asked)
+		var added bool
+		*g, added = completed(*g, asked)
 		state := string(g.State(b.Now()))
-		if g.Over(b.Now()) { // recorded only where the ledger has lost it
-			return []jit.Event{b.window(jit.EventAdopted, *g, "state", state, "reason", g.Reason)}, g.Version == 0 || rebuilt
+		if g.Over(b.Now()) { // recorded only if the ledger has lost facts of it
+			return []jit.Event{b.window(jit.EventAdopted, *g, "state", state, "reason", g.Reason)}, g.Version == 0 || added
 		}
 		g.Holder++
 		return []jit.Event{b.window(jit.EventAdopted, *g, "state", state)}, true

@@ -26,7 +26,7 @@ const exitCodes = `Every command of jit ends with one of these exit codes:
        such as a record that is not intact, or standing access
   2    could not read: the ledger or a target did not answer, or the listen address was unavailable
   3    the command line or the settings are wrong; nothing was called or changed
-  5    unknown: no grant has that id, or no target or receiver has that name
+  5    unknown: no grant has that id or principal, or no target or receiver has that name
   130  interrupted`
 
 func (p *program) exitCodesCommand() *cobra.Command {

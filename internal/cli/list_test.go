@@ -126,6 +126,37 @@ func TestListShowsTheCommentOfAKey(t *testing.T) {
 	w.wantAccess(other, true)
 }
 
+// A record without a name belongs to the key that another record names. A principal that no record has is unknown.
+func TestPrincipalByANameInAnotherRecord(t *testing.T) {
+	w := newWorld(t)
+	key := w.key()
+	ask := func(principal, role, reason string) jit.Grant {
+		return w.request(broker.Request{
+			Binding: jit.Binding{Target: "bastion", Principal: principal, Role: role},
+			Reason:  reason, Renewal: 1, TTL: jit.RecordedTTL("1h"),
+		})
+	}
+	unnamed, other := ask(key, "login", "INC-1: a"), w.grant("INC-2: b", "1h")
+	for _, args := range [][]string{{"list"}, {"revoke", "--yes", "--reason", "stop"}, {"report", "-o", "-"}} {
+		w.run(append(args, "--principal", "alice@laptop")...).wantCode(exitUnknown).
+			wantErr(`--principal: no grant in the ledger is to "alice@laptop"`, "principal_name")
+		w.run(append(args, "--principal", "alice@*")...).wantCode(exitDone)
+	}
+	named := ask(key+" alice@laptop", "command:/bin/true", "INC-3: c")
+	w.run("list", "--principal", "alice@laptop").wantCode(exitDone).
+		wantOut(string(named.ID), string(unnamed.ID)).wantNotOut(string(other.ID))
+	w.run("revoke", string(named.ID), "--reason", "done").wantCode(exitDone)
+	w.run("sweep").wantCode(exitDone)
+	w.run("report", "--principal", "alice@laptop", "-o", "-").wantCode(exitDone).wantOut("INC-1: a", "INC-3: c").
+		wantNotOut("INC-2: b")
+	w.run("revoke", "--principal", "alice@laptop", "--yes", "--reason", "SEC-1: stolen").wantCode(exitDone).
+		wantOut(string(unnamed.ID), "revoked").wantNotOut(string(named.ID), string(other.ID))
+	w.wantAccess(unnamed, false)
+	w.wantAccess(other, true)
+	w.run("revoke", "--principal", "alice@laptop", "--yes", "--reason", "again").wantCode(exitDone).
+		wantErr("nothing is left to revoke")
+}
+
 func TestListJSONHasStableNames(t *testing.T) {
 	w := newWorld(t)
 	if out := w.run("list", "--json").wantCode(exitDone).out; strings.TrimSpace(out) != "[]" {

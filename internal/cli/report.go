@@ -63,7 +63,7 @@ func (p *program) makeReport(ctx context.Context, rt *config.Runtime, s selectio
 		return jit.Invalid("--from", "let it begin before it ends", "the period would begin at %s and end at %s",
 			jit.FormatTime(begin), jit.FormatTime(end))
 	}
-	wanted, err := s.matcher(now)
+	wanted, err := s.ledgerMatcher(ctx, rt)
 	if err != nil {
 		return err
 	}

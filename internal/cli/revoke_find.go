@@ -98,7 +98,7 @@ func (p *program) bySelection(ctx context.Context, rt *config.Runtime, r revocat
 	if err != nil {
 		return nil, err
 	}
-	if r.target != "" && !strings.ContainsAny(r.target, `*?[\`) {
+	if r.target != "" && !isGlob(r.target) {
 		if _, err := targetMatcher(rt, r.target); err != nil {
 			return nil, err
 		}

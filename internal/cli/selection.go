@@ -63,6 +63,41 @@ func (s *selection) matcher(now time.Time) (func(jit.Grant) bool, error) {
 	}, nil
 }
 
+// ledgerMatcher is [selection.matcher] with what the ledger knows: a name in one record of a principal also chooses the
+// records of the same principal that lack a name, as older ones and those rebuilt from markers do. It refuses a
+// principal that no record has.
+func (s *selection) ledgerMatcher(ctx context.Context, rt *config.Runtime) (func(jit.Grant) bool, error) {
+	now, others := rt.Broker.Now(), *s
+	others.principal = ""
+	matches, err := others.matcher(now)
+	if err != nil || s.principal == "" {
+		return matches, err
+	}
+	named, err := (&selection{principal: s.principal}).matcher(now)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]bool{}
+	for g, err := range rt.Ledger.Grants(ctx, jit.Filter{}) {
+		if err != nil {
+			return nil, unreadLedger(err)
+		}
+		if named(g) {
+			known[g.Principal] = true
+		}
+	}
+	if len(known) == 0 && !isGlob(s.principal) {
+		return nil, &jit.Error{
+			Attribute: "--principal", Err: jit.ErrUnknown,
+			Problem: fmt.Sprintf("no grant in the ledger is to %q", s.principal),
+			Hint:    "write a principal or a principal_name from `jit list --all --json`; some older records have no name",
+		}
+	}
+	return func(g jit.Grant) bool { return matches(g) && (known[g.Principal] || named(g)) }, nil
+}
+
+func isGlob(pattern string) bool { return strings.ContainsAny(pattern, `*?[\`) }
+
 // textMatcher matches the pattern itself and, as a glob, what it stands for. An empty pattern matches everything.
 func textMatcher(flag, pattern string) (func(string) bool, error) {
 	if pattern == "" {
@@ -118,7 +153,7 @@ func (s *selection) checkTarget(ctx context.Context, rt *config.Runtime) error {
 
 // grants reads the chosen grants from the ledger, in the order of their end.
 func (s *selection) grants(ctx context.Context, rt *config.Runtime) ([]jit.Grant, error) {
-	matches, err := s.matcher(rt.Broker.Now())
+	matches, err := s.ledgerMatcher(ctx, rt)
 	if err != nil {
 		return nil, err
 	}
