@@ -51,7 +51,7 @@ func TestPlannedStartAtOnceOfWhatHasBegun(t *testing.T) {
 		w.Clock.Advance(time.Hour)
 		b := w.Runtime().Broker
 		g := record(t, w, fact(t, w, "jit_grant.a", "id"))
-		if err := b.Execute(t.Context(), g.Place(), []reconcile.Step{{Kind: reconcile.Start, Place: g.Place(), Grant: g}})[0]; err != nil {
+		if err := b.Execute(t.Context(), []reconcile.Step{{Kind: reconcile.Start, Place: g.Place(), Grant: g}})[0]; err != nil {
 			t.Fatal(err)
 		}
 		w.Must("apply", "plan")
