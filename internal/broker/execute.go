@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -13,6 +14,9 @@ import (
 
 // ErrChanged is the error of a revocation because of drift whose grant changed after the drift was found.
 var ErrChanged = errors.New("the grant changed meanwhile and stays as it is; the next pass compares it again")
+
+// recordGrace is how long the outcomes of a call may take to record after its context has ended.
+const recordGrace = 20 * time.Second
 
 // action is how [Broker.Execute] carries out the steps of one kind.
 type action struct {
@@ -184,13 +188,18 @@ func (b *Broker) applyTasks(ctx context.Context, at jit.Place, a action, tasks [
 	}
 }
 
-// recordOutcomes writes the outcomes of all open tasks together. An outcome whose record has changed meanwhile is
-// recorded again with the newer record, and access given to a grant that has ended meanwhile is taken back.
-func (b *Broker) recordOutcomes(ctx context.Context, a action, tasks []task) {
+// recordOutcomes writes the outcomes of all open tasks together, even if the platform has used up the time of call. An
+// outcome whose record has changed meanwhile is recorded again with the newer record, and access given to a grant that
+// has ended meanwhile is taken back.
+func (b *Broker) recordOutcomes(call context.Context, a action, tasks []task) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(call))
+	defer cancel()
+	defer context.AfterFunc(call, func() { time.AfterFunc(recordGrace, cancel) })()
 	var w writes
 	for i := range tasks {
 		switch t := &tasks[i]; {
 		case t.closed:
+		case t.failed() && call.Err() != nil: // interrupted
 		case t.failed():
 			if e := a.failure(t); b.recordsFailure(t) && b.failures.news(t.Grant.ID, e.Kind, b.Now()) {
 				w.add(t, jit.Entry{Events: []jit.Event{e}})

@@ -26,11 +26,11 @@ type round struct {
 
 func (e *engine) newRound() (r *round, err error) {
 	r = &round{ours: e.servedByName, policies: sync.OnceValues(func() ([]jit.Policy, error) {
-		ctx, cancel := context.WithTimeout(e.calls, callTimeout)
+		ctx, cancel := e.bounded()
 		defer cancel()
 		return e.Broker.Ledger.Policies(ctx)
 	})}
-	ctx, cancel := context.WithTimeout(e.calls, callTimeout)
+	ctx, cancel := e.bounded()
 	defer cancel()
 	if r.live, err = e.Broker.Ledger.Places(ctx, e.served(), e.Broker.Now()); err == nil && e.EveryOwner {
 		var known []string

@@ -15,7 +15,7 @@ const (
 	slotsPerTarget = 16
 	// slow is how long a call may take before it gives its slot back and its lane moves on.
 	slow = 5 * time.Second
-	// callTimeout bounds the work of one visit.
+	// callTimeout bounds the work of one visit of a watcher.
 	callTimeout = 5 * time.Minute
 	// ledgerTimeout bounds one call to the ledger for due work.
 	ledgerTimeout = 20 * time.Second
@@ -84,11 +84,22 @@ type visit struct {
 // fail notes an error of what could not be read.
 func (v *visit) fail(err error) { v.unread = append(v.unread, err) }
 
-// visitAll visits places at once, as far as the slots of their targets allow, and returns when the work on all is done.
+// visitAll visits places, at most slotsPerTarget of a target at once, and returns when the work on all is done. Slow work
+// counts until it ends, though it gives its slot back to the lanes.
 func (e *engine) visitAll(places iter.Seq[jit.Place], work func(context.Context, *visit)) {
 	var wg sync.WaitGroup
+	limits := map[string]chan struct{}{}
 	for at := range places {
-		wg.Go(func() { e.visit(at, work) })
+		limit, known := limits[at.Target]
+		if !known {
+			limit = make(chan struct{}, slotsPerTarget)
+			limits[at.Target] = limit
+		}
+		wg.Go(func() {
+			limit <- struct{}{}
+			defer func() { <-limit }()
+			e.visit(at, work)
+		})
 	}
 	wg.Wait()
 }
@@ -100,9 +111,17 @@ func (e *engine) visit(at jit.Place, work func(context.Context, *visit)) {
 		return
 	}
 	defer release()
-	ctx, cancel := context.WithTimeout(e.calls, callTimeout)
+	ctx, cancel := e.bounded()
 	defer cancel()
 	work(ctx, &visit{engine: e, at: at, now: e.Broker.Now()})
+}
+
+// bounded returns the context of one visit. Only the caller's context bounds a single pass, which tries each task once.
+func (e *engine) bounded() (context.Context, context.CancelFunc) {
+	if e.single {
+		return context.WithCancel(e.calls)
+	}
+	return context.WithTimeout(e.calls, callTimeout)
 }
 
 // acquireSlot waits until fewer than slotsPerTarget scopes of the target are worked on. Slow work gives its slot back
@@ -144,7 +163,7 @@ func (v *visit) read(ctx context.Context, now time.Time) (snapshot jit.Snapshot,
 
 // scopes lists the places on the targets that may hold bindings of ours.
 func (e *engine) scopes(targets []string) (places map[jit.Place]bool, errs []error) {
-	ctx, cancel := context.WithTimeout(e.calls, callTimeout)
+	ctx, cancel := e.bounded()
 	defer cancel()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
