@@ -148,11 +148,17 @@ func (p *pass) due(ctx context.Context, now time.Time, skew error) error {
 func (p *pass) drain(ctx context.Context, now time.Time, skew error) error {
 	defer p.work.Wait()
 	for {
-		_, left, err := p.claim(ctx, now, skew)
-		if err != nil || !left {
+		tasks, left, err := p.claim(ctx, now, skew)
+		switch {
+		case err != nil:
 			return err
+		case left:
+			<-p.room
+		case tasks == 0:
+			return nil
+		default: // rows that another writer held locked may be free when this work is done
+			p.work.Wait()
 		}
-		<-p.room
 	}
 }
 
