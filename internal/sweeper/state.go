@@ -77,8 +77,9 @@ type Unread struct {
 
 // Observer receives what a [Watcher] does, as it happens. It must be quick and safe for concurrent use.
 type Observer interface {
-	// Stepped receives every step that was carried out or failed. For an end and a start that were carried out, lag is
-	// the time from when it was due to when the platform had confirmed it; for everything else it is negative.
+	// Stepped receives every step that was carried out or failed. For an end or start that the ledger listed as due and
+	// that was carried out, lag is the time from when it was due to when the platform had confirmed it. For everything
+	// else, also for ends found by drift or by markers alone, lag is negative.
 	Stepped(r Result, lag time.Duration)
 	// Passed receives every complete pass; kind is "due" or "drift".
 	Passed(kind string, p Passed)

@@ -80,10 +80,10 @@ func (w *Watcher) observe(v *visit) {
 	if w.Observer == nil {
 		return
 	}
-	now := w.Broker.Now()
+	now, due := w.Broker.Now(), v.round == nil && !v.unrecorded
 	for _, r := range v.results {
 		lag := time.Duration(-1)
-		if (r.Kind == reconcile.End || r.Kind == reconcile.Start) && !r.Failed() && !r.Grant.CleanupOpen() {
+		if due && (r.Kind == reconcile.End || r.Kind == reconcile.Start) && !r.Failed() && !r.Grant.CleanupOpen() {
 			lag = max(0, now.Sub(dueAt(r.Step)))
 		}
 		w.Observer.Stepped(r, lag)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -648,6 +649,40 @@ func TestWatchPutsDriftRight(t *testing.T) {
 		defer w.mu.Unlock()
 		if len(w.steps) != 1 || w.steps[0].Kind != reconcile.Repair {
 			t.Errorf("steps %+v", w.steps)
+		}
+	})
+}
+
+// silent is a ledger that lists nothing as due, as if somebody had written to it.
+type silent struct{ *jittest.Ledger }
+
+func (silent) AcquireDue(context.Context, jit.DueQuery) ([]jit.Grant, error) { return nil, nil }
+
+func (l silent) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
+	if !f.DueBy.IsZero() {
+		return func(func(jit.Grant, error) bool) {}
+	}
+	return l.Ledger.Grants(ctx, f)
+}
+
+// An end that only drift finds is not timed: it says nothing about how fast due work is done.
+func TestWatchTimesOnlyDueWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		g := w.grant("db", "a", "alice", "2m", time.Time{})
+		watcher := &sweeper.Watcher{
+			Sweeper:  sweeper.Sweeper{Broker: w.newBroker(), Holder: "a", MaxUnplanned: sweeper.DefaultMaxUnplanned},
+			Leases:   w.ledger.Leases(),
+			Observer: w,
+		}
+		watcher.Broker.Ledger = silent{w.ledger}
+		defer run(t, watcher)()
+		time.Sleep(30 * time.Minute)
+		w.want(g, false, "half an hour later")
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.steps) == 0 || len(w.lags) > 0 {
+			t.Errorf("steps %+v, lags %v, want a step without a lag", w.steps, w.lags)
 		}
 	})
 }
