@@ -114,7 +114,7 @@ func (b *Broker) lostRecord(d Decision, r Request) (g jit.Grant, found bool, err
 		return g, false, nil
 	}
 	g, _ = completed(g, d.asked)
-	g.TTL = d.asked.TTL
+	g.TTL, g.StartAsked = d.asked.TTL, d.asked.StartAsked
 	return g, true, b.credible(g, r)
 }
 

@@ -96,6 +96,7 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 		Reason:            r.Reason,
 		Renewal:           r.Renewal,
 		TTL:               r.TTL,
+		StartAsked:        jit.StartAsked(r.StartsAt),
 		StartBy:           r.StartBy,
 		TerminateSessions: r.TerminateSessions,
 		Enforcement:       traits.Enforcement,

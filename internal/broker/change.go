@@ -40,7 +40,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 		return g, err
 	case g.Over(now), g.GrantedAt.IsZero() && startsBySweeper(g, d.traits) && !begins:
 		return g, nil
-	case d.alters(), g.GrantedAt.IsZero():
+	case d.altersAccess(), g.GrantedAt.IsZero():
 		return b.ensure(ctx, g, jit.EventGranted)
 	case !g.Window.Contains(now): // it begins by itself
 		return b.ensure(ctx, g, jit.EventRepaired)
@@ -50,6 +50,11 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 
 // alters reports whether a change alters the record of a grant.
 func (d *Decision) alters() bool {
+	return d.altersAccess() || !d.Over && d.Grant.StartAsked != d.current.StartAsked
+}
+
+// altersAccess reports whether it alters more than how the beginning was asked for.
+func (d *Decision) altersAccess() bool {
 	was, is := d.current, d.Grant
 	return !d.Over && (len(d.changes) > 0 ||
 		is.StartBy != was.StartBy || is.TerminateSessions != was.TerminateSessions || is.TTL != was.TTL)
@@ -123,6 +128,9 @@ func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (next jit.Gr
 		attributes = append(attributes, "starts_at")
 	}
 	next.TTL, next.StartBy, next.TerminateSessions = r.TTL, r.StartBy, r.TerminateSessions
+	if r.StartNow || !r.StartsAt.IsZero() {
+		next.StartAsked = jit.StartAsked(r.StartsAt)
+	}
 	next.End = r.ExpiresAt
 	if !r.TTL.IsZero() {
 		next.End = next.Start.Add(r.TTL.Length())

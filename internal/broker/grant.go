@@ -69,6 +69,9 @@ func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Trait
 		}
 	}
 	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+		if g.ReasonLost() {
+			g.StartAsked = asked.StartAsked
+		}
 		var added bool
 		*g, added = completed(*g, asked)
 		state := string(g.State(b.Now()))

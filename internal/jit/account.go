@@ -34,6 +34,7 @@ var grantFacts = []fact{
 	{"ttl", func(g *Grant) string { return g.TTL.String() }},
 	{"starts_at", func(g *Grant) string { return instant(g.Start) }},
 	{"expires_at", func(g *Grant) string { return instant(g.End) }},
+	{"start_asked", func(g *Grant) string { return g.StartAsked }},
 	{"start_by", func(g *Grant) string { return instant(g.StartBy) }},
 	{"policy", func(g *Grant) string { return g.Policy }},
 	{"terminate_sessions", func(g *Grant) string { return flag(g.TerminateSessions) }},

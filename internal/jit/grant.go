@@ -89,6 +89,8 @@ type Grant struct {
 	TTL TTL `json:"ttl,omitzero"`
 	// Window is the time of access. It is fixed when the grant is first applied.
 	Window
+	// StartAsked is the beginning that the request asks for; see [StartAsked].
+	StartAsked string `json:"-"`
 	// StartBy: after it the grant may no longer begin.
 	StartBy time.Time `json:"start_by,omitzero"`
 	// Policy is the name of the policy that permitted it; empty when none governs.
@@ -167,6 +169,25 @@ func (g Grant) Live(now time.Time) bool { return !g.Over(now) && !g.Failed() }
 
 // Deferred reports whether the grant was meant to begin later than it was asked for.
 func (g Grant) Deferred() bool { return g.Start.After(g.RequestedAt) }
+
+// startAtOnce is the recorded beginning of a request that sets none.
+const startAtOnce = "at once"
+
+// StartAsked returns the recorded form of the beginning that a request asks for; zero is at once. Records of programs
+// before 0.1.0 hold none.
+func StartAsked(at time.Time) string { return cmp.Or(FormatTime(at), startAtOnce) }
+
+// AskedStart returns the beginning that the request asks for; zero if the grant was to begin at once. If the record does
+// not hold it, the window tells.
+func (g Grant) AskedStart() time.Time {
+	if at, err := time.Parse(time.RFC3339, g.StartAsked); err == nil {
+		return at
+	}
+	if g.StartAsked != startAtOnce && g.Deferred() {
+		return g.Start
+	}
+	return time.Time{}
+}
 
 // DueToStart reports whether a deferred grant should be put on its platform now.
 func (g Grant) DueToStart(now time.Time) bool {

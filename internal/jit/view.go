@@ -14,7 +14,7 @@ type View struct {
 	Grant
 	// Summary says in one line who gets what, where, for how long and why.
 	Summary string `json:"summary"`
-	// RequestDigest is [Grant.RequestDigest]; empty while the ledger has no id.
+	// RequestDigest is [Grant.RequestDigest].
 	RequestDigest string `json:"request_digest,omitempty"`
 	// ReasonLost: the ledger lost the reason, and Reason says so.
 	ReasonLost bool  `json:"reason_lost,omitempty"`
@@ -57,8 +57,8 @@ func (g Grant) AccessEnd() time.Time {
 // Summary says in one line what the grant asks for: who, what, where, how long and why.
 func (g Grant) Summary() string {
 	s := fmt.Sprintf("%s: %s on %s/%s", abbreviate(g.Principal), g.Role, g.Target, g.Scope)
-	if g.Deferred() {
-		s += " from " + FormatTime(g.Start)
+	if at := g.AskedStart(); !at.IsZero() {
+		s += " from " + FormatTime(at)
 	}
 	if !g.TTL.IsZero() {
 		s += " for " + FormatDuration(g.TTL.Length())
@@ -83,21 +83,19 @@ func abbreviate(s string) string {
 }
 
 // RequestDigest identifies what is asked for, exactly as it is asked, in the ledger of that id: SHA-256, in hex, over
-// the length-prefixed fields. Changing any of them is another request. It is empty if the ledger has no id.
+// the length-prefixed fields. Changing any of them is another request. It is empty if the ledger has no id, and for a
+// record that has lost the request.
 func (g Grant) RequestDigest(ledger string) string {
-	if ledger == "" {
+	if ledger == "" || g.ReasonLost() {
 		return ""
 	}
-	ttl, end, start := "", FormatTime(g.End), ""
+	ttl, end := "", FormatTime(g.End)
 	if !g.TTL.IsZero() {
 		ttl, end = FormatDuration(g.TTL.Length()), ""
 	}
-	if g.Deferred() {
-		start = FormatTime(g.Start)
-	}
 	const breakGlass, requester = false, ""
 	sum := hashParts("jit request v1", ledger, g.Owner, g.Target, g.Principal, g.Role, g.Scope, g.Reason,
-		strconv.FormatInt(g.Renewal, 10), ttl, end, start, FormatTime(g.StartBy),
+		strconv.FormatInt(g.Renewal, 10), ttl, end, FormatTime(g.AskedStart()), FormatTime(g.StartBy),
 		strconv.FormatBool(g.TerminateSessions), strconv.FormatBool(breakGlass), requester).Sum(nil)
 	return hex.EncodeToString(sum)
 }

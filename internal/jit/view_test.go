@@ -26,7 +26,13 @@ func TestSummary(t *testing.T) {
 			g.TTL = TTL{}
 		},
 		"alice: payments_read on payments-db/cluster from 2026-11-23T16:00:00Z for 2h, INC-4211: fail over": func(g *Grant) {
-			g.RequestedAt = g.Start.Add(-time.Hour)
+			g.RequestedAt = g.Start.Add(-time.Hour) // as older programs recorded it
+		},
+		"alice: payments_read on payments-db/cluster from 2026-11-23T15:00:00Z for 2h, INC-4211: fail over": func(g *Grant) {
+			g.StartAsked = StartAsked(g.Start.Add(-time.Hour)) // it had passed when the request was recorded
+		},
+		"alice: payments_read on payments-db/cluster for 2h, INC-4211: at once after all": func(g *Grant) {
+			g.RequestedAt, g.StartAsked, g.Reason = g.Start.Add(-time.Hour), StartAsked(time.Time{}), "INC-4211: at once after all"
 		},
 		"ssh-ed25519 AAAAAAAAAAAA…AAAAAAAAAAA alice@laptop: payments_read on payments-db/cluster for 2h, INC-4211: fail over": func(g *Grant) {
 			g.Principal = key
@@ -46,6 +52,11 @@ func TestRequestDigest(t *testing.T) {
 	base := viewed()
 	if got := base.RequestDigest(""); got != "" {
 		t.Errorf("without a ledger the digest is %q, want none", got)
+	}
+	lost := base
+	lost.Reason = ""
+	if got := lost.RequestDigest(ledger); got != "" {
+		t.Errorf("a record that lost its request has the digest %q, want none", got)
 	}
 	seen := map[string]string{base.RequestDigest(ledger): "nothing", base.RequestDigest(ledger + "0"): "the ledger"}
 	for name, change := range map[string]func(*Grant){
@@ -67,7 +78,7 @@ func TestRequestDigest(t *testing.T) {
 	for name, change := range map[string]func(*Grant){
 		"spelling of ttl": func(g *Grant) { g.TTL = RecordedTTL("120m") }, "window": func(g *Grant) { g.End = g.End.Add(time.Hour) },
 		"policy": func(g *Grant) { g.Policy = "x" }, "granted": func(g *Grant) { g.GrantedAt = g.End },
-		"revoked": func(g *Grant) { g.RevokedAt = g.End }, "version": func(g *Grant) { g.Version++ },
+		"revoked": func(g *Grant) { g.RevokedAt = g.End }, "at once": func(g *Grant) { g.StartAsked = StartAsked(time.Time{}) }, "version": func(g *Grant) { g.Version++ },
 	} {
 		g := base
 		change(&g)

@@ -14,7 +14,7 @@ var grantColumns = []string{
 	"id", "owner", "target", "principal", "role", "scope", "reason", "renewal",
 	"ttl", "starts_at", "expires_at", "start_by", "policy", "terminate_sessions", "enforcement", "session_tail",
 	"requested_at", "granted_at", "failed_at", "revoked_at", "revoked_by", "revoke_reason", "ended_at",
-	"holder", "version", "alone", "announced_end", "open_drift", "failure", "remains", "principal_name",
+	"holder", "version", "alone", "announced_end", "open_drift", "failure", "remains", "principal_name", "start_asked",
 }
 
 // laterColumns came with a migration: what is read in their place from a ledger that has not seen it yet.
@@ -28,6 +28,7 @@ var laterColumns = map[string]struct {
 	"failure":        {6, "''"},
 	"remains":        {8, "''"},
 	"principal_name": {9, "''"},
+	"start_asked":    {9, "''"},
 }
 
 // columnsOf lists grantColumns as a ledger of that schema can return them.
@@ -86,7 +87,7 @@ func grantRow(g *jit.Grant) []any {
 		g.RequestedAt.UnixMicro(), instant(g.GrantedAt), instant(g.FailedAt), instant(g.RevokedAt),
 		text(g.RevokedBy), text(g.RevokeReason), instant(g.EndedAt),
 		g.Holder, g.Version, flag(g.NoStandingBefore), instant(g.AnnouncedEnd), text(string(g.OpenDrift)), text(g.Failure), text(g.Remains),
-		text(g.PrincipalName),
+		text(g.PrincipalName), text(g.StartAsked),
 		instant(g.DueAt()),
 	}
 }
@@ -103,7 +104,7 @@ func scanGrant(rows *sql.Rows, before ...any) (jit.Grant, error) {
 	err := rows.Scan(append(before, &g.ID, &g.Owner, &g.Target, &g.Principal, &g.Role, &g.Scope, &g.Reason, &g.Renewal,
 		&ttl, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail,
 		&requested, &granted, &failed, &revoked, &g.RevokedBy, &g.RevokeReason, &ended,
-		&g.Holder, &g.Version, &alone, &announced, &g.OpenDrift, &g.Failure, &g.Remains, &g.PrincipalName)...)
+		&g.Holder, &g.Version, &alone, &announced, &g.OpenDrift, &g.Failure, &g.Remains, &g.PrincipalName, &g.StartAsked)...)
 	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
 	g.Reason, g.TTL = jit.RecordedReason(g.Reason), jit.RecordedTTL(ttl)
 	g.StartBy = moment(startBy)

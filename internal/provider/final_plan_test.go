@@ -62,6 +62,51 @@ func TestPlannedStartAtOnceOfWhatHasBegun(t *testing.T) {
 	})
 }
 
+// The request digest is that of the request, whatever the clock says when it is recorded, in the state as in the ledger.
+func TestDigestOfARequestedBeginning(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, grant("b", fmt.Sprintf("principal = %q", bob)))
+		w.Apply()
+		agree := func(when string) (digest string) {
+			t.Helper()
+			digest = fact(t, w, "jit_grant.a", "request_digest")
+			v := record(t, w, fact(t, w, "jit_grant.a", "id"))
+			ledger, err := w.Runtime().Ledger.ID(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := v.RequestDigest(ledger); got != digest {
+				t.Errorf("%s: the ledger has the digest %s and the state %s", when, got, digest)
+			}
+			if got := fact(t, w, "jit_grant.a", "summary"); got != v.Summary() {
+				t.Errorf("%s: the ledger has the summary %q and the state %q", when, v.Summary(), got)
+			}
+			return digest
+		}
+		atOnce, begin := grant("a", "renewal = 2"), w.Clock.Now().Add(time.Hour)
+		configure(w, grant("a", fmt.Sprintf("starts_at = %q", jit.FormatTime(begin))))
+		w.Must("plan", "-out=plan")
+		w.Clock.Advance(2 * time.Hour)
+		w.Must("apply", "plan")
+		agree("with a beginning that passed before the apply")
+		unchanged(t, w, "after it")
+
+		configure(w, grant("a", "renewal = 2", fmt.Sprintf("starts_at = %q", jit.FormatTime(w.Clock.Now().Add(time.Hour)))))
+		w.Apply()
+		scheduled := agree("scheduled")
+		configure(w, atOnce)
+		if r := w.Plan("-out=plan"); strings.Contains(r.Text(), "request_digest = (known") {
+			t.Errorf("the digest is not planned:\n%s", r.Text())
+		}
+		w.Clock.Advance(time.Minute)
+		w.Must("apply", "plan")
+		if got := agree("at once after all"); got == scheduled || strings.Contains(fact(t, w, "jit_grant.a", "summary"), " from ") {
+			t.Errorf("it is still asked for later: %s", fact(t, w, "jit_grant.a", "summary"))
+		}
+		unchanged(t, w, "begun at once")
+	})
+}
+
 // A saved plan applies although ledger and state were lost before it: the first grant makes the ledger and its id.
 func TestSavedPlanWithoutALedger(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {

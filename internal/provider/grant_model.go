@@ -189,9 +189,7 @@ func recorded(v jit.View) grantModel {
 		TerminateSessions: types.BoolValue(v.TerminateSessions),
 		Timeouts:          noTimeouts,
 	}
-	if v.Deferred() {
-		m.StartsAt = types.StringValue(jit.FormatTime(v.Start))
-	}
+	m.StartsAt = optional(jit.FormatTime(v.AskedStart()))
 	m.open(grantModel{Scope: m.Scope, TTL: m.TTL, Policy: m.Policy})
 	m.fill(v)
 	return m
@@ -231,7 +229,7 @@ func (s *grantState) remembered(b *backend) jit.Grant {
 	g := jit.Grant{
 		ID: jit.ID(s.ID.ValueString()), Owner: b.Broker.Owner, Binding: r.Binding, Reason: r.Reason, Renewal: r.Renewal,
 		TTL: r.TTL, Window: jit.Window{Start: s.start, End: end}, StartBy: r.StartBy, Policy: r.Policy,
-		TerminateSessions: r.TerminateSessions, Enforcement: jit.Enforcement(s.Enforcement.ValueString()),
+		StartAsked: jit.StartAsked(r.StartsAt), TerminateSessions: r.TerminateSessions, Enforcement: jit.Enforcement(s.Enforcement.ValueString()),
 		RequestedAt: s.start, GrantedAt: s.start,
 	}
 	if p, ok := b.Broker.Targets[r.Binding.Target]; ok {

@@ -354,7 +354,7 @@ func (m *grantModel) move(config grantModel) {
 func (r *grantResource) describe(ctx context.Context, plan *grantModel, g jit.Grant, asked broker.Request) {
 	g.Reason, g.Renewal, g.TTL = asked.Reason, asked.Renewal, asked.TTL
 	g.StartBy, g.TerminateSessions = asked.StartBy, asked.TerminateSessions
-	g.Window, g.RequestedAt = jit.Window{Start: asked.StartsAt, End: asked.ExpiresAt}, time.Time{}
+	g.StartAsked, g.End = jit.StartAsked(asked.StartsAt), asked.ExpiresAt
 	v := r.view(ctx, g)
 	plan.Summary, plan.RequestDigest = types.StringValue(v.Summary), types.StringUnknown()
 	if v.RequestDigest != "" {
