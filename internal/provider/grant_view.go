@@ -25,9 +25,11 @@ var viewAttributes = []struct {
 	{"owner", types.StringType, "The owner of the grant."},
 	{"target", types.StringType, "The target."},
 	{"principal", types.StringType, "Who has the access, in the canonical form."},
+	{"principal_name", types.StringType, "What people call the principal, such as the comment of an SSH key; null if it has no other name."},
 	{"role", types.StringType, "What access, in the canonical form."},
 	{"scope", types.StringType, "Where on the target, in the canonical form."},
 	{"reason", types.StringType, "Why."},
+	{"reason_lost", types.BoolType, "Whether the ledger lost the reason; `reason` says so."},
 	{"renewal", types.Int64Type, "How many times this has been granted for the same reason, counted from 1."},
 	{"ttl", types.StringType, "The length, as it was written; null if an end was written instead."},
 	{"starts_at", types.StringType, "The beginning of the window."},
@@ -101,7 +103,9 @@ func viewValues(v jit.View) (map[string]attr.Value, error) {
 			}
 			values[a.name] = types.Int64Value(n)
 		default:
-			values[a.name] = types.StringNull()
+			if values[a.name] = types.StringNull(); a.kind == types.BoolType {
+				values[a.name] = types.BoolValue(false)
+			}
 		}
 	}
 	return values, nil

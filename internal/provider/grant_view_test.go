@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -16,7 +18,9 @@ func TestViewAttributes(t *testing.T) {
 		Window: jit.Window{Start: at, End: at}, StartBy: at, Policy: "x", TerminateSessions: true, Enforcement: jit.Native,
 		OpenDrift: jit.DriftMissing, RequestedAt: at, GrantedAt: at, FailedAt: at, Failure: "x", RevokedAt: at, RevokedBy: "x",
 		RevokeReason: "x", EndedAt: at, Remains: "x",
+		PrincipalName: "x",
 	}.View(at, "x")
+	v.ReasonLost = true
 	text, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
@@ -28,6 +32,10 @@ func TestViewAttributes(t *testing.T) {
 	values, err := viewValues(v)
 	if err != nil {
 		t.Fatal(err)
+	}
+	kept, err := viewValues(jit.Grant{Reason: "x"}.View(at, ""))
+	if err != nil || !kept["reason_lost"].Equal(types.BoolValue(false)) {
+		t.Errorf("with its reason: reason_lost is %v, %v", kept["reason_lost"], err)
 	}
 	for name := range facts {
 		if value, ok := values[name]; !ok || value.IsNull() {
