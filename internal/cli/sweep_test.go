@@ -246,3 +246,13 @@ func TestAnUnfinishedPassDoesNotSayNothingToDo(t *testing.T) {
 		}
 	}
 }
+
+// A binding that only its marker explains was requested at an unknown time, so the time is left out.
+func TestSweepJSONLeavesOutUnknownTimes(t *testing.T) {
+	w := newWorld(t)
+	w.grant("INC-1: a", "30m")
+	lostLedger(w)
+	w.now = w.now.Add(time.Hour)
+	w.run("sweep", "--dry-run", "--json").wantCode(exitNotDone).wantOut(`"expires_at"`).
+		wantNotOut("0001-01-01", `"requested_at"`)
+}

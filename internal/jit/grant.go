@@ -107,7 +107,7 @@ type Grant struct {
 
 	// RequestedAt: the intent was recorded. GrantedAt: the platform confirmed the access.
 	// FailedAt: the attempt to grant ended in the error Failure and is known to have given nothing.
-	RequestedAt time.Time `json:"requested_at"`
+	RequestedAt time.Time `json:"requested_at,omitzero"`
 	GrantedAt   time.Time `json:"granted_at,omitzero"`
 	FailedAt    time.Time `json:"failed_at,omitzero"`
 	Failure     string    `json:"failure,omitempty"`
