@@ -25,7 +25,7 @@ func TestRemainsOfADatabaseRole(t *testing.T) {
 	says(t, s.mustJit("revoke", s.fact("a", "id"), "--reason", "INC-2: done"), "revoked", "note: ", "cannot be dropped")
 	s.may(false, "after the revocation")
 	says(t, s.mustJit("list"), "revoked (clean-up open)")
-	says(t, s.mustJit("sweep"), "remains", "the access of 1 grants has ended")
+	says(t, s.mustJit("sweep"), "remains", "the access of 1 grant has ended")
 	says(t, s.mustJit("show", s.fact("a", "id")), "ended_at", "remains")
 	s.unchanged("with its clean-up open")
 
