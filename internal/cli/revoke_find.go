@@ -150,10 +150,7 @@ func marked(ctx context.Context, rt *config.Runtime, wanted func(jit.Grant) bool
 					note(fmt.Errorf("read %s of target %q: %w", scope, name, err))
 				}
 				for _, o := range snapshot.Ours {
-					g := jit.Grant{
-						ID: o.Marker.ID, Owner: o.Marker.Owner, Window: o.Marker.Window,
-						Binding: jit.Binding{Target: name, Principal: o.Principal, Role: o.Role, Scope: scope},
-					}
+					g := o.Marker.Grant(jit.Place{Target: name, Scope: scope}.Binding(o.Principal, o.Role))
 					if wanted(g) {
 						mu.Lock()
 						found = append(found, g)
