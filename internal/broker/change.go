@@ -21,7 +21,7 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 	err := jit.ErrStale
 	for try := 0; errors.Is(err, jit.ErrStale) && try < maxRetries; try++ {
 		if d, err = b.decideChange(ctx, g, r, false); err == nil {
-			err = b.recordChange(ctx, &d, r)
+			err = b.recordChange(ctx, &d)
 		}
 	}
 	if err != nil {
@@ -61,7 +61,7 @@ func (d *Decision) altersAccess() bool {
 }
 
 // recordChange records a change. Where nothing changes it records no more than what the ledger has lost.
-func (b *Broker) recordChange(ctx context.Context, d *Decision, r Request) error {
+func (b *Broker) recordChange(ctx context.Context, d *Decision) error {
 	g := &d.Grant
 	var event jit.Event
 	switch {
@@ -78,9 +78,6 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision, r Request) error
 			kind = jit.EventExtended
 		}
 		event = b.window(kind, *g, "from", jit.FormatTime(d.current.End))
-		if r.Policy != "" {
-			g.Policy = r.Policy
-		}
 	}
 	err := b.Ledger.Write(ctx, []jit.Entry{jit.Rewrite(d.recorded, *g, event)})[0]
 	if err == nil {
@@ -151,7 +148,7 @@ func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (next jit.Gr
 			"people approved the grant on target %q from %s to %s, and an approved window cannot change",
 			g.Target, jit.FormatTime(g.Start), jit.FormatTime(g.End))
 	}
-	if r.Policy != "" && r.Policy != g.Policy {
+	if r.Policy != "" && r.Policy != g.Policy || r.AnyPolicy && g.Policy != "" {
 		attributes = append(attributes, "policy")
 	}
 	if !next.End.After(next.Start) {

@@ -257,7 +257,9 @@ func (b *Broker) decideChange(ctx context.Context, g jit.Grant, r Request, plann
 	if len(d.changes) == 0 || d.Over || !d.Grant.RevokedAt.IsZero() {
 		return d, nil
 	}
-	return d, b.judgeInto(ctx, &d, r, planned)
+	err = b.judgeInto(ctx, &d, r, planned)
+	d.Grant.Policy = d.Verdict.Policy
+	return d, err
 }
 
 // traced refuses a grant that the ledger has lost and that has no trace on its target: it may have been revoked.

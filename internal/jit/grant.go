@@ -142,9 +142,10 @@ func (g Grant) ReasonLost() bool { return g.Reason == "" }
 // ReasonText returns the reason, or words for a lost one.
 func (g Grant) ReasonText() string { return cmp.Or(g.Reason, lostReason) }
 
-// RecordedReason returns the reason that a ledger holds. Ledgers before 0.1.0 held words for a lost one.
+// RecordedReason returns the reason that a ledger or a Terraform state holds; empty if the text stands for a lost one.
+// States hold the words of [Grant.ReasonText], ledgers before 0.1.0 other words.
 func RecordedReason(text string) string {
-	if text == "unknown: the record was lost and made again from the marker on the target" {
+	if text == lostReason || text == "unknown: the record was lost and made again from the marker on the target" {
 		return ""
 	}
 	return text

@@ -227,7 +227,7 @@ func (s *grantState) remembered(b *backend) jit.Grant {
 	r, _ := s.request() // a state holds what was once accepted
 	end, _ := jit.ParseTime("expires_at", s.ExpiresAt.ValueString())
 	g := jit.Grant{
-		ID: jit.ID(s.ID.ValueString()), Owner: b.Broker.Owner, Binding: r.Binding, Reason: r.Reason, Renewal: r.Renewal,
+		ID: jit.ID(s.ID.ValueString()), Owner: b.Broker.Owner, Binding: r.Binding, Reason: jit.RecordedReason(r.Reason), Renewal: r.Renewal,
 		TTL: r.TTL, Window: jit.Window{Start: s.start, End: end}, StartBy: r.StartBy, Policy: r.Policy,
 		StartAsked: jit.StartAsked(r.StartsAt), TerminateSessions: r.TerminateSessions, Enforcement: jit.Enforcement(s.Enforcement.ValueString()),
 		RequestedAt: s.start, GrantedAt: s.start,
