@@ -23,8 +23,10 @@ import (
 func alone(t *testing.T) {
 	t.Helper()
 	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "very secret", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_REGION": "us-east-1",
-		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true", "AWS_ENDPOINT_URL": "",
+		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "very secret", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
+		"AWS_REGION":      "us-east-1",
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_ENDPOINT_URL": "",
 	} {
 		t.Setenv(name, value)
 	}
@@ -36,20 +38,25 @@ func TestCheck(t *testing.T) {
 		config    awsconfig.Config
 		attribute string // to blame; empty when all is right
 	}{
-		"nothing":                  {awsconfig.Config{}, ""},
-		"everything":               {awsconfig.Config{Region: "us-gov-east-1", Profile: "prod admin", Endpoint: "https://vpce.example.com:8443/iam", AssumeRole: &awsconfig.AssumeRole{RoleARN: operator, ExternalID: "a/b:c", SessionName: "jit-1"}}, ""},
-		"loopback":                 {awsconfig.Config{Endpoint: "http://127.0.0.1:5000"}, ""},
-		"no region":                {awsconfig.Config{Region: "Frankfurt"}, "region"},
-		"a profile of two lines":   {awsconfig.Config{Profile: "a\nb"}, "profile"},
-		"no URL":                   {awsconfig.Config{Endpoint: "vpce.example.com"}, "endpoint"},
-		"unencrypted":              {awsconfig.Config{Endpoint: "http://vpce.example.com"}, "endpoint"},
-		"a password in the URL":    {awsconfig.Config{Endpoint: "https://a:hunter2@vpce.example.com"}, "endpoint"},
-		"a query":                  {awsconfig.Config{Endpoint: "https://vpce.example.com?x=1"}, "endpoint"},
-		"no role":                  {awsconfig.Config{AssumeRole: &awsconfig.AssumeRole{}}, "assume_role.role_arn"},
-		"a user as the role":       {awsconfig.Config{AssumeRole: &awsconfig.AssumeRole{RoleARN: "arn:aws:iam::123456789012:user/a"}}, "assume_role.role_arn"},
-		"a short external id":      {awsconfig.Config{AssumeRole: &awsconfig.AssumeRole{RoleARN: operator, ExternalID: "a"}}, "assume_role.external_id"},
-		"a long external id":       {awsconfig.Config{AssumeRole: &awsconfig.AssumeRole{RoleARN: operator, ExternalID: strings.Repeat("hunter2", 200)}}, "assume_role.external_id"},
-		"a session name of blanks": {awsconfig.Config{AssumeRole: &awsconfig.AssumeRole{RoleARN: operator, SessionName: "a b"}}, "assume_role.session_name"},
+		"nothing": {awsconfig.Config{}, ""},
+		"everything": {awsconfig.Config{Region: "us-gov-east-1", Profile: "prod admin",
+			Endpoint:   "https://vpce.example.com:8443/iam",
+			AssumeRole: &awsconfig.AssumeRole{RoleARN: operator, ExternalID: "a/b:c", SessionName: "jit-1"}}, ""},
+		"loopback":               {awsconfig.Config{Endpoint: "http://127.0.0.1:5000"}, ""},
+		"no region":              {awsconfig.Config{Region: "Frankfurt"}, "region"},
+		"a profile of two lines": {awsconfig.Config{Profile: "a\nb"}, "profile"},
+		"no URL":                 {awsconfig.Config{Endpoint: "vpce.example.com"}, "endpoint"},
+		"unencrypted":            {awsconfig.Config{Endpoint: "http://vpce.example.com"}, "endpoint"},
+		"a password in the URL":  {awsconfig.Config{Endpoint: "https://a:hunter2@vpce.example.com"}, "endpoint"},
+		"a query":                {awsconfig.Config{Endpoint: "https://vpce.example.com?x=1"}, "endpoint"},
+		"no role":                {awsconfig.Config{AssumeRole: &awsconfig.AssumeRole{}}, "assume_role.role_arn"},
+		"a user as the role":     {awsconfig.Config{AssumeRole: &awsconfig.AssumeRole{RoleARN: "arn:aws:iam::123456789012:user/a"}}, "assume_role.role_arn"},
+		"a short external id": {awsconfig.Config{AssumeRole: &awsconfig.AssumeRole{RoleARN: operator,
+			ExternalID: "a"}}, "assume_role.external_id"},
+		"a long external id": {awsconfig.Config{AssumeRole: &awsconfig.AssumeRole{RoleARN: operator,
+			ExternalID: strings.Repeat("hunter2", 200)}}, "assume_role.external_id"},
+		"a session name of blanks": {awsconfig.Config{AssumeRole: &awsconfig.AssumeRole{RoleARN: operator,
+			SessionName: "a b"}}, "assume_role.session_name"},
 	} {
 		err := tc.config.Check()
 		var told *jit.Error
@@ -59,7 +66,8 @@ func TestCheck(t *testing.T) {
 			}
 			continue
 		}
-		if !errors.As(err, &told) || !errors.Is(err, jit.ErrInvalid) || told.Attribute != tc.attribute || told.Hint == "" {
+		if !errors.As(err, &told) || !errors.Is(err, jit.ErrInvalid) || told.Attribute != tc.attribute ||
+			told.Hint == "" {
 			t.Errorf("%s: %v, want one that blames %s and says what to write", name, err, tc.attribute)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
@@ -78,7 +86,8 @@ func server(t *testing.T, first ...http.HandlerFunc) (url string, asked func() i
 			first[i](w, r)
 			return
 		}
-		_, _ = fmt.Fprint(w, `<GetUserResponse><GetUserResult><User><UserName>alice</UserName></User></GetUserResult></GetUserResponse>`)
+		_, _ = fmt.Fprint(w,
+			`<GetUserResponse><GetUserResult><User><UserName>alice</UserName></User></GetUserResult></GetUserResponse>`)
 	}))
 	t.Cleanup(s.Close)
 	return s.URL, func() int { return int(n.Load()) }
@@ -90,7 +99,8 @@ func refuse(status int, code string, header ...string) http.HandlerFunc {
 			w.Header().Set(header[i], header[i+1])
 		}
 		w.WriteHeader(status)
-		_, _ = fmt.Fprintf(w, `<ErrorResponse><Error><Code>%s</Code><Message>no</Message></Error></ErrorResponse>`, code)
+		_, _ = fmt.Fprintf(w, `<ErrorResponse><Error><Code>%s</Code><Message>no</Message></Error></ErrorResponse>`,
+			code)
 	}
 }
 
@@ -141,7 +151,8 @@ func TestRetriesEnd(t *testing.T) {
 	config.Retryer = func() aws.Retryer { return awsconfig.Retryer("ConcurrentModification") }
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
-	if _, err := iam.NewFromConfig(config).GetUser(ctx, &iam.GetUserInput{}); awsconfig.Code(err) != "ConcurrentModification" || asked() < 4 || asked() > 20 {
+	if _, err := iam.NewFromConfig(config).GetUser(ctx,
+		&iam.GetUserInput{}); awsconfig.Code(err) != "ConcurrentModification" || asked() < 4 || asked() > 20 {
 		t.Errorf("a storm that does not end: %v after %d requests", err, asked())
 	}
 }
@@ -152,7 +163,8 @@ func TestWatch(t *testing.T) {
 	for offset, skewed := range map[time.Duration]bool{0: false, 5 * time.Minute: true, -5 * time.Minute: true} {
 		url, _ := server(t, refuse(http.StatusServiceUnavailable, "ServiceUnavailable"))
 		var calls []string
-		watch := &awsconfig.Watch{Now: func() time.Time { return time.Now().Add(offset) }, OnCall: func(operation string) { calls = append(calls, operation) }}
+		watch := &awsconfig.Watch{Now: func() time.Time { return time.Now().Add(offset) },
+			OnCall: func(operation string) { calls = append(calls, operation) }}
 		if !watch.Clock().IsZero() || watch.Skew() != nil {
 			t.Error("it tells of a clock before anything was asked")
 		}
@@ -169,7 +181,8 @@ func TestWatch(t *testing.T) {
 }
 
 func TestCheckAccount(t *testing.T) {
-	for id, ok := range map[string]bool{"123456789012": true, "": false, "12345678901": false, "1234567890123": false, "12345678901a": false, "123456789012\n": false} {
+	for id, ok := range map[string]bool{"123456789012": true, "": false, "12345678901": false, "1234567890123": false,
+		"12345678901a": false, "123456789012\n": false} {
 		if err := awsconfig.CheckAccount("scope", id); (err == nil) != ok {
 			t.Errorf("%q: %v", id, err)
 		}
@@ -184,7 +197,8 @@ func TestAWrongSignatureTellsNoToken(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/xml")
 		w.WriteHeader(http.StatusForbidden)
-		_, _ = fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code><Message>The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.
+		_, _ = fmt.Fprintf(w,
+			`<ErrorResponse><Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code><Message>The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.
 
 The Canonical String for this request should have been
 'POST
@@ -203,7 +217,8 @@ host;x-amz-security-token'
 		t.Fatal(err)
 	}
 	_, err = awsconfig.Identify(t.Context(), loaded)
-	if err == nil || strings.Contains(err.Error(), token) || !strings.Contains(err.Error(), "SignatureDoesNotMatch: The request signature we calculated does not match") {
+	if err == nil || strings.Contains(err.Error(), token) ||
+		!strings.Contains(err.Error(), "SignatureDoesNotMatch: The request signature we calculated does not match") {
 		t.Errorf("%v, want one without the token", err)
 	}
 	cfg.AssumeRole = &awsconfig.AssumeRole{RoleARN: "arn:aws:iam::123456789012:role/operator"}

@@ -125,7 +125,8 @@ func TestKubernetes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := admin.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(t.Context()); err != nil || string(out) != "ok" {
+	if out, err := admin.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(t.Context()); err != nil ||
+		string(out) != "ok" {
 		t.Errorf("/readyz: got %q, %v", out, err)
 	}
 	view, err := admin.RbacV1().ClusterRoles().Get(t.Context(), "view", metav1.GetOptions{})
@@ -141,7 +142,8 @@ func TestKubernetes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := alice.CoreV1().Secrets("default").List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+	if _, err := alice.CoreV1().Secrets("default").List(t.Context(),
+		metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("a user without a role lists secrets: got %v, want forbidden", err)
 	}
 	master, err := kubernetes.NewForConfig(server.User(t, "bob", "system:masters"))
@@ -185,7 +187,8 @@ func TestVersityGW(t *testing.T) {
 		{`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::receipts/*"}}`, false},
 	} {
 		name, user := "p", "alice"
-		if _, err := gateway.Admin().PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: &user, PolicyName: &name, PolicyDocument: &tc.policy}); err != nil {
+		if _, err := gateway.Admin().PutUserPolicy(t.Context(),
+			&iam.PutUserPolicyInput{UserName: &user, PolicyName: &name, PolicyDocument: &tc.policy}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := gateway.Reads(t.Context(), key, "invoices"); err != nil || got != tc.want {

@@ -2,17 +2,12 @@ package awsiam
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
@@ -39,7 +34,8 @@ func TestOnAGateway(t *testing.T) {
 		}
 	}
 	reads("gateway-invoices", false, "before everything")
-	a := grantOf(jit.Binding{Principal: alice, Role: "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess on arn:aws:s3:::gateway-invoices/*"}, "window")
+	a := grantOf(jit.Binding{Principal: alice,
+		Role: "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess on arn:aws:s3:::gateway-invoices/*"}, "window")
 	a.Marker.Window.Start = jit.Second(time.Now()).Add(3 * time.Second)
 	a.Marker.Window.End = a.Marker.Window.Start.Add(3 * time.Second)
 	apply(t, p, jit.Ensure, a)
@@ -72,7 +68,8 @@ func TestTerminateSessions(t *testing.T) {
 		cfg.TrustPolicy = trust
 		now := time.Now()
 		alice, deployer := s.user(t, "alice"), s.role(t, "deployer", s.arn("root"))
-		s.put(t, deployer, "theirs", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}}`)
+		s.put(t, deployer, "theirs",
+			`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}}`)
 		before, p := s.dump(t), s.open(t, cfg, func() time.Time { return now })
 		a := grantOf(jit.Binding{Principal: alice, Role: deployer}, "sessions")
 		a.Marker.Window = jit.Window{Start: jit.Second(now).Add(-time.Minute), End: jit.Second(now).Add(time.Hour)}
@@ -101,8 +98,10 @@ func TestTerminateSessions(t *testing.T) {
 			opened time.Time
 			want   bool
 		}{
-			"before the grant": {now.Add(-2 * time.Hour), true}, "at its beginning": {a.Marker.Window.Start, false}, "half a minute ago": {now.Add(-30 * time.Second), false},
-			"while the removal took effect": {now.Add(10 * time.Second), false}, "later": {now.Add(10 * time.Minute), true},
+			"before the grant": {now.Add(-2 * time.Hour), true}, "at its beginning": {a.Marker.Window.Start, false},
+			"half a minute ago":             {now.Add(-30 * time.Second), false},
+			"while the removal took effect": {now.Add(10 * time.Second), false},
+			"later":                         {now.Add(10 * time.Minute), true},
 		} {
 			if got := session(tc.opened, now.Add(20*time.Minute)); got != tc.want {
 				t.Errorf("trust %t: a session that was opened %s goes on: %t, want %t", trust, name, got, tc.want)
@@ -129,7 +128,8 @@ func TestAPrincipalMadeAnew(t *testing.T) {
 	old := grantOf(jit.Binding{Principal: alice, Role: reader}, "old")
 	old.Marker.Window.Start = old.Marker.Window.Start.Add(-10 * time.Minute) // before she was made
 	err := try(t, p, jit.Ensure, old)[0]
-	if err == nil || !strings.Contains(err.Error(), "principal: "+alice+" was created at") || !strings.Contains(err.Error(), "renewal") {
+	if err == nil || !strings.Contains(err.Error(), "principal: "+alice+" was created at") ||
+		!strings.Contains(err.Error(), "renewal") {
 		t.Errorf("%v, want one that says that she is another", err)
 	}
 	if s.may(t, alice, "s3:GetObject", bucket+"/key", time.Now()) {
@@ -154,7 +154,8 @@ func TestGroups(t *testing.T) {
 	s.attach(t, oncall, reader)
 	found, err := p.Read(t.Context(), s.account.ID)
 	must(t, err)
-	want := jit.Standing{Principal: alice, Role: reader, Covers: reader + " on ", Detail: "attached to the group oncall"}
+	want := jit.Standing{Principal: alice, Role: reader, Covers: reader + " on ",
+		Detail: "attached to the group oncall"}
 	told := false
 	for _, one := range found.Standing {
 		told = told || one == want
@@ -177,7 +178,8 @@ func TestAcrossAccounts(t *testing.T) {
 		return itself
 	}
 	apply(t, p, jit.Ensure, a)
-	for when, want := range map[time.Time]bool{time.Now(): true, a.Marker.Window.End: false, a.Marker.Window.Start.Add(-time.Second): false} {
+	for when, want := range map[time.Time]bool{time.Now(): true, a.Marker.Window.End: false,
+		a.Marker.Window.Start.Add(-time.Second): false} {
 		if got := trusted(when); got != want {
 			t.Errorf("at %s trusted: %t, want %t", when, got, want)
 		}
@@ -191,7 +193,8 @@ func TestAcrossAccounts(t *testing.T) {
 	out := grantOf(jit.Binding{Principal: alice, Role: "arn:aws:iam::999999999999:role/deployer"}, "out")
 	apply(t, p, jit.Ensure, out)
 	documents, _ := s.documents(t, alice)
-	if !decides(t, documents, at("sts:AssumeRole", out.Binding.Role, time.Now())) || decides(t, documents, at("sts:AssumeRole", out.Binding.Role, out.Marker.Window.End)) {
+	if !decides(t, documents, at("sts:AssumeRole", out.Binding.Role, time.Now())) ||
+		decides(t, documents, at("sts:AssumeRole", out.Binding.Role, out.Marker.Window.End)) {
 		t.Error("the permission to assume a role elsewhere is not as its window")
 	}
 	if _, traits, _ := p.Check(out.Binding); traits.CanTerminate {
@@ -228,7 +231,8 @@ func TestTheOperatorsPolicyIsEnough(t *testing.T) {
 		asked[action] = true
 		s.mu.Unlock()
 		if !decides(t, []string{policy}, r) {
-			fail(w, http.StatusForbidden, "AccessDenied", "User: operator is not authorized to perform: iam:"+action+" on resource: "+r.resource)
+			fail(w, http.StatusForbidden, "AccessDenied",
+				"User: operator is not authorized to perform: iam:"+action+" on resource: "+r.resource)
 			return true
 		}
 		return serveManaged(w, action, form)
@@ -244,7 +248,8 @@ func TestTheOperatorsPolicyIsEnough(t *testing.T) {
 				cfg = trusting
 			}
 			if form == middling && i > 0 { // no room inline for these either
-				s.put(t, principal, "theirs", strings.Replace(readerDocument, "jit-bucket", strings.Repeat("b", map[int]int{1: 9500, 2: 4500}[i]), 1))
+				s.put(t, principal, "theirs", strings.Replace(readerDocument, "jit-bucket",
+					strings.Repeat("b", map[int]int{1: 9500, 2: 4500}[i]), 1))
 			}
 			p, a := s.open(t, cfg, time.Now), grantOf(jit.Binding{Principal: principal, Role: form}, "operator")
 			a.TerminateSessions = form == deployer
@@ -255,7 +260,8 @@ func TestTheOperatorsPolicyIsEnough(t *testing.T) {
 			apply(t, p, jit.Remove, a)
 		}
 	}
-	apply(t, s.open(t, s.config(), time.Now), jit.Ensure, grantOf(jit.Binding{Principal: s.user(t, "bob"), Role: theirManaged}, "operator"))
+	apply(t, s.open(t, s.config(), time.Now), jit.Ensure,
+		grantOf(jit.Binding{Principal: s.user(t, "bob"), Role: theirManaged}, "operator"))
 	var d struct {
 		Statement []struct {
 			Sid, Effect string
@@ -269,109 +275,5 @@ func TestTheOperatorsPolicyIsEnough(t *testing.T) {
 				t.Errorf("%s allows %s, which nothing asks for", statement.Sid, action)
 			}
 		}
-	}
-}
-
-// What a user does wrong is said in words, with what to write instead, and nothing is half done.
-func TestMistakes(t *testing.T) {
-	s := newSite(t)
-	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
-	deny := func(action, code, message string) func(t *testing.T, cfg *Config) {
-		return func(*testing.T, *Config) {
-			s.intercept(func(w http.ResponseWriter, _ *http.Request, asked string, _ url.Values) bool {
-				if asked == action {
-					fail(w, http.StatusForbidden, code, message)
-				}
-				return asked == action
-			})
-		}
-	}
-	before := s.dump(t)
-	for _, tc := range []struct {
-		name    string
-		binding jit.Binding
-		prepare func(t *testing.T, cfg *Config)
-		says    []string
-	}{
-		{"a user who is not there", jit.Binding{Principal: s.arn("user/nobody"), Role: reader}, nil, []string{"principal: there is no user " + s.arn("user/nobody"), "aws iam list-users"}},
-		{"a policy that is not there", jit.Binding{Principal: alice, Role: s.arn("policy/none")}, nil, []string{"role: there is no managed policy " + s.arn("policy/none"), "aws iam list-policies"}},
-		{"a role that is not there", jit.Binding{Principal: "arn:aws:iam::999999999999:user/a", Role: s.arn("role/none")}, nil, []string{"role: there is no role " + s.arn("role/none")}},
-		{"resources that leave nothing", jit.Binding{Principal: alice, Role: reader + " on arn:aws:s3:::other"}, nil, []string{"role: ", "allows nothing on", "arn:aws:s3:::other"}},
-		{"no permission to write", jit.Binding{Principal: alice, Role: reader},
-			deny("PutUserPolicy", "AccessDenied", "User: arn:aws:iam::1:user/o is not authorized to perform: iam:PutUserPolicy on resource: user alice because no identity-based policy allows the iam:PutUserPolicy action"),
-			[]string{"iam:PutUserPolicy is not permitted", "allow iam:PutUserPolicy in the operator's policy"}},
-		{"no permission to read", jit.Binding{Principal: alice, Role: reader}, deny("GetAccountAuthorizationDetails", "AccessDenied", "no"), []string{"may not read the account", "iam:GetAccountAuthorizationDetails"}},
-		{"expired credentials", jit.Binding{Principal: alice, Role: reader}, deny("GetCallerIdentity", "ExpiredToken", "The security token included in the request is expired"), []string{"the target's credentials have expired", "aws sso login"}},
-		{"expired half-way", jit.Binding{Principal: alice, Role: reader}, deny("PutUserPolicy", "ExpiredToken", "expired"), []string{"the target's credentials have expired"}},
-		{"wrong credentials", jit.Binding{Principal: alice, Role: reader}, deny("GetCallerIdentity", "InvalidClientTokenId", "The security token included in the request is invalid"), []string{"AWS does not accept the target's credentials", "aws sts get-caller-identity"}},
-		{"another account", jit.Binding{Principal: "arn:aws:iam::999999999999:user/a", Role: "arn:aws:iam::aws:policy/P"}, func(_ *testing.T, cfg *Config) { cfg.AccountID = "999999999999" },
-			[]string{"scope: the target's credentials belong to the account " + s.account.ID, "not of 999999999999", "assume_role"}},
-		{"no credentials", jit.Binding{Principal: alice, Role: reader}, func(t *testing.T, _ *Config) {
-			t.Setenv("AWS_ACCESS_KEY_ID", "")
-			t.Setenv("AWS_SECRET_ACCESS_KEY", "")
-		}, []string{"there are no AWS credentials", "AWS_ACCESS_KEY_ID", "profile"}},
-		{"no such profile", jit.Binding{Principal: alice, Role: reader}, func(_ *testing.T, cfg *Config) { cfg.Profile = "unheard-of" }, []string{`profile: there is no profile "unheard-of"`, "aws configure list-profiles"}},
-		{"nobody answers", jit.Binding{Principal: alice, Role: reader}, func(_ *testing.T, cfg *Config) { cfg.Endpoint = "http://127.0.0.1:1" }, []string{"no answer from AWS", "endpoint"}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			s.intercept(nil)
-			cfg := s.config()
-			if tc.prepare != nil {
-				tc.prepare(t, &cfg)
-			}
-			errs := try(t, s.open(t, cfg, time.Now), jit.Ensure, grantOf(tc.binding, tc.name))
-			var told *jit.Error
-			if !errors.As(errs[0], &told) || told.Hint == "" {
-				t.Fatalf("%v, want a *jit.Error with a hint", errs[0])
-			}
-			for _, part := range tc.says {
-				if !strings.Contains(errs[0].Error(), part) {
-					t.Errorf("%v\ndoes not say %q", errs[0], part)
-				}
-			}
-			if strings.Contains(errs[0].Error(), s.account.SecretAccessKey) {
-				t.Error("the error holds the secret")
-			}
-			if after := s.dump(t); after != before {
-				t.Errorf("the account is\n%s\nwas\n%s", after, before)
-			}
-			if all, _ := s.entities(t); len(all[alice].Inline) != 0 {
-				t.Errorf("something is half done: %v", all[alice].Inline)
-			}
-		})
-	}
-}
-
-// A profile of a shared file, and a role assumed with it, are used as they are configured.
-func TestProfileAndAssumedRole(t *testing.T) {
-	s := newSite(t)
-	file := filepath.Join(t.TempDir(), "credentials")
-	must(t, os.WriteFile(file, []byte(fmt.Sprintf("[operator]\naws_access_key_id = %s\naws_secret_access_key = %s\n", s.account.AccessKeyID, s.account.SecretAccessKey)), 0o600))
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
-	t.Setenv("AWS_ACCESS_KEY_ID", "")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
-	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
-	operator := s.role(t, "operator", s.arn("root"))
-	var session url.Values
-	s.intercept(func(_ http.ResponseWriter, _ *http.Request, action string, form url.Values) bool {
-		if action == "AssumeRole" {
-			session = form
-		}
-		return false
-	})
-	cfg := s.config()
-	cfg.Profile = "operator"
-	a := grantOf(jit.Binding{Principal: alice, Role: reader}, "profile")
-	apply(t, s.open(t, cfg, time.Now), jit.Ensure, a)
-	if session != nil {
-		t.Error("a role was assumed that nobody configured")
-	}
-	cfg.AssumeRole = &awsconfig.AssumeRole{RoleARN: operator, ExternalID: "ticket", SessionName: "jit-payments"}
-	apply(t, s.open(t, cfg, time.Now), jit.Remove, a)
-	if session.Get("RoleArn") != operator || session.Get("ExternalId") != "ticket" || session.Get("RoleSessionName") != "jit-payments" {
-		t.Errorf("the role was assumed with %v", session)
-	}
-	if s.may(t, alice, "s3:GetObject", bucket+"/key", time.Now()) {
-		t.Error("access is left")
 	}
 }

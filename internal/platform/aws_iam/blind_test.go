@@ -21,7 +21,8 @@ func TestAnOperatorThatMayNotReadWritesNothing(t *testing.T) {
 			}
 			s.intercept(func(w http.ResponseWriter, _ *http.Request, action string, _ url.Values) bool {
 				if action == unread {
-					fail(w, http.StatusForbidden, "AccessDenied", "User: operator is not authorized to perform: iam:"+action)
+					fail(w, http.StatusForbidden, "AccessDenied",
+						"User: operator is not authorized to perform: iam:"+action)
 				}
 				return action == unread
 			})
@@ -36,7 +37,8 @@ func TestAnOperatorThatMayNotReadWritesNothing(t *testing.T) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			for action, n := range s.calls {
-				if !isRead(action) && action != "CreatePolicy" && action != "DeletePolicy" { // those are the lock of a trust policy, which gives nothing
+				// those are the lock of a trust policy, which gives nothing
+				if !isRead(action) && action != "CreatePolicy" && action != "DeletePolicy" {
 					t.Errorf("%s was called %d times", action, n)
 				}
 			}

@@ -19,7 +19,8 @@ import (
 func TestCleaningLeavesPoliciesOfOthers(t *testing.T) {
 	s := newSite(t)
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
-	s.put(t, alice, "jit-end-of-quarter", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2020-01-01T00:00:00Z"}}}}`)
+	s.put(t, alice, "jit-end-of-quarter",
+		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2020-01-01T00:00:00Z"}}}}`)
 	before, p := s.dump(t), s.open(t, s.config(), time.Now)
 	apply(t, p, jit.Ensure, grantOf(jit.Binding{Principal: alice, Role: reader}, "clean"))
 	if after := s.dump(t); after != before {
@@ -34,7 +35,8 @@ func TestARoleThatIsNotThereOnThePrincipalsSide(t *testing.T) {
 	alice := s.user(t, "alice")
 	p, a := s.open(t, s.config(), time.Now), grantOf(jit.Binding{Principal: alice, Role: s.arn("role/none")}, "none")
 	err := try(t, p, jit.Ensure, a)[0]
-	if err == nil || !strings.Contains(err.Error(), "role: there is no role "+s.arn("role/none")) || !strings.Contains(err.Error(), "aws iam list-roles") {
+	if err == nil || !strings.Contains(err.Error(), "role: there is no role "+s.arn("role/none")) ||
+		!strings.Contains(err.Error(), "aws iam list-roles") {
 		t.Errorf("%v, want one that says that there is no such role", err)
 	}
 	if all, _ := s.entities(t); len(all[alice].Inline) != 0 {
@@ -75,7 +77,8 @@ func TestAFullTrustPolicyFailsNobodyElse(t *testing.T) {
 	apply(t, p, jit.Ensure, over)
 	changes := []jit.Change{}
 	for i := range 10 { // of about 300 characters each, in 2,048
-		changes = append(changes, jit.Change{Op: jit.Ensure, Access: grantOf(jit.Binding{Principal: s.user(t, fmt.Sprintf("bob-%d", i)), Role: deployer}, "many")})
+		changes = append(changes, jit.Change{Op: jit.Ensure,
+			Access: grantOf(jit.Binding{Principal: s.user(t, fmt.Sprintf("bob-%d", i)), Role: deployer}, "many")})
 	}
 	changes = append(changes, jit.Change{Op: jit.Remove, Access: over})
 	errs := p.Apply(t.Context(), s.account.ID, changes)
@@ -86,7 +89,8 @@ func TestAFullTrustPolicyFailsNobodyElse(t *testing.T) {
 		} else if !strings.Contains(errs[i].Error(), "the trust policy of "+deployer+" would have") {
 			t.Errorf("change %d: %v", i, errs[i])
 		}
-		if got := s.may(t, c.Access.Binding.Principal, "sts:AssumeRole", deployer, time.Now()); got != (errs[i] == nil) {
+		if got := s.may(t, c.Access.Binding.Principal, "sts:AssumeRole", deployer,
+			time.Now()); got != (errs[i] == nil) {
 			t.Errorf("change %d: access is given: %t, the error is %v", i, got, errs[i])
 		}
 	}
@@ -101,7 +105,8 @@ func TestAFullTrustPolicyFailsNobodyElse(t *testing.T) {
 // A write of a trust policy that was not answered is made again from what is there then, not as it was.
 func TestARepeatedWriteOfATrustPolicyKeepsWhatOthersWrote(t *testing.T) {
 	for name, refuse := range map[string]func(http.ResponseWriter){
-		"unavailable": answer(503, "ServiceUnavailable"), "throttled": answer(400, "Throttling"), "broken": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"unavailable": answer(503, "ServiceUnavailable"), "throttled": answer(400, "Throttling"),
+		"broken": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -117,15 +122,18 @@ func TestARepeatedWriteOfATrustPolicyKeepsWhatOthersWrote(t *testing.T) {
 					answered = true
 					role := "deployer"
 					document := `{"Version": "2012-10-17", "Statement": [{"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::888888888888:root"}, "Action": "sts:AssumeRole"}]}`
-					_, _ = s.admin.UpdateAssumeRolePolicy(context.Background(), &iam.UpdateAssumeRolePolicyInput{RoleName: &role, PolicyDocument: &document})
+					_, _ = s.admin.UpdateAssumeRolePolicy(context.Background(),
+						&iam.UpdateAssumeRolePolicyInput{RoleName: &role, PolicyDocument: &document})
 				})
 				if answered {
 					refuse(w)
 				}
 				return answered
 			})
-			apply(t, s.open(t, cfg, time.Now), jit.Ensure, grantOf(jit.Binding{Principal: alice, Role: deployer}, "again"))
-			if all, _ := s.entities(t); !strings.Contains(all[deployer].Trust, "888888888888") || strings.Contains(all[deployer].Trust, "999999999999") {
+			apply(t, s.open(t, cfg, time.Now), jit.Ensure,
+				grantOf(jit.Binding{Principal: alice, Role: deployer}, "again"))
+			if all, _ := s.entities(t); !strings.Contains(all[deployer].Trust, "888888888888") ||
+				strings.Contains(all[deployer].Trust, "999999999999") {
 				t.Errorf("what the other writer wrote is lost: %s", all[deployer].Trust)
 			}
 			if !s.may(t, alice, "sts:AssumeRole", deployer, time.Now()) {
@@ -145,13 +153,15 @@ func TestALockThatCannotBeRemoved(t *testing.T) {
 	cfg.TrustPolicy = true
 	deployer, alice := s.role(t, "deployer", "arn:aws:iam::999999999999:root"), s.user(t, "alice")
 	name, path, document := "jit-lock-deployer", "/jit/", lockPolicy
-	made, err := s.admin.CreatePolicy(t.Context(), &iam.CreatePolicyInput{PolicyName: &name, Path: &path, PolicyDocument: &document})
+	made, err := s.admin.CreatePolicy(t.Context(),
+		&iam.CreatePolicyInput{PolicyName: &name, Path: &path, PolicyDocument: &document})
 	must(t, err)
 	s.attach(t, alice, *made.Policy.Arn)
 	s.mu.Lock()
 	s.after = func(action string, answer *http.Response) {
 		if action == "GetPolicy" { // the lock was made long ago
-			replace(answer, strings.ReplaceAll(string(capture(answer)), time.Now().UTC().Format("2006-01-02T"), "2020-01-01T"))
+			replace(answer, strings.ReplaceAll(string(capture(answer)), time.Now().UTC().Format("2006-01-02T"),
+				"2020-01-01T"))
 		}
 	}
 	s.mu.Unlock()
@@ -159,7 +169,8 @@ func TestALockThatCannotBeRemoved(t *testing.T) {
 	defer cancel()
 	a := grantOf(jit.Binding{Principal: alice, Role: deployer}, "stuck")
 	err = s.open(t, cfg, time.Now).Apply(ctx, s.account.ID, []jit.Change{{Op: jit.Ensure, Access: a}})[0]
-	if err == nil || !strings.Contains(err.Error(), *made.Policy.Arn) || !strings.Contains(err.Error(), "DeleteConflict") {
+	if err == nil || !strings.Contains(err.Error(), *made.Policy.Arn) ||
+		!strings.Contains(err.Error(), "DeleteConflict") {
 		t.Errorf("%v, want one that names the lock and says why it cannot be removed", err)
 	}
 	s.mu.Lock()
@@ -174,10 +185,12 @@ func TestAnOldReadOfARoleBringsNothingBack(t *testing.T) {
 	s := newSite(t)
 	cfg := s.config()
 	cfg.TrustPolicy = true
-	deployer, alice, bob := s.role(t, "deployer", "arn:aws:iam::999999999999:root"), s.user(t, "alice"), s.user(t, "bob")
+	deployer, alice, bob := s.role(t, "deployer", "arn:aws:iam::999999999999:root"), s.user(t, "alice"),
+		s.user(t, "bob")
 	p := s.open(t, cfg, time.Now)
 	p.settling = settling
-	ended, next := grantOf(jit.Binding{Principal: alice, Role: deployer}, "ended"), grantOf(jit.Binding{Principal: bob, Role: deployer}, "next")
+	ended, next := grantOf(jit.Binding{Principal: alice, Role: deployer}, "ended"),
+		grantOf(jit.Binding{Principal: bob, Role: deployer}, "next")
 	apply(t, p, jit.Ensure, ended)
 	var old string
 	s.mu.Lock()
@@ -271,7 +284,8 @@ func TestAPolicyThatCannotBeAttachedYet(t *testing.T) {
 			return false
 		}
 		refusals--
-		fail(w, http.StatusNotFound, "NoSuchEntity", "Policy "+form.Get("PolicyArn")+" does not exist or is not attachable.")
+		fail(w, http.StatusNotFound, "NoSuchEntity",
+			"Policy "+form.Get("PolicyArn")+" does not exist or is not attachable.")
 		return true
 	})
 	a := grantOf(jit.Binding{Principal: alice, Role: middling}, "yet")
@@ -310,7 +324,8 @@ func TestATrustPolicyThatIsNeverWritten(t *testing.T) {
 		}
 		return action == "UpdateAssumeRolePolicy"
 	})
-	if err := try(t, p, jit.Remove, a)[0]; err == nil || !strings.Contains(err.Error(), "write the trust policy of "+deployer) {
+	if err := try(t, p, jit.Remove, a)[0]; err == nil ||
+		!strings.Contains(err.Error(), "write the trust policy of "+deployer) {
 		t.Errorf("%v, want one that says that it could not be written", err)
 	}
 }

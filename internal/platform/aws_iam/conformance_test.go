@@ -27,7 +27,8 @@ func TestConformance(t *testing.T) {
 		platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 			s := newSite(t)
 			target := s.target(t, s.config())
-			target.Principals = []string{s.role(t, "worker", "arn:aws:iam::999999999999:root"), s.role(t, "batch", "arn:aws:iam::999999999999:root")}
+			target.Principals = []string{s.role(t, "worker", "arn:aws:iam::999999999999:root"),
+				s.role(t, "batch", "arn:aws:iam::999999999999:root")}
 			target.Roles = []string{
 				s.policy(t, "Reader", fmt.Sprintf(s3, "s3:GetObject")) + " on " + objects,
 				s.policy(t, "Writer", fmt.Sprintf(s3, "s3:PutObject")),
@@ -51,7 +52,8 @@ func TestConformance(t *testing.T) {
 			cfg.TrustPolicy = true
 			target := s.target(t, cfg)
 			target.Principals = []string{s.user(t, "alice"), s.role(t, "worker", "arn:aws:iam::999999999999:root")}
-			target.Roles = []string{s.role(t, "deployer", "arn:aws:iam::999999999999:root"), s.role(t, "reader", "arn:aws:iam::999999999999:root")}
+			target.Roles = []string{s.role(t, "deployer", "arn:aws:iam::999999999999:root"),
+				s.role(t, "reader", "arn:aws:iam::999999999999:root")}
 			return target
 		}})
 	})
@@ -60,7 +62,8 @@ func TestConformance(t *testing.T) {
 // target describes the account to the suite.
 func (s *site) target(t *testing.T, cfg Config) *platformtest.Target {
 	bad := func(name, attribute, principal, role, scope string) platformtest.BadBinding {
-		return platformtest.BadBinding{Name: name, Attribute: attribute, Binding: jit.Binding{Principal: principal, Role: role, Scope: scope}}
+		return platformtest.BadBinding{Name: name, Attribute: attribute,
+			Binding: jit.Binding{Principal: principal, Role: role, Scope: scope}}
 	}
 	alice, readOnly, account := s.arn("user/alice"), "arn:aws:iam::aws:policy/ReadOnlyAccess", s.account.ID
 	target := &platformtest.Target{
@@ -74,8 +77,10 @@ func (s *site) target(t *testing.T, cfg Config) *platformtest.Target {
 			bad("a session", "principal", "arn:aws:sts::"+account+":assumed-role/deployer/alice", readOnly, account),
 			bad("the whole account", "principal", s.arn("root"), readOnly, account),
 			bad("a policy as the principal", "principal", s.arn("policy/p"), readOnly, account),
-			bad("a role of Identity Center", "principal", s.arn("role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_a_1"), readOnly, account),
-			bad("a role of a service", "principal", s.arn("role/aws-service-role/x.amazonaws.com/AWSServiceRoleForX"), readOnly, account),
+			bad("a role of Identity Center", "principal",
+				s.arn("role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_a_1"), readOnly, account),
+			bad("a role of a service", "principal", s.arn("role/aws-service-role/x.amazonaws.com/AWSServiceRoleForX"),
+				readOnly, account),
 			bad("a principal elsewhere", "principal", "arn:aws:iam::999999999999:user/alice", readOnly, account),
 			bad("a policy's name", "role", alice, "ReadOnlyAccess", account),
 			bad("a user as the role", "role", alice, alice, account),
@@ -89,8 +94,10 @@ func (s *site) target(t *testing.T, cfg Config) *platformtest.Target {
 		},
 		Aliases: []platformtest.Alias{
 			{
-				Written:   jit.Binding{Principal: alice, Role: readOnly + " on " + objects + "  " + bucket + " " + objects},
-				Canonical: jit.Binding{Principal: alice, Role: readOnly + " on " + bucket + " " + objects, Scope: account},
+				Written: jit.Binding{Principal: alice,
+					Role: readOnly + " on " + objects + "  " + bucket + " " + objects},
+				Canonical: jit.Binding{Principal: alice, Role: readOnly + " on " + bucket + " " + objects,
+					Scope: account},
 			},
 		},
 		Impossible: &jit.Binding{Principal: s.arn("role/nobody"), Role: s.arn("role/deployer"), Scope: account},
@@ -108,7 +115,8 @@ func (s *site) target(t *testing.T, cfg Config) *platformtest.Target {
 		Break: func(*testing.T) func() {
 			s.intercept(func(w http.ResponseWriter, _ *http.Request, action string, _ url.Values) bool {
 				if !isRead(action) || action == "GetAccountSummary" {
-					fail(w, http.StatusForbidden, "AccessDenied", "User: arn:aws:iam::"+account+":user/operator is not authorized to perform: iam:"+action)
+					fail(w, http.StatusForbidden, "AccessDenied",
+						"User: arn:aws:iam::"+account+":user/operator is not authorized to perform: iam:"+action)
 				}
 				return !isRead(action) || action == "GetAccountSummary"
 			})
@@ -132,7 +140,8 @@ func (s *site) raised(w http.ResponseWriter, _ *http.Request, action string, _ u
 		return false
 	}
 	w.Header().Set("Content-Type", "text/xml")
-	_, _ = fmt.Fprint(w, `<GetAccountSummaryResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetAccountSummaryResult><SummaryMap>`)
+	_, _ = fmt.Fprint(w,
+		`<GetAccountSummaryResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetAccountSummaryResult><SummaryMap>`)
 	for _, name := range []string{"UserPolicySizeQuota", "RolePolicySizeQuota", "AssumeRolePolicySizeQuota"} {
 		_, _ = fmt.Fprintf(w, `<entry><key>%s</key><value>100000</value></entry>`, name)
 	}
@@ -159,18 +168,22 @@ func (s *site) giveForever(t *testing.T, b jit.Binding, trust bool) {
 		name, _, narrowed := strings.Cut(b.Role, " on ")
 		if narrowed {
 			// Somebody else's copy; to be found as standing access it has to be attached too, which gives the same and more.
-			s.put(t, b.Principal, "theirs", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"`+objects+`"}}`)
+			s.put(t, b.Principal, "theirs",
+				`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"`+objects+`"}}`)
 		}
 		s.attach(t, b.Principal, name)
 	case trust:
 		var d map[string]any
 		must(t, json.Unmarshal([]byte(all[b.Role].Trust), &d))
-		d["Statement"] = append(d["Statement"].([]any), map[string]any{"Effect": "Allow", "Principal": map[string]any{"AWS": b.Principal}, "Action": "sts:AssumeRole"})
+		d["Statement"] = append(d["Statement"].([]any),
+			map[string]any{"Effect": "Allow", "Principal": map[string]any{"AWS": b.Principal},
+				"Action": "sts:AssumeRole"})
 		text, err := json.Marshal(d)
 		must(t, err)
 		s.setTrust(t, b.Role, string(text))
 	default:
-		s.put(t, b.Principal, "theirs", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"`+b.Role+`"}}`)
+		s.put(t, b.Principal, "theirs",
+			`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"`+b.Role+`"}}`)
 	}
 }
 
@@ -222,7 +235,8 @@ func (s *site) tampers(target *platformtest.Target) platformtest.Tamper {
 	without := func(t *testing.T, m jit.Marker, document string) string {
 		t.Helper()
 		d, mine := own(t, m, document)
-		d["Statement"] = slices.DeleteFunc(d["Statement"].([]any), func(one any) bool { return one.(map[string]any)["Sid"] == mine["Sid"] })
+		d["Statement"] = slices.DeleteFunc(d["Statement"].([]any),
+			func(one any) bool { return one.(map[string]any)["Sid"] == mine["Sid"] })
 		return text(t, d)
 	}
 	with := func(t *testing.T, role string, mine map[string]any) {
@@ -243,7 +257,8 @@ func (s *site) tampers(target *platformtest.Target) platformtest.Tamper {
 			var d map[string]any
 			must(t, json.Unmarshal([]byte(document), &d))
 			for _, one := range d["Statement"].([]any) {
-				if one := one.(map[string]any); one["Effect"] == "Allow" && (!trust(document) || one["Sid"] == sidOf(m)) {
+				if one := one.(map[string]any); one["Effect"] == "Allow" &&
+					(!trust(document) || one["Sid"] == sidOf(m)) {
 					delete(one["Condition"].(map[string]any), "DateLessThan")
 				}
 			}

@@ -44,7 +44,8 @@ func TestACopyDecidesAsItsSourceInsideOfTheWindowOnly(t *testing.T) {
 			continue
 		}
 		for _, when := range []time.Time{
-			start.Add(-time.Hour), start.Add(-time.Second), start, start.Add(45 * time.Minute), start.Add(90 * time.Minute),
+			start.Add(-time.Hour), start.Add(-time.Second), start, start.Add(45 * time.Minute),
+			start.Add(90 * time.Minute),
 			window.End.Add(-time.Second), window.End, window.End.Add(time.Second), window.End.AddDate(1, 0, 0),
 		} {
 			for _, action := range []string{"s3:GetObject", "s3:PutObject", "iam:GetUser", "sts:GetCallerIdentity"} {
@@ -57,8 +58,10 @@ func TestACopyDecidesAsItsSourceInsideOfTheWindowOnly(t *testing.T) {
 						if window.Contains(when) {
 							beside = append(beside, source)
 						}
-						if got, want := decides(t, []string{standingDocument, copied}, r), decides(t, beside, r); got != want {
-							t.Errorf("%s: %s on %s as %s at %s: %t, want %t\n%s", name, action, resource, who, jit.FormatTime(when), got, want, copied)
+						if got, want := decides(t, []string{standingDocument, copied}, r), decides(t, beside,
+							r); got != want {
+							t.Errorf("%s: %s on %s as %s at %s: %t, want %t\n%s", name, action, resource, who,
+								jit.FormatTime(when), got, want, copied)
 						}
 					}
 				}
@@ -77,13 +80,15 @@ func TestReadBack(t *testing.T) {
 				continue
 			}
 			got := read(copied)
-			if got.role != roleText("arn:aws:iam::aws:policy/P", resources) || !got.window.Equal(window) || !got.end.Equal(window.End) || len(got.damage) != 0 {
+			if got.role != roleText("arn:aws:iam::aws:policy/P", resources) || !got.window.Equal(window) ||
+				!got.end.Equal(window.End) || len(got.damage) != 0 {
 				t.Errorf("%s on %v: read %+v of %s", name, resources, got, copied)
 			}
 		}
 	}
 	got := read(assumption("arn:aws:iam::123456789012:role/r", window))
-	if got.role != "arn:aws:iam::123456789012:role/r" || !got.window.Equal(window) || !got.end.Equal(window.End) || len(got.damage) != 0 {
+	if got.role != "arn:aws:iam::123456789012:role/r" || !got.window.Equal(window) || !got.end.Equal(window.End) ||
+		len(got.damage) != 0 {
 		t.Errorf("read %+v of an assumption", got)
 	}
 }
@@ -98,23 +103,26 @@ func TestReadShowsWhatWasAltered(t *testing.T) {
 	last := strings.LastIndex(copied, end)
 	first := strings.Index(copied, `"Effect":"Allow"`)
 	for name, altered := range map[string]string{
-		"nothing":               "",
-		"no JSON":               "{",
-		"no statement":          `{"Version":"2012-10-17"}`,
-		"another document":      sources["one statement"],
-		"one date moved":        copied[:last] + "2027-11-23T18:00:00Z" + copied[last+len(end):],
-		"allow for deny":        strings.Replace(copied, `"Action":["s3:Put*","iam:*"]`, `"Action":["s3:Put*"]`, 1),
-		"a statement more":      strings.Replace(copied, `"Statement":[`, `"Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},`, 1),
-		"the marker turned":     strings.Replace(copied, `"Effect":"Deny"`, `"Effect":"Allow"`, 1),
-		"the first allow gone":  copied[:first] + `"Effect":"Deny"` + copied[first+len(`"Effect":"Allow"`):],
-		"another action":        strings.Replace(copied, `"Action":"*"`, `"Action":"s3:*"`, 1),
-		"assuming another role": strings.Replace(assumption("arn:aws:iam::123456789012:role/r", window), "}]", `},{"Effect":"Allow","Action":"*","Resource":"*"}]`, 1),
+		"nothing":          "",
+		"no JSON":          "{",
+		"no statement":     `{"Version":"2012-10-17"}`,
+		"another document": sources["one statement"],
+		"one date moved":   copied[:last] + "2027-11-23T18:00:00Z" + copied[last+len(end):],
+		"allow for deny":   strings.Replace(copied, `"Action":["s3:Put*","iam:*"]`, `"Action":["s3:Put*"]`, 1),
+		"a statement more": strings.Replace(copied, `"Statement":[`,
+			`"Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},`, 1),
+		"the marker turned":    strings.Replace(copied, `"Effect":"Deny"`, `"Effect":"Allow"`, 1),
+		"the first allow gone": copied[:first] + `"Effect":"Deny"` + copied[first+len(`"Effect":"Allow"`):],
+		"another action":       strings.Replace(copied, `"Action":"*"`, `"Action":"s3:*"`, 1),
+		"assuming another role": strings.Replace(assumption("arn:aws:iam::123456789012:role/r", window), "}]",
+			`},{"Effect":"Allow","Action":"*","Resource":"*"}]`, 1),
 	} {
 		if got := read(altered); len(got.damage) == 0 {
 			t.Errorf("%s: read %+v, which shows no damage", name, got)
 		}
 	}
-	if got := read(strings.ReplaceAll(copied, `"DateLessThan":{"aws:CurrentTime":"`+end+`"}`, `"DateLessThan":{}`)); !got.end.IsZero() {
+	if got := read(strings.ReplaceAll(copied, `"DateLessThan":{"aws:CurrentTime":"`+end+`"}`,
+		`"DateLessThan":{}`)); !got.end.IsZero() {
 		t.Errorf("without its dates it ends at %s", got.end)
 	}
 }
@@ -140,7 +148,8 @@ func TestAlternativesEndWithTheLatest(t *testing.T) {
 		`[]`:                               {},
 	} {
 		var s statement
-		if err := decode([]byte(`{"Condition":{"DateGreaterThanEquals":{"aws:CurrentTime":`+values+`},"DateLessThan":{"aws:currenttime":`+values+`}}}`), &s); err != nil {
+		if err := decode([]byte(`{"Condition":{"DateGreaterThanEquals":{"aws:CurrentTime":`+values+
+			`},"DateLessThan":{"aws:currenttime":`+values+`}}}`), &s); err != nil {
 			t.Fatal(err)
 		}
 		if start, end := bound(s, notBefore), bound(s, before); !start.Equal(want.start) || !end.Equal(want.end) {
@@ -156,7 +165,8 @@ func TestAlternativesEndWithTheLatest(t *testing.T) {
 	}
 	end := jit.FormatTime(window.End)
 	for _, document := range []string{copied, assumption("arn:aws:iam::123456789012:role/r", window)} {
-		longer := strings.ReplaceAll(document, `"DateLessThan":{"aws:CurrentTime":"`+end+`"}`, `"DateLessThan":{"aws:CurrentTime":["`+end+`","4102444800"]}`)
+		longer := strings.ReplaceAll(document, `"DateLessThan":{"aws:CurrentTime":"`+end+`"}`,
+			`"DateLessThan":{"aws:CurrentTime":["`+end+`","4102444800"]}`)
 		if got := read(longer); longer == document || !got.end.IsZero() || len(got.damage) == 0 {
 			t.Errorf("%s ends at %s, damage %q", longer, got.end, got.damage)
 		}
@@ -182,15 +192,18 @@ func TestNarrow(t *testing.T) {
 	}{
 		{"everything", `"Action":"s3:*","Resource":"*"`, []string{b, all}, []string{b, all}, false},
 		{"a wider pattern", `"Action":"s3:*","Resource":"arn:aws:s3:::*"`, []string{all}, []string{all}, false},
-		{"a narrower one", `"Action":"s3:*","Resource":["arn:aws:s3:::b/logs/*","arn:aws:s3:::c"]`, []string{all}, []string{"arn:aws:s3:::b/logs/*"}, false},
+		{"a narrower one", `"Action":"s3:*","Resource":["arn:aws:s3:::b/logs/*","arn:aws:s3:::c"]`, []string{all},
+			[]string{"arn:aws:s3:::b/logs/*"}, false},
 		{"nothing in common", `"Action":"sqs:*","Resource":"arn:aws:sqs:*:*:q"`, []string{all}, nil, false},
 		{"in part", `"Action":"s3:*","Resource":"arn:aws:s3:::*/public"`, []string{all}, nil, true},
-		{"a variable within", `"Action":"s3:*","Resource":"arn:aws:s3:::b/${aws:username}/*"`, []string{all}, []string{"arn:aws:s3:::b/${aws:username}/*"}, false},
+		{"a variable within", `"Action":"s3:*","Resource":"arn:aws:s3:::b/${aws:username}/*"`, []string{all},
+			[]string{"arn:aws:s3:::b/${aws:username}/*"}, false},
 		{"a variable around", `"Action":"s3:*","Resource":"arn:aws:s3:::${aws:username}/*"`, []string{all}, nil, true},
 		{"all but another", `"Action":"s3:*","NotResource":"arn:aws:s3:::c/*"`, []string{all}, []string{all}, false},
 		{"all but that", `"Action":"s3:*","NotResource":"arn:aws:s3:::*"`, []string{all}, nil, false},
 		{"all but part of it", `"Action":"s3:*","NotResource":"arn:aws:s3:::b/secret/*"`, []string{all}, nil, true},
-		{"one character", `"Action":"s3:*","Resource":"arn:aws:s3:::?"`, []string{b, "arn:aws:s3:::bb"}, []string{b}, false},
+		{"one character", `"Action":"s3:*","Resource":"arn:aws:s3:::?"`, []string{b, "arn:aws:s3:::bb"}, []string{b},
+			false},
 	} {
 		var s statement
 		if err := json.Unmarshal([]byte(`{"Effect":"Allow",`+tc.statement+`}`), &s); err != nil {
@@ -208,18 +221,21 @@ func TestNarrow(t *testing.T) {
 			t.Errorf("%s: NotResource is left", tc.name)
 		}
 	}
-	if _, err := timed(`{"Statement":{"Effect":"Allow","Action":"sqs:*","Resource":"arn:aws:sqs:*:*:q"}}`, "arn:aws:iam::aws:policy/P", []string{all}, window); err == nil {
+	if _, err := timed(`{"Statement":{"Effect":"Allow","Action":"sqs:*","Resource":"arn:aws:sqs:*:*:q"}}`,
+		"arn:aws:iam::aws:policy/P", []string{all}, window); err == nil {
 		t.Error("a copy that allows nothing was made")
 	}
 }
 
 // A narrowed copy gives nothing that its source does not, and nothing outside of the resources.
 func FuzzNarrow(f *testing.F) {
-	for _, seed := range [][3]string{{"*", "arn:aws:s3:::b/*", "arn:aws:s3:::b/k"}, {"arn:aws:s3:::b*", "arn:aws:s3:::?/k", "arn:aws:s3:::b/k"}, {"a*b?c", "a**c", "aXbYc"}} {
+	for _, seed := range [][3]string{{"*", "arn:aws:s3:::b/*", "arn:aws:s3:::b/k"},
+		{"arn:aws:s3:::b*", "arn:aws:s3:::?/k", "arn:aws:s3:::b/k"}, {"a*b?c", "a**c", "aXbYc"}} {
 		f.Add(seed[0], seed[1], seed[2])
 	}
 	f.Fuzz(func(t *testing.T, pattern, wanted, resource string) {
-		if len(pattern)+len(wanted) > 40 || strings.Contains(pattern+wanted+resource, "$") || strings.ContainsFunc(pattern+wanted+resource, func(r rune) bool { return r < ' ' || r > '~' }) {
+		if len(pattern)+len(wanted) > 40 || strings.Contains(pattern+wanted+resource, "$") ||
+			strings.ContainsFunc(pattern+wanted+resource, func(r rune) bool { return r < ' ' || r > '~' }) {
 			return
 		}
 		s := statement{"Effect": "Allow", "Action": "*", "Resource": pattern}
@@ -229,7 +245,8 @@ func FuzzNarrow(f *testing.F) {
 		kept, _ := s["Resource"].([]string)
 		got := anyMatch(kept, resource, false)
 		if want := wildcard(pattern, resource) && wildcard(wanted, resource); got != want {
-			t.Errorf("%q narrowed to %q is %q, which matches %q: %t, want %t", pattern, wanted, kept, resource, got, want)
+			t.Errorf("%q narrowed to %q is %q, which matches %q: %t, want %t", pattern, wanted, kept, resource, got,
+				want)
 		}
 	})
 }
@@ -246,11 +263,13 @@ func TestNames(t *testing.T) {
 		if got, ok := markerOfSid(sidOf(m)); !ok || got.ID != m.ID || got.Owner != owner {
 			t.Errorf("%s reads as %+v, %t", sidOf(m), got, ok)
 		}
-		if strings.ContainsFunc(sidOf(m), func(r rune) bool { return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') }) {
+		if strings.ContainsFunc(sidOf(m),
+			func(r rune) bool { return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') }) {
 			t.Errorf("the Sid %s is not of letters and digits", sidOf(m))
 		}
 	}
-	for _, name := range []string{"", "jit-", "jit-is-a-colleague", "jit-12345678-1234-8234-8234-123456789012", "jit-12345678-1234-8234-8234-123456789012-", "jit-12345678-1234-8234-8234-123456789012-UPPER"} {
+	for _, name := range []string{"", "jit-", "jit-is-a-colleague", "jit-12345678-1234-8234-8234-123456789012",
+		"jit-12345678-1234-8234-8234-123456789012-", "jit-12345678-1234-8234-8234-123456789012-UPPER"} {
 		if m, ok := markerOf(name); ok {
 			t.Errorf("%q is taken for ours: %+v", name, m)
 		}

@@ -24,11 +24,14 @@ func (s *site) put(t *testing.T, on, name, document string) {
 	var err error
 	switch a.kind {
 	case user:
-		_, err = s.admin.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: &a.name, PolicyName: &name, PolicyDocument: &document})
+		_, err = s.admin.PutUserPolicy(t.Context(),
+			&iam.PutUserPolicyInput{UserName: &a.name, PolicyName: &name, PolicyDocument: &document})
 	case group:
-		_, err = s.admin.PutGroupPolicy(t.Context(), &iam.PutGroupPolicyInput{GroupName: &a.name, PolicyName: &name, PolicyDocument: &document})
+		_, err = s.admin.PutGroupPolicy(t.Context(),
+			&iam.PutGroupPolicyInput{GroupName: &a.name, PolicyName: &name, PolicyDocument: &document})
 	default:
-		_, err = s.admin.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: &a.name, PolicyName: &name, PolicyDocument: &document})
+		_, err = s.admin.PutRolePolicy(t.Context(),
+			&iam.PutRolePolicyInput{RoleName: &a.name, PolicyName: &name, PolicyDocument: &document})
 	}
 	must(t, err)
 }
@@ -41,7 +44,8 @@ func (s *site) drop(t *testing.T, on, name string) {
 	case user:
 		_, err = s.admin.DeleteUserPolicy(t.Context(), &iam.DeleteUserPolicyInput{UserName: &a.name, PolicyName: &name})
 	case group:
-		_, err = s.admin.DeleteGroupPolicy(t.Context(), &iam.DeleteGroupPolicyInput{GroupName: &a.name, PolicyName: &name})
+		_, err = s.admin.DeleteGroupPolicy(t.Context(),
+			&iam.DeleteGroupPolicyInput{GroupName: &a.name, PolicyName: &name})
 	default:
 		_, err = s.admin.DeleteRolePolicy(t.Context(), &iam.DeleteRolePolicyInput{RoleName: &a.name, PolicyName: &name})
 	}
@@ -54,11 +58,14 @@ func (s *site) attach(t *testing.T, to, policyARN string) {
 	var err error
 	switch a.kind {
 	case user:
-		_, err = s.admin.AttachUserPolicy(t.Context(), &iam.AttachUserPolicyInput{UserName: &a.name, PolicyArn: &policyARN})
+		_, err = s.admin.AttachUserPolicy(t.Context(),
+			&iam.AttachUserPolicyInput{UserName: &a.name, PolicyArn: &policyARN})
 	case group:
-		_, err = s.admin.AttachGroupPolicy(t.Context(), &iam.AttachGroupPolicyInput{GroupName: &a.name, PolicyArn: &policyARN})
+		_, err = s.admin.AttachGroupPolicy(t.Context(),
+			&iam.AttachGroupPolicyInput{GroupName: &a.name, PolicyArn: &policyARN})
 	default:
-		_, err = s.admin.AttachRolePolicy(t.Context(), &iam.AttachRolePolicyInput{RoleName: &a.name, PolicyArn: &policyARN})
+		_, err = s.admin.AttachRolePolicy(t.Context(),
+			&iam.AttachRolePolicyInput{RoleName: &a.name, PolicyArn: &policyARN})
 	}
 	must(t, err)
 }
@@ -66,14 +73,16 @@ func (s *site) attach(t *testing.T, to, policyARN string) {
 func (s *site) setTrust(t *testing.T, roleARN, document string) {
 	t.Helper()
 	a, _ := parseARN(roleARN)
-	_, err := s.admin.UpdateAssumeRolePolicy(t.Context(), &iam.UpdateAssumeRolePolicyInput{RoleName: &a.name, PolicyDocument: &document})
+	_, err := s.admin.UpdateAssumeRolePolicy(t.Context(),
+		&iam.UpdateAssumeRolePolicyInput{RoleName: &a.name, PolicyDocument: &document})
 	must(t, err)
 }
 
 // grantOf is an access that lasts an hour from a minute ago.
 func grantOf(b jit.Binding, why string) jit.Access {
 	start := jit.Second(time.Now()).Add(-time.Minute)
-	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "payments", ID: jit.NewID("payments", b, why, 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
+	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "payments", ID: jit.NewID("payments", b, why, 1),
+		Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
 }
 
 // apply makes one change that has to succeed.
@@ -116,7 +125,8 @@ func replace(answer *http.Response, body string) {
 // managed makes a managed policy in a folder and returns its ARN.
 func (s *site) managed(t *testing.T, path, name, document string) string {
 	t.Helper()
-	made, err := s.admin.CreatePolicy(t.Context(), &iam.CreatePolicyInput{PolicyName: &name, Path: &path, PolicyDocument: &document})
+	made, err := s.admin.CreatePolicy(t.Context(),
+		&iam.CreatePolicyInput{PolicyName: &name, Path: &path, PolicyDocument: &document})
 	must(t, err)
 	return *made.Policy.Arn
 }

@@ -134,7 +134,8 @@ func compare(t *testing.T, operator, actual string, values list) bool {
 			if err != nil || err2 != nil {
 				t.Fatalf("%s compares %q with %q", operator, actual, value)
 			}
-			same = strings.HasPrefix(operator, "DateLess") && is.Before(limit) || strings.HasPrefix(operator, "DateGreater") && is.After(limit) ||
+			same = strings.HasPrefix(operator, "DateLess") && is.Before(limit) ||
+				strings.HasPrefix(operator, "DateGreater") && is.After(limit) ||
 				strings.HasSuffix(operator, "Equals") && is.Equal(limit)
 		default:
 			t.Fatalf("the evaluator does not know the operator %s", operator)
@@ -199,19 +200,33 @@ func TestEvaluator(t *testing.T) {
 		want             bool
 	}{
 		{"no statement", ``, at("s3:GetObject", "arn:aws:s3:::b/k", now), false},
-		{"allow", `{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}`, at("s3:GetObject", "arn:aws:s3:::b/k", now), true},
-		{"another action", `{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}`, at("s3:PutObject", "arn:aws:s3:::b/k", now), false},
-		{"another resource", `{"Effect":"Allow","Action":"s3:Get*","Resource":"arn:aws:s3:::b/*"}`, at("s3:GetObject", "arn:aws:s3:::c/k", now), false},
-		{"deny wins", `{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"s3:*","Resource":"*"}`, at("s3:GetObject", "arn:aws:s3:::b/k", now), false},
-		{"all but", `{"Effect":"Allow","NotAction":["iam:*"],"Resource":"*"}`, at("s3:GetObject", "arn:aws:s3:::b/k", now), true},
-		{"the one that is left out", `{"Effect":"Allow","NotAction":["iam:*"],"Resource":"*"}`, at("iam:GetUser", "*", now), false},
-		{"all resources but", `{"Effect":"Allow","Action":"s3:*","NotResource":"arn:aws:s3:::b/*"}`, at("s3:GetObject", "arn:aws:s3:::b/k", now), false},
-		{"at the start", `{"Effect":"Allow","Action":"*","Resource":"*",` + inside + `}`, at("s3:GetObject", "x", now), true},
-		{"before the start", `{"Effect":"Allow","Action":"*","Resource":"*",` + inside + `}`, at("s3:GetObject", "x", now.Add(-time.Second)), false},
-		{"at the end", `{"Effect":"Allow","Action":"*","Resource":"*",` + inside + `}`, at("s3:GetObject", "x", now.Add(time.Hour)), false},
-		{"a deny with dates after its end", `{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"*","Resource":"*",` + inside + `}`, at("s3:GetObject", "x", now.Add(time.Hour)), true},
-		{"a key that is missing", `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}`, at("s3:GetObject", "x", now), false},
-		{"a key that may be missing", `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"BoolIfExists":{"aws:MultiFactorAuthPresent":"true"}}}`, at("s3:GetObject", "x", now), true},
+		{"allow", `{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}`, at("s3:GetObject", "arn:aws:s3:::b/k", now),
+			true},
+		{"another action", `{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}`,
+			at("s3:PutObject", "arn:aws:s3:::b/k", now), false},
+		{"another resource", `{"Effect":"Allow","Action":"s3:Get*","Resource":"arn:aws:s3:::b/*"}`,
+			at("s3:GetObject", "arn:aws:s3:::c/k", now), false},
+		{"deny wins", `{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"s3:*","Resource":"*"}`,
+			at("s3:GetObject", "arn:aws:s3:::b/k", now), false},
+		{"all but", `{"Effect":"Allow","NotAction":["iam:*"],"Resource":"*"}`,
+			at("s3:GetObject", "arn:aws:s3:::b/k", now), true},
+		{"the one that is left out", `{"Effect":"Allow","NotAction":["iam:*"],"Resource":"*"}`,
+			at("iam:GetUser", "*", now), false},
+		{"all resources but", `{"Effect":"Allow","Action":"s3:*","NotResource":"arn:aws:s3:::b/*"}`,
+			at("s3:GetObject", "arn:aws:s3:::b/k", now), false},
+		{"at the start", `{"Effect":"Allow","Action":"*","Resource":"*",` + inside + `}`, at("s3:GetObject", "x", now),
+			true},
+		{"before the start", `{"Effect":"Allow","Action":"*","Resource":"*",` + inside + `}`,
+			at("s3:GetObject", "x", now.Add(-time.Second)), false},
+		{"at the end", `{"Effect":"Allow","Action":"*","Resource":"*",` + inside + `}`,
+			at("s3:GetObject", "x", now.Add(time.Hour)), false},
+		{"a deny with dates after its end",
+			`{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"*","Resource":"*",` + inside + `}`, at("s3:GetObject", "x", now.Add(time.Hour)), true},
+		{"a key that is missing",
+			`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}`,
+			at("s3:GetObject", "x", now), false},
+		{"a key that may be missing",
+			`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"BoolIfExists":{"aws:MultiFactorAuthPresent":"true"}}}`, at("s3:GetObject", "x", now), true},
 	} {
 		if got := decides(t, []string{`{"Statement":[` + tc.statements + `]}`}, tc.request); got != tc.want {
 			t.Errorf("%s: %t, want %t", tc.name, got, tc.want)

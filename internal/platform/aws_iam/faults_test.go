@@ -49,12 +49,20 @@ func TestStorms(t *testing.T) {
 		only   func(string) bool
 		faults []func(http.ResponseWriter)
 	}{
-		"throttled":                   {nil, []func(http.ResponseWriter){answer(400, "Throttling"), answer(400, "Throttling")}},
-		"too many requests":           {nil, []func(http.ResponseWriter){answer(429, "TooManyRequests", "Retry-After", "1")}},
-		"unavailable":                 {nil, []func(http.ResponseWriter){answer(503, "ServiceUnavailable", "Retry-After", "1"), answer(500, "ServiceFailure")}},
-		"concurrent modification":     {func(a string) bool { return !isRead(a) }, []func(http.ResponseWriter){answer(409, "ConcurrentModification"), answer(409, "ConcurrentModification"), answer(409, "ConcurrentModification")}},
-		"an entity under change":      {func(a string) bool { return !isRead(a) }, []func(http.ResponseWriter){answer(409, "EntityTemporarilyUnmodifiable")}},
-		"a connection that is broken": {nil, []func(http.ResponseWriter){func(http.ResponseWriter) { panic(http.ErrAbortHandler) }}},
+		"throttled": {nil,
+			[]func(http.ResponseWriter){answer(400, "Throttling"), answer(400, "Throttling")}},
+		"too many requests": {nil,
+			[]func(http.ResponseWriter){answer(429, "TooManyRequests", "Retry-After", "1")}},
+		"unavailable": {nil,
+			[]func(http.ResponseWriter){answer(503, "ServiceUnavailable", "Retry-After", "1"),
+				answer(500, "ServiceFailure")}},
+		"concurrent modification": {func(a string) bool { return !isRead(a) },
+			[]func(http.ResponseWriter){answer(409, "ConcurrentModification"), answer(409, "ConcurrentModification"),
+				answer(409, "ConcurrentModification")}},
+		"an entity under change": {func(a string) bool { return !isRead(a) },
+			[]func(http.ResponseWriter){answer(409, "EntityTemporarilyUnmodifiable")}},
+		"a connection that is broken": {nil,
+			[]func(http.ResponseWriter){func(http.ResponseWriter) { panic(http.ErrAbortHandler) }}},
 	} {
 		for _, trust := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, trust %t", name, trust), func(t *testing.T) {
@@ -129,7 +137,8 @@ func TestLostAnswers(t *testing.T) {
 			if after := s.dump(t); after != before {
 				t.Errorf("the account is\n%s\nwas\n%s", after, before)
 			}
-			if _, policies := s.entities(t); len(policies) != map[string]int{"inline": 1, "managed": 2, "trust": 1}[form] {
+			if _, policies := s.entities(t); len(policies) != map[string]int{"inline": 1, "managed": 2,
+				"trust": 1}[form] {
 				t.Errorf("policies are left: %v", policies)
 			}
 			if len(lost) < 2 {
@@ -294,7 +303,8 @@ func TestForeignWritersOfATrustPolicy(t *testing.T) {
 		if action == "UpdateAssumeRolePolicy" {
 			once.Do(func() {
 				document := `{"Version": "2012-10-17", "Statement": [{"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::888888888888:root"}, "Action": "sts:AssumeRole"}]}`
-				_, _ = s.admin.UpdateAssumeRolePolicy(context.Background(), &iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: &document})
+				_, _ = s.admin.UpdateAssumeRolePolicy(context.Background(),
+					&iam.UpdateAssumeRolePolicyInput{RoleName: &name, PolicyDocument: &document})
 			})
 		}
 	}
@@ -316,7 +326,8 @@ func TestLockOfATrustPolicy(t *testing.T) {
 	deployer, alice := s.role(t, "deployer", "arn:aws:iam::999999999999:root"), s.user(t, "alice")
 	lock := func() string {
 		name, path, document := "jit-lock-deployer", "/jit/", lockPolicy
-		made, err := s.admin.CreatePolicy(t.Context(), &iam.CreatePolicyInput{PolicyName: &name, Path: &path, PolicyDocument: &document})
+		made, err := s.admin.CreatePolicy(t.Context(),
+			&iam.CreatePolicyInput{PolicyName: &name, Path: &path, PolicyDocument: &document})
 		must(t, err)
 		return *made.Policy.Arn
 	}
@@ -325,7 +336,8 @@ func TestLockOfATrustPolicy(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	a := grantOf(jit.Binding{Principal: alice, Role: deployer}, "locked")
-	if err := p.Apply(ctx, s.account.ID, []jit.Change{{Op: jit.Ensure, Access: a}})[0]; !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), held) {
+	if err := p.Apply(ctx, s.account.ID, []jit.Change{{Op: jit.Ensure, Access: a}})[0]; !errors.Is(err,
+		context.DeadlineExceeded) || !strings.Contains(err.Error(), held) {
 		t.Errorf("with the lock held: %v, want one that names it", err)
 	}
 	s.mu.Lock()

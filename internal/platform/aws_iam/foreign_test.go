@@ -50,7 +50,8 @@ func TestAMarkerHidesNothing(t *testing.T) {
 					t.Fatalf("%s has no access, so nothing is hidden", who)
 				}
 				found := standingOf(t, p, s.account.ID, who)
-				if tt.hides != (len(found) == 0) || len(found) > 0 && (found[0].Marker.ID != id || found[0].Marker.Owner != "zzz") {
+				if tt.hides != (len(found) == 0) || len(found) > 0 &&
+					(found[0].Marker.ID != id || found[0].Marker.Owner != "zzz") {
 					t.Errorf("%s: standing access is %+v", who, found)
 				}
 			}
@@ -67,11 +68,13 @@ func TestASidHidesNobody(t *testing.T) {
 		statement string
 		want      string
 	}{
-		"without a condition": {`{"Sid":"` + sid + `","Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole"}`, alice},
-		"everybody":           {`{"Sid":"` + sid + `","Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}`, "*"},
-		"in 2099":             {`{"Sid":"` + sid + `","Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole","Condition":{"DateLessThan":{"aws:CurrentTime":"2099-01-01T00:00:00Z"}}}`, alice},
-		"no Sid, with MFA":    {`{"Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}`, alice},
-		"no Sid, everybody":   {`{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}`, "*"},
+		"without a condition": {`{"Sid":"` + sid +
+			`","Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole"}`, alice},
+		"everybody": {`{"Sid":"` + sid + `","Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}`, "*"},
+		"in 2099": {`{"Sid":"` + sid +
+			`","Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole","Condition":{"DateLessThan":{"aws:CurrentTime":"2099-01-01T00:00:00Z"}}}`, alice},
+		"no Sid, with MFA":  {`{"Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"sts:AssumeRole","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}`, alice},
+		"no Sid, everybody": {`{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}`, "*"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			role := s.role(t, "r"+strings.Map(func(r rune) rune {
@@ -80,7 +83,8 @@ func TestASidHidesNobody(t *testing.T) {
 				}
 				return r
 			}, name), s.arn("root"))
-			s.setTrust(t, role, `{"Version":"2012-10-17","Statement":[`+strings.ReplaceAll(tt.statement, "ALICE", alice)+`]}`)
+			s.setTrust(t, role, `{"Version":"2012-10-17","Statement":[`+strings.ReplaceAll(tt.statement, "ALICE",
+				alice)+`]}`)
 			told := false
 			for _, found := range standingOf(t, s.open(t, s.config(), time.Now), s.account.ID, tt.want) {
 				told = told || found.Role == role && found.Claims() == strings.Contains(tt.statement, sid)
@@ -108,7 +112,8 @@ func TestWidePermissionsAreTold(t *testing.T) {
 		{allow("sts:AssumeRole", "*"), "arn:*:iam::*:role/*", true, false},
 		{allow("sts:*", s.arn("role/ops/*")), s.arn("role/ops/*"), true, false},
 		{allow("sts:Assume*", s.arn("role/dev/*")), s.arn("role/dev/*"), false, false},
-		{`{"Version":"2012-10-17","Statement":{"Effect":"Allow","NotAction":"iam:*","Resource":"*"}}`, "arn:*:iam::*:role/*", true, false},
+		{`{"Version":"2012-10-17","Statement":{"Effect":"Allow","NotAction":"iam:*","Resource":"*"}}`,
+			"arn:*:iam::*:role/*", true, false},
 		{allow("s3:*", "*"), "", false, false},
 	} {
 		who := s.user(t, "user"+string(rune('a'+i)))
@@ -129,7 +134,8 @@ func TestWidePermissionsAreTold(t *testing.T) {
 	// In a group it is its members'.
 	s.put(t, s.group(t, "admins"), "theirs", allow("*", "*"))
 	zoe := s.user(t, "zoe", "admins")
-	if all := standingOf(t, p, s.account.ID, zoe); len(all) != 1 || all[0].Role != "*" || !strings.Contains(all[0].Detail, "the group admins") {
+	if all := standingOf(t, p, s.account.ID, zoe); len(all) != 1 || all[0].Role != "*" ||
+		!strings.Contains(all[0].Detail, "the group admins") {
 		t.Errorf("a member of the group: %+v", all)
 	}
 }
@@ -137,7 +143,8 @@ func TestWidePermissionsAreTold(t *testing.T) {
 // What the account does not have is told; of other accounts and of the policies of AWS nothing is known.
 func TestWhatDoesNotExistIsTold(t *testing.T) {
 	s := newSite(t)
-	alice, reader, deployer := s.user(t, "alice"), s.policy(t, "Reader", readerDocument), s.role(t, "deployer", s.arn("root"))
+	alice, reader, deployer := s.user(t, "alice"), s.policy(t, "Reader", readerDocument),
+		s.role(t, "deployer", s.arn("root"))
 	snap, err := s.open(t, s.config(), time.Now).Read(t.Context(), s.account.ID)
 	must(t, err)
 	for _, tt := range []struct{ principal, role, want string }{

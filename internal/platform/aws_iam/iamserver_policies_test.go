@@ -190,7 +190,8 @@ func (s *iamServer) details(form url.Values) (string, *iamError) {
 	for _, key := range append(slices.Sorted(maps.Keys(s.entities)), slices.Sorted(maps.Keys(s.policies))...) {
 		list, member := s.detail(key)
 		switch {
-		case !wanted[strings.TrimSuffix(list, "DetailList")] && list != "Policies", list == "Policies" && !wanted["LocalManagedPolicy"]:
+		case !wanted[strings.TrimSuffix(list, "DetailList")] && list != "Policies", list == "Policies" &&
+			!wanted["LocalManagedPolicy"]:
 			continue
 		case after != "":
 			if key == after {
@@ -227,10 +228,12 @@ func (s *iamServer) detail(key string) (list, member string) {
 	title := map[string]string{"user": "User", "group": "Group", "role": "Role"}[e.kind]
 	inline, attached, groups := "", "", ""
 	for _, name := range slices.Sorted(maps.Keys(e.inline)) {
-		inline += "<member>" + element("PolicyName", name) + element("PolicyDocument", url.PathEscape(e.inline[name])) + "</member>"
+		inline += "<member>" + element("PolicyName", name) + element("PolicyDocument",
+			url.PathEscape(e.inline[name])) + "</member>"
 	}
 	for _, name := range e.attached {
-		attached += "<member>" + element("PolicyArn", name) + element("PolicyName", name[strings.LastIndex(name, "/")+1:]) + "</member>"
+		attached += "<member>" + element("PolicyArn", name) + element("PolicyName",
+			name[strings.LastIndex(name, "/")+1:]) + "</member>"
 	}
 	for _, name := range e.groups {
 		groups += element("member", name)

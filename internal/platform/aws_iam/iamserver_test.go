@@ -60,19 +60,24 @@ const listed = 4 // entities and policies on one page of the bulk read
 // newIAMServer serves an account with an administrator.
 func newIAMServer(t *testing.T) (*iamServer, testenv.MotoAccount) {
 	t.Helper()
-	s := &iamServer{account: "123456789012", entities: map[string]*iamEntity{}, policies: map[string]*iamPolicy{}, quotas: map[string]int{
-		"UserPolicySizeQuota": 2048, "GroupPolicySizeQuota": 5120, "RolePolicySizeQuota": 10240, "PolicySizeQuota": 6144, "AssumeRolePolicySizeQuota": 2048,
-		"AttachedPoliciesPerUserQuota": 10, "AttachedPoliciesPerGroupQuota": 10, "AttachedPoliciesPerRoleQuota": 10, "VersionsPerPolicyQuota": 5,
-	}}
+	s := &iamServer{account: "123456789012", entities: map[string]*iamEntity{}, policies: map[string]*iamPolicy{},
+		quotas: map[string]int{
+			"UserPolicySizeQuota": 2048, "GroupPolicySizeQuota": 5120, "RolePolicySizeQuota": 10240,
+			"PolicySizeQuota": 6144, "AssumeRolePolicySizeQuota": 2048,
+			"AttachedPoliciesPerUserQuota": 10, "AttachedPoliciesPerGroupQuota": 10, "AttachedPoliciesPerRoleQuota": 10,
+			"VersionsPerPolicyQuota": 5,
+		}}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	s.create("user", "/", "administrator")
-	return s, testenv.MotoAccount{Endpoint: server.URL, Region: "us-east-1", ID: s.account, AccessKeyID: "AKIASERVER", SecretAccessKey: "a secret of " + rand.Text()}
+	return s, testenv.MotoAccount{Endpoint: server.URL, Region: "us-east-1", ID: s.account, AccessKeyID: "AKIASERVER",
+		SecretAccessKey: "a secret of " + rand.Text()}
 }
 
 // ServeHTTP answers one request of the query protocol.
 func (s *iamServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := r.ParseForm(); err != nil || !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=") {
+	if err := r.ParseForm(); err != nil ||
+		!strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=") {
 		fail(w, http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
 		return
 	}
@@ -85,7 +90,9 @@ func (s *iamServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/xml")
-	_, _ = fmt.Fprintf(w, `<%sResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><%[1]sResult>%s</%[1]sResult></%[1]sResponse>`, action, result)
+	_, _ = fmt.Fprintf(w,
+		`<%sResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><%[1]sResult>%s</%[1]sResult></%[1]sResponse>`,
+		action, result)
 }
 
 func element(name, value string) string {
@@ -95,9 +102,11 @@ func element(name, value string) string {
 func (s *iamServer) answer(action string, form url.Values) (string, *iamError) {
 	switch action {
 	case "GetCallerIdentity":
-		return element("Account", s.account) + element("Arn", s.arn("user/administrator")) + element("UserId", "AIDA"), nil
+		return element("Account", s.account) + element("Arn", s.arn("user/administrator")) + element("UserId", "AIDA"),
+			nil
 	case "AssumeRole":
-		return "<Credentials>" + element("AccessKeyId", "ASIA") + element("SecretAccessKey", "s") + element("SessionToken", "t") +
+		return "<Credentials>" + element("AccessKeyId", "ASIA") + element("SecretAccessKey",
+			"s") + element("SessionToken", "t") +
 			element("Expiration", time.Now().Add(time.Hour).UTC().Format(time.RFC3339)) + "</Credentials>", nil
 	case "GetAccountAuthorizationDetails":
 		return s.details(form)
@@ -148,7 +157,8 @@ func (s *iamServer) arn(what string) string { return "arn:aws:iam::" + s.account
 
 func (s *iamServer) create(kind, path, name string) *iamEntity {
 	s.made++
-	e := &iamEntity{kind: kind, path: path, name: name, id: fmt.Sprintf("AIDA%012d", s.made), created: time.Now().UTC().Format(time.RFC3339), inline: map[string]string{}}
+	e := &iamEntity{kind: kind, path: path, name: name, id: fmt.Sprintf("AIDA%012d", s.made),
+		created: time.Now().UTC().Format(time.RFC3339), inline: map[string]string{}}
 	s.entities[kind+"/"+name] = e
 	return e
 }
@@ -172,7 +182,8 @@ func (s *iamServer) createEntity(kind string, form url.Values) (string, *iamErro
 
 func (s *iamServer) facts(e *iamEntity) string {
 	title := map[string]string{"user": "User", "group": "Group", "role": "Role"}[e.kind]
-	return element("Arn", s.arn(e.kind+e.path+e.name)) + element(title+"Name", e.name) + element(title+"Id", e.id) + element("CreateDate", e.created) + element("Path", e.path)
+	return element("Arn", s.arn(e.kind+e.path+e.name)) + element(title+"Name", e.name) + element(title+"Id",
+		e.id) + element("CreateDate", e.created) + element("Path", e.path)
 }
 
 // change puts, deletes, attaches or detaches a policy.
@@ -193,7 +204,8 @@ func (s *iamServer) change(verb, title string, e *iamEntity, form url.Values) *i
 			}
 		}
 		if quota := s.quotas[title+"PolicySizeQuota"]; total > quota {
-			return conflict("LimitExceeded", "Maximum policy size of %d bytes exceeded for %s %s", quota, e.kind, e.name)
+			return conflict("LimitExceeded", "Maximum policy size of %d bytes exceeded for %s %s", quota, e.kind,
+				e.name)
 		}
 		e.inline[name] = form.Get("PolicyDocument")
 	case "Delete":
@@ -226,9 +238,11 @@ func (s *iamServer) setTrust(e *iamEntity, document string) *iamError {
 	if refused := checkDocument(document, true); refused != nil {
 		return refused
 	}
-	for _, principal := range regexp.MustCompile(`"arn:aws:iam::`+s.account+`:((user|role|group)(/|/[^"]+/)([^"/]+))"`).FindAllStringSubmatch(document, -1) {
+	for _, principal := range regexp.MustCompile(`"arn:aws:iam::`+s.account+
+		`:((user|role|group)(/|/[^"]+/)([^"/]+))"`).FindAllStringSubmatch(document, -1) {
 		if e := s.entities[principal[2]+"/"+principal[4]]; e == nil || e.path != principal[3] || e.kind == "group" {
-			return &iamError{http.StatusBadRequest, "MalformedPolicyDocument", "Invalid principal in policy: " + principal[1]}
+			return &iamError{http.StatusBadRequest, "MalformedPolicyDocument",
+				"Invalid principal in policy: " + principal[1]}
 		}
 	}
 	if quota := s.quotas["AssumeRolePolicySizeQuota"]; size(document) > quota {

@@ -21,7 +21,8 @@ const readerDocument = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","
 func large(n int) string {
 	statements := []string{`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::jit-bucket/*"}`}
 	for i := range n - 1 {
-		statements = append(statements, fmt.Sprintf(`{"Effect":"Allow","Action":"sqs:SendMessage","Resource":"arn:aws:sqs:eu-central-1:123456789012:queue-%d"}`, i))
+		statements = append(statements,
+			fmt.Sprintf(`{"Effect":"Allow","Action":"sqs:SendMessage","Resource":"arn:aws:sqs:eu-central-1:123456789012:queue-%d"}`, i))
 	}
 	return `{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`
 }
@@ -30,11 +31,14 @@ func large(n int) string {
 func TestAUserAtTheInlineLimit(t *testing.T) {
 	s := newSite(t)
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
-	s.put(t, alice, "theirs", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sqs:SendMessage","Resource":["`+strings.Repeat("arn:aws:sqs:eu-central-1:123456789012:queue\",\"", 41)+`arn:aws:sqs:::q"]}]}`)
+	s.put(t, alice, "theirs",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sqs:SendMessage","Resource":["`+strings.Repeat("arn:aws:sqs:eu-central-1:123456789012:queue\",\"", 41)+`arn:aws:sqs:::q"]}]}`)
 	before, p := s.dump(t), s.open(t, s.config(), time.Now)
 	planned, err := p.Read(t.Context(), s.account.ID)
 	must(t, err)
-	if len(planned.Notes) != 1 || planned.Notes[0].Principal != alice || !strings.Contains(planned.Notes[0].Text, " of the 2048 characters") || !strings.Contains(planned.Notes[0].Text, "of which it has 0") {
+	if len(planned.Notes) != 1 || planned.Notes[0].Principal != alice ||
+		!strings.Contains(planned.Notes[0].Text, " of the 2048 characters") ||
+		!strings.Contains(planned.Notes[0].Text, "of which it has 0") {
 		t.Errorf("before the grant it is told %+v", planned.Notes)
 	}
 	a := grantOf(jit.Binding{Principal: alice, Role: reader}, "full")
@@ -47,7 +51,8 @@ func TestAUserAtTheInlineLimit(t *testing.T) {
 	s.moments(t, a, "s3:GetObject", bucket+"/key")
 	found, err := p.Read(t.Context(), s.account.ID)
 	must(t, err)
-	if len(found.Ours) != 1 || found.Ours[0].Damage != "" || found.Ours[0].Principal != alice || found.Ours[0].Role != reader || !found.Ours[0].End.Equal(a.Marker.Window.End) {
+	if len(found.Ours) != 1 || found.Ours[0].Damage != "" || found.Ours[0].Principal != alice ||
+		found.Ours[0].Role != reader || !found.Ours[0].End.Equal(a.Marker.Window.End) {
 		t.Errorf("read %+v", found.Ours)
 	}
 	for i := range 7 { // more than a policy keeps versions
@@ -73,7 +78,8 @@ func TestAUserAtTheInlineLimit(t *testing.T) {
 func (s *site) moments(t *testing.T, a jit.Access, action, resource string) {
 	t.Helper()
 	w := a.Marker.Window
-	for when, want := range map[time.Time]bool{w.Start.Add(-time.Second): false, w.Start: true, w.End.Add(-time.Second): true, w.End: false, w.End.AddDate(1, 0, 0): false} {
+	for when, want := range map[time.Time]bool{w.Start.Add(-time.Second): false, w.Start: true,
+		w.End.Add(-time.Second): true, w.End: false, w.End.AddDate(1, 0, 0): false} {
 		if got := s.may(t, a.Binding.Principal, action, resource, when); got != want {
 			t.Errorf("at %s of %s access is given: %t, want %t", jit.FormatTime(when), a.Marker, got, want)
 		}
@@ -93,8 +99,10 @@ func TestWhatFitsNowhereIsRefusedWithTheNumbers(t *testing.T) {
 		name, principal, role string
 		says                  []string
 	}{
-		{"too long for a managed policy", alice, huge, []string{"0 characters and this one", "the limit is 2048", "at most 6144"}},
-		{"ten policies attached", crowded, middling, []string{"the limit is 2048", "10 managed policies are attached to it, and the limit is 10"}},
+		{"too long for a managed policy", alice, huge,
+			[]string{"0 characters and this one", "the limit is 2048", "at most 6144"}},
+		{"ten policies attached", crowded, middling,
+			[]string{"the limit is 2048", "10 managed policies are attached to it, and the limit is 10"}},
 	} {
 		err := try(t, p, jit.Ensure, grantOf(jit.Binding{Principal: tc.principal, Role: tc.role}, tc.name))[0]
 		if err == nil {
@@ -148,7 +156,8 @@ func TestATrustPolicyAtItsLimit(t *testing.T) {
 		}
 		given++
 	}
-	if refused == nil || !strings.Contains(refused.Error(), "would have 2") || !strings.Contains(refused.Error(), "the account's limit is 2048") || given < 4 {
+	if refused == nil || !strings.Contains(refused.Error(), "would have 2") ||
+		!strings.Contains(refused.Error(), "the account's limit is 2048") || given < 4 {
 		t.Errorf("after %d grants: %v", given, refused)
 	}
 	for i := range given {
@@ -172,19 +181,24 @@ func TestAThousandGrantsAreTheirPages(t *testing.T) {
 		if marker := form.Get("Marker"); marker != "" {
 			_, _ = fmt.Sscanf(marker, "page-%d", &page)
 		}
-		if strings.HasPrefix(r.Header.Get("Amz-Sdk-Request"), "attempt=1;") { // a request whose connection breaks is repeated
+		// a request whose connection breaks is repeated
+		if strings.HasPrefix(r.Header.Get("Amz-Sdk-Request"), "attempt=1;") {
 			asked.Add(1)
 		}
 		w.Header().Set("Content-Type", "text/xml")
-		_, _ = fmt.Fprint(w, `<GetAccountAuthorizationDetailsResponse><GetAccountAuthorizationDetailsResult><UserDetailList>`)
+		_, _ = fmt.Fprint(w,
+			`<GetAccountAuthorizationDetailsResponse><GetAccountAuthorizationDetailsResult><UserDetailList>`)
 		for i := range perPage {
-			m := jit.Marker{Owner: "payments", ID: jit.NewID("payments", jit.Binding{}, fmt.Sprint(page, i), 1), Window: window}
+			m := jit.Marker{Owner: "payments", ID: jit.NewID("payments", jit.Binding{}, fmt.Sprint(page, i), 1),
+				Window: window}
 			document := assumption(s.arn("role/deployer"), window)
-			_, _ = fmt.Fprintf(w, `<member><Arn>%s</Arn><UserName>u</UserName><UserId>AIDA</UserId><UserPolicyList><member><PolicyName>%s</PolicyName><PolicyDocument>`, s.arn(fmt.Sprintf("user/u-%d-%d", page, i)), policyName(m))
+			_, _ = fmt.Fprintf(w,
+				`<member><Arn>%s</Arn><UserName>u</UserName><UserId>AIDA</UserId><UserPolicyList><member><PolicyName>%s</PolicyName><PolicyDocument>`, s.arn(fmt.Sprintf("user/u-%d-%d", page, i)), policyName(m))
 			_ = xml.EscapeText(w, []byte(url.PathEscape(document)))
 			_, _ = fmt.Fprint(w, `</PolicyDocument></member></UserPolicyList></member>`)
 		}
-		_, _ = fmt.Fprintf(w, `</UserDetailList><IsTruncated>%t</IsTruncated>%s</GetAccountAuthorizationDetailsResult></GetAccountAuthorizationDetailsResponse>`, page < pages-1, map[bool]string{true: fmt.Sprintf("<Marker>page-%d</Marker>", page+1)}[page < pages-1])
+		_, _ = fmt.Fprintf(w,
+			`</UserDetailList><IsTruncated>%t</IsTruncated>%s</GetAccountAuthorizationDetailsResult></GetAccountAuthorizationDetailsResponse>`, page < pages-1, map[bool]string{true: fmt.Sprintf("<Marker>page-%d</Marker>", page+1)}[page < pages-1])
 		return true
 	})
 	began := time.Now()
@@ -207,9 +221,12 @@ func TestAThousandGrantsAreTheirPages(t *testing.T) {
 // Ours in the account's own policies, and AWS's, are copied in the version that is the default one.
 func TestTheDefaultVersionIsCopied(t *testing.T) {
 	s := newSite(t)
-	alice, versioned := s.user(t, "alice"), s.policy(t, "Versioned", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:PutObject","Resource":"*"}]}`)
+	alice, versioned := s.user(t, "alice"),
+		s.policy(t, "Versioned",
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:PutObject","Resource":"*"}]}`)
 	document := readerDocument
-	_, err := s.admin.CreatePolicyVersion(t.Context(), &iam.CreatePolicyVersionInput{PolicyArn: &versioned, PolicyDocument: &document, SetAsDefault: true})
+	_, err := s.admin.CreatePolicyVersion(t.Context(),
+		&iam.CreatePolicyVersionInput{PolicyArn: &versioned, PolicyDocument: &document, SetAsDefault: true})
 	must(t, err)
 	const theirs = theirManaged
 	fetched := 0
@@ -222,8 +239,10 @@ func TestTheDefaultVersionIsCopied(t *testing.T) {
 	})
 	p := s.open(t, s.config(), time.Now)
 	apply(t, p, jit.Ensure, grantOf(jit.Binding{Principal: alice, Role: versioned}, "own"),
-		grantOf(jit.Binding{Principal: alice, Role: theirs}, "one"), grantOf(jit.Binding{Principal: alice, Role: theirs}, "two"))
-	for action, want := range map[string]bool{"s3:GetObject": true, "s3:PutObject": false, "sqs:GetQueueUrl": true, "sqs:SendMessage": false} {
+		grantOf(jit.Binding{Principal: alice, Role: theirs}, "one"),
+		grantOf(jit.Binding{Principal: alice, Role: theirs}, "two"))
+	for action, want := range map[string]bool{"s3:GetObject": true, "s3:PutObject": false, "sqs:GetQueueUrl": true,
+		"sqs:SendMessage": false} {
 		if got := s.may(t, alice, action, bucket+"/key", time.Now()); got != want {
 			t.Errorf("%s is allowed: %t, want %t", action, got, want)
 		}
@@ -244,9 +263,11 @@ func serveManaged(w http.ResponseWriter, action string, form url.Values) bool {
 	w.Header().Set("Content-Type", "text/xml")
 	switch {
 	case action == "GetPolicy":
-		_, _ = fmt.Fprintf(w, `<GetPolicyResponse><GetPolicyResult><Policy><Arn>%s</Arn><DefaultVersionId>v7</DefaultVersionId></Policy></GetPolicyResult></GetPolicyResponse>`, theirManaged)
+		_, _ = fmt.Fprintf(w,
+			`<GetPolicyResponse><GetPolicyResult><Policy><Arn>%s</Arn><DefaultVersionId>v7</DefaultVersionId></Policy></GetPolicyResult></GetPolicyResponse>`, theirManaged)
 	case action == "GetPolicyVersion" && form.Get("VersionId") == "v7":
-		_, _ = fmt.Fprintf(w, `<GetPolicyVersionResponse><GetPolicyVersionResult><PolicyVersion><VersionId>v7</VersionId><Document>%s</Document></PolicyVersion></GetPolicyVersionResult></GetPolicyVersionResponse>`,
+		_, _ = fmt.Fprintf(w,
+			`<GetPolicyVersionResponse><GetPolicyVersionResult><PolicyVersion><VersionId>v7</VersionId><Document>%s</Document></PolicyVersion></GetPolicyVersionResult></GetPolicyVersionResponse>`,
 			url.PathEscape(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sqs:GetQueueUrl","Resource":"*"}]}`))
 	default:
 		fail(w, http.StatusNotFound, "NoSuchEntity", "no such version")

@@ -19,7 +19,8 @@ func (s *site) inPath(t *testing.T, path, name string) (user, group, role string
 	g, err := s.admin.CreateGroup(t.Context(), &iam.CreateGroupInput{GroupName: &name, Path: &path})
 	must(t, err)
 	trust := `{"Version":"2012-10-17","Statement":[{"Sid":"Theirs","Effect":"Allow","Principal":{"AWS":"` + s.arn("root") + `"},"Action":"sts:AssumeRole"}]}`
-	r, err := s.admin.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: &name, Path: &path, AssumeRolePolicyDocument: &trust})
+	r, err := s.admin.CreateRole(t.Context(),
+		&iam.CreateRoleInput{RoleName: &name, Path: &path, AssumeRolePolicyDocument: &trust})
 	must(t, err)
 	return aws.ToString(u.User.Arn), aws.ToString(g.Group.Arn), aws.ToString(r.Role.Arn)
 }
@@ -41,19 +42,38 @@ func TestAnotherPathIsAnotherThing(t *testing.T) {
 		binding jit.Binding
 		says    string
 	}{
-		"a role, in its trust policy":                {s.config(), jit.Binding{Principal: stranger, Role: s.arn("role/dev/Admin")}, "role: there is no role " + s.arn("role/dev/Admin")},
-		"a role without its path":                    {s.config(), jit.Binding{Principal: stranger, Role: s.arn("role/Admin")}, "role: there is no role " + s.arn("role/Admin")},
-		"a role, with trust_policy":                  {trusting, jit.Binding{Principal: alice, Role: s.arn("role/dev/Admin")}, "role: there is no role " + s.arn("role/dev/Admin")},
-		"a role, on the principal's side":            {s.config(), jit.Binding{Principal: alice, Role: s.arn("role/dev/Admin")}, "role: there is no role " + s.arn("role/dev/Admin")},
-		"a user":                                     {s.config(), jit.Binding{Principal: s.arn("user/dev/Admin"), Role: reader}, "principal: there is no user " + s.arn("user/dev/Admin")},
-		"a group":                                    {s.config(), jit.Binding{Principal: s.arn("group/dev/Admin"), Role: reader}, "principal: there is no group " + s.arn("group/dev/Admin")},
-		"a role as the principal":                    {s.config(), jit.Binding{Principal: s.arn("role/dev/Admin"), Role: reader}, "principal: there is no role " + s.arn("role/dev/Admin")},
-		"a user in a trust policy":                   {trusting, jit.Binding{Principal: s.arn("user/dev/Admin"), Role: admin}, "principal: there is no user " + s.arn("user/dev/Admin")},
-		"a managed policy":                           {s.config(), jit.Binding{Principal: alice, Role: s.arn("policy/dev/Reader")}, "role: there is no managed policy " + s.arn("policy/dev/Reader")},
-		"a managed policy, narrowed to one resource": {s.config(), jit.Binding{Principal: alice, Role: s.arn("policy/dev/Reader") + " on " + bucket}, "role: there is no managed policy " + s.arn("policy/dev/Reader")},
+		"a role, in its trust policy": {s.config(),
+			jit.Binding{Principal: stranger, Role: s.arn("role/dev/Admin")},
+			"role: there is no role " + s.arn("role/dev/Admin")},
+		"a role without its path": {s.config(),
+			jit.Binding{Principal: stranger, Role: s.arn("role/Admin")},
+			"role: there is no role " + s.arn("role/Admin")},
+		"a role, with trust_policy": {trusting,
+			jit.Binding{Principal: alice, Role: s.arn("role/dev/Admin")},
+			"role: there is no role " + s.arn("role/dev/Admin")},
+		"a role, on the principal's side": {s.config(), jit.Binding{Principal: alice, Role: s.arn("role/dev/Admin")},
+			"role: there is no role " + s.arn("role/dev/Admin")},
+		"a user": {s.config(), jit.Binding{Principal: s.arn("user/dev/Admin"), Role: reader},
+			"principal: there is no user " + s.arn("user/dev/Admin")},
+		"a group": {s.config(),
+			jit.Binding{Principal: s.arn("group/dev/Admin"), Role: reader},
+			"principal: there is no group " + s.arn("group/dev/Admin")},
+		"a role as the principal": {s.config(),
+			jit.Binding{Principal: s.arn("role/dev/Admin"), Role: reader},
+			"principal: there is no role " + s.arn("role/dev/Admin")},
+		"a user in a trust policy": {trusting,
+			jit.Binding{Principal: s.arn("user/dev/Admin"), Role: admin},
+			"principal: there is no user " + s.arn("user/dev/Admin")},
+		"a managed policy": {s.config(),
+			jit.Binding{Principal: alice, Role: s.arn("policy/dev/Reader")},
+			"role: there is no managed policy " + s.arn("policy/dev/Reader")},
+		"a managed policy, narrowed to one resource": {s.config(),
+			jit.Binding{Principal: alice, Role: s.arn("policy/dev/Reader") + " on " + bucket},
+			"role: there is no managed policy " + s.arn("policy/dev/Reader")},
 	} {
 		p := s.open(t, tt.cfg, time.Now)
-		if err := try(t, p, jit.Ensure, grantOf(tt.binding, name))[0]; err == nil || !strings.Contains(err.Error(), tt.says) {
+		if err := try(t, p, jit.Ensure, grantOf(tt.binding, name))[0]; err == nil ||
+			!strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v, want %q", name, err, tt.says)
 		}
 		found, err := p.Read(t.Context(), s.account.ID)

@@ -44,8 +44,9 @@ type site struct {
 // Tests that use a site give the platform its credentials through the environment, as users do.
 func TestMain(m *testing.M) {
 	for name, value := range map[string]string{
-		"AWS_PROFILE": "", "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
-		"AWS_REGION": "us-east-1", "AWS_SESSION_TOKEN": "", "AWS_ENDPOINT_URL": "",
+		"AWS_PROFILE": "", "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
+		"AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_REGION":                "us-east-1", "AWS_SESSION_TOKEN": "", "AWS_ENDPOINT_URL": "",
 	} {
 		if err := os.Setenv(name, value); err != nil {
 			panic(err)
@@ -80,7 +81,10 @@ func newSite(t *testing.T) *site {
 		}
 		return nil
 	}
-	forward.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	forward.ErrorHandler = func(w http.ResponseWriter, _ *http.Request,
+		_ error) {
+		w.WriteHeader(http.StatusBadGateway)
+	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -118,7 +122,8 @@ func (s *site) intercept(before func(w http.ResponseWriter, r *http.Request, act
 func fail(w http.ResponseWriter, status int, code, message string) {
 	w.Header().Set("Content-Type", "text/xml")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintf(w, `<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>r</RequestId></ErrorResponse>`, code, message)
+	_, _ = fmt.Fprintf(w,
+		`<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>r</RequestId></ErrorResponse>`, code, message)
 }
 
 // isRead tells reading actions from writing ones.
@@ -302,7 +307,8 @@ func (s *site) awsManaged(t *testing.T, name string) string {
 	t.Helper()
 	p, err := s.admin.GetPolicy(t.Context(), &iam.GetPolicyInput{PolicyArn: &name})
 	must(t, err)
-	v, err := s.admin.GetPolicyVersion(t.Context(), &iam.GetPolicyVersionInput{PolicyArn: &name, VersionId: p.Policy.DefaultVersionId})
+	v, err := s.admin.GetPolicyVersion(t.Context(),
+		&iam.GetPolicyVersionInput{PolicyArn: &name, VersionId: p.Policy.DefaultVersionId})
 	must(t, err)
 	return plain(v.PolicyVersion.Document)
 }
@@ -329,7 +335,8 @@ func (s *site) dump(t *testing.T) string {
 				delete(k.Inline, name)
 			}
 		}
-		k.Attached = slices.DeleteFunc(k.Attached, func(name string) bool { return strings.Contains(name, ":policy/jit/jit-") })
+		k.Attached = slices.DeleteFunc(k.Attached,
+			func(name string) bool { return strings.Contains(name, ":policy/jit/jit-") })
 		slices.Sort(k.Attached)
 		if k.Trust != "" {
 			var d struct {

@@ -6,7 +6,8 @@ import (
 
 // An operator that may make assignments and not list them makes none.
 func TestAnOperatorThatMayNotReadWritesNothing(t *testing.T) {
-	for _, unread := range []string{"ListAccountAssignments", "DescribePermissionSet", "ListPermissionSets", "GetUserId"} {
+	for _, unread := range []string{"ListAccountAssignments", "DescribePermissionSet", "ListPermissionSets",
+		"GetUserId"} {
 		s := newSite(t)
 		s.with(func(m *model) { m.denied = map[string]bool{unread: true} })
 		b := alice()

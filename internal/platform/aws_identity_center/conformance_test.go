@@ -29,7 +29,10 @@ func TestConformance(t *testing.T) {
 		target.Tamper.Delete = func(t *testing.T, m jit.Marker) {
 			for _, mark := range marked(t, s.open(t)) {
 				if o, err := parseObject(mark.Object); err == nil && mark.Marker == m {
-					s.with(func(model *model) { delete(model.assignments, assignment{production, o.set, string(o.kind), o.id}) })
+					s.with(func(model *model) {
+						delete(model.assignments,
+							assignment{production, o.set, string(o.kind), o.id})
+					})
 				}
 			}
 		}
@@ -46,7 +49,8 @@ func TestConformance(t *testing.T) {
 // describeTarget is what every site has in common.
 func describeTarget() *platformtest.Target {
 	bad := func(name, attribute, principal, role, scope string) platformtest.BadBinding {
-		return platformtest.BadBinding{Name: name, Attribute: attribute, Binding: jit.Binding{Principal: principal, Role: role, Scope: scope}}
+		return platformtest.BadBinding{Name: name, Attribute: attribute,
+			Binding: jit.Binding{Principal: principal, Role: role, Scope: scope}}
 	}
 	const alice, role = "user:alice", "ReadOnly"
 	return &platformtest.Target{

@@ -45,7 +45,8 @@ func TestMakingUnderWayIsRemoved(t *testing.T) {
 
 // A claim that another process writes while the last one's assignment is being removed gets its access.
 func TestClaimDuringARemoval(t *testing.T) {
-	for _, moment := range []string{"DeleteAccountAssignment", "ListAccountAssignmentDeletionStatus", "DescribeAccountAssignmentDeletionStatus"} {
+	for _, moment := range []string{"DeleteAccountAssignment", "ListAccountAssignmentDeletionStatus",
+		"DescribeAccountAssignmentDeletionStatus"} {
 		t.Run(moment, func(t *testing.T) {
 			s := newSite(t)
 			first, second := access(alice(), "first"), access(alice(), "second")
@@ -187,7 +188,8 @@ func TestAGrantOfAnotherInstanceIsNotForgotten(t *testing.T) {
 	}
 	writes := s.writes.Load()
 	for _, change := range append(remove(a), ensure(a)...) {
-		if err := p.Apply(t.Context(), production, []jit.Change{change})[0]; err == nil || !strings.Contains(err.Error(), before) {
+		if err := p.Apply(t.Context(), production, []jit.Change{change})[0]; err == nil ||
+			!strings.Contains(err.Error(), before) {
 			t.Errorf("%s: %v, want an error that names the instance", change.Op, err)
 		}
 	}

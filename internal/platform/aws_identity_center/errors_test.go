@@ -38,14 +38,20 @@ func TestWhatIsNotThere(t *testing.T) {
 		name, attribute, says string
 		change                func(b *jit.Binding)
 	}{
-		{"user", "principal", `no user "nobody@example.com" in the identity store d-0123456789`, func(b *jit.Binding) { b.Principal = "user:nobody@example.com" }},
-		{"the user's name in capitals", "principal", `no user "Alice@example.com"`, func(b *jit.Binding) { b.Principal = "user:Alice@example.com" }},
-		{"user by id", "principal", "no user", func(b *jit.Binding) { b.Principal = "user:906700aaaa-00000000-2222-3333-4444-555555555555" }},
+		{"user", "principal", `no user "nobody@example.com" in the identity store d-0123456789`,
+			func(b *jit.Binding) { b.Principal = "user:nobody@example.com" }},
+		{"the user's name in capitals", "principal", `no user "Alice@example.com"`,
+			func(b *jit.Binding) { b.Principal = "user:Alice@example.com" }},
+		{"user by id", "principal", "no user",
+			func(b *jit.Binding) { b.Principal = "user:906700aaaa-00000000-2222-3333-4444-555555555555" }},
 		{"group", "principal", `no group "none"`, func(b *jit.Binding) { b.Principal = "group:none" }},
-		{"a user as a group", "principal", `no group "alice@example.com"`, func(b *jit.Binding) { b.Principal = "group:alice@example.com" }},
+		{"a user as a group", "principal", `no group "alice@example.com"`,
+			func(b *jit.Binding) { b.Principal = "group:alice@example.com" }},
 		{"permission set", "role", `no permission set "None"`, func(b *jit.Binding) { b.Role = "None" }},
-		{"permission set by ARN", "role", "no permission set", func(b *jit.Binding) { b.Role = strings.Replace(readOnly, "1111", "9999", 1) }},
-		{"account", "scope", "no account 999999999999 in the organization", func(b *jit.Binding) { b.Scope = "999999999999" }},
+		{"permission set by ARN", "role", "no permission set",
+			func(b *jit.Binding) { b.Role = strings.Replace(readOnly, "1111", "9999", 1) }},
+		{"account", "scope", "no account 999999999999 in the organization",
+			func(b *jit.Binding) { b.Scope = "999999999999" }},
 		{"account that is suspended", "scope", "SUSPENDED", func(b *jit.Binding) { b.Scope = suspended }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -103,7 +109,8 @@ func TestMissingPermission(t *testing.T) {
 		s := newSite(t)
 		s.denied["ListAccountAssignmentCreationStatus"] = true
 		p := s.open(t)
-		says(t, p.Apply(t.Context(), production, ensure(access(alice(), "why")))[0], "", "sso:ListAccountAssignmentCreationStatus")
+		says(t, p.Apply(t.Context(), production, ensure(access(alice(), "why")))[0], "",
+			"sso:ListAccountAssignmentCreationStatus")
 		if len(marked(t, p)) != 1 {
 			t.Error("what may be under way is forgotten")
 		}
@@ -145,8 +152,10 @@ func TestWhichInstance(t *testing.T) {
 
 func TestNoCredentials(t *testing.T) {
 	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_PROFILE": "", "AWS_REGION": "eu-central-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "",
-		"AWS_CONTAINER_CREDENTIALS_FULL_URI": "", "AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none"),
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_PROFILE": "", "AWS_REGION": "eu-central-1",
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "",
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI": "", "AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_CONFIG_FILE": os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none"),
 	} {
 		t.Setenv(name, value)
 	}
@@ -185,7 +194,8 @@ func TestConfig(t *testing.T) {
 func TestOperatorPolicyIsUsed(t *testing.T) {
 	s := newSite(t)
 	p := s.open(t)
-	for _, principal := range []string{"user:alice@example.com", "group:On call", "user:" + bobID, "group:" + oncallID} {
+	for _, principal := range []string{"user:alice@example.com", "group:On call", "user:" + bobID,
+		"group:" + oncallID} {
 		b := alice()
 		b.Principal = principal
 		apply(t, p, ensure(access(b, "why"))...)
@@ -204,7 +214,8 @@ func TestDescribe(t *testing.T) {
 	s := newSite(t)
 	s.sets["arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-4444444444444444"] = set{"Silent", ""}
 	p := s.open(t)
-	for role, want := range map[string]time.Duration{"ReadOnly": time.Hour, admin: 8 * time.Hour, "Billing": 12 * time.Hour, "Silent": 12 * time.Hour} {
+	for role, want := range map[string]time.Duration{"ReadOnly": time.Hour, admin: 8 * time.Hour,
+		"Billing": 12 * time.Hour, "Silent": 12 * time.Hour} {
 		b := alice()
 		b.Role = role
 		got, err := p.Describe(t.Context(), b)
@@ -227,7 +238,8 @@ func TestDescribe(t *testing.T) {
 
 func TestParsePeriod(t *testing.T) {
 	for text, want := range map[string]time.Duration{
-		"PT1H": time.Hour, "PT12H": 12 * time.Hour, "PT1H30M": 90 * time.Minute, "PT90M": 90 * time.Minute, "P1D": 24 * time.Hour, "P1DT2H": 26 * time.Hour, "PT3600S": time.Hour,
+		"PT1H": time.Hour, "PT12H": 12 * time.Hour, "PT1H30M": 90 * time.Minute, "PT90M": 90 * time.Minute,
+		"P1D": 24 * time.Hour, "P1DT2H": 26 * time.Hour, "PT3600S": time.Hour,
 		"": 0, "P": 0, "1H": 0, "PT": 0, "PTH": 0, "P1M": 0, "never": 0, "PT-1H": 0,
 	} {
 		if got := parsePeriod(text); got != want {

@@ -24,7 +24,8 @@ func faulty(action string, n int, f fault) func(string) *fault {
 
 // What passes is borne with: the grant comes and goes as if nothing had happened.
 func TestPassingFaults(t *testing.T) {
-	busy := fault{status: http.StatusTooManyRequests, code: "ThrottlingException", header: http.Header{"Retry-After": {"0"}}}
+	busy := fault{status: http.StatusTooManyRequests, code: "ThrottlingException",
+		header: http.Header{"Retry-After": {"0"}}}
 	for _, tt := range []struct {
 		name string
 		n    int
@@ -38,8 +39,10 @@ func TestPassingFaults(t *testing.T) {
 		{"cut off", 2, fault{cut: true}},
 	} {
 		for _, action := range []string{
-			"CreateAccountAssignment", "DeleteAccountAssignment", "ListAccountAssignments", "ListAccountAssignmentCreationStatus",
-			"DescribeAccountAssignmentDeletionStatus", "GetUserId", "DescribePermissionSet", "ListInstances", "DescribeAccount",
+			"CreateAccountAssignment", "DeleteAccountAssignment", "ListAccountAssignments",
+			"ListAccountAssignmentCreationStatus",
+			"DescribeAccountAssignmentDeletionStatus", "GetUserId", "DescribePermissionSet", "ListInstances",
+			"DescribeAccount",
 		} {
 			reading := !strings.HasPrefix(action, "Create") && !strings.HasPrefix(action, "Delete")
 			if reading && tt.f.code == "ConflictException" {
@@ -204,7 +207,8 @@ func TestNoMarks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := alone.Apply(t.Context(), production, ensure(second))[0]; err == nil || !strings.Contains(err.Error(), "ledger") {
+	if err := alone.Apply(t.Context(), production, ensure(second))[0]; err == nil ||
+		!strings.Contains(err.Error(), "ledger") {
 		t.Errorf("a platform without marks: %v", err)
 	}
 }

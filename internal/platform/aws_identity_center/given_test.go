@@ -28,7 +28,8 @@ func TestPoliciesSeeNamesAndIDs(t *testing.T) {
 		{forbid(who("user:" + aliceID)), "user:alice@example.com", "ReadOnly", false},
 		{forbid(who("group:On call")), "group:" + oncallID, "ReadOnly", false},
 		{forbid(who("user:alice@*")), "user:" + bobID, "ReadOnly", true},
-		{jit.Policy{Name: "some", Effect: jit.Forbid, Condition: `grant.principal == "user:alice@example.com"`}, "user:" + aliceID, "ReadOnly", false},
+		{jit.Policy{Name: "some", Effect: jit.Forbid, Condition: `grant.principal == "user:alice@example.com"`},
+			"user:" + aliceID, "ReadOnly", false},
 		{permit(who("user:*@example.com")), "user:" + aliceID, "ReadOnly", true},
 		{permit(who("user:[!a]*")), "user:" + aliceID, "ReadOnly", false},
 		{permit(roles("Read*")), "user:alice@example.com", readOnly, true},
@@ -40,7 +41,8 @@ func TestPoliciesSeeNamesAndIDs(t *testing.T) {
 		if c.policy.Effect == jit.Forbid {
 			policies = append(policies, all)
 		}
-		err := platformtest.Plan(t, s.open(t), jit.Binding{Principal: c.principal, Role: c.role, Scope: production}, policies...)
+		err := platformtest.Plan(t, s.open(t), jit.Binding{Principal: c.principal, Role: c.role, Scope: production},
+			policies...)
 		if c.permitted && err != nil || !c.permitted && !errors.Is(err, jit.ErrDenied) {
 			t.Errorf("%s for %s by %+v: %v, want permitted %t", c.role, c.principal, c.policy, err, c.permitted)
 		}
@@ -66,7 +68,8 @@ func TestWhatCannotBeLookedUpIsNotGranted(t *testing.T) {
 func TestSpellingsGetOneVerdict(t *testing.T) {
 	s := newSite(t)
 	var lists [][]jit.Binding
-	for _, who := range [][]string{{"user:alice@example.com", "user:" + aliceID}, {"group:On call", "group:" + oncallID}} {
+	for _, who := range [][]string{{"user:alice@example.com", "user:" + aliceID},
+		{"group:On call", "group:" + oncallID}} {
 		for _, role := range [][]string{{"Admin", admin}, {"ReadOnly", readOnly}} {
 			var spellings []jit.Binding
 			for _, name := range who {

@@ -17,7 +17,8 @@ func (m *model) sso(action string, in input, now time.Time) (any, error) {
 		if !ok {
 			return nil, refuse("ResourceNotFoundException", "PermissionSet not found")
 		}
-		return map[string]any{"PermissionSet": map[string]string{"Name": s.name, "PermissionSetArn": in.PermissionSetArn, "SessionDuration": s.session}}, nil
+		return map[string]any{"PermissionSet": map[string]string{"Name": s.name,
+			"PermissionSetArn": in.PermissionSetArn, "SessionDuration": s.session}}, nil
 	case "ListPermissionSetsProvisionedToAccount":
 		used := map[string]bool{}
 		for a := range m.assignments {
@@ -52,10 +53,14 @@ func (m *model) listAssignments(in input) (any, error) {
 	all := []map[string]string{}
 	for a := range m.assignments {
 		if a.account == in.AccountID && a.set == in.PermissionSetArn {
-			all = append(all, map[string]string{"AccountId": a.account, "PermissionSetArn": a.set, "PrincipalType": a.kind, "PrincipalId": a.id})
+			all = append(all, map[string]string{"AccountId": a.account, "PermissionSetArn": a.set,
+				"PrincipalType": a.kind, "PrincipalId": a.id})
 		}
 	}
-	slices.SortFunc(all, func(a, b map[string]string) int { return strings.Compare(a["PrincipalId"], b["PrincipalId"]) })
+	slices.SortFunc(all, func(a, b map[string]string) int {
+		return strings.Compare(a["PrincipalId"],
+			b["PrincipalId"])
+	})
 	return page(m, all, in.NextToken, "AccountAssignments")
 }
 
@@ -71,7 +76,8 @@ func (m *model) write(in input, remove bool, now time.Time) (any, error) {
 	case state == "" || !known:
 		return nil, refuse("ResourceNotFoundException", "Account or PermissionSet not found")
 	}
-	r := &asked{id: fmt.Sprintf("request-%d", len(m.requests)+1), remove: remove, what: a, since: now, until: now.Add(m.takes), status: "IN_PROGRESS", reason: m.fails}
+	r := &asked{id: fmt.Sprintf("request-%d", len(m.requests)+1), remove: remove, what: a, since: now,
+		until: now.Add(m.takes), status: "IN_PROGRESS", reason: m.fails}
 	others := 0
 	for b := range m.assignments {
 		if b.account == a.account && b.set == a.set && b != a {
@@ -110,7 +116,8 @@ func (m *model) write(in input, remove bool, now time.Time) (any, error) {
 
 // advance finishes the requests whose time has come, in the order of their ends.
 func (m *model) advance(now time.Time) {
-	due := slices.DeleteFunc(slices.Clone(m.requests), func(r *asked) bool { return r.status != "IN_PROGRESS" || r.until.After(now) })
+	due := slices.DeleteFunc(slices.Clone(m.requests),
+		func(r *asked) bool { return r.status != "IN_PROGRESS" || r.until.After(now) })
 	slices.SortStableFunc(due, func(a, b *asked) int { return a.until.Compare(b.until) })
 	for _, r := range due {
 		switch {
@@ -128,11 +135,13 @@ func (m *model) advance(now time.Time) {
 }
 
 func (m *model) described(r *asked) map[string]any {
-	status := map[string]any{"RequestId": r.id, "Status": r.status, "TargetId": r.what.account, "PermissionSetArn": r.what.set, "PrincipalType": r.what.kind, "PrincipalId": r.what.id}
+	status := map[string]any{"RequestId": r.id, "Status": r.status, "TargetId": r.what.account,
+		"PermissionSetArn": r.what.set, "PrincipalType": r.what.kind, "PrincipalId": r.what.id}
 	if r.status == "FAILED" {
 		status["FailureReason"] = r.reason
 	}
-	return map[string]any{map[bool]string{false: "AccountAssignmentCreationStatus", true: "AccountAssignmentDeletionStatus"}[r.remove]: status}
+	return map[string]any{map[bool]string{false: "AccountAssignmentCreationStatus",
+		true: "AccountAssignmentDeletionStatus"}[r.remove]: status}
 }
 
 func (m *model) statuses(remove bool, filter string) []map[string]string {

@@ -105,8 +105,10 @@ const modelInstance, modelStore = "arn:aws:sso:::instance/ssoins-0123456789abcde
 func newModel(permitted map[string]bool) *model {
 	return &model{
 		permitted: permitted,
-		instances: []string{modelInstance}, users: map[string]string{}, groups: map[string]string{}, sets: map[string]set{}, accounts: map[string]string{},
-		assignments: map[assignment]*origin{}, takes: 5 * time.Millisecond, pageSize: 2, denied: map[string]bool{}, calls: map[string]int{}, refused: map[string]int{},
+		instances: []string{modelInstance}, users: map[string]string{}, groups: map[string]string{},
+		sets: map[string]set{}, accounts: map[string]string{},
+		assignments: map[assignment]*origin{}, takes: 5 * time.Millisecond, pageSize: 2, denied: map[string]bool{},
+		calls: map[string]int{}, refused: map[string]int{},
 	}
 }
 
@@ -159,8 +161,10 @@ func respond(status int, body any) *http.Response {
 		panic(err) // maps of strings always marshal
 	}
 	return &http.Response{
-		StatusCode: status, Status: http.StatusText(status), Body: io.NopCloser(bytes.NewReader(text)), ContentLength: int64(len(text)),
-		Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "Date": {time.Now().UTC().Format(http.TimeFormat)}},
+		StatusCode: status, Status: http.StatusText(status), Body: io.NopCloser(bytes.NewReader(text)),
+		ContentLength: int64(len(text)),
+		Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"},
+			"Date": {time.Now().UTC().Format(http.TimeFormat)}},
 	}
 }
 
@@ -187,9 +191,12 @@ func (m *model) answer(r *http.Request, action string, body []byte) (any, error)
 	}
 	m.recent = append(m.recent, now)
 	protocol, _, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	service := map[string]string{"SWBExternalService": "sso", "AWSIdentityStore": "identitystore", "AWSOrganizationsV20161128": "organizations"}[protocol]
+	service := map[string]string{"SWBExternalService": "sso", "AWSIdentityStore": "identitystore",
+		"AWSOrganizationsV20161128": "organizations"}[protocol]
 	if m.denied[action] || !m.permitted[service+":"+action] {
-		return nil, refuse("AccessDeniedException", "User: arn:aws:iam::111111111111:user/jit is not authorized to perform: %s:%s on resource: %s", service, action, modelInstance)
+		return nil, refuse("AccessDeniedException",
+			"User: arn:aws:iam::111111111111:user/jit is not authorized to perform: %s:%s on resource: %s", service,
+			action, modelInstance)
 	}
 	var in input
 	if err := json.Unmarshal(body, &in); err != nil {

@@ -75,11 +75,13 @@ func newMotoSite(t *testing.T) *motoSite {
 	server := testenv.Moto(t)
 	account := server.Account(t)
 	account.Setenv(t)
-	s := &motoSite{MotoDirectory: server.Directory(t, account), ledger: "sqlite://" + filepath.Join(t.TempDir(), "ledger.db")}
+	s := &motoSite{MotoDirectory: server.Directory(t, account),
+		ledger: "sqlite://" + filepath.Join(t.TempDir(), "ledger.db")}
 	proxy := httptest.NewServer(&strictMoto{t: t, moto: server.URL})
 	t.Cleanup(proxy.Close)
 	s.url = proxy.URL
-	s.ids = map[string]string{"user:alice@example.com": s.User(t, "alice@example.com"), "group:On call": s.Group(t, "On call")}
+	s.ids = map[string]string{"user:alice@example.com": s.User(t, "alice@example.com"),
+		"group:On call": s.Group(t, "On call")}
 	s.sets = map[string]string{"ReadOnly": s.PermissionSet(t, "ReadOnly"), "Admin": s.PermissionSet(t, "Admin")}
 	return s
 }
@@ -188,7 +190,8 @@ func (m *strictMoto) assigned(r *http.Request, body []byte) bool {
 	if err := json.Unmarshal(body, &in); err != nil {
 		m.t.Error(err)
 	}
-	list, err := json.Marshal(map[string]string{"InstanceArn": in.InstanceArn, "AccountId": in.TargetID, "PermissionSetArn": in.PermissionSetArn})
+	list, err := json.Marshal(map[string]string{"InstanceArn": in.InstanceArn, "AccountId": in.TargetID,
+		"PermissionSetArn": in.PermissionSetArn})
 	if err != nil {
 		m.t.Error(err)
 	}

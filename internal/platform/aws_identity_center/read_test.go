@@ -81,7 +81,8 @@ func TestPages(t *testing.T) {
 	var all []jit.Access
 	for n := range 7 {
 		for _, role := range []string{"ReadOnly", fmt.Sprintf("Set%d", n)} {
-			b := jit.Binding{Target: "directory", Principal: fmt.Sprintf("user:user%d", n), Role: role, Scope: production}
+			b := jit.Binding{Target: "directory", Principal: fmt.Sprintf("user:user%d", n), Role: role,
+				Scope: production}
 			all = append(all, access(b, "pages"))
 		}
 	}
@@ -106,7 +107,8 @@ func TestWhatDoesNotExistIsTold(t *testing.T) {
 		{"user:alice@example.com", "ReadOlny", "role"},
 	} {
 		got := ""
-		for _, a := range p.advise(t.Context(), jit.Binding{Principal: tt.principal, Role: tt.role, Scope: production}) {
+		for _, a := range p.advise(t.Context(),
+			jit.Binding{Principal: tt.principal, Role: tt.role, Scope: production}) {
 			got += a.Attribute
 		}
 		if got != tt.want {

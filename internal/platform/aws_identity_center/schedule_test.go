@@ -57,7 +57,8 @@ func randomSchedule(t *testing.T, seed uint64) {
 			for range steps {
 				b := bindings[random.IntN(len(bindings))]
 				a := access(b, fmt.Sprintf("process %d, grant %d", n, random.IntN(grants)))
-				a.Marker.Window = jit.Window{Start: jit.Second(time.Now()).Truncate(time.Hour), End: jit.Second(time.Now()).Truncate(time.Hour).Add(2 * time.Hour)}
+				a.Marker.Window = jit.Window{Start: jit.Second(time.Now()).Truncate(time.Hour),
+					End: jit.Second(time.Now()).Truncate(time.Hour).Add(2 * time.Hour)}
 				op := jit.Ensure
 				if random.IntN(2) == 0 {
 					op = jit.Remove
@@ -93,7 +94,8 @@ func randomSchedule(t *testing.T, seed uint64) {
 	}
 	p := s.open(t)
 	if got := ours(t, p); len(got) != count || len(marked(t, p)) != count {
-		t.Errorf("Read sees %d grants and %d are remembered, want the %d that are live", len(got), len(marked(t, p)), count)
+		t.Errorf("Read sees %d grants and %d are remembered, want the %d that are live", len(got), len(marked(t, p)),
+			count)
 	}
 	if after := s.dump(); after != before {
 		t.Errorf("the access of others is\n%s\nwas\n%s", after, before)

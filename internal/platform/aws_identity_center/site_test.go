@@ -23,9 +23,11 @@ import (
 )
 
 const (
-	aliceID, bobID, oncallID = "906700aaaa-11111111-2222-3333-4444-555555555555", "906700aaaa-bbbbbbbb-2222-3333-4444-555555555555", "0b1c2d3e-cccc-3333-4444-555555555555"
-	readOnly, admin          = "arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-1111111111111111", "arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-2222222222222222"
-	production, suspended    = "123456789012", "210987654321"
+	aliceID, bobID, oncallID = "906700aaaa-11111111-2222-3333-4444-555555555555",
+		"906700aaaa-bbbbbbbb-2222-3333-4444-555555555555", "0b1c2d3e-cccc-3333-4444-555555555555"
+	readOnly, admin = "arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-1111111111111111",
+		"arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-2222222222222222"
+	production, suspended = "123456789012", "210987654321"
 )
 
 // site is a model with marks beside it.
@@ -46,7 +48,8 @@ func newSite(t testing.TB) *site {
 	m.sets[readOnly], m.sets[admin] = set{"ReadOnly", "PT1H"}, set{"Admin", "PT8H"}
 	m.sets["arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-3333333333333333"] = set{"Billing", "PT12H"}
 	m.accounts[production], m.accounts[suspended] = "ACTIVE", "SUSPENDED"
-	return &site{model: m, marks: &jittest.Claims{}, ledger: "sqlite://" + filepath.Join(t.TempDir(), "ledger.db"), hurry: true}
+	return &site{model: m, marks: &jittest.Claims{}, ledger: "sqlite://" + filepath.Join(t.TempDir(), "ledger.db"),
+		hurry: true}
 }
 
 // operator reads the actions of the guide's policy.
@@ -80,7 +83,8 @@ func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 	}
 	p.load = func(context.Context) (aws.Config, error) {
 		return aws.Config{
-			Region: "eu-central-1", Credentials: credentials.NewStaticCredentialsProvider("AKIATEST", "secret", ""), HTTPClient: s.model,
+			Region: "eu-central-1", Credentials: credentials.NewStaticCredentialsProvider("AKIATEST", "secret", ""),
+			HTTPClient: s.model,
 			Retryer: func() aws.Retryer {
 				return retry.NewStandard(func(o *retry.StandardOptions) {
 					o.MaxAttempts = 4
@@ -201,7 +205,8 @@ func (s *site) dump() string {
 // access is a grant that has begun.
 func access(b jit.Binding, why string) jit.Access {
 	start := jit.Second(time.Now()).Add(-time.Minute)
-	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "team", ID: jit.NewID("team", b, why, 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
+	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "team", ID: jit.NewID("team", b, why, 1),
+		Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
 }
 
 // alice is a binding of hers.

@@ -69,7 +69,8 @@ func TestLookupOfMoto(t *testing.T) {
 	if _, err := Moto().Lookup(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "make testenv") {
 		t.Errorf("not installed: got %v, want one that wraps fs.ErrNotExist and names make testenv", err)
 	}
-	if _, err := Moto().Build(t.Context(), t.Output()); err == nil || !strings.Contains(err.Error(), "install moto: venv") {
+	if _, err := Moto().Build(t.Context(), t.Output()); err == nil ||
+		!strings.Contains(err.Error(), "install moto: venv") {
 		t.Errorf("a Python that fails: got %v", err)
 	}
 	left, err := os.ReadDir(os.Getenv(EnvDir))
