@@ -39,9 +39,11 @@ func (p *program) revokeCommand() *cobra.Command {
 every grant of this owner. An id may be shortened to a beginning that only one grant has. Without ids, jit
 lists the chosen grants and asks you to confirm; --yes skips the question.
 
-You can repeat the command: a grant that is over stays as it is, and counts as success. If the ledger cannot
-be read, or does not know an id, jit searches the targets for the grant's marker and ends the access all the
-same. The exit code is then 1, because the revocation is not on record.
+You can repeat the command: a grant that is over stays as it is, and counts as success. So does a principal
+that has no grants, if a target accepts it as a principal.
+
+If the ledger cannot be read, or does not know an id, jit searches the targets for the grant's marker and ends
+the access all the same. The exit code is then 1, because the revocation is not on record.
 
 If the target of a grant is gone for good, --target-gone closes the record without a check, and the record
 says so. It is refused while the target answers.
@@ -102,6 +104,8 @@ func (p *program) revoke(ctx context.Context, rt *config.Runtime, prefixes []str
 		grants, err = p.bySelection(ctx, rt, r)
 	}
 	switch {
+	case errors.Is(err, errNoPrincipal):
+		return p.nothingOf(ctx, rt, r, err)
 	case len(grants) == 0 && err != nil:
 		return err
 	case len(grants) == 0:
@@ -117,6 +121,23 @@ func (p *program) revoke(ctx context.Context, rt *config.Runtime, prefixes []str
 	}
 	// An unknown id does not stop the others.
 	return errors.Join(p.report(p.revokeEach(ctx, rt, grants, r)), err)
+}
+
+// nothingOf reports success if no record names the principal: it has no access to end. If the text cannot be a
+// principal of any target, or the target is unknown, the command line is wrong, and nothingOf returns that error.
+func (p *program) nothingOf(ctx context.Context, rt *config.Runtime, r revocation, unknown error) error {
+	if !mayBePrincipal(rt, r.principal) {
+		return unknown
+	}
+	if err := r.checkTarget(ctx, rt); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.err, "note: %v\n", unknown)
+	if p.json {
+		return p.printJSON([]outcome{})
+	}
+	_, err := fmt.Fprintf(p.out, "No grant of %s.\n", printable(r.principal))
+	return err
 }
 
 // confirm lists the grants and asks for a typed confirmation.

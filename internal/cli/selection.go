@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -77,7 +79,7 @@ func (s *selection) ledgerMatcher(ctx context.Context, rt *config.Runtime) (func
 	if err != nil {
 		return nil, err
 	}
-	known := map[string]bool{}
+	known, all := map[string]bool{}, map[string]bool{}
 	for g, err := range rt.Ledger.Grants(ctx, jit.Filter{}) {
 		if err != nil {
 			return nil, unreadLedger(err)
@@ -85,15 +87,37 @@ func (s *selection) ledgerMatcher(ctx context.Context, rt *config.Runtime) (func
 		if named(g) {
 			known[g.Principal] = true
 		}
+		all[g.Principal], all[cmp.Or(g.PrincipalName, g.Principal)] = true, true
 	}
 	if len(known) == 0 && !isGlob(s.principal) {
-		return nil, &jit.Error{
-			Attribute: "--principal", Err: jit.ErrUnknown,
-			Problem: fmt.Sprintf("no grant in the ledger is to %q", s.principal),
-			Hint:    "write a principal or a principal_name from `jit list --all --json`; some older records have no name",
-		}
+		return nil, noPrincipal(s.principal, slices.Sorted(maps.Keys(all)))
 	}
 	return func(g jit.Grant) bool { return matches(g) && (known[g.Principal] || named(g)) }, nil
+}
+
+// errNoPrincipal is the error for a principal that no grant in the ledger is to.
+var errNoPrincipal = fmt.Errorf("no such principal: %w", jit.ErrUnknown)
+
+// noPrincipal returns an error of the kind errNoPrincipal that suggests similar ones among the recorded principals.
+func noPrincipal(principal string, recorded []string) error {
+	return &jit.Error{
+		Attribute: "--principal", Err: errNoPrincipal,
+		Problem: fmt.Sprintf("no grant in the ledger is to %q", principal),
+		Hint: "write a principal or a principal_name from `jit list --all --json`; some older records have no name" +
+			didYouMean(principal, recorded),
+	}
+}
+
+// mayBePrincipal reports whether a configured target accepts the text as a principal. It makes no call.
+func mayBePrincipal(rt *config.Runtime, principal string) bool {
+	for _, target := range rt.Broker.Targets {
+		_, _, err := target.Check(jit.Binding{Principal: principal})
+		var refused *jit.Error
+		if !errors.As(err, &refused) || refused.Attribute != "principal" {
+			return true
+		}
+	}
+	return false
 }
 
 func isGlob(pattern string) bool { return strings.ContainsAny(pattern, `*?[\`) }

@@ -3,8 +3,10 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/agext/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -86,17 +88,21 @@ func flagError(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w%s", err, didYouMean("--"+unknown.GetSpecifiedName(), names))
 }
 
-// didYouMean returns a question that names the candidates similar to word; empty when none is.
+// maxSuggestions is how many candidates didYouMean names at most.
+const maxSuggestions = 3
+
+// didYouMean returns a question that names the candidates that word begins, or differs from by at most two letters;
+// empty if there are none.
 func didYouMean(word string, candidates []string) string {
-	probe := &cobra.Command{SuggestionsMinimumDistance: 2}
-	for _, c := range candidates {
-		probe.AddCommand(&cobra.Command{Use: c, Run: func(*cobra.Command, []string) {}})
-	}
-	similar := probe.SuggestionsFor(word)
+	word = strings.ToLower(word)
+	similar := slices.DeleteFunc(slices.Clone(candidates), func(c string) bool {
+		c = strings.ToLower(c)
+		return !strings.HasPrefix(c, word) && levenshtein.Distance(c, word, nil) > 2
+	})
 	if len(similar) == 0 {
 		return ""
 	}
-	return "; did you mean " + strings.Join(similar, " or ") + "?"
+	return "; did you mean " + strings.Join(similar[:min(len(similar), maxSuggestions)], " or ") + "?"
 }
 
 // invalidChoice refuses a value that is not among the choices of a flag.
