@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
 )
 
 // hostile are texts that a spreadsheet, a terminal or a parser would take for something else.
@@ -24,7 +25,7 @@ var hostile = []string{
 // taken out again, what a spreadsheet would have taken for a formula is as it was.
 var apostrophe = regexp.MustCompile(`(^|;)'`)
 
-func fromCSV(cell string) string { return jit.Unprintable(apostrophe.ReplaceAllString(cell, "$1")) }
+func fromCSV(cell string) string { return jittest.Unprintable(apostrophe.ReplaceAllString(cell, "$1")) }
 
 // formulas begin a cell wherever a spreadsheet separates cells.
 var formulas = regexp.MustCompile("(^|[;\t\r\n])[ \"]*[=+\\-@\t\r＝＋－＠]")
@@ -108,7 +109,7 @@ func FuzzTable(f *testing.F) {
 		heading := []string{lines[0][:second], lines[0][second:third], lines[0][third:]}
 		for i, row := range rows {
 			for k, cell := range byColumn(lines[i+1], heading) {
-				if got, want := jit.Unprintable(cell), strings.ToValidUTF8(row[k], "\uFFFD"); got != want {
+				if got, want := jittest.Unprintable(cell), strings.ToValidUTF8(row[k], "\uFFFD"); got != want {
 					t.Errorf("row %d, cell %d reads back as %q, want %q\n%s", i, k, got, want, out.String())
 				}
 			}

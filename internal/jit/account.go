@@ -1,18 +1,19 @@
 package jit
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Every event that goes with a write of a record holds the facts which that write changed, each in a detail of its own.
-// So the record can be rebuilt from its events, and whatever somebody else writes into it shows.
+// The event of a write to a record has a detail for each fact that the write changes. So a record can be rebuilt from
+// its events, and a record that somebody changed from outside differs from them.
 const (
-	// recordPrefix begins the names of these details: "record.ended_at". A fact that was taken away is empty.
+	// recordPrefix begins the names of these details: "record.ended_at". A removed fact is empty.
 	recordPrefix = "record."
-	// recordWhole is the detail of an event that tells every fact of its record: those that it does not name are empty.
+	// recordWhole is the detail of an event with all facts of its record; facts without a detail are empty.
 	recordWhole = "record"
 )
 
@@ -22,7 +23,7 @@ type fact struct {
 	of   func(*Grant) string
 }
 
-// grantFacts are the columns that have to agree with the events. Version and lease belong to the ledger.
+// grantFacts are the columns that must agree with the events. Version and lease belong to the ledger.
 var grantFacts = []fact{
 	{"owner", func(g *Grant) string { return g.Owner }},
 	{"target", func(g *Grant) string { return g.Target }},
@@ -70,7 +71,7 @@ func flag(b bool) string {
 	return ""
 }
 
-// instant writes a time as precisely as a ledger keeps it.
+// instant writes a time with the precision of a ledger, microseconds.
 func instant(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -78,58 +79,55 @@ func instant(t time.Time) string {
 	return t.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
 }
 
-// Rewrite returns the entry that replaces the record was by is, with its events; the first of them, which has to be
-// about the grant, tells what changes. A record of version 0 is new, whatever was is.
+// Rewrite returns the entry that replaces the record was by is, with its events. The first event must be about the grant;
+// it receives the changed facts. If the version of is is 0, the record is new and was is ignored.
 func Rewrite(was, is Grant, events ...Event) Entry {
 	events = slices.Clone(events)
 	detail := make(map[string]string, len(events[0].Detail)+2)
-	for name, value := range events[0].Detail {
-		detail[name] = value
-	}
+	maps.Copy(detail, events[0].Detail)
 	if is.Version == 0 {
 		was = Grant{}
 		detail[recordWhole] = "whole"
 	}
 	for _, f := range grantFacts {
-		value := f.of(&is)
-		if value == f.of(&was) || told(events[0], f.name) == value && value != "" {
-			continue
+		if value := f.of(&is); value != f.of(&was) && (value == "" || requested(events[0], f.name) != value) {
+			detail[recordPrefix+f.name] = value
 		}
-		detail[recordPrefix+f.name] = value
 	}
 	events[0].Detail = detail
 	return Entry{Grant: &is, Events: events}
 }
 
-// toldByRequest are the facts that a requested event tells under their own names, for people.
-var toldByRequest = []string{"owner", "target", "principal", "role", "scope", "reason", "renewal", "ttl", "starts_at", "expires_at", "start_by"}
+// requestDetails are the facts that a requested event holds under their plain names, for people.
+var requestDetails = []string{
+	"owner", "target", "principal", "role", "scope", "reason", "renewal", "ttl", "starts_at", "expires_at", "start_by",
+}
 
-func told(e Event, name string) string {
-	if e.Kind != EventRequested || !slices.Contains(toldByRequest, name) {
+// requested returns a fact that a requested event holds under its plain name; empty for other events.
+func requested(e Event, name string) string {
+	if e.Kind != EventRequested || !slices.Contains(requestDetails, name) {
 		return ""
 	}
 	return e.Detail[name]
 }
 
-// ForPeople returns the details of the event that are not there for the record's sake.
+// ForPeople returns the details of the event without the facts of the record.
 func (e Event) ForPeople() map[string]string {
-	kept := make(map[string]string, len(e.Detail))
-	for name, value := range e.Detail {
-		if name != recordWhole && !strings.HasPrefix(name, recordPrefix) {
-			kept[name] = value
-		}
-	}
+	kept := maps.Clone(e.Detail)
+	maps.DeleteFunc(kept, func(name, _ string) bool {
+		return name == recordWhole || strings.HasPrefix(name, recordPrefix)
+	})
 	return kept
 }
 
-// Account is the record of one grant as its events tell it. The zero value knows nothing.
+// Account is the record of one grant according to its events. The zero value knows nothing.
 type Account struct {
 	facts map[string]string
-	// whole: every fact is known. Else those that are not in facts were not recorded when the events were written.
+	// whole: every fact is known. Otherwise facts that are missing were not recorded with the events.
 	whole bool
 }
 
-// someTime stands for a time that an event of an older program implies and does not name to the microsecond.
+// someTime stands for a time that an event of an older program implies without its microseconds.
 const someTime = "some time"
 
 // Add takes in the next event of the grant.
@@ -141,11 +139,13 @@ func (a *Account) Add(e Event) {
 		clear(a.facts)
 		a.whole = true
 	}
-	switch {
-	case !a.whole:
+	if e.Kind == EventRequested {
+		for _, name := range requestDetails {
+			a.facts[name] = e.Detail[name]
+		}
+	}
+	if !a.whole {
 		a.infer(e)
-	case e.Kind == EventRequested:
-		a.request(e)
 	}
 	for name, value := range e.Detail {
 		if name, ok := strings.CutPrefix(name, recordPrefix); ok {
@@ -154,85 +154,84 @@ func (a *Account) Add(e Event) {
 	}
 }
 
-// request takes over what a requested event tells under plain names.
-func (a *Account) request(e Event) {
-	for _, name := range toldByRequest {
+// inference says which facts an event of an older program implies. Those programs did not record each fact.
+type inference struct {
+	// unknown facts may have changed; empty ones were cleared; window copies the window of the event.
+	unknown, empty []string
+	window         bool
+	// at is a fact that is now some time.
+	at string
+}
+
+var inferences = map[EventKind]inference{
+	EventRequested: {
+		empty: []string{"granted_at", "failed_at", "revoked_at", "revoked_by", "revoke_reason", "ended_at"},
+	},
+	EventAdopted:     {window: true},
+	EventGranted:     {at: "granted_at", empty: []string{"failed_at", "ended_at"}},
+	EventRepaired:    {unknown: []string{"granted_at"}, empty: []string{"failed_at", "ended_at"}},
+	EventGrantFailed: {unknown: []string{"failed_at", "failure"}},
+	EventChanged:     {unknown: []string{"ttl", "start_by", "policy", "terminate_sessions"}, window: true},
+	EventExtended:    {unknown: []string{"ttl", "start_by", "policy", "terminate_sessions"}, window: true},
+	EventRevokeAsked: {at: "revoked_at", unknown: []string{"terminate_sessions", "ttl", "expires_at"}},
+	EventExpired:     {at: "ended_at"},
+	EventRevoked:     {at: "ended_at"},
+}
+
+// infer takes in the facts that an event of an older program implies.
+func (a *Account) infer(e Event) {
+	i := inferences[e.Kind]
+	for _, name := range i.empty {
+		a.facts[name] = ""
+	}
+	if i.at != "" {
+		a.facts[i.at] = someTime
+	}
+	switch {
+	case e.Kind == EventRequested:
+		a.facts["policy"] = e.Policy
+	case e.Kind == EventRevokeAsked:
+		a.facts["revoked_by"], a.facts["revoke_reason"] = e.Name, e.Detail["reason"]
+	case e.Kind == EventAdopted && e.Detail["from"] == "marker":
+		a.copy(e, "owner", "target", "principal", "role", "scope")
+	case e.Kind == EventAdopted:
+		i.unknown = []string{"reason", "renewal", "start_by", "terminate_sessions", "ttl"}
+	}
+	for _, name := range i.unknown {
+		delete(a.facts, name)
+	}
+	if i.window && e.Detail["starts_at"] != "" {
+		a.copy(e, "starts_at")
+	}
+	if i.window && e.Detail["expires_at"] != "" {
+		a.copy(e, "expires_at")
+	}
+}
+
+// copy takes facts from the plain details of an event.
+func (a *Account) copy(e Event, names ...string) {
+	for _, name := range names {
 		a.facts[name] = e.Detail[name]
 	}
 }
 
-// infer takes over what the events of older programs tell, which did not name each fact.
-func (a *Account) infer(e Event) {
-	set := func(value string, names ...string) {
-		for _, name := range names {
-			a.facts[name] = value
-		}
-	}
-	forget := func(names ...string) {
-		for _, name := range names {
-			delete(a.facts, name)
-		}
-	}
-	window := func() {
-		for _, name := range []string{"starts_at", "expires_at"} {
-			if value := e.Detail[name]; value != "" {
-				a.facts[name] = value
-			}
-		}
-	}
-	switch e.Kind {
-	case EventRequested:
-		a.request(e)
-		set(e.Policy, "policy")
-		set("", "granted_at", "failed_at", "revoked_at", "revoked_by", "revoke_reason", "ended_at")
-	case EventAdopted:
-		if e.Detail["from"] == "marker" {
-			for _, name := range []string{"owner", "target", "principal", "role", "scope"} {
-				a.facts[name] = e.Detail[name]
-			}
-		} else {
-			forget("reason", "renewal", "start_by", "terminate_sessions", "ttl")
-		}
-		window()
-	case EventGranted:
-		set(someTime, "granted_at")
-		set("", "failed_at", "ended_at")
-	case EventRepaired:
-		forget("granted_at")
-		set("", "failed_at", "ended_at")
-	case EventGrantFailed:
-		forget("failed_at", "failure")
-	case EventChanged, EventExtended:
-		window()
-		forget("ttl", "start_by", "policy", "terminate_sessions")
-	case EventRevokeAsked:
-		set(someTime, "revoked_at")
-		set(e.Name, "revoked_by")
-		set(e.Detail["reason"], "revoke_reason")
-		forget("terminate_sessions", "ttl", "expires_at")
-	case EventExpired, EventRevoked:
-		set(someTime, "ended_at")
-	case EventDecided, EventEndsSoon, EventDrift, EventRepairFailed, EventRevokeFailed, EventCleanedUp, EventPolicyChanged, EventPolicyRemoved:
-	}
-}
-
-// Told reports whether any event tells of the record.
+// Told reports whether any event describes the record.
 func (a *Account) Told() bool {
 	return a.facts["target"] != "" || a.facts["starts_at"] != ""
 }
 
-// Whole reports whether the events tell every fact; those of older programs do not.
+// Whole reports whether the events hold every fact; those of older programs do not.
 func (a *Account) Whole() bool { return a.whole }
 
-// Contradiction is a fact of a record that its events tell otherwise.
+// Contradiction is a fact that differs between a record and its events.
 type Contradiction struct {
 	Fact string `json:"fact"`
-	// Recorded is what the record says, Told what the events say; empty is nothing.
+	// Recorded is the value in the record, Told the value in the events; empty is none.
 	Recorded string `json:"recorded"`
 	Told     string `json:"told"`
 }
 
-// String says both.
+// String names the fact and both values.
 func (c Contradiction) String() string {
 	return c.Fact + " is " + orNothing(c.Recorded) + " and the events say " + orNothing(c.Told)
 }
@@ -244,7 +243,7 @@ func orNothing(s string) string {
 	return strconv.Quote(s)
 }
 
-// Contradictions compares a record with what its events tell.
+// Contradictions compares a record with its events.
 func (a *Account) Contradictions(g Grant) []Contradiction {
 	var all []Contradiction
 	for _, f := range grantFacts {
@@ -253,16 +252,15 @@ func (a *Account) Contradictions(g Grant) []Contradiction {
 			told = RecordedReason(told)
 		}
 		is := f.of(&g)
-		switch {
-		case !known && !a.whole, told == is, told == someTime && is != "":
-		default:
+		agrees := told == is || told == someTime && is != ""
+		if (known || a.whole) && !agrees {
 			all = append(all, Contradiction{f.name, is, told})
 		}
 	}
 	return all
 }
 
-// End is when access ends by the events: at the end of the window, or when it was revoked; zero when they do not tell.
+// End returns when access ends according to the events, by its window or a revocation; zero if they do not say.
 func (a *Account) End() time.Time {
 	for _, name := range []string{"revoked_at", "expires_at"} {
 		if at, err := time.Parse(time.RFC3339Nano, a.facts[name]); err == nil {

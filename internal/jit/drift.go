@@ -9,50 +9,56 @@ import (
 // DriftKind is the kind of a difference between the record and what was observed.
 type DriftKind string
 
-// The kinds of drift. Of a grant that differs in several ways the gravest counts, which is the first of this list.
+// The kinds of drift, the gravest first. If a grant differs in several ways, the gravest counts.
 const (
-	// DriftAltered: the record of the grant is not what its events tell: somebody has written into the ledger.
+	// DriftAltered: the record of the grant differs from its events; somebody has written into the ledger.
 	DriftAltered DriftKind = "record_altered"
 	// DriftStripped: the end and the marker were taken off the binding, which made the access permanent.
 	DriftStripped DriftKind = "condition_stripped"
-	// DriftEndGone: the binding has no end any more.
+	// DriftEndGone: the binding no longer has an end.
 	DriftEndGone DriftKind = "end_gone"
-	// DriftCameBack: a binding of a grant that had ended.
+	// DriftCameBack: there is a binding of a grant that had ended.
 	DriftCameBack DriftKind = "came_back"
 	// DriftOrphanOver: the ledger does not know the grant, and its marker says that it is over.
 	DriftOrphanOver DriftKind = "orphan_over"
 	// DriftUnexplained: access bears a marker, and neither the ledger nor an end that the platform enforces explains
 	// it.
 	DriftUnexplained DriftKind = "unexplained"
-	// DriftPrincipal and DriftRole: the binding gives the access to somebody else, or another access.
-	DriftPrincipal DriftKind = "principal_changed"
-	DriftRole      DriftKind = "role_changed"
 	// DriftTaken: somebody has made the binding their own, so it is not ours to end.
 	DriftTaken DriftKind = "taken_over"
-	// DriftEndLater: the end was moved to a later time.
+	// DriftPrincipal and DriftRole: the binding gives access to another principal, or another role.
+	DriftPrincipal DriftKind = "principal_changed"
+	DriftRole      DriftKind = "role_changed"
+	// DriftEndLater: the end was moved later.
 	DriftEndLater DriftKind = "end_later"
-	// DriftTooEarly: a binding of a grant that has not begun.
+	// DriftTooEarly: there is a binding of a grant that has not begun.
 	DriftTooEarly DriftKind = "too_early"
 	// DriftCopied: there are several bindings of the grant, or one in another place.
 	DriftCopied DriftKind = "copied"
 	// DriftViolation: today's policies would not permit the grant.
 	DriftViolation DriftKind = "policy_violation"
-	// DriftDamaged: the marker or something else of the binding is not as it was written.
+	// DriftDamaged: the marker or another part of the binding was changed.
 	DriftDamaged DriftKind = "damaged"
 	// DriftOrphanLive: the ledger does not know the grant, its marker says that it is live, and the platform itself
 	// ends it soon.
 	DriftOrphanLive DriftKind = "orphan_live"
-	// DriftEndSooner: the end was moved to an earlier time.
+	// DriftEndSooner: the end was moved earlier.
 	DriftEndSooner DriftKind = "end_sooner"
-	// DriftMissing: nothing of the grant is on its scope.
+	// DriftMissing: the scope holds nothing of the grant.
 	DriftMissing DriftKind = "missing"
 )
 
-// DriftKinds returns all kinds of drift.
+// DriftKinds returns all kinds of drift, the gravest first.
 func DriftKinds() []DriftKind {
-	return []DriftKind{DriftAltered, DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftTaken, DriftPrincipal, DriftRole, DriftEndLater, DriftEndSooner,
-		DriftCopied, DriftTooEarly, DriftViolation, DriftDamaged, DriftOrphanLive, DriftMissing}
+	return []DriftKind{
+		DriftAltered, DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftTaken,
+		DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly, DriftCopied, DriftViolation, DriftDamaged,
+		DriftOrphanLive, DriftEndSooner, DriftMissing,
+	}
 }
+
+// gravity ranks a kind; lower is graver.
+func (k DriftKind) gravity() int { return slices.Index(DriftKinds(), k) }
 
 // Severity says how bad a kind of drift is.
 type Severity string
@@ -61,7 +67,7 @@ type Severity string
 const (
 	// Critical: somebody has access that nobody granted, or has it longer.
 	Critical Severity = "critical"
-	// Warning: what is there is not what was granted, and gives no more than that.
+	// Warning: the access differs from the grant and gives no more than it.
 	Warning Severity = "warning"
 	// Info: there is less access than was granted.
 	Info Severity = "info"
@@ -69,64 +75,57 @@ const (
 
 // Severity returns how bad drift of this kind is.
 func (k DriftKind) Severity() Severity {
-	switch k {
-	case DriftAltered, DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftTaken, DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly:
-		return Critical
-	case DriftCopied, DriftViolation, DriftDamaged, DriftOrphanLive:
+	switch rank := k.gravity(); {
+	case rank < 0 || rank >= DriftEndSooner.gravity():
+		return Info
+	case rank >= DriftCopied.gravity():
 		return Warning
-	case DriftEndSooner, DriftMissing:
 	}
-	return Info
+	return Critical
 }
 
-// OnDrift is what is done about drift on a target.
+// OnDrift says how a sweeper treats drift on a target.
 type OnDrift string
 
-// What can be done.
+// The treatments.
 const (
-	// RepairDrift puts live grants right within their windows, and removes what outlived its end.
+	// RepairDrift corrects live grants within their windows, and removes access that outlived its end.
 	RepairDrift OnDrift = "repair"
-	// RevokeDrift ends a grant that drifted, and removes what outlived its end.
+	// RevokeDrift ends a grant that drifted, and removes access that outlived its end.
 	RevokeDrift OnDrift = "revoke"
 	// ReportDrift changes nothing.
 	ReportDrift OnDrift = "report"
 )
 
-// Missing is the drift of a grant of which nothing is on its scope.
+// Missing is the drift of a grant that has nothing on its scope.
 const Missing = "missing"
 
 // Stripped begins the drift of a grant whose end and marker were taken off its binding, which made the access
 // permanent.
 const Stripped = "condition stripped"
 
-// Difference is what of a grant is not as it has to be; the zero value is no difference.
+// Difference is how the access differs from the record; the zero value is no difference.
 type Difference struct {
-	// Kind is the gravest of all that is wrong.
+	// Kind is the gravest difference.
 	Kind DriftKind
-	// Words tell all of it.
+	// Words describes all differences.
 	Words string
 }
 
-// Drift is [Grant.Differs] in words; empty when exactly what has to be there is there.
+// Drift returns [Grant.Differs] in words; empty if the access is as recorded.
 func (g Grant) Drift(s Snapshot) string { return g.Differs(s).Words }
 
-// Differs tells how what was observed on the grant's scope differs from what has to be there. Bindings of other grants
-// are passed over. What is left of a binding and gives nobody access is nothing.
+// Differs compares the grant with its bindings on its scope. It ignores bindings of other grants, and bindings that give
+// nobody access.
 func (g Grant) Differs(s Snapshot) Difference {
 	var found []Observed
-	for i := range s.Ours { // a plan of many grants on one scope looks at all for each
-		if o := &s.Ours[i]; o.Marker.ID == g.ID && o.Marker.Owner == g.Owner && o.Principal != "" {
+	for i := range s.Ours { // by index: a plan of many grants on one scope runs this for each
+		if o := &s.Ours[i]; o.Marker.names(g) && o.Principal != "" {
 			found = append(found, *o)
 		}
 	}
 	if len(found) == 0 {
-		if standing, ok := s.StandingOf(g.Binding); ok && g.Access().NoStandingBefore {
-			return Difference{DriftStripped, Stripped + ": the same access without an end is in its place (" + standing.Detail + ")"}
-		}
-		if i := slices.IndexFunc(s.Standing, g.claimedBy); i >= 0 {
-			return Difference{DriftTaken, s.Standing[i].Detail}
-		}
-		return Difference{DriftMissing, Missing}
+		return g.absent(s)
 	}
 	d := &differences{}
 	if n := bindings(found); n > 1 {
@@ -138,13 +137,29 @@ func (g Grant) Differs(s Snapshot) Difference {
 	return Difference{d.worst, strings.Join(d.words, "; ")}
 }
 
-// claimedBy reports whether access that somebody else holds on the scope bears the marker of the grant and gives what
-// the grant does.
-func (g Grant) claimedBy(s Standing) bool {
-	return s.From == "" && s.Marker.ID == g.ID && s.Marker.Owner == g.Owner && s.gives(g.Binding)
+// absent returns the difference of a grant without a binding.
+func (g Grant) absent(s Snapshot) Difference {
+	if standing, ok := s.StandingOf(g.Binding); ok && g.Access().NoStandingBefore {
+		return Difference{
+			DriftStripped, Stripped + ": the same access without an end is in its place (" + standing.Detail + ")",
+		}
+	}
+	if i := slices.IndexFunc(s.Standing, g.claimedBy); i >= 0 {
+		return Difference{DriftTaken, s.Standing[i].Detail}
+	}
+	return Difference{DriftMissing, Missing}
 }
 
-// bindings counts the bindings of one grant. Several people in one binding are found in one place.
+// claimedBy reports whether access that somebody else holds on the scope bears the marker of the grant and gives its
+// access.
+func (g Grant) claimedBy(s Standing) bool {
+	return s.From == "" && s.Marker.names(g) && s.gives(g.Binding)
+}
+
+// names reports whether the marker has the owner and id of the grant.
+func (m Marker) names(g Grant) bool { return m.ID == g.ID && m.Owner == g.Owner }
+
+// bindings counts the bindings of one grant. Those with the same detail are several people in one binding.
 func bindings(found []Observed) int {
 	places := map[string]bool{}
 	n := 0
@@ -157,7 +172,7 @@ func bindings(found []Observed) int {
 	return n
 }
 
-// compare notes what of one binding of the grant is wrong.
+// compare adds the differences between the grant and one of its bindings.
 func (g Grant) compare(o Observed, d *differences) {
 	if o.Principal != g.Principal {
 		d.add(DriftPrincipal, "principal is %q", o.Principal)
@@ -166,35 +181,35 @@ func (g Grant) compare(o Observed, d *differences) {
 		d.add(DriftRole, "role is %q", o.Role)
 	}
 	switch {
-	case g.Enforcement == Native && o.End.IsZero():
-		d.add(DriftEndGone, "the end is gone")
+	case o.End.IsZero():
+		if g.Enforcement == Native {
+			d.add(DriftEndGone, "the end is gone")
+		}
 	case o.End.After(g.End):
 		d.add(DriftEndLater, "the end was moved to %s", FormatTime(o.End))
-	case !o.End.IsZero() && o.End.Before(g.End):
+	case o.End.Before(g.End):
 		d.add(DriftEndSooner, "the end was moved to %s", FormatTime(o.End))
 	}
 	if !o.Marker.Window.Equal(g.Window) {
-		d.add(DriftDamaged, "the marker says %s to %s", FormatTime(o.Marker.Window.Start), FormatTime(o.Marker.Window.End))
+		w := o.Marker.Window
+		d.add(DriftDamaged, "the marker says %s to %s", FormatTime(w.Start), FormatTime(w.End))
 	}
 	if o.Damage != "" {
 		d.add(DriftDamaged, "%s", o.Damage)
 	}
 }
 
-// differences collects what is wrong.
+// differences collects differences.
 type differences struct {
 	worst DriftKind
 	words []string
 }
 
-// gravity orders the kinds that one binding can have.
-var gravity = []DriftKind{DriftMissing, DriftEndSooner, DriftDamaged, DriftCopied, DriftEndLater, DriftRole, DriftPrincipal, DriftEndGone}
-
 func (d *differences) add(kind DriftKind, format string, args ...any) {
 	if text := fmt.Sprintf(format, args...); !slices.Contains(d.words, text) {
 		d.words = append(d.words, text)
 	}
-	if d.worst == "" || slices.Index(gravity, kind) > slices.Index(gravity, d.worst) {
+	if d.worst == "" || kind.gravity() < d.worst.gravity() {
 		d.worst = kind
 	}
 }

@@ -1,5 +1,7 @@
 package jit
 
+import "strings"
+
 // Given is what a binding gives, whatever its spelling. Policies judge it, so every spelling of one access gets the
 // same verdict.
 type Given struct {
@@ -56,21 +58,15 @@ type Narrowing struct {
 	Parts []string
 }
 
-// Text writes the narrowing as it follows a role.
+// Text returns the narrowing as it follows a role.
 func (n Narrowing) Text() string {
-	text := ""
-	for i, part := range n.Parts {
-		if i == 0 {
-			text = n.Word
-		} else {
-			text += " "
-		}
-		text += part
+	if len(n.Parts) == 0 {
+		return ""
 	}
-	return text
+	return n.Word + strings.Join(n.Parts, " ")
 }
 
-// AsWritten returns what the text of a binding says, under no other names.
+// AsWritten returns a binding under its own names only.
 func AsWritten(b Binding) Given {
 	return Given{Principal: Named{Name: b.Principal}, Role: Named{Name: b.Role}, Scope: Named{Name: b.Scope}}
 }

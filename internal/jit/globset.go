@@ -1,45 +1,23 @@
 package jit
 
-import "unicode"
-
-// token is one step of a pattern.
-type token struct {
-	kind    tokenKind
-	literal rune // of a literal
-}
-
-type tokenKind int
-
-const (
-	literal tokenKind = iota
-	anyRun            // *
-	anyOne            // ?
-	oneOf             // a set
+import (
+	"slices"
+	"unicode"
 )
 
-// Literal reports whether the pattern has no wildcard: it matches one text only.
+// Literal reports whether the pattern has no wildcard, so it matches one text only.
 func (g Glob) Literal() bool {
-	for _, t := range g.tokens {
-		if t.kind != literal {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(g.tokens, func(t token) bool { return t.kind != literal })
 }
 
 // Everything reports whether the pattern matches every text.
 func (g Glob) Everything() bool {
-	for _, t := range g.tokens {
-		if t.kind != anyRun {
-			return false
-		}
-	}
-	return len(g.tokens) > 0
+	return len(g.tokens) > 0 && !slices.ContainsFunc(g.tokens, func(t token) bool { return t.kind != anyRun })
 }
 
-// Includes reports whether the glob matches every text that other matches, a pattern in which only * and ? are
-// wildcards. It may miss such a pair, but never invents one. A wildcard of other is also matched by the
-// same character written literally, as \*.
+// Includes reports whether the glob matches every text that other matches; in other only * and ? are wildcards. It may
+// report false where it does, but never true where it does not. A literal \* in the glob also matches a wildcard * of
+// other.
 func (g Glob) Includes(other string) bool {
 	b, text := simple(other), []rune(other)
 	return inPairs(len(g.tokens), len(b), func(i, j int, from func(i, j int) bool) bool {
@@ -55,13 +33,13 @@ func (g Glob) Includes(other string) bool {
 		case g.tokens[i].kind == literal:
 			return g.tokens[i].literal == text[j] && from(i+1, j+1)
 		}
-		return false // a set: too rare to look into
+		return false // sets are not compared
 	})
 }
 
-// Meets reports whether some text is matched by the glob and by other, a pattern in which only * and ? are
-// wildcards. The case of letters does not count. No wildcard of other stands for a text with solid in it; an
-// empty solid leaves them free. Meets may invent such a text where the glob has a set, but never misses one.
+// Meets reports whether both the glob and other match some text, ignoring case; in other only * and ? are wildcards. No
+// wildcard of other matches a text that contains solid, unless solid is empty. Where the glob has a set, Meets may report
+// true although there is no such text, but never false where there is one.
 func (g Glob) Meets(other, solid string) bool {
 	a, b := g.tokens, simple(other)
 	kept := endsOf(solid, a)
@@ -82,38 +60,33 @@ func (g Glob) Meets(other, solid string) bool {
 	})
 }
 
-// endsOf marks where the text, in any case, ends in the tokens.
+// endsOf returns the positions of the tokens at which the text, in any case, ends.
 func endsOf(text string, tokens []token) map[int]bool {
 	ends, letters := map[int]bool{}, []rune(text)
-	for i := range tokens {
-		at := 0
-		for at < len(letters) && i+at < len(tokens) && tokens[i+at].kind == literal && sameLetter(tokens[i+at].literal, letters[at]) {
-			at++
-		}
-		if at > 0 && at == len(letters) {
-			ends[i+at-1] = true
+	if len(letters) == 0 {
+		return ends
+	}
+	for end := len(letters); end <= len(tokens); end++ {
+		if slices.EqualFunc(tokens[end-len(letters):end], letters, token.is) {
+			ends[end-1] = true
 		}
 	}
 	return ends
 }
 
+// is reports whether the token is the literal r, in either case.
+func (t token) is(r rune) bool { return t.kind == literal && sameLetter(t.literal, r) }
+
 // simple reads a pattern in which only * and ? are wildcards: one token for each rune.
 func simple(pattern string) []token {
 	var all []token
 	for _, r := range pattern {
-		switch r {
-		case '*':
-			all = append(all, token{kind: anyRun})
-		case '?':
-			all = append(all, token{kind: anyOne})
-		default:
-			all = append(all, token{literal: r})
-		}
+		all = append(all, wildcardToken(r))
 	}
 	return all
 }
 
-// sameLetter reports whether two characters differ in case at most.
+// sameLetter reports whether two characters are equal, ignoring case.
 func sameLetter(a, b rune) bool {
 	for r := unicode.SimpleFold(a); a != b && r != a; r = unicode.SimpleFold(r) {
 		if r == b {
@@ -123,8 +96,8 @@ func sameLetter(a, b rune) bool {
 	return a == b
 }
 
-// inPairs answers step for the beginnings of two patterns of lengths n and m. step asks from for what follows; no
-// pair of places is looked at twice.
+// inPairs returns step(0, 0) for two patterns of lengths n and m. step calls from for later pairs of positions; each pair
+// is computed once.
 func inPairs(n, m int, step func(i, j int, from func(i, j int) bool) bool) bool {
 	const yes, no = 1, 2
 	known := make([]byte, (n+1)*(m+1))

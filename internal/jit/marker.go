@@ -1,12 +1,12 @@
 package jit
 
 import (
+	"errors"
 	"strings"
 	"time"
 )
 
-// Marker is what is written on the binding itself, so that with nothing but
-// credentials it can be told whose it is and when it ends.
+// Marker is written on the binding itself. It says whose the binding is and when it ends, without a ledger.
 type Marker struct {
 	Owner  string
 	ID     ID
@@ -30,31 +30,27 @@ const (
 	markerTime   = "20060102T150405Z"
 )
 
-// String writes the marker in one word of printable ASCII without spaces,
-// quotes or slashes: jit:<owner>:<id>:<start>:<end>, times as 20261123T180000Z.
+// String writes the marker as one word of printable ASCII without spaces, quotes or slashes:
+// jit:<owner>:<id>:<start>:<end>, times as 20261123T180000Z.
 func (m Marker) String() string {
 	return strings.Join([]string{markerPrefix, m.Owner, string(m.ID),
 		m.Window.Start.UTC().Format(markerTime), m.Window.End.UTC().Format(markerTime)}, ":")
 }
 
-// Grant returns what the marker of a binding tells about its grant.
+// Grant returns the facts of a grant that the marker of its binding holds.
 func (m Marker) Grant(b Binding) Grant {
 	return Grant{ID: m.ID, Owner: m.Owner, Binding: b, Window: m.Window}
 }
 
-// ParseMarker reads what [Marker.String] wrote, and only that; ok is false for
-// every other text.
+// ParseMarker reads exactly what [Marker.String] wrote; ok is false for every other text.
 func ParseMarker(s string) (m Marker, ok bool) {
 	parts := strings.Split(s, ":")
 	if len(parts) != 5 || parts[0] != markerPrefix || CheckOwner(parts[1]) != nil || !idForm.MatchString(parts[2]) {
 		return Marker{}, false
 	}
-	start, err := time.Parse(markerTime, parts[3])
-	if err != nil {
-		return Marker{}, false
-	}
-	end, err := time.Parse(markerTime, parts[4])
-	if err != nil {
+	start, errStart := time.Parse(markerTime, parts[3])
+	end, errEnd := time.Parse(markerTime, parts[4])
+	if errors.Join(errStart, errEnd) != nil {
 		return Marker{}, false
 	}
 	m = Marker{Owner: parts[1], ID: ID(parts[2]), Window: Window{start, end}}

@@ -1,6 +1,7 @@
 package jit
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,30 +12,30 @@ import (
 type Standing struct {
 	Principal string // canonical where the platform's form allows, else as found
 	Role      string
-	// Covers is a prefix: a role that begins with it is this role, narrowed, and is given with it. Empty where there
-	// are none.
+	// Covers is the prefix of narrower roles that this role includes; empty if there are none.
 	Covers string
-	// Anybody: whoever the platform lets in has it too, the principal of every grant among them.
+	// Anybody: everybody whom the platform lets in has the access, so every principal has it.
 	Anybody bool
-	// Detail says where it was found ("line 3", "ClusterRoleBinding/ops").
+	// Detail says where it is ("line 3", "ClusterRoleBinding/ops").
 	Detail string
-	// From is the scope on which the access is given, where that is another one, which includes this; empty else.
+	// From is the wider scope on which the access is given; empty if it is given on the scope itself.
 	From string
-	// End is the end that the platform itself enforces; zero when there is none.
+	// End is the end that the platform itself enforces; zero if there is none.
 	End time.Time
-	// Marker is the marker that the access bears although no grant explains it; zero when it bears none.
+	// Marker is the marker that the access bears although no grant explains it; zero if it bears none.
 	Marker Marker
 }
 
-// Claims reports whether the access bears a marker and so pretends to be that of a grant.
+// Claims reports whether the access bears a marker, so it claims to belong to a grant.
 func (s Standing) Claims() bool { return s.Marker.ID != "" }
 
-// gives reports whether the access includes what the binding gives.
+// gives reports whether the access includes that of the binding.
 func (s Standing) gives(b Binding) bool {
-	return (s.Anybody || s.Principal == b.Principal) && (s.Role == b.Role || s.Covers != "" && strings.HasPrefix(b.Role, s.Covers))
+	return (s.Anybody || s.Principal == b.Principal) &&
+		(s.Role == b.Role || s.Covers != "" && strings.HasPrefix(b.Role, s.Covers))
 }
 
-// Marked are the grants that the markers of a snapshot name.
+// Marked returns the ids in the markers of a snapshot.
 func (s Snapshot) Marked() map[ID]bool {
 	ids := map[ID]bool{}
 	for i := range s.Ours {
@@ -48,46 +49,46 @@ func (s Snapshot) Marked() map[ID]bool {
 	return ids
 }
 
-// StandingOf finds access without an end and without a marker that gives what the binding does.
+// StandingOf finds access without an end and without a marker that includes that of the binding.
 func (s Snapshot) StandingOf(b Binding) (Standing, bool) {
-	for _, standing := range s.Standing {
-		if standing.End.IsZero() && !standing.Claims() && standing.gives(b) {
-			return standing, true
-		}
-	}
-	return Standing{}, false
+	return first(s.Standing, func(found Standing) bool {
+		return found.End.IsZero() && !found.Claims() && found.gives(b)
+	})
 }
 
-// Shadow finds standing access that gives what the binding does and outlasts an end; a zero end is later than every
-// other.
+// Shadow finds standing access that includes that of the binding and outlasts an end; a zero end is never.
 func Shadow(all []Standing, b Binding, end time.Time) (Standing, bool) {
-	for _, s := range all {
-		if s.gives(b) && (s.End.IsZero() || !end.IsZero() && s.End.After(end)) {
-			return s, true
-		}
+	return first(all, func(s Standing) bool {
+		return s.gives(b) && (s.End.IsZero() || !end.IsZero() && s.End.After(end))
+	})
+}
+
+func first(all []Standing, is func(Standing) bool) (Standing, bool) {
+	if i := slices.IndexFunc(all, is); i >= 0 {
+		return all[i], true
 	}
 	return Standing{}, false
 }
 
-// Records decides which bindings are explained. A marker explains nothing: whoever can write on a target can write one.
-// What explains a binding is the ledger, if it knows the grant and the binding is as recorded, or an end that the
-// platform itself enforces within MaxTTL.
+// Records decides which bindings are explained. A marker explains nothing: anyone who can write on a target can write one.
+// A binding is explained if the ledger knows the grant and the binding is as recorded, or if the platform itself ends it
+// within MaxTTL.
 type Records struct {
 	Now    time.Time
 	MaxTTL time.Duration
-	// Grants are the recorded grants, of every owner, to which the markers refer.
+	// Grants are the recorded grants that the markers name, of every owner.
 	Grants map[ID]Grant
-	// Unread says why the ledger could not be read; nil when it was.
+	// Unread says why the ledger could not be read; nil if it was.
 	Unread error
 }
 
-// Standing returns all standing access of a snapshot: what bears no marker and does not end within MaxTTL, and what
-// bears a marker and is not explained. What is given on a scope above and bears a marker is explained by a grant of
-// that scope. Every command and page that tells of standing access uses it.
+// Standing returns all standing access of a snapshot: access without a marker that does not end within MaxTTL, and access
+// with a marker that is not explained. A grant of a wider scope explains access given there. Every command and page that
+// lists standing access uses it.
 func (r Records) Standing(s Snapshot, scope string) []Standing {
 	var all []Standing
 	for _, found := range s.Standing {
-		if found.Claims() && !r.Explains(found) || !found.Claims() && !r.soon(found.End) {
+		if explained := found.Claims() && r.Explains(found) || !found.Claims() && r.soon(found.End); !explained {
 			all = append(all, found)
 		}
 	}
@@ -107,22 +108,20 @@ func (r Records) Standing(s Snapshot, scope string) []Standing {
 		if o.Detail != "" {
 			detail = o.Detail + ": " + detail
 		}
-		role := o.Role
-		if role == "" {
-			role = "unknown"
-		}
-		all = append(all, Standing{Principal: o.Principal, Role: role, Covers: o.Covers, Detail: detail, End: o.End, Marker: o.Marker})
+		all = append(all, Standing{
+			Principal: o.Principal, Role: cmp.Or(o.Role, "unknown"), Covers: o.Covers, Detail: detail,
+			End: o.End, Marker: o.Marker,
+		})
 	}
 	return all
 }
 
-// soon reports whether an end that the platform enforces comes within the longest time that a grant may last.
+// soon reports whether an end that the platform enforces comes within the length of the longest grant.
 func (r Records) soon(end time.Time) bool {
 	return !end.IsZero() && !end.After(r.Now.Add(r.MaxTTL+MaxSkew))
 }
 
-// Unexplained says why nothing explains a marked binding on a scope; empty when something does, or when it gives no
-// access.
+// Unexplained says why a marked binding on a scope is not explained; empty if it is, or if it gives no access.
 func (r Records) Unexplained(o Observed, scope string) string {
 	if o.Principal == "" || r.soon(o.End) {
 		return ""
@@ -131,24 +130,39 @@ func (r Records) Unexplained(o Observed, scope string) string {
 	if !o.End.IsZero() {
 		end = fmt.Sprintf("the end that the target enforces, %s, is further ahead than max_ttl", FormatTime(o.End))
 	}
+	if why := r.otherGrant(o, scope); why != "" {
+		return why + ", and " + end
+	}
+	return r.otherTime(o, r.Grants[o.Marker.ID])
+}
+
+// otherGrant says why a marked binding is not one of a recorded grant; empty if it is.
+func (r Records) otherGrant(o Observed, scope string) string {
 	g, known := r.Grants[o.Marker.ID]
 	switch {
 	case r.Unread != nil:
-		return "the ledger could not be read, and " + end
+		return "the ledger could not be read"
 	case !known || g.Owner != o.Marker.Owner:
-		return "the ledger has no such grant, and " + end
+		return "the ledger has no such grant"
 	case g.Scope != scope:
-		return fmt.Sprintf("that grant is on %s, and %s", g.Scope, end)
+		return "that grant is on " + g.Scope
 	case g.Principal != o.Principal:
-		return fmt.Sprintf("that grant is of %s, and %s", g.Principal, end)
+		return "that grant is of " + g.Principal
 	case g.Role != o.Role:
-		return fmt.Sprintf("that grant is of %s, and %s", g.Role, end)
+		return "that grant is of " + g.Role
 	case g.Failed():
-		return "that grant failed and was never given, and " + end
+		return "that grant failed and was never given"
+	}
+	return ""
+}
+
+// otherTime says how the times of a binding exceed those of its grant; empty if they do not.
+func (r Records) otherTime(o Observed, g Grant) string {
+	switch {
 	case !r.Now.Before(g.ActualEnd().Add(OverdueAfter)):
-		return fmt.Sprintf("that grant ended at %s", FormatTime(g.ActualEnd()))
+		return "that grant ended at " + FormatTime(g.ActualEnd())
 	case r.Now.Add(MaxSkew).Before(g.Start) && !o.Start.After(r.Now):
-		return fmt.Sprintf("that grant begins at %s", FormatTime(g.Start))
+		return "that grant begins at " + FormatTime(g.Start)
 	case g.Enforcement == Native && o.End.IsZero():
 		return "its end is gone"
 	case o.End.After(g.End.Add(OverdueAfter)):
@@ -157,22 +171,23 @@ func (r Records) Unexplained(o Observed, scope string) string {
 	return ""
 }
 
-// Explains reports whether access that is given on a scope above is exactly what a grant of that scope gives.
+// Explains reports whether access that is given on a wider scope is exactly that of a grant there.
 func (r Records) Explains(s Standing) bool {
-	return s.From != "" && r.Unexplained(Observed{Marker: s.Marker, Principal: s.Principal, Role: s.Role, End: s.End}, s.From) == ""
+	o := Observed{Marker: s.Marker, Principal: s.Principal, Role: s.Role, End: s.End}
+	return s.From != "" && r.Unexplained(o, s.From) == ""
 }
 
-// Known reports whether the ledger knows the grant of a marked binding, and the binding gives what is recorded on the
+// Known reports whether the ledger knows the grant of a marked binding, and the binding gives the recorded access on the
 // scope, whatever its end.
 func (r Records) Known(o Observed, scope string) bool {
 	g, known := r.Grants[o.Marker.ID]
 	return known && g.Owner == o.Marker.Owner && g.Scope == scope && g.Principal == o.Principal && g.Role == o.Role
 }
 
-// privilegedWords are parts of the names of roles that may do nearly everything, on all platforms.
+// privilegedWords are parts of the names of very powerful roles, on all platforms.
 var privilegedWords = []string{"admin", "owner", "superuser", "editor", "contributor", "poweruser", "*"}
 
-// Privileged reports whether the name of a role says that it may do nearly everything.
+// Privileged reports whether the name of a role suggests nearly unlimited rights.
 func Privileged(role string) bool {
 	role = strings.ToLower(role)
 	return slices.ContainsFunc(privilegedWords, func(word string) bool { return strings.Contains(role, word) })

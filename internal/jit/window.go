@@ -1,6 +1,7 @@
 package jit
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -9,8 +10,7 @@ import (
 	"time"
 )
 
-// Window is the half-open time [Start, End) in which a grant gives access. Both
-// are whole UTC seconds.
+// Window is the half-open time [Start, End) in which a grant gives access. Both are whole UTC seconds.
 type Window struct {
 	Start time.Time `json:"starts_at"`
 	End   time.Time `json:"expires_at"`
@@ -19,16 +19,16 @@ type Window struct {
 // Contains reports whether access is given at t.
 func (w Window) Contains(t time.Time) bool { return !t.Before(w.Start) && t.Before(w.End) }
 
-// Over reports whether the window lies behind t.
+// Over reports whether the window has ended by t.
 func (w Window) Over(t time.Time) bool { return !t.Before(w.End) }
 
-// Length is the time from Start to End.
+// Length returns the time from Start to End.
 func (w Window) Length() time.Duration { return w.End.Sub(w.Start) }
 
 // Equal compares the instants.
 func (w Window) Equal(o Window) bool { return w.Start.Equal(o.Start) && w.End.Equal(o.End) }
 
-// Second cuts t down to a whole UTC second, the resolution of every window.
+// Second truncates t to a whole UTC second, the resolution of every window.
 func Second(t time.Time) time.Time {
 	if t.IsZero() {
 		return time.Time{}
@@ -36,7 +36,7 @@ func Second(t time.Time) time.Time {
 	return t.UTC().Truncate(time.Second)
 }
 
-// MinTTL is the shortest grant; DefaultMaxTTL the longest when the configuration sets no max_ttl.
+// MinTTL is the length of the shortest grant, DefaultMaxTTL of the longest if the configuration sets no max_ttl.
 const (
 	MinTTL        = time.Minute
 	DefaultMaxTTL = 24 * time.Hour
@@ -86,85 +86,71 @@ func (t *TTL) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// units are the units of durations, the largest first.
+var units = []struct {
+	letter string
+	size   time.Duration
+}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+
+var durationForm = regexp.MustCompile(`^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$`)
+
 // ParseDuration reads a duration as [ParseTTL] does, zero included. Errors name attribute.
 func ParseDuration(attribute, s string) (time.Duration, error) {
-	units := []struct {
-		letter byte
-		size   time.Duration
-	}{{'d', 24 * time.Hour}, {'h', time.Hour}, {'m', time.Minute}, {'s', time.Second}}
 	hint := strings.Replace(ttlHint, "ttl =", attribute+" =", 1)
-	bad := func() (time.Duration, error) {
-		return 0, Invalid(attribute, hint,
-			"%q is not a duration; it takes whole numbers of d, h, m and s, largest first", s)
-	}
-	if s == "" {
-		return bad()
+	invalid := Invalid(attribute, hint, "%q is not a duration; it takes whole numbers of d, h, m and s, largest first", s)
+	parts := durationForm.FindStringSubmatch(s)
+	if s == "" || parts == nil {
+		return 0, invalid
 	}
 	var total time.Duration
-	rest, next := s, 0
-	for rest != "" {
-		digits := 0
-		for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' {
-			digits++
+	for i, u := range units {
+		number, given := strings.CutSuffix(parts[i+1], u.letter)
+		if !given {
+			continue
 		}
-		if digits == 0 || digits == len(rest) {
-			return bad()
-		}
-		n, err := strconv.ParseInt(rest[:digits], 10, 64)
+		n, err := strconv.ParseInt(number, 10, 64)
 		if err != nil {
-			return bad()
+			return 0, invalid
 		}
-		for next < len(units) && units[next].letter != rest[digits] {
-			next++
-		}
-		if next == len(units) {
-			return bad()
-		}
-		size := units[next].size
-		if n > int64((math.MaxInt64-total)/size) {
+		if n > int64((math.MaxInt64-total)/u.size) {
 			return 0, Invalid(attribute, hint, "%q is longer than any calendar", s)
 		}
-		total += time.Duration(n) * size
-		rest, next = rest[digits+1:], next+1
+		total += time.Duration(n) * u.size
 	}
 	return total, nil
 }
 
-// FormatDuration writes d as [ParseDuration] reads it, cut down to whole seconds: "1d12h",
-// "90m" becomes "1h30m", zero is "0s". What is below zero is written with a minus, for messages.
+// FormatDuration writes d as [ParseDuration] reads it, truncated to seconds: "1d12h", "1h30m", "0s". A negative
+// duration gets a minus sign, for messages.
 func FormatDuration(d time.Duration) string {
-	d = d.Truncate(time.Second) // also makes the least of all durations one that can be negated
+	d = d.Truncate(time.Second) // also makes the least duration one that can be negated
 	if d < 0 {
 		return "-" + FormatDuration(-d)
 	}
-	var b strings.Builder
-	for _, u := range []struct {
-		letter string
-		size   time.Duration
-	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}} {
+	text := ""
+	for _, u := range units {
 		if n := int64(d / u.size); n > 0 {
-			fmt.Fprintf(&b, "%d%s", n, u.letter)
+			text += strconv.FormatInt(n, 10) + u.letter
 			d %= u.size
 		}
 	}
-	if b.Len() == 0 {
-		return "0s"
-	}
-	return b.String()
+	return cmp.Or(text, "0s")
 }
 
-// timeForm is RFC 3339 as far as time.Parse takes more: one digit for the hour, a comma
-// before the fraction, offsets of a day and longer.
+// timeForm refuses forms that time.Parse accepts beyond RFC 3339: an hour of one digit, a comma before the fraction,
+// offsets of a day or longer.
 var timeForm = regexp.MustCompile(`T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`)
 
 // ParseTime reads an RFC 3339 instant in whole seconds; errors name attribute.
 func ParseTime(attribute, s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil || !timeForm.MatchString(s) {
-		return time.Time{}, Invalid(attribute, fmt.Sprintf(`write for example %s = "2026-11-23T18:00:00Z"`, attribute), "%q is not an RFC 3339 time", s)
+		hint := fmt.Sprintf(`write for example %s = "2026-11-23T18:00:00Z"`, attribute)
+		return time.Time{}, Invalid(attribute, hint, "%q is not an RFC 3339 time", s)
 	}
 	if t.Nanosecond() != 0 {
-		return time.Time{}, Invalid(attribute, "leave out the fraction", "%q has a fraction of a second; windows are whole seconds", s)
+		return time.Time{}, Invalid(attribute, "leave out the fraction",
+			"%q has a fraction of a second; windows are whole seconds", s)
 	}
 	t = t.UTC() // first: an offset can move the year
 	if t.Year() < 1970 || t.Year() > 9999 {

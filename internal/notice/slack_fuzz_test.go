@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
 )
 
 // spans returns the values of a message by their labels.
@@ -16,7 +17,7 @@ func spans(text string) map[string][]string {
 		label, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
 		for i, part := range strings.Split(rest, "`") {
 			if i%2 == 1 { // between two backquotes
-				all[label] = append(all[label], jit.Unprintable(html.UnescapeString(part)))
+				all[label] = append(all[label], jittest.Unprintable(html.UnescapeString(part)))
 			}
 		}
 	}

@@ -19,7 +19,7 @@ func texts(t *testing.T, page []byte) map[string]bool {
 	for z := html.NewTokenizer(bytes.NewReader(page)); z.Next() != html.ErrorToken; {
 		switch token := z.Token(); token.Type {
 		case html.TextToken:
-			all[jit.Unprintable(token.Data)] = true
+			all[jittest.Unprintable(token.Data)] = true
 		case html.StartTagToken:
 			if token.Data == "script" && !bytes.Contains(page, []byte("<script>"+script)) {
 				t.Error("the page has another script")
