@@ -149,7 +149,7 @@ func TestPolicyThatIsNotKnownYet(t *testing.T) {
 			t.Errorf("beside one that forbids: plan: exit code %d\n%s", r.ExitCode, r.Text())
 		}
 		configure(w, values("8h", alice), policy("any"), about(`effect = "forbid"`), grant("b", others, `renewal = 2`, "policy = jit_policy.some.name"))
-		refused("by one that forbids", w.Plan(), "does not permit anything")
+		refused("by one that forbids", w.Plan(), "permits nothing")
 	})
 }
 
@@ -188,8 +188,8 @@ func TestPolicyJudgesWhatIsGiven(t *testing.T) {
 		named := "policy = jit_policy.backup.name"
 		for _, c := range []struct{ role, forbidden, want string }{
 			{"command:/usr/bin/backup --now", noLogin, ""},
-			{"command:/usr/bin/backup --now; exec bash -i", "", "has to name it without wildcards"},
-			{"command:/usr/bin/backup /../bash", "", "has to name it without wildcards"},
+			{"command:/usr/bin/backup --now; exec bash -i", "", "must name it without wildcards"},
+			{"command:/usr/bin/backup /../bash", "", "must name it without wildcards"},
 			{"command:exec bash -l", noLogin, `"no-login" forbids it, since its role gives "login"`},
 		} {
 			w.Calls.Reset()

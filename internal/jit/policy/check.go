@@ -1,8 +1,16 @@
 package policy
 
 import (
+	"cmp"
+	"fmt"
 	"regexp"
 	"strings"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -10,71 +18,59 @@ import (
 // maxPattern bounds a reason pattern, in bytes.
 const maxPattern = 1000
 
-// Check refuses a policy that could not be judged by or that would not do what it
-// says. Its errors are *[jit.Error] of the kind [jit.ErrInvalid] with the attribute to blame.
+// Check refuses a policy that cannot be judged by or that would not do what it says. Its errors are *[jit.Error] of the
+// kind [jit.ErrInvalid] and name the attribute.
 func Check(p jit.Policy) error {
-	if err := jit.CheckPolicyName(p.Name); err != nil {
-		return err
-	}
+	c := compileRule(p)
+	return cmp.Or(jit.CheckPolicyName(p.Name), checkEffect(p), c.broken, checkLimits(p), checkForbid(p),
+		c.condition.evaluable())
+}
+
+func checkEffect(p jit.Policy) error {
 	if p.Effect != jit.Permit && p.Effect != jit.Forbid {
-		return jit.Invalid("effect", `write effect = "permit" or effect = "forbid"`, "%q is not an effect; it is permit or forbid", p.Effect)
+		return jit.Invalid("effect", `write effect = "permit" or effect = "forbid"`,
+			"%q is not an effect; it is permit or forbid", p.Effect)
 	}
 	for line := range strings.SplitSeq(p.Description, "\n") {
 		if err := jit.CheckText("description", line); err != nil {
 			return err
 		}
 	}
-	for _, l := range lists {
-		for _, pattern := range *l.globs(&p.Match) {
-			if _, err := jit.ParseGlob("match."+l.name, pattern); err != nil {
-				return err
-			}
-		}
-	}
-	if err := checkLimits(p); err != nil {
-		return err
-	}
-	if p.Condition != "" {
-		c, err := compileCondition(p.Condition)
-		if err != nil {
-			return err
-		}
-		return c.evaluable()
-	}
 	return nil
 }
 
-// checkLimits refuses limits that cannot be read or kept, and any limit of a policy that forbids.
+// checkLimits refuses limits that are out of range.
 func checkLimits(p jit.Policy) error {
-	if p.MaxTTL != 0 && p.MaxTTL < jit.MinTTL {
-		return jit.Invalid("max_ttl", `write for example max_ttl = "4h"; to allow nothing, write effect = "forbid"`,
-			"%q is shorter than the shortest grant, %s", jit.FormatDuration(p.MaxTTL), jit.FormatDuration(jit.MinTTL))
-	}
-	if p.ReasonPattern != "" {
-		if _, err := compileReason(p.ReasonPattern); err != nil {
+	if p.MaxTTL != 0 {
+		if err := CheckMaxTTL(p.MaxTTL); err != nil {
 			return err
 		}
 	}
 	if p.MaxSessionTail != nil && *p.MaxSessionTail < 0 {
-		return jit.Invalid("max_session_tail", `write for example max_session_tail = "12h", or leave it out for no limit`,
+		return jit.Invalid("max_session_tail",
+			`write for example max_session_tail = "12h", or leave it out for no limit`,
 			"%q is not a limit; it is zero or longer", jit.FormatTail(*p.MaxSessionTail))
 	}
-	if p.Effect != jit.Forbid {
-		return nil
-	}
-	for _, limit := range []struct {
-		attribute, value string
-		set              bool
-	}{
-		{"max_ttl", jit.FormatDuration(p.MaxTTL), p.MaxTTL != 0},
-		{"reason_pattern", p.ReasonPattern, p.ReasonPattern != ""},
-		{"enforcement", string(jit.Native), p.NativeOnly},
-		{"max_session_tail", tail(p.MaxSessionTail), p.MaxSessionTail != nil},
-	} {
-		if limit.set {
-			return jit.Invalid(limit.attribute, `leave it out, or say what is forbidden in condition, for example: grant.ttl > duration("4h")`,
-				"%q limits what a policy permits, and policy %q forbids whatever it matches", limit.value, p.Name)
+	return nil
+}
+
+// checkForbid refuses a forbid with limits.
+func checkForbid(p jit.Policy) error {
+	for _, limit := range limits {
+		if value := limit.value(&p); value != "" && p.Effect == jit.Forbid {
+			return jit.Invalid(limit.name,
+				`leave it out, or say what is forbidden in condition, for example: grant.ttl > duration("4h")`,
+				"%q limits what a policy permits, and policy %q forbids whatever it matches", value, p.Name)
 		}
+	}
+	return nil
+}
+
+// CheckMaxTTL refuses a max_ttl that is shorter than any grant.
+func CheckMaxTTL(d time.Duration) error {
+	if d < jit.MinTTL {
+		return jit.Invalid("max_ttl", `write for example max_ttl = "4h"; to allow nothing, write effect = "forbid"`,
+			"%q is shorter than the shortest grant, %s", jit.FormatDuration(d), jit.FormatDuration(jit.MinTTL))
 	}
 	return nil
 }
@@ -82,12 +78,61 @@ func checkLimits(p jit.Policy) error {
 // compileReason compiles a reason pattern.
 func compileReason(pattern string) (*regexp.Regexp, error) {
 	if len(pattern) > maxPattern {
-		return nil, jit.Invalid("reason_pattern", "shorten it", "the pattern has %d bytes; at most %d are read", len(pattern), maxPattern)
+		return nil, jit.Invalid("reason_pattern", "shorten it",
+			"the pattern has %d bytes; the most is %d", len(pattern), maxPattern)
 	}
 	re, err := regexp.Compile(pattern)
 	if err != nil {
-		return nil, jit.Invalid("reason_pattern", `write an RE2 expression, for example reason_pattern = "^(INC|CHG)-[0-9]+: "`,
+		return nil, jit.Invalid("reason_pattern",
+			`write an RE2 expression, for example reason_pattern = "^(INC|CHG)-[0-9]+: "`,
 			"%q is not an RE2 expression: %s", pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 	}
 	return re, nil
+}
+
+// evaluable refuses a condition that fails, or costs too much, for every grant. It evaluates everything that does not
+// depend on the grant.
+func (c *condition) evaluable() error {
+	if c == nil {
+		return nil
+	}
+	if zone, ok := unknownZone(c.compiled); ok {
+		return jit.Invalid("condition", `write a time zone of the IANA database, for example "Europe/Zurich"`,
+			"the condition can never be evaluated: %q is not a time zone", zone)
+	}
+	unknown, err := cel.PartialVars(map[string]any{}, cel.AttributePattern(grantVariable))
+	if err != nil {
+		return fmt.Errorf("prepare CEL: %w", err)
+	}
+	if _, _, err = c.program.Eval(unknown); err != nil {
+		return jit.Invalid("condition",
+			"remove the part that fails for every grant, or split a long expression into several policies",
+			"the condition can never be evaluated: %v", err)
+	}
+	return nil
+}
+
+// unknownZone returns a time zone in a condition that does not exist.
+func unknownZone(compiled *cel.Ast) (zone string, found bool) {
+	ast.PostOrderVisit(compiled.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.CallKind || !e.AsCall().IsMemberFunction() || len(e.AsCall().Args()) != 1 {
+			return
+		}
+		if argument := e.AsCall().Args()[0]; argument.Kind() == ast.LiteralKind {
+			name, ok := argument.AsLiteral().(types.String)
+			if ok && !takesZone(e.AsCall().FunctionName(), name) {
+				zone, found = string(name), true
+			}
+		}
+	}))
+	return zone, found
+}
+
+// takesZone reports whether a method accepts an argument as a time zone. Methods that take no time zone accept
+// anything.
+func takesZone(method string, zone types.String) bool {
+	call := func(zone types.String) ref.Val {
+		return types.Timestamp{}.Receive(method, "", []ref.Val{zone})
+	}
+	return types.IsError(call("UTC")) || !types.IsError(call(zone))
 }

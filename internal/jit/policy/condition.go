@@ -17,8 +17,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// The bounds of a condition. What one evaluation may cost is in CEL's own unit, about
-// one for each step; the rest keeps parsing and compiling short.
+// The bounds of a condition. The cost of one evaluation is in CEL's own unit, about one for each step; the others keep
+// parsing and compiling short.
 const (
 	maxCondition      = 2000 // bytes
 	maxConditionCost  = 20_000
@@ -34,36 +34,39 @@ const (
 // field is one field of the CEL variable grant.
 type field struct {
 	kind *cel.Type
-	// attribute is what a user changes to change the field.
+	// attribute is the attribute that a user edits to change the field.
 	attribute string
 	get       func(*Request) any
-	// absent, where it is set, reports that the grant has no such field.
-	absent func(*Request) bool
 }
 
-// fields are what a condition can ask of a grant.
+// fields are the fields of a grant that a condition can read.
 var fields = map[string]field{
-	"owner":     {kind: cel.StringType, get: func(r *Request) any { return r.Owner }},
-	"platform":  {cel.StringType, "target", func(r *Request) any { return r.Platform }, nil},
-	"target":    {cel.StringType, "target", func(r *Request) any { return r.Binding.Target }, nil},
-	"principal": {cel.StringType, "principal", func(r *Request) any { return r.Binding.Principal }, nil},
-	"role":      {cel.StringType, "role", func(r *Request) any { return r.Binding.Role }, nil},
-	"scope":     {cel.StringType, "scope", func(r *Request) any { return r.Binding.Scope }, nil},
-	"reason":    {cel.StringType, "reason", func(r *Request) any { return r.Reason }, nil},
-	"ttl":       {cel.DurationType, "ttl", func(r *Request) any { return r.Length }, nil},
-	"starts_at": {cel.TimestampType, "starts_at", func(r *Request) any { return r.StartsAt },
-		func(r *Request) bool { return r.StartsAt.IsZero() }},
-	"enforcement": {cel.StringType, "target", func(r *Request) any { return string(r.Traits.Enforcement) }, nil},
+	"owner":       {cel.StringType, "", func(r *Request) any { return r.Owner }},
+	"platform":    {cel.StringType, "target", func(r *Request) any { return r.Platform }},
+	"target":      {cel.StringType, "target", func(r *Request) any { return r.Binding.Target }},
+	"principal":   {cel.StringType, "principal", func(r *Request) any { return r.Binding.Principal }},
+	"role":        {cel.StringType, "role", func(r *Request) any { return r.Binding.Role }},
+	"scope":       {cel.StringType, "scope", func(r *Request) any { return r.Binding.Scope }},
+	"reason":      {cel.StringType, "reason", func(r *Request) any { return r.Reason }},
+	"ttl":         {cel.DurationType, "ttl", func(r *Request) any { return r.Length }},
+	"starts_at":   {cel.TimestampType, "starts_at", func(r *Request) any { return r.StartsAt }},
+	"enforcement": {cel.StringType, "target", func(r *Request) any { return string(r.Traits.Enforcement) }},
 	"session_tail": {cel.DurationType, "target", func(r *Request) any {
-		if r.Traits.SessionTail < 0 { // unlimited: longer than any duration it is compared with
+		if r.Traits.SessionTail < 0 { // unlimited: longer than any duration in a condition
 			return time.Duration(math.MaxInt64)
 		}
 		return r.Traits.SessionTail
-	}, nil},
+	}},
 }
 
-// grants teaches CEL the type of the variable grant, so that a misspelt field is
-// found when the condition is compiled and no reflection is needed to read one.
+// absent reports whether the grant lacks the field: only a time can be missing.
+func (f field) absent(grant any) bool {
+	at, ok := f.get(grant.(*Request)).(time.Time)
+	return ok && at.IsZero()
+}
+
+// grants gives CEL the type of the variable grant, so that compiling finds a misspelt field and reading a field needs
+// no reflection.
 type grants struct{ types.Provider }
 
 func (p grants) FindStructType(name string) (*types.Type, bool) {
@@ -88,21 +91,19 @@ func (p grants) FindStructFieldType(name, fieldName string) (*types.FieldType, b
 	if !ok {
 		return nil, false
 	}
-	absent := func(target any) bool { return f.absent != nil && f.absent(target.(*Request)) }
 	return &types.FieldType{
 		Type:  f.kind,
-		IsSet: func(target any) bool { return !absent(target) },
-		GetFrom: func(target any) (any, error) {
-			if absent(target) {
+		IsSet: func(grant any) bool { return !f.absent(grant) },
+		GetFrom: func(grant any) (any, error) {
+			if f.absent(grant) {
 				return nil, fmt.Errorf("grant.%s is not set; ask has(grant.%s) first", fieldName, fieldName)
 			}
-			return f.get(target.(*Request)), nil
+			return f.get(grant.(*Request)), nil
 		},
 	}, true
 }
 
-// environment is what conditions are compiled in. It never changes and takes a while to
-// make, so it is made once.
+// environment returns the CEL environment for conditions. It never changes and is slow to make, so it is made once.
 var environment = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(
 		func(e *cel.Env) (*cel.Env, error) { return cel.CustomTypeProvider(grants{e.CELTypeProvider()})(e) },
@@ -110,32 +111,28 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		ext.Strings(),
 		cel.ParserRecursionLimit(maxConditionDepth),
 		cel.RegexProgramSizeLimit(maxRegexProgram),
-		cel.ASTValidators(
-			cel.ValidateDurationLiterals(),
-			cel.ValidateTimestampLiterals(),
-			cel.ValidateRegexLiterals(),
-			cel.ValidateRegexProgramSizeLimit(maxRegexProgram),
-		),
+		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateRegexLiterals(),
+			cel.ValidateRegexProgramSizeLimit(maxRegexProgram)),
 	)
 })
 
 // condition is a compiled CEL expression over a grant. It is safe for concurrent use.
 type condition struct {
+	// program evaluates with all of the grant, or with some of it unknown.
 	program cel.Program
 	// reads are the fields of the grant that the expression reads.
 	reads map[string]bool
-	// partial evaluates with some or all of the grant unknown.
-	partial func() (cel.Program, error)
-	// compiled is what program was made from.
+	// compiled is the source of program.
 	compiled *cel.Ast
-	// attribute is the attribute of the grant that the expression is about; empty when it is about several.
+	// attribute is the one attribute of the grant that the expression is about; empty if there are several.
 	attribute string
 }
 
 // compileCondition compiles an expression; its errors are *jit.Error with the position in it.
 func compileCondition(expression string) (*condition, error) {
 	if len(expression) > maxCondition {
-		return nil, jit.Invalid("condition", "split it into several policies", "the condition has %d bytes; at most %d are read", len(expression), maxCondition)
+		return nil, jit.Invalid("condition", "split it into several policies",
+			"the condition has %d bytes; the most is %d", len(expression), maxCondition)
 	}
 	env, err := environment()
 	if err != nil {
@@ -153,58 +150,61 @@ func compileCondition(expression string) (*condition, error) {
 	}
 	reads, whole := subject(compiled)
 	if whole {
-		return nil, jit.Invalid("condition", conditionHint(), "%q uses grant as a whole; only its fields have values", expression)
+		return nil, jit.Invalid("condition", conditionHint(),
+			"%q uses grant as a whole; only its fields have values", expression)
 	}
 	if compiled.OutputType() != cel.BoolType {
 		return nil, jit.Invalid("condition", `compare it with something, for example: grant.ttl <= duration("4h")`,
 			"%q is a %s; a condition is true or false", expression, compiled.OutputType())
 	}
-	program, err := env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxConditionCost))
+	program, err := env.Program(compiled,
+		cel.EvalOptions(cel.OptOptimize, cel.OptPartialEval), cel.CostLimit(maxConditionCost))
 	if err != nil {
 		return nil, jit.Invalid("condition", "correct the literals in it", "%q is not a condition: %v", expression, err)
 	}
-	partial := sync.OnceValues(func() (cel.Program, error) {
-		return env.Program(compiled, cel.EvalOptions(cel.OptPartialEval), cel.CostLimit(maxConditionCost))
-	})
-	return &condition{program, reads, partial, compiled, attribute(reads)}, nil
+	return &condition{program, reads, compiled, attribute(reads)}, nil
 }
 
 // attribute returns the one attribute of the grant that the fields belong to, or "".
 func attribute(reads map[string]bool) string {
-	one := map[string]bool{}
+	about := map[string]bool{}
 	for name := range reads {
-		one[fields[name].attribute] = true
+		about[fields[name].attribute] = true
 	}
-	if len(one) != 1 {
-		return ""
-	}
-	return slices.Collect(maps.Keys(one))[0]
+	return only(about)
 }
 
-// open reports whether the condition depends on something that the platform has not been asked for.
+// open reports whether the condition depends on facts that the platform has not been asked for yet.
 func (c *condition) open(r *Request) bool {
-	return r.early && c.reads["session_tail"] || c.reads["principal"] && r.Given.Principal.Unresolved ||
-		c.reads["role"] && r.Given.Role.Unresolved || c.reads["scope"] && r.Given.Scope.Unresolved
+	unresolved := func(l list) bool { return c.reads[l.noun] && l.named(r).Unresolved }
+	return r.early && c.reads["session_tail"] || slices.ContainsFunc(lists, unresolved)
+}
+
+// breach says how a grant breaks the condition of a permit; empty if it keeps it.
+func (c *condition) breach(r *Request) string {
+	if c == nil || r.early && c.open(r) {
+		return ""
+	}
+	held, err := c.holds(r)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("cannot be evaluated (%v)", err)
+	case held:
+		return ""
+	}
+	return "is false"
 }
 
 // holds evaluates the condition for one grant, by the names that people use.
 func (c *condition) holds(r *Request) (bool, error) {
-	named := *r
-	for _, part := range []struct {
-		field string
-		named jit.Named
-		into  *string
-		text  string
-	}{
-		{"principal", r.Given.Principal, &named.Binding.Principal, ""},
-		{"role", r.Given.Role, &named.Binding.Role, r.Given.Narrowing.Text()},
-		{"scope", r.Given.Scope, &named.Binding.Scope, ""},
-	} {
-		if c.reads[part.field] && part.named.Name == "" {
-			return false, fmt.Errorf("the name of the %s is not known", part.field)
+	for _, l := range lists {
+		if c.reads[l.noun] && l.given != nil && l.given(r).Name == "" {
+			return false, fmt.Errorf("the name of the %s is unknown", l.noun)
 		}
-		*part.into = part.named.Name + part.text
 	}
+	named := *r
+	named.Binding.Principal, named.Binding.Scope = r.Given.Principal.Name, r.Given.Scope.Name
+	named.Binding.Role = r.Given.Role.Name + r.Given.Narrowing.Text()
 	return c.eval(&named)
 }
 
@@ -215,13 +215,13 @@ func (c *condition) eval(r *Request) (bool, error) {
 	}
 	held, ok := out.Value().(bool)
 	if !ok {
-		return false, fmt.Errorf("it came out as %s", out.Type().TypeName())
+		return false, fmt.Errorf("its value is a %s", out.Type().TypeName())
 	}
 	return held, nil
 }
 
-// subject returns the fields of the grant that an expression reads, and whether it uses the grant
-// other than for one of its fields, or makes one: that would fail for every grant.
+// subject returns the fields of the grant that an expression reads. whole reports that the expression uses the grant in
+// another way, or makes one; it would fail for every grant.
 func subject(compiled *cel.Ast) (reads map[string]bool, whole bool) {
 	reads = map[string]bool{}
 	uses := 0
@@ -244,7 +244,7 @@ func subject(compiled *cel.Ast) (reads map[string]bool, whole bool) {
 	return reads, uses != 0
 }
 
-// conditionHint says what a condition looks like and what it can ask of a grant.
+// conditionHint shows a condition and lists the fields that it can read.
 func conditionHint() string {
 	return "a condition is a CEL expression over grant." + strings.Join(slices.Sorted(maps.Keys(fields)), ", ") +
 		`; for example: grant.ttl <= duration("4h")`

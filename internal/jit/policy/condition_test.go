@@ -7,17 +7,20 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Whatever is written as a condition is refused with a hint or can be judged by, and
-// what it permits in a permit it forbids in a forbid.
+// Check refuses any text with a hint, or the text can be judged by. A condition that permits in a permit forbids in a
+// forbid.
 func FuzzCondition(f *testing.F) {
-	for _, s := range []string{"true", `grant.ttl <= duration("4h")`, "has(grant.starts_at)", `[1, 2].all(n, n > 0)`, `grant.reason.matches("^INC")`,
-		"grant", "1 / 0 == 1", `grant.principal.split("@")[7] == ""`, "\"\xff\"", "grant.ttl\n<", `"%d".format([1]) == "1"`} {
+	for _, s := range []string{"true", `grant.ttl <= duration("4h")`, "has(grant.starts_at)", `[1, 2].all(n, n > 0)`,
+		`grant.reason.matches("^INC")`,
+		"grant", "1 / 0 == 1", `grant.principal.split("@")[7] == ""`, "\"\xff\"", "grant.ttl\n<",
+		`"%d".format([1]) == "1"`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		err := Check(jit.Policy{Name: "p", Effect: jit.Permit, Condition: s})
 		var e *jit.Error
-		if err != nil && (!errors.As(err, &e) || !errors.Is(err, jit.ErrInvalid) || e.Attribute != "condition" || e.Hint == "") {
+		if err != nil && (!errors.As(err, &e) || !errors.Is(err, jit.ErrInvalid) || e.Attribute != "condition" ||
+			e.Hint == "") {
 			t.Fatalf("Check of %q = %v", s, err)
 		}
 		permit := mustVerdict(t, jit.Policy{Name: "p", Effect: jit.Permit, Condition: s})
@@ -32,7 +35,7 @@ func FuzzCondition(f *testing.F) {
 }
 
 func mustVerdict(t *testing.T, policies ...jit.Policy) jit.Verdict {
-	v, err := Compile(policies).Judge(request())
+	v, err := compile(policies, &set{}).judge(request())
 	if err != nil {
 		t.Fatal(err)
 	}

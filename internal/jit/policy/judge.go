@@ -4,77 +4,68 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Set is a compiled list of policies. It is safe for concurrent use.
-type Set struct {
-	rules  []*rule // in the order of their names
-	source []*rule // in the order in which they were given
+// set is a compiled list of policies. It is safe for concurrent use.
+type set struct {
+	source []*rule // in the order given
+	rules  []*rule // by name
 }
 
-// Compile prepares policies for judging. A policy that [Check] would refuse is no
-// error here: it permits nothing, and one that forbids and cannot be read forbids everything.
-func Compile(policies []jit.Policy) *Set { return compile(policies, nil) }
-
-// compile is [Compile]; it takes from known what is already compiled there.
-func compile(policies []jit.Policy, known *Set) *Set {
+// compile compiles policies and reuses the rules of known that are still the same. A policy that [Check] refuses is no
+// error here: as a permit it permits nothing, and as a forbid it forbids everything.
+func compile(policies []jit.Policy, known *set) *set {
 	compiled := map[string]*rule{}
-	if known != nil {
-		for _, c := range known.rules {
-			compiled[c.Name] = c
-		}
+	for _, c := range known.rules {
+		compiled[c.Name] = c
 	}
-	s := &Set{source: make([]*rule, len(policies))}
+	s := &set{source: make([]*rule, len(policies))}
 	for i, p := range policies {
-		if c, ok := compiled[p.Name]; ok && same(c.Policy, p) {
-			s.source[i] = c
-		} else {
-			s.source[i] = compileRule(p)
+		c, ok := compiled[p.Name]
+		if !ok || !c.compiles(p) {
+			c = compileRule(p)
 		}
+		s.source[i] = c
 	}
-	s.rules = slices.SortedStableFunc(slices.Values(s.source), func(a, b *rule) int { return cmp.Compare(a.Name, b.Name) })
+	byName := func(a, b *rule) int { return cmp.Compare(a.Name, b.Name) }
+	s.rules = slices.SortedStableFunc(slices.Values(s.source), byName)
 	return s
 }
 
-// last is the set that [Judge] used last. A plan judges a thousand grants by the same
-// policies; compiling them for each would take longer than everything else in it.
-var last atomic.Pointer[Set]
+// compiles reports whether the rule was compiled from p as it is now.
+func (c *rule) compiles(p jit.Policy) bool { return reflect.DeepEqual(c.Policy, p) }
 
-// Judge says what policies make of a grant; it is [Compile] and [Set.Judge], with
-// the compiled policies remembered from one call to the next.
+// last is the set that [Judge] used last. A plan judges a thousand grants by the same policies, and compiling them for
+// each would take most of its time.
+var last atomic.Pointer[set]
+
+// Judge says what policies make of a grant. The grant is permitted if one permit (the one that it names, if it names
+// one) is kept in full and no other policy applies to it; without any policy it is permitted. The error is
+// [jit.ErrUnknown] if the grant names a policy that does not exist.
 func Judge(policies []jit.Policy, r Request) (jit.Verdict, error) {
-	return remembered(policies).Judge(r)
-}
-
-// Foregone is [Judge] before the platform has been asked. It refuses what is refused whatever the platform may say of
-// names and session tails, and permits everything else for now.
-func Foregone(policies []jit.Policy, r Request) (jit.Verdict, error) {
-	r.early = true
-	return remembered(policies).Judge(r)
-}
-
-// remembered returns the compiled policies.
-func remembered(policies []jit.Policy) *Set {
 	s := last.Load()
-	if s == nil || !slices.EqualFunc(s.source, policies, func(c *rule, p jit.Policy) bool { return same(c.Policy, p) }) {
-		s = compile(policies, s)
+	if s == nil || !slices.EqualFunc(s.source, policies, (*rule).compiles) {
+		s = compile(policies, cmp.Or(s, &set{}))
 		last.Store(s)
 	}
-	return s
+	return s.judge(r)
 }
 
-// Judge says what the policies make of a grant. It is permitted if one permitting policy (the
-// one that it names, if it names one) matches and is kept in full, and no policy
-// forbids it; without any policy it is permitted. The error is [jit.ErrUnknown] when it names a
-// policy that does not exist.
-func (s *Set) Judge(r Request) (jit.Verdict, error) {
+// Foregone is [Judge] before the platform has been asked. It refuses what is refused whatever the platform may say
+// about names and session tails, and permits everything else for now.
+func Foregone(policies []jit.Policy, r Request) (jit.Verdict, error) {
+	r.early = true
+	return Judge(policies, r)
+}
+
+func (s *set) judge(r Request) (jit.Verdict, error) {
 	r.complete()
-	candidates := slices.DeleteFunc(slices.Clone(s.rules), func(c *rule) bool { return c.Effect != jit.Permit })
+	permits := slices.DeleteFunc(slices.Clone(s.rules), func(c *rule) bool { return c.Effect != jit.Permit })
 	if r.Named != "" {
 		named, err := s.find(r.Named)
 		if err != nil {
@@ -82,37 +73,45 @@ func (s *Set) Judge(r Request) (jit.Verdict, error) {
 		}
 		if named.Effect != jit.Permit {
 			return jit.Verdict{Policy: named.Name, Attribute: "policy",
-				Rule: fmt.Sprintf("policy %q does not permit anything: its effect is %q", named.Name, named.Effect)}, nil
+				Rule: fmt.Sprintf("policy %q permits nothing: its effect is %q", named.Name, named.Effect)}, nil
 		}
-		candidates = []*rule{named}
+		permits = []*rule{named}
 	}
 	if len(s.rules) == 0 {
 		return jit.Verdict{Outcome: jit.Permitted, Rule: "there is no policy; nothing governs the grant"}, nil
 	}
+	if v, forbidden := s.forbidding(&r); forbidden {
+		return v, nil
+	}
+	if len(permits) == 0 {
+		return jit.Verdict{Rule: "no policy permits it: every policy is a forbid"}, nil
+	}
+	return nearest(permits, &r), nil
+}
+
+// forbidding returns the verdict of the first policy that forbids the grant. While names are still unknown, a policy
+// that may forbid it does not count.
+func (s *set) forbidding(r *Request) (v jit.Verdict, forbidden bool) {
 	for _, c := range s.rules {
 		if c.Effect == jit.Permit {
 			continue
 		}
-		if f, applies := c.forbids(&r); applies == yes || applies == maybe && !r.early {
-			return jit.Verdict{Policy: c.Name, Rule: f.text, Attribute: f.attribute}, nil
+		if f, applies := c.forbids(r); applies == yes || applies == maybe && !r.early {
+			return jit.Verdict{Policy: c.Name, Rule: f.text, Attribute: f.attribute}, true
 		}
 	}
-	if len(candidates) == 0 {
-		return jit.Verdict{Rule: "no policy permits it: there are only policies that forbid"}, nil
-	}
-	return nearest(candidates, &r), nil
+	return v, false
 }
 
-// maxLimits is more than a policy has limits: a list that does not match is further away
-// than all limits broken.
+// maxLimits is more than the number of a policy's limits: a list that does not match counts more than all limits
+// broken.
 const maxLimits = 100
 
-// nearest permits the grant by the first candidate that it keeps in full, or names the one
-// that it comes nearest to: the fewest lists that do not match, then the fewest limits broken.
-func nearest(candidates []*rule, r *Request) jit.Verdict {
-	var best jit.Verdict
+// nearest permits the grant by the first permit that it keeps in full. Otherwise it names the permit that the grant is
+// nearest to: the fewest lists that do not match, then the fewest broken limits.
+func nearest(permits []*rule, r *Request) (best jit.Verdict) {
 	fewest := math.MaxInt
-	for _, c := range candidates {
+	for _, c := range permits {
 		failed := c.mismatches(r)
 		distance := len(failed) * maxLimits
 		if distance == 0 {
@@ -120,24 +119,22 @@ func nearest(candidates []*rule, r *Request) jit.Verdict {
 			distance = len(failed)
 		}
 		if distance == 0 {
-			return jit.Verdict{Outcome: jit.Permitted, Policy: c.Name, Rule: fmt.Sprintf("policy %q permits it", c.Name),
-				SweeperAccepted: c.SweeperAccepted, TailAccepted: c.MaxSessionTail != nil}
+			return jit.Verdict{
+				Outcome: jit.Permitted, Policy: c.Name, Rule: fmt.Sprintf("policy %q permits it", c.Name),
+				SweeperAccepted: c.SweeperAccepted, TailAccepted: c.MaxSessionTail != nil,
+			}
 		}
-		if distance >= fewest {
-			continue
+		if distance < fewest {
+			fewest = distance
+			text := join(failed, "; ", func(f failure) string { return f.text })
+			best = jit.Verdict{Policy: c.Name, Rule: text, Attribute: failed[0].attribute}
 		}
-		fewest = distance
-		texts := make([]string, len(failed))
-		for i, f := range failed {
-			texts[i] = f.text
-		}
-		best = jit.Verdict{Policy: c.Name, Rule: strings.Join(texts, "; "), Attribute: failed[0].attribute}
 	}
 	return best
 }
 
 // find returns the policy of that name.
-func (s *Set) find(name string) (*rule, error) {
+func (s *set) find(name string) (*rule, error) {
 	names := make([]string, len(s.rules))
 	for i, c := range s.rules {
 		if c.Name == name {
@@ -152,7 +149,8 @@ func (s *Set) find(name string) (*rule, error) {
 	return nil, &jit.Error{
 		Attribute: "policy",
 		Problem:   fmt.Sprintf("there is no policy %q; %s", name, exist),
-		Hint:      "name one of them, leave policy out, or apply the policy first (in the same plan: policy = jit_policy.x.name)",
-		Err:       jit.ErrUnknown,
+		Hint: "name one of them, leave policy out, or apply the policy first " +
+			"(in the same plan: policy = jit_policy.x.name)",
+		Err: jit.ErrUnknown,
 	}
 }

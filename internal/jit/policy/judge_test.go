@@ -31,32 +31,43 @@ func TestJudge(t *testing.T) {
 		attribute string
 		rule      string // part of it
 	}{
-		"no policy":       {permitted: true, rule: "no policy"},
-		"kept in full":    {policies: []jit.Policy{oncall()}, permitted: true, policy: "prod-oncall", rule: "permits"},
-		"exactly max_ttl": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Length = 4 * time.Hour }, permitted: true, policy: "prod-oncall"},
-		"a second more": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Length = 4*time.Hour + time.Second },
-			policy: "prod-oncall", attribute: "ttl", rule: `max_ttl of policy "prod-oncall" is 4h; the grant asks for 4h1s`},
+		"no policy":    {permitted: true, rule: "no policy"},
+		"kept in full": {policies: []jit.Policy{oncall()}, permitted: true, policy: "prod-oncall", rule: "permits"},
+		"exactly max_ttl": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Length = 4 * time.Hour },
+			permitted: true, policy: "prod-oncall"},
+		"a second more": {policies: []jit.Policy{oncall()},
+			change: func(r *Request) { r.Length = 4*time.Hour + time.Second },
+			policy: "prod-oncall", attribute: "ttl",
+			rule: `max_ttl of policy "prod-oncall" is 4h; the grant asks for 4h1s`},
 		"target": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Binding.Target = "dev" },
-			policy: "prod-oncall", attribute: "target", rule: `targets of policy "prod-oncall" are "prod*"; the grant's target is "dev"`},
+			policy: "prod-oncall", attribute: "target",
+			rule: `targets of policy "prod-oncall" are "prod*"; the grant's target is "dev"`},
 		"platform": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Platform = "ssh" },
 			policy: "prod-oncall", attribute: "target", rule: `platforms of policy "prod-oncall" are "gcp", "aws_*"`},
-		"platform glob": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Platform = "aws_iam" }, permitted: true, policy: "prod-oncall"},
-		"principal": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Binding.Principal = "user:eve@example.org" },
+		"platform glob": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Platform = "aws_iam" },
+			permitted: true, policy: "prod-oncall"},
+		"principal": {policies: []jit.Policy{oncall()},
+			change: func(r *Request) { r.Binding.Principal = "user:eve@example.org" },
 			policy: "prod-oncall", attribute: "principal", rule: `"user:eve@example.org"`},
 		"role": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Binding.Role = "roles/owner" },
 			policy: "prod-oncall", attribute: "role", rule: `"roles/owner"`},
-		"second glob of a list": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Binding.Role = "ClusterRole/view" }, permitted: true, policy: "prod-oncall"},
+		"second glob of a list": {policies: []jit.Policy{oncall()},
+			change: func(r *Request) { r.Binding.Role = "ClusterRole/view" }, permitted: true, policy: "prod-oncall"},
 		"scope": {policies: []jit.Policy{oncall(func(p *jit.Policy) { p.Match.Scopes = []string{"projects/dev-*"} })},
 			policy: "prod-oncall", attribute: "scope", rule: `"projects/payments-prod"`},
 		"reason": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Reason = "because" },
 			policy: "prod-oncall", attribute: "reason", rule: `the reason "because" does not match it`},
-		"enforcement": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Traits.Enforcement = jit.Sweeper },
+		"enforcement": {policies: []jit.Policy{oncall()},
+			change: func(r *Request) { r.Traits.Enforcement = jit.Sweeper },
 			policy: "prod-oncall", attribute: "target", rule: `enforcement of policy "prod-oncall" is native`},
-		"session tail": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Traits.SessionTail = 13 * time.Hour },
+		"session tail": {policies: []jit.Policy{oncall()},
+			change: func(r *Request) { r.Traits.SessionTail = 13 * time.Hour },
 			policy: "prod-oncall", attribute: "target", rule: `is 12h; on target "prod" the session tail is 13h`},
-		"unlimited tail": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Traits.SessionTail = jit.Unlimited },
+		"unlimited tail": {policies: []jit.Policy{oncall()},
+			change: func(r *Request) { r.Traits.SessionTail = jit.Unlimited },
 			policy: "prod-oncall", attribute: "target", rule: "unlimited"},
-		"several limits": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Length, r.Reason = 6*time.Hour, "x" },
+		"several limits": {policies: []jit.Policy{oncall()},
+			change: func(r *Request) { r.Length, r.Reason = 6*time.Hour, "x" },
 			policy: "prod-oncall", attribute: "ttl", rule: `asks for 6h; reason_pattern of`},
 
 		"condition false": {policies: []jit.Policy{condition(`grant.ttl < duration("1h")`)},
@@ -65,11 +76,13 @@ func TestJudge(t *testing.T) {
 			policy: "prod-oncall", attribute: "", rule: "is false"},
 		"condition without a start": {policies: []jit.Policy{condition(`grant.starts_at > timestamp("2026-01-01T00:00:00Z")`)},
 			policy: "prod-oncall", attribute: "starts_at", rule: "ask has(grant.starts_at) first"},
-		"has start": {policies: []jit.Policy{condition(`!has(grant.starts_at)`)}, permitted: true, policy: "prod-oncall"},
+		"has start": {policies: []jit.Policy{condition(`!has(grant.starts_at)`)}, permitted: true,
+			policy: "prod-oncall"},
 		"with a start": {policies: []jit.Policy{condition(`has(grant.starts_at) && grant.starts_at.getHours() == 18`)},
 			change:    func(r *Request) { r.StartsAt = time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC) },
 			permitted: true, policy: "prod-oncall"},
-		"unlimited tail in a condition": {policies: []jit.Policy{{Name: "tail", Effect: jit.Permit, Condition: `grant.session_tail <= duration("100000h")`}},
+		"unlimited tail in a condition": {policies: []jit.Policy{{Name: "tail", Effect: jit.Permit,
+			Condition: `grant.session_tail <= duration("100000h")`}},
 			change: func(r *Request) { r.Traits.SessionTail = jit.Unlimited },
 			policy: "tail", attribute: "target", rule: "is false"},
 		"every field": {policies: []jit.Policy{condition(`grant.owner == "payments" && grant.platform == "gcp" && grant.target == "prod" &&
@@ -80,37 +93,61 @@ func TestJudge(t *testing.T) {
 			[1,2,3,4,5,6,7,8,9,10].all(d, [1,2,3,4,5,6,7,8,9,10].all(e, grant.reason.matches("(.*)*z$") == false)))))`)},
 			policy: "prod-oncall", attribute: "reason", rule: "cost limit exceeded"},
 
-		"first permit by name":  {policies: []jit.Policy{everything("b", jit.Permit), everything("a", jit.Permit)}, permitted: true, policy: "a"},
-		"another permits":       {policies: []jit.Policy{strict, oncall()}, permitted: true, policy: "prod-oncall"},
-		"nearest by lists":      {policies: []jit.Policy{other, strict}, policy: "strict", attribute: "ttl", rule: `max_ttl of policy "strict"`},
-		"nearest by limits":     {policies: []jit.Policy{oncall(func(p *jit.Policy) { p.Name = "a"; p.MaxTTL = time.Hour; p.ReasonPattern = "CHG" }), strict}, policy: "strict", attribute: "ttl"},
-		"nearest, tie, by name": {policies: []jit.Policy{strict, oncall(func(p *jit.Policy) { p.Name = "a"; p.ReasonPattern = "CHG" })}, policy: "a", attribute: "reason"},
+		"first permit by name": {policies: []jit.Policy{everything("b", jit.Permit), everything("a", jit.Permit)},
+			permitted: true, policy: "a"},
+		"another permits": {policies: []jit.Policy{strict, oncall()}, permitted: true, policy: "prod-oncall"},
+		"nearest by lists": {policies: []jit.Policy{other, strict}, policy: "strict", attribute: "ttl",
+			rule: `max_ttl of policy "strict"`},
+		"nearest by limits": {policies: []jit.Policy{oncall(func(p *jit.Policy) { p.Name = "a"; p.MaxTTL = time.Hour; p.ReasonPattern = "CHG" }), strict}, policy: "strict", attribute: "ttl"},
+		"nearest, tie, by name": {policies: []jit.Policy{strict,
+			oncall(func(p *jit.Policy) { p.Name = "a"; p.ReasonPattern = "CHG" })}, policy: "a", attribute: "reason"},
 
-		"forbid wins":                 {policies: []jit.Policy{oncall(), forbid("", jit.Match{Roles: []string{"*"}})}, policy: "deny", attribute: "role", rule: `policy "deny" forbids it`},
-		"forbid of another target":    {policies: []jit.Policy{oncall(), forbid("", jit.Match{Roles: []string{"*"}, Targets: []string{"dev"}})}, permitted: true, policy: "prod-oncall"},
-		"forbid by condition":         {policies: []jit.Policy{oncall(), forbid(`grant.ttl > duration("1h")`, jit.Match{})}, policy: "deny", attribute: "ttl", rule: "is true"},
-		"forbid by a false condition": {policies: []jit.Policy{oncall(), forbid(`grant.ttl > duration("3h")`, jit.Match{})}, permitted: true, policy: "prod-oncall"},
-		"forbid by an error":          {policies: []jit.Policy{oncall(), forbid(`grant.starts_at < timestamp("2020-01-01T00:00:00Z")`, jit.Match{})}, policy: "deny", attribute: "starts_at", rule: "cannot be evaluated"},
-		"only forbids, none matches":  {policies: []jit.Policy{forbid("false", jit.Match{})}, rule: "no policy permits it"},
-		"forbid says why":             {policies: []jit.Policy{{Name: "deny", Effect: jit.Forbid, Description: "never on\nFridays"}}, policy: "deny", rule: "(never on Fridays)"},
-		"unknown effect":              {policies: []jit.Policy{oncall(), everything("new", "escalate")}, policy: "new", rule: `the effect "escalate"`},
-		"unknown effect, not matching": {policies: []jit.Policy{oncall(), {Name: "new", Effect: "escalate", Match: jit.Match{Targets: []string{"dev"}}}},
+		"forbid wins": {policies: []jit.Policy{oncall(), forbid("", jit.Match{Roles: []string{"*"}})},
+			policy: "deny", attribute: "role", rule: `policy "deny" forbids it`},
+		"forbid of another target": {policies: []jit.Policy{oncall(),
+			forbid("", jit.Match{Roles: []string{"*"}, Targets: []string{"dev"}})}, permitted: true,
+			policy: "prod-oncall"},
+		"forbid by condition": {policies: []jit.Policy{oncall(),
+			forbid(`grant.ttl > duration("1h")`, jit.Match{})}, policy: "deny", attribute: "ttl", rule: "is true"},
+		"forbid by a false condition": {policies: []jit.Policy{oncall(),
+			forbid(`grant.ttl > duration("3h")`, jit.Match{})}, permitted: true, policy: "prod-oncall"},
+		"forbid by an error": {policies: []jit.Policy{oncall(),
+			forbid(`grant.starts_at < timestamp("2020-01-01T00:00:00Z")`, jit.Match{})}, policy: "deny",
+			attribute: "starts_at", rule: "cannot be evaluated"},
+		"only forbids, none matches": {policies: []jit.Policy{forbid("false", jit.Match{})},
+			rule: "no policy permits it"},
+		"forbid says why": {policies: []jit.Policy{{Name: "deny", Effect: jit.Forbid,
+			Description: "never on\nFridays"}}, policy: "deny", rule: "(never on Fridays)"},
+		"unknown effect": {policies: []jit.Policy{oncall(), everything("new", "escalate")}, policy: "new",
+			rule: `the effect "escalate"`},
+		"unknown effect, not matching": {policies: []jit.Policy{oncall(),
+			{Name: "new", Effect: "escalate", Match: jit.Match{Targets: []string{"dev"}}}},
 			permitted: true, policy: "prod-oncall"},
-		"unknown effect, condition false": {policies: []jit.Policy{oncall(), {Name: "new", Effect: "escalate", Condition: "false"}}, policy: "new", rule: "escalate"},
+		"unknown effect, condition false": {policies: []jit.Policy{oncall(),
+			{Name: "new", Effect: "escalate", Condition: "false"}}, policy: "new", rule: "escalate"},
 
 		"permit that cannot be read": {policies: []jit.Policy{oncall(func(p *jit.Policy) { p.Match.Targets = []string{"["} })},
 			policy: "prod-oncall", attribute: "policy", rule: "cannot be read"},
-		"permit with an unreadable condition": {policies: []jit.Policy{condition("grant.moon == 1")}, policy: "prod-oncall", attribute: "policy", rule: "undefined field 'moon'"},
-		"permit with an unreadable pattern":   {policies: []jit.Policy{oncall(func(p *jit.Policy) { p.ReasonPattern = "(" })}, policy: "prod-oncall", attribute: "policy", rule: "RE2"},
-		"forbid that cannot be read":          {policies: []jit.Policy{oncall(), forbid("grant.moon == 1", jit.Match{Targets: []string{"dev"}})}, policy: "deny", rule: "forbids everything until it is corrected"},
+		"permit with an unreadable condition": {policies: []jit.Policy{condition("grant.moon == 1")},
+			policy: "prod-oncall", attribute: "policy", rule: "undefined field 'moon'"},
+		"permit with an unreadable pattern": {policies: []jit.Policy{oncall(func(p *jit.Policy) { p.ReasonPattern = "(" })}, policy: "prod-oncall", attribute: "policy", rule: "RE2"},
+		"forbid that cannot be read": {policies: []jit.Policy{oncall(),
+			forbid("grant.moon == 1", jit.Match{Targets: []string{"dev"}})}, policy: "deny",
+			rule: "forbids everything until it is corrected"},
 
-		"named": {policies: []jit.Policy{everything("a", jit.Permit), oncall()}, change: func(r *Request) { r.Named = "prod-oncall" }, permitted: true, policy: "prod-oncall"},
-		"named is not kept": {policies: []jit.Policy{everything("a", jit.Permit), strict}, change: func(r *Request) { r.Named = "strict" },
+		"named": {policies: []jit.Policy{everything("a", jit.Permit), oncall()},
+			change: func(r *Request) { r.Named = "prod-oncall" }, permitted: true, policy: "prod-oncall"},
+		"named is not kept": {policies: []jit.Policy{everything("a", jit.Permit), strict},
+			change: func(r *Request) { r.Named = "strict" },
 			policy: "strict", attribute: "ttl", rule: "max_ttl"},
-		"named does not match": {policies: []jit.Policy{everything("a", jit.Permit), other}, change: func(r *Request) { r.Named = "a-other" },
+		"named does not match": {policies: []jit.Policy{everything("a", jit.Permit), other},
+			change: func(r *Request) { r.Named = "a-other" },
 			policy: "a-other", attribute: "target", rule: `roles of policy "a-other" are "viewer"`},
-		"named and forbidden": {policies: []jit.Policy{oncall(), everything("deny", jit.Forbid)}, change: func(r *Request) { r.Named = "prod-oncall" }, policy: "deny"},
-		"named forbids":       {policies: []jit.Policy{oncall(), forbid("false", jit.Match{})}, change: func(r *Request) { r.Named = "deny" }, policy: "deny", attribute: "policy", rule: "does not permit anything"},
+		"named and forbidden": {policies: []jit.Policy{oncall(), everything("deny", jit.Forbid)},
+			change: func(r *Request) { r.Named = "prod-oncall" }, policy: "deny"},
+		"named forbids": {policies: []jit.Policy{oncall(), forbid("false", jit.Match{})},
+			change: func(r *Request) { r.Named = "deny" }, policy: "deny", attribute: "policy",
+			rule: "permits nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := request()
@@ -121,11 +158,13 @@ func TestJudge(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if v.Permitted() != tc.permitted || v.Policy != tc.policy || v.Attribute != tc.attribute || v.Rule == "" || !strings.Contains(v.Rule, tc.rule) {
-				t.Errorf("Judge = %+v\nwant permitted %t, policy %q, attribute %q, a rule with %q", v, tc.permitted, tc.policy, tc.attribute, tc.rule)
+			if v.Permitted() != tc.permitted || v.Policy != tc.policy || v.Attribute != tc.attribute || v.Rule == "" ||
+				!strings.Contains(v.Rule, tc.rule) {
+				t.Errorf("Judge = %+v\nwant permitted %t, policy %q, attribute %q, a rule with %q", v, tc.permitted,
+					tc.policy, tc.attribute, tc.rule)
 			}
-			if compiled, err := Compile(tc.policies).Judge(r); err != nil || compiled != v {
-				t.Errorf("Compile(…).Judge = %+v, %v; Judge = %+v", compiled, err, v)
+			if compiled, err := compile(tc.policies, &set{}).judge(r); err != nil || compiled != v {
+				t.Errorf("compile(…).judge = %+v, %v; Judge = %+v", compiled, err, v)
 			}
 		})
 	}
@@ -141,13 +180,14 @@ func TestJudgeUnknownPolicy(t *testing.T) {
 	} {
 		v, err := Judge(tc.policies, request(func(r *Request) { r.Named = "c" }))
 		var e *jit.Error
-		if !errors.As(err, &e) || !errors.Is(err, jit.ErrUnknown) || e.Attribute != "policy" || !strings.Contains(e.Problem, tc.problem) || v.Permitted() {
+		if !errors.As(err, &e) || !errors.Is(err, jit.ErrUnknown) || e.Attribute != "policy" ||
+			!strings.Contains(e.Problem, tc.problem) || v.Permitted() {
 			t.Errorf("Judge = %+v, %v; want not permitted, ErrUnknown about policy with %s", v, err, tc.problem)
 		}
 	}
 }
 
-// What is remembered between two calls must never be what was true before.
+// Judge sees every change of a policy, although it keeps compiled policies between calls.
 func TestJudgeSeesEveryChange(t *testing.T) {
 	longer := 13 * time.Hour
 	for name, change := range map[string]func(*jit.Policy){
@@ -170,12 +210,12 @@ func TestJudgeSeesEveryChange(t *testing.T) {
 			if err != nil || !before.Permitted() {
 				t.Fatalf("Judge = %+v, %v", before, err)
 			}
-			change(&policies[0]) // in place: what is remembered must not share memory
+			change(&policies[0]) // in place: the compiled policies must not share memory
 			after, err := Judge(policies, request())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if fresh, _ := Compile(policies).Judge(request()); after != fresh || after == before {
+			if fresh, _ := compile(policies, &set{}).judge(request()); after != fresh || after == before {
 				t.Errorf("after the change Judge = %+v, want %+v", after, fresh)
 			}
 		})
@@ -207,13 +247,14 @@ func TestJudgeIsSafeForConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// A condition of the greatest cost that is allowed ends soon.
+// A condition of the greatest permitted cost ends soon.
 func TestConditionIsBounded(t *testing.T) {
 	list := "[" + strings.TrimSuffix(strings.Repeat("1,", 100), ",") + "]"
 	c := fmt.Sprintf(`%s.all(a, %s.all(b, %s.all(c, grant.reason.matches("(a*)*(b*)*z$") || true)))`, list, list, list)
 	reason := func(r *Request) { r.Reason = strings.Repeat("ab", 250) }
 	started := time.Now()
-	v, err := Judge([]jit.Policy{oncall(func(p *jit.Policy) { p.Condition = c; p.ReasonPattern = "" })}, request(reason))
+	v, err := Judge([]jit.Policy{oncall(func(p *jit.Policy) { p.Condition = c; p.ReasonPattern = "" })},
+		request(reason))
 	if err != nil || v.Permitted() || !strings.Contains(v.Rule, "cost limit") {
 		t.Errorf("Judge = %+v, %v; want the cost limit", v, err)
 	}
@@ -239,14 +280,15 @@ func TestForbidNamesWhatItIsAbout(t *testing.T) {
 	}
 }
 
-// The names of the fields are what users read in messages: each has to exist.
+// Messages list the names of the fields, so each must exist.
 func TestKnownFields(t *testing.T) {
 	for name := range fields {
 		if err := Check(oncall(func(p *jit.Policy) { p.Condition = "has(grant." + name + ")" })); err != nil {
 			t.Errorf("grant.%s: %v", name, err)
 		}
 	}
-	if names, _ := (grants{}).FindStructFieldNames(grantType); !slices.Contains(names, "session_tail") || len(names) != len(fields) {
+	if names, _ := (grants{}).FindStructFieldNames(grantType); !slices.Contains(names, "session_tail") ||
+		len(names) != len(fields) {
 		t.Errorf("CEL knows the fields %v", names)
 	}
 }

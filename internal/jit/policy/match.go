@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,79 +10,100 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
+// list is one list of a match.
+type list struct {
+	name  string // in match
+	noun  string // the field of the grant that it is about
+	globs func(*jit.Match) *[]string
+	// given, if set, returns the field under all of its names.
+	given func(*Request) jit.Named
+}
+
 // lists are the lists of a match in the order in which they are judged.
-var lists = []struct {
-	name      string // in match
-	noun      string // what of the grant it is about
-	attribute string // what a user changes to change that
-	globs     func(*jit.Match) *[]string
-	of        func(*Request) jit.Named
-}{
-	{"targets", "target", "target", func(m *jit.Match) *[]string { return &m.Targets }, func(r *Request) jit.Named { return jit.Named{Name: r.Binding.Target} }},
-	{"platforms", "platform", "target", func(m *jit.Match) *[]string { return &m.Platforms }, func(r *Request) jit.Named { return jit.Named{Name: r.Platform} }},
-	{"owners", "owner", "", func(m *jit.Match) *[]string { return &m.Owners }, func(r *Request) jit.Named { return jit.Named{Name: r.Owner} }},
-	{"principals", "principal", "principal", func(m *jit.Match) *[]string { return &m.Principals }, func(r *Request) jit.Named { return r.Given.Principal }},
-	{roleList, "role", "role", func(m *jit.Match) *[]string { return &m.Roles }, func(r *Request) jit.Named { return r.Given.Role }},
-	{"scopes", "scope", "scope", func(m *jit.Match) *[]string { return &m.Scopes }, func(r *Request) jit.Named { return r.Given.Scope }},
+var lists = []list{
+	{"targets", "target", func(m *jit.Match) *[]string { return &m.Targets }, nil},
+	{"platforms", "platform", func(m *jit.Match) *[]string { return &m.Platforms }, nil},
+	{"owners", "owner", func(m *jit.Match) *[]string { return &m.Owners }, nil},
+	{"principals", "principal", func(m *jit.Match) *[]string { return &m.Principals },
+		func(r *Request) jit.Named { return r.Given.Principal }},
+	{roleList, "role", func(m *jit.Match) *[]string { return &m.Roles },
+		func(r *Request) jit.Named { return r.Given.Role }},
+	{"scopes", "scope", func(m *jit.Match) *[]string { return &m.Scopes },
+		func(r *Request) jit.Named { return r.Given.Scope }},
 }
 
 const roleList = "roles"
 
-// glob is one entry of a list. An entry of roles is also read as a role and what it is narrowed to.
+// written returns the field as the grant has it.
+func (l list) written(r *Request) string { return fields[l.noun].get(r).(string) }
+
+// attribute returns the attribute that a user edits to change the field.
+func (l list) attribute() string { return fields[l.noun].attribute }
+
+// named returns the field of the request that the list is about, under all of its names.
+func (l list) named(r *Request) jit.Named {
+	if l.given == nil {
+		return jit.Named{Name: l.written(r)}
+	}
+	return l.given(r)
+}
+
+// narrowing returns what the request narrows the role to; none for other lists.
+func (l list) narrowing(r *Request) jit.Narrowing {
+	if l.name != roleList {
+		return jit.Narrowing{}
+	}
+	return r.Given.Narrowing
+}
+
+// glob is one entry of a list. An entry may also be read as a role and what it is narrowed to.
 type glob struct {
 	jit.Glob
 	halves map[string]halves // by the word between the two
 }
 
-// halves are a glob over a role and, after " on ", globs over resources; after " if " stands a whole condition or *.
+// halves are a glob over a role, with globs over resources after " on " and a whole condition or * after " if ".
 type halves struct {
 	role      jit.Glob
 	resources []jit.Glob
 	condition string
 }
 
-// compileGlob reads an entry of a list; attribute is to blame.
-func compileGlob(attribute, pattern string, role bool) (glob, error) {
-	whole, err := jit.ParseGlob(attribute, pattern)
-	g := glob{Glob: whole}
-	if err != nil || !role {
+// compileGlob reads an entry of a list; its errors name the attribute.
+func compileGlob(attribute, pattern string) (g glob, err error) {
+	if g.Glob, err = jit.ParseGlob(attribute, pattern); err != nil {
 		return g, err
 	}
 	g.halves = map[string]halves{}
 	for _, word := range []string{jit.On, jit.If} {
-		before, after, ok := strings.Cut(pattern, word)
-		if !ok {
-			continue
+		if h, ok := compileHalves(pattern, word); ok {
+			g.halves[word] = h
 		}
-		h := halves{condition: strings.TrimSpace(after)}
-		if h.role, err = jit.ParseGlob(attribute, strings.TrimSpace(before)); err != nil {
-			continue // the word stands within a set
-		}
-		if word == jit.On {
-			if h.resources, err = compileResources(attribute, after); err != nil {
-				continue
-			}
-		}
-		g.halves[word] = h
 	}
 	return g, nil
 }
 
-// compileResources reads the globs over resources.
-func compileResources(attribute, list string) ([]jit.Glob, error) {
-	var all []jit.Glob
-	for _, pattern := range strings.Fields(list) {
-		g, err := jit.ParseGlob(attribute, pattern)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, g)
+// compileHalves reads an entry as two halves; ok is false if it has no such word, or has it only within a set.
+func compileHalves(pattern, word string) (h halves, ok bool) {
+	before, after, ok := strings.Cut(pattern, word)
+	if !ok {
+		return h, false
 	}
-	return all, nil
+	role, err := jit.ParseGlob("", strings.TrimSpace(before))
+	h.role = role
+	if word == jit.If {
+		h.condition = strings.TrimSpace(after)
+		return h, err == nil
+	}
+	for _, resource := range strings.Fields(after) {
+		g, wrong := jit.ParseGlob("", resource)
+		h.resources, err = append(h.resources, g), errors.Join(err, wrong)
+	}
+	return h, err == nil
 }
 
-// permits reports whether the entry of a policy that permits matches the name. A wildcard is held against the name
-// that people use only; an id has to be written out, and so does what is guarded.
+// permits reports whether the entry of a permit matches the name. A wildcard matches only the name that people use.
+// Ids, and everything that is guarded, must be written out.
 func permits(g jit.Glob, n jit.Named, anyCase bool) bool {
 	match := g.Match
 	if anyCase {
@@ -88,12 +111,7 @@ func permits(g jit.Glob, n jit.Named, anyCase bool) bool {
 	}
 	switch {
 	case g.Literal():
-		for _, name := range n.All() {
-			if match(name) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(n.All(), match)
 	case n.Guard != "":
 		return false
 	case n.Name == "":
@@ -102,51 +120,48 @@ func permits(g jit.Glob, n jit.Named, anyCase bool) bool {
 	return match(n.Name)
 }
 
-// permitsAll reports whether a list of a policy that permits matches what the request gives: each part of it.
+// permitsAll reports whether a list of a permit matches everything that the request gives: each part of it.
 func (c *rule) permitsAll(i int, r *Request) bool {
-	n, globs, narrowing := lists[i].of(r), c.globs[i], r.Given.Narrowing
-	for _, wider := range n.Within {
-		if len(globs) == 0 || slices.ContainsFunc(globs, func(g glob) bool { return g.Match(wider) }) {
-			n.Guard = "" // whoever may have more needs no guard
-		}
+	n, globs, narrowing := lists[i].named(r), c.globs[i], lists[i].narrowing(r)
+	if slices.ContainsFunc(n.Within, func(wider string) bool { return matchesAny(globs, wider) }) {
+		n.Guard = "" // whoever may have the wider access needs no guard
 	}
 	if len(globs) == 0 {
 		return n.Guard == ""
 	}
-	if lists[i].name != roleList || len(narrowing.Parts) == 0 {
-		for _, g := range globs {
-			if _, narrows := g.halves[narrowing.Word]; !narrows && permits(g.Glob, n, r.Given.AnyCase) {
-				return true
-			}
-		}
-		return false
+	if len(narrowing.Parts) == 0 {
+		return slices.ContainsFunc(globs, func(g glob) bool {
+			_, narrows := g.halves[narrowing.Word]
+			return !narrows && permits(g.Glob, n, r.Given.AnyCase)
+		})
 	}
-	for _, part := range narrowing.Parts {
-		if !permitsPart(globs, n, narrowing.Word, part, r.Given.AnyCase) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(narrowing.Parts, func(part string) bool {
+		return !permitsPart(globs, n, narrowing.Word, part, r.Given.AnyCase)
+	})
+}
+
+// matchesAny reports whether a list matches a name. An empty list matches every name.
+func matchesAny(globs []glob, name string) bool {
+	return len(globs) == 0 || slices.ContainsFunc(globs, func(g glob) bool { return g.Match(name) })
 }
 
 // permitsPart reports whether one of the globs permits the role with this part of its narrowing.
 func permitsPart(globs []glob, n jit.Named, word, part string, anyCase bool) bool {
-	for _, g := range globs {
+	return slices.ContainsFunc(globs, func(g glob) bool {
 		h, ok := g.halves[word]
-		if !ok || !permits(h.role, n, anyCase) {
-			continue
-		}
-		if word == jit.If && (h.condition == "*" || h.condition == part) {
-			return true
-		}
-		if slices.ContainsFunc(h.resources, func(g jit.Glob) bool { return g.Includes(part) }) {
-			return true
-		}
-	}
-	return false
+		return ok && permits(h.role, n, anyCase) && h.includes(word, part)
+	})
 }
 
-// answer is what is known of a policy that forbids.
+// includes reports whether the second half includes a resource, or is the condition.
+func (h halves) includes(word, part string) bool {
+	if word == jit.If {
+		return h.condition == "*" || h.condition == part
+	}
+	return slices.ContainsFunc(h.resources, func(g jit.Glob) bool { return g.Includes(part) })
+}
+
+// answer says whether a forbid applies, from certainly not to certainly.
 type answer int
 
 const (
@@ -155,7 +170,8 @@ const (
 	yes
 )
 
-// forbids returns the name, or the pattern over what is given along with it, that the entry of a policy that forbids matches.
+// forbids reports whether the entry of a forbid matches a name, or meets a pattern of what is given along with it. by
+// is that name or pattern.
 func forbids(g jit.Glob, n jit.Named, anyCase bool) (by string, ok bool) {
 	for _, name := range n.All() {
 		if g.MatchAnyCase(name) || !anyCase && g.Match(name) {
@@ -170,20 +186,18 @@ func forbids(g jit.Glob, n jit.Named, anyCase bool) (by string, ok bool) {
 	return "", false
 }
 
-// forbidsAny says whether a list of a policy that forbids matches any part of what the request gives, and which.
+// forbidsAny reports whether a list of a forbid matches any part of what the request gives; by is that part.
 func (c *rule) forbidsAny(i int, r *Request) (by string, applies answer) {
-	n, globs, narrowing := lists[i].of(r), c.globs[i], r.Given.Narrowing
-	if len(globs) == 0 {
+	n := lists[i].named(r)
+	if len(c.globs[i]) == 0 {
 		return "", yes
 	}
-	for _, g := range globs {
-		if by, ok := forbids(g.Glob, n, r.Given.AnyCase); ok {
-			return by, yes
+	for _, g := range c.globs[i] {
+		by, ok := forbids(g.Glob, n, r.Given.AnyCase)
+		if !ok {
+			by, ok = forbidsNarrowed(g, n, lists[i].narrowing(r), r.Given.AnyCase)
 		}
-		if lists[i].name != roleList {
-			continue
-		}
-		if by, ok := forbidsNarrowed(g, n, narrowing, r.Given.AnyCase); ok {
+		if ok {
 			return by, yes
 		}
 	}
@@ -193,72 +207,69 @@ func (c *rule) forbidsAny(i int, r *Request) (by string, applies answer) {
 	return "", no
 }
 
-// forbidsNarrowed is [forbids] for a role with its narrowing. Whether two conditions have something in common
-// cannot be told, so a glob with a condition forbids the role under every one.
+// forbidsNarrowed is [forbids] for a role with its narrowing. Nobody can tell whether two conditions overlap, so a glob
+// with a condition forbids the role under every condition.
 func forbidsNarrowed(g glob, n jit.Named, narrowing jit.Narrowing, anyCase bool) (by string, ok bool) {
-	texts := []string{narrowing.Text()}
-	for _, part := range narrowing.Parts {
-		texts = append(texts, narrowing.Word+part)
-	}
-	for _, name := range n.All() {
-		for _, text := range texts {
-			if by, ok := forbids(g.Glob, jit.Named{Name: name + text}, anyCase); ok {
-				return by, true
-			}
-		}
+	if by, ok := forbids(g.Glob, narrowed(n, narrowing), anyCase); ok {
+		return by, true
 	}
 	h, ok := g.halves[narrowing.Word]
 	if !ok {
 		return "", false
 	}
-	if by, ok = forbids(h.role, n, anyCase); !ok || narrowing.Word == jit.If || len(narrowing.Parts) == 0 {
+	by, ok = forbids(h.role, n, anyCase)
+	if !ok || narrowing.Word == jit.If || len(narrowing.Parts) == 0 {
 		return by, ok
 	}
-	for _, part := range narrowing.Parts {
-		if slices.ContainsFunc(h.resources, func(g jit.Glob) bool { return g.Meets(part, "") }) {
-			return by + jit.On + part, true
-		}
+	part := slices.IndexFunc(narrowing.Parts, h.meets)
+	if part < 0 {
+		return "", false
 	}
-	return "", false
+	return by + jit.On + narrowing.Parts[part], true
 }
 
-// mismatch says in words which list of a policy that permits the request does not match.
+// narrowed returns the names of a role with all of its narrowing and with each part.
+func narrowed(role jit.Named, narrowing jit.Narrowing) (names jit.Named) {
+	for _, name := range role.All() {
+		names.IDs = append(names.IDs, name+narrowing.Text())
+		for _, part := range narrowing.Parts {
+			names.IDs = append(names.IDs, name+narrowing.Word+part)
+		}
+	}
+	return names
+}
+
+// meets reports whether the second half has something in common with a resource.
+func (h halves) meets(resource string) bool {
+	return slices.ContainsFunc(h.resources, func(g jit.Glob) bool { return g.Meets(resource, "") })
+}
+
+// mismatch says which list of a permit the request does not match.
 func (c *rule) mismatch(i int, r *Request) failure {
 	l := lists[i]
-	n, value := l.of(r), r.written(l.name)
-	globs := "not given"
-	if patterns := *l.globs(&c.Match); len(patterns) > 0 {
-		globs = quoted(patterns)
-	}
+	n, value := l.named(r), l.written(r)
+	globs := cmp.Or(quoted(*l.globs(&c.Match)), "not given")
 	text := fmt.Sprintf("%s of policy %q are %s; the grant's %s is %q", l.name, c.Name, globs, l.noun, value)
 	if n.Name != "" && n.Name != value && l.name != roleList {
 		text += fmt.Sprintf(", which is %q", n.Name)
 	}
-	switch narrowing := r.Given.Narrowing; {
-	case n.Guard != "":
-		text += fmt.Sprintf("; %s, so a policy has to name it without wildcards", n.Guard)
-	case l.name != roleList || len(narrowing.Parts) == 0:
-	case narrowing.Word == jit.If:
-		text += fmt.Sprintf("; no wildcard reaches past %q: permit the condition as a whole, or any one with %q", narrowing.Word, n.Name+jit.If+"*")
-	default:
-		text += fmt.Sprintf("; no wildcard reaches past %q, and each resource is judged by itself, as in %q", narrowing.Word, n.Name+jit.On+narrowing.Parts[0])
+	if n.Guard != "" {
+		text += fmt.Sprintf("; %s, so a policy must name it without wildcards", n.Guard)
+	} else {
+		text += narrowingHint(n.Name, l.narrowing(r))
 	}
-	return failure{l.attribute, text}
+	return failure{l.attribute(), text}
 }
 
-// written is what a list is about, as the grant has it.
-func (r *Request) written(list string) string {
-	switch list {
-	case "targets":
-		return r.Binding.Target
-	case "platforms":
-		return r.Platform
-	case "owners":
-		return r.Owner
-	case "principals":
-		return r.Binding.Principal
-	case roleList:
-		return r.Binding.Role
+// narrowingHint says how a policy permits a narrowed role; empty if the role is not narrowed.
+func narrowingHint(role string, n jit.Narrowing) string {
+	switch {
+	case len(n.Parts) == 0:
+		return ""
+	case n.Word == jit.If:
+		return fmt.Sprintf("; no wildcard matches across %q: permit the whole condition, or any condition with %q",
+			n.Word, role+jit.If+"*")
 	}
-	return r.Binding.Scope
+	return fmt.Sprintf("; no wildcard matches across %q, and each resource is judged by itself, as in %q",
+		n.Word, role+jit.On+n.Parts[0])
 }

@@ -1,5 +1,4 @@
-// Package policy judges grants by policies. It is apart from package jit because
-// of CEL, the one library that judging needs.
+// Package policy judges grants by policies. It is separate from package jit because judging needs CEL.
 package policy
 
 import (
@@ -8,7 +7,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Request is what is known of a grant when it is judged.
+// Request is a grant as it is judged.
 type Request struct {
 	Owner    string
 	Platform string // the kind of the target, such as "ssh"
@@ -20,16 +19,16 @@ type Request struct {
 	// Length is the length of the whole window.
 	Length time.Duration
 	Traits jit.Traits
-	// Given is what the binding gives, apart from how it is written; the zero value takes the binding at its word.
+	// Given is what the binding gives, under all of its names; if it is zero, the binding gives what it says.
 	Given jit.Given
-	// Named is the policy that the grant names; empty lets any permitting policy govern.
+	// Named is the policy that the grant names; if it is empty, any permit may decide.
 	Named string
 
-	// early: the platform has not been asked yet, and only what its answer cannot change counts.
+	// early: the platform has not been asked yet, so its answers decide nothing.
 	early bool
 }
 
-// complete fills in what the binding gives where the caller does not say.
+// complete fills in Given where the caller leaves it out.
 func (r *Request) complete() {
 	if len(r.Given.Role.All()) == 0 {
 		r.Given = jit.AsWritten(r.Binding)

@@ -8,7 +8,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// request is a grant that a test changes one fact of.
+// request returns a grant, with the changes of a test.
 func request(change ...func(*Request)) Request {
 	r := Request{
 		Owner:    "payments",
@@ -27,7 +27,7 @@ func request(change ...func(*Request)) Request {
 	return r
 }
 
-// oncall is a policy that permits request() with every limit in use.
+// oncall returns a policy that uses every limit and permits request().
 func oncall(change ...func(*jit.Policy)) jit.Policy {
 	tail := 12 * time.Hour
 	p := jit.Policy{
@@ -45,7 +45,7 @@ func oncall(change ...func(*jit.Policy)) jit.Policy {
 	return p
 }
 
-// everything is a policy of that effect that matches every grant.
+// everything returns a policy of that effect that matches every grant.
 func everything(name string, effect jit.Effect) jit.Policy {
 	return jit.Policy{Name: name, Effect: effect}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// The generators draw from few values, so that policies and requests often meet.
+// The generators draw from few values, so that policies often match requests.
 var (
 	drawRequest = rapid.Custom(func(t *rapid.T) Request {
 		r := Request{
@@ -94,13 +94,14 @@ var anyEffect = []jit.Effect{jit.Permit, jit.Permit, jit.Forbid, "unheard of"}
 
 func TestPropertyForbidWins(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		policies := append(drawPolicies(t, 0, anyEffect...), everything(rapid.SampledFrom([]string{"a", "z"}).Draw(t, "name"), jit.Forbid))
+		policies := append(drawPolicies(t, 0, anyEffect...),
+			everything(rapid.SampledFrom([]string{"a", "z"}).Draw(t, "name"), jit.Forbid))
 		r := drawRequest.Draw(t, "request")
 		if rapid.Bool().Draw(t, "named") {
 			r.Named = policies[0].Name
 		}
 		if v := mustJudge(t, policies, r); v.Permitted() {
-			t.Fatalf("%+v in spite of a policy that forbids everything", v)
+			t.Fatalf("%+v, although a policy forbids everything", v)
 		}
 	})
 }
@@ -121,7 +122,7 @@ func TestPropertyOrderDoesNotMatter(t *testing.T) {
 
 func TestPropertyMorePermitsPermitMore(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		// The first policy is the one exception: it ends the time in which none governs.
+		// The first policy is the one exception: without it, no policy governs.
 		policies, r := drawPolicies(t, 1, anyEffect...), drawRequest.Draw(t, "request")
 		if rapid.Bool().Draw(t, "named") {
 			r.Named = policies[0].Name
@@ -141,7 +142,8 @@ func TestPropertyMoreForbidsPermitLess(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		policies, r := drawPolicies(t, 0, anyEffect...), drawRequest.Draw(t, "request")
 		before := mustJudge(t, policies, r)
-		after := mustJudge(t, append(slices.Clone(policies), drawPolicy("added", jit.Forbid, "unheard of").Draw(t, "added")), r)
+		after := mustJudge(t, append(slices.Clone(policies),
+			drawPolicy("added", jit.Forbid, "unheard of").Draw(t, "added")), r)
 		if after.Permitted() && !before.Permitted() {
 			t.Fatalf("one more policy that does not permit turned %+v into %+v", before, after)
 		}

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -16,8 +16,8 @@ type rule struct {
 	globs     [][]glob // as lists
 	reason    *regexp.Regexp
 	condition *condition
-	// broken is why the policy could not be compiled. Such a policy permits nothing and,
-	// if it is not a permit, forbids everything: it can only take away.
+	// broken is why the policy could not be compiled. Such a policy only takes away: a permit permits nothing, and any
+	// other policy forbids everything.
 	broken error
 }
 
@@ -26,7 +26,7 @@ func compileRule(p jit.Policy) *rule {
 	c := &rule{Policy: clone(p), globs: make([][]glob, len(lists))}
 	for i, l := range lists {
 		for _, pattern := range *l.globs(&p.Match) {
-			g, err := compileGlob("match."+l.name, pattern, l.name == roleList)
+			g, err := compileGlob("match."+l.name, pattern)
 			if err != nil {
 				c.broken = err
 				return c
@@ -45,97 +45,113 @@ func compileRule(p jit.Policy) *rule {
 	return c
 }
 
-// failure is one rule of a policy that a grant does not keep.
+// failure is one part of a policy that a grant does not keep. attribute is the attribute of the grant to blame.
 type failure struct{ attribute, text string }
 
 // mismatches returns a failure for each list that does not match.
-func (c *rule) mismatches(r *Request) []failure {
+func (c *rule) mismatches(r *Request) (failed []failure) {
 	if c.broken != nil {
 		return []failure{{"policy", fmt.Sprintf("policy %q cannot be read (%v)", c.Name, c.broken)}}
 	}
-	var failed []failure
 	for i, l := range lists {
-		if !c.permitsAll(i, r) && !(r.early && l.of(r).Unresolved) {
+		if !c.permitsAll(i, r) && !(r.early && l.named(r).Unresolved) {
 			failed = append(failed, c.mismatch(i, r))
 		}
 	}
 	return failed
 }
 
-// violations returns a failure for each limit that a grant that matches breaks.
-func (c *rule) violations(r *Request) []failure {
-	var failed []failure
-	fail := func(attribute, format string, args ...any) {
-		failed = append(failed, failure{attribute, fmt.Sprintf(format, args...)})
-	}
-	if c.MaxTTL != 0 && r.Length > c.MaxTTL {
-		fail("ttl", "max_ttl of policy %q is %s; the grant asks for %s", c.Name, jit.FormatDuration(c.MaxTTL), jit.FormatDuration(r.Length))
-	}
-	if c.reason != nil && !r.ReasonLost && (r.Reason == "" || !c.reason.MatchString(r.Reason)) {
-		fail("reason", "reason_pattern of policy %q is %q; the reason %q does not match it", c.Name, c.ReasonPattern, r.Reason)
-	}
-	if c.NativeOnly && r.Traits.Enforcement != jit.Native {
-		fail("target", "enforcement of policy %q is native; on target %q the grant would be ended by a sweeper", c.Name, r.Binding.Target)
-	}
-	if limit := c.MaxSessionTail; limit != nil && !r.early && (r.Traits.SessionTail < 0 || r.Traits.SessionTail > *limit) {
-		fail("target", "max_session_tail of policy %q is %s; on target %q the session tail is %s", c.Name, jit.FormatTail(*limit), r.Binding.Target, jit.FormatTail(r.Traits.SessionTail))
-	}
-	if c.condition != nil && !(r.early && c.condition.open(r)) {
-		switch held, err := c.condition.holds(r); {
-		case err != nil:
-			fail(c.condition.attribute, "condition of policy %q, %q, cannot be evaluated (%v)", c.Name, c.Condition, err)
-		case !held:
-			fail(c.condition.attribute, "condition of policy %q, %q, is false", c.Name, c.Condition)
+// limits are the limits of a permit. name is the attribute of the policy, blames the attribute of the grant. value is
+// the limit as text; empty if the policy sets none. breach says how the grant breaks the limit; empty if it keeps it.
+var limits = []struct {
+	name, blames string
+	value        func(*jit.Policy) string
+	breach       func(*rule, *Request) string
+}{
+	{"max_ttl", "ttl", func(p *jit.Policy) string {
+		if p.MaxTTL == 0 {
+			return ""
 		}
+		return jit.FormatDuration(p.MaxTTL)
+	}, func(c *rule, r *Request) string {
+		if r.Length <= c.MaxTTL {
+			return ""
+		}
+		return fmt.Sprintf("is %s; the grant asks for %s", jit.FormatDuration(c.MaxTTL), jit.FormatDuration(r.Length))
+	}},
+	{"reason_pattern", "reason", func(p *jit.Policy) string {
+		return p.ReasonPattern
+	}, func(c *rule, r *Request) string {
+		if r.ReasonLost || r.Reason != "" && c.reason.MatchString(r.Reason) {
+			return ""
+		}
+		return fmt.Sprintf("is %q; the reason %q does not match it", c.ReasonPattern, r.Reason)
+	}},
+	{"enforcement", "target", func(p *jit.Policy) string {
+		if !p.NativeOnly {
+			return ""
+		}
+		return string(jit.Native)
+	}, func(_ *rule, r *Request) string {
+		if r.Traits.Enforcement == jit.Native {
+			return ""
+		}
+		return fmt.Sprintf("is native; on target %q a sweeper would end the grant", r.Binding.Target)
+	}},
+	{"max_session_tail", "target", func(p *jit.Policy) string {
+		if p.MaxSessionTail == nil {
+			return ""
+		}
+		return jit.FormatTail(*p.MaxSessionTail)
+	}, func(c *rule, r *Request) string {
+		limit, tail := *c.MaxSessionTail, r.Traits.SessionTail
+		if r.early || tail >= 0 && tail <= limit {
+			return ""
+		}
+		return fmt.Sprintf("is %s; on target %q the session tail is %s",
+			jit.FormatTail(limit), r.Binding.Target, jit.FormatTail(tail))
+	}},
+}
+
+// violations returns a failure for each limit that a matching grant breaks.
+func (c *rule) violations(r *Request) (failed []failure) {
+	for _, l := range limits {
+		if l.value(&c.Policy) == "" {
+			continue
+		}
+		if breach := l.breach(c, r); breach != "" {
+			failed = append(failed, failure{l.blames, fmt.Sprintf("%s of policy %q %s", l.name, c.Name, breach)})
+		}
+	}
+	if breach := c.condition.breach(r); breach != "" {
+		text := fmt.Sprintf("condition of policy %q, %q, %s", c.Name, c.Condition, breach)
+		failed = append(failed, failure{c.condition.attribute, text})
 	}
 	return failed
 }
 
-// forbids says whether a policy that does not permit applies to the grant, and in which words. An answer of maybe means
-// that it may apply under a name that is not known.
+// forbids reports whether a policy other than a permit applies to the grant, and why. It answers maybe if the policy
+// may apply under a name that is unknown. An unknown effect forbids whatever the lists match.
 func (c *rule) forbids(r *Request) (failure, answer) {
-	text := fmt.Sprintf("policy %q forbids it", c.Name)
 	if c.broken != nil {
-		return failure{"", fmt.Sprintf("policy %q cannot be read (%v) and forbids everything until it is corrected", c.Name, c.broken)}, yes
+		return failure{text: fmt.Sprintf("policy %q cannot be read (%v) and forbids everything until it is corrected",
+			c.Name, c.broken)}, yes
 	}
-	applies := yes
-	for i, l := range lists {
-		by, matches := c.forbidsAny(i, r)
-		if matches == no {
-			return failure{}, no
-		}
-		applies = min(applies, matches)
-		if by != "" && by != r.written(l.name) {
-			text += fmt.Sprintf(", since its %s gives %q", l.noun, by)
-		}
-	}
-	pattern := ""
-	if c.condition != nil {
-		held, unjudged, err := c.condition.applies(r)
-		switch {
-		case err != nil:
-			text = fmt.Sprintf("policy %q forbids it because its condition, %q, cannot be evaluated (%v)", c.Name, c.Condition, err)
-		case held == yes:
-			text = fmt.Sprintf("policy %q forbids it: its condition, %q, is true", c.Name, c.Condition)
-		case c.condition.open(r):
-			applies = maybe
-		case c.Effect == jit.Forbid && held == no:
-			return failure{}, no
-		case c.Effect == jit.Forbid:
-			applies, pattern = maybe, unjudged
-		}
-		if r.early && c.condition.open(r) {
-			applies = maybe
-		}
-	}
-	if c.Effect != jit.Forbid {
-		text = fmt.Sprintf("policy %q has the effect %q, which is neither permit nor forbid, and is taken to forbid", c.Name, c.Effect)
-	}
+	text, applies := c.matches(r)
 	switch {
-	case pattern != "":
-		text = fmt.Sprintf("policy %q may forbid it: its condition, %q, cannot be judged for what this access includes, %q; use match", c.Name, c.Condition, pattern)
-	case applies == maybe:
-		text = fmt.Sprintf("policy %q may forbid it: not every name of what is asked for is known", c.Name)
+	case applies == no:
+		return failure{}, no
+	case c.Effect != jit.Forbid:
+		text = fmt.Sprintf("policy %q has the effect %q, which is neither permit nor forbid; it counts as forbid",
+			c.Name, c.Effect)
+	case c.condition != nil:
+		because, held := c.conditionForbids(r)
+		if held == no {
+			return failure{}, no
+		}
+		if held <= applies { // the less certain of the two explains the answer
+			text, applies = because, held
+		}
 	}
 	if c.Description != "" {
 		text += fmt.Sprintf(" (%s)", strings.Join(strings.Fields(c.Description), " "))
@@ -143,39 +159,79 @@ func (c *rule) forbids(r *Request) (failure, answer) {
 	return failure{c.subject(), text}, applies
 }
 
+// matches reports whether every list matches something that the grant gives, and says so for a message.
+func (c *rule) matches(r *Request) (text string, applies answer) {
+	text, applies = fmt.Sprintf("policy %q forbids it", c.Name), yes
+	for i, l := range lists {
+		by, matches := c.forbidsAny(i, r)
+		if matches == no {
+			return "", no
+		}
+		applies = min(applies, matches)
+		if by != "" && by != l.written(r) {
+			text += fmt.Sprintf(", since its %s gives %q", l.noun, by)
+		}
+	}
+	if applies == maybe {
+		text = c.unnamed()
+	}
+	return text, applies
+}
+
+// conditionForbids reports whether the condition of a forbid holds, and says so for a message.
+func (c *rule) conditionForbids(r *Request) (text string, held answer) {
+	held, pattern, err := c.condition.applies(r)
+	open := c.condition.open(r)
+	switch {
+	case open && (r.early || err == nil && held != yes):
+		return c.unnamed(), maybe
+	case err != nil:
+		return fmt.Sprintf("policy %q forbids it because its condition, %q, cannot be evaluated (%v)",
+			c.Name, c.Condition, err), yes
+	case held == yes:
+		return fmt.Sprintf("policy %q forbids it: its condition, %q, is true", c.Name, c.Condition), yes
+	}
+	return fmt.Sprintf("policy %q may forbid it: its condition, %q, cannot be judged for the access that this grant "+
+		"includes, %q; use match", c.Name, c.Condition, pattern), held
+}
+
+// unnamed says that the policy may apply under a name that is unknown.
+func (c *rule) unnamed() string {
+	return fmt.Sprintf("policy %q may forbid it: not every name in the request is known", c.Name)
+}
+
 // subject returns the one attribute of a grant that the policy is about, or "".
 func (c *rule) subject() string {
 	if c.condition != nil {
 		return c.condition.attribute
 	}
-	about := ""
+	about := map[string]bool{}
 	for i, l := range lists {
-		switch {
-		case len(c.globs[i]) == 0:
-		case about != "" && about != l.attribute:
-			return ""
-		default:
-			about = l.attribute
+		if len(c.globs[i]) > 0 {
+			about[l.attribute()] = true
 		}
 	}
-	return about
+	return only(about)
 }
 
-// tail writes a limit on the session tail.
-func tail(d *time.Duration) string {
-	if d == nil {
-		return ""
+// only returns the one name in a set; "" if there are several.
+func only(names map[string]bool) (name string) {
+	if len(names) == 1 {
+		for name = range names {
+		}
 	}
-	return jit.FormatTail(*d)
+	return name
 }
 
 // quoted lists globs or names for a message.
-func quoted(names []string) string {
-	q := make([]string, len(names))
-	for i, name := range names {
-		q[i] = fmt.Sprintf("%q", name)
+func quoted(names []string) string { return join(names, ", ", strconv.Quote) }
+
+func join[T any](all []T, separator string, text func(T) string) string {
+	texts := make([]string, len(all))
+	for i, one := range all {
+		texts[i] = text(one)
 	}
-	return strings.Join(q, ", ")
+	return strings.Join(texts, separator)
 }
 
 // clone copies p with all that it points to.
@@ -185,20 +241,7 @@ func clone(p jit.Policy) jit.Policy {
 		*list = slices.Clone(*list)
 	}
 	if p.MaxSessionTail != nil {
-		limit := *p.MaxSessionTail
-		p.MaxSessionTail = &limit
+		p.MaxSessionTail = new(*p.MaxSessionTail)
 	}
 	return p
-}
-
-// same reports whether a and b are the same policy.
-func same(a, b jit.Policy) bool {
-	for _, l := range lists {
-		if !slices.Equal(*l.globs(&a.Match), *l.globs(&b.Match)) {
-			return false
-		}
-	}
-	return a.Name == b.Name && a.Description == b.Description && a.Effect == b.Effect &&
-		a.MaxTTL == b.MaxTTL && a.ReasonPattern == b.ReasonPattern && a.NativeOnly == b.NativeOnly && a.SweeperAccepted == b.SweeperAccepted &&
-		a.Condition == b.Condition && tail(a.MaxSessionTail) == tail(b.MaxSessionTail) && (a.MaxSessionTail == nil) == (b.MaxSessionTail == nil)
 }

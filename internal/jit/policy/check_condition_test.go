@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// What fails or costs too much for every grant is refused when the policy is written; what depends on the grant is not.
+// Check refuses a condition that fails, or costs too much, for every grant. It accepts one that depends on the grant.
 func TestCheckEvaluatesConditions(t *testing.T) {
 	ten := "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"
 	nested := func(n int, inner string) string {
@@ -49,7 +49,8 @@ func TestCheckEvaluatesConditions(t *testing.T) {
 			continue
 		}
 		var refused *jit.Error
-		if !errors.As(err, &refused) || refused.Attribute != "condition" || refused.Hint == "" || !strings.Contains(refused.Problem, problem) {
+		if !errors.As(err, &refused) || refused.Attribute != "condition" || refused.Hint == "" ||
+			!strings.Contains(refused.Problem, problem) {
 			t.Errorf("%s: Check = %v, want an error about condition with %q", condition, err, problem)
 		}
 	}
