@@ -13,23 +13,33 @@ const maxUnexplained = 100
 
 // Unexplained adds to the steps that [Plan] returned for one scope a report on all access with a marker, of any owner,
 // that the records do not explain. For owners that ours accepts, a step of Plan about the same grant takes precedence.
-func Unexplained(steps []Step, records jit.Records, ours func(owner string) bool, at jit.Place, snapshot jit.Snapshot) []Step {
+func Unexplained(
+	steps []Step, records jit.Records, ours func(owner string) bool, at jit.Place, snapshot jit.Snapshot,
+) []Step {
+	found := slices.DeleteFunc(unexplained(records, at, snapshot), func(s Step) bool {
+		return ours(s.Grant.Owner) && merge(steps, s)
+	})
+	for i := range found {
+		found[i].Foreign = !ours(found[i].Grant.Owner)
+	}
+	slices.SortFunc(found, compare)
+	if more := len(found) - maxUnexplained; more > 0 {
+		found = found[:maxUnexplained]
+		last := &found[maxUnexplained-1]
+		last.Reason += fmt.Sprintf("; the scope has %d more such bindings: jit scan lists them", more)
+	}
+	steps = append(steps, found...)
+	slices.SortStableFunc(steps, compare)
+	return steps
+}
+
+// unexplained returns a report on each access with a marker that the records do not explain.
+func unexplained(records jit.Records, at jit.Place, snapshot jit.Snapshot) []Step {
 	var found []Step
 	add := func(marker jit.Marker, principal, role, why string) {
 		why = fmt.Sprintf("it bears the marker of a grant of owner %q, but %s", marker.Owner, why)
-		if ours(marker.Owner) {
-			for i, s := range steps {
-				if s.Grant.ID == marker.ID && s.Drift == jit.DriftOrphanLive {
-					steps[i] = Drifted(s.Kind, s.Place, s.Grant, jit.DriftUnexplained, why)
-				}
-			}
-			if slices.ContainsFunc(steps, func(s Step) bool { return s.Grant.ID == marker.ID && s.Place == at }) {
-				return
-			}
-		}
-		step := Drifted(Report, at, marker.Grant(at.Binding(principal, role)), jit.DriftUnexplained, why)
-		step.Foreign = !ours(marker.Owner)
-		found = append(found, step)
+		g := marker.Grant(at.Binding(principal, role))
+		found = append(found, Drifted(Report, at, g, jit.DriftUnexplained, why))
 	}
 	for _, o := range snapshot.Ours {
 		if why := records.Unexplained(o, at.Scope); why != "" && !records.Known(o, at.Scope) {
@@ -41,12 +51,20 @@ func Unexplained(steps []Step, records jit.Records, ours func(owner string) bool
 			add(s.Marker, s.Principal, s.Role, s.Detail)
 		}
 	}
-	slices.SortFunc(found, compare)
-	if more := len(found) - maxUnexplained; more > 0 {
-		found = found[:maxUnexplained]
-		found[maxUnexplained-1].Reason += fmt.Sprintf("; and %d more such bindings are on the scope: jit scan lists them", more)
+	return found
+}
+
+// merge gives steps on an unknown live grant the reason of the finding, and reports whether any step on the finding's
+// place is about its grant.
+func merge(steps []Step, finding Step) (covered bool) {
+	for i, s := range steps {
+		if s.Grant.ID != finding.Grant.ID {
+			continue
+		}
+		if s.Drift == jit.DriftOrphanLive {
+			steps[i] = Drifted(s.Kind, s.Place, s.Grant, jit.DriftUnexplained, finding.Reason)
+		}
+		covered = covered || s.Place == finding.Place
 	}
-	steps = append(steps, found...)
-	slices.SortStableFunc(steps, compare)
-	return steps
+	return covered
 }
