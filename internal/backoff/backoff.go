@@ -1,5 +1,4 @@
-// Package backoff has the pause between two tries, which everything waits for that contends
-// with others or asks a service that is busy.
+// Package backoff has the pause between two tries of an operation that contends with others or calls a busy service.
 package backoff
 
 import (
@@ -8,26 +7,23 @@ import (
 	"time"
 )
 
-// Wait pauses before try n+1 (the first failure is n = 0): for a random time of at most first, which doubles with
-// every failure up to most. Those who failed together so come back apart. It ends with
-// ctx and returns its error then.
+// Wait sleeps for a [Pause], or until ctx ends; then it returns the error of ctx.
 func Wait(ctx context.Context, n int, first, most time.Duration) error {
 	return Sleep(ctx, Pause(n, first, most))
 }
 
-// Sleep waits for that time, or until ctx ends, and returns its error then.
+// Sleep waits for d, or until ctx ends; then it returns the error of ctx.
 func Sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// Pause is the time that [Wait] waits.
+// Pause returns a random time to wait after failure n, counted from 0. It is at most first, which doubles with every
+// failure up to most, so callers that fail together do not return together.
 func Pause(n int, first, most time.Duration) time.Duration {
 	bound := most
 	if n < 30 && first < most>>n {

@@ -20,9 +20,9 @@ const maxGap = 500 * time.Millisecond
 // If patience is set, a group that runs longer is overtaken: calls that share no key with it run beside it. Calls with
 // a common key keep their order and never run in two groups at once.
 //
-// A gathering queue expects as many callers as it saw last. It waits for them until a gap passes in which none
-// arrives: half the duration of the last run, or four times the longest pause between two callers if that is more, but
-// never longer than the run itself, which is what one more group costs. It never delays a caller that was alone.
+// A gathering queue expects as many callers as in its last group. It waits for them until none arrives for the length of
+// a gap: half the duration of the last run, or four times the longest pause between two callers if that is more, but
+// never longer than the run, the cost of one more group. It never delays a single caller.
 type Queue[C, R any] struct {
 	run func(ctx context.Context, calls []C) []R
 
@@ -80,7 +80,7 @@ func (q *Queue[C, R]) Do(ctx context.Context, in C) (R, error) {
 	q.mu.Lock()
 	c.at = time.Now()
 	q.waiting = append(q.waiting, c)
-	q.employ()
+	q.startWorker()
 	q.mu.Unlock()
 	select {
 	case q.arrived <- struct{}{}:
@@ -95,8 +95,8 @@ func (q *Queue[C, R]) Do(ctx context.Context, in C) (R, error) {
 	}
 }
 
-// employ starts a worker if none is active and a call is ready. The caller holds the lock.
-func (q *Queue[C, R]) employ() {
+// startWorker starts a worker if none is active and a call is ready. The caller holds the lock.
+func (q *Queue[C, R]) startWorker() {
 	if q.active > 0 || len(q.overtaken) >= maxOvertaken {
 		return
 	}
@@ -134,14 +134,7 @@ func (q *Queue[C, R]) split() (ready, later []*call[C, R]) {
 
 // work runs groups until no call is ready, or until another worker has taken over because a group was overtaken.
 func (q *Queue[C, R]) work() {
-	for {
-		q.mu.Lock()
-		if ready, _ := q.split(); len(ready) == 0 || q.active > 1 {
-			q.active--
-			q.mu.Unlock()
-			return
-		}
-		q.mu.Unlock()
+	for q.goesOn() {
 		g := q.nextGroup()
 		if len(g.calls) > 0 {
 			q.runGroup(g)
@@ -152,13 +145,25 @@ func (q *Queue[C, R]) work() {
 			q.overtaken = slices.Delete(q.overtaken, i, i+1)
 			q.active++
 		}
-		// Those just answered and those that arrived meanwhile are the callers at work now.
+		// The callers just answered and those that arrived meanwhile are the active ones.
 		q.expected = len(g.calls) + len(q.waiting)
 		q.mu.Unlock()
 		for _, c := range g.calls {
 			close(c.done)
 		}
 	}
+}
+
+// goesOn reports whether the worker has more to do; if not, it counts the worker out.
+func (q *Queue[C, R]) goesOn() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ready, _ := q.split()
+	if len(ready) > 0 && q.active <= 1 {
+		return true
+	}
+	q.active--
+	return false
 }
 
 // overtake lets other calls run beside a group that is still running.
@@ -170,7 +175,7 @@ func (q *Queue[C, R]) overtake(g *group[C, R]) {
 	}
 	q.overtaken = append(q.overtaken, g)
 	q.active--
-	q.employ()
+	q.startWorker()
 }
 
 // nextGroup takes the calls that are ready, except those whose caller has gone.
@@ -241,13 +246,7 @@ func (q *Queue[C, R]) gather() {
 	q.mu.Unlock()
 	timer := time.NewTimer(gap)
 	defer timer.Stop()
-	for {
-		q.mu.Lock()
-		enough := len(q.waiting) >= q.expected || q.expected <= 1
-		q.mu.Unlock()
-		if enough {
-			return
-		}
+	for !q.enough() {
 		select {
 		case <-q.arrived:
 			timer.Reset(gap)
@@ -255,4 +254,11 @@ func (q *Queue[C, R]) gather() {
 			return
 		}
 	}
+}
+
+// enough reports whether the expected callers have arrived.
+func (q *Queue[C, R]) enough() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) >= q.expected || q.expected <= 1
 }

@@ -1,5 +1,4 @@
-// Package platform is the list of platforms: what a target can be, and how one
-// is opened.
+// Package platform lists the platforms and opens targets.
 package platform
 
 import (
@@ -35,9 +34,10 @@ type Config struct {
 // list holds one line for each platform, in the order of their names.
 var list = []entry{
 	of("aws_iam", func(c Config) *awsiam.Config { return c.AWSIAM }, awsiam.New),
-	of("aws_identity_center", func(c Config) *awsidentitycenter.Config { return c.AWSIdentityCenter }, awsidentitycenter.New).claiming(),
+	claiming(of("aws_identity_center",
+		func(c Config) *awsidentitycenter.Config { return c.AWSIdentityCenter }, awsidentitycenter.New)),
 	of("azure", func(c Config) *azure.Config { return c.Azure }, azure.New),
-	of("gcp", func(c Config) *gcp.Config { return c.GCP }, gcp.New).claiming(),
+	claiming(of("gcp", func(c Config) *gcp.Config { return c.GCP }, gcp.New)),
 	of("hoop", func(c Config) *hoop.Config { return c.Hoop }, hoop.New),
 	of("kubernetes", func(c Config) *kubernetes.Config { return c.Kubernetes }, kubernetes.New),
 	of("postgresql", func(c Config) *postgresql.Config { return c.PostgreSQL }, postgresql.New),
@@ -46,7 +46,7 @@ var list = []entry{
 
 type entry struct {
 	kind string
-	// claims: some bindings bear no marker; only [jit.Claims] can tell them from those of others.
+	// claims: some bindings bear no marker, so only [jit.Claims] distinguishes ours.
 	claims bool
 	set    func(Config) bool
 	open   func(Config, jit.Services) (jit.Platform, error)
@@ -67,20 +67,22 @@ func of[C any, P jit.Platform](kind string, part func(Config) *C, open func(C, j
 	}
 }
 
-func (e entry) claiming() entry {
+func claiming(e entry) entry {
 	e.claims = true
 	return e
 }
 
-// Claims reports whether a platform has bindings that only the ledger can tell from those of others.
+// Claims reports whether a platform has bindings of ours that only the ledger distinguishes from others.
 func Claims(kind string) bool {
 	return slices.ContainsFunc(list, func(e entry) bool { return e.kind == kind && e.claims })
 }
 
 // Kinds returns the names of all platforms in their order.
-func Kinds() []string {
-	kinds := make([]string, len(list))
-	for i, e := range list {
+func Kinds() []string { return kindsOf(list) }
+
+func kindsOf(entries []entry) []string {
+	kinds := make([]string, len(entries))
+	for i, e := range entries {
 		kinds[i] = e.kind
 	}
 	return kinds
@@ -88,20 +90,15 @@ func Kinds() []string {
 
 var targetName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
-// Open returns the platform that the target called name is configured to be. It
-// makes no call. Its errors name the attribute in full: targets["bastion"].ssh.authorized_keys.
+// Open opens the target called name without a call. Its errors name the attribute in full:
+// targets["bastion"].ssh.authorized_keys.
 func Open(name string, cfg Config, s jit.Services) (jit.Platform, error) {
 	if !targetName.MatchString(name) {
-		return nil, jit.Invalid("targets", `name it for example prod-cluster`,
-			"%q is not a name for a target; it takes 1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit", name)
+		return nil, jit.Invalid("targets", `name it for example prod-cluster`, "%q is not a name for a target; it takes "+
+			"1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit", name)
 	}
 	attribute := fmt.Sprintf("targets[%q]", name)
-	var given []entry
-	for _, e := range list {
-		if e.set(cfg) {
-			given = append(given, e)
-		}
-	}
+	given := slices.DeleteFunc(slices.Clone(list), func(e entry) bool { return !e.set(cfg) })
 	if len(given) != 1 {
 		return nil, wrongNumber(attribute, name, given)
 	}
@@ -116,17 +113,14 @@ func Open(name string, cfg Config, s jit.Services) (jit.Platform, error) {
 func wrongNumber(attribute, name string, given []entry) error {
 	what := "has no platform"
 	if len(given) > 0 {
-		kinds := make([]string, len(given))
-		for i, e := range given {
-			kinds[i] = e.kind
-		}
-		what = "has " + strings.Join(kinds, " and ")
+		what = "has " + strings.Join(kindsOf(given), " and ")
 	}
-	return jit.Invalid(attribute, fmt.Sprintf("write for example %s = { ssh = { … } }, and another target for another platform", name),
-		"the target %q %s; a target is exactly one of %s", name, what, strings.Join(Kinds(), ", "))
+	hint := fmt.Sprintf("write for example %s = { ssh = { … } }, and another target for another platform", name)
+	return jit.Invalid(attribute, hint, "the target %q %s; a target is exactly one of %s",
+		name, what, strings.Join(Kinds(), ", "))
 }
 
-// within puts the attribute that an error names under the attribute that holds it.
+// within prefixes the attribute of an error with the attribute that contains it.
 func within(attribute string, err error) error {
 	var user *jit.Error
 	if !errors.As(err, &user) {
