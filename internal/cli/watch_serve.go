@@ -45,10 +45,7 @@ func (p *program) serve(
 ) (ended chan struct{}, err error) {
 	source := status.Source{Ledger: rt.Ledger, OutOfReach: w.OutOfReach, Now: p.Now, State: w.State}
 	metrics.Watch(source)
-	server := &status.Server{
-		Access: access, Metrics: metrics, State: w.State, Interval: w.Interval, Now: p.Now, Page: status.Page(source),
-		Log: log,
-	}
+	server := &status.Server{Access: access, Source: source, Metrics: metrics, Interval: w.Interval, Log: log}
 	listener, err := server.Listen(ctx)
 	if err != nil {
 		return nil, err

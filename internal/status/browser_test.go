@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,12 +19,11 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
-	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// browser is a headless Chromium that notes what goes wrong and where it asks.
+// browser is a headless Chromium that records trouble and requests.
 type browser struct {
 	context.Context
 	t        *testing.T
@@ -49,7 +49,7 @@ func newBrowser(t *testing.T) *browser {
 	return b
 }
 
-// note keeps what an event tells of trouble and of requests.
+// note records the trouble and the requests that an event reports.
 func (b *browser) note(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -92,7 +92,7 @@ func get[T any](b *browser, step chromedp.Action[T]) T {
 	return v
 }
 
-// shot keeps a picture where somebody can look at it.
+// shot saves a picture in the folder JIT_TEST_SHOTS.
 func (b *browser) shot(name string) {
 	b.t.Helper()
 	picture := get(b, chromedp.FullScreenshot(100))
@@ -119,10 +119,26 @@ func (b *browser) until(expression string) {
 			return
 		}
 	}
-	b.t.Fatalf("waited in vain for %s", expression)
+	b.t.Fatalf("this never came true: %s", expression)
 }
 
-// clean fails the test on what went wrong, and on requests to anywhere else.
+// fits fails the test if the page is wider than the screen.
+func (b *browser) fits(what string) {
+	b.t.Helper()
+	const root = "document.documentElement"
+	if wide, screen := value[int](b, root+".scrollWidth"), value[int](b, root+".clientWidth"); wide > screen {
+		b.t.Errorf("%s is %d wide on a screen of %d", what, wide, screen)
+	}
+}
+
+// prefers sets the colour scheme that the user prefers.
+func prefers(scheme string) chromedp.Action[chromedp.Void] {
+	return command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+}
+
+// clean fails the test if something went wrong, or if the page asked another host.
 func (b *browser) clean(origin string) {
 	b.t.Helper()
 	b.mu.Lock()
@@ -132,7 +148,7 @@ func (b *browser) clean(origin string) {
 	}
 	for _, url := range b.asked {
 		if !strings.HasPrefix(url, origin) {
-			b.t.Errorf("the page asks %s", url)
+			b.t.Errorf("the page requests %s", url)
 		}
 	}
 }
@@ -143,10 +159,13 @@ func today(t *testing.T) (url string) {
 	now := time.Now().UTC()
 	since := now.Sub(noon)
 	record(t, l, "prod", "user:alice@example.com", "INC-1: fail over", since-time.Hour, since+90*time.Minute, nil)
-	record(t, l, "prod", "user:bob@example.com", "INC-2: <img src=x onerror=alert(1)>", since-time.Hour, since+2*time.Minute, nil)
-	record(t, l, "bastion", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG", strings.Repeat("reason ", 60), since-time.Minute, since+50*time.Hour, nil)
+	const attack = "INC-2: <img src=x onerror=alert(1)>"
+	record(t, l, "prod", "user:bob@example.com", attack, since-time.Hour, since+2*time.Minute, nil)
+	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG"
+	record(t, l, "bastion", key, strings.Repeat("reason ", 60), since-time.Minute, since+50*time.Hour, nil)
 	_, state := day(t)
-	page := httptest.NewServer(Page(sourceOf(l, time.Now, state)))
+	server := &Server{Source: sourceOf(l, time.Now, state), Log: slog.New(slog.DiscardHandler)}
+	page := httptest.NewServer(http.HandlerFunc(server.page))
 	t.Cleanup(page.Close)
 	return page.URL + "/"
 }
@@ -158,26 +177,27 @@ func TestPageInABrowser(t *testing.T) {
 	b.shot("light")
 
 	// The countdown goes on.
-	first := value[string](b, `document.querySelectorAll("[data-until]")[0].textContent`)
-	b.until(fmt.Sprintf(`document.querySelectorAll("[data-until]")[0].textContent !== %q`, first))
-	if text := value[string](b, `document.querySelectorAll("[data-until]")[0].textContent`); !strings.HasSuffix(text, " s left") || !strings.HasPrefix(text, "1 min ") {
-		t.Errorf("the countdown says %q after %q", text, first)
+	const countdown = `document.querySelectorAll("[data-until]")[0]`
+	first := value[string](b, countdown+".textContent")
+	b.until(fmt.Sprintf("%s.textContent !== %q", countdown, first))
+	second := value[string](b, countdown+".textContent")
+	if !strings.HasSuffix(second, " s left") || !strings.HasPrefix(second, "1 min ") {
+		t.Errorf("the countdown says %q after %q", second, first)
 	}
-	if !value[bool](b, `document.querySelectorAll("[data-until]")[0].classList.contains("soon")`) {
-		t.Error("what ends in two minutes does not look so")
+	if !value[bool](b, countdown+`.classList.contains("soon")`) {
+		t.Error("a grant that ends in two minutes does not look so")
 	}
 
-	// The filter, by hand.
+	// The filter works.
 	b.do(chromedp.SendKeys("#principal", "alice"), chromedp.Submit("#principal"))
 	b.until(`location.search.includes("principal=alice") && document.readyState === "complete"`)
-	if text := value[string](b, "document.body.innerText"); !strings.Contains(text, "user:alice@example.com") || strings.Contains(text, "user:bob@example.com") {
-		t.Errorf("filtered: %s", text)
-	}
+	text := value[string](b, "document.body.innerText")
+	checkText(t, "filtered", text, []string{"user:alice@example.com"}, []string{"user:bob@example.com"})
 
 	// Light and dark, and the contrast of both: at least 4.5 for text (https://www.w3.org/TR/WCAG22/#contrast-minimum).
 	b.do(chromedp.Navigate(url))
 	for _, scheme := range []string{"light", "dark"} {
-		b.do(command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}), chromedp.WaitVisible("#live"))
+		b.do(prefers(scheme), chromedp.WaitVisible("#live"))
 		for _, low := range value[[]string](b, contrast) {
 			t.Errorf("%s: %s", scheme, low)
 		}
@@ -185,22 +205,31 @@ func TestPageInABrowser(t *testing.T) {
 	b.shot("dark")
 
 	// A narrow screen: nothing but the timeline scrolls sideways.
-	b.do(chromedp.EmulateViewport(360, 800, chromedp.EmulateMobile), chromedp.Navigate(url), chromedp.WaitVisible("#live"))
-	if wide, narrow := value[int](b, "document.documentElement.scrollWidth"), value[int](b, "document.documentElement.clientWidth"); wide > narrow {
-		t.Errorf("the page is %d wide on a screen of %d", wide, narrow)
-	}
+	b.do(chromedp.EmulateViewport(360, 800, chromedp.EmulateMobile), chromedp.Navigate(url))
+	b.do(chromedp.WaitVisible("#live"))
+	b.fits("the page")
 	b.shot("narrow")
 	b.clean(url)
 }
 
 // contrast lists the texts whose contrast with what is behind them is too low.
 const contrast = `(() => {
-  const rgb = c => c.match(/[\d.]+/g).map(Number), lum = c => rgb(c).slice(0, 3).map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
-  const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if ((rgb(c)[3] ?? 1) === 1) return c; } return "rgb(255, 255, 255)"; };
+  const rgb = c => c.match(/[\d.]+/g).map(Number);
+  const linear = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const lum = c => rgb(c).slice(0, 3).map(linear).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const c = getComputedStyle(e).backgroundColor;
+      if ((rgb(c)[3] ?? 1) === 1) return c;
+    }
+    return "rgb(255, 255, 255)";
+  };
   const low = [];
   for (const e of document.querySelectorAll("body *")) {
-    if (e.closest("svg") || !e.checkVisibility() || ![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
-    const [a, b] = [lum(getComputedStyle(e).color), lum(behind(e))].sort((x, y) => y - x), ratio = (a + .05) / (b + .05);
+    const text = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (e.closest("svg") || !e.checkVisibility() || !text) continue;
+    const [a, b] = [lum(getComputedStyle(e).color), lum(behind(e))].sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
     if (ratio < 4.5) low.push(e.tagName + " " + e.textContent.trim().slice(0, 40) + ": " + ratio.toFixed(2));
   }
   return low;
@@ -210,35 +239,20 @@ const contrast = `(() => {
 func TestPageInABrowserWithoutScripts(t *testing.T) {
 	url := today(t)
 	b := newBrowser(t)
-	b.do(command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}), chromedp.Navigate(url+"?principal=alice"))
+	noScripts := emulation.SetScriptExecutionDisabledParams{Value: true}
+	b.do(command(emulation.SetScriptExecutionDisabled, noScripts), chromedp.Navigate(url+"?principal=alice"))
 	text := get(b, chromedp.Text("body"))
-	for _, want := range []string{"user:alice@example.com", "left", "INC-1: fail over", "Timeline"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("without scripts the page does not tell %q:\n%s", want, text)
-		}
-	}
-	if strings.Contains(text, "user:bob@example.com") {
-		t.Error("without scripts the filter does nothing")
-	}
+	checkText(t, "without scripts", text,
+		[]string{"user:alice@example.com", "left", "INC-1: fail over", "Timeline"}, []string{"user:bob@example.com"})
 	b.clean(url)
 }
 
-// The report is one file that asks nobody.
+// The report is one file that makes no requests.
 func TestReportInABrowser(t *testing.T) {
 	l, _ := day(t)
-	r, err := NewReport(t.Context(), l, "payments", Period{From: noon.Add(-48 * time.Hour), To: noon.Add(time.Second), Wanted: func(jit.Grant) bool { return true }}, Head{Ledger: "l", Hash: "h", Seq: 1, Intact: true}, noon)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, report := reportOf(t, l, noon.Add(-48*time.Hour), noon.Add(time.Second))
 	path := filepath.Join(t.TempDir(), "report.html")
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.WriteHTML(file); err != nil {
-		t.Fatal(err)
-	}
-	if err := file.Close(); err != nil {
+	if err := os.WriteFile(path, []byte(report), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b := newBrowser(t)
@@ -248,30 +262,30 @@ func TestReportInABrowser(t *testing.T) {
 	}
 	b.shot("report")
 	b.do(chromedp.EmulateViewport(360, 800, chromedp.EmulateMobile))
-	if wide, narrow := value[int](b, "document.documentElement.scrollWidth"), value[int](b, "document.documentElement.clientWidth"); wide > narrow {
-		t.Errorf("the report is %d wide on a screen of %d", wide, narrow)
-	}
+	b.fits("the report")
 
 	// Printed, it still says what it can be checked against.
-	b.do(chromedp.EmulateViewport(700, 900), command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"}))
-	if text := value[string](b, "document.body.innerText"); !strings.Contains(text, "The record is intact. It ended with event 1") {
-		t.Errorf("printed:\n%s", text)
-	}
+	paper := emulation.SetEmulatedMediaParams{Media: "print"}
+	b.do(chromedp.EmulateViewport(700, 900), command(emulation.SetEmulatedMedia, paper))
+	text := value[string](b, "document.body.innerText")
+	checkText(t, "printed", text, []string{"The record is intact. It ended with event 9"}, nil)
 	if !value[bool](b, "document.querySelector('#grants ~ .scroll thead').getBoundingClientRect().height > 10") {
 		t.Error("printed, the columns have no headings")
 	}
-	for _, cut := range value[[]string](b, "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent.trim().slice(0, 60))") {
+	for _, cut := range value[[]string](b, `[...document.querySelectorAll(".scroll")]
+		.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent.trim().slice(0, 60))`) {
 		t.Errorf("too wide for paper: %s", cut)
 	}
 	b.shot("print")
 	b.clean("file://" + path)
 }
 
-// The policy of the page is in force: what somebody manages to write into it does not run.
+// The policy of the page is in force: a script that somebody manages to write into it does not run.
 func TestPolicyInABrowser(t *testing.T) {
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Security-Policy", contentPolicy)
-		_, _ = fmt.Fprintf(w, "<!DOCTYPE html><html data-now=x><script>%s</script><script>document.title = 'broken'</script><p onclick=1>x</p>", script)
+		_, _ = fmt.Fprintf(w, "<!DOCTYPE html><html data-now=x><script>%s</script>"+
+			"<script>document.title = 'broken'</script><p onclick=1>x</p>", script)
 	}))
 	defer page.Close()
 	b := newBrowser(t)

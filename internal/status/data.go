@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -19,8 +18,6 @@ const (
 	maxRows = 200
 	// maxRead caps the grants that are read for one page.
 	maxRead = 50_000
-	// maxBars caps the grants that the timeline shows.
-	maxBars = 60
 )
 
 // query is the filter of a page.
@@ -38,56 +35,46 @@ func (q query) matches(g jit.Grant) bool {
 
 func holds(s, part string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(part)) }
 
-// list is a list of grants, cut to maxRows.
-type list struct {
-	Rows []row
-	// More counts the grants that are not shown.
+// list is cut to maxRows.
+type list[T any] struct {
+	Rows []T
+	// More counts what is not shown.
 	More int
 }
 
-func (l *list) add(r row) {
+// add appends the row that next returns, if there is room for it.
+func (l *list[T]) add(next func() T) {
 	if len(l.Rows) < maxRows {
-		l.Rows = append(l.Rows, r)
+		l.Rows = append(l.Rows, next())
 	} else {
 		l.More++
 	}
 }
 
-// Count returns how many grants there are.
-func (l list) Count() int { return len(l.Rows) + l.More }
+// Count returns how many rows there are.
+func (l list[T]) Count() int { return len(l.Rows) + l.More }
 
 // row is one grant as the page shows it.
 type row struct {
-	jit.Grant
+	jit.View
 	// Left says when the grant begins, how long it lasts or since when it is over.
 	Left string
-	// Ended is when the access ended.
-	Ended time.Time
 	// Problem says why the grant could not be ended or started, Attempts how often that was tried.
 	Problem  string
 	Attempts int
 }
 
-func rowOf(g jit.Grant, now time.Time) row {
-	return row{Grant: g, Left: left(g, now), Ended: g.ActualEnd()}
-}
-
-// troubled adds the failures of the sweeper.
-func (r *row) troubled(stuck map[jit.ID]sweeper.Stuck) {
-	if s, known := stuck[r.ID]; known && s.Err != nil {
-		r.Problem, r.Attempts = s.Err.Error(), s.Attempts
-	}
-}
-
 // left says when a grant begins, how long it lasts or since when it is over.
-func left(g jit.Grant, now time.Time) string {
+func left(v jit.View, now time.Time) string {
 	switch {
-	case g.Over(now):
-		return "ended " + span(now.Sub(g.ActualEnd())) + " ago"
-	case now.Before(g.Start):
-		return "starts in " + span(g.Start.Sub(now))
+	case v.Outstanding:
+		return "overdue by " + span(now.Sub(v.ActualEnd()))
+	case v.Over(now):
+		return "ended " + span(now.Sub(v.EndedAt)) + " ago"
+	case now.Before(v.Start):
+		return "starts in " + span(v.Start.Sub(now))
 	}
-	return span(g.End.Sub(now)) + " left"
+	return span(v.End.Sub(now)) + " left"
 }
 
 // span writes a duration in its two largest units.
@@ -105,23 +92,31 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%d s", seconds)
 }
 
+// Source feeds the page and the metrics: the grants of all owners in the ledger, and one watcher.
+type Source struct {
+	Ledger jit.Ledger
+	// OutOfReach says why the watcher cannot end the grants of an owner on a target; empty if it can.
+	OutOfReach func(owner, target string) (why string)
+	Now        func() time.Time
+	// State returns the state of the watcher.
+	State func() sweeper.State
+}
+
 // pageData is the content of the page at one moment.
 type pageData struct {
 	Now   time.Time
 	Query query
 	// Live give access now, Waiting will, Ended did today (UTC), Overdue are over and not confirmed as gone.
-	Live, Waiting, Ended, Overdue list
+	Live, Waiting, Ended, Overdue list[row]
 	// Cleanup have ended and left something on their targets that gives no access.
-	Cleanup list
-	// Outstanding counts all overdue grants: a filter hides no trouble.
+	Cleanup list[row]
+	// Outstanding counts all overdue grants: a filter does not hide trouble.
 	Outstanding int
-	Found       []sweeper.Result
-	MoreFound   int
+	Found       list[sweeper.Result]
 	// Foreign have the marker of an owner that is not served. Another ledger may explain them.
-	Foreign     []sweeper.Result
-	MoreForeign int
-	Unread      []sweeper.Unread
-	Looks       looks
+	Foreign list[sweeper.Result]
+	Unread  []sweeper.Unread
+	Checks  checks
 	// StuckCut: more grants are stuck than the state lists, so a grant that it does not list may have been tried.
 	StuckCut bool
 	State    sweeper.State
@@ -130,10 +125,131 @@ type pageData struct {
 	// Cut: there are more grants than maxRead.
 	Cut      bool
 	Timeline *timeline
+
+	source   Source
+	midnight time.Time
+	stuck    map[jit.ID]sweeper.Stuck
+	// bars are the grants that the timeline may show.
+	bars []jit.Grant
 }
 
-// looks are the last checks for drift by one watcher, as names of those targets that match the filter.
-type looks struct {
+// gather reads the ledger and the state of the watcher.
+func gather(ctx context.Context, source Source, q query) *pageData {
+	state, now := source.State(), source.Now()
+	d := &pageData{
+		Now: now, Query: q, State: state, source: source,
+		midnight: now.UTC().Truncate(24 * time.Hour), stuck: map[jit.ID]sweeper.Stuck{},
+	}
+	for _, s := range state.Stuck {
+		d.stuck[s.Grant.ID] = s
+	}
+	stuck := 0
+	for _, n := range state.StuckOn {
+		stuck += n
+	}
+	d.StuckCut = stuck > len(state.Stuck)
+	d.LedgerError = cmp.Or(d.gatherDue(ctx), d.gatherToday(ctx), state.LedgerError)
+	d.gatherFindings()
+	d.Timeline = newTimeline(d.bars, d.midnight.Add(-time.Hour), now.Add(12*time.Hour), now)
+	return d
+}
+
+// row returns a grant as the page shows it. The page shows no request digests, so the view needs no ledger id.
+func (d *pageData) row(g jit.Grant) row {
+	v := g.View(d.Now, "")
+	r := row{View: v, Left: left(v, d.Now)}
+	if s, known := d.stuck[g.ID]; known && s.Err != nil {
+		r.Problem, r.Attempts = s.Err.Error(), s.Attempts
+	}
+	if v.Outstanding {
+		r.Problem = cmp.Or(d.source.OutOfReach(g.Owner, g.Target), r.Problem)
+	}
+	return r
+}
+
+// add adds a grant to a list.
+func (d *pageData) add(l *list[row], g jit.Grant) { l.add(func() row { return d.row(g) }) }
+
+// gatherToday lists the grants that end today or later, as far as they can be read.
+func (d *pageData) gatherToday(ctx context.Context) (failed error) {
+	var ended []jit.Grant
+	read := 0
+	for g, err := range d.source.Ledger.Grants(ctx, jit.Filter{EndFrom: d.midnight}) {
+		if read++; err != nil || read > maxRead {
+			failed, d.Cut = err, err == nil
+			break
+		}
+		if !d.Query.matches(g) || g.Failed() {
+			continue
+		}
+		d.bars = append(d.bars, g)
+		switch g.State(d.Now) {
+		case jit.StateRevoked, jit.StateExpired:
+			if !g.EndedAt.IsZero() && !g.AccessEnd().Before(d.midnight) {
+				ended = append(ended, g)
+			}
+		case jit.StateScheduled, jit.StatePending:
+			d.add(&d.Waiting, g)
+		case jit.StateActive, jit.StateFailed:
+			d.add(&d.Live, g)
+		}
+	}
+	slices.SortFunc(ended, func(a, b jit.Grant) int {
+		return cmp.Or(b.AccessEnd().Compare(a.AccessEnd()), cmp.Compare(a.ID, b.ID))
+	})
+	for _, g := range ended {
+		d.add(&d.Ended, g)
+	}
+	return failed
+}
+
+// gatherDue lists the grants that are overdue or have remains.
+func (d *pageData) gatherDue(ctx context.Context) error {
+	for g, err := range d.source.Ledger.Grants(ctx, jit.Filter{DueBy: d.Now}) {
+		if err != nil {
+			return err
+		}
+		matches := d.Query.matches(g)
+		if matches && g.CleanupOpen() {
+			d.add(&d.Cleanup, g)
+		}
+		if !g.Outstanding(d.Now) {
+			continue
+		}
+		d.Outstanding++
+		if matches {
+			d.add(&d.Overdue, g)
+			if g.End.Before(d.midnight) {
+				d.bars = append(d.bars, g)
+			}
+		}
+	}
+	return nil
+}
+
+// gatherFindings lists what the watcher found and could not read.
+func (d *pageData) gatherFindings() {
+	for _, r := range d.State.Found {
+		found := func() sweeper.Result { return r }
+		switch {
+		case !d.Query.matches(r.Grant):
+			d.Checks.Hidden++
+		case r.Foreign:
+			d.Foreign.add(found)
+		default:
+			d.Found.add(found)
+		}
+	}
+	for _, u := range d.State.Unread {
+		if holds(u.Target, d.Query.Target) {
+			d.Unread = append(d.Unread, u)
+		}
+	}
+	d.Checks.sort(d.State, d.Query)
+}
+
+// checks are the last checks for drift by one watcher, as names of the targets that match the filter.
+type checks struct {
 	// Clean had no drift as of Since, the oldest of their checks. Unread could not be read, or not in full. None were
 	// not checked by this watcher.
 	Clean, Unread, None []string
@@ -143,7 +259,7 @@ type looks struct {
 }
 
 // sort puts each target into its list. A target with a finding is in none of them.
-func (l *looks) sort(state sweeper.State, q query) {
+func (c *checks) sort(state sweeper.State, q query) {
 	unread, found := map[string]bool{}, map[string]bool{}
 	for _, u := range state.Unread {
 		unread[u.Target] = true
@@ -156,148 +272,14 @@ func (l *looks) sort(state sweeper.State, q query) {
 		switch {
 		case !holds(target, q.Target):
 		case unread[target]:
-			l.Unread = append(l.Unread, target)
+			c.Unread = append(c.Unread, target)
 		case last.At.IsZero():
-			l.None = append(l.None, target)
+			c.None = append(c.None, target)
 		case last.Steps == 0 && !found[target]:
-			l.Clean = append(l.Clean, target)
-			if l.Since.IsZero() || last.At.Before(l.Since) {
-				l.Since = last.At
+			c.Clean = append(c.Clean, target)
+			if c.Since.IsZero() || last.At.Before(c.Since) {
+				c.Since = last.At
 			}
 		}
 	}
-}
-
-// Source feeds the page and the metrics: the grants of all owners in the ledger, and one watcher.
-type Source struct {
-	Ledger jit.Ledger
-	// OutOfReach says why the watcher cannot end the grants of an owner on a target; empty if it can.
-	OutOfReach func(owner, target string) (why string)
-	Now        func() time.Time
-	State      func() sweeper.State
-}
-
-// gather reads the ledger and the state of the watcher.
-func gather(ctx context.Context, source Source, q query) pageData {
-	state, now := source.State(), source.Now()
-	d := pageData{Now: now, Query: q, State: state, LedgerError: state.LedgerError}
-	stuck := map[jit.ID]sweeper.Stuck{}
-	for _, s := range state.Stuck {
-		stuck[s.Grant.ID] = s
-	}
-	all := 0
-	for _, n := range state.StuckOn {
-		all += n
-	}
-	d.StuckCut = all > len(state.Stuck)
-	midnight := now.UTC().Truncate(24 * time.Hour)
-	bars, err := d.gatherToday(source.Ledger.Grants(ctx, jit.Filter{EndFrom: midnight}), midnight, stuck)
-	if err != nil {
-		d.LedgerError = err
-	}
-	overdue, err := d.gatherDue(source.Ledger.Grants(ctx, jit.Filter{DueBy: now}), source.OutOfReach, stuck)
-	if err != nil {
-		d.LedgerError = err
-	}
-	for _, g := range overdue {
-		if g.End.Before(midnight) {
-			bars = append(bars, g)
-		}
-	}
-	d.gatherFindings()
-	d.Timeline = newTimeline(bars, midnight.Add(-time.Hour), now.Add(12*time.Hour), now)
-	return d
-}
-
-// gatherToday lists the grants that end today or later, and returns them.
-func (d *pageData) gatherToday(
-	grants iter.Seq2[jit.Grant, error], midnight time.Time, stuck map[jit.ID]sweeper.Stuck,
-) (listed []jit.Grant, err error) {
-	var ended []row
-	read := 0
-	for g, failed := range grants {
-		if failed != nil {
-			err = failed
-			break
-		}
-		if read++; read > maxRead {
-			d.Cut = true
-			break
-		}
-		if !d.Query.matches(g) || g.Failed() || g.ActualEnd().Before(midnight) {
-			continue
-		}
-		listed = append(listed, g)
-		r := rowOf(g, d.Now)
-		r.troubled(stuck)
-		switch {
-		case g.Over(d.Now) && !g.EndedAt.IsZero():
-			ended = append(ended, r)
-		case g.Over(d.Now):
-		case d.Now.Before(g.Start) || g.GrantedAt.IsZero():
-			d.Waiting.add(r)
-		default:
-			d.Live.add(r)
-		}
-	}
-	slices.SortFunc(ended, func(a, b row) int { return cmp.Or(b.Ended.Compare(a.Ended), cmp.Compare(a.ID, b.ID)) })
-	for _, r := range ended {
-		d.Ended.add(r)
-	}
-	return listed, err
-}
-
-// gatherDue lists the grants that are overdue or have remains, and returns the overdue ones that match the filter.
-func (d *pageData) gatherDue(
-	grants iter.Seq2[jit.Grant, error], outOfReach func(owner, target string) string, stuck map[jit.ID]sweeper.Stuck,
-) (overdue []jit.Grant, err error) {
-	for g, err := range grants {
-		if err != nil {
-			return overdue, err
-		}
-		if g.CleanupOpen() && d.Query.matches(g) {
-			r := rowOf(g, d.Now)
-			r.Problem = g.Remains
-			d.Cleanup.add(r)
-		}
-		if !g.Outstanding(d.Now) {
-			continue
-		}
-		d.Outstanding++
-		if !d.Query.matches(g) {
-			continue
-		}
-		r := rowOf(g, d.Now)
-		r.troubled(stuck)
-		if why := outOfReach(g.Owner, g.Target); why != "" {
-			r.Problem = why
-		}
-		d.Overdue.add(r)
-		overdue = append(overdue, g)
-	}
-	return overdue, nil
-}
-
-// gatherFindings lists what the watcher found and could not read.
-func (d *pageData) gatherFindings() {
-	for _, r := range d.State.Found {
-		switch {
-		case !d.Query.matches(r.Grant):
-			d.Looks.Hidden++
-		case r.Foreign && len(d.Foreign) < maxRows:
-			d.Foreign = append(d.Foreign, r)
-		case r.Foreign:
-			d.MoreForeign++
-		case len(d.Found) < maxRows:
-			d.Found = append(d.Found, r)
-		default:
-			d.MoreFound++
-		}
-	}
-	for _, u := range d.State.Unread {
-		if holds(u.Target, d.Query.Target) {
-			d.Unread = append(d.Unread, u)
-		}
-	}
-	d.Looks.sort(d.State, d.Query)
 }

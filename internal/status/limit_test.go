@@ -19,8 +19,8 @@ import (
 
 const envLimited = "JIT_TEST_LIMITED_FILES"
 
-// A process that may open few files serves a page to which somebody opens hundreds of connections and says nothing, or half a request.
-// It goes on opening the files that its sweeper needs, and everybody else goes on being answered.
+// Somebody opens hundreds of connections and sends nothing, or half a request, to a process that may open few files.
+// The process can still open the files that its sweeper needs, and still answers everybody else.
 func TestHalfOpenConnections(t *testing.T) {
 	if os.Getenv(envLimited) != "" {
 		fewFiles(t)
@@ -128,7 +128,7 @@ type fakeListener struct {
 
 func (l *fakeListener) Accept() (net.Conn, error) { return <-l.conns, nil }
 
-// Of a host that hoards connections the oldest make room, not those of the others.
+// The oldest connections of a host that hoards them make room, not those of other hosts.
 func TestWhoMakesRoom(t *testing.T) {
 	inner := &fakeListener{conns: make(chan *fakeConn, 1)}
 	l := &limited{Listener: inner, most: 4}
@@ -165,10 +165,13 @@ func TestWhoMakesRoom(t *testing.T) {
 	}
 }
 
-func TestTheNameOfThisHostInAnyCase(t *testing.T) {
+func TestHostNameInAnyCase(t *testing.T) {
 	address := serve(t, newServer(t, Access{Listen: "127.0.0.1:0"}))
-	for host, want := range map[string]int{"localhost": http.StatusOK, "LOCALHOST": http.StatusOK, "LocalHost:8085": http.StatusOK, "[::1]:8085": http.StatusOK,
-		"localhost.example.com": http.StatusMisdirectedRequest, "example.com": http.StatusMisdirectedRequest} {
+	for host, want := range map[string]int{
+		"localhost": http.StatusOK, "LOCALHOST": http.StatusOK, "LocalHost:8085": http.StatusOK,
+		"[::1]:8085": http.StatusOK, "localhost.example.com": http.StatusMisdirectedRequest,
+		"example.com": http.StatusMisdirectedRequest,
+	} {
 		code, body := ask(t, "http://"+address+"/", func(r *http.Request) { r.Host = host })
 		if code != want {
 			t.Errorf("Host: %s is answered with %d, want %d: %s", host, code, want, strings.TrimSpace(body))

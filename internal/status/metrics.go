@@ -2,11 +2,12 @@ package status
 
 import (
 	"context"
-	"sync"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/notice"
@@ -14,7 +15,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// Metrics are what Prometheus is told. No principal, reason or scope is in a label: the targets bound how many series there are.
+// Metrics are for Prometheus. No principal, reason or scope is a label: the targets bound the number of series.
 type Metrics struct {
 	registry *prometheus.Registry
 	lag      prometheus.Histogram
@@ -32,10 +33,12 @@ var (
 	_ sweeper.Observer = (*Metrics)(nil)
 	// passKinds are the kinds of passes that a watcher makes.
 	passKinds = []string{"due", "drift"}
-	// operations are the calls to targets, stepKinds and results what the steps of a sweeper are and what came of them.
+	// operations are the calls to targets. stepKinds and results are the steps of a sweeper and their outcomes.
 	operations = []string{opScopes, opRead, opApply}
-	stepKinds  = []reconcile.Kind{reconcile.End, reconcile.Start, reconcile.Repair, reconcile.Remove, reconcile.Revoke, reconcile.Report}
-	results    = []string{resultDone, resultFailed, resultRemains}
+	stepKinds  = []reconcile.Kind{
+		reconcile.End, reconcile.Start, reconcile.Repair, reconcile.Remove, reconcile.Revoke, reconcile.Report,
+	}
+	results = []string{resultDone, resultFailed, resultRemains}
 )
 
 const (
@@ -46,46 +49,46 @@ const (
 
 // NewMetrics returns the metrics of a program of that version.
 func NewMetrics(version string) *Metrics {
-	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "jit_revocation_lag_seconds", Help: "Time from the end of a grant to when its target had confirmed that it is gone.",
-			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600},
-		}),
-		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jit_steps_total", Help: "Steps of the sweeper by kind (end, start, repair, remove, revoke, report) and result (done, failed, remains: access has ended and the clean-up is open).",
-		}, []string{"target", "kind", "result"}),
-		drift: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jit_drift_total", Help: "Findings of drift passes by kind. What stays is found again by every pass.",
-		}, []string{"target", "kind", "severity"}),
-		passes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "jit_pass_duration_seconds", Help: "Duration of passes: due hands out what is due, drift reads the scopes of one target.",
-			Buckets: []float64{.005, .025, .1, .5, 1, 5, 15, 60, 300},
-		}, []string{"pass"}),
-		lastPass: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "jit_last_pass_timestamp_seconds", Help: "When the last complete pass began, or the daemon where it has made none.",
-		}, []string{"pass"}),
-		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jit_target_calls_total", Help: "Calls to targets by operation (scopes, read, apply).",
-		}, []string{"target", "platform", "operation"}),
-		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jit_target_errors_total", Help: "Calls to targets that failed, or of which a change failed.",
-		}, []string{"target", "platform", "operation"}),
-		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "jit_target_call_duration_seconds", Help: "Duration of calls to targets.",
-			Buckets: []float64{.005, .025, .1, .25, .5, 1, 2.5, 5, 15, 60},
-		}, []string{"target", "platform", "operation"}),
-		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jit_notices_total", Help: "Tries to deliver notices by result: delivered, failed (is tried again), passed_over (is not).",
-		}, []string{"receiver", "result"}),
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	auto := promauto.With(m.registry)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "jit_build_info", Help: "Always 1; the version is the label."}, []string{"version"})
-	build.WithLabelValues(version).Set(1)
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return auto.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		return auto.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+	}
+	m.lag = auto.NewHistogram(prometheus.HistogramOpts{
+		Name: "jit_revocation_lag_seconds", Help: "Time from the end of a grant until its target confirmed it.",
+		Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600},
+	})
+	m.steps = counter("jit_steps_total",
+		"Steps of the sweeper by kind (end, start, repair, remove, revoke, report) and result (done, failed, "+
+			"remains: access has ended and the clean-up is open).", "target", "kind", "result")
+	m.drift = counter("jit_drift_total",
+		"Findings of drift passes by kind. Each pass counts again what persists.", "target", "kind", "severity")
+	m.passes = histogram("jit_pass_duration_seconds",
+		"Duration of passes: due claims due work, drift reads the scopes of one target.",
+		[]float64{.005, .025, .1, .5, 1, 5, 15, 60, 300}, "pass")
+	m.lastPass = gauge("jit_last_pass_timestamp_seconds",
+		"When the last complete pass began; before the first, when the daemon began.", "pass")
+	m.calls = counter("jit_target_calls_total",
+		"Calls to targets by operation (scopes, read, apply).", "target", "platform", "operation")
+	m.errors = counter("jit_target_errors_total",
+		"Calls to targets that failed or in which a change failed.", "target", "platform", "operation")
+	m.took = histogram("jit_target_call_duration_seconds", "Duration of calls to targets.",
+		[]float64{.005, .025, .1, .25, .5, 1, 2.5, 5, 15, 60}, "target", "platform", "operation")
+	m.notices = counter("jit_notices_total",
+		"Attempts to deliver notices by result: delivered, failed (is retried), passed_over (is not).",
+		"receiver", "result")
+	gauge("jit_build_info", "Always 1; the version is the label.", "version").WithLabelValues(version).Set(1)
+	m.registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, kind := range passKinds {
 		m.passes.WithLabelValues(kind)
 	}
-	m.registry.MustRegister(m.lag, m.steps, m.drift, m.passes, m.lastPass, m.calls, m.errors, m.took, m.notices, build,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -113,124 +116,18 @@ func (m *Metrics) Passed(kind string, p sweeper.Passed) {
 	m.lastPass.WithLabelValues(kind).Set(float64(p.At.Unix()))
 }
 
-// Noticed counts a try to deliver a notice.
+// Noticed counts an attempt to deliver a notice.
 func (m *Metrics) Noticed(receiver string, r notice.Result) {
 	m.notices.WithLabelValues(receiver, string(r)).Inc()
 }
 
-// Watch begins to tell of a watcher that is about to run. It adds what is computed when it is asked for: the grants of the ledger, what is stuck, and what the last looks at the targets left.
+// Watch adds the metrics of a watcher that is about to run: those that a scrape reads from the ledger and from the
+// state of the watcher.
 func (m *Metrics) Watch(source Source) {
-	for _, kind := range passKinds { // so that a first pass that never comes is missed
+	for _, kind := range passKinds { // alerts then notice if the first pass never comes
 		m.lastPass.WithLabelValues(kind).Set(float64(source.Now().Unix()))
 	}
 	m.registry.MustRegister(&ledgerCollector{Source: source})
-}
-
-var (
-	grantsDesc  = prometheus.NewDesc("jit_grants", "Grants by target, owner and state: live, waiting (to begin, or for its confirmation), due (over for less than a minute, and its end not confirmed), overdue (for longer).", []string{"target", "owner", "state"}, nil)
-	cleanDesc   = prometheus.NewDesc("jit_cleanup_open", "Grants whose access has ended, which their target has confirmed, and of which something that gives none is left there.", []string{"target", "owner"}, nil)
-	reachDesc   = prometheus.NewDesc("jit_out_of_reach_grants", "Overdue grants that this daemon cannot end: it has no such target, or does not serve their owner.", []string{"target", "owner"}, nil)
-	stuckDesc   = prometheus.NewDesc("jit_stuck_grants", "Grants whose end or start failed and is tried again.", []string{"target"}, nil)
-	unreadDesc  = prometheus.NewDesc("jit_unread_scopes", "Scopes, and lists of scopes, that could not be read when they were last looked at.", []string{"target"}, nil)
-	heldDesc    = prometheus.NewDesc("jit_held_removals", "Unplanned removals of the last drift pass that max_unplanned_revocations kept from being done.", []string{"target"}, nil)
-	foreignDesc = prometheus.NewDesc("jit_unexplained_bindings", "Bindings with the marker of an owner that is not served, which the ledger does not explain, as of the last drift pass; of one scope 100 are counted at most.", []string{"target"}, nil)
-	upDesc      = prometheus.NewDesc("jit_ledger_up", "Whether the ledger answered the last look at it.", nil, nil)
-)
-
-const (
-	// countsFor is for how long counted grants, and a failure to count them, are told again: counting reads all that are open. What takes
-	// long is told again for longer, countsTimes as long as it took.
-	countsFor   = 15 * time.Second
-	countsTimes = 20
-	// countTimeout bounds the count, well below the ten seconds after which Prometheus gives up by default: a ledger that is silent is to be told.
-	countTimeout = 5 * time.Second
-)
-
-// ledgerCollector counts the grants when it is asked to.
-type ledgerCollector struct {
-	Source
-
-	mu     sync.Mutex
-	until  time.Time
-	counts []jit.Count
-	err    error
-}
-
-// Describe names the metrics.
-func (c *ledgerCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{grantsDesc, cleanDesc, reachDesc, stuckDesc, unreadDesc, heldDesc, foreignDesc, upDesc} {
-		to <- d
-	}
-}
-
-// Collect tells the metrics. Of a ledger that does not answer there are no counts, so that nobody takes old ones for new.
-func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	s := c.State()
-	var counts []jit.Count
-	err := s.LedgerError
-	if err == nil {
-		counts, err = c.count()
-	}
-	for _, n := range counts {
-		gauge(grantsDesc, float64(n.Live), n.Target, n.Owner, "live")
-		gauge(grantsDesc, float64(n.Waiting), n.Target, n.Owner, "waiting")
-		gauge(grantsDesc, float64(n.Due), n.Target, n.Owner, "due")
-		gauge(grantsDesc, float64(n.Overdue), n.Target, n.Owner, "overdue")
-		gauge(cleanDesc, float64(n.Cleanup), n.Target, n.Owner)
-		beyond := 0.0
-		if c.OutOfReach(n.Owner, n.Target) != "" {
-			beyond = float64(n.Overdue)
-		}
-		gauge(reachDesc, beyond, n.Target, n.Owner)
-	}
-	up := 1.0
-	if err != nil {
-		up = 0
-	}
-	gauge(upDesc, up)
-	unread := map[string]float64{}
-	for _, u := range s.Unread {
-		unread[u.Target]++
-	}
-	for target, n := range s.StuckOn {
-		gauge(stuckDesc, float64(n), target)
-	}
-	for target, n := range unread {
-		gauge(unreadDesc, n, target)
-	}
-	foreign := map[string]float64{}
-	for _, r := range s.Found {
-		if r.Foreign {
-			foreign[r.Target]++
-		}
-	}
-	for target, p := range s.Drift {
-		if !p.At.IsZero() {
-			gauge(heldDesc, float64(p.Held), target)
-			gauge(foreignDesc, foreign[target], target)
-		}
-	}
-}
-
-func (c *ledgerCollector) count() ([]jit.Count, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	began := time.Now()
-	if began.Before(c.until) {
-		return c.counts, c.err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
-	defer cancel()
-	c.counts, c.err = c.Ledger.Counts(ctx, nil, c.Now())
-	keep := countsFor
-	if c.err == nil {
-		keep = max(keep, countsTimes*time.Since(began))
-	}
-	c.until = time.Now().Add(keep)
-	return c.counts, c.err
 }
 
 // Wrap counts the calls to a target.
@@ -239,7 +136,7 @@ func (m *Metrics) Wrap(name string, p jit.Platform) jit.Platform {
 	return &metered{Platform: p, name: name, m: m}
 }
 
-// begin makes the counters of a target. A counter that appears with its first event never increases as far as Prometheus can tell.
+// begin creates the counters of a target: Prometheus does not see a counter increase that appears with its first event.
 func (m *Metrics) begin(target, platform string) {
 	for _, operation := range operations {
 		m.calls.WithLabelValues(target, platform, operation)
@@ -265,45 +162,30 @@ type metered struct {
 // Unwrap returns the platform itself.
 func (p *metered) Unwrap() jit.Platform { return p.Platform }
 
-// note counts a call that began at a time and may have failed.
-func (p *metered) note(operation string, began time.Time, failed bool) {
+// count counts a call that began at a time.
+func (p *metered) count(operation string, began time.Time, err error) {
 	kind := p.Kind()
 	p.m.calls.WithLabelValues(p.name, kind, operation).Inc()
 	p.m.took.WithLabelValues(p.name, kind, operation).Observe(time.Since(began).Seconds())
-	if failed {
+	if err != nil {
 		p.m.errors.WithLabelValues(p.name, kind, operation).Inc()
 	}
 }
 
 // Scopes lists the scopes.
-func (p *metered) Scopes(ctx context.Context) ([]string, error) {
-	began := time.Now()
-	scopes, err := p.Platform.Scopes(ctx)
-	p.note(opScopes, began, err != nil)
-	return scopes, err
+func (p *metered) Scopes(ctx context.Context) (scopes []string, err error) {
+	defer func(began time.Time) { p.count(opScopes, began, err) }(time.Now())
+	return p.Platform.Scopes(ctx)
 }
 
 // Read reads one scope.
-func (p *metered) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
-	began := time.Now()
-	s, err := p.Platform.Read(ctx, scope)
-	p.note(opRead, began, err != nil)
-	return s, err
+func (p *metered) Read(ctx context.Context, scope string) (s jit.Snapshot, err error) {
+	defer func(began time.Time) { p.count(opRead, began, err) }(time.Now())
+	return p.Platform.Read(ctx, scope)
 }
 
 // Apply carries out changes.
-func (p *metered) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	began := time.Now()
-	errs := p.Platform.Apply(ctx, scope, changes)
-	p.note(opApply, began, anyFailed(errs))
-	return errs
-}
-
-func anyFailed(errs []error) bool {
-	for _, err := range errs {
-		if err != nil {
-			return true
-		}
-	}
-	return false
+func (p *metered) Apply(ctx context.Context, scope string, changes []jit.Change) (errs []error) {
+	defer func(began time.Time) { p.count(opApply, began, errors.Join(errs...)) }(time.Now())
+	return p.Platform.Apply(ctx, scope, changes)
 }

@@ -18,6 +18,11 @@ type Period struct {
 	Wanted   func(jit.Grant) bool
 }
 
+// covers reports whether the grant could give access within the period, or outlived its end into it.
+func (p Period) covers(g jit.Grant, now time.Time) bool {
+	return g.Start.Before(p.To) && !finish(g, now).Before(p.From) && p.Wanted(g)
+}
+
 // wants reports whether the period includes the binding that an event without a known grant names.
 func (p Period) wants(e jit.Event) bool {
 	b := jit.Binding{Target: e.Detail["target"], Principal: e.Detail["principal"]}
@@ -49,7 +54,7 @@ type Report struct {
 	Drift   []jit.Event      `json:"drift"`
 	Policy  []jit.Event      `json:"policy_changes"`
 	Head    Head             `json:"head"`
-	// Timeline is the drawing; nil when there is nothing to draw.
+	// Timeline is the drawing; nil if there is nothing to draw.
 	Timeline *timeline `json:"-"`
 }
 
@@ -80,7 +85,7 @@ type ReportedTarget struct {
 	People int    `json:"principals"`
 }
 
-// ReportedGrant is one grant with who asked for it.
+// ReportedGrant is one grant and who asked for it.
 type ReportedGrant struct {
 	jit.View
 	// Late: the access outlived its end. EndedAt says when it was removed.
@@ -90,62 +95,70 @@ type ReportedGrant struct {
 	Failures int    `json:"revocation_failures,omitempty"`
 }
 
+// reportReader reads a report from a ledger.
+type reportReader struct {
+	Report
+	period Period
+	// listed are the positions of the grants in the report.
+	listed map[jit.ID]int
+	// counts are how many grants each principal has on each target.
+	counts map[string]map[string]int
+	bars   []jit.Grant
+}
+
 // NewReport reads the ledger for a report.
-func NewReport(ctx context.Context, ledger jit.Ledger, owner string, p Period, head Head, now time.Time) (Report, error) {
-	r := Report{
-		Now: now, From: p.From, To: p.To, Owner: owner, Head: head,
-		Grants: []ReportedGrant{}, Drift: []jit.Event{}, Policy: []jit.Event{},
+func NewReport(
+	ctx context.Context, ledger jit.Ledger, owner string, p Period, head Head, now time.Time,
+) (Report, error) {
+	r := reportReader{
+		Report: Report{
+			Now: now, From: p.From, To: p.To, Owner: owner, Head: head,
+			Grants: []ReportedGrant{}, Drift: []jit.Event{}, Policy: []jit.Event{},
+		},
+		period: p, listed: map[jit.ID]int{}, counts: map[string]map[string]int{},
 	}
-	at := map[jit.ID]int{}
-	people := map[string]bool{}
-	perTarget := map[string]map[string]int{}
-	var bars []jit.Grant
 	for g, err := range ledger.Grants(ctx, jit.Filter{Owner: owner}) {
 		if err != nil {
-			return r, err
+			return r.Report, err
 		}
-		if !g.Start.Before(p.To) || finish(g, now).Before(p.From) || !p.Wanted(g) {
-			continue
-		}
-		if g.Failed() {
-			r.Totals.Attempts++
-			continue
-		}
-		r.sum(g, now)
-		people[g.Principal] = true
-		if perTarget[g.Target] == nil {
-			perTarget[g.Target] = map[string]int{}
-		}
-		perTarget[g.Target][g.Principal]++
-		if len(r.Grants) == maxReported {
-			r.More++
-			continue
-		}
-		at[g.ID] = len(r.Grants)
-		r.Grants = append(r.Grants, ReportedGrant{View: g.View(now, head.Ledger), Late: late(g)})
-		bars = append(bars, g)
+		r.addGrant(g)
 	}
-	r.Totals.People, r.Totals.LongestText = len(people), span(r.Totals.Longest)
-	for _, name := range slices.Sorted(maps.Keys(perTarget)) {
-		t := ReportedTarget{Name: name, People: len(perTarget[name])}
-		for _, n := range perTarget[name] {
-			t.Grants += n
-		}
-		r.Targets = append(r.Targets, t)
-	}
-	if err := r.events(ctx, ledger, p, at); err != nil {
-		return r, err
+	r.sumTargets()
+	if err := r.addEvents(ctx, ledger); err != nil {
+		return r.Report, err
 	}
 	slices.SortStableFunc(r.Grants, func(a, b ReportedGrant) int {
 		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID))
 	})
-	r.Timeline = newTimeline(bars, p.From, p.To, now)
-	return r, nil
+	r.Timeline = newTimeline(r.bars, p.From, p.To, now)
+	return r.Report, nil
 }
 
-// sum counts a grant.
-func (r *Report) sum(g jit.Grant, now time.Time) {
-	t := &r.Totals
+// addGrant counts a grant of the period and lists it while there is room.
+func (r *reportReader) addGrant(g jit.Grant) {
+	switch {
+	case !r.period.covers(g, r.Now):
+		return
+	case g.Failed():
+		r.Totals.Attempts++
+		return
+	}
+	r.Totals.add(g, r.Now)
+	if r.counts[g.Target] == nil {
+		r.counts[g.Target] = map[string]int{}
+	}
+	r.counts[g.Target][g.Principal]++
+	if len(r.Grants) == maxReported {
+		r.More++
+		return
+	}
+	r.listed[g.ID] = len(r.Grants)
+	r.Grants = append(r.Grants, ReportedGrant{View: g.View(r.Now, r.Head.Ledger), Late: late(g)})
+	r.bars = append(r.bars, g)
+}
+
+// add counts a grant.
+func (t *ReportTotals) add(g jit.Grant, now time.Time) {
 	t.Grants++
 	t.Longest = max(t.Longest, g.Length())
 	if late(g) {
@@ -163,9 +176,23 @@ func (r *Report) sum(g jit.Grant, now time.Time) {
 	}
 }
 
-// events adds the events of the period, and who asked for each grant, also before the period.
-func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map[jit.ID]int) error {
-	begin := p.From
+// sumTargets sums up the targets.
+func (r *reportReader) sumTargets() {
+	people := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(r.counts)) {
+		t := ReportedTarget{Name: name, People: len(r.counts[name])}
+		for principal, n := range r.counts[name] {
+			people[principal] = true
+			t.Grants += n
+		}
+		r.Targets = append(r.Targets, t)
+	}
+	r.Totals.People, r.Totals.LongestText = len(people), span(r.Totals.Longest)
+}
+
+// addEvents adds the events of the period, and who asked for each grant, also before the period.
+func (r *reportReader) addEvents(ctx context.Context, ledger jit.Ledger) error {
+	begin := r.From
 	for _, g := range r.Grants {
 		if g.RequestedAt.Before(begin) {
 			begin = g.RequestedAt
@@ -179,43 +206,40 @@ func (r *Report) events(ctx context.Context, ledger jit.Ledger, p Period, at map
 		if err != nil {
 			return err
 		}
-		// Each event has the clock of its writer, so events of the period can follow later ones.
-		i, known := at[e.Grant]
-		inPeriod := !e.At.Before(p.From) && !e.At.After(p.To)
-		switch {
-		case e.Kind == jit.EventRequested && known:
+		if i, listed := r.listed[e.Grant]; listed && e.Kind == jit.EventRequested {
 			r.Grants[i].AskedBy, r.Grants[i].Change = e.Name, e.Change
-		case e.Kind == jit.EventRevokeFailed && known && inPeriod:
-			r.Grants[i].Failures++
-			r.Totals.Failures++
-		case aboutDrift(e.Kind) && inPeriod && (known || p.wants(e)):
-			r.Drift = append(r.Drift, e)
-		case (e.Kind == jit.EventPolicyChanged || e.Kind == jit.EventPolicyRemoved) && inPeriod:
-			r.Policy = append(r.Policy, e)
+		}
+		// Each event has the time of its writer's clock, so events of the period can follow later ones.
+		if !e.At.Before(r.From) && !e.At.After(r.To) {
+			r.addEvent(e)
 		}
 	}
-	r.sumDrift()
 	return nil
 }
 
-// sumDrift counts the drift.
-func (r *Report) sumDrift() {
-	for _, e := range r.Drift {
-		switch e.Kind {
-		case jit.EventRevokeFailed: // without a record
-			r.Totals.Failures++
-		case jit.EventDrift:
-			r.Totals.Drift++
-			if e.Detail["kind"] == string(jit.DriftViolation) {
-				r.Totals.Violations++
-			}
+// addEvent adds an event of the period: a change of a policy, drift, or a repair or revocation that failed.
+func (r *reportReader) addEvent(e jit.Event) {
+	i, listed := r.listed[e.Grant]
+	wanted := listed || r.period.wants(e)
+	switch {
+	case e.Kind == jit.EventPolicyChanged, e.Kind == jit.EventPolicyRemoved:
+		r.Policy = append(r.Policy, e)
+	case !wanted:
+	case e.Kind == jit.EventRevokeFailed && listed:
+		r.Totals.Failures++
+		r.Grants[i].Failures++
+	case e.Kind == jit.EventRevokeFailed:
+		r.Totals.Failures++
+		r.Drift = append(r.Drift, e)
+	case e.Kind == jit.EventRepairFailed:
+		r.Drift = append(r.Drift, e)
+	case e.Kind == jit.EventDrift:
+		r.Totals.Drift++
+		if e.Detail["kind"] == string(jit.DriftViolation) {
+			r.Totals.Violations++
 		}
+		r.Drift = append(r.Drift, e)
 	}
-}
-
-// aboutDrift reports whether events of the kind tell of drift, or of a repair or removal that failed.
-func aboutDrift(k jit.EventKind) bool {
-	return k == jit.EventDrift || k == jit.EventRepairFailed || k == jit.EventRevokeFailed
 }
 
 // WriteHTML writes the report as one self-contained page.

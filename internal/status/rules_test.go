@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +22,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// The files that ask Prometheus for what /metrics tells, from this folder.
+// The files whose queries use the metrics, from this folder.
 const (
 	alertsFile     = "../../examples/deploy/prometheus/alerts.yaml"
 	alertsTestFile = "../../examples/deploy/prometheus/alerts_test.yaml"
@@ -98,7 +96,7 @@ func readFile(t *testing.T, path string) []byte {
 
 var described = regexp.MustCompile(`^Desc\{fqName: "(jit_\w+)".*variableLabels: \{(.*)\}\}$`)
 
-// exported returns the labels of every metric of ours by its name.
+// exported returns the labels of each of our metrics by name.
 func exported(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
@@ -124,13 +122,13 @@ var (
 	grouping = regexp.MustCompile(`\bby *\(([^)]*)\)`)
 )
 
-// checkExpr reports the metrics and labels of an expression that /metrics does not tell.
+// checkExpr reports the metrics and labels of an expression that /metrics does not have.
 func checkExpr(t *testing.T, where, expr string, metrics map[string][]string) {
 	t.Helper()
 	var labels []string
 	found := selector.FindAllStringSubmatch(expr, -1)
 	if len(found) == 0 {
-		t.Errorf("%s asks for nothing of ours: %s", where, expr)
+		t.Errorf("%s uses none of our metrics: %s", where, expr)
 	}
 	for _, m := range found {
 		name := m[1]
@@ -139,7 +137,7 @@ func checkExpr(t *testing.T, where, expr string, metrics map[string][]string) {
 		}
 		own, ok := metrics[name]
 		if !ok {
-			t.Errorf("%s asks for %s, which /metrics does not tell", where, m[1])
+			t.Errorf("%s uses %s, which /metrics does not have", where, m[1])
 		}
 		for _, label := range matcher.FindAllStringSubmatch(m[2], -1) {
 			if !slices.Contains(own, label[1]) {
@@ -169,16 +167,17 @@ func TestAlerts(t *testing.T) {
 		if r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
 			t.Errorf("%s does not say what is wrong and what to do", r.Alert)
 		}
-		for _, label := range regexp.MustCompile(`\$labels\.(\w+)`).FindAllStringSubmatch(fmt.Sprint(r.Annotations), -1) {
+		labels := regexp.MustCompile(`\$labels\.(\w+)`)
+		for _, label := range labels.FindAllStringSubmatch(fmt.Sprint(r.Annotations), -1) {
 			if by := grouping.FindString(r.Expr); !strings.Contains(by, label[1]) {
-				t.Errorf("%s tells the label %s, which its result does not have", r.Alert, label[1])
+				t.Errorf("%s names the label %s, which its result does not have", r.Alert, label[1])
 			}
 		}
 		if !regexp.MustCompile(r.Alert + `\n +eval_time: \w+\n +exp_alerts:`).MatchString(tests) {
 			t.Errorf("%s: no case of alerts_test.yaml makes it alert", r.Alert)
 		}
 		if !strings.Contains(guide, "`"+r.Alert+"`") {
-			t.Errorf("the guide does not tell of %s", r.Alert)
+			t.Errorf("the guide does not name %s", r.Alert)
 		}
 	}
 }
@@ -201,33 +200,33 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// The guide tells every metric with its labels, and none that there is not.
-func TestGuideTellsTheMetrics(t *testing.T) {
+// The guide lists every metric with its labels, and no others.
+func TestGuideListsTheMetrics(t *testing.T) {
 	metrics := exported(t)
 	guide := string(readFile(t, guideFile))
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
 		labels := slices.Sorted(slices.Values(metrics[name]))
 		row := regexp.MustCompile("(?m)^\\| `" + name + "` \\|([^|]*)\\|").FindStringSubmatch(guide)
 		if row == nil {
-			t.Errorf("the guide has no row of %s", name)
+			t.Errorf("the guide has no row for %s", name)
 			continue
 		}
-		var told []string
+		var listed []string
 		for _, m := range regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(row[1], -1) {
-			told = append(told, m[1])
+			listed = append(listed, m[1])
 		}
-		if slices.Sort(told); !slices.Equal(told, labels) {
-			t.Errorf("the guide tells the labels %v of %s, they are %v", told, name, labels)
+		if slices.Sort(listed); !slices.Equal(listed, labels) {
+			t.Errorf("the guide lists the labels %v of %s, want %v", listed, name, labels)
 		}
 	}
 	for _, m := range regexp.MustCompile("`(jit_\\w+)`").FindAllStringSubmatch(guide, -1) {
 		if _, ok := metrics[m[1]]; !ok {
-			t.Errorf("the guide tells of %s, which there is not", m[1])
+			t.Errorf("the guide names %s, which does not exist", m[1])
 		}
 	}
 }
 
-// Prometheus' own tool reads the rules, what the panels ask for and what the server answers, and runs the tests of the rules.
+// Prometheus' own tool checks the rules, the queries of the panels and a scrape, and runs the tests of the rules.
 func TestPromtool(t *testing.T) {
 	promtool := testenv.Promtool(t)
 	run := func(stdin []byte, args ...string) {
@@ -265,10 +264,6 @@ func TestPromtool(t *testing.T) {
 	run(nil, "check", "rules", rules)
 
 	s := newServer(t, Access{})
-	s.Metrics.Wrap("db", &jittest.Platform{Now: func() time.Time { return noon }})
-	w := httptest.NewRecorder()
-	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
-	r.Host = "localhost:8085"
-	s.handler().ServeHTTP(w, r)
-	run(w.Body.Bytes(), "check", "metrics")
+	s.Metrics.Wrap("db", &jittest.Platform{Now: atNoon})
+	run([]byte(scrape(s)), "check", "metrics")
 }

@@ -11,9 +11,9 @@ import (
 
 // timeline is a drawing of the windows of grants, one bar each. Lengths are in units of the drawing.
 type timeline struct {
-	Width, Height, Left, Right, Top, Axis int
-	Bars                                  []bar
-	Ticks                                 []tick
+	Width, Height, Axis int
+	Bars                []bar
+	Ticks               []tick
 	// NowX is the position of the present; 0 if it is outside the drawing.
 	NowX int
 	// More counts the grants that are not drawn.
@@ -25,7 +25,7 @@ type bar struct {
 	X, Y, Width, TextY int
 	// LateX and LateWidth show how long the access outlived its end; LateWidth is 0 if it did not.
 	LateX, LateWidth int
-	// Label names the grant, Title describes it in full, Class is its style: live, ended, revoked, waiting or overdue.
+	// Label names the grant, Title describes it in full. Class is its style: "overdue", or the state.
 	Label, Title, Class string
 }
 
@@ -36,6 +36,9 @@ type tick struct {
 }
 
 const (
+	// maxBars caps the grants that the timeline shows.
+	maxBars = 60
+
 	drawingWidth = 960
 	labelWidth   = 250
 	rowHeight    = 24
@@ -49,7 +52,15 @@ const (
 	punctual = time.Minute
 )
 
-// newTimeline draws grants between two times; nil when there is nothing to draw.
+// scale maps the times of a drawing to its width.
+type scale struct{ from, to time.Time }
+
+func (s scale) x(at time.Time) int {
+	part := float64(at.Sub(s.from)) / float64(s.to.Sub(s.from))
+	return labelWidth + int(min(max(part, 0), 1)*(drawingWidth-labelWidth-margin))
+}
+
+// newTimeline draws grants between two times. It returns nil if there is nothing to draw.
 func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
 	grants = slices.DeleteFunc(slices.Clone(grants), func(g jit.Grant) bool {
 		return !g.Start.Before(to) || finish(g, now).Before(from)
@@ -58,50 +69,65 @@ func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
 		return nil
 	}
 	slices.SortFunc(grants, func(a, b jit.Grant) int {
-		return cmp.Or(cmp.Compare(a.Target, b.Target), a.Start.Compare(b.Start), a.End.Compare(b.End), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(a.Target, b.Target), a.Start.Compare(b.Start), a.End.Compare(b.End),
+			cmp.Compare(a.ID, b.ID))
 	})
-	t := &timeline{Width: drawingWidth, Left: labelWidth, Right: drawingWidth - margin, Top: axisHeight, More: max(0, len(grants)-maxBars)}
-	grants = grants[:len(grants)-t.More]
-	t.Height = axisHeight + len(grants)*rowHeight + margin
-	t.Axis = axisHeight - margin
-	x := func(at time.Time) int {
-		if at.Before(from) {
-			at = from
-		}
-		if at.After(to) {
-			at = to
-		}
-		return labelWidth + int(float64(at.Sub(from))/float64(to.Sub(from))*float64(drawingWidth-labelWidth-margin))
+	more := max(0, len(grants)-maxBars)
+	grants = grants[:len(grants)-more]
+	s := scale{from, to}
+	t := &timeline{
+		Width: drawingWidth, Height: axisHeight + len(grants)*rowHeight + margin, Axis: axisHeight - margin,
+		Ticks: s.ticks(), More: more,
 	}
 	for i, g := range grants {
-		b := bar{
-			X: x(g.Start), Y: axisHeight + i*rowHeight + (rowHeight-barHeight)/2,
-			Label: shorten(g.Principal + " on " + g.Target), Class: class(g, now),
-		}
-		b.TextY = b.Y + barHeight - 3
-		b.Width = max(2, x(g.ActualEnd())-b.X)
-		if end := finish(g, now); end.After(g.ActualEnd()) {
-			b.LateX = x(g.ActualEnd())
-			b.LateWidth = max(2, x(end)-b.LateX)
-		}
-		b.Title = fmt.Sprintf("%s: %s on %s of %s, from %s to %s (%s). %s", g.Principal, g.Role, g.Scope, g.Target,
-			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), left(g, now), g.ReasonText())
-		t.Bars = append(t.Bars, b)
+		t.Bars = append(t.Bars, s.bar(g, axisHeight+i*rowHeight+(rowHeight-barHeight)/2, now))
 	}
 	if now.After(from) && now.Before(to) {
-		t.NowX = x(now)
-	}
-	step := tickStep(to.Sub(from))
-	for at := from.UTC().Truncate(step).Add(step); at.Before(to); at = at.Add(step) {
-		layout := "15:04"
-		if step >= 24*time.Hour {
-			layout = "2 Jan"
-		}
-		if x(at) <= drawingWidth-tickWidth {
-			t.Ticks = append(t.Ticks, tick{x(at), at.Format(layout)})
-		}
+		t.NowX = s.x(now)
 	}
 	return t
+}
+
+// bar draws a grant at a height.
+func (s scale) bar(g jit.Grant, y int, now time.Time) bar {
+	v := g.View(now, "")
+	b := bar{X: s.x(g.Start), Y: y, TextY: y + barHeight - 3, Class: string(v.State)}
+	if v.Outstanding {
+		b.Class = "overdue"
+	}
+	end := s.x(g.ActualEnd())
+	b.Width = max(2, end-b.X)
+	if gone := finish(g, now); gone.After(g.ActualEnd()) {
+		b.LateX, b.LateWidth = end, max(2, s.x(gone)-end)
+	}
+	b.Label = g.Principal + " on " + g.Target
+	if runes := []rune(b.Label); len(runes) > maxLabel {
+		b.Label = string(runes[:maxLabel-1]) + "…"
+	}
+	b.Title = fmt.Sprintf("%s: %s on %s of %s, from %s to %s (%s). %s", g.Principal, g.Role, g.Scope, g.Target,
+		jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), left(v, now), v.Reason)
+	return b
+}
+
+// ticks divides the drawing into at most twelve parts, unless it is longer than a year.
+func (s scale) ticks() (ticks []tick) {
+	const hour, day = time.Hour, 24 * time.Hour
+	step := 30 * day
+	for _, shorter := range []time.Duration{7 * day, day, 12 * hour, 6 * hour, 3 * hour, hour} {
+		if s.to.Sub(s.from)/shorter <= 12 {
+			step = shorter
+		}
+	}
+	layout := "15:04"
+	if step >= day {
+		layout = "2 Jan"
+	}
+	for at := s.from.UTC().Truncate(step).Add(step); at.Before(s.to); at = at.Add(step) {
+		if x := s.x(at); x <= drawingWidth-tickWidth {
+			ticks = append(ticks, tick{x, at.Format(layout)})
+		}
+	}
+	return ticks
 }
 
 // finish returns when the access was gone; now if that is not confirmed.
@@ -115,38 +141,7 @@ func finish(g jit.Grant, now time.Time) time.Time {
 	return g.ActualEnd()
 }
 
-// late reports whether access outlived its end until it was removed.
+// late reports whether access outlived its end.
 func late(g jit.Grant) bool {
 	return !g.GrantedAt.IsZero() && !g.EndedAt.IsZero() && g.AccessEnd().Sub(g.ActualEnd()) > punctual
-}
-
-// tickStep returns the time between two ticks.
-func tickStep(span time.Duration) time.Duration {
-	for _, step := range []time.Duration{time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
-		if span/step <= 12 {
-			return step
-		}
-	}
-	return 30 * 24 * time.Hour
-}
-
-func class(g jit.Grant, now time.Time) string {
-	switch {
-	case g.Outstanding(now):
-		return "overdue"
-	case !g.RevokedAt.IsZero():
-		return "revoked"
-	case g.Over(now):
-		return "ended"
-	case now.Before(g.Start) || g.GrantedAt.IsZero():
-		return "waiting"
-	}
-	return "live"
-}
-
-func shorten(s string) string {
-	if runes := []rune(s); len(runes) > maxLabel {
-		return string(runes[:maxLabel-1]) + "…"
-	}
-	return s
 }
