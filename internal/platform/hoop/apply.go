@@ -1,6 +1,7 @@
 package hoop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,8 @@ type application struct {
 	made map[string]*making
 	// ended are the sessions whose reviews the gateway says are revoked.
 	ended map[string]bool
+	// listed are the reviews that the latest list shows.
+	listed []review
 	// silent: some request got no answer.
 	silent bool
 }
@@ -122,6 +125,7 @@ func (a *application) checkUsers(ctx context.Context, conn *connection) {
 func (a *application) run(ctx context.Context) {
 	began := a.now()
 	for look, writes := 0, 0; len(a.jobs) > 0; look++ {
+		started := a.now()
 		if (look > 1 || a.silent) && backoff.Wait(ctx, look, firstPause, longestPause) != nil {
 			a.stop(ctx.Err())
 			return
@@ -139,14 +143,14 @@ func (a *application) run(ctx context.Context) {
 			return
 		}
 		creations, revocations := plan(a.gatewayNow(), all, a.jobs, awaited)
-		if len(creations)+len(revocations)+len(awaited) == 0 {
+		if open := a.awaitLost(all, started); len(creations)+len(revocations)+len(awaited) == 0 && !open {
 			return
 		}
 		fresh := len(creations) > 0 || slices.ContainsFunc(revocations, func(v revocation) bool { return !a.ended[v.session] })
 		if fresh {
 			writes++
 		}
-		if writes > rounds || !fresh && a.now().Sub(began) > a.patience {
+		if writes > rounds || !fresh && started.Sub(began) > a.patience {
 			a.takeBack(ctx, nil)
 			a.giveUp(revocations)
 			return
@@ -157,6 +161,23 @@ func (a *application) run(ctx context.Context) {
 			began = a.now() // the list has had no time to follow these
 		}
 	}
+}
+
+// awaitLost compares lost creations with the reviews in a list that was asked for at a time. The jobs whose users a
+// creation may still let in are not done.
+func (a *application) awaitLost(all []review, asked time.Time) (open bool) {
+	a.listed = all
+	for _, r := range all {
+		if r.ours() {
+			a.lost.listed(r.marker, r.session)
+		}
+	}
+	for _, j := range a.jobs {
+		if !j.refused && a.lost.open(a.scope, j.access.Marker, asked.Add(-a.patience)) {
+			open, j.done = true, false
+		}
+	}
+	return open
 }
 
 // stop ends the jobs that are not done with an error.
@@ -280,13 +301,21 @@ func (a *application) create(ctx context.Context, c creation) bool {
 		metadata = a.metadata(fmt.Sprintf("terraform-provider-jit, with the API key %q; the reviewers of the connection did not decide", a.me.Email))
 	}
 	seconds, err := a.seconds(ctx, c.marker.Window.End)
-	if err != nil {
+	if err = cmp.Or(err, ctx.Err()); err != nil {
 		a.note(c.job, err)
 		return false
 	}
 	sent := a.now()
 	made, err := a.provision(ctx, c.email, a.scope, c.marker.String(), seconds, metadata, false)
+	if err != nil {
+		others := map[string]bool{}
+		for _, r := range a.listed {
+			others[r.session] = true
+		}
+		a.lost.add(lostRequest{a.scope, c.marker, c.job.access.Marker, a.now(), others}, err)
+	}
 	if err == nil {
+		a.lost.answered(c.marker, made)
 		a.track(made, c, sent)
 		if c.replaces == "" {
 			return true

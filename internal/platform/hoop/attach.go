@@ -1,6 +1,7 @@
 package hoop
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -32,16 +33,28 @@ func (p *Platform) applyAttributes(ctx context.Context, scope string, changes []
 			todo = append(todo, i)
 		}
 	}
-	for round := 0; len(todo) > 0 && round < rounds; round++ {
-		if round > 0 && backoff.Wait(ctx, round, firstPause, longestPause) != nil {
-			break
+	open := false
+	for round := 0; len(todo) > 0 && (round < rounds || open); round++ {
+		if round > 0 {
+			if err := backoff.Wait(ctx, round, firstPause, longestPause); err != nil {
+				for _, i := range todo {
+					errs[i] = cmp.Or(errs[i], err)
+				}
+				break
+			}
 		}
+		asked := p.now()
 		all, err := p.attributes(ctx)
 		if err != nil {
 			for _, i := range todo {
 				errs[i] = err
 			}
 			break
+		}
+		for name, a := range all {
+			if m, ours := a.marker(); ours {
+				p.lost.listed(m, name)
+			}
 		}
 		var writes errgroup.Group
 		writes.SetLimit(parallel)
@@ -54,7 +67,12 @@ func (p *Platform) applyAttributes(ctx context.Context, scope string, changes []
 		_ = writes.Wait() // each has noted its own error
 		// What was not answered may have been done, and a name that was free may have been taken meanwhile by the same
 		// grant.
+		open = false
 		todo = slices.DeleteFunc(todo, func(i int) bool {
+			if changes[i].Op == jit.Remove && errs[i] == nil && p.lost.open(scope, changes[i].Access.Marker, asked.Add(-p.patience)) {
+				open = true
+				return false
+			}
 			return !unsure(errs[i]) && !answered(errs[i], http.StatusInternalServerError, http.StatusConflict)
 		})
 	}
@@ -133,5 +151,14 @@ func (p *Platform) attach(ctx context.Context, scope string, c jit.Change, all m
 	case exists:
 		return p.call(ctx, "write the attribute "+name, http.MethodPut, path, nil, want, nil)
 	}
-	return p.call(ctx, "make the attribute "+name, http.MethodPost, []string{"attributes"}, nil, want, nil)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	err := p.call(ctx, "make the attribute "+name, http.MethodPost, []string{"attributes"}, nil, want, nil)
+	if err != nil {
+		p.lost.add(lostRequest{scope: scope, marker: m, at: p.now(), others: map[string]bool{}}, err)
+		return err
+	}
+	p.lost.answered(m, name)
+	return nil
 }

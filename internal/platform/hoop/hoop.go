@@ -29,6 +29,7 @@ type Platform struct {
 	cfg Config
 	// patience is how long an Apply waits until the list of sessions shows what it has done.
 	patience time.Duration
+	lost     lostRequests
 	// What Describe has asked about connections, in the one mode and in the other.
 	gates      recent[*gate]
 	attachable recent[func(jit.Binding) error]

@@ -46,14 +46,14 @@ func (r *review) ours() bool { return r.mine && r.marked }
 // of reports whether the review is that of the grant with the owner and id. Who asks for a review gives the session its
 // name, so one that reviewers approved is only that of the grant's own user.
 func (r *review) of(a jit.Access) bool {
-	return r.ours() && r.marker.Owner == a.Marker.Owner && r.marker.ID == a.Marker.ID && (!r.asked || r.email == a.Binding.Principal)
+	return r.ours() && sameGrant(r.marker, a.Marker) && (!r.asked || r.email == a.Binding.Principal)
 }
 
 // taken reports whether the review lets the user of a grant in at now, bears the marker of the grant, and is not ours
 // any more: a person has approved it again, which began its time anew, or has approved one that the user asked for with
 // that marker. It is theirs, and is left alone.
 func (r *review) taken(a jit.Access, now time.Time) bool {
-	return r.claims() && r.marker.Owner == a.Marker.Owner && r.marker.ID == a.Marker.ID && r.live(now) &&
+	return r.claims() && sameGrant(r.marker, a.Marker) && r.live(now) &&
 		(a.Binding.Principal == "" || a.Binding.Principal == r.email)
 }
 

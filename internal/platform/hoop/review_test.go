@@ -105,6 +105,7 @@ func TestALostAnswerMakesOneGrant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, nil)
 			p, a := s.open(t, Config{}, 0), access("lost", time.Hour)
+			p.patience = time.Second
 			var once sync.Once
 			s.Interrupt(func(r *http.Request) (way hooptest.Cut) {
 				if r.Method == http.MethodPost {

@@ -7,9 +7,12 @@
 package hooptest
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -112,7 +115,12 @@ const (
 	Failing
 	// Busy: it answers with 429 and asks for a second of patience, and nothing is done.
 	Busy
+	// Late: its connection is cut, and it is carried out [Delay] later.
+	Late
 )
+
+// Delay is the time that a [Late] request takes.
+const Delay = 400 * time.Millisecond
 
 // Interrupt asks cut about each request from now on; nil ends that.
 func (s *Server) Interrupt(cut func(r *http.Request) Cut) {
@@ -241,6 +249,9 @@ func (s *Server) serve(w http.ResponseWriter, q *http.Request, r route) {
 	case Busy:
 		w.Header().Set("Retry-After", "1")
 		a = say(http.StatusTooManyRequests, "too many requests")
+	case Late:
+		s.carryOutLate(q, r)
+		panic(http.ErrAbortHandler)
 	case Through, Unanswered:
 		s.mu.Lock()
 		a = s.answer(q, r)
@@ -255,6 +266,21 @@ func (s *Server) serve(w http.ResponseWriter, q *http.Request, r route) {
 	if a.body != nil {
 		_ = json.NewEncoder(w).Encode(a.body)
 	}
+}
+
+// carryOutLate carries out a request after [Delay], although its client has gone.
+func (s *Server) carryOutLate(q *http.Request, r route) {
+	body, err := io.ReadAll(q.Body)
+	if err != nil {
+		fail("read a request: %v", err)
+	}
+	late := q.Clone(context.WithoutCancel(q.Context()))
+	late.Body = io.NopCloser(bytes.NewReader(body))
+	time.AfterFunc(Delay, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.answer(late, r)
+	})
 }
 
 func (s *Server) answer(q *http.Request, r route) answer {
