@@ -7,67 +7,84 @@ import (
 	"sync"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Apply reads the scope and makes the writes that the changes ask for, several at a time, one or few for each principal
-// and role. What somebody else may have interfered with is read and judged again.
+// Apply reads the scope and makes the writes that the changes need, several at a time and few for each principal and
+// role. If another writer may have interfered, it reads the scope again and repairs it.
 //
-// A grant of what the principal already has by other means is refused: its assignment is not ours to end.
+// It refuses a grant of access that the principal already has from an assignment that is not ours to end.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	errs := make([]error, len(changes))
-	a := &application{jobs: make([]*job, len(changes))}
-	canonical, err := parseScope(scope)
-	if err == nil {
-		a.scope = canonical
-		a.client, err = p.client()
-	}
-	var release func()
-	if err == nil {
-		release, err = p.hold(ctx, canonical)
-	}
+	a, release, err := p.begin(ctx, scope)
 	if err != nil {
-		for i := range errs {
-			errs[i] = err
-		}
-		return errs
+		return slices.Repeat([]error{err}, len(changes))
 	}
 	defer release()
-	for i, c := range changes {
-		a.jobs[i] = p.job(canonical, c)
+	for _, c := range changes {
+		a.jobs = append(a.jobs, p.job(a.scope, c))
 	}
 	if slices.ContainsFunc(a.jobs, (*job).open) {
 		a.run(ctx, a.client.assigner())
 	}
+	errs := make([]error, len(a.jobs))
 	for i, j := range a.jobs {
 		errs[i] = j.err
 	}
 	return errs
 }
 
-// job is one change in the words of Azure.
+// begin waits for its turn on the scope, which release ends.
+func (p *Platform) begin(ctx context.Context, scope string) (a *application, release func(), err error) {
+	if scope, err = parseScope(scope); err != nil {
+		return nil, nil, err
+	}
+	c, err := p.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	release, err = p.hold(ctx, scope)
+	return &application{client: c, scope: scope}, release, err
+}
+
+// job is one change in Azure's terms.
 type job struct {
 	op     jit.Op
 	claim  claim
 	who    principal
-	role   string // as it was written
+	role   string // as the grant wrote it
 	roleID string
-	// touched are the slots that were written for it.
+	// touched holds the slots that were written for it.
 	touched map[key]bool
-	// err is why it was not done; failed says that it will not be tried again.
+	// err is why it was not done yet; failed means that it will not be tried again.
 	err    error
 	failed bool
 }
 
 func (j *job) open() bool { return !j.failed }
 
-func (j *job) fail(err error) { j.err, j.failed = err, true }
+// fail gives up on the job. The first error counts.
+func (j *job) fail(err error) {
+	if j.open() {
+		j.err, j.failed = err, true
+	}
+}
 
-// job refuses what could never be carried out.
+// key is the key of an Ensure.
+func (j *job) key() key { return key{j.who.id, j.roleID} }
+
+// leaves reports whether the job must take its claim off a slot. That includes slots where it has done so before,
+// because the write may have removed a claim that another writer has added.
+func (j *job) leaves(s *slot) bool {
+	if j.op == jit.Ensure && s.key == j.key() {
+		return false
+	}
+	return j.touched[s.key] || holds(s.kept(), j.claim.marker)
+}
+
+// job makes the job of a change and refuses an Ensure that could never succeed.
 func (p *Platform) job(scope string, c jit.Change) *job {
 	j := &job{op: c.Op, claim: claim{marker: c.Access.Marker}, touched: map[key]bool{}}
 	if c.Op == jit.Remove {
@@ -76,11 +93,10 @@ func (p *Platform) job(scope string, c jit.Change) *job {
 	b := c.Access.Binding
 	b.Scope = scope
 	b, _, err := p.Check(b)
-	if err != nil {
-		j.fail(err)
-		return j
+	if err == nil {
+		j.who, err = parsePrincipal(b.Principal)
 	}
-	if j.who, err = parsePrincipal(b.Principal); err != nil {
+	if err != nil {
 		j.fail(err)
 	}
 	j.role, j.claim.byID = b.Role, isID(b.Role)
@@ -94,47 +110,48 @@ type application struct {
 	jobs   []*job
 }
 
-// failAll gives an error to all jobs of an operation, or of both with 0, that have none yet.
-func (a *application) failAll(op jit.Op, err error) {
+func (a *application) failAll(err error) {
 	for _, j := range a.jobs {
-		if j.open() && (op == 0 || j.op == op) {
+		j.fail(err)
+	}
+}
+
+func (a *application) failEnsures(err error) {
+	for _, j := range a.jobs {
+		if j.op == jit.Ensure {
 			j.fail(err)
 		}
 	}
 }
 
-// run reads and writes until the scope is as asked for.
+// run reads and writes until the scope is as asked for, or patience ends.
 func (a *application) run(ctx context.Context, m assigner) {
-	end := time.Now().Add(a.client.platform.pace.patience)
+	pace := a.client.platform.pace
+	end := time.Now().Add(pace.patience)
 	for try := 0; ; try++ {
 		v, err := m.read(ctx, a.scope)
-		var answered *azcore.ResponseError
-		if isGone(err) && errors.As(err, &answered) {
-			a.failAll(jit.Ensure, noSuchScope(a.scope, answered))
+		if isGone(err) {
+			a.failEnsures(noSuchScope(a.scope, err)) // a removal has nothing to do
 			return
 		}
 		if err != nil {
-			a.failAll(0, err)
+			a.failAll(err)
 			return
 		}
 		if skew := a.client.platform.clock.Latest().Skew(); skew != nil {
-			a.failAll(jit.Ensure, skew)
+			a.failEnsures(skew)
 		}
 		a.resolve(ctx)
 		outcome := a.write(ctx, m, a.plan(m, v))
-		if outcome == done {
-			return
-		}
-		if time.Now().After(end) {
+		if outcome == done || time.Now().After(end) {
 			return // the jobs have the errors of the last try
 		}
-		if outcome == unsure {
-			err = backoff.Sleep(ctx, m.recheckAfter())
-		} else {
-			err = backoff.Wait(ctx, try, a.client.platform.pace.tick/10, a.client.platform.pace.tick)
+		pause := m.recheckAfter()
+		if outcome == again {
+			pause = backoff.Pause(try, pace.tick/10, pace.tick)
 		}
-		if err != nil {
-			a.failAll(0, err)
+		if err := backoff.Sleep(ctx, pause); err != nil {
+			a.failAll(err)
 			return
 		}
 	}
@@ -143,65 +160,68 @@ func (a *application) run(ctx context.Context, m assigner) {
 // resolve looks up the roles of the jobs.
 func (a *application) resolve(ctx context.Context) {
 	for _, j := range a.jobs {
-		if j.open() && j.op == jit.Ensure && j.roleID == "" {
-			var err error
-			if j.roleID, err = a.client.roleID(ctx, a.scope, j.role); err != nil {
-				j.fail(err)
-			}
+		if j.failed || j.op != jit.Ensure || j.roleID != "" {
+			continue
+		}
+		var err error
+		if j.roleID, err = a.client.roleID(ctx, a.scope, j.role); err != nil {
+			j.fail(err)
 		}
 	}
 }
 
-// task is what a slot has to hold, and for whose sake.
+// task is the content that a slot must get, and the jobs that need it.
 type task struct {
 	slot *slot
 	want []claim
 	jobs []*job
 }
 
-// plan returns what has to be written of the slots that the jobs are about.
-func (a *application) plan(m assigner, v *view) []*task {
-	tasks := map[key]*task{}
-	on := func(s *slot) *task {
-		if tasks[s.key] == nil {
-			tasks[s.key] = &task{slot: s, want: s.kept()}
-		}
-		return tasks[s.key]
+type tasks map[key]*task
+
+// of returns the task of a slot, which at first keeps the slot as it is.
+func (all tasks) of(s *slot) *task {
+	if all[s.key] == nil {
+		all[s.key] = &task{slot: s, want: s.kept()}
 	}
+	return all[s.key]
+}
+
+// plan returns the tasks of the jobs that need a write.
+func (a *application) plan(m assigner, v *view) []*task {
+	all := tasks{}
 	for _, j := range a.jobs {
-		if !j.open() {
+		if j.failed {
 			continue
 		}
 		j.err = nil
 		for _, s := range v.slots {
-			if j.op == jit.Ensure && s.key == (key{j.who.id, j.roleID}) {
-				continue
-			}
-			// Of a slot that it was taken off before, others may have lost what is theirs.
-			if j.touched[s.key] || slices.ContainsFunc(s.kept(), func(c claim) bool { return c.is(j.claim.marker) }) {
-				t := on(s)
+			if j.leaves(s) {
+				t := all.of(s)
 				t.want, t.jobs = drop(t.want, j.claim.marker), append(t.jobs, j)
 			}
 		}
 		if j.op == jit.Ensure {
-			a.claim(m, v, j, on)
+			a.addClaim(m, v, j, all)
 		}
 	}
 	var todo []*task
-	for _, t := range tasks {
-		if ours := len(t.slot.claims) > 0 || !t.slot.there; len(t.jobs) > 0 && ours && m.differs(t.slot, t.want) {
-			todo = append(todo, t)
-			for _, j := range t.jobs {
-				j.touched[t.slot.key] = true
-			}
+	for _, t := range all {
+		foreign := t.slot.there && len(t.slot.claims) == 0
+		if len(t.jobs) == 0 || foreign || !m.differs(t.slot, t.want) {
+			continue
+		}
+		todo = append(todo, t)
+		for _, j := range t.jobs {
+			j.touched[t.slot.key] = true
 		}
 	}
 	return todo
 }
 
-// claim adds the claim of an Ensure to its slot, or refuses it.
-func (a *application) claim(m assigner, v *view, j *job, on func(*slot) *task) {
-	s := v.at(key{j.who.id, j.roleID}, j.who)
+// addClaim adds the claim of an Ensure to its slot, or refuses it.
+func (a *application) addClaim(m assigner, v *view, j *job, all tasks) {
+	s := v.at(j.key(), j.who)
 	switch {
 	case s.there && len(s.claims) == 0:
 		j.fail(s.standing(a.scope))
@@ -211,31 +231,31 @@ func (a *application) claim(m assigner, v *view, j *job, on func(*slot) *task) {
 		return
 	}
 	s.who = j.who
-	t := on(s)
+	t := all.of(s)
 	want := put(t.want, j.claim)
-	if err := m.fits(want); err != nil && !slices.ContainsFunc(t.slot.claims, func(c claim) bool { return c.String() == j.claim.String() }) {
+	if err := m.fits(want); err != nil && len(without([]claim{j.claim}, s.claims)) > 0 {
 		j.fail(err)
 		return
 	}
 	t.want, t.jobs = want, append(t.jobs, j)
 }
 
-// outcome is what is known after the writes of one round, the worst of all.
+// outcome is what is known after the writes of one round; of several, the worst.
 type outcome int
 
 const (
 	done   outcome = iota
-	unsure         // written, and somebody else may have interfered
-	again          // another writer was faster, or one job of several is out of the way
+	unsure         // another writer may have interfered
+	again          // another writer was faster, or one of several jobs has failed
 )
 
 // write carries out the tasks.
-func (a *application) write(ctx context.Context, m assigner, tasks []*task) outcome {
+func (a *application) write(ctx context.Context, m assigner, todo []*task) outcome {
 	var mu sync.Mutex
 	worst := done
 	var writes errgroup.Group
 	writes.SetLimit(parallel)
-	for _, t := range tasks {
+	for _, t := range todo {
 		writes.Go(func() error {
 			sure, err := m.write(ctx, a.scope, t.slot, t.want)
 			mu.Lock()
@@ -244,39 +264,44 @@ func (a *application) write(ctx context.Context, m assigner, tasks []*task) outc
 			return nil
 		})
 	}
-	_ = writes.Wait() // the outcome of each is in its jobs
+	_ = writes.Wait() // the jobs have the errors
 	return worst
 }
 
-// judge gives the error of a write to the jobs that asked for it.
+// judge gives the error of a write to the jobs of its task.
 func (a *application) judge(ctx context.Context, t *task, sure bool, err error) outcome {
-	if err == nil {
-		if sure {
-			return done
-		}
+	switch {
+	case err == nil && sure:
+		return done
+	case err == nil:
 		return unsure
 	}
 	lost := errors.Is(err, errRace)
-	err = a.client.explainWrite(ctx, a.scope, t.slot, t.want, err)
+	err = a.client.explainWrite(ctx, a.scope, t, err)
 	if lost {
 		for _, j := range t.jobs {
 			j.err = err
 		}
 		return again
 	}
-	// One of several that asks for too much does not keep the others from what they ask for.
-	var ensures []*job
-	for _, j := range t.jobs {
-		if j.open() && j.op == jit.Ensure {
-			ensures = append(ensures, j)
-		}
-	}
-	if ctx.Err() == nil && len(ensures) > 0 && len(t.jobs) > 1 {
-		slices.MaxFunc(ensures, func(x, y *job) int { return x.claim.marker.Window.End.Compare(y.claim.marker.Window.End) }).fail(err)
+	if j := t.longest(); j != nil && len(t.jobs) > 1 && ctx.Err() == nil {
+		j.fail(err) // it may have asked for too much; the others try without it
 		return again
 	}
 	for _, j := range t.jobs {
 		j.fail(err)
 	}
 	return done
+}
+
+// longest returns the open Ensure with the latest end, or nil.
+func (t *task) longest() *job {
+	var longest *job
+	for _, j := range t.jobs {
+		if j.op == jit.Ensure && j.open() &&
+			(longest == nil || j.claim.marker.Window.End.After(longest.claim.marker.Window.End)) {
+			longest = j
+		}
+	}
+	return longest
 }

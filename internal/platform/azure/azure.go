@@ -1,60 +1,58 @@
 // Package azure gives temporary access in Azure: a role on a management group, subscription, resource group or
-// resource, for a user, group or service principal. With Privileged Identity Management (PIM) the service itself
-// ends it; a plain role assignment is ended by the sweeper.
+// resource, for a user, group or service principal. With Privileged Identity Management (PIM) Azure itself ends the
+// access; the sweeper ends a plain role assignment.
 //
-// Azure holds one assignment of a principal, a role and a scope. Grants of the same three share it: each of them
-// lays a claim on it, and it lasts until the latest end of all claims.
+// Azure holds one assignment for each principal, role and scope. Grants of the same three share it: each has a claim
+// on it, and it lasts until the latest end of all claims.
 package azure
 
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// kind is the platform's name.
-const kind = "azure"
-
-// pace is how long the platform waits for what.
+// pace holds the waiting times, which tests shorten.
 type pace struct {
-	// tick is the longest pause between two looks at something that is in progress.
+	// tick is the longest pause between two polls.
 	tick time.Duration
-	// recheck is the time after which a plain assignment that was written is read once more: Azure
-	// takes whatever was written last, and another process may have read before we wrote.
+	// recheck is how long after a write a plain assignment is read again: Azure keeps the last write, and another
+	// process may have read before ours.
 	recheck time.Duration
-	// replication bounds the wait for a principal that was made just now.
+	// replication limits the wait for a principal that was just created.
 	replication time.Duration
-	// patience bounds how long one Apply goes on against other writers.
+	// patience limits how long one Apply competes with other writers.
 	patience time.Duration
 }
 
 // Platform is Azure as one identity sees it. It is safe for concurrent use.
 type Platform struct {
-	// OnCall, when set before use, is called before each API request: "read" or "write". It may
-	// be called by several goroutines at a time.
+	// OnCall, if set before use, is called before each API request with "read" or "write", possibly by several
+	// goroutines at a time.
 	OnCall func(op string)
 
 	cfg  Config
 	now  func() time.Time
 	pace pace
 
+	// clock is Azure's time.
+	clock jit.ServerClock
+	// roleIDs holds the id of each [roleOn], and roleNames the name of each id.
+	roleIDs, roleNames sync.Map
+	// written holds the ids that bindings gave as roles.
+	written sync.Map
+	// scopes holds a semaphore for each scope, which its one Apply acquires.
+	scopes sync.Map
+
 	mu     sync.Mutex
 	opened *client // nil until the first call
-	clock  jit.ServerClock
-	// roles are the ids of roles by scope and role, and their names by id, as [client.roleID] and [client.roleName]
-	// found them.
-	roles map[string]string
-	// written are the ids that bindings gave as roles.
-	written map[string]bool
-	// scopes has a token for each scope, which the one Apply that works on it holds.
-	scopes map[string]chan struct{}
-	// sent are the requests of ours that a list may not have yet, by scope.
+	// sent holds our requests by scope for as long as lists may lack them.
 	sent map[string][]*armauthorization.RoleAssignmentScheduleRequest
 }
 
@@ -68,16 +66,16 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 	}
 	return &Platform{
 		cfg: cfg, now: s.Now,
-		pace:  pace{tick: 10 * time.Second, recheck: 2 * time.Second, replication: 2 * time.Minute, patience: 2 * time.Minute},
-		roles: map[string]string{}, written: map[string]bool{}, scopes: map[string]chan struct{}{}, sent: map[string][]*armauthorization.RoleAssignmentScheduleRequest{},
+		pace: pace{tick: 10 * time.Second, recheck: 2 * time.Second, replication: 2 * time.Minute, patience: 2 * time.Minute},
+		sent: map[string][]*armauthorization.RoleAssignmentScheduleRequest{},
 	}, nil
 }
 
 // Kind returns "azure".
-func (p *Platform) Kind() string { return kind }
+func (p *Platform) Kind() string { return "azure" }
 
-// Scopes returns the configured scopes. Without any it finds the subscriptions that can be seen and
-// every scope in them that has an assignment of ours, with one list for each subscription.
+// Scopes returns the configured scopes. Without any it returns the visible subscriptions and every scope in them that
+// has an assignment of ours, with one list call for each subscription.
 func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	if len(p.cfg.Scopes) > 0 {
 		return slices.Clone(p.cfg.Scopes), nil
@@ -90,35 +88,21 @@ func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []string
+	all := slices.Clone(subscriptions)
 	for _, s := range subscriptions {
-		all = append(all, s)
-		within, err := c.claimed(ctx, s)
+		claimed, err := c.listClaimed(ctx, s)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, within...)
+		all = append(all, claimed...)
 	}
-	slices.SortFunc(all, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
-	return slices.CompactFunc(all, strings.EqualFold), nil
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
-// hold takes the token of a scope, or returns the context's error.
+// hold waits until no other Apply works on the scope, or returns the context's error.
 func (p *Platform) hold(ctx context.Context, scope string) (release func(), err error) {
-	p.mu.Lock()
-	token := p.scopes[strings.ToLower(scope)]
-	if token == nil {
-		token = make(chan struct{}, 1)
-		p.scopes[strings.ToLower(scope)] = token
-	}
-	p.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	select {
-	case token <- struct{}{}:
-		return func() { <-token }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	held, _ := p.scopes.LoadOrStore(scope, semaphore.NewWeighted(1))
+	one := held.(*semaphore.Weighted)
+	return func() { one.Release(1) }, one.Acquire(ctx, 1)
 }

@@ -8,19 +8,19 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// claim is what one grant has of an assignment.
+// claim is the share of one grant in an assignment.
 type claim struct {
 	marker jit.Marker
-	// byID: the role was written as an id, and not as its name.
+	// byID: the role was written as an id instead of its name.
 	byID bool
 }
 
 const (
 	// idMark follows the marker of a grant whose role was written as an id.
 	idMark = "#id"
-	// endMark begins the word that says that a grant has given up its claim.
+	// endMark begins the word that gives up a grant's claim.
 	endMark = "ended:"
-	// makerMark begins the word that says for whose claim an assignment was made, once that claim is gone.
+	// makerMark begins the word for the grant that an assignment was made for, once that grant's claim is gone.
 	makerMark = "made:"
 )
 
@@ -32,13 +32,10 @@ func (c claim) String() string {
 	return c.marker.String()
 }
 
-// end is the word that takes the claim back.
-func (c claim) end() string { return endMark + named(c.marker) }
-
-// named is the part of a marker that says which grant it is of.
+// named is the part of a marker that identifies its grant.
 func named(m jit.Marker) string { return m.Owner + ":" + string(m.ID) }
 
-// parseNamed reads what named wrote after a mark.
+// parseNamed reads the output of [named] after a mark.
 func parseNamed(word, mark string) (m jit.Marker, ok bool) {
 	rest, ok := strings.CutPrefix(word, mark)
 	owner, id, _ := strings.Cut(rest, ":")
@@ -46,17 +43,17 @@ func parseNamed(word, mark string) (m jit.Marker, ok bool) {
 	return jit.Marker{Owner: owner, ID: parsed}, ok && err == nil && jit.CheckOwner(owner) == nil
 }
 
-// is reports whether two claims are of one grant.
+// is reports whether the claim belongs to the grant of the marker.
 func (c claim) is(m jit.Marker) bool { return c.marker.Owner == m.Owner && c.marker.ID == m.ID }
 
-// text is what is written on an assignment, or in a request of PIM.
+// text is the content of an assignment's description or of a request's justification.
 type text struct {
 	claims []claim
-	// ended are the markers (owner and id only) of claims that are taken back.
+	// ended identifies the grants whose claims are given up, by owner and id only.
 	ended []jit.Marker
-	// maker is the grant for which the assignment was made; zero when that is one of the claims, or not told.
+	// maker identifies the grant that the assignment was made for; zero if that is one of the claims, or unknown.
 	maker jit.Marker
-	// foreign: there is more in it than that.
+	// foreign: the text has other words too.
 	foreign bool
 }
 
@@ -83,14 +80,17 @@ func parseText(s string) text {
 	return t
 }
 
-// put adds a claim in the place of an older one of the same grant.
-func put(claims []claim, c claim) []claim {
-	return append(drop(claims, c.marker), c)
-}
+// put adds a claim and drops an older one of the same grant.
+func put(claims []claim, c claim) []claim { return append(drop(claims, c.marker), c) }
 
-// drop takes the claim of a grant out.
+// drop removes the claim of a grant.
 func drop(claims []claim, m jit.Marker) []claim {
 	return slices.DeleteFunc(slices.Clone(claims), func(c claim) bool { return c.is(m) })
+}
+
+// holds reports whether a grant has a claim.
+func holds(claims []claim, m jit.Marker) bool {
+	return slices.ContainsFunc(claims, func(c claim) bool { return c.is(m) })
 }
 
 // without returns the claims that are not among others, word for word.
@@ -100,52 +100,52 @@ func without(claims, others []claim) []claim {
 	})
 }
 
+// equal reports whether both hold the same claims, in any order.
+func equal(a, b []claim) bool { return len(without(a, b))+len(without(b, a)) == 0 }
+
 // lastEnd is the latest end of all claims; zero without any.
 func lastEnd(claims []claim) time.Time {
 	var end time.Time
 	for _, c := range claims {
-		if c.marker.Window.End.After(end) {
-			end = c.marker.Window.End
-		}
+		end = later(end, c.marker.Window.End)
 	}
 	return end
 }
 
 // firstStart is the earliest beginning of all claims; zero without any.
 func firstStart(claims []claim) time.Time {
-	var start time.Time
-	for _, c := range claims {
-		if start.IsZero() || c.marker.Window.Start.Before(start) {
-			start = c.marker.Window.Start
-		}
+	if len(claims) == 0 {
+		return time.Time{}
 	}
-	return start
+	return slices.MinFunc(claims, byStart).marker.Window.Start
 }
 
-// live are the claims whose window has not passed.
+func byStart(a, b claim) int { return a.marker.Window.Start.Compare(b.marker.Window.Start) }
+
+// live returns the claims whose window has not passed.
 func live(claims []claim, now time.Time) []claim {
 	return slices.DeleteFunc(slices.Clone(claims), func(c claim) bool { return c.marker.Window.Over(now) })
 }
 
-// gap reports whether there is a time between the claims at which none of them gives access.
+// gap reports whether no claim gives access for some time between two of them.
 func gap(claims []claim) bool {
-	sorted := slices.SortedFunc(slices.Values(claims), func(a, b claim) int { return a.marker.Window.Start.Compare(b.marker.Window.Start) })
-	for i := 1; i < len(sorted); i++ {
-		if sorted[i].marker.Window.Start.After(lastEnd(sorted[:i])) {
+	sorted := slices.SortedFunc(slices.Values(claims), byStart)
+	for i := range sorted {
+		if i > 0 && sorted[i].marker.Window.Start.After(lastEnd(sorted[:i])) {
 			return true
 		}
 	}
 	return false
 }
 
-// words writes claims and what has ended as one text.
+// words writes claims, and claims that are given up, as the words of a text.
 func words(claims, ended []claim) []string {
 	var all []string
 	for _, c := range claims {
 		all = append(all, c.String())
 	}
 	for _, c := range ended {
-		all = append(all, c.end())
+		all = append(all, endMark+named(c.marker))
 	}
 	return all
 }

@@ -3,6 +3,7 @@ package azure
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -14,19 +15,19 @@ import (
 )
 
 const (
-	// callTimeout bounds one try of an API request.
+	// callTimeout limits one try of an API request.
 	callTimeout = time.Minute
-	// retries is how often a request is repeated that was throttled or got no answer. Between two the client
-	// waits for as long as the service says in Retry-After, at most maxRetryDelay, or for a growing time.
+	// retries is how often the client repeats a request that was throttled or got no answer. In between it waits as
+	// long as Retry-After asks for, at most maxRetryDelay, or for a growing time.
 	retries       = 6
 	maxRetryDelay = time.Minute
-	// parallel is how many writes one Apply makes at a time.
+	// parallel is the number of writes that one Apply makes at a time.
 	parallel = 8
-	// here selects what holds at a scope: its own assignments and those of the scopes above it.
+	// here selects what applies to a scope: its own assignments and those of the scopes above it.
 	here = "atScope()"
 )
 
-// client is an open way to the Resource Manager.
+// client makes requests to the Resource Manager.
 type client struct {
 	platform      *Platform
 	assignments   *armauthorization.RoleAssignmentsClient
@@ -36,16 +37,15 @@ type client struct {
 	subscriptions *armsubscriptions.Client
 }
 
-// nobody is the credential for an endpoint on this machine that asks for none.
+// nobody is the credential for an endpoint on this machine that needs none.
 type nobody struct{}
 
-// GetToken returns a token that says nothing.
+// GetToken returns a token without a meaning.
 func (nobody) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	return azcore.AccessToken{Token: "anonymous", ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// client opens the way to the service at the first use. What fails is tried again at the next
-// call: a file may appear meanwhile.
+// client returns the client, which the first call creates. An error is not kept: a missing file may appear later.
 func (p *Platform) client() (*client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,31 +59,32 @@ func (p *Platform) client() (*client, error) {
 	endpoints, unencrypted := p.cfg.cloud()
 	options := &arm.ClientOptions{DisableRPRegistration: true, ClientOptions: policy.ClientOptions{
 		Cloud: endpoints, InsecureAllowCredentialWithHTTP: unencrypted,
-		Telemetry:        policy.TelemetryOptions{ApplicationID: "terraform-provider-jit"},
-		Retry:            policy.RetryOptions{MaxRetries: retries, RetryDelay: p.pace.tick / 10, MaxRetryDelay: maxRetryDelay, TryTimeout: callTimeout},
+		Telemetry: policy.TelemetryOptions{ApplicationID: "terraform-provider-jit"},
+		Retry: policy.RetryOptions{
+			MaxRetries: retries, RetryDelay: p.pace.tick / 10, MaxRetryDelay: maxRetryDelay, TryTimeout: callTimeout,
+		},
 		PerRetryPolicies: []policy.Policy{watch{p}},
 	}}
-	c := &client{platform: p}
-	if c.assignments, err = armauthorization.NewRoleAssignmentsClient("", credential, options); err != nil {
+	authorization, err := armauthorization.NewClientFactory("", credential, options)
+	if err != nil {
 		return nil, err
 	}
-	if c.schedules, err = armauthorization.NewRoleAssignmentSchedulesClient(credential, options); err != nil {
+	visible, err := armsubscriptions.NewClient(credential, options)
+	if err != nil {
 		return nil, err
 	}
-	if c.requests, err = armauthorization.NewRoleAssignmentScheduleRequestsClient(credential, options); err != nil {
-		return nil, err
+	p.opened = &client{
+		platform:      p,
+		assignments:   authorization.NewRoleAssignmentsClient(),
+		schedules:     authorization.NewRoleAssignmentSchedulesClient(),
+		requests:      authorization.NewRoleAssignmentScheduleRequestsClient(),
+		definitions:   authorization.NewRoleDefinitionsClient(),
+		subscriptions: visible,
 	}
-	if c.definitions, err = armauthorization.NewRoleDefinitionsClient(credential, options); err != nil {
-		return nil, err
-	}
-	if c.subscriptions, err = armsubscriptions.NewClient(credential, options); err != nil {
-		return nil, err
-	}
-	p.opened = c
-	return c, nil
+	return p.opened, nil
 }
 
-// watch tells the hook of each request and keeps the Date of each answer.
+// watch calls the hook before each request and reads the clock of each answer.
 type watch struct{ platform *Platform }
 
 // Do makes the request.
@@ -96,14 +97,13 @@ func (w watch) Do(r *policy.Request) (*http.Response, error) {
 		hook(op)
 	}
 	answer, err := r.Next()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		w.platform.clock.Read(answer.Header, w.platform.now())
 	}
-	w.platform.clock.Read(answer.Header, w.platform.now())
-	return answer, nil
+	return answer, err
 }
 
-// serviceNow is the service's time, by its latest answer.
+// serviceNow is Azure's time, by its latest answer.
 func (p *Platform) serviceNow() time.Time {
 	if remote := p.clock.Latest().Remote; !remote.IsZero() {
 		return remote
@@ -124,81 +124,65 @@ func all[P, T any](ctx context.Context, pager *runtime.Pager[P], items func(P) [
 	return found, nil
 }
 
-// listAssignments lists the role assignments that the filter selects.
-func (c *client) listAssignments(ctx context.Context, scope, filter string) ([]*armauthorization.RoleAssignment, error) {
-	options := &armauthorization.RoleAssignmentsClientListForScopeOptions{}
-	if filter != "" {
-		options.Filter = &filter
-	}
-	found, err := all(ctx, c.assignments.NewListForScopePager(scope, options),
+// listAssignments lists the role assignments that the filter selects; nil selects all of a scope and below it.
+func (c *client) listAssignments(ctx context.Context, scope string, filter *string) ([]*armauthorization.RoleAssignment, error) {
+	found, err := all(ctx, c.assignments.NewListForScopePager(scope,
+		&armauthorization.RoleAssignmentsClientListForScopeOptions{Filter: filter}),
 		func(page armauthorization.RoleAssignmentsClientListForScopeResponse) []*armauthorization.RoleAssignment {
-			return page.Value
+			return slices.DeleteFunc(page.Value, func(a *armauthorization.RoleAssignment) bool { return a.Properties == nil })
 		})
-	return found, c.explain(ctx, "list the role assignments of "+scope, err)
+	return found, explain(ctx, "list the role assignments of "+scope, err)
 }
 
-// listSchedules lists the schedules that hold at a scope.
+// listSchedules lists the schedules that apply to a scope.
 func (c *client) listSchedules(ctx context.Context, scope string) ([]*armauthorization.RoleAssignmentSchedule, error) {
-	filter := here
-	found, err := all(ctx, c.schedules.NewListForScopePager(scope, &armauthorization.RoleAssignmentSchedulesClientListForScopeOptions{Filter: &filter}),
+	found, err := all(ctx, c.schedules.NewListForScopePager(scope,
+		&armauthorization.RoleAssignmentSchedulesClientListForScopeOptions{Filter: new(here)}),
 		func(page armauthorization.RoleAssignmentSchedulesClientListForScopeResponse) []*armauthorization.RoleAssignmentSchedule {
-			return page.Value
+			return slices.DeleteFunc(page.Value, func(s *armauthorization.RoleAssignmentSchedule) bool { return s.Properties == nil })
 		})
-	return found, c.explain(ctx, "list the schedules of "+scope, err)
+	return found, explain(ctx, "list the schedules of "+scope, err)
 }
 
-// listRequests lists the requests that the filter selects.
-func (c *client) listRequests(ctx context.Context, scope, filter string) ([]*armauthorization.RoleAssignmentScheduleRequest, error) {
-	options := &armauthorization.RoleAssignmentScheduleRequestsClientListForScopeOptions{}
-	if filter != "" {
-		options.Filter = &filter
-	}
-	found, err := all(ctx, c.requests.NewListForScopePager(scope, options),
-		func(page armauthorization.RoleAssignmentScheduleRequestsClientListForScopeResponse) []*armauthorization.RoleAssignmentScheduleRequest {
-			return page.Value
+// listRequests lists the requests that the filter selects; nil selects all of a scope and below it.
+func (c *client) listRequests(ctx context.Context, scope string, filter *string) ([]*request, error) {
+	found, err := all(ctx, c.requests.NewListForScopePager(scope,
+		&armauthorization.RoleAssignmentScheduleRequestsClientListForScopeOptions{Filter: filter}),
+		func(page armauthorization.RoleAssignmentScheduleRequestsClientListForScopeResponse) []*request {
+			return slices.DeleteFunc(page.Value, func(r *request) bool { return r.Properties == nil })
 		})
-	return found, c.explain(ctx, "list the requests of "+scope, err)
+	return found, explain(ctx, "list the requests of "+scope, err)
 }
 
 // listSubscriptions lists the subscriptions that the credentials can see, as scopes.
-func (c *client) listSubscriptions(ctx context.Context) ([]string, error) {
-	found, err := all(ctx, c.subscriptions.NewListPager(nil), func(page armsubscriptions.ClientListResponse) []*armsubscriptions.Subscription { return page.Value })
-	if err != nil {
-		return nil, c.explain(ctx, "list the subscriptions", err)
-	}
-	var scopes []string
+func (c *client) listSubscriptions(ctx context.Context) (scopes []string, err error) {
+	found, err := all(ctx, c.subscriptions.NewListPager(nil),
+		func(page armsubscriptions.ClientListResponse) []*armsubscriptions.Subscription { return page.Value })
 	for _, s := range found {
 		if scope, err := parseScope(value(s.ID)); err == nil {
 			scopes = append(scopes, scope)
 		}
 	}
-	return scopes, nil
+	return scopes, explain(ctx, "list the subscriptions", err)
 }
 
-// claimed lists the scopes at and below a subscription that have an assignment of ours.
-func (c *client) claimed(ctx context.Context, subscription string) ([]string, error) {
-	var scopes []string
-	add := func(scope *string, text string) {
-		if len(parseText(text).claims) > 0 {
-			if s, err := parseScope(value(scope)); err == nil {
-				scopes = append(scopes, s)
-			}
+// listClaimed lists the scopes at and below a subscription that have an assignment of ours.
+func (c *client) listClaimed(ctx context.Context, subscription string) (scopes []string, err error) {
+	add := func(scope, text *string) {
+		if canonical, err := parseScope(value(scope)); err == nil && len(parseText(value(text)).claims) > 0 {
+			scopes = append(scopes, canonical)
 		}
 	}
 	if c.platform.cfg.Assignment == rbacAssignment {
-		found, err := c.listAssignments(ctx, subscription, "")
+		found, err := c.listAssignments(ctx, subscription, nil)
 		for _, a := range found {
-			if a.Properties != nil {
-				add(a.Properties.Scope, value(a.Properties.Description))
-			}
+			add(a.Properties.Scope, a.Properties.Description)
 		}
 		return scopes, err
 	}
-	found, err := c.listRequests(ctx, subscription, "")
+	found, err := c.listRequests(ctx, subscription, nil)
 	for _, r := range found {
-		if r.Properties != nil {
-			add(r.Properties.Scope, value(r.Properties.Justification))
-		}
+		add(r.Properties.Scope, r.Properties.Justification)
 	}
 	return scopes, err
 }

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -21,15 +22,15 @@ const (
 	rbacAssignment = "rbac"
 )
 
-// Config says which cloud, as whom, and how roles are assigned. Empty, it is the public cloud with PIM and the
-// ambient credentials.
+// Config selects the cloud, the identity and the way to assign roles. The zero value selects the public cloud, PIM and
+// the ambient credentials.
 type Config struct {
 	// Assignment is "pim" (the default) or "rbac".
 	Assignment string `tfsdk:"assignment" json:"assignment"`
 	// Environment is the cloud: "public" (the default), "usgovernment" or "china".
 	Environment string `tfsdk:"environment" json:"environment"`
-	// Endpoint is the URL of the Resource Manager instead of the cloud's. On loopback without credentials, none are
-	// looked for.
+	// Endpoint is the URL of the Resource Manager instead of the cloud's. On loopback, requests carry no credentials
+	// unless the configuration has some.
 	Endpoint string `tfsdk:"endpoint" json:"endpoint"`
 	// TenantID is the tenant to sign in to.
 	TenantID string `tfsdk:"tenant_id" json:"tenant_id"`
@@ -37,9 +38,9 @@ type Config struct {
 	ClientID string `tfsdk:"client_id" json:"client_id"`
 	// ClientSecret is a secret of the application.
 	ClientSecret string `tfsdk:"client_secret" json:"client_secret"`
-	// FederatedTokenFile is the path of a file with a token of another identity provider that the application trusts.
+	// FederatedTokenFile is the path of a token from another identity provider that the application trusts.
 	FederatedTokenFile string `tfsdk:"federated_token_file" json:"federated_token_file"`
-	// Scopes are where grants are looked for that the ledger does not know. Empty: the subscriptions that can be seen.
+	// Scopes are searched for grants that the ledger does not know. Empty: the visible subscriptions.
 	Scopes []string `tfsdk:"scopes" json:"scopes"`
 }
 
@@ -47,24 +48,19 @@ var clouds = map[string]cloud.Configuration{
 	"public": cloud.AzurePublic, "usgovernment": cloud.AzureGovernment, "china": cloud.AzureChina,
 }
 
-// check refuses a configuration that cannot be right, and fills in what is left out.
+// check refuses an invalid configuration and fills in the defaults.
 func (cfg Config) check() (Config, error) {
-	if cfg.Assignment == "" {
-		cfg.Assignment = pimAssignment
-	}
-	if cfg.Environment == "" {
-		cfg.Environment = "public"
-	}
+	cfg.Assignment = cmp.Or(cfg.Assignment, pimAssignment)
+	cfg.Environment = cmp.Or(cfg.Environment, "public")
 	if cfg.Assignment != pimAssignment && cfg.Assignment != rbacAssignment {
-		return cfg, jit.Invalid("assignment", `write "pim" for assignments that Azure ends, or "rbac" for those that the sweeper ends`, "%q is not a way to assign a role", cfg.Assignment)
+		return cfg, jit.Invalid("assignment", `write "pim" for assignments that Azure ends, or "rbac" for those that `+
+			"the sweeper ends", "%q is not a way to assign a role", cfg.Assignment)
 	}
 	if _, ok := clouds[cfg.Environment]; !ok {
-		return cfg, jit.Invalid("environment", `write "public", "usgovernment" or "china"`, "%q is not a cloud", cfg.Environment)
+		return cfg, jit.Invalid("environment", `write "public", "usgovernment" or "china"`,
+			"%q is not a cloud", cfg.Environment)
 	}
-	if err := cfg.checkEndpoint(); err != nil {
-		return cfg, err
-	}
-	if err := cfg.checkCredentials(); err != nil {
+	if err := cmp.Or(cfg.checkEndpoint(), cfg.checkIDs(), cfg.checkCredentials()); err != nil {
 		return cfg, err
 	}
 	scopes := slices.Clone(cfg.Scopes)
@@ -86,8 +82,9 @@ func (cfg Config) checkEndpoint() error {
 	const hint = `write for example endpoint = "https://management.internal.example.com"`
 	u, err := url.Parse(cfg.Endpoint)
 	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		// Not the value: a URL that cannot be read may hide a password anywhere.
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		// The value is not shown: a URL that cannot be parsed may hide a password anywhere.
 		return jit.Invalid("endpoint", hint, "it is not the URL of a host; it takes http:// or https:// and a host")
 	case u.Scheme == "http" && !loopback(u):
 		return jit.Invalid("endpoint", hint, "http://%s would send the token unencrypted", u.Host)
@@ -95,39 +92,43 @@ func (cfg Config) checkEndpoint() error {
 	return nil
 }
 
-func (cfg Config) checkCredentials() error {
+func (cfg Config) checkIDs() error {
 	for _, id := range []struct{ attribute, value string }{{"tenant_id", cfg.TenantID}, {"client_id", cfg.ClientID}} {
-		if id.value != "" && !guidForm.MatchString(strings.ToLower(id.value)) {
-			return jit.Invalid(id.attribute, "copy it from the overview of the application in the portal", "%q is not an id; it looks like 3f2b8c1e-0000-4000-8000-000000000000", id.value)
+		if id.value != "" && !isID(strings.ToLower(id.value)) {
+			return jit.Invalid(id.attribute, "copy it from the overview of the application in the portal",
+				"%q is not an id; it looks like 3f2b8c1e-0000-4000-8000-000000000000", id.value)
 		}
-	}
-	secrets := 0
-	for _, s := range []struct{ attribute, value string }{{"client_secret", cfg.ClientSecret}, {"federated_token_file", cfg.FederatedTokenFile}} {
-		if s.value == "" {
-			continue
-		}
-		secrets++
-		if cfg.TenantID == "" || cfg.ClientID == "" {
-			return jit.Invalid(s.attribute, "write tenant_id and client_id beside it", "the target has %s and not both tenant_id and client_id", s.attribute)
-		}
-	}
-	switch {
-	case secrets == 2:
-		return jit.Invalid("federated_token_file", "leave one of the two out", "both client_secret and federated_token_file are given")
-	case secrets == 0 && cfg.ClientID != "":
-		return jit.Invalid("client_id", "add client_secret or federated_token_file, or leave client_id out to use the credentials of the environment", "the target has client_id and nothing to sign in with")
 	}
 	return nil
 }
 
-// loopback reports whether the URL is of this machine.
+func (cfg Config) checkCredentials() error {
+	attribute := "client_secret"
+	if cfg.FederatedTokenFile != "" {
+		attribute = "federated_token_file"
+	}
+	secret := cfg.ClientSecret != "" || cfg.FederatedTokenFile != ""
+	switch {
+	case cfg.ClientSecret != "" && cfg.FederatedTokenFile != "":
+		return jit.Invalid(attribute, "leave one of the two out", "both client_secret and federated_token_file are given")
+	case secret && (cfg.TenantID == "" || cfg.ClientID == ""):
+		return jit.Invalid(attribute, "write tenant_id and client_id too",
+			"the target has %s and not both tenant_id and client_id", attribute)
+	case !secret && cfg.ClientID != "":
+		return jit.Invalid("client_id", "add client_secret or federated_token_file, "+
+			"or leave client_id out to use the credentials of the environment",
+			"the target has client_id and nothing to sign in with")
+	}
+	return nil
+}
+
+// loopback reports whether the URL names this machine.
 func loopback(u *url.URL) bool {
 	ip, err := netip.ParseAddr(u.Hostname())
 	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// cloud returns the endpoints to use, and whether tokens may go over an unencrypted connection, which stays on this
-// machine.
+// cloud returns the endpoints, and whether tokens may use an unencrypted connection, which stays on this machine.
 func (cfg Config) cloud() (c cloud.Configuration, unencrypted bool) {
 	c = clouds[cfg.Environment]
 	if cfg.Endpoint == "" {
@@ -141,13 +142,13 @@ func (cfg Config) cloud() (c cloud.Configuration, unencrypted bool) {
 	}, strings.HasPrefix(cfg.Endpoint, "http://")
 }
 
-// anonymous reports whether no credentials are to be looked for.
+// anonymous reports whether requests carry no credentials.
 func (cfg Config) anonymous() bool {
 	u, err := url.Parse(cfg.Endpoint)
 	return err == nil && cfg.Endpoint != "" && loopback(u) && cfg.TenantID == "" && cfg.ClientID == ""
 }
 
-// credential returns who to sign in as. It makes no call.
+// credential returns the identity to sign in as. It makes no call.
 func (cfg Config) credential() (azcore.TokenCredential, error) {
 	c, _ := cfg.cloud()
 	options := azcore.ClientOptions{Cloud: c}
@@ -157,19 +158,23 @@ func (cfg Config) credential() (azcore.TokenCredential, error) {
 	case cfg.anonymous():
 		return nobody{}, nil
 	case cfg.ClientSecret != "":
-		found, err = azidentity.NewClientSecretCredential(cfg.TenantID, cfg.ClientID, cfg.ClientSecret, &azidentity.ClientSecretCredentialOptions{ClientOptions: options})
+		found, err = azidentity.NewClientSecretCredential(cfg.TenantID, cfg.ClientID, cfg.ClientSecret,
+			&azidentity.ClientSecretCredentialOptions{ClientOptions: options})
 	case cfg.FederatedTokenFile != "":
 		if _, err := os.Stat(cfg.FederatedTokenFile); err != nil {
-			return nil, &jit.Error{Attribute: "federated_token_file", Problem: fmt.Sprintf("the file %q cannot be read", cfg.FederatedTokenFile),
-				Hint: "write the path that the CI system or the cluster puts the token at", Err: err}
+			return nil, &jit.Error{Attribute: "federated_token_file", Err: err,
+				Problem: fmt.Sprintf("the file %q cannot be read", cfg.FederatedTokenFile),
+				Hint:    "write the path where the CI system or the cluster puts the token"}
 		}
 		found, err = azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
 			ClientOptions: options, TenantID: cfg.TenantID, ClientID: cfg.ClientID, TokenFilePath: cfg.FederatedTokenFile})
 	default:
-		found, err = azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options, TenantID: cfg.TenantID})
+		found, err = azidentity.NewDefaultAzureCredential(
+			&azidentity.DefaultAzureCredentialOptions{ClientOptions: options, TenantID: cfg.TenantID})
 	}
 	if err != nil {
-		return nil, &jit.Error{Problem: "the target's credentials cannot be used: " + oneLine(err.Error()), Hint: "check tenant_id, client_id and what is beside them", Err: err}
+		return nil, &jit.Error{Problem: "the target's credentials cannot be used: " + oneLine(err.Error()),
+			Hint: "check tenant_id, client_id and the secret or token", Err: err}
 	}
 	return found, nil
 }

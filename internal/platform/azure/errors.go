@@ -17,7 +17,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// The codes of errors that mean something to us.
+// Azure's error codes that this package acts on.
 const (
 	assignmentExists      = "RoleAssignmentExists"
 	assignmentAbsent      = "RoleAssignmentDoesNotExist"
@@ -34,101 +34,113 @@ const (
 	roleDefinitionMissing = "RoleDefinitionDoesNotExist"
 )
 
-// errRace: what was read is not there any more as it was read.
+// errRace: the assignment has changed since it was read.
 var errRace = errors.New("another writer was faster")
 
-// errSlow: too much time has passed since the scope was read.
-var errSlow = errors.New("what was read is not of now")
+// errSlow: the read is too old to write by.
+var errSlow = errors.New("the scope was read too long ago")
 
 func race(err error) error { return fmt.Errorf("%w: %w", errRace, err) }
 
-// codeOf is the service's code of an error; empty where it has none.
-func codeOf(err error) string {
-	var answered *azcore.ResponseError
-	if errors.As(err, &answered) {
-		return answered.ErrorCode
-	}
-	return ""
+// answerOf returns Azure's error answer; the zero value for other errors.
+func answerOf(err error) azcore.ResponseError {
+	var answer *azcore.ResponseError
+	errors.As(err, &answer)
+	return value(answer)
 }
 
-// isGone reports whether the service says that what was asked about is not there. A 404 without a code of the service
+// codeOf returns Azure's code of an error; empty without one.
+func codeOf(err error) string { return answerOf(err).ErrorCode }
+
+// isGone reports whether Azure says that the subject of a request does not exist. A 404 without one of Azure's codes
 // comes from something in between, such as a proxy, and says nothing.
 func isGone(err error) bool {
-	var answered *azcore.ResponseError
-	return errors.As(err, &answered) && answered.StatusCode == http.StatusNotFound && answered.ErrorCode != ""
+	return answerOf(err).StatusCode == http.StatusNotFound && codeOf(err) != ""
 }
 
-// said is what the service says of an error, on one line.
-func said(answered *azcore.ResponseError) string {
+// said returns the message of Azure's error answer, on one line.
+func said(err error) string {
+	answer := answerOf(err)
 	var body struct {
 		Error struct{ Message string }
 	}
-	if answered.RawResponse != nil {
-		if text, err := runtime.Payload(answered.RawResponse); err == nil && json.Unmarshal(text, &body) == nil && body.Error.Message != "" {
+	if answer.RawResponse != nil {
+		text, err := runtime.Payload(answer.RawResponse)
+		if err == nil && json.Unmarshal(text, &body) == nil && body.Error.Message != "" {
 			return oneLine(body.Error.Message)
 		}
 	}
-	return fmt.Sprintf("%s (HTTP status %d)", answered.ErrorCode, answered.StatusCode)
+	return fmt.Sprintf("%s (HTTP status %d)", answer.ErrorCode, answer.StatusCode)
 }
 
-// oneLine puts a message on one line, for people.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 var action = regexp.MustCompile(`Microsoft\.[A-Za-z]+(/[A-Za-z]+)+`)
 
-// explain turns the error of a request into words; nil stays nil.
-func (c *client) explain(ctx context.Context, doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	var told *jit.Error
-	var answered *azcore.ResponseError
-	var refused *azidentity.AuthenticationFailedError
-	var request *url.Error
+// explain describes the error of a request for people; nil stays nil. The SDK's own errors are whole HTTP answers of
+// many lines.
+func explain(ctx context.Context, doing string, err error) error {
+	var user *jit.Error
 	switch {
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return fmt.Errorf("%s: %w", doing, err)
+	case err == nil:
+		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %w", doing, ctx.Err())
-	case errors.As(err, &told):
-		return err
-	case errors.As(err, &answered) && answered.StatusCode == http.StatusUnauthorized:
-		return &jit.Error{Problem: "Azure does not accept the target's credentials: " + said(answered), Hint: "`az account show` tells who is signed in; tenant_id, client_id and what is beside them have to be of the same tenant as the scope", Err: err}
-	case errors.As(err, &answered) && answered.ErrorCode == noLicence:
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: the tenant has no licence for PIM: %s", doing, said(answered)),
-			Hint: `have Microsoft Entra ID P2 or ID Governance licensed, or write assignment = "rbac" on the target, with assignments that the sweeper ends`, Err: err}
-	case errors.As(err, &answered) && answered.StatusCode == http.StatusForbidden:
-		hint := "give the target's identity the role JIT operator of the guide on that scope"
-		if name := action.FindString(said(answered)); name != "" {
-			hint = fmt.Sprintf("add %s to the role of the target's identity; the guide has a role with all that is needed", name)
+		if !errors.Is(err, ctx.Err()) {
+			err = ctx.Err()
 		}
-		return &jit.Error{Problem: fmt.Sprintf("the target's identity may not %s: %s", doing, said(answered)), Hint: hint, Err: err}
-	case errors.As(err, &answered) && answered.StatusCode == http.StatusTooManyRequests:
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: Azure takes no more requests at the moment, after %d tries", doing, retries+1), Hint: "apply again in some minutes, with a lower -parallelism", Err: err}
-	case errors.As(err, &answered):
-		return fmt.Errorf("%s: Azure says %s%w", doing, said(answered), quiet{err})
-	case strings.Contains(err.Error(), "DefaultAzureCredential"):
-		return &jit.Error{Problem: "there are no credentials for Azure", Hint: "sign in with `az login`, set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or write client_id with client_secret or federated_token_file on the target", Err: quiet{err}}
-	case errors.As(err, &refused):
-		return &jit.Error{Problem: "the target cannot sign in to Azure: " + oneLine(firstLine(err)), Hint: "check tenant_id, client_id and the secret or token beside them", Err: quiet{err}}
-	case errors.As(err, &request):
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from %s: %s", doing, hostOf(request.URL), oneLine(request.Err.Error())), Hint: "check environment and endpoint of the target, and the network between", Err: quiet{err}}
+		return fmt.Errorf("%s: %w", doing, err)
+	case errors.As(err, &user):
+		return err
+	case answerOf(err).StatusCode != 0:
+		return explainAnswer(doing, err)
 	}
-	return fmt.Errorf("%s: %w", doing, err)
+	return explainSilence(doing, err)
 }
 
-// quiet keeps an error for errors.As and says nothing: the SDK's errors are whole answers, of many lines.
-type quiet struct{ error }
+// explainAnswer describes an error that Azure answered with.
+func explainAnswer(doing string, err error) error {
+	answer := answerOf(err)
+	fail := func(hint, format string, args ...any) error {
+		return &jit.Error{Problem: fmt.Sprintf(format, args...), Hint: hint, Err: err}
+	}
+	switch {
+	case answer.StatusCode == http.StatusUnauthorized:
+		return fail("`az account show` names the identity; its tenant must be that of the scope",
+			"Azure does not accept the target's credentials: %s", said(err))
+	case answer.ErrorCode == noLicence:
+		return fail(`get a licence for Microsoft Entra ID P2 or ID Governance, or write assignment = "rbac" on the target `+
+			"for assignments that the sweeper ends", "cannot %s: the tenant has no licence for PIM: %s", doing, said(err))
+	case answer.StatusCode == http.StatusForbidden:
+		hint := "give the target's identity the role JIT operator of the guide on that scope"
+		if name := action.FindString(said(err)); name != "" {
+			hint = fmt.Sprintf("add %s to the role of the target's identity; the guide has a complete role", name)
+		}
+		return fail(hint, "the target's identity may not %s: %s", doing, said(err))
+	case answer.StatusCode == http.StatusTooManyRequests:
+		return fail("apply again in some minutes, with a lower -parallelism",
+			"cannot %s: Azure takes no more requests at the moment, after %d tries", doing, retries+1)
+	}
+	return fail("", "%s: Azure says %s", doing, said(err))
+}
 
-// Error is empty.
-func (quiet) Error() string { return "" }
-
-// Unwrap returns the error.
-func (q quiet) Unwrap() error { return q.error }
-
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
+// explainSilence describes an error of a request that Azure did not answer.
+func explainSilence(doing string, err error) error {
+	var refused *azidentity.AuthenticationFailedError
+	var unanswered *url.Error
+	switch {
+	case strings.Contains(err.Error(), "DefaultAzureCredential"):
+		return &jit.Error{Problem: "there are no credentials for Azure", Err: err,
+			Hint: "sign in with `az login`, set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, " +
+				"or write client_id with client_secret or federated_token_file on the target"}
+	case errors.As(err, &refused):
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		return &jit.Error{Problem: "the target cannot sign in to Azure: " + oneLine(first), Err: err,
+			Hint: "check tenant_id, client_id and the secret or token"}
+	case errors.As(err, &unanswered):
+		return &jit.Error{Err: err, Hint: "check environment and endpoint of the target, and the network between",
+			Problem: fmt.Sprintf("cannot %s: no answer from %s: %s", doing, hostOf(unanswered.URL), oneLine(unanswered.Err.Error()))}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 func hostOf(s string) string {
@@ -139,59 +151,71 @@ func hostOf(s string) string {
 }
 
 // explainWrite says why an assignment was not written.
-func (c *client) explainWrite(ctx context.Context, scope string, s *slot, want []claim, err error) error {
-	role, _ := c.cachedRole("\n" + s.role)
-	if role == "" {
-		role = s.role
+func (c *client) explainWrite(ctx context.Context, scope string, t *task, err error) error {
+	role, who := t.slot.role, t.slot.who
+	if known, ok := c.platform.roleNames.Load(role); ok {
+		role = known.(string)
 	}
-	doing := fmt.Sprintf("assign %s to %s on %s", role, s.who, scope)
-	if len(want) == 0 {
-		doing = fmt.Sprintf("take %s from %s on %s", role, s.who, scope)
+	if ctx.Err() == nil {
+		if err := explainRefusal(scope, role, who, err); err != nil {
+			return err
+		}
 	}
-	var answered *azcore.ResponseError
-	if ctx.Err() != nil || !errors.As(err, &answered) {
-		return c.explain(ctx, doing, err)
+	doing := fmt.Sprintf("assign %s to %s on %s", role, who, scope)
+	if len(t.want) == 0 {
+		doing = fmt.Sprintf("take %s from %s on %s", role, who, scope)
 	}
+	return explain(ctx, doing, err)
+}
+
+// explainRefusal describes an answer that blames the role, the principal or the scope; nil for others.
+func explainRefusal(scope, role string, who principal, err error) error {
 	fail := func(attribute, hint, format string, args ...any) error {
-		return &jit.Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...), Hint: hint, Err: quiet{err}}
+		return &jit.Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...) + ": " + said(err), Hint: hint, Err: err}
 	}
-	switch answered.ErrorCode {
+	switch codeOf(err) {
 	case policyVeto:
-		return fail("role", "ask for what the settings permit, or have them changed: Privileged Identity Management, Azure resources, Settings, "+role,
-			"the PIM settings of the role %q on %s do not permit it: %s", role, scope, said(answered))
+		return fail("role", "ask for what the settings permit, or have them changed: "+
+			"Privileged Identity Management, Azure resources, Settings, "+role,
+			"the PIM settings of the role %q on %s do not permit it", role, scope)
 	case principalMissing, subjectMissing:
-		return fail("principal", "look up its object id; the id of an application is not that of its service principal", "there is no principal with the object id %s in the tenant: %s", s.who.id, said(answered))
+		return fail("principal", "look up its object id; an application and its service principal have different ids",
+			"there is no principal with the object id %s in the tenant", who.id)
 	case principalOther:
-		return fail("principal", "write user:, group: or servicePrincipal:, as it is", "%s is of another kind: %s", s.who, said(answered))
+		return fail("principal", "write user:, group: or servicePrincipal:, as it is", "%s is of another kind", who)
 	case roleDefinitionMissing:
-		return fail("role", "`az role definition list --scope "+scope+"` lists those that there are", "there is no role %q that can be assigned on %s", role, scope)
+		return noSuchRole(scope, role, "", err)
 	case assignmentExists:
-		return fail("principal", "apply again in some minutes; if it stays, remove that assignment first", "%s has %s on %s already, and no grant accounts for it: %s", s.who, role, scope, said(answered))
+		return fail("principal", "apply again in some minutes; if it stays, remove that assignment first",
+			"%s has %s on %s already, and no grant accounts for it", who, role, scope)
 	case assignmentLimit:
-		return fail("scope", "remove assignments that nobody needs; the limit is of Azure", "no more roles can be assigned in this subscription: %s", said(answered))
+		return fail("scope", "remove assignments that nobody needs; Azure sets the limit",
+			"no more roles can be assigned in this subscription")
 	}
 	if isGone(err) {
-		return noSuchScope(scope, answered)
+		return noSuchScope(scope, err)
 	}
-	return c.explain(ctx, doing, err)
+	return nil
 }
 
-// noSuchScope: Azure cannot find where to grant.
-func noSuchScope(scope string, answered *azcore.ResponseError) error {
-	return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("there is no %s: %s", scope, said(answered)), Hint: "correct the scope; `az resource show --ids …` and `az group list` tell what there is", Err: quiet{answered}}
+// noSuchScope says that Azure cannot find the scope of a grant.
+func noSuchScope(scope string, err error) error {
+	return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("there is no %s: %s", scope, said(err)),
+		Hint: "correct the scope; `az group list` and `az resource list` show what exists", Err: err}
 }
 
-// otherKind: the principal is not what it was said to be.
+// otherKind says that a principal is not of the kind that the grant names.
 func otherKind(wanted, is principal) error {
-	return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("%s is a %s", wanted, is.kind), Hint: fmt.Sprintf("write principal = %q", is), Err: jit.ErrInvalid}
+	return jit.Invalid("principal", fmt.Sprintf("write principal = %q", is), "%s is a %s", wanted, is.kind)
 }
 
-// standing: the principal has the access already, and it is not ours to end.
+// standing says that the principal has the access already from an assignment that is not ours to end.
 func (s *slot) standing(scope string) error {
 	until := "without an end"
 	if !s.end.IsZero() {
 		until = "until " + jit.FormatTime(s.end)
 	}
-	return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("%s has this role on %s already, %s (%s); Azure holds one assignment of it, and its end would not be the grant's", s.who, scope, until, s.detail),
-		Hint: "remove that assignment first, or do without the grant"}
+	return &jit.Error{Attribute: "principal", Hint: "remove that assignment first, or delete the grant",
+		Problem: fmt.Sprintf("%s has this role on %s already, %s (%s); "+
+			"Azure holds one assignment of it, whose end would not be the grant's", s.who, scope, until, s.detail)}
 }

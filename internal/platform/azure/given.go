@@ -11,9 +11,9 @@ import (
 // (https://learn.microsoft.com/azure/role-based-access-control/deny-assignments).
 const everyone = "00000000-0000-0000-0000-000000000000"
 
-// Given tells the names of a role: its own, the id of its definition, and the definition's path. Which name belongs to
-// which id only Azure knows. A scope holds everything below it; what a management group holds cannot be
-// told from its name, so it may be any subscription. Names match in any case.
+// Given returns the names of a role: its own, the id of its definition, and the definition's path. Only Azure knows
+// which name has which id. A scope includes everything below it. The name of a management group does not tell what it
+// includes, so it may be any subscription. Names are case-insensitive.
 func (p *Platform) Given(ctx context.Context, b jit.Binding, ask bool) (jit.Given, error) {
 	g := jit.AsWritten(b)
 	g.AnyCase = true
@@ -21,7 +21,7 @@ func (p *Platform) Given(ctx context.Context, b jit.Binding, ask bool) (jit.Give
 	if err != nil {
 		return g, err
 	}
-	// An object id is one principal, whatever it is called.
+	// An object id is one principal, whatever kind the grant names.
 	for kind := range principalTypes {
 		if kind != who.kind {
 			g.Principal.IDs = append(g.Principal.IDs, principal{kind, who.id}.String())
@@ -30,20 +30,15 @@ func (p *Platform) Given(ctx context.Context, b jit.Binding, ask bool) (jit.Give
 	if who.id == everyone {
 		g.Principal.Guard, g.Principal.Covers = "it stands for everybody in the tenant", []string{"*"}
 	}
-	below(&g.Scope, b.Scope)
-	if g.Role, err = p.namesOf(ctx, b, ask); err != nil {
-		return g, err
-	}
-	return g, nil
+	cover(&g.Scope, b.Scope)
+	g.Role, err = p.namesOf(ctx, b, ask)
+	return g, err
 }
 
-// resourceGroups stands in the id of a resource group and of what is in it, once.
-const resourceGroups = "/resourceGroups/"
-
-// below adds patterns over the scopes that a scope holds.
-func below(n *jit.Named, scope string) {
+// cover adds patterns for the scopes below a scope. [resourceGroups] occurs at most once in an id.
+func cover(n *jit.Named, scope string) {
 	if strings.HasPrefix(scope, managementGroups) {
-		n.Covers = []string{"/subscriptions/*", managementGroups + "*"}
+		n.Covers = []string{subscriptions + "*", managementGroups + "*"}
 		return
 	}
 	n.Covers, n.Solid = []string{scope + "/providers/*"}, resourceGroups
@@ -52,28 +47,27 @@ func below(n *jit.Named, scope string) {
 	}
 }
 
-// namesOf tells the names of the role of a binding.
-func (p *Platform) namesOf(ctx context.Context, b jit.Binding, ask bool) (jit.Named, error) {
-	name, id := b.Role, ""
-	if isID(b.Role) {
-		name, id = "", b.Role
-	}
+// namesOf returns the names of the role of a binding; without ask only the one that is written.
+func (p *Platform) namesOf(ctx context.Context, b jit.Binding, ask bool) (n jit.Named, err error) {
+	id := b.Role
 	if ask {
 		c, err := p.client()
 		if err != nil {
-			return jit.Named{}, err
+			return n, err
 		}
 		if id, err = c.roleID(ctx, b.Scope, b.Role); err != nil {
-			return jit.Named{}, err
+			return n, err
 		}
-		if name, err = c.roleName(ctx, b.Scope, id); err != nil {
-			return jit.Named{}, err
+		if n.Name, err = c.roleName(ctx, b.Scope, id); err != nil {
+			return n, err
 		}
 	}
-	n := jit.Named{Name: name, Unresolved: !ask}
-	if id != "" {
-		n.IDs = []string{id, *definitionID(b.Scope, id)}
-		n.Covers = []string{"*" + definitions + id}
+	n.Unresolved = !ask
+	if !isID(id) {
+		n.Name = id
+		return n, nil
 	}
+	n.IDs = []string{id, *definitionID(b.Scope, id)}
+	n.Covers = []string{"*" + definitions + id}
 	return n, nil
 }

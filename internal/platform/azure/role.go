@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,90 +12,116 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// roleID returns the id of a role in canonical form, looked up once for each scope. Names of roles are unique in a
-// tenant and match in any case.
-func (c *client) roleID(ctx context.Context, scope, role string) (string, error) {
-	known := strings.ToLower(scope + "\n" + role)
-	if id, ok := c.cachedRole(known); ok {
-		return id, nil
+// roleOn is a role, as a binding has it, on a scope.
+type roleOn struct{ scope, role string }
+
+// roleID returns the id of a role in canonical form, looked up once for each scope.
+func (c *client) roleID(ctx context.Context, scope, role string) (id string, err error) {
+	on := roleOn{scope, role}
+	if known, ok := c.platform.roleIDs.Load(on); ok {
+		return known.(string), nil
 	}
-	if isID(role) {
-		_, err := c.definitions.Get(ctx, scope, role, nil)
-		if codeOf(err) == roleDefinitionMissing {
-			return "", c.noSuchRole(scope, role, err)
-		}
-		if err != nil {
-			return "", c.explain(ctx, "look for the role "+role, err)
-		}
-		c.cacheRole(known, role)
-		return role, nil
+	if id = role; isID(role) {
+		_, err = c.lookUpName(ctx, scope, id)
+	} else {
+		id, err = c.lookUpID(ctx, scope, role)
 	}
-	filter := fmt.Sprintf("roleName eq '%s'", strings.ReplaceAll(role, "'", "''"))
-	found, err := all(ctx, c.definitions.NewListPager(scope, &armauthorization.RoleDefinitionsClientListOptions{Filter: &filter}),
+	if err == nil {
+		c.platform.roleIDs.Store(on, id)
+	}
+	return id, err
+}
+
+// lookUpID finds a role by its name. Names are unique in a tenant. Azure matches them in any case, but a grant must
+// spell them as Azure does.
+func (c *client) lookUpID(ctx context.Context, scope, role string) (string, error) {
+	found, err := all(ctx, c.definitions.NewListPager(scope, &armauthorization.RoleDefinitionsClientListOptions{
+		Filter: new(fmt.Sprintf("roleName eq '%s'", strings.ReplaceAll(role, "'", "''")))}),
 		func(page armauthorization.RoleDefinitionsClientListResponse) []*armauthorization.RoleDefinition {
 			return page.Value
 		})
 	if err != nil {
-		return "", c.explain(ctx, "look for the role "+role, err)
+		return "", explain(ctx, "look for the role "+role, err)
 	}
 	for _, d := range found {
-		if d.Properties != nil && strings.EqualFold(value(d.Properties.RoleName), role) {
-			if real := value(d.Properties.RoleName); real != role {
-				return "", &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %q that can be assigned on %s", role, scope), Hint: fmt.Sprintf("write role = %q", real), Err: jit.ErrUnknown}
-			}
+		name := nameOf(d)
+		if name == role {
 			id := baseName(d.ID)
-			c.cacheRole(known, id)
-			c.cacheRole("\n"+id, role)
+			c.platform.roleNames.Store(id, role)
 			return id, nil
 		}
+		if strings.EqualFold(name, role) {
+			return "", noSuchRole(scope, role, fmt.Sprintf("write role = %q", name), nil)
+		}
 	}
-	return "", c.noSuchRole(scope, role, nil)
+	return "", noSuchRole(scope, role, "", nil)
 }
 
-func (c *client) noSuchRole(scope, role string, err error) error {
-	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no role %q that can be assigned on %s", role, scope),
-		Hint: "`az role definition list --scope " + scope + "` lists those that there are", Err: errors.Join(jit.ErrUnknown, err)}
-}
-
-// roleName returns the name of a role; of one that is not there any more, its id.
-func (c *client) roleName(ctx context.Context, scope, id string) (string, error) {
-	known := "\n" + id
-	if name, ok := c.cachedRole(known); ok {
-		return name, nil
-	}
+// lookUpName returns the name of the role definition with an id; the id itself if it has no name.
+func (c *client) lookUpName(ctx context.Context, scope, id string) (string, error) {
 	found, err := c.definitions.Get(ctx, scope, id, nil)
 	if codeOf(err) == roleDefinitionMissing {
-		return id, nil
+		return "", noSuchRole(scope, id, "", err)
 	}
 	if err != nil {
-		return "", c.explain(ctx, "look for the role "+id, err)
+		return "", explain(ctx, "look for the role "+id, err)
 	}
-	name := id
-	if found.Properties != nil && value(found.Properties.RoleName) != "" {
-		name = *found.Properties.RoleName
-	}
-	c.cacheRole(known, name)
+	name := cmp.Or(nameOf(&found.RoleDefinition), id)
+	c.platform.roleNames.Store(id, name)
 	return name, nil
 }
 
-func (c *client) cachedRole(known string) (string, bool) {
-	c.platform.mu.Lock()
-	defer c.platform.mu.Unlock()
-	s, ok := c.platform.roles[known]
-	return s, ok
+// roleName returns the name of a role; its id if the role no longer exists.
+func (c *client) roleName(ctx context.Context, scope, id string) (string, error) {
+	if known, ok := c.platform.roleNames.Load(id); ok {
+		return known.(string), nil
+	}
+	name, err := c.lookUpName(ctx, scope, id)
+	if errors.Is(err, jit.ErrUnknown) {
+		return id, nil
+	}
+	return name, err
 }
 
-func (c *client) cacheRole(known, is string) {
-	c.platform.mu.Lock()
-	defer c.platform.mu.Unlock()
-	c.platform.roles[known] = is
+func nameOf(d *armauthorization.RoleDefinition) string {
+	if d.Properties == nil {
+		return ""
+	}
+	return value(d.Properties.RoleName)
 }
 
-// definitionID writes the id of a role definition as assignments on a scope name it.
+// noSuchRole says that a role cannot be assigned on the scope. An empty hint says how to list those that can.
+func noSuchRole(scope, role, hint string, err error) error {
+	return &jit.Error{
+		Attribute: "role", Problem: fmt.Sprintf("there is no role %q that can be assigned on %s", role, scope),
+		Hint: cmp.Or(hint, "list the roles with `az role definition list --scope "+scope+"`"),
+		Err:  errors.Join(jit.ErrUnknown, err),
+	}
+}
+
+// definitionID writes the id of a role definition as assignments on the scope refer to it.
 func definitionID(scope, role string) *string {
 	id := definitions + role
-	if parts := strings.Split(scope, "/"); len(parts) > 2 && parts[1] == "subscriptions" {
-		id = "/subscriptions/" + parts[2] + id
+	if rest, ok := strings.CutPrefix(scope, subscriptions); ok {
+		subscription, _, _ := strings.Cut(rest, "/")
+		id = subscriptions + subscription + id
 	}
 	return &id
+}
+
+// advise warns if the role of a binding cannot be assigned on its scope. It does not look up the principal: the
+// operator may not be allowed to read the directory.
+func (p *Platform) advise(ctx context.Context, b jit.Binding) []jit.Advice {
+	c, err := p.client()
+	if err != nil {
+		return nil
+	}
+	var missing *jit.Error
+	if _, err = c.roleID(ctx, b.Scope, b.Role); !errors.As(err, &missing) || missing.Attribute != "role" {
+		return nil
+	}
+	return []jit.Advice{{
+		Attribute: "role", Title: "The role does not exist",
+		Text: fmt.Sprintf("%s; %s. Until it exists the apply fails.", missing.Problem, missing.Hint),
+	}}
 }

@@ -6,42 +6,50 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
+
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// key is what Azure holds one assignment of on a scope.
+// key identifies an assignment on a scope: Azure holds at most one for each key.
 type key struct {
 	principal string // object id
 	role      string // id of the role definition
 }
 
-// slot is what there is of one key on a scope.
+// holder returns the principal and the key of an assignment.
+func holder(id *string, kind *armauthorization.PrincipalType, role *string) (principal, key) {
+	who := principalOf(id, kind)
+	return who, key{who.id, baseName(role)}
+}
+
+// slot is the state of one key on a scope.
 type slot struct {
 	key
 	who principal
 	// there: an assignment exists, active or to begin later.
 	there bool
-	// claims are ours. They are empty when what is there is not ours.
+	// claims are ours. They are empty if the assignment is not ours.
 	claims []claim
-	// orphans are claims that went with a removal that did not mean them: they have to be given back.
+	// orphans are claims that a removal ended without naming them; they must be given back.
 	orphans []claim
-	// start and end are what the service enforces; zero where it does not.
+	// start and end are those that Azure enforces; zero if it enforces none.
 	start, end time.Time
-	// detail says what is there, for people.
+	// detail describes the assignment for people.
 	detail string
-	// damage says what of it is not as it was written.
+	// damage says what was changed since it was written.
 	damage []string
 
-	// name is that of a plain assignment, maker the grant for which it was made, and read when it had been read, by the
-	// clock of this process.
+	// name is the name of a plain assignment, maker the grant that it was made for, and read the time of the read by
+	// this machine's clock.
 	name  string
 	maker jit.Marker
 	read  time.Time
-	// since is when an assignment with PIM was asked for.
+	// since is when an assignment with PIM was requested.
 	since time.Time
 }
 
-// kept are the claims that stay when nobody asks for anything.
+// kept returns the claims that stay unless a change says otherwise.
 func (s *slot) kept() []claim {
 	if s.there {
 		return s.claims
@@ -49,12 +57,33 @@ func (s *slot) kept() []claim {
 	return s.orphans
 }
 
-// view is what is on one scope.
+// observed describes a claim as the grant of its marker. If the service enforces the first start and the last end of
+// all claims, every claim is as it should be: what begins sooner or lasts longer is for another grant.
+func (s *slot) observed(c claim, role string) jit.Observed {
+	o := jit.Observed{
+		Marker: c.marker, Principal: s.who.String(), Role: role,
+		Start: s.start, End: s.end, Detail: s.detail, Damage: strings.Join(s.damage, "; "),
+	}
+	if !s.start.IsZero() && s.start.Equal(firstStart(s.claims)) {
+		o.Start = c.marker.Window.Start
+	}
+	if !s.end.IsZero() && s.end.Equal(lastEnd(s.claims)) {
+		o.End = c.marker.Window.End
+	}
+	return o
+}
+
+// view is the state of one scope.
 type view struct {
+	scope string
 	now   time.Time
 	slots map[key]*slot
 	// standing is access that is not ours, on the scope or above it.
 	standing []access
+}
+
+func newView(scope string, now time.Time) *view {
+	return &view{scope: scope, now: now, slots: map[key]*slot{}}
 }
 
 // access is one assignment of somebody else.
@@ -62,9 +91,9 @@ type access struct {
 	who    principal
 	role   string // id of the role definition
 	detail string
-	from   string    // the scope above, where it is on one
-	end    time.Time // that the service enforces; zero for none
-	// marker is what its text claims though it is not ours; zero for nothing.
+	from   string    // the scope above that it is on; empty if it is on this one
+	end    time.Time // that Azure enforces; zero for none
+	// marker is the one that its text claims without proof; zero for none.
 	marker jit.Marker
 }
 
@@ -78,16 +107,41 @@ func (v *view) at(k key, who principal) *slot {
 	return s
 }
 
+// on reports whether an assignment is on the scope itself and not above it.
+func (v *view) on(scope *string) bool { return strings.EqualFold(value(scope), v.scope) }
+
+// addForeign adds an assignment of somebody else that is on a scope.
+func (v *view) addForeign(scope *string, a access) {
+	if v.on(scope) {
+		s := v.at(key{a.who.id, a.role}, a.who)
+		s.there, s.claims, s.end, s.detail = true, nil, a.end, a.detail
+	} else {
+		a.from = value(scope)
+		if canonical, err := parseScope(a.from); err == nil {
+			a.from = canonical
+		}
+	}
+	v.standing = append(v.standing, a)
+}
+
+// describe names an assignment for people.
+func (v *view) describe(name, scope *string) string {
+	if v.on(scope) {
+		return "role assignment " + value(name)
+	}
+	return fmt.Sprintf("role assignment %s on %s", value(name), value(scope))
+}
+
 // assigner is one of the two ways to assign roles.
 type assigner interface {
-	// read reads a scope. The error wraps errGone if the scope does not exist.
+	// read reads a scope. [isGone] is true of the error if the scope does not exist.
 	read(ctx context.Context, scope string) (*view, error)
 	// write leaves the claims wanted on the slot, and no assignment without any. sure is true if no other
 	// writer can have interfered. The error wraps errRace if the assignment has changed since it was read.
 	write(ctx context.Context, scope string, s *slot, want []claim) (sure bool, err error)
 	// differs reports whether the slot must be written to hold the claims wanted.
 	differs(s *slot, want []claim) bool
-	// recheckAfter is when a write that another writer may have disturbed is read again.
+	// recheckAfter is how long after an unsure write the scope is read again.
 	recheckAfter() time.Duration
 	// fits refuses claims that one assignment cannot hold together.
 	fits(want []claim) error
@@ -100,8 +154,8 @@ func (c *client) assigner() assigner {
 	return pim{c}
 }
 
-// Read lists what holds on the scope. What is assigned above it holds there too, and is standing
-// access where it has no end. A scope that is not there holds nothing.
+// Read returns the access on the scope. An assignment above the scope applies to it too and is standing access if it
+// has no end. A scope that does not exist has no access.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	scope, err := parseScope(scope)
 	if err != nil {
@@ -113,72 +167,58 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	}
 	v, err := c.assigner().read(ctx, scope)
 	snap := jit.Snapshot{Clock: p.clock.Latest().Remote, Advise: p.advise}
-	if isGone(err) {
+	switch {
+	case isGone(err):
 		return snap, nil
-	}
-	if err != nil {
+	case err != nil:
 		return jit.Snapshot{}, err
 	}
-	for _, s := range v.slots {
-		for _, m := range s.claims {
-			o := jit.Observed{Marker: m.marker, Principal: s.who.String(), Role: s.role, Start: s.start, End: s.end, Detail: s.detail, Damage: strings.Join(s.damage, "; ")}
-			if !s.start.IsZero() && s.start.Equal(firstStart(s.claims)) {
-				o.Start = m.marker.Window.Start // what begins sooner is for the sake of another grant
-			}
-			if !s.end.IsZero() && s.end.Equal(lastEnd(s.claims)) {
-				o.End = m.marker.Window.End // what lasts longer is for the sake of another grant
-			}
-			if !m.byID {
-				if o.Role, err = c.roleName(ctx, scope, s.role); err != nil {
-					return jit.Snapshot{}, err
-				}
-			}
-			snap.Ours = append(snap.Ours, o)
-		}
+	if snap.Ours, err = c.ours(ctx, v); err != nil {
+		return jit.Snapshot{}, err
 	}
-	for _, a := range v.standing {
-		name, err := c.roleName(ctx, scope, a.role)
-		if err != nil {
-			return jit.Snapshot{}, err
-		}
-		found := jit.Standing{Principal: a.who.String(), Role: name, Detail: a.detail, From: a.from, End: a.end, Marker: a.marker}
-		snap.Standing = append(snap.Standing, found)
-		if name != a.role && p.wrote(a.role) {
-			found.Role = a.role
-			snap.Standing = append(snap.Standing, found)
-		}
+	if snap.Standing, err = c.foreign(ctx, v); err != nil {
+		return jit.Snapshot{}, err
 	}
 	return snap, nil
 }
 
-// wrote reports whether a binding was checked whose role is this id.
-func (p *Platform) wrote(role string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.written[role]
+// ours returns every claim as a grant, with its role as the grant wrote it.
+func (c *client) ours(ctx context.Context, v *view) (all []jit.Observed, err error) {
+	for _, s := range v.slots {
+		for _, held := range s.claims {
+			role := s.role
+			if !held.byID {
+				if role, err = c.roleName(ctx, v.scope, role); err != nil {
+					return nil, err
+				}
+			}
+			all = append(all, s.observed(held, role))
+		}
+	}
+	return all, nil
+}
+
+// foreign returns the standing access by the name of each role, and by its id if a binding wrote that.
+func (c *client) foreign(ctx context.Context, v *view) (all []jit.Standing, err error) {
+	for _, a := range v.standing {
+		name, err := c.roleName(ctx, v.scope, a.role)
+		if err != nil {
+			return nil, err
+		}
+		found := jit.Standing{
+			Principal: a.who.String(), Role: name, Detail: a.detail, From: a.from, End: a.end, Marker: a.marker,
+		}
+		all = append(all, found)
+		if _, written := c.platform.written.Load(a.role); written && name != a.role {
+			found.Role = a.role
+			all = append(all, found)
+		}
+	}
+	return all, nil
 }
 
 // baseName is the last part of an id of the Resource Manager, in lower case.
 func baseName(id *string) string {
 	s := strings.ToLower(value(id))
 	return s[strings.LastIndexByte(s, '/')+1:]
-}
-
-// above returns the scope of an assignment that holds at another one; empty when it is that one.
-func above(scope *string, at string) string {
-	if strings.EqualFold(value(scope), at) {
-		return ""
-	}
-	if canonical, err := parseScope(value(scope)); err == nil {
-		return canonical
-	}
-	return value(scope)
-}
-
-// described names an assignment for people.
-func described(name, scope, at string) string {
-	if strings.EqualFold(scope, at) {
-		return fmt.Sprintf("role assignment %s", name)
-	}
-	return fmt.Sprintf("role assignment %s on %s", name, scope)
 }
