@@ -7,7 +7,7 @@ func TestRevokeOfAPrincipalWithoutGrants(t *testing.T) {
 	w := newWorld(t)
 	nobody := w.key()
 	revoke := []string{"revoke", "--yes", "--reason", "HR-7: left", "--principal"}
-	w.run(append(revoke, nobody)...).wantCode(exitDone).wantOut("No grant of " + nobody).
+	w.run(append(revoke, nobody)...).wantCode(exitDone).wantOut("No grant of "+nobody).
 		wantErr("note: --principal: no grant in the ledger is to", nobody)
 
 	g := w.grant("INC-1: a", "1h")

@@ -66,11 +66,11 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 	if len(rt.Targets) == 0 {
 		return jit.Invalid("targets", "name the targets to sweep in the settings", "there is nothing to watch")
 	}
-	alone, err := rt.Ledger.WatchAlone()
+	lock, err := rt.Ledger.LockDaemon()
 	if err != nil {
 		return err
 	}
-	defer alone.Release()
+	defer lock.Release()
 
 	log := p.watchLog()
 	w.Observer = &stepLog{Observer: metrics, log: log, now: p.Now, logged: map[string]time.Time{}}
@@ -89,7 +89,7 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 	stopped := make(chan struct{})
 	var tasks sync.WaitGroup
 	tasks.Go(func() { logProblems(log, w, stopped) })
-	tasks.Go(func() { keepAlone(ctx, stop, alone, log) })
+	tasks.Go(func() { keepLock(ctx, stop, lock, log) })
 	if len(rt.Receivers) > 0 {
 		sender := p.sender(rt, w.Holder)
 		sender.Tried = func(receiver string, r notice.Result, err error) {
@@ -112,8 +112,8 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 // checkEvery is how often the daemon checks its own state and its hold on the ledger.
 const checkEvery = time.Second
 
-// keepAlone stops this daemon when another one has taken the ledger. It returns when ctx ends.
-func keepAlone(ctx context.Context, stop context.CancelCauseFunc, alone *ledger.Alone, log *slog.Logger) {
+// keepLock stops this daemon when another one has locked the ledger. It returns when ctx ends.
+func keepLock(ctx context.Context, stop context.CancelCauseFunc, lock *ledger.DaemonLock, log *slog.Logger) {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
 	for {
@@ -122,8 +122,8 @@ func keepAlone(ctx context.Context, stop context.CancelCauseFunc, alone *ledger.
 		case <-ctx.Done():
 			return
 		}
-		if err := alone.Keep(); errors.Is(err, jit.ErrInvalid) {
-			log.Error("another daemon has taken the ledger", "error", err.Error())
+		if err := lock.Keep(); errors.Is(err, jit.ErrInvalid) {
+			log.Error("another daemon has locked the ledger", "error", err.Error())
 			stop(err)
 			return
 		}

@@ -67,7 +67,7 @@ func TestSweepWatch(t *testing.T) {
 	eventually(t, "the grant that is over is ended",
 		func() bool { return strings.Contains(errs.String(), string(short.ID)) })
 	w.run("sweep", "--watch").wantCode(exitUsage).
-		wantErr("ledger:", "another `jit sweep --watch` is at work on", "postgres://")
+		wantErr("ledger:", "another `jit sweep --watch` runs on", "postgres://")
 	w.run("sweep").wantCode(exitDone)
 	if code := stop(); code != exitDone {
 		t.Errorf("exit code %d, want %d", code, exitDone)
@@ -90,7 +90,7 @@ func TestSweepWatchStaysAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "it has seen that", func() bool { _, err := os.Stat("is/ledger.db.watch"); return err == nil })
-	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("another `jit sweep --watch` is at work on")
+	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("another `jit sweep --watch` runs on")
 	if code := stop(); code != exitDone {
 		t.Errorf("exit code %d, want %d:\n%s", code, exitDone, errs)
 	}

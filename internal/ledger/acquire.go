@@ -9,22 +9,28 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// due chooses among the grants of one owner whose due_at has come. One that is over is outstanding; one
-// that is not has come to its start, unless it may no longer begin.
+// due selects the grants of one owner that are due and that nobody else has leased. A grant that is not over is due to
+// start, unless its start_by has passed. A lease that ends more than jit.MaxLease ($5) from now was written by a wrong
+// clock and is ignored.
 const due = ` WHERE owner = $1 AND due_at <= $2 AND (due_at, target, scope, id) > ($7, $8, $9, $10)
 	AND (revoked_at IS NOT NULL OR expires_at <= $2 OR start_by IS NULL OR start_by >= $2)
 	AND (lease_until IS NULL OR lease_until <= $2 OR lease_until > $5 OR lease_holder = $3 AND lease_until < $6)`
 
 const dueOrder = " ORDER BY due_at, target, scope, id LIMIT "
 
-// first comes before every grant in dueOrder.
+// first sorts before every grant in dueOrder.
 func first() []any { return []any{int64(math.MinInt64), "", "", ""} }
 
-// after is the place of a grant in dueOrder.
-func after(g *jit.Grant) []any { return []any{g.DueAt().UnixMicro(), g.Target, g.Scope, string(g.ID)} }
+// after is the position of a grant in dueOrder; of nil it is first.
+func after(g *jit.Grant) []any {
+	if g == nil {
+		return first()
+	}
+	return []any{g.DueAt().UnixMicro(), g.Target, g.Scope, string(g.ID)}
+}
 
-// AcquireDue leases up to q.Limit due grants, those of an owner that are due for longest first and scope by scope, so that several who claim share
-// scopes and not each other's calls. A claim does not change the version of a grant, and in a ledger that does not exist nothing is due.
+// AcquireDue leases up to q.Limit due grants. Of each owner those come first that have been due longest, scope by scope,
+// so holders share out scopes rather than the calls on one scope. A lease does not change the version of a grant.
 func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil || q.Limit <= 0 {
@@ -40,57 +46,62 @@ func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, e
 	if len(owners) == 0 {
 		return nil, nil
 	}
-	var claimed []jit.Grant
+	var acquired []jit.Grant
 	err = l.persist(ctx, func(ctx context.Context) error {
 		db, err := l.db.writer(ctx)
 		if err != nil {
 			return err
 		}
-		tx, err := db.BeginTx(ctx, &l.write)
-		if err != nil {
+		return inTx(ctx, db, &l.write, func(tx *sql.Tx) error {
+			acquired, err = l.acquire(ctx, tx, owners, q)
 			return err
-		}
-		defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-		claimed = nil
-		for _, owner := range owners {
-			some, err := l.claimOf(ctx, tx, owner, q, q.Limit-len(claimed))
-			if err != nil {
-				return err
-			}
-			if claimed = append(claimed, some...); len(claimed) == q.Limit {
-				break
-			}
-		}
-		if len(claimed) == 0 {
-			return nil
-		}
-		ids := make([]string, len(claimed))
-		for i, g := range claimed {
-			ids[i] = string(g.ID)
-		}
-		_, err = tx.ExecContext(ctx, "UPDATE jit_grants SET lease_holder = $1, lease_until = $2 WHERE id"+l.among("$3"), q.Holder, q.Now.Add(q.Lease).UnixMicro(), l.list(ids))
-		if err != nil {
-			return err
-		}
-		return tx.Commit()
+		})
 	})
 	if err != nil {
 		return nil, l.fail("write", err)
 	}
-	return claimed, nil
+	return acquired, nil
 }
 
-// claimOf locks up to limit grants of one owner that a claim is given.
-func (l *Ledger) claimOf(ctx context.Context, tx *sql.Tx, owner string, q jit.DueQuery, limit int) ([]jit.Grant, error) {
-	from := first()
-	if q.After != nil && q.After.Owner == owner {
-		from = after(q.After)
+// acquire leases due grants of the owners, in their order.
+func (l *Ledger) acquire(ctx context.Context, tx *sql.Tx, owners []string, q jit.DueQuery) ([]jit.Grant, error) {
+	var acquired []jit.Grant
+	for _, owner := range owners {
+		more, err := l.lockDue(ctx, tx, owner, q, q.Limit-len(acquired))
+		if err != nil {
+			return nil, err
+		}
+		if acquired = append(acquired, more...); len(acquired) == q.Limit {
+			break
+		}
 	}
-	args := append([]any{owner, q.Now.UnixMicro(), q.Holder, int64(limit), q.Now.Add(jit.MaxLease).UnixMicro(), q.Now.Add(q.Lease).UnixMicro()}, from...)
-	wanted := due
+	if len(acquired) == 0 {
+		return nil, nil
+	}
+	ids := make([]jit.ID, len(acquired))
+	for i, g := range acquired {
+		ids[i] = g.ID
+	}
+	_, err := tx.ExecContext(ctx,
+		"UPDATE jit_grants SET lease_holder = $1, lease_until = $2 WHERE id"+l.among("$3"),
+		q.Holder, q.Now.Add(q.Lease).UnixMicro(), l.list(texts(ids)))
+	return acquired, err
+}
+
+// lockDue locks and returns up to limit due grants of one owner.
+func (l *Ledger) lockDue(ctx context.Context, tx *sql.Tx, owner string, q jit.DueQuery, limit int) ([]jit.Grant, error) {
+	last := q.After
+	if last != nil && last.Owner != owner {
+		last = nil
+	}
+	args := append([]any{
+		owner, q.Now.UnixMicro(), q.Holder, int64(limit), q.Now.Add(jit.MaxLease).UnixMicro(),
+		q.Now.Add(q.Lease).UnixMicro(),
+	}, after(last)...)
+	where := due
 	if len(q.Targets) > 0 {
 		args = append(args, l.list(q.Targets))
-		wanted += " AND target" + l.among(numbered(len(args)))
+		where += " AND target" + l.among(numbered(len(args)))
 	}
 	if len(q.Except) > 0 {
 		places := make([]string, len(q.Except))
@@ -98,7 +109,7 @@ func (l *Ledger) claimOf(ctx context.Context, tx *sql.Tx, owner string, q jit.Du
 			places[i] = at.Target + "\n" + at.Scope
 		}
 		args = append(args, l.list(places))
-		wanted += " AND NOT (target || '\n' || scope" + l.among(numbered(len(args))) + ")"
+		where += " AND NOT (target || '\n' || scope" + l.among(numbered(len(args))) + ")"
 	}
-	return queryGrants(ctx, tx, l.selectGrant()+wanted+dueOrder+"$4"+l.skipLocked, args)
+	return collect(ctx, tx, readGrant, l.selectGrant()+where+dueOrder+"$4"+l.skipLocked, args...)
 }

@@ -21,13 +21,13 @@ type engine interface {
 	reader(ctx context.Context) (*sql.DB, error)
 	// writer returns connections that may write. It creates the file if there is none.
 	writer(ctx context.Context) (*sql.DB, error)
-	// absent reports an error that says that the ledger's tables do not exist.
+	// absent reports whether an error says that the ledger's tables do not exist.
 	absent(err error) bool
-	// conflict reports an error after which nothing was done because of another writer: try again.
+	// conflict reports whether another writer is the reason that nothing was done: try again.
 	conflict(err error) bool
-	// exists reports an error that says that another process has just created the same object.
+	// exists reports whether an error says that another process has just created the same object.
 	exists(err error) bool
-	// explain says what is wrong and what to do about it.
+	// explain returns the problem behind an error, and how to solve it.
 	explain(err error) (problem, hint string)
 	close() error
 }
@@ -36,11 +36,11 @@ type engine interface {
 type dialect struct {
 	// mark writes the n-th parameter of a statement with very many.
 	mark func(n int) string
-	// among writes the condition that a column is among the values of one parameter, which list makes: the text is the
-	// same for any number of values.
+	// among writes the condition that a column has one of the values of one parameter, made by list. The text is the same
+	// for any number of values.
 	among func(mark string) string
 	list  func(values []string) any
-	// prepares: statements may be prepared for their next use. Behind a pooler that would fail.
+	// prepares: statements may be prepared for later use. Behind a pooler that would fail.
 	prepares              bool
 	forUpdate, skipLocked string
 	write, snapshot       sql.TxOptions
@@ -74,37 +74,45 @@ func (l *Ledger) transact(ctx context.Context, do func(context.Context, *sql.Tx,
 		if err != nil {
 			return err
 		}
-		err = l.inTx(ctx, db, do)
+		err = l.inHeadTx(ctx, db, do)
 		if errors.Is(err, errOutdated) {
 			if err := l.migrate(ctx, db); err != nil {
 				return err
 			}
-			err = l.inTx(ctx, db, do)
+			err = l.inHeadTx(ctx, db, do)
 		}
 		return err
 	})
 }
 
-func (l *Ledger) inTx(ctx context.Context, db *sql.DB, do func(context.Context, *sql.Tx, head) error) error {
-	tx, err := db.BeginTx(ctx, &l.write)
+// inHeadTx runs do in a transaction that locks the head. It returns errOutdated if the ledger must be migrated first.
+func (l *Ledger) inHeadTx(ctx context.Context, db *sql.DB, do func(context.Context, *sql.Tx, head) error) error {
+	return inTx(ctx, db, &l.write, func(tx *sql.Tx) error {
+		h, err := l.head(ctx, tx, l.forUpdate)
+		if err == nil && h.schema < len(l.migrations) {
+			err = errOutdated
+		}
+		if err != nil {
+			return err
+		}
+		return do(ctx, tx, h)
+	})
+}
+
+// inTx runs do in a transaction, and commits unless do fails.
+func inTx(ctx context.Context, db *sql.DB, o *sql.TxOptions, do func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	h, err := l.head(ctx, tx, l.forUpdate)
-	if err != nil {
-		return err
-	}
-	if h.schema < len(l.migrations) {
-		return errOutdated
-	}
-	if err := do(ctx, tx, h); err != nil {
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
+	if err := do(tx); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
-// errAgain says that another process did the same at the same time: try again.
+// errAgain: another process did the same at the same time; try again.
 var errAgain = errors.New("another process is creating the ledger")
 
 // persist repeats try as long as it conflicts with other writers.
@@ -124,11 +132,11 @@ func (l *Ledger) persist(ctx context.Context, try func(context.Context) error) e
 
 // fail turns a database error into one for the user; doing is "read" or "write".
 func (l *Ledger) fail(doing string, err error) error {
-	var told *jit.Error
+	var explained *jit.Error
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &told):
+	case errors.As(err, &explained):
 		return err
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s the ledger %s: %w", doing, l.db.name(), err)

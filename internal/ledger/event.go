@@ -20,12 +20,12 @@ var eventColumns = []string{
 
 var selectEvent = "SELECT " + strings.Join(eventColumns, ", ") + " FROM jit_events"
 
-// follow gives the event its place after the head and moves the head to it.
+// follow places the event after the head and moves the head to it.
 func (h *head) follow(e jit.Event, now time.Time) jit.Event {
 	if e.At.IsZero() {
 		e.At = now
 	}
-	// What is hashed is what will be read back.
+	// The hash is over the values that will be read back.
 	e.At = e.At.UTC().Truncate(time.Microsecond)
 	e.Kind, e.Grant, e.Policy = jit.EventKind(text(string(e.Kind))), jit.ID(text(string(e.Grant))), text(e.Policy)
 	e.Actor = jit.Actor{Name: text(e.Name), Change: text(e.Change), Source: jit.Source(text(string(e.Source)))}
@@ -46,32 +46,32 @@ func eventRow(e jit.Event) []any {
 		e.Name, e.Change, string(e.Source), detail(e.Detail), e.Prev, e.Hash}
 }
 
-// detail returns how details are stored: as JSON with sorted keys; empty when there are none.
+// detail returns details as they are stored: JSON with sorted keys, or an empty text if there are none.
 func detail(of map[string]string) string {
 	if len(of) == 0 {
 		return ""
 	}
 	text, err := json.Marshal(of)
 	if err != nil {
-		panic(err) // strings always marshal
+		panic(err) // texts always marshal
 	}
 	return string(text)
 }
 
-// firstMicro and lastMicro are the first and the last microsecond that RFC 3339, and so the JSON of an event, can say.
+// firstMicro and lastMicro are the first and the last microsecond that RFC 3339, and so the JSON of an event, can write.
 var (
 	firstMicro = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 	lastMicro  = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro() - 1
 )
 
-// unnumbered is the sequence number of a row that has none: SQLite keeps whatever somebody writes into a column.
+// unnumbered is the sequence number of a row without one: SQLite keeps whatever somebody writes into a column.
 const unnumbered = math.MinInt64
 
-// unreadable is the key under which details are handed on that are not as [detail] writes them; no event is recorded with it.
+// unreadable is the key for stored details that [detail] cannot have written. No event is recorded with it.
 const unreadable = "unreadable"
 
-// scanEvent reads a row of eventColumns. A time that cannot be read is left out and details are handed on as
-// [unreadable], which shows as an event that does not have its hash.
+// scanEvent reads a row of eventColumns. It drops a time that it cannot read, and returns such details as [unreadable]:
+// the event then does not match its hash.
 func scanEvent(rows *sql.Rows) (jit.Event, error) {
 	var e jit.Event
 	var seq, at any
@@ -94,93 +94,43 @@ func scanEvent(rows *sql.Rows) (jit.Event, error) {
 
 // Events returns the events from sequence number first on, in order.
 func (l *Ledger) Events(ctx context.Context, first int64) iter.Seq2[jit.Event, error] {
-	return func(yield func(jit.Event, error) bool) {
-		for {
-			page, err := l.eventPage(ctx, first)
-			if err != nil {
-				yield(jit.Event{}, err)
-				return
-			}
-			for _, e := range page {
-				if !yield(e, nil) {
-					return
-				}
-			}
-			if len(page) < pageSize {
-				return
-			}
-			first = page[len(page)-1].Seq + 1
+	return stream(func(last *jit.Event) ([]jit.Event, error) {
+		if last != nil {
+			first = last.Seq + 1
 		}
-	}
+		page, err := list(ctx, l, scanEvent, selectEvent+" WHERE seq >= $1 ORDER BY seq LIMIT $2", first, int64(pageSize))
+		if slices.ContainsFunc(page, func(e jit.Event) bool { return e.Seq == unnumbered }) { // which is next is unknown
+			err = l.fail("read", errors.New("an event has no sequence number; run jit audit verify"))
+		}
+		return page, err
+	})
 }
 
-// eventsOf chooses the events of some grants, by their index.
+// eventsOf selects the events of some grants, by their index.
 const eventsOf = " WHERE grant_id <> '' AND grant_id"
 
 // EventsOf returns the events about these grants, those of one grant in order.
 func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event, error] {
 	return func(yield func(jit.Event, error) bool) {
 		db, err := l.read(ctx)
-		if err != nil || db == nil {
-			if err != nil {
-				yield(jit.Event{}, err)
-			}
-			return
+		more := db != nil
+		visit := func(e jit.Event) bool {
+			more = yield(e, nil)
+			return more
 		}
 		for some := range slices.Chunk(ids, pageSize) {
-			more := true
-			err := l.visitOf(ctx, db, some, func(e jit.Event) bool {
-				more = yield(e, nil)
-				return more
-			})
-			if err != nil {
-				yield(jit.Event{}, l.fail("read", err))
-			}
 			if err != nil || !more {
-				return
+				break
 			}
+			err = l.visitOf(ctx, db, some, visit)
 		}
-	}
-}
-
-// visitOf visits the events about some grants, those of one grant in order, until visit says no.
-func (l *Ledger) visitOf(ctx context.Context, q queryer, ids []jit.ID, visit func(jit.Event) bool) error {
-	rows, err := q.QueryContext(ctx, selectEvent+eventsOf+l.among("$1")+" ORDER BY grant_id, seq", l.list(texts(ids)))
-	if err != nil {
-		return err
-	}
-	return each(rows, scanEvent, visit)
-}
-
-// each reads rows until visit says no, and closes them.
-func each[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error), visit func(T) bool) error {
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		one, err := scan(rows)
 		if err != nil {
-			return err
-		}
-		if !visit(one) {
-			break
+			yield(jit.Event{}, l.fail("read", err))
 		}
 	}
-	return rows.Err()
 }
 
-func (l *Ledger) eventPage(ctx context.Context, first int64) ([]jit.Event, error) {
-	db, err := l.read(ctx)
-	if err != nil || db == nil {
-		return nil, err
-	}
-	rows, err := db.QueryContext(ctx, selectEvent+" WHERE seq >= $1 ORDER BY seq LIMIT $2", first, int64(pageSize))
-	if err != nil {
-		return nil, l.fail("read", err)
-	}
-	page, err := collect(rows, scanEvent)
-	for _, e := range page {
-		if e.Seq == unnumbered { // there is no telling which comes next
-			err = errors.New("an event has no sequence number; run jit audit verify")
-		}
-	}
-	return page, l.fail("read", err)
+// visitOf passes the events about some grants to visit, those of one grant in order, until visit returns false.
+func (l *Ledger) visitOf(ctx context.Context, q queryer, ids []jit.ID, visit func(jit.Event) bool) error {
+	return each(ctx, q, scanEvent, visit, selectEvent+eventsOf+l.among("$1")+" ORDER BY grant_id, seq", l.list(texts(ids)))
 }

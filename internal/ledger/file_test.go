@@ -134,7 +134,7 @@ func TestDamagedFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		for use, err := range uses(t, open(t, "sqlite://"+path)) {
-			told(t, use, err, "damaged or is no ledger", "backup")
+			told(t, use, err, "damaged, or is not a ledger", "backup")
 		}
 		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, text) {
 			t.Errorf("the file was changed, %v", err)
@@ -160,7 +160,7 @@ func TestDamagedFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		for use, err := range uses(t, open(t, "sqlite://"+path)) {
-			told(t, use, err, "damaged or is no ledger", "backup")
+			told(t, use, err, "damaged, or is not a ledger", "backup")
 		}
 	})
 }

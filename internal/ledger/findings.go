@@ -3,108 +3,112 @@ package ledger
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// findings works out what was done to a chain that is broken. An event carries its own
-// sequence number inside its hash, so one that was moved still tells where it was recorded.
+// findings finds the damage in a broken chain. The hash of an event covers its sequence number, so an event that was moved
+// still reveals where it was recorded.
 type findings struct {
 	head head
-	// byHash finds where the event with a hash is stored now.
+	// byHash holds the stored sequence number of the event with a hash.
 	byHash map[string]int64
 	links  map[int64]link
-	// shifts are distances over which events have been found to be moved.
+	// shifts are the distances by which events were moved, as far as they are known.
 	shifts []int64
-	// looked counts the places at which events were looked for nearby.
-	looked int
+	// probes counts the sequence numbers that were tried near events.
+	probes int
 	found  []Damage
 }
 
 // link is one stored event without its content.
 type link struct {
 	prev, hash string
-	// recorded is the sequence number under which the event was written, 0 when its content no longer has its hash.
+	// recorded is the sequence number under which the event was written; 0 if its content does not match its hash.
 	recorded int64
 }
 
-// near is how far from its place an event is looked for when its neighbours do not tell.
+// near is how many sequence numbers to either side of an event are tried if its neighbours do not reveal its own.
 const near = 64
 
-// maxLooks bounds looked: in a record in which everything was edited there is nothing to be found nearby.
-const maxLooks = 200_000
+// maxProbes caps probes: if everything was edited, no number near an event matches.
+const maxProbes = 200_000
 
 func newFindings(h head) *findings {
 	return &findings{head: h, byHash: map[string]int64{}, links: map[int64]link{}}
 }
 
-// note keeps the links of an event.
-func (f *findings) note(e jit.Event) {
+// index stores the links of an event.
+func (f *findings) index(e jit.Event) {
 	f.byHash[e.Hash] = e.Seq
 	f.links[e.Seq] = link{prev: e.Prev, hash: e.Hash}
 }
 
-// place finds out under which sequence number an event was recorded.
-func (f *findings) place(e jit.Event) {
+// locate finds out under which sequence number an event was recorded.
+func (f *findings) locate(e jit.Event) {
 	k := f.links[e.Seq]
 	k.recorded = f.recorded(e)
 	f.links[e.Seq] = k
 }
 
+// recorded returns the sequence number under which an event was recorded, or 0.
 func (f *findings) recorded(e jit.Event) int64 {
 	at := e.Seq
-	was := func(seq int64) bool {
+	for seq := range f.candidates(e) {
 		e.Seq = seq
-		return seq > 0 && e.Sum() == e.Hash
-	}
-	if was(at) {
-		return at
-	}
-	for _, shift := range f.shifts {
-		if was(at + shift) {
-			return at + shift
+		if seq <= 0 || e.Sum() != e.Hash {
+			continue
 		}
-	}
-	candidates := []int64{1}
-	if before, ok := f.byHash[e.Prev]; ok {
-		candidates = append(candidates, before+1)
-	}
-	for d := int64(1); d <= near && f.looked < maxLooks; d++ {
-		candidates = append(candidates, at-d, at+d)
-		f.looked += 2
-	}
-	for _, seq := range candidates {
-		if was(seq) {
-			if shift := seq - at; len(f.shifts) < near && !slices.Contains(f.shifts, shift) {
-				f.shifts = append(f.shifts, shift)
-			}
-			return seq
+		if shift := seq - at; shift != 0 && len(f.shifts) < near && !slices.Contains(f.shifts, shift) {
+			f.shifts = append(f.shifts, shift)
 		}
+		return seq
 	}
 	return 0
 }
 
-// damage compares what is stored with what was recorded, and tells from which event on the head vouches for it.
+// candidates yields the sequence numbers under which an event may have been recorded, the likely ones first.
+func (f *findings) candidates(e jit.Event) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		likely := []int64{e.Seq}
+		for _, shift := range f.shifts {
+			likely = append(likely, e.Seq+shift)
+		}
+		likely = append(likely, 1)
+		if before, ok := f.byHash[e.Prev]; ok {
+			likely = append(likely, before+1)
+		}
+		for _, seq := range likely {
+			if !yield(seq) {
+				return
+			}
+		}
+		for d := int64(1); d <= near && f.probes < maxProbes; d++ {
+			f.probes += 2
+			if !yield(e.Seq-d) || !yield(e.Seq+d) {
+				return
+			}
+		}
+	}
+}
+
+// damage compares the stored events with the recorded ones, and returns from which event on the head vouches for them.
 func (f *findings) damage() (found []Damage, vouchedFrom int64) {
 	origin := f.origins()
-	for _, seq := range f.stored() {
-		k := f.links[seq]
+	for seq, k := range sorted(f.links) {
+		if k.recorded == 0 {
+			f.changed(seq, origin[seq])
+			continue
+		}
 		switch {
-		case k.recorded == 0 && seq < 1:
-			f.add(Inserted, seq, "events are numbered from 1")
-		case k.recorded == 0 && seq > f.head.seq:
-			f.add(Inserted, seq, "it lies beyond the head")
-		case k.recorded == 0 && origin[seq] != 0:
-			f.add(Inserted, seq, fmt.Sprintf("what was recorded here is event %d now", origin[seq]))
-		case k.recorded == 0:
-			f.add(Edited, seq, "its content does not have its hash")
 		case origin[k.recorded] != seq:
-			f.add(Inserted, seq, fmt.Sprintf("what was recorded as event %d is another", k.recorded))
+			f.add(Inserted, seq, fmt.Sprintf("the event recorded as number %d is another one", k.recorded))
 		case k.recorded > f.head.seq:
-			f.add(Inserted, seq, "it lies beyond the head")
+			f.add(Inserted, seq, "it is after the head")
 		case !f.linked(origin, k):
-			f.add(Edited, seq, "it has a hash of its own, and not the one that was recorded")
+			f.add(Edited, seq, "its hash is its own, but not the recorded one")
 		case k.recorded != seq:
 			f.add(Reordered, seq, fmt.Sprintf("it was recorded as event %d", k.recorded))
 		}
@@ -114,7 +118,22 @@ func (f *findings) damage() (found []Damage, vouchedFrom int64) {
 	return f.found, f.vouched(origin)
 }
 
-// vouched follows the hashes from the head down to the last that leads to what was recorded.
+// changed adds the finding about an event whose content does not match its hash. origin is where the event that was
+// recorded with its number is stored now, or 0.
+func (f *findings) changed(seq, origin int64) {
+	switch {
+	case seq < 1:
+		f.add(Inserted, seq, "events are numbered from 1")
+	case seq > f.head.seq:
+		f.add(Inserted, seq, "it is after the head")
+	case origin != 0:
+		f.add(Inserted, seq, fmt.Sprintf("the event recorded here is event %d now", origin))
+	default:
+		f.add(Edited, seq, "its content does not match its hash")
+	}
+}
+
+// vouched follows the hashes back from the head, as far as they lead to recorded events.
 func (f *findings) vouched(origin map[int64]int64) int64 {
 	hash := f.head.hash
 	for seq := f.head.seq; seq > 0; seq-- {
@@ -127,9 +146,8 @@ func (f *findings) vouched(origin map[int64]int64) int64 {
 	return 1
 }
 
-// origins maps each recorded sequence number to where its event is stored now. Of several that claim the
-// same place it is the one that the event after it follows, and of copies the one in its place, else the one that
-// comes after what it follows.
+// origins maps each recorded sequence number to where its event is stored now. If several events claim one number, the
+// one that the next event follows wins. Among copies, the one in its place wins, or else the one after its predecessor.
 func (f *findings) origins() map[int64]int64 {
 	followed := map[string]bool{f.head.hash: true}
 	for _, k := range f.links {
@@ -138,22 +156,24 @@ func (f *findings) origins() map[int64]int64 {
 		}
 	}
 	origin := map[int64]int64{}
-	for _, seq := range f.stored() {
-		k := f.links[seq]
+	for seq, k := range sorted(f.links) {
 		if k.recorded == 0 {
 			continue
 		}
 		other, taken := origin[k.recorded]
 		rival := f.links[other]
-		if !taken || followed[k.hash] && !followed[rival.hash] || k.hash == rival.hash && (seq == k.recorded || other != k.recorded && f.links[seq-1].hash == k.prev) {
+		switch {
+		case !taken, followed[k.hash] && !followed[rival.hash]:
+			origin[k.recorded] = seq
+		case k.hash == rival.hash && (seq == k.recorded || other != k.recorded && f.links[seq-1].hash == k.prev):
 			origin[k.recorded] = seq
 		}
 	}
 	return origin
 }
 
-// linked reports whether the event that was recorded after an event, or the head, follows it.
-// The first event also has to follow the ledger's id. What is not there, or was edited itself, says nothing.
+// linked reports whether the head, or the event recorded after an event, follows it. The first event must also follow the
+// ledger's id. A next event that is missing or was edited proves nothing.
 func (f *findings) linked(origin map[int64]int64, k link) bool {
 	if k.recorded == 1 && k.prev != f.head.id {
 		return false
@@ -165,7 +185,7 @@ func (f *findings) linked(origin map[int64]int64, k link) bool {
 	return !ok || f.links[next].prev == k.hash
 }
 
-// missing finds the recorded events that are nowhere.
+// missing adds the recorded events that are stored nowhere.
 func (f *findings) missing() {
 	there := make([]int64, 0, len(f.links))
 	for seq, k := range f.links {
@@ -180,22 +200,12 @@ func (f *findings) missing() {
 	next := int64(1)
 	for _, seq := range append(there, f.head.seq+1) {
 		if last := min(seq-1, f.head.seq); last >= next {
-			f.found = append(f.found, Damage{Kind: Removed, First: next, Last: last, Detail: "it was recorded and is not there"})
+			f.found = append(f.found, Damage{Removed, next, last, "recorded, but not stored"})
 		}
 		next = max(next, seq+1)
 	}
 }
 
 func (f *findings) add(kind DamageKind, seq int64, detail string) {
-	f.found = append(f.found, Damage{Kind: kind, First: seq, Last: seq, Detail: detail})
-}
-
-// stored lists the sequence numbers that are there, in order.
-func (f *findings) stored() []int64 {
-	all := make([]int64, 0, len(f.links))
-	for seq := range f.links {
-		all = append(all, seq)
-	}
-	slices.Sort(all)
-	return all
+	f.found = append(f.found, Damage{kind, seq, seq, detail})
 }

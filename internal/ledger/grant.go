@@ -17,7 +17,8 @@ var grantColumns = []string{
 	"holder", "version", "alone", "announced_end", "open_drift", "failure", "remains", "principal_name", "start_asked",
 }
 
-// laterColumns came with a migration: what is read in their place from a ledger that has not seen it yet.
+// laterColumns are the columns that a migration added: in which schema version, and the value that replaces the column in
+// an older schema.
 var laterColumns = map[string]struct {
 	schema int
 	absent string
@@ -31,7 +32,7 @@ var laterColumns = map[string]struct {
 	"start_asked":    {9, "''"},
 }
 
-// columnsOf lists grantColumns as a ledger of that schema can return them.
+// columnsOf lists grantColumns for a ledger of that schema version.
 func columnsOf(schema int) string {
 	columns := slices.Clone(grantColumns)
 	for i, c := range columns {
@@ -42,10 +43,10 @@ func columnsOf(schema int) string {
 	return strings.Join(columns, ", ")
 }
 
-// storedColumns is what a write sets.
+// storedColumns are the columns that a write sets.
 var storedColumns = append(grantColumns[:len(grantColumns):len(grantColumns)], "due_at")
 
-// indexed are the values of a grant that have an index of their own and seldom change.
+// indexed are the facts of a grant whose columns have an index of their own and rarely change.
 type indexed struct {
 	owner, target, principal, scope string
 	end                             int64
@@ -55,21 +56,23 @@ func indexedOf(g *jit.Grant) indexed {
 	return indexed{text(g.Owner), text(g.Target), text(g.Principal), text(g.Scope), g.End.UnixMicro()}
 }
 
-// What a write does to a grant that is recorded. A lease is for what was due: it stays until the grant is due at another time. SQLite
-// writes every index anew that holds a column which is set, also to what it was: where nothing changes that is indexed these are left out.
+// replaceGrant updates a recorded grant. replaceFacts leaves out the indexed columns: SQLite rewrites each index with a
+// column that is set, even to the same value.
 var (
 	replaceGrant = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(storedColumns, "id")) + keepLease
-	replaceFacts = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(storedColumns, "id", "owner", "target", "principal", "scope", "expires_at")) + keepLease
+	replaceFacts = " ON CONFLICT (id) DO UPDATE SET " +
+		excluded(without(storedColumns, "id", "owner", "target", "principal", "scope", "expires_at")) + keepLease
 )
 
+// keepLease keeps the lease of a grant until the grant is due at another time.
 const keepLease = ", lease_until = CASE WHEN jit_grants.due_at = excluded.due_at THEN jit_grants.lease_until END"
 
-// without returns the columns that are not left out.
-func without(columns []string, left ...string) []string {
-	return slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return slices.Contains(left, c) })
+// without returns the columns except some.
+func without(columns []string, except ...string) []string {
+	return slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return slices.Contains(except, c) })
 }
 
-// excluded assigns to each column the value that an insert could not insert.
+// excluded sets each column to the value of the row that an insert could not insert.
 func excluded(columns []string) string {
 	set := make([]string, len(columns))
 	for i, c := range columns {
@@ -116,7 +119,7 @@ func scanGrant(rows *sql.Rows, before ...any) (jit.Grant, error) {
 	return g, err
 }
 
-// instant is the stored form of a time that may not have come.
+// instant is the stored form of a time that may be unknown.
 func instant(t time.Time) any {
 	if t.IsZero() {
 		return nil
@@ -131,7 +134,7 @@ func moment(n sql.NullInt64) time.Time {
 	return time.UnixMicro(n.Int64).UTC()
 }
 
-// flag is a truth value that both databases have.
+// flag is a truth value in a form that both databases have.
 func flag(b bool) int64 {
 	if b {
 		return 1
@@ -139,8 +142,8 @@ func flag(b bool) int64 {
 	return 0
 }
 
-// text replaces what PostgreSQL refuses to store. A fact that came with a broken
-// character (a platform's error message) has to be recorded all the same.
+// text replaces characters that PostgreSQL refuses to store. A fact with a broken character, such as a platform's error
+// message, must be recorded all the same.
 func text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }

@@ -2,7 +2,7 @@
 // PostgreSQL database, with one implementation.
 //
 // Reading never writes: a missing file or missing tables read as an empty ledger, and the first write creates them. Every
-// write locks the head row (see migrations), which gives the events one order.
+// write locks the head row (see migrations), so the events have one order.
 package ledger
 
 import (
@@ -34,15 +34,15 @@ type Ledger struct {
 	dialect
 	migrations [][]string // those of migrate.go
 	now        func() time.Time
-	known      atomic.Pointer[looked]
+	known      atomic.Pointer[schemaCheck]
 	lookups    *batch.Queue[jit.ID, found]
-	kept       kept // used by the lookups, which run one at a time
+	prepared   prepared // used by the lookups, which run one at a time
 	writes     *batch.Queue[[]jit.Entry, []error]
 }
 
 var _ jit.Ledger = (*Ledger)(nil)
 
-// Open returns the ledger at the URL. It makes no call and writes nothing: an unreachable ledger shows at the first use.
+// Open returns the ledger at the URL. It makes no call: the first use reports an unreachable ledger.
 func Open(_ context.Context, c Config) (*Ledger, error) {
 	path, server, err := splitURL(c.URL)
 	if err != nil {
@@ -87,18 +87,10 @@ func (l *Ledger) ID(ctx context.Context) (string, error) {
 
 // Policies returns all policies in the order of their names.
 func (l *Ledger) Policies(ctx context.Context) ([]jit.Policy, error) {
-	db, err := l.read(ctx)
-	if err != nil || db == nil {
-		return nil, err
-	}
-	rows, err := db.QueryContext(ctx, "SELECT name, body FROM jit_policies")
-	if err != nil {
-		return nil, l.fail("read", err)
-	}
-	all, err := collect(rows, scanPolicy)
-	// The order is ours: the server's depends on the language it was set up with.
+	all, err := list(ctx, l, scanPolicy, "SELECT name, body FROM jit_policies")
+	// The server's order depends on its collation.
 	slices.SortFunc(all, func(a, b jit.Policy) int { return strings.Compare(a.Name, b.Name) })
-	return all, l.fail("read", err)
+	return all, err
 }
 
 func scanPolicy(rows *sql.Rows) (jit.Policy, error) {
@@ -125,21 +117,20 @@ type head struct {
 	hash   string
 }
 
-// queryer is a pool or a transaction.
-type queryer interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+// headReader is a pool or a transaction.
+type headReader interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// read returns connections for reading; nil if there is no ledger, which reads as empty. A check that this program knows
-// the schema holds for lookAgain: migrations are additive, and every write checks again. An older schema is checked each
-// time, because any write migrates it.
+// read returns connections for reading; nil if there is no ledger. A check that this program knows the schema is valid for
+// checkValid: migrations are additive, and every write checks again. An older schema is checked each time, because any
+// write migrates it.
 func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	db, err := l.db.reader(ctx)
 	if err != nil || db == nil {
 		return nil, l.fail("read", err)
 	}
-	if k := l.known.Load(); k != nil && k.db == db && k.schema == len(l.migrations) && time.Since(k.at) < lookAgain {
+	if k := l.known.Load(); k != nil && k.db == db && k.schema == len(l.migrations) && time.Since(k.at) < checkValid {
 		return db, nil
 	}
 	h, err := l.head(ctx, db, "")
@@ -149,15 +140,15 @@ func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
-	l.known.Store(&looked{db, h.schema, time.Now()})
+	l.known.Store(&schemaCheck{db, h.schema, time.Now()})
 	return db, nil
 }
 
-// lookAgain is how long a check of the schema holds for further reads.
-const lookAgain = time.Second
+// checkValid is how long a check of the schema is valid for further reads.
+const checkValid = time.Second
 
-// looked is the result of a check of the schema.
-type looked struct {
+// schemaCheck is the result of a check of the schema.
+type schemaCheck struct {
 	db     *sql.DB
 	schema int
 	at     time.Time
@@ -168,7 +159,7 @@ var errOutdated = errors.New("the ledger must be migrated")
 
 // head reads the head, and locks it if suffix says so. The error is errOutdated if there is no ledger, and
 // jit.ErrNewerLedger if its schema is newer than this program.
-func (l *Ledger) head(ctx context.Context, q queryer, suffix string) (head, error) {
+func (l *Ledger) head(ctx context.Context, q headReader, suffix string) (head, error) {
 	var h head
 	err := q.QueryRowContext(ctx, "SELECT id, schema_version, head_seq, head_hash FROM jit_ledger"+suffix).
 		Scan(&h.id, &h.schema, &h.seq, &h.hash)
@@ -182,17 +173,17 @@ func (l *Ledger) head(ctx context.Context, q queryer, suffix string) (head, erro
 	case h.schema > len(l.migrations):
 		return head{}, &jit.Error{
 			Attribute: "ledger",
-			Problem: fmt.Sprintf("%s has schema version %d and this program knows versions up to %d",
+			Problem: fmt.Sprintf("%s has schema version %d, and this program knows versions up to %d",
 				l.db.name(), h.schema, len(l.migrations)),
-			Hint: "a newer version has written to it; update this program to at least that version",
+			Hint: "a newer version of this program has written to it; update to at least that version",
 			Err:  jit.ErrNewerLedger,
 		}
 	}
 	return h, nil
 }
 
-// headless tells a ledger that another process is creating from one whose head row was removed.
-func (l *Ledger) headless(ctx context.Context, q queryer) error {
+// headless returns errOutdated if another process is creating the ledger, and an error if its head row was removed.
+func (l *Ledger) headless(ctx context.Context, q headReader) error {
 	var events int64
 	err := q.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM jit_events LIMIT 1) AS any_event").Scan(&events)
 	if err != nil && !l.db.absent(err) {
@@ -203,7 +194,7 @@ func (l *Ledger) headless(ctx context.Context, q queryer) error {
 	}
 	return &jit.Error{
 		Attribute: "ledger",
-		Problem:   l.db.name() + " has events and no head: the row of jit_ledger was removed",
+		Problem:   l.db.name() + " has events but no head: somebody removed the row of jit_ledger",
 		Hint:      "restore the ledger from a backup",
 	}
 }

@@ -16,9 +16,8 @@ import (
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// migrations holds the statements of every schema version; that of version n is at n-1. A
-// ledger is never read by a program older than its schema, and read before it is migrated by a
-// newer one, so a migration adds and does not take away.
+// migrations holds the statements of each schema version; those of version n are at n-1. A program refuses a ledger with
+// a newer schema, but reads one with an older schema before it migrates it. So a migration adds and never removes.
 var migrations = loadMigrations()
 
 func loadMigrations() [][]string {
@@ -31,7 +30,7 @@ func loadMigrations() [][]string {
 	for i, name := range names {
 		text, err := migrationFiles.ReadFile(path.Clean(name))
 		if err != nil {
-			panic(err) // it is part of the program
+			panic(err) // the file is part of the program
 		}
 		versions[i] = statements(string(text))
 	}
@@ -53,33 +52,28 @@ func statements(text string) []string {
 	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
 }
 
-// migrate makes the ledger or brings it to the newest schema. Any number of processes may
-// do so at once: the first version makes only what is not there, and every later one is applied by
-// whoever locks the head first. An engine may refuse the others, who then look again.
+// migrate creates the ledger or brings it to the newest schema. Any number of processes may do so at once: the first
+// version creates only what is absent, and each later one is applied by the process that locks the head first. A database
+// may refuse the others, which then try again.
 func (l *Ledger) migrate(ctx context.Context, db *sql.DB) error {
 	h, err := l.head(ctx, db, "")
 	if err != nil && !errors.Is(err, errOutdated) {
 		return err
 	}
 	for version := h.schema; version < len(l.migrations); version++ {
-		err := l.apply(ctx, db, version)
-		if err != nil && l.db.exists(err) {
+		err := inTx(ctx, db, &l.write, func(tx *sql.Tx) error { return l.apply(ctx, tx, version) })
+		switch {
+		case err != nil && l.db.exists(err):
 			return errAgain
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 	}
 	return nil
 }
 
-// apply brings the schema from version to the next.
-func (l *Ledger) apply(ctx context.Context, db *sql.DB, version int) error {
-	tx, err := db.BeginTx(ctx, &l.write)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+// apply brings the schema from version to the next, unless another process has.
+func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, version int) error {
 	if version > 0 {
 		h, err := l.head(ctx, tx, l.forUpdate)
 		if err != nil || h.schema > version {
@@ -91,16 +85,12 @@ func (l *Ledger) apply(ctx context.Context, db *sql.DB, version int) error {
 			return err
 		}
 	}
-	if version == 0 {
-		id := uuid.NewString()
-		// The id is what the first event follows.
-		_, err = tx.ExecContext(ctx, `INSERT INTO jit_ledger (singleton, id, schema_version, head_seq, head_hash)
-			VALUES (1, $1, 1, 0, $1) ON CONFLICT (singleton) DO NOTHING`, id)
-	} else {
-		_, err = tx.ExecContext(ctx, "UPDATE jit_ledger SET schema_version = $1", version+1)
-	}
-	if err != nil {
+	if version > 0 {
+		_, err := tx.ExecContext(ctx, "UPDATE jit_ledger SET schema_version = $1", version+1)
 		return err
 	}
-	return tx.Commit()
+	// The first event follows the id.
+	_, err := tx.ExecContext(ctx, `INSERT INTO jit_ledger (singleton, id, schema_version, head_seq, head_hash)
+		VALUES (1, $1, 1, 0, $1) ON CONFLICT (singleton) DO NOTHING`, uuid.NewString())
+	return err
 }

@@ -19,15 +19,15 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
-// pinned makes connections of which every statement runs in a transaction that begins with
-// [pgsession.Pin]. A pooler may hand each transaction to another session, so a session cannot be pinned once.
+// pinned opens connections that run each statement in a transaction that begins with [pgsession.Pin]. A pooler may pass
+// each transaction to another session, so pinning a session once is not enough.
 type pinned struct {
 	driver.Connector
 	pin []string
 }
 
-// openPinned opens the database. Tables are found by the search_path of the URL, or else by the server's own
-// default: never by what a role or a database has been given as its default.
+// openPinned opens the database. The search_path of the URL, or else the server's own default, finds the tables, never the
+// default of a role or a database.
 func openPinned(config pgx.ConnConfig) *sql.DB {
 	path := pgsession.Parameter(config.RuntimeParams, "search_path")
 	if path == "" {
@@ -66,14 +66,16 @@ var (
 	_ driver.ExecerContext  = (*pinnedConn)(nil)
 )
 
-// schemaSQL names the schema in which the session finds the ledger; there is no row where it finds none.
-const schemaSQL = `SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+// schemaSQL returns the schema in which the session finds the ledger; no row if it finds none.
+const schemaSQL = `SELECT n.nspname FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('jit_ledger')`
 
-// sameTables refuses a session that would find the ledger by its own defaults and does not find it when pinned: it would
-// read as an empty ledger.
+// sameTables refuses a session that finds the ledger only by the defaults of the role or database: pinned, it would read
+// an empty ledger.
 func (c *pinnedConn) sameTables(ctx context.Context) error {
-	all, err := c.Conn.Conn().PgConn().Exec(ctx, schemaSQL+"; BEGIN READ ONLY; "+strings.Join(c.pin, "; ")+"; "+schemaSQL+"; COMMIT").ReadAll()
+	pinned := "BEGIN READ ONLY; " + strings.Join(c.pin, "; ") + "; " + schemaSQL + "; COMMIT"
+	all, err := c.Conn.Conn().PgConn().Exec(ctx, schemaSQL+"; "+pinned).ReadAll()
 	if err != nil {
 		return err
 	}
@@ -82,10 +84,11 @@ func (c *pinnedConn) sameTables(ctx context.Context) error {
 		return nil
 	}
 	schema := string(before[0][0])
-	return &jit.Error{ // of no kind: to the caller the ledger cannot be read
+	return &jit.Error{ // of no kind: for the caller, the ledger cannot be read
 		Attribute: "ledger",
-		Problem:   fmt.Sprintf("the tables of the ledger are in schema %q, where only a search_path set for the role or the database finds them; the owner of the database could point that elsewhere", schema),
-		Hint:      fmt.Sprintf("end the URL of the ledger with ?search_path=%s, if that is the ledger you mean", schema),
+		Problem: fmt.Sprintf("the tables of the ledger are in schema %q, where only a search_path set for the role or "+
+			"the database finds them; the owner of the database could point it elsewhere", schema),
+		Hint: fmt.Sprintf("if that is your ledger, end its URL with ?search_path=%s", schema),
 	}
 }
 
@@ -117,7 +120,7 @@ func (c *pinnedConn) end(ctx context.Context, how string) error {
 	return nil
 }
 
-// abandon closes a connection whose state is not known.
+// abandon closes a connection in an unknown state.
 func (c *pinnedConn) abandon() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -149,7 +152,7 @@ type pinnedTx struct {
 func (t pinnedTx) Commit() error   { return t.conn.end(t.ctx, "COMMIT") }
 func (t pinnedTx) Rollback() error { return t.conn.end(t.ctx, "ROLLBACK") }
 
-// QueryContext runs a query. Outside of a transaction it runs in one of its own, which ends with the rows.
+// QueryContext runs a query, outside of a transaction in one of its own, which ends with the rows.
 func (c *pinnedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	if c.inside {
 		return c.Conn.QueryContext(ctx, query, args)
@@ -162,7 +165,7 @@ func (c *pinnedConn) QueryContext(ctx context.Context, query string, args []driv
 	if err != nil {
 		return nil, errors.Join(err, c.finish(ctx, results))
 	}
-	// Next tells an error of the server before the caller asks for the columns.
+	// Next reports an error of the server before the caller asks for the columns.
 	r := &pinnedRows{rows: rows, more: rows.Next(), results: results, ctx: ctx, conn: c}
 	if err := rows.Err(); err != nil {
 		return nil, errors.Join(err, c.finish(ctx, results))
@@ -170,7 +173,7 @@ func (c *pinnedConn) QueryContext(ctx context.Context, query string, args []driv
 	return r, nil
 }
 
-// ExecContext runs a statement. Outside of a transaction it runs in one of its own.
+// ExecContext runs a statement, outside of a transaction in one of its own.
 func (c *pinnedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	if c.inside {
 		return c.Conn.ExecContext(ctx, query, args)
@@ -186,8 +189,8 @@ func (c *pinnedConn) ExecContext(ctx context.Context, query string, args []drive
 	return driver.RowsAffected(tag.RowsAffected()), errors.Join(err, c.finish(ctx, results))
 }
 
-// alone sends a statement in a transaction of its own, in one round trip: a slow network must not make a read three times
-// as slow. The results start with those of the statement; those of COMMIT follow.
+// alone sends a statement in a transaction of its own. It takes one round trip, so a read on a slow network is not three
+// times as slow. The results begin with those of the statement, then come those of COMMIT.
 func (c *pinnedConn) alone(ctx context.Context, mode, query string, args []driver.NamedValue) (pgx.BatchResults, error) {
 	values := make([]any, len(args))
 	for i, a := range args {
@@ -213,10 +216,9 @@ func (c *pinnedConn) alone(ctx context.Context, mode, query string, args []drive
 	return results, nil
 }
 
-// finish reads what is left of the results. After an error the server has skipped the COMMIT: the transaction is
-// still open, and ends here.
+// finish reads the remaining results. After an error the server has skipped the COMMIT, so finish ends the transaction.
 func (c *pinnedConn) finish(ctx context.Context, results pgx.BatchResults) error {
-	_ = results.Close() // the error that stopped the results, which the caller has, or none
+	_ = results.Close() // the caller has the error that stopped the results, if any
 	switch pg := c.Conn.Conn().PgConn(); {
 	case pg.IsClosed(), pg.TxStatus() == 'I':
 		return nil
@@ -228,7 +230,7 @@ func (c *pinnedConn) finish(ctx context.Context, results pgx.BatchResults) error
 // pinnedRows are the rows of a query in a transaction of its own.
 type pinnedRows struct {
 	rows pgx.Rows
-	// more: the next row is there already.
+	// more: the next row has been read.
 	more    bool
 	results pgx.BatchResults
 	ctx     context.Context

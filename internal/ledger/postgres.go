@@ -14,7 +14,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// postgres is a ledger in a PostgreSQL database, or in one that speaks its protocol.
+// postgres is a ledger in a database that speaks PostgreSQL's protocol.
 type postgres struct {
 	label string
 	db    *sql.DB
@@ -37,12 +37,13 @@ var postgresDialect = dialect{
 func openPostgres(raw string, u *url.URL) (*postgres, error) {
 	config, err := pgx.ParseConfig(raw)
 	if err != nil {
-		// pgx quotes the URL, with the password masked as well as it can; the cause alone is enough.
+		// pgx quotes the URL and masks the password as well as it can; the cause alone is enough.
 		cause := errors.Unwrap(err)
 		if cause == nil {
-			cause = errors.New("an option is not understood")
+			cause = errors.New("an option is unknown")
 		}
-		return nil, jit.Invalid("ledger", "correct the options at the end of the URL, after the ?", "the postgres:// URL of the ledger cannot be used: %v", cause)
+		return nil, jit.Invalid("ledger", "correct the options at the end of the URL, after the ?",
+			"the postgres:// URL of the ledger cannot be used: %v", cause)
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = 10 * time.Second
@@ -50,7 +51,7 @@ func openPostgres(raw string, u *url.URL) (*postgres, error) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "jit"
 	}
-	// Nothing is prepared by name, so a pooler between us and the server does no harm.
+	// No statement is prepared by name, so a pooler in front of the server does no harm.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	db := openPinned(*config)
 	db.SetMaxOpenConns(8)
@@ -73,7 +74,7 @@ const (
 	undefinedTable       = "42P01"
 	uniqueViolation      = "23505"
 	duplicateTable       = "42P07"
-	duplicateObject      = "42710" // the type of a table's rows, made beside the table
+	duplicateObject      = "42710" // the type of a table's rows, created with the table
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
 	invalidCatalogName   = "3D000"
@@ -100,17 +101,17 @@ func (p *postgres) explain(err error) (problem, hint string) {
 	case strings.HasPrefix(code, "28"):
 		hint = "check the user and the password of the ledger's URL"
 	case code == invalidCatalogName:
-		hint = "create the database first; the tables in it are made by the first write"
+		hint = "create the database first; the first write creates its tables"
 	case code == insufficientRights || code == invalidSchemaName:
-		hint = "give the user of the URL the right to create tables in the database's first schema, and to read and write them"
+		hint = "allow the user of the URL to create, read and write tables in the database's first schema"
 	case code == readOnlyTransaction:
-		hint = "the URL has to name the primary server, not a standby"
+		hint = "the URL must name the primary server, not a standby"
 	case code == uniqueViolation:
-		hint = "somebody else has written into the tables of the ledger; run `jit audit verify`"
+		hint = "another program has written to the tables of the ledger; run `jit audit verify`"
 	case strings.HasPrefix(code, "53"):
-		hint = "the server is out of connections, memory or disk; relieve it and run again"
+		hint = "the server is out of connections, memory or disk space; run again when it has more"
 	case code == "":
-		hint = "check that the server runs and can be reached from here, and the host and port of the ledger's URL"
+		hint = "check that the server runs and is reachable from here, and check host and port in the ledger's URL"
 	}
 	return problem, hint
 }
@@ -120,7 +121,7 @@ func isConnect(err error) bool {
 	return errors.As(err, &e)
 }
 
-// sqlState returns the server's error code, "" when the error is not the server's.
+// sqlState returns the server's error code; empty if the error is not from the server.
 func sqlState(err error) string {
 	var e *pgconn.PgError
 	if errors.As(err, &e) {

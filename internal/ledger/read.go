@@ -13,9 +13,6 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// pageSize is how many records one query of a stream returns.
-const pageSize = 1000
-
 // found is the answer to one lookup.
 type found struct {
 	grant jit.Grant
@@ -23,7 +20,7 @@ type found struct {
 	err   error
 }
 
-// Lookup returns the record of id; ok is false when there is none.
+// Lookup returns the record of id; ok is false if there is none.
 func (l *Ledger) Lookup(ctx context.Context, id jit.ID) (g jit.Grant, ok bool, err error) {
 	f, err := l.lookups.Do(ctx, id)
 	if err != nil {
@@ -47,33 +44,21 @@ func (l *Ledger) lookup(ctx context.Context, ids []jit.ID) []found {
 	return answers
 }
 
-// byID returns the recorded grants among ids, in no order. A plan of many grants asks for few at a time and often, so the
+// byID returns the recorded grants among ids, in no order. A plan of many grants asks often and for few at a time, so the
 // statement stays prepared if the dialect permits that.
 func (l *Ledger) byID(ctx context.Context, ids []jit.ID) ([]jit.Grant, error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return nil, err
 	}
-	query := l.selectGrant() + " WHERE id" + l.among("$1")
-	if !l.prepares {
-		all, err := queryGrants(ctx, db, query, []any{l.list(texts(ids))})
-		return all, l.fail("read", err)
-	}
-	if l.kept.db != db || l.kept.query != query {
-		stmt, err := db.PrepareContext(ctx, query)
-		if err != nil {
+	query, q := l.selectGrant()+" WHERE id"+l.among("$1"), queryer(db)
+	if l.prepares {
+		if err := l.prepared.prepare(ctx, db, query); err != nil {
 			return nil, l.fail("read", err)
 		}
-		if l.kept.stmt != nil {
-			_ = l.kept.stmt.Close() // its answers have been read
-		}
-		l.kept = kept{db, query, stmt}
+		q = &l.prepared
 	}
-	rows, err := l.kept.stmt.QueryContext(ctx, l.list(texts(ids)))
-	if err != nil {
-		return nil, l.fail("read", err)
-	}
-	all, err := collect(rows, readGrant)
+	all, err := collect(ctx, q, readGrant, query, l.list(texts(ids)))
 	return all, l.fail("read", err)
 }
 
@@ -85,112 +70,116 @@ func texts(ids []jit.ID) []string {
 	return all
 }
 
-// kept is a statement prepared on db.
-type kept struct {
+// prepared is the last statement that was prepared, on db. It is for one goroutine.
+type prepared struct {
 	db    *sql.DB
 	query string
 	stmt  *sql.Stmt
 }
 
+func (p *prepared) prepare(ctx context.Context, db *sql.DB, query string) error {
+	if p.db == db && p.query == query {
+		return nil
+	}
+	stmt, err := db.PrepareContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	if p.stmt != nil {
+		_ = p.stmt.Close() // its answers have been read
+	}
+	*p = prepared{db, query, stmt}
+	return nil
+}
+
+// QueryContext runs the prepared statement, which must be that of query.
+func (p *prepared) QueryContext(ctx context.Context, _ string, args ...any) (*sql.Rows, error) {
+	return p.stmt.QueryContext(ctx, args...)
+}
+
 // Grants returns the records that the filter selects, ordered by end and id, due ones in the order of AcquireDue. It reads
-// pages: a grant whose end changes meanwhile may show at either place.
+// pages: a grant whose end changes meanwhile may appear twice or not at all.
 func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
+	switch {
+	case !f.DueBy.IsZero():
+		return l.dueGrants(ctx, f)
+	case len(f.IDs) > 0 || f.IDPrefix != "":
+		return l.grantsByID(ctx, f)
+	}
+	return stream(func(last *jit.Grant) ([]jit.Grant, error) {
+		where, args := l.where(f, last)
+		args = append(args, int64(pageSize))
+		return l.grants(ctx, where+" ORDER BY expires_at, id LIMIT "+l.mark(len(args)), args)
+	})
+}
+
+// grants reads the grants that the end of a query selects.
+func (l *Ledger) grants(ctx context.Context, where string, args []any) ([]jit.Grant, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return nil, err
+	}
+	all, err := collect(ctx, db, readGrant, l.selectGrant()+where, args...)
+	return all, l.fail("read", err)
+}
+
+// grantsByID reads the grants of a filter with ids in one query.
+func (l *Ledger) grantsByID(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
 	return func(yield func(jit.Grant, error) bool) {
-		next := l.pages(ctx, f)
-		if !f.DueBy.IsZero() {
-			next = l.duePages(ctx, f)
+		where, args := l.where(f, nil)
+		all, err := l.grants(ctx, where, args)
+		if err != nil {
+			yield(jit.Grant{}, err)
+			return
 		}
-		for {
-			page, more, err := next()
-			if err != nil {
-				yield(jit.Grant{}, err)
+		slices.SortFunc(all, func(a, b jit.Grant) int { return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.ID, b.ID)) })
+		for _, g := range all {
+			if !yield(g, nil) {
 				return
 			}
-			for _, g := range page {
-				if !yield(g, nil) {
+		}
+	}
+}
+
+// dueGrants reads due grants owner by owner, by the index of AcquireDue.
+func (l *Ledger) dueGrants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
+	return func(yield func(jit.Grant, error) bool) {
+		owners, err := l.ownersDue(ctx, f)
+		if err != nil {
+			yield(jit.Grant{}, err)
+			return
+		}
+		for _, owner := range owners {
+			f.Owner = owner
+			for g, err := range stream(func(last *jit.Grant) ([]jit.Grant, error) { return l.duePage(ctx, f, last) }) {
+				if !yield(g, err) || err != nil {
 					return
 				}
 			}
-			if !more {
-				return
-			}
 		}
 	}
 }
 
-// pages returns a function that reads the next page of a filter's grants. Grants selected by id come in one page.
-func (l *Ledger) pages(ctx context.Context, f jit.Filter) func() (page []jit.Grant, more bool, err error) {
-	var last *jit.Grant
-	return func() ([]jit.Grant, bool, error) {
-		db, err := l.read(ctx)
-		if err != nil || db == nil {
-			return nil, false, err
-		}
-		where, args := l.where(f, last)
-		if len(f.IDs) > 0 || f.IDPrefix != "" {
-			all, err := queryGrants(ctx, db, l.selectGrant()+where, args)
-			slices.SortFunc(all, byEnd)
-			return all, false, l.fail("read", err)
-		}
-		args = append(args, int64(pageSize))
-		page, err := queryGrants(ctx, db, l.selectGrant()+where+" ORDER BY expires_at, id LIMIT "+l.mark(len(args)), args)
-		if err != nil {
-			return nil, false, l.fail("read", err)
-		}
-		if len(page) > 0 {
-			last = &page[len(page)-1]
-		}
-		return page, len(page) == pageSize, nil
+// ownersDue lists the owners with due grants, among them f.Owner alone if it is set.
+func (l *Ledger) ownersDue(ctx context.Context, f jit.Filter) ([]string, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return nil, err
 	}
+	var owners jit.Owners
+	if f.Owner != "" {
+		owners = jit.Owners{f.Owner}
+	}
+	due, err := l.dueOwners(ctx, db, owners, f.DueBy)
+	return due, l.fail("read", err)
 }
 
-// duePages is [Ledger.pages] for due grants: it follows the index of AcquireDue, owner by owner.
-func (l *Ledger) duePages(ctx context.Context, f jit.Filter) func() (page []jit.Grant, more bool, err error) {
-	var owners []string
-	var last *jit.Grant
-	begun := false
-	return func() ([]jit.Grant, bool, error) {
-		db, err := l.read(ctx)
-		if err != nil || db == nil {
-			return nil, false, err
-		}
-		if !begun {
-			whose := jit.Owners(nil)
-			if f.Owner != "" {
-				whose = jit.Owners{f.Owner}
-			}
-			if owners, err = l.dueOwners(ctx, db, whose, f.DueBy); err != nil {
-				return nil, false, l.fail("read", err)
-			}
-			begun = true
-		}
-		if len(owners) == 0 {
-			return nil, false, nil
-		}
-		of := f
-		of.Owner = owners[0]
-		where, args := l.where(of, nil)
-		from := first()
-		if last != nil {
-			from = after(last)
-		}
-		args = append(append(args, from...), int64(pageSize))
-		where += " AND (due_at, target, scope, id) > (" + l.marks(len(args)-4, len(args)-1) + ")"
-		page, err := queryGrants(ctx, db, l.selectGrant()+where+dueOrder+l.mark(len(args)), args)
-		if err != nil {
-			return nil, false, l.fail("read", err)
-		}
-		if len(page) == pageSize {
-			last = &page[len(page)-1]
-		} else {
-			owners, last = owners[1:], nil
-		}
-		return page, len(owners) > 0, nil
-	}
-}
-
-func byEnd(a, b jit.Grant) int {
-	return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.ID, b.ID))
+// duePage reads the due grants of f.Owner that follow last.
+func (l *Ledger) duePage(ctx context.Context, f jit.Filter, last *jit.Grant) ([]jit.Grant, error) {
+	where, args := l.where(f, nil)
+	args = append(append(args, after(last)...), int64(pageSize))
+	n := len(args)
+	return l.grants(ctx, where+" AND (due_at, target, scope, id) > ("+l.marks(n-4, n-1)+")"+dueOrder+l.mark(n), args)
 }
 
 // wholeID fills up the beginning of an id with a digit.
@@ -205,47 +194,45 @@ const notFailed = "(failed_at IS NULL OR granted_at IS NOT NULL OR revoked_at IS
 // where turns a filter into SQL; last is the last record of the previous page, nil for the first page.
 func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any) {
 	var conditions []string
-	equal := func(column, value string) {
-		if value != "" {
-			args = append(args, value)
-			conditions = append(conditions, column+" = "+l.mark(len(args)))
+	add := func(condition string, values ...any) {
+		args = append(args, values...)
+		conditions = append(conditions, condition)
+	}
+	mark := func() string { return l.mark(len(args) + 1) } // the next parameter
+	for _, c := range [][2]string{
+		{"owner", f.Owner}, {"target", f.Target}, {"scope", f.Scope}, {"principal", f.Principal},
+	} {
+		if c[1] != "" {
+			add(c[0]+" = "+mark(), c[1])
 		}
 	}
-	equal("owner", f.Owner)
-	equal("target", f.Target)
-	equal("scope", f.Scope)
-	equal("principal", f.Principal)
-	if !f.LiveAt.IsZero() {
-		conditions = append(conditions, "revoked_at IS NULL", notFailed)
-	}
 	from := f.EndFrom
-	if !f.LiveAt.IsZero() && f.LiveAt.Add(time.Microsecond).After(from) {
-		from = f.LiveAt.Add(time.Microsecond) // an end at that time is over
+	if !f.LiveAt.IsZero() {
+		add("revoked_at IS NULL AND " + notFailed)
+		if after := f.LiveAt.Add(time.Microsecond); after.After(from) { // a grant that ends at LiveAt is over
+			from = after
+		}
 	}
-	switch { // only one lower bound, or the index may be entered at the wrong one
+	switch { // with two lower bounds, the database might enter the index at the wrong one
 	case last != nil:
-		args = append(args, last.End.UnixMicro(), string(last.ID))
-		conditions = append(conditions, "(expires_at, id) > ("+l.marks(len(args)-1, len(args))+")")
+		add("(expires_at, id) > ("+l.marks(len(args)+1, len(args)+2)+")", last.End.UnixMicro(), string(last.ID))
 	case !from.IsZero():
-		args = append(args, from.UnixMicro())
-		conditions = append(conditions, "expires_at >= "+l.mark(len(args)))
+		add("expires_at >= "+mark(), from.UnixMicro())
 	}
 	if !f.DueBy.IsZero() {
-		args = append(args, f.DueBy.UnixMicro())
-		conditions = append(conditions, "due_at <= "+l.mark(len(args)))
+		add("due_at <= "+mark(), f.DueBy.UnixMicro())
 	}
 	if f.Open {
-		conditions = append(conditions, "due_at IS NOT NULL")
+		add("due_at IS NOT NULL")
 	}
 	if len(f.IDs) > 0 {
-		args = append(args, l.list(texts(f.IDs)))
-		conditions = append(conditions, "id"+l.among(l.mark(len(args))))
+		add("id"+l.among(mark()), l.list(texts(f.IDs)))
 	}
 	if f.IDPrefix != "" { // a range of whole ids has the same order in every collation
-		args = append(args, wholeID(f.IDPrefix, "0"), wholeID(f.IDPrefix, "f"), f.IDPrefix)
 		n := len(args)
-		conditions = append(conditions, fmt.Sprintf("id BETWEEN %s AND %s AND substr(id, 1, %d) = %s",
-			l.mark(n-2), l.mark(n-1), len(f.IDPrefix), l.mark(n)))
+		add(fmt.Sprintf("id BETWEEN %s AND %s AND substr(id, 1, %d) = %s",
+			l.mark(n+1), l.mark(n+2), len(f.IDPrefix), l.mark(n+3)),
+			wholeID(f.IDPrefix, "0"), wholeID(f.IDPrefix, "f"), f.IDPrefix)
 	}
 	if len(conditions) == 0 {
 		return "", nil
@@ -256,25 +243,4 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 // selectGrant begins a query for grants with the columns of the schema that [Ledger.read] has checked.
 func (l *Ledger) selectGrant() string {
 	return "SELECT " + columnsOf(l.known.Load().schema) + " FROM jit_grants"
-}
-
-func queryGrants(ctx context.Context, q queryer, query string, args []any) ([]jit.Grant, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	return collect(rows, readGrant)
-}
-
-// collect reads all rows and closes them.
-func collect[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error)) ([]T, error) {
-	var all []T
-	err := each(rows, scan, func(one T) bool {
-		all = append(all, one)
-		return true
-	})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
 }

@@ -4,19 +4,17 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// maxMismatches is how many mismatches a report lists; the rest is counted.
+// maxMismatches is how many mismatches a report lists; it counts the rest.
 const maxMismatches = 1000
 
-// Mismatch is a row of the ledger that does not agree with the events.
+// Mismatch is a row of the ledger that differs from the events.
 type Mismatch struct {
-	// Grant or Policy says whose row it is.
+	// Grant or Policy identifies the row.
 	Grant  jit.ID `json:"grant,omitempty"`
 	Policy string `json:"policy,omitempty"`
 	// Problem is about the row as a whole, Facts about its columns.
@@ -24,7 +22,7 @@ type Mismatch struct {
 	Facts   []jit.Contradiction `json:"facts,omitempty"`
 }
 
-// String says which row it is and what is wrong with it.
+// String returns the mismatch as a line.
 func (m Mismatch) String() string {
 	subject := "grant " + string(m.Grant)
 	if m.Policy != "" {
@@ -40,8 +38,8 @@ func (m Mismatch) String() string {
 	return subject + ": " + strings.Join(problems, "; ")
 }
 
-// mismatch notes what is wrong with a row.
-func (r *Report) mismatch(m Mismatch) {
+// add adds a mismatch, unless it has no finding.
+func (r *Report) add(m Mismatch) {
 	if m.Problem == "" && len(m.Facts) == 0 {
 		return
 	}
@@ -50,9 +48,10 @@ func (r *Report) mismatch(m Mismatch) {
 	}
 }
 
-// rebuild compares the rows of grants and policies with what the events tell of them. policies are the details of the events
-// that recorded them last. What is in memory at a time is a page of grants, whatever number there is.
-func (l *Ledger) rebuild(ctx context.Context, tx *sql.Tx, schema int, policies map[string]map[string]string, r *Report) error {
+// rebuild compares the rows of grants and policies with the facts in their events. policies are the facts of the events
+// that recorded each policy last. It holds one page of grants in memory at a time.
+func (l *Ledger) rebuild(ctx context.Context, tx *sql.Tx, schema int, policies map[string]map[string]string,
+	r *Report) error {
 	if err := l.rebuildPolicies(ctx, tx, policies, r); err != nil {
 		return err
 	}
@@ -82,21 +81,18 @@ type storedRow struct {
 func (l *Ledger) grantPages(tx *sql.Tx, schema int) func(context.Context) (page []storedRow, more bool, err error) {
 	last, first := "", true
 	return func(ctx context.Context) ([]storedRow, bool, error) {
-		query, args := "SELECT due_at, "+columnsOf(schema)+" FROM jit_grants WHERE id > $1 ORDER BY id LIMIT $2", []any{last, int64(pageSize)}
-		if first { // SQLite also keeps a row whose id is NULL
-			query, args = "SELECT due_at, "+columnsOf(schema)+" FROM jit_grants ORDER BY id LIMIT $1", args[1:]
+		where, args := " WHERE id > $2", []any{int64(pageSize), last}
+		if first { // SQLite can also store a row whose id is NULL
+			where, args = "", args[:1]
 		}
-		rows, err := tx.QueryContext(ctx, query, args...)
-		if err != nil {
-			return nil, false, err
-		}
-		page, err := collect(rows, scanStored)
+		page, err := collect(ctx, tx, scanStored,
+			"SELECT due_at, "+columnsOf(schema)+" FROM jit_grants"+where+" ORDER BY id LIMIT $1", args...)
 		if err != nil || len(page) == 0 {
 			return page, false, err
 		}
 		before := last
 		last = string(page[len(page)-1].grant.ID)
-		// An id that is no text sorts after all texts and is found again and again.
+		// An id that is not a text sorts after all texts, and would be found again and again.
 		more := len(page) == pageSize && (last != before || first)
 		first = false
 		return page, more, nil
@@ -104,7 +100,7 @@ func (l *Ledger) grantPages(tx *sql.Tx, schema int) func(context.Context) (page 
 }
 
 // scanStored reads a row of due_at and grantColumns. SQLite keeps whatever somebody writes into a column: a row that
-// cannot be read is returned with its error, and its id where that is readable.
+// cannot be read is returned with its error, and with its id if that is readable.
 func scanStored(rows *sql.Rows) (storedRow, error) {
 	var s storedRow
 	s.grant, s.err = scanGrant(rows, &s.due)
@@ -122,14 +118,14 @@ func scanStored(rows *sql.Rows) (storedRow, error) {
 }
 
 func (l *Ledger) rebuildPage(ctx context.Context, tx *sql.Tx, page []storedRow, r *Report) error {
-	told := make(map[jit.ID]*jit.Account, len(page))
+	accounts := make(map[jit.ID]*jit.Account, len(page))
 	ids := make([]jit.ID, len(page))
 	for i, row := range page {
 		ids[i] = row.grant.ID
-		told[row.grant.ID] = &jit.Account{}
+		accounts[row.grant.ID] = &jit.Account{}
 	}
 	err := l.visitOf(ctx, tx, ids, func(e jit.Event) bool {
-		if account, asked := told[e.Grant]; asked {
+		if account, wanted := accounts[e.Grant]; wanted {
 			account.Add(e)
 		}
 		return true
@@ -139,83 +135,84 @@ func (l *Ledger) rebuildPage(ctx context.Context, tx *sql.Tx, page []storedRow, 
 	}
 	for _, row := range page {
 		r.Grants++
-		account := told[row.grant.ID]
-		m := Mismatch{Grant: row.grant.ID}
-		switch {
-		case row.err != nil:
-			m.Problem = "its row cannot be read: " + row.err.Error()
-		case !account.Told():
-			m.Problem = "no event tells of it"
-		default:
-			m.Facts = account.Contradictions(row.grant)
-			if due := moment(row.due); !due.Equal(row.grant.DueAt()) {
-				m.Facts = append(m.Facts, jit.Contradiction{Fact: "due_at", Recorded: jit.FormatTime(due), Told: jit.FormatTime(row.grant.DueAt())})
-			}
-			if !account.Whole() {
-				r.Older++
-			}
-		}
-		r.mismatch(m)
+		r.compare(row, accounts[row.grant.ID])
 	}
 	return nil
 }
 
-// removed notes the grants that events tell of and that have no row. Bindings that the ledger does not know have events too; these
-// tell of no request.
-func (l *Ledger) removed(ctx context.Context, tx *sql.Tx, r *Report) error {
-	rows, err := tx.QueryContext(ctx, `SELECT DISTINCT grant_id FROM jit_events WHERE grant_id <> '' AND kind IN ('requested', 'adopted')
-		AND NOT EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = jit_events.grant_id)`)
-	if err != nil {
-		return err
+// compare compares the row of a grant with the account in its events.
+func (r *Report) compare(row storedRow, account *jit.Account) {
+	m := Mismatch{Grant: row.grant.ID}
+	switch {
+	case row.err != nil:
+		m.Problem = "its row cannot be read: " + row.err.Error()
+	case !account.Told():
+		m.Problem = "it has no event"
+	default:
+		m.Facts = account.Contradictions(row.grant)
+		if due := moment(row.due); !due.Equal(row.grant.DueAt()) {
+			m.Facts = append(m.Facts, jit.Contradiction{
+				Fact: "due_at", Recorded: jit.FormatTime(due), Told: jit.FormatTime(row.grant.DueAt()),
+			})
+		}
+		if !account.Whole() {
+			r.Older++
+		}
 	}
-	return each(rows, func(rows *sql.Rows) (id jit.ID, err error) { return id, rows.Scan(&id) }, func(id jit.ID) bool {
-		r.mismatch(Mismatch{Grant: id, Problem: "its row was removed; the events tell of it"})
-		return true
-	})
+	r.add(m)
 }
 
-func (l *Ledger) rebuildPolicies(ctx context.Context, tx *sql.Tx, told map[string]map[string]string, r *Report) error {
-	rows, err := tx.QueryContext(ctx, "SELECT name, body FROM jit_policies ORDER BY name")
-	if err != nil {
-		return err
-	}
-	there := map[string]bool{}
-	err = each(rows, func(rows *sql.Rows) (Mismatch, error) {
+// rowRemoved is the problem of a grant or policy without a row.
+const rowRemoved = "its row was removed, but its events are still there"
+
+// removed adds the grants that have events but no row. Bindings that the ledger does not know also have events, but were
+// never requested.
+func (l *Ledger) removed(ctx context.Context, tx *sql.Tx, r *Report) error {
+	return each(ctx, tx, scanOne[jit.ID], func(id jit.ID) bool {
+		r.add(Mismatch{Grant: id, Problem: rowRemoved})
+		return true
+	}, `SELECT DISTINCT grant_id FROM jit_events WHERE grant_id <> '' AND kind IN ('requested', 'adopted')
+		AND NOT EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = jit_events.grant_id)`)
+}
+
+func (l *Ledger) rebuildPolicies(ctx context.Context, tx *sql.Tx, facts map[string]map[string]string, r *Report) error {
+	stored := map[string]bool{}
+	err := each(ctx, tx, func(rows *sql.Rows) (m Mismatch, err error) {
 		var name, body any
 		if err := rows.Scan(&name, &body); err != nil {
-			return Mismatch{}, err
+			return m, err
 		}
-		return comparePolicy(fmt.Sprint(name), fmt.Sprint(body), told), nil
+		return comparePolicy(fmt.Sprint(name), fmt.Sprint(body), facts), nil
 	}, func(m Mismatch) bool {
-		there[m.Policy] = true
-		r.mismatch(m)
+		stored[m.Policy] = true
+		r.add(m)
 		return true
-	})
+	}, "SELECT name, body FROM jit_policies ORDER BY name")
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(told)) {
-		if !there[name] {
-			r.mismatch(Mismatch{Policy: name, Problem: "its row was removed; the events tell of it"})
+	for name := range sorted(facts) {
+		if !stored[name] {
+			r.add(Mismatch{Policy: name, Problem: rowRemoved})
 		}
 	}
 	return nil
 }
 
-// comparePolicy compares a row with the event that recorded it last.
-func comparePolicy(name, body string, told map[string]map[string]string) Mismatch {
+// comparePolicy compares a row with the facts of the event that recorded it last.
+func comparePolicy(name, body string, facts map[string]map[string]string) Mismatch {
 	m := Mismatch{Policy: name}
-	facts, recorded := told[name]
+	recorded, known := facts[name]
 	p, err := parsePolicy(name, body)
 	switch {
-	case !recorded:
-		m.Problem = "no event tells of it"
+	case !known:
+		m.Problem = "it has no event"
 	case err != nil:
 		m.Problem = "its row cannot be read: " + err.Error()
 	case p.Name != name:
 		m.Problem = fmt.Sprintf("its row holds the policy %q", p.Name)
 	default:
-		m.Facts = p.Contradictions(facts)
+		m.Facts = p.Contradictions(recorded)
 	}
 	return m
 }

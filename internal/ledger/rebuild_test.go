@@ -70,10 +70,10 @@ func attacks() map[string][2]string {
 		"a failure that worked":    {set(2, "granted_at = starts_at"), `granted_at is "2026-11-23T12:00:00Z" and the events say nothing`},
 		"a failure with no error":  {set(2, "failure = ''"), `failure is nothing and the events say "no such role"`},
 		"a grant removed":          {"DELETE FROM jit_grants WHERE " + id(0), "its row was removed"},
-		"a grant renamed":          {set(0, "id = 'ffffffff-0000-8000-8000-000000000000'"), "grant ffffffff-0000-8000-8000-000000000000: no event tells of it"},
-		"a policy without event":   {`INSERT INTO jit_policies (name, body) VALUES ('mine', '{"name":"mine","effect":"permit","match":{}}')`, `policy "mine": no event tells of it`},
+		"a grant renamed":          {set(0, "id = 'ffffffff-0000-8000-8000-000000000000'"), "grant ffffffff-0000-8000-8000-000000000000: it has no event"},
+		"a policy without event":   {`INSERT INTO jit_policies (name, body) VALUES ('mine', '{"name":"mine","effect":"permit","match":{}}')`, `policy "mine": it has no event`},
 		"a policy loosened":        {`UPDATE jit_policies SET body = replace(body, '"match":{"targets":["bastion"]}', '"match":{}') WHERE name = 'oncall'`, `policy "oncall": match is "{}"`},
-		"a policy that comes back": {`INSERT INTO jit_policies (name, body) VALUES ('gone', '{"name":"gone","effect":"permit","match":{}}')`, `policy "gone": no event tells of it`},
+		"a policy that comes back": {`INSERT INTO jit_policies (name, body) VALUES ('gone', '{"name":"gone","effect":"permit","match":{}}')`, `policy "gone": it has no event`},
 		"a policy removed":         {"DELETE FROM jit_policies", `policy "oncall": its row was removed`},
 		"a policy unreadable":      {"UPDATE jit_policies SET body = '{'", `policy "oncall": its row cannot be read`},
 	}

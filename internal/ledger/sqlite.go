@@ -16,8 +16,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// sqliteFile is a ledger in one SQLite file, in WAL mode. Reading opens it
-// read-only; the file and its directory are made for the first writer.
+// sqliteFile is a ledger in one SQLite file, in WAL mode. Reading opens it read-only; the first writer creates the file and
+// its directory.
 type sqliteFile struct {
 	path string
 
@@ -55,8 +55,8 @@ func (s *sqliteFile) name() string { return "sqlite://" + s.path }
 func (s *sqliteFile) reader(context.Context) (*sql.DB, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	there, err := s.follow()
-	if err != nil || !there {
+	exists, err := s.follow()
+	if err != nil || !exists {
 		return nil, err
 	}
 	if s.ro == nil {
@@ -72,20 +72,18 @@ func (s *sqliteFile) reader(context.Context) (*sql.DB, error) {
 func (s *sqliteFile) writer(context.Context) (*sql.DB, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	there, err := s.follow()
+	exists, err := s.follow()
+	if err == nil && !exists {
+		if err = s.create(); err == nil {
+			_, err = s.follow()
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	if !there {
-		if err := s.create(); err != nil {
-			return nil, err
-		}
-		if _, err := s.follow(); err != nil {
-			return nil, err
-		}
-	}
 	if s.rw == nil {
-		s.rw, err = s.connect("mode=rw&_txlock=immediate&_busy_timeout=5000&_journal_mode=WAL&_synchronous=FULL&_pragma=fullfsync(1)&_pragma=cache_size(-32000)&_pragma=temp_store(MEMORY)&_error_rc=1")
+		s.rw, err = s.connect("mode=rw&_txlock=immediate&_busy_timeout=5000&_journal_mode=WAL&_synchronous=FULL" +
+			"&_pragma=fullfsync(1)&_pragma=cache_size(-32000)&_pragma=temp_store(MEMORY)&_error_rc=1")
 		if err != nil {
 			return nil, err
 		}
@@ -95,9 +93,9 @@ func (s *sqliteFile) writer(context.Context) (*sql.DB, error) {
 	return s.rw, nil
 }
 
-// follow looks which file has the ledger's name now and lets go of connections to one
-// that was removed or replaced: what they wrote nobody would find again.
-func (s *sqliteFile) follow() (there bool, err error) {
+// follow finds the file that has the ledger's name now. It closes the connections to a file that was removed or replaced:
+// nobody would find again what they write.
+func (s *sqliteFile) follow() (exists bool, err error) {
 	now, err := os.Stat(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -118,12 +116,12 @@ func (s *sqliteFile) follow() (there bool, err error) {
 
 var errIsDirectory = errors.New("is a directory")
 
-// create makes the directory and an empty file that only this user can read.
+// create creates the directory and an empty file that only this user can read.
 func (s *sqliteFile) create() error {
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
 		return err
 	}
-	// Closing any descriptor of a file drops the process's locks on it, so one that is there is not opened here.
+	// Closing any descriptor of a file drops the process's locks on it, so do not open an existing file here.
 	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -153,7 +151,7 @@ func (s *sqliteFile) close() error {
 	return s.disconnect()
 }
 
-// disconnect closes the writer last: the last connection that may write tidies up beside the file.
+// disconnect closes the writer last: the last connection that may write removes the files beside the ledger.
 func (s *sqliteFile) disconnect() error {
 	var errs []error
 	for _, db := range []*sql.DB{s.ro, s.rw} {
@@ -182,24 +180,27 @@ func (s *sqliteFile) exists(error) bool { return false }
 func (s *sqliteFile) explain(err error) (problem, hint string) {
 	switch sqliteCode(err) {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL:
-		return "another process has kept it locked", "run again when that process is done; many writers are better served by a postgres:// ledger"
+		return "another process keeps it locked",
+			"run again when that process is done; use a postgres:// ledger for many writers"
 	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
-		return "the file is damaged or is no ledger", "restore it from a backup, or correct ledger if it names the wrong file"
+		return "the file is damaged, or is not a ledger",
+			"restore it from a backup, or correct ledger if it names the wrong file"
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
-		return "the file cannot be opened: " + err.Error(), "give this user the right to read and write the file and its directory, where SQLite keeps two more files beside it"
+		return "the file cannot be opened: " + err.Error(),
+			"allow this user to read and write the file and its directory; SQLite keeps two more files there"
 	case sqlite3.SQLITE_FULL:
-		return "the disk is full", "make room on the disk and run again"
+		return "the disk is full", "free some space, then run again"
 	case sqlite3.SQLITE_IOERR:
-		return "the disk refuses: " + err.Error(), "check that the disk has room and works, then run again"
+		return "the disk reports an error: " + err.Error(), "check that the disk has room and works, then run again"
 	}
 	var path *fs.PathError
 	if errors.As(err, &path) {
-		return path.Error(), "ledger has to name a file, in a directory that this user may write to"
+		return path.Error(), "ledger must name a file in a directory that this user may write to"
 	}
 	return err.Error(), ""
 }
 
-// sqliteCode returns the primary result code of a SQLite error, 0 of any other.
+// sqliteCode returns the primary result code of a SQLite error, 0 for any other error.
 func sqliteCode(err error) int {
 	var e *sqlite.Error
 	if errors.As(err, &e) {

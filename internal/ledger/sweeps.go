@@ -3,53 +3,44 @@ package ledger
 import (
 	"context"
 	"database/sql"
-	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// sweepsSchema is the schema version that brought jit_sweeps.
+// sweepsSchema is the schema version that introduced jit_sweeps.
 const sweepsSchema = 7
 
-// Swept records that a sweeper has passed. It makes no ledger: where there is none, nothing was swept.
+// Swept records that a sweeper has finished a pass. It does not create the ledger: without one, nothing was swept.
 func (l *Ledger) Swept(ctx context.Context, s jit.Sweep) error {
 	db, err := l.read(ctx)
 	if err != nil || db == nil || len(s.Targets) == 0 {
 		return err
 	}
-	clock, err := l.Clock(ctx)
+	at, err := l.Clock(ctx)
 	if err != nil {
 		return err
 	}
-	at := s.At
-	if !clock.IsZero() {
-		at = clock
+	if at.IsZero() {
+		at = s.At
 	}
 	owners := s.Owners
 	if len(owners) == 0 {
 		owners = jit.Owners{jit.AllOwners}
 	}
-	var values []any
+	var rows [][]any
 	for _, owner := range owners {
 		for _, target := range s.Targets {
-			values = append(values, owner, target)
+			rows = append(rows, []any{owner, target, at.UnixMicro()})
 		}
 	}
 	return l.fail("write", l.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
-		for some := range slices.Chunk(values, maxParameters/2*2-2) {
-			rows := make([]string, len(some)/2)
-			for i := range rows {
-				rows[i] = fmt.Sprintf("($%d, $%d, $1)", 2*i+2, 2*i+3)
-			}
-			if _, err := tx.ExecContext(ctx, "INSERT INTO jit_sweeps (owner, target, swept_at) VALUES "+strings.Join(rows, ", ")+
-				" ON CONFLICT (owner, target) DO UPDATE SET swept_at = excluded.swept_at", append([]any{at.UnixMicro()}, some...)...); err != nil {
-				return err
-			}
+		err := l.insert(ctx, tx, "jit_sweeps", []string{"owner", "target", "swept_at"}, rows,
+			" ON CONFLICT (owner, target) DO UPDATE SET swept_at = excluded.swept_at")
+		if err != nil {
+			return err
 		}
-		_, err := tx.ExecContext(ctx, "DELETE FROM jit_sweeps WHERE swept_at <= $1", at.Add(-forgotten).UnixMicro())
+		_, err = tx.ExecContext(ctx, "DELETE FROM jit_sweeps WHERE swept_at <= $1", at.Add(-forgetAfter).UnixMicro())
 		return err
 	}))
 }
@@ -65,20 +56,17 @@ func (l *Ledger) SweptSince(ctx context.Context, owner string, now time.Time) (m
 		clock = "CAST((" + l.clock + ") * 1000000 AS BIGINT) + $3"
 		now = time.UnixMicro(0)
 	}
-	rows, err := db.QueryContext(ctx, "SELECT target, "+clock+" - max(swept_at) FROM jit_sweeps WHERE owner IN ($1, $2) GROUP BY target",
-		owner, jit.AllOwners, now.UnixMicro())
-	if err != nil {
-		return nil, l.fail("read", err)
-	}
-	defer func() { _ = rows.Close() }()
 	since := map[string]time.Duration{}
-	for rows.Next() {
+	_, err = list(ctx, l, func(rows *sql.Rows) (none struct{}, err error) {
 		var target string
 		var micros int64
-		if err := rows.Scan(&target, &micros); err != nil {
-			return nil, l.fail("read", err)
-		}
+		err = rows.Scan(&target, &micros)
 		since[target] = max(0, time.Duration(micros)*time.Microsecond)
+		return none, err
+	}, "SELECT target, "+clock+" - max(swept_at) FROM jit_sweeps WHERE owner IN ($1, $2) GROUP BY target",
+		owner, jit.AllOwners, now.UnixMicro())
+	if err != nil {
+		return nil, err
 	}
-	return since, l.fail("read", rows.Err())
+	return since, nil
 }

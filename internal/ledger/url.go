@@ -11,10 +11,9 @@ import (
 
 const urlHint = `write for example ledger = "sqlite://.jit/ledger.db" or "postgres://user@host:5432/database"`
 
-// CheckURL accepts the URL of a ledger: sqlite:// and a path, relative
-// (sqlite://.jit/ledger.db) or absolute (sqlite:///var/lib/jit/ledger.db), or
-// postgres:// with a host and a database. It looks at the form only and makes no
-// call. Its errors are *[jit.Error] that name "ledger" and never show a password.
+// CheckURL accepts the URL of a ledger: sqlite:// and a path, relative (sqlite://.jit/ledger.db) or absolute
+// (sqlite:///var/lib/jit/ledger.db), or postgres:// with a host and a database. It makes no call. Its errors are
+// *[jit.Error] about "ledger" and never show a password.
 func CheckURL(raw string) error {
 	_, _, err := splitURL(raw)
 	return err
@@ -27,14 +26,14 @@ func splitURL(raw string) (path string, server *url.URL, err error) {
 	case raw == "":
 		return "", nil, jit.Invalid("ledger", urlHint, "the URL of the ledger is empty")
 	case !ok:
-		return "", nil, jit.Invalid("ledger", urlHint, "this is not the URL of a ledger; it begins with sqlite:// or postgres://")
+		return "", nil, jit.Invalid("ledger", urlHint, "the URL of a ledger begins with sqlite:// or postgres://")
 	case scheme == "sqlite":
 		return rest, nil, checkPath(rest)
 	case scheme == "postgres" || scheme == "postgresql":
 		server, err = parseServer(raw)
 		return "", server, err
 	default:
-		return "", nil, jit.Invalid("ledger", urlHint, "%q is not a kind of ledger; there are sqlite and postgres", scheme)
+		return "", nil, jit.Invalid("ledger", urlHint, "%q is not a kind of ledger; write sqlite or postgres", scheme)
 	}
 }
 
@@ -44,9 +43,11 @@ func checkPath(path string) error {
 	case path == "" || strings.HasSuffix(path, "/"):
 		return jit.Invalid("ledger", hint, "%q names no file", "sqlite://"+path)
 	case strings.ContainsAny(path, "?#"):
-		return jit.Invalid("ledger", hint, "%q has a ? or #; after sqlite:// comes a path and nothing else", "sqlite://"+path)
+		return jit.Invalid("ledger", hint,
+			"%q has a ? or #; only a path may follow sqlite://", "sqlite://"+path)
 	case strings.HasPrefix(path, ":"):
-		return jit.Invalid("ledger", hint, "%q is not a file; a ledger has to outlive the process", "sqlite://"+path)
+		return jit.Invalid("ledger", hint,
+			"%q is not a file; a ledger must outlive the process", "sqlite://"+path)
 	}
 	return jit.CheckText("ledger", path)
 }
@@ -55,8 +56,9 @@ func parseServer(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
-		// The parser's own words may quote a piece of the password.
-		return nil, jit.Invalid("ledger", "percent-encode every special character of the user and the password (@ is %40, / is %2F)",
+		// The parser's message may quote a part of the password.
+		return nil, jit.Invalid("ledger",
+			"percent-encode every special character in the user and the password (@ is %40, / is %2F)",
 			"the postgres:// URL of the ledger cannot be read")
 	case u.Host == "" && u.Query().Get("host") == "":
 		return nil, jit.Invalid("ledger", urlHint, "the postgres:// URL of the ledger names no host")
@@ -66,12 +68,13 @@ func parseServer(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// absolute fixes the file of a SQLite URL, so that a later change of the working directory does not move it.
+// absolute returns an absolute path for a SQLite URL, so a change of the working directory does not move the ledger.
 func absolute(path string) (string, error) {
 	if rest, ok := strings.CutPrefix(path, "~/"); ok {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return "", jit.Invalid("ledger", "write the whole path", "%q needs a home directory: %v", "sqlite://"+path, err)
+			return "", jit.Invalid("ledger", "write the whole path",
+				"%q needs a home directory: %v", "sqlite://"+path, err)
 		}
 		return filepath.Join(home, rest), nil
 	}

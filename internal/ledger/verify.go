@@ -2,62 +2,64 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Report is what a check of the events found.
+// Report is the result of [Ledger.Verify].
 type Report struct {
-	// Ledger is the id of the ledger, which the first event follows; empty when there is no ledger.
+	// Ledger is the id of the ledger, which the first event follows; empty if there is no ledger.
 	Ledger string `json:"ledger"`
-	// Events counts the events that are there.
+	// Events counts the stored events.
 	Events int64 `json:"events"`
 	// Seq is the sequence number of the last event.
 	Seq int64 `json:"seq"`
-	// Head is the hash of the last event as the head row has it. Whoever can write to the
-	// database can write a whole new chain; a head that was noted down elsewhere shows it.
+	// Head is the hash of the last event in the head row. Anyone who can write to the database can write a whole new
+	// chain; only a head that was kept elsewhere reveals it.
 	Head string `json:"head"`
-	// Damage lists what was tampered with, in the order of the sequence numbers; empty when nothing was.
+	// Damage lists the damaged events, in the order of the sequence numbers.
 	Damage []Damage `json:"damage,omitempty"`
-	// Grants counts the grants that were rebuilt from their events. Of Older ones some facts were not recorded when their events were
-	// written, by an older program: these cannot be compared.
+	// Grants counts the grants that were rebuilt from their events. Older counts those of them whose events an older
+	// program wrote without some facts, which cannot be compared.
 	Grants int64 `json:"grants"`
 	Older  int64 `json:"grants_with_facts_not_recorded"`
-	// Mismatches are the rows that do not agree with the events, as far as they are listed; MismatchCount counts all.
+	// Mismatches are the first maxMismatches rows that differ from their events; MismatchCount counts all.
 	Mismatches    []Mismatch `json:"mismatches,omitempty"`
 	MismatchCount int64      `json:"mismatch_count"`
-	// VouchedFrom is the first of the events that the head vouches for: from it to the last each is followed by the hash of
-	// what was recorded. Whoever broke the chain further on can have written anew what is before, and only the break tells.
-	// It is 1 when the chain is whole, and one more than the last event when the head vouches for none.
+	// VouchedFrom is the first event that the head vouches for: from there on, each event is followed by its recorded
+	// hash. Events before a break in the chain may have been rewritten. It is 1 if the chain is whole, and one more than
+	// the last event if the head vouches for none.
 	VouchedFrom int64 `json:"vouched_from"`
 }
 
 // OK reports whether the chain is whole and everything else agrees with it.
 func (r Report) OK() bool { return r.Findings() == 0 }
 
-// Findings counts all that is wrong.
+// Findings counts the damaged events and the rows that differ.
 func (r Report) Findings() int64 { return int64(len(r.Damage)) + r.MismatchCount }
 
-// Vouched says in words which events the head still vouches for, for a record that is not intact.
+// Vouched returns a sentence about the events that the head still vouches for, for a record that is not intact.
 func (r Report) Vouched() string {
 	switch {
 	case r.VouchedFrom > r.Seq:
-		return "The head vouches for no event: whoever did this can have written all of them anew."
+		return "The head vouches for no event: all of them may have been rewritten."
 	case r.VouchedFrom == 1:
 		return fmt.Sprintf("The head vouches for events 1 to %d.", r.Seq)
 	}
-	return fmt.Sprintf("The head vouches for events %d to %d; whoever did this can have written anew what is before them.", r.VouchedFrom, r.Seq)
+	return fmt.Sprintf("The head vouches for events %d to %d; the events before them may have been rewritten.",
+		r.VouchedFrom, r.Seq)
 }
 
-// DamageKind is what was done to an event.
+// DamageKind says what happened to an event.
 type DamageKind string
 
 // The kinds of damage.
 const (
-	// Edited: the event is not what was recorded.
+	// Edited: the event differs from the recorded one.
 	Edited DamageKind = "edited"
-	// Removed: the event was recorded and is gone.
+	// Removed: the event was recorded and is missing.
 	Removed DamageKind = "removed"
 	// Inserted: the event was never recorded.
 	Inserted DamageKind = "inserted"
@@ -65,8 +67,8 @@ const (
 	Reordered DamageKind = "reordered"
 )
 
-// Damage is one finding: the events from First to Last, which are the same unless many were removed in a row. Of rows
-// without a number that SQLite can hold, both are the least number there is.
+// Damage is one finding about the events from First to Last, which differ only if several in a row were removed. For a row
+// without a number, which SQLite can store, both are the least int64.
 type Damage struct {
 	Kind   DamageKind `json:"kind"`
 	First  int64      `json:"first"`
@@ -74,7 +76,7 @@ type Damage struct {
 	Detail string     `json:"detail"`
 }
 
-// String says what was done to which events.
+// String returns the finding as a sentence.
 func (d Damage) String() string {
 	if d.First == unnumbered {
 		return fmt.Sprintf("an event without a number was %s: %s", d.Kind, d.Detail)
@@ -85,72 +87,70 @@ func (d Damage) String() string {
 	return fmt.Sprintf("events %d to %d were %s: %s", d.First, d.Last, d.Kind, d.Detail)
 }
 
-// Verify checks the events against their hashes, one another and the head, and rebuilds grants and policies from them, in one
-// consistent view of the ledger. A ledger that does not exist is whole and has no events.
+// Verify checks the events against their hashes, their order and the head, and rebuilds grants and policies from them, in
+// one consistent view of the ledger. A ledger that does not exist is intact and has no events.
 func (l *Ledger) Verify(ctx context.Context) (Report, error) {
-	db, err := l.read(ctx)
-	if err != nil || db == nil {
-		return Report{}, err
-	}
-	tx, err := db.BeginTx(ctx, &l.snapshot)
-	if err != nil {
-		return Report{}, l.fail("read", err)
-	}
-	defer func() { _ = tx.Rollback() }() // it only read
-	h, err := l.head(ctx, tx, "")
-	if err != nil {
-		return Report{}, l.fail("read", err)
-	}
-	r := Report{Ledger: h.id, Head: h.hash, Seq: h.seq}
-	whole := true
-	policies := map[string]map[string]string{}
-	last := head{id: h.id, hash: h.id}
-	err = l.walk(ctx, tx, func(e jit.Event) {
-		r.Events++
-		whole = whole && e.Seq == last.seq+1 && e.Prev == last.hash && e.Sum() == e.Hash
-		last.seq, last.hash = e.Seq, e.Hash
-		switch e.Kind {
-		case jit.EventPolicyChanged:
-			policies[e.Policy] = e.Detail
-		case jit.EventPolicyRemoved:
-			delete(policies, e.Policy)
-		}
-	})
-	if err != nil {
-		return Report{}, l.fail("read", err)
-	}
-	if err := l.rebuild(ctx, tx, h.schema, policies, &r); err != nil {
-		return Report{}, l.fail("read", err)
-	}
-	if whole && last.seq == h.seq && last.hash == h.hash {
-		r.VouchedFrom = 1
-		return r, nil
-	}
-	found := newFindings(h)
-	if err := l.walk(ctx, tx, found.note); err != nil {
-		return Report{}, l.fail("read", err)
-	}
-	// Where an event that does not bear its own hash came from shows by its neighbours, so all are noted first.
-	if err := l.walk(ctx, tx, found.place); err != nil {
-		return Report{}, l.fail("read", err)
-	}
-	r.Damage, r.VouchedFrom = found.damage()
-	return r, nil
-}
-
-// walk visits all events in the order of their sequence numbers.
-func (l *Ledger) walk(ctx context.Context, q queryer, visit func(jit.Event)) error {
-	rows, err := q.QueryContext(ctx, selectEvent+" ORDER BY seq")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		e, err := scanEvent(rows)
+	var r Report
+	err := l.inSnapshot(ctx, func(tx *sql.Tx) error {
+		h, err := l.head(ctx, tx, "")
 		if err != nil {
 			return err
 		}
-		visit(e)
+		r = Report{Ledger: h.id, Head: h.hash, Seq: h.seq}
+		c := chain{head: head{id: h.id, hash: h.id}, whole: true, policies: map[string]map[string]string{}}
+		if err := l.walk(ctx, tx, c.add); err != nil {
+			return err
+		}
+		r.Events = c.events
+		if err := l.rebuild(ctx, tx, h.schema, c.policies, &r); err != nil {
+			return err
+		}
+		if c.whole && c.head.seq == h.seq && c.head.hash == h.hash {
+			r.VouchedFrom = 1
+			return nil
+		}
+		found := newFindings(h)
+		// The neighbours of an event that does not match its hash show where it came from, so all are indexed first.
+		for _, visit := range []func(jit.Event){found.index, found.locate} {
+			if err := l.walk(ctx, tx, visit); err != nil {
+				return err
+			}
+		}
+		r.Damage, r.VouchedFrom = found.damage()
+		return nil
+	})
+	if err != nil {
+		return Report{}, err
 	}
-	return rows.Err()
+	return r, nil
+}
+
+// chain follows the events from the first to the last.
+type chain struct {
+	head   head
+	events int64
+	// whole: each event has its hash and follows the one before.
+	whole bool
+	// policies are the facts of the events that recorded each policy last.
+	policies map[string]map[string]string
+}
+
+func (c *chain) add(e jit.Event) {
+	c.events++
+	c.whole = c.whole && e.Seq == c.head.seq+1 && e.Prev == c.head.hash && e.Sum() == e.Hash
+	c.head.seq, c.head.hash = e.Seq, e.Hash
+	switch e.Kind {
+	case jit.EventPolicyChanged:
+		c.policies[e.Policy] = e.Detail
+	case jit.EventPolicyRemoved:
+		delete(c.policies, e.Policy)
+	}
+}
+
+// walk passes all events to visit, in the order of their sequence numbers.
+func (l *Ledger) walk(ctx context.Context, tx *sql.Tx, visit func(jit.Event)) error {
+	return each(ctx, tx, scanEvent, func(e jit.Event) bool {
+		visit(e)
+		return true
+	}, selectEvent+" ORDER BY seq")
 }

@@ -135,7 +135,7 @@ func TestVerifyHeadEdited(t *testing.T) {
 	l := open(t, url)
 	write(t, l, ledgertest.Entry(ledgertest.Grant(1)), ledgertest.Entry(ledgertest.Grant(2)))
 	run(t, raw(t, url), "UPDATE jit_ledger SET head_seq = 1, head_hash = (SELECT hash FROM jit_events WHERE seq = 1)")
-	if r := verify(t, l); len(r.Damage) != 1 || r.Damage[0].String() != "event 2 was inserted: it lies beyond the head" {
+	if r := verify(t, l); len(r.Damage) != 1 || r.Damage[0].String() != "event 2 was inserted: it is after the head" {
 		t.Errorf("%v", r.Damage)
 	}
 	err := l.Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(3))})[0]

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -22,23 +23,20 @@ func (l *Ledger) Write(ctx context.Context, entries []jit.Entry) []error {
 	}
 	errs, err := l.writes.Do(ctx, detached(entries))
 	if err != nil {
-		errs = make([]error, len(entries))
-		fill(errs, l.fail("write", err))
+		return slices.Repeat([]error{l.fail("write", err)}, len(entries))
 	}
 	return errs
 }
 
-// detached copies entries: a caller whose context ends may change them while the write goes on.
+// detached copies entries: a caller whose context ends may change them during the write.
 func detached(entries []jit.Entry) []jit.Entry {
 	entries = slices.Clone(entries)
 	for i, e := range entries {
 		if e.Grant != nil {
-			g := *e.Grant
-			entries[i].Grant = &g
+			entries[i].Grant = new(*e.Grant)
 		}
 		if e.Policy != nil {
-			p := *e.Policy
-			entries[i].Policy = &p
+			entries[i].Policy = new(*e.Policy)
 		}
 		entries[i].Events = slices.Clone(e.Events)
 	}
@@ -54,7 +52,7 @@ func (l *Ledger) record(ctx context.Context, calls [][]jit.Entry) [][]error {
 		return l.put(ctx, tx, h, all, errs)
 	})
 	if err != nil {
-		fill(errs, l.fail("write", err))
+		errs = slices.Repeat([]error{l.fail("write", err)}, len(all))
 	}
 	answers := make([][]error, len(calls))
 	for i, call := range calls {
@@ -63,90 +61,85 @@ func (l *Ledger) record(ctx context.Context, calls [][]jit.Entry) [][]error {
 	return answers
 }
 
-func fill(errs []error, err error) {
-	for i := range errs {
-		errs[i] = err
-	}
-}
-
-// put writes all entries behind the locked head h. A refused entry gets its own error and leaves nothing.
+// put writes all entries after the locked head h. A refused entry gets its own error and writes nothing.
 func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entry, errs []error) error {
 	recorded, err := l.recorded(ctx, tx, entries)
 	if err != nil {
 		return err
 	}
-	before, now := h.seq, l.now()
-	var events [][]any
-	grants := newKeyed()
-	policies := newKeyed()
-	dropped := map[string]bool{}
 	if err := l.dedup(ctx, tx, entries, errs); err != nil {
 		return err
 	}
 	if err := l.refuseRemoved(ctx, tx, entries, recorded, errs); err != nil {
 		return err
 	}
+	c := &commit{head: h, now: l.now(), recorded: recorded, grants: map[jit.ID][]any{}, policies: map[string][]any{}}
 	for i, e := range entries {
 		if errs[i] == nil {
-			errs[i] = admit(e, recorded)
-		}
-		if errs[i] != nil {
-			continue
-		}
-		switch {
-		case e.Grant != nil:
-			g := *e.Grant
-			g.Version++
-			was := recorded[g.ID]
-			recorded[g.ID] = stored{g.Version, indexedOf(&g), was.moved || was.version == 0 || was.indexed != indexedOf(&g)}
-			grants.set(string(g.ID), grantRow(&g))
-		case e.Policy != nil:
-			body, err := json.Marshal(e.Policy)
-			if err != nil {
-				return fmt.Errorf("policy %q: %w", e.Policy.Name, err)
-			}
-			policies.set(e.Policy.Name, []any{e.Policy.Name, string(body)})
-			delete(dropped, e.Policy.Name)
-		case e.DropPolicy != "":
-			policies.drop(e.DropPolicy)
-			dropped[e.DropPolicy] = true
-		}
-		for _, event := range e.Events {
-			events = append(events, eventRow(h.follow(event, now)))
+			errs[i] = c.add(e)
 		}
 	}
-	for name := range dropped {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM jit_policies WHERE name = $1", name); err != nil {
+	return l.insertAll(ctx, tx, c)
+}
+
+// commit holds the rows of one transaction.
+type commit struct {
+	// head is moved by each event.
+	head head
+	now  time.Time
+	// recorded are the stored facts of the grants, as the rows of the commit leave them.
+	recorded map[jit.ID]stored
+	// grants and policies hold the last row of each; a nil row removes the policy.
+	grants   map[jit.ID][]any
+	policies map[string][]any
+	events   [][]any
+}
+
+// stored is what a write needs to know of a recorded grant; the zero value means that there is no record.
+type stored struct {
+	version int64
+	indexed
+	// moved: the commit changes indexed columns.
+	moved bool
+}
+
+// add adds an entry. It refuses one that is stale or has more than one subject.
+func (c *commit) add(e jit.Entry) error {
+	switch n := subjects(e); {
+	case n > 1:
+		return fmt.Errorf(
+			"write the ledger: an entry can hold one of a grant, a policy and a policy to remove; this one holds %d: %w",
+			n, jit.ErrInvalid)
+	case e.Grant != nil:
+		if err := c.addGrant(*e.Grant); err != nil {
 			return err
 		}
-	}
-	err = l.insert(ctx, tx, "jit_policies", []string{"name", "body"}, policies.all(),
-		" ON CONFLICT (name) DO UPDATE SET body = excluded.body")
-	if err != nil {
-		return err
-	}
-	var moved, facts [][]any
-	for _, row := range grants.all() {
-		if recorded[jit.ID(row[0].(string))].moved {
-			moved = append(moved, row)
-		} else {
-			facts = append(facts, row)
+	case e.Policy != nil:
+		body, err := json.Marshal(e.Policy)
+		if err != nil {
+			return fmt.Errorf("policy %q: %w", e.Policy.Name, err)
 		}
+		c.policies[e.Policy.Name] = []any{e.Policy.Name, string(body)}
+	case e.DropPolicy != "":
+		c.policies[e.DropPolicy] = nil
 	}
-	if err := l.insert(ctx, tx, "jit_grants", storedColumns, moved, replaceGrant); err != nil {
-		return err
+	for _, event := range e.Events {
+		c.events = append(c.events, eventRow(c.head.follow(event, c.now)))
 	}
-	if err := l.insert(ctx, tx, "jit_grants", storedColumns, facts, replaceFacts); err != nil {
-		return err
+	return nil
+}
+
+func (c *commit) addGrant(g jit.Grant) error {
+	was := c.recorded[g.ID]
+	if was.version != g.Version {
+		return fmt.Errorf("write grant %s: version %d is recorded, %d was read: %w",
+			g.ID, was.version, g.Version, jit.ErrStale)
 	}
-	if err := l.insert(ctx, tx, "jit_events", eventColumns, events, ""); err != nil {
-		return err
-	}
-	if h.seq == before {
-		return nil
-	}
-	_, err = tx.ExecContext(ctx, "UPDATE jit_ledger SET head_seq = $1, head_hash = $2", h.seq, h.hash)
-	return err
+	g.Version++
+	now := indexedOf(&g)
+	c.recorded[g.ID] = stored{g.Version, now, was.moved || was.version == 0 || was.indexed != now}
+	c.grants[g.ID] = grantRow(&g)
+	return nil
 }
 
 // subjects counts what an entry writes besides its events.
@@ -159,130 +152,111 @@ func subjects(e jit.Entry) (n int) {
 	return n
 }
 
-// admit refuses an entry that is stale or has more than one subject.
-func admit(e jit.Entry, recorded map[jit.ID]stored) error {
-	if n := subjects(e); n > 1 {
-		return fmt.Errorf("write the ledger: an entry holds %d of a grant, a policy and a policy to remove, and may hold one: %w",
-			n, jit.ErrInvalid)
+// insertAll writes the rows of a commit and moves the head.
+func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
+	var policies, moved, facts [][]any
+	for name, row := range sorted(c.policies) {
+		if row != nil {
+			policies = append(policies, row)
+		} else if _, err := tx.ExecContext(ctx, "DELETE FROM jit_policies WHERE name = $1", name); err != nil {
+			return err
+		}
 	}
-	if e.Grant != nil && recorded[e.Grant.ID].version != e.Grant.Version {
-		return fmt.Errorf("write grant %s: version %d is recorded, %d was read: %w",
-			e.Grant.ID, recorded[e.Grant.ID].version, e.Grant.Version, jit.ErrStale)
+	for id, row := range sorted(c.grants) {
+		if c.recorded[id].moved {
+			moved = append(moved, row)
+		} else {
+			facts = append(facts, row)
+		}
 	}
-	return nil
+	for _, t := range []struct {
+		table      string
+		columns    []string
+		rows       [][]any
+		onConflict string
+	}{
+		{"jit_policies", []string{"name", "body"}, policies, " ON CONFLICT (name) DO UPDATE SET body = excluded.body"},
+		{"jit_grants", storedColumns, moved, replaceGrant},
+		{"jit_grants", storedColumns, facts, replaceFacts},
+		{"jit_events", eventColumns, c.events, ""},
+	} {
+		if err := l.insert(ctx, tx, t.table, t.columns, t.rows, t.onConflict); err != nil {
+			return err
+		}
+	}
+	if len(c.events) == 0 {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, "UPDATE jit_ledger SET head_seq = $1, head_hash = $2", c.head.seq, c.head.hash)
+	return err
 }
 
-// refuseRemoved refuses to recreate records that somebody removed from the ledger: their events still say how they ended.
-func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, entries []jit.Entry, recorded map[jit.ID]stored, errs []error) error {
-	made := map[jit.ID][]int{}
-	var ids []string
+// refuseRemoved refuses to recreate a record that somebody removed from the ledger: its events still say how it ended.
+func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, entries []jit.Entry, recorded map[jit.ID]stored,
+	errs []error) error {
+	created := map[jit.ID][]int{}
+	var ids []jit.ID
 	for i, e := range entries {
 		if e.Grant != nil && e.Grant.Version == 0 && recorded[e.Grant.ID].version == 0 {
-			made[e.Grant.ID] = append(made[e.Grant.ID], i)
-			ids = append(ids, string(e.Grant.ID))
+			created[e.Grant.ID] = append(created[e.Grant.ID], i)
+			ids = append(ids, e.Grant.ID)
 		}
 	}
 	if len(ids) == 0 {
 		return nil
 	}
-	rows, err := tx.QueryContext(ctx, "SELECT DISTINCT grant_id FROM jit_events"+eventsOf+l.among("$1")+
-		" AND kind IN ('requested', 'adopted')", l.list(ids))
-	if err != nil {
-		return err
-	}
-	return each(rows, func(rows *sql.Rows) (id jit.ID, err error) { return id, rows.Scan(&id) }, func(id jit.ID) bool {
-		for _, i := range made[id] {
+	removed, err := collect(ctx, tx, scanOne[jit.ID], "SELECT DISTINCT grant_id FROM jit_events"+eventsOf+l.among("$1")+
+		" AND kind IN ('requested', 'adopted')", l.list(texts(ids)))
+	for _, id := range removed {
+		for _, i := range created[id] {
 			errs[i] = &jit.Error{
-				Problem: fmt.Sprintf("the record of grant %s was removed from %s, and its events are still there", id, l.db.name()),
-				Hint:    "run `jit audit verify`, and restore the ledger from a backup",
-				Err:     jit.ErrAltered,
+				Problem: fmt.Sprintf("the record of grant %s was removed from %s, but its events are still there",
+					id, l.db.name()),
+				Hint: "run `jit audit verify`, and restore the ledger from a backup",
+				Err:  jit.ErrAltered,
 			}
 		}
-		return true
-	})
-}
-
-// stored is what a write must know of a recorded grant; the zero value means that there is no record.
-type stored struct {
-	version int64
-	indexed
-	// moved: entries of this write change indexed columns.
-	moved bool
+	}
+	return err
 }
 
 // recorded returns the stored facts of every grant in entries.
 func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) (map[jit.ID]stored, error) {
 	all := map[jit.ID]stored{}
-	var ids []string
+	var ids []jit.ID
 	for _, e := range entries {
 		if e.Grant != nil {
-			ids = append(ids, string(e.Grant.ID))
+			ids = append(ids, e.Grant.ID)
 		}
 	}
 	if len(ids) == 0 {
 		return all, nil
 	}
-	rows, err := tx.QueryContext(ctx, "SELECT id, version, owner, target, principal, scope, expires_at FROM jit_grants WHERE id"+
-		l.among("$1"), l.list(ids))
-	if err != nil {
-		return nil, err
-	}
-	_, err = collect(rows, func(rows *sql.Rows) (none struct{}, err error) {
+	_, err := collect(ctx, tx, func(rows *sql.Rows) (none struct{}, err error) {
 		var id jit.ID
 		var s stored
 		err = rows.Scan(&id, &s.version, &s.owner, &s.target, &s.principal, &s.scope, &s.end)
 		all[id] = s
 		return none, err
-	})
+	}, "SELECT id, version, owner, target, principal, scope, expires_at FROM jit_grants WHERE id"+l.among("$1"),
+		l.list(texts(ids)))
 	return all, err
 }
 
-// insert inserts rows, as many as fit into a statement at a time.
-func (l *Ledger) insert(ctx context.Context, tx *sql.Tx, table string, columns []string, rows [][]any, onConflict string) error {
+// insert inserts rows, in statements of at most maxParameters.
+func (l *Ledger) insert(ctx context.Context, tx *sql.Tx, table string, columns []string, rows [][]any,
+	onConflict string) error {
 	width := len(columns)
 	for chunk := range slices.Chunk(rows, maxParameters/width) {
-		var b strings.Builder
-		fmt.Fprintf(&b, "INSERT INTO %s (%s) VALUES ", table, strings.Join(columns, ", "))
+		values := make([]string, len(chunk))
 		for i := range chunk {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			b.WriteByte('(')
-			b.WriteString(l.marks(i*width+1, (i+1)*width))
-			b.WriteByte(')')
+			values[i] = "(" + l.marks(i*width+1, (i+1)*width) + ")"
 		}
-		b.WriteString(onConflict)
-		if _, err := tx.ExecContext(ctx, b.String(), slices.Concat(chunk...)...); err != nil {
+		statement := fmt.Sprintf("INSERT INTO %s (%s) VALUES %s%s",
+			table, strings.Join(columns, ", "), strings.Join(values, ","), onConflict)
+		if _, err := tx.ExecContext(ctx, statement, slices.Concat(chunk...)...); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// keyed holds the last row of each key.
-type keyed struct {
-	keys   []string
-	values map[string][]any
-}
-
-func newKeyed() *keyed { return &keyed{values: map[string][]any{}} }
-
-func (r *keyed) set(key string, row []any) {
-	if _, ok := r.values[key]; !ok {
-		r.keys = append(r.keys, key)
-	}
-	r.values[key] = row
-}
-
-func (r *keyed) drop(key string) {
-	delete(r.values, key)
-	r.keys = slices.DeleteFunc(r.keys, func(k string) bool { return k == key })
-}
-
-func (r *keyed) all() [][]any {
-	all := make([][]any, len(r.keys))
-	for i, key := range r.keys {
-		all[i] = r.values[key]
-	}
-	return all
 }

@@ -159,7 +159,7 @@ func TestBadSurroundings(t *testing.T) {
 			says     []string
 		}{
 			{`ledger = "mysql://a:s3cret@x"`, []string{"Invalid ledger", "is not a kind of ledger"}},
-			{`ledger = "sqlite://."`, []string{"has to name a file"}},
+			{`ledger = "sqlite://."`, []string{"must name a file"}},
 			{`owner = "Me!"`, []string{"Invalid owner", "lower-case", ": owner = "}},
 			{`max_ttl = "for ever"`, []string{"Invalid max_ttl", "is not a duration", ": max_ttl = "}},
 		} {

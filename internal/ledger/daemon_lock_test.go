@@ -14,28 +14,29 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
 )
 
-const envWatch = "JIT_TEST_WATCH_ALONE"
+const envWatch = "JIT_TEST_DAEMON_LOCK"
 
-// TestWatchAlone asks for a file from another process while this one has it, after it let go, and after a holder was killed.
-func TestWatchAlone(t *testing.T) {
+// TestDaemonLock locks a file from another process while this one holds it, after this one released it, and after the
+// holder was killed.
+func TestDaemonLock(t *testing.T) {
 	if url := os.Getenv(envWatch); url != "" {
-		watchAlone(url)
+		lockDaemon(url)
 	}
 	url := sqliteURL(t)
 	ask := func(more ...string) *exec.Cmd {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWatchAlone$")
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDaemonLock$")
 		cmd.Env = append(os.Environ(), append(more, envWatch+"="+url)...)
 		return cmd
 	}
-	first, err := open(t, url).WatchAlone()
+	first, err := open(t, url).LockDaemon()
 	if err != nil {
 		t.Fatal(err)
 	}
 	out, err := ask().CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "ledger: another `jit sweep --watch` is at work on sqlite://") {
+	if err == nil || !strings.Contains(string(out), "ledger: another `jit sweep --watch` runs on sqlite://") {
 		t.Errorf("a second one: %v, %s", err, out)
 	}
-	if _, err := open(t, url).WatchAlone(); !errors.Is(err, jit.ErrInvalid) {
+	if _, err := open(t, url).LockDaemon(); !errors.Is(err, jit.ErrInvalid) {
 		t.Errorf("a second one in this process: %v", err)
 	}
 	first.Release()
@@ -46,7 +47,7 @@ func TestWatchAlone(t *testing.T) {
 	if out, err := killed.CombinedOutput(); err == nil {
 		t.Fatalf("it was to be killed: %s", out)
 	}
-	first, err = open(t, url).WatchAlone()
+	first, err = open(t, url).LockDaemon()
 	if err != nil {
 		t.Fatalf("after the holder was killed: %v", err)
 	}
@@ -61,9 +62,9 @@ func TestWatchAlone(t *testing.T) {
 		check := func(names ...string) {
 			t.Helper()
 			for i, name := range names {
-				alone, err := open(t, "sqlite://"+name).WatchAlone()
+				lock, err := open(t, "sqlite://"+name).LockDaemon()
 				if i == 0 && err == nil {
-					defer alone.Release()
+					defer lock.Release()
 				} else if i == 0 || !errors.Is(err, jit.ErrInvalid) {
 					t.Errorf("%s after %s: %v", name, names[:i], err)
 				}
@@ -80,7 +81,7 @@ func TestWatchAlone(t *testing.T) {
 	t.Run("its directory is removed", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "is")
 		url := "sqlite://" + filepath.Join(dir, "ledger.db")
-		first, err := open(t, url).WatchAlone()
+		first, err := open(t, url).LockDaemon()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,13 +89,13 @@ func TestWatchAlone(t *testing.T) {
 		if err := errors.Join(first.Keep(), os.RemoveAll(dir), first.Keep()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := open(t, url).WatchAlone(); !errors.Is(err, jit.ErrInvalid) {
+		if _, err := open(t, url).LockDaemon(); !errors.Is(err, jit.ErrInvalid) {
 			t.Errorf("a second one after the first has seen it: %v", err)
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
-		second, err := open(t, url).WatchAlone()
+		second, err := open(t, url).LockDaemon()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,23 +108,23 @@ func TestWatchAlone(t *testing.T) {
 	t.Run("many share a server", func(t *testing.T) {
 		url := postgresURL(t)
 		for range 2 {
-			alone, err := open(t, url).WatchAlone()
+			lock, err := open(t, url).LockDaemon()
 			if err == nil {
-				err = alone.Keep()
+				err = lock.Keep()
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer alone.Release()
+			defer lock.Release()
 		}
 	})
 }
 
-// watchAlone is the other process.
-func watchAlone(url string) {
+// lockDaemon is the other process.
+func lockDaemon(url string) {
 	l, err := ledger.Open(context.Background(), ledger.Config{URL: url})
 	if err == nil {
-		_, err = l.WatchAlone()
+		_, err = l.LockDaemon()
 	}
 	if err != nil {
 		fmt.Println(err)
