@@ -111,12 +111,12 @@ func TestSweepWatchRefusesToListen(t *testing.T) {
 	short := w.grant("INC-1: a", "30m")
 	w.now = w.now.Add(time.Hour)
 	for _, c := range []struct{ address, more, says string }{
-		{"0.0.0.0:8085", "", "0.0.0.0:8085 can be reached from elsewhere"},
+		{"0.0.0.0:8085", "", "0.0.0.0:8085 can be reached from other machines"},
 		{"jit.example.com:8085", "", "set listen_token or listen_proxy"},
 		{"8085", "", `"8085" is not an address with a port`},
-		{"0.0.0.0:8085", `listen_token = "hunter2"`, "the token has 7 characters; it takes at least 16"},
+		{"0.0.0.0:8085", `listen_token = "hunter2"`, "the token has 7 characters; it needs at least 16"},
 		{"0.0.0.0:8085", `listen_proxy = { header = "X-Forwarded-User", from = [] }`,
-			"it takes the addresses of the proxies"},
+			"name the addresses of the proxies"},
 		{"0.0.0.0:8085", `listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7"] }`,
 			`"10.0.0.7" is not an address range`},
 		{"0.0.0.0:8085", `listen_proxy = { from = ["10.0.0.7/32"] }`, "the header is empty"},
