@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// mayEnd refuses a grant that is not over. One that people have approved meanwhile goes on.
+// mayEnd refuses a grant that is not over. A grant that people have approved meanwhile goes on.
 func (b *Broker) mayEnd(ctx context.Context, t *task) error {
 	var approved bool
 	t.Grant, approved = b.approvedMeanwhile(ctx, t.Grant)
@@ -20,7 +20,7 @@ func (b *Broker) mayEnd(ctx context.Context, t *task) error {
 	return fmt.Errorf("grant %s is not over", t.Grant.ID)
 }
 
-// ended records that a grant which is over gives no access, and what remains of it.
+// ended records that a grant that is over gives no access, and what remains of it.
 func (b *Broker) ended(g *jit.Grant, t *task) []jit.Event {
 	events := b.endedWith(g, t.err)
 	if len(events) > 0 && t.Drift != "" && t.Kind == reconcile.End {
@@ -29,7 +29,7 @@ func (b *Broker) ended(g *jit.Grant, t *task) []jit.Event {
 	return events
 }
 
-// endedWith is [Broker.ended] with the error that names the remains; nil is none.
+// endedWith is [Broker.ended] with the error that names the remains, or nil.
 func (b *Broker) endedWith(g *jit.Grant, remains error) []jit.Event {
 	switch {
 	case !g.Over(b.Now()):
@@ -41,18 +41,16 @@ func (b *Broker) endedWith(g *jit.Grant, remains error) []jit.Event {
 		return nil
 	}
 	g.EndedAt = b.Now()
-	var left []string
 	if remains != nil {
 		g.Remains = remains.Error()
 		if problem := (*jit.Error)(nil); errors.As(remains, &problem) {
 			g.Remains = problem.Error()
 		}
-		left = []string{"remains", g.Remains}
 	}
 	if g.RevokedAt.IsZero() {
-		return []jit.Event{b.window(jit.EventExpired, *g, append(left, "enforcement", string(g.Enforcement))...)}
+		return []jit.Event{b.window(jit.EventExpired, *g, "remains", g.Remains, "enforcement", string(g.Enforcement))}
 	}
-	return []jit.Event{b.window(jit.EventRevoked, *g, append(left, "reason", g.RevokeReason, "by", g.RevokedBy)...)}
+	return []jit.Event{b.window(jit.EventRevoked, *g, "remains", g.Remains, "reason", g.RevokeReason, "by", g.RevokedBy)}
 }
 
 func (b *Broker) revokeFailed(t *task) jit.Event {
@@ -69,12 +67,10 @@ func (b *Broker) mayStart(ctx context.Context, t *task) error {
 
 // started records that the platform has begun access, unless another sweeper has recorded that or the end.
 func (b *Broker) started(g *jit.Grant, _ *task) []jit.Event {
-	if !g.GrantedAt.IsZero() && g.EndedAt.IsZero() || b.endRecorded(*g) {
+	if g.Held() || b.endRecorded(*g) {
 		return nil
 	}
-	if g.GrantedAt.IsZero() {
-		g.GrantedAt = b.Now()
-	}
+	b.confirm(g)
 	g.EndedAt, g.Remains = time.Time{}, ""
 	return []jit.Event{b.window(jit.EventGranted, *g)}
 }
@@ -83,8 +79,8 @@ func (b *Broker) startFailed(t *task) jit.Event {
 	return b.event(jit.EventGrantFailed, t.Grant, "error", t.err.Error())
 }
 
-// mayRepair refuses a grant that is outside its window, and one that max_ttl no longer permits where a repair would
-// give access back.
+// mayRepair refuses a grant outside its window. It also refuses a grant longer than max_ttl, unless the drift is
+// critical: a repair must not give such access back.
 func (b *Broker) mayRepair(_ context.Context, t *task) error {
 	g, now := t.Grant, b.Now()
 	if !g.Live(now) || !g.Window.Contains(now) {
@@ -116,9 +112,7 @@ func (b *Broker) repaired(g *jit.Grant, t *task) []jit.Event {
 	if g.Version != t.Grant.Version && !g.GrantedAt.IsZero() || b.endRecorded(*g) {
 		return nil
 	}
-	if g.GrantedAt.IsZero() {
-		g.GrantedAt = b.Now()
-	}
+	b.confirm(g)
 	events := []jit.Event{b.window(jit.EventRepaired, *g, "drift", t.Reason)}
 	if g.OpenDrift != t.Drift { // the intent could not be recorded
 		events = append([]jit.Event{b.found(*g, t.Step)}, events...)
@@ -131,7 +125,7 @@ func (b *Broker) repairFailed(t *task) jit.Event {
 	return b.aboutDrift(jit.EventRepairFailed, t.Grant, t.Step, "error", t.err.Error())
 }
 
-// mayRevoke refuses a grant of another owner. One that has ended meanwhile needs no revocation.
+// mayRevoke refuses a grant of another owner. A grant that has ended meanwhile needs no revocation.
 func (b *Broker) mayRevoke(_ context.Context, t *task) error {
 	t.closed = !t.Grant.Live(b.Now())
 	return b.owns(t.Grant)
@@ -148,15 +142,15 @@ func (b *Broker) revokeIntent(t *task) jit.Entry {
 	return jit.Rewrite(t.Grant, next, b.found(next, t.Step), asked)
 }
 
-// mayRemove permits every removal, of nothing but what bears the marker.
+// mayRemove permits every removal of bindings with the marker, and of nothing else.
 func (b *Broker) mayRemove(_ context.Context, t *task) error {
 	t.Grant.NoStandingBefore = false
 	return nil
 }
 
-// removeIntent records the stray, unless its removal failed before and that is recorded.
+// removeIntent records the stray, unless a failed removal of it is recorded.
 func (b *Broker) removeIntent(t *task) jit.Entry {
-	if b.failures.known(t.Grant.ID, jit.EventRevokeFailed) {
+	if b.failures.isLast(t.Grant.ID, jit.EventRevokeFailed) {
 		return jit.Entry{}
 	}
 	return b.finding(t.Step, "to be removed")
@@ -173,16 +167,17 @@ func (b *Broker) removeFailed(t *task) jit.Event {
 	return b.aboutBinding(jit.EventRevokeFailed, t.Step, "error", t.err.Error())
 }
 
-// reported records a finding about which nothing is done. A foreign one is not about a grant of this ledger and is not
+// reported records a finding that is only reported. A foreign finding is not about a grant of this ledger, so it is not
 // recorded.
 func (b *Broker) reported(t *task) jit.Entry {
-	switch {
-	case t.Foreign:
+	if t.Foreign {
 		return jit.Entry{}
-	case t.Held:
-		return b.finding(t.Step, "held back")
 	}
-	return b.finding(t.Step, "nothing")
+	done := "nothing"
+	if t.Held {
+		done = "held back"
+	}
+	return b.finding(t.Step, done)
 }
 
 // finding returns the entry for a finding under its dedup key; without a key nothing is recorded.
@@ -196,7 +191,14 @@ func (b *Broker) finding(s reconcile.Step, done string) jit.Entry {
 // endRecorded reports whether the end of a grant is recorded: access given after that is taken back.
 func (b *Broker) endRecorded(g jit.Grant) bool { return g.Over(b.Now()) && !g.EndedAt.IsZero() }
 
-// clearFailure clears what an earlier attempt, or drift, left in the record of a grant that is right again.
+// confirm records that the platform holds the access.
+func (b *Broker) confirm(g *jit.Grant) {
+	if g.GrantedAt.IsZero() {
+		g.GrantedAt = b.Now()
+	}
+}
+
+// clearFailure clears an earlier failure, or drift, from the record of a grant that is right again.
 func clearFailure(g *jit.Grant) {
 	g.FailedAt, g.Failure, g.EndedAt, g.Remains, g.OpenDrift = time.Time{}, "", time.Time{}, "", ""
 }

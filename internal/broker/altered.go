@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,8 +17,8 @@ type Alteration struct {
 	End time.Time
 }
 
-// Altered returns the recorded grants whose record differs from its events: somebody has written into the ledger from
-// outside. It reads the events of all grants with a few statements.
+// Altered returns the grants whose record differs from its events: somebody has written into the ledger from outside. It
+// reads the events of all grants with a few statements.
 func (b *Broker) Altered(ctx context.Context, grants []jit.Grant) (map[jit.ID]Alteration, error) {
 	altered := map[jit.ID]Alteration{}
 	for range maxRetries {
@@ -25,24 +26,10 @@ func (b *Broker) Altered(ctx context.Context, grants []jit.Grant) (map[jit.ID]Al
 		if err != nil {
 			return nil, err
 		}
-		// The events may be newer than the given record.
-		var again []jit.Grant
-		for _, g := range grants {
-			a, suspect := suspects[g.ID]
-			if !suspect {
-				continue
-			}
-			recorded, known, err := b.Ledger.Lookup(ctx, g.ID)
-			switch {
-			case err != nil:
-				return nil, err
-			case known && recorded.Version != g.Version:
-				again = append(again, recorded)
-			default:
-				altered[g.ID] = a
-			}
+		if grants, err = b.confirmAltered(ctx, grants, suspects, altered); err != nil {
+			return nil, err
 		}
-		if grants = again; len(grants) == 0 {
+		if len(grants) == 0 {
 			return altered, nil
 		}
 	}
@@ -50,6 +37,29 @@ func (b *Broker) Altered(ctx context.Context, grants []jit.Grant) (map[jit.ID]Al
 		altered[g.ID] = Alteration{Words: "it was changed each time when its events were read"}
 	}
 	return altered, nil
+}
+
+// confirmAltered adds the suspects to altered, except those whose record is newer than the given one, as the events may
+// be. It returns the newer records.
+func (b *Broker) confirmAltered(
+	ctx context.Context, grants []jit.Grant, suspects, altered map[jit.ID]Alteration,
+) (newer []jit.Grant, err error) {
+	for _, g := range grants {
+		a, suspect := suspects[g.ID]
+		if !suspect {
+			continue
+		}
+		recorded, known, err := b.Ledger.Lookup(ctx, g.ID)
+		if err != nil {
+			return nil, err
+		}
+		if known && recorded.Version != g.Version {
+			newer = append(newer, recorded)
+		} else {
+			altered[g.ID] = a
+		}
+	}
+	return newer, nil
 }
 
 // compare returns the records that differ from their events.
@@ -70,35 +80,38 @@ func (b *Broker) compare(ctx context.Context, grants []jit.Grant) (map[jit.ID]Al
 	}
 	altered := map[jit.ID]Alteration{}
 	for _, g := range grants {
-		account := accounts[g.ID]
-		if !account.Told() {
-			altered[g.ID] = Alteration{Words: "no event tells of the record"}
-			continue
-		}
-		var words []string
-		for _, c := range account.Contradictions(g) {
-			words = append(words, c.String())
-		}
-		if len(words) > 0 {
-			altered[g.ID] = Alteration{strings.Join(words, "; "), account.End()}
+		if a, is := alteration(accounts[g.ID], g); is {
+			altered[g.ID] = a
 		}
 	}
 	return altered, nil
 }
 
-// vouched returns an error for each grant whose record differs from its events: nothing is put on a target for it.
-func (b *Broker) vouched(ctx context.Context, grants []jit.Grant) []error {
-	errs := make([]error, len(grants))
+// alteration compares a record with its events.
+func alteration(account *jit.Account, g jit.Grant) (a Alteration, is bool) {
+	if !account.Told() {
+		return Alteration{Words: "no event tells of the record"}, true
+	}
+	var words []string
+	for _, c := range account.Contradictions(g) {
+		words = append(words, c.String())
+	}
+	return Alteration{strings.Join(words, "; "), account.End()}, len(words) > 0
+}
+
+// checkAltered returns an error for each grant whose record differs from its events: nothing is put on a target for it.
+func (b *Broker) checkAltered(ctx context.Context, grants []jit.Grant) []error {
 	altered, err := b.Altered(ctx, grants)
+	errs := slices.Repeat([]error{err}, len(grants))
 	for i, g := range grants {
 		if a, is := altered[g.ID]; is {
 			errs[i] = &jit.Error{
-				Problem: fmt.Sprintf("the record of grant %s is not what its events tell, and nothing is put on target %q for it: %s", g.ID, g.Target, a.Words),
-				Hint:    fmt.Sprintf("somebody has written into the ledger: run `jit audit verify`; `jit revoke %s` ends the access", g.ID),
-				Err:     jit.ErrAltered,
+				Problem: fmt.Sprintf("the record of grant %s differs from its events, so nothing is put on target %q for it: %s",
+					g.ID, g.Target, a.Words),
+				Hint: fmt.Sprintf("somebody has written into the ledger: run `jit audit verify`; "+
+					"`jit revoke %s` ends the access", g.ID),
+				Err: jit.ErrAltered,
 			}
-		} else {
-			errs[i] = err
 		}
 	}
 	return errs

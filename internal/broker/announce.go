@@ -15,11 +15,30 @@ const announceSize = 1000
 // Announce records an ends_soon event for every live grant that ends within the given time, once for each end, and
 // returns their number. A grant shorter than twice that time is not announced: its holder has only just received it.
 func (b *Broker) Announce(ctx context.Context, before time.Duration) (int, error) {
+	entries, err := b.endingSoon(ctx, before)
+	if err != nil {
+		return 0, err
+	}
+	announced := 0
+	var errs []error
+	for some := range slices.Chunk(entries, announceSize) {
+		for _, err := range b.Ledger.Write(ctx, some) {
+			if err == nil {
+				announced++
+			} else if !errors.Is(err, jit.ErrStale) { // a record that has changed is left to the next call
+				errs = append(errs, err)
+			}
+		}
+	}
+	return announced, errors.Join(errs...)
+}
+
+// endingSoon returns the entries that announce the ends within the given time.
+func (b *Broker) endingSoon(ctx context.Context, before time.Duration) (entries []jit.Entry, err error) {
 	now := b.Now()
-	var entries []jit.Entry
 	for g, err := range b.Ledger.Grants(ctx, jit.Filter{Owner: b.Owner, LiveAt: now}) {
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		if g.End.After(now.Add(before)) {
 			break // grants come in the order of their end
@@ -31,17 +50,5 @@ func (b *Broker) Announce(ctx context.Context, before time.Duration) (int, error
 		next.AnnouncedEnd = g.End
 		entries = append(entries, jit.Rewrite(g, next, b.window(jit.EventEndsSoon, next)))
 	}
-	announced := 0
-	var errs []error
-	for some := range slices.Chunk(entries, announceSize) {
-		for _, err := range b.Ledger.Write(ctx, some) {
-			switch {
-			case err == nil:
-				announced++
-			case !errors.Is(err, jit.ErrStale): // changed or announced meanwhile: the next call tries again
-				errs = append(errs, err)
-			}
-		}
-	}
-	return announced, errors.Join(errs...)
+	return entries, nil
 }

@@ -14,7 +14,7 @@ type asker func(target string, ask func() error) error
 // askNow always asks.
 func askNow(_ string, ask func() error) error { return ask() }
 
-// askOnce does not ask a target again whose outage is kept. It serves plans; an apply always asks.
+// askOnce does not ask a target whose outage is remembered. It serves plans; an apply always asks.
 func (b *Broker) askOnce(target string, ask func() error) error {
 	return b.outages.try(jit.Place{Target: target}, b.Now, ask)
 }
@@ -34,7 +34,9 @@ func unanswered(err error) error {
 }
 
 // describe returns the traits of a binding: those that a [jit.Describer] reports, else those that Check returned.
-func (ask asker) describe(ctx context.Context, p jit.Platform, binding jit.Binding, checked jit.Traits) (jit.Traits, error) {
+func (ask asker) describe(
+	ctx context.Context, p jit.Platform, binding jit.Binding, checked jit.Traits,
+) (jit.Traits, error) {
 	d, ok := jit.Find[jit.Describer](p)
 	if !ok {
 		return checked, nil
@@ -51,10 +53,14 @@ func (ask asker) describe(ctx context.Context, p jit.Platform, binding jit.Bindi
 }
 
 // judging judges a request for access on a target by policies.
-type judging func(ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request) (jit.Verdict, error)
+type judging func(
+	ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request,
+) (jit.Verdict, error)
 
-// foregone judges without a call. It permits whatever the target's answer may still permit.
-func foregone(ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request) (v jit.Verdict, err error) {
+// foregone judges without a call. It permits every request that the target's answer may still permit.
+func foregone(
+	ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request,
+) (v jit.Verdict, err error) {
 	if asked.Given, err = target.Given(ctx, asked.Binding, false); err != nil {
 		return v, err
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -44,28 +43,20 @@ type Warning struct {
 
 // Target returns the configured target of that name.
 func (b *Broker) Target(name string) (jit.Platform, error) {
-	p, ok := b.Targets[name]
-	if !ok {
-		return nil, &jit.Error{
-			Attribute: "target",
-			Problem:   fmt.Sprintf("%q is not one of the configured targets (%s)", name, targetNames(b.Targets)),
-			Hint:      fmt.Sprintf("add it to targets in the provider block (or in jit.hcl), for example %s = { ssh = { … } }", name),
-			Err:       jit.ErrUnknown,
-		}
+	if p, ok := b.Targets[name]; ok {
+		return p, nil
 	}
-	return p, nil
-}
-
-// targetNames lists the names of the targets for an error message.
-func targetNames(targets map[string]jit.Platform) string {
-	if len(targets) == 0 {
-		return "there are none"
+	names := "there are none"
+	if len(b.Targets) > 0 {
+		names = `"` + strings.Join(slices.Sorted(maps.Keys(b.Targets)), `", "`) + `"`
 	}
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(targets)) {
-		names = append(names, strconv.Quote(name))
+	return nil, &jit.Error{
+		Attribute: "target",
+		Problem:   fmt.Sprintf("%q is not one of the configured targets (%s)", name, names),
+		Hint: fmt.Sprintf("add it to targets in the provider block (or in jit.hcl), for example %s = { ssh = { … } }",
+			name),
+		Err: jit.ErrUnknown,
 	}
-	return strings.Join(names, ", ")
 }
 
 // Check validates a request without a call or a record: the form of every value, the target and the binding. It returns
@@ -105,9 +96,9 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 	}, traits, nil
 }
 
-// Recall returns the record of id. If the ledger does not know it, Recall returns remembered (the facts of a Terraform
+// Lookup returns the record of id. If the ledger does not know it, Lookup returns remembered (the facts of a Terraform
 // state; it may be the zero Grant) with known false.
-func (b *Broker) Recall(ctx context.Context, id jit.ID, remembered jit.Grant) (g jit.Grant, known bool, err error) {
+func (b *Broker) Lookup(ctx context.Context, id jit.ID, remembered jit.Grant) (g jit.Grant, known bool, err error) {
 	g, known, err = b.Ledger.Lookup(ctx, id)
 	if err == nil && known {
 		err = b.owns(g)
@@ -129,16 +120,17 @@ func (b *Broker) owns(g jit.Grant) error {
 	}
 	return &jit.Error{
 		Attribute: "owner",
-		Problem:   fmt.Sprintf("grant %s belongs to the owner %q, and this configuration acts for %q", g.ID, g.Owner, b.Owner),
-		Hint:      fmt.Sprintf("use the configuration whose owner is %q", g.Owner),
-		Err:       ErrOtherOwner,
+		Problem: fmt.Sprintf("grant %s belongs to the owner %q, and this configuration acts for %q",
+			g.ID, g.Owner, b.Owner),
+		Hint: fmt.Sprintf("use the configuration whose owner is %q", g.Owner),
+		Err:  ErrOtherOwner,
 	}
 }
 
-// Observe reads the grant's scope and describes how the access there differs from the record; empty means it does not.
-// Observe makes no call for a grant that is over, pending or scheduled, unless people decide on it.
+// Observe reads the grant's scope and describes how the access there differs from the record; empty if it does not. It
+// makes no call for a grant that is over, pending or scheduled, unless the grant awaits approval.
 func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err error) {
-	undecided := b.Waiting(g)
+	undecided := b.AwaitsApproval(g)
 	if g.State(b.Now()) != jit.StateActive && !undecided {
 		return "", nil
 	}
@@ -150,22 +142,25 @@ func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err er
 	if err != nil {
 		return "", fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
 	}
-	switch drift = g.Drift(s); {
-	case !undecided:
+	drift = g.Drift(s)
+	if !undecided {
 		return drift, nil
-	case drift == jit.Missing:
+	}
+	if drift == jit.Missing {
 		return "", nil
 	}
 	return "people approved it on the target and access has begun; that is not recorded yet", nil
 }
 
-// maxRetries bounds how often a record is read again that others keep changing.
+// maxRetries bounds how often a record that others keep changing is read again.
 const maxRetries = 20
 
 // update rewrites a record: change alters the recorded grant and returns the events to record with it, or false to
 // leave it as it is. first is the record as the caller knows it. If the record has changed meanwhile, change is called
 // again with the new one.
-func (b *Broker) update(ctx context.Context, first jit.Grant, change func(g *jit.Grant) ([]jit.Event, bool)) (jit.Grant, error) {
+func (b *Broker) update(
+	ctx context.Context, first jit.Grant, change func(g *jit.Grant) ([]jit.Event, bool),
+) (jit.Grant, error) {
 	g := first
 	for range maxRetries {
 		next := g
@@ -194,7 +189,7 @@ func (b *Broker) update(ctx context.Context, first jit.Grant, change func(g *jit
 	return g, fmt.Errorf("grant %s: %w; it changed %d times in a row", first.ID, jit.ErrStale, maxRetries)
 }
 
-// revoked records in g that somebody ends it now, and returns the event for it.
+// revoked marks g as revoked now and returns the event for it.
 func (b *Broker) revoked(g *jit.Grant, now time.Time, reason string) jit.Event {
 	g.RevokedAt, g.RevokedBy, g.RevokeReason = now, b.Actor.Name, reason
 	return b.event(jit.EventRevokeAsked, *g, "reason", reason)

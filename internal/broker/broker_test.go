@@ -180,7 +180,7 @@ func TestWhatEndedNeverComesBack(t *testing.T) {
 // finish does what the sweeper does with a grant that is over.
 func (w *world) finish(g jit.Grant) {
 	w.t.Helper()
-	g, _, err := w.Recall(w.t.Context(), g.ID, g)
+	g, _, err := w.Lookup(w.t.Context(), g.ID, g)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -713,7 +713,7 @@ func TestABeginningThatIsPutOffMeanwhile(t *testing.T) {
 	if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("1h") })); err != nil {
 		t.Fatal(err)
 	}
-	g, _, err := w.Recall(t.Context(), g.ID, g)
+	g, _, err := w.Lookup(t.Context(), g.ID, g)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -755,7 +755,7 @@ func TestABeginningThatWasNotConfirmedMoves(t *testing.T) {
 func TestAnAwaitedPolicyGrantsNothing(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.Planned = &broker.Planned{}
-	w.Planned.Await(jit.Policy{Name: "oncall", Effect: jit.Permit, MaxTTL: 4 * time.Hour})
+	w.Planned.PutIncomplete(jit.Policy{Name: "oncall", Effect: jit.Permit, MaxTTL: 4 * time.Hour})
 	for _, named := range []string{"", "oncall"} {
 		r := request(func(r *broker.Request) { r.Policy = named })
 		p, err := w.Preview(t.Context(), r, true)

@@ -28,24 +28,37 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 		return g, err
 	}
 	failpoint.Hit("change.after-intent")
-	g = d.Grant
-	now := b.Now()
+	return b.carryOut(ctx, d)
+}
+
+// carryOut brings the platform in line with a recorded change.
+func (b *Broker) carryOut(ctx context.Context, d Decision) (jit.Grant, error) {
+	g, now := d.Grant, b.Now()
+	granted := !g.GrantedAt.IsZero()
 	begins := !g.Start.Equal(d.current.Start) && !g.Start.After(now)
 	switch {
 	case !g.RevokedAt.IsZero() && g.EndedAt.IsZero():
-		if err := b.end(ctx, g); err != nil && !errors.Is(err, jit.ErrRemains) {
+		if err := b.end(ctx, g); failed(err) {
 			return g, err
 		}
-		g, _, err = b.Recall(ctx, g.ID, g)
+		g, _, err := b.Lookup(ctx, g.ID, g)
 		return g, err
-	case g.Over(now), g.GrantedAt.IsZero() && startsBySweeper(g, d.traits) && !begins:
+	case g.Over(now), !granted && startsBySweeper(g, d.traits) && !begins:
 		return g, nil
-	case d.altersAccess(), g.GrantedAt.IsZero():
+	case d.altersAccess(), !granted:
 		return b.ensure(ctx, g, jit.EventGranted)
 	case !g.Window.Contains(now): // it begins by itself
 		return b.ensure(ctx, g, jit.EventRepaired)
 	}
-	return b.repairOne(ctx, g)
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return g, err
+	}
+	s, err := p.Read(ctx, g.Scope)
+	if err != nil {
+		return g, fmt.Errorf("read %s of target %q: %w", g.Scope, g.Target, err)
+	}
+	return b.repairBy(ctx, g, s)
 }
 
 // alters reports whether a change alters the record of a grant.
@@ -53,14 +66,14 @@ func (d *Decision) alters() bool {
 	return d.altersAccess() || !d.Over && d.Grant.StartAsked != d.current.StartAsked
 }
 
-// altersAccess reports whether it alters more than how the beginning was asked for.
+// altersAccess reports whether a change alters more than the recorded wish for the beginning.
 func (d *Decision) altersAccess() bool {
 	was, is := d.current, d.Grant
 	return !d.Over && (len(d.changes) > 0 ||
 		is.StartBy != was.StartBy || is.TerminateSessions != was.TerminateSessions || is.TTL != was.TTL)
 }
 
-// recordChange records a change. Where nothing changes it records no more than what the ledger has lost.
+// recordChange records a change. If nothing changes, it records only facts that the ledger has lost.
 func (b *Broker) recordChange(ctx context.Context, d *Decision) error {
 	g := &d.Grant
 	var event jit.Event
@@ -86,19 +99,6 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision) error {
 	return err
 }
 
-// repairOne reads the scope of a grant inside its window and repairs the grant there.
-func (b *Broker) repairOne(ctx context.Context, g jit.Grant) (jit.Grant, error) {
-	p, err := b.Target(g.Target)
-	if err != nil {
-		return g, err
-	}
-	s, err := p.Read(ctx, g.Scope)
-	if err != nil {
-		return g, fmt.Errorf("read %s of target %q: %w", g.Scope, g.Target, err)
-	}
-	return b.repairBy(ctx, g, s)
-}
-
 // repairBy repairs the drift that a snapshot of the grant's scope shows.
 func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit.Grant, error) {
 	d := g.Differs(s)
@@ -109,51 +109,36 @@ func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit
 	if err := b.Execute(ctx, []reconcile.Step{step})[0]; err != nil {
 		return g, err
 	}
-	g, _, err := b.Recall(ctx, g.ID, g)
+	g, _, err := b.Lookup(ctx, g.ID, g)
 	return g, err
 }
 
 // changed returns the recorded grant as the request wants it, and the names of the attributes that differ in substance.
-// It judges and writes nothing. An end in the past makes the grant revoked now.
+// It neither judges nor writes. An end in the past makes the grant revoked now.
 func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (next jit.Grant, attributes []string, err error) {
 	now := b.Now()
 	next = g
 	if next.Start, err = b.beginning(g, r, traits); err != nil {
 		return g, nil, err
 	}
-	if !next.Start.Equal(g.Start) {
-		attributes = append(attributes, "starts_at")
-	}
 	next.TTL, next.StartBy, next.TerminateSessions = r.TTL, r.StartBy, r.TerminateSessions
 	if r.StartNow || !r.StartsAt.IsZero() {
 		next.StartAsked = jit.StartAsked(r.StartsAt)
 	}
-	next.End = r.ExpiresAt
-	if !r.TTL.IsZero() {
-		next.End = next.Start.Add(r.TTL.Length())
-		if g.TTL.Length() == r.TTL.Length() && next.Start.Equal(g.Start) {
-			next.End = g.End // the same length: an adopted or shortened window stays as it is
-		}
+	next.End = r.end(g, next.Start)
+	if !next.Start.Equal(g.Start) {
+		attributes = append(attributes, "starts_at")
 	}
 	if !next.End.Equal(g.End) {
 		attributes = append(attributes, endAttribute(next))
 	}
-	if len(attributes) > 0 && g.Over(now) {
-		return g, nil, errOver(g, now, attributes[len(attributes)-1])
-	}
-	_, asks := jit.Asks(b.Targets[g.Target])
-	if asks && !g.GrantedAt.IsZero() && !next.Window.Equal(g.Window) && next.End.After(now) {
-		return g, nil, jit.Invalid("ttl",
-			fmt.Sprintf("set renewal = %d to ask for it anew, or destroy the grant to end it now", g.Renewal+1),
-			"people approved the grant on target %q from %s to %s, and an approved window cannot change",
-			g.Target, jit.FormatTime(g.Start), jit.FormatTime(g.End))
+	if len(attributes) > 0 {
+		if err := b.checkMove(g, next, attributes[len(attributes)-1]); err != nil {
+			return g, nil, err
+		}
 	}
 	if r.Policy != "" && r.Policy != g.Policy || r.AnyPolicy && g.Policy != "" {
 		attributes = append(attributes, "policy")
-	}
-	if !next.End.After(next.Start) {
-		return g, nil, jit.Invalid("expires_at", "write an end after the beginning; one in the past ends the grant now",
-			"%s is not after the beginning of the grant, %s", jit.FormatTime(next.End), jit.FormatTime(next.Start))
 	}
 	if len(attributes) > 0 && !next.End.After(now) {
 		b.revoked(&next, now, "the end was moved to the past")
@@ -161,15 +146,46 @@ func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (next jit.Gr
 	return next, attributes, nil
 }
 
+// end returns when the recorded grant ends according to the request, if it begins at start. The same length as before
+// keeps an adopted or shortened window as it is.
+func (r Request) end(g jit.Grant, start time.Time) time.Time {
+	switch {
+	case r.TTL.IsZero():
+		return r.ExpiresAt
+	case g.TTL.Length() == r.TTL.Length() && start.Equal(g.Start):
+		return g.End
+	}
+	return start.Add(r.TTL.Length())
+}
+
+// checkMove refuses to move a window that cannot move, or to an end before its beginning.
+func (b *Broker) checkMove(g, next jit.Grant, attribute string) error {
+	now := b.Now()
+	if g.Over(now) {
+		return errOver(g, now, attribute)
+	}
+	if _, asks := jit.Asks(b.Targets[g.Target]); asks && !g.GrantedAt.IsZero() && next.End.After(now) {
+		return jit.Invalid("ttl",
+			fmt.Sprintf("set renewal = %d to ask for it anew, or destroy the grant to end it now", g.Renewal+1),
+			"people approved the grant on target %q from %s to %s, and an approved window cannot change",
+			g.Target, jit.FormatTime(g.Start), jit.FormatTime(g.End))
+	}
+	if !next.End.After(next.Start) {
+		return jit.Invalid("expires_at", "write an end after the beginning; one in the past ends the grant now",
+			"%s is not after the beginning of the grant, %s", jit.FormatTime(next.End), jit.FormatTime(next.Start))
+	}
+	return nil
+}
+
 // beginning returns when the recorded grant begins according to the request. The beginning can move until it has come,
 // also on a platform that begins access by itself.
 func (b *Broker) beginning(g jit.Grant, r Request, traits jit.Traits) (time.Time, error) {
 	now := b.Now()
-	ahead := g.Deferred() && g.GrantedAt.IsZero() || traits.NativeStart && now.Before(g.Start)
+	movable := !g.Over(now) && (g.Deferred() && g.GrantedAt.IsZero() || traits.NativeStart && now.Before(g.Start))
 	switch {
 	case r.StartsAt.IsZero() && !r.StartNow, r.StartsAt.Equal(g.Start):
 		return g.Start, nil
-	case ahead && !g.Over(now):
+	case movable:
 		start := later(r.StartsAt, jit.Second(now))
 		return start, r.mayBegin(start, now)
 	case r.StartNow, r.StartsAt.Before(g.Start) && !g.Deferred():

@@ -6,15 +6,16 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Close records the end of a grant whose target is gone for good, without checking the target. A grant whose scope can
-// be read is refused, for access that may be there must be revoked. A grant that is over or failed is a success.
+// Close records the end of a grant whose target is gone for good. If the grant's scope can be read, Close refuses: access
+// that may be there must be revoked. A grant that is over or failed is a success.
 func (b *Broker) Close(ctx context.Context, g jit.Grant, reason string) (jit.Grant, error) {
 	if err := b.owns(g); err != nil {
 		return g, err
 	}
 	if p, err := b.Target(g.Target); err == nil {
 		if _, err := p.Read(ctx, g.Scope); err == nil {
-			return g, jit.Invalid("--target-gone", "leave it out: the access is looked for and taken away", "target %q is there: %s can be read", g.Target, g.Scope)
+			return g, jit.Invalid("--target-gone", "leave it out: the access is looked for and taken away",
+				"target %q is there: %s can be read", g.Target, g.Scope)
 		}
 	}
 	return b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
@@ -31,6 +32,7 @@ func (b *Broker) Close(ctx context.Context, g jit.Grant, reason string) (jit.Gra
 			kind = jit.EventRevoked
 		}
 		g.EndedAt = now
-		return append(events, b.window(kind, *g, "reason", reason, "by", b.Actor.Name, "note", "closed without a look at its target, which is gone")), true
+		return append(events, b.window(kind, *g, "reason", reason, "by", b.Actor.Name,
+			"note", "closed without a look at its target, which is gone")), true
 	})
 }

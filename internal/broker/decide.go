@@ -8,7 +8,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Decision is what a request comes to if it is applied now. Nothing has been written for it.
+// Decision is the outcome of a request if it is applied now. Nothing has been written for it.
 type Decision struct {
 	// Grant is the grant as it would be recorded. A plan leaves the window of a new grant zero: the apply fixes it.
 	Grant jit.Grant
@@ -19,11 +19,11 @@ type Decision struct {
 	Verdict  jit.Verdict
 	Warnings []Warning
 
-	// asked is the grant as Check returned it, traits what its target says about it.
+	// asked is the grant as Check returned it, traits the traits that its target reports.
 	asked  jit.Grant
 	traits jit.Traits
-	// recorded is the record that the decision is about; its version is 0 where there is none. current is the record
-	// that a change starts from: recorded, completed by the request.
+	// recorded is the record that the decision is about; its version is 0 if there is none. current is the record that
+	// a change starts from: recorded, completed by the request.
 	recorded, current jit.Grant
 	// completed: current has facts that recorded lacks.
 	completed bool
@@ -90,13 +90,12 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 			return d, err
 		}
 	}
-	if read && !known {
-		lost, found, err := b.lostRecord(d, r)
+	if !known {
+		found, err := b.lostRecord(&d, r)
 		if err != nil {
 			return d, err
 		}
 		if found {
-			d.recorded = lost
 			return b.meet(ctx, d, r, planned)
 		}
 	}
@@ -114,7 +113,7 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 }
 
 // judgeEarly refuses a new grant before anything is read: an apply by its length alone, a plan by the policies too. late
-// says that its window has passed.
+// is the error if its window has passed.
 func (b *Broker) judgeEarly(ctx context.Context, d *Decision, r Request, planned bool) (late, err error) {
 	if !r.TTL.IsZero() {
 		if err := b.checkLength(d.asked, d.traits, r.TTL.Length()); err != nil {
@@ -150,7 +149,7 @@ func (b *Broker) judgeInto(ctx context.Context, d *Decision, r Request, planned 
 		judge = b.judgePlanned
 	}
 	g := d.Grant
-	if d.Met && len(d.changes) == 0 { // today's configuration counts, and a rebuilt record has no reason of its own
+	if d.Met && len(d.changes) == 0 { // the configuration of today counts, and a rebuilt record has no reason
 		g.Reason, g.TTL = d.asked.Reason, d.asked.TTL
 	}
 	j, err := judge(ctx, g, d.traits, r.Policy)
@@ -161,23 +160,28 @@ func (b *Broker) judgeInto(ctx context.Context, d *Decision, r Request, planned 
 
 // readScope reads the scope of a new grant and finds standing access that gives the same.
 func (b *Broker) readScope(ctx context.Context, d *Decision, planned, inTime bool) (err error) {
-	read := func() (jit.Snapshot, error) { return b.look(ctx, d.asked) }
+	read := func() (jit.Snapshot, error) { return b.readRecent(ctx, d.asked) }
 	if !planned {
-		d.snapshot, err = read()
+		if d.snapshot, err = read(); err != nil {
+			return err
+		}
 	} else if d.snapshot, err = b.outages.read(d.asked.Place(), b.Now, read); err != nil {
 		if inTime {
 			d.Warnings = append(d.Warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
-				"Whether standing access gives the same, and how much room is left, is unknown: %v. The apply fails if the target still does not answer.", err)})
+				"Whether standing access gives the same, and how much room is left, is unknown: %v. "+
+					"The apply fails if the target still does not answer.", err)})
 		}
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	_, stands := d.snapshot.StandingOf(d.asked.Binding)
-	d.Grant.NoStandingBefore = d.traits.StrippedTo != "" && !stands
+	d.Grant.NoStandingBefore = noStanding(d.snapshot, d.asked.Binding, d.traits)
 	d.standing, d.stands, err = b.standing(ctx, d.snapshot, d.asked, d.Grant.End)
 	return err
+}
+
+// noStanding is [jit.Grant].NoStandingBefore according to a snapshot of the grant's scope.
+func noStanding(s jit.Snapshot, binding jit.Binding, traits jit.Traits) bool {
+	_, stands := s.StandingOf(binding)
+	return traits.StrippedTo != "" && !stands
 }
 
 // meet decides on a request that meets its own record. One that is over is not judged.
@@ -188,29 +192,30 @@ func (b *Broker) meet(ctx context.Context, d Decision, r Request, planned bool) 
 		g = b.undestroyed(g)
 	}
 	d.Grant, d.Met, d.Over = g, true, g.Over(now)
+	end, movesEnd := jit.FormatTime(g.End), r.TTL.IsZero() && !r.ExpiresAt.Equal(g.End)
 	switch {
 	case d.Over && g.Destroyed():
 		return d, errUsedUp(g)
-	case r.TTL.IsZero() && !r.ExpiresAt.Equal(g.End) && d.Over:
+	case movesEnd && d.Over:
 		return d, errOver(g, now, "expires_at")
-	case r.TTL.IsZero() && !r.ExpiresAt.Equal(g.End):
-		return d, jit.Invalid("expires_at", fmt.Sprintf("write expires_at = %q, apply, and change it then", jit.FormatTime(g.End)),
-			"this grant is live and ends at %s; creating it again does not move its end", jit.FormatTime(g.End))
+	case movesEnd:
+		return d, jit.Invalid("expires_at", fmt.Sprintf("write expires_at = %q, apply, and change it then", end),
+			"this grant is live and ends at %s; creating it again does not move its end", end)
 	case d.Over:
 		d.Warnings = []Warning{{"", "The grant is over", fmt.Sprintf(
 			"It %s; nothing will be granted. Set renewal = %d to grant again.", ran(g), g.Renewal+1)}}
 		return d, nil
 	}
 	d.Warnings = []Warning{{"", "The grant is live already", fmt.Sprintf(
-		"It keeps its window, %s to %s. Change ttl in a later apply to move its end.", jit.FormatTime(g.Start), jit.FormatTime(g.End))}}
+		"It keeps its window, %s to %s. Change ttl in a later apply to move its end.", jit.FormatTime(g.Start), end)}}
 	if err := b.judgeInto(ctx, &d, r, planned); err != nil {
 		return d, stillLive(g, err)
 	}
 	return d, nil
 }
 
-// look reads the grant's scope; where the platform keeps reads, as it was a moment ago.
-func (b *Broker) look(ctx context.Context, g jit.Grant) (jit.Snapshot, error) {
+// readRecent reads the grant's scope; a target that shares reads may return a recent one.
+func (b *Broker) readRecent(ctx context.Context, g jit.Grant) (jit.Snapshot, error) {
 	p, err := b.Target(g.Target)
 	if err != nil {
 		return jit.Snapshot{}, err
@@ -233,25 +238,19 @@ func (b *Broker) decideChange(ctx context.Context, g jit.Grant, r Request, plann
 		return d, err
 	}
 	var known bool
-	if d.recorded, known, err = b.Recall(ctx, g.ID, g); err != nil {
+	if d.recorded, known, err = b.Lookup(ctx, g.ID, g); err != nil {
 		return d, err
 	}
-	now := b.Now()
-	if live := d.recorded.Live(now); !known && (live || !planned && d.traits.StrippedTo != "") {
-		s, err := b.look(ctx, d.recorded)
-		if err == nil && live {
-			err = traced(d.recorded, s)
-		}
-		if err != nil {
+	if !known {
+		if err = b.checkLost(ctx, &d, planned); err != nil {
 			return d, err
 		}
-		_, stands := s.StandingOf(d.recorded.Binding)
-		d.recorded.NoStandingBefore = d.traits.StrippedTo != "" && !stands
 	}
 	d.current, d.completed = completed(d.recorded, d.asked)
 	if d.Grant, d.changes, err = b.changed(d.current, r, d.traits); err != nil {
 		return d, err
 	}
+	now := b.Now()
 	d.Met, d.Over = true, d.current.Over(now)
 	d.later = !d.Grant.Start.Equal(d.current.Start) && d.Grant.Start.After(now)
 	if len(d.changes) == 0 || d.Over || !d.Grant.RevokedAt.IsZero() {
@@ -262,13 +261,31 @@ func (b *Broker) decideChange(ctx context.Context, g jit.Grant, r Request, plann
 	return d, err
 }
 
+// checkLost checks on the target what the caller remembers of a grant that the ledger has lost.
+func (b *Broker) checkLost(ctx context.Context, d *Decision, planned bool) error {
+	live := d.recorded.Live(b.Now())
+	if !live && (planned || d.traits.StrippedTo == "") {
+		return nil
+	}
+	s, err := b.readRecent(ctx, d.recorded)
+	if err != nil {
+		return err
+	}
+	d.recorded.NoStandingBefore = noStanding(s, d.recorded.Binding, d.traits)
+	if live {
+		return traced(d.recorded, s)
+	}
+	return nil
+}
+
 // traced refuses a grant that the ledger has lost and that has no trace on its target: it may have been revoked.
 func traced(g jit.Grant, s jit.Snapshot) error {
 	if g.Drift(s) != jit.Missing {
 		return nil
 	}
 	return &jit.Error{
-		Problem: fmt.Sprintf("the ledger has no record of grant %s and nothing of it is on target %q: it may have been revoked", g.ID, g.Target),
-		Hint:    renew(g), Err: jit.ErrOver,
+		Problem: fmt.Sprintf("the ledger has no record of grant %s and nothing of it is on target %q: "+
+			"it may have been revoked", g.ID, g.Target),
+		Hint: renew(g), Err: jit.ErrOver,
 	}
 }

@@ -35,7 +35,7 @@ func (b *Broker) aboutBinding(kind jit.EventKind, s reconcile.Step, pairs ...str
 		append(pairs, "target", s.Target, "scope", s.Scope, "principal", s.Grant.Principal, "role", s.Grant.Role)...)
 }
 
-// requested returns the event with everything that was requested, and what the principal had before.
+// requested returns the event with all that was requested, and the standing access of the principal.
 func (b *Broker) requested(g jit.Grant, before jit.Standing) jit.Event {
 	return b.event(jit.EventRequested, g,
 		"owner", g.Owner, "target", g.Target, "principal", g.Principal, "role", g.Role, "scope", g.Scope,

@@ -12,10 +12,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// ErrChanged is the error of a revocation because of drift whose grant changed after the drift was found.
+// ErrChanged is the error of a revocation because of drift if the grant has changed since the drift was found.
 var ErrChanged = errors.New("the grant changed meanwhile and stays as it is; the next pass compares it again")
 
-// recordGrace is how long the outcomes of a call may take to record after its context has ended.
+// recordGrace is how long recording the outcomes of a call may take after its context has ended.
 const recordGrace = 20 * time.Second
 
 // action is how [Broker.Execute] carries out the steps of one kind.
@@ -59,14 +59,15 @@ type task struct {
 	err, ledger error
 }
 
-// failed reports whether the platform has not carried out the task. Remains do not count: access has ended.
-func (t *task) failed() bool {
-	return t.err != nil && (t.Kind == reconcile.Remove || !errors.Is(t.err, jit.ErrRemains))
-}
+// failed reports whether the platform has not carried out the task. A stray fails also with remains.
+func (t *task) failed() bool { return failed(t.err) || t.err != nil && t.Kind == reconcile.Remove }
 
-// Execute carries out steps in their order and returns an error for each. Consecutive steps of a kind on one place share
-// one call on the platform and one write of their outcomes; no call has two changes for one grant. An error of the kind
-// [jit.ErrRemains] says that access has ended, which is recorded, and that something remains to be cleaned up.
+// failed reports whether an error of the platform means that access may be in force: remains give none.
+func failed(err error) bool { return err != nil && !errors.Is(err, jit.ErrRemains) }
+
+// Execute carries out steps in order and returns an error for each. Consecutive steps of a kind on one place share one
+// call on the platform and one write of their outcomes; no call has two changes for one grant. [jit.ErrRemains] says that
+// access has ended, which is recorded, and that something remains to be cleaned up.
 func (b *Broker) Execute(ctx context.Context, steps []reconcile.Step) []error {
 	var errs []error
 	for len(steps) > 0 {
@@ -119,7 +120,7 @@ func (b *Broker) admit(ctx context.Context, a action, tasks []task) {
 		for i, t := range tasks {
 			grants[i] = t.Grant
 		}
-		altered = b.vouched(ctx, grants)
+		altered = b.checkAltered(ctx, grants)
 	}
 	for i := range tasks {
 		t := &tasks[i]
@@ -130,8 +131,7 @@ func (b *Broker) admit(ctx context.Context, a action, tasks []task) {
 	}
 }
 
-// recordIntents records what is about to be done. Access is taken away even if that cannot be recorded, but nothing is
-// given.
+// recordIntents records what is about to be done. Access is taken away even if that cannot be recorded, but never given.
 func (b *Broker) recordIntents(ctx context.Context, a action, tasks []task) {
 	var w writes
 	for i := range tasks {
@@ -141,23 +141,21 @@ func (b *Broker) recordIntents(ctx context.Context, a action, tasks []task) {
 	}
 	w.write(ctx, b.Ledger, func(t *task, e jit.Entry, err error) {
 		switch {
-		case err == nil:
-			t.recorded = true
-			if e.Grant != nil {
-				t.Grant = *e.Grant
-				t.Grant.Version++
-			}
 		case errors.Is(err, jit.ErrStale):
 			t.closed, t.err = true, b.overtaken(ctx, t)
-		default:
+		case err != nil:
 			t.ledger = err
 			t.closed = t.Kind == reconcile.Revoke || t.Severity == jit.Info
+		case e.Grant != nil:
+			t.Grant = *e.Grant
+			t.Grant.Version++
 		}
+		t.recorded = err == nil
 	})
 }
 
-// overtaken returns the error for a task whose grant somebody else has changed. A repair is left to them; a revocation
-// must not look done.
+// overtaken returns the error for a task whose grant somebody else has changed. They finish a repair; a revocation must
+// not look done.
 func (b *Broker) overtaken(ctx context.Context, t *task) error {
 	if t.Kind != reconcile.Revoke {
 		return nil
@@ -183,46 +181,29 @@ func (b *Broker) applyTasks(ctx context.Context, at jit.Place, a action, tasks [
 	}
 	for i, err := range b.apply(ctx, at, a.op, grants) {
 		if g := grants[i]; err != nil {
-			open[i].err = fmt.Errorf("%s grant %s (%s for %s on target %q): %w", a.verb, g.ID, g.Role, g.Principal, at.Target, err)
+			open[i].err = fmt.Errorf("%s grant %s (%s for %s on target %q): %w",
+				a.verb, g.ID, g.Role, g.Principal, at.Target, err)
 		}
 	}
 }
 
-// recordOutcomes writes the outcomes of all open tasks together, even if the platform has used up the time of call. An
-// outcome whose record has changed meanwhile is recorded again with the newer record, and access given to a grant that
-// has ended meanwhile is taken back.
+// recordOutcomes writes the outcomes of all open tasks together, even after the context of the call has ended.
 func (b *Broker) recordOutcomes(call context.Context, a action, tasks []task) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(call))
 	defer cancel()
 	defer context.AfterFunc(call, func() { time.AfterFunc(recordGrace, cancel) })()
 	var w writes
 	for i := range tasks {
-		switch t := &tasks[i]; {
-		case t.closed:
-		case t.failed() && call.Err() != nil: // interrupted
-		case t.failed():
-			if e := a.failure(t); b.recordsFailure(t) && b.failures.news(t.Grant.ID, e.Kind, b.Now()) {
-				w.add(t, jit.Entry{Events: []jit.Event{e}})
-			}
-		default:
-			b.failures.over(t.Grant.ID)
-			next := t.Grant
-			w.add(t, t.entry(&next, a.outcome(&next, t)))
+		if t := &tasks[i]; !t.closed {
+			w.add(t, b.outcome(call, a, t))
 		}
 	}
 	w.write(ctx, b.Ledger, func(t *task, _ jit.Entry, err error) {
 		if err != nil && t.failed() {
-			b.failures.over(t.Grant.ID) // the failure is not recorded
+			b.failures.forget(t.Grant.ID) // the failure is not recorded
 		}
 		if errors.Is(err, jit.ErrStale) {
-			var g jit.Grant
-			g, err = b.update(ctx, t.Grant, func(g *jit.Grant) ([]jit.Event, bool) {
-				events := a.outcome(g, t)
-				return events, len(events) > 0
-			})
-			if err == nil && a.op == jit.Ensure {
-				_, err = b.followRecord(ctx, t.Grant.Access(), g)
-			}
+			err = b.recordAgain(ctx, a, t)
 		}
 		if err != nil && errors.Is(t.err, jit.ErrRemains) {
 			t.err = nil // the end of the access is not recorded
@@ -231,15 +212,45 @@ func (b *Broker) recordOutcomes(call context.Context, a action, tasks []task) {
 	})
 }
 
-// recordsFailure reports whether this process records the failure of a task. Of several sweepers that find the same
-// stray, the one that recorded the intent does.
-func (b *Broker) recordsFailure(t *task) bool {
-	return t.Kind != reconcile.Remove ||
-		t.Dedup.Name != "" && (t.recorded || b.failures.known(t.Grant.ID, jit.EventRevokeFailed))
+// outcome returns the entry for what a task has achieved, or for its failure. An interrupted task records nothing.
+func (b *Broker) outcome(call context.Context, a action, t *task) jit.Entry {
+	if !t.failed() {
+		b.failures.forget(t.Grant.ID)
+		next := t.Grant
+		return t.entry(&next, a.outcome(&next, t))
+	}
+	if call.Err() != nil || !b.recordsFailure(t) {
+		return jit.Entry{}
+	}
+	e := a.failure(t)
+	if !b.failures.isNew(t.Grant.ID, e.Kind, b.Now()) {
+		return jit.Entry{}
+	}
+	return jit.Entry{Events: []jit.Event{e}}
 }
 
-// entry returns the entry that records the outcome of a task: the new record with its events, or the events alone where
-// a stray has no record.
+// recordAgain records an outcome whose record has changed meanwhile with the newer record. Access given to a grant that
+// has ended meanwhile is taken back.
+func (b *Broker) recordAgain(ctx context.Context, a action, t *task) error {
+	g, err := b.update(ctx, t.Grant, func(g *jit.Grant) ([]jit.Event, bool) {
+		events := a.outcome(g, t)
+		return events, len(events) > 0
+	})
+	if err == nil && a.op == jit.Ensure {
+		_, err = b.followRecord(ctx, t.Grant.Access(), g)
+	}
+	return err
+}
+
+// recordsFailure reports whether this process records the failure of a task. If several sweepers find the same stray,
+// the one that recorded the intent does.
+func (b *Broker) recordsFailure(t *task) bool {
+	return t.Kind != reconcile.Remove ||
+		t.Dedup.Name != "" && (t.recorded || b.failures.isLast(t.Grant.ID, jit.EventRevokeFailed))
+}
+
+// entry returns the entry that records the outcome of a task: the new record with its events, or the events alone for a
+// stray, which has no record.
 func (t *task) entry(next *jit.Grant, events []jit.Event) jit.Entry {
 	switch {
 	case len(events) == 0:
@@ -265,7 +276,7 @@ func (w *writes) add(t *task, e jit.Entry) {
 	}
 }
 
-// write writes the entries and calls then for each with its error. A duplicate is none: its events are recorded.
+// write writes the entries and calls then for each with its error, except for duplicates: their events are recorded.
 func (w *writes) write(ctx context.Context, ledger jit.Ledger, then func(*task, jit.Entry, error)) {
 	if len(w.entries) == 0 {
 		return
@@ -293,24 +304,28 @@ func (b *Broker) apply(ctx context.Context, at jit.Place, op jit.Op, grants []ji
 	return p.Apply(ctx, at.Scope, changes)
 }
 
-// remove removes what a grant's place has of it.
+// remove takes a grant off its platform.
 func (b *Broker) remove(ctx context.Context, g jit.Grant) error {
 	return b.apply(ctx, g.Place(), jit.Remove, []jit.Grant{g})[0]
 }
 
-// coveredByAnother reports whether another grant gives the same access now, or may, and would narrow what
-// somebody made of the two bindings: then that is left to it.
+// coveredByAnother reports whether another grant gives the same access now, or may. If somebody stripped the bindings of
+// both, the other grant must remove the result.
 func (b *Broker) coveredByAnother(ctx context.Context, p jit.Platform, g jit.Grant) bool {
 	now, left := b.Now(), strippedTo(p, g.Binding)
+	covers := func(other jit.Grant) bool {
+		return other.ID != g.ID && other.Scope == g.Scope && other.Access().NoStandingBefore &&
+			other.Window.Contains(now) && strippedTo(p, other.Binding) == left
+	}
 	for other, err := range b.Ledger.Grants(ctx, jit.Filter{Target: g.Target, Principal: g.Principal, LiveAt: now}) {
-		if err != nil || other.ID != g.ID && other.Scope == g.Scope && other.Access().NoStandingBefore && other.Window.Contains(now) && strippedTo(p, other.Binding) == left {
+		if err != nil || covers(other) {
 			return true
 		}
 	}
 	return false
 }
 
-// strippedTo is [jit.Traits].StrippedTo of a binding; empty of one that its platform does not know.
+// strippedTo is [jit.Traits].StrippedTo of a binding; empty if its platform refuses the binding.
 func strippedTo(p jit.Platform, binding jit.Binding) string {
 	_, traits, err := p.Check(binding)
 	if err != nil {
@@ -319,7 +334,7 @@ func strippedTo(p jit.Platform, binding jit.Binding) string {
 	return traits.StrippedTo
 }
 
-// end carries out the end of a grant that is over.
+// end removes a grant that is over from its platform and records that.
 func (b *Broker) end(ctx context.Context, g jit.Grant) error {
 	return b.Execute(ctx, []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]
 }

@@ -7,46 +7,46 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// sayAgain is how often a repeated failure is recorded.
-const sayAgain = time.Hour
+// repeatAfter is how often a repeated failure is recorded.
+const repeatAfter = time.Hour
 
-// failures holds the failures that are recorded, so that a task that fails every minute for weeks does not fill the
-// record. The zero value is ready.
+// failures remembers the recorded failures, so that a task that fails every minute for weeks does not fill the record.
+// The zero value is ready for use.
 type failures struct {
-	mu   sync.Mutex
-	told map[jit.ID]failed
+	mu       sync.Mutex
+	recorded map[jit.ID]failure
 }
 
-type failed struct {
+type failure struct {
 	kind jit.EventKind
 	at   time.Time
 }
 
-// news reports whether such a failure of the grant has not been recorded within the last hour, and notes it as
-// recorded.
-func (f *failures) news(id jit.ID, kind jit.EventKind, now time.Time) bool {
+// isNew reports whether the grant's failure is to be recorded: not again within an hour. It remembers it as recorded.
+func (f *failures) isNew(id jit.ID, kind jit.EventKind, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if last, known := f.told[id]; known && last.kind == kind && now.Sub(last.at).Abs() < sayAgain {
+	last, known := f.recorded[id]
+	if known && last.kind == kind && now.Sub(last.at).Abs() < repeatAfter {
 		return false
 	}
-	if f.told == nil {
-		f.told = map[jit.ID]failed{}
+	if f.recorded == nil {
+		f.recorded = map[jit.ID]failure{}
 	}
-	f.told[id] = failed{kind, now}
+	f.recorded[id] = failure{kind, now}
 	return true
 }
 
-// known reports whether such a failure is the last recorded outcome of the grant.
-func (f *failures) known(id jit.ID, kind jit.EventKind) bool {
+// isLast reports whether such a failure is the last recorded outcome of the grant.
+func (f *failures) isLast(id jit.ID, kind jit.EventKind) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.told[id].kind == kind
+	return f.recorded[id].kind == kind
 }
 
-// over forgets the failures of a grant.
-func (f *failures) over(id jit.ID) {
+// forget forgets the failures of a grant.
+func (f *failures) forget(id jit.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.told, id)
+	delete(f.recorded, id)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Grant makes the grant, or adopts the one that it meets. A live one keeps its window. One that is over stays over: no
-// platform is written to and the returned record is Over. A grant that begins later on a platform that cannot begin
+// Grant makes the grant, or adopts a recorded one. A live grant keeps its window. A grant that is over stays over: no
+// platform is written to, and the returned record is Over. A grant that begins later on a platform that cannot begin
 // access by itself is only recorded; the sweeper starts it.
 func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 	var d Decision
@@ -33,8 +33,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 		if startsBySweeper(made, d.traits) {
 			return made, nil
 		}
-		// The scope held nothing of the grant until now. Access without an end that has appeared since is not the
-		// grant's.
+		// The scope has held nothing of the grant. Access without an end that has appeared since is not the grant's.
 		access := made.Access()
 		access.NoStandingBefore = false
 		return b.put(ctx, made, access, jit.EventGranted)
@@ -60,10 +59,10 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 }
 
 // adopt makes the caller the holder of an existing grant. If the process died before the platform confirmed the grant,
-// adopt puts it there with its recorded window. asked is the same grant as requested now; it completes the
-// record.
+// adopt puts it there with its recorded window. asked is the same grant as requested now; it completes the record.
 func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Traits) (jit.Grant, error) {
-	if g.GrantedAt.IsZero() && !startsBySweeper(g, traits) && g.Live(b.Now()) {
+	unconfirmed := func() bool { return g.GrantedAt.IsZero() && !startsBySweeper(g, traits) && !g.Over(b.Now()) }
+	if unconfirmed() && !g.Failed() {
 		if err := mayStillBegin(g, b.Now()); err != nil {
 			return g, err
 		}
@@ -76,12 +75,13 @@ func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Trait
 		*g, added = completed(*g, asked)
 		state := string(g.State(b.Now()))
 		if g.Over(b.Now()) { // recorded only if the ledger has lost facts of it
-			return []jit.Event{b.window(jit.EventAdopted, *g, "state", state, "reason", g.Reason)}, g.Version == 0 || added
+			lost := g.Version == 0 || added
+			return []jit.Event{b.window(jit.EventAdopted, *g, "state", state, "reason", g.Reason)}, lost
 		}
 		g.Holder++
 		return []jit.Event{b.window(jit.EventAdopted, *g, "state", state)}, true
 	})
-	if err != nil || g.Over(b.Now()) || !g.GrantedAt.IsZero() || startsBySweeper(g, traits) {
+	if err != nil || !unconfirmed() {
 		return g, err
 	}
 	return b.ensure(ctx, g, jit.EventGranted)
@@ -90,16 +90,15 @@ func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Trait
 // startsBySweeper reports whether the sweeper, not the platform, begins a grant at its start.
 func startsBySweeper(g jit.Grant, traits jit.Traits) bool { return g.Deferred() && !traits.NativeStart }
 
-// ensure puts the recorded grant on its platform, unless its events tell another record, and records the outcome as
-// kind.
+// ensure puts the recorded grant on its platform, unless its record was altered, and records the outcome as kind.
 func (b *Broker) ensure(ctx context.Context, g jit.Grant, kind jit.EventKind) (jit.Grant, error) {
-	if err := b.vouched(ctx, []jit.Grant{g})[0]; err != nil {
+	if err := b.checkAltered(ctx, []jit.Grant{g})[0]; err != nil {
 		return g, err
 	}
 	return b.put(ctx, g, g.Access(), kind)
 }
 
-// put puts access on the grant's platform and records the outcome as kind. Where people decide, it asks them first.
+// put puts access on the grant's platform and records the outcome as kind. If people decide there, it asks them first.
 func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind jit.EventKind) (jit.Grant, error) {
 	p, err := b.Target(g.Target)
 	if err != nil {
@@ -107,13 +106,11 @@ func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind j
 	}
 	if k, asks := jit.Asks(p); asks && g.GrantedAt.IsZero() {
 		next, begins, err := b.askPeople(ctx, k, g)
-		switch {
-		case errors.Is(err, jit.ErrDenied):
-			return next, err
-		case err != nil:
+		if err != nil && !errors.Is(err, jit.ErrDenied) {
 			return next, b.attemptFailed(ctx, p, g, err)
-		case !begins:
-			return next, nil
+		}
+		if err != nil || !begins {
+			return next, err
 		}
 		g, access.Marker = next, next.Marker()
 	}
@@ -125,9 +122,7 @@ func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind j
 	}
 	ensured := g.Access()
 	g, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
-		if g.GrantedAt.IsZero() {
-			g.GrantedAt = b.Now()
-		}
+		b.confirm(g)
 		clearFailure(g)
 		return []jit.Event{b.window(kind, *g)}, true
 	})
@@ -139,8 +134,8 @@ func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind j
 	return g, err
 }
 
-// followRecord changes access that was put on its platform to what others recorded meanwhile: it is removed if the
-// grant has ended or begins later now, and put there anew if its window differs.
+// followRecord adapts access that was put on its platform to a record that others changed meanwhile. It removes the access
+// if the grant has ended or now begins later, and puts it there again if its window differs.
 func (b *Broker) followRecord(ctx context.Context, ensured jit.Access, g jit.Grant) (jit.Grant, error) {
 	switch now := b.Now(); {
 	case g.Over(now):
@@ -169,7 +164,7 @@ func (b *Broker) beginsByItself(g jit.Grant) bool {
 	return err == nil && traits.NativeStart
 }
 
-// attemptFailed closes the record of a failed attempt to grant if a read begun after the attempt shows that it gave
+// attemptFailed closes the record of a failed attempt to grant if a read that began after the attempt shows that it gave
 // nothing. Otherwise the outcome is unknown: the record stays pending, and the sweeper ends the access with its window.
 func (b *Broker) attemptFailed(ctx context.Context, p jit.Platform, g jit.Grant, cause error) error {
 	cause = fmt.Errorf("grant %s to %s on target %q: %w", g.Role, g.Principal, g.Target, cause)

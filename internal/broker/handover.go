@@ -9,22 +9,22 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// takeOver makes the caller the holder of the recorded grant that its request met. A live one goes on within its
-// recorded window; one that is over stays over.
-func (b *Broker) takeOver(ctx context.Context, d Decision, r Request) (jit.Grant, error) {
+// takeOver makes the caller the holder of the recorded grant that its request met. A live grant goes on within its
+// recorded window; a grant that is over stays over.
+func (b *Broker) takeOver(ctx context.Context, d Decision, r Request) (g jit.Grant, err error) {
 	recorded := d.Grant
 	resumes := r.Successor && d.recorded.Destroyed()
 	if resumes {
-		var err error
 		if recorded, err = b.resume(ctx, d.recorded, d.traits); err != nil {
 			return recorded, err
 		}
 	}
-	g, err := b.adopt(ctx, recorded, d.asked, d.traits)
-	if now := b.Now(); err != nil || resumes || recorded.GrantedAt.IsZero() || !g.Live(now) || !g.Window.Contains(now) {
+	g, err = b.adopt(ctx, recorded, d.asked, d.traits)
+	now := b.Now()
+	if err != nil || resumes || recorded.GrantedAt.IsZero() || !g.Live(now) || !g.Window.Contains(now) {
 		return g, err
 	}
-	// Nothing has been put on the target. Repair drift there; if the target does not answer, the next read tells.
+	// Nothing has been put on the target. Repair drift there; if the target does not answer, the next read finds it.
 	if target, err := b.Target(g.Target); err == nil {
 		if s, err := target.Read(ctx, g.Scope); err == nil {
 			return b.repairBy(ctx, g, s)
@@ -33,17 +33,17 @@ func (b *Broker) takeOver(ctx context.Context, d Decision, r Request) (jit.Grant
 	return g, nil
 }
 
-// Leave records that the resource of a grant was destroyed and that its access, if live, is left to the resource that
+// HandOver records that the resource of a grant was destroyed and that its access, if live, is left to the resource that
 // the same run creates. The record then explains the access even if that resource never exists.
-func (b *Broker) Leave(ctx context.Context, g jit.Grant) error {
+func (b *Broker) HandOver(ctx context.Context, g jit.Grant) error {
 	if g.Over(b.Now()) {
 		return nil
 	}
-	recorded, known, err := b.Recall(ctx, g.ID, g)
-	switch {
-	case errors.Is(err, ErrOtherOwner):
-		return nil // the record is theirs
-	case err != nil || !known || !recorded.Live(b.Now()):
+	recorded, known, err := b.Lookup(ctx, g.ID, g)
+	if errors.Is(err, ErrOtherOwner) {
+		return nil // their record
+	}
+	if err != nil || !known || !recorded.Live(b.Now()) {
 		return err
 	}
 	note := b.event(jit.EventChanged, recorded,
@@ -64,7 +64,7 @@ func (b *Broker) undestroyed(g jit.Grant) jit.Grant {
 	return g
 }
 
-// destroyAgain bounds ending a grant that could not be resumed; the create's own time may be up.
+// destroyAgain is how long ending a grant that could not be resumed may take, even after the time of the create is up.
 const destroyAgain = 10 * time.Second
 
 // resume takes back the destruction of a grant: one apply destroyed it under one address and creates it under another.
@@ -90,9 +90,9 @@ func (b *Broker) resume(ctx context.Context, g jit.Grant, traits jit.Traits) (ji
 	// No resource holds the grant now: without a recorded end, a sweep would put the access back.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), destroyAgain)
 	defer stop()
-	ended, _, failed := b.Revoke(ctx, Revocation{Grant: g, Reason: Destroyed, Destroys: true})
-	if failed != nil && !errors.Is(failed, jit.ErrRemains) {
-		err = errors.Join(err, failed)
+	ended, _, notEnded := b.Revoke(ctx, Revocation{Grant: g, Reason: Destroyed, Destroys: true})
+	if failed(notEnded) {
+		err = errors.Join(err, notEnded)
 	}
 	return ended, err
 }

@@ -37,7 +37,7 @@ func TestResumeThatFails(t *testing.T) {
 			if !errors.Is(err, down) {
 				t.Fatalf("Grant = %v", err)
 			}
-			g, _, err = w.Recall(t.Context(), g.ID, g)
+			g, _, err = w.Lookup(t.Context(), g.ID, g)
 			if err != nil || !g.Destroyed() || g.RevokeReason != broker.Destroyed || g.EndedAt.IsZero() != (name == "for good") {
 				t.Errorf("recorded is %+v, %v; want a destroyed grant", g, err)
 			}
@@ -56,7 +56,7 @@ func TestLeave(t *testing.T) {
 	g := w.grant(request())
 	before := len(w.kinds())
 	w.mustWrite(0, func() {
-		if err := w.Leave(t.Context(), g); err != nil {
+		if err := w.HandOver(t.Context(), g); err != nil {
 			t.Error(err)
 		}
 	})
@@ -64,7 +64,7 @@ func TestLeave(t *testing.T) {
 		t.Errorf("the events are %q", kinds)
 	}
 	w.ledger.Call = func(string) error { return errors.New("the ledger is away") }
-	if err := w.Leave(t.Context(), g); err == nil {
+	if err := w.HandOver(t.Context(), g); err == nil {
 		t.Error("what could not be recorded was left")
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
-// judgment is what the policies say about a grant.
+// judgment is the verdict of the policies on a grant.
 type judgment struct {
 	Verdict jit.Verdict
-	// Traits are those that the target reports, where it is a [jit.Describer]; else those of Check.
+	// Traits are those that the target reports, if it is a [jit.Describer]; else those of Check.
 	Traits   jit.Traits
 	Warnings []Warning
 }
@@ -41,20 +41,24 @@ func (b *Broker) judgePlanned(ctx context.Context, g jit.Grant, checked jit.Trai
 	j, err := b.judgeBy(ctx, policies, b.askOnce, g, checked, named)
 	if silent := (&undescribed{}); errors.As(err, &silent) {
 		j.Warnings = append(j.Warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
-			"The grant is judged without the target's answer: %v. The apply judges it in full, and fails if the target still does not answer.", err)})
+			"The grant is judged without the target's answer: %v. "+
+				"The apply judges it in full, and fails if the target still does not answer.", err)})
 		best := checked
 		best.Enforcement, best.SessionTail = jit.Native, 0
 		j.Verdict, err = b.verdict(ctx, policies, foregone, g, best, named)
 	}
 	if err == nil && b.Planned != nil && b.Planned.incomplete(j.Verdict.Policy) {
 		j.Warnings = append(j.Warnings, Warning{"policy", "The policy is not known yet", fmt.Sprintf(
-			"Policy %q has values that are unknown until apply. The apply judges the grant by them and may refuse it.", j.Verdict.Policy)})
+			"Policy %q has values that are unknown until apply. The apply judges the grant by them and may refuse it.",
+			j.Verdict.Policy)})
 	}
 	return j, err
 }
 
 // judgeBy judges by policies; ask puts questions to the target.
-func (b *Broker) judgeBy(ctx context.Context, policies []jit.Policy, ask asker, g jit.Grant, checked jit.Traits, named string) (judgment, error) {
+func (b *Broker) judgeBy(
+	ctx context.Context, policies []jit.Policy, ask asker, g jit.Grant, checked jit.Traits, named string,
+) (judgment, error) {
 	j := judgment{Traits: checked}
 	if err := b.checkLength(g, checked, g.Length()); err != nil {
 		return j, err
@@ -64,7 +68,7 @@ func (b *Broker) judgeBy(ctx context.Context, policies []jit.Policy, ask asker, 
 		return j, err
 	}
 	if _, asks := jit.Find[jit.Describer](target); asks {
-		// Refuse first what no answer of the target can change.
+		// First refuse a grant that no answer of the target can save.
 		if j.Verdict, err = b.verdict(ctx, policies, foregone, g, checked, named); err != nil {
 			return j, err
 		}
@@ -82,7 +86,9 @@ func (b *Broker) judgeBy(ctx context.Context, policies []jit.Policy, ask asker, 
 }
 
 // verdict asks the policies, through judge, about a grant with these traits. A grant that may not begin is an error.
-func (b *Broker) verdict(ctx context.Context, policies []jit.Policy, judge judging, g jit.Grant, traits jit.Traits, named string) (jit.Verdict, error) {
+func (b *Broker) verdict(
+	ctx context.Context, policies []jit.Policy, judge judging, g jit.Grant, traits jit.Traits, named string,
+) (jit.Verdict, error) {
 	target, err := b.Target(g.Target)
 	if err != nil {
 		return jit.Verdict{}, err
@@ -112,21 +118,21 @@ func policyRequest(target jit.Platform, g jit.Grant, traits jit.Traits, named st
 	}
 }
 
-// checkLength refuses a grant that is longer than max_ttl, or that its platform cannot hold for so long or so short a
-// time.
+// checkLength refuses a grant that is longer than max_ttl, or longer or shorter than its platform permits.
 func (b *Broker) checkLength(g jit.Grant, traits jit.Traits, length time.Duration) error {
 	text := jit.FormatDuration
-	lasts := "the grant would last " + text(length)
+	refuse := func(hint, rule string, args ...any) error {
+		return jit.Invalid(endAttribute(g), hint, "the grant would last %s; "+rule, append([]any{text(length)}, args...)...)
+	}
+	const bound = "on target %q a grant of this kind lasts at %s %s"
 	switch {
 	case length > b.MaxTTL:
-		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", text(b.MaxTTL)),
-			"%s; max_ttl of the provider is %s", lasts, text(b.MaxTTL))
+		return refuse(fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", text(b.MaxTTL)),
+			"max_ttl of the provider is %s", text(b.MaxTTL))
 	case length < traits.MinTTL:
-		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or more", text(traits.MinTTL)),
-			"%s; on target %q a grant of this kind lasts at least %s", lasts, g.Target, text(traits.MinTTL))
+		return refuse(fmt.Sprintf("ask for %s or more", text(traits.MinTTL)), bound, g.Target, "least", text(traits.MinTTL))
 	case traits.MaxTTL > 0 && length > traits.MaxTTL:
-		return jit.Invalid(endAttribute(g), fmt.Sprintf("ask for %s or less", text(traits.MaxTTL)),
-			"%s; on target %q a grant of this kind lasts at most %s", lasts, g.Target, text(traits.MaxTTL))
+		return refuse(fmt.Sprintf("ask for %s or less", text(traits.MaxTTL)), bound, g.Target, "most", text(traits.MaxTTL))
 	}
 	return nil
 }
@@ -145,25 +151,30 @@ func (b *Broker) Policies(ctx context.Context) ([]jit.Policy, error) {
 	if err != nil || b.Planned == nil {
 		return recorded, err
 	}
-	return b.Planned.Over(recorded), nil
+	return b.Planned.Overlay(recorded), nil
 }
 
-// rejudge judges a grant that was permitted before and has given no access yet by today's policies. A lost reason
-// matches no pattern.
+// rejudge judges a grant that was permitted before and has given no access yet by today's policies. A lost reason matches
+// no pattern.
 func (b *Broker) rejudge(ctx context.Context, g jit.Grant) error {
 	if err := mayStillBegin(g, b.Now()); err != nil {
 		return err
 	}
+	_, traits, err := b.checkBinding(g)
+	if err == nil {
+		_, err = b.judge(ctx, g, traits, "")
+	}
+	return err
+}
+
+// checkBinding returns the target of a recorded grant and the traits of its binding.
+func (b *Broker) checkBinding(g jit.Grant) (jit.Platform, jit.Traits, error) {
 	p, err := b.Target(g.Target)
 	if err != nil {
-		return err
+		return nil, jit.Traits{}, err
 	}
 	_, traits, err := p.Check(g.Binding)
-	if err != nil {
-		return err
-	}
-	_, err = b.judge(ctx, g, traits, "")
-	return err
+	return p, traits, err
 }
 
 // mayStillBegin refuses a recorded grant whose start_by has passed.
@@ -171,7 +182,8 @@ func mayStillBegin(g jit.Grant, now time.Time) error {
 	if g.StartBy.IsZero() || !now.After(g.StartBy) {
 		return nil
 	}
-	return startByPassed(g.StartBy, now, "ask for it again with a later start_by and another renewal, if the access is still wanted")
+	return startByPassed(g.StartBy, now,
+		"ask for it again with a later start_by and another renewal, if the access is still wanted")
 }
 
 func startByPassed(startBy, now time.Time, hint string) error {
@@ -179,35 +191,40 @@ func startByPassed(startBy, now time.Time, hint string) error {
 		jit.FormatTime(startBy), jit.FormatTime(now))
 }
 
-// Violations returns, for each grant that the given policies would not permit, the rule that it breaks. Without
-// policies nothing is violated. A lost reason matches every pattern.
-func (b *Broker) Violations(ctx context.Context, policies []jit.Policy, grants []jit.Grant) (map[jit.ID]string, error) {
+// Violations returns, for each grant that the given policies would not permit, the rule that it breaks. Without policies
+// there are no violations. A lost reason matches every pattern.
+func (b *Broker) Violations(
+	ctx context.Context, policies []jit.Policy, grants []jit.Grant,
+) (map[jit.ID]string, error) {
 	if len(policies) == 0 {
 		return nil, nil
 	}
 	broken := map[jit.ID]string{}
 	var errs []error
 	for _, g := range grants {
-		target, err := b.Target(g.Target)
-		if err != nil {
+		if _, err := b.Target(g.Target); err != nil {
 			return nil, err
 		}
-		_, traits, err := target.Check(g.Binding)
-		if err == nil {
-			traits, err = asker(askNow).describe(ctx, target, g.Binding, traits)
-		}
-		var v jit.Verdict
-		if err == nil {
-			asked := policyRequest(target, g, traits, "")
-			asked.ReasonLost = g.ReasonLost()
-			v, err = asker(askNow).verdict(ctx, target, policies, asked)
-		}
-		switch {
-		case err != nil:
+		v, err := b.judgeRecorded(ctx, policies, g)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("grant %s: %w", g.ID, err))
-		case v.Outcome == jit.Refused:
+		} else if v.Outcome == jit.Refused {
 			broken[g.ID] = v.Rule
 		}
 	}
 	return broken, errors.Join(errs...)
+}
+
+// judgeRecorded judges a recorded grant by policies.
+func (b *Broker) judgeRecorded(ctx context.Context, policies []jit.Policy, g jit.Grant) (v jit.Verdict, err error) {
+	target, traits, err := b.checkBinding(g)
+	if err != nil {
+		return v, err
+	}
+	if traits, err = asker(askNow).describe(ctx, target, g.Binding, traits); err != nil {
+		return v, err
+	}
+	asked := policyRequest(target, g, traits, "")
+	asked.ReasonLost = g.ReasonLost()
+	return asker(askNow).verdict(ctx, target, policies, asked)
 }

@@ -15,8 +15,8 @@ const (
 	outageKept = time.Minute
 )
 
-// outages keeps the errors of places that were slow to fail, so that a plan of many grants waits for a silent target
-// once, not once for each grant. The zero value is ready.
+// outages remembers the errors of places that were slow to fail, so that a plan of many grants waits for a silent target
+// once, not for each grant. The zero value is ready for use.
 type outages struct {
 	mu    sync.Mutex
 	known map[jit.Place]outage
@@ -36,8 +36,8 @@ func (o *outages) read(at jit.Place, now func() time.Time, ask func() (jit.Snaps
 	return s, err
 }
 
-// try asks any question about a place; a question about a whole target has a place without a scope. An error that is an
-// answer is not kept.
+// try asks any question about a place, or about a whole target: a place without a scope. An error that answers the
+// question is not kept.
 func (o *outages) try(at jit.Place, now func() time.Time, ask func() error) error {
 	began := now()
 	o.mu.Lock()

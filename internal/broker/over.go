@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// renew is the hint for every request that an ended grant meets.
+// renew is the hint for every request for a grant that has ended.
 func renew(g jit.Grant) string { return fmt.Sprintf("set renewal = %d to grant again", g.Renewal+1) }
 
 // ran says when a grant gave access, and who ended it.
@@ -21,7 +21,7 @@ func ran(g jit.Grant) string {
 	return text
 }
 
-// errOver is the error for asking an ended grant for anything else than it was.
+// errOver is the error for a request to change a grant that has ended.
 func errOver(g jit.Grant, now time.Time, attribute string) error {
 	return &jit.Error{
 		Attribute: attribute,
@@ -35,8 +35,9 @@ func errOver(g jit.Grant, now time.Time, attribute string) error {
 func errUsedUp(g jit.Grant) error {
 	return &jit.Error{
 		Attribute: "renewal",
-		Problem:   fmt.Sprintf("this grant was given before: it %s, and its resource was destroyed. A grant is given once", ran(g)),
-		Hint:      renew(g), Err: jit.ErrOver,
+		Problem: fmt.Sprintf("this grant was given before: it %s, and its resource was destroyed. A grant is given once",
+			ran(g)),
+		Hint: renew(g), Err: jit.ErrOver,
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// checkGatekept refuses what a grant cannot have on a target where people decide when it begins.
+// checkGatekept refuses fixed times on a target where people decide when the grant begins.
 func checkGatekept(p jit.Platform, r Request) error {
 	if _, asks := jit.Asks(p); !asks {
 		return nil
@@ -23,55 +23,48 @@ func checkGatekept(p jit.Platform, r Request) error {
 	return nil
 }
 
-// Waiting reports whether people have yet to decide on the grant.
-func (b *Broker) Waiting(g jit.Grant) bool {
+// AwaitsApproval reports whether people have yet to decide on the grant.
+func (b *Broker) AwaitsApproval(g jit.Grant) bool {
 	p, err := b.Target(g.Target)
-	if err != nil || !g.GrantedAt.IsZero() || g.Failed() || !g.Live(b.Now()) {
+	if err != nil || !g.GrantedAt.IsZero() || !g.Live(b.Now()) {
 		return false
 	}
 	_, asks := jit.Asks(p)
 	return asks
 }
 
-// TakeUp carries out what people have decided on a waiting grant: it begins or closes. An undecided grant stays as it
-// is, unless today's policies no longer permit it.
-func (b *Broker) TakeUp(ctx context.Context, g jit.Grant) (jit.Grant, error) {
-	g, _, err := b.Recall(ctx, g.ID, g)
-	if err != nil || !b.Waiting(g) {
+// CheckApproval carries out the decision of people on a grant that awaits approval: it begins or closes. An undecided
+// grant stays as it is, unless today's policies no longer permit it.
+func (b *Broker) CheckApproval(ctx context.Context, g jit.Grant) (jit.Grant, error) {
+	g, _, err := b.Lookup(ctx, g.ID, g)
+	if err != nil || !b.AwaitsApproval(g) {
 		return g, err
 	}
 	return b.ensure(ctx, g, jit.EventGranted)
 }
 
-// askPeople puts the grant before the people who decide. If they have approved it, begins is true and the grant has the
-// window that they gave it. A grant that may no longer begin, by its start_by or by today's policies, is withdrawn.
+// askPeople asks the people who decide for approval. If they have approved the grant, begins is true and the grant has
+// the approved window. A grant that may no longer begin, by its start_by or by today's policies, is withdrawn.
 func (b *Broker) askPeople(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (_ jit.Grant, begins bool, err error) {
 	d, err := k.Ask(ctx, g.Access())
 	if err != nil {
 		return g, false, err
 	}
-	approved := !d.Window.Start.IsZero()
 	why := d.Denied
 	if why == "" {
 		why = b.mayNotBegin(ctx, g, d)
 	}
-	switch {
-	case why != "" && !approved:
-		return g, false, b.withdraw(ctx, g, why)
-	case !approved:
-		return g, false, nil
+	if d.Window.Start.IsZero() { // nobody has approved it
+		if why != "" {
+			err = b.withdraw(ctx, g, why)
+		}
+		return g, false, err
 	}
 	g, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
 		if !g.RevokedAt.IsZero() || !g.EndedAt.IsZero() || g.Window.Equal(d.Window) && why == "" {
 			return nil, false
 		}
-		g.Window = d.Window
-		events := []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By)}
-		if why != "" { // access was given, and is taken back
-			g.GrantedAt = d.Window.Start
-			events = append(events, b.window(jit.EventGranted, *g))
-		}
-		return events, true
+		return b.approved(g, d, why != ""), true // access that may not begin was given, and is taken back
 	})
 	switch {
 	case err != nil:
@@ -85,7 +78,18 @@ func (b *Broker) askPeople(ctx context.Context, k jit.Gatekeeper, g jit.Grant) (
 	return g, true, nil
 }
 
-// approvedMeanwhile looks whether people have approved a grant that is about to end without having given access. If so
+// approved sets the approved window of a grant, with given also that access has begun, and returns the events.
+func (b *Broker) approved(g *jit.Grant, d jit.Decision, given bool) []jit.Event {
+	g.Window = d.Window
+	events := []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By)}
+	if given {
+		g.GrantedAt = d.Window.Start
+		events = append(events, b.window(jit.EventGranted, *g))
+	}
+	return events
+}
+
+// approvedMeanwhile checks whether people have approved a grant that is about to end without having given access. If so
 // it updates the record and returns it. A grant that may no longer begin is recorded as given and revoked, and ends.
 func (b *Broker) approvedMeanwhile(ctx context.Context, g jit.Grant) (_ jit.Grant, approved bool) {
 	open := func(g jit.Grant) bool { return g.GrantedAt.IsZero() && g.RevokedAt.IsZero() && g.EndedAt.IsZero() }
@@ -95,15 +99,14 @@ func (b *Broker) approvedMeanwhile(ctx context.Context, g jit.Grant) (_ jit.Gran
 	}
 	d, err := k.Ask(ctx, g.Access())
 	if err != nil || d.Window.Start.IsZero() || d.Window.Start.After(g.End) {
-		return g, false // it ends; a later approval is taken back with it
+		return g, false // it ends, and with it a later approval
 	}
 	why := b.mayNotBegin(ctx, g, d)
 	updated, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
 		if !open(*g) {
 			return nil, false
 		}
-		g.Window, g.GrantedAt = d.Window, d.Window.Start
-		events := []jit.Event{b.window(jit.EventChanged, *g, "approved_by", d.By), b.window(jit.EventGranted, *g)}
+		events := b.approved(g, d, true)
 		if why != "" {
 			events = append(events, b.revoked(g, b.Now(), why))
 		}
@@ -125,9 +128,10 @@ func (b *Broker) mayNotBegin(ctx context.Context, g jit.Grant, d jit.Decision) s
 		return fmt.Sprintf("%s by start_by, %s", late, jit.FormatTime(g.StartBy))
 	}
 	if most := min(g.Length(), b.MaxTTL); d.Window.Length() > most {
-		return fmt.Sprintf("it was approved for %s, and it may last %s", jit.FormatDuration(d.Window.Length()), jit.FormatDuration(most))
+		return fmt.Sprintf("it was approved for %s, and it may last %s",
+			jit.FormatDuration(d.Window.Length()), jit.FormatDuration(most))
 	}
-	if err := b.rejudge(ctx, g); errors.Is(err, jit.ErrDenied) { // the next attempt meets any other error
+	if err := b.rejudge(ctx, g); errors.Is(err, jit.ErrDenied) { // other errors are left to the next attempt
 		return err.Error()
 	}
 	return ""
@@ -144,11 +148,10 @@ func notGranted(g jit.Grant, why string) error {
 // withdraw withdraws the request for a grant and closes its record: nothing was given.
 func (b *Broker) withdraw(ctx context.Context, g jit.Grant, why string) error {
 	cause := notGranted(g, why)
-	err := b.remove(ctx, g)
-	if err == nil {
-		err = b.closeFailed(ctx, g, cause)
+	if err := b.remove(ctx, g); err != nil {
+		return err
 	}
-	if err != nil {
+	if err := b.closeFailed(ctx, g, cause); err != nil {
 		return err
 	}
 	return cause

@@ -34,12 +34,12 @@ func TestPeopleDecide(t *testing.T) {
 	w, k := newAskedWorld(t)
 	var g jit.Grant
 	w.mustWrite(0, func() { g = w.grant(request()) })
-	if !w.Waiting(g) || g.State(w.now) != jit.StatePending {
+	if !w.AwaitsApproval(g) || g.State(w.now) != jit.StatePending {
 		t.Fatalf("the grant is %s, want one that waits", g.State(w.now))
 	}
 	w.pass(time.Hour)
 	w.mustWrite(0, func() {
-		if _, err := w.TakeUp(t.Context(), g); err != nil {
+		if _, err := w.CheckApproval(t.Context(), g); err != nil {
 			t.Error(err)
 		}
 	})
@@ -47,7 +47,7 @@ func TestPeopleDecide(t *testing.T) {
 	w.pass(time.Minute)
 	w.mustWrite(1, func() {
 		var err error
-		if g, err = w.TakeUp(t.Context(), g); err != nil || !g.Window.Equal(k.decided.Window) || w.Waiting(g) {
+		if g, err = w.CheckApproval(t.Context(), g); err != nil || !g.Window.Equal(k.decided.Window) || w.AwaitsApproval(g) {
 			t.Errorf("taken up it is %+v, %v; want the window of the approval", g, err)
 		}
 	})
@@ -66,16 +66,16 @@ func TestPeopleDeny(t *testing.T) {
 	w, k := newAskedWorld(t)
 	g := w.grant(request(func(r *broker.Request) { r.StartBy = w.now.Add(time.Hour) }))
 	k.decided = jit.Decision{By: "carol", Denied: "carol rejected it"}
-	_, err := w.TakeUp(t.Context(), g)
+	_, err := w.CheckApproval(t.Context(), g)
 	wantError(t, err, jit.ErrDenied, "carol rejected it", "renewal = 2")
-	if g, _, _ = w.Recall(t.Context(), g.ID, g); !g.Failed() || w.Waiting(g) {
+	if g, _, _ = w.Lookup(t.Context(), g.ID, g); !g.Failed() || w.AwaitsApproval(g) {
 		t.Errorf("the record is %+v, want a closed one", g)
 	}
 
 	w, _ = newAskedWorld(t)
 	g = w.grant(request(func(r *broker.Request) { r.StartBy = w.now.Add(time.Hour) }))
 	w.pass(61 * time.Minute)
-	_, err = w.TakeUp(t.Context(), g)
+	_, err = w.CheckApproval(t.Context(), g)
 	wantError(t, err, jit.ErrDenied, "nobody approved it by start_by")
 }
 
@@ -92,11 +92,11 @@ func TestWhatMayNotBeginAnyMore(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.mustWrite(1, func() {
-			_, err := w.TakeUp(t.Context(), g)
+			_, err := w.CheckApproval(t.Context(), g)
 			wantError(t, err, jit.ErrDenied, "freeze")
 		})
 		w.allowed(false)
-		g, _, _ = w.Recall(t.Context(), g.ID, g)
+		g, _, _ = w.Lookup(t.Context(), g.ID, g)
 		if g.Failed() == approved || g.RevokedAt.IsZero() == approved || g.GrantedAt.IsZero() == approved || approved && g.EndedAt.IsZero() {
 			t.Errorf("approved %t: the record is %+v", approved, g)
 		}
@@ -107,14 +107,14 @@ func TestWhatMayNotBeginAnyMore(t *testing.T) {
 	g := w.grant(request(func(r *broker.Request) { r.StartBy = startBy }))
 	w.pass(61 * time.Minute)
 	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: startBy.Add(time.Second), End: startBy.Add(2 * time.Hour)}}
-	_, err := w.TakeUp(t.Context(), g)
+	_, err := w.CheckApproval(t.Context(), g)
 	wantError(t, err, jit.ErrDenied, "approved at", "not by start_by")
 
 	w, k = newAskedWorld(t)
 	g = w.grant(request(func(r *broker.Request) { r.StartBy = startBy }))
 	w.pass(61 * time.Minute) // nobody has looked in time
 	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: startBy.Add(-time.Minute), End: startBy.Add(time.Hour)}}
-	if _, err := w.TakeUp(t.Context(), g); err != nil {
+	if _, err := w.CheckApproval(t.Context(), g); err != nil {
 		t.Errorf("approved in time, and TakeUp = %v", err)
 	}
 	w.allowed(true)
@@ -133,7 +133,7 @@ func TestAWaitingGrantLapses(t *testing.T) {
 		if err := w.execute(reconcile.End, g, "", ""); err != nil {
 			t.Error(err)
 		}
-		g, _, _ = w.Recall(t.Context(), g.ID, g)
+		g, _, _ = w.Lookup(t.Context(), g.ID, g)
 		if approved != (g.State(w.now) == jit.StateActive) || approved != g.EndedAt.IsZero() {
 			t.Errorf("approved in time %t: the record is %+v", approved, g)
 		}
@@ -171,7 +171,7 @@ func TestALapsedGrantMayNotBegin(t *testing.T) {
 				}
 			})
 			w.allowed(false)
-			g, _, _ = w.Recall(t.Context(), g.ID, g)
+			g, _, _ = w.Lookup(t.Context(), g.ID, g)
 			if g.State(w.now) == jit.StateActive || g.EndedAt.IsZero() || g.GrantedAt.IsZero() || !strings.Contains(g.RevokeReason, tt.want) {
 				t.Errorf("the record is %+v, want one that was revoked: %s", g, tt.want)
 			}
@@ -184,9 +184,9 @@ func TestApprovedForTooLong(t *testing.T) {
 	w, k := newAskedWorld(t)
 	g := w.grant(request())
 	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(2*time.Hour + time.Second)}}
-	_, err := w.TakeUp(t.Context(), g)
+	_, err := w.CheckApproval(t.Context(), g)
 	wantError(t, err, jit.ErrDenied, "it may last 2h")
-	if g, _, _ = w.Recall(t.Context(), g.ID, g); g.RevokedAt.IsZero() || g.EndedAt.IsZero() {
+	if g, _, _ = w.Lookup(t.Context(), g.ID, g); g.RevokedAt.IsZero() || g.EndedAt.IsZero() {
 		t.Errorf("the record is %+v", g)
 	}
 	w.allowed(false)
@@ -200,7 +200,7 @@ func TestApprovedTooLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(2 * time.Hour)}}
-	after, err := w.TakeUp(t.Context(), g)
+	after, err := w.CheckApproval(t.Context(), g)
 	if err != nil || after.RevokedAt.IsZero() || !after.GrantedAt.IsZero() {
 		t.Errorf("TakeUp = %+v, %v; want the revoked grant", after, err)
 	}

@@ -9,8 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Planned collects the policies of one plan, so that grants of the same plan are judged by the policies as they will
-// be.
+// Planned collects the policies of one plan, so that its grants are judged by the policies as they will be.
 type Planned struct {
 	mu      sync.Mutex
 	changes map[string]change
@@ -19,8 +18,9 @@ type Planned struct {
 
 // claim is the policy that resources of one name plan.
 type claim struct {
-	policy     jit.Policy
-	made, kept bool // by a new resource, by an existing one
+	policy jit.Policy
+	// by counts the new resources (false) and the existing ones (true) that plan it.
+	by map[bool]int
 }
 
 // Claim notes that a new or existing resource plans the policy, and refuses a second resource of that name. A replaced
@@ -28,23 +28,23 @@ type claim struct {
 func (p *Planned) Claim(policy jit.Policy, exists bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c, known := p.claims[policy.Name]
-	if known && (exists && c.kept || !exists && c.made || !reflect.DeepEqual(c.policy, policy)) {
-		return sameName(policy.Name)
-	}
 	if p.claims == nil {
 		p.claims = map[string]claim{}
 	}
-	p.claims[policy.Name] = claim{policy, c.made || !exists, c.kept || exists}
+	c, known := p.claims[policy.Name]
+	if !known {
+		c = claim{policy, map[bool]int{}}
+		p.claims[policy.Name] = c
+	}
+	if c.by[exists] > 0 || !reflect.DeepEqual(c.policy, policy) {
+		return jit.Invalid("name", "choose another name, or make one policy of the two",
+			"another jit_policy of this configuration has the name %q too; each apply would change the other's", policy.Name)
+	}
+	c.by[exists]++
 	return nil
 }
 
-// sameName is the error for two policies of one name.
-func sameName(name string) error {
-	return jit.Invalid("name", "choose another name, or make one policy of the two", "another jit_policy of this configuration has the name %q too; each apply would change the other's", name)
-}
-
-// change is what a plan does with a policy.
+// change is a planned change of a policy.
 type change struct {
 	policy jit.Policy
 	// dropped: the plan removes it. incomplete: it has unknown values.
@@ -54,9 +54,9 @@ type change struct {
 // Put notes that the plan creates or changes a policy.
 func (p *Planned) Put(policy jit.Policy) { p.note(policy.Name, change{policy: policy}) }
 
-// Await notes that the plan creates or changes a policy that has unknown values. policy is its most permissive reading:
-// unknown limits are dropped, and a policy that forbids must forbid nothing.
-func (p *Planned) Await(policy jit.Policy) {
+// PutIncomplete notes that the plan creates or changes a policy that has unknown values. policy is its most permissive
+// reading: unknown limits are dropped, and a policy that forbids must forbid nothing.
+func (p *Planned) PutIncomplete(policy jit.Policy) {
 	p.note(policy.Name, change{policy: policy, incomplete: true})
 }
 
@@ -72,12 +72,11 @@ func (p *Planned) note(name string, c change) {
 	p.changes[name] = c
 }
 
-// Over overlays the recorded policies with those of the plan, ordered by name. Policies with unknown values are left
-// out.
-func (p *Planned) Over(recorded []jit.Policy) []jit.Policy { return p.overlay(recorded, false) }
+// Overlay replaces recorded policies with those of the plan, ordered by name. It leaves out policies with unknown values.
+func (p *Planned) Overlay(recorded []jit.Policy) []jit.Policy { return p.overlay(recorded, false) }
 
-// mostPermissive is [Planned.Over] with the policies that have unknown values, in their most permissive reading. It
-// serves to refuse, never to permit.
+// mostPermissive is [Planned.Overlay] with the most permissive reading of policies that have unknown values. It serves to
+// refuse, never to permit.
 func (p *Planned) mostPermissive(recorded []jit.Policy) []jit.Policy {
 	return p.overlay(recorded, true)
 }

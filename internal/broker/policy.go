@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
@@ -21,8 +22,9 @@ func (b *Broker) MakePolicy(ctx context.Context, p jit.Policy) (holder int64, er
 		return 0, &jit.Error{
 			Attribute: "name",
 			Problem:   fmt.Sprintf("the ledger has a policy %q already, and it says something else", p.Name),
-			Hint:      fmt.Sprintf("choose another name, or import it and change it then: terraform import jit_policy.<name> %s", p.Name),
-			Err:       jit.ErrInvalid,
+			Hint: fmt.Sprintf("choose another name, or import it and change it then: "+
+				"terraform import jit_policy.<name> %s", p.Name),
+			Err: jit.ErrInvalid,
 		}
 	}
 	p.Holder++
@@ -43,7 +45,8 @@ func (b *Broker) writePolicy(ctx context.Context, p jit.Policy) error {
 	if err := policy.Check(p); err != nil {
 		return err
 	}
-	return b.Ledger.Write(ctx, []jit.Entry{{Policy: &p, Events: []jit.Event{b.policyEvent(jit.EventPolicyChanged, p.Name, p.Facts())}}})[0]
+	changed := b.policyEvent(jit.EventPolicyChanged, p.Name, p.Facts())
+	return b.Ledger.Write(ctx, []jit.Entry{{Policy: &p, Events: []jit.Event{changed}}})[0]
 }
 
 // DropPolicy removes a policy; an absent one is a success. A holder other than 0 restricts the removal to that holder:
@@ -53,16 +56,15 @@ func (b *Broker) DropPolicy(ctx context.Context, name string, holder int64) erro
 	if err != nil || !known || holder != 0 && recorded.Holder > holder {
 		return err
 	}
-	return b.Ledger.Write(ctx, []jit.Entry{{DropPolicy: name, Events: []jit.Event{b.policyEvent(jit.EventPolicyRemoved, name, nil)}}})[0]
+	removed := b.policyEvent(jit.EventPolicyRemoved, name, nil)
+	return b.Ledger.Write(ctx, []jit.Entry{{DropPolicy: name, Events: []jit.Event{removed}}})[0]
 }
 
-// RecordedPolicy returns the policy of that name as the ledger has it, whatever a plan changes.
+// RecordedPolicy returns the policy of that name from the ledger, regardless of planned changes.
 func (b *Broker) RecordedPolicy(ctx context.Context, name string) (p jit.Policy, known bool, err error) {
 	all, err := b.Ledger.Policies(ctx)
-	for _, p := range all {
-		if p.Name == name {
-			return p, true, err
-		}
+	if i := slices.IndexFunc(all, func(p jit.Policy) bool { return p.Name == name }); i >= 0 {
+		return all[i], true, err
 	}
 	return jit.Policy{}, false, err
 }

@@ -34,9 +34,11 @@ func (b *Broker) recordsOf(ctx context.Context, ids []jit.ID) jit.Records {
 	return r
 }
 
-// standing finds access in a snapshot that gives the same as a grant and outlasts it, with any marker but the grant's
-// own. end is the grant's end; zero if it is unknown.
-func (b *Broker) standing(ctx context.Context, s jit.Snapshot, g jit.Grant, end time.Time) (jit.Standing, bool, error) {
+// standing finds access in a snapshot that gives the same as a grant and outlasts it, with any marker but the grant's own.
+// end is the grant's end; zero if it is unknown.
+func (b *Broker) standing(
+	ctx context.Context, s jit.Snapshot, g jit.Grant, end time.Time,
+) (jit.Standing, bool, error) {
 	candidates := jit.Snapshot{Standing: s.Standing}
 	var ids []jit.ID
 	for i := range s.Ours { // by index: a plan of many grants on one scope runs this for each
@@ -44,7 +46,8 @@ func (b *Broker) standing(ctx context.Context, s jit.Snapshot, g jit.Grant, end 
 		if o.Principal != g.Principal || o.Marker.ID == g.ID {
 			continue
 		}
-		if _, gives := jit.Shadow([]jit.Standing{{Principal: o.Principal, Role: o.Role, Covers: o.Covers}}, g.Binding, end); gives {
+		as := []jit.Standing{{Principal: o.Principal, Role: o.Role, Covers: o.Covers}}
+		if _, gives := jit.Shadow(as, g.Binding, end); gives {
 			candidates.Ours, ids = append(candidates.Ours, *o), append(ids, o.Marker.ID)
 		}
 	}

@@ -14,14 +14,14 @@ import (
 
 // Revocation asks for the end of one grant.
 type Revocation struct {
-	// Grant is the record, or as much of it as is remembered: id, owner, binding and window at least.
+	// Grant is the record, or the remembered part of it: id, owner, binding and window at least.
 	Grant  jit.Grant
 	Reason string
 	// Holder, unless 0, restricts the revocation to that holder of the grant: a newer holder keeps it.
 	Holder int64
-	// TerminateSessions also ends open sessions, where the platform can, whatever the grant says.
+	// TerminateSessions also ends open sessions, if the platform can, whatever the grant says.
 	TerminateSessions bool
-	// Destroys: Terraform destroys the resource. That is recorded also for a grant that is over.
+	// Destroys: Terraform destroys the resource. That is recorded even if the grant is over.
 	Destroys bool
 }
 
@@ -43,55 +43,63 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	if err := b.owns(r.Grant); err != nil {
 		return r.Grant, false, err
 	}
-	first, _, err := b.Recall(ctx, r.Grant.ID, r.Grant)
+	g, _, err = b.Lookup(ctx, r.Grant.ID, r.Grant)
 	if errors.Is(err, ErrOtherOwner) {
-		return r.Grant, false, err
+		return g, false, err
 	}
-	if err != nil {
-		return r.Grant, false, b.endUnrecorded(ctx, r, err)
-	}
+	first := g
 	check := sync.OnceValues(func() (endCheck, error) { return b.checkEnd(ctx, first) })
-	failpoint.Hit("revoke.before-intent")
-	if g, kept, err = b.recordRevocation(ctx, r, first, check); kept {
-		return g, true, nil
+	if err == nil {
+		failpoint.Hit("revoke.before-intent")
+		g, kept, err = b.recordRevocation(ctx, r, first, check)
 	}
 	if err != nil {
 		return g, false, b.endUnrecorded(ctx, r, err)
 	}
-	failpoint.Hit("revoke.after-intent")
+	if !kept {
+		failpoint.Hit("revoke.after-intent")
+		g, err = b.endRevoked(ctx, r, g, check)
+	}
+	return g, kept, err
+}
+
+// endRevoked ends the access of a grant whose revocation is recorded.
+func (b *Broker) endRevoked(
+	ctx context.Context, r Revocation, g jit.Grant, check func() (endCheck, error),
+) (jit.Grant, error) {
 	if g.Failed() {
-		return g, false, b.removeUngranted(ctx, g)
+		return g, b.removeUngranted(ctx, g)
 	}
 	if !g.EndedAt.IsZero() {
-		return g, false, nil
+		return g, nil
 	}
 	over := false
 	if g.Window.Over(b.Now()) {
 		c, err := check()
 		if err != nil {
-			return g, false, b.endUnrecorded(ctx, r, err)
+			return g, b.endUnrecorded(ctx, r, err)
 		}
 		now := b.Now().Add(-c.behind)
 		over = g.Window.Over(now)
-		switch native := g.Enforcement == jit.Native; {
-		case over && native && c.unread != nil:
-			return g, false, errUncleared(c.unread)
-		case over && native && c.endedByItself(g, now):
-			return g, false, nil // the sweeper clears what is left
+		switch native := over && g.Enforcement == jit.Native; {
+		case native && c.unread != nil:
+			return g, errUncleared(c.unread)
+		case native && c.endedByItself(g, now):
+			return g, nil // the sweeper clears what is left
 		}
 	}
 	remains := b.end(ctx, g)
-	if remains != nil && !errors.Is(remains, jit.ErrRemains) {
+	if failed(remains) {
 		if over {
 			remains = errUncleared(remains)
 		}
-		return g, false, remains
+		return g, remains
 	}
-	g, _, err = b.Recall(ctx, g.ID, g)
-	return g, false, errors.Join(remains, err)
+	g, _, err := b.Lookup(ctx, g.ID, g)
+	return g, errors.Join(remains, err)
 }
 
-// recordRevocation records that a grant is revoked. A grant whose end is recorded, or long past, stays as it is.
+// recordRevocation records that a grant is revoked. A grant whose end is recorded or long past stays as it is.
 func (b *Broker) recordRevocation(ctx context.Context, r Revocation, first jit.Grant, check func() (endCheck, error)) (
 	g jit.Grant, kept bool, err error,
 ) {
@@ -102,7 +110,7 @@ func (b *Broker) recordRevocation(ctx context.Context, r Revocation, first jit.G
 			return nil, false
 		}
 		if g.RevokedAt.IsZero() && g.EndedAt.IsZero() && g.Window.Over(now) {
-			// If our clock is ahead the grant is live, and a sweep would put it back unless it is recorded as revoked.
+			// If our clock is ahead, the grant is live, and a sweep would put it back unless its revocation is recorded.
 			var c endCheck
 			if c, unsure = check(); unsure != nil {
 				return nil, false
@@ -129,12 +137,13 @@ func (b *Broker) recordRevocation(ctx context.Context, r Revocation, first jit.G
 // target cannot be asked, that is a note of the kind [jit.ErrRemains], not a failure: the record is closed.
 func (b *Broker) removeUngranted(ctx context.Context, g jit.Grant) error {
 	err := b.remove(ctx, g)
-	if err == nil || errors.Is(err, jit.ErrRemains) {
+	if !failed(err) {
 		return err
 	}
 	return &jit.Error{
-		Problem: fmt.Sprintf("grant %s is recorded to have given nothing, and target %q could not be asked: %v", g.ID, g.Target, err),
-		Hint:    "revoke it again when the target answers, to be sure", Err: jit.ErrRemains,
+		Problem: fmt.Sprintf("grant %s is recorded to have given nothing, and target %q could not be asked: %v",
+			g.ID, g.Target, err),
+		Hint: "revoke it again when the target answers, to be sure", Err: jit.ErrRemains,
 	}
 }
 
@@ -162,7 +171,7 @@ func (b *Broker) endUnrecorded(ctx context.Context, r Revocation, ledger error) 
 		"repeat this when the ledger is back, or the sweeper puts the access back: %w", g.ID, ErrUnrecorded, ledger)
 }
 
-// endCheck is what the ledger's server and the target say about a grant whose window is over by our clock.
+// endCheck holds the answers of the ledger's server and the target about a grant whose window is over by our clock.
 type endCheck struct {
 	// behind is how far our clock is ahead of the earlier of the other two, if they disagree.
 	behind time.Duration
@@ -171,7 +180,7 @@ type endCheck struct {
 	unread   error
 }
 
-// checkEnd asks the ledger's server and the target for their time, and reads the grant's scope; err is the ledger's.
+// checkEnd asks the ledger's server and the target for their time, and reads the grant's scope. err is the ledger's.
 func (b *Broker) checkEnd(ctx context.Context, g jit.Grant) (c endCheck, err error) {
 	before := b.Now()
 	clock, err := b.Ledger.Clock(ctx)
@@ -195,7 +204,7 @@ func (c *endCheck) compare(now, clock time.Time) {
 }
 
 // endedByItself reports whether a platform with native enforcement has ended the grant, whose window is over at now. It
-// has not if the end was moved or taken off.
+// has not if somebody moved or removed the end.
 func (c *endCheck) endedByItself(g jit.Grant, now time.Time) bool {
 	for _, o := range c.snapshot.Ours {
 		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner && (o.End.IsZero() || now.Before(o.End)) {

@@ -44,7 +44,7 @@ func TestRevokeOfAFailedGrant(t *testing.T) {
 	if err == nil {
 		t.Fatal("the target was down")
 	}
-	g, _, _ = w.Recall(t.Context(), g.ID, g)
+	g, _, _ = w.Lookup(t.Context(), g.ID, g)
 	if !g.Failed() {
 		t.Fatalf("the record is %+v, want a failed one", g)
 	}
@@ -67,7 +67,7 @@ func TestRevokeOfAFailedGrant(t *testing.T) {
 		w.revoke(broker.Revocation{Grant: g, Reason: "stop"})
 		w.allowed(false)
 	}
-	if g, _, _ = w.Recall(t.Context(), g.ID, g); !g.Failed() || len(w.kinds()) != events {
+	if g, _, _ = w.Lookup(t.Context(), g.ID, g); !g.Failed() || len(w.kinds()) != events {
 		t.Errorf("the record is %+v, want it as it was", g)
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// SweptWithin is how recent a sweeper's last pass must be for a plan to rely on it.
+// SweptWithin is the age of a sweeper's last pass up to which a plan relies on the sweeper.
 const SweptWithin = 10 * time.Minute
 
-// sweepsFor is how long the answer about sweepers is kept, so that one query serves a plan.
+// sweepsFor is how long the ledger's answer about sweepers is kept, so that one query serves a plan.
 const sweepsFor = time.Minute
 
 // sweeps keeps the ledger's answer about the sweepers of one owner. The zero value is ready.
@@ -24,7 +24,9 @@ type sweeps struct {
 }
 
 // read returns, for each target, the time since a sweeper that serves owner last passed there.
-func (s *sweeps) read(ctx context.Context, ledger jit.Ledger, owner string, now time.Time) (map[string]time.Duration, error) {
+func (s *sweeps) read(
+	ctx context.Context, ledger jit.Ledger, owner string, now time.Time,
+) (map[string]time.Duration, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.at.IsZero() || now.Sub(s.at).Abs() >= sweepsFor {
@@ -39,18 +41,8 @@ func (b *Broker) warnUnswept(ctx context.Context, g jit.Grant, end, begin bool) 
 	if !end && !begin {
 		return nil
 	}
-	all, err := b.sweeps.read(ctx, b.Ledger, g.Owner, b.Now())
-	since, known := all[g.Target]
-	var last string
-	switch {
-	case err != nil:
-		last = fmt.Sprintf("whether a `jit sweep` passes is not known: %v", err)
-	case !known:
-		last = fmt.Sprintf("no `jit sweep` that serves owner %q there is on record", g.Owner)
-	case since > SweptWithin:
-		last = fmt.Sprintf("the last `jit sweep` that serves owner %q there passed %s ago",
-			g.Owner, jit.FormatDuration(since.Truncate(time.Second)))
-	default:
+	last := b.lastSweep(ctx, g)
+	if last == "" {
 		return nil
 	}
 	attribute, cannot, then := "target", "end", "The access stays until a sweep removes it."
@@ -64,4 +56,20 @@ func (b *Broker) warnUnswept(ctx context.Context, g jit.Grant, end, begin bool) 
 	return []Warning{{attribute, "No sweeper is at work", fmt.Sprintf(
 		"Target %q cannot %s access by itself, and %s. %s Run `jit sweep --watch`, or `jit sweep` every minute, "+
 			"on this ledger and target.", g.Target, cannot, last, then)}}
+}
+
+// lastSweep says when a sweeper that serves the grant last passed; empty if recently.
+func (b *Broker) lastSweep(ctx context.Context, g jit.Grant) string {
+	all, err := b.sweeps.read(ctx, b.Ledger, g.Owner, b.Now())
+	since, known := all[g.Target]
+	switch {
+	case err != nil:
+		return fmt.Sprintf("whether a `jit sweep` passes is not known: %v", err)
+	case !known:
+		return fmt.Sprintf("no `jit sweep` that serves owner %q there is on record", g.Owner)
+	case since > SweptWithin:
+		return fmt.Sprintf("the last `jit sweep` that serves owner %q there passed %s ago",
+			g.Owner, jit.FormatDuration(since.Truncate(time.Second)))
+	}
+	return ""
 }

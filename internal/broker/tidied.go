@@ -8,8 +8,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Tidied records that a platform removed these bindings, which were over, with another write. If the ledger cannot
-// record that now, the sweep that ends the grant does.
+// Tidied records that a platform removed bindings that were over with another write. If the ledger cannot record that
+// now, the sweep that ends the grant does.
 func (b *Broker) Tidied(ctx context.Context, gone []jit.Marker) error {
 	var ids []jit.ID
 	for _, m := range gone {
@@ -20,7 +20,6 @@ func (b *Broker) Tidied(ctx context.Context, gone []jit.Marker) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	var errs []error
 	var entries []jit.Entry
 	for g, err := range b.Ledger.Grants(ctx, jit.Filter{Owner: b.Owner, IDs: ids}) {
 		if err != nil {
@@ -31,8 +30,8 @@ func (b *Broker) Tidied(ctx context.Context, gone []jit.Marker) error {
 			entries = append(entries, jit.Rewrite(g, next, events...))
 		}
 	}
-	if len(entries) > 0 {
-		errs = b.Ledger.Write(ctx, entries)
+	if len(entries) == 0 {
+		return nil
 	}
-	return errors.Join(errs...)
+	return errors.Join(b.Ledger.Write(ctx, entries)...)
 }

@@ -19,42 +19,51 @@ func (b *Broker) warn(ctx context.Context, d *Decision) {
 	g, traits := d.Grant, d.traits
 	if d.Verdict.Policy == "" {
 		add("policy", "No policy governs the grant",
-			"The ledger holds no policy, so every grant within max_ttl is permitted. Write a jit_policy to say who may be granted what.")
+			"The ledger holds no policy, so every grant within max_ttl is permitted. "+
+				"Write a jit_policy to say who may be granted what.")
 	}
 	ends := traits.Enforcement == jit.Sweeper && !d.Verdict.SweeperAccepted
 	d.Warnings = append(d.Warnings, b.warnUnswept(ctx, g, ends, d.later && !traits.NativeStart)...)
 	if traits.Remembered {
 		add("target", "Only the ledger remembers the access", fmt.Sprintf("Nothing can be written on a binding on target %q. "+
-			"If the ledger is lost, no sweep can tell which access is temporary, and live access stays: keep a ledger that is backed up.", g.Target))
+			"If the ledger is lost, no sweep can tell which access is temporary, and live access stays: "+
+			"keep a ledger that is backed up.", g.Target))
 	}
 	if traits.Caution != "" {
 		add("principal", "The grant may give nothing", traits.Caution)
 	}
-	if traits.SessionTail != 0 && !d.Verdict.TailAccepted && !g.TerminateSessions {
-		tail := "indefinitely"
-		if traits.SessionTail > 0 {
-			tail = "for " + jit.FormatDuration(traits.SessionTail)
+	if tail := traits.SessionTail; tail != 0 && !d.Verdict.TailAccepted && !g.TerminateSessions {
+		lasts := "for " + jit.FormatDuration(tail)
+		if tail < 0 {
+			lasts = "indefinitely"
 		}
 		add("target", "Sessions can outlive the grant",
-			fmt.Sprintf("On target %q, sessions open at the end can stay open %s.", g.Target, tail))
+			fmt.Sprintf("On target %q, sessions open at the end can stay open %s.", g.Target, lasts))
 	}
 	if !d.Met {
+		warnOfStanding(d, add)
 		warnOfScope(ctx, d, add)
 	}
 }
 
-// warnOfScope adds what the target reports about the scope of a new grant.
+// warnOfStanding adds the standing access that gives the same as a new grant.
+func warnOfStanding(d *Decision, add func(attribute, summary, detail string)) {
+	g, s := d.Grant, d.standing
+	if !d.stands {
+		return
+	}
+	lasts := "without an end"
+	if !s.End.IsZero() {
+		lasts = "until " + jit.FormatTime(s.End)
+	}
+	add("principal", "Standing access already gives the same", fmt.Sprintf(
+		"%s has %s on %s %s (%s). The grant would change nothing, and its end would end nothing. "+
+			"Remove the standing access first.", g.Principal, g.Role, g.Scope, lasts, s.Detail))
+}
+
+// warnOfScope adds the target's notes on the scope of a new grant.
 func warnOfScope(ctx context.Context, d *Decision, add func(attribute, summary, detail string)) {
 	g := d.Grant
-	if s := d.standing; d.stands {
-		lasts := "without an end"
-		if !s.End.IsZero() {
-			lasts = "until " + jit.FormatTime(s.End)
-		}
-		add("principal", "Standing access already gives the same", fmt.Sprintf(
-			"%s has %s on %s %s (%s). The grant would change nothing, and its end would end nothing. Remove the standing access first.",
-			g.Principal, g.Role, g.Scope, lasts, s.Detail))
-	}
 	for _, n := range d.snapshot.Notes {
 		if n.Principal == "" || n.Principal == g.Principal {
 			add("scope", cmp.Or(n.Summary, "Little room is left"), n.Text)

@@ -292,7 +292,7 @@ func TestChangeWithTheProviderNotConfigured(t *testing.T) {
 func revoke(t *testing.T, w *acctest.World, address string) {
 	t.Helper()
 	b := w.Runtime().Broker
-	g, known, err := b.Recall(t.Context(), jit.ID(fact(t, w, address, "id")), jit.Grant{})
+	g, known, err := b.Lookup(t.Context(), jit.ID(fact(t, w, address, "id")), jit.Grant{})
 	if err != nil || !known {
 		t.Fatalf("the ledger does not know the grant: %v", err)
 	}

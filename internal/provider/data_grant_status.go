@@ -51,7 +51,7 @@ func (d *grantStatusData) Read(ctx context.Context, req datasource.ReadRequest, 
 		addError(&resp.Diagnostics, "Cannot read the grant", err)
 		return
 	}
-	g, known, err := d.Broker.Recall(ctx, id, jit.Grant{})
+	g, known, err := d.Broker.Lookup(ctx, id, jit.Grant{})
 	if err == nil && !known {
 		err = unknownGrant(id)
 	}

@@ -22,7 +22,7 @@ const (
 // recorded, and diags says so.
 func (r *grantResource) await(ctx context.Context, g jit.Grant, diags *diag.Diagnostics) (jit.Grant, error) {
 	deadline, bounded := ctx.Deadline()
-	for r.Broker.Waiting(g) {
+	for r.Broker.AwaitsApproval(g) {
 		if !bounded || time.Until(deadline) < decisionReserve || ctx.Err() != nil {
 			r.tellWaiting(g, diags)
 			break
@@ -32,7 +32,7 @@ func (r *grantResource) await(ctx context.Context, g jit.Grant, diags *diag.Diag
 			continue
 		}
 		var err error
-		if g, err = r.Broker.TakeUp(ctx, g); err != nil {
+		if g, err = r.Broker.CheckApproval(ctx, g); err != nil {
 			return g, err
 		}
 	}
@@ -41,7 +41,7 @@ func (r *grantResource) await(ctx context.Context, g jit.Grant, diags *diag.Diag
 
 // tellWaiting warns of a grant without a decision.
 func (r *grantResource) tellWaiting(g jit.Grant, diags *diag.Diagnostics) {
-	if !r.Broker.Waiting(g) {
+	if !r.Broker.AwaitsApproval(g) {
 		return
 	}
 	diags.AddWarning("The grant waits for approval", fmt.Sprintf(

@@ -163,7 +163,7 @@ func (r *grantResource) refresh(ctx context.Context, m *grantState, diags *diag.
 	}
 	drift, changed := m.Drift, false
 	remembered := m.remembered(r.backend)
-	g, known, err := r.Broker.Recall(ctx, remembered.ID, remembered)
+	g, known, err := r.Broker.Lookup(ctx, remembered.ID, remembered)
 	if other, is := r.anothers(ctx, remembered.ID, err); is {
 		if other.Live(now) {
 			diags.AddWarning("The grant belongs to another owner", fmt.Sprintf(
@@ -299,7 +299,7 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	case !m.ended.IsZero():
 		revocation.Reason = endedReason(m.ended)
 	case (one.wanted || m.successor == m.ID.ValueString()) && !one.failed: // the grant goes on: the create adopts it
-		if err := r.Broker.Leave(ctx, revocation.Grant); err != nil {
+		if err := r.Broker.HandOver(ctx, revocation.Grant); err != nil {
 			addError(&resp.Diagnostics, "Cannot leave the access to the resource that replaces this one", err)
 			return
 		}
@@ -342,7 +342,7 @@ func (r *grantResource) ImportState(ctx context.Context, req resource.ImportStat
 		addError(&resp.Diagnostics, "Cannot import", err)
 		return
 	}
-	g, known, err := r.Broker.Recall(ctx, id, jit.Grant{})
+	g, known, err := r.Broker.Lookup(ctx, id, jit.Grant{})
 	if err == nil && !known {
 		err = unknownGrant(id)
 	}

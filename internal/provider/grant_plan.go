@@ -191,7 +191,7 @@ func (r *grantResource) planUpdate(ctx context.Context, config grantModel, state
 		config.warnOfMovingTimes(&state.grantModel, now, diags)
 		r.planChange(ctx, config, state, plan, diags)
 	case !state.Drift.IsNull() && !state.over(now):
-		g, _, err := r.Broker.Recall(ctx, jit.ID(state.ID.ValueString()), state.remembered(r.backend))
+		g, _, err := r.Broker.Lookup(ctx, jit.ID(state.ID.ValueString()), state.remembered(r.backend))
 		// The read has warned of a ledger that cannot be read. A plan precedes a destroy too, and ending must work without it.
 		if err != nil && !errors.Is(err, broker.ErrOtherOwner) || err == nil && !g.Over(now) {
 			plan.Drift, updates = types.StringUnknown(), true // nothing is repaired if the grant is over by the apply

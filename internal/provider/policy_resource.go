@@ -145,7 +145,7 @@ func (r *policyResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 	if plan.known(ctx) {
 		r.Broker.Planned.Put(p)
 	} else {
-		r.Broker.Planned.Await(plan.foreseen(ctx, p))
+		r.Broker.Planned.PutIncomplete(plan.foreseen(ctx, p))
 	}
 }
 

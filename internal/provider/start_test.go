@@ -82,7 +82,7 @@ func TestDeferredGrant(t *testing.T) {
 		w.Clock.Advance(61 * time.Minute)
 		unchanged(t, w, "late")
 		b := w.Runtime().Broker
-		g, _, err := b.Recall(context.Background(), jit.ID(fact(t, w, "jit_grant.a", "id")), jit.Grant{})
+		g, _, err := b.Lookup(context.Background(), jit.ID(fact(t, w, "jit_grant.a", "id")), jit.Grant{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,7 +35,7 @@ func sweep(t *testing.T, w *acctest.World) {
 // record returns what the ledger has of a grant.
 func record(t *testing.T, w *acctest.World, id string) jit.Grant {
 	t.Helper()
-	g, known, err := w.Runtime().Broker.Recall(t.Context(), jit.ID(id), jit.Grant{})
+	g, known, err := w.Runtime().Broker.Lookup(t.Context(), jit.ID(id), jit.Grant{})
 	if err != nil || !known {
 		t.Fatalf("the ledger does not know grant %s: %v", id, err)
 	}

@@ -104,11 +104,11 @@ func sightingOf(s reconcile.Step) sighting {
 // grant waits.
 func (v *visit) decideWaiting(ctx context.Context, seen comparison) (any bool) {
 	for _, g := range seen.recorded {
-		if v.DryRun || g.Place() != v.at || !v.Broker.Waiting(g) {
+		if v.DryRun || g.Place() != v.at || !v.Broker.AwaitsApproval(g) {
 			continue
 		}
 		any = true
-		if _, err := v.Broker.TakeUp(ctx, g); err != nil && !errors.Is(err, jit.ErrDenied) {
+		if _, err := v.Broker.CheckApproval(ctx, g); err != nil && !errors.Is(err, jit.ErrDenied) {
 			v.fail(fmt.Errorf("read what was decided on grant %s: %w", g.ID, err))
 		}
 	}
