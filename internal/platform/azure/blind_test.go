@@ -7,10 +7,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// An operator that may assign roles and not read what is assigned assigns none.
+// An operator that may assign roles but not read assignments must not assign any.
 func TestAnOperatorThatMayNotReadWritesNothing(t *testing.T) {
 	for unread, assignment := range map[string]string{
-		"roleAssignmentScheduleRequests/read": pimAssignment, "roleAssignmentSchedules/read": pimAssignment, "roleAssignments/read": rbacAssignment, "roleDefinitions/read": pimAssignment,
+		"roleAssignmentScheduleRequests/read": pimAssignment, "roleAssignmentSchedules/read": pimAssignment,
+		"roleAssignments/read": rbacAssignment, "roleDefinitions/read": pimAssignment,
 	} {
 		s := newSite(t, assignment)
 		p := s.open(0)

@@ -17,7 +17,10 @@ func TestConformance(t *testing.T) {
 	for _, assignment := range []string{pimAssignment, rbacAssignment} {
 		t.Run(assignment, func(t *testing.T) {
 			t.Parallel()
-			platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target { return newTarget(t, assignment) }})
+			platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
+				return newTarget(t,
+					assignment)
+			}})
 		})
 	}
 }
@@ -26,37 +29,50 @@ var roleIDs = map[string]string{"Reader": azuretest.Reader, "Contributor": azure
 
 func newTarget(t *testing.T, assignment string) *platformtest.Target {
 	s := newSite(t, assignment)
-	s.Active = 0 // every case takes back what it has just given
+	s.Active = 0 // every case removes its grants at once
 	s.Looks = 2
 	s.PageSize = 50
 	id := func(b jit.Binding) string { return b.Principal[strings.IndexByte(b.Principal, ':')+1:] }
 	target := &platformtest.Target{
-		// As in use: who waits for the same scope in one process waits together.
+		// As in use: changes of one scope in one process are batched.
 		Open:       func(*testing.T) jit.Platform { return batch.Share(s.open(0), 0, s.Now) },
 		OpenAt:     func(_ *testing.T, offset time.Duration) jit.Platform { return s.open(offset) },
-		Principals: []string{"user:" + alice, "group:" + bob}, Roles: []string{"Reader", "Contributor"}, Scope: resourceGroup,
+		Principals: []string{"user:" + alice, "group:" + bob}, Roles: []string{"Reader", "Contributor"},
+		Scope: resourceGroup,
 		Gone:  subscription + "/resourceGroups/gone",
 		Other: "servicePrincipal:" + robot,
 		BadBindings: []platformtest.BadBinding{
-			{Name: "a name for an id", Binding: jit.Binding{Principal: "user:alice@example.com", Role: "Reader", Scope: resourceGroup}, Attribute: "principal"},
-			{Name: "no kind", Binding: jit.Binding{Principal: alice, Role: "Reader", Scope: resourceGroup}, Attribute: "principal"},
-			{Name: "a role that is a path", Binding: jit.Binding{Principal: "user:" + alice, Role: "/roles/Reader", Scope: resourceGroup}, Attribute: "role"},
+			{Name: "a name for an id", Binding: jit.Binding{Principal: "user:alice@example.com", Role: "Reader",
+				Scope: resourceGroup}, Attribute: "principal"},
+			{Name: "no kind", Binding: jit.Binding{Principal: alice, Role: "Reader", Scope: resourceGroup},
+				Attribute: "principal"},
+			{Name: "a role that is a path",
+				Binding:   jit.Binding{Principal: "user:" + alice, Role: "/roles/Reader", Scope: resourceGroup},
+				Attribute: "role"},
 			{Name: "no scope", Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader"}, Attribute: "scope"},
-			{Name: "a name that is too long", Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader", Scope: subscription + "/resourceGroups/" + strings.Repeat("é", 261)}, Attribute: "scope"},
-			{Name: "half a resource", Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader", Scope: resourceGroup + "/providers/Microsoft.Storage"}, Attribute: "scope"},
+			{Name: "a name that is too long",
+				Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader", Scope: subscription +
+					"/resourceGroups/" + strings.Repeat("é", 261)}, Attribute: "scope"},
+			{Name: "half a resource", Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader",
+				Scope: resourceGroup + "/providers/Microsoft.Storage"}, Attribute: "scope"},
 		},
 		Aliases: []platformtest.Alias{
-			{Written: jit.Binding{Principal: "user:" + strings.ToUpper(alice), Role: definitions + strings.ToUpper(azuretest.Reader), Scope: "/SUBSCRIPTIONS/" + strings.ToUpper(subscription[15:]) + "/resourcegroups/payments/"},
+			{Written: jit.Binding{Principal: "user:" + strings.ToUpper(alice), Role: definitions +
+				strings.ToUpper(azuretest.Reader),
+				Scope: "/SUBSCRIPTIONS/" + strings.ToUpper(subscription[15:]) + "/resourcegroups/payments/"},
 				Canonical: jit.Binding{Principal: "user:" + alice, Role: azuretest.Reader, Scope: resourceGroup}},
-			{Written: jit.Binding{Principal: "group:" + bob, Role: "Reader", Scope: "/providers/microsoft.management/managementgroups/payments"},
-				Canonical: jit.Binding{Principal: "group:" + bob, Role: "Reader", Scope: managementGroups + "payments"}},
+			{Written: jit.Binding{Principal: "group:" + bob, Role: "Reader",
+				Scope: "/providers/microsoft.management/managementgroups/payments"},
+				Canonical: jit.Binding{Principal: "group:" + bob, Role: "Reader", Scope: managementGroups +
+					"payments"}},
 		},
 		Impossible: &jit.Binding{Principal: "user:" + stranger, Role: "Reader", Scope: resourceGroup},
 		Allowed: func(_ *testing.T, b jit.Binding) bool {
 			return s.Allowed(id(b), roleIDs[b.Role], b.Scope, s.Now())
 		},
 		Foreign: func(_ *testing.T, b jit.Binding) {
-			s.Assign(fmt.Sprintf("eeeeeeee-0000-4000-8000-%s", strings.ToLower(rand.Text()[:12])), id(b), roleIDs[b.Role], b.Scope, "of old")
+			s.Assign(fmt.Sprintf("eeeeeeee-0000-4000-8000-%s", strings.ToLower(rand.Text()[:12])), id(b),
+				roleIDs[b.Role], b.Scope, "of old")
 		},
 		Dump:  func(*testing.T) string { return s.Dump(foreign) },
 		Calls: s.Calls,
@@ -87,7 +103,7 @@ func newTarget(t *testing.T, assignment string) *platformtest.Target {
 				return id(jit.Binding{Principal: o.Principal}), roleIDs[o.Role]
 			}
 		}
-		t.Fatalf("%s is not there", m)
+		t.Fatalf("no binding of %s", m)
 		return "", ""
 	}
 	if assignment == rbacAssignment {

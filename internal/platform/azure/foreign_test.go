@@ -11,7 +11,7 @@ import (
 
 const forged = "jit:zzz:3f2b8c1e-0000-8000-8000-000000000000:20250101T000000Z:20250101T000100Z"
 
-// standing is the standing access of alice on the resource group, with nothing recorded.
+// standing is alice's standing access on the resource group if the ledger is empty.
 func (s *site) standing() []jit.Standing {
 	s.t.Helper()
 	snapshot, err := s.open(0).Read(s.t.Context(), resourceGroup)
@@ -28,28 +28,30 @@ func (s *site) standing() []jit.Standing {
 	return found
 }
 
-// A description that claims to be a grant's hides nothing, and has nothing removed: who may write assignments may not
-// always delete them.
+// A description that claims to be a grant's neither hides the assignment nor lets it be removed: an identity that may
+// write assignments may not always delete them.
 func TestADescriptionProvesNothing(t *testing.T) {
 	const theirs = "eeeeeeee-0000-4000-8000-000000000001"
 	s := newSite(t, rbacAssignment)
 	s.Assign(theirs, alice, azuretest.Reader, resourceGroup, "break glass")
 	mine := s.access(binding("user:"+alice), "mine", time.Hour)
-	for _, description := range []string{forged, "break glass " + mine.Marker.String(), mine.Marker.String() + " made:payments:" + string(mine.Marker.ID)} {
+	for _, description := range []string{forged, "break glass " + mine.Marker.String(), mine.Marker.String() +
+		" made:payments:" + string(mine.Marker.ID)} {
 		s.Describe(theirs, description)
 		if found := s.standing(); len(found) != 1 || !found[0].Claims() || !strings.Contains(found[0].Detail, theirs) {
 			t.Errorf("%q: standing access is %+v", description, found)
 		}
 		s.must(s.open(0), jit.Remove, mine)
-		s.must(s.open(0), jit.Remove, jit.Access{Binding: mine.Binding, Marker: jit.Marker{Owner: "zzz", ID: "3f2b8c1e-0000-8000-8000-000000000000"}})
+		s.must(s.open(0), jit.Remove, jit.Access{Binding: mine.Binding,
+			Marker: jit.Marker{Owner: "zzz", ID: "3f2b8c1e-0000-8000-8000-000000000000"}})
 		s.may(true, "after Remove of a grant that its description claims")
 		if err := s.apply(s.open(0), jit.Ensure, mine); err == nil {
-			t.Error("what somebody else has given was taken for ours")
+			t.Error("Ensure took over somebody else's assignment")
 		}
 	}
 }
 
-// An assignment stays ours when the grant for which it was made has ended before the others.
+// An assignment stays ours when the grant that it was made for ends before the others.
 func TestAnAssignmentOutlivesItsMaker(t *testing.T) {
 	s := newSite(t, rbacAssignment)
 	a, b := s.access(binding("user:"+alice), "a", time.Hour), s.access(binding("user:"+alice), "b", 2*time.Hour)
@@ -68,11 +70,11 @@ func TestAnAssignmentOutlivesItsMaker(t *testing.T) {
 	s.may(false, "after all have ended")
 }
 
-// A justification excuses nothing; the end that PIM enforces does, if it comes soon.
+// A justification does not excuse access; an end that PIM enforces soon does.
 func TestAJustificationProvesNothing(t *testing.T) {
 	for name, tt := range map[string]struct {
 		justification string
-		lasts         time.Duration // 0: for ever
+		lasts         time.Duration // 0: no end
 		hides         bool
 	}{
 		"for ever":               {"because I can", 0, false},
@@ -91,10 +93,11 @@ func TestAJustificationProvesNothing(t *testing.T) {
 			}
 			s.Admit(alice, azuretest.Reader, resourceGroup, tt.justification, end)
 			s.may(true, "given by an administrator")
-			for _, later := range []time.Duration{0, 20 * time.Minute} { // when lists may lag, and when they may not
+			for _, later := range []time.Duration{0, 20 * time.Minute} { // while lists may lag, and later
 				s.Advance(later)
 				found := s.standing()
-				if tt.hides != (len(found) == 0) || len(found) > 1 || len(found) == 1 && found[0].Claims() != strings.HasPrefix(tt.justification, "jit:") {
+				if tt.hides != (len(found) == 0) || len(found) > 1 || len(found) == 1 &&
+					found[0].Claims() != strings.HasPrefix(tt.justification, "jit:") {
 					t.Errorf("after %s standing access is %+v", later, found)
 				}
 			}
@@ -102,7 +105,7 @@ func TestAJustificationProvesNothing(t *testing.T) {
 	}
 }
 
-// What is assigned on a wider scope says where.
+// Standing access on a wider scope names that scope.
 func TestStandingAccessOfAWiderScope(t *testing.T) {
 	for _, assignment := range []string{pimAssignment, rbacAssignment} {
 		s := newSite(t, assignment)
@@ -114,7 +117,8 @@ func TestStandingAccessOfAWiderScope(t *testing.T) {
 }
 
 func TestDurations(t *testing.T) {
-	for text, want := range map[string]time.Duration{"PT8H": 8 * time.Hour, "P1D": 24 * time.Hour, "P1DT2H30M5S": 26*time.Hour + 30*time.Minute + 5*time.Second, "PT0S": 0} {
+	for text, want := range map[string]time.Duration{"PT8H": 8 * time.Hour, "P1D": 24 * time.Hour,
+		"P1DT2H30M5S": 26*time.Hour + 30*time.Minute + 5*time.Second, "PT0S": 0} {
 		if got, ok := parseDuration(text); !ok || got != want {
 			t.Errorf("%s is %s, %t", text, got, ok)
 		}
@@ -126,18 +130,19 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-// A role that cannot be assigned is told.
-func TestARoleThatDoesNotExistIsTold(t *testing.T) {
+// Advice names a role that cannot be assigned.
+func TestAdviceAboutAMissingRole(t *testing.T) {
 	for _, assignment := range []string{pimAssignment, rbacAssignment} {
 		s := newSite(t, assignment)
 		p := s.open(0)
 		b := binding("user:" + alice)
-		if told := p.advise(t.Context(), b); len(told) != 0 {
-			t.Errorf("%s: of a role that exists is told %+v", assignment, told)
+		if advice := p.advise(t.Context(), b); len(advice) != 0 {
+			t.Errorf("%s: advice about a role that exists: %+v", assignment, advice)
 		}
 		b.Role = "Reeder"
-		if told := p.advise(t.Context(), b); len(told) != 1 || told[0].Attribute != "role" || !strings.Contains(told[0].Text, `"Reeder"`) {
-			t.Errorf("%s: told %+v", assignment, told)
+		advice := p.advise(t.Context(), b)
+		if len(advice) != 1 || advice[0].Attribute != "role" || !strings.Contains(advice[0].Text, `"Reeder"`) {
+			t.Errorf("%s: the advice is %+v", assignment, advice)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 const ownerID = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 
-// A role is judged by its name and its id, whichever a grant and a policy have.
+// Policies judge a role by its name and its id, whichever of them the grant and the policy use.
 func TestPoliciesSeeEveryNameOfARole(t *testing.T) {
 	all := jit.Policy{Name: "all", Effect: jit.Permit}
 	for _, c := range []struct {
@@ -23,10 +23,12 @@ func TestPoliciesSeeEveryNameOfARole(t *testing.T) {
 		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, "Owner", false},
 		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, "owner", false},
 		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, ownerID, false},
-		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, subscription + definitions + strings.ToUpper(ownerID), false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, subscription + definitions +
+			strings.ToUpper(ownerID), false},
 		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Own*"}}}, ownerID, false},
 		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{ownerID}}}, "Owner", false},
-		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"*" + definitions + ownerID}}}, "Owner", false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"*" + definitions + ownerID}}}, "Owner",
+			false},
 		{jit.Policy{Effect: jit.Forbid, Condition: `grant.role == "Owner"`}, ownerID, false},
 		{jit.Policy{Effect: jit.Forbid, Condition: `grant.role == "` + ownerID + `"`}, "Owner", false},
 		{jit.Policy{Effect: jit.Forbid, Condition: `grant.role == "Owner"`}, "owner", false},
@@ -53,13 +55,13 @@ func TestPoliciesSeeEveryNameOfARole(t *testing.T) {
 	}
 }
 
-// wrongCase reports whether the role was refused because Azure spells it otherwise.
+// wrongCase reports whether the role was refused because Azure spells it in another case.
 func wrongCase(err error) bool {
 	var refused *jit.Error
 	return errors.As(err, &refused) && strings.Contains(refused.Hint, `role = "Owner"`)
 }
 
-// What no policy asks about is not looked up, and what cannot be looked up is not granted.
+// Names are looked up only for policies that need them. A role whose names cannot be looked up is not granted.
 func TestNamesAreLookedUpOnlyWhereTheyCount(t *testing.T) {
 	s := newSite(t, pimAssignment)
 	s.AddRole(ownerID, "Owner")
@@ -72,29 +74,31 @@ func TestNamesAreLookedUpOnlyWhereTheyCount(t *testing.T) {
 	}
 	never := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Match{Roles: []string{ownerID}}}
 	if err := platformtest.Plan(t, s.open(0), b, all, never); !errors.Is(err, jit.ErrDenied) || calls() != 0 {
-		t.Errorf("forbidden as it is written: %v after %d calls", err, calls())
+		t.Errorf("forbidden by the written name: %v after %d calls", err, calls())
 	}
 	s.Deny("Microsoft.Authorization/roleDefinitions/read")
 	contributor := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Contributor"}}}
-	if err := platformtest.Apply(t, s.open(0), b, all, contributor); err == nil || !strings.Contains(err.Error(), "a policy may forbid") {
-		t.Errorf("a role that cannot be looked up beside a policy that may forbid it: %v", err)
+	if err := platformtest.Apply(t, s.open(0), b, all, contributor); err == nil ||
+		!strings.Contains(err.Error(), "a policy may forbid") {
+		t.Errorf("a failed look-up with a policy that may forbid the role: %v", err)
 	}
 	if err := platformtest.Plan(t, s.open(0), b, all, contributor); err != nil {
-		t.Errorf("its plan, which warns, is refused: %v", err)
+		t.Errorf("the plan, which only warns: %v", err)
 	}
 	elsewhere := contributor
 	elsewhere.Match.Scopes = []string{"/subscriptions/22222222-*"}
 	if err := platformtest.Plan(t, s.open(0), b, all, elsewhere); err != nil {
-		t.Errorf("a role that cannot be looked up beside a policy about other scopes: %v", err)
+		t.Errorf("a failed look-up with a policy about other scopes: %v", err)
 	}
 }
 
-// Every way to write a role, a scope and a principal gets the same verdict.
+// Every spelling of a role, a scope and a principal gets the same verdict.
 func TestSpellingsGetOneVerdict(t *testing.T) {
 	s := newSite(t, pimAssignment)
 	s.AddRole(ownerID, "Owner")
 	var lists [][]jit.Binding
-	for _, role := range [][]string{{"Owner", ownerID, definitions + ownerID, strings.ToUpper(subscription + definitions + ownerID)}, {"Reader", azuretest.Reader}} {
+	for _, role := range [][]string{{"Owner", ownerID, definitions + ownerID,
+		strings.ToUpper(subscription + definitions + ownerID)}, {"Reader", azuretest.Reader}} {
 		var spellings []jit.Binding
 		for _, name := range role {
 			for _, scope := range []string{resourceGroup, strings.ToUpper(resourceGroup), resourceGroup + "/"} {

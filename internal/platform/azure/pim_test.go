@@ -16,7 +16,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
 )
 
-// What was given cannot be taken back in its first five minutes: Remove waits for them to pass.
+// PIM does not take an assignment back in its first five minutes: Remove waits for them to pass.
 func TestRemoveInTheFirstFiveMinutes(t *testing.T) {
 	s := newSite(t, pimAssignment)
 	p := s.open(0)
@@ -44,8 +44,8 @@ func TestRemoveInTheFirstFiveMinutes(t *testing.T) {
 	s.may(false, "after the removal")
 }
 
-// A wait that is cut off is an error that says why, and the access is not said to be gone.
-func TestRemoveIsCutOff(t *testing.T) {
+// An interrupted wait is an error with the reason; the access counts as present.
+func TestRemoveIsInterrupted(t *testing.T) {
 	s := newSite(t, pimAssignment)
 	a := s.access(binding("user:"+alice), "early", time.Hour)
 	s.must(s.open(0), jit.Ensure, a)
@@ -61,7 +61,7 @@ func TestRemoveIsCutOff(t *testing.T) {
 	}
 }
 
-// An ended grant leaves nothing: its removal makes no request, and nothing of it is seen.
+// An ended grant leaves nothing: its removal makes no request, and Read does not return it.
 func TestItEndsByItself(t *testing.T) {
 	s := newSite(t, pimAssignment)
 	a := s.access(binding("user:"+alice), "ends", 10*time.Minute)
@@ -78,17 +78,18 @@ func TestItEndsByItself(t *testing.T) {
 	_, before := s.Calls()
 	s.must(s.open(0), jit.Remove, a)
 	if _, after := s.Calls(); after != before {
-		t.Errorf("the removal of what has ended made %d writes", after-before)
+		t.Errorf("the removal of an ended grant made %d writes", after-before)
 	}
 	again := s.access(binding("user:"+alice), "again", time.Hour)
 	s.must(s.open(0), jit.Ensure, again)
 	s.may(true, "after another grant")
 }
 
-// The shorter of two grants of the same ends without cutting the other, and the longer one does not lengthen it.
+// The shorter of two overlapping grants ends on time, and the longer one stays.
 func TestOverlappingGrantsShareTheAssignment(t *testing.T) {
 	s := newSite(t, pimAssignment)
-	short, long := s.access(binding("user:"+alice), "short", 10*time.Minute), s.access(binding("user:"+alice), "long", time.Hour)
+	short, long := s.access(binding("user:"+alice), "short", 10*time.Minute),
+		s.access(binding("user:"+alice), "long", time.Hour)
 	s.must(s.open(0), jit.Ensure, long)
 	s.must(s.open(0), jit.Ensure, short)
 	for _, a := range []jit.Access{short, long} {
@@ -107,7 +108,7 @@ func TestOverlappingGrantsShareTheAssignment(t *testing.T) {
 		t.Errorf("drift of the long one %q, want none", got)
 	}
 	if got := s.drift(short, jit.Native); got != jit.Missing {
-		t.Errorf("drift of the short one %q, want that it is missing", got)
+		t.Errorf("drift of the short one %q, want %q", got, jit.Missing)
 	}
 	s.must(s.open(0), jit.Ensure, s.access(binding("user:"+alice), "longest", 3*time.Hour))
 	s.must(s.open(0), jit.Remove, jit.Access{Binding: long.Binding, Marker: long.Marker})
@@ -117,10 +118,11 @@ func TestOverlappingGrantsShareTheAssignment(t *testing.T) {
 	s.may(false, "after the end of all")
 }
 
-// When the longest is revoked, the access ends with what is left.
+// When the longest grant is revoked, the access ends with the remaining one.
 func TestRevokingTheLongestShortensIt(t *testing.T) {
 	s := newSite(t, pimAssignment)
-	short, long := s.access(binding("user:"+alice), "short", 10*time.Minute), s.access(binding("user:"+alice), "long", time.Hour)
+	short, long := s.access(binding("user:"+alice), "short", 10*time.Minute),
+		s.access(binding("user:"+alice), "long", time.Hour)
 	s.must(s.open(0), jit.Ensure, long)
 	s.must(s.open(0), jit.Ensure, short)
 	s.Advance(6 * time.Minute)
@@ -130,7 +132,7 @@ func TestRevokingTheLongestShortensIt(t *testing.T) {
 	s.may(false, "after the end of the short one, with nothing running")
 }
 
-// Who takes an assignment back while somebody else lays a claim on it gives it back.
+// A removal that races with a new claim gives the assignment back.
 func TestAClaimDuringARemoval(t *testing.T) {
 	s := newSite(t, pimAssignment)
 	s.Active = 0
@@ -147,18 +149,18 @@ func TestAClaimDuringARemoval(t *testing.T) {
 	}
 	s.must(p, jit.Remove, a)
 	if !came {
-		t.Fatal("nobody came in between")
+		t.Fatal("no other writer interfered")
 	}
-	s.may(true, "after the removal of the one, with the other granted meanwhile")
+	s.may(true, "after the removal, with another grant made meanwhile")
 	if got := s.drift(b, jit.Native); got != "" {
 		t.Errorf("drift %q, want none", got)
 	}
 	if got := s.drift(a, jit.Native); got != jit.Missing {
-		t.Errorf("drift of what was removed %q, want that it is missing", got)
+		t.Errorf("drift of the removed grant %q, want %q", got, jit.Missing)
 	}
 }
 
-// The marker is found for all of a grant's time; the requests of others that have vanished make nothing of theirs ours.
+// The marker lasts as long as the grant. When the requests of an assignment have vanished, it is not ours.
 func TestRequestsVanish(t *testing.T) {
 	s := newSite(t, pimAssignment)
 	a := s.access(binding("user:"+alice), "long", longest)
@@ -175,18 +177,19 @@ func TestRequestsVanish(t *testing.T) {
 	s.Move(bob, azuretest.Reader, resourceGroup, s.Now().Add(100*24*time.Hour))
 	s.Advance(46 * 24 * time.Hour)
 	if got := s.drift(b, jit.Native); got != jit.Missing {
-		t.Errorf("drift of what has no request any more %q, want that it is missing", got)
+		t.Errorf("drift of a grant without requests %q, want %q", got, jit.Missing)
 	}
 	before := s.Dump(func(string) bool { return true })
-	if err := s.apply(s.open(0), jit.Ensure, s.access(binding("group:"+bob), "new", time.Hour)); err == nil || !strings.Contains(err.Error(), "has this role on") {
-		t.Errorf("a grant of what is there already: %v, want that it is refused", err)
+	if err := s.apply(s.open(0), jit.Ensure, s.access(binding("group:"+bob), "new", time.Hour)); err == nil ||
+		!strings.Contains(err.Error(), "has this role on") {
+		t.Errorf("a grant of existing access: %v, want a refusal", err)
 	}
 	if after := s.Dump(func(string) bool { return true }); after != before {
-		t.Errorf("it was changed:\n%s\nwas\n%s", after, before)
+		t.Errorf("the assignment changed to\n%s\nfrom\n%s", after, before)
 	}
 }
 
-// Azure moves ends while it provides them, and its lists are late. Neither is drift.
+// Azure moves ends while it provides assignments, and its lists lag. Neither is drift.
 func TestMovedEndsAndLateListsAreNoDrift(t *testing.T) {
 	for _, moved := range []time.Duration{-20 * time.Second, 20 * time.Second} {
 		s := newSite(t, pimAssignment)
@@ -201,7 +204,7 @@ func TestMovedEndsAndLateListsAreNoDrift(t *testing.T) {
 		}
 		s.must(s.open(0), jit.Remove, a)
 		if got := s.drift(a, jit.Native); got != jit.Missing {
-			t.Errorf("moved by %s: drift after the removal %q, want that it is missing", moved, got)
+			t.Errorf("moved by %s: drift after the removal %q, want %q", moved, got, jit.Missing)
 		}
 		snapshot, err := s.open(0).Read(t.Context(), resourceGroup)
 		if err != nil || len(snapshot.Standing) > 0 {
@@ -210,28 +213,32 @@ func TestMovedEndsAndLateListsAreNoDrift(t *testing.T) {
 	}
 }
 
-// What is removed around PIM is seen when the lists are up to date.
-func TestRemovedAroundPIM(t *testing.T) {
+// A removal without a request shows once the lists are current.
+func TestRemovedWithoutARequest(t *testing.T) {
 	s := newSite(t, pimAssignment)
 	a := s.access(binding("user:"+alice), "around", time.Hour)
 	s.must(s.open(0), jit.Ensure, a)
 	s.Unschedule(alice, azuretest.Reader, resourceGroup)
 	s.Advance(lag + time.Minute)
 	if got := s.drift(a, jit.Native); got != jit.Missing {
-		t.Errorf("drift %q, want that it is missing", got)
+		t.Errorf("drift %q, want %q", got, jit.Missing)
 	}
 	s.must(s.open(0), jit.Ensure, a)
 	s.may(true, "after the repair")
 	s.Unschedule(alice, azuretest.Reader, resourceGroup)
-	s.must(s.open(0), jit.Ensure, jit.Access{Binding: a.Binding, Marker: jit.Marker{Owner: a.Marker.Owner, ID: a.Marker.ID, Window: jit.Window{Start: a.Marker.Window.Start, End: a.Marker.Window.End.Add(time.Hour)}}})
-	s.may(true, "after another end was asked for at once")
+	s.must(s.open(0), jit.Ensure, jit.Access{Binding: a.Binding,
+		Marker: jit.Marker{Owner: a.Marker.Owner, ID: a.Marker.ID,
+			Window: jit.Window{Start: a.Marker.Window.Start, End: a.Marker.Window.End.Add(time.Hour)}}})
+	s.may(true, "after another end was requested at once")
 }
 
-// One assignment cannot hold two windows with a time between them.
+// One assignment cannot hold two windows with a gap between them.
 func TestAGapIsRefused(t *testing.T) {
 	s := newSite(t, pimAssignment)
-	first, later := s.access(binding("user:"+alice), "first", time.Hour), s.access(binding("user:"+alice), "later", time.Hour)
-	later.Marker.Window.Start, later.Marker.Window.End = later.Marker.Window.Start.Add(2*time.Hour), later.Marker.Window.End.Add(2*time.Hour)
+	first, later := s.access(binding("user:"+alice), "first", time.Hour),
+		s.access(binding("user:"+alice), "later", time.Hour)
+	later.Marker.Window.Start, later.Marker.Window.End = later.Marker.Window.Start.Add(2*time.Hour),
+		later.Marker.Window.End.Add(2*time.Hour)
 	s.must(s.open(0), jit.Ensure, first)
 	err := s.apply(s.open(0), jit.Ensure, later)
 	var user *jit.Error
@@ -246,7 +253,7 @@ func TestAGapIsRefused(t *testing.T) {
 	s.may(true, "within its window, with nothing running")
 }
 
-// A short grant that is made late is refused with the reason, not given for longer.
+// A short grant that is made late is refused with the reason; it is not lengthened.
 func TestTooLateForPIM(t *testing.T) {
 	s := newSite(t, pimAssignment)
 	a := s.access(binding("user:"+alice), "late", 6*time.Minute)
@@ -256,13 +263,14 @@ func TestTooLateForPIM(t *testing.T) {
 	if !errors.As(err, &user) || user.Attribute != "expires_at" || !strings.Contains(err.Error(), "less than 5m") {
 		t.Errorf("got %v, want an error about expires_at", err)
 	}
-	s.may(false, "after it")
+	s.may(false, "afterwards")
 }
 
-// Check knows how long a grant can be on each.
+// Check returns the limits of each way to assign.
 func TestTraits(t *testing.T) {
 	for assignment, want := range map[string]jit.Traits{
-		pimAssignment:  {Enforcement: jit.Native, NativeStart: true, SessionTail: 10 * time.Minute, MinTTL: 5 * time.Minute, MaxTTL: 44 * 24 * time.Hour},
+		pimAssignment: {Enforcement: jit.Native, NativeStart: true, SessionTail: 10 * time.Minute,
+			MinTTL: 5 * time.Minute, MaxTTL: 44 * 24 * time.Hour},
 		rbacAssignment: {Enforcement: jit.Sweeper, SessionTail: 10 * time.Minute},
 	} {
 		_, got, err := newSite(t, assignment).open(0).Check(binding("user:" + alice))
@@ -272,21 +280,22 @@ func TestTraits(t *testing.T) {
 	}
 }
 
-// What another process asks for while the lists are read is not taken for an assignment of somebody else.
-func TestAskedForMeanwhile(t *testing.T) {
+// A request that another process makes during a read is not taken for somebody else's assignment.
+func TestARequestDuringARead(t *testing.T) {
 	s := newSite(t, pimAssignment)
-	a, other := s.access(binding("user:"+alice), "one", time.Hour), s.access(binding("user:"+alice), "another", time.Hour)
-	told := make(chan struct{})
+	a, other := s.access(binding("user:"+alice), "one", time.Hour),
+		s.access(binding("user:"+alice), "another", time.Hour)
+	made := make(chan struct{})
 	between := sync.OnceFunc(func() {
 		s.must(s.open(0), jit.Ensure, other)
-		close(told)
+		close(made)
 	})
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		list := r.Method == http.MethodGet && strings.Contains(r.URL.RawQuery, "filter")
 		requests := strings.HasSuffix(r.URL.Path, "/roleAssignmentScheduleRequests")
 		if list && !requests {
-			select { // it comes after the requests, if these are not only asked for after it
-			case <-told:
+			select { // if this list came after the requests, the other grant would be made between them
+			case <-made:
 			case <-time.After(200 * time.Millisecond):
 			}
 		}
@@ -300,10 +309,11 @@ func TestAskedForMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.pace = pace{tick: 20 * time.Millisecond, recheck: 800 * time.Millisecond, replication: 50 * time.Millisecond, patience: 30 * time.Second}
+	p.pace = pace{tick: 20 * time.Millisecond, recheck: 800 * time.Millisecond, replication: 50 * time.Millisecond,
+		patience: 30 * time.Second}
 	s.must(p, jit.Ensure, a)
 	select {
-	case <-told:
+	case <-made:
 	default:
 		t.Fatal("the requests were not listed")
 	}
@@ -314,9 +324,8 @@ func TestAskedForMeanwhile(t *testing.T) {
 	}
 }
 
-// A request that asks for no end has none, whatever date stands beside that, and one that asks for a duration ends
-// after it.
-func TestWhatARequestSaysOfItsEnd(t *testing.T) {
+// The expiration type of a request decides whether its date or its duration is the end.
+func TestTheEndOfARequest(t *testing.T) {
 	from := time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC)
 	soon := from.Add(time.Hour)
 	for _, tt := range []struct {

@@ -10,10 +10,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
 )
 
-// A writer that has read before another one wrote undoes what that one wrote; who shares a description looks again.
-func TestAnUndoneClaimIsPutBack(t *testing.T) {
+// A writer with an old read undoes the write of another one, which reads again and repairs it.
+func TestAnUndoneClaimIsRepaired(t *testing.T) {
 	s := newSite(t, rbacAssignment)
-	a, b, c := s.access(binding("user:"+alice), "a", time.Hour), s.access(binding("user:"+alice), "b", time.Hour), s.access(binding("user:"+alice), "c", time.Hour)
+	a, b, c := s.access(binding("user:"+alice), "a", time.Hour), s.access(binding("user:"+alice), "b", time.Hour),
+		s.access(binding("user:"+alice), "c", time.Hour)
 	s.must(s.open(0), jit.Ensure, a)
 	slow := s.open(0)
 	came := false
@@ -21,7 +22,7 @@ func TestAnUndoneClaimIsPutBack(t *testing.T) {
 		if op != "write" || came {
 			return
 		}
-		came = true // after its read
+		came = true // after the read of slow
 		go func() { _ = s.apply(s.open(0), jit.Ensure, c) }()
 		time.Sleep(100 * time.Millisecond)
 	}
@@ -36,13 +37,14 @@ func TestAnUndoneClaimIsPutBack(t *testing.T) {
 		}
 	}
 	if !came {
-		t.Fatal("nobody came in between")
+		t.Fatal("no other writer interfered")
 	}
 }
 
-// Two who make the same assignment at the same time make one, with the claims of both.
-func TestTwoAreTheFirst(t *testing.T) {
-	for assignment, enforcement := range map[string]jit.Enforcement{pimAssignment: jit.Native, rbacAssignment: jit.Sweeper} {
+// Two writers that create the same assignment create one with both claims.
+func TestTwoWritersCreateTheSame(t *testing.T) {
+	for assignment, enforcement := range map[string]jit.Enforcement{pimAssignment: jit.Native,
+		rbacAssignment: jit.Sweeper} {
 		s := newSite(t, assignment)
 		a, b := s.access(binding("user:"+alice), "a", time.Hour), s.access(binding("user:"+alice), "b", 2*time.Hour)
 		p := s.open(0)
@@ -60,12 +62,12 @@ func TestTwoAreTheFirst(t *testing.T) {
 			}
 		}
 		if !came {
-			t.Fatal("nobody came in between")
+			t.Fatal("no other writer interfered")
 		}
 	}
 }
 
-// The longest owner has room for some grants in a description, and one too many is refused with the reason.
+// A description has room for several grants of the longest owner; the next one is refused with the reason.
 func TestADescriptionIsFull(t *testing.T) {
 	s := newSite(t, rbacAssignment)
 	var changes []jit.Change
@@ -84,15 +86,16 @@ func TestADescriptionIsFull(t *testing.T) {
 			t.Errorf("grant %d: %v, want the reason", i+1, err)
 		}
 	}
-	s.may(true, "after it")
+	s.may(true, "afterwards")
 	if snapshot, err := s.open(0).Read(t.Context(), resourceGroup); err != nil || len(snapshot.Ours) != 17 {
-		t.Errorf("%d claims are there (%v, %d), want 17", len(snapshot.Ours), err, made)
+		t.Errorf("%d claims (%v, %d), want 17", len(snapshot.Ours), err, made)
 	}
 }
 
-// A role may be written as its id; what is read is written the same.
+// A grant may write a role as its id; Read then returns the id.
 func TestARoleByItsID(t *testing.T) {
-	for assignment, enforcement := range map[string]jit.Enforcement{pimAssignment: jit.Native, rbacAssignment: jit.Sweeper} {
+	for assignment, enforcement := range map[string]jit.Enforcement{pimAssignment: jit.Native,
+		rbacAssignment: jit.Sweeper} {
 		s := newSite(t, assignment)
 		p := s.open(0)
 		byID := binding("user:" + alice)
@@ -115,12 +118,12 @@ func TestARoleByItsID(t *testing.T) {
 		standing := byID
 		standing.Principal = "servicePrincipal:" + robot
 		if found, ok := snapshot.StandingOf(standing); !ok || !strings.Contains(found.Detail, "on "+subscription) {
-			t.Errorf("%s: of what is assigned above %+v is told", assignment, snapshot.Standing)
+			t.Errorf("%s: the standing access is %+v, want that of the subscription", assignment, snapshot.Standing)
 		}
 	}
 }
 
-// With nothing configured every subscription is searched, and all below it that has a grant of ours.
+// Without configured scopes, Scopes returns every subscription and each scope below with a grant of ours.
 func TestScopes(t *testing.T) {
 	const quiet = "/subscriptions/22222222-0000-4000-8000-000000000000"
 	for _, assignment := range []string{pimAssignment, rbacAssignment} {

@@ -36,14 +36,16 @@ func newSite(t *testing.T, assignment string) *site {
 	return s
 }
 
-// open returns a new instance, as another process would have it, that does not wait for long.
+// open returns a new instance, like that of another process, with short waits.
 func (s *site) open(offset time.Duration, scopes ...string) *Platform {
 	s.t.Helper()
-	p, err := New(Config{Assignment: s.assignment, Endpoint: s.URL, Scopes: scopes}, jit.Services{Now: func() time.Time { return s.Now().Add(offset) }})
+	p, err := New(Config{Assignment: s.assignment, Endpoint: s.URL, Scopes: scopes},
+		jit.Services{Now: func() time.Time { return s.Now().Add(offset) }})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p.pace = pace{tick: 20 * time.Millisecond, recheck: 800 * time.Millisecond, replication: 50 * time.Millisecond, patience: 30 * time.Second}
+	p.pace = pace{tick: 20 * time.Millisecond, recheck: 800 * time.Millisecond, replication: 50 * time.Millisecond,
+		patience: 30 * time.Second}
 	return p
 }
 
@@ -52,10 +54,11 @@ func binding(principal string) jit.Binding {
 	return jit.Binding{Target: "prod", Principal: principal, Role: "Reader", Scope: resourceGroup}
 }
 
-// access is a grant of so long that begins now.
+// access is a grant that begins now.
 func (s *site) access(b jit.Binding, why string, length time.Duration) jit.Access {
 	start := jit.Second(s.Now())
-	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "payments", ID: jit.NewID("payments", b, why, 1), Window: jit.Window{Start: start, End: start.Add(length)}}}
+	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "payments", ID: jit.NewID("payments", b, why, 1),
+		Window: jit.Window{Start: start, End: start.Add(length)}}}
 }
 
 // apply makes one change.
@@ -71,7 +74,7 @@ func (s *site) must(p *Platform, op jit.Op, a jit.Access) {
 	}
 }
 
-// may fails the test unless alice can read the resource group now, or not, as wanted.
+// may fails the test unless alice can, or cannot, read the resource group now.
 func (s *site) may(want bool, when string) {
 	s.t.Helper()
 	if got := s.Allowed(alice, azuretest.Reader, resourceGroup, s.Now()); got != want {
@@ -79,18 +82,19 @@ func (s *site) may(want bool, when string) {
 	}
 }
 
-// drift is what a new process sees of a grant.
+// drift is the drift of a grant for a new process.
 func (s *site) drift(a jit.Access, enforcement jit.Enforcement) string {
 	s.t.Helper()
 	snapshot, err := s.open(0).Read(s.t.Context(), a.Binding.Scope)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window, Enforcement: enforcement}
+	g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window,
+		Enforcement: enforcement}
 	return g.Drift(snapshot)
 }
 
-// foreign reports whether the text of an assignment or request bears no claim.
+// foreign reports whether the text of an assignment or a request has no claim.
 func foreign(text string) bool {
 	return !strings.Contains(text, "jit:") && !strings.Contains(text, endMark)
 }
