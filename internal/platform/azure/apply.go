@@ -29,9 +29,9 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 	if slices.ContainsFunc(a.jobs, (*job).open) {
 		a.run(ctx, a.client.assigner())
 	}
-	errs := make([]error, len(a.jobs))
-	for i, j := range a.jobs {
-		errs[i] = j.err
+	var errs []error
+	for _, j := range a.jobs {
+		errs = append(errs, j.err)
 	}
 	return errs
 }
@@ -110,15 +110,10 @@ type application struct {
 	jobs   []*job
 }
 
-func (a *application) failAll(err error) {
+// fail gives up on the jobs of the operations.
+func (a *application) fail(err error, ops ...jit.Op) {
 	for _, j := range a.jobs {
-		j.fail(err)
-	}
-}
-
-func (a *application) failEnsures(err error) {
-	for _, j := range a.jobs {
-		if j.op == jit.Ensure {
+		if slices.Contains(ops, j.op) {
 			j.fail(err)
 		}
 	}
@@ -131,15 +126,15 @@ func (a *application) run(ctx context.Context, m assigner) {
 	for try := 0; ; try++ {
 		v, err := m.read(ctx, a.scope)
 		if isGone(err) {
-			a.failEnsures(noSuchScope(a.scope, err)) // a removal has nothing to do
+			a.fail(noSuchScope(a.scope, err), jit.Ensure) // a removal has nothing to do
 			return
 		}
 		if err != nil {
-			a.failAll(err)
+			a.fail(err, jit.Ensure, jit.Remove)
 			return
 		}
 		if skew := a.client.platform.clock.Latest().Skew(); skew != nil {
-			a.failEnsures(skew)
+			a.fail(skew, jit.Ensure)
 		}
 		a.resolve(ctx)
 		outcome := a.write(ctx, m, a.plan(m, v))
@@ -151,7 +146,7 @@ func (a *application) run(ctx context.Context, m assigner) {
 			pause = backoff.Pause(try, pace.tick/10, pace.tick)
 		}
 		if err := backoff.Sleep(ctx, pause); err != nil {
-			a.failAll(err)
+			a.fail(err, jit.Ensure, jit.Remove)
 			return
 		}
 	}
@@ -224,7 +219,7 @@ func (a *application) addClaim(m assigner, v *view, j *job, all tasks) {
 	s := v.at(j.key(), j.who)
 	switch {
 	case s.there && len(s.claims) == 0:
-		j.fail(s.standing(a.scope))
+		j.fail(s.heldAlready(a.scope))
 		return
 	case s.there && s.who.kind != j.who.kind:
 		j.fail(otherKind(j.who, s.who))

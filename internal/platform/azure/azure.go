@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -53,7 +52,7 @@ type Platform struct {
 	mu     sync.Mutex
 	opened *client // nil until the first call
 	// sent holds our requests by scope for as long as lists may lack them.
-	sent map[string][]*armauthorization.RoleAssignmentScheduleRequest
+	sent map[string][]*request
 }
 
 var _ jit.Platform = (*Platform)(nil)
@@ -66,8 +65,10 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 	}
 	return &Platform{
 		cfg: cfg, now: s.Now,
-		pace: pace{tick: 10 * time.Second, recheck: 2 * time.Second, replication: 2 * time.Minute, patience: 2 * time.Minute},
-		sent: map[string][]*armauthorization.RoleAssignmentScheduleRequest{},
+		sent: map[string][]*request{},
+		pace: pace{
+			tick: 10 * time.Second, recheck: 2 * time.Second, replication: 2 * time.Minute, patience: 2 * time.Minute,
+		},
 	}, nil
 }
 

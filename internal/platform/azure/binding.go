@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 	"time"
@@ -59,16 +60,10 @@ var principalTypes = map[string]armauthorization.PrincipalType{
 // Check accepts user:<object id>, group:<object id> or servicePrincipal:<object id>; the name or the id of a role;
 // and the id of a management group, subscription, resource group or resource.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
-	who, err := parsePrincipal(b.Principal)
-	if err != nil {
-		return b, jit.Traits{}, err
-	}
-	role, err := parseRole(b.Role)
-	if err != nil {
-		return b, jit.Traits{}, err
-	}
-	scope, err := parseScope(b.Scope)
-	if err != nil {
+	who, badPrincipal := parsePrincipal(b.Principal)
+	role, badRole := parseRole(b.Role)
+	scope, badScope := parseScope(b.Scope)
+	if err := cmp.Or(badPrincipal, badRole, badScope); err != nil {
 		return b, jit.Traits{}, err
 	}
 	b.Principal, b.Role, b.Scope = who.String(), role, scope

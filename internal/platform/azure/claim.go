@@ -61,21 +61,16 @@ type text struct {
 func parseText(s string) text {
 	var t text
 	for _, word := range strings.Fields(s) {
+		plain, byID := strings.CutSuffix(word, idMark)
 		if m, ok := parseNamed(word, endMark); ok {
 			t.ended = append(t.ended, m)
-			continue
-		}
-		if m, ok := parseNamed(word, makerMark); ok {
+		} else if m, ok := parseNamed(word, makerMark); ok {
 			t.maker = m
-			continue
-		}
-		plain, byID := strings.CutSuffix(word, idMark)
-		m, ok := jit.ParseMarker(plain)
-		if !ok {
+		} else if m, ok := jit.ParseMarker(plain); ok {
+			t.claims = put(t.claims, claim{m, byID})
+		} else {
 			t.foreign = true
-			continue
 		}
-		t.claims = put(t.claims, claim{m, byID})
 	}
 	return t
 }

@@ -125,21 +125,21 @@ func all[P, T any](ctx context.Context, pager *runtime.Pager[P], items func(P) [
 }
 
 // listAssignments lists the role assignments that the filter selects; nil selects all of a scope and below it.
-func (c *client) listAssignments(ctx context.Context, scope string, filter *string) ([]*armauthorization.RoleAssignment, error) {
+func (c *client) listAssignments(ctx context.Context, scope string, filter *string) ([]*assignment, error) {
 	found, err := all(ctx, c.assignments.NewListForScopePager(scope,
 		&armauthorization.RoleAssignmentsClientListForScopeOptions{Filter: filter}),
-		func(page armauthorization.RoleAssignmentsClientListForScopeResponse) []*armauthorization.RoleAssignment {
-			return slices.DeleteFunc(page.Value, func(a *armauthorization.RoleAssignment) bool { return a.Properties == nil })
+		func(page armauthorization.RoleAssignmentsClientListForScopeResponse) []*assignment {
+			return slices.DeleteFunc(page.Value, func(a *assignment) bool { return a.Properties == nil })
 		})
 	return found, explain(ctx, "list the role assignments of "+scope, err)
 }
 
 // listSchedules lists the schedules that apply to a scope.
-func (c *client) listSchedules(ctx context.Context, scope string) ([]*armauthorization.RoleAssignmentSchedule, error) {
+func (c *client) listSchedules(ctx context.Context, scope string) ([]*schedule, error) {
 	found, err := all(ctx, c.schedules.NewListForScopePager(scope,
 		&armauthorization.RoleAssignmentSchedulesClientListForScopeOptions{Filter: new(here)}),
-		func(page armauthorization.RoleAssignmentSchedulesClientListForScopeResponse) []*armauthorization.RoleAssignmentSchedule {
-			return slices.DeleteFunc(page.Value, func(s *armauthorization.RoleAssignmentSchedule) bool { return s.Properties == nil })
+		func(page armauthorization.RoleAssignmentSchedulesClientListForScopeResponse) []*schedule {
+			return slices.DeleteFunc(page.Value, func(s *schedule) bool { return s.Properties == nil })
 		})
 	return found, explain(ctx, "list the schedules of "+scope, err)
 }

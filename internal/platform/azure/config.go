@@ -110,7 +110,8 @@ func (cfg Config) checkCredentials() error {
 	secret := cfg.ClientSecret != "" || cfg.FederatedTokenFile != ""
 	switch {
 	case cfg.ClientSecret != "" && cfg.FederatedTokenFile != "":
-		return jit.Invalid(attribute, "leave one of the two out", "both client_secret and federated_token_file are given")
+		return jit.Invalid(attribute, "leave one of the two out",
+			"both client_secret and federated_token_file are given")
 	case secret && (cfg.TenantID == "" || cfg.ClientID == ""):
 		return jit.Invalid(attribute, "write tenant_id and client_id too",
 			"the target has %s and not both tenant_id and client_id", attribute)
@@ -167,7 +168,9 @@ func (cfg Config) credential() (azcore.TokenCredential, error) {
 				Hint:    "write the path where the CI system or the cluster puts the token"}
 		}
 		found, err = azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
-			ClientOptions: options, TenantID: cfg.TenantID, ClientID: cfg.ClientID, TokenFilePath: cfg.FederatedTokenFile})
+			ClientOptions: options,
+			TenantID:      cfg.TenantID, ClientID: cfg.ClientID, TokenFilePath: cfg.FederatedTokenFile,
+		})
 	default:
 		found, err = azidentity.NewDefaultAzureCredential(
 			&azidentity.DefaultAzureCredentialOptions{ClientOptions: options, TenantID: cfg.TenantID})

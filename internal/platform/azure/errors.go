@@ -108,8 +108,9 @@ func explainAnswer(doing string, err error) error {
 		return fail("`az account show` names the identity; its tenant must be that of the scope",
 			"Azure does not accept the target's credentials: %s", said(err))
 	case answer.ErrorCode == noLicence:
-		return fail(`get a licence for Microsoft Entra ID P2 or ID Governance, or write assignment = "rbac" on the target `+
-			"for assignments that the sweeper ends", "cannot %s: the tenant has no licence for PIM: %s", doing, said(err))
+		return fail("get a licence for Microsoft Entra ID P2 or ID Governance, "+
+			`or write assignment = "rbac" on the target for assignments that the sweeper ends`,
+			"cannot %s: the tenant has no licence for PIM: %s", doing, said(err))
 	case answer.StatusCode == http.StatusForbidden:
 		hint := "give the target's identity the role JIT operator of the guide on that scope"
 		if name := action.FindString(said(err)); name != "" {
@@ -137,17 +138,10 @@ func explainSilence(doing string, err error) error {
 		return &jit.Error{Problem: "the target cannot sign in to Azure: " + oneLine(first), Err: err,
 			Hint: "check tenant_id, client_id and the secret or token"}
 	case errors.As(err, &unanswered):
-		return &jit.Error{Err: err, Hint: "check environment and endpoint of the target, and the network between",
-			Problem: fmt.Sprintf("cannot %s: no answer from %s: %s", doing, hostOf(unanswered.URL), oneLine(unanswered.Err.Error()))}
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer: %s", doing, oneLine(unanswered.Err.Error())),
+			Hint: "check environment and endpoint of the target, and the network between", Err: err}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
-}
-
-func hostOf(s string) string {
-	if u, err := url.Parse(s); err == nil && u.Host != "" {
-		return u.Host
-	}
-	return "the configured address"
 }
 
 // explainWrite says why an assignment was not written.
@@ -171,7 +165,8 @@ func (c *client) explainWrite(ctx context.Context, scope string, t *task, err er
 // explainRefusal describes an answer that blames the role, the principal or the scope; nil for others.
 func explainRefusal(scope, role string, who principal, err error) error {
 	fail := func(attribute, hint, format string, args ...any) error {
-		return &jit.Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...) + ": " + said(err), Hint: hint, Err: err}
+		problem := fmt.Sprintf(format, args...) + ": " + said(err)
+		return &jit.Error{Attribute: attribute, Problem: problem, Hint: hint, Err: err}
 	}
 	switch codeOf(err) {
 	case policyVeto:
@@ -209,8 +204,8 @@ func otherKind(wanted, is principal) error {
 	return jit.Invalid("principal", fmt.Sprintf("write principal = %q", is), "%s is a %s", wanted, is.kind)
 }
 
-// standing says that the principal has the access already from an assignment that is not ours to end.
-func (s *slot) standing(scope string) error {
+// heldAlready says that the principal has the access from an assignment that is not ours to end.
+func (s *slot) heldAlready(scope string) error {
 	until := "without an end"
 	if !s.end.IsZero() {
 		until = "until " + jit.FormatTime(s.end)

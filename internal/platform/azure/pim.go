@@ -52,8 +52,8 @@ func (h *history) recent(now time.Time) bool {
 }
 
 func (m pim) read(ctx context.Context, scope string) (*view, error) {
-	var schedules []*armauthorization.RoleAssignmentSchedule
-	var assignments []*armauthorization.RoleAssignment
+	var schedules []*schedule
+	var assignments []*assignment
 	lists, listing := errgroup.WithContext(ctx)
 	lists.Go(func() (err error) { schedules, err = m.listSchedules(listing, scope); return err })
 	lists.Go(func() (err error) { assignments, err = m.listAssignments(listing, scope, new(here)); return err })
@@ -110,7 +110,8 @@ func (h *history) follow(r *request, now time.Time) {
 	case armauthorization.RequestTypeAdminAssign:
 		h.claims, h.orphans, h.start, h.end = nil, nil, time.Time{}, time.Time{}
 		h.there, h.since = true, value(p.CreatedOn)
-	case armauthorization.RequestTypeAdminUpdate, armauthorization.RequestTypeAdminExtend, armauthorization.RequestTypeAdminRenew:
+	case armauthorization.RequestTypeAdminUpdate, armauthorization.RequestTypeAdminExtend,
+		armauthorization.RequestTypeAdminRenew:
 	case armauthorization.RequestTypeAdminRemove:
 		h.remove(said.ended)
 		h.last = value(p.CreatedOn)
@@ -173,7 +174,7 @@ func placeOf(scope *string, k key) placed { return placed{strings.ToLower(value(
 
 // addSchedules adds schedules that no request explains, and corrects the histories where the lists are current. It
 // returns the keys that have a schedule.
-func (v *view) addSchedules(schedules []*armauthorization.RoleAssignmentSchedule, histories map[key]*history) map[placed]bool {
+func (v *view) addSchedules(schedules []*schedule, histories map[key]*history) map[placed]bool {
 	scheduled := map[placed]bool{}
 	for _, s := range schedules {
 		p := s.Properties
@@ -186,30 +187,33 @@ func (v *view) addSchedules(schedules []*armauthorization.RoleAssignmentSchedule
 		if !v.on(p.Scope) {
 			h = nil // the requests of this scope do not explain it
 		}
-		a := access{who: who, role: k.role, end: jit.Second(value(p.EndDateTime))}
+		end := jit.Second(value(p.EndDateTime))
 		switch {
 		case h != nil && h.there:
-			v.confirm(h, a)
-		case h != nil && h.recent(v.now), !a.end.IsZero() && !a.end.After(v.now):
+			v.confirm(h, who, end)
+		case h != nil && h.recent(v.now), !end.IsZero() && !end.After(v.now):
 			// It has just ended.
 		default:
-			a.detail = fmt.Sprintf("schedule %s of PIM on %s", value(s.Name), value(p.Scope))
-			v.addForeign(p.Scope, a)
+			detail := fmt.Sprintf("schedule %s of PIM on %s", value(s.Name), value(p.Scope))
+			v.addForeign(p.Scope, who, k, jit.Standing{Detail: detail, End: end})
 		}
 	}
 	return scheduled
 }
 
 // confirm compares a history with its schedule. Without a claim the assignment is standing access.
-func (v *view) confirm(h *history, a access) {
+func (v *view) confirm(h *history, who principal, end time.Time) {
 	h.listed = true
-	if !h.recent(v.now) && (a.end.IsZero() != h.end.IsZero() || a.end.Sub(h.end).Abs() > moved) {
-		h.end = a.end
+	if !h.recent(v.now) && (end.IsZero() != h.end.IsZero() || end.Sub(h.end).Abs() > moved) {
+		h.end = end
 	}
 	if len(h.claims) == 0 {
-		a.detail = h.detail
-		v.standing = append(v.standing, a)
+		v.standing = append(v.standing, h.standing(who, end))
 	}
+}
+
+func (h *history) standing(who principal, end time.Time) jit.Standing {
+	return jit.Standing{Principal: who.String(), Role: h.role, Detail: h.detail, End: end}
 }
 
 // conclude decides what the requests and the schedules of a key mean together.
@@ -218,7 +222,7 @@ func (v *view) conclude(h *history) {
 		h.there, h.claims = false, nil // ended without a request
 	}
 	if h.there && len(h.claims) == 0 && !h.listed {
-		v.standing = append(v.standing, access{who: h.who, role: h.role, detail: h.detail, end: h.end})
+		v.standing = append(v.standing, h.standing(h.who, h.end))
 	}
 	if still := live(h.claims, v.now); len(still) > 0 && h.end.Equal(lastEnd(still)) {
 		h.claims = still
@@ -227,7 +231,7 @@ func (v *view) conclude(h *history) {
 }
 
 // addPlain adds the role assignments that neither a schedule nor a recent request explains.
-func (v *view) addPlain(assignments []*armauthorization.RoleAssignment, histories map[key]*history, scheduled map[placed]bool) {
+func (v *view) addPlain(assignments []*assignment, histories map[key]*history, scheduled map[placed]bool) {
 	for _, a := range assignments {
 		p := a.Properties
 		who, k := holder(p.PrincipalID, p.PrincipalType, p.RoleDefinitionID)
@@ -235,7 +239,7 @@ func (v *view) addPlain(assignments []*armauthorization.RoleAssignment, historie
 		if scheduled[placeOf(p.Scope, k)] || v.on(p.Scope) && h != nil && (h.there || h.recent(v.now)) {
 			continue
 		}
-		v.addForeign(p.Scope, access{who: who, role: k.role, detail: v.describe(a.Name, p.Scope)})
+		v.addForeign(p.Scope, who, k, jit.Standing{Detail: v.describe(a.Name, p.Scope)})
 	}
 }
 
@@ -255,6 +259,7 @@ func (pim) fits(want []claim) error {
 		return nil
 	}
 	return &jit.Error{Attribute: "starts_at", Hint: "let the windows meet, or ask when the other grant has ended",
-		Problem: "another grant of this role to this principal on this scope is live, and there is a time between the two " +
-			"windows; PIM holds one assignment for both, which would give access in between"}
+		Problem: "another grant of this role to this principal on this scope is live, and " +
+			"there is a time between the two windows; " +
+			"PIM holds one assignment for both, which would give access in between"}
 }

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
+
+// assignment is a role assignment.
+type assignment = armauthorization.RoleAssignment
 
 // longestDescription is the most characters of claims in a description. Azure advises against more than 512, which
 // hold only four grants: https://learn.microsoft.com/azure/role-based-access-control/conditions-faq
@@ -38,19 +42,19 @@ func (r rbac) read(ctx context.Context, scope string) (*view, error) {
 }
 
 // addAssignment adds a plain assignment, which is ours if its name proves its claims.
-func (v *view) addAssignment(a *armauthorization.RoleAssignment) {
+func (v *view) addAssignment(a *assignment) {
 	p := a.Properties
 	who, k := holder(p.PrincipalID, p.PrincipalType, p.RoleDefinitionID)
 	said := parseText(value(p.Description))
 	maker, ours := madeFor(value(p.Scope), k, value(a.Name), said)
 	detail := v.describe(a.Name, p.Scope)
 	if !ours {
-		other := access{who: who, role: k.role, detail: detail}
+		other := jit.Standing{Detail: detail}
 		if len(said.claims) > 0 {
-			other.detail += ", whose description claims to be a grant's, but whose name is not that of a grant"
-			other.marker = said.claims[0].marker
+			other.Detail += ", whose description claims to be a grant's, but whose name is not that of a grant"
+			other.Marker = said.claims[0].marker
 		}
-		v.addForeign(p.Scope, other)
+		v.addForeign(p.Scope, who, k, other)
 	}
 	if !v.on(p.Scope) {
 		return
@@ -95,18 +99,19 @@ func (r rbac) write(ctx context.Context, scope string, s *slot, want []claim) (s
 		}
 		return false, err
 	}
-	want = slices.SortedFunc(slices.Values(want), func(a, b claim) int { return strings.Compare(a.String(), b.String()) })
+	want = slices.SortedFunc(slices.Values(want), func(a, b claim) int { return cmp.Compare(a.String(), b.String()) })
 	name, maker := s.name, s.maker
 	if !s.there {
 		maker = want[0].marker
 		name = assignmentName(scope, s.key, maker)
 	}
-	parameters := armauthorization.RoleAssignmentCreateParameters{Properties: &armauthorization.RoleAssignmentProperties{
+	properties := &armauthorization.RoleAssignmentProperties{
 		PrincipalID: &s.principal, PrincipalType: new(principalTypes[s.who.kind]),
 		RoleDefinitionID: definitionID(scope, s.role), Description: new(describe(want, maker)),
-	}}
+	}
 	_, err = patiently(ctx, r.platform, func() (armauthorization.RoleAssignmentsClientCreateResponse, error) {
-		return r.assignments.Create(ctx, scope, name, parameters, nil)
+		return r.assignments.Create(ctx, scope, name,
+			armauthorization.RoleAssignmentCreateParameters{Properties: properties}, nil)
 	})
 	switch codeOf(err) {
 	case assignmentExists, updateNotPermitted: // somebody else has created it, perhaps under another name
@@ -135,16 +140,9 @@ func assignmentName(scope string, k key, m jit.Marker) string {
 // else made it. A description proves nothing: Azure lets identities that may write assignments, and not delete them,
 // describe any existing assignment. A name cannot be changed, and nobody can find a grant for an existing name.
 func madeFor(scope string, k key, name string, said text) (m jit.Marker, ok bool) {
-	if len(said.claims) == 0 {
-		return jit.Marker{}, false
-	}
-	makers := []jit.Marker{said.maker}
-	for _, c := range said.claims {
-		makers = append(makers, c.marker)
-	}
-	for _, m := range makers {
-		if strings.EqualFold(assignmentName(scope, k, m), name) {
-			return m, true
+	for _, c := range append([]claim{{marker: said.maker}}, said.claims...) {
+		if strings.EqualFold(assignmentName(scope, k, c.marker), name) {
+			return c.marker, len(said.claims) > 0
 		}
 	}
 	return jit.Marker{}, false

@@ -15,8 +15,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// request is a request of PIM.
-type request = armauthorization.RoleAssignmentScheduleRequest
+// request is a request of PIM, and schedule what it leads to.
+type (
+	request  = armauthorization.RoleAssignmentScheduleRequest
+	schedule = armauthorization.RoleAssignmentSchedule
+)
 
 // prompt is how long ago a window may have begun for PIM to assign it from its beginning.
 const prompt = time.Minute
@@ -129,18 +132,20 @@ func (m pim) submit(ctx context.Context, scope string, s *slot, a ask) error {
 			return m.await(ctx, scope, s, made)
 		}
 		age := m.platform.serviceNow().Sub(s.since)
-		young = young || codeOf(err) == durationTooShort
+		code := codeOf(err)
+		young = young || code == durationTooShort
 		switch {
 		case young && ctx.Err() != nil:
 			return tooYoung(ctx.Err())
-		case codeOf(err) == durationTooShort, a.missed(err) && age < shortest: // PIM may not even find it yet
+		case code == durationTooShort, a.missed(err) && age < shortest: // PIM may not even find it yet
 			pause := min(max(shortest-age, m.platform.pace.tick/10), m.platform.pace.tick)
 			if err := backoff.Sleep(ctx, pause); err != nil {
 				return tooYoung(err)
 			}
 		case a.missed(err):
 			return nil
-		case a.raced(err):
+		case code == requestPending, code == requestExists,
+			code == assignmentExists && a.kind == armauthorization.RequestTypeAdminAssign:
 			return race(err)
 		default:
 			return err
@@ -151,17 +156,6 @@ func (m pim) submit(ctx context.Context, scope string, s *slot, a ask) error {
 // missed reports whether the assignment to remove does not exist.
 func (a ask) missed(err error) bool {
 	return a.kind == armauthorization.RequestTypeAdminRemove && codeOf(err) == assignmentAbsent
-}
-
-// raced reports whether another request came first.
-func (a ask) raced(err error) bool {
-	switch codeOf(err) {
-	case requestPending, requestExists:
-		return true
-	case assignmentExists:
-		return a.kind == armauthorization.RequestTypeAdminAssign
-	}
-	return false
 }
 
 func tooYoung(err error) error {

@@ -78,23 +78,12 @@ type view struct {
 	scope string
 	now   time.Time
 	slots map[key]*slot
-	// standing is access that is not ours, on the scope or above it.
-	standing []access
+	// standing is access that is not ours, on the scope or above it, with the ids of role definitions as roles.
+	standing []jit.Standing
 }
 
 func newView(scope string, now time.Time) *view {
 	return &view{scope: scope, now: now, slots: map[key]*slot{}}
-}
-
-// access is one assignment of somebody else.
-type access struct {
-	who    principal
-	role   string // id of the role definition
-	detail string
-	from   string    // the scope above that it is on; empty if it is on this one
-	end    time.Time // that Azure enforces; zero for none
-	// marker is the one that its text claims without proof; zero for none.
-	marker jit.Marker
 }
 
 // at returns the slot of a key, which may be empty.
@@ -110,16 +99,16 @@ func (v *view) at(k key, who principal) *slot {
 // on reports whether an assignment is on the scope itself and not above it.
 func (v *view) on(scope *string) bool { return strings.EqualFold(value(scope), v.scope) }
 
-// addForeign adds an assignment of somebody else that is on a scope.
-func (v *view) addForeign(scope *string, a access) {
+// addForeign adds an assignment of somebody else, made on this scope or on one above it.
+func (v *view) addForeign(scope *string, who principal, k key, a jit.Standing) {
+	a.Principal, a.Role = who.String(), k.role
 	if v.on(scope) {
-		s := v.at(key{a.who.id, a.role}, a.who)
-		s.there, s.claims, s.end, s.detail = true, nil, a.end, a.detail
+		s := v.at(k, who)
+		s.there, s.claims, s.end, s.detail = true, nil, a.End, a.Detail
+	} else if canonical, err := parseScope(value(scope)); err == nil {
+		a.From = canonical
 	} else {
-		a.from = value(scope)
-		if canonical, err := parseScope(a.from); err == nil {
-			a.from = canonical
-		}
+		a.From = value(scope)
 	}
 	v.standing = append(v.standing, a)
 }
@@ -173,13 +162,10 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	case err != nil:
 		return jit.Snapshot{}, err
 	}
-	if snap.Ours, err = c.ours(ctx, v); err != nil {
-		return jit.Snapshot{}, err
+	if snap.Ours, err = c.ours(ctx, v); err == nil {
+		snap.Standing, err = c.foreign(ctx, v)
 	}
-	if snap.Standing, err = c.foreign(ctx, v); err != nil {
-		return jit.Snapshot{}, err
-	}
-	return snap, nil
+	return snap, err
 }
 
 // ours returns every claim as a grant, with its role as the grant wrote it.
@@ -201,17 +187,14 @@ func (c *client) ours(ctx context.Context, v *view) (all []jit.Observed, err err
 // foreign returns the standing access by the name of each role, and by its id if a binding wrote that.
 func (c *client) foreign(ctx context.Context, v *view) (all []jit.Standing, err error) {
 	for _, a := range v.standing {
-		name, err := c.roleName(ctx, v.scope, a.role)
-		if err != nil {
+		id := a.Role
+		if a.Role, err = c.roleName(ctx, v.scope, id); err != nil {
 			return nil, err
 		}
-		found := jit.Standing{
-			Principal: a.who.String(), Role: name, Detail: a.detail, From: a.from, End: a.end, Marker: a.marker,
-		}
-		all = append(all, found)
-		if _, written := c.platform.written.Load(a.role); written && name != a.role {
-			found.Role = a.role
-			all = append(all, found)
+		all = append(all, a)
+		if _, written := c.platform.written.Load(id); written && a.Role != id {
+			a.Role = id
+			all = append(all, a)
 		}
 	}
 	return all, nil
