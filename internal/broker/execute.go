@@ -16,7 +16,7 @@ import (
 var ErrChanged = errors.New("the grant changed meanwhile and stays as it is; the next pass compares it again")
 
 // recordGrace is how long recording the outcomes of a call may take after its context has ended.
-const recordGrace = 20 * time.Second
+const recordGrace = 10 * time.Second
 
 // action is how [Broker.Execute] carries out the steps of one kind.
 type action struct {

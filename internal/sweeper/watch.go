@@ -20,8 +20,9 @@ const (
 	DefaultDriftInterval = 5 * time.Minute
 )
 
-// grace is how long the calls under way may take when the watcher stops.
-const grace = 20 * time.Second
+// grace is how long the calls under way may take when the watcher stops. The broker may take as long again to record
+// their outcomes, so a stop takes at most 20 seconds.
+const grace = 10 * time.Second
 
 // Watcher is a sweeper that runs for years. It starts and ends grants in the second in which they are due and looks for
 // drift at an interval. Any number of watchers may share a ledger. A watcher that dies loses nothing: due work is
