@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,62 +19,54 @@ import (
 )
 
 const (
-	// attempts bounds how often changes that lose a race with another writer are tried.
+	// attempts caps the attempts at changes that lose races with other writers.
 	attempts = 8
 	// firstPause is the longest pause after the first lost race; it doubles with each up to maxPause.
 	firstPause = 20 * time.Millisecond
 	maxPause   = 32 * firstPause
 )
 
-// errRace: what was read is not there any more as it was read.
+// errRace is the error for a binding that another writer has changed since it was read.
 var errRace = errors.New("another writer was faster")
 
-// Apply lists the scope once and looks once for each distinct role, then makes one
-// write for each Ensure, several at a time, and one for all Removes together.
+// Apply reads the bindings of the changes with one list and each distinct role with one request. Then it makes one write
+// for each Ensure, several at a time, and one for all Removes together.
 //
-// A binding of ours that was altered is put right whoever altered it: the marker says
-// that it is ours. Its subjects, labels and annotation are updated in place; where its role
-// was changed it is deleted and made anew, since the role of a binding cannot change. Labels and
-// annotations that others have added stay. A binding that has our name and not our
-// marker is never touched; it is an error, for Remove too: it may be our binding with its marks
-// taken off, and then access lives on.
+// A binding of ours that was altered is corrected, because the marker says that it is ours. Subjects, labels and the
+// annotation are updated in place. A binding with another role is deleted and created again, because the role of a
+// binding cannot change. Labels and annotations of others stay. A binding with our name but without our marker is never
+// touched and is an error, for Remove too: it may be our binding without its marks, which still gives access.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	errs := make([]error, len(changes))
 	at, err := p.place(scope)
 	if err != nil {
-		for i := range errs {
-			errs[i] = err
-		}
-		return errs
+		return slices.Repeat([]error{err}, len(changes))
 	}
-	a := &application{platform: p, at: at, jobs: make([]job, len(changes)), errs: errs}
+	a := &application{platform: p, at: at, jobs: make([]job, len(changes)), errs: make([]error, len(changes))}
 	var todo []int
 	for i, c := range changes {
-		if a.jobs[i], errs[i] = p.job(at, c); errs[i] == nil {
+		if a.jobs[i], a.errs[i] = p.job(at, c); a.errs[i] == nil {
 			todo = append(todo, i)
 		}
 	}
 	for lost := 0; len(todo) > 0 && lost < attempts; lost++ {
 		if lost > 0 {
 			if err := backoff.Wait(ctx, lost-1, firstPause, maxPause); err != nil {
-				for _, i := range todo {
-					errs[i] = at.explain(ctx, "wait for another writer of bindings", err)
-				}
+				a.fail(todo, at.explain(ctx, "wait for another writer of bindings", err))
 				break
 			}
 		}
-		todo = a.run(ctx, todo)
+		todo = a.run(ctx, todo, lost == 0)
 	}
-	return errs
+	return a.errs
 }
 
-// job is one change in the cluster's words.
+// job is one change in the terms of the cluster.
 type job struct {
 	marker jit.Marker
 	want   *rbacv1.RoleBinding // nil for a Remove
 }
 
-// job refuses what could never be carried out.
+// job refuses changes that can never be carried out.
 func (p *Platform) job(at place, c jit.Change) (job, error) {
 	m := c.Access.Marker
 	if c.Op == jit.Remove {
@@ -82,19 +74,8 @@ func (p *Platform) job(at place, c jit.Change) (job, error) {
 	}
 	b := c.Access.Binding
 	b.Scope = at.scope()
-	b, _, err := p.Check(b)
-	if err != nil {
-		return job{}, err
-	}
-	subject, err := parsePrincipal(b.Principal)
-	if err != nil {
-		return job{}, err
-	}
-	ref, err := parseRole(b.Role)
-	if err != nil {
-		return job{}, err
-	}
-	return job{m, newBinding(m, subject, ref, at.namespace)}, nil
+	subject, ref, err := parse(b)
+	return job{m, newBinding(m, subject, ref, at.namespace)}, err
 }
 
 // application is one call of Apply.
@@ -105,35 +86,36 @@ type application struct {
 	errs     []error // of each job, the outcome of its latest attempt
 }
 
-// grant is what an attempt knows of one owner and id.
-type grant struct {
-	owner string
-	id    jit.ID
-	jobs  []int // what is asked for, in order
-	// objects bear the marker; the first is not always the one with our name.
-	objects []*rbacv1.RoleBinding
-	// squatter has our name and not our marker.
-	squatter *rbacv1.RoleBinding
-	// failed is why its removal together with others got no answer.
-	failed error
+// fail sets the error of the jobs todo.
+func (a *application) fail(todo []int, err error) {
+	for _, i := range todo {
+		a.errs[i] = err
+	}
 }
 
-// run makes one attempt and returns the jobs that lost a race.
-func (a *application) run(ctx context.Context, todo []int) (again []int) {
-	there, err := a.at.list(ctx)
-	if err != nil {
-		err = a.at.explain(ctx, "list the bindings of "+a.at.scope(), err)
-		for _, i := range todo {
-			a.errs[i] = err
-		}
+// run makes one attempt and returns the jobs that lost a race. The first attempt may read only the bindings that the
+// labels select.
+func (a *application) run(ctx context.Context, todo []int, first bool) (again []int) {
+	var there []rbacv1.RoleBinding
+	var refused map[rbacv1.RoleRef]error
+	var reads errgroup.Group
+	reads.Go(func() (err error) {
+		there, err = a.list(ctx, todo, first)
+		return err
+	})
+	reads.Go(func() error {
+		refused = a.refusedRoles(ctx, todo)
+		return nil
+	})
+	if err := reads.Wait(); err != nil {
+		a.fail(todo, a.at.explain(ctx, "list the bindings of "+a.at.scope(), err))
 		return nil
 	}
 	skew := a.platform.clock.Latest().Skew()
-	refused := a.refusedRoles(ctx, todo, skew)
 	grants := a.grants(todo, there)
-	a.removeTogether(ctx, grants, there)
+	a.removeTogether(ctx, grants)
 	var mu sync.Mutex
-	writes := errgroup.Group{}
+	var writes errgroup.Group
 	writes.SetLimit(parallel)
 	for _, g := range grants {
 		writes.Go(func() error {
@@ -148,64 +130,49 @@ func (a *application) run(ctx context.Context, todo []int) (again []int) {
 	return again
 }
 
-// grants gathers what is asked for and what is there by owner and id.
-func (a *application) grants(todo []int, there []rbacv1.RoleBinding) []*grant {
-	var all []*grant
-	byName := map[string]*grant{}
+// list returns the bindings that the jobs todo are about. The labels select all copies of a binding of ours, because a
+// copy counts only with complete labels. They do not select a binding with our name whose labels were altered: creating
+// it again fails, which leads to another attempt, and before a removal the whole scope is listed.
+func (a *application) list(ctx context.Context, todo []int, first bool) ([]rbacv1.RoleBinding, error) {
+	var ids []string
+	removed := map[string]bool{} // the names that the list must contain
 	for _, i := range todo {
-		m := a.jobs[i].marker
-		g := byName[objectName(m)]
-		if g == nil {
-			g = &grant{owner: m.Owner, id: m.ID}
-			byName[objectName(m)], all = g, append(all, g)
-		}
-		g.jobs = append(g.jobs, i)
-	}
-	for i := range there {
-		b := &there[i]
-		name := ""
-		if m, ours := markerOf(b); ours {
-			name = objectName(m)
-		}
-		if g := byName[name]; g != nil {
-			g.objects = append(g.objects, b)
-		}
-		if g := byName[b.Name]; g != nil && b.Name != name {
-			g.squatter = b
+		ids = append(ids, string(a.jobs[i].marker.ID))
+		if a.jobs[i].want == nil {
+			removed[objectName(a.jobs[i].marker)] = true
 		}
 	}
-	return all
+	if first && len(ids) <= together {
+		there, err := a.at.list(ctx, idLabel+" in ("+strings.Join(ids, ",")+")")
+		for i := range there {
+			delete(removed, there[i].Name)
+		}
+		if err != nil || len(removed) == 0 {
+			return there, err
+		}
+	}
+	return a.at.list(ctx, "")
 }
 
-// refusedRoles looks once for each role that is to be granted and returns why it cannot be.
-// Who may not look at a role grants it unseen.
-func (a *application) refusedRoles(ctx context.Context, todo []int, skew error) map[rbacv1.RoleRef]error {
+// refusedRoles reads each role to be granted once and returns why it cannot be granted. An operator who may not read a
+// role grants it without this check.
+func (a *application) refusedRoles(ctx context.Context, todo []int) map[rbacv1.RoleRef]error {
 	refused := map[rbacv1.RoleRef]error{}
-	if skew != nil {
-		return refused
-	}
-	for _, i := range todo {
-		if a.jobs[i].want != nil {
-			refused[a.jobs[i].want.RoleRef] = nil
-		}
-	}
 	var mu sync.Mutex
-	reads := errgroup.Group{}
+	var reads errgroup.Group
 	reads.SetLimit(parallel)
-	for _, ref := range slices.Collect(maps.Keys(refused)) { // not the map itself: the reads write to it
+	seen := map[rbacv1.RoleRef]bool{}
+	for _, i := range todo {
+		want := a.jobs[i].want
+		if want == nil || seen[want.RoleRef] {
+			continue
+		}
+		seen[want.RoleRef] = true
 		reads.Go(func() error {
-			exists, err := a.at.roleExists(ctx, ref)
-			switch {
-			case apierrors.IsForbidden(err):
-				return nil
-			case err != nil:
-				err = a.at.explain(ctx, "look for "+roleOf(ref), err)
-			case !exists:
-				err = a.at.noSuchRole(ref)
-			}
+			err := a.at.checkRole(ctx, want.RoleRef)
 			mu.Lock()
 			defer mu.Unlock()
-			refused[ref] = err
+			refused[want.RoleRef] = err
 			return nil
 		})
 	}
@@ -213,15 +180,13 @@ func (a *application) refusedRoles(ctx context.Context, todo []int, skew error) 
 	return refused
 }
 
-// carryOut does in order what is asked for of one grant. It returns the jobs that lost
-// a race, and those after them.
+// carryOut carries out the jobs of one grant in order. It returns the job that lost a race, with those after it.
 func (a *application) carryOut(ctx context.Context, g *grant, skew error, refused map[rbacv1.RoleRef]error) []int {
 	for n, i := range g.jobs {
 		j := a.jobs[i]
-		var err error
+		err := g.failed
 		switch {
-		case g.failed != nil:
-			err = g.failed
+		case err != nil:
 		case j.want == nil:
 			err = a.remove(ctx, g)
 		case skew != nil:
@@ -232,9 +197,7 @@ func (a *application) carryOut(ctx context.Context, g *grant, skew error, refuse
 			err = a.ensure(ctx, g, j)
 		}
 		if errors.Is(err, errRace) {
-			for _, i := range g.jobs[n:] {
-				a.errs[i] = fmt.Errorf("change the binding %s: %w", objectName(j.marker), err)
-			}
+			a.fail(g.jobs[n:], fmt.Errorf("change the binding %s: %w", objectName(j.marker), err))
 			return g.jobs[n:]
 		}
 		a.errs[i] = a.at.explainChange(ctx, j, err)
@@ -247,51 +210,44 @@ func (a *application) ensure(ctx context.Context, g *grant, j job) error {
 	if g.squatter != nil {
 		return a.at.squatted(g.squatter)
 	}
-	var own *rbacv1.RoleBinding
-	copies := g.objects
-	for n, b := range g.objects {
-		if b.Name == j.want.Name {
-			own = b
-			copies = append(append([]*rbacv1.RoleBinding{}, g.objects[:n]...), g.objects[n+1:]...)
-		}
-	}
-	if own != nil && (own.RoleRef != j.want.RoleRef || own.DeletionTimestamp != nil) {
-		if err := a.discard(ctx, own); err != nil {
-			return err
-		}
-		own = nil
-	}
-	var err error
-	switch {
-	case own == nil:
-		if own, err = a.at.create(ctx, j.want); apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("%w: %w", errRace, err)
-		}
-	case !right(own, j.want, j.marker):
-		if own, err = a.at.update(ctx, correct(own, j.want, j.marker)); apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-			return fmt.Errorf("%w: %w", errRace, err)
-		}
-	}
+	own, copies := g.own(j.want.Name)
+	own, err := a.write(ctx, own, j)
 	if err != nil {
 		return err
 	}
-	g.objects = []*rbacv1.RoleBinding{own}
-	for n, b := range copies {
-		if err := a.discard(ctx, b); err != nil {
-			g.objects = append(g.objects, copies[n:]...)
-			return err
+	g.objects = append([]*rbacv1.RoleBinding{own}, copies...)
+	return a.discard(ctx, g, 1)
+}
+
+// write turns the binding own, nil if there is none, into the wanted one and returns the result.
+func (a *application) write(ctx context.Context, own *rbacv1.RoleBinding, j job) (*rbacv1.RoleBinding, error) {
+	if own != nil && (own.RoleRef != j.want.RoleRef || own.DeletionTimestamp != nil) {
+		if err := a.delete(ctx, own); err != nil {
+			return nil, err
 		}
+		own = nil
 	}
-	return nil
+	if own == nil {
+		made, err := a.at.create(ctx, j.want)
+		if apierrors.IsAlreadyExists(err) {
+			err = fmt.Errorf("%w: %w", errRace, err)
+		}
+		return made, err
+	}
+	if right(own, j.want, j.marker) {
+		return own, nil
+	}
+	updated, err := a.at.update(ctx, correct(own, j.want, j.marker))
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		err = fmt.Errorf("%w: %w", errRace, err)
+	}
+	return updated, err
 }
 
 // remove leaves nothing that bears the grant's marker.
 func (a *application) remove(ctx context.Context, g *grant) error {
-	for len(g.objects) > 0 {
-		if err := a.discard(ctx, g.objects[0]); err != nil {
-			return err
-		}
-		g.objects = g.objects[1:]
+	if err := a.discard(ctx, g, 0); err != nil {
+		return err
 	}
 	if g.squatter != nil {
 		return a.at.squatted(g.squatter)
@@ -299,9 +255,20 @@ func (a *application) remove(ctx context.Context, g *grant) error {
 	return nil
 }
 
-// discard deletes one binding of ours; absent is success. Finalizers go first: with
-// them the binding would stay, and go on giving access.
-func (a *application) discard(ctx context.Context, b *rbacv1.RoleBinding) error {
+// discard deletes the objects of a grant except the first n.
+func (a *application) discard(ctx context.Context, g *grant, n int) error {
+	for len(g.objects) > n {
+		if err := a.delete(ctx, g.objects[n]); err != nil {
+			return err
+		}
+		g.objects = slices.Delete(g.objects, n, n+1)
+	}
+	return nil
+}
+
+// delete deletes one binding of ours; absent is success. It removes finalizers first, because with them the binding
+// would stay and still give access.
+func (a *application) delete(ctx context.Context, b *rbacv1.RoleBinding) error {
 	if len(b.Finalizers) > 0 {
 		freed := b.DeepCopy()
 		freed.Finalizers = nil
@@ -310,7 +277,7 @@ func (a *application) discard(ctx context.Context, b *rbacv1.RoleBinding) error 
 			return raced(err)
 		}
 		if b.DeletionTimestamp != nil {
-			return nil // that was all that kept it
+			return nil // only the finalizers kept it
 		}
 		b = updated
 	}

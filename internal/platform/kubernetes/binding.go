@@ -30,25 +30,28 @@ const (
 // ClusterRole/<name> or Role/<name>; and cluster or namespaces/<name>. Access ends
 // only through a sweeper; an exec, port-forward or watch that is open then lives on.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
-	traits := jit.Traits{Enforcement: jit.Sweeper, SessionTail: jit.Unlimited}
-	subject, err := parsePrincipal(b.Principal)
+	subject, _, err := parse(b)
 	if err != nil {
 		return b, jit.Traits{}, err
-	}
-	ref, err := parseRole(b.Role)
-	if err != nil {
-		return b, jit.Traits{}, err
-	}
-	namespace, err := parseScope(b.Scope)
-	if err != nil {
-		return b, jit.Traits{}, err
-	}
-	if ref.Kind == role && namespace == "" {
-		return b, jit.Traits{}, jit.Invalid("role", fmt.Sprintf(`write role = "ClusterRole/%s", or a scope such as "namespaces/payments"`, ref.Name),
-			"%q lives in a namespace and cannot be granted on the whole cluster", b.Role)
 	}
 	b.Principal = principalOf(subject)
-	return b, traits, nil
+	return b, jit.Traits{Enforcement: jit.Sweeper, SessionTail: jit.Unlimited}, nil
+}
+
+// parse reads a binding.
+func parse(b jit.Binding) (subject rbacv1.Subject, ref rbacv1.RoleRef, err error) {
+	if subject, err = parsePrincipal(b.Principal); err != nil {
+		return subject, ref, err
+	}
+	if ref, err = parseRole(b.Role); err != nil {
+		return subject, ref, err
+	}
+	namespace, err := parseScope(b.Scope)
+	if err == nil && ref.Kind == role && namespace == "" {
+		err = jit.Invalid("role", fmt.Sprintf(`write role = "ClusterRole/%s", or a scope such as "namespaces/payments"`, ref.Name),
+			"%q lives in a namespace and cannot be granted on the whole cluster", b.Role)
+	}
+	return subject, ref, err
 }
 
 // parsePrincipal reads a principal. The user name of a service account becomes the service account.

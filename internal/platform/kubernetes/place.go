@@ -50,8 +50,9 @@ func (at place) resource() string {
 	return roleBindings
 }
 
-func (at place) list(ctx context.Context) ([]rbacv1.RoleBinding, error) {
-	return at.client.list(ctx, at.resource(), at.namespace, "")
+// list returns the bindings that the label selector selects; empty selects all.
+func (at place) list(ctx context.Context, selector string) ([]rbacv1.RoleBinding, error) {
+	return at.client.list(ctx, at.resource(), at.namespace, selector)
 }
 
 // create writes b, provided that nothing of its name is there, and returns what is there then.
@@ -94,17 +95,20 @@ func (at place) deleteAll(ctx context.Context, selector string) error {
 	return at.request(http.MethodDelete, at.resource(), at.namespace).VersionedParams(selected, at.parameters).Body(options).Do(ctx).Error()
 }
 
-// roleExists reports whether the role is there.
-func (at place) roleExists(ctx context.Context, ref rbacv1.RoleRef) (bool, error) {
-	look := at.request(http.MethodGet, "clusterroles", "")
+// checkRole refuses a role that does not exist. It accepts one that the operator may not read.
+func (at place) checkRole(ctx context.Context, ref rbacv1.RoleRef) error {
+	read := at.request(http.MethodGet, "clusterroles", "")
 	if ref.Kind == role {
-		look = at.request(http.MethodGet, "roles", at.namespace)
+		read = at.request(http.MethodGet, "roles", at.namespace)
 	}
-	err := look.Name(ref.Name).Do(ctx).Error()
-	if apierrors.IsNotFound(err) {
-		return false, nil
+	err := read.Name(ref.Name).Do(ctx).Error()
+	switch {
+	case apierrors.IsNotFound(err):
+		return at.noSuchRole(ref)
+	case err == nil, apierrors.IsForbidden(err):
+		return nil
 	}
-	return err == nil, err
+	return at.explain(ctx, "read "+roleOf(ref), err)
 }
 
 // list reads all pages. When the server has forgotten the version that the pages are

@@ -26,12 +26,12 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	var here, everywhere []rbacv1.RoleBinding
 	var reads errgroup.Group
 	reads.Go(func() (err error) {
-		here, err = at.list(ctx)
+		here, err = at.list(ctx, "")
 		return err
 	})
 	if at.namespace != "" {
 		reads.Go(func() (err error) {
-			everywhere, err = place{client: at.client}.list(ctx)
+			everywhere, err = place{client: at.client}.list(ctx, "")
 			if apierrors.IsForbidden(err) {
 				snap.Unseen = []string{"the operator may not list ClusterRoleBindings, which give access in every namespace"}
 				return nil
