@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// Real requests on a real object, before, inside and after the window, as the principal: AWS-shaped servers decide.
+// The principal reads a real object before, inside and after the window; servers that behave as AWS decide.
 func TestOnAGateway(t *testing.T) {
 	gateway := testenv.VersityGW(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", testenv.GatewayKeyID)
@@ -88,7 +89,7 @@ func TestTerminateSessions(t *testing.T) {
 		apply(t, p, jit.Ensure, a)
 		apply(t, p, jit.Remove, a)
 		if !session(now.Add(-30*time.Second), now.Add(time.Minute)) {
-			t.Errorf("trust %t: a session ended that was not to be", trust)
+			t.Errorf("trust %t: a session that should stay open was ended", trust)
 		}
 		apply(t, p, jit.Ensure, a)
 		a.TerminateSessions = true
@@ -104,7 +105,7 @@ func TestTerminateSessions(t *testing.T) {
 			"later":                         {now.Add(10 * time.Minute), true},
 		} {
 			if got := session(tc.opened, now.Add(20*time.Minute)); got != tc.want {
-				t.Errorf("trust %t: a session that was opened %s goes on: %t, want %t", trust, name, got, tc.want)
+				t.Errorf("trust %t: a session opened %s stays open: %t, want %t", trust, name, got, tc.want)
 			}
 		}
 		now = now.Add(13 * time.Hour)
@@ -112,7 +113,7 @@ func TestTerminateSessions(t *testing.T) {
 			t.Error(errs[0])
 		}
 		if all, _ := s.entities(t); len(all[deployer].Inline) != 1 {
-			t.Errorf("trust %t: what ended the sessions is left: %v", trust, all[deployer].Inline)
+			t.Errorf("trust %t: the policy that ended the sessions is left: %v", trust, all[deployer].Inline)
 		}
 		if after := s.dump(t); after != before {
 			t.Errorf("the account is\n%s\nwas\n%s", after, before)
@@ -120,7 +121,7 @@ func TestTerminateSessions(t *testing.T) {
 	}
 }
 
-// A user who was deleted and made anew is not given the access of the one before; a new grant is.
+// A user who was deleted and made again does not get the old user's access, but can get a new grant.
 func TestAPrincipalMadeAnew(t *testing.T) {
 	s := newSite(t)
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
@@ -130,19 +131,19 @@ func TestAPrincipalMadeAnew(t *testing.T) {
 	err := try(t, p, jit.Ensure, old)[0]
 	if err == nil || !strings.Contains(err.Error(), "principal: "+alice+" was created at") ||
 		!strings.Contains(err.Error(), "renewal") {
-		t.Errorf("%v, want one that says that she is another", err)
+		t.Errorf("%v, want one that says that she is a different user", err)
 	}
 	if s.may(t, alice, "s3:GetObject", bucket+"/key", time.Now()) {
-		t.Error("the access of the one before was given")
+		t.Error("the old user's access was given to the new one")
 	}
 	apply(t, p, jit.Ensure, grantOf(jit.Binding{Principal: alice, Role: reader}, "new"))
 	apply(t, p, jit.Remove, old)
 	if !s.may(t, alice, "s3:GetObject", bucket+"/key", time.Now()) {
-		t.Error("the new grant was not given, or taken with the old one")
+		t.Error("the new grant was not given, or was removed with the old one")
 	}
 }
 
-// A grant to a group reaches its members, and standing access through a group is told.
+// A grant to a group reaches its members, and reads report standing access through a group.
 func TestGroups(t *testing.T) {
 	s := newSite(t)
 	oncall := s.group(t, "oncall")
@@ -165,7 +166,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// Someone of another account is trusted for a while, and told apart from the one of the same name here.
+// A principal of another account is trusted for the window. It is not confused with the local user of the same name.
 func TestAcrossAccounts(t *testing.T) {
 	s := newSite(t)
 	deployer := s.role(t, "deployer", s.arn("root"))
@@ -202,10 +203,12 @@ func TestAcrossAccounts(t *testing.T) {
 	}
 }
 
-// Everything that the platform asks of AWS is in the operator's policy.
+// The operator's policy covers every call that the platform makes, and nothing else.
 func TestTheOperatorsPolicyIsEnough(t *testing.T) {
 	s := newSite(t)
-	policy := strings.ReplaceAll(OperatorPolicy, "123456789012", s.account.ID)
+	text, err := os.ReadFile("operator.json")
+	must(t, err)
+	policy := strings.ReplaceAll(string(text), "123456789012", s.account.ID)
 	name := func(form url.Values) string {
 		for field, kind := range map[string]string{"UserName": "user/", "GroupName": "group/", "RoleName": "role/"} {
 			if form.Get(field) != "" {
@@ -272,7 +275,7 @@ func TestTheOperatorsPolicyIsEnough(t *testing.T) {
 	for _, statement := range d.Statement {
 		for _, action := range statement.Action {
 			if statement.Effect == "Allow" && !asked[strings.TrimPrefix(action, "iam:")] {
-				t.Errorf("%s allows %s, which nothing asks for", statement.Sid, action)
+				t.Errorf("%s allows %s, which the platform never calls", statement.Sid, action)
 			}
 		}
 	}

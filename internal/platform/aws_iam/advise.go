@@ -21,8 +21,8 @@ func (p *Platform) advise(a *account, scope string) func(context.Context, jit.Bi
 		defer a.mu.Unlock()
 		absent := func(attribute string, named arn) {
 			_, entity := a.entities[named.text]
-			_, managed := a.policies[named.text]
-			if named.account == scope && !entity && !managed {
+			_, policy := a.policies[named.text]
+			if named.account == scope && !entity && !policy {
 				all = append(all, jit.Advice{Attribute: attribute,
 					Title: fmt.Sprintf("The %s does not exist", attribute),
 					Text: fmt.Sprintf("There is no %s in the account %s. The apply fails until it exists.",

@@ -1,9 +1,12 @@
 package awsiam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"sync"
 
@@ -20,38 +23,12 @@ import (
 // the grant's it is a copy and is removed. A removal that knows its principal deletes without trusting the read, which
 // may be too old to show the policy.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	c, a, err := p.open(ctx, scope)
-	errs := make([]error, len(changes))
+	c, a, err := p.open(ctx, scope, true)
 	if err != nil {
-		for i := range errs {
-			errs[i] = err
-		}
-		return errs
+		return slices.Repeat([]error{err}, len(changes))
 	}
-	run := &application{platform: p, client: c, account: a, scope: scope, bearers: a.bearers(),
-		trusts: map[string]*trustee{}}
-	run.carryOut(ctx, changes, errs)
-	return errs
-}
-
-// open reads the account after checking that it is the one that scope names.
-func (p *Platform) open(ctx context.Context, scope string) (*client, *account, error) {
-	if err := awsconfig.CheckAccount("scope", scope); err != nil {
-		return nil, nil, err
-	}
-	c, err := p.client(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := c.check(ctx, scope); err != nil {
-		return nil, nil, err
-	}
-	a, err := c.fetch(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	p.overlay(a)
-	return c, a, nil
+	run := &application{platform: p, client: c, account: a, scope: scope, bearers: a.bearers(), edits: map[arn][]edit{}}
+	return run.carryOut(ctx, changes)
 }
 
 // application is one call of Apply.
@@ -64,74 +41,73 @@ type application struct {
 	// bearers are the entities that have an inline policy or a trust statement of a grant, by its name or Sid.
 	bearers map[string][]*entity
 
-	mu     sync.Mutex
-	trusts map[string]*trustee // by the ARN of the role
-}
-
-// trustee is a role whose trust policy is to be written, and the grants that need it.
-type trustee struct {
-	role   arn
-	edits  []edit
-	grants []*grant
+	mu    sync.Mutex
+	edits map[arn][]edit // of trust policies, by role
 }
 
 // grant is one change of one grant.
 type grant struct {
-	marker  jit.Marker
 	change  jit.Change
-	access  access
-	known   bool // whether access is known; a removal need not name it
+	marker  jit.Marker
+	access  access // zero if a removal does not name it
 	outcome error
 }
 
-// carryOut makes the changes and stores their outcomes in errs.
-func (a *application) carryOut(ctx context.Context, changes []jit.Change, errs []error) {
-	skew := a.platform.watch.Skew()
+// known reports whether the grant's access is known.
+func (g *grant) known() bool { return g.access.principal.text != "" }
+
+// carryOut makes the changes and returns their outcomes.
+func (a *application) carryOut(ctx context.Context, changes []jit.Change) []error {
 	grants := make([]*grant, len(changes))
 	lanes := map[string][]*grant{} // by principal; "" for a removal that does not name it
 	for i, c := range changes {
-		g, err := a.grant(c)
-		if err == nil && c.Op == jit.Ensure {
-			err = skew
-		}
-		if errs[i] = err; err == nil {
-			grants[i], lanes[g.access.principal.text] = g, append(lanes[g.access.principal.text], g)
+		g := a.grant(c)
+		if grants[i] = g; g.outcome == nil {
+			lanes[g.access.principal.text] = append(lanes[g.access.principal.text], g)
 		}
 	}
-	var work errgroup.Group
-	work.SetLimit(parallel)
-	for _, lane := range lanes {
-		work.Go(func() error {
-			for _, g := range lane {
-				g.outcome = a.onPrincipal(ctx, g)
-			}
-			return nil
-		})
-	}
-	_ = work.Wait() // the outcome of each is in its grant
-	a.onTrust(ctx)
+	each(maps.Values(lanes), func(lane []*grant) {
+		for _, g := range lane {
+			g.outcome = a.onPrincipal(ctx, g)
+		}
+	})
+	each(maps.Keys(a.edits), func(role arn) { a.editTrust(ctx, role, a.edits[role]) })
+	each(slices.Values(grants), func(g *grant) {
+		if g.change.Op == jit.Remove && g.outcome == nil {
+			g.outcome = a.endSessions(ctx, g)
+		}
+	})
 	a.clean(ctx)
+	errs := make([]error, len(grants))
 	for i, g := range grants {
-		if g != nil {
-			errs[i] = g.outcome
-		}
+		errs[i] = g.outcome
 	}
+	return errs
 }
 
-// grant refuses a change that can never be made.
-func (a *application) grant(c jit.Change) (*grant, error) {
-	g := &grant{marker: c.Access.Marker, change: c}
+// each calls do for all values, a few at a time.
+func each[T any](values iter.Seq[T], do func(T)) {
+	var work errgroup.Group
+	work.SetLimit(parallel)
+	for v := range values {
+		work.Go(func() error { do(v); return nil })
+	}
+	_ = work.Wait()
+}
+
+// grant prepares a change. The outcome of one that can never be made is set.
+func (a *application) grant(c jit.Change) *grant {
 	b := c.Access.Binding
 	b.Scope = a.scope
 	found, err := a.platform.parse(&b)
-	if err != nil && c.Op == jit.Ensure {
-		return nil, err
+	if err != nil {
+		found = access{}
 	}
-	g.access, g.known = found, err == nil
-	if !g.known {
-		g.access = access{}
+	g := &grant{change: c, marker: c.Access.Marker, access: found}
+	if c.Op == jit.Ensure {
+		g.outcome = cmp.Or(err, a.platform.watch.Skew())
 	}
-	return g, nil
+	return g
 }
 
 // onPrincipal makes the changes on principals and queues those of trust policies.
@@ -139,149 +115,102 @@ func (a *application) onPrincipal(ctx context.Context, g *grant) error {
 	if g.change.Op == jit.Remove {
 		return a.remove(ctx, g)
 	}
-	if g.access.trust {
-		if err := a.checkPrincipal(g); err != nil {
-			return err
-		}
-		a.trust(g, g.access.role, encode(trustStatement(g.marker, g.access.principal.text)))
-		return a.discard(ctx, g, "")
-	}
-	if err := a.ensure(ctx, g); err != nil {
+	if err := a.checkPrincipal(g); err != nil {
 		return err
 	}
-	a.trust(g, arn{}, "")
-	return a.discard(ctx, g, g.access.principal.text)
-}
-
-// trust queues the edits that leave the grant's statement in one role's trust policy and in no other.
-func (a *application) trust(g *grant, in arn, statement string) {
-	sid := sidOf(g.marker)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	want := map[string]string{}
-	for _, e := range a.bearers[sid] {
-		want[e.text] = ""
-	}
-	if in.text != "" {
-		want[in.text] = statement
-	}
-	for name, statement := range want {
-		if a.trusts[name] == nil {
-			named, _ := parseARN(name)
-			a.trusts[name] = &trustee{role: named}
-		}
-		t := a.trusts[name]
-		t.edits = append(t.edits, edit{sid, statement})
-		t.grants = append(t.grants, g)
-	}
-}
-
-// onTrust writes the queued trust policies.
-func (a *application) onTrust(ctx context.Context) {
-	var work errgroup.Group
-	work.SetLimit(parallel)
-	for _, t := range a.trusts {
-		work.Go(func() error {
-			err := a.writeTrust(ctx, t)
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			for _, g := range t.grants {
-				g.outcome = errors.Join(g.outcome, err)
-			}
-			return nil
-		})
-	}
-	_ = work.Wait() // the outcome of each is in its grants
-	for _, t := range a.trusts {
-		for _, g := range t.grants {
-			if g.change.Op == jit.Remove && g.outcome == nil {
-				g.outcome = a.endSessions(ctx, g)
-			}
-		}
-	}
-}
-
-// writeTrust writes one trust policy, unless the read shows that nothing is to be done. If AWS refuses it for one of
-// the grants, writeTrust tries them one by one, removals first.
-func (a *application) writeTrust(ctx context.Context, t *trustee) error {
-	was, err := a.client.changeTrust(ctx, t.role, a.scope, t.edits, a.platform.recent)
-	if err != nil && len(t.grants) > 1 && ofOne(err) {
-		for _, removal := range []bool{true, false} {
-			for i, g := range t.grants {
-				if removal != (t.edits[i].statement == "") {
-					continue
-				}
-				err := a.writeTrust(ctx, &trustee{t.role, t.edits[i : i+1], t.grants[i : i+1]})
-				a.mu.Lock()
-				g.outcome = errors.Join(g.outcome, err)
-				a.mu.Unlock()
-			}
-		}
-		return nil
-	}
-	if err != nil {
-		onlyRemoves := !slices.ContainsFunc(t.edits, func(e edit) bool { return e.statement != "" })
-		if onlyRemoves && awsconfig.Code(err) == noSuchEntity {
-			return nil // the role is gone with its trust policy
-		}
+	keep, statement := g.access.principal.text, ""
+	if g.access.trusting.text != "" {
+		keep, statement = "", encode(trustStatement(g.marker, g.access.principal.text))
+	} else if err := a.ensure(ctx, g); err != nil {
 		return err
 	}
-	for _, e := range t.edits {
-		a.platform.note(memo{trustPolicy, t.role.text, e.sid}, ownStatement(was, e.sid), e.statement)
-	}
-	return nil
+	a.queueEdits(g, statement)
+	return a.discard(ctx, g, keep)
 }
 
-// ofOne reports whether a single grant may be why a trust policy was refused.
-func ofOne(err error) bool {
-	code := awsconfig.Code(err)
-	return code == malformed || code == limitExceeded || code == noSuchEntity || errors.Is(err, errNoRoom)
-}
-
-// remove removes the grant from all principals and queues the trust policies.
+// remove removes the grant from all principals and queues the edits of trust policies.
 func (a *application) remove(ctx context.Context, g *grant) error {
-	if g.known && !g.access.trust {
-		principal := g.access.principal
-		if a.account.get(memo{inlinePolicy, principal.text, policyName(g.marker)}) == "" { // the read does not show it
-			found, err := a.client.deleteInline(ctx, principal, policyName(g.marker))
-			if err == nil && !found && a.account.get(memo{managedPolicy, a.managedARN(g), ""}) == "" {
-				err = a.discardUnseen(ctx, g)
-			}
-			if err != nil {
-				return err
-			}
+	if g.known() && g.access.trusting.text == "" {
+		if err := a.discardUnseen(ctx, g); err != nil {
+			return err
 		}
 	}
 	if err := a.discard(ctx, g, ""); err != nil {
 		return err
 	}
-	if g.known && g.access.trust {
-		a.trust(g, g.access.role, "")
-		return nil
-	}
-	a.trust(g, arn{}, "")
-	if a.trusted(g) {
-		return nil // sessions end after the trust policy is written
-	}
-	return a.endSessions(ctx, g)
+	a.queueEdits(g, "")
+	return nil
 }
 
-// trusted reports whether a trust policy is queued for the grant.
-func (a *application) trusted(g *grant) bool {
+// discardUnseen deletes the policies of the grant on its principal that the read does not show.
+func (a *application) discardUnseen(ctx context.Context, g *grant) error {
+	principal, policyARN := g.access.principal, a.managedARN(g)
+	if a.account.get(item{inlinePolicy, principal.text, policyName(g.marker)}) != "" {
+		return nil
+	}
+	found, err := a.client.deleteInline(ctx, principal, policyName(g.marker))
+	if err != nil || found || a.account.get(item{managedPolicy, policyARN, ""}) != "" {
+		return err
+	}
+	if err := a.client.detach(ctx, principal, policyARN); err != nil {
+		return err
+	}
+	return a.client.deletePolicy(ctx, policyARN)
+}
+
+// queueEdits queues the edits that leave the statement in the trust policy of the grant's role, and no statement of the
+// grant in any other.
+func (a *application) queueEdits(g *grant, statement string) {
+	sid, in := sidOf(g.marker), g.access.trusting
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, t := range a.trusts {
-		if slices.Contains(t.grants, g) {
-			return true
+	for _, e := range a.bearers[sid] {
+		if e.text != in.text {
+			a.edits[e.arn] = append(a.edits[e.arn], edit{sid, "", g})
 		}
 	}
-	return false
+	if in.text != "" {
+		a.edits[in] = append(a.edits[in], edit{sid, statement, g})
+	}
+}
+
+// editTrust edits one trust policy, unless the read shows that it is right, and adds an error to the outcomes of the
+// grants. If AWS refuses the policy for one of several grants, editTrust tries them one by one, removals first.
+func (a *application) editTrust(ctx context.Context, role arn, edits []edit) {
+	was, err := a.client.changeTrust(ctx, role, a.scope, edits, a.platform.overlayTrust)
+	switch {
+	case err == nil:
+		for _, e := range edits {
+			a.platform.note(item{trustPolicy, role.text, e.sid}, ownStatement(was, e.sid), e.statement)
+		}
+	case len(edits) > 1 && ofOne(err):
+		slices.SortStableFunc(edits,
+			func(x, y edit) int { return min(len(x.statement), 1) - min(len(y.statement), 1) })
+		for i := range edits {
+			a.editTrust(ctx, role, edits[i:i+1])
+		}
+	case awsconfig.Code(err) == noSuchEntity && !slices.ContainsFunc(edits, edit.adds):
+		// The role is gone with its trust policy.
+	default:
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for _, e := range edits {
+			e.grant.outcome = errors.Join(e.grant.outcome, err)
+		}
+	}
+}
+
+// ofOne reports whether a single grant may be why a trust policy was refused.
+func ofOne(err error) bool {
+	var full noRoom
+	return errors.As(err, &full) ||
+		slices.Contains([]string{malformed, limitExceeded, noSuchEntity}, awsconfig.Code(err))
 }
 
 // checkPrincipal refuses a principal of this account that does not exist, or that was made after the grant began: the
 // grant was not given to that one.
 func (a *application) checkPrincipal(g *grant) error {
-	principal := g.access.principal
+	principal, began := g.access.principal, g.marker.Window.Start
 	if principal.account != a.scope {
 		return nil // IAM does not show other accounts
 	}
@@ -291,10 +220,18 @@ func (a *application) checkPrincipal(g *grant) error {
 			Problem: fmt.Sprintf("there is no %s %s in the account %s", principal.kind, principal.text, a.scope),
 			Hint:    fmt.Sprintf("`aws iam list-%ss` lists them", principal.kind)}
 	}
-	if e.created.After(g.marker.Window.Start.Add(youngest)) && !a.holds(e, g) {
+	if e.created.After(began.Add(youngest)) && !a.holds(e, g) {
 		return &jit.Error{Attribute: "principal",
-			Problem: fmt.Sprintf("%s was created at %s, after the grant began at %s: the grant was given to its predecessor", principal.text, jit.FormatTime(e.created), jit.FormatTime(g.marker.Window.Start)),
-			Hint:    "set renewal to grant to the new one"}
+			Problem: fmt.Sprintf("%s was created at %s, after the grant began at %s: the grant was given to its "+
+				"predecessor", principal.text, jit.FormatTime(e.created), jit.FormatTime(began)),
+			Hint: "set renewal to grant to the new one"}
 	}
 	return nil
+}
+
+// holds reports whether the entity has a policy of the grant, or some role trusts it.
+func (a *application) holds(e *entity, g *grant) bool {
+	return a.account.get(item{inlinePolicy, e.text, policyName(g.marker)}) != "" ||
+		a.account.get(item{attachment, e.text, a.managedARN(g)}) != "" ||
+		len(a.bearers[sidOf(g.marker)]) > 0
 }

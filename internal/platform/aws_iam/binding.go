@@ -1,6 +1,7 @@
 package awsiam
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -40,7 +41,8 @@ type arn struct {
 }
 
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
-var arnForm = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):iam::([0-9]{12}|aws):(user|role|group|policy)/(?:([!-.0-~]+(?:/[!-.0-~]+)*)/)?([\w+=,.@-]{1,128})$`)
+var arnForm = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):iam::([0-9]{12}|aws):(user|role|group|policy)/` +
+	`(?:([!-.0-~]+(?:/[!-.0-~]+)*)/)?([\w+=,.@-]{1,128})$`)
 
 func parseARN(s string) (arn, bool) {
 	m := arnForm.FindStringSubmatch(s)
@@ -61,20 +63,17 @@ type access struct {
 	role arn
 	// resources narrow the copy. Without any it is complete.
 	resources []string
-	// trust: the access is written in the role's trust policy, not on the principal.
-	trust bool
+	// trusting is the role in whose trust policy the access is written; zero if it is written on the principal.
+	trusting arn
 }
 
-// narrowing separates a managed policy from the resources that narrow it.
-const narrowing = jit.On
+// narrowing restricts a managed policy to resources.
+func narrowing(resources []string) jit.Narrowing {
+	return jit.Narrowing{Word: jit.On, Parts: resources}
+}
 
 // roleText writes role and resources in canonical form.
-func roleText(role string, resources []string) string {
-	if len(resources) == 0 {
-		return role
-	}
-	return role + narrowing + strings.Join(resources, " ")
-}
+func roleText(role string, resources []string) string { return role + narrowing(resources).Text() }
 
 // Check accepts the ARN of a user, role or group as principal; as role the ARN of a managed policy, optionally followed
 // by " on " and resource ARNs, or the ARN of a role; and the account's id as scope. AWS itself begins and ends the
@@ -106,51 +105,74 @@ func (p *Platform) parse(b *jit.Binding) (access, error) {
 		return a, err
 	}
 	b.Role = roleText(a.role.text, a.resources)
-	switch {
-	case b.Scope == "" && p.cfg.AccountID == "":
-		return a, jit.Invalid("scope",
-			`write the id of the account as scope = "123456789012", or once on the target as account_id`, "the scope is missing")
-	case b.Scope == "":
-		b.Scope = p.cfg.AccountID
-	default:
-		if err := awsconfig.CheckAccount("scope", b.Scope); err != nil {
-			return a, err
-		}
-		if p.cfg.AccountID != "" && b.Scope != p.cfg.AccountID {
-			return a, jit.Invalid("scope", fmt.Sprintf("leave it out, or grant on a target of the account %s", b.Scope),
-				"the target is the account %s, not %s", p.cfg.AccountID, b.Scope)
-		}
+	if b.Scope, err = p.parseScope(b.Scope); err != nil {
+		return a, err
+	}
+	if a.role.kind == policy {
+		return a, a.checkCopy(b.Scope)
 	}
 	return a, a.route(b.Scope, p.cfg.TrustPolicy)
 }
 
-// route decides where the access is written, and refuses what cannot be written in that account.
-func (a *access) route(scope string, trust bool) error {
-	const one = "all of one grant lies in one partition of AWS"
+// parseScope returns the id of the account, which is the target's if the binding names none.
+func (p *Platform) parseScope(s string) (string, error) {
+	own := p.cfg.AccountID
+	s = cmp.Or(s, own)
+	if s == "" {
+		return "", jit.Invalid("scope", `write the id of the account as scope = "123456789012", or once on the target `+
+			"as account_id", "the scope is missing")
+	}
+	if err := awsconfig.CheckAccount("scope", s); err != nil {
+		return "", err
+	}
+	if own != "" && s != own {
+		return "", jit.Invalid("scope", fmt.Sprintf("leave it out, or grant on a target of the account %s", s),
+			"the target is the account %s, not %s", own, s)
+	}
+	return s, nil
+}
+
+// checkCopy refuses a managed policy that cannot be copied onto the principal.
+func (a *access) checkCopy(scope string) error {
 	switch {
 	case a.principal.partition != a.role.partition:
-		return jit.Invalid("role", one, "%q and the principal %q belong to different partitions", a.role.text,
-			a.principal.text)
-	case a.role.kind == policy && a.principal.account != scope:
+		return a.acrossPartitions()
+	case a.principal.account != scope:
 		return jit.Invalid("principal",
 			"name a principal of that account, or grant with the ARN of a role there as the role",
-			"%q is not in the account %s; a policy's permissions are given in the principal's own account", a.principal.text, scope)
-	case a.role.kind == policy && a.role.account != "aws" && a.role.account != scope:
+			"%q is not in the account %s; a policy's permissions are given in the principal's own account",
+			a.principal.text, scope)
+	case a.role.account != "aws" && a.role.account != scope:
 		return jit.Invalid("role", "name a policy of that account, or one of AWS's own", "%q is not in the account %s",
 			a.role.text, scope)
-	case a.role.kind == policy:
-		return nil
+	}
+	return nil
+}
+
+// route decides where the permission to assume a role is written, and refuses it where it cannot be.
+func (a *access) route(scope string, trust bool) error {
+	switch {
+	case a.principal.partition != a.role.partition:
+		return a.acrossPartitions()
 	case a.principal.account != scope && a.role.account != scope:
-		return jit.Invalid("scope",
-			fmt.Sprintf("write scope = %q for the principal's side, or scope = %q for the role's trust policy, each on a target of that account", a.principal.account, a.role.account),
+		return jit.Invalid("scope", fmt.Sprintf("write scope = %q for the principal's side, or scope = %q for the "+
+			"role's trust policy, each on a target of that account", a.principal.account, a.role.account),
 			"neither %q nor %q is of the account %s", a.principal.text, a.role.text, scope)
 	}
-	a.trust = a.role.account == scope && (trust || a.principal.account != scope)
-	if a.trust && a.principal.kind == group {
+	if a.role.account != scope || a.principal.account == scope && !trust {
+		return nil
+	}
+	if a.principal.kind == group {
 		return jit.Invalid("principal", "name a user or a role", "%q is a group, and a trust policy takes no groups",
 			a.principal.text)
 	}
+	a.trusting = a.role
 	return nil
+}
+
+func (a *access) acrossPartitions() error {
+	return jit.Invalid("role", "all of one grant lies in one partition of AWS",
+		"%q and the principal %q belong to different partitions", a.role.text, a.principal.text)
 }
 
 func parsePrincipal(s string) (arn, error) {
@@ -172,39 +194,46 @@ func parsePrincipal(s string) (arn, error) {
 		return arn{}, jit.Invalid("principal", "grant on a target of the platform aws_identity_center",
 			"%q belongs to IAM Identity Center, which overwrites changes to it", s)
 	case a.kind == role && strings.HasPrefix(a.path, "aws-service-role"):
-		return arn{}, jit.Invalid("principal", hint,
-			"%q belongs to an AWS service and cannot be changed", s)
+		return arn{}, jit.Invalid("principal", hint, "%q belongs to an AWS service and cannot be changed", s)
 	}
 	return a, nil
 }
 
-func parseRole(s string) (arn, []string, error) {
-	const hint = `write for example "arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess on arn:aws:s3:::bucket arn:aws:s3:::bucket/*" or "arn:aws:iam::123456789012:role/deployer"`
+const roleHint = `write for example "arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws:iam::aws:policy/` +
+	`AmazonS3ReadOnlyAccess on arn:aws:s3:::bucket arn:aws:s3:::bucket/*" or "arn:aws:iam::123456789012:role/deployer"`
+
+func parseRole(s string) (named arn, resources []string, err error) {
 	if err := jit.CheckText("role", s); err != nil {
 		return arn{}, nil, err
 	}
-	name, list, narrowed := strings.Cut(s, narrowing)
-	a, ok := parseARN(name)
-	if !ok || a.kind == user || a.kind == group {
-		return arn{}, nil, jit.Invalid("role", hint, "%q is not the ARN of a managed policy or of a role", name)
-	}
-	if !narrowed {
-		return a, nil, nil
-	}
-	if a.kind == role {
+	name, list, narrowed := strings.Cut(s, jit.On)
+	named, ok := parseARN(name)
+	switch {
+	case !ok || named.kind == user || named.kind == group:
+		return arn{}, nil, jit.Invalid("role", roleHint, "%q is not the ARN of a managed policy or of a role", name)
+	case narrowed && named.kind == role:
 		return arn{}, nil, jit.Invalid("role", "leave out what follows the ARN",
 			"%q is a role, which cannot be narrowed; only the copy of a managed policy can", name)
+	case narrowed:
+		resources, err = parseResources(list)
 	}
+	return named, resources, err
+}
+
+// resourceForm is an ARN with a service and a resource.
+var resourceForm = regexp.MustCompile(`^arn:[^:$"\\]*:[^:$"\\]+:[^:$"\\]*:[^:$"\\]*:[^$"\\]+$`)
+
+// parseResources returns the resources in order, without repetition.
+func parseResources(list string) ([]string, error) {
 	resources := strings.Fields(list)
 	for _, r := range resources {
-		if parts := strings.SplitN(r, ":", 6); len(parts) < 6 || parts[0] != "arn" || parts[2] == "" ||
-			parts[5] == "" || strings.ContainsAny(r, `$"\`) {
-			return arn{}, nil, jit.Invalid("role", hint, "%q is not the ARN of a resource", r)
+		if !resourceForm.MatchString(r) {
+			return nil, jit.Invalid("role", roleHint, "%q is not the ARN of a resource", r)
 		}
 	}
 	if len(resources) == 0 {
-		return arn{}, nil, jit.Invalid("role", hint, "no resource follows the word on")
+		return nil, jit.Invalid("role", roleHint, "no resource follows the word on")
 	}
 	slices.Sort(resources)
-	return a, slices.Compact(resources), nil
+	return slices.Compact(resources), nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// An operator that may write policies and not read them writes none.
+// An operator that may write policies but not read them writes none.
 func TestAnOperatorThatMayNotReadWritesNothing(t *testing.T) {
 	for _, unread := range []string{"GetAccountAuthorizationDetails", "GetRole"} {
 		t.Run(unread, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Only what ended sessions is cleared away, not what somebody else gave a name that begins alike.
+// Only our policies that ended sessions are deleted, not those of others whose names begin alike.
 func TestCleaningLeavesPoliciesOfOthers(t *testing.T) {
 	s := newSite(t)
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
@@ -28,8 +28,8 @@ func TestCleaningLeavesPoliciesOfOthers(t *testing.T) {
 	}
 }
 
-// A role of the account that is not there is refused on the principal's side too: whoever made one of that name
-// inside the window would give it away.
+// A missing role of this account is refused on the principal's side too: anyone who made a role of that name inside
+// the window would give it away.
 func TestARoleThatIsNotThereOnThePrincipalsSide(t *testing.T) {
 	s := newSite(t)
 	alice := s.user(t, "alice")
@@ -37,15 +37,15 @@ func TestARoleThatIsNotThereOnThePrincipalsSide(t *testing.T) {
 	err := try(t, p, jit.Ensure, a)[0]
 	if err == nil || !strings.Contains(err.Error(), "role: there is no role "+s.arn("role/none")) ||
 		!strings.Contains(err.Error(), "aws iam list-roles") {
-		t.Errorf("%v, want one that says that there is no such role", err)
+		t.Errorf("%v, want one that says that the role does not exist", err)
 	}
 	if all, _ := s.entities(t); len(all[alice].Inline) != 0 {
 		t.Errorf("something was written: %v", all[alice].Inline)
 	}
 }
 
-// When the target's trust_policy was set while a grant was made and is not any more, the grant moves to the principal's
-// side, and nothing of it stays behind with its old end.
+// If trust_policy was set when a grant was made and is unset now, the grant moves to the principal's side. No statement
+// with the old end stays behind.
 func TestAGrantThatMovesOutOfTheTrustPolicy(t *testing.T) {
 	s := newSite(t)
 	alice, deployer := s.user(t, "alice"), s.role(t, "deployer", s.arn("root"))
@@ -65,8 +65,7 @@ func TestAGrantThatMovesOutOfTheTrustPolicy(t *testing.T) {
 	s.moments(t, shorter, "sts:AssumeRole", deployer)
 }
 
-// A grant for which the trust policy has no room keeps neither the end of another from being carried out nor
-// grants that fit.
+// A grant that does not fit into the trust policy blocks neither the end of another grant nor grants that fit.
 func TestAFullTrustPolicyFailsNobodyElse(t *testing.T) {
 	s := newSite(t)
 	cfg := s.config()
@@ -98,11 +97,11 @@ func TestAFullTrustPolicyFailsNobodyElse(t *testing.T) {
 		t.Errorf("%d of 10 grants were made, want those that fit", granted)
 	}
 	if errs[10] != nil || s.may(t, over.Binding.Principal, "sts:AssumeRole", deployer, time.Now()) {
-		t.Errorf("the grant that was to end did not: %v", errs[10])
+		t.Errorf("the ended grant was not removed: %v", errs[10])
 	}
 }
 
-// A write of a trust policy that was not answered is made again from what is there then, not as it was.
+// A write of a trust policy that got no answer is repeated on the policy of that moment, not as it was first sent.
 func TestARepeatedWriteOfATrustPolicyKeepsWhatOthersWrote(t *testing.T) {
 	for name, refuse := range map[string]func(http.ResponseWriter){
 		"unavailable": answer(503, "ServiceUnavailable"), "throttled": answer(400, "Throttling"),
@@ -134,7 +133,7 @@ func TestARepeatedWriteOfATrustPolicyKeepsWhatOthersWrote(t *testing.T) {
 				grantOf(jit.Binding{Principal: alice, Role: deployer}, "again"))
 			if all, _ := s.entities(t); !strings.Contains(all[deployer].Trust, "888888888888") ||
 				strings.Contains(all[deployer].Trust, "999999999999") {
-				t.Errorf("what the other writer wrote is lost: %s", all[deployer].Trust)
+				t.Errorf("the other writer's statement is lost: %s", all[deployer].Trust)
 			}
 			if !s.may(t, alice, "sts:AssumeRole", deployer, time.Now()) {
 				t.Error("the grant was not made")
@@ -143,7 +142,7 @@ func TestARepeatedWriteOfATrustPolicyKeepsWhatOthersWrote(t *testing.T) {
 	}
 }
 
-// A lock that cannot be removed is told of, and not asked for without a pause.
+// The error names a lock that cannot be removed, and retries have pauses.
 func TestALockThatCannotBeRemoved(t *testing.T) {
 	s := newSite(t)
 	if s.strict == nil {
@@ -176,11 +175,11 @@ func TestALockThatCannotBeRemoved(t *testing.T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := s.calls["DeletePolicy"]; n > 10 {
-		t.Errorf("the lock was removed in vain %d times", n)
+		t.Errorf("%d removals of the lock failed", n)
 	}
 }
 
-// A read of a role that is older than our writes does not bring back what they took out of its trust policy.
+// A read of a role that is older than our writes does not restore statements that they removed.
 func TestAnOldReadOfARoleBringsNothingBack(t *testing.T) {
 	s := newSite(t)
 	cfg := s.config()
@@ -219,7 +218,7 @@ func TestAnOldReadOfARoleBringsNothingBack(t *testing.T) {
 	}
 }
 
-// A read that is older than several of our writes is not taken for the truth either.
+// A read that is older than several of our writes is corrected too.
 func TestAReadThatIsOlderThanTwoWrites(t *testing.T) {
 	s := newSite(t)
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
@@ -246,7 +245,7 @@ func TestAReadThatIsOlderThanTwoWrites(t *testing.T) {
 	}
 }
 
-// A Remove by a process whose read is too old to show the grant's managed policy removes that too.
+// A Remove deletes the grant's managed policy even if its read is too old to show it.
 func TestRemovingAManagedPolicyThatAReadDoesNotShow(t *testing.T) {
 	s := newSite(t)
 	alice, middling := s.user(t, "alice"), s.policy(t, "Middling", large(9))
@@ -272,7 +271,7 @@ func TestRemovingAManagedPolicyThatAReadDoesNotShow(t *testing.T) {
 	}
 }
 
-// A policy of ours that AWS does not know everywhere yet is not blamed on the principal.
+// The error of an attachment does not blame the principal if a part of AWS does not know our new policy yet.
 func TestAPolicyThatCannotBeAttachedYet(t *testing.T) {
 	s := newSite(t)
 	alice, middling := s.user(t, "alice"), s.policy(t, "Middling", large(9))
@@ -293,24 +292,24 @@ func TestAPolicyThatCannotBeAttachedYet(t *testing.T) {
 	s.moments(t, a, "s3:GetObject", bucket+"/key")
 }
 
-// Patterns with many wildcards are compared in a time that nobody notices.
+// Comparing patterns with many wildcards is fast.
 func TestPatternsWithManyWildcards(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		pattern, text := strings.Repeat("*a", 30)+"b", strings.Repeat("a", 200)
 		if covers(pattern, text) || overlap(pattern, text) || overlap(text+"*c", pattern) {
-			t.Error("what does not match is said to")
+			t.Error("a match is reported where there is none")
 		}
 	}()
 	select {
 	case <-done:
 	case <-time.After(10 * time.Second):
-		t.Fatal("comparing takes for ever")
+		t.Fatal("comparing takes too long")
 	}
 }
 
-// A trust policy that could never be written is not taken for one that was.
+// A trust policy that could never be written is reported as an error.
 func TestATrustPolicyThatIsNeverWritten(t *testing.T) {
 	s := newSite(t)
 	cfg := s.config()
@@ -326,6 +325,6 @@ func TestATrustPolicyThatIsNeverWritten(t *testing.T) {
 	})
 	if err := try(t, p, jit.Remove, a)[0]; err == nil ||
 		!strings.Contains(err.Error(), "write the trust policy of "+deployer) {
-		t.Errorf("%v, want one that says that it could not be written", err)
+		t.Errorf("%v, want one that says that the policy could not be written", err)
 	}
 }

@@ -19,8 +19,8 @@ const (
 	objects = bucket + "/*"
 )
 
-// TestConformance runs the suite on each way in which access is written; whether access is given is decided from
-// what the server stores.
+// TestConformance runs the suite on each way to write access. The policies that the server stores decide whether access
+// is given.
 func TestConformance(t *testing.T) {
 	s3 := `{"Version":"2012-10-17","Statement":[{"Sid":"Do","Effect":"Allow","Action":%q,"Resource":"*"}]}`
 	t.Run("permissions", func(t *testing.T) {
@@ -133,8 +133,7 @@ func (s *site) target(t *testing.T, cfg Config) *platformtest.Target {
 	return target
 }
 
-// raised answers for the account's limits, which are raised so far that the suite's grants, more than AWS would
-// ever take on one entity, have room.
+// raised answers with limits so high that all grants of the suite fit; AWS never allows as many on one entity.
 func (s *site) raised(w http.ResponseWriter, _ *http.Request, action string, _ url.Values) bool {
 	if action != "GetAccountSummary" {
 		return false
@@ -199,11 +198,11 @@ func (s *site) find(t *testing.T, m jit.Marker) (on, document string) {
 			return name, k.Trust
 		}
 	}
-	t.Fatalf("nothing of %s is there", m)
+	t.Fatalf("the account has no policy of %s", m)
 	return "", ""
 }
 
-// tampers alters what the platform wrote, past it.
+// tampers alters the platform's policies behind its back.
 func (s *site) tampers(target *platformtest.Target) platformtest.Tamper {
 	trust := func(document string) bool { return strings.Contains(document, `"Principal"`) }
 	write := func(t *testing.T, on string, m jit.Marker, document string) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -85,23 +86,24 @@ func encode(v any) string {
 
 // String writes the policy. Its statements stay as they are.
 func (d document) String() string {
-	whole := map[string]any{}
-	for key, value := range d.rest {
-		whole[key] = value
-	}
-	whole["Statement"] = d.statements
+	whole := maps.Clone(d.rest)
+	whole["Statement"] = json.RawMessage(encode(d.statements))
 	return encode(whole)
 }
 
-// decoded returns the statements as maps.
-func (d document) decoded() ([]statement, error) {
+// parseStatements reads a policy and decodes its statements.
+func parseStatements(text string) (document, []statement, error) {
+	d, err := parseDocument(text)
+	if err != nil {
+		return d, nil, err
+	}
 	all := make([]statement, len(d.statements))
 	for i, raw := range d.statements {
 		if err := decode(raw, &all[i]); err != nil {
-			return nil, fmt.Errorf("read a statement of a policy: %w", err)
+			return d, nil, fmt.Errorf("read a statement of a policy: %w", err)
 		}
 	}
-	return all, nil
+	return d, all, nil
 }
 
 // size counts characters as the quotas do, without white space:
@@ -119,31 +121,21 @@ func size(document string) int {
 // timed copies a policy. Each statement, Deny ones too, gets the dates of the window besides its own conditions.
 // Statements that allow are narrowed to the resources, if there are any. The marker statement comes first.
 func timed(source string, role string, resources []string, w jit.Window) (string, error) {
-	d, err := parseDocument(source)
-	if err != nil {
-		return "", err
-	}
-	statements, err := d.decoded()
+	d, statements, err := parseStatements(source)
 	if err != nil {
 		return "", err
 	}
 	var copied []statement
 	allows := false
 	for _, s := range statements {
-		delete(s, "Sid") // it means nothing here and takes room
-		if s["Effect"] == "Allow" && len(resources) > 0 {
-			if err := narrow(s, resources); err != nil {
-				return "", err
-			}
-			if s["Resource"] == nil {
-				continue
-			}
-		}
-		if err := between(s, w); err != nil {
+		gives, err := confine(s, resources, w)
+		if err != nil {
 			return "", err
 		}
-		allows = allows || s["Effect"] == "Allow"
-		copied = append(copied, s)
+		allows = allows || gives
+		if gives || s["Effect"] != "Allow" {
+			copied = append(copied, s)
+		}
 	}
 	if !allows {
 		return "", jit.Invalid("role", "name resources that the policy allows something on",
@@ -154,6 +146,22 @@ func timed(source string, role string, resources []string, w jit.Window) (string
 		whole["Version"] = version
 	}
 	return encode(whole), nil
+}
+
+// confine gives a statement the dates of the window, and narrows one that allows to the resources, if there are any. It
+// reports whether the statement still allows something.
+func confine(s statement, resources []string, w jit.Window) (gives bool, err error) {
+	delete(s, "Sid") // it means nothing here and takes room
+	gives = s["Effect"] == "Allow"
+	if gives && len(resources) > 0 {
+		if err := narrow(s, resources); err != nil {
+			return false, err
+		}
+		if s["Resource"] == nil {
+			return false, nil
+		}
+	}
+	return gives, between(s, w)
 }
 
 // between adds the dates of the window to the conditions of a statement. All operators of a statement must hold, and
@@ -173,8 +181,9 @@ func between(s statement, w jit.Window) error {
 	for operator, t := range map[string]time.Time{notBefore: w.Start, before: w.End} {
 		if !set(conditions, operator, t) && !set(conditions, operator+ifExists, t) {
 			return &jit.Error{Attribute: "role",
-				Problem: fmt.Sprintf("a statement of the policy has conditions on %s with both %s and %s%s; so the dates of a grant do not fit", currentTime, operator, operator, ifExists),
-				Hint:    "name a policy that uses one of them"}
+				Problem: fmt.Sprintf("a statement of the policy has conditions on %s with both %s and %s%s; "+
+					"so the dates of a grant do not fit", currentTime, operator, operator, ifExists),
+				Hint: "name a policy that uses one of them"}
 		}
 	}
 	return nil
@@ -246,11 +255,7 @@ type writing struct {
 // read interprets a policy that has the name of a grant.
 func read(text string) writing {
 	var found writing
-	d, err := parseDocument(text)
-	var statements []statement
-	if err == nil {
-		statements, err = d.decoded()
-	}
+	_, statements, err := parseStatements(text)
 	if err != nil {
 		found.damage = append(found.damage, "its document cannot be read")
 		return found
@@ -267,7 +272,7 @@ func read(text string) writing {
 	if marker["Sid"] != sidPrefix+digest(others) {
 		found.damage = append(found.damage, "its statements were changed")
 	}
-	found.start, found.end = startOf(others, found.window.Start), endOf(others, found.window.End)
+	found.start, found.end = enforced(others, notBefore, found.window.Start), enforced(others, before, found.window.End)
 	return found
 }
 
@@ -282,13 +287,14 @@ func readAssumption(text string, statements []statement) writing {
 	at := slices.IndexFunc(statements, func(s statement) bool { return s["Action"] == assumeRole })
 	if at < 0 {
 		found.damage = append(found.damage, "its marker statement is gone")
-		found.end = endOf(statements, time.Time{})
+		found.end = enforced(statements, before, time.Time{})
 		return found
 	}
 	s := statements[at]
 	found.role, _ = s["Resource"].(string)
 	found.window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
-	found.start, found.end = startOf(statements, found.window.Start), endOf(statements, found.window.End)
+	found.start = enforced(statements, notBefore, found.window.Start)
+	found.end = enforced(statements, before, found.window.End)
 	if !sameStatement(text, assumption(found.role, found.window)) {
 		found.damage = append(found.damage, "its statements were changed")
 	}
@@ -305,44 +311,32 @@ func counted(s statement, operator string, want time.Time) time.Time {
 	return plain
 }
 
-// startOf is the earliest time at which a statement allows something; zero if one has no beginning.
-func startOf(statements []statement, want time.Time) time.Time {
-	var earliest time.Time
+// enforced is the earliest beginning or the latest end of what the statements allow; zero if one of them has none.
+func enforced(statements []statement, operator string, want time.Time) time.Time {
+	var found time.Time
 	for _, s := range statements {
 		if s["Effect"] == "Deny" {
 			continue
 		}
-		start := counted(s, notBefore, want)
-		if start.IsZero() {
+		t := counted(s, operator, want)
+		if t.IsZero() {
 			return time.Time{}
 		}
-		if earliest.IsZero() || start.Before(earliest) {
-			earliest = start
-		}
+		found = wider(operator, found, t)
 	}
-	return earliest
+	return found
 }
 
-// endOf is the latest time at which a statement allows something; zero if one has no end.
-func endOf(statements []statement, want time.Time) time.Time {
-	var latest time.Time
-	for _, s := range statements {
-		if s["Effect"] == "Deny" {
-			continue
-		}
-		end := counted(s, before, want)
-		if end.IsZero() {
-			return time.Time{}
-		}
-		if end.After(latest) {
-			latest = end
-		}
+// wider returns the bound that permits more: the later end or the earlier beginning. A zero found is none.
+func wider(operator string, found, t time.Time) time.Time {
+	if found.IsZero() || t.After(found) == strings.HasPrefix(operator, before) {
+		return t
 	}
-	return latest
+	return found
 }
 
-// bound is the time that an operator compares with. Several values are alternatives, so the latest is the end and the
-// earliest the beginning. It is zero if there is none or one of them cannot be read.
+// bound is the time that an operator compares with. Several values are alternatives, so the widest counts. It is zero
+// if there is none or one of them cannot be read.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-logic-multiple-context-keys-or-values.html
 func bound(s statement, operator string) time.Time {
 	var found time.Time
@@ -362,9 +356,7 @@ func bound(s statement, operator string) time.Time {
 			if err != nil {
 				return time.Time{} // AWS accepts other forms, such as seconds since 1970; they count as unknown
 			}
-			if found.IsZero() || t.After(found) == strings.HasPrefix(operator, before) {
-				found = t.UTC()
-			}
+			found = wider(operator, found, t.UTC())
 		}
 	}
 	return found

@@ -31,11 +31,11 @@ var sources = map[string]string{
 	"two dates at once":  `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2026-11-23T17:00:00Z"},"DateGreaterThan":{"aws:CurrentTime":"2026-11-23T16:30:00Z"}}}]}`,
 }
 
-// standingDocument is what the principal may do anyway.
+// standingDocument is the principal's standing access.
 const standingDocument = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:PutObject","iam:GetUser"],"Resource":"*"}]}`
 
-// Inside of its window a copy decides every request as its source does, and outside as if it were not there: no
-// statement, and no Deny either, acts before the start or from the end on.
+// Inside its window a copy decides every request as its source does. Outside it has no effect: no statement, not even a
+// Deny, acts before the start or from the end on.
 func TestACopyDecidesAsItsSourceInsideOfTheWindowOnly(t *testing.T) {
 	for name, source := range sources {
 		copied, err := timed(source, "arn:aws:iam::aws:policy/P", nil, window)
@@ -70,7 +70,7 @@ func TestACopyDecidesAsItsSourceInsideOfTheWindowOnly(t *testing.T) {
 	}
 }
 
-// What was written is read back exactly.
+// A policy of ours reads back exactly.
 func TestReadBack(t *testing.T) {
 	for name, source := range sources {
 		for _, resources := range [][]string{nil, {"arn:aws:s3:::a", "arn:aws:s3:::a/*"}} {
@@ -93,7 +93,7 @@ func TestReadBack(t *testing.T) {
 	}
 }
 
-// Every alteration of a policy of ours shows.
+// Every alteration of a policy of ours is detected.
 func TestReadShowsWhatWasAltered(t *testing.T) {
 	copied, err := timed(sources["a deny"], "arn:aws:iam::aws:policy/P", nil, window)
 	if err != nil {
@@ -127,8 +127,8 @@ func TestReadShowsWhatWasAltered(t *testing.T) {
 	}
 }
 
-// Values of one condition key are alternatives: the latest ends the access, the earliest begins it, and where one cannot be read
-// nothing is said of either.
+// Values of one condition key are alternatives: the latest ends the access and the earliest begins it. If one cannot be
+// read, both are unknown.
 func TestAlternativesEndWithTheLatest(t *testing.T) {
 	const soon, late = `"2026-11-23T18:00:00Z"`, `"2026-11-23T19:00:00Z"`
 	first, last := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC), time.Date(2026, 11, 23, 19, 0, 0, 0, time.UTC)
@@ -173,7 +173,7 @@ func TestAlternativesEndWithTheLatest(t *testing.T) {
 	}
 }
 
-// A policy whose conditions have no room for the dates is refused, not given without them.
+// A policy whose conditions leave no room for the dates is refused.
 func TestNoRoomForTheDates(t *testing.T) {
 	_, err := timed(`{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2026-11-23T17:00:00Z"},"DateLessThanIfExists":{"aws:CurrentTime":"2026-11-23T17:00:00Z"}}}}`, "arn:aws:iam::aws:policy/P", nil, window)
 	var told *jit.Error
@@ -227,7 +227,7 @@ func TestNarrow(t *testing.T) {
 	}
 }
 
-// A narrowed copy gives nothing that its source does not, and nothing outside of the resources.
+// A narrowed copy gives nothing beyond its source and nothing outside the resources.
 func FuzzNarrow(f *testing.F) {
 	for _, seed := range [][3]string{{"*", "arn:aws:s3:::b/*", "arn:aws:s3:::b/k"},
 		{"arn:aws:s3:::b*", "arn:aws:s3:::?/k", "arn:aws:s3:::b/k"}, {"a*b?c", "a**c", "aXbYc"}} {
@@ -271,12 +271,12 @@ func TestNames(t *testing.T) {
 	for _, name := range []string{"", "jit-", "jit-is-a-colleague", "jit-12345678-1234-8234-8234-123456789012",
 		"jit-12345678-1234-8234-8234-123456789012-", "jit-12345678-1234-8234-8234-123456789012-UPPER"} {
 		if m, ok := markerOf(name); ok {
-			t.Errorf("%q is taken for ours: %+v", name, m)
+			t.Errorf("%q counts as ours: %+v", name, m)
 		}
 	}
 	for _, sid := range []string{"", "Jit", "JitNobody", "Theirs", fmt.Sprintf("Jit%032dX", 0)} {
 		if m, ok := markerOfSid(sid); ok {
-			t.Errorf("%q is taken for ours: %+v", sid, m)
+			t.Errorf("%q counts as ours: %+v", sid, m)
 		}
 	}
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// put and drop write an inline policy past the platform.
+// put and drop change an inline policy behind the platform's back.
 func (s *site) put(t *testing.T, on, name, document string) {
 	t.Helper()
 	a, ok := parseARN(on)
 	if !ok {
-		t.Fatalf("%q is no ARN", on)
+		t.Fatalf("%q is not an ARN", on)
 	}
 	var err error
 	switch a.kind {
@@ -85,7 +85,7 @@ func grantOf(b jit.Binding, why string) jit.Access {
 		Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
 }
 
-// apply makes one change that has to succeed.
+// apply makes one change that must succeed.
 func apply(t *testing.T, p *Platform, op jit.Op, accesses ...jit.Access) {
 	t.Helper()
 	for i, err := range try(t, p, op, accesses...) {

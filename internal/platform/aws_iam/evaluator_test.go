@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// The evaluator decides a request from documents alone, as
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html has it: a Deny that
-// holds wins, else one Allow that holds is needed. It shares nothing with the package; what it does not
-// know fails the test.
+// The evaluator decides a request from documents alone: a matching Deny wins, else one matching Allow is needed. It
+// shares no code with the package, and an element that it does not know fails the test.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 
-// request is what somebody wants to do, and the context of it.
+// request is an action on a resource, with its context.
 type request struct {
 	action, resource string
 	context          map[string]string // keys in lower case
@@ -31,7 +30,7 @@ type rule struct {
 	Condition                                map[string]map[string]list
 }
 
-// list is written as one text or several.
+// list is one text or a list of texts in JSON.
 type list []string
 
 func (l *list) UnmarshalJSON(text []byte) error {
@@ -97,7 +96,7 @@ func (s rule) speaksOf(r request) bool {
 	return action && resource
 }
 
-// holds reports whether all conditions do: all operators, all keys, one of the values.
+// holds reports whether all conditions hold: all operators, all keys, one of the values.
 func (s rule) holds(t *testing.T, r request) bool {
 	t.Helper()
 	for operator, keys := range s.Condition {
@@ -165,8 +164,9 @@ func wildcard(pattern, s string) bool {
 	return regexp.MustCompile("^" + quoted + "$").MatchString(s)
 }
 
-// trusts reports whether a trust policy lets the principal assume its role, and whether it leaves that to the
-// principal's own account, which https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html describes.
+// trusts reports whether a trust policy lets the principal assume its role, and whether it leaves the decision to the
+// principal's own account.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
 func trusts(t *testing.T, trust, principal string, when time.Time) (itself, account bool) {
 	t.Helper()
 	r := at("sts:AssumeRole", "", when)
@@ -190,7 +190,7 @@ func trusts(t *testing.T, trust, principal string, when time.Time) (itself, acco
 	return itself, account
 }
 
-// The evaluator has to tell apart what the suite relies on.
+// The evaluator decides the cases that the suite relies on.
 func TestEvaluator(t *testing.T) {
 	now := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
 	inside := `"Condition":{"DateGreaterThanEquals":{"aws:CurrentTime":"2026-11-23T18:00:00Z"},"DateLessThan":{"aws:CurrentTime":"2026-11-23T19:00:00Z"}}`

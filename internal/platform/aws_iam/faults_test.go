@@ -16,7 +16,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// stormy answers each distinct request with the faults first, and then lets it through.
+// stormy answers each distinct request with the faults first and then lets it through.
 func (s *site) stormy(only func(action string) bool, faults ...func(http.ResponseWriter)) {
 	var mu sync.Mutex
 	met := map[string]int{}
@@ -43,7 +43,7 @@ func answer(status int, code string, header ...string) func(http.ResponseWriter)
 	}
 }
 
-// Whatever AWS answers for a while, the change is made once it lets it be made.
+// Temporary faults of every kind only delay a change.
 func TestStorms(t *testing.T) {
 	for name, storm := range map[string]struct {
 		only   func(string) bool
@@ -95,7 +95,7 @@ func TestStorms(t *testing.T) {
 	}
 }
 
-// An answer that is lost after the write took effect changes nothing about the outcome, at whichever write.
+// A lost answer to any write does not change the outcome.
 func TestLostAnswers(t *testing.T) {
 	for _, form := range []string{"inline", "managed", "trust"} {
 		t.Run(form, func(t *testing.T) {
@@ -142,13 +142,13 @@ func TestLostAnswers(t *testing.T) {
 				t.Errorf("policies are left: %v", policies)
 			}
 			if len(lost) < 2 {
-				t.Errorf("answers were lost of %v only", lost)
+				t.Errorf("only answers of %v were lost", lost)
 			}
 		})
 	}
 }
 
-// Half of the batch is refused by AWS and the other half is granted.
+// AWS refuses half of a batch, and the other half is granted.
 func TestHalfTheBatchIsInvalid(t *testing.T) {
 	for _, trust := range []bool{false, true} {
 		s := newSite(t)
@@ -193,8 +193,8 @@ func TestHalfTheBatchIsInvalid(t *testing.T) {
 	}
 }
 
-// IAM is eventually consistent: a read that is older than a write of this process neither makes a grant
-// missing nor brings it back, and a Remove does not rely on one.
+// IAM is eventually consistent. A read that is older than a write of this process neither hides a grant nor restores
+// it, and a Remove does not rely on such a read.
 func TestReadsThatLagBehind(t *testing.T) {
 	s := newSite(t)
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
@@ -234,7 +234,7 @@ func TestReadsThatLagBehind(t *testing.T) {
 	longer.Marker.Window.End = a.Marker.Window.End.Add(time.Hour)
 	now = now.Add(settling)
 	if n := read(); n != 0 {
-		t.Errorf("a minute after the write it still covers what is read: %d grants", n)
+		t.Errorf("a minute after the write it still overrides the read: %d grants", n)
 	}
 	now = time.Now()
 	s.intercept(nil)
@@ -258,7 +258,7 @@ func TestReadsThatLagBehind(t *testing.T) {
 	apply(t, s.open(t, s.config(), time.Now), jit.Remove, a)
 	s.intercept(nil)
 	if s.may(t, alice, "s3:GetObject", bucket+"/key", time.Now()) {
-		t.Error("a Remove relied on a read that was too old, and access is left")
+		t.Error("a Remove relied on an old read, and access is left")
 	}
 	// What somebody else did meanwhile is shown, not covered.
 	apply(t, p, jit.Ensure, a)
@@ -270,7 +270,7 @@ func TestReadsThatLagBehind(t *testing.T) {
 	}
 }
 
-// raw is the answer to the bulk read as the server gives it now.
+// raw returns the server's current answer to the bulk read.
 func (s *site) raw(t *testing.T) []byte {
 	t.Helper()
 	var body []byte
@@ -287,7 +287,7 @@ func (s *site) raw(t *testing.T) []byte {
 	return body
 }
 
-// Someone else who keeps writing to a trust policy loses nothing, and neither do we.
+// Two writers that keep writing to one trust policy lose nothing.
 func TestForeignWritersOfATrustPolicy(t *testing.T) {
 	s := newSite(t)
 	cfg := s.config()
@@ -318,7 +318,7 @@ func TestForeignWritersOfATrustPolicy(t *testing.T) {
 	}
 }
 
-// A lock whose holder died holds nobody up for long, and one that is held is waited for.
+// Writers wait for a held lock, and remove one whose holder died.
 func TestLockOfATrustPolicy(t *testing.T) {
 	s := newSite(t)
 	cfg := s.config()

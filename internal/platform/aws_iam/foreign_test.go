@@ -22,7 +22,7 @@ func standingOf(t *testing.T, p *Platform, account, principal string) []jit.Stan
 	return found
 }
 
-// A policy or a statement that is named like a grant's hides nothing that AWS does not end soon.
+// A foreign policy or statement that is named like a grant's does not hide access that AWS will not end soon.
 func TestAMarkerHidesNothing(t *testing.T) {
 	const id = "3f2b8c1e-0000-8000-8000-000000000000"
 	const all = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`
@@ -47,7 +47,7 @@ func TestAMarkerHidesNothing(t *testing.T) {
 			s.attach(t, oscar, s.managed(t, "/jit/", "jit-"+id+"-zzz", tt.document))
 			for _, who := range []string{mallory, oscar} {
 				if !s.may(t, who, "s3:GetObject", bucket+"/key", time.Now()) {
-					t.Fatalf("%s has no access, so nothing is hidden", who)
+					t.Fatalf("%s has no access, so the test hides nothing", who)
 				}
 				found := standingOf(t, p, s.account.ID, who)
 				if tt.hides != (len(found) == 0) || len(found) > 0 &&
@@ -59,7 +59,7 @@ func TestAMarkerHidesNothing(t *testing.T) {
 	}
 }
 
-// A Sid like a grant's hides nobody who is trusted for ever, however that is written.
+// A Sid like a grant's never hides a principal that is trusted for ever, however the statement is written.
 func TestASidHidesNobody(t *testing.T) {
 	const sid = "Jit3f2b8c1e000080008000000000000000zzz"
 	s := newSite(t)
@@ -90,13 +90,13 @@ func TestASidHidesNobody(t *testing.T) {
 				told = told || found.Role == role && found.Claims() == strings.Contains(tt.statement, sid)
 			}
 			if !told {
-				t.Errorf("that %s may assume %s is not told", tt.want, role)
+				t.Errorf("the read does not report that %s may assume %s", tt.want, role)
 			}
 		})
 	}
 }
 
-// Permission to do everything, or to assume roles that are not named, is told, and stands for what it includes.
+// Reads report permission to do everything, or to assume roles by pattern, with the access that it covers.
 func TestWidePermissionsAreTold(t *testing.T) {
 	s := newSite(t)
 	p := s.open(t, s.config(), time.Now)
@@ -140,7 +140,7 @@ func TestWidePermissionsAreTold(t *testing.T) {
 	}
 }
 
-// What the account does not have is told; of other accounts and of the policies of AWS nothing is known.
+// Advice names principals and roles that the account lacks. It knows neither other accounts nor policies of AWS.
 func TestWhatDoesNotExistIsTold(t *testing.T) {
 	s := newSite(t)
 	alice, reader, deployer := s.user(t, "alice"), s.policy(t, "Reader", readerDocument),

@@ -17,7 +17,7 @@ func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, e
 		return g, err
 	}
 	g.Principal, g.Role = namesOf(a.principal), namesOf(a.role)
-	g.Narrowing = jit.Narrowing{Word: narrowing, Parts: a.resources}
+	g.Narrowing = narrowing(a.resources)
 	if a.role.kind == role && a.role.account != b.Scope {
 		g.Scope.Covers = []string{a.role.account} // where the role leads
 	}

@@ -16,7 +16,7 @@ import (
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 var operators = regexp.MustCompile(`^(Date(LessThan|GreaterThan)(Equals)?|String(Not)?(Equals|Like)|Bool|Arn(Like|Equals))(IfExists)?$`)
 
-// checkDocument refuses what is no policy, or no trust policy.
+// checkDocument refuses an invalid policy or trust policy.
 func checkDocument(document string, trust bool) *iamError {
 	refuse := func(why string) *iamError {
 		return &iamError{http.StatusBadRequest, "MalformedPolicyDocument", why + ": " + document}
@@ -73,7 +73,7 @@ func checkDocument(document string, trust bool) *iamError {
 	return nil
 }
 
-// managed answers what is asked about managed policies.
+// managed answers requests about managed policies.
 func (s *iamServer) managed(action string, form url.Values) (string, *iamError) {
 	name := form.Get("PolicyArn")
 	if action == "CreatePolicy" {
@@ -179,7 +179,7 @@ func (v iamVersion) facts(document bool) string {
 	return all
 }
 
-// details is one page of the bulk read. The marker is what the page before ended with.
+// details is one page of the bulk read. The marker is the last key of the previous page.
 func (s *iamServer) details(form url.Values) (string, *iamError) {
 	wanted := map[string]bool{}
 	for i := 1; form.Get(fmt.Sprintf("Filter.member.%d", i)) != ""; i++ {
@@ -215,7 +215,7 @@ func page(lists map[string]string, end string) string {
 	return all + end
 }
 
-// detail is all of one entity or policy, and the name of the list that it belongs to.
+// detail describes one entity or policy and names the list that it belongs to.
 func (s *iamServer) detail(key string) (list, member string) {
 	if p := s.policies[key]; p != nil {
 		versions := ""

@@ -19,9 +19,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// iamServer plays the part of IAM that the platform uses, at least as strict as the real one: names, documents, quotas
-// and conflicts are checked as https://docs.aws.amazon.com/IAM/latest/APIReference/API_Operations.html has them, and
-// the bulk read comes in small pages.
+// iamServer is the part of IAM that the platform uses, at least as strict as the real one. It checks names, documents,
+// quotas and conflicts, and serves the bulk read in small pages.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_Operations.html
 type iamServer struct {
 	mu       sync.Mutex
 	account  string
@@ -49,7 +49,7 @@ type iamVersion struct {
 	isDefault    bool
 }
 
-// iamError is an answer with an error.
+// iamError is an error in an answer.
 type iamError struct {
 	status        int
 	code, message string

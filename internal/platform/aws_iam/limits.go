@@ -24,13 +24,16 @@ type limit struct {
 	usual int
 }
 
-// inlineQuota is for all inline policies of an entity together.
-var inlineQuota = map[entityKind]limit{user: {"UserPolicySizeQuota", 2048}, group: {"GroupPolicySizeQuota", 5120},
-	role: {"RolePolicySizeQuota", 10240}}
+// inlineQuota limits the characters of all inline policies of an entity together.
+var inlineQuota = map[entityKind]limit{
+	user: {"UserPolicySizeQuota", 2048}, group: {"GroupPolicySizeQuota", 5120}, role: {"RolePolicySizeQuota", 10240},
+}
 
-// attachedQuota is for the managed policies attached to an entity.
-var attachedQuota = map[entityKind]limit{user: {"AttachedPoliciesPerUserQuota", 10},
-	group: {"AttachedPoliciesPerGroupQuota", 10}, role: {"AttachedPoliciesPerRoleQuota", 10}}
+// attachedQuota limits the managed policies attached to an entity.
+var attachedQuota = map[entityKind]limit{
+	user: {"AttachedPoliciesPerUserQuota", 10}, group: {"AttachedPoliciesPerGroupQuota", 10},
+	role: {"AttachedPoliciesPerRoleQuota", 10},
+}
 
 // The longest pauses before a write that met another of our writers is tried again.
 const (
@@ -47,6 +50,11 @@ const (
 
 // otherWriter are the codes of a write that met another write to the same entity.
 var otherWriter = []string{"ConcurrentModification", "EntityTemporarilyUnmodifiable"}
+
+// noRoom is the error of a policy that does not fit; it says why, with numbers if they are known.
+type noRoom string
+
+func (n noRoom) Error() string { return string(n) }
 
 // quota returns the limit for n: the usual one, or, if n exceeds it, the one that the account reports. It asks the
 // account once.
@@ -72,7 +80,7 @@ const tight = 600
 // room describes a principal with little room left. It is empty if there is enough.
 func (e *entity) room() string {
 	if inlineQuota[e.kind].usual == 0 {
-		return "" // not something that access can be granted to
+		return "" // access cannot be granted to it
 	}
 	used, attached := 0, len(e.attached)
 	for _, document := range e.inline {
@@ -82,7 +90,8 @@ func (e *entity) room() string {
 	if quota-used >= tight {
 		return ""
 	}
-	text := fmt.Sprintf("%d of the %d characters of its inline policies are used: what does not fit becomes a managed policy, of which it has %d", used, quota, attached)
+	text := fmt.Sprintf("%d of the %d characters of its inline policies are used: what does not fit becomes a managed "+
+		"policy, of which it has %d", used, quota, attached)
 	if attached >= most {
 		text += fmt.Sprintf(", and %d are allowed unless that was raised: the grant may be refused", most)
 	}

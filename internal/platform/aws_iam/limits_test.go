@@ -27,7 +27,7 @@ func large(n int) string {
 	return `{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`
 }
 
-// A user whose inline policies leave no room gets a managed policy of ours, which is gone at the end.
+// A user whose inline policies leave no room gets a managed policy of ours, which the removal deletes.
 func TestAUserAtTheInlineLimit(t *testing.T) {
 	s := newSite(t)
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
@@ -39,7 +39,7 @@ func TestAUserAtTheInlineLimit(t *testing.T) {
 	if len(planned.Notes) != 1 || planned.Notes[0].Principal != alice ||
 		!strings.Contains(planned.Notes[0].Text, " of the 2048 characters") ||
 		!strings.Contains(planned.Notes[0].Text, "of which it has 0") {
-		t.Errorf("before the grant it is told %+v", planned.Notes)
+		t.Errorf("the notes before the grant are %+v", planned.Notes)
 	}
 	a := grantOf(jit.Binding{Principal: alice, Role: reader}, "full")
 	apply(t, p, jit.Ensure, a)
@@ -74,7 +74,7 @@ func TestAUserAtTheInlineLimit(t *testing.T) {
 	}
 }
 
-// moments asks whether the principal may in each part of the window.
+// moments checks the principal's access in each part of the window.
 func (s *site) moments(t *testing.T, a jit.Access, action, resource string) {
 	t.Helper()
 	w := a.Marker.Window
@@ -86,7 +86,7 @@ func (s *site) moments(t *testing.T, a jit.Access, action, resource string) {
 	}
 }
 
-// What fits nowhere is refused with the numbers, and nothing is left half done.
+// A copy that fits nowhere is refused with the numbers, and no partial change remains.
 func TestWhatFitsNowhereIsRefusedWithTheNumbers(t *testing.T) {
 	s := newSite(t)
 	alice, crowded := s.user(t, "alice"), s.user(t, "crowded")
@@ -122,7 +122,8 @@ func TestWhatFitsNowhereIsRefusedWithTheNumbers(t *testing.T) {
 	}
 }
 
-// Another writer may take the room between the read and the write: AWS refuses then, and the grant becomes a managed policy.
+// Another writer may take the room between the read and the write. AWS then refuses the inline policy, and the grant
+// becomes a managed policy.
 func TestTheServersLimitCounts(t *testing.T) {
 	s := newSite(t)
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
@@ -141,7 +142,7 @@ func TestTheServersLimitCounts(t *testing.T) {
 	}
 }
 
-// A trust policy that would grow over its limit is refused with the numbers; the grants before stay.
+// A trust policy that would exceed its limit is refused with the numbers; earlier grants stay.
 func TestATrustPolicyAtItsLimit(t *testing.T) {
 	s := newSite(t)
 	cfg := s.config()
@@ -167,7 +168,7 @@ func TestATrustPolicyAtItsLimit(t *testing.T) {
 	}
 }
 
-// A thousand grants are read with the pages of one bulk read, and nothing else.
+// Reading a thousand grants takes only the pages of one bulk read.
 func TestAThousandGrantsAreTheirPages(t *testing.T) {
 	s := newSite(t)
 	const pages, perPage = 4, 250
@@ -218,7 +219,7 @@ func TestAThousandGrantsAreTheirPages(t *testing.T) {
 	t.Logf("%d grants in %d requests, %s", len(found.Ours), pages, time.Since(began))
 }
 
-// Ours in the account's own policies, and AWS's, are copied in the version that is the default one.
+// Managed policies of the account and of AWS are copied in their default version.
 func TestTheDefaultVersionIsCopied(t *testing.T) {
 	s := newSite(t)
 	alice, versioned := s.user(t, "alice"),
@@ -248,14 +249,14 @@ func TestTheDefaultVersionIsCopied(t *testing.T) {
 		}
 	}
 	if fetched != 2 {
-		t.Errorf("the policy of AWS was asked for %d times, want its version and its document once", fetched)
+		t.Errorf("%d calls for the policy of AWS, want its version and its document once", fetched)
 	}
 }
 
 // theirManaged is a managed policy of AWS, which moto does not have.
 const theirManaged = "arn:aws:iam::aws:policy/AmazonSQSReadOnlyAccess"
 
-// serveManaged answers about it; its default version is the seventh.
+// serveManaged answers requests about theirManaged, whose default version is the seventh.
 func serveManaged(w http.ResponseWriter, action string, form url.Values) bool {
 	if form.Get("PolicyArn") != theirManaged {
 		return false

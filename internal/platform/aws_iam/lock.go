@@ -24,86 +24,107 @@ const (
 	// patientTime limits the removal of a lock while the caller waits.
 	patientTime = 30 * time.Second
 	// lockPolicy is the document of a lock. It is attached to nobody and gives nothing.
-	lockPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"` + markerAction + `","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"1970-01-01T00:00:00Z"}}}]}`
+	lockPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"` + markerAction +
+		`","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"1970-01-01T00:00:00Z"}}}]}`
 )
 
-// lock excludes our other writers from a role's trust policy until unlock is called. The lock is an unattached managed
-// policy, because IAM makes only one policy of a name. Its description identifies the holder.
+// trustLock excludes our other writers from a role's trust policy. It is an unattached managed policy, because IAM
+// makes only one policy of a name. Its description identifies the holder.
+type trustLock struct {
+	client *client
+	role   arn
+	name   string // of the policy
+	arn    string // of the policy
+	token  string // the description of ours
+}
+
+// lock locks the trust policy of a role until unlock is called.
 func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(), err error) {
-	policyName := "jit-lock-" + name.name
-	policyARN := "arn:" + name.partition + ":iam::" + scope + ":policy/" + folder + "/" + policyName
-	token := "held while jit changes the trust policy of the role; " + rand.Text()
-	remove := func() error {
-		patience := patientTime
-		if ctx.Err() != nil {
-			patience = unlockTime
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		_, err := c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &policyARN})
-		if awsconfig.Code(err) == noSuchEntity {
-			return nil
-		}
-		return err
-	}
-	unlock = func() { _ = remove() } // if this fails, the next writer removes the lock once it is old
-	for attempt := 1; ; attempt++ {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		err := c.makeLock(ctx, policyName, token)
+	l := &trustLock{client: c, role: name, name: "jit-lock-" + name.name,
+		token: "held while jit changes the trust policy of the role; " + rand.Text()}
+	l.arn = "arn:" + name.partition + ":iam::" + scope + ":policy/" + folder + "/" + l.name
+	for attempt := 0; ; attempt++ {
+		held, err := l.acquire(ctx)
 		switch {
-		case err == nil && ctx.Err() == nil:
-			return unlock, nil
-		case err == nil:
-			unlock()
-			return nil, ctx.Err()
+		case err != nil:
+			return nil, err
+		case held:
+			return func() { _ = l.release(ctx) }, nil // if this fails, the next writer removes the lock once it is old
 		}
-		if code := awsconfig.Code(err); code != "" && code != entityExists {
-			return nil, awsconfig.Explain(ctx, "lock the trust policy of "+name.text, err)
-		}
-		holder, since := c.holder(ctx, policyARN)
-		switch {
-		case holder == token && ctx.Err() == nil:
-			return unlock, nil // the answer was lost
-		case holder == token:
-			unlock()
-		case !since.IsZero() && time.Since(since) > lockTime:
-			// The holder died.
-			if err := remove(); err != nil {
-				return nil, &jit.Error{Problem: fmt.Sprintf("the lock %s, made at %s by a process that is gone, cannot be removed: %s", policyARN, jit.FormatTime(since), awsconfig.Message(err)),
-					Hint: "delete that policy; it gives no access", Err: err}
-			}
-			continue
-		}
-		if awsconfig.Code(err) == "" {
-			return nil, awsconfig.Explain(ctx, "lock the trust policy of "+name.text, err)
-		}
-		if err := backoff.Wait(ctx, attempt-1, shortestPause, longestPause); err != nil {
-			return nil, fmt.Errorf("wait for the lock %s: %w", policyARN, err)
+		if err := backoff.Wait(ctx, attempt, shortestPause, longestPause); err != nil {
+			return nil, fmt.Errorf("wait for the lock %s: %w", l.arn, err)
 		}
 	}
 }
 
-// makeLock waits a little longer for the answer than the caller waits for the lock, because an abandoned request may
+// acquire tries to make the lock. Without the lock and without an error, it is worth trying again.
+func (l *trustLock) acquire(ctx context.Context) (held bool, err error) {
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	failed := l.create(ctx)
+	code := awsconfig.Code(failed)
+	holder, since := l.token, time.Time{}
+	if failed != nil {
+		if code != "" && code != entityExists {
+			return false, awsconfig.Explain(ctx, "lock the trust policy of "+l.role.text, failed)
+		}
+		holder, since = l.holder(ctx) // it is ours if only the answer was lost
+	}
+	switch {
+	case holder == l.token && ctx.Err() != nil:
+		_ = l.release(ctx)
+		return false, ctx.Err()
+	case holder == l.token:
+		return true, nil
+	case !since.IsZero() && time.Since(since) > lockTime: // the holder died
+		return false, l.removeStale(ctx, since)
+	case code == "":
+		return false, awsconfig.Explain(ctx, "lock the trust policy of "+l.role.text, failed)
+	}
+	return false, nil
+}
+
+// create waits a little longer for the answer than the caller waits for the lock, because an abandoned request may
 // still make one.
-func (c *client) makeLock(ctx context.Context, policyName, token string) error {
+func (l *trustLock) create(ctx context.Context) error {
 	asking, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(unlockTime, stop) })()
-	_, err := c.CreatePolicy(asking, &iam.CreatePolicyInput{
-		PolicyName: &policyName, Path: aws.String("/" + folder + "/"), PolicyDocument: aws.String(lockPolicy), Description: &token,
-	})
+	_, err := l.client.CreatePolicy(asking, &iam.CreatePolicyInput{PolicyName: &l.name,
+		Path: aws.String("/" + folder + "/"), PolicyDocument: aws.String(lockPolicy), Description: &l.token})
 	return err
 }
 
 // holder returns who holds the lock, and since when; zero values if unknown.
-func (c *client) holder(ctx context.Context, policyARN string) (token string, since time.Time) {
+func (l *trustLock) holder(ctx context.Context) (token string, since time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTime)
 	defer cancel()
-	held, err := c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &policyARN})
+	held, err := l.client.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &l.arn})
 	if err != nil {
 		return "", time.Time{}
 	}
 	return aws.ToString(held.Policy.Description), aws.ToTime(held.Policy.CreateDate)
+}
+
+// release removes the lock, also after the caller has given up. Absent is success.
+func (l *trustLock) release(ctx context.Context) error {
+	patience := patientTime
+	if ctx.Err() != nil {
+		patience = unlockTime
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	_, err := l.client.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &l.arn})
+	return unlessAbsent(err)
+}
+
+// removeStale removes a lock whose holder died.
+func (l *trustLock) removeStale(ctx context.Context, since time.Time) error {
+	if err := l.release(ctx); err != nil {
+		return &jit.Error{Problem: fmt.Sprintf("the lock %s, made at %s by a process that is gone, cannot be "+
+			"removed: %s", l.arn, jit.FormatTime(since), awsconfig.Message(err)),
+			Hint: "delete that policy; it gives no access", Err: err}
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,17 +29,8 @@ const fresh = 5 * time.Minute
 // source returns the document of a managed policy's default version. The account's own were read with the account;
 // those of AWS take two calls and are kept for a while.
 func (a *application) source(ctx context.Context, named arn) (string, error) {
-	gone := func(err error) error {
-		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no managed policy %s", named.text),
-			Hint: "`aws iam list-policies` lists them", Err: err}
-	}
-	if named.account != "aws" {
-		a.account.mu.Lock()
-		found := a.account.policies[named.text]
-		a.account.mu.Unlock()
-		if found != nil {
-			return found.document, nil
-		}
+	if document := a.account.get(item{managedPolicy, named.text, ""}); document != "" {
+		return document, nil
 	}
 	c := a.client
 	c.mu.Lock()
@@ -46,104 +38,128 @@ func (a *application) source(ctx context.Context, named arn) (string, error) {
 	if s, ok := c.sources[named.text]; ok && a.platform.now().Sub(s.at).Abs() < fresh {
 		return s.document, nil
 	}
-	found, err := c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &named.text})
+	document, err := c.defaultVersion(ctx, named.text)
 	if awsconfig.Code(err) == noSuchEntity {
-		return "", gone(err)
-	}
-	if err != nil {
-		return "", awsconfig.Explain(ctx, "look up the policy "+named.text, err)
-	}
-	version, err := c.GetPolicyVersion(ctx,
-		&iam.GetPolicyVersionInput{PolicyArn: &named.text, VersionId: found.Policy.DefaultVersionId})
-	if awsconfig.Code(err) == noSuchEntity {
-		return "", gone(err)
+		return "", &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no managed policy %s", named.text),
+			Hint: "`aws iam list-policies` lists them", Err: err}
 	}
 	if err != nil {
 		return "", awsconfig.Explain(ctx, "fetch the policy "+named.text, err)
 	}
-	s := source{unescape(version.PolicyVersion.Document), a.platform.now()}
-	c.sources[named.text] = s
-	return s.document, nil
+	c.sources[named.text] = source{document, a.platform.now()}
+	return document, nil
 }
 
-// ensureManaged gives the grant's managed policy the document and attaches it to the entity.
-func (a *application) ensureManaged(ctx context.Context, g *grant, e *entity, document string) error {
-	policyARN, name := a.managedARN(g), policyName(g.marker)
+// defaultVersion fetches the document of a managed policy's default version.
+func (c *client) defaultVersion(ctx context.Context, policyARN string) (string, error) {
+	found, err := c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &policyARN})
+	if err != nil {
+		return "", err
+	}
+	version, err := c.GetPolicyVersion(ctx,
+		&iam.GetPolicyVersionInput{PolicyArn: &policyARN, VersionId: found.Policy.DefaultVersionId})
+	if err != nil {
+		return "", err
+	}
+	return unescape(version.PolicyVersion.Document), nil
+}
+
+// managedARN names the managed policy of a grant.
+func (a *application) managedARN(g *grant) string {
+	partition := g.access.principal.partition
+	if partition == "" {
+		for _, e := range a.account.entities {
+			partition = e.partition
+			break
+		}
+	}
+	return "arn:" + partition + ":iam::" + a.scope + ":policy/" + folder + "/" + policyName(g.marker)
+}
+
+// instead makes a managed policy because an inline one does not fit; why explains that with numbers.
+func (a *application) instead(ctx context.Context, g *grant, e *entity, document string, why noRoom) error {
+	refuse := func(more string) error {
+		return &jit.Error{Attribute: "role",
+			Problem: fmt.Sprintf("the copy of %s does not fit on %s: %s; %s", g.access.role.text, e.text, why, more),
+			Hint: "end other grants of the principal, grant a smaller policy, or grant permission to assume a role " +
+				"that has the policy"}
+	}
+	if size(document) > managedQuota {
+		return refuse(fmt.Sprintf("a managed policy has at most %d characters", managedQuota))
+	}
 	a.account.mu.Lock()
-	there := a.account.policies[policyARN]
+	attached := len(e.attached)
 	a.account.mu.Unlock()
-	if there == nil {
-		_, err := a.client.CreatePolicy(ctx, &iam.CreatePolicyInput{
+	quota, err := a.client.quota(ctx, attachedQuota[e.kind], attached+1)
+	if err != nil {
+		return err
+	}
+	if attached >= quota {
+		return refuse(fmt.Sprintf("%d managed policies are attached to it, and the limit is %d", attached, quota))
+	}
+	err = a.ensureManaged(ctx, g, e, document)
+	if awsconfig.Code(err) == limitExceeded {
+		return errors.Join(refuse("AWS makes no managed policy either: "+awsconfig.Message(err)),
+			a.discardManaged(ctx, g, ""))
+	}
+	return err
+}
+
+// ensureManaged gives the grant's managed policy the document and attaches it to the entity, in place of an inline one.
+func (a *application) ensureManaged(ctx context.Context, g *grant, e *entity, document string) error {
+	policyARN := a.managedARN(g)
+	if err := a.writeManaged(ctx, g, policyARN, document); err != nil {
+		return err
+	}
+	attached := item{attachment, e.text, policyARN}
+	if a.account.get(attached) == "" {
+		if err := a.client.attachNew(ctx, e.arn, policyARN); err != nil {
+			return err
+		}
+		a.wrote(attached, "", policyARN)
+	}
+	return a.discardInline(ctx, e, policyName(g.marker))
+}
+
+// writeManaged makes a managed policy, or gives it the document.
+func (a *application) writeManaged(ctx context.Context, g *grant, policyARN, document string) error {
+	policy, name := item{managedPolicy, policyARN, ""}, policyName(g.marker)
+	was := a.account.get(policy)
+	if was == document {
+		return nil
+	}
+	var err error
+	if was == "" {
+		_, err = a.client.CreatePolicy(ctx, &iam.CreatePolicyInput{
 			PolicyName: &name, Path: aws.String("/" + folder + "/"), PolicyDocument: &document,
 			Description: aws.String("temporary access " + string(g.marker.ID) + " of " + g.marker.Owner),
 		})
-		switch awsconfig.Code(err) {
-		case entityExists:
-			there = &managed{arn: arn{text: policyARN, name: name}} // an attempt whose answer was lost made it
-		default:
-			if err != nil {
-				return explainWrite(ctx, g.access.principal, "make the policy "+policyARN, err)
-			}
-			a.wrote(memo{managedPolicy, policyARN, ""}, "", document)
-		}
 	}
-	if there != nil && there.document != document {
-		if err := a.newVersion(ctx, there, document); err != nil {
-			return explainWrite(ctx, g.access.principal, "write the policy "+policyARN, err)
-		}
-		a.wrote(memo{managedPolicy, policyARN, ""}, there.document, document)
+	if was != "" || awsconfig.Code(err) == entityExists { // an attempt whose answer was lost made it
+		err = a.client.newVersion(ctx, policyARN, document)
 	}
-	m := memo{attachment, e.text, policyARN}
-	if a.account.get(m) != "" {
-		return nil
+	if err != nil {
+		return explainWrite(ctx, g.access.principal, "write the policy "+policyARN, err)
 	}
-	for try := 0; ; try++ {
-		err := a.client.attach(ctx, e.arn, policyARN)
-		if err == nil {
-			break
-		}
-		if try == attachTries || !unknownYet(err, policyARN) {
-			return err
-		}
-		if err := backoff.Wait(ctx, try, shortestPause, longestPause); err != nil {
-			return fmt.Errorf("wait to attach the policy %s: %w", policyARN, err)
-		}
-	}
-	a.wrote(m, "", policyARN)
+	a.wrote(policy, was, document)
 	return nil
-}
-
-// attachTries is how often to attach a new policy that parts of AWS do not know yet.
-const attachTries = 6
-
-// unknownYet reports whether AWS does not know the policy.
-func unknownYet(err error, policyARN string) bool {
-	return awsconfig.Code(err) == noSuchEntity && strings.Contains(awsconfig.Message(err), policyARN)
 }
 
 // newVersion makes the document the default version. A policy has at most five versions, so it deletes the others
 // first.
-func (a *application) newVersion(ctx context.Context, m *managed, document string) error {
-	versions, err := a.client.versions(ctx, m.text)
+func (c *client) newVersion(ctx context.Context, policyARN, document string) error {
+	there, err := c.ListPolicyVersions(ctx, &iam.ListPolicyVersionsInput{PolicyArn: &policyARN})
 	if err != nil {
 		return err
 	}
-	if len(versions) >= versionsQuota {
-		if err := a.client.deleteVersions(ctx, m.text, versions); err != nil {
+	if len(there.Versions) >= versionsQuota {
+		if err := c.deleteVersions(ctx, policyARN, there.Versions); err != nil {
 			return err
 		}
 	}
-	_, err = a.client.CreatePolicyVersion(ctx,
-		&iam.CreatePolicyVersionInput{PolicyArn: &m.text, PolicyDocument: &document, SetAsDefault: true})
+	_, err = c.CreatePolicyVersion(ctx,
+		&iam.CreatePolicyVersionInput{PolicyArn: &policyARN, PolicyDocument: &document, SetAsDefault: true})
 	return err
-}
-
-func (c *client) versions(ctx context.Context, policyARN string) ([]types.PolicyVersion, error) {
-	out, err := c.ListPolicyVersions(ctx, &iam.ListPolicyVersionsInput{PolicyArn: &policyARN})
-	if err != nil {
-		return nil, err
-	}
-	return out.Versions, nil
 }
 
 // deleteVersions deletes all versions but the default one.
@@ -152,8 +168,9 @@ func (c *client) deleteVersions(ctx context.Context, policyARN string, versions 
 		if v.IsDefaultVersion {
 			continue
 		}
-		if _, err := c.DeletePolicyVersion(ctx, &iam.DeletePolicyVersionInput{PolicyArn: &policyARN,
-			VersionId: v.VersionId}); err != nil && awsconfig.Code(err) != noSuchEntity {
+		_, err := c.DeletePolicyVersion(ctx,
+			&iam.DeletePolicyVersionInput{PolicyArn: &policyARN, VersionId: v.VersionId})
+		if unlessAbsent(err) != nil {
 			return err
 		}
 	}
@@ -162,56 +179,60 @@ func (c *client) deleteVersions(ctx context.Context, policyARN string, versions 
 
 // discardManaged detaches the grant's managed policy from all entities but one, and deletes it if no entity is left.
 func (a *application) discardManaged(ctx context.Context, g *grant, but string) error {
-	policyARN := a.managedARN(g)
-	a.account.mu.Lock()
-	there := a.account.policies[policyARN]
-	a.account.mu.Unlock()
-	if there == nil {
+	policy := item{managedPolicy, a.managedARN(g), ""}
+	was := a.account.get(policy)
+	if was == "" {
 		return nil
 	}
-	a.account.mu.Lock()
-	holders := a.account.holders(policyARN)
-	a.account.mu.Unlock()
-	for _, e := range holders {
-		if e.text == but {
-			continue
-		}
-		if err := a.client.detach(ctx, e.arn, policyARN); err != nil {
+	holders := a.account.holders(policy.on)
+	others := slices.DeleteFunc(slices.Clone(holders), func(e *entity) bool { return e.text == but })
+	for _, e := range others {
+		if err := a.client.detach(ctx, e.arn, policy.on); err != nil {
 			return err
 		}
-		a.wrote(memo{attachment, e.text, policyARN}, policyARN, "")
+		a.wrote(item{attachment, e.text, policy.on}, policy.on, "")
 	}
-	if but != "" && slices.ContainsFunc(holders, func(e *entity) bool { return e.text == but }) {
+	if len(others) < len(holders) {
 		return nil
 	}
-	if err := a.client.deletePolicy(ctx, policyARN); err != nil {
+	if err := a.client.deletePolicy(ctx, policy.on); err != nil {
 		return err
 	}
-	a.wrote(memo{managedPolicy, policyARN, ""}, there.document, "")
+	a.wrote(policy, was, "")
 	return nil
-}
-
-// discardUnseen deletes a managed policy of the grant that no read has shown.
-func (a *application) discardUnseen(ctx context.Context, g *grant) error {
-	if err := a.client.detach(ctx, g.access.principal, a.managedARN(g)); err != nil {
-		return err
-	}
-	return a.client.deletePolicy(ctx, a.managedARN(g))
 }
 
 // deletePolicy deletes a managed policy with its versions. Absent is success.
 func (c *client) deletePolicy(ctx context.Context, policyARN string) error {
-	versions, err := c.versions(ctx, policyARN)
+	there, err := c.ListPolicyVersions(ctx, &iam.ListPolicyVersionsInput{PolicyArn: &policyARN})
 	if err == nil {
-		err = c.deleteVersions(ctx, policyARN, versions)
+		err = c.deleteVersions(ctx, policyARN, there.Versions)
 	}
 	if err == nil {
 		_, err = c.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &policyARN})
 	}
-	if awsconfig.Code(err) == noSuchEntity {
-		return nil
+	return awsconfig.Explain(ctx, "delete the policy "+policyARN, unlessAbsent(err))
+}
+
+// attachTries is how often to attach a new policy that parts of AWS do not know yet.
+const attachTries = 6
+
+// attachNew attaches a managed policy that may just have been made.
+func (c *client) attachNew(ctx context.Context, to arn, policyARN string) error {
+	for try := 0; ; try++ {
+		err := c.attach(ctx, to, policyARN)
+		if try == attachTries || !unknownYet(err, policyARN) {
+			return err
+		}
+		if err := backoff.Wait(ctx, try, shortestPause, longestPause); err != nil {
+			return fmt.Errorf("wait to attach the policy %s: %w", policyARN, err)
+		}
 	}
-	return awsconfig.Explain(ctx, "delete the policy "+policyARN, err)
+}
+
+// unknownYet reports whether AWS does not know the policy.
+func unknownYet(err error, policyARN string) bool {
+	return awsconfig.Code(err) == noSuchEntity && strings.Contains(awsconfig.Message(err), policyARN)
 }
 
 func (c *client) attach(ctx context.Context, to arn, policyARN string) error {
@@ -242,8 +263,5 @@ func (c *client) detach(ctx context.Context, from arn, policyARN string) error {
 	default:
 		_, err = c.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: &from.name, PolicyArn: &policyARN})
 	}
-	if awsconfig.Code(err) == noSuchEntity {
-		return nil
-	}
-	return awsconfig.Explain(ctx, "detach the policy "+policyARN+" from "+from.text, err)
+	return awsconfig.Explain(ctx, "detach the policy "+policyARN+" from "+from.text, unlessAbsent(err))
 }

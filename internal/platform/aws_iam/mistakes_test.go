@@ -15,7 +15,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// What a user does wrong is said in words, with what to write instead, and nothing is half done.
+// Errors name the mistake and what to write instead, and no partial change remains.
 func TestMistakes(t *testing.T) {
 	s := newSite(t)
 	alice, reader := s.user(t, "alice"), s.policy(t, "Reader", readerDocument)
@@ -97,13 +97,13 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("the account is\n%s\nwas\n%s", after, before)
 			}
 			if all, _ := s.entities(t); len(all[alice].Inline) != 0 {
-				t.Errorf("something is half done: %v", all[alice].Inline)
+				t.Errorf("a partial change remains: %v", all[alice].Inline)
 			}
 		})
 	}
 }
 
-// A profile of a shared file, and a role assumed with it, are used as they are configured.
+// A profile of a shared file, and a role assumed with it, are used as configured.
 func TestProfileAndAssumedRole(t *testing.T) {
 	s := newSite(t)
 	file := filepath.Join(t.TempDir(), "credentials")

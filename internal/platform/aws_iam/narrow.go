@@ -3,6 +3,7 @@ package awsiam
 import (
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -11,54 +12,56 @@ import (
 // no Resource. Patterns that overlap in part cannot be intersected and are refused, so the copy gives exactly what was
 // asked for.
 func narrow(s statement, to []string) error {
+	intersect := within
 	if _, ok := s["NotResource"]; ok {
-		return narrowNot(s, to)
+		intersect = outside
 	}
+	kept, err := intersect(s, to)
+	if err != nil {
+		return err
+	}
+	delete(s, "NotResource")
+	delete(s, "Resource")
+	if len(kept) > 0 {
+		slices.Sort(kept)
+		s["Resource"] = slices.Compact(kept)
+	}
+	return nil
+}
+
+// within returns the parts of the resources that Resource names.
+func within(s statement, to []string) ([]string, error) {
 	var kept []string
 	for _, has := range texts(s["Resource"]) {
+		open := variable.ReplaceAllString(has, "*")
 		for _, wanted := range to {
-			switch open := variable.ReplaceAllString(has, "*"); {
+			switch {
 			case open == has && covers(has, wanted):
 				kept = append(kept, wanted)
 			case covers(wanted, open):
 				kept = append(kept, has)
 			case overlap(open, wanted):
-				return partial(has, wanted)
+				return nil, partial(has, wanted)
 			}
 		}
 	}
-	put(s, kept)
-	return nil
+	return kept, nil
 }
 
-// narrowNot narrows a statement with NotResource.
-func narrowNot(s statement, to []string) error {
-	var kept []string
-	for _, wanted := range to {
-		whole := true
-		for _, not := range texts(s["NotResource"]) {
-			switch open := variable.ReplaceAllString(not, "*"); {
-			case open == not && covers(not, wanted):
-				whole = false
-			case overlap(open, wanted):
-				return partial(not, wanted)
+// outside returns the resources that NotResource does not name.
+func outside(s statement, to []string) ([]string, error) {
+	kept := slices.Clone(to)
+	for _, not := range texts(s["NotResource"]) {
+		open := variable.ReplaceAllString(not, "*")
+		for _, wanted := range to {
+			if open == not && covers(not, wanted) {
+				kept = slices.DeleteFunc(kept, func(k string) bool { return k == wanted })
+			} else if overlap(open, wanted) {
+				return nil, partial(not, wanted)
 			}
 		}
-		if whole {
-			kept = append(kept, wanted)
-		}
 	}
-	delete(s, "NotResource")
-	put(s, kept)
-	return nil
-}
-
-func put(s statement, resources []string) {
-	delete(s, "Resource")
-	if len(resources) > 0 {
-		slices.Sort(resources)
-		s["Resource"] = slices.Compact(resources)
-	}
+	return kept, nil
 }
 
 func partial(has, wanted string) error {
@@ -72,53 +75,44 @@ var variable = regexp.MustCompile(`\$\{[^}]*\}`)
 // covers reports whether pattern a matches every text that pattern b matches; * and ? are wildcards in both. It may
 // miss a pair but never invents one.
 func covers(a, b string) bool {
-	return inPairs(func(i, j int, from func(i, j int) bool) bool {
+	return match(a, b, func(a, b string, rest func(a, b string) bool) bool {
 		switch {
-		case i == len(a):
-			return j == len(b)
-		case a[i] == '*':
-			return from(i+1, j) || j < len(b) && from(i, j+1)
-		case j == len(b), b[j] == '*':
+		case a == "":
+			return b == ""
+		case a[0] == '*':
+			return rest(a[1:], b) || b != "" && rest(a, b[1:])
+		case b == "" || b[0] == '*':
 			return false
-		case a[i] == '?', a[i] == b[j] && b[j] != '?':
-			return from(i+1, j+1)
 		}
-		return false
+		return (a[0] == '?' || a[0] == b[0]) && rest(a[1:], b[1:])
 	})
 }
 
 // overlap reports whether some text is matched by both patterns.
 func overlap(a, b string) bool {
-	return inPairs(func(i, j int, from func(i, j int) bool) bool {
+	return match(a, b, func(a, b string, rest func(a, b string) bool) bool {
 		switch {
-		case i == len(a) && j == len(b):
-			return true
-		case i < len(a) && a[i] == '*':
-			return from(i+1, j) || j < len(b) && from(i, j+1)
-		case j < len(b) && b[j] == '*':
-			return from(i, j+1) || i < len(a) && from(i+1, j)
-		case i == len(a) || j == len(b):
-			return false
-		case a[i] == '?', b[j] == '?', a[i] == b[j]:
-			return from(i+1, j+1)
+		case a == "" || b == "":
+			return strings.Trim(a+b, "*") == ""
+		case a[0] == '*' || b[0] == '*':
+			return rest(a[1:], b) || rest(a, b[1:])
 		}
-		return false
+		return (a[0] == '?' || b[0] == '?' || a[0] == b[0]) && rest(a[1:], b[1:])
 	})
 }
 
-// inPairs computes step for the beginnings of two patterns. step calls from for what follows; no pair of positions is
-// computed twice.
-func inPairs(step func(i, j int, from func(i, j int) bool) bool) bool {
+// match computes step for two patterns. step calls rest for what remains of them; no pair is computed twice.
+func match(a, b string, step func(a, b string, rest func(a, b string) bool) bool) bool {
 	known := map[[2]int]bool{}
-	var from func(i, j int) bool
-	from = func(i, j int) bool {
-		at := [2]int{i, j}
+	var rest func(a, b string) bool
+	rest = func(a, b string) bool {
+		at := [2]int{len(a), len(b)}
 		is, ok := known[at]
 		if !ok {
-			is = step(i, j, from)
+			is = step(a, b, rest)
 			known[at] = is
 		}
 		return is
 	}
-	return from(0, 0)
+	return rest(a, b)
 }

@@ -88,8 +88,8 @@ func TestAnotherPathIsAnotherThing(t *testing.T) {
 	}
 }
 
-// With the whole ARN a role in a path is granted; what stands in its trust policy is removed even by a grant
-// that names another path.
+// A role in a path is granted with its whole ARN. Its trust statement is removed even by a grant that names another
+// path.
 func TestARoleInAPath(t *testing.T) {
 	s := newSite(t)
 	_, _, admin := s.inPath(t, "/prod/", "Admin")

@@ -42,13 +42,9 @@ type Config struct {
 
 // Platform is one AWS account. It is safe for concurrent use.
 type Platform struct {
-	// OnCall, if set before use, is called before each API request, including retries, with the name of the operation.
-	// Several goroutines may call it at a time.
-	OnCall func(operation string)
-
 	cfg      Config
 	now      func() time.Time
-	watch    *awsconfig.Watch
+	watch    awsconfig.Watch
 	settling time.Duration
 	written  memory
 
@@ -68,13 +64,8 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 			return nil, err
 		}
 	}
-	p := &Platform{cfg: cfg, now: s.Now, settling: settling}
-	p.watch = &awsconfig.Watch{Now: s.Now, OnCall: func(operation string) {
-		if p.OnCall != nil {
-			p.OnCall(operation)
-		}
-	}}
-	return p, nil
+	return &Platform{cfg: cfg, now: s.Now, watch: awsconfig.Watch{Now: s.Now}, settling: settling,
+		written: memory{writes: map[item]write{}}}, nil
 }
 
 // Kind returns "aws_iam".
@@ -147,15 +138,33 @@ func (c *client) identify(ctx context.Context) (awsconfig.Caller, error) {
 
 // check refuses a scope other than the account of the credentials.
 func (c *client) check(ctx context.Context, scope string) error {
-	if err := awsconfig.CheckAccount("scope", scope); err != nil {
-		return err
-	}
 	caller, err := c.identify(ctx)
-	if err != nil {
-		return err
-	}
-	if caller.Account != scope {
+	if err == nil && caller.Account != scope {
 		return awsconfig.WrongAccount(scope, caller)
 	}
-	return nil
+	return err
+}
+
+// open reads the account that scope names. Before writes, it first asks whose the credentials are; a read that returns
+// entities of the account needs no such call.
+func (p *Platform) open(ctx context.Context, scope string, writes bool) (*client, *account, error) {
+	if err := awsconfig.CheckAccount("scope", scope); err != nil {
+		return nil, nil, err
+	}
+	c, err := p.client(ctx)
+	if err == nil && writes {
+		err = c.check(ctx, scope)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := c.fetch(ctx)
+	if err == nil && a.id != scope { // of another account, or unknown
+		err = c.check(ctx, scope)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	p.overlay(a)
+	return c, a, nil
 }

@@ -2,11 +2,12 @@ package awsiam
 
 import (
 	"context"
+	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -31,118 +32,95 @@ func markerOf(name string) (m jit.Marker, ok bool) {
 // permission to assume roles or to do everything, given to the principal or to one of its groups. Principals that a
 // role trusts have standing access too, except AWS services and identity providers.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
-	if err := awsconfig.CheckAccount("scope", scope); err != nil {
-		return jit.Snapshot{}, err
-	}
-	c, err := p.client(ctx)
+	_, a, err := p.open(ctx, scope, false)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	a, err := c.fetch(ctx)
-	if err != nil {
-		return jit.Snapshot{}, err
-	}
-	if a.id != scope { // of another account, or unknown
-		if err := c.check(ctx, scope); err != nil {
-			return jit.Snapshot{}, err
-		}
-	}
-	p.overlay(a)
 	snap := jit.Snapshot{Clock: p.watch.Clock(), Advise: p.advise(a, scope)}
 	for _, e := range a.sorted() {
 		a.readEntity(e, &snap)
-		if text := e.room(); text != "" {
-			snap.Notes = append(snap.Notes, jit.Note{Principal: e.text, Text: text})
-		}
 	}
-	for _, m := range a.policies {
-		if ours(m.text) && len(a.holders(m.text)) == 0 {
-			snap.Ours = append(snap.Ours,
-				observed(m.name, "", m.document, "the policy "+m.text, "the policy "+m.text+" is attached to nobody"))
-		}
-	}
+	a.readUnattached(&snap)
 	return snap, nil
+}
+
+// readUnattached adds the managed policies of grants that are attached to nobody.
+func (a *account) readUnattached(snap *jit.Snapshot) {
+	for policyARN, document := range a.policies {
+		if ours(policyARN) && len(a.holders(policyARN)) == 0 {
+			detail := "the policy " + policyARN
+			snap.Ours = append(snap.Ours,
+				observed(path.Base(policyARN), "", document, detail, detail+" is attached to nobody"))
+		}
+	}
 }
 
 // ours reports whether a managed policy is one of a grant.
 func ours(policyARN string) bool {
 	named, ok := parseARN(policyARN)
-	if !ok || named.path != folder || named.account == "aws" {
-		return false
-	}
 	_, marked := markerOf(named.name)
-	return marked
+	return ok && marked && named.path == folder && named.account != "aws"
 }
 
 // readEntity adds the access of one entity.
 func (a *account) readEntity(e *entity, snap *jit.Snapshot) {
-	for _, name := range sortedKeys(e.inline) {
-		detail := "the inline policy " + name
-		if _, ours := markerOf(name); ours {
-			snap.Ours = append(snap.Ours, observed(name, e.text, e.inline[name], detail))
-		} else {
-			e.permitted(e.inline[name], detail, snap)
-		}
-	}
-	for _, name := range sortedKeys(e.attached) {
-		a.readAttached(e, name, "attached", snap)
-	}
+	a.readPolicies(e, e, "", snap)
 	for _, name := range e.groups {
-		for _, g := range a.sorted() {
-			if g.kind == group && g.name == name {
-				a.through(e, g, snap)
-			}
+		if g := a.groups[name]; g != nil {
+			a.readPolicies(e, g, " the group "+name, snap)
 		}
 	}
 	readTrust(e, snap)
+	if text := e.room(); text != "" {
+		snap.Notes = append(snap.Notes, jit.Note{Principal: e.text, Text: text})
+	}
+}
+
+// readPolicies adds what the policies of a holder give an entity: its own, or those of a group that it belongs to. The
+// grants of a group are listed with the group.
+func (a *account) readPolicies(e, holder *entity, group string, snap *jit.Snapshot) {
+	of, to := "", ""
+	if group != "" {
+		of, to = " of"+group, " to"+group
+	}
+	for _, name := range slices.Sorted(maps.Keys(holder.inline)) {
+		detail := "the inline policy " + name + of
+		if _, ours := markerOf(name); !ours {
+			e.permitted(holder.inline[name], detail, snap)
+		} else if group == "" {
+			snap.Ours = append(snap.Ours, observed(name, e.text, e.inline[name], detail))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(holder.attached)) {
+		if group == "" || !ours(name) {
+			a.readAttached(e, name, "attached"+to, snap)
+		}
+	}
 }
 
 // readAttached adds what an attached managed policy gives its entity.
 func (a *account) readAttached(e *entity, name, detail string, snap *jit.Snapshot) {
-	m := a.policies[name]
-	switch {
-	case m != nil && ours(name):
-		snap.Ours = append(snap.Ours, observed(m.name, e.text, m.document, "the policy "+name))
+	document := a.policies[name]
+	if document != "" && ours(name) {
+		snap.Ours = append(snap.Ours, observed(path.Base(name), e.text, document, "the policy "+name))
 		return
-	case m != nil:
-		e.permitted(m.document, "the policy "+name, snap)
 	}
-	found := jit.Standing{Principal: e.text, Role: name, Covers: name + narrowing, Detail: detail}
-	if named, ok := parseARN(name); ok && named.account == "aws" && named.name == administrator {
+	if document != "" {
+		e.permitted(document, "the policy "+name, snap)
+	}
+	found := jit.Standing{Principal: e.text, Role: name, Covers: name + jit.On, Detail: detail}
+	if strings.HasSuffix(name, administrator) {
 		found.Covers = arnPrefix
 	}
 	snap.Standing = append(snap.Standing, found)
 }
 
-// through adds the standing access that a user has through a group.
-func (a *account) through(e, g *entity, snap *jit.Snapshot) {
-	for _, name := range sortedKeys(g.inline) {
-		if _, ours := markerOf(name); !ours {
-			e.permitted(g.inline[name], "the inline policy "+name+" of the group "+g.name, snap)
-		}
-	}
-	for _, name := range sortedKeys(g.attached) {
-		if !ours(name) {
-			a.readAttached(e, name, "attached to the group "+g.name, snap)
-		}
-	}
-}
-
 // observed interprets a policy with the name of a grant on a principal; detail says where it was found.
 func observed(name, principal, document, detail string, more ...string) jit.Observed {
 	found := read(document)
-	o := jit.Observed{Principal: principal, Role: found.role, Start: found.start, End: found.end, Detail: detail}
+	o := jit.Observed{Principal: principal, Role: found.role, Start: found.start, End: found.end, Detail: detail,
+		Damage: strings.Join(append(found.damage, more...), "; ")}
 	o.Marker, _ = markerOf(name)
 	o.Marker.Window = found.window
-	o.Damage = strings.Join(append(found.damage, more...), "; ")
 	return o
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }

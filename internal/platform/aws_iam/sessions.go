@@ -2,6 +2,8 @@ package awsiam
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,37 +22,41 @@ const (
 // removes it.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html
 func (a *application) endSessions(ctx context.Context, g *grant) error {
-	if !g.change.Access.TerminateSessions || !g.known || g.access.role.kind != role ||
-		g.access.role.account != a.scope {
+	if !g.change.Access.TerminateSessions || g.access.role.kind != role || g.access.role.account != a.scope {
 		return nil
 	}
 	e := a.account.entities[g.access.role.text]
-	w, now := g.marker.Window, jit.Second(a.platform.now())
-	until := now.Add(settling) // the permission ends within that time
-	if w.End.Before(until) {
-		until = w.End
-	}
-	if e == nil || w.Start.IsZero() || !w.Start.Before(until) || !now.Before(until.Add(longestSession)) {
-		return nil // no session of the grant can be open
+	w, open := sessions(g.marker.Window, jit.Second(a.platform.now()))
+	if e == nil || !open {
+		return nil
 	}
 	name := endPrefix + strings.TrimPrefix(policyName(g.marker), "jit-")
-	m := memo{inlinePolicy, e.text, name}
-	if a.account.get(m) != "" {
+	policy := item{inlinePolicy, e.text, name}
+	if a.account.get(policy) != "" {
 		return nil // an earlier attempt did it
 	}
 	document := encode(statement{"Version": "2012-10-17", "Statement": []statement{{
 		"Effect": "Deny", "Action": "*", "Resource": "*",
 		"Condition": map[string]any{
 			notBefore: map[string]any{issueTime: jit.FormatTime(w.Start)},
-			before: map[string]any{issueTime: jit.FormatTime(until),
-				currentTime: jit.FormatTime(until.Add(longestSession))},
+			before: map[string]any{issueTime: jit.FormatTime(w.End),
+				currentTime: jit.FormatTime(w.End.Add(longestSession))},
 		},
 	}}})
 	if err := a.client.putInline(ctx, e.arn, name, document); err != nil {
 		return err
 	}
-	a.wrote(m, "", document)
+	a.wrote(policy, "", document)
 	return nil
+}
+
+// sessions returns when sessions of a grant that ends now can have begun, and whether one of them can still be open.
+// The permission to begin one ends within settling.
+func sessions(w jit.Window, now time.Time) (began jit.Window, open bool) {
+	if until := now.Add(settling); until.Before(w.End) {
+		w.End = until
+	}
+	return w, !w.Start.IsZero() && w.Start.Before(w.End) && now.Before(w.End.Add(longestSession))
 }
 
 // clean removes the policies that ended sessions and have none left to end. They do no harm, so a failure is not
@@ -58,7 +64,7 @@ func (a *application) endSessions(ctx context.Context, g *grant) error {
 func (a *application) clean(ctx context.Context) {
 	now := a.platform.now()
 	for _, e := range a.account.sorted() {
-		for _, name := range sortedKeys(e.inline) {
+		for _, name := range slices.Sorted(maps.Keys(e.inline)) {
 			if endsSessions(name) && outlived(e.inline[name], now) {
 				_ = a.discardInline(ctx, e, name)
 			}
@@ -75,11 +81,7 @@ func endsSessions(name string) bool {
 
 // outlived reports whether every statement of a document has an end that is past.
 func outlived(document string, now time.Time) bool {
-	d, err := parseDocument(document)
-	if err != nil {
-		return false
-	}
-	statements, err := d.decoded()
+	_, statements, err := parseStatements(document)
 	if err != nil {
 		return false
 	}

@@ -27,8 +27,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// site is an account on moto, or where real servers are off on the strict server in this process, with a
-// proxy before it through which the platform goes.
+// site is an account on moto, or on the strict server in this process if real servers are off. The platform reaches it
+// through a proxy.
 type site struct {
 	strict  *iamServer // nil on moto
 	account testenv.MotoAccount
@@ -41,7 +41,7 @@ type site struct {
 	after  func(action string, answer *http.Response) // may alter the answer
 }
 
-// Tests that use a site give the platform its credentials through the environment, as users do.
+// Tests pass the credentials of a site through the environment, as users do.
 func TestMain(m *testing.M) {
 	for name, value := range map[string]string{
 		"AWS_PROFILE": "", "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
@@ -111,7 +111,7 @@ func newSite(t *testing.T) *site {
 
 type actionKey struct{}
 
-// intercept answers requests before the server sees them, where it wants to.
+// intercept answers some requests before the server sees them.
 func (s *site) intercept(before func(w http.ResponseWriter, r *http.Request, action string, form url.Values) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +126,7 @@ func fail(w http.ResponseWriter, status int, code, message string) {
 		`<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>r</RequestId></ErrorResponse>`, code, message)
 }
 
-// isRead tells reading actions from writing ones.
+// isRead reports whether an action only reads.
 func isRead(action string) bool {
 	return strings.HasPrefix(action, "Get") || strings.HasPrefix(action, "List")
 }
@@ -148,7 +148,7 @@ func (s *site) config() Config {
 	return Config{Config: awsconfig.Config{Region: "us-east-1", Endpoint: s.url}, AccountID: s.account.ID}
 }
 
-// open opens the platform. The server shows every write at once, so nothing is held against what was read.
+// open opens the platform. The server shows every write at once, so reads are not corrected by recent writes.
 func (s *site) open(t *testing.T, cfg Config, now func() time.Time) *Platform {
 	t.Helper()
 	p, err := New(cfg, jit.Services{Now: now})

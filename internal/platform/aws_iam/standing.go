@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// administrator is the name of AWS's policy that permits everything.
-	administrator = "AdministratorAccess"
+	// administrator ends the ARN of AWS's policy that permits everything.
+	administrator = ":iam::aws:policy/AdministratorAccess"
 	// arnPrefix begins every role that can be granted.
 	arnPrefix = "arn:"
 	// everyRole is the pattern of all roles.
@@ -22,37 +22,44 @@ const (
 // permitted adds the standing access that somebody else's policy gives its entity: to do everything, and to assume
 // roles.
 func (e *entity) permitted(text, detail string, snap *jit.Snapshot) {
-	d, err := parseDocument(text)
-	var statements []statement
-	if err == nil {
-		statements, err = d.decoded()
+	for _, s := range e.statements(text, detail, snap) {
+		if s["Effect"] == "Allow" {
+			snap.Standing = append(snap.Standing, e.standing(s, detail)...)
+		}
 	}
+}
+
+// statements reads the statements of a policy of the entity. It reports one that cannot be read as unseen.
+func (e *entity) statements(text, detail string, snap *jit.Snapshot) []statement {
+	_, all, err := parseStatements(text)
 	if err != nil {
 		snap.Unseen = append(snap.Unseen, detail+" of "+e.text+" cannot be read: "+err.Error())
-		return
 	}
-	for _, s := range statements {
-		if s["Effect"] != "Allow" {
-			continue
-		}
-		found := jit.Standing{Principal: e.text, Detail: detail + conditions(s), End: ends(s)}
-		resources := texts(s["Resource"])
-		if s["NotResource"] != nil {
-			resources = []string{anything}
-		}
-		switch {
-		case permits(s, anything) && slices.Contains(resources, anything):
-			found.Role, found.Covers = anything, arnPrefix
-			snap.Standing = append(snap.Standing, found)
-		case permits(s, assumeRole):
-			for _, r := range resources {
-				if overlap(r, everyRole) {
-					found.Role, found.Covers = e.assumable(r)
-					snap.Standing = append(snap.Standing, found)
-				}
-			}
+	return all
+}
+
+// standing describes the standing access that an Allow statement gives its entity.
+func (e *entity) standing(s statement, detail string) []jit.Standing {
+	found := jit.Standing{Principal: e.text, Detail: detail + conditions(s), End: ends(s)}
+	resources := texts(s["Resource"])
+	if s["NotResource"] != nil {
+		resources = []string{anything}
+	}
+	if permits(s, anything) && slices.Contains(resources, anything) {
+		found.Role, found.Covers = anything, arnPrefix
+		return []jit.Standing{found}
+	}
+	if !permits(s, assumeRole) {
+		return nil
+	}
+	var all []jit.Standing
+	for _, r := range resources {
+		if overlap(r, everyRole) {
+			found.Role, found.Covers = e.assumable(r)
+			all = append(all, found)
 		}
 	}
+	return all
 }
 
 // assumable writes a pattern of roles as a role, with the prefix of the roles that it matches, or "" if there is none.

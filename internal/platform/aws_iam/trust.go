@@ -3,7 +3,6 @@ package awsiam
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,30 +51,25 @@ func readTrust(e *entity, snap *jit.Snapshot) {
 	if e.kind != role || e.trust == "" {
 		return
 	}
-	d, err := parseDocument(e.trust)
-	var statements []statement
-	if err == nil {
-		statements, err = d.decoded()
-	}
-	if err != nil {
-		snap.Unseen = append(snap.Unseen, "the trust policy of "+e.text+" cannot be read: "+err.Error())
-		return
-	}
-	for _, s := range statements {
+	for _, s := range e.statements(e.trust, "the trust policy", snap) {
 		sid, _ := s["Sid"].(string)
 		if m, ours := markerOfSid(sid); ours {
 			snap.Ours = append(snap.Ours, e.observedTrust(m, s)...)
-			continue
-		}
-		if !permits(s, assumeRole) {
-			continue
-		}
-		for _, principal := range trusted(s) {
-			snap.Standing = append(snap.Standing,
-				jit.Standing{Principal: principal, Role: e.text, Anybody: principal == anything && conditions(s) == "",
-					Detail: "the trust policy" + conditions(s), End: ends(s)})
+		} else if permits(s, assumeRole) {
+			snap.Standing = append(snap.Standing, e.standingTrust(s)...)
 		}
 	}
+}
+
+// standingTrust describes what somebody else's trust statement gives.
+func (e *entity) standingTrust(s statement) []jit.Standing {
+	var all []jit.Standing
+	for _, principal := range trusted(s) {
+		all = append(all, jit.Standing{Principal: principal, Role: e.text,
+			Anybody: principal == anything && conditions(s) == "",
+			Detail:  "the trust policy" + conditions(s), End: ends(s)})
+	}
+	return all
 }
 
 // observedTrust describes what each principal of one of our statements has. A statement that does not allow gives
@@ -102,38 +96,34 @@ func (e *entity) observedTrust(m jit.Marker, s statement) []jit.Observed {
 
 // ownStatement returns the statements with the Sid, or "" if there are none.
 func ownStatement(trust, sid string) string {
-	d, err := parseDocument(trust)
-	if err != nil {
-		return ""
-	}
+	d, _ := parseDocument(trust)
 	var all []string
 	for _, raw := range d.statements {
-		if has(raw, sid) {
+		if rawSid(raw) == sid {
 			all = append(all, encode(raw))
 		}
 	}
 	return strings.Join(all, ",")
 }
 
-func has(raw json.RawMessage, sid string) bool {
+// rawSid returns the Sid of a statement, or "" if it has none.
+func rawSid(raw json.RawMessage) string {
 	var s struct{ Sid string }
-	return json.Unmarshal(raw, &s) == nil && s.Sid == sid
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s.Sid
 }
 
 // sids returns the Sids of a policy's statements without repetition.
 func sids(text string) []string {
-	d, err := parseDocument(text)
-	if err != nil {
-		return nil
+	d, _ := parseDocument(text)
+	all := make([]string, len(d.statements))
+	for i, raw := range d.statements {
+		all[i] = rawSid(raw)
 	}
-	var all []string
-	for _, raw := range d.statements {
-		var s struct{ Sid string }
-		if json.Unmarshal(raw, &s) == nil && !slices.Contains(all, s.Sid) {
-			all = append(all, s.Sid)
-		}
-	}
-	return all
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // replaceStatement replaces the statements with the Sid, or removes them. All others stay as they are.
@@ -143,7 +133,7 @@ func replaceStatement(trust, sid, with string) (string, error) {
 		return "", err
 	}
 	d.statements = slices.DeleteFunc(d.statements,
-		func(raw json.RawMessage) bool { return has(raw, sid) || has(raw, nobody) })
+		func(raw json.RawMessage) bool { return rawSid(raw) == sid || rawSid(raw) == nobody })
 	if with != "" {
 		d.statements = append(d.statements, json.RawMessage(with))
 	}
@@ -158,15 +148,20 @@ func replaceStatement(trust, sid, with string) (string, error) {
 // nobody is the Sid of a statement that trusts nobody. A trust policy must not be empty.
 const nobody = sidPrefix + "Nobody"
 
-// edit is one change of a trust policy: the statement that the Sid must have, or none if empty.
-type edit struct{ sid, statement string }
+// edit is one change of a trust policy: the statement that the Sid must have for a grant, or none if empty.
+type edit struct {
+	sid, statement string
+	grant          *grant
+}
+
+func (e edit) adds() bool { return e.statement != "" }
 
 // changeTrust edits a role's trust policy with one read and one write. IAM has no versions of trust policies, so our
 // writers exclude each other with a lock in the account. The policy is read just before the write and again after it;
 // if it does not show the edits, they are written again. A write that was refused for now, or not answered, starts over
-// with what is there then. recent corrects a read that is older than our writes.
+// with what is there then. overlay corrects a read that is older than our writes. was is the policy before the edits.
 func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits []edit,
-	recent func(role arn, trust string) string) (was string, err error) {
+	overlay func(role arn, trust string) string) (was string, err error) {
 	unlock, err := c.lock(ctx, name, scope)
 	if err != nil {
 		return "", err
@@ -174,8 +169,8 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 	defer unlock()
 	ctx, stop := context.WithTimeout(ctx, workTime)
 	defer stop()
-	last, again := "", awsconfig.Retryer(otherWriter...)
-	var refused error
+	var last string   // what the read before the latest write showed
+	var refused error // of the latest write
 	for attempt := 1; ; attempt++ {
 		there, err := c.trustOf(ctx, name)
 		if err != nil {
@@ -184,36 +179,50 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 		if attempt == 1 {
 			was = there
 		}
-		changed, err := applyEdits(recent(name, there), edits)
-		switch {
-		case err != nil:
-			return "", err
-		case changed == there:
-			return was, nil // it was right before, or our write shows
-		case attempt > trustAttempts && refused != nil:
-			return "", explainTrust(ctx, name, refused)
-		case attempt > trustAttempts && there == last:
-			return was, nil // the write was confirmed, and reads lag behind
-		case attempt > trustAttempts:
-			return "", fmt.Errorf("somebody else keeps changing the trust policy of %s", name.text)
+		changed, err := applyEdits(overlay(name, there), edits)
+		if err != nil || changed == there { // it was right before, or our write shows
+			return was, err
 		}
-		if err := c.fitsTrust(ctx, name, changed); err != nil {
-			return "", err
-		}
-		_, refused = c.UpdateAssumeRolePolicy(ctx,
-			&iam.UpdateAssumeRolePolicyInput{RoleName: &name.name, PolicyDocument: &changed}, once)
-		if refused != nil && !again.IsErrorRetryable(refused) {
-			return "", explainTrust(ctx, name, refused)
+		if attempt > trustAttempts {
+			return was, unconfirmed(ctx, name, refused, there == last)
 		}
 		last = there
-		pause, err := trustPause(again, attempt, refused)
-		if err != nil {
-			return "", explainTrust(ctx, name, refused)
-		}
-		if err := backoff.Sleep(ctx, pause); err != nil {
-			return "", fmt.Errorf("wait to write the trust policy of %s: %w", name.text, err)
+		if refused, err = c.writeTrust(ctx, name, changed, attempt); err != nil {
+			return "", err
 		}
 	}
+}
+
+// unconfirmed is the outcome of writes that no read has shown.
+func unconfirmed(ctx context.Context, name arn, refused error, unchanged bool) error {
+	switch {
+	case refused != nil:
+		return explainTrust(ctx, name, refused)
+	case unchanged:
+		return nil // AWS confirmed the write, and reads lag behind
+	}
+	return fmt.Errorf("somebody else keeps changing the trust policy of %s", name.text)
+}
+
+// writeTrust writes a trust policy once and waits before the next read. refused is an error after which to try again.
+func (c *client) writeTrust(ctx context.Context, name arn, document string, attempt int) (refused, err error) {
+	if err := c.fitsTrust(ctx, name, document); err != nil {
+		return nil, err
+	}
+	_, refused = c.UpdateAssumeRolePolicy(ctx,
+		&iam.UpdateAssumeRolePolicyInput{RoleName: &name.name, PolicyDocument: &document}, once)
+	again := awsconfig.Retryer(otherWriter...)
+	if refused != nil && !again.IsErrorRetryable(refused) {
+		return nil, explainTrust(ctx, name, refused)
+	}
+	pause, err := trustPause(again, attempt, refused)
+	if err != nil {
+		return nil, explainTrust(ctx, name, refused)
+	}
+	if err := backoff.Sleep(ctx, pause); err != nil {
+		return nil, fmt.Errorf("wait to write the trust policy of %s: %w", name.text, err)
+	}
+	return refused, nil
 }
 
 // trustPause is the pause after an attempt to write a trust policy. There is none after the first success: a read shows
@@ -273,11 +282,17 @@ func applyEdits(there string, edits []edit) (string, error) {
 
 // sameStatement compares two statements as JSON values.
 func sameStatement(a, b string) bool {
-	if a == "" || b == "" {
-		return a == b
+	same := canonical(a)
+	return a == b || same != "" && same == canonical(b)
+}
+
+// canonical writes a statement without white space and with sorted keys; "" if it cannot be read.
+func canonical(text string) string {
+	var s statement
+	if decode([]byte(text), &s) != nil {
+		return ""
 	}
-	var one, two statement
-	return decode([]byte(a), &one) == nil && decode([]byte(b), &two) == nil && encode(one) == encode(two)
+	return encode(s)
 }
 
 // explainTrust explains why a trust policy could not be written.
@@ -306,8 +321,5 @@ func (c *client) fitsTrust(ctx context.Context, name arn, changed string) error 
 	return &jit.Error{Attribute: "role",
 		Problem: fmt.Sprintf("the trust policy of %s would have %d characters; the account's limit is %d", name.text,
 			size(changed), quota),
-		Hint: trustHint, Err: errNoRoom}
+		Hint: trustHint, Err: noRoom("no room")}
 }
-
-// errNoRoom: the trust policy would be too long.
-var errNoRoom = errors.New("no room")

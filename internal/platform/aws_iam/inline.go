@@ -20,70 +20,49 @@ const (
 	malformed = "MalformedPolicyDocument"
 )
 
-// holds reports whether the entity has a policy of the grant, or some role trusts it.
-func (a *application) holds(e *entity, g *grant) bool {
-	return a.account.get(memo{inlinePolicy, e.text, policyName(g.marker)}) != "" ||
-		a.account.get(memo{attachment, e.text, a.managedARN(g)}) != "" ||
-		len(a.bearers[sidOf(g.marker)]) > 0
-}
-
-// managedARN names the managed policy of a grant.
-func (a *application) managedARN(g *grant) string {
-	partition := g.access.principal.partition
-	if partition == "" {
-		for _, e := range a.account.entities {
-			partition = e.partition
-			break
-		}
-	}
-	return "arn:" + partition + ":iam::" + a.scope + ":policy/" + folder + "/" + policyName(g.marker)
-}
-
 // ensure puts the grant's policy on its principal: inline, or managed if there already is one or an inline policy does
 // not fit.
 func (a *application) ensure(ctx context.Context, g *grant) error {
-	if err := a.checkPrincipal(g); err != nil {
-		return err
-	}
 	document, err := a.document(ctx, g)
 	if err != nil {
 		return err
 	}
-	e, name := a.account.entities[g.access.principal.text], policyName(g.marker)
-	if a.account.get(memo{managedPolicy, a.managedARN(g), ""}) != "" {
-		if err := a.ensureManaged(ctx, g, e, document); err != nil {
-			return err
-		}
-		return a.discardInline(ctx, e, name)
+	e := a.account.entities[g.access.principal.text]
+	if a.account.get(item{managedPolicy, a.managedARN(g), ""}) != "" {
+		return a.ensureManaged(ctx, g, e, document)
 	}
-	was := a.account.get(memo{inlinePolicy, e.text, name})
+	err = a.ensureInline(ctx, e, policyName(g.marker), document)
+	var full noRoom
+	if errors.As(err, &full) {
+		return a.instead(ctx, g, e, document, full)
+	}
+	return err
+}
+
+// ensureInline gives the entity an inline policy. The error is [noRoom] if it does not fit.
+func (a *application) ensureInline(ctx context.Context, e *entity, name, document string) error {
+	inline := item{inlinePolicy, e.text, name}
+	was := a.account.get(inline)
 	if was == document {
 		return nil
 	}
-	used := a.account.inlineSize(e, name)
-	quota, err := a.client.quota(ctx, inlineQuota[e.kind], used+size(document))
+	used, more := a.account.inlineSize(e, name), size(document)
+	quota, err := a.client.quota(ctx, inlineQuota[e.kind], used+more)
 	if err != nil {
 		return err
 	}
-	if used+size(document) > quota {
-		return a.instead(ctx, g, e, document,
-			fmt.Sprintf("its inline policies have %d characters and this one %d; the limit is %d", used,
-				size(document), quota))
+	if used+more > quota {
+		return noRoom(fmt.Sprintf("its inline policies have %d characters and this one %d; the limit is %d",
+			used, more, quota))
 	}
-	if err := a.client.putInline(ctx, e.arn, name, document); err != nil {
-		if awsconfig.Code(err) == limitExceeded {
-			return a.instead(ctx, g, e, document, "it has no room for another inline policy")
-		}
-		return err
+	err = a.client.putInline(ctx, e.arn, name, document)
+	if awsconfig.Code(err) == limitExceeded {
+		return noRoom("it has no room for another inline policy")
 	}
-	a.wrote(memo{inlinePolicy, e.text, name}, was, document)
-	return nil
-}
-
-// wrote notes a write, for the rest of this Apply and for reads that may miss it.
-func (a *application) wrote(m memo, was, is string) {
-	a.platform.note(m, was, is)
-	a.account.put(m, is)
+	if err == nil {
+		a.wrote(inline, was, document)
+	}
+	return err
 }
 
 // document returns the policy that the grant needs.
@@ -92,7 +71,7 @@ func (a *application) document(ctx context.Context, g *grant) (string, error) {
 		if named.account == a.scope && a.account.entities[named.text] == nil {
 			return "", noRole(named, nil)
 		}
-		return assumption(g.access.role.text, g.marker.Window), nil
+		return assumption(named.text, g.marker.Window), nil
 	}
 	source, err := a.source(ctx, g.access.role)
 	if err != nil {
@@ -101,47 +80,10 @@ func (a *application) document(ctx context.Context, g *grant) (string, error) {
 	return timed(source, g.access.role.text, g.access.resources, g.marker.Window)
 }
 
-// inlineSize is the size of all inline policies of an entity but one.
-func (a *account) inlineSize(e *entity, but string) int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	n := 0
-	for name, document := range e.inline {
-		if name != but {
-			n += size(document)
-		}
-	}
-	return n
-}
-
-// instead makes a managed policy because an inline one does not fit; why explains that with numbers.
-func (a *application) instead(ctx context.Context, g *grant, e *entity, document, why string) error {
-	refuse := func(more string) error {
-		return &jit.Error{Attribute: "role",
-			Problem: fmt.Sprintf("the copy of %s does not fit on %s: %s; %s", g.access.role.text, e.text, why, more),
-			Hint:    "end other grants of the principal, grant a smaller policy, or grant permission to assume a role that has the policy"}
-	}
-	if n := size(document); n > managedQuota {
-		return refuse(fmt.Sprintf("a managed policy has at most %d characters", managedQuota))
-	}
-	a.account.mu.Lock()
-	attached := len(e.attached)
-	a.account.mu.Unlock()
-	quota, err := a.client.quota(ctx, attachedQuota[e.kind], attached+1)
-	if err != nil {
-		return err
-	}
-	if attached >= quota {
-		return refuse(fmt.Sprintf("%d managed policies are attached to it, and the limit is %d", attached, quota))
-	}
-	if err := a.ensureManaged(ctx, g, e, document); err != nil {
-		if awsconfig.Code(err) == limitExceeded {
-			return errors.Join(refuse("AWS makes no managed policy either: "+awsconfig.Message(err)),
-				a.discardManaged(ctx, g, ""))
-		}
-		return err
-	}
-	return a.discardInline(ctx, e, policyName(g.marker))
+// wrote notes a write, for the rest of this Apply and for reads that may miss it.
+func (a *application) wrote(i item, was, is string) {
+	a.platform.note(i, was, is)
+	a.account.put(i, is)
 }
 
 // discard removes the grant's policies from all principals but one.
@@ -159,15 +101,15 @@ func (a *application) discard(ctx context.Context, g *grant, but string) error {
 
 // discardInline removes one of our inline policies, if it exists.
 func (a *application) discardInline(ctx context.Context, e *entity, name string) error {
-	m := memo{inlinePolicy, e.text, name}
-	was := a.account.get(m)
+	i := item{inlinePolicy, e.text, name}
+	was := a.account.get(i)
 	if was == "" {
 		return nil
 	}
 	if _, err := a.client.deleteInline(ctx, e.arn, name); err != nil {
 		return err
 	}
-	a.wrote(m, was, "")
+	a.wrote(i, was, "")
 	return nil
 }
 
@@ -198,10 +140,16 @@ func (c *client) deleteInline(ctx context.Context, on arn, name string) (found b
 	default:
 		_, err = c.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &on.name, PolicyName: &name})
 	}
+	found = err == nil
+	return found, awsconfig.Explain(ctx, "delete the policy "+name+" of "+on.text, unlessAbsent(err))
+}
+
+// unlessAbsent drops the error of a removal that found nothing.
+func unlessAbsent(err error) error {
 	if awsconfig.Code(err) == noSuchEntity {
-		return false, nil
+		return nil
 	}
-	return err == nil, awsconfig.Explain(ctx, "delete the policy "+name+" of "+on.text, err)
+	return err
 }
 
 // explainWrite explains why a policy could not be written on an entity; nil stays nil.
@@ -216,7 +164,8 @@ func explainWrite(ctx context.Context, on arn, doing string, err error) error {
 			Hint:    "grant to another role", Err: err}
 	case malformed:
 		return &jit.Error{Attribute: "role",
-			Problem: "AWS does not accept the copy of the policy: " + awsconfig.Message(err), Hint: "name another policy, or other resources", Err: err}
+			Problem: "AWS does not accept the copy of the policy: " + awsconfig.Message(err),
+			Hint:    "name another policy, or other resources", Err: err}
 	}
 	return awsconfig.Explain(ctx, doing, err)
 }
