@@ -91,15 +91,15 @@ func (s *assignments) Skew() error { return s.client.platform.watch.Skew() }
 
 // Add makes an assignment.
 func (s *assignments) Add(ctx context.Context, name string) error {
-	return s.write(ctx, creation, name)
+	return s.write(ctx, jit.Ensure, name)
 }
 
 // Remove removes an assignment.
 func (s *assignments) Remove(ctx context.Context, name string) error {
-	return s.write(ctx, deletion, name)
+	return s.write(ctx, jit.Remove, name)
 }
 
-func (s *assignments) write(ctx context.Context, op operation, name string) error {
+func (s *assignments) write(ctx context.Context, op jit.Op, name string) error {
 	o, err := parseObject(name)
 	if err != nil {
 		return err
@@ -111,11 +111,7 @@ func (s *assignments) write(ctx context.Context, op operation, name string) erro
 		return err
 	}
 	defer func() { <-set.writing }()
-	s.mu.Lock()
-	held := len(set.there)
-	s.mu.Unlock()
-	// The first assignment of a permission set makes its role in the account; removing the last one removes the role.
-	if op == creation && held == 0 || op == deletion && held <= 1 {
+	if s.provisions(set, op) {
 		if err := take(ctx, s.provisioning); err != nil {
 			return err
 		}
@@ -123,11 +119,7 @@ func (s *assignments) write(ctx context.Context, op operation, name string) erro
 	}
 	err = s.client.write(ctx, s.account, op, o)
 	if err == nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if set.there[o] = true; op == deletion {
-			delete(set.there, o)
-		}
+		s.written(set, op, o)
 		return nil
 	}
 	explained := explain(ctx, s.account, op, o, err)
@@ -135,4 +127,20 @@ func (s *assignments) write(ctx context.Context, op operation, name string) erro
 		return claims.Refused(explained)
 	}
 	return explained
+}
+
+// provisions reports whether a write makes the role of a permission set in the account, as its first assignment does,
+// or removes it with the last one.
+func (s *assignments) provisions(set *assignedSet, op jit.Op) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return op == jit.Ensure && len(set.there) == 0 || op == jit.Remove && len(set.there) <= 1
+}
+
+func (s *assignments) written(set *assignedSet, op jit.Op, o object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if set.there[o] = true; op == jit.Remove {
+		delete(set.there, o)
+	}
 }

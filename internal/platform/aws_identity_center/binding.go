@@ -23,10 +23,13 @@ const (
 	groupPrefix = "group:"
 )
 
+// The forms of the API's ResourceId (identitystore), PermissionSetName and PermissionSetArn (ssoadmin).
 var (
-	idForm     = regexp.MustCompile(`^([0-9a-f]{10}-)?[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`) // identitystore, ResourceId
-	setForm    = regexp.MustCompile(`^[\w+=,.@-]{1,32}$`)                                                                            // ssoadmin, PermissionSetName
-	setARNForm = regexp.MustCompile(`^arn:aws(-[a-z]+)*:sso:::permissionSet/(sso)?ins-[a-zA-Z0-9-.]{16}/ps-[a-zA-Z0-9-./]{16}$`)     // ssoadmin, PermissionSetArn
+	idForm = regexp.MustCompile(`^([0-9a-f]{10}-)?[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-` +
+		`[0-9a-fA-F]{12}$`)
+	setForm    = regexp.MustCompile(`^[\w+=,.@-]{1,32}$`)
+	setARNForm = regexp.MustCompile(`^arn:aws(-[a-z]+)*:sso:::permissionSet/(sso)?ins-[a-zA-Z0-9-.]{16}/` +
+		`ps-[a-zA-Z0-9-./]{16}$`)
 )
 
 // longestName limits the names of users and groups: identitystore, UserName and GroupDisplayName.
@@ -100,24 +103,20 @@ func parsePrincipal(s string) (principal, error) {
 	if err := jit.CheckText("principal", s); err != nil {
 		return principal{}, err
 	}
-	p := principal{kind: types.PrincipalTypeUser}
-	name, ok := strings.CutPrefix(s, userPrefix)
-	if !ok {
-		p.kind = types.PrincipalTypeGroup
-		if name, ok = strings.CutPrefix(s, groupPrefix); !ok {
-			return principal{}, jit.Invalid("principal", hint,
-				"%q is not a principal; it begins with user: or group:", s)
-		}
-	}
-	p.name = name
-	if name == "" || name != strings.TrimSpace(name) {
+	prefix, name, found := strings.Cut(s, ":")
+	kinds := map[string]types.PrincipalType{userPrefix: types.PrincipalTypeUser, groupPrefix: types.PrincipalTypeGroup}
+	kind, ok := kinds[prefix+":"]
+	switch {
+	case !found || !ok:
+		return principal{}, jit.Invalid("principal", hint, "%q is not a principal; it begins with user: or group:", s)
+	case name == "" || name != strings.TrimSpace(name):
 		return principal{}, jit.Invalid("principal", hint, "%q names nobody, or begins or ends with a blank", s)
 	}
-	if n := utf8.RuneCountInString(name); n > longestName[p.kind] {
+	if n := utf8.RuneCountInString(name); n > longestName[kind] {
 		return principal{}, jit.Invalid("principal", hint, "the name has %d characters; the maximum is %d",
-			n, longestName[p.kind])
+			n, longestName[kind])
 	}
-	return p, nil
+	return principal{kind, name}, nil
 }
 
 func checkRole(s string) error {
@@ -128,7 +127,8 @@ func checkRole(s string) error {
 		return nil
 	}
 	return jit.Invalid("role", `write the name of a permission set, for example role = "ReadOnlyAccess", or its ARN`,
-		"%q is not a permission set; a name has 1 to 32 letters, digits and _+=,.@-, an ARN looks like arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-0123456789abcdef", s)
+		"%q is not a permission set; a name has 1 to 32 letters, digits and _+=,.@-, an ARN looks like "+
+			"arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-0123456789abcdef", s)
 }
 
 func checkScope(s string) error {

@@ -1,8 +1,10 @@
 package awsidentitycenter
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -44,15 +46,27 @@ type client struct {
 
 // client returns the client, which the first use makes. A failure is tried again at the next call.
 func (p *Platform) client(ctx context.Context) (*client, error) {
-	if p.ledger == nil {
-		return nil, &jit.Error{Problem: "the target needs a ledger to keep track of its account assignments",
-			Hint: "configure a ledger"}
-	}
 	p.mu.Lock()
 	opened := p.opened
 	p.mu.Unlock()
 	if opened != nil {
 		return opened, nil
+	}
+	c, err := p.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opened = cmp.Or(p.opened, c)
+	return p.opened, nil
+}
+
+// open makes a client.
+func (p *Platform) open(ctx context.Context) (*client, error) {
+	if p.ledger == nil {
+		return nil, &jit.Error{Problem: "the target needs a ledger to keep track of its account assignments",
+			Hint: "configure a ledger"}
 	}
 	loaded, err := p.load(ctx)
 	if err != nil {
@@ -63,23 +77,17 @@ func (p *Platform) client(ctx context.Context) (*client, error) {
 			Hint: `write for example region = "eu-central-1" on the target, or set AWS_REGION`, Err: jit.ErrInvalid}
 	}
 	p.watch.Attach(&loaded)
-	loaded.APIOptions = append(loaded.APIOptions[:len(loaded.APIOptions):len(loaded.APIOptions)], p.throttled)
+	loaded.APIOptions = append(slices.Clip(loaded.APIOptions), p.throttled)
 	c := &client{
-		platform: p, instance: p.cfg.InstanceARN, storeID: p.cfg.IdentityStoreID,
-		sso: ssoadmin.NewFromConfig(loaded), store: identitystore.NewFromConfig(loaded), orgs: organizations.NewFromConfig(loaded),
+		platform: p, instance: p.cfg.InstanceARN, storeID: p.cfg.IdentityStoreID, retryer: loaded.Retryer(),
+		sso: ssoadmin.NewFromConfig(loaded), store: identitystore.NewFromConfig(loaded),
+		orgs: organizations.NewFromConfig(loaded),
 	}
-	c.progress, c.retryer = newProgress(c), loaded.Retryer()
+	c.progress = newProgress(c)
 	if c.instance == "" || c.storeID == "" {
-		if err := c.choose(ctx, loaded.Region); err != nil {
-			return nil, err
-		}
+		err = c.choose(ctx, loaded.Region)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.opened == nil {
-		p.opened = c
-	}
-	return p.opened, nil
+	return c, err
 }
 
 // throttled makes each attempt of each call wait for its turn.
@@ -96,39 +104,59 @@ func (p *Platform) throttled(stack *middleware.Stack) error {
 
 // choose finds the instance and its directory.
 func (c *client) choose(ctx context.Context, region string) error {
-	var all []types.InstanceMetadata
-	pages := ssoadmin.NewListInstancesPaginator(c.sso, &ssoadmin.ListInstancesInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return awsconfig.Explain(ctx, "list the instances of IAM Identity Center", err)
-		}
-		all = append(all, page.Instances...)
-	}
+	var arns []string
 	var found []types.InstanceMetadata
-	arns := make([]string, len(all))
-	for i, is := range all {
-		arns[i] = aws.ToString(is.InstanceArn)
-		if c.instance == "" || c.instance == arns[i] {
-			found = append(found, is)
-		}
+	err := pages(ctx, ssoadmin.NewListInstancesPaginator(c.sso, &ssoadmin.ListInstancesInput{}),
+		func(page *ssoadmin.ListInstancesOutput) {
+			for _, is := range page.Instances {
+				arn := aws.ToString(is.InstanceArn)
+				arns = append(arns, arn)
+				if c.instance == "" || c.instance == arn {
+					found = append(found, is)
+				}
+			}
+		})
+	if err != nil {
+		return awsconfig.Explain(ctx, "list the instances of IAM Identity Center", err)
 	}
-	switch {
-	case len(all) == 0:
-		return &jit.Error{Attribute: "region",
-			Problem: fmt.Sprintf("the target's credentials see no instance of IAM Identity Center in %s", region),
-			Hint:    "name the region where it was enabled, and use credentials of the organization's management account or of its delegated administrator", Err: jit.ErrInvalid}
-	case len(found) == 0:
-		return &jit.Error{Attribute: "instance_arn", Problem: fmt.Sprintf("there is no instance %s in %s; there is %s",
-			c.instance, region, strings.Join(arns, ", ")), Hint: "copy one of them", Err: jit.ErrInvalid}
-	case len(found) > 1:
-		return &jit.Error{Attribute: "instance_arn",
-			Problem: fmt.Sprintf("there are several instances of IAM Identity Center in %s: %s", region,
-				strings.Join(arns, ", ")), Hint: "say which, with instance_arn", Err: jit.ErrInvalid}
+	if len(found) != 1 {
+		return c.ambiguous(region, arns, len(found))
 	}
 	c.instance = aws.ToString(found[0].InstanceArn)
-	if c.storeID == "" {
-		c.storeID = aws.ToString(found[0].IdentityStoreId)
+	c.storeID = cmp.Or(c.storeID, aws.ToString(found[0].IdentityStoreId))
+	return nil
+}
+
+// ambiguous is the error if none or several of the instances are the target's.
+func (c *client) ambiguous(region string, arns []string, found int) error {
+	all := strings.Join(arns, ", ")
+	switch {
+	case len(arns) == 0:
+		return &jit.Error{Attribute: "region",
+			Problem: fmt.Sprintf("the target's credentials see no instance of IAM Identity Center in %s", region),
+			Hint: "name the region where it was enabled, and use credentials of the organization's management " +
+				"account or of its delegated administrator", Err: jit.ErrInvalid}
+	case found == 0:
+		return &jit.Error{Attribute: "instance_arn",
+			Problem: fmt.Sprintf("there is no instance %s in %s; there is %s", c.instance, region, all),
+			Hint:    "copy one of them", Err: jit.ErrInvalid}
+	}
+	return &jit.Error{Attribute: "instance_arn",
+		Problem: fmt.Sprintf("there are several instances of IAM Identity Center in %s: %s", region, all),
+		Hint:    "say which, with instance_arn", Err: jit.ErrInvalid}
+}
+
+// pages calls do with each page of a list.
+func pages[T any](ctx context.Context, list interface {
+	HasMorePages() bool
+	NextPage(ctx context.Context, options ...func(*ssoadmin.Options)) (*T, error)
+}, do func(*T)) error {
+	for list.HasMorePages() {
+		page, err := list.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		do(page)
 	}
 	return nil
 }
@@ -137,40 +165,30 @@ func (c *client) choose(ctx context.Context, region string) error {
 // assignments.
 func (c *client) assignments(ctx context.Context, account, set string) (map[object]bool, error) {
 	found := map[object]bool{}
-	pages := ssoadmin.NewListAccountAssignmentsPaginator(c.sso, &ssoadmin.ListAccountAssignmentsInput{
+	err := pages(ctx, ssoadmin.NewListAccountAssignmentsPaginator(c.sso, &ssoadmin.ListAccountAssignmentsInput{
 		InstanceArn: &c.instance, AccountId: &account, PermissionSetArn: &set, MaxResults: aws.Int32(pageSize),
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if awsconfig.Code(err) == notFound {
-			return found, nil
-		}
-		if err != nil {
-			return nil, awsconfig.Explain(ctx, "list the assignments on the account "+account, err)
-		}
+	}), func(page *ssoadmin.ListAccountAssignmentsOutput) {
 		for _, a := range page.AccountAssignments {
 			found[object{a.PrincipalType, aws.ToString(a.PrincipalId), aws.ToString(a.PermissionSetArn)}] = true
 		}
+	})
+	if awsconfig.Code(err) == notFound {
+		err = nil
 	}
-	return found, nil
+	return found, awsconfig.Explain(ctx, "list the assignments on the account "+account, err)
 }
 
 // provisioned lists the permission sets in use on the account.
 func (c *client) provisioned(ctx context.Context, account string) ([]string, error) {
 	var sets []string
-	pages := ssoadmin.NewListPermissionSetsProvisionedToAccountPaginator(c.sso,
+	err := pages(ctx, ssoadmin.NewListPermissionSetsProvisionedToAccountPaginator(c.sso,
 		&ssoadmin.ListPermissionSetsProvisionedToAccountInput{
 			InstanceArn: &c.instance, AccountId: &account, MaxResults: aws.Int32(pageSize),
-		})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if awsconfig.Code(err) == notFound {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, awsconfig.Explain(ctx, "list the permission sets on the account "+account, err)
-		}
+		}), func(page *ssoadmin.ListPermissionSetsProvisionedToAccountOutput) {
 		sets = append(sets, page.PermissionSets...)
+	})
+	if awsconfig.Code(err) == notFound {
+		err = nil
 	}
-	return sets, nil
+	return sets, awsconfig.Explain(ctx, "list the permission sets on the account "+account, err)
 }

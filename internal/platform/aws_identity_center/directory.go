@@ -16,7 +16,6 @@ import (
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -78,39 +77,43 @@ func (c *client) object(ctx context.Context, b jit.Binding) (object, error) {
 }
 
 // findPrincipal looks up the id of a user or group.
-func (c *client) findPrincipal(ctx context.Context, who principal) (id string, err error) {
-	var found *string
-	switch {
-	case who.isID():
-		found = &who.name
-		_, err = c.describe(ctx, who)
-	case who.kind == types.PrincipalTypeUser:
-		var out *identitystore.GetUserIdOutput
-		if out, err = c.store.GetUserId(ctx, &identitystore.GetUserIdInput{IdentityStoreId: &c.storeID,
-			AlternateIdentifier: unique("userName", who.name)}); err == nil {
-			found = out.UserId
-		}
-	default:
-		var out *identitystore.GetGroupIdOutput
-		if out, err = c.store.GetGroupId(ctx, &identitystore.GetGroupIdInput{IdentityStoreId: &c.storeID,
-			AlternateIdentifier: unique("displayName", who.name)}); err == nil {
-			found = out.GroupId
-		}
-	}
-	if code := awsconfig.Code(err); code == notFound || code == "ValidationException" {
-		what, list := "user", "list-users"
-		if who.kind == types.PrincipalTypeGroup {
-			what, list = "group", "list-groups"
-		}
+func (c *client) findPrincipal(ctx context.Context, who principal) (string, error) {
+	id, err := c.findID(ctx, who)
+	if unknown(err) {
+		what := strings.ToLower(string(who.kind))
 		return "", &jit.Error{Attribute: "principal",
 			Problem: fmt.Sprintf("there is no %s %q in the identity store %s", what, who.name, c.storeID),
-			Hint: fmt.Sprintf("`aws identitystore %s --identity-store-id %s` lists them", list,
-				c.storeID), Err: err}
+			Hint:    fmt.Sprintf("`aws identitystore list-%ss --identity-store-id %s` lists them", what, c.storeID),
+			Err:     err}
 	}
+	return id, awsconfig.Explain(ctx, fmt.Sprintf("look for %s in the identity store", who), err)
+}
+
+// unknown reports whether the service does not know what was asked for. An id that cannot exist is invalid to it.
+func unknown(err error) bool {
+	code := awsconfig.Code(err)
+	return code == notFound || code == "ValidationException"
+}
+
+func (c *client) findID(ctx context.Context, who principal) (string, error) {
+	switch {
+	case who.isID():
+		_, err := c.describe(ctx, who)
+		return who.name, err
+	case who.kind == types.PrincipalTypeUser:
+		out, err := c.store.GetUserId(ctx, &identitystore.GetUserIdInput{IdentityStoreId: &c.storeID,
+			AlternateIdentifier: unique("userName", who.name)})
+		if err != nil {
+			return "", err
+		}
+		return aws.ToString(out.UserId), nil
+	}
+	out, err := c.store.GetGroupId(ctx, &identitystore.GetGroupIdInput{IdentityStoreId: &c.storeID,
+		AlternateIdentifier: unique("displayName", who.name)})
 	if err != nil {
-		return "", awsconfig.Explain(ctx, fmt.Sprintf("look for %s in the identity store", who), err)
+		return "", err
 	}
-	return aws.ToString(found), nil
+	return aws.ToString(out.GroupId), nil
 }
 
 func unique(path, value string) storetypes.AlternateIdentifier {
@@ -153,12 +156,12 @@ func (c *client) findSet(ctx context.Context, role string) (string, error) {
 	none := func(err error) error {
 		return &jit.Error{Attribute: "role",
 			Problem: fmt.Sprintf("there is no permission set %q in the instance %s", role, c.instance),
-			Hint: fmt.Sprintf("`aws sso-admin list-permission-sets --instance-arn %s` lists them",
-				c.instance), Err: err}
+			Hint:    fmt.Sprintf("`aws sso-admin list-permission-sets --instance-arn %s` lists them", c.instance),
+			Err:     err}
 	}
 	if setARNForm.MatchString(role) {
 		_, err := c.set(ctx, role)
-		if code := awsconfig.Code(err); code == notFound || code == "ValidationException" {
+		if unknown(err) {
 			err = none(err)
 		}
 		return role, awsconfig.Explain(ctx, "look for the permission set "+role, err)
@@ -192,24 +195,16 @@ func (c *client) findNamed(ctx context.Context, name string, none func(error) er
 func (c *client) describeSets(ctx context.Context, arns []string) (map[string]permissionSet, error) {
 	var mu sync.Mutex
 	named := make(map[string]permissionSet, len(arns))
-	reads, ctx := errgroup.WithContext(ctx)
-	reads.SetLimit(outstanding)
-	for _, arn := range arns {
-		reads.Go(func() error {
-			set, err := c.set(ctx, arn)
-			if awsconfig.Code(err) == notFound {
-				return nil
-			}
-			if err != nil {
-				return awsconfig.Explain(ctx, "look at the permission set "+arn, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			named[arn] = set
+	return named, each(ctx, arns, func(ctx context.Context, _ int, arn string) error {
+		set, err := c.set(ctx, arn)
+		if awsconfig.Code(err) == notFound {
 			return nil
-		})
-	}
-	return named, reads.Wait()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		named[arn] = set
+		return awsconfig.Explain(ctx, "look at the permission set "+arn, err)
+	})
 }
 
 // set describes one permission set.
@@ -251,21 +246,19 @@ func (c *client) ready(ctx context.Context, account string) error {
 		switch code := awsconfig.Code(err); {
 		case code == "AccountNotFoundException":
 			return none, &jit.Error{Attribute: "scope",
-				Problem: fmt.Sprintf("there is no account %s in the organization",
-					account), Hint: "`aws organizations list-accounts` lists them", Err: err}
+				Problem: fmt.Sprintf("there is no account %s in the organization", account),
+				Hint:    "`aws organizations list-accounts` lists them", Err: err}
 		case code == "AccessDeniedException", code == "AWSOrganizationsNotInUseException":
 			return none, nil
 		case err != nil:
 			return none, awsconfig.Explain(ctx, "look for the account "+account, err)
 		}
-		switch state := out.Account.State; state {
-		case "", orgtypes.AccountStateActive:
-			return none, nil
-		default:
+		if state := out.Account.State; state != "" && state != orgtypes.AccountStateActive {
 			return none, &jit.Error{Attribute: "scope",
-				Problem: fmt.Sprintf("the account %s is %s; nothing can be granted in it", account,
-					state), Hint: "grant in an account that is active"}
+				Problem: fmt.Sprintf("the account %s is %s; nothing can be granted in it", account, state),
+				Hint:    "grant in an account that is active"}
 		}
+		return none, nil
 	})
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
@@ -33,7 +34,7 @@ const (
 // pace is how fast a platform calls the service.
 type pace struct {
 	limit *rate.Limiter
-	// tick is the time between two polls, and the longest pause after the first conflict.
+	// tick is the time between two polls and the longest pause after the first conflict.
 	tick time.Duration
 	// patience is how long one write is tried again while the service is busy.
 	patience time.Duration
@@ -41,10 +42,6 @@ type pace struct {
 
 // Platform is one instance of IAM Identity Center. It is safe for concurrent use.
 type Platform struct {
-	// OnCall, if set before use, is called with "read" or "write" before each API request, including retries. Several
-	// goroutines may call it at a time.
-	OnCall func(op string)
-
 	cfg    Config
 	load   func(context.Context) (aws.Config, error)
 	watch  awsconfig.Watch
@@ -59,24 +56,19 @@ type Platform struct {
 	written  map[string]bool          // principals and roles as Check received them
 }
 
-var (
-	_ jit.Describer = (*Platform)(nil)
-)
+var _ jit.Describer = (*Platform)(nil)
 
 // New checks the form of the configuration. The first call loads the credentials.
 func New(cfg Config, s jit.Services) (*Platform, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	p := &Platform{
-		cfg: cfg, load: cfg.Load, ledger: s.Claims,
+	return &Platform{
+		cfg: cfg, load: cfg.Load, watch: awsconfig.Watch{Now: s.Now}, ledger: s.Claims,
 		pace:     pace{limit: rate.NewLimiter(perSecond, 1), tick: time.Second, patience: 2 * time.Minute},
 		slots:    make(chan struct{}, outstanding),
 		accounts: map[string]chan struct{}{}, written: map[string]bool{},
-	}
-	p.watch.Now = s.Now
-	p.watch.OnCall = p.count
-	return p, nil
+	}, nil
 }
 
 // Kind returns "aws_identity_center".
@@ -89,19 +81,6 @@ func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	return p.ledger.Scopes(ctx, c.instance)
-}
-
-// count reports a request to OnCall.
-func (p *Platform) count(operation string) {
-	if p.OnCall == nil {
-		return
-	}
-	switch operation {
-	case "CreateAccountAssignment", "DeleteAccountAssignment":
-		p.OnCall("write")
-	default:
-		p.OnCall("read")
-	}
 }
 
 // Apply carries out all changes on one account by the protocol of [claims.Apply].
@@ -146,4 +125,14 @@ func take(ctx context.Context, slot chan struct{}) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// each calls do for all values, a few at a time, and returns the first error.
+func each[T any](ctx context.Context, values []T, do func(ctx context.Context, i int, v T) error) error {
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(outstanding)
+	for i, v := range values {
+		work.Go(func() error { return do(ctx, i, v) })
+	}
+	return work.Wait()
 }

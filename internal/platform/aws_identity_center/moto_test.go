@@ -93,8 +93,8 @@ func (s *motoSite) open(t testing.TB) *Platform {
 		t.Fatal(err)
 	}
 	p.pace = pace{limit: rate.NewLimiter(rate.Inf, 1), tick: 2 * time.Millisecond, patience: 20 * time.Second}
-	p.OnCall = func(op string) {
-		if op == "write" {
+	p.watch.OnCall = func(operation string) {
+		if operation == "CreateAccountAssignment" || operation == "DeleteAccountAssignment" {
 			s.writes.Add(1)
 		} else {
 			s.reads.Add(1)

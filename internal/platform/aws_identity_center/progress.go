@@ -10,27 +10,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
-
-// operation is one of the two asynchronous writes.
-type operation int
-
-const (
-	creation operation = iota + 1
-	deletion
-)
-
-func (o operation) String() string {
-	if o == deletion {
-		return "remove"
-	}
-	return "make"
-}
 
 // request is a write that the service has accepted and not finished.
 type request struct {
-	operation operation
-	id        string
+	op jit.Op
+	id string
 }
 
 // result is how a request ended, or why that is unknown.
@@ -79,46 +65,46 @@ func (p *progress) poll(ctx context.Context) {
 	for {
 		time.Sleep(p.client.platform.pace.tick)
 		p.mu.Lock()
-		open := map[operation][]string{}
+		open := map[jit.Op][]string{}
 		for r := range p.waiting {
-			open[r.operation] = append(open[r.operation], r.id)
+			open[r.op] = append(open[r.op], r.id)
 		}
 		p.polling = len(p.waiting) > 0
 		p.mu.Unlock()
 		if len(open) == 0 {
 			return
 		}
-		for o, ids := range open {
-			p.pollAll(ctx, o, ids)
+		for op, ids := range open {
+			p.pollAll(ctx, op, ids)
 		}
 	}
 }
 
 // pollAll delivers the results of the requests that have ended.
-func (p *progress) pollAll(ctx context.Context, o operation, ids []string) {
-	underWay, err := p.client.underWay(ctx, o)
+func (p *progress) pollAll(ctx context.Context, op jit.Op, ids []string) {
+	underWay, err := p.client.underWay(ctx, op)
 	for _, id := range ids {
 		ended := result{err: err}
 		if err == nil {
 			if underWay[id] {
 				continue
 			}
-			ended.status, ended.err = p.client.status(ctx, o, id)
+			ended.status, ended.err = p.client.status(ctx, op, id)
 			if ended.err == nil && ended.status.Status == types.StatusValuesInProgress {
 				continue // the list does not have it yet
 			}
 		}
 		p.mu.Lock()
-		if done, ok := p.waiting[request{o, id}]; ok {
+		if done, ok := p.waiting[request{op, id}]; ok {
 			done <- ended
-			delete(p.waiting, request{o, id})
+			delete(p.waiting, request{op, id})
 		}
 		p.mu.Unlock()
 	}
 }
 
 // underWay lists all requests that have not ended, including those of others.
-func (c *client) underWay(ctx context.Context, o operation) (map[string]bool, error) {
+func (c *client) underWay(ctx context.Context, op jit.Op) (map[string]bool, error) {
 	found := map[string]bool{}
 	filter := &types.OperationStatusFilter{Status: types.StatusValuesInProgress}
 	add := func(all []types.AccountAssignmentOperationStatusMetadata) {
@@ -126,35 +112,28 @@ func (c *client) underWay(ctx context.Context, o operation) (map[string]bool, er
 			found[aws.ToString(s.RequestId)] = true
 		}
 	}
-	if o == creation {
-		pages := ssoadmin.NewListAccountAssignmentCreationStatusPaginator(c.sso,
+	var err error
+	if op == jit.Ensure {
+		err = pages(ctx, ssoadmin.NewListAccountAssignmentCreationStatusPaginator(c.sso,
 			&ssoadmin.ListAccountAssignmentCreationStatusInput{InstanceArn: &c.instance, Filter: filter,
-				MaxResults: aws.Int32(pageSize)})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return nil, awsconfig.Explain(ctx, "follow the making of assignments", err)
-			}
-			add(page.AccountAssignmentsCreationStatus)
-		}
-		return found, nil
+				MaxResults: aws.Int32(pageSize)}),
+			func(page *ssoadmin.ListAccountAssignmentCreationStatusOutput) {
+				add(page.AccountAssignmentsCreationStatus)
+			})
+	} else {
+		err = pages(ctx, ssoadmin.NewListAccountAssignmentDeletionStatusPaginator(c.sso,
+			&ssoadmin.ListAccountAssignmentDeletionStatusInput{InstanceArn: &c.instance, Filter: filter,
+				MaxResults: aws.Int32(pageSize)}),
+			func(page *ssoadmin.ListAccountAssignmentDeletionStatusOutput) {
+				add(page.AccountAssignmentsDeletionStatus)
+			})
 	}
-	pages := ssoadmin.NewListAccountAssignmentDeletionStatusPaginator(c.sso,
-		&ssoadmin.ListAccountAssignmentDeletionStatusInput{InstanceArn: &c.instance, Filter: filter,
-			MaxResults: aws.Int32(pageSize)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, awsconfig.Explain(ctx, "follow the removal of assignments", err)
-		}
-		add(page.AccountAssignmentsDeletionStatus)
-	}
-	return found, nil
+	return found, awsconfig.Explain(ctx, "list the assignments that are being written", err)
 }
 
 // status describes one request.
-func (c *client) status(ctx context.Context, o operation, id string) (*types.AccountAssignmentOperationStatus, error) {
-	if o == creation {
+func (c *client) status(ctx context.Context, op jit.Op, id string) (*types.AccountAssignmentOperationStatus, error) {
+	if op == jit.Ensure {
 		out, err := c.sso.DescribeAccountAssignmentCreationStatus(ctx,
 			&ssoadmin.DescribeAccountAssignmentCreationStatusInput{InstanceArn: &c.instance,
 				AccountAssignmentCreationRequestId: &id})

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/claims"
 )
@@ -28,17 +26,10 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	sets, err := c.provisioned(ctx, scope)
+	sets, err := c.concerned(ctx, scope, before.Claims)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	for _, claim := range before.Claims {
-		if o, err := parseObject(claim.Object); err == nil {
-			sets = append(sets, o.set)
-		}
-	}
-	slices.Sort(sets)
-	sets = slices.Compact(sets)
 	there, err := c.list(ctx, scope, sets)
 	if err != nil {
 		return jit.Snapshot{}, err
@@ -56,22 +47,29 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	return snap, err
 }
 
+// concerned returns the permission sets in use on the account, and those that have claims.
+func (c *client) concerned(ctx context.Context, account string, ours []jit.Claim) ([]string, error) {
+	sets, err := c.provisioned(ctx, account)
+	for _, claim := range ours {
+		if o, err := parseObject(claim.Object); err == nil {
+			sets = append(sets, o.set)
+		}
+	}
+	slices.Sort(sets)
+	return slices.Compact(sets), err
+}
+
 // list lists the assignments of several permission sets.
 func (c *client) list(ctx context.Context, account string, sets []string) (map[object]bool, error) {
 	var mu sync.Mutex
 	there := map[object]bool{}
-	reads, ctx := errgroup.WithContext(ctx)
-	reads.SetLimit(outstanding)
-	for _, set := range sets {
-		reads.Go(func() error {
-			found, err := c.assignments(ctx, account, set)
-			mu.Lock()
-			defer mu.Unlock()
-			maps.Copy(there, found)
-			return err
-		})
-	}
-	return there, reads.Wait()
+	return there, each(ctx, sets, func(ctx context.Context, _ int, set string) error {
+		found, err := c.assignments(ctx, account, set)
+		mu.Lock()
+		defer mu.Unlock()
+		maps.Copy(there, found)
+		return err
+	})
 }
 
 // standing returns the wanted assignments as standing access.
@@ -85,15 +83,10 @@ func (c *client) standing(ctx context.Context, sets []string, there map[object]b
 		func(a, b object) int { return strings.Compare(a.String(), b.String()) })
 	objects = slices.DeleteFunc(objects, func(o object) bool { return !wanted(o) })
 	names := make([]string, len(objects))
-	reads, readCtx := errgroup.WithContext(ctx)
-	reads.SetLimit(outstanding)
-	for i, o := range objects {
-		reads.Go(func() (err error) {
-			names[i], err = c.nameOf(readCtx, o)
-			return err
-		})
-	}
-	if err := reads.Wait(); err != nil {
+	if err := each(ctx, objects, func(ctx context.Context, i int, o object) (err error) {
+		names[i], err = c.nameOf(ctx, o)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	var all []jit.Standing

@@ -98,8 +98,8 @@ func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 	if s.hurry {
 		p.pace = pace{limit: rate.NewLimiter(rate.Inf, 1), tick: 2 * time.Millisecond, patience: 20 * time.Second}
 	}
-	p.OnCall = func(op string) {
-		if op == "write" {
+	p.watch.OnCall = func(operation string) {
+		if operation == "CreateAccountAssignment" || operation == "DeleteAccountAssignment" {
 			s.writes.Add(1)
 		} else {
 			s.reads.Add(1)

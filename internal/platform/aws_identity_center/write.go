@@ -30,11 +30,11 @@ func (u unclear) Unwrap() error { return u.error }
 // write makes or removes one assignment and returns when that is done. It tries again, with random pauses, if the
 // service is busy with another request or did not answer. Removing an absent assignment is success. Unless the error is
 // [unclear], nothing was done and nothing is under way.
-func (c *client) write(ctx context.Context, account string, o operation, what object) error {
+func (c *client) write(ctx context.Context, account string, op jit.Op, what object) error {
 	end := time.Now().Add(c.platform.pace.patience)
 	lost := false
 	for try := 1; ; try++ {
-		err := c.attempt(ctx, account, o, what)
+		err := c.attempt(ctx, account, op, what)
 		if err == nil {
 			return nil
 		}
@@ -85,20 +85,20 @@ func answered(err error) bool {
 }
 
 // attempt makes one request and waits until it ends.
-func (c *client) attempt(ctx context.Context, account string, o operation, what object) error {
+func (c *client) attempt(ctx context.Context, account string, op jit.Op, what object) error {
 	if err := take(ctx, c.platform.slots); err != nil {
 		return err
 	}
 	defer func() { <-c.platform.slots }()
-	status, err := c.ask(ctx, account, o, what)
-	if o == deletion && awsconfig.Code(err) == notFound {
+	status, err := c.ask(ctx, account, op, what)
+	if op == jit.Remove && awsconfig.Code(err) == notFound {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	if status.Status == types.StatusValuesInProgress {
-		if status, err = c.progress.await(ctx, request{o, aws.ToString(status.RequestId)}); err != nil {
+		if status, err = c.progress.await(ctx, request{op, aws.ToString(status.RequestId)}); err != nil {
 			return unclear{err}
 		}
 	}
@@ -111,9 +111,9 @@ func (c *client) attempt(ctx context.Context, account string, o operation, what 
 // once turns off the SDK's retries: [client.write] retries, because it must know which answers were lost.
 func once(o *ssoadmin.Options) { o.Retryer = aws.NopRetryer{} }
 
-func (c *client) ask(ctx context.Context, account string, o operation,
+func (c *client) ask(ctx context.Context, account string, op jit.Op,
 	what object) (*types.AccountAssignmentOperationStatus, error) {
-	if o == creation {
+	if op == jit.Ensure {
 		out, err := c.sso.CreateAccountAssignment(ctx, &ssoadmin.CreateAccountAssignmentInput{
 			InstanceArn: &c.instance, TargetType: types.TargetTypeAwsAccount, TargetId: &account,
 			PermissionSetArn: &what.set, PrincipalType: what.kind, PrincipalId: &what.id,
@@ -134,18 +134,24 @@ func (c *client) ask(ctx context.Context, account string, o operation,
 }
 
 // explain explains an error of [client.write].
-func explain(ctx context.Context, account string, o operation, what object, err error) error {
-	doing := fmt.Sprintf("%s the assignment of %s %s to the account %s", o, what.kind, what.id, account)
+func explain(ctx context.Context, account string, op jit.Op, what object, err error) error {
+	verb := "make"
+	if op == jit.Remove {
+		verb = "remove"
+	}
+	doing := fmt.Sprintf("%s the assignment of %s %s to the account %s", verb, what.kind, what.id, account)
 	var failed *failure
 	switch code := awsconfig.Code(err); {
 	case errors.As(err, &failed):
 		return &jit.Error{Problem: fmt.Sprintf("IAM Identity Center could not %s: %s", doing, failed.reason),
-			Hint: "apply again when that is resolved; `aws sso-admin list-account-assignments` lists the assignments", Err: err}
+			Hint: "apply again when that is resolved; `aws sso-admin list-account-assignments` lists the assignments",
+			Err:  err}
 	case code == notFound:
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: %v", doing, err),
 			Hint: "check that the account, the permission set and the principal still exist", Err: err}
 	case code == conflict, code == throttle:
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: IAM Identity Center has been busy with other requests for too long: %v", doing, err), Hint: "apply again", Err: err}
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: IAM Identity Center has been busy with other requests for "+
+			"too long: %v", doing, err), Hint: "apply again", Err: err}
 	}
 	return awsconfig.Explain(ctx, doing, err)
 }
