@@ -89,12 +89,9 @@ func (b *Broker) mayRepair(_ context.Context, t *task) error {
 	if g.Length() <= b.MaxTTL || t.Drift.Severity() == jit.Critical {
 		return nil
 	}
-	return &jit.Error{
-		Problem: fmt.Sprintf("grant %s lasts %s and is not put back: max_ttl is %s",
-			g.ID, jit.FormatDuration(g.Length()), jit.FormatDuration(b.MaxTTL)),
-		Hint: "have max_ttl raised, or ask for a shorter grant",
-		Err:  jit.ErrDenied,
-	}
+	return jit.Errorf(jit.ErrDenied, "", "have max_ttl raised, or ask for a shorter grant",
+		"grant %s lasts %s and is not put back: max_ttl is %s",
+		g.ID, jit.FormatDuration(g.Length()), jit.FormatDuration(b.MaxTTL))
 }
 
 // repairIntent records the drift, unless it is recorded already.

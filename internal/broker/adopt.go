@@ -78,13 +78,9 @@ func (b *Broker) unrecorded(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.G
 		return jit.Grant{}, err
 	}
 	if w := o.Marker.Window; !w.Over(b.Now()) && w.Length() > b.MaxTTL {
-		return jit.Grant{}, &jit.Error{
-			Problem: fmt.Sprintf("its marker says %s to %s, which is %s; max_ttl is %s", jit.FormatTime(w.Start),
-				jit.FormatTime(w.End), jit.FormatDuration(w.Length()), jit.FormatDuration(b.MaxTTL)),
-			Hint: "if that was granted, write that max_ttl into jit.hcl and adopt again; " +
-				"else remove the binding from the target",
-			Err: jit.ErrInvalid,
-		}
+		return jit.Grant{}, jit.Invalid("", "if that was granted, write that max_ttl into jit.hcl and adopt again; "+
+			"else remove the binding from the target", "its marker says %s to %s, which is %s; max_ttl is %s",
+			jit.FormatTime(w.Start), jit.FormatTime(w.End), jit.FormatDuration(w.Length()), jit.FormatDuration(b.MaxTTL))
 	}
 	return b.recordFromMarker(o.Marker, binding, traits, s), nil
 }

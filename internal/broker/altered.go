@@ -105,13 +105,10 @@ func (b *Broker) checkAltered(ctx context.Context, grants []jit.Grant) []error {
 	errs := slices.Repeat([]error{err}, len(grants))
 	for i, g := range grants {
 		if a, is := altered[g.ID]; is {
-			errs[i] = &jit.Error{
-				Problem: fmt.Sprintf("the record of grant %s differs from its events, so nothing is put on target %q for it: %s",
-					g.ID, g.Target, a.Words),
-				Hint: fmt.Sprintf("somebody has written into the ledger: run `jit audit verify`; "+
-					"`jit revoke %s` ends the access", g.ID),
-				Err: jit.ErrAltered,
-			}
+			errs[i] = jit.Errorf(jit.ErrAltered, "",
+				fmt.Sprintf("somebody has written into the ledger: run `jit audit verify`; `jit revoke %s` ends the access", g.ID),
+				"the record of grant %s differs from its events, so nothing is put on target %q for it: %s",
+				g.ID, g.Target, a.Words)
 		}
 	}
 	return errs

@@ -8,7 +8,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
-// asker asks a target about a binding.
+// asker asks a target about a binding. A nil asker asks nothing and permits whatever the answer may still permit.
 type asker func(target string, ask func() error) error
 
 // askNow always asks.
@@ -52,34 +52,22 @@ func (ask asker) describe(
 	return traits, nil
 }
 
-// judging judges a request for access on a target by policies.
-type judging func(
-	ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request,
-) (jit.Verdict, error)
-
-// foregone judges without a call. It permits every request that the target's answer may still permit.
-func foregone(
+// verdict judges the access that a binding gives. It asks the target for further names, through ask, only if they can
+// change the verdict; the error is [undescribed] if the target does not answer.
+func (ask asker) verdict(
 	ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request,
 ) (v jit.Verdict, err error) {
 	if asked.Given, err = target.Given(ctx, asked.Binding, false); err != nil {
 		return v, err
 	}
-	return policy.Foregone(policies, asked)
-}
-
-// verdict judges the access that a binding gives. It asks the target for further names, through ask, only if they can
-// change the verdict; the error is [undescribed] if the target does not answer.
-func (ask asker) verdict(ctx context.Context, target jit.Platform, policies []jit.Policy, asked policy.Request) (
-	v jit.Verdict, err error,
-) {
-	if asked.Given, err = target.Given(ctx, asked.Binding, false); err != nil {
-		return v, err
+	if ask != nil {
+		v, err = policy.Judge(policies, asked)
+		if err != nil || v.Permitted() || !asked.Given.Unresolved() {
+			return v, err
+		}
 	}
-	v, err = policy.Judge(policies, asked)
-	if err != nil || v.Permitted() || !asked.Given.Unresolved() {
-		return v, err
-	}
-	if v, err = policy.Foregone(policies, asked); err != nil || !v.Permitted() {
+	v, err = policy.Foregone(policies, asked)
+	if ask == nil || err != nil || !v.Permitted() {
 		return v, err
 	}
 	err = ask(asked.Binding.Target, func() (err error) {

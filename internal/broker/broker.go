@@ -50,13 +50,8 @@ func (b *Broker) Target(name string) (jit.Platform, error) {
 	if len(b.Targets) > 0 {
 		names = `"` + strings.Join(slices.Sorted(maps.Keys(b.Targets)), `", "`) + `"`
 	}
-	return nil, &jit.Error{
-		Attribute: "target",
-		Problem:   fmt.Sprintf("%q is not one of the configured targets (%s)", name, names),
-		Hint: fmt.Sprintf("add it to targets in the provider block (or in jit.hcl), for example %s = { ssh = { … } }",
-			name),
-		Err: jit.ErrUnknown,
-	}
+	hint := fmt.Sprintf("add it to targets in the provider block (or in jit.hcl), for example %s = { ssh = { … } }", name)
+	return nil, jit.Errorf(jit.ErrUnknown, "target", hint, "%q is not one of the configured targets (%s)", name, names)
 }
 
 // Check validates a request without a call or a record: the form of every value, the target and the binding. It returns
@@ -118,13 +113,8 @@ func (b *Broker) owns(g jit.Grant) error {
 	if g.Owner == b.Owner || b.AnyOwner {
 		return nil
 	}
-	return &jit.Error{
-		Attribute: "owner",
-		Problem: fmt.Sprintf("grant %s belongs to the owner %q, and this configuration acts for %q",
-			g.ID, g.Owner, b.Owner),
-		Hint: fmt.Sprintf("use the configuration whose owner is %q", g.Owner),
-		Err:  ErrOtherOwner,
-	}
+	return jit.Errorf(ErrOtherOwner, "owner", fmt.Sprintf("use the configuration whose owner is %q", g.Owner),
+		"grant %s belongs to the owner %q, and this configuration acts for %q", g.ID, g.Owner, b.Owner)
 }
 
 // Observe reads the grant's scope and describes how the access there differs from the record; empty if it does not. It
@@ -134,13 +124,9 @@ func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err er
 	if g.State(b.Now()) != jit.StateActive && !undecided {
 		return "", nil
 	}
-	p, err := b.Target(g.Target)
+	s, err := b.outages.read(g.Place(), b.Now, func() (jit.Snapshot, error) { return b.read(ctx, g) })
 	if err != nil {
 		return "", err
-	}
-	s, err := b.outages.read(g.Place(), b.Now, func() (jit.Snapshot, error) { return p.Read(ctx, g.Scope) })
-	if err != nil {
-		return "", fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
 	}
 	drift = g.Drift(s)
 	if !undecided {
@@ -152,8 +138,32 @@ func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err er
 	return "people approved it on the target and access has begun; that is not recorded yet", nil
 }
 
+// read reads the grant's scope.
+func (b *Broker) read(ctx context.Context, g jit.Grant) (jit.Snapshot, error) {
+	p, err := b.Target(g.Target)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	return readScope(ctx, p.Read, g)
+}
+
+func readScope(
+	ctx context.Context, read func(context.Context, string) (jit.Snapshot, error), g jit.Grant,
+) (jit.Snapshot, error) {
+	s, err := read(ctx, g.Scope)
+	if err != nil {
+		return s, fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
+	}
+	return s, nil
+}
+
 // maxRetries bounds how often a record that others keep changing is read again.
 const maxRetries = 20
+
+// write records one entry.
+func (b *Broker) write(ctx context.Context, e jit.Entry) error {
+	return b.Ledger.Write(ctx, []jit.Entry{e})[0]
+}
 
 // update rewrites a record: change alters the recorded grant and returns the events to record with it, or false to
 // leave it as it is. first is the record as the caller knows it. If the record has changed meanwhile, change is called
@@ -168,7 +178,7 @@ func (b *Broker) update(
 		if !wanted {
 			return g, nil
 		}
-		err := b.Ledger.Write(ctx, []jit.Entry{jit.Rewrite(g, next, events...)})[0]
+		err := b.write(ctx, jit.Rewrite(g, next, events...))
 		if err == nil {
 			next.Version++
 			return next, nil

@@ -50,13 +50,9 @@ func (b *Broker) carryOut(ctx context.Context, d Decision) (jit.Grant, error) {
 	case !g.Window.Contains(now): // it begins by itself
 		return b.ensure(ctx, g, jit.EventRepaired)
 	}
-	p, err := b.Target(g.Target)
+	s, err := b.read(ctx, g)
 	if err != nil {
 		return g, err
-	}
-	s, err := p.Read(ctx, g.Scope)
-	if err != nil {
-		return g, fmt.Errorf("read %s of target %q: %w", g.Scope, g.Target, err)
 	}
 	return b.repairBy(ctx, g, s)
 }
@@ -92,7 +88,7 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision) error {
 		}
 		event = b.window(kind, *g, "from", jit.FormatTime(d.current.End))
 	}
-	err := b.Ledger.Write(ctx, []jit.Entry{jit.Rewrite(d.recorded, *g, event)})[0]
+	err := b.write(ctx, jit.Rewrite(d.recorded, *g, event))
 	if err == nil {
 		g.Version++
 	}

@@ -12,11 +12,9 @@ func (b *Broker) Close(ctx context.Context, g jit.Grant, reason string) (jit.Gra
 	if err := b.owns(g); err != nil {
 		return g, err
 	}
-	if p, err := b.Target(g.Target); err == nil {
-		if _, err := p.Read(ctx, g.Scope); err == nil {
-			return g, jit.Invalid("--target-gone", "leave it out: the access is looked for and taken away",
-				"target %q is there: %s can be read", g.Target, g.Scope)
-		}
+	if _, err := b.read(ctx, g); err == nil {
+		return g, jit.Invalid("--target-gone", "leave it out: the access is looked for and taken away",
+			"target %q is there: %s can be read", g.Target, g.Scope)
 	}
 	return b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
 		if !g.EndedAt.IsZero() || g.Failed() {

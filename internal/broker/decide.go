@@ -86,7 +86,7 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 		return d, err
 	}
 	if read {
-		if err := b.readScope(ctx, &d, planned, late == nil); err != nil {
+		if err := b.readStanding(ctx, &d, planned, late == nil); err != nil {
 			return d, err
 		}
 	}
@@ -158,8 +158,8 @@ func (b *Broker) judgeInto(ctx context.Context, d *Decision, r Request, planned 
 	return err
 }
 
-// readScope reads the scope of a new grant and finds standing access that gives the same.
-func (b *Broker) readScope(ctx context.Context, d *Decision, planned, inTime bool) (err error) {
+// readStanding reads the scope of a new grant and finds standing access that gives the same.
+func (b *Broker) readStanding(ctx context.Context, d *Decision, planned, inTime bool) (err error) {
 	read := func() (jit.Snapshot, error) { return b.readRecent(ctx, d.asked) }
 	if !planned {
 		if d.snapshot, err = read(); err != nil {
@@ -220,15 +220,10 @@ func (b *Broker) readRecent(ctx context.Context, g jit.Grant) (jit.Snapshot, err
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	read := p.Read
 	if shared, ok := p.(*batch.Shared); ok {
-		read = shared.Recent
+		return readScope(ctx, shared.Recent, g)
 	}
-	s, err := read(ctx, g.Scope)
-	if err != nil {
-		return s, fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
-	}
-	return s, nil
+	return readScope(ctx, p.Read, g)
 }
 
 // decideChange decides on a change of a grant to what the request says. g holds the facts that the caller remembers,
@@ -283,9 +278,6 @@ func traced(g jit.Grant, s jit.Snapshot) error {
 	if g.Drift(s) != jit.Missing {
 		return nil
 	}
-	return &jit.Error{
-		Problem: fmt.Sprintf("the ledger has no record of grant %s and nothing of it is on target %q: "+
-			"it may have been revoked", g.ID, g.Target),
-		Hint: renew(g), Err: jit.ErrOver,
-	}
+	return jit.Errorf(jit.ErrOver, "", renew(g), "the ledger has no record of grant %s and nothing of it is on target %q: "+
+		"it may have been revoked", g.ID, g.Target)
 }

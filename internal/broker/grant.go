@@ -46,10 +46,8 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 	g := d.Grant
 	g.Holder = 1
 	failpoint.Hit("grant.before-intent")
-	err := b.Ledger.Write(ctx, []jit.Entry{
-		jit.Rewrite(d.recorded, g, b.requested(g, d.standing),
-			b.event(jit.EventDecided, g, "verdict", d.Verdict.Outcome.String(), "rule", d.Verdict.Rule)),
-	})[0]
+	err := b.write(ctx, jit.Rewrite(d.recorded, g, b.requested(g, d.standing),
+		b.event(jit.EventDecided, g, "verdict", d.Verdict.Outcome.String(), "rule", d.Verdict.Rule)))
 	if err != nil {
 		return g, err
 	}
@@ -107,7 +105,7 @@ func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind j
 	if k, asks := jit.Asks(p); asks && g.GrantedAt.IsZero() {
 		next, begins, err := b.askPeople(ctx, k, g)
 		if err != nil && !errors.Is(err, jit.ErrDenied) {
-			return next, b.attemptFailed(ctx, p, g, err)
+			return next, b.attemptFailed(ctx, g, err)
 		}
 		if err != nil || !begins {
 			return next, err
@@ -118,7 +116,7 @@ func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind j
 	err = p.Apply(ctx, g.Scope, []jit.Change{{Op: jit.Ensure, Access: access, Held: g.Held()}})[0]
 	failpoint.Hit("ensure.after-platform")
 	if err != nil {
-		return g, b.attemptFailed(ctx, p, g, err)
+		return g, b.attemptFailed(ctx, g, err)
 	}
 	ensured := g.Access()
 	g, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
@@ -156,24 +154,20 @@ func (b *Broker) followRecord(ctx context.Context, ensured jit.Access, g jit.Gra
 
 // beginsByItself reports whether the platform itself begins the grant's access.
 func (b *Broker) beginsByItself(g jit.Grant) bool {
-	p, err := b.Target(g.Target)
-	if err != nil {
-		return false
-	}
-	_, traits, err := p.Check(g.Binding)
+	_, traits, err := b.checkBinding(g)
 	return err == nil && traits.NativeStart
 }
 
 // attemptFailed closes the record of a failed attempt to grant if a read that began after the attempt shows that it gave
 // nothing. Otherwise the outcome is unknown: the record stays pending, and the sweeper ends the access with its window.
-func (b *Broker) attemptFailed(ctx context.Context, p jit.Platform, g jit.Grant, cause error) error {
+func (b *Broker) attemptFailed(ctx context.Context, g jit.Grant, cause error) error {
 	cause = fmt.Errorf("grant %s to %s on target %q: %w", g.Role, g.Principal, g.Target, cause)
 	unknown := fmt.Errorf("%w; the access may be in force all the same: `jit revoke %s` ends it, and `jit sweep` does at %s",
 		cause, g.ID, jit.FormatTime(g.End))
 	if !g.GrantedAt.IsZero() || ctx.Err() != nil {
 		return unknown // an attempt that was cut off may still be in progress
 	}
-	s, err := p.Read(ctx, g.Scope)
+	s, err := b.read(ctx, g)
 	if err != nil || g.Drift(s) != jit.Missing {
 		return unknown
 	}

@@ -25,10 +25,8 @@ func (b *Broker) takeOver(ctx context.Context, d Decision, r Request) (g jit.Gra
 		return g, err
 	}
 	// Nothing has been put on the target. Repair drift there; if the target does not answer, the next read finds it.
-	if target, err := b.Target(g.Target); err == nil {
-		if s, err := target.Read(ctx, g.Scope); err == nil {
-			return b.repairBy(ctx, g, s)
-		}
+	if s, err := b.read(ctx, g); err == nil {
+		return b.repairBy(ctx, g, s)
 	}
 	return g, nil
 }
@@ -48,7 +46,7 @@ func (b *Broker) HandOver(ctx context.Context, g jit.Grant) error {
 	}
 	note := b.event(jit.EventChanged, recorded,
 		"note", Destroyed+"; its access was left to the resource that the same apply creates")
-	return b.Ledger.Write(ctx, []jit.Entry{{Events: []jit.Event{note}}})[0]
+	return b.write(ctx, jit.Entry{Events: []jit.Event{note}})
 }
 
 // undestroyed returns the record of a destroyed grant as if it had not been destroyed. Only access that the destroy

@@ -45,7 +45,7 @@ func (b *Broker) judgePlanned(ctx context.Context, g jit.Grant, checked jit.Trai
 				"The apply judges it in full, and fails if the target still does not answer.", err)})
 		best := checked
 		best.Enforcement, best.SessionTail = jit.Native, 0
-		j.Verdict, err = b.verdict(ctx, policies, foregone, g, best, named)
+		j.Verdict, err = b.verdict(ctx, policies, nil, g, best, named)
 	}
 	if err == nil && b.Planned != nil && b.Planned.incomplete(j.Verdict.Policy) {
 		j.Warnings = append(j.Warnings, Warning{"policy", "The policy is not known yet", fmt.Sprintf(
@@ -69,7 +69,7 @@ func (b *Broker) judgeBy(
 	}
 	if _, asks := jit.Find[jit.Describer](target); asks {
 		// First refuse a grant that no answer of the target can save.
-		if j.Verdict, err = b.verdict(ctx, policies, foregone, g, checked, named); err != nil {
+		if j.Verdict, err = b.verdict(ctx, policies, nil, g, checked, named); err != nil {
 			return j, err
 		}
 	}
@@ -81,33 +81,31 @@ func (b *Broker) judgeBy(
 		return j, err
 	}
 	j.Traits = traits
-	j.Verdict, err = b.verdict(ctx, policies, ask.verdict, g, traits, named)
+	j.Verdict, err = b.verdict(ctx, policies, ask, g, traits, named)
 	return j, err
 }
 
-// verdict asks the policies, through judge, about a grant with these traits. A grant that may not begin is an error.
+// verdict judges a grant with these traits by the policies. A grant that may not begin is an error.
 func (b *Broker) verdict(
-	ctx context.Context, policies []jit.Policy, judge judging, g jit.Grant, traits jit.Traits, named string,
+	ctx context.Context, policies []jit.Policy, ask asker, g jit.Grant, traits jit.Traits, named string,
 ) (jit.Verdict, error) {
 	target, err := b.Target(g.Target)
 	if err != nil {
 		return jit.Verdict{}, err
 	}
-	v, err := judge(ctx, target, policies, policyRequest(target, g, traits, named))
+	v, err := ask.verdict(ctx, target, policies, policyRequest(target, g, traits, named))
 	if err != nil || v.Permitted() {
 		return v, err
 	}
 	if v.Attribute == "ttl" {
 		v.Attribute = endAttribute(g)
 	}
-	refused := &jit.Error{
-		Attribute: v.Attribute, Problem: v.Rule, Err: jit.ErrDenied,
-		Hint: "change the grant, or have the policies changed in a pull request of their own",
-	}
 	if v.Outcome == jit.NeedsApproval {
-		refused.Problem, refused.Hint = "the grant needs approval: "+v.Rule, "have it approved and apply again"
+		return v, jit.Errorf(jit.ErrDenied, v.Attribute, "have it approved and apply again",
+			"the grant needs approval: %s", v.Rule)
 	}
-	return v, refused
+	return v, jit.Errorf(jit.ErrDenied, v.Attribute,
+		"change the grant, or have the policies changed in a pull request of their own", "%s", v.Rule)
 }
 
 // policyRequest describes a grant to the policies.

@@ -23,22 +23,14 @@ func ran(g jit.Grant) string {
 
 // errOver is the error for a request to change a grant that has ended.
 func errOver(g jit.Grant, now time.Time, attribute string) error {
-	return &jit.Error{
-		Attribute: attribute,
-		Problem: fmt.Sprintf("the grant is over: it %s, and it is %s; an ended grant is never changed",
-			ran(g), jit.FormatTime(now)),
-		Hint: renew(g), Err: jit.ErrOver,
-	}
+	return jit.Errorf(jit.ErrOver, attribute, renew(g),
+		"the grant is over: it %s, and it is %s; an ended grant is never changed", ran(g), jit.FormatTime(now))
 }
 
 // errUsedUp is the error for a block that comes back after Terraform destroyed it, when its grant is over.
 func errUsedUp(g jit.Grant) error {
-	return &jit.Error{
-		Attribute: "renewal",
-		Problem: fmt.Sprintf("this grant was given before: it %s, and its resource was destroyed. A grant is given once",
-			ran(g)),
-		Hint: renew(g), Err: jit.ErrOver,
-	}
+	return jit.Errorf(jit.ErrOver, "renewal", renew(g),
+		"this grant was given before: it %s, and its resource was destroyed. A grant is given once", ran(g))
 }
 
 // stillLive adds to a refusal that the recorded grant goes on.

@@ -139,10 +139,8 @@ func (b *Broker) mayNotBegin(ctx context.Context, g jit.Grant, d jit.Decision) s
 
 // notGranted is the error for a grant that people denied or that may not begin.
 func notGranted(g jit.Grant, why string) error {
-	return &jit.Error{
-		Problem: fmt.Sprintf("%s on %s for %s was not granted: %s", g.Role, g.Scope, g.Principal, why),
-		Hint:    fmt.Sprintf("set renewal = %d to ask again", g.Renewal+1), Err: jit.ErrDenied,
-	}
+	return jit.Errorf(jit.ErrDenied, "", fmt.Sprintf("set renewal = %d to ask again", g.Renewal+1),
+		"%s on %s for %s was not granted: %s", g.Role, g.Scope, g.Principal, why)
 }
 
 // withdraw withdraws the request for a grant and closes its record: nothing was given.

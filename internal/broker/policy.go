@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -19,13 +18,8 @@ func (b *Broker) MakePolicy(ctx context.Context, p jit.Policy) (holder int64, er
 	}
 	p.Holder = recorded.Holder
 	if known && !maps.Equal(p.Facts(), recorded.Facts()) {
-		return 0, &jit.Error{
-			Attribute: "name",
-			Problem:   fmt.Sprintf("the ledger has a policy %q already, and it says something else", p.Name),
-			Hint: fmt.Sprintf("choose another name, or import it and change it then: "+
-				"terraform import jit_policy.<name> %s", p.Name),
-			Err: jit.ErrInvalid,
-		}
+		return 0, jit.Invalid("name", "choose another name, or import it and change it then: "+
+			"terraform import jit_policy.<name> "+p.Name, "the ledger has a policy %q already, and it says something else", p.Name)
 	}
 	p.Holder++
 	return p.Holder, b.writePolicy(ctx, p)
@@ -46,7 +40,7 @@ func (b *Broker) writePolicy(ctx context.Context, p jit.Policy) error {
 		return err
 	}
 	changed := b.policyEvent(jit.EventPolicyChanged, p.Name, p.Facts())
-	return b.Ledger.Write(ctx, []jit.Entry{{Policy: &p, Events: []jit.Event{changed}}})[0]
+	return b.write(ctx, jit.Entry{Policy: &p, Events: []jit.Event{changed}})
 }
 
 // DropPolicy removes a policy; an absent one is a success. A holder other than 0 restricts the removal to that holder:
@@ -57,7 +51,7 @@ func (b *Broker) DropPolicy(ctx context.Context, name string, holder int64) erro
 		return err
 	}
 	removed := b.policyEvent(jit.EventPolicyRemoved, name, nil)
-	return b.Ledger.Write(ctx, []jit.Entry{{DropPolicy: name, Events: []jit.Event{removed}}})[0]
+	return b.write(ctx, jit.Entry{DropPolicy: name, Events: []jit.Event{removed}})
 }
 
 // RecordedPolicy returns the policy of that name from the ledger, regardless of planned changes.

@@ -140,19 +140,14 @@ func (b *Broker) removeUngranted(ctx context.Context, g jit.Grant) error {
 	if !failed(err) {
 		return err
 	}
-	return &jit.Error{
-		Problem: fmt.Sprintf("grant %s is recorded to have given nothing, and target %q could not be asked: %v",
-			g.ID, g.Target, err),
-		Hint: "revoke it again when the target answers, to be sure", Err: jit.ErrRemains,
-	}
+	return jit.Errorf(jit.ErrRemains, "", "revoke it again when the target answers, to be sure",
+		"grant %s is recorded to have given nothing, and target %q could not be asked: %v", g.ID, g.Target, err)
 }
 
 // errUncleared is the error for a grant that is over when its target cannot be cleared.
 func errUncleared(err error) error {
-	return &jit.Error{
-		Problem: fmt.Sprintf("the grant is over, and its target could not be cleared: %v", err),
-		Hint:    "a `jit sweep` that reaches the target clears it", Err: jit.ErrOver,
-	}
+	return jit.Errorf(jit.ErrOver, "", "a `jit sweep` that reaches the target clears it",
+		"the grant is over, and its target could not be cleared: %v", err)
 }
 
 // endUnrecorded ends access although the ledger, with the given error, cannot record it.
@@ -189,10 +184,7 @@ func (b *Broker) checkEnd(ctx context.Context, g jit.Grant) (c endCheck, err err
 	}
 	c.compare(before, clock)
 	before = b.Now()
-	var target jit.Platform
-	if target, c.unread = b.Target(g.Target); c.unread == nil {
-		c.snapshot, c.unread = target.Read(ctx, g.Scope)
-	}
+	c.snapshot, c.unread = b.read(ctx, g)
 	c.compare(before, c.snapshot.Clock)
 	return c, nil
 }

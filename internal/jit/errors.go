@@ -9,31 +9,30 @@ import (
 var (
 	// ErrInvalid: a value cannot be accepted, whatever the state of the world.
 	ErrInvalid = errors.New("invalid")
-	// ErrOver: the grant has ended and an ended grant is never changed.
+	// ErrOver: the grant has ended, and an ended grant is never changed.
 	ErrOver = errors.New("the grant is over")
 	// ErrUnknown: no record, policy or target has that name.
 	ErrUnknown = errors.New("unknown")
 	// ErrDenied: policy does not permit the grant.
 	ErrDenied = errors.New("denied by policy")
-	// ErrStale: the record was changed by somebody else since it was read; read it again and redo.
+	// ErrStale: somebody else has changed the record since it was read; read it again and retry.
 	ErrStale = errors.New("the record changed meanwhile")
-	// ErrDuplicate: an entry with the same deduplication key was recorded already.
+	// ErrDuplicate: an entry with the same deduplication key is recorded already.
 	ErrDuplicate = errors.New("the record exists already")
-	// ErrAltered: a record does not agree with its events; somebody has written into the ledger from outside.
+	// ErrAltered: a record differs from its events; somebody has written into the ledger from outside.
 	ErrAltered = errors.New("the record was altered")
 	// ErrNewerLedger: the ledger was written by a newer version of this program.
 	ErrNewerLedger = errors.New("the ledger is newer than this program")
 	// ErrSkew: the clocks of this machine and of the platform disagree by more than [MaxSkew].
 	ErrSkew = errors.New("the clocks disagree")
-	// ErrRemains: a Remove ended the access, and the platform confirmed it. Something that gives no
-	// access, such as an emptied role, is left there.
+	// ErrRemains: a Remove ended the access, and the platform confirmed it. Something that gives no access, such as an
+	// empty role, is left there.
 	ErrRemains = errors.New("the access is over and remains are left")
 )
 
-// Error is an error meant for a person: it names what is to blame, says what is
-// wrong and what to do instead.
+// Error is an error for people: it names the value to blame, says what is wrong and what to do instead.
 type Error struct {
-	// Attribute is the user's name of the value to blame ("ttl", "principal"); empty when none is.
+	// Attribute is the user's name of the value to blame ("ttl", "principal"); it may be empty.
 	Attribute string
 	// Problem says what is wrong, with the value and the rule.
 	Problem string
@@ -58,7 +57,12 @@ func (e *Error) Error() string {
 // Unwrap returns the kind or the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Errorf returns an [Error] of a kind about attribute.
+func Errorf(kind error, attribute, hint, format string, args ...any) *Error {
+	return &Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...), Hint: hint, Err: kind}
+}
+
 // Invalid returns an [Error] of the kind [ErrInvalid] about attribute.
 func Invalid(attribute, hint, format string, args ...any) *Error {
-	return &Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...), Hint: hint, Err: ErrInvalid}
+	return Errorf(ErrInvalid, attribute, hint, format, args...)
 }
