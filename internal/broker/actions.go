@@ -41,16 +41,22 @@ func (b *Broker) endedWith(g *jit.Grant, remains error) []jit.Event {
 		return nil
 	}
 	g.EndedAt = b.Now()
-	if remains != nil {
-		g.Remains = remains.Error()
-		if problem := (*jit.Error)(nil); errors.As(remains, &problem) {
-			g.Remains = problem.Error()
-		}
-	}
+	g.Remains = describeRemains(remains)
 	if g.RevokedAt.IsZero() {
 		return []jit.Event{b.window(jit.EventExpired, *g, "remains", g.Remains, "enforcement", string(g.Enforcement))}
 	}
 	return []jit.Event{b.window(jit.EventRevoked, *g, "remains", g.Remains, "reason", g.RevokeReason, "by", g.RevokedBy)}
+}
+
+// describeRemains returns the text of an error that names remains; empty for none.
+func describeRemains(err error) string {
+	if err == nil {
+		return ""
+	}
+	if problem := (*jit.Error)(nil); errors.As(err, &problem) {
+		return problem.Error()
+	}
+	return err.Error()
 }
 
 func (b *Broker) revokeFailed(t *task) jit.Event {

@@ -133,13 +133,18 @@ func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (next jit.Gr
 			return g, nil, err
 		}
 	}
-	if r.Policy != "" && r.Policy != g.Policy || r.AnyPolicy && g.Policy != "" {
+	if r.changesPolicy(g) {
 		attributes = append(attributes, "policy")
 	}
 	if len(attributes) > 0 && !next.End.After(now) {
 		b.revoked(&next, now, "the end was moved to the past")
 	}
 	return next, attributes, nil
+}
+
+// changesPolicy reports whether the request names another policy than the record, or none after one.
+func (r Request) changesPolicy(g jit.Grant) bool {
+	return r.Policy != "" && r.Policy != g.Policy || r.AnyPolicy && g.Policy != ""
 }
 
 // end returns when the recorded grant ends according to the request, if it begins at start. The same length as before
@@ -177,11 +182,10 @@ func (b *Broker) checkMove(g, next jit.Grant, attribute string) error {
 // also on a platform that begins access by itself.
 func (b *Broker) beginning(g jit.Grant, r Request, traits jit.Traits) (time.Time, error) {
 	now := b.Now()
-	movable := !g.Over(now) && (g.Deferred() && g.GrantedAt.IsZero() || traits.NativeStart && now.Before(g.Start))
 	switch {
 	case r.StartsAt.IsZero() && !r.StartNow, r.StartsAt.Equal(g.Start):
 		return g.Start, nil
-	case movable:
+	case movable(g, traits, now):
 		start := later(r.StartsAt, jit.Second(now))
 		return start, r.mayBegin(start, now)
 	case r.StartNow, r.StartsAt.Before(g.Start) && !g.Deferred():
@@ -193,6 +197,11 @@ func (b *Broker) beginning(g jit.Grant, r Request, traits jit.Traits) (time.Time
 		fmt.Sprintf("write starts_at = %q or leave it out, and set renewal = %d to grant the same at another time",
 			jit.FormatTime(g.Start), g.Renewal+1),
 		"the grant began at %s; it cannot begin at %s any more", jit.FormatTime(g.Start), jit.FormatTime(r.StartsAt))
+}
+
+// movable reports whether the beginning of a grant has yet to come.
+func movable(g jit.Grant, traits jit.Traits, now time.Time) bool {
+	return !g.Over(now) && (g.Deferred() && g.GrantedAt.IsZero() || traits.NativeStart && now.Before(g.Start))
 }
 
 func later(a, b time.Time) time.Time {

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/batch"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -192,26 +193,38 @@ func (b *Broker) meet(ctx context.Context, d Decision, r Request, planned bool) 
 		g = b.undestroyed(g)
 	}
 	d.Grant, d.Met, d.Over = g, true, g.Over(now)
-	end, movesEnd := jit.FormatTime(g.End), r.TTL.IsZero() && !r.ExpiresAt.Equal(g.End)
-	switch {
-	case d.Over && g.Destroyed():
-		return d, errUsedUp(g)
-	case movesEnd && d.Over:
-		return d, errOver(g, now, "expires_at")
-	case movesEnd:
-		return d, jit.Invalid("expires_at", fmt.Sprintf("write expires_at = %q, apply, and change it then", end),
-			"this grant is live and ends at %s; creating it again does not move its end", end)
-	case d.Over:
+	if err := d.refuseMet(r, now); err != nil {
+		return d, err
+	}
+	if d.Over {
 		d.Warnings = []Warning{{"", "The grant is over", fmt.Sprintf(
 			"It %s; nothing will be granted. Set renewal = %d to grant again.", ran(g), g.Renewal+1)}}
 		return d, nil
 	}
 	d.Warnings = []Warning{{"", "The grant is live already", fmt.Sprintf(
-		"It keeps its window, %s to %s. Change ttl in a later apply to move its end.", jit.FormatTime(g.Start), end)}}
+		"It keeps its window, %s to %s. Change ttl in a later apply to move its end.", jit.FormatTime(g.Start),
+		jit.FormatTime(g.End))}}
 	if err := b.judgeInto(ctx, &d, r, planned); err != nil {
 		return d, stillLive(g, err)
 	}
 	return d, nil
+}
+
+// refuseMet refuses a request that asks for another end than the record that it meets, or for a grant that was destroyed
+// and is over.
+func (d *Decision) refuseMet(r Request, now time.Time) error {
+	g := d.Grant
+	end, movesEnd := jit.FormatTime(g.End), r.TTL.IsZero() && !r.ExpiresAt.Equal(g.End)
+	switch {
+	case d.Over && g.Destroyed():
+		return errUsedUp(g)
+	case d.Over && movesEnd:
+		return errOver(g, now, "expires_at")
+	case movesEnd:
+		return jit.Invalid("expires_at", fmt.Sprintf("write expires_at = %q, apply, and change it then", end),
+			"this grant is live and ends at %s; creating it again does not move its end", end)
+	}
+	return nil
 }
 
 // readRecent reads the grant's scope; a target that shares reads may return a recent one.

@@ -114,17 +114,18 @@ func (b *Broker) executeBatch(ctx context.Context, steps []reconcile.Step) []err
 
 // admit closes the tasks that may not be carried out.
 func (b *Broker) admit(ctx context.Context, a action, tasks []task) {
-	altered := make([]error, len(tasks))
 	if a.op == jit.Ensure {
 		grants := make([]jit.Grant, len(tasks))
 		for i, t := range tasks {
 			grants[i] = t.Grant
 		}
-		altered = b.checkAltered(ctx, grants)
+		for i, err := range b.checkAltered(ctx, grants) {
+			tasks[i].err = err
+		}
 	}
 	for i := range tasks {
 		t := &tasks[i]
-		if t.err = altered[i]; t.err == nil && a.allowed != nil {
+		if t.err == nil && a.allowed != nil {
 			t.err = a.allowed(ctx, t)
 		}
 		t.closed = t.closed || t.err != nil
@@ -139,19 +140,22 @@ func (b *Broker) recordIntents(ctx context.Context, a action, tasks []task) {
 			w.add(t, a.intent(t))
 		}
 	}
-	w.write(ctx, b.Ledger, func(t *task, e jit.Entry, err error) {
-		switch {
-		case errors.Is(err, jit.ErrStale):
-			t.closed, t.err = true, b.overtaken(ctx, t)
-		case err != nil:
-			t.ledger = err
-			t.closed = t.Kind == reconcile.Revoke || t.Severity == jit.Info
-		case e.Grant != nil:
-			t.Grant = *e.Grant
-			t.Grant.Version++
-		}
-		t.recorded = err == nil
-	})
+	w.write(ctx, b.Ledger, func(t *task, e jit.Entry, err error) { b.intentRecorded(ctx, t, e, err) })
+}
+
+// intentRecorded brings a task up to date after the write of its intent, and closes it if it may not go on.
+func (b *Broker) intentRecorded(ctx context.Context, t *task, e jit.Entry, err error) {
+	switch {
+	case errors.Is(err, jit.ErrStale):
+		t.closed, t.err = true, b.overtaken(ctx, t)
+	case err != nil:
+		t.ledger = err
+		t.closed = t.Kind == reconcile.Revoke || t.Severity == jit.Info
+	case e.Grant != nil:
+		t.Grant = *e.Grant
+		t.Grant.Version++
+	}
+	t.recorded = err == nil
 }
 
 // overtaken returns the error for a task whose grant somebody else has changed. They finish a repair; a revocation must
@@ -198,18 +202,21 @@ func (b *Broker) recordOutcomes(call context.Context, a action, tasks []task) {
 			w.add(t, b.outcome(call, a, t))
 		}
 	}
-	w.write(ctx, b.Ledger, func(t *task, _ jit.Entry, err error) {
-		if err != nil && t.failed() {
-			b.failures.forget(t.Grant.ID) // the failure is not recorded
-		}
-		if errors.Is(err, jit.ErrStale) {
-			err = b.recordAgain(ctx, a, t)
-		}
-		if err != nil && errors.Is(t.err, jit.ErrRemains) {
-			t.err = nil // the end of the access is not recorded
-		}
-		t.ledger = errors.Join(t.ledger, err)
-	})
+	w.write(ctx, b.Ledger, func(t *task, _ jit.Entry, err error) { b.outcomeRecorded(ctx, a, t, err) })
+}
+
+// outcomeRecorded completes a task after the write of its outcome.
+func (b *Broker) outcomeRecorded(ctx context.Context, a action, t *task, err error) {
+	if err != nil && t.failed() {
+		b.failures.forget(t.Grant.ID) // the failure is not recorded
+	}
+	if errors.Is(err, jit.ErrStale) {
+		err = b.recordAgain(ctx, a, t)
+	}
+	if err != nil && errors.Is(t.err, jit.ErrRemains) {
+		t.err = nil // the end of the access is not recorded
+	}
+	t.ledger = errors.Join(t.ledger, err)
 }
 
 // outcome returns the entry for what a task has achieved, or for its failure. An interrupted task records nothing.

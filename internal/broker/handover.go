@@ -78,7 +78,8 @@ func (b *Broker) resume(ctx context.Context, g jit.Grant, traits jit.Traits) (ji
 	})
 	failpoint.Hit("resume.after-intent")
 	now := b.Now()
-	if err != nil || g.Over(now) || g.GrantedAt.IsZero() || !g.Window.Contains(now) && !traits.NativeStart {
+	there := !g.Over(now) && !g.GrantedAt.IsZero() && (g.Window.Contains(now) || traits.NativeStart)
+	if err != nil || !there {
 		return g, err
 	}
 	resumed, err := b.ensure(ctx, g, jit.EventGranted)

@@ -40,11 +40,8 @@ func (o *outages) read(at jit.Place, now func() time.Time, ask func() (jit.Snaps
 // question is not kept.
 func (o *outages) try(at jit.Place, now func() time.Time, ask func() error) error {
 	began := now()
-	o.mu.Lock()
-	last, down := o.known[at]
-	o.mu.Unlock()
-	if down && began.Sub(last.at).Abs() < outageKept {
-		return last.err
+	if err := o.recent(at, began); err != nil {
+		return err
 	}
 	err := ask()
 	if ended := now(); err != nil && !answered(err) && ended.Sub(began) >= slowFailure {
@@ -56,6 +53,16 @@ func (o *outages) try(at jit.Place, now func() time.Time, ask func() error) erro
 		o.known[at] = outage{err, ended}
 	}
 	return err
+}
+
+// recent returns the error that is kept for a place.
+func (o *outages) recent(at jit.Place, now time.Time) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if last, down := o.known[at]; down && now.Sub(last.at).Abs() < outageKept {
+		return last.err
+	}
+	return nil
 }
 
 // answered reports whether a target's error answers the question.

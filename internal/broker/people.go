@@ -92,7 +92,6 @@ func (b *Broker) approved(g *jit.Grant, d jit.Decision, given bool) []jit.Event 
 // approvedMeanwhile checks whether people have approved a grant that is about to end without having given access. If so
 // it updates the record and returns it. A grant that may no longer begin is recorded as given and revoked, and ends.
 func (b *Broker) approvedMeanwhile(ctx context.Context, g jit.Grant) (_ jit.Grant, approved bool) {
-	open := func(g jit.Grant) bool { return g.GrantedAt.IsZero() && g.RevokedAt.IsZero() && g.EndedAt.IsZero() }
 	k, asks := jit.Asks(b.Targets[g.Target])
 	if !asks || !open(g) || g.Failed() {
 		return g, false
@@ -116,6 +115,11 @@ func (b *Broker) approvedMeanwhile(ctx context.Context, g jit.Grant) (_ jit.Gran
 		return g, false
 	}
 	return updated, true
+}
+
+// open reports whether nothing is recorded of the access of a grant and of its end.
+func open(g jit.Grant) bool {
+	return g.GrantedAt.IsZero() && g.RevokedAt.IsZero() && g.EndedAt.IsZero()
 }
 
 // mayNotBegin says why a grant on which people decide may not begin; empty if it may.

@@ -50,7 +50,10 @@ func CheckForm(r Request, unknown map[string]bool) error {
 			return err
 		}
 	}
-	return r.checkTimes(unknown)
+	if err := r.checkOneEnd(unknown); err != nil {
+		return err
+	}
+	return r.checkOrder()
 }
 
 // required returns a check of a name that must not be empty.
@@ -71,23 +74,31 @@ func (r Request) checkRenewal() error {
 	return nil
 }
 
-// checkTimes requires exactly one end, and times in their order.
-func (r Request) checkTimes(unknown map[string]bool) error {
-	const hint = `write ttl = "2h", or expires_at = "2026-11-23T18:00:00Z"`
-	open := r.TTL.IsZero() && r.ExpiresAt.IsZero()
-	switch {
-	case open && !unknown["ttl"] && !unknown["expires_at"]:
-		return jit.Invalid("ttl", hint, "the grant has no end; no end, no grant")
-	case !r.TTL.IsZero() && !r.ExpiresAt.IsZero():
+// endHint is the hint for a request without a usable end.
+const endHint = `write ttl = "2h", or expires_at = "2026-11-23T18:00:00Z"`
+
+// checkOneEnd requires exactly one end.
+func (r Request) checkOneEnd(unknown map[string]bool) error {
+	switch hasTTL, hasEnd := !r.TTL.IsZero(), !r.ExpiresAt.IsZero(); {
+	case hasTTL && hasEnd:
 		return jit.Invalid("expires_at", "keep one of the two", "the grant has two ends, ttl and expires_at")
+	case !hasTTL && !hasEnd && !unknown["ttl"] && !unknown["expires_at"]:
+		return jit.Invalid("ttl", endHint, "the grant has no end; no end, no grant")
+	}
+	return nil
+}
+
+// checkOrder requires times in their order.
+func (r Request) checkOrder() error {
+	switch starts := jit.FormatTime(r.StartsAt); {
 	case !r.TTL.IsZero() && r.TTL.Length() < jit.MinTTL:
-		return jit.Invalid("ttl", hint, "%q is too short; a grant lasts at least %s", r.TTL, jit.FormatDuration(jit.MinTTL))
+		return jit.Invalid("ttl", endHint, "%q is too short; a grant lasts at least %s", r.TTL, jit.FormatDuration(jit.MinTTL))
 	case !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(r.StartsAt):
-		return jit.Invalid("expires_at", "write an end after starts_at", "%s is not after starts_at, %s",
-			jit.FormatTime(r.ExpiresAt), jit.FormatTime(r.StartsAt))
+		return jit.Invalid("expires_at", "write an end after starts_at",
+			"%s is not after starts_at, %s", jit.FormatTime(r.ExpiresAt), starts)
 	case !r.StartBy.IsZero() && r.StartBy.Before(r.StartsAt):
 		return jit.Invalid("start_by", "write a time at or after starts_at",
-			"%s is before starts_at, %s: the grant could never begin", jit.FormatTime(r.StartBy), jit.FormatTime(r.StartsAt))
+			"%s is before starts_at, %s: the grant could never begin", jit.FormatTime(r.StartBy), starts)
 	}
 	return nil
 }

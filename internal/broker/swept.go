@@ -45,17 +45,22 @@ func (b *Broker) warnUnswept(ctx context.Context, g jit.Grant, end, begin bool) 
 	if last == "" {
 		return nil
 	}
-	attribute, cannot, then := "target", "end", "The access stays until a sweep removes it."
-	switch {
-	case begin && end:
-		cannot, then = "begin or end", "The access begins late, and stays until a sweep removes it."
-	case begin:
-		attribute, cannot = "starts_at", "begin"
-		then = "The access begins with the first sweep after starts_at; a late start does not move the end."
-	}
+	attribute, cannot, then := sweeperDuty(end, begin)
 	return []Warning{{attribute, "No sweeper is at work", fmt.Sprintf(
 		"Target %q cannot %s access by itself, and %s. %s Run `jit sweep --watch`, or `jit sweep` every minute, "+
 			"on this ledger and target.", g.Target, cannot, last, then)}}
+}
+
+// sweeperDuty says what a sweeper must do for a grant, and what happens without one.
+func sweeperDuty(end, begin bool) (attribute, cannot, then string) {
+	switch {
+	case begin && end:
+		return "target", "begin or end", "The access begins late, and stays until a sweep removes it."
+	case begin:
+		return "starts_at", "begin",
+			"The access begins with the first sweep after starts_at; a late start does not move the end."
+	}
+	return "target", "end", "The access stays until a sweep removes it."
 }
 
 // lastSweep says when a sweeper that serves the grant last passed; empty if recently.

@@ -32,18 +32,25 @@ func (b *Broker) warn(ctx context.Context, d *Decision) {
 	if traits.Caution != "" {
 		add("principal", "The grant may give nothing", traits.Caution)
 	}
-	if tail := traits.SessionTail; tail != 0 && !d.Verdict.TailAccepted && !g.TerminateSessions {
-		lasts := "for " + jit.FormatDuration(tail)
-		if tail < 0 {
-			lasts = "indefinitely"
-		}
-		add("target", "Sessions can outlive the grant",
-			fmt.Sprintf("On target %q, sessions open at the end can stay open %s.", g.Target, lasts))
-	}
+	warnOfSessions(d, add)
 	if !d.Met {
 		warnOfStanding(d, add)
 		warnOfScope(ctx, d, add)
 	}
+}
+
+// warnOfSessions adds that sessions can outlive the grant.
+func warnOfSessions(d *Decision, add func(attribute, summary, detail string)) {
+	tail := d.traits.SessionTail
+	if tail == 0 || d.Verdict.TailAccepted || d.Grant.TerminateSessions {
+		return
+	}
+	lasts := "for " + jit.FormatDuration(tail)
+	if tail < 0 {
+		lasts = "indefinitely"
+	}
+	add("target", "Sessions can outlive the grant",
+		fmt.Sprintf("On target %q, sessions open at the end can stay open %s.", d.Grant.Target, lasts))
 }
 
 // warnOfStanding adds the standing access that gives the same as a new grant.
