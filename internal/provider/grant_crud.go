@@ -198,6 +198,9 @@ func (r *grantResource) refresh(ctx context.Context, m *grantState, diags *diag.
 			r.observe(ctx, &m.grantModel, g, known, err, diags)
 		}
 	}
+	if !m.Drift.IsNull() && m.Summary.IsNull() { // states of older versions have none
+		m.Summary, changed = types.StringValue(g.Summary()), true
+	}
 	return changed || !drift.Equal(m.Drift)
 }
 
@@ -254,8 +257,8 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 		}
 		plan.fill(r.view(ctx, g))
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, endedKey, nil)...)
-	case changes(config, &state.grantModel, r.Broker.Now()) || !state.Drift.IsNull():
-		request, err := config.change(&state.grantModel)
+	case changes(config, &state, r.Broker.Now()) || !state.Drift.IsNull() || state.reasonLost():
+		request, err := config.change(&state)
 		if err != nil {
 			addError(&resp.Diagnostics, "Invalid grant", err)
 			return
@@ -267,9 +270,11 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 		}
 		plan.fill(r.view(ctx, g))
 		resp.Diagnostics.Append(writePrivate(ctx, resp.Private, startKey, g.Start)...)
-	default:
+	case plan.Summary.IsUnknown():
 		plan.Summary = state.Summary
 	}
+	decided := state.policyDecided && config.Policy.IsNull()
+	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, policyDecidedKey, decided)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, plan.ID)...)
 }
@@ -357,6 +362,7 @@ func (r *grantResource) ImportState(ctx context.Context, req resource.ImportStat
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, m.ID)...)
 	resp.Diagnostics.Append(remember(ctx, resp.Private, g)...)
+	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, policyDecidedKey, true)...)
 }
 
 // identify sets the identity of the resource if this version of Terraform supports identities.

@@ -22,6 +22,8 @@ const (
 	endedKey = "ended_unrecorded"
 	// startKey holds the beginning of the window, which no attribute tells exactly.
 	startKey = "start"
+	// policyDecidedKey is true if an import filled in the policy.
+	policyDecidedKey = "policy_decided"
 )
 
 // private is the private state of a resource in requests and responses.

@@ -128,8 +128,9 @@ func (m *grantModel) request() (broker.Request, error) {
 
 // change reads a configuration as a change of the grant that the state holds. A starts_at that did not change is not
 // requested again, for it may have passed before the grant began.
-func (m *grantModel) change(state *grantModel) (broker.Request, error) {
+func (m *grantModel) change(state *grantState) (broker.Request, error) {
 	r, err := m.request()
+	r.AnyPolicy = state.dropsPolicy(*m)
 	switch {
 	case sameTime(m.StartsAt, state.StartsAt):
 		r.StartsAt = time.Time{}
@@ -206,6 +207,8 @@ type grantState struct {
 	ended time.Time
 	// successor is the id of the grant that the plan creates in the place of this one.
 	successor string
+	// policyDecided: an import filled in the policy that decided.
+	policyDecided bool
 }
 
 // readState reads a state and its private part.
@@ -218,6 +221,7 @@ func readState(ctx context.Context, state tfsdk.State, from private, diags *diag
 	}
 	s.ended = readPrivate[time.Time](ctx, from, endedKey, diags)
 	s.successor = readPrivate[string](ctx, from, successorKey, diags)
+	s.policyDecided = readPrivate[bool](ctx, from, policyDecidedKey, diags)
 	return s
 }
 
@@ -239,6 +243,9 @@ func (s *grantState) remembered(b *backend) jit.Grant {
 	}
 	return g
 }
+
+// reasonLost reports whether the state was imported from a record that had lost its reason.
+func (m *grantModel) reasonLost() bool { return jit.RecordedReason(m.Reason.ValueString()) == "" }
 
 // over reports whether the state itself says that the window has passed. Time does not undo that, so neither the
 // ledger nor a platform needs to be asked.

@@ -54,9 +54,11 @@ func (r *grantResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 		return
 	}
 	if req.Plan.Raw.Equal(req.State.Raw) { // most grants of most plans; decoding them would take most of the time
-		var drift types.String
+		var drift, policy, configured types.String
 		resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("drift"), &drift)...)
-		if drift.IsNull() {
+		resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("policy"), &policy)...)
+		resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("policy"), &configured)...)
+		if drift.IsNull() && policy.Equal(configured) {
 			return
 		}
 	}
@@ -184,9 +186,9 @@ func (r *grantResource) planUpdate(ctx context.Context, config grantModel, state
 		return nil
 	}
 	switch now := r.Broker.Now(); {
-	case changes(config, &state.grantModel, now) && !state.ended.IsZero():
+	case changes(config, state, now) && !state.ended.IsZero():
 		addError(diags, "Cannot plan the change", state.endedUnrecorded(state.ended))
-	case changes(config, &state.grantModel, now):
+	case changes(config, state, now):
 		updates = true
 		config.warnOfMovingTimes(&state.grantModel, now, diags)
 		r.planChange(ctx, config, state, plan, diags)
@@ -197,10 +199,25 @@ func (r *grantResource) planUpdate(ctx context.Context, config grantModel, state
 			plan.Drift, updates = types.StringUnknown(), true // nothing is repaired if the grant is over by the apply
 		}
 	}
-	if updates && plan.Summary.Equal(state.Summary) {
+	lost := state.reasonLost()
+	switch {
+	case !updates || !plan.Summary.Equal(state.Summary):
+	case lost, state.Summary.IsNull():
+		plan.Summary = state.summary(r.backend, config.Reason)
+	default:
 		plan.Summary = types.StringUnknown() // Terraform hides what stays the same, and the reviewer needs it
 	}
+	if updates && lost {
+		plan.RequestDigest = types.StringUnknown()
+	}
 	return nil
+}
+
+// summary describes the grant that the state holds, for the reason in the configuration.
+func (s *grantState) summary(b *backend, reason types.String) types.String {
+	g := s.remembered(b)
+	g.Reason = reason.ValueString()
+	return types.StringValue(g.Summary())
 }
 
 // replaced returns the attributes whose change makes another grant of this one: those that are written differently,
@@ -220,7 +237,7 @@ func (r *grantResource) replaced(config grantModel, state *grantState) (path.Pat
 	if len(differ) == 0 || len(config.missing()) > 0 || !r.ready(config.Target.ValueString()) {
 		return differ, nil
 	}
-	request, err := config.change(&state.grantModel)
+	request, err := config.change(state)
 	if err != nil {
 		return nil, err
 	}
@@ -236,10 +253,16 @@ func (r *grantResource) replaced(config grantModel, state *grantState) (path.Pat
 
 // changes reports whether the configuration asks for anything else than the state holds, beside what makes another
 // grant of it. Another spelling of the same is no change. Of a grant that is over, only its window can be asked for.
-func changes(config grantModel, state *grantModel, now time.Time) bool {
-	return changesWindow(config, state) || !state.over(now) && (!sameTime(config.StartBy, state.StartBy) ||
-		!config.Policy.IsNull() && !config.Policy.Equal(state.Policy) ||
+func changes(config grantModel, state *grantState, now time.Time) bool {
+	return changesWindow(config, &state.grantModel) || !state.over(now) && (!sameTime(config.StartBy, state.StartBy) ||
+		!config.Policy.IsNull() && !config.Policy.Equal(state.Policy) || state.dropsPolicy(config) ||
 		config.TerminateSessions.IsUnknown() || config.TerminateSessions.ValueBool() != state.TerminateSessions.ValueBool())
+}
+
+// dropsPolicy reports whether the configuration no longer names the policy that the state names. The policy of an
+// imported state was decided; the configuration need not name it.
+func (s *grantState) dropsPolicy(config grantModel) bool {
+	return config.Policy.IsNull() && !s.Policy.IsNull() && !s.policyDecided
 }
 
 // changesWindow reports whether the configuration asks for another length, end or beginning than the state holds.
@@ -251,11 +274,14 @@ func changesWindow(config grantModel, state *grantModel) bool {
 // planChange judges a change of a grant that exists. If only the end moves, the plan tells it. A beginning that moves
 // may be that of the apply.
 func (r *grantResource) planChange(ctx context.Context, config grantModel, state *grantState, plan *grantModel, diags *diag.Diagnostics) {
+	if state.dropsPolicy(config) {
+		plan.Policy = types.StringNull()
+	}
 	if len(config.missing()) > 0 || !r.ready(config.Target.ValueString()) {
 		plan.move(config)
 		return
 	}
-	request, err := config.change(&state.grantModel)
+	request, err := config.change(state)
 	if err != nil {
 		addError(diags, "Invalid grant", err)
 		return

@@ -1,0 +1,58 @@
+package provider_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
+)
+
+// A block that no longer names its policy changes the grant in place: all policies judge it.
+func TestPolicyTakenOutOfABlock(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		first, named := policy("a-first"), policy("named")
+		both := "depends_on = [jit_policy.a-first, jit_policy.named]"
+		configure(w, first, named, grant("a", "policy = jit_policy.named.name", both))
+		w.Apply()
+		id := fact(t, w, "jit_grant.a", "id")
+		if g := record(t, w, id); g.Policy != "named" {
+			t.Fatalf("permitted by %q", g.Policy)
+		}
+		freeze := policy("freeze", `effect = "forbid"`)
+		configure(w, first, named, freeze, grant("a", both, "depends_on = [jit_policy.freeze]"))
+		if r := w.Plan(); r.ExitCode != 1 {
+			t.Errorf("forbidden: exit code %d\n%s", r.ExitCode, r.Text())
+		} else {
+			says(t, r, "Not permitted by policy", `"freeze"`)
+		}
+		configure(w, first, named, grant("a", both))
+		r := w.Plan()
+		if r.ExitCode != 2 {
+			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		says(t, r, "will be updated in-place", `- policy = "named" -> null`, "INC-1: look")
+		w.Apply()
+		if g := record(t, w, id); g.Policy != "a-first" {
+			t.Errorf("recorded is the policy %q, want a-first", g.Policy)
+		}
+		unchanged(t, w, "without the policy")
+
+		// An import fills in the policy that decided; the block need not name it.
+		w.Must("state", "rm", "jit_grant.a")
+		w.Must("import", "jit_grant.a", id)
+		w.Apply()
+		unchanged(t, w, "imported")
+		configure(w, first, named, grant("a", both, `ttl = "3h"`))
+		w.Apply()
+		unchanged(t, w, "imported and changed")
+		configure(w, first, named, grant("a", both, `ttl = "3h"`, "policy = jit_policy.named.name"))
+		w.Apply()
+		configure(w, first, named, grant("a", both, `ttl = "3h"`))
+		if r := w.Plan(); r.ExitCode != 2 {
+			t.Errorf("taken out after an import: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+
+		w.Clock.Advance(4 * time.Hour)
+		unchanged(t, w, "after the end")
+	})
+}

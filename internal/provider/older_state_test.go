@@ -1,0 +1,129 @@
+package provider_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// withoutSummary removes the summary from every grant in the state, as if a version without it had written the state.
+func withoutSummary(t *testing.T, w *acctest.World) {
+	t.Helper()
+	var state map[string]any
+	if err := json.Unmarshal([]byte(w.Read("terraform.tfstate")), &state); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range state["resources"].([]any) {
+		for _, i := range r.(map[string]any)["instances"].([]any) {
+			delete(i.(map[string]any)["attributes"].(map[string]any), "summary")
+		}
+	}
+	text, err := json.Marshal(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write("terraform.tfstate", string(text))
+}
+
+// A state without a summary plans empty. A plan with drift or a change shows the summary, and the apply fills it in.
+func TestStateWithoutSummary(t *testing.T) {
+	for name, change := range map[string]func(t *testing.T, w *acctest.World) (shown string){
+		"drift": func(_ *testing.T, w *acctest.World) string {
+			w.Write("authorized_keys", foreign)
+			return `~ summary = "`
+		},
+		"drift in the state": func(_ *testing.T, w *acctest.World) string {
+			w.Write("authorized_keys", foreign)
+			w.Must("apply", "-refresh-only", "-auto-approve")
+			withoutSummary(t, w)
+			return `summary = "`
+		},
+		"another length": func(_ *testing.T, w *acctest.World) string {
+			configure(w, grant("a", `ttl = "3h"`))
+			return `+ summary = "`
+		},
+		"another flag": func(_ *testing.T, w *acctest.World) string {
+			configure(w, grant("a", fmt.Sprintf("start_by = %q", jit.FormatTime(w.Clock.Now()))))
+			return `+ summary = "`
+		},
+		"another spelling": func(_ *testing.T, w *acctest.World) string {
+			configure(w, grant("a", `ttl = "120m"`))
+			return `+ summary = "`
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, w *acctest.World) {
+				configure(w, grant("a"))
+				w.Apply()
+				withoutSummary(t, w)
+				unchanged(t, w, "without a summary")
+				shown := change(t, w)
+				if name == "drift in the state" {
+					says(t, w.Plan("-refresh=false"), "+ "+shown)
+				}
+				r := w.Plan()
+				if r.ExitCode != 2 {
+					t.Fatalf("plan: exit code %d\n%s", r.ExitCode, r.Text())
+				}
+				says(t, r, shown, "/authorized_keys for ", ", INC-1: look\"")
+				w.Apply()
+				g := record(t, w, fact(t, w, "jit_grant.a", "id"))
+				if got, want := fact(t, w, "jit_grant.a", "summary"), g.Summary(); got != want {
+					t.Errorf("summary is %q, want %q", got, want)
+				}
+				unchanged(t, w, "with a summary")
+			})
+		})
+	}
+}
+
+// An import of a record that lost its reason: the reason of the block reaches the record.
+func TestImportOfALostReason(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, grant("a"))
+		w.Apply()
+		id, scope := fact(t, w, "jit_grant.a", "id"), fact(t, w, "jit_grant.a", "scope")
+		w.Must("state", "rm", "jit_grant.a")
+		if err := os.RemoveAll(w.Path(".jit")); err != nil {
+			t.Fatal(err)
+		}
+		rt := w.Runtime()
+		s, err := rt.Targets["host"].Read(t.Context(), scope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, _, err := rt.Broker.Unrecorded(t.Context(), map[jit.Place]jit.Snapshot{{Target: "host", Scope: scope}: s})
+		if err != nil || len(found) != 1 {
+			t.Fatalf("found %d grants, %v", len(found), err)
+		}
+		if err := rt.Broker.Adopt(t.Context(), found)[0]; err != nil {
+			t.Fatal(err)
+		}
+		w.Must("import", "jit_grant.a", id)
+		w.Calls.Reset()
+		r := w.Plan()
+		if r.ExitCode != 2 || strings.Contains(r.Text(), "must be replaced") {
+			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		says(t, r, `-> "INC-1: look"`, `INC-1: look"`)
+		w.Apply()
+		if g := record(t, w, id); g.Reason != "INC-1: look" {
+			t.Errorf("recorded is the reason %q", g.Reason)
+		}
+		if got := fact(t, w, "jit_grant.a", "summary"); !strings.HasSuffix(got, ", INC-1: look") {
+			t.Errorf("summary is %q", got)
+		}
+		if got := fact(t, w, "jit_grant.a", "request_digest"); len(got) != 64 {
+			t.Errorf("request_digest is %q", got)
+		}
+		if got := w.Calls.Count(); got.Writes != 0 {
+			t.Errorf("the target was written to: %+v", got)
+		}
+		unchanged(t, w, "with the reason")
+	})
+}
