@@ -160,8 +160,7 @@ func completed(g, asked jit.Grant) (_ jit.Grant, added bool) {
 	}
 	if g.ReasonLost() {
 		g.Reason, g.Renewal = asked.Reason, asked.Renewal // the id is made of them
-		g.StartBy, g.TerminateSessions = asked.StartBy, asked.TerminateSessions
-		added = true
+		g.Terms, added = asked.Terms, true
 	}
 	return g, added
 }

@@ -76,18 +76,17 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 			"open sessions cannot be ended on target %q (%s)", r.Binding.Target, p.Kind())
 	}
 	return jit.Grant{
-		ID:                jit.NewID(b.Owner, binding, r.Reason, r.Renewal),
-		Owner:             b.Owner,
-		Binding:           binding,
-		Reason:            r.Reason,
-		Renewal:           r.Renewal,
-		TTL:               r.TTL,
-		StartAsked:        jit.StartAsked(r.StartsAt),
-		StartBy:           r.StartBy,
-		TerminateSessions: r.TerminateSessions,
-		Enforcement:       traits.Enforcement,
-		SessionTail:       traits.SessionTail,
-		PrincipalName:     traits.PrincipalName,
+		ID:            jit.NewID(b.Owner, binding, r.Reason, r.Renewal),
+		Owner:         b.Owner,
+		Binding:       binding,
+		Reason:        r.Reason,
+		Renewal:       r.Renewal,
+		TTL:           r.TTL,
+		StartAsked:    jit.StartAsked(r.StartsAt),
+		Terms:         r.Terms,
+		Enforcement:   traits.Enforcement,
+		SessionTail:   traits.SessionTail,
+		PrincipalName: traits.PrincipalName,
 	}, traits, nil
 }
 

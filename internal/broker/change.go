@@ -65,8 +65,7 @@ func (d *Decision) alters() bool {
 // altersAccess reports whether a change alters more than the recorded wish for the beginning.
 func (d *Decision) altersAccess() bool {
 	was, is := d.current, d.Grant
-	return !d.Over && (len(d.changes) > 0 ||
-		is.StartBy != was.StartBy || is.TerminateSessions != was.TerminateSessions || is.TTL != was.TTL)
+	return !d.Over && (len(d.changes) > 0 || is.Terms != was.Terms || is.TTL != was.TTL)
 }
 
 // recordChange records a change. If nothing changes, it records only facts that the ledger has lost.
@@ -117,7 +116,7 @@ func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (next jit.Gr
 	if next.Start, err = b.beginning(g, r, traits); err != nil {
 		return g, nil, err
 	}
-	next.TTL, next.StartBy, next.TerminateSessions = r.TTL, r.StartBy, r.TerminateSessions
+	next.TTL, next.Terms = r.TTL, r.Terms
 	if r.StartNow || !r.StartsAt.IsZero() {
 		next.StartAsked = jit.StartAsked(r.StartsAt)
 	}

@@ -15,16 +15,15 @@ type Request struct {
 	// Exactly one of TTL ("2h") and ExpiresAt is set.
 	TTL       jit.TTL
 	ExpiresAt time.Time
-	// StartsAt, StartBy and Policy are optional.
+	// StartsAt, Policy and the terms are optional.
 	StartsAt time.Time
 	// StartNow makes a change begin a scheduled grant at once; a zero StartsAt alone leaves the beginning as it is.
 	StartNow bool
-	StartBy  time.Time
 	Policy   string
 	// AnyPolicy makes a change forget the named policy, so that all policies judge the grant; an empty Policy alone
 	// leaves the recorded one as it is.
-	AnyPolicy         bool
-	TerminateSessions bool
+	AnyPolicy bool
+	jit.Terms
 	// Successor: the same apply has destroyed the grant's resource under another address, so the grant goes on.
 	Successor bool
 }

@@ -75,6 +75,13 @@ func States() []State {
 	return []State{StatePending, StateScheduled, StateActive, StateExpired, StateRevoked, StateFailed}
 }
 
+// Terms are the optional terms of a request. The record has them as the request does.
+type Terms struct {
+	// StartBy: after it the grant may no longer begin.
+	StartBy           time.Time `json:"start_by,omitzero"`
+	TerminateSessions bool      `json:"terminate_sessions"`
+}
+
 // Grant is the ledger's record of one grant: facts only. All times are UTC;
 // a zero time means that it has not happened.
 type Grant struct {
@@ -91,13 +98,11 @@ type Grant struct {
 	Window
 	// StartAsked is the beginning that the request asks for; see [StartAsked].
 	StartAsked string `json:"-"`
-	// StartBy: after it the grant may no longer begin.
-	StartBy time.Time `json:"start_by,omitzero"`
+	Terms
 	// Policy is the name of the policy that permitted it; empty when none governs.
-	Policy            string        `json:"policy,omitempty"`
-	TerminateSessions bool          `json:"terminate_sessions"`
-	Enforcement       Enforcement   `json:"enforcement"`
-	SessionTail       time.Duration `json:"-"`
+	Policy      string        `json:"policy,omitempty"`
+	Enforcement Enforcement   `json:"enforcement"`
+	SessionTail time.Duration `json:"-"`
 	// PrincipalName is [Traits].PrincipalName as it was when the grant was first applied.
 	PrincipalName string `json:"principal_name,omitempty"`
 	// NoStandingBefore: where [Traits].StrippedTo is set the principal was seen to have no such access of its own when

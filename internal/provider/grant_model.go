@@ -85,10 +85,8 @@ func (m *grantModel) request() (broker.Request, error) {
 			Target: m.Target.ValueString(), Principal: m.Principal.ValueString(),
 			Role: m.Role.ValueString(), Scope: m.Scope.ValueString(),
 		},
-		Reason:            m.Reason.ValueString(),
-		Renewal:           1,
-		Policy:            m.Policy.ValueString(),
-		TerminateSessions: m.TerminateSessions.ValueBool(),
+		Reason: m.Reason.ValueString(), Renewal: 1, Policy: m.Policy.ValueString(),
+		Terms: jit.Terms{TerminateSessions: m.TerminateSessions.ValueBool()},
 	}
 	if text := m.Renewal.ValueString(); known(m.Renewal) {
 		n, err := strconv.ParseInt(text, 10, 64)
@@ -232,8 +230,8 @@ func (s *grantState) remembered(b *backend) jit.Grant {
 	end, _ := jit.ParseTime("expires_at", s.ExpiresAt.ValueString())
 	g := jit.Grant{
 		ID: jit.ID(s.ID.ValueString()), Owner: b.Broker.Owner, Binding: r.Binding, Reason: jit.RecordedReason(r.Reason), Renewal: r.Renewal,
-		TTL: r.TTL, Window: jit.Window{Start: s.start, End: end}, StartBy: r.StartBy, Policy: r.Policy,
-		StartAsked: jit.StartAsked(r.StartsAt), TerminateSessions: r.TerminateSessions, Enforcement: jit.Enforcement(s.Enforcement.ValueString()),
+		TTL: r.TTL, Window: jit.Window{Start: s.start, End: end}, Terms: r.Terms, Policy: r.Policy,
+		StartAsked: jit.StartAsked(r.StartsAt), Enforcement: jit.Enforcement(s.Enforcement.ValueString()),
 		RequestedAt: s.start, GrantedAt: s.start,
 	}
 	if p, ok := b.Broker.Targets[r.Binding.Target]; ok {

@@ -254,9 +254,10 @@ func (r *grantResource) replaced(config grantModel, state *grantState) (path.Pat
 // changes reports whether the configuration asks for anything else than the state holds, beside what makes another
 // grant of it. Another spelling of the same is no change. Of a grant that is over, only its window can be asked for.
 func changes(config grantModel, state *grantState, now time.Time) bool {
-	return changesWindow(config, &state.grantModel) || !state.over(now) && (!sameTime(config.StartBy, state.StartBy) ||
-		!config.Policy.IsNull() && !config.Policy.Equal(state.Policy) || state.dropsPolicy(config) ||
-		config.TerminateSessions.IsUnknown() || config.TerminateSessions.ValueBool() != state.TerminateSessions.ValueBool())
+	asked, err := config.request()
+	was, _ := state.request() // it has been accepted
+	return changesWindow(config, &state.grantModel) || !state.over(now) && (err != nil || len(config.unknown()) > 0 ||
+		asked.Terms != was.Terms || asked.Policy != "" && asked.Policy != was.Policy || state.dropsPolicy(config))
 }
 
 // dropsPolicy reports whether the configuration no longer names the policy that the state names. The policy of an
@@ -379,7 +380,7 @@ func (m *grantModel) move(config grantModel) {
 // record changes them between plan and apply. The digest stays unknown while the ledger has no id.
 func (r *grantResource) describe(ctx context.Context, plan *grantModel, g jit.Grant, asked broker.Request) {
 	g.Reason, g.Renewal, g.TTL = asked.Reason, asked.Renewal, asked.TTL
-	g.StartBy, g.TerminateSessions = asked.StartBy, asked.TerminateSessions
+	g.Terms = asked.Terms
 	g.StartAsked, g.End = jit.StartAsked(asked.StartsAt), asked.ExpiresAt
 	v := r.view(ctx, g)
 	plan.Summary, plan.RequestDigest = types.StringValue(v.Summary), types.StringUnknown()

@@ -100,7 +100,7 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"starts_at": optional("When the access begins, in RFC 3339. Default: with the apply. You can change it until the access has begun. " +
 				"If you remove it before that, the access begins with that apply."),
 			"start_by": optional("The time after which the grant may no longer begin, in RFC 3339, so that an old saved plan grants nothing."),
-			"policy":   both("The name of the `jit_policy` that must permit the grant. Default: any policy that matches may. "+
+			"policy": both("The name of the `jit_policy` that must permit the grant. Default: any policy that matches may. " +
 				"If you remove it, every policy judges the live grant again."),
 			"terminate_sessions": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
