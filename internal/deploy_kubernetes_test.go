@@ -39,15 +39,21 @@ var kubeKinds = map[string]struct {
 	object func() metav1.Object
 	path   string
 }{
-	"Namespace":           {func() metav1.Object { return &corev1.Namespace{} }, "/api/v1/namespaces"},
-	"ConfigMap":           {func() metav1.Object { return &corev1.ConfigMap{} }, "/api/v1/namespaces/jit/configmaps"},
-	"ServiceAccount":      {func() metav1.Object { return &corev1.ServiceAccount{} }, "/api/v1/namespaces/jit/serviceaccounts"},
-	"Service":             {func() metav1.Object { return &corev1.Service{} }, "/api/v1/namespaces/jit/services"},
-	"Deployment":          {func() metav1.Object { return &appsv1.Deployment{} }, "/apis/apps/v1/namespaces/jit/deployments"},
-	"CronJob":             {func() metav1.Object { return &batchv1.CronJob{} }, "/apis/batch/v1/namespaces/jit/cronjobs"},
-	"PodDisruptionBudget": {func() metav1.Object { return &policyv1.PodDisruptionBudget{} }, "/apis/policy/v1/namespaces/jit/poddisruptionbudgets"},
-	"ClusterRole":         {func() metav1.Object { return &rbacv1.ClusterRole{} }, "/apis/rbac.authorization.k8s.io/v1/clusterroles"},
-	"ClusterRoleBinding":  {func() metav1.Object { return &rbacv1.ClusterRoleBinding{} }, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"},
+	"Namespace": {func() metav1.Object { return &corev1.Namespace{} }, "/api/v1/namespaces"},
+	"ConfigMap": {func() metav1.Object { return &corev1.ConfigMap{} }, "/api/v1/namespaces/jit/configmaps"},
+	"ServiceAccount": {func() metav1.Object { return &corev1.ServiceAccount{} },
+		"/api/v1/namespaces/jit/serviceaccounts"},
+	"Service": {func() metav1.Object { return &corev1.Service{} }, "/api/v1/namespaces/jit/services"},
+	"Deployment": {func() metav1.Object { return &appsv1.Deployment{} },
+		"/apis/apps/v1/namespaces/jit/deployments"},
+	"CronJob": {func() metav1.Object { return &batchv1.CronJob{} },
+		"/apis/batch/v1/namespaces/jit/cronjobs"},
+	"PodDisruptionBudget": {func() metav1.Object { return &policyv1.PodDisruptionBudget{} },
+		"/apis/policy/v1/namespaces/jit/poddisruptionbudgets"},
+	"ClusterRole": {func() metav1.Object { return &rbacv1.ClusterRole{} },
+		"/apis/rbac.authorization.k8s.io/v1/clusterroles"},
+	"ClusterRoleBinding": {func() metav1.Object { return &rbacv1.ClusterRoleBinding{} },
+		"/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"},
 }
 
 // manifest is one object of a file: its text, and what it says.
@@ -103,7 +109,8 @@ type kube struct {
 func readKube(t *testing.T) kube {
 	t.Helper()
 	folder := deployments + "kubernetes/"
-	k := kube{base: manifests(t, folder+"base.yaml"), deployment: manifests(t, folder+"deployment.yaml"), cronjob: manifests(t, folder+"cronjob.yaml")}
+	k := kube{base: manifests(t, folder+"base.yaml"), deployment: manifests(t, folder+"deployment.yaml"),
+		cronjob: manifests(t, folder+"cronjob.yaml")}
 	k.daemon = one[*appsv1.Deployment](t, k.deployment).Spec.Template
 	k.pass = one[*batchv1.CronJob](t, k.cronjob).Spec.JobTemplate.Spec.Template
 	k.settings = one[*corev1.ConfigMap](t, k.base).Data["jit.hcl"]
@@ -113,7 +120,8 @@ func readKube(t *testing.T) kube {
 func TestKubernetesManifests(t *testing.T) {
 	k := readKube(t)
 	s := settings(t, "the ConfigMap", k.settings)
-	if _, err := (status.Access{Listen: s.Listen, Token: s.ListenToken}).Check(); err != nil || s.Targets["cluster"].Kubernetes == nil {
+	if _, err := (status.Access{Listen: s.Listen, Token: s.ListenToken}).Check(); err != nil ||
+		s.Targets["cluster"].Kubernetes == nil {
 		t.Errorf("the settings: %v\n%s", err, k.settings)
 	}
 	for name, pod := range map[string]corev1.PodTemplateSpec{"deployment.yaml": k.daemon, "cronjob.yaml": k.pass} {
@@ -138,7 +146,8 @@ func TestKubernetesManifests(t *testing.T) {
 		t.Error("one replica is none when its node is drained")
 	}
 	for what, labels := range map[string]map[string]string{
-		"the Deployment": d.Spec.Selector.MatchLabels, "the Service": one[*corev1.Service](t, k.deployment).Spec.Selector,
+		"the Deployment":          d.Spec.Selector.MatchLabels,
+		"the Service":             one[*corev1.Service](t, k.deployment).Spec.Selector,
 		"the PodDisruptionBudget": one[*policyv1.PodDisruptionBudget](t, k.deployment).Spec.Selector.MatchLabels,
 	} {
 		if len(labels) == 0 || !maps.Equal(labels, k.daemon.Labels) {
@@ -146,10 +155,12 @@ func TestKubernetesManifests(t *testing.T) {
 		}
 	}
 	if _, port, _ := strings.Cut(s.Listen, ":"); port != fmt.Sprint(k.daemon.Spec.Containers[0].Ports[0].ContainerPort) {
-		t.Errorf("it listens on %s, the container's port is %d", s.Listen, k.daemon.Spec.Containers[0].Ports[0].ContainerPort)
+		t.Errorf("it listens on %s, the container's port is %d", s.Listen,
+			k.daemon.Spec.Containers[0].Ports[0].ContainerPort)
 	}
 	cron := one[*batchv1.CronJob](t, k.cronjob).Spec
-	if cron.ConcurrencyPolicy != batchv1.ForbidConcurrent || cron.Schedule != "* * * * *" || cron.JobTemplate.Spec.ActiveDeadlineSeconds == nil {
+	if cron.ConcurrencyPolicy != batchv1.ForbidConcurrent || cron.Schedule != "* * * * *" ||
+		cron.JobTemplate.Spec.ActiveDeadlineSeconds == nil {
 		t.Errorf("the CronJob is %+v", cron)
 	}
 	// The service account may do what the guide of the platform says, and no more.
@@ -163,8 +174,10 @@ func TestKubernetesManifests(t *testing.T) {
 func restricted(t *testing.T, name string, pod corev1.PodSpec) {
 	t.Helper()
 	own := pod.Containers[0].SecurityContext
-	if p := pod.SecurityContext; p == nil || own == nil || p.RunAsNonRoot == nil || !*p.RunAsNonRoot || p.SeccompProfile == nil || p.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault ||
-		own.AllowPrivilegeEscalation == nil || *own.AllowPrivilegeEscalation || own.Capabilities == nil || !slices.Equal(own.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
+	if p := pod.SecurityContext; p == nil || own == nil || p.RunAsNonRoot == nil || !*p.RunAsNonRoot ||
+		p.SeccompProfile == nil || p.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault ||
+		own.AllowPrivilegeEscalation == nil || *own.AllowPrivilegeEscalation || own.Capabilities == nil ||
+		!slices.Equal(own.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
 		own.ReadOnlyRootFilesystem == nil || !*own.ReadOnlyRootFilesystem {
 		t.Errorf("%s: the pod is not restricted: %+v, %+v", name, p, own)
 	}
@@ -173,7 +186,8 @@ func restricted(t *testing.T, name string, pod corev1.PodSpec) {
 // The image is made with the Go that the module asks for.
 func TestDockerfile(t *testing.T) {
 	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "../go.mod"))[1]
-	if dockerfile := read(t, deployments+"kubernetes/Dockerfile"); !strings.Contains(dockerfile, "\nFROM golang:"+version+" AS build\n") {
+	if dockerfile := read(t, deployments+"kubernetes/Dockerfile"); !strings.Contains(dockerfile,
+		"\nFROM golang:"+version+" AS build\n") {
 		t.Errorf("the Dockerfile does not build with Go %s:\n%s", version, dockerfile)
 	}
 }
@@ -229,7 +243,8 @@ func (a api) do(method, path, text string) (code int, body string) {
 }
 
 // pod runs the container of a template as the kubelet would: its arguments, and its environment and no other.
-func pod(t *testing.T, binary string, template corev1.PodTemplateSpec, name, settings, kubeconfig string, secret map[string]string, more ...string) (*exec.Cmd, *said) {
+func pod(t *testing.T, binary string, template corev1.PodTemplateSpec, name, settings, kubeconfig string,
+	secret map[string]string, more ...string) (*exec.Cmd, *said) {
 	t.Helper()
 	c := template.Spec.Containers[0]
 	cmd := exec.CommandContext(t.Context(), binary, append(slices.Clone(c.Args), more...)...)
@@ -257,7 +272,8 @@ func pod(t *testing.T, binary string, template corev1.PodTemplateSpec, name, set
 	return cmd, out
 }
 
-// A real API server takes the manifests, also under the restricted policy; what they start, with the rights that they give, ends a grant.
+// A real API server takes the manifests, also under the restricted policy; what they start, with the rights that they
+// give, ends a grant.
 func TestKubernetesDeployment(t *testing.T) {
 	server := testenv.Kubernetes(t)
 	ledger := testenv.Postgres(t).Database(t)
@@ -271,7 +287,8 @@ func TestKubernetesDeployment(t *testing.T) {
 		admin.create(kubeKinds[m.kind].path, m.text, true)
 	}
 	for name, template := range map[string]corev1.PodTemplateSpec{"daemon": k.daemon, "pass": k.pass} {
-		text, err := yaml.Marshal(corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: template.Spec})
+		text, err := yaml.Marshal(corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+			ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: template.Spec})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -308,8 +325,9 @@ func TestKubernetesDeployment(t *testing.T) {
 	// over is a grant whose end has just come: as the record says, and its binding is there.
 	over := func(reason string) jit.Grant {
 		g, err := rt.Broker.Grant(t.Context(), broker.Request{
-			Binding: jit.Binding{Target: "cluster", Principal: "user:alice", Role: "ClusterRole/view", Scope: "namespaces/default"},
-			Reason:  reason, Renewal: 1, TTL: jit.RecordedTTL("1h"),
+			Binding: jit.Binding{Target: "cluster", Principal: "user:alice", Role: "ClusterRole/view",
+				Scope: "namespaces/default"},
+			Reason: reason, Renewal: 1, TTL: jit.RecordedTTL("1h"),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -319,7 +337,8 @@ func TestKubernetesDeployment(t *testing.T) {
 		}
 		was := g
 		g.Start, g.End = g.Start.Add(-2*time.Hour), time.Now().UTC().Truncate(time.Second)
-		if err := rt.Ledger.Write(t.Context(), []jit.Entry{jit.Rewrite(was, g, jit.Event{Kind: jit.EventChanged, Grant: g.ID})})[0]; err != nil {
+		if err := rt.Ledger.Write(t.Context(),
+			[]jit.Entry{jit.Rewrite(was, g, jit.Event{Kind: jit.EventChanged, Grant: g.ID})})[0]; err != nil {
 			t.Fatal(err)
 		}
 		return g
@@ -356,7 +375,11 @@ func TestKubernetesDeployment(t *testing.T) {
 	for _, base := range bases {
 		local := api{t, base, http.DefaultClient}
 		for _, probe := range []*corev1.Probe{probes.LivenessProbe, probes.ReadinessProbe} {
-			await(t, probe.HTTPGet.Path, func() bool { code, _ := local.do(http.MethodGet, probe.HTTPGet.Path, ""); return code == http.StatusOK })
+			await(t, probe.HTTPGet.Path, func() bool {
+				code,
+					_ := local.do(http.MethodGet, probe.HTTPGet.Path, "")
+				return code == http.StatusOK
+			})
 		}
 		if code, _ := local.do(http.MethodGet, "/metrics", ""); code != http.StatusUnauthorized {
 			t.Errorf("/metrics without the token: %d", code)

@@ -24,7 +24,8 @@ const deployments = "../examples/deploy/"
 func parses(t *testing.T, where string, args []string) {
 	t.Helper()
 	var out bytes.Buffer
-	if code := cli.Run(t.Context(), append(slices.Clone(args), "--help"), strings.NewReader(""), &out, &out, cli.Options{}); code != 0 || !strings.Contains(out.String(), "Usage:") {
+	if code := cli.Run(t.Context(), append(slices.Clone(args), "--help"), strings.NewReader(""), &out, &out,
+		cli.Options{}); code != 0 || !strings.Contains(out.String(), "Usage:") {
 		t.Errorf("%s: jit %q: exit code %d\n%s", where, args, code, out.String())
 	}
 }
@@ -60,7 +61,8 @@ func settings(t *testing.T, name, text string) config.Settings {
 	return s
 }
 
-// unitKeys are the keys that systemd knows, of those that such units need (systemd.unit, .service, .exec, .resource-control, .timer).
+// unitKeys are the keys that systemd knows, of those that such units need (systemd.unit, .service, .exec,
+// .resource-control, .timer).
 var unitKeys = map[string]string{
 	"Unit":    "Description Documentation Wants After OnFailure",
 	"Install": "WantedBy",
@@ -102,7 +104,8 @@ func TestSystemdUnits(t *testing.T) {
 			t.Errorf("%s starts %q with %q", name, command, u["Service.Environment"])
 		}
 		parses(t, name, command[1:])
-		for key, want := range map[string]string{"DynamicUser": "yes", "ProtectSystem": "strict", "NoNewPrivileges": "yes", "CapabilityBoundingSet": "", "StateDirectory": "jit"} {
+		for key, want := range map[string]string{"DynamicUser": "yes", "ProtectSystem": "strict",
+			"NoNewPrivileges": "yes", "CapabilityBoundingSet": "", "StateDirectory": "jit"} {
 			if got := u["Service."+key]; !slices.Equal(got, []string{want}) {
 				t.Errorf("%s: %s=%q, want %q", name, key, got, want)
 			}
@@ -112,7 +115,8 @@ func TestSystemdUnits(t *testing.T) {
 	if got := daemon["Service.RestartPreventExitStatus"]; !slices.Equal(got, []string{"3"}) {
 		t.Errorf("RestartPreventExitStatus=%v", got)
 	}
-	if got := unit(t, "jit-sweep-once.timer", read(t, folder+"jit-sweep-once.timer"))["Timer.OnCalendar"]; !slices.Equal(got, []string{"*:*"}) {
+	if got := unit(t, "jit-sweep-once.timer",
+		read(t, folder+"jit-sweep-once.timer"))["Timer.OnCalendar"]; !slices.Equal(got, []string{"*:*"}) {
 		t.Errorf("the timer: %v, want every minute", got)
 	}
 	unit(t, "ssh.conf", read(t, folder+"ssh.conf"))
@@ -131,7 +135,8 @@ func TestSystemdUnits(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(strings.ReplaceAll(read(t, folder+filepath.Base(name)), program, self)), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(read(t, folder+filepath.Base(name)), program, self)),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 		return path
@@ -139,7 +144,8 @@ func TestSystemdUnits(t *testing.T) {
 	units := []string{write("jit-sweep.service"), write("jit-sweep-once.service"), write("jit-sweep-once.timer")}
 	run := func(args ...string) {
 		t.Helper()
-		if out, err := exec.CommandContext(t.Context(), analyze, args...).CombinedOutput(); err != nil || strings.Contains(string(out), dir) {
+		if out, err := exec.CommandContext(t.Context(), analyze, args...).CombinedOutput(); err != nil ||
+			strings.Contains(string(out), dir) {
 			t.Errorf("systemd-analyze %q: %v\n%s", args, err, out)
 		}
 	}
@@ -147,7 +153,8 @@ func TestSystemdUnits(t *testing.T) {
 	run(verify...)
 	for _, path := range units[:2] {
 		// Of 100; what is left is that they go to the network.
-		if out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--threshold=20", path).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--threshold=20",
+			path).CombinedOutput(); err != nil {
 			t.Errorf("%s is exposed: %v\n%s", filepath.Base(path), err, out)
 		}
 	}
@@ -194,7 +201,8 @@ func TestGitHubActions(t *testing.T) {
 	if err := yaml.UnmarshalStrict([]byte(text), &w); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.On.Schedule) != 1 || !regexp.MustCompile(`^\*/(\d+)( \*){4}$`).MatchString(w.On.Schedule[0].Cron) || w.On.WorkflowDispatch == nil {
+	if len(w.On.Schedule) != 1 || !regexp.MustCompile(`^\*/(\d+)( \*){4}$`).MatchString(w.On.Schedule[0].Cron) ||
+		w.On.WorkflowDispatch == nil {
 		t.Errorf("it runs on %+v", w.On)
 	}
 	if w.Permissions["id-token"] != "write" || w.Permissions["contents"] != "read" || len(w.Permissions) != 2 {
@@ -234,9 +242,11 @@ func TestGitHubActions(t *testing.T) {
 // checkDownload compares the names of the files that the workflow downloads with those that a release has.
 func checkDownload(t *testing.T, w workflow) {
 	t.Helper()
-	release := strings.NewReplacer("{{ .ProjectName }}", "terraform-provider-jit", "{{ .Version }}", "${JIT_VERSION}", "{{ .Os }}_{{ .Arch }}", "linux_amd64")
+	release := strings.NewReplacer("{{ .ProjectName }}", "terraform-provider-jit", "{{ .Version }}", "${JIT_VERSION}",
+		"{{ .Os }}_{{ .Arch }}", "linux_amd64")
 	var names []string
-	for _, m := range regexp.MustCompile(`(?m)^ +(?:- binary:|name_template:) "(.*)"$`).FindAllStringSubmatch(read(t, "../.goreleaser.yml"), 4) {
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:- binary:|name_template:) "(.*)"$`).FindAllStringSubmatch(read(t,
+		"../.goreleaser.yml"), 4) {
 		names = append(names, release.Replace(m[1]))
 	}
 	var install string
@@ -245,7 +255,8 @@ func checkDownload(t *testing.T, w workflow) {
 			install = strings.ReplaceAll(s.Run, "v$JIT_VERSION", "v${JIT_VERSION}")
 		}
 	}
-	for _, name := range []string{"terraform-provider-jit_v${JIT_VERSION}", "terraform-provider-jit_${JIT_VERSION}_linux_amd64", "terraform-provider-jit_${JIT_VERSION}_SHA256SUMS"} {
+	for _, name := range []string{"terraform-provider-jit_v${JIT_VERSION}",
+		"terraform-provider-jit_${JIT_VERSION}_linux_amd64", "terraform-provider-jit_${JIT_VERSION}_SHA256SUMS"} {
 		if !slices.Contains(names, name) || !strings.Contains(install, name) {
 			t.Errorf("a release has %q, the workflow installs %q by\n%s", names, name, install)
 		}

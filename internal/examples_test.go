@@ -43,9 +43,11 @@ type example struct {
 }
 
 var examples = map[string]example{
-	"the provider": {files: []string{"provider/provider.tf"}, variables: func(*testing.T, *acctest.World) string { return `admin_url = "postgres://a@127.0.0.1:1/a"` }},
+	"the provider": {files: []string{"provider/provider.tf"},
+		variables: func(*testing.T, *acctest.World) string { return `admin_url = "postgres://a@127.0.0.1:1/a"` }},
 	"resources": {
-		files:     []string{"provider/provider.tf", "resources/jit_grant/resource.tf", "resources/jit_policy/resource.tf"},
+		files: []string{"provider/provider.tf", "resources/jit_grant/resource.tf",
+			"resources/jit_policy/resource.tf"},
 		variables: resourceVariables, after: onServers, servers: true,
 	},
 	"imports": {
@@ -55,20 +57,30 @@ var examples = map[string]example{
 	},
 	"data jit_grants": {files: []string{"provider/provider.tf", "data-sources/jit_grants/data-source.tf"},
 		variables: func(*testing.T, *acctest.World) string { return `admin_url = "postgres://a@127.0.0.1:1/a"` }},
-	"data jit_grant_status":    {files: []string{"provider/provider.tf", "data-sources/jit_grant_status/data-source.tf"}, onlyValid: true},
-	"data jit_standing_access": {files: []string{"provider/provider.tf", "data-sources/jit_standing_access/data-source.tf"}, onlyValid: true},
-	"data jit_policy":          {files: []string{"provider/provider.tf", "data-sources/jit_policy/data-source.tf"}, onlyValid: true},
-	"ssh":                      {files: []string{"ssh/main.tf"}, variables: sshVariables, apply: true},
-	"demo":                     {files: []string{"demo/main.tf"}, variables: func(t *testing.T, w *acctest.World) string { return sshVariables(t, w) + "ttl = \"1m\"\n" }, apply: true},
-	"postgresql":               {files: []string{"postgresql/main.tf"}, variables: postgresVariables, servers: true, apply: true},
-	"aws_iam":                  {files: []string{"aws_iam/main.tf"}, variables: iamVariables, servers: true, apply: true},
-	"aws_identity_center":      {files: []string{"aws_identity_center/main.tf"}, variables: identityCenterVariables, servers: true, apply: true},
-	"azure":                    {files: []string{"azure/main.tf"}, variables: azureVariables, apply: true},
-	"gcp":                      {files: []string{"gcp/main.tf"}, variables: gcpVariables, apply: true},
-	"hoop":                     {files: []string{"hoop/main.tf"}, variables: hoopVariables, apply: true},
-	"kubernetes": {files: []string{"kubernetes/main.tf"}, servers: true, apply: true, variables: func(t *testing.T, _ *acctest.World) string {
-		return fmt.Sprintf("kubeconfig = %q\nnamespace = \"default\"\nprincipal = %q\n", testenv.Kubernetes(t).Kubeconfig, "user:"+roleOf(t))
-	}},
+	"data jit_grant_status": {files: []string{"provider/provider.tf",
+		"data-sources/jit_grant_status/data-source.tf"}, onlyValid: true},
+	"data jit_standing_access": {files: []string{"provider/provider.tf",
+		"data-sources/jit_standing_access/data-source.tf"}, onlyValid: true},
+	"data jit_policy": {files: []string{"provider/provider.tf", "data-sources/jit_policy/data-source.tf"},
+		onlyValid: true},
+	"ssh": {files: []string{"ssh/main.tf"}, variables: sshVariables, apply: true},
+	"demo": {files: []string{"demo/main.tf"},
+		variables: func(t *testing.T, w *acctest.World) string { return sshVariables(t, w) + "ttl = \"1m\"\n" },
+		apply:     true},
+	"postgresql": {files: []string{"postgresql/main.tf"}, variables: postgresVariables, servers: true,
+		apply: true},
+	"aws_iam": {files: []string{"aws_iam/main.tf"}, variables: iamVariables, servers: true,
+		apply: true},
+	"aws_identity_center": {files: []string{"aws_identity_center/main.tf"}, variables: identityCenterVariables,
+		servers: true, apply: true},
+	"azure": {files: []string{"azure/main.tf"}, variables: azureVariables, apply: true},
+	"gcp":   {files: []string{"gcp/main.tf"}, variables: gcpVariables, apply: true},
+	"hoop":  {files: []string{"hoop/main.tf"}, variables: hoopVariables, apply: true},
+	"kubernetes": {files: []string{"kubernetes/main.tf"}, servers: true, apply: true,
+		variables: func(t *testing.T, _ *acctest.World) string {
+			return fmt.Sprintf("kubeconfig = %q\nnamespace = \"default\"\nprincipal = %q\n",
+				testenv.Kubernetes(t).Kubeconfig, "user:"+roleOf(t))
+		}},
 }
 
 // elsewhere are the files that only newer command lines read; the guides show them.
@@ -77,7 +89,8 @@ var elsewhere = []string{"resources/jit_grant/import-identity.tf", "resources/ji
 // Every example is formatted and validates, and plans where what it needs is on hand; whole ones are applied.
 func TestExamples(t *testing.T) {
 	// Any key is that of an administrator of moto's first account.
-	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_REGION": testenv.MotoRegion, "AWS_PROFILE": "", "AWS_SESSION_TOKEN": ""} {
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any",
+		"AWS_REGION": testenv.MotoRegion, "AWS_PROFILE": "", "AWS_SESSION_TOKEN": ""} {
 		t.Setenv(name, value)
 	}
 	for name, e := range examples {
@@ -134,7 +147,8 @@ func TestExamplesAreAllTested(t *testing.T) {
 	}
 	err := filepath.WalkDir("../examples", func(path string, _ fs.DirEntry, err error) error {
 		relative, relErr := filepath.Rel("../examples", path)
-		if file := filepath.ToSlash(relative); strings.HasSuffix(file, ".tf") && !tested[file] && !slices.Contains(elsewhere, file) {
+		if file := filepath.ToSlash(relative); strings.HasSuffix(file, ".tf") && !tested[file] &&
+			!slices.Contains(elsewhere, file) {
 			t.Errorf("examples/%s is not tested", file)
 		}
 		if err != nil {
@@ -159,7 +173,8 @@ func sshVariables(_ *testing.T, w *acctest.World) string {
 
 // azureVariables points the example at a server of the test that takes back at once what it gave.
 func azureVariables(t *testing.T, w *acctest.World) string {
-	const principal, scope = "aaaaaaaa-0000-4000-8000-000000000001", "/subscriptions/11111111-0000-4000-8000-000000000000"
+	const principal, scope = "aaaaaaaa-0000-4000-8000-000000000001",
+		"/subscriptions/11111111-0000-4000-8000-000000000000"
 	s := azuretest.New(t)
 	s.Active = 0
 	s.AddScope(scope)
@@ -168,7 +183,8 @@ func azureVariables(t *testing.T, w *acctest.World) string {
 	if configuration := w.Read("azure_main.tf"); strings.Count(configuration, anywhere) != 1 {
 		t.Fatalf("the example does not have one %q", anywhere)
 	}
-	w.Write("azure_main.tf", strings.Replace(w.Read("azure_main.tf"), anywhere, fmt.Sprintf("azure = { endpoint = %q }", s.URL), 1))
+	w.Write("azure_main.tf", strings.Replace(w.Read("azure_main.tf"), anywhere,
+		fmt.Sprintf("azure = { endpoint = %q }", s.URL), 1))
 	return fmt.Sprintf("principal = %q\nscope = %q\n", "user:"+principal, scope)
 }
 
@@ -181,7 +197,8 @@ func gcpVariables(t *testing.T, w *acctest.World) string {
 	if configuration := w.Read("gcp_main.tf"); strings.Count(configuration, anywhere) != 1 {
 		t.Fatalf("the example does not have one %q", anywhere)
 	}
-	w.Write("gcp_main.tf", strings.Replace(w.Read("gcp_main.tf"), anywhere, fmt.Sprintf("gcp = { endpoint = %q }", s.URL), 1))
+	w.Write("gcp_main.tf", strings.Replace(w.Read("gcp_main.tf"), anywhere,
+		fmt.Sprintf("gcp = { endpoint = %q }", s.URL), 1))
 	return "project = \"payments-prod\"\nprincipal = \"user:alice@example.com\"\n"
 }
 
@@ -189,7 +206,8 @@ func gcpVariables(t *testing.T, w *acctest.World) string {
 func hoopVariables(t *testing.T, w *acctest.World) string {
 	s := hooptest.New(t, w.Clock.Now)
 	s.AddUser("alice@example.com", "engineers")
-	s.Put(hooptest.Connection{Name: "payments-db", Reviewers: []string{"sre"}, Groups: []string{"engineers"}, Mandatory: []string{"ticket"}})
+	s.Put(hooptest.Connection{Name: "payments-db", Reviewers: []string{"sre"}, Groups: []string{"engineers"},
+		Mandatory: []string{"ticket"}})
 	return fmt.Sprintf("url = %q\napi_key = %q\n", s.URL, hooptest.Key)
 }
 
@@ -215,7 +233,8 @@ func operator(t *testing.T, role, principal string) string {
 		t.Fatalf("the SQL of the guide: %v", err)
 	}
 	t.Cleanup(func() { // what the example made is gone by then
-		if _, err := conn.Exec(context.Background(), "DROP OWNED BY "+admin+"; DROP ROLE "+principal+", "+admin+", "+role); err != nil {
+		if _, err := conn.Exec(context.Background(),
+			"DROP OWNED BY "+admin+"; DROP ROLE "+principal+", "+admin+", "+role); err != nil {
 			t.Errorf("remove the roles of the test: %v", err)
 		}
 	})
@@ -234,14 +253,16 @@ func roleOf(t *testing.T) string {
 
 func postgresVariables(t *testing.T, _ *acctest.World) string {
 	role := roleOf(t)
-	return fmt.Sprintf("admin_url = %q\nprincipal = %q\nrole = %q\n", operator(t, role, role+"_alice"), role+"_alice", role)
+	return fmt.Sprintf("admin_url = %q\nprincipal = %q\nrole = %q\n", operator(t, role, role+"_alice"), role+"_alice",
+		role)
 }
 
 // iamVariables makes a user and a policy in moto's first account.
 func iamVariables(t *testing.T, _ *acctest.World) string {
 	t.Helper()
 	server, name := testenv.Moto(t), roleOf(t)
-	admin := iam.New(iam.Options{Region: testenv.MotoRegion, BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
+	admin := iam.New(iam.Options{Region: testenv.MotoRegion, BaseEndpoint: &server.URL,
+		Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
 	made, err := admin.CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name})
 	if err != nil {
 		t.Fatal(err)
@@ -259,11 +280,13 @@ func iamVariables(t *testing.T, _ *acctest.World) string {
 // identityCenterVariables makes a user and a permission set in the directory of moto's first account.
 func identityCenterVariables(t *testing.T, _ *acctest.World) string {
 	t.Helper()
-	directory := testenv.Moto(t).Directory(t, testenv.MotoAccount{ID: "123456789012", AccessKeyID: "any", SecretAccessKey: "any"})
+	directory := testenv.Moto(t).Directory(t,
+		testenv.MotoAccount{ID: "123456789012", AccessKeyID: "any", SecretAccessKey: "any"})
 	name := roleOf(t)
 	directory.User(t, name)
 	directory.PermissionSet(t, "ReadOnly"+name[len(name)-20:])
-	return fmt.Sprintf("account_id = \"123456789012\"\nprincipal = %q\npermission_set = %q\nendpoint = %q\n", "user:"+name, "ReadOnly"+name[len(name)-20:], testenv.Moto(t).URL)
+	return fmt.Sprintf("account_id = \"123456789012\"\nprincipal = %q\npermission_set = %q\nendpoint = %q\n",
+		"user:"+name, "ReadOnly"+name[len(name)-20:], testenv.Moto(t).URL)
 }
 
 func resourceVariables(t *testing.T, _ *acctest.World) string {

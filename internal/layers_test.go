@@ -30,7 +30,8 @@ var floors = []map[string]bool{
 }
 
 // support is for tests: it may import what it needs, and only tests and support may import it.
-var support = set("internal", "internal/acctest", "internal/lifetest", "internal/testenv", "internal/jit/jittest", "internal/ledger/ledgertest", "internal/platform/platformtest")
+var support = set("internal", "internal/acctest", "internal/lifetest", "internal/testenv", "internal/jit/jittest",
+	"internal/ledger/ledgertest", "internal/platform/platformtest")
 
 func set(names ...string) map[string]bool {
 	s := map[string]bool{}
@@ -89,8 +90,10 @@ func importFault(folder string, test bool, path string) string {
 		return "" // the standard library
 	}
 	switch {
-	case !test && !supports && (path == "k8s.io/client-go/gentype" || strings.HasPrefix(path, "k8s.io/client-go/kubernetes")):
-		return "makes the build a quarter longer, with the whole API of Kubernetes; internal/platform/kubernetes has a client"
+	case !test && !supports && (path == "k8s.io/client-go/gentype" ||
+		strings.HasPrefix(path, "k8s.io/client-go/kubernetes")):
+		return "makes the build a quarter longer, with the whole API of Kubernetes; internal/platform/kubernetes " +
+			"has a client"
 	case path == framework || strings.HasPrefix(path, framework+"/") || strings.HasPrefix(path, framework+"-"):
 		peer := folder == "internal/bench/nothing" // a provider of its own, to measure against
 		if from != "internal/provider" && from != "internal/acctest" && !peer {
@@ -101,7 +104,8 @@ func importFault(folder string, test bool, path string) string {
 	case folder == "internal/awsconfig" && strings.HasPrefix(path, "github.com/aws/"):
 	case folder == "internal/pgsession" && strings.HasPrefix(path, "github.com/jackc/pgx/"):
 	default:
-		return "is not of the standard library, which is all that the ground stands on (and CEL, in internal/jit/policy; the AWS SDK, in internal/awsconfig; pgx, in internal/pgsession)"
+		return "is not of the standard library, which is all that the ground stands on (and CEL, in " +
+			"internal/jit/policy; the AWS SDK, in internal/awsconfig; pgx, in internal/pgsession)"
 	}
 	return ""
 }
@@ -123,7 +127,8 @@ func TestLayers(t *testing.T) {
 				_, err := os.Stat(filepath.Join(path, "go.mod"))
 				nested = err == nil
 			}
-			if name := d.Name(); nested || name == "testdata" || name == "vendor" || relative != "." && (name[0] == '.' || name[0] == '_') {
+			if name := d.Name(); nested || name == "testdata" || name == "vendor" || relative != "." &&
+				(name[0] == '.' || name[0] == '_') {
 				return filepath.SkipDir
 			}
 			return nil
@@ -157,10 +162,12 @@ func TestLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for folder := range unknown {
-		t.Errorf("the package in %s is in no floor: add it to floors in internal/layers_test.go, at the lowest floor above all that it imports, "+
+		t.Errorf("the package in %s is in no floor: add it to floors in internal/layers_test.go, at the lowest "+
+			"floor above all that it imports, "+
 			"or to support if only tests use it", folder)
 	}
-	for _, entry := range []string{"internal/jit", "internal/jit/policy", "internal/batch", "internal/broker", "internal/reconcile"} {
+	for _, entry := range []string{"internal/jit", "internal/jit/policy", "internal/batch", "internal/broker",
+		"internal/reconcile"} {
 		if !seen[entry] {
 			t.Errorf("no file of %s was found", entry)
 		}
@@ -228,10 +235,12 @@ func TestLayersRefuse(t *testing.T) {
 	} {
 		fault := importFault(tc.folder, tc.test, tc.path)
 		if (fault != "") != tc.refused {
-			t.Errorf("%s (test %t) imports %s: %q, refused should be %t", tc.folder, tc.test, tc.path, fault, tc.refused)
+			t.Errorf("%s (test %t) imports %s: %q, refused should be %t", tc.folder, tc.test, tc.path, fault,
+				tc.refused)
 		}
 	}
-	for folder, known := range map[string]bool{"internal/utils": false, "tools/gen": false, "internal/platform/new": true, "internal/testenv/install": true, "internal": true} {
+	for folder, known := range map[string]bool{"internal/utils": false, "tools/gen": false,
+		"internal/platform/new": true, "internal/testenv/install": true, "internal": true} {
 		if _, _, _, ok := place(folder); ok != known {
 			t.Errorf("%s is in a floor: %t, want %t", folder, ok, known)
 		}

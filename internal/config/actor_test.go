@@ -31,7 +31,8 @@ func TestActorFromCI(t *testing.T) {
 			change: "commit 83a20ec, run https://buildkite.com/acme/access/builds/7",
 			env: map[string]string{"BUILDKITE": "true", "BUILDKITE_UNBLOCKER_EMAIL": "carol@example.com",
 				"BUILDKITE_BUILD_CREATOR_EMAIL": "alice@example.com",
-				"BUILDKITE_COMMIT":              "83a20ec", "BUILDKITE_BUILD_URL": "https://buildkite.com/acme/access/builds/7"},
+				"BUILDKITE_COMMIT":              "83a20ec",
+				"BUILDKITE_BUILD_URL":           "https://buildkite.com/acme/access/builds/7"},
 		},
 		{
 			name: "Buildkite", actor: "alice@example.com",

@@ -45,10 +45,12 @@ targets = {
 	if len(s.Targets) != 2 {
 		t.Fatalf("got %d targets, want 2", len(s.Targets))
 	}
-	if b := s.Targets["bastion"]; b.SSH == nil || b.PostgreSQL != nil || b.SSH.AuthorizedKeys != "/home/deploy/.ssh/authorized_keys" {
+	if b := s.Targets["bastion"]; b.SSH == nil || b.PostgreSQL != nil ||
+		b.SSH.AuthorizedKeys != "/home/deploy/.ssh/authorized_keys" {
 		t.Errorf("bastion = %+v", b)
 	}
-	if db := s.Targets["payments-db"]; db.PostgreSQL == nil || db.PostgreSQL.URL != "postgres://admin:hunter2@localhost/postgres" {
+	if db := s.Targets["payments-db"]; db.PostgreSQL == nil ||
+		db.PostgreSQL.URL != "postgres://admin:hunter2@localhost/postgres" {
 		t.Errorf("payments-db = %+v", db)
 	}
 }

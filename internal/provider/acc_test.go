@@ -54,7 +54,8 @@ provider "jit" {
 // grant is the block of jit_grant.<name>: alice may log in, for two hours, unless
 // lines say otherwise; a line replaces the one of the same attribute, and "ttl =" alone leaves it out.
 func grant(name string, lines ...string) string {
-	attributes := []string{`target = "host"`, fmt.Sprintf("principal = %q", alice), `role = "login"`, `reason = "INC-1: look"`, `ttl = "2h"`}
+	attributes := []string{`target = "host"`, fmt.Sprintf("principal = %q", alice), `role = "login"`,
+		`reason = "INC-1: look"`, `ttl = "2h"`}
 	for _, line := range lines {
 		attribute, value, _ := strings.Cut(line, "=")
 		for i, a := range attributes {
@@ -71,7 +72,8 @@ func grant(name string, lines ...string) string {
 
 // policy is the block of jit_policy.<name>, matching everything.
 func policy(name string, lines ...string) string {
-	return fmt.Sprintf("resource \"jit_policy\" %q {\n  name = %q\n  match = {}\n  %s\n}\n", name, name, strings.Join(lines, "\n  "))
+	return fmt.Sprintf("resource \"jit_policy\" %q {\n  name = %q\n  match = {}\n  %s\n}\n", name, name,
+		strings.Join(lines, "\n  "))
 }
 
 // unchanged fails the test unless every way of planning finds nothing to do.

@@ -12,7 +12,8 @@ import (
 
 // azureGrant writes a configuration with one grant of a directory, with that setting of the provider.
 func azureGrant(w *acctest.World, s *azuretest.Server, setting, who, scope string, lines ...string) {
-	lines = append(lines, `target = "subscription"`, fmt.Sprintf("principal = %q", "user:"+who), `role = "Reader"`, fmt.Sprintf("scope = %q", scope))
+	lines = append(lines, `target = "subscription"`, fmt.Sprintf("principal = %q", "user:"+who), `role = "Reader"`,
+		fmt.Sprintf("scope = %q", scope))
 	w.Write("main.tf", fmt.Sprintf(`
 terraform {
   required_providers {
@@ -28,7 +29,8 @@ provider "jit" {
 %s`, setting, s.URL, grant("a", lines...)))
 }
 
-// The beginning of a grant that PIM was told of before is moved, together with its end and without it; PIM begins and ends it.
+// The beginning of a grant that PIM was told of before is moved, together with its end and without it; PIM begins and
+// ends it.
 func TestAzureStartIsMoved(t *testing.T) {
 	const who, scope = "aaaaaaaa-0000-4000-8000-000000000001", "/subscriptions/11111111-0000-4000-8000-000000000000"
 	each(t, func(t *testing.T, w *acctest.World) {
@@ -51,8 +53,10 @@ func TestAzureStartIsMoved(t *testing.T) {
 			if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(now.Add(until)); got != want {
 				t.Errorf("expires_at is %s, want %s", got, want)
 			}
-			for moment, want := range map[time.Duration]bool{from - time.Second: false, from: true, until - time.Second: true, until: false} {
-				if got := s.Allowed(who, azuretest.Reader, scope, now.Add(moment)); got != want && moment >= w.Clock.Now().Sub(now) {
+			for moment, want := range map[time.Duration]bool{from - time.Second: false, from: true,
+				until - time.Second: true, until: false} {
+				if got := s.Allowed(who, azuretest.Reader, scope, now.Add(moment)); got != want &&
+					moment >= w.Clock.Now().Sub(now) {
 					t.Errorf("at %s the access is given: %t, want %t", jit.FormatTime(now.Add(moment)), got, want)
 				}
 			}
@@ -80,7 +84,8 @@ func TestAzureStartIsMoved(t *testing.T) {
 	})
 }
 
-// The life of a grant with Privileged Identity Management, which ends it by itself and takes nothing back in its first five minutes.
+// The life of a grant with Privileged Identity Management, which ends it by itself and takes nothing back in its first
+// five minutes.
 func TestAzureWithPIM(t *testing.T) {
 	const who, scope = "aaaaaaaa-0000-4000-8000-000000000001", "/subscriptions/11111111-0000-4000-8000-000000000000"
 	each(t, func(t *testing.T, w *acctest.World) {

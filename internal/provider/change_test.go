@@ -26,7 +26,8 @@ func TestChangeOfLength(t *testing.T) {
 				t.Errorf("expires_at is %s, want %s", got, want)
 			}
 			// sshd counts the last second of expiry-time in.
-			if want := fmt.Sprintf("expiry-time=%q %s", end.Add(-time.Second).Format("20060102150405Z"), alice); !strings.Contains(w.Read("authorized_keys"), want) {
+			if want := fmt.Sprintf("expiry-time=%q %s", end.Add(-time.Second).Format("20060102150405Z"),
+				alice); !strings.Contains(w.Read("authorized_keys"), want) {
 				t.Errorf("the file has no %s:\n%s", want, w.Read("authorized_keys"))
 			}
 			unchanged(t, w, "after the change")
@@ -34,7 +35,8 @@ func TestChangeOfLength(t *testing.T) {
 		w.Clock.Advance(30 * time.Minute)
 
 		w.Calls.Reset()
-		configure(w, grant("a", `ttl = "120m"`, `timeouts = { create = "9m" }`), grant("b", fmt.Sprintf("principal = %q", bob+" bob@laptop")))
+		configure(w, grant("a", `ttl = "120m"`, `timeouts = { create = "9m" }`),
+			grant("b", fmt.Sprintf("principal = %q", bob+" bob@laptop")))
 		r := w.Plan()
 		if strings.Contains(r.Text(), "must be replaced") {
 			t.Errorf("another spelling replaces the grant:\n%s", r.Text())
@@ -49,11 +51,13 @@ func TestChangeOfLength(t *testing.T) {
 		tells := func(from, to time.Duration) {
 			t.Helper()
 			r := w.Plan("-out=plan")
-			says(t, r, fmt.Sprintf("~ expires_at = %q -> %q", jit.FormatTime(began.Add(from)), jit.FormatTime(began.Add(to))))
+			says(t, r, fmt.Sprintf("~ expires_at = %q -> %q", jit.FormatTime(began.Add(from)),
+				jit.FormatTime(began.Add(to))))
 			if strings.Contains(r.Text(), "known after apply") {
 				t.Errorf("the plan leaves something open:\n%s", r.Text())
 			}
-			says(t, r, fmt.Sprintf("for %s, INC-1: look\" -> ", jit.FormatDuration(from)), fmt.Sprintf("for %s, INC-1: look\"", jit.FormatDuration(to)))
+			says(t, r, fmt.Sprintf("for %s, INC-1: look\" -> ", jit.FormatDuration(from)),
+				fmt.Sprintf("for %s, INC-1: look\"", jit.FormatDuration(to)))
 			w.Must("apply", "plan")
 			ends(to)
 		}
@@ -61,7 +65,8 @@ func TestChangeOfLength(t *testing.T) {
 		tells(2*time.Hour, 4*time.Hour)
 		configure(w, grant("a", `ttl = "1h"`))
 		tells(4*time.Hour, time.Hour)
-		configure(w, grant("a", "ttl =", fmt.Sprintf("expires_at = %q", began.Add(90*time.Minute).In(time.FixedZone("", 3600)).Format(time.RFC3339))))
+		configure(w, grant("a", "ttl =", fmt.Sprintf("expires_at = %q",
+			began.Add(90*time.Minute).In(time.FixedZone("", 3600)).Format(time.RFC3339))))
 		w.Apply()
 		if got := w.Read("authorized_keys"); !strings.Contains(got, `expiry-time="20261123102959Z"`) {
 			t.Errorf("expires_at did not move the end:\n%s", got)
@@ -93,7 +98,8 @@ func TestChangeOfLength(t *testing.T) {
 	})
 }
 
-// A time that is computed from timestamp() is another one in every run; the plan says so before the apply moves the end or fails.
+// A time that is computed from timestamp() is another one in every run; the plan says so before the apply moves the end
+// or fails.
 func TestTimesThatMoveWithTheClock(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		const warning = "Warning: expires_at is not known before the apply"
@@ -106,7 +112,8 @@ func TestTimesThatMoveWithTheClock(t *testing.T) {
 		if r.ExitCode != 2 {
 			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
 		}
-		says(t, r, warning, "computed from timestamp()", "every apply moves the end of the grant", "once the grant is over every apply fails", `Write ttl = "2h"`)
+		says(t, r, warning, "computed from timestamp()", "every apply moves the end of the grant",
+			"once the grant is over every apply fails", `Write ttl = "2h"`)
 		w.Apply()
 		w.Clock.Advance(3 * time.Hour)
 		w.Calls.Reset()
@@ -114,7 +121,8 @@ func TestTimesThatMoveWithTheClock(t *testing.T) {
 		if r = w.Run("apply", "-auto-approve"); r.ExitCode != 1 {
 			t.Errorf("apply after the end: exit code %d\n%s", r.ExitCode, r.Text())
 		}
-		says(t, r, warning, "every apply fails, because the grant is over", "Error: The grant is over", "Set renewal = 2 to grant again")
+		says(t, r, warning, "every apply fails, because the grant is over", "Error: The grant is over",
+			"Set renewal = 2 to grant again")
 		if got := w.Calls.Count(); got.Writes != 0 {
 			t.Errorf("it wrote %+v", got)
 		}
@@ -190,7 +198,8 @@ func TestDriftIsRepaired(t *testing.T) {
 	})
 }
 
-// A repair that was planned inside of the window is nothing to do any more when the grant is over by the time it is applied.
+// A repair that was planned inside of the window is nothing to do any more when the grant is over by the time it is
+// applied.
 func TestPlannedRepairOfWhatIsOver(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *acctest.World){
 		"by its window": func(_ *testing.T, w *acctest.World) { w.Clock.Advance(3 * time.Hour) },
@@ -202,11 +211,13 @@ func TestPlannedRepairOfWhatIsOver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, w *acctest.World) {
 				others := fmt.Sprintf("principal = %q", bob)
-				configure(w, policy("any"), grant("a", "depends_on = [jit_policy.any]"), grant("b", others, "depends_on = [jit_policy.any]"))
+				configure(w, policy("any"), grant("a", "depends_on = [jit_policy.any]"),
+					grant("b", others, "depends_on = [jit_policy.any]"))
 				w.Apply()
 				w.Write("authorized_keys", foreign)
 				// b is changed and repaired at once.
-				configure(w, policy("any"), grant("a", "depends_on = [jit_policy.any]"), grant("b", others, "policy = jit_policy.any.name"))
+				configure(w, policy("any"), grant("a", "depends_on = [jit_policy.any]"),
+					grant("b", others, "policy = jit_policy.any.name"))
 				if r := w.Plan("-out=repair"); r.ExitCode != 2 {
 					t.Fatalf("plan: exit code %d\n%s", r.ExitCode, r.Text())
 				}
@@ -244,7 +255,8 @@ func TestDriftOfWhatIsOverWithoutLedger(t *testing.T) {
 
 // A setting of the provider that is not known at plan: what may move by the apply is not planned as it was.
 func TestChangeWithTheProviderNotConfigured(t *testing.T) {
-	for setting, value := range map[string]string{"max_ttl": "5h", "owner": "payments", "ledger": "sqlite://.jit/elsewhere.db"} {
+	for setting, value := range map[string]string{"max_ttl": "5h", "owner": "payments",
+		"ledger": "sqlite://.jit/elsewhere.db"} {
 		t.Run(setting, func(t *testing.T) {
 			each(t, func(t *testing.T, w *acctest.World) {
 				round := 0
@@ -260,7 +272,8 @@ func TestChangeWithTheProviderNotConfigured(t *testing.T) {
 				ends := func(when string, after time.Duration) {
 					t.Helper()
 					w.Apply()
-					if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(began.Add(after)); got != want {
+					if got, want := fact(t, w, "jit_grant.a", "expires_at"),
+						jit.FormatTime(began.Add(after)); got != want {
 						t.Errorf("%s: expires_at is %s, want %s", when, got, want)
 					}
 					unchanged(t, w, when)

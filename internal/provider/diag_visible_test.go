@@ -18,9 +18,11 @@ func TestDiagnosticsHideNothing(t *testing.T) {
 	addError(&diags, "Cannot grant", errors.New(hostile))
 	addError(&diags, "Cannot grant", jit.Invalid("role", hostile, "%s", hostile))
 	addWarning(&diags, "Cannot read", errors.New(hostile))
-	addWarnings(&diags, []broker.Warning{{Attribute: "principal", Summary: "Standing access", Detail: hostile}, {Summary: "x", Detail: hostile}})
+	addWarnings(&diags, []broker.Warning{{Attribute: "principal", Summary: "Standing access", Detail: hostile},
+		{Summary: "x", Detail: hostile}})
 	for _, d := range diags {
-		if text := strings.ReplaceAll(d.Detail(), "\n", ""); strings.ContainsFunc(text, jit.Hidden) || !strings.Contains(text, `\u{202e}txt`) {
+		if text := strings.ReplaceAll(d.Detail(), "\n", ""); strings.ContainsFunc(text, jit.Hidden) ||
+			!strings.Contains(text, `\u{202e}txt`) {
 			t.Errorf("%q", d.Detail())
 		}
 	}

@@ -51,7 +51,8 @@ func TestPlannedStartAtOnceOfWhatHasBegun(t *testing.T) {
 		w.Clock.Advance(time.Hour)
 		b := w.Runtime().Broker
 		g := record(t, w, fact(t, w, "jit_grant.a", "id"))
-		if err := b.Execute(t.Context(), []reconcile.Step{{Kind: reconcile.Start, Place: g.Place(), Grant: g}})[0]; err != nil {
+		if err := b.Execute(t.Context(), []reconcile.Step{{Kind: reconcile.Start, Place: g.Place(),
+			Grant: g}})[0]; err != nil {
 			t.Fatal(err)
 		}
 		w.Must("apply", "plan")
@@ -62,7 +63,8 @@ func TestPlannedStartAtOnceOfWhatHasBegun(t *testing.T) {
 	})
 }
 
-// The request digest is that of the request, whatever the clock says when it is recorded, in the state as in the ledger.
+// The request digest is that of the request, whatever the clock says when it is recorded, in the state as in the
+// ledger.
 func TestDigestOfARequestedBeginning(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("b", fmt.Sprintf("principal = %q", bob)))
@@ -91,7 +93,8 @@ func TestDigestOfARequestedBeginning(t *testing.T) {
 		agree("with a beginning that passed before the apply")
 		unchanged(t, w, "after it")
 
-		configure(w, grant("a", "renewal = 2", fmt.Sprintf("starts_at = %q", jit.FormatTime(w.Clock.Now().Add(time.Hour)))))
+		configure(w, grant("a", "renewal = 2",
+			fmt.Sprintf("starts_at = %q", jit.FormatTime(w.Clock.Now().Add(time.Hour)))))
 		w.Apply()
 		scheduled := agree("scheduled")
 		configure(w, atOnce)
@@ -100,7 +103,8 @@ func TestDigestOfARequestedBeginning(t *testing.T) {
 		}
 		w.Clock.Advance(time.Minute)
 		w.Must("apply", "plan")
-		if got := agree("at once after all"); got == scheduled || strings.Contains(fact(t, w, "jit_grant.a", "summary"), " from ") {
+		if got := agree("at once after all"); got == scheduled ||
+			strings.Contains(fact(t, w, "jit_grant.a", "summary"), " from ") {
 			t.Errorf("it is still asked for later: %s", fact(t, w, "jit_grant.a", "summary"))
 		}
 		unchanged(t, w, "begun at once")
@@ -111,7 +115,8 @@ func TestDigestOfARequestedBeginning(t *testing.T) {
 func TestSavedPlanWithoutALedger(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		blocks := []string{
-			grant("a"), grant("b", fmt.Sprintf("principal = %q", bob)), grant("c", `reason = "INC-2: look"`, fmt.Sprintf("principal = %q", bob)),
+			grant("a"), grant("b", fmt.Sprintf("principal = %q", bob)),
+			grant("c", `reason = "INC-2: look"`, fmt.Sprintf("principal = %q", bob)),
 		}
 		configure(w, blocks...)
 		w.Apply()

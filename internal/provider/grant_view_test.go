@@ -14,9 +14,12 @@ import (
 func TestViewAttributes(t *testing.T) {
 	at := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
 	v := jit.Grant{
-		ID: "x", Owner: "x", Binding: jit.Binding{Target: "x", Principal: "x", Role: "x", Scope: "x"}, Reason: "x", Renewal: 1, TTL: jit.RecordedTTL("1h"),
-		Window: jit.Window{Start: at, End: at}, Terms: jit.Terms{StartBy: at, TerminateSessions: true}, Policy: "x", Enforcement: jit.Native,
-		OpenDrift: jit.DriftMissing, RequestedAt: at, GrantedAt: at, FailedAt: at, Failure: "x", RevokedAt: at, RevokedBy: "x",
+		ID: "x", Owner: "x", Binding: jit.Binding{Target: "x", Principal: "x", Role: "x", Scope: "x"}, Reason: "x",
+		Renewal: 1, TTL: jit.RecordedTTL("1h"),
+		Window: jit.Window{Start: at, End: at}, Terms: jit.Terms{StartBy: at, TerminateSessions: true}, Policy: "x",
+		Enforcement: jit.Native,
+		OpenDrift:   jit.DriftMissing, RequestedAt: at, GrantedAt: at, FailedAt: at, Failure: "x", RevokedAt: at,
+		RevokedBy:    "x",
 		RevokeReason: "x", EndedAt: at, Remains: "x",
 		PrincipalName: "x",
 	}.View(at, "x")

@@ -12,7 +12,8 @@ import (
 // noTime makes every create of a grant fail.
 const noTime = `timeouts = { create = "1ns" }`
 
-// A create that fails for whatever reason gets nothing left to it: the resource that is destroyed after it ends the access.
+// A create that fails for whatever reason gets nothing left to it: the resource that is destroyed after it ends the
+// access.
 func TestCreateFailsBeforeItsDestroy(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		// What depends on the grant is destroyed before it, and takes long enough for the create to come first.
@@ -38,7 +39,8 @@ func TestCreateFailsBeforeItsDestroy(t *testing.T) {
 	})
 }
 
-// A replacement whose create fails loses nothing: the grant stays in the state, and the record tells that its resource was destroyed.
+// A replacement whose create fails loses nothing: the grant stays in the state, and the record tells that its resource
+// was destroyed.
 func TestReplacementWhoseCreateFails(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))

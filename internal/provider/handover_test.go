@@ -29,8 +29,8 @@ func numbered(keys ...string) string {
 		len(keys), `"`+strings.Join(keys, `", "`)+`"`)
 }
 
-// A grant that one apply destroys and creates goes on: nobody loses access for a moment longer than it takes, nobody gains any, and
-// its end stays. What is over stays over, and no such apply fails.
+// A grant that one apply destroys and creates goes on: nobody loses access for a moment longer than it takes, nobody
+// gains any, and its end stays. What is over stays over, and no such apply fails.
 func TestDestroyedAndCreatedInOneApply(t *testing.T) {
 	trigger := func(n int) string { return fmt.Sprintf("resource \"terraform_data\" \"n\" {\n  input = %d\n}\n", n) }
 	triggered := grant("a", "lifecycle {\n    replace_triggered_by = [terraform_data.n]\n  }")
@@ -46,24 +46,30 @@ func TestDestroyedAndCreatedInOneApply(t *testing.T) {
 		loses         string // who is to have no access afterwards
 		still         bool   // a replacement: the two halves come in order, so the target is not written to
 	}{
-		"-replace":        {grant("a"), grant("a"), func(_ *testing.T, w *acctest.World) { w.Apply("-replace=jit_grant.a") }, "", true},
-		"-replace, first": {first, first, func(_ *testing.T, w *acctest.World) { w.Apply("-replace=jit_grant.a") }, "", true},
+		"-replace": {grant("a"), grant("a"),
+			func(_ *testing.T, w *acctest.World) { w.Apply("-replace=jit_grant.a") }, "", true},
+		"-replace, first": {first, first, func(_ *testing.T, w *acctest.World) { w.Apply("-replace=jit_grant.a") }, "",
+			true},
 		"-replace, saved": {grant("a"), grant("a"), func(_ *testing.T, w *acctest.World) {
 			w.Must("plan", "-replace=jit_grant.a", "-out=plan")
 			w.Must("apply", "plan")
 		}, "", true},
-		"taint":                 {grant("a"), grant("a"), func(_ *testing.T, w *acctest.World) { w.Must("taint", "jit_grant.a"); w.Apply() }, "", true},
-		"taint, first":          {first, first, func(_ *testing.T, w *acctest.World) { w.Must("taint", "jit_grant.a"); w.Apply() }, "", true},
-		"replace_triggered_by":  {trigger(1) + triggered, trigger(2) + triggered, apply, "", true},
-		"another name":          {grant("a"), grant("b"), apply, "", false},
-		"another name, saved":   {grant("a"), grant("b"), saved, "", false},
-		"moved":                 {grant("a"), grant("b") + "moved {\n  from = jit_grant.a\n  to = jit_grant.b\n}\n", apply, "", true},
-		"another key":           {people("alice", "bob"), people("alina", "bob"), apply, "", false},
-		"another key, targeted": {people("alice", "bob"), people("alina", "bob"), func(_ *testing.T, w *acctest.World) { w.Apply("-target=jit_grant.p") }, "", false},
-		"count shifted":         {numbered(alice, bob), numbered(bob), apply, alice, false},
-		"count shifted, saved":  {numbered(alice, bob), numbered(bob), saved, alice, false},
-		"count swapped":         {numbered(alice, bob), numbered(bob, alice), apply, "", false},
-		"count to for_each":     {numbered(alice, bob), people("alice", "bob"), apply, "", false},
+		"taint": {grant("a"), grant("a"),
+			func(_ *testing.T, w *acctest.World) { w.Must("taint", "jit_grant.a"); w.Apply() }, "", true},
+		"taint, first": {first, first,
+			func(_ *testing.T, w *acctest.World) { w.Must("taint", "jit_grant.a"); w.Apply() }, "", true},
+		"replace_triggered_by": {trigger(1) + triggered, trigger(2) + triggered, apply, "", true},
+		"another name":         {grant("a"), grant("b"), apply, "", false},
+		"another name, saved":  {grant("a"), grant("b"), saved, "", false},
+		"moved": {grant("a"), grant("b") + "moved {\n  from = jit_grant.a\n  to = jit_grant.b\n}\n",
+			apply, "", true},
+		"another key": {people("alice", "bob"), people("alina", "bob"), apply, "", false},
+		"another key, targeted": {people("alice", "bob"), people("alina", "bob"),
+			func(_ *testing.T, w *acctest.World) { w.Apply("-target=jit_grant.p") }, "", false},
+		"count shifted":        {numbered(alice, bob), numbered(bob), apply, alice, false},
+		"count shifted, saved": {numbered(alice, bob), numbered(bob), saved, alice, false},
+		"count swapped":        {numbered(alice, bob), numbered(bob, alice), apply, "", false},
+		"count to for_each":    {numbered(alice, bob), people("alice", "bob"), apply, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, w *acctest.World) {
@@ -114,7 +120,8 @@ func TestDestroyedAndCreatedInOneApply(t *testing.T) {
 
 // A module that gets another name takes its grants along, with and without a moved block.
 func TestRenamedModule(t *testing.T) {
-	for name, moved := range map[string]string{"moved": "moved {\n  from = module.one\n  to = module.two\n}\n", "not moved": ""} {
+	for name, moved := range map[string]string{"moved": "moved {\n  from = module.one\n  to = module.two\n}\n",
+		"not moved": ""} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, w *acctest.World) {
 				module(t, w, "grants", people("alice", "bob"))
@@ -163,7 +170,8 @@ func TestReplacementRepairs(t *testing.T) {
 	})
 }
 
-// A destroy that is planned and carried out before anybody knows of the create ends the access; the create takes that back.
+// A destroy that is planned and carried out before anybody knows of the create ends the access; the create takes that
+// back.
 func TestDestroyedBeforeItsCreateIsKnown(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -211,7 +219,8 @@ func TestDestroyAfterARename(t *testing.T) {
 	})
 }
 
-// What Terraform destroyed and what comes back later is a new ask, refused at plan: a rotation alice, bob, alice does not go green without access.
+// What Terraform destroyed and what comes back later is a new ask, refused at plan: a rotation alice, bob, alice does
+// not go green without access.
 func TestABlockThatComesBack(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		refused := func(when string) {
@@ -220,7 +229,8 @@ func TestABlockThatComesBack(t *testing.T) {
 			if r.ExitCode != 1 {
 				t.Errorf("%s: plan: exit code %d\n%s", when, r.ExitCode, r.Text())
 			}
-			says(t, r, "Error: The grant is over", "This grant was given before", "its resource was destroyed", "Set renewal = 2 to grant again")
+			says(t, r, "Error: The grant is over", "This grant was given before", "its resource was destroyed",
+				"Set renewal = 2 to grant again")
 		}
 		second := fmt.Sprintf("principal = %q", bob)
 		configure(w, grant("a"))
@@ -279,7 +289,8 @@ func TestReplacementThatIsNotPermittedAnyMore(t *testing.T) {
 		if r.ExitCode != 1 {
 			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
 		}
-		says(t, r, "Not permitted by policy", "The grant is live and ends at "+fact(t, w, "jit_grant.a", "expires_at"), "`jit revoke "+id+"` ends it now")
+		says(t, r, "Not permitted by policy", "The grant is live and ends at "+fact(t, w, "jit_grant.a", "expires_at"),
+			"`jit revoke "+id+"` ends it now")
 		unchanged(t, w, "refused")
 		if got := w.Read("authorized_keys"); got != before {
 			t.Errorf("authorized_keys is\n%swant\n%s", got, before)
@@ -301,12 +312,14 @@ func TestReplacementThatIsNotPermittedAnyMore(t *testing.T) {
 // A replacement warns of everything that a create warns of.
 func TestReplacementWarnsAsACreate(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
-		warnings := []string{"Warning: No policy governs the grant", "Warning: Sessions can outlive the grant", "No sweeper is at work"}
+		warnings := []string{"Warning: No policy governs the grant", "Warning: Sessions can outlive the grant",
+			"No sweeper is at work"}
 		later := fmt.Sprintf("starts_at = %q", jit.FormatTime(w.Clock.Now().Add(time.Hour)))
 		configure(w, grant("a", later))
 		says(t, w.Plan(), warnings...)
 		w.Apply()
-		for _, change := range []string{"renewal = 2", `reason = "INC-9: another"`, fmt.Sprintf("principal = %q", bob)} {
+		for _, change := range []string{"renewal = 2", `reason = "INC-9: another"`,
+			fmt.Sprintf("principal = %q", bob)} {
 			configure(w, grant("a", later, change))
 			r := w.Plan()
 			says(t, r, append(warnings, "must be replaced")...)

@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Configuration that Terraform generates for an import plans empty, for grants that live, are to begin, or have ended, and can be
-// edited; so does configuration written by hand, with ttl.
+// Configuration that Terraform generates for an import plans empty, for grants that live, are to begin, or have ended,
+// and can be edited; so does configuration written by hand, with ttl.
 func TestGeneratedConfiguration(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		at := func(name string, d time.Duration) string {
@@ -37,13 +37,15 @@ func TestGeneratedConfiguration(t *testing.T) {
 		w.Clock.Advance(2 * time.Minute)
 		var imports []string
 		for name := range blocks {
-			imports = append(imports, fmt.Sprintf("import {\n  to = jit_grant.%s\n  id = %q\n}\n", name, fact(t, w, "jit_grant."+name, "id")))
+			imports = append(imports, fmt.Sprintf("import {\n  to = jit_grant.%s\n  id = %q\n}\n", name,
+				fact(t, w, "jit_grant."+name, "id")))
 			w.Must("state", "rm", "jit_grant."+name)
 		}
 		w.Calls.Reset()
 		configure(w, append(imports, policy("any"))...)
 		r := w.Plan("-generate-config-out=generated.tf", "-out=plan")
-		if want := fmt.Sprintf("%d to import, 0 to add, 0 to change, 0 to destroy", len(blocks)); !strings.Contains(r.Text(), want) {
+		if want := fmt.Sprintf("%d to import, 0 to add, 0 to change, 0 to destroy",
+			len(blocks)); !strings.Contains(r.Text(), want) {
 			t.Fatalf("the plan is not empty:\n%s", r.Text())
 		}
 		w.Must("apply", "plan")
@@ -78,7 +80,8 @@ func TestGeneratedConfiguration(t *testing.T) {
 		edit(strings.Join(resourcesOf, ""))
 		unchanged(t, w, "with ttl")
 		edit(strings.ReplaceAll(generated, ttl+`"2h"`, ttl+`"3h"`))
-		says(t, w.Plan(), "Invalid expires_at", `With ttl = "3h" the grant ends at`, "Remove expires_at to let ttl decide")
+		says(t, w.Plan(), "Invalid expires_at", `With ttl = "3h" the grant ends at`,
+			"Remove expires_at to let ttl decide")
 		// By hand: the end as it was written at first.
 		if err := os.Remove(w.Path("generated.tf")); err != nil {
 			t.Fatal(err)

@@ -26,30 +26,39 @@ func TestBadInput(t *testing.T) {
 		says []string
 	}{
 		{"no end", []string{"ttl ="}, "", []string{"Invalid ttl", "no end, no grant", `ttl = "2h"`}},
-		{"both ends", []string{`expires_at = "2026-11-23T18:00:00Z"`}, "expires_at", []string{"two ends", "Keep one of the two"}},
+		{"both ends", []string{`expires_at = "2026-11-23T18:00:00Z"`}, "expires_at",
+			[]string{"two ends", "Keep one of the two"}},
 		{"null", []string{"ttl = null"}, "ttl", []string{"no end, no grant"}},
 		{"empty", []string{`ttl = ""`}, "ttl", []string{"is not a duration"}},
 		{"zero", []string{`ttl = "0s"`}, "ttl", []string{"at least 1m"}},
 		{"negative", []string{`ttl = "-5m"`}, "ttl", []string{`"-5m" is not a duration`}},
 		{"never", []string{`ttl = "never"`}, "ttl", []string{`"never" is not a duration`, `"1d12h"`}},
 		{"a year", []string{`ttl = "1y"`}, "ttl", []string{`"1y" is not a duration`}},
-		{"past", []string{"ttl =", `expires_at = "2026-11-23T08:00:00Z"`}, "expires_at", []string{"already past", "Write a time ahead"}},
+		{"past", []string{"ttl =", `expires_at = "2026-11-23T08:00:00Z"`}, "expires_at",
+			[]string{"already past", "Write a time ahead"}},
 		{"no time", []string{"ttl =", `expires_at = "tomorrow"`}, "expires_at", []string{"is not an RFC 3339 time"}},
 		{"too long", []string{`ttl = "25h"`}, "ttl", []string{"max_ttl of the provider is 1d", "Ask for 1d or less"}},
-		{"unknown target", []string{`target = "hots"`}, "target", []string{"Unknown target", `"hots" is not one of the configured targets ("host")`}},
+		{"unknown target", []string{`target = "hots"`}, "target",
+			[]string{"Unknown target", `"hots" is not one of the configured targets ("host")`}},
 		{"two lines", []string{`principal = "` + alice + `\nssh-rsa AAAA"`}, "principal", []string{"on one line"}},
-		{"options", []string{`principal = "command=\"/bin/sh\" ` + alice + `"`}, "principal", []string{"Invalid principal"}},
+		{"options", []string{`principal = "command=\"/bin/sh\" ` + alice + `"`}, "principal",
+			[]string{"Invalid principal"}},
 		{"unknown role", []string{`role = "root"`}, "role", []string{"Invalid role", "login"}},
 		{"unknown scope", []string{`scope = "/etc/passwd"`}, "scope", []string{"Invalid scope"}},
 		{"no reason", []string{`reason = " "`}, "reason", []string{"The reason is empty", "INC-4211"}},
 		{"renewal", []string{"renewal = 0"}, "renewal", []string{"0 is not a renewal"}},
 		{"half a renewal", []string{"renewal = 1.5"}, "renewal", []string{`"1.5" is not a whole number`}},
-		{"sessions", []string{"terminate_sessions = true"}, "terminate_sessions", []string{"Open sessions cannot be ended", "Leave it out"}},
+		{"sessions", []string{"terminate_sessions = true"}, "terminate_sessions",
+			[]string{"Open sessions cannot be ended", "Leave it out"}},
 		{"unknown policy", []string{`policy = "nobody"`}, "policy", []string{"nobody"}},
-		{"no-break space in a key", []string{`principal = "` + strings.Replace(alice, " ", "\u00a0", 1) + `"`}, "principal", []string{"invisible character U+00A0", "write a plain space"}},
-		{"no width in a role", []string{`role = "log` + "\u200b" + `in"`}, "role", []string{"invisible character U+200B"}},
-		{"no time to create", []string{`timeouts = { create = "0s" }`}, "timeouts", []string{"Invalid timeouts", `"0s" is not a positive duration`, `create = "10m"`}},
-		{"less than none to delete", []string{`timeouts = { delete = "-1m" }`}, "timeouts", []string{`"-1m" is not a positive duration`}},
+		{"no-break space in a key", []string{`principal = "` + strings.Replace(alice, " ", "\u00a0", 1) + `"`},
+			"principal", []string{"invisible character U+00A0", "write a plain space"}},
+		{"no width in a role", []string{`role = "log` + "\u200b" + `in"`}, "role",
+			[]string{"invisible character U+200B"}},
+		{"no time to create", []string{`timeouts = { create = "0s" }`}, "timeouts",
+			[]string{"Invalid timeouts", `"0s" is not a positive duration`, `create = "10m"`}},
+		{"less than none to delete", []string{`timeouts = { delete = "-1m" }`}, "timeouts",
+			[]string{`"-1m" is not a positive duration`}},
 		{"late", []string{`start_by = "2026-11-23T08:00:00Z"`}, "start_by", []string{"The grant may no longer begin"}},
 	}
 	each(t, func(t *testing.T, w *acctest.World) {
@@ -174,7 +183,8 @@ func TestBadSurroundings(t *testing.T) {
 			}
 		}
 		configure(w, grant("a"))
-		w.Write("main.tf", strings.Replace(w.Read("main.tf"), "{ ssh =", `{ postgresql = { url = "postgres://a:s3cret@b/c" }, ssh =`, 1))
+		w.Write("main.tf", strings.Replace(w.Read("main.tf"), "{ ssh =",
+			`{ postgresql = { url = "postgres://a:s3cret@b/c" }, ssh =`, 1))
 		r := w.Run("plan")
 		says(t, r, "a target is exactly one of", `targets["host"]`)
 		if strings.Contains(r.Text(), "s3cret") {
@@ -221,7 +231,8 @@ func TestBadSurroundings(t *testing.T) {
 
 		w.Must("apply", "-auto-approve")
 		if lines(w) != 2 || fact(t, w, "jit_grant.a", "expires_at") != end {
-			t.Errorf("with everything in order again: %d grants on the host, the first until %s", lines(w), fact(t, w, "jit_grant.a", "expires_at"))
+			t.Errorf("with everything in order again: %d grants on the host, the first until %s", lines(w),
+				fact(t, w, "jit_grant.a", "expires_at"))
 		}
 		unchanged(t, w, "with everything in order again")
 	})

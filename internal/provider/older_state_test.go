@@ -97,7 +97,8 @@ func TestImportOfALostReason(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found, _, err := rt.Broker.Unrecorded(t.Context(), map[jit.Place]jit.Snapshot{{Target: "host", Scope: scope}: s})
+		found, _, err := rt.Broker.Unrecorded(t.Context(),
+			map[jit.Place]jit.Snapshot{{Target: "host", Scope: scope}: s})
 		if err != nil || len(found) != 1 {
 			t.Fatalf("found %d grants, %v", len(found), err)
 		}

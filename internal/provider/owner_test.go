@@ -9,8 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 )
 
-// Another owner in the provider block: a plan says once and truly what has become of a live grant, nothing happens to it, and everything
-// that can be done with one that is over succeeds.
+// Another owner in the provider block: a plan says once and truly what has become of a live grant, nothing happens to
+// it, and everything that can be done with one that is over succeeds.
 func TestAnotherOwner(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"), grant("b", fmt.Sprintf("principal = %q", bob), `ttl = "4h"`))
@@ -19,15 +19,18 @@ func TestAnotherOwner(t *testing.T) {
 		before := w.Read("authorized_keys")
 		w.Calls.Reset()
 		owned := func(lines ...string) {
-			configureWith(w, `owner = "payments"`, grant("a", lines...), grant("b", fmt.Sprintf("principal = %q", bob), `ttl = "4h"`))
+			configureWith(w, `owner = "payments"`, grant("a", lines...),
+				grant("b", fmt.Sprintf("principal = %q", bob), `ttl = "4h"`))
 		}
 		owned()
 		unchanged(t, w, "with another owner")
 		r := w.Plan()
-		says(t, r, "Warning: The grant belongs to another owner", `owner = "jit", and this provider acts for "payments"`,
+		says(t, r, "Warning: The grant belongs to another owner",
+			`owner = "jit", and this provider acts for "payments"`,
 			"it ends at "+fact(t, w, "jit_grant.a", "expires_at"), `Set owner = "jit" to manage it again`)
 		// In CI the provider itself warns of a ledger that is a local file.
-		if says := r.Text(); strings.Count(says, "Warning:") != 1+strings.Count(says, "Warning: The ledger is a local file in CI") {
+		if says := r.Text(); strings.Count(says, "Warning:") != 1+strings.Count(says,
+			"Warning: The ledger is a local file in CI") {
 			t.Errorf("it warns of more than that:\n%s", says)
 		}
 		w.Apply()

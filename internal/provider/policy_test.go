@@ -45,7 +45,8 @@ func TestPolicy(t *testing.T) {
 		w.Apply()
 		unchanged(t, w, "with a live grant that is now forbidden")
 		w.Calls.Reset()
-		configure(w, freeze, grant("a", `policy = "oncall"`, `ttl = "5h"`), grant("b", fmt.Sprintf("principal = %q", bob)))
+		configure(w, freeze, grant("a", `policy = "oncall"`, `ttl = "5h"`),
+			grant("b", fmt.Sprintf("principal = %q", bob)))
 		r = w.Run("apply", "-auto-approve")
 		if r.ExitCode != 1 || w.Calls.Count().Writes != 0 {
 			t.Errorf("forbidden: exit code %d, %+v", r.ExitCode, w.Calls.Count())
@@ -79,7 +80,8 @@ func TestPolicy(t *testing.T) {
 	})
 }
 
-// A policy of which not all is known at plan refuses there only what it will refuse in any case; the apply judges by all of it.
+// A policy of which not all is known at plan refuses there only what it will refuse in any case; the apply judges by
+// all of it.
 func TestPolicyThatIsNotKnownYet(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		values := func(longest, principal string) string {
@@ -133,12 +135,15 @@ func TestPolicyThatIsNotKnownYet(t *testing.T) {
 
 		// Whom it is about is not known, and then what it is called.
 		about := func(lines ...string) string {
-			return strings.Replace(policy("some", lines...), "match = {}", "match = { roles = [\"login\"], principals = [\"nobody\", terraform_data.who.output] }", 1)
+			return strings.Replace(policy("some", lines...), "match = {}",
+				"match = { roles = [\"login\"], principals = [\"nobody\", terraform_data.who.output] }", 1)
 		}
 		others := fmt.Sprintf("principal = %q", bob)
 		configure(w, values("7h", bob), about(), grant("b", others, "policy = jit_policy.some.name"))
 		foreseen("about nobody yet")
-		configure(w, values("7h", bob), strings.Replace(about(), `name = "some"`, "name = \"some-${terraform_data.longest.output}\"", 1), grant("b", others, "depends_on = [jit_policy.some]"))
+		configure(w, values("7h", bob), strings.Replace(about(), `name = "some"`,
+			"name = \"some-${terraform_data.longest.output}\"", 1),
+			grant("b", others, "depends_on = [jit_policy.some]"))
 		foreseen("without a name")
 		w.Apply()
 		unchanged(t, w, "with a name")
@@ -148,7 +153,8 @@ func TestPolicyThatIsNotKnownYet(t *testing.T) {
 		if r := w.Plan(); r.ExitCode != 2 {
 			t.Errorf("beside one that forbids: plan: exit code %d\n%s", r.ExitCode, r.Text())
 		}
-		configure(w, values("8h", alice), policy("any"), about(`effect = "forbid"`), grant("b", others, `renewal = 2`, "policy = jit_policy.some.name"))
+		configure(w, values("8h", alice), policy("any"), about(`effect = "forbid"`),
+			grant("b", others, `renewal = 2`, "policy = jit_policy.some.name"))
 		refused("by one that forbids", w.Plan(), "permits nothing")
 	})
 }
@@ -193,7 +199,9 @@ func TestPolicyJudgesWhatIsGiven(t *testing.T) {
 			{"command:exec bash -l", noLogin, `"no-login" forbids it, since its role gives "login"`},
 		} {
 			w.Calls.Reset()
-			configure(w, backup, c.forbidden, grant("a", named, fmt.Sprintf("depends_on = [%s]", map[bool]string{true: "jit_policy.no-login"}[c.forbidden != ""]), fmt.Sprintf("role = %q", c.role)))
+			configure(w, backup, c.forbidden,
+				grant("a", named, fmt.Sprintf("depends_on = [%s]",
+					map[bool]string{true: "jit_policy.no-login"}[c.forbidden != ""]), fmt.Sprintf("role = %q", c.role)))
 			r := w.Plan()
 			if c.want == "" {
 				if r.ExitCode != 2 {
@@ -256,124 +264,5 @@ func TestTwoPoliciesOfOneName(t *testing.T) {
 		configure(w, first)
 		w.Apply("-replace=jit_policy.oncall")
 		unchanged(t, w, "after the policy was replaced")
-	})
-}
-
-// Values that are not known until the apply are judged there.
-func TestUnknownValues(t *testing.T) {
-	each(t, func(t *testing.T, w *acctest.World) {
-		later := fmt.Sprintf("resource \"terraform_data\" \"later\" {\n  input = %q\n}\n", w.Path("authorized_keys"))
-		configure(w, later, grant("a", `reason = "INC-1: ${terraform_data.later.output}"`))
-		w.Write("main.tf", strings.Replace(w.Read("main.tf"), fmt.Sprintf("authorized_keys = %q", w.Path("authorized_keys")), "authorized_keys = terraform_data.later.output", 1))
-		r := w.Plan()
-		if r.ExitCode != 2 || w.Calls.Count() != (acctest.Count{}) {
-			t.Errorf("plan: exit code %d, %+v\n%s", r.ExitCode, w.Calls.Count(), r.Text())
-		}
-		w.Apply()
-		if lines(w) != 1 {
-			t.Errorf("nothing was granted:\n%s", w.Read("authorized_keys"))
-		}
-		unchanged(t, w, "with everything known")
-
-		// Of a live grant the target becomes unknown: the plan leaves it alone.
-		w.Write("main.tf", strings.Replace(w.Read("main.tf"), "input =", "triggers_replace = 1\n  input =", 1))
-		if r := w.Plan(); r.ExitCode != 2 {
-			t.Errorf("plan with an unknown target: exit code %d\n%s", r.ExitCode, r.Text())
-		}
-
-		bad := grant("a", `ttl = terraform_data.length.output`)
-		configure(w, "resource \"terraform_data\" \"length\" {\n  input = \"never\"\n}\n", bad)
-		r = w.Run("apply", "-auto-approve")
-		if r.ExitCode != 1 {
-			t.Errorf("an end that turns out to be none: exit code %d", r.ExitCode)
-		}
-		says(t, r, `"never" is not a duration`)
-	})
-}
-
-// The data sources tell what the resource keeps to itself.
-func TestDataSources(t *testing.T) {
-	each(t, func(t *testing.T, w *acctest.World) {
-		configure(w, policy("all", `max_session_tail = null`), grant("a", "policy = jit_policy.all.name"), grant("b", fmt.Sprintf("principal = %q", bob), `ttl = "1h"`, "policy = jit_policy.all.name"), `
-data "jit_grants" "active" {
-  state      = "active"
-  depends_on = [jit_grant.a, jit_grant.b]
-}
-data "jit_grant_status" "a" {
-  id         = jit_grant.a.id
-  depends_on = [jit_grant.a]
-}
-data "jit_policy" "all" {
-  name = jit_policy.all.name
-}
-output "told" {
-  value = "${join(",", sort(data.jit_grants.active.grants[*].principal))} ${data.jit_grant_status.a.state} ${data.jit_grant_status.a.remaining_seconds} ${data.jit_policy.all.effect}"
-}
-`)
-		w.Apply()
-		w.Apply()
-		told := func() string { return strings.TrimSpace(w.Must("output", "-raw", "told").Stdout) }
-		if got, want := told(), alice+","+bob+" active 7200 permit"; got != want {
-			t.Errorf("told %q, want %q", got, want)
-		}
-		w.Clock.Advance(90 * time.Minute)
-		w.Apply()
-		if got, want := told(), alice+" active 1800 permit"; got != want {
-			t.Errorf("told %q, want %q", got, want)
-		}
-		w.Clock.Advance(90 * time.Minute)
-		w.Apply()
-		if got, want := told(), " expired 0 permit"; strings.TrimSpace(got) != strings.TrimSpace(want) {
-			t.Errorf("told %q, want %q", got, want)
-		}
-		w.Write("extra.tf", "data \"jit_grants\" \"odd\" {\n  state = \"alive\"\n}\ndata \"jit_grant_status\" \"odd\" {\n  id = \"3f2b8c1e-0000-8000-8000-000000000000\"\n}\ndata \"jit_policy\" \"odd\" {\n  name = \"nobody\"\n}\n")
-		says(t, w.Run("plan"), `"alive" is not a state`, "The ledger has no grant 3f2b8c1e", `The ledger has no policy "nobody"`)
-	})
-}
-
-// The data source tells of access that no grant explains; with a baseline only of what is not accepted.
-func TestStandingAccessData(t *testing.T) {
-	each(t, func(t *testing.T, w *acctest.World) {
-		w.Write("authorized_keys", bob+" by hand\n")
-		data := func(lines string) string {
-			return "data \"jit_standing_access\" \"all\" {\n  " + lines + "\n  depends_on = [jit_grant.a]\n}\noutput \"told\" {\n  value = join(\",\", [for f in data.jit_standing_access.all.findings : \"${f.severity} ${f.principal} ${f.detail} ${coalesce(f.shadows, \"-\")}\"])\n}\n"
-		}
-		configure(w, grant("a"), data(`target = "host"`))
-		w.Apply()
-		told := func() string {
-			w.Apply()
-			return strings.TrimSpace(w.Must("output", "-raw", "told").Stdout)
-		}
-		if got, want := told(), "info "+bob+" line 1 -"; got != want {
-			t.Errorf("told %q, want %q", got, want)
-		}
-		w.Write("authorized_keys", w.Read("authorized_keys")+alice+" promoted\n")
-		id := fmt.Sprint(w.State()["jit_grant.a"]["id"])
-		if got := told(); !strings.HasPrefix(got, "critical "+alice+" line") || !strings.Contains(got, " "+id+",info "+bob) {
-			t.Errorf("told %q, want first that the grant %s is pointless", got, id)
-		}
-		w.Write("accepted.hcl", fmt.Sprintf("accept {\n  target = \"host\"\n  scope = %q\n  principal = %q\n  role = \"login\"\n  until = %q\n  reason = \"CHG-7: break-glass\"\n}\n",
-			w.State()["jit_grant.a"]["scope"], bob, w.Clock.Now().Add(24*time.Hour).Format(time.RFC3339)))
-		configure(w, grant("a"), data(fmt.Sprintf("baseline = %q", w.Path("accepted.hcl"))))
-		if got := told(); strings.Contains(got, bob) || !strings.Contains(got, alice) {
-			t.Errorf("with a baseline told %q, want only what it does not accept", got)
-		}
-		configure(w, grant("a"), data(`target = "nowhere"`))
-		says(t, w.Run("plan"), `"nowhere" is not one of the configured targets`)
-		// What names nothing finds nothing: that is no clean result.
-		for lines, want := range map[string]string{
-			`target = ""`:             `"" is not one of the configured targets`,
-			`scope = ""`:              `"" is not one of the scopes`,
-			`scope = "/home/nobody"`:  `"/home/nobody" is not one of the scopes`,
-			`baseline = ""`:           `There is no file ""`,
-			`baseline = "absent.hcl"`: `There is no file "absent.hcl"`,
-		} {
-			configure(w, grant("a"), data(lines))
-			if r := w.Plan(); r.ExitCode != 1 {
-				t.Errorf("a plan with %s: exit code %d", lines, r.ExitCode)
-			} else {
-				says(t, r, want)
-			}
-		}
 	})
 }

@@ -20,7 +20,8 @@ func TestDeferredGrant(t *testing.T) {
 			return fmt.Sprintf("starts_at = %q", jit.FormatTime(w.Clock.Now().Add(d)))
 		}
 		configure(w, grant("a", at(2*time.Hour)))
-		says(t, w.Plan(), "No sweeper is at work", "cannot begin access by itself", `no `+"`jit sweep`"+` that serves owner "jit" there is on record`)
+		says(t, w.Plan(), "No sweeper is at work", "cannot begin access by itself",
+			`no `+"`jit sweep`"+` that serves owner "jit" there is on record`)
 		w.Apply()
 		if lines(w) != 0 {
 			t.Errorf("it has begun already:\n%s", w.Read("authorized_keys"))
@@ -49,7 +50,8 @@ func TestDeferredGrant(t *testing.T) {
 		configure(w, grant("a", at(time.Hour)), grant("b", fmt.Sprintf("principal = %q", bob)))
 		w.Apply()
 		if lines(w) != 1 || fact(t, w, "jit_grant.b", "granted_at") != jit.FormatTime(first) {
-			t.Errorf("without starts_at it has not begun at once, it begins %s:\n%s", fact(t, w, "jit_grant.b", "granted_at"), w.Read("authorized_keys"))
+			t.Errorf("without starts_at it has not begun at once, it begins %s:\n%s",
+				fact(t, w, "jit_grant.b", "granted_at"), w.Read("authorized_keys"))
 		}
 		unchanged(t, w, "with a beginning taken away")
 		w.Calls.Reset()
@@ -57,9 +59,11 @@ func TestDeferredGrant(t *testing.T) {
 		if r := w.Plan(); r.ExitCode != 1 {
 			t.Errorf("a beginning that has come was moved: exit code %d", r.ExitCode)
 		} else {
-			says(t, r, "Invalid starts_at", at(2*time.Hour), "The grant began at "+jit.FormatTime(first), `Write starts_at = "`+jit.FormatTime(first), "renewal = 2")
+			says(t, r, "Invalid starts_at", at(2*time.Hour), "The grant began at "+jit.FormatTime(first),
+				`Write starts_at = "`+jit.FormatTime(first), "renewal = 2")
 		}
-		configure(w, grant("a", at(time.Hour)), grant("b", fmt.Sprintf("principal = %q", bob), at(-time.Hour), `policy = "none"`))
+		configure(w, grant("a", at(time.Hour)),
+			grant("b", fmt.Sprintf("principal = %q", bob), at(-time.Hour), `policy = "none"`))
 		says(t, w.Plan(), `There is no policy "none"`) // it is as if it had been asked for so
 		// A time that has passed means at once too, and is not asked for again with a later change.
 		soon, past := at(time.Hour), at(-time.Hour)
@@ -73,7 +77,8 @@ func TestDeferredGrant(t *testing.T) {
 		w.Clock.Advance(time.Minute)
 		configure(w, grant("a", soon), grant("c", append(other, past, `ttl = "3h"`)...))
 		w.Apply()
-		if got, want := fact(t, w, "jit_grant.c", "expires_at"), jit.FormatTime(second.Add(3*time.Hour)); got != want || lines(w) != 1 {
+		if got, want := fact(t, w, "jit_grant.c", "expires_at"), jit.FormatTime(second.Add(3*time.Hour)); got != want ||
+			lines(w) != 1 {
 			t.Errorf("begun at once, it ends at %s, want %s:\n%s", got, want, w.Read("authorized_keys"))
 		}
 		configure(w, grant("a", soon))

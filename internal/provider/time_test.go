@@ -90,7 +90,8 @@ func TestEndedGrantStaysEnded(t *testing.T) {
 		if got := w.Calls.Count().Ensures; got != 1 {
 			t.Errorf("renewal = 2 ensured %d times, want 1", got)
 		}
-		if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(w.Clock.Now().Add(2*time.Hour)); got != want {
+		if got, want := fact(t, w, "jit_grant.a", "expires_at"),
+			jit.FormatTime(w.Clock.Now().Add(2*time.Hour)); got != want {
 			t.Errorf("after the renewal expires_at is %s, want %s", got, want)
 		}
 		unchanged(t, w, "after the renewal")
@@ -170,7 +171,8 @@ func TestLiveGrantIsNotLost(t *testing.T) {
 func TestSavedPlan(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		noon := w.Clock.Now().Add(3 * time.Hour)
-		configure(w, grant("a"), grant("b", fmt.Sprintf("principal = %q", bob), fmt.Sprintf("start_by = %q", jit.FormatTime(noon))))
+		configure(w, grant("a"), grant("b", fmt.Sprintf("principal = %q", bob),
+			fmt.Sprintf("start_by = %q", jit.FormatTime(noon))))
 		w.Must("plan", "-out=early")
 		if _, err := os.Stat(w.Path(".jit")); !os.IsNotExist(err) {
 			t.Errorf("the plan wrote to the ledger: %v", err)
@@ -187,7 +189,8 @@ func TestSavedPlan(t *testing.T) {
 			t.Error("a grant began after its start_by")
 		}
 		says(t, r, "The grant may no longer begin", "start_by")
-		if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(w.Clock.Now().Add(2*time.Hour)); got != want {
+		if got, want := fact(t, w, "jit_grant.a", "expires_at"),
+			jit.FormatTime(w.Clock.Now().Add(2*time.Hour)); got != want {
 			t.Errorf("expires_at is %s, want %s", got, want)
 		}
 		if got := lines(w); got != 1 {

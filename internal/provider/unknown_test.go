@@ -1,6 +1,7 @@
 package provider_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -9,8 +10,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A grant whose target carried it out and lost the answer is in the state, tainted: the next apply completes it within its window, and
-// taking the block away ends it.
+// A grant whose target carried it out and lost the answer is in the state, tainted: the next apply completes it within
+// its window, and taking the block away ends it.
 func TestAnswerThatWasLost(t *testing.T) {
 	for name, then := range map[string]func(*testing.T, *acctest.World){
 		"applied again": func(t *testing.T, w *acctest.World) {
@@ -51,7 +52,8 @@ func TestAnswerThatWasLost(t *testing.T) {
 				if r.ExitCode != 1 {
 					t.Errorf("apply: exit code %d\n%s", r.ExitCode, r.Text())
 				}
-				says(t, r, "Error: Cannot grant", "the access may be in force all the same", "`jit revoke "+fact(t, w, "jit_grant.a", "id")+"` ends it")
+				says(t, r, "Error: Cannot grant", "the access may be in force all the same",
+					"`jit revoke "+fact(t, w, "jit_grant.a", "id")+"` ends it")
 				if !strings.Contains(w.Must("state", "pull").Stdout, "tainted") || lines(w) != 1 {
 					t.Errorf("the test is wrong:\n%s", w.Read("authorized_keys"))
 				}
@@ -62,4 +64,38 @@ func TestAnswerThatWasLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Values that are not known until the apply are judged there.
+func TestUnknownValues(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		later := fmt.Sprintf("resource \"terraform_data\" \"later\" {\n  input = %q\n}\n", w.Path("authorized_keys"))
+		configure(w, later, grant("a", `reason = "INC-1: ${terraform_data.later.output}"`))
+		w.Write("main.tf", strings.Replace(w.Read("main.tf"),
+			fmt.Sprintf("authorized_keys = %q", w.Path("authorized_keys")),
+			"authorized_keys = terraform_data.later.output", 1))
+		r := w.Plan()
+		if r.ExitCode != 2 || w.Calls.Count() != (acctest.Count{}) {
+			t.Errorf("plan: exit code %d, %+v\n%s", r.ExitCode, w.Calls.Count(), r.Text())
+		}
+		w.Apply()
+		if lines(w) != 1 {
+			t.Errorf("nothing was granted:\n%s", w.Read("authorized_keys"))
+		}
+		unchanged(t, w, "with everything known")
+
+		// Of a live grant the target becomes unknown: the plan leaves it alone.
+		w.Write("main.tf", strings.Replace(w.Read("main.tf"), "input =", "triggers_replace = 1\n  input =", 1))
+		if r := w.Plan(); r.ExitCode != 2 {
+			t.Errorf("plan with an unknown target: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+
+		bad := grant("a", `ttl = terraform_data.length.output`)
+		configure(w, "resource \"terraform_data\" \"length\" {\n  input = \"never\"\n}\n", bad)
+		r = w.Run("apply", "-auto-approve")
+		if r.ExitCode != 1 {
+			t.Errorf("an end that turns out to be none: exit code %d", r.ExitCode)
+		}
+		says(t, r, `"never" is not a duration`)
+	})
 }

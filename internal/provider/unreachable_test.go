@@ -21,12 +21,14 @@ var errNoAnswer = errors.New("no route to host")
 func sweep(t *testing.T, w *acctest.World) {
 	t.Helper()
 	b := w.Runtime().Broker
-	due, err := b.Ledger.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{b.Owner}, Now: b.Now(), Holder: "test", Lease: time.Minute, Limit: 100})
+	due, err := b.Ledger.AcquireDue(t.Context(),
+		jit.DueQuery{Owners: jit.Owners{b.Owner}, Now: b.Now(), Holder: "test", Lease: time.Minute, Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, g := range due {
-		if err := b.Execute(t.Context(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil {
+		if err := b.Execute(t.Context(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(),
+			Grant: g}})[0]; err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -53,7 +55,8 @@ func TestPlanOfATargetThatDoesNotAnswer(t *testing.T) {
 		if r.ExitCode != 0 {
 			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
 		}
-		says(t, r, "Warning: Cannot read the grant on its target", "The state is trusted until it can be read", errNoAnswer.Error())
+		says(t, r, "Warning: Cannot read the grant on its target", "The state is trusted until it can be read",
+			errNoAnswer.Error())
 
 		other := fmt.Sprintf("principal = %q", bob)
 		configure(w, grant("a"), grant("b", other))
@@ -84,8 +87,8 @@ func TestPlanOfATargetThatDoesNotAnswer(t *testing.T) {
 	})
 }
 
-// A destroy that cannot reach the target fails, and is not forgotten: the sweeper ends the access when the target is back, and
-// nothing grants it again.
+// A destroy that cannot reach the target fails, and is not forgotten: the sweeper ends the access when the target is
+// back, and nothing grants it again.
 func TestDestroyOfATargetThatDoesNotAnswer(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -96,7 +99,8 @@ func TestDestroyOfATargetThatDoesNotAnswer(t *testing.T) {
 		if r.ExitCode != 1 {
 			t.Errorf("destroy: exit code %d\n%s", r.ExitCode, r.Text())
 		}
-		says(t, r, "Error: Cannot revoke", errNoAnswer.Error(), "The ledger has recorded that the grant is revoked", "the next `jit sweep` that reaches the target ends the access")
+		says(t, r, "Error: Cannot revoke", errNoAnswer.Error(), "The ledger has recorded that the grant is revoked",
+			"the next `jit sweep` that reaches the target ends the access")
 		if g := record(t, w, id); g.RevokedAt.IsZero() || g.RevokeReason != broker.Destroyed || !g.EndedAt.IsZero() {
 			t.Errorf("recorded is %+v", g)
 		}
@@ -160,7 +164,8 @@ func TestDestroyOfWhatIsDueWithoutTheTarget(t *testing.T) {
 				s.AddScope(scope)
 				s.AddPrincipal("User", who, 0)
 				azureGrant(w, s, "", who, scope)
-				w.Write("main.tf", strings.Replace(w.Read("main.tf"), "azure = { endpoint", `azure = { assignment = "rbac", endpoint`, 1))
+				w.Write("main.tf", strings.Replace(w.Read("main.tf"), "azure = { endpoint",
+					`azure = { assignment = "rbac", endpoint`, 1))
 				w.Apply()
 				if got := fact(t, w, "jit_grant.a", "enforcement"); got != "sweeper" {
 					t.Fatalf("enforcement is %s", got)
@@ -170,7 +175,8 @@ func TestDestroyOfWhatIsDueWithoutTheTarget(t *testing.T) {
 				configured := w.Read("main.tf")
 				without(w)
 				unchanged(t, w, "after the end")
-				says(t, w.Must("destroy", "-auto-approve"), "Warning: The grant is over", "A `jit sweep` that reaches the target clears it")
+				says(t, w.Must("destroy", "-auto-approve"), "Warning: The grant is over",
+					"A `jit sweep` that reaches the target clears it")
 				if g := record(t, w, id); !g.Outstanding(w.Clock.Now()) {
 					t.Errorf("the sweeper does not know of it any more: %+v", g)
 				}
@@ -186,7 +192,8 @@ func TestDestroyOfWhatIsDueWithoutTheTarget(t *testing.T) {
 	}
 }
 
-// A block that is taken away together with its target: the revocation is recorded, and whoever still has the target ends the access.
+// A block that is taken away together with its target: the revocation is recorded, and whoever still has the target
+// ends the access.
 func TestDestroyWithoutTheTarget(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -200,15 +207,18 @@ func TestDestroyWithoutTheTarget(t *testing.T) {
 			if r.ExitCode != 1 {
 				t.Errorf("apply: exit code %d\n%s", r.ExitCode, r.Text())
 			}
-			says(t, r, "Error: The target is not configured any more", "The ledger has recorded that the grant is revoked",
-				"A `jit sweep` whose jit.hcl still has target \"host\" ends the access", "put the target back into the provider block",
+			says(t, r, "Error: The target is not configured any more",
+				"The ledger has recorded that the grant is revoked",
+				"A `jit sweep` whose jit.hcl still has target \"host\" ends the access",
+				"put the target back into the provider block",
 				"After "+fact(t, w, "jit_grant.a", "expires_at")+" the grant is over")
 		}
 		g := record(t, w, id)
 		if g.RevokedAt.IsZero() || lines(w) != 1 {
 			t.Fatalf("recorded is %+v", g)
 		}
-		if err := host.Broker.Execute(t.Context(), []reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil { // as that sweep does
+		if err := host.Broker.Execute(t.Context(),
+			[]reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil { // as that sweep does
 			t.Fatal(err)
 		}
 		if got := w.Read("authorized_keys"); got != foreign {
@@ -228,14 +238,16 @@ func TestMissingWhileTheLedgerCannotBeRead(t *testing.T) {
 		w.Apply()
 		w.Write("authorized_keys", foreign)
 		w.Clock.Advance(2 * time.Minute)
-		if err := errors.Join(os.Rename(w.Path(".jit"), w.Path("aside")), os.WriteFile(w.Path(".jit"), nil, 0o600)); err != nil {
+		if err := errors.Join(os.Rename(w.Path(".jit"), w.Path("aside")),
+			os.WriteFile(w.Path(".jit"), nil, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		r := w.Plan()
 		if r.ExitCode != 0 {
 			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
 		}
-		says(t, r, "The ledger cannot be read", "The grant is not on its target", "it is not known whether it was revoked")
+		says(t, r, "The ledger cannot be read", "The grant is not on its target",
+			"it is not known whether it was revoked")
 		if strings.Contains(r.Text(), "no record of it") || strings.Contains(r.Text(), "renewal = 2") {
 			t.Errorf("it says more than is known:\n%s", r.Text())
 		}
@@ -246,7 +258,8 @@ func TestMissingWhileTheLedgerCannotBeRead(t *testing.T) {
 	})
 }
 
-// What a destroy ended while the ledger could not be reached stays ended: the next apply records it, and nothing but a renewal grants again.
+// What a destroy ended while the ledger could not be reached stays ended: the next apply records it, and nothing but a
+// renewal grants again.
 func TestDestroyWithoutLedger(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -284,12 +297,14 @@ func TestDestroyWithoutLedger(t *testing.T) {
 		if r = w.Plan("-out=plan"); r.ExitCode != 2 {
 			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
 		}
-		says(t, r, `drift = "ended by a destroy that the ledger has not recorded"`, "The grant was ended, and the ledger does not know it", "The next apply records that")
+		says(t, r, `drift = "ended by a destroy that the ledger has not recorded"`,
+			"The grant was ended, and the ledger does not know it", "The next apply records that")
 		if g := record(t, w, id); !g.RevokedAt.IsZero() {
 			t.Error("the plan wrote to the ledger")
 		}
 		w.Must("apply", "plan")
-		if g := record(t, w, id); g.RevokedAt.IsZero() || !strings.HasPrefix(g.RevokeReason, broker.Destroyed) || g.EndedAt.IsZero() {
+		if g := record(t, w, id); g.RevokedAt.IsZero() || !strings.HasPrefix(g.RevokeReason, broker.Destroyed) ||
+			g.EndedAt.IsZero() {
 			t.Errorf("recorded is %+v", g)
 		}
 		if got := w.Calls.Count(); got.Ensures != 0 {
