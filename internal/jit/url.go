@@ -1,0 +1,30 @@
+package jit
+
+import (
+	"net"
+	"net/url"
+)
+
+// CheckURL parses the address of a server that is sent credentials: https:// or http://, a host, and perhaps a port and a
+// path. It refuses http:// to another host than this one. Its errors do not quote the text, because a URL that cannot be
+// parsed may contain a password anywhere.
+func CheckURL(attribute, hint, text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return nil, Invalid(attribute, hint, "it is not the URL of a server")
+	case u.User != nil:
+		return nil, Invalid(attribute, hint, "the URL of %s has a user in it", u.Host)
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, Invalid(attribute, hint, "the URL of %s has a query or a fragment", u.Host)
+	case u.Scheme == "http" && !Loopback(u.Hostname()):
+		return nil, Invalid(attribute, hint, "http://%s would send credentials unencrypted", u.Host)
+	}
+	return u, nil
+}
+
+// Loopback reports whether a host is this machine.
+func Loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
