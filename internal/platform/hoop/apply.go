@@ -3,24 +3,24 @@ package hoop
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 const (
-	// rounds bounds how often one Apply makes or ends reviews that it has not dealt with before. Rounds in which it
-	// only waits for the list to follow are bounded by listPatience.
-	rounds       = 8
+	// rounds limits how often one Apply makes or ends reviews that it has not dealt with before. Rounds that only wait
+	// for the list are limited by listPatience.
+	rounds = 8
+	// listPatience is how long an Apply waits until the list of sessions shows what it has done, and how late a lost
+	// request may take effect.
 	listPatience = 15 * time.Second
 	firstPause   = 100 * time.Millisecond
 	longestPause = 2 * time.Second
@@ -32,50 +32,35 @@ type application struct {
 	scope string
 	me    holder
 	jobs  []*job
-	// since is from when on reviews are looked for.
+	// since is the time from which reviews are listed.
 	since time.Time
+	// listed are the reviews in the latest list.
+	listed []review
 
 	mu sync.Mutex
-	// made are the reviews that were made and that have not been listed yet, by their sessions.
+	// made are the reviews that were made and not listed yet, by their sessions.
 	made map[string]*making
-	// ended are the sessions whose reviews the gateway says are revoked.
+	// ended are the sessions whose reviews the gateway has answered to have revoked.
 	ended map[string]bool
-	// listed are the reviews that the latest list shows.
-	listed []review
-	// silent: some request got no answer.
+	// silent: a request got no answer.
 	silent bool
 }
 
-// applyReviews makes changes in review mode. Nothing is written for a grant that would be refused or give nothing.
+// applyReviews makes changes in review mode. It writes nothing for a grant that would be refused or give nothing.
 func (p *Platform) applyReviews(ctx context.Context, scope string, changes []jit.Change) []error {
-	errs := make([]error, len(changes))
 	a := &application{Platform: p, scope: scope, made: map[string]*making{}, ended: map[string]bool{}}
-	var conn *connection
-	var err error
-	if a.me, err = p.approver(ctx); err == nil {
-		conn, err = p.connection(ctx, scope)
-	}
 	all := make([]*job, len(changes))
 	for i, c := range changes {
-		j := &job{op: c.Op, access: c.Access, err: err}
-		all[i] = j
-		switch {
-		case err != nil || c.Op == jit.Remove && conn == nil: // with the connection all access is gone
-		case c.Op == jit.Ensure:
-			j.asked = p.Asks()
-			if j.err = p.mayGrant(conn, scope, c.Access); j.err == nil {
-				a.jobs = append(a.jobs, j)
-			}
-		default:
-			a.jobs = append(a.jobs, j)
-		}
+		all[i] = &job{op: c.Op, access: c.Access}
 	}
-	a.checkUsers(ctx, conn)
-	a.since = p.since()
+	if err := a.accept(ctx, all); err != nil {
+		return slices.Repeat([]error{err}, len(changes))
+	}
 	waiting, unknown := a.waiting(ctx) // before the run, which revokes what is approved by then
 	a.run(ctx)
 	a.withdraw(ctx, waiting, unknown)
 	a.endSessions(ctx)
+	errs := make([]error, len(changes))
 	for i, j := range all {
 		if j.err == nil && j.op == jit.Remove && j.taken != nil {
 			j.err = j.taken.left() // nothing of ours is left, and the user is let in all the same
@@ -85,99 +70,99 @@ func (p *Platform) applyReviews(ctx context.Context, scope string, changes []jit
 	return errs
 }
 
-// checkUsers refuses the jobs of users who cannot connect, or who can without a review.
-func (a *application) checkUsers(ctx context.Context, conn *connection) {
-	if !slices.ContainsFunc(a.jobs, func(j *job) bool { return j.op == jit.Ensure }) {
-		return
+// accept refuses grants that cannot be made. The others become the jobs of the Apply.
+func (a *application) accept(ctx context.Context, all []*job) (err error) {
+	if a.me, err = a.approver(ctx); err != nil {
+		return err
 	}
-	gated, unknown := a.ruleOf(ctx, conn)
-	wrong := map[string]*error{}
-	var lookups errgroup.Group
-	lookups.SetLimit(parallel)
-	for _, j := range a.jobs {
-		email := j.access.Binding.Principal
-		if wrong[email] != nil || j.op != jit.Ensure {
-			continue
-		}
-		why := new(error)
-		wrong[email] = why
-		lookups.Go(func() error {
-			found, err := a.user(ctx, email)
-			if err = errors.Join(unknown, err); err == nil {
-				err = a.mayConnect(email, found, conn, gated)
-			}
-			*why = err
-			return nil
-		})
+	a.since = a.Platform.since()
+	conn, err := a.connection(ctx, a.scope)
+	if err != nil {
+		return err
 	}
-	_ = lookups.Wait() // each has noted its own error
-	a.jobs = slices.DeleteFunc(a.jobs, func(j *job) bool {
+	for _, j := range all {
 		if j.op == jit.Ensure {
-			j.err = *wrong[j.access.Binding.Principal]
+			j.err = a.mayGrant(conn, a.scope, j.access)
+		} else if conn == nil {
+			continue // all access went with the connection
 		}
-		return j.err != nil
-	})
+		if j.err == nil {
+			a.jobs = append(a.jobs, j)
+		}
+	}
+	a.checkUsers(ctx, conn)
+	return nil
 }
 
-// run looks and writes until the list shows what the jobs want. The gateway has no lock, and its answer to a revocation
-// is none: two that revoke at once may both be answered with success, and somebody may have made a copy of the review
-// meanwhile. So nothing is done before the list says so.
+// checkUsers refuses the jobs of users who cannot connect, or who can without a review.
+func (a *application) checkUsers(ctx context.Context, conn *connection) {
+	byUser := map[string][]*job{}
+	for _, j := range a.jobs {
+		if email := j.access.Binding.Principal; j.op == jit.Ensure {
+			byUser[email] = append(byUser[email], j)
+		}
+	}
+	if len(byUser) == 0 {
+		return
+	}
+	rule, unknown := a.ruleOf(ctx, conn)
+	users := slices.Collect(maps.Keys(byUser))
+	each(len(users), func(i int) {
+		err := unknown
+		if err == nil {
+			_, err = a.mayConnect(ctx, users[i], conn, rule)
+		}
+		for _, j := range byUser[users[i]] {
+			j.err = err
+		}
+	})
+	a.jobs = slices.DeleteFunc(a.jobs, func(j *job) bool { return j.err != nil })
+}
+
+// run lists and writes until the list shows what the jobs want. The gateway has no lock, and its answer to a revocation
+// proves nothing: when two revoke at once, both may be answered with success, and somebody may have copied the review
+// meanwhile. So a job is done only when the list says so.
 func (a *application) run(ctx context.Context) {
 	began := a.now()
-	for look, writes := 0, 0; len(a.jobs) > 0; look++ {
-		started := a.now()
-		if (look > 1 || a.silent) && backoff.Wait(ctx, look, firstPause, longestPause) != nil {
+	for round, writes := 0, 0; len(a.jobs) > 0; round++ {
+		if (round > 1 || a.silent) && backoff.Wait(ctx, round, firstPause, longestPause) != nil {
 			a.stop(ctx.Err())
 			return
 		}
-		all, err := a.list(ctx)
-		var awaited map[string]bool
-		if err == nil {
-			awaited, err = a.findMade(ctx, all)
-		}
+		asked := a.now()
+		awaited, err := a.list(ctx)
 		if err != nil {
 			if answered(err, http.StatusUnauthorized, http.StatusForbidden) {
-				a.takeBack(ctx, err) // the key has lost its groups: what was just made would not be found again
+				a.takeBack(ctx, err) // the key has lost its groups, so nobody would find what was just made
 			}
 			a.stop(err)
 			return
 		}
-		creations, revocations := plan(a.gatewayNow(), all, a.jobs, awaited)
-		if open := a.awaitLost(all, started); len(creations)+len(revocations)+len(awaited) == 0 && !open {
+		w := a.plan(awaited)
+		if open := a.awaitLost(asked); w.none() && len(awaited) == 0 && !open {
 			return
 		}
-		fresh := len(creations) > 0 || slices.ContainsFunc(revocations, func(v revocation) bool { return !a.ended[v.session] })
+		fresh := a.fresh(w)
 		if fresh {
 			writes++
 		}
-		if writes > rounds || !fresh && started.Sub(began) > a.patience {
+		if writes > rounds || !fresh && asked.Sub(began) > a.patience {
 			a.takeBack(ctx, nil)
-			a.giveUp(revocations)
+			a.giveUp(w.revocations)
 			return
 		}
 		a.silent = false
-		a.write(ctx, creations, revocations)
+		a.write(ctx, w)
 		if fresh {
-			began = a.now() // the list has had no time to follow these
+			began = a.now() // the list has had no time to follow these writes
 		}
 	}
 }
 
-// awaitLost compares lost creations with the reviews in a list that was asked for at a time. The jobs whose users a
-// creation may still let in are not done.
-func (a *application) awaitLost(all []review, asked time.Time) (open bool) {
-	a.listed = all
-	for _, r := range all {
-		if r.ours() {
-			a.lost.listed(r.marker, r.session)
-		}
-	}
-	for _, j := range a.jobs {
-		if !j.refused && a.lost.open(a.scope, j.access.Marker, asked.Add(-a.patience)) {
-			open, j.done = true, false
-		}
-	}
-	return open
+// fresh reports whether there is more to do than to wait for the list.
+func (a *application) fresh(w work) bool {
+	isNew := func(v revocation) bool { return !a.ended[v.session] }
+	return len(w.creations) > 0 || slices.ContainsFunc(w.revocations, isNew)
 }
 
 // stop ends the jobs that are not done with an error.
@@ -189,7 +174,7 @@ func (a *application) stop(err error) {
 	}
 }
 
-// giveUp ends the jobs that are not done and says what the gateway still lists.
+// giveUp ends the jobs that are not done, and says what the gateway still lists.
 func (a *application) giveUp(left []revocation) {
 	for _, j := range a.jobs {
 		if j.done || j.err != nil {
@@ -197,94 +182,87 @@ func (a *application) giveUp(left []revocation) {
 		}
 		i := slices.IndexFunc(left, func(v revocation) bool { return v.job == j })
 		if i < 0 {
-			j.err = fmt.Errorf("%s %s of %s on %s: others keep changing it", j.op, j.access.Marker.ID, j.access.Binding.Principal, a.scope)
+			j.err = fmt.Errorf("%s %s of %s on %s: others keep changing it", j.op, j.access.Marker.ID,
+				j.access.Binding.Principal, a.scope)
 			continue
 		}
-		j.err = &jit.Error{
-			Problem: fmt.Sprintf("the gateway at %s still lists the review of session %s, of %s on %s, as approved after it was revoked", a.base.Host, left[i].session, left[i].email, a.scope),
-			Hint:    "look at the session in hoop: somebody may be approving it again and again, or the gateway reads from a database that is behind",
-		}
+		j.err = problem(
+			"look at the session in hoop: somebody may keep approving it, or the gateway's database may be behind",
+			"the gateway at %s still lists the review of session %s, of %s on %s, as approved after it was revoked",
+			a.base.Host, left[i].session, left[i].email, a.scope)
 	}
 }
 
-// list returns the reviews of the connection, and those of removed grants however old they are.
-func (a *application) list(ctx context.Context) ([]review, error) {
+// list reads the reviews of the connection, and those of removed grants however old they are. It returns the users of
+// whom a review is missing that was just made.
+func (a *application) list(ctx context.Context) (awaited map[string]bool, err error) {
 	found, err := a.reviews(ctx, a.me, a.scope, nil, a.since)
 	if err != nil {
 		return nil, err
 	}
-	all := found[a.scope]
+	a.listed = found[a.scope]
 	for _, j := range a.jobs {
-		listed := slices.ContainsFunc(all, func(r review) bool { return r.of(j.access) || r.taken(j.access, a.gatewayNow()) })
-		if j.op != jit.Remove || j.done || listed {
-			continue
-		}
-		// It was approved again after its time, or is one that nobody has ended so far.
-		for _, name := range a.unlisted(j.access.Marker) {
-			old, err := a.reviews(ctx, a.me, a.scope, url.Values{"correlation_id": {name}}, time.Time{})
+		listed := slices.ContainsFunc(a.listed, func(r review) bool { return r.concerns(j.access, a.gatewayNow()) })
+		if j.op == jit.Remove && !j.done && !listed {
+			old, err := a.unlisted(ctx, j.access)
 			if err != nil {
 				return nil, err
 			}
-			for _, r := range old[a.scope] {
-				if r.of(j.access) || r.taken(j.access, a.gatewayNow()) {
-					all = append(all, r)
-				}
+			a.listed = append(a.listed, old...)
+		}
+	}
+	return a.findMade(ctx)
+}
+
+// unlisted returns reviews of a grant that are older than the list: somebody approved them again after their time, or
+// nobody has ended them. A request for a review is older than the window, by as long as reviewers took.
+func (a *application) unlisted(ctx context.Context, access jit.Access) (all []review, err error) {
+	m := access.Marker
+	for name, began := range map[string]time.Time{m.String(): m.Window.Start, askName(m): m.Window.Start.Add(-maxTTL)} {
+		if m.Window.Start.IsZero() || began.After(a.since) {
+			continue
+		}
+		found, err := a.reviews(ctx, a.me, a.scope, url.Values{"correlation_id": {name}}, time.Time{})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range found[a.scope] {
+			if r.concerns(access, a.gatewayNow()) {
+				all = append(all, r)
 			}
 		}
 	}
 	return all, nil
 }
 
-// unlisted returns the names of a grant's sessions that may be older than what is listed. One that asks is older than
-// the window, by as long as reviewers took.
-func (a *application) unlisted(m jit.Marker) (names []string) {
-	start := m.Window.Start
-	if start.IsZero() {
-		return nil
+// write makes and ends reviews: users side by side, and for each user first the creations, in their order.
+func (a *application) write(ctx context.Context, w work) {
+	byUser := map[string]work{}
+	for _, c := range w.creations {
+		of := byUser[c.email]
+		of.creations = append(of.creations, c)
+		byUser[c.email] = of
 	}
-	if !start.After(a.since) {
-		names = append(names, m.String())
+	for _, v := range w.revocations {
+		of := byUser[v.email]
+		of.revocations = append(of.revocations, v)
+		byUser[v.email] = of
 	}
-	if !start.Add(-maxTTL).After(a.since) {
-		names = append(names, askName(m))
-	}
-	return names
+	users := slices.Collect(maps.Values(byUser))
+	each(len(users), func(i int) {
+		failed := map[*job]bool{}
+		for _, c := range users[i].creations {
+			err := a.create(ctx, c)
+			failed[c.job] = failed[c.job] || err != nil
+			a.note(c.job, err)
+		}
+		ends := slices.DeleteFunc(users[i].revocations, func(v revocation) bool { return failed[v.job] })
+		each(len(ends), func(k int) { a.end(ctx, ends[k]) })
+	})
 }
 
-// write makes and ends reviews: users side by side, and of one user first what is made, in its order.
-func (a *application) write(ctx context.Context, creations []creation, revocations []revocation) {
-	users := map[string]bool{}
-	for _, c := range creations {
-		users[c.email] = true
-	}
-	for _, v := range revocations {
-		users[v.email] = true
-	}
-	var writes errgroup.Group
-	writes.SetLimit(parallel)
-	for email := range users {
-		writes.Go(func() error {
-			failed := map[*job]bool{}
-			for _, c := range creations {
-				if c.email == email && !a.create(ctx, c) {
-					failed[c.job] = true
-				}
-			}
-			var ends errgroup.Group
-			ends.SetLimit(parallel)
-			for _, v := range revocations {
-				if v.email == email && !failed[v.job] {
-					ends.Go(func() error { a.end(ctx, v); return nil })
-				}
-			}
-			return ends.Wait()
-		})
-	}
-	_ = writes.Wait() // each has noted its own error
-}
-
-// metadata is what is written on a session: that of the target, and who approved it, for hoop's record names the groups
-// of reviewers as those who did.
+// metadata is written on a session: that of the target, and who approved it. hoop's own record names the groups of
+// reviewers as those who did.
 func (p *Platform) metadata(approvedBy string) map[string]any {
 	all := map[string]any{approvedByField: approvedBy}
 	for name, value := range p.cfg.Metadata {
@@ -293,17 +271,16 @@ func (p *Platform) metadata(approvedBy string) map[string]any {
 	return all
 }
 
-// create makes one review, and reports whether that was answered with success. One that takes the place of another is
-// taken back if somebody has ended that one meanwhile: then the grant is over, or was made again by somebody else.
-func (a *application) create(ctx context.Context, c creation) bool {
+// create makes one review.
+func (a *application) create(ctx context.Context, c creation) error {
 	metadata := c.metadata
 	if c.replaces == "" {
-		metadata = a.metadata(fmt.Sprintf("terraform-provider-jit, with the API key %q; the reviewers of the connection did not decide", a.me.Email))
+		metadata = a.metadata(fmt.Sprintf(
+			"terraform-provider-jit, with the API key %q; the reviewers of the connection did not decide", a.me.Email))
 	}
 	seconds, err := a.seconds(ctx, c.marker.Window.End)
 	if err = cmp.Or(err, ctx.Err()); err != nil {
-		a.note(c.job, err)
-		return false
+		return err
 	}
 	sent := a.now()
 	made, err := a.provision(ctx, c.email, a.scope, c.marker.String(), seconds, metadata, false)
@@ -313,25 +290,30 @@ func (a *application) create(ctx context.Context, c creation) bool {
 			others[r.session] = true
 		}
 		a.lost.add(lostRequest{a.scope, c.marker, c.job.access.Marker, a.now(), others}, err)
+		return err
 	}
-	if err == nil {
-		a.lost.answered(c.marker, made)
-		a.track(made, c, sent)
-		if c.replaces == "" {
-			return true
-		}
-		var first bool
-		if first, err = a.revoke(ctx, c.replaces); err == nil && !first {
-			if _, err = a.revoke(ctx, made); err == nil {
-				a.forget(made)
-			}
-		}
+	a.lost.answered(c.marker, made)
+	a.track(made, c, sent)
+	if c.replaces == "" {
+		return nil
 	}
-	a.note(c.job, err)
-	return err == nil
+	return a.replace(ctx, c.replaces, made)
 }
 
-// seconds is how long a review has to last that is made now, to end in the last second before end.
+// replace revokes a review that a new one stands in for. If somebody has ended it meanwhile, the new one goes too: the
+// grant is over, or somebody else has made it again.
+func (a *application) replace(ctx context.Context, old, made string) error {
+	first, err := a.revoke(ctx, old)
+	if err != nil || first {
+		return err
+	}
+	if _, err = a.revoke(ctx, made); err == nil {
+		a.forget(made)
+	}
+	return err
+}
+
+// seconds is how long a review that is made now must last to end in the last second before end.
 func (c *client) seconds(ctx context.Context, end time.Time) (int64, error) {
 	now := c.arrival()
 	if rest := now.Truncate(time.Second).Add(time.Second).Sub(now); rest < 200*time.Millisecond {
@@ -343,7 +325,8 @@ func (c *client) seconds(ctx context.Context, end time.Time) (int64, error) {
 	}
 	left := int64(end.Sub(now.Truncate(time.Second))/time.Second) - 1
 	if left < 1 {
-		return 0, jit.Invalid("expires_at", "ask for longer", "the grant ends at %s, which is too soon for a review", jit.FormatTime(end))
+		return 0, jit.Invalid("expires_at", "ask for longer", "the grant ends at %s, which is too soon for a review",
+			jit.FormatTime(end))
 	}
 	return left, nil
 }
@@ -359,7 +342,7 @@ func (a *application) end(ctx context.Context, v revocation) {
 	}
 }
 
-// note keeps what went wrong with a job.
+// note keeps the error of a job, if there is one.
 func (a *application) note(j *job, err error) {
 	if err == nil {
 		return

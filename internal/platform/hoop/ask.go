@@ -10,14 +10,12 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// With approval = "hoop" a grant is one session whose review is left to the reviewers of the connection. What it is
-// called has no window: that begins with their approval.
+// With approval = "hoop", a grant is one session whose review is left to the reviewers of the connection. Its name has
+// no window, because the window begins with their approval.
 
 const (
 	pending  = "PENDING"
@@ -26,33 +24,43 @@ const (
 	askPrefix = "jit-ask:"
 )
 
-// askName is what the session is called that asks for a grant.
+// askName is the correlation id of the session that asks for a grant.
 func askName(m jit.Marker) string { return askPrefix + m.Owner + ":" + string(m.ID) }
 
-// asked returns the marker of a grant whose session this is, with the window that its approval made: the review ends in
-// its last second. ok is false of every other session. Any user can give a session this name, so a review that is
-// longer than a grant can be is none.
-func (s *session) asked() (m jit.Marker, ok bool) {
-	rest, ok := strings.CutPrefix(s.CorrelationID, askPrefix)
-	owner, id, two := strings.Cut(rest, ":")
+// parseAskName reads only what [askName] wrote.
+func parseAskName(name string) (m jit.Marker, ok bool) {
+	rest, _ := strings.CutPrefix(name, askPrefix)
+	owner, id, _ := strings.Cut(rest, ":")
 	parsed, err := jit.ParseID(id)
-	if !ok || !two || err != nil || string(parsed) != id || jit.CheckOwner(owner) != nil || s.Review == nil || s.Review.RevokeAt == nil || s.Review.Lasts > maxTTL {
+	m = jit.Marker{Owner: owner, ID: parsed}
+	return m, err == nil && jit.CheckOwner(owner) == nil && askName(m) == name
+}
+
+// asked returns the marker of the grant that the session asks for, with the window that its approval made: the review
+// ends in its last second. ok is false for every other session. Any user can give a session this name, so a review that
+// is longer than a grant can be is none.
+func (s *session) asked() (m jit.Marker, ok bool) {
+	m, ok = parseAskName(s.CorrelationID)
+	if !ok || s.Review == nil || s.Review.RevokeAt == nil || s.Review.Lasts > maxTTL {
 		return jit.Marker{}, false
 	}
 	end := jit.Second(s.Review.RevokeAt.UTC()).Add(time.Second)
-	return jit.Marker{Owner: owner, ID: parsed, Window: jit.Window{Start: end.Add(-time.Second - s.Review.Lasts), End: end}}, true
+	m.Window = jit.Window{Start: end.Add(-time.Second - s.Review.Lasts), End: end}
+	return m, true
 }
 
 // Asks reports whether the reviewers of the connections decide in hoop.
 func (p *Platform) Asks() bool { return p.cfg.Mode == modeReview && p.cfg.Approval == approvalHoop }
 
-// whoDecides notes who has to approve a grant of the connection.
+// whoDecides notes who must approve a grant of the connection.
 func (p *Platform) whoDecides(conn *connection) []jit.Note {
 	if !p.Asks() {
 		return nil
 	}
 	return []jit.Note{{Summary: "Reviewers decide in hoop", Text: fmt.Sprintf(
-		"The apply asks %s on the gateway at %s for a review. The grant begins with their approval; until then nothing is given. What nobody decides on waits there until a `jit sweep` or an apply takes it back after its time: let a sweep run.", strings.Join(conn.Reviewers, ", "), p.base.Host)}}
+		"The apply asks %s on the gateway at %s for a review. The grant begins with their approval. "+
+			"A request that nobody decides on waits until a `jit sweep` or an apply takes it back after its time: "+
+			"let a sweep run.", strings.Join(conn.Reviewers, ", "), p.base.Host)}}
 }
 
 // requests returns the sessions that ask for a grant, the oldest first.
@@ -67,16 +75,12 @@ func (p *Platform) requests(ctx context.Context, a jit.Access) ([]session, error
 	return kept, err
 }
 
-// Ask leaves a review of the grant to the reviewers of its connection, unless there is one, and tells what they
-// decided.
+// Ask leaves a review of the grant to the reviewers of its connection, unless there is one, and returns their decision.
 func (p *Platform) Ask(ctx context.Context, a jit.Access) (jit.Decision, error) {
 	if _, err := p.approver(ctx); err != nil {
 		return jit.Decision{}, err
 	}
-	found, err := p.requests(ctx, a)
-	if err == nil {
-		found, err = p.current(ctx, a, found)
-	}
+	found, err := p.current(ctx, a)
 	if err == nil && len(found) == 0 {
 		if err = p.request(ctx, a); err == nil || unsure(err) {
 			found, err = p.awaitRequest(ctx, a, err)
@@ -90,31 +94,30 @@ func (p *Platform) Ask(ctx context.Context, a jit.Access) (jit.Decision, error) 
 
 // request makes the session that asks for a grant.
 func (p *Platform) request(ctx context.Context, a jit.Access) error {
-	g, err := p.gate(ctx, a.Binding.Scope)
+	b := a.Binding
+	g, err := p.gate(ctx, b.Scope)
 	if err != nil {
 		return err
 	}
-	if err := p.mayGrant(g.conn, a.Binding.Scope, a); err != nil {
+	if err := p.mayGrant(g.conn, b.Scope, a); err != nil {
 		return err
 	}
-	found, err := p.user(ctx, a.Binding.Principal)
-	if err == nil {
-		err = p.mayConnect(a.Binding.Principal, found, g.conn, g.rule)
-	}
-	if err != nil {
+	if _, err := p.mayConnect(ctx, b.Principal, g.conn, g.rule); err != nil {
 		return err
 	}
-	_, err = p.provision(ctx, a.Binding.Principal, a.Binding.Scope, askName(a.Marker), int64(lasts(a)/time.Second), p.metadata("the reviewers of the connection, in hoop"), true)
+	_, err = p.provision(ctx, b.Principal, b.Scope, askName(a.Marker), int64(lasts(a)/time.Second),
+		p.metadata("the reviewers of the connection, in hoop"), true)
 	return err
 }
 
-// lasts is how long the review of a grant has to last: the approval comes within a second, and the review has to end
-// within the window that begins with that second.
+// lasts is how long the review of a grant must last. The approval comes within a second, and the review must end within
+// the window that begins with that second.
 func lasts(a jit.Access) time.Duration { return a.Marker.Window.Length() - time.Second }
 
-// current returns the sessions that ask for the length that the grant has by now. It takes back others that wait, and
-// refuses the grant while another is approved and not over: that gives access of a length that nobody asks for.
-func (p *Platform) current(ctx context.Context, a jit.Access, found []session) (kept []session, err error) {
+// current returns the sessions that ask for the grant in its present length. It rejects others that wait. While one of
+// another length is approved and not over, it refuses the grant: nobody asks for access of that length.
+func (p *Platform) current(ctx context.Context, a jit.Access) (kept []session, err error) {
+	found, err := p.requests(ctx, a)
 	for _, s := range found {
 		switch {
 		case s.Review.Lasts == lasts(a):
@@ -128,38 +131,46 @@ func (p *Platform) current(ctx context.Context, a jit.Access, found []session) (
 	return kept, err
 }
 
-// anotherLength is the error for a session that asked for a grant, and whose review was approved for another length.
+// anotherLength is the error for a request whose review was approved for another length than the grant has now.
 func (s *session) anotherLength(a jit.Access) error {
-	return &jit.Error{
-		Problem: fmt.Sprintf("the review of session %s lets %s in on %s for %s, until %s; %s approved it, and grant %s asks for %s",
-			s.ID, s.UserEmail, s.Connection, jit.FormatDuration(s.Review.Lasts+time.Second), jit.FormatTime(*s.Review.RevokeAt), cmp.Or(s.decider(), "somebody"), a.Marker.ID, jit.FormatDuration(a.Marker.Window.Length())),
-		Hint: "have the review of that session revoked in hoop, and apply again; or remove the grant, which revokes it too",
+	return problem("have that review revoked in hoop, and apply again; or remove the grant, which revokes it too",
+		"the review of session %s lets %s in on %s for %s, until %s; %s approved it, and grant %s asks for %s",
+		s.ID, s.UserEmail, s.Connection, jit.FormatDuration(s.Review.Lasts+time.Second),
+		jit.FormatTime(*s.Review.RevokeAt), s.decider(), a.Marker.ID, jit.FormatDuration(a.Marker.Window.Length()))
+}
+
+// poll calls look until it is done or fails, with growing pauses. late: listPatience ended first.
+func (p *Platform) poll(ctx context.Context, look func() (done bool, err error)) (late bool, err error) {
+	began := p.now()
+	for try := 0; ; try++ {
+		if done, err := look(); done || err != nil {
+			return false, err
+		}
+		if p.now().Sub(began) > p.patience {
+			return true, nil
+		}
+		if err := backoff.Wait(ctx, try, firstPause, longestPause); err != nil {
+			return false, err
+		}
 	}
 }
 
 // awaitRequest waits until the list shows a session that asks for the grant. lost is the error of making it, whose
-// outcome is not known.
-func (p *Platform) awaitRequest(ctx context.Context, a jit.Access, lost error) ([]session, error) {
-	began := p.now()
-	for try := 0; ; try++ {
-		found, err := p.requests(ctx, a)
-		if err == nil {
-			found, err = p.current(ctx, a, found)
-		}
-		if err != nil || len(found) > 0 {
-			return found, err
-		}
-		if p.now().Sub(began) > p.patience {
-			return nil, cmp.Or(lost, error(&jit.Error{Problem: "the gateway at " + p.base.Host + " does not show the session that asks for the grant", Hint: "apply again"}))
-		}
-		if err := backoff.Wait(ctx, try, firstPause, longestPause); err != nil {
-			return nil, err
-		}
+// outcome is unknown.
+func (p *Platform) awaitRequest(ctx context.Context, a jit.Access, lost error) (found []session, err error) {
+	late, err := p.poll(ctx, func() (bool, error) {
+		found, err = p.current(ctx, a)
+		return len(found) > 0, err
+	})
+	if late {
+		err = cmp.Or(lost, error(problem("apply again",
+			"the gateway at %s does not show the session that asks for the grant", p.base.Host)))
 	}
+	return found, err
 }
 
-// decision reads what was decided on the sessions that ask for one grant, the oldest first. Two that ask at once may
-// have made two: what is left of those is taken back, and nothing waits beside one that is approved.
+// decision reads the decision on the sessions that ask for one grant, the oldest first. Two that ask at once may have
+// made two sessions: it rejects all that wait beside the approved one, or beside the oldest.
 func (p *Platform) decision(ctx context.Context, found []session) (jit.Decision, error) {
 	first := func(status string) int {
 		return slices.IndexFunc(found, func(s session) bool { return s.Review.Status == status })
@@ -183,19 +194,19 @@ func (p *Platform) decision(ctx context.Context, found []session) (jit.Decision,
 		return jit.Decision{}, nil
 	}
 	m, _ := s.asked()
-	return jit.Decision{Window: m.Window, By: cmp.Or(s.decider(), "somebody")}, nil
+	return jit.Decision{Window: m.Window, By: s.decider()}, nil
 }
 
-// denial tells what was decided last on sessions of which none is approved or waits.
+// denial returns the last decision on sessions of which none is approved or waits.
 func denial(found []session) (d jit.Decision) {
 	for _, s := range found {
-		d.By = cmp.Or(s.decider(), "somebody")
-		did := "revoked"
+		d.By = s.decider()
+		verb, why := "revoked", ""
 		if s.Review.Status == rejected {
-			did = "rejected"
+			verb, why = "rejected", strings.Join(strings.Fields(s.Review.Reason), " ")
 		}
-		d.Denied = fmt.Sprintf("%s %s the review of session %s", d.By, did, s.ID)
-		if why := strings.Join(strings.Fields(s.Review.Reason), " "); did == "rejected" && why != "" {
+		d.Denied = fmt.Sprintf("%s %s the review of session %s", d.By, verb, s.ID)
+		if why != "" {
 			d.Denied += ": " + why
 		}
 	}
@@ -212,14 +223,14 @@ func (s *session) decider() string {
 			}
 		}
 	}
-	return strings.Join(names, ", ")
+	return cmp.Or(strings.Join(names, ", "), "somebody")
 }
 
-// waiting returns the names of the sessions on the connection that wait for a decision. A target that asks nobody may
-// have asked before: then what it asked for is taken back too. Where it asks, each request is looked up by its name,
-// and nil is returned.
+// waiting returns the names of the sessions on the connection that wait for a decision. A target that does not ask may
+// have asked before, and what it asked for is taken back too. A target that asks gets nil: it looks up each request by
+// its name.
 func (a *application) waiting(ctx context.Context) (names map[string]bool, err error) {
-	if a.Asks() || !slices.ContainsFunc(a.jobs, func(j *job) bool { return j.op == jit.Remove }) {
+	if a.Asks() || len(a.removals()) == 0 {
 		return nil, nil
 	}
 	found, err := a.sessions(ctx, url.Values{"connection": {a.scope}, "review.status": {pending}}, time.Time{})
@@ -230,75 +241,59 @@ func (a *application) waiting(ctx context.Context) (names map[string]bool, err e
 	return names, err
 }
 
-// withdraw takes back what asks for grants that are removed and that nobody has decided on. Somebody may approve it
-// meanwhile: then that is revoked. waiting are the names of those that waited before the removal; unknown says why they
-// are not known.
+// withdraw takes back undecided requests for removed grants. If somebody approves one meanwhile, it is revoked. waiting
+// are the names of those that waited before the removal; unknown says why they are not known.
 func (a *application) withdraw(ctx context.Context, waiting map[string]bool, unknown error) {
-	var lookups errgroup.Group
-	lookups.SetLimit(parallel)
-	for _, j := range a.jobs {
-		if j.op != jit.Remove || j.err != nil {
-			continue
-		}
+	removals := a.removals()
+	each(len(removals), func(i int) {
+		j := removals[i]
 		if j.err = unknown; unknown == nil && (a.Asks() || waiting[askName(j.access.Marker)]) {
-			lookups.Go(func() error {
-				access := j.access
-				access.Binding.Scope = a.scope
-				j.err = a.withdrawOne(ctx, access)
-				return nil
-			})
+			access := j.access
+			access.Binding.Scope = a.scope
+			j.err = a.withdrawOne(ctx, access)
 		}
-	}
-	_ = lookups.Wait() // each has noted its own error
+	})
 }
 
 func (a *application) withdrawOne(ctx context.Context, access jit.Access) error {
-	began := a.now()
-	for try := 0; ; try++ {
+	var last error
+	late, err := a.poll(ctx, func() (bool, error) {
 		found, err := a.requests(ctx, access)
 		if err != nil {
-			return err
+			return false, err
 		}
-		open := 0
+		open := false
 		for _, s := range found {
 			switch s.Review.Status {
 			case pending:
-				open++
-				err = a.reject(ctx, s.ID)
+				open, last = true, a.reject(ctx, s.ID)
 			case approved:
-				open++
-				_, err = a.revoke(ctx, s.ID)
+				open = true
+				_, last = a.revoke(ctx, s.ID)
 			}
-			if err != nil && !unsure(err) {
-				return err
-			}
-		}
-		switch {
-		case open == 0:
-			return nil
-		case a.now().Sub(began) > a.patience:
-			return errors.Join(err, fmt.Errorf("the gateway at %s still lists a review of grant %s that is not taken back", a.base.Host, access.Marker.ID))
-		case try > 0:
-			if err := backoff.Wait(ctx, try, firstPause, longestPause); err != nil {
-				return err
+			if last != nil && !unsure(last) {
+				return false, last
 			}
 		}
+		return !open, nil
+	})
+	if late {
+		return errors.Join(last, fmt.Errorf("the gateway at %s still lists a review of grant %s that is not taken back",
+			a.base.Host, access.Marker.ID))
 	}
+	return err
 }
 
-// changed is the error for a review that reviewers approved and that is not what was recorded of it.
+// changed is the error for an approved review that differs from the grant. Only reviewers change what they approved.
 func (r *review) changed(m jit.Marker) error {
-	return &jit.Error{
-		Problem: fmt.Sprintf("the review of session %s was approved by %s until %s, and the grant ends at %s; what reviewers approved is not changed",
-			r.session, r.approver, jit.FormatTime(r.end), jit.FormatTime(m.Window.End)),
-		Hint: "revoke the grant, or have the review revoked in hoop; set another renewal to ask anew",
-	}
+	return problem("revoke the grant, or have the review revoked in hoop; set another renewal to ask anew",
+		"%s approved the review of session %s until %s, and the grant ends at %s; only reviewers can change that",
+		r.approver, r.session, jit.FormatTime(r.end), jit.FormatTime(m.Window.End))
 }
 
 // notApproved is the error for a grant that reviewers have not approved, or whose review was revoked.
 func notApproved(a jit.Access) error {
-	return &jit.Error{
-		Problem: fmt.Sprintf("no reviewer's approval of grant %s lets %s in on %s: it was revoked in hoop, or never given", a.Marker.ID, a.Binding.Principal, a.Binding.Scope),
-		Hint:    "revoke the grant, and set another renewal to ask anew",
-	}
+	return problem("revoke the grant, and set another renewal to ask anew",
+		"no reviewer's approval of grant %s lets %s in on %s: it was revoked in hoop, or never given",
+		a.Marker.ID, a.Binding.Principal, a.Binding.Scope)
 }

@@ -1,33 +1,35 @@
 package hoop
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-cleanhttp"
 	"github.com/hashicorp/go-retryablehttp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 const (
-	// callTimeout bounds one attempt of a request.
+	// callTimeout limits one attempt of a request.
 	callTimeout = 30 * time.Second
-	// retries is how often a request is repeated that got no answer, or that of a proxy; waits lie between the bounds.
+	// retries is how often a request is repeated if it got no answer or that of a proxy. The pauses lie between the
+	// bounds.
 	retries = 3
 	minWait = 100 * time.Millisecond
 	maxWait = 2 * time.Second
 	// parallel is how many requests one Apply makes at a time.
 	parallel = 8
-	// maxAnswer bounds what is read of one answer, in bytes.
+	// maxAnswer limits how much of an answer is read, in bytes.
 	maxAnswer = 64 << 20
 )
 
@@ -36,9 +38,9 @@ type client struct {
 	base *url.URL
 	key  string
 	now  func() time.Time
-	// onCall is told of each attempt: "read" or "write".
+	// onCall is called before each attempt of a request, with "read" or "write".
 	onCall func(op string)
-	// safe repeats requests that got no answer; once does not, for what is not idempotent.
+	// safe repeats requests that got no answer. once does not; it is for requests that are not idempotent.
 	safe, once *retryablehttp.Client
 
 	mu    sync.Mutex
@@ -49,7 +51,7 @@ type client struct {
 type clock struct {
 	// Clock is that of the latest answer with a Date.
 	jit.Clock
-	// ahead estimates how far the gateway's clock is ahead of ours: nothing, as far as its answers allow that.
+	// ahead estimates how far the gateway's clock is ahead of ours; zero if its answers allow that.
 	ahead time.Duration
 	// transit is how long the last review took from here to where its time began.
 	transit time.Duration
@@ -61,101 +63,124 @@ func newClient(base *url.URL, key string, now func() time.Time) *client {
 	transport.MaxIdleConnsPerHost = parallel
 	plain := &http.Client{
 		Transport: transport, Timeout: callTimeout,
-		// A redirect would carry the key to wherever it leads.
+		// Following a redirect would send the key to wherever it leads.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	client := func(again int) *retryablehttp.Client {
-		r := retryablehttp.NewClient()
-		r.HTTPClient, r.Logger = plain, nil
-		r.RetryMax, r.RetryWaitMin, r.RetryWaitMax = again, minWait, maxWait
-		r.CheckRetry, r.ErrorHandler = retry, retryablehttp.PassthroughErrorHandler
-		r.RequestLogHook = func(_ retryablehttp.Logger, r *http.Request, _ int) {
-			op := "write"
-			if r.Method == http.MethodGet {
-				op = "read"
-			}
-			c.onCall(op)
+	client := func(retries int) *retryablehttp.Client {
+		return &retryablehttp.Client{
+			HTTPClient: plain, RetryMax: retries, RetryWaitMin: minWait, RetryWaitMax: maxWait,
+			Backoff: retryablehttp.DefaultBackoff, CheckRetry: retry,
+			ErrorHandler: retryablehttp.PassthroughErrorHandler,
+			RequestLogHook: func(_ retryablehttp.Logger, r *http.Request, _ int) {
+				op := "write"
+				if r.Method == http.MethodGet {
+					op = "read"
+				}
+				c.onCall(op)
+			},
 		}
-		return r
 	}
 	c.safe, c.once = client(retries), client(0)
 	return c
 }
 
-// retry repeats what got no answer or one that is not the gateway's. Its own 500 is final: it is how it says that
-// something exists, or does not.
+// fromProxies are the statuses of a proxy between us and the gateway. The request may have passed it.
+var fromProxies = []int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+
+// retry reports whether to repeat a request. The gateway's own 500 is final: it means that something exists, or does
+// not.
 func retry(ctx context.Context, answer *http.Response, err error) (bool, error) {
-	switch {
-	case ctx.Err() != nil:
-		return false, ctx.Err()
-	case err != nil:
+	if ctx.Err() != nil || err != nil {
 		return retryablehttp.DefaultRetryPolicy(ctx, answer, err)
 	}
-	return answer.StatusCode == http.StatusTooManyRequests || passing(answer.StatusCode), nil
+	return answer.StatusCode == http.StatusTooManyRequests || slices.Contains(fromProxies, answer.StatusCode), nil
 }
 
-// passing reports whether a status is one of something between us and the gateway.
-func passing(status int) bool {
-	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
-}
-
-// call makes one request and reads the JSON of its answer into out, unless that is nil. path are the elements below
-// /api; each is escaped. A status that is not 2xx is a *statusError. Whatever goes wrong is told as an error of doing.
+// call makes one request and reads the JSON of the answer into out, unless out is nil. The elements of path are
+// appended to /api, escaped. A status other than 2xx is a *statusError. doing names the request in errors.
 func (c *client) call(ctx context.Context, doing, method string, path []string, query url.Values, in, out any) error {
+	r, err := c.request(ctx, method, path, query, in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	text, err := c.send(r)
+	if err != nil {
+		return c.explain(ctx, doing, err)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		told := problem("check url: it is the address that `hoop login` uses, without a path of the web application",
+			"cannot %s: the answer of %s is not that of a hoop gateway", doing, c.base.Host)
+		told.Err = err
+		return told
+	}
+	return nil
+}
+
+// find makes one GET request. It returns nil if there is no such thing.
+func find[T any](ctx context.Context, c *client, doing string, path ...string) (*T, error) {
+	found := new(T)
+	err := c.call(ctx, doing, http.MethodGet, path, nil, nil, found)
+	if answered(err, http.StatusNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// request builds a request, with in as JSON unless it is nil.
+func (c *client) request(
+	ctx context.Context, method string, path []string, query url.Values, in any,
+) (*retryablehttp.Request, error) {
 	escaped := make([]string, len(path))
 	for i, element := range path {
 		escaped[i] = url.PathEscape(element)
 	}
 	address := c.base.JoinPath(escaped...)
 	address.RawQuery = query.Encode()
-	var body io.Reader
-	if in != nil {
-		text, err := json.Marshal(in)
-		if err != nil {
-			return fmt.Errorf("%s: %w", doing, err)
-		}
-		body = bytes.NewReader(text)
+	if in == nil {
+		return retryablehttp.NewRequestWithContext(ctx, method, address.String(), nil)
 	}
-	r, err := retryablehttp.NewRequestWithContext(ctx, method, address.String(), body)
+	text, err := json.Marshal(in)
 	if err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
+		return nil, err
 	}
-	c.sign(r.Header)
-	if in != nil {
+	r, err := retryablehttp.NewRequestWithContext(ctx, method, address.String(), text)
+	if err == nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	return r, err
+}
+
+// send signs and sends a request, and returns the body of the answer.
+func (c *client) send(r *retryablehttp.Request) ([]byte, error) {
+	c.sign(r.Header)
 	doer := c.safe
-	if method == http.MethodPost {
+	if r.Method == http.MethodPost {
 		doer = c.once
 	}
 	sent := c.now()
 	answer, err := doer.Do(r)
 	if err != nil {
-		return c.explain(ctx, doing, err)
+		return nil, err
 	}
-	defer func() { _ = answer.Body.Close() }() // what was read is what counts
+	defer func() { _ = answer.Body.Close() }()
 	c.tick(answer.Header, sent)
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if err != nil {
-		return c.explain(ctx, doing, err)
+	if err == nil && answer.StatusCode/100 != 2 {
+		err = newStatusError(answer, text)
 	}
-	if answer.StatusCode/100 != 2 {
-		return c.explain(ctx, doing, newStatusError(answer, text))
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(text, out); err != nil {
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: the answer of %s is not that of a hoop gateway", doing, c.base.Host),
-			Hint: "check url: it is where `hoop login` leads, without a path of the web application", Err: err}
-	}
-	return nil
+	return text, err
 }
 
-// disconnect drops the connections that are not in use.
+// disconnect closes the connections that are not in use.
 func (c *client) disconnect() { c.safe.HTTPClient.CloseIdleConnections() }
 
-// sign adds the key: a key of today is a bearer token, one of before has a header of its own.
+// sign adds the key. A current key is a bearer token; an older one has a header of its own.
 func (c *client) sign(h http.Header) {
 	h.Set("User-Agent", "terraform-provider-jit")
 	if strings.HasPrefix(c.key, "xapi-") || strings.Contains(c.key, "|") {
@@ -165,7 +190,7 @@ func (c *client) sign(h http.Header) {
 	h.Set("Authorization", "Bearer "+c.key)
 }
 
-// tick keeps the time, in whole seconds, that the answer to a request of sent gives.
+// tick notes the time, in whole seconds, in the answer to a request sent at a time.
 func (c *client) tick(answer http.Header, sent time.Time) {
 	read := jit.ReadClock(answer, c.now())
 	if read.Remote.IsZero() {
@@ -177,32 +202,42 @@ func (c *client) tick(answer http.Header, sent time.Time) {
 	c.narrow(read.Remote.Sub(read.Local), read.Remote.Add(time.Second).Sub(sent))
 }
 
-// narrow brings the estimate of the clock between two bounds.
+// narrow brings the estimate of how far the gateway's clock is ahead between two bounds.
 func (c *client) narrow(least, most time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clock.ahead = min(max(c.clock.ahead, least), most)
 }
 
-// lastClock returns what the answers so far tell of the gateway's time.
+// lastClock returns what the answers so far say of the gateway's time.
 func (c *client) lastClock() clock {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.clock
 }
 
-// gatewayNow is the gateway's time, as far as it is known.
+// gatewayNow estimates the gateway's time.
 func (c *client) gatewayNow() time.Time { return c.now().Add(c.lastClock().ahead) }
 
-// arrival is the gateway's time when a request gets there that is sent now.
+// arrival estimates the gateway's time when a request that is sent now arrives.
 func (c *client) arrival() time.Time { return c.gatewayNow().Add(c.lastClock().transit) }
 
-// arrived notes when a request of sent was carried out, in the gateway's time.
+// arrived notes when, in the gateway's time, a request sent at a time was carried out.
 func (c *client) arrived(sent, created time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clock.transit = max(0, created.Sub(sent)-c.clock.ahead)
 }
 
-// skew is an error if the gateway's clock is known to disagree with ours.
+// skew returns an error if the gateway's clock is known to disagree with ours.
 func (c *client) skew() error { return c.lastClock().Skew() }
+
+// each calls do for 0 to n-1, at most [parallel] at a time, and returns when all calls have.
+func each(n int, do func(i int)) {
+	var calls errgroup.Group
+	calls.SetLimit(parallel)
+	for i := range n {
+		calls.Go(func() error { do(i); return nil })
+	}
+	_ = calls.Wait() // do keeps its own error
+}

@@ -7,29 +7,29 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// statusError is an answer that is not 2xx.
+// statusError is an answer whose status is not 2xx.
 type statusError struct {
-	code    int
-	message string // of the gateway, on one line; it may be empty
-	// location is where a redirect leads, without user info and query.
-	location string
+	code     int
+	message  string // the gateway's words on one line; may be empty
+	location string // the target of a redirect, without user info and query
 }
 
-// maxMessage bounds what is repeated of the gateway's words, in bytes.
+// maxMessage limits how much of the gateway's words is repeated, in bytes.
 const maxMessage = 300
 
 func newStatusError(answer *http.Response, text []byte) *statusError {
 	e := &statusError{code: answer.StatusCode}
-	var told struct {
+	var body struct {
 		Message string `json:"message"`
 	}
-	if json.Unmarshal(text, &told) == nil {
-		e.message = strings.Join(strings.Fields(told.Message), " ")
+	if json.Unmarshal(text, &body) == nil {
+		e.message = strings.Join(strings.Fields(body.Message), " ")
 		e.message = e.message[:min(len(e.message), maxMessage)]
 	}
 	if to, err := answer.Location(); err == nil {
@@ -39,7 +39,7 @@ func newStatusError(answer *http.Response, text []byte) *statusError {
 	return e
 }
 
-// Error tells the status and the gateway's words.
+// Error returns the status and the gateway's words.
 func (e *statusError) Error() string {
 	if e.message == "" {
 		return fmt.Sprintf("the gateway answered %d", e.code)
@@ -50,49 +50,66 @@ func (e *statusError) Error() string {
 // answered reports whether err is an answer with one of these statuses.
 func answered(err error, codes ...int) bool {
 	var status *statusError
-	if !errors.As(err, &status) {
-		return false
-	}
-	for _, code := range codes {
-		if status.code == code {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &status) && slices.Contains(codes, status.code)
 }
 
-// errSilent is the kind of error of a request that got no answer.
+// unlessGone returns err, or nil if there is no such thing on the gateway.
+func unlessGone(err error) error {
+	if answered(err, http.StatusNotFound) {
+		return nil
+	}
+	return err
+}
+
+// errSilent is the kind of error of a request without an answer.
 var errSilent = errors.New("no answer")
 
-// unsure reports whether a request that ended with err was not judged by the gateway, as far as can be told: it may
-// have been carried out all the same, and is worth another try where it was not.
+// unsure reports whether err leaves open what became of a request: the gateway may not have judged it. Such a request
+// is worth another try.
 func unsure(err error) bool {
-	var status *statusError
-	return errors.Is(err, errSilent) || errors.As(err, &status) && (passing(status.code) || status.code == http.StatusTooManyRequests)
+	return errors.Is(err, errSilent) || answered(err, http.StatusTooManyRequests) || answered(err, fromProxies...)
 }
 
-// explain turns what became of a request into words.
+// problem is an error without an attribute to blame.
+func problem(hint, format string, args ...any) *jit.Error {
+	return &jit.Error{Problem: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// explain turns the failure of a request into words.
 func (c *client) explain(ctx context.Context, doing string, err error) error {
 	var status *statusError
-	switch {
+	var told *jit.Error
+	switch errors.As(err, &status); {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s on %s: %w", doing, c.base.Host, ctx.Err())
-	case !errors.As(err, &status):
-		var request *url.Error
-		if errors.As(err, &request) {
-			err = request.Err // its own text repeats the whole address
-		}
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from the gateway at %s: %s", doing, c.base.Host, strings.Join(strings.Fields(err.Error()), " ")),
-			Hint: "check url, the network between, and whether the gateway runs", Err: errors.Join(errSilent, err)}
+	case status == nil:
+		return c.explainSilence(doing, err)
 	case status.code == http.StatusUnauthorized:
-		return &jit.Error{Problem: fmt.Sprintf("the gateway at %s does not accept the API key for this: cannot %s", c.base.Host, doing),
-			Hint: "make an API key with the group admin (Settings, API Keys); the token of a user is not one", Err: err}
+		told = problem("make an API key with the group admin (Settings, API Keys); the token of a user is not one",
+			"the gateway at %s does not accept the API key for this: cannot %s", c.base.Host, doing)
 	case status.code == http.StatusForbidden:
-		return &jit.Error{Problem: fmt.Sprintf("the API key may not %s on the gateway at %s", doing, c.base.Host),
-			Hint: "give the API key the group admin", Err: err}
+		told = problem("give the API key the group admin", "the API key may not %s on the gateway at %s", doing,
+			c.base.Host)
 	case status.code/100 == 3:
-		return &jit.Error{Attribute: "target", Problem: fmt.Sprintf("the gateway at %s sends elsewhere: to %s", c.base.Host, status.location),
-			Hint: "write the address that answers itself as url", Err: err}
+		told = problem("write the address that answers itself as url", "the gateway at %s redirects to %s",
+			c.base.Host, status.location)
+		told.Attribute = "target"
+	default:
+		return fmt.Errorf("%s on %s: %w", doing, c.base.Host, err)
 	}
-	return fmt.Errorf("%s on %s: %w", doing, c.base.Host, err)
+	told.Err = err
+	return told
+}
+
+// explainSilence explains a request without an answer.
+func (c *client) explainSilence(doing string, err error) error {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err // its own text repeats the whole address
+	}
+	told := problem("check url, the network between, and whether the gateway runs",
+		"cannot %s: no answer from the gateway at %s: %s", doing, c.base.Host,
+		strings.Join(strings.Fields(err.Error()), " "))
+	told.Err = errors.Join(errSilent, err)
+	return told
 }

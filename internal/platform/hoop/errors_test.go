@@ -97,7 +97,7 @@ func TestElsewhere(t *testing.T) {
 	redirecting := httptest.NewServer(http.RedirectHandler(thief.URL, http.StatusFound))
 	defer redirecting.Close()
 	for _, tt := range []struct{ url, says string }{
-		{redirecting.URL, "sends elsewhere"}, {thief.URL + "/webapp", "not that of a hoop gateway"}, {"http://127.0.0.1:1", "no answer from the gateway at 127.0.0.1:1"},
+		{redirecting.URL, "redirects to"}, {thief.URL + "/webapp", "not that of a hoop gateway"}, {"http://127.0.0.1:1", "no answer from the gateway at 127.0.0.1:1"},
 	} {
 		leaked = false
 		p, err := New(Config{URL: tt.url, APIKey: "xapi-secret"}, jit.Services{Now: time.Now})

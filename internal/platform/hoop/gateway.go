@@ -2,6 +2,7 @@ package hoop
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -9,18 +10,18 @@ import (
 	"time"
 )
 
-// connection is what the gateway says of one connection.
+// connection is a connection as the gateway describes it.
 type connection struct {
 	Name          string   `json:"name"`
 	Reviewers     []string `json:"reviewers"`
 	AccessConnect string   `json:"access_mode_connect"` // "enabled" or "disabled"
-	AccessExec    string   `json:"access_mode_exec"`    // so too
+	AccessExec    string   `json:"access_mode_exec"`    // likewise
 	Attributes    []string `json:"attributes"`
-	// MaxDuration and JITDuration bound a review, in seconds: of the connection, and of the rule that gates it.
+	// MaxDuration and JITDuration limit a review, in seconds: those of the connection, and of the rule that gates it.
 	MaxDuration     *int     `json:"access_max_duration"`
 	JITDuration     *int     `json:"jit_access_duration_sec"`
 	MandatoryFields []string `json:"mandatory_metadata_fields"`
-	// Effective is nil where the gateway cannot tell, or is too old to.
+	// Effective is nil if the gateway is too old to know, or cannot.
 	Effective *struct {
 		AccessRequest struct {
 			JIT             bool `json:"jit"`
@@ -30,7 +31,7 @@ type connection struct {
 	} `json:"effective_features"`
 }
 
-// gated reports whether who connects needs an approved review.
+// gated reports whether connecting requires an approved review.
 func (c *connection) gated() bool {
 	if c.Effective != nil {
 		return c.Effective.AccessRequest.JIT || c.Effective.AccessRequest.LegacyReviewers
@@ -49,7 +50,7 @@ func (c *connection) maxTTL() time.Duration {
 	return longest
 }
 
-// user is what the gateway says of one user.
+// user is a user as the gateway describes it.
 type user struct {
 	ID     string   `json:"id"`
 	Email  string   `json:"email"`
@@ -58,34 +59,22 @@ type user struct {
 	Groups []string `json:"groups"`
 }
 
-// connection returns the connection of that name, nil when there is none.
+// connection returns the connection with that name, nil if there is none.
 func (c *client) connection(ctx context.Context, name string) (*connection, error) {
-	var found connection
-	err := c.call(ctx, "look at the connection "+name, http.MethodGet, []string{"connections", name}, nil, nil, &found)
-	switch {
-	case answered(err, http.StatusNotFound):
-		return nil, nil
-	case err != nil:
+	found, err := find[connection](ctx, c, "look at the connection "+name, "connections", name)
+	if found == nil || found.Name != name { // another name: it was found by its id
 		return nil, err
-	case found.Name != name:
-		return nil, nil // it was found by its id
 	}
-	return &found, nil
+	return found, nil
 }
 
-// user returns the user with that e-mail, nil when there is none.
+// user returns the user with that e-mail, nil if there is none.
 func (c *client) user(ctx context.Context, email string) (*user, error) {
-	var found user
-	err := c.call(ctx, "look at the user "+email, http.MethodGet, []string{"users", email}, nil, nil, &found)
-	switch {
-	case answered(err, http.StatusNotFound):
-		return nil, nil
-	case err != nil:
+	found, err := find[user](ctx, c, "look at the user "+email, "users", email)
+	if found == nil || found.Email != email {
 		return nil, err
-	case found.Email != email:
-		return nil, nil
 	}
-	return &found, nil
+	return found, nil
 }
 
 // users lists all users.
@@ -93,7 +82,7 @@ func (c *client) users(ctx context.Context) (all []user, err error) {
 	return all, c.call(ctx, "list users", http.MethodGet, []string{"users"}, nil, nil, &all)
 }
 
-// session is one session as the gateway lists it: a user's own, or one that carries a review.
+// session is a session as the gateway lists it: a user's own, or one that carries a review.
 type session struct {
 	ID            string         `json:"id"`
 	UserEmail     string         `json:"user"`
@@ -109,7 +98,7 @@ type session struct {
 		Status   string     `json:"status"`
 		RevokeAt *time.Time `json:"revoke_at"`
 		Created  time.Time  `json:"created_at"`
-		// Lasts is how long it lasts from its approval on, in nanoseconds.
+		// Lasts is how long it lasts from its approval, in nanoseconds.
 		Lasts  time.Duration `json:"access_duration"`
 		Reason string        `json:"rejection_reason"`
 		Groups []struct {
@@ -124,44 +113,36 @@ type session struct {
 }
 
 const (
-	// pageSize is the most that the gateway lists at once.
+	// pageSize is the largest page of the gateway.
 	pageSize = 100
-	// lookBack is how far back sessions are listed: what was approved before that is over, unless somebody
-	// approved it again, and then it is found by its name.
+	// lookBack is how far back sessions are listed. An older review is over, unless somebody approved it again; then it
+	// is found by its name.
 	lookBack = maxTTL + time.Hour
-	// askLookBack is that where reviewers decide: a request waits for them for as long as its grant would last.
+	// askLookBack is lookBack if reviewers decide: a request waits for them for as long as its grant would last.
 	askLookBack = maxTTL + lookBack
-	// ahead is how far ahead: without an end the gateway leaves out what is of the current second.
+	// ahead is how far ahead they are listed. Without an end the gateway leaves out the current second.
 	ahead = time.Hour
 )
 
-// session returns one session, nil when there is none.
+// session returns one session, nil if there is none.
 func (c *client) session(ctx context.Context, id string) (*session, error) {
-	var found session
-	err := c.call(ctx, "look at session "+id, http.MethodGet, []string{"sessions", id}, nil, nil, &found)
-	switch {
-	case answered(err, http.StatusNotFound):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	return &found, nil
+	return find[session](ctx, c, "look at session "+id, "sessions", id)
 }
 
-// sessions lists sessions by a filter, the newest first. The gateway takes a name in a filter for a pattern, and passes
-// over a filter that it cannot read, so whoever calls looks at what was found again. since may be zero, for all times.
+// sessions lists sessions by a filter, the newest first. A zero since lists all. The gateway reads a name in a filter
+// as a pattern, and ignores a filter that it cannot read, so the caller must check what was found.
 //
-// Pages follow the time of the last session on them, not a count: what is approved or revoked meanwhile would move the
-// others from one page to the next, past the reader.
+// Each page begins at the time of the last session before it, not after a count: sessions that are approved or revoked
+// meanwhile would move others from one page to the next, past the reader.
 func (c *client) sessions(ctx context.Context, filter url.Values, since time.Time) ([]session, error) {
 	if since.IsZero() {
 		since = time.Unix(0, 0)
 	}
 	until, offset := c.gatewayNow().Add(ahead).UTC().Truncate(time.Second), 0
-	query := url.Values{"limit": {strconv.Itoa(pageSize)}, "count": {"none"}, "start_date": {since.UTC().Format(time.RFC3339)}}
-	for name, values := range filter {
-		query[name] = values
+	query := url.Values{
+		"limit": {strconv.Itoa(pageSize)}, "count": {"none"}, "start_date": {since.UTC().Format(time.RFC3339)},
 	}
+	maps.Copy(query, filter)
 	var all []session
 	seen := map[string]bool{}
 	for {
@@ -183,7 +164,7 @@ func (c *client) sessions(ctx context.Context, filter url.Values, since time.Tim
 		if !page.HasNext || len(page.Items) == 0 {
 			return all, nil
 		}
-		// The end of the second of the last one: the others of that second may be on the next page.
+		// Others of the last one's second may be on the next page.
 		last := page.Items[len(page.Items)-1].Start.UTC().Add(time.Second).Truncate(time.Second)
 		if last.Before(until) {
 			until, offset = last, 0
@@ -193,15 +174,18 @@ func (c *client) sessions(ctx context.Context, filter url.Values, since time.Tim
 	}
 }
 
-// provision makes a session with an approved review of that many seconds, and returns its id.
-//
-// The key approves it in the name of all reviewers, unless it is to be left to them.
-func (c *client) provision(ctx context.Context, email, connection, correlation string, seconds int64, metadata map[string]any, leave bool) (session string, err error) {
+// provision makes a session with an approved review of that many seconds, and returns its id. The key approves it in
+// the name of all reviewers. With leave, the decision is left to the reviewers.
+func (c *client) provision(
+	ctx context.Context, email, connection, correlation string, seconds int64, metadata map[string]any, leave bool,
+) (session string, err error) {
 	if seconds <= 0 || seconds > int64(maxTTL/time.Second) {
 		// The gateway would approve one command, or leave a session without a review behind.
 		return "", &statusError{message: "no review lasts " + strconv.FormatInt(seconds, 10) + " seconds"}
 	}
-	in := map[string]any{"user_email": email, "connection": connection, "access_duration_sec": seconds, "correlation_id": correlation}
+	in := map[string]any{
+		"user_email": email, "connection": connection, "access_duration_sec": seconds, "correlation_id": correlation,
+	}
 	if len(metadata) > 0 {
 		in["metadata"] = metadata
 	}
@@ -216,32 +200,32 @@ func (c *client) provision(ctx context.Context, email, connection, correlation s
 	return out.SessionID, err
 }
 
-// notEligible is what the gateway says to a key that may not revoke, with the same status as of what is revoked.
+// notEligible is the gateway's answer to a key that may not revoke. It has the status of a review that is revoked.
 const notEligible = "not eligible"
 
-// reject denies the review of a session that nobody has approved. That somebody has decided on it is no error.
+// reject denies the review of a session that nobody has approved. A decision that somebody has made is no error.
 func (c *client) reject(ctx context.Context, session string) error {
-	err := c.call(ctx, "reject the review of session "+session, http.MethodPut, []string{"reviews", session}, nil, map[string]string{"status": "REJECTED"}, nil)
-	if answered(err, http.StatusBadRequest) && !strings.Contains(err.Error(), notEligible) {
-		return nil
-	}
+	_, err := c.decide(ctx, "reject", session, "REJECTED")
 	return err
 }
 
-// revoke ends the review of a session. first is false when it was ended before.
+// revoke ends the review of a session. first is false if it was ended before.
 func (c *client) revoke(ctx context.Context, session string) (first bool, err error) {
-	err = c.call(ctx, "revoke the review of session "+session, http.MethodPut, []string{"reviews", session}, nil, map[string]string{"status": "REVOKED"}, nil)
+	return c.decide(ctx, "revoke", session, "REVOKED")
+}
+
+// decide gives the review of a session a status. first is false if its present status does not allow that.
+func (c *client) decide(ctx context.Context, verb, session, status string) (first bool, err error) {
+	err = c.call(ctx, verb+" the review of session "+session, http.MethodPut, []string{"reviews", session}, nil,
+		map[string]string{"status": status}, nil)
 	if answered(err, http.StatusBadRequest) && !strings.Contains(err.Error(), notEligible) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// kill ends a live session; one that is not there any more is success.
+// kill ends a live session. A session that is gone is a success.
 func (c *client) kill(ctx context.Context, session string) error {
-	err := c.call(ctx, "kill session "+session, http.MethodPost, []string{"sessions", session, "kill"}, nil, nil, nil)
-	if answered(err, http.StatusNotFound) {
-		return nil
-	}
-	return err
+	path := []string{"sessions", session, "kill"}
+	return unlessGone(c.call(ctx, "kill session "+session, http.MethodPost, path, nil, nil, nil))
 }

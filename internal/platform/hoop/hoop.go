@@ -1,12 +1,13 @@
 // Package hoop gives temporary access to the connections of a hoop gateway, in one of two ways.
 //
-// In review mode a grant is a session that carries an approved review of one user, which hoop itself ends. The marker
-// is the session's correlation id; since users can make sessions with any correlation id of their own, only what the
-// target's API key has approved counts. In attribute mode a grant is an attribute that ties a group to a connection,
-// with the marker as its description, until it is deleted.
+// In review mode a grant is a session with an approved review of one user, which hoop itself ends. The marker is the
+// session's correlation id. Users can choose any correlation id for their own sessions, so only reviews that the
+// target's API key has approved count. In attribute mode a grant is an attribute that ties a group to a connection
+// until it is deleted. Its description is the marker.
 //
 // The gateway has no "only if absent", no versions and no lock: it checks a review and then writes it. So an Apply
-// looks at the list of reviews until that shows what was asked for.
+// lists the reviews until the list shows what was asked for. A creation whose answer was lost may take effect later;
+// see [lostRequests].
 package hoop
 
 import (
@@ -22,15 +23,15 @@ const kind = "hoop"
 // Platform is one gateway. It is safe for concurrent use.
 type Platform struct {
 	*client
-	// OnCall, when set before use, is called before each attempt of a request: "read" or
-	// "write". It may be called by several goroutines at a time.
+	// OnCall, if set before use, is called before each attempt of a request, with "read" or "write". Several goroutines
+	// may call it at once.
 	OnCall func(op string)
 
 	cfg Config
-	// patience is how long an Apply waits until the list of sessions shows what it has done.
+	// patience is listPatience.
 	patience time.Duration
 	lost     lostRequests
-	// What Describe has asked about connections, in the one mode and in the other.
+	// Answers to Describe about connections, in review mode and in attribute mode.
 	gates      recent[*gate]
 	attachable recent[func(jit.Binding) error]
 }
@@ -41,7 +42,7 @@ var (
 	_ jit.Gatekeeper = (*Platform)(nil)
 )
 
-// New checks the configuration, with what the environment says. It makes no call.
+// New checks the configuration, completed from the environment. It makes no call.
 func New(cfg Config, s jit.Services) (*Platform, error) {
 	cfg, base, err := cfg.check()
 	if err != nil {
@@ -59,7 +60,7 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 // Kind returns "hoop".
 func (p *Platform) Kind() string { return kind }
 
-// Scopes lists the connections on which there are grants.
+// Scopes lists the connections with grants.
 func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	if p.cfg.Mode == modeReview {
 		return p.reviewScopes(ctx)
@@ -67,7 +68,7 @@ func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	return p.attributeScopes(ctx)
 }
 
-// Read returns the grants of a connection, and who has it otherwise. A connection that is not there holds nothing.
+// Read returns the grants of a connection, and all other access to it. A connection that does not exist gives none.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	if p.cfg.Mode == modeReview {
 		return p.readReviews(ctx, scope)
@@ -75,8 +76,8 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	return p.readAttributes(ctx, scope)
 }
 
-// Apply looks at the connection and at what is there, makes one write for each change, several at a time, and looks
-// again where something was granted or was not answered.
+// Apply reads the connection and its grants, and makes one write for each change, several at a time. It reads again if
+// something was granted or a request got no answer.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
 	if p.cfg.Mode == modeReview {
 		return p.applyReviews(ctx, scope, changes)

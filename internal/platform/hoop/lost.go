@@ -10,22 +10,21 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// lostRequest is a creation that the gateway has not answered. The gateway may carry it out after the next look: it
-// makes a second review, or makes again an attribute that was deleted. It refuses no request as a repetition.
+// lostRequest is a creation that the gateway has not answered. The gateway may carry it out after the next read. It
+// then makes a second review, or an attribute that was deleted in the meantime: the gateway recognizes no repetition.
 type lostRequest struct {
 	scope  string
 	marker jit.Marker
-	// because is the grant for which it was made, if that is another one.
+	// because is the grant whose Ensure made the request, if that is another one.
 	because jit.Marker
 	at      time.Time // when the answer was lost
-	// others are sessions, or attributes, that another request has made.
+	// others are the sessions, or attributes, that other requests have made.
 	others map[string]bool
 }
 
-// lostRequests are the lost requests of a target. No change of their grants succeeds until each has shown what it made,
-// or can be ruled out because listPatience is over. A process that starts later does not know them: what they make then
-// bears its marker and, in review mode, an end as much too late as the request was; a sweep removes it. The zero value
-// is ready.
+// lostRequests are the lost requests of a target. A change of their grants succeeds only when the binding that each has
+// made is listed, or when listPatience has passed. If this process ends first, a later binding bears its marker, and a
+// sweep removes it. In review mode it also bears an end, which is as late as the request was. The zero value is ready.
 type lostRequests struct {
 	mu  sync.Mutex
 	all []*lostRequest
@@ -34,11 +33,12 @@ type lostRequests struct {
 // sameGrant reports whether two markers are of one grant, whatever their windows.
 func sameGrant(a, b jit.Marker) bool { return a.Owner == b.Owner && a.ID == b.ID }
 
-// add notes a request that ended with err, unless the gateway cannot carry it out any more.
+// add notes a request that ended with err, unless err proves that it takes no effect.
 func (l *lostRequests) add(r lostRequest, err error) {
 	var judged *statusError
 	var dial *net.OpError
-	if errors.As(err, &judged) && !passing(judged.code) || errors.As(err, &dial) && dial.Op == "dial" {
+	if errors.As(err, &judged) && !slices.Contains(fromProxies, judged.code) ||
+		errors.As(err, &dial) && dial.Op == "dial" {
 		return
 	}
 	l.mu.Lock()
@@ -46,7 +46,7 @@ func (l *lostRequests) add(r lostRequest, err error) {
 	l.all = append(l.all, &r)
 }
 
-// answered notes what a request made whose answer was not lost.
+// answered notes the session or attribute that an answered request has made.
 func (l *lostRequests) answered(m jit.Marker, made string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,7 +57,7 @@ func (l *lostRequests) answered(m jit.Marker, made string) {
 	}
 }
 
-// listed looks for the request that has made what bears the marker.
+// listed removes the lost request that has made a session or attribute with the marker, if there is one.
 func (l *lostRequests) listed(m jit.Marker, made string) {
 	l.mu.Lock()
 	i := slices.IndexFunc(l.all, func(r *lostRequest) bool { return sameGrant(r.marker, m) && !r.others[made] })
@@ -70,7 +70,7 @@ func (l *lostRequests) listed(m jit.Marker, made string) {
 	}
 }
 
-// open reports whether something that was lost after a time can still change a grant.
+// open reports whether a request that was lost after a time can still change a grant.
 func (l *lostRequests) open(scope string, m jit.Marker, after time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,4 +78,20 @@ func (l *lostRequests) open(scope string, m jit.Marker, after time.Time) bool {
 	return slices.ContainsFunc(l.all, func(r *lostRequest) bool {
 		return r.scope == scope && (sameGrant(r.marker, m) || sameGrant(r.because, m))
 	})
+}
+
+// awaitLost compares lost requests with a list of reviews that was asked for at a time. A job is not done while such a
+// request can still change its grant.
+func (a *application) awaitLost(asked time.Time) (open bool) {
+	for _, r := range a.listed {
+		if r.ours() {
+			a.lost.listed(r.marker, r.session)
+		}
+	}
+	for _, j := range a.jobs {
+		if !j.refused && a.lost.open(a.scope, j.access.Marker, asked.Add(-a.patience)) {
+			open, j.done = true, false
+		}
+	}
+	return open
 }

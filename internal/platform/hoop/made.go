@@ -3,13 +3,10 @@ package hoop
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
-
-	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// making is a review that was made in this Apply.
+// making is a review that this Apply has made.
 type making struct {
 	email string
 	job   *job
@@ -17,70 +14,67 @@ type making struct {
 	from, to time.Time
 }
 
-// track notes a review that was made: it has to appear in the list before anything more is made for its user.
+// track notes a review that was made. Nothing more is made for its user before the list shows it.
 func (a *application) track(session string, c creation, from time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.made[session] = &making{email: c.email, job: c.job, from: from, to: a.now()}
 }
 
-// forget notes that a review is not to appear in the list any more.
+// forget notes that the list need not show a review any more.
 func (a *application) forget(session string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.made, session)
 }
 
-// findMade compares the reviews that were made with those that are listed. It learns the gateway's time from what is
-// listed, and returns the users of whom something is missing. A review that somebody has ended meanwhile is not waited
-// for.
-func (a *application) findMade(ctx context.Context, all []review) (awaited map[string]bool, err error) {
-	awaited = map[string]bool{}
-	listed := map[string]review{}
-	for _, r := range all {
-		listed[r.session] = r
-	}
-	for session, m := range a.made {
-		if r, there := listed[session]; there {
+// findMade looks for the reviews that were made in the list, and learns the gateway's time from them. It returns the
+// users of whom one is missing. It does not wait for a review that somebody has ended meanwhile.
+func (a *application) findMade(ctx context.Context) (awaited map[string]bool, err error) {
+	for _, r := range a.listed {
+		if m := a.made[r.session]; m != nil {
 			a.narrow(r.created.Sub(m.to), r.created.Add(time.Millisecond).Sub(m.from))
 			a.arrived(m.from, r.created)
-			delete(a.made, session)
-			continue
+			delete(a.made, r.session)
 		}
+	}
+	awaited = map[string]bool{}
+	for session, m := range a.made {
 		found, err := a.session(ctx, session)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case found != nil && found.Review != nil && found.Review.Status != approved:
+		}
+		if found != nil && found.Review != nil && found.Review.Status != approved {
 			delete(a.made, session)
-		default:
+		} else {
 			awaited[m.email] = true
 		}
 	}
 	return awaited, nil
 }
 
-// takeBack revokes by their sessions the reviews that were made and that the gateway does not list: nobody would find
-// them again. cause says why they are not listed; it may be nil. It has time of its own: the caller's may be over.
+// takeBack revokes the reviews that were made and that the gateway does not list: nobody would find them again. cause
+// says why they are not listed; it may be nil. takeBack has time of its own, because the caller's may be over.
 func (a *application) takeBack(ctx context.Context, cause error) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer stop()
 	for session, m := range a.made {
-		problem := fmt.Sprintf("the gateway at %s does not show the review of session %s, which was just approved for %s", a.base.Host, session, m.email)
-		hint := "check that the API key has the group admin, and apply again"
-		if _, err := a.revoke(ctx, session); err == nil {
-			problem += "; it was revoked"
-		} else {
-			problem += fmt.Sprintf(", and it could not be revoked (%v): %s may be let in", err, m.email)
-			hint = "revoke the review of that session in hoop"
+		told := problem("check that the API key has the group admin, and apply again",
+			"the gateway at %s does not show the review of session %s, which was just approved for %s; it was revoked",
+			a.base.Host, session, m.email)
+		if _, err := a.revoke(ctx, session); err != nil {
+			told = problem("revoke the review of that session in hoop",
+				"the gateway at %s does not show the review of session %s, which admits %s and could not be revoked: %v",
+				a.base.Host, session, m.email, err)
 		}
-		a.fail(m.job, &jit.Error{Problem: problem, Hint: hint, Err: cause})
+		told.Err = cause
+		m.job.fail(told)
 		delete(a.made, session)
 	}
 }
 
 // fail ends a job with an error, beside those that have ended it before.
-func (a *application) fail(j *job, err error) {
+func (j *job) fail(err error) {
 	if !j.refused {
 		j.err = nil // what went wrong before has been tried again
 	}

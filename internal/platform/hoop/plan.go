@@ -1,7 +1,6 @@
 package hoop
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -12,15 +11,28 @@ import (
 type job struct {
 	op     jit.Op
 	access jit.Access
-	// done: what is there is what was asked for. refused: there is no use in trying again. err says what went wrong
-	// last.
+	// done: the list shows what was asked for. refused: trying again is no use. err is what went wrong last.
 	done, refused bool
 	err           error
-	// asked: only reviewers make its review, and nobody puts it right.
-	asked bool
-	// taken is a review of the grant that is somebody else's now; nil when there is none.
+	// taken is a review of the grant that is somebody else's now; nil if there is none.
 	taken *review
 }
+
+// removals are the jobs that remove a grant and have not failed.
+func (a *application) removals() []*job {
+	return slices.DeleteFunc(slices.Clone(a.jobs), func(j *job) bool { return j.op != jit.Remove || j.err != nil })
+}
+
+// refuse ends a job.
+func (j *job) refuse(err error) { j.err, j.refused = err, true }
+
+// work is what to write: reviews to make and to end.
+type work struct {
+	creations   []creation
+	revocations []revocation
+}
+
+func (w work) none() bool { return len(w.creations)+len(w.revocations) == 0 }
 
 // creation is one review to make.
 type creation struct {
@@ -28,126 +40,148 @@ type creation struct {
 	marker   jit.Marker
 	metadata map[string]any // nil: that of the target
 	job      *job           // for which, or because of which, it is made
-	// replaces is the review of which this is the copy that goes in front of the others; empty for a new one.
+	// replaces is the session of the review that this copy replaces; empty for a new review.
 	replaces string
 }
 
-// revocation is one review to end, in the name of a job.
+// revocation is one review to end, for a job.
 type revocation struct {
 	email   string
 	session string
 	job     *job
 }
 
-// plan says what has to be done to a connection with these approved reviews, the latest first, to have what the jobs
-// want, and settles the jobs for which nothing has. Of awaited users some review was made that is not among them:
-// nothing more is made for those.
+// plan says what to do to the listed reviews to have what the jobs want. It marks the jobs for which there is nothing
+// to do. It makes nothing for awaited users: a review of theirs was made and is not listed yet.
 //
-// The latest review of a user decides, so of all grants of one user the one that ends last has to be the latest:
-// otherwise it could not be used from the moment on at which the latest is over. Where a job puts another in front
-// of it, it is made again, with the same marker and the same end.
-func plan(now time.Time, all []review, jobs []*job, awaited map[string]bool) (creations []creation, revocations []revocation) {
-	going := map[string]bool{}
-	touched := map[string]*job{}
-	for _, j := range jobs {
-		kept := j.op == jit.Remove
-		j.taken = nil
-		for i, r := range all {
-			if r.taken(j.access, now) {
-				j.taken = &all[i]
-			}
-			switch {
-			case !r.of(j.access):
-			case j.op == jit.Ensure && r.asked != j.asked:
-				j.err, j.refused = r.otherwise(), true
-			case !kept && r.email == j.access.Binding.Principal && r.right(j.access):
-				kept = true
-			case j.op == jit.Ensure && r.asked:
-				j.err, j.refused = r.changed(j.access.Marker), true
-			default:
-				going[r.session] = true
-				revocations = append(revocations, revocation{r.email, r.session, j})
-			}
+// The latest review of a user decides, so of all grants of one user the one that ends last must be the latest.
+// Otherwise it could not be used once the latest is over. If a job puts another in front of it, it is made again, with
+// the same marker and the same end.
+func (a *application) plan(awaited map[string]bool) work {
+	var w work
+	ensured := map[string]*job{}
+	for _, j := range a.jobs {
+		if j.op == jit.Remove {
+			w.revocations = append(w.revocations, a.planRemoval(j)...)
+			continue
 		}
-		if j.op == jit.Ensure {
-			touched[j.access.Binding.Principal] = j
-			switch {
-			case kept || j.refused:
-			case j.taken != nil:
-				j.err, j.refused = j.taken.left(), true
-			case j.asked:
-				j.err, j.refused = notApproved(j.access), true
-			default:
-				creations = append(creations, creation{email: j.access.Binding.Principal, marker: j.access.Marker, job: j})
-			}
-			j.done = kept && !j.refused
-		} else {
-			j.done = !slices.ContainsFunc(revocations, func(v revocation) bool { return v.job == j })
-		}
-		if j.done {
-			j.err = nil
-		}
+		ensured[j.access.Binding.Principal] = j
+		a.planGrant(j, &w)
 	}
-	for email, j := range touched {
-		if c, wanted := inFront(now, email, all, going, creations); wanted {
+	ending := map[string]bool{}
+	for _, v := range w.revocations {
+		ending[v.session] = true
+	}
+	stays := slices.DeleteFunc(slices.Clone(a.listed), func(r review) bool { return ending[r.session] })
+	for email, j := range ensured {
+		if c, wanted := a.inFront(email, stays, w.creations); wanted {
 			c.job = j
-			creations = append(creations, c)
+			w.creations = append(w.creations, c)
 		}
 	}
-	creations = slices.DeleteFunc(creations, func(c creation) bool { return c.job.refused || awaited[c.email] })
-	revocations = slices.DeleteFunc(revocations, func(v revocation) bool { return v.job.refused })
-	slices.SortStableFunc(creations, func(a, b creation) int { return a.marker.Window.End.Compare(b.marker.Window.End) })
-	return creations, revocations
+	w.creations = slices.DeleteFunc(w.creations, func(c creation) bool { return c.job.refused || awaited[c.email] })
+	w.revocations = slices.DeleteFunc(w.revocations, func(v revocation) bool { return v.job.refused })
+	slices.SortStableFunc(w.creations,
+		func(a, b creation) int { return a.marker.Window.End.Compare(b.marker.Window.End) })
+	return w
 }
 
-// otherwise is the error for the review of a live grant whose target says by now that another approves.
-func (r *review) otherwise() error {
-	return &jit.Error{
-		Problem: fmt.Sprintf("the review of session %s was made before approval was changed on the target, and is left as it is until the grant ends", r.session),
-		Hint:    "change approval back until then, or revoke the grant and set another renewal",
+// planRemoval returns the revocations of all reviews of a grant.
+func (a *application) planRemoval(j *job) (all []revocation) {
+	a.findTaken(j)
+	for _, r := range a.listed {
+		if r.of(j.access) {
+			all = append(all, revocation{r.email, r.session, j})
+		}
+	}
+	if j.done = len(all) == 0; j.done {
+		j.err = nil
+	}
+	return all
+}
+
+// planGrant keeps one right review of a grant, revokes others, and makes one if there is none.
+func (a *application) planGrant(j *job, w *work) {
+	a.findTaken(j)
+	kept := a.keepOne(j, w)
+	j.done = kept && !j.refused
+	switch {
+	case j.done:
+		j.err = nil
+	case kept || j.refused:
+	case j.taken != nil:
+		j.refuse(j.taken.left())
+	case a.Asks():
+		j.refuse(notApproved(j.access)) // only reviewers make such a review
+	default:
+		w.creations = append(w.creations,
+			creation{email: j.access.Binding.Principal, marker: j.access.Marker, job: j})
 	}
 }
 
-// left is the error for a review that somebody else has approved again.
-func (r *review) left() error {
-	return &jit.Error{
-		Problem: fmt.Sprintf("%s, and lets %s in until then; it is theirs now and is left alone", r.detail(), r.email),
-		Hint:    "have it revoked in hoop, by them or by an administrator, and apply or sweep again",
+// keepOne revokes all reviews of a grant but one that is right, and reports whether there is one. It refuses the job if
+// there is one that only reviewers may change.
+func (a *application) keepOne(j *job, w *work) (kept bool) {
+	for _, r := range a.listed {
+		switch {
+		case !r.of(j.access):
+		case r.asked != a.Asks():
+			j.refuse(r.otherwise())
+		case !kept && r.email == j.access.Binding.Principal && r.right(j.access):
+			kept = true
+		case r.asked:
+			j.refuse(r.changed(j.access.Marker))
+		default:
+			w.revocations = append(w.revocations, revocation{r.email, r.session, j})
+		}
+	}
+	return kept
+}
+
+// findTaken looks for a review of a job's grant that is somebody else's now.
+func (a *application) findTaken(j *job) {
+	j.taken = nil
+	for i, r := range a.listed {
+		if r.taken(j.access, a.gatewayNow()) {
+			j.taken = &a.listed[i]
+		}
 	}
 }
 
-// inFront returns the grant of a user that has to be made again to be the latest, if there is one.
-func inFront(now time.Time, email string, all []review, going map[string]bool, creations []creation) (creation, bool) {
-	last := -1 // of our grants the one that ends last, the latest of those; what reviewers approved is not made again
-	for i, r := range all {
-		if r.email == email && !going[r.session] && r.ours() && !r.asked && r.ending().Equal(r.marker.Window.End) && r.live(now) &&
-			(last < 0 || r.marker.Window.End.After(all[last].marker.Window.End)) {
+// inFront returns the grant of a user that must be made again to be the latest of the reviews that stay and the
+// creations, if there is one. What reviewers approved is not made again.
+func (a *application) inFront(email string, stays []review, creations []creation) (creation, bool) {
+	stays = slices.DeleteFunc(slices.Clone(stays), func(r review) bool { return r.email != email })
+	last := -1 // of our grants the one that ends last, and the latest of those
+	for i, r := range stays {
+		if r.copyable(a.gatewayNow()) && (last < 0 || r.marker.Window.End.After(stays[last].marker.Window.End)) {
 			last = i
 		}
 	}
 	if last < 0 {
 		return creation{}, false
 	}
-	end := all[last].marker.Window.End
-	hidden := end // from when on something later hides it
-	for _, r := range all[:last] {
-		if r.email == email && !going[r.session] && r.end.Before(hidden) {
-			hidden = r.end
-		}
+	end := stays[last].marker.Window.End
+	hidden := end // when a later review that is over hides it
+	for _, r := range stays[:last] {
+		hidden = earlier(hidden, r.end)
 	}
 	for _, c := range creations {
-		if c.email != email {
-			continue
+		if c.email == email && c.marker.Window.End.After(end) {
+			return creation{}, false // that one will be in front
 		}
-		if c.marker.Window.End.After(end) {
-			return creation{}, false // that will be in front
-		}
-		if c.marker.Window.End.Before(hidden) {
-			hidden = c.marker.Window.End
+		if c.email == email {
+			hidden = earlier(hidden, c.marker.Window.End)
 		}
 	}
-	if !hidden.Before(end.Add(-early)) {
-		return creation{}, false
+	again := creation{email: email, marker: stays[last].marker, metadata: stays[last].metadata,
+		replaces: stays[last].session}
+	return again, hidden.Before(end.Add(-early))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
 	}
-	return creation{email: email, marker: all[last].marker, metadata: all[last].metadata, replaces: all[last].session}, true
+	return a
 }

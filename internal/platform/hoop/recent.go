@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// askAgain is how long an answer serves the grants of one plan.
+// askAgain is how long an answer is reused.
 const askAgain = 10 * time.Second
 
-// recent remembers for a moment what was asked about each connection, so that a plan of many grants asks once. It
-// serves what is told at plan; an Apply asks anew. The zero value is ready.
+// recent keeps answers about each connection for a moment, so that a plan of many grants asks once. An Apply asks anew.
+// The zero value is ready.
 type recent[T any] struct {
 	mu    sync.Mutex
 	known map[string]*answer[T]
@@ -21,7 +21,7 @@ type answer[T any] struct {
 	value T
 }
 
-// get returns what ask answered about name a moment ago, or asks. Errors are not remembered.
+// get returns the recent answer about name, or asks. It keeps no errors.
 func (r *recent[T]) get(name string, now time.Time, ask func() (T, error)) (T, error) {
 	r.mu.Lock()
 	if r.known == nil {

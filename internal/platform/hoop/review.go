@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -16,26 +16,26 @@ const (
 	approved = "APPROVED"
 	timed    = "jit"
 
-	// early is how long before the end of its window a review may end: it lasts whole seconds from a moment that lies
-	// within one, and it must never last longer.
+	// early is how long before its window a review may end. It lasts whole seconds from a moment within a second, and
+	// must never outlast the window.
 	early = 2 * time.Second
 )
 
 // review is an approved review with a time: it lets a user connect until it ends. The latest one of a user and a
-// connection decides, also when it is over and another is not.
+// connection decides, even if it is over and another is not.
 type review struct {
 	session  string
 	email    string
 	created  time.Time
-	end      time.Time // zero when it has none, and then it lets nobody in
+	end      time.Time // zero if it has none; then it lets nobody in
 	metadata map[string]any
-	// approver is who has approved it beside the API key, or again after it; empty when nobody has. mine: the API key
-	// alone has, so nobody else has made up what its session is called, or moved its end.
+	// approver is who has approved it beside the API key, or again after it; empty if nobody has. mine: the API key
+	// alone has, so nobody else has chosen the session's name or moved the end.
 	approver string
 	mine     bool
 	// asked: reviewers approved it because a grant asked them to.
 	asked bool
-	// marker is what the session is called; marked is false when that is no marker.
+	// marker is the session's name; marked is false if that is no marker.
 	marker jit.Marker
 	marked bool
 }
@@ -43,38 +43,62 @@ type review struct {
 // ours reports whether the review is that of a grant.
 func (r *review) ours() bool { return r.mine && r.marked }
 
-// of reports whether the review is that of the grant with the owner and id. Who asks for a review gives the session its
-// name, so one that reviewers approved is only that of the grant's own user.
+// of reports whether the review is that of the grant with the owner and id. The user who asks for a review names the
+// session, so one that reviewers approved counts only for the grant's own user.
 func (r *review) of(a jit.Access) bool {
 	return r.ours() && sameGrant(r.marker, a.Marker) && (!r.asked || r.email == a.Binding.Principal)
 }
 
-// taken reports whether the review lets the user of a grant in at now, bears the marker of the grant, and is not ours
-// any more: a person has approved it again, which began its time anew, or has approved one that the user asked for with
-// that marker. It is theirs, and is left alone.
+// taken reports whether the review bears the marker of the grant, lets its user in at now, and is somebody else's: a
+// person has approved it again, which restarted its time, or has approved a session that the user gave that marker. It
+// is left alone.
 func (r *review) taken(a jit.Access, now time.Time) bool {
 	return r.claims() && sameGrant(r.marker, a.Marker) && r.live(now) &&
 		(a.Binding.Principal == "" || a.Binding.Principal == r.email)
 }
 
+// concerns reports whether the review is of the grant or taken from it.
+func (r *review) concerns(a jit.Access, now time.Time) bool { return r.of(a) || r.taken(a, now) }
+
 // claims reports whether the review bears a marker and somebody else than the API key has approved it.
 func (r *review) claims() bool { return r.marked && !r.mine && r.approver != "" }
 
-// detail says where the review was found, by whom it was approved and until when.
+// detail says where the review is, who approved it and until when.
 func (r *review) detail() string {
 	if r.claims() {
-		return fmt.Sprintf("the review of session %s bears the marker of grant %s and was approved again by %s until %s", r.session, r.marker.ID, r.approver, jit.FormatTime(r.end))
+		return fmt.Sprintf(
+			"the review of session %s bears the marker of grant %s and was approved again by %s until %s",
+			r.session, r.marker.ID, r.approver, jit.FormatTime(r.end))
 	}
 	return "the review of session " + r.session + ", until " + jit.FormatTime(r.end)
 }
 
-// right reports whether the review is what the grant has to have.
+// copyable reports whether the review can be made again with the same end: it is live, and what reviewers approved is
+// not made again.
+func (r *review) copyable(now time.Time) bool {
+	return r.ours() && !r.asked && r.ending().Equal(r.marker.Window.End) && r.live(now)
+}
+
+// left is the error for a review that somebody else has approved again.
+func (r *review) left() error {
+	return problem("have it revoked in hoop, by them or by an administrator, and apply or sweep again",
+		"%s, and lets %s in until then; it is theirs now and is left alone", r.detail(), r.email)
+}
+
+// otherwise is the error for a review that was made before the target's approval was changed.
+func (r *review) otherwise() error {
+	return problem("change approval back until then, or revoke the grant and set another renewal",
+		"the review of session %s was made before approval was changed on the target, and is left as it is until the "+
+			"grant ends", r.session)
+}
+
+// right reports whether the review is as the grant asks.
 func (r *review) right(a jit.Access) bool {
 	return r.of(a) && r.marker.Window.Equal(a.Marker.Window) && r.ending().Equal(a.Marker.Window.End)
 }
 
-// ending is the end in whole seconds: that of the window where the review ends with it. A part of a second beyond that
-// counts as a whole one, and so does none: the gateway leaves out what is less than a millisecond.
+// ending is the end in whole seconds, or that of the window if the review ends with it. A part of a second beyond the
+// window counts as a whole one. So does an end exactly at the window's: the gateway drops fractions of a millisecond.
 func (r *review) ending() time.Time {
 	end := r.marker.Window.End
 	switch {
@@ -89,7 +113,7 @@ func (r *review) ending() time.Time {
 // live reports whether the review lets its user in at now, if it is the latest one.
 func (r *review) live(now time.Time) bool { return now.Before(r.end) }
 
-// since is from when on sessions are listed whose reviews can let somebody in.
+// since is the time from which sessions are listed whose reviews can let somebody in.
 func (p *Platform) since() time.Time {
 	if p.Asks() {
 		return p.gatewayNow().Add(-askLookBack)
@@ -97,44 +121,25 @@ func (p *Platform) since() time.Time {
 	return p.gatewayNow().Add(-lookBack)
 }
 
-// reviews lists the approved reviews of one connection, or of all with an empty name, by their connections, which can
-// be others too, the latest first. filter narrows that down further.
-func (p *Platform) reviews(ctx context.Context, me holder, connection string, filter url.Values, since time.Time) (map[string][]review, error) {
+// reviews lists the approved reviews of one connection, or of all if the name is empty, by connection, the latest
+// first. There can be other connections too. filter narrows the list.
+func (p *Platform) reviews(
+	ctx context.Context, me holder, connection string, filter url.Values, since time.Time,
+) (map[string][]review, error) {
 	query := url.Values{"review.status": {approved}}
 	if connection != "" {
 		query.Set("connection", connection)
 	}
-	for name, values := range filter {
-		query[name] = values
-	}
+	maps.Copy(query, filter)
 	sessions, err := p.sessions(ctx, query, since)
 	if err != nil {
 		return nil, err
 	}
 	found := map[string][]review{}
 	for _, s := range sessions {
-		if s.Review == nil || s.Review.Status != approved || s.Review.Type != timed {
-			continue
+		if s.Review != nil && s.Review.Status == approved && s.Review.Type == timed {
+			found[s.Connection] = append(found[s.Connection], s.approved(me))
 		}
-		r := review{session: s.ID, email: s.UserEmail, created: s.Review.Created, metadata: s.Metadata}
-		if s.Review.RevokeAt != nil {
-			r.end = s.Review.RevokeAt.UTC()
-		}
-		for _, g := range s.Review.Groups {
-			switch {
-			case g.Status != approved || g.ReviewedBy == nil:
-			case g.ReviewedBy.ID == me.ID:
-				r.mine = true
-			default:
-				r.approver = cmp.Or(g.ReviewedBy.Email, g.ReviewedBy.Name, g.ReviewedBy.ID)
-			}
-		}
-		r.mine = r.mine && r.approver == ""
-		r.marker, r.marked = jit.ParseMarker(s.CorrelationID)
-		if m, asked := s.asked(); asked {
-			r.marker, r.marked, r.mine, r.asked = m, true, true, true
-		}
-		found[s.Connection] = append(found[s.Connection], r)
 	}
 	for _, all := range found {
 		slices.SortStableFunc(all, func(a, b review) int { return b.created.Compare(a.created) })
@@ -142,8 +147,31 @@ func (p *Platform) reviews(ctx context.Context, me holder, connection string, fi
 	return found, nil
 }
 
-// readReviews returns the grants of a connection. Standing are reviews of others that no grant that begins now can
-// outlast.
+// approved is the session's approved review, as the holder of the key sees it.
+func (s *session) approved(me holder) review {
+	r := review{session: s.ID, email: s.UserEmail, created: s.Review.Created, metadata: s.Metadata}
+	if s.Review.RevokeAt != nil {
+		r.end = s.Review.RevokeAt.UTC()
+	}
+	for _, g := range s.Review.Groups {
+		switch {
+		case g.Status != approved || g.ReviewedBy == nil:
+		case g.ReviewedBy.ID == me.ID:
+			r.mine = true
+		default:
+			r.approver = cmp.Or(g.ReviewedBy.Email, g.ReviewedBy.Name, g.ReviewedBy.ID)
+		}
+	}
+	r.mine = r.mine && r.approver == ""
+	r.marker, r.marked = jit.ParseMarker(s.CorrelationID)
+	if m, asked := s.asked(); asked {
+		r.marker, r.marked, r.mine, r.asked = m, true, true, true
+	}
+	return r
+}
+
+// readReviews returns the grants of a connection. Standing access are reviews of others that no grant that begins now
+// can outlast.
 func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot, error) {
 	me, err := p.approver(ctx)
 	if err != nil {
@@ -161,44 +189,48 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	snap := jit.Snapshot{Notes: append(conn.notes(), p.whoDecides(conn)...)}
-	all := found[scope]
-	latest := latestOf(all)
+	snap := p.snapshot(found[scope], now)
 	holders := map[string]bool{}
-	for _, r := range all {
-		switch {
-		case r.ours() && r.asked == p.Asks(): // the others are, if at all, of the target of this gateway where others approve
-			o := jit.Observed{Marker: r.marker, Principal: r.email, Role: connect, End: r.ending()}
-			if top := latest[r.email]; r.live(now) && !top.live(now) {
-				o.Damage = "hidden by the later review of session " + top.session + ", which is over"
-			}
-			snap.Ours = append(snap.Ours, o)
-			holders[r.email] = true
-		case r.claims() && r.live(now):
-			snap.Standing = append(snap.Standing, jit.Standing{Principal: r.email, Role: connect, Detail: r.detail(), End: jit.Second(r.end.Add(time.Second)), Marker: r.marker})
-		case r.live(now.Add(maxTTL - time.Minute)):
-			snap.Standing = append(snap.Standing, jit.Standing{Principal: r.email, Role: connect, Detail: r.detail()})
-		}
+	for _, o := range snap.Ours {
+		holders[o.Principal] = true
 	}
 	ungated, err := p.ungated(ctx, conn, holders)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
 	snap.Standing = append(snap.Standing, ungated...)
+	snap.Notes = append(conn.notes(), p.whoDecides(conn)...)
 	snap.Clock = p.lastClock().Remote
 	return snap, nil
 }
 
-// latestOf returns the review of each user that decides.
-func latestOf(all []review) map[string]review {
+// snapshot is what the reviews of a connection, the latest first, give at now.
+func (p *Platform) snapshot(all []review, now time.Time) (snap jit.Snapshot) {
 	latest := map[string]review{}
+	for _, r := range slices.Backward(all) {
+		latest[r.email] = r
+	}
 	for _, r := range all {
-		if _, later := latest[r.email]; !later {
-			latest[r.email] = r
+		switch {
+		case p.grant(r):
+			o := jit.Observed{Marker: r.marker, Principal: r.email, Role: connect, End: r.ending()}
+			if top := latest[r.email]; r.live(now) && !top.live(now) {
+				o.Damage = "hidden by the later review of session " + top.session + ", which is over"
+			}
+			snap.Ours = append(snap.Ours, o)
+		case r.claims() && r.live(now):
+			snap.Standing = append(snap.Standing, jit.Standing{Principal: r.email, Role: connect, Detail: r.detail(),
+				End: jit.Second(r.end.Add(time.Second)), Marker: r.marker})
+		case r.live(now.Add(maxTTL - time.Minute)):
+			snap.Standing = append(snap.Standing, jit.Standing{Principal: r.email, Role: connect, Detail: r.detail()})
 		}
 	}
-	return latest
+	return snap
 }
+
+// grant reports whether a review is a grant of this target. Those where others approve are, if at all, another
+// target's of this gateway.
+func (p *Platform) grant(r review) bool { return r.ours() && r.asked == p.Asks() }
 
 // reviewScopes lists the connections with grants.
 func (p *Platform) reviewScopes(ctx context.Context) ([]string, error) {
@@ -207,15 +239,6 @@ func (p *Platform) reviewScopes(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	found, err := p.reviews(ctx, me, "", nil, p.since())
-	if err != nil {
-		return nil, err
-	}
-	var scopes []string
-	for name, all := range found {
-		if slices.ContainsFunc(all, func(r review) bool { return r.ours() && r.asked == p.Asks() }) {
-			scopes = append(scopes, name)
-		}
-	}
-	slices.SortFunc(scopes, strings.Compare)
-	return scopes, nil
+	maps.DeleteFunc(found, func(_ string, all []review) bool { return !slices.ContainsFunc(all, p.grant) })
+	return slices.Sorted(maps.Keys(found)), err
 }

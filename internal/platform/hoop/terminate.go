@@ -3,96 +3,104 @@ package hoop
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
 	"net/url"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
-	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// killPatience is how long killed sessions are waited for.
+// killPatience is how long the end of killed sessions is awaited.
 const killPatience = 5 * time.Second
 
-// endSessions ends the live sessions of removed grants that ask for it, of users who have no other review that lets
-// them in: those may go on.
+// endSessions ends the live sessions of removed grants that ask for it. Sessions of users with another review that lets
+// them in may continue.
 func (a *application) endSessions(ctx context.Context) {
-	ending := map[string][]*job{}
-	for _, j := range a.jobs {
-		if email := j.access.Binding.Principal; j.op == jit.Remove && j.access.TerminateSessions && j.err == nil && email != "" {
-			ending[email] = append(ending[email], j)
+	byUser := map[string][]*job{}
+	for _, j := range a.removals() {
+		if email := j.access.Binding.Principal; j.access.TerminateSessions && email != "" {
+			byUser[email] = append(byUser[email], j)
 		}
 	}
-	if len(ending) == 0 {
+	if len(byUser) == 0 {
 		return
 	}
-	failed := func(err error) {
-		for _, jobs := range ending {
-			for _, j := range jobs {
-				j.err = err
-			}
+	open, err := a.openSessions(ctx, byUser)
+	if err == nil {
+		a.kill(ctx, open)
+		return
+	}
+	for _, jobs := range byUser {
+		for _, j := range jobs {
+			j.err = err
 		}
 	}
+}
+
+// openSessions returns the sessions to kill, with the job for each. It drops users who are still let in.
+func (a *application) openSessions(ctx context.Context, byUser map[string][]*job) (map[string]*job, error) {
 	found, err := a.reviews(ctx, a.me, a.scope, nil, a.since)
 	if err != nil {
-		failed(err)
-		return
+		return nil, err
 	}
 	for _, r := range found[a.scope] {
 		if r.live(a.gatewayNow()) {
-			delete(ending, r.email)
+			delete(byUser, r.email)
 		}
 	}
 	sessions, err := a.sessions(ctx, url.Values{"connection": {a.scope}}, a.since)
-	if err != nil {
-		failed(err)
-		return
-	}
 	open := map[string]*job{}
 	for _, s := range sessions {
 		if s.Connection != a.scope || s.Verb != connect || s.over() {
 			continue
 		}
-		for _, j := range ending[s.UserEmail] {
-			if !s.Start.Before(j.access.Marker.Window.Start) { // an earlier one was let in by somebody else's review
+		for _, j := range byUser[s.UserEmail] {
+			if !s.Start.Before(j.access.Marker.Window.Start) { // somebody else's review let an earlier one in
 				open[s.ID] = j
 			}
 		}
 	}
-	a.kill(ctx, open)
+	return open, err
 }
 
 // over reports whether a session has ended.
 func (s *session) over() bool { return s.End != nil || s.Status != "open" }
 
-// kill ends sessions and makes sure that they are over. Only the replica of the gateway that holds a session can end
-// it; any other one answers with success too. So each try uses new connections, which may lead to another replica.
+// kill ends sessions and checks that they are over. Only the replica of the gateway that holds a session can end it;
+// any other also answers with success. So each try uses new connections, which may lead to another replica.
 func (a *application) kill(ctx context.Context, open map[string]*job) {
 	began := a.now()
 	for try := 0; len(open) > 0; try++ {
-		for id := range open {
-			if err := a.client.kill(ctx, id); err != nil {
-				open[id].err = errors.Join(open[id].err, err)
-				delete(open, id)
-			}
-		}
-		err := backoff.Wait(ctx, try, firstPause, longestPause)
-		for id, j := range open {
-			s, unread := a.session(ctx, id)
-			switch {
-			case err != nil || unread != nil:
-				j.err = errors.Join(j.err, err, unread)
-				delete(open, id)
-			case s == nil || s.over():
-				delete(open, id)
-			case a.now().Sub(began) > killPatience:
-				j.err = errors.Join(j.err, &jit.Error{
-					Problem: fmt.Sprintf("session %s of %s on %s is still open, although the gateway at %s answered that it was killed", id, s.UserEmail, a.scope, a.base.Host),
-					Hint:    "with several replicas of the gateway only the one that holds the session can end it: end it there, or apply again or sweep, which tries again",
-				})
-				delete(open, id)
-			}
-		}
+		maps.DeleteFunc(open, func(id string, j *job) bool {
+			err := a.client.kill(ctx, id)
+			j.err = errors.Join(j.err, err)
+			return err != nil
+		})
+		stop := backoff.Wait(ctx, try, firstPause, longestPause)
+		late := a.now().Sub(began) > killPatience
+		maps.DeleteFunc(open, func(id string, j *job) bool {
+			over, err := a.killed(ctx, id, late)
+			err = errors.Join(stop, err)
+			j.err = errors.Join(j.err, err)
+			return over || err != nil
+		})
 		a.disconnect()
 	}
+}
+
+// killed reports whether a session is over. late: a session that is not over is an error.
+func (a *application) killed(ctx context.Context, id string, late bool) (bool, error) {
+	s, err := a.session(ctx, id)
+	switch {
+	case err != nil:
+		return false, err
+	case s == nil || s.over():
+		return true, nil
+	case late:
+		return false, problem(
+			"only the replica of the gateway that holds the session can end it: end it there, apply again or sweep",
+			"session %s of %s on %s is still open, although the gateway at %s answered that it was killed",
+			id, s.UserEmail, a.scope, a.base.Host)
+	}
+	return false, nil
 }
