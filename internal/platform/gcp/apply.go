@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/api/googleapi"
-
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -148,18 +146,13 @@ func (a *application) fail(todo []int, err error) {
 // read.
 func (a *application) run(ctx context.Context, todo []int, current reading) {
 	for attempt := 0; len(todo) > 0; attempt++ {
-		if current.policy == nil || current.cached && slices.ContainsFunc(todo, a.claimed) {
-			var err error
-			if current, err = a.platform.readAll(ctx, a.client, a.at); err != nil {
-				a.unread(ctx, todo, current, err)
-				return
-			}
+		var err error
+		if current, err = a.refresh(ctx, todo, current); err != nil {
+			a.unread(ctx, todo, current, err)
+			return
 		}
 		d, made := a.draft(todo, current)
-		var err error
-		if a.unrecorded == nil {
-			err = a.record(ctx, d)
-		}
+		err = a.record(ctx, d)
 		switch {
 		case errors.Is(err, jit.ErrStale) && attempt < attempts:
 			if !a.pause(ctx, attempt, made) {
@@ -184,8 +177,19 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 	}
 }
 
-// record writes the claims of a draft.
+// refresh reads the policy, unless what was read last is enough for the changes.
+func (a *application) refresh(ctx context.Context, todo []int, last reading) (reading, error) {
+	if last.policy == nil || last.cached && slices.ContainsFunc(todo, a.claimed) {
+		return a.platform.readAll(ctx, a.client, a.at)
+	}
+	return last, nil
+}
+
+// record writes the claims of a draft, unless that has failed before.
 func (a *application) record(ctx context.Context, d *draft) error {
+	if a.unrecorded != nil {
+		return nil
+	}
 	added, err := a.platform.claims(a.at).Record(ctx, d.claims)
 	a.fresh = append(a.fresh, added...)
 	return err
@@ -223,21 +227,26 @@ func (a *application) startOver(
 		return true
 	case forbidden(err) && len(some) < len(made):
 		a.runParts(ctx, some, made)
-	case refused(err) && len(made) == 1:
-		a.errs[made[0]] = explainRefusal(a.changes[made[0]], a.at, err)
-		a.disclaim(ctx, made, was, err)
 	case refused(err):
-		if some = a.split(made, err); len(some) > 0 {
-			a.runParts(ctx, some, made)
-			break
-		}
-		a.fail(made, a.spoilt(err))
-		a.disclaim(ctx, made, was, err)
+		a.blame(ctx, made, was, err)
 	default:
 		a.fail(made, explain(ctx, "write the policy of "+a.at.String(), a.at, "setIamPolicy", err))
 		a.disclaim(ctx, made, was, err)
 	}
 	return false
+}
+
+// blame finds the changes that the service refuses.
+func (a *application) blame(ctx context.Context, made []int, was reading, err error) {
+	if len(made) == 1 {
+		a.errs[made[0]] = explainRefusal(a.changes[made[0]], a.at, err)
+	} else if some := a.split(made, err); len(some) > 0 {
+		a.runParts(ctx, some, made)
+		return
+	} else {
+		a.fail(made, a.spoilt(err))
+	}
+	a.disclaim(ctx, made, was, err)
 }
 
 // pause waits for another writer. If the context ends, the changes fail.
@@ -311,21 +320,12 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 
 // spoilt is the error of a policy that the service refuses whatever is changed in it.
 func (a *application) spoilt(err error) error {
-	said := err.Error()
-	if answered := (*googleapi.Error)(nil); errors.As(err, &answered) {
-		said = oneLine(answered.Message)
-	}
-	return &jit.Error{
-		Problem: fmt.Sprintf("Google Cloud refuses the policy of %s whatever is changed in it: %s", a.at, said),
-		Hint:    "remove what is no longer valid from it, such as a principal that was deleted", Err: err,
-	}
+	return problem(err, "remove what is no longer valid from it, such as a principal that was deleted",
+		"Google Cloud refuses the policy of %s whatever is changed in it: %s", a.at, oneLine(answerOf(err).Message))
 }
 
 // crowded is the error of a policy that others write all the time.
 func (a *application) crowded(err error) error {
-	return &jit.Error{
-		Problem: fmt.Sprintf("somebody else changed the policy of %s during each of %d attempts to write it",
-			a.at, attempts),
-		Hint: "run it again; find out what keeps writing that policy", Err: err,
-	}
+	return problem(err, "run it again; find out what keeps writing that policy",
+		"somebody else changed the policy of %s during each of %d attempts to write it", a.at, attempts)
 }

@@ -40,7 +40,12 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	return b, jit.Traits{Enforcement: jit.Native, NativeStart: true, StrippedTo: r.name}, nil
 }
 
-const principalHint = `write for example "user:alice@example.com", "group:oncall@example.com", "serviceAccount:deploy@payments-prod.iam.gserviceaccount.com" or "principal://iam.googleapis.com/…"`
+const (
+	principalHint = `write for example "user:alice@example.com", "group:oncall@example.com", ` +
+		`"serviceAccount:deploy@payments-prod.iam.gserviceaccount.com" or "principal://iam.googleapis.com/…"`
+	poolHint = `write for example ` +
+		`"principal://iam.googleapis.com/projects/123/locations/global/workloadIdentityPools/ci/subject/main"`
+)
 
 var (
 	domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -51,46 +56,53 @@ var (
 // parsePrincipal returns the canonical form of a principal. The service ignores case after the kind, except in
 // identities of pools.
 func parsePrincipal(s string) (string, error) {
-	refuse := func(hint, format string, args ...any) (string, error) {
-		return "", jit.Invalid("principal", hint, format, args...)
-	}
 	if s == "" {
-		return refuse(principalHint, "the principal is empty")
+		return wrongPrincipal(principalHint, "the principal is empty")
 	}
 	if err := jit.CheckText("principal", s); err != nil {
 		return "", err
 	}
 	kind, name, _ := strings.Cut(s, ":")
-	switch kind {
+	switch name = strings.ToLower(name); kind {
 	case "user", "group", "serviceAccount":
-		name = strings.ToLower(name)
 		if a, err := mail.ParseAddress(name); err != nil || a.Address != name || len(name) > 254 {
-			return refuse(principalHint, "%q is not the address of a %s", name, kind)
+			return wrongPrincipal(principalHint, "%q is not the address of a %s", name, kind)
 		}
 		return kind + ":" + name, nil
 	case "domain":
-		if name = strings.ToLower(name); !domainForm.MatchString(name) {
-			return refuse(`write for example "domain:example.com"`, "%q is not a domain", name)
+		if !domainForm.MatchString(name) {
+			return wrongPrincipal(`write for example "domain:example.com"`, "%q is not a domain", name)
 		}
 		return kind + ":" + name, nil
+	}
+	return parseExactPrincipal(kind, s)
+}
+
+// parseExactPrincipal accepts principals that have only one form.
+func parseExactPrincipal(kind, s string) (string, error) {
+	switch kind {
 	case "principal", "principalSet":
 		if !poolForm.MatchString(s) {
-			return refuse(`write for example "principal://iam.googleapis.com/projects/123/locations/global/workloadIdentityPools/ci/subject/main"`, "%q is not the identity of a pool", s)
+			return wrongPrincipal(poolHint, "%q is not the identity of a pool", s)
 		}
 		return s, nil
 	case "allUsers", "allAuthenticatedUsers":
 		if s != kind {
-			return refuse(principalHint, "%q is not a principal; %s stands alone", s, kind)
+			return wrongPrincipal(principalHint, "%q is not a principal; %s stands alone", s, kind)
 		}
 		return s, nil
 	case "deleted":
-		return refuse("grant to a principal that exists", "%q has been deleted", s)
+		return wrongPrincipal("grant to a principal that exists", "%q has been deleted", s)
 	case "projectOwner", "projectEditor", "projectViewer":
-		return refuse("name who needs the access",
+		return wrongPrincipal("name the person or group that needs the access",
 			"%q stands for everybody with a basic role, which no grant can end", s)
 	}
-	return refuse(principalHint,
-		"%q is not a principal; it begins with user:, group:, serviceAccount:, domain:, principal:// or principalSet://", s)
+	return wrongPrincipal(principalHint, "%q is not a principal; it begins with user:, group:, serviceAccount:, "+
+		"domain:, principal:// or principalSet://", s)
+}
+
+func wrongPrincipal(hint, format string, args ...any) (string, error) {
+	return "", jit.Invalid("principal", hint, format, args...)
 }
 
 // sameMember reports whether a member of a policy is the principal, which is canonical.

@@ -4,10 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"slices"
-
-	"google.golang.org/api/googleapi"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -175,8 +172,7 @@ func (a *application) drop(ctx context.Context, void []jit.Claim) error {
 // disclaim drops the new claims of changes that the service has refused, unless the access is there all the same.
 // Somebody else may be given the same access one day.
 func (a *application) disclaim(ctx context.Context, refused []int, was reading, err error) {
-	var answered *googleapi.Error
-	if a.unsure || !errors.As(err, &answered) || answered.Code/100 != http.StatusBadRequest/100 {
+	if a.unsure || answerOf(err).Code/100 != 4 {
 		return
 	}
 	for _, i := range refused {

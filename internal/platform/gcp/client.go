@@ -97,16 +97,17 @@ func (c Config) tokens() (oauth2.TokenSource, error) {
 		}
 		found, err := google.CredentialsFromJSONWithType(ctx, text, kind, oauthScope)
 		if err != nil {
-			return nil, &jit.Error{Attribute: "credentials",
-				Problem: fmt.Sprintf("the file %q cannot be used: %s", c.Credentials, oneLine(err.Error())),
-				Hint:    "make a new key, or write the workload identity configuration anew"}
+			return nil, about("credentials", problem(nil,
+				"make a new key, or write the workload identity configuration anew",
+				"the file %q cannot be used: %s", c.Credentials, oneLine(err.Error())))
 		}
 		return found.TokenSource, nil
 	}
 	found, err := google.FindDefaultCredentials(ctx, oauthScope)
 	if err != nil {
-		return nil, &jit.Error{Problem: "there are no credentials for Google Cloud: " + oneLine(err.Error()),
-			Hint: "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to the path of a credentials file, or write credentials or access_token into the target", Err: err}
+		return nil, problem(err, "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to "+
+			"the path of a credentials file, or write credentials or access_token into the target",
+			"there are no credentials for Google Cloud: %s", oneLine(err.Error()))
 	}
 	return found.TokenSource, nil
 }
@@ -159,8 +160,8 @@ type reading struct {
 // then.
 func (c *client) getPolicy(ctx context.Context, at resource) (reading, error) {
 	doing := "read the policy of " + at.String()
-	method, body := http.MethodPost, json.RawMessage(fmt.Sprintf(`{"options":{"requestedPolicyVersion":%d}}`,
-		policyVersion))
+	method := http.MethodPost
+	body := json.RawMessage(fmt.Sprintf(`{"options":{"requestedPolicyVersion":%d}}`, policyVersion))
 	if at.kind == buckets {
 		method, body = http.MethodGet, nil
 	}

@@ -118,14 +118,8 @@ func damageOf(b binding, now time.Time) []string {
 	if c.Location != "" {
 		found = append(found, fmt.Sprintf("the location was changed to %q", c.Location))
 	}
-	l, ok := parseExpression(c.Expression)
-	switch {
-	case !ok:
-		found = append(found, fmt.Sprintf("the condition was changed to %q", c.Expression))
-	case !l.start.IsZero() && (b.shared() || !l.start.Equal(m.Window.Start)):
-		found = append(found, "the beginning was moved to "+jit.FormatTime(l.start))
-	case l.start.IsZero() && m.Window.Start.After(now.Add(tolerance)):
-		found = append(found, "the beginning is gone")
+	if damage := damageOfStart(b, now); damage != "" {
+		found = append(found, damage)
 	}
 	for i, member := range b.Members {
 		if !slices.ContainsFunc(b.marks, func(m mark) bool { return m.member == i }) {
@@ -133,4 +127,19 @@ func damageOf(b binding, now time.Time) []string {
 		}
 	}
 	return found
+}
+
+// damageOfStart describes how the beginning of one of our bindings differs from what we wrote; empty if it does not.
+func damageOfStart(b binding, now time.Time) string {
+	start := b.marks[0].Window.Start
+	l, ok := parseExpression(b.Condition.Expression)
+	switch {
+	case !ok:
+		return fmt.Sprintf("the condition was changed to %q", b.Condition.Expression)
+	case !l.start.IsZero() && (b.shared() || !l.start.Equal(start)):
+		return "the beginning was moved to " + jit.FormatTime(l.start)
+	case l.start.IsZero() && start.After(now.Add(tolerance)):
+		return "the beginning is gone"
+	}
+	return ""
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -36,47 +35,65 @@ type Config struct {
 const bucketsOf = "/buckets"
 
 // check refuses an invalid configuration, and returns its canonical form.
-func (c Config) check() (Config, error) {
-	if c.Credentials != "" && c.AccessToken != "" {
-		return c, jit.Invalid("access_token", "leave one of the two out", "both credentials and access_token are given")
+func (c Config) check() (_ Config, err error) {
+	if c.Credentials, err = c.checkCredentials(); err != nil {
+		return c, err
 	}
-	if strings.HasPrefix(strings.TrimSpace(c.Credentials), "{") {
-		return c, jit.Invalid("credentials",
-			`write its content to a file that only you can read, and credentials = "/path/of/that/file"`, "it must be the path of a file, not the key itself")
-	}
-	if rest, ok := strings.CutPrefix(c.Credentials, "~/"); ok {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return c, jit.Invalid("credentials", "write the whole path",
-				"the home directory of %q is unknown: %v", c.Credentials, err)
-		}
-		c.Credentials = filepath.Join(home, rest)
-	}
-	if c.ImpersonateServiceAccount != "" {
-		if p, err := parsePrincipal("serviceAccount:" + c.ImpersonateServiceAccount); err != nil ||
-			p != "serviceAccount:"+c.ImpersonateServiceAccount {
-			return c, jit.Invalid("impersonate_service_account",
-				`write for example impersonate_service_account = "jit-operator@payments-prod.iam.gserviceaccount.com"`,
-				"%q is not the address of a service account", c.ImpersonateServiceAccount)
-		}
+	account := "serviceAccount:" + c.ImpersonateServiceAccount
+	if p, err := parsePrincipal(account); c.ImpersonateServiceAccount != "" && (err != nil || p != account) {
+		return c, jit.Invalid("impersonate_service_account",
+			`write for example impersonate_service_account = "jit-operator@payments-prod.iam.gserviceaccount.com"`,
+			"%q is not the address of a service account", c.ImpersonateServiceAccount)
 	}
 	if err := c.checkEndpoint(); err != nil {
 		return c, err
 	}
 	scopes := make([]string, len(c.Scopes))
 	for i, s := range c.Scopes {
-		project, all := strings.CutSuffix(s, bucketsOf)
-		at, err := parseScope(project)
-		if err != nil || all && at.kind != projects {
-			return c, jit.Invalid(fmt.Sprintf("scopes[%d]", i),
-				`write scopes as grants do, or "projects/<id>/buckets" for all buckets of a project`, "%q is not a scope", s)
-		}
-		if scopes[i] = at.String(); all {
-			scopes[i] += bucketsOf
+		if scopes[i], err = checkScope(fmt.Sprintf("scopes[%d]", i), s); err != nil {
+			return c, err
 		}
 	}
 	c.Scopes = scopes
 	return c, nil
+}
+
+// checkCredentials returns the whole path of the credentials file.
+func (c Config) checkCredentials() (string, error) {
+	if c.Credentials != "" && c.AccessToken != "" {
+		return "", jit.Invalid("access_token", "leave one of the two out",
+			"both credentials and access_token are given")
+	}
+	if strings.HasPrefix(strings.TrimSpace(c.Credentials), "{") {
+		return "", jit.Invalid("credentials",
+			`write its content to a file that only you can read, and credentials = "/path/of/that/file"`,
+			"it must be the path of a file, not the key itself")
+	}
+	rest, inHome := strings.CutPrefix(c.Credentials, "~/")
+	if !inHome {
+		return c.Credentials, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", jit.Invalid("credentials", "write the whole path", "the home directory of %q is unknown: %v",
+			c.Credentials, err)
+	}
+	return filepath.Join(home, rest), nil
+}
+
+// checkScope returns the canonical form of a scope to search.
+func checkScope(attribute, s string) (string, error) {
+	project, all := strings.CutSuffix(s, bucketsOf)
+	at, err := parseScope(project)
+	if err != nil || all && at.kind != projects {
+		return "", jit.Invalid(attribute,
+			`write scopes as grants do, or "projects/<id>/buckets" for all buckets of a project`,
+			"%q is not a scope", s)
+	}
+	if all {
+		return at.String() + bucketsOf, nil
+	}
+	return at.String(), nil
 }
 
 func (c Config) checkEndpoint() error {
@@ -84,36 +101,24 @@ func (c Config) checkEndpoint() error {
 		return nil
 	}
 	const hint = `write for example endpoint = "https://googleapis.internal.example.com"`
-	u, err := url.Parse(c.Endpoint)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" ||
-		strings.Trim(u.Path, "/") != "":
-		return jit.Invalid("endpoint", hint,
-			"it is not the URL of a host; it takes http:// or https://, a host and nothing more")
-	case u.Scheme == "http" && !loopback(u):
-		return jit.Invalid("endpoint", hint, "http://%s would send the token unencrypted", u.Host)
+	u, err := jit.CheckURL("endpoint", hint, c.Endpoint)
+	if err == nil && strings.Trim(u.Path, "/") != "" {
+		err = jit.Invalid("endpoint", hint, "the URL of %s has a path; it must be that of a host", u.Host)
 	}
-	return nil
-}
-
-// loopback reports whether the URL names this machine.
-func loopback(u *url.URL) bool {
-	ip, err := netip.ParseAddr(u.Hostname())
-	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+	return err
 }
 
 // anonymous reports whether requests carry no credentials.
 func (c Config) anonymous() bool {
 	u, err := url.Parse(c.Endpoint)
-	return err == nil && c.Endpoint != "" && loopback(u) && c.Credentials == "" && c.AccessToken == "" &&
-		c.ImpersonateServiceAccount == ""
+	return err == nil && jit.Loopback(u.Hostname()) && c.Credentials+c.AccessToken+c.ImpersonateServiceAccount == ""
 }
 
 // readCredentials returns the credentials file and its type.
 func (c Config) readCredentials() ([]byte, google.CredentialsType, error) {
-	const hint = "write the path of a service account's key or of a workload identity configuration, or leave credentials out and run `gcloud auth application-default login`"
 	unusable := func(format string, args ...any) error {
-		return &jit.Error{Attribute: "credentials", Problem: fmt.Sprintf(format, args...), Hint: hint}
+		return about("credentials", problem(nil, "write the path of a service account's key or of a workload identity "+
+			"configuration, or leave credentials out and run `gcloud auth application-default login`", format, args...))
 	}
 	text, err := os.ReadFile(c.Credentials)
 	if err != nil {

@@ -30,17 +30,22 @@ func newDraft(r reading, changes []jit.Change) *draft {
 		asked[ownedBy(c.Access.Marker)], owners[c.Access.Marker.Owner] = true, true
 	}
 	d.bindings = make([]binding, 0, len(r.bindings)+len(changes))
+	isAsked := func(m mark) bool { return asked[ownedBy(m.Marker)] }
 	for _, b := range r.bindings {
-		if b.ours() && owners[b.marks[0].Owner] && b.over(r.clock.now()) &&
-			!slices.ContainsFunc(b.marks, func(m mark) bool { return asked[ownedBy(m.Marker)] }) {
-			for _, m := range b.marks {
-				d.tidied = append(d.tidied, m.Marker)
-			}
-			continue
+		if b.ours() && owners[b.marks[0].Owner] && b.over(r.clock.now()) && !slices.ContainsFunc(b.marks, isAsked) {
+			d.tidy(b)
+		} else {
+			d.bindings = append(d.bindings, b)
 		}
-		d.bindings = append(d.bindings, b)
 	}
 	return d
+}
+
+// tidy notes that a binding goes with the write.
+func (d *draft) tidy(b binding) {
+	for _, m := range b.marks {
+		d.tidied = append(d.tidied, m.Marker)
+	}
 }
 
 // owned identifies a grant.
@@ -62,12 +67,9 @@ func (b binding) over(now time.Time) bool {
 
 // make makes one change of access with a condition. If the policy cannot hold it, nothing changes.
 func (d *draft) make(c jit.Change, r role) error {
-	of := ownedBy(c.Access.Marker)
-	kept := -1
-	for i, b := range d.bindings {
-		if k := b.markOf(of); k >= 0 && kept < 0 && c.Op == jit.Ensure && b.right(k, c.Access, r, d.clock.now()) {
-			kept = i
-		}
+	of, kept := ownedBy(c.Access.Marker), -1
+	if c.Op == jit.Ensure {
+		kept = d.rightBinding(c.Access, r)
 	}
 	before, changed := d.bindings, d.changed
 	found := d.drop(of, kept)
@@ -85,6 +87,14 @@ func (d *draft) make(c jit.Change, r role) error {
 	}
 	d.changed = true
 	return nil
+}
+
+// rightBinding returns the index of a binding that gives a grant its access as asked for, or -1.
+func (d *draft) rightBinding(a jit.Access, r role) int {
+	return slices.IndexFunc(d.bindings, func(b binding) bool {
+		k := b.markOf(ownedBy(a.Marker))
+		return k >= 0 && b.right(k, a, r, d.clock.now())
+	})
 }
 
 // place adds a grant that has no binding, and returns the binding that it gets.

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"time"
 
-	"cel.dev/cel-go/common"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/parser"
@@ -14,22 +13,14 @@ import (
 // what else narrows the access (empty for nothing; "true" and a date narrow nothing). Only a date that must hold
 // together with everything else ends the access, so dates within an "or" do not count.
 func endOf(expression string) (narrows string, end time.Time) {
-	p, err := parser.NewParser(parser.Macros())
+	tree, err := parseCEL(expression)
 	if err != nil {
-		return expression, time.Time{}
-	}
-	tree, errs := p.Parse(common.NewTextSource(expression))
-	if len(errs.GetErrors()) > 0 {
 		return expression, time.Time{}
 	}
 	var rest []string
 	dated := false
 	for _, e := range conjuncts(tree.Expr()) {
-		if e.Kind() == ast.LiteralKind && e.AsLiteral().Value() == true {
-			dated = true
-			continue
-		}
-		if until, ok := bound(e); ok {
+		if until, ok := bound(e); ok || isTrue(e) {
 			dated = true
 			if !until.IsZero() && (end.IsZero() || until.Before(end)) {
 				end = until
@@ -62,7 +53,7 @@ func conjuncts(e ast.Expr) []ast.Expr {
 
 // bound reads a comparison of request.time with a timestamp. until is zero for a beginning.
 func bound(e ast.Expr) (until time.Time, ok bool) {
-	if e.Kind() != ast.CallKind || len(e.AsCall().Args()) != 2 {
+	if len(e.AsCall().Args()) != 2 {
 		return time.Time{}, false
 	}
 	left, right := e.AsCall().Args()[0], e.AsCall().Args()[1]
@@ -86,6 +77,8 @@ func bound(e ast.Expr) (until time.Time, ok bool) {
 	return time.Time{}, true
 }
 
+func isTrue(e ast.Expr) bool { return e.Kind() == ast.LiteralKind && e.AsLiteral().Value() == true }
+
 func isRequestTime(e ast.Expr) bool {
 	if e.Kind() != ast.SelectKind || e.AsSelect().FieldName() != "time" || e.AsSelect().IsTestOnly() {
 		return false
@@ -96,18 +89,15 @@ func isRequestTime(e ast.Expr) bool {
 
 // timestamp reads timestamp("2026-11-23T18:00:00Z").
 func timestamp(e ast.Expr) (time.Time, bool) {
-	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != "timestamp" || e.AsCall().IsMemberFunction() ||
-		len(e.AsCall().Args()) != 1 {
+	call := e.AsCall() // an empty one if e is no call
+	if call.FunctionName() != "timestamp" || call.IsMemberFunction() || len(call.Args()) != 1 {
 		return time.Time{}, false
 	}
-	arg := e.AsCall().Args()[0]
-	if arg.Kind() != ast.LiteralKind {
+	literal := call.Args()[0].AsLiteral()
+	if literal == nil {
 		return time.Time{}, false
 	}
-	text, ok := arg.AsLiteral().Value().(string)
-	if !ok {
-		return time.Time{}, false
-	}
+	text, _ := literal.Value().(string)
 	at, err := time.Parse(time.RFC3339, text)
 	return at.UTC(), err == nil
 }

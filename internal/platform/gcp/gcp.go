@@ -91,32 +91,39 @@ func (c *client) search(ctx context.Context) ([]string, error) {
 			all = append(all, scope)
 		}
 	}
-	err = s.Projects.Search().Pages(ctx, func(page *cloudresourcemanager.SearchProjectsResponse) error {
-		for _, found := range page.Projects {
-			add(projects+found.ProjectId, found.State)
+	for _, of := range []struct {
+		kind   string
+		search func() error
+	}{
+		{projects, func() error {
+			return s.Projects.Search().Pages(ctx, func(page *cloudresourcemanager.SearchProjectsResponse) error {
+				for _, found := range page.Projects {
+					add(projects+found.ProjectId, found.State)
+				}
+				return nil
+			})
+		}},
+		{folders, func() error {
+			return s.Folders.Search().Pages(ctx, func(page *cloudresourcemanager.SearchFoldersResponse) error {
+				for _, found := range page.Folders {
+					add(found.Name, found.State)
+				}
+				return nil
+			})
+		}},
+		{organizations, func() error {
+			all := s.Organizations.Search()
+			return all.Pages(ctx, func(page *cloudresourcemanager.SearchOrganizationsResponse) error {
+				for _, found := range page.Organizations {
+					add(found.Name, found.State)
+				}
+				return nil
+			})
+		}},
+	} {
+		if err := of.search(); err != nil {
+			return nil, explain(ctx, "list the "+strings.TrimSuffix(of.kind, "/"), resource{kind: of.kind}, "get", err)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, explain(ctx, "list the projects", resource{kind: projects}, "get", err)
-	}
-	err = s.Folders.Search().Pages(ctx, func(page *cloudresourcemanager.SearchFoldersResponse) error {
-		for _, found := range page.Folders {
-			add(found.Name, found.State)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, explain(ctx, "list the folders", resource{kind: folders}, "get", err)
-	}
-	err = s.Organizations.Search().Pages(ctx, func(page *cloudresourcemanager.SearchOrganizationsResponse) error {
-		for _, found := range page.Organizations {
-			add(found.Name, found.State)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, explain(ctx, "list the organizations", resource{kind: organizations}, "get", err)
 	}
 	return all, nil
 }

@@ -67,34 +67,38 @@ func isGroup(member string) bool {
 // checkLimits returns an error if the policy exceeds a limit because of this binding.
 func (p *policy) checkLimits(made binding) error {
 	full := func(attribute, hint, format string, args ...any) error {
-		return &jit.Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...), Hint: hint}
+		return about(attribute, problem(nil, hint, format, args...))
 	}
 	l := p.load()
 	member := made.Members[len(made.Members)-1]
 	if l.principals > maxPrincipals {
 		return full("scope", "end grants that are no longer needed, or grant to a group",
-			"the policy is full: with this grant it would name %d principals, repeats included; the limit is %d", l.principals, maxPrincipals)
+			"the policy is full: with this grant it would name %d principals, repeats included; the limit is %d",
+			l.principals, maxPrincipals)
 	}
 	if isGroup(member) && l.groups > maxGroups {
 		return full("principal", "end grants to groups that are no longer needed",
-			"the policy is full: with this grant it would name %d groups and domains; the limit is %d", l.groups, maxGroups)
+			"the policy is full: with this grant it would name %d groups and domains; the limit is %d",
+			l.groups, maxGroups)
 	}
-	same := 0
+	if same := p.count(made.Role, member); same > maxSame {
+		return full("role", "end one of these grants, or change its end instead of making another",
+			"with this grant the policy would have %d bindings of %s for %s with different conditions; the limit is %d",
+			same, made.Role, member, maxSame)
+	}
+	return nil
+}
+
+// count counts the bindings of a role for a member.
+func (p *policy) count(role, member string) (n int) {
 	for _, b := range p.bindings {
-		if b.Role != made.Role {
-			continue
-		}
 		for _, m := range b.Members {
-			if sameMember(m, member) {
-				same++
+			if b.Role == role && sameMember(m, member) {
+				n++
 			}
 		}
 	}
-	if same > maxSame {
-		return full("role", "end one of these grants, or change its end instead of making another",
-			"with this grant the policy would have %d bindings of %s for %s with different conditions; the limit is %d", same, made.Role, member, maxSame)
-	}
-	return nil
+	return n
 }
 
 // notes warns of limits that are used to four fifths. One plan can exceed them.
@@ -111,10 +115,15 @@ func (p *policy) notes(at resource) []jit.Note {
 		{l.conditional, advisedConditional, "has %d bindings with a condition, and Google advises %d at most"},
 	} {
 		if nearly(of.n, of.limit) {
-			notes = append(notes, jit.Note{Text: fmt.Sprintf("The policy of "+at.String()+" "+of.what+".", of.n,
-				of.limit)})
+			notes = append(notes,
+				jit.Note{Text: fmt.Sprintf("The policy of "+at.String()+" "+of.what+".", of.n, of.limit)})
 		}
 	}
+	return append(notes, p.pairNotes(at)...)
+}
+
+// pairNotes warns of roles that a member has in nearly as many bindings as it can.
+func (p *policy) pairNotes(at resource) (notes []jit.Note) {
 	type pair struct{ role, member string }
 	same := map[pair]int{}
 	var many []pair
@@ -127,9 +136,9 @@ func (p *policy) notes(at resource) []jit.Note {
 		}
 	}
 	for _, of := range many {
-		notes = append(notes, jit.Note{Principal: canonicalMember(of.member),
-			Text: fmt.Sprintf("The policy of %s has %d bindings of %s for %s; the limit is %d.", at, same[of],
-				of.role, of.member, maxSame)})
+		text := fmt.Sprintf("The policy of %s has %d bindings of %s for %s; the limit is %d.",
+			at, same[of], of.role, of.member, maxSame)
+		notes = append(notes, jit.Note{Principal: canonicalMember(of.member), Text: text})
 	}
 	return notes
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -45,15 +46,16 @@ func worthAnotherTry(ctx context.Context, answer *http.Response, err error) (boo
 	if err != nil {
 		return ctx.Err() == nil && connectionBroke(err), nil
 	}
-	switch answer.StatusCode {
-	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		// The service's message is worth more than a timeout.
-		asked, _ := retryAfter(answer)
-		end, bounded := ctx.Deadline()
-		return !bounded || asked < time.Until(end), nil
+	if !slices.Contains(temporary, answer.StatusCode) {
+		return false, nil
 	}
-	return false, nil
+	// The service's message is worth more than a timeout.
+	end, bounded := ctx.Deadline()
+	return !bounded || retryAfter(answer) < time.Until(end), nil
 }
+
+var temporary = []int{http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
+	http.StatusServiceUnavailable, http.StatusGatewayTimeout}
 
 // connectionBroke reports whether a request may have been made and its answer lost. A request is not repeated if the
 // server was never reached, did not prove its identity, or there was no token.
@@ -71,22 +73,21 @@ func connectionBroke(err error) bool {
 
 // untilNext returns the pause that an answer asks for (RFC 9110, 10.2.3), plus a random pause that grows.
 func untilNext(least, most time.Duration, n int, answer *http.Response) time.Duration {
-	asked, _ := retryAfter(answer)
-	return asked + backoff.Pause(n, least, most)
+	return retryAfter(answer) + backoff.Pause(n, least, most)
 }
 
-func retryAfter(answer *http.Response) (time.Duration, bool) {
+func retryAfter(answer *http.Response) time.Duration {
 	if answer == nil {
-		return 0, false
+		return 0
 	}
 	asked := answer.Header.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(asked, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second, true
+		return time.Duration(seconds) * time.Second
 	}
 	if at, err := http.ParseTime(asked); err == nil {
-		return max(0, time.Until(at)), true
+		return max(0, time.Until(at))
 	}
-	return 0, false
+	return 0
 }
 
 // tokenError is the error of credentials that yield no token.

@@ -3,6 +3,7 @@ package gcp
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/common"
@@ -38,12 +39,14 @@ const (
 	ownOperators = 2
 )
 
-var roleForm = regexp.MustCompile(`^(roles/|projects/([a-z0-9.:-]+)/roles/|organizations/([0-9]+)/roles/)([A-Za-z0-9_.]{1,128})$`)
+var roleForm = regexp.MustCompile(
+	`^(roles/|projects/([a-z0-9.:-]+)/roles/|organizations/([0-9]+)/roles/)([A-Za-z0-9_.]{1,128})$`)
 
 // basicRoles cannot carry a condition (https://cloud.google.com/iam/docs/conditions-overview).
 var basicRoles = map[string]bool{"roles/owner": true, "roles/editor": true, "roles/viewer": true}
 
-const roleHint = `write for example role = "roles/cloudsql.client", or role = "roles/storage.objectViewer if resource.name.startsWith(\"projects/_/buckets/reports/objects/2026/\")"`
+const roleHint = `write for example role = "roles/cloudsql.client", or role = "roles/storage.objectViewer if ` +
+	`resource.name.startsWith(\"projects/_/buckets/reports/objects/2026/\")"`
 
 // parseRole reads "<role>" or "<role> if <condition>".
 func parseRole(s string) (role, error) {
@@ -57,7 +60,8 @@ func parseRole(s string) (role, error) {
 		return role{}, jit.Invalid("role", roleHint, "the role is empty")
 	case !roleForm.MatchString(r.name):
 		return role{}, jit.Invalid("role", roleHint,
-			"%q is not a role; it is roles/<name>, projects/<id>/roles/<name> or organizations/<number>/roles/<name>", r.name)
+			"%q is not a role; it is roles/<name>, projects/<id>/roles/<name> or organizations/<number>/roles/<name>",
+			r.name)
 	case narrowed && r.when == "":
 		return role{}, jit.Invalid("role", roleHint, "there is no condition after %q", strings.TrimSpace(when))
 	}
@@ -74,7 +78,8 @@ func parseRole(s string) (role, error) {
 	}
 	if n > maxOperators-ownOperators {
 		return role{}, jit.Invalid("role", "write a shorter condition, or several grants",
-			"the condition %q has %d logical operators; with the %d that the window takes a condition may have %d", r.when, n, ownOperators, maxOperators)
+			"the condition %q has %d logical operators; with the %d that the window takes a condition may have %d",
+			r.when, n, ownOperators, maxOperators)
 	}
 	return r, nil
 }
@@ -96,29 +101,35 @@ func (r role) fits(at resource) error {
 // countOperators counts the logical operators of a condition. It refuses text that is not one expression both by itself
 // and in parentheses: text that closes them early, or a comment, would remove the end.
 func countOperators(expression string) (int, error) {
-	// The service knows no macros, and expanded ones would count.
-	p, err := parser.NewParser(parser.Macros())
-	if err != nil {
-		return 0, err
-	}
 	n := 0
 	for _, text := range []string{expression, "(" + expression + ")"} {
-		tree, errs := p.Parse(common.NewTextSource(text))
-		if wrong := errs.GetErrors(); len(wrong) > 0 {
-			return 0, errors.New(wrong[0].Message)
+		tree, err := parseCEL(text)
+		if err != nil {
+			return 0, err
 		}
 		n = 0
 		ast.PreOrderVisit(tree.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-			if e.Kind() != ast.CallKind {
-				return
-			}
-			switch e.AsCall().FunctionName() {
-			case operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot:
+			if e.Kind() == ast.CallKind && slices.Contains(logical, e.AsCall().FunctionName()) {
 				n++
 			}
 		}))
 	}
 	return n, nil
+}
+
+var logical = []string{operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot}
+
+// parseCEL parses a condition. The service knows no macros, and expanded ones would count as operators.
+func parseCEL(text string) (*ast.AST, error) {
+	p, err := parser.NewParser(parser.Macros())
+	if err != nil {
+		return nil, err
+	}
+	tree, errs := p.Parse(common.NewTextSource(text))
+	if wrong := errs.GetErrors(); len(wrong) > 0 {
+		return nil, errors.New(wrong[0].Message)
+	}
+	return tree, nil
 }
 
 // oneLine puts a message on one line.

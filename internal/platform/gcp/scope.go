@@ -36,12 +36,8 @@ var (
 
 // parseScope returns the resource that a scope names.
 func parseScope(s string) (resource, error) {
-	const hint = `write for example scope = "projects/payments-prod", "folders/123456789", "organizations/123456789" or "` + buckets + `reports"`
-	refuse := func(format string, args ...any) (resource, error) {
-		return resource{}, jit.Invalid("scope", hint, format, args...)
-	}
 	if s == "" {
-		return refuse("the scope is missing; a grant is on one project, folder, organization or bucket")
+		return wrongScope("the scope is missing; a grant is on one project, folder, organization or bucket")
 	}
 	if err := jit.CheckText("scope", s); err != nil {
 		return resource{}, err
@@ -49,27 +45,42 @@ func parseScope(s string) (resource, error) {
 	for _, prefix := range []string{buckets, bucketURL} {
 		if name, ok := strings.CutPrefix(s, prefix); ok {
 			if !bucketForm.MatchString(name) {
-				return refuse("%q is not the name of a bucket", name)
+				return wrongScope("%q is not the name of a bucket", name)
 			}
 			return resource{buckets, name}, nil
 		}
 	}
 	kind, name, _ := strings.Cut(s, "/")
-	if kind += "/"; kind == folders || kind == organizations {
+	switch kind += "/"; kind {
+	case projects:
+		return parseProject(name)
+	case folders, organizations:
 		name = strings.TrimLeft(name, "0") // the same number
+		if !numberForm.MatchString(name) {
+			return wrongScope("%q is not a number; %s takes a number", name, kind)
+		}
+		return resource{kind, name}, nil
 	}
+	return wrongScope("%q is not a scope; it is projects/<id>, folders/<number>, organizations/<number> or %s<name>",
+		s, buckets)
+}
+
+func parseProject(name string) (resource, error) {
 	switch {
-	case kind == projects && numberForm.MatchString(name):
-		return refuse("%q names a project by its number; a grant names it by its id (`gcloud projects describe %s`)", s, name)
-	case kind == projects && !projectForm.MatchString(name):
-		return refuse("%q is not the id of a project; it has 6 to 30 lower-case letters, digits and hyphens and begins with a letter", name)
-	case (kind == folders || kind == organizations) && !numberForm.MatchString(name):
-		return refuse("%q is not a number; %s takes a number", name, kind)
-	case kind != projects && kind != folders && kind != organizations:
-		return refuse("%q is not a scope; it is projects/<id>, folders/<number>, organizations/<number> or %s<name>",
-			s, buckets)
+	case numberForm.MatchString(name):
+		return wrongScope(
+			"%q names a project by its number; a grant names it by its id (`gcloud projects describe %s`)",
+			projects+name, name)
+	case !projectForm.MatchString(name):
+		return wrongScope("%q is not the id of a project; it has 6 to 30 lower-case letters, digits and hyphens and "+
+			"begins with a letter", name)
 	}
-	return resource{kind, name}, nil
+	return resource{projects, name}, nil
+}
+
+func wrongScope(format string, args ...any) (resource, error) {
+	return resource{}, jit.Invalid("scope", `write for example scope = "projects/payments-prod", "folders/123456789", `+
+		`"organizations/123456789" or "`+buckets+`reports"`, format, args...)
 }
 
 // String writes the resource as a scope.

@@ -104,21 +104,30 @@ func parseDescription(s string) (owner string, minute time.Time, marks []mark, o
 	minutes, ok := parseNumber(rest[:minuteSize])
 	minute = time.Unix(minutes*60, 0).UTC()
 	for entry := range slices.Chunk([]byte(rest[minuteSize:]), entrySize) {
-		text := string(entry)
-		id, err := base64.RawURLEncoding.DecodeString(text[:idSize])
-		second, readable := parseNumber(text[idSize+principalSize:][:secondSize])
-		length, whole := parseNumber(text[idSize+principalSize+secondSize:])
-		if err != nil || !ok || !readable || !whole || second > 59 {
+		m, readable := parseEntry(string(entry), minute)
+		if !ok || !readable {
 			return "", time.Time{}, nil, false
 		}
-		plain := hex.EncodeToString(id)
-		end := minute.Add(time.Duration(second) * time.Second)
-		marks = append(marks, mark{member: -1, of: text[idSize:][:principalSize], Marker: jit.Marker{
-			Owner: owner, ID: jit.ID(plain[:8] + "-" + plain[8:12] + "-" + plain[12:16] + "-" + plain[16:20] + "-" + plain[20:]),
-			Window: jit.Window{Start: end.Add(-time.Duration(length) * time.Second), End: end},
-		}})
+		m.Owner = owner
+		marks = append(marks, m)
 	}
 	return owner, minute, marks, describe(owner, minute, marks) == s
+}
+
+// parseEntry reads one entry of a description, without its owner.
+func parseEntry(text string, minute time.Time) (mark, bool) {
+	id, err := base64.RawURLEncoding.DecodeString(text[:idSize])
+	second, readable := parseNumber(text[idSize+principalSize:][:secondSize])
+	length, whole := parseNumber(text[idSize+principalSize+secondSize:])
+	if err != nil || !readable || !whole || second > 59 {
+		return mark{}, false
+	}
+	plain := hex.EncodeToString(id)
+	end := minute.Add(time.Duration(second) * time.Second)
+	return mark{member: -1, of: text[idSize:][:principalSize], Marker: jit.Marker{
+		ID:     jit.ID(strings.Join([]string{plain[:8], plain[8:12], plain[12:16], plain[16:20], plain[20:]}, "-")),
+		Window: jit.Window{Start: end.Add(-time.Duration(length) * time.Second), End: end},
+	}}, true
 }
 
 // readMarks finds the markers of a binding, and the member of each.
