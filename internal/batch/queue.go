@@ -20,8 +20,8 @@ const maxGap = 500 * time.Millisecond
 // If patience is set, a group that runs longer is overtaken: calls that share no key with it run beside it. Calls with
 // a common key keep their order and never run in two groups at once.
 //
-// A gathering queue expects as many callers as in its last group. It waits for them until none arrives for the length of
-// a gap: half the duration of the last run, or four times the longest pause between two callers if that is more, but
+// A gathering queue expects as many callers as in its last group. It waits for them until none arrives for the length
+// of a gap: half the duration of the last run, or four times the longest pause between two callers if that is more, but
 // never longer than the run, the cost of one more group. It never delays a single caller.
 type Queue[C, R any] struct {
 	run func(ctx context.Context, calls []C) []R

@@ -100,8 +100,8 @@ func (s *Shared) scope(name string) *scope {
 	return sc
 }
 
-// Read returns the scope as it is, or as it was at most keep ago if no write of this process has run since. A caller that
-// asks after a write never gets a reading that began before the write ended.
+// Read returns the scope as it is, or as it was at most keep ago if no write of this process has run since. A caller
+// that asks after a write never gets a reading that began before the write ended.
 func (s *Shared) Read(ctx context.Context, name string) (jit.Snapshot, error) {
 	return s.reuse(ctx, name, false)
 }

@@ -45,7 +45,8 @@ func (b *Broker) endedWith(g *jit.Grant, remains error) []jit.Event {
 	if g.RevokedAt.IsZero() {
 		return []jit.Event{b.window(jit.EventExpired, *g, "remains", g.Remains, "enforcement", string(g.Enforcement))}
 	}
-	return []jit.Event{b.window(jit.EventRevoked, *g, "remains", g.Remains, "reason", g.RevokeReason, "by", g.RevokedBy)}
+	return []jit.Event{b.window(jit.EventRevoked, *g,
+		"remains", g.Remains, "reason", g.RevokeReason, "by", g.RevokedBy)}
 }
 
 // describeRemains returns the text of an error that names remains; empty for none.

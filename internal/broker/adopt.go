@@ -12,9 +12,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Unrecorded returns the grants that markers of this owner name and the ledger does not know, ordered by end. Of several
-// bindings of one grant it takes the one that ends first, so a copy with a later end extends nothing. refused has an
-// error for each unknown grant that may not be recorded; err says that the ledger could not be read.
+// Unrecorded returns the grants that markers of this owner name and the ledger does not know, ordered by end. Of
+// several bindings of one grant it takes the one that ends first, so a copy with a later end extends nothing. refused
+// has an error for each unknown grant that may not be recorded; err says that the ledger could not be read.
 func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snapshot) (
 	grants []jit.Grant, refused []error, err error,
 ) {
@@ -78,9 +78,11 @@ func (b *Broker) unrecorded(at jit.Place, s jit.Snapshot, o jit.Observed) (jit.G
 		return jit.Grant{}, err
 	}
 	if w := o.Marker.Window; !w.Over(b.Now()) && w.Length() > b.MaxTTL {
-		return jit.Grant{}, jit.Invalid("", "if that was granted, write that max_ttl into jit.hcl and adopt again; "+
-			"else remove the binding from the target", "its marker says %s to %s, which is %s; max_ttl is %s",
-			jit.FormatTime(w.Start), jit.FormatTime(w.End), jit.FormatDuration(w.Length()), jit.FormatDuration(b.MaxTTL))
+		const hint = "if that was granted, write that max_ttl into jit.hcl and adopt again; " +
+			"else remove the binding from the target"
+		return jit.Grant{}, jit.Invalid("", hint, "its marker says %s to %s, which is %s; max_ttl is %s",
+			jit.FormatTime(w.Start), jit.FormatTime(w.End),
+			jit.FormatDuration(w.Length()), jit.FormatDuration(b.MaxTTL))
 	}
 	return b.recordFromMarker(o.Marker, binding, traits, s), nil
 }
@@ -108,7 +110,7 @@ func (b *Broker) lostRecord(d *Decision, r Request) (found bool, err error) {
 	g := &d.recorded
 	for _, o := range d.snapshot.Ours {
 		m := o.Marker
-		if m.ID == d.asked.ID && m.Owner == d.asked.Owner && (!found || m.Window.End.Before(g.End)) {
+		if m.Names(d.asked) && (!found || m.Window.End.Before(g.End)) {
 			*g, found = b.recordFromMarker(m, d.asked.Binding, d.traits, d.snapshot), true
 		}
 	}
@@ -149,8 +151,8 @@ func (b *Broker) credible(g jit.Grant, r Request) error {
 		g.ID, g.Target, jit.FormatTime(g.Start), jit.FormatTime(g.End), jit.FormatDuration(g.Length()), rule)
 }
 
-// completed adds facts of the same grant as requested that a record lacks: those that no marker holds, if the record was
-// rebuilt from one, and the principal's name, which older records lack.
+// completed adds facts of the same grant as requested that a record lacks: those that no marker holds, if the record
+// was rebuilt from one, and the principal's name, which older records lack.
 func completed(g, asked jit.Grant) (_ jit.Grant, added bool) {
 	if asked.ID != g.ID {
 		return g, false

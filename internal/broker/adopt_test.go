@@ -106,7 +106,8 @@ func TestAnApplyMakesAnAdoptedRecordWhole(t *testing.T) {
 	})
 }
 
-// A record without the principal's name gets it from the request: one rebuilt from a marker, and one of an older version.
+// A record without the principal's name gets it from the request: one rebuilt from a marker, and one of an older
+// version.
 func TestAnApplyRecordsTheNameOfThePrincipal(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lost, adopted, changes bool

@@ -17,8 +17,8 @@ type Alteration struct {
 	End time.Time
 }
 
-// Altered returns the grants whose record differs from its events: somebody has written into the ledger from outside. It
-// reads the events of all grants with a few statements.
+// Altered returns the grants whose record differs from its events: somebody has written into the ledger from outside.
+// It reads the events of all grants with a few statements.
 func (b *Broker) Altered(ctx context.Context, grants []jit.Grant) (map[jit.ID]Alteration, error) {
 	altered := map[jit.ID]Alteration{}
 	for range maxRetries {
@@ -105,8 +105,8 @@ func (b *Broker) checkAltered(ctx context.Context, grants []jit.Grant) []error {
 	errs := slices.Repeat([]error{err}, len(grants))
 	for i, g := range grants {
 		if a, is := altered[g.ID]; is {
-			errs[i] = jit.Errorf(jit.ErrAltered, "",
-				fmt.Sprintf("somebody has written into the ledger: run `jit audit verify`; `jit revoke %s` ends the access", g.ID),
+			hint := "somebody has written into the ledger: run `jit audit verify`; `jit revoke %s` ends the access"
+			errs[i] = jit.Errorf(jit.ErrAltered, "", fmt.Sprintf(hint, g.ID),
 				"the record of grant %s differs from its events, so nothing is put on target %q for it: %s",
 				g.ID, g.Target, a.Words)
 		}

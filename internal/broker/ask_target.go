@@ -75,7 +75,8 @@ func (ask asker) verdict(
 		return err
 	})
 	if err != nil {
-		return v, unanswered(fmt.Errorf("look up the names of %s and %s on target %q, by which a policy may forbid them: %w",
+		return v, unanswered(fmt.Errorf(
+			"look up the names of %s and %s on target %q, by which a policy may forbid them: %w",
 			asked.Binding.Role, asked.Binding.Principal, asked.Binding.Target, err))
 	}
 	return policy.Judge(policies, asked)

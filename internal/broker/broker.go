@@ -50,7 +50,7 @@ func (b *Broker) Target(name string) (jit.Platform, error) {
 	if len(b.Targets) > 0 {
 		names = `"` + strings.Join(slices.Sorted(maps.Keys(b.Targets)), `", "`) + `"`
 	}
-	hint := fmt.Sprintf("add it to targets in the provider block (or in jit.hcl), for example %s = { ssh = { … } }", name)
+	hint := "add it to targets in the provider block (or in jit.hcl), for example " + name + " = { ssh = { … } }"
 	return nil, jit.Errorf(jit.ErrUnknown, "target", hint, "%q is not one of the configured targets (%s)", name, names)
 }
 
@@ -185,17 +185,23 @@ func (b *Broker) update(
 		if !errors.Is(err, jit.ErrStale) {
 			return g, err
 		}
-		recorded, known, err := b.Ledger.Lookup(ctx, g.ID)
-		if err != nil {
+		if g, err = b.newest(ctx, g); err != nil {
 			return g, err
-		}
-		if known {
-			g = recorded
-		} else {
-			g.Version = 0 // the record is gone: write it anew
 		}
 	}
 	return g, fmt.Errorf("grant %s: %w; it changed %d times in a row", first.ID, jit.ErrStale, maxRetries)
+}
+
+// newest returns the record as it is now; if it is gone, g as a new record.
+func (b *Broker) newest(ctx context.Context, g jit.Grant) (jit.Grant, error) {
+	recorded, known, err := b.Ledger.Lookup(ctx, g.ID)
+	if known {
+		return recorded, nil
+	}
+	if err == nil {
+		g.Version = 0
+	}
+	return g, err
 }
 
 // revoked marks g as revoked now and returns the event for it.

@@ -6,8 +6,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Close records the end of a grant whose target is gone for good. If the grant's scope can be read, Close refuses: access
-// that may be there must be revoked. A grant that is over or failed is a success.
+// Close records the end of a grant whose target is gone for good. If the grant's scope can be read, Close refuses:
+// access that may be there must be revoked. A grant that is over or failed is a success.
 func (b *Broker) Close(ctx context.Context, g jit.Grant, reason string) (jit.Grant, error) {
 	if err := b.owns(g); err != nil {
 		return g, err
@@ -20,17 +20,21 @@ func (b *Broker) Close(ctx context.Context, g jit.Grant, reason string) (jit.Gra
 		if !g.EndedAt.IsZero() || g.Failed() {
 			return nil, false
 		}
-		now := b.Now()
-		var events []jit.Event
-		kind := jit.EventExpired
-		if !g.Over(now) {
-			events = append(events, b.revoked(g, now, reason))
-		}
-		if !g.RevokedAt.IsZero() {
-			kind = jit.EventRevoked
-		}
-		g.EndedAt = now
-		return append(events, b.window(kind, *g, "reason", reason, "by", b.Actor.Name,
-			"note", "closed without a look at its target, which is gone")), true
+		return b.closed(g, reason), true
 	})
+}
+
+// closed marks g as ended without a check of its target, and returns the events for it.
+func (b *Broker) closed(g *jit.Grant, reason string) (events []jit.Event) {
+	now := b.Now()
+	if !g.Over(now) {
+		events = append(events, b.revoked(g, now, reason))
+	}
+	kind := jit.EventExpired
+	if !g.RevokedAt.IsZero() {
+		kind = jit.EventRevoked
+	}
+	g.EndedAt = now
+	return append(events, b.window(kind, *g, "reason", reason, "by", b.Actor.Name,
+		"note", "closed without a look at its target, which is gone"))
 }

@@ -113,8 +113,8 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 	return d, nil
 }
 
-// judgeEarly refuses a new grant before anything is read: an apply by its length alone, a plan by the policies too. late
-// is the error if its window has passed.
+// judgeEarly refuses a new grant before anything is read: an apply by its length alone, a plan by the policies too.
+// late is the error if its window has passed.
 func (b *Broker) judgeEarly(ctx context.Context, d *Decision, r Request, planned bool) (late, err error) {
 	if !r.TTL.IsZero() {
 		if err := b.checkLength(d.asked, d.traits, r.TTL.Length()); err != nil {
@@ -210,8 +210,8 @@ func (b *Broker) meet(ctx context.Context, d Decision, r Request, planned bool) 
 	return d, nil
 }
 
-// refuseMet refuses a request that asks for another end than the record that it meets, or for a grant that was destroyed
-// and is over.
+// refuseMet refuses a request that asks for another end than the record that it meets, or for a grant that was
+// destroyed and is over.
 func (d *Decision) refuseMet(r Request, now time.Time) error {
 	g := d.Grant
 	end, movesEnd := jit.FormatTime(g.End), r.TTL.IsZero() && !r.ExpiresAt.Equal(g.End)
@@ -291,6 +291,7 @@ func traced(g jit.Grant, s jit.Snapshot) error {
 	if g.Drift(s) != jit.Missing {
 		return nil
 	}
-	return jit.Errorf(jit.ErrOver, "", renew(g), "the ledger has no record of grant %s and nothing of it is on target %q: "+
-		"it may have been revoked", g.ID, g.Target)
+	return jit.Errorf(jit.ErrOver, "", renew(g),
+		"the ledger has no record of grant %s and nothing of it is on target %q: it may have been revoked",
+		g.ID, g.Target)
 }

@@ -40,8 +40,8 @@ func (b *Broker) requested(g jit.Grant, before jit.Standing) jit.Event {
 	return b.event(jit.EventRequested, g,
 		"owner", g.Owner, "target", g.Target, "principal", g.Principal, "role", g.Role, "scope", g.Scope,
 		"reason", g.Reason, "renewal", strconv.FormatInt(g.Renewal, 10), "ttl", g.TTL.String(),
-		"starts_at", jit.FormatTime(g.Start), "expires_at", jit.FormatTime(g.End), "start_by", jit.FormatTime(g.StartBy),
-		"had_before", before.Detail)
+		"starts_at", jit.FormatTime(g.Start), "expires_at", jit.FormatTime(g.End),
+		"start_by", jit.FormatTime(g.StartBy), "had_before", before.Detail)
 }
 
 // window returns an event with the grant's window.

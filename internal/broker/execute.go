@@ -66,8 +66,8 @@ func (t *task) failed() bool { return failed(t.err) || t.err != nil && t.Kind ==
 func failed(err error) bool { return err != nil && !errors.Is(err, jit.ErrRemains) }
 
 // Execute carries out steps in order and returns an error for each. Consecutive steps of a kind on one place share one
-// call on the platform and one write of their outcomes; no call has two changes for one grant. [jit.ErrRemains] says that
-// access has ended, which is recorded, and that something remains to be cleaned up.
+// call on the platform and one write of their outcomes; no call has two changes for one grant. [jit.ErrRemains] says
+// that access has ended, which is recorded, and that something remains to be cleaned up.
 func (b *Broker) Execute(ctx context.Context, steps []reconcile.Step) []error {
 	var errs []error
 	for len(steps) > 0 {
@@ -132,7 +132,8 @@ func (b *Broker) admit(ctx context.Context, a action, tasks []task) {
 	}
 }
 
-// recordIntents records what is about to be done. Access is taken away even if that cannot be recorded, but never given.
+// recordIntents records what is about to be done. Access is taken away even if that cannot be recorded, but never
+// given.
 func (b *Broker) recordIntents(ctx context.Context, a action, tasks []task) {
 	var w writes
 	for i := range tasks {
@@ -316,8 +317,8 @@ func (b *Broker) remove(ctx context.Context, g jit.Grant) error {
 	return b.apply(ctx, g.Place(), jit.Remove, []jit.Grant{g})[0]
 }
 
-// coveredByAnother reports whether another grant gives the same access now, or may. If somebody stripped the bindings of
-// both, the other grant must remove the result.
+// coveredByAnother reports whether another grant gives the same access now, or may. If somebody stripped the bindings
+// of both, the other grant must remove the result.
 func (b *Broker) coveredByAnother(ctx context.Context, p jit.Platform, g jit.Grant) bool {
 	now, left := b.Now(), strippedTo(p, g.Binding)
 	covers := func(other jit.Grant) bool {

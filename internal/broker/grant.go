@@ -65,24 +65,27 @@ func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Trait
 			return g, err
 		}
 	}
-	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
-		if g.ReasonLost() {
-			g.StartAsked = asked.StartAsked
-		}
-		var added bool
-		*g, added = completed(*g, asked)
-		state := string(g.State(b.Now()))
-		if g.Over(b.Now()) { // recorded only if the ledger has lost facts of it
-			lost := g.Version == 0 || added
-			return []jit.Event{b.window(jit.EventAdopted, *g, "state", state, "reason", g.Reason)}, lost
-		}
-		g.Holder++
-		return []jit.Event{b.window(jit.EventAdopted, *g, "state", state)}, true
-	})
+	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) { return b.adoption(g, asked) })
 	if err != nil || !unconfirmed() {
 		return g, err
 	}
 	return b.ensure(ctx, g, jit.EventGranted)
+}
+
+// adoption makes another resource the holder of a live grant. It records a grant that is over only if the ledger has
+// lost facts of it.
+func (b *Broker) adoption(g *jit.Grant, asked jit.Grant) ([]jit.Event, bool) {
+	if g.ReasonLost() {
+		g.StartAsked = asked.StartAsked
+	}
+	var added bool
+	*g, added = completed(*g, asked)
+	state := string(g.State(b.Now()))
+	if g.Over(b.Now()) {
+		return []jit.Event{b.window(jit.EventAdopted, *g, "state", state, "reason", g.Reason)}, g.Version == 0 || added
+	}
+	g.Holder++
+	return []jit.Event{b.window(jit.EventAdopted, *g, "state", state)}, true
 }
 
 // startsBySweeper reports whether the sweeper, not the platform, begins a grant at its start.
@@ -125,15 +128,16 @@ func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind j
 		return []jit.Event{b.window(kind, *g)}, true
 	})
 	if err != nil {
-		return g, fmt.Errorf("the access is on target %q, but the ledger could not record it; apply again: %w", g.Target, err)
+		return g, fmt.Errorf("the access is on target %q, but the ledger could not record it; apply again: %w",
+			g.Target, err)
 	}
 	g, err = b.followRecord(ctx, ensured, g)
 	failpoint.Hit("ensure.after-outcome")
 	return g, err
 }
 
-// followRecord adapts access that was put on its platform to a record that others changed meanwhile. It removes the access
-// if the grant has ended or now begins later, and puts it there again if its window differs.
+// followRecord adapts access that was put on its platform to a record that others changed meanwhile. It removes the
+// access if the grant has ended or now begins later, and puts it there again if its window differs.
 func (b *Broker) followRecord(ctx context.Context, ensured jit.Access, g jit.Grant) (jit.Grant, error) {
 	switch now := b.Now(); {
 	case g.Over(now):
@@ -158,11 +162,13 @@ func (b *Broker) beginsByItself(g jit.Grant) bool {
 	return err == nil && traits.NativeStart
 }
 
-// attemptFailed closes the record of a failed attempt to grant if a read that began after the attempt shows that it gave
-// nothing. Otherwise the outcome is unknown: the record stays pending, and the sweeper ends the access with its window.
+// attemptFailed closes the record of a failed attempt to grant if a read that began after the attempt shows that it
+// gave nothing. Otherwise the outcome is unknown: the record stays pending, and the sweeper ends the access with its
+// window.
 func (b *Broker) attemptFailed(ctx context.Context, g jit.Grant, cause error) error {
 	cause = fmt.Errorf("grant %s to %s on target %q: %w", g.Role, g.Principal, g.Target, cause)
-	unknown := fmt.Errorf("%w; the access may be in force all the same: `jit revoke %s` ends it, and `jit sweep` does at %s",
+	unknown := fmt.Errorf(
+		"%w; the access may be in force all the same: `jit revoke %s` ends it, and `jit sweep` does at %s",
 		cause, g.ID, jit.FormatTime(g.End))
 	if !g.GrantedAt.IsZero() || ctx.Err() != nil {
 		return unknown // an attempt that was cut off may still be in progress

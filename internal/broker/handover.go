@@ -31,8 +31,8 @@ func (b *Broker) takeOver(ctx context.Context, d Decision, r Request) (g jit.Gra
 	return g, nil
 }
 
-// HandOver records that the resource of a grant was destroyed and that its access, if live, is left to the resource that
-// the same run creates. The record then explains the access even if that resource never exists.
+// HandOver records that the resource of a grant was destroyed and that its access, if live, is left to the resource
+// that the same run creates. The record then explains the access even if that resource never exists.
 func (b *Broker) HandOver(ctx context.Context, g jit.Grant) error {
 	if g.Over(b.Now()) {
 		return nil

@@ -35,9 +35,7 @@ func (b *Broker) judgePlanned(ctx context.Context, g jit.Grant, checked jit.Trai
 	if err != nil {
 		return judgment{Traits: checked}, err
 	}
-	if b.Planned != nil {
-		policies = b.Planned.mostPermissive(policies)
-	}
+	policies = b.Planned.mostPermissive(policies)
 	j, err := b.judgeBy(ctx, policies, b.askOnce, g, checked, named)
 	if silent := (&undescribed{}); errors.As(err, &silent) {
 		j.Warnings = append(j.Warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
@@ -47,7 +45,7 @@ func (b *Broker) judgePlanned(ctx context.Context, g jit.Grant, checked jit.Trai
 		best.Enforcement, best.SessionTail = jit.Native, 0
 		j.Verdict, err = b.verdict(ctx, policies, nil, g, best, named)
 	}
-	if err == nil && b.Planned != nil && b.Planned.incomplete(j.Verdict.Policy) {
+	if err == nil && b.Planned.incomplete(j.Verdict.Policy) {
 		j.Warnings = append(j.Warnings, Warning{"policy", "The policy is not known yet", fmt.Sprintf(
 			"Policy %q has values that are unknown until apply. The apply judges the grant by them and may refuse it.",
 			j.Verdict.Policy)})
@@ -120,17 +118,18 @@ func policyRequest(target jit.Platform, g jit.Grant, traits jit.Traits, named st
 func (b *Broker) checkLength(g jit.Grant, traits jit.Traits, length time.Duration) error {
 	text := jit.FormatDuration
 	refuse := func(hint, rule string, args ...any) error {
-		return jit.Invalid(endAttribute(g), hint, "the grant would last %s; "+rule, append([]any{text(length)}, args...)...)
+		return jit.Invalid(endAttribute(g), hint, "the grant would last %s; %s",
+			text(length), fmt.Sprintf(rule, args...))
 	}
 	const bound = "on target %q a grant of this kind lasts at %s %s"
-	switch {
+	switch least, most := text(traits.MinTTL), text(traits.MaxTTL); {
 	case length > b.MaxTTL:
 		return refuse(fmt.Sprintf("ask for %s or less, or have max_ttl of the provider raised", text(b.MaxTTL)),
 			"max_ttl of the provider is %s", text(b.MaxTTL))
 	case length < traits.MinTTL:
-		return refuse(fmt.Sprintf("ask for %s or more", text(traits.MinTTL)), bound, g.Target, "least", text(traits.MinTTL))
+		return refuse(fmt.Sprintf("ask for %s or more", least), bound, g.Target, "least", least)
 	case traits.MaxTTL > 0 && length > traits.MaxTTL:
-		return refuse(fmt.Sprintf("ask for %s or less", text(traits.MaxTTL)), bound, g.Target, "most", text(traits.MaxTTL))
+		return refuse(fmt.Sprintf("ask for %s or less", most), bound, g.Target, "most", most)
 	}
 	return nil
 }
@@ -146,14 +145,11 @@ func endAttribute(g jit.Grant) string {
 // Policies returns the recorded policies, overlaid with those of the same plan.
 func (b *Broker) Policies(ctx context.Context) ([]jit.Policy, error) {
 	recorded, err := b.Ledger.Policies(ctx)
-	if err != nil || b.Planned == nil {
-		return recorded, err
-	}
-	return b.Planned.Overlay(recorded), nil
+	return b.Planned.Overlay(recorded), err
 }
 
-// rejudge judges a grant that was permitted before and has given no access yet by today's policies. A lost reason matches
-// no pattern.
+// rejudge judges a grant that was permitted before and has given no access yet by today's policies. A lost reason
+// matches no pattern.
 func (b *Broker) rejudge(ctx context.Context, g jit.Grant) error {
 	if err := mayStillBegin(g, b.Now()); err != nil {
 		return err
@@ -189,8 +185,8 @@ func startByPassed(startBy, now time.Time, hint string) error {
 		jit.FormatTime(startBy), jit.FormatTime(now))
 }
 
-// Violations returns, for each grant that the given policies would not permit, the rule that it breaks. Without policies
-// there are no violations. A lost reason matches every pattern.
+// Violations returns, for each grant that the given policies would not permit, the rule that it breaks. Without
+// policies there are no violations. A lost reason matches every pattern.
 func (b *Broker) Violations(
 	ctx context.Context, policies []jit.Policy, grants []jit.Grant,
 ) (map[jit.ID]string, error) {

@@ -15,8 +15,8 @@ const (
 	outageKept = time.Minute
 )
 
-// outages remembers the errors of places that were slow to fail, so that a plan of many grants waits for a silent target
-// once, not for each grant. The zero value is ready for use.
+// outages remembers the errors of places that were slow to fail, so that a plan of many grants waits for a silent
+// target once, not for each grant. The zero value is ready for use.
 type outages struct {
 	mu    sync.Mutex
 	known map[jit.Place]outage
@@ -28,7 +28,9 @@ type outage struct {
 }
 
 // read reads a place with ask, unless an outage of it is kept.
-func (o *outages) read(at jit.Place, now func() time.Time, ask func() (jit.Snapshot, error)) (s jit.Snapshot, err error) {
+func (o *outages) read(
+	at jit.Place, now func() time.Time, ask func() (jit.Snapshot, error),
+) (s jit.Snapshot, err error) {
 	err = o.try(at, now, func() (err error) {
 		s, err = ask()
 		return err

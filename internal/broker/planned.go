@@ -9,7 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Planned collects the policies of one plan, so that its grants are judged by the policies as they will be.
+// Planned collects the policies of one plan, so that its grants are judged by the policies as they will be. A nil
+// Planned has no policies.
 type Planned struct {
 	mu      sync.Mutex
 	changes map[string]change
@@ -38,7 +39,8 @@ func (p *Planned) Claim(policy jit.Policy, exists bool) error {
 	}
 	if c.by[exists] > 0 || !reflect.DeepEqual(c.policy, policy) {
 		return jit.Invalid("name", "choose another name, or make one policy of the two",
-			"another jit_policy of this configuration has the name %q too; each apply would change the other's", policy.Name)
+			"another jit_policy of this configuration has the name %q too; each apply would change the other's",
+			policy.Name)
 	}
 	c.by[exists]++
 	return nil
@@ -72,16 +74,20 @@ func (p *Planned) note(name string, c change) {
 	p.changes[name] = c
 }
 
-// Overlay replaces recorded policies with those of the plan, ordered by name. It leaves out policies with unknown values.
+// Overlay replaces recorded policies with those of the plan, ordered by name. It leaves out policies with unknown
+// values.
 func (p *Planned) Overlay(recorded []jit.Policy) []jit.Policy { return p.overlay(recorded, false) }
 
-// mostPermissive is [Planned.Overlay] with the most permissive reading of policies that have unknown values. It serves to
-// refuse, never to permit.
+// mostPermissive is [Planned.Overlay] with the most permissive reading of policies that have unknown values. It serves
+// to refuse, never to permit.
 func (p *Planned) mostPermissive(recorded []jit.Policy) []jit.Policy {
 	return p.overlay(recorded, true)
 }
 
 func (p *Planned) overlay(recorded []jit.Policy, incomplete bool) []jit.Policy {
+	if p == nil {
+		return recorded
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := slices.DeleteFunc(slices.Clone(recorded), func(r jit.Policy) bool {
@@ -99,6 +105,9 @@ func (p *Planned) overlay(recorded []jit.Policy, incomplete bool) []jit.Policy {
 
 // incomplete reports whether the policy of that name has unknown values.
 func (p *Planned) incomplete(name string) bool {
+	if p == nil {
+		return false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.changes[name].incomplete

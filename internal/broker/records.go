@@ -34,8 +34,8 @@ func (b *Broker) recordsOf(ctx context.Context, ids []jit.ID) jit.Records {
 	return r
 }
 
-// standing finds access in a snapshot that gives the same as a grant and outlasts it, with any marker but the grant's own.
-// end is the grant's end; zero if it is unknown.
+// standing finds access in a snapshot that gives the same as a grant and outlasts it, with any marker but the grant's
+// own. end is the grant's end; zero if it is unknown.
 func (b *Broker) standing(
 	ctx context.Context, s jit.Snapshot, g jit.Grant, end time.Time,
 ) (jit.Standing, bool, error) {
@@ -51,15 +51,20 @@ func (b *Broker) standing(
 			candidates.Ours, ids = append(candidates.Ours, *o), append(ids, o.Marker.ID)
 		}
 	}
-	for i := range s.Standing {
-		if _, gives := jit.Shadow(s.Standing[i:i+1], g.Binding, end); gives && s.Standing[i].Claims() {
-			ids = append(ids, s.Standing[i].Marker.ID)
-		}
-	}
-	records := b.recordsOf(ctx, ids)
+	records := b.recordsOf(ctx, append(ids, claimed(s.Standing, g.Binding, end)...))
 	if records.Unread != nil {
 		return jit.Standing{}, false, records.Unread
 	}
 	found, stands := jit.Shadow(records.Standing(candidates, g.Scope), g.Binding, end)
 	return found, stands, nil
+}
+
+// claimed returns the ids in the markers of standing access that gives the same as the binding and outlasts end.
+func claimed(all []jit.Standing, binding jit.Binding, end time.Time) (ids []jit.ID) {
+	for i := range all {
+		if _, gives := jit.Shadow(all[i:i+1], binding, end); gives && all[i].Claims() {
+			ids = append(ids, all[i].Marker.ID)
+		}
+	}
+	return ids
 }

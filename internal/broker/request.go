@@ -28,8 +28,8 @@ type Request struct {
 	Successor bool
 }
 
-// CheckForm validates a request without a target and without a clock, for "validate". It skips the attributes in unknown,
-// whose values are not known yet.
+// CheckForm validates a request without a target and without a clock, for "validate". It skips the attributes in
+// unknown, whose values are not known yet.
 func CheckForm(r Request, unknown map[string]bool) error {
 	for _, c := range []struct {
 		attribute string
@@ -91,7 +91,8 @@ func (r Request) checkOneEnd(unknown map[string]bool) error {
 func (r Request) checkOrder() error {
 	switch starts := jit.FormatTime(r.StartsAt); {
 	case !r.TTL.IsZero() && r.TTL.Length() < jit.MinTTL:
-		return jit.Invalid("ttl", endHint, "%q is too short; a grant lasts at least %s", r.TTL, jit.FormatDuration(jit.MinTTL))
+		return jit.Invalid("ttl", endHint,
+			"%q is too short; a grant lasts at least %s", r.TTL, jit.FormatDuration(jit.MinTTL))
 	case !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(r.StartsAt):
 		return jit.Invalid("expires_at", "write an end after starts_at",
 			"%s is not after starts_at, %s", jit.FormatTime(r.ExpiresAt), starts)

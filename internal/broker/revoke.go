@@ -110,27 +110,34 @@ func (b *Broker) recordRevocation(ctx context.Context, r Revocation, first jit.G
 			return nil, false
 		}
 		if g.RevokedAt.IsZero() && g.EndedAt.IsZero() && g.Window.Over(now) {
-			// If our clock is ahead, the grant is live, and a sweep would put it back unless its revocation is recorded.
+			// If our clock is ahead, the grant is live, and a sweep would put it back unless its revocation is
+			// recorded.
 			var c endCheck
 			if c, unsure = check(); unsure != nil {
 				return nil, false
 			}
 			now = now.Add(-c.behind)
 		}
-		lost, destroys := g.Version == 0, r.Destroys && !g.Destroyed()
-		if destroys {
-			g.Holder = -max(g.Holder, 1)
-		}
-		switch {
-		case !g.Over(now):
-			g.TerminateSessions = g.TerminateSessions || r.TerminateSessions
-			return []jit.Event{b.revoked(g, now, r.Reason)}, true
-		case lost:
-			return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(now)))}, true
-		}
-		return []jit.Event{b.event(jit.EventChanged, *g, "note", Destroyed+"; the grant was over")}, destroys
+		return b.revocationOf(g, r, now)
 	})
 	return g, kept, errors.Join(err, unsure)
+}
+
+// revocationOf changes the record of a grant that a revocation asks to end at now, and returns the event for it, if
+// there is anything to record.
+func (b *Broker) revocationOf(g *jit.Grant, r Revocation, now time.Time) ([]jit.Event, bool) {
+	lost, destroys := g.Version == 0, r.Destroys && !g.Destroyed()
+	if destroys {
+		g.Holder = -max(g.Holder, 1)
+	}
+	switch {
+	case !g.Over(now):
+		g.TerminateSessions = g.TerminateSessions || r.TerminateSessions
+		return []jit.Event{b.revoked(g, now, r.Reason)}, true
+	case lost:
+		return []jit.Event{b.window(jit.EventAdopted, *g, "state", string(g.State(now)))}, true
+	}
+	return []jit.Event{b.event(jit.EventChanged, *g, "note", Destroyed+"; the grant was over")}, destroys
 }
 
 // removeUngranted removes what the target holds of a grant whose attempt is recorded to have given nothing. If the
@@ -199,7 +206,7 @@ func (c *endCheck) compare(now, clock time.Time) {
 // has not if somebody moved or removed the end.
 func (c *endCheck) endedByItself(g jit.Grant, now time.Time) bool {
 	for _, o := range c.snapshot.Ours {
-		if o.Marker.ID == g.ID && o.Marker.Owner == g.Owner && (o.End.IsZero() || now.Before(o.End)) {
+		if o.Marker.Names(g) && (o.End.IsZero() || now.Before(o.End)) {
 			return false
 		}
 	}

@@ -25,9 +25,10 @@ func (b *Broker) warn(ctx context.Context, d *Decision) {
 	ends := traits.Enforcement == jit.Sweeper && !d.Verdict.SweeperAccepted
 	d.Warnings = append(d.Warnings, b.warnUnswept(ctx, g, ends, d.later && !traits.NativeStart)...)
 	if traits.Remembered {
-		add("target", "Only the ledger remembers the access", fmt.Sprintf("Nothing can be written on a binding on target %q. "+
-			"If the ledger is lost, no sweep can tell which access is temporary, and live access stays: "+
-			"keep a ledger that is backed up.", g.Target))
+		add("target", "Only the ledger remembers the access", fmt.Sprintf(
+			"Nothing can be written on a binding on target %q. "+
+				"If the ledger is lost, no sweep can tell which access is temporary, and live access stays: "+
+				"keep a ledger that is backed up.", g.Target))
 	}
 	if traits.Caution != "" {
 		add("principal", "The grant may give nothing", traits.Caution)
@@ -83,6 +84,7 @@ func warnOfScope(ctx context.Context, d *Decision, add func(attribute, summary, 
 	}
 	for _, text := range d.snapshot.Unseen {
 		add("scope", "Some access could not be read", fmt.Sprintf(
-			"On %s of target %q: %s. Standing access that gives the same may be hidden there.", g.Scope, g.Target, text))
+			"On %s of target %q: %s. Standing access that gives the same may be hidden there.",
+			g.Scope, g.Target, text))
 	}
 }

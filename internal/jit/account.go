@@ -79,8 +79,8 @@ func instant(t time.Time) string {
 	return t.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
 }
 
-// Rewrite returns the entry that replaces the record was by is, with its events. The first event must be about the grant;
-// it receives the changed facts. If the version of is is 0, the record is new and was is ignored.
+// Rewrite returns the entry that replaces the record was by is, with its events. The first event must be about the
+// grant; it receives the changed facts. If the version of is is 0, the record is new and was is ignored.
 func Rewrite(was, is Grant, events ...Event) Entry {
 	events = slices.Clone(events)
 	detail := make(map[string]string, len(events[0].Detail)+2)

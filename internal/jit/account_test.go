@@ -41,7 +41,8 @@ func alter(t *testing.T, v reflect.Value) {
 	}
 }
 
-// Every field of a record has a fact: what is changed behind the events' back shows, and what is changed with an event does not.
+// Every field of a record has a fact: what is changed behind the events' back shows, and what is changed with an event
+// does not.
 func TestAnAccountKnowsEveryField(t *testing.T) {
 	made := Rewrite(Grant{}, recordedGrant(), Event{Kind: EventAdopted, Grant: recordedGrant().ID})
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[Grant]()) {
@@ -78,8 +79,8 @@ func TestAnAccountKnowsEveryField(t *testing.T) {
 	}
 }
 
-// An event repeats what its record says for people; that is not what the record is rebuilt from, or a forged end would be believed
-// as soon as any event tells it.
+// An event repeats what its record says for people; that is not what the record is rebuilt from, or a forged end would
+// be believed as soon as any event tells it.
 func TestAnAccountDoesNotBelieveWhatAnEventRepeats(t *testing.T) {
 	var told Account
 	g := recordedGrant()

@@ -12,9 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// Binding says what access: who (Principal) may do what (Role) where (Target and
-// Scope). It is comparable. The forms of Principal, Role and Scope are the
-// platform's; [Platform.Check] brings them into their one canonical form.
+// Binding describes access: who (Principal) may do what (Role) where (Target and Scope). It is comparable. The platform
+// defines the forms of Principal, Role and Scope; [Platform.Check] returns the canonical form.
 type Binding struct {
 	Target    string `json:"target"`
 	Principal string `json:"principal"`
@@ -38,7 +37,7 @@ func (p Place) Binding(principal, role string) Binding {
 	return Binding{Target: p.Target, Principal: principal, Role: role, Scope: p.Scope}
 }
 
-// Place is where the binding is.
+// Place returns the place of the binding.
 func (b Binding) Place() Place { return Place{b.Target, b.Scope} }
 
 // ID identifies a grant for ever: a UUID in its canonical lower-case text form.
@@ -50,15 +49,15 @@ var idForm = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4
 func ParseID(s string) (ID, error) {
 	id := strings.ToLower(strings.TrimSpace(s))
 	if !idForm.MatchString(id) {
-		return "", Invalid("id", "copy the id from `jit list`", "%q is not a grant id; it looks like 3f2b8c1e-0000-8000-8000-000000000000", s)
+		return "", Invalid("id", "copy the id from `jit list`",
+			"%q is not a grant id; it looks like 3f2b8c1e-0000-8000-8000-000000000000", s)
 	}
 	return ID(id), nil
 }
 
-// NewID derives the id of a grant from all that makes it that grant: the same
-// grant has the same id on every machine, and another reason or renewal is
-// another grant. It is a version 8 UUID (RFC 9562, 5.8) made from SHA-256 over
-// the length-prefixed parts.
+// NewID derives the id of a grant from the parts that identify it: the same grant has the same id on every machine, and
+// another reason or renewal is another grant. The id is a version 8 UUID (RFC 9562, 5.8): SHA-256 over the
+// length-prefixed parts.
 func NewID(owner string, b Binding, reason string, renewal int64) ID {
 	h := hashParts("jit grant v1", owner, b.Target, b.Principal, b.Role, b.Scope, reason)
 	var n [8]byte
@@ -88,16 +87,16 @@ const DefaultOwner = "jit"
 
 var ownerForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
-// CheckOwner accepts 1 to 32 lower-case letters, digits and inner hyphens: what
-// fits into every platform's marker.
+// CheckOwner accepts 1 to 32 lower-case letters, digits and inner hyphens, which fit into the marker of every platform.
 func CheckOwner(owner string) error {
 	if !ownerForm.MatchString(owner) {
-		return Invalid("owner", `write for example owner = "payments"`, "%q is not an owner; it takes 1 to 32 lower-case letters, digits and hyphens, and begins and ends with a letter or digit", owner)
+		return Invalid("owner", `write for example owner = "payments"`, "%q is not an owner; it takes 1 to 32 "+
+			"lower-case letters, digits and hyphens, and begins and ends with a letter or digit", owner)
 	}
 	return nil
 }
 
-// maxReason bounds the reason, in bytes: it goes into records, comments and pages.
+// maxReason is the length of the longest reason, in bytes.
 const maxReason = 500
 
 // CheckReason accepts a reason that a reviewer can read: not blank, one line, at most 500 bytes.
@@ -107,35 +106,37 @@ func CheckReason(reason string) error {
 	case strings.TrimSpace(reason) == "":
 		return Invalid("reason", hint, "the reason is empty")
 	case len(reason) > maxReason:
-		return Invalid("reason", "shorten it and link to the rest", "the reason has %d bytes; at most %d are kept", len(reason), maxReason)
+		return Invalid("reason", "shorten it and link to the rest",
+			"the reason has %d bytes; at most %d are kept", len(reason), maxReason)
 	}
 	return CheckText("reason", reason)
 }
 
-// CheckText refuses what must never reach a platform, a log or a page: invalid
-// UTF-8, control characters (a line feed would start a new line of a key file)
-// and characters that change the direction of the text around them.
+// CheckText refuses text that must never reach a platform, a log or a page: invalid UTF-8, control characters (a line
+// feed would start a new line of a key file) and characters that change the direction of the text around them.
 func CheckText(attribute, s string) error {
 	if !utf8.ValidString(s) {
 		return Invalid(attribute, "write it in UTF-8", "%q is not valid UTF-8", s)
 	}
 	for _, r := range s {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
-			return Invalid(attribute, "write it on one line, without control characters", "%q contains the character %U, which is not allowed", s, r)
+			return Invalid(attribute, "write it on one line, without control characters",
+				"%q contains the character %U, which is not allowed", s, r)
 		}
 	}
 	return nil
 }
 
-// CheckName is [CheckText] for names and keys. It also refuses white space other than the plain one, and characters that
-// have no width: nobody sees them, and the target would take them for a part of the name.
+// CheckName is [CheckText] for names and keys. It also refuses white space other than a plain space, and invisible
+// characters, which the target would take for a part of the name.
 func CheckName(attribute, s string) error {
 	if err := CheckText(attribute, s); err != nil {
 		return err
 	}
 	for _, r := range s {
 		if r > unicode.MaxASCII && (unicode.IsSpace(r) || unicode.In(r, unicode.Zs, unicode.Cf)) {
-			return Invalid(attribute, "delete the character, or write a plain space", "%q contains the invisible character %U", s, r)
+			return Invalid(attribute, "delete the character, or write a plain space",
+				"%q contains the invisible character %U", s, r)
 		}
 	}
 	return nil

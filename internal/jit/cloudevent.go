@@ -9,7 +9,7 @@ import (
 // (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md).
 type CloudEvent struct {
 	SpecVersion string `json:"specversion"`
-	// ID is the sequence number: with Source it names the event for ever, so that repeats can be told.
+	// ID is the sequence number. With Source it identifies the event for ever, so that repeats can be detected.
 	ID string `json:"id"`
 	// Source names the ledger.
 	Source string `json:"source"`
@@ -36,7 +36,8 @@ func (e Event) CloudEvent(ledger string) CloudEvent {
 		subject = "policy/" + e.Policy
 	}
 	return CloudEvent{
-		SpecVersion: "1.0", ID: strconv.FormatInt(e.Seq, 10), Source: "urn:uuid:" + ledger, Type: CloudEventPrefix + string(e.Kind),
-		Subject: subject, Time: e.At.UTC().Format(time.RFC3339Nano), DataContentType: "application/json", Data: e,
+		SpecVersion: "1.0", ID: strconv.FormatInt(e.Seq, 10), Source: "urn:uuid:" + ledger,
+		Type: CloudEventPrefix + string(e.Kind), Subject: subject, Time: e.At.UTC().Format(time.RFC3339Nano),
+		DataContentType: "application/json", Data: e,
 	}
 }

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// The rules of https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/cloudevents.json for what is written here.
+// The rules of https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/cloudevents.json for what is written
+// here.
 func TestCloudEvent(t *testing.T) {
 	at := time.Date(2026, 11, 23, 18, 0, 0, 123456000, time.UTC)
 	for name, e := range map[string]Event{

@@ -115,12 +115,12 @@ type Difference struct {
 // Drift returns [Grant.Differs] in words; empty if the access is as recorded.
 func (g Grant) Drift(s Snapshot) string { return g.Differs(s).Words }
 
-// Differs compares the grant with its bindings on its scope. It ignores bindings of other grants, and bindings that give
-// nobody access.
+// Differs compares the grant with its bindings on its scope. It ignores bindings of other grants, and bindings that
+// give nobody access.
 func (g Grant) Differs(s Snapshot) Difference {
 	var found []Observed
 	for i := range s.Ours { // by index: a plan of many grants on one scope runs this for each
-		if o := &s.Ours[i]; o.Marker.names(g) && o.Principal != "" {
+		if o := &s.Ours[i]; o.Marker.Names(g) && o.Principal != "" {
 			found = append(found, *o)
 		}
 	}
@@ -153,11 +153,11 @@ func (g Grant) absent(s Snapshot) Difference {
 // claimedBy reports whether access that somebody else holds on the scope bears the marker of the grant and gives its
 // access.
 func (g Grant) claimedBy(s Standing) bool {
-	return s.From == "" && s.Marker.names(g) && s.gives(g.Binding)
+	return s.From == "" && s.Marker.Names(g) && s.gives(g.Binding)
 }
 
-// names reports whether the marker has the owner and id of the grant.
-func (m Marker) names(g Grant) bool { return m.ID == g.ID && m.Owner == g.Owner }
+// Names reports whether the marker has the owner and id of the grant.
+func (m Marker) Names(g Grant) bool { return m.ID == g.ID && m.Owner == g.Owner }
 
 // bindings counts the bindings of one grant. Those with the same detail are several people in one binding.
 func bindings(found []Observed) int {

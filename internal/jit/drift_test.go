@@ -25,7 +25,8 @@ func TestDriftKindsAreAll(t *testing.T) {
 	}
 }
 
-// A binding that was taken off by hand is missing, whatever is left of it; one that somebody was added to is somebody else's too.
+// A binding that was taken off by hand is missing, whatever is left of it; one that somebody was added to is somebody
+// else's too.
 func TestDiffers(t *testing.T) {
 	now := time.Date(2026, 11, 23, 17, 0, 0, 0, time.UTC)
 	g := Grant{ID: "aaaaaaaa-0000-8000-8000-000000000000", Owner: "jit", Binding: Binding{"db", "alice", "read", "cluster"},

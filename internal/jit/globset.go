@@ -38,8 +38,8 @@ func (g Glob) Includes(other string) bool {
 }
 
 // Meets reports whether both the glob and other match some text, ignoring case; in other only * and ? are wildcards. No
-// wildcard of other matches a text that contains solid, unless solid is empty. Where the glob has a set, Meets may report
-// true although there is no such text, but never false where there is one.
+// wildcard of other matches a text that contains solid, unless solid is empty. Where the glob has a set, Meets may
+// report true although there is no such text, but never false where there is one.
 func (g Glob) Meets(other, solid string) bool {
 	a, b := g.tokens, simple(other)
 	kept := endsOf(solid, a)
@@ -96,8 +96,8 @@ func sameLetter(a, b rune) bool {
 	return a == b
 }
 
-// inPairs returns step(0, 0) for two patterns of lengths n and m. step calls from for later pairs of positions; each pair
-// is computed once.
+// inPairs returns step(0, 0) for two patterns of lengths n and m. step calls from for later pairs of positions; each
+// pair is computed once.
 func inPairs(n, m int, step func(i, j int, from func(i, j int) bool) bool) bool {
 	const yes, no = 1, 2
 	known := make([]byte, (n+1)*(m+1))

@@ -16,8 +16,7 @@ const (
 	Sweeper Enforcement = "sweeper"
 )
 
-// Unlimited is the session tail of a platform on which a session opened inside
-// the window may live for ever.
+// Unlimited is the session tail if a session opened inside the window may last for ever.
 const Unlimited = time.Duration(-1)
 
 // FormatTail writes a session tail: a duration, or "unlimited".
@@ -28,7 +27,7 @@ func FormatTail(d time.Duration) string {
 	return FormatDuration(d)
 }
 
-// Traits is what is known of a binding's life on its platform without a call.
+// Traits describe the life of a binding on its platform, as known without a call.
 type Traits struct {
 	Enforcement Enforcement
 	// NativeStart: the platform itself begins access at the start of the window.
@@ -37,21 +36,21 @@ type Traits struct {
 	SessionTail time.Duration
 	// CanTerminate: open sessions can be ended on revoke.
 	CanTerminate bool
-	// Remembered: only the ledger can tell the binding from those of others.
+	// Remembered: only the ledger distinguishes the binding from those of others.
 	Remembered bool
-	// StrippedTo is the role that is left where marker and end are one, and somebody takes them off the binding;
-	// empty where a binding cannot lose its marker with its end.
+	// StrippedTo is the role that is left if somebody takes marker and end, which are one, off the binding; empty if a
+	// binding cannot lose both together.
 	StrippedTo string
-	// MinTTL and MaxTTL bound the length of a window on the platform; zero where it has no bound of its own.
+	// MinTTL and MaxTTL bound the length of a window on the platform; zero if the platform has no bound.
 	MinTTL, MaxTTL time.Duration
-	// Caution says why the access might give nothing, for whoever reviews the grant; empty for nothing.
+	// Caution tells a reviewer why the grant may give nothing; it may be empty.
 	Caution string
-	// PrincipalName is what people call the principal, such as the comment of a public key; empty if it has no other
-	// name. It is for display only: anyone can choose it.
+	// PrincipalName is another name of the principal for display, such as the comment of a public key; it may be empty.
+	// Anyone can choose it, so nothing may depend on it.
 	PrincipalName string
 }
 
-// State is what a grant is at one moment; it is computed, never stored.
+// State is the state of a grant at one moment; it is computed, never stored.
 type State string
 
 // The states of a grant.
@@ -88,26 +87,26 @@ type Grant struct {
 	ID      ID     `json:"id"`
 	Owner   string `json:"owner"`
 	Binding        // canonical, as Platform.Check returned it
-	// Reason is empty where the record was rebuilt from the grant's marker, which holds none; see [Grant.ReasonText].
+	// Reason is empty if the record was rebuilt from the grant's marker, which holds none; see [Grant.ReasonText].
 	Reason  string `json:"reason"`
 	Renewal int64  `json:"renewal"`
 
-	// TTL is the length that the user asked for; zero when they set an end instead.
+	// TTL is the requested length; zero if the request sets an end.
 	TTL TTL `json:"ttl,omitzero"`
 	// Window is the time of access. It is fixed when the grant is first applied.
 	Window
 	// StartAsked is the beginning that the request asks for; see [StartAsked].
 	StartAsked string `json:"-"`
 	Terms
-	// Policy is the name of the policy that permitted it; empty when none governs.
+	// Policy is the name of the policy that permitted it; empty if there was none.
 	Policy      string        `json:"policy,omitempty"`
 	Enforcement Enforcement   `json:"enforcement"`
 	SessionTail time.Duration `json:"-"`
 	// PrincipalName is [Traits].PrincipalName as it was when the grant was first applied.
 	PrincipalName string `json:"principal_name,omitempty"`
-	// NoStandingBefore: where [Traits].StrippedTo is set the principal was seen to have no such access of its own when
-	// the grant was asked for, or its record made again from its marker. Access without an end that is found in the
-	// place of the grant's binding is then what somebody made of that.
+	// NoStandingBefore: [Traits].StrippedTo is set, and the principal had no such access of its own when the grant was
+	// requested, or its record rebuilt. Access without an end in the place of the grant's binding is then a stripped
+	// binding.
 	NoStandingBefore bool `json:"-"`
 
 	// RequestedAt: the intent was recorded. GrantedAt: the platform confirmed the access.
@@ -122,16 +121,16 @@ type Grant struct {
 	RevokeReason string    `json:"revoke_reason,omitempty"`
 	// EndedAt: the platform confirmed that the access is over.
 	EndedAt time.Time `json:"ended_at,omitzero"`
-	// Remains says what of an ended grant is left on the platform and gives no access, such as a role without members;
-	// empty when nothing is. A sweeper tries to clean it up until it is gone.
+	// Remains describes what an ended grant has left on the platform and gives no access, such as a role without
+	// members. A sweeper tries to clean it up until it is gone.
 	Remains string `json:"remains,omitempty"`
-	// AnnouncedEnd is the end of which it was announced that it is near.
+	// AnnouncedEnd is the end whose ends_soon event has been recorded.
 	AnnouncedEnd time.Time `json:"-"`
-	// OpenDrift is the drift that is recorded as found and not yet as put right; empty is none.
+	// OpenDrift is the recorded drift that is not recorded as repaired; empty if there is none.
 	OpenDrift DriftKind `json:"-"`
 
-	// Holder counts the owners of the grant in configurations: whoever adopts a live grant
-	// raises it, and only the newest holder's delete ends the grant. That makes it negative: see [Grant.Destroyed].
+	// Holder counts the resources that have held the grant: adopting a live grant raises it, and only the newest
+	// holder's delete ends the grant. The delete makes it negative: see [Grant.Destroyed].
 	Holder int64 `json:"-"`
 	// Version counts the writes of this record; the ledger refuses a write of another version ([ErrStale]).
 	Version int64 `json:"-"`
@@ -160,20 +159,21 @@ func RecordedReason(text string) string {
 // An ended grant never gives access again.
 func (g Grant) Over(now time.Time) bool { return !g.RevokedAt.IsZero() || g.Window.Over(now) }
 
-// Failed reports whether the record is closed because its attempt is known to have given nothing. It is no access:
-// nothing of it is due or outstanding, and the same grant may be asked for again.
+// Failed reports whether the record is closed because its attempt gave nothing. Nothing of it is due or outstanding,
+// and the same grant may be requested again.
 func (g Grant) Failed() bool {
 	return !g.FailedAt.IsZero() && g.GrantedAt.IsZero() && g.RevokedAt.IsZero()
 }
 
-// Destroyed reports whether Terraform destroyed the resource that held the grant. Its block, coming back, is a new ask.
+// Destroyed reports whether Terraform destroyed the resource that held the grant. If its block comes back, that is a
+// new request.
 func (g Grant) Destroyed() bool { return g.Holder < 0 }
 
 // Live reports whether the grant gives access or may still do so: it has not ended and has not failed. It may be
 // pending or scheduled.
 func (g Grant) Live(now time.Time) bool { return !g.Over(now) && !g.Failed() }
 
-// Deferred reports whether the grant was meant to begin later than it was asked for.
+// Deferred reports whether the grant was to begin later than it was requested.
 func (g Grant) Deferred() bool { return g.Start.After(g.RequestedAt) }
 
 // startAtOnce is the recorded beginning of a request that sets none.
@@ -183,8 +183,8 @@ const startAtOnce = "at once"
 // before 0.1.0 hold none.
 func StartAsked(at time.Time) string { return cmp.Or(FormatTime(at), startAtOnce) }
 
-// AskedStart returns the beginning that the request asks for; zero if the grant was to begin at once. If the record does
-// not hold it, the window tells.
+// AskedStart returns the beginning that the request asks for; zero if the grant was to begin at once. If the record
+// does not hold it, the window tells.
 func (g Grant) AskedStart() time.Time {
 	if at, err := time.Parse(time.RFC3339, g.StartAsked); err == nil {
 		return at
@@ -209,8 +209,7 @@ func (g Grant) Outstanding(now time.Time) bool {
 	return g.Over(now) && g.EndedAt.IsZero() && !g.Failed()
 }
 
-// ActualEnd is when access ended or will end: the revocation, if there was one. (A grant whose
-// window has passed is never revoked.)
+// ActualEnd returns when access ended or will end: at the revocation, if there was one, else with the window.
 func (g Grant) ActualEnd() time.Time {
 	if !g.RevokedAt.IsZero() {
 		return g.RevokedAt
@@ -218,8 +217,8 @@ func (g Grant) ActualEnd() time.Time {
 	return g.End
 }
 
-// DueAt is when the grant next needs a sweeper: at its start, if that is still to be made, else at its end; zero when
-// its end is confirmed and cleaned up, or it has failed.
+// DueAt returns when the grant next needs a sweeper: at its start if a sweeper must start it, else at its end; zero if
+// its end is confirmed and cleaned up, or if it has failed.
 func (g Grant) DueAt() time.Time {
 	switch {
 	case !g.EndedAt.IsZero() && !g.CleanupOpen(), g.Failed():
@@ -254,7 +253,10 @@ func (g Grant) Marker() Marker { return Marker{Owner: g.Owner, ID: g.ID, Window:
 // Held reports whether the platform has confirmed the access and its end is not recorded.
 func (g Grant) Held() bool { return !g.GrantedAt.IsZero() && g.EndedAt.IsZero() }
 
-// Access returns what the platform has to hold for the grant.
+// Access returns the access that the platform must hold for the grant.
 func (g Grant) Access() Access {
-	return Access{Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions, NoStandingBefore: g.NoStandingBefore && !g.Failed()}
+	return Access{
+		Marker: g.Marker(), Binding: g.Binding, TerminateSessions: g.TerminateSessions,
+		NoStandingBefore: g.NoStandingBefore && !g.Failed(),
+	}
 }

@@ -73,7 +73,8 @@ func TestActualEnd(t *testing.T) {
 	}
 }
 
-// A ledger of an older version holds words in the place of a lost reason; neither the record nor its events differ for that.
+// A ledger of an older version holds words in the place of a lost reason; neither the record nor its events differ for
+// that.
 func TestLostReason(t *testing.T) {
 	const old = "unknown: the record was lost and made again from the marker on the target"
 	g := Grant{ID: "x", Owner: "jit", Binding: Binding{Target: "db"}, Reason: old, Window: Window{noonUTC, noonUTC.Add(time.Hour)}}

@@ -22,7 +22,7 @@ type Leases interface {
 	// the lease.
 	Release(ctx context.Context, name, holder string, position int64) error
 
-	// Holder returns the holder, the end and the position of a lease, also of one that has ended. All are zero if nobody
-	// ever had it. Holder writes nothing.
+	// Holder returns the holder, the end and the position of a lease, also of one that has ended. All are zero if
+	// nobody ever had it. Holder writes nothing.
 	Holder(ctx context.Context, name string) (position int64, holder string, until time.Time, err error)
 }

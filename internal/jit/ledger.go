@@ -13,8 +13,8 @@ type Ledger interface {
 	// ID returns the id that the ledger got when it was created; empty if it does not exist yet.
 	ID(ctx context.Context) (string, error)
 
-	// Grants returns the records that the filter selects, ordered by end and id. With [Filter].DueBy the order is that of
-	// [Ledger.AcquireDue].
+	// Grants returns the records that the filter selects, ordered by end and id. With [Filter].DueBy the order is that
+	// of [Ledger.AcquireDue].
 	Grants(ctx context.Context, f Filter) iter.Seq2[Grant, error]
 
 	// Lookup returns the record of id; ok is false if there is none. Concurrent lookups share a query.
@@ -23,9 +23,9 @@ type Ledger interface {
 	// Policies returns all policies in the order of their names.
 	Policies(ctx context.Context) ([]Policy, error)
 
-	// Write records entries and their events durably and returns one error for each entry. An entry is written in full or
-	// not at all. If its grant has changed since it was read, it fails with [ErrStale] and leaves no event. Concurrent
-	// writes share a transaction.
+	// Write records entries and their events durably and returns one error for each entry. An entry is written in full
+	// or not at all. If its grant has changed since it was read, it fails with [ErrStale] and leaves no event.
+	// Concurrent writes share a transaction.
 	Write(ctx context.Context, entries []Entry) []error
 
 	// AcquireDue leases up to q.Limit grants that are due at q.Now. No other holder gets them until the lease ends or a
@@ -51,12 +51,12 @@ type Ledger interface {
 	// Owners returns the sorted names of all owners with a grant in the ledger, live or over.
 	Owners(ctx context.Context) ([]string, error)
 
-	// Swept records that a sweeper has just finished a pass: at the time of the ledger's clock, or at s.At if the ledger
-	// has none.
+	// Swept records that a sweeper has just finished a pass: at the time of the ledger's clock, or at s.At if the
+	// ledger has none.
 	Swept(ctx context.Context, s Sweep) error
 
-	// SweptSince returns, for each target that a sweeper serves for owner, the time since its last pass: by the ledger's
-	// clock, or by now if the ledger has none. The ledger may drop a pass after a day.
+	// SweptSince returns, for each target that a sweeper serves for owner, the time since its last pass: by the
+	// ledger's clock, or by now if the ledger has none. The ledger may drop a pass after a day.
 	SweptSince(ctx context.Context, owner string, now time.Time) (map[string]time.Duration, error)
 
 	// FirstEvent returns the sequence number of the first event recorded at or after the given time; if there is none,
@@ -93,8 +93,8 @@ type Filter struct {
 	Open bool
 }
 
-// MaxLease is the longest lease. A lease on a grant that ends later was written by a wrong clock and is ignored; so is one
-// of [Leases] or a [DedupKey] that ends this much later than the end now asked for.
+// MaxLease is the longest lease. A lease on a grant that ends later was written by a wrong clock and is ignored; so is
+// one of [Leases] or a [DedupKey] that ends this much later than the end now asked for.
 const MaxLease = 10 * time.Minute
 
 // DueQuery says which due work to lease, to whom and for how long: at most [MaxLease].

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// AllOwners stands for every owner where people name owners.
+// AllOwners is the name that stands for every owner.
 const AllOwners = "*"
 
-// Owners says whose grants are meant. An empty list means those of every owner.
+// Owners selects grants by owner. An empty list selects every owner.
 type Owners []string
 
-// ParseOwners reads what people write in the attribute: the names of owners, or [AllOwners] alone. nil means that nothing was
-// written and is every owner.
+// ParseOwners reads an attribute that lists names of owners, or [AllOwners] alone. nil, an attribute that is not set,
+// means every owner.
 func ParseOwners(attribute string, names []string) (Owners, error) {
 	const hint = `write for example ["payments", "search"], or ["*"] for every owner`
 	if names == nil || len(names) == 1 && names[0] == AllOwners {
@@ -26,7 +26,8 @@ func ParseOwners(attribute string, names []string) (Owners, error) {
 		case name == AllOwners:
 			return nil, Invalid(attribute, hint, `"*" stands beside other names; it already means every owner`)
 		case CheckOwner(name) != nil:
-			return nil, Invalid(attribute, hint, "%q is not an owner; a name takes 1 to 32 lower-case letters, digits and hyphens", name)
+			return nil, Invalid(attribute, hint,
+				"%q is not an owner; a name takes 1 to 32 lower-case letters, digits and hyphens", name)
 		case slices.Contains(names[:i], name):
 			return nil, Invalid(attribute, "name each owner once", "%q is written twice", name)
 		}
@@ -34,7 +35,7 @@ func ParseOwners(attribute string, names []string) (Owners, error) {
 	return slices.Sorted(slices.Values(names)), nil
 }
 
-// Include reports whether the grants of owner are meant.
+// Include reports whether the grants of owner are selected.
 func (o Owners) Include(owner string) bool { return len(o) == 0 || slices.Contains(o, owner) }
 
 // String lists the names, or says "all owners".

@@ -70,7 +70,7 @@ func Find[T Platform](p Platform) (found T, ok bool) {
 	}
 }
 
-// Op is what a [Change] asks for.
+// Op is the operation of a [Change].
 type Op int
 
 // The two operations.
@@ -92,13 +92,13 @@ func (o Op) String() string {
 	return "ensure"
 }
 
-// Access is what a platform has to hold for one grant.
+// Access is the access that a platform must hold for one grant.
 type Access struct {
 	Marker            Marker
 	Binding           Binding
 	TerminateSessions bool
-	// NoStandingBefore is [Grant.NoStandingBefore]. Only with it may a platform take the same access without an end and
-	// a marker for what is left of this one, and only when no binding bears the marker.
+	// NoStandingBefore is [Grant.NoStandingBefore]. Only with it, and only if no binding bears the marker, may a
+	// platform treat the same access without an end and a marker as this binding, stripped.
 	NoStandingBefore bool
 }
 
@@ -106,36 +106,34 @@ type Access struct {
 type Change struct {
 	Op     Op
 	Access Access
-	// Held: by the record the platform has the access. One that finds nothing at all where there must be
-	// something, an empty directory for example, does not take that for absent.
+	// Held: according to the record the platform holds the access. A platform that then finds nothing at all, an empty
+	// directory for example, must not conclude that the access is absent.
 	Held bool
 }
 
-// Snapshot is what a platform said of one scope.
+// Snapshot is the state of one scope as its platform reported it.
 type Snapshot struct {
-	// Clock is the platform's own time of the read; zero when it does not tell.
+	// Clock is the platform's own time of the read; zero if it gives none.
 	Clock time.Time
 	// Ours holds every binding with a marker, of any owner.
 	Ours []Observed
-	// Standing is all other access: without an end, or with one that lies further ahead than it has to for [Records] to
-	// excuse it.
+	// Standing holds all other access: without an end, or with one that is too far ahead for [Records] to excuse it.
 	Standing []Standing
-	// Notes are what whoever reviews a new grant on the scope has to know.
+	// Notes are for the reviewer of a new grant on the scope.
 	Notes []Note
-	// Advise returns warnings for the reviewer of a new grant on the scope, such as a role that does not exist. It may
-	// call the platform, but only to read; what it cannot find out, it leaves out. It is nil if the platform has no
-	// advice.
+	// Advise returns warnings for the reviewer of a new grant on the scope, such as a role that does not exist. It only
+	// reads, and leaves out what it cannot read. It is nil if the platform has no advice.
 	Advise func(ctx context.Context, b Binding) []Advice
-	// Unseen names access of the scope that could not be looked at, such as bindings that the operator may not list.
-	// What is read is right all the same.
+	// Unseen names access of the scope that could not be read, such as bindings that the operator may not list. The
+	// rest of the snapshot is correct.
 	Unseen []string
 }
 
 // Note is something about a scope, such as how little room there is for more grants.
 type Note struct {
-	// Principal restricts it to grants of that one; empty: it concerns all.
+	// Principal restricts the note to grants of that principal; empty means all.
 	Principal string
-	// Summary is the Text in a few words; empty: little room is left.
+	// Summary is the Text in a few words; empty means that little room is left.
 	Summary string
 	Text    string
 }
@@ -151,17 +149,17 @@ type Advice struct {
 // Observed is one binding with a marker, as found.
 type Observed struct {
 	Marker    Marker
-	Principal string // canonical; empty when it gives nobody access
-	Role      string // canonical; empty when it cannot be told
-	// Covers is that of [Standing].
+	Principal string // canonical; empty if it gives nobody access
+	Role      string // canonical; empty if unknown
+	// Covers is [Standing].Covers.
 	Covers string
-	// Start is the beginning, still to come, that the platform itself enforces; zero when none is on the binding.
+	// Start is the future beginning that the platform itself enforces; zero if the binding has none.
 	Start time.Time
-	// End is the end that the platform itself enforces; zero when none is on the binding.
+	// End is the end that the platform itself enforces; zero if the binding has none.
 	End time.Time
-	// Detail says where it was found, as in [Standing].
+	// Detail says where it is, as in [Standing].
 	Detail string
-	// Damage says what of the binding is not as it was written, beyond the fields above; empty when nothing.
+	// Damage describes other changes of the binding since it was written; empty if there are none.
 	Damage string
 }
 

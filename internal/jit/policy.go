@@ -25,7 +25,8 @@ type Policy struct {
 	MaxTTL time.Duration `json:"max_ttl,omitempty"`
 	// ReasonPattern is an RE2 expression that must match some part of the reason.
 	ReasonPattern string `json:"reason_pattern,omitempty"`
-	// NativeOnly refuses grants that only a sweeper can end. SweeperAccepted is set if the policy permits them explicitly.
+	// NativeOnly refuses grants that only a sweeper can end. SweeperAccepted is set if the policy permits them
+	// explicitly.
 	NativeOnly      bool `json:"native_only,omitempty"`
 	SweeperAccepted bool `json:"sweeper_accepted,omitempty"`
 	// MaxSessionTail bounds the session tail; nil means no limit, zero that none may remain.

@@ -10,7 +10,8 @@ import (
 func (p Policy) Facts() map[string]string {
 	facts := map[string]string{"effect": string(p.Effect), "match": asJSON(p.Match)}
 	for name, value := range map[string]string{
-		"description": p.Description, "reason_pattern": p.ReasonPattern, "condition": p.Condition, recordPrefix + "holder": number(p.Holder),
+		"description": p.Description, "reason_pattern": p.ReasonPattern, "condition": p.Condition,
+		recordPrefix + "holder": number(p.Holder),
 	} {
 		if value != "" {
 			facts[name] = value
@@ -39,7 +40,7 @@ func asJSON(v any) string {
 	return string(text)
 }
 
-// Contradictions compares a policy with the details of the event that recorded it last.
+// Contradictions compares a policy with the details of its latest event.
 func (p Policy) Contradictions(told map[string]string) []Contradiction {
 	told = maps.Clone(told)
 	var older Policy

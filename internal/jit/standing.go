@@ -70,9 +70,9 @@ func first(all []Standing, is func(Standing) bool) (Standing, bool) {
 	return Standing{}, false
 }
 
-// Records decides which bindings are explained. A marker explains nothing: anyone who can write on a target can write one.
-// A binding is explained if the ledger knows the grant and the binding is as recorded, or if the platform itself ends it
-// within MaxTTL.
+// Records decides which bindings are explained. A marker explains nothing: anyone who can write on a target can write
+// one. A binding is explained if the ledger knows the grant and the binding is as recorded, or if the platform itself
+// ends it within MaxTTL.
 type Records struct {
 	Now    time.Time
 	MaxTTL time.Duration
@@ -82,9 +82,9 @@ type Records struct {
 	Unread error
 }
 
-// Standing returns all standing access of a snapshot: access without a marker that does not end within MaxTTL, and access
-// with a marker that is not explained. A grant of a wider scope explains access given there. Every command and page that
-// lists standing access uses it.
+// Standing returns all standing access of a snapshot: access without a marker that does not end within MaxTTL, and
+// access with a marker that is not explained. A grant of a wider scope explains access given there. Every command and
+// page that lists standing access uses it.
 func (r Records) Standing(s Snapshot, scope string) []Standing {
 	var all []Standing
 	for _, found := range s.Standing {
@@ -177,8 +177,8 @@ func (r Records) Explains(s Standing) bool {
 	return s.From != "" && r.Unexplained(o, s.From) == ""
 }
 
-// Known reports whether the ledger knows the grant of a marked binding, and the binding gives the recorded access on the
-// scope, whatever its end.
+// Known reports whether the ledger knows the grant of a marked binding, and the binding gives the recorded access on
+// the scope, whatever its end.
 func (r Records) Known(o Observed, scope string) bool {
 	g, known := r.Grants[o.Marker.ID]
 	return known && g.Owner == o.Marker.Owner && g.Scope == scope && g.Principal == o.Principal && g.Role == o.Role

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A marked binding is explained by its record or by an end that its platform enforces within max_ttl, and by nothing else. The shapes are
-// those of the platforms.
+// A marked binding is explained by its record or by an end that its platform enforces within max_ttl, and by nothing
+// else. The shapes are those of the platforms.
 func TestMarkersExplainNothing(t *testing.T) {
 	now := time.Date(2026, 11, 23, 17, 0, 0, 0, time.UTC)
 	const id, other ID = "aaaaaaaa-0000-8000-8000-000000000000", "bbbbbbbb-0000-8000-8000-000000000000"

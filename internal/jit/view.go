@@ -31,8 +31,9 @@ type View struct {
 // View returns the grant as it stands at now. ledger is the id of its ledger; empty if there is none.
 func (g Grant) View(now time.Time, ledger string) View {
 	v := View{
-		Grant: g, Summary: g.Summary(), RequestDigest: g.RequestDigest(ledger), State: g.State(now), Outstanding: g.Outstanding(now),
-		SessionTail: FormatTail(g.SessionTail), Drift: strings.ReplaceAll(string(g.OpenDrift), "_", " "),
+		Grant: g, Summary: g.Summary(), RequestDigest: g.RequestDigest(ledger),
+		State: g.State(now), Outstanding: g.Outstanding(now), SessionTail: FormatTail(g.SessionTail),
+		Drift: strings.ReplaceAll(string(g.OpenDrift), "_", " "),
 	}
 	if g.Live(now) {
 		v.RemainingSeconds = int64(g.End.Sub(now) / time.Second)

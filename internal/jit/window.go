@@ -97,7 +97,8 @@ var durationForm = regexp.MustCompile(`^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?
 // ParseDuration reads a duration as [ParseTTL] does, zero included. Errors name attribute.
 func ParseDuration(attribute, s string) (time.Duration, error) {
 	hint := strings.Replace(ttlHint, "ttl =", attribute+" =", 1)
-	invalid := Invalid(attribute, hint, "%q is not a duration; it takes whole numbers of d, h, m and s, largest first", s)
+	invalid := Invalid(attribute, hint,
+		"%q is not a duration; it takes whole numbers of d, h, m and s, largest first", s)
 	parts := durationForm.FindStringSubmatch(s)
 	if s == "" || parts == nil {
 		return 0, invalid
