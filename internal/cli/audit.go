@@ -26,58 +26,52 @@ func (p *program) auditVerifyCommand() *cobra.Command {
 Rebuild the grants and policies from their events, and name each one that differs from its row, was removed,
 or has no event.
 
-The head that is printed identifies the whole record. Anyone who can write to the database can write a new chain, so
-keep the head elsewhere from time to time (jit audit head), and check the record against it with --head: the same
-ledger must have the same event at that place. --signer names the key that must have signed the head. Without --head, a
-cut tail goes unnoticed: somebody may have removed the last events together with the rows that they describe.
+The printed head identifies the whole record. Anyone who can write to the database can write a new chain, so keep the
+head elsewhere from time to time (jit audit head), and check the record against it with --head: the same ledger must
+have the same event at that place. --signer names the key that must have signed the head. Without --head, a cut tail
+goes unnoticed: somebody may have removed the last events together with the rows that they describe.
 
 Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read, 3 the command line or the settings are wrong.`,
-	}, func([]string) (action, error) {
-		return func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt, head) }, nil
-	})
+	}, nil, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt, head) })
 	cmd.Flags().StringVar(&head.file, "head", "", "also check that the record still has the head in this `file`")
 	cmd.Flags().StringVar(&head.signer, "signer", "", "with --head: the `file` of the public SSH key that signed it")
 	p.jsonFlag(cmd)
 	return cmd
 }
 
-func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, check headCheck) error {
-	kept, signed, err := check.load()
+// verified is the outcome of jit audit verify.
+type verified struct {
+	ledger.Report
+	HeadProblem string `json:"head_problem,omitempty"`
+	HeadChecked bool   `json:"head_checked"`
+	Signed      bool   `json:"head_signature_checked,omitempty"`
+}
+
+func (v verified) OK() bool { return v.Report.OK() && v.HeadProblem == "" }
+
+func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, head headCheck) error {
+	kept, signed, err := head.load()
 	if err != nil {
 		return err
 	}
-	report, err := rt.Ledger.Verify(ctx)
+	v := verified{HeadChecked: kept != nil, Signed: signed}
+	if v.Report, err = rt.Ledger.Verify(ctx); err == nil && kept != nil {
+		v.HeadProblem, err = kept.missingFrom(ctx, rt, v.Report)
+	}
 	if err != nil {
 		return unreadable(err)
 	}
-	gone := ""
-	if kept != nil {
-		if gone, err = kept.missingFrom(ctx, rt, report); err != nil {
-			return unreadable(err)
-		}
-	}
-	if p.json {
-		err = p.printJSON(struct {
-			OK bool `json:"ok"`
-			ledger.Report
-			HeadProblem string `json:"head_problem,omitempty"`
-			HeadChecked bool   `json:"head_checked"`
-			Signed      bool   `json:"head_signature_checked,omitempty"`
-		}{report.OK() && gone == "", report, gone, kept != nil, signed})
-	} else {
-		err = p.printVerified(report, gone, kept != nil)
-	}
-	if err != nil {
+	if err := p.printVerified(v); err != nil {
 		return notDone(err)
 	}
-	if kept != nil && !signed {
+	if v.HeadChecked && !v.Signed {
 		fmt.Fprintln(p.err, "warning: the signature of the head was not checked; name the signing key with --signer")
 	}
-	if gone != "" {
-		return notDone(errors.New(gone))
-	}
-	if !report.OK() {
-		return notDone(notIntact(report))
+	switch {
+	case v.HeadProblem != "":
+		return notDone(errors.New(v.HeadProblem))
+	case !v.OK():
+		return notDone(notIntact(v.Report))
 	}
 	return nil
 }
@@ -87,8 +81,28 @@ func notIntact(r ledger.Report) error {
 		r.Findings(), r.Events, r.Grants)
 }
 
-// printVerified prints the findings of a check.
-func (p *program) printVerified(r ledger.Report, gone string, headChecked bool) error {
+// printVerified prints the outcome of a check.
+func (p *program) printVerified(v verified) error {
+	if p.json {
+		return p.printJSON(struct {
+			OK bool `json:"ok"`
+			verified
+		}{v.OK(), v})
+	}
+	p.printDamage(v.Report)
+	if !v.OK() {
+		return nil
+	}
+	_, err := fmt.Fprintf(p.out, "The record is intact: %d events, %d grants that agree with them, head %s.\n",
+		v.Events, v.Grants, cmp.Or(v.Head, "none"))
+	if !v.HeadChecked && v.Events > 0 {
+		fmt.Fprintln(p.out, "A cut tail goes unnoticed without --head: "+
+			"keep the head elsewhere (jit audit head) and check the record against it.")
+	}
+	return err
+}
+
+func (p *program) printDamage(r ledger.Report) {
 	for _, d := range r.Damage {
 		fmt.Fprintln(p.out, printable(d.String()))
 	}
@@ -105,14 +119,4 @@ func (p *program) printVerified(r ledger.Report, gone string, headChecked bool) 
 		fmt.Fprintf(p.out, "%d grants could not be compared in full: their older events do not record every fact.\n",
 			r.Older)
 	}
-	if !r.OK() || gone != "" {
-		return nil
-	}
-	_, err := fmt.Fprintf(p.out, "The record is intact: %d events, %d grants that agree with them, head %s.\n",
-		r.Events, r.Grants, cmp.Or(r.Head, "none"))
-	if !headChecked && r.Events > 0 {
-		fmt.Fprintln(p.out,
-			"A cut tail goes unnoticed without --head: keep the head elsewhere (jit audit head) and check the record against it.")
-	}
-	return err
 }

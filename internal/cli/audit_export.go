@@ -30,31 +30,30 @@ func (p *program) auditExportCommand() *cobra.Command {
 		Short: "Write all events as JSON lines, CSV or CloudEvents",
 		Long: `Write every event of the ledger in order.
 
-json is one object a line, with the hash of the event and of the one before. The hash of an event is the SHA-256 of its
-line with prev set and hash empty, so the file alone is enough to check the chain.
+json writes one object a line, with the hash of the event and of the previous one. The hash of an event is the SHA-256
+of its line with prev set and hash empty, so the file alone is enough to check the chain.
 
-csv is for spreadsheets. An apostrophe stands before a text that a spreadsheet would take for a formula, at the beginning
-of a cell or after a semicolon. Control and other hidden characters are written as \u{202e}; details are JSON.
+csv is for spreadsheets. An apostrophe stands before each text that a spreadsheet would read as a formula, at the
+beginning of a cell or after a semicolon. Hidden characters are written as \u{202e}; details are JSON.
 
-cloudevents is one CloudEvent (1.0, JSON) a line. data is the event, source names the ledger, id is the sequence number.
+cloudevents writes one CloudEvent (1.0, JSON) a line. data is the event, source the ledger, id the sequence number.
 
 Exit codes: 0 written, 1 it could not be written, 2 the ledger could not be read, 3 the command line or the settings are
 wrong.`,
 		Example: `  jit audit export --output events.jsonl
   jit audit export --format csv --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --output november.csv`,
-	}, func([]string) (action, error) {
+	}, func([]string) (err error) {
 		if !slices.Contains(exportFormats, o.format) {
-			return nil, invalidChoice("--format", o.format, exportFormats)
+			return invalidChoice("--format", o.format, exportFormats)
 		}
-		var err error
 		if o.since != "" {
 			o.begin, err = p.timeOrAge("--since", o.since)
 		}
 		if o.until != "" && err == nil {
 			o.end, err = p.timeOrAge("--until", o.until)
 		}
-		return func(ctx context.Context, rt *config.Runtime) error { return p.auditExport(ctx, rt, o) }, err
-	})
+		return err
+	}, func(ctx context.Context, rt *config.Runtime) error { return p.auditExport(ctx, rt, o) })
 	cmd.Flags().StringVar(&o.format, "format", "json", "json, csv or cloudevents")
 	cmd.Flags().StringVar(&o.since, "since", "",
 		"only events from this `time` on (2026-11-01T00:00:00Z), or since this long ago (30d)")
@@ -71,6 +70,12 @@ type exportOptions struct {
 	format, output, since, until string
 	// begin and end are since and until as times; zero if they are empty.
 	begin, end time.Time
+}
+
+// includes reports whether to export an event of that time. Each event has the clock of its writer, so an event outside of
+// the bounds may be followed by one inside.
+func (o exportOptions) includes(at time.Time) bool {
+	return !at.Before(o.begin) && (o.end.IsZero() || at.Before(o.end))
 }
 
 // auditExport writes the events to standard output, or to a file that only its owner can read.
@@ -99,8 +104,7 @@ func (p *program) auditExport(ctx context.Context, rt *config.Runtime, o exportO
 		if err != nil {
 			return unreadable(fmt.Errorf("read the events: %w", err))
 		}
-		// Each event has the clock of its writer, so an event outside of the bounds may be followed by one inside.
-		if !o.begin.IsZero() && e.At.Before(o.begin) || !o.end.IsZero() && !e.At.Before(o.end) {
+		if !o.includes(e.At) {
 			continue
 		}
 		if err := write(e); err != nil {
@@ -131,7 +135,7 @@ func (p *program) eventWriter(
 	return lineWriter(lines), nil
 }
 
-// lineWriter writes events as the lines that their hashes are computed over.
+// lineWriter writes events as the lines that their hashes cover.
 func lineWriter(w io.Writer) func(jit.Event) error {
 	return func(e jit.Event) error {
 		line, err := json.Marshal(e)
@@ -162,7 +166,7 @@ func (p *program) timeOrAge(flag, text string) (time.Time, error) {
 	return at, nil
 }
 
-// csvWriter writes the heading at once, so an empty record has one too.
+// csvWriter writes the heading at once, so an empty record also has one.
 func csvWriter(w io.Writer) func(jit.Event) error {
 	c := csv.NewWriter(w)
 	write := func(cells ...string) error {

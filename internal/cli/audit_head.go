@@ -45,13 +45,13 @@ func (h auditHead) signed() []byte {
 }
 
 func (p *program) auditHeadCommand() *cobra.Command {
-	var sign, output string
+	var o headOptions
 	cmd := p.command(&cobra.Command{
 		Use:   "head",
 		Short: "Print the head of the record, to keep elsewhere",
 		Long: `Check the record, and print the id of the ledger, the number and the hash of its last event, and the
-time, as JSON. Keep it where nobody who can write to the ledger can change it: jit audit verify --head checks
-later that the record still has this event.
+time, as JSON. Keep the head where nobody who can write to the ledger can change it. jit audit verify --head then
+checks that the record still has this event.
 
 --sign adds an SSH signature by a private key file, or by the SSH agent if the file is a public key. The signed message
 is the JSON without the signature, on one line, and its namespace is ` + headNamespace + `, so ssh-keygen -Y verify can
@@ -60,29 +60,23 @@ check it too.
 Exit codes: 0 done, 1 the record is not intact, 2 it could not be read, 3 the command line or the settings are wrong.`,
 		Example: `  jit audit head --sign ~/.ssh/id_ed25519 --output head.json
   jit audit verify --head head.json --signer ~/.ssh/id_ed25519.pub`,
-	}, func([]string) (action, error) {
-		return func(ctx context.Context, rt *config.Runtime) error {
-			var signer ssh.Signer
-			if sign != "" {
-				s, done, err := p.signer(ctx, sign)
-				if err != nil {
-					return err
-				}
-				defer done()
-				signer = s
-			}
-			return p.auditHead(ctx, rt, signer, output)
-		}, nil
-	})
-	cmd.Flags().StringVar(&sign, "sign", "",
-		"sign the head with the SSH key in this `file`; a public key is looked up in the agent")
-	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file` instead of standard output")
+	}, nil, func(ctx context.Context, rt *config.Runtime) error { return p.auditHead(ctx, rt, o) })
+	cmd.Flags().StringVar(&o.sign, "sign", "",
+		"sign the head with the SSH key in this `file`; the agent signs for a public key")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "", "write to this `file` instead of standard output")
 	return cmd
 }
 
-// signer reads a private key, or a public key whose private half is in the SSH agent. Call done after the last
-// signature.
+// headOptions are the flags of jit audit head.
+type headOptions struct{ sign, output string }
+
+// signer reads a private key, or a public key whose private half is in the SSH agent. Without a file there is no signer.
+// Call done after the last signature.
 func (p *program) signer(ctx context.Context, file string) (signer ssh.Signer, done func(), err error) {
+	done = func() {}
+	if file == "" {
+		return nil, done, nil
+	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, nil, jit.Invalid("--sign", "name the file of an SSH key", "the key cannot be read: %v", err)
@@ -91,7 +85,7 @@ func (p *program) signer(ctx context.Context, file string) (signer ssh.Signer, d
 		return agentSigner(ctx, public, file)
 	}
 	signer, err = p.privateKey(text, file)
-	return signer, func() {}, err
+	return signer, done, err
 }
 
 // agentSigner signs with a key in the SSH agent.
@@ -145,7 +139,12 @@ func (p *program) privateKey(text []byte, file string) (ssh.Signer, error) {
 	return signer, nil
 }
 
-func (p *program) auditHead(ctx context.Context, rt *config.Runtime, signer ssh.Signer, output string) error {
+func (p *program) auditHead(ctx context.Context, rt *config.Runtime, o headOptions) error {
+	signer, done, err := p.signer(ctx, o.sign)
+	if err != nil {
+		return err
+	}
+	defer done()
 	report, err := rt.Ledger.Verify(ctx)
 	if err != nil {
 		return unreadable(err)
@@ -169,11 +168,11 @@ func (p *program) auditHead(ctx context.Context, rt *config.Runtime, signer ssh.
 		return notDone(err)
 	}
 	text = append(text, '\n')
-	if output == "" {
+	if o.output == "" {
 		_, err = p.out.Write(text)
 		return notDone(err)
 	}
-	return notDone(os.WriteFile(output, text, 0o600))
+	return notDone(os.WriteFile(o.output, text, 0o600))
 }
 
 const headHint = "name a file that jit audit head wrote"
@@ -181,7 +180,7 @@ const headHint = "name a file that jit audit head wrote"
 // headCheck names the head that the record must have, and the key that must have signed it.
 type headCheck struct{ file, signer string }
 
-// load reads the head, and checks its signature if a signer is named. It returns nil without a head to check.
+// load reads the head, and checks its signature if a signer is named. Without a file, kept is nil.
 func (c headCheck) load() (kept *auditHead, signed bool, err error) {
 	switch {
 	case c.file == "" && c.signer != "":
@@ -200,32 +199,35 @@ func (c headCheck) load() (kept *auditHead, signed bool, err error) {
 	if err := decoder.Decode(kept); err != nil || kept.Ledger == "" || kept.Seq < 0 {
 		return nil, false, jit.Invalid("--head", headHint, "%s is not a head", c.file)
 	}
-	if c.signer == "" {
-		return kept, false, nil
+	if c.signer != "" {
+		err = c.checkSignature(kept)
 	}
-	keyText, err := os.ReadFile(c.signer)
-	if err != nil {
-		return nil, false,
-			jit.Invalid("--signer", "name the file of a public SSH key", "the key cannot be read: %v", err)
-	}
-	key, _, _, _, err := ssh.ParseAuthorizedKey(keyText)
-	if err != nil {
-		return nil, false, jit.Invalid("--signer", "name the file of a public SSH key, such as id_ed25519.pub",
-			"%s is not a public SSH key", c.signer)
-	}
-	signature, err := sshsig.Unarmor([]byte(kept.Signature))
-	if err == nil {
-		err = sshsig.Verify(bytes.NewReader(kept.signed()), signature, key, signature.HashAlgorithm, headNamespace)
-	}
-	if err != nil {
-		return nil, false,
-			notDone(fmt.Errorf("the head in %s has no valid signature of the key in %s: it was changed, or somebody else made it",
-				c.file, c.signer))
-	}
-	return kept, true, nil
+	return kept, c.signer != "", err
 }
 
-// missingFrom says why the record does not have the head; empty if it has.
+// checkSignature checks that the named signer has signed the head.
+func (c headCheck) checkSignature(h *auditHead) error {
+	text, err := os.ReadFile(c.signer)
+	if err != nil {
+		return jit.Invalid("--signer", "name the file of a public SSH key", "the key cannot be read: %v", err)
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(text)
+	if err != nil {
+		return jit.Invalid("--signer", "name the file of a public SSH key, such as id_ed25519.pub",
+			"%s is not a public SSH key", c.signer)
+	}
+	signature, err := sshsig.Unarmor([]byte(h.Signature))
+	if err == nil {
+		err = sshsig.Verify(bytes.NewReader(h.signed()), signature, key, signature.HashAlgorithm, headNamespace)
+	}
+	if err != nil {
+		return notDone(fmt.Errorf("the head in %s has no valid signature of the key in %s: "+
+			"somebody changed the head, or another key signed it", c.file, c.signer))
+	}
+	return nil
+}
+
+// missingFrom returns why the record does not have the head; empty if it has.
 func (h auditHead) missingFrom(ctx context.Context, rt *config.Runtime, now ledger.Report) (string, error) {
 	switch {
 	case now.Ledger != h.Ledger:

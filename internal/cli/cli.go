@@ -1,5 +1,4 @@
-// Package cli is the command jit: it lists grants, ends them early, sweeps targets
-// and checks the record.
+// Package cli is the command jit: it lists grants, ends them early, sweeps targets and checks the record.
 package cli
 
 import (
@@ -18,17 +17,17 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Options are what the caller of [Run] decides. The zero value is usable.
+// Options are the options of [Run]. The zero value is usable.
 type Options struct {
 	// Now is the clock; nil is the clock of this machine.
 	Now func() time.Time
-	// Version is what "jit version" prints; empty is "dev".
+	// Version is the version that "jit version" prints; empty is "dev".
 	Version string
 	// Terminal: stdout is a terminal, so colours may be used and tables fit its width.
 	Terminal bool
-	// Width is how many columns the terminal has; 0 is unknown.
+	// Width is the number of columns of the terminal; 0 is unknown.
 	Width int
-	// Wrap, when not nil, goes around each platform.
+	// Wrap, if not nil, wraps each platform.
 	Wrap func(name string, p jit.Platform) jit.Platform
 }
 
@@ -92,7 +91,7 @@ env("NAME") is the value of an environment variable. Without the attribute ledge
 ` + config.DefaultLedger + `. The record names the user of the CI system or of this machine as the actor;
 JIT_ACTOR and JIT_CHANGE override actor and change.
 
-Wherever a command takes the ID of a grant, you may write its beginning, at least four characters of it.`,
+Wherever a command takes the ID of a grant, you may write only its beginning, with at least four characters.`,
 		Version:       p.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -137,51 +136,57 @@ func group(cmd *cobra.Command, commands ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// action is what a command does with the open ledger and targets.
+// action is the work of a command, on the open ledger and targets.
 type action func(context.Context, *config.Runtime) error
 
-// command completes a command that works on the ledger and the targets. check reads the arguments, before anything
-// is opened, and returns the action; a nil check is always that action. Without Args the command takes no arguments.
-func (p *program) command(cmd *cobra.Command, check func(args []string) (action, error)) *cobra.Command {
+// command completes a command that works on the ledger and the targets. check, if not nil, reads the arguments before
+// anything is opened.
+func (p *program) command(cmd *cobra.Command, check func(args []string) error, do action) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if check != nil {
+			if err := check(args); err != nil {
+				return usage(err)
+			}
+		}
+		return p.withRuntime(cmd.Context(), jit.FromCLI, do)
+	}
+	return leaf(cmd)
+}
+
+// leaf completes a command without subcommands. Unless it has Args, it takes no arguments.
+func leaf(cmd *cobra.Command) *cobra.Command {
 	if cmd.Args == nil {
 		cmd.Args = noArguments
 	}
 	if cmd.ValidArgsFunction == nil {
 		cmd.ValidArgsFunction = cobra.NoFileCompletions
 	}
-	if cmd.RunE == nil {
-		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			do, err := check(args)
-			if err != nil {
-				return usage(err)
-			}
-			return p.withRuntime(cmd.Context(), jit.FromCLI, do)
-		}
-	}
 	return cmd
 }
 
-// open opens what the settings describe; around, when not nil, goes around each platform.
+// open opens the ledger and the targets of the settings; around, if not nil, wraps each platform.
 func (p *program) open(
 	ctx context.Context, s config.Settings, source jit.Source, around func(name string, p jit.Platform) jit.Platform,
 ) (*config.Runtime, error) {
-	wrap := around
-	if p.Wrap != nil && around != nil {
-		wrap = func(name string, inner jit.Platform) jit.Platform { return around(name, p.Wrap(name, inner)) }
-	} else if around == nil {
-		wrap = p.Wrap
+	wrap := func(name string, inner jit.Platform) jit.Platform {
+		for _, outer := range []func(string, jit.Platform) jit.Platform{p.Wrap, around} {
+			if outer != nil {
+				inner = outer(name, inner)
+			}
+		}
+		return inner
 	}
 	return config.Open(ctx, s, config.Options{Now: p.Now, Source: source, Wrap: wrap, Warn: p.warn})
 }
 
-// warn prints a warning of a target about a change that was made. It is safe for concurrent use.
+// warn prints a warning of a target about a change that it made. It is safe for concurrent use.
 func (p *program) warn(text string) {
 	p.warning.Lock()
 	defer p.warning.Unlock()
 	fmt.Fprintf(p.err, "warning: %s\n", text)
 }
 
-// withRuntime opens what the settings describe while do runs, for at most --timeout.
+// withRuntime opens the ledger and the targets of the settings and calls do, which gets at most --timeout.
 func (p *program) withRuntime(ctx context.Context, source jit.Source, do action) error {
 	if p.timeout <= 0 {
 		return usage(jit.Invalid("--timeout", "write for example --timeout 15m", "%s is not a positive duration",
@@ -203,6 +208,13 @@ func (p *program) withRuntime(ctx context.Context, source jit.Source, do action)
 			config.DefaultFile, rt.Broker.Owner, printable(ledgerName(s.Ledger)))
 	}
 	return do(ctx, rt)
+}
+
+// printErrors prints errors that do not end the command.
+func (p *program) printErrors(errs []error) {
+	for _, err := range errs {
+		fmt.Fprintf(p.err, "error: %v\n", err)
+	}
 }
 
 // ledgerName returns the URL of a ledger without user, password and parameters.

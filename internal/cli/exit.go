@@ -33,7 +33,7 @@ func (p *program) exitCodesCommand() *cobra.Command {
 	return &cobra.Command{Use: "exit-codes", Short: "Explain the exit codes", Long: exitCodes}
 }
 
-// codeError is an error that has its own exit code.
+// codeError is an error with its own exit code.
 type codeError struct {
 	code int
 	error

@@ -15,10 +15,10 @@ import (
 // idLength is the length of a whole id.
 const idLength = 36
 
-// prefixForm is an id of a grant or its beginning.
+// prefixForm matches the id of a grant or its beginning.
 var prefixForm = regexp.MustCompile(`^[0-9a-f-]{4,36}$`)
 
-// parsePrefixes reads arguments that are ids or beginnings of ids; each is returned once.
+// parsePrefixes reads ids and beginnings of ids, and returns each once.
 func parsePrefixes(args []string) ([]string, error) {
 	var prefixes []string
 	for _, arg := range args {
@@ -36,18 +36,11 @@ func parsePrefixes(args []string) ([]string, error) {
 
 // withPrefix reads the grants of the ledger whose ids begin with prefix.
 func withPrefix(ctx context.Context, rt *config.Runtime, prefix string) ([]jit.Grant, error) {
-	var found []jit.Grant
-	for g, err := range rt.Ledger.Grants(ctx, jit.Filter{IDPrefix: prefix}) {
-		if err != nil {
-			return nil, unreadLedger(err)
-		}
-		found = append(found, g)
-	}
-	return found, nil
+	return recorded(ctx, rt, jit.Filter{IDPrefix: prefix}, func(jit.Grant) bool { return true })
 }
 
-// mostCandidates is how many grants an error lists.
-const mostCandidates = 10
+// maxCandidates is how many grants an error lists.
+const maxCandidates = 10
 
 // checkUnique refuses a prefix whose grants have different ids.
 func checkUnique(prefix string, found []jit.Grant) error {
@@ -59,8 +52,8 @@ func checkUnique(prefix string, found []jit.Grant) error {
 		return nil
 	}
 	list := slices.Sorted(maps.Values(candidates))
-	if more := len(list) - mostCandidates; more > 0 {
-		list = append(list[:mostCandidates], fmt.Sprintf("and %d more", more))
+	if more := len(list) - maxCandidates; more > 0 {
+		list = append(list[:maxCandidates], fmt.Sprintf("and %d more", more))
 	}
 	return jit.Invalid("id", "", "%q is ambiguous; write more of the id. It is the beginning of %d ids:\n%s",
 		prefix, len(candidates), strings.Join(list, "\n"))

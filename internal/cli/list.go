@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,18 +16,21 @@ func (p *program) listCommand() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List grants: who has what, why, and for how long",
-		Long: `List the grants of every owner in the ledger, the first to end first. Without --all or --state, the list
-has the grants that are live, and those that are over but not yet removed from their target.
+		Long: `List the grants of every owner in the ledger, ordered by their end. Without --all or --state, the list has
+the grants that are live, and those that are over but not yet removed from their target.
 
 On a terminal the table fits the width: ids and long texts are cut. A piped table is complete.
---json prints an array of grants. state, remaining_seconds and outstanding describe this moment.`,
+--json prints an array of grants; state, remaining_seconds and outstanding describe this moment.`,
 		Example: `  jit list
   jit list --target 'prod*' --principal user:alice@example.com
   jit list --owner payments
   jit list --state expired --json | jq -r '.[].id'`,
-	}, func([]string) (action, error) {
-		return func(ctx context.Context, rt *config.Runtime) error { return p.list(ctx, rt, s) }, nil
-	})
+	}, func([]string) error {
+		if s.state != "" && !slices.Contains(stateNames(), s.state) {
+			return invalidChoice("--state", s.state, stateNames())
+		}
+		return nil
+	}, func(ctx context.Context, rt *config.Runtime) error { return p.list(ctx, rt, s) })
 	s.addFlags(p, cmd)
 	cmd.Flags().StringVar(&s.state, "state", "", "only grants in this `state`: "+strings.Join(stateNames(), ", "))
 	cmd.Flags().StringVar(&s.owner, "owner", "", "only grants of this `owner` (default '*', all owners)")

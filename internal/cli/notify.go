@@ -26,8 +26,8 @@ func (p *program) sender(rt *config.Runtime, holder string) *notice.Sender {
 // flushTimeout bounds the delivery of notices after one pass.
 const flushTimeout = 30 * time.Second
 
-// flush records which grants end soon and delivers the notices that are due, after one pass of the sweeper. The next
-// pass delivers the rest.
+// flush records which grants end soon, and delivers the notices that are due after one pass of the sweeper. The next pass
+// delivers the rest.
 func (p *program) flush(ctx context.Context, rt *config.Runtime) {
 	if len(rt.Receivers) == 0 {
 		return
@@ -53,24 +53,26 @@ func (p *program) flush(ctx context.Context, rt *config.Runtime) {
 }
 
 func (p *program) notifyCommand() *cobra.Command {
+	var name string
 	test := p.command(&cobra.Command{
 		Use:   "test NAME",
 		Short: "Send a test notice to a receiver",
-		Long: `Send one notice of the type io.github.jitaccess.test to the receiver of that name under notify in the
-settings, regardless of its events and targets.
+		Long: `Send one notice of the type io.github.jitaccess.test to a receiver under notify in the settings, whatever
+its events and targets are.
 
-Exit codes: 0 the receiver took it, 1 it did not, 2 the ledger could not be read, 3 the command line or the settings are
+Exit codes: 0 the receiver accepted it, 1 it did not, 2 the ledger could not be read, 3 the command line or the settings are
 wrong, 5 no receiver has that name.`,
 		Example:           `  jit notify test ops`,
 		Args:              oneArgument("NAME", "give the name of a receiver under notify in jit.hcl"),
 		ValidArgsFunction: p.completeReceivers,
-	}, func(args []string) (action, error) {
-		return func(ctx context.Context, rt *config.Runtime) error { return p.notifyTest(ctx, rt, args[0]) }, nil
-	})
+	}, func(args []string) error {
+		name = args[0]
+		return nil
+	}, func(ctx context.Context, rt *config.Runtime) error { return p.notifyTest(ctx, rt, name) })
 	status := p.command(&cobra.Command{
 		Use:   "status",
-		Short: "List the last event that each receiver was sent",
-	}, func([]string) (action, error) { return p.notifyStatus, nil })
+		Short: "List the last event sent to each receiver",
+	}, nil, p.notifyStatus)
 	p.jsonFlag(status)
 	cmd := &cobra.Command{Use: "notify", Short: "Test the receivers of notices, and see how far behind each one is"}
 	return group(cmd, test, status)
@@ -82,14 +84,14 @@ func (p *program) notifyTest(ctx context.Context, rt *config.Runtime, name strin
 		if names = append(names, r.Name); r.Name != name {
 			continue
 		}
-		if err := p.sender(rt, uniqueHolder()).Test(ctx, r, rt.Broker.Actor); err != nil {
-			err = fmt.Errorf("notify %s: %w", name, err)
-			if errors.Is(err, notice.ErrNotAccepted) {
-				return notDone(err)
-			}
-			return unreadable(err)
+		err := p.sender(rt, uniqueHolder()).Test(ctx, r, rt.Broker.Actor)
+		switch {
+		case errors.Is(err, notice.ErrNotAccepted):
+			return notDone(fmt.Errorf("notify %s: %w", name, err))
+		case err != nil:
+			return unreadable(fmt.Errorf("notify %s: %w", name, err))
 		}
-		fmt.Fprintf(p.err, "%s took the notice.\n", name)
+		fmt.Fprintf(p.err, "%s accepted the notice.\n", name)
 		return nil
 	}
 	return &jit.Error{

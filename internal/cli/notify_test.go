@@ -131,7 +131,7 @@ func TestWatchNotifies(t *testing.T) {
 func TestNotifyTest(t *testing.T) {
 	w := newWorld(t)
 	h := w.newHook(`, events = ["drift"], targets = ["nothing"]`)
-	w.run("notify", "test", "ops").wantCode(exitDone).wantErr("ops took the notice.")
+	w.run("notify", "test", "ops").wantCode(exitDone).wantErr("ops accepted the notice.")
 	h.want(t, "test")
 	h.answer(http.StatusForbidden)
 	r := w.run("notify", "test", "ops").wantCode(exitNotDone).wantErr("error: notify ops: the receiver answered 403")

@@ -16,58 +16,65 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/status"
 )
 
+// reportOptions are the flags of jit report.
+type reportOptions struct {
+	selection
+	from, to, output string
+}
+
 func (p *program) reportCommand() *cobra.Command {
-	var s selection
-	var from, to, output string
+	var o reportOptions
 	cmd := p.command(&cobra.Command{
 		Use:   "report",
 		Short: "Write who had access to what in a period, as one HTML file",
 		Long: `Write the grants that gave access in a period: who, what, why, from when until when, how each ended, and
 who asked for it from which change. The report has a timeline, drift, failed revocations and policy changes.
-The HTML file is self-contained: no script, no network. It names the head of the record that it was made from,
-which jit audit verify checks.
+The HTML file is self-contained: it needs no script and no network. It names the head of its record, which
+jit audit verify checks.
 
 Exit codes: 0 written, 1 the file could not be written, or the record is not intact, 2 the ledger could not be read,
-3 the command line or the settings are wrong, 5 no target has that name.`,
+3 the command line or the settings are wrong, 5 no target or principal has that name.`,
 		Example: `  jit report -o report.html
   jit report --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --target 'prod*' -o november.html
   jit report --from 7d --json | jq .totals`,
-	}, func([]string) (action, error) {
-		if p.json == (output != "") {
-			return nil, jit.Invalid("--output", "write -o report.html, -o - for standard output, or --json",
+	}, func([]string) error {
+		if p.json == (o.output != "") {
+			return jit.Invalid("--output", "write -o report.html, -o - for standard output, or --json",
 				"choose one form of output: a file, or --json")
 		}
-		return func(ctx context.Context, rt *config.Runtime) error {
-			return p.makeReport(ctx, rt, s, from, to, output)
-		}, nil
-	})
-	s.addFlags(p, cmd)
-	cmd.Flags().StringVar(&from, "from", "30d", "the beginning: a `time` (2026-11-01T00:00:00Z), or how long ago (30d)")
-	cmd.Flags().StringVar(&to, "to", "", "the end: a `time`, or how long ago (default now)")
-	cmd.Flags().StringVarP(&output, "output", "o", "", "the HTML `file` to write; - is standard output")
+		return nil
+	}, func(ctx context.Context, rt *config.Runtime) error { return p.makeReport(ctx, rt, o) })
+	o.addFlags(p, cmd)
+	cmd.Flags().StringVar(&o.from, "from", "30d", "the beginning: a `time` (2026-11-01T00:00:00Z), or how long ago (30d)")
+	cmd.Flags().StringVar(&o.to, "to", "", "the end: a `time`, or how long ago (default now)")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "", "the HTML `file` to write; - is standard output")
 	p.jsonFlag(cmd)
 	return cmd
 }
 
-func (p *program) makeReport(ctx context.Context, rt *config.Runtime, s selection, from, to, output string) error {
-	now := p.Now()
-	begin, err := p.timeOrAge("--from", from)
+// period reads the beginning and the end of the report.
+func (p *program) period(o reportOptions) (from, to time.Time, err error) {
+	if from, err = p.timeOrAge("--from", o.from); err != nil {
+		return from, to, err
+	}
+	to, err = p.timeOrAge("--to", cmp.Or(o.to, jit.FormatTime(p.Now().Add(time.Second))))
+	if err == nil && !from.Before(to) {
+		err = jit.Invalid("--from", "choose a beginning before the end", "the period would begin at %s and end at %s",
+			jit.FormatTime(from), jit.FormatTime(to))
+	}
+	return from, to, err
+}
+
+func (p *program) makeReport(ctx context.Context, rt *config.Runtime, o reportOptions) error {
+	from, to, err := p.period(o)
 	if err != nil {
 		return err
 	}
-	end, err := p.timeOrAge("--to", cmp.Or(to, jit.FormatTime(now.Add(time.Second))))
+	wanted, err := o.ledgerMatcher(ctx, rt)
 	if err != nil {
 		return err
 	}
-	if !begin.Before(end) {
-		return jit.Invalid("--from", "let it begin before it ends", "the period would begin at %s and end at %s",
-			jit.FormatTime(begin), jit.FormatTime(end))
-	}
-	wanted, err := s.ledgerMatcher(ctx, rt)
-	if err != nil {
-		return err
-	}
-	if err := s.checkTarget(ctx, rt); err != nil {
+	if err := o.checkTarget(ctx, rt); err != nil {
 		return err
 	}
 	checked, err := rt.Ledger.Verify(ctx)
@@ -75,17 +82,12 @@ func (p *program) makeReport(ctx context.Context, rt *config.Runtime, s selectio
 		return unreadable(err)
 	}
 	head := status.Head{Ledger: checked.Ledger, Hash: checked.Head, Seq: checked.Seq, Intact: checked.OK()}
-	r, err := status.NewReport(ctx, rt.Ledger, rt.Broker.Owner, status.Period{From: begin, To: end, Wanted: wanted},
-		head, now)
+	r, err := status.NewReport(ctx, rt.Ledger, rt.Broker.Owner, status.Period{From: from, To: to, Wanted: wanted}, head,
+		p.Now())
 	if err != nil {
 		return unreadable(err)
 	}
-	if p.json {
-		err = p.printJSON(r)
-	} else {
-		err = p.writeReport(r, output)
-	}
-	if err != nil {
+	if err := p.writeReport(r, o.output); err != nil {
 		return notDone(err)
 	}
 	if !checked.OK() {
@@ -94,8 +96,11 @@ func (p *program) makeReport(ctx context.Context, rt *config.Runtime, s selectio
 	return nil
 }
 
-// writeReport writes the whole file or nothing. Only its owner can read it.
+// writeReport writes the report as JSON to standard output, or as HTML to the output.
 func (p *program) writeReport(r status.Report, output string) error {
+	if p.json {
+		return p.printJSON(r)
+	}
 	var page bytes.Buffer
 	if err := r.WriteHTML(&page); err != nil {
 		return err
@@ -104,21 +109,23 @@ func (p *program) writeReport(r status.Report, output string) error {
 		_, err := page.WriteTo(p.out)
 		return err
 	}
-	next, err := os.CreateTemp(filepath.Dir(output), ".report-*")
-	if err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	defer func() { _ = os.Remove(next.Name()) }() // gone already after the rename
-	_, err = page.WriteTo(next)
-	if closed := next.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(next.Name(), output)
-	}
-	if err != nil {
+	if err := replaceFile(output, page.Bytes()); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	fmt.Fprintf(p.err, "Wrote %s to %s.\n", counted(r.Totals.Grants, "grant"), printable(output))
 	return nil
+}
+
+// replaceFile writes a whole file that only its owner can read, or leaves it as it was.
+func replaceFile(name string, text []byte) error {
+	next, err := os.CreateTemp(filepath.Dir(name), ".report-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(next.Name()) }() // after the rename there is none
+	_, err = next.Write(text)
+	if err := cmp.Or(err, next.Close()); err != nil {
+		return err
+	}
+	return os.Rename(next.Name(), name)
 }

@@ -15,68 +15,80 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// byID finds the grants whose ids begin with these prefixes in the ledger, else by their markers on the targets. With
-// an error it returns those that it found; an ambiguous prefix returns none. A target that cannot be read may hold
-// another grant whose id begins the same, so byID then finds markers by whole ids only.
-func (p *program) byID(ctx context.Context, rt *config.Runtime, prefixes []string) ([]jit.Grant, error) {
-	var (
-		grants  []jit.Grant
-		missing []string
-		unread  error
-	)
-	add := func(prefix string, found []jit.Grant) error {
-		for _, g := range found {
-			if !slices.ContainsFunc(grants,
-				func(other jit.Grant) bool { return other.ID == g.ID && other.Binding == g.Binding }) {
-				grants = append(grants, g)
-			}
+// foundGrants are grants that were found by the beginnings of their ids, each once.
+type foundGrants []jit.Grant
+
+// add adds the grants that were found by a prefix. It refuses an ambiguous prefix.
+func (f *foundGrants) add(prefix string, grants []jit.Grant) error {
+	for _, g := range grants {
+		same := func(other jit.Grant) bool { return other.ID == g.ID && other.Binding == g.Binding }
+		if !slices.ContainsFunc(*f, same) {
+			*f = append(*f, g)
 		}
-		return checkUnique(prefix, found)
 	}
-	for _, prefix := range prefixes {
-		found, err := withPrefix(ctx, rt, prefix)
-		if unread = errors.Join(unread, err); len(found) == 0 {
+	return checkUnique(prefix, grants)
+}
+
+// byID finds the grants whose ids begin with the prefixes, in the ledger, or else by their markers on the targets. With an
+// error it returns the grants that it found; an ambiguous prefix returns none.
+func (p *program) byID(ctx context.Context, rt *config.Runtime, r revocation) ([]jit.Grant, error) {
+	var found foundGrants
+	var missing []string
+	var unread error
+	for _, prefix := range r.prefixes {
+		grants, err := withPrefix(ctx, rt, prefix)
+		unread = errors.Join(unread, err)
+		if len(grants) == 0 {
 			missing = append(missing, prefix)
 		}
-		if err := add(prefix, found); err != nil {
+		if err := found.add(prefix, grants); err != nil {
 			return nil, err
 		}
 	}
 	if len(missing) == 0 {
-		return grants, nil
+		return found, nil
 	}
 	if unread != nil {
 		p.warnUnread(unread)
 	}
+	return p.byMarker(ctx, rt, found, missing, unread)
+}
+
+// byMarker adds the grants whose markers have ids that begin with the prefixes. A target that cannot be read may hold
+// another grant whose id begins the same, so byMarker then finds markers by whole ids only. ledger is the error of reading
+// the ledger.
+func (p *program) byMarker(ctx context.Context, rt *config.Runtime, found foundGrants, prefixes []string, ledger error) (
+	[]jit.Grant, error,
+) {
 	begins := func(g jit.Grant, prefix string) bool { return strings.HasPrefix(string(g.ID), prefix) }
-	bearers, err := marked(ctx, rt, func(g jit.Grant) bool {
-		return slices.ContainsFunc(missing, func(prefix string) bool { return begins(g, prefix) })
+	marked, err := withMarker(ctx, rt, func(g jit.Grant) bool {
+		return slices.ContainsFunc(prefixes, func(prefix string) bool { return begins(g, prefix) })
 	})
 	var unknown, unproven []string
-	for _, prefix := range missing {
+	for _, prefix := range prefixes {
 		if err != nil && len(prefix) < idLength {
 			unproven = append(unproven, strconv.Quote(prefix))
 			continue
 		}
-		found := slices.DeleteFunc(slices.Clone(bearers), func(g jit.Grant) bool { return !begins(g, prefix) })
-		if len(found) == 0 {
+		grants := slices.DeleteFunc(slices.Clone(marked), func(g jit.Grant) bool { return !begins(g, prefix) })
+		if len(grants) == 0 {
 			unknown = append(unknown, prefix)
 		}
-		if err := add(prefix, found); err != nil {
+		if err := found.add(prefix, grants); err != nil {
 			return nil, err
 		}
 	}
 	switch {
 	case len(unknown)+len(unproven) > 0:
-		return grants, notFound(unknown, unproven, unread, err)
+		return found, notFound(unknown, unproven, ledger, err)
 	case err != nil:
 		fmt.Fprintf(p.err, "warning: %v\n", err)
 	}
-	return grants, nil
+	return found, nil
 }
 
-// notFound is the error for ids that no marker has, and for beginnings of ids that may not be unique. ledger and
-// targets say what could not be read there.
+// notFound returns the error for ids that no marker has, and for beginnings of ids that may not be unique. ledger and
+// targets are the errors of reading them.
 func notFound(unknown, unproven []string, ledger, targets error) error {
 	var all []error
 	if len(unproven) > 0 {
@@ -92,16 +104,14 @@ func notFound(unknown, unproven []string, ledger, targets error) error {
 	return errors.Join(append(all, unreadable(errors.Join(targets, ledger)))...)
 }
 
-// bySelection reads the chosen grants from the ledger; if it cannot be read, from the markers on the targets.
+// bySelection reads the selected grants from the ledger; if it cannot be read, from the markers on the targets.
 func (p *program) bySelection(ctx context.Context, rt *config.Runtime, r revocation) ([]jit.Grant, error) {
 	matches, err := r.matcher(p.Now())
+	if err == nil && r.target != "" && !isGlob(r.target) {
+		_, err = targetMatcher(rt, r.target)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if r.target != "" && !isGlob(r.target) {
-		if _, err := targetMatcher(rt, r.target); err != nil {
-			return nil, err
-		}
 	}
 	r.owner = rt.Broker.Owner
 	grants, err := r.grants(ctx, rt)
@@ -109,11 +119,11 @@ func (p *program) bySelection(ctx context.Context, rt *config.Runtime, r revocat
 		return grants, err
 	}
 	p.warnUnread(err)
-	grants, unread := marked(ctx, rt, func(g jit.Grant) bool { return g.Owner == rt.Broker.Owner && matches(g) })
-	if len(grants) == 0 {
+	grants, unread := withMarker(ctx, rt, func(g jit.Grant) bool { return g.Owner == r.owner && matches(g) })
+	switch {
+	case len(grants) == 0:
 		return nil, unreadable(errors.Join(err, unread))
-	}
-	if unread != nil {
+	case unread != nil:
 		fmt.Fprintf(p.err, "warning: there may be more: %v\n", unread)
 	}
 	return grants, nil
@@ -123,44 +133,45 @@ func (p *program) warnUnread(err error) {
 	fmt.Fprintf(p.err, "warning: %v\nwarning: searching the targets for markers instead\n", err)
 }
 
-// marked reads all targets, scopes side by side, and returns a grant for each marker that is wanted, with the facts
-// that the marker holds. The error joins everything that could not be read.
-func marked(ctx context.Context, rt *config.Runtime, wanted func(jit.Grant) bool) ([]jit.Grant, error) {
+// withMarker reads all targets, scopes side by side, and returns a grant for each wanted marker, with the facts in the
+// marker. The error joins the errors of everything that could not be read.
+func withMarker(ctx context.Context, rt *config.Runtime, wanted func(jit.Grant) bool) ([]jit.Grant, error) {
 	var (
 		mu     sync.Mutex
 		found  []jit.Grant
 		unread []error
 		group  errgroup.Group
 	)
-	note := func(err error) {
+	add := func(err error, grants ...jit.Grant) {
 		mu.Lock()
 		defer mu.Unlock()
+		found = append(found, grants...)
 		unread = append(unread, err)
 	}
-	group.SetLimit(revokeAtOnce)
+	group.SetLimit(maxRevocations)
 	for name, target := range rt.Targets {
 		scopes, err := target.Scopes(ctx)
 		if err != nil {
-			note(fmt.Errorf("list the scopes of target %q: %w", name, err))
+			add(fmt.Errorf("list the scopes of target %q: %w", name, err))
 		}
 		for _, scope := range scopes {
 			group.Go(func() error {
 				snapshot, err := target.Read(ctx, scope)
 				if err != nil {
-					note(fmt.Errorf("read %s of target %q: %w", scope, name, err))
+					err = fmt.Errorf("read %s of target %q: %w", scope, name, err)
 				}
+				var grants []jit.Grant
 				for _, o := range snapshot.Ours {
 					g := o.Marker.Grant(jit.Place{Target: name, Scope: scope}.Binding(o.Principal, o.Role))
 					if wanted(g) {
-						mu.Lock()
-						found = append(found, g)
-						mu.Unlock()
+						grants = append(grants, g)
 					}
 				}
+				add(err, grants...)
 				return nil
 			})
 		}
 	}
-	_ = group.Wait() // every error has been noted
+	_ = group.Wait() // add has kept every error
 	return found, errors.Join(unread...)
 }

@@ -287,7 +287,7 @@ func TestRevokeTellsOfOpenSessions(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: a", "1h")
 	w.run("revoke", string(g.ID), "--reason", "done").wantCode(exitDone).wantOut("unlimited").
-		wantErr("open sessions of 1 grant may go on")
+		wantErr("open sessions of 1 grant may continue")
 	w.run("revoke", string(g.ID), "--reason", "done").wantCode(exitDone).wantNotOut("unlimited")
 }
 

@@ -26,19 +26,19 @@ func (p *program) scanCommand() *cobra.Command {
 		Use:   "scan",
 		Short: "List standing access: access that no grant explains",
 		Long: `Read every scope of the targets that holds grants or may hold some, and list the standing access there,
-worst first. Standing access is everything except access that the ledger records, and access that its target
-ends by itself within max_ttl.
+worst first. Standing access is all access except grants on record, and access that the target itself ends
+within max_ttl.
 
   critical  it gives the same as a live grant, so the end of that grant would end nothing; or it has the marker of a
             grant, and neither the ledger nor an end on the target explains it
-  warning   by its name, the role may do nearly everything (admin, owner, editor, superuser)
+  warning   the name of the role suggests that it can do nearly everything (admin, owner, editor, superuser)
   info      the rest
 
-Then come notes about the scopes, such as how much room is left for more grants, and for each target the scopes that
-were read and those that were not. A scan writes nothing on a target.
+Then jit prints notes about the scopes, such as the room left for more grants, and the scopes of each target that
+were read and that were not. A scan writes nothing on a target.
 
---baseline names a file of accepted findings, each until a time of its own, at most a year ahead. Accepted findings
-are listed but do not count until that time. --write-baseline adds the new findings to such a file.
+--baseline names a file of accepted findings, each with an end at most a year ahead. Until then, accepted findings
+are listed but do not count. --write-baseline adds the new findings to such a file.
 
 Exit codes:
 
@@ -51,13 +51,11 @@ Exit codes:
 		Example: `  jit scan
   jit scan --write-baseline accepted.hcl --until 2027-06-30T00:00:00Z --reason "CHG-7: break-glass accounts"
   jit scan --baseline accepted.hcl --json | jq -r '.standing[] | select(.accepted_until | not) | .principal'`,
-	}, func([]string) (action, error) {
-		return func(ctx context.Context, rt *config.Runtime) error { return p.scan(ctx, rt, o) }, o.check(p.Now())
-	})
-	p.targetFlag(cmd, &o.target, "only the target of this `name`, or glob such as 'prod*'")
+	}, func([]string) error { return o.check(p.Now()) },
+		func(ctx context.Context, rt *config.Runtime) error { return p.scan(ctx, rt, o) })
+	p.targetFlag(cmd, &o.target, "only the target with this `name`, or a glob such as 'prod*'")
 	cmd.Flags().StringVar(&o.baseline, "baseline", "", "do not count the findings that this `file` accepts")
-	cmd.Flags().StringVar(&o.writeBaseline, "write-baseline", "",
-		"add the findings to this `file` of accepted findings")
+	cmd.Flags().StringVar(&o.writeBaseline, "write-baseline", "", "add the findings to this `file` of accepted findings")
 	cmd.Flags().StringVar(&o.until, "until", "", "with --write-baseline: the `time` at which the acceptance ends")
 	cmd.Flags().StringVar(&o.reason, "reason", "", "with --write-baseline: why the findings are accepted")
 	p.jsonFlag(cmd)
@@ -89,9 +87,9 @@ type standingView struct {
 	// ClaimsOwner and ClaimsGrant are the owner and id of the marker on the access. The marker does not explain it.
 	ClaimsOwner string `json:"claims_owner,omitempty"`
 	ClaimsGrant jit.ID `json:"claims_grant,omitempty"`
-	// Shadows is the id of a live grant whose end would end nothing because of it; empty for none.
+	// Shadows is the id of a live grant whose end would end nothing because of this access; empty for none.
 	Shadows jit.ID `json:"shadows,omitempty"`
-	// AcceptedUntil is set if the baseline accepts it; AcceptanceEnded if the acceptance has ended.
+	// AcceptedUntil is set if the baseline accepts the finding, AcceptanceEnded if the acceptance has ended.
 	AcceptedUntil   string `json:"accepted_until,omitempty"`
 	AcceptanceEnded string `json:"acceptance_ended,omitempty"`
 	AcceptedFor     string `json:"accepted_for,omitempty"`
@@ -102,6 +100,17 @@ type noteView struct {
 	jit.Place
 	Principal string `json:"principal,omitempty"`
 	Text      string `json:"text"`
+}
+
+// scanned is what a scan found.
+type scanned struct {
+	sweeper.Observation
+	views []standingView
+	notes []sweeper.Note
+	// stale describes the acceptances in the baseline whose access is gone.
+	stale []string
+	// open counts the findings that the baseline does not accept.
+	open int
 }
 
 func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) error {
@@ -120,68 +129,64 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) e
 			return err
 		}
 	}
-	seen := (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx, wanted)
-	standing, notes := sweeper.FindStanding(seen.Snapshots, seen.Live, seen.Records)
-	views, open := p.standingViews(standing, baseline)
-	stale := unused(baseline, standing, func(at jit.Place) bool {
-		_, read := seen.Snapshots[at]
-		return wanted(at.Target) && (read || seen.Complete())
+	s := scanned{Observation: (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx, wanted)}
+	standing, notes := sweeper.FindStanding(s.Snapshots, s.Live, s.Records)
+	s.notes = notes
+	s.views, s.open = p.standingViews(standing, baseline)
+	s.stale = unused(baseline, standing, func(at jit.Place) bool {
+		_, read := s.Snapshots[at]
+		return wanted(at.Target) && (read || s.Complete())
 	})
-	if p.json {
-		err = p.printScan(views, notes, stale, seen)
-	} else {
-		p.printFindings(views, notes, stale, seen.Complete())
-		p.printLooked(seen.Targets)
-	}
-	if err != nil {
+	if err := p.printScan(s); err != nil {
 		return notDone(err)
 	}
-	for _, err := range seen.Unread {
-		fmt.Fprintf(p.err, "error: %v\n", err)
-	}
+	p.printErrors(s.Unread)
 	if o.writeBaseline != "" {
-		if err := p.accept(o, views, written); err != nil {
+		if err := p.accept(o, s.views, written); err != nil {
 			return err
 		}
-		open = 0
+		s.open = 0
 	}
 	switch {
-	case !seen.Complete():
+	case !s.Complete():
 		return unreadable(errors.New("not everything could be read"))
-	case open > 0:
-		return notDone(fmt.Errorf("%s of standing access", counted(open, "finding")))
+	case s.open > 0:
+		return notDone(fmt.Errorf("%s of standing access", counted(s.open, "finding")))
 	}
 	return nil
 }
 
 func viewOfStanding(s sweeper.Standing) standingView {
 	return standingView{
-		Place: s.Place, Principal: s.Principal, Role: s.Role, Detail: s.Detail, Severity: s.Severity,
-		Shadows: s.Shadows,
-		EndsAt:  jit.FormatTime(s.End), ClaimsOwner: s.Marker.Owner, ClaimsGrant: s.Marker.ID,
+		Place: s.Place, Principal: s.Principal, Role: s.Role, Detail: s.Detail, Severity: s.Severity, Shadows: s.Shadows,
+		EndsAt: jit.FormatTime(s.End), ClaimsOwner: s.Marker.Owner, ClaimsGrant: s.Marker.ID,
 	}
 }
 
 // standingViews applies the baseline to the findings, and counts those that it does not accept.
-func (p *program) standingViews(standing []sweeper.Standing, baseline config.Baseline) (views []standingView,
-	open int) {
+func (p *program) standingViews(standing []sweeper.Standing, baseline config.Baseline) (views []standingView, open int) {
 	views = make([]standingView, len(standing))
 	for i, s := range standing {
-		views[i] = viewOfStanding(s)
+		v := viewOfStanding(s)
 		a, known := baseline.Find(s.Target, s.Scope, s.Principal, s.Role)
+		if known {
+			v.AcceptedFor = a.Reason
+		}
 		switch {
 		case known && p.Now().Before(a.End):
-			views[i].AcceptedUntil, views[i].AcceptedFor = jit.FormatTime(a.End), a.Reason
-			continue
+			v.AcceptedUntil = jit.FormatTime(a.End)
 		case known:
-			views[i].AcceptanceEnded, views[i].AcceptedFor = jit.FormatTime(a.End), a.Reason
+			v.AcceptanceEnded = jit.FormatTime(a.End)
 		}
-		open++
+		if v.AcceptedUntil == "" {
+			open++
+		}
+		views[i] = v
 	}
 	return views, open
 }
 
-// unused returns the acceptances of findings that are gone, on the scopes that known says were read.
+// unused returns the acceptances of findings that are gone, on the scopes for which known reports true.
 func unused(baseline config.Baseline, standing []sweeper.Standing, known func(jit.Place) bool) []string {
 	there := map[config.Accepted]bool{}
 	for _, s := range standing {
@@ -199,7 +204,7 @@ func unused(baseline config.Baseline, standing []sweeper.Standing, known func(ji
 	return stale
 }
 
-// accept adds the findings that nothing accepts yet to the baseline file, which holds there.
+// accept adds the findings that nothing accepts yet to the baseline file. there is its content.
 func (p *program) accept(o scanOptions, views []standingView, there config.Baseline) error {
 	var add []config.Accepted
 	seen := map[[4]string]bool{}

@@ -6,8 +6,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// lookedView says which scopes of one target were read.
-type lookedView struct {
+// coverageView says which scopes of one target were read.
+type coverageView struct {
 	Target string `json:"target"`
 	// Complete is false if some of the target was not read.
 	Complete bool         `json:"complete"`
@@ -16,20 +16,20 @@ type lookedView struct {
 	Unseen   []noteView   `json:"unseen"`
 }
 
-// unreadView is a scope that could not be read; an empty one means that the scopes could not be listed.
+// unreadView is a scope that could not be read; it is empty if the scopes could not be listed.
 type unreadView struct {
 	Scope string `json:"scope,omitempty"`
 	Error string `json:"error"`
 }
 
-func lookedViews(all []sweeper.Coverage) []lookedView {
-	views := make([]lookedView, len(all))
-	for i, l := range all {
-		v := lookedView{
-			Target: l.Target, Complete: l.Complete(), Scopes: append([]string{}, l.Read...),
-			Unread: []unreadView{}, Unseen: noteViews(l.Unseen),
+func coverageViews(all []sweeper.Coverage) []coverageView {
+	views := make([]coverageView, len(all))
+	for i, c := range all {
+		v := coverageView{
+			Target: c.Target, Complete: c.Complete(), Scopes: append([]string{}, c.Read...),
+			Unread: []unreadView{}, Unseen: noteViews(c.Unseen),
 		}
-		for _, err := range l.Unread {
+		for _, err := range c.Unread {
 			v.Unread = append(v.Unread, unreadView{err.Scope, err.Err.Error()})
 		}
 		views[i] = v
@@ -45,28 +45,37 @@ func noteViews(notes []sweeper.Note) []noteView {
 	return views
 }
 
-func (p *program) printScan(views []standingView, notes []sweeper.Note, stale []string,
-	seen sweeper.Observation) error {
-	errs := make([]string, len(seen.Unread))
-	for i, err := range seen.Unread {
-		errs[i] = err.Error()
+func (p *program) printScan(s scanned) error {
+	if !p.json {
+		p.printFindings(s)
+		p.printCoverage(s.Targets)
+		return nil
 	}
 	return p.printJSON(struct {
 		Complete bool           `json:"complete"`
 		Standing []standingView `json:"standing"`
 		Notes    []noteView     `json:"notes"`
 		Unused   []string       `json:"unused_acceptances,omitempty"`
-		Targets  []lookedView   `json:"targets"`
+		Targets  []coverageView `json:"targets"`
 		Unread   []string       `json:"unread"`
-	}{seen.Complete(), views, noteViews(notes), stale, lookedViews(seen.Targets), errs})
+	}{s.Complete(), s.views, noteViews(s.notes), s.stale, coverageViews(s.Targets), messages(s.Unread)})
 }
 
-func (p *program) printFindings(views []standingView, notes []sweeper.Note, stale []string, complete bool) {
+// messages returns the texts of errors.
+func messages(errs []error) []string {
+	texts := make([]string, len(errs))
+	for i, err := range errs {
+		texts[i] = err.Error()
+	}
+	return texts
+}
+
+func (p *program) printFindings(found scanned) {
 	switch {
-	case len(views) > 0:
+	case len(found.views) > 0:
 		t := p.table(p.out, "ACCEPTED UNTIL", "SHADOWS", "SCOPE")
 		t.row("SEVERITY", "TARGET", "SCOPE", "PRINCIPAL", "ROLE", "FOUND", "SHADOWS", "ACCEPTED UNTIL")
-		for _, s := range views {
+		for _, s := range found.views {
 			accepted := s.AcceptedUntil
 			if s.AcceptanceEnded != "" {
 				accepted = "ended " + s.AcceptanceEnded
@@ -74,30 +83,30 @@ func (p *program) printFindings(views []standingView, notes []sweeper.Note, stal
 			t.row(string(s.Severity), s.Target, s.Scope, s.Principal, s.Role, s.Detail, string(s.Shadows), accepted)
 		}
 		t.flush()
-	case complete:
+	case found.Complete():
 		fmt.Fprintln(p.err, "No standing access.")
 	default:
 		fmt.Fprintln(p.err, "No standing access in the scopes that could be read.")
 	}
-	for _, n := range notes {
+	for _, n := range found.notes {
 		fmt.Fprintf(p.out, "note: %s of target %s: %s\n", printable(n.Scope), printable(n.Target), printable(n.Text))
 	}
-	for _, s := range stale {
+	for _, s := range found.stale {
 		fmt.Fprintf(p.out, "note: the baseline accepts access that is gone: %s\n", printable(s))
 	}
 }
 
-// printLooked says for each target which scopes were read.
-func (p *program) printLooked(all []sweeper.Coverage) {
+// printCoverage says for each target which scopes were read.
+func (p *program) printCoverage(all []sweeper.Coverage) {
 	for _, l := range all {
-		what := counted(len(l.Read), "scope") + " read"
+		summary := counted(len(l.Read), "scope") + " read"
 		if len(l.Read)+len(l.Unread) == 0 {
-			what = "nothing was read: the target holds no grants and lists no scope"
+			summary = "nothing was read: the target holds no grants and lists no scope"
 		}
 		if n := len(l.Unread); n > 0 {
-			what += fmt.Sprintf(", %d not", n)
+			summary += fmt.Sprintf(", %d not", n)
 		}
-		fmt.Fprintf(p.err, "target %s: %s\n", printable(l.Target), what)
+		fmt.Fprintf(p.err, "target %s: %s\n", printable(l.Target), summary)
 		for _, u := range l.Unseen {
 			fmt.Fprintf(p.err, "target %s: %s: not read: %s\n", printable(l.Target), printable(u.Scope),
 				printable(u.Text))

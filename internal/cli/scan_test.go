@@ -60,7 +60,7 @@ func TestScanTellsWhatItCouldNotRead(t *testing.T) {
 	}
 	var told struct {
 		Complete bool         `json:"complete"`
-		Targets  []lookedView `json:"targets"`
+		Targets  []coverageView `json:"targets"`
 	}
 	w.run("scan", "--json").wantCode(exitUnreadable).wantOut("not a regular file").decode(&told)
 	if told.Complete || len(told.Targets) != 1 || told.Targets[0].Complete || len(told.Targets[0].Unread) != 1 ||

@@ -13,17 +13,16 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// screen is the one way to a terminal: whatever is written, errors of servers too, can neither steer it nor look like
-// another line of ours.
+// screen is a writer to a terminal. No text, not even an error of a server, can steer the terminal through it.
 type screen struct {
 	io.Writer
 
 	mu sync.Mutex
-	// rest is the beginning of a character of which more is to come.
+	// rest is the beginning of a character; the next write continues it.
 	rest []byte
 }
 
-// Write writes text with what is hidden in it made visible; line feeds and tabs stay.
+// Write writes text and makes its hidden characters visible, except line feeds and tabs.
 func (s *screen) Write(text []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,10 +43,10 @@ func (s *screen) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// jsonLines writes JSON, a value or more at a time, with what is hidden in it escaped as JSON does.
+// jsonLines writes JSON values and escapes their hidden characters as JSON does.
 type jsonLines struct{ io.Writer }
 
-// Write writes text, which ends where a value does.
+// Write writes text, which must end with a whole value.
 func (j jsonLines) Write(text []byte) (int, error) {
 	if _, err := io.WriteString(j.Writer, visibleJSON(string(text))); err != nil {
 		return 0, err
@@ -55,13 +54,13 @@ func (j jsonLines) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// printable is a text that stays on its line.
+// printable returns a text that stays on its line and hides nothing.
 func printable(s string) string { return jit.Printable(s) }
 
-// indented lets a message of several lines not look like several messages.
+// indented indents the further lines of a message, so that they do not look like other messages.
 func indented(message string) string { return strings.ReplaceAll(message, "\n", "\n  ") }
 
-// printJSON writes v as indented JSON, with <, > and & as they are and what is hidden as \u202e.
+// printJSON writes v as indented JSON, with <, > and & unchanged and hidden characters as \u202e.
 func (p *program) printJSON(v any) error {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
@@ -74,22 +73,21 @@ func (p *program) printJSON(v any) error {
 	return err
 }
 
-// visibleJSON is the same JSON with what is hidden in its strings escaped. Outside of strings JSON has no such
-// characters but line feeds.
+// visibleJSON returns JSON with the hidden characters in its strings escaped. Outside of strings, its only hidden characters
+// are line feeds.
 func visibleJSON(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && jit.Hidden(r) }) {
-		return text
-	}
+	hidden := func(r rune) bool { return r != '\n' && jit.Hidden(r) }
 	var b strings.Builder
-	for _, r := range text {
-		switch {
-		case r == '\n' || !jit.Hidden(r):
-			b.WriteRune(r)
-		default:
-			for _, unit := range utf16.Encode([]rune{r}) {
-				fmt.Fprintf(&b, `\u%04x`, unit)
-			}
+	for {
+		i := strings.IndexFunc(text, hidden)
+		if i < 0 {
+			return b.String() + text
 		}
+		r, size := utf8.DecodeRuneInString(text[i:])
+		b.WriteString(text[:i])
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+		text = text[i+size:]
 	}
-	return b.String()
 }

@@ -16,11 +16,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// selection chooses grants by their facts.
+// selection selects grants by their facts; an empty field selects all.
 type selection struct {
-	target, principal, owner string
-	state                    string
-	// closed: also grants that are over and gone from their target.
+	target, principal, owner, state string
+	// closed: also select grants that are over and gone from their target.
 	closed bool
 }
 
@@ -32,31 +31,25 @@ func stateNames() []string {
 	return names
 }
 
-// addFlags gives a command the flags that choose by target and principal.
+// addFlags adds the flags --target and --principal to a command.
 func (s *selection) addFlags(p *program, cmd *cobra.Command) {
-	p.targetFlag(cmd, &s.target, "only grants on the target of this `name`, or glob such as 'prod*'")
-	cmd.Flags().StringVar(&s.principal, "principal", "",
-		"only grants to this `principal`, as jit list --json writes it, or its principal_name, or glob such as 'user:*@example.com'")
+	p.targetFlag(cmd, &s.target, "only grants on the target with this `name`, or a glob such as 'prod*'")
+	cmd.Flags().StringVar(&s.principal, "principal", "", "only grants to this `principal`, "+
+		"as jit list --json writes it, or its principal_name, or a glob such as 'user:*@example.com'")
 	_ = cmd.RegisterFlagCompletionFunc("principal", cobra.NoFileCompletions)
 }
 
-// targetFlag gives a command the flag --target.
+// targetFlag adds the flag --target to a command.
 func (p *program) targetFlag(cmd *cobra.Command, target *string, help string) {
 	cmd.Flags().StringVar(target, "target", "", help)
 	_ = cmd.RegisterFlagCompletionFunc("target", p.completeTargets)
 }
 
-// matcher returns the test that the chosen grants pass at now.
+// matcher returns the test that the selected grants pass at now.
 func (s *selection) matcher(now time.Time) (func(jit.Grant) bool, error) {
-	if s.state != "" && !slices.Contains(stateNames(), s.state) {
-		return nil, usage(invalidChoice("--state", s.state, stateNames()))
-	}
-	target, err := textMatcher("--target", s.target)
-	if err != nil {
-		return nil, err
-	}
-	principal, err := textMatcher("--principal", s.principal)
-	if err != nil {
+	target, targetErr := textMatcher("--target", s.target)
+	principal, principalErr := textMatcher("--principal", s.principal)
+	if err := cmp.Or(targetErr, principalErr); err != nil {
 		return nil, err
 	}
 	return func(g jit.Grant) bool {
@@ -65,8 +58,8 @@ func (s *selection) matcher(now time.Time) (func(jit.Grant) bool, error) {
 	}, nil
 }
 
-// ledgerMatcher is [selection.matcher] with what the ledger knows: a name in one record of a principal also chooses the
-// records of the same principal that lack a name, as older ones and those rebuilt from markers do. It refuses a
+// ledgerMatcher is [selection.matcher] with the names in the ledger: a name in one record of a principal also selects the
+// records of the same principal that lack a name, as older and rebuilt ones do. The error is errNoPrincipal for a
 // principal that no record has.
 func (s *selection) ledgerMatcher(ctx context.Context, rt *config.Runtime) (func(jit.Grant) bool, error) {
 	now, others := rt.Broker.Now(), *s
@@ -79,26 +72,27 @@ func (s *selection) ledgerMatcher(ctx context.Context, rt *config.Runtime) (func
 	if err != nil {
 		return nil, err
 	}
-	known, all := map[string]bool{}, map[string]bool{}
-	for g, err := range rt.Ledger.Grants(ctx, jit.Filter{}) {
-		if err != nil {
-			return nil, unreadLedger(err)
-		}
+	chosen, all := map[string]bool{}, map[string]bool{}
+	_, err = recorded(ctx, rt, jit.Filter{}, func(g jit.Grant) bool {
 		if named(g) {
-			known[g.Principal] = true
+			chosen[g.Principal] = true
 		}
 		all[g.Principal], all[cmp.Or(g.PrincipalName, g.Principal)] = true, true
-	}
-	if len(known) == 0 && !isGlob(s.principal) {
+		return false
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(chosen) == 0 && !isGlob(s.principal):
 		return nil, noPrincipal(s.principal, slices.Sorted(maps.Keys(all)))
 	}
-	return func(g jit.Grant) bool { return matches(g) && (known[g.Principal] || named(g)) }, nil
+	return func(g jit.Grant) bool { return matches(g) && (chosen[g.Principal] || named(g)) }, nil
 }
 
-// errNoPrincipal is the error for a principal that no grant in the ledger is to.
+// errNoPrincipal: no grant in the ledger has the principal.
 var errNoPrincipal = fmt.Errorf("no such principal: %w", jit.ErrUnknown)
 
-// noPrincipal returns an error of the kind errNoPrincipal that suggests similar ones among the recorded principals.
+// noPrincipal returns an error of the kind errNoPrincipal that suggests similar principals among the recorded ones.
 func noPrincipal(principal string, recorded []string) error {
 	return &jit.Error{
 		Attribute: "--principal", Err: errNoPrincipal,
@@ -122,7 +116,7 @@ func mayBePrincipal(rt *config.Runtime, principal string) bool {
 
 func isGlob(pattern string) bool { return strings.ContainsAny(pattern, `*?[\`) }
 
-// textMatcher matches the pattern itself and, as a glob, what it stands for. An empty pattern matches everything.
+// textMatcher matches the pattern itself, and the texts that it matches as a glob. An empty pattern matches everything.
 func textMatcher(flag, pattern string) (func(string) bool, error) {
 	if pattern == "" {
 		return func(string) bool { return true }, nil
@@ -134,7 +128,7 @@ func textMatcher(flag, pattern string) (func(string) bool, error) {
 	return func(s string) bool { return s == pattern || glob.Match(s) }, nil
 }
 
-// targetMatcher is [textMatcher] for configured targets. It is an error if no target matches.
+// targetMatcher is [textMatcher] for configured targets. It is an error if none matches.
 func targetMatcher(rt *config.Runtime, pattern string) (func(string) bool, error) {
 	wanted, err := textMatcher("--target", pattern)
 	if err != nil {
@@ -154,7 +148,7 @@ func targetMatcher(rt *config.Runtime, pattern string) (func(string) bool, error
 	}
 }
 
-// checkTarget refuses a --target that neither a configured target nor any grant in the ledger has.
+// checkTarget refuses a --target that is neither configured nor on record.
 func (s *selection) checkTarget(ctx context.Context, rt *config.Runtime) error {
 	_, unknown := targetMatcher(rt, s.target)
 	if unknown == nil {
@@ -164,18 +158,18 @@ func (s *selection) checkTarget(ctx context.Context, rt *config.Runtime) error {
 	if err != nil {
 		return err
 	}
-	for g, err := range rt.Ledger.Grants(ctx, jit.Filter{}) {
-		if err != nil {
-			return unreadLedger(err)
-		}
-		if wanted(g.Target) {
-			return nil
-		}
+	known := false
+	_, err = recorded(ctx, rt, jit.Filter{}, func(g jit.Grant) bool {
+		known = known || wanted(g.Target)
+		return false
+	})
+	if err != nil || known {
+		return err
 	}
 	return unknown
 }
 
-// grants reads the chosen grants from the ledger, in the order of their end.
+// grants reads the selected grants from the ledger, in the order of their end.
 func (s *selection) grants(ctx context.Context, rt *config.Runtime) ([]jit.Grant, error) {
 	matches, err := s.ledgerMatcher(ctx, rt)
 	if err != nil {
@@ -185,19 +179,24 @@ func (s *selection) grants(ctx context.Context, rt *config.Runtime) ([]jit.Grant
 	if s.owner == jit.AllOwners {
 		f.Owner = ""
 	}
-	var found []jit.Grant
+	found, err := recorded(ctx, rt, f, matches)
+	if err == nil && len(found) == 0 {
+		err = s.checkTarget(ctx, rt)
+	}
+	return found, err
+}
+
+// recorded reads the grants of the ledger that pass the filter and are wanted.
+func recorded(
+	ctx context.Context, rt *config.Runtime, f jit.Filter, wanted func(jit.Grant) bool,
+) (found []jit.Grant, err error) {
 	for g, err := range rt.Ledger.Grants(ctx, f) {
 		if err != nil {
-			return nil, unreadLedger(err)
+			return nil, unreadable(fmt.Errorf("read the ledger: %w", err))
 		}
-		if matches(g) {
+		if wanted(g) {
 			found = append(found, g)
 		}
 	}
-	if len(found) == 0 {
-		return nil, s.checkTarget(ctx, rt)
-	}
 	return found, nil
 }
-
-func unreadLedger(err error) error { return unreadable(fmt.Errorf("read the ledger: %w", err)) }

@@ -15,6 +15,7 @@ import (
 )
 
 func (p *program) showCommand() *cobra.Command {
+	var prefixes []string
 	cmd := p.command(&cobra.Command{
 		Use:   "show ID",
 		Short: "Show one grant and its events",
@@ -26,10 +27,10 @@ decided, when access began, how it ended, and from which change. ID may be the b
   jit show 3f2b8c1e`,
 		Args:              oneArgument("ID", "give the id of a grant, as jit list prints it, or its beginning"),
 		ValidArgsFunction: p.completeIDs,
-	}, func(args []string) (action, error) {
-		prefixes, err := parsePrefixes(args)
-		return func(ctx context.Context, rt *config.Runtime) error { return p.show(ctx, rt, prefixes[0]) }, err
-	})
+	}, func(args []string) (err error) {
+		prefixes, err = parsePrefixes(args)
+		return err
+	}, func(ctx context.Context, rt *config.Runtime) error { return p.show(ctx, rt, prefixes[0]) })
 	p.jsonFlag(cmd)
 	return cmd
 }
@@ -70,7 +71,7 @@ func (p *program) show(ctx context.Context, rt *config.Runtime, prefix string) e
 	return nil
 }
 
-// printFacts writes the facts of a grant, one a line, without those that are unknown or have not happened.
+// printFacts writes the known facts of a grant, one a line.
 func (p *program) printFacts(g jit.Grant) {
 	now := p.Now()
 	state := fmt.Sprintf("%s, %s", g.State(now), when(g, now))

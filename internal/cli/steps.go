@@ -30,7 +30,7 @@ type stepView struct {
 	Error  string   `json:"error,omitempty"`
 }
 
-// stepViews returns the steps of a pass: those that were taken, then those that were held back or are out of reach.
+// stepViews returns the steps of a pass: first those that were tried, then those that were held back or are out of reach.
 func (p *program) stepViews(ctx context.Context, rt *config.Runtime, r sweeper.Report, dryRun bool) []stepView {
 	steps := make([]stepView, 0, len(r.Results)+len(r.Held)+len(r.OutOfReach))
 	add := func(s reconcile.Step, result string, err error) {
@@ -73,22 +73,23 @@ func resultOf(r sweeper.Result, dryRun bool) string {
 	return stepDone
 }
 
-func countResults(steps []stepView, result string) int {
-	n := 0
+// countSteps counts the steps that are wanted.
+func countSteps(steps []stepView, wanted func(stepView) bool) (n int) {
 	for _, s := range steps {
-		if s.Result == result {
+		if wanted(s) {
 			n++
 		}
 	}
 	return n
 }
 
-func (p *program) sweepView(ctx context.Context, rt *config.Runtime, r sweeper.Report, steps []stepView,
-	dryRun bool) any {
-	unread := make([]string, len(r.Unread))
-	for i, err := range r.Unread {
-		unread[i] = err.Error()
-	}
+func hasResult(result string) func(stepView) bool {
+	return func(s stepView) bool { return s.Result == result }
+}
+
+func (p *program) sweepView(
+	ctx context.Context, rt *config.Runtime, r sweeper.Report, steps []stepView, dryRun bool,
+) any {
 	return struct {
 		DryRun bool       `json:"dry_run"`
 		Steps  []stepView `json:"steps"`
@@ -98,18 +99,17 @@ func (p *program) sweepView(ctx context.Context, rt *config.Runtime, r sweeper.R
 		// OutOfReach counts the steps whose result is out_of_reach.
 		OutOfReach int        `json:"out_of_reach"`
 		Elsewhere  []jit.View `json:"elsewhere"`
-	}{dryRun, steps, r.Failed(), unread, len(r.Held), len(r.OutOfReach), p.views(ctx, rt, r.Elsewhere...)}
+	}{dryRun, steps, r.Failed(), messages(r.Unread), len(r.Held), len(r.OutOfReach), p.views(ctx, rt, r.Elsewhere...)}
 }
 
-// printSteps lists the steps. If nothing is left to do for this sweeper, it says so.
+// printSteps lists the steps. If this sweeper has nothing left to do, it says so.
 func (p *program) printSteps(steps []stepView, finished bool) {
 	switch {
 	case !finished:
 	case len(steps) == 0:
 		fmt.Fprintln(p.err, "Nothing to do.")
 	case !slices.ContainsFunc(steps, func(s stepView) bool { return !s.Foreign }):
-		fmt.Fprintln(p.err,
-			"Nothing to do. The bindings listed have markers of owners that this sweeper does not serve.")
+		fmt.Fprintln(p.err, "Nothing to do. The listed bindings have markers of owners that this sweeper does not serve.")
 	}
 	if len(steps) == 0 {
 		return

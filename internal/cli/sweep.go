@@ -17,17 +17,17 @@ import (
 func (p *program) sweepCommand() *cobra.Command {
 	var s sweeper.Sweeper
 	var o watchOptions
-	cmd := p.command(&cobra.Command{
+	cmd := leaf(&cobra.Command{
 		Use:   "sweep",
 		Short: "End access that is over, start access that is due, repair drift",
-		Long: `Make one pass over the grants in the ledger, on the targets in jit.hcl. The pass ends what is over,
-starts what is due, reads every scope that holds grants, and repairs grants that were altered or removed
-there. It removes bindings with a marker of a served owner that are over and that the ledger does not explain.
+		Long: `Make one pass over the grants in the ledger, on the targets in jit.hcl. The pass ends grants that are over,
+starts grants that are due, reads every scope that holds grants, and repairs grants that were altered or removed
+there. It removes bindings that are over and unknown to the ledger, if they have the marker of a served owner.
 Run it every minute or so, from as many places as you like: leases share out the due work.
 
-The pass serves the owners that owners in jit.hcl names; ["*"] is all of them. Without owners it serves the owner in
-jit.hcl, and of other owners it only ends grants that are over and that it sees on these targets, because their target
-of the same name may be another system. on_drift of a target, on_violation and max_unplanned_revocations set what the
+The pass serves the owners that owners in jit.hcl names; ["*"] is all of them. Without owners it serves only the owner
+in jit.hcl. Of other owners it only ends grants that are over and visible on these targets, because their target of
+the same name may be another system. on_drift of a target, on_violation and max_unplanned_revocations set what the
 pass does about its findings.
 
 A grant that has been over for ten minutes is listed as out_of_reach if this sweeper cannot end it: the target is not
@@ -35,18 +35,18 @@ in jit.hcl, or the sweeper does not serve the owner or does not see the grant. I
 that is only a note.
 
 --watch runs until you stop it. It ends and starts grants in the second in which they are due, and looks for drift
-every drift interval. Any number of daemons may share a postgres:// ledger; a sqlite:// ledger has one. The daemon logs
-to standard error, or with --json in JSON lines to standard output.
+every drift interval. Any number of daemons may share a postgres:// ledger; a sqlite:// ledger takes one. The daemon
+logs to standard error, or with --json in JSON lines to standard output.
 
-If the ledger cannot be read, the pass goes by the markers on the targets. --markers-only does so from the start, for a
-lost ledger; it needs nothing but credentials.
+If the ledger cannot be read, the pass goes by the markers on the targets. For a lost ledger, --markers-only does so
+from the start; it needs only credentials.
 
 Exit codes:
 
   0    nothing is left to do, except the clean-up of grants whose access has ended
   1    something failed, was held back by --max-unplanned, needs your attention, is overdue and out of reach, or is
        claimed by another sweeper; with --dry-run: there is something to do. Markers of owners that are not served are
-       listed and do not count, because their ledger may be another one; jit scan counts them
+       listed and do not count, because another ledger may explain them; jit scan counts them
   2    the ledger, a target or a scope could not be read; the pass covered the rest. With --listen: the address is in
        use or does not exist
   3    the command line or the settings are wrong
@@ -67,7 +67,7 @@ Exit codes:
 				return p.sweep(ctx, rt, s)
 			})
 		},
-	}, nil)
+	})
 	flags := cmd.Flags()
 	flags.BoolVar(&o.watch, "watch", false, "run until stopped, and end every grant when it is due")
 	flags.StringVar(&o.interval, "interval", "",
@@ -76,11 +76,11 @@ Exit codes:
 	flags.StringVar(&o.listen, "listen", "",
 		"with --watch: serve the status page, /metrics, /healthz and /readyz on this `address`, such as 127.0.0.1:8085")
 	flags.BoolVar(&s.DryRun, "dry-run", false, "only list what the pass would do; write nothing")
-	flags.BoolVar(&s.DueOnly, "due", false, "only end and start grants that are due by the ledger; look for no drift")
+	flags.BoolVar(&s.DueOnly, "due", false, "only end and start grants that are due by the ledger; do not look for drift")
 	flags.BoolVar(&s.MarkersOnly, "markers-only", false, "go by the markers on the targets, as if there were no ledger")
 	flags.IntVar(&s.MaxUnplanned, "max-unplanned", unset,
 		"remove at most `N` bindings that no recorded end explains (default max_unplanned_revocations, or else 20)")
-	flags.Lookup("max-unplanned").DefValue = "" // the help says it in words
+	flags.Lookup("max-unplanned").DefValue = "" // the text names the default
 	p.jsonFlag(cmd)
 	return cmd
 }
@@ -97,10 +97,10 @@ func checkSweep(cmd *cobra.Command, s sweeper.Sweeper, o watchOptions) error {
 	return o.check(s, cmd.Flags().Changed("timeout"))
 }
 
-// unset is the cap where the command line says nothing.
+// unset is the cap if the command line sets none.
 const unset = -1
 
-// withSettings fills in what the settings say and the command line does not.
+// withSettings applies the settings; flags override them.
 func withSettings(s sweeper.Sweeper, rt *config.Runtime) sweeper.Sweeper {
 	rt.Broker.AnyOwner = true
 	s.Broker, s.Owners, s.EveryOwner = rt.Broker, rt.Owners, rt.EveryOwner
@@ -130,12 +130,9 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 	} else {
 		p.printSteps(steps, left == nil)
 	}
-	for _, err := range report.Unread {
-		fmt.Fprintf(p.err, "error: %v\n", err)
-	}
-	if n := countResults(steps, stepRemains); n > 0 {
-		fmt.Fprintf(p.err,
-			"note: the access of %s has ended, and a rest that gives no access is left to clean up; each sweep tries again\n",
+	p.printErrors(report.Unread)
+	if n := countSteps(steps, hasResult(stepRemains)); n > 0 {
+		fmt.Fprintf(p.err, "note: the access of %s has ended; the clean-up is still open, and each sweep tries again\n",
 			counted(n, "grant"))
 	}
 	if n := len(report.OutOfReach) - report.Unended(); n > 0 {
@@ -146,28 +143,26 @@ func (p *program) sweep(ctx context.Context, rt *config.Runtime, s sweeper.Sweep
 	return left
 }
 
-// unfinished returns the error of a pass that left something to do or could not read everything.
+// unfinished returns an error for a pass that left something to do or could not read everything.
 func unfinished(report sweeper.Report, steps []stepView) error {
-	critical := 0
-	for _, s := range steps {
-		if s.Result == stepLook && s.Severity == jit.Critical && !s.Foreign {
-			critical++
-		}
-	}
+	critical := func(s stepView) bool { return s.Result == stepLook && s.Severity == jit.Critical && !s.Foreign }
 	var left []string
-	note := func(n int, what string) {
-		if n > 0 {
-			left = append(left, fmt.Sprintf("%d %s", n, what))
+	for _, c := range []struct {
+		n    int
+		text string
+	}{
+		{report.Failed(), "failed"},
+		{countSteps(steps, critical), "critical and only reported: check them yourself"},
+		{len(report.Held), "held back by --max-unplanned: check them with --dry-run, then allow more"},
+		{report.Unended(), "overdue and out of reach of this sweeper: add their targets to jit.hcl, " +
+			"name their owners in owners, or run a sweeper that has both"},
+		{len(report.Elsewhere), "due and claimed by another sweeper that has not finished"},
+		{countSteps(steps, hasResult(stepPlanned)), "to do"},
+	} {
+		if c.n > 0 {
+			left = append(left, fmt.Sprintf("%d %s", c.n, c.text))
 		}
 	}
-	note(report.Failed(), "failed")
-	note(critical, "critical and only reported: check them yourself")
-	note(len(report.Held), "held back by --max-unplanned: check them with --dry-run, then allow more")
-	note(report.Unended(),
-		"overdue and out of reach of this sweeper: add their targets to jit.hcl, name their owners in owners, "+
-			"or run a sweeper that has both")
-	note(len(report.Elsewhere), "due and claimed by another sweeper that has not finished")
-	note(countResults(steps, stepPlanned), "to do")
 	switch {
 	case len(left) > 0:
 		return notDone(errors.New("not everything is done: " + strings.Join(left, "; ")))
@@ -177,8 +172,8 @@ func unfinished(report sweeper.Report, steps []stepView) error {
 	return nil
 }
 
-// holder names the sweepers of this machine in leases. A run takes over at once what the last run could not do, and the
-// leases keep other machines away meanwhile.
+// holder names the sweepers of this machine in leases. The next run takes over at once what this one could not do, while
+// the leases keep other machines away.
 func holder() string {
 	host, err := os.Hostname()
 	if err != nil {

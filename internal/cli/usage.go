@@ -18,7 +18,7 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// usage marks an invalid value as a fault of the command line; other errors stay as they are.
+// usage marks an invalid value as a fault of the command line and returns other errors unchanged.
 func usage(err error) error {
 	if errors.Is(err, jit.ErrInvalid) {
 		return usageError{err}
@@ -34,7 +34,7 @@ func usageLine(cmd *cobra.Command) string {
 	return cmd.UseLine()
 }
 
-// knownCommand refuses names that lead to no command.
+// knownCommand refuses the names of an unknown command.
 func knownCommand(root *cobra.Command, names []string) error {
 	cmd, rest, err := root.Find(names)
 	if err == nil {
@@ -43,7 +43,7 @@ func knownCommand(root *cobra.Command, names []string) error {
 	return err
 }
 
-// noArguments accepts no argument. For a group of commands it suggests those of a similar name.
+// noArguments accepts no argument. For a group of commands it suggests commands with a similar name.
 func noArguments(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
@@ -60,7 +60,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), didYouMean(args[0], names))
 }
 
-// oneArgument accepts one argument; about says what it names.
+// oneArgument accepts one argument; about explains it.
 func oneArgument(name, about string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch len(args) {
@@ -73,7 +73,7 @@ func oneArgument(name, about string) cobra.PositionalArgs {
 	}
 }
 
-// flagError suggests flags of a similar name for one that does not exist.
+// flagError suggests flags with a similar name for an unknown one.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
@@ -105,7 +105,7 @@ func didYouMean(word string, candidates []string) string {
 	return "; did you mean " + strings.Join(similar[:min(len(similar), maxSuggestions)], " or ") + "?"
 }
 
-// invalidChoice refuses a value that is not among the choices of a flag.
+// invalidChoice refuses a value that is not a choice of a flag.
 func invalidChoice(flag, value string, choices []string) error {
 	return jit.Invalid(flag, "write one of "+strings.Join(choices, ", ")+didYouMean(value, choices),
 		"%q is not one of its values", value)

@@ -12,7 +12,7 @@ func (p *program) versionLine() string {
 }
 
 func (p *program) versionCommand() *cobra.Command {
-	cmd := p.command(&cobra.Command{
+	cmd := leaf(&cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		RunE: func(*cobra.Command, []string) error {
@@ -25,7 +25,7 @@ func (p *program) versionCommand() *cobra.Command {
 			_, err := fmt.Fprint(p.out, p.versionLine())
 			return err
 		},
-	}, nil)
+	})
 	p.jsonFlag(cmd)
 	return cmd
 }

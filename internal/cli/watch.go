@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
@@ -26,7 +27,7 @@ type watchOptions struct {
 	listen                  string
 }
 
-// check refuses flags that do not fit together: some are for a pass, some for the daemon.
+// check refuses flags that do not fit together: some are for one pass, some for the daemon.
 func (o watchOptions) check(s sweeper.Sweeper, timeout bool) error {
 	switch {
 	case !o.watch && o.interval+o.driftInterval+o.listen != "":
@@ -71,7 +72,12 @@ func (p *program) watch(ctx context.Context, s sweeper.Sweeper, o watchOptions) 
 		return err
 	}
 	defer lock.Release()
+	return p.runDaemon(ctx, rt, w, lock, access, metrics)
+}
 
+// runDaemon runs the watcher and all that belongs to it, until ctx ends or the daemon must stop.
+func (p *program) runDaemon(ctx context.Context, rt *config.Runtime, w *sweeper.Watcher, lock *ledger.DaemonLock,
+	access status.Access, metrics *status.Metrics) error {
 	log := p.watchLog()
 	w.Observer = &stepLog{Observer: metrics, log: log, now: p.Now, logged: map[string]time.Time{}}
 	ctx, stop := context.WithCancelCause(ctx)
@@ -114,14 +120,7 @@ const checkEvery = time.Second
 
 // keepLock stops this daemon when another one has locked the ledger. It returns when ctx ends.
 func keepLock(ctx context.Context, stop context.CancelCauseFunc, lock *ledger.DaemonLock, log *slog.Logger) {
-	tick := time.NewTicker(checkEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
+	for backoff.Sleep(ctx, checkEvery) == nil {
 		if err := lock.Keep(); errors.Is(err, jit.ErrInvalid) {
 			log.Error("another daemon has locked the ledger", "error", err.Error())
 			stop(err)
@@ -168,15 +167,11 @@ func announce(ctx context.Context, log *slog.Logger, rt *config.Runtime) {
 	if rt.NoticeBefore == 0 {
 		return
 	}
-	tick := time.NewTicker(announceEvery)
-	defer tick.Stop()
 	for {
 		if _, err := rt.Broker.Announce(ctx, rt.NoticeBefore); err != nil && ctx.Err() == nil {
 			log.Error("grants that end soon cannot be announced", "error", err.Error())
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+		if backoff.Sleep(ctx, announceEvery) != nil {
 			return
 		}
 	}

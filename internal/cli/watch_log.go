@@ -16,7 +16,7 @@ import (
 
 // watchLog returns the daemon's log: text on standard error, or JSON lines on standard output.
 func (p *program) watchLog() *slog.Logger {
-	// The times of the program's clock agree with the record; those of the machine may not.
+	// The program's clock agrees with the record; that of the machine may not.
 	stamp := func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.String(slog.TimeKey, jit.FormatTime(p.Now()))
@@ -58,7 +58,7 @@ func (l *stepLog) write(r sweeper.Result) {
 	switch {
 	case r.Remains() && r.Grant.CleanupOpen(): // logged when the access ended
 	case r.Remains():
-		l.log.Warn(string(r.Kind)+", with a rest to clean up", append(facts, "remains", r.Err.Error())...)
+		l.log.Warn(string(r.Kind)+", with the clean-up open", append(facts, "remains", r.Err.Error())...)
 	case r.Err != nil:
 		l.log.Error(string(r.Kind)+" failed", append(facts, "error", r.Err.Error())...)
 	case r.Kind == reconcile.Report:
@@ -83,8 +83,8 @@ func (l *stepLog) due(finding string) bool {
 	return true
 }
 
-// problem is a fault in the daemon's state. If another daemon may take over the check of its target, target is set, and
-// checked is when this daemon last checked it.
+// problem is a fault in the daemon's state. target is set if another daemon may take over the check of that target, which
+// this daemon checked last at checked.
 type problem struct {
 	text, target string
 	checked      time.Time
@@ -128,22 +128,26 @@ func logProblems(log *slog.Logger, w *sweeper.Watcher, stopped <-chan struct{}) 
 		}
 		state := w.State()
 		now := problemsOf(state)
-		for with, p := range now {
-			if _, known := before[with]; !known {
-				log.Error("problem", "with", with, "error", p.text)
-			}
-		}
-		for with, p := range before {
-			if _, open := now[with]; open {
-				continue
-			}
-			if !p.checked.IsZero() && state.Drift[p.target].At.IsZero() {
-				log.Info("problem left to the daemon that checks the target now", "with", with)
-			} else {
-				log.Info("problem solved", "with", with)
-			}
-		}
+		logChanges(log, before, now, state)
 		before = now
+	}
+}
+
+// logChanges logs the problems that have begun, and those that have ended.
+func logChanges(log *slog.Logger, before, now map[string]problem, state sweeper.State) {
+	for with, p := range now {
+		if _, known := before[with]; !known {
+			log.Error("problem", "with", with, "error", p.text)
+		}
+	}
+	for with, p := range before {
+		switch _, open := now[with]; {
+		case open:
+		case !p.checked.IsZero() && state.Drift[p.target].At.IsZero():
+			log.Info("problem left to the daemon that checks the target now", "with", with)
+		default:
+			log.Info("problem solved", "with", with)
+		}
 	}
 }
 
