@@ -42,7 +42,6 @@ func clockAt(now, clock, before, after time.Time) time.Time {
 // by the target's clock, and for each start while the two disagree.
 func (v *visit) checkClock(ctx context.Context, steps []reconcile.Step) []error {
 	errs := make([]error, len(steps))
-	planned := func(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start }
 	if !v.doubt.Load() || !slices.ContainsFunc(steps, planned) {
 		return errs
 	}
@@ -62,6 +61,9 @@ func (v *visit) checkClock(ctx context.Context, steps []reconcile.Step) []error 
 	}
 	return errs
 }
+
+// planned reports whether a step ends or starts a grant by its window.
+func planned(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start }
 
 // clockJumps detects that the clock moved differently from time itself.
 type clockJumps struct {

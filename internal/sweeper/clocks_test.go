@@ -14,7 +14,7 @@ import (
 // This machine's clock jumps by an hour, forward and back. Nothing ends early, nothing begins early, and when the
 // clock is right again everything is done. Either the ledger's server has a clock of its own, or only the targets do.
 func TestWatchClockStepped(t *testing.T) {
-	for name, remote := range map[string]bool{"the ledger tells the time": true, "only the targets tell the time": false} {
+	for name, remote := range map[string]bool{"the ledger has a clock": true, "only the targets have clocks": false} {
 		for _, step := range []time.Duration{time.Hour, -time.Hour} {
 			t.Run(name+", stepped by "+step.String(), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { clockStepped(t, remote, step) })
@@ -34,8 +34,7 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	soon, later := w.grant("db", "a", "alice", "10m", time.Time{}), w.grant("db", "a", "bob", "30m", time.Time{})
 	begins := w.grant("db", "a", "carol", "30m", time.Now().Add(40*time.Minute))
 	revoked := w.grant("db", "a", "dave", "8h", time.Time{})
-	watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20},
-		Leases: w.ledger.Leases(), Observer: w}
+	watcher := w.watcher(sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20})
 	defer run(t, watcher)()
 
 	time.Sleep(time.Minute)
@@ -50,11 +49,7 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	was := g
-	g.RevokedAt, g.RevokedBy, g.RevokeReason = b.Now(), "eve", "enough"
-	if err := w.ledger.Write(t.Context(), []jit.Entry{jit.Rewrite(was, g, jit.Event{Kind: jit.EventRevokeAsked, Grant: g.ID})})[0]; err != nil {
-		t.Fatal(err)
-	}
+	w.revoke(g, b.Now())
 	time.Sleep(2 * time.Minute)
 	w.want(revoked, false, "after it was revoked")
 	time.Sleep(time.Until(soon.End) + 6*time.Minute)
@@ -99,8 +94,7 @@ func TestWatchAStartInHandAndAWrongClock(t *testing.T) {
 		}
 		b := w.newBroker()
 		b.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
-		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20},
-			Leases: w.ledger.Leases(), Observer: w}
+		watcher := w.watcher(sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 20})
 		defer run(t, watcher)()
 		time.Sleep(time.Until(g.Start) + 5*time.Second)
 		offset.Store(int64(time.Hour))
@@ -136,7 +130,7 @@ func TestDriftByAClockThatIsBehind(t *testing.T) {
 		var offset atomic.Int64
 		offset.Store(int64(-20 * time.Minute))
 		b.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
-		watcher := &sweeper.Watcher{Sweeper: s, Leases: w.ledger.Leases(), Observer: w}
+		watcher := w.watcher(s)
 		defer run(t, watcher)()
 		time.Sleep(15 * time.Minute)
 		w.want(g, false, "looked at by a clock that is behind")
@@ -164,8 +158,7 @@ func TestWatchDriftBesideAWrongClock(t *testing.T) {
 				g := w.grant("db", "a", "alice", "8h", time.Time{})
 				b := w.newBroker()
 				b.Now = func() time.Time { return time.Now().Add(wrong) }
-				watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "wrong", MaxUnplanned: 20},
-					Leases: w.ledger.Leases()}
+				watcher := w.watcher(sweeper.Sweeper{Broker: b, Holder: "wrong", MaxUnplanned: 20})
 				defer run(t, watcher)()
 				time.Sleep(time.Minute)
 				_, stop := w.watch("right")

@@ -118,18 +118,20 @@ func (v *visit) decideWaiting(ctx context.Context, seen comparison) (any bool) {
 // clearDrift records live grants as right again whose drift is open in the record and was not found now: the sweeper
 // that repaired them died before it could record that.
 func (v *visit) clearDrift(ctx context.Context, seen comparison, drifted map[jit.ID]bool) {
-	var right []jit.Grant
-	for _, g := range seen.recorded {
-		if g.OpenDrift != "" && !drifted[g.ID] && g.Place() == v.at && g.State(seen.now) == jit.StateActive {
-			right = append(right, g)
-		}
-	}
+	right := slices.DeleteFunc(v.active(seen), func(g jit.Grant) bool { return g.OpenDrift == "" || drifted[g.ID] })
 	if len(right) == 0 || v.DryRun {
 		return
 	}
 	if err := v.Broker.ClearDrift(ctx, right); err != nil {
 		v.fail(fmt.Errorf("record that drift is gone: %w", err))
 	}
+}
+
+// active returns the recorded grants that give access to the scope now.
+func (v *visit) active(seen comparison) []jit.Grant {
+	return slices.DeleteFunc(slices.Clone(seen.recorded), func(g jit.Grant) bool {
+		return g.State(seen.now) != jit.StateActive || g.Place() != v.at
+	})
 }
 
 // findStripped reads the scope if a binding that is to be ended can lose its end, and adds to the steps which have.
@@ -226,7 +228,7 @@ func (v *visit) withoutDue(ctx context.Context, steps []reconcile.Step, now time
 	steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool {
 		end := s.Kind == reconcile.End && s.Grant.Outstanding(overdue)
 		ends = ends || end
-		return (s.Kind == reconcile.End || s.Kind == reconcile.Start) && !end
+		return planned(s) && !end
 	})
 	if !ends {
 		return steps, nil

@@ -48,9 +48,9 @@ func (e *engine) claim(ctx context.Context, now time.Time, skew error) (tasks in
 	}
 }
 
-// acquireDue makes one claim. A single pass claims all at one time and under one name: it is not given again what it
-// failed to do, and the next pass of that name is. A watcher claims under a new name each time, so it is given again
-// what is in its lanes only when the lease has ended.
+// acquireDue makes one claim. A single pass claims everything at one time and under one name: only the next pass of
+// that name gets what this one failed to do. A watcher claims under a new name each time, so it gets what is in its
+// lanes again only when the lease has ended.
 func (e *engine) acquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, error) {
 	q.Holder, q.Lease = e.Holder, passLease
 	if !e.single {
@@ -70,7 +70,7 @@ func (e *engine) dueSteps(now time.Time, skew error, grants []jit.Grant) []recon
 	return steps
 }
 
-// dueOf returns the steps of those of some grants that are due, by the clocks that a claim goes by.
+// dueOf returns the steps of the given grants that are due, by the same clocks as a claim.
 func (e *engine) dueOf(ctx context.Context, ids []jit.ID) (map[jit.ID]reconcile.Step, error) {
 	if len(ids) == 0 {
 		return nil, nil

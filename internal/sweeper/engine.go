@@ -46,7 +46,8 @@ type engine struct {
 	// roomAt, if not 0, is how many tasks may be left when room is signalled to a single pass that holds too many.
 	roomAt int
 	// room is signalled when tasks left in the ledger can be claimed.
-	room  chan struct{}
+	room chan struct{}
+	// slots has slotsPerTarget slots for each target.
 	slots map[string]chan struct{}
 }
 
@@ -55,7 +56,7 @@ func (e *engine) init(open, calls context.Context, s *Sweeper) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.Sweeper, e.open, e.calls = s, open, calls
-	e.lanes, e.tasks, e.slots = map[jit.Place]*lane{}, map[jit.ID]*task{}, map[string]chan struct{}{}
+	e.lanes, e.tasks, e.slots = map[jit.Place]*lane{}, map[jit.ID]*task{}, s.newSlots()
 	e.room = make(chan struct{}, 1)
 }
 
@@ -64,6 +65,15 @@ func (s *Sweeper) singlePass(ctx context.Context) *engine {
 	e := &engine{single: true}
 	e.init(context.WithoutCancel(ctx), ctx, s)
 	return e
+}
+
+// newSlots returns slotsPerTarget slots for each target.
+func (s *Sweeper) newSlots() map[string]chan struct{} {
+	slots := map[string]chan struct{}{}
+	for target := range s.Broker.Targets {
+		slots[target] = make(chan struct{}, slotsPerTarget)
+	}
+	return slots
 }
 
 // visit is work on one scope and what came of it. One goroutine owns it.
@@ -84,17 +94,13 @@ type visit struct {
 // fail notes an error of what could not be read.
 func (v *visit) fail(err error) { v.unread = append(v.unread, err) }
 
-// visitAll visits places, at most slotsPerTarget of a target at once, and returns when the work on all is done. Slow work
-// counts until it ends, though it gives its slot back to the lanes.
+// visitAll visits places on the sweeper's targets, at most slotsPerTarget of a target at once, and returns when the
+// work on all is done. Slow work counts until it ends, though it gives its slot back to the lanes.
 func (e *engine) visitAll(places iter.Seq[jit.Place], work func(context.Context, *visit)) {
 	var wg sync.WaitGroup
-	limits := map[string]chan struct{}{}
+	limits := e.newSlots()
 	for at := range places {
-		limit, known := limits[at.Target]
-		if !known {
-			limit = make(chan struct{}, slotsPerTarget)
-			limits[at.Target] = limit
-		}
+		limit := limits[at.Target]
 		wg.Go(func() {
 			limit <- struct{}{}
 			defer func() { <-limit }()
@@ -127,16 +133,10 @@ func (e *engine) bounded() (context.Context, context.CancelFunc) {
 // acquireSlot waits until fewer than slotsPerTarget scopes of the target are worked on. Slow work gives its slot back
 // before it ends.
 func (e *engine) acquireSlot(target string) (release func(), ok bool) {
-	e.mu.Lock()
-	slots, known := e.slots[target]
-	if !known {
-		slots = make(chan struct{}, slotsPerTarget)
-		e.slots[target] = slots
-	}
-	e.mu.Unlock()
 	if e.open.Err() != nil {
 		return nil, false
 	}
+	slots := e.slots[target]
 	select {
 	case slots <- struct{}{}:
 	case <-e.open.Done():
@@ -145,6 +145,20 @@ func (e *engine) acquireSlot(target string) (release func(), ok bool) {
 	free := sync.OnceFunc(func() { <-slots })
 	early := time.AfterFunc(slow, free)
 	return func() { early.Stop(); free() }, true
+}
+
+// wait waits until c is signalled or closed, for at most d, and reports whether it was. It returns early when no more
+// work may begin.
+func (e *engine) wait(c <-chan struct{}, d time.Duration) (signalled bool) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-c:
+		return true
+	case <-timer.C:
+	case <-e.open.Done():
+	}
+	return false
 }
 
 // read reads the scope. The clock of the snapshot is shown as it was at now.

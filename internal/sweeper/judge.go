@@ -14,26 +14,13 @@ import (
 // addViolations adds steps for the live grants that today's policies do not permit. Such a grant is still narrowed
 // where it is too wide, but it is not put back where it is missing.
 func (v *visit) addViolations(ctx context.Context, seen comparison) []reconcile.Step {
-	steps := seen.steps
-	policies, err := v.round.policies()
-	if err == nil && len(policies) == 0 {
-		return steps
-	}
-	ending := revoked(steps)
-	live := slices.DeleteFunc(slices.Clone(seen.recorded), func(g jit.Grant) bool {
-		return g.State(seen.now) != jit.StateActive || g.Place() != v.at || ending[g.ID]
-	})
-	if len(live) == 0 {
-		return steps
-	}
-	var rules map[jit.ID]string
-	if err == nil {
-		rules, err = v.Broker.Violations(ctx, policies, live)
-	}
+	ending := revoked(seen.steps)
+	live := slices.DeleteFunc(v.active(seen), func(g jit.Grant) bool { return ending[g.ID] })
+	rules, err := v.violations(ctx, live)
 	if err != nil {
 		v.fail(fmt.Errorf("judge the grants on %s of target %q by today's policies: %w", v.at.Scope, v.at.Target, err))
 	}
-	kept := slices.DeleteFunc(steps, func(s reconcile.Step) bool {
+	kept := slices.DeleteFunc(seen.steps, func(s reconcile.Step) bool {
 		rule, violates := rules[s.Grant.ID]
 		widens := violates && s.Kind == reconcile.Repair && s.Severity == jit.Info
 		if widens {
@@ -47,19 +34,32 @@ func (v *visit) addViolations(ctx context.Context, seen comparison) []reconcile.
 	}
 	for _, g := range live {
 		if rule, violates := rules[g.ID]; violates {
-			kept = append(kept, reconcile.Step{Kind: kind, Place: v.at, Grant: g, Reason: rule,
-				Drift: jit.DriftViolation, Severity: jit.DriftViolation.Severity()})
+			kept = append(kept, reconcile.Drifted(kind, v.at, g, jit.DriftViolation, rule))
 		}
 	}
 	return kept
 }
 
-// withoutAltered replaces repairs that would give access which the events of the grant do not tell of, or which is
-// longer than max_ttl. Those grants are reported.
+// violations returns the rule that each grant violates, of those that today's policies do not permit.
+func (v *visit) violations(ctx context.Context, live []jit.Grant) (map[jit.ID]string, error) {
+	if len(live) == 0 {
+		return nil, nil
+	}
+	policies, err := v.round.policies()
+	if err != nil || len(policies) == 0 {
+		return nil, err
+	}
+	return v.Broker.Violations(ctx, policies, live)
+}
+
+func isRepair(s reconcile.Step) bool { return s.Kind == reconcile.Repair }
+
+// withoutAltered replaces repairs by reports if they would give access that the events of the grant do not explain, or
+// that is longer than max_ttl.
 func (v *visit) withoutAltered(ctx context.Context, steps []reconcile.Step, now time.Time) []reconcile.Step {
 	var repairs []jit.Grant
 	for _, s := range steps {
-		if s.Kind == reconcile.Repair {
+		if isRepair(s) {
 			repairs = append(repairs, s.Grant)
 		}
 	}
@@ -69,25 +69,22 @@ func (v *visit) withoutAltered(ctx context.Context, steps []reconcile.Step, now 
 	altered, err := v.Broker.Altered(ctx, repairs)
 	if err != nil {
 		v.fail(err)
+		return slices.DeleteFunc(steps, isRepair)
 	}
-	var kept []reconcile.Step
-	for _, s := range steps {
-		a, is := altered[s.Grant.ID]
-		length := s.Grant.Length()
-		switch {
-		case s.Kind != reconcile.Repair:
-		case err != nil:
+	for i, s := range steps {
+		if !isRepair(s) {
 			continue
-		case is:
-			s = alteredStep(s, a, now)
-		case length > v.Broker.MaxTTL && s.Severity == jit.Info:
-			s.Kind = reconcile.Report
-			s.Reason += fmt.Sprintf("; it lasts %s, max_ttl is %s, and it is not put back",
+		}
+		length := s.Grant.Length()
+		if a, is := altered[s.Grant.ID]; is {
+			steps[i] = alteredStep(s, a, now)
+		} else if length > v.Broker.MaxTTL && s.Severity == jit.Info {
+			steps[i].Kind = reconcile.Report
+			steps[i].Reason += fmt.Sprintf("; it lasts %s, max_ttl is %s, and it is not put back",
 				jit.FormatDuration(length), jit.FormatDuration(v.Broker.MaxTTL))
 		}
-		kept = append(kept, s)
 	}
-	return kept
+	return steps
 }
 
 // alteredStep returns the step for a grant whose record differs from its events: its access ends when the events say

@@ -125,20 +125,14 @@ func (e *engine) holds(n int) bool {
 func (e *engine) runLane(at jit.Place, l *lane) {
 	for e.open.Err() == nil {
 		kind, batch, wait := e.nextBatch(at, l)
-		if batch == nil && wait == 0 {
-			return
-		}
-		if batch != nil {
+		switch {
+		case batch != nil:
 			e.callUntilSlow(at, l, kind, batch)
-			continue
+		case wait == 0:
+			return
+		default:
+			e.wait(l.changed, wait)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-l.changed:
-		case <-e.open.Done():
-		}
-		timer.Stop()
 	}
 }
 
@@ -151,37 +145,43 @@ func (e *engine) nextBatch(at jit.Place, l *lane) (kind reconcile.Kind, batch []
 		delete(e.lanes, at)
 		return "", nil, 0
 	}
-	now := time.Now()
-	kind = reconcile.Start
 	wait = lastRetry
 	if l.calls == callsPerLane {
 		return "", nil, wait // the end of a call is signalled
 	}
+	ready := map[reconcile.Kind][]*task{}
+	now := time.Now()
 	for _, t := range l.tasks {
-		if t.running {
-			continue
-		}
-		if pause := t.next.Sub(now); pause > 0 {
+		if pause := t.next.Sub(now); !t.running && pause > 0 {
 			wait = min(wait, pause)
-		} else if t.step.Kind == reconcile.End {
-			kind = reconcile.End
+		} else if !t.running {
+			ready[t.step.Kind] = append(ready[t.step.Kind], t)
 		}
 	}
+	if kind = reconcile.End; len(ready[kind]) == 0 {
+		kind = reconcile.Start
+	}
+	if len(ready[kind]) == 0 {
+		return kind, nil, wait
+	}
+	batch = firstBatch(ready[kind])
+	for _, t := range batch {
+		t.running = true
+	}
+	l.calls++
+	return kind, batch, wait
+}
+
+// firstBatch returns the tasks of one call. Untried tasks come first.
+func firstBatch(ready []*task) (batch []*task) {
 	for _, tried := range []bool{false, true} {
-		for _, t := range l.tasks {
-			ready := !t.running && !t.next.After(now) && t.step.Kind == kind && (t.attempts > 0) == tried
-			if ready && len(batch) < laneBatch {
+		for _, t := range ready {
+			if (t.attempts > 0) == tried && len(batch) < laneBatch {
 				batch = append(batch, t)
 			}
 		}
 	}
-	for _, t := range batch {
-		t.running = true
-	}
-	if len(batch) > 0 {
-		l.calls++
-	}
-	return kind, batch, wait
+	return batch
 }
 
 // callUntilSlow starts a call and returns when it has ended or has become slow. A slow call goes on in the background.
@@ -198,12 +198,7 @@ func (e *engine) callUntilSlow(at jit.Place, l *lane, kind reconcile.Kind, batch
 		}
 		signal(l.changed)
 	})
-	timer := time.NewTimer(slow)
-	defer timer.Stop()
-	select {
-	case <-ended:
-	case <-timer.C:
-	}
+	e.wait(ended, slow)
 }
 
 // call carries out a batch of tasks and updates them.
@@ -269,24 +264,36 @@ func (e *engine) update(l *lane, batch []*task, results []Result) {
 		if t.attempts == 0 {
 			l.untried--
 		}
-		switch t.err = results[i].Err; {
-		case t.step.Kind != results[i].Kind: // the end of the grant has replaced its start
-			t.attempts++
-		case t.err == nil, e.single:
+		if e.finish(t, results[i]) {
 			done[t] = true
-			delete(e.tasks, t.step.Grant.ID)
-		default:
-			e.retryLater(t)
 		}
 	}
-	answersAgain := l.failing && len(done) > 0
-	l.failing = len(batch) > 0 && len(done) == 0
-	l.tasks = slices.DeleteFunc(l.tasks, func(t *task) bool { return done[t] })
-	if answersAgain {
+	if l.failing && len(done) > 0 { // the target answers again
 		for _, t := range l.tasks {
 			t.next = time.Time{}
 		}
 	}
+	l.failing = len(batch) > 0 && len(done) == 0
+	l.tasks = slices.DeleteFunc(l.tasks, func(t *task) bool { return done[t] })
+	e.signalRoom(l)
+}
+
+// finish notes the outcome of a task and reports whether it is done. Otherwise the task is scheduled again.
+func (e *engine) finish(t *task, r Result) (done bool) {
+	switch t.err = r.Err; {
+	case t.step.Kind != r.Kind: // the end of the grant has replaced its start
+		t.attempts++
+	case t.err == nil, e.single:
+		delete(e.tasks, t.step.Grant.ID)
+		return true
+	default:
+		e.retryLater(t)
+	}
+	return false
+}
+
+// signalRoom signals room if tasks that were left in the ledger can now be claimed.
+func (e *engine) signalRoom(l *lane) {
 	if l.left && l.untried <= laneSize/2 && len(l.tasks) < laneMost {
 		l.left = false
 		signal(e.room)

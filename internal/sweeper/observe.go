@@ -80,12 +80,13 @@ func (s *Sweeper) Observe(ctx context.Context, wanted func(target string) bool) 
 			o.Snapshots[v.at] = snapshot
 		}
 	})
-	o.Records = s.Broker.Records(ctx, slices.Collect(maps.Values(o.Snapshots))...)
-	o.Records.Unread = cmp.Or(o.Records.Unread, unread)
-	if err := o.Records.Unread; err != nil {
-		o.Unread = append(o.Unread, fmt.Errorf("read the ledger: %w", cmp.Or(unread, err)))
+	for _, name := range targets {
+		o.Targets = append(o.Targets, o.coverage(name))
 	}
-	o.addCoverage(targets)
+	o.Records = s.Broker.Records(ctx, slices.Collect(maps.Values(o.Snapshots))...)
+	if o.Records.Unread = cmp.Or(o.Records.Unread, unread); o.Records.Unread != nil {
+		o.Unread = append(o.Unread, fmt.Errorf("read the ledger: %w", cmp.Or(unread, o.Records.Unread)))
+	}
 	return o
 }
 
@@ -94,28 +95,26 @@ func (o Observation) Complete() bool {
 	return len(o.Unread) == 0 && !slices.ContainsFunc(o.Targets, func(c Coverage) bool { return !c.Complete() })
 }
 
-// addCoverage lists by target what was read and what was not.
-func (o *Observation) addCoverage(targets []string) {
-	for _, name := range targets {
-		c := Coverage{Target: name}
-		for at, s := range o.Snapshots {
-			if at.Target != name {
-				continue
-			}
-			c.Read = append(c.Read, at.Scope)
-			for _, text := range s.Unseen {
-				c.Unseen = append(c.Unseen, Note{at, jit.Note{Text: text}})
-			}
+// coverage says what was read on a target.
+func (o *Observation) coverage(target string) Coverage {
+	c := Coverage{Target: target}
+	for at, s := range o.Snapshots {
+		if at.Target != target {
+			continue
 		}
-		for _, err := range o.Unread {
-			var failed *ReadError
-			if errors.As(err, &failed) && failed.Target == name {
-				c.Unread = append(c.Unread, failed)
-			}
+		c.Read = append(c.Read, at.Scope)
+		for _, text := range s.Unseen {
+			c.Unseen = append(c.Unseen, Note{at, jit.Note{Text: text}})
 		}
-		slices.Sort(c.Read)
-		slices.SortFunc(c.Unread, func(a, b *ReadError) int { return cmp.Compare(a.Scope, b.Scope) })
-		slices.SortStableFunc(c.Unseen, func(a, b Note) int { return cmp.Compare(a.Scope, b.Scope) })
-		o.Targets = append(o.Targets, c)
 	}
+	for _, err := range o.Unread {
+		var failed *ReadError
+		if errors.As(err, &failed) && failed.Target == target {
+			c.Unread = append(c.Unread, failed)
+		}
+	}
+	slices.Sort(c.Read)
+	slices.SortFunc(c.Unread, func(a, b *ReadError) int { return cmp.Compare(a.Scope, b.Scope) })
+	slices.SortStableFunc(c.Unseen, func(a, b Note) int { return cmp.Compare(a.Scope, b.Scope) })
+	return c
 }

@@ -115,7 +115,9 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 		targets []string
 		why     string
 	}{
-		"the owner is not served": {jit.Owners{"ads"}, []string{"db"}, `does not serve the owner "nosweep"; it serves ads`},
+		"the owner is not served": {
+			jit.Owners{"ads"}, []string{"db"}, `does not serve the owner "nosweep"; it serves ads`,
+		},
 		"it has no such target":   {nil, []string{"other"}, `this sweeper has no target "db"`},
 		"it has no target at all": {nil, nil, `this sweeper has no target "db"`},
 	} {
@@ -235,13 +237,12 @@ func TestStraysOfOtherOwners(t *testing.T) {
 		{"named, by the markers alone", jit.Owners{"payments"}, false, true, true},
 	} {
 		w := newWorld(t, jit.Sweeper)
-		w.grant(
-			broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "reader"}, Reason: "INC-2",
-				Renewal: 1, TTL: jit.RecordedTTL("8h")},
-		)
+		ann := request("8h")
+		ann.Binding.Principal, ann.Reason = "ann", "INC-2"
+		w.grant(ann)
 		if c.recorded {
-			w.as("payments").
-				grant(broker.Request{Binding: jit.Binding{Target: "db", Principal: "ann", Role: "writer"}, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("8h")})
+			ann.Binding.Role = "writer"
+			w.as("payments").grant(ann)
 		}
 		elsewhere := w.as("payments")
 		elsewhere.ledger = &jittest.Ledger{}
@@ -266,7 +267,11 @@ func TestPassesAreRecorded(t *testing.T) {
 	for _, c := range []struct {
 		s    sweeper.Sweeper
 		want int
-	}{{sweeper.Sweeper{DryRun: true}, 0}, {sweeper.Sweeper{MarkersOnly: true}, 0}, {sweeper.Sweeper{DueOnly: true, Owners: jit.Owners{"jit"}}, 1}} {
+	}{
+		{sweeper.Sweeper{DryRun: true}, 0},
+		{sweeper.Sweeper{MarkersOnly: true}, 0},
+		{sweeper.Sweeper{DueOnly: true, Owners: jit.Owners{"jit"}}, 1},
+	} {
 		c.s.Broker, c.s.Holder = w.broker, "test"
 		c.s.Pass(t.Context())
 		if got := w.ledger.Sweeps(); len(got) != c.want ||
@@ -292,8 +297,7 @@ func TestADaemonServesEveryOwner(t *testing.T) {
 		b := w.newBroker()
 		delete(b.Targets, "other")
 		b.AnyOwner = true
-		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 10},
-			Leases: w.ledger.Leases(), Observer: w}
+		watcher := w.watcher(sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 10})
 		stop := run(t, watcher)
 		defer stop()
 		w.broker.Owner = "nosweep"

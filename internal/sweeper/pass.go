@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,19 +71,13 @@ type pass struct {
 // ledger cannot be read, Pass ends what the markers on the targets say is over.
 func (s *Sweeper) Pass(ctx context.Context) Report {
 	p := &pass{engine: s.singlePass(ctx)}
-	p.completed = p.collect
+	p.completed = p.add
 	now := s.Broker.Now()
 	if s.MarkersOnly {
 		p.sweepMarkers(now, nil)
 		return p.report
 	}
-	now, skew, err := p.agreedNow(ctx, now)
-	if skew != nil {
-		p.unread(fmt.Errorf("only what is due is ended, and nothing begins: %w", skew))
-	}
-	if err == nil {
-		err = p.due(ctx, now, skew)
-	}
+	now, skew, err := p.due(ctx, now)
 	if err != nil {
 		p.unread(fmt.Errorf("read the ledger: %w", err))
 		p.sweepMarkers(now, err)
@@ -99,8 +94,8 @@ func (s *Sweeper) Pass(ctx context.Context) Report {
 	return p.report
 }
 
-// collect adds the outcome of a visit to the report.
-func (p *pass) collect(v *visit) {
+// add adds the outcome of a visit to the report.
+func (p *pass) add(v *visit) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.report.Unread = append(p.report.Unread, v.unread...)
@@ -113,35 +108,44 @@ func (p *pass) collect(v *visit) {
 	}
 }
 
-func (p *pass) unread(err error) { p.collect(&visit{unread: []error{err}}) }
+func (p *pass) unread(err error) { p.add(&visit{unread: []error{err}}) }
 
-// due carries out all that is due at now, and then notes what is not this sweeper's to do.
-func (p *pass) due(ctx context.Context, now time.Time, skew error) error {
+// due carries out all that is due by the clocks that agree, and then lists what it left. It returns the time of those
+// clocks; skew says how they disagree.
+func (p *pass) due(ctx context.Context, now time.Time) (agreed time.Time, skew, err error) {
+	if now, skew, err = p.agreedNow(ctx, now); err != nil {
+		return now, nil, err
+	}
+	if skew != nil {
+		p.unread(fmt.Errorf("only what is due is ended, and nothing begins: %w", skew))
+	}
 	if !p.DryRun {
 		if err := p.drain(ctx, now, skew); err != nil {
-			return err
+			return now, skew, err
 		}
 	}
 	all, err := p.allDue(ctx, now)
 	p.report.OutOfReach = append(all.outOfReach, p.endSeen(now, all.unserved)...)
-	if err != nil {
-		return err
-	}
-	if p.DryRun {
+	switch {
+	case err != nil:
+	case p.DryRun:
 		p.enqueue(p.dueSteps(now, skew, all.reachable))
 		p.work.Wait()
-		return nil
+	default:
+		p.listElsewhere(now, skew, all.reachable)
 	}
+	return now, skew, err
+}
+
+// listElsewhere lists the due grants that this pass has not tried.
+func (p *pass) listElsewhere(now time.Time, skew error, due []jit.Grant) {
 	tried := map[jit.ID]bool{}
 	for _, r := range p.report.Results {
 		tried[r.Grant.ID] = true
 	}
-	for _, g := range all.reachable {
-		if !tried[g.ID] && (skew == nil || !g.DueToStart(now)) {
-			p.report.Elsewhere = append(p.report.Elsewhere, g)
-		}
-	}
-	return nil
+	p.report.Elsewhere = slices.DeleteFunc(due, func(g jit.Grant) bool {
+		return tried[g.ID] || skew != nil && g.DueToStart(now)
+	})
 }
 
 // drain claims and carries out what is due until the ledger has nothing more to give.
@@ -171,7 +175,7 @@ func (p *pass) drift() {
 	}
 	var wg sync.WaitGroup
 	for target := range p.Broker.Targets {
-		wg.Go(func() { p.sweepDrift(target, r, p.collect) })
+		wg.Go(func() { p.sweepDrift(target, r, p.add) })
 	}
 	wg.Wait()
 }

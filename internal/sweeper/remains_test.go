@@ -116,8 +116,7 @@ func TestWatcherCleansUp(t *testing.T) {
 		target := &cluttered{Platform: w.targets["db"]}
 		b := w.newBroker()
 		b.Targets["db"] = target
-		watcher := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 10},
-			Leases: w.ledger.Leases(), Observer: w}
+		watcher := w.watcher(sweeper.Sweeper{Broker: b, Holder: "a", MaxUnplanned: 10})
 		stop := run(t, watcher)
 		defer stop()
 		g := w.grant("db", "all", "bob", "1m", time.Time{})

@@ -27,13 +27,10 @@ type Note struct {
 func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant, records jit.Records) (
 	standing []Standing, notes []Note,
 ) {
-	byPlace := map[jit.Place][]jit.Grant{}
-	for _, g := range live {
-		byPlace[g.Place()] = append(byPlace[g.Place()], g)
-	}
+	grants := byPlace(live)
 	for at, snapshot := range observed {
 		for _, s := range records.Standing(snapshot, at.Scope) {
-			found := rated(at, s, byPlace[at], records.Unread != nil)
+			found := rated(at, s, grants[at], records.Unread != nil)
 			_, listed := observed[jit.Place{Target: at.Target, Scope: s.From}]
 			if s.From != "" && listed && found.Shadows == "" {
 				continue // it is listed on the scope that gives it
@@ -53,6 +50,14 @@ func FindStanding(observed map[jit.Place]jit.Snapshot, live []jit.Grant, records
 		return cmp.Or(a.Place.Compare(b.Place), cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Text, b.Text))
 	})
 	return standing, notes
+}
+
+func byPlace(grants []jit.Grant) map[jit.Place][]jit.Grant {
+	places := map[jit.Place][]jit.Grant{}
+	for _, g := range grants {
+		places[g.Place()] = append(places[g.Place()], g)
+	}
+	return places
 }
 
 // rated rates the severity of standing access beside the live grants of its place. unsure is set if the ledger could

@@ -28,7 +28,8 @@ func TestStandingWorstFirst(t *testing.T) {
 	for _, s := range standing {
 		order = append(order, strings.Join([]string{string(s.Severity), s.Target, s.Principal, string(s.Shadows)}, " "))
 	}
-	if got := strings.Join(order, ", "); got != "critical b user:bob x, warning b user:zoe , info a user:bob , info a user:eve " {
+	const want = "critical b user:bob x, warning b user:zoe , info a user:bob , info a user:eve "
+	if got := strings.Join(order, ", "); got != want {
 		t.Errorf("the order is %s", got)
 	}
 	if len(notes) != 1 || notes[0].Text != "nearly full" || notes[0].Place != b {

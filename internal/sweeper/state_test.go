@@ -70,7 +70,8 @@ func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 			if err := leases.Renew(t.Context(), name, "a", 0, now); err != nil {
 				t.Fatal(err)
 			}
-			if _, ok, err := leases.Acquire(t.Context(), name, "b", now, now.Add(2*sweeper.DefaultDriftInterval)); err != nil || !ok {
+			_, ok, err := leases.Acquire(t.Context(), name, "b", now, now.Add(2*sweeper.DefaultDriftInterval))
+			if err != nil || !ok {
 				t.Fatal(ok, err)
 			}
 		}

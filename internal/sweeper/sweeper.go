@@ -80,15 +80,13 @@ func (s *Sweeper) recordSweep(ctx context.Context) error {
 	return s.Broker.Ledger.Swept(ctx, jit.Sweep{Owners: s.served(), Targets: s.targets(), At: s.Broker.Now()})
 }
 
-func collect(grants iter.Seq2[jit.Grant, error]) ([]jit.Grant, error) {
-	var all []jit.Grant
-	var errs []error
-	for g, err := range grants {
-		if err != nil {
-			errs = append(errs, err)
-			continue
+// collect returns the grants that could be read, and the errors.
+func collect(grants iter.Seq2[jit.Grant, error]) (all []jit.Grant, err error) {
+	for g, failed := range grants {
+		if failed == nil {
+			all = append(all, g)
 		}
-		all = append(all, g)
+		err = errors.Join(err, failed)
 	}
-	return all, errors.Join(errs...)
+	return all, err
 }

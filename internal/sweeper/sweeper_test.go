@@ -179,7 +179,10 @@ func TestAnotherOwnersGrantIsLeftAlone(t *testing.T) {
 	if _, err := other.Change(t.Context(), g, request("20h")); !errors.Is(err, jit.ErrInvalid) {
 		t.Errorf("a change of another owner's grant: %v", err)
 	}
-	if _, _, err := other.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "tidy up"}); !errors.Is(err, jit.ErrInvalid) {
+	if _, _, err := other.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "tidy up"}); !errors.Is(
+		err,
+		jit.ErrInvalid,
+	) {
 		t.Errorf("a revocation of another owner's grant: %v", err)
 	}
 	w.allowed(true)
@@ -243,8 +246,8 @@ func TestOneServerUnderTwoNamesKeepsItsGrants(t *testing.T) {
 	w.allowed(true)
 }
 
-// Somebody shortens a grant while another apply asks for the old end: before that one looks the grant up it is refused, after that it
-// repairs nothing.
+// Somebody shortens a grant while another apply asks for the old end. If the end is shortened before that apply looks
+// the grant up, the apply is refused; if after, it repairs nothing.
 func TestARepairDoesNotUndoAShorterEnd(t *testing.T) {
 	for name, tt := range map[string]struct {
 		call func(*world) *func(string) error

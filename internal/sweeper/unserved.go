@@ -16,12 +16,9 @@ import (
 // targets. Another owner may call another system by the name of a target, so a binding that is not seen has not ended:
 // unseen lists those that are overdue. Nothing is claimed; an end that two sweepers make is recorded once.
 func (e *engine) endSeen(now time.Time, grants []jit.Grant) (unseen []reconcile.Step) {
-	byPlace := map[jit.Place][]jit.Grant{}
-	for _, g := range grants {
-		byPlace[g.Place()] = append(byPlace[g.Place()], g)
-	}
+	places := byPlace(grants)
 	var mu sync.Mutex
-	e.visitAll(maps.Keys(byPlace), func(ctx context.Context, v *visit) {
+	e.visitAll(maps.Keys(places), func(ctx context.Context, v *visit) {
 		snapshot, err := e.Broker.Targets[v.at.Target].Read(ctx, v.at.Scope)
 		unread := ""
 		if err != nil {
@@ -31,7 +28,7 @@ func (e *engine) endSeen(now time.Time, grants []jit.Grant) (unseen []reconcile.
 		for _, o := range snapshot.Ours {
 			seen[jit.Marker{Owner: o.Marker.Owner, ID: o.Marker.ID}] = true
 		}
-		there := slices.DeleteFunc(byPlace[v.at], func(g jit.Grant) bool {
+		there := slices.DeleteFunc(places[v.at], func(g jit.Grant) bool {
 			here := seen[jit.Marker{Owner: g.Owner, ID: g.ID}]
 			if !here {
 				mu.Lock()

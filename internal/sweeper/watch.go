@@ -11,10 +11,9 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
-	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// The defaults of a [Watcher].
+// The usual intervals of a [Watcher].
 const (
 	DefaultInterval      = time.Minute
 	DefaultDriftInterval = 5 * time.Minute
@@ -32,11 +31,11 @@ type Watcher struct {
 	Sweeper
 	// Leases let one watcher at a time look for drift on a target.
 	Leases jit.Leases
-	// Interval is how often due work is claimed even if none is known; 0 means [DefaultInterval].
+	// Interval is how often due work is claimed even if none is known, such as [DefaultInterval].
 	Interval time.Duration
-	// DriftInterval is how often every scope is read; 0 means [DefaultDriftInterval].
+	// DriftInterval is how often every scope is read, such as [DefaultDriftInterval].
 	DriftInterval time.Duration
-	// Observer, if set, receives what the watcher does.
+	// Observer receives what the watcher does.
 	Observer Observer
 
 	engine
@@ -53,8 +52,6 @@ type Watcher struct {
 // Run watches until ctx ends, then waits for the calls under way. Errors of the ledger and of targets do not stop it:
 // [Watcher.State] shows them, and everything is tried again.
 func (w *Watcher) Run(ctx context.Context) {
-	w.Interval = cmp.Or(w.Interval, DefaultInterval)
-	w.DriftInterval = cmp.Or(w.DriftInterval, DefaultDriftInterval)
 	calls, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	w.init(ctx, calls, &w.Sweeper)
@@ -78,13 +75,10 @@ func (w *Watcher) Run(ctx context.Context) {
 
 // observe passes on what came of a visit.
 func (w *Watcher) observe(v *visit) {
-	if w.Observer == nil {
-		return
-	}
 	now, due := w.Broker.Now(), v.round == nil && !v.unrecorded
 	for _, r := range v.results {
 		lag := time.Duration(-1)
-		if due && (r.Kind == reconcile.End || r.Kind == reconcile.Start) && !r.Failed() && !r.Grant.CleanupOpen() {
+		if due && planned(r.Step) && !r.Failed() && !r.Grant.CleanupOpen() {
 			lag = max(0, now.Sub(dueAt(r.Step)))
 		}
 		w.Observer.Stepped(r, lag)
@@ -113,15 +107,10 @@ func (w *Watcher) State() State {
 		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(string(a.Grant.ID), string(b.Grant.ID)))
 	})
 	s.Stuck = s.Stuck[:min(len(s.Stuck), maxStuck)]
-	for _, results := range w.found {
-		s.Found = append(s.Found, results...)
-	}
+	s.Found = slices.Concat(slices.Collect(maps.Values(w.found))...)
 	slices.SortFunc(s.Found, func(a, b Result) int {
 		return cmp.Or(a.Compare(b.Place), strings.Compare(string(a.Grant.ID), string(b.Grant.ID)))
 	})
-	for _, u := range w.unread {
-		s.Unread = append(s.Unread, u)
-	}
-	slices.SortFunc(s.Unread, func(a, b Unread) int { return a.Compare(b.Place) })
+	s.Unread = slices.SortedFunc(maps.Values(w.unread), func(a, b Unread) int { return a.Compare(b.Place) })
 	return s
 }

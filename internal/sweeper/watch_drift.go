@@ -93,9 +93,7 @@ func (w *Watcher) driftPass(target string) {
 	w.forget(func(at jit.Place) bool { return at.Target == target && at.Scope != "" && !places[at] })
 	sum.Took = time.Since(began)
 	w.setDrift(target, sum)
-	if w.Observer != nil {
-		w.Observer.Passed("drift", sum)
-	}
+	w.Observer.Passed("drift", sum)
 }
 
 func (w *Watcher) setDrift(target string, p Passed) {

@@ -16,59 +16,95 @@ const (
 	unservedEvery = 5 * time.Second
 )
 
+// schedule says when a watcher claims due work. Times are of [broker.Broker.Now], unless they say otherwise.
+type schedule struct {
+	// next is when the next grant comes due; zero if none is known.
+	next time.Time
+	// again is when the work is claimed that was left in the ledger, by real time; zero if none was. took is how long
+	// the last claim took.
+	again time.Time
+	took  time.Duration
+
+	lastClaim, lastMarkers, lastUnserved time.Time
+	// failures counts the polls that have failed in a row.
+	failures int
+}
+
+// reached reports whether a time is set and has come.
+func reached(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
+
+// claimNow reports whether due work is to be claimed now.
+func (s *schedule) claimNow(now time.Time, interval time.Duration) bool {
+	return now.Sub(s.lastClaim).Abs() >= interval || reached(s.next, now) || reached(s.again, time.Now())
+}
+
+// pause returns how long to wait after a poll.
+func (s *schedule) pause(now time.Time) time.Duration {
+	pause := pollEvery
+	if !s.next.IsZero() {
+		pause = min(pause, max(0, s.next.Sub(now)))
+	}
+	if !s.again.IsZero() {
+		pause = min(pause, max(0, time.Until(s.again)))
+	}
+	return pause
+}
+
 // watchDue claims what is due when it is due and puts it into its lanes, until ctx ends.
 func (w *Watcher) watchDue(ctx context.Context) {
-	var next, lastClaim, again, lastMarkers, lastUnserved time.Time
+	var s schedule
 	var clock clockJumps
-	var took time.Duration
-	for failures := 0; ctx.Err() == nil; {
+	for ctx.Err() == nil {
 		now := w.Broker.Now()
 		if clock.jumped(now) {
 			w.doubt.Store(true)
 		}
-		var err error
-		if lastClaim.IsZero() || !next.IsZero() && !now.Before(next) || now.Sub(lastClaim).Abs() >= w.Interval ||
-			!again.IsZero() && !time.Now().Before(again) {
-			began := time.Now()
-			if err = w.claimDue(ctx, now); err == nil {
-				lastClaim, again = now, time.Time{}
-			}
-			took = time.Since(began)
-		}
-		if err == nil && lastUnserved.Before(lastClaim) && now.Sub(lastUnserved).Abs() >= unservedEvery {
-			lastUnserved = now
-			w.work.Go(func() { w.endUnserved(now) })
-		}
-		if err == nil {
-			// From the last claim on, not from now: somebody may have revoked a grant in between.
-			next, err = w.nextDue(ctx, lastClaim)
-		}
+		err := w.poll(ctx, now, &s)
 		if ctx.Err() != nil {
 			return
 		}
 		w.recordPoll(ctx, now, err)
-		pause := pollEvery
-		if err == nil {
-			failures = 0
-			if !next.IsZero() {
-				pause = min(pause, max(0, next.Sub(w.Broker.Now())))
-			}
-			if !again.IsZero() {
-				pause = min(pause, max(0, time.Until(again)))
-			}
+		var pause time.Duration
+		if err != nil {
+			pause = w.pollFailed(now, &s, err)
 		} else {
-			next = time.Time{}
-			if now.Sub(lastMarkers).Abs() >= w.Interval {
-				lastMarkers = now
-				w.work.Go(func() { w.sweepMarkers(now, err) })
-			}
-			pause = backoff.Pause(failures, pollEvery, 10*pollEvery)
-			failures++
+			pause, s.failures = s.pause(w.Broker.Now()), 0
 		}
-		if w.roomWithin(ctx, pause) {
-			again = time.Now().Add(took) // claims then use at most half of the time
+		if w.wait(w.room, pause) {
+			s.again = time.Now().Add(s.took) // claims then take at most half of the time
 		}
 	}
+}
+
+// poll claims what is due, if that is to be claimed now, and asks the ledger what comes due next.
+func (w *Watcher) poll(ctx context.Context, now time.Time, s *schedule) (err error) {
+	if s.claimNow(now, w.Interval) {
+		began := time.Now()
+		err := w.claimDue(ctx, now)
+		s.took = time.Since(began)
+		if err != nil {
+			return err
+		}
+		s.lastClaim, s.again = now, time.Time{}
+	}
+	if s.lastUnserved.Before(s.lastClaim) && now.Sub(s.lastUnserved).Abs() >= unservedEvery {
+		s.lastUnserved = now
+		w.work.Go(func() { w.endUnserved(now) })
+	}
+	// From the last claim on, not from now: somebody may have revoked a grant in between.
+	s.next, err = w.nextDue(ctx, s.lastClaim)
+	return err
+}
+
+// pollFailed sweeps by the markers at the interval while polls fail, and returns how long to wait for the next poll.
+func (w *Watcher) pollFailed(now time.Time, s *schedule, err error) time.Duration {
+	s.next = time.Time{}
+	if now.Sub(s.lastMarkers).Abs() >= w.Interval {
+		s.lastMarkers = now
+		w.work.Go(func() { w.sweepMarkers(now, err) })
+	}
+	s.failures++
+	return backoff.Pause(s.failures-1, pollEvery, 10*pollEvery)
 }
 
 // claimDue claims all that is due at now, by the clocks that agree.
@@ -85,23 +121,10 @@ func (w *Watcher) claimDue(ctx context.Context, now time.Time) error {
 		w.state.Due = done
 	}
 	w.mu.Unlock()
-	if err == nil && w.Observer != nil {
+	if err == nil {
 		w.Observer.Passed("due", done)
 	}
 	return err
-}
-
-// roomWithin waits for a while and returns true early when tasks left in the ledger can be claimed.
-func (w *Watcher) roomWithin(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-w.room:
-		return true
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return false
 }
 
 func (w *Watcher) nextDue(ctx context.Context, after time.Time) (time.Time, error) {
@@ -113,7 +136,7 @@ func (w *Watcher) nextDue(ctx context.Context, after time.Time) (time.Time, erro
 // recordPoll notes that the ledger was asked what is due, and now and then records that the watcher is at work. If that
 // fails, the state shows it.
 func (w *Watcher) recordPoll(ctx context.Context, now time.Time, err error) {
-	if err == nil && (w.lastSwept.IsZero() || now.Sub(w.lastSwept).Abs() >= recordSweepEvery) {
+	if err == nil && now.Sub(w.lastSwept).Abs() >= recordSweepEvery {
 		bounded, cancel := context.WithTimeout(ctx, ledgerTimeout)
 		defer cancel()
 		if err = w.recordSweep(bounded); err == nil {

@@ -1,0 +1,264 @@
+package sweeper_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
+)
+
+// perhapsCrash runs f and sometimes lets the process die at one of its calls. f returns an error that a living
+// process must not see.
+func (m *model) perhapsCrash(t *rapid.T, f func() error) (crashed bool) {
+	if rapid.IntRange(0, 3).Draw(t, "crash?") == 0 {
+		m.countdown = rapid.IntRange(1, 12).Draw(t, "at call")
+	}
+	err := f()
+	crashed = m.dead
+	m.countdown, m.dead = 0, false
+	if err != nil && !crashed && len(m.unreachable) == 0 {
+		t.Fatal(err)
+	}
+	return crashed || err != nil
+}
+
+func (m *model) request(t *rapid.T) broker.Request {
+	r := broker.Request{
+		Binding: jit.Binding{
+			Target: rapid.SampledFrom([]string{"cloud", "db"}).Draw(t, "target"), Scope: "all", Role: "reader",
+			Principal: rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "principal"),
+		},
+		Reason:  rapid.SampledFrom([]string{"INC-1", "INC-2"}).Draw(t, "reason"),
+		Renewal: int64(rapid.IntRange(1, 2).Draw(t, "renewal")),
+		TTL:     jit.RecordedTTL(rapid.SampledFrom([]string{"10m", "1h", "2h"}).Draw(t, "ttl")),
+	}
+	if rapid.IntRange(0, 4).Draw(t, "later?") == 0 {
+		r.StartsAt = m.at().Add(time.Duration(rapid.IntRange(1, 60).Draw(t, "in minutes")) * time.Minute)
+	}
+	return r
+}
+
+func (m *model) grant(t *rapid.T) {
+	r := m.request(t)
+	m.perhapsCrash(t, func() error {
+		_, err := m.broker.Grant(t.Context(), r)
+		return err
+	})
+}
+
+// known draws one of the recorded grants.
+func (m *model) known(t *rapid.T) (jit.Grant, bool) {
+	all := m.recorded(t, jit.Filter{})
+	if len(all) == 0 {
+		return jit.Grant{}, false
+	}
+	return rapid.SampledFrom(all).Draw(t, "grant"), true
+}
+
+func (m *model) change(t *rapid.T) {
+	g, ok := m.known(t)
+	if !ok {
+		return
+	}
+	r := broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal,
+		TTL: jit.RecordedTTL(rapid.SampledFrom([]string{"10m", "1h", "3h"}).Draw(t, "ttl"))}
+	wasOver := g.Over(m.at())
+	m.perhapsCrash(t, func() error {
+		changed, err := m.broker.Change(t.Context(), g, r)
+		if wasOver && errors.Is(err, jit.ErrOver) {
+			return nil
+		}
+		if err == nil && wasOver && !changed.Window.Equal(g.Window) {
+			return errors.New("the window of an ended grant was changed")
+		}
+		return err
+	})
+}
+
+func (m *model) revoke(t *rapid.T) {
+	g, ok := m.known(t)
+	if !ok {
+		return
+	}
+	if m.perhapsCrash(t, func() error {
+		_, _, err := m.broker.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "enough"})
+		return err
+	}) || m.tampered[g.Target] {
+		return // what somebody brought back after the end is the sweep's to find
+	}
+	for _, o := range m.observed(t, g.Target).Ours {
+		if o.Marker.ID == g.ID && o.Marker.Owner == "jit" && (o.End.IsZero() || m.at().Before(o.End)) {
+			t.Fatalf("revoked, and its binding is still there: %+v", o)
+		}
+	}
+}
+
+func (m *model) tick(t *rapid.T) {
+	m.set(m.at().Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "minutes")) * time.Minute))
+}
+
+// tamper changes, copies or removes one of our bindings.
+func (m *model) tamper(t *rapid.T) {
+	target := rapid.SampledFrom([]string{"cloud", "db"}).Draw(t, "target")
+	how := rapid.SampledFrom([]string{"remove", "no end", "later end", "copy", "principal", "bring back"}).
+		Draw(t, "how")
+	if how == "bring back" && len(m.seen[target]) > 0 {
+		o := rapid.SampledFrom(m.seen[target]).Draw(t, "what")
+		m.tampered[target] = true
+		m.platforms[target].Edit("all", func(held []jit.Observed) []jit.Observed { return append(held, o) })
+		return
+	}
+	m.platforms[target].Edit("all", func(held []jit.Observed) []jit.Observed {
+		for i, o := range held {
+			if o.Marker.Owner != "jit" {
+				continue
+			}
+			m.tampered[target] = true
+			switch how {
+			case "remove":
+				return slices.Delete(held, i, i+1)
+			case "no end":
+				held[i].End = time.Time{}
+			case "later end":
+				held[i].End = o.Marker.Window.End.Add(time.Hour)
+			case "copy":
+				return append(held, o)
+			case "principal":
+				held[i].Principal = "eve"
+			}
+			return held
+		}
+		return held
+	})
+}
+
+// foreign adds a binding of another owner.
+func (m *model) foreign(t *rapid.T) {
+	target := rapid.SampledFrom([]string{"cloud", "db"}).Draw(t, "target")
+	n := len(m.others[target])
+	o := jit.Observed{
+		Marker: jit.Marker{Owner: "other", ID: jit.ID(fmt.Sprintf("00000000-0000-8000-8000-%012d", n)),
+			Window: jit.Window{Start: m.at(), End: m.at().Add(time.Minute)}},
+		Principal: "carol",
+		Role:      "reader",
+	}
+	m.others[target] = append(m.others[target], o)
+	m.platforms[target].Edit("all", func(held []jit.Observed) []jit.Observed { return append(held, o) })
+}
+
+// outage tries to grant while the platform refuses every write. Nobody gets access, and the grant can be made later.
+func (m *model) outage(t *rapid.T) {
+	r := m.request(t)
+	p := m.platforms[r.Binding.Target]
+	before := p.Call
+	p.Call = func(what string) error {
+		if what == "write" {
+			return errors.New("unavailable")
+		}
+		return nil
+	}
+	defer func() { p.Call = before }()
+	_, writes := p.Calls()
+	_, err := m.broker.Grant(t.Context(), r)
+	if _, after := p.Calls(); after != writes {
+		t.Fatal("the platform was written to during its outage")
+	}
+	_ = err // a grant that is over or live already needs no platform
+}
+
+// down disconnects a target or the ledger, or reconnects everything.
+func (m *model) down(t *rapid.T) {
+	if len(m.unreachable) > 0 {
+		clear(m.unreachable)
+		return
+	}
+	m.unreachable[rapid.SampledFrom([]string{"cloud", "db", theLedger}).Draw(t, "what")] = true
+}
+
+func (m *model) sweeper(b *broker.Broker, holder string) *sweeper.Sweeper {
+	return &sweeper.Sweeper{Broker: b, Holder: holder, MaxUnplanned: 1000}
+}
+
+// another is a broker of another process, whose clock may be wrong.
+func (m *model) another(skew time.Duration) *broker.Broker {
+	b := &broker.Broker{Ledger: m.ledger, Targets: m.broker.Targets, Owner: "jit", MaxTTL: 24 * time.Hour,
+		Actor: m.broker.Actor}
+	b.Now = func() time.Time { return m.at().Add(skew) }
+	return b
+}
+
+// twoSweeps makes a whole pass of another sweeper in the middle of a pass. The first pass sometimes stalls for so
+// long that its claims are claimed again.
+func (m *model) twoSweeps(t *rapid.T) {
+	m.countdown = rapid.IntRange(1, 12).Draw(t, "at call")
+	stalls := time.Duration(rapid.IntRange(0, 5).Draw(t, "minutes")) * time.Minute
+	m.meanwhile = func() {
+		m.set(m.at().Add(stalls))
+		m.sweeper(m.another(0), "another").Pass(t.Context())
+	}
+	m.sweeper(m.broker, "model").Pass(t.Context())
+	m.countdown, m.meanwhile = 0, nil
+}
+
+// sweepWithoutLedger sweeps by the markers; live grants stay.
+func (m *model) sweepWithoutLedger(t *rapid.T) {
+	was := m.unreachable[theLedger]
+	m.reachable(theLedger, false)
+	m.sweeper(m.broker, "model").Pass(t.Context())
+	m.reachable(theLedger, !was)
+}
+
+// sweepWithAWrongClock makes a pass with a clock that is an hour ahead or behind. It ends nothing early.
+func (m *model) sweepWithAWrongClock(t *rapid.T) {
+	skew := rapid.SampledFrom([]time.Duration{time.Hour, -time.Hour}).Draw(t, "skew")
+	var live []jit.Grant
+	for _, g := range m.recorded(t, jit.Filter{LiveAt: m.at()}) {
+		if g.State(m.at()) == jit.StateActive && m.holds(t, g) {
+			live = append(live, g)
+		}
+	}
+	m.sweeper(m.another(skew), "wrong").Pass(t.Context())
+	for _, g := range live {
+		if !m.tampered[g.Target] && !m.holds(t, g) {
+			t.Fatalf("a sweep with a clock that is %s off ended %s early: %+v", skew, g.ID, g)
+		}
+	}
+}
+
+func (m *model) sweep(t *rapid.T) {
+	s := m.sweeper(m.broker, "model")
+	elsewhere := false // another sweeper has claimed something and died, or holds it back
+	if m.perhapsCrash(t, func() error {
+		report := s.Pass(t.Context())
+		if elsewhere = len(report.Elsewhere) > 0; report.Failed() > 0 || len(report.Unread) > 0 {
+			return fmt.Errorf("sweep: %+v", report)
+		}
+		return nil
+	}) || len(m.unreachable) > 0 || elsewhere {
+		return
+	}
+	clear(m.tampered)
+	// Nothing is left to do.
+	again := s.Pass(t.Context())
+	for _, r := range again.Results {
+		if r.Kind != reconcile.Report {
+			t.Fatalf("a second pass found more to do: %+v", r)
+		}
+	}
+	// Every grant that should give access does, and what is over is gone and recorded.
+	for _, g := range m.recorded(t, jit.Filter{LiveAt: m.at()}) {
+		if g.State(m.at()) == jit.StateActive && !m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
+			t.Fatalf("after a sweep the active grant %+v gives no access", g)
+		}
+	}
+	for target := range m.platforms {
+		m.checkAccess(t, target, true)
+	}
+}
