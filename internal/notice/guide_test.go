@@ -133,7 +133,11 @@ func trials(t *testing.T) (input, want string) {
 		for _, sent := range []struct {
 			verdict string
 			at      time.Time
-		}{{"True", time.Now()}, {"False", time.Now().Add(-6 * time.Minute)}, {"False", time.Now().Add(6 * time.Minute)}} {
+		}{
+			{"True", time.Now()},
+			{"False", time.Now().Add(-6 * time.Minute)},
+			{"False", time.Now().Add(6 * time.Minute)},
+		} {
 			r, err := NewReceiver("ops", Config{URL: hook.URL, Secret: secret})
 			if err != nil {
 				t.Fatal(err)

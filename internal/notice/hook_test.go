@@ -53,9 +53,12 @@ type received struct {
 	Data                            struct {
 		Event jit.Event
 		Grant *struct {
-			Principal, Reason, Target string
-			State                     jit.State
-			ExpiresAt                 time.Time `json:"expires_at"`
+			Principal, Reason, Target, Summary string
+			State                              jit.State
+			ExpiresAt                          time.Time `json:"expires_at"`
+			EndedAt                            time.Time `json:"ended_at"`
+			ReasonLost                         bool      `json:"reason_lost"`
+			Outstanding                        bool
 		}
 	}
 }

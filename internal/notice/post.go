@@ -100,7 +100,7 @@ func askedPause(answer *http.Response) time.Duration {
 
 // send makes one delivery, at now. If the receiver is at fault, the error is a *[failure].
 func (s *Sender) send(ctx context.Context, r *Receiver, n notice, now time.Time) error {
-	body, contentType, err := n.body(r.Format, now)
+	body, contentType, err := n.body(r.Format)
 	if err != nil {
 		return err
 	}

@@ -4,11 +4,13 @@
 package notice
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"maps"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -70,60 +72,60 @@ const (
 	// minKey is the shortest signing key, in bytes.
 	minKey     = 16
 	secretHint = `make one with: echo "whsec_$(openssl rand -base64 32)", and write secret = env("OPS_SECRET")`
+	emptyList  = "the list is empty, so no notice would be sent"
 	nameRule   = "a name has 1 to 63 letters, digits, dots, hyphens and underscores"
 )
+
+var validName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,63}$`)
 
 // NewReceiver checks the settings of a receiver. Errors name the attribute and never contain the URL or the secret.
 func NewReceiver(name string, c Config) (*Receiver, error) {
 	attribute := func(part string) string { return fmt.Sprintf("notify[%q].%s", name, part) }
-	forbidden := func(r rune) bool { return !strings.ContainsRune(nameCharacters, r) }
-	if name == "" || len(name) > 63 || strings.ContainsFunc(name, forbidden) {
+	if !validName.MatchString(name) {
 		return nil, jit.Invalid("notify", "name it for example ops", "%q is not a name for a receiver: %s", name,
 			nameRule)
 	}
-	r := &Receiver{Name: name, Format: Format(c.Format), url: c.URL, wanted: map[jit.EventKind]bool{}}
-	u, err := url.Parse(c.URL)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return nil, jit.Invalid(attribute("url"), `write for example url = env("OPS_HOOK")`,
-			"the value is not the URL of a webhook")
-	case u.Scheme == "http" && !loopback(u.Hostname()):
-		return nil, jit.Invalid(attribute("url"), "use https",
-			"http would send the notices to %s where anybody can read them", u.Hostname())
-	}
-	switch r.Format {
-	case "":
-		r.Format = CloudEvents
-	case CloudEvents, Slack:
-	default:
-		return nil, jit.Invalid(attribute("format"), `write format = "cloudevents" or "slack"`, "%q is not a format",
-			c.Format)
-	}
-	switch {
-	case r.Format == CloudEvents:
-		if r.key, err = keyOf(attribute("secret"), c.Secret); err != nil {
-			return nil, err
-		}
-	case c.Secret != "":
-		return nil, jit.Invalid(attribute("secret"), "leave it out",
-			"notices in the format slack are not signed; the URL is the secret")
-	}
-	if err := r.choose(c.Events, attribute("events")); err != nil {
+	r := &Receiver{Name: name, Format: cmp.Or(Format(c.Format), CloudEvents), url: c.URL}
+	err := checkURL(attribute("url"), c.URL)
+	if err != nil {
 		return nil, err
 	}
-	if c.Targets != nil && len(c.Targets) == 0 {
-		return nil, jit.Invalid(attribute("targets"),
-			`leave it out for every target, or write for example targets = ["prod*"]`,
-			"the list is empty, so no notice would be sent")
-	}
-	for _, text := range c.Targets {
-		glob, err := jit.ParseGlob(attribute("targets"), text)
-		if err != nil {
-			return nil, err
+	switch r.Format {
+	case CloudEvents:
+		r.key, err = keyOf(attribute("secret"), c.Secret)
+	case Slack:
+		if c.Secret != "" {
+			err = jit.Invalid(attribute("secret"), "leave it out",
+				"notices in the format slack are not signed; the URL is the secret")
 		}
-		r.targets = append(r.targets, glob)
+	default:
+		err = jit.Invalid(attribute("format"), `write format = "cloudevents" or "slack"`, "%q is not a format",
+			c.Format)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.wanted, err = kindsOf(attribute("events"), c.Events); err != nil {
+		return nil, err
+	}
+	if r.targets, err = globsOf(attribute("targets"), c.Targets); err != nil {
+		return nil, err
 	}
 	return r, nil
+}
+
+// checkURL refuses what is not the URL of a webhook, and http to another machine. The error does not contain the URL.
+func checkURL(attribute, text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return jit.Invalid(attribute, `write for example url = env("OPS_HOOK")`,
+			"the value is not the URL of a webhook")
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return jit.Invalid(attribute, "use https",
+			"http would send the notices to %s where anybody can read them", u.Hostname())
+	}
+	return nil
 }
 
 // secretPrefix begins a secret in base64 (https://www.standardwebhooks.com).
@@ -146,40 +148,59 @@ func keyOf(attribute, secret string) ([]byte, error) {
 	return key, nil
 }
 
-const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// choose sets which kinds of events the receiver wants.
-func (r *Receiver) choose(events []string, attribute string) error {
+// kindsOf returns the kinds of events that a list of topics and kinds names; nil names every topic.
+func kindsOf(attribute string, events []string) (map[jit.EventKind]bool, error) {
 	if events == nil {
 		events = slices.Collect(maps.Keys(topics))
 	}
 	if len(events) == 0 {
-		return jit.Invalid(attribute, "leave it out to receive every topic",
-			"the list is empty, so no notice would be sent")
+		return nil, jit.Invalid(attribute, "leave it out to receive every topic", emptyList)
 	}
+	wanted := map[jit.EventKind]bool{}
 	for _, name := range events {
-		chosen, ok := topics[name]
-		if !ok && slices.Contains(kinds, jit.EventKind(name)) {
-			chosen, ok = []jit.EventKind{jit.EventKind(name)}, true
-		}
-		if !ok {
+		chosen := kindsNamed(name)
+		if len(chosen) == 0 {
 			known := slices.Sorted(maps.Keys(topics))
 			for _, k := range kinds {
 				known = append(known, string(k))
 			}
-			return jit.Invalid(attribute, "write some of "+strings.Join(known, ", "),
+			return nil, jit.Invalid(attribute, "write some of "+strings.Join(known, ", "),
 				"%q is neither a topic nor a kind of event", name)
 		}
 		for _, k := range chosen {
-			r.wanted[k] = true
+			wanted[k] = true
 		}
 	}
-	return nil
+	return wanted, nil
+}
+
+// kindsNamed returns the kinds of a topic, or the kind of that name; none if there is neither.
+func kindsNamed(name string) []jit.EventKind {
+	if k := jit.EventKind(name); slices.Contains(kinds, k) {
+		return []jit.EventKind{k}
+	}
+	return topics[name]
+}
+
+// globsOf parses a list of globs; nil is none.
+func globsOf(attribute string, targets []string) (globs []jit.Glob, err error) {
+	if targets != nil && len(targets) == 0 {
+		return nil, jit.Invalid(attribute, `leave it out for every target, or write for example targets = ["prod*"]`,
+			emptyList)
+	}
+	for _, text := range targets {
+		glob, err := jit.ParseGlob(attribute, text)
+		if err != nil {
+			return nil, err
+		}
+		globs = append(globs, glob)
+	}
+	return globs, nil
 }
 
 // Wants reports whether the receiver wants events of a kind.

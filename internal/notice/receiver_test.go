@@ -10,31 +10,40 @@ import (
 
 func TestReceiverRefuses(t *testing.T) {
 	good := Config{URL: "https://hooks.example.com/hush", Secret: secret}
+	url := func(u string) func(*Config) { return func(c *Config) { c.URL = u } }
+	secret := func(s string) func(*Config) { return func(c *Config) { c.Secret = s } }
 	for _, c := range []struct {
 		want   string
 		change func(*Config)
 	}{
-		{`notify["ops"].url: the value is not the URL of a webhook; write for example url = env("OPS_HOOK")`, func(c *Config) { c.URL = "" }},
-		{`notify["ops"].url: the value is not the URL of a webhook`, func(c *Config) { c.URL = "hooks/hush" }},
-		{`notify["ops"].url: the value is not the URL of a webhook`, func(c *Config) { c.URL = "https:///hush" }},
-		{`notify["ops"].url: the value is not the URL of a webhook`, func(c *Config) { c.URL = "https://a:hush@hooks.example.com:nn/" }},
-		{`notify["ops"].url: the value is not the URL of a webhook`, func(c *Config) { c.URL = "ftp://hooks.example.com/hush" }},
-		{`notify["ops"].url: http would send the notices to hooks.example.com`, func(c *Config) { c.URL = "http://a:hush@hooks.example.com/hush" }},
-		{`notify["ops"].secret: the secret has 0 bytes`, func(c *Config) { c.Secret = "" }},
-		{`notify["ops"].secret: the secret has 15 bytes`, func(c *Config) { c.Secret = "hush-hush-hush!" }},
-		{`notify["ops"].secret: the secret has 12 bytes`, func(c *Config) { c.Secret = "whsec_MDEyMzQ1Njc4OWFi" }},
-		{`notify["ops"].secret: the text after whsec_ is not base64`, func(c *Config) { c.Secret = "whsec_hush-hush-hush-hush-hush" }},
-		{`notify["ops"].format: "teams" is not a format`, func(c *Config) { c.Format = "teams" }},
-		{`notify["ops"].secret: notices in the format slack are not signed; the URL is the secret`, func(c *Config) { c.Format = "slack" }},
-		{`notify["ops"].events: "everything" is neither a topic nor a kind of event; write some of drift, ended, ends_soon, granted, revocation_failed, requested`, func(c *Config) { c.Events = []string{"granted", "everything"} }},
-		{`notify["ops"].events: the list is empty`, func(c *Config) { c.Events = []string{} }},
-		{`notify["ops"].targets: the list is empty`, func(c *Config) { c.Targets = []string{} }},
-		{`notify["ops"].targets`, func(c *Config) { c.Targets = []string{"prod", ""} }},
+		{`url: the value is not the URL of a webhook; write for example url = env("OPS_HOOK")`, url("")},
+		{"url: the value is not the URL of a webhook", url("hooks/hush")},
+		{"url: the value is not the URL of a webhook", url("https:///hush")},
+		{"url: the value is not the URL of a webhook", url("https://a:hush@hooks.example.com:nn/")},
+		{"url: the value is not the URL of a webhook", url("ftp://hooks.example.com/hush")},
+		{"url: http would send the notices to hooks.example.com", url("http://a:hush@hooks.example.com/hush")},
+		{"secret: the secret has 0 bytes", secret("")},
+		{"secret: the secret has 15 bytes", secret("hush-hush-hush!")},
+		{"secret: the secret has 12 bytes", secret("whsec_MDEyMzQ1Njc4OWFi")},
+		{"secret: the text after whsec_ is not base64", secret("whsec_hush-hush-hush-hush-hush")},
+		{`format: "teams" is not a format`, func(c *Config) { c.Format = "teams" }},
+		{
+			"secret: notices in the format slack are not signed; the URL is the secret",
+			func(c *Config) { c.Format = "slack" },
+		},
+		{
+			`events: "everything" is neither a topic nor a kind of event; ` +
+				"write some of drift, ended, ends_soon, granted, revocation_failed, requested",
+			func(c *Config) { c.Events = []string{"granted", "everything"} },
+		},
+		{"events: the list is empty", func(c *Config) { c.Events = []string{} }},
+		{"targets: the list is empty", func(c *Config) { c.Targets = []string{} }},
+		{"targets", func(c *Config) { c.Targets = []string{"prod", ""} }},
 	} {
 		config := good
 		c.change(&config)
 		_, err := NewReceiver("ops", config)
-		if !errors.Is(err, jit.ErrInvalid) || !strings.HasPrefix(err.Error(), c.want) ||
+		if !errors.Is(err, jit.ErrInvalid) || !strings.HasPrefix(err.Error(), `notify["ops"].`+c.want) ||
 			strings.Contains(err.Error(), "hush") {
 			t.Errorf("%v, want %q and no secret", err, c.want)
 		}
@@ -99,8 +108,10 @@ func TestReceiverKnowsEveryKind(t *testing.T) {
 		chosen[k] = true
 	}
 	for _, k := range []jit.EventKind{
-		jit.EventRequested, jit.EventDecided, jit.EventGranted, jit.EventGrantFailed, jit.EventAdopted, jit.EventChanged, jit.EventExtended, jit.EventEndsSoon, jit.EventDrift,
-		jit.EventRepaired, jit.EventRepairFailed, jit.EventExpired, jit.EventRevokeAsked, jit.EventRevoked, jit.EventRevokeFailed, jit.EventPolicyChanged, jit.EventPolicyRemoved,
+		jit.EventRequested, jit.EventDecided, jit.EventGranted, jit.EventGrantFailed, jit.EventAdopted,
+		jit.EventChanged, jit.EventExtended, jit.EventEndsSoon, jit.EventDrift, jit.EventRepaired,
+		jit.EventRepairFailed, jit.EventExpired, jit.EventRevokeAsked, jit.EventRevoked, jit.EventRevokeFailed,
+		jit.EventPolicyChanged, jit.EventPolicyRemoved,
 	} {
 		if !chosen[k] {
 			t.Errorf("%s cannot be chosen", k)

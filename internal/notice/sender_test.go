@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-func TestNoticesTellWhatHappens(t *testing.T) {
+func TestNoticesReportWhatHappens(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.config.Events, w.config.Targets = []string{"granted", "drift", "changed"}, []string{"prod*"}
 		s := w.sender("a")
@@ -39,19 +39,39 @@ func TestNoticesTellWhatHappens(t *testing.T) {
 		w.flush(s)
 		w.hook.wantSeqs(2, 6, 7, 8)
 		e := w.hook.got[0]
-		if e.ID != "the-ledger/2" || e.Source != "urn:uuid:the-ledger" || e.Type != "io.github.jitaccess.granted" || e.Subject != string(g.ID) ||
-			e.Time != g.Start.Format(time.RFC3339Nano) ||
-			e.Data.Event.Name != "carol" ||
-			e.Data.Event.Change != "commit abc" {
-			w.Errorf("told %+v", e)
+		if e.ID != "the-ledger/2" || e.Source != "urn:uuid:the-ledger" || e.Type != "io.github.jitaccess.granted" ||
+			e.Subject != string(g.ID) || e.Time != g.Start.Format(time.RFC3339Nano) ||
+			e.Data.Event.Name != "carol" || e.Data.Event.Change != "commit abc" {
+			w.Errorf("got %+v", e)
 		}
 		if f := e.Data.Grant; f == nil || f.Principal != "user:alice@example.com" || f.Reason != "INC-2: look" ||
-			f.State != jit.StateActive ||
-			!f.ExpiresAt.Equal(g.End) {
-			w.Errorf("told of the grant %+v", f)
+			f.State != jit.StateActive || !f.ExpiresAt.Equal(g.End) {
+			w.Errorf("got the grant %+v", f)
 		}
 		if len(w.troubles()) > 0 {
 			w.Errorf("troubles %q", w.troubles())
+		}
+	})
+}
+
+// A notice shows a grant as all surfaces do: ended_at is when the access really ended, although the target was tidied up
+// later, and a lost reason is in words.
+func TestNoticesShowTheViewOfAGrant(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.flush(w.sender("a"))
+		g := w.granted(1, func(g *jit.Grant, e *jit.Event) {
+			g.Enforcement, g.Reason, g.EndedAt, e.Kind = jit.Native, "", g.End.Add(time.Hour), jit.EventExpired
+		})
+		time.Sleep(3 * time.Hour)
+		w.flush(w.sender("a"))
+		w.hook.wantSeqs(1)
+		f := w.hook.got[0].Data.Grant
+		if f.State != jit.StateExpired || !f.EndedAt.Equal(g.End) || f.Outstanding || !f.ReasonLost ||
+			!strings.HasPrefix(
+				f.Reason,
+				"unknown: ",
+			) || !strings.HasPrefix(f.Summary, "user:alice@example.com: viewer") {
+			w.Errorf("got the grant %+v", f)
 		}
 	})
 }
@@ -100,6 +120,11 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+func slowly(int, http.ResponseWriter) int {
+	time.Sleep(time.Hour)
+	return 500
+}
+
 // Temporary errors are waited out, however long they last. Nothing is delivered twice, and the order is kept.
 func TestNoticesOutlastTrouble(t *testing.T) {
 	for _, c := range []struct {
@@ -113,7 +138,7 @@ func TestNoticesOutlastTrouble(t *testing.T) {
 		{"408", always(408), "the receiver answered 408"},
 		{"429", always(429), "the receiver answered 429"},
 		{"cut off", always(cut), "no answer: the connection was closed"},
-		{"slow", func(int, http.ResponseWriter) int { time.Sleep(time.Hour); return 500 }, "no answer: it took more than 15s"},
+		{"slow", slowly, "no answer: it took more than 15s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -142,13 +167,14 @@ func TestNoticesOutlastTrouble(t *testing.T) {
 
 // A receiver that asks for a pause gets that pause.
 func TestNoticesRetryAfter(t *testing.T) {
+	date := time.Date(2000, 1, 1, 0, 3, 20, 0, time.UTC)
 	for _, c := range []struct {
 		name, header string
 		least, most  time.Duration
 	}{
 		{"a moment", "3", 3 * time.Second, 3 * time.Second},
 		{"minutes", "200", 200 * time.Second, 202 * time.Second},
-		{"a date", time.Date(2000, 1, 1, 0, 3, 20, 0, time.UTC).Format(http.TimeFormat), 195 * time.Second, 202 * time.Second},
+		{"a date", date.Format(http.TimeFormat), 195 * time.Second, 202 * time.Second},
 		{"for ever", "99999999999", time.Second, lastPause},
 		{"nonsense", "soon", 0, 5 * time.Second},
 	} {

@@ -49,9 +49,10 @@ func (n notice) slack() slackMessage {
 		add("Who", g.Principal)
 		add("What", g.Role)
 		add("Where", g.Target, g.Scope)
-		add("Why", g.ReasonText())
+		add("Why", g.Reason)
 		add("From", jit.FormatTime(g.Start))
-		add("Until", jit.FormatTime(g.ActualEnd()))
+		add("Until", jit.FormatTime(g.End))
+		add("Ended", jit.FormatTime(g.EndedAt))
 	} else { // a finding that no grant explains
 		add("Who", e.Detail["principal"])
 		add("What", e.Detail["role"])
@@ -71,18 +72,21 @@ func (n notice) slack() slackMessage {
 		add("Change", e.Change)
 	}
 	add("Grant", string(e.Grant))
-	m := slackMessage{Text: strings.Join(lines, "\n")}
+	return slackMessage{Text: strings.Join(lines, "\n"), Blocks: blocksOf(lines)}
+}
+
+// blocksOf distributes lines over blocks that are not too long.
+func blocksOf(lines []string) (blocks []slackBlock) {
 	text := lines[0]
 	for _, line := range lines[1:] {
 		if len(text)+len("\n")+len(line) > maxBlock {
-			m.Blocks = append(m.Blocks, sectionOf(text))
+			blocks = append(blocks, sectionOf(text))
 			text = line
 			continue
 		}
 		text += "\n" + line
 	}
-	m.Blocks = append(m.Blocks, sectionOf(text))
-	return m
+	return append(blocks, sectionOf(text))
 }
 
 func sectionOf(text string) slackBlock { return slackBlock{"section", slackText{"mrkdwn", text}} }

@@ -3,8 +3,10 @@ package notice
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,10 +28,11 @@ func slackNotice(kind jit.EventKind, change func(*jit.Grant, *jit.Event)) slackM
 	if change != nil {
 		change(&g, &e)
 	}
-	return notice{event: e, grant: &g}.slack()
+	v := g.View(start.Add(time.Hour), "the-ledger")
+	return notice{event: e, grant: &v}.slack()
 }
 
-func TestSlackTellsAPerson(t *testing.T) {
+func TestSlackNamesWhoAndWhy(t *testing.T) {
 	m := slackNotice(jit.EventGranted, nil)
 	want := strings.Join([]string{"*Access granted*", "Who: `alice@example.com`", "What: `payments_read`",
 		"Where: `payments-db` `cluster`", "Why: `INC-4211: fail over`", "From: `2026-11-23T09:00:00Z`",
@@ -40,16 +43,19 @@ func TestSlackTellsAPerson(t *testing.T) {
 		t.Errorf("got %+v, want\n%s", m, want)
 	}
 	m = slackNotice(jit.EventRevoked, func(g *jit.Grant, e *jit.Event) {
-		g.RevokedAt = g.Start.Add(time.Minute)
+		g.RevokedAt, g.EndedAt = g.Start.Add(time.Minute), g.Start.Add(2*time.Minute)
 		e.Source, e.Detail["reason"], e.Detail["by"] = jit.FromSweeper, "SEC-12: laptop stolen", "dave"
 	})
-	for _, want := range []string{"*Access revoked*", "Until: `2026-11-23T09:01:00Z`", "Revoked because: `SEC-12: laptop stolen`", "Revoked by: `dave`"} {
+	for _, want := range []string{
+		"*Access revoked*", "Until: `2026-11-23T11:00:00Z`", "Ended: `2026-11-23T09:02:00Z`",
+		"Revoked because: `SEC-12: laptop stolen`", "Revoked by: `dave`",
+	} {
 		if !strings.Contains(m.Text, want) {
 			t.Errorf("%s\ndoes not say %s", m.Text, want)
 		}
 	}
 	if strings.Contains(m.Text, "carol") {
-		t.Errorf("the user that the sweeper runs as is told:\n%s", m.Text)
+		t.Errorf("the user that the sweeper runs as is named:\n%s", m.Text)
 	}
 	stray := notice{
 		event: jit.Event{
@@ -58,7 +64,10 @@ func TestSlackTellsAPerson(t *testing.T) {
 				"role": "root", "drift": "nobody knows it", "done": "removed"},
 		},
 	}.slack()
-	for _, want := range []string{"*Access drifted*", "Who: `mallory`", "What: `root`", "Where: `prod` `all`", "Found: `nobody knows it`", "Done: `removed`"} {
+	for _, want := range []string{
+		"*Access drifted*", "Who: `mallory`", "What: `root`", "Where: `prod` `all`", "Found: `nobody knows it`",
+		"Done: `removed`",
+	} {
 		if !strings.Contains(stray.Text, want) {
 			t.Errorf("%s\ndoes not say %s", stray.Text, want)
 		}
@@ -67,11 +76,10 @@ func TestSlackTellsAPerson(t *testing.T) {
 
 // Every kind that can be chosen has its own headline.
 func TestSlackHeadlines(t *testing.T) {
-	for _, chosen := range append([][]jit.EventKind{kinds, {eventTest}}, topics["granted"], topics["ends_soon"], topics["ended"], topics["revocation_failed"], topics["drift"]) {
-		for _, k := range chosen {
-			if headlines[k] == "" {
-				t.Errorf("%s has no headline", k)
-			}
+	all := append([]jit.EventKind{eventTest}, kinds...)
+	for _, k := range slices.Concat(append(slices.Collect(maps.Values(topics)), all)...) {
+		if headlines[k] == "" {
+			t.Errorf("%s has no headline", k)
 		}
 	}
 }
@@ -88,10 +96,8 @@ func TestSlackDefuses(t *testing.T) {
 		"naïve 日本":                     "`naïve 日本`",
 	} {
 		want = strings.ReplaceAll(want, "'", "`")
-		if m := slackNotice(
-			jit.EventGranted,
-			func(g *jit.Grant, _ *jit.Event) { g.Reason = written },
-		); !strings.Contains(m.Text, "\nWhy: "+want+"\n") {
+		m := slackNotice(jit.EventGranted, func(g *jit.Grant, _ *jit.Event) { g.Reason = written })
+		if !strings.Contains(m.Text, "\nWhy: "+want+"\n") {
 			t.Errorf("%q: got\n%s\nwant %s", written, m.Text, want)
 		}
 	}

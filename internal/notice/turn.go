@@ -128,21 +128,9 @@ func (t *turn) deliver(ctx context.Context, e jit.Event) (tried bool, err error)
 	if !t.receiver.Wants(e.Kind) {
 		return false, nil
 	}
-	n := notice{ledger: t.ledger, event: e, id: t.ledger + "/" + strconv.FormatInt(e.Seq, 10)}
-	target := e.Detail["target"]
-	if e.Grant != "" {
-		g, known, err := t.Ledger.Lookup(ctx, e.Grant)
-		switch {
-		case err != nil:
-			return false, err
-		case known && g.Owner != t.Owner:
-			return false, nil
-		case known:
-			n.grant, target = &g, g.Target
-		}
-	}
-	if !t.receiver.covers(target) {
-		return false, nil
+	n, wanted, err := t.noticeOf(ctx, e)
+	if err != nil || !wanted {
+		return false, err
 	}
 	if err := t.renew(ctx); err != nil {
 		return false, err
@@ -153,6 +141,24 @@ func (t *turn) deliver(ctx context.Context, e jit.Event) (tried bool, err error)
 	t.failures, t.refused = 0, 0
 	t.tried(t.receiver, Delivered, nil)
 	return true, nil
+}
+
+// noticeOf returns the notice of an event. wanted is false if the grant has another owner, or the receiver does not
+// want its target.
+func (t *turn) noticeOf(ctx context.Context, e jit.Event) (n notice, wanted bool, err error) {
+	n = notice{ledger: t.ledger, event: e, id: t.ledger + "/" + strconv.FormatInt(e.Seq, 10)}
+	target := e.Detail["target"]
+	if e.Grant != "" {
+		g, known, err := t.Ledger.Lookup(ctx, e.Grant)
+		if err != nil || known && g.Owner != t.Owner {
+			return n, false, err
+		}
+		if known {
+			v := g.View(t.time(), t.ledger)
+			n.grant, target = &v, g.Target
+		}
+	}
+	return n, t.receiver.covers(target), nil
 }
 
 // failed counts a failed delivery. It returns nil if the notice is not tried again.

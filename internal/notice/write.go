@@ -15,33 +15,23 @@ import (
 type notice struct {
 	ledger string
 	event  jit.Event
-	// grant is nil if the event has none or the ledger does not know it.
-	grant *jit.Grant
+	// grant is the grant when the notice is sent; nil if the event has none or the ledger does not know it.
+	grant *jit.View
 	// id is the same for every try, so that a receiver can detect repeats.
 	id string
 }
 
-// facts are the grant of a notice and its state.
-type facts struct {
-	jit.Grant
-	State jit.State `json:"state"`
-}
-
 // body returns the notice in a format, and its content type.
-func (n notice) body(f Format, now time.Time) (body []byte, contentType string, err error) {
+func (n notice) body(f Format) (body []byte, contentType string, err error) {
 	if f == Slack {
 		body, err = json.Marshal(n.slack())
 		return body, "application/json", err
 	}
 	c := n.event.CloudEvent(n.ledger)
-	data := struct {
+	c.ID, c.Data = n.id, struct {
 		Event jit.Event `json:"event"`
-		Grant *facts    `json:"grant,omitempty"`
-	}{Event: n.event}
-	if n.grant != nil {
-		data.Grant = &facts{*n.grant, n.grant.State(now)}
-	}
-	c.ID, c.Data = n.id, data
+		Grant *jit.View `json:"grant,omitempty"`
+	}{n.event, n.grant}
 	body, err = json.Marshal(c)
 	return body, jit.CloudEventMIME, err
 }
