@@ -32,12 +32,12 @@ func TestAHangingLedgerDelaysAStopOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWatched(t, "db", "cache")
 				for i := range 6 {
-					w.grant([]string{"db", "cache"}[i%2], fmt.Sprint("scope-", i%3), fmt.Sprint("user-", i), "1m", time.Time{})
+					target := []string{"db", "cache"}[i%2]
+					w.grant(target, fmt.Sprint("scope-", i%3), fmt.Sprint("user-", i), "1m", time.Time{})
 				}
-				watcher := &sweeper.Watcher{
-					Sweeper: sweeper.Sweeper{Broker: w.newBroker(), Holder: "a", MaxUnplanned: sweeper.DefaultMaxUnplanned},
-					Leases:  w.ledger.Leases(),
-				}
+				watcher := w.watcher(sweeper.Sweeper{
+					Broker: w.newBroker(), Holder: "a", MaxUnplanned: sweeper.DefaultMaxUnplanned,
+				})
 				watcher.Broker.Ledger = hangingWrites{w.ledger}
 				time.Sleep(time.Minute)
 				stop := run(t, watcher)
