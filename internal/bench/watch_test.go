@@ -58,7 +58,11 @@ func (o *observed) done() int {
 
 // watching runs a watcher until stop.
 func watching(b *broker.Broker, leases jit.Leases, holder string, o sweeper.Observer) (stop func()) {
-	w := &sweeper.Watcher{Sweeper: sweeper.Sweeper{Broker: b, Holder: holder, MaxUnplanned: sweeper.DefaultMaxUnplanned}, Leases: leases, Observer: o}
+	w := &sweeper.Watcher{
+		Sweeper: sweeper.Sweeper{Broker: b, Holder: holder, MaxUnplanned: sweeper.DefaultMaxUnplanned},
+		Leases:  leases, Observer: o,
+		Interval: sweeper.DefaultInterval, DriftInterval: sweeper.DefaultDriftInterval,
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})
 	go func() { w.Run(ctx); close(over) }()
