@@ -1,6 +1,5 @@
-// Package jittest has a platform and a ledger in memory, for tests of what stands
-// on the seams of package jit. Both decide rather than record: the platform says
-// who has access at a time, the ledger refuses stale writes.
+// Package jittest has a platform, a ledger and claims in memory, for tests of code that uses the interfaces of package
+// jit. They behave like real ones: the platform says who has access at a time, the ledger refuses stale writes.
 package jittest
 
 import (
@@ -14,17 +13,17 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// ErrNoPrincipal is what the platform answers for a principal that it does not have.
+// ErrNoPrincipal is the error for an unknown principal.
 var ErrNoPrincipal = errors.New("no such principal")
 
-// Platform is a target in memory. Its zero value has no native end and every principal.
+// Platform is a target in memory. By default it has no native end and knows every principal.
 type Platform struct {
 	Traits jit.Traits
 	Now    func() time.Time
 	// Unknown principals fail their own change.
 	Unknown map[string]bool
-	// Call, if set, is asked before every read and write ("read", "write"), and after a
-	// write took effect ("written"); its error fails the call.
+	// Call, if set, is called before every read and write ("read", "write"), and after a write took effect ("written");
+	// its error fails the call.
 	Call func(what string) error
 	// Notes and Advise are in every snapshot.
 	Notes  []jit.Note
@@ -70,11 +69,8 @@ func (p *Platform) Scopes(context.Context) ([]string, error) {
 }
 
 func (p *Platform) call(ctx context.Context, what string) error {
-	if err := ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil || p.Call == nil {
 		return err
-	}
-	if p.Call == nil {
-		return nil
 	}
 	return p.Call(what)
 }
@@ -89,92 +85,103 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	p.reads++
 	return jit.Snapshot{
 		Clock:    p.Now(),
-		Ours:     append([]jit.Observed(nil), p.scopes[scope]...),
-		Standing: append([]jit.Standing(nil), p.standing[scope]...),
+		Ours:     slices.Clone(p.scopes[scope]),
+		Standing: slices.Clone(p.standing[scope]),
 		Notes:    p.Notes,
 		Advise:   p.Advise,
 		Unseen:   p.Unseen,
 	}, nil
 }
 
-// Apply makes the changes.
+// Apply makes the changes. It panics if two of them are for the same grant.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
+	CheckChanges(changes)
 	errs := make([]error, len(changes))
-	fail := func(err error) []error {
-		for i := range errs {
-			errs[i] = err
-		}
-		return errs
+	err := p.call(ctx, "write")
+	if err == nil {
+		p.applyAll(scope, changes, errs)
+		err = p.call(ctx, "written")
 	}
-	if err := p.call(ctx, "write"); err != nil {
-		return fail(err)
-	}
-	p.mu.Lock()
-	p.writes++
-	for i, c := range changes {
-		errs[i] = p.apply(scope, c)
-	}
-	p.mu.Unlock()
-	if err := p.call(ctx, "written"); err != nil {
-		return fail(err)
+	if err != nil {
+		return slices.Repeat([]error{err}, len(changes))
 	}
 	return errs
 }
 
+// CheckChanges panics if two changes are for the same grant, which no call of [jit.Platform].Apply may have.
+func CheckChanges(changes []jit.Change) {
+	type grant struct {
+		owner string
+		id    jit.ID
+	}
+	seen := map[grant]bool{}
+	for _, c := range changes {
+		g := grant{c.Access.Marker.Owner, c.Access.Marker.ID}
+		if seen[g] {
+			panic(fmt.Sprintf("one call of Apply has two changes of grant %s of owner %q", g.id, g.owner))
+		}
+		seen[g] = true
+	}
+}
+
+func (p *Platform) applyAll(scope string, changes []jit.Change, errs []error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writes++
+	for i, c := range changes {
+		errs[i] = p.apply(scope, c)
+	}
+}
+
 func (p *Platform) apply(scope string, c jit.Change) error {
-	if c.Op == jit.Ensure && p.Unknown[c.Access.Binding.Principal] {
-		return fmt.Errorf("%q: %w", c.Access.Binding.Principal, ErrNoPrincipal)
+	a := c.Access
+	if c.Op == jit.Ensure && p.Unknown[a.Binding.Principal] {
+		return fmt.Errorf("%q: %w", a.Binding.Principal, ErrNoPrincipal)
 	}
 	if p.scopes == nil {
 		p.scopes = map[string][]jit.Observed{}
 	}
-	var kept []jit.Observed
-	for _, o := range p.scopes[scope] {
-		if o.Marker.Owner != c.Access.Marker.Owner || o.Marker.ID != c.Access.Marker.ID {
-			kept = append(kept, o)
-		}
-	}
-	if c.Access.NoStandingBefore && p.standing != nil && len(kept) == len(p.scopes[scope]) {
+	before := len(p.scopes[scope])
+	kept := slices.DeleteFunc(p.scopes[scope], func(o jit.Observed) bool {
+		return o.Marker.Owner == a.Marker.Owner && o.Marker.ID == a.Marker.ID
+	})
+	if a.NoStandingBefore && p.standing != nil && len(kept) == before {
 		p.standing[scope] = slices.DeleteFunc(p.standing[scope], func(s jit.Standing) bool {
-			return s.Principal == c.Access.Binding.Principal && s.Role == c.Access.Binding.Role
+			return s.Principal == a.Binding.Principal && s.Role == a.Binding.Role
 		})
 	}
 	if c.Op == jit.Ensure {
-		o := jit.Observed{Marker: c.Access.Marker, Principal: c.Access.Binding.Principal, Role: c.Access.Binding.Role}
-		if p.Traits.Enforcement == jit.Native {
-			o.End = c.Access.Marker.Window.End
-		}
-		if p.Traits.NativeStart {
-			o.Start = c.Access.Marker.Window.Start
-		}
-		kept = append(kept, o)
+		kept = append(kept, p.observed(a))
 	}
 	p.scopes[scope] = kept
 	return nil
 }
 
-// Allowed says whether the platform lets principal use role on scope now.
+// observed returns the binding of an access.
+func (p *Platform) observed(a jit.Access) jit.Observed {
+	o := jit.Observed{Marker: a.Marker, Principal: a.Binding.Principal, Role: a.Binding.Role}
+	if p.Traits.Enforcement == jit.Native {
+		o.End = a.Marker.Window.End
+	}
+	if p.Traits.NativeStart {
+		o.Start = a.Marker.Window.Start
+	}
+	return o
+}
+
+// Allowed reports whether the platform lets principal use role on scope now.
 func (p *Platform) Allowed(scope, principal, role string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.Now()
-	for _, o := range p.scopes[scope] {
-		if o.Principal != principal || o.Role != role || now.Before(o.Start) {
-			continue
-		}
-		if o.End.IsZero() || now.Before(o.End) {
-			return true
-		}
-	}
-	for _, s := range p.standing[scope] {
-		if s.Principal == principal && s.Role == role {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.scopes[scope], func(o jit.Observed) bool {
+		return o.Principal == principal && o.Role == role && o.Gives(now)
+	}) || slices.ContainsFunc(p.standing[scope], func(s jit.Standing) bool {
+		return s.Principal == principal && s.Role == role
+	})
 }
 
-// Edit changes what a scope holds, as somebody else would.
+// Edit changes the bindings of a scope, as somebody else would.
 func (p *Platform) Edit(scope string, edit func([]jit.Observed) []jit.Observed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -194,7 +201,7 @@ func (p *Platform) AddStanding(scope string, s jit.Standing) {
 	p.standing[scope] = append(p.standing[scope], s)
 }
 
-// Strip takes end and marker off everything on the scope, as a tool does that knows nothing of them.
+// Strip takes end and marker off every binding of the scope, as another tool would.
 func (p *Platform) Strip(scope string) {
 	p.mu.Lock()
 	stripped := p.scopes[scope]

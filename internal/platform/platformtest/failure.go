@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// prompt is how soon a call with a cancelled context has to return.
+// prompt is how soon a call with a cancelled context must return.
 const prompt = 5 * time.Second
 
 func cancelled(c *trial) {
@@ -32,16 +32,16 @@ func cancelled(c *trial) {
 		c.Errorf("returned after %s, want at once", took)
 	}
 	c.holds(there)
-	if after := c.Dump(c.T); after != before {
-		c.Errorf("the foreign state is\n%s\nwas\n%s", after, before)
-	}
+	c.unchanged(before)
 }
 
 func cutOff(c *trial) {
 	p := c.Open(c.T)
 	c.Foreign(c.T, c.foreign(0))
 	before := c.Dump(c.T)
-	for _, after := range []time.Duration{50 * time.Microsecond, 500 * time.Microsecond, 5 * time.Millisecond, 50 * time.Millisecond} {
+	for _, after := range []time.Duration{
+		50 * time.Microsecond, 500 * time.Microsecond, 5 * time.Millisecond, 50 * time.Millisecond,
+	} {
 		accesses := make([]jit.Access, 10)
 		for i := range accesses {
 			accesses[i] = grant(owner, c.binding(i%2, i%2), fmt.Sprintf("cut off after %s, %d", after, i))
@@ -55,29 +55,31 @@ func cutOff(c *trial) {
 		cancel()
 		snapshot := c.read(c.Open(c.T))
 		for i, a := range accesses {
-			found := find(snapshot, a)
-			switch {
-			case len(found) > 1:
-				c.Errorf("%d bindings of %s", len(found), a.Marker)
-			case len(found) == 1 && c.faults(p, found[0], a) != "":
-				c.Errorf("half done: %s", c.faults(p, found[0], a))
-			case len(found) == 0 && errs[i] == nil:
-				c.Errorf("%s is missing and its change said success", a.Marker)
-			}
+			c.whole(p, find(snapshot, a), a, errs[i])
 		}
 		// The answer was lost, so the caller asks again.
 		c.apply(p, ensure(accesses...)...)
 		c.holds(accesses...)
 		c.apply(p, remove(accesses...)...)
 	}
-	if now := c.Dump(c.T); now != before {
-		c.Errorf("the foreign state is\n%s\nwas\n%s", now, before)
+	c.unchanged(before)
+}
+
+// whole asserts that a change that was cut off, and answered with err, has left its access as it should be, or nothing.
+func (c *trial) whole(p jit.Platform, found []jit.Observed, a jit.Access, err error) {
+	switch {
+	case len(found) > 1:
+		c.Errorf("%d bindings of %s", len(found), a.Marker)
+	case len(found) == 1 && c.faults(p, found[0], a) != "":
+		c.Errorf("half done: %s", c.faults(p, found[0], a))
+	case len(found) == 0 && err == nil:
+		c.Errorf("%s is missing and its change reported success", a.Marker)
 	}
 }
 
 func clockSkew(c *trial) {
 	if c.OpenAt == nil {
-		return // the target has no clock that could disagree
+		return // the target has no clock of its own
 	}
 	there, absent := grant(owner, c.binding(0, 0), "there"), grant(owner, c.binding(1, 1), "absent")
 	for _, offset := range []time.Duration{2 * jit.MaxSkew, -2 * jit.MaxSkew} {
@@ -113,9 +115,7 @@ func broken(c *trial) {
 		}
 	}
 	c.holds(there)
-	if after := c.Dump(c.T); after != before {
-		c.Errorf("the foreign state is\n%s\nwas\n%s", after, before)
-	}
+	c.unchanged(before)
 	c.apply(p, append(ensure(absent), remove(there)...)...)
 	c.holds(absent)
 }

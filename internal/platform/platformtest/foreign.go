@@ -3,6 +3,7 @@ package platformtest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,52 +24,45 @@ func priorAccess(c *trial) {
 	c.Foreign(c.T, a.Binding)
 	before := c.Dump(c.T)
 	c.allowed(a.Binding, true)
-	if c.Other != "" {
+	if c.Other == "" {
+		c.apply(p, ensure(a)...)
+		c.holds(a)
+	} else {
 		var user *jit.Error
-		if err := c.try(p, c.Scope, ensure(a)...)[0]; !errors.As(err, &user) || user.Attribute != "principal" || user.Hint == "" {
-			c.Errorf("Ensure of access that the principal has already: %v, want an error about the principal that says what to do", err)
+		err := c.try(p, c.Scope, ensure(a)...)[0]
+		if !errors.As(err, &user) || user.Attribute != "principal" || user.Hint == "" {
+			c.Errorf("Ensure of access that the principal already has: %v, want an error about the principal with a hint", err)
 		}
 		c.holds()
-		c.apply(p, remove(a)...)
-		c.allowed(a.Binding, true)
-		if after := c.Dump(c.T); after != before {
-			c.Errorf("the access of before was changed:\n%s\nwas\n%s", after, before)
-		}
-		return
 	}
-	c.apply(p, ensure(a)...)
-	c.holds(a)
 	c.apply(p, remove(a)...)
 	c.holds()
 	c.allowed(a.Binding, true)
-	if after := c.Dump(c.T); after != before {
-		c.Errorf("the access of before was changed:\n%s\nwas\n%s", after, before)
-	}
+	c.unchanged(before)
 }
 
 func standing(c *trial) {
 	p := c.Open(c.T)
 	ours, theirs := grant(owner, c.binding(0, 0), "ours"), c.binding(1, 1)
 	c.apply(p, ensure(ours)...)
-	for _, s := range c.read(p).Standing {
-		if s.Principal == ours.Binding.Principal && s.Role == ours.Binding.Role {
-			c.Errorf("our own grant is listed as standing access: %+v", s)
-		}
+	if found := c.standingOf(p, ours.Binding); len(found) > 0 {
+		c.Errorf("our own grant is listed as standing access: %+v", found)
 	}
 	c.Foreign(c.T, theirs)
-	var found []jit.Standing
-	for _, s := range c.read(p).Standing {
-		if s.Principal == theirs.Principal && s.Role == theirs.Role {
-			found = append(found, s)
-		}
-		if s.Principal == ours.Binding.Principal && s.Role == ours.Binding.Role {
-			c.Errorf("our own grant is listed as standing access: %+v", s)
-		}
+	if found := c.standingOf(p, ours.Binding); len(found) > 0 {
+		c.Errorf("our own grant is listed as standing access: %+v", found)
 	}
-	if len(found) != 1 || found[0].Detail == "" {
-		c.Errorf("found %+v, want the foreign access of %+v once, with where it is", found, theirs)
+	if found := c.standingOf(p, theirs); len(found) != 1 || found[0].Detail == "" {
+		c.Errorf("found %+v, want the foreign access of %+v once, with its place", found, theirs)
 	}
 	c.holds(ours)
+}
+
+// standingOf reads the standing access of the binding's principal to its role.
+func (c *trial) standingOf(p jit.Platform, b jit.Binding) []jit.Standing {
+	return slices.DeleteFunc(c.read(p).Standing, func(s jit.Standing) bool {
+		return s.Principal != b.Principal || s.Role != b.Role
+	})
 }
 
 func foreignStays(c *trial) {
@@ -76,7 +70,8 @@ func foreignStays(c *trial) {
 	c.Foreign(c.T, c.foreign(1))
 	before := c.Dump(c.T)
 	p := c.Open(c.T)
-	a, b, theirs := grant(owner, c.binding(0, 0), "a"), grant(owner, c.binding(1, 1), "b"), grant(another, c.binding(0, 0), "c")
+	a, b := grant(owner, c.binding(0, 0), "a"), grant(owner, c.binding(1, 1), "b")
+	theirs := grant(another, c.binding(0, 0), "c")
 	longer := a
 	longer.Marker.Window.End = longer.Marker.Window.End.Add(time.Hour)
 	steps := []struct {
@@ -108,9 +103,8 @@ func foreignStays(c *trial) {
 
 func concurrent(c *trial) {
 	const processes, rounds = 3, 3
-	// What a writer grants to stay and what to go. At no time are there more than 20 of one principal and role, which
-	// is as many as some platform can hold, and nobody is granted a role beside the foreign one of his, which some
-	// refuse.
+	// Each writer makes one grant that stays and one that goes. There are never more than 20 of one principal and role,
+	// the most that some platforms hold, and no grant of the foreign principal and role, which some refuse.
 	writers := []struct{ stays, goes jit.Binding }{
 		{c.binding(0, 0), c.binding(1, 0)}, {c.binding(1, 1), c.binding(1, 1)},
 		{c.binding(1, 0), c.binding(1, 0)}, {c.binding(0, 0), c.binding(1, 1)},
@@ -129,13 +123,8 @@ func concurrent(c *trial) {
 				for round := range rounds {
 					why := fmt.Sprintf("process %d writer %d round %d", process, writer, round)
 					stays, goes := grant(owner, grants.stays, why), grant(owner, grants.goes, why+" goes")
-					for _, step := range [][]jit.Change{ensure(stays, goes), remove(goes)} {
-						for i, err := range p.Apply(c.ctx, c.Scope, step) {
-							if err != nil {
-								c.Errorf("%s, change %d: %v", why, i, err)
-							}
-						}
-					}
+					c.applyBeside(p, why, ensure(stays, goes))
+					c.applyBeside(p, why, remove(goes))
 					mu.Lock()
 					kept = append(kept, stays)
 					mu.Unlock()
@@ -145,11 +134,18 @@ func concurrent(c *trial) {
 	}
 	wg.Wait()
 	c.holds(kept...)
-	if after := c.Dump(c.T); after != before {
-		c.Errorf("the foreign state is\n%s\nwas\n%s", after, before)
-	}
+	c.unchanged(before)
 	c.apply(c.Open(c.T), remove(kept...)...)
 	c.holds()
+}
+
+// applyBeside makes changes in a goroutine.
+func (c *trial) applyBeside(p jit.Platform, why string, changes []jit.Change) {
+	for i, err := range p.Apply(c.ctx, c.Scope, changes) {
+		if err != nil {
+			c.Errorf("%s, change %d: %v", why, i, err)
+		}
+	}
 }
 
 func tampered(c *trial) {

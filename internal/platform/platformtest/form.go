@@ -15,20 +15,15 @@ func checkCanonical(c *trial) {
 		}
 		return canonical, traits
 	}
-	written := func() {
+	c.noCall(func() {
 		for principal := range c.Principals {
 			for role := range c.Roles {
 				b := c.binding(principal, role)
 				canonical, traits := check(b)
 				if canonical != b {
-					c.Errorf("Check(%+v) = %+v; the target's own bindings have to be canonical", b, canonical)
+					c.Errorf("Check(%+v) = %+v; the target's own bindings must be canonical", b, canonical)
 				}
-				if traits.Enforcement != jit.Native && traits.Enforcement != jit.Sweeper {
-					c.Errorf("enforcement is %q", traits.Enforcement)
-				}
-				if traits.SessionTail < 0 && traits.SessionTail != jit.Unlimited {
-					c.Errorf("session tail is %d", traits.SessionTail)
-				}
+				c.plausible(traits)
 			}
 		}
 		for _, alias := range c.Aliases {
@@ -40,14 +35,28 @@ func checkCanonical(c *trial) {
 				c.Errorf("Check of its own result %+v = %+v", canonical, again)
 			}
 		}
-	}
-	if c.Calls == nil {
-		written()
-	} else if reads, writes := c.cost(written); reads+writes != 0 {
-		c.Errorf("Check made %d reads and %d writes, want no call", reads, writes)
-	}
+	})
 	if p.Kind() == "" || p.Kind() != c.Open(c.T).Kind() {
-		c.Errorf("Kind() = %q; it has to be the platform's name", p.Kind())
+		c.Errorf("Kind() = %q; it must be the platform's name", p.Kind())
+	}
+}
+
+// plausible asserts that traits have possible values.
+func (c *trial) plausible(traits jit.Traits) {
+	if traits.Enforcement != jit.Native && traits.Enforcement != jit.Sweeper {
+		c.Errorf("enforcement is %q", traits.Enforcement)
+	}
+	if traits.SessionTail < 0 && traits.SessionTail != jit.Unlimited {
+		c.Errorf("session tail is %d", traits.SessionTail)
+	}
+}
+
+// noCall asserts that checks make no call.
+func (c *trial) noCall(checks func()) {
+	if c.Calls == nil {
+		checks()
+	} else if reads, writes := c.cost(checks); reads+writes != 0 {
+		c.Errorf("Check made %d reads and %d writes, want no call", reads, writes)
 	}
 }
 
@@ -60,25 +69,25 @@ func checkRefusal(c *trial) {
 		{Name: "no role", Binding: jit.Binding{Principal: c.Principals[0], Scope: c.Scope}, Attribute: "role"},
 		{Name: "a line feed in the principal", Binding: control, Attribute: "principal"},
 	}, c.BadBindings...)
-	refuse := func() {
+	c.noCall(func() {
 		for _, b := range bad {
-			_, _, err := p.Check(b.Binding)
-			var user *jit.Error
-			if !errors.As(err, &user) || !errors.Is(err, jit.ErrInvalid) {
-				c.Errorf("%s: Check(%+v) = %v, want a *jit.Error of the kind ErrInvalid", b.Name, b.Binding, err)
-				continue
-			}
-			if user.Attribute != b.Attribute {
-				c.Errorf("%s: the error blames %q, want %q: %v", b.Name, user.Attribute, b.Attribute, err)
-			}
-			if user.Hint == "" {
-				c.Errorf("%s: the error does not say what to write instead: %v", b.Name, err)
-			}
+			c.refused(p, b)
 		}
+	})
+}
+
+// refused asserts that Check refuses a binding with a useful error.
+func (c *trial) refused(p jit.Platform, b BadBinding) {
+	_, _, err := p.Check(b.Binding)
+	var user *jit.Error
+	if !errors.As(err, &user) || !errors.Is(err, jit.ErrInvalid) {
+		c.Errorf("%s: Check(%+v) = %v, want a *jit.Error of the kind ErrInvalid", b.Name, b.Binding, err)
+		return
 	}
-	if c.Calls == nil {
-		refuse()
-	} else if reads, writes := c.cost(refuse); reads+writes != 0 {
-		c.Errorf("Check made %d reads and %d writes, want no call", reads, writes)
+	if user.Attribute != b.Attribute {
+		c.Errorf("%s: the error blames %q, want %q: %v", b.Name, user.Attribute, b.Attribute, err)
+	}
+	if user.Hint == "" {
+		c.Errorf("%s: the error does not say what to write instead: %v", b.Name, err)
 	}
 }

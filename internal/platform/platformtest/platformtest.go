@@ -1,7 +1,6 @@
-// Package platformtest is the conformance suite of platforms: every promise that
-// all of them make, tried on each. A platform's test describes a fresh target
-// and calls [Run]; nothing of the suite is skipped unless the target says that a
-// thing does not exist on it.
+// Package platformtest is the conformance suite of platforms: it tries every promise that they make, on each. A
+// platform's test describes a fresh target and calls [Run]. The suite skips nothing unless the target says that it
+// cannot exist there.
 package platformtest
 
 import (
@@ -12,13 +11,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Target is one place where access lives, made for one case and known to hold
-// nothing of ours. Fields marked optional may be left nil; all others are needed.
+// Target is one place where access lives, made for one case, with nothing of ours on it. Optional fields may be nil;
+// all others are required.
 type Target struct {
-	// Open returns a new instance of the platform on this target, as another process would have it.
+	// Open returns a new instance of the platform on this target, like that of another process.
 	Open func(t *testing.T) jit.Platform
-	// OpenAt returns an instance whose own clock is offset from the target's. Optional:
-	// nil where the target has no clock of its own.
+	// OpenAt returns an instance whose own clock is offset from the target's. Optional: nil if the target has no clock.
 	OpenAt func(t *testing.T, offset time.Duration) jit.Platform
 
 	// Principals are two principals, and Roles one role or two, in canonical form and real on
@@ -26,38 +24,37 @@ type Target struct {
 	Principals []string
 	Roles      []string
 	Scope      string
-	// Gone is a well-formed scope whose place has vanished (a namespace that was deleted); empty where there can be
-	// none.
+	// Gone is a well-formed scope that has vanished (a namespace that was deleted); empty if that cannot happen.
 	Gone string
-	// Other is a third principal, on a target that holds one binding of a principal and role: a grant of what a
-	// principal has already is refused there, so foreign access beside our grants is his. Empty: both are held side by
-	// side.
+	// Other is a third principal, for foreign access beside our grants, on a target that holds one binding of a
+	// principal and role and so refuses a grant of access that the principal already has. Empty if the target holds
+	// both.
 	Other string
-	// BadBindings have to be refused by Check; at least one is needed.
+	// BadBindings must be refused by Check; at least one is required.
 	BadBindings []BadBinding
-	// Aliases are other ways to write a binding, with the canonical form of each. Optional.
+	// Aliases are other spellings of a binding, with the canonical form of each. Optional.
 	Aliases []Alias
 	// Impossible is a binding in good form that the target refuses, such as one of a principal who does not exist.
 	// Optional.
 	Impossible *jit.Binding
 
-	// Allowed tries the access itself, now, and reports whether it is given. Optional, where nothing can be tried.
+	// Allowed tries the access itself, now, and reports whether it works. Optional: nil if it cannot be tried.
 	Allowed func(t *testing.T, b jit.Binding) bool
-	// AllowedAt reports whether the target as it stands would give the access at that time.
-	// Optional: for platforms that end access by themselves.
+	// AllowedAt reports whether the target as it stands would give the access at that time. Optional: for platforms
+	// that end access by themselves.
 	AllowedAt func(t *testing.T, b jit.Binding, at time.Time) bool
 	// Early is how long before its end the target may end access by itself. Optional.
 	Early time.Duration
 
 	// Foreign gives the access without an end and without a marker, as somebody else would.
 	Foreign func(t *testing.T, b jit.Binding)
-	// Dump returns all that is on the target and bears no marker, byte for byte.
+	// Dump returns everything on the target that bears no marker, byte for byte.
 	Dump func(t *testing.T) string
 
-	// Calls counts what all instances asked of the target so far. Optional.
+	// Calls counts the calls of all instances so far. Optional.
 	Calls func() (reads, writes int)
-	// MaxCalls is the most that one Apply of n changes, all ensure or all remove, may ask. Optional: nil
-	// where the number must not depend on n.
+	// MaxCalls returns how many calls one Apply of n changes, all ensure or all remove, may make. Optional: nil if the
+	// number must not depend on n.
 	MaxCalls func(op jit.Op, n int) (reads, writes int)
 
 	Tamper Tamper
@@ -66,8 +63,7 @@ type Target struct {
 	Break func(t *testing.T) (repair func())
 }
 
-// Tamper changes, behind the platform's back, the binding that bears the marker.
-// What is nil cannot be done on the platform.
+// Tamper changes the binding that bears the marker without the platform. A nil field cannot be done there.
 type Tamper struct {
 	MoveEnd         func(t *testing.T, m jit.Marker, end time.Time)
 	StripEnd        func(t *testing.T, m jit.Marker)
@@ -86,7 +82,7 @@ type BadBinding struct {
 	Attribute string
 }
 
-// Alias is another way to write a binding.
+// Alias is another spelling of a binding.
 type Alias struct{ Written, Canonical jit.Binding }
 
 // Harness describes how a platform is put to the test.
@@ -141,7 +137,7 @@ var cases = []struct {
 	{"a target that fails is an error and changes nothing", broken},
 }
 
-// complete fails the test when the description of the target lacks something.
+// complete fails the test if the description of the target is incomplete.
 func (target *Target) complete(t *testing.T) {
 	t.Helper()
 	switch {

@@ -1,6 +1,7 @@
 package platformtest
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,18 +12,16 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
-// Spellings checks that the policies make the same of every way to write a binding, once the platform has been asked
-// for its names. Each list holds the ways to write one binding.
+// Spellings checks that policies judge all spellings of a binding alike, once the platform has been asked for its
+// names. Each list holds the spellings of one binding.
 func Spellings(t *testing.T, p jit.Platform, lists ...[]jit.Binding) {
 	t.Helper()
-	var all []jit.Binding
-	for _, spellings := range lists {
-		all = append(all, spellings...)
-	}
+	all := slices.Concat(lists...)
 	rapid.Check(t, func(r *rapid.T) {
 		var policies []jit.Policy
 		for _, name := range []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(r, "policies")] {
-			policies = append(policies, jit.Policy{Name: name, Effect: rapid.SampledFrom([]jit.Effect{jit.Permit, jit.Forbid}).Draw(r, "effect"), Match: DrawMatch(r, all)})
+			effect := rapid.SampledFrom([]jit.Effect{jit.Permit, jit.Forbid}).Draw(r, "effect")
+			policies = append(policies, jit.Policy{Name: name, Effect: effect, Match: DrawMatch(r, all)})
 		}
 		var first jit.Verdict
 		for i, written := range rapid.SampledFrom(lists).Draw(r, "binding") {
@@ -34,7 +33,8 @@ func Spellings(t *testing.T, p jit.Platform, lists ...[]jit.Binding) {
 			if err != nil {
 				r.Fatalf("Given(%+v): %v", b, err)
 			}
-			v, err := policy.Judge(policies, policy.Request{Platform: p.Kind(), Binding: b, Length: time.Hour, Traits: traits, Given: given})
+			asked := policy.Request{Platform: p.Kind(), Binding: b, Length: time.Hour, Traits: traits, Given: given}
+			v, err := policy.Judge(policies, asked)
 			if err != nil {
 				r.Fatal(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
 )
 
 const (
@@ -59,7 +60,7 @@ func changes(op jit.Op, accesses []jit.Access) []jit.Change {
 	return all
 }
 
-// apply makes changes that have to succeed.
+// apply makes changes that must succeed.
 func (c *trial) apply(p jit.Platform, all ...jit.Change) {
 	c.Helper()
 	for i, err := range c.try(p, c.Scope, all...) {
@@ -77,9 +78,10 @@ func (c *trial) try(p jit.Platform, scope string, all ...jit.Change) []error {
 
 func (c *trial) tryIn(ctx context.Context, p jit.Platform, scope string, all ...jit.Change) []error {
 	c.Helper()
+	jittest.CheckChanges(all)
 	errs := p.Apply(ctx, scope, slices.Clone(all))
 	if len(errs) != len(all) {
-		c.Fatalf("Apply of %d changes returned %d errors; it has to return one for each", len(all), len(errs))
+		c.Fatalf("Apply of %d changes returned %d errors; it must return one for each", len(all), len(errs))
 	}
 	return errs
 }
@@ -103,7 +105,7 @@ func (c *trial) native(p jit.Platform, b jit.Binding) bool {
 	return traits.Enforcement == jit.Native
 }
 
-// faults says what of the observed binding is not as the access asks; empty when all is right.
+// faults describes how the observed binding differs from the access; empty if it does not.
 func (c *trial) faults(p jit.Platform, o jit.Observed, a jit.Access) string {
 	c.Helper()
 	var faults []string
@@ -116,8 +118,12 @@ func (c *trial) faults(p jit.Platform, o jit.Observed, a jit.Access) string {
 	if !o.Marker.Window.Equal(a.Marker.Window) {
 		faults = append(faults, fmt.Sprintf("window %s, want %s", o.Marker, a.Marker))
 	}
-	if native := c.native(p, a.Binding); native && !o.End.Equal(a.Marker.Window.End) || !native && !o.End.IsZero() {
-		faults = append(faults, fmt.Sprintf("end %q of a binding (native: %t) that ends %s", jit.FormatTime(o.End), native, jit.FormatTime(a.Marker.Window.End)))
+	var end time.Time
+	if c.native(p, a.Binding) {
+		end = a.Marker.Window.End
+	}
+	if !o.End.Equal(end) {
+		faults = append(faults, fmt.Sprintf("end %q, want %q", jit.FormatTime(o.End), jit.FormatTime(end)))
 	}
 	if o.Damage != "" {
 		faults = append(faults, "damage: "+o.Damage)
@@ -156,7 +162,7 @@ func (c *trial) holds(accesses ...jit.Access) {
 	}
 }
 
-// allowed asserts that trying the access succeeds, or fails. Where nothing can be tried it asserts nothing.
+// allowed asserts that using the access succeeds, or fails. It asserts nothing if the access cannot be tried.
 func (c *trial) allowed(b jit.Binding, want bool) {
 	c.Helper()
 	if c.Allowed == nil {
@@ -167,7 +173,15 @@ func (c *trial) allowed(b jit.Binding, want bool) {
 	}
 }
 
-// cost returns what do asked of the target.
+// unchanged asserts that nothing foreign on the target has changed.
+func (c *trial) unchanged(before string) {
+	c.Helper()
+	if after := c.Dump(c.T); after != before {
+		c.Errorf("the foreign state is\n%s\nwas\n%s", after, before)
+	}
+}
+
+// cost counts the calls of do on the target.
 func (c *trial) cost(do func()) (reads, writes int) {
 	r, w := c.Calls()
 	do()

@@ -36,6 +36,7 @@ func asked(t *testing.T, target jit.Platform, b jit.Binding, policies []jit.Poli
 			t.Fatal(err)
 		}
 	}
-	return &broker.Broker{Ledger: ledger, Targets: map[string]jit.Platform{b.Target: target}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now},
+	targets := map[string]jit.Platform{b.Target: target}
+	return &broker.Broker{Ledger: ledger, Targets: targets, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now},
 		broker.Request{Binding: b, Reason: "INC-1: look", Renewal: 1, TTL: jit.RecordedTTL("2h")}
 }
