@@ -18,14 +18,19 @@ func TestConformance(t *testing.T) {
 		t.Run(assignment, func(t *testing.T) {
 			t.Parallel()
 			platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
-				return newTarget(t,
-					assignment)
+				return newTarget(t, assignment)
 			}})
 		})
 	}
 }
 
 var roleIDs = map[string]string{"Reader": azuretest.Reader, "Contributor": azuretest.Contributor}
+
+func bad(name, attribute, principal, role, scope string) platformtest.BadBinding {
+	return platformtest.BadBinding{
+		Name: name, Attribute: attribute, Binding: jit.Binding{Principal: principal, Role: role, Scope: scope},
+	}
+}
 
 func newTarget(t *testing.T, assignment string) *platformtest.Target {
 	s := newSite(t, assignment)
@@ -42,30 +47,27 @@ func newTarget(t *testing.T, assignment string) *platformtest.Target {
 		Gone:  subscription + "/resourceGroups/gone",
 		Other: "servicePrincipal:" + robot,
 		BadBindings: []platformtest.BadBinding{
-			{Name: "a name for an id", Binding: jit.Binding{Principal: "user:alice@example.com", Role: "Reader",
-				Scope: resourceGroup}, Attribute: "principal"},
-			{Name: "no kind", Binding: jit.Binding{Principal: alice, Role: "Reader", Scope: resourceGroup},
-				Attribute: "principal"},
-			{Name: "a role that is a path",
-				Binding:   jit.Binding{Principal: "user:" + alice, Role: "/roles/Reader", Scope: resourceGroup},
-				Attribute: "role"},
-			{Name: "no scope", Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader"}, Attribute: "scope"},
-			{Name: "a name that is too long",
-				Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader", Scope: subscription +
-					"/resourceGroups/" + strings.Repeat("é", 261)}, Attribute: "scope"},
-			{Name: "half a resource", Binding: jit.Binding{Principal: "user:" + alice, Role: "Reader",
-				Scope: resourceGroup + "/providers/Microsoft.Storage"}, Attribute: "scope"},
+			bad("a name for an id", "principal", "user:alice@example.com", "Reader", resourceGroup),
+			bad("no kind", "principal", alice, "Reader", resourceGroup),
+			bad("a role that is a path", "role", "user:"+alice, "/roles/Reader", resourceGroup),
+			bad("no scope", "scope", "user:"+alice, "Reader", ""),
+			bad("a name that is too long", "scope", "user:"+alice, "Reader",
+				subscription+"/resourceGroups/"+strings.Repeat("é", 261)),
+			bad("half a resource", "scope", "user:"+alice, "Reader", resourceGroup+"/providers/Microsoft.Storage"),
 		},
-		Aliases: []platformtest.Alias{
-			{Written: jit.Binding{Principal: "user:" + strings.ToUpper(alice), Role: definitions +
-				strings.ToUpper(azuretest.Reader),
-				Scope: "/SUBSCRIPTIONS/" + strings.ToUpper(subscription[15:]) + "/resourcegroups/payments/"},
-				Canonical: jit.Binding{Principal: "user:" + alice, Role: azuretest.Reader, Scope: resourceGroup}},
-			{Written: jit.Binding{Principal: "group:" + bob, Role: "Reader",
-				Scope: "/providers/microsoft.management/managementgroups/payments"},
-				Canonical: jit.Binding{Principal: "group:" + bob, Role: "Reader", Scope: managementGroups +
-					"payments"}},
-		},
+		Aliases: []platformtest.Alias{{
+			Written: jit.Binding{
+				Principal: "user:" + strings.ToUpper(alice), Role: definitions + strings.ToUpper(azuretest.Reader),
+				Scope: "/SUBSCRIPTIONS/" + strings.ToUpper(subscription[15:]) + "/resourcegroups/payments/",
+			},
+			Canonical: jit.Binding{Principal: "user:" + alice, Role: azuretest.Reader, Scope: resourceGroup},
+		}, {
+			Written: jit.Binding{
+				Principal: "group:" + bob, Role: "Reader",
+				Scope: "/providers/microsoft.management/managementgroups/payments",
+			},
+			Canonical: jit.Binding{Principal: "group:" + bob, Role: "Reader", Scope: managementGroups + "payments"},
+		}},
 		Impossible: &jit.Binding{Principal: "user:" + stranger, Role: "Reader", Scope: resourceGroup},
 		Allowed: func(_ *testing.T, b jit.Binding) bool {
 			return s.Allowed(id(b), roleIDs[b.Role], b.Scope, s.Now())

@@ -61,8 +61,8 @@ func TestRefusals(t *testing.T) {
 		}, "principal", []string{"has this role", "without an end", "eeeeeeee-0000-4000-8000-000000000001",
 			"remove that assignment"}},
 		{"throttled for good", rbacAssignment, func(s *site, _ *jit.Binding) {
-			s.Fail(slices.Repeat([]azuretest.Fault{{Status: 429, Code: "TooManyRequests", Method: "PUT"}},
-				retries+1)...)
+			throttled := azuretest.Fault{Status: 429, Code: "TooManyRequests", Method: "PUT"}
+			s.Fail(slices.Repeat([]azuretest.Fault{throttled}, retries+1)...)
 		}, "", []string{"takes no more requests", "-parallelism"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -76,8 +76,7 @@ func TestRefusals(t *testing.T) {
 				t.Fatalf("got %v, want a *jit.Error", err)
 			}
 			if user.Attribute != tt.attribute || user.Hint == "" {
-				t.Errorf("attribute %q and hint %q; want attribute %q and a hint", user.Attribute, user.Hint,
-					tt.attribute)
+				t.Errorf("attribute %q, hint %q; want %q and a hint", user.Attribute, user.Hint, tt.attribute)
 			}
 			for _, part := range tt.parts {
 				if !strings.Contains(err.Error(), part) {

@@ -35,8 +35,10 @@ func TestADescriptionProvesNothing(t *testing.T) {
 	s := newSite(t, rbacAssignment)
 	s.Assign(theirs, alice, azuretest.Reader, resourceGroup, "break glass")
 	mine := s.access(binding("user:"+alice), "mine", time.Hour)
-	for _, description := range []string{forged, "break glass " + mine.Marker.String(), mine.Marker.String() +
-		" made:payments:" + string(mine.Marker.ID)} {
+	for _, description := range []string{
+		forged, "break glass " + mine.Marker.String(),
+		mine.Marker.String() + " made:payments:" + string(mine.Marker.ID),
+	} {
 		s.Describe(theirs, description)
 		if found := s.standing(); len(found) != 1 || !found[0].Claims() || !strings.Contains(found[0].Detail, theirs) {
 			t.Errorf("%q: standing access is %+v", description, found)

@@ -237,8 +237,8 @@ func TestAGapIsRefused(t *testing.T) {
 	s := newSite(t, pimAssignment)
 	first, later := s.access(binding("user:"+alice), "first", time.Hour),
 		s.access(binding("user:"+alice), "later", time.Hour)
-	later.Marker.Window.Start, later.Marker.Window.End = later.Marker.Window.Start.Add(2*time.Hour),
-		later.Marker.Window.End.Add(2*time.Hour)
+	later.Marker.Window.Start = later.Marker.Window.Start.Add(2 * time.Hour)
+	later.Marker.Window.End = later.Marker.Window.End.Add(2 * time.Hour)
 	s.must(s.open(0), jit.Ensure, first)
 	err := s.apply(s.open(0), jit.Ensure, later)
 	var user *jit.Error
