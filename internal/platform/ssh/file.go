@@ -36,19 +36,23 @@ func (at *place) read(ctx context.Context) (content, error) {
 	switch {
 	case err != nil:
 		return c, fmt.Errorf("read authorized keys %s: %w", at.path, err)
-	case len(c.data) > maxSize || bytes.Count(c.data, []byte("\n")) > maxLines:
+	case exceeds(c.data):
 		return c, at.tooLarge()
 	}
 	return c, nil
 }
 
-// openRegular opens the file to read it, if it is one that sshd reads and that belongs to whom it should.
+func exceeds(data []byte) bool {
+	return len(data) > maxSize || bytes.Count(data, []byte("\n")) > maxLines
+}
+
+// openRegular opens the file to read it, if sshd would read it and its owner can be trusted.
 func (at *place) openRegular(ctx context.Context) (*os.File, fs.FileInfo, error) {
 	f, err := at.openKeys(ctx)
 	switch {
-	case err != nil && swapped(err):
+	case swapped(err):
 		return nil, nil, errMeanwhile
-	case errors.Is(err, unix.ENXIO): // a socket
+	case errors.Is(err, unix.ENXIO):
 		return nil, nil, at.notRegular("a socket")
 	case err != nil:
 		return nil, nil, fmt.Errorf("read authorized keys: %w", err)
@@ -61,9 +65,10 @@ func (at *place) openRegular(ctx context.Context) (*os.File, fs.FileInfo, error)
 		err = at.notRegular(info.Mode().Type().String())
 	case !at.trusts(info):
 		err = &jit.Error{
-			Problem: fmt.Sprintf("%s belongs to the user %d and its directory to the user %d", at.path, owner(info), owner(at.info)),
-			Hint:    "give the file to the account whose keys it holds (chown)",
-			Err:     fs.ErrPermission,
+			Problem: fmt.Sprintf("%s belongs to the user %d and its directory to the user %d",
+				at.path, owner(info), owner(at.info)),
+			Hint: "give the file to the account whose keys it holds (chown)",
+			Err:  fs.ErrPermission,
 		}
 	}
 	if err != nil {
@@ -72,40 +77,40 @@ func (at *place) openRegular(ctx context.Context) (*os.File, fs.FileInfo, error)
 	return f, info, nil
 }
 
-// untouched reports whether there is neither the file nor the lock that we leave beside it.
+// untouched reports whether neither the file nor our lock beside it exists.
 func (at *place) untouched() bool {
 	for _, name := range []string{at.name, at.lockName()} {
-		var found unix.Stat_t
-		err := uninterrupted(func() error { return unix.Fstatat(at.fd(), name, &found, unix.AT_SYMLINK_NOFOLLOW) })
-		if !errors.Is(err, fs.ErrNotExist) {
+		if _, err := stat(at.dir, name); !errors.Is(err, fs.ErrNotExist) {
 			return false
 		}
 	}
 	return true
 }
 
-func (at *place) notRegular(what string) error {
+func (at *place) notRegular(kind string) error {
 	return &jit.Error{
-		Problem: fmt.Sprintf("%s is not a regular file (%s) and sshd does not read it", at.path, what),
+		Problem: fmt.Sprintf("%s is not a regular file (%s) and sshd does not read it", at.path, kind),
 		Hint:    "write the path of the authorized_keys file into the target",
 	}
 }
 
 func (at *place) tooLarge() error {
 	return &jit.Error{
-		Problem: fmt.Sprintf("%s has more than the %d MiB or %d lines that are read of such a file", at.path, maxSize>>20, maxLines),
-		Hint:    "take out of it what is no key",
-		Err:     errTooLarge,
+		Problem: fmt.Sprintf("%s has more than the %d MiB or %d lines that are read of such a file",
+			at.path, maxSize>>20, maxLines),
+		Hint: "remove lines that are no keys",
+		Err:  errTooLarge,
 	}
 }
 
-// same reports whether the file holds what it did, and has the owner, mode and names that it had. The time of the last
-// write does not count: any login of the account can change it all the time.
+// same reports whether the file has the same content, owner, mode and number of names. The time of the last write does
+// not count: any login of the account can change it all the time.
 func (c content) same(o content) bool {
-	return c.sameText(o) && (c.info == nil || c.info.Mode() == o.info.Mode() && sameOwner(c.info, o.info) && linked(c.info) == linked(o.info))
+	return c.sameText(o) && (c.info == nil ||
+		c.info.Mode() == o.info.Mode() && sameOwner(c.info, o.info) && linked(c.info) == linked(o.info))
 }
 
-// sameText reports whether it is the same file and holds what it did.
+// sameText reports whether it is the same file with the same content.
 func (c content) sameText(o content) bool {
 	if c.info == nil || o.info == nil {
 		return c.info == nil && o.info == nil
@@ -113,7 +118,7 @@ func (c content) sameText(o content) bool {
 	return os.SameFile(c.info, o.info) && bytes.Equal(c.data, o.data)
 }
 
-// stands makes sure that the file is still what path leads to, as it was read.
+// stands makes sure that the path still leads to the file as it was read.
 func (c content) stands(ctx context.Context, path string) error {
 	at, err := find(path)
 	if err != nil {
@@ -127,15 +132,14 @@ func (c content) stands(ctx context.Context, path string) error {
 	return err
 }
 
-// arrived makes sure that path leads to the file that was written: its directory may have been moved away meanwhile.
+// arrived makes sure that the path leads to the file that was written: somebody may have moved its directory away.
 func (c content) arrived(path string) error {
 	at, err := find(path)
 	if err != nil {
 		return err
 	}
 	defer at.close()
-	var found unix.Stat_t
-	err = uninterrupted(func() error { return unix.Fstatat(at.fd(), at.name, &found, unix.AT_SYMLINK_NOFOLLOW) })
+	found, err := stat(at.dir, at.name)
 	written := c.info.Sys().(*syscall.Stat_t)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && (found.Ino != written.Ino || found.Dev != written.Dev) {
 		return errMeanwhile
@@ -146,30 +150,37 @@ func (c content) arrived(path string) error {
 // linked reports whether the file has another name.
 func (c content) linked() bool { return c.info != nil && linked(c.info) }
 
-// errMeanwhile: somebody who does not take our lock wrote to the file or put another directory in place of its own.
+// errMeanwhile: a writer without our lock wrote to the file, or replaced its directory.
 var errMeanwhile = errors.New("the file was changed meanwhile")
 
-// attempts bounds how often an edit starts again because of such a writer.
+// attempts limits how often a read or an edit starts again because of such a writer.
 const attempts = 20
 
-// readFile finds the file and reads it.
-func (p *Platform) readFile(ctx context.Context, path string) (content, error) {
-	for range attempts {
-		c, err := p.lookOnce(ctx, path)
-		if !errors.Is(err, errMeanwhile) {
-			return c, err
+// undisturbed calls try, which is told how many tries have failed, until no other writer disturbs it.
+func undisturbed(ctx context.Context, doing string, try func(n int) error) error {
+	for n := range attempts {
+		if err := try(n); !errors.Is(err, errMeanwhile) {
+			return err
+		}
+		if err := backoff.Wait(ctx, 0, 20*time.Millisecond, 20*time.Millisecond); err != nil {
+			return err
 		}
 	}
-	return content{}, fmt.Errorf("read authorized keys %s, %d attempts: %w", path, attempts, errMeanwhile)
+	return fmt.Errorf("%s, %d attempts: %w", doing, attempts, errMeanwhile)
 }
 
-func (p *Platform) lookOnce(ctx context.Context, path string) (content, error) {
-	at, err := find(path)
-	if err != nil {
-		return content{}, err
-	}
-	defer at.close()
-	return p.read(ctx, path, at)
+// readFile finds the file and reads it.
+func (p *Platform) readFile(ctx context.Context, path string) (c content, err error) {
+	err = undisturbed(ctx, "read authorized keys "+path, func(int) error {
+		at, err := find(path)
+		if err != nil {
+			return err
+		}
+		defer at.close()
+		c, err = p.read(ctx, path, at)
+		return err
+	})
+	return c, err
 }
 
 // read reads the file and remembers it.
@@ -180,59 +191,53 @@ func (p *Platform) read(ctx context.Context, path string, at *place) (content, e
 	return c, err
 }
 
-// edit changes the file under its lock. before is the file as the caller saw it without the lock; with expected, access
-// is recorded there; with creating, change may add lines; change is told what it changes.
-func (p *Platform) edit(ctx context.Context, path string, before content, expected, creating bool, change func(content, *keys)) error {
-	patience := time.Now().Add(p.patience)
-	var err error
-	for n := range attempts {
+// locked calls change with the file, found and locked, until no other writer disturbs it. With expected, the ledger
+// says that the file has access.
+func (p *Platform) locked(ctx context.Context, path string, expected bool, change func(at *place, n int) error) error {
+	until := time.Now().Add(p.patience)
+	return undisturbed(ctx, "write authorized keys "+path, func(n int) error {
+		at, err := find(path)
+		if err != nil {
+			return err
+		}
+		defer at.close()
+		if expected && at.untouched() {
+			return vanished(at.path)
+		}
+		unlock, err := p.lock(ctx, at, until)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		return change(at, n)
+	})
+}
+
+// edit changes the file under its lock. before is the file as the caller last saw it. With creating, change may add
+// lines. change receives the content that it changes.
+func (p *Platform) edit(ctx context.Context, path string, before content, expected, creating bool,
+	change func(content, *keys)) error {
+	return p.locked(ctx, path, expected, func(at *place, n int) (err error) {
 		if n > 0 {
-			if err := backoff.Wait(ctx, 0, 20*time.Millisecond, 20*time.Millisecond); err != nil {
+			if before, err = p.read(ctx, path, at); err != nil {
 				return err
 			}
 		}
-		lax := !creating && n >= attempts/2 // somebody changes the mode all the time, and access is to end
-		if err = p.editOnce(ctx, path, before, expected, n > 0, lax, patience, change); !errors.Is(err, errMeanwhile) {
-			return err
+		k := before.parsed.parseAgain(before.data)
+		change(before, k)
+		after := k.bytes()
+		if bytes.Equal(before.data, after) {
+			return errors.Join(before.stands(ctx, path), ctx.Err())
 		}
-	}
-	return fmt.Errorf("write authorized keys %s, %d attempts: %w", path, attempts, err)
-}
-
-// editOnce finds the file, takes its lock, changes it and looks where the change went.
-func (p *Platform) editOnce(ctx context.Context, path string, before content, expected, anew, lax bool, patience time.Time, change func(content, *keys)) error {
-	at, err := find(path)
-	if err != nil {
-		return err
-	}
-	defer at.close()
-	at.lax = lax
-	if expected && at.untouched() {
-		return vanished(at.path)
-	}
-	unlock, locked, err := p.lock(ctx, at, patience)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if anew {
-		if before, err = p.read(ctx, path, at); err != nil {
-			return err
+		p.called("write")
+		// Somebody may change the mode all the time; access must end all the same.
+		at.lax = !creating && n >= attempts/2
+		written, err := at.write(ctx, before, after)
+		if err == nil {
+			err = written.arrived(path)
 		}
-	}
-	k := before.parsed.parseAgain(before.data)
-	change(before, k)
-	after := k.bytes()
-	if bytes.Equal(before.data, after) {
-		// Nothing to do, if that is still what is there.
-		return errors.Join(before.stands(ctx, path), ctx.Err())
-	}
-	p.called("write")
-	written, err := at.replace(ctx, before, after, locked)
-	if err == nil {
-		err = written.arrived(path)
-	}
-	written.parsed = k
-	p.remember(path, written, err)
-	return err
+		written.parsed = k
+		p.remember(path, written, err)
+		return err
+	})
 }

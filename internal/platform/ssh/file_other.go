@@ -8,7 +8,7 @@ import (
 	"runtime"
 )
 
-// errUnsupported: the system has no lock and no owner of a file that sshd would heed.
+// errUnsupported: the system lacks file locks, or owners of files that sshd would check.
 var errUnsupported = errors.New("authorized_keys files cannot be edited safely on " + runtime.GOOS + "; run on the host's Unix or on Linux")
 
 func (p *Platform) readFile(context.Context, string) (content, error) {

@@ -9,8 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Given tells what a login lets its key do besides, which commands are in a command, whether it starts a shell,
-// and how else a destination is written. It makes no call.
+// Given returns what else a login permits, which commands are in a command, whether it starts a shell, and the other
+// spellings of a destination. It makes no call.
 func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
 	g := jit.AsWritten(b)
 	r, err := parseRole(b.Role)
@@ -31,10 +31,10 @@ func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, e
 	return g, nil
 }
 
-// maxWords is how many words of a command are looked at; a longer one may give anything.
+// maxWords is the longest command that is analysed, in words; a longer one may give anything.
 const maxWords = 100
 
-// commandNames tells what a command gives.
+// commandNames returns what a command gives.
 func commandNames(command string) jit.Named {
 	n := jit.Named{Name: commandPrefix + command, Within: []string{login}}
 	if strings.ContainsAny(command, shellCharacters) || strings.Contains(command, "..") {
@@ -58,12 +58,12 @@ func commandNames(command string) jit.Named {
 	return n
 }
 
-// forwardNames tells how a destination is written: names of hosts do not differ by case, and an address has several
+// forwardNames returns the spellings of a destination: host names are case-insensitive, and an address has several
 // forms.
-func forwardNames(place string) jit.Named {
-	host, port, err := net.SplitHostPort(strings.ToLower(place))
+func forwardNames(destination string) jit.Named {
+	host, port, err := net.SplitHostPort(strings.ToLower(destination))
 	if err != nil {
-		return jit.Named{Name: forwardPrefix + place}
+		return jit.Named{Name: forwardPrefix + destination}
 	}
 	name := func(host string) string { return forwardPrefix + net.JoinHostPort(host, port) }
 	ip, ok := address(host)
@@ -71,7 +71,7 @@ func forwardNames(place string) jit.Named {
 		host = ip.String()
 	}
 	n := jit.Named{Name: name(host)}
-	if written := forwardPrefix + place; written != n.Name {
+	if written := forwardPrefix + destination; written != n.Name {
 		n.IDs = []string{written}
 	}
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") || ok && (ip.IsLoopback() || ip.IsUnspecified()) {
@@ -94,7 +94,7 @@ func address(host string) (netip.Addr, bool) {
 		n, err := parseNumber(part)
 		width := 8
 		if i == len(parts)-1 {
-			width = 8 * (5 - len(parts)) // the last one fills what is left
+			width = 8 * (5 - len(parts)) // the last part fills the rest
 		}
 		if err != nil || n >= 1<<width {
 			return netip.Addr{}, false

@@ -10,28 +10,24 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// keys are the lines of a file.
+// keys holds the lines of a file.
 type keys struct{ lines []line }
 
 func parseKeys(data []byte) *keys {
-	k := &keys{}
-	for raw := range bytes.Lines(data) {
-		k.lines = append(k.lines, parseLine(raw))
-	}
-	return k
+	var none *keys
+	return none.parseAgain(data)
 }
 
-// parseAgain is [parseKeys] for a file of which most lines are in k, as in what was just written: those are not parsed
-// again.
+// parseAgain is [parseKeys] for a file that has most lines of k, such as the one just written: it does not parse those
+// again. k may be nil.
 func (k *keys) parseAgain(data []byte) *keys {
-	if k == nil {
-		return parseKeys(data)
+	known := map[string]line{}
+	if k != nil {
+		for _, l := range k.lines {
+			known[string(l.raw)] = l
+		}
 	}
-	known := make(map[string]line, len(k.lines))
-	for _, l := range k.lines {
-		known[string(l.raw)] = l
-	}
-	again := &keys{lines: make([]line, 0, len(k.lines))}
+	again := &keys{}
 	for raw := range bytes.Lines(data) {
 		l, ok := known[string(raw)]
 		if !ok {
@@ -52,7 +48,7 @@ func (k *keys) bytes() []byte {
 	return b.Bytes()
 }
 
-// snapshot tells ours, and the foreign lines that admit a key, with the end that sshd heeds.
+// snapshot returns our lines, and the foreign lines that admit a key, with the end that sshd enforces.
 func (k *keys) snapshot() jit.Snapshot {
 	var s jit.Snapshot
 	for i, l := range k.lines {
@@ -67,48 +63,56 @@ func (k *keys) snapshot() jit.Snapshot {
 		if l.opts.authority {
 			detail += ", every certificate of this authority"
 		}
-		s.Standing = append(s.Standing, jit.Standing{Principal: l.principal, Role: l.opts.role().String(), End: l.opts.end, Detail: detail})
+		s.Standing = append(s.Standing, jit.Standing{
+			Principal: l.principal, Role: l.opts.role().String(), End: l.opts.end, Detail: detail,
+		})
 	}
 	return s
 }
 
-// ensure leaves one line for the grant. It is refused when sshd would never reach
-// that line, because an earlier one gives the same key something else.
+// of returns the indexes of a grant's lines.
+func (k *keys) of(owner string, id jit.ID) []int {
+	var own []int
+	for i := range k.lines {
+		if k.lines[i].is(owner, id) {
+			own = append(own, i)
+		}
+	}
+	return own
+}
+
+// ensure leaves one line for the grant. It refuses if sshd would never reach that line, because an earlier one gives the
+// same key something else.
 func (k *keys) ensure(m jit.Marker, principal string, r role, now time.Time) error {
 	text := render(m, principal, r)
-	first, copies := -1, 0
-	for i, l := range k.lines {
-		if !l.is(m.Owner, m.ID) {
-			continue
-		}
-		if copies++; first < 0 {
-			first = i
-		}
-	}
-	if copies == 1 && strings.TrimRight(strings.TrimPrefix(string(k.lines[first].raw), borrowed), "\n") == text {
+	own := k.of(m.Owner, m.ID)
+	if len(own) == 1 && k.lines[own[0]].text() == text {
 		return nil
 	}
-	// Another key or role may belong elsewhere.
-	stays := first >= 0 && k.lines[first].grants(principal, r)
-	place := first
-	if !stays {
-		place = k.place(principal, r, m)
+	// A line of another key or role may belong elsewhere.
+	stays := len(own) > 0 && k.lines[own[0]].grants(principal, r)
+	at := k.position(principal, r, m)
+	if stays {
+		at = own[0]
 	}
-	if err := k.reachable(place, m, principal, r, now); err != nil {
+	if err := k.reachable(at, m, principal, r, now); err != nil {
 		return err
 	}
 	if !stays {
 		k.remove(m.Owner, m.ID)
-		k.insert(k.place(principal, r, m), text)
+		k.insert(k.position(principal, r, m), text)
 		return nil
 	}
-	for i := len(k.lines) - 1; i > first; i-- {
-		if k.lines[i].is(m.Owner, m.ID) {
-			k.cut(i)
-		}
+	for _, copied := range slices.Backward(own[1:]) {
+		k.cut(copied)
 	}
-	k.put(first, text)
+	k.put(at, text)
 	return nil
+}
+
+// text is a line of ours as [render] wrote it.
+func (l *line) text() string {
+	return strings.TrimRight(strings.TrimPrefix(string(l.raw), borrowed), "\n")
 }
 
 // grants reports whether the line gives the role to the principal, whatever its end.
@@ -116,52 +120,52 @@ func (l *line) grants(principal string, r role) bool {
 	return l.heeded() && !l.opts.authority && l.principal == principal && l.opts.role() == r
 }
 
-// place is where a new line goes: at the end, but a login before our narrower lines of the same key.
-func (k *keys) place(principal string, r role, m jit.Marker) int {
+// position is where a new line goes: at the end, but a login before our narrower lines of the same key.
+func (k *keys) position(principal string, r role, m jit.Marker) int {
+	narrower := -1
 	if r == (role{}) {
-		for i, l := range k.lines {
-			if l.ours && l.heeded() && !l.is(m.Owner, m.ID) && l.principal == principal && l.opts.role() != r {
-				return i
-			}
-		}
+		narrower = slices.IndexFunc(k.lines, func(l line) bool {
+			return l.ours && l.heeded() && !l.is(m.Owner, m.ID) && l.principal == principal && l.opts.role() != r
+		})
 	}
-	return len(k.lines)
+	if narrower < 0 {
+		return len(k.lines)
+	}
+	return narrower
 }
 
-// reachable refuses a line at place that sshd would not reach: it stops at the
-// first line that admits the key. One that gives a login, or the same, is no loss.
-func (k *keys) reachable(place int, m jit.Marker, principal string, r role, now time.Time) error {
-	for i, l := range k.lines[:place] {
-		if l.principal != principal || l.is(m.Owner, m.ID) || !l.admits(now) {
-			continue
-		}
-		if first := l.opts.role(); first != (role{}) && first != r {
-			what := "which is not ours"
-			if l.ours {
-				what = fmt.Sprintf("of grant %s, until %s", l.marker.ID, jit.FormatTime(l.opts.end))
-			}
-			return &jit.Error{
-				Attribute: "role",
-				Problem:   fmt.Sprintf("line %d (%s) gives the same key %q, and sshd heeds the first line of a key only: %q would give nothing", i+1, what, first, r),
-				Hint:      "use another key for this grant, or end the other access first",
-			}
-		}
+// reachable refuses a line at a position that sshd would not reach: it stops at the first line that admits the key. A
+// line that gives a login, or the same role, may come first.
+func (k *keys) reachable(at int, m jit.Marker, principal string, r role, now time.Time) error {
+	i := slices.IndexFunc(k.lines[:at], func(l line) bool {
+		return l.principal == principal && !l.is(m.Owner, m.ID) && l.admits(now) &&
+			l.opts.role() != (role{}) && l.opts.role() != r
+	})
+	if i < 0 {
+		return nil
 	}
-	return nil
+	first := k.lines[i]
+	whose := "which is not ours"
+	if first.ours {
+		whose = fmt.Sprintf("of grant %s, until %s", first.marker.ID, jit.FormatTime(first.opts.end))
+	}
+	return &jit.Error{
+		Attribute: "role",
+		Problem: fmt.Sprintf("line %d (%s) gives the same key %q, and sshd heeds the first line of a key only: "+
+			"%q would give nothing", i+1, whose, first.opts.role(), r),
+		Hint: "use another key for this grant, or end the other access first",
+	}
 }
 
 // remove cuts every line of the grant.
 func (k *keys) remove(owner string, id jit.ID) {
-	for i := len(k.lines) - 1; i >= 0; i-- {
-		if k.lines[i].is(owner, id) {
-			k.cut(i)
-		}
+	for _, i := range slices.Backward(k.of(owner, id)) {
+		k.cut(i)
 	}
 }
 
-// borrowed begins a line of ours before which we had to end a foreign line that
-// had no line feed. sshd skips it. With our last line the line feed goes too, so
-// that the file is what it was.
+// borrowed begins a line of ours before which we had to end a foreign line that had no line feed. sshd skips it. When
+// our last line goes, the line feed goes too, so that the file is as before.
 const borrowed = " "
 
 func (l *line) borrows() bool { return l.ours && bytes.HasPrefix(l.raw, []byte(borrowed)) }
@@ -190,7 +194,7 @@ func (k *keys) insert(i int, text string) {
 	k.lines = slices.Insert(k.lines, i, parseLine([]byte(text+"\n")))
 }
 
-// cut takes the line of ours at i out and gives back the line feed before it, if it was borrowed.
+// cut removes the line of ours at i and gives back the line feed before it, if that was borrowed.
 func (k *keys) cut(i int) {
 	owed := k.lines[i].borrows()
 	k.lines = slices.Delete(k.lines, i, i+1)

@@ -13,27 +13,25 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// line is one line of the file, as it is, and what sshd makes of it.
+// line is one line of the file with its meaning for sshd.
 type line struct {
 	raw []byte // with its line feed, if it has one
-	// principal is the key in its canonical form where it has one, else as it is;
-	// empty when the line holds none.
+	// principal is the key in its canonical form if it has one, else as written; empty if the line has no key.
 	principal string
-	written   string // the options as they are
+	written   string // the options as written
 	opts      options
-	// ignored says why sshd passes over the line, though it holds a key; empty when it does not.
+	// ignored says why sshd ignores the line though it has a key; empty if sshd reads it.
 	ignored string
-	// ours: the line bears marker.
+	// ours: the line bears the marker.
 	ours   bool
 	marker jit.Marker
 }
 
-// parseLine reads a line as sshd does (auth_check_authkey_line). A line is ours
-// when a marker, and nothing else, follows the key; every other line is kept
-// and only looked at.
+// parseLine reads a line as sshd does (auth_check_authkey_line). A line is ours if a marker, and nothing else, follows
+// the key. Every other line stays as it is.
 func parseLine(raw []byte) line {
 	l := line{raw: raw}
-	text, _, _ := bytes.Cut(raw, []byte{0}) // sshd sees a string of C
+	text, _, _ := bytes.Cut(raw, []byte{0}) // sshd reads a C string
 	s := strings.TrimLeft(strings.TrimRight(string(text), "\r\n"), blanks)
 	if s == "" || s[0] == '#' {
 		return l
@@ -62,7 +60,7 @@ func parseLine(raw []byte) line {
 		l.ignored = fmt.Sprintf("sshd ignores the line because of its options %q: %v", l.written, err)
 	}
 	if !readable {
-		// It is kept in sight because of its marker: a line of ours has to be found to be removed.
+		// A line of ours counts even so: it must be found to be removed.
 		l.ignored = "sshd ignores the line because its key cannot be read"
 	}
 	return l
@@ -70,8 +68,8 @@ func parseLine(raw []byte) line {
 
 const blanks = " \t"
 
-// cutKey cuts a line without options into type, key and comment. Of the key it drops what b64_pton of sshd
-// passes over, and the name of a kind of signature becomes that of its key, for which sshd takes it.
+// cutKey cuts a line without options into type, key and comment. It drops the characters of the key that b64_pton of
+// sshd skips, and replaces the name of a signature type by that of its key, as sshd does.
 func cutKey(s string) (kind, blob, comment string) {
 	word := func() string {
 		n := strings.IndexAny(s, blanks)
@@ -89,7 +87,7 @@ func cutKey(s string) (kind, blob, comment string) {
 	return kind, blob, s
 }
 
-// signatureKinds are the kinds of key by the names of their signatures, which peek_type_nid of sshd knows too.
+// signatureKinds holds key types by the names of their signatures, which peek_type_nid of sshd accepts too.
 var signatureKinds = map[string]string{
 	ssh.KeyAlgoRSASHA256: ssh.KeyAlgoRSA, ssh.KeyAlgoRSASHA512: ssh.KeyAlgoRSA,
 	"webauthn-" + ssh.KeyAlgoSKECDSA256: ssh.KeyAlgoSKECDSA256,
@@ -97,7 +95,7 @@ var signatureKinds = map[string]string{
 
 var passedOver = strings.NewReplacer("\v", "", "\f", "", "\r", "", "\n", "")
 
-// isKey reports whether the blob is base64 of a key that says it is of that kind.
+// isKey reports whether the blob is base64 of a key that names that kind as its own.
 func isKey(kind, blob string) bool {
 	decoded, err := base64.StdEncoding.DecodeString(blob)
 	if err != nil || len(decoded) < 4 {
@@ -107,8 +105,8 @@ func isKey(kind, blob string) bool {
 	return kind != "" && n <= uint64(len(decoded)-4) && string(decoded[4:4+n]) == kind
 }
 
-// optionsLength is where the options end: the first blank outside of quotes
-// (sshkey_advance_past_options). ok is false when a quote is left open.
+// optionsLength is where the options end: at the first blank outside quotes (sshkey_advance_past_options). ok is false
+// if a quote is left open.
 func optionsLength(s string) (n int, ok bool) {
 	quoted := false
 	for n < len(s) && (quoted || s[n] != ' ' && s[n] != '\t') {
@@ -128,7 +126,7 @@ func (l *line) is(owner string, id jit.ID) bool {
 	return l.ours && l.marker.Owner == owner && l.marker.ID == id
 }
 
-// heeded reports whether sshd takes the line for that of a key.
+// heeded reports whether sshd reads the line as that of a key.
 func (l *line) heeded() bool { return l.principal != "" && l.ignored == "" }
 
 // admits reports whether the line lets its key in at now.
@@ -136,8 +134,8 @@ func (l *line) admits(now time.Time) bool {
 	return l.heeded() && !l.opts.authority && (l.opts.end.IsZero() || now.Before(l.opts.end))
 }
 
-// observed tells what the line of ours gives, and how it differs from what was written. Its end is that of
-// expiry-time, whatever the marker says. One that sshd ignores gives nobody access.
+// observed returns the access of a line of ours, and how the line differs from the one written. The end is that of
+// expiry-time, whatever the marker says. A line that sshd ignores gives nobody access.
 func (l *line) observed(detail string) jit.Observed {
 	r := l.opts.role()
 	seen := jit.Observed{Marker: l.marker, Principal: l.principal, Role: r.String(), End: l.opts.end, Detail: detail, Damage: l.ignored}

@@ -16,55 +16,64 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 )
 
-// lockName is the name of the file whose lock is that of the keys: these are replaced, so theirs would be lost.
+// lockName is the name of the lock file. The file of keys cannot be the lock, because each change replaces it.
 func (at *place) lockName() string { return at.name + ".jit.lock" }
 
-// lock takes the lock and waits for it until then, but no longer than ctx lasts. A lock that cannot be had
-// is done without, with a warning: each change compares what it replaces with what it has read.
-func (p *Platform) lock(ctx context.Context, at *place, until time.Time) (unlock func(), locked bool, err error) {
+// lock waits for the lock until a time, or until ctx ends. If the lock is unavailable it warns and goes on without:
+// each change compares the file that it replaces with the one that it has read.
+func (p *Platform) lock(ctx context.Context, at *place, until time.Time) (unlock func(), err error) {
 	side := filepath.Join(filepath.Dir(at.path), at.lockName())
-	f, unusable, err := at.openLock()
-	if err != nil {
-		return nil, false, at.cannotWrite(err)
+	f, err := at.openLock()
+	var why unusableError
+	if errors.As(err, &why) {
+		p.doWithout(side, string(why))
+		return func() {}, nil
 	}
-	if f == nil {
-		p.doWithout(side, unusable)
-		return func() {}, false, nil
+	if err != nil {
+		return nil, at.cannotWrite(err)
 	}
 	if p.didWithout(side) {
 		until = time.Time{}
 	}
+	at.locked, err = waitForLock(ctx, f, until)
+	switch {
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", side, err), f.Close())
+	case !at.locked:
+		p.doWithout(side, fmt.Sprintf("somebody has held it for %s", p.patience))
+		return func() {}, f.Close()
+	}
+	return func() { _ = f.Close() }, nil // closing unlocks
+}
+
+// waitForLock reports whether it could take the lock before a time.
+func waitForLock(ctx context.Context, f *os.File, until time.Time) (taken bool, err error) {
 	for n := 0; ; n++ {
-		taken, err := tryLock(f)
-		switch {
-		case err != nil:
-			_ = f.Close()
-			return nil, false, fmt.Errorf("lock %s: %w", f.Name(), err)
-		case taken:
-			return func() { _ = f.Close() }, true, nil // closing unlocks
-		case !time.Now().Before(until):
-			p.doWithout(side, fmt.Sprintf("somebody has held it for %s", p.patience))
-			return func() {}, false, f.Close()
+		err := uninterrupted(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err == nil, err
+		}
+		if !time.Now().Before(until) {
+			return false, nil
 		}
 		if err := backoff.Wait(ctx, n, 2*time.Millisecond, 10*time.Millisecond); err != nil {
-			_ = f.Close()
-			return nil, false, fmt.Errorf("wait for the lock %s: %w", f.Name(), err)
+			return false, err
 		}
 	}
 }
 
-// impatient is how long a lock that could not be had is not waited for again, so that many changes in a row do not each
+// impatient is how long changes do not wait for a lock that was unavailable, so that many changes in a row do not each
 // wait.
 const impatient = time.Minute
 
-// didWithout reports whether the lock could not be had a short while ago.
+// didWithout reports whether the lock was unavailable a short while ago.
 func (p *Platform) didWithout(side string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return time.Since(p.without[side]) < impatient
 }
 
-// doWithout notes that the lock cannot be had, and warns of it once in a while.
+// doWithout notes that the lock is unavailable, and warns once in a while.
 func (p *Platform) doWithout(side, why string) {
 	if p.didWithout(side) {
 		return
@@ -75,63 +84,71 @@ func (p *Platform) doWithout(side, why string) {
 	p.warn(fmt.Sprintf("authorized_keys is changed without its lock %s: %s", side, why))
 }
 
-// openLock opens the lock file and creates it if need be. What the account has put in its place is not
-// used: unusable says why, and f is nil.
-func (at *place) openLock() (f *os.File, unusable string, err error) {
-	f, err = at.create(at.lockName())
-	if err == nil {
-		if err := at.give(f); err != nil {
-			return nil, "", errors.Join(err, f.Close())
-		}
-		return f, "", nil
+// unusableError says why the account has made the lock file useless.
+type unusableError string
+
+// Error returns the reason.
+func (why unusableError) Error() string { return string(why) }
+
+// openLock opens the lock file and creates it if necessary. The error is [unusableError] if the account has put something
+// else in its place.
+func (at *place) openLock() (*os.File, error) {
+	f, err := at.create(at.lockName())
+	if errors.Is(err, fs.ErrExist) {
+		return at.reopenLock()
 	}
-	if !errors.Is(err, fs.ErrExist) {
-		return nil, "", err
+	if err != nil {
+		return nil, err
 	}
-	// Before it is opened, for there are files that act on being opened.
-	var found unix.Stat_t
-	err = uninterrupted(func() error { return unix.Fstatat(at.fd(), at.lockName(), &found, unix.AT_SYMLINK_NOFOLLOW) })
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, "it was changed meanwhile", nil
-	case err != nil:
-		return nil, "", err
-	case found.Mode&unix.S_IFMT != unix.S_IFREG:
-		return nil, "it is not a regular file", nil
+	if err := at.give(f); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	f, err = at.open(at.lockName(), os.O_RDWR)
-	switch {
-	case err != nil && (swapped(err) || errors.Is(err, unix.ENXIO) || errors.Is(err, fs.ErrNotExist)):
-		return nil, "it was changed meanwhile", nil
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return nil, "somebody has a lease on it", nil
-	case err != nil:
-		return nil, "", err
-	}
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, "", errors.Join(err, f.Close())
-	case !info.Mode().IsRegular():
-		unusable = "it is not a regular file"
-	case !at.trusts(info):
-		unusable = fmt.Sprintf("it belongs to the user %d", owner(info))
-	case linked(info):
-		unusable = "it has a second name (hard link)"
-	default:
-		return f, "", nil
-	}
-	return nil, unusable, f.Close()
+	return f, nil
 }
 
-// tryLock takes the lock if nobody has it.
-func tryLock(f *os.File) (bool, error) {
-	switch err := uninterrupted(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }); {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return false, nil
-	default:
-		return false, err
+func (at *place) reopenLock() (*os.File, error) {
+	// Some files act on being opened, so the kind comes first.
+	found, err := stat(at.dir, at.lockName())
+	if err != nil {
+		return nil, unusableOr(err)
 	}
+	if found.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, unusableError("it is not a regular file")
+	}
+	f, err := at.open(at.lockName(), os.O_RDWR)
+	if err != nil {
+		return nil, unusableOr(err)
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = at.usable(info)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// unusableOr returns the reason if the account can cause such an error, else the error.
+func unusableOr(err error) error {
+	switch {
+	case swapped(err), errors.Is(err, unix.ENXIO), errors.Is(err, fs.ErrNotExist):
+		return unusableError("it was changed meanwhile")
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return unusableError("somebody has a lease on it")
+	}
+	return err
+}
+
+// usable refuses a lock file that the account may share with others.
+func (at *place) usable(info fs.FileInfo) error {
+	switch {
+	case !info.Mode().IsRegular():
+		return unusableError("it is not a regular file")
+	case !at.trusts(info):
+		return unusableError(fmt.Sprintf("it belongs to the user %d", owner(info)))
+	case linked(info):
+		return unusableError("it has a second name (hard link)")
+	}
+	return nil
 }

@@ -3,7 +3,6 @@
 package ssh
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -18,19 +17,35 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// replace puts a new file in the place of the old one, whole or not at all, and returns it.
-func (at *place) replace(ctx context.Context, before content, data []byte, locked bool) (written content, err error) {
-	defer func() {
-		if err != nil && !errors.Is(err, errMeanwhile) && ctx.Err() == nil {
-			err = at.cannotWrite(err)
-		}
-	}()
-	if len(data) > maxSize || bytes.Count(data, []byte("\n")) > maxLines {
+// write replaces the content of the file and returns the new one.
+func (at *place) write(ctx context.Context, before content, data []byte) (content, error) {
+	if exceeds(data) {
 		return content{}, at.tooLarge()
 	}
-	temp, name, err := at.temporary(locked)
+	fill := func(temp *os.File) error {
+		_, err := temp.Write(data)
+		return err
+	}
+	unchanged := func() error {
+		now, err := at.read(ctx)
+		if err == nil && !now.same(before) && !(at.lax && now.sameText(before)) {
+			err = errMeanwhile
+		}
+		return err
+	}
+	info, err := at.replace(ctx, before.info, fill, unchanged)
+	return content{path: at.path, data: data, info: info}, err
+}
+
+// replace puts a new file, which fill writes, in the place of the old one, whole or not at all. unchanged makes sure
+// that nobody has changed the old one since it was read. It notices a writer without our lock, such as an editor, that
+// is done by then. What such a writer writes in the microseconds between that check and the renaming is lost; no call
+// closes that gap.
+func (at *place) replace(ctx context.Context, old fs.FileInfo, fill func(*os.File) error, unchanged func() error) (
+	info fs.FileInfo, err error) {
+	temp, name, err := at.temporary()
 	if err != nil {
-		return content{}, err
+		return nil, at.cannotWrite(err)
 	}
 	defer func() {
 		if err != nil {
@@ -38,50 +53,34 @@ func (at *place) replace(ctx context.Context, before content, data []byte, locke
 			_ = at.remove(name)
 		}
 	}()
-	if _, err := temp.Write(data); err != nil {
-		return content{}, err
+	for _, step := range []func() error{
+		func() error { return fill(temp) },
+		func() error { return at.dress(ctx, temp, old) },
+		temp.Sync,
+		func() (err error) { info, err = temp.Stat(); return err },
+		temp.Close,
+		unchanged,
+		ctx.Err,
+		func() error { failpoint.Hit("ssh.before-rename"); return at.rename(name, at.name) },
+		func() error { failpoint.Hit("ssh.after-rename"); return at.sync() },
+	} {
+		if err := step(); err != nil {
+			if ctx.Err() == nil {
+				err = at.cannotWrite(err)
+			}
+			return nil, err
+		}
 	}
-	if err := at.dress(ctx, temp, before.info); err != nil {
-		return content{}, err
-	}
-	if err := temp.Sync(); err != nil {
-		return content{}, err
-	}
-	info, err := temp.Stat()
-	if err != nil {
-		return content{}, err
-	}
-	if err := temp.Close(); err != nil {
-		return content{}, err
-	}
-	// Whoever writes without our lock, an editor for example, is noticed if they are done by now. What they write
-	// between this look and the renaming, a few microseconds, is lost; no call closes that gap against a
-	// writer who does not lock.
-	now, err := at.read(ctx)
-	if err != nil {
-		return content{}, err
-	}
-	if !now.same(before) && !(at.lax && now.sameText(before)) {
-		return content{}, errMeanwhile
-	}
-	if err := ctx.Err(); err != nil {
-		return content{}, err
-	}
-	failpoint.Hit("ssh.before-rename")
-	if err := at.rename(name, at.name); err != nil {
-		return content{}, err
-	}
-	failpoint.Hit("ssh.after-rename")
-	return content{path: at.path, data: data, info: info}, at.sync()
+	return info, nil
 }
 
-// temporary creates the file that is to replace the other one. Whoever holds the lock is the only one to use the plain
-// name, so a file of that name was left by a writer that died.
-func (at *place) temporary(locked bool) (f *os.File, name string, err error) {
+// temporary creates the file that is to replace the old one. Only the holder of the lock uses the plain name, so a file
+// of that name is left from a writer that died.
+func (at *place) temporary() (f *os.File, name string, err error) {
 	name = "." + at.name + ".jit-new"
-	if locked {
-		_ = at.remove(name) // what cannot be removed is in the way of the next call too
-		if f, err = at.create(name); err == nil || !errors.Is(err, fs.ErrExist) {
+	if at.locked {
+		_ = at.remove(name) // if that fails, create does too
+		if f, err = at.create(name); !errors.Is(err, fs.ErrExist) {
 			return f, name, err
 		}
 	}
@@ -90,21 +89,18 @@ func (at *place) temporary(locked bool) (f *os.File, name string, err error) {
 	return f, name, err
 }
 
-// dress gives the new file the owner, group, mode and extended attributes of the
-// old one; without an old one, the owner of the directory, for sshd reads the file as its account.
+// dress gives the new file the owner, group, mode and extended attributes of the old one; without an old one, the owner
+// of the directory, because sshd reads the file as its account.
 func (at *place) dress(ctx context.Context, f *os.File, old fs.FileInfo) error {
 	if old == nil {
 		return at.give(f)
 	}
-	if err := chown(f, old); err != nil {
-		return err
-	}
-	if err := f.Chmod(old.Mode().Perm()); err != nil {
+	if err := errors.Join(chown(f, old), f.Chmod(old.Mode().Perm())); err != nil {
 		return err
 	}
 	from, err := at.openKeys(ctx)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) || err != nil && swapped(err):
+	case errors.Is(err, fs.ErrNotExist), swapped(err):
 		return errMeanwhile
 	case err != nil:
 		return err
@@ -116,29 +112,37 @@ func (at *place) dress(ctx context.Context, f *os.File, old fs.FileInfo) error {
 	return copyAttributes(f, from)
 }
 
-// cannotWrite says what stood in the way of writing.
+// cannotWrite explains an error of a write, unless it needs no explanation.
 func (at *place) cannotWrite(err error) error {
-	var forUser *jit.Error
-	if errors.As(err, &forUser) {
+	var user *jit.Error
+	if errors.As(err, &user) || errors.Is(err, errMeanwhile) || errors.Is(err, errNothing) {
 		return err
 	}
+	return &jit.Error{
+		Problem: fmt.Sprintf("cannot write %s: %v", at.path, err),
+		Hint:    "nothing was changed; " + at.remedy(err), Err: err,
+	}
+}
+
+func (at *place) remedy(err error) string {
 	dir := filepath.Dir(at.path)
-	hint := "nothing was changed; put the cause right and run again"
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		hint = fmt.Sprintf("nothing was changed; a file that is mounted by itself (a bind mount, a volume with subPath) cannot be replaced in one step: mount its directory %s in its stead", dir)
+		return "a file that is mounted by itself (a bind mount, a volume with subPath) cannot be replaced in one step: " +
+			"mount its directory " + dir + " instead"
 	case errors.Is(err, unix.EROFS):
-		hint = fmt.Sprintf("nothing was changed; %s is on a file system that is mounted read-only: mount it so that it can be written to", dir)
+		return dir + " is on a file system that is mounted read-only: mount it so that it can be written to"
 	case errors.Is(err, unix.ENOSPC):
-		hint = fmt.Sprintf("nothing was changed; make room on the file system of %s, also for one more file (df -i), and run again", dir)
+		return "make room on the file system of " + dir + ", also for one more file (df -i), and run again"
 	case errors.Is(err, unix.EDQUOT):
-		hint = fmt.Sprintf("nothing was changed; the disk quota of the user who owns %s is used up: raise it or make room, and run again", at.path)
+		return "the disk quota of the owner of " + at.path + " is used up: raise it or make room, and run again"
 	case errors.Is(err, unix.EFBIG):
-		hint = "nothing was changed; raise the limit on the size of files (ulimit -f) and run again"
+		return "raise the limit on the size of files (ulimit -f) and run again"
 	case errors.Is(err, unix.EPERM) && os.Geteuid() == 0:
-		hint = fmt.Sprintf("nothing was changed; an attribute of %s or of its directory forbids it (lsattr shows i or a; chattr takes it away), or root has no such right here", at.path)
+		return "an attribute of " + at.path + " or of its directory forbids it " +
+			"(lsattr shows i or a; chattr removes it), or root has no such right here"
 	case errors.Is(err, fs.ErrPermission):
-		hint = fmt.Sprintf("nothing was changed; run as the owner of %s or as root: a new file is made in its directory and renamed", at.path)
+		return "run as the owner of " + at.path + " or as root: a new file is made in its directory and renamed"
 	}
-	return &jit.Error{Problem: fmt.Sprintf("cannot write %s: %v", at.path, err), Hint: hint, Err: err}
+	return "fix the cause and run again"
 }

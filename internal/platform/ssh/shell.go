@@ -7,29 +7,32 @@ import (
 	"strings"
 )
 
-// shellCharacters are those that the shell of the account, which runs a forced command, gives a meaning to.
+// shellCharacters have a meaning for the account's shell, which runs a forced command.
 const shellCharacters = ";|&$`<>(){}[]*?!~#\"'\\"
 
-// shells run what their input says.
+// shells run their input as commands.
 var shells = names("sh bash dash ash zsh ksh mksh csh tcsh fish rbash rksh pwsh python perl ruby node lua php tclsh irb")
 
-// escapes let their user start a shell from within.
-var escapes = names("su runuser ssh login screen tmux script eval source . vi vim nvim view ex ed emacs less more man gdb chroot nsenter unshare")
+// escapes let their user start a shell.
+var escapes = names("su runuser ssh login screen tmux script eval source . vi vim nvim view ex ed emacs less more man " +
+	"gdb chroot nsenter unshare")
 
 func names(list string) map[string]bool {
 	all := map[string]bool{}
-	for _, name := range strings.Fields(list) {
+	for name := range strings.FieldsSeq(list) {
 		all[name] = true
 	}
 	return all
 }
 
-// simpleCommands splits a command as a shell would, roughly: quotes are dropped, and every operator and bracket ends a
-// command. Paths are cleaned, so that one program has one name.
+var unquote = strings.NewReplacer(`'`, "", `"`, "", `\`, "")
+
+// simpleCommands splits a command roughly as a shell would: quotes are dropped, and every operator and bracket ends a
+// command. Paths are cleaned, so that each program has one name.
 func simpleCommands(command string) [][]string {
-	command = strings.NewReplacer(`'`, "", `"`, "", `\`, "").Replace(command)
 	var all [][]string
-	for _, simple := range strings.FieldsFunc(command, func(r rune) bool { return strings.ContainsRune(";|&`<>(){}!", r) }) {
+	for _, simple := range strings.FieldsFunc(unquote.Replace(command),
+		func(r rune) bool { return strings.ContainsRune(";|&`<>(){}!", r) }) {
 		words := strings.Fields(simple)
 		for i, w := range words {
 			if strings.Contains(w, "/") {
@@ -43,13 +46,13 @@ func simpleCommands(command string) [][]string {
 	return all
 }
 
-// startsShell reports whether a command seems to start a shell, which is as much as a login. What a program does by
-// itself cannot be told from its name.
+// startsShell reports whether a command seems to start a shell, which is as much as a login. It cannot tell from its
+// name what a program does by itself.
 func startsShell(command string) bool {
 	if strings.ContainsAny(command, "$`") {
-		return true // what stands there is known when it runs only
+		return true // the text is known only when it runs
 	}
-	// What an option names, as in --rsh=bash, is a word of its own.
+	// The value of an option, as in --rsh=bash, is a word of its own.
 	for _, words := range simpleCommands(strings.ReplaceAll(command, "=", " ")) {
 		for i, w := range words {
 			if isShell(w, words[i+1:]) {
@@ -60,15 +63,14 @@ func startsShell(command string) bool {
 	return false
 }
 
-// isShell reports whether a word of a command is a program that gives a shell, with what follows it. A shell that is
-// handed a file by its full path runs that.
+// isShell reports whether a word of a command is a program that gives a shell, with the words after it.
 func isShell(word string, rest []string) bool {
 	base := path.Base(word)
 	program := strings.TrimRight(strings.ToLower(base), "0123456789.-")
 	switch {
 	case word == ".", escapes[program]:
 		return true
-	case program == "sudo" || program == "doas":
+	case program == "sudo", program == "doas":
 		return asksForShell(rest)
 	case program == "machinectl":
 		return slices.Contains(rest, "shell") || slices.Contains(rest, "login")
@@ -76,41 +78,50 @@ func isShell(word string, rest []string) bool {
 		return stuckShell(word)
 	case strings.ContainsAny(base, "*?["):
 		return matchesShell(base)
-	case !shells[program]:
-		return false
 	}
-	script := len(rest) > 0 && strings.HasPrefix(rest[0], "/") && !strings.HasPrefix(rest[0], "/dev/") && !strings.HasPrefix(rest[0], "/proc/")
-	return !script
+	return shells[program] && !runsScript(rest)
 }
 
-// withValue are the options of sudo and doas that take a value, which may stand apart from them.
-const withValue = "aCcDghpRrTtUu"
+// runsScript reports whether the first argument of a shell is a file by its full path, which it runs.
+func runsScript(arguments []string) bool {
+	return len(arguments) > 0 && strings.HasPrefix(arguments[0], "/") &&
+		!strings.HasPrefix(arguments[0], "/dev/") && !strings.HasPrefix(arguments[0], "/proc/")
+}
 
 // asksForShell reports whether the options of sudo or doas, which come before the command, ask for a shell.
 func asksForShell(words []string) bool {
-	for i := 0; i < len(words) && strings.HasPrefix(words[i], "-") && words[i] != "--"; i++ {
-		if long, ok := strings.CutPrefix(words[i], "--"); ok {
-			if long != "" && (strings.HasPrefix("login", long) || strings.HasPrefix("shell", long)) {
-				return true
-			}
-			if i+1 < len(words) && !strings.HasPrefix(words[i+1], "-") {
-				return asksForShell(words[i+2:]) || asksForShell(words[i+1:]) // the next word may be its value
-			}
-			continue
+	if len(words) == 0 || !strings.HasPrefix(words[0], "-") || words[0] == "--" {
+		return false
+	}
+	option, rest := words[0], words[1:]
+	if long, ok := strings.CutPrefix(option, "--"); ok {
+		if strings.HasPrefix("login", long) || strings.HasPrefix("shell", long) {
+			return true
 		}
-		for at, option := range words[i][1:] {
-			if option == 'i' || option == 's' {
-				return true
-			}
-			if strings.ContainsRune(withValue, option) {
-				if at == len(words[i])-2 {
-					i++ // the value is the next word
-				}
-				break
-			}
+		value := len(rest) > 0 && !strings.HasPrefix(rest[0], "-") // the next word may be its value
+		return value && asksForShell(rest[1:]) || asksForShell(rest)
+	}
+	asks, takesNext := shortOptions(option[1:])
+	if takesNext && len(rest) > 0 {
+		rest = rest[1:]
+	}
+	return asks || asksForShell(rest)
+}
+
+// withValue holds the options of sudo and doas that take a value, in the same word or the next.
+const withValue = "aCcDghpRrTtUu"
+
+// shortOptions reports whether options of one letter ask for a shell, and whether the next word is a value of theirs.
+func shortOptions(letters string) (asks, takesNext bool) {
+	for i, option := range letters {
+		if option == 'i' || option == 's' {
+			return true, false
+		}
+		if strings.ContainsRune(withValue, option) {
+			return false, i == len(letters)-1
 		}
 	}
-	return false
+	return false, false
 }
 
 // stuckShell reports whether a shell is stuck to an option of one letter, as in env -Sbash, or flock -cbash.
@@ -118,7 +129,7 @@ func stuckShell(word string) bool {
 	return len(word) > 2 && (shells[path.Base(word[2:])] || escapes[path.Base(word[2:])])
 }
 
-// matchesShell reports whether a pattern of the shell's may stand for one of the programs.
+// matchesShell reports whether a pattern of the shell may match one of the programs.
 func matchesShell(pattern string) bool {
 	for _, programs := range []map[string]bool{shells, escapes} {
 		for name := range programs {

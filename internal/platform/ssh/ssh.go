@@ -1,9 +1,8 @@
-// Package ssh gives access through OpenSSH's authorized_keys: one line for each
-// grant, with expiry-time, so that sshd itself refuses the key after the end.
+// Package ssh gives access through OpenSSH's authorized_keys: one line for each grant, with expiry-time, so that sshd
+// itself refuses the key after the end.
 //
-// Lines of ours follow the foreign ones, because sshd takes the first line that
-// admits a key: a line of before keeps its effect. A login line stands before
-// the narrower lines of the same key, so that overlapping grants give the wider access.
+// sshd uses the first line that admits a key. Our lines follow the foreign ones, so existing lines keep their effect. A
+// login line stands before the narrower lines of the same key, so that overlapping grants give the wider access.
 package ssh
 
 import (
@@ -11,9 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,111 +20,37 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// patience is how long a change waits for the lock. Ours are held for a fraction of a second, so somebody keeps one
-// that is held for longer, and the account can: it must not keep its access by that.
+// patience is how long a change waits for the lock. Our processes hold it for a fraction of a second. Whoever holds it
+// longer, as any login of the account can, must not keep access that way.
 const patience = 5 * time.Second
 
-// Config says which files hold access. Exactly one of the two is set.
-type Config struct {
-	// AuthorizedKeys is the path of one file; it is the target's only scope, as written.
-	AuthorizedKeys string `tfsdk:"authorized_keys" json:"authorized_keys"`
-	// Accounts are files by the name of their account; the names are the scopes.
-	Accounts map[string]string `tfsdk:"accounts" json:"accounts"`
-}
-
-// Platform is one target with one authorized_keys file or several.
+// Platform is one target with one or more authorized_keys files.
 type Platform struct {
-	// OnCall, when set before use, is called before each access to a file: "read" or "write".
+	// OnCall, if set before use, is called before each access to a file with "read" or "write".
 	OnCall func(op string)
 
 	now    func() time.Time
 	scopes map[string]string // scope to path
 	// patience is how long a change waits for the lock of its file.
 	patience time.Duration
-	// warn tells what no error tells.
+	// warn receives warnings about changes that succeeded.
 	warn func(text string)
 
 	mu sync.Mutex
-	// without is when each lock could not be had, by its path.
+	// without is when each lock was last unavailable, by its path.
 	without map[string]time.Time
-	// last is each file as it was when it was last seen. An edit begins from there and makes sure, before it writes,
-	// that nothing has changed since.
+	// last is each file as last seen. An edit starts from it and makes sure, before it writes, that nothing has changed
+	// since.
 	last map[string]content
 }
 
-// New checks the form of the configuration; it opens no file. Its errors are
-// *jit.Error that name authorized_keys or accounts. "~/" is the home directory of the current user.
-func New(cfg Config, s jit.Services) (*Platform, error) {
-	p := &Platform{now: s.Now, scopes: map[string]string{}, patience: patience, warn: s.Warn,
-		last: map[string]content{}, without: map[string]time.Time{}}
-	if p.warn == nil {
-		p.warn = func(text string) { slog.Warn(text) }
-	}
-	switch {
-	case cfg.AuthorizedKeys == "" && len(cfg.Accounts) == 0:
-		return nil, jit.Invalid("authorized_keys", `write for example authorized_keys = "/home/deploy/.ssh/authorized_keys"`,
-			"the target names no file; it takes one of authorized_keys and accounts")
-	case cfg.AuthorizedKeys != "" && len(cfg.Accounts) > 0:
-		return nil, jit.Invalid("accounts", "leave one of them out", "the target has authorized_keys and accounts; it takes one of them")
-	case cfg.AuthorizedKeys != "":
-		path, err := checkPath("authorized_keys", cfg.AuthorizedKeys)
-		if err != nil {
-			return nil, err
-		}
-		p.scopes[cfg.AuthorizedKeys] = path
-	}
-	accountOf := map[string]string{}
-	for _, account := range slices.Sorted(maps.Keys(cfg.Accounts)) {
-		if strings.TrimSpace(account) == "" {
-			return nil, jit.Invalid("accounts", `write for example accounts = { deploy = "/home/deploy/.ssh/authorized_keys" }`, "the name %q of an account is blank", account)
-		}
-		if err := jit.CheckText("accounts", account); err != nil {
-			return nil, err
-		}
-		path, err := checkPath(fmt.Sprintf("accounts[%q]", account), cfg.Accounts[account])
-		if err != nil {
-			return nil, err
-		}
-		if first, taken := accountOf[path]; taken {
-			return nil, jit.Invalid(fmt.Sprintf("accounts[%q]", account), "give each account its own file",
-				"%q is the file of account %q too", cfg.Accounts[account], first)
-		}
-		accountOf[path], p.scopes[account] = account, path
-	}
-	return p, nil
-}
-
-// checkPath returns the path with the home directory in place.
-func checkPath(attribute, written string) (string, error) {
-	const hint = `write the whole path, for example "/home/deploy/.ssh/authorized_keys"`
-	if err := jit.CheckText(attribute, written); err != nil {
-		return "", err
-	}
-	path := written
-	if rest, ok := strings.CutPrefix(written, "~/"); ok {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", jit.Invalid(attribute, hint, "%q cannot be resolved: %v", written, err)
-		}
-		path = filepath.Join(home, rest)
-	}
-	switch {
-	case strings.TrimSpace(path) == "":
-		return "", jit.Invalid(attribute, hint, "the path is empty")
-	case strings.HasPrefix(path, "~"):
-		return "", jit.Invalid(attribute, hint, "%q names another user's home directory; only ~/ is understood", written)
-	case strings.HasSuffix(path, "/"):
-		return "", jit.Invalid(attribute, hint, "%q is a directory; it has to be a file", written)
-	}
-	return filepath.Clean(path), nil
-}
+var _ jit.Platform = (*Platform)(nil)
 
 // Kind returns "ssh".
 func (p *Platform) Kind() string { return "ssh" }
 
-// Check accepts a public key as principal; login, command:<command> or
-// port-forward:<host>:<port> as role; and a configured file or account as scope.
-// sshd never ends a session that is open, so the session tail is unlimited.
+// Check accepts a public key as principal; login, command:<command> or port-forward:<host>:<port> as role; and a
+// configured file or account as scope. sshd never ends an open session, so the session tail is unlimited.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	traits := jit.Traits{Enforcement: jit.Native, SessionTail: jit.Unlimited}
 	key, err := parsePrincipal(b.Principal)
@@ -164,8 +87,8 @@ func (p *Platform) path(scope string) (string, error) {
 	return path, nil
 }
 
-// Read reads the file once. A file that does not exist in its directory gives no access; where the directory itself
-// is missing, nothing can be said, and that is an error.
+// Read reads the file once. A file that does not exist in its directory gives no access. A missing directory is an
+// error: its file system may be away.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	path, err := p.path(scope)
 	if err != nil {
@@ -184,34 +107,17 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 // Apply makes all changes with at most one read and one write of the file. It reads the file only if another process
 // has written to it since this one did, and writes it only if something changes.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
-	var before content
+	errs := make([]error, len(changes))
 	path, err := p.path(scope)
 	if err == nil {
-		err = ctx.Err()
-	}
-	if err == nil {
-		before, err = p.latest(ctx, path)
-	}
-	errs := make([]error, len(changes))
-	expected := slices.ContainsFunc(changes, p.expects)
-	creating := slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Op == jit.Ensure })
-	switch {
-	case err != nil || len(changes) == 0:
-	case before.info != nil || creating:
-		err = p.edit(ctx, path, before, expected, creating, func(before content, k *keys) {
-			for i, c := range changes {
-				errs[i] = p.change(before, k, c)
-			}
-		})
-	case expected && before.untouched:
-		err = vanished(before.path)
+		err = p.apply(ctx, path, changes, errs)
 	}
 	if err == nil {
 		return errs
 	}
 	ended := err
-	if over := removals(changes); errors.Is(err, errTooLarge) && len(over) > 0 {
-		ended = p.strip(ctx, path, over)
+	if gone := removals(changes); errors.Is(err, errTooLarge) && len(gone) > 0 {
+		ended = p.strip(ctx, path, gone)
 	}
 	for i, c := range changes {
 		switch {
@@ -224,68 +130,94 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 	return errs
 }
 
+// apply makes the changes and sets the error of each; it returns an error that all have in common.
+func (p *Platform) apply(ctx context.Context, path string, changes []jit.Change, errs []error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	before, err := p.latest(ctx, path)
+	if err != nil {
+		return err
+	}
+	expected := slices.ContainsFunc(changes, p.expects)
+	creating := slices.ContainsFunc(changes, func(c jit.Change) bool { return c.Op == jit.Ensure })
+	switch {
+	case before.info != nil && len(changes) > 0 || creating:
+		return p.edit(ctx, path, before, expected, creating, func(before content, k *keys) {
+			for i, c := range changes {
+				errs[i] = p.change(before, k, c)
+			}
+		})
+	case expected && before.untouched:
+		return vanished(before.path)
+	}
+	return nil
+}
+
 // errTooLarge: the file is too large to be read.
 var errTooLarge = errors.New("the file is too large")
 
-// grantKey names a grant in a file.
+// grantKey identifies a grant in a file.
 type grantKey struct {
 	owner string
 	id    jit.ID
 }
 
-// removals are the grants whose lines are to go.
+// removals returns the grants to remove.
 func removals(changes []jit.Change) map[grantKey]bool {
-	over := map[grantKey]bool{}
+	gone := map[grantKey]bool{}
 	for _, c := range changes {
 		if c.Op == jit.Remove {
-			over[grantKey{c.Access.Marker.Owner, c.Access.Marker.ID}] = true
+			gone[grantKey{c.Access.Marker.Owner, c.Access.Marker.ID}] = true
 		}
 	}
-	return over
+	return gone
 }
 
-// expects reports whether the record says that a line of the grant is in the file and still works there.
+// expects reports whether the file must have a line of the grant, by its record, that still gives access.
 func (p *Platform) expects(c jit.Change) bool {
 	return c.Held && p.now().Before(c.Access.Marker.Window.End)
 }
 
-// vanished is the error for a directory with neither file nor lock, in which we are to have written before.
+// vanished is the error for a directory with neither file nor lock, though we have written there.
 func vanished(path string) error {
 	return &jit.Error{
-		Problem: fmt.Sprintf("%s cannot be looked at: access is recorded there, and neither it nor %[1]s.jit.lock is in its directory", path),
-		Hint:    "mount its file system if that is away; if the file is really gone, make an empty one in its place and run again",
-		Err:     fs.ErrNotExist,
+		Problem: fmt.Sprintf("%s cannot be looked at: access is recorded there, and neither it nor %[1]s.jit.lock "+
+			"is in its directory", path),
+		Hint: "mount its file system if that is away; if the file was deleted, make an empty one and run again",
+		Err:  fs.ErrNotExist,
 	}
 }
 
-// away is the error for a directory that is missing.
+// away is the error for a missing directory.
 func away(path, dir string) error {
 	return &jit.Error{
 		Problem: fmt.Sprintf("%s cannot be looked at: there is no directory %s", path, dir),
-		Hint:    fmt.Sprintf("mount its file system if that is away; else make the directory %s, owned by the account and with mode 0700, or correct the path in the target", filepath.Dir(path)),
-		Err:     fs.ErrNotExist,
+		Hint: fmt.Sprintf("mount its file system if that is away; else make the directory %s, owned by the account "+
+			"and with mode 0700, or correct the path in the target", filepath.Dir(path)),
+		Err: fs.ErrNotExist,
 	}
 }
 
-// content is a file as it was read; info is nil when there was none.
+// content is a file as it was read; info is nil if there was none.
 type content struct {
 	path string // without links
 	data []byte
 	info fs.FileInfo
-	// untouched: there is neither the file nor the lock that we leave beside it.
+	// untouched: neither the file nor our lock beside it exists.
 	untouched bool
-	// parsed are the lines, where they are known already.
+	// parsed holds the lines of the file, if known.
 	parsed *keys
 }
 
-// maxSize and maxLines bound what is read of a file, in bytes and lines: the account whose it is must not use up our
-// memory. A thousand keys take less than a tenth of either.
+// maxSize and maxLines limit how much of a file is read, so that the account cannot use up our memory. A thousand keys
+// take less than a tenth of either.
 const (
 	maxSize  = 4 << 20
 	maxLines = 40_000
 )
 
-// latest returns the file as this process last saw it, and reads it if it has not seen it yet.
+// latest returns the file as this process last saw it, and reads it if there is no such memory.
 func (p *Platform) latest(ctx context.Context, path string) (content, error) {
 	p.mu.Lock()
 	last, ok := p.last[path]
@@ -309,20 +241,20 @@ func (p *Platform) remember(path string, c content, err error) {
 
 // change makes one change of the lines.
 func (p *Platform) change(before content, k *keys, c jit.Change) error {
-	switch c.Op {
-	case jit.Remove:
+	switch {
+	case c.Op == jit.Remove:
 		k.remove(c.Access.Marker.Owner, c.Access.Marker.ID)
 		return nil
-	case jit.Ensure:
-		if before.linked() {
-			return &jit.Error{
-				Problem: fmt.Sprintf("%s is a file with several names (hard links); it is replaced, and the others would stay as they are", before.path),
-				Hint:    "make it a file of its own: cp -p it to another name and mv that back",
-			}
+	case c.Op != jit.Ensure:
+		return fmt.Errorf("unknown operation %d", c.Op)
+	case before.linked():
+		return &jit.Error{
+			Problem: fmt.Sprintf("%s is a file with several names (hard links); replacing it would leave the others "+
+				"as they are", before.path),
+			Hint: "make it a file of its own: cp -p it to another name and mv that back",
 		}
-		return p.ensure(k, c.Access)
 	}
-	return fmt.Errorf("unknown operation %d", c.Op)
+	return p.ensure(k, c.Access)
 }
 
 func (p *Platform) ensure(k *keys, a jit.Access) error {
@@ -332,7 +264,7 @@ func (p *Platform) ensure(k *keys, a jit.Access) error {
 	}
 	m, now := a.Marker, p.now()
 	if _, ok := jit.ParseMarker(m.String()); !ok || !m.Window.End.After(m.Window.Start) {
-		return fmt.Errorf("the marker %q does not say whose the grant is and when it begins and ends", m)
+		return fmt.Errorf("the marker %q does not name a grant with a beginning and an end", m)
 	}
 	if now.Before(m.Window.Start) {
 		// The line gives access from the moment it is written.

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pathOnly opens a directory that we may list: these systems have no common flag for one that we may only search.
+// pathOnly opens a directory that we may list: these systems have no common flag for a directory that we may only search.
 const pathOnly = unix.O_RDONLY
 
-// openLeased is for Linux, which alone has leases.
+// openLeased fails: only Linux has leases.
 func (at *place) openLeased(context.Context) (*os.File, error) { return nil, unix.EWOULDBLOCK }
 
-// copyAttributes copies none: only Linux has attributes that decide who may read the file.
+// copyAttributes does nothing: only Linux has attributes that decide who may read the file.
 func copyAttributes(_, _ *os.File) error { return nil }

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pathOnly opens a directory that we may search, also if we may not list it.
+// pathOnly opens a directory that we may search but perhaps not list.
 const pathOnly = unix.O_PATH
 
 // openLeased opens the file of keys and waits for the end of the lease on it, which the kernel enforces after
-// /proc/sys/fs/lease-break-time. It opens the very file that it has seen to be regular: a pipe would be waited for for
-// ever.
+// /proc/sys/fs/lease-break-time. It opens exactly the file that it has seen to be regular, because it would wait for a
+// pipe for ever.
 func (at *place) openLeased(ctx context.Context) (*os.File, error) {
 	seen, err := at.open(at.name, unix.O_PATH)
 	if err != nil {
@@ -34,22 +34,12 @@ func (at *place) openLeased(ctx context.Context) (*os.File, error) {
 	}
 	done := make(chan opened, 1)
 	go func() {
-		var fd int
-		err := uninterrupted(func() (err error) {
-			fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", seen.Fd()), unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-			return err
-		})
+		f, err := reopen(seen, at.name)
 		_ = seen.Close()
-		if err != nil {
-			done <- opened{nil, err}
-			return
+		if err == nil && ctx.Err() != nil { // nobody waits any more
+			f, err = nil, errors.Join(ctx.Err(), f.Close())
 		}
-		f := os.NewFile(uintptr(fd), at.name)
-		if ctx.Err() != nil { // nobody waits any more
-			done <- opened{nil, errors.Join(ctx.Err(), f.Close())}
-			return
-		}
-		done <- opened{f, nil}
+		done <- opened{f, err}
 	}()
 	select {
 	case got := <-done:
@@ -59,9 +49,22 @@ func (at *place) openLeased(ctx context.Context) (*os.File, error) {
 	}
 }
 
-// copyAttributes copies the extended attributes of the old file: its SELinux
-// label and its access list among them. What the file system or our rights do not allow to
-// set is left out, except for the access list, which decides who reads the file.
+// reopen opens a file to read it that is open by its path only.
+func reopen(seen *os.File, name string) (*os.File, error) {
+	var fd int
+	err := uninterrupted(func() (err error) {
+		path := fmt.Sprintf("/proc/self/fd/%d", seen.Fd())
+		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// copyAttributes copies the extended attributes of the old file, such as its SELinux label and its access list. It skips
+// those that the file system or our rights forbid, except the access list, which decides who reads the file.
 func copyAttributes(f, old *os.File) error {
 	from := int(old.Fd())
 	list, err := attribute(func(b []byte) (int, error) { return unix.Flistxattr(from, b) })
@@ -86,7 +89,7 @@ func copyAttributes(f, old *os.File) error {
 	return nil
 }
 
-// attribute asks for the size, then for the value.
+// attribute gets the size, then the value.
 func attribute(get func([]byte) (int, error)) ([]byte, error) {
 	for {
 		n, err := get(nil)
