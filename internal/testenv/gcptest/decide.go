@@ -1,6 +1,7 @@
 package gcptest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,7 +13,7 @@ import (
 	"cel.dev/cel-go/common/operators"
 )
 
-// Ask is a question: may this member do that there at a time?
+// Ask is a question: may a member use a permission on a resource at a time?
 type Ask struct {
 	Member     string
 	Permission string
@@ -42,7 +43,7 @@ func (s *Server) Allowed(q Ask) bool {
 	return false
 }
 
-// gives reports whether a binding answers the question with yes.
+// gives reports whether a binding permits what the question asks.
 func (s *Server) gives(b Binding, q Ask) bool {
 	permissions := s.roles[b.Role]
 	if !slices.Contains(permissions, q.Permission) && !slices.Contains(permissions, "*") {
@@ -54,7 +55,7 @@ func (s *Server) gives(b Binding, q Ask) bool {
 	return b.Condition == nil || s.holds(b.Condition.Expression, q)
 }
 
-// is reports whether who asks is meant by a member of a policy.
+// is reports whether a member of a policy includes an account.
 func (s *Server) is(who, member string) bool {
 	switch {
 	case strings.HasPrefix(who, "deleted:") || !s.accounts[who]:
@@ -67,11 +68,13 @@ func (s *Server) is(who, member string) bool {
 	return slices.Contains(s.groups[member], who)
 }
 
-// program is a condition that can be judged.
+// program is a compiled condition.
 type program struct {
 	cel.Program
 	operators int
 }
+
+var logical = []string{operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot}
 
 // environment has the attributes of requests that conditions can use
 // (https://cloud.google.com/iam/docs/conditions-attribute-reference).
@@ -84,8 +87,8 @@ func environment() (*cel.Env, error) {
 	)
 }
 
-// compile reads a condition; it has to be boolean and to know all that it asks for. What was compiled is
-// remembered: most of a policy is the same from write to write.
+// compile compiles a condition, which must be boolean and use known attributes. It keeps programs, because most
+// conditions of a policy stay the same from write to write.
 func (s *Server) compile(expression string) (program, error) {
 	if known, ok := s.programs[expression]; ok {
 		return known, nil
@@ -103,7 +106,7 @@ func (s *Server) compile(expression string) (program, error) {
 	}
 	p := program{Program: compiled}
 	ast.PreOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		if e.Kind() == ast.CallKind && slices.Contains([]string{operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot}, e.AsCall().FunctionName()) {
+		if e.Kind() == ast.CallKind && slices.Contains(logical, e.AsCall().FunctionName()) {
 			p.operators++
 		}
 	}))
@@ -111,21 +114,19 @@ func (s *Server) compile(expression string) (program, error) {
 	return p, nil
 }
 
-// holds judges a condition; what cannot be judged does not hold.
+// holds evaluates a condition. One that cannot be evaluated does not hold.
 func (s *Server) holds(expression string, q Ask) bool {
 	p, err := s.compile(expression)
 	if err != nil {
 		return false
 	}
-	name, service := q.Name, "cloudresourcemanager.googleapis.com"
+	name, service := cmp.Or(q.Name, q.Scope), "cloudresourcemanager.googleapis.com"
 	if strings.HasPrefix(q.Scope, Bucket) {
 		service = "storage.googleapis.com"
 	}
-	if name == "" {
-		name = q.Scope
-	}
 	result, _, err := p.Eval(map[string]any{
-		"request.time": q.At, "resource.name": name, "resource.service": service, "resource.type": service + "/Resource",
+		"request.time": q.At, "resource.name": name,
+		"resource.service": service, "resource.type": service + "/Resource",
 	})
 	return err == nil && result.Value() == true
 }

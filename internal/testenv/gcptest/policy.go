@@ -23,7 +23,7 @@ type Policy struct {
 	ResourceID string `json:"resourceId,omitempty"`
 }
 
-// Binding is one role and who has it.
+// Binding is a role and its members.
 type Binding struct {
 	Role      string     `json:"role"`
 	Members   []string   `json:"members"`
@@ -76,25 +76,26 @@ func (s *Server) Edit(scope string, edit func(*Policy)) {
 	s.store(at, p)
 }
 
-// Strip writes the policy back as a tool does that knows no conditions: without an etag, in version 1.
+// Strip writes the policy back like a tool that knows no conditions: without an etag, in version 1.
 func (s *Server) Strip(scope string) {
-	s.Edit(scope, func(p *Policy) {
-		for i := range p.Bindings {
-			p.Bindings[i].Condition = nil
-		}
-	})
+	s.Edit(scope, (*Policy).strip)
+}
+
+// strip drops all conditions.
+func (p *Policy) strip() {
+	for i := range p.Bindings {
+		p.Bindings[i].Condition = nil
+	}
 }
 
 func (p Policy) version() int {
-	for _, b := range p.Bindings {
-		if b.Condition != nil {
-			return 3
-		}
+	if slices.ContainsFunc(p.Bindings, func(b Binding) bool { return b.Condition != nil }) {
+		return 3
 	}
 	return 1
 }
 
-// etag makes one that was never there.
+// etag makes a new etag.
 func (s *Server) etag() string {
 	s.etags++
 	return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "policy %d", s.etags))
@@ -105,8 +106,8 @@ func (s *Server) store(at *resource, p Policy) {
 	at.policy = Policy{Etag: s.etag(), Bindings: canonical(p.Bindings), AuditConfigs: p.AuditConfigs}
 }
 
-// canonical merges bindings of the same role and condition, drops what has no members and puts all in
-// order; who relies on the order of what he wrote is caught out.
+// canonical merges bindings of the same role and condition, drops empty ones and sorts all, which exposes a client that
+// relies on the order in which it wrote them.
 func canonical(bindings []Binding) []Binding {
 	merged := map[string]*Binding{}
 	for _, b := range bindings {
@@ -130,12 +131,13 @@ func canonical(bindings []Binding) []Binding {
 		}
 	}
 	slices.SortFunc(all, func(a, b Binding) int {
-		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(fmt.Sprintf("%q", a.Condition), fmt.Sprintf("%q", b.Condition)))
+		return cmp.Or(cmp.Compare(a.Role, b.Role),
+			cmp.Compare(fmt.Sprintf("%q", a.Condition), fmt.Sprintf("%q", b.Condition)))
 	})
 	return all
 }
 
-// sent is the policy as it is answered to one who asked for a version.
+// sent is the policy as the service answers a request for a version.
 func (r *resource) sent(version int) Policy {
 	p := r.policy.Clone()
 	p.Version = p.version()
@@ -149,7 +151,7 @@ func (r *resource) sent(version int) Policy {
 			}
 		}
 	}
-	if strings.HasPrefix(r.scope, Bucket) {
+	if r.bucket() {
 		p.Kind, p.ResourceID = "storage#policy", strings.TrimPrefix(r.scope, "//storage.googleapis.com/")
 	}
 	return p
@@ -157,7 +159,7 @@ func (r *resource) sent(version int) Policy {
 
 func (s *Server) getPolicy(at *resource, r *http.Request) (any, *failure) {
 	version := 0
-	if strings.HasPrefix(at.scope, Bucket) {
+	if at.bucket() {
 		_, _ = fmt.Sscan(r.URL.Query().Get("optionsRequestedPolicyVersion"), &version)
 		return at.sent(version), nil
 	}
@@ -175,7 +177,7 @@ func (s *Server) getPolicy(at *resource, r *http.Request) (any, *failure) {
 	return at.sent(version), nil
 }
 
-// decode reads a body; as the service does, it refuses what it does not know.
+// decode reads a body. Like the service, it refuses unknown fields.
 func decode(r *http.Request, into any) *failure {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
@@ -186,44 +188,19 @@ func decode(r *http.Request, into any) *failure {
 }
 
 func (s *Server) setPolicy(at *resource, r *http.Request, downgrade bool) (any, *failure) {
-	var p Policy
-	mask, bucket := "bindings,etag", strings.HasPrefix(at.scope, Bucket)
-	if bucket {
-		if f := decode(r, &p); f != nil {
-			return nil, f
-		}
-	} else {
-		var body struct {
-			Policy     Policy `json:"policy"`
-			UpdateMask string `json:"updateMask"`
-		}
-		if f := decode(r, &body); f != nil {
-			return nil, f
-		}
-		if p = body.Policy; body.UpdateMask != "" {
-			mask = body.UpdateMask
-		}
+	p, mask, f := at.received(r)
+	if f == nil {
+		f = s.race(at, p.Etag)
+	}
+	if f != nil {
+		return nil, f
 	}
 	switch {
-	case p.Etag == "":
-		s.blind++
-	case p.Etag != at.policy.Etag && bucket:
-		s.conflicts++
-		return nil, refuse(http.StatusPreconditionFailed, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.")
-	case p.Etag != at.policy.Etag:
-		s.conflicts++
-		return nil, refuse(http.StatusConflict, "ABORTED", "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff. "+
-			"The request's ETag '%s' did not match the current policy's ETag '%s'.", p.Etag, at.policy.Etag)
-	}
-	if p.Version != 0 && p.Version != 1 && p.Version != 3 {
+	case p.Version != 0 && p.Version != 1 && p.Version != 3:
 		return nil, invalid("Invalid policy version %d.", p.Version)
-	}
-	if p.Version != 3 || downgrade {
-		// https://cloud.google.com/iam/docs/policies#versions: all conditions are lost.
+	case p.Version != 3 || downgrade:
 		p = p.Clone()
-		for i := range p.Bindings {
-			p.Bindings[i].Condition = nil
-		}
+		p.strip() // https://cloud.google.com/iam/docs/policies#versions: all conditions are lost
 	}
 	if f := s.validate(at, p); f != nil {
 		return nil, f
@@ -231,23 +208,57 @@ func (s *Server) setPolicy(at *resource, r *http.Request, downgrade bool) (any, 
 	if s.grantable != nil && !grantsOnly(s.grantable, at.policy, p) {
 		return nil, refuse(http.StatusForbidden, "PERMISSION_DENIED", "Policy update access denied.")
 	}
-	if !strings.Contains(mask, "auditConfigs") || bucket {
+	if !strings.Contains(mask, "auditConfigs") || at.bucket() {
 		p.AuditConfigs = at.policy.AuditConfigs
 	}
 	s.store(at, p)
 	return at.sent(3), nil
 }
 
+// received reads the policy to write, and which of its fields count.
+func (at *resource) received(r *http.Request) (p Policy, mask string, f *failure) {
+	if at.bucket() {
+		f = decode(r, &p)
+		return p, "", f
+	}
+	var body struct {
+		Policy     Policy `json:"policy"`
+		UpdateMask string `json:"updateMask"`
+	}
+	f = decode(r, &body)
+	return body.Policy, cmp.Or(body.UpdateMask, "bindings,etag"), f
+}
+
+// race refuses a write if somebody else has written since the policy was read.
+func (s *Server) race(at *resource, etag string) *failure {
+	switch {
+	case etag == "":
+		s.blind++
+		return nil
+	case etag == at.policy.Etag:
+		return nil
+	}
+	s.conflicts++
+	if at.bucket() {
+		return refuse(http.StatusPreconditionFailed, "conditionNotMet",
+			"At least one of the pre-conditions you specified did not hold.")
+	}
+	return refuse(http.StatusConflict, "ABORTED", "There were concurrent policy changes. Please retry the whole "+
+		"read-modify-write with exponential backoff. "+
+		"The request's ETag '%s' did not match the current policy's ETag '%s'.", etag, at.policy.Etag)
+}
+
 // grantsOnly reports whether two policies differ in these roles only.
 func grantsOnly(roles []string, before, after Policy) bool {
 	rest := func(p Policy) string {
-		text, _ := json.Marshal(slices.DeleteFunc(canonical(p.Bindings), func(b Binding) bool { return slices.Contains(roles, b.Role) }))
+		of := func(b Binding) bool { return slices.Contains(roles, b.Role) }
+		text, _ := json.Marshal(slices.DeleteFunc(canonical(p.Bindings), of))
 		return string(text)
 	}
 	return rest(before) == rest(after)
 }
 
-// exempted counts who is exempt from audit logs.
+// exempted counts the principals that are exempt from audit logs.
 func (p Policy) exempted() int {
 	var configs []struct {
 		AuditLogConfigs []struct {

@@ -14,9 +14,9 @@ const (
 	list         = "list"
 )
 
-// Request is what a fault is decided by.
+// Request is a request, as a fault sees it.
 type Request struct {
-	// Scope is the resource as grants name it; of a search it is only the kind ("projects/").
+	// Scope is the resource as grants name it, or only the kind of a search ("projects/").
 	Scope string
 	// Verb is getIamPolicy, setIamPolicy, search or list.
 	Verb string
@@ -24,10 +24,10 @@ type Request struct {
 	Number int
 }
 
-// Write reports whether it is one.
+// Write reports whether the request writes.
 func (r Request) Write() bool { return r.Verb == setIamPolicy }
 
-// permission is what the caller has to have.
+// permission is the permission that the caller needs.
 func (r Request) permission() string {
 	if strings.HasPrefix(r.Scope, Bucket) {
 		return "storage.buckets." + r.Verb
@@ -38,48 +38,50 @@ func (r Request) permission() string {
 
 // Fault is what goes wrong with a request; the zero value is nothing.
 type Fault struct {
-	// Status refuses it with that code, a message, a reason and perhaps a Retry-After.
+	// Status refuses the request with that code, a message, a reason and perhaps a Retry-After.
 	Status          int
 	Message, Reason string
 	RetryAfter      string
-	// Downgrade makes a write one in version 1, as something between does that knows no other.
+	// Downgrade makes a write one in version 1, like a proxy that knows no other.
 	Downgrade bool
-	// Lost breaks the connection instead of an answer: before anything was done, or after all was.
+	// Lost breaks the connection instead of answering: before the request is carried out, or (After) afterwards.
 	Lost, After bool
 }
 
-// Inject asks f before each request; nil ends it. It may write policies meanwhile.
+// Inject calls f before each request; nil ends that. f may write policies.
 func (s *Server) Inject(f func(Request) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = f
 }
 
-// parse reads what is asked for (https://cloud.google.com/resource-manager/reference/rest/v3 and
-// https://cloud.google.com/storage/docs/json_api/v1). What is neither has no verb.
+// parse reads a request (https://cloud.google.com/resource-manager/reference/rest/v3 and
+// https://cloud.google.com/storage/docs/json_api/v1). A request of neither API has no verb.
 func parse(r *http.Request) Request {
-	path := r.URL.Path
-	if rest, ok := strings.CutPrefix(path, "/v3/"); ok {
-		scope, verb, _ := strings.Cut(rest, ":")
-		switch {
-		case verb == search && r.Method == http.MethodGet && !strings.Contains(scope, "/"):
-			return Request{Scope: scope + "/", Verb: verb}
-		case (verb == getIamPolicy || verb == setIamPolicy) && r.Method == http.MethodPost:
-			return Request{Scope: scope, Verb: verb}
-		}
+	if rest, ok := strings.CutPrefix(r.URL.Path, "/v3/"); ok {
+		return parseResource(r.Method, rest)
 	}
-	if path == "/storage/v1/b" && r.Method == http.MethodGet {
+	if r.URL.Path == "/storage/v1/b" && r.Method == http.MethodGet {
 		return Request{Scope: Bucket, Verb: list}
 	}
-	if rest, ok := strings.CutPrefix(path, "/storage/v1/b/"); ok && strings.HasSuffix(rest, "/iam") {
-		name, err := url.PathUnescape(strings.TrimSuffix(rest, "/iam"))
-		switch {
-		case err != nil:
-		case r.Method == http.MethodGet:
-			return Request{Scope: Bucket + name, Verb: getIamPolicy}
-		case r.Method == http.MethodPut:
-			return Request{Scope: Bucket + name, Verb: setIamPolicy}
-		}
+	rest, ok := strings.CutPrefix(r.URL.Path, "/storage/v1/b/")
+	escaped, iam := strings.CutSuffix(rest, "/iam")
+	name, err := url.PathUnescape(escaped)
+	verb := map[string]string{http.MethodGet: getIamPolicy, http.MethodPut: setIamPolicy}[r.Method]
+	if !ok || !iam || err != nil || verb == "" {
+		return Request{}
+	}
+	return Request{Scope: Bucket + name, Verb: verb}
+}
+
+// parseResource reads a request about a project, folder or organization.
+func parseResource(method, rest string) Request {
+	scope, verb, _ := strings.Cut(rest, ":")
+	switch {
+	case verb == search && method == http.MethodGet && !strings.Contains(scope, "/"):
+		return Request{Scope: scope + "/", Verb: verb}
+	case (verb == getIamPolicy || verb == setIamPolicy) && method == http.MethodPost:
+		return Request{Scope: scope, Verb: verb}
 	}
 	return Request{}
 }

@@ -1,6 +1,6 @@
-// Package gcptest is Google Cloud as far as policies go: it serves the policies of projects, folders, organizations and
-// buckets over the two REST APIs, refuses what the service refuses, and decides who may do what at which time. Where the
-// documentation leaves a choice it takes the stricter one.
+// Package gcptest is a server of Google Cloud's policies, for tests. It serves the policies of projects, folders,
+// organizations and buckets over the two REST APIs, refuses what the service refuses, and decides who may do what at a
+// time. Where the documentation leaves a choice, it takes the stricter one.
 package gcptest
 
 import (
@@ -35,7 +35,7 @@ type Server struct {
 	programs  map[string]program
 
 	key       *rsa.PrivateKey
-	tokens    map[string]bool // nil: nobody has to say who he is
+	tokens    map[string]bool // nil: requests need no token
 	accountID map[string]bool // service accounts that may be impersonated
 	may       func(permission string) bool
 	grantable []string // nil: every role
@@ -48,13 +48,15 @@ type Server struct {
 	conflicts int
 }
 
-// resource is one thing with a policy.
+// resource is a project, folder, organization or bucket.
 type resource struct {
 	scope, parent string
 	state         string
 	uniform       bool // of a bucket: uniform bucket-level access
 	policy        Policy
 }
+
+func (r *resource) bucket() bool { return strings.HasPrefix(r.scope, Bucket) }
 
 // New starts a server for the test, with a few predefined roles and without resources and accounts.
 func New(t testing.TB) *Server {
@@ -65,14 +67,17 @@ func New(t testing.TB) *Server {
 	}
 	s := &Server{
 		env: env, programs: map[string]program{},
-		resources: map[string]*resource{}, accounts: map[string]bool{}, groups: map[string][]string{}, deleted: map[string]bool{},
-		may: func(string) bool { return true }, accountID: map[string]bool{},
+		resources: map[string]*resource{}, accounts: map[string]bool{}, groups: map[string][]string{},
+		deleted: map[string]bool{},
+		may:     func(string) bool { return true }, accountID: map[string]bool{},
 		roles: map[string][]string{
 			"roles/owner": {"*"}, "roles/editor": {"*"}, "roles/viewer": {"resourcemanager.projects.get"},
 			"roles/cloudsql.client":      {"cloudsql.instances.connect"},
 			"roles/logging.viewer":       {"logging.logEntries.list"},
 			"roles/storage.objectViewer": {"storage.objects.get", "storage.objects.list"},
-			"roles/storage.objectAdmin":  {"storage.objects.get", "storage.objects.list", "storage.objects.create", "storage.objects.delete"},
+			"roles/storage.objectAdmin": {
+				"storage.objects.get", "storage.objects.list", "storage.objects.create", "storage.objects.delete",
+			},
 		},
 	}
 	server := httptest.NewServer(http.HandlerFunc(s.serve))
@@ -84,17 +89,19 @@ func New(t testing.TB) *Server {
 	return s
 }
 
-// Bucket begins the scope of a bucket.
+// Bucket starts the scope of a bucket.
 const Bucket = "//storage.googleapis.com/projects/_/buckets/"
 
 // Add makes a resource, named as grants name it, under a parent, which may be empty.
 func (s *Server) Add(scope, parent string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.resources[scope] = &resource{scope: scope, parent: parent, state: "ACTIVE", uniform: true, policy: Policy{Etag: s.etag()}}
+	s.resources[scope] = &resource{
+		scope: scope, parent: parent, state: "ACTIVE", uniform: true, policy: Policy{Etag: s.etag()},
+	}
 }
 
-// Delete takes a resource away.
+// Delete deletes a resource.
 func (s *Server) Delete(scope string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,22 +139,22 @@ func (s *Server) AddRole(name string, permissions ...string) {
 	s.roles[name] = permissions
 }
 
-// Deny takes permissions from whoever calls; without any, all are given back.
+// Deny takes permissions from the caller; without any, it gives all back.
 func (s *Server) Deny(permissions ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.may = func(p string) bool { return !slices.Contains(permissions, p) }
 }
 
-// Permit leaves whoever calls these permissions and no others.
+// Permit leaves the caller only these permissions.
 func (s *Server) Permit(permissions ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.may = func(p string) bool { return slices.Contains(permissions, p) }
 }
 
-// Grantable leaves whoever calls these roles to give and take away, as a condition on api.getAttribute(
-// "iam.googleapis.com/modifiedGrantsByRole") does (https://cloud.google.com/iam/docs/setting-limits-on-granting-roles).
+// Grantable lets the caller give and take away only these roles, like a condition on api.getAttribute(
+// "iam.googleapis.com/modifiedGrantsByRole") (https://cloud.google.com/iam/docs/setting-limits-on-granting-roles).
 func (s *Server) Grantable(roles ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,14 +182,14 @@ func (s *Server) Calls() (reads, writes int) {
 	return s.reads, s.writes
 }
 
-// Blind counts the writes so far that came without an etag.
+// Blind counts the writes so far without an etag.
 func (s *Server) Blind() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.blind
 }
 
-// Conflicts counts the writes so far that were refused because somebody else was faster.
+// Conflicts counts the writes so far that lost a race.
 func (s *Server) Conflicts() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,7 +268,9 @@ func (s *Server) answer(w http.ResponseWriter, request Request, body any, failed
 	if failed != nil {
 		said := map[string]any{"code": failed.code, "message": failed.message, "status": failed.status}
 		if strings.HasPrefix(request.Scope, Bucket) {
-			said["errors"] = []map[string]string{{"message": failed.message, "domain": "global", "reason": failed.status}}
+			said["errors"] = []map[string]string{
+				{"message": failed.message, "domain": "global", "reason": failed.status},
+			}
 		}
 		body = map[string]any{"error": said}
 		w.WriteHeader(failed.code)
@@ -269,7 +278,7 @@ func (s *Server) answer(w http.ResponseWriter, request Request, body any, failed
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// handle does what the request asks for.
+// handle carries out a request.
 func (s *Server) handle(request Request, r *http.Request, f Fault) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,9 +296,11 @@ func (s *Server) handle(request Request, r *http.Request, f Fault) (any, *failur
 	bucket := strings.HasPrefix(request.Scope, Bucket)
 	switch {
 	case !s.may(permission) && bucket:
-		return nil, refuse(http.StatusForbidden, "forbidden", "caller does not have %s access to the Google Cloud Storage bucket. Permission '%[1]s' denied on resource (or it may not exist).", permission)
+		return nil, refuse(http.StatusForbidden, "forbidden", "caller does not have %s access to the Google Cloud "+
+			"Storage bucket. Permission '%[1]s' denied on resource (or it may not exist).", permission)
 	case !s.may(permission), !there && strings.HasPrefix(request.Scope, "projects/"):
-		// Of a project it is not told whether there is one (https://cloud.google.com/resource-manager/reference/rest/v3/projects/getIamPolicy).
+		// The service does not tell whether a project exists
+		// (https://cloud.google.com/resource-manager/reference/rest/v3/projects/getIamPolicy).
 		return nil, refuse(http.StatusForbidden, "PERMISSION_DENIED", "The caller does not have permission")
 	case !there:
 		return nil, refuse(http.StatusNotFound, "NOT_FOUND", "The specified resource does not exist.")
@@ -299,7 +310,7 @@ func (s *Server) handle(request Request, r *http.Request, f Fault) (any, *failur
 	return s.setPolicy(at, r, f.Downgrade)
 }
 
-// pageSize is tiny, so that there are always several pages.
+// pageSize is tiny, so there are always several pages.
 const pageSize = 2
 
 // search lists the projects, folders or organizations.
@@ -308,7 +319,7 @@ func (s *Server) search(request Request, r *http.Request) (any, *failure) {
 	var found []any
 	for _, scope := range s.scopes(request.Scope) {
 		if !s.may("resourcemanager." + kind + ".get") {
-			continue // it shows what may be seen
+			continue // a search shows only what the caller may see
 		}
 		one := map[string]string{"name": scope, "state": s.resources[scope].state}
 		if kind == "projects" {
@@ -324,7 +335,8 @@ func (s *Server) search(request Request, r *http.Request) (any, *failure) {
 func (s *Server) list(r *http.Request) (any, *failure) {
 	project := "projects/" + r.URL.Query().Get("project")
 	if !s.may("storage.buckets.list") || s.resources[project] == nil {
-		return nil, refuse(http.StatusForbidden, "forbidden", "caller does not have storage.buckets.list access to the Google Cloud project.")
+		return nil, refuse(http.StatusForbidden, "forbidden",
+			"caller does not have storage.buckets.list access to the Google Cloud project.")
 	}
 	var found []any
 	for _, scope := range s.scopes(Bucket) {

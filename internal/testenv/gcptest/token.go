@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Admit lets nobody in any more but who bears one of the tokens, or one that the server gave out.
+// Admit makes the server accept only requests with one of these tokens, or one that it gave out.
 func (s *Server) Admit(tokens ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -27,7 +27,7 @@ func (s *Server) Admit(tokens ...string) {
 	}
 }
 
-// MayImpersonate makes service accounts that whoever is let in can act as.
+// MayImpersonate makes service accounts that every admitted caller can act as.
 func (s *Server) MayImpersonate(addresses ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -36,7 +36,7 @@ func (s *Server) MayImpersonate(addresses ...string) {
 	}
 }
 
-// KeyFile writes a new key of a service account into a file and returns its path; tokens are given out for the newest.
+// KeyFile writes a new key of a service account into a file and returns its path. Only the newest key yields tokens.
 func (s *Server) KeyFile(t testing.TB) string {
 	t.Helper()
 	s.mu.Lock()
@@ -50,8 +50,9 @@ func (s *Server) KeyFile(t testing.TB) string {
 		t.Fatal(err)
 	}
 	text, err := json.Marshal(map[string]string{
-		"type": "service_account", "project_id": "test", "private_key_id": "1", "client_email": "key@test.iam.gserviceaccount.com", "client_id": "1",
-		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "token_uri": s.URL + "/token",
+		"type": "service_account", "project_id": "test", "private_key_id": "1",
+		"client_email": "key@test.iam.gserviceaccount.com", "client_id": "1", "token_uri": s.URL + "/token",
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +64,7 @@ func (s *Server) KeyFile(t testing.TB) string {
 	return path
 }
 
-// authenticate gives out tokens and turns away who has none; it reports whether the request has been answered.
+// authenticate gives out tokens and refuses requests without one. It reports whether it has answered.
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) bool {
 	if r.URL.Path == "/token" {
 		s.exchange(w, r)
@@ -73,24 +74,33 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) bool {
 	in := s.tokens == nil || s.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
 	s.mu.Unlock()
 	if !in {
-		s.answer(w, parse(r), nil, refuse(http.StatusUnauthorized, "UNAUTHENTICATED", "Request had invalid authentication credentials."))
+		s.answer(w, parse(r), nil,
+			refuse(http.StatusUnauthorized, "UNAUTHENTICATED", "Request had invalid authentication credentials."))
 		return true
 	}
-	if address, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/v1/projects/-/serviceAccounts/"), ":generateAccessToken"); ok {
-		s.mu.Lock()
-		may := s.accountID[address]
-		s.mu.Unlock()
-		if !may {
-			s.answer(w, Request{}, nil, refuse(http.StatusForbidden, "PERMISSION_DENIED", "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist)."))
-			return true
-		}
-		s.answer(w, Request{}, map[string]string{"accessToken": s.issue(), "expireTime": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, nil)
-		return true
+	address := strings.TrimPrefix(r.URL.Path, "/v1/projects/-/serviceAccounts/")
+	address, impersonates := strings.CutSuffix(address, ":generateAccessToken")
+	if impersonates {
+		s.impersonate(w, address)
 	}
-	return false
+	return impersonates
 }
 
-// issue makes a token that lets in.
+// impersonate gives out a token of another service account.
+func (s *Server) impersonate(w http.ResponseWriter, address string) {
+	s.mu.Lock()
+	may := s.accountID[address]
+	s.mu.Unlock()
+	if !may {
+		s.answer(w, Request{}, nil, refuse(http.StatusForbidden, "PERMISSION_DENIED",
+			"Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist)."))
+		return
+	}
+	expires := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	s.answer(w, Request{}, map[string]string{"accessToken": s.issue(), "expireTime": expires}, nil)
+}
+
+// issue makes a valid token.
 func (s *Server) issue() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +125,8 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 	if err != nil || k == nil || rsa.VerifyPKCS1v15(&k.PublicKey, crypto.SHA256, sum[:], signed) != nil {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusBadRequest)
-		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_grant", "error_description": "Invalid JWT Signature."})
+		_ = json.NewEncoder(w).Encode(
+			map[string]string{"error": "invalid_grant", "error_description": "Invalid JWT Signature."})
 		return
 	}
 	s.answer(w, Request{}, map[string]any{"access_token": s.issue(), "token_type": "Bearer", "expires_in": 3600}, nil)

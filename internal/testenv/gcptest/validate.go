@@ -19,7 +19,7 @@ const (
 
 var basic = []string{"roles/owner", "roles/editor", "roles/viewer"}
 
-// validate refuses what the service refuses.
+// validate refuses policies that the service refuses.
 func (s *Server) validate(at *resource, p Policy) *failure {
 	principals, domains, groups := at.policy.exempted(), 0, map[string]bool{}
 	type same struct{ role, member string }
@@ -42,24 +42,27 @@ func (s *Server) validate(at *resource, p Policy) *failure {
 			}
 			conditions[of][fmt.Sprintf("%q", b.Condition)] = true
 			if len(conditions[of]) > limitSame {
-				return invalid("The policy contains more than %d role bindings with the role %s and the member %s.", limitSame, b.Role, m)
+				return invalid("The policy contains more than %d role bindings with the role %s and the member %s.",
+					limitSame, b.Role, m)
 			}
 		}
 	}
 	switch {
 	case principals > limitPrincipals:
-		return invalid("The number of members in the policy (%d) is larger than the maximum allowed size %d.", principals, limitPrincipals)
+		return invalid("The number of members in the policy (%d) is larger than the maximum allowed size %d.",
+			principals, limitPrincipals)
 	case domains+len(groups) > limitGroups:
-		return invalid("The number of groups and domains in the policy (%d) is larger than the maximum allowed size %d.", domains+len(groups), limitGroups)
+		return invalid(
+			"The number of groups and domains in the policy (%d) is larger than the maximum allowed size %d.",
+			domains+len(groups), limitGroups)
 	}
 	return nil
 }
 
 func (s *Server) validateBinding(at *resource, b Binding) *failure {
-	if _, known := s.roles[b.Role]; !known {
-		return invalid("Role %s is not supported for this resource.", b.Role)
-	}
-	if project, _, custom := strings.Cut(strings.TrimPrefix(b.Role, "projects/"), "/roles/"); custom && strings.HasPrefix(b.Role, "projects/") && at.scope != "projects/"+project && at.parent != "projects/"+project {
+	project, custom := customRole(b.Role)
+	elsewhere := custom && at.scope != project && at.parent != project
+	if _, known := s.roles[b.Role]; !known || elsewhere {
 		return invalid("Role %s is not supported for this resource.", b.Role)
 	}
 	for _, m := range b.Members {
@@ -67,32 +70,45 @@ func (s *Server) validateBinding(at *resource, b Binding) *failure {
 			return f
 		}
 	}
-	c := b.Condition
-	switch {
-	case c == nil:
+	if b.Condition == nil {
 		return nil
+	}
+	return s.validateCondition(at, b)
+}
+
+// customRole returns the project of a role that one defines.
+func customRole(name string) (project string, custom bool) {
+	project, _, custom = strings.Cut(name, "/roles/")
+	return project, custom && strings.HasPrefix(name, "projects/")
+}
+
+func (s *Server) validateCondition(at *resource, b Binding) *failure {
+	public := func(m string) bool { return m == "allUsers" || m == "allAuthenticatedUsers" }
+	switch c := b.Condition; {
 	case slices.Contains(basic, b.Role):
 		return invalid("Conditions can't be set on primitive roles: %s.", b.Role)
-	case slices.Contains(b.Members, "allUsers") || slices.Contains(b.Members, "allAuthenticatedUsers"):
+	case slices.ContainsFunc(b.Members, public):
 		return invalid("Conditions can't be set on public principals.")
-	case strings.HasPrefix(at.scope, Bucket) && !at.uniform:
+	case at.bucket() && !at.uniform:
 		return invalid("Conditions need uniform bucket-level access.")
 	case c.Title == "" || len(c.Title) > limitTitle:
 		return invalid("The title of a condition has 1 to %d bytes: %q", limitTitle, c.Title)
 	case len(c.Description) > limitText:
 		return invalid("The description of a condition has at most %d bytes: %q", limitText, c.Description)
 	}
-	program, err := s.compile(c.Expression)
-	if err != nil {
-		return invalid("Error in condition expression %q: %v", c.Expression, err)
-	}
-	if program.operators > limitOperators {
-		return invalid("The condition expression has %d logical operators, at most %d are allowed.", program.operators, limitOperators)
+	program, err := s.compile(b.Condition.Expression)
+	switch {
+	case err != nil:
+		return invalid("Error in condition expression %q: %v", b.Condition.Expression, err)
+	case program.operators > limitOperators:
+		return invalid("The condition expression has %d logical operators, at most %d are allowed.",
+			program.operators, limitOperators)
 	}
 	return nil
 }
 
-var memberForm = regexp.MustCompile(`^(user|group|serviceAccount|domain):[^ ]+$|^principal(Set)?://[^ ]+$|^all(Authenticated)?Users$`)
+var memberForm = regexp.MustCompile(
+	`^(user|group|serviceAccount|domain):[^ ]+$|^principal(Set)?://[^ ]+$|^all(Authenticated)?Users$`)
 
 func (s *Server) validateMember(at *resource, m string) *failure {
 	if strings.HasPrefix(m, "deleted:") {
@@ -105,24 +121,22 @@ func (s *Server) validateMember(at *resource, m string) *failure {
 		return invalid("Invalid member %q; it has no known type.", m)
 	}
 	kind, name, _ := strings.Cut(m, ":")
-	switch {
+	switch noun := nouns[kind]; {
 	case s.accounts[m] || strings.HasPrefix(m, "principal"):
 		return nil
-	case kind == "user":
-		return invalid("User %s does not exist.", name)
-	case kind == "group":
-		return invalid("Group %s does not exist.", name)
-	case kind == "serviceAccount":
-		return invalid("Service account %s does not exist.", name)
-	case kind == "domain":
-		return invalid("Domain name %s does not exist.", name)
-	case strings.HasPrefix(at.scope, Bucket):
+	case noun != "":
+		return invalid("%s %s does not exist.", noun, name)
+	case at.bucket():
 		return nil // a bucket may be public
 	}
 	return invalid("Members of type %s are not allowed for this resource.", m)
 }
 
-// DeleteAccount deletes an account: where policies name it, they name it as deleted
+var nouns = map[string]string{
+	"user": "User", "group": "Group", "serviceAccount": "Service account", "domain": "Domain name",
+}
+
+// DeleteAccount deletes an account. Policies that name it then name it as deleted
 // (https://cloud.google.com/iam/docs/principal-identifiers#deleted-principals).
 func (s *Server) DeleteAccount(member string) {
 	s.mu.Lock()

@@ -3,6 +3,7 @@ package hooptest
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -14,29 +15,40 @@ func (s *Server) MayConnect(email, connection string, at time.Time) bool {
 	return may
 }
 
-// lets decides, and tells how long a session may go on. The latest approved review of the user and the connection decides
-// alone, also when it is over and an earlier one is not; without one that lets the user in, whoever is asked for no review
-// goes in (gateway/transport/interceptors/accessrequest/accessrequest.go, OnReceive).
+// lets decides, and tells how long a session may continue. The latest approved review of the user and the connection
+// decides alone, even if it is over and an earlier one is not. Without one that lets the user in, a user who needs no
+// review may connect (gateway/transport/interceptors/accessrequest/accessrequest.go, OnReceive).
 func (s *Server) lets(email, name string, at time.Time) (lasts time.Duration, may bool) {
 	u, c := s.users[email], s.connections[name]
-	if u == nil || u.Status != "active" || c == nil || c.Disabled || !s.admits(u.Groups, c) {
+	if c == nil || c.Disabled || !s.sees(u, c) {
 		return 0, false
 	}
-	var latest *review
-	for _, x := range s.sessions {
-		if v := x.review; v != nil && x.user == u && v.connection == c.ID && v.kind == timed && v.status == approved &&
-			(latest == nil || v.created.After(latest.created)) {
-			latest = v
-		}
-	}
-	if latest != nil && latest.ends != nil && !latest.ends.Before(at) {
-		return time.Duration(latest.seconds) * time.Second, true
+	if v := s.latestReview(u, c); v != nil && v.ends != nil && !v.ends.Before(at) {
+		return time.Duration(v.seconds) * time.Second, true
 	}
 	return 1 << 62, !s.gated(u, c, timed)
 }
 
-// gated reports whether a user needs a review for the verb, which is that of a rule: jit for connecting, command for
-// running one command.
+// sees reports whether a user is active and the access control shows the connection.
+func (s *Server) sees(u *User, c *Connection) bool {
+	return u != nil && u.Status == "active" && s.admits(u.Groups, c)
+}
+
+// latestReview returns the latest approved review of a user and a connection, nil if there is none.
+func (s *Server) latestReview(u *User, c *Connection) (latest *review) {
+	for _, x := range s.sessions {
+		v := x.review
+		if v == nil || x.user != u || v.connection != c.ID || v.kind != timed || v.status != approved {
+			continue
+		}
+		if latest == nil || v.created.After(latest.created) {
+			latest = v
+		}
+	}
+	return latest
+}
+
+// gated reports whether a user needs a review for a rule's verb: jit for connecting, command for running one command.
 func (s *Server) gated(u *User, c *Connection, verb string) bool {
 	if len(c.Reviewers) > 0 {
 		return true
@@ -50,10 +62,10 @@ func (s *Server) MayExec(email, connection string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u, c := s.users[email], s.connections[connection]
-	return u != nil && u.Status == "active" && c != nil && !c.ExecDisabled && s.admits(u.Groups, c) && !s.gated(u, c, command)
+	return c != nil && !c.ExecDisabled && s.sees(u, c) && !s.gated(u, c, command)
 }
 
-// Connect opens a session now, and returns its id; it is empty when the user is not let in.
+// Connect opens a session now, and returns its id; empty if the user is not let in.
 func (s *Server) Connect(email, connection string) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,20 +74,21 @@ func (s *Server) Connect(email, connection string) (id string) {
 	if !may {
 		return ""
 	}
-	x := &session{id: uuid(), connection: connection, user: s.users[email], verb: "connect", status: "open", created: s.stamp(), until: now.Add(lasts)}
+	x := &session{id: uuid(), connection: connection, user: s.users[email], verb: "connect", status: "open",
+		created: s.stamp(), until: now.Add(lasts)}
 	s.add(x)
 	return x.id
 }
 
-// Strand says whether a live session is on another replica of the gateway, so that a request to kill it has no effect.
+// Strand moves a live session to another replica of the gateway, where a request to kill it has no effect, or back.
 func (s *Server) Strand(id string, away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stranded[id] = away
 }
 
-// Lives reports whether a session that was opened is live at that time: until it has lasted as long as its review, or
-// somebody kills it. That its review ends does not matter.
+// Lives reports whether an opened session is live at that time: until it has lasted as long as its review, or somebody
+// kills it. The end of its review does not matter.
 func (s *Server) Lives(id string, at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,7 +96,7 @@ func (s *Server) Lives(id string, at time.Time) bool {
 	return x != nil && x.ended == nil && at.Before(x.until)
 }
 
-// Ask makes a session with a pending review, as a user does who connects, with a correlation id of the user's choice.
+// Ask makes a session with a pending review, as a connecting user does, with a correlation id of the user's choice.
 func (s *Server) Ask(email, connection, correlation string, lasts time.Duration) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,20 +104,14 @@ func (s *Server) Ask(email, connection, correlation string, lasts time.Duration)
 	if u == nil || c == nil {
 		fail("no user %s or no connection %s", email, connection)
 	}
-	x := &session{id: uuid(), connection: connection, user: u, correlation: correlation, verb: "connect", status: "open", created: s.stamp()}
-	x.review = &review{id: uuid(), kind: timed, status: pending, seconds: int64(lasts / time.Second), connection: c.ID, created: s.stamp()}
-	reviewers := c.Reviewers
-	if len(reviewers) == 0 {
-		reviewers = []string{admin}
-	}
-	for _, name := range reviewers {
-		x.review.groups = append(x.review.groups, &group{id: uuid(), name: name, status: pending})
-	}
+	x := &session{id: uuid(), connection: connection, user: u, correlation: correlation, verb: "connect",
+		status: "open", created: s.stamp()}
+	x.review = s.newReview(c, lasts, func(string) *actor { return nil })
 	s.add(x)
 	return x.id
 }
 
-// Decide approves, rejects or revokes the review of a session at a time, as whoever the token is of.
+// Decide approves, rejects or revokes the review of a session at a time, as the owner of the token.
 func (s *Server) Decide(token, session, status string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +132,7 @@ type Review struct {
 	Type, Status                             string
 	Created, Ends                            time.Time
 	Metadata                                 map[string]any
-	// By is the name of who has decided on it last.
+	// By is the name of the last who decided on it.
 	By string
 }
 
@@ -160,18 +167,19 @@ func (s *Server) Sessions() int {
 	return len(s.sessions)
 }
 
-// Dump writes down everything but the sessions that the key of that name has approved, and the attributes with a prefix.
+// Dump returns everything but the sessions that the key with a name has approved, and the attributes with a prefix.
 func (s *Server) Dump(but, prefix string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var sessions []any
+	approvedByIt := func(g *group) bool { return g.by != nil && g.by.name == but }
 	for _, x := range s.sessions {
-		if x.review == nil || !slices.ContainsFunc(x.review.groups, func(g *group) bool { return g.by != nil && g.by.name == but }) {
+		if x.review == nil || !slices.ContainsFunc(x.review.groups, approvedByIt) {
 			sessions = append(sessions, x.json())
 		}
 	}
 	attributes := slices.DeleteFunc(s.sorted(), func(a Attribute) bool {
-		return prefix != "" && len(a.Name) >= len(prefix) && a.Name[:len(prefix)] == prefix
+		return prefix != "" && strings.HasPrefix(a.Name, prefix)
 	})
 	text, err := json.MarshalIndent([]any{s.users, s.connections, sessions, attributes}, "", " ")
 	if err != nil {

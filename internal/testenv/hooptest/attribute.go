@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Attribute ties what it lists together.
+// Attribute ties the things that it lists together.
 type Attribute struct {
 	Name               string   `json:"name"`
 	Description        *string  `json:"description"`
@@ -22,14 +22,15 @@ type Attribute struct {
 // clone returns a copy with lists instead of nothing, as the gateway answers.
 func (a *Attribute) clone() Attribute {
 	c := *a
-	for _, list := range []*[]string{&c.Connections, &c.AccessRequestRules, &c.GuardrailRules, &c.DatamaskingRules, &c.Groups} {
+	lists := []*[]string{&c.Connections, &c.AccessRequestRules, &c.GuardrailRules, &c.DatamaskingRules, &c.Groups}
+	for _, list := range lists {
 		*list = append([]string{}, *list...)
 	}
 	return c
 }
 
-// Edit changes the attribute of that name behind the API's back, or as another administrator would; it makes it if it
-// is not there, and takes it away if edit returns false.
+// Edit changes the attribute with a name behind the API's back, or as another administrator would. It makes one if
+// there is none, and deletes it if edit returns false.
 func (s *Server) Edit(name string, edit func(a *Attribute) (keep bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +71,7 @@ func (s *Server) listAttributes(r *request) answer {
 	page, ok := number("page", 1, 1<<30)
 	size, fits := number("page_size", 100, 100)
 	if !ok || !fits {
-		return say(http.StatusUnprocessableEntity, "page and page_size have to be numbers from 1, page_size up to 100")
+		return say(http.StatusUnprocessableEntity, "page and page_size must be numbers from 1, page_size up to 100")
 	}
 	found := slices.DeleteFunc(s.sorted(), func(a Attribute) bool {
 		return !strings.Contains(strings.ToLower(a.Name), strings.ToLower(q.Get("search")))
@@ -96,17 +97,21 @@ func (s *Server) postAttribute(r *request) answer {
 	case refused != nil:
 		return *refused
 	case in.Name == "":
-		return say(http.StatusBadRequest, "Key: 'AttributeRequest.Name' Error:Field validation for 'Name' failed on the 'required' tag")
+		return say(http.StatusBadRequest, "Error:Field validation for 'Name' failed on the 'required' tag")
 	case s.attributes[in.Name] != nil:
-		return say(http.StatusInternalServerError, "failed creating attribute: duplicate key value violates unique constraint")
+		return say(http.StatusInternalServerError,
+			"failed creating attribute: duplicate key value violates unique constraint")
 	}
-	for _, name := range in.Connections {
-		if s.connections[name] == nil {
-			return say(http.StatusInternalServerError, "failed creating attribute: violates foreign key constraint")
-		}
+	if s.dangling(in) {
+		return say(http.StatusInternalServerError, "failed creating attribute: violates foreign key constraint")
 	}
 	s.attributes[in.Name] = &in
 	return answer{http.StatusCreated, in.clone()}
+}
+
+// dangling reports whether an attribute names a connection that does not exist.
+func (s *Server) dangling(a Attribute) bool {
+	return slices.ContainsFunc(a.Connections, func(name string) bool { return s.connections[name] == nil })
 }
 
 func (s *Server) putAttribute(r *request) answer {
@@ -117,18 +122,14 @@ func (s *Server) putAttribute(r *request) answer {
 		return *refused
 	case there == nil:
 		return say(http.StatusNotFound, "resource not found")
-	case in.Name != there.Name:
+	case in.Name != there.Name || s.dangling(in):
 		return say(http.StatusInternalServerError, "failed updating attribute: violates foreign key constraint")
-	}
-	for _, name := range in.Connections {
-		if s.connections[name] == nil {
-			return say(http.StatusInternalServerError, "failed updating attribute: violates foreign key constraint")
-		}
 	}
 	// A list that is not given stays as it is.
 	for _, l := range []struct{ in, there *[]string }{
-		{&in.Connections, &there.Connections}, {&in.AccessRequestRules, &there.AccessRequestRules}, {&in.GuardrailRules, &there.GuardrailRules},
-		{&in.DatamaskingRules, &there.DatamaskingRules}, {&in.Groups, &there.Groups},
+		{&in.Connections, &there.Connections}, {&in.AccessRequestRules, &there.AccessRequestRules},
+		{&in.GuardrailRules, &there.GuardrailRules}, {&in.DatamaskingRules, &there.DatamaskingRules},
+		{&in.Groups, &there.Groups},
 	} {
 		if *l.in == nil {
 			*l.in = *l.there

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// User is somebody who can connect.
+// User is a person who can connect.
 type User struct {
 	ID, Email, Status string
 	Groups            []string
 }
 
-// Connection is something to connect to. The zero value of all but its name is one without a review gate, for admins.
+// Connection is a resource to connect to. With nothing but a name it has no review gate and admits only administrators.
 type Connection struct {
 	ID, Name string
-	// Reviewers are the groups of the legacy review gate; JIT is an access request rule of that type for everybody.
+	// Reviewers are the groups of the legacy review gate. JIT is an access request rule of that type for everybody.
 	Reviewers []string
 	JIT       bool
-	// JITDuration and MaxDuration bound a review, in seconds; 0 for none.
+	// JITDuration and MaxDuration limit a review, in seconds; 0 means no limit.
 	JITDuration, MaxDuration int
 	Mandatory                []string
 	// Disabled: nobody can connect. ExecDisabled: nobody can run single commands.
@@ -30,7 +30,7 @@ type Connection struct {
 	Old bool
 }
 
-// AddKey adds an API key, or gives one that is there another name and other groups.
+// AddKey adds an API key, or changes the name and groups of an existing one.
 func (s *Server) AddKey(key, name string, groups ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,8 +69,8 @@ func (s *Server) AddGroup(name string) {
 	s.groups[name] = true
 }
 
-// Put adds a connection, or replaces the one of its name, as an update does that says nothing of attributes: every
-// attribute is detached from it.
+// Put adds a connection, or replaces the one with its name. Like an update without attributes, it detaches every
+// attribute.
 func (s *Server) Put(c Connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,11 +82,12 @@ func (s *Server) Put(c Connection) {
 	s.detach(c.Name)
 	s.dropRule(c.Name)
 	if c.JIT {
-		s.putRule(Rule{Name: c.Name, Type: timed, Connections: []string{c.Name}, Reviewers: []string{admin}, MaxDuration: c.JITDuration})
+		s.putRule(Rule{Name: c.Name, Type: timed, Connections: []string{c.Name}, Reviewers: []string{admin},
+			MaxDuration: c.JITDuration})
 	}
 }
 
-// DeleteConnection takes a connection away.
+// DeleteConnection deletes a connection.
 func (s *Server) DeleteConnection(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,9 +109,8 @@ func (s *Server) SetAccessControl(on bool) {
 }
 
 func (s *Server) getUserInfo(r *request) answer {
-	email := r.name
-	return answer{http.StatusOK, map[string]any{"id": r.id, "name": r.name, "email": email, "status": "active", "groups": r.groups,
-		"role": r.role(), "is_admin": r.admin()}}
+	return answer{http.StatusOK, map[string]any{"id": r.id, "name": r.name, "email": r.name, "status": "active",
+		"groups": r.groups, "role": r.role(), "is_admin": r.admin()}}
 }
 
 func (s *Server) getUsers(*request) answer {
@@ -121,7 +121,7 @@ func (s *Server) getUsers(*request) answer {
 	return answer{http.StatusOK, all}
 }
 
-// json is how the gateway tells of a user. An auditor has no role of its own there (gateway/api/user/user.go, toRole).
+// json is the gateway's answer about a user. It has no role for auditors (gateway/api/user/user.go, toRole).
 func (u *User) json() map[string]any {
 	role := standard
 	if slices.Contains(u.Groups, admin) {
@@ -149,18 +149,6 @@ func (s *Server) getConnection(r *request) answer {
 	if c == nil || !r.seesAll() && !s.admits(r.groups, c) {
 		return say(http.StatusNotFound, "not found")
 	}
-	bound := func(seconds int) any {
-		if seconds == 0 {
-			return nil
-		}
-		return seconds
-	}
-	mode := func(disabled bool) string {
-		if disabled {
-			return "disabled"
-		}
-		return "enabled"
-	}
 	attributes := []string{}
 	for _, a := range s.sorted() {
 		if slices.Contains(a.Connections, c.Name) {
@@ -168,8 +156,12 @@ func (s *Server) getConnection(r *request) answer {
 		}
 	}
 	body := map[string]any{
-		"id": c.ID, "name": c.Name, "reviewers": c.Reviewers, "access_mode_connect": mode(c.Disabled), "access_mode_exec": mode(c.ExecDisabled),
-		"access_max_duration": bound(c.MaxDuration), "mandatory_metadata_fields": c.Mandatory, "attributes": attributes,
+		"id": c.ID, "name": c.Name, "reviewers": c.Reviewers,
+		"access_mode_connect": mode(c.Disabled), "access_mode_exec": mode(c.ExecDisabled),
+		"mandatory_metadata_fields": c.Mandatory, "attributes": attributes,
+	}
+	if c.MaxDuration != 0 {
+		body["access_max_duration"] = c.MaxDuration
 	}
 	jit := s.rule(c, timed)
 	if jit != nil && jit.MaxDuration != 0 {
@@ -181,6 +173,13 @@ func (s *Server) getConnection(r *request) answer {
 		}}
 	}
 	return answer{http.StatusOK, body}
+}
+
+func mode(disabled bool) string {
+	if disabled {
+		return "disabled"
+	}
+	return "enabled"
 }
 
 // connection finds one by its name or id.
@@ -214,15 +213,11 @@ func (s *Server) admits(groups []string, c *Connection) bool {
 	if !s.accessControl || slices.Contains(groups, admin) || slices.Contains(groups, auditor) {
 		return true
 	}
-	for _, g := range groups {
-		if slices.Contains(c.Groups, g) {
-			return true
-		}
-		for _, a := range s.attributes {
-			if slices.Contains(a.Connections, c.Name) && slices.Contains(a.Groups, g) {
-				return true
-			}
+	visible := slices.Clone(c.Groups)
+	for _, a := range s.attributes {
+		if slices.Contains(a.Connections, c.Name) {
+			visible = append(visible, a.Groups...)
 		}
 	}
-	return false
+	return slices.ContainsFunc(groups, func(g string) bool { return slices.Contains(visible, g) })
 }

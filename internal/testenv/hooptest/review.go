@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// review is what a session has to have to go ahead.
+// review is the approval that a session needs.
 type review struct {
 	id, kind, status string
 	seconds          int64
@@ -27,7 +27,7 @@ func (v *review) clone() *review {
 	return &c
 }
 
-// group is a group that has to approve.
+// group is a group that must approve.
 type group struct {
 	id, name, status string
 	by               *actor
@@ -37,9 +37,10 @@ type group struct {
 func (v *review) json() map[string]any {
 	groups := []any{}
 	for _, g := range v.groups {
-		body := map[string]any{"id": g.id, "group": g.name, "status": g.status, "reviewed_by": nil, "review_date": nil, "forced_review": false}
-		if g.by != nil {
-			body["reviewed_by"] = map[string]string{"id": g.by.id, "name": g.by.name, "email": g.by.name, "slack_id": ""}
+		body := map[string]any{"id": g.id, "group": g.name, "status": g.status, "reviewed_by": nil, "review_date": nil,
+			"forced_review": false}
+		if by := g.by; by != nil {
+			body["reviewed_by"] = map[string]string{"id": by.id, "name": by.name, "email": by.name, "slack_id": ""}
 			body["review_date"] = milli(g.at)
 		}
 		groups = append(groups, body)
@@ -96,7 +97,7 @@ func (s *Server) putReview(r *request) answer {
 	return answer{http.StatusOK, x.review.json()}
 }
 
-// write puts a review that was decided on in the place of the one that is there, whatever that has become meanwhile.
+// write stores a decided review, and overwrites whatever the review has become meanwhile.
 func (s *Server) write(x *session, v *review) {
 	x.keep(s.now())
 	x.review = v
@@ -108,24 +109,34 @@ func (s *Server) write(x *session, v *review) {
 	}
 }
 
-// decide changes the status of v, which is the review of x, as who, at a time. An approval begins its time anew, also of
-// one that is over.
-func (s *Server) decide(who actor, x *session, v *review, status string, at time.Time) *answer {
-	refuse := func(code int, text string) *answer {
-		a := say(code, "%s", text)
-		return &a
+// newReview makes the review of a session. by returns who approves it for a group at once; nil for nobody.
+func (s *Server) newReview(c *Connection, lasts time.Duration, by func(group string) *actor) *review {
+	v := &review{id: uuid(), kind: onetime, status: approved, seconds: int64(lasts / time.Second), connection: c.ID,
+		created: s.stamp()}
+	reviewers := c.Reviewers
+	if len(reviewers) == 0 {
+		reviewers = []string{admin}
 	}
-	switch {
-	case s.connections[x.connection] == nil:
-		return refuse(http.StatusInternalServerError, "failed updating review status: failed fetching connection for review")
-	case status != approved && status != rejected && status != revoked:
-		return refuse(http.StatusInternalServerError, "failed updating review status: unknown status")
-	case v.status != pending && v.status != approved, status == revoked && v.status != approved:
-		return refuse(http.StatusBadRequest, "review is in wrong state")
-	case status == approved && x.user.ID == who.id && !who.admin():
-		return refuse(http.StatusBadRequest, "unable to self approve review")
-	case status == revoked && v.kind != timed:
-		return refuse(http.StatusInternalServerError, "failed updating review status: review not found")
+	for _, name := range reviewers {
+		g := &group{id: uuid(), name: name, status: pending}
+		if g.by = by(name); g.by != nil {
+			g.status, g.at = approved, v.created
+		} else {
+			v.status = pending
+		}
+		v.groups = append(v.groups, g)
+	}
+	if lasts > 0 {
+		v.kind = timed
+	}
+	return v
+}
+
+// decide changes the status of v, which is the review of x, as who, at a time. An approval restarts its time, even if
+// it is over.
+func (s *Server) decide(who actor, x *session, v *review, status string, at time.Time) *answer {
+	if refused := s.refuseDecision(who, x, v, status); refused != nil {
+		return refused
 	}
 	eligible, open := false, false
 	for _, g := range v.groups {
@@ -135,23 +146,45 @@ func (s *Server) decide(who actor, x *session, v *review, status string, at time
 		}
 		open = open || g.status != approved
 	}
-	if !eligible {
-		if x.user.ID != who.id && !who.admin() {
-			return refuse(http.StatusBadRequest, "not eligible for review")
-		}
-		if status != approved {
-			v.groups = append(v.groups, &group{id: uuid(), name: admin, status: status, by: &who, at: at})
-		}
+	if !eligible && status != approved {
+		v.groups = append(v.groups, &group{id: uuid(), name: admin, status: status, by: &who, at: at})
 	}
-	switch {
-	case status != approved:
+	if status != approved || !open {
 		v.status = status
-	case !open:
-		v.status = approved
 	}
 	if v.status == approved {
 		ends := at.Add(time.Duration(v.seconds) * time.Second)
 		v.ends = &ends
+	}
+	return nil
+}
+
+// reviews reports whether the actor is in a group that must approve.
+func (a actor) reviews(v *review) bool {
+	return slices.ContainsFunc(v.groups, func(g *group) bool { return slices.Contains(a.groups, g.name) })
+}
+
+// refuseDecision returns the answer to a decision that the gateway refuses, nil if it does not.
+func (s *Server) refuseDecision(who actor, x *session, v *review, status string) *answer {
+	const failed = "failed updating review status: "
+	refuse := func(code int, text string) *answer {
+		a := say(code, "%s", text)
+		return &a
+	}
+	mine := x.user.ID == who.id
+	switch {
+	case s.connections[x.connection] == nil:
+		return refuse(http.StatusInternalServerError, failed+"failed fetching connection for review")
+	case !slices.Contains([]string{approved, rejected, revoked}, status):
+		return refuse(http.StatusInternalServerError, failed+"unknown status")
+	case v.status != approved && (v.status != pending || status == revoked):
+		return refuse(http.StatusBadRequest, "review is in wrong state")
+	case status == approved && mine && !who.admin():
+		return refuse(http.StatusBadRequest, "unable to self approve review")
+	case status == revoked && v.kind != timed:
+		return refuse(http.StatusInternalServerError, failed+"review not found")
+	case !mine && !who.admin() && !who.reviews(v):
+		return refuse(http.StatusBadRequest, "not eligible for review")
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package hooptest
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 )
@@ -41,33 +42,25 @@ func (s *Server) dropRule(name string) {
 	s.rules = slices.DeleteFunc(s.rules, func(r *Rule) bool { return r.Name == name })
 }
 
-// rule finds the one that decides on a verb: by an attribute of the connection before by its name, and of several the one
-// whose id comes first (gateway/services/accessrequest.go).
+// rule returns the rule that decides on a verb: one for an attribute of the connection before one for its name, and of
+// several the one with the lowest id (gateway/services/accessrequest.go).
 func (s *Server) rule(c *Connection, verb string) *Rule {
-	var byAttribute, byName *Rule
-	first := func(found **Rule, r *Rule) {
-		if *found == nil || r.ID < (*found).ID {
-			*found = r
+	first := func(is func(r *Rule) bool) *Rule {
+		found := slices.DeleteFunc(slices.Clone(s.rules), func(r *Rule) bool {
+			return r.Type != verb && r.Type != timed+"_"+command || !is(r)
+		})
+		if len(found) == 0 {
+			return nil
 		}
+		return slices.MinFunc(found, func(a, b *Rule) int { return cmp.Compare(a.ID, b.ID) })
 	}
-	for _, r := range s.rules {
-		if r.Type != verb && r.Type != timed+"_"+command {
-			continue
-		}
-		if slices.ContainsFunc(r.Attributes, func(name string) bool {
-			a := s.attributes[name]
-			return a != nil && slices.Contains(a.Connections, c.Name)
-		}) {
-			first(&byAttribute, r)
-		}
-		if slices.Contains(r.Connections, c.Name) {
-			first(&byName, r)
-		}
+	on := func(attribute string) bool {
+		a := s.attributes[attribute]
+		return a != nil && slices.Contains(a.Connections, c.Name)
 	}
-	if byAttribute != nil {
-		return byAttribute
-	}
-	return byName
+	return cmp.Or(
+		first(func(r *Rule) bool { return slices.ContainsFunc(r.Attributes, on) }),
+		first(func(r *Rule) bool { return slices.Contains(r.Connections, c.Name) }))
 }
 
 // applies reports whether the rule asks a user for a review.

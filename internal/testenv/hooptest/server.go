@@ -1,6 +1,6 @@
-// Package hooptest is a hoop gateway in memory, for tests: the part of its API that gives access to connections, with
-// the answers of the real one, odd ones included, and the decision who may connect to what. It is stricter than the real
-// one: a field or a query parameter that the gateway would pass over is refused with status 400.
+// Package hooptest is a hoop gateway in memory, for tests. It has the part of the API that gives access to connections,
+// with the real gateway's answers, odd ones included, and decides who may connect to what. It is stricter than the real
+// one: it refuses a field or a query parameter that the gateway would ignore, with status 400.
 //
 // It follows the gateway's API description (https://hoop.dev/docs/api-reference) and its source
 // (https://github.com/hoophq/hoop, folders gateway/api and gateway/models).
@@ -25,8 +25,8 @@ import (
 // Key is the API key of an administrator.
 const Key = "hpk_test-of-an-administrator"
 
-// admin and auditor are the groups that may see everything; admin may change it. They are roles too, and so is standard,
-// which everybody else has.
+// The groups admin and auditor may see everything, and admin may change it. They are roles too. Everybody else has the
+// role standard.
 const (
 	admin    = "admin"
 	auditor  = "auditor"
@@ -35,7 +35,7 @@ const (
 
 // Server is one gateway. It is safe for concurrent use.
 type Server struct {
-	// URL is where it answers.
+	// URL is the gateway's address.
 	URL string
 
 	now func() time.Time
@@ -52,7 +52,7 @@ type Server struct {
 	last          time.Time
 	reads, writes int
 	cut           func(r *http.Request) Cut
-	// lag is how far the list of sessions is behind, and stranded the sessions that another replica holds.
+	// lag is how far the list of sessions is behind. stranded are the sessions that another replica holds.
 	lag      time.Duration
 	stranded map[string]bool
 	// between is called between the check and the write of a decision.
@@ -69,7 +69,7 @@ type actor struct {
 func (a actor) admin() bool   { return slices.Contains(a.groups, admin) }
 func (a actor) seesAll() bool { return a.admin() || slices.Contains(a.groups, auditor) }
 
-// role is what the gateway calls what the actor may do.
+// role is the gateway's name for what the actor may do.
 func (a actor) role() string {
 	switch {
 	case a.admin():
@@ -88,8 +88,9 @@ func New(t testing.TB, now func() time.Time) *Server {
 		now = time.Now
 	}
 	s := &Server{
-		now: now, actors: map[string]actor{}, users: map[string]*User{}, groups: map[string]bool{admin: true, auditor: true},
-		connections: map[string]*Connection{}, accessControl: true, attributes: map[string]*Attribute{}, stranded: map[string]bool{},
+		now: now, actors: map[string]actor{}, users: map[string]*User{},
+		groups: map[string]bool{admin: true, auditor: true}, connections: map[string]*Connection{}, accessControl: true,
+		attributes: map[string]*Attribute{}, stranded: map[string]bool{},
 	}
 	s.AddKey(Key, "jit", admin)
 	web := httptest.NewServer(s.handler())
@@ -122,14 +123,14 @@ const (
 // Delay is the time that a [Late] request takes.
 const Delay = 400 * time.Millisecond
 
-// Interrupt asks cut about each request from now on; nil ends that.
+// Interrupt calls cut for each request from now on; nil ends that.
 func (s *Server) Interrupt(cut func(r *http.Request) Cut) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cut = cut
 }
 
-// Lag makes the list of sessions show what was so that long ago, as one of a database's replicas may.
+// Lag makes the list of sessions show an earlier state, as a replica of a database may.
 func (s *Server) Lag(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,7 +159,7 @@ type request struct {
 	actor
 }
 
-// answer is a status with what is written as JSON; nothing for nil.
+// answer is a status and a body, written as JSON unless it is nil.
 type answer struct {
 	status int
 	body   any
@@ -205,15 +206,18 @@ func (s *Server) handler() http.Handler {
 		{pattern: "GET /api/users/{user}", handle: s.getUser, roles: anyone},
 		{pattern: "GET /api/connections/{name}", handle: s.getConnection, roles: anyone},
 		{pattern: "GET /api/plugins/access_control", handle: s.getAccessControl, roles: anyone},
-		{pattern: "GET /api/access-requests/rules", handle: s.listRules, roles: overseers, query: []string{"page", "page_size"}},
+		{pattern: "GET /api/access-requests/rules", handle: s.listRules, roles: overseers,
+			query: []string{"page", "page_size"}},
 		{pattern: "GET /api/sessions", handle: s.listSessions, roles: anyone,
-			query: []string{"user", "connection", "review.status", "correlation_id", "start_date", "end_date", "limit", "offset", "count"}},
+			query: []string{"user", "connection", "review.status", "correlation_id", "start_date", "end_date", "limit",
+				"offset", "count"}},
 		{pattern: "GET /api/sessions/{id}", handle: s.getSession, roles: anyone},
 		{pattern: "POST /api/sessions/provision", handle: s.provision, keys: true},
 		{pattern: "POST /api/sessions/{id}/kill", handle: s.kill},
 		{pattern: "GET /api/reviews/{id}", handle: s.getReview, roles: anyone},
 		{pattern: "PUT /api/reviews/{id}", handle: s.putReview},
-		{pattern: "GET /api/attributes", handle: s.listAttributes, roles: anyone, query: []string{"search", "page", "page_size"}},
+		{pattern: "GET /api/attributes", handle: s.listAttributes, roles: anyone,
+			query: []string{"search", "page", "page_size"}},
 		{pattern: "GET /api/attributes/{name}", handle: s.getAttribute, roles: overseers},
 		{pattern: "POST /api/attributes", handle: s.postAttribute, roles: admins},
 		{pattern: "PUT /api/attributes/{name}", handle: s.putAttribute, roles: admins},
@@ -229,16 +233,10 @@ func (s *Server) handler() http.Handler {
 	return mux
 }
 
-// serve carries out one request, one at a time: the gateway's database does so too.
+// serve carries out one request at a time, as the gateway's database does.
 func (s *Server) serve(w http.ResponseWriter, q *http.Request, r route) {
-	s.mu.Lock()
-	cut := s.cut
-	s.mu.Unlock()
-	way := Through
-	if cut != nil {
-		way = cut(q)
-	}
 	var a answer
+	way := s.wayOf(q)
 	switch way {
 	case Lost:
 		panic(http.ErrAbortHandler)
@@ -266,6 +264,17 @@ func (s *Server) serve(w http.ResponseWriter, q *http.Request, r route) {
 	if a.body != nil {
 		_ = json.NewEncoder(w).Encode(a.body)
 	}
+}
+
+// wayOf asks how a request is cut off.
+func (s *Server) wayOf(q *http.Request) Cut {
+	s.mu.Lock()
+	cut := s.cut
+	s.mu.Unlock()
+	if cut == nil {
+		return Through
+	}
+	return cut(q)
 }
 
 // carryOutLate carries out a request after [Delay], although its client has gone.
@@ -303,7 +312,7 @@ func (s *Server) answer(q *http.Request, r route) answer {
 	if status := r.refuse(who); status != 0 {
 		return say(status, "access denied")
 	}
-	// As in the gateway, a parameter that cannot be read is as if it were not there.
+	// Like the gateway, it ignores a parameter that cannot be read.
 	for name := range q.URL.Query() {
 		if !slices.Contains(r.query, name) {
 			return say(http.StatusBadRequest, "%s does not take %q", r.pattern, name)
@@ -312,7 +321,7 @@ func (s *Server) answer(q *http.Request, r route) answer {
 	return r.handle(&request{q, who})
 }
 
-// read reads the body as JSON; ok is false when it is not, or has a field that the endpoint does not know.
+// read reads the body as JSON. It refuses other text, and fields that the endpoint does not know.
 func read[T any](r *request) (in T, refused *answer) {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
@@ -327,7 +336,7 @@ func read[T any](r *request) (in T, refused *answer) {
 	return in, nil
 }
 
-// stamp is the time of something new, to the microsecond; no two are the same.
+// stamp returns the time in microseconds, never the same one twice.
 func (s *Server) stamp() time.Time {
 	at := s.now().UTC().Truncate(time.Microsecond)
 	if !at.After(s.last) {
@@ -337,7 +346,7 @@ func (s *Server) stamp() time.Time {
 	return at
 }
 
-// uuid makes an id that nobody can guess.
+// uuid makes a random id.
 func uuid() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:])

@@ -21,15 +21,15 @@ const (
 const (
 	timed   = "jit"
 	onetime = "onetime"
-	// longest is the most that a review may last.
+	// longest is the limit of a review.
 	longest = 48 * time.Hour
-	// page and deep are the most that the list of sessions gives at once, and the largest offset.
+	// page is the largest page of the list of sessions, and deep the largest offset.
 	page, deep = 100, 10000
-	// killing is how long it takes until a session is over that somebody kills.
+	// killing is how long a killed session takes to end.
 	killing = 20 * time.Millisecond
 )
 
-// session is something that a user does, or may do.
+// session is a connection or command of a user, under way or to come.
 type session struct {
 	id, connection string
 	user           *User
@@ -41,17 +41,17 @@ type session struct {
 	review         *review
 	// until is when the gateway ends a live one.
 	until time.Time
-	// before is how the session was, the oldest first, each until the time that it bears.
+	// before are the earlier versions of the session, the oldest first.
 	before []version
 }
 
-// version is how a session was until a time.
+// version is a session as it was until a time.
 type version struct {
 	until time.Time
 	session
 }
 
-// keep notes how the session is before it changes at a time.
+// keep stores the session before it changes at a time.
 func (x *session) keep(at time.Time) {
 	old := *x
 	old.before = nil
@@ -61,7 +61,7 @@ func (x *session) keep(at time.Time) {
 	x.before = append(x.before, version{at, old})
 }
 
-// asOf is the session as it was at a time; nil when there was none.
+// asOf is the session as it was at a time; nil if there was none.
 func (x *session) asOf(at time.Time) *session {
 	for i := range x.before {
 		if v := &x.before[i]; at.Before(v.until) {
@@ -80,7 +80,7 @@ type provisioning struct {
 	Connection    string            `json:"connection"`
 	Reviewers     []string          `json:"approved_reviewers"`
 	EnvVars       map[string]string `json:"env_vars"`
-	Seconds       *int64            `json:"access_duration_sec"`
+	Seconds       int64             `json:"access_duration_sec"`
 	Metadata      map[string]any    `json:"metadata"`
 	ClientArgs    []string          `json:"client_args"`
 	CorrelationID string            `json:"correlation_id"`
@@ -88,161 +88,165 @@ type provisioning struct {
 
 func (s *Server) provision(r *request) answer {
 	in, refused := read[provisioning](r)
+	if refused == nil {
+		refused = in.check()
+	}
 	if refused != nil {
 		return *refused
 	}
-	switch {
-	case in.UserEmail == "" || in.Connection == "":
-		return say(http.StatusBadRequest, "Error:Field validation failed on the 'required' tag")
-	case len(in.Metadata) > 20:
-		return say(http.StatusUnprocessableEntity, "metadata field must have less than 10 fields")
-	case len(in.CorrelationID) > 255:
-		return say(http.StatusUnprocessableEntity, "correlation_id must not exceed 255 characters")
-	case strings.ContainsFunc(in.CorrelationID, func(c rune) bool { return c < ' ' || c > '~' }):
-		return say(http.StatusUnprocessableEntity, "correlation_id must contain only printable ASCII characters")
-	}
-	who := s.users[in.UserEmail]
+	who, conn := s.users[in.UserEmail], s.connection(in.Connection)
 	if who == nil {
 		return say(http.StatusBadRequest, "user %v not found for exec", r.name)
 	}
-	conn := s.connection(in.Connection)
 	if conn == nil || !r.seesAll() && !s.admits(r.groups, conn) {
 		return say(http.StatusBadRequest, "connection %v not found", in.Connection)
 	}
-	for _, field := range conn.Mandatory {
-		if v := in.Metadata[field]; v == nil || v == "" {
-			return say(http.StatusUnprocessableEntity, "missing required metadata field: %s", field)
-		}
+	if i := slices.IndexFunc(conn.Mandatory, in.lacks); i >= 0 {
+		return say(http.StatusUnprocessableEntity, "missing required metadata field: %s", conn.Mandatory[i])
 	}
-	made := &session{id: uuid(), connection: conn.Name, user: who, correlation: in.CorrelationID, metadata: in.Metadata, verb: "exec", status: "open", created: s.stamp()}
+	made := &session{id: uuid(), connection: conn.Name, user: who, correlation: in.CorrelationID, metadata: in.Metadata,
+		verb: "exec", status: "open", created: s.stamp()}
 	s.add(made)
-	var lasts time.Duration
-	if in.Seconds != nil {
-		lasts = time.Duration(*in.Seconds) * time.Second
-	}
+	lasts := time.Duration(in.Seconds) * time.Second
 	if lasts > longest { // the session stays, without a review
 		return say(http.StatusInternalServerError, "failed creating review")
 	}
-	made.review = &review{id: uuid(), kind: onetime, status: approved, seconds: int64(lasts / time.Second), connection: conn.ID, created: s.stamp()}
+	made.review = s.newReview(conn, lasts, func(group string) *actor {
+		if in.Reviewers == nil || len(conn.Reviewers) == 0 || slices.Contains(in.Reviewers, group) {
+			return &r.actor
+		}
+		return nil
+	})
 	if lasts > 0 {
-		made.verb, made.review.kind = "connect", timed
+		made.verb = "connect"
 		ends := made.review.created.Add(lasts)
 		made.review.ends = &ends
-	}
-	reviewers := conn.Reviewers
-	if len(reviewers) == 0 {
-		reviewers, in.Reviewers = []string{admin}, []string{admin}
-	}
-	for _, name := range reviewers {
-		g := &group{id: uuid(), name: name, status: pending}
-		if in.Reviewers == nil || slices.Contains(in.Reviewers, name) {
-			g.status, g.by, g.at = approved, &r.actor, made.review.created
-		} else {
-			made.review.status = pending
-		}
-		made.review.groups = append(made.review.groups, g)
 	}
 	if made.review.status == approved {
 		made.status = "ready"
 	}
-	return answer{http.StatusAccepted, map[string]any{"session_id": made.id, "user_email": who.Email, "has_review": made.review.status != approved}}
+	return answer{http.StatusAccepted, map[string]any{
+		"session_id": made.id, "user_email": who.Email, "has_review": made.review.status != approved,
+	}}
 }
 
-// add adds a session that is made now.
+func (in *provisioning) lacks(field string) bool {
+	return in.Metadata[field] == nil || in.Metadata[field] == ""
+}
+
+// check refuses a request that no gateway accepts.
+func (in *provisioning) check() *answer {
+	refuse := func(status int, text string) *answer {
+		a := say(status, "%s", text)
+		return &a
+	}
+	switch {
+	case in.UserEmail == "" || in.Connection == "":
+		return refuse(http.StatusBadRequest, "Error:Field validation failed on the 'required' tag")
+	case len(in.Metadata) > 20:
+		return refuse(http.StatusUnprocessableEntity, "metadata field must have less than 10 fields")
+	case len(in.CorrelationID) > 255:
+		return refuse(http.StatusUnprocessableEntity, "correlation_id must not exceed 255 characters")
+	case strings.ContainsFunc(in.CorrelationID, func(c rune) bool { return c < ' ' || c > '~' }):
+		return refuse(http.StatusUnprocessableEntity, "correlation_id must contain only printable ASCII characters")
+	}
+	return nil
+}
+
+// add adds a new session.
 func (s *Server) add(x *session) {
 	x.before = []version{{until: s.now()}}
 	s.sessions = append(s.sessions, x)
 }
 
-func (s *Server) listSessions(r *request) answer {
-	q := r.URL.Query()
-	wrong := func(name, why string) answer {
-		return say(http.StatusUnprocessableEntity, "failed listing sessions, invalid %q option: %s", name, why)
-	}
-	limit, offset := page, 0
-	for name, into := range map[string]*int{"limit": &limit, "offset": &offset} {
-		if text, given := get(q, name); given {
-			n, err := strconv.Atoi(text)
+// listing is what a request for the list of sessions asks for.
+type listing struct {
+	url.Values
+	limit, offset int
+	start, end    time.Time
+}
+
+// parseListing reads the parameters of a request; wrong names one that cannot be read.
+func (s *Server) parseListing(q url.Values) (l listing, wrong string) {
+	l = listing{Values: q, limit: page}
+	for name, into := range map[string]*int{"limit": &l.limit, "offset": &l.offset} {
+		if q.Has(name) {
+			n, err := strconv.Atoi(q.Get(name))
 			if err != nil {
-				return wrong(name, "it is not a number")
+				return l, name
 			}
 			*into = n
 		}
 	}
-	if limit < 1 || offset < 0 || offset > deep {
-		return wrong("offset", "out of range")
+	if l.limit < 1 || l.offset < 0 || l.offset > deep {
+		return l, "offset"
 	}
-	limit = min(limit, page)
-	var start, end time.Time
-	for name, into := range map[string]*time.Time{"start_date": &start, "end_date": &end} {
-		if text, given := get(q, name); given {
-			at, err := time.Parse(time.RFC3339, text)
+	for name, into := range map[string]*time.Time{"start_date": &l.start, "end_date": &l.end} {
+		if q.Has(name) {
+			at, err := time.Parse(time.RFC3339, q.Get(name))
 			if err != nil {
-				return wrong(name, "start_date or end_date in wrong format")
+				return l, name
 			}
 			*into = at
 		}
 	}
-	if !start.IsZero() && end.IsZero() {
-		end = s.now().UTC().Truncate(time.Second) // what is of this second is left out
+	if !l.start.IsZero() && l.end.IsZero() {
+		l.end = s.now().UTC().Truncate(time.Second) // the current second is left out
+	}
+	return l, ""
+}
+
+// matches reports whether the list has a session.
+func (l listing) matches(x *session) bool {
+	if !l.start.IsZero() && (x.created.Before(l.start) || x.created.After(l.end)) {
+		return false
+	}
+	status := ""
+	if x.review != nil {
+		status = x.review.status
+	}
+	id := l.Get("correlation_id") // the only exact filter
+	return l.fits("user", x.user.ID) && l.fits("connection", x.connection) && l.fits("review.status", status) &&
+		(id == "" || id == x.correlation)
+}
+
+func (s *Server) listSessions(r *request) answer {
+	l, wrong := s.parseListing(r.URL.Query())
+	if wrong != "" {
+		return say(http.StatusUnprocessableEntity, "failed listing sessions, invalid %q option", wrong)
 	}
 	var found []*session
 	for _, x := range slices.Backward(s.sessions) {
 		if s.lag > 0 {
-			if x = x.asOf(s.now().Add(-s.lag)); x == nil {
-				continue
-			}
+			x = x.asOf(s.now().Add(-s.lag))
 		}
-		if !r.mayList(x) || !start.IsZero() && (x.created.Before(start) || x.created.After(end)) {
-			continue
-		}
-		status := ""
-		if x.review != nil {
-			status = x.review.status
-		}
-		if fits(q, "user", x.user.ID) && fits(q, "connection", x.connection) && fits(q, "review.status", status) && same(q, "correlation_id", x.correlation) {
+		if x != nil && r.mayList(x) && l.matches(x) {
 			found = append(found, x)
 		}
 	}
-	from := min(offset, len(found))
-	to := min(from+limit, len(found))
+	from := min(l.offset, len(found))
+	to := min(from+min(l.limit, page), len(found))
 	data := []any{}
 	for _, x := range found[from:to] {
 		data = append(data, x.json())
 	}
-	return answer{http.StatusOK, map[string]any{"data": data, "total": nil, "total_is_capped": false, "has_next_page": to < len(found)}}
+	return answer{http.StatusOK, map[string]any{
+		"data": data, "total": nil, "total_is_capped": false, "has_next_page": to < len(found),
+	}}
 }
 
-// mayList reports whether the list of sessions has one for the actor: users see their own and those that they may
-// review, and an API key that is neither an administrator's nor an auditor's sees none, for it is no user
-// (gateway/models/session.go, sessionListVisibilityCondition).
+// mayList reports whether the actor's list has a session. Users see their own and those that they may review. A key
+// is no user, so one that is neither an administrator's nor an auditor's sees none (gateway/models/session.go,
+// sessionListVisibilityCondition).
 func (a actor) mayList(x *session) bool {
 	if a.seesAll() || x.user.ID == a.id {
 		return true
 	}
-	return !a.key && x.review != nil && slices.ContainsFunc(x.review.groups, func(g *group) bool { return slices.Contains(a.groups, g.name) })
-}
-
-// get returns the first value of a query parameter.
-func get(q url.Values, name string) (value string, given bool) {
-	values := q[name]
-	if len(values) == 0 {
-		return "", false
-	}
-	return values[0], true
-}
-
-// same compares with a parameter that is an exact filter, unless it is not given or empty.
-func same(q url.Values, name, value string) bool {
-	want, given := get(q, name)
-	return !given || want == "" || want == value
+	return !a.key && x.review != nil && a.reviews(x.review)
 }
 
 // fits compares with a parameter that is a pattern of SQL's LIKE, unless it is not given.
-func fits(q url.Values, name, value string) bool {
-	pattern, given := get(q, name)
-	return !given || like(pattern, value)
-}
+func (l listing) fits(name, value string) bool { return !l.Has(name) || like(l.Get(name), value) }
 
 func like(pattern, value string) bool {
 	switch {
@@ -293,21 +297,22 @@ func (s *Server) kill(r *request) answer {
 	if x == nil || x.user.ID != r.id && !r.admin() {
 		return say(http.StatusNotFound, "session not found")
 	}
-	// The replica that holds the session ends it in the background. Any other one finds nothing to end and says the
-	// same (gateway/transport/system/session.go).
+	// The replica that holds the session ends it in the background. Any other finds nothing to end and gives the same
+	// answer (gateway/transport/system/session.go).
 	if x.ended == nil && x.status == "open" && !s.stranded[x.id] {
 		x.until = s.now().UTC().Add(killing)
 	}
 	return answer{status: http.StatusNoContent}
 }
 
-// milli is how the gateway writes the times of a review.
+// milli writes a time of a review as the gateway does.
 func milli(t time.Time) string { return t.UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano) }
 
 func (x *session) json() map[string]any {
 	body := map[string]any{
 		"id": x.id, "user": x.user.Email, "user_id": x.user.ID, "connection": x.connection, "metadata": x.metadata,
-		"verb": x.verb, "status": x.status, "start_date": x.created.Format(time.RFC3339Nano), "end_date": x.ended, "review": nil,
+		"verb": x.verb, "status": x.status, "start_date": x.created.Format(time.RFC3339Nano), "end_date": x.ended,
+		"review": nil,
 	}
 	if x.correlation != "" {
 		body["correlation_id"] = x.correlation
@@ -318,5 +323,5 @@ func (x *session) json() map[string]any {
 	return body
 }
 
-// fail is for what a test gets wrong itself.
+// fail reports a mistake of the test itself.
 func fail(format string, args ...any) { panic(fmt.Sprintf("hooptest: "+format, args...)) }
