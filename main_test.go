@@ -30,7 +30,8 @@ func TestTheNameDecides(t *testing.T) {
 		var out, errs bytes.Buffer
 		code := run(tt.args, false, strings.NewReader(""), &out, &errs)
 		if code != tt.code || !strings.Contains(out.String(), tt.out) || !strings.Contains(errs.String(), tt.stderr) {
-			t.Errorf("%q: exit code %d, stdout %q, stderr %q; want %d, %q, %q", tt.args, code, out.String(), errs.String(), tt.code, tt.out, tt.stderr)
+			t.Errorf("%q: exit code %d, stdout %q, stderr %q; want %d, %q, %q", tt.args, code, out.String(),
+				errs.String(), tt.code, tt.out, tt.stderr)
 		}
 	}
 }
@@ -59,7 +60,8 @@ func TestStrayBytesStayAway(t *testing.T) {
 		}
 	}()
 	t.Chdir(t.TempDir())
-	settings := fmt.Sprintf("targets = {}\nnotify = { ops = { url = \"http://%s/\", secret = \"0123456789abcdef\" } }\n", listener.Addr())
+	settings := fmt.Sprintf(
+		"targets = {}\nnotify = { ops = { url = \"http://%s/\", secret = \"0123456789abcdef\" } }\n", listener.Addr())
 	if err := os.WriteFile("jit.hcl", []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -26,8 +26,8 @@ func (p *program) adoptCommand() *cobra.Command {
 	cmd := p.command(&cobra.Command{
 		Use:   "adopt",
 		Short: "Rebuild the records of a lost ledger from the markers on the targets",
-		Long: `Read every scope of the targets, and record the grants of this owner that have a marker there and no record
-in the ledger: who, what, where, from when and until when. A grant keeps its id and its window. So an apply of
+		Long: `Read every scope of the targets, and record the grants of this owner that have a marker there and no
+record in the ledger: who, what, where, from when and until when. A grant keeps its id and its window. So an apply of
 the same configuration takes over a live grant without starting it again, and a grant that is over stays over.
 
 Markers do not hold the reason of a grant. The reason returns when you change the grant, or apply it from a state
@@ -86,14 +86,15 @@ func (p *program) adopt(ctx context.Context, rt *config.Runtime, o adoptOptions)
 	for _, name := range slices.Sorted(maps.Keys(rt.Broker.Targets)) {
 		if platform.Claims(rt.Broker.Targets[name].Kind()) && wanted(name) {
 			fmt.Fprintf(p.err,
-				"note: target %s has bindings that cannot carry a marker; their grants were lost with the ledger\n", name)
+				"note: target %s has bindings that cannot carry a marker; their grants were lost with the ledger\n",
+				name)
 		}
 	}
 	return a.unfinished(total, rt.Broker.Owner)
 }
 
-// unfinished returns an error if something could not be read or recorded, or is still to be recorded. Another ledger may
-// explain the marker of another owner.
+// unfinished returns an error if something could not be read or recorded, or is still to be recorded. Another ledger
+// may explain the marker of another owner.
 func (a adoption) unfinished(total int, owner string) error {
 	ours := 0
 	for _, v := range a.unexplained {
@@ -105,8 +106,8 @@ func (a adoption) unfinished(total int, owner string) error {
 	case len(a.failed) > 0:
 		return notDone(fmt.Errorf("%d of %d grants could not be recorded", len(a.failed), total))
 	case ours > 0:
-		return notDone(fmt.Errorf("nothing explains the marker of this owner on %s; `jit scan` lists all standing access",
-			counted(ours, "binding")))
+		return notDone(fmt.Errorf("nothing explains the marker of this owner on %s; "+
+			"`jit scan` lists all standing access", counted(ours, "binding")))
 	case len(a.unread) > 0:
 		return unreadable(errors.New("not everything could be read"))
 	case a.dryRun && len(a.grants) > 0:

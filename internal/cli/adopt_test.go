@@ -62,9 +62,15 @@ func TestLostLedgerWithATargetThatCannotBeRead(t *testing.T) {
 	over, live := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
 	lostLedger(w)
 	w.now = w.now.Add(time.Hour)
-	w.write("jit.hcl",
-		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_unplanned_revocations = 0\ntargets = {\n"+
-			"  bastion = { ssh = { authorized_keys = %q }, on_drift = \"report\" }\n  broken = { ssh = { authorized_keys = %q } }\n}\n", w.keys, t.TempDir()))
+	w.write(
+		"jit.hcl",
+		fmt.Sprintf(
+			"ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_unplanned_revocations = 0\ntargets = {\n"+
+				"  bastion = { ssh = { authorized_keys = %q }, on_drift = \"report\" }\n  broken = { ssh = { authorized_keys = %q } }\n}\n",
+			w.keys,
+			t.TempDir(),
+		),
+	)
 	w.run("adopt", "--dry-run").wantCode(exitUnreadable).wantOut(string(live.ID)).
 		wantErr("broken", "not a regular file")
 	w.run("sweep", "--markers-only").wantCode(exitUnreadable).wantOut("remove", "done", string(over.ID)).
@@ -83,9 +89,15 @@ func TestLostLedgerWithATargetThatCannotBeRead(t *testing.T) {
 func TestAdoptUnderALowerMaxTTL(t *testing.T) {
 	w := newWorld(t)
 	long, short := w.grant("INC-1: a", "2h"), w.grant("INC-2: b", "30m")
-	w.write("jit.hcl",
-		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_ttl = \"1h\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
-	if r := w.run("adopt").wantCode(exitDone).wantErr("The ledger explains every marker."); strings.Contains(r.err, "max_ttl") {
+	w.write(
+		"jit.hcl",
+		fmt.Sprintf(
+			"ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_ttl = \"1h\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n",
+			w.keys,
+		),
+	)
+	if r := w.run("adopt").wantCode(exitDone).wantErr("The ledger explains every marker."); strings.Contains(r.err,
+		"max_ttl") {
 		t.Errorf("a recorded grant was judged: %s", r.err)
 	}
 	lostLedger(w)
@@ -93,7 +105,11 @@ func TestAdoptUnderALowerMaxTTL(t *testing.T) {
 		w.run(args...).wantCode(exitNotDone).wantOut(string(short.ID)).wantNotOut(string(long.ID)).
 			wantErr(string(long.ID), "max_ttl is 1h", "1 of 2 grants could not be recorded")
 	}
-	if r := w.run("adopt").wantCode(exitNotDone).wantErr(string(long.ID), "1 of 1 grants could not be recorded"); strings.Contains(r.err, "explains every marker") || r.out != "" {
+	if r := w.run("adopt").wantCode(exitNotDone).wantErr(string(long.ID), "1 of 1 grants could not be recorded"); strings.Contains(
+		r.err,
+		"explains every marker",
+	) ||
+		r.out != "" {
 		t.Errorf("said %s%s", r.out, r.err)
 	}
 	w.wantAccess(long, true)
@@ -123,8 +139,13 @@ func TestAdoptTwiceAtOnce(t *testing.T) {
 // The owner is told what went with the ledger for good.
 func TestAdoptTellsOfWhatOnlyTheLedgerRemembered(t *testing.T) {
 	w := newWorld(t)
-	w.write("jit.hcl",
-		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %[1]q } }\n  other = { ssh = { authorized_keys = %[1]q } }\n}\n", w.keys))
+	w.write(
+		"jit.hcl",
+		fmt.Sprintf(
+			"ledger = \"sqlite://ledger.db\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %[1]q } }\n  other = { ssh = { authorized_keys = %[1]q } }\n}\n",
+			w.keys,
+		),
+	)
 	w.wrap = func(name string, p jit.Platform) jit.Platform {
 		if name == "bastion" {
 			return remembering{p}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"regexp"
 	"slices"
@@ -72,8 +73,8 @@ type exportOptions struct {
 	begin, end time.Time
 }
 
-// includes reports whether to export an event of that time. Each event has the clock of its writer, so an event outside of
-// the bounds may be followed by one inside.
+// includes reports whether to export an event of that time. Each event has the clock of its writer, so an event outside
+// of the bounds may be followed by one inside.
 func (o exportOptions) includes(at time.Time) bool {
 	return !at.Before(o.begin) && (o.end.IsZero() || at.Before(o.end))
 }
@@ -100,19 +101,26 @@ func (p *program) auditExport(ctx context.Context, rt *config.Runtime, o exportO
 	if err != nil {
 		return err
 	}
-	for e, err := range rt.Ledger.Events(ctx, first) {
-		if err != nil {
-			return unreadable(fmt.Errorf("read the events: %w", err))
-		}
-		if !o.includes(e.At) {
-			continue
-		}
-		if err := write(e); err != nil {
-			return notDone(fmt.Errorf("export: %w", err))
-		}
+	if err := exportEvents(rt.Ledger.Events(ctx, first), o, write); err != nil {
+		return err
 	}
 	if err := buffered.Flush(); err != nil {
 		return notDone(fmt.Errorf("export: %w", err))
+	}
+	return nil
+}
+
+// exportEvents writes the events of the chosen time.
+func exportEvents(events iter.Seq2[jit.Event, error], o exportOptions, write func(jit.Event) error) error {
+	for e, err := range events {
+		if err != nil {
+			return unreadable(fmt.Errorf("read the events: %w", err))
+		}
+		if o.includes(e.At) {
+			if err := write(e); err != nil {
+				return notDone(fmt.Errorf("export: %w", err))
+			}
+		}
 	}
 	return nil
 }

@@ -70,8 +70,8 @@ Exit codes: 0 done, 1 the record is not intact, 2 it could not be read, 3 the co
 // headOptions are the flags of jit audit head.
 type headOptions struct{ sign, output string }
 
-// signer reads a private key, or a public key whose private half is in the SSH agent. Without a file there is no signer.
-// Call done after the last signature.
+// signer reads a private key, or a public key whose private half is in the SSH agent. Without a file there is no
+// signer. Call done after the last signature.
 func (p *program) signer(ctx context.Context, file string) (signer ssh.Signer, done func(), err error) {
 	done = func() {}
 	if file == "" {
@@ -112,29 +112,35 @@ func agentSigner(ctx context.Context, public ssh.PublicKey, file string) (signer
 	return nil, nil, jit.Invalid("--sign", "add it with ssh-add", "the SSH agent does not have the key of %s", file)
 }
 
-// privateKey reads a private key, and asks for its passphrase on a terminal.
+// privateKey reads a private key.
 func (p *program) privateKey(text []byte, file string) (ssh.Signer, error) {
 	signer, err := ssh.ParsePrivateKey(text)
 	var locked *ssh.PassphraseMissingError
 	if errors.As(err, &locked) {
-		terminal, ok := p.in.(*os.File)
-		if !ok || !term.IsTerminal(int(terminal.Fd())) {
-			return nil, jit.Invalid("--sign", "run it on a terminal, or sign with a dedicated key without a passphrase",
-				"the key %s has a passphrase, and there is no terminal to ask for it", file)
-		}
-		fmt.Fprintf(p.err, "Passphrase of %s: ", printable(file))
-		phrase, err := term.ReadPassword(int(terminal.Fd()))
-		fmt.Fprintln(p.err)
-		if err != nil {
-			return nil, fmt.Errorf("read the passphrase: %w", err)
-		}
-		if signer, err = ssh.ParsePrivateKeyWithPassphrase(text, phrase); err != nil {
-			return nil, jit.Invalid("--sign", "try again", "the passphrase does not open %s", file)
-		}
-		return signer, nil
+		return p.lockedKey(text, file)
 	}
 	if err != nil {
 		return nil, jit.Invalid("--sign", "name the file of an SSH key", "%s is not an SSH key", file)
+	}
+	return signer, nil
+}
+
+// lockedKey reads a private key and asks for its passphrase on a terminal.
+func (p *program) lockedKey(text []byte, file string) (ssh.Signer, error) {
+	terminal, ok := p.in.(*os.File)
+	if !ok || !term.IsTerminal(int(terminal.Fd())) {
+		return nil, jit.Invalid("--sign", "run it on a terminal, or sign with a dedicated key without a passphrase",
+			"the key %s has a passphrase, and there is no terminal to ask for it", file)
+	}
+	fmt.Fprintf(p.err, "Passphrase of %s: ", printable(file))
+	phrase, err := term.ReadPassword(int(terminal.Fd()))
+	fmt.Fprintln(p.err)
+	if err != nil {
+		return nil, fmt.Errorf("read the passphrase: %w", err)
+	}
+	signer, err := ssh.ParsePrivateKeyWithPassphrase(text, phrase)
+	if err != nil {
+		return nil, jit.Invalid("--sign", "try again", "the passphrase does not open %s", file)
 	}
 	return signer, nil
 }
@@ -157,22 +163,35 @@ func (p *program) auditHead(ctx context.Context, rt *config.Runtime, o headOptio
 	}
 	h := auditHead{Ledger: report.Ledger, Seq: report.Seq, Hash: report.Head, At: jit.FormatTime(p.Now())}
 	if signer != nil {
-		signature, err := sshsig.Sign(bytes.NewReader(h.signed()), signer, sshsig.HashSHA512, headNamespace)
-		if err != nil {
-			return notDone(fmt.Errorf("sign the head: %w", err))
+		if err := h.sign(signer); err != nil {
+			return notDone(err)
 		}
-		h.Signature = string(sshsig.Armor(signature))
 	}
+	return notDone(p.writeHead(h, o.output))
+}
+
+// sign signs the head.
+func (h *auditHead) sign(signer ssh.Signer) error {
+	signature, err := sshsig.Sign(bytes.NewReader(h.signed()), signer, sshsig.HashSHA512, headNamespace)
+	if err != nil {
+		return fmt.Errorf("sign the head: %w", err)
+	}
+	h.Signature = string(sshsig.Armor(signature))
+	return nil
+}
+
+// writeHead writes the head to a file that only its owner can read, or to standard output.
+func (p *program) writeHead(h auditHead, file string) error {
 	text, err := json.MarshalIndent(h, "", "  ")
 	if err != nil {
-		return notDone(err)
+		return err
 	}
 	text = append(text, '\n')
-	if o.output == "" {
+	if file == "" {
 		_, err = p.out.Write(text)
-		return notDone(err)
+		return err
 	}
-	return notDone(os.WriteFile(o.output, text, 0o600))
+	return os.WriteFile(file, text, 0o600)
 }
 
 const headHint = "name a file that jit audit head wrote"

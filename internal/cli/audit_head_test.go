@@ -244,7 +244,8 @@ func TestAuditExportCloudEvents(t *testing.T) {
 		flag       string
 		has, lacks string
 	}{{"--until", string(g.ID), string(later.ID)}, {"--since", string(later.ID), string(g.ID)}} {
-		if out := w.run("audit", "export", c.flag, at).wantCode(exitDone).out; !strings.Contains(out, c.has) || strings.Contains(out, c.lacks) {
+		if out := w.run("audit", "export", c.flag, at).wantCode(exitDone).out; !strings.Contains(out, c.has) ||
+			strings.Contains(out, c.lacks) {
 			t.Errorf("%s %s:\n%s", c.flag, at, out)
 		}
 	}

@@ -98,7 +98,8 @@ func TestAuditExportJSON(t *testing.T) {
 
 func TestAuditExportCSV(t *testing.T) {
 	empty := newWorld(t)
-	if out := empty.run("audit", "export", "--format", "csv").wantCode(exitDone).out; strings.TrimSpace(out) != "seq,at,kind,grant,policy,actor,change,source,detail,prev,hash" {
+	if out := empty.run("audit", "export", "--format", "csv").wantCode(exitDone).out; strings.TrimSpace(
+		out) != "seq,at,kind,grant,policy,actor,change,source,detail,prev,hash" {
 		t.Errorf("an empty record is %q", out)
 	}
 	w := story(t)

@@ -25,8 +25,13 @@ func TestADirectoryThatIsAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.write(".ssh/authorized_keys", foreignLine)
-			w.write("jit.hcl",
-				fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q } } }\n", w.keys))
+			w.write(
+				"jit.hcl",
+				fmt.Sprintf(
+					"ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q } } }\n",
+					w.keys,
+				),
+			)
 			g := w.request(broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"},
 				Reason: "INC-1: look", Renewal: 1, TTL: jit.RecordedTTL("1h")})
 

@@ -40,8 +40,13 @@ func newWorld(t *testing.T) *world {
 	t.Chdir(w.dir)
 	w.keys = filepath.Join(w.dir, "authorized_keys")
 	w.write("authorized_keys", foreignLine)
-	w.write("jit.hcl",
-		fmt.Sprintf("ledger  = \"sqlite://ledger.db\"\nowner   = \"payments\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
+	w.write(
+		"jit.hcl",
+		fmt.Sprintf(
+			"ledger  = \"sqlite://ledger.db\"\nowner   = \"payments\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n",
+			w.keys,
+		),
+	)
 	return w
 }
 

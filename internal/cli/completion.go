@@ -37,7 +37,9 @@ func (p *program) completeTargets(*cobra.Command, []string, string) ([]cobra.Com
 	return slices.Sorted(maps.Keys(s.Targets)), cobra.ShellCompDirectiveNoFileComp
 }
 
-func (p *program) completeReceivers(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (p *program) completeReceivers(
+	_ *cobra.Command, args []string, _ string,
+) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -16,8 +16,8 @@ func (p *program) listCommand() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List grants: who has what, why, and for how long",
-		Long: `List the grants of every owner in the ledger, ordered by their end. Without --all or --state, the list has
-the grants that are live, and those that are over but not yet removed from their target.
+		Long: `List the grants of every owner in the ledger, ordered by their end. Without --all or --state, the list
+has the grants that are live, and those that are over but not yet removed from their target.
 
 On a terminal the table fits the width: ids and long texts are cut. A piped table is complete.
 --json prints an array of grants; state, remaining_seconds and outstanding describe this moment.`,

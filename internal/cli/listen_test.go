@@ -50,9 +50,14 @@ func get(t *testing.T, url, token string) (code int, body string) {
 func TestSweepWatchListens(t *testing.T) {
 	w := newWorld(t)
 	t.Setenv("JIT_TEST_TOKEN", listenToken)
-	w.write("jit.hcl",
-		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nlisten = \"127.0.0.1:0\"\nlisten_token = env(\"JIT_TEST_TOKEN\")\n"+
-			"targets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
+	w.write(
+		"jit.hcl",
+		fmt.Sprintf(
+			"ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nlisten = \"127.0.0.1:0\"\nlisten_token = env(\"JIT_TEST_TOKEN\")\n"+
+				"targets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n",
+			w.keys,
+		),
+	)
 	short, long := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
 	w.now = w.now.Add(time.Hour)
 	_, errs, stop := w.daemon()
@@ -107,7 +112,10 @@ func TestSweepWatchRefusesToListen(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	w := newWorld(t)
-	settings := fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q } } }\n", w.keys)
+	settings := fmt.Sprintf(
+		"ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q } } }\n",
+		w.keys,
+	)
 	short := w.grant("INC-1: a", "30m")
 	w.now = w.now.Add(time.Hour)
 	for _, c := range []struct{ address, more, says string }{

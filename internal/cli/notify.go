@@ -26,8 +26,8 @@ func (p *program) sender(rt *config.Runtime, holder string) *notice.Sender {
 // flushTimeout bounds the delivery of notices after one pass.
 const flushTimeout = 30 * time.Second
 
-// flush records which grants end soon, and delivers the notices that are due after one pass of the sweeper. The next pass
-// delivers the rest.
+// flush records which grants end soon, and delivers the notices that are due after one pass of the sweeper. The next
+// pass delivers the rest.
 func (p *program) flush(ctx context.Context, rt *config.Runtime) {
 	if len(rt.Receivers) == 0 {
 		return
@@ -60,8 +60,8 @@ func (p *program) notifyCommand() *cobra.Command {
 		Long: `Send one notice of the type io.github.jitaccess.test to a receiver under notify in the settings, whatever
 its events and targets are.
 
-Exit codes: 0 the receiver accepted it, 1 it did not, 2 the ledger could not be read, 3 the command line or the settings are
-wrong, 5 no receiver has that name.`,
+Exit codes: 0 the receiver accepted it, 1 it did not, 2 the ledger could not be read, 3 the command line or the settings
+are wrong, 5 no receiver has that name.`,
 		Example:           `  jit notify test ops`,
 		Args:              oneArgument("NAME", "give the name of a receiver under notify in jit.hcl"),
 		ValidArgsFunction: p.completeReceivers,

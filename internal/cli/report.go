@@ -45,7 +45,8 @@ Exit codes: 0 written, 1 the file could not be written, or the record is not int
 		return nil
 	}, func(ctx context.Context, rt *config.Runtime) error { return p.makeReport(ctx, rt, o) })
 	o.addFlags(p, cmd)
-	cmd.Flags().StringVar(&o.from, "from", "30d", "the beginning: a `time` (2026-11-01T00:00:00Z), or how long ago (30d)")
+	cmd.Flags().
+		StringVar(&o.from, "from", "30d", "the beginning: a `time` (2026-11-01T00:00:00Z), or how long ago (30d)")
 	cmd.Flags().StringVar(&o.to, "to", "", "the end: a `time`, or how long ago (default now)")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "", "the HTML `file` to write; - is standard output")
 	p.jsonFlag(cmd)

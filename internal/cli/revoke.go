@@ -119,8 +119,8 @@ func (p *program) revoke(ctx context.Context, rt *config.Runtime, r revocation) 
 	return errors.Join(unfinishedOutcomes(outcomes), err)
 }
 
-// nothingOf reports success if no record names the principal: it has no access to end. If no target accepts the text as a
-// principal, or the target is unknown, the command line is wrong, and nothingOf returns an error.
+// nothingOf reports success if no record names the principal: it has no access to end. If no target accepts the text as
+// a principal, or the target is unknown, the command line is wrong, and nothingOf returns an error.
 func (p *program) nothingOf(ctx context.Context, rt *config.Runtime, r revocation, unknown error) error {
 	if !mayBePrincipal(rt, r.principal) {
 		return unknown

@@ -29,8 +29,8 @@ func (f *foundGrants) add(prefix string, grants []jit.Grant) error {
 	return checkUnique(prefix, grants)
 }
 
-// byID finds the grants whose ids begin with the prefixes, in the ledger, or else by their markers on the targets. With an
-// error it returns the grants that it found; an ambiguous prefix returns none.
+// byID finds the grants whose ids begin with the prefixes, in the ledger, or else by their markers on the targets. With
+// an error it returns the grants that it found; an ambiguous prefix returns none.
 func (p *program) byID(ctx context.Context, rt *config.Runtime, r revocation) ([]jit.Grant, error) {
 	var found foundGrants
 	var missing []string
@@ -55,11 +55,11 @@ func (p *program) byID(ctx context.Context, rt *config.Runtime, r revocation) ([
 }
 
 // byMarker adds the grants whose markers have ids that begin with the prefixes. A target that cannot be read may hold
-// another grant whose id begins the same, so byMarker then finds markers by whole ids only. ledger is the error of reading
-// the ledger.
-func (p *program) byMarker(ctx context.Context, rt *config.Runtime, found foundGrants, prefixes []string, ledger error) (
-	[]jit.Grant, error,
-) {
+// another grant whose id begins the same, so byMarker then finds markers by whole ids only. ledger is the error of
+// reading the ledger.
+func (p *program) byMarker(
+	ctx context.Context, rt *config.Runtime, found foundGrants, prefixes []string, ledger error,
+) ([]jit.Grant, error) {
 	begins := func(g jit.Grant, prefix string) bool { return strings.HasPrefix(string(g.ID), prefix) }
 	marked, err := withMarker(ctx, rt, func(g jit.Grant) bool {
 		return slices.ContainsFunc(prefixes, func(prefix string) bool { return begins(g, prefix) })

@@ -261,8 +261,13 @@ func TestRevokeLeavesTheAccessOfAnotherOwner(t *testing.T) {
 			w := newWorld(t)
 			g := w.grant("INC-1: a", "1h")
 			harm(w)
-			w.write("jit.hcl",
-				fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"others\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n", w.keys))
+			w.write(
+				"jit.hcl",
+				fmt.Sprintf(
+					"ledger = \"sqlite://ledger.db\"\nowner = \"others\"\ntargets = {\n  bastion = { ssh = { authorized_keys = %q } }\n}\n",
+					w.keys,
+				),
+			)
 			w.run("revoke", string(g.ID), "--reason", "stop").wantCode(exitNotDone).
 				wantOut("failed", `belongs to the owner "payments"`)
 			w.wantAccess(g, true)

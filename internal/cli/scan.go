@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,7 +56,8 @@ Exit codes:
 		func(ctx context.Context, rt *config.Runtime) error { return p.scan(ctx, rt, o) })
 	p.targetFlag(cmd, &o.target, "only the target with this `name`, or a glob such as 'prod*'")
 	cmd.Flags().StringVar(&o.baseline, "baseline", "", "do not count the findings that this `file` accepts")
-	cmd.Flags().StringVar(&o.writeBaseline, "write-baseline", "", "add the findings to this `file` of accepted findings")
+	cmd.Flags().
+		StringVar(&o.writeBaseline, "write-baseline", "", "add the findings to this `file` of accepted findings")
 	cmd.Flags().StringVar(&o.until, "until", "", "with --write-baseline: the `time` at which the acceptance ends")
 	cmd.Flags().StringVar(&o.reason, "reason", "", "with --write-baseline: why the findings are accepted")
 	p.jsonFlag(cmd)
@@ -118,25 +120,15 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) e
 	if err != nil {
 		return err
 	}
-	var baseline, written config.Baseline
-	if o.baseline != "" {
-		if baseline, err = config.LoadBaseline(o.baseline, p.Now()); err != nil {
-			return err
-		}
+	baseline, baselineErr := p.baseline(o.baseline)
+	written, writtenErr := config.Baseline{}, error(nil)
+	if _, err := os.Stat(o.writeBaseline); err == nil { // it need not exist
+		written, writtenErr = p.baseline(o.writeBaseline)
 	}
-	if _, err := os.Stat(o.writeBaseline); err == nil {
-		if written, err = config.LoadBaseline(o.writeBaseline, p.Now()); err != nil {
-			return err
-		}
+	if err := cmp.Or(baselineErr, writtenErr); err != nil {
+		return err
 	}
-	s := scanned{Observation: (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx, wanted)}
-	standing, notes := sweeper.FindStanding(s.Snapshots, s.Live, s.Records)
-	s.notes = notes
-	s.views, s.open = p.standingViews(standing, baseline)
-	s.stale = unused(baseline, standing, func(at jit.Place) bool {
-		_, read := s.Snapshots[at]
-		return wanted(at.Target) && (read || s.Complete())
-	})
+	s := p.findStanding(ctx, rt, wanted, baseline)
 	if err := p.printScan(s); err != nil {
 		return notDone(err)
 	}
@@ -156,15 +148,41 @@ func (p *program) scan(ctx context.Context, rt *config.Runtime, o scanOptions) e
 	return nil
 }
 
+// findStanding reads the wanted targets and compares the standing access there with the baseline.
+func (p *program) findStanding(
+	ctx context.Context, rt *config.Runtime, wanted func(target string) bool, baseline config.Baseline,
+) scanned {
+	s := scanned{Observation: (&sweeper.Sweeper{Broker: rt.Broker}).Observe(ctx, wanted)}
+	standing, notes := sweeper.FindStanding(s.Snapshots, s.Live, s.Records)
+	s.notes = notes
+	s.views, s.open = p.standingViews(standing, baseline)
+	s.stale = unused(baseline, standing, func(at jit.Place) bool {
+		_, read := s.Snapshots[at]
+		return wanted(at.Target) && (read || s.Complete())
+	})
+	return s
+}
+
+// baseline reads a file of accepted findings; without a file there are none.
+func (p *program) baseline(file string) (config.Baseline, error) {
+	if file == "" {
+		return config.Baseline{}, nil
+	}
+	return config.LoadBaseline(file, p.Now())
+}
+
 func viewOfStanding(s sweeper.Standing) standingView {
 	return standingView{
-		Place: s.Place, Principal: s.Principal, Role: s.Role, Detail: s.Detail, Severity: s.Severity, Shadows: s.Shadows,
+		Place: s.Place, Principal: s.Principal, Role: s.Role, Detail: s.Detail,
+		Severity: s.Severity, Shadows: s.Shadows,
 		EndsAt: jit.FormatTime(s.End), ClaimsOwner: s.Marker.Owner, ClaimsGrant: s.Marker.ID,
 	}
 }
 
 // standingViews applies the baseline to the findings, and counts those that it does not accept.
-func (p *program) standingViews(standing []sweeper.Standing, baseline config.Baseline) (views []standingView, open int) {
+func (p *program) standingViews(
+	standing []sweeper.Standing, baseline config.Baseline,
+) (views []standingView, open int) {
 	views = make([]standingView, len(standing))
 	for i, s := range standing {
 		v := viewOfStanding(s)

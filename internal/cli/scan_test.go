@@ -59,7 +59,7 @@ func TestScanTellsWhatItCouldNotRead(t *testing.T) {
 		t.Errorf("the scan says that there is none: %s", r.err)
 	}
 	var told struct {
-		Complete bool         `json:"complete"`
+		Complete bool           `json:"complete"`
 		Targets  []coverageView `json:"targets"`
 	}
 	w.run("scan", "--json").wantCode(exitUnreadable).wantOut("not a regular file").decode(&told)
@@ -151,8 +151,10 @@ func TestScanBaseline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.write("authorized_keys",
-		standingKey+" by hand\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG another\n")
+	w.write(
+		"authorized_keys",
+		standingKey+" by hand\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG another\n",
+	)
 	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitNotDone).wantErr("1 finding of standing access")
 	w.run("scan", "--baseline", "accepted.hcl", "--write-baseline", "accepted.hcl", "--until", until, "--reason",
 		"CHG-8: it too").wantCode(exitDone).wantErr("1 finding accepted")
@@ -175,7 +177,11 @@ func TestScanBaseline(t *testing.T) {
 func TestScanRefusesABaseline(t *testing.T) {
 	w := newWorld(t)
 	block := func(until, reason string) string {
-		return fmt.Sprintf("accept {\n  target = \"a\"\n  scope = \"b\"\n  principal = \"c\"\n  role = \"d\"\n  until = %q\n  reason = %q\n}\n", until, reason)
+		return fmt.Sprintf(
+			"accept {\n  target = \"a\"\n  scope = \"b\"\n  principal = \"c\"\n  role = \"d\"\n  until = %q\n  reason = %q\n}\n",
+			until,
+			reason,
+		)
 	}
 	soon := w.now.Add(time.Hour).Format(time.RFC3339)
 	for text, want := range map[string]string{
@@ -224,7 +230,10 @@ func TestScanAppendsToABaseline(t *testing.T) {
 	w := newWorld(t)
 	w.write("authorized_keys", standingKey+" by hand\n")
 	until := w.now.Add(48 * time.Hour).Format(time.RFC3339)
-	before := fmt.Sprintf("# mine\naccept {\n  target=\"a\"\n  scope=\"b\"\n  principal=\"${1}\"\n  role=\"d\"\n  until=%q\n  reason=\"CHG-1\"\n} # no line feed", until)
+	before := fmt.Sprintf(
+		"# mine\naccept {\n  target=\"a\"\n  scope=\"b\"\n  principal=\"${1}\"\n  role=\"d\"\n  until=%q\n  reason=\"CHG-1\"\n} # no line feed",
+		until,
+	)
 	w.write("real.hcl", before)
 	if err := os.Chmod("real.hcl", 0o644); err != nil {
 		t.Fatal(err)
@@ -239,7 +248,8 @@ func TestScanAppendsToABaseline(t *testing.T) {
 		t.Errorf("the file is now\n%s, %v", after, err)
 	}
 	for name, want := range map[string]os.FileMode{"accepted.hcl": os.ModeSymlink, "real.hcl": 0o644} {
-		if info, err := os.Lstat(name); err != nil || info.Mode()&^0o777 != want&^0o777 || want.IsRegular() && info.Mode() != want {
+		if info, err := os.Lstat(name); err != nil || info.Mode()&^0o777 != want&^0o777 ||
+			want.IsRegular() && info.Mode() != want {
 			t.Errorf("%s has the mode %v, %v, want %v", name, info.Mode(), err, want)
 		}
 	}
@@ -250,7 +260,12 @@ func TestScanAppendsToABaseline(t *testing.T) {
 func TestScanNamesWhatIsAcceptedForNothing(t *testing.T) {
 	w := newWorld(t)
 	block := func(target, scope string) string {
-		return fmt.Sprintf("accept {\n  target = %q\n  scope = %q\n  principal = \"p\"\n  role = \"login\"\n  until = %q\n  reason = \"CHG-1\"\n}\n", target, scope, w.now.Add(time.Hour).Format(time.RFC3339))
+		return fmt.Sprintf(
+			"accept {\n  target = %q\n  scope = %q\n  principal = \"p\"\n  role = \"login\"\n  until = %q\n  reason = \"CHG-1\"\n}\n",
+			target,
+			scope,
+			w.now.Add(time.Hour).Format(time.RFC3339),
+		)
 	}
 	w.write("accepted.hcl", block("bastion", w.keys)+block("bastion", "/gone")+block("typo", "s"))
 	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone).

@@ -73,8 +73,8 @@ func (p *program) printJSON(v any) error {
 	return err
 }
 
-// visibleJSON returns JSON with the hidden characters in its strings escaped. Outside of strings, its only hidden characters
-// are line feeds.
+// visibleJSON returns JSON with the hidden characters in its strings escaped. Outside of strings, its only hidden
+// characters are line feeds.
 func visibleJSON(text string) string {
 	hidden := func(r rune) bool { return r != '\n' && jit.Hidden(r) }
 	var b strings.Builder

@@ -58,8 +58,8 @@ func (s *selection) matcher(now time.Time) (func(jit.Grant) bool, error) {
 	}, nil
 }
 
-// ledgerMatcher is [selection.matcher] with the names in the ledger: a name in one record of a principal also selects the
-// records of the same principal that lack a name, as older and rebuilt ones do. The error is errNoPrincipal for a
+// ledgerMatcher is [selection.matcher] with the names in the ledger: a name in one record of a principal also selects
+// the records of the same principal that lack a name, as older and rebuilt ones do. The error is errNoPrincipal for a
 // principal that no record has.
 func (s *selection) ledgerMatcher(ctx context.Context, rt *config.Runtime) (func(jit.Grant) bool, error) {
 	now, others := rt.Broker.Now(), *s

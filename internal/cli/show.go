@@ -54,6 +54,11 @@ func (p *program) show(ctx context.Context, rt *config.Runtime, prefix string) e
 		}
 		events = append(events, e)
 	}
+	return p.printGrant(ctx, rt, g, events)
+}
+
+// printGrant writes one grant with its events.
+func (p *program) printGrant(ctx context.Context, rt *config.Runtime, g jit.Grant, events []jit.Event) error {
 	if p.json {
 		return p.printJSON(struct {
 			jit.View

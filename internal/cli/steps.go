@@ -30,7 +30,8 @@ type stepView struct {
 	Error  string   `json:"error,omitempty"`
 }
 
-// stepViews returns the steps of a pass: first those that were tried, then those that were held back or are out of reach.
+// stepViews returns the steps of a pass: first those that were tried, then those that were held back or are out of
+// reach.
 func (p *program) stepViews(ctx context.Context, rt *config.Runtime, r sweeper.Report, dryRun bool) []stepView {
 	steps := make([]stepView, 0, len(r.Results)+len(r.Held)+len(r.OutOfReach))
 	add := func(s reconcile.Step, result string, err error) {
@@ -109,7 +110,8 @@ func (p *program) printSteps(steps []stepView, finished bool) {
 	case len(steps) == 0:
 		fmt.Fprintln(p.err, "Nothing to do.")
 	case !slices.ContainsFunc(steps, func(s stepView) bool { return !s.Foreign }):
-		fmt.Fprintln(p.err, "Nothing to do. The listed bindings have markers of owners that this sweeper does not serve.")
+		fmt.Fprintln(p.err,
+			"Nothing to do. The listed bindings have markers of owners that this sweeper does not serve.")
 	}
 	if len(steps) == 0 {
 		return

@@ -20,8 +20,8 @@ func (p *program) sweepCommand() *cobra.Command {
 	cmd := leaf(&cobra.Command{
 		Use:   "sweep",
 		Short: "End access that is over, start access that is due, repair drift",
-		Long: `Make one pass over the grants in the ledger, on the targets in jit.hcl. The pass ends grants that are over,
-starts grants that are due, reads every scope that holds grants, and repairs grants that were altered or removed
+		Long: `Make one pass over the grants in the ledger, on the targets in jit.hcl. The pass ends grants that are
+over, starts grants that are due, reads every scope that holds grants, and repairs grants that were altered or removed
 there. It removes bindings that are over and unknown to the ledger, if they have the marker of a served owner.
 Run it every minute or so, from as many places as you like: leases share out the due work.
 
@@ -76,7 +76,8 @@ Exit codes:
 	flags.StringVar(&o.listen, "listen", "",
 		"with --watch: serve the status page, /metrics, /healthz and /readyz on this `address`, such as 127.0.0.1:8085")
 	flags.BoolVar(&s.DryRun, "dry-run", false, "only list what the pass would do; write nothing")
-	flags.BoolVar(&s.DueOnly, "due", false, "only end and start grants that are due by the ledger; do not look for drift")
+	flags.BoolVar(&s.DueOnly, "due", false,
+		"only end and start grants that are due by the ledger; do not look for drift")
 	flags.BoolVar(&s.MarkersOnly, "markers-only", false, "go by the markers on the targets, as if there were no ledger")
 	flags.IntVar(&s.MaxUnplanned, "max-unplanned", unset,
 		"remove at most `N` bindings that no recorded end explains (default max_unplanned_revocations, or else 20)")
@@ -172,8 +173,8 @@ func unfinished(report sweeper.Report, steps []stepView) error {
 	return nil
 }
 
-// holder names the sweepers of this machine in leases. The next run takes over at once what this one could not do, while
-// the leases keep other machines away.
+// holder names the sweepers of this machine in leases. The next run takes over at once what this one could not do,
+// while the leases keep other machines away.
 func holder() string {
 	host, err := os.Hostname()
 	if err != nil {

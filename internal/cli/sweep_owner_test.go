@@ -17,9 +17,16 @@ func TestSweepTouchesOnlyItsOwn(t *testing.T) {
 		t.Run(string(on), func(t *testing.T) {
 			w := newWorld(t)
 			settings := func(owner, ledger string) {
-				w.write("jit.hcl",
-					fmt.Sprintf("ledger = \"sqlite://%s\"\nowner = %q\nmax_unplanned_revocations = 1000\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = %q } }\n",
-						ledger, owner, w.keys, on))
+				w.write(
+					"jit.hcl",
+					fmt.Sprintf(
+						"ledger = \"sqlite://%s\"\nowner = %q\nmax_unplanned_revocations = 1000\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = %q } }\n",
+						ledger,
+						owner,
+						w.keys,
+						on,
+					),
+				)
 			}
 			line := func(g jit.Grant) string {
 				for line := range strings.Lines(w.read("authorized_keys")) {
@@ -75,8 +82,16 @@ func TestSweepTouchesOnlyItsOwn(t *testing.T) {
 func TestSweepServesEveryOwner(t *testing.T) {
 	w := newWorld(t)
 	settings := func(owner, more, target string) {
-		w.write("jit.hcl",
-			fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = %q\n%s\ntargets = { %s = { ssh = { authorized_keys = %q } } }\n", owner, more, target, w.keys))
+		w.write(
+			"jit.hcl",
+			fmt.Sprintf(
+				"ledger = \"sqlite://ledger.db\"\nowner = %q\n%s\ntargets = { %s = { ssh = { authorized_keys = %q } } }\n",
+				owner,
+				more,
+				target,
+				w.keys,
+			),
+		)
 	}
 	settings("nosweep", "", "bastion")
 	g := w.grant("INC-1: nobody sweeps", "1m")
@@ -88,7 +103,8 @@ func TestSweepServesEveryOwner(t *testing.T) {
 	w.alter("UPDATE jit_grants SET enforcement = 'sweeper'")
 	w.run("sweep").wantCode(exitNotDone).
 		wantOut("out_of_reach", "nosweep", string(g.ID),
-			`this sweeper does not serve the owner "nosweep"; it serves payments, search`).wantErr("1 overdue and out of reach")
+			`this sweeper does not serve the owner "nosweep"; it serves payments, search`).
+		wantErr("1 overdue and out of reach")
 	settings("payments", "", "elsewhere")
 	w.run("sweep", "--due").wantCode(exitNotDone).wantOut("out_of_reach", `this sweeper has no target "bastion"`)
 	var pass struct {

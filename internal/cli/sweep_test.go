@@ -71,8 +71,14 @@ func TestSweepOnDrift(t *testing.T) {
 	} {
 		t.Run(on, func(t *testing.T) {
 			w := newWorld(t)
-			w.write("jit.hcl",
-				fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = %q } }\n", w.keys, on))
+			w.write(
+				"jit.hcl",
+				fmt.Sprintf(
+					"ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = %q } }\n",
+					w.keys,
+					on,
+				),
+			)
 			g := w.grant("INC-1: a", "2h")
 			w.write("authorized_keys", foreignLine)
 			w.run("sweep", "--dry-run")
@@ -96,8 +102,13 @@ func TestSweepOnDrift(t *testing.T) {
 // Access that is wider than it was granted and only reported is not success.
 func TestSweepReportsCriticalDrift(t *testing.T) {
 	w := newWorld(t)
-	w.write("jit.hcl",
-		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = \"report\" } }\n", w.keys))
+	w.write(
+		"jit.hcl",
+		fmt.Sprintf(
+			"ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\ntargets = { bastion = { ssh = { authorized_keys = %q }, on_drift = \"report\" } }\n",
+			w.keys,
+		),
+	)
 	g := w.grant("INC-1: a", "2h")
 	text, err := os.ReadFile("authorized_keys")
 	if err != nil {
@@ -183,7 +194,10 @@ func TestSweepIsCapped(t *testing.T) {
 	}
 	w.now = w.now.Add(time.Hour)
 	w.run("sweep").wantCode(exitDone)
-	w.write("authorized_keys", regexp.MustCompile(`expiry-time="[^"]*"`).ReplaceAllString(string(lines), "restrict,pty")) // both came back, for ever
+	w.write(
+		"authorized_keys",
+		regexp.MustCompile(`expiry-time="[^"]*"`).ReplaceAllString(string(lines), "restrict,pty"),
+	) // both came back, for ever
 	w.run("sweep", "--max-unplanned", "1").wantCode(exitNotDone).wantErr("1 held back")
 	if n := w.access(a) + w.access(b); n != 1 {
 		t.Errorf("%d bindings are left, want 1", n)

@@ -19,7 +19,7 @@ type table struct {
 	colour bool
 	// width is the space for one row; 0 is unlimited.
 	width int
-	// optional are the headings of columns that a narrow terminal leaves out, the first one first.
+	// optional are the headings of the columns that a narrow table leaves out, in this order.
 	optional []string
 	rows     [][]string
 }
@@ -37,7 +37,7 @@ func (p *program) table(w io.Writer, optional ...string) *table {
 	return t
 }
 
-// row adds one row; the first one is the heading.
+// row adds a row; the first row is the heading.
 func (t *table) row(cells ...string) {
 	for i, c := range cells {
 		cells[i] = jit.Cell(c)
@@ -46,17 +46,17 @@ func (t *table) row(cells ...string) {
 }
 
 const (
-	// gap stands between two columns; no cell has it inside.
+	// gap separates two columns; no cell contains it.
 	gap = "  "
-	// minColumn and minLast are the least that columns, and the last one, are cut to; minID the least for ids.
+	// minColumn, minLast and minID are the least widths to which columns, the last column and ids are cut.
 	minColumn, minLast, minID = 12, 16, 8
 )
 
-// flush writes the rows. If they are too wide, ids are cut to their beginnings, then the widest columns are cut, then
-// optional columns are left out; if that is not enough, each row is written as a block of lines.
+// flush writes the rows. If they are too wide, flush first shortens ids, then cuts the widest columns, then leaves out
+// optional columns. If that is not enough, it writes each row as a block of lines.
 func (t *table) flush() {
 	widths := t.widths()
-	if t.width > 0 && lineWidth(widths) > t.width {
+	if !t.fits(widths) {
 		t.shortenIDs()
 		widths = t.widths()
 		for !shrink(widths, t.width) && len(t.optional) > 0 {
@@ -66,10 +66,10 @@ func (t *table) flush() {
 		}
 	}
 	var b strings.Builder
-	if t.width > 0 && lineWidth(widths) > t.width && len(t.rows) > 1 {
-		t.blocks(&b)
-	} else {
+	if t.fits(widths) || len(t.rows) == 1 {
 		t.lines(&b, widths)
+	} else {
+		t.blocks(&b)
 	}
 	to := t.w
 	if through, ok := to.(*screen); ok && t.colour {
@@ -78,6 +78,8 @@ func (t *table) flush() {
 	_, _ = io.WriteString(to, b.String())
 	t.rows = nil
 }
+
+func (t *table) fits(widths []int) bool { return t.width == 0 || lineWidth(widths) <= t.width }
 
 // widths returns the width of each column.
 func (t *table) widths() []int {
@@ -101,7 +103,7 @@ func lineWidth(widths []int) int {
 	return sum
 }
 
-// shrink takes from the widest columns until a line fits into limit, and reports whether it does.
+// shrink narrows the widest columns until a line fits into limit, and reports whether it does.
 func shrink(widths []int, limit int) bool {
 	for excess := lineWidth(widths) - limit; excess > 0; excess-- {
 		widest, room := -1, 0
@@ -122,7 +124,7 @@ func shrink(widths []int, limit int) bool {
 	return true
 }
 
-// shortenIDs cuts ids to the shortest beginning, of 8 characters or more, that is unique in its column.
+// shortenIDs cuts ids to the shortest beginning, of minID characters or more, that is unique in its column.
 func (t *table) shortenIDs() {
 	for column := range t.rows[0] {
 		ids := map[string]bool{}
@@ -131,10 +133,7 @@ func (t *table) shortenIDs() {
 				ids[row[column]] = true
 			}
 		}
-		length := minID
-		for beginnings(ids, length) < len(ids) {
-			length++
-		}
+		length := uniqueLength(ids)
 		for _, row := range t.rows[1:] {
 			if ids[row[column]] {
 				row[column] = row[column][:length]
@@ -143,13 +142,17 @@ func (t *table) shortenIDs() {
 	}
 }
 
-// beginnings counts the different beginnings, of this length, of ids.
-func beginnings(ids map[string]bool, length int) int {
-	seen := map[string]bool{}
-	for id := range ids {
-		seen[id[:length]] = true
+// uniqueLength returns the least length, from minID on, at which the beginnings of the ids differ.
+func uniqueLength(ids map[string]bool) int {
+	for length := minID; ; length++ {
+		beginnings := map[string]bool{}
+		for id := range ids {
+			beginnings[id[:length]] = true
+		}
+		if len(beginnings) == len(ids) {
+			return length
+		}
 	}
-	return len(seen)
 }
 
 // drop removes the column with this heading.
@@ -203,7 +206,7 @@ func (t *table) blocks(b *strings.Builder) {
 	}
 }
 
-// middleCut shortens a text to a number of columns by leaving out its middle, so that both ends of a name stay.
+// middleCut shortens a text to a number of columns by leaving out its middle: both ends of a name stay.
 func middleCut(s string, limit int) string {
 	if columnsOf(s) <= limit {
 		return s
@@ -256,7 +259,10 @@ func colourOf(cell string, heading bool) string {
 		return "\x1b[31m"
 	case state == string(jit.StateActive), state == stepDone:
 		return "\x1b[32m"
-	case state == string(jit.StateScheduled), state == string(jit.StatePending), state == stepPlanned, state == stepLook:
+	case state == string(jit.StateScheduled),
+		state == string(jit.StatePending),
+		state == stepPlanned,
+		state == stepLook:
 		return "\x1b[33m"
 	}
 	return "\x1b[90m"

@@ -59,7 +59,8 @@ func FuzzCSV(f *testing.F) {
 			}
 		}
 		var detail map[string]string
-		if err := json.Unmarshal([]byte(row[8]), &detail); err != nil || !maps.Equal(detail, e.Detail) || formulas.MatchString(row[8]) {
+		if err := json.Unmarshal([]byte(row[8]), &detail); err != nil || !maps.Equal(detail, e.Detail) ||
+			formulas.MatchString(row[8]) {
 			t.Errorf("details %s, %v, want %q", row[8], err, e.Detail)
 		}
 		if strings.Count(out.String(), "\n") != 2 {

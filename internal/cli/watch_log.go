@@ -83,8 +83,8 @@ func (l *stepLog) due(finding string) bool {
 	return true
 }
 
-// problem is a fault in the daemon's state. target is set if another daemon may take over the check of that target, which
-// this daemon checked last at checked.
+// problem is a fault in the daemon's state. target is set if another daemon may take over the check of that target,
+// which this daemon checked last at checked.
 type problem struct {
 	text, target string
 	checked      time.Time

@@ -151,9 +151,15 @@ func TestSweepWatchTellsWhatIsHeld(t *testing.T) {
 	lostLedger(w)
 	w.now = w.now.Add(time.Hour)
 	w.write("clean", foreignLine)
-	w.write("jit.hcl",
-		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_unplanned_revocations = 0\ntargets = {\n"+
-			"  bastion = { ssh = { authorized_keys = %q } }\n  clean = { ssh = { authorized_keys = %q } }\n}\n", w.keys, filepath.Join(w.dir, "clean")))
+	w.write(
+		"jit.hcl",
+		fmt.Sprintf(
+			"ledger = \"sqlite://ledger.db\"\nowner = \"payments\"\nmax_unplanned_revocations = 0\ntargets = {\n"+
+				"  bastion = { ssh = { authorized_keys = %q } }\n  clean = { ssh = { authorized_keys = %q } }\n}\n",
+			w.keys,
+			filepath.Join(w.dir, "clean"),
+		),
+	)
 	_, errs, stop := w.daemon()
 	const held = `msg=problem with="the cap on unplanned removals of target bastion" error="1 held back`
 	eventually(t, "what is held back is told", func() bool { return strings.Contains(errs.String(), held) })

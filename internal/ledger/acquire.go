@@ -29,8 +29,9 @@ func after(g *jit.Grant) []any {
 	return []any{g.DueAt().UnixMicro(), g.Target, g.Scope, string(g.ID)}
 }
 
-// AcquireDue leases up to q.Limit due grants. Of each owner those come first that have been due longest, scope by scope,
-// so holders share out scopes rather than the calls on one scope. A lease does not change the version of a grant.
+// AcquireDue leases up to q.Limit due grants. Of each owner those come first that have been due longest, scope by
+// scope, so holders share out scopes rather than the calls on one scope. A lease does not change the version of a
+// grant.
 func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil || q.Limit <= 0 {
@@ -89,7 +90,9 @@ func (l *Ledger) acquire(ctx context.Context, tx *sql.Tx, owners []string, q jit
 }
 
 // lockDue locks and returns up to limit due grants of one owner.
-func (l *Ledger) lockDue(ctx context.Context, tx *sql.Tx, owner string, q jit.DueQuery, limit int) ([]jit.Grant, error) {
+func (l *Ledger) lockDue(
+	ctx context.Context, tx *sql.Tx, owner string, q jit.DueQuery, limit int,
+) ([]jit.Grant, error) {
 	last := q.After
 	if last != nil && last.Owner != owner {
 		last = nil

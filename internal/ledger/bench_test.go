@@ -100,8 +100,13 @@ func BenchmarkClaim(b *testing.B) {
 			}
 		}
 		for n := 0; b.Loop(); n++ {
-			q := jit.DueQuery{Owners: jit.Owners{"payments"}, Now: ledgertest.Epoch.Add(2*time.Hour + time.Duration(n)*time.Second),
-				Holder: fmt.Sprint(n), Lease: time.Second, Limit: 100}
+			q := jit.DueQuery{
+				Owners: jit.Owners{"payments"},
+				Now:    ledgertest.Epoch.Add(2*time.Hour + time.Duration(n)*time.Second),
+				Holder: fmt.Sprint(n),
+				Lease:  time.Second,
+				Limit:  100,
+			}
 			if got, err := l.AcquireDue(b.Context(), q); err != nil || len(got) != 100 {
 				b.Fatal(len(got), err)
 			}

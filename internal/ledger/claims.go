@@ -119,7 +119,8 @@ func (c claims) Update(ctx context.Context, place, scope string, version int64, 
 			return err
 		}
 		return c.insert(ctx, tx, "jit_mark_scopes", []string{"place", "scope", "version"},
-			[][]any{{place, scope, version + 1}}, " ON CONFLICT (place, scope) DO UPDATE SET version = excluded.version")
+			[][]any{{place, scope, version + 1}},
+			" ON CONFLICT (place, scope) DO UPDATE SET version = excluded.version")
 	})
 	switch {
 	case errors.Is(err, jit.ErrStale):

@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// DaemonLock keeps a second daemon away from a ledger in a file. Any number of daemons may share a ledger on a server, for
-// which it does nothing. The lock ends with the process. Its methods are for one goroutine.
+// DaemonLock keeps a second daemon away from a ledger in a file. Any number of daemons may share a ledger on a server,
+// for which it does nothing. The lock ends with the process. Its methods are for one goroutine.
 type DaemonLock struct {
 	ledger *Ledger
 	file   *sqliteFile // nil for a ledger on a server
@@ -27,8 +27,8 @@ func (l *Ledger) LockDaemon() (*DaemonLock, error) {
 	return d, d.acquire()
 }
 
-// Keep checks that the ledger is still locked. If somebody removed the lock file, perhaps with its directory, Keep locks
-// the ledger again. The error is [jit.ErrInvalid] if another process has locked it meanwhile.
+// Keep checks that the ledger is still locked. If somebody removed the lock file, perhaps with its directory, Keep
+// locks the ledger again. The error is [jit.ErrInvalid] if another process has locked it meanwhile.
 func (d *DaemonLock) Keep() error {
 	if d.file == nil {
 		return nil
@@ -60,7 +60,8 @@ func (d *DaemonLock) acquire() error {
 	case err != nil:
 		return d.ledger.fail("watch", err)
 	case !locked:
-		return jit.Invalid("ledger", "stop that one first, or use a postgres:// ledger, which any number of daemons can share",
+		return jit.Invalid("ledger",
+			"stop that one first, or use a postgres:// ledger, which any number of daemons can share",
 			"another `jit sweep --watch` runs on %s", d.ledger.db.name())
 	}
 	return nil

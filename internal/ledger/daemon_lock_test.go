@@ -55,7 +55,8 @@ func TestDaemonLock(t *testing.T) {
 
 	t.Run("by other names", func(t *testing.T) {
 		dir := t.TempDir()
-		file, link, through := filepath.Join(dir, "is", "ledger.db"), filepath.Join(dir, "link.db"), filepath.Join(dir, "through")
+		file, link, through := filepath.Join(dir, "is", "ledger.db"), filepath.Join(dir, "link.db"), filepath.Join(dir,
+			"through")
 		if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o700), os.Symlink(filepath.Dir(file), through)); err != nil {
 			t.Fatal(err)
 		}

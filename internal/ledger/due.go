@@ -22,8 +22,8 @@ const nextDueQuery = `SELECT min(at) FROM (
 		) AS longest WHERE lease_until > $1) AS at FROM owners
 	) AS next`
 
-// NextDue returns when the next grant of the owners becomes due after a time, or when the next lease of a due grant ends;
-// zero if neither is recorded.
+// NextDue returns when the next grant of the owners becomes due after a time, or when the next lease of a due grant
+// ends; zero if neither is recorded.
 func (l *Ledger) NextDue(ctx context.Context, owners jit.Owners, after time.Time) (time.Time, error) {
 	with, args := withOwners(owners, []any{after.UnixMicro(), int64(leasesLooked)})
 	var next sql.NullInt64
@@ -45,7 +45,8 @@ func (l *Ledger) Clock(ctx context.Context) (time.Time, error) {
 	return time.UnixMicro(int64(now * 1e6)).UTC(), nil
 }
 
-// placesQuery lists the scopes with a live grant. The index leads from one scope to the next, however many grants it has.
+// placesQuery lists the scopes with a live grant. The index leads from one scope to the next, however many grants it
+// has.
 const placesQuery = `WITH RECURSIVE targets (target) AS (
 		SELECT min(target) FROM jit_grants
 		UNION ALL
@@ -78,8 +79,8 @@ func (l *Ledger) ofOwners(owners jit.Owners, args []any) (condition string, all 
 	return " AND owner" + l.among(numbered(len(args))), args
 }
 
-// countsQuery counts the grants that are not closed. SQLite would walk through all grants by an index on target and owner,
-// so the query makes them expressions.
+// countsQuery counts the grants that are not closed. SQLite would walk through all grants by an index on target and
+// owner, so the query makes them expressions.
 const countsQuery = `SELECT on_target, of_owner,
 		sum(CASE WHEN revoked_at IS NULL AND expires_at > $1 AND starts_at <= $1 AND granted_at IS NOT NULL
 			THEN 1 ELSE 0 END),
@@ -90,7 +91,8 @@ const countsQuery = `SELECT on_target, of_owner,
 		sum(CASE WHEN ended_at IS NULL AND COALESCE(revoked_at, expires_at) <= $2 THEN 1 ELSE 0 END),
 		sum(CASE WHEN ended_at IS NOT NULL THEN 1 ELSE 0 END)
 	FROM (
-		SELECT target || '' AS on_target, owner || '' AS of_owner, revoked_at, expires_at, starts_at, granted_at, ended_at
+		SELECT target || '' AS on_target, owner || '' AS of_owner,
+			revoked_at, expires_at, starts_at, granted_at, ended_at
 		FROM jit_grants WHERE due_at IS NOT NULL`
 
 // Counts returns how many open grants each of the owners has on each target.

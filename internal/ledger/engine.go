@@ -36,8 +36,8 @@ type engine interface {
 type dialect struct {
 	// mark writes the n-th parameter of a statement with very many.
 	mark func(n int) string
-	// among writes the condition that a column has one of the values of one parameter, made by list. The text is the same
-	// for any number of values.
+	// among writes the condition that a column has one of the values of one parameter, made by list. The text is the
+	// same for any number of values.
 	among func(mark string) string
 	list  func(values []string) any
 	// prepares: statements may be prepared for later use. Behind a pooler that would fail.

@@ -58,7 +58,8 @@ func detail(of map[string]string) string {
 	return string(text)
 }
 
-// firstMicro and lastMicro are the first and the last microsecond that RFC 3339, and so the JSON of an event, can write.
+// firstMicro and lastMicro are the first and the last microsecond that RFC 3339, and so the JSON of an event, can
+// write.
 var (
 	firstMicro = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 	lastMicro  = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro() - 1
@@ -98,8 +99,10 @@ func (l *Ledger) Events(ctx context.Context, first int64) iter.Seq2[jit.Event, e
 		if last != nil {
 			first = last.Seq + 1
 		}
-		page, err := list(ctx, l, scanEvent, selectEvent+" WHERE seq >= $1 ORDER BY seq LIMIT $2", first, int64(pageSize))
-		if slices.ContainsFunc(page, func(e jit.Event) bool { return e.Seq == unnumbered }) { // which is next is unknown
+		page, err := list(ctx, l, scanEvent, selectEvent+" WHERE seq >= $1 ORDER BY seq LIMIT $2", first,
+			int64(pageSize))
+		if slices.ContainsFunc(page,
+			func(e jit.Event) bool { return e.Seq == unnumbered }) { // which is next is unknown
 			err = l.fail("read", errors.New("an event has no sequence number; run jit audit verify"))
 		}
 		return page, err
@@ -132,5 +135,6 @@ func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event
 
 // visitOf passes the events about some grants to visit, those of one grant in order, until visit returns false.
 func (l *Ledger) visitOf(ctx context.Context, q queryer, ids []jit.ID, visit func(jit.Event) bool) error {
-	return each(ctx, q, scanEvent, visit, selectEvent+eventsOf+l.among("$1")+" ORDER BY grant_id, seq", l.list(texts(ids)))
+	return each(ctx, q, scanEvent, visit, selectEvent+eventsOf+l.among("$1")+" ORDER BY grant_id, seq",
+		l.list(texts(ids)))
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// What a daemon asks every second reads no more than it needs, on either database: the plan of each statement goes by an index.
+// What a daemon asks every second reads no more than it needs, on either database: the plan of each statement goes by
+// an index.
 func TestDueWorkIsFoundByAnIndex(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		explainDue(t, "sqlite://"+t.TempDir()+"/ledger.db", "EXPLAIN QUERY PLAN ", "SCAN jit_grants", "SCAN g")
@@ -30,9 +31,22 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 	const size = 20_000
 	entries := make([]jit.Entry, size)
 	for i := range entries {
-		b := jit.Binding{Target: fmt.Sprint("target-", i%10), Principal: fmt.Sprint("user-", i), Role: "reader", Scope: fmt.Sprint("scope-", i%100)}
-		g := jit.Grant{Owner: fmt.Sprint("team-", i%20), Binding: b, Reason: "INC-1", Renewal: 1, TTL: jit.RecordedTTL("1h"), RequestedAt: now, GrantedAt: now,
-			Window: jit.Window{Start: now.Add(-time.Hour), End: now.Add(time.Duration(i+1) * time.Second)}}
+		b := jit.Binding{
+			Target:    fmt.Sprint("target-", i%10),
+			Principal: fmt.Sprint("user-", i),
+			Role:      "reader",
+			Scope:     fmt.Sprint("scope-", i%100),
+		}
+		g := jit.Grant{
+			Owner:       fmt.Sprint("team-", i%20),
+			Binding:     b,
+			Reason:      "INC-1",
+			Renewal:     1,
+			TTL:         jit.RecordedTTL("1h"),
+			RequestedAt: now,
+			GrantedAt:   now,
+			Window:      jit.Window{Start: now.Add(-time.Hour), End: now.Add(time.Duration(i+1) * time.Second)},
+		}
 		if i%2 == 0 {
 			g.EndedAt = now
 		}

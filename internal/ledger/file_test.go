@@ -41,7 +41,10 @@ func TestReadingMakesNothing(t *testing.T) {
 		if r := verify(t, l); r.Events != 0 {
 			t.Fatal(r)
 		}
-		if got, err := l.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"payments"}, Now: ledgertest.Epoch, Limit: 1}); len(got) > 0 || err != nil {
+		if got, err := l.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"payments"}, Now: ledgertest.Epoch, Limit: 1}); len(
+			got,
+		) > 0 ||
+			err != nil {
 			t.Fatal(got, err)
 		}
 	}

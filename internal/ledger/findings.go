@@ -9,8 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// findings finds the damage in a broken chain. The hash of an event covers its sequence number, so an event that was moved
-// still reveals where it was recorded.
+// findings finds the damage in a broken chain. The hash of an event covers its sequence number, so an event that was
+// moved still reveals where it was recorded.
 type findings struct {
 	head head
 	// byHash holds the stored sequence number of the event with a hash.
@@ -172,8 +172,8 @@ func (f *findings) origins() map[int64]int64 {
 	return origin
 }
 
-// linked reports whether the head, or the event recorded after an event, follows it. The first event must also follow the
-// ledger's id. A next event that is missing or was edited proves nothing.
+// linked reports whether the head, or the event recorded after an event, follows it. The first event must also follow
+// the ledger's id. A next event that is missing or was edited proves nothing.
 func (f *findings) linked(origin map[int64]int64, k link) bool {
 	if k.recorded == 1 && k.prev != f.head.id {
 		return false

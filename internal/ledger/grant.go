@@ -17,8 +17,8 @@ var grantColumns = []string{
 	"holder", "version", "alone", "announced_end", "open_drift", "failure", "remains", "principal_name", "start_asked",
 }
 
-// laterColumns are the columns that a migration added: in which schema version, and the value that replaces the column in
-// an older schema.
+// laterColumns are the columns that a migration added: in which schema version, and the value that replaces the column
+// in an older schema.
 var laterColumns = map[string]struct {
 	schema int
 	absent string
@@ -83,16 +83,21 @@ func excluded(columns []string) string {
 
 // grantRow returns the values of storedColumns.
 func grantRow(g *jit.Grant) []any {
-	return []any{
-		string(g.ID), text(g.Owner), text(g.Target), text(g.Principal), text(g.Role), text(g.Scope), text(g.Reason), g.Renewal,
-		text(g.TTL.String()), g.Start.UnixMicro(), g.End.UnixMicro(), instant(g.StartBy), text(g.Policy), flag(g.TerminateSessions),
-		text(string(g.Enforcement)), int64(g.SessionTail),
+	row := []any{
+		string(g.ID), g.Owner, g.Target, g.Principal, g.Role, g.Scope, g.Reason, g.Renewal,
+		g.TTL.String(), g.Start.UnixMicro(), g.End.UnixMicro(), instant(g.StartBy), g.Policy,
+		flag(g.TerminateSessions), string(g.Enforcement), int64(g.SessionTail),
 		g.RequestedAt.UnixMicro(), instant(g.GrantedAt), instant(g.FailedAt), instant(g.RevokedAt),
-		text(g.RevokedBy), text(g.RevokeReason), instant(g.EndedAt),
-		g.Holder, g.Version, flag(g.NoStandingBefore), instant(g.AnnouncedEnd), text(string(g.OpenDrift)), text(g.Failure), text(g.Remains),
-		text(g.PrincipalName), text(g.StartAsked),
+		g.RevokedBy, g.RevokeReason, instant(g.EndedAt), g.Holder, g.Version, flag(g.NoStandingBefore),
+		instant(g.AnnouncedEnd), string(g.OpenDrift), g.Failure, g.Remains, g.PrincipalName, g.StartAsked,
 		instant(g.DueAt()),
 	}
+	for i, value := range row {
+		if s, ok := value.(string); ok {
+			row[i] = text(s)
+		}
+	}
+	return row
 }
 
 // readGrant reads a row of grantColumns.
@@ -105,9 +110,9 @@ func scanGrant(rows *sql.Rows, before ...any) (jit.Grant, error) {
 	var start, end, requested, terminate, tail, alone int64
 	var startBy, granted, failed, revoked, ended, announced sql.NullInt64
 	err := rows.Scan(append(before, &g.ID, &g.Owner, &g.Target, &g.Principal, &g.Role, &g.Scope, &g.Reason, &g.Renewal,
-		&ttl, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail,
-		&requested, &granted, &failed, &revoked, &g.RevokedBy, &g.RevokeReason, &ended,
-		&g.Holder, &g.Version, &alone, &announced, &g.OpenDrift, &g.Failure, &g.Remains, &g.PrincipalName, &g.StartAsked)...)
+		&ttl, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail, &requested, &granted, &failed,
+		&revoked, &g.RevokedBy, &g.RevokeReason, &ended, &g.Holder, &g.Version, &alone, &announced, &g.OpenDrift,
+		&g.Failure, &g.Remains, &g.PrincipalName, &g.StartAsked)...)
 	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
 	g.Reason, g.TTL = jit.RecordedReason(g.Reason), jit.RecordedTTL(ttl)
 	g.StartBy = moment(startBy)

@@ -65,8 +65,9 @@ func (l *Ledger) dedup(ctx context.Context, tx *sql.Tx, entries []jit.Entry, err
 			continue
 		case subjects(e) > 0:
 			errs[i] = fmt.Errorf(
-				"write the ledger: an entry with a dedup key can hold events only; this one holds a grant or a policy: %w",
-				jit.ErrInvalid)
+				"write the ledger: an entry with a dedup key holds a grant or a policy; it can hold events only: %w",
+				jit.ErrInvalid,
+			)
 			continue
 		case !repeated:
 			first[key.Name] = i

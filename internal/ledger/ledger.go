@@ -1,8 +1,8 @@
 // Package ledger stores the durable record of grants, policies and events in a SQL database, a SQLite file or a
 // PostgreSQL database, with one implementation.
 //
-// Reading never writes: a missing file or missing tables read as an empty ledger, and the first write creates them. Every
-// write locks the head row (see migrations), so the events have one order.
+// Reading never writes: a missing file or missing tables read as an empty ledger, and the first write creates them.
+// Every write locks the head row (see migrations), so the events have one order.
 package ledger
 
 import (
@@ -122,9 +122,9 @@ type headReader interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// read returns connections for reading; nil if there is no ledger. A check that this program knows the schema is valid for
-// checkValid: migrations are additive, and every write checks again. An older schema is checked each time, because any
-// write migrates it.
+// read returns connections for reading; nil if there is no ledger. A check that this program knows the schema is valid
+// for checkValid: migrations are additive, and every write checks again. An older schema is checked each time, because
+// any write migrates it.
 func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	db, err := l.db.reader(ctx)
 	if err != nil || db == nil {

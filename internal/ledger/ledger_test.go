@@ -98,7 +98,8 @@ func uses(t *testing.T, l *ledger.Ledger) map[string]error {
 		errs["Events"] = err
 	}
 	_, errs["Policies"] = l.Policies(t.Context())
-	_, errs["Claim"] = l.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"payments"}, Now: ledgertest.Epoch, Holder: "a", Lease: 1, Limit: 1})
+	_, errs["Claim"] = l.AcquireDue(t.Context(),
+		jit.DueQuery{Owners: jit.Owners{"payments"}, Now: ledgertest.Epoch, Holder: "a", Lease: 1, Limit: 1})
 	_, errs["Verify"] = l.Verify(t.Context())
 	errs["Write"] = l.Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(1000))})[0]
 	return errs
@@ -189,7 +190,8 @@ func TestHeadRemoved(t *testing.T) {
 }
 
 func TestClock(t *testing.T) {
-	l, err := ledger.Open(t.Context(), ledger.Config{URL: sqliteURL(t), Now: func() time.Time { return ledgertest.Epoch }})
+	l, err := ledger.Open(t.Context(),
+		ledger.Config{URL: sqliteURL(t), Now: func() time.Time { return ledgertest.Epoch }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,8 +16,8 @@ import (
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// migrations holds the statements of each schema version; those of version n are at n-1. A program refuses a ledger with
-// a newer schema, but reads one with an older schema before it migrates it. So a migration adds and never removes.
+// migrations holds the statements of each schema version; those of version n are at n-1. A program refuses a ledger
+// with a newer schema, but reads one with an older schema before it migrates it. So a migration adds and never removes.
 var migrations = loadMigrations()
 
 func loadMigrations() [][]string {
@@ -53,8 +53,8 @@ func statements(text string) []string {
 }
 
 // migrate creates the ledger or brings it to the newest schema. Any number of processes may do so at once: the first
-// version creates only what is absent, and each later one is applied by the process that locks the head first. A database
-// may refuse the others, which then try again.
+// version creates only what is absent, and each later one is applied by the process that locks the head first. A
+// database may refuse the others, which then try again.
 func (l *Ledger) migrate(ctx context.Context, db *sql.DB) error {
 	h, err := l.head(ctx, db, "")
 	if err != nil && !errors.Is(err, errOutdated) {

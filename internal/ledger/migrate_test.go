@@ -31,14 +31,17 @@ func upgrade(t *testing.T, url string) {
 		return l
 	}
 	policy := func(name string) []jit.Entry {
-		return []jit.Entry{{Policy: &jit.Policy{Name: name, Effect: jit.Permit}, Events: []jit.Event{{Kind: jit.EventPolicyChanged}}}}
+		return []jit.Entry{
+			{Policy: &jit.Policy{Name: name, Effect: jit.Permit}, Events: []jit.Event{{Kind: jit.EventPolicyChanged}}},
+		}
 	}
 	old := start(migrations)
 	if err := old.Write(t.Context(), policy("a"))[0]; err != nil {
 		t.Fatal(err)
 	}
 	// Without IF NOT EXISTS, it fails where it is applied twice.
-	later := append(slices.Clone(migrations), []string{"ALTER TABLE jit_policies ADD COLUMN note TEXT", "CREATE TABLE jit_notes (id TEXT PRIMARY KEY)"})
+	later := append(slices.Clone(migrations),
+		[]string{"ALTER TABLE jit_policies ADD COLUMN note TEXT", "CREATE TABLE jit_notes (id TEXT PRIMARY KEY)"})
 
 	const writers = 8
 	begin, errs := make(chan struct{}), make(chan error, writers)
@@ -135,7 +138,8 @@ func readOlder(t *testing.T, url string) {
 			t.Fatal(err)
 		}
 	}
-	claimed, err := l.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"jit"}, Now: g.End, Holder: "me", Lease: time.Minute, Limit: 1})
+	claimed, err := l.AcquireDue(t.Context(),
+		jit.DueQuery{Owners: jit.Owners{"jit"}, Now: g.End, Holder: "me", Lease: time.Minute, Limit: 1})
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("Claim = %+v, %v", claimed, err)
 	}

@@ -26,8 +26,8 @@ type pinned struct {
 	pin []string
 }
 
-// openPinned opens the database. The search_path of the URL, or else the server's own default, finds the tables, never the
-// default of a role or a database.
+// openPinned opens the database. The search_path of the URL, or else the server's own default, finds the tables, never
+// the default of a role or a database.
 func openPinned(config pgx.ConnConfig) *sql.DB {
 	path := pgsession.Parameter(config.RuntimeParams, "search_path")
 	if path == "" {
@@ -71,8 +71,8 @@ const schemaSQL = `SELECT n.nspname FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('jit_ledger')`
 
-// sameTables refuses a session that finds the ledger only by the defaults of the role or database: pinned, it would read
-// an empty ledger.
+// sameTables refuses a session that finds the ledger only by the defaults of the role or database: pinned, it would
+// read an empty ledger.
 func (c *pinnedConn) sameTables(ctx context.Context) error {
 	pinned := "BEGIN READ ONLY; " + strings.Join(c.pin, "; ") + "; " + schemaSQL + "; COMMIT"
 	all, err := c.Conn.Conn().PgConn().Exec(ctx, schemaSQL+"; "+pinned).ReadAll()
@@ -189,9 +189,11 @@ func (c *pinnedConn) ExecContext(ctx context.Context, query string, args []drive
 	return driver.RowsAffected(tag.RowsAffected()), errors.Join(err, c.finish(ctx, results))
 }
 
-// alone sends a statement in a transaction of its own. It takes one round trip, so a read on a slow network is not three
-// times as slow. The results begin with those of the statement, then come those of COMMIT.
-func (c *pinnedConn) alone(ctx context.Context, mode, query string, args []driver.NamedValue) (pgx.BatchResults, error) {
+// alone sends a statement in a transaction of its own. It takes one round trip, so a read on a slow network is not
+// three times as slow. The results begin with those of the statement, then come those of COMMIT.
+func (c *pinnedConn) alone(
+	ctx context.Context, mode, query string, args []driver.NamedValue,
+) (pgx.BatchResults, error) {
 	values := make([]any, len(args))
 	for i, a := range args {
 		values[i] = a.Value

@@ -52,7 +52,8 @@ func TestTheOwnerOfTheDatabaseHasNoPartInTheLedger(t *testing.T) {
 	}
 	database, owner := strings.TrimPrefix(u.Path, "/"), "dbo_"+strings.ToLower(rand.Text()[:8])
 	super := raw(t, at)
-	run(t, super, "CREATE ROLE "+owner+" LOGIN PASSWORD 'x'", "ALTER DATABASE "+database+" OWNER TO "+owner, "GRANT SELECT ON jit_grants, jit_ledger TO "+owner)
+	run(t, super, "CREATE ROLE "+owner+" LOGIN PASSWORD 'x'", "ALTER DATABASE "+database+" OWNER TO "+owner,
+		"GRANT SELECT ON jit_grants, jit_ledger TO "+owner)
 	t.Cleanup(func() { // the database goes first
 		run := raw(t, server.URL)
 		_, _ = run.Exec("ALTER DATABASE " + database + " OWNER TO superuser")

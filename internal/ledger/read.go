@@ -44,8 +44,8 @@ func (l *Ledger) lookup(ctx context.Context, ids []jit.ID) []found {
 	return answers
 }
 
-// byID returns the recorded grants among ids, in no order. A plan of many grants asks often and for few at a time, so the
-// statement stays prepared if the dialect permits that.
+// byID returns the recorded grants among ids, in no order. A plan of many grants asks often and for few at a time, so
+// the statement stays prepared if the dialect permits that.
 func (l *Ledger) byID(ctx context.Context, ids []jit.ID) ([]jit.Grant, error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
@@ -97,8 +97,8 @@ func (p *prepared) QueryContext(ctx context.Context, _ string, args ...any) (*sq
 	return p.stmt.QueryContext(ctx, args...)
 }
 
-// Grants returns the records that the filter selects, ordered by end and id, due ones in the order of AcquireDue. It reads
-// pages: a grant whose end changes meanwhile may appear twice or not at all.
+// Grants returns the records that the filter selects, ordered by end and id, due ones in the order of AcquireDue. It
+// reads pages: a grant whose end changes meanwhile may appear twice or not at all.
 func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
 	switch {
 	case !f.DueBy.IsZero():

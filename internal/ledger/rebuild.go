@@ -165,8 +165,8 @@ func (r *Report) compare(row storedRow, account *jit.Account) {
 // rowRemoved is the problem of a grant or policy without a row.
 const rowRemoved = "its row was removed, but its events are still there"
 
-// removed adds the grants that have events but no row. Bindings that the ledger does not know also have events, but were
-// never requested.
+// removed adds the grants that have events but no row. Bindings that the ledger does not know also have events, but
+// were never requested.
 func (l *Ledger) removed(ctx context.Context, tx *sql.Tx, r *Report) error {
 	return each(ctx, tx, scanOne[jit.ID], func(id jit.ID) bool {
 		r.add(Mismatch{Grant: id, Problem: rowRemoved})

@@ -16,16 +16,39 @@ import (
 func lived(t *testing.T, url string) *ledger.Ledger {
 	t.Helper()
 	l := open(t, url)
-	p := jit.Policy{Name: "oncall", Effect: jit.Permit, Match: jit.Match{Targets: []string{"bastion"}}, MaxTTL: 4 * time.Hour, Holder: 1}
+	p := jit.Policy{
+		Name:   "oncall",
+		Effect: jit.Permit,
+		Match:  jit.Match{Targets: []string{"bastion"}},
+		MaxTTL: 4 * time.Hour,
+		Holder: 1,
+	}
 	gone := jit.Policy{Name: "gone", Effect: jit.Permit}
-	write(t, l,
+	write(
+		t,
+		l,
 		jit.Entry{Policy: &p, Events: []jit.Event{{Kind: jit.EventPolicyChanged, Policy: p.Name, Detail: p.Facts()}}},
-		jit.Entry{Policy: &gone, Events: []jit.Event{{Kind: jit.EventPolicyChanged, Policy: gone.Name, Detail: gone.Facts()}}},
+		jit.Entry{
+			Policy: &gone,
+			Events: []jit.Event{{Kind: jit.EventPolicyChanged, Policy: gone.Name, Detail: gone.Facts()}},
+		},
 		jit.Entry{DropPolicy: gone.Name, Events: []jit.Event{{Kind: jit.EventPolicyRemoved, Policy: gone.Name}}},
 	)
 	for n := range 3 {
 		g := ledgertest.Grant(n)
-		write(t, l, jit.Rewrite(jit.Grant{}, g, jit.Event{Kind: jit.EventRequested, Grant: g.ID, Detail: map[string]string{"owner": g.Owner, "reason": g.Reason}}))
+		write(
+			t,
+			l,
+			jit.Rewrite(
+				jit.Grant{},
+				g,
+				jit.Event{
+					Kind:   jit.EventRequested,
+					Grant:  g.ID,
+					Detail: map[string]string{"owner": g.Owner, "reason": g.Reason},
+				},
+			),
+		)
 		g.Version = 1
 		was := g
 		switch n {
@@ -41,7 +64,11 @@ func lived(t *testing.T, url string) *ledger.Ledger {
 			write(t, l, jit.Rewrite(was, g, jit.Event{Kind: jit.EventGrantFailed, Grant: g.ID}))
 		}
 	}
-	write(t, l, jit.Entry{Events: []jit.Event{{Kind: jit.EventDrift, Grant: ledgertest.Grant(99).ID}}}) // a binding that the ledger does not know
+	write(
+		t,
+		l,
+		jit.Entry{Events: []jit.Event{{Kind: jit.EventDrift, Grant: ledgertest.Grant(99).ID}}},
+	) // a binding that the ledger does not know
 	return l
 }
 
@@ -50,32 +77,65 @@ func attacks() map[string][2]string {
 	id := func(n int) string { return fmt.Sprintf("id = '%s'", ledgertest.Grant(n).ID) }
 	set := func(n int, what string) string { return "UPDATE jit_grants SET " + what + " WHERE " + id(n) }
 	all := map[string][2]string{
-		"a later end":              {set(0, "expires_at = expires_at + 315360000000000"), `expires_at is "2036-`},
-		"an end that is not due":   {set(0, "due_at = NULL"), `due_at is nothing and the events say "2026-11-23T13:00:00Z"`},
-		"an earlier beginning":     {set(0, "starts_at = starts_at - 1000000"), `starts_at is "2026-11-23T11:59:59Z"`},
-		"another principal":        {set(0, "principal = 'user:mallory@example.com'"), `principal is "user:mallory@example.com" and the events say "user:alice@example.com"`},
-		"another role":             {set(0, "role = 'root'"), `role is "root"`},
-		"another scope":            {set(0, "scope = 'other'"), `scope is "other"`},
-		"another target":           {set(0, "target = 'other'"), `target is "other"`},
-		"another owner":            {set(0, "owner = 'other'"), `owner is "other"`},
-		"another reason":           {set(0, "reason = 'none of your business'"), `reason is "none of your business" and the events say "INC-0: look"`},
-		"another renewal":          {set(0, "renewal = 7"), `renewal is "7"`},
-		"another policy":           {set(0, "policy = 'laxer'"), `policy is "laxer" and the events say nothing`},
-		"a forged revocation":      {set(0, "revoked_at = starts_at, revoked_by = 'ghost'"), `revoked_by is "ghost" and the events say nothing`},
-		"a revocation undone":      {set(1, "revoked_at = NULL, ended_at = NULL"), `revoked_at is nothing and the events say "2026-11-23T12:01:00Z"`},
-		"another revoker":          {set(1, "revoked_by = 'carol'"), `revoked_by is "carol" and the events say "bob"`},
-		"an end unconfirmed":       {set(1, "ended_at = NULL"), `ended_at is nothing and the events say "2026-11-23T12:01:00.001234Z"`},
-		"sessions spared":          {set(0, "terminate_sessions = 1"), `terminate_sessions is "true"`},
-		"enforced by nobody":       {set(0, "enforcement = 'sweeper'"), `enforcement is "sweeper"`},
-		"a failure that worked":    {set(2, "granted_at = starts_at"), `granted_at is "2026-11-23T12:00:00Z" and the events say nothing`},
-		"a failure with no error":  {set(2, "failure = ''"), `failure is nothing and the events say "no such role"`},
-		"a grant removed":          {"DELETE FROM jit_grants WHERE " + id(0), "its row was removed"},
-		"a grant renamed":          {set(0, "id = 'ffffffff-0000-8000-8000-000000000000'"), "grant ffffffff-0000-8000-8000-000000000000: it has no event"},
-		"a policy without event":   {`INSERT INTO jit_policies (name, body) VALUES ('mine', '{"name":"mine","effect":"permit","match":{}}')`, `policy "mine": it has no event`},
-		"a policy loosened":        {`UPDATE jit_policies SET body = replace(body, '"match":{"targets":["bastion"]}', '"match":{}') WHERE name = 'oncall'`, `policy "oncall": match is "{}"`},
-		"a policy that comes back": {`INSERT INTO jit_policies (name, body) VALUES ('gone', '{"name":"gone","effect":"permit","match":{}}')`, `policy "gone": it has no event`},
-		"a policy removed":         {"DELETE FROM jit_policies", `policy "oncall": its row was removed`},
-		"a policy unreadable":      {"UPDATE jit_policies SET body = '{'", `policy "oncall": its row cannot be read`},
+		"a later end": {set(0, "expires_at = expires_at + 315360000000000"), `expires_at is "2036-`},
+		"an end that is not due": {
+			set(0, "due_at = NULL"),
+			`due_at is nothing and the events say "2026-11-23T13:00:00Z"`,
+		},
+		"an earlier beginning": {set(0, "starts_at = starts_at - 1000000"), `starts_at is "2026-11-23T11:59:59Z"`},
+		"another principal": {
+			set(0, "principal = 'user:mallory@example.com'"),
+			`principal is "user:mallory@example.com" and the events say "user:alice@example.com"`,
+		},
+		"another role":   {set(0, "role = 'root'"), `role is "root"`},
+		"another scope":  {set(0, "scope = 'other'"), `scope is "other"`},
+		"another target": {set(0, "target = 'other'"), `target is "other"`},
+		"another owner":  {set(0, "owner = 'other'"), `owner is "other"`},
+		"another reason": {
+			set(0, "reason = 'none of your business'"),
+			`reason is "none of your business" and the events say "INC-0: look"`,
+		},
+		"another renewal": {set(0, "renewal = 7"), `renewal is "7"`},
+		"another policy":  {set(0, "policy = 'laxer'"), `policy is "laxer" and the events say nothing`},
+		"a forged revocation": {
+			set(0, "revoked_at = starts_at, revoked_by = 'ghost'"),
+			`revoked_by is "ghost" and the events say nothing`,
+		},
+		"a revocation undone": {
+			set(1, "revoked_at = NULL, ended_at = NULL"),
+			`revoked_at is nothing and the events say "2026-11-23T12:01:00Z"`,
+		},
+		"another revoker": {set(1, "revoked_by = 'carol'"), `revoked_by is "carol" and the events say "bob"`},
+		"an end unconfirmed": {
+			set(1, "ended_at = NULL"),
+			`ended_at is nothing and the events say "2026-11-23T12:01:00.001234Z"`,
+		},
+		"sessions spared":    {set(0, "terminate_sessions = 1"), `terminate_sessions is "true"`},
+		"enforced by nobody": {set(0, "enforcement = 'sweeper'"), `enforcement is "sweeper"`},
+		"a failure that worked": {
+			set(2, "granted_at = starts_at"),
+			`granted_at is "2026-11-23T12:00:00Z" and the events say nothing`,
+		},
+		"a failure with no error": {set(2, "failure = ''"), `failure is nothing and the events say "no such role"`},
+		"a grant removed":         {"DELETE FROM jit_grants WHERE " + id(0), "its row was removed"},
+		"a grant renamed": {
+			set(0, "id = 'ffffffff-0000-8000-8000-000000000000'"),
+			"grant ffffffff-0000-8000-8000-000000000000: it has no event",
+		},
+		"a policy without event": {
+			`INSERT INTO jit_policies (name, body) VALUES ('mine', '{"name":"mine","effect":"permit","match":{}}')`,
+			`policy "mine": it has no event`,
+		},
+		"a policy loosened": {
+			`UPDATE jit_policies SET body = replace(body, '"match":{"targets":["bastion"]}', '"match":{}') WHERE name = 'oncall'`,
+			`policy "oncall": match is "{}"`,
+		},
+		"a policy that comes back": {
+			`INSERT INTO jit_policies (name, body) VALUES ('gone', '{"name":"gone","effect":"permit","match":{}}')`,
+			`policy "gone": it has no event`,
+		},
+		"a policy removed":    {"DELETE FROM jit_policies", `policy "oncall": its row was removed`},
+		"a policy unreadable": {"UPDATE jit_policies SET body = '{'", `policy "oncall": its row cannot be read`},
 	}
 	return all
 }
@@ -88,7 +148,8 @@ func TestVerifyRebuildsTheRowsFromTheirEvents(t *testing.T) {
 			t.Fatalf("before anything is done: %+v", r)
 		}
 		db := raw(t, url)
-		run(t, db, "CREATE TABLE kept_grants AS SELECT * FROM jit_grants", "CREATE TABLE kept_policies AS SELECT * FROM jit_policies")
+		run(t, db, "CREATE TABLE kept_grants AS SELECT * FROM jit_grants",
+			"CREATE TABLE kept_policies AS SELECT * FROM jit_policies")
 		for name, attack := range attacks() {
 			run(t, db, attack[0])
 			r := verify(t, l)
@@ -99,7 +160,9 @@ func TestVerifyRebuildsTheRowsFromTheirEvents(t *testing.T) {
 			if got := strings.Join(all, "\n"); r.OK() || len(r.Damage) > 0 || !strings.Contains(got, attack[1]) {
 				t.Errorf("%s: found\n%s\nwant %s", name, got, attack[1])
 			}
-			run(t, db, "DELETE FROM jit_grants", "DELETE FROM jit_policies", "INSERT INTO jit_grants SELECT * FROM kept_grants", "INSERT INTO jit_policies SELECT * FROM kept_policies")
+			run(t, db, "DELETE FROM jit_grants", "DELETE FROM jit_policies",
+				"INSERT INTO jit_grants SELECT * FROM kept_grants",
+				"INSERT INTO jit_policies SELECT * FROM kept_policies")
 		}
 		if r := verify(t, l); !r.OK() {
 			t.Errorf("put back: %v", r.Mismatches)
@@ -126,8 +189,10 @@ func TestARemovedRecordIsNotMadeAgain(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		l := lived(t, url)
 		run(t, raw(t, url), "DELETE FROM jit_grants")
-		errs := l.Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(99)), madeAgain(1), ledgertest.Entry(ledgertest.Grant(50))})
-		if errs[0] != nil || errs[2] != nil || !errors.Is(errs[1], jit.ErrAltered) || !strings.Contains(errs[1].Error(), "jit audit verify") {
+		errs := l.Write(t.Context(),
+			[]jit.Entry{ledgertest.Entry(ledgertest.Grant(99)), madeAgain(1), ledgertest.Entry(ledgertest.Grant(50))})
+		if errs[0] != nil || errs[2] != nil || !errors.Is(errs[1], jit.ErrAltered) ||
+			!strings.Contains(errs[1].Error(), "jit audit verify") {
 			t.Errorf("%v", errs)
 		}
 	})
@@ -149,14 +214,18 @@ func TestEventsOfOneGrant(t *testing.T) {
 			}
 			kinds = append(kinds, string(e.Kind))
 		}
-		if got := strings.Join(kinds, " "); got != "requested revoke_requested revoked drift_found" && got != "drift_found requested revoke_requested revoked" {
+		if got := strings.Join(kinds, " "); got != "requested revoke_requested revoked drift_found" &&
+			got != "drift_found requested revoke_requested revoked" {
 			t.Errorf("events %s", got)
 		}
 	})
 	url := sqliteURL(t)
 	lived(t, url)
 	var plan string
-	row := raw(t, url).QueryRowContext(t.Context(), "EXPLAIN QUERY PLAN SELECT * FROM jit_events WHERE grant_id <> '' AND grant_id IN (SELECT value FROM json_each('[]')) ORDER BY grant_id, seq")
+	row := raw(
+		t,
+		url,
+	).QueryRowContext(t.Context(), "EXPLAIN QUERY PLAN SELECT * FROM jit_events WHERE grant_id <> '' AND grant_id IN (SELECT value FROM json_each('[]')) ORDER BY grant_id, seq")
 	var id, parent, unused any
 	if err := row.Scan(&id, &parent, &unused, &plan); err != nil || !strings.Contains(plan, "jit_events_grant") {
 		t.Errorf("plan %q, %v", plan, err)

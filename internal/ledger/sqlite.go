@@ -16,8 +16,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// sqliteFile is a ledger in one SQLite file, in WAL mode. Reading opens it read-only; the first writer creates the file and
-// its directory.
+// sqliteFile is a ledger in one SQLite file, in WAL mode. Reading opens it read-only; the first writer creates the file
+// and its directory.
 type sqliteFile struct {
 	path string
 
@@ -93,8 +93,8 @@ func (s *sqliteFile) writer(context.Context) (*sql.DB, error) {
 	return s.rw, nil
 }
 
-// follow finds the file that has the ledger's name now. It closes the connections to a file that was removed or replaced:
-// nobody would find again what they write.
+// follow finds the file that has the ledger's name now. It closes the connections to a file that was removed or
+// replaced: nobody would find again what they write.
 func (s *sqliteFile) follow() (exists bool, err error) {
 	now, err := os.Stat(s.path)
 	switch {

@@ -35,7 +35,12 @@ func victimOf(t *testing.T, events int) victim {
 		case 1: // the same as the one before but for its place
 			e.Grant = ledgertest.Grant(n - 1).ID
 		case 2:
-			e = jit.Event{Kind: jit.EventPolicyRemoved, Policy: fmt.Sprintf("oncall-%d", n), At: ledgertest.Epoch, Actor: e.Actor}
+			e = jit.Event{
+				Kind:   jit.EventPolicyRemoved,
+				Policy: fmt.Sprintf("oncall-%d", n),
+				At:     ledgertest.Epoch,
+				Actor:  e.Actor,
+			}
 		}
 		entries[n] = jit.Entry{Events: []jit.Event{e}}
 	}
@@ -113,7 +118,8 @@ func TestVerifyNamesEverySingleChange(t *testing.T) {
 	check("")
 	ways := []func(at int){
 		func(at int) {
-			check(fmt.Sprintf("edited %d", at), fmt.Sprintf("UPDATE jit_events SET %s WHERE seq = %d", edits[at/6%len(edits)], at))
+			check(fmt.Sprintf("edited %d", at),
+				fmt.Sprintf("UPDATE jit_events SET %s WHERE seq = %d", edits[at/6%len(edits)], at))
 		},
 		func(at int) {
 			check(fmt.Sprintf("removed %d", at), fmt.Sprintf("DELETE FROM jit_events WHERE seq = %d", at))
@@ -163,11 +169,14 @@ func TestVerifyNamesWhatHasNoNumber(t *testing.T) {
 	v := victimOf(t, 20)
 	for _, number := range []string{"'x'", "NULL", "5.5", "x'00'"} {
 		r := v.damaged(t, "UPDATE jit_events SET seq = "+number+" WHERE seq = 5")
-		if len(r.Damage) != 1 || r.Damage[0].String() != "an event without a number was reordered: it was recorded as event 5" {
+		if len(r.Damage) != 1 ||
+			r.Damage[0].String() != "an event without a number was reordered: it was recorded as event 5" {
 			t.Errorf("seq = %s: %v", number, r.Damage)
 		}
-		r = v.damaged(t, strings.Replace(copyOf(21, 5), "SELECT 21,", "SELECT "+number+",", 1), "UPDATE jit_events SET hash = 'x' WHERE typeof(seq) <> 'integer'")
-		if len(r.Damage) != 1 || r.Damage[0].String() != "an event without a number was inserted: events are numbered from 1" {
+		r = v.damaged(t, strings.Replace(copyOf(21, 5), "SELECT 21,", "SELECT "+number+",", 1),
+			"UPDATE jit_events SET hash = 'x' WHERE typeof(seq) <> 'integer'")
+		if len(r.Damage) != 1 ||
+			r.Damage[0].String() != "an event without a number was inserted: events are numbered from 1" {
 			t.Errorf("a new one with seq = %s: %v", number, r.Damage)
 		}
 	}
@@ -190,8 +199,8 @@ type stored struct {
 	from int64
 }
 
-// Promise 11: whatever is done, and how often, with all hashes made right again or not: what is not as it was recorded is named, or
-// lies before what the head vouches for; what was not touched is not named.
+// Promise 11: whatever is done, and how often, with all hashes made right again or not: what is not as it was recorded
+// is named, or lies before what the head vouches for; what was not touched is not named.
 func TestVerifyNamesWhateverIsDone(t *testing.T) {
 	const n = 40
 	v := victimOf(t, n)
@@ -257,7 +266,8 @@ func TestVerifyNamesWhateverIsDone(t *testing.T) {
 		}
 		for _, seq := range slices.Sorted(maps.Keys(tampered)) {
 			if tampered[seq] && !named[seq] && seq >= r.VouchedFrom {
-				rt.Errorf("event %d is not what was recorded and is not named, though the head vouches from %d: %s", seq, r.VouchedFrom, kinds(r))
+				rt.Errorf("event %d is not what was recorded and is not named, though the head vouches from %d: %s",
+					seq, r.VouchedFrom, kinds(r))
 			}
 		}
 		for seq := int64(1); seq <= n; seq++ {
@@ -265,8 +275,10 @@ func TestVerifyNamesWhateverIsDone(t *testing.T) {
 			if !present[seq] && !there && !removed[seq] && seq >= r.VouchedFrom {
 				rt.Errorf("event %d is gone and is not named: %s", seq, kinds(r))
 			}
-			if present[seq] && removed[seq] && seq >= r.VouchedFrom || there && !tampered[seq] && named[seq] && seq >= r.VouchedFrom {
-				rt.Errorf("event %d is there and is named, though the head vouches from %d: %s", seq, r.VouchedFrom, kinds(r))
+			if present[seq] && removed[seq] && seq >= r.VouchedFrom ||
+				there && !tampered[seq] && named[seq] && seq >= r.VouchedFrom {
+				rt.Errorf("event %d is there and is named, though the head vouches from %d: %s", seq, r.VouchedFrom,
+					kinds(r))
 			}
 		}
 		whole := len(rows) == n && !slices.Contains(slices.Collect(maps.Values(tampered)), true) && len(tampered) == n
@@ -279,6 +291,14 @@ func TestVerifyNamesWhateverIsDone(t *testing.T) {
 // insertion writes a row with a number.
 func insertion(seq int64, row stored) string {
 	e := row.event
-	source := fmt.Sprintf("SELECT %d, recorded_at, kind, grant_id, policy, '%s', change_ref, source, detail, '%s', '%s' FROM kept WHERE seq = ", seq, e.Name, e.Prev, e.Hash)
-	return "INSERT INTO jit_events (seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, prev, hash) " + source + fmt.Sprint(row.from)
+	source := fmt.Sprintf(
+		"SELECT %d, recorded_at, kind, grant_id, policy, '%s', change_ref, source, detail, '%s', '%s' FROM kept WHERE seq = ",
+		seq,
+		e.Name,
+		e.Prev,
+		e.Hash,
+	)
+	return "INSERT INTO jit_events (seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, prev, hash) " + source + fmt.Sprint(
+		row.from,
+	)
 }

@@ -29,8 +29,8 @@ type Report struct {
 	Mismatches    []Mismatch `json:"mismatches,omitempty"`
 	MismatchCount int64      `json:"mismatch_count"`
 	// VouchedFrom is the first event that the head vouches for: from there on, each event is followed by its recorded
-	// hash. Events before a break in the chain may have been rewritten. It is 1 if the chain is whole, and one more than
-	// the last event if the head vouches for none.
+	// hash. Events before a break in the chain may have been rewritten. It is 1 if the chain is whole, and one more
+	// than the last event if the head vouches for none.
 	VouchedFrom int64 `json:"vouched_from"`
 }
 
@@ -67,8 +67,8 @@ const (
 	Reordered DamageKind = "reordered"
 )
 
-// Damage is one finding about the events from First to Last, which differ only if several in a row were removed. For a row
-// without a number, which SQLite can store, both are the least int64.
+// Damage is one finding about the events from First to Last, which differ only if several in a row were removed. For a
+// row without a number, which SQLite can store, both are the least int64.
 type Damage struct {
 	Kind   DamageKind `json:"kind"`
 	First  int64      `json:"first"`
@@ -87,8 +87,8 @@ func (d Damage) String() string {
 	return fmt.Sprintf("events %d to %d were %s: %s", d.First, d.Last, d.Kind, d.Detail)
 }
 
-// Verify checks the events against their hashes, their order and the head, and rebuilds grants and policies from them, in
-// one consistent view of the ledger. A ledger that does not exist is intact and has no events.
+// Verify checks the events against their hashes, their order and the head, and rebuilds grants and policies from them,
+// in one consistent view of the ledger. A ledger that does not exist is intact and has no events.
 func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 	var r Report
 	err := l.inSnapshot(ctx, func(tx *sql.Tx) error {

@@ -12,8 +12,12 @@ import (
 
 // copyOf inserts at seq what event from holds.
 func copyOf(seq, from int) string {
-	return fmt.Sprintf(`INSERT INTO jit_events (seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, prev, hash)
-		SELECT %d, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, prev, hash FROM jit_events WHERE seq = %d`, seq, from)
+	return fmt.Sprintf(
+		`INSERT INTO jit_events (seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, prev, hash)
+		SELECT %d, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, prev, hash FROM jit_events WHERE seq = %d`,
+		seq,
+		from,
+	)
 }
 
 // shift renumbers the events from first on, by way of numbers that are free.
@@ -75,25 +79,75 @@ func TestVerify(t *testing.T) {
 		{"link edited", []string{"UPDATE jit_events SET prev = 'x' WHERE seq = 5"}, nil, "edited 5"},
 		{"first edited", []string{"UPDATE jit_events SET actor = '' WHERE seq = 1"}, nil, "edited 1"},
 		{"last edited", []string{"UPDATE jit_events SET actor = '' WHERE seq = 20"}, nil, "edited 20"},
-		{"three edited", []string{"UPDATE jit_events SET actor = '' WHERE seq IN (2, 3, 19)"}, nil, "edited 2, edited 3, edited 19"},
+		{
+			"three edited",
+			[]string{"UPDATE jit_events SET actor = '' WHERE seq IN (2, 3, 19)"},
+			nil,
+			"edited 2, edited 3, edited 19",
+		},
 		{"edited and hashed anew", []string{"UPDATE jit_events SET actor = '' WHERE seq = 5"}, []int64{5}, "edited 5"},
-		{"last edited and hashed anew", []string{"UPDATE jit_events SET actor = '' WHERE seq = 20"}, []int64{20}, "edited 20"},
+		{
+			"last edited and hashed anew",
+			[]string{"UPDATE jit_events SET actor = '' WHERE seq = 20"},
+			[]int64{20},
+			"edited 20",
+		},
 		{"another beginning", []string{"UPDATE jit_events SET prev = 'x' WHERE seq = 1"}, []int64{1}, "edited 1"},
 		{"removed", []string{"DELETE FROM jit_events WHERE seq = 5"}, nil, "removed 5"},
 		{"first removed", []string{"DELETE FROM jit_events WHERE seq = 1"}, nil, "removed 1"},
-		{"several removed", []string{"DELETE FROM jit_events WHERE seq IN (4, 5, 6, 9)"}, nil, "removed 4-6, removed 9"},
+		{
+			"several removed",
+			[]string{"DELETE FROM jit_events WHERE seq IN (4, 5, 6, 9)"},
+			nil,
+			"removed 4-6, removed 9",
+		},
 		{"all removed", []string{"DELETE FROM jit_events"}, nil, "removed 1-20"},
 		{"tail cut", []string{"DELETE FROM jit_events WHERE seq > 17"}, nil, "removed 18-20"},
-		{"removed and closed up", concat([]string{"DELETE FROM jit_events WHERE seq = 5"}, shift(6, -1)), nil, "removed 5, " + moved(5, 19)},
+		{
+			"removed and closed up",
+			concat([]string{"DELETE FROM jit_events WHERE seq = 5"}, shift(6, -1)),
+			nil,
+			"removed 5, " + moved(5, 19),
+		},
 		{"neighbours swapped", swap(5, 6), nil, "reordered 5, reordered 6"},
 		{"distant swapped", swap(2, 18), nil, "reordered 2, reordered 18"},
 		{"inserted copy at the end", []string{copyOf(21, 5)}, nil, "inserted 21"},
-		{"inserted at the end, well linked", []string{copyOf(21, 20), "UPDATE jit_events SET prev = (SELECT hash FROM jit_events WHERE seq = 20) WHERE seq = 21"}, []int64{21}, "inserted 21"},
+		{
+			"inserted at the end, well linked",
+			[]string{
+				copyOf(21, 20),
+				"UPDATE jit_events SET prev = (SELECT hash FROM jit_events WHERE seq = 20) WHERE seq = 21",
+			},
+			[]int64{21},
+			"inserted 21",
+		},
 		{"inserted before the first", []string{copyOf(0, 5), copyOf(-7, 5)}, nil, "inserted -7, inserted 0"},
 		{"inserted between", concat(shift(6, 1), []string{copyOf(6, 3)}), nil, "inserted 6, " + moved(7, 21)},
-		{"inserted between, well linked", concat(shift(6, 1), []string{copyOf(6, 3), "UPDATE jit_events SET prev = (SELECT hash FROM jit_events WHERE seq = 5) WHERE seq = 6"}), []int64{6}, "inserted 6, " + moved(7, 21)},
-		{"all at once", concat(swap(2, 3), []string{"DELETE FROM jit_events WHERE seq = 8", "UPDATE jit_events SET actor = '' WHERE seq = 12", copyOf(30, 1)}), nil,
-			"reordered 2, reordered 3, removed 8, edited 12, inserted 30"},
+		{
+			"inserted between, well linked",
+			concat(
+				shift(6, 1),
+				[]string{
+					copyOf(6, 3),
+					"UPDATE jit_events SET prev = (SELECT hash FROM jit_events WHERE seq = 5) WHERE seq = 6",
+				},
+			),
+			[]int64{6},
+			"inserted 6, " + moved(7, 21),
+		},
+		{
+			"all at once",
+			concat(
+				swap(2, 3),
+				[]string{
+					"DELETE FROM jit_events WHERE seq = 8",
+					"UPDATE jit_events SET actor = '' WHERE seq = 12",
+					copyOf(30, 1),
+				},
+			),
+			nil,
+			"reordered 2, reordered 3, removed 8, edited 12, inserted 30",
+		},
 	}
 	check := func(t *testing.T, url string, tamper []string, hashes []int64, want string) {
 		l := open(t, url)

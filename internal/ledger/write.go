@@ -107,8 +107,7 @@ type stored struct {
 func (c *commit) add(e jit.Entry) error {
 	switch n := subjects(e); {
 	case n > 1:
-		return fmt.Errorf(
-			"write the ledger: an entry can hold one of a grant, a policy and a policy to remove; this one holds %d: %w",
+		return fmt.Errorf("write the ledger: an entry holds %d subjects; it can hold one grant or policy: %w",
 			n, jit.ErrInvalid)
 	case e.Grant != nil:
 		if err := c.addGrant(*e.Grant); err != nil {

@@ -12,7 +12,8 @@ import (
 
 func claim(t *testing.T, l jit.Ledger, holder string, now time.Time, limit int) []jit.Grant {
 	t.Helper()
-	got, err := l.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"payments"}, Now: now, Holder: holder, Lease: time.Minute, Limit: limit})
+	got, err := l.AcquireDue(t.Context(),
+		jit.DueQuery{Owners: jit.Owners{"payments"}, Now: now, Holder: holder, Lease: time.Minute, Limit: limit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,13 @@ func testClaimDue(t *testing.T, l jit.Ledger) {
 	for n, now := range []time.Time{at(0), at(5).Add(-time.Second), at(5), at(8), at(12), at(12).Add(time.Second), at(20).Add(-time.Second), at(20), at(100)} {
 		claimed := map[jit.ID]bool{}
 		// A holder of its own and a start after every lease before.
-		q := jit.DueQuery{Owners: jit.Owners{"payments"}, Now: now, Holder: fmt.Sprint(n), Lease: time.Nanosecond, Limit: 1000}
+		q := jit.DueQuery{
+			Owners: jit.Owners{"payments"},
+			Now:    now,
+			Holder: fmt.Sprint(n),
+			Lease:  time.Nanosecond,
+			Limit:  1000,
+		}
 		got, err := l.AcquireDue(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
@@ -99,7 +106,14 @@ func testClaimLease(t *testing.T, l jit.Ledger) {
 	now = now.Add(time.Second)
 	check("later it gets its own again", claim(t, l, "a", now, 10), "4 3")
 	now = now.Add(time.Second)
-	q := jit.DueQuery{Owners: jit.Owners{"payments"}, Now: now, Holder: "a", Lease: time.Minute, Limit: 10, After: &first[0]}
+	q := jit.DueQuery{
+		Owners: jit.Owners{"payments"},
+		Now:    now,
+		Holder: "a",
+		Lease:  time.Minute,
+		Limit:  10,
+		After:  &first[0],
+	}
 	if got, err := l.AcquireDue(t.Context(), q); err != nil || reasons(got) != "3" {
 		t.Errorf("what comes after the first: %v, %v", got, err)
 	}
@@ -116,18 +130,21 @@ func testClaimLease(t *testing.T, l jit.Ledger) {
 	check("a write leaves the lease", claim(t, l, "c", now.Add(time.Minute-3*time.Second), 10), "")
 	check("a lease ends", claim(t, l, "c", now.Add(time.Minute), 10), "3 2 1 0")
 	check("and is then another's", claim(t, l, "a", now.Add(time.Minute), 10), "")
-	if got, err := l.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"payments"}, Now: now.Add(time.Hour), Holder: "ahead", Lease: time.Minute, Limit: 10}); err != nil || len(got) != 4 {
+	if got, err := l.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"payments"}, Now: now.Add(time.Hour), Holder: "ahead", Lease: time.Minute, Limit: 10}); err != nil ||
+		len(got) != 4 {
 		t.Errorf("a holder whose clock is an hour ahead: %v, %v", got, err)
 	}
 	check("a lease from a clock that was wrong does not count", claim(t, l, "d", now.Add(2*time.Minute), 10), "3 2 1 0")
 	g = read(t, l, g.ID)
 	g.End = g.End.Add(time.Second)
 	write(t, l, Entry(g))
-	check("a lease is for what was due, and it is due at another time now", claim(t, l, "e", now.Add(2*time.Minute), 10), "3")
+	check("a lease is for what was due, and it is due at another time now",
+		claim(t, l, "e", now.Add(2*time.Minute), 10), "3")
 	check("no limit is no claim", claim(t, l, "c", now, 0), "")
 }
 
-// testClaimScopes: what is due at the same time is given out scope by scope, so that two who claim are not both at work on the same.
+// testClaimScopes: what is due at the same time is given out scope by scope, so that two who claim are not both at work
+// on the same.
 func testClaimScopes(t *testing.T, l jit.Ledger) {
 	const odd = `or"d<é>\rs & more`
 	end := Epoch.Add(time.Hour)
@@ -150,7 +167,8 @@ func testClaimScopes(t *testing.T, l jit.Ledger) {
 		}
 		return got
 	}
-	if got := next(end, jit.DueQuery{Holder: "first", Limit: 3}); len(got) != 3 || slices.ContainsFunc(got, func(g jit.Grant) bool { return g.End.Equal(end) }) {
+	if got := next(end, jit.DueQuery{Holder: "first", Limit: 3}); len(got) != 3 ||
+		slices.ContainsFunc(got, func(g jit.Grant) bool { return g.End.Equal(end) }) {
 		t.Errorf("what is due for longest comes first: %q", reasons(got))
 	}
 	seen := map[string]bool{}
@@ -161,13 +179,23 @@ func testClaimScopes(t *testing.T, l jit.Ledger) {
 			t.Fatalf("%s was given %q", holder, reasons(got))
 		}
 		seen[got[0].Scope], last = true, &got[2]
-		if rest := next(end.Add(time.Second), jit.DueQuery{Holder: holder, Limit: 2, After: &got[0]}); reasons(rest) != reasons(got[1:]) {
+		if rest := next(end.Add(time.Second), jit.DueQuery{Holder: holder, Limit: 2, After: &got[0]}); reasons(
+			rest) != reasons(
+			got[1:],
+		) {
 			t.Errorf("after the first of %q there are %q", reasons(got), reasons(rest))
 		}
 	}
 	later := end.Add(time.Hour)
-	got, err := l.AcquireDue(t.Context(), jit.DueQuery{Owners: jit.Owners{"payments"}, Now: later, Holder: "d", Lease: time.Minute, Limit: 100,
-		Except: []jit.Place{{Target: "db", Scope: odd}, {Target: "db", Scope: "users"}, {Target: "other", Scope: "Payments"}}})
+	got, err := l.AcquireDue(
+		t.Context(),
+		jit.DueQuery{Owners: jit.Owners{"payments"}, Now: later, Holder: "d", Lease: time.Minute, Limit: 100,
+			Except: []jit.Place{
+				{Target: "db", Scope: odd},
+				{Target: "db", Scope: "users"},
+				{Target: "other", Scope: "Payments"},
+			}},
+	)
 	if err != nil || reasons(got) != "10 1 4 7" {
 		t.Errorf("all but two scopes: %q, %v", reasons(got), err)
 	}
@@ -187,7 +215,13 @@ func testClaimConcurrent(t *testing.T, l jit.Ledger) {
 	for s := range sweepers {
 		wg.Go(func() {
 			for {
-				q := jit.DueQuery{Owners: jit.Owners{"payments"}, Now: now, Holder: fmt.Sprint(s), Lease: 5 * time.Minute, Limit: 7}
+				q := jit.DueQuery{
+					Owners: jit.Owners{"payments"},
+					Now:    now,
+					Holder: fmt.Sprint(s),
+					Lease:  5 * time.Minute,
+					Limit:  7,
+				}
 				got, err := l.AcquireDue(t.Context(), q)
 				if err != nil {
 					t.Error(err)

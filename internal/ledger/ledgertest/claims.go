@@ -149,7 +149,8 @@ func testMarkVersion(t *testing.T, open func() jit.Claims) {
 	seen := marked(t, open(), place, account).Version
 	mark(t, open(), account, []jit.Claim{Mark(2, "a")}, nil)
 	mark(t, open(), account, nil, []jit.Claim{Mark(2, "a")})
-	if _, err := open().Update(t.Context(), place, account, seen, []jit.Claim{Mark(3, "a")}, nil); !errors.Is(err, jit.ErrStale) {
+	if _, err := open().Update(t.Context(), place, account, seen, []jit.Claim{Mark(3, "a")}, nil); !errors.Is(err,
+		jit.ErrStale) {
 		t.Errorf("marks came and went, and a write says %v, want ErrStale", err)
 	}
 }

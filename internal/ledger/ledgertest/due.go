@@ -63,7 +63,8 @@ func testPlaces(t *testing.T, l jit.Ledger) {
 	check("other", jit.Place{Target: "bastion", Scope: "theirs"})
 	check("nobody")
 	got, err := l.Places(t.Context(), nil, Epoch.Add(time.Minute))
-	if want := []jit.Place{{Target: "bastion", Scope: "another"}, {Target: "bastion", Scope: "host"}, {Target: "bastion", Scope: "theirs"}}; err != nil || !slices.Equal(got, want) {
+	if want := []jit.Place{{Target: "bastion", Scope: "another"}, {Target: "bastion", Scope: "host"}, {Target: "bastion", Scope: "theirs"}}; err != nil ||
+		!slices.Equal(got, want) {
 		t.Errorf("Places of all owners = %v, %v; want %v", got, err, want)
 	}
 }
@@ -118,7 +119,19 @@ func testCounts(t *testing.T, l jit.Ledger) {
 	add(func(g *jit.Grant) { g.GrantedAt, g.FailedAt, g.End = time.Time{}, Epoch, Epoch.Add(time.Minute) })
 	write(t, l, entries...)
 	theirs := jit.Count{Target: "bastion", Owner: "other", Live: 1}
-	bastion, prod := jit.Count{Target: "bastion", Owner: "payments", Live: 1, Waiting: 2, Due: 3, Overdue: 2, Cleanup: 1}, jit.Count{Target: "prod", Owner: "payments", Live: 1}
+	bastion, prod := jit.Count{
+		Target:  "bastion",
+		Owner:   "payments",
+		Live:    1,
+		Waiting: 2,
+		Due:     3,
+		Overdue: 2,
+		Cleanup: 1,
+	}, jit.Count{
+		Target: "prod",
+		Owner:  "payments",
+		Live:   1,
+	}
 	check(jit.Owners{"payments"}, bastion, prod)
 	check(jit.Owners{"other", "nobody"}, theirs)
 	check(nil, theirs, bastion, prod)

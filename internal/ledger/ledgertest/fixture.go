@@ -18,7 +18,8 @@ func Grant(n int) jit.Grant {
 	b := jit.Binding{Target: "bastion", Principal: "user:alice@example.com", Role: "login", Scope: "host"}
 	reason := fmt.Sprintf("INC-%d: look", n)
 	return jit.Grant{
-		ID: jit.NewID("payments", b, reason, 1), Owner: "payments", Binding: b, Reason: reason, Renewal: 1, TTL: jit.RecordedTTL("1h"),
+		ID: jit.NewID("payments", b, reason,
+			1), Owner: "payments", Binding: b, Reason: reason, Renewal: 1, TTL: jit.RecordedTTL("1h"),
 		Window:      jit.Window{Start: Epoch, End: Epoch.Add(time.Hour)},
 		Enforcement: jit.Native, SessionTail: jit.Unlimited,
 		RequestedAt: Epoch, GrantedAt: Epoch.Add(time.Second), Holder: 1,

@@ -99,7 +99,8 @@ func testLeaseLook(t *testing.T, open func() jit.Leases) {
 		t.Helper()
 		gotPosition, gotHolder, gotUntil, err := l.Holder(t.Context(), "notices")
 		if err != nil || gotPosition != position || gotHolder != holder || !gotUntil.Equal(until) {
-			t.Errorf("position %d, holder %q until %s, %v; want %d, %q until %s", gotPosition, gotHolder, gotUntil, err, position, holder, until)
+			t.Errorf("position %d, holder %q until %s, %v; want %d, %q until %s", gotPosition, gotHolder, gotUntil, err,
+				position, holder, until)
 		}
 	}
 	check(a, 0, "", time.Time{})

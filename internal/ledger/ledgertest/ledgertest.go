@@ -129,7 +129,9 @@ func testChanged(t *testing.T, l jit.Ledger) {
 		if got := read(t, l, g.ID); got != want {
 			t.Errorf("%s:\n%+v\nwant\n%+v", what, got, want)
 		}
-		if found := list(t, l, jit.Filter{Owner: g.Owner, Target: g.Target, Scope: g.Scope, Principal: g.Principal, EndFrom: g.End}); len(found) != 1 {
+		if found := list(t, l, jit.Filter{Owner: g.Owner, Target: g.Target, Scope: g.Scope, Principal: g.Principal, EndFrom: g.End}); len(
+			found,
+		) != 1 {
 			t.Errorf("%s: %d grants are found by what it is now", what, len(found))
 		}
 	}
@@ -150,7 +152,8 @@ func testStale(t *testing.T, l jit.Ledger) {
 	mine.Policy = "mine"
 	never := Grant(9)
 	never.Version = 4
-	errs := l.Write(t.Context(), []jit.Entry{Entry(mine), Entry(Grant(3)), Entry(Grant(2)), Entry(never), {Events: []jit.Event{Event("")}}})
+	errs := l.Write(t.Context(),
+		[]jit.Entry{Entry(mine), Entry(Grant(3)), Entry(Grant(2)), Entry(never), {Events: []jit.Event{Event("")}}})
 	for i, stale := range []bool{true, false, true, true, false} {
 		if errors.Is(errs[i], jit.ErrStale) != stale || (errs[i] != nil) != stale {
 			t.Errorf("entry %d: %v, want stale %v", i, errs[i], stale)

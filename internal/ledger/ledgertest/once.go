@@ -12,7 +12,10 @@ import (
 )
 
 func told(name string, at time.Time) jit.Entry {
-	return jit.Entry{Events: []jit.Event{Event(Grant(1).ID)}, Dedup: jit.DedupKey{Name: name, At: at, Until: at.Add(time.Hour)}}
+	return jit.Entry{
+		Events: []jit.Event{Event(Grant(1).ID)},
+		Dedup:  jit.DedupKey{Name: name, At: at, Until: at.Add(time.Hour)},
+	}
 }
 
 // testOnce records what several may want to record, once.
@@ -38,7 +41,10 @@ func testOnce(t *testing.T, l jit.Ledger) {
 	check("its time is over", 6, []bool{false}, told("a", now))
 	check("by a clock that is wrong", 7, []bool{false}, told("a", now.Add(2*time.Hour)))
 	check("that does not count", 8, []bool{false}, told("a", now))
-	if position, holder, until, err := l.(interface{ Leases() jit.Leases }).Leases().Holder(t.Context(), "a"); position != 0 || holder != "" || !until.Equal(now.Add(time.Hour)) || err != nil {
+	if position, holder, until, err := l.(interface{ Leases() jit.Leases }).Leases().Holder(t.Context(), "a"); position != 0 ||
+		holder != "" ||
+		!until.Equal(now.Add(time.Hour)) ||
+		err != nil {
 		t.Errorf("kept as %d of %q until %s, %v", position, holder, until, err)
 	}
 	many := make([]jit.Entry, 6000)

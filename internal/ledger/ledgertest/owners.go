@@ -62,7 +62,14 @@ func testDueOwners(t *testing.T, l jit.Ledger) {
 	claimed := func(owners jit.Owners, limit int, targets ...string) (ids []int) {
 		t.Helper()
 		holders++
-		q := jit.DueQuery{Owners: owners, Targets: targets, Now: at(60 + holders), Holder: fmt.Sprint(holders), Lease: time.Nanosecond, Limit: limit}
+		q := jit.DueQuery{
+			Owners:  owners,
+			Targets: targets,
+			Now:     at(60 + holders),
+			Holder:  fmt.Sprint(holders),
+			Lease:   time.Nanosecond,
+			Limit:   limit,
+		}
 		for {
 			got, err := l.AcquireDue(t.Context(), q)
 			if err != nil {
