@@ -85,7 +85,8 @@ func TestABlockedGroupIsOvertaken(t *testing.T) {
 		do(32*time.Second, 0, 3*time.Second, 4)               // is held by none of them
 		do(2*time.Hour+10*time.Minute, 0, 3*time.Second, 5)   // when all is done
 		all.Wait()
-		if i, j := slices.Index(b.order, 3), len(b.order)-1-slices.Index(reversed(b.order), 3); i == j || b.order[i-1] != 0 {
+		if i, j := slices.Index(b.order, 3), len(b.order)-1-slices.Index(reversed(b.order), 3); i == j ||
+			b.order[i-1] != 0 {
 			t.Errorf("the order was %v; want both calls of 3, that of 0 and 3 first", b.order)
 		}
 	})

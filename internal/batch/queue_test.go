@@ -291,7 +291,8 @@ func TestFaultyRunEndsTheProgram(t *testing.T) {
 		_, err := NewGathering(faults[fault]).Do(t.Context(), 1)
 		t.Fatalf("survived with %v", err)
 	}
-	for fault, says := range map[string]string{"panic": "the run is broken", "too few": "0 results for 1 calls", "too many": "2 results for 1 calls"} {
+	for fault, says := range map[string]string{"panic": "the run is broken", "too few": "0 results for 1 calls",
+		"too many": "2 results for 1 calls"} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		self := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$")

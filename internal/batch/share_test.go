@@ -331,7 +331,8 @@ func TestAReadAfterAWriteIsNeverOlder(t *testing.T) {
 						if err != nil {
 							t.Error(err)
 						}
-						if !slices.ContainsFunc(got.Ours, func(o jit.Observed) bool { return o.Marker.ID == ensure(i)[0].Access.Marker.ID }) {
+						if !slices.ContainsFunc(got.Ours,
+							func(o jit.Observed) bool { return o.Marker.ID == ensure(i)[0].Access.Marker.ID }) {
 							t.Errorf("grant %d is on the platform and a read after its write does not show it", i)
 						}
 					})

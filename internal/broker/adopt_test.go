@@ -83,7 +83,8 @@ func TestAnAdoptedGrantIsNotJudgedByTheReasonThatWasLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.Reason != made.Reason || g.Renewal != made.Renewal || !g.TerminateSessions || !g.End.Equal(made.Start.Add(3*time.Hour)) {
+	if g.Reason != made.Reason || g.Renewal != made.Renewal || !g.TerminateSessions ||
+		!g.End.Equal(made.Start.Add(3*time.Hour)) {
 		t.Errorf("after the change the record is %+v", g)
 	}
 }
@@ -100,7 +101,8 @@ func TestAnApplyMakesAnAdoptedRecordWhole(t *testing.T) {
 	w.pass(time.Hour)
 	w.mustWrite(0, func() {
 		g := w.grant(asked)
-		if g.ID != made.ID || !g.Window.Equal(made.Window) || g.Reason != made.Reason || g.Renewal != 3 || !g.TerminateSessions {
+		if g.ID != made.ID || !g.Window.Equal(made.Window) || g.Reason != made.Reason || g.Renewal != 3 ||
+			!g.TerminateSessions {
 			t.Errorf("the record is %+v, want what was made: %+v", g, made)
 		}
 	})
@@ -143,7 +145,8 @@ func TestAnApplyRecordsTheNameOfThePrincipal(t *testing.T) {
 				}
 			}
 			g, _, err := w.ledger.Lookup(t.Context(), made.ID)
-			if err != nil || g.PrincipalName != "bob@laptop" || g.Reason != made.Reason || !g.Window.Equal(made.Window) {
+			if err != nil || g.PrincipalName != "bob@laptop" || g.Reason != made.Reason ||
+				!g.Window.Equal(made.Window) {
 				t.Errorf("recorded %+v, %v", g, err)
 			}
 			var account jit.Account
@@ -156,7 +159,9 @@ func TestAnApplyRecordsTheNameOfThePrincipal(t *testing.T) {
 			if wrong := account.Contradictions(g); len(wrong) > 0 {
 				t.Errorf("the events contradict the record: %v", wrong)
 			}
-			if adopted := slices.DeleteFunc(w.kinds(), func(k jit.EventKind) bool { return k != jit.EventAdopted }); tt.changes && !tt.adopted && len(adopted) != 1 {
+			if adopted := slices.DeleteFunc(w.kinds(),
+				func(k jit.EventKind) bool { return k != jit.EventAdopted }); tt.changes && !tt.adopted &&
+				len(adopted) != 1 {
 				t.Errorf("%d events of the name, want 1", len(adopted))
 			}
 		})
@@ -240,8 +245,10 @@ func TestAdoptOfWhatHasNotBegun(t *testing.T) {
 			t.Fatalf("found %+v, %v", found, err)
 		}
 		g := found[0]
-		if g.State(w.now) != jit.StateScheduled || g.GrantedAt.IsZero() == native || g.GrantedAt.After(w.now) || !g.Deferred() {
-			t.Errorf("native start %t: recorded as %s, granted at %s, requested at %s", native, g.State(w.now), g.GrantedAt, g.RequestedAt)
+		if g.State(w.now) != jit.StateScheduled || g.GrantedAt.IsZero() == native || g.GrantedAt.After(w.now) ||
+			!g.Deferred() {
+			t.Errorf("native start %t: recorded as %s, granted at %s, requested at %s", native, g.State(w.now),
+				g.GrantedAt, g.RequestedAt)
 		}
 		if w.now = made.Start; g.DueToStart(w.now) == native {
 			t.Errorf("native start %t: at its start it is due to start: %t", native, g.DueToStart(w.now))
@@ -270,19 +277,34 @@ func TestAMarkerGivesNoMoreThanIsAskedFor(t *testing.T) {
 		asked   func(*broker.Request)
 		refused []string
 	}{
-		"longer than any grant": {func(w *jit.Window) { w.End = w.End.AddDate(70, 0, 0) }, func(*broker.Request) {}, []string{"ttl", "max_ttl of the provider is 1d", "take the binding off"}},
-		"longer than any grant, with an end": {func(w *jit.Window) { w.End = time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC) }, end,
+		"longer than any grant": {func(w *jit.Window) { w.End = w.End.AddDate(70, 0, 0) }, func(*broker.Request) {},
+			[]string{"ttl", "max_ttl of the provider is 1d", "take the binding off"}},
+		"longer than any grant, with an end": {func(w *jit.Window) {
+			w.End = time.Date(2099, 1, 1, 0, 0, 0, 0,
+				time.UTC)
+		}, end,
 			[]string{"expires_at", "max_ttl of the provider is 1d"}}, // the request is refused before the target is read
-		"longer than is asked for": {func(w *jit.Window) { w.End = w.End.Add(time.Second) }, func(*broker.Request) {}, []string{"ttl", "2h1s; ttl is 2h", "jit adopt"}},
-		"the ttl was shortened":    {func(*jit.Window) {}, func(r *broker.Request) { r.TTL = jit.RecordedTTL("1h30m") }, []string{"ttl", "ttl is 1h30m", "jit adopt"}},
-		"later": {func(w *jit.Window) { w.Start, w.End = w.Start.AddDate(70, 0, 0), w.End.AddDate(70, 0, 0) }, func(*broker.Request) {},
+		"longer than is asked for": {func(w *jit.Window) { w.End = w.End.Add(time.Second) }, func(*broker.Request) {},
+			[]string{"ttl", "2h1s; ttl is 2h", "jit adopt"}},
+		"the ttl was shortened": {func(*jit.Window) {}, func(r *broker.Request) { r.TTL = jit.RecordedTTL("1h30m") },
+			[]string{"ttl", "ttl is 1h30m", "jit adopt"}},
+		"later": {func(w *jit.Window) { w.Start, w.End = w.Start.AddDate(70, 0, 0), w.End.AddDate(70, 0, 0) },
+			func(*broker.Request) {},
 			[]string{"ttl", "it would begin at 2026-11-23T17:00:00Z", "jit adopt"}},
-		"later, as is asked for": {func(w *jit.Window) { w.Start, w.End = w.Start.Add(3*time.Hour), w.End.Add(3*time.Hour) },
+		"later, as is asked for": {func(w *jit.Window) {
+			w.Start, w.End = w.Start.Add(3*time.Hour),
+				w.End.Add(3*time.Hour)
+		},
 			func(r *broker.Request) { r.StartsAt = time.Date(2026, 11, 23, 19, 0, 0, 0, time.UTC) }, nil},
-		"as it was":                       {func(*jit.Window) {}, func(*broker.Request) {}, nil},
-		"shorter":                         {func(w *jit.Window) { w.End = w.End.Add(-30 * time.Minute) }, func(*broker.Request) {}, nil},
-		"the ttl was extended":            {func(*jit.Window) {}, func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") }, nil},
-		"over, and longer than any grant": {func(w *jit.Window) { w.Start, w.End = w.Start.AddDate(-2, 0, 0), w.Start.Add(time.Minute) }, func(*broker.Request) {}, nil},
+		"as it was": {func(*jit.Window) {}, func(*broker.Request) {}, nil},
+		"shorter": {func(w *jit.Window) { w.End = w.End.Add(-30 * time.Minute) },
+			func(*broker.Request) {}, nil},
+		"the ttl was extended": {func(*jit.Window) {},
+			func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") }, nil},
+		"over, and longer than any grant": {func(w *jit.Window) {
+			w.Start, w.End = w.Start.AddDate(-2, 0, 0),
+				w.Start.Add(time.Minute)
+		}, func(*broker.Request) {}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, jit.Native)

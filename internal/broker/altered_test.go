@@ -27,12 +27,17 @@ func TestAnAlteredRecordPutsNothingOnItsTarget(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.mustWrite(0, func() {
-				wantError(t, w.execute(reconcile.Repair, g, jit.DriftMissing, jit.Missing), jit.ErrAltered, "jit audit verify", "jit revoke "+string(g.ID))
+				wantError(t, w.execute(reconcile.Repair, g, jit.DriftMissing, jit.Missing), jit.ErrAltered,
+					"jit audit verify", "jit revoke "+string(g.ID))
 				ttl := "3h"
 				if !g.End.Equal(made.End) {
 					ttl = "2h" // another one would be judged, recorded, and put in the place of the forged end
 				}
-				_, err = w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL, r.Binding, r.Reason = jit.RecordedTTL(ttl), g.Binding, g.Reason }))
+				_, err = w.Change(t.Context(), g,
+					request(func(r *broker.Request) {
+						r.TTL, r.Binding, r.Reason = jit.RecordedTTL(ttl), g.Binding,
+							g.Reason
+					}))
 				wantError(t, err, jit.ErrAltered)
 			})
 			w.revoke(broker.Revocation{Grant: g, Reason: "altered"})
@@ -64,7 +69,8 @@ func TestAnAlteredRecordDoesNotStart(t *testing.T) {
 func TestANewerRecordIsNotAltered(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	old := w.grant(request())
-	if _, err := w.Change(t.Context(), old, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") })); err != nil {
+	if _, err := w.Change(t.Context(), old,
+		request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") })); err != nil {
 		t.Fatal(err)
 	}
 	if altered, err := w.Altered(t.Context(), []jit.Grant{old}); err != nil || len(altered) > 0 {
@@ -76,7 +82,8 @@ func TestANewerRecordIsNotAltered(t *testing.T) {
 func TestAnAlteredRecordHoldsUpNoOther(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	old := w.grant(request())
-	if _, err := w.Change(t.Context(), old, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") })); err != nil {
+	if _, err := w.Change(t.Context(), old,
+		request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") })); err != nil {
 		t.Fatal(err)
 	}
 	w.ledger.Alter(old.ID, func(g *jit.Grant) { g.Role = "root" })

@@ -45,7 +45,8 @@ func TestAnnounceOnceForEachEnd(t *testing.T) {
 	w.pass(time.Second)
 	w.announce(1)
 	w.announce(0)
-	if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") })); err != nil {
+	if _, err := w.Change(t.Context(), g,
+		request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") })); err != nil {
 		t.Fatal(err)
 	}
 	w.announce(0)
@@ -70,7 +71,10 @@ func TestAnnounceLeavesOut(t *testing.T) {
 	w.grant(another("short", short))
 	w.grant(another("just long enough", func(r *broker.Request) { r.TTL = jit.RecordedTTL("30m") }))
 	gone := w.grant(another("revoked"))
-	w.grant(another("not begun", func(r *broker.Request) { r.StartsAt, r.TTL = w.now.Add(3*time.Hour), jit.RecordedTTL("2h") }))
+	w.grant(another("not begun", func(r *broker.Request) {
+		r.StartsAt, r.TTL = w.now.Add(3*time.Hour),
+			jit.RecordedTTL("2h")
+	}))
 	w.platform.Unknown = map[string]bool{"bob": true}
 	if _, err := w.Grant(t.Context(), another("failed")); err == nil {
 		t.Fatal("it did not fail")
@@ -93,7 +97,8 @@ func TestAnnounceTogether(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.grant(request())
 	w.pass(110 * time.Minute)
-	other := broker.Broker{Ledger: w.Ledger, Targets: w.Targets, Owner: w.Owner, MaxTTL: w.MaxTTL, Actor: w.Actor, Now: w.Now}
+	other := broker.Broker{Ledger: w.Ledger, Targets: w.Targets, Owner: w.Owner, MaxTTL: w.MaxTTL, Actor: w.Actor,
+		Now: w.Now}
 	raced := false
 	w.ledger.Call = func(what string) error {
 		if what != "write" || raced {

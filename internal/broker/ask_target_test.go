@@ -97,5 +97,8 @@ func TestAPlanWithoutTheNamesThatOnlyTheTargetKnows(t *testing.T) {
 }
 
 func hasWarning(p broker.Decision, summary, part string) bool {
-	return slices.ContainsFunc(p.Warnings, func(w broker.Warning) bool { return w.Summary == summary && strings.Contains(w.Detail, part) })
+	return slices.ContainsFunc(p.Warnings, func(w broker.Warning) bool {
+		return w.Summary == summary &&
+			strings.Contains(w.Detail, part)
+	})
 }

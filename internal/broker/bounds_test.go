@@ -78,7 +78,8 @@ func TestALengthIsRefusedBeforeAnythingIsCalled(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Traits.MinTTL, w.platform.Traits.MaxTTL = 5*time.Minute, 3*time.Hour
 	w.platform.Call = func(what string) error { return errors.New(what + " was called") }
-	for ttl, says := range map[string]string{"4m": "at least 5m", "4h": "at most 3h", "25h": "max_ttl of the provider is 1d"} {
+	for ttl, says := range map[string]string{"4m": "at least 5m", "4h": "at most 3h",
+		"25h": "max_ttl of the provider is 1d"} {
 		r := request(func(r *broker.Request) { r.TTL = jit.RecordedTTL(ttl) })
 		_, err := w.Preview(t.Context(), r, true)
 		blames(t, err, "ttl", says)

@@ -40,7 +40,8 @@ func (w *world) pass(d time.Duration) { w.now = w.now.Add(d) }
 // request asks for two hours of reader for bob.
 func request(change ...func(*broker.Request)) broker.Request {
 	r := broker.Request{
-		Binding: jit.Binding{Target: "db", Principal: "bob", Role: "reader"}, Reason: "INC-1: look", Renewal: 1, TTL: jit.RecordedTTL("2h"),
+		Binding: jit.Binding{Target: "db", Principal: "bob", Role: "reader"}, Reason: "INC-1: look", Renewal: 1,
+		TTL: jit.RecordedTTL("2h"),
 	}
 	for _, c := range change {
 		c(&r)
@@ -106,7 +107,8 @@ func TestAGrantCountsFromItsApplyAndEndsByItself(t *testing.T) {
 	w.pass(3 * time.Hour) // the saved plan lies about
 	w.now = w.now.Add(300 * time.Millisecond)
 	g := w.grant(request())
-	if want := (jit.Window{Start: jit.Second(w.now), End: jit.Second(w.now).Add(2 * time.Hour)}); !g.Window.Equal(want) {
+	if want := (jit.Window{Start: jit.Second(w.now),
+		End: jit.Second(w.now).Add(2 * time.Hour)}); !g.Window.Equal(want) {
 		t.Errorf("window %v, want %v", g.Window, want)
 	}
 	w.allowed(true)
@@ -145,7 +147,8 @@ func TestWhatEndedNeverComesBack(t *testing.T) {
 			},
 			"by an end moved to the past": func(w *world, g jit.Grant) {
 				w.pass(time.Hour)
-				if _, err := w.Change(w.t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("30m") })); err != nil {
+				if _, err := w.Change(w.t.Context(), g,
+					request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("30m") })); err != nil {
 					w.t.Fatal(err)
 				}
 			},
@@ -157,7 +160,8 @@ func TestWhatEndedNeverComesBack(t *testing.T) {
 				end(w, g)
 				w.mustWrite(0, func() {
 					p, err := w.Preview(t.Context(), request(), true)
-					if err != nil || !p.Over || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Detail, "renewal = 2") {
+					if err != nil || !p.Over || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Detail,
+						"renewal = 2") {
 						t.Errorf("preview %+v, error %v; want one that is over and names renewal = 2", p, err)
 					}
 					again := w.grant(request())
@@ -313,7 +317,8 @@ func TestARevocationThatFailedIsMadeUpForInsideTheWindow(t *testing.T) {
 	g := w.grant(request())
 	w.platform.Call = func(string) error { return errors.New("unavailable") }
 	for range 2 { // a second try must not take the access for over because the first recorded its intent
-		if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"}); err == nil || errors.Is(err, jit.ErrOver) {
+		if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"}); err == nil ||
+			errors.Is(err, jit.ErrOver) {
 			t.Fatalf("a revocation that did not reach the platform: %v", err)
 		}
 	}
@@ -362,7 +367,8 @@ func TestAFailedGrantIsAClosedRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		g = recorded
-		if state := g.State(w.now); state != jit.StateFailed || !strings.Contains(g.Failure, jittest.ErrNoPrincipal.Error()) {
+		if state := g.State(w.now); state != jit.StateFailed || !strings.Contains(g.Failure,
+			jittest.ErrNoPrincipal.Error()) {
 			t.Errorf("it is %s with the error %q", state, g.Failure)
 		}
 	}
@@ -373,7 +379,8 @@ func TestAFailedGrantIsAClosedRecord(t *testing.T) {
 	}
 	w.platform.Call = func(string) error { return errors.New("the target is away") }
 	recorded := len(w.kinds())
-	if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "destroyed"}); !errors.Is(err, jit.ErrRemains) || len(w.kinds()) != recorded {
+	if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "destroyed"}); !errors.Is(err,
+		jit.ErrRemains) || len(w.kinds()) != recorded {
 		t.Errorf("revoking it: %v, and it records %v", err, w.kinds())
 	}
 	w.platform.Call, w.platform.Unknown = nil, nil
@@ -389,7 +396,8 @@ func TestAnAttemptThatMayHaveWorkedKeepsItsWindow(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := w.Grant(t.Context(), request()); err == nil || !strings.Contains(err.Error(), "may be in force") || !strings.Contains(err.Error(), "`jit revoke ") {
+	if _, err := w.Grant(t.Context(), request()); err == nil || !strings.Contains(err.Error(), "may be in force") ||
+		!strings.Contains(err.Error(), "`jit revoke ") {
 		t.Fatal(err)
 	}
 	w.platform.Call = nil
@@ -475,7 +483,8 @@ func TestARevocationDuringAGrantWins(t *testing.T) {
 	w.platform.Call = func(what string) error {
 		if what == "write" && !once {
 			once = true
-			id := jit.NewID("jit", jit.Binding{Target: "db", Principal: "bob", Role: "reader", Scope: "all"}, "INC-1: look", 1)
+			id := jit.NewID("jit", jit.Binding{Target: "db", Principal: "bob", Role: "reader", Scope: "all"},
+				"INC-1: look", 1)
 			g, known, err := w.Ledger.Lookup(t.Context(), id)
 			if err != nil || !known {
 				t.Fatalf("no intent in the ledger before the platform is called: %v", err)
@@ -515,7 +524,8 @@ func TestChangeMovesTheEndFromTheSameBeginning(t *testing.T) {
 	_, err = w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("5h") }))
 	wantError(t, err, jit.ErrOver, "renewal = 2")
 	w.mustWrite(0, func() {
-		if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("90m") })); err != nil {
+		if _, err := w.Change(t.Context(), g,
+			request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("90m") })); err != nil {
 			t.Errorf("a change that changes nothing: %v", err)
 		}
 	})
@@ -662,7 +672,8 @@ func TestABeginningMovesUntilItHasCome(t *testing.T) {
 				w.mustWrite(0, func() {
 					for _, to := range []time.Duration{4 * time.Hour, time.Hour} {
 						_, err := w.Change(t.Context(), g, in(to, 5*time.Hour))
-						wantError(t, err, jit.ErrInvalid, "starts_at", "began at 2026-11-23T19:00:00Z", "it cannot begin at "+jit.FormatTime(begin.Add(to)), "renewal = 2")
+						wantError(t, err, jit.ErrInvalid, "starts_at", "began at 2026-11-23T19:00:00Z",
+							"it cannot begin at "+jit.FormatTime(begin.Add(to)), "renewal = 2")
 					}
 					change(in(3*time.Hour, 5*time.Hour))
 					change(atOnce)
@@ -710,14 +721,16 @@ func TestABeginningThatIsPutOffMeanwhile(t *testing.T) {
 		_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.StartsAt = begin.Add(4 * time.Hour) }))
 		return err
 	}
-	if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("1h") })); err != nil {
+	if _, err := w.Change(t.Context(), g,
+		request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("1h") })); err != nil {
 		t.Fatal(err)
 	}
 	g, _, err := w.Lookup(t.Context(), g.ID, g)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if held, ok := w.on(g); !ok || !held.Equal(g.Window) || g.GrantedAt.IsZero() || !g.Start.Equal(begin.Add(4*time.Hour)) {
+	if held, ok := w.on(g); !ok || !held.Equal(g.Window) || g.GrantedAt.IsZero() ||
+		!g.Start.Equal(begin.Add(4*time.Hour)) {
 		t.Errorf("the platform holds %v (%t), recorded is %v, given at %s", held, ok, g.Window, g.GrantedAt)
 	}
 }
@@ -786,21 +799,33 @@ func TestRefusalsCallNothing(t *testing.T) {
 		kind   error
 		parts  []string
 	}{
-		"no end":               {func(r *broker.Request) { r.TTL = jit.TTL{} }, jit.ErrInvalid, []string{"ttl", "no end", `ttl = "2h"`}},
-		"two ends":             {func(r *broker.Request) { r.ExpiresAt = now.Add(time.Hour) }, jit.ErrInvalid, []string{"expires_at", "two ends"}},
-		"zero":                 {func(r *broker.Request) { r.TTL = jit.RecordedTTL("0s") }, jit.ErrInvalid, []string{"ttl", `"0s"`}},
-		"negative":             {func(r *broker.Request) { r.TTL = jit.RecordedTTL("-5m") }, jit.ErrInvalid, []string{"ttl", `"-5m"`}},
-		"never":                {func(r *broker.Request) { r.TTL = jit.RecordedTTL("never") }, jit.ErrInvalid, []string{"ttl", `"never"`}},
-		"years":                {func(r *broker.Request) { r.TTL = jit.RecordedTTL("1y") }, jit.ErrInvalid, []string{"ttl", `"1y"`}},
-		"past":                 {func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, now.Add(-time.Second) }, jit.ErrInvalid, []string{"expires_at", "already past"}},
-		"over the maximum":     {func(r *broker.Request) { r.TTL = jit.RecordedTTL("2d") }, jit.ErrInvalid, []string{"ttl", "2d", "max_ttl", "1d"}},
-		"end over the maximum": {func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, now.Add(25*time.Hour) }, jit.ErrInvalid, []string{"expires_at", "max_ttl"}},
-		"too late to begin":    {func(r *broker.Request) { r.StartBy = now.Add(-time.Minute) }, jit.ErrInvalid, []string{"start_by"}},
+		"no end": {func(r *broker.Request) { r.TTL = jit.TTL{} }, jit.ErrInvalid,
+			[]string{"ttl", "no end", `ttl = "2h"`}},
+		"two ends": {func(r *broker.Request) { r.ExpiresAt = now.Add(time.Hour) }, jit.ErrInvalid,
+			[]string{"expires_at", "two ends"}},
+		"zero": {func(r *broker.Request) { r.TTL = jit.RecordedTTL("0s") }, jit.ErrInvalid,
+			[]string{"ttl", `"0s"`}},
+		"negative": {func(r *broker.Request) { r.TTL = jit.RecordedTTL("-5m") }, jit.ErrInvalid,
+			[]string{"ttl", `"-5m"`}},
+		"never": {func(r *broker.Request) { r.TTL = jit.RecordedTTL("never") }, jit.ErrInvalid,
+			[]string{"ttl", `"never"`}},
+		"years": {func(r *broker.Request) { r.TTL = jit.RecordedTTL("1y") }, jit.ErrInvalid,
+			[]string{"ttl", `"1y"`}},
+		"past": {func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, now.Add(-time.Second) },
+			jit.ErrInvalid, []string{"expires_at", "already past"}},
+		"over the maximum": {func(r *broker.Request) { r.TTL = jit.RecordedTTL("2d") }, jit.ErrInvalid,
+			[]string{"ttl", "2d", "max_ttl", "1d"}},
+		"end over the maximum": {func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, now.Add(25*time.Hour) },
+			jit.ErrInvalid, []string{"expires_at", "max_ttl"}},
+		"too late to begin": {func(r *broker.Request) { r.StartBy = now.Add(-time.Minute) }, jit.ErrInvalid,
+			[]string{"start_by"}},
 		"begins after its end": {func(r *broker.Request) {
 			r.TTL, r.StartsAt, r.ExpiresAt = jit.TTL{}, now.Add(2*time.Hour), now.Add(time.Hour)
 		}, jit.ErrInvalid, []string{"expires_at", "starts_at"}},
-		"unknown target": {func(r *broker.Request) { r.Binding.Target = "prod" }, jit.ErrUnknown, []string{"target", `"prod"`, `"db"`}},
-		"two lines":      {func(r *broker.Request) { r.Binding.Principal = "bob\nroot" }, jit.ErrInvalid, []string{"principal", "U+000A"}},
+		"unknown target": {func(r *broker.Request) { r.Binding.Target = "prod" }, jit.ErrUnknown,
+			[]string{"target", `"prod"`, `"db"`}},
+		"two lines": {func(r *broker.Request) { r.Binding.Principal = "bob\nroot" }, jit.ErrInvalid,
+			[]string{"principal", "U+000A"}},
 		"no reason":      {func(r *broker.Request) { r.Reason = " " }, jit.ErrInvalid, []string{"reason", "empty"}},
 		"no renewal":     {func(r *broker.Request) { r.Renewal = 0 }, jit.ErrInvalid, []string{"renewal"}},
 		"unknown policy": {func(r *broker.Request) { r.Policy = "prod" }, jit.ErrUnknown, []string{"policy", `"prod"`}},
@@ -840,7 +865,8 @@ func TestPoliciesOfTheSamePlanCount(t *testing.T) {
 	if _, err := w.Grant(t.Context(), request()); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.PutPolicy(t.Context(), jit.Policy{Name: "no-readers", Effect: jit.Forbid, Match: jit.Match{Roles: []string{"read*"}}}); err != nil {
+	if err := w.PutPolicy(t.Context(), jit.Policy{Name: "no-readers", Effect: jit.Forbid,
+		Match: jit.Match{Roles: []string{"read*"}}}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = w.Grant(t.Context(), request(func(r *broker.Request) { r.Renewal = 2 }))
@@ -881,7 +907,8 @@ func TestAdviceIsAWarningAtPlan(t *testing.T) {
 
 func TestNotesAreWarningsAtPlan(t *testing.T) {
 	w := newWorld(t, jit.Native)
-	w.platform.Notes = []jit.Note{{Text: "nearly full"}, {Principal: "bob", Text: "bob has many"}, {Principal: "alice", Text: "alice has many"}}
+	w.platform.Notes = []jit.Note{{Text: "nearly full"}, {Principal: "bob", Text: "bob has many"},
+		{Principal: "alice", Text: "alice has many"}}
 	p, err := w.Preview(t.Context(), request(), true)
 	if err != nil {
 		t.Fatal(err)
@@ -926,9 +953,12 @@ func TestAWindowFitsThePlatform(t *testing.T) {
 		change func(*broker.Request)
 		parts  []string
 	}{
-		{"too short", func(r *broker.Request) { r.TTL = jit.RecordedTTL("4m") }, []string{"ttl", "4m", "at least 5m", "ask for 5m or more"}},
-		{"too long", func(r *broker.Request) { r.TTL = jit.RecordedTTL("4h") }, []string{"ttl", "at most 3h", "ask for 3h or less"}},
-		{"an end too near", func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, w.now.Add(time.Minute) }, []string{"expires_at", "at least 5m"}},
+		{"too short", func(r *broker.Request) { r.TTL = jit.RecordedTTL("4m") }, []string{"ttl", "4m", "at least 5m",
+			"ask for 5m or more"}},
+		{"too long", func(r *broker.Request) { r.TTL = jit.RecordedTTL("4h") }, []string{"ttl", "at most 3h",
+			"ask for 3h or less"}},
+		{"an end too near", func(r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, w.now.Add(time.Minute) },
+			[]string{"expires_at", "at least 5m"}},
 	} {
 		_, err := w.Preview(t.Context(), request(tt.change), true)
 		wantError(t, err, jit.ErrInvalid, tt.parts...)

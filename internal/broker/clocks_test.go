@@ -45,9 +45,11 @@ func (w *world) recorded(id jit.ID) jit.Grant {
 // or when it is repeated, where another clock tells that the grant is live.
 func TestARevocationByAClockThatIsAhead(t *testing.T) {
 	for _, enforcement := range []jit.Enforcement{jit.Native, jit.Sweeper} {
-		for name, tells := range map[string][2]bool{"ledger": {true, false}, "target": {false, true}, "both": {true, true}} {
+		for name, tells := range map[string][2]bool{"ledger": {true, false}, "target": {false, true},
+			"both": {true, true}} {
 			for _, fails := range []bool{false, true} {
-				t.Run(string(enforcement)+", "+name+" tells the time, fails first "+map[bool]string{true: "yes", false: "no"}[fails], func(t *testing.T) {
+				t.Run(string(enforcement)+", "+name+" tells the time, fails first "+map[bool]string{true: "yes",
+					false: "no"}[fails], func(t *testing.T) {
 					w := newWorld(t, enforcement)
 					g := w.grant(request())
 					w.pass(10 * time.Minute)
@@ -59,17 +61,21 @@ func TestARevocationByAClockThatIsAhead(t *testing.T) {
 							}
 							return nil
 						}
-						if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stolen"}); err == nil || errors.Is(err, jit.ErrOver) {
+						if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g,
+							Reason: "stolen"}); err == nil || errors.Is(err, jit.ErrOver) {
 							t.Errorf("a revocation that did not reach the platform: %v", err)
 						}
 						w.platform.Call = nil
 					}
 					w.revoke(broker.Revocation{Grant: g, Reason: "stolen"})
 					w.allowed(false)
-					if r := w.recorded(g.ID); !r.RevokedAt.Equal(w.now) || r.RevokeReason != "stolen" || r.EndedAt.IsZero() {
-						t.Errorf("revoked at %s (%s), ended at %s; want it revoked at %s", r.RevokedAt, r.RevokeReason, r.EndedAt, w.now)
+					if r := w.recorded(g.ID); !r.RevokedAt.Equal(w.now) || r.RevokeReason != "stolen" ||
+						r.EndedAt.IsZero() {
+						t.Errorf("revoked at %s (%s), ended at %s; want it revoked at %s", r.RevokedAt, r.RevokeReason,
+							r.EndedAt, w.now)
 					}
-					if kinds := w.kinds(); !slices.Contains(kinds, jit.EventRevokeAsked) || kinds[len(kinds)-1] != jit.EventRevoked {
+					if kinds := w.kinds(); !slices.Contains(kinds, jit.EventRevokeAsked) ||
+						kinds[len(kinds)-1] != jit.EventRevoked {
 						t.Errorf("the ledger tells %v", kinds)
 					}
 				})

@@ -26,7 +26,8 @@ func TestStepsShareCalls(t *testing.T) {
 		"two grants": {[]reconcile.Step{end(bob), end(ann)}, 1},
 		"two places": {[]reconcile.Step{end(bob), end(other)}, 2},
 		"one twice":  {[]reconcile.Step{end(bob), end(bob)}, 2},
-		"two kinds":  {[]reconcile.Step{end(bob), reconcile.Drifted(reconcile.Remove, ann.Place(), ann, jit.DriftCopied, "a copy")}, 2},
+		"two kinds": {[]reconcile.Step{end(bob), reconcile.Drifted(reconcile.Remove, ann.Place(), ann, jit.DriftCopied,
+			"a copy")}, 2},
 	} {
 		calls := 0
 		w.platform.Call = func(what string) error {
@@ -51,7 +52,8 @@ func TestStepsShareCalls(t *testing.T) {
 func TestRevokeOfAChangedGrant(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	g := w.grant(request())
-	if _, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") })); err != nil {
+	if _, err := w.Change(t.Context(), g,
+		request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") })); err != nil {
 		t.Fatal(err)
 	}
 	w.mustWrite(0, func() {

@@ -38,7 +38,8 @@ func TestResumeThatFails(t *testing.T) {
 				t.Fatalf("Grant = %v", err)
 			}
 			g, _, err = w.Lookup(t.Context(), g.ID, g)
-			if err != nil || !g.Destroyed() || g.RevokeReason != broker.Destroyed || g.EndedAt.IsZero() != (name == "for good") {
+			if err != nil || !g.Destroyed() || g.RevokeReason != broker.Destroyed ||
+				g.EndedAt.IsZero() != (name == "for good") {
 				t.Errorf("recorded is %+v, %v; want a destroyed grant", g, err)
 			}
 			w.platform.Call = nil

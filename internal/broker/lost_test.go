@@ -44,7 +44,10 @@ func TestALostAnswerIsNotAFailure(t *testing.T) {
 					return nil
 				}
 				ask := func(i int) broker.Request {
-					return request(func(r *broker.Request) { r.Binding.Principal, r.TTL = fmt.Sprint("person ", i), jit.RecordedTTL("1m") })
+					return request(func(r *broker.Request) {
+						r.Binding.Principal, r.TTL = fmt.Sprint("person ", i),
+							jit.RecordedTTL("1m")
+					})
 				}
 				var all sync.WaitGroup
 				for i := range 5 {
@@ -58,7 +61,8 @@ func TestALostAnswerIsNotAFailure(t *testing.T) {
 				all.Wait()
 				for g, err := range w.ledger.Grants(t.Context(), jit.Filter{}) {
 					if err != nil || g.Failed() {
-						t.Errorf("%s is let in (%t) and is recorded as failed (%t), %v", g.Principal, w.platform.Allowed("all", g.Principal, "reader"), g.Failed(), err)
+						t.Errorf("%s is let in (%t) and is recorded as failed (%t), %v", g.Principal,
+							w.platform.Allowed("all", g.Principal, "reader"), g.Failed(), err)
 					}
 				}
 				lost.Lock()

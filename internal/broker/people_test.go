@@ -47,7 +47,8 @@ func TestPeopleDecide(t *testing.T) {
 	w.pass(time.Minute)
 	w.mustWrite(1, func() {
 		var err error
-		if g, err = w.CheckApproval(t.Context(), g); err != nil || !g.Window.Equal(k.decided.Window) || w.AwaitsApproval(g) {
+		if g, err = w.CheckApproval(t.Context(), g); err != nil || !g.Window.Equal(k.decided.Window) ||
+			w.AwaitsApproval(g) {
 			t.Errorf("taken up it is %+v, %v; want the window of the approval", g, err)
 		}
 	})
@@ -97,7 +98,8 @@ func TestWhatMayNotBeginAnyMore(t *testing.T) {
 		})
 		w.allowed(false)
 		g, _, _ = w.Lookup(t.Context(), g.ID, g)
-		if g.Failed() == approved || g.RevokedAt.IsZero() == approved || g.GrantedAt.IsZero() == approved || approved && g.EndedAt.IsZero() {
+		if g.Failed() == approved || g.RevokedAt.IsZero() == approved || g.GrantedAt.IsZero() == approved || approved &&
+			g.EndedAt.IsZero() {
 			t.Errorf("approved %t: the record is %+v", approved, g)
 		}
 	}
@@ -106,14 +108,16 @@ func TestWhatMayNotBeginAnyMore(t *testing.T) {
 	startBy := w.now.Add(time.Hour)
 	g := w.grant(request(func(r *broker.Request) { r.StartBy = startBy }))
 	w.pass(61 * time.Minute)
-	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: startBy.Add(time.Second), End: startBy.Add(2 * time.Hour)}}
+	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: startBy.Add(time.Second),
+		End: startBy.Add(2 * time.Hour)}}
 	_, err := w.CheckApproval(t.Context(), g)
 	wantError(t, err, jit.ErrDenied, "approved at", "not by start_by")
 
 	w, k = newAskedWorld(t)
 	g = w.grant(request(func(r *broker.Request) { r.StartBy = startBy }))
 	w.pass(61 * time.Minute) // nobody has looked in time
-	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: startBy.Add(-time.Minute), End: startBy.Add(time.Hour)}}
+	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: startBy.Add(-time.Minute),
+		End: startBy.Add(time.Hour)}}
 	if _, err := w.CheckApproval(t.Context(), g); err != nil {
 		t.Errorf("approved in time, and TakeUp = %v", err)
 	}
@@ -149,9 +153,11 @@ func TestALapsedGrantMayNotBegin(t *testing.T) {
 		policy string
 		want   string
 	}{
-		"start_by":    {func(r *broker.Request) { r.StartBy = r.StartBy.Add(time.Hour) }, 2 * time.Hour, "", "not by start_by"},
-		"policies":    {func(r *broker.Request) { r.StartBy = time.Time{} }, 2 * time.Hour, "freeze", "freeze"},
-		"its length":  {func(r *broker.Request) { r.StartBy = time.Time{} }, 8 * time.Hour, "", "it was approved for 8h, and it may last 2h"},
+		"start_by": {func(r *broker.Request) { r.StartBy = r.StartBy.Add(time.Hour) }, 2 * time.Hour, "",
+			"not by start_by"},
+		"policies": {func(r *broker.Request) { r.StartBy = time.Time{} }, 2 * time.Hour, "freeze", "freeze"},
+		"its length": {func(r *broker.Request) { r.StartBy = time.Time{} }, 8 * time.Hour, "",
+			"it was approved for 8h, and it may last 2h"},
 		"the maximum": {func(r *broker.Request) { r.StartBy = time.Time{} }, 25 * time.Hour, "", "it may last 2h"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -172,7 +178,8 @@ func TestALapsedGrantMayNotBegin(t *testing.T) {
 			})
 			w.allowed(false)
 			g, _, _ = w.Lookup(t.Context(), g.ID, g)
-			if g.State(w.now) == jit.StateActive || g.EndedAt.IsZero() || g.GrantedAt.IsZero() || !strings.Contains(g.RevokeReason, tt.want) {
+			if g.State(w.now) == jit.StateActive || g.EndedAt.IsZero() || g.GrantedAt.IsZero() ||
+				!strings.Contains(g.RevokeReason, tt.want) {
 				t.Errorf("the record is %+v, want one that was revoked: %s", g, tt.want)
 			}
 		})

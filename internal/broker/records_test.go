@@ -54,7 +54,8 @@ func TestAPlanWarnsOfWhatAMarkerHides(t *testing.T) {
 			}
 			warns := false
 			for _, warning := range p.Warnings {
-				warns = warns || warning.Summary == "Standing access already gives the same" && strings.Contains(warning.Detail, "bears the marker of grant "+string(id))
+				warns = warns || warning.Summary == "Standing access already gives the same" &&
+					strings.Contains(warning.Detail, "bears the marker of grant "+string(id))
 			}
 			if warns != tt.warns {
 				t.Errorf("the plan warns: %t, want %t: %+v", warns, tt.warns, p.Warnings)

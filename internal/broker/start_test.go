@@ -45,8 +45,14 @@ func (w *world) cutOff(r broker.Request, when string) jit.Grant {
 // begins access by itself, and by the sweeper elsewhere.
 func TestALaterGrantThatWasCutOff(t *testing.T) {
 	for name, again := range map[string]func(*world, jit.Grant, broker.Request) (jit.Grant, error){
-		"made again": func(w *world, _ jit.Grant, r broker.Request) (jit.Grant, error) { return w.Grant(t.Context(), r) },
-		"changed":    func(w *world, g jit.Grant, r broker.Request) (jit.Grant, error) { return w.Change(t.Context(), g, r) },
+		"made again": func(w *world, _ jit.Grant, r broker.Request) (jit.Grant, error) {
+			return w.Grant(t.Context(),
+				r)
+		},
+		"changed": func(w *world, g jit.Grant, r broker.Request) (jit.Grant, error) {
+			return w.Change(t.Context(), g,
+				r)
+		},
 	} {
 		for _, when := range []string{"write", "written"} {
 			t.Run(name+" after "+when, func(t *testing.T) {
@@ -60,7 +66,8 @@ func TestALaterGrantThatWasCutOff(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !g.Window.Equal(pending.Window) || !g.GrantedAt.Equal(w.now) {
-					t.Errorf("granted at %s with window %v, want %s and %v", g.GrantedAt, g.Window, w.now, pending.Window)
+					t.Errorf("granted at %s with window %v, want %s and %v", g.GrantedAt, g.Window, w.now,
+						pending.Window)
 				}
 				w.allowed(false)
 				w.pass(50 * time.Minute)

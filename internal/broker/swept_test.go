@@ -23,19 +23,31 @@ func TestWarnsWhereNoSweeperPasses(t *testing.T) {
 		want        string // empty: no warning
 		tail        bool   // sessions are warned of
 	}{
-		{name: "none on record", enforcement: jit.Sweeper, want: `cannot end access by itself, and no ` + "`jit sweep`" + ` that serves owner "jit" there is on record`, tail: true},
-		{name: "one for all owners", enforcement: jit.Sweeper, sweep: &jit.Sweep{Targets: []string{"other", "db"}}, ago: 9 * time.Minute, tail: true},
-		{name: "one for this owner", enforcement: jit.Sweeper, sweep: &jit.Sweep{Owners: jit.Owners{"jit"}, Targets: []string{"db"}}, tail: true},
-		{name: "one for another owner", enforcement: jit.Sweeper, sweep: &jit.Sweep{Owners: jit.Owners{"ads"}, Targets: []string{"db"}}, want: "on record", tail: true},
-		{name: "one for another target", enforcement: jit.Sweeper, sweep: &jit.Sweep{Targets: []string{"other"}}, want: "on record", tail: true},
-		{name: "one long ago", enforcement: jit.Sweeper, sweep: &jit.Sweep{Targets: []string{"db"}}, ago: 25 * time.Minute, want: `serves owner "jit" there passed 25m ago`, tail: true},
+		{name: "none on record", enforcement: jit.Sweeper, want: `cannot end access by itself, and no ` +
+			"`jit sweep`" + ` that serves owner "jit" there is on record`, tail: true},
+		{name: "one for all owners", enforcement: jit.Sweeper, sweep: &jit.Sweep{Targets: []string{"other", "db"}},
+			ago: 9 * time.Minute, tail: true},
+		{name: "one for this owner", enforcement: jit.Sweeper, sweep: &jit.Sweep{Owners: jit.Owners{"jit"},
+			Targets: []string{"db"}}, tail: true},
+		{name: "one for another owner", enforcement: jit.Sweeper, sweep: &jit.Sweep{Owners: jit.Owners{"ads"},
+			Targets: []string{"db"}}, want: "on record", tail: true},
+		{name: "one for another target", enforcement: jit.Sweeper, sweep: &jit.Sweep{Targets: []string{"other"}},
+			want: "on record", tail: true},
+		{name: "one long ago", enforcement: jit.Sweeper, sweep: &jit.Sweep{Targets: []string{"db"}},
+			ago: 25 * time.Minute, want: `serves owner "jit" there passed 25m ago`, tail: true},
 		{name: "the target ends it", enforcement: jit.Native, tail: true},
-		{name: "the target ends it and does not begin it", enforcement: jit.Native, later: true, want: "cannot begin access by itself", tail: true},
-		{name: "it begins and ends by a sweeper", enforcement: jit.Sweeper, later: true, want: "cannot begin or end access by itself", tail: true},
-		{name: "a policy that says nothing of it", enforcement: jit.Sweeper, policy: &jit.Policy{}, want: "on record", tail: true},
-		{name: "a policy that permits it in so many words", enforcement: jit.Sweeper, policy: &jit.Policy{SweeperAccepted: true}, tail: true},
-		{name: "a policy decides on sessions", enforcement: jit.Sweeper, policy: &jit.Policy{MaxSessionTail: &tail}, want: "on record"},
-		{name: "a policy permits it, and a sweeper has to begin it", enforcement: jit.Sweeper, policy: &jit.Policy{SweeperAccepted: true}, later: true, want: "cannot begin access", tail: true},
+		{name: "the target ends it and does not begin it", enforcement: jit.Native, later: true,
+			want: "cannot begin access by itself", tail: true},
+		{name: "it begins and ends by a sweeper", enforcement: jit.Sweeper, later: true,
+			want: "cannot begin or end access by itself", tail: true},
+		{name: "a policy that says nothing of it", enforcement: jit.Sweeper, policy: &jit.Policy{}, want: "on record",
+			tail: true},
+		{name: "a policy that permits it in so many words", enforcement: jit.Sweeper,
+			policy: &jit.Policy{SweeperAccepted: true}, tail: true},
+		{name: "a policy decides on sessions", enforcement: jit.Sweeper, policy: &jit.Policy{MaxSessionTail: &tail},
+			want: "on record"},
+		{name: "a policy permits it, and a sweeper has to begin it", enforcement: jit.Sweeper,
+			policy: &jit.Policy{SweeperAccepted: true}, later: true, want: "cannot begin access", tail: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, c.enforcement)
@@ -77,7 +89,8 @@ func TestWarnsWhereNoSweeperPasses(t *testing.T) {
 						sessions = warning.Detail
 					}
 				}
-				if (unswept == "") != (c.want == "") || !strings.Contains(unswept, c.want) || (sessions == "") == c.tail {
+				if (unswept == "") != (c.want == "") || !strings.Contains(unswept, c.want) ||
+					(sessions == "") == c.tail {
 					t.Errorf("it warns %q, want %q; of sessions %q", unswept, c.want, sessions)
 				}
 			}

@@ -10,8 +10,10 @@ var noonUTC = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 func recordedGrant() Grant {
 	return Grant{
-		ID: "3f2b8c1e-0000-8000-8000-00000000abcd", Owner: "payments", Binding: Binding{"db", "alice", "reader", "all"}, Reason: "INC-1: look", Renewal: 1,
-		TTL: RecordedTTL("1h"), Window: Window{noonUTC, noonUTC.Add(time.Hour)}, Enforcement: Native, RequestedAt: noonUTC, Holder: 1,
+		ID: "3f2b8c1e-0000-8000-8000-00000000abcd", Owner: "payments", Binding: Binding{"db", "alice", "reader", "all"},
+		Reason: "INC-1: look", Renewal: 1,
+		TTL: RecordedTTL("1h"), Window: Window{noonUTC, noonUTC.Add(time.Hour)}, Enforcement: Native,
+		RequestedAt: noonUTC, Holder: 1,
 	}
 }
 
@@ -90,8 +92,10 @@ func TestAnAccountDoesNotBelieveWhatAnEventRepeats(t *testing.T) {
 	forged.End = g.End.AddDate(10, 0, 0)
 	confirmed := forged
 	confirmed.GrantedAt = noonUTC
-	told.Add(Rewrite(forged, confirmed, Event{Kind: EventGranted, Grant: g.ID, Detail: map[string]string{"expires_at": FormatTime(forged.End)}}).Events[0])
-	if wrong := told.Contradictions(confirmed); len(wrong) != 1 || wrong[0].Fact != "expires_at" || !told.End().Equal(g.End) {
+	told.Add(Rewrite(forged, confirmed, Event{Kind: EventGranted, Grant: g.ID,
+		Detail: map[string]string{"expires_at": FormatTime(forged.End)}}).Events[0])
+	if wrong := told.Contradictions(confirmed); len(wrong) != 1 || wrong[0].Fact != "expires_at" ||
+		!told.End().Equal(g.End) {
 		t.Errorf("it ends at %s, and %v", told.End(), wrong)
 	}
 }
@@ -99,14 +103,18 @@ func TestAnAccountDoesNotBelieveWhatAnEventRepeats(t *testing.T) {
 // The events of older programs name some facts; the others are not compared.
 func TestAnAccountOfOlderEvents(t *testing.T) {
 	g := recordedGrant()
-	g.Policy, g.GrantedAt, g.RevokedAt, g.RevokedBy, g.RevokeReason, g.EndedAt = "oncall", noonUTC, noonUTC.Add(time.Minute), "bob", "done", noonUTC.Add(time.Minute)
+	g.Policy, g.GrantedAt, g.RevokedAt, g.RevokedBy, g.RevokeReason, g.EndedAt = "oncall", noonUTC,
+		noonUTC.Add(time.Minute), "bob", "done", noonUTC.Add(time.Minute)
 	window := map[string]string{"starts_at": FormatTime(g.Start), "expires_at": FormatTime(g.End)}
 	var told Account
 	for _, e := range []Event{
-		{Kind: EventRequested, Policy: "oncall", Detail: map[string]string{"owner": "payments", "target": "db", "principal": "alice", "role": "reader", "scope": "all",
-			"reason": "INC-1: look", "renewal": "1", "ttl": "1h", "starts_at": FormatTime(g.Start), "expires_at": FormatTime(g.End)}},
+		{Kind: EventRequested, Policy: "oncall", Detail: map[string]string{"owner": "payments", "target": "db",
+			"principal": "alice", "role": "reader", "scope": "all",
+			"reason": "INC-1: look", "renewal": "1", "ttl": "1h", "starts_at": FormatTime(g.Start),
+			"expires_at": FormatTime(g.End)}},
 		{Kind: EventDecided}, {Kind: EventGranted, Detail: window},
-		{Kind: EventRevokeAsked, Actor: Actor{Name: "bob"}, Detail: map[string]string{"reason": "done"}}, {Kind: EventRevoked, Detail: window},
+		{Kind: EventRevokeAsked, Actor: Actor{Name: "bob"}, Detail: map[string]string{"reason": "done"}},
+		{Kind: EventRevoked, Detail: window},
 	} {
 		told.Add(e)
 	}
@@ -122,7 +130,8 @@ func TestAnAccountOfOlderEvents(t *testing.T) {
 
 func TestPolicyFactsTellEveryField(t *testing.T) {
 	none := time.Duration(0)
-	full := Policy{Name: "a", Description: "d", Effect: Forbid, Match: Match{Targets: []string{"prod"}}, MaxTTL: time.Hour, ReasonPattern: "x", MaxSessionTail: &none, Condition: "true", Holder: 1}
+	full := Policy{Name: "a", Description: "d", Effect: Forbid, Match: Match{Targets: []string{"prod"}},
+		MaxTTL: time.Hour, ReasonPattern: "x", MaxSessionTail: &none, Condition: "true", Holder: 1}
 	for i := range reflect.TypeFor[Policy]().NumField() {
 		name := reflect.TypeFor[Policy]().Field(i).Name
 		altered := full

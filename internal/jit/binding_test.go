@@ -8,7 +8,8 @@ import (
 )
 
 func TestNewIDIsStable(t *testing.T) {
-	b := Binding{Target: "prod", Principal: "user:alice@example.com", Role: "roles/cloudsql.client", Scope: "projects/payments-prod"}
+	b := Binding{Target: "prod", Principal: "user:alice@example.com", Role: "roles/cloudsql.client",
+		Scope: "projects/payments-prod"}
 	got := NewID("payments", b, "INC-4211: fail over the primary", 1)
 
 	// The construction, spelled out: eight bytes of length before each part, the renewal in eight bytes.
@@ -70,7 +71,8 @@ func TestNewIDIsSensitive(t *testing.T) {
 		}
 		seen[id] = in
 		// RFC 9562: version 8, variant 10.
-		if parsed, err := ParseID(string(id)); err != nil || parsed != id || id[14] != '8' || !strings.ContainsRune("89ab", rune(id[19])) {
+		if parsed, err := ParseID(string(id)); err != nil || parsed != id || id[14] != '8' ||
+			!strings.ContainsRune("89ab", rune(id[19])) {
 			t.Errorf("%s is not a version 8 UUID (%v)", id, err)
 		}
 		if again := NewID(in.owner, in.b, in.reason, in.renewal); again != id {
@@ -86,7 +88,8 @@ func TestParseID(t *testing.T) {
 			t.Errorf("ParseID(%q) = %s, %v", s, got, err)
 		}
 	}
-	for _, s := range []string{"", "3f2b8c1e", id[1:], id + "0", "g" + id[1:], "{" + id + "}", strings.ReplaceAll(id, "-", "")} {
+	for _, s := range []string{"", "3f2b8c1e", id[1:], id + "0", "g" + id[1:], "{" + id + "}", strings.ReplaceAll(id,
+		"-", "")} {
 		_, err := ParseID(s)
 		wantInvalid(t, err, "id")
 	}
@@ -104,12 +107,14 @@ func TestCheckOwner(t *testing.T) {
 }
 
 func TestCheckReason(t *testing.T) {
-	for _, s := range []string{"INC-4211: fail over the primary", "x", "Störung am Primärknoten — 修理", strings.Repeat("a", 500), "עברית"} {
+	for _, s := range []string{"INC-4211: fail over the primary", "x", "Störung am Primärknoten — 修理",
+		strings.Repeat("a", 500), "עברית"} {
 		if err := CheckReason(s); err != nil {
 			t.Errorf("CheckReason(%q) = %v", s, err)
 		}
 	}
-	for _, s := range []string{"", " ", " \t\n", " \u3000", strings.Repeat("a", 501), strings.Repeat("é", 251), "a\nb", "a\rb", "a\tb", "a\x00b", "a\x1b[31mb", "a\x7fb", "a\u0085b",
+	for _, s := range []string{"", " ", " \t\n", " \u3000", strings.Repeat("a", 501), strings.Repeat("é", 251), "a\nb",
+		"a\rb", "a\tb", "a\x00b", "a\x1b[31mb", "a\x7fb", "a\u0085b",
 		"a\u202eb", "a\u2066b", "a\u200fb", "a\u2028b", "a\u2029b", "a\xffb"} {
 		wantInvalid(t, CheckReason(s), "reason")
 	}
@@ -137,11 +142,13 @@ func TestCheckPolicyName(t *testing.T) {
 // No space but the plain one, and nothing without a width, is in a name.
 func TestCheckName(t *testing.T) {
 	for _, r := range "\u00a0\u00ad\u1680\u2000\u2003\u2009\u200b\u200d\u202f\u205f\u2060\u3000\ufeff\u0085\u2028" {
-		if err := CheckName("role", "Storage"+string(r)+"Reader"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%U", r)) {
+		if err := CheckName("role", "Storage"+string(r)+"Reader"); err == nil || !strings.Contains(err.Error(),
+			fmt.Sprintf("%U", r)) {
 			t.Errorf("%U: %v", r, err)
 		}
 	}
-	for _, name := range []string{"Storage Blob Data Reader", "ssh-ed25519 AAAA bob@laptop", "user:zoë@example.com", "読取", "-_/:*"} {
+	for _, name := range []string{"Storage Blob Data Reader", "ssh-ed25519 AAAA bob@laptop", "user:zoë@example.com",
+		"読取", "-_/:*"} {
 		if err := CheckName("role", name); err != nil {
 			t.Error(err)
 		}

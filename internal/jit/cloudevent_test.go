@@ -12,7 +12,8 @@ import (
 func TestCloudEvent(t *testing.T) {
 	at := time.Date(2026, 11, 23, 18, 0, 0, 123456000, time.UTC)
 	for name, e := range map[string]Event{
-		"about a grant":  {Seq: 7, At: at, Kind: EventGranted, Grant: "85f9bc33-4d91-89fb-92d9-cf1a474562cb", Policy: "oncall", Detail: map[string]string{"a": "b"}},
+		"about a grant": {Seq: 7, At: at, Kind: EventGranted, Grant: "85f9bc33-4d91-89fb-92d9-cf1a474562cb",
+			Policy: "oncall", Detail: map[string]string{"a": "b"}},
 		"about a policy": {Seq: 8, At: at, Kind: EventPolicyChanged, Policy: "oncall"},
 		"about neither":  {Seq: 9, At: at, Kind: EventDrift},
 	} {

@@ -10,7 +10,8 @@ import (
 
 func sampleEvent() Event {
 	return Event{
-		Seq: 7, At: time.Date(2026, 11, 23, 18, 0, 0, 123456000, time.UTC), Kind: EventGranted, Grant: "3f2b8c1e-0000-8000-8000-00000000abcd",
+		Seq: 7, At: time.Date(2026, 11, 23, 18, 0, 0, 123456000, time.UTC), Kind: EventGranted,
+		Grant:  "3f2b8c1e-0000-8000-8000-00000000abcd",
 		Policy: "prod-oncall", Actor: Actor{Name: "alice", Change: "commit abc", Source: FromTerraform},
 		Detail: map[string]string{"b": "2", "a": "1"}, Prev: "00ff", Hash: "",
 	}
@@ -27,9 +28,12 @@ func TestSumIsStable(t *testing.T) {
 
 func TestSumIsSensitive(t *testing.T) {
 	changes := map[string]func(*Event){
-		"Seq": func(e *Event) { e.Seq++ }, "At": func(e *Event) { e.At = e.At.Add(time.Microsecond) }, "Kind": func(e *Event) { e.Kind = EventRevoked },
-		"Grant": func(e *Event) { e.Grant = "" }, "Policy": func(e *Event) { e.Policy = "x" }, "Prev": func(e *Event) { e.Prev = "00fe" },
-		"Name": func(e *Event) { e.Name = "bob" }, "Change": func(e *Event) { e.Change = "" }, "Source": func(e *Event) { e.Source = FromCLI },
+		"Seq": func(e *Event) { e.Seq++ }, "At": func(e *Event) { e.At = e.At.Add(time.Microsecond) },
+		"Kind":  func(e *Event) { e.Kind = EventRevoked },
+		"Grant": func(e *Event) { e.Grant = "" }, "Policy": func(e *Event) { e.Policy = "x" },
+		"Prev": func(e *Event) { e.Prev = "00fe" },
+		"Name": func(e *Event) { e.Name = "bob" }, "Change": func(e *Event) { e.Change = "" },
+		"Source":            func(e *Event) { e.Source = FromCLI },
 		"Detail":            func(e *Event) { e.Detail = nil },
 		"a value of Detail": func(e *Event) { e.Detail["a"] = "3" },
 		"a key of Detail":   func(e *Event) { delete(e.Detail, "a"); e.Detail["c"] = "1" },

@@ -15,7 +15,8 @@ func TestGlob(t *testing.T) {
 		{"*", []string{"", "a", "a/b:c", "a\nb", "é"}, nil},
 		{"prod", []string{"prod"}, []string{"", "Prod", "prod ", "xprod", "prod\n"}},
 		{"prod*", []string{"prod", "prod-1", "prod/x"}, []string{"pro", "aprod"}},
-		{"user:*@example.com", []string{"user:a@example.com", "user:@example.com"}, []string{"user:a@example_com", "user:a@exampleXcom", "user:a@example.com.evil.org"}},
+		{"user:*@example.com", []string{"user:a@example.com", "user:@example.com"}, []string{"user:a@example_com",
+			"user:a@exampleXcom", "user:a@example.com.evil.org"}},
 		{"a?c", []string{"abc", "a/c", "aéc"}, []string{"ac", "abbc"}},
 		{"roles/cloudsql.*", []string{"roles/cloudsql.client"}, []string{"roles/cloudsqlXclient", "roles/cloudsql"}},
 		{"[a-c]x", []string{"ax", "cx"}, []string{"dx", "x", "-x"}},
@@ -93,7 +94,8 @@ func naive(pattern, s []rune) bool {
 }
 
 func FuzzGlob(f *testing.F) {
-	for _, seed := range [][2]string{{"prod*", "prod-1"}, {"[!a-c]?x", "dbx"}, {`\*[.]`, "*."}, {"a.b", "axb"}, {"[a-]", "-"}, {"[[:a]]", "a]"}, {"[--a]", "."}, {"[a-c-e]", "d"}} {
+	for _, seed := range [][2]string{{"prod*", "prod-1"}, {"[!a-c]?x", "dbx"}, {`\*[.]`, "*."}, {"a.b", "axb"},
+		{"[a-]", "-"}, {"[[:a]]", "a]"}, {"[--a]", "."}, {"[a-c-e]", "d"}} {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, pattern, s string) {
@@ -170,7 +172,8 @@ func TestGlobAgainstPatterns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for other, want := range map[string]bool{"/a/groups/dev/*": false, "/a/GROUPS/*": true, "/a*": false, "/a/groups/p*": true} {
+	for other, want := range map[string]bool{"/a/groups/dev/*": false, "/a/GROUPS/*": true, "/a*": false,
+		"/a/groups/p*": true} {
 		if got := g.Meets(other, "/groups/"); got != want {
 			t.Errorf("with no wildcard for /groups/, it meets %q: %t, want %t", other, got, want)
 		}
@@ -178,7 +181,8 @@ func TestGlobAgainstPatterns(t *testing.T) {
 }
 
 func FuzzGlobAgainstPatterns(f *testing.F) {
-	for _, seed := range [][2]string{{"a*", "a?x"}, {"[!a]*", "?b"}, {"*/a", "x*"}, {`\*a`, "*a"}, {"a?c*", "*"}, {"**", ""}} {
+	for _, seed := range [][2]string{{"a*", "a?x"}, {"[!a]*", "?b"}, {"*/a", "x*"}, {`\*a`, "*a"}, {"a?c*", "*"},
+		{"**", ""}} {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, pattern, other string) {

@@ -26,26 +26,40 @@ func TestGrantOverTime(t *testing.T) {
 		g    Grant
 		want []want
 	}{
-		"intended": {now, []want{{0, StatePending, false, false, false}, {59, StatePending, false, false, false}, {60, StateExpired, true, false, true}}},
+		"intended": {now, []want{{0, StatePending, false, false, false}, {59, StatePending, false, false, false},
+			{60, StateExpired, true, false, true}}},
 		"granted": {granted, []want{{0, StateActive, false, false, false}, {59, StateActive, false, false, false},
 			{60, StateExpired, true, false, true}, {6000, StateExpired, true, false, true}}},
-		"granted and ended": {with(granted, func(g *Grant) { g.EndedAt = at(61) }), []want{{60, StateExpired, true, false, false}, {6000, StateExpired, true, false, false}}},
-		"failed":            {with(now, func(g *Grant) { g.FailedAt = at(0) }), []want{{0, StateFailed, false, false, false}, {60, StateFailed, true, false, false}}},
-		"failed, then asked for again and granted": {with(granted, func(g *Grant) { g.FailedAt = at(0) }), []want{{0, StateActive, false, false, false}, {60, StateExpired, true, false, true}}},
-		"failed, revoked by an older program":      {with(revoked, func(g *Grant) { g.FailedAt, g.GrantedAt = at(0), time.Time{} }), []want{{20, StateRevoked, true, false, true}}},
+		"granted and ended": {with(granted, func(g *Grant) { g.EndedAt = at(61) }),
+			[]want{{60, StateExpired, true, false, false}, {6000, StateExpired, true, false, false}}},
+		"failed": {with(now, func(g *Grant) { g.FailedAt = at(0) }),
+			[]want{{0, StateFailed, false, false, false}, {60, StateFailed, true, false, false}}},
+		"failed, then asked for again and granted": {with(granted, func(g *Grant) { g.FailedAt = at(0) }),
+			[]want{{0, StateActive, false, false, false}, {60, StateExpired, true, false, true}}},
+		"failed, revoked by an older program": {with(revoked,
+			func(g *Grant) { g.FailedAt, g.GrantedAt = at(0), time.Time{} }),
+			[]want{{20, StateRevoked, true, false, true}}},
 		"later": {later, []want{{0, StateScheduled, false, false, false}, {29, StateScheduled, false, false, false},
-			{30, StatePending, false, true, false}, {59, StatePending, false, true, false}, {60, StateExpired, true, false, true}}},
-		"later, to begin by": {with(later, func(g *Grant) { g.StartBy = at(40) }), []want{{30, StatePending, false, true, false},
-			{40, StatePending, false, true, false}, {41, StatePending, false, false, false}}},
-		"later, begun": {with(later, func(g *Grant) { g.GrantedAt = at(30) }), []want{{30, StateActive, false, false, false}, {60, StateExpired, true, false, true}}},
-		"later, on the platform before": {with(later, func(g *Grant) { g.GrantedAt = at(0) }), []want{{1, StateScheduled, false, false, false},
-			{30, StateActive, false, false, false}}},
-		"later, failed":  {with(later, func(g *Grant) { g.FailedAt = at(30) }), []want{{30, StateFailed, false, false, false}, {60, StateFailed, true, false, false}}},
-		"later, revoked": {with(later, func(g *Grant) { g.RevokedAt = at(10) }), []want{{30, StateRevoked, true, false, true}}},
-		"revoked":        {revoked, []want{{20, StateRevoked, true, false, true}, {60, StateRevoked, true, false, true}}},
+			{30, StatePending, false, true, false}, {59, StatePending, false, true, false}, {60, StateExpired, true,
+				false, true}}},
+		"later, to begin by": {with(later, func(g *Grant) { g.StartBy = at(40) }),
+			[]want{{30, StatePending, false, true, false},
+				{40, StatePending, false, true, false}, {41, StatePending, false, false, false}}},
+		"later, begun": {with(later, func(g *Grant) { g.GrantedAt = at(30) }),
+			[]want{{30, StateActive, false, false, false}, {60, StateExpired, true, false, true}}},
+		"later, on the platform before": {with(later, func(g *Grant) { g.GrantedAt = at(0) }),
+			[]want{{1, StateScheduled, false, false, false},
+				{30, StateActive, false, false, false}}},
+		"later, failed": {with(later, func(g *Grant) { g.FailedAt = at(30) }),
+			[]want{{30, StateFailed, false, false, false}, {60, StateFailed, true, false, false}}},
+		"later, revoked": {with(later, func(g *Grant) { g.RevokedAt = at(10) }),
+			[]want{{30, StateRevoked, true, false, true}}},
+		"revoked": {revoked, []want{{20, StateRevoked, true, false, true}, {60, StateRevoked, true, false,
+			true}}},
 		// A clock that went back must not bring access back.
 		"revoked, the clock set back": {revoked, []want{{5, StateRevoked, true, false, true}}},
-		"revoked and ended":           {with(revoked, func(g *Grant) { g.EndedAt = at(21) }), []want{{20, StateRevoked, true, false, false}}},
+		"revoked and ended": {with(revoked, func(g *Grant) { g.EndedAt = at(21) }),
+			[]want{{20, StateRevoked, true, false, false}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, w := range tc.want {
@@ -77,7 +91,8 @@ func TestActualEnd(t *testing.T) {
 // that.
 func TestLostReason(t *testing.T) {
 	const old = "unknown: the record was lost and made again from the marker on the target"
-	g := Grant{ID: "x", Owner: "jit", Binding: Binding{Target: "db"}, Reason: old, Window: Window{noonUTC, noonUTC.Add(time.Hour)}}
+	g := Grant{ID: "x", Owner: "jit", Binding: Binding{Target: "db"}, Reason: old, Window: Window{noonUTC,
+		noonUTC.Add(time.Hour)}}
 	var events Account
 	events.Add(Rewrite(Grant{}, g, Event{Kind: EventAdopted, Grant: g.ID}).Events[0])
 	g.Reason = RecordedReason(g.Reason)

@@ -10,8 +10,10 @@ import (
 
 // hostile are texts that do, or could do, more than be read.
 var hostile = []string{
-	"", "INC-1: look", `CORP\alice`, `\u{202e}`, `\\u{5c}u{`, "\x1b[2J\x1b]0;title\x07", "\u202e\u2066txt.exe\u2069", "a\u200bb\u200d\ufeffc", "a\nerror: b\r\n", "\u2028\u2029\u0085\u009b31m",
-	"\u3164\uffa0\u115f", "x\ufe0f\U000e0100", "tab\there", " two  spaces ", "日本語　だ", "=1+1", "a;=cmd|' /C calc'!A0", "<b>&amp;</b>", "<!channel> <@U1> *b* `c`", "\xff\xfe", "\x00", "\u065f", "👩‍👧", "'quoted'", `"a";"=1"`,
+	"", "INC-1: look", `CORP\alice`, `\u{202e}`, `\\u{5c}u{`, "\x1b[2J\x1b]0;title\x07", "\u202e\u2066txt.exe\u2069",
+	"a\u200bb\u200d\ufeffc", "a\nerror: b\r\n", "\u2028\u2029\u0085\u009b31m",
+	"\u3164\uffa0\u115f", "x\ufe0f\U000e0100", "tab\there", " two  spaces ", "日本語　だ", "=1+1", "a;=cmd|' /C calc'!A0",
+	"<b>&amp;</b>", "<!channel> <@U1> *b* `c`", "\xff\xfe", "\x00", "\u065f", "👩‍👧", "'quoted'", `"a";"=1"`,
 }
 
 func FuzzPrintable(f *testing.F) {
@@ -20,7 +22,8 @@ func FuzzPrintable(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		valid := strings.ToValidUTF8(s, "\uFFFD")
-		for name, shown := range map[string]string{"line": jit.Printable(s), "cell": jit.Cell(s), "lines": jit.PrintableLines(s)} {
+		for name, shown := range map[string]string{"line": jit.Printable(s), "cell": jit.Cell(s),
+			"lines": jit.PrintableLines(s)} {
 			if back := jittest.Unprintable(shown); back != valid {
 				t.Errorf("%s: %q reads back as %q, want %q", name, shown, back, valid)
 			}
@@ -37,7 +40,8 @@ func FuzzPrintable(f *testing.F) {
 }
 
 func TestPrintableLeavesAlone(t *testing.T) {
-	for _, s := range []string{"INC-4211: fail over the primary", `CORP\alice`, "user:bücher@example.com", "日本語", "a=b; c 'd' \"e\" `f` <g>"} {
+	for _, s := range []string{"INC-4211: fail over the primary", `CORP\alice`, "user:bücher@example.com", "日本語",
+		"a=b; c 'd' \"e\" `f` <g>"} {
 		if got := jit.Printable(s); got != s {
 			t.Errorf("%q became %q", s, got)
 		}

@@ -30,7 +30,8 @@ func TestCheckURL(t *testing.T) {
 			}
 			continue
 		}
-		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "s3cret") {
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(),
+			"s3cret") {
 			t.Errorf("CheckURL(%q) = %v, want a refusal that says %q and quotes nothing", text, err, says)
 		}
 	}

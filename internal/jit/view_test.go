@@ -12,7 +12,8 @@ func viewed() Grant {
 	return Grant{
 		ID: "3f2b8c1e-0000-8000-8000-00000000abcd", Owner: "payments",
 		Binding: Binding{"payments-db", "alice", "payments_read", "cluster"}, Reason: "INC-4211: fail over", Renewal: 1,
-		TTL: RecordedTTL("2h"), Window: Window{start, start.Add(2 * time.Hour)}, RequestedAt: start, GrantedAt: start.Add(1234567 * time.Microsecond),
+		TTL: RecordedTTL("2h"), Window: Window{start, start.Add(2 * time.Hour)}, RequestedAt: start,
+		GrantedAt: start.Add(1234567 * time.Microsecond),
 	}
 }
 
@@ -32,7 +33,8 @@ func TestSummary(t *testing.T) {
 			g.StartAsked = StartAsked(g.Start.Add(-time.Hour)) // it had passed when the request was recorded
 		},
 		"alice: payments_read on payments-db/cluster for 2h, INC-4211: at once after all": func(g *Grant) {
-			g.RequestedAt, g.StartAsked, g.Reason = g.Start.Add(-time.Hour), StartAsked(time.Time{}), "INC-4211: at once after all"
+			g.RequestedAt, g.StartAsked, g.Reason = g.Start.Add(-time.Hour), StartAsked(time.Time{}),
+				"INC-4211: at once after all"
 		},
 		"ssh-ed25519 AAAAAAAAAAAA…AAAAAAAAAAA alice@laptop: payments_read on payments-db/cluster for 2h, INC-4211: fail over": func(g *Grant) {
 			g.Principal = key
@@ -64,9 +66,11 @@ func TestRequestDigest(t *testing.T) {
 		"principal": func(g *Grant) { g.Principal = "x" }, "role": func(g *Grant) { g.Role = "x" },
 		"scope": func(g *Grant) { g.Scope = "x" }, "reason": func(g *Grant) { g.Reason = "x" },
 		"renewal": func(g *Grant) { g.Renewal = 2 }, "ttl": func(g *Grant) { g.TTL = RecordedTTL("3h") },
-		"expires_at": func(g *Grant) { g.TTL = TTL{} }, "starts_at": func(g *Grant) { g.RequestedAt = g.Start.Add(-time.Hour) },
-		"start_by": func(g *Grant) { g.StartBy = g.End }, "terminate_sessions": func(g *Grant) { g.TerminateSessions = true },
-		"text moved": func(g *Grant) { g.Principal, g.Role = "alicepayments_read", "" },
+		"expires_at":         func(g *Grant) { g.TTL = TTL{} },
+		"starts_at":          func(g *Grant) { g.RequestedAt = g.Start.Add(-time.Hour) },
+		"start_by":           func(g *Grant) { g.StartBy = g.End },
+		"terminate_sessions": func(g *Grant) { g.TerminateSessions = true },
+		"text moved":         func(g *Grant) { g.Principal, g.Role = "alicepayments_read", "" },
 	} {
 		g := base
 		change(&g)
@@ -76,9 +80,12 @@ func TestRequestDigest(t *testing.T) {
 		seen[g.RequestDigest(ledger)] = name
 	}
 	for name, change := range map[string]func(*Grant){
-		"spelling of ttl": func(g *Grant) { g.TTL = RecordedTTL("120m") }, "window": func(g *Grant) { g.End = g.End.Add(time.Hour) },
-		"policy": func(g *Grant) { g.Policy = "x" }, "granted": func(g *Grant) { g.GrantedAt = g.End },
-		"revoked": func(g *Grant) { g.RevokedAt = g.End }, "at once": func(g *Grant) { g.StartAsked = StartAsked(time.Time{}) }, "version": func(g *Grant) { g.Version++ },
+		"spelling of ttl": func(g *Grant) { g.TTL = RecordedTTL("120m") },
+		"window":          func(g *Grant) { g.End = g.End.Add(time.Hour) },
+		"policy":          func(g *Grant) { g.Policy = "x" }, "granted": func(g *Grant) { g.GrantedAt = g.End },
+		"revoked": func(g *Grant) { g.RevokedAt = g.End },
+		"at once": func(g *Grant) { g.StartAsked = StartAsked(time.Time{}) },
+		"version": func(g *Grant) { g.Version++ },
 	} {
 		g := base
 		change(&g)
@@ -99,7 +106,8 @@ func TestAccessEnd(t *testing.T) {
 	} {
 		g.Enforcement, g.EndedAt = tc.enforcement, g.Start.Add(tc.confirmed)
 		if got := g.AccessEnd(); !got.Equal(g.Start.Add(tc.want)) {
-			t.Errorf("%s, confirmed after %s: the access ended at %s, want after %s", tc.enforcement, tc.confirmed, got, tc.want)
+			t.Errorf("%s, confirmed after %s: the access ended at %s, want after %s", tc.enforcement, tc.confirmed, got,
+				tc.want)
 		}
 	}
 	g.EndedAt = time.Time{}

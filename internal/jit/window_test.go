@@ -12,7 +12,8 @@ import (
 func wantInvalid(t *testing.T, err error, attribute string) {
 	t.Helper()
 	var e *Error
-	if !errors.As(err, &e) || !errors.Is(err, ErrInvalid) || e.Attribute != attribute || e.Problem == "" || e.Hint == "" {
+	if !errors.As(err, &e) || !errors.Is(err, ErrInvalid) || e.Attribute != attribute || e.Problem == "" ||
+		e.Hint == "" {
 		t.Errorf("got %v, want an ErrInvalid about %s with a problem and a hint", err, attribute)
 	}
 }
@@ -20,7 +21,8 @@ func wantInvalid(t *testing.T, err error, attribute string) {
 func TestParseTTL(t *testing.T) {
 	const day = 24 * time.Hour
 	for s, want := range map[string]time.Duration{
-		"90m": 90 * time.Minute, "8h": 8 * time.Hour, "2d": 2 * day, "1d12h": 36 * time.Hour, "1d1h1m1s": day + time.Hour + time.Minute + time.Second,
+		"90m": 90 * time.Minute, "8h": 8 * time.Hour, "2d": 2 * day, "1d12h": 36 * time.Hour, "1d1h1m1s": day +
+			time.Hour + time.Minute + time.Second,
 		"1m": time.Minute, "60s": time.Minute, "007h": 7 * time.Hour, "106751d": 106751 * day, "1d0h": day,
 	} {
 		if got, err := ParseTTL(s); err != nil || got.Length() != want || got.String() != s {
@@ -28,8 +30,10 @@ func TestParseTTL(t *testing.T) {
 		}
 	}
 	for _, s := range []string{
-		"", "0", "0s", "59s", "-5m", "+5m", "never", "1y", "1w", "1M", "1h1d", "1h1h", "1.5h", "1,5h", "1e3s", "0x10h", "99999999999d", "106752d",
-		"9223372036854775807s", "99999999999999999999d", " 1h", "1h ", "1 h", "1h\n", "h", "1", "1h30", "٣h", "1０h", "1H", "1ms", "inf", "null", "--1h", "1h-5m", "\x00",
+		"", "0", "0s", "59s", "-5m", "+5m", "never", "1y", "1w", "1M", "1h1d", "1h1h", "1.5h", "1,5h", "1e3s", "0x10h",
+		"99999999999d", "106752d",
+		"9223372036854775807s", "99999999999999999999d", " 1h", "1h ", "1 h", "1h\n", "h", "1", "1h30", "٣h", "1０h",
+		"1H", "1ms", "inf", "null", "--1h", "1h-5m", "\x00",
 	} {
 		got, err := ParseTTL(s)
 		if err == nil {
@@ -55,8 +59,10 @@ func TestParseDurationNamesItsAttribute(t *testing.T) {
 
 func TestFormatDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0s", time.Second: "1s", 90 * time.Minute: "1h30m", 36 * time.Hour: "1d12h", 24*time.Hour + time.Second: "1d1s",
-		1999 * time.Millisecond: "1s", -time.Hour: "-1h", -1: "0s", math.MaxInt64: "106751d23h47m16s", math.MinInt64: "-106751d23h47m16s",
+		0: "0s", time.Second: "1s", 90 * time.Minute: "1h30m", 36 * time.Hour: "1d12h", 24*time.Hour +
+			time.Second: "1d1s",
+		1999 * time.Millisecond: "1s", -time.Hour: "-1h", -1: "0s", math.MaxInt64: "106751d23h47m16s",
+		math.MinInt64: "-106751d23h47m16s",
 	} {
 		if got := FormatDuration(d); got != want {
 			t.Errorf("FormatDuration(%d) = %q, want %q", d, got, want)
@@ -96,8 +102,10 @@ func FuzzParseTTL(f *testing.F) {
 func TestParseTime(t *testing.T) {
 	six := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
 	for s, want := range map[string]time.Time{
-		"2026-11-23T18:00:00Z": six, "2026-11-23T19:00:00+01:00": six, "2026-11-23T18:00:00-00:00": six, "2026-11-23T18:00:00.000Z": six,
-		"1970-01-01T00:00:00Z": time.Unix(0, 0), "9999-12-31T23:59:59Z": time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+		"2026-11-23T18:00:00Z": six, "2026-11-23T19:00:00+01:00": six, "2026-11-23T18:00:00-00:00": six,
+		"2026-11-23T18:00:00.000Z": six,
+		"1970-01-01T00:00:00Z":     time.Unix(0, 0), "9999-12-31T23:59:59Z": time.Date(9999, 12, 31, 23, 59, 59, 0,
+			time.UTC),
 		"2028-02-29T00:00:00Z": time.Date(2028, 2, 29, 0, 0, 0, 0, time.UTC),
 	} {
 		got, err := ParseTime("expires_at", s)
@@ -106,9 +114,12 @@ func TestParseTime(t *testing.T) {
 		}
 	}
 	for _, s := range []string{
-		"", "never", "2026-11-23", "2026-11-23 18:00:00Z", "2026-11-23T18:00:00", "2026-11-23T18:00Z", "2026-11-23T8:00:00Z", "2026-11-23T24:00:00Z",
-		"2026-11-23T18:00:60Z", "2027-02-29T00:00:00Z", "2026-11-23T18:00:00.5Z", "2026-11-23T18:00:00,0Z", "2026-11-23T18:00:00+24:00", "2026-11-23T18:00:00+01:60",
-		"1969-12-31T23:59:59Z", "1970-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", " 2026-11-23T18:00:00Z", "1763920800",
+		"", "never", "2026-11-23", "2026-11-23 18:00:00Z", "2026-11-23T18:00:00", "2026-11-23T18:00Z",
+		"2026-11-23T8:00:00Z", "2026-11-23T24:00:00Z",
+		"2026-11-23T18:00:60Z", "2027-02-29T00:00:00Z", "2026-11-23T18:00:00.5Z", "2026-11-23T18:00:00,0Z",
+		"2026-11-23T18:00:00+24:00", "2026-11-23T18:00:00+01:60",
+		"1969-12-31T23:59:59Z", "1970-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00Z",
+		"10000-01-01T00:00:00Z", " 2026-11-23T18:00:00Z", "1763920800",
 	} {
 		got, err := ParseTime("expires_at", s)
 		if err == nil {
@@ -123,7 +134,8 @@ func TestParseTime(t *testing.T) {
 }
 
 func FuzzParseTime(f *testing.F) {
-	for _, s := range []string{"2026-11-23T18:00:00Z", "2026-11-23T19:00:00+01:00", "9999-12-31T23:59:59-23:59", "2026-11-23T18:00:00.5Z"} {
+	for _, s := range []string{"2026-11-23T18:00:00Z", "2026-11-23T19:00:00+01:00", "9999-12-31T23:59:59-23:59",
+		"2026-11-23T18:00:00.5Z"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -155,11 +167,13 @@ func TestWindow(t *testing.T) {
 		{start.Add(time.Hour).In(time.FixedZone("", 3600)), false, true},
 	} {
 		if w.Contains(tc.at) != tc.contains || w.Over(tc.at) != tc.over {
-			t.Errorf("at %s: contains %t, over %t; want %t, %t", tc.at, w.Contains(tc.at), w.Over(tc.at), tc.contains, tc.over)
+			t.Errorf("at %s: contains %t, over %t; want %t, %t", tc.at, w.Contains(tc.at), w.Over(tc.at), tc.contains,
+				tc.over)
 		}
 	}
 	elsewhere := Window{start.In(time.FixedZone("", 3600)), w.End}
-	if w.Length() != time.Hour || !w.Equal(elsewhere) || w.Equal(Window{start, start}) || w.Equal(Window{w.End, w.End}) {
+	if w.Length() != time.Hour || !w.Equal(elsewhere) || w.Equal(Window{start, start}) ||
+		w.Equal(Window{w.End, w.End}) {
 		t.Errorf("Length = %s, Equal = %t", w.Length(), w.Equal(elsewhere))
 	}
 	if got := Second(start.Add(999 * time.Millisecond).In(time.FixedZone("", 3600))); got != start {

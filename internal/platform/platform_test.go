@@ -21,8 +21,10 @@ func TestOpenRefusesWhatIsNotExactlyOnePlatform(t *testing.T) {
 		attribute    string
 		says         []string
 	}{
-		{"none", "bastion", Config{}, `targets["bastion"]`, []string{`"bastion"`, "no platform", "aws_iam, aws_identity_center, azure, gcp, hoop, kubernetes, postgresql, ssh"}},
-		{"two", "bastion", Config{SSH: &ssh.Config{}, PostgreSQL: &postgresql.Config{}}, `targets["bastion"]`, []string{`"bastion"`, "postgresql and ssh"}},
+		{"none", "bastion", Config{}, `targets["bastion"]`, []string{`"bastion"`, "no platform",
+			"aws_iam, aws_identity_center, azure, gcp, hoop, kubernetes, postgresql, ssh"}},
+		{"two", "bastion", Config{SSH: &ssh.Config{}, PostgreSQL: &postgresql.Config{}}, `targets["bastion"]`,
+			[]string{`"bastion"`, "postgresql and ssh"}},
 		{"an unusable part", "bastion", Config{SSH: &ssh.Config{}}, `targets["bastion"].ssh`, []string{"ssh"}},
 		{"a bad name", "-x y", Config{SSH: &ssh.Config{}}, "targets", []string{`"-x y"`}},
 	} {
@@ -84,7 +86,8 @@ func TestListIsComplete(t *testing.T) {
 }
 
 func TestOpenMakesNoCall(t *testing.T) {
-	p, err := Open("bastion", Config{SSH: &ssh.Config{AuthorizedKeys: t.TempDir() + "/missing/authorized_keys"}}, jit.Services{Now: time.Now})
+	p, err := Open("bastion", Config{SSH: &ssh.Config{AuthorizedKeys: t.TempDir() + "/missing/authorized_keys"}},
+		jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatalf("Open() of a target that is not there: %v", err)
 	}

@@ -48,13 +48,15 @@ var spellers = map[string]speller{
 		bindings: []jit.Binding{
 			binding("user:aaaaaaaa-0000-4000-8000-000000000001", "Owner", subscription+"/resourceGroups/prod-db"),
 			binding("group:aaaaaaaa-0000-4000-8000-000000000002", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", subscription),
-			binding("user:aaaaaaaa-0000-4000-8000-000000000001", "Storage Blob Data Reader", subscription+"/resourceGroups/logs/providers/microsoft.storage/storageaccounts/logs"),
+			binding("user:aaaaaaaa-0000-4000-8000-000000000001", "Storage Blob Data Reader",
+				subscription+"/resourceGroups/logs/providers/microsoft.storage/storageaccounts/logs"),
 		},
 		same: func(t *rapid.T, b jit.Binding) jit.Binding {
 			kind, id, _ := strings.Cut(b.Principal, ":")
 			b.Principal, b.Scope = kind+":"+anyCase(t, id), anyCase(t, b.Scope)+pick(t, "", "/")
 			if b.Role = anyCase(t, b.Role); strings.Count(b.Role, "-") == 4 {
-				b.Role = pick(t, "", "/providers/Microsoft.Authorization/roleDefinitions/", subscription+"/providers/Microsoft.Authorization/RoleDefinitions/") + b.Role
+				b.Role = pick(t, "", "/providers/Microsoft.Authorization/roleDefinitions/",
+					subscription+"/providers/Microsoft.Authorization/RoleDefinitions/") + b.Role
 			}
 			return b
 		},
@@ -68,8 +70,10 @@ var spellers = map[string]speller{
 	"gcp": {
 		bindings: []jit.Binding{
 			binding("user:alice@example.com", "roles/cloudsql.admin", "projects/payments-prod"),
-			binding("domain:example.com", "roles/storage.objectViewer", "//storage.googleapis.com/projects/_/buckets/reports"),
-			binding("serviceAccount:ci@payments-prod.iam.gserviceaccount.com", "organizations/12/roles/reader if request.path == \"x\"", "organizations/12"),
+			binding("domain:example.com", "roles/storage.objectViewer",
+				"//storage.googleapis.com/projects/_/buckets/reports"),
+			binding("serviceAccount:ci@payments-prod.iam.gserviceaccount.com",
+				"organizations/12/roles/reader if request.path == \"x\"", "organizations/12"),
 			binding("allUsers", "roles/viewer", "folders/123"),
 		},
 		same: func(t *rapid.T, b jit.Binding) jit.Binding {
@@ -80,7 +84,8 @@ var spellers = map[string]speller{
 			if !strings.HasPrefix(b.Scope, "projects/") && !strings.HasPrefix(b.Scope, "//") {
 				b.Scope = strings.Replace(b.Scope, "/", zeros, 1)
 			}
-			b.Scope = strings.Replace(b.Scope, "//storage.googleapis.com/projects/_/buckets/", pick(t, "gs://", "//storage.googleapis.com/projects/_/buckets/"), 1)
+			b.Scope = strings.Replace(b.Scope, "//storage.googleapis.com/projects/_/buckets/",
+				pick(t, "gs://", "//storage.googleapis.com/projects/_/buckets/"), 1)
 			if strings.HasPrefix(b.Role, "organizations/") {
 				b.Role = strings.Replace(b.Role, "/", zeros, 1)
 			}
@@ -98,8 +103,11 @@ var spellers = map[string]speller{
 	},
 	"aws_iam": {
 		bindings: []jit.Binding{
-			binding("arn:aws:iam::123456789012:user/alice", "arn:aws:iam::aws:policy/AdministratorAccess", "123456789012"),
-			binding("arn:aws:iam::123456789012:role/ops/oncall", "arn:aws:iam::aws:policy/AmazonS3FullAccess on arn:aws:s3:::logs-a arn:aws:s3:::logs-b/*", "123456789012"),
+			binding("arn:aws:iam::123456789012:user/alice", "arn:aws:iam::aws:policy/AdministratorAccess",
+				"123456789012"),
+			binding("arn:aws:iam::123456789012:role/ops/oncall",
+				"arn:aws:iam::aws:policy/AmazonS3FullAccess on arn:aws:s3:::logs-a arn:aws:s3:::logs-b/*",
+				"123456789012"),
 		},
 		same: func(t *rapid.T, b jit.Binding) jit.Binding {
 			role, list, ok := strings.Cut(b.Role, " on ")
@@ -133,7 +141,8 @@ var spellers = map[string]speller{
 		},
 		wider: func(t *rapid.T, b jit.Binding) jit.Binding {
 			if b.Principal != "group:system:authenticated" {
-				b.Principal = pick(t, b.Principal, "group:system:serviceaccounts:prod", "group:system:serviceaccounts", "group:system:authenticated")
+				b.Principal = pick(t, b.Principal, "group:system:serviceaccounts:prod", "group:system:serviceaccounts",
+					"group:system:authenticated")
 			}
 			if strings.HasPrefix(b.Role, "ClusterRole/") {
 				b.Scope = pick(t, b.Scope, "cluster")
@@ -163,7 +172,9 @@ var spellers = map[string]speller{
 		},
 		wider: func(t *rapid.T, b jit.Binding) jit.Binding {
 			if command, ok := strings.CutPrefix(b.Role, "command:"); ok {
-				b.Role = "command:" + pick(t, "", "exec ", "true; ", "/usr/bin/env -i ", "nice -n 5 ") + strings.Replace(command, "/usr/bin/b", pick(t, "/usr/bin/b", "/usr//bin/b", "/usr/bin/./b", "/usr/lib/../bin/b", `/usr/bin/"b"`), 1)
+				b.Role = "command:" + pick(t, "", "exec ", "true; ", "/usr/bin/env -i ", "nice -n 5 ") +
+					strings.Replace(command, "/usr/bin/b", pick(t, "/usr/bin/b", "/usr//bin/b", "/usr/bin/./b",
+						"/usr/lib/../bin/b", `/usr/bin/"b"`), 1)
 			}
 			if b.Role == "login" {
 				return b
@@ -180,7 +191,8 @@ var spellers = map[string]speller{
 		},
 	},
 	"postgresql": {
-		bindings: []jit.Binding{binding("alice", "payments_read", "cluster"), binding("alice", "pg_read_all_data", "cluster")},
+		bindings: []jit.Binding{binding("alice", "payments_read", "cluster"), binding("alice", "pg_read_all_data",
+			"cluster")},
 		same: func(t *rapid.T, b jit.Binding) jit.Binding {
 			b.Scope = pick(t, "", "cluster")
 			return b
@@ -214,7 +226,8 @@ func TestRespellingNeverPermits(t *testing.T) {
 				b := rapid.SampledFrom(s.bindings).Draw(r, "binding")
 				var permits []jit.Policy
 				for i := range rapid.IntRange(1, 2).Draw(r, "permits") {
-					permits = append(permits, jit.Policy{Name: fmt.Sprintf("permit%d", i), Effect: jit.Permit, Match: platformtest.DrawMatch(r, s.bindings)})
+					permits = append(permits, jit.Policy{Name: fmt.Sprintf("permit%d", i), Effect: jit.Permit,
+						Match: platformtest.DrawMatch(r, s.bindings)})
 				}
 				again := s.same(r, b)
 				if v := judge(r, b, permits...); !v.Permitted() && judge(r, again, permits...).Permitted() {
@@ -224,7 +237,8 @@ func TestRespellingNeverPermits(t *testing.T) {
 				if rapid.Bool().Draw(r, "wider") && s.wider != nil {
 					again = s.same(r, s.wider(r, b))
 				}
-				if v := judge(r, b, permitAll, forbid); !v.Permitted() && v.Policy == "forbid" && judge(r, again, permitAll, forbid).Permitted() {
+				if v := judge(r, b, permitAll, forbid); !v.Permitted() && v.Policy == "forbid" &&
+					judge(r, again, permitAll, forbid).Permitted() {
 					r.Fatalf("%+v is permitted in spite of %+v, and %+v is not: %s", again, forbid.Match, b, v.Rule)
 				}
 			})

@@ -37,14 +37,22 @@ func judgedPlatforms(t *testing.T) map[string]judged {
 		all[kind] = judged{p, usual}
 	}
 	const account = "arn:aws:iam::123456789012:"
-	add("aws_iam", Config{AWSIAM: &awsiam.Config{}}, jit.Binding{Principal: account + "user/alice", Role: "arn:aws:iam::aws:policy/ReadOnlyAccess", Scope: "123456789012"})
-	add("aws_identity_center", Config{AWSIdentityCenter: &awsidentitycenter.Config{}}, jit.Binding{Principal: "user:alice", Role: "ReadOnlyAccess", Scope: "123456789012"})
-	add("azure", Config{Azure: &azure.Config{}}, jit.Binding{Principal: "user:aaaaaaaa-0000-4000-8000-000000000001", Role: "Reader", Scope: subscription})
-	add("gcp", Config{GCP: &gcp.Config{}}, jit.Binding{Principal: "user:alice@example.com", Role: "roles/cloudsql.client", Scope: "projects/payments-prod"})
-	add("hoop", Config{Hoop: &hoop.Config{URL: "https://hoop.example.com", APIKey: "xapi-key"}}, jit.Binding{Principal: "alice@example.com", Role: "connect", Scope: "payments-db"})
-	add("kubernetes", Config{Kubernetes: &kubernetes.Config{Host: "https://127.0.0.1:6443", Token: "none"}}, jit.Binding{Principal: "user:alice", Role: "ClusterRole/view", Scope: "namespaces/payments"})
-	add("postgresql", Config{PostgreSQL: &postgresql.Config{URL: "postgres://jit@127.0.0.1/postgres"}}, jit.Binding{Principal: "alice", Role: "payments_read", Scope: "cluster"})
-	add("ssh", Config{SSH: &ssh.Config{AuthorizedKeys: "/home/deploy/.ssh/authorized_keys"}}, jit.Binding{Principal: key, Role: "login", Scope: "/home/deploy/.ssh/authorized_keys"})
+	add("aws_iam", Config{AWSIAM: &awsiam.Config{}}, jit.Binding{Principal: account + "user/alice",
+		Role: "arn:aws:iam::aws:policy/ReadOnlyAccess", Scope: "123456789012"})
+	add("aws_identity_center", Config{AWSIdentityCenter: &awsidentitycenter.Config{}},
+		jit.Binding{Principal: "user:alice", Role: "ReadOnlyAccess", Scope: "123456789012"})
+	add("azure", Config{Azure: &azure.Config{}}, jit.Binding{Principal: "user:aaaaaaaa-0000-4000-8000-000000000001",
+		Role: "Reader", Scope: subscription})
+	add("gcp", Config{GCP: &gcp.Config{}}, jit.Binding{Principal: "user:alice@example.com",
+		Role: "roles/cloudsql.client", Scope: "projects/payments-prod"})
+	add("hoop", Config{Hoop: &hoop.Config{URL: "https://hoop.example.com", APIKey: "xapi-key"}},
+		jit.Binding{Principal: "alice@example.com", Role: "connect", Scope: "payments-db"})
+	add("kubernetes", Config{Kubernetes: &kubernetes.Config{Host: "https://127.0.0.1:6443", Token: "none"}},
+		jit.Binding{Principal: "user:alice", Role: "ClusterRole/view", Scope: "namespaces/payments"})
+	add("postgresql", Config{PostgreSQL: &postgresql.Config{URL: "postgres://jit@127.0.0.1/postgres"}},
+		jit.Binding{Principal: "alice", Role: "payments_read", Scope: "cluster"})
+	add("ssh", Config{SSH: &ssh.Config{AuthorizedKeys: "/home/deploy/.ssh/authorized_keys"}},
+		jit.Binding{Principal: key, Role: "login", Scope: "/home/deploy/.ssh/authorized_keys"})
 	return all
 }
 
@@ -62,7 +70,8 @@ func (p judged) judge(t *testing.T, written jit.Binding, policies ...jit.Policy)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return policy.Judge(policies, policy.Request{Owner: "jit", Platform: p.Kind(), Binding: b, Reason: "INC-1: look", Length: time.Hour, Traits: traits, Given: given})
+	return policy.Judge(policies, policy.Request{Owner: "jit", Platform: p.Kind(), Binding: b, Reason: "INC-1: look",
+		Length: time.Hour, Traits: traits, Given: given})
 }
 
 // with fills in what a case leaves out.
@@ -97,29 +106,43 @@ func TestForbiddenUnderEverySpelling(t *testing.T) {
 		{"azure", "", "owner", "", role("Owner"), false},
 		{"azure", "", "OWNER", "", role("Own*"), false},
 		{"azure", "", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "", role("8E3AF657-A8FF-443C-A75C-2FE8C4BCB635"), false},
-		{"azure", "", "/providers/Microsoft.Authorization/roleDefinitions/8E3AF657-a8ff-443c-a75c-2fe8c4bcb635", "", role("8e3af657-*"), false},
+		{"azure", "", "/providers/Microsoft.Authorization/roleDefinitions/8E3AF657-a8ff-443c-a75c-2fe8c4bcb635", "",
+			role("8e3af657-*"), false},
 		{"azure", "", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "", role("*/roleDefinitions/8e3af657-*"), false},
-		{"azure", "", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "", role(subscription + "/providers/microsoft.authorization/roledefinitions/8e3af657-a8ff-443c-a75c-2fe8c4bcb635"), false},
+		{"azure", "", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "",
+			role(subscription +
+				"/providers/microsoft.authorization/roledefinitions/8e3af657-a8ff-443c-a75c-2fe8c4bcb635"), false},
 		{"azure", "", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "", role("Owner"), false}, // nobody has looked it up
 		{"azure", "", "", subscription + "/resourceGroups/PROD-db", scope("*/resourceGroups/prod*"), false},
-		{"azure", "", "", strings.ToUpper(subscription) + "/RESOURCEGROUPS/prod-db/", scope("*/resourceGroups/prod*"), false},
+		{"azure", "", "", strings.ToUpper(subscription) + "/RESOURCEGROUPS/prod-db/", scope("*/resourceGroups/prod*"),
+			false},
 		{"azure", "", "", subscription + "/resourceGroups/dev", scope("*/resourceGroups/prod*"), true},
 		{"azure", "", "", subscription, scope("*/resourceGroups/prod*"), false},
-		{"azure", "", "", "/providers/microsoft.management/managementgroups/ALL", scope("*/resourceGroups/prod*"), false},
-		{"azure", "group:AAAAAAAA-0000-4000-8000-000000000001", "", "", principal("user:aaaaaaaa-0000-4000-8000-000000000001"), false},
+		{"azure", "", "", "/providers/microsoft.management/managementgroups/ALL", scope("*/resourceGroups/prod*"),
+			false},
+		{"azure", "group:AAAAAAAA-0000-4000-8000-000000000001", "", "",
+			principal("user:aaaaaaaa-0000-4000-8000-000000000001"), false},
 		{"azure", "group:00000000-0000-0000-0000-000000000000", "", "", principal("user:aaaaaaaa-*"), false},
 
-		{"aws_identity_center", "", "arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-0123456789abcdef", "", role("AdministratorAccess"), false},
+		{"aws_identity_center", "", "arn:aws:sso:::permissionSet/ssoins-0123456789abcdef/ps-0123456789abcdef", "",
+			role("AdministratorAccess"), false},
 		{"aws_identity_center", "user:90677c2f-0000-4000-8000-000000000001", "", "", principal("user:alice"), false},
 		{"aws_identity_center", "user:ALICE", "", "", principal("user:alice"), false},
 
-		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess on arn:*:*:*:*:*", "", role("arn:aws:iam::aws:policy/AdministratorAccess"), false},
-		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess on arn:aws:s3:::*", "", role("*/AdministratorAccess"), false},
-		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess on arn:aws:s3:::*", "", role("*/AdministratorAccess on arn:aws:s3:::secret/*"), false},
-		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess on arn:aws:s3:::a arn:aws:s3:::s?cret/x", "", role("*/AdministratorAccess on arn:aws:s3:::secret/*"), false},
-		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess", "", role("*/AdministratorAccess on arn:aws:s3:::secret/*"), false},
-		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess on arn:aws:s3:::logs/*", "", role("*/AdministratorAccess on arn:aws:s3:::secret/*"), true},
-		{"aws_iam", "arn:aws-cn:iam::123456789012:user/alice", "arn:aws-cn:iam::aws:policy/AdministratorAccess", "", role("arn:aws:iam::aws:policy/AdministratorAccess"), false},
+		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess on arn:*:*:*:*:*", "",
+			role("arn:aws:iam::aws:policy/AdministratorAccess"), false},
+		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess on arn:aws:s3:::*", "",
+			role("*/AdministratorAccess"), false},
+		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess on arn:aws:s3:::*", "",
+			role("*/AdministratorAccess on arn:aws:s3:::secret/*"), false},
+		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess on arn:aws:s3:::a arn:aws:s3:::s?cret/x", "",
+			role("*/AdministratorAccess on arn:aws:s3:::secret/*"), false},
+		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess", "",
+			role("*/AdministratorAccess on arn:aws:s3:::secret/*"), false},
+		{"aws_iam", "", "arn:aws:iam::aws:policy/AdministratorAccess on arn:aws:s3:::logs/*", "",
+			role("*/AdministratorAccess on arn:aws:s3:::secret/*"), true},
+		{"aws_iam", "arn:aws-cn:iam::123456789012:user/alice", "arn:aws-cn:iam::aws:policy/AdministratorAccess", "",
+			role("arn:aws:iam::aws:policy/AdministratorAccess"), false},
 
 		{"aws_iam", "", "arn:aws:iam::210987654321:role/deployer", "123456789012", scope("210987654321"), false},
 
@@ -138,7 +161,8 @@ func TestForbiddenUnderEverySpelling(t *testing.T) {
 		{"gcp", "allAuthenticatedUsers", "", "", principal("serviceAccount:*"), false},
 		{"gcp", "domain:Example.com", "", "", principal("user:alice@example.com"), false},
 		{"gcp", "domain:example.org", "", "", principal("user:alice@example.com"), true},
-		{"gcp", "principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/*", "", "", principal("principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/subject/main"), false},
+		{"gcp", "principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/*", "", "",
+			principal("principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/subject/main"), false},
 
 		{"kubernetes", "group:system:serviceaccounts:prod", "", "", principal("serviceaccount:prod/*"), false},
 		{"kubernetes", "group:system:serviceaccounts:prod", "", "", principal("serviceaccount:prod/deployer"), false},
@@ -182,7 +206,8 @@ func TestForbiddenUnderEverySpelling(t *testing.T) {
 		v, err := p.judge(t, b, permitAll, jit.Policy{Name: "deny", Effect: jit.Forbid, Match: c.forbid})
 		if err != nil {
 			t.Errorf("%s: Check(%+v): %v", c.kind, b, err)
-		} else if guarded := v.Policy == "all" && !v.Permitted(); v.Permitted() != c.otherwise && (!guarded || !c.otherwise) {
+		} else if guarded := v.Policy == "all" && !v.Permitted(); v.Permitted() != c.otherwise &&
+			(!guarded || !c.otherwise) {
 			t.Errorf("%s: %+v beside a forbid of %+v: %+v, want permitted %t", c.kind, b, c.forbid, v, c.otherwise)
 		} else if !c.otherwise && v.Policy != "deny" {
 			t.Errorf("%s: %+v is refused by %+v, want by the forbid of %+v", c.kind, b, v, c.forbid)
@@ -205,8 +230,10 @@ func TestPermittedInEveryPart(t *testing.T) {
 	}{
 		{"aws_iam", "", x + " on arn:aws:s3:::logs-a", "", role(x + " on arn:aws:s3:::logs-*"), true},
 		{"aws_iam", "", x + " on arn:aws:s3:::logs-*", "", role(x + " on arn:aws:s3:::logs-*"), true},
-		{"aws_iam", "", x + " on arn:aws:s3:::logs-a arn:aws:s3:::secret", "", role(x + " on arn:aws:s3:::logs-*"), false},
-		{"aws_iam", "", x + " on arn:aws:s3:::logs-a arn:aws:s3:::web", "", role(x+" on arn:aws:s3:::logs-*", "*/AmazonS3* on *:web"), true},
+		{"aws_iam", "", x + " on arn:aws:s3:::logs-a arn:aws:s3:::secret", "", role(x + " on arn:aws:s3:::logs-*"),
+			false},
+		{"aws_iam", "", x + " on arn:aws:s3:::logs-a arn:aws:s3:::web", "", role(x+" on arn:aws:s3:::logs-*",
+			"*/AmazonS3* on *:web"), true},
 		{"aws_iam", "", x + " on arn:aws:s3:::logs-*", "", role(x + " on arn:aws:s3:::logs-?"), false},
 		{"aws_iam", "", x + " on arn:aws:s3:::*", "", role(x + " on arn:aws:s3:::[l]ogs"), false},
 		{"aws_iam", "", x, "", role(x + " on *"), false},
@@ -217,8 +244,10 @@ func TestPermittedInEveryPart(t *testing.T) {
 		{"gcp", "", logs, "", role(logs), true},
 		{"gcp", "", logs, "", role("roles/storage.* if *"), true},
 		{"gcp", "", logs + ` || resource.name.startsWith("")`, "", role("roles/storage.* if *"), true},
-		{"gcp", "", logs + ` || resource.name.startsWith("")`, "", role(strings.Replace(logs, `")`, `*")`, 1), strings.TrimSuffix(logs, `logs/")`)+`*")`), false},
-		{"gcp", "", `roles/storage.objectViewer if resource.name.startsWith("")`, "", role(strings.TrimSuffix(logs, `x/objects/logs/")`) + "*"), false},
+		{"gcp", "", logs + ` || resource.name.startsWith("")`, "", role(strings.Replace(logs, `")`, `*")`, 1),
+			strings.TrimSuffix(logs, `logs/")`)+`*")`), false},
+		{"gcp", "", `roles/storage.objectViewer if resource.name.startsWith("")`, "",
+			role(strings.TrimSuffix(logs, `x/objects/logs/")`) + "*"), false},
 		{"gcp", "", logs, "", role("roles/storage.*"), false},
 		{"gcp", "", "roles/storage.objectViewer", "", role("roles/storage.* if *"), false},
 		{"gcp", "allUsers", "", "", principal("*"), false},

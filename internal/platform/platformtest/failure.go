@@ -91,7 +91,8 @@ func clockSkew(c *trial) {
 		c.holds(there)
 		errs := c.try(p, c.Scope, append(ensure(absent), remove(there)...)...)
 		if !errors.Is(errs[0], jit.ErrSkew) || errs[1] != nil {
-			c.Errorf("Ensure and Remove together with a clock that is off by %s: %v, want ErrSkew and success", offset, errs)
+			c.Errorf("Ensure and Remove together with a clock that is off by %s: %v, want ErrSkew and success", offset,
+				errs)
 		}
 		c.holds()
 	}

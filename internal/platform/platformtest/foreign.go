@@ -161,13 +161,15 @@ func tampered(c *trial) {
 	}{
 		{"the end moved", func(m jit.Marker) { t.MoveEnd(c.T, m, m.Window.End.Add(24*time.Hour)) }, t.MoveEnd == nil,
 			func(a jit.Access, found []jit.Observed) bool {
-				return len(found) == 1 && (found[0].Damage != "" || found[0].End.Equal(a.Marker.Window.End.Add(24*time.Hour)))
+				return len(found) == 1 && (found[0].Damage != "" ||
+					found[0].End.Equal(a.Marker.Window.End.Add(24*time.Hour)))
 			}},
 		{"the end stripped", func(m jit.Marker) { t.StripEnd(c.T, m) }, t.StripEnd == nil,
 			func(_ jit.Access, found []jit.Observed) bool { return len(found) == 1 && found[0].End.IsZero() }},
 		{"another role", func(m jit.Marker) { t.ChangeRole(c.T, m, role) }, t.ChangeRole == nil || len(c.Roles) == 1,
 			func(_ jit.Access, found []jit.Observed) bool { return len(found) == 1 && found[0].Role == role }},
-		{"another principal", func(m jit.Marker) { t.ChangePrincipal(c.T, m, c.Principals[1]) }, t.ChangePrincipal == nil,
+		{"another principal", func(m jit.Marker) { t.ChangePrincipal(c.T, m, c.Principals[1]) },
+			t.ChangePrincipal == nil,
 			func(_ jit.Access, found []jit.Observed) bool {
 				return len(found) == 1 && found[0].Principal == c.Principals[1]
 			}},

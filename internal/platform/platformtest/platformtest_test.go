@@ -158,7 +158,8 @@ func (p *memory) change(ours *[]jit.Observed, c jit.Change) error {
 		}
 		*ours = slices.DeleteFunc(*ours, same)
 		if p.fault == "removes prior access" {
-			p.foreign = slices.DeleteFunc(p.foreign, func(b jit.Binding) bool { return b.Principal == a.Binding.Principal })
+			p.foreign = slices.DeleteFunc(p.foreign,
+				func(b jit.Binding) bool { return b.Principal == a.Binding.Principal })
 		}
 		return nil
 	}
@@ -180,7 +181,8 @@ func (p *memory) change(ours *[]jit.Observed, c jit.Change) error {
 	if p.fault == "ends a second late" {
 		end = end.Add(time.Second)
 	}
-	*ours = append(*ours, jit.Observed{Marker: a.Marker, Principal: a.Binding.Principal, Role: a.Binding.Role, End: end})
+	*ours = append(*ours, jit.Observed{Marker: a.Marker, Principal: a.Binding.Principal, Role: a.Binding.Role,
+		End: end})
 	return nil
 }
 
@@ -213,14 +215,18 @@ func newPlace(*testing.T) *Target {
 			return &memory{place: p, offset: offset, fault: fault}
 		},
 		Principals: []string{"alice", "bob"}, Roles: []string{"reader", "writer"}, Scope: "all",
-		BadBindings: []BadBinding{{"nobody", jit.Binding{Principal: "nobody", Role: "reader", Scope: "all"}, "principal"}},
-		Allowed:     func(_ *testing.T, b jit.Binding) bool { return p.allowed(b, time.Now()) },
-		AllowedAt:   func(_ *testing.T, b jit.Binding, at time.Time) bool { return p.allowed(b, at) },
-		Foreign:     func(_ *testing.T, b jit.Binding) { p.foreign = append(p.foreign, b) },
-		Dump:        func(*testing.T) string { return fmt.Sprint(p.foreign) },
-		Calls:       func() (int, int) { return p.reads, p.writes },
+		BadBindings: []BadBinding{{"nobody", jit.Binding{Principal: "nobody", Role: "reader", Scope: "all"},
+			"principal"}},
+		Allowed:   func(_ *testing.T, b jit.Binding) bool { return p.allowed(b, time.Now()) },
+		AllowedAt: func(_ *testing.T, b jit.Binding, at time.Time) bool { return p.allowed(b, at) },
+		Foreign:   func(_ *testing.T, b jit.Binding) { p.foreign = append(p.foreign, b) },
+		Dump:      func(*testing.T) string { return fmt.Sprint(p.foreign) },
+		Calls:     func() (int, int) { return p.reads, p.writes },
 		Tamper: Tamper{
-			MoveEnd:  func(_ *testing.T, m jit.Marker, end time.Time) { p.edit(m, func(o *jit.Observed) { o.End = end }) },
+			MoveEnd: func(_ *testing.T, m jit.Marker,
+				end time.Time) {
+				p.edit(m, func(o *jit.Observed) { o.End = end })
+			},
 			StripEnd: func(_ *testing.T, m jit.Marker) { p.edit(m, func(o *jit.Observed) { o.End = time.Time{} }) },
 			ChangeRole: func(_ *testing.T, m jit.Marker, role string) {
 				p.edit(m, func(o *jit.Observed) { o.Role = role })
@@ -272,11 +278,13 @@ func TestEveryBrokenPromiseIsCaught(t *testing.T) {
 	for fault, promise := range faults {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=TestAPlatformThatKeepsItsPromisesPasses", "-test.timeout=1m")
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=TestAPlatformThatKeepsItsPromisesPasses",
+				"-test.timeout=1m")
 			cmd.Env = append(os.Environ(), faultOf+"="+fault)
 			out, err := cmd.CombinedOutput()
 			want := strings.ReplaceAll(promise, " ", "_")
-			if failed := "--- FAIL: TestAPlatformThatKeepsItsPromisesPasses/"; err == nil || !strings.Contains(string(out), failed+want) {
+			if failed := "--- FAIL: TestAPlatformThatKeepsItsPromisesPasses/"; err == nil ||
+				!strings.Contains(string(out), failed+want) {
 				t.Errorf("the suite ended with %v and did not fail by %q:\n%s", err, promise, out)
 			}
 		})

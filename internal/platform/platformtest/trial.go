@@ -148,7 +148,8 @@ func (c *trial) holds(accesses ...jit.Access) {
 	p := c.Open(c.T)
 	snapshot := c.read(p)
 	if len(snapshot.Ours) != len(accesses) {
-		c.Errorf("the scope holds %d bindings with a marker, want %d: %+v", len(snapshot.Ours), len(accesses), snapshot.Ours)
+		c.Errorf("the scope holds %d bindings with a marker, want %d: %+v", len(snapshot.Ours), len(accesses),
+			snapshot.Ours)
 	}
 	for _, a := range accesses {
 		found := find(snapshot, a)
