@@ -3,10 +3,131 @@ package broker_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
+
+func TestRevokeIsIdempotentAndNeverGivenUp(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	g := w.grant(request())
+	w.platform.Call = func(what string) error { return errors.New("the server is gone") }
+	if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"}); err == nil {
+		t.Fatal("a revocation that did not reach the platform succeeded")
+	}
+	if last := w.kinds()[len(w.kinds())-1]; last != jit.EventRevokeFailed {
+		t.Errorf("the last event is %s, want %s", last, jit.EventRevokeFailed)
+	}
+	w.platform.Call = nil
+	w.revoke(broker.Revocation{Grant: g, Reason: "stop"})
+	w.allowed(false)
+	events := len(w.kinds())
+	w.mustWrite(0, func() { w.revoke(broker.Revocation{Grant: g, Reason: "again"}) })
+	if len(w.kinds()) != events {
+		t.Error("revoking what is gone left an event")
+	}
+}
+
+func TestRevokeWorksWithoutALedger(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	g := w.grant(request())
+	gone := errors.New("ledger unreachable")
+	w.ledger.Call = func(string) error { return gone }
+	_, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"})
+	if !errors.Is(err, gone) {
+		t.Errorf("got %v, want the ledger's error", err)
+	}
+	w.allowed(false)
+	if _, err := w.Grant(t.Context(), request(func(r *broker.Request) { r.Renewal = 2 })); !errors.Is(err, gone) {
+		t.Errorf("without a ledger a grant gave %v, want its error", err)
+	}
+	w.allowed(false)
+}
+
+func TestRevokeOfAnUnknownGrantLeavesATombstone(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	g := w.grant(request())
+	w.ledger.Forget()
+	g.Version = 0
+	w.revoke(broker.Revocation{Grant: g, Reason: "destroyed"})
+	w.allowed(false)
+	w.mustWrite(0, func() {
+		if again := w.grant(request()); !again.Over(w.now) {
+			t.Error("a grant that was ended with the ledger lost came back")
+		}
+	})
+}
+
+func TestARevocationThatFailedIsMadeUpForInsideTheWindow(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g := w.grant(request())
+	w.platform.Call = func(string) error { return errors.New("unavailable") }
+	for range 2 { // a second try must not take the access for over because the first recorded its intent
+		if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"}); err == nil ||
+			errors.Is(err, jit.ErrOver) {
+			t.Fatalf("a revocation that did not reach the platform: %v", err)
+		}
+	}
+	w.platform.Call = nil
+	w.allowed(true)
+	w.revoke(broker.Revocation{Grant: g, Reason: "stop"})
+	w.allowed(false)
+}
+
+func TestRevokingWhatIsOverRemovesOnlyWhatStillGivesAccess(t *testing.T) {
+	for enforcement, want := range map[jit.Enforcement]int{jit.Native: 0, jit.Sweeper: 1} {
+		w := newWorld(t, enforcement)
+		g := w.grant(request())
+		w.pass(3 * time.Hour)
+		w.mustWrite(want, func() { w.revoke(broker.Revocation{Grant: g, Reason: "destroyed"}) })
+		w.allowed(false)
+	}
+}
+
+// Whose a grant is, the record says, else the marker; who remembers it as his own is refused all the same.
+func TestRevokeLeavesTheGrantsOfOtherOwners(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g := w.grant(request())
+	w.Owner = "others"
+	claimed := g
+	claimed.Owner = w.Owner
+	refused := func(g jit.Grant) {
+		t.Helper()
+		w.mustWrite(0, func() {
+			_, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"})
+			wantError(t, err, jit.ErrInvalid, `belongs to the owner "jit"`)
+		})
+	}
+	refused(g)
+	refused(claimed)
+	w.lose()
+	refused(g)
+	w.allowed(true)
+}
+
+func TestARevocationDuringAGrantWins(t *testing.T) {
+	w := newWorld(t, jit.Sweeper)
+	var once bool
+	w.platform.Call = func(what string) error {
+		if what == "write" && !once {
+			once = true
+			id := jit.NewID("jit", jit.Binding{Target: "db", Principal: "bob", Role: "reader", Scope: "all"},
+				"INC-1: look", 1)
+			g, known, err := w.Ledger.Lookup(t.Context(), id)
+			if err != nil || !known {
+				t.Fatalf("no intent in the ledger before the platform is called: %v", err)
+			}
+			w.revoke(broker.Revocation{Grant: g, Reason: "stop"})
+		}
+		return nil
+	}
+	g := w.grant(request())
+	if !g.Over(w.now) {
+		t.Errorf("the grant is %s", g.State(w.now))
+	}
+	w.allowed(false)
+}
 
 // Revoking ends access whatever the error of the ledger is; only a record of another owner stops it.
 func TestRevokeWhateverTheLedgerSays(t *testing.T) {

@@ -31,7 +31,7 @@ func priorAccess(c *trial) {
 		var user *jit.Error
 		err := c.try(p, c.Scope, ensure(a)...)[0]
 		if !errors.As(err, &user) || user.Attribute != "principal" || user.Hint == "" {
-			c.Errorf("Ensure of access that the principal already has: %v, want an error about the principal with a hint", err)
+			c.Errorf("Ensure of access that the principal already has: %v, want an error about the principal", err)
 		}
 		c.holds()
 	}
