@@ -1,6 +1,6 @@
-// Package pgsession pins the settings of PostgreSQL sessions. A role, a database and the server can each define defaults
-// for sessions: the owner of a database may set search_path for everyone who connects to it. Statements that run with such
-// defaults can call someone else's functions with our rights.
+// Package pgsession pins the settings of PostgreSQL sessions. A role, a database and the server can each define
+// defaults for sessions: the owner of a database may set search_path for everyone who connects to it. Statements that
+// run with such defaults can call someone else's functions with our rights.
 package pgsession
 
 import (
@@ -17,8 +17,8 @@ const Catalog = "pg_catalog, pg_temp"
 // setting is a setting and its value in our transactions.
 type setting struct{ name, value string }
 
-// settings lists what any role or database owner may change and what alters the meaning, the duration or the side effects
-// of our statements. It omits settings that need a superuser (session_replication_role, event_triggers,
+// settings lists what any role or database owner may change and what alters the meaning, the duration or the side
+// effects of our statements. It omits settings that need a superuser (session_replication_role, event_triggers,
 // session_preload_libraries), because a superuser has our rights already. Planner settings change no result, and BEGIN
 // states what default_transaction_* would decide.
 var settings = []setting{
@@ -46,9 +46,9 @@ var settings = []setting{
 }
 
 // Pin returns the statements that pin the settings until the end of the transaction. Run them first after BEGIN. They
-// qualify every function and operator, so earlier settings do not change their meaning. path is the search_path, role the
-// role of the transaction; an empty role means the one that logged in. The statements skip settings that the server does
-// not know. Ignore the rows that they return.
+// qualify every function and operator, so earlier settings do not change their meaning. path is the search_path, role
+// the role of the transaction; an empty role means the one that logged in. The statements skip settings that the server
+// does not know. Ignore the rows that they return.
 func Pin(path, role string) []string {
 	if role == "" {
 		role = "none"
@@ -59,10 +59,11 @@ func Pin(path, role string) []string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString("(" + literal(s.name) + "::pg_catalog.text, " + literal(s.value) + "::pg_catalog.text)")
+		b.WriteString("(" + Literal(s.name) + "::pg_catalog.text, " + Literal(s.value) + "::pg_catalog.text)")
 	}
 	// If the server lost a commit in a crash, it would undo a revocation. Stricter values stay.
-	b.WriteString(", ('synchronous_commit'::pg_catalog.text, CASE WHEN pg_catalog.current_setting('synchronous_commit', true)" +
+	b.WriteString(", ('synchronous_commit'::pg_catalog.text, CASE WHEN " +
+		"pg_catalog.current_setting('synchronous_commit', true)" +
 		" OPERATOR(pg_catalog.=) 'off' THEN 'local' ELSE pg_catalog.current_setting('synchronous_commit', true) END))" +
 		" AS s (name, value) WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL")
 	// The second statement can exceed a statement_timeout that someone has set very low.
@@ -93,8 +94,8 @@ var (
 	escaped = regexp.MustCompile(`\\(.)`)
 )
 
-// Parameter returns the value of a setting in the parameters of the connection URL, given directly or in options; empty if
-// it is not there. The author of the URL chose it.
+// Parameter returns the value of a setting in the parameters of the connection URL, given directly or in options; empty
+// if it is not there. The author of the URL chose it.
 func Parameter(parameters map[string]string, name string) string {
 	value := parameters[name]
 	for _, o := range option.FindAllStringSubmatch(parameters["options"], -1) {
@@ -105,7 +106,7 @@ func Parameter(parameters map[string]string, name string) string {
 	return value
 }
 
-// literal writes text as an SQL string constant that does not depend on standard_conforming_strings.
-func literal(text string) string {
+// Literal writes text as an SQL string constant that does not depend on standard_conforming_strings.
+func Literal(text string) string {
 	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(text) + "'"
 }

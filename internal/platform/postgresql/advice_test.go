@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
 // TestAPlanSaysWhatWillNotWork: what is said about a binding is what then comes true on the server.
@@ -31,11 +32,14 @@ func TestAPlanSaysWhatWillNotWork(t *testing.T) {
 		fails           bool
 	}{
 		{principal: s.principals[0], role: s.roles[0]},
-		{principal: "nobody", role: s.roles[0], attribute: "principal", want: []string{`no role "nobody"`}, fails: true},
+		{principal: "nobody", role: s.roles[0], attribute: "principal", want: []string{`no role "nobody"`},
+			fails: true},
 		{principal: group, role: s.roles[0], attribute: "principal", want: []string{"cannot log in"}, fails: true},
 		{principal: super, role: s.roles[0], attribute: "principal", want: []string{"change nothing"}},
-		{principal: s.principals[0], role: "nothing", attribute: "role", want: []string{`no role "nothing"`}, fails: true},
-		{principal: s.principals[0], role: powers, attribute: "role", want: []string{"CREATEDB, BYPASSRLS", "not attributes"}},
+		{principal: s.principals[0], role: "nothing", attribute: "role", want: []string{`no role "nothing"`},
+			fails: true},
+		{principal: s.principals[0], role: powers, attribute: "role",
+			want: []string{"CREATEDB, BYPASSRLS", "not attributes"}},
 		{principal: s.principals[0], role: owner, attribute: "role", want: []string{owner, "outlive the grant"}},
 		{principal: s.principals[0], role: heir, attribute: "role", want: []string{owner, "outlive the grant"}},
 	} {
@@ -45,12 +49,14 @@ func TestAPlanSaysWhatWillNotWork(t *testing.T) {
 			t.Errorf("%s to %s: %v", c.role, c.principal, advice)
 		}
 		for _, a := range advice {
-			if a.Attribute != c.attribute || slices.ContainsFunc(c.want, func(w string) bool { return !strings.Contains(a.Text, w) }) {
+			if a.Attribute != c.attribute ||
+				slices.ContainsFunc(c.want, func(w string) bool { return !strings.Contains(a.Text, w) }) {
 				t.Errorf("%s to %s: %+v, want %q about %s", c.role, c.principal, a, c.want, c.attribute)
 			}
 		}
 		start := jit.Second(time.Now())
-		access := jit.Access{Binding: b, Marker: jit.Marker{Owner: "payments", ID: jit.NewID("payments", b, "advice", 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
+		access := jit.Access{Binding: b, Marker: jit.Marker{Owner: "payments",
+			ID: jit.NewID("payments", b, "advice", 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
 		if err := p.Apply(t.Context(), cluster, []jit.Change{ensured(access)})[0]; (err != nil) != c.fails {
 			t.Errorf("%s to %s: %v", c.role, c.principal, err)
 		}
@@ -70,9 +76,10 @@ func TestAPrincipalMadeAgainIsAnother(t *testing.T) {
 	s.exec(t, "CREATE ROLE "+a.Binding.Principal+" LOGIN")
 	apply(t, p, ensured(a))
 	s.exec(t, "DROP ROLE "+a.Binding.Principal)
-	s.role(t, a.Binding.Principal, "LOGIN PASSWORD "+literal(password))
+	s.role(t, a.Binding.Principal, "LOGIN PASSWORD "+pgsession.Literal(password))
 	err := p.Apply(t.Context(), cluster, []jit.Change{ensured(a)})[0]
-	if err == nil || !strings.Contains(err.Error(), "another one than the grant was made for") || !strings.Contains(err.Error(), "renewal") {
+	if err == nil || !strings.Contains(err.Error(), "another one than the grant was made for") ||
+		!strings.Contains(err.Error(), "renewal") {
 		t.Errorf("the repair says %v, want that the principal is another one", err)
 	}
 	if s.allowed(t, a.Binding) {
@@ -102,7 +109,8 @@ func TestAttributesAreStandingAccess(t *testing.T) {
 			got = append(got, st.Principal+" "+st.Role)
 		}
 	}
-	if want := []string{"mighty" + tag + " SUPERUSER", "mighty" + tag + " CREATEROLE", "mighty" + tag + " BYPASSRLS"}; !slices.Equal(got, want) {
+	if want := []string{"mighty" + tag + " SUPERUSER", "mighty" + tag + " CREATEROLE", "mighty" + tag +
+		" BYPASSRLS"}; !slices.Equal(got, want) {
 		t.Errorf("standing access is %q, want %q", got, want)
 	}
 }

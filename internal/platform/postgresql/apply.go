@@ -15,35 +15,33 @@ import (
 )
 
 const (
-	// attempts bounds how often changes that lose a race with another writer are tried.
+	// attempts caps the attempts at changes that lose races with other writers.
 	attempts = 10
 	// firstPause is the longest pause after the first lost race; it doubles with each up to maxPause.
 	firstPause = 10 * time.Millisecond
 	maxPause   = 32 * firstPause
-	// waits bounds how often a change is tried that somebody else's open transaction blocks.
+	// waits caps the attempts at a change that an open transaction of another session blocks.
 	waits = 4
-	// maxWait bounds all waits for such transactions in one transaction of ours: nothing is committed before
-	// its last statement, and one transaction left open must not keep the access of everybody else from ending.
+	// maxWait caps the sum of the waits for such transactions in one transaction of ours. Nothing is committed before
+	// its last statement, and one transaction left open must not stop the access of everybody else from ending.
 	maxWait = time.Second
-	// lockKey is the advisory lock under which writers of one database take turns ("jit:role").
-	// Writers through other databases are not held off by it; what they collide on is tried again.
+	// lockKey is the advisory lock under which writers of one database take turns ("jit:role"). It does not stop
+	// writers through other databases; changes that collide with theirs are tried again.
 	lockKey = 0x6a69743a726f6c65
-	// maxTurn bounds the wait for that lock. Any role can take it, so nothing depends on it.
+	// maxTurn caps the wait for that lock. Any role can take it, so nothing depends on it.
 	maxTurn = 5 * time.Second
 )
 
-// Apply makes all changes in one transaction: one round trip reads what is there,
-// under a lock, and one writes, whatever the number of changes. A change that fails
-// leaves nothing of itself behind and the others as they are. What is blocked by somebody else's open
-// transaction is tried again in a transaction of its own.
+// Apply makes all changes in one transaction, whatever their number: one round trip reads under a lock, and one writes.
+// A change that fails leaves nothing behind and does not affect the others. A change that an open transaction of
+// another session blocks is tried again in a transaction of its own.
 //
-// A Remove drops the wrapper. Before that it takes back the privileges granted to the wrapper in the configured database,
-// if the wrapper owns nothing there. If the wrapper cannot be dropped all the same, because of what it owns, of another
-// database or of an open transaction, the error wraps
-// [jit.ErrRemains] and says what is left.
+// A Remove drops the wrapper. Before that it takes back the privileges granted to the wrapper in the configured
+// database, if the wrapper owns nothing there. If the wrapper still cannot be dropped, because of its property, another
+// database or an open transaction, the error wraps [jit.ErrRemains] and says what is left.
 //
-// With TerminateSessions a Remove ends all sessions of the principal, whatever they
-// were opened for, also when the wrapper is gone already: a Remove whose answer was lost can be repeated.
+// With TerminateSessions a Remove ends all sessions of the principal, whatever they were opened for. It does so also if
+// the wrapper is gone already, so a Remove whose answer was lost can be repeated.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
 	errs := make([]error, len(changes))
 	var todo []int
@@ -79,7 +77,7 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 	return errs
 }
 
-// checkChange refuses what could never be carried out.
+// checkChange refuses changes that can never be carried out.
 func (p *Platform) checkChange(scope string, c jit.Change) error {
 	if scope != cluster {
 		return unknownScope(scope)
@@ -98,18 +96,18 @@ type work struct {
 	// errs gets one outcome for each change that was tried.
 	errs   []error
 	memory []memory
-	// jostle: the advisory lock could not be had in time, and we go on without it.
+	// jostle: the advisory lock was not free in time, and we go on without it.
 	jostle bool
 }
 
-// memory is what the attempts at a change have found out.
+// memory is what the attempts at a change have shown.
 type memory struct {
 	how how
 	// over: nobody has access through the wrapper any more.
 	over bool
-	// waited counts the attempts that somebody else's lock ended.
+	// waited counts the attempts that another session's lock ended.
 	waited int
-	// blocked is the unit that such a lock ended last, nil when the last attempt ended otherwise.
+	// blocked is the unit that such a lock ended in the last attempt, nil if there is none.
 	blocked *unit
 }
 
@@ -169,7 +167,7 @@ func (t *transaction) run(ctx context.Context, todo []int) {
 	}
 }
 
-// oneEach keeps the first change of each grant and puts off the rest.
+// oneEach returns the first change of each grant and postpones the others.
 func (t *transaction) oneEach(todo []int) []int {
 	type grant struct {
 		owner string
@@ -204,7 +202,7 @@ func (t *transaction) begin(ctx context.Context, conn *pgx.Conn, major int, todo
 	}
 	var s state
 	batch := &pgx.Batch{}
-	// Each statement has to see what was committed before it got the lock, whatever the role's default is.
+	// Each statement must see what was committed before it got the lock, whatever the role's default is.
 	t.platform.begin(batch, "READ COMMITTED READ WRITE")
 	if !t.jostle {
 		batch.Queue(setLockTimeout(maxTurn))
@@ -226,7 +224,7 @@ func setLockTimeout(d time.Duration) string {
 	return fmt.Sprintf("SET LOCAL lock_timeout = %d", max(d.Milliseconds(), 1)) // 0 would be for ever
 }
 
-// plan says what to run, and which changes end the sessions of which principals afterwards.
+// plan returns what to run, and for each principal whose sessions are to end the changes that end them.
 func (t *transaction) plan(s *state, major int, todo []int, skew error) ([]unit, map[string][]int) {
 	there := map[string]*wrapper{}
 	for _, w := range s.wrappers() {
@@ -239,41 +237,45 @@ func (t *transaction) plan(s *state, major int, todo []int, skew error) ([]unit,
 	for _, i := range todo {
 		c := t.changes[i]
 		w := there[wrapperName(c.Access.Marker.Owner, c.Access.Marker.ID)]
-		if w != nil && w.marked && !w.ours() && (c.Op == jit.Ensure || !w.carries(c.Access.Binding)) {
+		switch {
+		case w.another(c):
 			t.errs[i] = &jit.Error{
 				Problem: fmt.Sprintf("the comment of role %q bears the marker of another grant (%s)", w.Name, w.marker),
 				Hint:    "find out who changed the comment; drop the role if nobody needs it",
 			}
-			continue
-		}
-		if c.Op == jit.Remove {
+		case c.Op == jit.Remove:
 			if w != nil {
 				units = append(units, remove(i, c.Access, w, on, t.memory[i].how)...)
 				t.logins[i] = w.Login
 			}
-			if c.Access.TerminateSessions {
-				for _, principal := range principals(c.Access, w) {
-					sessions[principal] = append(sessions[principal], i)
-				}
+			for _, principal := range sessionsToEnd(c.Access, w) {
+				sessions[principal] = append(sessions[principal], i)
 			}
-			continue
-		}
-		if t.errs[i] = skew; skew != nil {
-			continue
-		}
-		if t.errs[i] = s.lacks(c.Access.Binding, w); t.errs[i] != nil {
-			continue
-		}
-		if list := ensure(c.Access, s.roles[c.Access.Binding.Principal], w, on, t.memory[i].how); len(list) > 0 {
-			units = append(units, unit{change: i, statements: list})
+		case skew != nil:
+			t.errs[i] = skew
+		default:
+			if t.errs[i] = s.lacks(c.Access.Binding, w); t.errs[i] != nil {
+				continue
+			}
+			if list := ensure(c.Access, s.roles[c.Access.Binding.Principal], w, on, t.memory[i].how); len(list) > 0 {
+				units = append(units, unit{change: i, statements: list})
+			}
 		}
 	}
 	return units, sessions
 }
 
-// principals are those whose sessions may use the grant: the one it was made for and
-// whoever is a member of the wrapper.
-func principals(a jit.Access, w *wrapper) []string {
+// another reports whether the wrapper of a change, nil if there is none, is marked as that of another grant. A Remove
+// still ends what the wrapper gives of its binding.
+func (w *wrapper) another(c jit.Change) bool {
+	return w != nil && w.marked && !w.ours() && (c.Op == jit.Ensure || !w.carries(c.Access.Binding))
+}
+
+// sessionsToEnd returns the principals whose sessions a Remove ends: the grant's own and the members of the wrapper.
+func sessionsToEnd(a jit.Access, w *wrapper) []string {
+	if !a.TerminateSessions {
+		return nil
+	}
 	var names []string
 	if a.Binding.Principal != "" {
 		names = append(names, a.Binding.Principal)
@@ -287,7 +289,8 @@ func principals(a jit.Access, w *wrapper) []string {
 	return slices.Compact(names)
 }
 
-// lacks says which role of the binding is not there or cannot be used. w is the grant's wrapper, nil when there is none.
+// lacks returns an error if a role of the binding is missing or cannot be used. w is the grant's wrapper, nil if there
+// is none.
 func (s *state) lacks(b jit.Binding, w *wrapper) error {
 	principal, ok := s.roles[b.Principal]
 	switch {
@@ -295,9 +298,12 @@ func (s *state) lacks(b jit.Binding, w *wrapper) error {
 		return missingRole("principal", b.Principal)
 	case !principal.Login:
 		return noLogin(b.Principal)
-	case w != nil && w.principal != "" && w.principal != strconv.FormatUint(uint64(principal.OID), 10) && !w.has(b.Principal):
-		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("role %q is another one than the grant was made for: that one was dropped, and this one made since", b.Principal),
-			Hint: "if the new one is to have the access, set renewal to the next number; end this grant with `jit revoke`"}
+	case w != nil && w.principal != "" && w.principal != strconv.FormatUint(uint64(principal.OID), 10) &&
+		!w.has(b.Principal):
+		return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("role %q is another one than the grant was "+
+			"made for: that one was dropped, and this one made since", b.Principal),
+			Hint: "if the new one is to have the access, set renewal to the next number; end this grant with `jit " +
+				"revoke`"}
 	}
 	if _, ok := s.roles[b.Role]; !ok {
 		return missingRole("role", b.Role)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
 // batchSize is how many changes one Apply of the benchmarks makes.
@@ -22,11 +23,13 @@ func thousand(s *site, op jit.Op) (changes []jit.Change, script string) {
 		changes = append(changes, jit.Change{Op: op, Access: a})
 		name := quote(wrapperName(a.Marker.Owner, a.Marker.ID))
 		if op == jit.Remove {
-			fmt.Fprintf(&b, "REVOKE %s FROM %s;\nREVOKE %s FROM %s;\nDROP ROLE %s;\n", name, quote(a.Binding.Principal), quote(a.Binding.Role), name, name)
+			fmt.Fprintf(&b, "REVOKE %s FROM %s;\nREVOKE %s FROM %s;\nDROP ROLE %s;\n", name,
+				quote(a.Binding.Principal), quote(a.Binding.Role), name, name)
 			continue
 		}
-		fmt.Fprintf(&b, "CREATE ROLE %s NOLOGIN INHERIT;\nCOMMENT ON ROLE %s IS %s;\nGRANT %s TO %s;\nGRANT %s TO %s;\n", name, name,
-			literal(a.Marker.String()), quote(a.Binding.Role), name, name, quote(a.Binding.Principal))
+		fmt.Fprintf(&b, "CREATE ROLE %s NOLOGIN INHERIT;\nCOMMENT ON ROLE %s IS %s;\nGRANT %s TO %s;\nGRANT %s TO "+
+			"%s;\n", name, name,
+			pgsession.Literal(a.Marker.String()), quote(a.Binding.Role), name, name, quote(a.Binding.Principal))
 	}
 	b.WriteString("COMMIT;\n")
 	return changes, b.String()

@@ -17,9 +17,9 @@ const (
 	maxName = 63
 )
 
-// Check accepts the names of two different roles, as the server spells them (case
-// counts, no quotes), and the scope "cluster", which it also fills in. Access ends
-// only through a sweeper. A session can outlive it for ever: SET ROLE survives REVOKE.
+// Check accepts the names of two different roles, as the server spells them (case counts, no quotes), and the scope
+// "cluster", which it also fills in. Access ends only through a sweeper. A session can outlive it for ever: SET ROLE
+// survives REVOKE.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	if err := checkName("principal", b.Principal); err != nil {
 		return b, jit.Traits{}, err
@@ -54,15 +54,16 @@ func checkName(attribute, name string) error {
 	case len(name) > maxName:
 		return jit.Invalid(attribute, hint, "%q has %d bytes; a role name has at most %d", name, len(name), maxName)
 	case strings.HasPrefix(name, wrapperPrefix):
-		return jit.Invalid(attribute, hint, "%q begins with %s, the mark of the roles that carry grants", name, wrapperPrefix)
+		return jit.Invalid(attribute, hint, "%q begins with %s, the mark of the roles that carry grants", name,
+			wrapperPrefix)
 	case name == "public" || name == "none":
 		return jit.Invalid(attribute, hint, "%q is a word of SQL; no role can have that name", name)
 	}
 	return nil
 }
 
-// wrapperName names the role that carries a grant: jit:<id>:<owner>. Of an owner
-// that would make the name too long, a hash stands there; it begins with ~, as no owner does.
+// wrapperName names the role that carries a grant: jit:<id>:<owner>. Of an owner that would make the name too long, a
+// hash stands there; it begins with ~, as no owner does.
 func wrapperName(owner string, id jit.ID) string {
 	name := wrapperPrefix + string(id) + ":" + owner
 	if len(name) <= maxName {
@@ -74,9 +75,3 @@ func wrapperName(owner string, id jit.ID) string {
 
 // quote writes a role name as an SQL identifier; all names pass through here.
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
-
-// literal writes a text as an SQL string constant that reads the same whatever
-// standard_conforming_strings says.
-func literal(text string) string {
-	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(text) + "'"
-}

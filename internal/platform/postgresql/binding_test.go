@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
 // closed is a platform whose server cannot be reached: what works with it makes no call.
@@ -52,7 +53,8 @@ func TestCheck(t *testing.T) {
 		got, traits, err := closed(t).Check(b)
 		if c.blames != "" {
 			var user *jit.Error
-			if !errors.As(err, &user) || !errors.Is(err, jit.ErrInvalid) || user.Attribute != c.blames || user.Hint == "" {
+			if !errors.As(err, &user) || !errors.Is(err, jit.ErrInvalid) || user.Attribute != c.blames ||
+				user.Hint == "" {
 				t.Errorf("%s: error %v, want one that blames %s, with a hint", c.name, err, c.blames)
 			}
 			continue
@@ -69,7 +71,8 @@ func TestCheck(t *testing.T) {
 }
 
 func TestNewRefusesAnUnreadableURLWithoutShowingIt(t *testing.T) {
-	for _, url := range []string{"postgres://admin:hunter2@db:port/x", "postgres://admin:hunter2@[db/x", "password=hunter2 port=none", "postgres://admin:hunt%er2@db/x", "postgres://admin:hunter2@db/x?sslmode=maybe"} {
+	for _, url := range []string{"postgres://admin:hunter2@db:port/x", "postgres://admin:hunter2@[db/x",
+		"password=hunter2 port=none", "postgres://admin:hunt%er2@db/x", "postgres://admin:hunter2@db/x?sslmode=maybe"} {
 		_, err := New(Config{URL: url}, jit.Services{Now: time.Now})
 		var user *jit.Error
 		if !errors.As(err, &user) || user.Attribute != "url" || user.Hint == "" {
@@ -106,7 +109,8 @@ func TestUnreachableServerIsNamedWithoutPassword(t *testing.T) {
 	defer p.Close()
 	_, err = p.Read(t.Context(), cluster)
 	var user *jit.Error
-	if !errors.As(err, &user) || !strings.Contains(user.Problem, "127.0.0.1:1") || strings.Contains(err.Error(), "hunter2") {
+	if !errors.As(err, &user) || !strings.Contains(user.Problem, "127.0.0.1:1") ||
+		strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("Read = %v, want an error that names the address and no password", err)
 	}
 }
@@ -136,7 +140,7 @@ func TestQuoting(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
 		{quote(`a"b`), `"a""b"`},
 		{quote(`x"; DROP ROLE y; --`), `"x""; DROP ROLE y; --"`},
-		{literal(`it's \ here`), `E'it''s \\ here'`},
+		{pgsession.Literal(`it's \ here`), `E'it''s \\ here'`},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %s, want %s", c.got, c.want)

@@ -46,7 +46,8 @@ func writerProcess(url, principal, role, label string) error {
 
 func nth(b jit.Binding, label string, i int) jit.Access {
 	start := time.Date(2030, 1, 1, 0, 0, i, 0, time.UTC)
-	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "payments", ID: jit.NewID("payments", b, fmt.Sprint(label, i), 1),
+	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "payments",
+		ID:     jit.NewID("payments", b, fmt.Sprint(label, i), 1),
 		Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
 }
 
@@ -174,7 +175,8 @@ func TestForeignToolGrantsAndRevokesTheSamePair(t *testing.T) {
 	rounds := 0
 	tool.Go(func() {
 		for {
-			for _, sql := range []string{"GRANT " + quote(b.Role) + " TO " + quote(b.Principal), "REVOKE " + quote(b.Role) + " FROM " + quote(b.Principal)} {
+			for _, sql := range []string{"GRANT " + quote(b.Role) + " TO " + quote(b.Principal), "REVOKE " +
+				quote(b.Role) + " FROM " + quote(b.Principal)} {
 				_, err := foreign.Exec(t.Context(), sql)
 				var refused *pgconn.PgError
 				if err != nil && !(errors.As(err, &refused) && lostRace(err)) {

@@ -27,8 +27,10 @@ func target(t *testing.T) *platformtest.Target {
 		Roles:      s.roles,
 		Scope:      cluster,
 		BadBindings: []platformtest.BadBinding{
-			{Name: "a principal with too long a name", Binding: jit.Binding{Principal: "x123456789012345678901234567890123456789012345678901234567890123", Role: r, Scope: cluster}, Attribute: "principal"},
-			{Name: "a wrapper as role", Binding: jit.Binding{Principal: p, Role: "jit:x", Scope: cluster}, Attribute: "role"},
+			{Name: "a principal with too long a " +
+				"name", Binding: jit.Binding{Principal: "x123456789012345678901234567890123456789012345678901234567890123", Role: r, Scope: cluster}, Attribute: "principal"},
+			{Name: "a wrapper as role", Binding: jit.Binding{Principal: p, Role: "jit:x", Scope: cluster},
+				Attribute: "role"},
 			{Name: "itself", Binding: jit.Binding{Principal: p, Role: p, Scope: cluster}, Attribute: "role"},
 			{Name: "one database", Binding: jit.Binding{Principal: p, Role: r, Scope: "postgres"}, Attribute: "scope"},
 		},
@@ -63,7 +65,8 @@ func target(t *testing.T) *platformtest.Target {
 				}
 			}
 			run("ALTER DATABASE " + database + " ALLOW_CONNECTIONS false")
-			s.exec(t, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+			s.exec(t, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = "+
+				"current_database() AND pid <> pg_backend_pid()")
 			return func() { run("ALTER DATABASE " + database + " ALLOW_CONNECTIONS true") }
 		},
 	}

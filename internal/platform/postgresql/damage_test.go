@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
 func TestDamageIsSeenAndRepaired(t *testing.T) {
@@ -21,11 +22,13 @@ func TestDamageIsSeenAndRepaired(t *testing.T) {
 		{"admin option on the role", "GRANT %r TO %w WITH ADMIN OPTION", "wrong options"},
 		{"login", "ALTER ROLE %w LOGIN", "it is LOGIN"},
 		{"no inherit", "ALTER ROLE %w NOINHERIT", "it is NOINHERIT"},
-		{"powers", "ALTER ROLE %w SUPERUSER CREATEDB CREATEROLE REPLICATION BYPASSRLS", "it is SUPERUSER; it is CREATEROLE; it is CREATEDB; it is REPLICATION; it is BYPASSRLS"},
+		{"powers", "ALTER ROLE %w SUPERUSER CREATEDB CREATEROLE REPLICATION BYPASSRLS",
+			"it is SUPERUSER; it is CREATEROLE; it is CREATEDB; it is REPLICATION; it is BYPASSRLS"},
 	} {
 		a := s.access(0, 0, c.name)
 		apply(t, p, ensured(a))
-		s.exec(t, strings.NewReplacer("%w", quote(wrapperName(a.Marker.Owner, a.Marker.ID)), "%p", quote(s.principals[0]), "%q", quote(s.principals[1]),
+		s.exec(t, strings.NewReplacer("%w", quote(wrapperName(a.Marker.Owner, a.Marker.ID)), "%p",
+			quote(s.principals[0]), "%q", quote(s.principals[1]),
 			"%r", quote(s.roles[0]), "%s", quote(s.roles[1])).Replace(c.damage))
 		if o, _ := observed(t, p, a); !strings.Contains(o.Damage, c.want) {
 			t.Errorf("%s: Read says %q, want %q in it", c.name, o.Damage, c.want)
@@ -59,7 +62,8 @@ func TestDriftHasItsKind(t *testing.T) {
 	} {
 		a := s.access(0, 0, c.name)
 		apply(t, p, ensured(a))
-		s.exec(t, strings.NewReplacer("%w", quote(wrapperName(a.Marker.Owner, a.Marker.ID)), "%p", quote(s.principals[0]), "%q", quote(s.principals[1]),
+		s.exec(t, strings.NewReplacer("%w", quote(wrapperName(a.Marker.Owner, a.Marker.ID)), "%p",
+			quote(s.principals[0]), "%q", quote(s.principals[1]),
 			"%r", quote(s.roles[0]), "%s", quote(s.roles[1])).Replace(c.drift))
 		snap, err := p.Read(t.Context(), cluster)
 		if err != nil {
@@ -84,7 +88,8 @@ func TestALostMarkerIsStandingAccessUntilItIsRepaired(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, st := range snap.Standing {
-			if st.Principal == a.Binding.Principal && st.Role == a.Binding.Role && strings.Contains(st.Detail, "through") {
+			if st.Principal == a.Binding.Principal && st.Role == a.Binding.Role &&
+				strings.Contains(st.Detail, "through") {
 				return true
 			}
 		}
@@ -108,13 +113,15 @@ func TestALostMarkerIsStandingAccessUntilItIsRepaired(t *testing.T) {
 	}
 }
 
-// TestAMarkerOfAnotherGrant: what bears it is not touched, unless its name and all that it gives are those of a grant that ends.
+// TestAMarkerOfAnotherGrant: what bears it is not touched, unless its name and all that it gives are those of a grant
+// that ends.
 func TestAMarkerOfAnotherGrant(t *testing.T) {
 	s := newSite(t)
 	p, a, other := s.open(t), s.access(0, 0, "forged"), s.access(0, 0, "another").Marker
 	apply(t, p, ensured(a))
 	other.Owner = "another-team"
-	s.exec(t, "COMMENT ON ROLE "+quote(wrapperName(a.Marker.Owner, a.Marker.ID))+" IS "+literal(other.String()))
+	s.exec(t, "COMMENT ON ROLE "+quote(wrapperName(a.Marker.Owner,
+		a.Marker.ID))+" IS "+pgsession.Literal(other.String()))
 	for i, err := range p.Apply(t.Context(), cluster, []jit.Change{ensured(a), removed(jit.Access{Marker: a.Marker})}) {
 		if err == nil || !strings.Contains(err.Error(), "another-team") {
 			t.Errorf("change %d: %v, want an error that names the other marker", i, err)

@@ -35,10 +35,10 @@ const (
 	codeTooManyClients  = "53300"
 )
 
-// primaryHint says what to do about a standby.
+// primaryHint is the hint for a standby.
 const primaryHint = "name the primary in the target's url, or several hosts with target_session_attrs=primary"
 
-// sqlState returns the server's code of an error, "" when the error is not the server's.
+// sqlState returns the SQLSTATE of an error; empty if the error is not the server's.
 func sqlState(err error) string {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
@@ -67,12 +67,13 @@ func lostRace(err error) bool {
 	return false
 }
 
-// explain turns an error that concerns all of a call into words.
+// explain describes an error that concerns a whole call.
 func (p *Platform) explain(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s on %s: %w", doing, p.address(), ctx.Err())
 	}
-	// A standby refuses BEGIN READ WRITE as not supported; a transaction that is read-only is refused at the first write.
+	// A standby refuses BEGIN READ WRITE as not supported; a transaction that is read-only is refused at the first
+	// write.
 	if code := sqlState(err); code == codeReadOnly || code == codeUnsupported {
 		return &jit.Error{Problem: fmt.Sprintf("%s can only be read; it is a standby", p.address()),
 			Hint: primaryHint, Err: err}
@@ -80,7 +81,7 @@ func (p *Platform) explain(ctx context.Context, doing string, err error) error {
 	return fmt.Errorf("%s on %s: %w", doing, p.address(), err)
 }
 
-// explainConnect says why there is no connection, without a word of the password.
+// explainConnect describes why there is no connection. It never shows the password.
 func (p *Platform) explainConnect(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("connect to %s: %w", p.address(), context.Canceled)
@@ -102,10 +103,11 @@ func (p *Platform) explainConnect(err error) error {
 	case codeTooManyClients:
 		hint = "wait until connections are free, or raise max_connections"
 	}
-	return &jit.Error{Problem: fmt.Sprintf("PostgreSQL at %s does not let %q in: %s", p.address(), config.User, refused.Message), Hint: hint, Err: err}
+	return &jit.Error{Problem: fmt.Sprintf("PostgreSQL at %s does not let %q in: %s", p.address(), config.User,
+		refused.Message), Hint: hint, Err: err}
 }
 
-// reason is the innermost of a chain of errors; those around it repeat the address.
+// reason is the innermost error of a chain; the outer ones repeat the address.
 func reason(err error) string {
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -130,7 +132,7 @@ func (p *Platform) address() string {
 	return strings.Join(slices.Compact(all), ", ")
 }
 
-// explainStatement says why a statement of a change was refused.
+// explainStatement describes why a statement of a change was refused.
 func explainStatement(c jit.Change, s statement, err error) error {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
@@ -138,50 +140,56 @@ func explainStatement(c jit.Change, s statement, err error) error {
 	}
 	if refused.Code == codePrivilege {
 		return &jit.Error{
-			Problem: fmt.Sprintf("the admin role of the target may not do it: %s", sentence(refused)),
+			Problem: fmt.Sprintf("the admin role of the target lacks a privilege: %s", sentence(refused)),
 			Hint:    "it needs " + s.needs,
 			Err:     err,
 		}
 	}
-	return &jit.Error{Problem: fmt.Sprintf("%s membership of %q in %q: %s", c.Op, c.Access.Binding.Principal, c.Access.Binding.Role, sentence(refused)), Err: err}
+	return &jit.Error{Problem: fmt.Sprintf("%s membership of %q in %q: %s", c.Op, c.Access.Binding.Principal,
+		c.Access.Binding.Role, sentence(refused)), Err: err}
 }
 
-// leftover says that access has ended and that its wrapper could not be dropped.
+// leftover is the error for access that has ended and whose wrapper could not be dropped.
 func leftover(r refusal) error {
 	var refused *pgconn.PgError
 	if !errors.As(r.err, &refused) {
 		return r.err
 	}
 	u := r.unit
-	told := &jit.Error{
+	failure := &jit.Error{
 		Problem: fmt.Sprintf("access has ended, but role %q cannot be dropped: %s", u.dropped, sentence(refused)),
 		Hint:    "the next sweep tries again",
 		Err:     errors.Join(jit.ErrRemains, r.err),
 	}
 	switch refused.Code {
 	case codeDependents:
-		told.Hint = fmt.Sprintf("look first at what it owns, because a function or view acts with the rights of its owner: give it to no role that has rights; "+
-			"in each database named, run as a superuser: BEGIN; CREATE ROLE leftover; REASSIGN OWNED BY %[1]s TO leftover; DROP OWNED BY %[1]s; COMMIT; the next sweep drops the role", quote(u.dropped))
+		failure.Hint = fmt.Sprintf("look first at what it owns, because a function or view acts with the rights of "+
+			"its owner: give it to no role that has rights; "+
+			"in each database named, run as a superuser: BEGIN; CREATE ROLE leftover; REASSIGN OWNED BY %[1]s TO "+
+			"leftover; DROP OWNED BY %[1]s; COMMIT; the next sweep drops the role", quote(u.dropped))
 	case codePrivilege:
-		told.Hint = "the admin role of the target needs " + r.statement.needs
+		failure.Hint = "the admin role of the target needs " + r.statement.needs
 	}
-	return told
+	return failure
 }
 
-// explainSessions says why the sessions of a principal could not be ended.
+// explainSessions describes why the sessions of a principal could not be ended.
 func explainSessions(principal string, err error) *jit.Error {
-	told := &jit.Error{Attribute: "terminate_sessions", Problem: fmt.Sprintf("access has ended, but the open sessions of %q live on: %v", principal, err), Err: err}
+	failure := &jit.Error{Attribute: "terminate_sessions",
+		Problem: fmt.Sprintf("access has ended, but the open sessions of %q continue: %v", principal, err), Err: err}
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
-		told.Problem = fmt.Sprintf("access has ended, but the open sessions of %q live on: %s", principal, sentence(refused))
+		failure.Problem = fmt.Sprintf("access has ended, but the open sessions of %q continue: %s", principal,
+			sentence(refused))
 		if refused.Code == codePrivilege {
-			told.Hint = "the admin role of the target needs " + terminateNeeds(principal)
+			failure.Hint = "the admin role of the target needs " + terminateNeeds(principal)
 		}
 	}
-	return told
+	return failure
 }
 
-// withSessions adds that sessions live on to the error of a change. Then it is more than remains that is left.
+// withSessions adds to the error of a change that sessions continue. The result is not [jit.ErrRemains]: access
+// continues.
 func withSessions(err error, sessions *jit.Error) error {
 	if errors.Is(err, jit.ErrRemains) {
 		sessions.Problem = fmt.Sprintf("%s; %v", sessions.Problem, err)
@@ -199,13 +207,14 @@ func sentence(e *pgconn.PgError) string {
 	return text
 }
 
-// noLogin says that the principal of a grant is a group.
+// noLogin is the error for a principal that is a group.
 func noLogin(principal string) *jit.Error {
-	return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("%q cannot log in; as a group it would pass the access on to all of its members", principal),
+	return &jit.Error{Attribute: "principal", Problem: fmt.Sprintf("%q cannot log in; as a group it would pass the "+
+		"access on to all of its members", principal),
 		Hint: "name the role that the person or program logs in as"}
 }
 
-// missingRole says that a role named by a grant is not there.
+// missingRole is the error for a role of a grant that does not exist.
 func missingRole(attribute, name string) *jit.Error {
 	return &jit.Error{
 		Attribute: attribute,

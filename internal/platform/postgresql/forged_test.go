@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
 // mallory is a role that may create roles, and administers the first role of the site.
 func mallory(t *testing.T, s *site) string {
 	t.Helper()
 	name := "mallory" + databaseOf(t, s.url)
-	s.role(t, name, "LOGIN CREATEROLE PASSWORD "+literal(password))
+	s.role(t, name, "LOGIN CREATEROLE PASSWORD "+pgsession.Literal(password))
 	s.exec(t, "GRANT "+quote(s.roles[0])+" TO "+name+" WITH ADMIN OPTION, INHERIT FALSE, SET FALSE")
 	return name
 }
@@ -29,7 +30,7 @@ func TestAForgedMarkerHidesNothing(t *testing.T) {
 	wrapper := quote(wrapperName(forged.Marker.Owner, forged.Marker.ID))
 	for _, sql := range []string{
 		"CREATE ROLE " + wrapper,
-		"COMMENT ON ROLE " + wrapper + " IS " + literal(forged.Marker.String()),
+		"COMMENT ON ROLE " + wrapper + " IS " + pgsession.Literal(forged.Marker.String()),
 		"GRANT " + quote(s.roles[0]) + " TO " + wrapper,
 		"GRANT " + wrapper + " TO " + m,
 	} {
@@ -65,7 +66,8 @@ func TestARoleMadeAheadOfAGrantGivesItsMakerNothing(t *testing.T) {
 	if !s.allowed(t, a.Binding) {
 		t.Error("no access through the grant")
 	}
-	if _, err := session.Exec(t.Context(), "GRANT "+wrapper+" TO "+name); err == nil || selects(t, session, s.roles[1]) {
+	if _, err := session.Exec(t.Context(), "GRANT "+wrapper+" TO "+name); err == nil ||
+		selects(t, session, s.roles[1]) {
 		t.Errorf("whoever made the role ahead has what was granted: %v", err)
 	}
 }

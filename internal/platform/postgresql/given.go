@@ -7,20 +7,19 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // predefined begins the names of the roles that PostgreSQL makes
-// (https://www.postgresql.org/docs/current/predefined-roles.html): some read every table, some run programs on the server.
+// (https://www.postgresql.org/docs/current/predefined-roles.html): some read every table, some run programs on the
+// server.
 const predefined = "pg_"
 
-// includedFor is how long the roles that a role includes are taken to be the same.
+// includedFor is how long an answer about included roles is used.
 const includedFor = time.Minute
 
-// Given tells which roles a role is a member of, since membership passes them on. A role that includes a predefined one,
-// or before version 16 one with attributes such as SUPERUSER, has to be named.
+// Given returns the roles that a role is a member of, because membership passes them on. A policy must name a role that
+// includes a predefined one or, before version 16, one with attributes such as SUPERUSER.
 func (p *Platform) Given(ctx context.Context, b jit.Binding, ask bool) (jit.Given, error) {
 	g := jit.AsWritten(b)
 	if strings.HasPrefix(b.Role, predefined) {
@@ -48,9 +47,10 @@ func (p *Platform) Given(ctx context.Context, b jit.Binding, ask bool) (jit.Give
 	return g, nil
 }
 
-// inclusion is a role that another one includes, itself among them, and whether it has attributes that give power.
+// inclusion is a role that another one includes, or that role itself.
 type inclusion struct {
-	Name   string
+	Name string
+	// Powers: it has attributes that give power.
 	Powers bool
 }
 
@@ -76,7 +76,7 @@ func (p *Platform) included(ctx context.Context, role string) ([]inclusion, erro
 	return found, nil
 }
 
-// recalled is what was known of a role at a time.
+// recalled is an answer about a role, and its time.
 type recalled struct {
 	roles []inclusion
 	at    time.Time
@@ -90,22 +90,9 @@ SELECT r.rolname::pg_catalog.text, r.rolsuper OR r.rolcreaterole OR r.rolreplica
 FROM reach JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) reach.oid`
 
 func (p *Platform) askIncluded(ctx context.Context, role string) ([]inclusion, error) {
-	conn, major, err := p.acquire(ctx)
+	found, major, err := query[inclusion](ctx, p, fmt.Sprintf("read which roles %q includes", role), includedSQL, role)
 	if err != nil {
 		return nil, err
-	}
-	defer conn.Release()
-	var found []inclusion
-	batch := &pgx.Batch{}
-	p.begin(batch, "READ COMMITTED READ ONLY")
-	batch.Queue(includedSQL, role).Query(func(rows pgx.Rows) (err error) {
-		found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[inclusion])
-		return err
-	})
-	batch.Queue("COMMIT")
-	p.call("read")
-	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
-		return nil, p.explain(ctx, fmt.Sprintf("read which roles %q includes", role), err)
 	}
 	slices.SortFunc(found, func(a, b inclusion) int { return strings.Compare(a.Name, b.Name) })
 	for i := range found {

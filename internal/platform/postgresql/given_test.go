@@ -9,7 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
 )
 
-// A role is judged by all that it includes: the roles that it is a member of, predefined ones and superusers among them.
+// A role is judged by all that it includes: the roles that it is a member of, predefined ones and superusers among
+// them.
 func TestPoliciesSeeWhatARoleIncludes(t *testing.T) {
 	s := newSite(t)
 	tag := databaseOf(t, s.url)
@@ -21,7 +22,8 @@ func TestPoliciesSeeWhatARoleIncludes(t *testing.T) {
 	s.exec(t, "GRANT "+through+" TO "+dba)
 
 	all := jit.Policy{Name: "all", Effect: jit.Permit, Match: jit.Match{Roles: []string{"*"}}}
-	literal := jit.Policy{Name: "literal", Effect: jit.Permit, Match: jit.Match{Roles: []string{dba, super, "pg_read_all_data"}}}
+	literal := jit.Policy{Name: "literal", Effect: jit.Permit,
+		Match: jit.Match{Roles: []string{dba, super, "pg_read_all_data"}}}
 	forbid := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Match{Roles: []string{"pg_execute_*"}}}
 	old := strings.HasPrefix(s.text(t, "SHOW server_version"), "15")
 	for _, c := range []struct {
@@ -38,7 +40,8 @@ func TestPoliciesSeeWhatARoleIncludes(t *testing.T) {
 		{dba, []jit.Policy{literal, forbid}, false},
 		{s.roles[0], []jit.Policy{all, forbid}, true},
 	} {
-		err := platformtest.Plan(t, s.open(t), jit.Binding{Principal: s.principals[0], Role: c.role, Scope: cluster}, c.policies...)
+		err := platformtest.Plan(t, s.open(t), jit.Binding{Principal: s.principals[0], Role: c.role, Scope: cluster},
+			c.policies...)
 		if c.permitted && err != nil || !c.permitted && !errors.Is(err, jit.ErrDenied) {
 			t.Errorf("%s by %+v: %v, want permitted %t", c.role, c.policies, err, c.permitted)
 		}
@@ -48,11 +51,13 @@ func TestPoliciesSeeWhatARoleIncludes(t *testing.T) {
 	p := s.open(t)
 	before := s.reads.Load()
 	for range 20 {
-		if err := platformtest.Plan(t, p, jit.Binding{Principal: s.principals[0], Role: s.roles[0], Scope: cluster}, all); err != nil {
+		if err := platformtest.Plan(t, p, jit.Binding{Principal: s.principals[0], Role: s.roles[0], Scope: cluster},
+			all); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := platformtest.Plan(t, p, jit.Binding{Principal: s.principals[0], Role: dba, Scope: cluster}, literal); err != nil {
+	if err := platformtest.Plan(t, p, jit.Binding{Principal: s.principals[0], Role: dba, Scope: cluster},
+		literal); err != nil {
 		t.Error(err)
 	}
 	if asked := s.reads.Load() - before; asked != 1 {

@@ -8,14 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// holdersSQL lists the sessions that hold locks on the roles named in the first parameter, or on tables that
-// depend on a wrapper among them. Granting, revoking and commenting a role take its ShareUpdateExclusiveLock;
-// dropping one takes AccessExclusiveLock, which any lock is in the way of (PostgreSQL, "Explicit Locking").
+// holdersSQL lists the sessions that hold locks on the roles named in the first parameter, or on tables that depend on
+// a wrapper among them. Granting, revoking and commenting a role take its ShareUpdateExclusiveLock; dropping one takes
+// AccessExclusiveLock, which any lock is in the way of (PostgreSQL, "Explicit Locking").
 const holdersSQL = `SELECT r.rolname::pg_catalog.text, COALESCE(l.pid, 0), COALESCE(a.usename::pg_catalog.text, ''),
 	COALESCE(a.application_name, ''), a.xact_start
 FROM pg_catalog.pg_locks l
@@ -59,7 +57,7 @@ func (h holder) String() string {
 	return s
 }
 
-// nameHolders adds to the errors of changes that were blocked to the end who is in the way.
+// nameHolders adds the sessions that hold the locks to the errors of changes that stayed blocked.
 func (w *work) nameHolders(ctx context.Context) {
 	roles := map[int][]string{}
 	var all []string
@@ -78,7 +76,7 @@ func (w *work) nameHolders(ctx context.Context) {
 		return
 	}
 	slices.Sort(all)
-	holders, err := w.platform.holders(ctx, slices.Compact(all))
+	holders, _, err := query[holder](ctx, w.platform, "read locks", holdersSQL, slices.Compact(all))
 	if err != nil {
 		return // the errors stand as they are
 	}
@@ -93,35 +91,17 @@ func (w *work) nameHolders(ctx context.Context) {
 	}
 }
 
-// holders returns who holds locks on the roles.
-func (p *Platform) holders(ctx context.Context, roles []string) ([]holder, error) {
-	conn, _, err := p.acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Release()
-	var found []holder
-	batch := &pgx.Batch{}
-	p.begin(batch, "READ COMMITTED READ ONLY")
-	batch.Queue(holdersSQL, roles).Query(func(rows pgx.Rows) (err error) {
-		found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[holder])
-		return err
-	})
-	batch.Queue("COMMIT")
-	p.call("read")
-	return found, conn.SendBatch(ctx, batch).Close()
-}
-
-// blockedBy says who is in the way of a change, and what to do about it.
+// blockedBy adds to the error of a change the sessions that block it, and what to do about them.
 func blockedBy(err error, holders []holder, principal string) error {
-	var told *jit.Error
-	if !errors.As(err, &told) {
+	var blocked *jit.Error
+	if !errors.As(err, &blocked) {
 		return err
 	}
-	more := *told
+	more := *blocked
 	if len(holders) == 0 {
-		more.Hint = "another session has a transaction open that is in the way; " +
-			"find it with: SELECT pid, usename, xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start"
+		more.Hint = "an open transaction of another session blocks it; " +
+			"find it with: SELECT pid, usename, xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER " +
+			"BY xact_start"
 		return &more
 	}
 	var who []string
@@ -129,7 +109,7 @@ func blockedBy(err error, holders []holder, principal string) error {
 		who = append(who, h.String())
 	}
 	who = slices.Compact(who)
-	more.Problem = fmt.Sprintf("%s; it is locked by %s", told.Problem, strings.Join(who[:min(3, len(who))], ", "))
+	more.Problem = fmt.Sprintf("%s; it is locked by %s", blocked.Problem, strings.Join(who[:min(3, len(who))], ", "))
 	more.Hint = "end that transaction"
 	if pid := holders[0].PID; pid != 0 {
 		more.Hint += fmt.Sprintf(", or its session: SELECT pg_terminate_backend(%d)", pid)

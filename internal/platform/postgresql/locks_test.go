@@ -25,7 +25,8 @@ func open(t *testing.T, s *site, statements ...string) *pgx.Conn {
 	return conn
 }
 
-// TestAnOpenGrantOfTheRoleDelaysNoEnd: 60 ends of a role that a foreign transaction has locked, and one of another role.
+// TestAnOpenGrantOfTheRoleDelaysNoEnd: 60 ends of a role that a foreign transaction has locked, and one of another
+// role.
 func TestAnOpenGrantOfTheRoleDelaysNoEnd(t *testing.T) {
 	s := newSite(t)
 	p := s.open(t)
@@ -79,7 +80,8 @@ func TestABlockedEndTakesTheAccessAndSaysWhoIsInTheWay(t *testing.T) {
 	if !errors.As(errs[0], &user) || !errors.Is(errs[0], jit.ErrRemains) || errs[1] != nil {
 		t.Fatalf("errors %v, want remains for the first alone", errs)
 	}
-	for _, want := range []string{"access has ended", fmt.Sprintf("process %d of %q", foreign.PgConn().PID(), s.server.User), "(foreign)"} {
+	for _, want := range []string{"access has ended",
+		fmt.Sprintf("process %d of %q", foreign.PgConn().PID(), s.server.User), "(foreign)"} {
 		if !strings.Contains(user.Problem, want) {
 			t.Errorf("the error %q does not say %q", user.Problem, want)
 		}
@@ -107,7 +109,8 @@ func TestAnEndWhosePrincipalCannotBeTakenOff(t *testing.T) {
 	wrapper := quote(wrapperName(a.Marker.Owner, a.Marker.ID))
 	foreign := open(t, s, "GRANT "+wrapper+" TO "+quote(a.Binding.Principal)+" WITH ADMIN OPTION")
 	err := p.Apply(t.Context(), cluster, []jit.Change{removed(a)})[0]
-	if !errors.Is(err, jit.ErrRemains) || !strings.Contains(err.Error(), fmt.Sprint("process ", foreign.PgConn().PID())) && s.server.Major >= 16 {
+	if !errors.Is(err, jit.ErrRemains) ||
+		!strings.Contains(err.Error(), fmt.Sprint("process ", foreign.PgConn().PID())) && s.server.Major >= 16 {
 		t.Errorf("the error is %v, want remains and the process", err)
 	}
 	if s.allowed(t, a.Binding) {
@@ -135,7 +138,8 @@ func TestABlockedGrantHoldsNoOther(t *testing.T) {
 		}
 	}
 	errs := <-done
-	if errs[0] == nil || !strings.Contains(errs[0].Error(), fmt.Sprint("process ", foreign.PgConn().PID())) || errs[1] != nil {
+	if errs[0] == nil || !strings.Contains(errs[0].Error(), fmt.Sprint("process ", foreign.PgConn().PID())) ||
+		errs[1] != nil {
 		t.Errorf("errors %v, want one that names the process, for the first alone", errs)
 	}
 	if _, err := foreign.Exec(t.Context(), "ROLLBACK"); err != nil {
@@ -150,7 +154,8 @@ func TestWhoeverHoldsOurLockDelaysNothingForLong(t *testing.T) {
 	p, a := s.open(t), s.access(0, 0, "advisory")
 	apply(t, p, ensured(a))
 	mallory := connect(t, s.as(s.principals[1]))
-	if _, err := mallory.Exec(t.Context(), turnSQL[:len("SELECT pg_catalog.pg_advisory_")]+"lock"+turnSQL[strings.Index(turnSQL, "("):]); err != nil {
+	if _, err := mallory.Exec(t.Context(),
+		turnSQL[:len("SELECT pg_catalog.pg_advisory_")]+"lock"+turnSQL[strings.Index(turnSQL, "("):]); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*maxTurn)

@@ -44,7 +44,7 @@ func trapped(t *testing.T) (s *site, owner string, sprung func() bool) {
 	s = newSite(t)
 	database := databaseOf(t, s.url)
 	owner = "dbo_" + database
-	s.role(t, owner, "LOGIN PASSWORD "+literal(password))
+	s.role(t, owner, "LOGIN PASSWORD "+pgsession.Literal(password))
 	s.exec(t, "ALTER DATABASE "+database+" OWNER TO "+owner)
 	t.Cleanup(func() { s.exec(t, "ALTER DATABASE "+database+" OWNER TO superuser") })
 	dbo := connect(t, s.as(owner))
@@ -77,7 +77,8 @@ func trapped(t *testing.T) (s *site, owner string, sprung func() bool) {
 // runs with the rights of the admin role, nor keeps access from beginning and ending.
 func TestTheOwnerOfTheDatabaseGetsNothing(t *testing.T) {
 	own := func(t *testing.T, s *site, admin string) { // what the admin role itself has as its defaults
-		for _, set := range []string{"client_encoding = 'LATIN1'", "statement_timeout = 100", "lock_timeout = 1", "idle_in_transaction_session_timeout = 100"} {
+		for _, set := range []string{"client_encoding = 'LATIN1'", "statement_timeout = 100", "lock_timeout = 1",
+			"idle_in_transaction_session_timeout = 100"} {
 			s.exec(t, "ALTER ROLE "+admin+" IN DATABASE "+databaseOf(t, s.url)+" SET "+set)
 		}
 	}
@@ -179,7 +180,8 @@ func TestStatementsNameEverythingInFull(t *testing.T) {
 			t.Errorf("%s\nsprang a trap: %v", c.sql, err)
 		}
 	}
-	for _, sql := range []string{"SELECT clock_timestamp()", "SELECT 1::pg_catalog.oid = 1::pg_catalog.oid", "SELECT 'x'::text"} {
+	for _, sql := range []string{"SELECT clock_timestamp()", "SELECT 1::pg_catalog.oid = 1::pg_catalog.oid",
+		"SELECT 'x'::text"} {
 		if run(sql) == nil {
 			t.Errorf("%s sprang no trap, so this test shows nothing", sql)
 		}
@@ -190,7 +192,7 @@ func TestARoleInTheURLIsKept(t *testing.T) {
 	s := newSite(t)
 	name := "hat" + databaseOf(t, s.url)
 	s.role(t, name, "SUPERUSER NOLOGIN")
-	s.exec(t, "CREATE ROLE plain"+name+" LOGIN PASSWORD "+literal(password)+" IN ROLE "+name)
+	s.exec(t, "CREATE ROLE plain"+name+" LOGIN PASSWORD "+pgsession.Literal(password)+" IN ROLE "+name)
 	t.Cleanup(func() { s.exec(t, "DROP ROLE plain"+name) })
 	a := s.access(0, 0, "with a hat")
 	apply(t, s.openAs(t, s.as("plain"+name)+"&role="+name, time.Now), ensured(a), removed(a))

@@ -1,21 +1,19 @@
 // Package postgresql gives temporary membership of roles on a PostgreSQL server.
 //
-// Every grant has a wrapper role of its own, jit:<id>:<owner>, without login: the wrapper
-// is a member of the role that was asked for, the principal is a member of the
-// wrapper, and the wrapper's comment is the marker. What the principal is a member
-// of otherwise is never touched.
+// Every grant has a wrapper role of its own, jit:<id>:<owner>, without login. The wrapper is a member of the role that
+// was asked for, the principal is a member of the wrapper, and the wrapper's comment is the marker. Other memberships
+// of the principal are never touched.
 //
-// On 16 and later the memberships are WITH INHERIT TRUE, SET FALSE. Before 16 a
-// principal that is NOINHERIT has to SET ROLE to make use of the grant, and a
-// session that did SET ROLE keeps its privileges when the grant ends.
+// On 16 and later the memberships are WITH INHERIT TRUE, SET FALSE. Before 16 a principal that is NOINHERIT must SET
+// ROLE to use the grant, and a session that did SET ROLE keeps its privileges when the grant ends.
 //
-// The admin role of the target needs CREATEROLE, and ADMIN OPTION on each role that it
-// hands out; pg_signal_backend to end sessions. Several admin roles can share a server, but
-// since 16 only the one that created a wrapper, or a superuser, can remove it.
+// The admin role of the target needs CREATEROLE, ADMIN OPTION on each role that it grants, and pg_signal_backend to end
+// sessions. Several admin roles can share a server, but since 16 only the one that created a wrapper, or a superuser,
+// can remove it.
 //
-// The owner of the database, or anybody who may create a schema in it, must not be able to run
-// code with the rights of the admin role. So each transaction begins with [pgsession.Pin], and
-// statements name functions, operators, types and relations in full.
+// The owner of the database, or anybody who may create a schema in it, must not be able to run code with the rights of
+// the admin role. So each transaction begins with [pgsession.Pin], and statements qualify functions, operators, types
+// and relations.
 package postgresql
 
 import (
@@ -40,7 +38,7 @@ const (
 	kind = "postgresql"
 	// cluster is the one scope: roles belong to the whole server.
 	cluster = "cluster"
-	// connectTimeout bounds a connection attempt where the URL does not.
+	// connectTimeout caps a connection attempt if the URL does not.
 	connectTimeout = 15 * time.Second
 	// maxConns is enough for one writer and some readers; the URL's pool_max_conns replaces it.
 	maxConns = 4
@@ -48,15 +46,15 @@ const (
 
 // Config says which server, and as whom.
 type Config struct {
-	// URL is a connection URL or keyword string, as libpq reads it. What it leaves out comes from the
-	// PG* environment, the password file and the service file. It is a secret: it may hold a password.
+	// URL is a connection URL or keyword string, as libpq reads it. What it leaves out comes from the PG* environment,
+	// the password file and the service file. It is a secret: it may hold a password.
 	URL string `tfsdk:"url" json:"url"`
 }
 
 // Platform is one PostgreSQL server. It is safe for concurrent use.
 type Platform struct {
-	// OnCall, when set before use, is called before each round trip that reads ("read") or
-	// changes ("write") the server. It may be called by several goroutines at a time.
+	// OnCall, if set before use, is called before each round trip that reads ("read") or changes ("write") the server,
+	// also by several goroutines at a time.
 	OnCall func(op string)
 
 	pool *pgxpool.Pool
@@ -67,7 +65,7 @@ type Platform struct {
 	mu sync.Mutex
 	// inclusions are the roles that roles include, by role.
 	inclusions map[string]recalled
-	// asking keeps those who ask for the same role at a time to one call.
+	// asking shares one call among callers that ask for the same role at a time.
 	asking singleflight.Group
 }
 
@@ -118,7 +116,7 @@ func (p *Platform) call(op string) {
 	}
 }
 
-// acquire takes a connection from the pool and tells the server's major version.
+// acquire takes a connection from the pool and returns the server's major version with it.
 func (p *Platform) acquire(ctx context.Context) (*pgxpool.Conn, int, error) {
 	conn, err := p.pool.Acquire(ctx)
 	if err != nil {
@@ -132,11 +130,38 @@ func (p *Platform) acquire(ctx context.Context) (*pgxpool.Conn, int, error) {
 	return conn, major, nil
 }
 
-// begin queues what every transaction begins with.
+// begin queues the first statements of a transaction.
 func (p *Platform) begin(batch *pgx.Batch, mode string) {
 	batch.Queue("BEGIN ISOLATION LEVEL " + mode)
 	for _, sql := range p.pin {
 		batch.Queue(sql)
+	}
+}
+
+// query returns the rows of one statement that only reads, and the server's major version, in one round trip. doing
+// describes it in errors.
+func query[T any](ctx context.Context, p *Platform, doing, sql string, args ...any) (found []T, major int, err error) {
+	conn, major, err := p.acquire(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer conn.Release()
+	batch := &pgx.Batch{}
+	p.begin(batch, "READ COMMITTED READ ONLY")
+	batch.Queue(sql, args...).Query(collect(&found))
+	batch.Queue("COMMIT")
+	p.call("read")
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, 0, p.explain(ctx, doing, err)
+	}
+	return found, major, nil
+}
+
+// collect returns a function that stores rows in found.
+func collect[T any](found *[]T) func(pgx.Rows) error {
+	return func(rows pgx.Rows) (err error) {
+		*found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+		return err
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
@@ -14,7 +15,7 @@ import (
 func (s *site) adminOf(t *testing.T, name, options string, grants ...string) *Platform {
 	t.Helper()
 	name += databaseOf(t, s.url) // roles belong to the server that all tests share
-	s.role(t, name, "LOGIN PASSWORD "+literal(password)+" "+options)
+	s.role(t, name, "LOGIN PASSWORD "+pgsession.Literal(password)+" "+options)
 	for _, g := range grants {
 		s.exec(t, "GRANT "+g+" TO "+quote(name)+" WITH ADMIN OPTION")
 	}
@@ -46,7 +47,8 @@ func TestLeastPrivilegeAdmin(t *testing.T) {
 func TestAWrapperOfAnotherAdmin(t *testing.T) {
 	s := newSite(t)
 	role := quote(s.roles[0])
-	maker, other, super := s.adminOf(t, "maker", "CREATEROLE", role), s.adminOf(t, "other", "CREATEROLE", role), s.open(t)
+	maker, other, super := s.adminOf(t, "maker", "CREATEROLE", role), s.adminOf(t, "other", "CREATEROLE",
+		role), s.open(t)
 	a := s.access(0, 0, "made by another")
 	apply(t, maker, ensured(a))
 	err := other.Apply(t.Context(), cluster, []jit.Change{removed(a)})[0]
@@ -56,7 +58,8 @@ func TestAWrapperOfAnotherAdmin(t *testing.T) {
 		if err != nil || s.allowed(t, a.Binding) {
 			t.Errorf("Remove by another admin: %v", err)
 		}
-	case !errors.As(err, &user) || !strings.Contains(user.Hint, "ADMIN OPTION on role") || strings.Contains(user.Problem, "access has ended"):
+	case !errors.As(err, &user) || !strings.Contains(user.Hint, "ADMIN OPTION on role") ||
+		strings.Contains(user.Problem, "access has ended"):
 		t.Errorf("Remove by another admin: %v, want an error that names the ADMIN OPTION", err)
 	case !s.allowed(t, a.Binding):
 		t.Error("the access has ended and the error did not say so")
@@ -125,7 +128,8 @@ func TestSessionsThatLiveOnAreMoreThanRemains(t *testing.T) {
 	tie(t, s, quote(wrapperName(a.Marker.Owner, a.Marker.ID)))
 	connect(t, s.as(s.principals[1]))
 	err := p.Apply(t.Context(), cluster, []jit.Change{removed(a)})[0]
-	if err == nil || errors.Is(err, jit.ErrRemains) || !strings.Contains(err.Error(), "live on") || !strings.Contains(err.Error(), "cannot be dropped") {
+	if err == nil || errors.Is(err, jit.ErrRemains) || !strings.Contains(err.Error(), "continue") ||
+		!strings.Contains(err.Error(), "cannot be dropped") {
 		t.Errorf("the error is %v, want one that says both, and is not only remains", err)
 	}
 	apply(t, s.open(t), removed(a))
@@ -136,15 +140,18 @@ func TestRolesThatAreNotThere(t *testing.T) {
 	p := s.open(t)
 	group := "group" + databaseOf(t, s.url)
 	s.role(t, group, "NOLOGIN")
-	good, noPrincipal, noRole, notLogin, circle := s.access(0, 0, "good"), s.access(0, 0, "a"), s.access(0, 0, "b"), s.access(0, 0, "c"), s.access(1, 0, "d")
+	good, noPrincipal, noRole, notLogin, circle := s.access(0, 0, "good"), s.access(0, 0, "a"), s.access(0, 0,
+		"b"), s.access(0, 0, "c"), s.access(1, 0, "d")
 	noPrincipal.Binding.Principal = "no such principal"
 	noRole.Binding.Role = "no such role"
 	notLogin.Binding.Principal = group
 	// The role is a member of the principal, so the principal cannot become a member of the role.
 	s.exec(t, "GRANT "+quote(s.principals[1])+" TO "+quote(s.roles[0]))
-	errs := p.Apply(t.Context(), cluster, []jit.Change{ensured(noPrincipal), ensured(circle), ensured(noRole), ensured(good), ensured(notLogin)})
+	errs := p.Apply(t.Context(), cluster,
+		[]jit.Change{ensured(noPrincipal), ensured(circle), ensured(noRole), ensured(good), ensured(notLogin)})
 	for i, want := range []struct{ attribute, text string }{
-		{"principal", "no such principal"}, {"", "is a member of role"}, {"role", "no such role"}, {}, {"principal", "cannot log in"},
+		{"principal", "no such principal"}, {"", "is a member of role"}, {"role", "no such role"}, {}, {"principal",
+			"cannot log in"},
 	} {
 		var user *jit.Error
 		switch {
@@ -152,7 +159,8 @@ func TestRolesThatAreNotThere(t *testing.T) {
 			if errs[i] != nil {
 				t.Errorf("the good change: %v", errs[i])
 			}
-		case !errors.As(errs[i], &user) || user.Attribute != want.attribute || !strings.Contains(user.Problem, want.text):
+		case !errors.As(errs[i], &user) || user.Attribute != want.attribute ||
+			!strings.Contains(user.Problem, want.text):
 			t.Errorf("change %d: %v, want it to blame %q and to say %q", i, errs[i], want.attribute, want.text)
 		}
 	}
@@ -197,7 +205,8 @@ func TestConnectionErrorsTellTheAddressAndNoPassword(t *testing.T) {
 		applied := p.Apply(t.Context(), cluster, []jit.Change{ensured(s.access(0, 0, "x"))})[0]
 		for _, err := range []error{err, applied} {
 			var user *jit.Error
-			if !errors.As(err, &user) || user.Hint == "" || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "127.0.0.1:") {
+			if !errors.As(err, &user) || user.Hint == "" || !strings.Contains(err.Error(), c.want) ||
+				!strings.Contains(err.Error(), "127.0.0.1:") {
 				t.Errorf("error %v, want a *jit.Error with the address and %q", err, c.want)
 			}
 			if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), s.server.Password) {
@@ -219,13 +228,15 @@ func TestAStandbyIsSaidToBeOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if advice := snap.Advise(t.Context(), a.Binding); len(advice) == 0 || advice[0].Attribute != "target" || !strings.Contains(advice[0].Text, "target_session_attrs") {
+	if advice := snap.Advise(t.Context(), a.Binding); len(advice) == 0 || advice[0].Attribute != "target" ||
+		!strings.Contains(advice[0].Text, "target_session_attrs") {
 		t.Errorf("the plan says %v, want that the server is a standby", advice)
 	}
 	for _, change := range []jit.Change{ensured(a), removed(a)} {
 		var user *jit.Error
 		err := p.Apply(t.Context(), cluster, []jit.Change{change})[0]
-		if !errors.As(err, &user) || !strings.Contains(user.Problem, "standby") || !strings.Contains(user.Hint, "target_session_attrs") {
+		if !errors.As(err, &user) || !strings.Contains(user.Problem, "standby") ||
+			!strings.Contains(user.Hint, "target_session_attrs") {
 			t.Errorf("%s: %v, want the documented hint", change.Op, err)
 		}
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Read returns the wrappers of all owners and, as standing access, every role that
-// a login role is a member of otherwise, directly or through other roles, and the attributes of login roles
-// that give access to everything. The role that we act as is left out. It is one round trip.
+// Read returns the wrappers of all owners in one round trip. Standing access is every other role that a login role has,
+// directly or through other roles, and the attributes of login roles that give access to everything. The role that we
+// act as is left out.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	if scope != cluster {
 		return jit.Snapshot{}, unknownScope(scope)
@@ -45,7 +45,7 @@ func (p *Platform) readOnce(ctx context.Context) (jit.Snapshot, error) {
 	return s.snapshot(major), nil
 }
 
-// snapshot tells what the roles and memberships mean.
+// snapshot turns roles and memberships into a snapshot.
 func (s *state) snapshot(major int) jit.Snapshot {
 	snap := jit.Snapshot{Clock: s.clock.UTC()}
 	ours := map[string]bool{}
@@ -61,9 +61,11 @@ func (s *state) snapshot(major int) jit.Snapshot {
 	return snap
 }
 
-// observed tells who has which role through the wrapper: once for each of them, and once, for nobody, when it gives nothing.
+// observed returns one entry for each member and role of the wrapper; if it gives nothing, one entry without a
+// principal.
 func (w *wrapper) observed(major int) []jit.Observed {
-	o := jit.Observed{Marker: w.marker, Detail: fmt.Sprintf("role %q", w.Name), Damage: strings.Join(w.damage(major), "; ")}
+	o := jit.Observed{Marker: w.marker, Detail: fmt.Sprintf("role %q", w.Name),
+		Damage: strings.Join(w.damage(major), "; ")}
 	var members, roles []string
 	for _, m := range w.members {
 		if m.gives() {
@@ -92,7 +94,7 @@ func (w *wrapper) observed(major int) []jit.Observed {
 	return all
 }
 
-// damage lists what of the wrapper is not as it was written.
+// damage lists how the wrapper differs from what we wrote.
 func (w *wrapper) damage(major int) []string {
 	var found []string
 	if len(w.members) == 0 {
@@ -117,7 +119,7 @@ func (w *wrapper) damage(major int) []string {
 	return found
 }
 
-// options names those of a membership that can be wrong.
+// options names the options of a membership that can be wrong.
 func (m membership) options() string {
 	return fmt.Sprintf(" (admin %t, inherit %t, set %t)", m.Admin, m.Inherit, m.Set)
 }

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestAReadOutlastsAStatementTimeout: the owner of the database sets one that ends the first statements of some transactions
-// where the server has much to do.
+// TestAReadOutlastsAStatementTimeout: the owner of the database sets one that ends the first statements of some
+// transactions where the server has much to do.
 func TestAReadOutlastsAStatementTimeout(t *testing.T) {
 	s := newSite(t)
 	s.exec(t, "ALTER DATABASE "+quote(databaseOf(t, s.url))+" SET statement_timeout = 1")

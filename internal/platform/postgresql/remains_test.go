@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
 // TestWhatOthersTieToAWrapperIsUntied: whoever owns a table can grant something to a wrapper. That keeps no role
@@ -28,12 +29,12 @@ func TestWhatOthersTieToAWrapperIsUntied(t *testing.T) {
 	}
 }
 
-// TestNothingOfAWrapperGetsTheRightsOfTheRole: the name of an ended grant's role is known, so whoever may create roles makes
-// it once more, gives it a function, and waits for a sweep to make that function run with the rights of the role.
+// TestNothingOfAWrapperGetsTheRightsOfTheRole: the name of an ended grant's role is known, so whoever may create roles
+// makes it once more, gives it a function, and waits for a sweep to make that function run with the rights of the role.
 func TestNothingOfAWrapperGetsTheRightsOfTheRole(t *testing.T) {
 	s := newSite(t)
 	p, a, name := s.open(t), s.access(0, 0, "over"), "mallory"+databaseOf(t, s.url)
-	s.role(t, name, "LOGIN CREATEROLE PASSWORD "+literal(password))
+	s.role(t, name, "LOGIN CREATEROLE PASSWORD "+pgsession.Literal(password))
 	s.exec(t, "GRANT CREATE ON DATABASE "+quote(databaseOf(t, s.url))+" TO "+name)
 	apply(t, p, ensured(a), removed(a))
 	session, wrapper := connect(t, s.as(name)), quote(wrapperName(a.Marker.Owner, a.Marker.ID))
@@ -56,7 +57,8 @@ func TestNothingOfAWrapperGetsTheRightsOfTheRole(t *testing.T) {
 			t.Errorf("the error is %v, want remains that name the function", err)
 		}
 	}
-	if got := s.text(t, "SELECT pg_get_userbyid(proowner)::text FROM pg_proc WHERE proname = 'f'"); quote(got) != wrapper {
+	if got := s.text(t, "SELECT pg_get_userbyid(proowner)::text FROM pg_proc WHERE proname = "+
+		"'f'"); quote(got) != wrapper {
 		t.Errorf("the function belongs to %q", got)
 	}
 	var answer int
@@ -67,7 +69,8 @@ func TestNothingOfAWrapperGetsTheRightsOfTheRole(t *testing.T) {
 	apply(t, p, removed(a)) // what tied others to it has gone with the schema
 }
 
-// TestNothingIsDroppedThatBecameTheWrappers: between the look at what the wrapper owns and DROP OWNED, a table becomes the wrapper's.
+// TestNothingIsDroppedThatBecameTheWrappers: between the look at what the wrapper owns and DROP OWNED, a table becomes
+// the wrapper's.
 func TestNothingIsDroppedThatBecameTheWrappers(t *testing.T) {
 	s := newSite(t)
 	p, a := s.open(t), s.access(0, 0, "late")
@@ -117,7 +120,7 @@ func follow(t *testing.T, session *pgx.Conn, s *site, err error) {
 func tie(t *testing.T, s *site, wrapper string) {
 	t.Helper()
 	bystander := "bystander" + databaseOf(t, s.url)
-	s.role(t, bystander, "LOGIN PASSWORD "+literal(password))
+	s.role(t, bystander, "LOGIN PASSWORD "+pgsession.Literal(password))
 	s.exec(t, "GRANT CREATE ON SCHEMA public TO "+bystander)
 	mine := connect(t, s.as(bystander))
 	for _, sql := range []string{
@@ -141,7 +144,8 @@ func TestAnOperatorThatIsNoSuperuserCleansUpWhatItMay(t *testing.T) {
 	own, foreign := s.access(0, 0, "default privileges"), s.access(0, 0, "tied")
 	apply(t, p, ensured(own), ensured(foreign))
 	session := connect(t, s.as(own.Binding.Principal))
-	sql := "ALTER DEFAULT PRIVILEGES FOR ROLE " + quote(wrapperName(own.Marker.Owner, own.Marker.ID)) + " GRANT SELECT ON TABLES TO PUBLIC"
+	sql := "ALTER DEFAULT PRIVILEGES FOR ROLE " + quote(wrapperName(own.Marker.Owner,
+		own.Marker.ID)) + " GRANT SELECT ON TABLES TO PUBLIC"
 	if _, err := session.Exec(t.Context(), sql); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +154,8 @@ func TestAnOperatorThatIsNoSuperuserCleansUpWhatItMay(t *testing.T) {
 	if errs[0] != nil {
 		t.Errorf("default privileges: %v", errs[0])
 	}
-	if !errors.Is(errs[1], jit.ErrRemains) || !strings.Contains(errs[1].Error(), "privileges for table public.mine") || !strings.Contains(errs[1].Error(), "as a superuser") {
+	if !errors.Is(errs[1], jit.ErrRemains) || !strings.Contains(errs[1].Error(), "privileges for table public.mine") ||
+		!strings.Contains(errs[1].Error(), "as a superuser") {
 		t.Errorf("tied: %v, want remains that name the table, and who can untie them", errs[1])
 	}
 	if s.allowed(t, own.Binding) {
@@ -176,7 +181,8 @@ func TestTiesInAnotherDatabaseRemain(t *testing.T) {
 	for range 2 {
 		err = p.Apply(t.Context(), cluster, []jit.Change{removed(a)})[0]
 		var user *jit.Error
-		if !errors.Is(err, jit.ErrRemains) || !errors.As(err, &user) || !strings.Contains(user.Problem, databaseOf(t, other)) {
+		if !errors.Is(err, jit.ErrRemains) || !errors.As(err, &user) ||
+			!strings.Contains(user.Problem, databaseOf(t, other)) {
 			t.Errorf("the error is %v, want remains in database %s", err, databaseOf(t, other))
 		}
 		if s.allowed(t, a.Binding) {

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
@@ -47,7 +48,7 @@ func newSite(t testing.TB) *site {
 	s.admin = connect(t, s.url)
 	t.Cleanup(func() { s.exec(t, dropWrappers) })
 	for _, name := range s.principals {
-		s.role(t, name, "LOGIN PASSWORD "+literal(password))
+		s.role(t, name, "LOGIN PASSWORD "+pgsession.Literal(password))
 	}
 	for _, name := range s.roles {
 		s.role(t, name, "NOLOGIN")

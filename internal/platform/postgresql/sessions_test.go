@@ -115,11 +115,13 @@ func TestWhatAWrapperOwnsStays(t *testing.T) {
 	apply(t, p, ensured(a))
 	ownTable(t, s, s.as(a.Binding.Principal), a)
 	err := p.Apply(t.Context(), cluster, []jit.Change{removed(jit.Access{Marker: a.Marker})})[0]
-	if !errors.Is(err, jit.ErrRemains) || !strings.Contains(err.Error(), "owner of table public.precious") || s.allowed(t, a.Binding) {
+	if !errors.Is(err, jit.ErrRemains) || !strings.Contains(err.Error(), "owner of table public.precious") ||
+		s.allowed(t, a.Binding) {
 		t.Fatalf("the error is %v, want remains that name the table, and no access", err)
 	}
 	follow(t, s.admin, s, err)
-	if got := s.text(t, "SELECT n::text || tableowner FROM precious, pg_tables WHERE tablename = 'precious'"); got != "7leftover" {
+	if got := s.text(t, "SELECT n::text || tableowner FROM precious, pg_tables WHERE tablename = "+
+		"'precious'"); got != "7leftover" {
 		t.Errorf("the table and its owner are %q", got)
 	}
 	apply(t, p, removed(a))
@@ -146,7 +148,8 @@ func TestAccessEndsEvenWhenTheWrapperCannotBeDropped(t *testing.T) {
 		var user *jit.Error
 		if !errors.As(errs[0], &user) || !strings.Contains(user.Problem, "access has ended") ||
 			!strings.Contains(user.Problem, databaseOf(t, other)) || !strings.Contains(user.Hint, "REASSIGN OWNED") {
-			t.Errorf("the error is %v, want one that says that access has ended, the database, and what to run", errs[0])
+			t.Errorf("the error is %v, want one that says that access has ended, the database, and what to run",
+				errs[0])
 		}
 		if errs[1] != nil {
 			t.Errorf("the neighbour: %v", errs[1])
@@ -158,7 +161,8 @@ func TestAccessEndsEvenWhenTheWrapperCannotBeDropped(t *testing.T) {
 	if o, there := observed(t, p, a); !there || o.Damage == "" {
 		t.Errorf("the leftover is read as %+v (there: %t), want it with its damage", o, there)
 	}
-	if _, err := elsewhere.Exec(t.Context(), "REASSIGN OWNED BY "+quote(wrapperName(a.Marker.Owner, a.Marker.ID))+" TO "+role); err != nil {
+	if _, err := elsewhere.Exec(t.Context(),
+		"REASSIGN OWNED BY "+quote(wrapperName(a.Marker.Owner, a.Marker.ID))+" TO "+role); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, p, removed(a))
@@ -180,7 +184,8 @@ func TestAnOpenTransactionDoesNotKeepAccessAlive(t *testing.T) {
 	p, a, neighbour := s.open(t), s.access(0, 0, "holds"), s.access(1, 1, "neighbour")
 	apply(t, p, ensured(a), ensured(neighbour))
 	session := connect(t, s.as(a.Binding.Principal))
-	for _, sql := range []string{"SET ROLE " + quote(wrapperName(a.Marker.Owner, a.Marker.ID)), "BEGIN", "CREATE TABLE uncommitted (n int)"} {
+	for _, sql := range []string{"SET ROLE " + quote(wrapperName(a.Marker.Owner, a.Marker.ID)), "BEGIN",
+		"CREATE TABLE uncommitted (n int)"} {
 		if _, err := session.Exec(t.Context(), sql); err != nil {
 			t.Fatalf("%s: %v", sql, err)
 		}
@@ -191,7 +196,8 @@ func TestAnOpenTransactionDoesNotKeepAccessAlive(t *testing.T) {
 		t.Errorf("Remove took %s", took)
 	}
 	var user *jit.Error
-	if !errors.As(errs[0], &user) || !strings.Contains(user.Problem, "access has ended") || !strings.Contains(user.Hint, "terminate_sessions") || errs[1] != nil {
+	if !errors.As(errs[0], &user) || !strings.Contains(user.Problem, "access has ended") ||
+		!strings.Contains(user.Hint, "terminate_sessions") || errs[1] != nil {
 		t.Errorf("errors %v, want one that says that access has ended and how to end the session", errs)
 	}
 	if s.allowed(t, a.Binding) || s.allowed(t, neighbour.Binding) {

@@ -2,6 +2,7 @@ package postgresql
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,12 +12,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// state is what a server said of its roles, or of those that were asked for.
+// state is a server's answer about all roles, or about those that were asked for.
 type state struct {
 	clock time.Time
 	// operator is the role that we act as.
 	operator string
-	// standby: the server follows another one and can only be read.
+	// standby: the server follows another one and is read-only.
 	standby bool
 	roles   map[string]role
 	// memberships, in the order of role, member and grantor.
@@ -35,28 +36,28 @@ type role struct {
 	Replicate  bool
 	BypassRLS  bool
 	Comment    string
-	// Owns: it owns something, of what was asked for.
+	// Owns: it owns something that counts in the query.
 	Owns bool
 }
 
-// membership is one row of pg_auth_members. Since 16 there may be several for
-// the same role and member, each by another grantor.
+// membership is one row of pg_auth_members. Since 16 there may be several for the same role and member, each by another
+// grantor.
 type membership struct {
 	Role, Member, Grantor string
 	Admin                 bool
-	// Inherit and Set are true before 16, where they cannot be told.
+	// Inherit and Set are always true before 16.
 	Inherit, Set bool
-	// Automatic: what the server itself grants to the creator of a role since 16. It
-	// gives no access, only the right to administer the role.
+	// Automatic: the server itself granted it to the creator of the role, as it does since 16. It gives no access, only
+	// the right to administer the role.
 	Automatic bool
 }
 
-// Every name is written in full, operators too: see the package's comment.
+// Every name is qualified, operators too: see the package comment.
 const (
-	// clockSQL tells the time, who asks, and whether the server only follows another.
+	// clockSQL reads the time, the current role, and whether the server is a standby.
 	clockSQL = `SELECT pg_catalog.clock_timestamp(), CURRENT_USER::pg_catalog.text, pg_catalog.pg_is_in_recovery()`
 
-	// rolesSQL takes ownsSQL.
+	// rolesSQL is a format for ownsSQL.
 	rolesSQL = `SELECT r.oid, r.rolname::pg_catalog.text, r.rolcanlogin, r.rolinherit, r.rolsuper, r.rolcreaterole, r.rolcreatedb,
 	r.rolreplication, r.rolbypassrls, COALESCE(d.description, ''),
 	%s
@@ -64,11 +65,11 @@ FROM pg_catalog.pg_roles r
 LEFT JOIN pg_catalog.pg_shdescription d ON d.objoid OPERATOR(pg_catalog.=) r.oid
 	AND d.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass`
 
-	// ownsSQL asks whether the role r owns anything. It takes a condition on the property that counts.
+	// ownsSQL tests whether the role r owns anything. It is a format for a condition on the property that counts.
 	ownsSQL = `EXISTS (SELECT FROM pg_catalog.pg_shdepend s WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
 		AND s.refobjid OPERATOR(pg_catalog.=) r.oid AND s.deptype OPERATOR(pg_catalog.=) 'o'%s)`
 
-	// inReach: the property is in the database at hand, or shared, such as a database. Default privileges are no property.
+	// inReach: the property is in the current database, or shared, such as a database. Default privileges do not count.
 	inReach = ` AND (s.dbid OPERATOR(pg_catalog.=) 0 OR s.dbid OPERATOR(pg_catalog.=)
 		(SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
 		AND s.classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_default_acl'::pg_catalog.regclass`
@@ -84,15 +85,15 @@ LEFT JOIN pg_catalog.pg_roles b ON b.oid OPERATOR(pg_catalog.=) m.grantor`
 	named = ` OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[]::pg_catalog.name[])`
 
 	optionsBefore16 = `true, true, false`
-	// 10 is the role made by initdb, in whose name the server grants.
+	// 10 is the role that initdb creates, in whose name the server grants.
 	optionsSince16 = `m.inherit_option, m.set_option,
 	m.admin_option AND NOT m.inherit_option AND NOT m.set_option AND m.grantor OPERATOR(pg_catalog.=) 10`
 )
 
 var (
-	// allRoles are all roles of the server, and whether they own anything at all.
+	// allRoles selects all roles of the server, and whether they own anything.
 	allRoles = fmt.Sprintf(rolesSQL, fmt.Sprintf(ownsSQL, ""))
-	// namedRoles are those of the names in the first parameter, and whether they own anything in reach.
+	// namedRoles selects the roles named in the first parameter, and whether they own anything in reach.
 	namedRoles = fmt.Sprintf(rolesSQL, fmt.Sprintf(ownsSQL, inReach)) + ` WHERE r.rolname` + named
 )
 
@@ -110,13 +111,13 @@ func namedMemberships(major int) string {
 	return query + " WHERE g.rolname" + named + " UNION " + query + " WHERE u.rolname" + named + membershipsOrder
 }
 
-// queueAll asks for everything that a snapshot is made from.
+// queueAll queues the queries for a snapshot.
 func (s *state) queueAll(batch *pgx.Batch, major int) {
 	s.queue(batch, batch.Queue(allRoles),
 		batch.Queue(membershipsQuery(major)+membershipsOrder))
 }
 
-// queueNamed asks for the roles of these names and for the memberships of the wrappers among them.
+// queueNamed queues the queries for the roles of these names and the memberships of the wrappers among them.
 func (s *state) queueNamed(batch *pgx.Batch, major int, names, wrappers []string) {
 	s.queue(batch, batch.Queue(namedRoles, names), batch.Queue(namedMemberships(major), wrappers))
 }
@@ -130,30 +131,27 @@ func (s *state) queue(batch *pgx.Batch, roles, memberships *pgx.QueuedQuery) {
 		}
 		return err
 	})
-	memberships.Query(func(rows pgx.Rows) (err error) {
-		s.memberships, err = pgx.CollectRows(rows, pgx.RowToStructByPos[membership])
-		return err
-	})
+	memberships.Query(collect(&s.memberships))
 	batch.Queue(clockSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&s.clock, &s.operator, &s.standby) })
 }
 
 // wrapper is a role named like one that carries a grant, with its memberships.
 type wrapper struct {
 	role
-	// marker is what the comment says; marked is false when it is not a marker.
+	// marker is the marker in the comment; marked is false if there is none.
 	marker jit.Marker
 	marked bool
-	// principal is the number (oid) of the role that the grant was made for, from the comment too; empty where it does not say.
+	// principal is the oid, from the comment, of the role that the grant was made for; empty if the comment has none.
 	principal string
 	// members are the rows in which the wrapper is the role, without the automatic ones.
 	members []membership
-	// makers are the roles that made the wrapper, or were given its administration; known since 16.
+	// makers are the roles that created the wrapper or may administer it; known since 16.
 	makers []string
 	// memberOf are the rows in which the wrapper is the member.
 	memberOf []membership
 }
 
-// wrappers returns every role that is named like a wrapper, in the order of names.
+// wrappers returns every role that is named like a wrapper, ordered by name.
 func (s *state) wrappers() []*wrapper {
 	byName := map[string]*wrapper{}
 	for name, r := range s.roles {
@@ -175,16 +173,11 @@ func (s *state) wrappers() []*wrapper {
 			w.memberOf = append(w.memberOf, m)
 		}
 	}
-	all := make([]*wrapper, 0, len(byName))
-	for _, w := range byName {
-		all = append(all, w)
-	}
-	slices.SortFunc(all, func(a, b *wrapper) int { return strings.Compare(a.Name, b.Name) })
-	return all
+	return slices.SortedFunc(maps.Values(byName), func(a, b *wrapper) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// forPrincipal stands between the marker and the principal's number in the comment of a wrapper. A
-// role that was dropped and made again under the same name has another number.
+// forPrincipal stands between the marker and the principal's oid in the comment of a wrapper. A role that was dropped
+// and created again under the same name has another oid.
 const forPrincipal = " for role "
 
 func comment(m jit.Marker, principal role) string {

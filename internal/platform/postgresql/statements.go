@@ -6,16 +6,17 @@ import (
 	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
-// statement is one SQL statement and what the server asks of whoever runs it.
+// statement is one SQL statement.
 type statement struct {
 	sql string
-	// needs says in words which privilege it takes.
+	// needs names the privilege that it requires.
 	needs string
 }
 
-// server is what statements depend on: the major version, and the role that we act as.
+// server holds what statements depend on: the major version, and the role that we act as.
 type server struct {
 	major    int
 	operator string
@@ -25,44 +26,44 @@ type server struct {
 type part int
 
 const (
-	// ensures makes the access what it has to be.
+	// ensures makes the access as asked for.
 	ensures part = iota
 	// cuts takes one member off the wrapper.
 	cuts
 	// severs takes the wrapper off the roles that it is a member of.
 	severs
-	// drops drops the wrapper, and with it every membership that is left.
+	// drops drops the wrapper, and with it its remaining memberships.
 	drops
 )
 
-// unit is a list of statements that are carried out together or not at all.
+// unit is a list of statements that take effect together or not at all.
 type unit struct {
 	change     int
 	part       part
 	statements []statement
-	// dropped is the role that a unit drops and granted the role that it is a member of.
+	// dropped is the role that the unit drops, granted the role that it is a member of.
 	dropped, granted string
 }
 
-// how says how hard a change tries. What it says is the least that is needed, found out by trying.
+// how is how hard a change tries. Each attempt that fails raises it as far as needed.
 type how struct {
 	// sever: a member could not be taken off, so the wrapper loses its own memberships.
 	sever bool
-	// clean: something depends on the wrapper, so it cannot be dropped as it is.
+	// clean: something depends on the wrapper, so its privileges are taken back before the drop.
 	clean bool
-	// rebuild: the wrapper may not be repaired, so it is dropped and made again. Since 16 a membership can be
-	// taken back only with the rights of whoever granted it, and dropping the role takes every membership along.
+	// rebuild: the wrapper cannot be repaired, so it is dropped and created again. Since 16 only the grantor's rights
+	// permit revoking a membership, but dropping the role removes every membership.
 	rebuild bool
 }
 
-// ensure returns the statements that turn what is there (w, nil when nothing is)
-// into the access asked for; none when all is right.
+// ensure returns the statements that turn the wrapper w, nil if there is none, into the access asked for; none if it is
+// right already.
 func ensure(a jit.Access, principal role, w *wrapper, on server, h how) []statement {
 	name := wrapperName(a.Marker.Owner, a.Marker.ID)
 	var list []statement
 	foreign := func(maker string) bool { return maker != on.operator }
 	if w != nil && (h.rebuild || w.Comment != comment(a.Marker, principal) && slices.ContainsFunc(w.makers, foreign)) {
-		// Whoever made a role of that name ahead of us could give it, and what we make of it, to anybody.
+		// Another role that created this one ahead of us could grant it, with the access, to anybody.
 		list = append(list, statement{"DROP ROLE " + quote(name), administration(name, on)})
 		w = nil
 	}
@@ -74,7 +75,8 @@ func ensure(a jit.Access, principal role, w *wrapper, on server, h how) []statem
 		list = append(list, statement{"ALTER ROLE " + quote(name) + " " + attr.want, administration(name, on)})
 	}
 	if text := comment(a.Marker, principal); w.Comment != text {
-		list = append(list, statement{"COMMENT ON ROLE " + quote(name) + " IS " + literal(text), administration(name, on)})
+		list = append(list, statement{"COMMENT ON ROLE " + quote(name) + " IS " + pgsession.Literal(text),
+			administration(name, on)})
 	}
 	granted := func(rows []membership, role, member string) {
 		there := false
@@ -94,9 +96,9 @@ func ensure(a jit.Access, principal role, w *wrapper, on server, h how) []statem
 	return list
 }
 
-// remove returns the units that end the access through w and drop it. Access ends with the
-// smallest thing, the principal's own membership, because nobody else's transaction is likely to hold a lock that
-// it needs. Dropping the role takes the other memberships along, without a lock on the role that was granted.
+// remove returns the units that end the access through w and drop it. The principal's own membership ends first,
+// because other transactions rarely hold a lock that this needs. Dropping the role removes the other memberships,
+// without a lock on the role that was granted.
 func remove(change int, a jit.Access, w *wrapper, on server, h how) []unit {
 	var units []unit
 	for _, m := range w.members {
@@ -118,33 +120,36 @@ func remove(change int, a jit.Access, w *wrapper, on server, h how) []unit {
 	if h.clean && !w.Owns { // dropping a role that owns something is refused, with the names of what it owns
 		drop = clean(w, on)
 		if !h.sever && !w.Login {
-			drop = append(drop, sever...) // what the wrapper granted itself goes with its own memberships
+			drop = append(drop, sever...) // grants that the wrapper made end with its memberships
 		}
 	}
 	drop = append(drop, statement{"DROP ROLE " + quote(w.Name), administration(w.Name, on)})
 	return append(units, unit{change: change, part: drops, statements: drop, dropped: w.Name, granted: granted})
 }
 
-// clean takes back the privileges that others granted to the wrapper in the database at hand, and its default privileges.
-// Property of the wrapper stays where it is: dropped, its data would be lost, and a function or view acts with the rights of
-// its owner, so whoever can make a role of that name would choose what runs with the rights of an heir.
+// clean takes back the privileges that others granted to the wrapper in the current database, and its default
+// privileges. It does not touch property of the wrapper. Dropping it would lose data. Giving it to another role would
+// run code of the wrapper with that role's rights, because functions and views act with the rights of their owner.
 //
-// DROP OWNED would drop property. unlessOwner stops before it. Between the two, something can become the wrapper's
-// only through a superuser, whoever administers the wrapper or, before 16, a session that did SET ROLE; no lock that we may
-// take keeps them out for those microseconds.
+// DROP OWNED would drop property, so unlessOwner stops before it. Between the two, only a superuser, an administrator
+// of the wrapper or, before 16, a session that did SET ROLE can give the wrapper property. We may take no lock that
+// prevents this for those microseconds.
 func clean(w *wrapper, on server) []statement {
-	// Only a member of the wrapper may do that.
+	// Only a member of the wrapper may run DROP OWNED.
 	join := statement{"GRANT " + quote(w.Name) + " TO CURRENT_USER", administration(w.Name, on)}
 	if on.major >= 16 {
 		join.sql += " WITH INHERIT TRUE"
 	}
-	return []statement{join, {unlessOwner(w.Name), "sight of the catalog"}, {"DROP OWNED BY " + quote(w.Name), administration(w.Name, on)}}
+	return []statement{join, {unlessOwner(w.Name), "sight of the catalog"},
+		{"DROP OWNED BY " + quote(w.Name), administration(w.Name, on)}}
 }
 
 // unlessOwner fails with [codeDivision] if the role owns anything in reach.
 func unlessOwner(name string) string {
-	return "SELECT 1 OPERATOR(pg_catalog./) CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) " +
-		literal(name) + "::pg_catalog.text::pg_catalog.name AND " + fmt.Sprintf(ownsSQL, inReach) + ") THEN 0 ELSE 1 END"
+	return "SELECT 1 OPERATOR(pg_catalog./) CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname " +
+		"OPERATOR(pg_catalog.=) " +
+		pgsession.Literal(name) + "::pg_catalog.text::pg_catalog.name AND " + fmt.Sprintf(ownsSQL,
+		inReach) + ") THEN 0 ELSE 1 END"
 }
 
 // grant makes member a member of role.
@@ -156,7 +161,7 @@ func grant(role, member string, on server) statement {
 	return s
 }
 
-// revoke takes back one membership, and what was granted on the strength of it.
+// revoke takes back one membership, and what its member granted with it.
 func revoke(m membership, on server) statement {
 	s := statement{"REVOKE " + quote(m.Role) + " FROM " + quote(m.Member), adminOption(m.Role, on)}
 	if on.major >= 16 && m.Grantor != "" {
@@ -169,7 +174,7 @@ func revoke(m membership, on server) statement {
 	return s
 }
 
-// adminOption is what it takes to grant or revoke a role.
+// adminOption names the privilege to grant or revoke a role.
 func adminOption(role string, on server) string {
 	if strings.HasPrefix(role, wrapperPrefix) {
 		return administration(role, on)
@@ -180,20 +185,21 @@ func adminOption(role string, on server) string {
 	return fmt.Sprintf("ADMIN OPTION on role %q (a superuser role: SUPERUSER)", role)
 }
 
-// administration is what it takes to alter or drop a role that carries a grant.
+// administration names the privilege to alter or drop a role that carries a grant.
 func administration(wrapper string, on server) string {
 	if on.major < 16 {
 		return "CREATEROLE"
 	}
-	return fmt.Sprintf("CREATEROLE and ADMIN OPTION on role %q, which the role that created it has until a major upgrade of the server; as a superuser, run: GRANT %s TO %s WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+	return fmt.Sprintf("CREATEROLE and ADMIN OPTION on role %q, which the role that created it has until a major "+
+		"upgrade of the server; as a superuser, run: GRANT %s TO %s WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
 		wrapper, quote(wrapper), quote(on.operator))
 }
 
-// terminateSQL ends every session of the role named $1 but the one at hand.
+// terminateSQL ends every session of the role named $1 except its own.
 const terminateSQL = `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
 WHERE usename::pg_catalog.text OPERATOR(pg_catalog.=) $1 AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()`
 
-// terminateNeeds is what terminateSQL takes.
+// terminateNeeds names the privilege for terminateSQL.
 func terminateNeeds(principal string) string {
 	return fmt.Sprintf("membership of pg_signal_backend or of %q (a superuser's sessions: SUPERUSER)", principal)
 }

@@ -104,7 +104,8 @@ func TestEnsureStatements(t *testing.T) {
 func TestRemoveStatements(t *testing.T) {
 	a, n := alice()
 	cut, sever, drop := `REVOKE `+n+` FROM "alice" CASCADE`, `REVOKE "readers" FROM `+n+` CASCADE`, "DROP ROLE "+n
-	join, guard, disown := `GRANT `+n+` TO CURRENT_USER`, unlessOwner(wrapperName(a.Marker.Owner, a.Marker.ID)), "DROP OWNED BY "+n
+	join, guard, disown := `GRANT `+n+` TO CURRENT_USER`, unlessOwner(wrapperName(a.Marker.Owner,
+		a.Marker.ID)), "DROP OWNED BY "+n
 	for _, c := range []struct {
 		name   string
 		how    how
@@ -114,8 +115,10 @@ func TestRemoveStatements(t *testing.T) {
 		{"as a rule", how{}, func(*wrapper) {}, [][]string{{cut}, {drop}}},
 		{"the principal cannot be taken off", how{sever: true}, func(*wrapper) {}, [][]string{{cut}, {sever}, {drop}}},
 		{"a wrapper that can log in", how{}, func(w *wrapper) { w.Login = true }, [][]string{{cut}, {sever}, {drop}}},
-		{"something depends on it", how{clean: true}, func(*wrapper) {}, [][]string{{cut}, {join, guard, disown, sever, drop}}},
-		{"it gives nothing any more", how{clean: true}, func(w *wrapper) { w.memberOf = nil }, [][]string{{cut}, {join, guard, disown, drop}}},
+		{"something depends on it", how{clean: true}, func(*wrapper) {},
+			[][]string{{cut}, {join, guard, disown, sever, drop}}},
+		{"it gives nothing any more", how{clean: true}, func(w *wrapper) { w.memberOf = nil },
+			[][]string{{cut}, {join, guard, disown, drop}}},
 		{"it owns something", how{clean: true}, func(w *wrapper) { w.Owns = true }, [][]string{{cut}, {drop}}},
 	} {
 		w := found(a, 15).wrappers()[0]
@@ -148,7 +151,8 @@ func TestSnapshotSince16(t *testing.T) {
 	s.memberships = append(s.memberships,
 		membership{Role: "writers", Member: "alice", Admin: true},
 		membership{Role: "auditors", Member: "alice", Set: true})
-	if got, want := s.snapshot(16).Standing, []jit.Standing{{Principal: "alice", Role: "auditors", Detail: "member"}}; !slices.Equal(got, want) {
+	if got, want := s.snapshot(16).Standing, []jit.Standing{{Principal: "alice", Role: "auditors",
+		Detail: "member"}}; !slices.Equal(got, want) {
 		t.Errorf("standing is %+v, want %+v", got, want)
 	}
 }

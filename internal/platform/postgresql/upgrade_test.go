@@ -6,11 +6,12 @@ import (
 	"testing"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
-// TestAfterAMajorUpgrade: pg_upgrade from 15 or older to 16 or newer leaves every membership granted by the bootstrap superuser and
-// WITH SET TRUE, and nobody has ADMIN OPTION on the roles in between. (Seen with pg_upgrade from 15 to 16 and 18.) An operator
-// that is no superuser can do nothing about them until the statement of the error has been run.
+// TestAfterAMajorUpgrade: pg_upgrade from 15 or older to 16 or newer leaves every membership granted by the bootstrap
+// superuser and WITH SET TRUE, and nobody has ADMIN OPTION on the roles in between. (Seen with pg_upgrade from 15 to 16
+// and 18.) An operator that is no superuser can do nothing about them until the statement of the error has been run.
 func TestAfterAMajorUpgrade(t *testing.T) {
 	s := newSite(t)
 	if s.server.Major < 16 {
@@ -21,7 +22,7 @@ func TestAfterAMajorUpgrade(t *testing.T) {
 	for _, a := range []jit.Access{ends, goes} {
 		wrapper := quote(wrapperName(a.Marker.Owner, a.Marker.ID))
 		s.exec(t, "CREATE ROLE "+wrapper)
-		s.exec(t, "COMMENT ON ROLE "+wrapper+" IS "+literal(a.Marker.String()))
+		s.exec(t, "COMMENT ON ROLE "+wrapper+" IS "+pgsession.Literal(a.Marker.String()))
 		s.exec(t, "GRANT "+quote(a.Binding.Role)+" TO "+wrapper)
 		s.exec(t, "GRANT "+wrapper+" TO "+quote(a.Binding.Principal))
 	}

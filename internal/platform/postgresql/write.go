@@ -11,11 +11,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 )
 
-// write sends all units, the commit and the ends of sessions at once, then reads
-// the answers. Its own error concerns every change; errors of single units go to errs.
+// write sends all units, the commit and the ends of sessions at once, then reads the answers. Its error concerns every
+// change; errors of single units go to errs.
 //
-// One savepoint is open at any time. A unit that succeeds moves it behind itself, one that fails is skipped
-// up to its sync, so the rollback that follows undoes either nothing or the failed unit.
+// One savepoint is open at any time. A unit that succeeds moves it behind itself. One that fails is skipped up to its
+// sync, so the rollback that follows undoes either nothing or the failed unit.
 func (t *transaction) write(ctx context.Context, conn *pgconn.PgConn, units []unit, sessions map[string][]int) error {
 	pipe := conn.StartPipeline(ctx)
 	send := func(sql string, params ...[]byte) { pipe.SendQueryParams(sql, params, nil, nil, nil) }
@@ -54,7 +54,7 @@ func (t *transaction) write(ctx context.Context, conn *pgconn.PgConn, units []un
 	return nil
 }
 
-// answers reads what the server said to what write sent.
+// answers reads the server's answers to what write sent.
 func (t *transaction) answers(pipe *pgconn.Pipeline, units []unit, ended []string, sessions map[string][]int) error {
 	before := 1 // the SAVEPOINT or ROLLBACK TO in front of a unit
 	outcomes := map[int]*outcome{}
@@ -86,8 +86,8 @@ func (t *transaction) answers(pipe *pgconn.Pipeline, units []unit, ended []strin
 	return nil
 }
 
-// segment reads the answers up to the next sync. It returns the first error of the
-// server and the number of statements that succeeded before it.
+// segment reads the answers up to the next sync. It returns the server's first error and the number of statements that
+// succeeded before it.
 func segment(pipe *pgconn.Pipeline) (succeeded int, failure error) {
 	for {
 		results, err := pipe.GetResults()
@@ -110,24 +110,24 @@ func segment(pipe *pgconn.Pipeline) (succeeded int, failure error) {
 	}
 }
 
-// outcome is what became of the units of one change.
+// outcome holds the answers to the units of one change.
 type outcome struct {
 	// uncut is the first refusal to take a member off the wrapper.
 	uncut refusal
-	// severed: the wrapper gives nothing any more.
+	// severed: the wrapper no longer gives anything.
 	severed bool
-	// last is the refusal of the unit that has to succeed; its err is nil when that did.
+	// last is the answer to the unit that must succeed.
 	last refusal
 }
 
-// refusal is a unit that the server did not carry out, and the statement at which it stopped.
+// refusal is the answer to a unit: its error, nil after success, and the statement that failed.
 type refusal struct {
 	unit      unit
 	statement statement
 	err       error
 }
 
-// take notes the answer to one unit: err, from the statement at position at.
+// take stores the answer to one unit: err, from the statement at position at.
 func (o *outcome) take(u unit, at int, err error) {
 	r := refusal{unit: u, err: err}
 	if err != nil && at < len(u.statements) {
@@ -162,25 +162,27 @@ func (t *transaction) conclude(i int, o *outcome) {
 	if m.over {
 		t.errs[i] = leftover(o.last)
 	}
-	next := m.how
-	code := sqlState(o.last.err)
-	if o.last.unit.part == ensures {
-		next.rebuild = next.rebuild || code == codePrivilege
-	} else {
-		next.sever = next.sever || o.uncut.err != nil
-		next.clean = next.clean || code == codeDependents
-	}
-	again := next != m.how
-	m.how = next
-	switch {
-	case sqlState(blame.err) == codeLockTimeout:
+	next := m.how.after(o)
+	again := next != m.how || lostRace(blame.err)
+	if sqlState(blame.err) == codeLockTimeout {
 		m.blocked = &blame.unit
 		m.waited++
-		again = again || m.waited < waits
-	case lostRace(blame.err):
-		again = true
+		again = next != m.how || m.waited < waits
 	}
+	m.how = next
 	if again {
 		t.again = append(t.again, i)
 	}
+}
+
+// after returns how hard the change tries after an outcome that failed.
+func (h how) after(o *outcome) how {
+	code := sqlState(o.last.err)
+	if o.last.unit.part == ensures {
+		h.rebuild = h.rebuild || code == codePrivilege
+		return h
+	}
+	h.sever = h.sever || o.uncut.err != nil
+	h.clean = h.clean || code == codeDependents
+	return h
 }
