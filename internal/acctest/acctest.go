@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +31,7 @@ type Options struct {
 	Start time.Time
 	// RealTime gives a served provider the clock of this machine, for targets that have one too.
 	RealTime bool
-	// Platform, if set, is handed every platform that a served provider opens, before its first use.
+	// Platform, if set, receives every platform that a served provider opens, before its first use.
 	Platform func(jit.Platform)
 }
 
@@ -41,7 +42,7 @@ type World struct {
 	Dir string
 	// Clock is the clock of the served provider and its platforms.
 	Clock *Clock
-	// Calls counts what the served provider's platforms are asked.
+	// Calls counts the calls on the served provider's platforms.
 	Calls *Calls
 
 	t      testing.TB
@@ -63,7 +64,8 @@ func New(t testing.TB, cli testenv.CLI, o Options) *World {
 	}
 	rc := ""
 	if o.Binary != "" {
-		rc = "provider_installation {\n  dev_overrides {\n    \"jitaccess/jit\" = \"" + filepath.ToSlash(filepath.Dir(o.Binary)) + "\"\n  }\n  direct {}\n}\n"
+		rc = fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"jitaccess/jit\" = %q\n  }\n  direct {}\n}\n",
+			filepath.ToSlash(filepath.Dir(o.Binary)))
 	}
 	rcPath := filepath.Join(dir, "cli.tfrc")
 	if err := os.WriteFile(rcPath, []byte(rc), 0o600); err != nil {
@@ -108,13 +110,13 @@ func (w *World) Read(name string) string {
 // Path returns the absolute path of a file of the workspace.
 func (w *World) Path(name string) string { return filepath.Join(w.Dir, name) }
 
-// Result is what one run of the command line came to.
+// Result is the outcome of one run of the command line.
 type Result struct {
 	ExitCode       int
 	Stdout, Stderr string
 }
 
-// Text is everything that was printed, with the lines joined and the frames around diagnostics taken away.
+// Text is everything that was printed, with the lines joined and without the frames around diagnostics.
 func (r Result) Text() string {
 	s := strings.NewReplacer("│", " ", "╷", " ", "╵", " ").Replace(r.Stdout + " " + r.Stderr)
 	return strings.Join(strings.Fields(s), " ")
@@ -123,7 +125,7 @@ func (r Result) Text() string {
 // runTimeout bounds one run of the command line.
 const runTimeout = 3 * time.Minute
 
-// Run runs the command line in the workspace and returns whatever it came to.
+// Run runs the command line in the workspace and returns its outcome, even if it failed.
 func (w *World) Run(args ...string) Result {
 	w.t.Helper()
 	return w.RunWith(nil, args...)
@@ -147,7 +149,7 @@ func (w *World) RunWith(env []string, args ...string) Result {
 	return Result{ExitCode: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
 }
 
-// Must is [World.Run] of what has to succeed.
+// Must is [World.Run] of a command that must succeed.
 func (w *World) Must(args ...string) Result {
 	w.t.Helper()
 	r := w.Run(args...)
@@ -157,7 +159,7 @@ func (w *World) Must(args ...string) Result {
 	return r
 }
 
-// Apply applies the configuration, which has to succeed.
+// Apply applies the configuration, which must succeed.
 func (w *World) Apply(args ...string) Result {
 	w.t.Helper()
 	return w.Must(append([]string{"apply", "-auto-approve"}, args...)...)

@@ -13,7 +13,8 @@ import (
 func Build(t testing.TB, tags ...string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "terraform-provider-jit")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", strings.Join(tags, ","), "-o", binary, "github.com/jitaccess/terraform-provider-jit")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", strings.Join(tags, ","), "-o", binary,
+		"github.com/jitaccess/terraform-provider-jit")
 	cmd.Env = os.Environ()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the provider: %v\n%s", err, out)

@@ -2,13 +2,14 @@ package acctest
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Clock is a clock that moves when it is told to. It is safe for concurrent use.
+// Clock moves only by Advance. It is safe for concurrent use.
 type Clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -56,7 +57,7 @@ func (c *Calls) Count() Count {
 	return c.count
 }
 
-// Reset starts counting anew.
+// Reset sets all counts to zero.
 func (c *Calls) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,22 +71,22 @@ func (c *Calls) Slow(d time.Duration) {
 	c.delay = d
 }
 
-// Fail makes every call fail with err before it reaches the platform; nil ends that.
+// Fail makes every call fail with err before it reaches the platform. With nil, calls succeed again.
 func (c *Calls) Fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fail = err
 }
 
-// Lose makes the next write reach its platform and fail with err all the same, as every call after it does; Fail ends
-// that.
+// Lose loses the answer of the next write: it reaches its platform but fails with err, as all later calls do.
+// [Calls.Fail] with nil ends that.
 func (c *Calls) Lose(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lose = err
 }
 
-// lost returns the error that the answer to a write is lost with.
+// lost returns the error that replaces the answer to a write, or nil.
 func (c *Calls) lost() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,17 +97,15 @@ func (c *Calls) lost() error {
 	return nil
 }
 
-// note counts one call and returns the error that it has to fail with.
+// note counts one call and returns the error with which it must fail, or nil.
 func (c *Calls) note(ctx context.Context, add func(*Count)) error {
 	c.mu.Lock()
 	add(&c.count)
 	delay, fail := c.delay, c.fail
 	c.mu.Unlock()
 	if delay > 0 {
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
 		select {
-		case <-timer.C:
+		case <-time.After(delay):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -144,11 +143,11 @@ func (p *counted) Read(ctx context.Context, scope string) (jit.Snapshot, error) 
 // Apply counts a write and its changes.
 func (p *counted) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
 	if err := p.calls.noteWrite(ctx, changes); err != nil {
-		return all(err, changes)
+		return slices.Repeat([]error{err}, len(changes))
 	}
 	errs := p.Platform.Apply(ctx, scope, changes)
 	if lost := p.calls.lost(); lost != nil {
-		return all(lost, changes)
+		return slices.Repeat([]error{lost}, len(changes))
 	}
 	return errs
 }
@@ -164,12 +163,4 @@ func (c *Calls) noteWrite(ctx context.Context, changes []jit.Change) error {
 			}
 		}
 	})
-}
-
-func all(err error, changes []jit.Change) []error {
-	errs := make([]error, len(changes))
-	for i := range errs {
-		errs[i] = err
-	}
-	return errs
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/provider"
 )
 
-// server is the provider inside of the test process.
+// server is the provider inside the test process.
 type server struct {
 	// reattach is the value of TF_REATTACH_PROVIDERS.
 	reattach string
@@ -36,9 +36,10 @@ func serve(t testing.TB, w *World) *server {
 	provider.Quiet()
 	s := &server{}
 	factory := func() tfprotov6.ProviderServer {
-		return providerserver.NewProtocol6(provider.New("test", func(ctx context.Context, settings config.Settings) (*config.Runtime, error) {
-			return s.open(ctx, w, settings)
-		})())()
+		return providerserver.NewProtocol6(provider.New("test",
+			func(ctx context.Context, settings config.Settings) (*config.Runtime, error) {
+				return s.open(ctx, w, settings)
+			})())()
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	reattach, closed := make(chan *plugin.ReattachConfig), make(chan struct{})
@@ -104,8 +105,8 @@ func (s *server) open(ctx context.Context, w *World, settings config.Settings) (
 	return runtime, nil
 }
 
-// Runtime returns what the served provider opened last: another hand on the same ledger and
-// the same targets, as the jit command is.
+// Runtime returns the runtime that the served provider opened last. It works on the same ledger and targets, as the jit
+// command does.
 func (w *World) Runtime() *config.Runtime {
 	w.t.Helper()
 	w.served.mu.Lock()

@@ -60,7 +60,8 @@ func (c Config) Check() error {
 	case a == nil:
 	case !roleForm.MatchString(a.RoleARN):
 		return jit.Invalid("assume_role.role_arn",
-			`write for example role_arn = "arn:aws:iam::123456789012:role/jit-operator"`, "%q is not the ARN of a role", a.RoleARN)
+			`write for example role_arn = "arn:aws:iam::123456789012:role/jit-operator"`, "%q is not the ARN of a role",
+			a.RoleARN)
 	case a.ExternalID != "" && (!secretForm.MatchString(a.ExternalID) || len(a.ExternalID) > 1224):
 		return jit.Invalid("assume_role.external_id", "copy it from the role's trust policy",
 			"it is not an external id; an external id has 2 to 1224 letters, digits and =,.@:/-")

@@ -40,7 +40,9 @@ func unprivileged() (*account, error) {
 		}
 		return &account{name: name, uid: uint32(uid), gid: uint32(gid)}, nil
 	}
-	return nil, errors.New("the server refuses to run as root and there is no user postgres or nobody; run the tests as an ordinary user")
+	return nil,
+		errors.New("the server refuses to run as root and there is no user postgres or nobody; run the tests as " +
+			"an ordinary user")
 }
 
 // apply makes the command run as the account, with the little environment that
@@ -61,4 +63,9 @@ func (a *account) own(path string) error {
 		return nil
 	}
 	return os.Chown(path, int(a.uid), int(a.gid))
+}
+
+// write writes a file that belongs to the account.
+func (a *account) write(path, text string) error {
+	return errors.Join(os.WriteFile(path, []byte(text), 0o600), a.own(path))
 }

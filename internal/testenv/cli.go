@@ -68,7 +68,8 @@ var findCLIs = sync.OnceValues(func() ([]CLI, error) {
 		paths = append(paths, path)
 	}
 	if len(paths) == 0 {
-		return nil, errors.New("neither terraform nor tofu is on the PATH; install one, or run `make testenv` to build tofu")
+		return nil,
+			errors.New("neither terraform nor tofu is on the PATH; install one, or run `make testenv` to build tofu")
 	}
 	clis := make([]CLI, 0, len(paths))
 	for _, path := range paths {

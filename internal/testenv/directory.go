@@ -34,12 +34,14 @@ func (s *MotoServer) Directory(t testing.TB, account MotoAccount) *MotoDirectory
 		Region: MotoRegion, BaseEndpoint: &s.URL,
 		Credentials: credentials.NewStaticCredentialsProvider(account.AccessKeyID, account.SecretAccessKey, ""),
 	}
-	_, err := organizations.NewFromConfig(config).CreateOrganization(t.Context(), &organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll})
+	_, err := organizations.NewFromConfig(config).CreateOrganization(t.Context(),
+		&organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll})
 	var made *orgtypes.AlreadyInOrganizationException
 	if err != nil && !errors.As(err, &made) {
 		t.Fatalf("make an organization: %v", err)
 	}
-	d := &MotoDirectory{Account: account.ID, sso: ssoadmin.NewFromConfig(config), store: identitystore.NewFromConfig(config)}
+	d := &MotoDirectory{Account: account.ID, sso: ssoadmin.NewFromConfig(config),
+		store: identitystore.NewFromConfig(config)}
 	found, err := d.sso.ListInstances(t.Context(), &ssoadmin.ListInstancesInput{})
 	if err != nil || len(found.Instances) == 0 {
 		t.Fatalf("list the instances: %v, %v", found, err)
@@ -52,7 +54,8 @@ func (s *MotoServer) Directory(t testing.TB, account MotoAccount) *MotoDirectory
 func (d *MotoDirectory) User(t testing.TB, name string) string {
 	t.Helper()
 	made, err := d.store.CreateUser(t.Context(), &identitystore.CreateUserInput{
-		IdentityStoreId: &d.Store, UserName: &name, DisplayName: &name, Name: &storetypes.Name{GivenName: &name, FamilyName: &name},
+		IdentityStoreId: &d.Store, UserName: &name, DisplayName: &name,
+		Name: &storetypes.Name{GivenName: &name, FamilyName: &name},
 	})
 	if err != nil {
 		t.Fatalf("make the user %s: %v", name, err)
@@ -63,7 +66,8 @@ func (d *MotoDirectory) User(t testing.TB, name string) string {
 // Group makes a group and returns the id.
 func (d *MotoDirectory) Group(t testing.TB, name string) string {
 	t.Helper()
-	made, err := d.store.CreateGroup(t.Context(), &identitystore.CreateGroupInput{IdentityStoreId: &d.Store, DisplayName: &name})
+	made, err := d.store.CreateGroup(t.Context(),
+		&identitystore.CreateGroupInput{IdentityStoreId: &d.Store, DisplayName: &name})
 	if err != nil {
 		t.Fatalf("make the group %s: %v", name, err)
 	}
@@ -73,12 +77,14 @@ func (d *MotoDirectory) Group(t testing.TB, name string) string {
 // PermissionSet makes a permission set with sessions of an hour and returns the ARN.
 func (d *MotoDirectory) PermissionSet(t testing.TB, name string) string {
 	t.Helper()
-	made, err := d.sso.CreatePermissionSet(t.Context(), &ssoadmin.CreatePermissionSetInput{InstanceArn: &d.Instance, Name: &name, SessionDuration: aws.String("PT1H")})
+	made, err := d.sso.CreatePermissionSet(t.Context(),
+		&ssoadmin.CreatePermissionSetInput{InstanceArn: &d.Instance, Name: &name, SessionDuration: aws.String("PT1H")})
 	if err != nil {
 		t.Fatalf("make the permission set %s: %v", name, err)
 	}
 	_, err = d.sso.ProvisionPermissionSet(t.Context(), &ssoadmin.ProvisionPermissionSetInput{
-		InstanceArn: &d.Instance, PermissionSetArn: made.PermissionSet.PermissionSetArn, TargetType: types.ProvisionTargetTypeAllProvisionedAccounts,
+		InstanceArn: &d.Instance, PermissionSetArn: made.PermissionSet.PermissionSetArn,
+		TargetType: types.ProvisionTargetTypeAllProvisionedAccounts,
 	})
 	if err != nil {
 		t.Fatalf("put the permission set %s into use: %v", name, err)
@@ -97,7 +103,8 @@ type Assignment struct {
 func (d *MotoDirectory) Assign(t testing.TB, a Assignment) {
 	t.Helper()
 	if _, err := d.sso.CreateAccountAssignment(t.Context(), &ssoadmin.CreateAccountAssignmentInput{
-		InstanceArn: &d.Instance, TargetType: types.TargetTypeAwsAccount, TargetId: &d.Account, PermissionSetArn: &a.Set, PrincipalType: a.Kind, PrincipalId: &a.ID,
+		InstanceArn: &d.Instance, TargetType: types.TargetTypeAwsAccount, TargetId: &d.Account,
+		PermissionSetArn: &a.Set, PrincipalType: a.Kind, PrincipalId: &a.ID,
 	}); err != nil {
 		t.Fatalf("assign %+v: %v", a, err)
 	}
@@ -107,7 +114,8 @@ func (d *MotoDirectory) Assign(t testing.TB, a Assignment) {
 func (d *MotoDirectory) Unassign(t testing.TB, a Assignment) {
 	t.Helper()
 	if _, err := d.sso.DeleteAccountAssignment(t.Context(), &ssoadmin.DeleteAccountAssignmentInput{
-		InstanceArn: &d.Instance, TargetType: types.TargetTypeAwsAccount, TargetId: &d.Account, PermissionSetArn: &a.Set, PrincipalType: a.Kind, PrincipalId: &a.ID,
+		InstanceArn: &d.Instance, TargetType: types.TargetTypeAwsAccount, TargetId: &d.Account,
+		PermissionSetArn: &a.Set, PrincipalType: a.Kind, PrincipalId: &a.ID,
 	}); err != nil {
 		t.Fatalf("unassign %+v: %v", a, err)
 	}
@@ -117,7 +125,8 @@ func (d *MotoDirectory) Unassign(t testing.TB, a Assignment) {
 func (d *MotoDirectory) Assignments(t testing.TB, set string) []Assignment {
 	t.Helper()
 	var all []Assignment
-	pages := ssoadmin.NewListAccountAssignmentsPaginator(d.sso, &ssoadmin.ListAccountAssignmentsInput{InstanceArn: &d.Instance, AccountId: &d.Account, PermissionSetArn: &set})
+	pages := ssoadmin.NewListAccountAssignmentsPaginator(d.sso,
+		&ssoadmin.ListAccountAssignmentsInput{InstanceArn: &d.Instance, AccountId: &d.Account, PermissionSetArn: &set})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(t.Context())
 		if err != nil {

@@ -42,16 +42,11 @@ type KubeServer struct {
 	caPEM []byte
 }
 
-// Kubernetes returns the API server of this process and starts it first if need
-// be. Tests share it, so they choose names of their own.
+// Kubernetes returns the API server of this process; the first call starts it. Tests share it, so they choose names of
+// their own.
 func Kubernetes(t testing.TB) *KubeServer {
 	t.Helper()
-	Acceptance(t)
-	server, err := startKubernetesOnce()
-	if err != nil {
-		Unavailable(t, "Kubernetes", err)
-	}
-	return server
+	return shared(t, "Kubernetes", startKubernetesOnce)
 }
 
 // Admin returns a client configuration for a member of system:masters.
@@ -78,7 +73,8 @@ func (s *KubeServer) UserKubeconfig(t testing.TB, name string, groups ...string)
 	user := s.User(t, name, groups...)
 	config := clientcmdapi.NewConfig()
 	config.Clusters[s.Context] = &clientcmdapi.Cluster{Server: s.URL, CertificateAuthorityData: s.caPEM}
-	config.AuthInfos[s.Context] = &clientcmdapi.AuthInfo{ClientCertificateData: user.CertData, ClientKeyData: user.KeyData}
+	config.AuthInfos[s.Context] = &clientcmdapi.AuthInfo{ClientCertificateData: user.CertData,
+		ClientKeyData: user.KeyData}
 	config.Contexts[s.Context] = &clientcmdapi.Context{Cluster: s.Context, AuthInfo: s.Context}
 	config.CurrentContext = s.Context
 	path := filepath.Join(t.TempDir(), "kubeconfig")
@@ -169,13 +165,11 @@ func readyServer(out *os.File) (*KubeServer, error) {
 		return nil, fmt.Errorf("read its ready line: %w", err)
 	}
 	server := &KubeServer{URL: ready.Server, Kubeconfig: ready.Kubeconfig, Context: ready.Context}
-	if server.ca, err = tls.LoadX509KeyPair(ready.CACert, ready.CAKey); err != nil {
-		return nil, err
-	}
-	if server.caPEM, err = os.ReadFile(ready.CACert); err != nil {
-		return nil, err
-	}
-	if server.admin, err = clientcmd.BuildConfigFromFlags("", ready.Kubeconfig); err != nil {
+	var errs [3]error
+	server.ca, errs[0] = tls.LoadX509KeyPair(ready.CACert, ready.CAKey)
+	server.caPEM, errs[1] = os.ReadFile(ready.CACert)
+	server.admin, errs[2] = clientcmd.BuildConfigFromFlags("", ready.Kubeconfig)
+	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
 	server.admin.QPS, server.admin.Burst = -1, -1 // no client-side rate limit

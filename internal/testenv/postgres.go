@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -30,22 +29,18 @@ type PostgresServer struct {
 	Major    int    // major version
 }
 
-// Postgres returns the PostgreSQL cluster of this process and starts it first
-// if need be. Roles belong to the whole cluster, so tests choose names of their
-// own; databases come from [PostgresServer.Database]. Passwords are checked
-// (scram-sha-256). Durability is off (fsync=off): a test may kill its own
-// process or connections, not the machine.
+// Postgres returns the PostgreSQL cluster of this process; the first call starts it. Roles belong to the whole cluster,
+// so tests choose names of their own; databases come from [PostgresServer.Database]. Passwords are checked
+// (scram-sha-256). Durability is off (fsync=off): a test may kill its own process or connections, not the machine.
 func Postgres(t testing.TB) *PostgresServer {
 	t.Helper()
-	Acceptance(t)
-	server, err := startPostgresOnce()
-	if err != nil {
-		Unavailable(t, "PostgreSQL", err)
-	}
-	return server
+	return shared(t, "PostgreSQL", startPostgresOnce)
 }
 
-var startPostgresOnce = sync.OnceValues(startPostgres)
+var startPostgresOnce = sync.OnceValues(func() (*PostgresServer, error) {
+	server, _, err := startCluster(false)
+	return server, err
+})
 
 // Database creates an empty database for the test and returns its URL. The
 // database goes away with the test, open connections or not.
@@ -87,7 +82,7 @@ func (s *PostgresServer) url(database string) string {
 	return u.String()
 }
 
-// Standby starts a server that follows another one, which is away: it can only be read. It ends with the test.
+// Standby starts a read-only server: it follows a primary that does not exist. It ends with the test.
 func Standby(t testing.TB) *PostgresServer {
 	t.Helper()
 	Acceptance(t)
@@ -103,17 +98,7 @@ func Standby(t testing.TB) *PostgresServer {
 	return server
 }
 
-// startPostgres makes a cluster and serves it. A port found free may be taken
-// before the server binds it, hence the attempts.
-func startPostgres() (*PostgresServer, error) {
-	for attempt := 1; ; attempt++ {
-		server, _, err := startCluster(false)
-		if err == nil || attempt == 3 {
-			return server, err
-		}
-	}
-}
-
+// startCluster makes a cluster and serves it.
 func startCluster(standby bool) (*PostgresServer, *process, error) {
 	bin, err := postgresBin()
 	if err != nil {
@@ -123,51 +108,30 @@ func startCluster(standby bool) (*PostgresServer, *process, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	major, err := postgresMajor(bin)
-	if err != nil {
+	server := &PostgresServer{Host: "127.0.0.1", User: "superuser", Password: rand.Text()}
+	if server.Major, err = postgresMajor(bin); err != nil {
 		return nil, nil, err
 	}
-	dir, err := tempDir(account, "jit-postgres")
-	if err != nil {
-		return nil, nil, err
-	}
-	server := &PostgresServer{Host: "127.0.0.1", User: "superuser", Password: rand.Text(), Major: major}
-	if server.Port, err = freePort(); err == nil {
-		err = initCluster(bin, dir, account, server)
-	}
-	if err == nil && standby {
-		signal := filepath.Join(dir, "data", "standby.signal")
-		err = errors.Join(os.WriteFile(signal, nil, 0o600), account.own(signal))
-	}
-	if err != nil {
-		_ = os.RemoveAll(dir)
-		return nil, nil, err
-	}
-	server.URL = server.url("postgres")
-
-	proc, err := startSupervised(account, dir, "INT", filepath.Join(bin, "postgres"), "-D", filepath.Join(dir, "data"),
-		"-c", "listen_addresses="+server.Host, "-c", "port="+strconv.Itoa(server.Port),
-		"-c", "unix_socket_directories=",
-		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off",
-		"-c", "max_connections=200",
-	)
-	if err != nil {
-		_ = os.RemoveAll(dir)
-		return nil, nil, err
-	}
-	if err := proc.wait(time.Minute, func(context.Context) error { return server.exec("SELECT 1") }); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("postgres: %w", err), proc.stop())
-	}
-	return server, proc, nil
+	proc, err := startServer("postgres", account, "INT", func(dir string, port int) ([]string, error) {
+		server.Port = port
+		server.URL = server.url("postgres")
+		err := initCluster(bin, dir, account, server)
+		if err == nil && standby {
+			err = account.write(filepath.Join(dir, "data", "standby.signal"), "")
+		}
+		return []string{filepath.Join(bin, "postgres"), "-D", filepath.Join(dir, "data"),
+			"-c", "listen_addresses=" + server.Host, "-c", "port=" + strconv.Itoa(port),
+			"-c", "unix_socket_directories=",
+			"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off",
+			"-c", "max_connections=200"}, err
+	}, func(context.Context) error { return server.exec("SELECT 1") })
+	return server, proc, err
 }
 
 // initCluster runs initdb.
 func initCluster(bin, dir string, account *account, server *PostgresServer) error {
 	passwordFile := filepath.Join(dir, "password")
-	if err := os.WriteFile(passwordFile, []byte(server.Password+"\n"), 0o600); err != nil {
-		return err
-	}
-	if err := account.own(passwordFile); err != nil {
+	if err := account.write(passwordFile, server.Password+"\n"); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -178,7 +142,8 @@ func initCluster(bin, dir string, account *account, server *PostgresServer) erro
 	cmd.Dir = dir
 	account.apply(cmd)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb in %s: %w: %s; if the directory cannot be entered, set TMPDIR to one that every user can enter", dir, err, out)
+		return fmt.Errorf("initdb in %s: %w: %s; if the directory cannot be entered, set TMPDIR to one that every "+
+			"user can enter", dir, err, out)
 	}
 	return nil
 }
@@ -198,7 +163,8 @@ func postgresBin() (string, error) {
 		bin = filepath.Dir(path)
 	}
 	if bin == "" {
-		return "", errors.New("no initdb on the PATH or in /usr/lib/postgresql; run `make testenv` or install PostgreSQL")
+		return "",
+			errors.New("no initdb on the PATH or in /usr/lib/postgresql; run `make testenv` or install PostgreSQL")
 	}
 	return bin, nil
 }
@@ -217,14 +183,4 @@ func postgresMajor(bin string) (int, error) {
 		return 0, fmt.Errorf("postgres --version: no version in %q", out)
 	}
 	return strconv.Atoi(string(found[1]))
-}
-
-// freePort returns a TCP port of 127.0.0.1 that was free a moment ago.
-func freePort() (int, error) {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port, nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -37,6 +39,72 @@ type process struct {
 	stdin  io.Closer
 	log    *tail
 	exited chan struct{} // closed once cmd has ended
+}
+
+// startServer makes a directory for a server, runs the command that prepare returns, and waits until ready succeeds.
+// The directory is removed when the server ends. A free port may be taken before the server binds it, so startServer
+// makes three attempts.
+func startServer(name string, account *account, signal string,
+	prepare func(dir string, port int) (argv []string, err error), ready func(context.Context) error) (*process,
+	error) {
+	for attempt := 1; ; attempt++ {
+		p, err := startOnce(name, account, signal, prepare, ready)
+		if err == nil || attempt == 3 {
+			return p, err
+		}
+	}
+}
+
+func startOnce(name string, account *account, signal string,
+	prepare func(dir string, port int) (argv []string, err error), ready func(context.Context) error) (*process,
+	error) {
+	dir, err := tempDir(account, "jit-"+name)
+	if err != nil {
+		return nil, err
+	}
+	var argv []string
+	port, err := freePort()
+	if err == nil {
+		argv, err = prepare(dir, port)
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	p, err := startSupervised(account, dir, signal, argv...)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	if err := p.wait(time.Minute, ready); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), p.stop())
+	}
+	return p, nil
+}
+
+// freePort returns a TCP port of 127.0.0.1 that was free a moment ago.
+func freePort() (int, error) {
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// answers succeeds if the URL is served.
+func answers(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
 }
 
 // startSupervised runs argv under the supervising shell.

@@ -47,7 +47,8 @@ func NewProxy(t testing.TB, upstream string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{Addr: listener.Addr().String(), upstream: upstream, changed: make(chan struct{}), open: map[net.Conn]bool{}}
+	p := &Proxy{Addr: listener.Addr().String(), upstream: upstream, changed: make(chan struct{}),
+		open: map[net.Conn]bool{}}
 	var work sync.WaitGroup
 	work.Go(func() {
 		for {

@@ -136,47 +136,20 @@ func startSSHD(path string, version openSSH, authorizedKeys string) (*SSHServer,
 			return nil, nil, err
 		}
 	}
-	for attempt := 1; ; attempt++ {
-		server := &SSHServer{User: me.Username, Version: version.String()}
-		proc, err := server.start(path, version, authorizedKeys)
-		if err == nil {
-			return server, proc, nil
-		}
-		if attempt == 3 { // a port found free may be taken before sshd binds it
-			return nil, nil, err
-		}
-	}
-}
-
-func (s *SSHServer) start(path string, version openSSH, authorizedKeys string) (*process, error) {
-	dir, err := os.MkdirTemp("", "jit-sshd")
-	if err != nil {
-		return nil, err
-	}
-	port, err := freePort()
-	if err == nil {
+	s := &SSHServer{User: me.Username, Version: version.String()}
+	proc, err := startServer("sshd", nil, "TERM", func(dir string, port int) (argv []string, err error) {
 		s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		s.HostKey, err = writeHostKey(filepath.Join(dir, "host_key"))
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "sshd_config"), sshdConfig(dir, port, version, authorizedKeys), 0o600)
-	}
-	if err != nil {
-		_ = os.RemoveAll(dir)
-		return nil, err
-	}
-	proc, err := startSupervised(nil, dir, "TERM", path, "-D", "-e", "-f", filepath.Join(dir, "sshd_config"))
-	if err != nil {
-		_ = os.RemoveAll(dir)
-		return nil, err
-	}
-	if err := proc.wait(20*time.Second, s.answers); err != nil {
-		return nil, errors.Join(fmt.Errorf("sshd: %w", err), proc.stop())
-	}
-	return proc, nil
+		if s.HostKey, err = writeHostKey(filepath.Join(dir, "host_key")); err != nil {
+			return nil, err
+		}
+		settings := filepath.Join(dir, "sshd_config")
+		return []string{path, "-D", "-e", "-f", settings},
+			os.WriteFile(settings, sshdConfig(dir, port, version, authorizedKeys), 0o600)
+	}, s.answers)
+	return s, proc, err
 }
 
-// answers reports whether the server with our host key is behind the address.
+// answers succeeds if the server with our host key listens on the address.
 func (s *SSHServer) answers(ctx context.Context) error {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -250,41 +223,33 @@ func (v openSSH) atLeast(major, minor int) bool {
 	return v.major > major || v.major == major && v.minor >= minor
 }
 
-var openSSHVersion = regexp.MustCompile(`OpenSSH_(\d+)\.(\d+)`)
+var openSSHVersion = regexp.MustCompile(`OpenSSH_\d+\.\d+`)
 
 // findSSHD returns sshd's absolute path, which it needs to start itself again.
-func findSSHD() (string, openSSH, error) {
-	path, err := exec.LookPath("sshd")
-	for _, place := range []string{"/usr/sbin/sshd", "/usr/local/sbin/sshd"} {
-		if err != nil {
-			path, err = exec.LookPath(place)
+func findSSHD() (path string, version openSSH, err error) {
+	for _, name := range []string{"sshd", "/usr/sbin/sshd", "/usr/local/sbin/sshd"} {
+		if path, err = exec.LookPath(name); err == nil {
+			break
 		}
 	}
 	if err != nil {
-		return "", openSSH{}, errors.New("no sshd on the PATH or in /usr/sbin; run `make testenv` or install the OpenSSH server")
+		return "", version,
+			errors.New("no sshd on the PATH or in /usr/sbin; run `make testenv` or install the OpenSSH " +
+				"server")
 	}
-	path, err = filepath.Abs(path)
-	if err != nil {
-		return "", openSSH{}, err
+	if path, err = filepath.Abs(path); err != nil {
+		return "", version, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	// Versions before 9.2 do not know -V: they exit with an error, and their
-	// usage text carries the version.
+	// Versions before 9.2 do not know -V: they exit with an error, and their usage text carries the version.
 	out, _ := exec.CommandContext(ctx, path, "-V").CombinedOutput()
-	found := openSSHVersion.FindSubmatch(out)
-	if found == nil {
-		return "", openSSH{}, fmt.Errorf("%s -V shows no version: %q", path, out)
-	}
-	var version openSSH
-	if version.major, err = strconv.Atoi(string(found[1])); err != nil {
-		return "", openSSH{}, err
-	}
-	if version.minor, err = strconv.Atoi(string(found[2])); err != nil {
-		return "", openSSH{}, err
+	if _, err := fmt.Sscanf(openSSHVersion.FindString(string(out)), "OpenSSH_%d.%d", &version.major,
+		&version.minor); err != nil {
+		return "", version, fmt.Errorf("%s -V shows no version: %q", path, out)
 	}
 	if !version.atLeast(9, 1) {
-		return "", openSSH{}, fmt.Errorf("%s is version %s; ends in UTC (expiry-time with Z) need 9.1", path, version)
+		return "", version, fmt.Errorf("%s is version %s; ends in UTC (expiry-time with Z) need 9.1", path, version)
 	}
 	return path, version, nil
 }

@@ -1,7 +1,6 @@
-// Package testenv finds the Terraform CLIs on hand and starts real servers for
-// tests: PostgreSQL, OpenSSH's sshd, a Kubernetes API, and moto and versitygw in AWS's place. Servers listen on
-// loopback only, keep their data in a temporary directory and end with the test
-// process, however that ends. They start only where [EnvAcceptance] is set, as
+// Package testenv finds the Terraform CLIs of this machine and starts real servers for tests: PostgreSQL, OpenSSH's
+// sshd, a Kubernetes API, and moto and versitygw instead of AWS. Servers listen on loopback only, store their data in a
+// temporary directory and end with the test process, however that ends. They start only if [EnvAcceptance] is set, as
 // `make testacc` does; `make testenv` installs what they need.
 package testenv
 
@@ -22,13 +21,23 @@ func Acceptance(t testing.TB) {
 	}
 }
 
-// Unavailable ends a test which lacks something of its environment. A person at
-// a desk gets a skip; under CI it is a failure, because there a skipped suite
-// would pass for a green one. The reason should name the next step.
+// Unavailable ends a test that lacks part of its environment: it skips the test at a desk and fails it under CI, where
+// a skipped suite would look green. The reason should name the next step.
 func Unavailable(t testing.TB, what string, reason error) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
 		t.Fatalf("%s is not available: %v", what, reason)
 	}
 	t.Skipf("%s is not available: %v", what, reason)
+}
+
+// shared returns a server that all tests of the process share; the first call starts it.
+func shared[T any](t testing.TB, what string, start func() (T, error)) T {
+	t.Helper()
+	Acceptance(t)
+	server, err := start()
+	if err != nil {
+		Unavailable(t, what, err)
+	}
+	return server
 }

@@ -37,7 +37,8 @@ func (g *AWSGateway) Bucket(t testing.TB, name string) {
 	t.Helper()
 	root := aws.Credentials{AccessKeyID: GatewayKeyID, SecretAccessKey: GatewaySecret}
 	for _, path := range []string{"/" + name, "/" + name + "/" + object} {
-		if status, answer, err := g.ask(t.Context(), root, http.MethodPut, path); err != nil || status != http.StatusOK {
+		if status, answer, err := g.ask(t.Context(), root, http.MethodPut, path); err != nil ||
+			status != http.StatusOK {
 			t.Fatalf("make %s: %d %s %v", path, status, answer, err)
 		}
 	}
@@ -58,7 +59,8 @@ func (g *AWSGateway) Reads(ctx context.Context, key aws.Credentials, bucket stri
 }
 
 // ask makes one signed request.
-func (g *AWSGateway) ask(ctx context.Context, key aws.Credentials, method, path string) (status int, answer []byte, err error) {
+func (g *AWSGateway) ask(ctx context.Context, key aws.Credentials, method, path string) (status int, answer []byte,
+	err error) {
 	req, err := http.NewRequestWithContext(ctx, method, g.S3+path, nil)
 	if err != nil {
 		return 0, nil, err

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,8 +23,8 @@ var ManagedPolicies = map[string]string{
 	"AmazonS3ReadOnlyAccess": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:Get*","s3:List*","s3:Describe*","s3-object-lambda:Get*","s3-object-lambda:List*"],"Resource":"*"}]}`,
 }
 
-// bridge serves an endpoint before the IAM at the URL: requests go through, and those that it does not
-// know are answered from what it holds. It ends with the process.
+// bridge serves an endpoint in front of the IAM at the URL until the process ends. It passes requests on, and answers
+// those that the IAM does not know from the IAM's state.
 func bridge(to string) (string, error) {
 	target, err := url.Parse(to)
 	if err != nil {
@@ -38,6 +39,9 @@ func bridge(to string) (string, error) {
 	go func() { _ = server.Serve(listener) }()
 	return "http://" + listener.Addr().String(), nil
 }
+
+// failed is an answer with an error's code and message.
+const failed = `<ErrorResponse><Error><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>`
 
 // gatewayReads answers the calls that read managed policies and the whole account.
 type gatewayReads struct {
@@ -60,7 +64,7 @@ func (b *gatewayReads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GetPolicy", "GetPolicyVersion":
 		result = policyResult(action, form.Get("PolicyArn"))
 	case "ListPolicyVersions", "DetachUserPolicy", "DetachRolePolicy", "DetachGroupPolicy", "DeletePolicy":
-		// Nobody can make or attach a managed policy here, so there is none to be found.
+		// Nobody can make or attach a managed policy here, so none exists.
 	default:
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		b.through.ServeHTTP(w, r)
@@ -70,11 +74,11 @@ func (b *gatewayReads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		w.WriteHeader(http.StatusInternalServerError)
-		_, _ = fmt.Fprint(w, `<ErrorResponse><Error><Code>ServiceFailure</Code><Message>the IAM behind does not answer</Message></Error></ErrorResponse>`)
+		_, _ = fmt.Fprintf(w, failed, "ServiceFailure", "the IAM behind does not answer")
 		return
 	case result == nil:
 		w.WriteHeader(http.StatusNotFound)
-		_, _ = fmt.Fprint(w, `<ErrorResponse><Error><Code>NoSuchEntity</Code><Message>no such policy</Message></Error></ErrorResponse>`)
+		_, _ = fmt.Fprintf(w, failed, "NoSuchEntity", "no such policy")
 		return
 	}
 	answer := struct {
@@ -101,16 +105,14 @@ type versionFacts struct {
 	IsDefaultVersion bool
 }
 
-// policyResult is the answer about one of [ManagedPolicies], to either question; nil when there is none.
-func policyResult(action, name string) any {
-	const prefix = "arn:aws:iam::aws:policy/"
-	if len(name) <= len(prefix) || ManagedPolicies[name[len(prefix):]] == "" {
+// policyResult describes one of [ManagedPolicies] and its version; nil if there is none of that name.
+func policyResult(action, policyARN string) any {
+	document := ManagedPolicies[strings.TrimPrefix(policyARN, "arn:aws:iam::aws:policy/")]
+	if document == "" {
 		return nil
 	}
-	return policyAnswer{
-		XMLName: xml.Name{Local: action + "Result"},
-		Policy:  &policyFacts{name, "v1"}, PolicyVersion: &versionFacts{url.PathEscape(ManagedPolicies[name[len(prefix):]]), "v1", true},
-	}
+	return policyAnswer{XMLName: xml.Name{Local: action + "Result"}, Policy: &policyFacts{policyARN, "v1"},
+		PolicyVersion: &versionFacts{url.PathEscape(document), "v1", true}}
 }
 
 type accountAnswer struct {
@@ -133,51 +135,65 @@ type entityFacts struct {
 
 type inlineFacts struct{ PolicyName, PolicyDocument string }
 
-// account puts together what the IAM says of its users and roles one by one.
-func (b *gatewayReads) account(ctx context.Context) (any, error) {
-	var answer accountAnswer
-	users := iam.NewListUsersPaginator(b.iam, &iam.ListUsersInput{})
-	for users.HasMorePages() {
-		page, err := users.NextPage(ctx)
+// account collects what the IAM says of its users and roles one by one.
+func (b *gatewayReads) account(ctx context.Context) (answer accountAnswer, err error) {
+	if answer.UserDetailList, err = b.users(ctx); err == nil {
+		answer.RoleDetailList, err = b.roles(ctx)
+	}
+	return answer, err
+}
+
+func (b *gatewayReads) users(ctx context.Context) (all []entityFacts, err error) {
+	pages := iam.NewListUsersPaginator(b.iam, &iam.ListUsersInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, err
 		}
 		for _, u := range page.Users {
-			facts := entityFacts{Arn: *u.Arn, UserName: *u.UserName, UserID: *u.UserId, CreateDate: u.CreateDate.UTC().Format(time.RFC3339)}
-			names, err := b.iam.ListUserPolicies(ctx, &iam.ListUserPoliciesInput{UserName: u.UserName, MaxItems: aws.Int32(1000)})
+			facts := entityFacts{Arn: *u.Arn, UserName: *u.UserName, UserID: *u.UserId, CreateDate: date(u.CreateDate)}
+			names, err := b.iam.ListUserPolicies(ctx,
+				&iam.ListUserPoliciesInput{UserName: u.UserName, MaxItems: aws.Int32(1000)})
 			if err != nil {
 				continue // it was removed meanwhile
 			}
 			for _, name := range names.PolicyNames {
-				if p, err := b.iam.GetUserPolicy(ctx, &iam.GetUserPolicyInput{UserName: u.UserName, PolicyName: &name}); err == nil {
+				p, err := b.iam.GetUserPolicy(ctx, &iam.GetUserPolicyInput{UserName: u.UserName, PolicyName: &name})
+				if err == nil {
 					facts.UserPolicyList = append(facts.UserPolicyList, inlineFacts{name, *p.PolicyDocument})
 				}
 			}
-			answer.UserDetailList = append(answer.UserDetailList, facts)
+			all = append(all, facts)
 		}
 	}
-	roles := iam.NewListRolesPaginator(b.iam, &iam.ListRolesInput{})
-	for roles.HasMorePages() {
-		page, err := roles.NextPage(ctx)
+	return all, nil
+}
+
+func (b *gatewayReads) roles(ctx context.Context) (all []entityFacts, err error) {
+	pages := iam.NewListRolesPaginator(b.iam, &iam.ListRolesInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range page.Roles {
-			facts := entityFacts{
-				Arn: *r.Arn, RoleName: *r.RoleName, RoleID: *r.RoleId, CreateDate: r.CreateDate.UTC().Format(time.RFC3339),
-				AssumeRolePolicyDocument: aws.ToString(r.AssumeRolePolicyDocument),
-			}
-			names, err := b.iam.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: r.RoleName, MaxItems: aws.Int32(1000)})
+			facts := entityFacts{Arn: *r.Arn, RoleName: *r.RoleName, RoleID: *r.RoleId, CreateDate: date(r.CreateDate),
+				AssumeRolePolicyDocument: aws.ToString(r.AssumeRolePolicyDocument)}
+			names, err := b.iam.ListRolePolicies(ctx,
+				&iam.ListRolePoliciesInput{RoleName: r.RoleName, MaxItems: aws.Int32(1000)})
 			if err != nil {
 				continue // it was removed meanwhile
 			}
 			for _, name := range names.PolicyNames {
-				if p, err := b.iam.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: r.RoleName, PolicyName: &name}); err == nil {
+				p, err := b.iam.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: r.RoleName, PolicyName: &name})
+				if err == nil {
 					facts.RolePolicyList = append(facts.RolePolicyList, inlineFacts{name, *p.PolicyDocument})
 				}
 			}
-			answer.RoleDetailList = append(answer.RoleDetailList, facts)
+			all = append(all, facts)
 		}
 	}
-	return answer, nil
+	return all, nil
 }
+
+func date(t *time.Time) string { return t.UTC().Format(time.RFC3339) }

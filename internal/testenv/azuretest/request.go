@@ -3,34 +3,42 @@ package azuretest
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
 
-// kept is how long a request can be read: https://learn.microsoft.com/rest/api/authorization/role-assignment-schedule-requests
+// kept is how long a request can be read:
+// https://learn.microsoft.com/rest/api/authorization/role-assignment-schedule-requests
 const kept = 45 * 24 * time.Hour
 
 // schedule is an assignment of PIM.
 type schedule struct {
-	name, scope, principal, kind, role string
-	text                               string // the justification of the request that made it
-	start, end                         time.Time
-	created, removed                   time.Time
-	pending                            bool
+	binding
+	name             string
+	text             string // the justification of the request that made it
+	start, end       time.Time
+	created, removed time.Time
+	pending          bool
 }
 
 // never is the end of an assignment without one.
 var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// holds reports whether the time is inside the schedule.
 func (c *schedule) holds(at time.Time) bool { return !at.Before(c.start) && at.Before(c.end) }
+
+// exists reports whether the schedule is neither removed nor over.
+func (c *schedule) exists(now time.Time) bool { return c.removed.IsZero() && c.end.After(now) }
 
 // request is a request of PIM.
 type request struct {
-	name, scope, kind, status string
-	created                   time.Time
-	looks                     int
-	schedule                  *schedule
-	Properties                properties
+	binding
+	name, status string
+	created      time.Time
+	looks        int
+	schedule     *schedule
+	Properties   properties
 }
 
 // properties are what a request says.
@@ -58,15 +66,18 @@ func (i *info) text() string {
 	return fmt.Sprintf("%v to %v (%s)", i.StartDateTime, i.Expiration.EndDateTime, i.Expiration.Type)
 }
 
-// String writes the properties down.
+// String writes the properties as text.
 func (p properties) String() string {
-	return strings.Join([]string{p.RequestType, p.PrincipalID, p.RoleDefinitionID, p.Justification, p.ScheduleInfo.text()}, " ")
+	return strings.Join(
+		[]string{p.RequestType, p.PrincipalID, p.RoleDefinitionID, p.Justification, p.ScheduleInfo.text()}, " ")
 }
 
 func (r *request) json() map[string]any {
 	p := map[string]any{
-		"principalId": r.Properties.PrincipalID, "principalType": r.kind, "roleDefinitionId": r.Properties.RoleDefinitionID, "requestType": r.Properties.RequestType,
-		"scope": r.scope, "status": r.status, "createdOn": r.created.UTC().Format("2006-01-02T15:04:05.0000000Z07:00"), "requestorId": "00000000-0000-4000-8000-0000000000ff",
+		"principalId": r.Properties.PrincipalID, "principalType": r.kind,
+		"roleDefinitionId": r.Properties.RoleDefinitionID, "requestType": r.Properties.RequestType,
+		"scope": r.scope, "status": r.status, "requestorId": "00000000-0000-4000-8000-0000000000ff",
+		"createdOn":     r.created.UTC().Format("2006-01-02T15:04:05.0000000Z07:00"),
 		"justification": r.Properties.Justification,
 	}
 	if r.Properties.ScheduleInfo != nil {
@@ -75,7 +86,8 @@ func (r *request) json() map[string]any {
 	if r.schedule != nil {
 		p["targetRoleAssignmentScheduleId"] = r.schedule.name
 	}
-	return map[string]any{"id": r.scope + provider + "roleAssignmentScheduleRequests/" + r.name, "name": r.name, "type": "Microsoft.Authorization/RoleAssignmentScheduleRequests", "properties": p}
+	return map[string]any{"id": r.scope + provider + "roleAssignmentScheduleRequests/" + r.name, "name": r.name,
+		"type": "Microsoft.Authorization/RoleAssignmentScheduleRequests", "properties": p}
 }
 
 func (s *Server) listRequests(scope, filter string) []any {
@@ -96,47 +108,58 @@ func (s *Server) getRequest(name string) (int, any, *failure) {
 			return http.StatusOK, r.json(), nil
 		}
 	}
-	return 0, nil, &failure{http.StatusNotFound, "RoleAssignmentScheduleRequestNotFound", "The role assignment schedule request is not found."}
+	return 0, nil, &failure{http.StatusNotFound, "RoleAssignmentScheduleRequestNotFound",
+		"The role assignment schedule request is not found."}
 }
 
-// look is one look at a request, by its name or in a list: that is how time passes for it.
+// look is one look at a request, by its name or in a list. A request is carried out after [Server.Looks] of them.
 func (s *Server) look(r *request) {
 	if r.looks++; r.looks >= s.Looks {
 		s.carryOut(r)
 	}
 }
 
-// scheduled is the schedule that there is of a principal, role and scope.
+// scheduled returns the schedule of a principal, role and scope, or nil.
 func (s *Server) scheduled(principal, role, scope string) *schedule {
 	for _, c := range s.schedules {
-		if c.principal == principal && c.role == role && strings.EqualFold(c.scope, scope) && c.removed.IsZero() && c.end.After(s.now()) {
+		if c.is(principal, role, scope) && c.exists(s.now()) {
 			return c
 		}
 	}
 	return nil
 }
 
+func (c *schedule) json(moved time.Duration) map[string]any {
+	p := c.binding.json(map[string]any{
+		"status": "Provisioned", "assignmentType": "Assigned", "memberType": "Direct",
+		"startDateTime":                   c.start.UTC().Format(time.RFC3339Nano),
+		"roleAssignmentScheduleRequestId": c.scope + provider + "RoleAssignmentScheduleRequests/" + c.name,
+	})
+	if !c.end.Equal(never) {
+		p["endDateTime"] = c.end.Add(moved).UTC().Format(time.RFC3339Nano)
+	}
+	return map[string]any{"id": c.scope + provider + "roleAssignmentSchedules/" + c.name, "name": c.name,
+		"properties": p}
+}
+
+// scheduleJSON describes a plain assignment, which the list of schedules shows too.
+func (a *assignment) scheduleJSON() map[string]any {
+	p := a.binding.json(map[string]any{"status": "Provisioned", "assignmentType": "Assigned",
+		"startDateTime": a.created.UTC().Format(time.RFC3339Nano)})
+	return map[string]any{"id": a.scope + provider + "roleAssignmentSchedules/" + a.name, "name": a.name,
+		"properties": p}
+}
+
 func (s *Server) listSchedules(scope, filter string) []any {
 	var all []any
 	for _, c := range s.schedules {
-		if !selects(filter, scope, c.scope) || !s.seen(c.created, c.removed) || !c.end.After(s.now().Add(-s.Lag)) {
-			continue
+		if selects(filter, scope, c.scope) && s.seen(c.created, c.removed) && c.end.After(s.now().Add(-s.Lag)) {
+			all = append(all, c.json(s.Moved))
 		}
-		p := map[string]any{
-			"principalId": c.principal, "principalType": c.kind, "roleDefinitionId": provider + "roleDefinitions/" + c.role, "scope": c.scope, "status": "Provisioned",
-			"assignmentType": "Assigned", "memberType": "Direct", "startDateTime": c.start.UTC().Format(time.RFC3339Nano), "roleAssignmentScheduleRequestId": c.scope + provider + "RoleAssignmentScheduleRequests/" + c.name,
-		}
-		if !c.end.Equal(never) {
-			p["endDateTime"] = c.end.Add(s.Moved).UTC().Format(time.RFC3339Nano)
-		}
-		all = append(all, map[string]any{"id": c.scope + provider + "roleAssignmentSchedules/" + c.name, "name": c.name, "properties": p})
 	}
 	for _, a := range s.plain {
 		if selects(filter, scope, a.scope) && s.seen(a.created, a.removed) {
-			all = append(all, map[string]any{"id": a.scope + provider + "roleAssignmentSchedules/" + a.name, "name": a.name, "properties": map[string]any{
-				"principalId": a.principal, "principalType": a.kind, "roleDefinitionId": provider + "roleDefinitions/" + a.role, "scope": a.scope, "status": "Provisioned", "assignmentType": "Assigned",
-				"startDateTime": a.created.UTC().Format(time.RFC3339Nano),
-			}})
+			all = append(all, a.scheduleJSON())
 		}
 	}
 	return all
@@ -151,27 +174,22 @@ func (s *Server) putRequest(hr *http.Request, scope, name string) (int, any, *fa
 	}
 	p := body.Properties
 	if s.unlicensed {
-		return 0, nil, bad("AadPremiumLicenseRequired", "The tenant needs to have Microsoft Entra ID P2 or Microsoft Entra ID Governance license.")
+		return 0, nil, bad("AadPremiumLicenseRequired",
+			"The tenant needs to have Microsoft Entra ID P2 or Microsoft Entra ID Governance license.")
 	}
 	role, kind, failed := s.known(p.PrincipalID, p.RoleDefinitionID)
 	if failed != nil {
 		return 0, nil, failed
 	}
-	if !guid.MatchString(name) {
-		return 0, nil, bad("InvalidRoleAssignmentScheduleRequestName", "The name must be a GUID.")
-	}
-	for _, r := range s.requests {
-		if r.name == name {
-			return 0, nil, bad("RoleAssignmentRequestExists", "The Role assignment request already exists.")
-		}
-		if r.pendingFor(p.PrincipalID, role, scope) {
-			return 0, nil, bad("PendingRoleAssignmentRequest", "There is already an existing pending Role assignment request.")
-		}
-	}
-	// No two are made at the same time.
-	r := &request{name: name, scope: scope, kind: kind, created: s.now().Add(time.Duration(len(s.requests)) * time.Microsecond), Properties: p, status: "PendingProvisioning"}
+	r := &request{binding: binding{scope, p.PrincipalID, kind, role}, name: name, Properties: p,
+		status: "PendingProvisioning",
+		// No two requests are made at the same time.
+		created: s.now().Add(time.Duration(len(s.requests)) * time.Microsecond)}
 	r.Properties.RoleDefinitionID = provider + "roleDefinitions/" + role
-	if failed := s.begin(r, role); failed != nil {
+	if failed = s.checkRequest(r); failed == nil {
+		failed = s.begin(r)
+	}
+	if failed != nil {
 		return 0, nil, failed
 	}
 	s.requests = append(s.requests, r)
@@ -181,59 +199,84 @@ func (s *Server) putRequest(hr *http.Request, scope, name string) (int, any, *fa
 	return http.StatusCreated, r.json(), nil
 }
 
-func (r *request) pendingFor(principal, role, scope string) bool {
-	return r.status == "PendingProvisioning" && r.Properties.PrincipalID == principal && strings.HasSuffix(r.Properties.RoleDefinitionID, role) && strings.EqualFold(r.scope, scope)
+// checkRequest refuses a request that has no name of its own, no reason, or must wait for another one.
+func (s *Server) checkRequest(r *request) *failure {
+	if !guid.MatchString(r.name) {
+		return bad("InvalidRoleAssignmentScheduleRequestName", "The name must be a GUID.")
+	}
+	for _, other := range s.requests {
+		if other.name == r.name {
+			return bad("RoleAssignmentRequestExists", "The Role assignment request already exists.")
+		}
+		if other.status == "PendingProvisioning" && other.is(r.principal, r.role, r.scope) {
+			return bad("PendingRoleAssignmentRequest", "There is already an existing pending Role assignment request.")
+		}
+	}
+	if r.Properties.Justification == "" {
+		return bad(violation, `The following policy rules failed: ["JustificationRule"]`)
+	}
+	return nil
 }
 
+// violation is the code of a request that the PIM settings of the role forbid.
+const violation = "RoleAssignmentRequestPolicyValidationFailed"
+
 // begin refuses a request, or finds or makes its schedule.
-func (s *Server) begin(r *request, role string) *failure {
-	p := r.Properties
-	there := s.scheduled(p.PrincipalID, role, r.scope)
-	if p.Justification == "" {
-		return bad("RoleAssignmentRequestPolicyValidationFailed", `The following policy rules failed: ["JustificationRule"]`)
+func (s *Server) begin(r *request) *failure {
+	there := s.scheduled(r.principal, r.role, r.scope)
+	kind := r.Properties.RequestType
+	switch {
+	case kind == "AdminAssign" && there == nil:
+		return s.beginAssign(r)
+	case kind == "AdminAssign":
+		return bad("RoleAssignmentExists", "The Role assignment already exists.")
+	case kind != "AdminUpdate" && kind != "AdminRemove":
+		return bad("InvalidRoleAssignmentRequestType", "The request type %q is not for administrators.", kind)
+	case there == nil:
+		return bad("RoleAssignmentDoesNotExist", "The Role assignment does not exist.")
 	}
-	switch p.RequestType {
-	case "AdminAssign":
-		for _, a := range s.plain {
-			if a.removed.IsZero() && a.principal == p.PrincipalID && a.role == role && strings.EqualFold(a.scope, r.scope) {
-				return bad("RoleAssignmentExists", "The Role assignment already exists.")
-			}
-		}
-		if there != nil {
-			return bad("RoleAssignmentExists", "The Role assignment already exists.")
-		}
-		start, end, failed := s.window(r, role)
-		if failed != nil {
-			return failed
-		}
-		r.schedule = &schedule{name: r.name, scope: r.scope, principal: p.PrincipalID, kind: r.kind, role: role, text: p.Justification, start: start, end: end, created: s.now(), pending: true}
+	r.schedule = there
+	if kind == "AdminRemove" {
+		return s.beginRemove(r)
+	}
+	_, _, failed := s.window(r)
+	return failed
+}
+
+func (s *Server) beginAssign(r *request) *failure {
+	if slices.ContainsFunc(s.live(), func(a *assignment) bool { return a.is(r.principal, r.role, r.scope) }) {
+		return bad("RoleAssignmentExists", "The Role assignment already exists.")
+	}
+	start, end, failed := s.window(r)
+	if failed == nil {
+		r.schedule = &schedule{binding: r.binding, name: r.name, text: r.Properties.Justification, start: start,
+			end:     end,
+			created: s.now(), pending: true}
 		s.schedules = append(s.schedules, r.schedule)
-		return nil
-	case "AdminUpdate", "AdminRemove":
-		if there == nil {
-			return bad("RoleAssignmentDoesNotExist", "The Role assignment does not exist.")
-		}
-		r.schedule = there
-		if p.RequestType == "AdminRemove" {
-			if p.ScheduleInfo != nil {
-				return bad("InvalidRoleAssignmentRequestSchedule", "A removal has no schedule.")
-			}
-			if !s.now().Before(there.start) && s.now().Sub(there.created) < s.Active {
-				return bad("ActiveDurationTooShort", "The Active duration is too short. Miniumum Required is %d minutes.", int(s.Active.Minutes()))
-			}
-			return nil
-		}
-		_, _, failed := s.window(r, role)
-		return failed
 	}
-	return bad("InvalidRoleAssignmentRequestType", "The request type %q is not for administrators.", p.RequestType)
+	return failed
+}
+
+func (s *Server) beginRemove(r *request) *failure {
+	if r.Properties.ScheduleInfo != nil {
+		return bad("InvalidRoleAssignmentRequestSchedule", "A removal has no schedule.")
+	}
+	if !s.now().Before(r.schedule.start) && s.now().Sub(r.schedule.created) < s.Active {
+		return s.tooShort()
+	}
+	return nil
+}
+
+func (s *Server) tooShort() *failure {
+	return bad("ActiveDurationTooShort", "The Active duration is too short. Miniumum Required is %d minutes.",
+		int(s.Active.Minutes()))
 }
 
 // window is the time of access that a request asks for.
-func (s *Server) window(r *request, role string) (start, end time.Time, failed *failure) {
+func (s *Server) window(r *request) (start, end time.Time, failed *failure) {
 	i := r.Properties.ScheduleInfo
 	if i == nil || i.Expiration.Type != "AfterDateTime" || i.Expiration.EndDateTime == nil {
-		return start, end, bad("RoleAssignmentRequestPolicyValidationFailed", `The following policy rules failed: ["ExpirationRule"]`)
+		return start, end, bad(violation, `The following policy rules failed: ["ExpirationRule"]`)
 	}
 	start, end = s.now(), *i.Expiration.EndDateTime
 	if i.StartDateTime != nil {
@@ -241,16 +284,16 @@ func (s *Server) window(r *request, role string) (start, end time.Time, failed *
 	} else if r.schedule != nil {
 		start = r.schedule.start
 	}
-	if !end.After(s.now()) || start.Before(s.now().Add(-kept)) {
-		return start, end, bad("InvalidRoleAssignmentRequestSchedule", "The schedule of the Role assignment request is invalid.")
+	longest, limited := s.settings[r.role]
+	switch {
+	case !end.After(s.now()) || start.Before(s.now().Add(-kept)):
+		failed = bad("InvalidRoleAssignmentRequestSchedule", "The schedule of the Role assignment request is invalid.")
+	case end.Sub(start) < s.Active:
+		failed = s.tooShort()
+	case limited && end.Sub(start) > longest:
+		failed = bad(violation, `The following policy rules failed: ["ExpirationRule"]`)
 	}
-	if end.Sub(start) < s.Active {
-		return start, end, bad("ActiveDurationTooShort", "The Active duration is too short. Miniumum Required is %d minutes.", int(s.Active.Minutes()))
-	}
-	if longest, ok := s.settings[role]; ok && end.Sub(start) > longest {
-		return start, end, bad("RoleAssignmentRequestPolicyValidationFailed", `The following policy rules failed: ["ExpirationRule"]`)
-	}
-	return start, end, nil
+	return start, end, failed
 }
 
 // carryOut gives a request its effect.
@@ -278,37 +321,38 @@ func (s *Server) carryOut(r *request) {
 	}
 }
 
-// Admit assigns a role with PIM, as an administrator would, with a justification of theirs and until end; zero is for ever.
+// Admit assigns a role with PIM until end, with the administrator's justification; a zero end is for ever.
 func (s *Server) Admit(principal, role, scope, justification string, end time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kind := s.principals[principal].kind
-	c := &schedule{name: fmt.Sprintf("%08x-0000-4000-8000-0000000000ad", len(s.requests)), scope: scope, principal: principal, kind: kind, role: role,
-		text: justification, start: s.now(), end: end, created: s.now()}
+	c := &schedule{binding: binding{scope, principal, s.principals[principal].kind, role},
+		name: fmt.Sprintf("%08x-0000-4000-8000-0000000000ad", len(s.requests)),
+		text: justification, start: s.now(), created: s.now()}
 	r := s.outsider(c, "AdminAssign")
 	r.Properties.Justification = justification
-	r.Properties.ScheduleInfo.Expiration.Type, r.Properties.ScheduleInfo.Expiration.EndDateTime = "AfterDateTime", &end
-	if end.IsZero() {
-		c.end, r.Properties.ScheduleInfo.Expiration.Type, r.Properties.ScheduleInfo.Expiration.EndDateTime = never, "NoExpiration", nil
-	}
+	r.until(end)
 	s.schedules = append(s.schedules, c)
 }
 
-// Move gives the schedule of a principal, role and scope another end, as an administrator would with PIM; zero is none.
+// Move changes the end of the schedule of a principal, role and scope, as an administrator would with PIM; zero removes
+// it.
 func (s *Server) Move(principal, role, scope string, end time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.scheduled(principal, role, scope)
-	r := s.outsider(c, "AdminUpdate")
-	if end.IsZero() {
-		end, r.Properties.ScheduleInfo.Expiration.Type = never, "NoExpiration"
-	} else {
-		r.Properties.ScheduleInfo.Expiration.Type, r.Properties.ScheduleInfo.Expiration.EndDateTime = "AfterDateTime", &end
-	}
-	c.end = end
+	s.outsider(s.scheduled(principal, role, scope), "AdminUpdate").until(end)
 }
 
-// Revoke takes the assignment of a principal, role and scope back, as an administrator would with PIM.
+// until sets the end that a request asks for, and that of its schedule; zero is none.
+func (r *request) until(end time.Time) {
+	expiration := &r.Properties.ScheduleInfo.Expiration
+	if end.IsZero() {
+		r.schedule.end, expiration.Type = never, "NoExpiration"
+	} else {
+		r.schedule.end, expiration.Type, expiration.EndDateTime = end, "AfterDateTime", &end
+	}
+}
+
+// Revoke removes the assignment of a principal, role and scope, as an administrator would with PIM.
 func (s *Server) Revoke(principal, role, scope string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -317,7 +361,7 @@ func (s *Server) Revoke(principal, role, scope string) {
 	r.status, r.Properties.ScheduleInfo, c.removed = "Revoked", nil, s.now()
 }
 
-// Unschedule removes the assignment of a principal, role and scope without a request, as it goes when somebody deletes
+// Unschedule removes the assignment of a principal, role and scope without a request, as happens when somebody deletes
 // the role assignment behind it.
 func (s *Server) Unschedule(principal, role, scope string) {
 	s.mu.Lock()
@@ -325,11 +369,13 @@ func (s *Server) Unschedule(principal, role, scope string) {
 	s.scheduled(principal, role, scope).removed = s.now()
 }
 
-// outsider notes a request of an administrator.
+// outsider adds a request of an administrator.
 func (s *Server) outsider(c *schedule, kind string) *request {
 	r := &request{
-		name: strings.Replace(c.name, c.name[:8], fmt.Sprintf("%08x", len(s.requests)), 1), scope: c.scope, kind: c.kind, created: s.now(), schedule: c, status: "Provisioned",
-		Properties: properties{PrincipalID: c.principal, RoleDefinitionID: provider + "roleDefinitions/" + c.role, RequestType: kind, Justification: "because I can", ScheduleInfo: &info{}},
+		binding: c.binding, name: strings.Replace(c.name, c.name[:8], fmt.Sprintf("%08x", len(s.requests)), 1),
+		created: s.now(), schedule: c, status: "Provisioned",
+		Properties: properties{PrincipalID: c.principal, RoleDefinitionID: provider + "roleDefinitions/" + c.role,
+			RequestType: kind, Justification: "because I can", ScheduleInfo: &info{}},
 	}
 	s.requests = append(s.requests, r)
 	return r

@@ -1,7 +1,6 @@
-// Package azuretest serves as much of the Azure Resource Manager as assigns roles, on loopback: role assignments, the
-// requests and schedules of Privileged Identity Management, role definitions and subscriptions. It decides who has
-// access, and it is stricter than Azure: it takes no property that it does not know and no plain
-// assignment without a principal type.
+// Package azuretest serves the part of the Azure Resource Manager that assigns roles, on loopback: role assignments,
+// the requests and schedules of Privileged Identity Management, role definitions and subscriptions. It decides who has
+// access. It is stricter than Azure: it refuses unknown properties and plain assignments without a principal type.
 //
 // It follows https://learn.microsoft.com/rest/api/authorization and
 // https://learn.microsoft.com/azure/role-based-access-control/troubleshooting.
@@ -23,9 +22,9 @@ type Server struct {
 	URL string
 	// Clock tells the time; nil is the clock of this machine.
 	Clock func() time.Time
-	// Active is the time for which an assignment with PIM cannot be taken back, and the shortest that there is.
+	// Active is the shortest assignment with PIM, and the time for which it cannot be removed.
 	Active time.Duration
-	// Looks is how often a request has to be looked at before it has been carried out.
+	// Looks is how often a request must be read before it is carried out.
 	Looks int
 	// Lag is how far the lists of assignments and schedules are behind.
 	Lag time.Duration
@@ -52,10 +51,10 @@ type Server struct {
 
 type person struct {
 	kind  string
-	since time.Time // when the directory has told everybody
+	since time.Time // when the authorization service knows of the principal
 }
 
-// Fault is an answer in the place of the next one.
+// Fault replaces the next answer.
 type Fault struct {
 	Status int
 	Code   string
@@ -63,7 +62,7 @@ type Fault struct {
 	RetryAfter string
 	// Lost: the request is carried out, and its answer is this one.
 	Lost bool
-	// Method is the only method that it is for; empty for every one.
+	// Method is the only method that the fault applies to; empty for all.
 	Method string
 }
 
@@ -72,7 +71,8 @@ func New(t *testing.T) *Server {
 	t.Helper()
 	s := &Server{
 		Active: 5 * time.Minute, PageSize: 100,
-		scopes: map[string]bool{}, principals: map[string]*person{}, settings: map[string]time.Duration{}, denied: map[string]bool{},
+		scopes: map[string]bool{}, principals: map[string]*person{}, settings: map[string]time.Duration{},
+		denied:      map[string]bool{},
 		definitions: map[string]string{Reader: "Reader", Contributor: "Contributor"},
 	}
 	server := httptest.NewServer(s)
@@ -97,7 +97,7 @@ func bad(code, format string, args ...any) *failure {
 	return &failure{http.StatusBadRequest, code, fmt.Sprintf(format, args...)}
 }
 
-// provider stands between the scope and what of it is asked for.
+// provider separates the scope from the kind of object in a path.
 const provider = "/providers/Microsoft.Authorization/"
 
 // ServeHTTP answers one request.
@@ -120,7 +120,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case fault != nil:
 		answerFault(w, fault)
 	case failed != nil:
-		answer(w, failed.status, map[string]any{"error": map[string]string{"code": failed.code, "message": failed.message}})
+		answer(w, failed.status, map[string]any{"error": map[string]string{"code": failed.code,
+			"message": failed.message}})
 	default:
 		answer(w, status, body)
 	}
@@ -154,13 +155,15 @@ func answer(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // a client that has gone needs no answer
 }
 
-// answer routes a request.
+// answer checks a request and routes it.
 func (s *Server) answer(r *http.Request) (int, any, *failure) {
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); !ok || token == "" {
-		return 0, nil, &failure{http.StatusUnauthorized, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."}
+		return 0, nil, &failure{http.StatusUnauthorized, "AuthenticationFailed",
+			"Authentication failed. The 'Authorization' header is missing."}
 	}
 	if r.URL.Query().Get("api-version") == "" {
-		return 0, nil, bad("MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")
+		return 0, nil, bad("MissingApiVersionParameter",
+			"The api-version query parameter (?api-version=) is required for all requests.")
 	}
 	if r.URL.Path == "/subscriptions" {
 		return s.listed(r, s.subscriptions())
@@ -169,32 +172,41 @@ func (s *Server) answer(r *http.Request) (int, any, *failure) {
 	if i < 0 {
 		return 0, nil, &failure{http.StatusNotFound, "ResourceNotFound", "The resource was not found."}
 	}
-	scope, rest := r.URL.Path[:i], r.URL.Path[i+len(provider):]
-	scope = "/" + strings.TrimLeft(scope, "/")
-	kind, name, _ := strings.Cut(rest, "/")
+	scope := "/" + strings.TrimLeft(r.URL.Path[:i], "/")
+	kind, name, _ := strings.Cut(r.URL.Path[i+len(provider):], "/")
 	verb := map[string]string{http.MethodGet: "read", http.MethodPut: "write", http.MethodDelete: "delete"}[r.Method]
-	if doing := "Microsoft.Authorization/" + kind + "/" + verb; s.denied[doing] {
-		return 0, nil, &failure{http.StatusForbidden, "AuthorizationFailed", fmt.Sprintf("The client 'jit-operator' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid.", doing, scope)}
+	if action := "Microsoft.Authorization/" + kind + "/" + verb; s.denied[action] {
+		return 0, nil, &failure{http.StatusForbidden, "AuthorizationFailed",
+			fmt.Sprintf("The client 'jit-operator' does "+
+				"not have authorization to perform action '%s' over scope '%s' or the scope is invalid.", action,
+				scope)}
 	}
 	if !s.scopes[strings.ToLower(scope)] {
-		return 0, nil, &failure{http.StatusNotFound, "ResourceGroupNotFound", fmt.Sprintf("'%s' could not be found.", scope)}
+		return 0, nil, &failure{http.StatusNotFound, "ResourceGroupNotFound",
+			fmt.Sprintf("'%s' could not be found.", scope)}
 	}
+	return s.route(r, scope, kind, name)
+}
+
+// route answers a request about an object or a list of them on a scope.
+func (s *Server) route(r *http.Request, scope, kind, name string) (int, any, *failure) {
+	filter := r.URL.Query().Get("$filter")
 	switch r.Method + " " + kind {
 	case "GET roleDefinitions":
 		return s.roleDefinitions(r, name)
 	case "GET roleAssignments":
-		return s.listed(r, s.listAssignments(scope, r.URL.Query().Get("$filter")))
+		return s.listed(r, s.listAssignments(scope, filter))
 	case "PUT roleAssignments":
 		return s.putAssignment(r, scope, name)
 	case "DELETE roleAssignments":
 		return s.deleteAssignment(scope, name)
 	case "GET roleAssignmentSchedules":
-		return s.listed(r, s.listSchedules(scope, r.URL.Query().Get("$filter")))
+		return s.listed(r, s.listSchedules(scope, filter))
 	case "GET roleAssignmentScheduleRequests":
 		if name != "" {
 			return s.getRequest(name)
 		}
-		return s.listed(r, s.listRequests(scope, r.URL.Query().Get("$filter")))
+		return s.listed(r, s.listRequests(scope, filter))
 	case "PUT roleAssignmentScheduleRequests":
 		return s.putRequest(r, scope, name)
 	}
@@ -221,7 +233,7 @@ func (s *Server) listed(r *http.Request, all []any) (int, any, *failure) {
 	return http.StatusOK, page, nil
 }
 
-// read decodes a body that has nothing that is not known.
+// read decodes a body. It refuses unknown properties.
 func read(r *http.Request, into any) *failure {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()

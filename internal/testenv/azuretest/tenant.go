@@ -11,7 +11,7 @@ import (
 
 var guid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
-// now is the server's time.
+// now returns the server's time. The caller holds the lock.
 func (s *Server) now() time.Time {
 	if s.Clock != nil {
 		return s.Clock().Add(s.offset)
@@ -19,7 +19,7 @@ func (s *Server) now() time.Time {
 	return time.Now().Add(s.offset)
 }
 
-// Now is the server's time.
+// Now returns the server's time.
 func (s *Server) Now() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,7 +42,7 @@ func (s *Server) AddScope(scopes ...string) {
 	}
 }
 
-// AddPrincipal makes a User, Group or ServicePrincipal, whom the authorization service knows after a while.
+// AddPrincipal makes a User, Group or ServicePrincipal, which the authorization service knows after a while.
 func (s *Server) AddPrincipal(kind, id string, after time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +77,7 @@ func (s *Server) Deny(action string) {
 	s.denied[action] = true
 }
 
-// Fail puts faults in the place of the next answers.
+// Fail replaces the next answers with faults.
 func (s *Server) Fail(faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,29 +105,24 @@ func selects(filter, scope, on string) bool {
 	return filter == "" && (above(on, scope) || above(scope, on))
 }
 
-// Allowed reports whether a principal has a role on a scope at a time, whatever lists tell. An
-// assignment with a condition gives nothing: the server judges none.
+// Allowed reports whether a principal has a role on a scope at a time, even if the lists lag behind. An assignment with
+// a condition gives nothing, because the server judges no conditions.
 func (s *Server) Allowed(principal, role, scope string, at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, a := range s.plain {
-		if a.principal == principal && a.role == role && a.removed.IsZero() && a.condition == "" && above(a.scope, scope) {
-			return true
-		}
-	}
-	for _, c := range s.schedules {
-		if c.principal == principal && c.role == role && c.removed.IsZero() && !c.pending && above(c.scope, scope) && c.holds(at) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.live(), func(a *assignment) bool {
+		return a.condition == "" && a.gives(principal, role, scope)
+	}) || slices.ContainsFunc(s.schedules, func(c *schedule) bool {
+		return c.removed.IsZero() && !c.pending && c.holds(at) && c.gives(principal, role, scope)
+	})
 }
 
 func (s *Server) subscriptions() []any {
 	var all []any
 	for _, scope := range slices.Sorted(maps.Keys(s.scopes)) {
 		if strings.HasPrefix(scope, "/subscriptions/") && strings.Count(scope, "/") == 2 {
-			all = append(all, map[string]any{"id": scope, "subscriptionId": strings.TrimPrefix(scope, "/subscriptions/"), "state": "Enabled"})
+			all = append(all, map[string]any{"id": scope,
+				"subscriptionId": strings.TrimPrefix(scope, "/subscriptions/"), "state": "Enabled"})
 		}
 	}
 	return all
@@ -143,7 +138,8 @@ func (s *Server) definition(id string) map[string]any {
 func (s *Server) roleDefinitions(r *http.Request, id string) (int, any, *failure) {
 	if id != "" {
 		if s.definitions[id] == "" {
-			return 0, nil, &failure{http.StatusNotFound, "RoleDefinitionDoesNotExist", "The specified role definition with ID '" + id + "' does not exist."}
+			return 0, nil, &failure{http.StatusNotFound, "RoleDefinitionDoesNotExist",
+				"The specified role definition with ID '" + id + "' does not exist."}
 		}
 		return http.StatusOK, s.definition(id), nil
 	}
@@ -157,11 +153,13 @@ func (s *Server) roleDefinitions(r *http.Request, id string) (int, any, *failure
 	return s.listed(r, all)
 }
 
-// known refuses a principal or a role that there is not. It returns the id of the role.
+// known refuses a principal or a role that does not exist. It returns the id of the role.
 func (s *Server) known(principal, definition string) (role string, kind string, failed *failure) {
 	role = strings.ToLower(definition[strings.LastIndexByte(definition, '/')+1:])
-	if !strings.Contains(strings.ToLower(definition), "/providers/microsoft.authorization/roledefinitions/") || s.definitions[role] == "" {
-		return "", "", bad("RoleDefinitionDoesNotExist", "The specified role definition with ID '%s' does not exist.", role)
+	if !strings.Contains(strings.ToLower(definition), "/providers/microsoft.authorization/roledefinitions/") ||
+		s.definitions[role] == "" {
+		return "", "", bad("RoleDefinitionDoesNotExist", "The specified role definition with ID '%s' does not exist.",
+			role)
 	}
 	who := s.principals[principal]
 	if who == nil || s.now().Before(who.since) {

@@ -37,7 +37,8 @@ type Program struct {
 func KubeAPI() Program {
 	// Without a version of its own the server says v0.0.0, which clients refuse to parse.
 	const version = "v1.37.2"
-	return Program{Name: "kubeapi", module: "kubeapi", pkg: ".", ldflags: "-X k8s.io/component-base/version.gitVersion=" + version}
+	return Program{Name: "kubeapi", module: "kubeapi", pkg: ".",
+		ldflags: "-X k8s.io/component-base/version.gitVersion=" + version}
 }
 
 // Tofu is the OpenTofu CLI.
@@ -114,7 +115,8 @@ func (p Program) Build(ctx context.Context, log io.Writer) (string, error) {
 	_, _ = fmt.Fprintf(log, "building %s (several minutes the first time)\n", p.Name)
 	partial := fmt.Sprintf("%s.%d", path, os.Getpid())
 	defer func() { _ = os.Remove(partial) }() // absent unless the build was cut short
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w "+p.ldflags, "-o", partial, p.pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w "+p.ldflags, "-o",
+		partial, p.pkg)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0", "PWD="+dir)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -163,7 +165,8 @@ func (p Program) sourceDir() (string, error) {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("run inside the terraform-provider-jit source tree: no go.mod of it above the working directory")
+			return "",
+				errors.New("run inside the terraform-provider-jit source tree: no go.mod of it above the working directory")
 		}
 		dir = parent
 	}

@@ -83,7 +83,8 @@ func (m MotoServer) Build(ctx context.Context, log io.Writer) (string, error) {
 	defer func() { _ = os.RemoveAll(partial) }() // absent unless it was cut short
 	for _, argv := range [][]string{
 		{python, "-m", "venv", partial},
-		{filepath.Join(partial, "bin", "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", motoPackage},
+		{filepath.Join(partial, "bin", "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+			motoPackage},
 	} {
 		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 		cmd.Stdout, cmd.Stderr = log, log
