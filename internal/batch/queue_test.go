@@ -75,7 +75,7 @@ func TestLoneCallerIsNotDelayed(t *testing.T) {
 	})
 }
 
-// A queue that does not gather runs whoever is there.
+// A queue that does not gather runs all waiting callers.
 func TestPlainQueueNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 200 * time.Millisecond

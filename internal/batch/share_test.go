@@ -299,7 +299,7 @@ func (l lossy) Apply(ctx context.Context, scope string, changes []jit.Change) []
 	return errs
 }
 
-// TestAReadAfterAWriteIsNeverOlder: whoever asks what became of a write sees it, whatever others read and write
+// TestAReadAfterAWriteIsNeverOlder: a caller that reads after a write sees it, whatever others read and write
 // meanwhile.
 func TestAReadAfterAWriteIsNeverOlder(t *testing.T) {
 	for _, c := range []struct {

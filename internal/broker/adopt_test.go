@@ -25,7 +25,7 @@ func (w *world) lose(policies ...jit.Policy) {
 	}
 }
 
-// adopt records what the markers on the scopes tell, and returns it; the error says what may not be recorded.
+// adopt records the grants that the markers on the scopes describe, and returns them; the error names those refused.
 func (w *world) adopt(observed map[jit.Place]jit.Snapshot) ([]jit.Grant, error) {
 	w.t.Helper()
 	found, refused, err := w.Unrecorded(w.t.Context(), observed)
@@ -54,7 +54,7 @@ func withReason() jit.Policy {
 	return jit.Policy{Name: "oncall", Effect: jit.Permit, ReasonPattern: "^INC-[0-9]+: ", MaxTTL: 4 * time.Hour}
 }
 
-// A lost reason breaks no policy: what was adopted is neither revoked for it nor kept from being extended.
+// A lost reason breaks no policy: an adopted grant is not revoked for it, and can be extended.
 func TestAnAdoptedGrantIsNotJudgedByTheReasonThatWasLost(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	made := w.grant(request(func(r *broker.Request) { r.TerminateSessions = true }))
@@ -159,9 +159,8 @@ func TestAnApplyRecordsTheNameOfThePrincipal(t *testing.T) {
 			if wrong := account.Contradictions(g); len(wrong) > 0 {
 				t.Errorf("the events contradict the record: %v", wrong)
 			}
-			if adopted := slices.DeleteFunc(w.kinds(),
-				func(k jit.EventKind) bool { return k != jit.EventAdopted }); tt.changes && !tt.adopted &&
-				len(adopted) != 1 {
+			adopted := slices.DeleteFunc(w.kinds(), func(k jit.EventKind) bool { return k != jit.EventAdopted })
+			if tt.changes && !tt.adopted && len(adopted) != 1 {
 				t.Errorf("%d events of the name, want 1", len(adopted))
 			}
 		})
@@ -280,8 +279,7 @@ func TestAMarkerGivesNoMoreThanIsAskedFor(t *testing.T) {
 		"longer than any grant": {func(w *jit.Window) { w.End = w.End.AddDate(70, 0, 0) }, func(*broker.Request) {},
 			[]string{"ttl", "max_ttl of the provider is 1d", "take the binding off"}},
 		"longer than any grant, with an end": {func(w *jit.Window) {
-			w.End = time.Date(2099, 1, 1, 0, 0, 0, 0,
-				time.UTC)
+			w.End = time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
 		}, end,
 			[]string{"expires_at", "max_ttl of the provider is 1d"}}, // the request is refused before the target is read
 		"longer than is asked for": {func(w *jit.Window) { w.End = w.End.Add(time.Second) }, func(*broker.Request) {},
@@ -292,8 +290,7 @@ func TestAMarkerGivesNoMoreThanIsAskedFor(t *testing.T) {
 			func(*broker.Request) {},
 			[]string{"ttl", "it would begin at 2026-11-23T17:00:00Z", "jit adopt"}},
 		"later, as is asked for": {func(w *jit.Window) {
-			w.Start, w.End = w.Start.Add(3*time.Hour),
-				w.End.Add(3*time.Hour)
+			w.Start, w.End = w.Start.Add(3*time.Hour), w.End.Add(3*time.Hour)
 		},
 			func(r *broker.Request) { r.StartsAt = time.Date(2026, 11, 23, 19, 0, 0, 0, time.UTC) }, nil},
 		"as it was": {func(*jit.Window) {}, func(*broker.Request) {}, nil},
@@ -302,8 +299,7 @@ func TestAMarkerGivesNoMoreThanIsAskedFor(t *testing.T) {
 		"the ttl was extended": {func(*jit.Window) {},
 			func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") }, nil},
 		"over, and longer than any grant": {func(w *jit.Window) {
-			w.Start, w.End = w.Start.AddDate(-2, 0, 0),
-				w.Start.Add(time.Minute)
+			w.Start, w.End = w.Start.AddDate(-2, 0, 0), w.Start.Add(time.Minute)
 		}, func(*broker.Request) {}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// Nothing is put on a target for a record that somebody has altered, whoever asks for it; ending works.
+// Nothing is put on a target for an altered record, by any operation; ending works.
 func TestAnAlteredRecordPutsNothingOnItsTarget(t *testing.T) {
 	for name, alter := range map[string]func(*jit.Grant){
 		"a later end":         func(g *jit.Grant) { g.End = g.End.AddDate(10, 0, 0) },
@@ -78,7 +78,7 @@ func TestANewerRecordIsNotAltered(t *testing.T) {
 	}
 }
 
-// An altered record that is newer than the one in hand is told, and holds up no other of its batch.
+// An altered record is refused and does not hold up the others of its batch.
 func TestAnAlteredRecordHoldsUpNoOther(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	old := w.grant(request())

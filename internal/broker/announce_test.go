@@ -35,7 +35,7 @@ func (w *world) announced() []string {
 	return all
 }
 
-// An end is announced once, and a new end is announced anew.
+// Each end is announced once; a moved end is announced again.
 func TestAnnounceOnceForEachEnd(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	g := w.grant(request())
@@ -61,7 +61,7 @@ func TestAnnounceOnceForEachEnd(t *testing.T) {
 	w.allowed(false)
 }
 
-// What has no access, what ends for another owner, and what was short from the beginning is not announced.
+// Grants without access, of another owner, and short grants are not announced.
 func TestAnnounceLeavesOut(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	another := func(name string, change ...func(*broker.Request)) broker.Request {

@@ -123,7 +123,7 @@ func TestAChangeGrantsWhatACrashLeftPending(t *testing.T) {
 		t.Fatal(err)
 	}
 	if told := w.kinds()[known:]; !slices.Equal(told, []jit.EventKind{jit.EventGranted}) {
-		t.Errorf("the ledger tells %v", told)
+		t.Errorf("the ledger has the events %v", told)
 	}
 	if !g.GrantedAt.Equal(w.now) || !g.Window.Equal(pending.Window) {
 		t.Errorf("granted at %s with window %v, want %s and %v", g.GrantedAt, g.Window, w.now, pending.Window)
@@ -133,7 +133,7 @@ func TestAChangeGrantsWhatACrashLeftPending(t *testing.T) {
 	w.allowed(false)
 }
 
-// grantCrashing asks for a grant of which [failAfter] lets the process die.
+// grantCrashing requests a grant; [failAfter] kills the process on the way.
 func (w *world) grantCrashing() {
 	defer func() { _ = recover() }()
 	_, _ = w.Grant(w.t.Context(), request())

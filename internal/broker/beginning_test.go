@@ -46,7 +46,7 @@ func TestADeferredGrantIsStartedByTheSweeper(t *testing.T) {
 	w.allowed(true)
 }
 
-// The beginning moves until it has come, also where the platform was told of it before; then it stays.
+// The beginning can move until it has come, even if the platform already has it; then it stays.
 func TestABeginningMovesUntilItHasCome(t *testing.T) {
 	for _, native := range []bool{true, false} {
 		for _, ttl := range []string{"2h", ""} {
@@ -176,7 +176,7 @@ func TestABeginningThatIsPutOffMeanwhile(t *testing.T) {
 	}
 }
 
-// The platform was told of a beginning and the ledger could not be: what it holds moves all the same.
+// The platform has a beginning that the ledger could not confirm: it moves all the same.
 func TestABeginningThatWasNotConfirmedMoves(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Traits.NativeStart = true
@@ -223,7 +223,7 @@ func TestStartTwice(t *testing.T) {
 		}
 	}
 	if granted != 1 {
-		t.Errorf("%d events tell that it was given, want 1: %v", granted, w.kinds())
+		t.Errorf("%d granted events, want 1: %v", granted, w.kinds())
 	}
 }
 
@@ -264,7 +264,7 @@ func TestStalledSweeperTakesBack(t *testing.T) {
 				}
 			}
 			if last := w.kinds()[len(w.kinds())-1]; ends != 1 || last != jit.EventExpired {
-				t.Errorf("%d events tell of the end, want 1, and nothing after it: %v", ends, w.kinds())
+				t.Errorf("%d events for the end, want 1, and nothing after it: %v", ends, w.kinds())
 			}
 		})
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// exact is a platform that tells all traits when it is asked.
+// exact is a platform that reports all traits when asked.
 type exact struct {
 	jit.Platform
 	traits jit.Traits
@@ -73,7 +73,7 @@ func blames(t *testing.T, err error, attribute string, says string) {
 	}
 }
 
-// What the request itself tells is judged before anything is read.
+// A length that is known from the request is judged before anything is read.
 func TestALengthIsRefusedBeforeAnythingIsCalled(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Traits.MinTTL, w.platform.Traits.MaxTTL = 5*time.Minute, 3*time.Hour

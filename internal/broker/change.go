@@ -166,7 +166,7 @@ func (b *Broker) checkMove(g, next jit.Grant, attribute string) error {
 	}
 	if _, asks := jit.Asks(b.Targets[g.Target]); asks && !g.GrantedAt.IsZero() && next.End.After(now) {
 		return jit.Invalid("ttl",
-			fmt.Sprintf("set renewal = %d to ask for it anew, or destroy the grant to end it now", g.Renewal+1),
+			fmt.Sprintf("set renewal = %d to request it again, or destroy the grant to end it now", g.Renewal+1),
 			"people approved the grant on target %q from %s to %s, and an approved window cannot change",
 			g.Target, jit.FormatTime(g.Start), jit.FormatTime(g.End))
 	}

@@ -51,7 +51,7 @@ func TestDriftIsRepairedWithinTheWindow(t *testing.T) {
 	known := len(w.kinds())
 	w.platform.Call = func(what string) error {
 		if told := w.kinds()[known:]; what == "write" && !slices.Equal(told, []jit.EventKind{jit.EventDrift}) {
-			t.Errorf("before the platform is written to the ledger tells %v", told)
+			t.Errorf("before the write to the platform the ledger has the events %v", told)
 		}
 		return nil
 	}
@@ -64,7 +64,7 @@ func TestDriftIsRepairedWithinTheWindow(t *testing.T) {
 		t.Errorf("repaired with window %v, want %v; open drift %q", repaired.Window, g.Window, repaired.OpenDrift)
 	}
 	if told := w.kinds()[known:]; !slices.Equal(told, []jit.EventKind{jit.EventDrift, jit.EventRepaired}) {
-		t.Errorf("the ledger tells %v", told)
+		t.Errorf("the ledger has the events %v", told)
 	}
 	w.mustWrite(0, func() {
 		if _, err := w.Change(t.Context(), g, request()); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// silent is a platform that tells no time.
+// silent is a platform without a clock.
 type silent struct{ jit.Platform }
 
 func (s silent) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
@@ -20,7 +20,7 @@ func (s silent) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	return snapshot, err
 }
 
-// skew makes our clock wrong; the ledger's server, the target or both tell the right time.
+// skew makes our clock wrong; the ledger's server, the target or both have the right time.
 func (w *world) skew(ahead time.Duration, ledger, target bool) {
 	if ledger {
 		w.ledger.Remote = func() time.Time { return w.now }
@@ -76,7 +76,7 @@ func TestARevocationByAClockThatIsAhead(t *testing.T) {
 					}
 					if kinds := w.kinds(); !slices.Contains(kinds, jit.EventRevokeAsked) ||
 						kinds[len(kinds)-1] != jit.EventRevoked {
-						t.Errorf("the ledger tells %v", kinds)
+						t.Errorf("the ledger has the events %v", kinds)
 					}
 				})
 			}
@@ -113,7 +113,7 @@ func TestARevocationOfWhatIsOver(t *testing.T) {
 	}
 }
 
-// A ledger that does not tell its time keeps access from nobody's revocation.
+// A revocation works although the ledger's clock cannot be read.
 func TestARevocationWithoutTheLedgersClock(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	g := w.grant(request())

@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// describing is a platform of which Check tells a bound only.
+// describing is a platform whose Check returns only a bound.
 type describing struct {
 	jit.Platform
 	tail  time.Duration
@@ -96,7 +96,7 @@ func TestAPlatformThatDoesNotAnswer(t *testing.T) {
 	forbidden := other
 	forbidden.Binding.Principal = "eve"
 	if _, err := w.Preview(t.Context(), forbidden, true); !errors.Is(err, jit.ErrDenied) {
-		t.Errorf("a plan of what is forbidden: %v, want ErrDenied", err)
+		t.Errorf("a plan of a forbidden grant: %v, want ErrDenied", err)
 	}
 	w.platform.Call = nil
 	w.mustWrite(0, func() {
@@ -110,9 +110,9 @@ func TestAPlatformThatDoesNotAnswer(t *testing.T) {
 		t.Error(err)
 	}
 	if p, err := w.Preview(t.Context(), request(), true); err != nil || !p.Over {
-		t.Errorf("a plan of what is over: %+v, %v", p, err)
+		t.Errorf("a plan of a grant that is over: %+v, %v", p, err)
 	}
 	if d.asked != asked {
-		t.Errorf("the platform was asked %d times about what is over", d.asked-asked)
+		t.Errorf("the platform was asked %d times about a grant that is over", d.asked-asked)
 	}
 }

@@ -16,7 +16,7 @@ func checkGatekept(p jit.Platform, r Request) error {
 	switch {
 	case r.TTL.IsZero():
 		return jit.Invalid("expires_at", `write for example ttl = "2h"; it is counted from the approval`,
-			"people decide on target %q when the access begins, so you cannot fix its end beforehand", r.Binding.Target)
+			"people decide on target %q when the access begins, so its end cannot be fixed in advance", r.Binding.Target)
 	case !r.StartsAt.IsZero():
 		return jit.Invalid("starts_at", "leave it out",
 			"people decide on target %q when the access begins", r.Binding.Target)

@@ -186,7 +186,7 @@ func TestALapsedGrantMayNotBegin(t *testing.T) {
 	}
 }
 
-// An approval that is longer than what was asked for is taken back.
+// An approval that is longer than requested is taken back.
 func TestApprovedForTooLong(t *testing.T) {
 	w, k := newAskedWorld(t)
 	g := w.grant(request())

@@ -26,7 +26,7 @@ func TestAPlanWritesNothing(t *testing.T) {
 	})
 }
 
-// A policy of which not all is known yet refuses what it can and permits nothing.
+// A policy with unknown values refuses where its known values do, and permits nothing.
 func TestAnAwaitedPolicyGrantsNothing(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.Planned = &broker.Planned{}

@@ -64,7 +64,7 @@ func TestAPlanWarnsOfWhatAMarkerHides(t *testing.T) {
 	}
 }
 
-// A plan is told what its target says of the binding and what could not be looked at; without reading nothing is asked.
+// A plan shows the advice of its target and the access that could not be read; without reading nothing is asked.
 func TestAPlanIsToldWhatTheTargetSays(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	asked := 0

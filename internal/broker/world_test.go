@@ -108,7 +108,7 @@ func (w *world) finish(g jit.Grant) {
 	}
 }
 
-// execute carries out one step on the grant's place; drift and reason are empty for what is due.
+// execute carries out one step on the grant's place; drift and reason are empty for steps that are due.
 func (w *world) execute(kind reconcile.Kind, g jit.Grant, drift jit.DriftKind, reason string) error {
 	step := reconcile.Drifted(kind, g.Place(), g, drift, reason)
 	return w.Execute(w.t.Context(), []reconcile.Step{step})[0]

@@ -5,7 +5,7 @@ import "context"
 // Claim records one grant's access where the binding itself takes no marker.
 type Claim struct {
 	Marker Marker
-	// Object is the platform's own name of what gives the access. Grants of the same access share it.
+	// Object is the platform's own name of the object that gives the access. Grants of the same access share it.
 	Object    string
 	Principal string // canonical, as granted
 	Role      string // canonical, as granted

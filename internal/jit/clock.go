@@ -10,7 +10,7 @@ import (
 // MaxSkew is how far the platform's clock may be from ours before a grant is refused.
 const MaxSkew = 30 * time.Second
 
-// CheckSkew compares our clock with the platform's. It accepts a zero remote time: the platform did not tell.
+// CheckSkew compares our clock with the platform's. It accepts a zero remote time, from a platform that gives none.
 func CheckSkew(local, remote time.Time) error {
 	if remote.IsZero() {
 		return nil

@@ -27,7 +27,7 @@ func TestCloudEvent(t *testing.T) {
 		}
 		for _, required := range []string{"specversion", "id", "source", "type"} {
 			if s, ok := got[required].(string); !ok || s == "" {
-				t.Errorf("%s: %s is %v, it has to be a text that is not empty", name, required, got[required])
+				t.Errorf("%s: %s is %v, want a text that is not empty", name, required, got[required])
 			}
 		}
 		if got["specversion"] != "1.0" || got["datacontenttype"] != "application/json" {

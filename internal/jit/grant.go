@@ -184,7 +184,7 @@ const startAtOnce = "at once"
 func StartAsked(at time.Time) string { return cmp.Or(FormatTime(at), startAtOnce) }
 
 // AskedStart returns the beginning that the request asks for; zero if the grant was to begin at once. If the record
-// does not hold it, the window tells.
+// does not hold it, it follows from the window.
 func (g Grant) AskedStart() time.Time {
 	if at, err := time.Parse(time.RFC3339, g.StartAsked); err == nil {
 		return at

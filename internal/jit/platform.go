@@ -18,13 +18,13 @@ type Platform interface {
 	Check(b Binding) (Binding, Traits, error)
 
 	// Given returns what a binding that Check has accepted gives. With ask it looks up the names that only the platform
-	// knows; it only reads. Without ask it makes no call and marks the names it cannot tell as unresolved.
+	// knows; it only reads. Without ask it makes no call and marks the names it cannot know as unresolved.
 	Given(ctx context.Context, b Binding, ask bool) (Given, error)
 
 	// Scopes lists every scope of the target on which a binding of any owner of ours is or may be.
 	Scopes(ctx context.Context) ([]string, error)
 
-	// Read returns what is on one scope: all bindings that bear a marker of any owner, and standing access.
+	// Read returns the state of one scope: all bindings with a marker, of any owner, and standing access.
 	Read(ctx context.Context, scope string) (Snapshot, error)
 
 	// Apply carries out all changes on one scope together and returns one error for each, nil for success. No two

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Facts returns the whole policy as the details of an event, so that the record tells which rules were in force.
+// Facts returns the whole policy as the details of an event, so that the record shows which rules were in force.
 func (p Policy) Facts() map[string]string {
 	facts := map[string]string{"effect": string(p.Effect), "match": asJSON(p.Match)}
 	for name, value := range map[string]string{

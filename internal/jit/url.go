@@ -5,9 +5,9 @@ import (
 	"net/url"
 )
 
-// CheckURL parses the address of a server that is sent credentials: https:// or http://, a host, and perhaps a port and a
-// path. It refuses http:// to another host than this one. Its errors do not quote the text, because a URL that cannot be
-// parsed may contain a password anywhere.
+// CheckURL parses the address of a server that is sent credentials: https:// or http://, a host, and perhaps a port and
+// a path. It refuses http:// to another host than this one. Its errors do not quote the text, because a URL that cannot
+// be parsed may contain a password anywhere.
 func CheckURL(attribute, hint, text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {

@@ -83,7 +83,7 @@ func abbreviate(s string) string {
 	return string(runes[:head]) + "…" + string(runes[len(runes)-tail:])
 }
 
-// RequestDigest identifies what is asked for, exactly as it is asked, in the ledger of that id: SHA-256, in hex, over
+// RequestDigest identifies a request in the ledger of that id, exactly as it was made: SHA-256, in hex, over
 // the length-prefixed fields. Changing any of them is another request. It is empty if the ledger has no id, and for a
 // record that has lost the request.
 func (g Grant) RequestDigest(ledger string) string {

@@ -204,7 +204,7 @@ var spellers = map[string]speller{
 	},
 }
 
-// No other spelling turns what is refused into what is permitted.
+// No other spelling turns a refusal into a permission.
 func TestRespellingNeverPermits(t *testing.T) {
 	platforms := judgedPlatforms(t)
 	for _, kind := range Kinds() {

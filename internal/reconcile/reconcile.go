@@ -162,7 +162,7 @@ func elsewhere(now time.Time, at jit.Place, g jit.Grant) bool {
 }
 
 // tooEarly reports whether there are bindings of a grant that has not begun, unless they are as recorded and the
-// platform begins the access itself. The clock of whoever granted it may be ahead of ours.
+// platform begins the access itself. The clock of the granting machine may be ahead of ours.
 func tooEarly(now time.Time, bindings []jit.Observed, g jit.Grant) bool {
 	if !now.Add(jit.MaxSkew).Before(g.Start) || !g.GrantedAt.IsZero() {
 		return false

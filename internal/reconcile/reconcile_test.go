@@ -25,7 +25,7 @@ func grant(id jit.ID, change ...func(*jit.Grant)) jit.Grant {
 	return g
 }
 
-// seen is the binding of g as it has to be, with one thing changed.
+// seen is the correct binding of g, with one thing changed.
 func seen(g jit.Grant, change ...func(*jit.Observed)) jit.Observed {
 	o := jit.Observed{Marker: g.Marker(), Principal: g.Principal, Role: g.Role, End: g.End}
 	for _, c := range change {
@@ -195,7 +195,7 @@ func waiting(o *jit.Observed) { o.Start = o.Marker.Window.Start }
 
 func later(g *jit.Grant) { g.RequestedAt, g.GrantedAt = at(-60), time.Time{} }
 
-// Every kind of drift, with its severity and what is done about it in each mode.
+// Every kind of drift, with its severity and its step in each mode.
 func TestOnDrift(t *testing.T) {
 	file, other := jit.Place{Target: "bastion", Scope: "file"}, jit.Place{Target: "bastion", Scope: "other"}
 	alter := func(change func(*jit.Observed)) map[jit.Place]jit.Snapshot {

@@ -104,7 +104,7 @@ func TestDecoysGoLast(t *testing.T) {
 			t.Errorf("step %d is of %s, which gives access, and comes after what gives none", i+32, s.Grant.ID)
 		}
 	}
-	// What anybody can write is not told of without a bound.
+	// Anybody can write markers, so the number of findings is bounded.
 	var decoys jit.Snapshot
 	for n := range 5000 {
 		decoys.Ours = append(decoys.Ours, seen(grant(id(n)),

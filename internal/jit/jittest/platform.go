@@ -50,7 +50,7 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	return b, p.Traits, nil
 }
 
-// Given returns what is written.
+// Given returns the names as written.
 func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
 	return jit.AsWritten(b), nil
 }

@@ -251,7 +251,7 @@ func TestAPlatformThatKeepsItsPromisesPasses(t *testing.T) {
 	Run(t, Harness{New: newPlace})
 }
 
-// TestEveryBrokenPromiseIsCaught breaks one promise at a time, and the suite has to fail by that name.
+// TestEveryBrokenPromiseIsCaught breaks one promise at a time, and the suite must fail by that name.
 func TestEveryBrokenPromiseIsCaught(t *testing.T) {
 	faults := map[string]string{
 		"calls in Check":              "Check brings a binding into one canonical form",
