@@ -204,13 +204,22 @@ func TestPageInABrowser(t *testing.T) {
 	}
 	b.shot("dark")
 
-	// A narrow screen: nothing but the timeline scrolls sideways.
-	b.do(chromedp.EmulateViewport(360, 800, chromedp.EmulateMobile), chromedp.Navigate(url))
-	b.do(chromedp.WaitVisible("#live"))
-	b.fits("the page")
-	b.shot("narrow")
+	// On no screen anything is cut off or scrolls sideways.
+	for name, width := range map[string]int64{"wide": 1200, "middle": 800, "narrow": 360} {
+		b.do(chromedp.EmulateViewport(width, 800), chromedp.Navigate(url))
+		b.do(chromedp.WaitVisible("#live"))
+		b.fits("the page")
+		for _, cut := range value[[]string](b, cutOff) {
+			t.Errorf("%s: cut off: %s", name, cut)
+		}
+		b.shot(name)
+	}
 	b.clean(url)
 }
+
+// cutOff lists the parts that are wider than their place.
+const cutOff = `[...document.querySelectorAll(".scroll, .timeline, .timeline ol")]
+	.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent.trim().slice(0, 60))`
 
 // contrast lists the texts whose contrast with what is behind them is too low.
 const contrast = `(() => {
@@ -272,8 +281,7 @@ func TestReportInABrowser(t *testing.T) {
 	if !value[bool](b, "document.querySelector('#grants ~ .scroll thead').getBoundingClientRect().height > 10") {
 		t.Error("printed, the columns have no headings")
 	}
-	for _, cut := range value[[]string](b, `[...document.querySelectorAll(".scroll")]
-		.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent.trim().slice(0, 60))`) {
+	for _, cut := range value[[]string](b, cutOff) {
 		t.Errorf("too wide for paper: %s", cut)
 	}
 	b.shot("print")

@@ -57,14 +57,14 @@ func (l list[T]) Count() int { return len(l.Rows) + l.More }
 // row is one grant as the page shows it.
 type row struct {
 	jit.View
-	// Left says when the grant begins, how long it lasts or since when it is over.
+	// Left says when the grant begins or was to begin, how long it lasts, or since when it is over.
 	Left string
 	// Problem says why the grant could not be ended or started, Attempts how often that was tried.
 	Problem  string
 	Attempts int
 }
 
-// left says when a grant begins, how long it lasts or since when it is over.
+// left says when a grant begins or was to begin, how long it lasts, or since when it is over.
 func left(v jit.View, now time.Time) string {
 	switch {
 	case v.Outstanding:
@@ -73,6 +73,8 @@ func left(v jit.View, now time.Time) string {
 		return "ended " + span(now.Sub(v.EndedAt)) + " ago"
 	case now.Before(v.Start):
 		return "starts in " + span(v.Start.Sub(now))
+	case v.State == jit.StatePending:
+		return "was to begin " + span(now.Sub(v.Start)) + " ago"
 	}
 	return span(v.End.Sub(now)) + " left"
 }

@@ -33,18 +33,12 @@ var (
 	_ sweeper.Observer = (*Metrics)(nil)
 	// passKinds are the kinds of passes that a watcher makes.
 	passKinds = []string{"due", "drift"}
-	// operations are the calls to targets. stepKinds and results are the steps of a sweeper and their outcomes.
-	operations = []string{opScopes, opRead, opApply}
-	stepKinds  = []reconcile.Kind{
-		reconcile.End, reconcile.Start, reconcile.Repair, reconcile.Remove, reconcile.Revoke, reconcile.Report,
-	}
-	results = []string{resultDone, resultFailed, resultRemains}
 )
 
 const (
 	opScopes, opRead, opApply = "scopes", "read", "apply"
 	resultDone, resultFailed  = "done", "failed"
-	resultRemains             = "remains"
+	resultRemains             = "remains" // access has ended, and the clean-up is open
 )
 
 // NewMetrics returns the metrics of a program of that version.
@@ -138,12 +132,12 @@ func (m *Metrics) Wrap(name string, p jit.Platform) jit.Platform {
 
 // begin creates the counters of a target: Prometheus does not see a counter increase that appears with its first event.
 func (m *Metrics) begin(target, platform string) {
-	for _, operation := range operations {
+	for _, operation := range []string{opScopes, opRead, opApply} {
 		m.calls.WithLabelValues(target, platform, operation)
 		m.errors.WithLabelValues(target, platform, operation)
 	}
-	for _, kind := range stepKinds {
-		for _, result := range results {
+	for kind := range doneWords {
+		for _, result := range []string{resultDone, resultFailed, resultRemains} {
 			m.steps.WithLabelValues(target, string(kind), result)
 		}
 	}

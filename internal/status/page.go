@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 //go:embed assets
@@ -29,6 +30,7 @@ var (
 	pages         = template.Must(template.New("").Funcs(template.FuncMap{
 		"style":  func() template.CSS { return template.CSS(style) }, //nolint:gosec // it is part of the program
 		"script": func() template.JS { return template.JS(script) },  //nolint:gosec // it is part of the program
+		"done":   func(k reconcile.Kind) string { return doneWords[k] },
 		"stamp":  jit.FormatTime,
 		"clock":  func(t time.Time) string { return t.UTC().Format("2 Jan 15:04:05") },
 		"dated":  func(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04") },
@@ -42,6 +44,12 @@ var (
 	contentPolicy = "default-src 'none'; style-src '" + digest(style) + "'; script-src '" + digest(script) +
 		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+// doneWords say what was done about drift.
+var doneWords = map[reconcile.Kind]string{
+	reconcile.End: "ended", reconcile.Start: "started", reconcile.Repair: "repaired", reconcile.Remove: "removed",
+	reconcile.Revoke: "revoked", reconcile.Report: "reported",
+}
 
 // digest identifies a text in a content security policy.
 func digest(text string) string {

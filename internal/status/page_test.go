@@ -44,7 +44,7 @@ func TestPageShowsWhoHasAccess(t *testing.T) {
 			"ended 2 h 0 min ago",
 		},
 		"overdue": {"grace", "connection refused by db", "tried 4 times", "overdue by 10 min 0 s"},
-		"drift":   {"critical", "the end was moved", "repair"},
+		"drift":   {"critical", "the end was moved", ">repaired<"},
 		"timeline": {
 			"<title>user:alice@example.com: viewer on projects/payments of prod, from 2026-11-24T11:00:00Z to " +
 				"2026-11-24T13:00:00Z (1 h 0 min left). INC-1: fail over</title>", `class="late"`,
@@ -169,7 +169,7 @@ func TestPageSaysWhyAStartFails(t *testing.T) {
 	g := record(t, l, "db", "grace", "INC-8: later", -time.Minute, time.Hour, later)
 	stuck := []sweeper.Stuck{{Grant: g, Since: g.Start, Attempts: 3, Err: errors.New("refused by db")}}
 	page, _, _ := pageOf(t, l, sweeper.State{Stuck: stuck}, "/")
-	checkText(t, "the page", page, []string{"refused by db<small>tried 3 times"}, nil)
+	checkText(t, "the page", page, []string{"refused by db<small>tried 3 times", "was to begin 1 min 0 s ago"}, nil)
 }
 
 // Overdue grants of every owner are shown and counted, including those that this daemon cannot end.

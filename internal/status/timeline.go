@@ -3,51 +3,58 @@ package status
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// timeline is a drawing of the windows of grants, one bar each. Lengths are in units of the drawing.
+// timeline is a drawing of the windows of grants, one bar each. Widths and horizontal positions are in percent, all
+// others in pixels.
 type timeline struct {
-	Width, Height, Axis int
-	Bars                []bar
-	Ticks               []tick
+	Height, Axis, BarHeight int
+	Bars                    []bar
+	Ticks                   []tick
 	// NowX is the position of the present; 0 if it is outside the drawing.
-	NowX int
+	NowX float64
 	// More counts the grants that are not drawn.
 	More int
 }
 
 // bar is one grant.
 type bar struct {
-	X, Y, Width, TextY int
+	X, Width float64
+	Y        int
 	// LateX and LateWidth show how long the access outlived its end; LateWidth is 0 if it did not.
-	LateX, LateWidth int
+	LateX, LateWidth float64
 	// Label names the grant, Title describes it in full. Class is its style: "overdue", or the state.
 	Label, Title, Class string
 }
 
 // tick is a mark of the time axis.
 type tick struct {
-	X     int
+	X     float64
 	Label string
+	// Spare ticks have no label on a narrow screen.
+	Spare bool
 }
 
 const (
 	// maxBars caps the grants that the timeline shows.
 	maxBars = 60
+	// maxLabel is how many characters of a principal are shown beside a bar.
+	maxLabel = 22
 
-	drawingWidth = 960
-	labelWidth   = 250
-	rowHeight    = 24
-	axisHeight   = 28
-	barHeight    = 14
-	margin       = 10
-	maxLabel     = 34
-	// tickWidth is half the width of a tick's label.
-	tickWidth = 20
+	// The style sheet has the same heights of rows and axis. A row has room for a label above the bar, where the label
+	// is on a narrow screen.
+	rowHeight  = 30
+	axisHeight = 20
+	barHeight  = 12
+	margin     = 4
+	// minWidth is the width of the narrowest bar, and edge how close to the edges there is a tick; both in percent.
+	minWidth = .25
+	edge     = 3
 	// punctual is how long after its end access may be removed without counting as late.
 	punctual = time.Minute
 )
@@ -55,10 +62,13 @@ const (
 // scale maps the times of a drawing to its width.
 type scale struct{ from, to time.Time }
 
-func (s scale) x(at time.Time) int {
+func (s scale) x(at time.Time) float64 {
 	part := float64(at.Sub(s.from)) / float64(s.to.Sub(s.from))
-	return labelWidth + int(min(max(part, 0), 1)*(drawingWidth-labelWidth-margin))
+	return math.Round(min(max(part, 0), 1)*10_000) / 100
 }
+
+// width returns the width of a bar between two positions.
+func width(from, to float64) float64 { return max(minWidth, math.Round((to-from)*100)/100) }
 
 // newTimeline draws grants between two times. It returns nil if there is nothing to draw.
 func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
@@ -76,11 +86,11 @@ func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
 	grants = grants[:len(grants)-more]
 	s := scale{from, to}
 	t := &timeline{
-		Width: drawingWidth, Height: axisHeight + len(grants)*rowHeight + margin, Axis: axisHeight - margin,
+		Height: axisHeight + len(grants)*rowHeight + margin, Axis: axisHeight, BarHeight: barHeight,
 		Ticks: s.ticks(), More: more,
 	}
 	for i, g := range grants {
-		t.Bars = append(t.Bars, s.bar(g, axisHeight+i*rowHeight+(rowHeight-barHeight)/2, now))
+		t.Bars = append(t.Bars, s.bar(g, axisHeight+(i+1)*rowHeight-barHeight, now))
 	}
 	if now.After(from) && now.Before(to) {
 		t.NowX = s.x(now)
@@ -91,22 +101,28 @@ func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
 // bar draws a grant at a height.
 func (s scale) bar(g jit.Grant, y int, now time.Time) bar {
 	v := g.View(now, "")
-	b := bar{X: s.x(g.Start), Y: y, TextY: y + barHeight - 3, Class: string(v.State)}
+	b := bar{X: s.x(g.Start), Y: y, Class: string(v.State)}
 	if v.Outstanding {
 		b.Class = "overdue"
 	}
 	end := s.x(g.ActualEnd())
-	b.Width = max(2, end-b.X)
+	b.Width = width(b.X, end)
 	if gone := finish(g, now); gone.After(g.ActualEnd()) {
-		b.LateX, b.LateWidth = end, max(2, s.x(gone)-end)
+		b.LateX, b.LateWidth = end, width(end, s.x(gone))
 	}
-	b.Label = g.Principal + " on " + g.Target
-	if runes := []rune(b.Label); len(runes) > maxLabel {
-		b.Label = string(runes[:maxLabel-1]) + "…"
-	}
+	b.Label = shorten(cmp.Or(g.PrincipalName, g.Principal)) + " on " + g.Target
 	b.Title = fmt.Sprintf("%s: %s on %s of %s, from %s to %s (%s). %s", g.Principal, g.Role, g.Scope, g.Target,
 		jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), left(v, now), v.Reason)
 	return b
+}
+
+// shorten cuts the middle out of a long name: the beginnings of public keys are the same.
+func shorten(name string) string {
+	runes := []rune(name)
+	if len(runes) <= maxLabel {
+		return name
+	}
+	return string(runes[:maxLabel/2]) + "…" + string(runes[len(runes)-maxLabel/2+1:])
 }
 
 // ticks divides the drawing into at most twelve parts, unless it is longer than a year.
@@ -118,13 +134,13 @@ func (s scale) ticks() (ticks []tick) {
 			step = shorter
 		}
 	}
-	layout := "15:04"
-	if step >= day {
-		layout = "2 Jan"
-	}
 	for at := s.from.UTC().Truncate(step).Add(step); at.Before(s.to); at = at.Add(step) {
-		if x := s.x(at); x <= drawingWidth-tickWidth {
-			ticks = append(ticks, tick{x, at.Format(layout)})
+		layout := "15:04"
+		if at.Equal(at.Truncate(day)) {
+			layout = "2 Jan"
+		}
+		if x := s.x(at); x >= edge && x <= 100-edge {
+			ticks = append(ticks, tick{x, at.Format(layout), len(ticks)%2 == 1})
 		}
 	}
 	return ticks
