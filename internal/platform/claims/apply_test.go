@@ -1,13 +1,9 @@
 package claims
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -31,7 +27,7 @@ func TestSharedObject(t *testing.T) {
 	w.do(t, remove(second)) // absent is success
 }
 
-// An object that was there before stays. If somebody takes it away, a later ensure makes it ours.
+// An object that existed before stays. If somebody removes it, a later ensure makes it ours.
 func TestPriorObject(t *testing.T) {
 	w := newWorld()
 	first, second := access("alice", "first"), access("alice", "second")
@@ -68,7 +64,7 @@ func TestEnsureDuringALostRemoval(t *testing.T) {
 	w.wants(t, "alice", true, "after both")
 }
 
-// Nor does that removal take effect after its claim was dropped for the sake of another one.
+// That removal also takes no effect after its claim was dropped in favour of another.
 func TestLostRemovalOfAnObjectClaimedMeanwhile(t *testing.T) {
 	w := newWorld()
 	first, second := access("alice", "first"), access("alice", "second")
@@ -107,7 +103,7 @@ func TestGivingUpTwiceIsRecordedTwice(t *testing.T) {
 	}
 }
 
-// A grant whose name means another object now gives the first one up.
+// A grant whose name now means another object gives up the first one.
 func TestObjectOfAnotherName(t *testing.T) {
 	w := newWorld()
 	a := access("alice", "moved")
@@ -121,7 +117,7 @@ func TestObjectOfAnotherName(t *testing.T) {
 	w.empty(t, "after the end")
 }
 
-// Ensures fail one by one: of a principal that does not exist, and by a clock that is wrong. Removals need no clock.
+// Each ensure fails for its own reason: an unknown principal, or a wrong clock. Removals need no clock.
 func TestRefusedBeforehand(t *testing.T) {
 	w := newWorld()
 	good, nobody := access("alice", "a"), access("nobody", "d")
@@ -147,7 +143,7 @@ func TestRefusedBeforehand(t *testing.T) {
 	}
 }
 
-// What a platform refuses leaves no claim; what it may still do keeps its claim.
+// A refused write leaves no claim. A write that may still take effect keeps its claim.
 func TestFailedWrites(t *testing.T) {
 	for f := declined; f <= delayed; f++ {
 		t.Run(f.String(), func(t *testing.T) {
@@ -184,7 +180,7 @@ func TestFailedWrites(t *testing.T) {
 	}
 }
 
-// A refusal of what was done before is success.
+// The refusal of a write that was done before is a success.
 func TestRefusedAndDone(t *testing.T) {
 	w := newWorld()
 	a := access("alice", "why")
@@ -199,7 +195,7 @@ func TestRefusedAndDone(t *testing.T) {
 	w.empty(t, "after the removal")
 }
 
-// Without a readable ledger nothing changes. With one that cannot be written access ends, and the error says so.
+// If the ledger cannot be read, nothing changes. If it cannot be written, access ends and the error says so.
 func TestLedgerOutOfReach(t *testing.T) {
 	w := newWorld()
 	first, second, down := access("alice", "first"), access("bob", "second"), errors.New("the ledger is down")
@@ -232,7 +228,7 @@ func TestLedgerOutOfReach(t *testing.T) {
 	}
 }
 
-// A claim that comes during the removal of its object gets it back.
+// A claim that comes during the removal of its object gets the object back.
 func TestClaimDuringARemoval(t *testing.T) {
 	w := newWorld()
 	first, second := access("alice", "first"), access("alice", "second")
@@ -251,7 +247,7 @@ func TestClaimDuringARemoval(t *testing.T) {
 	w.empty(t, "at last")
 }
 
-// What another process makes between the two reads is not taken for prior access.
+// An object that another process makes between the two reads does not count as prior access.
 func TestClaimAtTheSameTimeIsNotPrior(t *testing.T) {
 	w := newWorld()
 	first, second := access("alice", "first"), access("alice", "second")
@@ -267,7 +263,7 @@ func TestClaimAtTheSameTimeIsNotPrior(t *testing.T) {
 	w.empty(t, "after both ends")
 }
 
-// Prior access stays prior where a wrong clock refuses the first try, and another writer forces a second.
+// Prior access stays prior if a wrong clock refuses the first try and another writer forces a second.
 func TestPriorObjectAfterARefusedTry(t *testing.T) {
 	w := newWorld()
 	w.with(func() { w.members["alice"] = true })
@@ -290,119 +286,4 @@ func TestPriorObjectAfterARefusedTry(t *testing.T) {
 	w.do(t, remove(first), remove(other))
 	w.wants(t, "alice", true, "prior access after the end")
 	w.empty(t, "after all ends")
-}
-
-// A process that dies at any of its calls forgets nothing.
-func TestDeathAtEveryCall(t *testing.T) {
-	for bits := range 4 {
-		prior, after := bits&1 != 0, bits&2 != 0
-		for n := int64(1); ; n++ {
-			w := newWorld()
-			a := access("alice", "death")
-			if prior {
-				w.members["alice"] = true
-			}
-			ctx, kill := context.WithCancel(t.Context())
-			var calls atomic.Int64
-			s := w.scope()
-			s.Ledger = hooked{w.ledger, func(_ bool, do func() error) error {
-				if is := calls.Add(1); is >= n {
-					if is == n && after {
-						_ = do()
-					}
-					kill()
-					return context.Canceled
-				}
-				return do()
-			}}
-			w.onWrite = func(bool, string) fault {
-				switch is := calls.Add(1); {
-				case is > n || is == n && !after:
-					kill()
-					return unheard
-				case is == n:
-					return delayed
-				}
-				return none
-			}
-			if Apply(ctx, s, w, []jit.Change{ensure(a)})[0] == nil {
-				_ = Apply(ctx, s, w, []jit.Change{remove(a)})
-			}
-			died := calls.Load() >= n
-			kill()
-			w.onWrite = nil
-			w.do(t, remove(a))
-			w.with(func() { w.finish("alice") })
-			when := fmt.Sprintf("death at call %d, effect %t, prior %t", n, after, prior)
-			w.wants(t, "alice", prior, when)
-			w.empty(t, when)
-			if !died {
-				break
-			}
-		}
-	}
-}
-
-// Processes ensure and remove shared objects in any order, on a platform that loses answers, lags and refuses. At last
-// an object is there exactly if a live grant claims it or somebody else made it.
-func TestRandomSchedules(t *testing.T) {
-	for seed := range uint64(100) {
-		const processes, grants, steps = 4, 3, 20
-		w := newWorld()
-		w.members["carol"] = true
-		var mu sync.Mutex
-		luck := rand.New(rand.NewPCG(seed, 0))
-		w.onWrite = func(bool, string) fault {
-			mu.Lock()
-			defer mu.Unlock()
-			return fault(max(0, luck.IntN(12)-7))
-		}
-		live := make([]map[string]jit.Access, processes)
-		var all sync.WaitGroup
-		for n := range processes {
-			live[n] = map[string]jit.Access{}
-			random := rand.New(rand.NewPCG(seed, uint64(n+1)))
-			all.Go(func() {
-				for range steps {
-					who, why := []string{"alice", "bob", "carol"}[random.IntN(3)], fmt.Sprint(n, random.IntN(grants))
-					a, change := access(who, why), ensure
-					if random.IntN(2) == 0 {
-						change = remove
-					}
-					c := change(a)
-					for tries := 0; Apply(t.Context(), w.scope(), w, []jit.Change{c})[0] != nil; tries++ {
-						if tries > 200 {
-							t.Errorf("%s never succeeds", c.Op)
-							return
-						}
-					}
-					if live[n][who+why] = a; c.Op == jit.Remove {
-						delete(live[n], who+why)
-					}
-				}
-			})
-		}
-		all.Wait()
-		want := map[string]bool{"carol": true}
-		for _, grants := range live {
-			for _, a := range grants {
-				want[a.Binding.Principal] = true
-			}
-		}
-		when := fmt.Sprint("seed ", seed)
-		for _, who := range []string{"alice", "bob", "carol"} {
-			w.with(func() { w.finish(who) })
-			w.wants(t, who, want[who], when)
-		}
-		w.onWrite = nil
-		for _, grants := range live {
-			for _, a := range grants {
-				w.do(t, remove(a))
-			}
-		}
-		for _, who := range []string{"alice", "bob", "carol"} {
-			w.wants(t, who, who == "carol", when+", after the end of all")
-		}
-		w.empty(t, when)
-	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// An object that came or went between the reads is judged by both, and a prior one is ours and standing.
+// An object that came or went between the reads is judged by both. A prior one is ours and standing.
 func TestObserve(t *testing.T) {
 	claim := func(object string, prior bool) jit.Claim {
 		return jit.Claim{Marker: access(object, "why").Marker, Object: object, Principal: object, Prior: prior}

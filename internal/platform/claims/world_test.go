@@ -17,7 +17,7 @@ const (
 	group = "groups/oncall"
 )
 
-// fault is what goes wrong with one write.
+// fault is a failure of one write.
 type fault int
 
 const (
@@ -28,7 +28,7 @@ const (
 	delayed        // the answer is lost, and it takes effect with the next write of the object, or at last
 )
 
-// world is a platform whose objects are members of a group. Its list does not show what is under way.
+// world is a platform whose objects are members of a group. Its list omits writes under way.
 type world struct {
 	mu      sync.Mutex
 	members map[string]bool   // true: of somebody else
@@ -107,7 +107,7 @@ func (w *world) write(ctx context.Context, add bool, name string) error {
 	return nil
 }
 
-// finish carries out what is under way.
+// finish carries out the writes under way.
 func (w *world) finish(name string) {
 	for _, add := range w.pending[name] {
 		w.set(add, name)
@@ -123,7 +123,7 @@ func (w *world) set(add bool, name string) {
 	}
 }
 
-// with changes the world as somebody else would.
+// with changes the world as an outsider would.
 func (w *world) with(do func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

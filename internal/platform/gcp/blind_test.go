@@ -7,7 +7,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// An operator that may write policies and not read them writes nothing: neither a grant nor, over what it cannot see, an end.
+// An operator that may write policies but not read them writes nothing, neither a grant nor an end.
 func TestAnOperatorThatMayNotReadWritesNothing(t *testing.T) {
 	for _, scope := range []string{project, bucket} {
 		s := newWorld(t)
@@ -20,7 +20,12 @@ func TestAnOperatorThatMayNotReadWritesNothing(t *testing.T) {
 			}
 		}
 		if _, writes := s.Calls(); writes != 0 || allowed(s, a.Binding, time.Now()) {
-			t.Errorf("%s: %d writes were made; the access is given: %t", scope, writes, allowed(s, a.Binding, time.Now()))
+			t.Errorf(
+				"%s: %d writes were made; the access is given: %t",
+				scope,
+				writes,
+				allowed(s, a.Binding, time.Now()),
+			)
 		}
 	}
 }

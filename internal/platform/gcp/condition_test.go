@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// What was written is read back; nothing else is taken for a window of ours.
+// A condition reads back as it was written. No other condition counts as a window of ours.
 func TestExpressions(t *testing.T) {
 	end := time.Date(2026, 11, 24, 0, 12, 25, 0, time.UTC)
 	start := end.Add(-2 * time.Hour)
@@ -40,14 +40,26 @@ func TestExpressions(t *testing.T) {
 	}
 }
 
-// A condition of the user's cannot take the end away, and does not outlive it.
+// A user's condition cannot remove the end, and does not outlast it.
 func TestTheUsersConditionIsBoundToTheWindow(t *testing.T) {
 	s := newWorld(t)
 	p := open(t, s, Config{})
-	always, never := access(bucket, alice, viewer+" if true || true", "always"), access(bucket, bob, viewer+" if false && true", "never")
+	always, never := access(
+		bucket,
+		alice,
+		viewer+" if true || true",
+		"always",
+	), access(
+		bucket,
+		bob,
+		viewer+" if false && true",
+		"never",
+	)
 	apply(t, p, bucket, ensured(always, never)...)
 	ask := func(member string, at time.Time) bool {
-		return s.Allowed(gcptest.Ask{Member: member, Permission: "storage.objects.get", Scope: bucket, Name: object, At: at})
+		return s.Allowed(
+			gcptest.Ask{Member: member, Permission: "storage.objects.get", Scope: bucket, Name: object, At: at},
+		)
 	}
 	end := always.Marker.Window.End
 	if !ask(alice, end.Add(-time.Second)) || ask(alice, end) {
@@ -58,7 +70,7 @@ func TestTheUsersConditionIsBoundToTheWindow(t *testing.T) {
 	}
 }
 
-// The operators of the whole condition, the beginning included, stay within what the service takes.
+// The operators of the whole condition, with the beginning, stay within the limit of the service.
 func TestAsManyOperatorsAsAreAllowedAreAccepted(t *testing.T) {
 	s := newWorld(t)
 	p := open(t, s, Config{})
@@ -77,10 +89,14 @@ func TestAsManyOperatorsAsAreAllowedAreAccepted(t *testing.T) {
 
 func marked(owner string) jit.Marker {
 	start := time.Date(2026, 11, 23, 22, 12, 25, 0, time.UTC)
-	return jit.Marker{Owner: owner, ID: jit.NewID(owner, jit.Binding{}, "why", 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}
+	return jit.Marker{
+		Owner:  owner,
+		ID:     jit.NewID(owner, jit.Binding{}, "why", 1),
+		Window: jit.Window{Start: start, End: start.Add(time.Hour)},
+	}
 }
 
-// The marker of the longest owner fits where it is known to fit.
+// The marker of the longest owner fits within the accepted lengths.
 func TestMarkersFit(t *testing.T) {
 	m := marked(strings.Repeat("o", 32))
 	c := newCondition(m, role{name: sqlRole}, m.Window.Start)
@@ -89,7 +105,7 @@ func TestMarkersFit(t *testing.T) {
 	}
 }
 
-// Title and description each say whose a binding is; who edits one of them does not hide it.
+// Title and description each identify the grant, so an edit of one does not hide the binding.
 func TestMarkersSurviveEdits(t *testing.T) {
 	m := marked("payments")
 	whole := newCondition(m, role{name: sqlRole}, m.Window.Start)
@@ -113,7 +129,8 @@ func TestMarkersSurviveEdits(t *testing.T) {
 		if ok != tt.ours || ok && (got.Owner != m.Owner || got.ID != m.ID || !got.Window.End.Equal(tt.end)) {
 			t.Errorf("%s edited: %v, %t; want ours %t until %s", tt.name, got, ok, tt.ours, tt.end)
 		}
-		if damage := damageOf(binding{Condition: &c, marks: []mark{{Marker: m}}}, m.Window.Start); tt.ours && (len(damage) == 0) != (tt.name == "nothing") {
+		if damage := damageOf(binding{Condition: &c, marks: []mark{{Marker: m}}}, m.Window.Start); tt.ours &&
+			(len(damage) == 0) != (tt.name == "nothing") {
 			t.Errorf("%s edited: the damage is %q", tt.name, damage)
 		}
 	}
@@ -122,9 +139,11 @@ func TestMarkersSurviveEdits(t *testing.T) {
 	}
 }
 
-// What any condition says, it is either not read or written back the same.
+// Any condition is either unreadable or written back unchanged.
 func FuzzParseExpression(f *testing.F) {
-	f.Add(`request.time >= timestamp("2026-11-23T22:12:25Z") && request.time < timestamp("2026-11-24T00:12:25Z") && (true)`)
+	f.Add(
+		`request.time >= timestamp("2026-11-23T22:12:25Z") && request.time < timestamp("2026-11-24T00:12:25Z") && (true)`,
+	)
 	f.Add(`request.time < timestamp("2026-11-24T00:12:25Z") && (a) || (b)`)
 	f.Fuzz(func(t *testing.T, s string) {
 		l, ok := parseExpression(s)
@@ -134,7 +153,7 @@ func FuzzParseExpression(f *testing.F) {
 	})
 }
 
-// What is accepted as a role is canonical, and its condition is one expression that parentheses hold.
+// An accepted role is canonical, and its condition is one expression, also in parentheses.
 func FuzzParseRole(f *testing.F) {
 	f.Add(narrowed)
 	f.Add(sqlRole + " if true) || (true")

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// The suite on each kind of resource, with access decided by the server.
+// The conformance suite on each kind of resource. The server decides who has access.
 func TestConformance(t *testing.T) {
 	for _, c := range []struct {
 		name, scope, gone string
@@ -35,22 +35,32 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// The suite where a policy has so many bindings that grants share.
+// The conformance suite on a policy with so many bindings that grants share them.
 func TestConformanceOfSharedBindings(t *testing.T) {
 	t.Parallel()
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 		s := newWorld(t)
 		fill(s, project)
 		target := target(s, project, Config{})
-		target.Principals, target.Roles, target.Early = []string{alice, deploy}, []string{narrowed, sqlRole}, 59*time.Second
+		target.Principals, target.Roles, target.Early = []string{
+			alice,
+			deploy,
+		}, []string{
+			narrowed,
+			sqlRole,
+		}, 59*time.Second
 		return target
 	}})
 }
 
-// target describes one scope of the world to the suite.
+// target describes one scope of the world for the suite.
 func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 	bad := func(name, attribute, principal, role, in string) platformtest.BadBinding {
-		return platformtest.BadBinding{Name: name, Attribute: attribute, Binding: jit.Binding{Principal: principal, Role: role, Scope: in}}
+		return platformtest.BadBinding{
+			Name:      name,
+			Attribute: attribute,
+			Binding:   jit.Binding{Principal: principal, Role: role, Scope: in},
+		}
 	}
 	written := func(principal, role, in string) jit.Binding {
 		return jit.Binding{Principal: principal, Role: role, Scope: in}
@@ -74,8 +84,20 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 			bad("half a condition", "role", alice, sqlRole+" if resource.name ==", scope),
 			bad("a condition that breaks out", "role", alice, sqlRole+" if true) || (true", scope),
 			bad("a condition with a comment", "role", alice, sqlRole+" if true // and what follows", scope),
-			bad("too many operators", "role", alice, sqlRole+" if a && b && c && d && e && f && g && h && i && j && k && !l", scope),
-			bad("a role of another project", "role", alice, "projects/elsewhere-1/roles/reader", "projects/payments-prod"),
+			bad(
+				"too many operators",
+				"role",
+				alice,
+				sqlRole+" if a && b && c && d && e && f && g && h && i && j && k && !l",
+				scope,
+			),
+			bad(
+				"a role of another project",
+				"role",
+				alice,
+				"projects/elsewhere-1/roles/reader",
+				"projects/payments-prod",
+			),
 			bad("no scope", "scope", alice, sqlRole, ""),
 			bad("a project's number", "scope", alice, sqlRole, "projects/123456"),
 			bad("a project in capitals", "scope", alice, sqlRole, "projects/Payments"),
@@ -84,7 +106,10 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 		},
 		Aliases: []platformtest.Alias{
 			{Written: written("user:Alice@Example.com", sqlRole, scope), Canonical: written(alice, sqlRole, scope)},
-			{Written: written(alice, "  "+sqlRole+"   if   true ", scope), Canonical: written(alice, sqlRole+" if true", scope)},
+			{
+				Written:   written(alice, "  "+sqlRole+"   if   true ", scope),
+				Canonical: written(alice, sqlRole+" if true", scope),
+			},
 			{Written: written(alice, sqlRole, "gs://reports"), Canonical: written(alice, sqlRole, bucket)},
 		},
 		Impossible: &jit.Binding{Principal: "user:nobody@example.com", Role: sqlRole, Scope: scope},
@@ -96,14 +121,23 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 				if err != nil {
 					t.Fatal(err)
 				}
-				p.Bindings = append(p.Bindings, gcptest.Binding{Role: r.name, Members: []string{b.Principal}, BindingID: "foreign"})
+				p.Bindings = append(
+					p.Bindings,
+					gcptest.Binding{Role: r.name, Members: []string{b.Principal}, BindingID: "foreign"},
+				)
 			})
 		},
 		Dump:  func(t *testing.T) string { return foreign(t, s, scope) },
 		Calls: s.Calls,
 		Tamper: platformtest.Tamper{
 			MoveEnd: func(t *testing.T, m jit.Marker, end time.Time) {
-				edit(t, s, scope, m, func(_ *gcptest.Policy, b *gcptest.Binding) { b.Condition.Expression = expressionUntil(end) })
+				edit(
+					t,
+					s,
+					scope,
+					m,
+					func(_ *gcptest.Policy, b *gcptest.Binding) { b.Condition.Expression = expressionUntil(end) },
+				)
 			},
 			StripEnd: func(t *testing.T, m jit.Marker) {
 				edit(t, s, scope, m, func(_ *gcptest.Policy, b *gcptest.Binding) { b.Condition.Expression = "true" })
@@ -119,7 +153,11 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 			Duplicate: func(t *testing.T, m jit.Marker) {
 				edit(t, s, scope, m, func(p *gcptest.Policy, b *gcptest.Binding) {
 					second := *b
-					second.Condition = &gcptest.Condition{Title: b.Condition.Title, Description: b.Condition.Description, Expression: "true"}
+					second.Condition = &gcptest.Condition{
+						Title:       b.Condition.Title,
+						Description: b.Condition.Description,
+						Expression:  "true",
+					}
 					p.Bindings = append(p.Bindings, second)
 				})
 			},
@@ -128,7 +166,12 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 			},
 		},
 		Break: func(t *testing.T) (repair func()) {
-			s.Deny("resourcemanager.projects.setIamPolicy", "resourcemanager.folders.setIamPolicy", "resourcemanager.organizations.setIamPolicy", "storage.buckets.setIamPolicy")
+			s.Deny(
+				"resourcemanager.projects.setIamPolicy",
+				"resourcemanager.folders.setIamPolicy",
+				"resourcemanager.organizations.setIamPolicy",
+				"storage.buckets.setIamPolicy",
+			)
 			return func() { s.Deny() }
 		},
 	}

@@ -20,8 +20,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// outsider writes a policy as other tools do, with the SDK, until enough is closed: it adds a binding with a condition, then
-// changes it round by round. It returns what it wrote last.
+// outsider writes a policy with the SDK, as other tools do, until enough is closed: it adds a binding with a condition,
+// and changes it in each round. It returns the last binding that it wrote.
 func outsider(ctx context.Context, s *gcptest.Server, n int, enough <-chan struct{}) (last gcptest.Binding, err error) {
 	service, err := cloudresourcemanager.NewService(ctx, option.WithEndpoint(s.URL), option.WithoutAuthentication())
 	if err != nil {
@@ -29,7 +29,10 @@ func outsider(ctx context.Context, s *gcptest.Server, n int, enough <-chan struc
 	}
 	for round := 0; ; round++ {
 		last = gcptest.Binding{Role: logging, Members: []string{alice, bob}[:1+round%2], Condition: &gcptest.Condition{
-			Title: fmt.Sprintf("outsider %d", n), Description: fmt.Sprint(round), Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`}}
+			Title: fmt.Sprintf(
+				"outsider %d",
+				n,
+			), Description: fmt.Sprint(round), Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`}}
 		for done := false; !done; {
 			p, err := service.Projects.GetIamPolicy(project, &cloudresourcemanager.GetIamPolicyRequest{
 				Options: &cloudresourcemanager.GetPolicyOptions{RequestedPolicyVersion: 3}}).Context(ctx).Do()
@@ -42,8 +45,14 @@ func outsider(ctx context.Context, s *gcptest.Server, n int, enough <-chan struc
 			})
 			c := *last.Condition
 			p.Bindings = append(p.Bindings, &cloudresourcemanager.Binding{Role: last.Role, Members: last.Members,
-				Condition: &cloudresourcemanager.Expr{Title: c.Title, Description: c.Description, Expression: c.Expression}})
-			_, err = service.Projects.SetIamPolicy(project, &cloudresourcemanager.SetIamPolicyRequest{Policy: p}).Context(ctx).Do()
+				Condition: &cloudresourcemanager.Expr{
+					Title:       c.Title,
+					Description: c.Description,
+					Expression:  c.Expression,
+				}})
+			_, err = service.Projects.SetIamPolicy(project, &cloudresourcemanager.SetIamPolicyRequest{Policy: p}).
+				Context(ctx).
+				Do()
 			var answered *googleapi.Error
 			if done = err == nil; !done && (!errors.As(err, &answered) || answered.Code != 409) {
 				return last, err
@@ -60,7 +69,7 @@ func outsider(ctx context.Context, s *gcptest.Server, n int, enough <-chan struc
 	}
 }
 
-// Ten outsiders write the same policy while 200 grants come and go: nobody's binding is lost.
+// Ten outsiders write the same policy while 200 grants come and go. No binding is lost.
 func TestTenOutsiders(t *testing.T) {
 	const outsiders, grants, atOnce = 10, 200, 20
 	s := newWorld(t)
@@ -95,7 +104,13 @@ func TestTenOutsiders(t *testing.T) {
 						t.Errorf("%s for %s: %v", step.change.Op, a.Binding.Principal, err)
 					}
 					if got := allowed(s, a.Binding, time.Now()); got != step.want {
-						t.Errorf("after %s %s is allowed: %t, want %t", step.change.Op, a.Binding.Principal, got, step.want)
+						t.Errorf(
+							"after %s %s is allowed: %t, want %t",
+							step.change.Op,
+							a.Binding.Principal,
+							got,
+							step.want,
+						)
 					}
 				}
 			}
@@ -135,7 +150,7 @@ func TestTenOutsiders(t *testing.T) {
 	}
 }
 
-// Fields that no client knows, of others' bindings, survive our writes.
+// Unknown fields of others' bindings survive our writes.
 func TestUnknownFieldsSurvive(t *testing.T) {
 	s := newWorld(t)
 	before := foreign(t, s, project)
@@ -145,10 +160,13 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	if after := foreign(t, s, project); after != before {
 		t.Errorf("after a grant what is not ours is\n%s\nwas\n%s", after, before)
 	}
-	// Out of a binding without a condition a member is taken, and all else of it stays.
+	// Removing a member from a binding without a condition leaves all else unchanged.
 	s.Edit(project, func(p *gcptest.Policy) {
 		p.Bindings = slices.DeleteFunc(p.Bindings, ours)
-		p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{alice, bob}, BindingID: "kept too"})
+		p.Bindings = append(
+			p.Bindings,
+			gcptest.Binding{Role: sqlRole, Members: []string{alice, bob}, BindingID: "kept too"},
+		)
 	})
 	a.NoStandingBefore = true
 	apply(t, p, project, removed(a)...)
@@ -158,8 +176,8 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	}
 }
 
-// Grants that come one after the other cost one call each: the answer to a write stands for the next read. Nothing is
-// concluded from it but what to write.
+// Consecutive grants cost one call each, because the answer to a write stands for the next read. It serves only to
+// draft the write.
 func TestTheAnswerToAWriteStandsForARead(t *testing.T) {
 	s := newWorld(t)
 	p := open(t, s, Config{})
@@ -180,8 +198,11 @@ func TestTheAnswerToAWriteStandsForARead(t *testing.T) {
 		t.Error("a grant that was removed is there")
 	}
 	s.Edit(project, func(p *gcptest.Policy) {
-		p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{alice}, Condition: &gcptest.Condition{
-			Title: titleOf(first.Marker), Description: first.Marker.String(), Expression: "true"}})
+		p.Bindings = append(
+			p.Bindings,
+			gcptest.Binding{Role: sqlRole, Members: []string{alice}, Condition: &gcptest.Condition{
+				Title: titleOf(first.Marker), Description: first.Marker.String(), Expression: "true"}},
+		)
 	})
 	apply(t, p, project, removed(first)...) // which was not there when we last wrote
 	if allowed(s, first.Binding, time.Now()) {

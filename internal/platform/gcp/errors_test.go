@@ -17,16 +17,18 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// wantTold fails unless the error is for a person, blames the attribute and says the text.
+// wantTold fails unless the error is a jit.Error that blames the attribute and contains the text.
 func wantTold(t *testing.T, err error, attribute, text string) {
 	t.Helper()
 	var user *jit.Error
-	if !errors.As(err, &user) || user.Attribute != attribute || !strings.Contains(user.Error(), text) || user.Hint == "" || strings.Contains(user.Error(), "\n") {
+	if !errors.As(err, &user) || user.Attribute != attribute || !strings.Contains(user.Error(), text) ||
+		user.Hint == "" ||
+		strings.Contains(user.Error(), "\n") {
 		t.Errorf("got %v, want an error on one line, with a hint, that blames %q and says %q", err, attribute, text)
 	}
 }
 
-// Half of a batch is bad, each in its own way: the other half is made, and each error tells its own.
+// In a batch with many kinds of invalid changes, the valid ones are made and each error names its own change.
 func TestHalfABatchIsBad(t *testing.T) {
 	s := newWorld(t)
 	p := open(t, s, Config{})
@@ -82,7 +84,8 @@ func TestWhatIsNotThereOrNotAllowedIsSaid(t *testing.T) {
 			for _, err := range p.Apply(t.Context(), scope, append(ensured(access(scope, bob, sqlRole, "new")), removed(there)...)) {
 				wantTold(t, err, "scope", "lacks "+at.permission(verb))
 			}
-			if !allowed(s, there.Binding, time.Now()) || allowed(s, jit.Binding{Principal: bob, Role: sqlRole, Scope: scope}, time.Now()) {
+			if !allowed(s, there.Binding, time.Now()) ||
+				allowed(s, jit.Binding{Principal: bob, Role: sqlRole, Scope: scope}, time.Now()) {
 				t.Errorf("%s without %s: something was changed", scope, verb)
 			}
 			_, err := p.Read(t.Context(), scope)
@@ -96,10 +99,15 @@ func TestWhatIsNotThereOrNotAllowedIsSaid(t *testing.T) {
 		wantTold(t, p.Apply(t.Context(), scope, ensured(access(scope, alice, sqlRole, "x")))[0], "scope", says)
 	}
 	s.FineGrained(bucket)
-	wantTold(t, p.Apply(t.Context(), bucket, ensured(access(bucket, alice, viewer, "x")))[0], "scope", "uniform bucket-level access")
+	wantTold(
+		t,
+		p.Apply(t.Context(), bucket, ensured(access(bucket, alice, viewer, "x")))[0],
+		"scope",
+		"uniform bucket-level access",
+	)
 }
 
-// Each way to be somebody works, and says what is wrong when it does not, without a word of the secret.
+// All kinds of credentials work. Their errors are specific and contain no secret.
 func TestCredentials(t *testing.T) {
 	s := newWorld(t)
 	s.Admit("good-s3cret")
@@ -183,7 +191,7 @@ func TestConfigurationsThatCannotBeRightAreRefused(t *testing.T) {
 	}
 }
 
-// With an endpoint nothing is sent elsewhere, and no redirection is followed with the token.
+// With an endpoint, no request goes to another host, and a redirect does not get the token.
 func TestRedirectionsAreNotFollowed(t *testing.T) {
 	s := newWorld(t)
 	s.Inject(func(gcptest.Request) gcptest.Fault { return gcptest.Fault{Status: http.StatusTemporaryRedirect} })
@@ -193,7 +201,7 @@ func TestRedirectionsAreNotFollowed(t *testing.T) {
 	}
 }
 
-// Scopes are those that are configured, or all that can be seen; a project is named by its id.
+// Scopes returns the configured scopes, or else all that are visible, with projects by id.
 func TestScopes(t *testing.T) {
 	s := newWorld(t)
 	for _, tt := range []struct {
@@ -213,7 +221,7 @@ func TestScopes(t *testing.T) {
 	wantTold(t, err, "scope", "storage.buckets.list")
 }
 
-// The role of the guide is enough, and each permission in it is needed.
+// The guide's role is sufficient, and each permission in it is necessary.
 func TestTheOperatorsRole(t *testing.T) {
 	text, err := os.ReadFile("operator.yaml")
 	if err != nil {
@@ -242,7 +250,8 @@ func TestTheOperatorsRole(t *testing.T) {
 		}
 		for _, scope := range []string{project, folder, org, bucket} {
 			p, a := open(t, s, Config{}), access(scope, alice, viewer, fmt.Sprint(without))
-			good = good && p.Apply(t.Context(), scope, ensured(a))[0] == nil && p.Apply(t.Context(), scope, removed(a))[0] == nil
+			good = good && p.Apply(t.Context(), scope, ensured(a))[0] == nil &&
+				p.Apply(t.Context(), scope, removed(a))[0] == nil
 		}
 		return good
 	}
@@ -256,7 +265,7 @@ func TestTheOperatorsRole(t *testing.T) {
 	}
 }
 
-// A cancelled context is told as such, also while another writer is waited for.
+// A cancelled context is reported as such, also during the wait for another writer.
 func TestWaitingEndsWithTheContext(t *testing.T) {
 	s := newWorld(t)
 	s.Inject(func(r gcptest.Request) gcptest.Fault {
@@ -273,11 +282,15 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 	}
 }
 
-// An API that is switched off is told from a right that is missing.
+// The error for a disabled API differs from that for a missing permission.
 func TestServiceDisabledIsSaid(t *testing.T) {
 	s := newWorld(t)
 	s.Inject(func(gcptest.Request) gcptest.Fault {
-		return gcptest.Fault{Status: http.StatusForbidden, Message: "Cloud Resource Manager API has not been used in project 1 before or it is disabled.", Reason: "SERVICE_DISABLED"}
+		return gcptest.Fault{
+			Status:  http.StatusForbidden,
+			Message: "Cloud Resource Manager API has not been used in project 1 before or it is disabled.",
+			Reason:  "SERVICE_DISABLED",
+		}
 	})
 	_, err := open(t, s, Config{}).Read(t.Context(), project)
 	wantTold(t, err, "", "gcloud services enable cloudresourcemanager.googleapis.com")

@@ -11,7 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// Faults that pass: the change is made, once, and nothing of others is touched.
+// After a temporary fault, the change is made once and nothing of others changes.
 func TestFaultsThatPass(t *testing.T) {
 	for name, fault := range map[string]gcptest.Fault{
 		"busy":                     {Status: http.StatusServiceUnavailable, Message: "The service is currently unavailable."},
@@ -60,13 +60,17 @@ func TestFaultsThatPass(t *testing.T) {
 	}
 }
 
-// What does not pass is told, soon, and is half of nothing.
+// A lasting fault is reported soon, and no change is half done.
 func TestFaultsThatStay(t *testing.T) {
 	s := newWorld(t)
 	there := access(project, bob, sqlRole, "there")
 	apply(t, open(t, s, Config{}), project, ensured(there)...)
 	s.Inject(func(r gcptest.Request) gcptest.Fault {
-		return gcptest.Fault{Status: http.StatusTooManyRequests, Message: "Quota exceeded for policy writes.", RetryAfter: "3600"}
+		return gcptest.Fault{
+			Status:     http.StatusTooManyRequests,
+			Message:    "Quota exceeded for policy writes.",
+			RetryAfter: "3600",
+		}
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -82,7 +86,7 @@ func TestFaultsThatStay(t *testing.T) {
 	}
 }
 
-// Who is slower many times in a row gets his turn.
+// A writer that loses many races in a row gets its turn.
 func TestAStormOfConflicts(t *testing.T) {
 	s := newWorld(t)
 	there := access(project, bob, sqlRole, "there")
@@ -105,7 +109,7 @@ func TestAStormOfConflicts(t *testing.T) {
 	}
 }
 
-// Something between that takes the conditions out of a write is noticed at once.
+// A proxy that removes the conditions from a write is noticed at once.
 func TestLostConditionsAreNoticed(t *testing.T) {
 	s := newWorld(t)
 	s.Inject(func(r gcptest.Request) gcptest.Fault { return gcptest.Fault{Downgrade: r.Write()} })
@@ -116,14 +120,15 @@ func TestLostConditionsAreNoticed(t *testing.T) {
 	}
 }
 
-// A policy without an etag is not written: that would overwrite what others do.
+// A policy without an etag is not written, because that would overwrite changes of others.
 func TestNoWriteWithoutAnEtag(t *testing.T) {
-	if _, err := decodePolicy([]byte(`{"version": 1, "bindings": []}`)); err == nil || !strings.Contains(err.Error(), "etag") {
+	if _, err := decodePolicy([]byte(`{"version": 1, "bindings": []}`)); err == nil ||
+		!strings.Contains(err.Error(), "etag") {
 		t.Errorf("a policy without an etag: %v", err)
 	}
 }
 
-// The time that an answer asks for is waited, and a random pause that grows.
+// The pause is the time that the answer asks for plus a random time that grows.
 func TestBackoff(t *testing.T) {
 	answer := &http.Response{Header: http.Header{"Retry-After": {"7"}}}
 	for n := range 20 {

@@ -8,7 +8,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Of somebody else's condition it is told when it ends, if it certainly does, and what else it narrows.
+// endOf returns the certain end of somebody else's condition, and what else narrows the access.
 func TestForeignConditions(t *testing.T) {
 	const soon, never = "2026-11-23T18:00:00Z", "2099-01-01T00:00:00Z"
 	for expression, want := range map[string]string{
@@ -35,7 +35,8 @@ func TestForeignConditions(t *testing.T) {
 	}
 }
 
-// A condition hides nothing, with our title or without, unless it ends the access soon; nor does a place beside the principal of a grant.
+// A condition hides no standing access, with our title or without, unless it ends the access soon. Nor does a member
+// added to the binding of a grant.
 func TestAConditionHidesNothing(t *testing.T) {
 	now := time.Date(2026, 11, 23, 17, 0, 0, 0, time.UTC)
 	const id jit.ID = "3f2b8c1e-0000-8000-8000-000000000000"
@@ -65,14 +66,26 @@ func TestAConditionHidesNothing(t *testing.T) {
 			t.Errorf("%s: standing access is %+v, want %d", name, all, tt.want)
 		}
 		for _, s := range all {
-			if _, shadows := jit.Shadow(all, jit.Binding{Principal: s.Principal, Role: "roles/viewer if a"}, now.Add(time.Hour)); !shadows && name != "out of the parentheses" {
+			if _, shadows := jit.Shadow(all, jit.Binding{Principal: s.Principal, Role: "roles/viewer if a"}, now.Add(time.Hour)); !shadows &&
+				name != "out of the parentheses" {
 				t.Errorf("%s: %+v does not stand for the role with a condition", name, s)
 			}
 		}
 	}
-	// Somebody put beside the principal of a recorded grant is somebody else.
-	g := jit.Grant{ID: id, Owner: "ghost", Binding: jit.Binding{Target: "t", Principal: "user:alice@example.com", Role: "roles/viewer", Scope: "projects/p"}, Window: m.Window,
-		Enforcement: jit.Native, GrantedAt: now}
+	// A member added beside the principal of a recorded grant is reported.
+	g := jit.Grant{
+		ID:    id,
+		Owner: "ghost",
+		Binding: jit.Binding{
+			Target:    "t",
+			Principal: "user:alice@example.com",
+			Role:      "roles/viewer",
+			Scope:     "projects/p",
+		},
+		Window:      m.Window,
+		Enforcement: jit.Native,
+		GrantedAt:   now,
+	}
 	b := newBinding(g.Access(), role{name: "roles/viewer"}, now)
 	b.Members = append(b.Members, "user:mallory@example.com")
 	b.readMarks()

@@ -12,8 +12,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// 1,600 grants on a project that has room for less than 1,500: as many as there is room for are made, the others refused with
-// the numbers before anything is written.
+// With 1,600 grants on a project that has room for fewer than 1,500, as many as fit are made. The others are refused
+// with the numbers before anything is written.
 func TestAFullPolicyRefusesWhatDoesNotFit(t *testing.T) {
 	s := newWorld(t)
 	p := open(t, s, Config{})
@@ -40,9 +40,9 @@ func TestAFullPolicyRefusesWhatDoesNotFit(t *testing.T) {
 	if after := foreign(t, s, project); after != before {
 		t.Error("what is not ours was changed")
 	}
-	// One that goes makes room for one that comes, in the same write.
+	// A removal makes room for a grant in the same write.
 	apply(t, p, project, append(removed(all[0]), ensured(all[room])...)...)
-	// And what is there can be changed while there is no room.
+	// A grant can be changed while there is no room.
 	all[1].Marker.Window.End = all[1].Marker.Window.End.Add(time.Hour)
 	apply(t, p, project, ensured(all[1])...)
 }
@@ -61,14 +61,21 @@ func TestGroupsAndDomainsAreCounted(t *testing.T) {
 		s.AddGroup(fmt.Sprintf("group:team%d@example.com", i))
 	}
 	apply(t, p, project, ensured(access(project, oncall, sqlRole, "fits"))...)
-	errs := p.Apply(t.Context(), project, ensured(access(project, "domain:example.com", sqlRole, "too many"), access(project, alice, sqlRole, "no group")))
+	errs := p.Apply(
+		t.Context(),
+		project,
+		ensured(
+			access(project, "domain:example.com", sqlRole, "too many"),
+			access(project, alice, sqlRole, "no group"),
+		),
+	)
 	wantTold(t, errs[0], "principal", "251 groups and domains; the limit is 250")
 	if errs[1] != nil {
 		t.Errorf("a user beside it: %v", errs[1])
 	}
 }
 
-// A role can be given to a principal 20 times with different conditions.
+// A principal can have a role in 20 bindings with different conditions.
 func TestTheSameRoleForTheSamePrincipal(t *testing.T) {
 	s := newWorld(t)
 	p := open(t, s, Config{})
@@ -79,14 +86,19 @@ func TestTheSameRoleForTheSamePrincipal(t *testing.T) {
 	errs := p.Apply(t.Context(), project, ensured(append(all, access(project, bob, sqlRole, "another"))...))
 	for i, err := range errs {
 		if i == maxSame {
-			wantTold(t, err, "role", "21 bindings of "+sqlRole+" for "+alice+" with different conditions; the limit is 20")
+			wantTold(
+				t,
+				err,
+				"role",
+				"21 bindings of "+sqlRole+" for "+alice+" with different conditions; the limit is 20",
+			)
 		} else if err != nil {
 			t.Errorf("grant %d: %v", i, err)
 		}
 	}
 }
 
-// A read says when little room is left, and for whom.
+// A read reports when little room is left, and for which principal.
 func TestHeadRoomIsNoted(t *testing.T) {
 	notes := func(edit func(p *gcptest.Policy)) string {
 		s := newWorld(t)
@@ -111,8 +123,11 @@ func TestHeadRoomIsNoted(t *testing.T) {
 	conditional := func(n int, principal string) func(p *gcptest.Policy) {
 		return func(p *gcptest.Policy) {
 			for i := range n {
-				p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{strings.ReplaceAll(principal, "#", fmt.Sprint(i))},
-					Condition: &gcptest.Condition{Title: fmt.Sprint(i), Expression: "true"}})
+				p.Bindings = append(
+					p.Bindings,
+					gcptest.Binding{Role: sqlRole, Members: []string{strings.ReplaceAll(principal, "#", fmt.Sprint(i))},
+						Condition: &gcptest.Condition{Title: fmt.Sprint(i), Expression: "true"}},
+				)
 			}
 		}
 	}
@@ -142,8 +157,7 @@ func TestHeadRoomIsNoted(t *testing.T) {
 	}
 }
 
-// 25 renewals, each when the one before has ended and without any sweep: what is over goes with the next
-// write, and the platform tells of it.
+// In 25 renewals without a sweep, each write removes the ended binding before it, and the platform reports that.
 func TestRenewalsMakeRoomForThemselves(t *testing.T) {
 	s := newWorld(t)
 	var offset time.Duration
@@ -184,12 +198,15 @@ func TestRenewalsMakeRoomForThemselves(t *testing.T) {
 	}
 }
 
-// A binding whose accounts were all deleted goes too; one that is named beside a deleted one stays.
+// A write removes a binding whose accounts were all deleted, but keeps one with an existing account.
 func TestDeletedAccounts(t *testing.T) {
 	s := newWorld(t)
 	s.AddAccounts("user:leaver@example.com", "user:colleague@example.com")
 	s.Edit(project, func(p *gcptest.Policy) {
-		p.Bindings = append(p.Bindings, gcptest.Binding{Role: viewer, Members: []string{"user:leaver@example.com", "user:colleague@example.com"}})
+		p.Bindings = append(
+			p.Bindings,
+			gcptest.Binding{Role: viewer, Members: []string{"user:leaver@example.com", "user:colleague@example.com"}},
+		)
 	})
 	p := open(t, s, Config{})
 	leaver := access(project, "user:leaver@example.com", sqlRole, "leaving")
@@ -204,7 +221,8 @@ func TestDeletedAccounts(t *testing.T) {
 		t.Fatalf("read %+v, %v; want the binding of who was deleted", snapshot.Ours, err)
 	}
 	apply(t, p, project, ensured(access(project, alice, sqlRole, "somebody else"))...)
-	if snapshot, err = p.Read(t.Context(), project); err != nil || len(snapshot.Ours) != 1 || snapshot.Ours[0].Principal != alice {
+	if snapshot, err = p.Read(t.Context(), project); err != nil || len(snapshot.Ours) != 1 ||
+		snapshot.Ours[0].Principal != alice {
 		t.Errorf("read %+v, %v; want the new grant alone", snapshot.Ours, err)
 	}
 	if after := foreign(t, s, project); after != before {

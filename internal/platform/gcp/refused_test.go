@@ -14,15 +14,19 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// A bucket's policy that an organization forbids is refused with the status of a lost race
-// (https://cloud.google.com/resource-manager/docs/organization-policy/restricting-domains); it is not tried again and again.
+// A bucket's policy that an organization policy forbids is refused with the status of a lost race
+// (https://cloud.google.com/resource-manager/docs/organization-policy/restricting-domains), and not tried again.
 func TestAForbiddenDomainIsNoLostRace(t *testing.T) {
 	s := newWorld(t)
 	s.Inject(func(r gcptest.Request) gcptest.Fault {
 		if !r.Write() {
 			return gcptest.Fault{}
 		}
-		return gcptest.Fault{Status: http.StatusPreconditionFailed, Reason: "conditionNotMet", Message: "One or more users named in the policy do not belong to a permitted customer."}
+		return gcptest.Fault{
+			Status:  http.StatusPreconditionFailed,
+			Reason:  "conditionNotMet",
+			Message: "One or more users named in the policy do not belong to a permitted customer.",
+		}
 	})
 	err := open(t, s, Config{}).Apply(t.Context(), bucket, ensured(access(bucket, alice, viewer, "x")))[0]
 	wantTold(t, err, "principal", "permitted customer")
@@ -31,7 +35,7 @@ func TestAForbiddenDomainIsNoLostRace(t *testing.T) {
 	}
 }
 
-// A page of whatever stands between is no word of the service that there is no such resource.
+// The error page of a proxy does not prove that a resource is gone.
 func TestAPageThatIsNotFoundIsNoResourceThatIsGone(t *testing.T) {
 	between := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(between.Close)
@@ -40,26 +44,39 @@ func TestAPageThatIsNotFoundIsNoResourceThatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, scope := range []string{project, bucket} {
-		wantTold(t, p.Apply(t.Context(), scope, removed(access(scope, alice, viewer, "x")))[0], "", "not from Google Cloud")
+		wantTold(
+			t,
+			p.Apply(t.Context(), scope, removed(access(scope, alice, viewer, "x")))[0],
+			"",
+			"not from Google Cloud",
+		)
 		_, err = p.Read(t.Context(), scope)
 		wantTold(t, err, "", "not from Google Cloud")
 	}
 }
 
-// Of a write that is never answered it is told soon.
+// A write that never gets an answer fails soon.
 func TestAWriteThatIsNeverAnswered(t *testing.T) {
 	s := newWorld(t)
 	p := open(t, s, Config{})
 	writes := 0
-	p.opened = &client{now: time.Now, http: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-		if strings.HasSuffix(r.URL.Path, ":setIamPolicy") {
-			writes++
-			return nil, &net.OpError{Op: "read", Err: syscall.ECONNRESET}
-		}
-		r.URL.Scheme, r.URL.Host = "http", strings.TrimPrefix(s.URL, "http://")
-		return http.DefaultTransport.RoundTrip(r)
-	})}}
-	wantTold(t, p.Apply(t.Context(), project, ensured(access(project, alice, sqlRole, "x")))[0], "", "no answer from Google Cloud")
+	p.opened = &client{
+		now: time.Now,
+		http: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(r.URL.Path, ":setIamPolicy") {
+				writes++
+				return nil, &net.OpError{Op: "read", Err: syscall.ECONNRESET}
+			}
+			r.URL.Scheme, r.URL.Host = "http", strings.TrimPrefix(s.URL, "http://")
+			return http.DefaultTransport.RoundTrip(r)
+		})},
+	}
+	wantTold(
+		t,
+		p.Apply(t.Context(), project, ensured(access(project, alice, sqlRole, "x")))[0],
+		"",
+		"no answer from Google Cloud",
+	)
 	if writes > 3 {
 		t.Errorf("%d writes, want at most 3", writes)
 	}
@@ -69,8 +86,8 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// An operator that may hand out some roles only is refused a write that changes another: what he may is done all the same,
-// and what is over of a role that he may no more hand out stays for who may.
+// A write by an operator that may grant only some roles is refused if it changes another role. The permitted changes
+// are made, and an ended binding of the other role stays.
 func TestARoleThatMayNotBeGivenHoldsNobodyUp(t *testing.T) {
 	s := newWorld(t)
 	var passed time.Duration
@@ -96,7 +113,7 @@ func TestARoleThatMayNotBeGivenHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// A group counts once among the groups, and who is exempt from audit logs among the principals
+// A group counts once among the groups. Exemptions from audit logs count among the principals
 // (https://cloud.google.com/iam/quotas).
 func TestWhatCountsTowardsTheLimits(t *testing.T) {
 	s := newWorld(t)
@@ -104,7 +121,10 @@ func TestWhatCountsTowardsTheLimits(t *testing.T) {
 	s.Edit(project, func(p *gcptest.Policy) {
 		for i := range 2 * maxGroups {
 			role := fmt.Sprintf("roles/of.many%d", i)
-			p.Bindings = append(p.Bindings, gcptest.Binding{Role: role, Members: []string{"group:everywhere@example.com"}})
+			p.Bindings = append(
+				p.Bindings,
+				gcptest.Binding{Role: role, Members: []string{"group:everywhere@example.com"}},
+			)
 		}
 	})
 	for i := range 2 * maxGroups {
@@ -118,12 +138,22 @@ func TestWhatCountsTowardsTheLimits(t *testing.T) {
 		for i := range maxPrincipals - 2 {
 			exempt = append(exempt, fmt.Sprintf("user:exempt%d@example.com", i))
 		}
-		p.AuditConfigs = []any{map[string]any{"service": "allServices", "auditLogConfigs": []any{map[string]any{"logType": "DATA_READ", "exemptedMembers": exempt}}}}
+		p.AuditConfigs = []any{
+			map[string]any{
+				"service":         "allServices",
+				"auditLogConfigs": []any{map[string]any{"logType": "DATA_READ", "exemptedMembers": exempt}},
+			},
+		}
 	})
-	wantTold(t, p.Apply(t.Context(), folder, ensured(access(folder, alice, sqlRole, "full")))[0], "scope", "1501 principals")
+	wantTold(
+		t,
+		p.Apply(t.Context(), folder, ensured(access(folder, alice, sqlRole, "full")))[0],
+		"scope",
+		"1501 principals",
+	)
 }
 
-// A policy that is refused for what others left in it is not written once for every change.
+// A policy that is refused because of others' bindings is not written once for each change.
 func TestAPolicyThatIsRefusedWhateverIsChanged(t *testing.T) {
 	s := newWorld(t)
 	s.Inject(func(r gcptest.Request) gcptest.Fault {
@@ -146,7 +176,7 @@ func TestAPolicyThatIsRefusedWhateverIsChanged(t *testing.T) {
 	}
 }
 
-// What begins now begins now also when the policy is recalled from the write before.
+// A grant that begins now begins at once, also on a policy that is known from the write before.
 func TestARecalledPolicyIsOfNow(t *testing.T) {
 	s := newWorld(t)
 	p := open(t, s, Config{})

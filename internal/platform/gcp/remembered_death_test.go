@@ -14,7 +14,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// hooked are marks whose every call goes through call.
+// hooked is a ledger of claims whose every call goes through call.
 type hooked struct {
 	jit.Claims
 	call func(do func() error) error
@@ -28,7 +28,12 @@ func (h hooked) ReadClaims(ctx context.Context, place, scope string) (m jit.Clai
 	return m, err
 }
 
-func (h hooked) Update(ctx context.Context, place, scope string, version int64, put, drop []jit.Claim) (next int64, err error) {
+func (h hooked) Update(
+	ctx context.Context,
+	place, scope string,
+	version int64,
+	put, drop []jit.Claim,
+) (next int64, err error) {
 	err = h.call(func() (err error) {
 		next, err = h.Claims.Update(ctx, place, scope, version, put, drop)
 		return err
@@ -38,14 +43,14 @@ func (h hooked) Update(ctx context.Context, place, scope string, version int64, 
 
 var errDead = errors.New("killed")
 
-// death is how a process dies: at its n-th call, before or after that took effect.
+// death is the end of a process at its n-th call, before or after the call took effect.
 type death struct {
 	n            int64
 	after        bool
 	prior, again bool // the access was there before; it is applied once more before its end
 }
 
-// A process that dies at any of its calls forgets nothing: another one ends what it has given, and access of before stays.
+// A process that dies at any of its calls forgets nothing: another process ends its grants, and earlier access stays.
 func TestDeathAtEveryCallOfWhatIsRemembered(t *testing.T) {
 	for bits := range 8 {
 		d := death{after: bits&1 != 0, prior: bits&2 != 0, again: bits&4 != 0}
@@ -101,7 +106,7 @@ func (d death) strikes(t *testing.T) (died bool) {
 		apply(t, next, project, ensured(a)...)
 		s.wants(a.Binding, true, fmt.Sprintf("%+v: after a second apply", d))
 	}
-	// Whether a lost request took effect is known only when the server has seen to it.
+	// The outcome of a lost request is known only when the server has handled it.
 	deadline := time.Now().Add(5 * time.Second)
 	for apply(t, next, project, removed(a)...); foreign(t, s.server, project) != before && time.Now().Before(deadline); {
 		apply(t, next, project, removed(a)...)
@@ -110,7 +115,7 @@ func (d death) strikes(t *testing.T) (died bool) {
 	return died
 }
 
-// Processes that grant and end the same access at a time, while others write the policy, end with what the last of each wants.
+// Processes grant and end the same access at once, while others write the policy. The last change of each wins.
 func TestCrossingGrantsOfWhatIsRemembered(t *testing.T) {
 	const processes, rounds = 4, 6
 	s := newSite(t)

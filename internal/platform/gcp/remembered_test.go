@@ -20,7 +20,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// The suite on what cannot carry a condition, with marks in a SQLite ledger.
+// The conformance suite on access without a condition, with claims in a SQLite ledger.
 func TestConformanceOfWhatIsRemembered(t *testing.T) {
 	for _, c := range []struct {
 		name, scope, gone string
@@ -62,13 +62,17 @@ func rememberingTarget(t *testing.T, scope, gone string, principals, roles, scop
 	target.Open = func(t *testing.T) jit.Platform { return target.OpenAt(t, 0) }
 	target.Impossible = &jit.Binding{Principal: "user:nobody@example.com", Role: basicViewer, Scope: scope}
 	target.Break = func(t *testing.T) (repair func()) {
-		// Without the read: what was there before our grants needs no write to be left to whom it belongs.
-		s.Deny("resourcemanager.projects.getIamPolicy", "resourcemanager.folders.getIamPolicy", "storage.buckets.getIamPolicy")
+		// The count leaves out the read. Removing our grants beside prior access needs no write.
+		s.Deny(
+			"resourcemanager.projects.getIamPolicy",
+			"resourcemanager.folders.getIamPolicy",
+			"storage.buckets.getIamPolicy",
+		)
 		return func() { s.Deny() }
 	}
 	target.Allowed = func(t *testing.T, b jit.Binding) bool { return allowed(s, tried(b), time.Now()) }
 	target.AllowedAt = nil
-	// To remove some of many that share a membership takes no write.
+	// Removing some of many grants that share a membership needs no write.
 	target.MaxCalls = func(jit.Op, int) (reads, writes int) { return 1, 1 }
 	target.Dump = func(t *testing.T) string {
 		kept := s.Policy(scope)
@@ -89,7 +93,7 @@ func rememberingTarget(t *testing.T, scope, gone string, principals, roles, scop
 	return target
 }
 
-// tried is a binding as it is tried: what everybody may, bob may.
+// tried is the binding to try: bob tries what everybody may.
 func tried(b jit.Binding) jit.Binding {
 	if everybody[b.Principal] {
 		b.Principal = bob
@@ -106,12 +110,15 @@ func marksOf(t testing.TB, m jit.Claims, scope string) []jit.Claim {
 	return all.Claims
 }
 
-// takenOut are bindings without what a mark is of.
+// takenOut are bindings without the access of a claim.
 func takenOut(bindings []gcptest.Binding, m jit.Claim) []gcptest.Binding {
 	var left []gcptest.Binding
 	for _, b := range bindings {
 		if b.Condition == nil && b.Role == m.Role {
-			b.Members = slices.DeleteFunc(slices.Clone(b.Members), func(member string) bool { return member == m.Principal })
+			b.Members = slices.DeleteFunc(
+				slices.Clone(b.Members),
+				func(member string) bool { return member == m.Principal },
+			)
 		}
 		if len(b.Members) > 0 {
 			left = append(left, b)
@@ -120,7 +127,7 @@ func takenOut(bindings []gcptest.Binding, m jit.Claim) []gcptest.Binding {
 	return left
 }
 
-// site is a server with marks beside it.
+// site is a server with a ledger of claims.
 type site struct {
 	*testing.T
 	server *gcptest.Server
@@ -139,7 +146,7 @@ func (s *site) open() *Platform {
 	return p
 }
 
-// give and take change access without a condition as somebody else does.
+// give and take change access without a condition, as an outsider does.
 func (s *site) give(b jit.Binding) {
 	s.server.Edit(b.Scope, func(p *gcptest.Policy) {
 		p.Bindings = append(p.Bindings, gcptest.Binding{Role: b.Role, Members: []string{b.Principal}})
@@ -159,7 +166,7 @@ func (s *site) wants(b jit.Binding, want bool, when string) {
 	}
 }
 
-// left fails the test if something of ours is in the policy or is remembered.
+// left fails the test if the policy or the ledger still has access of ours.
 func (s *site) left(before, when string) {
 	s.Helper()
 	if after := foreign(s, s.server, project); after != before {
@@ -173,7 +180,7 @@ func (s *site) left(before, when string) {
 // editor is a grant of a basic role.
 func editor(why string) jit.Access { return access(project, alice, basicEditor, why) }
 
-// The plan is told what to warn of, and no condition is taken.
+// Check returns the traits that the plan warns of, and refuses a condition.
 func TestWhatIsRememberedIsTold(t *testing.T) {
 	p := newSite(t).open()
 	for _, b := range []jit.Binding{
@@ -191,7 +198,8 @@ func TestWhatIsRememberedIsTold(t *testing.T) {
 	}
 }
 
-// The policy of others keeps every byte beside a member that comes and goes, and conditional grants of the same batch share the write.
+// Bindings of others keep every byte when a member comes and goes, and conditional grants of the same batch share the
+// write.
 func TestWhatIsRememberedSharesTheWrite(t *testing.T) {
 	s := newSite(t)
 	p, basic, usual := s.open(), editor("why"), access(project, bob, sqlRole, "why")
@@ -200,7 +208,10 @@ func TestWhatIsRememberedSharesTheWrite(t *testing.T) {
 	apply(t, p, project, ensured(basic, usual, owner)...)
 	s.wants(basic.Binding, true, "granted")
 	s.wants(usual.Binding, true, "granted")
-	i := slices.IndexFunc(s.server.Policy(project).Bindings, func(b gcptest.Binding) bool { return b.BindingID == "kept" })
+	i := slices.IndexFunc(
+		s.server.Policy(project).Bindings,
+		func(b gcptest.Binding) bool { return b.BindingID == "kept" },
+	)
 	if i < 0 || !slices.Equal(s.server.Policy(project).Bindings[i].Members, []string{alice, "user:carol@example.com"}) {
 		t.Errorf("the policy is %+v, want both owners in the binding that was there", s.server.Policy(project).Bindings)
 	}
@@ -211,7 +222,8 @@ func TestWhatIsRememberedSharesTheWrite(t *testing.T) {
 	s.left(before, "at last")
 }
 
-// Access that was there before is both ours and standing access, and stays; what somebody took away meanwhile is not given back.
+// Earlier access is both ours and standing access, and stays. Access that somebody removes meanwhile does not come
+// back.
 func TestRememberedPriorAccess(t *testing.T) {
 	s := newSite(t)
 	p, first, second := s.open(), editor("first"), editor("second")
@@ -235,7 +247,7 @@ func TestRememberedPriorAccess(t *testing.T) {
 	s.wants(first.Binding, false, "after the end of the second")
 }
 
-// Two owners share the access; it goes with the last of them.
+// Two owners share the access, which ends with the last of their grants.
 func TestRememberedForTwoOwners(t *testing.T) {
 	s := newSite(t)
 	ours, theirs := editor("why"), editor("why")
@@ -249,7 +261,7 @@ func TestRememberedForTwoOwners(t *testing.T) {
 	s.left(before, "after both")
 }
 
-// Without reachable marks nothing is given, and what has an end of its own is granted and ended all the same.
+// Without a reachable ledger no such access begins. Access with a condition begins and ends as usual.
 func TestNoLedgerNoAccess(t *testing.T) {
 	s := newSite(t)
 	basic, usual := editor("why"), access(project, bob, sqlRole, "why")
@@ -269,7 +281,7 @@ func TestNoLedgerNoAccess(t *testing.T) {
 	}
 	s.wants(usual.Binding, false, "revoked without a ledger")
 
-	// Marks that can be read and not written: it is ended, and said that this is not recorded.
+	// If claims can be read but not written, the access ends, and the error says that this is not recorded.
 	var calls atomic.Int64
 	p.ledger = hooked{s.marks, func(do func() error) error {
 		if calls.Add(1) == 1 {
@@ -277,13 +289,14 @@ func TestNoLedgerNoAccess(t *testing.T) {
 		}
 		return gone
 	}}
-	if err := p.Apply(t.Context(), project, removed(basic))[0]; err == nil || !strings.Contains(err.Error(), "could not be recorded") {
+	if err := p.Apply(t.Context(), project, removed(basic))[0]; err == nil ||
+		!strings.Contains(err.Error(), "could not be recorded") {
 		t.Errorf("Apply = %v, want that it could not be recorded", err)
 	}
 	s.wants(basic.Binding, false, "ended without a record")
 }
 
-// What the service refuses is reported as it says it, and what was refused is not remembered.
+// A refusal repeats the service's words, and leaves no claim.
 func TestRefusalsOfWhatIsRemembered(t *testing.T) {
 	s := newSite(t)
 	p := s.open()
@@ -317,7 +330,7 @@ func TestRefusalsOfWhatIsRemembered(t *testing.T) {
 	}
 }
 
-// An account that is deleted is named otherwise in the policy, and the grant's end takes that out.
+// The policy renames a deleted account, and the end of the grant removes it under that name.
 func TestDeletedAccountOfWhatIsRemembered(t *testing.T) {
 	s := newSite(t)
 	p, a := s.open(), editor("why")
@@ -328,12 +341,15 @@ func TestDeletedAccountOfWhatIsRemembered(t *testing.T) {
 	s.left(before, "after the end")
 }
 
-// The sweeper ends it. With the ledger lost nobody knows of it: it is standing access, as the guide says.
+// The sweeper ends the access. If the ledger is lost, it is standing access, as the guide says.
 func TestTheSweeperEndsWhatIsRemembered(t *testing.T) {
 	d := newDesk(t)
 	before := foreign(t, d.server, project)
 	short := d.grant(alice, basicViewer, "1h")
-	long, err := d.broker.Grant(t.Context(), broker.Request{Binding: short.Binding, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("3h")})
+	long, err := d.broker.Grant(
+		t.Context(),
+		broker.Request{Binding: short.Binding, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("3h")},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

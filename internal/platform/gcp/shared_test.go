@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// guests are n grants of one role for n people that end at the same time.
+// guests are n grants of one role to n people that end at the same time.
 func guests(s *gcptest.Server, n int) []jit.Access {
 	all := make([]jit.Access, n)
 	for i := range all {
@@ -24,7 +24,7 @@ func guests(s *gcptest.Server, n int) []jit.Access {
 	return all
 }
 
-// bindingsOf counts the bindings of ours, and checks that what they bear fits.
+// bindingsOf counts our bindings, and checks the lengths of their titles and descriptions.
 func bindingsOf(t *testing.T, s *gcptest.Server) int {
 	t.Helper()
 	n := 0
@@ -34,13 +34,17 @@ func bindingsOf(t *testing.T, s *gcptest.Server) int {
 		}
 		n++
 		if len(b.Condition.Title) > 100 || len(b.Condition.Description) > 256 {
-			t.Errorf("title of %d and description of %d bytes, want at most 100 and 256", len(b.Condition.Title), len(b.Condition.Description))
+			t.Errorf(
+				"title of %d and description of %d bytes, want at most 100 and 256",
+				len(b.Condition.Title),
+				len(b.Condition.Description),
+			)
 		}
 	}
 	return n
 }
 
-// held reads the policy and fails unless it holds exactly these grants, each as it should be.
+// held reads the policy and fails unless it holds exactly these grants, each as asked for.
 func held(t *testing.T, s *gcptest.Server, want ...jit.Access) {
 	t.Helper()
 	snapshot, err := open(t, s, Config{}).Read(t.Context(), project)
@@ -51,14 +55,20 @@ func held(t *testing.T, s *gcptest.Server, want ...jit.Access) {
 		t.Errorf("%d grants are read, want %d", len(snapshot.Ours), len(want))
 	}
 	for _, a := range want {
-		g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window, Enforcement: jit.Native}
+		g := jit.Grant{
+			ID:          a.Marker.ID,
+			Owner:       a.Marker.Owner,
+			Binding:     a.Binding,
+			Window:      a.Marker.Window,
+			Enforcement: jit.Native,
+		}
 		if drift := g.Drift(snapshot); drift != "" {
 			t.Errorf("%s: %s", a.Binding.Principal, drift)
 		}
 	}
 }
 
-// Where a policy has many bindings, grants that end in the same minute share them; each is still a grant of its own.
+// In a policy with many bindings, grants that end in the same minute share one, and each stays a grant of its own.
 func TestGrantsShareABinding(t *testing.T) {
 	s := newWorld(t)
 	fill(s, project)
@@ -72,16 +82,23 @@ func TestGrantsShareABinding(t *testing.T) {
 	held(t, s, all...)
 	minute := all[0].Marker.Window.End.Truncate(time.Minute)
 	for _, a := range all {
-		if !allowed(s, a.Binding, minute.Add(-time.Second)) || allowed(s, a.Binding, minute) || minute.After(a.Marker.Window.End) {
-			t.Fatalf("%s does not have access until %s, not later than %s", a.Binding.Principal, minute, a.Marker.Window.End)
+		if !allowed(s, a.Binding, minute.Add(-time.Second)) || allowed(s, a.Binding, minute) ||
+			minute.After(a.Marker.Window.End) {
+			t.Fatalf(
+				"%s does not have access until %s, not later than %s",
+				a.Binding.Principal,
+				minute,
+				a.Marker.Window.End,
+			)
 		}
 	}
 
-	// One ends early and one later: nobody else is concerned.
+	// One grant ends earlier and one later. The others do not change.
 	apply(t, p, project, removed(jit.Access{Marker: jit.Marker{Owner: "test", ID: all[3].Marker.ID}})...)
 	all[4].Marker.Window.End = all[4].Marker.Window.End.Add(time.Hour)
 	apply(t, p, project, ensured(all[4])...)
-	if allowed(s, all[3].Binding, time.Now()) || !allowed(s, all[4].Binding, minute) || allowed(s, all[4].Binding, all[4].Marker.Window.End) {
+	if allowed(s, all[3].Binding, time.Now()) || !allowed(s, all[4].Binding, minute) ||
+		allowed(s, all[4].Binding, all[4].Marker.Window.End) {
 		t.Error("what was removed is there, or what was prolonged is not")
 	}
 	rest := slices.Delete(slices.Clone(all), 3, 4)
@@ -98,7 +115,8 @@ func TestGrantsShareABinding(t *testing.T) {
 	}
 }
 
-// What has another owner, role, condition, minute or beginning, or ends soon, or is for the same principal, has a binding apart.
+// A grant gets its own binding if owner, role, condition, minute or beginning differ, if it ends soon, or if the
+// principal is the same.
 func TestWhatDoesNotShare(t *testing.T) {
 	s := newWorld(t)
 	fill(s, project)
@@ -133,7 +151,7 @@ func TestWhatDoesNotShare(t *testing.T) {
 	}
 }
 
-// What somebody does to a shared binding is seen on each grant that it concerns, and put right for each.
+// An edit of a shared binding shows on each grant that it concerns, and is repaired for each.
 func TestSharedBindingsAreRepaired(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -172,7 +190,13 @@ func TestSharedBindingsAreRepaired(t *testing.T) {
 				}
 				seen := 0
 				for _, a := range all {
-					g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window, Enforcement: jit.Native}
+					g := jit.Grant{
+						ID:          a.Marker.ID,
+						Owner:       a.Marker.Owner,
+						Binding:     a.Binding,
+						Window:      a.Marker.Window,
+						Enforcement: jit.Native,
+					}
 					if g.Drift(snapshot) != "" {
 						seen++
 					}
@@ -201,7 +225,7 @@ func TestSharedBindingsAreRepaired(t *testing.T) {
 	}
 }
 
-// A shared binding goes with another write when the last of its grants is over, and all are told of.
+// Another write removes a shared binding when the last of its grants is over, and all are reported.
 func TestSharedBindingsAreTidied(t *testing.T) {
 	s := newWorld(t)
 	fill(s, project)
@@ -214,22 +238,29 @@ func TestSharedBindingsAreTidied(t *testing.T) {
 	offset = 2 * time.Hour
 	s.SetClock(offset)
 	later := access(project, alice, sqlRole, "later")
-	later.Marker.Window = jit.Window{Start: jit.Second(time.Now().Add(offset)), End: jit.Second(time.Now().Add(offset + time.Hour))}
+	later.Marker.Window = jit.Window{
+		Start: jit.Second(time.Now().Add(offset)),
+		End:   jit.Second(time.Now().Add(offset + time.Hour)),
+	}
 	apply(t, p, project, ensured(later)...)
-	if snapshot, err := p.Read(t.Context(), project); err != nil || len(snapshot.Ours) != 1 || snapshot.Ours[0].Marker != later.Marker {
+	if snapshot, err := p.Read(t.Context(), project); err != nil || len(snapshot.Ours) != 1 ||
+		snapshot.Ours[0].Marker != later.Marker {
 		t.Errorf("read %+v, %v; want the last grant alone", snapshot.Ours, err)
 	}
 	if len(tidied) != 5 {
 		t.Errorf("told of %d markers, want those of 5 grants", len(tidied))
 	}
 	for _, a := range all {
-		if !slices.ContainsFunc(tidied, func(m jit.Marker) bool { return m.ID == a.Marker.ID && m.Window.Equal(a.Marker.Window) }) {
+		if !slices.ContainsFunc(
+			tidied,
+			func(m jit.Marker) bool { return m.ID == a.Marker.ID && m.Window.Equal(a.Marker.Window) },
+		) {
 			t.Errorf("not told of %s", a.Marker)
 		}
 	}
 }
 
-// With conditions stripped, what shared a binding is found and narrowed as well.
+// Stripped shared bindings are found and narrowed too.
 func TestSharedBindingsStripped(t *testing.T) {
 	d := newDesk(t)
 	fill(d.server, project)
@@ -247,10 +278,16 @@ func TestSharedBindingsStripped(t *testing.T) {
 	}
 }
 
-// What any description says, it is either not read or written back the same.
+// Any description is either unreadable or written back unchanged.
 func FuzzParseDescription(f *testing.F) {
 	m := marked("payments")
-	f.Add(describe("payments", m.Window.End.Truncate(time.Minute), []mark{{Marker: m, of: digest(alice)}, {Marker: m, of: digest(bob)}}))
+	f.Add(
+		describe(
+			"payments",
+			m.Window.End.Truncate(time.Minute),
+			[]mark{{Marker: m, of: digest(alice)}, {Marker: m, of: digest(bob)}},
+		),
+	)
 	f.Add(m.String())
 	f.Fuzz(func(t *testing.T, s string) {
 		owner, minute, marks, ok := parseDescription(s)

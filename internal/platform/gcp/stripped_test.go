@@ -19,7 +19,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
 )
 
-// desk is a whole program on a server, whose time passes as the test says.
+// desk is a whole program on a server, with a clock that the test sets.
 type desk struct {
 	*testing.T
 	server *gcptest.Server
@@ -51,7 +51,15 @@ func (d *desk) pass(by time.Duration) {
 
 func (d *desk) grant(principal, role, ttl string) jit.Grant {
 	d.Helper()
-	g, err := d.broker.Grant(d.Context(), broker.Request{Binding: jit.Binding{Target: "prod", Principal: principal, Role: role, Scope: project}, Reason: "INC-1", Renewal: 1, TTL: jit.RecordedTTL(ttl)})
+	g, err := d.broker.Grant(
+		d.Context(),
+		broker.Request{
+			Binding: jit.Binding{Target: "prod", Principal: principal, Role: role, Scope: project},
+			Reason:  "INC-1",
+			Renewal: 1,
+			TTL:     jit.RecordedTTL(ttl),
+		},
+	)
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -88,14 +96,19 @@ func (d *desk) sweep() map[jit.ID]sweeper.Result {
 	return results
 }
 
-// strip writes the policy back as a tool does that knows no conditions: in version 1, without an etag.
+// strip writes the policy back like a tool that knows no conditions: in version 1, without an etag.
 func (d *desk) strip() {
 	d.Helper()
-	service, err := cloudresourcemanager.NewService(d.Context(), option.WithEndpoint(d.server.URL), option.WithoutAuthentication())
+	service, err := cloudresourcemanager.NewService(
+		d.Context(),
+		option.WithEndpoint(d.server.URL),
+		option.WithoutAuthentication(),
+	)
 	if err != nil {
 		d.Fatal(err)
 	}
-	p, err := service.Projects.GetIamPolicy(project, &cloudresourcemanager.GetIamPolicyRequest{Options: &cloudresourcemanager.GetPolicyOptions{RequestedPolicyVersion: 3}}).Do()
+	p, err := service.Projects.GetIamPolicy(project, &cloudresourcemanager.GetIamPolicyRequest{Options: &cloudresourcemanager.GetPolicyOptions{RequestedPolicyVersion: 3}}).
+		Do()
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -115,15 +128,31 @@ func (d *desk) may(g jit.Grant, after time.Duration, want bool, when string) {
 
 const forever = 1000 * time.Hour
 
-// A tool that writes the policy back without conditions makes temporary access permanent. The next sweep
-// says so, gives what is live its end back and ends what is over; access of before the grants stays.
+// A tool that writes the policy back without conditions makes temporary access permanent. The next sweep reports that,
+// gives live grants their end back and ends those that are over. Earlier access stays.
 func TestConditionsStripped(t *testing.T) {
 	d := newDesk(t)
 	carol := "user:carol@example.com"
 	d.server.Edit(project, func(p *gcptest.Policy) {
 		p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{carol}})
 	})
-	long, short, narrow, own := d.grant(alice, sqlRole, "8h"), d.grant(bob, sqlRole, "1h"), d.grant(deploy, narrowed, "8h"), d.grant(carol, sqlRole, "8h")
+	long, short, narrow, own := d.grant(
+		alice,
+		sqlRole,
+		"8h",
+	), d.grant(
+		bob,
+		sqlRole,
+		"1h",
+	), d.grant(
+		deploy,
+		narrowed,
+		"8h",
+	), d.grant(
+		carol,
+		sqlRole,
+		"8h",
+	)
 	d.pass(30 * time.Minute)
 	d.strip()
 	d.may(long, forever, true, "stripped")
@@ -137,10 +166,19 @@ func TestConditionsStripped(t *testing.T) {
 		d.may(g, 10*time.Minute, true, "repaired")
 		d.may(g, g.End.Sub(d.now()), false, "repaired")
 	}
-	if r := results[own.ID]; r.Kind != reconcile.Repair || r.Drift != jit.DriftMissing { // what was there before explains what is there
+	if r := results[own.ID]; r.Kind != reconcile.Repair ||
+		r.Drift != jit.DriftMissing { // what was there before explains what is there
 		t.Errorf("what had the access before: %s, %q", r.Kind, r.Reason)
 	}
-	if d.server.Allowed(gcptest.Ask{Member: deploy, Permission: permissions[viewer], Scope: project, Name: "projects/_/buckets/reports/objects/1999/x", At: d.now()}) {
+	if d.server.Allowed(
+		gcptest.Ask{
+			Member:     deploy,
+			Permission: permissions[viewer],
+			Scope:      project,
+			Name:       "projects/_/buckets/reports/objects/1999/x",
+			At:         d.now(),
+		},
+	) {
 		t.Error("the user's own condition was not given back")
 	}
 	d.may(own, forever, true, "repaired")
@@ -162,7 +200,7 @@ func TestConditionsStripped(t *testing.T) {
 		t.Errorf("the end is not recorded: %+v, %v", g, err)
 	}
 
-	// What was recorded as ended is never looked for again: who gets the access now keeps it.
+	// A grant that is recorded as ended is not looked for again, so a later holder keeps the access.
 	d.server.Edit(project, func(p *gcptest.Policy) {
 		p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{bob}})
 	})
@@ -178,19 +216,22 @@ func TestConditionsStripped(t *testing.T) {
 			t.Errorf("a binding of ours is left: %+v", b)
 		}
 	}
-	if !slices.ContainsFunc(d.server.Policy(project).Bindings, func(b gcptest.Binding) bool { return b.Role == "roles/owner" }) {
+	if !slices.ContainsFunc(
+		d.server.Policy(project).Bindings,
+		func(b gcptest.Binding) bool { return b.Role == "roles/owner" },
+	) {
 		t.Error("the owner is gone")
 	}
 }
 
-// With the ledger lost, a sweep with nothing but credentials takes away what is over.
+// If the ledger is lost, a sweep with only credentials removes ended access.
 func TestTheLedgerIsLost(t *testing.T) {
 	d := newDesk(t)
 	before := foreign(t, d.server, project)
 	long, short := d.grant(alice, sqlRole, "8h"), d.grant(bob, sqlRole, "1h")
 	d.broker.Ledger = &jittest.Ledger{}
 	d.pass(2 * time.Hour)
-	// A moved end is found by the marker, which says what it was.
+	// A moved end is found by the marker, which has the original one.
 	edit(t, d.server, project, short.Marker(), func(_ *gcptest.Policy, b *gcptest.Binding) {
 		b.Condition.Expression = expressionUntil(d.now().Add(forever))
 	})
@@ -208,7 +249,7 @@ func TestTheLedgerIsLost(t *testing.T) {
 	}
 }
 
-// A record that was made again from its marker tells what was made of the grant from what the principal has of its own, as the first did.
+// A rebuilt record, like the original, distinguishes the grant's stripped access from the principal's own.
 func TestConditionsStrippedAfterTheLedgerWasLost(t *testing.T) {
 	d := newDesk(t)
 	carol := "user:carol@example.com"
@@ -246,13 +287,18 @@ func TestConditionsStrippedAfterTheLedgerWasLost(t *testing.T) {
 	d.may(own, forever, true, "over")
 }
 
-// The ledger is lost and the grant is changed, from what the caller remembers: what is stripped after that ends with the grant all the same.
+// The ledger is lost, and the grant is changed from what the caller remembers. Access that is stripped afterwards still
+// ends with the grant.
 func TestConditionsStrippedAfterAChangeWithoutTheLedger(t *testing.T) {
 	d := newDesk(t)
 	g := d.grant(alice, sqlRole, "8h")
 	d.broker.Ledger = &jittest.Ledger{}
 	g.NoStandingBefore, g.Version = false, 0
-	g, err := d.broker.Change(t.Context(), g, broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: jit.RecordedTTL("2h")})
+	g, err := d.broker.Change(
+		t.Context(),
+		g,
+		broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: jit.RecordedTTL("2h")},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +308,7 @@ func TestConditionsStrippedAfterAChangeWithoutTheLedger(t *testing.T) {
 	d.may(g, forever, false, "over")
 }
 
-// What ended goes with the next grant, and the ledger knows of it: nothing is left for the sweeper, who makes no write.
+// The next grant removes ended bindings and records that, so the sweeper has nothing left to write.
 func TestWhatWentWithAnotherWriteIsRecorded(t *testing.T) {
 	d := newDesk(t)
 	short := d.grant(bob, sqlRole, "1h")
@@ -280,8 +326,8 @@ func TestWhatWentWithAnotherWriteIsRecorded(t *testing.T) {
 	}
 }
 
-// Of a wide and a narrowed grant of one role the stripped bindings are one and the same permanent access: the end of the one
-// leaves it to the other, which is narrowed again.
+// Stripped, a wide and a narrowed grant of one role are the same permanent access. The end of one leaves it to the
+// other, which is narrowed again.
 func TestAWideAndANarrowedGrantStripped(t *testing.T) {
 	d := newDesk(t)
 	narrow := `roles/cloudsql.client if resource.name == "projects/payments-prod/instances/a"`
@@ -297,7 +343,8 @@ func TestAWideAndANarrowedGrantStripped(t *testing.T) {
 		t.Errorf("the wide grant: %s %s", r.Kind, r.Reason)
 	}
 	for _, b := range d.server.Policy(project).Bindings {
-		if slices.Contains(b.Members, alice) && (b.Condition == nil || !strings.Contains(b.Condition.Expression, "instances/a")) {
+		if slices.Contains(b.Members, alice) &&
+			(b.Condition == nil || !strings.Contains(b.Condition.Expression, "instances/a")) {
 			t.Errorf("left is %s %v", b.Role, b.Condition)
 		}
 	}

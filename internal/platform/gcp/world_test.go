@@ -36,13 +36,13 @@ const (
 	object   = "projects/_/buckets/reports/objects/2026/november.csv"
 )
 
-// permissions are what each role is tried by.
+// permissions has the permission with which the tests try each role.
 var permissions = map[string]string{
 	sqlRole: "cloudsql.instances.connect", viewer: "storage.objects.get", narrowed: "storage.objects.get", admin: "storage.objects.create", logging: "logging.logEntries.list",
 	basicViewer: "resourcemanager.projects.get", basicEditor: "*",
 }
 
-// newWorld is an organization with a folder, a project and a bucket, each with a policy of others.
+// newWorld is an organization with a folder, a project and a bucket, each with bindings of others.
 func newWorld(t testing.TB) *gcptest.Server {
 	t.Helper()
 	s := gcptest.New(t)
@@ -54,7 +54,14 @@ func newWorld(t testing.TB) *gcptest.Server {
 			p.AuditConfigs = []any{map[string]any{"service": "allServices"}}
 			p.Bindings = []gcptest.Binding{
 				{Role: "roles/owner", Members: []string{"user:carol@example.com"}, BindingID: "kept"},
-				{Role: logging, Members: []string{"user:carol@example.com"}, Condition: &gcptest.Condition{Title: "until the audit <&>", Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`}},
+				{
+					Role:    logging,
+					Members: []string{"user:carol@example.com"},
+					Condition: &gcptest.Condition{
+						Title:      "until the audit <&>",
+						Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`,
+					},
+				},
 			}
 		})
 	}
@@ -82,14 +89,23 @@ func openAt(t testing.TB, s *gcptest.Server, cfg Config, now func() time.Time) *
 
 // allowed asks the server.
 func allowed(s *gcptest.Server, b jit.Binding, at time.Time) bool {
-	return s.Allowed(gcptest.Ask{Member: b.Principal, Permission: permissions[b.Role], Scope: b.Scope, Name: object, At: at})
+	return s.Allowed(
+		gcptest.Ask{Member: b.Principal, Permission: permissions[b.Role], Scope: b.Scope, Name: object, At: at},
+	)
 }
 
 // access is a grant for an hour that began a minute ago.
 func access(scope, principal, role, why string) jit.Access {
 	b := jit.Binding{Target: "test", Principal: principal, Role: role, Scope: scope}
 	start := jit.Second(time.Now()).Add(-time.Minute)
-	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "test", ID: jit.NewID("test", b, why, 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
+	return jit.Access{
+		Binding: b,
+		Marker: jit.Marker{
+			Owner:  "test",
+			ID:     jit.NewID("test", b, why, 1),
+			Window: jit.Window{Start: start, End: start.Add(time.Hour)},
+		},
+	}
 }
 
 func ensured(all ...jit.Access) []jit.Change { return changed(jit.Ensure, all) }
@@ -103,22 +119,30 @@ func changed(op jit.Op, all []jit.Access) []jit.Change {
 	return changes
 }
 
-// apply makes changes that have to succeed.
+// apply makes changes that must succeed.
 func apply(t testing.TB, p *Platform, scope string, changes ...jit.Change) {
 	t.Helper()
 	for i, err := range p.Apply(t.Context(), scope, changes) {
 		if err != nil {
-			t.Fatalf("change %d, %s %s for %s: %v", i, changes[i].Op, changes[i].Access.Binding.Role, changes[i].Access.Binding.Principal, err)
+			t.Fatalf(
+				"change %d, %s %s for %s: %v",
+				i,
+				changes[i].Op,
+				changes[i].Access.Binding.Role,
+				changes[i].Access.Binding.Principal,
+				err,
+			)
 		}
 	}
 }
 
-// ours reports whether a binding of the server bears a marker, by the letters of it alone.
+// ours reports whether a binding of the server bears a marker, by its text alone.
 func ours(b gcptest.Binding) bool {
-	return b.Condition != nil && (strings.HasPrefix(b.Condition.Title, "jit:") || strings.HasPrefix(b.Condition.Description, "jit:"))
+	return b.Condition != nil &&
+		(strings.HasPrefix(b.Condition.Title, "jit:") || strings.HasPrefix(b.Condition.Description, "jit:"))
 }
 
-// foreign is everything in a policy that is not ours, and what was to be audited.
+// foreign is everything in a policy that is not ours, with the audit configuration.
 func foreign(t testing.TB, s *gcptest.Server, scope string) string {
 	t.Helper()
 	return foreignIn(t, s.Policy(scope))
@@ -140,11 +164,18 @@ func foreignIn(t testing.TB, p gcptest.Policy) string {
 }
 
 // edit changes the binding of a grant behind the platform's back.
-func edit(t testing.TB, s *gcptest.Server, scope string, m jit.Marker, change func(p *gcptest.Policy, b *gcptest.Binding)) {
+func edit(
+	t testing.TB,
+	s *gcptest.Server,
+	scope string,
+	m jit.Marker,
+	change func(p *gcptest.Policy, b *gcptest.Binding),
+) {
 	t.Helper()
 	s.Edit(scope, func(p *gcptest.Policy) {
 		for i := range p.Bindings {
-			if b := &p.Bindings[i]; ours(*b) && (strings.Contains(b.Condition.Title, m.Owner+":"+string(m.ID)) || strings.Contains(b.Condition.Description, short(t, m.ID))) {
+			if b := &p.Bindings[i]; ours(*b) &&
+				(strings.Contains(b.Condition.Title, m.Owner+":"+string(m.ID)) || strings.Contains(b.Condition.Description, short(t, m.ID))) {
 				change(p, b)
 				return
 			}
@@ -153,7 +184,7 @@ func edit(t testing.TB, s *gcptest.Server, scope string, m jit.Marker, change fu
 	})
 }
 
-// short is an id as the description of a shared binding has it.
+// short is an id as in the description of a shared binding.
 func short(t testing.TB, id jit.ID) string {
 	t.Helper()
 	bytes, err := hex.DecodeString(strings.ReplaceAll(string(id), "-", ""))
@@ -163,7 +194,7 @@ func short(t testing.TB, id jit.ID) string {
 	return base64.RawURLEncoding.EncodeToString(bytes)
 }
 
-// fill gives a policy as many bindings with a condition as it takes for new grants to share.
+// fill gives a policy so many bindings with a condition that new grants share.
 func fill(s *gcptest.Server, scope string) {
 	who := make([]string, shareFrom)
 	for i := range who {
@@ -172,8 +203,11 @@ func fill(s *gcptest.Server, scope string) {
 	s.AddAccounts(who...)
 	s.Edit(scope, func(p *gcptest.Policy) {
 		for i, who := range who {
-			p.Bindings = append(p.Bindings, gcptest.Binding{Role: logging, Members: []string{who}, Condition: &gcptest.Condition{
-				Title: fmt.Sprintf("shift %d", i), Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`}})
+			p.Bindings = append(
+				p.Bindings,
+				gcptest.Binding{Role: logging, Members: []string{who}, Condition: &gcptest.Condition{
+					Title: fmt.Sprintf("shift %d", i), Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`}},
+			)
 		}
 	})
 }

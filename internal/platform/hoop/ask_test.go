@@ -12,7 +12,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
 )
 
-// askSite is a gateway whose connection has reviewers, the token of one of them, and a target that lets them decide.
+// askSite is a gateway whose connection has reviewers, the token of one of them, and a target that leaves decisions to
+// them.
 func askSite(t *testing.T) (s *site, lead string, p *Platform) {
 	t.Helper()
 	s = newSite(t, nil)
@@ -28,8 +29,7 @@ func ask(t *testing.T, p *Platform, a jit.Access) jit.Decision {
 	return d
 }
 
-// The review is left to the reviewers. Their approval begins the access, for the whole length, and ends it within the
-// window.
+// The reviewers decide. Their approval begins the access for its whole length, and the access ends within the window.
 func TestReviewersDecide(t *testing.T) {
 	s, lead, p := askSite(t)
 	a := access("ask", 2*time.Hour)
@@ -47,7 +47,9 @@ func TestReviewersDecide(t *testing.T) {
 	if err := apply(t, p, jit.Ensure, a); err == nil || !strings.Contains(err.Error(), "no reviewer's approval") {
 		t.Errorf("Ensure without an approval = %v", err)
 	}
-	if snap, err := p.Read(t.Context(), db); err != nil || len(snap.Ours) != 0 || len(snap.Notes) != 1 || !strings.Contains(snap.Notes[0].Text, "leads") || !strings.Contains(snap.Notes[0].Text, "let a sweep run") {
+	if snap, err := p.Read(t.Context(), db); err != nil || len(snap.Ours) != 0 || len(snap.Notes) != 1 ||
+		!strings.Contains(snap.Notes[0].Text, "leads") ||
+		!strings.Contains(snap.Notes[0].Text, "let a sweep run") {
 		t.Errorf("Read = %+v, %v; want nothing but who decides", snap, err)
 	}
 
@@ -80,7 +82,7 @@ func TestReviewersDecide(t *testing.T) {
 	}
 }
 
-// A ttl that is changed while the grant waits is asked for anew, and what waited is taken back.
+// If the ttl changes while the grant waits, the old request is rejected and a new one is made.
 func TestAskedForAnotherLength(t *testing.T) {
 	s, lead, p := askSite(t)
 	a := access("length", time.Hour)
@@ -101,8 +103,8 @@ func TestAskedForAnotherLength(t *testing.T) {
 	}
 }
 
-// A review that was approved for another length than the grant has is told and begins nothing. When it is revoked, the
-// grant is asked for anew, and is removed with all that asked for it.
+// A review that was approved for another length than the grant has is reported and begins nothing. When it is revoked,
+// the grant is asked for again, and is removed with all its requests.
 func TestApprovedForAnotherLength(t *testing.T) {
 	s, lead, p := askSite(t)
 	a := access("another length", time.Hour)
@@ -132,7 +134,7 @@ func TestApprovedForAnotherLength(t *testing.T) {
 	s.may(t, time.Now(), false, "after the removal")
 }
 
-// Of two sessions that ask for one grant, the other one is taken back with the approval of one.
+// Of two sessions that ask for one grant, the approval of one rejects the other.
 func TestNothingWaitsBesideAnApproval(t *testing.T) {
 	for _, decided := range []int{0, 1} {
 		s, lead, p := askSite(t)
@@ -149,8 +151,8 @@ func TestNothingWaitsBesideAnApproval(t *testing.T) {
 	}
 }
 
-// Reviewers can take as long as the grant is to last, and its window begins then: it is read, and removed, until that
-// is over, also on a target that asks nobody any more.
+// Reviewers can take as long as the grant is to last, and its window begins then. Until its end it is read and removed,
+// also by a target that no longer asks.
 func TestApprovedLong(t *testing.T) {
 	for _, mode := range []string{approvalHoop, approvalJit} {
 		var past atomic.Int64
@@ -198,7 +200,7 @@ func TestReviewersDeny(t *testing.T) {
 	}
 }
 
-// What nobody has decided on is taken back with the grant, also when it is approved at that moment.
+// An undecided request is rejected with the removal of the grant, also if somebody approves it at that moment.
 func TestARequestIsTakenBack(t *testing.T) {
 	for _, race := range []bool{false, true} {
 		s, lead, p := askSite(t)
@@ -206,7 +208,9 @@ func TestARequestIsTakenBack(t *testing.T) {
 		ask(t, p, a)
 		if race {
 			var once sync.Once
-			s.Between(func(*http.Request) { once.Do(func() { s.Decide(lead, s.Reviews()[0].Session, approved, time.Now()) }) })
+			s.Between(
+				func(*http.Request) { once.Do(func() { s.Decide(lead, s.Reviews()[0].Session, approved, time.Now()) }) },
+			)
 		}
 		must(t, apply(t, p, jit.Remove, a))
 		if r := s.Reviews()[0]; r.Status != "REJECTED" {
@@ -222,7 +226,7 @@ func TestARequestIsTakenBack(t *testing.T) {
 	s.may(t, time.Now(), false, "after the removal")
 }
 
-// What a target has asked for is taken back when it asks nobody any more, also when it is approved at that moment.
+// A request is taken back by a target that no longer asks, also if somebody approves it at that moment.
 func TestARequestIsTakenBackByATargetThatAsksNobody(t *testing.T) {
 	for _, race := range []bool{false, true} {
 		s, lead, p := askSite(t)
@@ -231,7 +235,9 @@ func TestARequestIsTakenBackByATargetThatAsksNobody(t *testing.T) {
 		ask(t, p, other)
 		if race {
 			var once sync.Once
-			s.Between(func(*http.Request) { once.Do(func() { s.Decide(lead, s.Reviews()[0].Session, approved, time.Now()) }) })
+			s.Between(
+				func(*http.Request) { once.Do(func() { s.Decide(lead, s.Reviews()[0].Session, approved, time.Now()) }) },
+			)
 		}
 		must(t, apply(t, s.open(t, Config{}, 0), jit.Remove, a))
 		if all := s.Reviews(); all[0].Status != "REJECTED" || all[1].Status != "PENDING" {
@@ -241,7 +247,7 @@ func TestARequestIsTakenBackByATargetThatAsksNobody(t *testing.T) {
 	}
 }
 
-// Two processes that ask at once, and one whose answer is lost, leave one request.
+// Two processes that ask at once, or one whose answer is lost, leave one request.
 func TestAskedOnce(t *testing.T) {
 	s, lead, p := askSite(t)
 	a := access("once", time.Hour)
@@ -279,7 +285,7 @@ func TestAskedOnce(t *testing.T) {
 	}
 }
 
-// Reviewers who approve again move the end: that is told, and left to them until the grant is removed.
+// Reviewers who approve again move the end. That is reported, and left to them until the grant is removed.
 func TestReviewersApproveAgain(t *testing.T) {
 	s, lead, p := askSite(t)
 	a := access("longer", time.Hour)
@@ -293,7 +299,8 @@ func TestReviewersApproveAgain(t *testing.T) {
 	if d := recorded(a).Differs(snap); d.Kind != jit.DriftEndLater {
 		t.Errorf("the drift is %+v", d)
 	}
-	if err := apply(t, p, jit.Ensure, a); err == nil || !strings.Contains(err.Error(), "lead@example.com approved the review of session "+session+" until") {
+	if err := apply(t, p, jit.Ensure, a); err == nil ||
+		!strings.Contains(err.Error(), "lead@example.com approved the review of session "+session+" until") {
 		t.Errorf("Ensure = %v", err)
 	}
 	s.may(t, time.Now(), true, "after the refused repair")
@@ -301,8 +308,8 @@ func TestReviewersApproveAgain(t *testing.T) {
 	s.may(t, time.Now(), false, "after the removal")
 }
 
-// Two targets of one gateway, of which one leaves the decision to the reviewers, see their own grants each. Where the
-// one became the other under a live grant, that is told and nothing is taken away; what is removed goes in any case.
+// Of two targets of one gateway, one leaves the decision to the reviewers. Each sees only its own grants. If a target
+// changes under a live grant, that is reported and nothing is removed. A removal still works.
 func TestTwoTargetsOfOneGateway(t *testing.T) {
 	s, lead, p := askSite(t)
 	key := s.open(t, Config{}, 0)

@@ -28,8 +28,7 @@ func groupAccess(why string) jit.Access {
 	return a
 }
 
-// An update of the connection that says nothing of attributes detaches the grant: it is missing, and Ensure attaches
-// it.
+// An update of the connection without attributes detaches the grant. It is missing then, and Ensure attaches it.
 func TestADetachedAttribute(t *testing.T) {
 	s, p := attributeSite(t)
 	a := groupAccess("detached")
@@ -52,7 +51,7 @@ func TestADetachedAttribute(t *testing.T) {
 	}
 }
 
-// An attribute that somebody has put on a second connection too is seen there, and taken from each in its turn.
+// An attribute that somebody has put on a second connection is seen there too, and is removed from each in turn.
 func TestAnAttributeOnTwoConnections(t *testing.T) {
 	s, p := attributeSite(t)
 	s.Put(hooptest.Connection{Name: "ledger-db"})
@@ -64,7 +63,8 @@ func TestAnAttributeOnTwoConnections(t *testing.T) {
 	})
 	for _, scope := range []string{db, "ledger-db"} {
 		snap, err := p.Read(t.Context(), scope)
-		if err != nil || len(snap.Ours) != 1 || !strings.Contains(snap.Ours[0].Damage, "several connections") || !strings.Contains(snap.Ours[0].Damage, "strict") {
+		if err != nil || len(snap.Ours) != 1 || !strings.Contains(snap.Ours[0].Damage, "several connections") ||
+			!strings.Contains(snap.Ours[0].Damage, "strict") {
 			t.Errorf("Read(%s) = %+v, %v; want the damage", scope, snap.Ours, err)
 		}
 	}
@@ -80,7 +80,7 @@ func TestAnAttributeOnTwoConnections(t *testing.T) {
 	}
 }
 
-// What has the name of a grant and not its marker is left alone, and is an error.
+// An attribute with the name of a grant but not its marker is left alone, with an error.
 func TestASquattedAttribute(t *testing.T) {
 	s, p := attributeSite(t)
 	a := groupAccess("squatted")
@@ -96,7 +96,7 @@ func TestASquattedAttribute(t *testing.T) {
 	}
 }
 
-// Who took the name meanwhile is the same grant, made by a request whose answer was lost, or by another process.
+// If the name was taken meanwhile, it is the same grant, made by a request whose answer was lost or by another process.
 func TestADuplicateAttribute(t *testing.T) {
 	s, p := attributeSite(t)
 	a := groupAccess("duplicate")
@@ -151,7 +151,7 @@ func TestAttributesRefused(t *testing.T) {
 	}
 }
 
-// More attributes than a page holds.
+// The attributes fill several pages.
 func TestAttributesArePaged(t *testing.T) {
 	s, p := attributeSite(t)
 	for i := range 200 {

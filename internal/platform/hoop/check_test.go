@@ -58,7 +58,9 @@ func TestRefusedBeforeAnythingIsWritten(t *testing.T) {
 			}
 			for _, err := range errs {
 				var user *jit.Error
-				if !errors.As(err, &user) || !errors.Is(err, jit.ErrInvalid) || user.Attribute != tt.attribute || user.Hint == "" || !strings.Contains(err.Error(), tt.says) {
+				if !errors.As(err, &user) || !errors.Is(err, jit.ErrInvalid) || user.Attribute != tt.attribute ||
+					user.Hint == "" ||
+					!strings.Contains(err.Error(), tt.says) {
 					t.Errorf("got %v, want a refusal of %s that says %q and what to do", err, tt.attribute, tt.says)
 				}
 			}
@@ -73,7 +75,9 @@ func TestDescribe(t *testing.T) {
 	s := newSite(t, nil)
 	s.Put(hooptest.Connection{Name: db, JIT: true, MaxDuration: 3600, JITDuration: 1800})
 	traits, err := s.open(t, Config{}, 0).Describe(t.Context(), access("x", time.Hour).Binding)
-	if err != nil || traits.MaxTTL != 30*time.Minute || traits.SessionTail != 30*time.Minute || traits.Enforcement != jit.Native || !traits.CanTerminate {
+	if err != nil || traits.MaxTTL != 30*time.Minute || traits.SessionTail != 30*time.Minute ||
+		traits.Enforcement != jit.Native ||
+		!traits.CanTerminate {
 		t.Errorf("Describe = %+v, %v", traits, err)
 	}
 }

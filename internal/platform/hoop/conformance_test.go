@@ -15,16 +15,23 @@ import (
 func unavailable(*http.Request) hooptest.Cut { return hooptest.Unavailable }
 
 func bad(name, attribute, principal, role, scope string) platformtest.BadBinding {
-	return platformtest.BadBinding{Name: name, Attribute: attribute, Binding: jit.Binding{Principal: principal, Role: role, Scope: scope}}
+	return platformtest.BadBinding{
+		Name:      name,
+		Attribute: attribute,
+		Binding:   jit.Binding{Principal: principal, Role: role, Scope: scope},
+	}
 }
 
 // TestConformanceOfReviews runs the suite with reviews of users.
 func TestConformanceOfReviews(t *testing.T) {
-	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target { return reviewTarget(newSite(t, nil), 0) }})
+	platformtest.Run(
+		t,
+		platformtest.Harness{New: func(t *testing.T) *platformtest.Target { return reviewTarget(newSite(t, nil), 0) }},
+	)
 }
 
-// TestConformanceUnderLag runs it on a gateway whose list is behind, and which loses the answer to every tenth write
-// after it has carried it out.
+// TestConformanceUnderLag runs the suite on a gateway whose list is behind, and which loses the answer to every tenth
+// write after carrying it out.
 func TestConformanceUnderLag(t *testing.T) {
 	const lag = 50 * time.Millisecond
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
@@ -69,7 +76,7 @@ func reviewTarget(s *site, lag time.Duration) *platformtest.Target {
 		Impossible: &jit.Binding{Principal: "Alice@example.com", Role: connect, Scope: db},
 		Allowed:    func(_ *testing.T, b jit.Binding) bool { return s.MayConnect(b.Principal, b.Scope, time.Now()) },
 		AllowedAt:  func(_ *testing.T, b jit.Binding, at time.Time) bool { return s.MayConnect(b.Principal, b.Scope, at) },
-		// A connection may allow its users to ask for years; somebody has approved that.
+		// A connection may let its users ask for years. Somebody has approved that.
 		Foreign: func(_ *testing.T, b jit.Binding) {
 			s.Decide(s.boss, s.Ask(b.Principal, b.Scope, "", 10*365*24*time.Hour), approved, time.Now())
 			time.Sleep(2 * lag)
@@ -83,7 +90,7 @@ func reviewTarget(s *site, lag time.Duration) *platformtest.Target {
 			return 6, n // and each of the users, and the reviews once more
 		},
 		Tamper: platformtest.Tamper{
-			// Who approves again what is approved begins its time anew.
+			// Approving again restarts the time.
 			MoveEnd: func(t *testing.T, m jit.Marker, end time.Time) {
 				r := s.ours(m)[0]
 				s.Decide(hooptest.Key, r.Session, approved, end.Add(-time.Second/2-r.Ends.Sub(r.Created)))
@@ -92,7 +99,8 @@ func reviewTarget(s *site, lag time.Duration) *platformtest.Target {
 			Duplicate: func(t *testing.T, m jit.Marker) {
 				p, r := s.open(t, Config{}, 0), s.ours(m)[0]
 				seconds := int64(time.Until(m.Window.End)/time.Second) - 1
-				if _, err := p.provision(t.Context(), r.User, r.Connection, r.CorrelationID, seconds, nil, false); err != nil && !unsure(err) {
+				if _, err := p.provision(t.Context(), r.User, r.Connection, r.CorrelationID, seconds, nil, false); err != nil &&
+					!unsure(err) {
 					t.Fatal(err)
 				}
 				time.Sleep(2 * lag)
@@ -122,9 +130,12 @@ func TestConformanceOfAttributes(t *testing.T) {
 			s.Edit(attributeName(m), func(a *hooptest.Attribute) bool { change(a); return true })
 		}
 		return &platformtest.Target{
-			Open:       func(t *testing.T) jit.Platform { return s.open(t, cfg, 0) },
-			OpenAt:     func(t *testing.T, offset time.Duration) jit.Platform { return s.open(t, cfg, offset) },
-			Principals: []string{"group:oncall", "group:support"}, Roles: []string{connect}, Scope: db, Gone: "vanished-db",
+			Open:   func(t *testing.T) jit.Platform { return s.open(t, cfg, 0) },
+			OpenAt: func(t *testing.T, offset time.Duration) jit.Platform { return s.open(t, cfg, offset) },
+			Principals: []string{
+				"group:oncall",
+				"group:support",
+			}, Roles: []string{connect}, Scope: db, Gone: "vanished-db",
 			BadBindings: []platformtest.BadBinding{
 				bad("a user", "principal", alice, connect, db),
 				bad("a group without a name", "principal", "group:", connect, db),
@@ -152,7 +163,10 @@ func TestConformanceOfAttributes(t *testing.T) {
 			},
 			Tamper: platformtest.Tamper{
 				ChangePrincipal: func(_ *testing.T, m jit.Marker, principal string) {
-					edit(m, func(a *hooptest.Attribute) { a.Groups = []string{strings.TrimPrefix(principal, "group:")} })
+					edit(
+						m,
+						func(a *hooptest.Attribute) { a.Groups = []string{strings.TrimPrefix(principal, "group:")} },
+					)
 				},
 				Delete: func(_ *testing.T, m jit.Marker) {
 					s.Edit(attributeName(m), func(*hooptest.Attribute) bool { return false })

@@ -42,7 +42,8 @@ func TestConfig(t *testing.T) {
 			if !errors.As(err, &user) || user.Attribute != tt.attribute || user.Hint == "" {
 				t.Errorf("got %v, want a refusal of %s with a hint", err, tt.attribute)
 			}
-			if err != nil && tt.attribute != "mode" && tt.attribute != "approval" && strings.Contains(err.Error(), "secret") {
+			if err != nil && tt.attribute != "mode" && tt.attribute != "approval" &&
+				strings.Contains(err.Error(), "secret") {
 				t.Errorf("the error tells the secret: %v", err)
 			}
 		})
@@ -57,7 +58,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// What the gateway says to a key that may not is told in words, and never with the key.
+// Errors for a refused key are specific, and never contain the key.
 func TestKeys(t *testing.T) {
 	s := newSite(t, nil)
 	s.AddKey("xapi-of-before", "before", "admin")
@@ -86,7 +87,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// A key never follows a redirect, and what is not a gateway is told from one.
+// The key never follows a redirect, and a server that is no gateway is recognized.
 func TestElsewhere(t *testing.T) {
 	leaked := false
 	thief := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -104,7 +105,8 @@ func TestElsewhere(t *testing.T) {
 		must(t, err)
 		_, err = p.Read(t.Context(), db)
 		var user *jit.Error
-		if !errors.As(err, &user) || user.Hint == "" || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "secret") {
+		if !errors.As(err, &user) || user.Hint == "" || !strings.Contains(err.Error(), tt.says) ||
+			strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v, want an error that says %q", tt.url, err, tt.says)
 		}
 		if tt.url == redirecting.URL && leaked {
@@ -113,7 +115,7 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
-// A gateway that fails while it approves may leave a session behind: it is not asked again and again.
+// A gateway that fails while it approves may leave a session behind, so it is not asked again.
 func TestAFailingGateway(t *testing.T) {
 	s := newSite(t, nil)
 	posts := 0
@@ -124,7 +126,9 @@ func TestAFailingGateway(t *testing.T) {
 		}
 		return hooptest.Through
 	})
-	if err := apply(t, s.open(t, Config{}, 0), jit.Ensure, access("failing", time.Hour)); err == nil || !strings.Contains(err.Error(), "500") || posts != 1 {
+	if err := apply(t, s.open(t, Config{}, 0), jit.Ensure, access("failing", time.Hour)); err == nil ||
+		!strings.Contains(err.Error(), "500") ||
+		posts != 1 {
 		t.Errorf("after %d requests: %v", posts, err)
 	}
 }

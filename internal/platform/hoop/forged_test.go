@@ -7,15 +7,14 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// forge makes a session of a user that is called like one that asks for the grant, and has a reviewer approve it.
+// forge makes a session of a user with the name of a request for the grant, and has a reviewer approve it.
 func (s *site) forge(token, email string, m jit.Marker, lasts time.Duration) (session string) {
 	session = s.Ask(email, db, askName(m), lasts)
 	s.Decide(token, session, approved, time.Now())
 	return session
 }
 
-// What a user calls a session hides no access: a review that is longer than any grant is standing access, wherever it
-// is looked at.
+// The name of a session hides no access: a review that is longer than any grant is standing access everywhere.
 func TestAForgedRequestIsStandingAccess(t *testing.T) {
 	s, lead, p := askSite(t)
 	nobody := access("nobody's", time.Hour)
@@ -24,15 +23,20 @@ func TestAForgedRequestIsStandingAccess(t *testing.T) {
 		snap, err := p.Read(t.Context(), db)
 		must(t, err)
 		if len(snap.Ours) != 0 || len(snap.Standing) != 1 || snap.Standing[0].Principal != alice {
-			t.Errorf("approval left to reviewers %t: Ours %+v, Standing %+v; want alice's standing access", p.Asks(), snap.Ours, snap.Standing)
+			t.Errorf(
+				"approval left to reviewers %t: Ours %+v, Standing %+v; want alice's standing access",
+				p.Asks(),
+				snap.Ours,
+				snap.Standing,
+			)
 		}
 	}
 	must(t, apply(t, p, jit.Remove, nobody))
 	s.may(t, time.Now(), true, "by a review that no grant can have")
 }
 
-// A review of 48 hours that bears the name of another target's requests is, where the key approves, what any other
-// review is.
+// A review of 48 hours with the name of another target's request is an ordinary review for a target where the key
+// approves.
 func TestAForgedRequestOnATargetThatAsksNobody(t *testing.T) {
 	s, lead, _ := askSite(t)
 	s.forge(lead, alice, access("nobody's", time.Hour).Marker, maxTTL)
@@ -43,7 +47,7 @@ func TestAForgedRequestOnATargetThatAsksNobody(t *testing.T) {
 	}
 }
 
-// A session of alice with the id of bob's grant neither keeps bob's grant from being put right nor goes with it.
+// A session of alice with the id of bob's grant does not prevent the repair of bob's grant, and is not removed with it.
 func TestAForgedRequestWithTheIDOfAnothersGrant(t *testing.T) {
 	s, lead, p := askSite(t)
 	a := access("bob's", time.Hour)
@@ -60,7 +64,7 @@ func TestAForgedRequestWithTheIDOfAnothersGrant(t *testing.T) {
 	s.may(t, time.Now(), true, "after bob's grant was removed")
 }
 
-// What reviewers approved is not made again by the key, to be in front of a shorter grant of the same user.
+// The key does not copy a review that reviewers approved to put it in front of a shorter grant of the same user.
 func TestAForgedRequestIsNotPutInFront(t *testing.T) {
 	s, lead, _ := askSite(t)
 	session := s.forge(lead, alice, access("nobody's", time.Hour).Marker, 3*time.Hour)

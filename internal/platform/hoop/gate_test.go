@@ -10,8 +10,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
 )
 
-// A rule asks some users for a review and others not. Whoever connects without one is refused a grant, which would
-// change nothing, and is told as standing access.
+// A rule asks only some users for a review. A user who connects without one is refused a grant, which would change
+// nothing, and counts as standing access.
 func TestARuleByGroup(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -26,7 +26,12 @@ func TestARuleByGroup(t *testing.T) {
 			s := newSite(t, nil)
 			s.AddUser("carol@example.com", "ops")
 			s.Put(hooptest.Connection{Name: db, Groups: []string{"engineers", "ops"}})
-			everybody := hooptest.Rule{Name: "production", Type: "jit", Connections: []string{db}, Reviewers: []string{"admin"}}
+			everybody := hooptest.Rule{
+				Name:        "production",
+				Type:        "jit",
+				Connections: []string{db},
+				Reviewers:   []string{"admin"},
+			}
 			s.PutRule(everybody)
 			p := s.open(t, Config{}, 0)
 
@@ -41,7 +46,8 @@ func TestARuleByGroup(t *testing.T) {
 			s.PutRule(tt.rule)
 			snap, err := p.Read(t.Context(), db)
 			must(t, err)
-			if found, standing := snap.StandingOf(of(tt.who).Binding); !standing || !strings.Contains(found.Detail, tt.says) {
+			if found, standing := snap.StandingOf(of(tt.who).Binding); !standing ||
+				!strings.Contains(found.Detail, tt.says) {
 				t.Errorf("Read tells the standing access %+v, want that of %s", snap.Standing, tt.who)
 			}
 			must(t, apply(t, p, jit.Remove, of(tt.who)))
@@ -53,7 +59,8 @@ func TestARuleByGroup(t *testing.T) {
 			_, planned := s.open(t, Config{}, 0).Describe(t.Context(), of(tt.who).Binding)
 			for what, err := range map[string]error{"Describe": planned, "Ensure": apply(t, p, jit.Ensure, of(tt.who))} {
 				var user *jit.Error
-				if !errors.As(err, &user) || user.Attribute != "principal" || !errors.Is(err, jit.ErrInvalid) || !strings.Contains(err.Error(), tt.says) {
+				if !errors.As(err, &user) || user.Attribute != "principal" || !errors.Is(err, jit.ErrInvalid) ||
+					!strings.Contains(err.Error(), tt.says) {
 					t.Errorf("%s = %v, want a refusal that says %q", what, err, tt.says)
 				}
 			}
@@ -68,16 +75,24 @@ func TestARuleByGroup(t *testing.T) {
 	}
 }
 
-// An attribute of the connection decides which rule is asked, before its name does. Reviewers of the connection are
-// asked about everybody, whatever a rule says.
+// An attribute of the connection selects the rule before the name does. Reviewers of the connection are asked about
+// everybody, whatever a rule says.
 func TestWhichGateDecides(t *testing.T) {
 	s := newSite(t, nil)
 	s.Put(hooptest.Connection{Name: db, Groups: []string{"engineers"}})
 	s.PutRule(hooptest.Rule{Name: "by name", Type: "jit", Connections: []string{db}, Required: []string{"engineers"}})
 	must(t, apply(t, s.open(t, Config{}, 0), jit.Ensure, access("name", time.Hour)))
 	s.Edit("production", func(a *hooptest.Attribute) bool { a.Connections = []string{db}; return true })
-	s.PutRule(hooptest.Rule{Name: "by attribute", Type: "jit_command", Attributes: []string{"production"}, Required: []string{"dba"}})
-	if err := apply(t, s.open(t, Config{}, 0), jit.Ensure, access("attribute", time.Hour)); err == nil || !strings.Contains(err.Error(), `"by attribute"`) {
+	s.PutRule(
+		hooptest.Rule{
+			Name:       "by attribute",
+			Type:       "jit_command",
+			Attributes: []string{"production"},
+			Required:   []string{"dba"},
+		},
+	)
+	if err := apply(t, s.open(t, Config{}, 0), jit.Ensure, access("attribute", time.Hour)); err == nil ||
+		!strings.Contains(err.Error(), `"by attribute"`) {
 		t.Errorf("Ensure = %v, want a refusal that names the rule of the attribute", err)
 	}
 	s.Put(connectionOf("admin"))
@@ -85,7 +100,7 @@ func TestWhichGateDecides(t *testing.T) {
 	must(t, apply(t, s.open(t, Config{}, 0), jit.Ensure, access("reviewers", time.Hour)))
 }
 
-// The gate of a connection is taken away while there are grants: that is standing access of those who have them.
+// If the gate of a connection with grants is removed, the holders of the grants have standing access.
 func TestAGateThatGoes(t *testing.T) {
 	s := newSite(t, nil)
 	p, a := s.open(t, Config{}, 0), access("gate", time.Hour)
@@ -99,7 +114,7 @@ func TestAGateThatGoes(t *testing.T) {
 	must(t, apply(t, p, jit.Remove, a))
 }
 
-// A rule of the type jit does not keep anybody from running single commands.
+// A rule of the type jit does not stop users from running single commands.
 func TestSingleCommands(t *testing.T) {
 	for name, tt := range map[string]struct {
 		conn hooptest.Connection
@@ -122,14 +137,15 @@ func TestSingleCommands(t *testing.T) {
 			}
 			snap, err := s.open(t, Config{}, 0).Read(t.Context(), db)
 			must(t, err)
-			if told := len(snap.Notes) == 1 && strings.Contains(snap.Notes[0].Text, "access_mode_exec"); told != tt.open || len(snap.Notes) > 1 {
+			if told := len(snap.Notes) == 1 && strings.Contains(snap.Notes[0].Text, "access_mode_exec"); told != tt.open ||
+				len(snap.Notes) > 1 {
 				t.Errorf("the notes are %+v", snap.Notes)
 			}
 		})
 	}
 }
 
-// A user who cannot see the connection is granted nothing by a review: a plan warns.
+// A review gives nothing to a user who cannot see the connection. The plan warns.
 func TestAUserWhoCannotSeeTheConnection(t *testing.T) {
 	s := newSite(t, nil)
 	s.AddUser("carol@example.com", "ops")
@@ -142,7 +158,8 @@ func TestAUserWhoCannotSeeTheConnection(t *testing.T) {
 		must(t, err)
 		return traits.Caution
 	}
-	if got := caution("carol@example.com"); !strings.Contains(got, "carol@example.com cannot see the connection") || !strings.Contains(got, "(ops)") {
+	if got := caution("carol@example.com"); !strings.Contains(got, "carol@example.com cannot see the connection") ||
+		!strings.Contains(got, "(ops)") {
 		t.Errorf("the caution is %q", got)
 	}
 	for _, email := range []string{alice, "root@example.com"} {
@@ -150,7 +167,10 @@ func TestAUserWhoCannotSeeTheConnection(t *testing.T) {
 			t.Errorf("of %s the caution is %q", email, got)
 		}
 	}
-	s.Edit("shared", func(a *hooptest.Attribute) bool { a.Connections, a.Groups = []string{db}, []string{"ops"}; return true })
+	s.Edit(
+		"shared",
+		func(a *hooptest.Attribute) bool { a.Connections, a.Groups = []string{db}, []string{"ops"}; return true },
+	)
 	if got := caution("carol@example.com"); got != "" {
 		t.Errorf("with an attribute the caution is %q", got)
 	}
@@ -161,7 +181,7 @@ func TestAUserWhoCannotSeeTheConnection(t *testing.T) {
 	}
 }
 
-// A plan of many grants asks the gateway about each connection once.
+// A plan of many grants asks the gateway once about each connection.
 func TestDescribeAsksOnce(t *testing.T) {
 	s := newSite(t, nil)
 	s.Put(hooptest.Connection{Name: db, JIT: true, Groups: []string{"engineers"}})

@@ -20,8 +20,8 @@ func (s *site) as(t *testing.T, key string, cfg Config) *Platform {
 	return p
 }
 
-// A key that cannot do all that a grant takes is refused by name, at plan and at apply, before anything is written.
-// What others have granted is neither found nor told as missing.
+// A key that cannot make grants is refused by name, at plan and at apply, before anything is written. Others' grants
+// are neither found nor reported as missing.
 func TestKeysThatCannotGrant(t *testing.T) {
 	s := newSite(t, nil)
 	s.Put(hooptest.Connection{Name: db, Reviewers: []string{"dev"}, Groups: []string{"engineers", "dev"}})
@@ -45,7 +45,8 @@ func TestKeysThatCannotGrant(t *testing.T) {
 				"Ensure": apply(t, p, jit.Ensure, a), "Remove": apply(t, p, jit.Remove, live),
 			} {
 				var user *jit.Error
-				if !errors.As(err, &user) || user.Attribute != "target" || user.Hint == "" || !strings.Contains(err.Error(), tt.says) {
+				if !errors.As(err, &user) || user.Attribute != "target" || user.Hint == "" ||
+					!strings.Contains(err.Error(), tt.says) {
 					t.Errorf("%s = %v, want an error that says %q", what, err, tt.says)
 				}
 			}
@@ -56,8 +57,8 @@ func TestKeysThatCannotGrant(t *testing.T) {
 	}
 }
 
-// A key that loses its group while it grants does not find again what it has made: that is revoked by its session, or
-// named where it cannot be.
+// A key that loses its group during an apply cannot list what it has made. The apply revokes that by its session, or
+// names it in the error.
 func TestAKeyThatLosesItsGroup(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -93,14 +94,15 @@ func TestAKeyThatLosesItsGroup(t *testing.T) {
 	}
 }
 
-// What the list never shows is revoked, and the apply stops.
+// A review that the list never shows is revoked, and the apply stops.
 func TestAReviewThatIsNeverListed(t *testing.T) {
 	s := newSite(t, nil)
 	s.Lag(time.Hour)
 	p := s.open(t, Config{}, 0)
 	p.patience = 500 * time.Millisecond
 	err := apply(t, p, jit.Ensure, access("unlisted", time.Hour))
-	if all := s.Reviews(); len(all) != 1 || err == nil || !strings.Contains(err.Error(), "does not show the review of session "+all[0].Session) {
+	if all := s.Reviews(); len(all) != 1 || err == nil ||
+		!strings.Contains(err.Error(), "does not show the review of session "+all[0].Session) {
 		t.Errorf("%d reviews, and %v", len(all), err)
 	}
 	s.may(t, time.Now(), false, "after the apply")

@@ -56,7 +56,7 @@ func (s *lateSite) ensureCancelled(t *testing.T) {
 	}
 }
 
-// holds asserts how many bindings there are when the creation has taken effect, and that none outlives its window.
+// holds asserts the number of bindings after the creation has taken effect, and that none outlasts its window.
 func (s *lateSite) holds(t *testing.T, want int) {
 	t.Helper()
 	time.Sleep(2 * hooptest.Delay)
@@ -72,7 +72,7 @@ func (s *lateSite) holds(t *testing.T, want int) {
 	}
 }
 
-// A creation takes effect after its answer was lost and after the next look. The platform finds the copy.
+// A creation takes effect after its answer was lost and the list was read again. The platform finds the copy.
 func TestALateCreation(t *testing.T) {
 	for _, mode := range []string{modeReview, modeAttribute} {
 		for name, ensure := range map[string]func(*lateSite, *testing.T){

@@ -10,8 +10,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
 )
 
-// A correlation id that a user has given to a session of his own is not taken for a grant. What a person approved under
-// it is told by the name of that person, and is left alone.
+// A user's own session with the correlation id of a grant does not count as the grant. A review that a person approved
+// under it is reported with that person's name, and left alone.
 func TestAForgedCorrelationID(t *testing.T) {
 	s := newSite(t, nil)
 	p, a := s.open(t, Config{}, 0), access("forged", time.Hour)
@@ -20,11 +20,13 @@ func TestAForgedCorrelationID(t *testing.T) {
 	s.Decide(s.boss, forged, approved, time.Now())
 	before := s.Dump("jit", "")
 	snap, err := p.Read(t.Context(), db)
-	if err != nil || len(snap.Ours) != 1 || len(snap.Standing) != 1 || !strings.Contains(snap.Standing[0].Detail, "boss@example.com") {
+	if err != nil || len(snap.Ours) != 1 || len(snap.Standing) != 1 ||
+		!strings.Contains(snap.Standing[0].Detail, "boss@example.com") {
 		t.Errorf("Read = %+v, %v; want one of ours, and that of the boss as standing access", snap, err)
 	}
 	must(t, apply(t, p, jit.Ensure, a))
-	if err := apply(t, p, jit.Remove, a); err == nil || !strings.Contains(err.Error(), "approved again by boss@example.com until") {
+	if err := apply(t, p, jit.Remove, a); err == nil ||
+		!strings.Contains(err.Error(), "approved again by boss@example.com until") {
 		t.Errorf("Remove = %v, want an error that says who lets alice in", err)
 	}
 	if n := len(s.ours(a.Marker)); n != 1 {
@@ -37,7 +39,7 @@ func TestAForgedCorrelationID(t *testing.T) {
 	if err != nil || len(scopes) != 0 {
 		t.Errorf("Scopes = %q, %v", scopes, err)
 	}
-	// Somebody else's session with the marker of the grant is none of its business.
+	// Somebody else's session with the marker of the grant does not matter.
 	s.Decide(s.boss, forged, "REVOKED", time.Now())
 	s.Decide(s.boss, s.Ask(bob, db, a.Marker.String(), time.Hour), approved, time.Now())
 	must(t, apply(t, p, jit.Ensure, a))
@@ -100,7 +102,7 @@ func TestNamesAreNotPatterns(t *testing.T) {
 	}
 }
 
-// The list has its time to follow after each write, however long the write took.
+// The list has its full time to follow each write, however long the write took.
 func TestASlowWriteLeavesTimeForTheList(t *testing.T) {
 	s := newSite(t, nil)
 	p, a := s.open(t, Config{}, 0), access("slow", time.Hour)

@@ -13,7 +13,7 @@ import (
 )
 
 // One process revokes a grant while another puts a copy of it in front of a shorter one. Both revocations of the first
-// review are answered with success, and the copy goes too.
+// review succeed, and the copy is revoked too.
 func TestARevocationFindsTheCopy(t *testing.T) {
 	s := newSite(t, nil)
 	p, other := s.open(t, Config{}, 0), s.open(t, Config{}, 0)
@@ -33,8 +33,8 @@ func TestARevocationFindsTheCopy(t *testing.T) {
 	s.may(t, short.Marker.Window.End.Add(time.Minute), false, "when the short one is over")
 }
 
-// Whatever the order of two processes, of which one removes a long grant and the other makes a shorter one: once both
-// have succeeded, nothing is left of the long grant, and the short one is there.
+// One process removes a long grant while another makes a shorter one. In whichever order, once both have succeeded
+// nothing is left of the long grant, and the short one exists.
 func TestARemovalBesideAGrant(t *testing.T) {
 	for lag, tries := range map[time.Duration]int{0: 40, 30 * time.Millisecond: 5} {
 		t.Run("the list lags "+lag.String(), func(t *testing.T) {
@@ -42,7 +42,13 @@ func TestARemovalBesideAGrant(t *testing.T) {
 			s.Lag(lag)
 			s.Between(func(*http.Request) { time.Sleep(rand.N(2 * time.Millisecond)) })
 			for i := range tries {
-				short, long := access("short "+time.Duration(i).String(), time.Hour), access("long "+time.Duration(i).String(), 3*time.Hour)
+				short, long := access(
+					"short "+time.Duration(i).String(),
+					time.Hour,
+				), access(
+					"long "+time.Duration(i).String(),
+					3*time.Hour,
+				)
 				must(t, apply(t, s.open(t, Config{}, 0), jit.Ensure, long))
 				var both sync.WaitGroup
 				var removed, made error
@@ -66,7 +72,7 @@ func TestARemovalBesideAGrant(t *testing.T) {
 	}
 }
 
-// A list that is seconds behind makes a grant slower, not twofold, and its removal true.
+// If the list is seconds behind, a grant is slower but made once, and its removal is complete.
 func TestALaggingList(t *testing.T) {
 	s := newSite(t, nil)
 	s.Lag(300 * time.Millisecond)
@@ -78,7 +84,7 @@ func TestALaggingList(t *testing.T) {
 	must(t, apply(t, p, jit.Remove, a))
 	s.may(t, time.Now(), false, "after the removal")
 
-	// The answer to the first request is lost, and the list shows what it made when the second is made.
+	// The answer to the first request is lost, and the list shows its review only when the second is made.
 	var once sync.Once
 	s.Interrupt(func(r *http.Request) (way hooptest.Cut) {
 		if r.Method == http.MethodPost {

@@ -15,27 +15,34 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/hooptest"
 )
 
-// TestConformanceOnARealGateway runs the suite against the gateway at JIT_HOOP_URL with the key JIT_HOOP_API_KEY of an
-// administrator, two users who are there for it, JIT_HOOP_USERS (a@example.com,b@example.com), and a connection with a
-// review gate, JIT_HOOP_CONNECTIONS. Every approved review of these users on that connection is revoked.
+// TestConformanceOnARealGateway runs the suite against the gateway at JIT_HOOP_URL. It needs the key of an
+// administrator (JIT_HOOP_API_KEY), two test users (JIT_HOOP_USERS, as a@example.com,b@example.com) and a connection
+// with a review gate (JIT_HOOP_CONNECTIONS). It revokes every approved review of these users on that connection.
 func TestConformanceOnARealGateway(t *testing.T) {
 	cfg := Config{URL: os.Getenv("JIT_HOOP_URL"), APIKey: os.Getenv("JIT_HOOP_API_KEY")}
 	users, connection := strings.Split(os.Getenv("JIT_HOOP_USERS"), ","), os.Getenv("JIT_HOOP_CONNECTIONS")
 	if cfg.URL == "" || cfg.APIKey == "" || len(users) != 2 || connection == "" {
-		t.Skip("no real gateway: set JIT_HOOP_URL, JIT_HOOP_API_KEY, JIT_HOOP_USERS (two, with a comma) and JIT_HOOP_CONNECTIONS (one)")
+		t.Skip(
+			"no real gateway: set JIT_HOOP_URL, JIT_HOOP_API_KEY, JIT_HOOP_USERS (two, with a comma) and JIT_HOOP_CONNECTIONS (one)",
+		)
 	}
-	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target { return overTheAPI(t, cfg, users, connection) }})
+	platformtest.Run(
+		t,
+		platformtest.Harness{
+			New: func(t *testing.T) *platformtest.Target { return overTheAPI(t, cfg, users, connection) },
+		},
+	)
 }
 
-// The harness for a real gateway, tried on the one in memory.
+// TestConformanceOverTheAPI tries the harness for a real gateway on the one in memory.
 func TestConformanceOverTheAPI(t *testing.T) {
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 		return overTheAPI(t, Config{URL: newSite(t, nil).URL, APIKey: hooptest.Key}, []string{alice, bob}, db)
 	}})
 }
 
-// overTheAPI describes a connection of which nothing but the API is at hand: whether a user is let in is told by the
-// rule of the gateway, the latest approved review decides.
+// overTheAPI describes a connection that is reached only through the API. It decides who may connect by the gateway's
+// rule: the latest approved review.
 func overTheAPI(t *testing.T, cfg Config, users []string, scope string) *platformtest.Target {
 	t.Helper()
 	var reads, writes atomic.Int32
@@ -58,7 +65,11 @@ func overTheAPI(t *testing.T, cfg Config, users []string, scope string) *platfor
 	hand.OnCall = nil
 	// there lists the sessions with an approved review of the users, the latest first.
 	there := func(ctx context.Context) []session {
-		all, err := hand.sessions(ctx, url.Values{"connection": {scope}, "review.status": {approved}}, time.Now().Add(-lookBack))
+		all, err := hand.sessions(
+			ctx,
+			url.Values{"connection": {scope}, "review.status": {approved}},
+			time.Now().Add(-lookBack),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,14 @@ import (
 func access(why string, lasts time.Duration) jit.Access {
 	b := jit.Binding{Target: "gateway", Principal: alice, Role: connect, Scope: db}
 	now := jit.Second(time.Now())
-	return jit.Access{Marker: jit.Marker{Owner: "jit", ID: jit.NewID("jit", b, why, 1), Window: jit.Window{Start: now.Add(-time.Minute), End: now.Add(lasts)}}, Binding: b}
+	return jit.Access{
+		Marker: jit.Marker{
+			Owner:  "jit",
+			ID:     jit.NewID("jit", b, why, 1),
+			Window: jit.Window{Start: now.Add(-time.Minute), End: now.Add(lasts)},
+		},
+		Binding: b,
+	}
 }
 
 // apply makes one change.
@@ -43,8 +50,8 @@ func (s *site) may(t *testing.T, at time.Time, want bool, when string) {
 	}
 }
 
-// A short grant beside a long one leaves the long one usable when it is over, in whichever order they were made and
-// with nothing running.
+// After a short grant has ended, a long one beside it is still usable, in whichever order they were made and with
+// nothing running.
 func TestAShortGrantLeavesALongOneUsable(t *testing.T) {
 	for _, first := range []string{"short", "long"} {
 		t.Run(first+" first", func(t *testing.T) {
@@ -74,7 +81,7 @@ func TestAShortGrantLeavesALongOneUsable(t *testing.T) {
 	}
 }
 
-// A grant that was revoked while another process puts it in front of a shorter one does not come back.
+// A grant that is revoked while another process puts it in front of a shorter one does not come back.
 func TestARevokedGrantIsNotPutInFront(t *testing.T) {
 	s := newSite(t, nil)
 	p, other := s.open(t, Config{}, 0), s.open(t, Config{}, 0)
@@ -82,7 +89,7 @@ func TestARevokedGrantIsNotPutInFront(t *testing.T) {
 	must(t, apply(t, p, jit.Ensure, long))
 	var removed atomic.Bool
 	s.Interrupt(func(r *http.Request) hooptest.Cut {
-		// The second provision is the copy of the long one: the other process revokes that just before.
+		// The second provision is the copy of the long grant. The other process revokes that just before.
 		if r.Method == http.MethodPost && len(s.ours(short.Marker)) == 1 && removed.CompareAndSwap(false, true) {
 			must(t, apply(t, other, jit.Remove, long))
 		}
@@ -130,7 +137,7 @@ func TestALostAnswerMakesOneGrant(t *testing.T) {
 	}
 }
 
-// The whole provider tries again: the answer was lost and the process with it.
+// A new process tries again after the answer and the first process were lost.
 func TestANewProcessFindsWhatTheLastOneMade(t *testing.T) {
 	s := newSite(t, nil)
 	a := access("lost", time.Hour)
@@ -142,7 +149,10 @@ func TestANewProcessFindsWhatTheLastOneMade(t *testing.T) {
 		}
 		return hooptest.Through
 	})
-	if err := s.open(t, Config{}, 0).Apply(ctx, db, []jit.Change{{Op: jit.Ensure, Access: a}})[0]; !errors.Is(err, context.Canceled) {
+	if err := s.open(t, Config{}, 0).Apply(ctx, db, []jit.Change{{Op: jit.Ensure, Access: a}})[0]; !errors.Is(
+		err,
+		context.Canceled,
+	) {
 		t.Fatalf("the first try: %v, want the error of the context", err)
 	}
 	s.Interrupt(nil)
@@ -152,12 +162,7 @@ func TestANewProcessFindsWhatTheLastOneMade(t *testing.T) {
 	}
 }
 
-// A correlation id that a user has given to a session of his own is not taken for a grant, and the session is left
-// alone. What would be refused or give nothing is refused with the reason, at plan and at apply, before anything is
-// written. What Describe tells is what the connection takes. Live sessions end with the revocation where that is asked
-// for, and only if no other review lets the user in. A session that was opened before the grant began is somebody
-// else's review's to end. A grant that has ended by itself is revoked all the same, however old it is: it could be
-// approved again.
+// A grant that has ended by itself is still revoked, however old it is, because somebody could approve it again.
 func TestRevokedAfterItsEnd(t *testing.T) {
 	for _, ago := range []time.Duration{time.Hour, 30 * 24 * time.Hour} {
 		t.Run(jit.FormatDuration(ago), func(t *testing.T) {
@@ -178,20 +183,31 @@ func TestRevokedAfterItsEnd(t *testing.T) {
 	}
 }
 
-// hoop's record names the reviewers as those who approved. The session says that it was the API key.
+// hoop's own record names the reviewers as those who approved. The metadata of the session name the API key.
 func TestWhoApprovedIsRecorded(t *testing.T) {
 	s := newSite(t, nil)
 	must(t, apply(t, s.open(t, Config{}, 0), jit.Ensure, access("record", time.Hour)))
-	if by, _ := s.Reviews()[0].Metadata[approvedByField].(string); !strings.Contains(by, `with the API key "jit"; the reviewers of the connection did not decide`) {
+	if by, _ := s.Reviews()[0].Metadata[approvedByField].(string); !strings.Contains(
+		by,
+		`with the API key "jit"; the reviewers of the connection did not decide`,
+	) {
 		t.Errorf("the session says that it was approved by %q", by)
 	}
-	must(t, apply(t, s.open(t, Config{Metadata: map[string]string{approvedByField: "CHG-1"}}, 0), jit.Ensure, access("named", time.Hour)))
+	must(
+		t,
+		apply(
+			t,
+			s.open(t, Config{Metadata: map[string]string{approvedByField: "CHG-1"}}, 0),
+			jit.Ensure,
+			access("named", time.Hour),
+		),
+	)
 	if by := s.Reviews()[1].Metadata[approvedByField]; by != "CHG-1" {
 		t.Errorf("the target's own metadata became %q", by)
 	}
 }
 
-// A later review that is over hides a grant; that is seen, and Ensure puts it right.
+// A later review that is over hides a grant. The damage shows, and Ensure repairs it.
 func TestAHiddenGrant(t *testing.T) {
 	s := newSite(t, nil)
 	p, a := s.open(t, Config{}, 0), access("hidden", time.Hour)
@@ -209,9 +225,7 @@ func TestAHiddenGrant(t *testing.T) {
 	}
 }
 
-// Pages, and what is approved or revoked between them: nothing is passed over.
-// Of connections whose names a pattern would take for each other, none is taken for another.
-// The review never ends after the window, whatever the clocks and the time that a request takes.
+// The review never ends after the window, whatever the clocks say and however long a request takes.
 func TestTheReviewEndsWithinTheWindow(t *testing.T) {
 	for _, offset := range []time.Duration{0, 7300 * time.Millisecond, -7300 * time.Millisecond} {
 		for i := range 4 {

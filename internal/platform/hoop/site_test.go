@@ -14,7 +14,7 @@ const (
 	db    = "payments-db"
 )
 
-// site is a gateway of a test with two users, two groups and one connection.
+// site is a test gateway with two users, two groups and one connection.
 type site struct {
 	*hooptest.Server
 	// boss is the token of a human administrator.
@@ -30,7 +30,14 @@ func newSite(t *testing.T, now func() time.Time) *site {
 	s.boss = s.AddUser("boss@example.com", "admin")
 	s.AddGroup("oncall")
 	s.AddGroup("support")
-	s.Put(hooptest.Connection{Name: db, Reviewers: []string{"admin"}, Groups: []string{"engineers"}, MaxDuration: int(48 * time.Hour / time.Second)})
+	s.Put(
+		hooptest.Connection{
+			Name:        db,
+			Reviewers:   []string{"admin"},
+			Groups:      []string{"engineers"},
+			MaxDuration: int(48 * time.Hour / time.Second),
+		},
+	)
 	return s
 }
 
@@ -39,7 +46,7 @@ func connectionOf(reviewers ...string) hooptest.Connection {
 	return hooptest.Connection{Name: db, Reviewers: reviewers, Groups: []string{"engineers"}}
 }
 
-// open returns a new instance for the gateway, whose clock may be off.
+// open returns a new instance for the gateway, with a clock that may be off.
 func (s *site) open(t *testing.T, cfg Config, offset time.Duration) *Platform {
 	t.Helper()
 	cfg.URL, cfg.APIKey = s.URL, hooptest.Key
@@ -54,7 +61,8 @@ func (s *site) open(t *testing.T, cfg Config, offset time.Duration) *Platform {
 func (s *site) ours(m jit.Marker) []hooptest.Review {
 	var all []hooptest.Review
 	for _, r := range s.Reviews() {
-		if found, ok := jit.ParseMarker(r.CorrelationID); ok && found.ID == m.ID && found.Owner == m.Owner && r.Status == approved {
+		if found, ok := jit.ParseMarker(r.CorrelationID); ok && found.ID == m.ID && found.Owner == m.Owner &&
+			r.Status == approved {
 			all = append(all, r)
 		}
 	}

@@ -10,12 +10,18 @@ import (
 
 // recorded is the record of a grant that was made.
 func recorded(a jit.Access) jit.Grant {
-	return jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window, Enforcement: jit.Native, GrantedAt: a.Marker.Window.Start}
+	return jit.Grant{
+		ID:          a.Marker.ID,
+		Owner:       a.Marker.Owner,
+		Binding:     a.Binding,
+		Window:      a.Marker.Window,
+		Enforcement: jit.Native,
+		GrantedAt:   a.Marker.Window.Start,
+	}
 }
 
-// A reviewer approves the review of a grant again: it is the reviewer's from then on, and its end moves. That is told
-// by name wherever the grant is looked at, nothing is added to it, and the grant does not count as ended while the user
-// is let in.
+// A reviewer approves the review of a grant again. It is the reviewer's from then on, and its end moves. Every read and
+// change reports that with the reviewer's name, nothing is added, and the grant has not ended while the user is let in.
 func TestApprovedAgain(t *testing.T) {
 	s := newSite(t, nil)
 	p, a := s.open(t, Config{}, 0), access("again", time.Hour)
@@ -32,7 +38,8 @@ func TestApprovedAgain(t *testing.T) {
 	}
 	snap, err := p.Read(t.Context(), db)
 	must(t, err)
-	if d := recorded(a).Differs(snap); d.Kind != jit.DriftTaken || d.Kind.Severity() != jit.Critical || !strings.Contains(d.Words, "approved again by boss@example.com") {
+	if d := recorded(a).Differs(snap); d.Kind != jit.DriftTaken || d.Kind.Severity() != jit.Critical ||
+		!strings.Contains(d.Words, "approved again by boss@example.com") {
 		t.Errorf("the drift is %+v", d)
 	}
 	before := s.Dump("", "")
@@ -53,7 +60,7 @@ func TestApprovedAgain(t *testing.T) {
 	}
 }
 
-// One of several reviewers approves again: the end moves all the same.
+// If one of several reviewers approves again, the end moves too.
 func TestApprovedAgainByOneGroup(t *testing.T) {
 	s := newSite(t, nil)
 	lead := s.AddUser("lead@example.com", "leads")

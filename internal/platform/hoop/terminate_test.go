@@ -45,8 +45,8 @@ func TestTerminateSessions(t *testing.T) {
 	}
 }
 
-// A session that another replica of the gateway holds is not ended by a request to kill it, whatever the answer says.
-// The removal fails and names it, and succeeds when the request reaches the replica.
+// A request to kill a session that another replica of the gateway holds has no effect, whatever the answer says. The
+// removal fails and names the session. It succeeds when the request reaches that replica.
 func TestASessionOnAnotherReplica(t *testing.T) {
 	s := newSite(t, nil)
 	p, a := s.open(t, Config{}, 0), access("replica", time.Hour)
@@ -88,6 +88,10 @@ func TestSessionsFromBeforeTheGrantGoOn(t *testing.T) {
 	within := s.Connect(alice, db)
 	must(t, apply(t, p, jit.Remove, a))
 	if !s.Lives(before, time.Now()) || s.Lives(within, time.Now()) {
-		t.Errorf("the session of before lives: %t, that of the grant: %t", s.Lives(before, time.Now()), s.Lives(within, time.Now()))
+		t.Errorf(
+			"the session of before lives: %t, that of the grant: %t",
+			s.Lives(before, time.Now()),
+			s.Lives(within, time.Now()),
+		)
 	}
 }
