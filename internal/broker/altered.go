@@ -89,7 +89,7 @@ func (b *Broker) compare(ctx context.Context, grants []jit.Grant) (map[jit.ID]Al
 
 // alteration compares a record with its events.
 func alteration(account *jit.Account, g jit.Grant) (a Alteration, is bool) {
-	if !account.Told() {
+	if account.Empty() {
 		return Alteration{Words: "no event describes the record"}, true
 	}
 	var words []string

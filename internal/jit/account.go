@@ -215,10 +215,8 @@ func (a *Account) copy(e Event, names ...string) {
 	}
 }
 
-// Told reports whether any event describes the record.
-func (a *Account) Told() bool {
-	return a.facts["target"] != "" || a.facts["starts_at"] != ""
-}
+// Empty reports whether no event describes the record.
+func (a *Account) Empty() bool { return a.facts["target"] == "" && a.facts["starts_at"] == "" }
 
 // Whole reports whether the events hold every fact; those of older programs do not.
 func (a *Account) Whole() bool { return a.whole }

@@ -146,7 +146,7 @@ func (r *Report) compare(row storedRow, account *jit.Account) {
 	switch {
 	case row.err != nil:
 		m.Problem = "its row cannot be read: " + row.err.Error()
-	case !account.Told():
+	case account.Empty():
 		m.Problem = "it has no event"
 	default:
 		m.Facts = account.Contradictions(row.grant)
