@@ -9,7 +9,6 @@ import (
 )
 
 func testNextDue(t *testing.T, l jit.Ledger) {
-	at := func(minute int) time.Time { return Epoch.Add(time.Duration(minute) * time.Minute) }
 	check := func(what string, after, want time.Time) {
 		t.Helper()
 		got, err := l.NextDue(t.Context(), jit.Owners{"payments"}, after)
@@ -17,23 +16,23 @@ func testNextDue(t *testing.T, l jit.Ledger) {
 			t.Errorf("%s: next due after %s is %s, %v; want %s", what, after, got, err, want)
 		}
 	}
-	check("nothing is recorded", at(0), time.Time{})
+	check("nothing is recorded", minute(0), time.Time{})
 	ends, later, other, ended := Grant(0), Grant(1), Grant(2), Grant(3)
-	ends.End = at(20)
-	later.Window, later.GrantedAt = jit.Window{Start: at(10), End: at(30)}, time.Time{}
-	other.Owner, other.End = "other", at(1)
-	ended.End, ended.EndedAt = at(5), at(5)
+	ends.End = minute(20)
+	later.Window, later.GrantedAt = jit.Window{Start: minute(10), End: minute(30)}, time.Time{}
+	other.Owner, other.End = "other", minute(1)
+	ended.End, ended.EndedAt = minute(5), minute(5)
 	write(t, l, Entry(ends), Entry(later), Entry(other), Entry(ended))
-	check("a start", at(0), at(10))
-	check("the start has come", at(10), at(20))
-	check("both have come", at(20), time.Time{})
-	claim(t, l, "a", at(20), 1)
-	check("another may take over when a lease ends", at(20).Add(time.Second), at(21))
-	check("the lease has ended", at(21), time.Time{})
+	check("a start", minute(0), minute(10))
+	check("the start has come", minute(10), minute(20))
+	check("both have come", minute(20), time.Time{})
+	acquire(t, l, jit.DueQuery{Holder: "a", Now: minute(20), Limit: 1})
+	check("another may take over when a lease ends", minute(20).Add(time.Second), minute(21))
+	check("the lease has ended", minute(21), time.Time{})
 	revoked := Grant(4)
-	revoked.End, revoked.RevokedAt = at(60), at(22)
+	revoked.End, revoked.RevokedAt = minute(60), minute(22)
 	write(t, l, Entry(revoked))
-	check("somebody ended one early since", at(21), at(22))
+	check("somebody ended one early since", minute(21), minute(22))
 }
 
 func testPlaces(t *testing.T, l jit.Ledger) {
@@ -63,8 +62,10 @@ func testPlaces(t *testing.T, l jit.Ledger) {
 	check("other", jit.Place{Target: "bastion", Scope: "theirs"})
 	check("nobody")
 	got, err := l.Places(t.Context(), nil, Epoch.Add(time.Minute))
-	if want := []jit.Place{{Target: "bastion", Scope: "another"}, {Target: "bastion", Scope: "host"}, {Target: "bastion", Scope: "theirs"}}; err != nil ||
-		!slices.Equal(got, want) {
+	want := []jit.Place{
+		{Target: "bastion", Scope: "another"}, {Target: "bastion", Scope: "host"}, {Target: "bastion", Scope: "theirs"},
+	}
+	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("Places of all owners = %v, %v; want %v", got, err, want)
 	}
 }

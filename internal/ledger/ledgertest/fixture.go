@@ -1,32 +1,35 @@
 package ledgertest
 
 import (
+	"errors"
 	"fmt"
+	"iter"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Epoch is the time at which the suite's grants are asked for.
+// Epoch is when the suite's grants are requested.
 var Epoch = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// Grant returns the n-th grant of the suite: asked for at [Epoch], an hour long,
-// and confirmed by its platform a second later.
+// Grant returns the n-th grant of the suite: requested at [Epoch], an hour long, and confirmed by its platform a second
+// later.
 func Grant(n int) jit.Grant {
 	b := jit.Binding{Target: "bastion", Principal: "user:alice@example.com", Role: "login", Scope: "host"}
 	reason := fmt.Sprintf("INC-%d: look", n)
 	return jit.Grant{
-		ID: jit.NewID("payments", b, reason,
-			1), Owner: "payments", Binding: b, Reason: reason, Renewal: 1, TTL: jit.RecordedTTL("1h"),
+		ID: jit.NewID("payments", b, reason, 1), Owner: "payments", Binding: b, Reason: reason, Renewal: 1,
+		TTL:         jit.RecordedTTL("1h"),
 		Window:      jit.Window{Start: Epoch, End: Epoch.Add(time.Hour)},
 		Enforcement: jit.Native, SessionTail: jit.Unlimited,
 		RequestedAt: Epoch, GrantedAt: Epoch.Add(time.Second), Holder: 1,
 	}
 }
 
-// Entry returns an entry with g and one event about it, which tells the whole record.
+// Entry returns an entry with g and one event that holds all its facts.
 func Entry(g jit.Grant) jit.Entry {
 	version := g.Version
 	g.Version = 0
@@ -41,6 +44,30 @@ func Event(id jit.ID) jit.Event {
 		Kind: jit.EventDrift, Grant: id, Policy: "oncall", At: Epoch,
 		Actor:  jit.Actor{Name: "alice", Change: "commit 1234567", Source: jit.FromTerraform},
 		Detail: map[string]string{"reason": "INC-1: <look> & \"listen\"", "a": "ä"},
+	}
+}
+
+// writeRecords writes new grants without events.
+func writeRecords(t *testing.T, l jit.Ledger, grants ...jit.Grant) {
+	t.Helper()
+	entries := make([]jit.Entry, len(grants))
+	for i := range grants {
+		entries[i] = jit.Entry{Grant: &grants[i]}
+	}
+	write(t, l, entries...)
+}
+
+// concurrently calls do n times at once, and reports its errors.
+func concurrently(t *testing.T, n int, do func(i int) error) {
+	t.Helper()
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = do(i) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -68,26 +95,24 @@ func read(t *testing.T, l jit.Ledger, id jit.ID) jit.Grant {
 
 func list(t *testing.T, l jit.Ledger, f jit.Filter) []jit.Grant {
 	t.Helper()
-	var all []jit.Grant
-	for g, err := range l.Grants(t.Context(), f) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, g)
-	}
-	return all
+	return all(t, l.Grants(t.Context(), f))
 }
 
 func events(t *testing.T, l jit.Ledger, first int64) []jit.Event {
 	t.Helper()
-	var all []jit.Event
-	for e, err := range l.Events(t.Context(), first) {
+	return all(t, l.Events(t.Context(), first))
+}
+
+// all reads a stream to its end.
+func all[T any](t *testing.T, stream iter.Seq2[T, error]) (found []T) {
+	t.Helper()
+	for one, err := range stream {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, e)
+		found = append(found, one)
 	}
-	return all
+	return found
 }
 
 func reasons(grants []jit.Grant) string {

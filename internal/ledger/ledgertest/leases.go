@@ -3,7 +3,6 @@ package ledgertest
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,8 +10,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// RunLeases checks a store of leases. open returns a new, empty one that lives as long as the test; what
-// it returns further times in one test is the same store, as another process would have it.
+// RunLeases checks a store of leases. open returns a function that opens a new, empty store, again and again as several
+// processes do. The store lives as long as the test.
 func RunLeases(t *testing.T, open func(t *testing.T) func() jit.Leases) {
 	for _, c := range []struct {
 		name string
@@ -20,9 +19,9 @@ func RunLeases(t *testing.T, open func(t *testing.T) func() jit.Leases) {
 	}{
 		{"one holder at a time", testLeaseHolder},
 		{"the position is kept", testLeasePosition},
-		{"looking takes nothing", testLeaseLook},
-		{"what is long over is forgotten, and no position", testLeaseForgotten},
-		{"of many that ask at once one gets it", testLeaseRace},
+		{"reading acquires nothing", testLeaseRead},
+		{"old leases are deleted, positions are kept", testLeaseForgotten},
+		{"one of many concurrent holders gets it", testLeaseRace},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
@@ -46,7 +45,7 @@ func testLeaseHolder(t *testing.T, open func() jit.Leases) {
 			t.Errorf("%s: got it = %v, want %v", what, ok, want)
 		}
 	}
-	check("nobody has it", a, "drift", "a", true)
+	check("it is free", a, "drift", "a", true)
 	check("a has it", b, "drift", "b", false)
 	check("a asks again", a, "drift", "a", true)
 	check("other work is free", b, "notices", "b", true)
@@ -58,15 +57,15 @@ func testLeaseHolder(t *testing.T, open func() jit.Leases) {
 	if err := b.Renew(t.Context(), "drift", "b", 0, now); err != nil {
 		t.Fatal(err)
 	}
-	check("b has let go", a, "drift", "a", true)
+	check("b has released it", a, "drift", "a", true)
 	now = now.Add(time.Hour)
 	check("a's clock is an hour ahead", a, "drift", "a", true)
 	now = now.Add(-time.Hour)
-	check("a lease from a clock that was wrong does not count", b, "drift", "b", true)
+	check("a lease from a wrong clock does not count", b, "drift", "b", true)
 	now = now.Add(jit.MaxLease)
 	check("a's clock is a little ahead", a, "drift", "a", true)
 	now = now.Add(-jit.MaxLease)
-	check("that may be right", b, "drift", "b", false)
+	check("that clock may be right", b, "drift", "b", false)
 }
 
 func testLeasePosition(t *testing.T, open func() jit.Leases) {
@@ -85,15 +84,15 @@ func testLeasePosition(t *testing.T, open func() jit.Leases) {
 	}
 	for holder, l := range map[string]jit.Leases{"a": a, "c": b} {
 		if err := l.Renew(t.Context(), "notices", holder, 99, Epoch.Add(9*time.Hour)); !errors.Is(err, jit.ErrStale) {
-			t.Errorf("%s has not the lease and keeps 99: %v", holder, err)
+			t.Errorf("%s does not hold the lease and stores 99: %v", holder, err)
 		}
 	}
 	if position, _ := take(t, b, "notices", "b", Epoch.Add(2*time.Hour)); position != 7 {
-		t.Errorf("position %d after a refused Keep, want 7", position)
+		t.Errorf("position %d after a refused Renew, want 7", position)
 	}
 }
 
-func testLeaseLook(t *testing.T, open func() jit.Leases) {
+func testLeaseRead(t *testing.T, open func() jit.Leases) {
 	a, b := open(), open()
 	check := func(l jit.Leases, position int64, holder string, until time.Time) {
 		t.Helper()
@@ -111,7 +110,7 @@ func testLeaseLook(t *testing.T, open func() jit.Leases) {
 	}
 	check(b, 7, "a", Epoch.Add(time.Hour))
 	if _, ok := take(t, b, "notices", "b", Epoch.Add(2*time.Hour)); !ok {
-		t.Error("what was only looked at is taken")
+		t.Error("reading the lease acquired it")
 	}
 }
 
@@ -129,7 +128,7 @@ func testLeaseForgotten(t *testing.T, open func() jit.Leases) {
 	}{{time.Hour, "a"}, {48 * time.Hour, ""}} {
 		take(t, l, "drift", "b", Epoch.Add(c.after))
 		if _, holder, _, err := l.Holder(t.Context(), "finding"); err != nil || holder != c.want {
-			t.Errorf("after %s the holder of what is over is %q, %v; want %q", c.after, holder, err, c.want)
+			t.Errorf("after %s the holder of the ended lease is %q, %v; want %q", c.after, holder, err, c.want)
 		}
 		if position, holder, _, err := l.Holder(t.Context(), "notices"); err != nil || position != 7 || holder != "a" {
 			t.Errorf("after %s the position is %d of %q, %v; want 7 of a", c.after, position, holder, err)
@@ -140,16 +139,16 @@ func testLeaseForgotten(t *testing.T, open func() jit.Leases) {
 func testLeaseRace(t *testing.T, open func() jit.Leases) {
 	const holders = 8
 	var got atomic.Int64
-	var wg sync.WaitGroup
-	for n := range holders {
-		l := open()
-		wg.Go(func() {
-			if _, ok := take(t, l, "drift", fmt.Sprint(n), Epoch); ok {
-				got.Add(1)
-			}
-		})
+	stores := make([]jit.Leases, holders)
+	for n := range stores {
+		stores[n] = open()
 	}
-	wg.Wait()
+	concurrently(t, holders, func(n int) error {
+		if _, ok := take(t, stores[n], "drift", fmt.Sprint(n), Epoch); ok {
+			got.Add(1)
+		}
+		return nil
+	})
 	if got.Load() != 1 {
 		t.Errorf("%d of %d got the lease, want 1", got.Load(), holders)
 	}

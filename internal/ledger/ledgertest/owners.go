@@ -30,45 +30,24 @@ func testOwners(t *testing.T, l jit.Ledger) {
 	check("a-team", "payments", "search")
 }
 
-// testDueOwners asks for due work of one owner, of some and of all, in pieces, and on some targets only.
+// testDueOwners acquires the due grants of one owner, of some and of all, in pieces, and on some targets only.
 func testDueOwners(t *testing.T, l jit.Ledger) {
-	at := func(minute int) time.Time { return Epoch.Add(time.Duration(minute) * time.Minute) }
-	var entries []jit.Entry
-	for n, g := range []jit.Grant{of("payments", 0), of("search", 1), of("payments", 2), of("ads", 3), of("ads", 4)} {
-		g.End = at(10 * (n + 1))
-		if n == 4 {
-			g.Target = "prod"
-		}
-		entries = append(entries, Entry(g))
+	grants := []jit.Grant{of("payments", 0), of("search", 1), of("payments", 2), of("ads", 3), of("ads", 4)}
+	for n := range grants {
+		grants[n].End = minute(10 * (n + 1))
 	}
-	write(t, l, entries...)
-	for _, c := range []struct {
-		owners jit.Owners
-		after  int
-		want   int
-	}{
-		{nil, 0, 10}, {nil, 10, 20}, {nil, 50, -1},
-		{jit.Owners{"search"}, 0, 20}, {jit.Owners{"search"}, 20, -1}, {jit.Owners{"ads", "search"}, 0, 20}, {jit.Owners{"ads", "search"}, 20, 40}, {jit.Owners{"nobody"}, 0, -1},
-	} {
-		want := time.Time{}
-		if c.want >= 0 {
-			want = at(c.want)
-		}
-		if got, err := l.NextDue(t.Context(), c.owners, at(c.after)); err != nil || !got.Equal(want) {
-			t.Errorf("%s: next due after minute %d is %s, %v; want %s", c.owners, c.after, got, err, want)
-		}
+	grants[4].Target = "prod"
+	for _, g := range grants {
+		write(t, l, Entry(g))
 	}
+	testNextOfOwners(t, l)
 	holders := 0
-	claimed := func(owners jit.Owners, limit int, targets ...string) (ids []int) {
+	acquired := func(owners jit.Owners, limit int, targets ...string) (ids []int) {
 		t.Helper()
 		holders++
 		q := jit.DueQuery{
-			Owners:  owners,
-			Targets: targets,
-			Now:     at(60 + holders),
-			Holder:  fmt.Sprint(holders),
-			Lease:   time.Nanosecond,
-			Limit:   limit,
+			Owners: owners, Targets: targets, Now: minute(60 + holders), Holder: fmt.Sprint(holders),
+			Lease: time.Nanosecond, Limit: limit,
 		}
 		for {
 			got, err := l.AcquireDue(t.Context(), q)
@@ -76,7 +55,7 @@ func testDueOwners(t *testing.T, l jit.Ledger) {
 				t.Fatal(err)
 			}
 			for _, g := range got {
-				ids = append(ids, slices.IndexFunc(entries, func(e jit.Entry) bool { return e.Grant.ID == g.ID }))
+				ids = append(ids, slices.IndexFunc(grants, func(other jit.Grant) bool { return other.ID == g.ID }))
 			}
 			if len(got) < limit {
 				return ids
@@ -98,15 +77,36 @@ func testDueOwners(t *testing.T, l jit.Ledger) {
 			{nil, []string{"bastion", "elsewhere"}, []int{3, 0, 2, 1}},
 			{jit.Owners{"payments"}, []string{"prod"}, nil},
 		} {
-			if got := claimed(c.owners, limit, c.targets...); !slices.Equal(got, c.want) {
-				t.Errorf("%s on %q, %d at once: claimed %v, want %v", c.owners, c.targets, limit, got, c.want)
+			if got := acquired(c.owners, limit, c.targets...); !slices.Equal(got, c.want) {
+				t.Errorf("%s on %q, %d at once: acquired %v, want %v", c.owners, c.targets, limit, got, c.want)
 			}
 		}
 	}
 }
 
+// testNextOfOwners asks when the next grant of some owners becomes due. The grants end ten minutes apart.
+func testNextOfOwners(t *testing.T, l jit.Ledger) {
+	t.Helper()
+	search, both := jit.Owners{"search"}, jit.Owners{"ads", "search"}
+	for _, c := range []struct {
+		owners      jit.Owners
+		after, want int // minutes; 0 for never
+	}{
+		{nil, 0, 10}, {nil, 10, 20}, {nil, 50, 0}, {search, 0, 20}, {search, 20, 0}, {both, 0, 20}, {both, 20, 40},
+		{jit.Owners{"nobody"}, 0, 0},
+	} {
+		want := time.Time{}
+		if c.want > 0 {
+			want = minute(c.want)
+		}
+		if got, err := l.NextDue(t.Context(), c.owners, minute(c.after)); err != nil || !got.Equal(want) {
+			t.Errorf("%s: next due after minute %d is %s, %v; want %s", c.owners, c.after, got, err, want)
+		}
+	}
+}
+
 func testSweeps(t *testing.T, l jit.Ledger) {
-	now := time.Now() // a ledger with a clock of its own goes by that
+	now := time.Now() // a ledger with a clock of its own uses that
 	since := func(owner, target string) (time.Duration, bool) {
 		t.Helper()
 		all, err := l.SweptSince(t.Context(), owner, now)
@@ -124,11 +124,11 @@ func testSweeps(t *testing.T, l jit.Ledger) {
 	}
 	record(jit.Sweep{Targets: []string{"db"}, At: now})
 	if _, ok := since("payments", "db"); ok {
-		t.Error("a pass over a ledger that does not exist is remembered")
+		t.Error("a pass over an absent ledger is recorded")
 	}
 	write(t, l, Entry(Grant(1)))
 	if _, ok := since("payments", "db"); ok {
-		t.Error("a pass is told before there was one")
+		t.Error("a pass is known before there was one")
 	}
 	record(jit.Sweep{Owners: jit.Owners{"search", "ads"}, Targets: []string{"db", "bastion"}, At: now})
 	for _, c := range []struct {
