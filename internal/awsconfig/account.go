@@ -3,7 +3,6 @@ package awsconfig
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -13,9 +12,8 @@ import (
 
 // Caller identifies credentials.
 type Caller struct {
-	Account   string // 12 digits
-	ARN       string
-	Partition string // aws, aws-cn, aws-us-gov
+	Account string // 12 digits
+	ARN     string
 }
 
 // Identify asks STS to whom the credentials belong. STS answers any valid credentials.
@@ -27,17 +25,14 @@ func Identify(ctx context.Context, c aws.Config) (Caller, error) {
 	if err != nil {
 		return Caller{}, Explain(ctx, "ask whose credentials these are", err)
 	}
-	caller := Caller{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}
-	if parts := strings.Split(caller.ARN, ":"); len(parts) > 1 {
-		caller.Partition = parts[1]
-	}
-	return caller, nil
+	return Caller{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}, nil
 }
 
 // WrongAccount is the error for credentials of another account than the one asked for.
 func WrongAccount(want string, is Caller) error {
 	return &jit.Error{Attribute: "scope",
-		Problem: fmt.Sprintf("the target's credentials belong to the account %s (%s), not of %s", is.Account,
-			is.ARN, want),
-		Hint: fmt.Sprintf(`grant with scope = %q, or give the target credentials of %s, for example with assume_role = { role_arn = "arn:aws:iam::%s:role/…" }`, is.Account, want, want), Err: jit.ErrInvalid}
+		Problem: fmt.Sprintf("the target's credentials belong to the account %s (%s), not of %s",
+			is.Account, is.ARN, want),
+		Hint: fmt.Sprintf(`grant with scope = %q, or give the target credentials of %s, for example with `+
+			`assume_role = { role_arn = "arn:aws:iam::%s:role/…" }`, is.Account, want, want), Err: jit.ErrInvalid}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Config says with which credentials, and where, AWS is called. Every field is optional; what is left out is resolved
+// Config names the credentials and the endpoints for calls to AWS. Every field is optional; a missing one is resolved
 // as by every AWS tool (environment, shared files, SSO, container and instance roles). A platform embeds it in its own
 // Config.
 type Config struct {
@@ -55,13 +55,18 @@ func (c Config) Check() error {
 			return err
 		}
 	}
-	a := c.AssumeRole
+	if c.AssumeRole != nil {
+		return c.AssumeRole.check()
+	}
+	return nil
+}
+
+func (a AssumeRole) check() error {
 	switch {
-	case a == nil:
 	case !roleForm.MatchString(a.RoleARN):
 		return jit.Invalid("assume_role.role_arn",
-			`write for example role_arn = "arn:aws:iam::123456789012:role/jit-operator"`, "%q is not the ARN of a role",
-			a.RoleARN)
+			`write for example role_arn = "arn:aws:iam::123456789012:role/jit-operator"`,
+			"%q is not the ARN of a role", a.RoleARN)
 	case a.ExternalID != "" && (!secretForm.MatchString(a.ExternalID) || len(a.ExternalID) > 1224):
 		return jit.Invalid("assume_role.external_id", "copy it from the role's trust policy",
 			"it is not an external id; an external id has 2 to 1224 letters, digits and =,.@:/-")

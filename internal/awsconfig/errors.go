@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,31 +30,40 @@ func Code(err error) string {
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 var denied = regexp.MustCompile(`not authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)`)
 
-// Explain explains the error of a request. doing is what the request was for, such as "read the account".
+// Codes of refused calls and of unusable credentials, in the different protocols of the services.
+var (
+	deniedCodes      = []string{"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+	expiredCodes     = []string{"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
+	credentialsCodes = []string{"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch",
+		"InvalidAccessKeyId", "IncompleteSignature"}
+)
+
+// Explain explains the error of a request; nil stays nil. doing names the purpose of the request, such as "read the
+// account".
 func Explain(ctx context.Context, doing string, err error) error {
-	var told *jit.Error
-	if err == nil || errors.As(err, &told) {
+	var explained *jit.Error
+	if err == nil || errors.As(err, &explained) {
 		return err
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	}
 	switch code := Code(err); {
-	case code == "AccessDenied" || code == "AccessDeniedException" || code == "UnauthorizedOperation":
+	case slices.Contains(deniedCodes, code):
 		action := actionOf(err)
-		return &jit.Error{Problem: fmt.Sprintf("the target's credentials may not %s: %s is not permitted: %s", doing,
-			action, Message(err)),
+		return &jit.Error{Problem: fmt.Sprintf("the target's credentials may not %s: %s is not permitted: %s",
+			doing, action, Message(err)),
 			Hint: fmt.Sprintf("allow %s in the operator's policy; the guide of the platform has the whole document",
 				action), Err: err}
-	case strings.HasPrefix(code, "ExpiredToken") || code == "TokenRefreshRequired":
+	case slices.Contains(expiredCodes, code):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: the target's credentials have expired", doing),
 			Hint: "renew them (for example `aws sso login`) and run again", Err: err}
-	case code == "InvalidClientTokenId" || code == "UnrecognizedClientException" || code == "SignatureDoesNotMatch" ||
-		code == "InvalidAccessKeyId" || code == "IncompleteSignature":
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: AWS does not accept the target's credentials: %s", doing,
-			Message(err)),
-			Hint: "check the access key and its secret; `aws sts get-caller-identity` with the same settings shows whether they work", Err: err}
-	case code == "" && unanswered(err):
+	case slices.Contains(credentialsCodes, code):
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: AWS does not accept the target's credentials: %s",
+			doing, Message(err)),
+			Hint: "check the access key and its secret; `aws sts get-caller-identity` with the same settings shows " +
+				"whether they work", Err: err}
+	case unanswered(err):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from AWS: %s", doing, reason(err)),
 			Hint: "check the network, the region and the endpoint in the target's settings", Err: err}
 	}
@@ -63,7 +73,7 @@ func Explain(ctx context.Context, doing string, err error) error {
 // unanswered reports whether the request got no answer at all.
 func unanswered(err error) bool {
 	var sent *smithyhttp.RequestSendError
-	return errors.As(err, &sent)
+	return Code(err) == "" && errors.As(err, &sent)
 }
 
 // actionOf is the IAM action that is missing: the one in the message, or else the call.
@@ -101,13 +111,10 @@ func Message(err error) string {
 
 // reason is the innermost cause, which people can act on.
 func reason(err error) string {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return oneLine(err.Error())
-		}
+	for next := err; next != nil; next = errors.Unwrap(next) {
 		err = next
 	}
+	return oneLine(err.Error())
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
@@ -118,12 +125,11 @@ func retryAfter(err error) time.Duration {
 	if !errors.As(err, &answer) || answer.Response == nil || answer.Response.Response == nil {
 		return 0
 	}
-	if answer.Response.StatusCode != http.StatusTooManyRequests &&
-		answer.Response.StatusCode != http.StatusServiceUnavailable {
+	if !slices.Contains([]int{http.StatusTooManyRequests, http.StatusServiceUnavailable}, answer.Response.StatusCode) {
 		return 0
 	}
-	seconds, err := strconv.Atoi(answer.Response.Header.Get("Retry-After"))
-	if err != nil || seconds < 0 {
+	seconds, err := strconv.ParseUint(answer.Response.Header.Get("Retry-After"), 10, 16)
+	if err != nil {
 		return 0
 	}
 	return time.Duration(seconds) * time.Second

@@ -1,6 +1,7 @@
 package awsconfig
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,10 +69,7 @@ func (c Config) assume(base aws.Config) aws.CredentialsProvider {
 	}
 	return aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(base), c.AssumeRole.RoleARN,
 		func(o *stscreds.AssumeRoleOptions) {
-			o.RoleSessionName = defaultSession
-			if c.AssumeRole.SessionName != "" {
-				o.RoleSessionName = c.AssumeRole.SessionName
-			}
+			o.RoleSessionName = cmp.Or(c.AssumeRole.SessionName, defaultSession)
 			if c.AssumeRole.ExternalID != "" {
 				o.ExternalID = aws.String(c.AssumeRole.ExternalID)
 			}
@@ -101,10 +99,12 @@ func (c Config) noCredentials(ctx context.Context, err error) error {
 	if c.AssumeRole != nil && Code(err) != "" {
 		return &jit.Error{Attribute: "assume_role.role_arn",
 			Problem: fmt.Sprintf("cannot assume the role %s: %s", c.AssumeRole.RoleARN, Message(err)),
-			Hint:    "let the credentials call sts:AssumeRole on it, and its trust policy name them (with the external id that it requires)", Err: err}
+			Hint: "let the credentials call sts:AssumeRole on it, and its trust policy name them (with the external " +
+				"id that it requires)", Err: err}
 	}
 	return &jit.Error{Problem: "there are no AWS credentials: " + reason(err),
-		Hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile on the target (profile = \"…\"), or run `aws sso login`, or run where a role is attached", Err: err}
+		Hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile on the target (profile = \"…\"), " +
+			"or run `aws sso login`, or run where a role is attached", Err: err}
 }
 
 // Retryer retries after throttling and after faults of the service or the network, and honours Retry-After. It also

@@ -54,8 +54,8 @@ func VersityGW() Program {
 	return Program{Name: "versitygw", module: "versitygw", pkg: "github.com/versity/versitygw/cmd/versitygw"}
 }
 
-// Path returns where the program's executable belongs. The path changes with
-// the module's files, the Go version and the platform; the file may not exist.
+// Path returns where the program's executable belongs. The path changes with the module's files, the Go version and the
+// platform; the file may not exist.
 func (p Program) Path() (string, error) {
 	dir, err := p.sourceDir()
 	if err != nil {
@@ -66,68 +66,83 @@ func (p Program) Path() (string, error) {
 		return "", fmt.Errorf("hash %s: %w", dir, err)
 	}
 	base, err := Dir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(base, p.Name+"-"+key, executable(p.Name)), nil
+	return filepath.Join(base, p.Name+"-"+key, executable(p.Name)), err
 }
 
-// Lookup returns the executable's path, or an error that wraps fs.ErrNotExist
-// when it has not been built.
+// Lookup returns the executable's path, or an error that wraps fs.ErrNotExist if it has not been built.
 func (p Program) Lookup() (string, error) {
 	path, err := p.Path()
 	if err != nil {
 		return "", err
 	}
+	return lookup(p.Name+" is not built", path)
+}
+
+func lookup(problem, path string) (string, error) {
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("%s is not built; run `make testenv`: %w", p.Name, err)
+		return "", fmt.Errorf("%s; run `make testenv`: %w", problem, err)
 	}
 	return path, nil
 }
 
-// Build makes the executable unless it is there and returns its path. Builds
-// of the same program exclude one another; progress goes to log.
+// Build makes the executable unless it exists, and returns its path. Builds of the same program exclude one another;
+// progress goes to log.
 func (p Program) Build(ctx context.Context, log io.Writer) (string, error) {
 	path, err := p.Path()
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
+	return path, once(ctx, p.Name, path, path, log, func(partial string) error {
+		dir, err := p.sourceDir()
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(log, "building %s (several minutes the first time)\n", p.Name)
+		cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w "+p.ldflags,
+			"-o", partial, p.pkg)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0", "PWD="+dir)
+		cmd.Stdout, cmd.Stderr = log, log
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("build %s: %w", p.Name, err)
+		}
+		return nil
+	})
+}
+
+// once calls make unless the file exists, while no other process does. make writes partial, which then becomes whole:
+// the file or a folder around it.
+func once(ctx context.Context, name, file, whole string, log io.Writer, make func(partial string) error) error {
+	if isThere(file) {
+		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return "", err
+	if err := os.MkdirAll(filepath.Dir(whole), 0o755); err != nil {
+		return err
 	}
-	unlock, err := lock(ctx, path+".lock", log)
+	unlock, err := lock(ctx, whole+".lock", log)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer unlock()
-	if _, err := os.Stat(path); err == nil {
-		return path, nil // another process built it meanwhile
-	}
-
-	dir, err := p.sourceDir()
-	if err != nil {
-		return "", err
+	if isThere(file) { // another process made it meanwhile
+		return nil
 	}
 	began := time.Now()
-	_, _ = fmt.Fprintf(log, "building %s (several minutes the first time)\n", p.Name)
-	partial := fmt.Sprintf("%s.%d", path, os.Getpid())
-	defer func() { _ = os.Remove(partial) }() // absent unless the build was cut short
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w "+p.ldflags, "-o",
-		partial, p.pkg)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0", "PWD="+dir)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("build %s: %w", p.Name, err)
+	partial := fmt.Sprintf("%s.%d", whole, os.Getpid())
+	defer func() { _ = os.RemoveAll(partial) }() // absent unless it was cut short
+	if err := make(partial); err != nil {
+		return err
 	}
-	if err := os.Rename(partial, path); err != nil {
-		return "", err
+	if err := errors.Join(os.RemoveAll(whole), os.Rename(partial, whole)); err != nil {
+		return err
 	}
-	_, _ = fmt.Fprintf(log, "built %s in %s\n", p.Name, time.Since(began).Round(time.Second))
-	return path, nil
+	_, _ = fmt.Fprintf(log, "built %s in %s\n", name, time.Since(began).Round(time.Second))
+	return nil
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Dir returns the cache directory: $JIT_TESTENV_CACHE, or terraform-provider-jit

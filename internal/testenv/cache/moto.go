@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"time"
 )
 
 // motoPackage is what is installed from the Python package index: a server that
@@ -46,10 +44,7 @@ func (m MotoServer) Lookup() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("moto is not installed; run `make testenv`: %w", err)
-	}
-	return path, nil
+	return lookup("moto is not installed", path)
 }
 
 // Build makes the environment unless it is there and returns the path of its
@@ -59,47 +54,25 @@ func (m MotoServer) Build(ctx context.Context, log io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	dir := filepath.Dir(filepath.Dir(path))
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", err
-	}
-	unlock, err := lock(ctx, dir+".lock", log)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if _, err := os.Stat(path); err == nil {
-		return path, nil // another process made it meanwhile
-	}
-	python, err := python()
-	if err != nil {
-		return "", err
-	}
-	began := time.Now()
-	partial := fmt.Sprintf("%s.%d", dir, os.Getpid())
-	defer func() { _ = os.RemoveAll(partial) }() // absent unless it was cut short
-	for _, argv := range [][]string{
-		{python, "-m", "venv", partial},
-		{filepath.Join(partial, "bin", "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-			motoPackage},
-	} {
-		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-		cmd.Stdout, cmd.Stderr = log, log
-		if err := cmd.Run(); err != nil {
-			return "", fmt.Errorf("install moto: %s: %w", argv[2], err)
+	// A whole environment without its Python is replaced.
+	return path, once(ctx, "moto", path, filepath.Dir(filepath.Dir(path)), log, func(partial string) error {
+		python, err := python()
+		if err != nil {
+			return err
 		}
-	}
-	if err := os.RemoveAll(dir); err != nil { // its Python is gone
-		return "", err
-	}
-	if err := os.Rename(partial, dir); err != nil {
-		return "", err
-	}
-	_, _ = fmt.Fprintf(log, "installed moto in %s\n", time.Since(began).Round(time.Second))
-	return path, nil
+		for _, argv := range [][]string{
+			{python, "-m", "venv", partial},
+			{filepath.Join(partial, "bin", "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+				motoPackage},
+		} {
+			cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+			cmd.Stdout, cmd.Stderr = log, log
+			if err := cmd.Run(); err != nil {
+				return fmt.Errorf("install moto: %s: %w", argv[2], err)
+			}
+		}
+		return nil
+	})
 }
 
 // python finds the Python that the environment is made with.

@@ -1,8 +1,6 @@
-// Command install puts in place what the acceptance tests against real servers
-// need: the kubeapi, tofu and versitygw programs and a virtual environment with moto in the
-// test cache and, on Debian with root or password-less sudo, the packages with
-// PostgreSQL, PgBouncer, OpenSSH, Python, Chromium, promtool, make, git and a C compiler. What is there already
-// is left alone.
+// Command install installs the servers for the acceptance tests: the programs kubeapi, tofu and versitygw and a virtual
+// environment with moto in the test cache and, on Debian with root or password-less sudo, the packages with PostgreSQL,
+// PgBouncer, OpenSSH, Python, Chromium, promtool, make, git and a C compiler. Existing ones stay as they are.
 //
 // Usage: install [packages] [moto] [kubeapi] [tofu] [versitygw]; without arguments, all five.
 package main
@@ -17,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -40,21 +39,14 @@ func main() {
 
 // run installs the parts in the order given.
 func run(ctx context.Context, parts []string) error {
+	builds := map[string]built{"kubeapi": cache.KubeAPI(), "tofu": cache.Tofu(), "versitygw": cache.VersityGW(),
+		"moto": cache.Moto()}
 	for _, part := range parts {
-		var err error
-		switch part {
-		case "packages":
+		err := fmt.Errorf("%q is not one of packages, moto, kubeapi, tofu, versitygw", part)
+		if b, ok := builds[part]; ok {
+			err = build(ctx, part, b)
+		} else if part == "packages" {
 			err = packages(ctx)
-		case "kubeapi":
-			err = build(ctx, part, cache.KubeAPI())
-		case "tofu":
-			err = build(ctx, part, cache.Tofu())
-		case "versitygw":
-			err = build(ctx, part, cache.VersityGW())
-		case "moto":
-			err = build(ctx, part, cache.Moto())
-		default:
-			err = fmt.Errorf("%q is not one of packages, moto, kubeapi, tofu, versitygw", part)
 		}
 		if err != nil {
 			return err
@@ -63,7 +55,7 @@ func run(ctx context.Context, parts []string) error {
 	return nil
 }
 
-// built is something of the test cache.
+// built is a program of the test cache.
 type built interface {
 	Build(ctx context.Context, log io.Writer) (path string, err error)
 }
@@ -102,10 +94,10 @@ func needs() []need {
 // find returns where the executable is, or "".
 func (n need) find(ctx context.Context) string {
 	if path, err := exec.LookPath(n.name); err == nil {
-		if len(n.works) > 0 && exec.CommandContext(ctx, path, n.works...).Run() != nil {
-			return ""
+		if n.whole(ctx, path) {
+			return path
 		}
-		return path
+		return ""
 	}
 	if n.folders == "" {
 		return ""
@@ -115,6 +107,11 @@ func (n need) find(ctx context.Context) string {
 		return ""
 	}
 	return found[len(found)-1]
+}
+
+// whole reports whether the executable works.
+func (n need) whole(ctx context.Context, path string) bool {
+	return len(n.works) == 0 || exec.CommandContext(ctx, path, n.works...).Run() == nil
 }
 
 // packages installs the Debian packages whose executables are missing.
@@ -130,15 +127,22 @@ func packages(ctx context.Context) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	by := fmt.Sprintf("install %s by hand and run `make testenv` again", strings.Join(missing, ", "))
+	if err := aptInstall(ctx, missing); err != nil {
+		return fmt.Errorf("%w; install %s by hand and run `make testenv` again", err, strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// aptInstall installs Debian packages, as root or with sudo.
+func aptInstall(ctx context.Context, missing []string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errors.New("no apt-get on this system; " + by)
+		return errors.New("no apt-get on this system")
 	}
 	var sudo []string
 	if os.Geteuid() != 0 {
 		sudo = []string{"sudo", "-n"}
 		if err := exec.CommandContext(ctx, "sudo", "-n", "true").Run(); err != nil {
-			return errors.New("neither root nor password-less sudo; " + by)
+			return errors.New("neither root nor password-less sudo")
 		}
 	}
 	fmt.Println("installing", strings.Join(missing, ", "))
@@ -146,12 +150,11 @@ func packages(ctx context.Context) error {
 		{"update", "-q"},
 		append([]string{"install", "-q", "-y", "--no-install-recommends"}, missing...),
 	} {
-		argv := append(append([]string{}, sudo...), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get")
-		argv = append(argv, args...)
+		argv := slices.Concat(sudo, []string{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get"}, args)
 		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("apt-get %s: %w; %s", args[0], err, by)
+			return fmt.Errorf("apt-get %s: %w", args[0], err)
 		}
 	}
 	return nil
