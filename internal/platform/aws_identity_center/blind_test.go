@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// An operator that may make assignments and not list them makes none.
+// An operator that may make assignments but not list them makes none.
 func TestAnOperatorThatMayNotReadWritesNothing(t *testing.T) {
 	for _, unread := range []string{"ListAccountAssignments", "DescribePermissionSet", "ListPermissionSets",
 		"GetUserId"} {

@@ -8,7 +8,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
 )
 
-// TestConformance runs the suite on the model, with marks in a SQLite ledger.
+// TestConformance runs the suite on the model, with claims in a SQLite ledger.
 func TestConformance(t *testing.T) {
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 		s := newSite(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// at has the model call do once, when the action is asked for the n-th time from now on.
+// at makes the model call do once, at the n-th call of the action from now on.
 func (s *site) at(action string, n int64, do func()) {
 	var seen atomic.Int64
 	s.before = func(is string) {
@@ -23,7 +23,7 @@ func (s *site) at(action string, n int64, do func()) {
 	}
 }
 
-// What was asked for by a process that has gone can come true after its grant has ended: it is not forgotten.
+// A request of a dead process can take effect after its grant has ended; its claim stays until then.
 func TestMakingUnderWayIsRemoved(t *testing.T) {
 	s := newSite(t)
 	s.takes = 100 * time.Millisecond
@@ -39,7 +39,7 @@ func TestMakingUnderWayIsRemoved(t *testing.T) {
 	time.Sleep(2 * s.takes) // the model's own time
 	s.wants(t, a.Binding, false, "after the removal")
 	if left := marked(t, p); len(left) > 0 {
-		t.Errorf("marks are left: %+v", left)
+		t.Errorf("claims are left: %+v", left)
 	}
 }
 
@@ -75,7 +75,7 @@ func TestClaimDuringARemoval(t *testing.T) {
 	}
 }
 
-// What another process of ours makes between our two looks is not taken for access that was there before.
+// An assignment that another process makes between our two reads does not count as prior access.
 func TestClaimAtTheSameTimeIsNotPriorAccess(t *testing.T) {
 	for _, away := range []bool{false, true} {
 		t.Run(fmt.Sprintf("gone again: %t", away), func(t *testing.T) {
@@ -129,8 +129,8 @@ func TestGrantRightAfterTheEnd(t *testing.T) {
 	}
 }
 
-// Access that was there before and that somebody takes away is not given back by the end of a grant. An apply
-// gives it as a grant, and then it ends with the grant.
+// The end of a grant does not restore prior access that somebody has removed. An apply gives that access as a grant,
+// and then it ends with the grant.
 func TestPriorAccessTakenAway(t *testing.T) {
 	s := newSite(t)
 	p, first, second := s.open(t), access(alice(), "first"), access(alice(), "second")
@@ -145,8 +145,8 @@ func TestPriorAccessTakenAway(t *testing.T) {
 	s.wants(t, alice(), false, "after the end of the second")
 }
 
-// A user who was removed and made again under the same name is another one: the grant's end removes the
-// assignment that was made, whoever has the name now.
+// A user who was removed and made again under the same name is a different user. The grant's end removes the old
+// user's assignment.
 func TestNameOfAnotherUser(t *testing.T) {
 	s := newSite(t)
 	a := access(alice(), "named")
@@ -176,7 +176,7 @@ func TestNameOfAnotherUser(t *testing.T) {
 	}
 }
 
-// A target that was pointed at another instance does not take a grant of the one before for ended.
+// A target that now names another instance does not treat a grant on the old instance as ended.
 func TestAGrantOfAnotherInstanceIsNotForgotten(t *testing.T) {
 	s := newSite(t)
 	p, a := s.open(t), access(alice(), "elsewhere")

@@ -11,7 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// hooked are marks whose every call goes through call.
+// hooked are claims whose every call goes through call.
 type hooked struct {
 	jit.Claims
 	call func(do func() error) error
@@ -34,34 +34,33 @@ func (h hooked) Update(ctx context.Context, place, scope string, version int64, 
 	return next, err
 }
 
-// death is how a process dies: at its n-th call, before or after that took effect.
+// death is how a process dies: at its n-th call, before or after the call takes effect.
 type death struct {
 	n     int64
 	after bool
-	// prior: the access was there before. again: it is applied once more before its end.
+	// prior: the access existed before. again: the grant is applied once more before its end.
 	prior, again bool
 }
 
-// A process that dies at any of its calls forgets nothing: what it has given another one ends, and access that
-// was there before stays.
+// A process that dies at any of its calls forgets nothing: another process ends its grants, and prior access stays.
 func TestDeathAtEveryCall(t *testing.T) {
 	t.Parallel()
 	for bits := range 8 {
 		d := death{after: bits&1 != 0, prior: bits&2 != 0, again: bits&4 != 0}
 		for d.n = 1; d.strikes(t); d.n++ {
 			if d.n > 100 {
-				t.Fatalf("%+v: it never gets through", d)
+				t.Fatalf("%+v: it never finishes", d)
 			}
 		}
 		if d.n < 10 {
-			t.Errorf("%+v: it got through after %d calls, which is less than a grant takes", d, d.n)
+			t.Errorf("%+v: it finished after %d calls, fewer than a grant takes", d, d.n)
 		}
 	}
 }
 
 var errDead = errors.New("killed")
 
-// strikes grants and ends with a process that dies, and goes on with another one. It reports whether the first died.
+// strikes grants and ends with a process that dies, and continues with another one. It reports whether the first died.
 func (d death) strikes(t *testing.T) bool {
 	t.Helper()
 	s := newSite(t)
@@ -111,7 +110,7 @@ func (d death) strikes(t *testing.T) bool {
 		t.Errorf("%+v: the access of others is\n%s\nwas\n%s", d, after, before)
 	}
 	if left := marked(t, next); len(left) > 0 {
-		t.Errorf("%+v: marks are left: %+v", d, left)
+		t.Errorf("%+v: claims are left: %+v", d, left)
 	}
 	return died
 }

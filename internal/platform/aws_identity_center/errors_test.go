@@ -15,7 +15,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// says fails the test unless the error is one for a person, blames the attribute and has every part.
+// says fails the test unless the error is a [jit.Error] that names the attribute and contains every part.
 func says(t *testing.T, err error, attribute string, parts ...string) {
 	t.Helper()
 	var told *jit.Error
@@ -61,13 +61,13 @@ func TestWhatIsNotThere(t *testing.T) {
 			p := s.open(t)
 			says(t, p.Apply(t.Context(), b.Scope, ensure(access(b, "why")))[0], tt.attribute, tt.says)
 			if s.writes.Load() != 0 || len(marked(t, p)) != 0 {
-				t.Errorf("%d writes and the marks %+v were made", s.writes.Load(), marked(t, p))
+				t.Errorf("%d writes and the claims %+v were made", s.writes.Load(), marked(t, p))
 			}
 		})
 	}
 }
 
-// Each permission that is missing is named, and nothing is half done.
+// The error names each missing permission, and no partial change remains.
 func TestMissingPermission(t *testing.T) {
 	for _, action := range []string{
 		"sso:ListInstances", "sso:ListPermissionSets", "sso:DescribePermissionSet", "identitystore:GetUserId",
@@ -82,7 +82,7 @@ func TestMissingPermission(t *testing.T) {
 			s.wants(t, alice(), false, "after the refusal")
 			s.with(func(m *model) { delete(m.denied, name) })
 			if left := marked(t, s.open(t)); len(left) != 0 {
-				t.Errorf("marks are left: %+v", left)
+				t.Errorf("claims are left: %+v", left)
 			}
 		})
 	}
@@ -112,7 +112,7 @@ func TestMissingPermission(t *testing.T) {
 		says(t, p.Apply(t.Context(), production, ensure(access(alice(), "why")))[0], "",
 			"sso:ListAccountAssignmentCreationStatus")
 		if len(marked(t, p)) != 1 {
-			t.Error("what may be under way is forgotten")
+			t.Error("a request that may be under way is forgotten")
 		}
 	})
 }
@@ -190,7 +190,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// The operator's policy holds what is used, and nothing else.
+// The operator's policy allows the calls that the platform makes, and nothing else.
 func TestOperatorPolicyIsUsed(t *testing.T) {
 	s := newSite(t)
 	p := s.open(t)

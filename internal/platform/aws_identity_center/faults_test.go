@@ -22,7 +22,7 @@ func faulty(action string, n int, f fault) func(string) *fault {
 	}
 }
 
-// What passes is borne with: the grant comes and goes as if nothing had happened.
+// Temporary faults do not fail a grant or its end.
 func TestPassingFaults(t *testing.T) {
 	busy := fault{status: http.StatusTooManyRequests, code: "ThrottlingException",
 		header: http.Header{"Retry-After": {"0"}}}
@@ -59,15 +59,14 @@ func TestPassingFaults(t *testing.T) {
 				apply(t, p, remove(a)...)
 				s.wants(t, a.Binding, false, "after Remove")
 				if left := marked(t, p); len(left) > 0 {
-					t.Errorf("marks are left: %+v", left)
+					t.Errorf("claims are left: %+v", left)
 				}
 			})
 		}
 	}
 }
 
-// What the service refuses leaves nothing: no access and no mark, so that what somebody else may
-// give later is not taken for ours.
+// A refused grant leaves no access and no claim, so access that somebody else gives later does not count as ours.
 func TestRefusedGrantLeavesNothing(t *testing.T) {
 	s := newSite(t)
 	p, a, b := s.open(t), access(alice(), "refused"), access(alice(), "good")
@@ -81,7 +80,7 @@ func TestRefusedGrantLeavesNothing(t *testing.T) {
 	s.with(func(m *model) { m.fails = "" })
 	s.wants(t, a.Binding, false, "after the refusal")
 	if all := marked(t, p); len(all) != 1 || all[0].Marker != b.Marker {
-		t.Errorf("the marks are %+v, want that of the other grant", all)
+		t.Errorf("the claims are %+v, want that of the other grant", all)
 	}
 	s.foreign(t, a.Binding)
 	apply(t, p, ensure(a)...)
@@ -102,12 +101,12 @@ func TestRefusedRemovalIsKept(t *testing.T) {
 	} {
 		s.with(break1)
 		if err := p.Apply(t.Context(), production, remove(a))[0]; err == nil {
-			t.Error("a removal that was refused is said to be done")
+			t.Error("a refused removal is reported as done")
 		}
 		s.with(func(m *model) { m.fault, m.fails, m.denied = nil, "", map[string]bool{} })
 		s.wants(t, a.Binding, true, "after a removal that failed")
 		if got := ours(t, p); len(got) != 1 || got[0].Marker != a.Marker {
-			t.Errorf("Read = %+v, want the grant, which is still there", got)
+			t.Errorf("Read = %+v, want the grant, which still exists", got)
 		}
 	}
 	apply(t, p, remove(a)...)
@@ -118,11 +117,11 @@ func TestRefusedRemovalIsKept(t *testing.T) {
 	s.at("DescribeAccountAssignmentDeletionStatus", 1, func() { s.take(t, a.Binding) })
 	apply(t, p, remove(a)...) // gone by another's hand, which is as good
 	if left := marked(t, p); len(left) > 0 {
-		t.Errorf("marks are left: %+v", left)
+		t.Errorf("claims are left: %+v", left)
 	}
 }
 
-// A write whose answer was lost may be under way: its mark stays, whatever is answered to the next try.
+// A write whose answer was lost may be under way: its claim stays, whatever the answer to the next try.
 func TestLostAnswerIsNotForgotten(t *testing.T) {
 	s := newSite(t)
 	s.takes = 100 * time.Millisecond
@@ -144,7 +143,7 @@ func TestLostAnswerIsNotForgotten(t *testing.T) {
 	}
 	s.with(func(m *model) { m.fault = nil })
 	if all := marked(t, p); len(all) != 1 {
-		t.Fatalf("the marks are %+v, want the one of the grant", all)
+		t.Fatalf("the claims are %+v, want that of the grant", all)
 	}
 	time.Sleep(2 * s.takes)
 	s.wants(t, a.Binding, true, "what was under way")
@@ -152,7 +151,7 @@ func TestLostAnswerIsNotForgotten(t *testing.T) {
 	s.wants(t, a.Binding, false, "after the removal")
 }
 
-// Half of a batch that cannot be does not fail the other half.
+// A half of a batch that is invalid does not fail the other half.
 func TestHalfOfABatchIsInvalid(t *testing.T) {
 	s := newSite(t)
 	p := s.open(t)
@@ -173,7 +172,7 @@ func TestHalfOfABatchIsInvalid(t *testing.T) {
 		}
 	}
 	if got := ours(t, p); len(got) != 10 {
-		t.Errorf("%d grants are there, want 10", len(got))
+		t.Errorf("%d grants exist, want 10", len(got))
 	}
 	for i, err := range p.Apply(t.Context(), production, remove(all...)) {
 		if err != nil {
@@ -185,7 +184,7 @@ func TestHalfOfABatchIsInvalid(t *testing.T) {
 
 var errLedger = errors.New("the ledger is down")
 
-// Without the marks nobody is let in, and nothing is removed that may be another's.
+// Without readable claims nothing is granted, and nothing is removed that may belong to others.
 func TestNoMarks(t *testing.T) {
 	s := newSite(t)
 	p, first, second := s.open(t), access(alice(), "first"), access(alice(), "second")
@@ -209,11 +208,11 @@ func TestNoMarks(t *testing.T) {
 	}
 	if err := alone.Apply(t.Context(), production, ensure(second))[0]; err == nil ||
 		!strings.Contains(err.Error(), "ledger") {
-		t.Errorf("a platform without marks: %v", err)
+		t.Errorf("a platform without claims: %v", err)
 	}
 }
 
-// Marks that can be read and not written end access all the same, and nobody new is let in.
+// If claims can be read but not written, grants still end, and nothing new is granted.
 func TestMarksThatCannotBeWritten(t *testing.T) {
 	s := newSite(t)
 	p, first, second := s.open(t), access(alice(), "first"), access(alice(), "second")
@@ -235,13 +234,13 @@ func TestMarksThatCannotBeWritten(t *testing.T) {
 		}
 	}
 	if !strings.Contains(fmt.Sprint(errs[1]), "the access was ended") {
-		t.Errorf("the removal says %v, want that the access was ended", errs[1])
+		t.Errorf("the removal returns %v, want one that says that the access was ended", errs[1])
 	}
 	s.wants(t, first.Binding, false, "after the removal")
 	s.wants(t, second.Binding, false, "of a grant that could not be recorded")
 	p.ledger = all
 	apply(t, p, remove(first)...)
 	if left := marked(t, p); len(left) > 0 {
-		t.Errorf("marks are left: %+v", left)
+		t.Errorf("claims are left: %+v", left)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
 )
 
-// A principal and a permission set are judged by name and id, whichever a grant and a policy have.
+// Policies judge a principal and a permission set by name and id, however the grant and the policy write them.
 func TestPoliciesSeeNamesAndIDs(t *testing.T) {
 	all := jit.Policy{Name: "all", Effect: jit.Permit}
 	forbid := func(m jit.Match) jit.Policy { return jit.Policy{Name: "some", Effect: jit.Forbid, Match: m} }
@@ -49,7 +49,7 @@ func TestPoliciesSeeNamesAndIDs(t *testing.T) {
 	}
 }
 
-// Who may not look into the directory is granted nothing that a policy may forbid under another name.
+// If the directory cannot be read, nothing is granted that a policy may forbid under another name.
 func TestWhatCannotBeLookedUpIsNotGranted(t *testing.T) {
 	s := newSite(t)
 	s.with(func(m *model) { m.denied = map[string]bool{"DescribeUser": true} })
@@ -57,7 +57,7 @@ func TestWhatCannotBeLookedUpIsNotGranted(t *testing.T) {
 	all := jit.Policy{Name: "all", Effect: jit.Permit}
 	bob := jit.Policy{Name: "bob", Effect: jit.Forbid, Match: jit.Match{Principals: []string{"user:bob@*"}}}
 	if err := platformtest.Apply(t, s.open(t), b, all, bob); err == nil {
-		t.Error("a user that cannot be looked up was permitted beside a policy that may forbid it")
+		t.Error("a user that cannot be looked up was permitted although a policy may forbid it")
 	}
 	if err := platformtest.Plan(t, s.open(t), b, all); err != nil {
 		t.Errorf("without a policy about principals: %v", err)

@@ -114,7 +114,7 @@ func (m *model) write(in input, remove bool, now time.Time) (any, error) {
 	return m.described(r), nil
 }
 
-// advance finishes the requests whose time has come, in the order of their ends.
+// advance finishes the requests that are due, in the order of their ends.
 func (m *model) advance(now time.Time) {
 	due := slices.DeleteFunc(slices.Clone(m.requests),
 		func(r *asked) bool { return r.status != "IN_PROGRESS" || r.until.After(now) })

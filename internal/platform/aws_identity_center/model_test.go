@@ -14,16 +14,17 @@ import (
 	"time"
 )
 
-// model is an IAM Identity Center in this process, with its directory and its organization. It is as strict as
-// the documentation allows it to be:
-//
-//   - twenty calls a second and ten outstanding writes, https://docs.aws.amazon.com/singlesignon/latest/userguide/limits.html
-//   - writes are asynchronous, and what they write shows when they are done,
+// model is an IAM Identity Center in this process, with its directory and its organization. It is as strict as the
+// documentation permits:
+//   - It allows twenty calls a second and ten outstanding writes:
+//     https://docs.aws.amazon.com/singlesignon/latest/userguide/limits.html
+//   - Writes are asynchronous, and reads show them when they are done:
 //     https://docs.aws.amazon.com/singlesignon/latest/APIReference/API_CreateAccountAssignment.html
-//   - a request for a permission set on an account that another one is at work on, and one that needs the account's
-//     one place for changes of roles, is a ConflictException (same pages)
-//   - to make what is there makes no second one, to remove what is not there is a ResourceNotFoundException
-//   - names match exactly, https://docs.aws.amazon.com/singlesignon/latest/IdentityStoreAPIReference/API_GetUserId.html
+//   - A request is a ConflictException if another one works on the same permission set and account, or changes a role
+//     in the account (same pages).
+//   - Making an existing assignment makes no second one; removing an absent one is a ResourceNotFoundException.
+//   - Names match exactly:
+//     https://docs.aws.amazon.com/singlesignon/latest/IdentityStoreAPIReference/API_GetUserId.html
 type model struct {
 	mu          sync.Mutex
 	instances   []string
@@ -36,23 +37,23 @@ type model struct {
 	serial      int
 	recent      []time.Time // of the last second
 
-	// takes is how long a write is in progress; perSecond is how many calls a second are taken, 0 for any number.
+	// takes is how long a write is in progress; perSecond is how many calls a second are accepted, 0 for any number.
 	takes     time.Duration
 	perSecond int
 	pageSize  int
-	// before, if set, is called at the beginning of each call, by the goroutine that makes it.
+	// before, if set, is called at the beginning of each call, on the caller's goroutine.
 	before func(action string)
 	// fault, if set, is asked before each call.
 	fault func(action string) *fault
-	// permitted are the actions that the operator may perform: those of the guide. denied are left out of them.
+	// permitted are the actions of the guide's policy, which the operator may perform, except those in denied.
 	permitted, denied map[string]bool
-	// fails is why writes end as FAILED; empty when they do not.
+	// fails is the reason with which writes end as FAILED; empty if they succeed.
 	fails string
 	// calls counts the calls by their actions.
 	calls map[string]int
 	// refused counts the errors of the service by their codes.
 	refused map[string]int
-	// most is the largest number of outstanding writes seen.
+	// most is the largest number of outstanding writes so far.
 	most int
 }
 
@@ -79,13 +80,13 @@ type asked struct {
 	reason       string
 }
 
-// fault is what becomes of a call.
+// fault is how a call fails.
 type fault struct {
-	// status and code are of an answer without effect.
+	// status and code are the answer of a call without effect.
 	status int
 	code   string
 	header http.Header
-	// lost: the call takes effect, and the answer is lost. cut: it does not even arrive.
+	// lost: the call takes effect, and its answer is lost. cut: the call does not arrive.
 	lost, cut bool
 }
 

@@ -25,8 +25,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// TestConformanceOnMoto runs the suite with the released configuration against moto, behind a proxy that makes
-// it as strict as the service: one assignment of a kind, and one write at a time.
+// TestConformanceOnMoto runs the suite against moto, behind a proxy that makes it as strict as the service: no
+// duplicate assignments, and one write at a time.
 func TestConformanceOnMoto(t *testing.T) {
 	testenv.Acceptance(t)
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
@@ -121,7 +121,7 @@ func (s *motoSite) resolve(b jit.Binding) testenv.Assignment {
 	return testenv.Assignment{Kind: kind, ID: s.ids[b.Principal], Set: s.sets[b.Role]}
 }
 
-// dump lists the assignments that were made by somebody else.
+// dump lists the assignments of others.
 func (s *motoSite) dump(t *testing.T) string {
 	t.Helper()
 	var all []string
@@ -136,7 +136,7 @@ func (s *motoSite) dump(t *testing.T) string {
 	return strings.Join(all, "\n")
 }
 
-// strictMoto hands requests on to moto. What moto would make a second time it says is there.
+// strictMoto passes requests on to moto, except those that would duplicate an assignment.
 type strictMoto struct {
 	t    *testing.T
 	moto string
@@ -184,7 +184,7 @@ func (m *strictMoto) pass(r *http.Request, body []byte) (int, http.Header, []byt
 	return resp.StatusCode, resp.Header, answer
 }
 
-// assigned asks moto whether the assignment of the request is there.
+// assigned asks moto whether the assignment of the request exists.
 func (m *strictMoto) assigned(r *http.Request, body []byte) bool {
 	var in struct{ InstanceArn, TargetID, PermissionSetArn, PrincipalID string }
 	if err := json.Unmarshal(body, &in); err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Many grants on several accounts keep within the limits of the service, and are followed together.
+// Many grants on several accounts stay within the limits of the service and share their polls.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t)
@@ -58,10 +58,10 @@ func TestPace(t *testing.T) {
 			}
 			looks := s.calls["ListAccountAssignmentCreationStatus"] + s.calls["ListAccountAssignmentDeletionStatus"]
 			if most := int(took/time.Second) + 1; looks > most {
-				t.Errorf("%s: %d looks at what is in progress in %s, want at most %d", op, looks, took, most)
+				t.Errorf("%s: %d lists of requests in progress in %s, want at most %d", op, looks, took, most)
 			}
 			if n := s.calls["DescribeAccountAssignmentCreationStatus"] + s.calls["DescribeAccountAssignmentDeletionStatus"]; n > writes {
-				t.Errorf("%s: %d requests were looked at by themselves, want at most %d", op, n, writes)
+				t.Errorf("%s: %d requests were described alone, want at most %d", op, n, writes)
 			}
 			// Ten at a time, each four seconds and the rest of a tick.
 			if most := time.Duration(writes/10) * 7 * time.Second; took > most {
@@ -74,7 +74,7 @@ func TestPace(t *testing.T) {
 	})
 }
 
-// Throttled by others, a grant waits, and is not given up for as long as patience lasts.
+// A throttled grant waits, and is tried again for as long as patience lasts.
 func TestBusyService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t)

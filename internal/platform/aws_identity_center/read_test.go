@@ -19,7 +19,7 @@ func standing(t *testing.T, p *Platform) string {
 	var all []string
 	for _, s := range snap.Standing {
 		if s.Detail == "" {
-			t.Errorf("%+v does not say where it is", s)
+			t.Errorf("%+v does not say where it was found", s)
 		}
 		all = append(all, s.Principal+" "+s.Role)
 	}
@@ -27,7 +27,7 @@ func standing(t *testing.T, p *Platform) string {
 	return strings.Join(all, ", ")
 }
 
-// Standing access is found under the names that a grant is written with, be they names or ids.
+// Standing access is reported with the names or ids that grants use.
 func TestStandingAccessUnderEveryName(t *testing.T) {
 	s := newSite(t)
 	s.foreign(t, alice())
@@ -51,7 +51,7 @@ func TestStandingAccessUnderEveryName(t *testing.T) {
 	}
 }
 
-// What was there before a grant of it is standing access while the grant is live, and so are people who have gone.
+// Prior access stays standing access while a grant of it is live. Assignments of deleted users are standing access too.
 func TestStandingAccessBesideGrants(t *testing.T) {
 	s := newSite(t)
 	s.foreign(t, alice())
@@ -69,7 +69,7 @@ func TestStandingAccessBesideGrants(t *testing.T) {
 	}
 }
 
-// More than one page of everything is read.
+// Every list is read to its last page.
 func TestPages(t *testing.T) {
 	s := newSite(t)
 	for n := range 7 {
@@ -96,7 +96,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// A user, a group or a permission set that does not exist is told.
+// Advice names users, groups and permission sets that do not exist.
 func TestWhatDoesNotExistIsTold(t *testing.T) {
 	p := newSite(t).open(t)
 	for _, tt := range []struct{ principal, role, want string }{

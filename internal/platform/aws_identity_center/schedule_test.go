@@ -11,9 +11,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Several processes grant and end the same accesses in any order, on a service that now and then is busy, loses
-// answers or does not hear. Whatever the order: at last somebody gets in exactly where a grant is live or
-// where there was access before, which is as it was, and nothing else is remembered.
+// Several processes grant and end the same accesses in any order, on a service that is sometimes busy and loses answers
+// or requests. In the end access exists exactly where a grant is live or where prior access existed. Prior access is
+// unchanged, and only live grants have claims.
 func TestRandomSchedules(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(12) {
@@ -94,7 +94,7 @@ func randomSchedule(t *testing.T, seed uint64) {
 	}
 	p := s.open(t)
 	if got := ours(t, p); len(got) != count || len(marked(t, p)) != count {
-		t.Errorf("Read sees %d grants and %d are remembered, want the %d that are live", len(got), len(marked(t, p)),
+		t.Errorf("Read returns %d grants and %d have claims, want the %d live ones", len(got), len(marked(t, p)),
 			count)
 	}
 	if after := s.dump(); after != before {

@@ -30,14 +30,14 @@ const (
 	production, suspended = "123456789012", "210987654321"
 )
 
-// site is a model with marks beside it.
+// site is a model with claims.
 type site struct {
 	*model
-	// marks are those of every process; nil means those of the ledger.
+	// marks are the claims of every process; nil means those of the ledger.
 	marks         jit.Claims
 	ledger        string
 	reads, writes atomic.Int64
-	// hurry makes time matter little: calls are not spaced, and ticks and pauses are short.
+	// hurry removes the spacing of calls and shortens ticks and pauses.
 	hurry bool
 }
 
@@ -52,7 +52,7 @@ func newSite(t testing.TB) *site {
 		hurry: true}
 }
 
-// operator reads the actions of the guide's policy.
+// operator returns the actions of the guide's policy.
 func operator(t testing.TB) map[string]bool {
 	t.Helper()
 	text, err := os.ReadFile("operator.json")
@@ -72,7 +72,7 @@ func operator(t testing.TB) map[string]bool {
 	return permitted
 }
 
-// open returns the platform as another process would have it.
+// open opens the platform as a new process does.
 func (s *site) open(t testing.TB) *Platform { return s.openAt(t, time.Now) }
 
 func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
@@ -122,7 +122,7 @@ func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 	return p
 }
 
-// with has the model to itself.
+// with locks the model.
 func (s *site) with(do func(m *model)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,7 +130,7 @@ func (s *site) with(do func(m *model)) {
 	do(s.model)
 }
 
-// resolve finds the assignment that a binding means, as the directory has it.
+// resolve returns the assignment of a binding, with the ids of the directory.
 func (s *site) resolve(t testing.TB, b jit.Binding) assignment {
 	t.Helper()
 	a := assignment{account: b.Scope, kind: "USER"}
@@ -164,15 +164,15 @@ func (s *site) allowed(t testing.TB, b jit.Binding) (yes bool) {
 	return yes
 }
 
-// wants fails the test unless the binding gives access, or does not.
+// wants fails the test unless the binding's access is as wanted.
 func (s *site) wants(t testing.TB, b jit.Binding, want bool, when string) {
 	t.Helper()
 	if got := s.allowed(t, b); got != want {
-		t.Errorf("%s: %s gets into %s as %s: %t, want %t", when, b.Principal, b.Scope, b.Role, got, want)
+		t.Errorf("%s: %s has access to %s with %s: %t, want %t", when, b.Principal, b.Scope, b.Role, got, want)
 	}
 }
 
-// foreign gives access as somebody else would; take takes it away.
+// foreign gives access as somebody else would; take removes it.
 func (s *site) foreign(t testing.TB, b jit.Binding) {
 	t.Helper()
 	a := s.resolve(t, b)
@@ -188,7 +188,7 @@ func (s *site) take(t testing.TB, b jit.Binding) {
 	s.with(func(m *model) { delete(m.assignments, a) })
 }
 
-// dump is every assignment that somebody else has made; one that was made anew has another number.
+// dump lists every assignment of others; one that was made again has a new number.
 func (s *site) dump() string {
 	var all []string
 	s.with(func(m *model) {
@@ -209,7 +209,7 @@ func access(b jit.Binding, why string) jit.Access {
 		Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
 }
 
-// alice is a binding of hers.
+// alice is a binding of the user alice.
 func alice() jit.Binding {
 	return jit.Binding{Target: "directory", Principal: "user:alice@example.com", Role: "ReadOnly", Scope: production}
 }
@@ -225,7 +225,7 @@ func changes(op jit.Op, all []jit.Access) []jit.Change {
 	return made
 }
 
-// apply makes changes that have to succeed. Any goroutine may call it.
+// apply makes changes that must succeed. Any goroutine may call it.
 func apply(t testing.TB, p *Platform, all ...jit.Change) {
 	t.Helper()
 	for i, err := range p.Apply(t.Context(), production, all) {
@@ -245,7 +245,7 @@ func ours(t testing.TB, p *Platform) []jit.Observed {
 	return snap.Ours
 }
 
-// marked are the marks of the account.
+// marked are the claims of the account.
 func marked(t testing.TB, p *Platform) []jit.Claim {
 	t.Helper()
 	all, err := p.ledger.ReadClaims(t.Context(), modelInstance, production)
