@@ -2,7 +2,6 @@ package kubernetes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -11,48 +10,50 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// advise says whether the namespace, the role and the service account of a binding exist, as far as the operator may look. Users and groups are
-// no objects of a cluster.
+// advise warns of a namespace, role or service account that does not exist, as far as the operator may read them. Users
+// and groups are not objects of a cluster.
 func (p *Platform) advise(ctx context.Context, b jit.Binding) []jit.Advice {
 	at, err := p.place(b.Scope)
 	if err != nil {
 		return nil
 	}
-	if at.namespace != "" {
-		if missing, err := p.missing(ctx, at, "/api/v1/namespaces/"+at.namespace); missing && err == nil {
-			return []jit.Advice{{Attribute: "scope", Title: "The namespace does not exist",
-				Text: fmt.Sprintf("There is no namespace %q on the cluster at %s. Until it is made the apply fails.", at.namespace, at.host)}}
-		}
+	missing := func(path string) bool {
+		missing, err := p.missing(ctx, at, path)
+		return missing && err == nil
+	}
+	if at.namespace != "" && missing("/api/v1/namespaces/"+at.namespace) {
+		return []jit.Advice{{Attribute: "scope", Title: "The namespace does not exist",
+			Text: fmt.Sprintf("There is no namespace %q on the cluster at %s. Until it is made the apply fails.",
+				at.namespace, at.host)}}
 	}
 	var all []jit.Advice
-	if ref, err := parseRole(b.Role); err == nil {
-		path := "/apis/rbac.authorization.k8s.io/v1/clusterroles/" + ref.Name
-		if ref.Kind == role {
-			path = "/apis/rbac.authorization.k8s.io/v1/namespaces/" + at.namespace + "/roles/" + ref.Name
-		}
-		if missing, err := p.missing(ctx, at, path); missing && err == nil {
-			all = append(all, jit.Advice{Attribute: "role", Title: "The role does not exist", Text: fmt.Sprintf("%v. Until it is made the apply fails.", problem(at.noSuchRole(ref)))})
-		}
+	if ref, err := parseRole(b.Role); err == nil && missing(at.rolePath(ref)) {
+		all = append(all, jit.Advice{Attribute: "role", Title: "The role does not exist",
+			Text: at.noSuchRole(ref).Problem + ". Until it is made the apply fails."})
 	}
-	if who, err := parsePrincipal(b.Principal); err == nil && who.Kind == rbacv1.ServiceAccountKind {
-		if missing, err := p.missing(ctx, at, "/api/v1/namespaces/"+who.Namespace+"/serviceaccounts/"+who.Name); missing && err == nil {
-			all = append(all, jit.Advice{Attribute: "principal", Title: "The service account does not exist",
-				Text: fmt.Sprintf("There is no service account %q in the namespace %q. The grant would give the access to whatever is made under that name while it lasts.", who.Name, who.Namespace)})
-		}
+	who, err := parsePrincipal(b.Principal)
+	if err == nil && who.Kind == rbacv1.ServiceAccountKind &&
+		missing("/api/v1/namespaces/"+who.Namespace+"/serviceaccounts/"+who.Name) {
+		all = append(all, jit.Advice{Attribute: "principal", Title: "The service account does not exist",
+			Text: fmt.Sprintf(
+				"There is no service account %q in the namespace %q. "+
+					"The grant would give the access to whatever is made under that name while it "+
+					"lasts.", who.Name, who.Namespace)})
 	}
 	return all
 }
 
-// problem is what is wrong, without the hint.
-func problem(err error) string {
-	var told *jit.Error
-	if errors.As(err, &told) {
-		return told.Problem
+// rolePath is the path of a role in the API.
+func (at place) rolePath(ref rbacv1.RoleRef) string {
+	const group = "/apis/rbac.authorization.k8s.io/v1/"
+	if ref.Kind == role {
+		return group + "namespaces/" + at.namespace + "/roles/" + ref.Name
 	}
-	return err.Error()
+	return group + "clusterroles/" + ref.Name
 }
 
-// missing reports whether an object is known not to be there. What is there is looked for once: a plan asks about the same role for many grants.
+// missing reports whether an object does not exist. It remembers those that exist, because a plan asks about the same
+// role for many grants.
 func (p *Platform) missing(ctx context.Context, at place, path string) (bool, error) {
 	p.mu.Lock()
 	seen := p.seen[path]

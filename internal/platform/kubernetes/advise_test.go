@@ -15,7 +15,8 @@ import (
 func TestWhatDoesNotExistIsTold(t *testing.T) {
 	eachSite(t, func(t *testing.T, s *site) {
 		p := s.open(t)
-		if _, err := s.core.ServiceAccounts(s.namespace).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "deployer"}}, metav1.CreateOptions{}); err != nil {
+		if _, err := s.core.ServiceAccounts(s.namespace).Create(t.Context(),
+			&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "deployer"}}, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		here, view := "namespaces/"+s.namespace, "ClusterRole/"+s.role(0)
@@ -35,7 +36,8 @@ func TestWhatDoesNotExistIsTold(t *testing.T) {
 		} {
 			for range 2 { // what is there is remembered, what is not is looked for again
 				var got []string
-				for _, a := range p.advise(t.Context(), jit.Binding{Principal: tt.principal, Role: tt.role, Scope: tt.scope}) {
+				for _, a := range p.advise(t.Context(),
+					jit.Binding{Principal: tt.principal, Role: tt.role, Scope: tt.scope}) {
 					got = append(got, a.Attribute+": "+a.Title)
 				}
 				if strings.Join(got, ", ") != tt.want {
@@ -46,7 +48,8 @@ func TestWhatDoesNotExistIsTold(t *testing.T) {
 	})
 	s := fakeSite(t)
 	s.fake.forbid(func(r *http.Request) bool { return r.Method == http.MethodGet })
-	if told := s.open(t).advise(t.Context(), jit.Binding{Principal: "user:alice", Role: "ClusterRole/veiw", Scope: "cluster"}); len(told) != 0 {
+	if told := s.open(t).advise(t.Context(),
+		jit.Binding{Principal: "user:alice", Role: "ClusterRole/veiw", Scope: "cluster"}); len(told) != 0 {
 		t.Errorf("of what may not be looked at is told %+v", told)
 	}
 }

@@ -79,7 +79,8 @@ func (s *apiServer) allowed(namespace string, subject rbacv1.Subject, ref rbacv1
 		if ref.Kind == "Role" {
 			roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/" + b.Namespace + "/roles/"
 		}
-		if (b.Namespace == "" || b.Namespace == namespace) && b.RoleRef == ref && slices.Contains(b.Subjects, subject) && s.objects[roles+ref.Name] != nil {
+		if (b.Namespace == "" || b.Namespace == namespace) && b.RoleRef == ref &&
+			slices.Contains(b.Subjects, subject) && s.objects[roles+ref.Name] != nil {
 			return s.objects[path] != nil
 		}
 	}
@@ -107,7 +108,8 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *apiServer) answer(r *http.Request) (any, *apiError) {
-	parts := strings.Split(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/apis/rbac.authorization.k8s.io/v1/"), "/api/v1/"), "/")
+	parts := strings.Split(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/apis/rbac.authorization.k8s.io/v1/"),
+		"/api/v1/"), "/")
 	namespace := ""
 	if parts[0] == "namespaces" && len(parts) > 2 {
 		namespace, parts = parts[1], parts[2:]
@@ -145,7 +147,8 @@ func (s *apiServer) answer(r *http.Request) (any, *apiError) {
 			return nil, err
 		}
 		m := meta(was)
-		if p := options.Preconditions; p == nil || p.UID == nil || *p.UID != m.UID || p.ResourceVersion == nil || *p.ResourceVersion != m.ResourceVersion {
+		if p := options.Preconditions; p == nil || p.UID == nil || *p.UID != m.UID || p.ResourceVersion == nil ||
+			*p.ResourceVersion != m.ResourceVersion {
 			return nil, apierrors.NewConflict(resource, name, fmt.Errorf("the precondition does not hold"))
 		}
 		s.delete(r.URL.Path)
@@ -170,9 +173,11 @@ func decode(r *http.Request, into runtime.Object) *apiError {
 func blank(resource string) runtime.Object {
 	switch resource {
 	case "clusterrolebindings":
-		return &rbacv1.ClusterRoleBinding{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRoleBinding"}}
+		return &rbacv1.ClusterRoleBinding{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1",
+			Kind: "ClusterRoleBinding"}}
 	case "rolebindings":
-		return &rbacv1.RoleBinding{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"}}
+		return &rbacv1.RoleBinding{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1",
+			Kind: "RoleBinding"}}
 	case "clusterroles":
 		return &rbacv1.ClusterRole{}
 	case "roles":

@@ -29,8 +29,8 @@ const (
 // errRace is the error for a binding that another writer has changed since it was read.
 var errRace = errors.New("another writer was faster")
 
-// Apply reads the bindings of the changes with one list and each distinct role with one request. Then it makes one write
-// for each Ensure, several at a time, and one for all Removes together.
+// Apply reads the bindings of the changes with one list and each distinct role with one request. Then it makes one
+// write for each Ensure, several at a time, and one for all Removes together.
 //
 // A binding of ours that was altered is corrected, because the marker says that it is ours. Subjects, labels and the
 // annotation are updated in place. A binding with another role is deleted and created again, because the role of a

@@ -19,16 +19,16 @@ const (
 	userPrefix    = "user:"
 	groupPrefix   = "group:"
 	accountPrefix = "serviceaccount:"
-	// accountUser begins the user name under which a service account is known.
+	// accountUser begins the user name of a service account.
 	accountUser = "system:serviceaccount:"
 
 	clusterRole = "ClusterRole"
 	role        = "Role"
 )
 
-// Check accepts user:<name>, group:<name> or serviceaccount:<namespace>/<name>;
-// ClusterRole/<name> or Role/<name>; and cluster or namespaces/<name>. Access ends
-// only through a sweeper; an exec, port-forward or watch that is open then lives on.
+// Check accepts user:<name>, group:<name> or serviceaccount:<namespace>/<name>; ClusterRole/<name> or Role/<name>; and
+// cluster or namespaces/<name>. Access ends only through a sweeper; an exec, port-forward or watch that is open then
+// lives on.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	subject, _, err := parse(b)
 	if err != nil {
@@ -98,8 +98,8 @@ func parsePrincipal(s string) (rbacv1.Subject, error) {
 	return subject, nil
 }
 
-// principalOf writes a subject as a principal in canonical form. What no
-// principal can be is written as kind:namespace/name.
+// principalOf writes a subject as a principal in canonical form. A subject that no principal can be is written as
+// kind:namespace/name.
 func principalOf(s rbacv1.Subject) string {
 	switch s.Kind {
 	case rbacv1.ServiceAccountKind:
@@ -107,7 +107,8 @@ func principalOf(s rbacv1.Subject) string {
 	case rbacv1.GroupKind:
 		return groupPrefix + s.Name
 	case rbacv1.UserKind:
-		if namespace, name, ok := strings.Cut(strings.TrimPrefix(s.Name, accountUser), ":"); ok && strings.HasPrefix(s.Name, accountUser) {
+		if namespace, name, ok := strings.Cut(strings.TrimPrefix(s.Name, accountUser), ":"); ok &&
+			strings.HasPrefix(s.Name, accountUser) {
 			return accountPrefix + namespace + "/" + name
 		}
 		return userPrefix + s.Name
@@ -123,10 +124,12 @@ func parseRole(s string) (rbacv1.RoleRef, error) {
 	const hint = `write for example "ClusterRole/view" or "Role/deployer"`
 	kind, name, ok := strings.Cut(s, "/")
 	if !ok || kind != clusterRole && kind != role {
-		return rbacv1.RoleRef{}, jit.Invalid("role", hint, "%q is not a role; it is ClusterRole/<name> or Role/<name>", s)
+		return rbacv1.RoleRef{}, jit.Invalid("role", hint, "%q is not a role; it is ClusterRole/<name> or Role/<name>",
+			s)
 	}
 	if wrong := content.IsPathSegmentName(name); name == "" || len(wrong) > 0 {
-		return rbacv1.RoleRef{}, jit.Invalid("role", hint, "%q is not the name of a role: %s", name, strings.Join(append(wrong, "it is part of a path of the API"), "; "))
+		return rbacv1.RoleRef{}, jit.Invalid("role", hint, "%q is not the name of a role: %s", name,
+			strings.Join(append(wrong, "it is part of a path of the API"), "; "))
 	}
 	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: name}, nil
 }

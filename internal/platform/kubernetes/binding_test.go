@@ -15,7 +15,8 @@ import (
 func wantInvalid(t *testing.T, what, attribute string, err error) {
 	t.Helper()
 	var user *jit.Error
-	if !errors.As(err, &user) || !errors.Is(err, jit.ErrInvalid) || user.Attribute != attribute || user.Problem == "" || user.Hint == "" {
+	if !errors.As(err, &user) || !errors.Is(err, jit.ErrInvalid) || user.Attribute != attribute ||
+		user.Problem == "" || user.Hint == "" {
 		t.Errorf("%s: %v, want an ErrInvalid about %s with a hint", what, err, attribute)
 	}
 }
@@ -25,7 +26,8 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := jit.Binding{Target: "t", Principal: "user:alice@example.com", Role: "ClusterRole/view", Scope: "namespaces/payments"}
+	good := jit.Binding{Target: "t", Principal: "user:alice@example.com", Role: "ClusterRole/view",
+		Scope: "namespaces/payments"}
 	for _, b := range []jit.Binding{
 		good,
 		{Principal: "group:on call: ü/x", Role: "ClusterRole/system:controller:x", Scope: "cluster"},
@@ -33,17 +35,23 @@ func TestCheck(t *testing.T) {
 		{Principal: "group:system:authenticated", Role: "ClusterRole/view", Scope: "cluster"},
 	} {
 		canonical, traits, err := p.Check(b)
-		if err != nil || canonical != b || traits != (jit.Traits{Enforcement: jit.Sweeper, SessionTail: jit.Unlimited}) {
+		if err != nil || canonical != b ||
+			traits != (jit.Traits{Enforcement: jit.Sweeper, SessionTail: jit.Unlimited}) {
 			t.Errorf("Check(%+v) = %+v, %+v, %v", b, canonical, traits, err)
 		}
 	}
 	for _, c := range []struct{ attribute, value string }{
-		{"principal", ""}, {"principal", "user:"}, {"principal", "user: alice"}, {"principal", "alice"}, {"principal", "User:alice"}, {"principal", "user:a\nb"},
+		{"principal", ""}, {"principal", "user:"}, {"principal", "user: alice"}, {"principal", "alice"}, {"principal",
+			"User:alice"}, {"principal", "user:a\nb"},
 		{"principal", "user:system:anonymous"}, {"principal", "group:system:unauthenticated"},
-		{"principal", "serviceaccount:deployer"}, {"principal", "serviceaccount:/deployer"}, {"principal", "serviceaccount:p/"}, {"principal", "serviceaccount:P/d"},
-		{"principal", "serviceaccount:p/d/e"}, {"principal", "user:system:serviceaccount:p"}, {"principal", "user:system:serviceaccount:p:D"},
-		{"role", ""}, {"role", "view"}, {"role", "ClusterRole/"}, {"role", "clusterrole/view"}, {"role", "Role/.."}, {"role", "Role/."}, {"role", "Role/a/b"}, {"role", "Role/50%"},
-		{"scope", ""}, {"scope", "payments"}, {"scope", "namespaces/"}, {"scope", "namespaces/a/b"}, {"scope", "namespaces/A"}, {"scope", "namespaces/" + strings.Repeat("a", 64)}, {"scope", "Cluster"},
+		{"principal", "serviceaccount:deployer"}, {"principal", "serviceaccount:/deployer"}, {"principal",
+			"serviceaccount:p/"}, {"principal", "serviceaccount:P/d"},
+		{"principal", "serviceaccount:p/d/e"}, {"principal", "user:system:serviceaccount:p"}, {"principal",
+			"user:system:serviceaccount:p:D"},
+		{"role", ""}, {"role", "view"}, {"role", "ClusterRole/"}, {"role", "clusterrole/view"}, {"role",
+			"Role/.."}, {"role", "Role/."}, {"role", "Role/a/b"}, {"role", "Role/50%"},
+		{"scope", ""}, {"scope", "payments"}, {"scope", "namespaces/"}, {"scope", "namespaces/a/b"}, {"scope",
+			"namespaces/A"}, {"scope", "namespaces/" + strings.Repeat("a", 64)}, {"scope", "Cluster"},
 	} {
 		b := good
 		switch c.attribute {
@@ -64,7 +72,8 @@ func TestCheck(t *testing.T) {
 }
 
 func FuzzPrincipal(f *testing.F) {
-	for _, s := range []string{"user:alice", "group:a b", "serviceaccount:p/d", "user:system:serviceaccount:p:d", "user:system:serviceaccount:", "x"} {
+	for _, s := range []string{"user:alice", "group:a b", "serviceaccount:p/d", "user:system:serviceaccount:p:d",
+		"user:system:serviceaccount:", "x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -83,7 +92,8 @@ func FuzzPrincipal(f *testing.F) {
 func TestMarkerOfNeedsTwoOfThree(t *testing.T) {
 	start := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
 	marker := func(why string) jit.Marker {
-		return jit.Marker{Owner: "team", ID: jit.NewID("team", jit.Binding{}, why, 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}
+		return jit.Marker{Owner: "team", ID: jit.NewID("team", jit.Binding{}, why, 1),
+			Window: jit.Window{Start: start, End: start.Add(time.Hour)}}
 	}
 	a, b := marker("a"), marker("b")
 	object := func(name, annotation, labels jit.Marker) *rbacv1.RoleBinding {
@@ -108,7 +118,8 @@ func TestMarkerOfNeedsTwoOfThree(t *testing.T) {
 		}
 	}
 	foreign := object(a, a, a)
-	foreign.Annotations, foreign.Labels = nil, map[string]string{managedByLabel: "jit", ownerLabel: "team", idLabel: "x"}
+	foreign.Annotations, foreign.Labels = nil, map[string]string{managedByLabel: "jit", ownerLabel: "team",
+		idLabel: "x"}
 	if m, ok := markerOf(foreign); ok {
 		t.Errorf("a binding with our name and half a marker is %v", m)
 	}
@@ -147,7 +158,8 @@ func TestAFileThatIsNotThereIsAnErrorAtTheFirstCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	var user *jit.Error
-	if _, err := p.Read(t.Context(), "cluster"); !errors.As(err, &user) || user.Attribute != "kubeconfig" || user.Hint == "" {
+	if _, err := p.Read(t.Context(), "cluster"); !errors.As(err, &user) || user.Attribute != "kubeconfig" ||
+		user.Hint == "" {
 		t.Errorf("Read: %v, want an error about kubeconfig", err)
 	}
 }

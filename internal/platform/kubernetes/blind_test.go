@@ -23,14 +23,16 @@ func TestAnOperatorThatMayNotListWritesNothing(t *testing.T) {
 		s := realSite(t)
 		user := s.name + "-blind"
 		blind := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings", "clusterrolebindings"}, Verbs: []string{"create", "update", "delete", "deletecollection"}},
+			{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings", "clusterrolebindings"},
+				Verbs: []string{"create", "update", "delete", "deletecollection"}},
 			{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, Verbs: []string{"bind"}},
 		}}
 		if _, err := s.rbac.ClusterRoles().Create(t.Context(), blind, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		s.employ(t, user)
-		writesNothing(t, s, s.openAs(t, Config{Kubeconfig: s.real.UserKubeconfig(t, user), Context: s.real.Context}, time.Now))
+		writesNothing(t, s, s.openAs(t, Config{Kubeconfig: s.real.UserKubeconfig(t, user), Context: s.real.Context},
+			time.Now))
 	})
 }
 
@@ -45,7 +47,8 @@ func writesNothing(t *testing.T, s *site, p *Platform) {
 			}
 		}
 		if s.writes.Load() != before || s.allowed(t, a.Binding) {
-			t.Errorf("%s: %d writes were made; the access is given: %t", scope, s.writes.Load()-before, s.allowed(t, a.Binding))
+			t.Errorf("%s: %d writes were made; the access is given: %t", scope, s.writes.Load()-before,
+				s.allowed(t, a.Binding))
 		}
 	}
 }

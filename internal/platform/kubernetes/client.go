@@ -15,33 +15,33 @@ import (
 )
 
 const (
-	// callTimeout bounds one API request.
+	// callTimeout caps one API request.
 	callTimeout = 30 * time.Second
 	// parallel is how many requests one Apply makes at a time.
 	parallel = 16
 )
 
-// client is an open way to the cluster. It knows the one group of the API that is written here: the
-// clients of client-go know all of them, and to compile those takes longer than the rest of this platform does.
+// client is a connection to the cluster. It knows only the API group that it writes: the clients of client-go know all
+// groups, and compiling those takes longer than the rest of this platform.
 type client struct {
 	api        rest.Interface
 	parameters runtime.ParameterCodec
 	host       string // without user info
 }
 
-// rolesOnly is the scheme of the group of roles and bindings, and of the errors that all groups share.
+// rolesOnly returns the scheme of roles and bindings, and of the errors that all groups share.
 func rolesOnly() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
 	return s, rbacv1.AddToScheme(s)
 }
 
-// request begins a request of the HTTP method; an empty namespace stands for the cluster, or for all namespaces.
+// request begins a request. An empty namespace means the cluster, or all namespaces.
 func (c *client) request(method, resource, namespace string) *rest.Request {
 	return c.api.Verb(method).UseProtobufAsDefault().NamespaceIfScoped(namespace, namespace != "").Resource(resource)
 }
 
-// client opens the way to the cluster at the first use. What fails is tried again
-// at the next call: a file may appear meanwhile.
+// client returns the client, which the first call opens. After a failure the next call tries again, because a file may
+// have appeared meanwhile.
 func (p *Platform) client() (*client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,7 +54,7 @@ func (p *Platform) client() (*client, error) {
 	}
 	config.UserAgent = "terraform-provider-jit"
 	config.Timeout = callTimeout
-	config.QPS = -1 // what bounds us is parallel; the default, 5 a second, is for controllers
+	config.QPS = -1 // parallel limits us; the default, 5 a second, is for controllers
 	config.WarningHandler = rest.NoWarnings{}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &transport{p, next} })
 	doer, err := rest.HTTPClientFor(config)
@@ -66,7 +66,8 @@ func (p *Platform) client() (*client, error) {
 		return nil, fmt.Errorf("register the types of roles: %w", err)
 	}
 	config.APIPath, config.GroupVersion = "/apis", &rbacv1.SchemeGroupVersion
-	config.NegotiatedSerializer = rest.CodecFactoryForGeneratedClient(known, serializer.NewCodecFactory(known)).WithoutConversion()
+	config.NegotiatedSerializer = rest.CodecFactoryForGeneratedClient(known,
+		serializer.NewCodecFactory(known)).WithoutConversion()
 	c := &client{host: hostOf(config.Host), parameters: runtime.NewParameterCodec(known)}
 	if c.api, err = rest.RESTClientForConfigAndClient(config, doer); err != nil {
 		return nil, unusable(err)
@@ -80,7 +81,7 @@ func unusable(err error) error {
 		Hint: "check the certificates and credentials that the target names", Err: err}
 }
 
-// transport tells the hook of each request and keeps the Date of each answer.
+// transport calls the hook for each request and stores the Date of each answer.
 type transport struct {
 	platform *Platform
 	next     http.RoundTripper

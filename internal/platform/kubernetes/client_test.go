@@ -26,7 +26,8 @@ func TestRequestsThroughAGateway(t *testing.T) {
 		}
 		kind, _, _ := strings.Cut(path, "/v1/")
 		mu.Lock()
-		all = append(all, asked{r.Method + " " + kind, r.UserAgent(), r.Header.Get("Accept"), r.Header.Get("Content-Type"), r.URL.Query().Get("fieldManager")})
+		all = append(all, asked{r.Method + " " + kind, r.UserAgent(), r.Header.Get("Accept"),
+			r.Header.Get("Content-Type"), r.URL.Query().Get("fieldManager")})
 		mu.Unlock()
 		http.StripPrefix(prefix, s.fake).ServeHTTP(w, r)
 	}))

@@ -14,9 +14,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Config says which cluster, and as whom: a context of a kubeconfig file, or a
-// host with a token. What names neither is resolved as kubectl does: KUBECONFIG,
-// ~/.kube/config, and inside a pod the pod's service account.
+// Config names the cluster and the user: a context of a kubeconfig file, or a host with a token. Without either, the
+// settings are resolved as kubectl does: KUBECONFIG, ~/.kube/config, and inside a pod the pod's service account.
 type Config struct {
 	// Kubeconfig is the path of a kubeconfig file; "~/" is the home directory.
 	Kubeconfig string `tfsdk:"kubeconfig" json:"kubeconfig"`
@@ -26,14 +25,15 @@ type Config struct {
 	Host string `tfsdk:"host" json:"host"`
 	// Token is the bearer token for Host. It is a secret.
 	Token string `tfsdk:"token" json:"token"`
-	// ClusterCACertificate holds the PEM certificates that Host's certificate is checked
-	// against; empty means those of the system.
+	// ClusterCACertificate holds the PEM certificates that Host's certificate is checked against; empty means those of
+	// the system.
 	ClusterCACertificate string `tfsdk:"cluster_ca_certificate" json:"cluster_ca_certificate"`
 }
 
-// check refuses settings that contradict one another or cannot be read, and puts the home directory in place.
+// check refuses settings that are malformed or contradict one another, and resolves the home directory.
 func (cfg Config) check() (Config, error) {
-	for _, s := range []struct{ attribute, value string }{{"kubeconfig", cfg.Kubeconfig}, {"context", cfg.Context}, {"host", cfg.Host}} {
+	for _, s := range []struct{ attribute, value string }{{"kubeconfig", cfg.Kubeconfig}, {"context", cfg.Context},
+		{"host", cfg.Host}} {
 		if err := jit.CheckText(s.attribute, s.value); err != nil {
 			return cfg, err
 		}
@@ -44,7 +44,8 @@ func (cfg Config) check() (Config, error) {
 	for _, s := range []struct{ attribute, value string }{{"kubeconfig", cfg.Kubeconfig}, {"context", cfg.Context}} {
 		if s.value != "" {
 			return cfg, jit.Invalid(s.attribute, "leave out host, token and cluster_ca_certificate, or "+s.attribute,
-				"the target has host and %s; it takes a kubeconfig file with its context, or a host with its token", s.attribute)
+				"the target has host and %s; it takes a kubeconfig file with its context, or a host with its "+
+					"token", s.attribute)
 		}
 	}
 	return cfg, cfg.checkHost()
@@ -52,21 +53,25 @@ func (cfg Config) check() (Config, error) {
 
 // checkFile checks settings without a host.
 func (cfg Config) checkFile() (Config, error) {
-	for _, s := range []struct{ attribute, value string }{{"token", cfg.Token}, {"cluster_ca_certificate", cfg.ClusterCACertificate}} {
+	for _, s := range []struct{ attribute, value string }{{"token", cfg.Token},
+		{"cluster_ca_certificate", cfg.ClusterCACertificate}} {
 		if s.value != "" {
-			return cfg, jit.Invalid(s.attribute, `add host = "https://…"; with a kubeconfig file leave `+s.attribute+" out",
+			return cfg, jit.Invalid(s.attribute,
+				`add host = "https://…"; with a kubeconfig file leave `+s.attribute+" out",
 				"the target has %s and no host; it takes a host with its token, or a kubeconfig file", s.attribute)
 		}
 	}
 	if rest, ok := strings.CutPrefix(cfg.Kubeconfig, "~/"); ok {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return cfg, jit.Invalid("kubeconfig", "write the whole path", "%q cannot be resolved: %v", cfg.Kubeconfig, err)
+			return cfg, jit.Invalid("kubeconfig", "write the whole path", "%q cannot be resolved: %v", cfg.Kubeconfig,
+				err)
 		}
 		cfg.Kubeconfig = filepath.Join(home, rest)
 	}
 	if cfg.Kubeconfig != "" && strings.TrimSpace(cfg.Kubeconfig) == "" || strings.HasSuffix(cfg.Kubeconfig, "/") {
-		return cfg, jit.Invalid("kubeconfig", `write for example kubeconfig = "~/.kube/config"`, "%q is not the path of a file", cfg.Kubeconfig)
+		return cfg, jit.Invalid("kubeconfig", `write for example kubeconfig = "~/.kube/config"`,
+			"%q is not the path of a file", cfg.Kubeconfig)
 	}
 	return cfg, nil
 }
@@ -80,7 +85,8 @@ func (cfg Config) checkHost() error {
 		// Not the value: a URL that cannot be read may hide a password anywhere.
 		return jit.Invalid("host", hint, "it is not the URL of an API server")
 	case u.User != nil:
-		return jit.Invalid("host", hint+" and the token beside it", "the URL of %s has a user in it; an API server takes a token", u.Host)
+		return jit.Invalid("host", hint+" and the token beside it",
+			"the URL of %s has a user in it; an API server takes a token", u.Host)
 	case u.RawQuery != "" || u.Fragment != "":
 		return jit.Invalid("host", hint, "the URL of %s has a query or a fragment", u.Host)
 	case u.Scheme == "http" && !loopback(u.Hostname()):
@@ -88,9 +94,11 @@ func (cfg Config) checkHost() error {
 	case cfg.Token == "":
 		return jit.Invalid("token", `write for example token = var.cluster_token`, "the target has a host and no token")
 	case strings.ContainsFunc(cfg.Token, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return jit.Invalid("token", "trim what the token was read from", "the token has a blank, a line feed or another character that no token has")
+		return jit.Invalid("token", "trim what the token was read from",
+			"the token has a blank, a line feed or another character that no token has")
 	case cfg.ClusterCACertificate != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(cfg.ClusterCACertificate)):
-		return jit.Invalid("cluster_ca_certificate", "write the PEM text, decoded from base64 where it is encoded", "it holds no PEM certificate")
+		return jit.Invalid("cluster_ca_certificate", "write the PEM text, decoded from base64 where it is encoded",
+			"it holds no PEM certificate")
 	}
 	return nil
 }
@@ -120,11 +128,13 @@ func (cfg Config) restConfig() (*rest.Config, error) {
 			attribute = "kubeconfig"
 		}
 	}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: cfg.Context}).ClientConfig()
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
+		&clientcmd.ConfigOverrides{CurrentContext: cfg.Context}).ClientConfig()
 	if err != nil {
 		return nil, &jit.Error{
 			Attribute: attribute, Problem: "cannot find the cluster: " + oneLine(err.Error()),
-			Hint: `write for example kubeconfig = "~/.kube/config" and context = "prod"; ` + "`kubectl config get-contexts` lists them", Err: err,
+			Hint: `write for example kubeconfig = "~/.kube/config" and context = "prod"; ` + "`kubectl config " +
+				"get-contexts` lists them", Err: err,
 		}
 	}
 	return config, nil

@@ -30,7 +30,8 @@ func conform(t *testing.T, at func(t *testing.T) *site) {
 		platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 			s := at(t)
 			target := s.target("namespaces/" + s.namespace)
-			target.Principals = []string{"user:" + s.name + "-alice@example.com", "serviceaccount:" + s.namespace + "/deployer"}
+			target.Principals = []string{"user:" + s.name + "-alice@example.com", "serviceaccount:" + s.namespace +
+				"/deployer"}
 			target.Roles = []string{"ClusterRole/" + s.role(0), "Role/" + s.role(1)}
 			target.Gone = "namespaces/" + s.name + "-gone"
 			return target
@@ -50,7 +51,8 @@ func conform(t *testing.T, at func(t *testing.T) *site) {
 // target describes one scope of the site to the suite.
 func (s *site) target(scope string) *platformtest.Target {
 	bad := func(name, attribute, principal, role, in string) platformtest.BadBinding {
-		return platformtest.BadBinding{Name: name, Attribute: attribute, Binding: jit.Binding{Principal: principal, Role: role, Scope: in}}
+		return platformtest.BadBinding{Name: name, Attribute: attribute,
+			Binding: jit.Binding{Principal: principal, Role: role, Scope: in}}
 	}
 	const alice, view = "user:alice", "ClusterRole/view"
 	var foreign int
@@ -79,8 +81,9 @@ func (s *site) target(scope string) *platformtest.Target {
 		Foreign: func(t *testing.T, b jit.Binding) {
 			foreign++
 			s.put(t, scope, rbacv1.RoleBinding{
-				ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-foreign%d", s.name, foreign), Labels: map[string]string{"app.kubernetes.io/managed-by": "jit"}},
-				Subjects:   []rbacv1.Subject{subject(t, b.Principal)}, RoleRef: reference(b.Role),
+				ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-foreign%d", s.name, foreign),
+					Labels: map[string]string{"app.kubernetes.io/managed-by": "jit"}},
+				Subjects: []rbacv1.Subject{subject(t, b.Principal)}, RoleRef: reference(b.Role),
 			})
 		},
 		Dump:  func(t *testing.T) string { return s.dump(t, scope) },
@@ -111,7 +114,10 @@ func (s *site) target(scope string) *platformtest.Target {
 				s.put(t, scope, b)
 			},
 			ChangePrincipal: func(t *testing.T, m jit.Marker, principal string) {
-				s.edit(t, scope, m, func(b *rbacv1.RoleBinding) { b.Subjects = []rbacv1.Subject{subject(t, principal)} })
+				s.edit(t, scope, m, func(b *rbacv1.RoleBinding) {
+					b.Subjects = []rbacv1.Subject{subject(t,
+						principal)}
+				})
 			},
 			Duplicate: func(t *testing.T, m jit.Marker) {
 				s.edit(t, scope, m, func(b *rbacv1.RoleBinding) {

@@ -28,12 +28,14 @@ var damages = []struct {
 		b.Subjects = append(b.Subjects, rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "friends"})
 	}, `"group:friends" has the access too`, 2},
 	{"no subject", func(b *rbacv1.RoleBinding) { b.Subjects = nil }, "no subject", 0},
-	{"the annotation gone", func(b *rbacv1.RoleBinding) { delete(b.Annotations, "jit.access/marker") }, "annotation jit.access/marker is gone", 0},
+	{"the annotation gone", func(b *rbacv1.RoleBinding) { delete(b.Annotations, "jit.access/marker") },
+		"annotation jit.access/marker is gone", 0},
 	{"the annotation of another grant", func(b *rbacv1.RoleBinding) {
 		b.Annotations["jit.access/marker"] = "jit:team:00000000-0000-8000-8000-000000000000:20260101T000000Z:20990101T000000Z"
 	}, "annotation jit.access/marker was changed", 0},
 	{"all labels gone", func(b *rbacv1.RoleBinding) { b.Labels = nil }, "label jit.access/owner is gone", 0},
-	{"the end label moved", func(b *rbacv1.RoleBinding) { b.Labels["jit.access/end"] = "20990101T000000Z" }, "label jit.access/end was changed", 0},
+	{"the end label moved", func(b *rbacv1.RoleBinding) { b.Labels["jit.access/end"] = "20990101T000000Z" },
+		"label jit.access/end was changed", 0},
 	{"a finalizer", func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"example.com/keep"} }, "finalizers", 0},
 	{"an owner reference", func(b *rbacv1.RoleBinding) {
 		b.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "x", UID: "x"}}
@@ -49,10 +51,12 @@ func TestDamageIsSeenAndRepairedAndNeverStopsARemove(t *testing.T) {
 				apply(t, p, ensured(a))
 				wantWhole(t, p, a)
 				s.edit(t, scope, a.Marker, d.do)
-				if found := observed(t, p, a); len(found) != max(1, d.subjects) || !strings.Contains(found[0].Damage, d.says) {
+				if found := observed(t, p, a); len(found) != max(1, d.subjects) ||
+					!strings.Contains(found[0].Damage, d.says) {
 					t.Errorf("%s on %s: observed %+v, want damage that says %q", d.name, scope, found, d.says)
 				}
-				s.edit(t, scope, a.Marker, func(b *rbacv1.RoleBinding) { metav1.SetMetaDataLabel(&b.ObjectMeta, "team", "sre") })
+				s.edit(t, scope, a.Marker,
+					func(b *rbacv1.RoleBinding) { metav1.SetMetaDataLabel(&b.ObjectMeta, "team", "sre") })
 				apply(t, p, ensured(a))
 				wantWhole(t, p, a)
 				s.edit(t, scope, a.Marker, func(b *rbacv1.RoleBinding) {
@@ -63,7 +67,7 @@ func TestDamageIsSeenAndRepairedAndNeverStopsARemove(t *testing.T) {
 				})
 				apply(t, p, removed(a))
 				if s.allowed(t, a.Binding) {
-					t.Errorf("%s on %s: access lives on after Remove", d.name, scope)
+					t.Errorf("%s on %s: access goes on after Remove", d.name, scope)
 				}
 			}
 		}
@@ -74,21 +78,23 @@ func TestABindingHeldBackByAFinalizerIsMadeAnew(t *testing.T) {
 	eachSite(t, func(t *testing.T, s *site) {
 		p, a := s.open(t), s.access("namespaces/"+s.namespace, "group:"+s.name, "ClusterRole/"+s.role(0), "held back")
 		apply(t, p, ensured(a))
-		s.edit(t, a.Binding.Scope, a.Marker, func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"example.com/keep"} })
+		s.edit(t, a.Binding.Scope, a.Marker,
+			func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"example.com/keep"} })
 		s.take(t, a.Binding.Scope, a.Marker)
 		if found := observed(t, p, a); len(found) != 1 || !strings.Contains(found[0].Damage, "being deleted") {
 			t.Fatalf("observed %+v, want a binding that is being deleted", found)
 		}
 		apply(t, p, ensured(a))
 		wantWhole(t, p, a)
-		s.edit(t, a.Binding.Scope, a.Marker, func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"example.com/keep"} })
+		s.edit(t, a.Binding.Scope, a.Marker,
+			func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"example.com/keep"} })
 		s.take(t, a.Binding.Scope, a.Marker)
 		if !s.allowed(t, a.Binding) {
 			t.Error("a binding that is being deleted gives no access; then nothing of this is needed")
 		}
 		apply(t, p, removed(a))
 		if len(observed(t, p, a)) != 0 || s.allowed(t, a.Binding) {
-			t.Error("access lives on")
+			t.Error("access goes on")
 		}
 	})
 }
@@ -107,7 +113,8 @@ func TestCopiesAreShownAndRemoved(t *testing.T) {
 		}
 		apply(t, p, ensured(a))
 		duplicate()
-		if found := observed(t, p, a); len(found) != 2 || !strings.Contains(found[0].Damage+found[1].Damage, "copy: RoleBinding/"+s.name+"-copy") {
+		if found := observed(t, p, a); len(found) != 2 ||
+			!strings.Contains(found[0].Damage+found[1].Damage, "copy: RoleBinding/"+s.name+"-copy") {
 			t.Errorf("observed %+v, want the copy with its name", found)
 		}
 		apply(t, p, ensured(a))
@@ -124,14 +131,16 @@ func TestWhatHasOurNameAndNotOurMarkerIsLeftAlone(t *testing.T) {
 	eachSite(t, func(t *testing.T, s *site) {
 		p := s.open(t)
 		scope := "namespaces/" + s.namespace
-		a, neighbour := s.access(scope, "user:"+s.name+"-alice", "ClusterRole/"+s.role(0), "squatted"), s.access(scope, "user:"+s.name+"-bob", "ClusterRole/"+s.role(0), "good")
+		a, neighbour := s.access(scope, "user:"+s.name+"-alice", "ClusterRole/"+s.role(0), "squatted"), s.access(scope,
+			"user:"+s.name+"-bob", "ClusterRole/"+s.role(0), "good")
 		s.put(t, scope, rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "jit-" + string(a.Marker.ID) + "-team"},
 			Subjects: []rbacv1.Subject{subject(t, a.Binding.Principal)}, RoleRef: reference(a.Binding.Role)})
 		before := s.dump(t, scope)
 		for _, change := range []jit.Change{ensured(a), removed(a)} {
 			errs := p.Apply(t.Context(), scope, []jit.Change{change, ensured(neighbour)})
 			var user *jit.Error
-			if !errors.As(errs[0], &user) || !strings.Contains(user.Problem, "not its marker") || user.Hint == "" || errs[1] != nil {
+			if !errors.As(errs[0], &user) || !strings.Contains(user.Problem, "not its marker") || user.Hint == "" ||
+				errs[1] != nil {
 				t.Errorf("%s: %v, want an error about the marker, and the neighbour made", change.Op, errs)
 			}
 		}
@@ -190,12 +199,14 @@ func TestALostRaceIsJudgedAgain(t *testing.T) {
 		var done atomic.Bool
 		between := func(r *http.Request) {
 			if r.Method == step.method && done.CompareAndSwap(false, true) {
-				s.edit(t, a.Binding.Scope, a.Marker, func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"example.com/keep"} })
+				s.edit(t, a.Binding.Scope, a.Marker,
+					func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"example.com/keep"} })
 			}
 		}
 		s.fake.before.Store(&between)
 		apply(t, p, step.change)
-		if found := observed(t, p, a); !done.Load() || len(found) != step.holds || step.holds == 1 && found[0].Damage != "" {
+		if found := observed(t, p, a); !done.Load() || len(found) != step.holds || step.holds == 1 &&
+			found[0].Damage != "" {
 			t.Errorf("after %s: observed %+v", step.change.Op, found)
 		}
 	}
@@ -217,7 +228,7 @@ func TestManyDamagedBindingsAreRemovedTogether(t *testing.T) {
 		}
 		apply(t, p, ended...)
 		if s.allowed(t, made[0].Access.Binding) {
-			t.Errorf("access lives on: %+v", s.bindings(t, scope))
+			t.Errorf("access goes on: %+v", s.bindings(t, scope))
 		}
 		wantWhole(t, p, stays)
 		if left := s.bindings(t, scope); len(left) != 1 {

@@ -15,10 +15,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// terminating is the cause of a refusal to write into a namespace that is being deleted (NamespaceTerminatingCause of k8s.io/api/core/v1).
+// terminating is the cause of a refusal to write into a namespace that is being deleted (NamespaceTerminatingCause of
+// k8s.io/api/core/v1).
 const terminating metav1.CauseType = "NamespaceTerminating"
 
-// explain turns the error of a request into words.
+// explain describes the error of a request.
 func (c *client) explain(ctx context.Context, doing string, err error) error {
 	var request *url.Error
 	var unknown x509.UnknownAuthorityError
@@ -26,25 +27,31 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s on %s: %w", doing, c.host, ctx.Err())
 	case apierrors.IsUnauthorized(err):
-		return &jit.Error{Problem: fmt.Sprintf("the cluster at %s does not accept the target's credentials; they are wrong or have expired", c.host),
-			Hint: "renew the token or certificate; `kubectl auth whoami` with the same settings tells whether it works", Err: err}
+		return &jit.Error{Problem: fmt.Sprintf("the cluster at %s does not accept the target's credentials; they are "+
+			"wrong or have expired", c.host),
+			Hint: "renew the token or certificate; `kubectl auth whoami` with the same settings tells whether it " +
+				"works", Err: err}
 	case apierrors.IsForbidden(err):
 		return &jit.Error{Problem: fmt.Sprintf("the target's user may not %s: %s", doing, oneLine(err.Error())),
 			Hint: "give that user the ClusterRole jit-operator of the guide, with a ClusterRoleBinding", Err: err}
 	case errors.As(err, &unknown):
-		return &jit.Error{Problem: fmt.Sprintf("the certificate of the cluster at %s is of an authority that is not trusted", c.host),
-			Hint: "write the authority's certificate as cluster_ca_certificate, or use the kubeconfig file that the cluster gives out", Err: err}
+		return &jit.Error{Problem: fmt.Sprintf("the authority of the certificate of the cluster at %s is not trusted",
+			c.host),
+			Hint: "write the authority's certificate as cluster_ca_certificate, or use the kubeconfig file of the " +
+				"cluster", Err: err}
 	case errors.As(err, &request):
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from the cluster at %s: %s", doing, c.host, oneLine(request.Err.Error())),
-			Hint: "check the address in the target's settings, the network between, and whatever command the kubeconfig runs for credentials", Err: err}
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from the cluster at %s: %s", doing, c.host,
+			oneLine(request.Err.Error())),
+			Hint: "check the address in the target's settings, the network, and the command that the kubeconfig runs " +
+				"for credentials", Err: err}
 	}
 	return fmt.Errorf("%s on %s: %w", doing, c.host, err)
 }
 
-// explainChange says why one change was refused; nil stays nil.
+// explainChange describes why one change failed; nil stays nil.
 func (at place) explainChange(ctx context.Context, j job, err error) error {
-	var told *jit.Error
-	if err == nil || errors.As(err, &told) {
+	var explained *jit.Error
+	if err == nil || errors.As(err, &explained) {
 		return err
 	}
 	doing := "delete the " + at.kind() + " " + objectName(j.marker)
@@ -56,21 +63,26 @@ func (at place) explainChange(ctx context.Context, j job, err error) error {
 	switch {
 	case ctx.Err() != nil:
 	case apierrors.IsNotFound(err) && at.namespace != "":
-		return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("there is no namespace %q on the cluster at %s", at.namespace, at.host),
-			Hint: "`kubectl get namespaces` lists those that there are", Err: err}
+		return &jit.Error{Attribute: "scope",
+			Problem: fmt.Sprintf("there is no namespace %q on the cluster at %s", at.namespace, at.host),
+			Hint:    "`kubectl get namespaces` lists the existing ones", Err: err}
 	case apierrors.HasStatusCause(err, terminating):
-		return &jit.Error{Attribute: "scope", Problem: fmt.Sprintf("the namespace %q is being deleted; nothing can be granted in it", at.namespace),
-			Hint: "grant in another namespace, or again once it has been made anew", Err: err}
-	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "attempting to grant RBAC permissions not currently held"):
-		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("the target's user may not grant %s: it does not hold all permissions of that role itself, and has not the verb bind on it", roleOf(ref)),
+		return &jit.Error{Attribute: "scope",
+			Problem: fmt.Sprintf("the namespace %q is being deleted; nothing can be granted in it", at.namespace),
+			Hint:    "grant in another namespace, or again once it has been made anew", Err: err}
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(),
+		"attempting to grant RBAC permissions not currently held"):
+		return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("the target's user may not grant %s: it neither "+
+			"holds all permissions of that role nor has the verb bind on it", roleOf(ref)),
 			Hint: fmt.Sprintf(`add to the operator's ClusterRole: {apiGroups: [%s], resources: [%ss], resourceNames: [%q], verbs: [bind]}`, rbacv1.GroupName, strings.ToLower(ref.Kind), ref.Name), Err: err}
 	case apierrors.IsInvalid(err):
-		return &jit.Error{Attribute: blamed(err), Problem: "the cluster does not accept the binding: " + oneLine(err.Error()), Hint: "write a name that the cluster accepts", Err: err}
+		return &jit.Error{Attribute: blamed(err), Problem: "the cluster does not accept the binding: " +
+			oneLine(err.Error()), Hint: "write a name that the cluster accepts", Err: err}
 	}
 	return at.explain(ctx, doing, err)
 }
 
-// blamed is the attribute behind the first field that the server refuses.
+// blamed returns the attribute behind the first field that the server refuses.
 func blamed(err error) string {
 	var status apierrors.APIStatus
 	if errors.As(err, &status) && status.Status().Details != nil {
@@ -88,32 +100,36 @@ func blamed(err error) string {
 	return ""
 }
 
-// noSuchRole: the server would bind a role that is not there, and the grant would give nothing.
-func (at place) noSuchRole(ref rbacv1.RoleRef) error {
+// noSuchRole is the error for a role that does not exist. The server would bind it, and the grant would give nothing.
+func (at place) noSuchRole(ref rbacv1.RoleRef) *jit.Error {
 	where, list := "on the cluster at "+at.host, "kubectl get clusterroles"
 	if ref.Kind == role {
-		where, list = fmt.Sprintf("in the namespace %q of the cluster at %s", at.namespace, at.host), "kubectl get roles --namespace "+at.namespace
+		where, list = fmt.Sprintf("in the namespace %q of the cluster at %s", at.namespace,
+			at.host), "kubectl get roles --namespace "+at.namespace
 	}
-	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no %s %q %s; a grant of it would give nothing", ref.Kind, ref.Name, where),
-		Hint: "`" + list + "` lists those that there are"}
+	return &jit.Error{Attribute: "role", Problem: fmt.Sprintf("there is no %s %q %s; a grant of it would give nothing",
+		ref.Kind, ref.Name, where),
+		Hint: "`" + list + "` lists the existing ones"}
 }
 
-// squatted: what has the name of our binding does not bear its marker.
+// squatted is the error for a binding with our name but without our marker.
 func (at place) squatted(b *rbacv1.RoleBinding) error {
 	where, flag := "", ""
 	if at.namespace != "" {
 		where, flag = fmt.Sprintf(" in the namespace %q", at.namespace), " --namespace "+at.namespace
 	}
 	return &jit.Error{
-		Problem: fmt.Sprintf("the %s %q%s has the name of a grant and not its marker; it is left alone, and what access it gives lives on", at.kind(), b.Name, where),
-		Hint:    fmt.Sprintf("find out who took the marker off; if nobody needs it: kubectl delete %s%s %s", strings.ToLower(at.kind()), flag, b.Name),
+		Problem: fmt.Sprintf("the %s %q%s has the name of a grant but not its marker; it is not touched, and the "+
+			"access that it gives continues", at.kind(), b.Name, where),
+		Hint: fmt.Sprintf("find out who removed the marker; if nobody needs the binding: kubectl delete %s%s %s",
+			strings.ToLower(at.kind()), flag, b.Name),
 	}
 }
 
-// oneLine puts a message on one line, for people.
+// oneLine puts a message on one line.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// hostOf is the address of a cluster without user info.
+// hostOf returns the address of a cluster without user info.
 func hostOf(host string) string {
 	if u, err := url.Parse(host); err == nil && u.Host != "" {
 		return u.Host

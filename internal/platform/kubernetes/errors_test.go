@@ -17,7 +17,8 @@ import (
 func wantTold(t *testing.T, err error, attribute, text string) {
 	t.Helper()
 	var user *jit.Error
-	if !errors.As(err, &user) || user.Attribute != attribute || !strings.Contains(user.Error(), text) || user.Hint == "" || strings.Contains(user.Error(), "\n") {
+	if !errors.As(err, &user) || user.Attribute != attribute || !strings.Contains(user.Error(), text) ||
+		user.Hint == "" || strings.Contains(user.Error(), "\n") {
 		t.Errorf("got %v, want an error on one line, with a hint, that blames %q and says %q", err, attribute, text)
 	}
 }
@@ -37,7 +38,8 @@ func TestWhatIsNotThereIsSaid(t *testing.T) {
 			t.Errorf("the good neighbour: %v", errs[2])
 		}
 		nowhere := "namespaces/" + s.name + "-gone"
-		wantTold(t, p.Apply(t.Context(), nowhere, []jit.Change{ensured(s.access(nowhere, alice, "ClusterRole/"+s.role(0), "d"))})[0], "scope", "no namespace")
+		wantTold(t, p.Apply(t.Context(), nowhere,
+			[]jit.Change{ensured(s.access(nowhere, alice, "ClusterRole/"+s.role(0), "d"))})[0], "scope", "no namespace")
 	})
 }
 
@@ -53,7 +55,8 @@ func TestCredentialsAndAddressesAreSaid(t *testing.T) {
 		p := s.openAs(t, c.cfg, time.Now)
 		_, err := p.Read(t.Context(), "cluster")
 		_, listed := p.Scopes(t.Context())
-		applied := p.Apply(t.Context(), "cluster", []jit.Change{removed(s.access("cluster", "user:a", "ClusterRole/view", "x"))})[0]
+		applied := p.Apply(t.Context(), "cluster",
+			[]jit.Change{removed(s.access("cluster", "user:a", "ClusterRole/view", "x"))})[0]
 		for _, err := range []error{err, listed, applied} {
 			wantTold(t, err, "", c.says)
 			if err != nil && strings.Contains(err.Error(), "s3cret") {
@@ -70,7 +73,8 @@ func TestMissingRightsAreSaid(t *testing.T) {
 	admin := s.open(t)
 
 	// The operator may bind the two roles of the site and no other.
-	wantTold(t, admin.Apply(t.Context(), scope, []jit.Change{ensured(s.access(scope, "user:alice", "ClusterRole/cluster-admin", "escalate"))})[0],
+	wantTold(t, admin.Apply(t.Context(), scope,
+		[]jit.Change{ensured(s.access(scope, "user:alice", "ClusterRole/cluster-admin", "escalate"))})[0],
 		"role", `{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], resourceNames: ["cluster-admin"], verbs: [bind]}`)
 	if len(s.bindings(t, scope)) != 0 {
 		t.Error("something was bound")
@@ -99,10 +103,11 @@ func TestANamespaceThatIsBeingDeletedIsSaid(t *testing.T) {
 	if err := s.core.Namespaces().Delete(t.Context(), s.namespace, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	wantTold(t, p.Apply(t.Context(), scope, []jit.Change{ensured(s.access(scope, "user:alice", "ClusterRole/"+s.role(0), "late"))})[0], "scope", "being deleted")
+	wantTold(t, p.Apply(t.Context(), scope, []jit.Change{ensured(s.access(scope, "user:alice",
+		"ClusterRole/"+s.role(0), "late"))})[0], "scope", "being deleted")
 	apply(t, p, removed(a))
 	if s.allowed(t, a.Binding) {
-		t.Error("access lives on")
+		t.Error("access goes on")
 	}
 }
 
@@ -126,7 +131,8 @@ func TestEveryRuleOfTheOperatorIsNeeded(t *testing.T) {
 			write(whole.DeepCopy())
 			eventually(t, "the whole role", func() bool { return !s.lacks(t) })
 			less := whole.DeepCopy()
-			less.Rules[rule].Verbs = append(append([]string{}, whole.Rules[rule].Verbs[:verb]...), whole.Rules[rule].Verbs[verb+1:]...)
+			less.Rules[rule].Verbs = append(append([]string{}, whole.Rules[rule].Verbs[:verb]...),
+				whole.Rules[rule].Verbs[verb+1:]...)
 			if len(less.Rules[rule].Verbs) == 0 {
 				less.Rules = append(less.Rules[:rule], less.Rules[rule+1:]...)
 			}
@@ -140,7 +146,8 @@ func TestEveryRuleOfTheOperatorIsNeeded(t *testing.T) {
 func (s *site) lacks(t *testing.T) bool {
 	scope, gone := "namespaces/"+s.namespace, "namespaces/"+s.name+"-gone"
 	p := s.open(t)
-	a, b := s.access(scope, "user:alice", "ClusterRole/"+s.role(0), "a"), s.access(scope, "user:alice", "ClusterRole/"+s.role(1), "b")
+	a, b := s.access(scope, "user:alice", "ClusterRole/"+s.role(0), "a"), s.access(scope, "user:alice",
+		"ClusterRole/"+s.role(1), "b")
 	none := s.access(scope, "user:alice", "ClusterRole/"+s.name+"-none", "c")
 	longer := a
 	longer.Marker.Window.End = a.Marker.Window.End.Add(time.Hour)
@@ -151,7 +158,8 @@ func (s *site) lacks(t *testing.T) bool {
 			lacking = lacking || err != nil
 		}
 	}
-	if err := p.Apply(t.Context(), scope, []jit.Change{ensured(none)})[0]; !errors.As(err, &user) || !strings.Contains(user.Problem, "there is no ClusterRole") {
+	if err := p.Apply(t.Context(), scope, []jit.Change{ensured(none)})[0]; !errors.As(err, &user) ||
+		!strings.Contains(user.Problem, "there is no ClusterRole") {
 		lacking = true
 	}
 	before := s.writes.Load()

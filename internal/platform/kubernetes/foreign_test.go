@@ -28,7 +28,8 @@ func standingOf(t testing.TB, p *Platform, scope, principal string) []jit.Standi
 	return found
 }
 
-// Part of a marker on somebody else's binding hides nothing, and has nothing removed: a policy that labels all bindings could write it.
+// Part of a marker on somebody else's binding hides nothing, and has nothing removed: a policy that labels all bindings
+// could write it.
 func TestAForeignBindingWithPartOfAMarkerIsNobodysGrant(t *testing.T) {
 	eachSite(t, func(t *testing.T, s *site) {
 		p := s.open(t)
@@ -58,12 +59,14 @@ func TestAForeignBindingWithPartOfAMarkerIsNobodysGrant(t *testing.T) {
 					mark(&b)
 					s.put(t, scope, b)
 					wantWhole(t, p, a)
-					if found := standingOf(t, p, scope, theirs.Binding.Principal); len(found) != 1 || found[0].Marker.ID != a.Marker.ID || !strings.HasSuffix(found[0].Detail, "/"+b.Name) {
+					if found := standingOf(t, p, scope, theirs.Binding.Principal); len(found) != 1 ||
+						found[0].Marker.ID != a.Marker.ID || !strings.HasSuffix(found[0].Detail, "/"+b.Name) {
 						t.Errorf("standing access is %+v, want the binding with the marker that it bears", found)
 					}
 					apply(t, p, removed(a))
 					if s.allowed(t, a.Binding) || !s.allowed(t, theirs.Binding) {
-						t.Errorf("after Remove the grant gives access: %t; somebody else's binding does: %t", s.allowed(t, a.Binding), s.allowed(t, theirs.Binding))
+						t.Errorf("after Remove the grant gives access: %t; somebody else's binding does: %t",
+							s.allowed(t, a.Binding), s.allowed(t, theirs.Binding))
 					}
 					s.drop(t, scope, b.Name)
 				})
@@ -72,8 +75,8 @@ func TestAForeignBindingWithPartOfAMarkerIsNobodysGrant(t *testing.T) {
 	})
 }
 
-// A ClusterRoleBinding holds in every namespace, so a namespace shows it, whatever marker it bears, and names the scope on which it is given: the
-// ledger decides whether it is that of a grant.
+// A ClusterRoleBinding holds in every namespace, so a namespace shows it, whatever marker it bears, and names the scope
+// on which it is given: the ledger decides whether it is that of a grant.
 func TestAMarkedClusterRoleBindingIsSeenInANamespace(t *testing.T) {
 	eachSite(t, func(t *testing.T, s *site) {
 		p := s.open(t)
@@ -81,7 +84,8 @@ func TestAMarkedClusterRoleBindingIsSeenInANamespace(t *testing.T) {
 		apply(t, p, ensured(a))
 		forged := s.access("cluster", "user:"+s.name+"-mallory", "ClusterRole/"+s.role(1), "forged")
 		subject := rbacv1.Subject{Kind: "User", APIGroup: rbacv1.GroupName, Name: s.name + "-mallory"}
-		b := newBinding(forged.Marker, subject, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: s.role(1)}, "")
+		b := newBinding(forged.Marker, subject,
+			rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: s.role(1)}, "")
 		s.put(t, "cluster", *b)
 		snap, err := p.Read(t.Context(), "namespaces/"+s.namespace)
 		if err != nil {
@@ -89,11 +93,13 @@ func TestAMarkedClusterRoleBindingIsSeenInANamespace(t *testing.T) {
 		}
 		for _, access := range []jit.Access{a, forged} {
 			found := standingOf(t, p, "namespaces/"+s.namespace, access.Binding.Principal)
-			if len(found) != 1 || found[0].From != "cluster" || found[0].Marker.String() != access.Marker.String() || found[0].Role != access.Binding.Role {
+			if len(found) != 1 || found[0].From != "cluster" || found[0].Marker.String() != access.Marker.String() ||
+				found[0].Role != access.Binding.Role {
 				t.Errorf("of %s the namespace shows %+v", access.Binding.Principal, found)
 			}
 		}
-		g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window, Enforcement: jit.Sweeper, GrantedAt: a.Marker.Window.Start}
+		g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window,
+			Enforcement: jit.Sweeper, GrantedAt: a.Marker.Window.Start}
 		records := jit.Records{Now: time.Now(), MaxTTL: time.Hour, Grants: map[jit.ID]jit.Grant{g.ID: g}}
 		var who []string
 		for _, found := range records.Standing(snap, "namespaces/"+s.namespace) {
@@ -116,9 +122,11 @@ func TestASubjectThatWasAddedIsAnotherPrincipal(t *testing.T) {
 		a := s.access("namespaces/"+s.namespace, "user:"+s.name+"-alice", "ClusterRole/"+s.role(0), "shared")
 		apply(t, p, ensured(a))
 		s.edit(t, a.Binding.Scope, a.Marker, func(b *rbacv1.RoleBinding) {
-			b.Subjects = append(b.Subjects, rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: "User", Name: s.name + "-mallory"})
+			b.Subjects = append(b.Subjects,
+				rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: "User", Name: s.name + "-mallory"})
 		})
-		g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window, Enforcement: jit.Sweeper}
+		g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window,
+			Enforcement: jit.Sweeper}
 		snap, err := p.Read(t.Context(), a.Binding.Scope)
 		if err != nil {
 			t.Fatal(err)
@@ -141,7 +149,8 @@ func TestWhatTheClusterMakesIsNoStandingAccess(t *testing.T) {
 	s := fakeSite(t)
 	p := s.open(t)
 	put := func(scope, name, kind, role string, labelled bool, subjects ...rbacv1.Subject) {
-		b := rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name}, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: role}}
+		b := rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name}, Subjects: subjects,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: role}}
 		if labelled {
 			b.Labels = map[string]string{"kubernetes.io/bootstrapping": "rbac-defaults"}
 		}
@@ -158,7 +167,8 @@ func TestWhatTheClusterMakesIsNoStandingAccess(t *testing.T) {
 	}
 	put("cluster", "cluster-admin", "ClusterRole", "cluster-admin", true, group("system:masters"))
 	put("cluster", "system:kube-scheduler", "ClusterRole", "system:kube-scheduler", true, user("system:kube-scheduler"))
-	put("cluster", "system:controller:job-controller", "ClusterRole", "system:controller:job-controller", true, account("job-controller"))
+	put("cluster", "system:controller:job-controller", "ClusterRole", "system:controller:job-controller", true,
+		account("job-controller"))
 	put("cluster", "jit-operator", "ClusterRole", "jit-operator", false, user("the-admin"))
 	if snap, err := p.Read(t.Context(), "cluster"); err != nil || len(snap.Standing) != 0 {
 		t.Errorf("standing access is %+v, %v", snap.Standing, err)
@@ -168,7 +178,8 @@ func TestWhatTheClusterMakesIsNoStandingAccess(t *testing.T) {
 	put("cluster", "system:controller:evil", "ClusterRole", "system:controller:evil", true, account("evil"))
 	put("cluster", "system:discovery", "ClusterRole", "system:discovery", false, group("system:authenticated"))
 	put("cluster", "ops", "ClusterRole", "cluster-admin", true, user("mallory"))
-	put("namespaces/"+s.namespace, "system:controller:token-cleaner", "Role", "system:controller:token-cleaner", true, account("token-cleaner"))
+	put("namespaces/"+s.namespace, "system:controller:token-cleaner", "Role", "system:controller:token-cleaner", true,
+		account("token-cleaner"))
 	snap, err := p.Read(t.Context(), "cluster")
 	if err != nil || len(snap.Standing) != 5 {
 		t.Errorf("standing access is %+v, %v; want the five that are not the cluster's", snap.Standing, err)
@@ -184,17 +195,20 @@ func TestWhatTheClusterMakesIsNoStandingAccess(t *testing.T) {
 	}
 }
 
-// On a real cluster nothing is found of a fresh one but what this test has made, and the operator's own binding is not found.
+// On a real cluster nothing is found of a fresh one but what this test has made, and the operator's own binding is not
+// found.
 func TestAFreshClusterHasNoStandingAccess(t *testing.T) {
 	s := realSite(t)
 	p := s.open(t)
-	for _, scope := range []string{"cluster", "namespaces/kube-system", "namespaces/kube-public", "namespaces/default"} {
+	for _, scope := range []string{"cluster", "namespaces/kube-system", "namespaces/kube-public",
+		"namespaces/default"} {
 		snap, err := p.Read(t.Context(), scope)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, found := range snap.Standing {
-			if strings.HasPrefix(found.Role, "ClusterRole/system:") || strings.HasPrefix(found.Role, "Role/") || found.Role == "ClusterRole/cluster-admin" || found.Principal == "user:"+s.name+"-operator" {
+			if strings.HasPrefix(found.Role, "ClusterRole/system:") || strings.HasPrefix(found.Role, "Role/") ||
+				found.Role == "ClusterRole/cluster-admin" || found.Principal == "user:"+s.name+"-operator" {
 				t.Errorf("%s: %+v", scope, found)
 			}
 		}

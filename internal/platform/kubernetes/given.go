@@ -19,8 +19,8 @@ const (
 	nodes           = "system:nodes"
 )
 
-// Given tells which service accounts and users are in a group that the API server fills, and that the cluster holds all
-// namespaces. It makes no call.
+// Given returns the service accounts and users in a group that the API server fills; the cluster covers all namespaces.
+// It makes no call.
 func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
 	g := jit.AsWritten(b)
 	subject, err := parsePrincipal(b.Principal)
@@ -39,7 +39,7 @@ func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, e
 	return g, nil
 }
 
-// members are patterns over who is in a group of the API server, and over the groups in it.
+// members returns patterns for the members of a group of the API server, and for the groups in it.
 func members(group string) []string {
 	switch {
 	case group == authenticated:

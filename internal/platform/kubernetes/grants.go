@@ -79,9 +79,9 @@ func (a *application) grants(todo []int, there []rbacv1.RoleBinding) []*grant {
 	return all
 }
 
-// removeTogether deletes the objects of several Removes with one request for each owner and [together] grants. It leaves
-// to be removed one by one the grants whose labels do not select exactly what must go, and all grants if the operator
-// may not delete collections.
+// removeTogether deletes the objects of several Removes with one request for each owner and [together] grants. It
+// leaves to be removed one by one the grants whose labels do not select exactly what must go, and all grants if the
+// operator may not delete collections.
 func (a *application) removeTogether(ctx context.Context, grants []*grant) {
 	byOwner := map[string][]*grant{}
 	for _, g := range grants {

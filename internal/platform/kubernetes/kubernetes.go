@@ -1,12 +1,10 @@
-// Package kubernetes gives temporary access to a Kubernetes cluster: one
-// RoleBinding or ClusterRoleBinding for each grant, which bears the grant's
-// marker and never changes a binding of anybody else.
+// Package kubernetes gives temporary access to a Kubernetes cluster: one RoleBinding or ClusterRoleBinding for each
+// grant, which bears the grant's marker. It never changes bindings of others.
 //
-// Nothing is written blindly. A binding is created with POST, which cannot adopt
-// what is there; changed with PUT at the version that was read; deleted at the UID
-// and version that were read. Whoever was faster makes the call fail, and the change
-// is judged again. Server-side apply has no "only if absent": it would merge into a
-// foreign object of the same name, so it is not used.
+// Nothing is written blindly. A binding is created with POST, which cannot adopt an existing one; changed with PUT at
+// the version that was read; deleted at the UID and version that were read. If another writer was faster, the call
+// fails and the change is judged again. Server-side apply has no "only if absent": it would merge into a foreign object
+// of the same name, so it is not used.
 package kubernetes
 
 import (
@@ -28,8 +26,8 @@ const (
 
 // Platform is one cluster. It is safe for concurrent use.
 type Platform struct {
-	// OnCall, when set before use, is called before each API request: "read" or
-	// "write". It may be called by several goroutines at a time.
+	// OnCall, if set before use, is called before each API request with "read" or "write", also by several goroutines
+	// at a time.
 	OnCall func(op string)
 
 	cfg   Config
@@ -38,16 +36,15 @@ type Platform struct {
 
 	mu     sync.Mutex
 	opened *client // nil until the first call
-	// self is the principal that the cluster knows us as; nil until it was asked, empty when it does not say.
+	// self is our own principal as the cluster knows it; nil until it was asked, empty if it does not say.
 	self *string
-	// seen are the objects that [Platform.advise] need not look for again, by path.
+	// seen holds the paths of objects that [Platform.advise] knows to exist.
 	seen map[string]bool
 }
 
 var _ jit.Platform = (*Platform)(nil)
 
-// New checks the form of the configuration; the first call reads the kubeconfig
-// file and connects.
+// New checks the form of the configuration; the first call reads the kubeconfig file and connects.
 func New(cfg Config, s jit.Services) (*Platform, error) {
 	cfg, err := cfg.check()
 	if err != nil {
@@ -59,8 +56,8 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 // Kind returns "kubernetes".
 func (p *Platform) Kind() string { return kind }
 
-// Scopes returns "cluster" and every namespace with a RoleBinding that is labelled
-// as ours, found with one list over all namespaces.
+// Scopes returns "cluster" and every namespace with a RoleBinding that is labelled as ours, from one list over all
+// namespaces.
 func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	c, err := p.client()
 	if err != nil {

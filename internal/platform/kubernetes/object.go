@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// The whole marker stands in the annotation and once more, in parts, in the
-// labels: labels can be selected, and who strips one of the two has not unmarked the binding.
+// The annotation holds the whole marker, and the labels hold its parts: labels can be selected, and a binding that
+// loses one of the two is still marked.
 const (
 	markerAnnotation = "jit.access/marker"
 	ownerLabel       = "jit.access/owner"
@@ -37,7 +37,7 @@ func labelsOf(m jit.Marker) [][2]string {
 	}
 }
 
-// newBinding is what a grant has to look like in a place.
+// newBinding returns the binding of a grant as it must be.
 func newBinding(m jit.Marker, subject rbacv1.Subject, ref rbacv1.RoleRef, namespace string) *rbacv1.RoleBinding {
 	b := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: objectName(m), Namespace: namespace},
@@ -62,27 +62,28 @@ func mark(b *rbacv1.RoleBinding, m jit.Marker) {
 	b.Annotations[markerAnnotation] = m.String()
 }
 
-// markerOf returns the marker of a binding that is ours: it has the name that we give to the binding of that grant, or it is a copy with
-// annotation and labels complete. Part of a marker under another name proves nothing: whoever may write a binding, or a policy that
-// changes them all, can have put it there.
+// markerOf returns the marker of a binding that is ours: it has our name for that grant, or it is a copy with complete
+// annotation and labels. Part of a marker under another name proves nothing: anyone who may write bindings, or a policy
+// that changes them all, can have put it there.
 func markerOf(b *rbacv1.RoleBinding) (m jit.Marker, ok bool) {
 	m, whole, ok := claimOf(b)
 	return m, ok && (whole || b.Name == objectName(m))
 }
 
-// claimOf returns the marker that a binding bears, and whether it is complete. The annotation counts, or the labels where there is none.
-// When the two name different grants, the name of the object decides: whoever edits one of the three does not take the binding
-// away from its grant.
+// claimOf returns the marker that a binding bears, and whether it is complete. The annotation counts, or the labels
+// where there is none. If the two name different grants, the name of the object decides, so an edit of one of the three
+// does not take the binding away from its grant.
 func claimOf(b *rbacv1.RoleBinding) (m jit.Marker, whole, ok bool) {
 	annotated, a := jit.ParseMarker(b.Annotations[markerAnnotation])
-	labelled, l := jit.ParseMarker(strings.Join([]string{"jit", b.Labels[ownerLabel], b.Labels[idLabel], b.Labels[startLabel], b.Labels[endLabel]}, ":"))
+	labelled, l := jit.ParseMarker(strings.Join([]string{"jit", b.Labels[ownerLabel], b.Labels[idLabel],
+		b.Labels[startLabel], b.Labels[endLabel]}, ":"))
 	if l && (!a || objectName(annotated) != b.Name && objectName(labelled) == b.Name) {
 		return labelled, false, true
 	}
 	return annotated, a && l && annotated.String() == labelled.String(), a
 }
 
-// damageOf lists what of a binding that bears the marker is not as it was written.
+// damageOf lists how a binding of ours differs from what we wrote.
 func damageOf(b *rbacv1.RoleBinding, m jit.Marker, kind string) []string {
 	var found []string
 	if b.Name != objectName(m) {
@@ -123,12 +124,12 @@ func appendAltered(found []string, what, key string, from map[string]string, wan
 	return found
 }
 
-// right reports whether nothing has to be done to have what is wanted.
+// right reports whether a binding is as wanted.
 func right(b, want *rbacv1.RoleBinding, m jit.Marker) bool {
 	return b.RoleRef == want.RoleRef && slices.Equal(b.Subjects, want.Subjects) && len(damageOf(b, m, "")) == 0
 }
 
-// correct returns a copy of b, at b's version, that is as wanted; the role of a binding cannot change.
+// correct returns a copy of b, with b's version, that is as wanted. The role of a binding cannot change.
 func correct(b, want *rbacv1.RoleBinding, m jit.Marker) *rbacv1.RoleBinding {
 	corrected := b.DeepCopy()
 	corrected.Subjects = want.Subjects

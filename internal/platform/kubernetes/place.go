@@ -10,7 +10,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// What the two kinds of bindings are called in a path of the API.
+// The names of the two kinds of bindings in a path of the API.
 const (
 	roleBindings        = "rolebindings"
 	clusterRoleBindings = "clusterrolebindings"
@@ -19,14 +19,14 @@ const (
 // pageSize is how many bindings one request of a list asks for.
 const pageSize = 500
 
-// place is one scope: the bindings of a namespace, or with an empty namespace
-// those of the cluster. The two kinds have the same fields; here both are a RoleBinding.
+// place is one scope: a namespace or, if the namespace is empty, the cluster. Both kinds of bindings have the same
+// fields; here both are a RoleBinding.
 type place struct {
 	*client
 	namespace string
 }
 
-// kind names what holds a grant here.
+// kind is the kind of the bindings here.
 func (at place) kind() string {
 	if at.namespace == "" {
 		return "ClusterRoleBinding"
@@ -42,7 +42,7 @@ func (at place) scope() string {
 	return namespaces + at.namespace
 }
 
-// resource is the word for the bindings of this place in a path of the API.
+// resource names the bindings of this place in a path of the API.
 func (at place) resource() string {
 	if at.namespace == "" {
 		return clusterRoleBindings
@@ -55,16 +55,18 @@ func (at place) list(ctx context.Context, selector string) ([]rbacv1.RoleBinding
 	return at.client.list(ctx, at.resource(), at.namespace, selector)
 }
 
-// create writes b, provided that nothing of its name is there, and returns what is there then.
+// create writes b, unless its name is taken, and returns the result.
 func (at place) create(ctx context.Context, b *rbacv1.RoleBinding) (*rbacv1.RoleBinding, error) {
 	options := &metav1.CreateOptions{FieldManager: fieldManager}
-	return at.write(ctx, at.request(http.MethodPost, at.resource(), at.namespace).VersionedParams(options, at.parameters), b)
+	return at.write(ctx, at.request(http.MethodPost, at.resource(), at.namespace).VersionedParams(options,
+		at.parameters), b)
 }
 
-// update writes b, provided that what is there has b's version, and returns what is there then.
+// update writes b over the version that b has, and returns the result.
 func (at place) update(ctx context.Context, b *rbacv1.RoleBinding) (*rbacv1.RoleBinding, error) {
 	options := &metav1.UpdateOptions{FieldManager: fieldManager}
-	return at.write(ctx, at.request(http.MethodPut, at.resource(), at.namespace).Name(b.Name).VersionedParams(options, at.parameters), b)
+	return at.write(ctx, at.request(http.MethodPut, at.resource(), at.namespace).Name(b.Name).VersionedParams(options,
+		at.parameters), b)
 }
 
 // write sends b and reads the answer.
@@ -79,7 +81,7 @@ func (at place) write(ctx context.Context, r *rest.Request, b *rbacv1.RoleBindin
 	return written, err
 }
 
-// delete removes b, provided that it is the very object that was read, unchanged.
+// delete removes b if it is unchanged since it was read.
 func (at place) delete(ctx context.Context, b *rbacv1.RoleBinding) error {
 	options := &metav1.DeleteOptions{
 		Preconditions:     &metav1.Preconditions{UID: &b.UID, ResourceVersion: &b.ResourceVersion},
@@ -92,16 +94,13 @@ func (at place) delete(ctx context.Context, b *rbacv1.RoleBinding) error {
 func (at place) deleteAll(ctx context.Context, selector string) error {
 	options := &metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}
 	selected := &metav1.ListOptions{LabelSelector: selector}
-	return at.request(http.MethodDelete, at.resource(), at.namespace).VersionedParams(selected, at.parameters).Body(options).Do(ctx).Error()
+	return at.request(http.MethodDelete, at.resource(), at.namespace).VersionedParams(selected,
+		at.parameters).Body(options).Do(ctx).Error()
 }
 
 // checkRole refuses a role that does not exist. It accepts one that the operator may not read.
 func (at place) checkRole(ctx context.Context, ref rbacv1.RoleRef) error {
-	read := at.request(http.MethodGet, "clusterroles", "")
-	if ref.Kind == role {
-		read = at.request(http.MethodGet, "roles", at.namespace)
-	}
-	err := read.Name(ref.Name).Do(ctx).Error()
+	err := at.api.Get().UseProtobufAsDefault().AbsPath(at.rolePath(ref)).Do(ctx).Error()
 	switch {
 	case apierrors.IsNotFound(err):
 		return at.noSuchRole(ref)
@@ -111,13 +110,13 @@ func (at place) checkRole(ctx context.Context, ref rbacv1.RoleRef) error {
 	return at.explain(ctx, "read "+roleOf(ref), err)
 }
 
-// list reads all pages. When the server has forgotten the version that the pages are
-// of, the rest cannot be read any more, and all is read again in one piece.
+// list reads all pages. If the version of the pages has expired on the server, it reads everything again as one page.
 func (c *client) list(ctx context.Context, resource, namespace, selector string) ([]rbacv1.RoleBinding, error) {
 	var all []rbacv1.RoleBinding
 	options := &metav1.ListOptions{LabelSelector: selector, Limit: pageSize}
 	for {
-		found, err := page(resource, c.request(http.MethodGet, resource, namespace).VersionedParams(options, c.parameters).Do(ctx))
+		found, err := page(resource, c.request(http.MethodGet, resource, namespace).VersionedParams(options,
+			c.parameters).Do(ctx))
 		if apierrors.IsResourceExpired(err) && options.Continue != "" {
 			all, options = nil, &metav1.ListOptions{LabelSelector: selector}
 			continue

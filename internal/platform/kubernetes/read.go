@@ -13,10 +13,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Read lists the bindings of the scope. What is not ours is standing access, subject by subject, but for what the cluster itself makes
-// for its own components, and the operator's own access. Of a namespace the ClusterRoleBindings are listed too, since they hold in it, with
-// the markers that they bear; an operator that may not list them sees only those of the namespace, and the snapshot says so. A namespace
-// that is not there holds nothing.
+// Read lists the bindings of the scope. Bindings that are not ours are standing access, one entry for each subject,
+// except those that the cluster makes for its own components and the operator's own access. For a namespace, Read also
+// lists the ClusterRoleBindings with their markers, because they give access in it; if the operator may not list them,
+// the snapshot says so. A namespace that does not exist holds nothing.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	at, err := p.place(scope)
 	if err != nil {
@@ -33,7 +33,8 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		reads.Go(func() (err error) {
 			everywhere, err = place{client: at.client}.list(ctx, "")
 			if apierrors.IsForbidden(err) {
-				snap.Unseen = []string{"the operator may not list ClusterRoleBindings, which give access in every namespace"}
+				snap.Unseen = []string{"the operator may not list ClusterRoleBindings, which give access in every " +
+					"namespace"}
 				return nil
 			}
 			return err
@@ -49,6 +50,12 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 			return jit.Snapshot{Clock: snap.Clock, Advise: p.advise}, err
 		}
 	}
+	p.sort(ctx, at, here, everywhere, &snap)
+	return snap, nil
+}
+
+// sort adds the bindings of a place, and those of the cluster that hold in it too, to a snapshot.
+func (p *Platform) sort(ctx context.Context, at place, here, everywhere []rbacv1.RoleBinding, snap *jit.Snapshot) {
 	for i := range here {
 		b := &here[i]
 		if m, ours := markerOf(b); ours {
@@ -60,16 +67,20 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	for i := range everywhere {
 		snap.Standing = append(snap.Standing, place{client: at.client}.standing(&everywhere[i], cluster)...)
 	}
-	if len(snap.Standing) > 0 {
-		self := p.operator(ctx, at.client)
-		snap.Standing = slices.DeleteFunc(snap.Standing, func(s jit.Standing) bool { return s.Principal == self && !s.Claims() })
+	if len(snap.Standing) == 0 {
+		return
 	}
-	return snap, nil
+	self := p.operator(ctx, at.client)
+	snap.Standing = slices.DeleteFunc(snap.Standing,
+		func(s jit.Standing) bool { return s.Principal == self && !s.Claims() })
 }
 
-// observed tells what each subject of a binding of ours has.
+// observed returns one entry for each subject of a binding of ours.
 func (at place) observed(b *rbacv1.RoleBinding, m jit.Marker) []jit.Observed {
-	o := jit.Observed{Marker: m, Role: roleOf(b.RoleRef), Damage: strings.Join(damageOf(b, m, at.kind()), "; "), Detail: at.kind() + "/" + b.Name}
+	o := jit.Observed{
+		Marker: m, Role: roleOf(b.RoleRef), Damage: strings.Join(damageOf(b, m, at.kind()),
+			"; "), Detail: at.kind() + "/" + b.Name,
+	}
 	if len(b.Subjects) == 0 {
 		return []jit.Observed{o}
 	}
@@ -81,10 +92,11 @@ func (at place) observed(b *rbacv1.RoleBinding, m jit.Marker) []jit.Observed {
 	return all
 }
 
-// everybody is the group of all who can say who they are.
+// everybody is the group of all authenticated users.
 const everybody = "group:system:authenticated"
 
-// standing lists the access that a binding gives, as access of somebody else. from is the scope on which it gives it, where that is another.
+// standing returns the access that a binding of others gives. from is the scope of the binding if it is not that of the
+// snapshot.
 func (at place) standing(b *rbacv1.RoleBinding, from string) []jit.Standing {
 	if bootstrapped(b) {
 		return nil
@@ -93,12 +105,15 @@ func (at place) standing(b *rbacv1.RoleBinding, from string) []jit.Standing {
 	var all []jit.Standing
 	for _, s := range b.Subjects {
 		who := principalOf(s)
-		all = append(all, jit.Standing{Principal: who, Role: roleOf(b.RoleRef), Anybody: who == everybody, Detail: at.kind() + "/" + b.Name, From: from, Marker: claim})
+		all = append(all, jit.Standing{
+			Principal: who, Role: roleOf(b.RoleRef), Anybody: who == everybody,
+			Detail: at.kind() + "/" + b.Name, From: from, Marker: claim,
+		})
 	}
 	return all
 }
 
-// gone reports whether the namespace is not there. Who may not look is told that it is.
+// gone reports whether the namespace does not exist; false if the operator may not read it.
 func (at place) gone(ctx context.Context) (bool, error) {
 	err := at.api.Get().UseProtobufAsDefault().AbsPath("/api/v1/namespaces", at.namespace).Do(ctx).Error()
 	switch {

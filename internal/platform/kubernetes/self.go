@@ -27,7 +27,8 @@ func (p *Platform) operator(ctx context.Context, c *client) string {
 			} `json:"userInfo"`
 		} `json:"status"`
 	}
-	answer, err := c.api.Post().AbsPath(selfReview).SetHeader("Accept", "application/json").SetHeader("Content-Type", "application/json").
+	answer, err := c.api.Post().AbsPath(selfReview).SetHeader("Accept", "application/json").SetHeader("Content-Type",
+		"application/json").
 		Body([]byte(`{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`)).DoRaw(ctx)
 	if err == nil {
 		err = json.Unmarshal(answer, &review)

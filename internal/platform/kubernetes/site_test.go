@@ -70,7 +70,8 @@ func realSite(t testing.TB) *site {
 		}
 		for _, b := range list.Items {
 			if b.Annotations["jit.access/marker"] != "" || strings.HasPrefix(b.Name, s.name+"-") {
-				if err := s.rbac.ClusterRoleBindings().Delete(context.Background(), b.Name, metav1.DeleteOptions{}); err != nil {
+				if err := s.rbac.ClusterRoleBindings().Delete(context.Background(), b.Name,
+					metav1.DeleteOptions{}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -98,15 +99,21 @@ func (s *site) furnish(t testing.TB) {
 	t.Helper()
 	s.makeNamespace(t, s.namespace)
 	for i := range 2 {
-		rules := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get"}, ResourceNames: []string{s.role(i)}}}
-		if _, err := s.rbac.ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: s.role(i)}, Rules: rules}, metav1.CreateOptions{}); err != nil {
+		rules := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"},
+			Verbs: []string{"get"}, ResourceNames: []string{s.role(i)}}}
+		if _, err := s.rbac.ClusterRoles().Create(t.Context(),
+			&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: s.role(i)},
+				Rules: rules}, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.rbac.Roles(s.namespace).Create(t.Context(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: s.role(i)}, Rules: rules}, metav1.CreateOptions{}); err != nil {
+		if _, err := s.rbac.Roles(s.namespace).Create(t.Context(),
+			&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: s.role(i)},
+				Rules: rules}, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		if s.real != nil {
-			if _, err := s.core.ConfigMaps(s.namespace).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: s.role(i)}}, metav1.CreateOptions{}); err != nil {
+			if _, err := s.core.ConfigMaps(s.namespace).Create(t.Context(),
+				&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: s.role(i)}}, metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -115,7 +122,8 @@ func (s *site) furnish(t testing.TB) {
 
 func (s *site) makeNamespace(t testing.TB, name string) {
 	t.Helper()
-	if _, err := s.core.Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+	if _, err := s.core.Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}},
+		metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -168,10 +176,14 @@ func (s *site) settle(t testing.TB) {
 		return []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: probe + kind}}
 	}
 	ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"}
-	if _, err := s.rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: probe}, RoleRef: ref, Subjects: subjects("c")}, metav1.CreateOptions{}); err != nil {
+	if _, err := s.rbac.ClusterRoleBindings().Create(t.Context(),
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: probe}, RoleRef: ref,
+			Subjects: subjects("c")}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.rbac.RoleBindings("default").Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: probe}, RoleRef: ref, Subjects: subjects("n")}, metav1.CreateOptions{}); err != nil {
+	if _, err := s.rbac.RoleBindings("default").Create(t.Context(),
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: probe}, RoleRef: ref,
+			Subjects: subjects("n")}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
@@ -276,7 +288,8 @@ func (s *site) openAs(t testing.TB, cfg Config, now func() time.Time) *Platform 
 func (s *site) bindings(t testing.TB, scope string) []rbacv1.RoleBinding {
 	t.Helper()
 	if scope != "cluster" {
-		list, err := s.rbac.RoleBindings(strings.TrimPrefix(scope, "namespaces/")).List(t.Context(), metav1.ListOptions{})
+		list, err := s.rbac.RoleBindings(strings.TrimPrefix(scope, "namespaces/")).List(t.Context(),
+			metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +312,8 @@ func (s *site) put(t testing.TB, scope string, b rbacv1.RoleBinding) {
 	b.ResourceVersion, b.UID, b.ManagedFields = "", "", nil
 	var err error
 	if scope == "cluster" {
-		_, err = s.rbac.ClusterRoleBindings().Create(t.Context(), (*rbacv1.ClusterRoleBinding)(&b), metav1.CreateOptions{})
+		_, err = s.rbac.ClusterRoleBindings().Create(t.Context(), (*rbacv1.ClusterRoleBinding)(&b),
+			metav1.CreateOptions{})
 	} else {
 		b.Namespace = strings.TrimPrefix(scope, "namespaces/")
 		_, err = s.rbac.RoleBindings(b.Namespace).Create(t.Context(), &b, metav1.CreateOptions{})
@@ -316,7 +330,8 @@ func (s *site) drop(t testing.TB, scope, name string) {
 		if b.Name != name {
 			continue
 		}
-		options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &b.UID, ResourceVersion: &b.ResourceVersion}}
+		options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &b.UID,
+			ResourceVersion: &b.ResourceVersion}}
 		var err error
 		if scope == "cluster" {
 			err = s.rbac.ClusterRoleBindings().Delete(t.Context(), name, options)
@@ -339,7 +354,8 @@ func (s *site) edit(t testing.TB, scope string, m jit.Marker, change func(b *rba
 		change(&b)
 		var err error
 		if scope == "cluster" {
-			_, err = s.rbac.ClusterRoleBindings().Update(t.Context(), (*rbacv1.ClusterRoleBinding)(&b), metav1.UpdateOptions{})
+			_, err = s.rbac.ClusterRoleBindings().Update(t.Context(), (*rbacv1.ClusterRoleBinding)(&b),
+				metav1.UpdateOptions{})
 		} else {
 			_, err = s.rbac.RoleBindings(b.Namespace).Update(t.Context(), &b, metav1.UpdateOptions{})
 		}
@@ -395,7 +411,8 @@ func (s *site) dump(t testing.TB, scope string) string {
 func (s *site) access(scope, principal, role, why string) jit.Access {
 	b := jit.Binding{Target: "cluster", Principal: principal, Role: role, Scope: scope}
 	start := jit.Second(time.Now()).Add(-time.Minute)
-	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "team", ID: jit.NewID("team", b, why, 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
+	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "team", ID: jit.NewID("team", b, why, 1),
+		Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
 }
 
 func ensured(a jit.Access) jit.Change { return jit.Change{Op: jit.Ensure, Access: a} }
