@@ -53,7 +53,7 @@ func parsePrincipal(s string) (string, error) {
 func checkWords(kind string, rest []string) error {
 	switch {
 	case strings.Contains(kind, "-cert-v0"):
-		return badPrincipal("%q is a certificate, which already has an end of its own; the principal must be the key", kind)
+		return badPrincipal("%q is a certificate, which has an end of its own; the principal must be the key", kind)
 	case kind == "ssh-dss":
 		return badPrincipal("sshd refuses DSA keys (ssh-dss)")
 	case !keyTypes[kind] && slices.ContainsFunc(rest, isKeyType):

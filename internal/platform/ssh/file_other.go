@@ -6,10 +6,13 @@ import (
 	"context"
 	"errors"
 	"runtime"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // errUnsupported: the system lacks file locks, or owners of files that sshd would check.
-var errUnsupported = errors.New("authorized_keys files cannot be edited safely on " + runtime.GOOS + "; run on the host's Unix or on Linux")
+var errUnsupported = errors.New("authorized_keys files cannot be edited safely on " + runtime.GOOS +
+	"; run on the host's Unix or on Linux")
 
 func (p *Platform) readFile(context.Context, string) (content, error) {
 	return content{}, errUnsupported
@@ -21,4 +24,4 @@ func (p *Platform) edit(context.Context, string, content, bool, bool, func(conte
 	return errUnsupported
 }
 
-func (p *Platform) strip(context.Context, string, map[grantKey]bool) error { return errUnsupported }
+func (p *Platform) strip(context.Context, string, []jit.Marker) error { return errUnsupported }

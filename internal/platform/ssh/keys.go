@@ -71,21 +71,21 @@ func (k *keys) snapshot() jit.Snapshot {
 }
 
 // of returns the indexes of a grant's lines.
-func (k *keys) of(owner string, id jit.ID) []int {
+func (k *keys) of(m jit.Marker) []int {
 	var own []int
 	for i := range k.lines {
-		if k.lines[i].is(owner, id) {
+		if k.lines[i].is(m) {
 			own = append(own, i)
 		}
 	}
 	return own
 }
 
-// ensure leaves one line for the grant. It refuses if sshd would never reach that line, because an earlier one gives the
-// same key something else.
+// ensure leaves one line for the grant. It refuses if sshd would never reach that line, because an earlier one gives
+// the same key something else.
 func (k *keys) ensure(m jit.Marker, principal string, r role, now time.Time) error {
 	text := render(m, principal, r)
-	own := k.of(m.Owner, m.ID)
+	own := k.of(m)
 	if len(own) == 1 && k.lines[own[0]].text() == text {
 		return nil
 	}
@@ -99,7 +99,7 @@ func (k *keys) ensure(m jit.Marker, principal string, r role, now time.Time) err
 		return err
 	}
 	if !stays {
-		k.remove(m.Owner, m.ID)
+		k.remove(m)
 		k.insert(k.position(principal, r, m), text)
 		return nil
 	}
@@ -125,7 +125,7 @@ func (k *keys) position(principal string, r role, m jit.Marker) int {
 	narrower := -1
 	if r == (role{}) {
 		narrower = slices.IndexFunc(k.lines, func(l line) bool {
-			return l.ours && l.heeded() && !l.is(m.Owner, m.ID) && l.principal == principal && l.opts.role() != r
+			return l.ours && l.heeded() && !l.is(m) && l.principal == principal && l.opts.role() != r
 		})
 	}
 	if narrower < 0 {
@@ -138,7 +138,7 @@ func (k *keys) position(principal string, r role, m jit.Marker) int {
 // line that gives a login, or the same role, may come first.
 func (k *keys) reachable(at int, m jit.Marker, principal string, r role, now time.Time) error {
 	i := slices.IndexFunc(k.lines[:at], func(l line) bool {
-		return l.principal == principal && !l.is(m.Owner, m.ID) && l.admits(now) &&
+		return l.principal == principal && !l.is(m) && l.admits(now) &&
 			l.opts.role() != (role{}) && l.opts.role() != r
 	})
 	if i < 0 {
@@ -158,8 +158,8 @@ func (k *keys) reachable(at int, m jit.Marker, principal string, r role, now tim
 }
 
 // remove cuts every line of the grant.
-func (k *keys) remove(owner string, id jit.ID) {
-	for _, i := range slices.Backward(k.of(owner, id)) {
+func (k *keys) remove(m jit.Marker) {
+	for _, i := range slices.Backward(k.of(m)) {
 		k.cut(i)
 	}
 }

@@ -34,7 +34,7 @@ func (k *keys) mustEnsure(t testing.TB, a jit.Access) {
 	}
 }
 
-func (k *keys) drop(a jit.Access) { k.remove(a.Marker.Owner, a.Marker.ID) }
+func (k *keys) drop(a jit.Access) { k.remove(a.Marker) }
 
 func TestTheLineOfEachRole(t *testing.T) {
 	const expiry = `expiry-time="20261123125959Z"`

@@ -121,9 +121,9 @@ func optionsLength(s string) (n int, ok bool) {
 	return n, !quoted
 }
 
-// is reports whether the line belongs to the grant.
-func (l *line) is(owner string, id jit.ID) bool {
-	return l.ours && l.marker.Owner == owner && l.marker.ID == id
+// is reports whether the line belongs to the grant of the marker.
+func (l *line) is(m jit.Marker) bool {
+	return l.ours && l.marker.Owner == m.Owner && l.marker.ID == m.ID
 }
 
 // heeded reports whether sshd reads the line as that of a key.
@@ -138,7 +138,9 @@ func (l *line) admits(now time.Time) bool {
 // expiry-time, whatever the marker says. A line that sshd ignores gives nobody access.
 func (l *line) observed(detail string) jit.Observed {
 	r := l.opts.role()
-	seen := jit.Observed{Marker: l.marker, Principal: l.principal, Role: r.String(), End: l.opts.end, Detail: detail, Damage: l.ignored}
+	seen := jit.Observed{
+		Marker: l.marker, Principal: l.principal, Role: r.String(), End: l.opts.end, Detail: detail, Damage: l.ignored,
+	}
 	switch want := r.options(l.opts.end); {
 	case !l.heeded():
 		seen.Principal = ""

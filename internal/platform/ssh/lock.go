@@ -90,8 +90,8 @@ type unusableError string
 // Error returns the reason.
 func (why unusableError) Error() string { return string(why) }
 
-// openLock opens the lock file and creates it if necessary. The error is [unusableError] if the account has put something
-// else in its place.
+// openLock opens the lock file and creates it if necessary. The error is [unusableError] if the account has put
+// something else in its place.
 func (at *place) openLock() (*os.File, error) {
 	f, err := at.create(at.lockName())
 	if errors.Is(err, fs.ErrExist) {

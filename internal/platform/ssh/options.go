@@ -21,8 +21,8 @@ const noListen = "NOWHERE:1"
 const expiryForm = "20060102150405"
 
 // options writes the options of a line, in a fixed order. A zero end writes no expiry-time. sshd admits the key while
-// now <= expiry-time (auth_authorise_keyopts: "valid_before < now" is expired), so expiry-time is the last second inside
-// the window.
+// now <= expiry-time (auth_authorise_keyopts: "valid_before < now" is expired), so expiry-time is the last second
+// inside the window.
 func (r role) options(end time.Time) string {
 	var all []string
 	switch {
@@ -66,7 +66,8 @@ func (o options) role() role {
 
 // flags holds the options without a value; true means that they may begin with "no-".
 var flags = map[string]bool{
-	"restrict": false, "cert-authority": false, "port-forwarding": true, "agent-forwarding": true, "x11-forwarding": true,
+	"restrict": false, "cert-authority": false,
+	"port-forwarding": true, "agent-forwarding": true, "x11-forwarding": true,
 	"touch-required": true, "verify-required": true, "pty": true, "user-rc": true,
 }
 
@@ -193,24 +194,18 @@ func parseExpiry(s string) (time.Time, error) {
 	return t, nil
 }
 
+// quoted captures a quoted value. A quote after backslashes is part of the value.
+var quoted = regexp.MustCompile(`^"((?:[^"\\]|\\+[^\\])*)"`)
+
 // dequote reads a quoted value at the beginning of s.
 func dequote(s string) (value, rest string, err error) {
-	if !strings.HasPrefix(s, `"`) {
-		return "", "", errors.New("the value is not quoted")
+	m := quoted.FindStringSubmatch(s)
+	if m == nil {
+		return "", "", errors.New("the value has no quotes around it")
 	}
-	var b strings.Builder
-	for i := 1; i < len(s); i++ {
-		switch {
-		case s[i] == '"':
-			rest = s[i+1:]
-			if rest != "" && rest[0] != ',' {
-				return "", "", errors.New("something follows the closing quote")
-			}
-			return b.String(), rest, nil
-		case s[i] == '\\' && i+1 < len(s) && s[i+1] == '"':
-			i++
-		}
-		b.WriteByte(s[i])
+	rest = s[len(m[0]):]
+	if rest != "" && rest[0] != ',' {
+		return "", "", errors.New("something follows the closing quote")
 	}
-	return "", "", errors.New("the closing quote is missing")
+	return strings.ReplaceAll(m[1], `\"`, `"`), rest, nil
 }

@@ -55,8 +55,8 @@ func (at *place) openKeys(ctx context.Context) (*os.File, error) {
 	return at.open(at.name, os.O_RDONLY)
 }
 
-// trusts reports whether a file in the directory belongs to root, to us or to the owner of the directory. A directory of
-// root that is closed to others has only files that root put there, whatever their owner.
+// trusts reports whether a file in the directory belongs to root, to us or to the owner of the directory. A directory
+// of root that is closed to others has only files that root put there, whatever their owner.
 func (at *place) trusts(info fs.FileInfo) bool {
 	user, account := owner(info), owner(at.info)
 	return user == 0 || user == os.Geteuid() || user == account || account == 0 && !openToOthers(at.info)

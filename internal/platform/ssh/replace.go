@@ -128,8 +128,8 @@ func (at *place) remedy(err error) string {
 	dir := filepath.Dir(at.path)
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return "a file that is mounted by itself (a bind mount, a volume with subPath) cannot be replaced in one step: " +
-			"mount its directory " + dir + " instead"
+		return "a file that is mounted by itself (a bind mount, a volume with subPath) cannot be replaced in one " +
+			"step: mount its directory " + dir + " instead"
 	case errors.Is(err, unix.EROFS):
 		return dir + " is on a file system that is mounted read-only: mount it so that it can be written to"
 	case errors.Is(err, unix.ENOSPC):

@@ -11,11 +11,12 @@ import (
 const shellCharacters = ";|&$`<>(){}[]*?!~#\"'\\"
 
 // shells run their input as commands.
-var shells = names("sh bash dash ash zsh ksh mksh csh tcsh fish rbash rksh pwsh python perl ruby node lua php tclsh irb")
+var shells = names("sh bash dash ash zsh ksh mksh csh tcsh fish rbash rksh pwsh " +
+	"python perl ruby node lua php tclsh irb")
 
 // escapes let their user start a shell.
-var escapes = names("su runuser ssh login screen tmux script eval source . vi vim nvim view ex ed emacs less more man " +
-	"gdb chroot nsenter unshare")
+var escapes = names("su runuser ssh login screen tmux script eval source . chroot nsenter unshare " +
+	"vi vim nvim view ex ed emacs less more man gdb")
 
 func names(list string) map[string]bool {
 	all := map[string]bool{}
@@ -95,17 +96,22 @@ func asksForShell(words []string) bool {
 	}
 	option, rest := words[0], words[1:]
 	if long, ok := strings.CutPrefix(option, "--"); ok {
-		if strings.HasPrefix("login", long) || strings.HasPrefix("shell", long) {
-			return true
-		}
-		value := len(rest) > 0 && !strings.HasPrefix(rest[0], "-") // the next word may be its value
-		return value && asksForShell(rest[1:]) || asksForShell(rest)
+		return longOption(long, rest)
 	}
 	asks, takesNext := shortOptions(option[1:])
 	if takesNext && len(rest) > 0 {
 		rest = rest[1:]
 	}
 	return asks || asksForShell(rest)
+}
+
+// longOption is [asksForShell] for an option with a name, which may be cut short, and the words after it.
+func longOption(name string, rest []string) bool {
+	if strings.HasPrefix("login", name) || strings.HasPrefix("shell", name) {
+		return true
+	}
+	value := len(rest) > 0 && !strings.HasPrefix(rest[0], "-") // the next word may be its value
+	return value && asksForShell(rest[1:]) || asksForShell(rest)
 }
 
 // withValue holds the options of sudo and doas that take a value, in the same word or the next.

@@ -6,6 +6,7 @@
 package ssh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,18 +54,13 @@ func (p *Platform) Kind() string { return "ssh" }
 // configured file or account as scope. sshd never ends an open session, so the session tail is unlimited.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	traits := jit.Traits{Enforcement: jit.Native, SessionTail: jit.Unlimited}
-	key, err := parsePrincipal(b.Principal)
-	if err != nil {
-		return b, traits, err
-	}
-	role, err := parseRole(b.Role)
-	if err != nil {
-		return b, traits, err
-	}
 	if b.Scope == "" && len(p.scopes) == 1 {
 		b.Scope = p.list()[0]
 	}
-	if _, err := p.path(b.Scope); err != nil {
+	key, keyErr := parsePrincipal(b.Principal)
+	role, roleErr := parseRole(b.Role)
+	_, scopeErr := p.path(b.Scope)
+	if err := cmp.Or(keyErr, roleErr, scopeErr); err != nil {
 		return b, traits, err
 	}
 	traits.PrincipalName = strings.Join(strings.Fields(b.Principal)[2:], " ") // the comment of the key
@@ -91,10 +87,7 @@ func (p *Platform) path(scope string) (string, error) {
 // error: its file system may be away.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	path, err := p.path(scope)
-	if err != nil {
-		return jit.Snapshot{}, err
-	}
-	if err := ctx.Err(); err != nil {
+	if err := cmp.Or(err, ctx.Err()); err != nil {
 		return jit.Snapshot{}, err
 	}
 	content, err := p.readFile(ctx, path)
@@ -112,18 +105,14 @@ func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change
 	if err == nil {
 		err = p.apply(ctx, path, changes, errs)
 	}
-	if err == nil {
-		return errs
-	}
 	ended := err
 	if gone := removals(changes); errors.Is(err, errTooLarge) && len(gone) > 0 {
 		ended = p.strip(ctx, path, gone)
 	}
 	for i, c := range changes {
-		switch {
-		case c.Op == jit.Remove:
+		if c.Op == jit.Remove {
 			errs[i] = ended
-		case errs[i] == nil:
+		} else if err != nil && errs[i] == nil {
 			errs[i] = err
 		}
 	}
@@ -157,18 +146,12 @@ func (p *Platform) apply(ctx context.Context, path string, changes []jit.Change,
 // errTooLarge: the file is too large to be read.
 var errTooLarge = errors.New("the file is too large")
 
-// grantKey identifies a grant in a file.
-type grantKey struct {
-	owner string
-	id    jit.ID
-}
-
-// removals returns the grants to remove.
-func removals(changes []jit.Change) map[grantKey]bool {
-	gone := map[grantKey]bool{}
+// removals returns the markers of the grants to remove.
+func removals(changes []jit.Change) []jit.Marker {
+	var gone []jit.Marker
 	for _, c := range changes {
 		if c.Op == jit.Remove {
-			gone[grantKey{c.Access.Marker.Owner, c.Access.Marker.ID}] = true
+			gone = append(gone, c.Access.Marker)
 		}
 	}
 	return gone
@@ -243,7 +226,7 @@ func (p *Platform) remember(path string, c content, err error) {
 func (p *Platform) change(before content, k *keys, c jit.Change) error {
 	switch {
 	case c.Op == jit.Remove:
-		k.remove(c.Access.Marker.Owner, c.Access.Marker.ID)
+		k.remove(c.Access.Marker)
 		return nil
 	case c.Op != jit.Ensure:
 		return fmt.Errorf("unknown operation %d", c.Op)
@@ -270,7 +253,7 @@ func (p *Platform) ensure(k *keys, a jit.Access) error {
 		// The line gives access from the moment it is written.
 		return &jit.Error{
 			Attribute: "starts_at",
-			Problem:   fmt.Sprintf("%s lies ahead and sshd cannot begin access by itself", jit.FormatTime(m.Window.Start)),
+			Problem:   jit.FormatTime(m.Window.Start) + " lies ahead and sshd cannot begin access by itself",
 			Hint:      "leave the start to the sweeper (jit sweep)",
 		}
 	}

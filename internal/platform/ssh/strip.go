@@ -12,6 +12,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -28,8 +29,8 @@ var errNothing = errors.New("no line to remove")
 
 // strip removes the lines of the grants from a file that is too large to be read: any login of the account can make it
 // so, and access must end all the same. It copies the file line by line.
-func (p *Platform) strip(ctx context.Context, path string, gone map[grantKey]bool) error {
-	p.warn(fmt.Sprintf("authorized_keys %s is too large to be read; only lines of ended grants are removed from it", path))
+func (p *Platform) strip(ctx context.Context, path string, gone []jit.Marker) error {
+	p.warn("authorized_keys " + path + " is too large to be read; only lines of ended grants are removed from it")
 	return p.locked(ctx, path, false, func(at *place, _ int) error {
 		p.called("read")
 		f, info, err := at.openRegular(ctx)
@@ -59,7 +60,7 @@ func (p *Platform) strip(ctx context.Context, path string, gone map[grantKey]boo
 
 // copyWithout copies the file without the lines of the grants, and hashes all that it reads.
 func (at *place) copyWithout(ctx context.Context, out *bufio.Writer, f io.Reader, seen hash.Hash,
-	gone map[grantKey]bool) error {
+	gone []jit.Marker) error {
 	limited := &io.LimitedReader{R: f, N: maxStrip + 1}
 	in := bufio.NewReaderSize(io.TeeReader(limited, seen), maxLine)
 	result, middle := errNothing, false // middle of a line that is too long
@@ -86,12 +87,12 @@ func (at *place) copyWithout(ctx context.Context, out *bufio.Writer, f io.Reader
 }
 
 // bears reports whether the line belongs to one of the grants.
-func bears(raw []byte, grants map[grantKey]bool) bool {
+func bears(raw []byte, grants []jit.Marker) bool {
 	if !bytes.Contains(raw, []byte("jit:")) {
 		return false
 	}
 	l := parseLine(raw)
-	return l.ours && grants[grantKey{l.marker.Owner, l.marker.ID}]
+	return slices.ContainsFunc(grants, l.is)
 }
 
 // unchanged makes sure that the file is still the one that was read, with the same content.

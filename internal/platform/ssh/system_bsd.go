@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pathOnly opens a directory that we may list: these systems have no common flag for a directory that we may only search.
+// pathOnly opens a directory that we may list: these systems have no common flag for less.
 const pathOnly = unix.O_RDONLY
 
 // openLeased fails: only Linux has leases.

@@ -63,8 +63,8 @@ func reopen(seen *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// copyAttributes copies the extended attributes of the old file, such as its SELinux label and its access list. It skips
-// those that the file system or our rights forbid, except the access list, which decides who reads the file.
+// copyAttributes copies the extended attributes of the old file, such as its SELinux label and its access list. It
+// skips those that the file system or our rights forbid, except the access list, which decides who reads the file.
 func copyAttributes(f, old *os.File) error {
 	from := int(old.Fd())
 	list, err := attribute(func(b []byte) (int, error) { return unix.Flistxattr(from, b) })

@@ -19,21 +19,18 @@ import (
 const maxLinks = 40
 
 // find opens the directory of the file at path; the file itself need not exist. It looks up one name at a time in an
-// open directory and follows a link only where [walk.follow] permits it. The directories on the way must belong to root,
-// to us or to the owner of the last one: anyone else could have us write the keys of their account into the file of
-// another. The error is [errMeanwhile] if somebody changes the way meanwhile.
+// open directory and follows a link only where [walk.follow] permits it. The directories on the way must belong to
+// root, to us or to the owner of the last one: anyone else could have us write the keys of their account into the file
+// of another. The error is [errMeanwhile] if somebody changes the way meanwhile.
 func find(path string) (*place, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", path, err)
 	}
 	w := &walk{path: path, rest: path}
-	name, err := w.last()
+	at, err := w.arrive()
 	if err == nil {
-		var info fs.FileInfo
-		if info, err = w.judge(); err == nil {
-			return &place{dir: w.dir, info: info, name: name, path: filepath.Join(w.at, name)}, nil
-		}
+		return at, nil
 	}
 	_ = w.dir.Close()
 	var user *jit.Error
@@ -57,6 +54,30 @@ type walk struct {
 type ownedDir struct {
 	user int
 	dir  string
+}
+
+// arrive goes all the way. It refuses a directory if somebody other than its owner could have led us there.
+func (w *walk) arrive() (*place, error) {
+	name, err := w.last()
+	if err != nil {
+		return nil, err
+	}
+	info, err := w.dir.Stat()
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range w.owners {
+		if o.user != owner(info) {
+			return nil, &jit.Error{
+				Problem: fmt.Sprintf("%s leads to the directory %s of the user %d by way of %s, which the user %d "+
+					"can change", w.path, w.at, owner(info), o.dir, o.user),
+				Hint: "write the path of the file itself into the target; the directories on the way must belong to " +
+					"root or to the owner of the last one",
+				Err: fs.ErrPermission,
+			}
+		}
+	}
+	return &place{dir: w.dir, info: info, name: name, path: filepath.Join(w.at, name)}, nil
 }
 
 // last goes as far as the directory of the file and returns the name of the file there.
@@ -144,7 +165,7 @@ func (w *walk) descend(name string, dir fs.FileInfo) error {
 		return &jit.Error{
 			Problem: fmt.Sprintf("%s goes through %s, and others than its owner can put another directory there "+
 				"(its mode is %s)", w.path, w.at, dir.Mode().Perm()),
-			Hint: fmt.Sprintf("remove write permission for group and others (chmod go-w %s), which sshd requires too", w.at),
+			Hint: "remove write permission for group and others, as sshd requires too: chmod go-w " + w.at,
 			Err:  fs.ErrPermission,
 		}
 	}
@@ -172,23 +193,3 @@ func (w *walk) enter(parent int, name, at string) error {
 }
 
 func (w *walk) fd() int { return int(w.dir.Fd()) }
-
-// judge refuses a directory if somebody other than its owner could have led us there.
-func (w *walk) judge() (fs.FileInfo, error) {
-	info, err := w.dir.Stat()
-	if err != nil {
-		return nil, err
-	}
-	for _, o := range w.owners {
-		if o.user != owner(info) {
-			return nil, &jit.Error{
-				Problem: fmt.Sprintf("%s leads to the directory %s of the user %d by way of %s, which the user %d can change",
-					w.path, w.at, owner(info), o.dir, o.user),
-				Hint: "write the path of the file itself into the target; the directories on the way must belong to root " +
-					"or to the owner of the last one",
-				Err: fs.ErrPermission,
-			}
-		}
-	}
-	return info, nil
-}
