@@ -4,7 +4,6 @@ package ssh
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -19,10 +18,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// account is the user whose file it is, and stranger somebody else.
+// account is the owner of the file, and stranger another user.
 const account, stranger = 12345, 54321
 
-// homes makes the directory of the account, with a file, and one of a stranger, with another.
+// homes makes the directory of the account and that of a stranger, each with a file.
 func homes(t *testing.T) (path, theirs string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -45,7 +44,7 @@ func homes(t *testing.T) (path, theirs string) {
 	return path, theirs
 }
 
-// untouched asserts that the directory of the stranger is as it was.
+// untouched asserts that the directory of the stranger has not changed.
 func untouched(t *testing.T, theirs string) {
 	t.Helper()
 	onlyFiles(t, filepath.Dir(theirs), "authorized_keys")
@@ -63,9 +62,9 @@ func untouched(t *testing.T, theirs string) {
 	}
 }
 
-// TestAnAccountLeadsNoWriteAstray takes about a tenth of a second for each operation: the account keeps the lock, and
-// puts a link to a stranger's directory in place of its own while we wait.
-func TestAnAccountLeadsNoWriteAstray(t *testing.T) {
+// TestAnAccountDivertsNoWrite takes about a tenth of a second for each operation: the account holds the lock, and puts
+// a link to a stranger's directory in place of its own while we wait.
+func TestAnAccountDivertsNoWrite(t *testing.T) {
 	for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
 		path, theirs := homes(t)
 		p, a := newPlatform(t, path), current(path, alice, "x")
@@ -84,9 +83,9 @@ func TestAnAccountLeadsNoWriteAstray(t *testing.T) {
 		}
 		lines := bufio.NewReader(out)
 		if line, err := lines.ReadString('\n'); err != nil || line != "held\n" {
-			t.Fatalf("the account has not got the lock: %q, %v", line, err)
+			t.Fatalf("the account does not hold the lock: %q, %v", line, err)
 		}
-		if op == jit.Remove { // there is something to remove in both files
+		if op == jit.Remove { // a line to remove
 			write(t, path, bob+"\n"+render(a.Marker, alice, role{})+"\n")
 		}
 		done := make(chan error, 1)
@@ -105,7 +104,7 @@ func TestAnAccountLeadsNoWriteAstray(t *testing.T) {
 	}
 }
 
-// TestTheNextAttemptIsAsStrict: the account swaps its directory after the file was read, or its file for a stranger's.
+// TestTheNextAttemptIsAsStrict: after the read the account replaces its directory, or its file with a stranger's.
 func TestTheNextAttemptIsAsStrict(t *testing.T) {
 	for name, swap := range map[string]func(path, theirs string) error{
 		"a link to the directory": func(path, theirs string) error {
@@ -116,7 +115,8 @@ func TestTheNextAttemptIsAsStrict(t *testing.T) {
 			return errors.Join(os.Remove(path), os.Symlink(theirs, path))
 		},
 		"a link to the directory, once more": func(path, theirs string) error {
-			return errors.Join(os.Remove(path), os.Symlink("away", path), os.Symlink(filepath.Dir(theirs), filepath.Join(filepath.Dir(path), "away")))
+			return errors.Join(os.Remove(path), os.Symlink("away", path),
+				os.Symlink(filepath.Dir(theirs), filepath.Join(filepath.Dir(path), "away")))
 		},
 		"a hard link": func(path, theirs string) error {
 			return errors.Join(os.Remove(path), os.Link(theirs, path))
@@ -139,8 +139,8 @@ func TestTheNextAttemptIsAsStrict(t *testing.T) {
 	}
 }
 
-// TestAChangeArrivesWhereThePathLeads: the account puts another directory of its own in the way, which sshd reads from
-// then on.
+// TestAChangeArrivesWhereThePathLeads: the account replaces its directory with another one of its own, which sshd then
+// reads.
 func TestAChangeArrivesWhereThePathLeads(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), ".ssh")
 	path := filepath.Join(dir, "authorized_keys")
@@ -153,7 +153,8 @@ func TestAChangeArrivesWhereThePathLeads(t *testing.T) {
 	swaps := 0
 	p.OnCall = func(op string) {
 		if swaps++; op == "write" && swaps < 4 {
-			if err := errors.Join(os.Rename(dir, dir+".mine"+strings.Repeat("x", swaps)), os.Mkdir(dir, 0o700)); err != nil {
+			if err := errors.Join(os.Rename(dir, dir+".mine"+strings.Repeat("x", swaps)),
+				os.Mkdir(dir, 0o700)); err != nil {
 				t.Error(err)
 			}
 			write(t, path, line+line)
@@ -167,97 +168,7 @@ func TestAChangeArrivesWhereThePathLeads(t *testing.T) {
 	}
 }
 
-// TestAHeldLockDelaysNoChange: any login of the account can take the lock.
-func TestAHeldLockDelaysNoChange(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "authorized_keys")
-	write(t, path, bob+"\n")
-	f, err := os.OpenFile(path+".jit.lock", os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	p, a := newPlatform(t, path), current(path, alice, "x")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	if err := one(p, ctx, path, jit.Ensure, a); !errors.Is(err, ctx.Err()) || err == nil {
-		t.Errorf("with the lock taken: %v, want the error of the context", err)
-	}
-	cancel()
-	if got := string(read(t, path)); got != bob+"\n" {
-		t.Errorf("the file holds %q", got)
-	}
-	p.patience = 20 * time.Millisecond
-	var warnings []string
-	p.warn = func(text string) { warnings = append(warnings, text) }
-	for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
-		if err := one(p, t.Context(), path, op, a); err != nil {
-			t.Errorf("%s with the lock taken: %v", op, err)
-		}
-		p.patience = time.Hour // the next one does not wait again
-		if got := strings.Contains(string(read(t, path)), a.Marker.String()); got != (op == jit.Ensure) {
-			t.Errorf("after %s the line is there: %t", op, got)
-		}
-		if len(warnings) != 1 {
-			t.Errorf("%s: the warnings are %q", op, warnings)
-		}
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := one(p, t.Context(), path, jit.Ensure, a); err != nil || len(warnings) != 1 {
-		t.Errorf("with the lock free again: %v, warnings %q", err, warnings)
-	}
-	onlyFiles(t, filepath.Dir(path), "authorized_keys", "authorized_keys.jit.lock")
-}
-
-// TestALockThatIsNone: what the account puts in its place neither stops a change, nor is it changed itself.
-func TestALockThatIsNone(t *testing.T) {
-	for name, put := range map[string]func(lock, victim string) error{
-		"a pipe":      func(lock, _ string) error { return unix.Mkfifo(lock, 0o600) },
-		"a directory": func(lock, _ string) error { return os.Mkdir(lock, 0o700) },
-		"a link":      func(lock, victim string) error { return os.Symlink(victim, lock) },
-		"a hard link": func(lock, victim string) error { return os.Link(victim, lock) },
-		"a stranger's": func(lock, _ string) error {
-			if os.Geteuid() != 0 {
-				return unix.Mkfifo(lock, 0o600)
-			}
-			return errors.Join(os.WriteFile(lock, nil, 0o600), os.Chown(lock, stranger, stranger))
-		},
-	} {
-		dir := t.TempDir()
-		home, victim := filepath.Join(dir, "home"), filepath.Join(dir, "victim")
-		path := filepath.Join(home, "authorized_keys")
-		if err := os.Mkdir(home, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		write(t, victim, "kept")
-		if os.Geteuid() == 0 {
-			if err := os.Chown(home, account, account); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := put(path+".jit.lock", victim); err != nil {
-			t.Fatal(err)
-		}
-		p, a, warned := newPlatform(t, path), current(path, alice, "x"), 0
-		p.warn = func(string) { warned++ }
-		for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
-			if err := one(p, t.Context(), path, op, a); err != nil {
-				t.Errorf("%s, %s: %v", name, op, err)
-			}
-		}
-		if got := string(read(t, path)); got != "" || warned != 1 {
-			t.Errorf("%s: the file holds %q, %d warnings", name, got, warned)
-		}
-		info, err := os.Stat(victim)
-		if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() || string(read(t, victim)) != "kept" {
-			t.Errorf("%s: the other file was changed: %v, %v", name, info, err)
-		}
-	}
-}
-
-// TestAFileOfAStrangerIsRefused: it lies in the account's directory.
+// TestAFileOfAStrangerIsRefused: the file is in the account's directory.
 func TestAFileOfAStrangerIsRefused(t *testing.T) {
 	path, _ := homes(t)
 	if err := os.Chown(path, stranger, stranger); err != nil {
@@ -283,7 +194,7 @@ func TestAFileOfAStrangerIsRefused(t *testing.T) {
 	}
 }
 
-// TestAFileWithTwoNames: replacing it would part the two, so nothing is granted; taking access away comes first.
+// TestAFileWithTwoNames: a replacement would separate the two, so nothing is granted; revoking works.
 func TestAFileWithTwoNames(t *testing.T) {
 	dir := t.TempDir()
 	path, second := filepath.Join(dir, "authorized_keys"), filepath.Join(dir, "second")
@@ -307,7 +218,7 @@ func TestAFileWithTwoNames(t *testing.T) {
 	}
 }
 
-// TestAnEndlessFile: the account makes its file as large as it likes, which costs it nothing.
+// TestAnEndlessFile: the account can make its file of any size at no cost.
 func TestAnEndlessFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authorized_keys")
 	write(t, path, bob+"\n")
@@ -328,9 +239,10 @@ func TestAnEndlessFile(t *testing.T) {
 	if _, err := p.Read(t.Context(), path); !errors.As(err, &user) || !strings.Contains(user.Problem, "40000 lines") {
 		t.Errorf("Read of too many lines: %v", err)
 	}
-	// A file just below the limit is not brought over it: it could not be read again.
+	// A change does not raise a file above the limit, where it could not be read again.
 	write(t, path, strings.Repeat("#", maxSize-1)+"\n")
-	if err := one(p, t.Context(), path, jit.Ensure, a); !errors.As(err, &user) || !strings.Contains(user.Problem, "4 MiB") {
+	if err := one(p, t.Context(), path, jit.Ensure, a); !errors.As(err, &user) ||
+		!strings.Contains(user.Problem, "4 MiB") {
 		t.Errorf("a line too much: %v", err)
 	}
 	if _, err := p.Read(t.Context(), path); err != nil {
@@ -338,9 +250,9 @@ func TestAnEndlessFile(t *testing.T) {
 	}
 }
 
-// TestWhereNothingIsLeft: an empty directory, as of a file system that is away, says nothing about a grant
-// that is recorded there.
-func TestWhereNothingIsLeft(t *testing.T) {
+// TestAnEmptyDirectory: an empty directory, as of a file system that is away, does not prove that a recorded grant is
+// gone.
+func TestAnEmptyDirectory(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "authorized_keys")
 	p, a := newPlatform(t, path), current(path, alice, "x")
@@ -355,29 +267,31 @@ func TestWhereNothingIsLeft(t *testing.T) {
 		return newPlatform(t, path).Apply(t.Context(), path, []jit.Change{{Op: op, Access: a, Held: true}})[0]
 	}
 	for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
-		if err := held(op, a); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "cannot be looked at") {
+		if err := held(op, a); !errors.Is(err, fs.ErrNotExist) ||
+			!strings.Contains(err.Error(), "cannot be looked at") {
 			t.Errorf("%s with everything gone: %v", op, err)
 		}
 	}
 	onlyFiles(t, dir)
 	if err := one(newPlatform(t, path), t.Context(), path, jit.Remove, a); err != nil {
-		t.Errorf("Remove of what was never confirmed: %v", err)
+		t.Errorf("Remove of an unconfirmed grant: %v", err)
 	}
 	past := a
-	past.Marker.Window = jit.Window{Start: a.Marker.Window.Start.Add(-2 * time.Hour), End: a.Marker.Window.Start.Add(-time.Hour)}
+	past.Marker.Window = jit.Window{Start: a.Marker.Window.Start.Add(-2 * time.Hour),
+		End: a.Marker.Window.Start.Add(-time.Hour)}
 	if err := held(jit.Remove, past); err != nil {
-		t.Errorf("Remove of what sshd has ended: %v", err)
+		t.Errorf("Remove of a grant that sshd has ended: %v", err)
 	}
 	if err := errors.Join(os.Remove(dir), os.Rename(away, dir)); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(os.Remove(path), held(jit.Remove, a)); err != nil {
-		t.Errorf("Remove with the file deleted, and only that: %v", err)
+		t.Errorf("Remove with only the file deleted: %v", err)
 	}
 }
 
-// TestWhatIsInTheWayOfTheNewFile: the account may have put it there.
-func TestWhatIsInTheWayOfTheNewFile(t *testing.T) {
+// TestAnObstacleToTheNewFile: the account may have put it there.
+func TestAnObstacleToTheNewFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authorized_keys")
 	if err := os.Mkdir(filepath.Join(filepath.Dir(path), ".authorized_keys.jit-new"), 0o700); err != nil {
 		t.Fatal(err)
@@ -403,7 +317,8 @@ func TestEachCauseHasItsHint(t *testing.T) {
 		unix.EIO:    "run again",
 	} {
 		var user *jit.Error
-		if got := at.cannotWrite(&fs.PathError{Op: "x", Path: "y", Err: err}); !errors.As(got, &user) || !errors.Is(got, err) || !strings.Contains(user.Hint, want) {
+		if got := at.cannotWrite(&fs.PathError{Op: "x", Path: "y", Err: err}); !errors.As(got, &user) ||
+			!errors.Is(got, err) || !strings.Contains(user.Hint, want) {
 			t.Errorf("%v: %v", err, got)
 		}
 	}

@@ -1,7 +1,7 @@
 package ssh
 
 import (
-	"crypto/dsa" //nolint:staticcheck // a key that has to be refused
+	"crypto/dsa" //nolint:staticcheck // a key that must be refused
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
@@ -81,27 +81,29 @@ func TestPrincipal(t *testing.T) {
 	})
 	_, blob, _ := strings.Cut(alice, " ")
 	bad := map[string]struct{ principal, says string }{
-		"empty":              {"", "empty"},
-		"a name":             {"alice", "not the type"},
-		"no blob":            {"ssh-ed25519", "missing"},
-		"options":            {`command="x" ` + alice, "before the key"},
-		"authority":          {"cert-authority " + alice, "before the key"},
-		"two keys":           {alice + " " + bob, "second key"},
-		"two lines":          {alice + "\n" + bob, "not allowed"},
-		"a carriage return":  {alice + "\r", "not allowed"},
-		"a certificate":      {certificate(t), "certificate"},
-		"DSA":                {old, "DSA"},
-		"a weak RSA key":     {weak, "702 bits"},
-		"another type":       {"ssh-rsa " + blob, "stands after"},
-		"not base64":         {"ssh-ed25519 AAAA!", "base64"},
-		"cut off":            {alice[:len(alice)-8], "cannot be read"},
-		"something after it": {"ssh-ed25519 " + base64.StdEncoding.EncodeToString(append(decode(t, blob), 0)), "cannot be read"},
-		"a private key":      {"-----BEGIN OPENSSH PRIVATE KEY-----", "private key"},
+		"empty":             {"", "empty"},
+		"a name":            {"alice", "not the type"},
+		"no blob":           {"ssh-ed25519", "missing"},
+		"options":           {`command="x" ` + alice, "before the key"},
+		"authority":         {"cert-authority " + alice, "before the key"},
+		"two keys":          {alice + " " + bob, "second key"},
+		"two lines":         {alice + "\n" + bob, "not allowed"},
+		"a carriage return": {alice + "\r", "not allowed"},
+		"a certificate":     {certificate(t), "certificate"},
+		"DSA":               {old, "DSA"},
+		"a weak RSA key":    {weak, "702 bits"},
+		"another type":      {"ssh-rsa " + blob, "stands after"},
+		"not base64":        {"ssh-ed25519 AAAA!", "base64"},
+		"cut off":           {alice[:len(alice)-8], "cannot be read"},
+		"something after it": {"ssh-ed25519 " + base64.StdEncoding.EncodeToString(append(decode(t, blob), 0)),
+			"cannot be read"},
+		"a private key": {"-----BEGIN OPENSSH PRIVATE KEY-----", "private key"},
 	}
 	for name, tt := range bad {
 		_, err := parsePrincipal(tt.principal)
 		var user *jit.Error
-		if !errors.As(err, &user) || user.Attribute != "principal" || user.Hint == "" || !strings.Contains(user.Problem, tt.says) {
+		if !errors.As(err, &user) || user.Attribute != "principal" || user.Hint == "" ||
+			!strings.Contains(user.Problem, tt.says) {
 			t.Errorf("%s: %v, want an error of principal that says %q", name, err, tt.says)
 		}
 		if strings.Contains(name, "private") && strings.Contains(err.Error(), "BEGIN") {
@@ -148,9 +150,12 @@ func TestRole(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"", "shell", "Login", "login ", "command:", "command:  ", `command:echo \`, "command:a\nb", "command:a\x00", "command:" + noShell, "port-forward:db",
-		"port-forward:db:0", "port-forward:db:65536", "port-forward:db:http", "port-forward:*:22", "port-forward:db:*", `port-forward:d"b:22`,
-		"port-forward:::1:22", "port-forward:a,b:22", "port-forward:[fe80::1%eth0]:22", "port-forward::22", "port-forward:-db:22",
+		"", "shell", "Login", "login ", "command:", "command:  ", `command:echo \`, "command:a\nb", "command:a\x00",
+		"command:" + noShell, "port-forward:db",
+		"port-forward:db:0", "port-forward:db:65536", "port-forward:db:http", "port-forward:*:22", "port-forward:db:*",
+		`port-forward:d"b:22`,
+		"port-forward:::1:22", "port-forward:a,b:22", "port-forward:[fe80::1%eth0]:22", "port-forward::22",
+		"port-forward:-db:22",
 	} {
 		_, err := parseRole(bad)
 		var user *jit.Error
@@ -208,10 +213,12 @@ func TestConfig(t *testing.T) {
 		t.Errorf("Scopes() = %q, %v", scopes, err)
 	}
 	var user *jit.Error
-	if _, _, err := p.Check(jit.Binding{Principal: alice, Role: "login"}); !errors.As(err, &user) || user.Attribute != "scope" {
+	if _, _, err := p.Check(jit.Binding{Principal: alice, Role: "login"}); !errors.As(err, &user) ||
+		user.Attribute != "scope" {
 		t.Errorf("no scope where there are two: %v", err)
 	}
-	p, err = New(Config{Accounts: map[string]string{"deploy": "/home/deploy/.ssh/authorized_keys"}}, jit.Services{Now: time.Now})
+	p, err = New(Config{Accounts: map[string]string{"deploy": "/home/deploy/.ssh/authorized_keys"}},
+		jit.Services{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ const (
 	bob   = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICPT0lXvUVL1fx34AkZjydj81KV3Q6D2vCA5FVW8KE0b"
 )
 
-// foreignHead is what others keep in such a file.
+// foreignHead holds lines of others.
 const foreignHead = "# managed by hand\r\n\n\t \nnot a key at all \xff\xfe\n" +
 	`from="10.0.0.0/8",environment="A=\"b c\"" ssh-rsa AAAAB3NzaC1yc2E= somebody@example.com` + "\r\n" +
 	"# jit:conformance:3f2b8c1e-0000-8000-8000-000000000000:20260101T000000Z:20260101T010000Z\n"
@@ -49,7 +49,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// newTarget describes the file to the conformance suite; sshd's part is played by the model.
+// newTarget describes the file to the conformance suite, with the model in place of sshd.
 func newTarget(t *testing.T, path, head string, unfinished bool) *platformtest.Target {
 	t.Helper()
 	if head != "" {
@@ -93,7 +93,8 @@ func newTarget(t *testing.T, path, head string, unfinished bool) *platformtest.T
 			bad("a line feed in the command", "role", func(b *jit.Binding) { b.Role = "command:a\n" + alice }),
 			bad("another file", "scope", func(b *jit.Binding) { b.Scope = "/etc/passwd" }),
 		},
-		Aliases:   []platformtest.Alias{alias(alice+" alice@example.com", "login"), alias("  "+strings.Replace(alice, " ", "   ", 1)+" ", "login")},
+		Aliases: []platformtest.Alias{alias(alice+" alice@example.com", "login"),
+			alias("  "+strings.Replace(alice, " ", "   ", 1)+" ", "login")},
 		Allowed:   func(t *testing.T, b jit.Binding) bool { return allowedAt(t, b, time.Now()) },
 		AllowedAt: allowedAt,
 		Foreign: func(t *testing.T, b jit.Binding) {
@@ -157,7 +158,7 @@ func markerOf(l string) jit.Marker {
 	return m
 }
 
-// tamper edits the lines of a marker as somebody with an editor would.
+// tamper edits the lines of a marker as a person with an editor would.
 func tamper(path string) platformtest.Tamper {
 	edit := func(t *testing.T, m jit.Marker, change func(l string) string) {
 		t.Helper()

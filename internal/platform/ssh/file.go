@@ -58,23 +58,29 @@ func (at *place) openRegular(ctx context.Context) (*os.File, fs.FileInfo, error)
 		return nil, nil, fmt.Errorf("read authorized keys: %w", err)
 	}
 	info, err := f.Stat()
-	switch {
-	case err != nil:
-		err = fmt.Errorf("read authorized keys: %w", err)
-	case !info.Mode().IsRegular():
-		err = at.notRegular(info.Mode().Type().String())
-	case !at.trusts(info):
-		err = &jit.Error{
-			Problem: fmt.Sprintf("%s belongs to the user %d and its directory to the user %d",
-				at.path, owner(info), owner(at.info)),
-			Hint: "give the file to the account whose keys it holds (chown)",
-			Err:  fs.ErrPermission,
-		}
+	if err == nil {
+		err = at.check(info)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	return f, info, nil
+}
+
+// check refuses a file that sshd would not read, and a file of a stranger.
+func (at *place) check(info fs.FileInfo) error {
+	switch {
+	case !info.Mode().IsRegular():
+		return at.notRegular(info.Mode().Type().String())
+	case at.trusts(info):
+		return nil
+	}
+	return &jit.Error{
+		Problem: fmt.Sprintf("%s belongs to the user %d and its directory to the user %d",
+			at.path, owner(info), owner(at.info)),
+		Hint: "give the file to the account whose keys it holds (chown)",
+		Err:  fs.ErrPermission,
+	}
 }
 
 // untouched reports whether neither the file nor our lock beside it exists.

@@ -25,7 +25,8 @@ import (
 func current(path, key, why string) jit.Access {
 	b := jit.Binding{Target: "host", Principal: key, Role: "login", Scope: path}
 	start := jit.Second(time.Now())
-	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "jit", ID: jit.NewID("jit", b, why, 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
+	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "jit", ID: jit.NewID("jit", b, why, 1),
+		Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
 }
 
 func newPlatform(t *testing.T, path string) *Platform {
@@ -78,7 +79,7 @@ func TestAFileIsMadeForTheFirstGrantOnly(t *testing.T) {
 	onlyFiles(t, dir, "authorized_keys", "authorized_keys.jit.lock")
 }
 
-func TestTheDirectoryHasToExist(t *testing.T) {
+func TestTheDirectoryMustExist(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "missing", "authorized_keys")
 	p, a := newPlatform(t, path), current(path, alice, "first")
 	err := one(p, t.Context(), path, jit.Ensure, a)
@@ -86,7 +87,8 @@ func TestTheDirectoryHasToExist(t *testing.T) {
 	if !errors.As(err, &user) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(user.Hint, "make the directory") {
 		t.Errorf("Ensure without the directory: %v", err)
 	}
-	if err := one(p, t.Context(), path, jit.Remove, a); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "cannot be looked at") {
+	if err := one(p, t.Context(), path, jit.Remove, a); !errors.Is(err, fs.ErrNotExist) ||
+		!strings.Contains(err.Error(), "cannot be looked at") {
 		t.Errorf("Remove without the directory: %v, want an error", err)
 	}
 	if _, err := p.Read(t.Context(), path); !errors.Is(err, fs.ErrNotExist) {
@@ -94,7 +96,7 @@ func TestTheDirectoryHasToExist(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoFileIsRefused(t *testing.T) {
+func TestOnlyRegularFiles(t *testing.T) {
 	dir := t.TempDir()
 	pipe := filepath.Join(dir, "pipe")
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
@@ -104,7 +106,8 @@ func TestWhatIsNoFileIsRefused(t *testing.T) {
 		p, a := newPlatform(t, path), current(path, alice, "x")
 		for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
 			var user *jit.Error
-			if err := one(p, t.Context(), path, op, a); !errors.As(err, &user) || !strings.Contains(user.Problem, "not a regular file") {
+			if err := one(p, t.Context(), path, op, a); !errors.As(err, &user) ||
+				!strings.Contains(user.Problem, "not a regular file") {
 				t.Errorf("%s on %s: %v", op, path, err)
 			}
 		}
@@ -125,7 +128,7 @@ func TestOwnerModeAndLinksStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, a := newPlatform(t, link), current(link, alice, "x")
-	// The first Ensure makes the file that the links promise.
+	// The first Ensure makes the file that the links lead to.
 	for _, content := range []string{"", bob + "\n"} {
 		wantUID, wantMode := os.Getuid(), fs.FileMode(0o600)
 		if content != "" {
@@ -151,18 +154,19 @@ func TestOwnerModeAndLinksStay(t *testing.T) {
 		if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != wantUID || info.Mode() != wantMode {
 			t.Errorf("the file belongs to %d with mode %s, want %d and %s", uid, info.Mode(), wantUID, wantMode)
 		}
-		if !bytes.HasPrefix(read(t, real), []byte(content)) || !bytes.Contains(read(t, real), []byte(a.Marker.String())) {
+		if !bytes.HasPrefix(read(t, real), []byte(content)) ||
+			!bytes.Contains(read(t, real), []byte(a.Marker.String())) {
 			t.Errorf("the file holds %q", read(t, real))
 		}
 		for _, l := range []string{link, second} {
 			if info, err := os.Lstat(l); err != nil || info.Mode().Type() != fs.ModeSymlink {
-				t.Errorf("%s is no link any more: %v, %v", l, info.Mode(), err)
+				t.Errorf("%s is no longer a link: %v, %v", l, info.Mode(), err)
 			}
 		}
 	}
 }
 
-// TestANewFileBelongsToTheAccount: sshd reads it as the account, so root may not keep it.
+// TestANewFileBelongsToTheAccount: sshd reads it as the account, so root must not own it.
 func TestANewFileBelongsToTheAccount(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can write for another account")
@@ -202,22 +206,25 @@ func TestNothingToChangeWritesNothing(t *testing.T) {
 			t.Error("a write was made")
 		}
 	}
-	for _, err := range p.Apply(t.Context(), path, []jit.Change{{Op: jit.Ensure, Access: a}, {Op: jit.Remove, Access: current(path, bob, "absent")}}) {
+	for _, err := range p.Apply(t.Context(), path,
+		[]jit.Change{{Op: jit.Ensure, Access: a}, {Op: jit.Remove, Access: current(path, bob, "absent")}}) {
 		if err != nil {
 			t.Error(err)
 		}
 	}
-	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) || !after.ModTime().Equal(before.ModTime()) {
+	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) ||
+		!after.ModTime().Equal(before.ModTime()) {
 		t.Errorf("the file was replaced: %v, %v", after, err)
 	}
 }
 
-// TestAnEditorWithoutTheLockLosesNothing: he writes between our read and our rename.
+// TestAnEditorWithoutTheLockLosesNothing: the editor writes between our read and our rename.
 func TestAnEditorWithoutTheLockLosesNothing(t *testing.T) {
 	for name, edit := range map[string]func(path string) error{
-		"in place": func(path string) error { return os.WriteFile(path, []byte("# his\n"+bob+"\n"), 0o600) },
+		"in place": func(path string) error { return os.WriteFile(path, []byte("# theirs\n"+bob+"\n"), 0o600) },
 		"by renaming": func(path string) error {
-			return errors.Join(os.WriteFile(path+".new", []byte("# his\n"+bob+"\n"), 0o600), os.Rename(path+".new", path))
+			return errors.Join(os.WriteFile(path+".new", []byte("# theirs\n"+bob+"\n"), 0o600),
+				os.Rename(path+".new", path))
 		},
 		"by deleting": os.Remove,
 	} {
@@ -247,7 +254,7 @@ func TestAnEditorWithoutTheLockLosesNothing(t *testing.T) {
 	}
 }
 
-// TestAnEditorWhoNeverStops: the edit gives up, and has written nothing.
+// TestAnEditorWhoNeverStops: the edit gives up without a write.
 func TestAnEditorWhoNeverStops(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authorized_keys")
 	p, edits := newPlatform(t, path), 0
@@ -288,8 +295,8 @@ func TestEnsureNeedsAWindowThatHasBegun(t *testing.T) {
 	}
 }
 
-// TestWhoTouchesTheFileAllTheTimeStopsNoEnd: any login of the account can set the time of its file, or its mode.
-func TestWhoTouchesTheFileAllTheTimeStopsNoEnd(t *testing.T) {
+// TestTouchingTheFileStopsNoRevocation: any login of the account can set the time of its file, or its mode.
+func TestTouchingTheFileStopsNoRevocation(t *testing.T) {
 	for name, touch := range map[string]func(path string, n int) error{
 		"time": func(path string, n int) error {
 			return os.Chtimes(path, time.Time{}, time.Unix(int64(n), 0))

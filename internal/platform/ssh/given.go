@@ -1,9 +1,11 @@
 package ssh
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -51,9 +53,7 @@ func commandNames(command string) jit.Named {
 	}
 	if startsShell(command) {
 		n.Covers = append(n.Covers, login)
-		if n.Guard == "" {
-			n.Guard = "it may start a shell"
-		}
+		n.Guard = cmp.Or(n.Guard, "it may start a shell")
 	}
 	return n
 }
@@ -74,7 +74,7 @@ func forwardNames(destination string) jit.Named {
 	if written := forwardPrefix + destination; written != n.Name {
 		n.IDs = []string{written}
 	}
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") || ok && (ip.IsLoopback() || ip.IsUnspecified()) {
+	if ip.IsLoopback() || ip.IsUnspecified() || strings.HasSuffix("."+host, ".localhost") {
 		n.Covers = []string{name("localhost"), name("127.0.0.1"), name("::1")}
 	}
 	return n
@@ -85,21 +85,37 @@ func address(host string) (netip.Addr, bool) {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.Unmap().WithZone(""), true
 	}
-	parts := strings.Split(host, ".")
-	if len(parts) > 4 {
+	value, ok := parseNumbers(strings.Split(host, "."))
+	if !ok {
 		return netip.Addr{}, false
 	}
-	var value uint64
+	return netip.AddrFrom4([4]byte{byte(value >> 24), byte(value >> 16), byte(value >> 8), byte(value)}), true
+}
+
+// parseNumbers reads up to four numbers of one byte each, of which the last one fills the rest of four bytes.
+func parseNumbers(parts []string) (value uint64, ok bool) {
+	last := len(parts) - 1
 	for i, part := range parts {
-		n, err := parseNumber(part)
 		width := 8
-		if i == len(parts)-1 {
-			width = 8 * (5 - len(parts)) // the last part fills the rest
+		if i == last {
+			width = 8 * (4 - last)
 		}
-		if err != nil || n >= 1<<width {
-			return netip.Addr{}, false
+		n, err := parseNumber(part)
+		if last > 3 || err != nil || n >= 1<<width {
+			return 0, false
 		}
 		value = value<<width | n
 	}
-	return netip.AddrFrom4([4]byte{byte(value >> 24), byte(value >> 16), byte(value >> 8), byte(value)}), true
+	return value, true
+}
+
+// parseNumber reads a number as inet_aton does: decimal, octal after 0, hexadecimal after 0x.
+func parseNumber(s string) (uint64, error) {
+	if rest, ok := strings.CutPrefix(s, "0x"); ok {
+		return strconv.ParseUint(rest, 16, 32)
+	}
+	if len(s) > 1 && s[0] == '0' {
+		return strconv.ParseUint(s[1:], 8, 32)
+	}
+	return strconv.ParseUint(s, 10, 32)
 }

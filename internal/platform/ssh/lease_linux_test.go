@@ -33,7 +33,7 @@ func setLease(f *os.File, kind int) error {
 	return err
 }
 
-// TestALeaseOnTheLockDelaysNoChange: it keeps the lock from being opened without a wait.
+// TestALeaseOnTheLockDelaysNoChange: with a lease, opening the lock would wait.
 func TestALeaseOnTheLockDelaysNoChange(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authorized_keys")
 	p, a, warned := newPlatform(t, path), current(path, alice, "x"), 0
@@ -51,7 +51,7 @@ func TestALeaseOnTheLockDelaysNoChange(t *testing.T) {
 	}
 }
 
-// TestALeaseOnTheKeysIsWaitedFor: the account gives it up at the last moment and takes it again at once, or tries to.
+// TestALeaseOnTheKeysIsWaitedFor: the account gives it up at the last moment and tries to take it again at once.
 func TestALeaseOnTheKeysIsWaitedFor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authorized_keys")
 	a := current(path, alice, "x")

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -72,10 +73,7 @@ const blanks = " \t"
 // sshd skips, and replaces the name of a signature type by that of its key, as sshd does.
 func cutKey(s string) (kind, blob, comment string) {
 	word := func() string {
-		n := strings.IndexAny(s, blanks)
-		if n < 0 {
-			n = len(s)
-		}
+		n := strings.IndexAny(s+blanks, blanks)
 		w := s[:n]
 		s = strings.TrimLeft(s[n:], blanks)
 		return w
@@ -105,20 +103,14 @@ func isKey(kind, blob string) bool {
 	return kind != "" && n <= uint64(len(decoded)-4) && string(decoded[4:4+n]) == kind
 }
 
-// optionsLength is where the options end: at the first blank outside quotes (sshkey_advance_past_options). ok is false
-// if a quote is left open.
+// optionsForm matches options without escaped quotes, up to the first blank outside quotes.
+var optionsForm = regexp.MustCompile(`^(?:[^" \t]|"[^"]*")*`)
+
+// optionsLength is where the options end (sshkey_advance_past_options). ok is false if a quote is left open.
 func optionsLength(s string) (n int, ok bool) {
-	quoted := false
-	for n < len(s) && (quoted || s[n] != ' ' && s[n] != '\t') {
-		switch {
-		case s[n] == '\\' && n+1 < len(s) && s[n+1] == '"':
-			n++
-		case s[n] == '"':
-			quoted = !quoted
-		}
-		n++
-	}
-	return n, !quoted
+	plain := strings.ReplaceAll(s, `\"`, `__`) // of the same length
+	n = len(optionsForm.FindString(plain))
+	return n, !strings.HasPrefix(plain[n:], `"`)
 }
 
 // is reports whether the line belongs to the grant of the marker.

@@ -13,12 +13,13 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// What one process remembers of a file never gets in the way of what others do to it.
-func TestWhatIsRememberedYieldsToWhatIsThere(t *testing.T) {
+// The memory of one process never overrides what others have done to the file.
+func TestTheFileOverridesMemory(t *testing.T) {
 	access := func(n int, path string) jit.Access {
 		b := jit.Binding{Target: "host", Principal: alice, Role: "login", Scope: path}
 		start := jit.Second(time.Now())
-		return jit.Access{Binding: b, Marker: jit.Marker{Owner: "jit", ID: jit.NewID("jit", b, fmt.Sprint(n), 1), Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
+		return jit.Access{Binding: b, Marker: jit.Marker{Owner: "jit", ID: jit.NewID("jit", b, fmt.Sprint(n), 1),
+			Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
 	}
 	type world struct {
 		t      *testing.T
@@ -81,7 +82,8 @@ func TestWhatIsRememberedYieldsToWhatIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		apply(w, jit.Ensure, 2)
-		if got := string(read(t, w.path)); !strings.HasPrefix(got, "# by hand B\n") || strings.Count(got, "jit:jit:") != 2 {
+		if got := string(read(t, w.path)); !strings.HasPrefix(got, "# by hand B\n") ||
+			strings.Count(got, "jit:jit:") != 2 {
 			t.Errorf("the file is\n%s", got)
 		}
 	})
@@ -111,7 +113,7 @@ func TestWhatIsRememberedYieldsToWhatIsThere(t *testing.T) {
 		apply(other, jit.Ensure, 1)
 		apply(w, jit.Remove, 1)
 		if got := string(read(t, w.path)); strings.Contains(got, "jit:jit:") {
-			t.Errorf("what another process granted was not removed:\n%s", got)
+			t.Errorf("the grant of another process was not removed:\n%s", got)
 		}
 		apply(other, jit.Ensure, 1)
 		apply(w, jit.Ensure, 2)

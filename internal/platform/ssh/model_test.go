@@ -9,7 +9,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// admission is what sshd grants with the line that let a key in.
+// admission is the access of the line that lets a key in.
 type admission struct {
 	line       int
 	restricted bool
@@ -20,11 +20,9 @@ type admission struct {
 	expires    time.Time // last second
 }
 
-// admit decides as sshd does whether the file lets the key in at now: a
-// transcription of auth_check_authkeys_file and auth_check_authkey_line
-// (auth2-pubkeyfile.c), sshauthopt_parse (auth-options.c) and parse_absolute_time (misc.c)
-// of OpenSSH, with sshd(8), AUTHORIZED_KEYS FILE FORMAT. It is kept apart from
-// the code under test.
+// admit decides as sshd does whether the file lets the key in at now. It transcribes auth_check_authkeys_file and
+// auth_check_authkey_line (auth2-pubkeyfile.c), sshauthopt_parse (auth-options.c) and parse_absolute_time (misc.c) of
+// OpenSSH, with sshd(8), AUTHORIZED_KEYS FILE FORMAT. It shares no code with the code under test.
 func admit(file []byte, key ssh.PublicKey, now time.Time) (admission, bool) {
 	for i, raw := range strings.SplitAfter(string(file), "\n") {
 		if nul := strings.IndexByte(raw, 0); nul >= 0 {
@@ -140,14 +138,16 @@ func sshauthoptParse(opts string) (a admission, authority, ok bool) {
 			a.forwarding = f == 1
 		} else {
 			matched = false
-			for _, name := range []string{"agent-forwarding", "x11-forwarding", "touch-required", "verify-required", "pty", "user-rc"} {
+			for _, name := range []string{"agent-forwarding", "x11-forwarding", "touch-required", "verify-required",
+				"pty", "user-rc"} {
 				if flag(name, true) >= 0 {
 					matched = true
 					break
 				}
 			}
 		}
-		for _, name := range []string{"command", "principals", "from", "expiry-time", "environment", "permitopen", "permitlisten", "tunnel"} {
+		for _, name := range []string{"command", "principals", "from", "expiry-time", "environment", "permitopen",
+			"permitlisten", "tunnel"} {
 			if matched {
 				break
 			}
@@ -217,7 +217,8 @@ func parseAbsoluteTime(s string) (time.Time, bool) {
 			return time.Time{}, false
 		}
 	}
-	t := time.Date(field[0], time.Month(field[1]), field[2], field[3], field[4], field[5], 0, where) // as timegm, which carries over
+	t := time.Date(field[0], time.Month(field[1]), field[2], field[3], field[4], field[5], 0,
+		where) // as timegm, which carries over
 	return t, t.Unix() > 0
 }
 
@@ -261,7 +262,8 @@ func TestModelDecidesAsSSHD(t *testing.T) {
 		{"the earliest of two", `expiry-time="20271123175959Z",expiry-time="20261123175959Z" ` + alice, end, 0},
 		{"an unreadable time refuses", `expiry-time="soon" ` + alice, end, 0},
 		{"an unknown option refuses", `sudo ` + alice, end, 0},
-		{"the first line that admits counts", `expiry-time="20200101Z" ` + alice + "\n" + bob + "\n" + `command="x" ` + alice + "\n" + alice, end, 3},
+		{"the first line that admits counts",
+			`expiry-time="20200101Z" ` + alice + "\n" + bob + "\n" + `command="x" ` + alice + "\n" + alice, end, 3},
 		{"an authority is no key", "cert-authority " + alice, end, 0},
 	}
 	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(alice))

@@ -14,7 +14,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// privateMounts lets the test mount what nobody else sees, and returns an empty directory.
+// privateMounts lets the test mount file systems that nobody else sees, and returns an empty directory.
 func privateMounts(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -36,7 +36,7 @@ func privateMounts(t *testing.T) string {
 	return dir
 }
 
-// refusedWith asserts that nothing was written and that the hint fits.
+// refusedWith asserts the cause and the hint of an error.
 func refusedWith(t *testing.T, err error, cause error, hint string) {
 	t.Helper()
 	var user *jit.Error
@@ -53,14 +53,15 @@ func TestAFileThatIsMountedByItself(t *testing.T) {
 	if err := unix.Mount(source, path, "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
-	refusedWith(t, one(newPlatform(t, path), t.Context(), path, jit.Ensure, current(path, alice, "x")), unix.EBUSY, "mount its directory")
+	refusedWith(t, one(newPlatform(t, path), t.Context(), path, jit.Ensure, current(path, alice, "x")), unix.EBUSY,
+		"mount its directory")
 	if got := string(read(t, path)); got != bob+"\n" {
 		t.Errorf("the file holds %q", got)
 	}
 	onlyFiles(t, dir, "authorized_keys", "authorized_keys.jit.lock", "source")
 }
 
-func TestAFileSystemThatTakesNothing(t *testing.T) {
+func TestAFileSystemThatIsFullOrReadOnly(t *testing.T) {
 	dir := privateMounts(t)
 	path := filepath.Join(dir, "authorized_keys")
 	p, a := newPlatform(t, path), current(path, alice, "x")
@@ -87,18 +88,19 @@ func TestAFileSystemThatTakesNothing(t *testing.T) {
 	}
 	refusedWith(t, one(p, t.Context(), path, jit.Remove, a), unix.EROFS, "read-only")
 	if _, err := newPlatform(t, path).Read(t.Context(), path); err != nil {
-		t.Errorf("a file that can be read and not written: %v", err)
+		t.Errorf("a file that can only be read: %v", err)
 	}
 }
 
-// TestAFileSystemThatIsAway: the record says that access is there, and it is when the file system is back.
+// TestAFileSystemThatIsAway: recorded access is not forgotten, and is there once the file system is back.
 func TestAFileSystemThatIsAway(t *testing.T) {
 	base := privateMounts(t)
 	for _, below := range []string{"", "keys"} {
 		mount := filepath.Join(base, "home"+below)
 		path := filepath.Join(mount, below, "authorized_keys")
 		disk := filepath.Join(base, "disk"+below)
-		if err := errors.Join(os.Mkdir(mount, 0o755), os.MkdirAll(filepath.Join(disk, below), 0o755), unix.Mount(disk, mount, "", unix.MS_BIND, "")); err != nil {
+		if err := errors.Join(os.Mkdir(mount, 0o755), os.MkdirAll(filepath.Join(disk, below), 0o755),
+			unix.Mount(disk, mount, "", unix.MS_BIND, "")); err != nil {
 			t.Fatal(err)
 		}
 		p, a := newPlatform(t, path), current(path, alice, "x")
@@ -110,7 +112,8 @@ func TestAFileSystemThatIsAway(t *testing.T) {
 		}
 		for name, p := range map[string]*Platform{"the same process": p, "another process": newPlatform(t, path)} {
 			for _, op := range []jit.Op{jit.Remove, jit.Ensure} {
-				if err := p.Apply(t.Context(), path, []jit.Change{{Op: op, Access: a, Held: true}})[0]; !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "mount its file system") {
+				if err := p.Apply(t.Context(), path, []jit.Change{{Op: op, Access: a, Held: true}})[0]; !errors.Is(err,
+					fs.ErrNotExist) || !strings.Contains(err.Error(), "mount its file system") {
 					t.Errorf("%s, %s: %v", name, op, err)
 				}
 			}

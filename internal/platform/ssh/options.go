@@ -80,39 +80,38 @@ func parseOptions(s string) (options, error) {
 	var o options
 	seen := map[string]bool{}
 	for s != "" {
-		n := strings.IndexAny(s, `=,`)
-		if n < 0 {
-			n = len(s)
-		}
+		n := strings.IndexAny(s+",", "=,")
 		name := strings.ToLower(s[:n])
-		s = s[n:]
-		if !strings.HasPrefix(s, "=") {
-			if err := o.flag(name); err != nil {
-				return options{}, err
-			}
-		} else {
-			value, rest, err := dequote(s[1:])
-			if err == nil {
-				err = o.value(name, value)
-			}
-			if seen[name] && onlyOnce[name] {
-				err = errors.New("given twice")
-			}
-			if err != nil {
-				return options{}, fmt.Errorf("%s: %w", name, err)
-			}
-			seen[name], s = true, rest
+		rest, err := o.option(name, s[n:])
+		if seen[name] && onlyOnce[name] {
+			err = errors.New("given twice")
 		}
-		s = strings.TrimPrefix(s, ",")
+		if err != nil {
+			return options{}, fmt.Errorf("%s: %w", name, err)
+		}
+		seen[name], s = true, strings.TrimPrefix(rest, ",")
 	}
 	return o, nil
+}
+
+// option reads one option, of which s is the text after the name.
+func (o *options) option(name, s string) (rest string, err error) {
+	written, ok := strings.CutPrefix(s, "=")
+	if !ok {
+		return s, o.flag(name)
+	}
+	value, rest, err := dequote(written)
+	if err != nil {
+		return "", err
+	}
+	return rest, o.value(name, value)
 }
 
 func (o *options) flag(name string) error {
 	positive, negated := strings.CutPrefix(name, "no-")
 	negatable, known := flags[positive]
 	if name != "" && (!known || negated && !negatable) {
-		return fmt.Errorf("unknown option %q", name)
+		return errors.New("unknown option")
 	}
 	switch positive {
 	case "restrict":

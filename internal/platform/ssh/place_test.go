@@ -14,7 +14,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// TestALinkLeadsToItsOwnersFilesOnly: the user of an account does not get his keys into another's file.
+// TestALinkLeadsToItsOwnersFilesOnly: the user of an account cannot have keys written into another's file.
 func TestALinkLeadsToItsOwnersFilesOnly(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make the links of another user")
@@ -31,7 +31,8 @@ func TestALinkLeadsToItsOwnersFilesOnly(t *testing.T) {
 		if of == ".ssh" {
 			target, path = other, filepath.Join(link, "authorized_keys")
 		}
-		if err := errors.Join(os.Symlink(target, link), os.Lchown(link, user, user), os.Chown(home, user, user)); err != nil {
+		if err := errors.Join(os.Symlink(target, link), os.Lchown(link, user, user),
+			os.Chown(home, user, user)); err != nil {
 			t.Fatal(err)
 		}
 		p, a := newPlatform(t, path), current(path, alice, "x")
@@ -61,8 +62,10 @@ func TestFind(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := func(parts ...string) string { return filepath.Join(append([]string{dir}, parts...)...) }
-	if err := errors.Join(os.MkdirAll(in("a", "b"), 0o700), os.Symlink("a/b", in("rel")), os.Symlink(in("a"), in("abs")),
-		os.Symlink("../../rel/../file", in("a", "b", "up")), os.Symlink("loop", in("loop")), os.Symlink("new/file", in("a", "dangling")),
+	if err := errors.Join(os.MkdirAll(in("a", "b"), 0o700), os.Symlink("a/b", in("rel")),
+		os.Symlink(in("a"), in("abs")),
+		os.Symlink("../../rel/../file", in("a", "b", "up")), os.Symlink("loop", in("loop")),
+		os.Symlink("new/file", in("a", "dangling")),
 		os.Symlink("b/new", in("a", "promise")), os.Symlink("..", in("a", "b", "parent"))); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +104,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestNoLinkIsOpened: one that is put there after the look.
+// TestNoLinkIsOpened: somebody puts a link there after the check.
 func TestNoLinkIsOpened(t *testing.T) {
 	dir := t.TempDir()
 	file, sub := filepath.Join(dir, "authorized_keys"), filepath.Join(dir, "sub")
@@ -114,7 +117,8 @@ func TestNoLinkIsOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer at.close()
-	if err := errors.Join(os.Rename(file, file+".mine"), os.Symlink("authorized_keys.mine", file), os.Rename(sub, sub+".mine"), os.Symlink("sub.mine", sub)); err != nil {
+	if err := errors.Join(os.Rename(file, file+".mine"), os.Symlink("authorized_keys.mine", file),
+		os.Rename(sub, sub+".mine"), os.Symlink("sub.mine", sub)); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := at.read(t.Context()); !errors.Is(err, errMeanwhile) {
@@ -125,7 +129,7 @@ func TestNoLinkIsOpened(t *testing.T) {
 	}
 }
 
-// TestDirectoriesThatOthersCanChange: whoever can put another directory, or a link, on the way leads us elsewhere.
+// TestDirectoriesThatOthersCanChange: a user who can put another directory or a link on the way could divert us.
 func TestDirectoriesThatOthersCanChange(t *testing.T) {
 	path, _ := homes(t)
 	home := filepath.Dir(filepath.Dir(path))
@@ -138,10 +142,14 @@ func TestDirectoriesThatOthersCanChange(t *testing.T) {
 		{"the group may write", func() error { return os.Chmod(home, 0o775) }, false},
 		{"everyone may write, to their own", func() error { return os.Chmod(home, 0o777|fs.ModeSticky) }, true},
 		{"a link of the account to its own directory", func() error {
-			return errors.Join(os.Chmod(home, 0o755), os.Rename(filepath.Dir(path), filepath.Join(home, "keys")), os.Symlink("keys", filepath.Dir(path)))
+			return errors.Join(os.Chmod(home, 0o755), os.Rename(filepath.Dir(path), filepath.Join(home, "keys")),
+				os.Symlink("keys", filepath.Dir(path)))
 		}, true},
 		{"a link where everyone may write", func() error { return os.Chmod(home, 0o777|fs.ModeSticky) }, false},
-		{"a home of another user", func() error { return errors.Join(os.Chmod(home, 0o755), os.Chown(home, stranger, stranger)) }, false},
+		{"a home of another user", func() error {
+			return errors.Join(os.Chmod(home, 0o755),
+				os.Chown(home, stranger, stranger))
+		}, false},
 		{"a link of root's to the account", func() error { return os.Chown(home, 0, 0) }, true},
 	}
 	for _, tt := range tests {
@@ -149,7 +157,8 @@ func TestDirectoriesThatOthersCanChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, op := range []jit.Op{jit.Ensure, jit.Remove} {
-			if err := one(p, t.Context(), path, op, a); tt.ok && err != nil || !tt.ok && !errors.Is(err, fs.ErrPermission) {
+			if err := one(p, t.Context(), path, op, a); tt.ok && err != nil || !tt.ok &&
+				!errors.Is(err, fs.ErrPermission) {
 				t.Errorf("%s, %s: %v", tt.name, op, err)
 			}
 		}

@@ -43,16 +43,19 @@ func beChild(task, path, number string) error {
 	if err != nil {
 		return err
 	}
-	p.patience = time.Minute // of many writers at once each has its turn
+	p.patience = time.Minute // each of many writers gets its turn
 	switch task {
-	case "write": // several writers at once, each of which keeps one grant and drops another
+	case "write": // several writers at once; each keeps one grant and drops another
 		var wg sync.WaitGroup
 		errs := make([]error, 10)
 		for i := range errs {
 			wg.Go(func() {
-				stays, goes := current(path, alice, number+" stays "+strconv.Itoa(i)), current(path, bob, number+" goes "+strconv.Itoa(i))
-				errs[i] = errors.Join(p.Apply(ctx, path, []jit.Change{{Op: jit.Ensure, Access: stays}, {Op: jit.Ensure, Access: goes}})...)
-				errs[i] = errors.Join(errs[i], errors.Join(p.Apply(ctx, path, []jit.Change{{Op: jit.Remove, Access: goes}})...))
+				stays, goes := current(path, alice, number+" stays "+strconv.Itoa(i)),
+					current(path, bob, number+" goes "+strconv.Itoa(i))
+				errs[i] = errors.Join(p.Apply(ctx, path,
+					[]jit.Change{{Op: jit.Ensure, Access: stays}, {Op: jit.Ensure, Access: goes}})...)
+				errs[i] = errors.Join(errs[i],
+					errors.Join(p.Apply(ctx, path, []jit.Change{{Op: jit.Remove, Access: goes}})...))
 			})
 		}
 		wg.Wait()
@@ -80,8 +83,8 @@ func spawn(t *testing.T, task, path string, number int) *exec.Cmd {
 	return cmd
 }
 
-// keepLock is the account that keeps the lock of its file until its standard input ends. With swap it then puts the
-// directory "other" in place of its own, by a link.
+// keepLock is the account that holds the lock of its file until its standard input ends. With swap it then replaces
+// its directory by a link to the directory "other".
 func keepLock(path string, swap bool) error {
 	f, err := os.OpenFile(path+".jit.lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -95,10 +98,11 @@ func keepLock(path string, swap bool) error {
 		return err
 	}
 	dir := filepath.Dir(path)
-	return errors.Join(os.Rename(dir, dir+".mine"), os.Symlink(filepath.Join(filepath.Dir(filepath.Dir(dir)), "other"), dir))
+	return errors.Join(os.Rename(dir, dir+".mine"),
+		os.Symlink(filepath.Join(filepath.Dir(filepath.Dir(dir)), "other"), dir))
 }
 
-// openDir makes a directory that every user may search, unlike those of t.TempDir.
+// openDir makes a directory that every user may search, unlike t.TempDir.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "jit-ssh")
@@ -116,7 +120,7 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-// runAs lets another user run the command, with a copy of the binary where they may run it.
+// runAs lets another user run the command, with a copy of the binary that they may run.
 func runAs(t *testing.T, cmd *exec.Cmd, user uint32) {
 	t.Helper()
 	binary, err := os.ReadFile(os.Args[0])
@@ -159,13 +163,13 @@ func TestFiftyWritersInSeveralProcesses(t *testing.T) {
 		for i := range writers {
 			a := current(path, alice, fmt.Sprintf("%d stays %d", number, i))
 			if found[a.Marker.ID] != 1 {
-				t.Errorf("grant %d of process %d is there %d times", i, number, found[a.Marker.ID])
+				t.Errorf("grant %d of process %d has %d lines", i, number, found[a.Marker.ID])
 			}
 			all = append(all, jit.Change{Op: jit.Remove, Access: a})
 		}
 	}
 	if len(s.Ours) != processes*writers {
-		t.Errorf("%d grants are there, want %d", len(s.Ours), processes*writers)
+		t.Errorf("%d grants, want %d", len(s.Ours), processes*writers)
 	}
 	if err := errors.Join(p.Apply(t.Context(), path, all)...); err != nil {
 		t.Error(err)
@@ -182,7 +186,8 @@ func TestAFullDiskChangesNothing(t *testing.T) {
 	write(t, path, content)
 	out, err := spawn(t, "limit", path, len(content)-1000).CombinedOutput()
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || !strings.Contains(string(out), "cannot write") || !strings.Contains(string(out), "file too large") {
+	if !errors.As(err, &exit) || !strings.Contains(string(out), "cannot write") ||
+		!strings.Contains(string(out), "file too large") {
 		t.Errorf("the write without room ended with %v\n%s", err, out)
 	}
 	if got := string(read(t, path)); got != content {
@@ -207,7 +212,8 @@ func TestWithoutPermissionNothingChanges(t *testing.T) {
 	}
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || !strings.Contains(string(out), "cannot write") || !strings.Contains(string(out), "run as the owner") {
+	if !errors.As(err, &exit) || !strings.Contains(string(out), "cannot write") ||
+		!strings.Contains(string(out), "run as the owner") {
 		t.Errorf("the write without permission ended with %v\n%s", err, out)
 	}
 	if got := string(read(t, path)); got != bob+"\n" {

@@ -3,7 +3,6 @@ package ssh
 import (
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -145,15 +144,4 @@ func matchesShell(pattern string) bool {
 		}
 	}
 	return false
-}
-
-// parseNumber reads a number as inet_aton does: decimal, octal after 0, hexadecimal after 0x.
-func parseNumber(s string) (uint64, error) {
-	if rest, ok := strings.CutPrefix(s, "0x"); ok {
-		return strconv.ParseUint(rest, 16, 32)
-	}
-	if len(s) > 1 && s[0] == '0' {
-		return strconv.ParseUint(s[1:], 8, 32)
-	}
-	return strconv.ParseUint(s, 10, 32)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// host is a real sshd with the file that it reads, and two keys.
+// host is a real sshd with its file and two keys.
 type host struct {
 	*testenv.SSHServer
 	path    string
@@ -38,7 +38,7 @@ func newHost(t *testing.T) *host {
 	return h
 }
 
-// runs logs in with the key and returns what the command prints, and whether the key was let in.
+// runs logs in with the key and returns the command's output, and whether the key was let in.
 func (h *host) runs(t *testing.T, key, command string) (string, bool) {
 	t.Helper()
 	out, err := h.Login(t.Context(), h.signers[key], command)
@@ -54,10 +54,11 @@ func (h *host) runs(t *testing.T, key, command string) (string, bool) {
 
 func (h *host) grant(key, roleName string, w jit.Window) jit.Access {
 	b := jit.Binding{Target: "host", Principal: key, Role: roleName, Scope: h.path}
-	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "jit", ID: jit.NewID("jit", b, jit.FormatTime(w.End), 1), Window: w}}
+	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "jit", ID: jit.NewID("jit", b, jit.FormatTime(w.End), 1),
+		Window: w}}
 }
 
-// apply makes the changes, each of which has to succeed.
+// apply makes the changes, which must succeed.
 func (h *host) apply(t *testing.T, op jit.Op, accesses ...jit.Access) {
 	t.Helper()
 	p, err := New(Config{AuthorizedKeys: h.path}, jit.Services{Now: time.Now})
@@ -85,7 +86,7 @@ func TestConformanceOnSSHD(t *testing.T) {
 		write(t, h.path, foreignHead)
 		target := newTarget(t, h.path, foreignHead, false)
 		target.Principals, target.Roles = h.keys, []string{"login", "command:" + only}
-		target.Tamper = platformtest.Tamper{} // made for the keys of the other suite
+		target.Tamper = platformtest.Tamper{} // it works on the keys of the other suite
 		target.Allowed = func(t *testing.T, b jit.Binding) bool {
 			out, in := h.runs(t, b.Principal, shell)
 			return in && (out == "a whole shell\n" || b.Role != "login" && out == "only this\n")
@@ -100,7 +101,7 @@ func TestLoginEndsOnTime(t *testing.T) {
 	h := newHost(t)
 	key := h.keys[0]
 	if _, in := h.runs(t, key, "true"); in {
-		t.Fatal("the key is let in before anything was granted")
+		t.Fatal("the key is let in before the grant")
 	}
 	w := lasting(6 * time.Second)
 	h.apply(t, jit.Ensure, h.grant(key, "login", w))
@@ -129,7 +130,7 @@ func TestLoginEndsOnTime(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	t.Logf("%d logins around the end", tried)
-	// The session tail is unlimited, as Check says: what is open lives on.
+	// The session tail is unlimited, as Check says: open sessions stay open.
 	session, err := open.NewSession()
 	if err != nil {
 		t.Fatalf("a session of a connection from inside the window: %v", err)
@@ -156,7 +157,7 @@ func TestRemoveEndsLoginAtOnce(t *testing.T) {
 func TestCommandRoleRunsOnlyItsCommand(t *testing.T) {
 	testenv.Acceptance(t)
 	h := newHost(t)
-	// Everything that quoting could spoil.
+	// Text that quoting could damage.
 	commands := map[string]string{
 		`echo "a  b" 'c"d' \"e\" \\ "$SSH_ORIGINAL_COMMAND"`: "a  b c\"d \"e\" \\ id -u\n",
 		`printf '%s|' "x,y" '#' "restrict" no-pty`:           "x,y|#|restrict|no-pty|",
@@ -200,7 +201,7 @@ func TestPortForwardRoleForwardsOnlyThere(t *testing.T) {
 	defer func() { _ = client.Close() }()
 	conn, err := client.Dial("tcp", there)
 	if err != nil {
-		t.Fatalf("forward to the place of the role: %v", err)
+		t.Fatalf("forward to the destination of the role: %v", err)
 	}
 	if got, err := io.ReadAll(conn); err != nil || string(got) != "there" {
 		t.Errorf("through the tunnel came %q, %v", got, err)
@@ -250,7 +251,7 @@ func TestPortForwardRoleForwardsOnlyThere(t *testing.T) {
 	}
 }
 
-// TestWhichLineCounts shows the rules that the order of the lines rests on.
+// TestWhichLineCounts shows sshd's rules, on which the order of the lines depends.
 func TestWhichLineCounts(t *testing.T) {
 	testenv.Acceptance(t)
 	h := newHost(t)
@@ -261,10 +262,12 @@ func TestWhichLineCounts(t *testing.T) {
 		{"the first line that admits", "command=\"echo first\" " + key + "\n" + key, "first\n"},
 		{"an ended line before one without an end", over + "\n" + key, "asked\n"},
 		{"an ended line after one without an end", key + "\n" + over, "asked\n"},
-		{"a line with an end before one without", `command="echo ours",expiry-time="` + long + `" ` + key + "\n" + key, "ours\n"},
+		{"a line with an end before one without",
+			`command="echo ours",expiry-time="` + long + `" ` + key + "\n" + key, "ours\n"},
 		{"a leading blank", "# no line feed\n " + key, "asked\n"},
 		{"an unreadable end", `expiry-time="later" ` + key, ""},
-		{"an end in UTC that is over here and now", `expiry-time="` + time.Now().Add(-2*time.Second).UTC().Format("20060102150405Z") + `" ` + key, ""},
+		{"an end in UTC that has just passed",
+			`expiry-time="` + time.Now().Add(-2*time.Second).UTC().Format("20060102150405Z") + `" ` + key, ""},
 		{"an empty option", `,,expiry-time="` + long + `", ` + key, "asked\n"},
 	}
 	for name, file := range map[string]string{
@@ -286,13 +289,14 @@ func TestWhichLineCounts(t *testing.T) {
 	for _, tt := range tests {
 		write(t, h.path, tt.file)
 		out, in := h.runs(t, key, "echo asked")
-		if read := slices.ContainsFunc(parseKeys([]byte(tt.file)).lines, func(l line) bool { return l.principal == key && l.admits(time.Now()) }); read != in {
+		if read := slices.ContainsFunc(parseKeys([]byte(tt.file)).lines,
+			func(l line) bool { return l.principal == key && l.admits(time.Now()) }); read != in {
 			t.Errorf("%s: sshd lets the key in %t, and the file is read as %t", tt.name, in, read)
 		}
 		if out != tt.want || in != (tt.want != "") {
 			t.Errorf("%s: let in %t, %q; want %q", tt.name, in, out, tt.want)
 		}
-		// The model of the other tests has to agree.
+		// The model of the other tests must agree.
 		a, admitted := admit([]byte(tt.file), h.signers[key].PublicKey(), time.Now())
 		if admitted != in || in && a.forced != (tt.want != "asked\n") {
 			t.Errorf("%s: the model says %t, %+v", tt.name, admitted, a)
@@ -304,7 +308,8 @@ func TestWhichLineCounts(t *testing.T) {
 func TestOverlappingRolesOfOneKey(t *testing.T) {
 	testenv.Acceptance(t)
 	h := newHost(t)
-	narrow, wide := h.grant(h.keys[0], "command:echo narrow", lasting(time.Hour)), h.grant(h.keys[0], "login", lasting(time.Hour))
+	narrow, wide := h.grant(h.keys[0], "command:echo narrow", lasting(time.Hour)),
+		h.grant(h.keys[0], "login", lasting(time.Hour))
 	h.apply(t, jit.Ensure, narrow, wide)
 	if out, _ := h.runs(t, h.keys[0], "echo wide"); out != "wide\n" {
 		t.Errorf("with both grants the key runs %q", out)
@@ -315,7 +320,7 @@ func TestOverlappingRolesOfOneKey(t *testing.T) {
 	}
 }
 
-// echo serves a word to whoever connects.
+// echo serves a word to every connection.
 func echo(t *testing.T, word string) string {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")

@@ -12,15 +12,16 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// TestAFileTooLargeToBeReadLosesItsLines: any login of the account can make it so, and access ends all the same.
-func TestAFileTooLargeToBeReadLosesItsLines(t *testing.T) {
+// TestRevokingInAFileTooLargeToBeRead: any login of the account can make it too large, and access must still end.
+func TestRevokingInAFileTooLargeToBeRead(t *testing.T) {
 	for name, padding := range map[string]string{
 		"lines":      strings.Repeat("\n", maxLines+1),
 		"bytes":      strings.Repeat(bob+"\n", maxSize/len(bob)+1),
 		"a long one": strings.Repeat("#", maxSize+1) + "\n",
 	} {
 		path := filepath.Join(t.TempDir(), "authorized_keys")
-		p, a, b, c, warned := newPlatform(t, path), current(path, alice, "x"), current(path, alice, "y"), current(path, alice, "z"), 0
+		p, a, b, c, warned := newPlatform(t, path), current(path, alice, "x"), current(path, alice, "y"),
+			current(path, alice, "z"), 0
 		p.warn = func(string) { warned++ }
 		line := func(a jit.Access) string { return render(a.Marker, alice, role{}) + "\n" }
 		kept := line(b) + padding + "# the last line"

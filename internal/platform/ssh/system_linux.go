@@ -13,10 +13,8 @@ import (
 // pathOnly opens a directory that we may search but perhaps not list.
 const pathOnly = unix.O_PATH
 
-// openLeased opens the file of keys and waits for the end of the lease on it, which the kernel enforces after
-// /proc/sys/fs/lease-break-time. It opens exactly the file that it has seen to be regular, because it would wait for a
-// pipe for ever.
-func (at *place) openLeased(ctx context.Context) (*os.File, error) {
+// openPath opens the file of keys by its path only, if it is regular.
+func (at *place) openPath() (*os.File, error) {
 	seen, err := at.open(at.name, unix.O_PATH)
 	if err != nil {
 		return nil, err
@@ -27,6 +25,17 @@ func (at *place) openLeased(ctx context.Context) (*os.File, error) {
 	}
 	if err != nil {
 		return nil, errors.Join(err, seen.Close())
+	}
+	return seen, nil
+}
+
+// openLeased opens the file of keys and waits for the end of the lease on it, which the kernel enforces after
+// /proc/sys/fs/lease-break-time. It opens exactly the file that it has seen to be regular, because it would wait for a
+// pipe for ever.
+func (at *place) openLeased(ctx context.Context) (*os.File, error) {
+	seen, err := at.openPath()
+	if err != nil {
+		return nil, err
 	}
 	type opened struct {
 		f   *os.File
@@ -66,8 +75,7 @@ func reopen(seen *os.File, name string) (*os.File, error) {
 // copyAttributes copies the extended attributes of the old file, such as its SELinux label and its access list. It
 // skips those that the file system or our rights forbid, except the access list, which decides who reads the file.
 func copyAttributes(f, old *os.File) error {
-	from := int(old.Fd())
-	list, err := attribute(func(b []byte) (int, error) { return unix.Flistxattr(from, b) })
+	list, err := attribute(func(b []byte) (int, error) { return unix.Flistxattr(int(old.Fd()), b) })
 	switch {
 	case errors.Is(err, unix.ENOTSUP):
 		return nil
@@ -75,18 +83,19 @@ func copyAttributes(f, old *os.File) error {
 		return fmt.Errorf("list the extended attributes: %w", err)
 	}
 	for name := range strings.SplitSeq(strings.TrimRight(string(list), "\x00"), "\x00") {
-		if name == "" {
-			continue
-		}
-		value, err := attribute(func(b []byte) (int, error) { return unix.Fgetxattr(from, name, b) })
-		if err == nil {
-			err = unix.Fsetxattr(int(f.Fd()), name, value, 0)
-		}
-		if err != nil && name == "system.posix_acl_access" {
+		if err := copyAttribute(f, old, name); err != nil && name == "system.posix_acl_access" {
 			return fmt.Errorf("copy the extended attribute %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+func copyAttribute(f, old *os.File, name string) error {
+	value, err := attribute(func(b []byte) (int, error) { return unix.Fgetxattr(int(old.Fd()), name, b) })
+	if err != nil {
+		return err
+	}
+	return unix.Fsetxattr(int(f.Fd()), name, value, 0)
 }
 
 // attribute gets the size, then the value.
