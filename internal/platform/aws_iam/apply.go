@@ -202,7 +202,7 @@ func (a *application) editTrust(ctx context.Context, role arn, edits []edit) {
 
 // ofOne reports whether a single grant may be why a trust policy was refused.
 func ofOne(err error) bool {
-	var full noRoom
+	var full noRoomError
 	return errors.As(err, &full) ||
 		slices.Contains([]string{malformed, limitExceeded, noSuchEntity}, awsconfig.Code(err))
 }

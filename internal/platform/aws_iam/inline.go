@@ -32,14 +32,14 @@ func (a *application) ensure(ctx context.Context, g *grant) error {
 		return a.ensureManaged(ctx, g, e, document)
 	}
 	err = a.ensureInline(ctx, e, policyName(g.marker), document)
-	var full noRoom
+	var full noRoomError
 	if errors.As(err, &full) {
 		return a.instead(ctx, g, e, document, full)
 	}
 	return err
 }
 
-// ensureInline gives the entity an inline policy. The error is [noRoom] if it does not fit.
+// ensureInline gives the entity an inline policy. The error is [noRoomError] if it does not fit.
 func (a *application) ensureInline(ctx context.Context, e *entity, name, document string) error {
 	inline := item{inlinePolicy, e.text, name}
 	was := a.account.get(inline)
@@ -52,12 +52,12 @@ func (a *application) ensureInline(ctx context.Context, e *entity, name, documen
 		return err
 	}
 	if used+more > quota {
-		return noRoom(fmt.Sprintf("its inline policies have %d characters and this one %d; the limit is %d",
+		return noRoomError(fmt.Sprintf("its inline policies have %d characters and this one %d; the limit is %d",
 			used, more, quota))
 	}
 	err = a.client.putInline(ctx, e.arn, name, document)
 	if awsconfig.Code(err) == limitExceeded {
-		return noRoom("it has no room for another inline policy")
+		return noRoomError("it has no room for another inline policy")
 	}
 	if err == nil {
 		a.wrote(inline, was, document)

@@ -51,10 +51,10 @@ const (
 // otherWriter are the codes of a write that met another write to the same entity.
 var otherWriter = []string{"ConcurrentModification", "EntityTemporarilyUnmodifiable"}
 
-// noRoom is the error of a policy that does not fit; it says why, with numbers if they are known.
-type noRoom string
+// noRoomError is the error of a policy that does not fit; it says why, with numbers if they are known.
+type noRoomError string
 
-func (n noRoom) Error() string { return string(n) }
+func (n noRoomError) Error() string { return string(n) }
 
 // quota returns the limit for n: the usual one, or, if n exceeds it, the one that the account reports. It asks the
 // account once.

@@ -77,7 +77,7 @@ func (a *application) managedARN(g *grant) string {
 }
 
 // instead makes a managed policy because an inline one does not fit; why explains that with numbers.
-func (a *application) instead(ctx context.Context, g *grant, e *entity, document string, why noRoom) error {
+func (a *application) instead(ctx context.Context, g *grant, e *entity, document string, why noRoomError) error {
 	refuse := func(more string) error {
 		return &jit.Error{Attribute: "role",
 			Problem: fmt.Sprintf("the copy of %s does not fit on %s: %s; %s", g.access.role.text, e.text, why, more),

@@ -321,5 +321,5 @@ func (c *client) fitsTrust(ctx context.Context, name arn, changed string) error 
 	return &jit.Error{Attribute: "role",
 		Problem: fmt.Sprintf("the trust policy of %s would have %d characters; the account's limit is %d", name.text,
 			size(changed), quota),
-		Hint: trustHint, Err: noRoom("no room")}
+		Hint: trustHint, Err: noRoomError("no room")}
 }
