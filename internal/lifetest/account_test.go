@@ -34,19 +34,15 @@ func newAccount(t *testing.T) place {
 	a.gateway.Bucket(t, a.bucket)
 	colleague := "colleague-" + tag
 	a.gateway.User(t, colleague)
-	a.put(
-		t,
-		colleague,
-		"jit-is-a-colleague",
-		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::`+a.bucket+`/*"}}`,
-	)
+	a.put(t, colleague, "jit-is-a-colleague", `{"Version":"2012-10-17","Statement":{"Effect":"Allow",`+
+		`"Action":"s3:GetObject","Resource":"arn:aws:s3:::`+a.bucket+`/*"}}`)
 	return a
 }
 
 func (a *account) put(t *testing.T, user, policy, document string) {
 	t.Helper()
-	if _, err := a.gateway.Admin().
-		PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: &user, PolicyName: &policy, PolicyDocument: &document}); err != nil {
+	in := &iam.PutUserPolicyInput{UserName: &user, PolicyName: &policy, PolicyDocument: &document}
+	if _, err := a.gateway.Admin().PutUserPolicy(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -61,7 +57,8 @@ func (a *account) environment() []string {
 }
 
 func (a *account) role() string {
-	return "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess on arn:aws:s3:::" + a.bucket + " arn:aws:s3:::" + a.bucket + "/*"
+	arn := "arn:aws:s3:::" + a.bucket
+	return "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess on " + arn + " " + arn + "/*"
 }
 func (a *account) scope() string          { return a.gateway.Account }
 func (a *account) native() bool           { return true }
@@ -100,8 +97,8 @@ var ofAGrant = regexp.MustCompile(`^jit-[0-9a-f]{8}-[0-9a-f-]{27}-.`)
 // policies returns the policies of the users of this place, ours or the others, by user and name.
 func (a *account) policies(t *testing.T, mine bool) map[string]string {
 	t.Helper()
-	out, err := a.gateway.Admin().
-		GetAccountAuthorizationDetails(t.Context(), &iam.GetAccountAuthorizationDetailsInput{Filter: []types.EntityType{types.EntityTypeUser}})
+	in := &iam.GetAccountAuthorizationDetailsInput{Filter: []types.EntityType{types.EntityTypeUser}}
+	out, err := a.gateway.Admin().GetAccountAuthorizationDetails(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
 	}

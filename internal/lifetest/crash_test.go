@@ -96,7 +96,8 @@ func TestProviderKilled(t *testing.T) {
 			s.configure(s.grant(name, `ttl = "2h"`))
 			s.killed(c, "apply")
 			s.recovered(foreign, "update, "+c)
-			if begin, end := instant(t, before).Add(-time.Hour), instant(t, s.fact(name, "expires_at")); !end.Equal(begin.Add(2 * time.Hour)) {
+			begin, end := instant(t, before).Add(-time.Hour), instant(t, s.fact(name, "expires_at"))
+			if !end.Equal(begin.Add(2 * time.Hour)) {
 				t.Errorf("update, %s: it ends at %s, want two hours after %s", c, end, begin)
 			}
 

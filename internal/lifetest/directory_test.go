@@ -128,10 +128,12 @@ func TestSessionTailOfThePermissionSet(t *testing.T) {
 	d := newDirectory(t)
 	s := newSite(t, testenv.Terraforms(t)[0], d, released)
 	policy := func(limit string) string {
-		return fmt.Sprintf(
-			"resource \"jit_policy\" \"short\" {\n  name = \"short\"\n  match = { targets = [\"here\"] }\n  max_session_tail = %q\n}\n",
-			limit,
-		)
+		return fmt.Sprintf(`resource "jit_policy" "short" {
+  name             = "short"
+  match            = { targets = ["here"] }
+  max_session_tail = %q
+}
+`, limit)
 	}
 	s.configure(policy("1h"), s.grant("a", "policy = jit_policy.short.name"))
 	planned := s.Plan()

@@ -89,7 +89,8 @@ func (l *load) come(n int, until time.Time) {
 	at := slices.IndexFunc(l.made, func(m jit.Grant) bool { return m.ID == g.ID })
 	l.made[at].RevokedAt = time.Now()
 	l.mu.Unlock()
-	if _, _, err := l.rt.Broker.Revoke(l.t.Context(), broker.Revocation{Grant: g, Reason: "INC-1: done early"}); err != nil {
+	early := broker.Revocation{Grant: g, Reason: "INC-1: done early"}
+	if _, _, err := l.rt.Broker.Revoke(l.t.Context(), early); err != nil {
 		l.t.Error(err)
 	}
 }

@@ -53,14 +53,17 @@ var networkFaults = map[string]testenv.Fault{"slow": testenv.Slow, "refusing": t
 func sickServices(t *testing.T) map[string]sick {
 	t.Helper()
 	all := map[string]sick{}
-	for name, cut := range map[string]hooptest.Cut{"429": hooptest.Busy, "500": hooptest.Failing, "unanswered": hooptest.Unanswered} {
+	for name, cut := range map[string]hooptest.Cut{
+		"429": hooptest.Busy, "500": hooptest.Failing, "unanswered": hooptest.Unanswered,
+	} {
 		gateway := as[*gateway](t, newGateway)
 		all["hoop_"+name] = sick{gateway, "",
 			func() { gateway.server.Interrupt(func(*http.Request) hooptest.Cut { return cut }) },
 			func() { gateway.server.Interrupt(nil) }}
 	}
 	for name, fault := range map[string]gcptest.Fault{
-		"429": {Status: http.StatusTooManyRequests, Message: "quota", RetryAfter: "1"}, "500": {Status: http.StatusInternalServerError, Message: "internal"},
+		"429":        {Status: http.StatusTooManyRequests, Message: "quota", RetryAfter: "1"},
+		"500":        {Status: http.StatusInternalServerError, Message: "internal"},
 		"unanswered": {Lost: true, After: true},
 	} {
 		project := as[*project](t, newProject)

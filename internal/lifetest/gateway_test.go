@@ -194,7 +194,10 @@ func TestGatewayWarnsAtPlan(t *testing.T) {
 	s.configure(s.grant("a", `scope = "rule-db"`))
 	r := s.Plan()
 	text := strings.Join(strings.Fields(r.Text()), " ")
-	for _, says := range []string{"Single commands need no review", "access_mode_exec", "The grant may give nothing", s.who + " cannot see the connection"} {
+	for _, says := range []string{
+		"Single commands need no review", "access_mode_exec", "The grant may give nothing",
+		s.who + " cannot see the connection",
+	} {
 		if !strings.Contains(text, says) {
 			t.Errorf("the plan does not say %q:\n%s", says, r.Text())
 		}

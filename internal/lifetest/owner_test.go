@@ -34,7 +34,8 @@ func TestTwoOwnersOnOneServerLedger(t *testing.T) {
 			if listed := payments.mustJit("list", "--json").Stdout; !strings.Contains(listed, search.fact("a", "id")) {
 				t.Errorf("jit list does not show what is another owner's:\n%s", listed)
 			}
-			if listed := payments.mustJit("list", "--json", "--owner", payments.owner).Stdout; strings.Contains(listed, search.fact("a", "id")) {
+			listed := payments.mustJit("list", "--json", "--owner", payments.owner).Stdout
+			if strings.Contains(listed, search.fact("a", "id")) {
 				t.Errorf("jit list --owner shows what is another owner's:\n%s", listed)
 			}
 
