@@ -59,7 +59,7 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	w.want(later, true, "before its end")
 	w.want(begins, false, "before its beginning")
 	if s := watcher.State(); remote && step > 0 && s.ClockError != nil && !errors.Is(s.ClockError, jit.ErrSkew) {
-		t.Errorf("the state tells %v", s.ClockError)
+		t.Errorf("the state has %v", s.ClockError)
 	}
 
 	offset.Store(0)
@@ -71,7 +71,7 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	w.want(begins, true, "after its beginning")
 	for _, g := range []jit.Grant{soon, later, revoked} {
 		if n := w.events(g, jit.EventExpired) + w.events(g, jit.EventRevoked); n != 1 {
-			t.Errorf("%d events tell of the end of %s, want 1", n, g.Principal)
+			t.Errorf("%d events record the end of %s, want 1", n, g.Principal)
 		}
 	}
 }
@@ -136,14 +136,14 @@ func TestDriftByAClockThatIsBehind(t *testing.T) {
 		w.want(g, false, "looked at by a clock that is behind")
 		w.want(live, false, "looked at by a clock that is behind")
 		if u := watcher.State().Unread; len(u) != 1 || !errors.Is(u[0].Err, jit.ErrSkew) || u[0].Target != "db" {
-			t.Errorf("the state tells of %+v, want that the clocks disagree", u)
+			t.Errorf("the state has %+v, want that the clocks disagree", u)
 		}
 		offset.Store(0)
 		time.Sleep(2 * time.Minute)
 		w.want(live, true, "looked at by a clock that is right")
 		w.want(g, false, "looked at by a clock that is right")
 		if u := watcher.State().Unread; len(u) != 0 {
-			t.Errorf("the state tells of %+v", u)
+			t.Errorf("the state has %+v", u)
 		}
 	})
 }

@@ -177,7 +177,7 @@ func (v *visit) compare(ctx context.Context) (seen comparison, ok bool) {
 		return seen, false
 	}
 	if skew := jit.CheckSkew(seen.now, snapshot.Clock); skew != nil {
-		// While nobody knows the time, nobody knows what is live and what is over.
+		// While nobody knows the time, nobody knows which grants are live.
 		v.doubt.Store(true)
 		v.fail(fmt.Errorf("compare %s of target %q with the record: %w", v.at.Scope, v.at.Target, skew))
 		return seen, false

@@ -21,7 +21,7 @@ const (
 	ledgerTimeout = 20 * time.Second
 )
 
-// engine does the work of a sweep: it ends and starts what is due, lane by lane, and repairs drift, scope by scope. A
+// engine does the work of a sweep: it ends and starts due grants, lane by lane, and repairs drift, scope by scope. A
 // [Watcher] runs it until it is stopped, [Sweeper.Pass] until it is drained.
 type engine struct {
 	*Sweeper

@@ -19,7 +19,7 @@ const (
 	maxHeldRecorded = 100
 )
 
-// dedupKey returns a key with which the ledger records a finding once in a period; done is what is done about it. The
+// dedupKey returns a key with which the ledger records a finding once in a period; done says what is done about it. The
 // key is empty if the ledger has recorded the finding or there is no ledger.
 func (v *visit) dedupKey(s reconcile.Step, done string, period time.Duration) jit.DedupKey {
 	now := v.Broker.Now()

@@ -52,7 +52,7 @@ func TestWatchStuckScopesDelayNoOther(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		if n := w.events(stuck[1], jit.EventRevokeFailed); n < 2 || n > 4 {
-			t.Errorf("the record was told %d times in two hours that it fails, want about one an hour", n)
+			t.Errorf("the record has %d failures in two hours, want about one an hour", n)
 		}
 		w.mu.Lock()
 		tries := 0
@@ -71,7 +71,7 @@ func TestWatchStuckScopesDelayNoOther(t *testing.T) {
 		for _, g := range stuck {
 			w.want(g, false, "after the target has come back")
 			if n := w.events(g, jit.EventExpired); n != 1 {
-				t.Errorf("%d events tell of the end of the grant on %s, want 1", n, g.Target)
+				t.Errorf("%d events record the end of the grant on %s, want 1", n, g.Target)
 			}
 		}
 		if s := watcher.State(); len(s.Stuck) != 0 {
@@ -323,7 +323,7 @@ func TestWatchABlockedEndDelaysNoOther(t *testing.T) {
 		w.want(blocked, false, "when its end is not blocked any more")
 		for _, g := range append(others, blocked) {
 			if n := w.events(g, jit.EventExpired); n != 1 {
-				t.Errorf("%d events tell of the end of %s, want 1", n, g.Principal)
+				t.Errorf("%d events record the end of %s, want 1", n, g.Principal)
 			}
 		}
 	})

@@ -32,7 +32,7 @@ type Coverage struct {
 	Read []string
 	// Unread are the places that could not be read, in order.
 	Unread []*ReadError
-	// Unseen is what is not visible on the scopes that were read, in the order of the scopes.
+	// Unseen are notes about things that the scopes that were read do not show, in the order of the scopes.
 	Unseen []Note
 }
 

@@ -173,7 +173,7 @@ func TestWhatIsForeignIsNoEvent(t *testing.T) {
 	before := len(w.events(jit.EventDrift))
 	report := w.sweepFor(nil, "db")
 	if len(report.Results) != 1 || !report.Results[0].Foreign || report.Failed() > 0 {
-		t.Errorf("the pass told %+v", report)
+		t.Errorf("the pass reported %+v", report)
 	}
 	if after := w.events(jit.EventDrift); len(after) != before {
 		t.Errorf("it recorded %+v", after[before:])

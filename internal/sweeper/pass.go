@@ -67,7 +67,7 @@ type pass struct {
 	report Report
 }
 
-// Pass makes one pass: it carries out what is due, then repairs drift. A scope that fails stops no other. When the
+// Pass makes one pass: it carries out due work, then repairs drift. A scope that fails stops no other. When the
 // ledger cannot be read, Pass ends what the markers on the targets say is over.
 func (s *Sweeper) Pass(ctx context.Context) Report {
 	p := &pass{engine: s.singlePass(ctx)}
@@ -117,7 +117,7 @@ func (p *pass) due(ctx context.Context, now time.Time) (agreed time.Time, skew, 
 		return now, nil, err
 	}
 	if skew != nil {
-		p.unread(fmt.Errorf("only what is due is ended, and nothing begins: %w", skew))
+		p.unread(fmt.Errorf("only due grants are ended, and nothing begins: %w", skew))
 	}
 	if !p.DryRun {
 		if err := p.drain(ctx, now, skew); err != nil {
@@ -148,7 +148,7 @@ func (p *pass) listElsewhere(now time.Time, skew error, due []jit.Grant) {
 	})
 }
 
-// drain claims and carries out what is due until the ledger has nothing more to give.
+// drain claims and carries out due work until the ledger has nothing more to give.
 func (p *pass) drain(ctx context.Context, now time.Time, skew error) error {
 	defer p.work.Wait()
 	for {

@@ -9,7 +9,7 @@ import (
 
 // State is what a [Watcher] knows at one moment.
 type State struct {
-	// Started is when it began to watch, and LastPoll when it last asked the ledger what is due, successfully or not.
+	// Started is when it began to watch, and LastPoll when it last asked the ledger for due work, successfully or not.
 	Started, LastPoll time.Time
 	// Due is the last complete pass over due work.
 	Due Passed

@@ -56,12 +56,12 @@ func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 		w.targets["dark"].Call = func(string) error { return errors.New("no answer") }
 		watcher, stop := w.watch("a")
 		defer stop()
-		told := func() bool {
+		listed := func() bool {
 			s := watcher.State()
 			return len(s.Found) > 0 && len(s.Unread) == 1 && s.Drift["db"].Held == 10 && !s.Drift["dark"].At.IsZero()
 		}
 		time.Sleep(sweeper.DefaultDriftInterval - time.Second)
-		if !told() {
+		if !listed() {
 			t.Errorf("after the first pass: %+v", watcher.State())
 		}
 		leases, now := w.ledger.Leases(), time.Now()
@@ -76,7 +76,7 @@ func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 			}
 		}
 		time.Sleep(sweeper.DefaultDriftInterval)
-		if !told() {
+		if !listed() {
 			t.Errorf("while the other looks for the first time: %+v", watcher.State())
 		}
 		time.Sleep(time.Minute)

@@ -15,7 +15,7 @@ import (
 // ErrHeld is the error of a step that the cap on unplanned removals held back.
 var ErrHeld = errors.New(
 	"held back: the pass has made as many unplanned removals as max_unplanned_revocations allows; " +
-		"review what is found with `jit sweep --dry-run`, then allow more",
+		"review the findings with `jit sweep --dry-run`, then allow more",
 )
 
 // budget counts unplanned removals against the cap: for a pass, or for one drift interval of a watcher.

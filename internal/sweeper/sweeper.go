@@ -1,4 +1,4 @@
-// Package sweeper ends what is over, starts what is due and repairs drift.
+// Package sweeper ends grants that are over, starts grants that are due and repairs drift.
 package sweeper
 
 import (
@@ -16,11 +16,11 @@ import (
 // DefaultMaxUnplanned is how many unplanned removals a pass makes.
 const DefaultMaxUnplanned = 20
 
-// Sweeper says what is swept and how. Its fields are set once, before use.
+// Sweeper holds the settings of a sweep. Its fields are set once, before use.
 type Sweeper struct {
 	Broker *broker.Broker
-	// Owners are the owners to serve. If it is empty and EveryOwner is false, Broker.Owner is served, and what is
-	// over of other owners is ended where it is seen on a target.
+	// Owners are the owners to serve. If it is empty and EveryOwner is false, Broker.Owner is served, and grants of
+	// other owners that are over are ended where a target shows them.
 	Owners jit.Owners
 	// EveryOwner serves all owners: each means the same system by the name of a target.
 	EveryOwner bool

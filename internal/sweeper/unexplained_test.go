@@ -15,8 +15,8 @@ import (
 // that grant; a forged marker is reported wherever it gives access.
 func TestAMarkerFromAScopeAbove(t *testing.T) {
 	for name, tt := range map[string]struct {
-		change func(s *jit.Standing)
-		told   bool
+		change   func(s *jit.Standing)
+		reported bool
 	}{
 		"as recorded":        {func(*jit.Standing) {}, false},
 		"of somebody else":   {func(s *jit.Standing) { s.Principal = "mallory" }, true},
@@ -36,18 +36,18 @@ func TestAMarkerFromAScopeAbove(t *testing.T) {
 			tt.change(&found)
 			w.platform.AddStanding("all", found)
 			report := w.drifting(jit.ReportDrift).Pass(t.Context())
-			told := false
+			reported := false
 			for _, one := range report.Results {
 				if one.Drift != jit.DriftUnexplained || one.Kind != reconcile.Report || one.Scope != "all" {
 					t.Errorf("the sweep found %+v", one)
 				}
-				told = true
+				reported = true
 			}
 			seen := w.drifting(jit.ReportDrift).Observe(t.Context(), func(string) bool { return true })
 			delete(seen.Snapshots, jit.Place{Target: "db", Scope: "above"}) // what holds there is listed there alone
 			standing, _ := sweeper.FindStanding(seen.Snapshots, seen.Live, seen.Records)
-			if told != tt.told || (len(standing) == 1) != tt.told {
-				t.Errorf("the sweep tells of it: %t, standing access is %+v; want %t", told, standing, tt.told)
+			if reported != tt.reported || (len(standing) == 1) != tt.reported {
+				t.Errorf("the sweep reports it: %t, standing access is %+v; want %t", reported, standing, tt.reported)
 			}
 			again := request("30m")
 			again.Renewal = 2
@@ -55,7 +55,7 @@ func TestAMarkerFromAScopeAbove(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			gives := tt.told && found.Principal == "bob" && found.Role == "reader"
+			gives := tt.reported && found.Principal == "bob" && found.Role == "reader"
 			warned := slices.ContainsFunc(preview.Warnings,
 				func(w broker.Warning) bool { return w.Summary == "Standing access already gives the same" })
 			if warned != gives {

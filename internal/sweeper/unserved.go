@@ -45,7 +45,7 @@ func (e *engine) endSeen(now time.Time, grants []jit.Grant) (unseen []reconcile.
 	return unseen
 }
 
-// endUnserved ends what is over of owners that the watcher does not serve; see [engine.endSeen].
+// endUnserved ends grants that are over and whose owners the watcher does not serve; see [engine.endSeen].
 func (w *Watcher) endUnserved(now time.Time) {
 	if len(w.Owners) > 0 || w.EveryOwner || !w.unserved.TryLock() {
 		return

@@ -27,7 +27,7 @@ const grace = 10 * time.Second
 // drift at an interval. Any number of watchers may share a ledger. A watcher that dies loses nothing: due work is
 // leased, and the ledger holds all that another needs. Its fields are set once, before use.
 type Watcher struct {
-	// Sweeper says what is swept and how. Its Holder must differ from that of every other watcher.
+	// Sweeper holds the settings. Its Holder must differ from that of every other watcher.
 	Sweeper
 	// Leases let one watcher at a time look for drift on a target.
 	Leases jit.Leases

@@ -59,7 +59,7 @@ func (w *Watcher) driftLease(target string) string {
 }
 
 // acquireDrift acquires the lease of looking for drift, for one interval. If the ledger's clock disagrees with this
-// machine's, which skew says, it leaves drift to others: nobody can tell what is live and what is over.
+// machine's, which skew says, it leaves drift to others: nobody knows which grants are live.
 func (w *Watcher) acquireDrift(ctx context.Context, target string, now time.Time) (mine bool, skew, err error) {
 	if _, skew, err = w.agreedNow(ctx, now); err != nil {
 		return false, nil, err

@@ -50,7 +50,7 @@ func (s *schedule) pause(now time.Time) time.Duration {
 	return pause
 }
 
-// watchDue claims what is due when it is due and puts it into its lanes, until ctx ends.
+// watchDue claims each grant when it is due and puts it into its lane, until ctx ends.
 func (w *Watcher) watchDue(ctx context.Context) {
 	var s schedule
 	var clock clockJumps
@@ -76,7 +76,7 @@ func (w *Watcher) watchDue(ctx context.Context) {
 	}
 }
 
-// poll claims what is due, if that is to be claimed now, and asks the ledger what comes due next.
+// poll claims due work if it is time to, and asks the ledger what comes due next.
 func (w *Watcher) poll(ctx context.Context, now time.Time, s *schedule) (err error) {
 	if s.claimNow(now, w.Interval) {
 		began := time.Now()
@@ -133,7 +133,7 @@ func (w *Watcher) nextDue(ctx context.Context, after time.Time) (time.Time, erro
 	return w.Broker.Ledger.NextDue(ctx, w.Owners, after)
 }
 
-// recordPoll notes that the ledger was asked what is due, and now and then records that the watcher is at work. If that
+// recordPoll notes that the ledger was asked, and now and then records that the watcher is at work. If that
 // fails, the state shows it.
 func (w *Watcher) recordPoll(ctx context.Context, now time.Time, err error) {
 	if err == nil && now.Sub(w.lastSwept).Abs() >= recordSweepEvery {

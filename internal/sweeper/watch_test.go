@@ -107,7 +107,7 @@ func TestWatchersTakeOver(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		w.want(g, false, "after the lease")
 		if n := w.events(g, jit.EventExpired); n != 1 {
-			t.Errorf("%d events tell of its end, want 1", n)
+			t.Errorf("%d events record its end, want 1", n)
 		}
 	})
 }
@@ -128,7 +128,7 @@ func TestWatchWithoutLedger(t *testing.T) {
 		w.want(g, false, "a minute after its end")
 		w.want(live, true, "inside its window")
 		if watcher.State().LedgerError == nil {
-			t.Error("the state does not tell that the ledger is gone")
+			t.Error("the state does not say that the ledger is gone")
 		}
 		gone.Store(false)
 		time.Sleep(15 * time.Second)
@@ -136,7 +136,7 @@ func TestWatchWithoutLedger(t *testing.T) {
 			t.Errorf("the ledger is back: %v", watcher.State().LedgerError)
 		}
 		if n := w.events(g, jit.EventExpired); n != 1 {
-			t.Errorf("%d events tell of its end, want 1", n)
+			t.Errorf("%d events record its end, want 1", n)
 		}
 	})
 }
@@ -163,7 +163,7 @@ func TestWatchEndDoesNotWaitForAStart(t *testing.T) {
 		time.Sleep(time.Until(g.End) + 2*time.Second)
 		w.want(g, false, "two seconds after its end")
 		if n := w.events(g, jit.EventExpired); n != 1 {
-			t.Errorf("%d events tell of its end, want 1", n)
+			t.Errorf("%d events record its end, want 1", n)
 		}
 	})
 }
@@ -203,7 +203,7 @@ func TestWatchStopsInOrder(t *testing.T) {
 			t.Errorf("it stopped after %s, want the 9s that the call still took", took)
 		}
 		if n := w.events(g, jit.EventExpired); n != 1 {
-			t.Errorf("%d events tell of its end, want 1", n)
+			t.Errorf("%d events record its end, want 1", n)
 		}
 	})
 }
