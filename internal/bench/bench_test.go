@@ -48,12 +48,14 @@ func (t *table) add(what, got, goal string, reached bool) {
 // ratio adds a row for our time and that of a floor or peer.
 func (t *table) ratio(what string, ours, floor time.Duration, goal float64) {
 	r := ours.Seconds() / floor.Seconds()
-	t.add(what, fmt.Sprintf("%.2f x (%.2fs / %.2fs)", r, ours.Seconds(), floor.Seconds()), fmt.Sprintf("%.2f x", goal), r <= goal)
+	t.add(what, fmt.Sprintf("%.2f x (%.2fs / %.2fs)", r, ours.Seconds(), floor.Seconds()), fmt.Sprintf("%.2f x", goal),
+		r <= goal)
 }
 
 // unmeasured adds a row without a result.
 func (t *table) unmeasured(what string, goal float64, why string) {
-	t.lines = append(t.lines, strings.Join([]string{what, "not measured: " + why, fmt.Sprintf("%.2f x", goal), ""}, "\t"))
+	t.lines = append(t.lines, strings.Join([]string{what, "not measured: " + why, fmt.Sprintf("%.2f x", goal), ""},
+		"\t"))
 }
 
 func (t *table) print() {
@@ -111,6 +113,16 @@ func sshWorld(b *testing.B, cli testenv.CLI, o acctest.Options) *acctest.World {
 
 func sshConfig(w *acctest.World) {
 	w.Write("authorized_keys", "# nobody yet\n")
+	grantAll(w, "ssh", fmt.Sprintf("authorized_keys = %q", w.Path("authorized_keys")),
+		fmt.Sprintf("principal = %q\nrole = \"login\"", key))
+}
+
+// key is the principal of the grants on ssh.
+const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG"
+
+// grantAll writes a configuration of 1,000 grants on one target of a platform. settings are those of the target,
+// binding holds the attributes that say who gets which access.
+func grantAll(w *acctest.World, platform, settings, binding string) {
 	w.Write("main.tf", fmt.Sprintf(`
 terraform {
   required_providers {
@@ -118,17 +130,30 @@ terraform {
   }
 }
 provider "jit" {
-  targets = { bastion = { ssh = { authorized_keys = %q } } }
+  targets = { primary = { %s = { %s } } }
 }
 resource "jit_grant" "all" {
-  count     = %d
-  target    = "bastion"
-  principal = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG"
-  role      = "login"
-  reason    = "INC-${count.index}: measure"
-  ttl       = "2h"
+  count  = %d
+  target = "primary"
+  reason = "INC-${count.index}: measure"
+  ttl    = "2h"
+  %s
 }
-`, w.Path("authorized_keys"), grants))
+`, platform, settings, grants, binding))
+}
+
+// plansNothing fails if a plan after the apply wants to change anything.
+func (t *table) plansNothing(w *acctest.World) {
+	if code := w.Plan().ExitCode; code != 0 {
+		t.b.Errorf("the plan after the apply ends with %d", code)
+	}
+}
+
+// sweepAll runs one pass that ends all grants.
+func (t *table) sweepAll(s *sweeper.Sweeper) {
+	if r := s.Pass(t.b.Context()); len(r.Results) != grants || r.Failed() > 0 || len(r.Unread) > 0 {
+		t.b.Fatalf("the sweep ended %d grants with %d failures, %v", len(r.Results), r.Failed(), r.Unread)
+	}
 }
 
 // slowTarget applies, plans and sweeps on a target whose calls last 200 ms. floor is how long a provider that does
@@ -139,20 +164,18 @@ func (t *table) slowTarget(cli testenv.CLI, floor time.Duration) {
 	begin := time.Now()
 	w.Apply()
 	took := time.Since(begin)
-	t.ratio("apply of 1,000 on ssh, 200 ms a call, beside nothing + the calls", took, floor+time.Duration(c.total())*c.delay, 1.25)
+	t.ratio("apply of 1,000 on ssh, 200 ms a call, beside nothing + the calls", took,
+		floor+time.Duration(c.total())*c.delay, 1.25)
 	t.add("apply of 1,000 grants: calls", fmt.Sprint(c.total()), "202", c.total() <= 202)
 	c.reset()
-	if code := w.Plan().ExitCode; code != 0 {
-		t.b.Errorf("the plan after the apply ends with %d", code)
-	}
+	t.plansNothing(w)
 	t.add("plan of 1,000 grants: calls", fmt.Sprint(c.total()), "1", c.total() <= 1)
 
 	w.Clock.Advance(3 * time.Hour)
-	s := &sweeper.Sweeper{Broker: w.Runtime().Broker, Holder: "bench", DueOnly: true, MaxUnplanned: sweeper.DefaultMaxUnplanned}
+	s := &sweeper.Sweeper{Broker: w.Runtime().Broker, Holder: "bench", DueOnly: true,
+		MaxUnplanned: sweeper.DefaultMaxUnplanned}
 	c.reset()
-	if r := s.Pass(t.b.Context()); len(r.Results) != grants || r.Failed() > 0 || len(r.Unread) > 0 {
-		t.b.Fatalf("the sweep ended %d grants with %d failures, %v", len(r.Results), r.Failed(), r.Unread)
-	}
+	t.sweepAll(s)
 	t.add("sweep of 1,000 ended grants: calls", fmt.Sprint(c.total()), "2", c.total() <= 2)
 	c.reset()
 	s.Pass(t.b.Context())
@@ -163,11 +186,13 @@ func (t *table) slowTarget(cli testenv.CLI, floor time.Duration) {
 // resources. It returns how long that provider's apply takes.
 func (t *table) besideNothing(cli testenv.CLI) time.Duration {
 	nothing := filepath.Join(t.b.TempDir(), "terraform-provider-nothing")
-	if out, err := exec.Command("go", "build", "-o", nothing, "github.com/jitaccess/terraform-provider-jit/internal/bench/nothing").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", nothing,
+		"github.com/jitaccess/terraform-provider-jit/internal/bench/nothing").CombinedOutput(); err != nil {
 		t.b.Fatalf("build the peer: %v\n%s", err, out)
 	}
 	rc := filepath.Join(t.b.TempDir(), "cli.tfrc")
-	text := fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"jitaccess/nothing\" = %q\n  }\n}\n", filepath.Dir(nothing))
+	text := fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"jitaccess/nothing\" = %q\n  }\n}\n",
+		filepath.Dir(nothing))
 	if err := os.WriteFile(rc, []byte(text), 0o600); err != nil {
 		t.b.Fatal(err)
 	}
@@ -214,7 +239,8 @@ resource "nothing_grant" "all" {
 		return cmp.Compare(a.busy.Seconds()/a.idle.Seconds(), b.busy.Seconds()/b.idle.Seconds())
 	})
 	middle := pairs[len(pairs)/2]
-	t.ratio("plan of 1,000 on ssh beside that provider, processor time, median of 21 pairs", middle.busy, middle.idle, 1.15)
+	t.ratio("plan of 1,000 on ssh beside that provider, processor time, median of 21 pairs", middle.busy, middle.idle,
+		1.15)
 	return applied
 }
 
@@ -254,32 +280,15 @@ func (t *table) postgresql(cli testenv.CLI) {
 	if err := admin.Close(t.b.Context()); err != nil {
 		t.b.Fatal(err)
 	}
-	w.Write("main.tf", fmt.Sprintf(`
-terraform {
-  required_providers {
-    jit = { source = "jitaccess/jit" }
-  }
-}
-provider "jit" {
-  targets = { db = { postgresql = { url = %q } } }
-}
-resource "jit_grant" "all" {
-  count     = %d
-  target    = "db"
-  principal = "alice"
-  role      = "reporting"
-  reason    = "INC-${count.index}: measure"
-  ttl       = "2h"
-}
-`, server.URL, grants))
+	grantAll(w, "postgresql", fmt.Sprintf("url = %q", server.URL), "principal = \"alice\"\nrole = \"reporting\"")
 	took := lasts(func() { w.Apply() })
-	t.add("apply of 1,000 grants on postgresql: calls", fmt.Sprintf("%d (%.1fs)", c.total(), took.Seconds()), "202", c.total() <= 202)
+	t.add("apply of 1,000 grants on postgresql: calls", fmt.Sprintf("%d (%.1fs)", c.total(), took.Seconds()), "202",
+		c.total() <= 202)
 	c.reset()
-	if code := w.Plan().ExitCode; code != 0 {
-		t.b.Errorf("the plan after the apply ends with %d", code)
-	}
+	t.plansNothing(w)
 	t.add("plan of 1,000 grants on postgresql: calls", fmt.Sprint(c.total()), "1", c.total() <= 1)
 	c.reset()
 	took = lasts(func() { w.Must("destroy", "-auto-approve") })
-	t.add("destroy of 1,000 grants on postgresql: calls", fmt.Sprintf("%d (%.1fs)", c.total(), took.Seconds()), "203", c.total() <= 203)
+	t.add("destroy of 1,000 grants on postgresql: calls", fmt.Sprintf("%d (%.1fs)", c.total(), took.Seconds()), "203",
+		c.total() <= 203)
 }

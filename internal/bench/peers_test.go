@@ -52,7 +52,8 @@ func (t *table) peers(cli testenv.CLI) {
 		for _, p := range peers {
 			binary := os.Getenv(p.variable)
 			if binary == "" {
-				t.unmeasured(fmt.Sprintf("apply, plan, destroy of 1,000 beside %s, %s state", p.name, backend.name), backend.goal,
+				t.unmeasured(fmt.Sprintf("apply, plan, destroy of 1,000 beside %s, %s state", p.name, backend.name),
+					backend.goal,
 					"set "+p.variable+" to the provider's binary")
 				continue
 			}
@@ -121,7 +122,8 @@ func newSide(b *testing.B, cli testenv.CLI, source, binary, config, backend stri
 	}
 	rc := filepath.Join(b.TempDir(), "cli.tfrc")
 	if err == nil {
-		err = os.WriteFile(rc, fmt.Appendf(nil, "provider_installation {\n  filesystem_mirror { path = %q }\n}\n", mirror), 0o600)
+		err = os.WriteFile(rc, fmt.Appendf(nil, "provider_installation {\n  filesystem_mirror { path = %q }\n}\n",
+			mirror), 0o600)
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -130,7 +132,8 @@ func newSide(b *testing.B, cli testenv.CLI, source, binary, config, backend stri
 	if backend == "http" {
 		config += fmt.Sprintf("terraform {\n  backend \"http\" { address = %q }\n}\n", stateServer(b))
 	}
-	w.Write("main.tf", fmt.Sprintf("terraform {\n  required_providers {\n    %s = { source = %q }\n  }\n}\n", filepath.Base(source), source)+config)
+	w.Write("main.tf", fmt.Sprintf("terraform {\n  required_providers {\n    %s = { source = %q }\n  }\n}\n",
+		filepath.Base(source), source)+config)
 	w.Must("init")
 	return &side{w, map[string][]time.Duration{}}
 }

@@ -86,8 +86,8 @@ func waitFor(b *testing.B, most time.Duration, what string, so func() bool) {
 	}
 }
 
-// lag measures how long after their end 1,000 grants that end in one second are gone from a PostgreSQL server, beside psql doing
-// the same.
+// lag measures how long after their end 1,000 grants that end in one second are gone from a PostgreSQL server, beside
+// psql doing the same.
 func (t *table) lag() {
 	server := testenv.Postgres(t.b)
 	db, err := pgx.Connect(t.b.Context(), server.URL)
@@ -103,7 +103,8 @@ func (t *table) lag() {
 	if err != nil {
 		t.b.Fatal(err)
 	}
-	br := &broker.Broker{Ledger: l, Targets: map[string]jit.Platform{"db": target}, Owner: "jit", MaxTTL: time.Hour, Now: time.Now,
+	br := &broker.Broker{Ledger: l, Targets: map[string]jit.Platform{"db": target}, Owner: "jit", MaxTTL: time.Hour,
+		Now:   time.Now,
 		Actor: jit.Actor{Name: "bench", Source: jit.FromSweeper}}
 
 	binding, traits, err := target.Check(jit.Binding{Target: "db", Principal: "lag_bob", Role: "lag_reporting"})
@@ -115,13 +116,16 @@ func (t *table) lag() {
 	var changes []jit.Change
 	for n := range grants {
 		reason := fmt.Sprintf("INC-%d: measure", n)
-		g := jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding, Reason: reason, Renewal: 1, TTL: jit.RecordedTTL("1m"),
-			Window: jit.Window{Start: end.Add(-time.Minute), End: end}, Enforcement: traits.Enforcement, SessionTail: traits.SessionTail,
+		g := jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding, Reason: reason,
+			Renewal: 1, TTL: jit.RecordedTTL("1m"),
+			Window: jit.Window{Start: end.Add(-time.Minute),
+				End: end}, Enforcement: traits.Enforcement, SessionTail: traits.SessionTail,
 			RequestedAt: end.Add(-time.Minute), GrantedAt: end.Add(-time.Minute), Holder: 1}
 		entries = append(entries, jit.Entry{Grant: &g})
 		changes = append(changes, jit.Change{Op: jit.Ensure, Access: g.Access()})
 	}
-	for _, err := range append(l.Write(t.b.Context(), entries), target.Apply(t.b.Context(), binding.Scope, changes)...) {
+	for _, err := range append(l.Write(t.b.Context(), entries),
+		target.Apply(t.b.Context(), binding.Scope, changes)...) {
 		if err != nil {
 			t.b.Fatal(err)
 		}
@@ -145,7 +149,8 @@ func (t *table) lag() {
 func (t *table) psql(server *testenv.PostgresServer, db *pgx.Conn) time.Duration {
 	var before, statements strings.Builder
 	for n := range grants {
-		fmt.Fprintf(&before, "CREATE ROLE lag_%d NOLOGIN; GRANT lag_reporting TO lag_%d; GRANT lag_%d TO lag_bob;\n", n, n, n)
+		fmt.Fprintf(&before, "CREATE ROLE lag_%d NOLOGIN; GRANT lag_reporting TO lag_%d; GRANT lag_%d TO lag_bob;\n",
+			n, n, n)
 		fmt.Fprintf(&statements, "REVOKE lag_%d FROM lag_bob; DROP ROLE lag_%d;\n", n, n)
 	}
 	if _, err := db.Exec(t.b.Context(), before.String()); err != nil {
@@ -156,13 +161,15 @@ func (t *table) psql(server *testenv.PostgresServer, db *pgx.Conn) time.Duration
 		t.b.Fatal(err)
 	}
 	return lasts(func() {
-		if out, err := exec.CommandContext(t.b.Context(), "psql", "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", file, server.URL).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.b.Context(), "psql", "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f",
+			file, server.URL).CombinedOutput(); err != nil {
 			t.b.Fatalf("psql: %v\n%s", err, out)
 		}
 	})
 }
 
-// nothing is a target that does nothing. It says that it holds what [fill] made, and its writes take a while where one is set.
+// nothing is a target that does nothing. It says that it holds what [fill] made, and its writes take a while where one
+// is set.
 type nothing struct {
 	takes          time.Duration
 	grants, spread int
@@ -217,8 +224,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// watcherProcess watches until its input ends, says when each kind of pass was complete for the first time, and at the end how
-// many steps it did and failed.
+// watcherProcess watches until its input ends, says when each kind of pass was complete for the first time, and at the
+// end how many steps it did and failed.
 func watcherProcess(text string, in io.Reader, out io.Writer) error {
 	var task watcherTask
 	if err := json.Unmarshal([]byte(text), &task); err != nil {
@@ -228,7 +235,8 @@ func watcherProcess(text string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	b := &broker.Broker{Ledger: l, Targets: map[string]jit.Platform{"nothing": nothing{takes: task.Takes, grants: task.Grants, spread: task.Scopes, end: task.End}}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now,
+	b := &broker.Broker{Ledger: l, Targets: map[string]jit.Platform{"nothing": nothing{takes: task.Takes,
+		grants: task.Grants, spread: task.Scopes, end: task.End}}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now,
 		Actor: jit.Actor{Name: "bench", Source: jit.FromSweeper}}
 	var mu sync.Mutex
 	seen := map[string]bool{}
@@ -320,9 +328,11 @@ const projects = "projects/p"
 
 // granted is the i-th grant on the target that does nothing.
 func granted(i, scopes int, end time.Time) jit.Grant {
-	binding := jit.Binding{Target: "nothing", Principal: "user:alice@example.com", Role: "roles/cloudsql.client", Scope: fmt.Sprint(projects, i%scopes)}
+	binding := jit.Binding{Target: "nothing", Principal: "user:alice@example.com", Role: "roles/cloudsql.client",
+		Scope: fmt.Sprint(projects, i%scopes)}
 	reason := fmt.Sprintf("INC-%d: measure", i)
-	return jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding, Reason: reason, Renewal: 1, TTL: jit.RecordedTTL("2h"),
+	return jit.Grant{ID: jit.NewID("jit", binding, reason, 1), Owner: "jit", Binding: binding, Reason: reason,
+		Renewal: 1, TTL: jit.RecordedTTL("2h"),
 		Window: jit.Window{Start: end.Add(-2 * time.Hour), End: end}, Enforcement: jit.Native,
 		RequestedAt: end.Add(-2 * time.Hour), GrantedAt: end.Add(-2 * time.Hour), Holder: 1}
 }
@@ -347,7 +357,8 @@ func fill(b *testing.B, l jit.Ledger, n, scopes int, end time.Time) {
 // million starts a watcher on a ledger with a million live grants.
 func (t *table) million() {
 	url := "sqlite://" + filepath.Join(t.b.TempDir(), "ledger.db")
-	task := watcherTask{Ledger: url, Grants: 1_000_000, Scopes: 1000, End: time.Now().Add(time.Hour).Truncate(time.Second)}
+	task := watcherTask{Ledger: url, Grants: 1_000_000, Scopes: 1000,
+		End: time.Now().Add(time.Hour).Truncate(time.Second)}
 	fill(t.b, openLedger(t.b, url), task.Grants, task.Scopes, task.End)
 	began := time.Now()
 	w := startWatcher(t.b, task)
@@ -357,13 +368,15 @@ func (t *table) million() {
 	drift := time.Since(began)
 	peak := w.peak()
 	w.end()
-	t.add("1,000,000 live grants: start to first pass, due work", fmt.Sprintf("%.2fs", first.Seconds()), "10s", first <= 10*time.Second)
-	t.add("1,000,000 live grants: start to first pass, every scope read and compared", fmt.Sprintf("%.1fs", drift.Seconds()), "10s", drift <= 10*time.Second)
+	t.add("1,000,000 live grants: start to first pass, due work", fmt.Sprintf("%.2fs", first.Seconds()), "10s",
+		first <= 10*time.Second)
+	t.add("1,000,000 live grants: start to first pass, every scope read and compared",
+		fmt.Sprintf("%.1fs", drift.Seconds()), "10s", drift <= 10*time.Second)
 	t.add("1,000,000 live grants: memory, with both passes", fmt.Sprintf("%.0f MB", peak), "300 MB", peak <= 300)
 }
 
-// replicas times 10,000 grants that end together on one PostgreSQL ledger, 200 ms a call, with one watcher, with two, and with three of
-// which one is killed at work.
+// replicas times 10,000 grants that end together on one PostgreSQL ledger, 200 ms a call, with one watcher, with two,
+// and with three of which one is killed at work.
 func (t *table) replicas() {
 	const due = 10_000
 	run := func(watchers int, kill bool) (took time.Duration, once bool) {
@@ -408,7 +421,8 @@ func (t *table) replicas() {
 	}
 	t.ratio("10,000 ends at once, 200 ms a call, two replicas beside one, least of 5 each", two, one, 1)
 	three, third := run(3, true)
-	t.add("10,000 ends at once, three replicas, one killed: every end recorded once", fmt.Sprintf("%v, %v, %v (%.1fs)", first, second, third, three.Seconds()),
+	t.add("10,000 ends at once, three replicas, one killed: every end recorded once",
+		fmt.Sprintf("%v, %v, %v (%.1fs)", first, second, third, three.Seconds()),
 		"true", first && second && third)
 }
 
@@ -437,11 +451,12 @@ func ends(b *testing.B, l *ledger.Ledger) map[jit.ID]int {
 	return told
 }
 
-// expiries times how fast due grants go through a watcher whose target does nothing: with a ledger that keeps nothing, and with
-// one that records each end durably.
+// expiries times how fast due grants go through a watcher whose target does nothing: with a ledger that keeps nothing,
+// and with one that records each end durably.
 func (t *table) expiries() {
 	rate := func(due int, l jit.Ledger, leases jit.Leases) float64 {
-		b := &broker.Broker{Ledger: l, Targets: map[string]jit.Platform{"nothing": nothing{}}, Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now,
+		b := &broker.Broker{Ledger: l, Targets: map[string]jit.Platform{"nothing": nothing{}}, Owner: "jit",
+			MaxTTL: 24 * time.Hour, Now: time.Now,
 			Actor: jit.Actor{Name: "bench", Source: jit.FromSweeper}}
 		o := &observed{}
 		began := time.Now()
@@ -455,10 +470,12 @@ func (t *table) expiries() {
 	kept := &forgetful{waiting: map[jit.Place][]jit.Grant{}}
 	fill(t.b, kept, 1_000_000, 100, end)
 	scheduler := rate(1_000_000, kept, kept)
-	t.add("expiries a second through the scheduler, the ledger keeps nothing", fmt.Sprintf("%.0f", scheduler), "50000", scheduler >= 50_000)
+	t.add("expiries a second through the scheduler, the ledger keeps nothing", fmt.Sprintf("%.0f", scheduler), "50000",
+		scheduler >= 50_000)
 	file := openLedger(t.b, "sqlite://"+filepath.Join(t.b.TempDir(), "ledger.db"))
 	fill(t.b, file, 100_000, 100, end)
-	t.add("expiries a second, each recorded durably in SQLite", fmt.Sprintf("%.0f", rate(100_000, file, file.Leases())), "-", true)
+	t.add("expiries a second, each recorded durably in SQLite",
+		fmt.Sprintf("%.0f", rate(100_000, file, file.Leases())), "-", true)
 }
 
 // forgetful is a ledger that gives out once, scope by scope, what was put into it and keeps nothing.
