@@ -162,7 +162,7 @@ var errMeanwhile = errors.New("the file was changed meanwhile")
 // attempts limits how often a read or an edit starts again because of such a writer.
 const attempts = 20
 
-// undisturbed calls try, which is told how many tries have failed, until no other writer disturbs it.
+// undisturbed calls try, with the number of tries so far, until no other writer disturbs it.
 func undisturbed(ctx context.Context, doing string, try func(n int) error) error {
 	for n := range attempts {
 		if err := try(n); !errors.Is(err, errMeanwhile) {

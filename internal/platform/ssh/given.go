@@ -92,7 +92,7 @@ func address(host string) (netip.Addr, bool) {
 	return netip.AddrFrom4([4]byte{byte(value >> 24), byte(value >> 16), byte(value >> 8), byte(value)}), true
 }
 
-// parseNumbers reads up to four numbers of one byte each, of which the last one fills the rest of four bytes.
+// parseNumbers reads up to four numbers of one byte each; the last one fills the rest of four bytes.
 func parseNumbers(parts []string) (value uint64, ok bool) {
 	last := len(parts) - 1
 	for i, part := range parts {

@@ -94,7 +94,7 @@ func parseOptions(s string) (options, error) {
 	return o, nil
 }
 
-// option reads one option, of which s is the text after the name.
+// option reads one option; s is the text after its name.
 func (o *options) option(name, s string) (rest string, err error) {
 	written, ok := strings.CutPrefix(s, "=")
 	if !ok {

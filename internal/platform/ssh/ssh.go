@@ -21,8 +21,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// patience is how long a change waits for the lock. Our processes hold it for a fraction of a second. Whoever holds it
-// longer, as any login of the account can, must not keep access that way.
+// patience is how long a change waits for the lock. Our processes hold it for a fraction of a second. A login of the
+// account can hold it longer, but must not keep access that way.
 const patience = 5 * time.Second
 
 // Platform is one target with one or more authorized_keys files.
