@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -125,22 +126,27 @@ func actor(source jit.Source) jit.Actor {
 	return a
 }
 
-func fromEnvironment(env func(string) string) jit.Actor {
-	var a jit.Actor
-	for _, ci := range ciSystems {
-		if env(ci.mark) == "" && (ci.also == nil || !ci.also(env)) {
-			continue
-		}
-		a.Name = first(env, ci.name)
-		var change []string
-		if commit := first(env, ci.commit); commit != "" {
-			change = append(change, "commit "+commit)
-		}
-		if run := ci.run(env); run != "" {
-			change = append(change, "run "+run)
-		}
-		a.Change = strings.Join(change, ", ")
-		break
+// starts reports whether the system started this run.
+func (ci ciSystem) starts(env func(string) string) bool {
+	return env(ci.mark) != "" || ci.also != nil && ci.also(env)
+}
+
+// change names the commit and the run.
+func (ci ciSystem) change(env func(string) string) string {
+	var parts []string
+	if commit := first(env, ci.commit); commit != "" {
+		parts = append(parts, "commit "+commit)
+	}
+	if run := ci.run(env); run != "" {
+		parts = append(parts, "run "+run)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func fromEnvironment(env func(string) string) (a jit.Actor) {
+	i := slices.IndexFunc(ciSystems, func(ci ciSystem) bool { return ci.starts(env) })
+	if i >= 0 {
+		a.Name, a.Change = first(env, ciSystems[i].name), ciSystems[i].change(env)
 	}
 	a.Name = oneLine(cmp.Or(env(EnvActor), a.Name))
 	a.Change = oneLine(cmp.Or(env(EnvChange), a.Change))

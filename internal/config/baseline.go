@@ -9,7 +9,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 
@@ -63,13 +62,9 @@ func LoadBaseline(path string, now time.Time) (Baseline, error) {
 	if err != nil {
 		return Baseline{}, fmt.Errorf("read the baseline: %w", err)
 	}
-	file, diags := hclsyntax.ParseConfig(src, filepath.ToSlash(path), hcl.InitialPos)
-	if diags.HasErrors() {
-		return Baseline{}, inFile(diags)
-	}
-	content, diags := file.Body.Content(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "accept"}}})
-	if diags.HasErrors() {
-		return Baseline{}, inFile(diags)
+	content, err := contentOf(src, path, &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "accept"}}})
+	if err != nil {
+		return Baseline{}, err
 	}
 	b := Baseline{all: map[[4]string]Accepted{}}
 	for _, block := range content.Blocks {
@@ -77,20 +72,28 @@ func LoadBaseline(path string, now time.Time) (Baseline, error) {
 		if diags := gohcl.DecodeBody(block.Body, nil, &a); diags.HasErrors() {
 			return Baseline{}, inFile(diags)
 		}
-		if a.End, err = checkAcceptance(a, now); err != nil {
-			var wrong *jit.Error
-			if errors.As(err, &wrong) {
-				return Baseline{}, at(block.DefRange, wrong)
-			}
+		err := b.accept(a, now)
+		if wrong := (*jit.Error)(nil); errors.As(err, &wrong) {
+			err = at(block.DefRange, wrong)
+		}
+		if err != nil {
 			return Baseline{}, err
 		}
-		if _, twice := b.all[a.key()]; twice {
-			return Baseline{}, at(block.DefRange, jit.Invalid("accept", "keep one of the two",
-				"%s for %s on %s of target %q is accepted twice", a.Role, a.Principal, a.Scope, a.Target))
-		}
-		b.all[a.key()] = a
 	}
 	return b, nil
+}
+
+// accept adds an acceptance.
+func (b Baseline) accept(a Accepted, now time.Time) (err error) {
+	if a.End, err = checkAcceptance(a, now); err != nil {
+		return err
+	}
+	if _, twice := b.all[a.key()]; twice {
+		return jit.Invalid("accept", "keep one of the two",
+			"%s for %s on %s of target %q is accepted twice", a.Role, a.Principal, a.Scope, a.Target)
+	}
+	b.all[a.key()] = a
+	return nil
 }
 
 // checkAcceptance refuses an acceptance without a reason, or without an end within [MaxAcceptance].
@@ -121,6 +124,10 @@ func CheckAcceptance(until, reason string, now time.Time) error {
 // AppendBaseline adds acceptances to a baseline file, or creates it. The rest of the file, its mode, and a link that
 // leads to it stay as they are.
 func AppendBaseline(path string, add []Accepted, now time.Time) error {
+	blocks, err := blocksOf(add, now)
+	if err != nil {
+		return err
+	}
 	mode := os.FileMode(0o600)
 	if file, err := filepath.EvalSymlinks(path); err == nil {
 		path = file
@@ -135,10 +142,18 @@ func AppendBaseline(path string, add []Accepted, now time.Time) error {
 	if len(src) > 0 && len(add) > 0 && src[len(src)-1] != '\n' {
 		src = append(src, '\n') // else the first block would begin where the last one ends
 	}
+	if err := replace(path, append(src, blocks...), mode); err != nil {
+		return fmt.Errorf("write the baseline: %w", err)
+	}
+	return nil
+}
+
+// blocksOf writes acceptances as blocks.
+func blocksOf(add []Accepted, now time.Time) ([]byte, error) {
 	file := hclwrite.NewEmptyFile()
 	for _, a := range add {
 		if err := CheckAcceptance(a.Until, a.Reason, now); err != nil {
-			return err
+			return nil, err
 		}
 		body := file.Body().AppendNewBlock("accept", nil).Body()
 		for _, line := range [][2]string{
@@ -148,17 +163,18 @@ func AppendBaseline(path string, add []Accepted, now time.Time) error {
 			body.SetAttributeValue(line[0], cty.StringVal(line[1]))
 		}
 	}
-	text := append(src, hclwrite.Format(file.Bytes())...)
+	return hclwrite.Format(file.Bytes()), nil
+}
+
+// replace replaces a file in one step.
+func replace(path string, text []byte, mode os.FileMode) error {
 	next := path + ".new"
-	err = os.WriteFile(next, text, mode)
+	err := os.WriteFile(next, text, mode)
 	if err == nil {
-		err = os.Chmod(next, mode) // whatever the umask says
+		err = os.Chmod(next, mode) // the umask may have cut it
 	}
 	if err == nil {
 		err = os.Rename(next, path)
 	}
-	if err != nil {
-		return fmt.Errorf("write the baseline: %w", err)
-	}
-	return nil
+	return err
 }

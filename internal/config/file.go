@@ -67,13 +67,9 @@ const (
 )
 
 func parse(src []byte, path string) (Settings, error) {
-	file, diags := hclsyntax.ParseConfig(src, filepath.ToSlash(path), hcl.InitialPos)
-	if diags.HasErrors() {
-		return Settings{}, inFile(diags)
-	}
-	content, diags := file.Body.Content(schema)
-	if diags.HasErrors() {
-		return Settings{}, inFile(diags)
+	content, err := contentOf(src, path, schema)
+	if err != nil {
+		return Settings{}, err
 	}
 	r := &reader{
 		attributes: content.Attributes,
@@ -99,6 +95,16 @@ func parse(src []byte, path string) (Settings, error) {
 		return Settings{}, r.err
 	}
 	return s.WithDefaults(), nil
+}
+
+// contentOf parses a file. Errors name file and line.
+func contentOf(src []byte, path string, schema *hcl.BodySchema) (*hcl.BodyContent, error) {
+	file, diags := hclsyntax.ParseConfig(src, filepath.ToSlash(path), hcl.InitialPos)
+	if diags.HasErrors() {
+		return nil, inFile(diags)
+	}
+	content, diags := file.Body.Content(schema)
+	return content, inFile(diags)
 }
 
 // reader evaluates the attributes of a settings file. After its first error it reads nothing more.

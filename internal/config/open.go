@@ -68,77 +68,70 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if err := jit.CheckOwner(s.Owner); err != nil {
-		return nil, err
-	}
-	owners, err := jit.ParseOwners("owners", s.Owners)
+	owners, ownersErr := jit.ParseOwners("owners", s.Owners)
+	maxTTL, maxTTLErr := parseMaxTTL(s.MaxTTL)
+	interval, intervalErr := every("interval", s.Interval)
+	driftInterval, driftErr := every("drift_interval", s.DriftInterval)
+	receivers, before, noticesErr := notices(s)
+	err := cmp.Or(jit.CheckOwner(s.Owner), ownersErr, maxTTLErr, intervalErr, driftErr, noticesErr,
+		ledger.CheckURL(s.Ledger))
 	if err != nil {
-		return nil, err
-	}
-	maxTTL, err := jit.ParseDuration("max_ttl", s.MaxTTL)
-	if err != nil {
-		return nil, err
-	}
-	if maxTTL < jit.MinTTL {
-		return nil, jit.Invalid("max_ttl", `write for example max_ttl = "24h"`,
-			"%q is shorter than the shortest grant, %s", s.MaxTTL, jit.FormatDuration(jit.MinTTL))
-	}
-	interval, err := every("interval", s.Interval)
-	if err != nil {
-		return nil, err
-	}
-	driftInterval, err := every("drift_interval", s.DriftInterval)
-	if err != nil {
-		return nil, err
-	}
-	receivers, before, err := notices(s)
-	if err != nil {
-		return nil, err
-	}
-	if err := ledger.CheckURL(s.Ledger); err != nil {
 		return nil, err
 	}
 	l, err := ledger.Open(ctx, ledger.Config{URL: s.Ledger, Now: o.Now})
 	if err != nil {
 		return nil, err
 	}
-	targets := make(map[string]jit.Platform, len(s.Targets))
 	b := &broker.Broker{
-		Ledger:  l,
-		Targets: targets,
-		Owner:   s.Owner,
-		MaxTTL:  maxTTL,
-		Actor:   actor(o.Source),
-		Now:     o.Now,
-		Planned: &broker.Planned{},
+		Ledger: l, Targets: map[string]jit.Platform{}, Owner: s.Owner, MaxTTL: maxTTL,
+		Actor: actor(o.Source), Now: o.Now, Planned: &broker.Planned{},
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
-		services := jit.Services{
-			Now:    o.Now,
-			Claims: l.Claims(),
-			// the next sweep repeats it
-			Tidied: func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) },
-		}
-		if o.Warn != nil {
-			services.Warn = func(text string) { o.Warn(fmt.Sprintf("target %q: %s", name, text)) }
-		}
-		p, err := platform.Open(name, s.Targets[name], services)
-		if err != nil {
+		if b.Targets[name], err = openTarget(name, s.Targets[name], o, l, b); err != nil {
 			_ = l.Close() // nothing has been written
 			return nil, err
 		}
-		if o.Wrap != nil {
-			p = o.Wrap(name, p)
-		}
-		targets[name] = batch.Share(p, o.Keep, o.Now)
 	}
 	return &Runtime{
-		Broker: b, Ledger: l, Targets: targets, Owners: owners, EveryOwner: owners == nil && s.Owners != nil,
+		Broker: b, Ledger: l, Targets: b.Targets, Owners: owners, EveryOwner: owners == nil && s.Owners != nil,
 		Interval: interval, DriftInterval: driftInterval,
 		OnDrift: s.OnDrift, RevokeViolations: s.OnViolation == violationRevoke, MaxUnplanned: s.MaxUnplanned,
 		Listen: s.Listen, ListenToken: s.ListenToken, ListenProxy: s.ListenProxy,
 		Receivers: receivers, NoticeBefore: before,
 	}, nil
+}
+
+// openTarget opens a target of the broker.
+func openTarget(
+	name string, c platform.Config, o Options, l *ledger.Ledger, b *broker.Broker,
+) (jit.Platform, error) {
+	services := jit.Services{
+		Now:    o.Now,
+		Claims: l.Claims(),
+		// the next sweep repeats it
+		Tidied: func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) },
+	}
+	if o.Warn != nil {
+		services.Warn = func(text string) { o.Warn(fmt.Sprintf("target %q: %s", name, text)) }
+	}
+	p, err := platform.Open(name, c, services)
+	if err != nil {
+		return nil, err
+	}
+	if o.Wrap != nil {
+		p = o.Wrap(name, p)
+	}
+	return batch.Share(p, o.Keep, o.Now), nil
+}
+
+// parseMaxTTL reads max_ttl, which must not be shorter than the shortest grant.
+func parseMaxTTL(text string) (time.Duration, error) {
+	d, err := jit.ParseDuration("max_ttl", text)
+	if err == nil && d < jit.MinTTL {
+		err = jit.Invalid("max_ttl", `write for example max_ttl = "24h"`,
+			"%q is shorter than the shortest grant, %s", text, jit.FormatDuration(jit.MinTTL))
+	}
+	return d, err
 }
 
 // DefaultNoticeBefore is how long before its end a grant is announced.

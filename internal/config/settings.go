@@ -85,9 +85,12 @@ func Warnings(s Settings) []broker.Warning {
 	return []broker.Warning{{
 		Attribute: "ledger",
 		Summary:   "The ledger is a local file in CI",
-		Detail: fmt.Sprintf("CI is set and the ledger is %s, a file on this machine. A runner that is thrown away takes the record "+
-			"of all grants with it: they could be granted a second time, and only markers on the targets would still say when they "+
-			"end. Use a ledger that outlives the run, ledger = \"postgres://…\" or %s, or keep the file on a durable disk.",
+		Detail: fmt.Sprintf("CI is set and the ledger is %s, a file on this machine. A runner that is thrown away "+
+			"takes the record "+
+			"of all grants with it: they could be granted a second time, and only markers on the targets would "+
+			"still say when they "+
+			"end. Use a ledger that outlives the run, ledger = \"postgres://…\" or %s, or keep the file on a "+
+			"durable disk.",
 			s.Ledger, EnvLedger),
 	}}
 }
