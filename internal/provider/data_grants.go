@@ -13,19 +13,9 @@ import (
 )
 
 // grantsData is the data source jit_grants.
-type grantsData struct{ *backend }
+type grantsData struct{ dataBase }
 
 var _ datasource.DataSourceWithConfigure = (*grantsData)(nil)
-
-// Metadata names the data source.
-func (d *grantsData) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
-	resp.TypeName = req.ProviderTypeName + "_grants"
-}
-
-// Configure receives the backend of the provider.
-func (d *grantsData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
-	d.backend = configured(req.ProviderData, &resp.Diagnostics)
-}
 
 // Schema describes the data source.
 func (d *grantsData) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
@@ -33,11 +23,13 @@ func (d *grantsData) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 		return schema.StringAttribute{Optional: true, MarkdownDescription: description}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "The recorded grants of this owner, as they are when the data source is read. Their state and their remaining time move with time.",
+		MarkdownDescription: "The recorded grants of this owner, as they are when the data source is read. Their " +
+			"state and their remaining time move with time.",
 		Attributes: map[string]schema.Attribute{
 			"target":    filter("Only grants on this target."),
 			"principal": filter("Only grants to this principal, in its canonical form."),
-			"state":     filter("Only grants in this state: `pending`, `scheduled`, `active`, `expired`, `revoked` or `failed`."),
+			"state": filter("Only grants in this state: `pending`, `scheduled`, `active`, `expired`, `revoked` or " +
+				"`failed`."),
 			"grants": schema.ListNestedAttribute{
 				Computed: true, MarkdownDescription: "The grants, in the order of their end.",
 				NestedObject: schema.NestedAttributeObject{Attributes: viewSchema()},
@@ -57,32 +49,42 @@ type grantsModel struct {
 func (d *grantsData) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
 	var m grantsModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() || !d.opened(&resp.Diagnostics) {
+	if !d.opened(&resp.Diagnostics) {
 		return
 	}
 	wanted := jit.State(m.State.ValueString())
 	if !m.State.IsNull() && !slices.Contains(jit.States(), wanted) {
 		addError(&resp.Diagnostics, "Invalid filter", jit.Invalid("state",
-			"write one of pending, scheduled, active, expired, revoked and failed", "%q is not a state of a grant", wanted))
+			"write one of pending, scheduled, active, expired, revoked and failed", "%q is not a state of a grant",
+			wanted))
 		return
 	}
-	now := d.Broker.Now()
 	filter := jit.Filter{Owner: d.Broker.Owner, Target: m.Target.ValueString(), Principal: m.Principal.ValueString()}
-	grants := []attr.Value{}
-	for g, err := range d.Broker.Ledger.Grants(ctx, filter) {
-		if err == nil && !m.State.IsNull() && g.State(now) != wanted {
-			continue
-		}
-		var values map[string]attr.Value
-		if err == nil {
-			values, err = viewValues(d.view(ctx, g))
-		}
-		if err != nil {
-			addError(&resp.Diagnostics, "Cannot list the grants", err)
-			return
-		}
-		grants = append(grants, types.ObjectValueMust(viewType().AttrTypes, values))
+	grants, err := d.list(ctx, filter, wanted)
+	if err != nil {
+		addError(&resp.Diagnostics, "Cannot list the grants", err)
+		return
 	}
 	m.Grants = types.ListValueMust(viewType(), grants)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+// list returns the grants of a filter that are in a state; an empty state is any.
+func (d *grantsData) list(ctx context.Context, filter jit.Filter, state jit.State) ([]attr.Value, error) {
+	now := d.Broker.Now()
+	grants := []attr.Value{}
+	for g, err := range d.Broker.Ledger.Grants(ctx, filter) {
+		if err != nil {
+			return nil, err
+		}
+		if state != "" && g.State(now) != state {
+			continue
+		}
+		values, err := viewValues(d.view(ctx, g))
+		if err != nil {
+			return nil, err
+		}
+		grants = append(grants, types.ObjectValueMust(viewType().AttrTypes, values))
+	}
+	return grants, nil
 }

@@ -10,19 +10,9 @@ import (
 )
 
 // policyData is the data source jit_policy.
-type policyData struct{ *backend }
+type policyData struct{ dataBase }
 
 var _ datasource.DataSourceWithConfigure = (*policyData)(nil)
-
-// Metadata names the data source.
-func (d *policyData) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
-	resp.TypeName = req.ProviderTypeName + "_policy"
-}
-
-// Configure receives the backend of the provider.
-func (d *policyData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
-	d.backend = configured(req.ProviderData, &resp.Diagnostics)
-}
 
 // Schema describes the data source.
 func (d *policyData) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
@@ -31,20 +21,25 @@ func (d *policyData) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 	}
 	lists := map[string]schema.Attribute{}
 	for _, l := range matchLists {
-		lists[l.name] = schema.ListAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: l.description}
+		lists[l.name] = schema.ListAttribute{Computed: true, ElementType: types.StringType,
+			MarkdownDescription: l.description}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A policy that the ledger holds, for configurations that grant by the policies of another team.",
+		MarkdownDescription: "A policy that the ledger holds, for configurations that grant by the policies of " +
+			"another team.",
 		Attributes: map[string]schema.Attribute{
-			"name":             schema.StringAttribute{Required: true, MarkdownDescription: "The name of the policy."},
-			"description":      text("What the policy is for."),
-			"effect":           text("`permit` or `forbid`."),
-			"match":            schema.SingleNestedAttribute{Computed: true, Attributes: lists, MarkdownDescription: "The grants that the policy is about."},
-			"max_ttl":          text("The longest that a grant may last; null when the policy sets no limit."),
-			"reason_pattern":   text("The regular expression that the reason has to match; null when any reason will do."),
-			"enforcement":      text("`any` or `native`; null where it is left out, which means `any`."),
-			"max_session_tail": text("The longest that a session may outlive the grant; null when the policy sets no limit."),
-			"condition":        text("The CEL expression that has to be true; null when there is none."),
+			"name":        schema.StringAttribute{Required: true, MarkdownDescription: "The name of the policy."},
+			"description": text("What the policy is for."),
+			"effect":      text("`permit` or `forbid`."),
+			"match": schema.SingleNestedAttribute{Computed: true, Attributes: lists,
+				MarkdownDescription: "The grants that the policy covers."},
+			"max_ttl": text("The longest that a grant may last; null if the policy sets no limit."),
+			"reason_pattern": text("The regular expression that the reason has to match; null when any reason will " +
+				"do."),
+			"enforcement": text("`any` or `native`; null if the policy leaves it out, which means `any`."),
+			"max_session_tail": text("The longest that a session may outlive the grant; null when the policy sets " +
+				"no limit."),
+			"condition": text("The CEL expression that must be true; null if there is none."),
 		},
 	}
 }
@@ -53,17 +48,14 @@ func (d *policyData) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 func (d *policyData) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
 	var name types.String
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("name"), &name)...)
-	if resp.Diagnostics.HasError() || !d.opened(&resp.Diagnostics) {
+	if !d.opened(&resp.Diagnostics) {
 		return
 	}
-	p, ok, err := d.recordedPolicy(ctx, name.ValueString())
-	if err == nil && !ok {
-		err = unknownPolicy(name.ValueString())
-	}
+	p, err := d.existingPolicy(ctx, name.ValueString())
 	if err != nil {
 		addError(&resp.Diagnostics, "Cannot read the policy", err)
 		return
 	}
-	m := policyState(ctx, p, &resp.Diagnostics)
+	m := recordedPolicyModel(ctx, p, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
@@ -17,19 +18,9 @@ import (
 )
 
 // standingData is the data source jit_standing_access.
-type standingData struct{ *backend }
+type standingData struct{ dataBase }
 
 var _ datasource.DataSourceWithConfigure = (*standingData)(nil)
-
-// Metadata names the data source.
-func (d *standingData) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
-	resp.TypeName = req.ProviderTypeName + "_standing_access"
-}
-
-// Configure receives the backend of the provider.
-func (d *standingData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
-	d.backend = configured(req.ProviderData, &resp.Diagnostics)
-}
 
 // Schema describes the data source.
 func (d *standingData) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
@@ -37,19 +28,27 @@ func (d *standingData) Schema(_ context.Context, _ datasource.SchemaRequest, res
 		return schema.StringAttribute{Computed: true, MarkdownDescription: description}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Access that outlasts every grant, and access that only pretends to be a grant, on every scope of the targets that holds grants or may hold some, worst first. " +
-			"Reading it calls the targets; what cannot be read is an error.",
+		MarkdownDescription: "Access that outlasts every grant, and access that only pretends to be a grant. It " +
+			"covers every scope of the targets that holds grants or may hold some. Reading it calls the targets; " +
+			"access that cannot be read is an error.",
 		Attributes: map[string]schema.Attribute{
 			"target": schema.StringAttribute{Optional: true, MarkdownDescription: "Only access on this target."},
-			"scope":  schema.StringAttribute{Optional: true, MarkdownDescription: "Only access on this scope, in its canonical form. One that holds no grants and cannot hold any is an error."},
+			"scope": schema.StringAttribute{Optional: true,
+				MarkdownDescription: "Only access on this scope, in its canonical form. A scope that holds no " +
+					"grants and cannot hold any is an error."},
 			"baseline": schema.StringAttribute{Optional: true,
-				MarkdownDescription: "The path of a file of accepted findings, as `jit scan --write-baseline` writes it. What it accepts is left out, until its time has come."},
+				MarkdownDescription: "The path of a file of accepted findings, as `jit scan --write-baseline` " +
+					"writes it. Accepted findings are left out until their acceptance ends."},
 			"findings": schema.ListNestedAttribute{
 				Computed: true, MarkdownDescription: "The findings, worst first.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-					"severity": text("`critical`: it gives the same as a live grant, whose end would end nothing, or it bears the marker of a grant that does not explain it; `warning`: by its name the role may do nearly everything; `info`: the rest."),
-					"target":   text("The target."), "scope": text("Where on the target."), "principal": text("Who has the access."), "role": text("What access."),
-					"detail": text("Where it was found."), "shadows": text("The id of the live grant that it makes pointless; null for none."),
+					"severity": text("`critical`: it gives the same as a live grant, whose end would end nothing, " +
+						"or it has the marker of a grant that does not explain it; `warning`: by its name, the role " +
+						"may do nearly everything; `info`: the rest."),
+					"target": text("The target."), "scope": text("Where on the target."),
+					"principal": text("Who has the access."), "role": text("What access."),
+					"detail":  text("Where it was found."),
+					"shadows": text("The id of the live grant that it makes pointless; null if there is none."),
 				}},
 			},
 		},
@@ -77,7 +76,7 @@ type findingModel struct {
 func (d *standingData) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
 	var m standingModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() || !d.opened(&resp.Diagnostics) {
+	if !d.opened(&resp.Diagnostics) {
 		return
 	}
 	if !m.Target.IsNull() {
@@ -94,34 +93,49 @@ func (d *standingData) Read(ctx context.Context, req datasource.ReadRequest, res
 			return
 		}
 	}
-	seen := (&sweeper.Sweeper{Broker: d.Broker}).Observe(ctx, func(target string) bool { return m.Target.IsNull() || target == m.Target.ValueString() })
+	seen := (&sweeper.Sweeper{Broker: d.Broker}).Observe(ctx, func(target string) bool {
+		return m.Target.IsNull() || target == m.Target.ValueString()
+	})
 	if err := errors.Join(seen.Unread...); err != nil {
 		addError(&resp.Diagnostics, "Cannot read all of the access", err)
 		return
 	}
-	read := func(at jit.Place) bool { return at.Scope == m.Scope.ValueString() }
-	if !m.Scope.IsNull() && !slices.ContainsFunc(slices.Collect(maps.Keys(seen.Snapshots)), read) {
-		// Nothing was looked at, which is not the same as nothing was found.
-		addError(&resp.Diagnostics, "Cannot read the scope", jit.Invalid("scope", "write it in its canonical form, as `jit list` shows it, or leave it out",
+	inScope := func(at jit.Place) bool { return m.inScope(at.Scope) }
+	if !m.Scope.IsNull() && !slices.ContainsFunc(slices.Collect(maps.Keys(seen.Snapshots)), inScope) {
+		// An empty result would look as if the scope had been read.
+		addError(&resp.Diagnostics, "Cannot read the scope", jit.Invalid("scope",
+			"write it in its canonical form, as `jit list` shows it, or leave it out",
 			"%q is not one of the scopes that hold grants or may hold some", m.Scope.ValueString()))
 		return
 	}
 	for _, l := range seen.Targets {
 		for _, u := range l.Unseen {
-			resp.Diagnostics.AddWarning("Some access could not be read", fmt.Sprintf("%s of target %q: %s", u.Scope, u.Target, u.Text))
+			resp.Diagnostics.AddWarning("Some access could not be read",
+				fmt.Sprintf("%s of target %q: %s", u.Scope, u.Target, u.Text))
 		}
 	}
-	m.Findings = []findingModel{}
 	standing, _ := sweeper.FindStanding(seen.Snapshots, seen.Live, seen.Records)
+	m.find(standing, baseline, d.Broker.Now())
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+// inScope reports whether the data source is about a scope.
+func (m *standingModel) inScope(scope string) bool {
+	return m.Scope.IsNull() || scope == m.Scope.ValueString()
+}
+
+// find fills in the findings: standing access in the scope that the baseline does not accept at now.
+func (m *standingModel) find(standing []sweeper.Standing, baseline config.Baseline, now time.Time) {
+	m.Findings = []findingModel{}
 	for _, s := range standing {
 		a, accepted := baseline.Find(s.Target, s.Scope, s.Principal, s.Role)
-		if accepted && d.Broker.Now().Before(a.End) || !m.Scope.IsNull() && s.Scope != m.Scope.ValueString() {
+		if accepted && now.Before(a.End) || !m.inScope(s.Scope) {
 			continue
 		}
 		m.Findings = append(m.Findings, findingModel{
-			Severity: types.StringValue(string(s.Severity)), Target: types.StringValue(s.Target), Scope: types.StringValue(s.Scope),
-			Principal: types.StringValue(s.Principal), Role: types.StringValue(s.Role), Detail: types.StringValue(s.Detail), Shadows: optional(string(s.Shadows)),
+			Severity: types.StringValue(string(s.Severity)), Target: types.StringValue(s.Target),
+			Scope: types.StringValue(s.Scope), Principal: types.StringValue(s.Principal),
+			Role: types.StringValue(s.Role), Detail: types.StringValue(s.Detail), Shadows: optional(string(s.Shadows)),
 		})
 	}
-	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }

@@ -17,65 +17,61 @@ import (
 // addError adds the diagnostic of an error, at the attribute to blame if there is one. doing is the summary of errors
 // that are not of a known kind.
 func addError(diags *diag.Diagnostics, doing string, err error) {
-	at, summary, detail := explain(doing, err)
-	if at == nil {
-		diags.AddError(summary, detail)
-		return
-	}
-	diags.AddAttributeError(*at, summary, detail)
+	blamed, summary, detail := explain(doing, err)
+	diags.Append(at(blamed, diag.NewErrorDiagnostic(summary, detail)))
 }
 
 // addWarning is [addError] as a warning.
 func addWarning(diags *diag.Diagnostics, doing string, err error) {
-	at, summary, detail := explain(doing, err)
-	if at == nil {
-		diags.AddWarning(summary, detail)
-		return
-	}
-	diags.AddAttributeWarning(*at, summary, detail)
+	blamed, summary, detail := explain(doing, err)
+	diags.Append(at(blamed, diag.NewWarningDiagnostic(summary, detail)))
 }
 
 // addWarnings adds the warnings of the broker.
 func addWarnings(diags *diag.Diagnostics, all []broker.Warning) {
 	for _, w := range all {
-		if at := attributePath(w.Attribute); at != nil {
-			diags.AddAttributeWarning(*at, w.Summary, jit.Visible(w.Detail))
-		} else {
-			diags.AddWarning(w.Summary, jit.Visible(w.Detail))
-		}
+		diags.Append(at(w.Attribute, diag.NewWarningDiagnostic(w.Summary, jit.Visible(w.Detail))))
 	}
 }
 
-func explain(doing string, err error) (at *path.Path, summary, detail string) {
+// explain returns the attribute to blame for an error, and the texts of its diagnostic.
+func explain(doing string, err error) (blamed, summary, detail string) {
 	var user *jit.Error
 	if !errors.As(err, &user) {
-		return nil, doing, sentence(err.Error())
+		return "", doing, sentence(err.Error())
 	}
 	detail = sentence(err.Error())
-	if direct, ok := err.(*jit.Error); ok { //nolint:errorlint // only an error that nothing wraps is told in its parts
+	if direct, ok := err.(*jit.Error); ok { //nolint:errorlint // only an error that nothing wraps is shown in its parts
 		detail = sentence(direct.Problem)
 		if direct.Hint != "" {
 			detail += "\n\n" + sentence(direct.Hint)
 		}
 	}
-	return attributePath(user.Attribute), kind(doing, user), detail
+	return user.Attribute, kind(doing, user), detail
+}
+
+// kinds are the summaries of errors of a kind. With names set, the attribute to blame completes the summary.
+var kinds = []struct {
+	kind    error
+	summary string
+	names   bool
+}{
+	{kind: jit.ErrOver, summary: "The grant is over"}, {kind: jit.ErrDenied, summary: "Not permitted by policy"},
+	{kind: jit.ErrNewerLedger, summary: "The ledger is newer than this provider"},
+	{kind: jit.ErrSkew, summary: "The clocks disagree"},
+	{jit.ErrUnknown, "Unknown ", true}, {jit.ErrInvalid, "Invalid ", true},
 }
 
 // kind returns the summary of a diagnostic: short and general.
 func kind(doing string, err *jit.Error) string {
-	switch {
-	case errors.Is(err, jit.ErrOver):
-		return "The grant is over"
-	case errors.Is(err, jit.ErrDenied):
-		return "Not permitted by policy"
-	case errors.Is(err, jit.ErrNewerLedger):
-		return "The ledger is newer than this provider"
-	case errors.Is(err, jit.ErrSkew):
-		return "The clocks disagree"
-	case errors.Is(err, jit.ErrUnknown) && err.Attribute != "":
-		return "Unknown " + err.Attribute
-	case errors.Is(err, jit.ErrInvalid) && err.Attribute != "":
-		return "Invalid " + err.Attribute
+	for _, k := range kinds {
+		switch {
+		case !errors.Is(err, k.kind):
+		case !k.names:
+			return k.summary
+		case err.Attribute != "":
+			return k.summary + err.Attribute
+		}
 	}
 	return doing
 }
@@ -99,14 +95,13 @@ func sentence(s string) string {
 
 var firstName = regexp.MustCompile(`^[a-z_][a-z0-9_]*`)
 
-// attributePath returns the path of the top attribute of a blamed name, such as match for match.roles; nil for none. A
-// path into an object would point to the head of the block. Terraform prints the line of the path, so attributes that
-// can hold a secret have none.
-func attributePath(blamed string) *path.Path {
+// at adds the path of the top attribute of a blamed name, such as match for match.roles, to a diagnostic. A path into
+// an object would point to the head of the block. Terraform prints the line of the path, so attributes that can hold a
+// secret have none.
+func at(blamed string, d diag.Diagnostic) diag.Diagnostic {
 	name := firstName.FindString(blamed)
 	if name == "" || name == "ledger" || name == "targets" {
-		return nil
+		return d
 	}
-	at := path.Root(name)
-	return &at
+	return diag.WithPath(path.Root(name), d)
 }

@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -14,54 +13,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// The private state of a resource, by its keys.
-const (
-	// holderKey holds the number that the resource holds its grant or policy by (see [jit.Grant]).
-	holderKey = "holder"
-	// endedKey holds the time at which a destroy ended the access without the ledger, until the ledger has recorded it.
-	endedKey = "ended_unrecorded"
-	// startKey holds the beginning of the window, which no attribute tells exactly.
-	startKey = "start"
-	// policyDecidedKey is true if an import filled in the policy.
-	policyDecidedKey = "policy_decided"
-)
-
-// private is the private state of a resource in requests and responses.
-type private interface {
-	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
-	SetKey(context.Context, string, []byte) diag.Diagnostics
-}
-
-// readPrivate returns the value of a key; the zero value if there is none.
-func readPrivate[T any](ctx context.Context, from private, key string, diags *diag.Diagnostics) (value T) {
-	text, problems := from.GetKey(ctx, key)
-	diags.Append(problems...)
-	if len(text) > 0 {
-		if err := json.Unmarshal(text, &value); err != nil {
-			diags.AddError("Cannot read the private state", err.Error())
-		}
-	}
-	return value
-}
-
-// writePrivate writes the value of a key; the zero value removes the key.
-func writePrivate[T comparable](ctx context.Context, into private, key string, value T) diag.Diagnostics {
-	var zero T
-	if value == zero {
-		return into.SetKey(ctx, key, nil)
-	}
-	text, err := json.Marshal(value)
-	if err != nil {
-		panic(err) // texts, numbers and times in range always marshal
-	}
-	return into.SetKey(ctx, key, text)
-}
-
 // endedDrift is the drift of a grant that a destroy ended without the ledger.
 const endedDrift = "ended by a destroy that the ledger has not recorded"
 
-// notYetRecorded warns that a destroy ended the access and that the ledger does not know. canRecord says that an apply
-// can record it now.
+// notYetRecorded warns that a destroy ended the access and the ledger has not recorded it. canRecord reports that an
+// apply can record it now.
 func (s *grantState) notYetRecorded(canRecord bool, diags *diag.Diagnostics) {
 	next := "An apply records that once the ledger can be reached"
 	if canRecord {
@@ -69,7 +25,8 @@ func (s *grantState) notYetRecorded(canRecord bool, diags *diag.Diagnostics) {
 		next = "The next apply records that"
 	}
 	diags.AddWarning("The grant was ended, and the ledger does not know it", fmt.Sprintf(
-		"A destroy ended the access at %s while the ledger could not be reached. %s. Until then a `jit sweep` that repairs drift puts the access back. "+
+		"A destroy ended the access at %s while the ledger could not be reached. %s. Until then a `jit sweep` that "+
+			"repairs drift puts the access back. "+
 			"Set renewal = %d to grant again.", jit.FormatTime(s.ended), next, s.nextRenewal()))
 }
 
@@ -79,25 +36,28 @@ func (m *grantModel) nextRenewal() int64 {
 	return r.Renewal + 1
 }
 
-// endedUnrecorded is the error for changing a grant that a destroy ended without the ledger.
+// endedUnrecorded returns the error for changing a grant that a destroy ended without the ledger.
 func (m *grantModel) endedUnrecorded(at time.Time) error {
 	return &jit.Error{
-		Problem: fmt.Sprintf("a destroy ended the access at %s, while the ledger could not be reached; an ended grant is never changed", jit.FormatTime(at)),
-		Hint:    fmt.Sprintf("set renewal = %d to grant again", m.nextRenewal()),
-		Err:     jit.ErrOver,
+		Problem: fmt.Sprintf("a destroy ended the access at %s, while the ledger could not be reached; an ended "+
+			"grant is never changed", jit.FormatTime(at)),
+		Hint: fmt.Sprintf("set renewal = %d to grant again", m.nextRenewal()),
+		Err:  jit.ErrOver,
 	}
 }
 
-// endedReason returns the reason to record for an end that the ledger learns of later.
+// endedReason returns the reason for an end that is recorded later.
 func endedReason(at time.Time) string {
 	return fmt.Sprintf("%s at %s, while the ledger could not be reached", broker.Destroyed, jit.FormatTime(at))
 }
 
-// recordEnd records that a destroy ended the access without the ledger, and ends access that was put back meanwhile.
+// recordEnd records that a destroy ended the access without the ledger. It ends access that was granted again
+// meanwhile.
 func (r *grantResource) recordEnd(ctx context.Context, state *grantState, diags *diag.Diagnostics) (jit.Grant, bool) {
 	g, _, err := r.Broker.Revoke(ctx, broker.Revocation{
-		Grant: state.remembered(r.backend), Holder: state.holder, TerminateSessions: state.TerminateSessions.ValueBool(),
-		Reason: endedReason(state.ended),
+		Grant: state.remembered(r.backend), Holder: state.holder,
+		TerminateSessions: state.TerminateSessions.ValueBool(),
+		Reason:            endedReason(state.ended),
 	})
 	if err != nil && !errors.Is(err, jit.ErrOver) {
 		notEnded(g, err, diags)
@@ -106,19 +66,22 @@ func (r *grantResource) recordEnd(ctx context.Context, state *grantState, diags 
 	return g, true
 }
 
-// notEnded adds the error of a revocation that did not end the access. It says what is recorded and who ends the access.
+// notEnded adds the error of a revocation that did not end the access. It says what is recorded and who ends the
+// access.
 func notEnded(g jit.Grant, err error, diags *diag.Diagnostics) {
 	_, summary, detail := explain("Cannot revoke", err)
 	switch {
 	case g.RevokedAt.IsZero() || errors.Is(err, broker.ErrUnrecorded):
 	case errors.Is(err, jit.ErrUnknown):
 		summary = "The target is not configured any more"
-		detail += fmt.Sprintf("\n\nThe ledger has recorded that the grant is revoked. A `jit sweep` whose jit.hcl still has target %q ends the access. "+
-			"Without one, put the target back into the provider block, destroy the grant, and take the target away then. "+
+		detail += fmt.Sprintf("\n\nThe ledger has recorded that the grant is revoked. A `jit sweep` whose jit.hcl "+
+			"still has target %q ends the access. "+
+			"Without one, put the target back into the provider block, destroy the grant, and take the target away "+
+			"then. "+
 			"After %s the grant is over, and destroying it succeeds.", g.Target, jit.FormatTime(g.End))
 	default:
-		detail += "\n\nThe access may still work. The ledger has recorded that the grant is revoked, so the next `jit sweep` that reaches the target ends the access. " +
-			"Destroying the resource again does the same."
+		detail += "\n\nThe access may still work. The ledger has recorded that the grant is revoked, so the next " +
+			"`jit sweep` that reaches the target ends the access. Destroying the resource again does the same."
 	}
 	diags.AddError(summary, detail)
 }

@@ -7,13 +7,98 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
-	"github.com/hashicorp/terraform-plugin-framework/diag"
-	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
+
+// Schema describes jit_grant. Nothing in it moves with time.
+func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	computed := func(description string) schema.StringAttribute {
+		return schema.StringAttribute{Computed: true, MarkdownDescription: description}
+	}
+	required := func(description string) schema.StringAttribute {
+		return schema.StringAttribute{Required: true, MarkdownDescription: description}
+	}
+	optional := func(description string) schema.StringAttribute {
+		return schema.StringAttribute{Optional: true, MarkdownDescription: description}
+	}
+	both := func(description string) schema.StringAttribute {
+		return schema.StringAttribute{Optional: true, Computed: true, MarkdownDescription: description}
+	}
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Temporary access: who (`principal`) may do what (`role`) where (`target`, `scope`), " +
+			"why and for how long. The window is fixed when the grant is applied. After its end the resource stays " +
+			"as it is and plans stay empty. Replacing, importing or re-creating the resource grants nothing " +
+			"again; only a new `renewal` or `reason` does. Destroying the resource ends the access now.",
+		Attributes: map[string]schema.Attribute{
+			"id": computed("The id of the grant, made from owner, target, principal, role, scope, reason and " +
+				"renewal. It is known at plan and used once."),
+			"target": required("The name of a target of the provider block. A change replaces the grant."),
+			"principal": required("Who gets the access, in the form of the platform: `user:alice@example.com`, a " +
+				"PostgreSQL role, an SSH public key. A change replaces the grant."),
+			"role": required("What access, in the form of the platform: `login`, `payments_read`, " +
+				"`ClusterRole/view`. A change replaces the grant."),
+			"scope": both("Where on the target: `namespaces/payments`, the name of an account. Optional if the " +
+				"target has only one scope. A change replaces the grant."),
+			"reason": required("Why, on one line, for the reviewer and the record. A change replaces the grant."),
+			// A string, because Terraform (1.11, and others) considers a number in a state changed by every refresh:
+			// "plan -refresh-only -detailed-exitcode" would return 2 with nothing to do.
+			"renewal": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString("1"),
+				MarkdownDescription: "How many times this has been granted for the same reason, counted from 1. " +
+					"Raise it to grant again after the end: `renewal = 2`. Default: 1.",
+			},
+			"ttl": both("How long the access lasts from when it begins: `90m`, `8h`, `2d`, `1d12h`; at least `1m`. " +
+				"Set either `ttl` or `expires_at`; generated configuration for an import has both. A change moves " +
+				"the end of a live grant, counted from the same beginning."),
+			"expires_at": both("The end of the window, in RFC 3339. Set it instead of `ttl`, or read it: with `ttl` " +
+				"it is known after the apply."),
+			"starts_at": optional("When the access begins, in RFC 3339. Default: with the apply. You can change it " +
+				"until the access has begun. If you remove it before that, the access begins with that apply."),
+			"start_by": optional("The time after which the grant may no longer begin, in RFC 3339, so that an old " +
+				"saved plan grants nothing."),
+			"policy": both("The name of the `jit_policy` that must permit the grant. Default: any policy that " +
+				"matches may. If you remove it, every policy judges the live grant again."),
+			"terminate_sessions": schema.BoolAttribute{
+				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
+				MarkdownDescription: "Whether revoking the access also ends open sessions, on targets that can. " +
+					"Default: `false`.",
+			},
+			"summary": computed("The request in one line: who, what, where, for how long and why."),
+			"request_digest": computed("The SHA-256 that identifies the request. It changes with everything that is " +
+				"asked for. It is unknown in the first plan with a new ledger."),
+			"granted_at": computed("When the target confirmed the access; null if the grant began after its last " +
+				"apply."),
+			"enforcement": computed("Who ends the access: `native`, the platform by itself, or `sweeper`, a " +
+				"scheduled `jit sweep`."),
+			"session_tail": computed("The longest time that a session can outlive the window: `0s`, `12h`, " +
+				"`unlimited`."),
+			"drift": computed("How the access on the target differs from the grant inside its window; null if it " +
+				"does not. The next apply repairs it."),
+			"timeouts": timeoutsAttribute(ctx),
+		},
+	}
+}
+
+func timeoutsAttribute(ctx context.Context) schema.Attribute {
+	attribute := timeouts.Attributes(ctx, timeouts.Opts{
+		Create: true, Update: true, Delete: true,
+		CreateDescription: "How long granting may take, such as `10m`. Default: `5m`.",
+		UpdateDescription: "How long a change may take, such as `10m`. Default: `5m`.",
+		DeleteDescription: "How long revoking may take, such as `10m`. Default: `5m`.",
+	})
+	if nested, ok := attribute.(schema.SingleNestedAttribute); ok {
+		nested.MarkdownDescription = "How long the target and the ledger may take for each operation."
+		return nested
+	}
+	return attribute
+}
 
 // grantModel is a jit_grant as configuration, plan and state hold it. Attributes of the configuration keep their
 // spelling; the provider fills in those that are computed.
@@ -57,7 +142,7 @@ func (m *grantModel) asked() map[string]attr.Value {
 	}
 }
 
-// unknown names the attributes of the request whose value is not known yet.
+// unknown names the attributes of the request that are unknown.
 func (m *grantModel) unknown() map[string]bool {
 	names := map[string]bool{}
 	for name, value := range m.asked() {
@@ -77,27 +162,21 @@ func (m *grantModel) missing() map[string]bool {
 	return names
 }
 
-// request reads a configuration as a request. Unknown attributes are left empty. If both ttl and expires_at are set, ttl
+// request reads a configuration as a request. Unknown attributes stay empty. If both ttl and expires_at are set, ttl
 // counts: see [grantModel.checkEnds]. Errors are *[jit.Error] that name the attribute.
-func (m *grantModel) request() (broker.Request, error) {
-	r := broker.Request{
+func (m *grantModel) request() (r broker.Request, err error) {
+	r = broker.Request{
 		Binding: jit.Binding{
 			Target: m.Target.ValueString(), Principal: m.Principal.ValueString(),
 			Role: m.Role.ValueString(), Scope: m.Scope.ValueString(),
 		},
-		Reason: m.Reason.ValueString(), Renewal: 1, Policy: m.Policy.ValueString(),
+		Reason: m.Reason.ValueString(), Policy: m.Policy.ValueString(),
 		Terms: jit.Terms{TerminateSessions: m.TerminateSessions.ValueBool()},
 	}
-	if text := m.Renewal.ValueString(); known(m.Renewal) {
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || strconv.FormatInt(n, 10) != text {
-			return r, jit.Invalid("renewal", "count the renewals from 1: renewal = 2 grants for the second time",
-				"%q is not a whole number", text)
-		}
-		r.Renewal = n
+	if r.Renewal, err = m.renewal(); err != nil {
+		return r, err
 	}
 	if known(m.TTL) {
-		var err error
 		if r.TTL, err = jit.ParseTTL(m.TTL.ValueString()); err != nil {
 			return r, err
 		}
@@ -107,16 +186,14 @@ func (m *grantModel) request() (broker.Request, error) {
 		value     types.String
 		into      *time.Time
 	}{
-		{"expires_at", m.ExpiresAt, &r.ExpiresAt}, {"starts_at", m.StartsAt, &r.StartsAt}, {"start_by", m.StartBy, &r.StartBy},
+		{"expires_at", m.ExpiresAt, &r.ExpiresAt}, {"starts_at", m.StartsAt, &r.StartsAt},
+		{"start_by", m.StartBy, &r.StartBy},
 	} {
-		if !known(t.value) {
-			continue
+		if known(t.value) {
+			if *t.into, err = jit.ParseTime(t.attribute, t.value.ValueString()); err != nil {
+				return r, err
+			}
 		}
-		at, err := jit.ParseTime(t.attribute, t.value.ValueString())
-		if err != nil {
-			return r, err
-		}
-		*t.into = at
 	}
 	if !r.TTL.IsZero() {
 		r.ExpiresAt = time.Time{}
@@ -124,37 +201,38 @@ func (m *grantModel) request() (broker.Request, error) {
 	return r, nil
 }
 
-// change reads a configuration as a change of the grant that the state holds. A starts_at that did not change is not
-// requested again, for it may have passed before the grant began.
-func (m *grantModel) change(state *grantState) (broker.Request, error) {
-	r, err := m.request()
-	r.AnyPolicy = state.dropsPolicy(*m)
-	switch {
-	case sameTime(m.StartsAt, state.StartsAt):
-		r.StartsAt = time.Time{}
-	case m.StartsAt.IsNull():
-		r.StartNow = true
+// renewal returns the number of the renewal; 1 if it is unknown or not set.
+func (m *grantModel) renewal() (int64, error) {
+	if !known(m.Renewal) {
+		return 1, nil
 	}
-	return r, err
+	text := m.Renewal.ValueString()
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || strconv.FormatInt(n, 10) != text {
+		return 1, jit.Invalid("renewal", "count the renewals from 1: renewal = 2 grants for the second time",
+			"%q is not a whole number", text)
+	}
+	return n, nil
 }
 
-// checkEnds refuses a ttl beside an expires_at, unless g is a recorded grant that ends there. Terraform generates both
-// for an import.
-func (m *grantModel) checkEnds(g jit.Grant, recorded bool) error {
-	end := g.End
-	switch {
-	case m.TTL.IsNull() || !known(m.ExpiresAt):
-		return nil
-	case !recorded:
-		return jit.Invalid("expires_at", "keep one of the two", "the grant has two ends, ttl and expires_at")
-	case sameTime(m.ExpiresAt, types.StringValue(jit.FormatTime(end))):
-		return nil
+// recordedModel returns the state of an imported grant. It holds the end twice, as ttl and as expires_at, so that a
+// block with either plans empty.
+func recordedModel(v jit.View) grantModel {
+	m := grantModel{
+		Target: types.StringValue(v.Target), Principal: types.StringValue(v.Principal),
+		Role: types.StringValue(v.Role), Scope: types.StringValue(v.Scope),
+		Reason: types.StringValue(v.Reason), Renewal: types.StringValue(strconv.FormatInt(v.Renewal, 10)),
+		TTL: optional(v.TTL.String()), StartBy: optional(jit.FormatTime(v.StartBy)), Policy: optional(v.Policy),
+		TerminateSessions: types.BoolValue(v.TerminateSessions),
+		Timeouts:          noTimeouts,
 	}
-	return jit.Invalid("expires_at", "remove expires_at to let ttl decide, or remove ttl to let expires_at decide",
-		"with ttl = %q the grant ends at %s, and expires_at says %s", m.TTL.ValueString(), jit.FormatTime(end), m.ExpiresAt.ValueString())
+	m.StartsAt = optional(jit.FormatTime(v.AskedStart()))
+	m.open(grantModel{Scope: m.Scope, TTL: m.TTL, Policy: m.Policy})
+	m.fill(v)
+	return m
 }
 
-// fill sets those computed attributes that are not known yet to the facts of a recorded grant.
+// fill sets the computed attributes that are unknown to the facts of a recorded grant.
 func (m *grantModel) fill(v jit.View) {
 	for _, f := range []struct {
 		into *types.String
@@ -175,117 +253,6 @@ func (m *grantModel) fill(v jit.View) {
 			*f.into = optional(f.fact)
 		}
 	}
-}
-
-// recorded returns the state of an imported grant. It holds the end twice, as ttl and as expires_at, so that a block
-// with either plans empty.
-func recorded(v jit.View) grantModel {
-	m := grantModel{
-		Target: types.StringValue(v.Target), Principal: types.StringValue(v.Principal),
-		Role: types.StringValue(v.Role), Scope: types.StringValue(v.Scope),
-		Reason: types.StringValue(v.Reason), Renewal: types.StringValue(strconv.FormatInt(v.Renewal, 10)),
-		TTL: optional(v.TTL.String()), StartBy: optional(jit.FormatTime(v.StartBy)), Policy: optional(v.Policy),
-		TerminateSessions: types.BoolValue(v.TerminateSessions),
-		Timeouts:          noTimeouts,
-	}
-	m.StartsAt = optional(jit.FormatTime(v.AskedStart()))
-	m.open(grantModel{Scope: m.Scope, TTL: m.TTL, Policy: m.Policy})
-	m.fill(v)
-	return m
-}
-
-// grantState is a jit_grant as a state holds it, with its private part.
-type grantState struct {
-	grantModel
-	// holder is the number by which the resource holds its grant (see [jit.Grant]).
-	holder int64
-	// start is the beginning of the window.
-	start time.Time
-	// ended is when a destroy ended the access without the ledger; zero if none did.
-	ended time.Time
-	// successor is the id of the grant that the plan creates in the place of this one.
-	successor string
-	// policyDecided: an import filled in the policy that decided.
-	policyDecided bool
-}
-
-// readState reads a state and its private part.
-func readState(ctx context.Context, state tfsdk.State, from private, diags *diag.Diagnostics) (s grantState) {
-	diags.Append(state.Get(ctx, &s.grantModel)...)
-	s.holder = readPrivate[int64](ctx, from, holderKey, diags)
-	s.start = readPrivate[time.Time](ctx, from, startKey, diags)
-	if s.start.IsZero() {
-		s.start, _ = jit.ParseTime("granted_at", s.GrantedAt.ValueString())
-	}
-	s.ended = readPrivate[time.Time](ctx, from, endedKey, diags)
-	s.successor = readPrivate[string](ctx, from, successorKey, diags)
-	s.policyDecided = readPrivate[bool](ctx, from, policyDecidedKey, diags)
-	return s
-}
-
-// remembered is the record of the grant as far as the state tells it: what the broker works from when the ledger has
-// lost it.
-func (s *grantState) remembered(b *backend) jit.Grant {
-	r, _ := s.request() // a state holds what was once accepted
-	end, _ := jit.ParseTime("expires_at", s.ExpiresAt.ValueString())
-	g := jit.Grant{
-		ID: jit.ID(s.ID.ValueString()), Owner: b.Broker.Owner, Binding: r.Binding, Reason: jit.RecordedReason(r.Reason), Renewal: r.Renewal,
-		TTL: r.TTL, Window: jit.Window{Start: s.start, End: end}, Terms: r.Terms, Policy: r.Policy,
-		StartAsked: jit.StartAsked(r.StartsAt), Enforcement: jit.Enforcement(s.Enforcement.ValueString()),
-		RequestedAt: s.start, GrantedAt: s.start,
-	}
-	if p, ok := b.Broker.Targets[r.Binding.Target]; ok {
-		if binding, traits, err := p.Check(r.Binding); err == nil {
-			g.Binding, g.SessionTail = binding, traits.SessionTail
-		}
-	}
-	return g
-}
-
-// reasonLost reports whether the state was imported from a record that had lost its reason.
-func (m *grantModel) reasonLost() bool { return jit.RecordedReason(m.Reason.ValueString()) == "" }
-
-// over reports whether the state itself says that the window has passed. Time does not undo that, so neither the
-// ledger nor a platform needs to be asked.
-func (m *grantModel) over(now time.Time) bool {
-	end, err := jit.ParseTime("expires_at", m.ExpiresAt.ValueString())
-	return err == nil && !end.After(now)
-}
-
-// sync brings a state up to date with the record of a live grant whose length or window was changed elsewhere. A value
-// that means the same keeps its spelling. It reports whether anything has changed.
-func (s *grantState) sync(v jit.View) bool {
-	ttl, end := s.TTL, types.StringValue(jit.FormatTime(v.End))
-	if !ttl.IsNull() && !sameLength(ttl.ValueString(), v.TTL.String()) {
-		ttl = optional(v.TTL.String())
-	}
-	if ttl.Equal(s.TTL) && sameTime(end, s.ExpiresAt) && s.start.Equal(v.Start) {
-		return false
-	}
-	if !sameTime(end, s.ExpiresAt) {
-		s.ExpiresAt = end
-	}
-	s.TTL, s.start, s.GrantedAt = ttl, v.Start, optional(jit.FormatTime(v.GrantedAt))
-	s.Summary, s.RequestDigest = types.StringValue(v.Summary), optional(v.RequestDigest)
-	return true
-}
-
-func sameLength(a, b string) bool {
-	if a == b {
-		return true
-	}
-	x, errX := jit.ParseTTL(a)
-	y, errY := jit.ParseTTL(b)
-	return errX == nil && errY == nil && x.Length() == y.Length()
-}
-
-func sameTime(a, b types.String) bool {
-	if a.Equal(b) {
-		return true
-	}
-	x, errX := jit.ParseTime("", a.ValueString())
-	y, errY := jit.ParseTime("", b.ValueString())
-	return errX == nil && errY == nil && x.Equal(y)
 }
 
 // optional is null for an empty text.

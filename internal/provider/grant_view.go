@@ -20,12 +20,15 @@ var viewAttributes = []struct {
 	{"id", types.StringType, "The id of the grant."},
 	{"summary", types.StringType, "The request in one line: who, what, where, for how long and why."},
 	{"request_digest", types.StringType, "The SHA-256 that identifies the request."},
-	{"state", types.StringType, "The state of the grant now: `pending`, `scheduled`, `active`, `expired`, `revoked` or `failed`."},
-	{"outstanding", types.BoolType, "Whether the grant is over and its target has not confirmed that the access is gone."},
+	{"state", types.StringType, "The state of the grant now: `pending`, `scheduled`, `active`, `expired`, `revoked` " +
+		"or `failed`."},
+	{"outstanding", types.BoolType, "Whether the grant is over and its target has not confirmed that the access is " +
+		"gone."},
 	{"owner", types.StringType, "The owner of the grant."},
 	{"target", types.StringType, "The target."},
 	{"principal", types.StringType, "Who has the access, in the canonical form."},
-	{"principal_name", types.StringType, "What people call the principal, such as the comment of an SSH key; null if it has no other name."},
+	{"principal_name", types.StringType, "What people call the principal, such as the comment of an SSH key; null " +
+		"if it has no other name."},
 	{"role", types.StringType, "What access, in the canonical form."},
 	{"scope", types.StringType, "Where on the target, in the canonical form."},
 	{"reason", types.StringType, "Why."},
@@ -48,8 +51,10 @@ var viewAttributes = []struct {
 	{"revoked_by", types.StringType, "Who ended the grant early."},
 	{"revoke_reason", types.StringType, "Why the grant was ended early."},
 	{"ended_at", types.StringType, "When the access really ended; null until the target has confirmed that."},
-	{"drift", types.StringType, "How the access differs from the grant, if a check found that and nothing repaired it since; else null."},
-	{"remains", types.StringType, "What is left of an ended grant on its target and gives no access; null if nothing is left."},
+	{"drift", types.StringType, "How the access differs from the grant, if a check found that and nothing repaired " +
+		"it since; else null."},
+	{"remains", types.StringType, "What is left of an ended grant on its target and gives no access; null if " +
+		"nothing is left."},
 }
 
 // viewSchema returns the attributes as a data source describes them.
@@ -91,22 +96,22 @@ func viewValues(v jit.View) (map[string]attr.Value, error) {
 	}
 	values := map[string]attr.Value{}
 	for _, a := range viewAttributes {
-		switch fact := facts[a.name].(type) {
-		case string:
-			values[a.name] = optional(fact)
-		case bool:
-			values[a.name] = types.BoolValue(fact)
-		case json.Number:
-			n, err := fact.Int64()
-			if err != nil {
-				return nil, err
-			}
-			values[a.name] = types.Int64Value(n)
-		default:
-			if values[a.name] = types.StringNull(); a.kind == types.BoolType {
-				values[a.name] = types.BoolValue(false)
-			}
-		}
+		values[a.name] = viewValue(a.kind, facts[a.name])
 	}
 	return values, nil
+}
+
+// viewValue returns a fact of a view. A text that is left out is null, a flag that is left out is false.
+func viewValue(kind attr.Type, fact any) attr.Value {
+	switch kind {
+	case types.BoolType:
+		is, _ := fact.(bool)
+		return types.BoolValue(is)
+	case types.Int64Type:
+		number, _ := fact.(json.Number)
+		n, _ := number.Int64() // every whole number in a view is one
+		return types.Int64Value(n)
+	}
+	text, _ := fact.(string)
+	return optional(text)
 }

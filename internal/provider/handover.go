@@ -6,16 +6,16 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// successorKey holds the id of the grant that the plan creates in place of the destroyed one, for the delete. Core hands
-// the planned private state of a replacement's create half to its delete. The plan of a destroy notes it if the same plan
-// creates the grant under another address.
+// successorKey holds the id of the grant that the plan creates in place of the destroyed one, for the delete. Core
+// hands the planned private state of a replacement's create half to its delete. The plan of a destroy notes it if the
+// same plan creates the grant under another address.
 const successorKey = "successor"
 
 // handovers knows which grants one run of Terraform both destroys and creates: a replacement, a renamed for_each key, a
-// shifted count. The person keeps the access, whichever half comes first. Core plans and applies the halves in any order
-// and in different processes, so a delete learns of its create from the note in its plan, or from the create's own plan,
-// which core repeats during the apply. A create takes back a delete that came too early for both. The zero value is
-// ready and safe for concurrent use.
+// shifted count. The person keeps the access, whichever half comes first. Core plans and applies the halves in any
+// order and in different processes, so a delete learns of its create from the note in its plan, or from the create's
+// own plan, which core repeats during the apply. A create takes back a delete that came too early for both. The zero
+// value is ready and safe for concurrent use.
 type handovers struct {
 	mu  sync.Mutex
 	all map[jit.ID]*handover
@@ -28,7 +28,8 @@ type handover struct {
 	wanted, failed bool
 	// ended: the run destroyed a resource and ended the access.
 	ended bool
-	// left is the grant as a destroyed resource remembered it when it left the access to the create; else the zero Grant.
+	// left is the grant as a destroyed resource remembered it when it left the access to the create; else the zero
+	// Grant.
 	left jit.Grant
 }
 
@@ -60,3 +61,7 @@ func (h *handovers) wants(id jit.ID) bool {
 	defer one.Unlock()
 	return one.wanted
 }
+
+// goesOn reports whether the create of this run adopts the grant of a resource that is destroyed. noted says that the
+// plan of the destroy announced the create. The caller holds the lock.
+func (h *handover) goesOn(noted bool) bool { return (h.wanted || noted) && !h.failed }

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -9,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
 // policyModel is a jit_policy as configuration, plan and state hold it.
@@ -27,17 +29,16 @@ type policyModel struct {
 // anyEnforcement is the enforcement of a policy that leaves it to the platform.
 const anyEnforcement = "any"
 
-// matchLists holds one row for each list of a policy's match.
-var matchLists = []struct {
-	name, description string
-	of                func(*jit.Match) *[]string
-}{
-	{"targets", "Globs over the names of targets.", func(m *jit.Match) *[]string { return &m.Targets }},
-	{"platforms", "Globs over the kinds of targets, such as `ssh`.", func(m *jit.Match) *[]string { return &m.Platforms }},
-	{"owners", "Globs over the owners of grants, such as `payments`.", func(m *jit.Match) *[]string { return &m.Owners }},
-	{"principals", "Globs over principals, by any of their names. A group that contains everybody is permitted by its literal name only.", func(m *jit.Match) *[]string { return &m.Principals }},
-	{"roles", "Globs over roles, by any of their names. No wildcard reaches past ` on ` or ` if `: `X on A*` permits the resources, `X if *` any condition.", func(m *jit.Match) *[]string { return &m.Roles }},
-	{"scopes", "Globs over scopes, by any of their names.", func(m *jit.Match) *[]string { return &m.Scopes }},
+// matchLists describe the lists of a policy's match.
+var matchLists = []struct{ name, description string }{
+	{"targets", "Globs over the names of targets."},
+	{"platforms", "Globs over the kinds of targets, such as `ssh`."},
+	{"owners", "Globs over the owners of grants, such as `payments`."},
+	{"principals", "Globs over principals, by any of their names. A group that contains everybody is permitted by " +
+		"its literal name only."},
+	{"roles", "Globs over roles, by any of their names. No wildcard matches across ` on ` or ` if `: `X on A*` " +
+		"permits the resources, `X if *` any condition."},
+	{"scopes", "Globs over scopes, by any of their names."},
 }
 
 var globs = types.ListType{ElemType: types.StringType}
@@ -50,14 +51,12 @@ func matchTypes() map[string]attr.Type {
 	return all
 }
 
-// known reports whether every value is known that grants are judged by.
+// known reports whether every value that grants are judged by is known.
 func (m *policyModel) known(ctx context.Context) bool {
-	for _, v := range []attr.Value{m.Name, m.Effect, m.MaxTTL, m.ReasonPattern, m.Enforcement, m.MaxSessionTail, m.Condition} {
-		if v.IsUnknown() {
-			return false
-		}
+	judging := []attr.Value{
+		m.Name, m.Effect, m.Match, m.MaxTTL, m.ReasonPattern, m.Enforcement, m.MaxSessionTail, m.Condition,
 	}
-	return fullyKnown(ctx, m.Match)
+	return !slices.ContainsFunc(judging, func(v attr.Value) bool { return !fullyKnown(ctx, v) })
 }
 
 func fullyKnown(ctx context.Context, v attr.Value) bool {
@@ -65,8 +64,9 @@ func fullyKnown(ctx context.Context, v attr.Value) bool {
 	return err == nil && value.IsFullyKnown()
 }
 
-// foreseen returns the most that a policy can come to permit of which not all is known; p is the model as it was read.
-func (m *policyModel) foreseen(ctx context.Context, p jit.Policy) jit.Policy {
+// mostPermissive returns the most permissive reading of a policy with unknown values: unknown limits and lists are
+// dropped. p is the model as it was read.
+func (m *policyModel) mostPermissive(ctx context.Context, p jit.Policy) jit.Policy {
 	if m.Name.IsUnknown() {
 		p.Name = "known-after-apply" // no grant can name it yet
 	}
@@ -74,18 +74,16 @@ func (m *policyModel) foreseen(ctx context.Context, p jit.Policy) jit.Policy {
 		return jit.Policy{Name: p.Name, Effect: jit.Forbid, Condition: "false"}
 	}
 	for name, v := range m.Match.Attributes() {
-		for _, l := range matchLists {
-			if l.name == name && !fullyKnown(ctx, v) {
-				*l.of(&p.Match) = nil
-			}
+		if !fullyKnown(ctx, v) {
+			*policy.Globs(&p.Match, name) = nil
 		}
 	}
 	return p
 }
 
-// policy reads the model. Values that are not known are left out. Errors are *[jit.Error].
-func (m *policyModel) policy() (jit.Policy, error) {
-	p := jit.Policy{
+// policy reads the model. Unknown values are left out. Errors are *[jit.Error].
+func (m *policyModel) policy() (p jit.Policy, err error) {
+	p = jit.Policy{
 		Name: m.Name.ValueString(), Description: m.Description.ValueString(), Effect: jit.Permit,
 		ReasonPattern: m.ReasonPattern.ValueString(), Condition: m.Condition.ValueString(),
 	}
@@ -93,61 +91,65 @@ func (m *policyModel) policy() (jit.Policy, error) {
 		p.Effect = jit.Effect(m.Effect.ValueString())
 	}
 	for name, v := range m.Match.Attributes() {
-		list, ok := v.(types.List)
-		if !ok || !known(list) {
-			continue
-		}
-		for _, l := range matchLists {
-			if l.name != name {
-				continue
-			}
-			for _, e := range list.Elements() {
-				if s, ok := e.(types.String); ok && !s.IsUnknown() {
-					*l.of(&p.Match) = append(*l.of(&p.Match), s.ValueString())
-				}
-			}
-			if len(list.Elements()) == 0 {
-				return p, jit.Invalid("match."+name, "leave the list out to match everything", "the list is empty and would match nothing")
-			}
+		if *policy.Globs(&p.Match, name), err = readGlobs(name, v); err != nil {
+			return p, err
 		}
 	}
+	if p.NativeOnly, p.SweeperAccepted, err = m.enforcement(); err != nil {
+		return p, err
+	}
+	if known(m.MaxTTL) {
+		if p.MaxTTL, err = jit.ParseDuration("max_ttl", m.MaxTTL.ValueString()); err != nil {
+			return p, err
+		}
+		err = policy.CheckMaxTTL(p.MaxTTL)
+	}
+	if known(m.MaxSessionTail) && err == nil {
+		var tail time.Duration
+		tail, err = jit.ParseDuration("max_session_tail", m.MaxSessionTail.ValueString())
+		p.MaxSessionTail = &tail
+	}
+	return p, err
+}
+
+// readGlobs returns the known entries of a list of a match.
+func readGlobs(name string, v attr.Value) (patterns []string, err error) {
+	list, ok := v.(types.List)
+	if !ok || !known(list) {
+		return nil, nil
+	}
+	for _, e := range list.Elements() {
+		if s, ok := e.(types.String); ok && !s.IsUnknown() {
+			patterns = append(patterns, s.ValueString())
+		}
+	}
+	if len(list.Elements()) == 0 {
+		err = jit.Invalid("match."+name, "leave the list out to match everything",
+			"the list is empty and would match nothing")
+	}
+	return patterns, err
+}
+
+// enforcement reads the demand on who ends a grant.
+func (m *policyModel) enforcement() (nativeOnly, sweeperAccepted bool, err error) {
 	switch e := m.Enforcement.ValueString(); {
 	case !known(m.Enforcement):
 	case e == anyEnforcement:
-		p.SweeperAccepted = true
+		return false, true, nil
 	case e == string(jit.Native):
-		p.NativeOnly = true
+		return true, false, nil
 	default:
-		return p, jit.Invalid("enforcement", `write enforcement = "native", or leave it out`, "%q is not a demand; it is any or native", e)
+		err = jit.Invalid("enforcement", `write enforcement = "native", or leave it out`,
+			"%q is not a demand; it is any or native", e)
 	}
-	for _, d := range []struct {
-		attribute string
-		value     types.String
-		into      func(time.Duration)
-	}{
-		{"max_ttl", m.MaxTTL, func(d time.Duration) { p.MaxTTL = d }},
-		{"max_session_tail", m.MaxSessionTail, func(d time.Duration) { p.MaxSessionTail = &d }},
-	} {
-		if !known(d.value) {
-			continue
-		}
-		length, err := jit.ParseDuration(d.attribute, d.value.ValueString())
-		if err != nil {
-			return p, err
-		}
-		if d.attribute == "max_ttl" && length < jit.MinTTL {
-			return p, jit.Invalid("max_ttl", `write for example max_ttl = "4h"; to allow nothing, write effect = "forbid"`,
-				"%q is shorter than the shortest grant, %s", d.value.ValueString(), jit.FormatDuration(jit.MinTTL))
-		}
-		d.into(length)
-	}
-	return p, nil
+	return false, false, err
 }
 
-// policyState returns the model of a recorded policy.
-func policyState(ctx context.Context, p jit.Policy, diags *diag.Diagnostics) policyModel {
+// recordedPolicyModel returns the model of a recorded policy.
+func recordedPolicyModel(ctx context.Context, p jit.Policy, diags *diag.Diagnostics) policyModel {
 	m := policyModel{
-		Name: types.StringValue(p.Name), Description: optional(p.Description), Effect: types.StringValue(string(p.Effect)),
+		Name: types.StringValue(p.Name), Description: optional(p.Description),
+		Effect:        types.StringValue(string(p.Effect)),
 		ReasonPattern: optional(p.ReasonPattern), Condition: optional(p.Condition),
 	}
 	switch {
@@ -164,15 +166,14 @@ func policyState(ctx context.Context, p jit.Policy, diags *diag.Diagnostics) pol
 	}
 	lists := map[string]attr.Value{}
 	for _, l := range matchLists {
-		lists[l.name] = types.ListNull(types.StringType)
-		if patterns := *l.of(&p.Match); len(patterns) > 0 {
-			list, more := types.ListValueFrom(ctx, types.StringType, patterns)
-			diags.Append(more...)
-			lists[l.name] = list
+		patterns := *policy.Globs(&p.Match, l.name)
+		if len(patterns) == 0 {
+			patterns = nil // a null list
 		}
+		list, problems := types.ListValueFrom(ctx, types.StringType, patterns)
+		diags.Append(problems...)
+		lists[l.name] = list
 	}
-	match, more := types.ObjectValue(matchTypes(), lists)
-	diags.Append(more...)
-	m.Match = match
+	m.Match = types.ObjectValueMust(matchTypes(), lists)
 	return m
 }

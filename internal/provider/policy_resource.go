@@ -20,10 +20,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
-// policyResource is jit_policy: a rule that every later grant is judged by.
-type policyResource struct {
-	*backend
-}
+// policyResource is jit_policy: a rule that judges every later grant.
+type policyResource struct{ resourceBase }
 
 var (
 	_ resource.ResourceWithConfigure      = (*policyResource)(nil)
@@ -33,18 +31,10 @@ var (
 	_ resource.ResourceWithIdentity       = (*policyResource)(nil)
 )
 
-// Metadata names the resource.
-func (r *policyResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
-	resp.TypeName = req.ProviderTypeName + "_policy"
-}
-
-// Configure receives the backend of the provider.
-func (r *policyResource) Configure(_ context.Context, req resource.ConfigureRequest, resp *resource.ConfigureResponse) {
-	r.backend = configured(req.ProviderData, &resp.Diagnostics)
-}
-
-// IdentitySchema describes what identifies a policy in its ledger.
-func (r *policyResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
+// IdentitySchema describes the identity of a policy: its name.
+func (r *policyResource) IdentitySchema(
+	_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse,
+) {
 	resp.IdentitySchema = identityschema.Schema{Attributes: map[string]identityschema.Attribute{
 		"name": identityschema.StringAttribute{RequiredForImport: true, Description: "The policy's name."},
 	}}
@@ -57,13 +47,16 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 	}
 	lists := map[string]schema.Attribute{}
 	for _, l := range matchLists {
-		lists[l.name] = schema.ListAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: l.description}
+		lists[l.name] = schema.ListAttribute{Optional: true, ElementType: types.StringType,
+			MarkdownDescription: l.description}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Which grants are permitted or forbidden, and how long. A grant is permitted when one matching policy that permits is " +
-			"satisfied in full and no policy that forbids matches. While the ledger has no policy at all, every grant within the provider's " +
-			"`max_ttl` is permitted, with a warning. A grant of the same configuration is judged by the policy as planned if it names it: " +
-			"`policy = jit_policy.x.name`. What is not known of it at plan, such as a value from another resource, the apply judges by.",
+		MarkdownDescription: "Which grants are permitted or forbidden, and how long. A grant is permitted if one " +
+			"matching policy that permits is satisfied in full and no policy that forbids matches. While the ledger " +
+			"has no policy, every grant within the provider's `max_ttl` is permitted, with a warning. A grant " +
+			"in the same configuration is judged by the policy as planned if it names it: `policy = " +
+			"jit_policy.x.name`. The apply judges by values that are unknown at plan, such as those of " +
+			"another resource.",
 		Attributes: map[string]schema.Attribute{
 			"name": schema.StringAttribute{
 				Required:            true,
@@ -73,25 +66,33 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 			"description": optional("What the policy is for, for people."),
 			"effect": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString(string(jit.Permit)),
-				MarkdownDescription: "`permit`: a matching grant within the limits is permitted. `forbid`: a matching grant is refused, whatever permits it. Default: `permit`.",
+				MarkdownDescription: "`permit`: a matching grant within the limits is permitted. `forbid`: a " +
+					"matching grant is refused, whatever permits it. Default: `permit`.",
 			},
 			"match": schema.SingleNestedAttribute{
 				Required: true, Attributes: lists,
-				MarkdownDescription: "The grants that the policy is about: of each list that is given one glob has to match. `*` stands for any run of " +
-					"characters, `?` for one, `[a-z]` for one of a set. `{}` matches every grant.",
+				MarkdownDescription: "The grants that the policy covers: one glob of each given list must match. " +
+					"`*` stands for any run of characters, `?` for one, `[a-z]` for one of a set. `{}` matches " +
+					"every grant.",
 			},
-			"max_ttl":          optional("The longest that a grant may last, such as `4h`."),
-			"reason_pattern":   optional("A regular expression (RE2) that the reason has to match somewhere, such as `^(INC|CHG)-[0-9]+: `."),
-			"enforcement":      optional("`native` permits only grants that the platform itself ends. `any`, which is also what leaving it out means, permits those that a sweeper ends as well; writing it says that this is on purpose, and plans then do not warn of it."),
-			"max_session_tail": optional("The longest that a session may outlive the grant, such as `12h`; `0s` permits only platforms where sessions end with it."),
-			"condition":        optional("A CEL expression over the grant that has to be true, such as `grant.ttl <= duration(\"1h\")`."),
+			"max_ttl": optional("The longest that a grant may last, such as `4h`."),
+			"reason_pattern": optional("A regular expression (RE2) that must match some part of the reason, such as " +
+				"`^(INC|CHG)-[0-9]+: `."),
+			"enforcement": optional("`native` permits only grants that the platform itself ends. `any`, the " +
+				"default, also permits those that a sweeper ends; if you write it, plans do not warn of that."),
+			"max_session_tail": optional("The longest that a session may outlive the grant, such as `12h`; `0s` " +
+				"permits only platforms where sessions end with it."),
+			"condition": optional("A CEL expression over the grant that must be true, such as `grant.ttl <= " +
+				"duration(\"1h\")`."),
 		},
 	}
 }
 
-// ValidateConfig compiles every expression and checks every limit that is known. It compares no names: it does not see the count of a
-// block, so two blocks of one name may exclude each other. ModifyPlan compares the instances.
-func (r *policyResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+// ValidateConfig compiles every expression and checks every limit that is known. It compares no names: it does not see
+// the count of a block, and two blocks of one name may exclude each other. ModifyPlan compares the instances.
+func (r *policyResource) ValidateConfig(
+	ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse,
+) {
 	var m policyModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
 	if resp.Diagnostics.HasError() {
@@ -109,71 +110,72 @@ func (r *policyResource) ValidateConfig(ctx context.Context, req resource.Valida
 	}
 }
 
-// ModifyPlan lays the planned policy over the recorded ones, so that grants of the same plan
-// are judged by it.
-func (r *policyResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if r.backend == nil || r.Runtime == nil {
+// ModifyPlan lays the planned policy over the recorded ones, so that it judges the grants of the same plan.
+func (r *policyResource) ModifyPlan(
+	ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse,
+) {
+	if !r.configured() {
 		return
 	}
+	exists := !req.State.Raw.IsNull()
 	var before types.String
-	if !req.State.Raw.IsNull() {
+	if exists {
 		resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("name"), &before)...)
 	}
+	var plan policyModel
 	if req.Plan.Raw.IsNull() {
 		r.Broker.Planned.Drop(before.ValueString())
 		return
 	}
-	var plan policyModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
 	p, err := plan.policy()
+	if err == nil && known(plan.Name) {
+		err = r.Broker.Planned.Claim(p, exists)
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Invalid policy", err)
 		return
 	}
-	if known(plan.Name) {
-		if err := r.Broker.Planned.Claim(p, !req.State.Raw.IsNull()); err != nil {
-			addError(&resp.Diagnostics, "Invalid policy", err)
-			return
-		}
-	}
-	if known(before) && known(plan.Name) && before.ValueString() != p.Name {
+	if exists && known(plan.Name) && before.ValueString() != p.Name {
 		r.Broker.Planned.Drop(before.ValueString())
 	}
 	if plan.known(ctx) {
 		r.Broker.Planned.Put(p)
 	} else {
-		r.Broker.Planned.PutIncomplete(plan.foreseen(ctx, p))
+		r.Broker.Planned.PutIncomplete(plan.mostPermissive(ctx, p))
 	}
 }
 
 // Create records the policy.
 func (r *policyResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var holder int64
-	r.put(ctx, req.Plan, &resp.State, resp.Identity, &resp.Diagnostics, func(ctx context.Context, p jit.Policy) (err error) {
-		holder, err = r.Broker.MakePolicy(ctx, p)
-		return err
-	})
+	r.put(ctx, req.Plan, &resp.State, resp.Identity, &resp.Diagnostics,
+		func(ctx context.Context, p jit.Policy) (err error) {
+			holder, err = r.Broker.MakePolicy(ctx, p)
+			return err
+		})
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, holderKey, fmt.Append(nil, holder))...)
 	}
 }
 
-// Update records the changed policy. Grants that live are not touched.
+// Update records the changed policy. Live grants stay as they are.
 func (r *policyResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	r.put(ctx, req.Plan, &resp.State, resp.Identity, &resp.Diagnostics, func(ctx context.Context, p jit.Policy) error {
 		return r.Broker.PutPolicy(ctx, p)
 	})
 }
 
-func (r *policyResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.State, identity *tfsdk.ResourceIdentity, diags *diag.Diagnostics,
+func (r *policyResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.State, identity *tfsdk.ResourceIdentity,
+	diags *diag.Diagnostics,
 	record func(context.Context, jit.Policy) error,
 ) {
 	var m policyModel
 	diags.Append(plan.Get(ctx, &m)...)
-	if diags.HasError() || !r.opened(diags) {
+	if !r.opened(diags) {
 		return
 	}
 	p, err := m.policy()
@@ -187,21 +189,22 @@ func (r *policyResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.
 		return
 	}
 	diags.Append(state.Set(ctx, &m)...)
-	diags.Append(named(ctx, identity, m.Name)...)
+	diags.Append(identify(ctx, identity, "name", m.Name)...)
 }
 
-// Read compares the state with the ledger. A policy that the ledger does not have is gone; while the ledger cannot be read the
-// state is trusted: before a destroy too comes a read, and ending access has to work without a ledger.
+// Read compares the state with the ledger. A policy that the ledger does not have is gone. While the ledger cannot be
+// read, the state is trusted: a read precedes a destroy too, and ending access must work without a ledger.
 func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m policyModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() || r.backend == nil || r.Runtime == nil {
+	if resp.Diagnostics.HasError() || !r.configured() {
 		return
 	}
-	resp.Diagnostics.Append(named(ctx, resp.Identity, m.Name)...)
+	resp.Diagnostics.Append(identify(ctx, resp.Identity, "name", m.Name)...)
 	recorded, ok, err := r.recordedPolicy(ctx, m.Name.ValueString())
 	if err != nil {
-		addWarning(&resp.Diagnostics, "The ledger cannot be read", fmt.Errorf("the state is trusted until it can: %w", err))
+		addWarning(&resp.Diagnostics, "The ledger cannot be read",
+			fmt.Errorf("the state is trusted until it can: %w", err))
 		return
 	}
 	if !ok {
@@ -209,23 +212,23 @@ func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, res
 		return
 	}
 	if p, err := m.policy(); err != nil || !reflect.DeepEqual(p, recorded) {
-		m = policyState(ctx, recorded, &resp.Diagnostics)
+		m = recordedPolicyModel(ctx, recorded, &resp.Diagnostics)
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }
 
-// recordedPolicy returns what the ledger's policy of that name says; who holds it is no part of that.
+// recordedPolicy returns the ledger's policy of that name, without its holder.
 func (b *backend) recordedPolicy(ctx context.Context, name string) (jit.Policy, bool, error) {
 	p, ok, err := b.Broker.RecordedPolicy(ctx, name)
 	p.Holder = 0
 	return p, ok, err
 }
 
-// Delete removes the policy from the ledger. Grants that it permitted live on to their end.
+// Delete removes the policy from the ledger. Grants that it permitted stay until their end.
 func (r *policyResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var name types.String
 	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("name"), &name)...)
-	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
+	if !r.opened(&resp.Diagnostics) {
 		return
 	}
 	holder := readPrivate[int64](ctx, req.Private, holderKey, &resp.Diagnostics)
@@ -239,36 +242,32 @@ func (r *policyResource) Delete(ctx context.Context, req resource.DeleteRequest,
 	}
 }
 
-// ImportState takes over a recorded policy by its name.
-func (r *policyResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	name := types.StringValue(req.ID)
-	if req.ID == "" && req.Identity != nil {
-		resp.Diagnostics.Append(req.Identity.GetAttribute(ctx, path.Root("name"), &name)...)
-	}
-	if resp.Diagnostics.HasError() || !r.opened(&resp.Diagnostics) {
+// ImportState imports a recorded policy by its name.
+func (r *policyResource) ImportState(
+	ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse,
+) {
+	name := imported(ctx, req, "name", &resp.Diagnostics)
+	if !r.opened(&resp.Diagnostics) {
 		return
 	}
-	p, ok, err := r.recordedPolicy(ctx, name.ValueString())
-	if err == nil && !ok {
-		err = unknownPolicy(name.ValueString())
-	}
+	p, err := r.existingPolicy(ctx, name)
 	if err != nil {
 		addError(&resp.Diagnostics, "Cannot import", err)
 		return
 	}
-	m := policyState(ctx, p, &resp.Diagnostics)
+	m := recordedPolicyModel(ctx, p, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
-	resp.Diagnostics.Append(named(ctx, resp.Identity, m.Name)...)
+	resp.Diagnostics.Append(identify(ctx, resp.Identity, "name", m.Name)...)
 }
 
-func unknownPolicy(name string) error {
-	return &jit.Error{Attribute: "name", Problem: fmt.Sprintf("the ledger has no policy %q", name),
-		Hint: "check the name, and that the provider's ledger is the one that it was recorded in", Err: jit.ErrUnknown}
-}
-
-func named(ctx context.Context, identity *tfsdk.ResourceIdentity, name types.String) diag.Diagnostics {
-	if identity == nil || name.IsNull() {
-		return nil
+// existingPolicy is [backend.recordedPolicy] with an error for an unknown policy.
+func (b *backend) existingPolicy(ctx context.Context, name string) (jit.Policy, error) {
+	p, ok, err := b.recordedPolicy(ctx, name)
+	if err == nil && !ok {
+		err = &jit.Error{
+			Attribute: "name", Problem: fmt.Sprintf("the ledger has no policy %q", name), Err: jit.ErrUnknown,
+			Hint: "check the name, and that the provider's ledger is the one that recorded the policy",
+		}
 	}
-	return identity.SetAttribute(ctx, path.Root("name"), name)
+	return p, err
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
@@ -86,23 +85,26 @@ func (p *jitProvider) Metadata(_ context.Context, _ provider.MetadataRequest, re
 // Schema describes the provider block.
 func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Temporary access as code. A grant says who gets what, where, why and for how long. You review it as a plan; " +
-			"it ends by itself and leaves an audit trail. Time passing never changes a plan, and an ended grant never comes back by itself.",
+		MarkdownDescription: "Temporary access as code. A grant says who gets what, where, why and for how long. " +
+			"You review it as a plan; it ends by itself and leaves an audit trail. Time passing never changes a " +
+			"plan, and an ended grant never comes back by itself.",
 		Attributes: map[string]schema.Attribute{
 			"ledger": schema.StringAttribute{
 				Optional:  true,
 				Sensitive: true,
-				MarkdownDescription: "The ledger: the durable record of grants, policies and events. Write `sqlite://` and a path, or a `postgres://` URL. " +
-					"Default: the environment variable `JIT_LEDGER`, else `sqlite://.jit/ledger.db`.",
+				MarkdownDescription: "The ledger: the durable record of grants, policies and events. Write " +
+					"`sqlite://` and a path, or a `postgres://` URL. Default: the environment variable " +
+					"`JIT_LEDGER`, else `sqlite://.jit/ledger.db`.",
 			},
 			"owner": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "The owner of the grants. The name is part of every grant id and of every marker on a target, so two teams " +
-					"that share a target need two owners. Default: `jit`.",
+				MarkdownDescription: "The owner of the grants. The name is part of every grant id and of every " +
+					"marker on a target, so two teams that share a target need two owners. Default: `jit`.",
 			},
 			"max_ttl": schema.StringAttribute{
-				Optional:            true,
-				MarkdownDescription: "The longest window of any grant, whatever a policy says, such as `8h` or `2d`. Default: `24h`.",
+				Optional: true,
+				MarkdownDescription: "The longest window of any grant, whatever a policy says, such as `8h` or " +
+					"`2d`. Default: `24h`.",
 			},
 			"targets": targetsAttribute(),
 		},
@@ -114,35 +116,6 @@ type providerModel struct {
 	Owner   types.String `tfsdk:"owner"`
 	MaxTTL  types.String `tfsdk:"max_ttl"`
 	Targets types.Map    `tfsdk:"targets"`
-}
-
-// backend is the configured provider, shared by all resources and data sources.
-type backend struct {
-	// Runtime is nil while the ledger, the owner or max_ttl is unknown.
-	*config.Runtime
-	// unknown names the targets whose configuration is unknown. allUnknown: even their names are.
-	unknown    map[string]bool
-	allUnknown bool
-	handovers  handovers
-	ledger     atomic.Pointer[string]
-}
-
-// ledgerID returns the id of the ledger; empty if it has none yet or cannot be read.
-func (b *backend) ledgerID(ctx context.Context) string {
-	if id := b.ledger.Load(); id != nil {
-		return *id
-	}
-	id, err := b.Broker.Ledger.ID(ctx)
-	if err == nil && id != "" {
-		b.ledger.Store(&id)
-	}
-	return id
-}
-
-// ready reports whether the configuration of the target is known. A target that is not configured is ready, and the
-// broker refuses it.
-func (b *backend) ready(target string) bool {
-	return b != nil && b.Runtime != nil && !b.allUnknown && !b.unknown[target]
 }
 
 // Configure opens the broker. It makes no call. Unknown values, such as the address of a cluster made in the same run,
@@ -157,7 +130,8 @@ func (p *jitProvider) Configure(ctx context.Context, req provider.ConfigureReque
 	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData = b, b, b
 	resp.ActionData, resp.ListResourceData = b, b
 
-	settings := config.Settings{Ledger: m.Ledger.ValueString(), Owner: m.Owner.ValueString(), MaxTTL: m.MaxTTL.ValueString()}
+	settings := config.Settings{Ledger: m.Ledger.ValueString(), Owner: m.Owner.ValueString(),
+		MaxTTL: m.MaxTTL.ValueString()}
 	settings.Targets = readTargets(ctx, m.Targets, b.unknown, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() || m.Ledger.IsUnknown() || m.Owner.IsUnknown() || m.MaxTTL.IsUnknown() {
 		return
@@ -174,17 +148,17 @@ func (p *jitProvider) Configure(ctx context.Context, req provider.ConfigureReque
 // Resources lists the resources.
 func (p *jitProvider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
-		func() resource.Resource { return &grantResource{} },
-		func() resource.Resource { return &policyResource{} },
+		func() resource.Resource { return &grantResource{resourceBase{name: "grant"}} },
+		func() resource.Resource { return &policyResource{resourceBase{name: "policy"}} },
 	}
 }
 
 // DataSources lists the data sources.
 func (p *jitProvider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
-		func() datasource.DataSource { return &grantsData{} },
-		func() datasource.DataSource { return &grantStatusData{} },
-		func() datasource.DataSource { return &policyData{} },
-		func() datasource.DataSource { return &standingData{} },
+		func() datasource.DataSource { return &grantsData{dataBase{name: "grants"}} },
+		func() datasource.DataSource { return &grantStatusData{dataBase{name: "grant_status"}} },
+		func() datasource.DataSource { return &policyData{dataBase{name: "policy"}} },
+		func() datasource.DataSource { return &standingData{dataBase{name: "standing_access"}} },
 	}
 }

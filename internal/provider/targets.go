@@ -14,104 +14,119 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 )
 
-// platformAttributes holds one row for each platform: the attributes of its
-// Config, whose tfsdk names they bear. A text that is a secret, or may hold one, is Sensitive.
+// platformAttributes holds one row for each platform: the attributes of its Config, by their tfsdk names. A text that
+// is or may contain a secret is Sensitive.
 var platformAttributes = map[string]schema.SingleNestedAttribute{
 	"aws_iam": {
-		MarkdownDescription: "An AWS account, through IAM. A grant is a policy of its own on its principal, or a statement of its own in a role's trust policy; AWS itself ends it.",
+		MarkdownDescription: "An AWS account, through IAM. A grant is a policy of its own on its principal, or a " +
+			"statement of its own in a role's trust policy; AWS itself ends it.",
 		Attributes: awsAttributes(map[string]schema.Attribute{
-			"account_id": text("The id of the account, such as `123456789012`. It is the scope of grants that name none, and credentials of another account are refused."),
+			"account_id": text("The id of the account, such as `123456789012`. It is the scope of grants that name " +
+				"none, and credentials of another account are refused."),
 			"trust_policy": schema.BoolAttribute{Optional: true,
-				MarkdownDescription: "Write permission to assume a role into the role's trust policy also where principal and role are of the same account. Default: false."},
+				MarkdownDescription: "Write permission to assume a role into the role's trust policy also where " +
+					"principal and role are of the same account. Default: false."},
 		}),
 	},
 	"aws_identity_center": {
-		MarkdownDescription: "IAM Identity Center. A grant is an account assignment, which the ledger remembers; the sweeper ends it.",
+		MarkdownDescription: "IAM Identity Center. A grant is an account assignment, which the ledger remembers; " +
+			"the sweeper ends it.",
 		Attributes: awsAttributes(map[string]schema.Attribute{
-			"instance_arn":      text("The ARN of the instance. Default: the only one in the region."),
-			"identity_store_id": text("The id of the identity store, such as `d-0123456789`. Default: that of the instance."),
+			"instance_arn": text("The ARN of the instance. Default: the only one in the region."),
+			"identity_store_id": text("The id of the identity store, such as `d-0123456789`. Default: that of the " +
+				"instance."),
 		}),
 	},
 	"azure": {
-		MarkdownDescription: "Azure. A grant is a role on a management group, subscription, resource group or resource; Privileged Identity Management ends it, or the sweeper. Empty (`azure = {}`), it uses the credentials of the environment.",
+		MarkdownDescription: "Azure. A grant is a role on a management group, subscription, resource group or " +
+			"resource; Privileged Identity Management ends it, or the sweeper. Empty (`azure = {}`), it uses the " +
+			"credentials of the environment.",
 		Attributes: map[string]schema.Attribute{
-			"assignment":           text("How roles are assigned: `pim` (default), with an end that Azure enforces, or `rbac`, which the sweeper ends."),
-			"environment":          text("The cloud: `public` (default), `usgovernment` or `china`."),
-			"endpoint":             text("The URL of the Resource Manager, instead of the cloud's. On loopback and without credentials, none are looked for."),
-			"tenant_id":            text("The id of the tenant to sign in to."),
-			"client_id":            text("The id of the application to sign in as, with `client_secret` or `federated_token_file`. Default: the credentials of the environment."),
-			"client_secret":        secret("A secret of the application."),
-			"federated_token_file": text("The path of a file with a token of another identity provider that the application trusts."),
-			"scopes": schema.ListAttribute{
-				Optional: true, ElementType: types.StringType,
-				MarkdownDescription: "Where to look for assignments that the ledger does not know: scopes as grants name them. Default: every subscription that can be seen, with all below it.",
-			},
+			"assignment": text("How roles are assigned: `pim` (default), with an end that Azure enforces, or " +
+				"`rbac`, which the sweeper ends."),
+			"environment": text("The cloud: `public` (default), `usgovernment` or `china`."),
+			"endpoint": text("The URL of the Resource Manager, instead of the cloud's. On loopback and without " +
+				"credentials, the provider looks for none."),
+			"tenant_id": text("The id of the tenant to sign in to."),
+			"client_id": text("The id of the application to sign in as, with `client_secret` or " +
+				"`federated_token_file`. Default: the credentials of the environment."),
+			"client_secret": secret("A secret of the application."),
+			"federated_token_file": text("The path of a file with a token of another identity provider that the " +
+				"application trusts."),
+			"scopes": list("Where to look for assignments that the ledger does not know: scopes as grants name " +
+				"them. Default: every subscription that the credentials can see, with everything below it."),
 		},
 	},
 	"gcp": {
-		MarkdownDescription: "Google Cloud. A grant is a binding with a condition in the policy of a project, folder, organization or bucket; Google Cloud itself ends it. Empty (`gcp = {}`), it uses Application Default Credentials.",
+		MarkdownDescription: "Google Cloud. A grant is a binding with a condition in the policy of a project, " +
+			"folder, organization or bucket; Google Cloud itself ends it. Empty (`gcp = {}`), it uses Application " +
+			"Default Credentials.",
 		Attributes: map[string]schema.Attribute{
-			"credentials":                 text("The path of a credentials file: a service account's key, or the configuration of a workload identity. Default: Application Default Credentials."),
-			"access_token":                secret("An access token that was obtained elsewhere, instead of `credentials`."),
+			"credentials": text("The path of a credentials file: a service account's key, or the configuration of a " +
+				"workload identity. Default: Application Default Credentials."),
+			"access_token":                secret("An access token, instead of `credentials`."),
 			"impersonate_service_account": text("The address of a service account to act as."),
-			"endpoint":                    text("The URL of a host that answers for all APIs of Google Cloud instead of them. On loopback and without credentials, none are sent."),
-			"scopes": schema.ListAttribute{
-				Optional: true, ElementType: types.StringType,
-				MarkdownDescription: "Where to look for bindings that the ledger does not know: scopes as grants name them, and `projects/<id>/buckets` for all buckets of a project. " +
-					"Default: every project, folder and organization that the credentials can see, and no buckets.",
-			},
+			"endpoint": text("The URL of a host that serves all APIs of Google Cloud. On loopback and without " +
+				"credentials, none are sent."),
+			"scopes": list("Where to look for bindings that the ledger does not know: scopes as grants name them, " +
+				"and `projects/<id>/buckets` for all buckets of a project. Default: every project, folder and " +
+				"organization that the credentials can see, and no buckets."),
 		},
 	},
 	"hoop": {
-		MarkdownDescription: "A hoop gateway. A grant is an approved review of a user, which hoop itself ends, or an attribute of a group, which the sweeper ends.",
+		MarkdownDescription: "A hoop gateway. A grant is an approved review of a user, which hoop itself ends, or " +
+			"an attribute of a group, which the sweeper ends.",
 		Attributes: map[string]schema.Attribute{
 			"url":     text("The address of the gateway, such as `https://hoop.example.com`. Default: `HOOP_APIURL`."),
 			"api_key": secret("An API key of the group `admin`. Default: `HOOP_TOKEN`."),
 			"mode":    text("`review` for users, the default, or `attribute` for groups."),
-			"approval": text("Who approves reviews: `jit`, the default, with the API key as soon as policies permit the grant, or `hoop`, " +
-				"the reviewers of the connection in hoop. The grant begins with their approval."),
-			"metadata": schema.MapAttribute{
-				Optional: true, ElementType: types.StringType,
-				MarkdownDescription: "Metadata of the sessions that carry the reviews. Connections can demand some.",
-			},
+			"approval": text("Who approves reviews: `jit`, the default, with the API key as soon as policies permit " +
+				"the grant, or `hoop`, the reviewers of the connection in hoop. The grant begins with their approval."),
+			"metadata": mapping("Metadata of the sessions that carry the reviews. Connections can demand some."),
 		},
 	},
 	"kubernetes": {
-		MarkdownDescription: "A Kubernetes cluster. A grant is a RoleBinding or ClusterRoleBinding of its own; the sweeper ends it.",
+		MarkdownDescription: "A Kubernetes cluster. A grant is a RoleBinding or ClusterRoleBinding of its own; the " +
+			"sweeper ends it.",
 		Attributes: map[string]schema.Attribute{
-			"kubeconfig":             text("The path of a kubeconfig file, such as `~/.kube/config`."),
-			"context":                text("The context of the kubeconfig file to use. Default: its current context."),
-			"host":                   text("The URL of the API server, instead of a kubeconfig file."),
-			"token":                  secret("The bearer token for `host`."),
-			"cluster_ca_certificate": text("The PEM certificates that the certificate of `host` is checked against. Default: those of the system."),
+			"kubeconfig": text("The path of a kubeconfig file, such as `~/.kube/config`."),
+			"context":    text("The context of the kubeconfig file to use. Default: its current context."),
+			"host":       text("The URL of the API server, instead of a kubeconfig file."),
+			"token":      secret("The bearer token for `host`."),
+			"cluster_ca_certificate": text("The PEM certificates of the authorities that `host` may use. Default: " +
+				"those of the system."),
 		},
 	},
 	"postgresql": {
-		MarkdownDescription: "A PostgreSQL server. A grant is membership in a role, through a role of its own; the sweeper ends it.",
+		MarkdownDescription: "A PostgreSQL server. A grant is membership in a role, through a role of its own; the " +
+			"sweeper ends it.",
 		Attributes: map[string]schema.Attribute{
-			"url": secret("The URL of a role that may create roles, such as `postgres://admin@db.example.com/postgres`. What it leaves out is taken from the `PG*` environment variables."),
+			"url": secret("The URL of a role that may create roles, such as " +
+				"`postgres://admin@db.example.com/postgres`. The `PG*` environment variables supply the parts that " +
+				"it leaves out."),
 		},
 	},
 	"ssh": {
-		MarkdownDescription: "The `authorized_keys` file of an account, or of several. A grant is a line of its own whose end OpenSSH itself enforces.",
+		MarkdownDescription: "The `authorized_keys` file of an account, or of several. A grant is a line of its own " +
+			"whose end OpenSSH itself enforces.",
 		Attributes: map[string]schema.Attribute{
-			"authorized_keys": text("The path of the file, such as `/home/deploy/.ssh/authorized_keys`; it is the target's only scope."),
-			"accounts": schema.MapAttribute{
-				Optional: true, ElementType: types.StringType,
-				MarkdownDescription: "Several files instead of one, by the name of their account; the names are the scopes of grants.",
-			},
+			"authorized_keys": text("The path of the file, such as `/home/deploy/.ssh/authorized_keys`; it is the " +
+				"target's only scope."),
+			"accounts": mapping("Several files instead of one, by the name of their account; the names are the " +
+				"scopes of grants."),
 		},
 	},
 }
 
-// awsAttributes adds to a platform's own attributes those of every AWS target.
+// awsAttributes adds the attributes of every AWS target to a platform's own.
 func awsAttributes(own map[string]schema.Attribute) map[string]schema.Attribute {
-	own["region"] = text("The region whose endpoints are called, such as `eu-central-1`. Default: that of the environment or the profile.")
+	own["region"] = text("The region whose endpoints are called, such as `eu-central-1`. Default: that of the " +
+		"environment or the profile.")
 	own["profile"] = text("A profile of the shared configuration files. Default: `AWS_PROFILE`, else `default`.")
 	own["endpoint"] = text("The URL of another endpoint for every service, such as a private one.")
 	own["assume_role"] = schema.SingleNestedAttribute{
 		Optional:            true,
-		MarkdownDescription: "A role to take on with the credentials, for example one in the account where access is granted.",
+		MarkdownDescription: "A role to assume with the credentials, such as one in the account of the grants.",
 		Attributes: map[string]schema.Attribute{
 			"role_arn":     text("The ARN of the role."),
 			"external_id":  text("The external id that the role's trust policy asks for."),
@@ -123,6 +138,14 @@ func awsAttributes(own map[string]schema.Attribute) map[string]schema.Attribute 
 
 func text(description string) schema.StringAttribute {
 	return schema.StringAttribute{Optional: true, MarkdownDescription: description}
+}
+
+func list(description string) schema.ListAttribute {
+	return schema.ListAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: description}
+}
+
+func mapping(description string) schema.MapAttribute {
+	return schema.MapAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: description}
 }
 
 func secret(description string) schema.StringAttribute {
@@ -143,8 +166,10 @@ func targetsAttribute() schema.Attribute {
 	}
 }
 
-// readTargets returns the targets that are known in full and notes the others in unknown.
-func readTargets(ctx context.Context, m types.Map, unknown map[string]bool, diags *diag.Diagnostics) map[string]platform.Config {
+// readTargets returns the targets that are fully known and adds the others to unknown.
+func readTargets(
+	ctx context.Context, m types.Map, unknown map[string]bool, diags *diag.Diagnostics,
+) map[string]platform.Config {
 	targets := map[string]platform.Config{}
 	for name, value := range m.Elements() {
 		raw, err := value.ToTerraformValue(ctx)
@@ -158,7 +183,8 @@ func readTargets(ctx context.Context, m types.Map, unknown map[string]bool, diag
 		}
 		object, ok := value.(types.Object)
 		if !ok {
-			diags.AddAttributeError(path.Root("targets").AtMapKey(name), "Cannot read the target", fmt.Sprintf("It is a %T.", value))
+			diags.AddAttributeError(path.Root("targets").AtMapKey(name), "Cannot read the target",
+				fmt.Sprintf("It is a %T.", value))
 			continue
 		}
 		var c platform.Config

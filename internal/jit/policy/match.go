@@ -34,6 +34,16 @@ var lists = []list{
 
 const roleList = "roles"
 
+// Globs returns the list of a match by its name, such as "roles"; nil if there is no such list.
+func Globs(m *jit.Match, name string) *[]string {
+	for _, l := range lists {
+		if l.name == name {
+			return l.globs(m)
+		}
+	}
+	return nil
+}
+
 // written returns the field as the grant has it.
 func (l list) written(r *Request) string { return fields[l.noun].get(r).(string) }
 
