@@ -13,6 +13,15 @@ type Marker struct {
 	Window Window
 }
 
+// GrantKey identifies a grant. Two owners may have grants with the same id.
+type GrantKey struct {
+	Owner string
+	ID    ID
+}
+
+// Key identifies the grant of the marker.
+func (m Marker) Key() GrantKey { return GrantKey{m.Owner, m.ID} }
+
 // Check refuses an owner or an id that no grant can have.
 func (m Marker) Check() error {
 	if err := CheckOwner(m.Owner); err != nil {

@@ -183,15 +183,15 @@ func (a *application) prepare(set jit.ClaimSet, there map[string]bool, against e
 // concerned returns the names of the objects that the changes without an error ask for or have claimed.
 func (a *application) concerned(claims []jit.Claim) []string {
 	var names []string
-	of := map[grantKey]bool{}
+	of := map[jit.GrantKey]bool{}
 	for _, i := range a.todo {
 		if a.errs[i] == nil {
-			of[grantOf(a.changes[i].Access.Marker)] = true
+			of[a.changes[i].Access.Marker.Key()] = true
 			names = append(names, a.names[i])
 		}
 	}
 	for _, c := range claims {
-		if of[grantOf(c.Marker)] {
+		if of[c.Marker.Key()] {
 			names = append(names, c.Object)
 		}
 	}
@@ -222,9 +222,9 @@ func (a *application) converge(ctx context.Context) {
 			}
 		}
 		for _, i := range a.todo {
-			of := grantOf(a.changes[i].Access.Marker)
+			of := a.changes[i].Access.Marker.Key()
 			if a.errs[i] == nil && a.failure(i) == nil &&
-				slices.ContainsFunc(void, func(c jit.Claim) bool { return grantOf(c.Marker) == of }) {
+				slices.ContainsFunc(void, func(c jit.Claim) bool { return c.Marker.Key() == of }) {
 				a.errs[i] = Unrecorded(err)
 			}
 		}
@@ -312,7 +312,7 @@ func (a *application) failure(i int) error {
 		errs = append(errs, a.failed[a.names[i]])
 	}
 	for _, is := range a.draft.Claims {
-		if is.Ending && grantOf(is.Marker) == grantOf(c.Access.Marker) {
+		if is.Ending && is.Marker.Key() == c.Access.Marker.Key() {
 			errs = append(errs, a.failed[is.Object])
 		}
 	}

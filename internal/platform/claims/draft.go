@@ -9,24 +9,17 @@ import (
 // Draft is the claims on a scope with changes made to them. Nothing of it is written yet.
 type Draft struct {
 	jit.ClaimSet
-	read    []jit.Claim       // as they were read
-	changed map[grantKey]bool // the grants that the changes are for
+	read    []jit.Claim           // as they were read
+	changed map[jit.GrantKey]bool // the grants that the changes are for
 }
-
-type grantKey struct {
-	owner string
-	id    jit.ID
-}
-
-func grantOf(m jit.Marker) grantKey { return grantKey{m.Owner, m.ID} }
 
 // claimKey identifies a claim.
 type claimKey struct {
-	grantKey
+	jit.GrantKey
 	object string
 }
 
-func key(c jit.Claim) claimKey { return claimKey{grantOf(c.Marker), c.Object} }
+func key(c jit.Claim) claimKey { return claimKey{c.Marker.Key(), c.Object} }
 
 // contains reports whether the claim is among all, unchanged.
 func contains(all []jit.Claim, c jit.Claim) bool {
@@ -39,7 +32,7 @@ func contains(all []jit.Claim, c jit.Claim) bool {
 
 // NewDraft begins with the claims as they were read.
 func NewDraft(set jit.ClaimSet) *Draft {
-	d := &Draft{ClaimSet: set, read: set.Claims, changed: map[grantKey]bool{}}
+	d := &Draft{ClaimSet: set, read: set.Claims, changed: map[jit.GrantKey]bool{}}
 	d.Claims = slices.Clone(set.Claims)
 	return d
 }
@@ -60,10 +53,10 @@ func (d *Draft) Ensure(a jit.Access, object string, there bool) {
 func (d *Draft) Remove(m jit.Marker) { d.giveUp(m, "") }
 
 func (d *Draft) giveUp(m jit.Marker, except string) {
-	of := grantOf(m)
+	of := m.Key()
 	d.changed[of] = true
 	for i, c := range d.Claims {
-		d.Claims[i].Ending = c.Ending || grantOf(c.Marker) == of && c.Object != except
+		d.Claims[i].Ending = c.Ending || c.Marker.Key() == of && c.Object != except
 	}
 }
 
@@ -72,7 +65,7 @@ func (d *Draft) Ended() []jit.Claim {
 	return slices.DeleteFunc(slices.Clone(d.Claims), func(c jit.Claim) bool { return !d.ended(c) })
 }
 
-func (d *Draft) ended(c jit.Claim) bool { return c.Ending && d.changed[grantOf(c.Marker)] }
+func (d *Draft) ended(c jit.Claim) bool { return c.Ending && d.changed[c.Marker.Key()] }
 
 // Removable reports whether an object is ours to remove: every claim on it was given up, and it was not there before.
 func (d *Draft) Removable(object string) bool {

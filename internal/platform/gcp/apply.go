@@ -152,7 +152,9 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			return
 		}
 		d, made := a.draft(todo, current)
-		err = a.record(ctx, d)
+		if a.unrecorded == nil {
+			err = a.record(ctx, d)
+		}
 		switch {
 		case errors.Is(err, jit.ErrStale) && attempt < attempts:
 			if !a.pause(ctx, attempt, made) {
@@ -185,11 +187,8 @@ func (a *application) refresh(ctx context.Context, todo []int, last reading) (re
 	return last, nil
 }
 
-// record writes the claims of a draft, unless that has failed before.
+// record writes the claims of a draft.
 func (a *application) record(ctx context.Context, d *draft) error {
-	if a.unrecorded != nil {
-		return nil
-	}
 	added, err := a.platform.claims(a.at).Record(ctx, d.claims)
 	a.fresh = append(a.fresh, added...)
 	return err

@@ -135,7 +135,7 @@ func (a *application) makeClaimed(d *draft, c jit.Change) error {
 		}
 		return d.claim(c.Access)
 	}
-	if marked := d.drop(ownedBy(c.Access.Marker), -1); d.unclaimed != nil && !marked {
+	if marked := d.drop(c.Access.Marker.Key(), -1); d.unclaimed != nil && !marked {
 		return d.unclaimed
 	}
 	d.claims.Remove(c.Access.Marker)
@@ -161,8 +161,8 @@ func (a *application) conclude(ctx context.Context, d *draft, todo []int) {
 
 // of returns those of the claims that are a change's.
 func (a *application) of(i int, all []jit.Claim) []jit.Claim {
-	is := ownedBy(a.changes[i].Access.Marker)
-	return slices.DeleteFunc(slices.Clone(all), func(c jit.Claim) bool { return ownedBy(c.Marker) != is })
+	is := a.changes[i].Access.Marker.Key()
+	return slices.DeleteFunc(slices.Clone(all), func(c jit.Claim) bool { return c.Marker.Key() != is })
 }
 
 func (a *application) drop(ctx context.Context, void []jit.Claim) error {

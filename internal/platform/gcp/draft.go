@@ -25,12 +25,12 @@ type draft struct {
 // is no reason to write.
 func newDraft(r reading, changes []jit.Change) *draft {
 	d := &draft{policy: *r.policy, clock: r.clock, claims: claims.NewDraft(r.claimed), unclaimed: r.unclaimed}
-	asked, owners := map[owned]bool{}, map[string]bool{}
+	asked, owners := map[jit.GrantKey]bool{}, map[string]bool{}
 	for _, c := range changes {
-		asked[ownedBy(c.Access.Marker)], owners[c.Access.Marker.Owner] = true, true
+		asked[c.Access.Marker.Key()], owners[c.Access.Marker.Owner] = true, true
 	}
 	d.bindings = make([]binding, 0, len(r.bindings)+len(changes))
-	isAsked := func(m mark) bool { return asked[ownedBy(m.Marker)] }
+	isAsked := func(m mark) bool { return asked[m.Marker.Key()] }
 	for _, b := range r.bindings {
 		if b.ours() && owners[b.marks[0].Owner] && b.over(r.clock.now()) && !slices.ContainsFunc(b.marks, isAsked) {
 			d.tidy(b)
@@ -48,14 +48,6 @@ func (d *draft) tidy(b binding) {
 	}
 }
 
-// owned identifies a grant.
-type owned struct {
-	owner string
-	id    jit.ID
-}
-
-func ownedBy(m jit.Marker) owned { return owned{m.Owner, m.ID} }
-
 // over reports whether one of our bindings gives no access any more: it has ended for each of its grants, or all its
 // members were deleted.
 func (b binding) over(now time.Time) bool {
@@ -67,7 +59,7 @@ func (b binding) over(now time.Time) bool {
 
 // make makes one change of access with a condition. If the policy cannot hold it, nothing changes.
 func (d *draft) make(c jit.Change, r role) error {
-	of, kept := ownedBy(c.Access.Marker), -1
+	of, kept := c.Access.Marker.Key(), -1
 	if c.Op == jit.Ensure {
 		kept = d.rightBinding(c.Access, r)
 	}
@@ -92,7 +84,7 @@ func (d *draft) make(c jit.Change, r role) error {
 // rightBinding returns the index of a binding that gives a grant its access as asked for, or -1.
 func (d *draft) rightBinding(a jit.Access, r role) int {
 	return slices.IndexFunc(d.bindings, func(b binding) bool {
-		k := b.markOf(ownedBy(a.Marker))
+		k := b.markOf(a.Marker.Key())
 		return k >= 0 && b.right(k, a, r, d.clock.now())
 	})
 }
@@ -113,7 +105,7 @@ func (d *draft) place(a jit.Access, r role) binding {
 }
 
 // drop removes a grant from all bindings but kept, and reports whether it was in any.
-func (d *draft) drop(of owned, kept int) bool {
+func (d *draft) drop(of jit.GrantKey, kept int) bool {
 	var left []binding
 	found := false
 	for i, b := range d.bindings {

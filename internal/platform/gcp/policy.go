@@ -127,8 +127,8 @@ func (b binding) having(members []string) binding {
 func (b binding) ours() bool { return len(b.marks) > 0 }
 
 // markOf returns the index of a grant's mark in the binding, or -1.
-func (b binding) markOf(of owned) int {
-	return slices.IndexFunc(b.marks, func(m mark) bool { return ownedBy(m.Marker) == of })
+func (b binding) markOf(of jit.GrantKey) int {
+	return slices.IndexFunc(b.marks, func(m mark) bool { return m.Marker.Key() == of })
 }
 
 // ofDeleted reports whether the accounts of all members were deleted.

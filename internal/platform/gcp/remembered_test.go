@@ -85,7 +85,7 @@ func rememberingTarget(t *testing.T, scope, gone string, principals, roles, scop
 	}
 	target.Tamper = platformtest.Tamper{Delete: func(t *testing.T, is jit.Marker) {
 		for _, m := range marksOf(t, l.Claims(), scope) {
-			if ownedBy(m.Marker) == ownedBy(is) {
+			if m.Marker.Key() == is.Key() {
 				s.Edit(scope, func(p *gcptest.Policy) { p.Bindings = takenOut(p.Bindings, m) })
 			}
 		}

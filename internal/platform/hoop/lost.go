@@ -30,9 +30,6 @@ type lostRequests struct {
 	all []*lostRequest
 }
 
-// sameGrant reports whether two markers are of one grant, whatever their windows.
-func sameGrant(a, b jit.Marker) bool { return a.Owner == b.Owner && a.ID == b.ID }
-
 // add notes a request that ended with err, unless err proves that it takes no effect.
 func (l *lostRequests) add(r lostRequest, err error) {
 	var judged *statusError
@@ -51,7 +48,7 @@ func (l *lostRequests) answered(m jit.Marker, made string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range l.all {
-		if sameGrant(r.marker, m) {
+		if r.marker.Key() == m.Key() {
 			r.others[made] = true
 		}
 	}
@@ -60,7 +57,7 @@ func (l *lostRequests) answered(m jit.Marker, made string) {
 // listed removes the lost request that has made a session or attribute with the marker, if there is one.
 func (l *lostRequests) listed(m jit.Marker, made string) {
 	l.mu.Lock()
-	i := slices.IndexFunc(l.all, func(r *lostRequest) bool { return sameGrant(r.marker, m) && !r.others[made] })
+	i := slices.IndexFunc(l.all, func(r *lostRequest) bool { return r.marker.Key() == m.Key() && !r.others[made] })
 	if i >= 0 {
 		l.all = slices.Delete(l.all, i, i+1)
 	}
@@ -76,7 +73,7 @@ func (l *lostRequests) open(scope string, m jit.Marker, after time.Time) bool {
 	defer l.mu.Unlock()
 	l.all = slices.DeleteFunc(l.all, func(r *lostRequest) bool { return r.at.Before(after) })
 	return slices.ContainsFunc(l.all, func(r *lostRequest) bool {
-		return r.scope == scope && (sameGrant(r.marker, m) || sameGrant(r.because, m))
+		return r.scope == scope && (r.marker.Key() == m.Key() || r.because.Key() == m.Key())
 	})
 }
 

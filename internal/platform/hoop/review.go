@@ -46,14 +46,14 @@ func (r *review) ours() bool { return r.mine && r.marked }
 // of reports whether the review is that of the grant with the owner and id. The user who asks for a review names the
 // session, so one that reviewers approved counts only for the grant's own user.
 func (r *review) of(a jit.Access) bool {
-	return r.ours() && sameGrant(r.marker, a.Marker) && (!r.asked || r.email == a.Binding.Principal)
+	return r.ours() && r.marker.Key() == a.Marker.Key() && (!r.asked || r.email == a.Binding.Principal)
 }
 
 // taken reports whether the review bears the marker of the grant, lets its user in at now, and is somebody else's: a
 // person has approved it again, which restarted its time, or has approved a session that the user gave that marker. It
 // is left alone.
 func (r *review) taken(a jit.Access, now time.Time) bool {
-	return r.claims() && sameGrant(r.marker, a.Marker) && r.live(now) &&
+	return r.claims() && r.marker.Key() == a.Marker.Key() && r.live(now) &&
 		(a.Binding.Principal == "" || a.Binding.Principal == r.email)
 }
 

@@ -216,26 +216,26 @@ func (s *Server) setPolicy(at *resource, r *http.Request, downgrade bool) (any, 
 }
 
 // received reads the policy to write, and which of its fields count.
-func (at *resource) received(r *http.Request) (p Policy, mask string, f *failure) {
-	if at.bucket() {
-		f = decode(r, &p)
+func (r *resource) received(q *http.Request) (p Policy, mask string, f *failure) {
+	if r.bucket() {
+		f = decode(q, &p)
 		return p, "", f
 	}
 	var body struct {
 		Policy     Policy `json:"policy"`
 		UpdateMask string `json:"updateMask"`
 	}
-	f = decode(r, &body)
+	f = decode(q, &body)
 	return body.Policy, cmp.Or(body.UpdateMask, "bindings,etag"), f
 }
 
 // race refuses a write if somebody else has written since the policy was read.
 func (s *Server) race(at *resource, etag string) *failure {
-	switch {
-	case etag == "":
+	switch etag {
+	case "":
 		s.blind++
 		return nil
-	case etag == at.policy.Etag:
+	case at.policy.Etag:
 		return nil
 	}
 	s.conflicts++
