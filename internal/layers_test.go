@@ -21,7 +21,7 @@ const (
 var floors = []map[string]bool{
 	0: set("internal/jit", "internal/jit/policy", "internal/backoff", "internal/batch", "internal/failpoint",
 		"internal/awsconfig", "internal/pgsession", "internal/reconcile"),
-	1: set("internal/platform/claims"),
+	1: set("internal/platform/claims", "internal/approval", "internal/forge"),
 	2: set("internal/ledger", "internal/broker", "internal/platform/*"),
 	3: set("internal/platform", "internal/sweeper", "internal/notice"),
 	4: set("internal/config", "internal/status"),

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/approval"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -26,12 +27,21 @@ type Broker struct {
 	MaxTTL time.Duration
 	Actor  jit.Actor
 	Now    func() time.Time
+	// OneRun: the broker belongs to one run of Terraform, which changes neither who may approve its own grants nor which
+	// of them need approval.
+	OneRun bool
+	// Approvals holds the signed statements of this run.
+	Approvals approval.Folder
+	// WaitForApproval is how long a grant waits for people to decide. Waiting, if set, is told of each wait.
+	WaitForApproval time.Duration
+	Waiting         func(g jit.Grant, left time.Duration)
 	// Planned holds the policies of the same plan that are not in the ledger yet; it may be nil.
 	Planned *Planned
 
 	failures failures
 	sweeps   sweeps
 	outages  outages
+	before   rules
 }
 
 // Warning is something that a reviewer must know about a grant.

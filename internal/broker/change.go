@@ -87,7 +87,7 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision) error {
 		}
 		event = b.window(kind, *g, "from", jit.FormatTime(d.current.End))
 	}
-	err := b.write(ctx, jit.Rewrite(d.recorded, *g, event))
+	err := b.write(ctx, jit.Rewrite(d.recorded, *g, append(b.decisions(*d), event)...))
 	if err == nil {
 		g.Version++
 	}

@@ -36,6 +36,9 @@ type Decision struct {
 	snapshot jit.Snapshot
 	standing jit.Standing
 	stands   bool
+	// decided is what people have decided, if the grant needs approval. waits: nothing else keeps it from beginning.
+	decided decided
+	waits   bool
 	// changes names the attributes that a change alters in substance.
 	changes []string
 }
@@ -156,7 +159,10 @@ func (b *Broker) judgeInto(ctx context.Context, d *Decision, r Request, planned 
 	j, err := judge(ctx, g, d.traits, r.Policy)
 	d.Verdict, d.traits, d.judged = j.Verdict, j.Traits, true
 	d.Warnings = append(d.Warnings, j.Warnings...)
-	return err
+	if err != nil {
+		return err
+	}
+	return b.approve(ctx, d, planned)
 }
 
 // readStanding reads the scope of a new grant and finds standing access that gives the same.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
@@ -17,7 +18,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 	var d Decision
 	var err error
 	for range maxRetries {
-		if d, err = b.decide(ctx, r, false, true); err != nil {
+		if d, err = b.decideApproved(ctx, r); err != nil {
 			return jit.Grant{}, err
 		}
 		if d.Met {
@@ -46,8 +47,10 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 	g := d.Grant
 	g.Holder = 1
 	failpoint.Hit("grant.before-intent")
-	err := b.write(ctx, jit.Rewrite(d.recorded, g, b.requested(g, d.standing),
-		b.event(jit.EventDecided, g, "verdict", d.Verdict.Outcome.String(), "rule", d.Verdict.Rule)))
+	events := append([]jit.Event{b.requested(g, d.standing)}, b.decisions(d)...)
+	err := b.write(ctx, jit.Rewrite(d.recorded, g, append(events, b.event(jit.EventDecided, g,
+		"verdict", d.Verdict.Outcome.String(), "rule", d.Verdict.Rule,
+		"approved_by", strings.Join(approvers(d.decided.Tally), ", ")))...))
 	if err != nil {
 		return g, err
 	}

@@ -83,7 +83,7 @@ func (b *Broker) judgeBy(
 	return j, err
 }
 
-// verdict judges a grant with these traits by the policies. A grant that may not begin is an error.
+// verdict judges a grant with these traits by the policies. A refusal is an error; the need of an approval is not.
 func (b *Broker) verdict(
 	ctx context.Context, policies []jit.Policy, ask asker, g jit.Grant, traits jit.Traits, named string,
 ) (jit.Verdict, error) {
@@ -91,27 +91,43 @@ func (b *Broker) verdict(
 	if err != nil {
 		return jit.Verdict{}, err
 	}
-	v, err := ask.verdict(ctx, target, policies, policyRequest(target, g, traits, named))
-	if err != nil || v.Permitted() {
+	r, err := b.policyRequest(ctx, target, g, traits, named)
+	if err != nil {
+		return jit.Verdict{}, err
+	}
+	v, err := ask.verdict(ctx, target, policies, r)
+	if err == nil && ask != nil {
+		v, err = b.requirements(ctx, target, ask, r, v)
+	}
+	if err != nil || v.Outcome != jit.Refused {
 		return v, err
 	}
 	if v.Attribute == "ttl" {
 		v.Attribute = endAttribute(g)
-	}
-	if v.Outcome == jit.NeedsApproval {
-		return v, jit.Errorf(jit.ErrDenied, v.Attribute, "have it approved and apply again",
-			"the grant needs approval: %s", v.Rule)
 	}
 	return v, jit.Errorf(jit.ErrDenied, v.Attribute,
 		"change the grant, or have the policies changed in a pull request of their own", "%s", v.Rule)
 }
 
 // policyRequest describes a grant to the policies.
-func policyRequest(target jit.Platform, g jit.Grant, traits jit.Traits, named string) policy.Request {
-	return policy.Request{
+func (b *Broker) policyRequest(
+	ctx context.Context, target jit.Platform, g jit.Grant, traits jit.Traits, named string,
+) (policy.Request, error) {
+	r := policy.Request{
 		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
-		StartsAt: g.Start, Length: g.Length(), Traits: traits, Named: named,
+		StartsAt: g.Start, Length: g.Length(), Traits: traits, Named: named, BreakGlass: g.BreakGlass,
 	}
+	if g.Requester == "" {
+		return r, nil
+	}
+	people, err := b.deciders(ctx)
+	if err != nil {
+		return r, err
+	}
+	if person, known := people.Named(g.Requester); known {
+		r.Requester = &person
+	}
+	return r, nil
 }
 
 // checkLength refuses a grant that is longer than max_ttl, or longer or shorter than its platform permits.
@@ -155,10 +171,14 @@ func (b *Broker) rejudge(ctx context.Context, g jit.Grant) error {
 		return err
 	}
 	_, traits, err := b.checkBinding(g)
-	if err == nil {
-		_, err = b.judge(ctx, g, traits, "")
+	if err != nil {
+		return err
 	}
-	return err
+	j, err := b.judge(ctx, g, traits, "")
+	if err != nil {
+		return err
+	}
+	return b.approve(ctx, &Decision{Grant: g, Verdict: j.Verdict}, false)
 }
 
 // checkBinding returns the target of a recorded grant and the traits of its binding.
@@ -218,7 +238,10 @@ func (b *Broker) judgeRecorded(ctx context.Context, policies []jit.Policy, g jit
 	if traits, err = asker(askNow).describe(ctx, target, g.Binding, traits); err != nil {
 		return v, err
 	}
-	asked := policyRequest(target, g, traits, "")
+	asked, err := b.policyRequest(ctx, target, g, traits, "")
+	if err != nil {
+		return v, err
+	}
 	asked.ReasonLost = g.ReasonLost()
 	return asker(askNow).verdict(ctx, target, policies, asked)
 }

@@ -15,6 +15,7 @@ type Planned struct {
 	mu      sync.Mutex
 	changes map[string]change
 	claims  map[string]claim
+	persons map[string]*jit.Person
 }
 
 // claim is the policy that resources of one name plan.
@@ -111,4 +112,36 @@ func (p *Planned) incomplete(name string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.changes[name].incomplete
+}
+
+// PutPerson notes that the plan creates or changes a person.
+func (p *Planned) PutPerson(person jit.Person) { p.notePerson(person.Name, &person) }
+
+// DropPerson notes that the plan removes a person.
+func (p *Planned) DropPerson(name string) { p.notePerson(name, nil) }
+
+func (p *Planned) notePerson(name string, person *jit.Person) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.persons == nil {
+		p.persons = map[string]*jit.Person{}
+	}
+	p.persons[name] = person
+}
+
+// Persons replaces recorded persons with those of the plan, ordered by name.
+func (p *Planned) Persons(recorded []jit.Person) []jit.Person {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := slices.DeleteFunc(slices.Clone(recorded), func(r jit.Person) bool {
+		_, changed := p.persons[r.Name]
+		return changed
+	})
+	for _, person := range p.persons {
+		if person != nil {
+			all = append(all, *person)
+		}
+	}
+	slices.SortFunc(all, func(a, b jit.Person) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }

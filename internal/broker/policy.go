@@ -56,6 +56,9 @@ func (b *Broker) DropPolicy(ctx context.Context, name string, holder int64) erro
 
 // RecordedPolicy returns the policy of that name from the ledger, regardless of planned changes.
 func (b *Broker) RecordedPolicy(ctx context.Context, name string) (p jit.Policy, known bool, err error) {
+	if _, _, err := b.rulesBefore(ctx); err != nil {
+		return p, false, err
+	}
 	all, err := b.Ledger.Policies(ctx)
 	if i := slices.IndexFunc(all, func(p jit.Policy) bool { return p.Name == name }); i >= 0 {
 		return all[i], true, err

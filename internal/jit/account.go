@@ -53,6 +53,11 @@ var grantFacts = []fact{
 	{"remains", func(g *Grant) string { return g.Remains }},
 	{"announced_end", func(g *Grant) string { return instant(g.AnnouncedEnd) }},
 	{"open_drift", func(g *Grant) string { return string(g.OpenDrift) }},
+	{"requester", func(g *Grant) string { return g.Requester }},
+	{"break_glass", func(g *Grant) string { return flag(g.BreakGlass) }},
+	{"signed_off_at", func(g *Grant) string { return instant(g.SignedOffAt) }},
+	{"signed_off_by", func(g *Grant) string { return g.SignedOffBy }},
+	{"awaits", func(g *Grant) string { return g.Awaits }},
 	{"principal_name", func(g *Grant) string { return g.PrincipalName }},
 	{"holder", func(g *Grant) string { return number(g.Holder) }},
 }

@@ -138,6 +138,10 @@ func TestPolicyFactsTellEveryField(t *testing.T) {
 		switch name {
 		case "Name":
 			continue
+		case "Approval":
+			altered.Approval = []Requirement{{Required: 1}}
+		case "BreakGlass":
+			altered.BreakGlass = &BreakGlass{}
 		case "Match":
 			altered.Match.Roles = []string{"*"}
 		case "MaxSessionTail":

@@ -30,6 +30,16 @@ const (
 	EventCleanedUp     EventKind = "cleaned_up"
 	EventPolicyChanged EventKind = "policy_changed"
 	EventPolicyRemoved EventKind = "policy_removed"
+	EventApproved      EventKind = "approved"
+	EventDenied        EventKind = "denied"
+	// EventApprovalWanted: a request waits for people.
+	EventApprovalWanted EventKind = "approval_wanted"
+	// EventBreakGlass: a grant begins without the approval that its policy asks for.
+	EventBreakGlass EventKind = "break_glass"
+	EventSignedOff  EventKind = "signed_off"
+	// The person is the detail "person".
+	EventPersonChanged EventKind = "person_changed"
+	EventPersonRemoved EventKind = "person_removed"
 )
 
 // Source is the part of the program that recorded an event.

@@ -65,13 +65,15 @@ const (
 	StateExpired State = "expired"
 	// StateRevoked: somebody ended it before its window was over.
 	StateRevoked State = "revoked"
+	// StateRequested: it was asked for, waits for people to approve it, and gives nothing.
+	StateRequested State = "requested"
 	// StateFailed: the attempt to grant is known to have given nothing.
 	StateFailed State = "failed"
 )
 
 // States returns all states, in the order of a grant's life.
 func States() []State {
-	return []State{StatePending, StateScheduled, StateActive, StateExpired, StateRevoked, StateFailed}
+	return []State{StateRequested, StatePending, StateScheduled, StateActive, StateExpired, StateRevoked, StateFailed}
 }
 
 // Terms are the optional terms of a request. The record has them as the request does.
@@ -79,6 +81,10 @@ type Terms struct {
 	// StartBy: after it the grant may no longer begin.
 	StartBy           time.Time `json:"start_by,omitzero"`
 	TerminateSessions bool      `json:"terminate_sessions"`
+	// Requester is the name of the person who asks; empty if nobody says who.
+	Requester string `json:"requester,omitempty"`
+	// BreakGlass asks to begin without approval.
+	BreakGlass bool `json:"break_glass,omitempty"`
 }
 
 // Grant is the ledger's record of one grant: facts only. All times are UTC;
@@ -115,6 +121,12 @@ type Grant struct {
 	GrantedAt   time.Time `json:"granted_at,omitzero"`
 	FailedAt    time.Time `json:"failed_at,omitzero"`
 	Failure     string    `json:"failure,omitempty"`
+	// Awaits says whose approval is missing: a request that gave nothing waits for it, and a grant that broke the glass
+	// began without it. It is empty otherwise.
+	Awaits string `json:"awaits,omitempty"`
+	// SignedOffAt: SignedOffBy signed off that the grant began without approval.
+	SignedOffAt time.Time `json:"signed_off_at,omitzero"`
+	SignedOffBy string    `json:"signed_off_by,omitempty"`
 	// RevokedAt: somebody ended it early, with RevokedBy and RevokeReason.
 	RevokedAt    time.Time `json:"revoked_at,omitzero"`
 	RevokedBy    string    `json:"revoked_by,omitempty"`
@@ -163,6 +175,17 @@ func (g Grant) Over(now time.Time) bool { return !g.RevokedAt.IsZero() || g.Wind
 // and the same grant may be requested again.
 func (g Grant) Failed() bool {
 	return !g.FailedAt.IsZero() && g.GrantedAt.IsZero() && g.RevokedAt.IsZero()
+}
+
+// Unsigned reports whether the grant began without approval and nobody has signed that off yet.
+func (g Grant) Unsigned() bool {
+	return g.BreakGlass && g.Awaits != "" && !g.Failed() && g.SignedOffAt.IsZero()
+}
+
+// Waits reports whether the request waits for approval at now and may still begin.
+func (g Grant) Waits(now time.Time) bool {
+	return g.Failed() && g.Awaits != "" && (g.StartBy.IsZero() || !now.After(g.StartBy)) &&
+		(!g.TTL.IsZero() || now.Before(g.End))
 }
 
 // Destroyed reports whether Terraform destroyed the resource that held the grant. If its block comes back, that is a
@@ -234,6 +257,8 @@ func (g Grant) State(now time.Time) State {
 	switch {
 	case !g.RevokedAt.IsZero():
 		return StateRevoked
+	case g.Waits(now):
+		return StateRequested
 	case g.Failed():
 		return StateFailed
 	case g.Window.Over(now):

@@ -23,6 +23,9 @@ type Ledger interface {
 	// Policies returns all policies in the order of their names.
 	Policies(ctx context.Context) ([]Policy, error)
 
+	// Persons returns all persons in the order of their names.
+	Persons(ctx context.Context) ([]Person, error)
+
 	// Write records entries and their events durably and returns one error for each entry. An entry is written in full
 	// or not at all. If its grant has changed since it was read, it fails with [ErrStale] and leaves no event.
 	// Concurrent writes share a transaction.
@@ -89,6 +92,8 @@ type Filter struct {
 	EndFrom time.Time
 	// DueBy: only grants that need a sweeper by that time, and those that may no longer begin.
 	DueBy time.Time
+	// Unsigned: only grants that are [Grant.Unsigned].
+	Unsigned bool
 	// Open: only grants that have not failed and whose removal the platform has not confirmed.
 	Open bool
 }
@@ -112,7 +117,7 @@ type DueQuery struct {
 	Except []Place
 }
 
-// Entry is one unit of writing: at most one of Grant, Policy and DropPolicy, and
+// Entry is one unit of writing: at most one of Grant, Policy, DropPolicy, Person and DropPerson, and
 // the events that go with it.
 type Entry struct {
 	// Grant is inserted if its Version is 0 and its id is new, or else updated if the recorded version is the same. The
@@ -122,6 +127,10 @@ type Entry struct {
 	Policy *Policy
 	// DropPolicy names a policy to remove; absent is success.
 	DropPolicy string
+	// Person is inserted or replaced by its name.
+	Person *Person
+	// DropPerson names a person to remove; absent is success.
+	DropPerson string
 	Events     []Event
 	// Dedup, if it has a name, lets only one of several writers record the events. The entry may hold events only.
 	Dedup DedupKey

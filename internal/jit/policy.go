@@ -31,8 +31,12 @@ type Policy struct {
 	SweeperAccepted bool `json:"sweeper_accepted,omitempty"`
 	// MaxSessionTail bounds the session tail; nil means no limit, zero that none may remain.
 	MaxSessionTail *time.Duration `json:"max_session_tail,omitempty"`
-	// Condition is a CEL expression over the grant; empty means true.
+	// Condition is a CEL expression over the grant and its requester; empty means true.
 	Condition string `json:"condition,omitempty"`
+	// Approval lists who has to approve a grant before it begins; every entry counts.
+	Approval []Requirement `json:"approval,omitempty"`
+	// BreakGlass, if set, lets some people begin without approval.
+	BreakGlass *BreakGlass `json:"break_glass,omitempty"`
 
 	// Holder counts the owners of the policy in configurations, as that of a [Grant] does: only
 	// the newest holder's removal removes it. It is the broker's to fill in.
@@ -85,6 +89,10 @@ type Verdict struct {
 	Rule string
 	// Attribute is the attribute to blame unless the grant is permitted; it may be empty.
 	Attribute string
+	// Approval lists the requirements of the policy that apply to the grant; it is empty unless the grant needs approval.
+	Approval []Requirement
+	// BrokeGlass: the grant may begin at once because it breaks the glass. Approval then lists what it skips.
+	BrokeGlass bool
 	// SweeperAccepted and TailAccepted: the permitting policy sets enforcement, or max_session_tail, so neither needs
 	// a warning.
 	SweeperAccepted, TailAccepted bool

@@ -26,6 +26,12 @@ func (p Policy) Facts() map[string]string {
 	case p.SweeperAccepted:
 		facts["enforcement"] = "any"
 	}
+	if len(p.Approval) > 0 {
+		facts["approval"] = asJSON(p.Approval)
+	}
+	if p.BreakGlass != nil {
+		facts["break_glass"] = asJSON(p.BreakGlass)
+	}
 	if p.MaxSessionTail != nil {
 		facts["max_session_tail"] = FormatTail(*p.MaxSessionTail)
 	}
@@ -48,14 +54,20 @@ func (p Policy) Contradictions(told map[string]string) []Contradiction {
 		told["match"] = asJSON(older.Match) // an older program may have written the same in another form
 	}
 	is := p.Facts()
+	if _, known := told[recordPrefix+"holder"]; !known { // older programs did not record it
+		delete(is, recordPrefix+"holder")
+	}
+	return contradictions(is, told)
+}
+
+// contradictions compares facts with those of an event, in the order of their names.
+func contradictions(is, told map[string]string) (all []Contradiction) {
 	names := maps.Clone(told)
+	if names == nil {
+		names = map[string]string{}
+	}
 	maps.Copy(names, is)
-	var all []Contradiction
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		_, known := told[name]
-		if name == recordPrefix+"holder" && !known {
-			continue // older programs did not record it
-		}
 		if is[name] != told[name] {
 			all = append(all, Contradiction{name, is[name], told[name]})
 		}

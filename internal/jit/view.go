@@ -83,20 +83,35 @@ func abbreviate(s string) string {
 	return string(runes[:head]) + "…" + string(runes[len(runes)-tail:])
 }
 
-// RequestDigest identifies a request in the ledger of that id, exactly as it was made: SHA-256, in hex, over
-// the length-prefixed fields. Changing any of them is another request. It is empty if the ledger has no id, and for a
-// record that has lost the request.
-func (g Grant) RequestDigest(ledger string) string {
-	if ledger == "" || g.ReasonLost() {
-		return ""
-	}
+// Field is a named value of a request.
+type Field struct{ Name, Value string }
+
+// RequestFields returns what is asked for, field by field, in the order in which approvers read it. Times are RFC 3339;
+// an empty value was not asked for.
+func (g Grant) RequestFields() []Field {
 	ttl, end := "", FormatTime(g.End)
 	if !g.TTL.IsZero() {
 		ttl, end = FormatDuration(g.TTL.Length()), ""
 	}
-	const breakGlass, requester = false, ""
-	sum := hashParts("jit request v1", ledger, g.Owner, g.Target, g.Principal, g.Role, g.Scope, g.Reason,
-		strconv.FormatInt(g.Renewal, 10), ttl, end, FormatTime(g.AskedStart()), FormatTime(g.StartBy),
-		strconv.FormatBool(g.TerminateSessions), strconv.FormatBool(breakGlass), requester).Sum(nil)
-	return hex.EncodeToString(sum)
+	return []Field{
+		{"target", g.Target}, {"principal", g.Principal}, {"role", g.Role}, {"scope", g.Scope},
+		{"reason", g.Reason}, {"renewal", strconv.FormatInt(g.Renewal, 10)},
+		{"ttl", ttl}, {"expires_at", end}, {"starts_at", FormatTime(g.AskedStart())}, {"start_by", FormatTime(g.StartBy)},
+		{"terminate_sessions", strconv.FormatBool(g.TerminateSessions)},
+		{"break_glass", strconv.FormatBool(g.BreakGlass)}, {"requester", g.Requester},
+	}
+}
+
+// RequestDigest identifies what is asked for, exactly as it is asked, in the ledger of that id: SHA-256, in hex, over
+// the length-prefixed ledger, owner and [Grant.RequestFields]. Changing any of them is another request. It is empty if
+// the ledger has no id, and for a record that has lost the request.
+func (g Grant) RequestDigest(ledger string) string {
+	if ledger == "" || g.ReasonLost() {
+		return ""
+	}
+	parts := []string{"jit request v1", ledger, g.Owner}
+	for _, f := range g.RequestFields() {
+		parts = append(parts, f.Value)
+	}
+	return hex.EncodeToString(hashParts(parts...).Sum(nil))
 }

@@ -15,6 +15,7 @@ var grantColumns = []string{
 	"ttl", "starts_at", "expires_at", "start_by", "policy", "terminate_sessions", "enforcement", "session_tail",
 	"requested_at", "granted_at", "failed_at", "revoked_at", "revoked_by", "revoke_reason", "ended_at",
 	"holder", "version", "alone", "announced_end", "open_drift", "failure", "remains", "principal_name", "start_asked",
+	"requester", "break_glass", "signed_off_at", "signed_off_by", "awaits",
 }
 
 // laterColumns are the columns that a migration added: in which schema version, and the value that replaces the column
@@ -30,6 +31,11 @@ var laterColumns = map[string]struct {
 	"remains":        {8, "''"},
 	"principal_name": {9, "''"},
 	"start_asked":    {9, "''"},
+	"requester":      {10, "''"},
+	"break_glass":    {10, "0"},
+	"signed_off_at":  {10, "NULL"},
+	"signed_off_by":  {10, "''"},
+	"awaits":         {10, "''"},
 }
 
 // columnsOf lists grantColumns for a ledger of that schema version.
@@ -90,6 +96,7 @@ func grantRow(g *jit.Grant) []any {
 		g.RequestedAt.UnixMicro(), instant(g.GrantedAt), instant(g.FailedAt), instant(g.RevokedAt),
 		g.RevokedBy, g.RevokeReason, instant(g.EndedAt), g.Holder, g.Version, flag(g.NoStandingBefore),
 		instant(g.AnnouncedEnd), string(g.OpenDrift), g.Failure, g.Remains, g.PrincipalName, g.StartAsked,
+		g.Requester, flag(g.BreakGlass), instant(g.SignedOffAt), g.SignedOffBy, g.Awaits,
 		instant(g.DueAt()),
 	}
 	for i, value := range row {
@@ -107,16 +114,18 @@ func readGrant(rows *sql.Rows) (jit.Grant, error) { return scanGrant(rows) }
 func scanGrant(rows *sql.Rows, before ...any) (jit.Grant, error) {
 	var g jit.Grant
 	var ttl string
-	var start, end, requested, terminate, tail, alone int64
-	var startBy, granted, failed, revoked, ended, announced sql.NullInt64
+	var start, end, requested, terminate, tail, alone, glass int64
+	var startBy, granted, failed, revoked, ended, announced, signedOff sql.NullInt64
 	err := rows.Scan(append(before, &g.ID, &g.Owner, &g.Target, &g.Principal, &g.Role, &g.Scope, &g.Reason, &g.Renewal,
 		&ttl, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail, &requested, &granted, &failed,
 		&revoked, &g.RevokedBy, &g.RevokeReason, &ended, &g.Holder, &g.Version, &alone, &announced, &g.OpenDrift,
-		&g.Failure, &g.Remains, &g.PrincipalName, &g.StartAsked)...)
+		&g.Failure, &g.Remains, &g.PrincipalName, &g.StartAsked,
+		&g.Requester, &glass, &signedOff, &g.SignedOffBy, &g.Awaits)...)
 	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
 	g.Reason, g.TTL = jit.RecordedReason(g.Reason), jit.RecordedTTL(ttl)
 	g.StartBy = moment(startBy)
-	g.TerminateSessions = terminate != 0
+	g.TerminateSessions, g.BreakGlass = terminate != 0, glass != 0
+	g.SignedOffAt = moment(signedOff)
 	g.SessionTail, g.NoStandingBefore = time.Duration(tail), alone != 0
 	g.RequestedAt = time.UnixMicro(requested).UTC()
 	g.GrantedAt, g.FailedAt, g.RevokedAt, g.EndedAt = moment(granted), moment(failed), moment(revoked), moment(ended)

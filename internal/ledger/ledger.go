@@ -87,26 +87,42 @@ func (l *Ledger) ID(ctx context.Context) (string, error) {
 
 // Policies returns all policies in the order of their names.
 func (l *Ledger) Policies(ctx context.Context) ([]jit.Policy, error) {
-	all, err := list(ctx, l, scanPolicy, "SELECT name, body FROM jit_policies")
+	all, err := list(ctx, l, scanNamed[jit.Policy]("policy"), "SELECT name, body FROM jit_policies")
 	// The server's order depends on its collation.
 	slices.SortFunc(all, func(a, b jit.Policy) int { return strings.Compare(a.Name, b.Name) })
 	return all, err
 }
 
-func scanPolicy(rows *sql.Rows) (jit.Policy, error) {
-	var name, body string
-	if err := rows.Scan(&name, &body); err != nil {
-		return jit.Policy{}, err
+// personsSchema is the schema version that brought persons; an older ledger has none.
+const personsSchema = 10
+
+// Persons returns all persons in the order of their names.
+func (l *Ledger) Persons(ctx context.Context) ([]jit.Person, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil || l.known.Load().schema < personsSchema {
+		return nil, err
 	}
-	return parsePolicy(name, body)
+	all, err := list(ctx, l, scanNamed[jit.Person]("person"), "SELECT name, body FROM jit_persons")
+	slices.SortFunc(all, func(a, b jit.Person) int { return strings.Compare(a.Name, b.Name) })
+	return all, err
 }
 
-func parsePolicy(name, body string) (jit.Policy, error) {
-	var p jit.Policy
-	if err := json.Unmarshal([]byte(body), &p); err != nil {
-		return jit.Policy{}, fmt.Errorf("policy %q: %w", name, err)
+// scanNamed reads a row of a policy or person.
+func scanNamed[T any](kind string) func(*sql.Rows) (T, error) {
+	return func(rows *sql.Rows) (of T, err error) {
+		var name, body string
+		if err := rows.Scan(&name, &body); err != nil {
+			return of, err
+		}
+		return parseNamed[T](kind, name, body)
 	}
-	return p, nil
+}
+
+func parseNamed[T any](kind, name, body string) (of T, err error) {
+	if err := json.Unmarshal([]byte(body), &of); err != nil {
+		return of, fmt.Errorf("%s %q: %w", kind, name, err)
+	}
+	return of, nil
 }
 
 // head is the one row of jit_ledger.

@@ -14,9 +14,10 @@ const maxMismatches = 1000
 
 // Mismatch is a row of the ledger that differs from the events.
 type Mismatch struct {
-	// Grant or Policy identifies the row.
+	// Grant, Policy or Person identifies the row.
 	Grant  jit.ID `json:"grant,omitempty"`
 	Policy string `json:"policy,omitempty"`
+	Person string `json:"person,omitempty"`
 	// Problem is about the row as a whole, Facts about its columns.
 	Problem string              `json:"problem,omitempty"`
 	Facts   []jit.Contradiction `json:"facts,omitempty"`
@@ -25,8 +26,11 @@ type Mismatch struct {
 // String returns the mismatch as a line.
 func (m Mismatch) String() string {
 	subject := "grant " + string(m.Grant)
-	if m.Policy != "" {
+	switch {
+	case m.Policy != "":
 		subject = fmt.Sprintf("policy %q", m.Policy)
+	case m.Person != "":
+		subject = fmt.Sprintf("person %q", m.Person)
 	}
 	problems := make([]string, 0, len(m.Facts)+1)
 	if m.Problem != "" {
@@ -48,12 +52,16 @@ func (r *Report) add(m Mismatch) {
 	}
 }
 
-// rebuild compares the rows of grants and policies with the facts in their events. policies are the facts of the events
-// that recorded each policy last. It holds one page of grants in memory at a time.
-func (l *Ledger) rebuild(ctx context.Context, tx *sql.Tx, schema int, policies map[string]map[string]string,
-	r *Report) error {
-	if err := l.rebuildPolicies(ctx, tx, policies, r); err != nil {
-		return err
+// rebuild compares the rows of grants, policies and persons with the facts in their events. told are the facts of the
+// events that recorded each policy and person last. It holds one page of grants in memory at a time.
+func (l *Ledger) rebuild(ctx context.Context, tx *sql.Tx, schema int, told map[string]facts, r *Report) error {
+	for _, k := range namedKinds {
+		if schema < k.since {
+			continue
+		}
+		if err := l.rebuildNamed(ctx, tx, k, told[k.noun], r); err != nil {
+			return err
+		}
 	}
 	next := l.grantPages(tx, schema)
 	for {
@@ -175,44 +183,71 @@ func (l *Ledger) removed(ctx context.Context, tx *sql.Tx, r *Report) error {
 		AND NOT EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = jit_events.grant_id)`)
 }
 
-func (l *Ledger) rebuildPolicies(ctx context.Context, tx *sql.Tx, facts map[string]map[string]string, r *Report) error {
+// facts are the details of the events that recorded named things last, by name.
+type facts map[string]map[string]string
+
+// namedKind is a kind of things that a ledger stores by name.
+type namedKind struct {
+	noun, table string
+	// since is the first schema that has the table.
+	since int
+	// mismatch returns a mismatch about the thing of that name.
+	mismatch func(name string) Mismatch
+	// contradictions compares a stored body with the facts of its event; name is the name in the body.
+	contradictions func(name, body string, told map[string]string) (inBody string, wrong []jit.Contradiction, err error)
+}
+
+var namedKinds = []namedKind{
+	{"policy", "jit_policies", 1, func(name string) Mismatch { return Mismatch{Policy: name} },
+		func(name, body string, told map[string]string) (string, []jit.Contradiction, error) {
+			p, err := parseNamed[jit.Policy]("policy", name, body)
+			return p.Name, p.Contradictions(told), err
+		}},
+	{"person", "jit_persons", personsSchema, func(name string) Mismatch { return Mismatch{Person: name} },
+		func(name, body string, told map[string]string) (string, []jit.Contradiction, error) {
+			p, err := parseNamed[jit.Person]("person", name, body)
+			return p.Name, p.Contradictions(told), err
+		}},
+}
+
+// rebuildNamed compares the rows of a kind with the facts of their events.
+func (l *Ledger) rebuildNamed(ctx context.Context, tx *sql.Tx, k namedKind, told facts, r *Report) error {
 	stored := map[string]bool{}
-	err := each(ctx, tx, func(rows *sql.Rows) (m Mismatch, err error) {
-		var name, body any
-		if err := rows.Scan(&name, &body); err != nil {
-			return m, err
-		}
-		return comparePolicy(fmt.Sprint(name), fmt.Sprint(body), facts), nil
-	}, func(m Mismatch) bool {
-		stored[m.Policy] = true
-		r.add(m)
+	err := each(ctx, tx, func(rows *sql.Rows) (row [2]any, err error) {
+		return row, rows.Scan(&row[0], &row[1])
+	}, func(row [2]any) bool {
+		name, body := fmt.Sprint(row[0]), fmt.Sprint(row[1])
+		stored[name] = true
+		r.add(k.compare(name, body, told))
 		return true
-	}, "SELECT name, body FROM jit_policies ORDER BY name")
+	}, "SELECT name, body FROM "+k.table+" ORDER BY name")
 	if err != nil {
 		return err
 	}
-	for name := range sorted(facts) {
+	for name := range sorted(told) {
 		if !stored[name] {
-			r.add(Mismatch{Policy: name, Problem: rowRemoved})
+			m := k.mismatch(name)
+			m.Problem = rowRemoved
+			r.add(m)
 		}
 	}
 	return nil
 }
 
-// comparePolicy compares a row with the facts of the event that recorded it last.
-func comparePolicy(name, body string, facts map[string]map[string]string) Mismatch {
-	m := Mismatch{Policy: name}
-	recorded, known := facts[name]
-	p, err := parsePolicy(name, body)
+// compare compares a row with the facts of the event that recorded it last.
+func (k namedKind) compare(name, body string, told facts) Mismatch {
+	m := k.mismatch(name)
+	recorded, known := told[name]
+	inBody, wrong, err := k.contradictions(name, body, recorded)
 	switch {
 	case !known:
 		m.Problem = "it has no event"
 	case err != nil:
 		m.Problem = "its row cannot be read: " + err.Error()
-	case p.Name != name:
-		m.Problem = fmt.Sprintf("its row holds the policy %q", p.Name)
+	case inBody != name:
+		m.Problem = fmt.Sprintf("its row holds the %s %q", k.noun, inBody)
 	default:
-		m.Facts = p.Contradictions(recorded)
+		m.Facts = wrong
 	}
 	return m
 }

@@ -24,10 +24,12 @@ func lived(t *testing.T, url string) *ledger.Ledger {
 		Holder: 1,
 	}
 	gone := jit.Policy{Name: "gone", Effect: jit.Permit}
+	bob := jit.Person{Name: "bob", Groups: []string{"group:leads"}, Holder: 1}
 	write(
 		t,
 		l,
 		jit.Entry{Policy: &p, Events: []jit.Event{{Kind: jit.EventPolicyChanged, Policy: p.Name, Detail: p.Facts()}}},
+		jit.Entry{Person: &bob, Events: []jit.Event{{Kind: jit.EventPersonChanged, Detail: bob.Facts()}}},
 		jit.Entry{
 			Policy: &gone,
 			Events: []jit.Event{{Kind: jit.EventPolicyChanged, Policy: gone.Name, Detail: gone.Facts()}},
@@ -134,8 +136,11 @@ func attacks() map[string][2]string {
 			`INSERT INTO jit_policies (name, body) VALUES ('gone', '{"name":"gone","effect":"permit","match":{}}')`,
 			`policy "gone": it has no event`,
 		},
-		"a policy removed":    {"DELETE FROM jit_policies", `policy "oncall": its row was removed`},
-		"a policy unreadable": {"UPDATE jit_policies SET body = '{'", `policy "oncall": its row cannot be read`},
+		"a policy removed":         {"DELETE FROM jit_policies", `policy "oncall": its row was removed`},
+		"a person without event":   {`INSERT INTO jit_persons (name, body) VALUES ('eve', '{"name":"eve"}')`, `person "eve": it has no event`},
+		"a person with a key more": {`UPDATE jit_persons SET body = replace(body, '"groups"', '"signing_keys":["k"],"groups"')`, `person "bob": signing_keys is`},
+		"a person removed":         {"DELETE FROM jit_persons", `person "bob": its row was removed`},
+		"a policy unreadable":      {"UPDATE jit_policies SET body = '{'", `policy "oncall": its row cannot be read`},
 	}
 	return all
 }
@@ -149,7 +154,8 @@ func TestVerifyRebuildsTheRowsFromTheirEvents(t *testing.T) {
 		}
 		db := raw(t, url)
 		run(t, db, "CREATE TABLE kept_grants AS SELECT * FROM jit_grants",
-			"CREATE TABLE kept_policies AS SELECT * FROM jit_policies")
+			"CREATE TABLE kept_policies AS SELECT * FROM jit_policies",
+			"CREATE TABLE kept_persons AS SELECT * FROM jit_persons")
 		for name, attack := range attacks() {
 			run(t, db, attack[0])
 			r := verify(t, l)
@@ -162,7 +168,8 @@ func TestVerifyRebuildsTheRowsFromTheirEvents(t *testing.T) {
 			}
 			run(t, db, "DELETE FROM jit_grants", "DELETE FROM jit_policies",
 				"INSERT INTO jit_grants SELECT * FROM kept_grants",
-				"INSERT INTO jit_policies SELECT * FROM kept_policies")
+				"INSERT INTO jit_policies SELECT * FROM kept_policies",
+				"DELETE FROM jit_persons", "INSERT INTO jit_persons SELECT * FROM kept_persons")
 		}
 		if r := verify(t, l); !r.OK() {
 			t.Errorf("put back: %v", r.Mismatches)

@@ -87,7 +87,7 @@ func (d Damage) String() string {
 	return fmt.Sprintf("events %d to %d were %s: %s", d.First, d.Last, d.Kind, d.Detail)
 }
 
-// Verify checks the events against their hashes, their order and the head, and rebuilds grants and policies from them,
+// Verify checks the events against their hashes, their order and the head, and rebuilds grants, policies and persons from them,
 // in one consistent view of the ledger. A ledger that does not exist is intact and has no events.
 func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 	var r Report
@@ -97,12 +97,13 @@ func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 			return err
 		}
 		r = Report{Ledger: h.id, Head: h.hash, Seq: h.seq}
-		c := chain{head: head{id: h.id, hash: h.id}, whole: true, policies: map[string]map[string]string{}}
+		c := chain{head: head{id: h.id, hash: h.id}, whole: true,
+			told: map[string]facts{"policy": {}, "person": {}}}
 		if err := l.walk(ctx, tx, c.add); err != nil {
 			return err
 		}
 		r.Events = c.events
-		if err := l.rebuild(ctx, tx, h.schema, c.policies, &r); err != nil {
+		if err := l.rebuild(ctx, tx, h.schema, c.told, &r); err != nil {
 			return err
 		}
 		if c.whole && c.head.seq == h.seq && c.head.hash == h.hash {
@@ -131,8 +132,8 @@ type chain struct {
 	events int64
 	// whole: each event has its hash and follows the one before.
 	whole bool
-	// policies are the facts of the events that recorded each policy last.
-	policies map[string]map[string]string
+	// told are the facts of the events that recorded each policy and person last, by kind.
+	told map[string]facts
 }
 
 func (c *chain) add(e jit.Event) {
@@ -141,9 +142,13 @@ func (c *chain) add(e jit.Event) {
 	c.head.seq, c.head.hash = e.Seq, e.Hash
 	switch e.Kind {
 	case jit.EventPolicyChanged:
-		c.policies[e.Policy] = e.Detail
+		c.told["policy"][e.Policy] = e.Detail
 	case jit.EventPolicyRemoved:
-		delete(c.policies, e.Policy)
+		delete(c.told["policy"], e.Policy)
+	case jit.EventPersonChanged:
+		c.told["person"][e.Person()] = e.Detail
+	case jit.EventPersonRemoved:
+		delete(c.told["person"], e.Person())
 	}
 }
 

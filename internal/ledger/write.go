@@ -38,6 +38,9 @@ func detached(entries []jit.Entry) []jit.Entry {
 		if e.Policy != nil {
 			entries[i].Policy = new(*e.Policy)
 		}
+		if e.Person != nil {
+			entries[i].Person = new(*e.Person)
+		}
 		entries[i].Events = slices.Clone(e.Events)
 	}
 	return entries
@@ -73,7 +76,8 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 	if err := l.refuseRemoved(ctx, tx, entries, recorded, errs); err != nil {
 		return err
 	}
-	c := &commit{head: h, now: l.now(), recorded: recorded, grants: map[jit.ID][]any{}, policies: map[string][]any{}}
+	c := &commit{head: h, now: l.now(), recorded: recorded, grants: map[jit.ID][]any{},
+		policies: map[string][]any{}, persons: map[string][]any{}}
 	for i, e := range entries {
 		if errs[i] == nil {
 			errs[i] = c.add(e)
@@ -89,10 +93,10 @@ type commit struct {
 	now  time.Time
 	// recorded are the stored facts of the grants, as the rows of the commit leave them.
 	recorded map[jit.ID]stored
-	// grants and policies hold the last row of each; a nil row removes the policy.
-	grants   map[jit.ID][]any
-	policies map[string][]any
-	events   [][]any
+	// grants, policies and persons hold the last row of each; a nil row removes the policy or person.
+	grants            map[jit.ID][]any
+	policies, persons map[string][]any
+	events            [][]any
 }
 
 // stored is what a write needs to know of a recorded grant; the zero value means that there is no record.
@@ -107,25 +111,36 @@ type stored struct {
 func (c *commit) add(e jit.Entry) error {
 	switch n := subjects(e); {
 	case n > 1:
-		return fmt.Errorf("write the ledger: an entry holds %d subjects; it can hold one grant or policy: %w",
+		return fmt.Errorf("write the ledger: an entry holds %d subjects; it can hold one grant, policy or person: %w",
 			n, jit.ErrInvalid)
 	case e.Grant != nil:
 		if err := c.addGrant(*e.Grant); err != nil {
 			return err
 		}
 	case e.Policy != nil:
-		body, err := json.Marshal(e.Policy)
-		if err != nil {
+		if err := put(c.policies, e.Policy.Name, e.Policy); err != nil {
 			return fmt.Errorf("policy %q: %w", e.Policy.Name, err)
 		}
-		c.policies[e.Policy.Name] = []any{e.Policy.Name, string(body)}
 	case e.DropPolicy != "":
 		c.policies[e.DropPolicy] = nil
+	case e.Person != nil:
+		if err := put(c.persons, e.Person.Name, e.Person); err != nil {
+			return fmt.Errorf("person %q: %w", e.Person.Name, err)
+		}
+	case e.DropPerson != "":
+		c.persons[e.DropPerson] = nil
 	}
 	for _, event := range e.Events {
 		c.events = append(c.events, eventRow(c.head.follow(event, c.now)))
 	}
 	return nil
+}
+
+// put adds the row of a policy or person.
+func put(rows map[string][]any, name string, of any) error {
+	body, err := json.Marshal(of)
+	rows[name] = []any{name, string(body)}
+	return err
 }
 
 func (c *commit) addGrant(g jit.Grant) error {
@@ -143,7 +158,9 @@ func (c *commit) addGrant(g jit.Grant) error {
 
 // subjects counts what an entry writes besides its events.
 func subjects(e jit.Entry) (n int) {
-	for _, set := range []bool{e.Grant != nil, e.Policy != nil, e.DropPolicy != ""} {
+	for _, set := range []bool{
+		e.Grant != nil, e.Policy != nil, e.DropPolicy != "", e.Person != nil, e.DropPerson != "",
+	} {
 		if set {
 			n++
 		}
@@ -153,14 +170,12 @@ func subjects(e jit.Entry) (n int) {
 
 // insertAll writes the rows of a commit and moves the head.
 func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
-	var policies, moved, facts [][]any
-	for name, row := range sorted(c.policies) {
-		if row != nil {
-			policies = append(policies, row)
-		} else if _, err := tx.ExecContext(ctx, "DELETE FROM jit_policies WHERE name = $1", name); err != nil {
+	for table, rows := range map[string]map[string][]any{"jit_policies": c.policies, "jit_persons": c.persons} {
+		if err := l.replace(ctx, tx, table, rows); err != nil {
 			return err
 		}
 	}
+	var moved, facts [][]any
 	for id, row := range sorted(c.grants) {
 		if c.recorded[id].moved {
 			moved = append(moved, row)
@@ -174,7 +189,6 @@ func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
 		rows       [][]any
 		onConflict string
 	}{
-		{"jit_policies", []string{"name", "body"}, policies, " ON CONFLICT (name) DO UPDATE SET body = excluded.body"},
 		{"jit_grants", storedColumns, moved, replaceGrant},
 		{"jit_grants", storedColumns, facts, replaceFacts},
 		{"jit_events", eventColumns, c.events, ""},
@@ -188,6 +202,20 @@ func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
 	}
 	_, err := tx.ExecContext(ctx, "UPDATE jit_ledger SET head_seq = $1, head_hash = $2", c.head.seq, c.head.hash)
 	return err
+}
+
+// replace writes the rows of policies or persons, and deletes those without a row.
+func (l *Ledger) replace(ctx context.Context, tx *sql.Tx, table string, rows map[string][]any) error {
+	var kept [][]any
+	for name, row := range sorted(rows) {
+		if row != nil {
+			kept = append(kept, row)
+		} else if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE name = $1", name); err != nil {
+			return err
+		}
+	}
+	return l.insert(ctx, tx, table, []string{"name", "body"}, kept,
+		" ON CONFLICT (name) DO UPDATE SET body = excluded.body")
 }
 
 // refuseRemoved refuses to recreate a record that somebody removed from the ledger: its events still say how it ended.

@@ -18,6 +18,8 @@ type Ledger struct {
 	// Call, if set, is called before every read and write ("read", "swept since", "write"), and after a write took
 	// effect ("written"); its error fails the call.
 	Call func(what string) error
+	// Identity replaces the id of the ledger.
+	Identity string
 	// Remote, if set, is the clock of the ledger's server.
 	Remote func() time.Time
 
@@ -25,6 +27,7 @@ type Ledger struct {
 	grants   map[jit.ID]jit.Grant
 	leases   map[jit.ID]held
 	policies map[string]jit.Policy
+	persons  map[string]jit.Person
 	events   []jit.Event
 	shared   map[string]shared
 	altered  map[jit.ID]bool
@@ -60,7 +63,7 @@ func (l *Ledger) locked(ctx context.Context, what string, do func()) error {
 func (l *Ledger) Forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.grants, l.leases, l.policies, l.events, l.shared = nil, nil, nil, nil, nil
+	l.grants, l.leases, l.policies, l.persons, l.events, l.shared = nil, nil, nil, nil, nil, nil
 }
 
 // Alter changes a record without an event, as somebody would from outside.
@@ -83,7 +86,7 @@ func (l *Ledger) ID(context.Context) (string, error) {
 	if len(l.events) == 0 {
 		return "", nil
 	}
-	return "1ed9e20a-0000-4000-8000-000000000001", nil
+	return cmp.Or(l.Identity, "1ed9e20a-0000-4000-8000-000000000001"), nil
 }
 
 // Lookup returns one record.
@@ -96,6 +99,13 @@ func (l *Ledger) Lookup(ctx context.Context, id jit.ID) (g jit.Grant, ok bool, e
 func (l *Ledger) Policies(ctx context.Context) (all []jit.Policy, err error) {
 	err = l.locked(ctx, "read", func() { all = slices.Collect(maps.Values(l.policies)) })
 	slices.SortFunc(all, func(a, b jit.Policy) int { return cmp.Compare(a.Name, b.Name) })
+	return all, err
+}
+
+// Persons returns all persons.
+func (l *Ledger) Persons(ctx context.Context) (all []jit.Person, err error) {
+	err = l.locked(ctx, "read", func() { all = slices.Collect(maps.Values(l.persons)) })
+	slices.SortFunc(all, func(a, b jit.Person) int { return cmp.Compare(a.Name, b.Name) })
 	return all, err
 }
 
@@ -115,7 +125,8 @@ func (l *Ledger) Write(ctx context.Context, entries []jit.Entry) []error {
 	errs := make([]error, len(entries))
 	err := l.locked(ctx, "write", func() {
 		if l.grants == nil {
-			l.grants, l.leases, l.policies = map[jit.ID]jit.Grant{}, map[jit.ID]held{}, map[string]jit.Policy{}
+			l.grants, l.leases = map[jit.ID]jit.Grant{}, map[jit.ID]held{}
+			l.policies, l.persons = map[string]jit.Policy{}, map[string]jit.Person{}
 		}
 		for i, e := range entries {
 			errs[i] = l.write(e)
@@ -145,6 +156,10 @@ func (l *Ledger) write(e jit.Entry) error {
 		l.policies[e.Policy.Name] = *e.Policy
 	}
 	delete(l.policies, e.DropPolicy)
+	if e.Person != nil {
+		l.persons[e.Person.Name] = *e.Person
+	}
+	delete(l.persons, e.DropPerson)
 	for _, event := range e.Events {
 		l.append(event)
 	}
@@ -156,7 +171,7 @@ func (l *Ledger) write(e jit.Entry) error {
 
 // claim takes the deduplication key of an entry.
 func (l *Ledger) claim(e jit.Entry) error {
-	if e.Grant != nil || e.Policy != nil || e.DropPolicy != "" {
+	if e.Grant != nil || e.Policy != nil || e.DropPolicy != "" || e.Person != nil || e.DropPerson != "" {
 		return jit.ErrInvalid
 	}
 	key := e.Dedup

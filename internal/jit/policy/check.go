@@ -23,7 +23,7 @@ const maxPattern = 1000
 func Check(p jit.Policy) error {
 	c := compileRule(p)
 	return cmp.Or(jit.CheckPolicyName(p.Name), checkEffect(p), c.broken, checkLimits(p), checkForbid(p),
-		c.condition.evaluable())
+		c.condition.evaluable(), c.checkApproval())
 }
 
 func checkEffect(p jit.Policy) error {
@@ -100,7 +100,8 @@ func (c *condition) evaluable() error {
 		return jit.Invalid("condition", `write a time zone of the IANA database, for example "Europe/Zurich"`,
 			"the condition can never be evaluated: %q is not a time zone", zone)
 	}
-	unknown, err := cel.PartialVars(map[string]any{}, cel.AttributePattern(grantVariable))
+	unknown, err := cel.PartialVars(map[string]any{}, cel.AttributePattern(grantVariable),
+		cel.AttributePattern(requesterVariable))
 	if err != nil {
 		return fmt.Errorf("prepare CEL: %w", err)
 	}

@@ -27,16 +27,51 @@ const (
 )
 
 const (
-	grantVariable = "grant"
-	grantType     = "jit.Grant"
+	grantVariable     = "grant"
+	requesterVariable = "requester"
 )
 
-// field is one field of the CEL variable grant.
+// variables are the types of the CEL variables, with their fields. The value of each variable is a *Request.
+var variables = map[string]struct {
+	kind   string
+	fields map[string]field
+}{
+	grantVariable:     {"jit.Grant", fields},
+	requesterVariable: {"jit.Requester", requesterFields},
+}
+
+// variableOf returns the variable of a type, with its fields; ok is false if the type is not one of ours.
+func variableOf(kind string) (name string, of map[string]field, ok bool) {
+	for name, v := range variables {
+		if v.kind == kind {
+			return name, v.fields, true
+		}
+	}
+	return "", nil, false
+}
+
+// field is one field of a CEL variable.
 type field struct {
 	kind *cel.Type
 	// attribute is the attribute that a user edits to change the field.
 	attribute string
 	get       func(*Request) any
+}
+
+// requesterFields are the fields of the person who asks. A request by nobody known has none of them.
+var requesterFields = map[string]field{
+	"name": {cel.StringType, "requester", func(r *Request) any {
+		if r.Requester == nil {
+			return nil
+		}
+		return r.Requester.Name
+	}},
+	"groups": {cel.ListType(cel.StringType), "requester", func(r *Request) any {
+		if r.Requester == nil {
+			return nil
+		}
+		return r.Requester.Groups
+	}},
 }
 
 // fields are the fields of a grant that a condition can read.
@@ -59,46 +94,48 @@ var fields = map[string]field{
 	}},
 }
 
-// absent reports whether the grant lacks the field: only a time can be missing.
-func (f field) absent(grant any) bool {
-	at, ok := f.get(grant.(*Request)).(time.Time)
-	return ok && at.IsZero()
+// absent reports whether the field has no value: a time that is not set, or the name of nobody.
+func (f field) absent(request any) bool {
+	value := f.get(request.(*Request))
+	at, ok := value.(time.Time)
+	return value == nil || ok && at.IsZero()
 }
 
-// grants gives CEL the type of the variable grant, so that compiling finds a misspelt field and reading a field needs
+// grants gives CEL the types of the variables, so that compiling finds a misspelt field and reading a field needs
 // no reflection.
 type grants struct{ types.Provider }
 
 func (p grants) FindStructType(name string) (*types.Type, bool) {
-	if name == grantType {
-		return types.NewTypeTypeWithParam(cel.ObjectType(grantType)), true
+	if _, _, ok := variableOf(name); ok {
+		return types.NewTypeTypeWithParam(cel.ObjectType(name)), true
 	}
 	return p.Provider.FindStructType(name)
 }
 
 func (p grants) FindStructFieldNames(name string) ([]string, bool) {
-	if name == grantType {
-		return slices.Sorted(maps.Keys(fields)), true
+	if _, of, ok := variableOf(name); ok {
+		return slices.Sorted(maps.Keys(of)), true
 	}
 	return p.Provider.FindStructFieldNames(name)
 }
 
 func (p grants) FindStructFieldType(name, fieldName string) (*types.FieldType, bool) {
-	if name != grantType {
+	variable, of, ours := variableOf(name)
+	if !ours {
 		return p.Provider.FindStructFieldType(name, fieldName)
 	}
-	f, ok := fields[fieldName]
+	f, ok := of[fieldName]
 	if !ok {
 		return nil, false
 	}
 	return &types.FieldType{
 		Type:  f.kind,
-		IsSet: func(grant any) bool { return !f.absent(grant) },
-		GetFrom: func(grant any) (any, error) {
-			if f.absent(grant) {
-				return nil, fmt.Errorf("grant.%s is not set; ask has(grant.%s) first", fieldName, fieldName)
+		IsSet: func(request any) bool { return !f.absent(request) },
+		GetFrom: func(request any) (any, error) {
+			if f.absent(request) {
+				return nil, fmt.Errorf("%s.%s is not set; ask has(%[1]s.%[2]s) first", variable, fieldName)
 			}
-			return f.get(grant.(*Request)), nil
+			return f.get(request.(*Request)), nil
 		},
 	}, true
 }
@@ -107,7 +144,8 @@ func (p grants) FindStructFieldType(name, fieldName string) (*types.FieldType, b
 var environment = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(
 		func(e *cel.Env) (*cel.Env, error) { return cel.CustomTypeProvider(grants{e.CELTypeProvider()})(e) },
-		cel.Variable(grantVariable, cel.ObjectType(grantType)),
+		cel.Variable(grantVariable, cel.ObjectType(variables[grantVariable].kind)),
+		cel.Variable(requesterVariable, cel.ObjectType(variables[requesterVariable].kind)),
 		ext.Strings(),
 		cel.ParserRecursionLimit(maxConditionDepth),
 		cel.RegexProgramSizeLimit(maxRegexProgram),
@@ -151,7 +189,7 @@ func compileCondition(expression string) (*condition, error) {
 	reads, whole := subject(compiled)
 	if whole {
 		return nil, jit.Invalid("condition", conditionHint(),
-			"%q uses grant as a whole; only its fields have values", expression)
+			"%q uses grant or requester as a whole; only their fields have values", expression)
 	}
 	if compiled.OutputType() != cel.BoolType {
 		return nil, jit.Invalid("condition", `compare it with something, for example: grant.ttl <= duration("4h")`,
@@ -169,7 +207,11 @@ func compileCondition(expression string) (*condition, error) {
 func attribute(reads map[string]bool) string {
 	about := map[string]bool{}
 	for name := range reads {
-		about[fields[name].attribute] = true
+		if name == requesterVariable {
+			about[requesterVariable] = true
+		} else {
+			about[fields[name].attribute] = true
+		}
 	}
 	return only(about)
 }
@@ -209,7 +251,7 @@ func (c *condition) holds(r *Request) (bool, error) {
 }
 
 func (c *condition) eval(r *Request) (bool, error) {
-	out, _, err := c.program.Eval(map[string]any{grantVariable: r})
+	out, _, err := c.program.Eval(map[string]any{grantVariable: r, requesterVariable: r})
 	if err != nil {
 		return false, err
 	}
@@ -220,8 +262,8 @@ func (c *condition) eval(r *Request) (bool, error) {
 	return held, nil
 }
 
-// subject returns the fields of the grant that an expression reads. whole reports that the expression uses the grant in
-// another way, or makes one; it would fail for every grant.
+// subject returns the fields of the grant that an expression reads, and "requester" if it reads one of those. whole
+// reports that the expression uses a variable in another way, or makes one; it would fail for every grant.
 func subject(compiled *cel.Ast) (reads map[string]bool, whole bool) {
 	reads = map[string]bool{}
 	uses := 0
@@ -230,14 +272,21 @@ func subject(compiled *cel.Ast) (reads map[string]bool, whole bool) {
 		case ast.StructKind:
 			uses++
 		case ast.IdentKind:
-			if e.AsIdent() == grantVariable {
+			if _, ours := variables[e.AsIdent()]; ours {
 				uses++
 			}
 		case ast.SelectKind:
 			s := e.AsSelect()
-			if s.Operand().Kind() == ast.IdentKind && s.Operand().AsIdent() == grantVariable {
+			if s.Operand().Kind() != ast.IdentKind {
+				return
+			}
+			switch s.Operand().AsIdent() {
+			case grantVariable:
 				uses--
 				reads[s.FieldName()] = true
+			case requesterVariable:
+				uses--
+				reads[requesterVariable] = true
 			}
 		}
 	}))
@@ -247,5 +296,5 @@ func subject(compiled *cel.Ast) (reads map[string]bool, whole bool) {
 // conditionHint shows a condition and lists the fields that it can read.
 func conditionHint() string {
 	return "a condition is a CEL expression over grant." + strings.Join(slices.Sorted(maps.Keys(fields)), ", ") +
-		`; for example: grant.ttl <= duration("4h")`
+		` and requester.groups, name; for example: grant.ttl <= duration("4h")`
 }

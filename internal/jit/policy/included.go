@@ -99,7 +99,7 @@ func patterns(parts ...part) (last string, unknown []*cel.AttributePatternType) 
 
 // mayHold reports whether the condition may hold for a value of the unknown fields.
 func (c *condition) mayHold(r *Request, unknown []*cel.AttributePatternType) bool {
-	vars, err := cel.PartialVars(map[string]any{grantVariable: r}, unknown...)
+	vars, err := cel.PartialVars(map[string]any{grantVariable: r, requesterVariable: r}, unknown...)
 	if err != nil {
 		return true
 	}

@@ -107,8 +107,9 @@ func (s *set) forbidding(r *Request) (v jit.Verdict, forbidden bool) {
 // broken.
 const maxLimits = 100
 
-// nearest permits the grant by the first permit that it keeps in full. Otherwise it names the permit that the grant is
-// nearest to: the fewest lists that do not match, then the fewest broken limits.
+// nearest permits the grant by the first permit that it keeps in full, if possible by one that needs no approval.
+// Otherwise it names the permit that the grant is nearest to: the fewest lists that do not match, then the fewest broken
+// limits.
 func nearest(permits []*rule, r *Request) (best jit.Verdict) {
 	fewest := math.MaxInt
 	for _, c := range permits {
@@ -119,10 +120,14 @@ func nearest(permits []*rule, r *Request) (best jit.Verdict) {
 			distance = len(failed)
 		}
 		if distance == 0 {
-			return jit.Verdict{
-				Outcome: jit.Permitted, Policy: c.Name, Rule: fmt.Sprintf("policy %q permits it", c.Name),
-				SweeperAccepted: c.SweeperAccepted, TailAccepted: c.MaxSessionTail != nil,
+			v := c.permit(r)
+			if v.Permitted() {
+				return v
 			}
+			if fewest > 0 {
+				fewest, best = 0, v
+			}
+			continue
 		}
 		if distance < fewest {
 			fewest = distance

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -163,7 +164,7 @@ func TestJudge(t *testing.T) {
 				t.Errorf("Judge = %+v\nwant permitted %t, policy %q, attribute %q, a rule with %q", v, tc.permitted,
 					tc.policy, tc.attribute, tc.rule)
 			}
-			if compiled, err := compile(tc.policies, &set{}).judge(r); err != nil || compiled != v {
+			if compiled, err := compile(tc.policies, &set{}).judge(r); err != nil || !reflect.DeepEqual(compiled, v) {
 				t.Errorf("compile(…).judge = %+v, %v; Judge = %+v", compiled, err, v)
 			}
 		})
@@ -215,7 +216,8 @@ func TestJudgeSeesEveryChange(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if fresh, _ := compile(policies, &set{}).judge(request()); after != fresh || after == before {
+			if fresh, _ := compile(policies, &set{}).judge(request()); !reflect.DeepEqual(after, fresh) ||
+				reflect.DeepEqual(after, before) {
 				t.Errorf("after the change Judge = %+v, want %+v", after, fresh)
 			}
 		})
@@ -287,7 +289,7 @@ func TestKnownFields(t *testing.T) {
 			t.Errorf("grant.%s: %v", name, err)
 		}
 	}
-	if names, _ := (grants{}).FindStructFieldNames(grantType); !slices.Contains(names, "session_tail") ||
+	if names, _ := (grants{}).FindStructFieldNames(variables[grantVariable].kind); !slices.Contains(names, "session_tail") ||
 		len(names) != len(fields) {
 		t.Errorf("CEL knows the fields %v", names)
 	}

@@ -21,6 +21,10 @@ type Request struct {
 	Traits jit.Traits
 	// Given is what the binding gives, under all of its names; if it is zero, the binding gives what it says.
 	Given jit.Given
+	// Requester is the person who asks; nil if nobody says who, or nobody is known by that name.
+	Requester *jit.Person
+	// BreakGlass asks to begin without approval.
+	BreakGlass bool
 	// Named is the policy that the grant names; if it is empty, any permit may decide.
 	Named string
 

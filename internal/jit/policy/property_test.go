@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -114,7 +115,7 @@ func TestPropertyOrderDoesNotMatter(t *testing.T) {
 		rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)).Shuffle(len(shuffled), func(i, j int) {
 			shuffled[i], shuffled[j] = shuffled[j], shuffled[i]
 		})
-		if got := mustJudge(t, shuffled, r); got != want {
+		if got := mustJudge(t, shuffled, r); !reflect.DeepEqual(got, want) {
 			t.Fatalf("in another order: %+v, want %+v", got, want)
 		}
 	})
@@ -132,7 +133,7 @@ func TestPropertyMorePermitsPermitMore(t *testing.T) {
 		if before.Permitted() && !after.Permitted() {
 			t.Fatalf("one more permit turned %+v into %+v", before, after)
 		}
-		if r.Named != "" && after != before {
+		if r.Named != "" && !reflect.DeepEqual(after, before) {
 			t.Fatalf("a policy that is not the named one turned %+v into %+v", before, after)
 		}
 	})

@@ -16,6 +16,10 @@ type rule struct {
 	globs     [][]glob // as lists
 	reason    *regexp.Regexp
 	condition *condition
+	// unless are the exceptions of the approval list, by entry; nil where there is none.
+	unless []*condition
+	// glassReason is the reason pattern of break_glass; nil if there is none.
+	glassReason *regexp.Regexp
 	// broken is why the policy could not be compiled. Such a policy only takes away: a permit permits nothing, and any
 	// other policy forbids everything.
 	broken error
@@ -40,8 +44,11 @@ func compileRule(p jit.Policy) *rule {
 		}
 	}
 	if p.Condition != "" {
-		c.condition, c.broken = compileCondition(p.Condition)
+		if c.condition, c.broken = compileCondition(p.Condition); c.broken != nil {
+			return c
+		}
 	}
+	c.broken = c.compileApproval()
 	return c
 }
 
@@ -82,7 +89,7 @@ var limits = []struct {
 	{"reason_pattern", "reason", func(p *jit.Policy) string {
 		return p.ReasonPattern
 	}, func(c *rule, r *Request) string {
-		if r.ReasonLost || r.Reason != "" && c.reason.MatchString(r.Reason) {
+		if r.ReasonLost || reasonMatches(c.reason, r.Reason) {
 			return ""
 		}
 		return fmt.Sprintf("is %q; the reason %q does not match it", c.ReasonPattern, r.Reason)
@@ -127,7 +134,7 @@ func (c *rule) violations(r *Request) (failed []failure) {
 		text := fmt.Sprintf("condition of policy %q, %q, %s", c.Name, c.Condition, breach)
 		failed = append(failed, failure{c.condition.attribute, text})
 	}
-	return failed
+	return append(failed, c.glassViolations(r)...)
 }
 
 // forbids reports whether a policy other than a permit applies to the grant, and why. It answers maybe if the policy
@@ -242,6 +249,14 @@ func clone(p jit.Policy) jit.Policy {
 	}
 	if p.MaxSessionTail != nil {
 		p.MaxSessionTail = new(*p.MaxSessionTail)
+	}
+	p.Approval = slices.Clone(p.Approval)
+	for i, r := range p.Approval {
+		p.Approval[i].From, p.Approval[i].Evidence = slices.Clone(r.From), slices.Clone(r.Evidence)
+	}
+	if p.BreakGlass != nil {
+		p.BreakGlass = new(*p.BreakGlass)
+		p.BreakGlass.From = slices.Clone(p.BreakGlass.From)
 	}
 	return p
 }

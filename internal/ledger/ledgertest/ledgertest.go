@@ -27,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) jit.Ledger) {
 		{"entries of one write see each other", testSameGrantTwice},
 		{"an entry has one subject", testOneSubject},
 		{"policies", testPolicies},
+		{"persons", testPersons},
 		{"filters", testFilters},
 		{"many grants stream in order", testPages},
 		{"concurrent lookups", testLookups},
@@ -212,6 +213,31 @@ func testPolicies(t *testing.T, l jit.Ledger) {
 	check(a, b)
 	write(t, l, jit.Entry{Policy: &big}, jit.Entry{DropPolicy: "B"}, jit.Entry{DropPolicy: "a"}, jit.Entry{Policy: &a})
 	check(a, b)
+}
+
+func testPersons(t *testing.T, l jit.Ledger) {
+	bob := jit.Person{
+		Name: "bob@example.com", Groups: []string{"group:leads"}, SigningKeys: []string{"ssh-ed25519 AAAA <x>"},
+		Principals: []string{"user:bob@example.com"}, GitHub: "bob-gh", GitLab: "bob", Holder: 3,
+	}
+	eve, big := jit.Person{Name: "eve"}, jit.Person{Name: "Zoe"}
+	check := func(want ...jit.Person) {
+		t.Helper()
+		got, err := l.Persons(t.Context())
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("Persons = %+v, %v, want %+v", got, err, want)
+		}
+	}
+	check()
+	write(t, l, jit.Entry{Person: &eve}, jit.Entry{Person: &bob}, jit.Entry{Person: &big})
+	check(big, bob, eve)
+	bob.Groups = nil
+	write(t, l, jit.Entry{DropPerson: "Zoe"}, jit.Entry{Person: &bob}, jit.Entry{DropPerson: "absent"})
+	check(bob, eve)
+	errs := l.Write(t.Context(), []jit.Entry{{Person: &eve, DropPerson: "bob@example.com"}})
+	if !errors.Is(errs[0], jit.ErrInvalid) {
+		t.Errorf("two persons in one entry: %v", errs)
+	}
 }
 
 func testBrokenText(t *testing.T, l jit.Ledger) {

@@ -1,0 +1,181 @@
+package approval
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// Ask is a request that waits for a decision.
+type Ask struct {
+	// Principal is the canonical principal; Requester the name of the person who asks, or "".
+	Principal, Requester string
+	// Actor is the person that the run belongs to, or "".
+	Actor string
+	// Begins is when access would begin.
+	Begins time.Time
+	// Now is the time of the decision; a vote of a later time does not count yet.
+	Now time.Time
+}
+
+// excluded says why a person's approval does not count; empty if it does.
+func (a Ask) excluded(p jit.Person) string {
+	switch {
+	case slices.ContainsFunc(p.Principals, func(name string) bool { return strings.EqualFold(name, a.Principal) }):
+		return "is the principal"
+	case a.Requester != "" && jit.SameName(p.Name, a.Requester):
+		return "is the requester"
+	case a.Actor != "" && jit.SameName(p.Name, a.Actor):
+		return "started this run"
+	}
+	return ""
+}
+
+// Tally is how far a request has come.
+type Tally struct {
+	// Denied is the vote that denied the request; nil if nobody did.
+	Denied *jit.Vote
+	// Entries has one element for each requirement.
+	Entries []Entry
+	// Ignored says which votes did not count, and why.
+	Ignored []string
+}
+
+// Entry is a requirement, with the votes that count for it.
+type Entry struct {
+	jit.Requirement
+	By []jit.Vote
+	// Missing is the number of people who are still needed.
+	Missing int
+	// Candidates are the names of those who could still approve.
+	Candidates []string
+}
+
+// Approved reports whether the request may begin.
+func (t Tally) Approved() bool {
+	return t.Denied == nil && !slices.ContainsFunc(t.Entries, func(e Entry) bool { return e.Missing > 0 })
+}
+
+// String says what is missing, for an approver or the person who waits.
+func (t Tally) String() string {
+	if t.Denied != nil {
+		return fmt.Sprintf("%s denied it", t.Denied.Person)
+	}
+	s := "it is approved"
+	if missing := t.Missing(); missing != "" {
+		s = "it needs the approval of " + missing
+	}
+	if len(t.Ignored) > 0 {
+		s += " (" + strings.Join(t.Ignored, "; ") + ")"
+	}
+	return s
+}
+
+// Missing says whose approval is missing; empty if none is.
+func (t Tally) Missing() string {
+	var needs []string
+	for _, e := range t.Entries {
+		if e.Missing == 0 {
+			continue
+		}
+		of := "nobody who may approve is known"
+		if len(e.Candidates) > 0 {
+			of = strings.Join(e.Candidates, ", ")
+		}
+		needs = append(needs, fmt.Sprintf("%d of: %s", e.Missing, of))
+	}
+	return strings.Join(needs, "; and of ")
+}
+
+// Unfit says why a person's decision on a request does not count; empty if it does.
+func (p *People) Unfit(requirements []jit.Requirement, ask Ask, person jit.Person) string {
+	if !slices.ContainsFunc(requirements, func(r jit.Requirement) bool { return person.In(r.From) }) {
+		return person.Name + " is none of those whom the policy asks"
+	}
+	if why := ask.excluded(person); why != "" {
+		return person.Name + " " + why
+	}
+	return ""
+}
+
+// maxAhead is how far the clock of an approver may be ahead of ours.
+const maxAhead = jit.MaxSkew
+
+// Count counts votes on one request against requirements. A denial by anyone who could approve wins; each person counts
+// once for an entry. Requirements whose exception holds must have been left out.
+func (p *People) Count(requirements []jit.Requirement, ask Ask, votes []jit.Vote) Tally {
+	var t Tally
+	for _, r := range requirements {
+		t.Entries = append(t.Entries, p.entry(r, ask, votes, &t))
+	}
+	slices.Sort(t.Ignored)
+	t.Ignored = slices.Compact(t.Ignored)
+	return t
+}
+
+// entry counts votes for one requirement, and notes in t a denial and what did not count.
+func (p *People) entry(r jit.Requirement, ask Ask, votes []jit.Vote, t *Tally) Entry {
+	e := Entry{Requirement: r, Missing: max(r.Required, 1)}
+	from, _ := p.From(r.From)
+	for _, person := range from {
+		own := slices.DeleteFunc(
+			slices.Clone(votes),
+			func(v jit.Vote) bool { return !jit.SameName(v.Person, person.Name) },
+		)
+		for _, v := range own {
+			if v.Choice == jit.Deny && t.Denied == nil {
+				t.Denied = &v
+			}
+		}
+		if why := ask.excluded(person); why != "" {
+			if len(own) > 0 {
+				t.Ignored = append(
+					t.Ignored,
+					fmt.Sprintf("the approval of %s does not count: %s %s", person.Name, person.Name, why),
+				)
+			}
+			continue
+		}
+		best, whyNot := counted(r, ask, own)
+		if best == nil {
+			t.Ignored = append(t.Ignored, whyNot...)
+			e.Candidates = append(e.Candidates, person.Name)
+			continue
+		}
+		e.By = append(e.By, *best)
+		e.Missing = max(0, e.Missing-1)
+	}
+	return e
+}
+
+// counted returns the first of a person's votes that counts, or why none does.
+func counted(r jit.Requirement, ask Ask, own []jit.Vote) (*jit.Vote, []string) {
+	var whyNot []string
+	for _, v := range own {
+		why := ""
+		switch {
+		case v.Choice != jit.Approve:
+			continue
+		case v.Evidence != jit.Signature && !slices.Contains(r.Evidence, v.Evidence),
+			v.Evidence == jit.Signature && len(r.Evidence) > 0 && !slices.Contains(r.Evidence, v.Evidence):
+			why = fmt.Sprintf("the policy does not accept a %s", v.Evidence)
+		case v.At.After(ask.Now.Add(maxAhead)):
+			why = fmt.Sprintf("it was signed at %s, which is still ahead", jit.FormatTime(v.At))
+		case ask.Begins.After(v.NotAfter):
+			why = fmt.Sprintf("it was valid until %s", jit.FormatTime(v.NotAfter))
+		case r.ValidFor > 0 && ask.Begins.After(v.At.Add(r.ValidFor)):
+			why = fmt.Sprintf(
+				"the policy lets access begin within %s of an approval, and it is of %s",
+				jit.FormatDuration(r.ValidFor),
+				jit.FormatTime(v.At),
+			)
+		default:
+			return &v, nil
+		}
+		whyNot = append(whyNot, fmt.Sprintf("the approval of %s does not count: %s", v.Person, why))
+	}
+	return nil, whyNot
+}

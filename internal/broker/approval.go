@@ -1,0 +1,359 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/approval"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
+)
+
+// rules are what a run of Terraform found in the ledger before it changed anything. A change of the same run neither
+// adds an approver nor takes a requirement away.
+type rules struct {
+	mu       sync.Mutex
+	read     bool
+	policies []jit.Policy
+	persons  []jit.Person
+}
+
+// rulesBefore returns the policies and persons from before the run, or those of now if the broker does not belong to a
+// run. Whoever changes them calls it first.
+func (b *Broker) rulesBefore(ctx context.Context) ([]jit.Policy, []jit.Person, error) {
+	b.before.mu.Lock()
+	defer b.before.mu.Unlock()
+	if b.OneRun && b.before.read {
+		return b.before.policies, b.before.persons, nil
+	}
+	policies, err := b.Ledger.Policies(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	persons, err := b.Ledger.Persons(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	b.before.read, b.before.policies, b.before.persons = true, policies, persons
+	return policies, persons, nil
+}
+
+// deciders returns the people whose decisions count: those of the ledger before the run. While it has none, those count
+// that the run has recorded or plans.
+func (b *Broker) deciders(ctx context.Context) (*approval.People, error) {
+	_, persons, err := b.rulesBefore(ctx)
+	if err == nil && len(persons) == 0 {
+		if persons, err = b.Ledger.Persons(ctx); err == nil && b.Planned != nil {
+			persons = b.Planned.Persons(persons)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	people, err := approval.NewPeople(persons)
+	if err != nil {
+		return nil, fmt.Errorf("the persons of the ledger: %w", err)
+	}
+	return people, nil
+}
+
+// requirements adds to a verdict what the policies from before the run ask for, so that a run cannot drop the approval
+// of its own grants. policy is the one that the grant names.
+func (b *Broker) requirements(
+	ctx context.Context, target jit.Platform, ask asker, r policy.Request, v jit.Verdict,
+) (jit.Verdict, error) {
+	if !b.OneRun || v.Outcome == jit.Refused {
+		return v, nil
+	}
+	policies, _, err := b.rulesBefore(ctx)
+	if err != nil || len(policies) == 0 {
+		return v, err
+	}
+	if !slices.ContainsFunc(policies, func(p jit.Policy) bool { return p.Name == r.Named }) {
+		r.Named = "" // the policy is new: whatever governed the grant before still counts
+	}
+	before, err := ask.verdict(ctx, target, policies, r)
+	if err != nil || before.Outcome != jit.NeedsApproval {
+		return v, err
+	}
+	for _, entry := range before.Approval {
+		if !slices.ContainsFunc(v.Approval, func(e jit.Requirement) bool { return sameRequirement(e, entry) }) {
+			v.Approval = append(v.Approval, entry)
+		}
+	}
+	if v.Permitted() && !v.BrokeGlass {
+		v.Outcome = jit.NeedsApproval
+		v.Rule = before.Rule + ", as it was before this run"
+	}
+	return v, nil
+}
+
+func sameRequirement(a, b jit.Requirement) bool {
+	return a.Required == b.Required && a.Unless == b.Unless && a.ValidFor == b.ValidFor &&
+		slices.Equal(a.From, b.From) && slices.Equal(a.Evidence, b.Evidence)
+}
+
+// decided is what people have decided about a request.
+type decided struct {
+	approval.Tally
+	digest string
+	// statements are the signed statements that count, by person.
+	statements []approval.Signed
+}
+
+// decidedOn counts the decisions on a grant that needs approval. The statements lie in the approvals folder and in the
+// events of the grant.
+func (b *Broker) decidedOn(ctx context.Context, g jit.Grant, required []jit.Requirement) (decided, error) {
+	ledger, err := b.Ledger.ID(ctx)
+	if err != nil {
+		return decided{}, err
+	}
+	digest := g.RequestDigest(ledger)
+	if digest == "" {
+		return decided{}, jit.Errorf(jit.ErrDenied, "", "apply the policies and persons first",
+			"nobody can approve the grant before the ledger exists")
+	}
+	people, err := b.deciders(ctx)
+	if err != nil {
+		return decided{}, err
+	}
+	signed, err := b.Approvals.About(digest)
+	if err != nil {
+		return decided{}, err
+	}
+	for e, err := range b.Ledger.EventsOf(ctx, []jit.ID{g.ID}) {
+		if err != nil {
+			return decided{}, err
+		}
+		if s, ok := approval.FromEvent(e); ok && s.Digest == digest {
+			signed = append(signed, s)
+		}
+	}
+	var votes []jit.Vote
+	var ignored []string
+	of := map[string]approval.Signed{}
+	for _, s := range signed {
+		vote, err := people.Authenticate(s, g.RequestFields())
+		if err != nil {
+			ignored = append(ignored, fmt.Sprintf("%s does not count: %v", s.Source, err))
+			continue
+		}
+		votes = append(votes, vote)
+		of[vote.Source] = s
+	}
+	d := decided{Tally: people.Count(required, b.ask(people, g), votes), digest: digest}
+	d.Ignored = append(d.Ignored, ignored...)
+	for _, e := range d.Entries {
+		for _, v := range e.By {
+			d.statements = append(d.statements, of[v.Source])
+		}
+	}
+	return d, nil
+}
+
+// howToApprove says how the people who are needed approve.
+func howToApprove(g jit.Grant) string {
+	return "one of them runs: jit approve --plan plan.json (from `terraform show -json PLANFILE > plan.json`), " +
+		"commits the file that it writes to the approvals folder, and you plan and apply again; or runs: jit approve " +
+		string(g.ID)
+}
+
+// approve decides on a grant that its policies permit with approval. While planning, missing approvals are a warning.
+func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
+	if d.Verdict.BrokeGlass && widened(d) {
+		return b.breakGlass(ctx, d)
+	}
+	if d.Verdict.Outcome != jit.NeedsApproval || !widened(d) {
+		return nil
+	}
+	decided, err := b.decidedOn(ctx, d.Grant, d.Verdict.Approval)
+	if err != nil {
+		return err
+	}
+	d.decided = decided
+	if decided.Approved() {
+		d.Verdict.Outcome = jit.Permitted
+		d.Verdict.Rule += ", which " + strings.Join(approvers(decided.Tally), ", ") + " gave"
+		return nil
+	}
+	text := fmt.Sprintf("policy %q permits this grant with approval; %s", d.Verdict.Policy, decided.Tally)
+	if planned && decided.Denied == nil {
+		d.Warnings = append(d.Warnings, Warning{"", "The grant needs approval", text + ". To approve, " + howToApprove(d.Grant) + "."})
+		return nil
+	}
+	d.waits = decided.Denied == nil
+	d.Grant.Awaits = decided.Missing()
+	if !d.waits {
+		return jit.Errorf(jit.ErrDenied, "", "ask for something else: another reason, or another renewal", "%s", text)
+	}
+	return jit.Errorf(jit.ErrDenied, "", howToApprove(d.Grant), "%s", text)
+}
+
+// widened reports whether a decision gives more than was given before: a new grant, or a change that adds time.
+func widened(d *Decision) bool {
+	was := d.recorded
+	return !d.Met || was.GrantedAt.IsZero() || d.Grant.End.After(was.End) || d.Grant.Start.Before(was.Start)
+}
+
+// approvers names the people whose approval counts, each once.
+func approvers(t approval.Tally) []string {
+	var names []string
+	for _, e := range t.Entries {
+		for _, v := range e.By {
+			names = append(names, v.Person)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// breakGlass refuses to begin without approval while an earlier such grant of the same person is not signed off.
+func (b *Broker) breakGlass(ctx context.Context, d *Decision) error {
+	for g, err := range b.Ledger.Grants(ctx, jit.Filter{Unsigned: true}) {
+		if err != nil {
+			return err
+		}
+		if jit.SameName(g.Requester, d.Grant.Requester) && g.ID != d.Grant.ID {
+			return jit.Errorf(jit.ErrDenied, "break_glass", "have it signed off first: jit approve --sign-off "+string(g.ID),
+				"%s broke the glass before, and nobody has signed that off: %s", g.Requester, g.Summary())
+		}
+	}
+	people, err := b.deciders(ctx)
+	if err != nil {
+		return err
+	}
+	d.Grant.Awaits = people.Count(d.Verdict.Approval, b.ask(people, d.Grant), nil).Missing()
+	d.Warnings = append(d.Warnings, Warning{"break_glass", "The grant breaks the glass", fmt.Sprintf(
+		"It begins without the approval of %s. They are told, and one of them must sign it off before %s can break the glass again.",
+		d.Grant.Awaits, d.Grant.Requester)})
+	return nil
+}
+
+func (b *Broker) ask(people *approval.People, g jit.Grant) approval.Ask {
+	return approval.Ask{
+		Principal: g.Principal, Requester: g.Requester, Actor: people.Actor(b.Actor.Name), Begins: g.Start, Now: b.Now(),
+	}
+}
+
+// decisions returns the events about what people decided, to be recorded with the beginning of a grant: statements that
+// only the approvals folder holds, and a broken glass.
+func (b *Broker) decisions(d Decision) (events []jit.Event) {
+	for _, s := range d.decided.statements {
+		if !s.Recorded {
+			e := b.event(s.Kind(), d.Grant)
+			e.Detail = s.Details()
+			events = append(events, e)
+		}
+	}
+	if d.Verdict.BrokeGlass {
+		events = append(events, b.event(jit.EventBreakGlass, d.Grant, "requester", d.Grant.Requester, "skipped", d.Grant.Awaits))
+	}
+	return events
+}
+
+// recordWaiting records a request that waits for approval. It gave nothing, so nothing of it is due.
+func (b *Broker) recordWaiting(ctx context.Context, d Decision, cause error) error {
+	if d.recorded.Awaits == d.Grant.Awaits && d.recorded.Waits(b.Now()) && slices.Equal(d.recorded.RequestFields(), d.Grant.RequestFields()) {
+		return nil
+	}
+	g := d.Grant
+	g.Version, g.FailedAt, g.Failure, g.Policy = d.recorded.Version, b.Now(), cause.Error(), d.Verdict.Policy
+	err := b.write(ctx, jit.Rewrite(d.recorded, g, b.requested(g, d.standing), b.event(jit.EventApprovalWanted, g,
+		"awaits", g.Awaits, "requester", g.Requester, "request_digest", d.decided.digest)))
+	if errors.Is(err, jit.ErrStale) {
+		return nil // another run has asked for the same at the same time
+	}
+	return err
+}
+
+// decideApproved decides on a request, and waits up to WaitForApproval for the people whose approval is missing.
+func (b *Broker) decideApproved(ctx context.Context, r Request) (Decision, error) {
+	for begun := time.Now(); ; {
+		d, err := b.decide(ctx, r, false, true)
+		if err == nil || !d.waits {
+			return d, err
+		}
+		if unrecorded := b.recordWaiting(ctx, d, err); unrecorded != nil {
+			return d, errors.Join(err, unrecorded)
+		}
+		left := b.WaitForApproval - time.Since(begun)
+		if left <= 0 {
+			return d, err
+		}
+		if b.Waiting != nil {
+			b.Waiting(d.Grant, left)
+		}
+		select {
+		case <-ctx.Done():
+			return d, errors.Join(err, ctx.Err())
+		case <-time.After(min(left, askAgain)):
+			b.Approvals.Forget()
+		}
+	}
+}
+
+// askAgain is how often a run looks whether somebody has decided.
+const askAgain = 5 * time.Second
+
+// Decide records a person's decision on a recorded request or grant. The statement must be about it as it stands, and by
+// somebody whose decision counts.
+func (b *Broker) Decide(ctx context.Context, g jit.Grant, s approval.Signed) error {
+	ledger, err := b.Ledger.ID(ctx)
+	if err != nil {
+		return err
+	}
+	if s.Digest != g.RequestDigest(ledger) {
+		return jit.Invalid("request_digest", "sign it again: jit approve "+string(g.ID), "the statement is about another request")
+	}
+	people, err := b.deciders(ctx)
+	if err != nil {
+		return err
+	}
+	vote, err := people.Authenticate(s, g.RequestFields())
+	if err != nil {
+		return err
+	}
+	required, err := b.requiredNow(ctx, g)
+	if err != nil {
+		return err
+	}
+	person, _ := people.Named(vote.Person)
+	if why := people.Unfit(required, b.ask(people, g), person); why != "" {
+		return jit.Errorf(jit.ErrDenied, "", "somebody else must decide: "+people.Count(required, b.ask(people, g), nil).Missing(),
+			"the decision of %s does not count: %s", vote.Person, why)
+	}
+	_, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+		if s.Choice == jit.SignOff {
+			if !g.Unsigned() {
+				return nil, false
+			}
+			g.SignedOffAt, g.SignedOffBy = b.Now(), vote.Person
+		}
+		e := b.event(s.Kind(), *g)
+		e.Detail = s.Details()
+		return []jit.Event{e}, true
+	})
+	return err
+}
+
+// requiredNow returns whose approval today's policies ask for.
+func (b *Broker) requiredNow(ctx context.Context, g jit.Grant) ([]jit.Requirement, error) {
+	policies, err := b.Policies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g.BreakGlass = false // the requirement that it skipped
+	v, err := b.judgeRecorded(ctx, policies, g)
+	if err != nil {
+		return nil, err
+	}
+	if v.Outcome == jit.Refused {
+		return nil, jit.Errorf(jit.ErrDenied, v.Attribute, "", "no policy permits it any more: %s", v.Rule)
+	}
+	return v.Approval, nil
+}
