@@ -181,7 +181,7 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 		d.Verdict.Rule += ", which " + strings.Join(approvers(decided.Tally), ", ") + " gave"
 		return nil
 	}
-	text := fmt.Sprintf("policy %q permits this grant with approval; %s", d.Verdict.Policy, decided.Tally)
+	text := fmt.Sprintf("%s; %s", d.Verdict.Rule, decided.Tally)
 	if planned && decided.Denied == nil {
 		d.Warnings = append(d.Warnings, Warning{"", "The grant needs approval", text + ". To approve, " + howToApprove(d.Grant) + "."})
 		return nil
