@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -119,14 +120,16 @@ func (p *People) From(list []string) (people []jit.Person, unknown []string) {
 	return people, unknown
 }
 
-// Authenticate checks a signed statement about a request: the text is what the request reads like, the signature matches,
-// and the key belongs to the approver today.
-func (p *People) Authenticate(s Signed, request []jit.Field) (jit.Vote, error) {
+// Authenticate checks a signed statement: its text is what one of the forms of the request reads like, the signature
+// matches, and the key belongs to the approver today. The forms are the request in canonical names and as it was
+// written. The text of a recorded statement was compared when it was recorded; its digest binds it to the request.
+func (p *People) Authenticate(s Signed, forms ...[]jit.Field) (jit.Vote, error) {
 	if err := s.Check(); err != nil {
 		return jit.Vote{}, err
 	}
-	if string(s.Statement.Text(request)) != string(s.Text) {
-		return jit.Vote{}, fmt.Errorf("the text is not about this request as it stands")
+	reads := func(form []jit.Field) bool { return string(s.Statement.Text(form)) == string(s.Text) }
+	if !s.Recorded && !slices.ContainsFunc(forms, reads) {
+		return jit.Vote{}, errors.New("the text is not about this request as it stands")
 	}
 	key, err := Verify(s.Text, s.Signature)
 	if err != nil {

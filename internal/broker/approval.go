@@ -107,8 +107,10 @@ type decided struct {
 }
 
 // decidedOn counts the decisions on a grant that needs approval. The statements lie in the approvals folder and in the
-// events of the grant.
-func (b *Broker) decidedOn(ctx context.Context, g jit.Grant, required []jit.Requirement) (decided, error) {
+// events of the grant. written is the request as it was written.
+func (b *Broker) decidedOn(
+	ctx context.Context, g jit.Grant, written []jit.Field, required []jit.Requirement,
+) (decided, error) {
 	ledger, err := b.Ledger.ID(ctx)
 	if err != nil {
 		return decided{}, err
@@ -138,7 +140,7 @@ func (b *Broker) decidedOn(ctx context.Context, g jit.Grant, required []jit.Requ
 	var ignored []string
 	of := map[string]approval.Signed{}
 	for _, s := range signed {
-		vote, err := people.Authenticate(s, g.RequestFields())
+		vote, err := people.Authenticate(s, g.RequestFields(), written)
 		if err != nil {
 			ignored = append(ignored, fmt.Sprintf("%s does not count: %v", s.Source, err))
 			continue
@@ -171,7 +173,7 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 	if d.Verdict.Outcome != jit.NeedsApproval || !widened(d) {
 		return nil
 	}
-	decided, err := b.decidedOn(ctx, d.Grant, d.Verdict.Approval)
+	decided, err := b.decidedOn(ctx, d.Grant, d.written, d.Verdict.Approval)
 	if err != nil {
 		return err
 	}

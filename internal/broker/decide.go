@@ -36,6 +36,8 @@ type Decision struct {
 	snapshot jit.Snapshot
 	standing jit.Standing
 	stands   bool
+	// written is the request as it was written, for approvers.
+	written []jit.Field
 	// decided is what people have decided, if the grant needs approval. waits: nothing else keeps it from beginning.
 	decided decided
 	waits   bool
@@ -162,6 +164,7 @@ func (b *Broker) judgeInto(ctx context.Context, d *Decision, r Request, planned 
 	if err != nil {
 		return err
 	}
+	d.written = r.fields(d.Grant)
 	return b.approve(ctx, d, planned)
 }
 

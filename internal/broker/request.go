@@ -127,3 +127,13 @@ func (r Request) mayBegin(start, now time.Time) error {
 	}
 	return startByPassed(r.StartBy, now, "plan again with a later start_by, if the access is still wanted")
 }
+
+// fields returns the request as it was written. g is the grant that it asks for; its scope stands in where the request
+// leaves it out.
+func (r Request) fields(g jit.Grant) []jit.Field {
+	scope := g.Scope
+	if g.Binding = r.Binding; g.Scope == "" {
+		g.Scope = scope
+	}
+	return g.RequestFields()
+}
