@@ -90,5 +90,8 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		o.Terminal = true
 		o.Width, _, _ = term.GetSize(int(file.Fd()))
 	}
+	if file, ok := stdin.(*os.File); ok {
+		o.Interactive = term.IsTerminal(int(file.Fd()))
+	}
 	return cli.Run(ctx, args, stdin, stdout, stderr, o)
 }

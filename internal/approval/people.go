@@ -156,3 +156,6 @@ func (p *People) Authenticate(s Signed, forms ...[]jit.Field) (jit.Vote, error) 
 		Source:   s.Source,
 	}, nil
 }
+
+// Owner returns the name of the person whose key it is; empty if it is nobody's.
+func (p *People) Owner(key ssh.PublicKey) string { return p.byKey[string(key.Marshal())].Name }

@@ -325,8 +325,10 @@ func (b *Broker) Decide(ctx context.Context, g jit.Grant, s approval.Signed) err
 		return err
 	}
 	person, _ := people.Named(vote.Person)
-	if why := people.Unfit(required, b.ask(people, g), person); why != "" {
-		return jit.Errorf(jit.ErrDenied, "", "somebody else must decide: "+people.Count(required, b.ask(people, g), nil).Missing(),
+	ask := b.ask(people, g)
+	ask.Actor = "" // whoever decides is the actor here
+	if why := people.Unfit(required, ask, person); why != "" {
+		return jit.Errorf(jit.ErrDenied, "", "somebody else must decide: "+people.Count(required, ask, nil).Missing(),
 			"the decision of %s does not count: %s", vote.Person, why)
 	}
 	_, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {

@@ -7,14 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 
 	"github.com/hiddeco/sshsig"
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/agent"
-	"golang.org/x/term"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -70,83 +67,8 @@ Exit codes: 0 done, 1 the record is not intact, 2 it could not be read, 3 the co
 // headOptions are the flags of jit audit head.
 type headOptions struct{ sign, output string }
 
-// signer reads a private key, or a public key whose private half is in the SSH agent. Without a file there is no
-// signer. Call done after the last signature.
-func (p *program) signer(ctx context.Context, file string) (signer ssh.Signer, done func(), err error) {
-	done = func() {}
-	if file == "" {
-		return nil, done, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, nil, jit.Invalid("--sign", "name the file of an SSH key", "the key cannot be read: %v", err)
-	}
-	if public, _, _, _, err := ssh.ParseAuthorizedKey(text); err == nil {
-		return agentSigner(ctx, public, file)
-	}
-	signer, err = p.privateKey(text, file)
-	return signer, done, err
-}
-
-// agentSigner signs with a key in the SSH agent.
-func agentSigner(ctx context.Context, public ssh.PublicKey, file string) (signer ssh.Signer, done func(), err error) {
-	const hint = "name the private key, or start an SSH agent that has it"
-	socket := os.Getenv("SSH_AUTH_SOCK")
-	if socket == "" {
-		return nil, nil, jit.Invalid("--sign", hint, "%s is a public key, and SSH_AUTH_SOCK names no agent", file)
-	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	if err != nil {
-		return nil, nil, jit.Invalid("--sign", hint, "the SSH agent cannot be reached: %v", err)
-	}
-	signers, err := agent.NewClient(conn).Signers()
-	for _, s := range signers {
-		if bytes.Equal(s.PublicKey().Marshal(), public.Marshal()) {
-			return s, func() { _ = conn.Close() }, nil
-		}
-	}
-	_ = conn.Close()
-	if err != nil {
-		return nil, nil, fmt.Errorf("ask the SSH agent for its keys: %w", err)
-	}
-	return nil, nil, jit.Invalid("--sign", "add it with ssh-add", "the SSH agent does not have the key of %s", file)
-}
-
-// privateKey reads a private key.
-func (p *program) privateKey(text []byte, file string) (ssh.Signer, error) {
-	signer, err := ssh.ParsePrivateKey(text)
-	var locked *ssh.PassphraseMissingError
-	if errors.As(err, &locked) {
-		return p.lockedKey(text, file)
-	}
-	if err != nil {
-		return nil, jit.Invalid("--sign", "name the file of an SSH key", "%s is not an SSH key", file)
-	}
-	return signer, nil
-}
-
-// lockedKey reads a private key and asks for its passphrase on a terminal.
-func (p *program) lockedKey(text []byte, file string) (ssh.Signer, error) {
-	terminal, ok := p.in.(*os.File)
-	if !ok || !term.IsTerminal(int(terminal.Fd())) {
-		return nil, jit.Invalid("--sign", "run it on a terminal, or sign with a dedicated key without a passphrase",
-			"the key %s has a passphrase, and there is no terminal to ask for it", file)
-	}
-	fmt.Fprintf(p.err, "Passphrase of %s: ", printable(file))
-	phrase, err := term.ReadPassword(int(terminal.Fd()))
-	fmt.Fprintln(p.err)
-	if err != nil {
-		return nil, fmt.Errorf("read the passphrase: %w", err)
-	}
-	signer, err := ssh.ParsePrivateKeyWithPassphrase(text, phrase)
-	if err != nil {
-		return nil, jit.Invalid("--sign", "try again", "the passphrase does not open %s", file)
-	}
-	return signer, nil
-}
-
 func (p *program) auditHead(ctx context.Context, rt *config.Runtime, o headOptions) error {
-	signer, done, err := p.signer(ctx, o.sign)
+	signer, done, err := p.signer(ctx, "--sign", o.sign)
 	if err != nil {
 		return err
 	}

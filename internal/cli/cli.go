@@ -2,12 +2,14 @@
 package cli
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +27,8 @@ type Options struct {
 	Version string
 	// Terminal: stdout is a terminal, so colours may be used and tables fit its width.
 	Terminal bool
+	// Interactive: stdin is a terminal, so that somebody can answer a question.
+	Interactive bool
 	// Width is the number of columns of the terminal; 0 is unknown.
 	Width int
 	// Wrap, if not nil, wraps each platform.
@@ -60,6 +64,7 @@ type program struct {
 	Options
 	in       io.Reader
 	out, err io.Writer
+	lines    *bufio.Reader // of in; see typed
 
 	config  string // the settings file that --config names
 	timeout time.Duration
@@ -112,7 +117,7 @@ Wherever a command takes the ID of a grant, you may write only its beginning, wi
 	flags.DurationVar(&p.timeout, "timeout", 15*time.Minute, "give up after this time; the command then fails")
 	_ = root.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
 	root.AddCommand(
-		p.listCommand(), p.showCommand(), p.revokeCommand(), p.sweepCommand(), p.scanCommand(), p.adoptCommand(),
+		p.listCommand(), p.showCommand(), p.approveCommand(), p.denyCommand(), p.revokeCommand(), p.sweepCommand(), p.scanCommand(), p.adoptCommand(),
 		p.reportCommand(), p.notifyCommand(), p.auditCommand(), p.versionCommand(), p.exitCodesCommand(),
 	)
 	root.InitDefaultHelpCmd()
@@ -214,6 +219,27 @@ func (p *program) withRuntime(ctx context.Context, source jit.Source, do action)
 func (p *program) printErrors(errs []error) {
 	for _, err := range errs {
 		fmt.Fprintf(p.err, "error: %v\n", err)
+	}
+}
+
+// typed returns the next line of stdin, without the space around it; empty if ctx ends before.
+func (p *program) typed(ctx context.Context) string {
+	if p.lines == nil {
+		p.lines = bufio.NewReader(p.in)
+	}
+	typed := make(chan string, 1)
+	go func() { // nothing interrupts a read from a terminal
+		line, err := p.lines.ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			line = ""
+		}
+		typed <- strings.TrimSpace(line)
+	}()
+	select {
+	case line := <-typed:
+		return line
+	case <-ctx.Done():
+		return ""
 	}
 }
 

@@ -40,6 +40,8 @@ func when(g jit.Grant, now time.Time) string {
 		return "starts in " + short(g.Start.Sub(now))
 	case jit.StateRevoked:
 		return "ended " + short(now.Sub(g.ActualEnd())) + " ago"
+	case jit.StateRequested:
+		return "waits " + short(now.Sub(g.FailedAt))
 	case jit.StateFailed:
 		return "gave nothing, " + short(now.Sub(g.FailedAt)) + " ago"
 	case jit.StateExpired:
@@ -81,6 +83,9 @@ func (p *program) printGrants(w io.Writer, grants []jit.Grant) {
 		}
 		if g.CleanupOpen() {
 			state += " (clean-up open)"
+		}
+		if g.Unsigned() {
+			state += " (not signed off)"
 		}
 		t.row(string(g.ID), state, when(g, now), g.Owner, g.Target, who(g), g.Role, g.Scope, g.ReasonText())
 	}

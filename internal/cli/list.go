@@ -24,6 +24,7 @@ On a terminal the table fits the width: ids and long texts are cut. A piped tabl
 		Example: `  jit list
   jit list --target 'prod*' --principal user:alice@example.com
   jit list --owner payments
+  jit list --state requested
   jit list --state expired --json | jq -r '.[].id'`,
 	}, func([]string) error {
 		if s.state != "" && !slices.Contains(stateNames(), s.state) {
@@ -34,6 +35,7 @@ On a terminal the table fits the width: ids and long texts are cut. A piped tabl
 	s.addFlags(p, cmd)
 	cmd.Flags().StringVar(&s.state, "state", "", "only grants in this `state`: "+strings.Join(stateNames(), ", "))
 	cmd.Flags().StringVar(&s.owner, "owner", "", "only grants of this `owner` (default '*', all owners)")
+	cmd.Flags().BoolVar(&s.unsigned, "unsigned", false, "only grants that broke the glass and that nobody signed off")
 	cmd.Flags().BoolVar(&s.closed, "all", false, "also grants that are over and gone")
 	p.jsonFlag(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("state",

@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -146,20 +144,8 @@ func (p *program) confirm(ctx context.Context, grants []jit.Grant) error {
 	p.printGrants(p.err, grants)
 	want := fmt.Sprintf("revoke %d", len(grants))
 	fmt.Fprintf(p.err, "\nType %q to end all of these now: ", want)
-	typed := make(chan string, 1)
-	go func() { // nothing interrupts a read from a terminal
-		line, err := bufio.NewReader(p.in).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			line = ""
-		}
-		typed <- strings.TrimSpace(line)
-	}()
-	select {
-	case line := <-typed:
-		if line == want {
-			return nil
-		}
-	case <-ctx.Done():
+	if p.typed(ctx) == want {
+		return nil
 	}
 	fmt.Fprintln(p.err)
 	return notDone(errors.New("not confirmed; nothing was revoked"))

@@ -21,6 +21,8 @@ type selection struct {
 	target, principal, owner, state string
 	// closed: also select grants that are over and gone from their target.
 	closed bool
+	// unsigned: only grants that broke the glass and that nobody signed off, live or over.
+	unsigned bool
 }
 
 func stateNames() []string {
@@ -175,7 +177,7 @@ func (s *selection) grants(ctx context.Context, rt *config.Runtime) ([]jit.Grant
 	if err != nil {
 		return nil, err
 	}
-	f := jit.Filter{Owner: s.owner, Open: !s.closed && s.state == ""}
+	f := jit.Filter{Owner: s.owner, Open: !s.closed && s.state == "" && !s.unsigned, Unsigned: s.unsigned}
 	if s.owner == jit.AllOwners {
 		f.Owner = ""
 	}

@@ -36,17 +36,10 @@ decided, when access began, how it ended, and from which change. ID may be the b
 }
 
 func (p *program) show(ctx context.Context, rt *config.Runtime, prefix string) error {
-	found, err := withPrefix(ctx, rt, prefix)
+	g, err := oneGrant(ctx, rt, prefix)
 	if err != nil {
 		return err
 	}
-	if len(found) == 0 {
-		return noGrant(prefix)
-	}
-	if err := checkUnique(prefix, found); err != nil {
-		return err
-	}
-	g := found[0]
 	events := []jit.Event{}
 	for e, err := range rt.Ledger.EventsOf(ctx, []jit.ID{g.ID}) {
 		if err != nil {
@@ -100,6 +93,11 @@ func (p *program) printFacts(g jit.Grant) {
 		{"expires_at", jit.FormatTime(g.End)},
 		{"start_by", jit.FormatTime(g.StartBy)},
 		{"policy", g.Policy},
+		{"requester", g.Requester},
+		{"awaits", g.Awaits},
+		{"break_glass", ifTrue(g.BreakGlass)},
+		{"signed_off_at", jit.FormatTime(g.SignedOffAt)},
+		{"signed_off_by", g.SignedOffBy},
 		{"enforcement", string(g.Enforcement)},
 		{"session_tail", jit.FormatTail(g.SessionTail)},
 		{"requested_at", jit.FormatTime(g.RequestedAt)},
@@ -117,6 +115,14 @@ func (p *program) printFacts(g jit.Grant) {
 		}
 	}
 	t.flush()
+}
+
+// ifTrue returns "true", or an empty text.
+func ifTrue(b bool) string {
+	if b {
+		return "true"
+	}
+	return ""
 }
 
 // detail writes the facts of an event in the order of their names.

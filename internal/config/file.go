@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -28,13 +29,7 @@ const (
 // missing, and only if JIT_LEDGER is set: the ledger can then be read without any target. Relative paths in the file
 // are relative to the working directory, as in Terraform. Errors name file and line.
 func Load(path string) (Settings, error) {
-	named := true
-	if path == "" {
-		path = os.Getenv(EnvFile)
-	}
-	if path == "" {
-		path, named = DefaultFile, false
-	}
+	path, named := fileOf(path)
 	src, err := os.ReadFile(path)
 	switch {
 	case err == nil:
@@ -54,10 +49,40 @@ func Load(path string) (Settings, error) {
 	return Settings{}.WithDefaults(), nil
 }
 
+// fileOf returns the settings file, and whether somebody named it.
+func fileOf(path string) (file string, named bool) {
+	if path = cmp.Or(path, os.Getenv(EnvFile)); path != "" {
+		return path, true
+	}
+	return DefaultFile, false
+}
+
+// LoadApprover reads from the settings file who approves. It evaluates nothing else in the file, so that the approver
+// needs no variable of the targets. Only jit.hcl may be missing.
+func LoadApprover(path string) (Settings, error) {
+	path, named := fileOf(path)
+	src, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && !named:
+		return Settings{}, nil
+	case err != nil:
+		return Settings{}, fmt.Errorf("read settings: %w", err)
+	}
+	content, err := contentOf(src, path, schema)
+	if err != nil {
+		return Settings{}, err
+	}
+	r := newReader(content)
+	s := Settings{File: path}
+	r.text("approver", &s.Approver)
+	return s, r.err
+}
+
 var schema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{
 	{Name: "ledger"}, {Name: "owner"}, {Name: "owners"}, {Name: "max_ttl"}, {Name: "targets"},
 	{Name: "interval"}, {Name: "drift_interval"}, {Name: "on_violation"}, {Name: "max_unplanned_revocations"},
 	{Name: "listen"}, {Name: "listen_token"}, {Name: "listen_proxy"}, {Name: "notify"}, {Name: "notice_before"},
+	{Name: "approver"},
 }}
 
 // The values of on_violation.
@@ -71,10 +96,7 @@ func parse(src []byte, path string) (Settings, error) {
 	if err != nil {
 		return Settings{}, err
 	}
-	r := &reader{
-		attributes: content.Attributes,
-		scope:      &hcl.EvalContext{Functions: map[string]function.Function{"env": envFunction}},
-	}
+	r := newReader(content)
 	var s Settings
 	r.text("ledger", &s.Ledger)
 	r.text("owner", &s.Owner)
@@ -85,6 +107,7 @@ func parse(src []byte, path string) (Settings, error) {
 	r.text("listen", &s.Listen)
 	r.text("listen_token", &s.ListenToken)
 	r.text("notice_before", &s.NoticeBefore)
+	r.text("approver", &s.Approver)
 	s.Owners = r.owners("owners")
 	s.MaxUnplanned = r.number("max_unplanned_revocations")
 	r.object("listen_proxy", &s.ListenProxy,
@@ -112,6 +135,13 @@ type reader struct {
 	attributes hcl.Attributes
 	scope      *hcl.EvalContext
 	err        error
+}
+
+func newReader(content *hcl.BodyContent) *reader {
+	return &reader{
+		attributes: content.Attributes,
+		scope:      &hcl.EvalContext{Functions: map[string]function.Function{"env": envFunction}},
+	}
 }
 
 // value evaluates an attribute; ok is false if the file leaves it out or sets it to null.

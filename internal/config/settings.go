@@ -21,6 +21,9 @@ const (
 	DefaultLedger = "sqlite://.jit/ledger.db"
 )
 
+// EnvApprover is the environment variable that names the person who approves.
+const EnvApprover = "JIT_APPROVER"
+
 // Settings are what a user configures. An empty field takes its default.
 type Settings struct {
 	// File is the settings file; empty if none was read.
@@ -51,6 +54,9 @@ type Settings struct {
 	// announced.
 	Notify       map[string]notice.Config
 	NoticeBefore string
+	// Approver is the name of the person who approves with jit; [EnvApprover] counts before it. The provider has no such
+	// attribute.
+	Approver string
 }
 
 // ListenProxy names the header in which a proxy names the user, and the addresses of the proxies that may.

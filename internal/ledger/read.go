@@ -107,6 +107,9 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 		return l.grantsByID(ctx, f)
 	}
 	return stream(func(last *jit.Grant) ([]jit.Grant, error) {
+		if db, err := l.read(ctx); err != nil || db == nil { // the filter depends on the schema
+			return nil, err
+		}
 		where, args := l.where(f, last)
 		args = append(args, int64(pageSize))
 		return l.grants(ctx, where+" ORDER BY expires_at, id LIMIT "+l.mark(len(args)), args)

@@ -1,0 +1,255 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/approval"
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// decidePlan signs a statement about each request of a plan that the user confirms, and writes it into the folder.
+func (p *program) decidePlan(ctx context.Context, v verdict) error {
+	approver, err := p.approverName(v)
+	if err != nil {
+		return err
+	}
+	requests, unknown, err := readPlan(v.plan)
+	if err != nil {
+		return usage(err)
+	}
+	for _, why := range unknown {
+		fmt.Fprintf(p.err, "note: %s\n", printable(why))
+	}
+	if len(requests) == 0 {
+		fmt.Fprintln(p.err, "The plan has no request to decide on.")
+		return undecided(len(unknown))
+	}
+	if _, err := p.statement(v, approver, requests[0].digest); err != nil { // before somebody types a passphrase
+		return err
+	}
+	sign, done, err := p.signing(ctx, v, anyKey, "")
+	if err != nil {
+		return usage(err)
+	}
+	defer done()
+	left := len(unknown)
+	for _, r := range requests {
+		switch agreed, err := p.decideOn(ctx, v, approver, r, sign, p.keep); {
+		case err != nil:
+			return err
+		case !agreed:
+			left++
+		}
+	}
+	return undecided(left)
+}
+
+// undecided is the error for requests on which nothing was decided.
+func undecided(n int) error {
+	if n == 0 {
+		return nil
+	}
+	return notDone(fmt.Errorf("nothing was decided on %s", counted(n, "request")))
+}
+
+// keeper stores a statement with its signature and returns what to tell the user.
+type keeper func(v verdict, s approval.Statement, content []byte) (string, error)
+
+// decideOn shows one request, asks, signs the statement about it and keeps it. agreed is false if the answer is no.
+func (p *program) decideOn(
+	ctx context.Context, v verdict, approver string, r asked, sign signing, keep keeper,
+) (agreed bool, err error) {
+	s, err := p.statement(v, approver, r.digest)
+	if err != nil {
+		return false, err
+	}
+	text := s.Text(r.fields)
+	fmt.Fprintf(p.err, "%s\n%s\n", printable(r.address), text)
+	for _, name := range r.sensitive {
+		fmt.Fprintf(p.err, "warning: the plan marks %s as sensitive, and the statement shows it\n", name)
+	}
+	if !p.agrees(ctx, v) {
+		return false, nil
+	}
+	content, err := sign(text)
+	if err != nil {
+		return false, notDone(err)
+	}
+	kept, err := keep(v, s, content)
+	if err != nil {
+		return false, notDone(err)
+	}
+	_, err = fmt.Fprintln(p.out, printable(kept))
+	return true, err
+}
+
+// questions are the questions before a statement is signed.
+var questions = map[jit.Choice]string{
+	jit.Approve: "Approve this request?", jit.Deny: "Deny this request?", jit.SignOff: "Sign off this grant?",
+}
+
+// agrees asks whether to sign.
+func (p *program) agrees(ctx context.Context, v verdict) bool {
+	if v.yes || v.print {
+		return true
+	}
+	fmt.Fprintf(p.err, "%s Type y: ", questions[v.choice])
+	return p.typed(ctx) == "y"
+}
+
+// signing returns the content of the file with a text: with its signature, unless somebody else signs it.
+type signing func(text []byte) ([]byte, error)
+
+func anyKey(ssh.PublicKey) bool { return true }
+
+// signing finds the key that signs. mayBe says whether a key of the SSH agent may be the approver's, whose names them.
+// Call done after the last signature.
+func (p *program) signing(
+	ctx context.Context, v verdict, mayBe func(ssh.PublicKey) bool, whose string,
+) (sign signing, done func(), err error) {
+	if v.print {
+		return func(text []byte) ([]byte, error) { return text, nil }, func() {}, nil
+	}
+	var signer ssh.Signer
+	if v.key == "" {
+		signer, done, err = onlySigner(ctx, "--key", mayBe, whose)
+	} else {
+		signer, done, err = p.signer(ctx, "--key", v.key)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(text []byte) ([]byte, error) {
+		armored, err := approval.Sign(text, signer)
+		return approval.Join(text, armored), err
+	}, done, nil
+}
+
+// keep writes a statement into the folder and returns the path. It overwrites nothing. The file may be read by all: it
+// belongs into the pull request.
+func (p *program) keep(v verdict, s approval.Statement, content []byte) (path string, err error) {
+	dir := v.dir
+	if dir == "" {
+		dir = defaultApprovals
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { // #nosec G301 -- it holds nothing secret
+		return "", fmt.Errorf("write the statement: %w", err)
+	}
+	path = filepath.Join(dir, approval.FileName(s))
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) // #nosec G302,G304 -- see above
+	if err != nil {
+		return "", fmt.Errorf("write the statement: %w", err)
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(fmt.Errorf("write the statement: %w", err), os.Remove(path))
+	}
+	if v.print {
+		fmt.Fprintf(p.err, "Sign it, and commit both files:\n  ssh-keygen -Y sign -n %s -f KEY %s\n",
+			approval.Namespace, shellWord(path))
+	}
+	return path, nil
+}
+
+// decideRecorded signs a statement about a recorded request, or a grant that broke the glass, and records it.
+func (p *program) decideRecorded(ctx context.Context, rt *config.Runtime, v verdict) error {
+	g, err := p.toDecide(ctx, rt, v)
+	if err != nil {
+		return err
+	}
+	approver, mayBe, err := p.approverOf(ctx, rt, v)
+	if err != nil {
+		return err
+	}
+	id, err := rt.Ledger.ID(ctx)
+	if err != nil {
+		return unreadable(err)
+	}
+	request := asked{address: "grant " + string(g.ID), fields: g.RequestFields(), digest: g.RequestDigest(id)}
+	if _, err := p.statement(v, approver, request.digest); err != nil {
+		return err
+	}
+	sign, done, err := p.signing(ctx, v, mayBe, " of "+approver)
+	if err != nil {
+		return usage(err)
+	}
+	defer done()
+	keep := p.keep
+	if !v.print {
+		keep = func(v verdict, _ approval.Statement, content []byte) (string, error) {
+			signed, err := approval.Split(content, "jit "+string(v.choice))
+			if err == nil {
+				err = rt.Broker.Decide(ctx, g, signed)
+			}
+			return fmt.Sprintf("%s of %s is recorded for grant %s.", nouns[v.choice], approver, g.ID), err
+		}
+	}
+	agreed, err := p.decideOn(ctx, v, approver, request, sign, keep)
+	if err == nil && !agreed {
+		err = undecided(1)
+	}
+	return err
+}
+
+var nouns = map[jit.Choice]string{
+	jit.Approve: "The approval", jit.Deny: "The denial", jit.SignOff: "The sign-off",
+}
+
+// toDecide finds the one grant that the id names, which must be there to be decided on.
+func (p *program) toDecide(ctx context.Context, rt *config.Runtime, v verdict) (jit.Grant, error) {
+	g, err := oneGrant(ctx, rt, v.id)
+	if err != nil {
+		return g, err
+	}
+	switch {
+	case v.choice == jit.SignOff && !g.Unsigned():
+		return g, notDone(jit.Errorf(jit.ErrDenied, "", "`jit list --unsigned` lists those that do",
+			"grant %s needs no sign-off", g.ID))
+	case v.choice != jit.SignOff && g.State(p.Now()) != jit.StateRequested:
+		return g, notDone(jit.Errorf(jit.ErrDenied, "", "`jit list --state requested` lists those that do",
+			"grant %s is %s and waits for nobody's approval", g.ID, g.State(p.Now())))
+	}
+	return g, nil
+}
+
+// approverOf returns the name of the person who decides, as the ledger writes it, and whether a key is theirs.
+func (p *program) approverOf(
+	ctx context.Context, rt *config.Runtime, v verdict,
+) (name string, theirs func(ssh.PublicKey) bool, err error) {
+	if name, err = p.approverName(v); err != nil {
+		return "", nil, err
+	}
+	persons, err := rt.Ledger.Persons(ctx)
+	if err != nil {
+		return "", nil, unreadable(err)
+	}
+	people, err := approval.NewPeople(persons)
+	if err != nil {
+		return "", nil, unreadable(fmt.Errorf("the persons of the ledger: %w", err))
+	}
+	person, known := people.Named(name)
+	if !known {
+		return "", nil, jit.Errorf(jit.ErrUnknown, "--approver", "write the name of your jit_person",
+			"the ledger has no person %q", name)
+	}
+	return person.Name, func(key ssh.PublicKey) bool { return people.Owner(key) == person.Name }, nil
+}
+
+// shellWord returns a path as one word of a POSIX shell.
+func shellWord(path string) string {
+	if !strings.ContainsFunc(path, func(r rune) bool {
+		return !strings.ContainsRune("@%+=:,./-_", r) && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
+	}) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
