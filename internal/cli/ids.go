@@ -39,6 +39,18 @@ func withPrefix(ctx context.Context, rt *config.Runtime, prefix string) ([]jit.G
 	return recorded(ctx, rt, jit.Filter{IDPrefix: prefix}, func(jit.Grant) bool { return true })
 }
 
+// onlyWithPrefix reads the one grant of the ledger whose id begins with prefix.
+func onlyWithPrefix(ctx context.Context, rt *config.Runtime, prefix string) (jit.Grant, error) {
+	found, err := withPrefix(ctx, rt, prefix)
+	if err != nil {
+		return jit.Grant{}, err
+	}
+	if len(found) == 0 {
+		return jit.Grant{}, noGrant(prefix)
+	}
+	return found[0], checkUnique(prefix, found)
+}
+
 // maxCandidates is how many grants an error lists.
 const maxCandidates = 10
 

@@ -36,17 +36,10 @@ decided, when access began, how it ended, and from which change. ID may be the b
 }
 
 func (p *program) show(ctx context.Context, rt *config.Runtime, prefix string) error {
-	found, err := withPrefix(ctx, rt, prefix)
+	g, err := onlyWithPrefix(ctx, rt, prefix)
 	if err != nil {
 		return err
 	}
-	if len(found) == 0 {
-		return noGrant(prefix)
-	}
-	if err := checkUnique(prefix, found); err != nil {
-		return err
-	}
-	g := found[0]
 	events := []jit.Event{}
 	for e, err := range rt.Ledger.EventsOf(ctx, []jit.ID{g.ID}) {
 		if err != nil {
