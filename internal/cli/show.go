@@ -87,6 +87,7 @@ func (p *program) printFacts(g jit.Grant) {
 		{"role", g.Role},
 		{"scope", g.Scope},
 		{"reason", g.ReasonText()},
+		{"requester", g.Requester},
 		{"renewal", strconv.FormatInt(g.Renewal, 10)},
 		{"ttl", g.TTL.String()},
 		{"starts_at", jit.FormatTime(g.Start)},

@@ -39,6 +39,7 @@ var grantFacts = []fact{
 	{"start_by", func(g *Grant) string { return instant(g.StartBy) }},
 	{"policy", func(g *Grant) string { return g.Policy }},
 	{"terminate_sessions", func(g *Grant) string { return flag(g.TerminateSessions) }},
+	{"requester", func(g *Grant) string { return g.Requester }},
 	{"enforcement", func(g *Grant) string { return string(g.Enforcement) }},
 	{"session_tail", func(g *Grant) string { return number(int64(g.SessionTail)) }},
 	{"alone", func(g *Grant) string { return flag(g.NoStandingBefore) }},

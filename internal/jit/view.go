@@ -94,9 +94,9 @@ func (g Grant) RequestDigest(ledger string) string {
 	if !g.TTL.IsZero() {
 		ttl, end = FormatDuration(g.TTL.Length()), ""
 	}
-	const breakGlass, requester = false, ""
+	const breakGlass = false
 	sum := hashParts("jit request v1", ledger, g.Owner, g.Target, g.Principal, g.Role, g.Scope, g.Reason,
 		strconv.FormatInt(g.Renewal, 10), ttl, end, FormatTime(g.AskedStart()), FormatTime(g.StartBy),
-		strconv.FormatBool(g.TerminateSessions), strconv.FormatBool(breakGlass), requester).Sum(nil)
+		strconv.FormatBool(g.TerminateSessions), strconv.FormatBool(breakGlass), g.Requester).Sum(nil)
 	return hex.EncodeToString(sum)
 }

@@ -15,6 +15,7 @@ var grantColumns = []string{
 	"ttl", "starts_at", "expires_at", "start_by", "policy", "terminate_sessions", "enforcement", "session_tail",
 	"requested_at", "granted_at", "failed_at", "revoked_at", "revoked_by", "revoke_reason", "ended_at",
 	"holder", "version", "alone", "announced_end", "open_drift", "failure", "remains", "principal_name", "start_asked",
+	"requester",
 }
 
 // laterColumns are the columns that a migration added: in which schema version, and the value that replaces the column
@@ -30,6 +31,7 @@ var laterColumns = map[string]struct {
 	"remains":        {8, "''"},
 	"principal_name": {9, "''"},
 	"start_asked":    {9, "''"},
+	"requester":      {10, "''"},
 }
 
 // columnsOf lists grantColumns for a ledger of that schema version.
@@ -90,7 +92,7 @@ func grantRow(g *jit.Grant) []any {
 		g.RequestedAt.UnixMicro(), instant(g.GrantedAt), instant(g.FailedAt), instant(g.RevokedAt),
 		g.RevokedBy, g.RevokeReason, instant(g.EndedAt), g.Holder, g.Version, flag(g.NoStandingBefore),
 		instant(g.AnnouncedEnd), string(g.OpenDrift), g.Failure, g.Remains, g.PrincipalName, g.StartAsked,
-		instant(g.DueAt()),
+		g.Requester, instant(g.DueAt()),
 	}
 	for i, value := range row {
 		if s, ok := value.(string); ok {
@@ -112,7 +114,7 @@ func scanGrant(rows *sql.Rows, before ...any) (jit.Grant, error) {
 	err := rows.Scan(append(before, &g.ID, &g.Owner, &g.Target, &g.Principal, &g.Role, &g.Scope, &g.Reason, &g.Renewal,
 		&ttl, &start, &end, &startBy, &g.Policy, &terminate, &g.Enforcement, &tail, &requested, &granted, &failed,
 		&revoked, &g.RevokedBy, &g.RevokeReason, &ended, &g.Holder, &g.Version, &alone, &announced, &g.OpenDrift,
-		&g.Failure, &g.Remains, &g.PrincipalName, &g.StartAsked)...)
+		&g.Failure, &g.Remains, &g.PrincipalName, &g.StartAsked, &g.Requester)...)
 	g.Window = jit.Window{Start: time.UnixMicro(start).UTC(), End: time.UnixMicro(end).UTC()}
 	g.Reason, g.TTL = jit.RecordedReason(g.Reason), jit.RecordedTTL(ttl)
 	g.StartBy = moment(startBy)

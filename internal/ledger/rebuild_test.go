@@ -111,6 +111,7 @@ func attacks() map[string][2]string {
 			`ended_at is nothing and the events say "2026-11-23T12:01:00.001234Z"`,
 		},
 		"sessions spared":    {set(0, "terminate_sessions = 1"), `terminate_sessions is "true"`},
+		"another requester":  {set(0, "requester = 'mallory'"), `requester is "mallory" and the events say nothing`},
 		"enforced by nobody": {set(0, "enforcement = 'sweeper'"), `enforcement is "sweeper"`},
 		"a failure that worked": {
 			set(2, "granted_at = starts_at"),
