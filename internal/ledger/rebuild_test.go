@@ -24,9 +24,7 @@ func lived(t *testing.T, url string) *ledger.Ledger {
 		Holder: 1,
 	}
 	gone := jit.Policy{Name: "gone", Effect: jit.Permit}
-	write(
-		t,
-		l,
+	write(t, l,
 		jit.Entry{Policy: &p, Events: []jit.Event{{Kind: jit.EventPolicyChanged, Policy: p.Name, Detail: p.Facts()}}},
 		jit.Entry{
 			Policy: &gone,
@@ -36,9 +34,7 @@ func lived(t *testing.T, url string) *ledger.Ledger {
 	)
 	for n := range 3 {
 		g := ledgertest.Grant(n)
-		write(
-			t,
-			l,
+		write(t, l,
 			jit.Rewrite(
 				jit.Grant{},
 				g,
@@ -64,9 +60,7 @@ func lived(t *testing.T, url string) *ledger.Ledger {
 			write(t, l, jit.Rewrite(was, g, jit.Event{Kind: jit.EventGrantFailed, Grant: g.ID}))
 		}
 	}
-	write(
-		t,
-		l,
+	write(t, l,
 		jit.Entry{Events: []jit.Event{{Kind: jit.EventDrift, Grant: ledgertest.Grant(99).ID}}},
 	) // a binding that the ledger does not know
 	return l
@@ -224,8 +218,7 @@ func TestEventsOfOneGrant(t *testing.T) {
 	lived(t, url)
 	var plan string
 	row := raw(
-		t,
-		url,
+		t, url,
 	).QueryRowContext(t.Context(), "EXPLAIN QUERY PLAN SELECT * FROM jit_events WHERE grant_id <> '' AND grant_id IN (SELECT value FROM json_each('[]')) ORDER BY grant_id, seq")
 	var id, parent, unused any
 	if err := row.Scan(&id, &parent, &unused, &plan); err != nil || !strings.Contains(plan, "jit_events_grant") {

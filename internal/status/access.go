@@ -72,7 +72,6 @@ func tokenProblem(token string) string {
 // open reports whether requests need no credential.
 func (a Access) open() bool { return a.Token == "" && a.ProxyHeader == "" }
 
-
 // guard passes on the requests that are allowed.
 func (a Access) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -114,7 +114,6 @@ func (cfg Config) checkCredentials() error {
 	return nil
 }
 
-
 // cloud returns the endpoints, and whether tokens may use an unencrypted connection, which stays on this machine.
 func (cfg Config) cloud() (c cloud.Configuration, unencrypted bool) {
 	c = clouds[cfg.Environment]

@@ -92,7 +92,6 @@ func (cfg Config) checkHost() error {
 	return nil
 }
 
-
 // restConfig resolves the settings; it reads files and makes no call.
 func (cfg Config) restConfig() (*rest.Config, error) {
 	if cfg.Host != "" {
