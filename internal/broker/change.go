@@ -11,9 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// Change changes the end, the start, the policy or the terms of a live grant to what the request says, and repairs the
-// grant on its platform; drift is recorded before it is repaired. A change of the requester alone makes no call, unless
-// the caller has seen drift. An end in the past ends the grant now. A
+// Change changes the end, the start, the policy or the flags of a live grant to what the request says, and in any case
+// repairs the grant on its platform; drift is recorded before it is repaired. An end in the past ends the grant now. A
 // grant that is over stays as it is if the request asks for nothing new, else the error is [jit.ErrOver]. g holds the
 // facts that the caller remembers, for a ledger that has lost them.
 func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant, error) {
@@ -29,9 +28,6 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 		return g, err
 	}
 	failpoint.Hit("change.after-intent")
-	if d.altersRequesterOnly() && d.Grant.Held() && !r.Drifted {
-		return d.Grant, nil
-	}
 	return b.carryOut(ctx, d)
 }
 
@@ -63,20 +59,12 @@ func (b *Broker) carryOut(ctx context.Context, d Decision) (jit.Grant, error) {
 
 // alters reports whether a change alters the record of a grant.
 func (d *Decision) alters() bool {
-	was, is := d.current, d.Grant
-	return d.altersAccess() || !d.Over && (is.StartAsked != was.StartAsked || is.Requester != was.Requester)
+	return d.altersAccess() || !d.Over && d.Grant.StartAsked != d.current.StartAsked
 }
 
-// altersRequesterOnly reports whether a change alters nothing but the requester.
-func (d *Decision) altersRequesterOnly() bool {
-	return d.alters() && !d.altersAccess() && d.Grant.StartAsked == d.current.StartAsked
-}
-
-// altersAccess reports whether a change alters more than what is only recorded: the wish for the beginning, and the
-// requester.
+// altersAccess reports whether a change alters more than the recorded wish for the beginning.
 func (d *Decision) altersAccess() bool {
 	was, is := d.current, d.Grant
-	was.Requester = is.Requester
 	return !d.Over && (len(d.changes) > 0 || is.Terms != was.Terms || is.TTL != was.TTL)
 }
 

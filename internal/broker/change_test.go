@@ -1,7 +1,6 @@
 package broker_test
 
 import (
-	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -78,44 +77,4 @@ func TestDriftIsRepairedWithinTheWindow(t *testing.T) {
 	if drift, err := w.Observe(t.Context(), repaired); err != nil || drift != "" {
 		t.Errorf("over, it observed %q, %v", drift, err)
 	}
-}
-
-// A change of the requester alone is recorded without a call, and everything else about the grant stays. If the caller
-// has seen drift, the change repairs it.
-func TestChangeOfTheRequesterMakesNoCall(t *testing.T) {
-	w := newWorld(t, jit.Native)
-	by := func(name string, drifted bool) broker.Request {
-		return request(func(r *broker.Request) { r.Requester, r.Drifted = name, drifted })
-	}
-	g := w.grant(by("Alice", false))
-	w.pass(time.Hour)
-	w.platform.Call = func(what string) error { return errors.New("called to " + what) }
-	changed, err := w.Change(t.Context(), g, by("Bob", false))
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := len(w.kinds())
-	if _, err := w.Change(t.Context(), changed, by("Bob", false)); err == nil {
-		t.Error("a change that changes nothing did not look at the target")
-	}
-	if len(w.kinds()) != known || w.kinds()[known-1] != jit.EventChanged {
-		t.Errorf("the ledger has the events %v", w.kinds())
-	}
-	recorded, _, err := w.Ledger.Lookup(t.Context(), g.ID)
-	if err != nil || recorded.Requester != "Bob" || recorded != changed {
-		t.Errorf("recorded %+v, returned %+v, %v", recorded, changed, err)
-	}
-	recorded.Requester, recorded.Version = g.Requester, g.Version
-	if recorded != g {
-		t.Errorf("changed more than the requester: %+v, was %+v", recorded, g)
-	}
-
-	w.platform.Call = nil
-	w.platform.Edit("all", func([]jit.Observed) []jit.Observed { return nil })
-	w.mustWrite(1, func() {
-		if _, err := w.Change(t.Context(), changed, by("Carol", true)); err != nil {
-			t.Error(err)
-		}
-	})
-	w.allowed(true)
 }

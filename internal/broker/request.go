@@ -24,8 +24,6 @@ type Request struct {
 	// leaves the recorded one as it is.
 	AnyPolicy bool
 	jit.Terms
-	// Drifted: the caller has seen drift, so a change looks at the target even if it changes only what is recorded.
-	Drifted bool
 	// Successor: the same apply has destroyed the grant's resource under another address, so the grant goes on.
 	Successor bool
 }

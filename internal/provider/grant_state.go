@@ -138,7 +138,7 @@ func (s *grantState) sync(v jit.View) bool {
 // again, because it may have passed before the grant began.
 func (m *grantModel) change(state *grantState) (broker.Request, error) {
 	r, err := m.request()
-	r.AnyPolicy, r.Drifted = state.dropsPolicy(*m), !state.Drift.IsNull()
+	r.AnyPolicy = state.dropsPolicy(*m)
 	switch {
 	case sameTime(m.StartsAt, state.StartsAt):
 		r.StartsAt = time.Time{}
