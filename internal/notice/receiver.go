@@ -147,7 +147,6 @@ func keyOf(attribute, secret string) ([]byte, error) {
 	return key, nil
 }
 
-
 // kindsOf returns the kinds of events that a list of topics and kinds names; nil names every topic.
 func kindsOf(attribute string, events []string) (map[jit.EventKind]bool, error) {
 	if events == nil {
