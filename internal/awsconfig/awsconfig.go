@@ -3,8 +3,6 @@
 package awsconfig
 
 import (
-	"net"
-	"net/url"
 	"regexp"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -78,25 +76,8 @@ func (a AssumeRole) check() error {
 }
 
 func checkEndpoint(endpoint string) error {
-	const hint = `write for example endpoint = "https://iam.example.com"`
-	u, err := url.Parse(endpoint)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		// The value is not shown: a URL that cannot be parsed may hide a password anywhere.
-		return jit.Invalid("endpoint", hint, "it is not the URL of an endpoint")
-	case u.User != nil:
-		return jit.Invalid("endpoint", hint, "the URL of %s has a user in it; AWS takes signed requests", u.Host)
-	case u.RawQuery != "" || u.Fragment != "":
-		return jit.Invalid("endpoint", hint, "the URL of %s has a query or a fragment", u.Host)
-	case u.Scheme == "http" && !loopback(u.Hostname()):
-		return jit.Invalid("endpoint", hint, "http://%s would send what is granted unencrypted", u.Host)
-	}
-	return nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	_, err := jit.CheckURL("endpoint", `write for example endpoint = "https://iam.example.com"`, endpoint)
+	return err
 }
 
 // CheckAccount accepts the id of an account. Its errors name attribute.

@@ -206,7 +206,7 @@ var nouns = map[jit.Choice]string{
 
 // toDecide finds the one grant that the id names, which must be there to be decided on.
 func (p *program) toDecide(ctx context.Context, rt *config.Runtime, v verdict) (jit.Grant, error) {
-	g, err := oneGrant(ctx, rt, v.id)
+	g, err := onlyWithPrefix(ctx, rt, v.id)
 	if err != nil {
 		return g, err
 	}

@@ -39,13 +39,13 @@ func withPrefix(ctx context.Context, rt *config.Runtime, prefix string) ([]jit.G
 	return recorded(ctx, rt, jit.Filter{IDPrefix: prefix}, func(jit.Grant) bool { return true })
 }
 
-// oneGrant reads the one grant of the ledger whose id begins with prefix.
-func oneGrant(ctx context.Context, rt *config.Runtime, prefix string) (jit.Grant, error) {
+// onlyWithPrefix reads the one grant of the ledger whose id begins with prefix.
+func onlyWithPrefix(ctx context.Context, rt *config.Runtime, prefix string) (jit.Grant, error) {
 	found, err := withPrefix(ctx, rt, prefix)
-	switch {
-	case err != nil:
+	if err != nil {
 		return jit.Grant{}, err
-	case len(found) == 0:
+	}
+	if len(found) == 0 {
 		return jit.Grant{}, noGrant(prefix)
 	}
 	return found[0], checkUnique(prefix, found)

@@ -109,15 +109,15 @@ func TestListShowsTheCommentOfAKey(t *testing.T) {
 	key := w.key()
 	g := w.request(broker.Request{
 		Binding: jit.Binding{Target: "bastion", Principal: key + " alice@laptop (work)", Role: "login"},
-		Reason:  "INC-1: a", Renewal: 1, TTL: jit.RecordedTTL("1h"),
+		Reason:  "INC-1: a", Renewal: 1, TTL: jit.RecordedTTL("1h"), Terms: jit.Terms{Requester: "Alice Smith"},
 	})
 	other := w.grant("INC-2: b", "1h")
 	name := "alice@laptop (work) (…" + key[len(key)-6:] + ")"
 	w.run("list").wantCode(exitDone).wantOut(name, other.Principal).wantNotOut(key)
 	w.run("list", "--principal", "alice@*").wantCode(exitDone).wantOut(name).wantNotOut(other.Principal)
 	w.run("list", "--json").wantCode(exitDone).
-		wantOut(`"principal": "`+key+`"`, `"principal_name": "alice@laptop (work)"`)
-	w.run("show", string(g.ID)).wantCode(exitDone).wantOut(key, "alice@laptop (work)")
+		wantOut(`"principal": "`+key+`"`, `"principal_name": "alice@laptop (work)"`, `"requester": "Alice Smith"`)
+	w.run("show", string(g.ID)).wantCode(exitDone).wantOut(key, "alice@laptop (work)", "Alice Smith")
 	w.run("sweep", "--dry-run").wantCode(exitDone)
 	w.run("audit", "verify").wantCode(exitDone)
 	w.run("revoke", "--principal", "alice@laptop (work)", "--yes", "--reason", "done").wantCode(exitDone).

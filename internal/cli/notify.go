@@ -79,22 +79,31 @@ are wrong, 5 no receiver has that name.`,
 }
 
 func (p *program) notifyTest(ctx context.Context, rt *config.Runtime, name string) error {
+	r, err := receiver(rt, name)
+	if err != nil {
+		return err
+	}
+	err = p.sender(rt, uniqueHolder()).Test(ctx, r, rt.Broker.Actor)
+	switch {
+	case errors.Is(err, notice.ErrNotAccepted):
+		return notDone(fmt.Errorf("notify %s: %w", name, err))
+	case err != nil:
+		return unreadable(fmt.Errorf("notify %s: %w", name, err))
+	}
+	fmt.Fprintf(p.err, "%s accepted the notice.\n", name)
+	return nil
+}
+
+// receiver returns the receiver with that name in the settings.
+func receiver(rt *config.Runtime, name string) (*notice.Receiver, error) {
 	var names []string
 	for _, r := range rt.Receivers {
-		if names = append(names, r.Name); r.Name != name {
-			continue
+		if r.Name == name {
+			return r, nil
 		}
-		err := p.sender(rt, uniqueHolder()).Test(ctx, r, rt.Broker.Actor)
-		switch {
-		case errors.Is(err, notice.ErrNotAccepted):
-			return notDone(fmt.Errorf("notify %s: %w", name, err))
-		case err != nil:
-			return unreadable(fmt.Errorf("notify %s: %w", name, err))
-		}
-		fmt.Fprintf(p.err, "%s accepted the notice.\n", name)
-		return nil
+		names = append(names, r.Name)
 	}
-	return &jit.Error{
+	return nil, &jit.Error{
 		Attribute: "NAME", Err: jit.ErrUnknown, Problem: fmt.Sprintf("%q is not a receiver", name),
 		Hint: "write one of the names under notify in the settings" + didYouMean(name, names),
 	}

@@ -36,7 +36,7 @@ decided, when access began, how it ended, and from which change. ID may be the b
 }
 
 func (p *program) show(ctx context.Context, rt *config.Runtime, prefix string) error {
-	g, err := oneGrant(ctx, rt, prefix)
+	g, err := onlyWithPrefix(ctx, rt, prefix)
 	if err != nil {
 		return err
 	}
@@ -87,13 +87,13 @@ func (p *program) printFacts(g jit.Grant) {
 		{"role", g.Role},
 		{"scope", g.Scope},
 		{"reason", g.ReasonText()},
+		{"requester", g.Requester},
 		{"renewal", strconv.FormatInt(g.Renewal, 10)},
 		{"ttl", g.TTL.String()},
 		{"starts_at", jit.FormatTime(g.Start)},
 		{"expires_at", jit.FormatTime(g.End)},
 		{"start_by", jit.FormatTime(g.StartBy)},
 		{"policy", g.Policy},
-		{"requester", g.Requester},
 		{"awaits", g.Awaits},
 		{"break_glass", ifTrue(g.BreakGlass)},
 		{"signed_off_at", jit.FormatTime(g.SignedOffAt)},

@@ -52,19 +52,9 @@ const (
 	minColumn, minLast, minID = 12, 16, 8
 )
 
-// flush writes the rows. If they are too wide, flush first shortens ids, then cuts the widest columns, then leaves out
-// optional columns. If that is not enough, it writes each row as a block of lines.
+// flush writes the rows, as lines that fit, or else each as a block of lines.
 func (t *table) flush() {
-	widths := t.widths()
-	if !t.fits(widths) {
-		t.shortenIDs()
-		widths = t.widths()
-		for !shrink(widths, t.width) && len(t.optional) > 0 {
-			t.drop(t.optional[0])
-			t.optional = t.optional[1:]
-			widths = t.widths()
-		}
-	}
+	widths := t.fit()
 	var b strings.Builder
 	if t.fits(widths) || len(t.rows) == 1 {
 		t.lines(&b, widths)
@@ -77,6 +67,23 @@ func (t *table) flush() {
 	}
 	_, _ = io.WriteString(to, b.String())
 	t.rows = nil
+}
+
+// fit returns the widths of the columns. If the rows are too wide, it first shortens ids, then cuts the widest columns,
+// then leaves out optional columns. That may not be enough.
+func (t *table) fit() []int {
+	widths := t.widths()
+	if t.fits(widths) {
+		return widths
+	}
+	t.shortenIDs()
+	widths = t.widths()
+	for !shrink(widths, t.width) && len(t.optional) > 0 {
+		t.drop(t.optional[0])
+		t.optional = t.optional[1:]
+		widths = t.widths()
+	}
+	return widths
 }
 
 func (t *table) fits(widths []int) bool { return t.width == 0 || lineWidth(widths) <= t.width }

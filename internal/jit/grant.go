@@ -2,6 +2,7 @@ package jit
 
 import (
 	"cmp"
+	"strings"
 	"time"
 )
 
@@ -85,6 +86,22 @@ type Terms struct {
 	Requester string `json:"requester,omitempty"`
 	// BreakGlass asks to begin without approval.
 	BreakGlass bool `json:"break_glass,omitempty"`
+}
+
+// maxRequester is the length of the longest requester, in bytes.
+const maxRequester = 200
+
+// CheckRequester accepts the name of a requester that a reviewer can read: not blank, one line, at most 200 bytes.
+func CheckRequester(name string) error {
+	switch {
+	case strings.TrimSpace(name) == "":
+		return Invalid("requester", `write a name, for example requester = "Alice Smith", or leave it out`,
+			"the requester is empty")
+	case len(name) > maxRequester:
+		return Invalid("requester", "shorten it", "the requester has %d bytes; at most %d are kept", len(name),
+			maxRequester)
+	}
+	return CheckText("requester", name)
 }
 
 // Grant is the ledger's record of one grant: facts only. All times are UTC;

@@ -3,6 +3,7 @@ package jit
 import (
 	"net"
 	"net/url"
+	"strings"
 )
 
 // CheckURL parses the address of a server that is sent credentials: https:// or http://, a host, and perhaps a port and
@@ -26,5 +27,5 @@ func CheckURL(attribute, hint, text string) (*url.URL, error) {
 // Loopback reports whether a host is this machine.
 func Loopback(host string) bool {
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

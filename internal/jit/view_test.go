@@ -70,6 +70,7 @@ func TestRequestDigest(t *testing.T) {
 		"starts_at":          func(g *Grant) { g.RequestedAt = g.Start.Add(-time.Hour) },
 		"start_by":           func(g *Grant) { g.StartBy = g.End },
 		"terminate_sessions": func(g *Grant) { g.TerminateSessions = true },
+		"requester":          func(g *Grant) { g.Requester = "Alice" },
 		"text moved":         func(g *Grant) { g.Principal, g.Role = "alicepayments_read", "" },
 	} {
 		g := base

@@ -32,10 +32,10 @@ var laterColumns = map[string]struct {
 	"principal_name": {9, "''"},
 	"start_asked":    {9, "''"},
 	"requester":      {10, "''"},
-	"break_glass":    {10, "0"},
-	"signed_off_at":  {10, "NULL"},
-	"signed_off_by":  {10, "''"},
-	"awaits":         {10, "''"},
+	"break_glass":    {11, "0"},
+	"signed_off_at":  {11, "NULL"},
+	"signed_off_by":  {11, "''"},
+	"awaits":         {11, "''"},
 }
 
 // columnsOf lists grantColumns for a ledger of that schema version.

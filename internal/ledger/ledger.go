@@ -94,7 +94,7 @@ func (l *Ledger) Policies(ctx context.Context) ([]jit.Policy, error) {
 }
 
 // personsSchema is the schema version that brought persons; an older ledger has none.
-const personsSchema = 10
+const personsSchema = 11
 
 // Persons returns all persons in the order of their names.
 func (l *Ledger) Persons(ctx context.Context) ([]jit.Person, error) {

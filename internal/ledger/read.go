@@ -153,8 +153,9 @@ func (l *Ledger) dueGrants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Gran
 			return
 		}
 		for _, owner := range owners {
-			f.Owner = owner
-			for g, err := range stream(func(last *jit.Grant) ([]jit.Grant, error) { return l.duePage(ctx, f, last) }) {
+			of := f
+			of.Owner = owner
+			for g, err := range stream(func(last *jit.Grant) ([]jit.Grant, error) { return l.duePage(ctx, of, last) }) {
 				if !yield(g, err) || err != nil {
 					return
 				}

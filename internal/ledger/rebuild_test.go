@@ -25,9 +25,7 @@ func lived(t *testing.T, url string) *ledger.Ledger {
 	}
 	gone := jit.Policy{Name: "gone", Effect: jit.Permit}
 	bob := jit.Person{Name: "bob", Groups: []string{"group:leads"}, Holder: 1}
-	write(
-		t,
-		l,
+	write(t, l,
 		jit.Entry{Policy: &p, Events: []jit.Event{{Kind: jit.EventPolicyChanged, Policy: p.Name, Detail: p.Facts()}}},
 		jit.Entry{Person: &bob, Events: []jit.Event{{Kind: jit.EventPersonChanged, Detail: bob.Facts()}}},
 		jit.Entry{
@@ -38,9 +36,7 @@ func lived(t *testing.T, url string) *ledger.Ledger {
 	)
 	for n := range 3 {
 		g := ledgertest.Grant(n)
-		write(
-			t,
-			l,
+		write(t, l,
 			jit.Rewrite(
 				jit.Grant{},
 				g,
@@ -66,9 +62,7 @@ func lived(t *testing.T, url string) *ledger.Ledger {
 			write(t, l, jit.Rewrite(was, g, jit.Event{Kind: jit.EventGrantFailed, Grant: g.ID}))
 		}
 	}
-	write(
-		t,
-		l,
+	write(t, l,
 		jit.Entry{Events: []jit.Event{{Kind: jit.EventDrift, Grant: ledgertest.Grant(99).ID}}},
 	) // a binding that the ledger does not know
 	return l
@@ -113,6 +107,7 @@ func attacks() map[string][2]string {
 			`ended_at is nothing and the events say "2026-11-23T12:01:00.001234Z"`,
 		},
 		"sessions spared":    {set(0, "terminate_sessions = 1"), `terminate_sessions is "true"`},
+		"another requester":  {set(0, "requester = 'mallory'"), `requester is "mallory" and the events say nothing`},
 		"enforced by nobody": {set(0, "enforcement = 'sweeper'"), `enforcement is "sweeper"`},
 		"a failure that worked": {
 			set(2, "granted_at = starts_at"),
@@ -230,8 +225,7 @@ func TestEventsOfOneGrant(t *testing.T) {
 	lived(t, url)
 	var plan string
 	row := raw(
-		t,
-		url,
+		t, url,
 	).QueryRowContext(t.Context(), "EXPLAIN QUERY PLAN SELECT * FROM jit_events WHERE grant_id <> '' AND grant_id IN (SELECT value FROM json_each('[]')) ORDER BY grant_id, seq")
 	var id, parent, unused any
 	if err := row.Scan(&id, &parent, &unused, &plan); err != nil || !strings.Contains(plan, "jit_events_grant") {

@@ -279,6 +279,7 @@ func (l *Ledger) insert(ctx context.Context, tx *sql.Tx, table string, columns [
 		for i := range chunk {
 			values[i] = "(" + l.marks(i*width+1, (i+1)*width) + ")"
 		}
+		//nolint:gosec // G201: table, columns and conflict clause are constants of this package
 		statement := fmt.Sprintf("INSERT INTO %s (%s) VALUES %s%s",
 			table, strings.Join(columns, ", "), strings.Join(values, ","), onConflict)
 		if _, err := tx.ExecContext(ctx, statement, slices.Concat(chunk...)...); err != nil {

@@ -77,8 +77,7 @@ func (s *site) recovered(foreign, failpoint string) {
 func TestProviderKilled(t *testing.T) {
 	t.Parallel()
 	eachCrash(t, func(t *testing.T, s *site, foreign string, writing []string) {
-		create, change, revoke := append(
-			granting,
+		create, change, revoke := append(granting,
 			writing...), append(
 			changing,
 			writing...), append(

@@ -27,8 +27,7 @@ type load struct {
 // admitted asks the server which of the people have the role.
 func (l *load) admitted() map[string]bool {
 	l.t.Helper()
-	names, err := ask(
-		l.db.url,
+	names, err := ask(l.db.url,
 		fmt.Sprintf(
 			`SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolname LIKE 'person%%-%s' AND pg_has_role(oid, '%s', 'USAGE')`,
 			l.db.tag,

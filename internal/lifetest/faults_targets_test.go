@@ -125,8 +125,7 @@ func targetsFail(t *testing.T, all map[string]sick) {
 		}
 		all := []asked{{target: name, who: people[ofWell], reason: "goes on", end: begin.Add(time.Hour)}}
 		for i, who := range people[:n] {
-			all = append(
-				all,
+			all = append(all,
 				asked{target: name, who: who, reason: "ends",
 					end: begin.Add(2*time.Second + lasts*time.Duration(i)/time.Duration(n))},
 			)

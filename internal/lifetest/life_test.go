@@ -34,8 +34,7 @@ func TestLifeUntilRevoked(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, s *site, thorough bool) {
 		l := begin(t, s, "1h", thorough)
-		says(
-			t,
+		says(t,
 			s.mustJit("revoke", s.fact("a", "id"), s.fact("n[0]", "id"), s.fact("n[1]", "id"), "--reason",
 				"INC-1: done early"),
 			"revoked",

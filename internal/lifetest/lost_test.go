@@ -68,8 +68,7 @@ func loseLedgerOf(t *testing.T, open []func(*testing.T) place) {
 	}
 	settings += "  }\n"
 	s.Write("jit.hcl", settings)
-	s.Write(
-		"main.tf",
+	s.Write("main.tf",
 		"terraform {\n  required_providers {\n    jit = { source = \"jitaccess/jit\" }\n  }\n}\nprovider \"jit\" {\n"+settings+"}\n"+resources,
 	)
 	s.Apply()

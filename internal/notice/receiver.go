@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"regexp"
 	"slices"
@@ -121,7 +120,7 @@ func checkURL(attribute, text string) error {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return jit.Invalid(attribute, `write for example url = env("OPS_HOOK")`,
 			"the value is not the URL of a webhook")
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !jit.Loopback(u.Hostname()):
 		return jit.Invalid(attribute, "use https",
 			"http would send the notices to %s where anybody can read them", u.Hostname())
 	}
@@ -146,11 +145,6 @@ func keyOf(attribute, secret string) ([]byte, error) {
 			"the secret has %d bytes; it needs at least %d, or others could forge notices", len(key), minKey)
 	}
 	return key, nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // kindsOf returns the kinds of events that a list of topics and kinds names; nil names every topic.

@@ -70,6 +70,8 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 				MarkdownDescription: "Whether revoking the access also ends open sessions, on targets that can. " +
 					"Default: `false`.",
 			},
+			"requester": optional("The name of the person who asks, on one line, at most 200 bytes. Shown, recorded, " +
+				"changed in place."),
 			"summary": computed("The request in one line: who, what, where, for how long and why."),
 			"request_digest": computed("The SHA-256 that identifies the request. It changes with everything that is " +
 				"asked for. It is unknown in the first plan with a new ledger."),
@@ -116,6 +118,7 @@ type grantModel struct {
 	StartBy           types.String   `tfsdk:"start_by"`
 	Policy            types.String   `tfsdk:"policy"`
 	TerminateSessions types.Bool     `tfsdk:"terminate_sessions"`
+	Requester         types.String   `tfsdk:"requester"`
 	Summary           types.String   `tfsdk:"summary"`
 	RequestDigest     types.String   `tfsdk:"request_digest"`
 	GrantedAt         types.String   `tfsdk:"granted_at"`
@@ -138,7 +141,7 @@ func (m *grantModel) asked() map[string]attr.Value {
 	return map[string]attr.Value{
 		"target": m.Target, "principal": m.Principal, "role": m.Role, "scope": m.Scope, "reason": m.Reason,
 		"renewal": m.Renewal, "ttl": m.TTL, "expires_at": m.ExpiresAt, "starts_at": m.StartsAt, "start_by": m.StartBy,
-		"policy": m.Policy, "terminate_sessions": m.TerminateSessions,
+		"policy": m.Policy, "terminate_sessions": m.TerminateSessions, "requester": m.Requester,
 	}
 }
 
@@ -171,7 +174,14 @@ func (m *grantModel) request() (r broker.Request, err error) {
 			Role: m.Role.ValueString(), Scope: m.Scope.ValueString(),
 		},
 		Reason: m.Reason.ValueString(), Policy: m.Policy.ValueString(),
-		Terms: jit.Terms{TerminateSessions: m.TerminateSessions.ValueBool()},
+		Terms: jit.Terms{
+			TerminateSessions: m.TerminateSessions.ValueBool(), Requester: m.Requester.ValueString(),
+		},
+	}
+	if known(m.Requester) {
+		if err = jit.CheckRequester(r.Requester); err != nil {
+			return r, err
+		}
 	}
 	if r.Renewal, err = m.renewal(); err != nil {
 		return r, err
@@ -223,8 +233,8 @@ func recordedModel(v jit.View) grantModel {
 		Role: types.StringValue(v.Role), Scope: types.StringValue(v.Scope),
 		Reason: types.StringValue(v.Reason), Renewal: types.StringValue(strconv.FormatInt(v.Renewal, 10)),
 		TTL: optional(v.TTL.String()), StartBy: optional(jit.FormatTime(v.StartBy)), Policy: optional(v.Policy),
-		TerminateSessions: types.BoolValue(v.TerminateSessions),
-		Timeouts:          noTimeouts,
+		TerminateSessions: types.BoolValue(v.TerminateSessions), Requester: optional(v.Requester),
+		Timeouts: noTimeouts,
 	}
 	m.StartsAt = optional(jit.FormatTime(v.AskedStart()))
 	m.open(grantModel{Scope: m.Scope, TTL: m.TTL, Policy: m.Policy})

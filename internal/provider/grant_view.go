@@ -43,6 +43,7 @@ var viewAttributes = []struct {
 	{"enforcement", types.StringType, "Who ends the access: `native`, the platform itself, or `sweeper`."},
 	{"session_tail", types.StringType, "The longest time that a session can outlive the window."},
 	{"terminate_sessions", types.BoolType, "Whether open sessions end with the access."},
+	{"requester", types.StringType, "The name of the person who asked; null if the request has none."},
 	{"requested_at", types.StringType, "When the request was recorded."},
 	{"granted_at", types.StringType, "When the target confirmed the access; null before."},
 	{"failed_at", types.StringType, "When the attempt to grant failed; null if it did not."},

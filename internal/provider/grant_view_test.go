@@ -16,7 +16,7 @@ func TestViewAttributes(t *testing.T) {
 	v := jit.Grant{
 		ID: "x", Owner: "x", Binding: jit.Binding{Target: "x", Principal: "x", Role: "x", Scope: "x"}, Reason: "x",
 		Renewal: 1, TTL: jit.RecordedTTL("1h"),
-		Window: jit.Window{Start: at, End: at}, Terms: jit.Terms{StartBy: at, TerminateSessions: true}, Policy: "x",
+		Window: jit.Window{Start: at, End: at}, Terms: jit.Terms{StartBy: at, TerminateSessions: true, Requester: "x"}, Policy: "x",
 		Enforcement: jit.Native,
 		OpenDrift:   jit.DriftMissing, RequestedAt: at, GrantedAt: at, FailedAt: at, Failure: "x", RevokedAt: at,
 		RevokedBy:    "x",

@@ -59,6 +59,11 @@ func TestBadInput(t *testing.T) {
 			[]string{"Invalid timeouts", `"0s" is not a positive duration`, `create = "10m"`}},
 		{"less than none to delete", []string{`timeouts = { delete = "-1m" }`}, "timeouts",
 			[]string{`"-1m" is not a positive duration`}},
+		{"empty requester", []string{`requester = ""`}, "requester", []string{"The requester is empty", "leave it out"}},
+		{"blank requester", []string{`requester = " "`}, "requester", []string{"The requester is empty"}},
+		{"long requester", []string{fmt.Sprintf("requester = %q", strings.Repeat("x", 201))}, "requester",
+			[]string{"has 201 bytes; at most 200 are kept"}},
+		{"two lines of requester", []string{`requester = "Alice\nBob"`}, "requester", []string{"on one line"}},
 		{"late", []string{`start_by = "2026-11-23T08:00:00Z"`}, "start_by", []string{"The grant may no longer begin"}},
 	}
 	each(t, func(t *testing.T, w *acctest.World) {

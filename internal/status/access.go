@@ -49,7 +49,7 @@ func (a Access) Check() (address string, err error) {
 			`write for example listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7/32"] }`,
 			"anybody could set the header %q; name the addresses of the proxies that may set it", a.ProxyHeader)
 	}
-	if a.open() && !loopback(host) {
+	if a.open() && !jit.Loopback(host) {
 		return "", jit.Invalid("listen", `listen on 127.0.0.1, or set listen_token or listen_proxy`,
 			"%s can be reached from other machines, and anybody could read who has access to what", a.Listen)
 	}
@@ -71,11 +71,6 @@ func tokenProblem(token string) string {
 
 // open reports whether requests need no credential.
 func (a Access) open() bool { return a.Token == "" && a.ProxyHeader == "" }
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
-}
 
 // guard passes on the requests that are allowed.
 func (a Access) guard(next http.Handler) http.Handler {
@@ -99,7 +94,7 @@ func localHost(name string) bool {
 	if host, _, err := net.SplitHostPort(name); err == nil {
 		name = host
 	}
-	return loopback(strings.Trim(name, "[]"))
+	return jit.Loopback(strings.Trim(name, "[]"))
 }
 
 func (a Access) bearsToken(r *http.Request) bool {

@@ -61,7 +61,8 @@ func day(t testing.TB) (*jittest.Ledger, sweeper.State) {
 	l := &jittest.Ledger{}
 	const alice, script = "user:alice@example.com", `<script>alert("x")</script>`
 	record(t, l, "prod", alice, "INC-1: fail over", -time.Hour, time.Hour, nil)
-	record(t, l, "bastion", "bob", "INC-2: "+script+" \u202edesrever", -time.Hour, 30*time.Hour, nil)
+	record(t, l, "bastion", "bob", "INC-2: "+script+" \u202edesrever", -time.Hour, 30*time.Hour,
+		func(g *jit.Grant) { g.Requester = "Alice <Smith>" })
 	record(t, l, "prod", "group:sre", "CHG-3: later", time.Hour, 2*time.Hour, later)
 	record(t, l, "prod", "user:dave@example.com", "INC-4: done", -5*time.Hour, -2*time.Hour, ended(-2*time.Hour))
 	record(t, l, "prod", "user:erin@example.com", "INC-5: done early", -5*time.Hour, time.Hour, func(g *jit.Grant) {

@@ -127,8 +127,7 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 				Now: w.broker.Now}
 			g := w.as("nosweep").grant(request("1m"))
 			w.now = w.now.Add(time.Minute + 9*time.Minute + 30*time.Second)
-			if report := w.sweepFor(
-				c.owners,
+			if report := w.sweepFor(c.owners,
 				c.targets...); len(
 				report.OutOfReach,
 			)+len(report.Results)+len(report.Unread) > 0 {

@@ -180,8 +180,7 @@ func TestAnotherOwnersGrantIsLeftAlone(t *testing.T) {
 		t.Errorf("a change of another owner's grant: %v", err)
 	}
 	if _, _, err := other.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "tidy up"}); !errors.Is(
-		err,
-		jit.ErrInvalid,
+		err, jit.ErrInvalid,
 	) {
 		t.Errorf("a revocation of another owner's grant: %v", err)
 	}

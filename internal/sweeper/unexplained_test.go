@@ -68,8 +68,7 @@ func TestAMarkerFromAScopeAbove(t *testing.T) {
 	r.Binding.Scope = "above"
 	above := w.grant(r)
 	w.now = above.End.Add(time.Hour)
-	records := w.broker.Records(
-		t.Context(),
+	records := w.broker.Records(t.Context(),
 		jit.Snapshot{
 			Standing: []jit.Standing{{Principal: "bob", Role: "reader", From: "above", Marker: above.Marker()}}},
 	)

@@ -95,16 +95,16 @@ func read(t *testing.T, l jit.Ledger, id jit.ID) jit.Grant {
 
 func list(t *testing.T, l jit.Ledger, f jit.Filter) []jit.Grant {
 	t.Helper()
-	return all(t, l.Grants(t.Context(), f))
+	return drain(t, l.Grants(t.Context(), f))
 }
 
 func events(t *testing.T, l jit.Ledger, first int64) []jit.Event {
 	t.Helper()
-	return all(t, l.Events(t.Context(), first))
+	return drain(t, l.Events(t.Context(), first))
 }
 
-// all reads a stream to its end.
-func all[T any](t *testing.T, stream iter.Seq2[T, error]) (found []T) {
+// drain reads a stream to its end.
+func drain[T any](t *testing.T, stream iter.Seq2[T, error]) (found []T) {
 	t.Helper()
 	for one, err := range stream {
 		if err != nil {

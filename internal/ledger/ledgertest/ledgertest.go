@@ -83,7 +83,7 @@ func testRoundTrip(t *testing.T, l jit.Ledger) {
 	full.RequestedAt = Epoch.Add(123456 * time.Microsecond)
 	full.FailedAt, full.Failure = Epoch.Add(2*time.Second), "no such role"
 	full.RevokedAt, full.RevokedBy, full.RevokeReason = Epoch.Add(3*time.Second), "bob", `done; "really" <b>ä</b>`
-	full.PrincipalName, full.StartAsked = "alice@laptop", jit.StartAsked(Epoch)
+	full.PrincipalName, full.StartAsked, full.Requester = "alice@laptop", jit.StartAsked(Epoch), "Alice Smith"
 	full.EndedAt, full.Remains = Epoch.Add(4*time.Second), `role "jit:…" cannot be dropped`
 	bare := jit.Grant{ID: Grant(2).ID}
 	for _, g := range []jit.Grant{full, Grant(3), bare} {

@@ -3,7 +3,6 @@ package azure
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -79,17 +78,9 @@ func (cfg Config) checkEndpoint() error {
 	if cfg.Endpoint == "" {
 		return nil
 	}
-	const hint = `write for example endpoint = "https://management.internal.example.com"`
-	u, err := url.Parse(cfg.Endpoint)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" ||
-		u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		// The value is not shown: a URL that cannot be parsed may hide a password anywhere.
-		return jit.Invalid("endpoint", hint, "it is not the URL of a host; it takes http:// or https:// and a host")
-	case u.Scheme == "http" && !loopback(u):
-		return jit.Invalid("endpoint", hint, "http://%s would send the token unencrypted", u.Host)
-	}
-	return nil
+	_, err := jit.CheckURL("endpoint", `write for example endpoint = "https://management.internal.example.com"`,
+		cfg.Endpoint)
+	return err
 }
 
 func (cfg Config) checkIDs() error {
@@ -123,12 +114,6 @@ func (cfg Config) checkCredentials() error {
 	return nil
 }
 
-// loopback reports whether the URL names this machine.
-func loopback(u *url.URL) bool {
-	ip, err := netip.ParseAddr(u.Hostname())
-	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
-}
-
 // cloud returns the endpoints, and whether tokens may use an unencrypted connection, which stays on this machine.
 func (cfg Config) cloud() (c cloud.Configuration, unencrypted bool) {
 	c = clouds[cfg.Environment]
@@ -146,7 +131,7 @@ func (cfg Config) cloud() (c cloud.Configuration, unencrypted bool) {
 // anonymous reports whether requests carry no credentials.
 func (cfg Config) anonymous() bool {
 	u, err := url.Parse(cfg.Endpoint)
-	return err == nil && cfg.Endpoint != "" && loopback(u) && cfg.TenantID == "" && cfg.ClientID == ""
+	return err == nil && cfg.Endpoint != "" && jit.Loopback(u.Hostname()) && cfg.TenantID == "" && cfg.ClientID == ""
 }
 
 // credential returns the identity to sign in as. It makes no call.

@@ -189,7 +189,7 @@ func TestConfig(t *testing.T) {
 		{"a cloud", Config{Environment: "mars"}, "environment", `"mars"`},
 		{"no TLS", Config{Endpoint: "http://management.example.com"}, "endpoint", "unencrypted"},
 		{"a password in the endpoint", Config{Endpoint: "https://a:s3cret@management.example.com"}, "endpoint",
-			"not the URL"},
+			"has a user in it"},
 		{"an invalid tenant", Config{TenantID: "contoso"}, "tenant_id", `"contoso"`},
 		{"a secret without an application", Config{ClientSecret: "s3cret"}, "client_secret", "tenant_id"},
 		{"two ways to sign in", Config{TenantID: tenant, ClientID: app, ClientSecret: "s3cret",

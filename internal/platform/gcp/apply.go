@@ -212,9 +212,7 @@ func (a *application) write(ctx context.Context, d *draft) error {
 
 // startOver reports whether to try again after a write has failed. If not, the changes have their errors, or were split
 // and made in parts.
-func (a *application) startOver(
-	ctx context.Context, d *draft, made []int, was reading, attempt int, err error,
-) bool {
+func (a *application) startOver(ctx context.Context, d *draft, made []int, was reading, attempt int, err error) bool {
 	some := a.ofOneRole(made)
 	switch {
 	case ctx.Err() == nil && (conflict(err) && attempt < attempts || unsure(err) && attempt < unanswered):

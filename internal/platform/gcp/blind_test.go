@@ -21,10 +21,7 @@ func TestAnOperatorThatMayNotReadWritesNothing(t *testing.T) {
 		}
 		if _, writes := s.Calls(); writes != 0 || allowed(s, a.Binding, time.Now()) {
 			t.Errorf(
-				"%s: %d writes were made; the access is given: %t",
-				scope,
-				writes,
-				allowed(s, a.Binding, time.Now()),
+				"%s: %d writes were made; the access is given: %t", scope, writes, allowed(s, a.Binding, time.Now()),
 			)
 		}
 	}

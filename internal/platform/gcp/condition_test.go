@@ -44,17 +44,10 @@ func TestExpressions(t *testing.T) {
 func TestTheUsersConditionIsBoundToTheWindow(t *testing.T) {
 	s := newWorld(t)
 	p := open(t, s, Config{})
-	always, never := access(
-		bucket,
-		alice,
+	always, never := access(bucket, alice,
 		viewer+" if true || true",
 		"always",
-	), access(
-		bucket,
-		bob,
-		viewer+" if false && true",
-		"never",
-	)
+	), access(bucket, bob, viewer+" if false && true", "never")
 	apply(t, p, bucket, ensured(always, never)...)
 	ask := func(member string, at time.Time) bool {
 		return s.Allowed(

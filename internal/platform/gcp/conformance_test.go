@@ -84,17 +84,11 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 			bad("half a condition", "role", alice, sqlRole+" if resource.name ==", scope),
 			bad("a condition that breaks out", "role", alice, sqlRole+" if true) || (true", scope),
 			bad("a condition with a comment", "role", alice, sqlRole+" if true // and what follows", scope),
-			bad(
-				"too many operators",
-				"role",
-				alice,
+			bad("too many operators", "role", alice,
 				sqlRole+" if a && b && c && d && e && f && g && h && i && j && k && !l",
 				scope,
 			),
-			bad(
-				"a role of another project",
-				"role",
-				alice,
+			bad("a role of another project", "role", alice,
 				"projects/elsewhere-1/roles/reader",
 				"projects/payments-prod",
 			),
@@ -121,8 +115,7 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 				if err != nil {
 					t.Fatal(err)
 				}
-				p.Bindings = append(
-					p.Bindings,
+				p.Bindings = append(p.Bindings,
 					gcptest.Binding{Role: r.name, Members: []string{b.Principal}, BindingID: "foreign"},
 				)
 			})
@@ -131,11 +124,7 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 		Calls: s.Calls,
 		Tamper: platformtest.Tamper{
 			MoveEnd: func(t *testing.T, m jit.Marker, end time.Time) {
-				edit(
-					t,
-					s,
-					scope,
-					m,
+				edit(t, s, scope, m,
 					func(_ *gcptest.Policy, b *gcptest.Binding) { b.Condition.Expression = expressionUntil(end) },
 				)
 			},
@@ -166,9 +155,7 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 			},
 		},
 		Break: func(t *testing.T) (repair func()) {
-			s.Deny(
-				"resourcemanager.projects.setIamPolicy",
-				"resourcemanager.folders.setIamPolicy",
+			s.Deny("resourcemanager.projects.setIamPolicy", "resourcemanager.folders.setIamPolicy",
 				"resourcemanager.organizations.setIamPolicy",
 				"storage.buckets.setIamPolicy",
 			)

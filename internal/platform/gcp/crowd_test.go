@@ -30,8 +30,7 @@ func outsider(ctx context.Context, s *gcptest.Server, n int, enough <-chan struc
 	for round := 0; ; round++ {
 		last = gcptest.Binding{Role: logging, Members: []string{alice, bob}[:1+round%2], Condition: &gcptest.Condition{
 			Title: fmt.Sprintf(
-				"outsider %d",
-				n,
+				"outsider %d", n,
 			), Description: fmt.Sprint(round), Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`}}
 		for done := false; !done; {
 			p, err := service.Projects.GetIamPolicy(project, &cloudresourcemanager.GetIamPolicyRequest{
@@ -105,11 +104,7 @@ func TestTenOutsiders(t *testing.T) {
 					}
 					if got := allowed(s, a.Binding, time.Now()); got != step.want {
 						t.Errorf(
-							"after %s %s is allowed: %t, want %t",
-							step.change.Op,
-							a.Binding.Principal,
-							got,
-							step.want,
+							"after %s %s is allowed: %t, want %t", step.change.Op, a.Binding.Principal, got, step.want,
 						)
 					}
 				}
@@ -163,8 +158,7 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	// Removing a member from a binding without a condition leaves all else unchanged.
 	s.Edit(project, func(p *gcptest.Policy) {
 		p.Bindings = slices.DeleteFunc(p.Bindings, ours)
-		p.Bindings = append(
-			p.Bindings,
+		p.Bindings = append(p.Bindings,
 			gcptest.Binding{Role: sqlRole, Members: []string{alice, bob}, BindingID: "kept too"},
 		)
 	})
@@ -198,8 +192,7 @@ func TestTheAnswerToAWriteStandsForARead(t *testing.T) {
 		t.Error("a grant that was removed is there")
 	}
 	s.Edit(project, func(p *gcptest.Policy) {
-		p.Bindings = append(
-			p.Bindings,
+		p.Bindings = append(p.Bindings,
 			gcptest.Binding{Role: sqlRole, Members: []string{alice}, Condition: &gcptest.Condition{
 				Title: titleOf(first.Marker), Description: first.Marker.String(), Expression: "true"}},
 		)

@@ -99,8 +99,7 @@ func TestWhatIsNotThereOrNotAllowedIsSaid(t *testing.T) {
 		wantTold(t, p.Apply(t.Context(), scope, ensured(access(scope, alice, sqlRole, "x")))[0], "scope", says)
 	}
 	s.FineGrained(bucket)
-	wantTold(
-		t,
+	wantTold(t,
 		p.Apply(t.Context(), bucket, ensured(access(bucket, alice, viewer, "x")))[0],
 		"scope",
 		"uniform bucket-level access",

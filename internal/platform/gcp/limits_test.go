@@ -61,12 +61,9 @@ func TestGroupsAndDomainsAreCounted(t *testing.T) {
 		s.AddGroup(fmt.Sprintf("group:team%d@example.com", i))
 	}
 	apply(t, p, project, ensured(access(project, oncall, sqlRole, "fits"))...)
-	errs := p.Apply(
-		t.Context(),
-		project,
+	errs := p.Apply(t.Context(), project,
 		ensured(
-			access(project, "domain:example.com", sqlRole, "too many"),
-			access(project, alice, sqlRole, "no group"),
+			access(project, "domain:example.com", sqlRole, "too many"), access(project, alice, sqlRole, "no group"),
 		),
 	)
 	wantTold(t, errs[0], "principal", "251 groups and domains; the limit is 250")
@@ -86,10 +83,7 @@ func TestTheSameRoleForTheSamePrincipal(t *testing.T) {
 	errs := p.Apply(t.Context(), project, ensured(append(all, access(project, bob, sqlRole, "another"))...))
 	for i, err := range errs {
 		if i == maxSame {
-			wantTold(
-				t,
-				err,
-				"role",
+			wantTold(t, err, "role",
 				"21 bindings of "+sqlRole+" for "+alice+" with different conditions; the limit is 20",
 			)
 		} else if err != nil {
@@ -123,8 +117,7 @@ func TestHeadRoomIsNoted(t *testing.T) {
 	conditional := func(n int, principal string) func(p *gcptest.Policy) {
 		return func(p *gcptest.Policy) {
 			for i := range n {
-				p.Bindings = append(
-					p.Bindings,
+				p.Bindings = append(p.Bindings,
 					gcptest.Binding{Role: sqlRole, Members: []string{strings.ReplaceAll(principal, "#", fmt.Sprint(i))},
 						Condition: &gcptest.Condition{Title: fmt.Sprint(i), Expression: "true"}},
 				)
@@ -203,8 +196,7 @@ func TestDeletedAccounts(t *testing.T) {
 	s := newWorld(t)
 	s.AddAccounts("user:leaver@example.com", "user:colleague@example.com")
 	s.Edit(project, func(p *gcptest.Policy) {
-		p.Bindings = append(
-			p.Bindings,
+		p.Bindings = append(p.Bindings,
 			gcptest.Binding{Role: viewer, Members: []string{"user:leaver@example.com", "user:colleague@example.com"}},
 		)
 	})

@@ -44,8 +44,7 @@ func TestAPageThatIsNotFoundIsNoResourceThatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, scope := range []string{project, bucket} {
-		wantTold(
-			t,
+		wantTold(t,
 			p.Apply(t.Context(), scope, removed(access(scope, alice, viewer, "x")))[0],
 			"",
 			"not from Google Cloud",
@@ -71,8 +70,7 @@ func TestAWriteThatIsNeverAnswered(t *testing.T) {
 			return http.DefaultTransport.RoundTrip(r)
 		})},
 	}
-	wantTold(
-		t,
+	wantTold(t,
 		p.Apply(t.Context(), project, ensured(access(project, alice, sqlRole, "x")))[0],
 		"",
 		"no answer from Google Cloud",
@@ -121,8 +119,7 @@ func TestWhatCountsTowardsTheLimits(t *testing.T) {
 	s.Edit(project, func(p *gcptest.Policy) {
 		for i := range 2 * maxGroups {
 			role := fmt.Sprintf("roles/of.many%d", i)
-			p.Bindings = append(
-				p.Bindings,
+			p.Bindings = append(p.Bindings,
 				gcptest.Binding{Role: role, Members: []string{"group:everywhere@example.com"}},
 			)
 		}
@@ -145,8 +142,7 @@ func TestWhatCountsTowardsTheLimits(t *testing.T) {
 			},
 		}
 	})
-	wantTold(
-		t,
+	wantTold(t,
 		p.Apply(t.Context(), folder, ensured(access(folder, alice, sqlRole, "full")))[0],
 		"scope",
 		"1501 principals",

@@ -29,10 +29,7 @@ func (h hooked) ReadClaims(ctx context.Context, place, scope string) (m jit.Clai
 }
 
 func (h hooked) Update(
-	ctx context.Context,
-	place, scope string,
-	version int64,
-	put, drop []jit.Claim,
+	ctx context.Context, place, scope string, version int64, put, drop []jit.Claim,
 ) (next int64, err error) {
 	err = h.call(func() (err error) {
 		next, err = h.Claims.Update(ctx, place, scope, version, put, drop)

@@ -63,9 +63,7 @@ func rememberingTarget(t *testing.T, scope, gone string, principals, roles, scop
 	target.Impossible = &jit.Binding{Principal: "user:nobody@example.com", Role: basicViewer, Scope: scope}
 	target.Break = func(t *testing.T) (repair func()) {
 		// The count leaves out the read. Removing our grants beside prior access needs no write.
-		s.Deny(
-			"resourcemanager.projects.getIamPolicy",
-			"resourcemanager.folders.getIamPolicy",
+		s.Deny("resourcemanager.projects.getIamPolicy", "resourcemanager.folders.getIamPolicy",
 			"storage.buckets.getIamPolicy",
 		)
 		return func() { s.Deny() }
@@ -115,8 +113,7 @@ func takenOut(bindings []gcptest.Binding, m jit.Claim) []gcptest.Binding {
 	var left []gcptest.Binding
 	for _, b := range bindings {
 		if b.Condition == nil && b.Role == m.Role {
-			b.Members = slices.DeleteFunc(
-				slices.Clone(b.Members),
+			b.Members = slices.DeleteFunc(slices.Clone(b.Members),
 				func(member string) bool { return member == m.Principal },
 			)
 		}
@@ -208,8 +205,7 @@ func TestWhatIsRememberedSharesTheWrite(t *testing.T) {
 	apply(t, p, project, ensured(basic, usual, owner)...)
 	s.wants(basic.Binding, true, "granted")
 	s.wants(usual.Binding, true, "granted")
-	i := slices.IndexFunc(
-		s.server.Policy(project).Bindings,
+	i := slices.IndexFunc(s.server.Policy(project).Bindings,
 		func(b gcptest.Binding) bool { return b.BindingID == "kept" },
 	)
 	if i < 0 || !slices.Equal(s.server.Policy(project).Bindings[i].Members, []string{alice, "user:carol@example.com"}) {
@@ -346,8 +342,7 @@ func TestTheSweeperEndsWhatIsRemembered(t *testing.T) {
 	d := newDesk(t)
 	before := foreign(t, d.server, project)
 	short := d.grant(alice, basicViewer, "1h")
-	long, err := d.broker.Grant(
-		t.Context(),
+	long, err := d.broker.Grant(t.Context(),
 		broker.Request{Binding: short.Binding, Reason: "INC-2", Renewal: 1, TTL: jit.RecordedTTL("3h")},
 	)
 	if err != nil {

@@ -85,10 +85,7 @@ func TestGrantsShareABinding(t *testing.T) {
 		if !allowed(s, a.Binding, minute.Add(-time.Second)) || allowed(s, a.Binding, minute) ||
 			minute.After(a.Marker.Window.End) {
 			t.Fatalf(
-				"%s does not have access until %s, not later than %s",
-				a.Binding.Principal,
-				minute,
-				a.Marker.Window.End,
+				"%s does not have access until %s, not later than %s", a.Binding.Principal, minute, a.Marker.Window.End,
 			)
 		}
 	}
@@ -251,8 +248,7 @@ func TestSharedBindingsAreTidied(t *testing.T) {
 		t.Errorf("told of %d markers, want those of 5 grants", len(tidied))
 	}
 	for _, a := range all {
-		if !slices.ContainsFunc(
-			tidied,
+		if !slices.ContainsFunc(tidied,
 			func(m jit.Marker) bool { return m.ID == a.Marker.ID && m.Window.Equal(a.Marker.Window) },
 		) {
 			t.Errorf("not told of %s", a.Marker)
@@ -282,9 +278,7 @@ func TestSharedBindingsStripped(t *testing.T) {
 func FuzzParseDescription(f *testing.F) {
 	m := marked("payments")
 	f.Add(
-		describe(
-			"payments",
-			m.Window.End.Truncate(time.Minute),
+		describe("payments", m.Window.End.Truncate(time.Minute),
 			[]mark{{Marker: m, of: digest(alice)}, {Marker: m, of: digest(bob)}},
 		),
 	)

@@ -51,8 +51,7 @@ func (d *desk) pass(by time.Duration) {
 
 func (d *desk) grant(principal, role, ttl string) jit.Grant {
 	d.Helper()
-	g, err := d.broker.Grant(
-		d.Context(),
+	g, err := d.broker.Grant(d.Context(),
 		broker.Request{
 			Binding: jit.Binding{Target: "prod", Principal: principal, Role: role, Scope: project},
 			Reason:  "INC-1",
@@ -99,9 +98,7 @@ func (d *desk) sweep() map[jit.ID]sweeper.Result {
 // strip writes the policy back like a tool that knows no conditions: in version 1, without an etag.
 func (d *desk) strip() {
 	d.Helper()
-	service, err := cloudresourcemanager.NewService(
-		d.Context(),
-		option.WithEndpoint(d.server.URL),
+	service, err := cloudresourcemanager.NewService(d.Context(), option.WithEndpoint(d.server.URL),
 		option.WithoutAuthentication(),
 	)
 	if err != nil {
@@ -136,19 +133,11 @@ func TestConditionsStripped(t *testing.T) {
 	d.server.Edit(project, func(p *gcptest.Policy) {
 		p.Bindings = append(p.Bindings, gcptest.Binding{Role: sqlRole, Members: []string{carol}})
 	})
-	long, short, narrow, own := d.grant(
-		alice,
-		sqlRole,
-		"8h",
-	), d.grant(
+	long, short, narrow, own := d.grant(alice, sqlRole, "8h"), d.grant(
 		bob,
 		sqlRole,
 		"1h",
-	), d.grant(
-		deploy,
-		narrowed,
-		"8h",
-	), d.grant(
+	), d.grant(deploy, narrowed, "8h"), d.grant(
 		carol,
 		sqlRole,
 		"8h",
@@ -216,8 +205,7 @@ func TestConditionsStripped(t *testing.T) {
 			t.Errorf("a binding of ours is left: %+v", b)
 		}
 	}
-	if !slices.ContainsFunc(
-		d.server.Policy(project).Bindings,
+	if !slices.ContainsFunc(d.server.Policy(project).Bindings,
 		func(b gcptest.Binding) bool { return b.Role == "roles/owner" },
 	) {
 		t.Error("the owner is gone")
@@ -294,9 +282,7 @@ func TestConditionsStrippedAfterAChangeWithoutTheLedger(t *testing.T) {
 	g := d.grant(alice, sqlRole, "8h")
 	d.broker.Ledger = &jittest.Ledger{}
 	g.NoStandingBefore, g.Version = false, 0
-	g, err := d.broker.Change(
-		t.Context(),
-		g,
+	g, err := d.broker.Change(t.Context(), g,
 		broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: jit.RecordedTTL("2h")},
 	)
 	if err != nil {

@@ -165,11 +165,7 @@ func foreignIn(t testing.TB, p gcptest.Policy) string {
 
 // edit changes the binding of a grant behind the platform's back.
 func edit(
-	t testing.TB,
-	s *gcptest.Server,
-	scope string,
-	m jit.Marker,
-	change func(p *gcptest.Policy, b *gcptest.Binding),
+	t testing.TB, s *gcptest.Server, scope string, m jit.Marker, change func(p *gcptest.Policy, b *gcptest.Binding),
 ) {
 	t.Helper()
 	s.Edit(scope, func(p *gcptest.Policy) {
@@ -203,8 +199,7 @@ func fill(s *gcptest.Server, scope string) {
 	s.AddAccounts(who...)
 	s.Edit(scope, func(p *gcptest.Policy) {
 		for i, who := range who {
-			p.Bindings = append(
-				p.Bindings,
+			p.Bindings = append(p.Bindings,
 				gcptest.Binding{Role: logging, Members: []string{who}, Condition: &gcptest.Condition{
 					Title: fmt.Sprintf("shift %d", i), Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`}},
 			)

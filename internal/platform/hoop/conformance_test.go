@@ -24,8 +24,7 @@ func bad(name, attribute, principal, role, scope string) platformtest.BadBinding
 
 // TestConformanceOfReviews runs the suite with reviews of users.
 func TestConformanceOfReviews(t *testing.T) {
-	platformtest.Run(
-		t,
+	platformtest.Run(t,
 		platformtest.Harness{New: func(t *testing.T) *platformtest.Target { return reviewTarget(newSite(t, nil), 0) }},
 	)
 }
@@ -163,8 +162,7 @@ func TestConformanceOfAttributes(t *testing.T) {
 			},
 			Tamper: platformtest.Tamper{
 				ChangePrincipal: func(_ *testing.T, m jit.Marker, principal string) {
-					edit(
-						m,
+					edit(m,
 						func(a *hooptest.Attribute) { a.Groups = []string{strings.TrimPrefix(principal, "group:")} },
 					)
 				},

@@ -167,8 +167,7 @@ func TestAUserWhoCannotSeeTheConnection(t *testing.T) {
 			t.Errorf("of %s the caution is %q", email, got)
 		}
 	}
-	s.Edit(
-		"shared",
+	s.Edit("shared",
 		func(a *hooptest.Attribute) bool { a.Connections, a.Groups = []string{db}, []string{"ops"}; return true },
 	)
 	if got := caution("carol@example.com"); got != "" {

@@ -42,10 +42,7 @@ func TestARemovalBesideAGrant(t *testing.T) {
 			s.Lag(lag)
 			s.Between(func(*http.Request) { time.Sleep(rand.N(2 * time.Millisecond)) })
 			for i := range tries {
-				short, long := access(
-					"short "+time.Duration(i).String(),
-					time.Hour,
-				), access(
+				short, long := access("short "+time.Duration(i).String(), time.Hour), access(
 					"long "+time.Duration(i).String(),
 					3*time.Hour,
 				)

@@ -26,8 +26,7 @@ func TestConformanceOnARealGateway(t *testing.T) {
 			"no real gateway: set JIT_HOOP_URL, JIT_HOOP_API_KEY, JIT_HOOP_USERS (two, with a comma) and JIT_HOOP_CONNECTIONS (one)",
 		)
 	}
-	platformtest.Run(
-		t,
+	platformtest.Run(t,
 		platformtest.Harness{
 			New: func(t *testing.T) *platformtest.Target { return overTheAPI(t, cfg, users, connection) },
 		},
@@ -65,8 +64,7 @@ func overTheAPI(t *testing.T, cfg Config, users []string, scope string) *platfor
 	hand.OnCall = nil
 	// there lists the sessions with an approved review of the users, the latest first.
 	there := func(ctx context.Context) []session {
-		all, err := hand.sessions(
-			ctx,
+		all, err := hand.sessions(ctx,
 			url.Values{"connection": {scope}, "review.status": {approved}},
 			time.Now().Add(-lookBack),
 		)

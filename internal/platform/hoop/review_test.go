@@ -150,8 +150,7 @@ func TestANewProcessFindsWhatTheLastOneMade(t *testing.T) {
 		return hooptest.Through
 	})
 	if err := s.open(t, Config{}, 0).Apply(ctx, db, []jit.Change{{Op: jit.Ensure, Access: a}})[0]; !errors.Is(
-		err,
-		context.Canceled,
+		err, context.Canceled,
 	) {
 		t.Fatalf("the first try: %v, want the error of the context", err)
 	}
@@ -187,16 +186,13 @@ func TestRevokedAfterItsEnd(t *testing.T) {
 func TestWhoApprovedIsRecorded(t *testing.T) {
 	s := newSite(t, nil)
 	must(t, apply(t, s.open(t, Config{}, 0), jit.Ensure, access("record", time.Hour)))
-	if by, _ := s.Reviews()[0].Metadata[approvedByField].(string); !strings.Contains(
-		by,
+	if by, _ := s.Reviews()[0].Metadata[approvedByField].(string); !strings.Contains(by,
 		`with the API key "jit"; the reviewers of the connection did not decide`,
 	) {
 		t.Errorf("the session says that it was approved by %q", by)
 	}
-	must(
-		t,
-		apply(
-			t,
+	must(t,
+		apply(t,
 			s.open(t, Config{Metadata: map[string]string{approvedByField: "CHG-1"}}, 0),
 			jit.Ensure,
 			access("named", time.Hour),

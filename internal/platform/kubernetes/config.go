@@ -2,8 +2,6 @@ package kubernetes
 
 import (
 	"crypto/x509"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,19 +76,10 @@ func (cfg Config) checkFile() (Config, error) {
 
 // checkHost checks settings with a host.
 func (cfg Config) checkHost() error {
-	const hint = `write for example host = "https://k8s.example.com:6443"`
-	u, err := url.Parse(cfg.Host)
+	_, err := jit.CheckURL("host", `write for example host = "https://k8s.example.com:6443" and the token beside it`, cfg.Host)
 	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		// Not the value: a URL that cannot be read may hide a password anywhere.
-		return jit.Invalid("host", hint, "it is not the URL of an API server")
-	case u.User != nil:
-		return jit.Invalid("host", hint+" and the token beside it",
-			"the URL of %s has a user in it; an API server takes a token", u.Host)
-	case u.RawQuery != "" || u.Fragment != "":
-		return jit.Invalid("host", hint, "the URL of %s has a query or a fragment", u.Host)
-	case u.Scheme == "http" && !loopback(u.Hostname()):
-		return jit.Invalid("host", hint, "http://%s would send the token unencrypted", u.Host)
+	case err != nil:
+		return err
 	case cfg.Token == "":
 		return jit.Invalid("token", `write for example token = var.cluster_token`, "the target has a host and no token")
 	case strings.ContainsFunc(cfg.Token, func(r rune) bool { return r <= ' ' || r > '~' }):
@@ -101,11 +90,6 @@ func (cfg Config) checkHost() error {
 			"it holds no PEM certificate")
 	}
 	return nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // restConfig resolves the settings; it reads files and makes no call.

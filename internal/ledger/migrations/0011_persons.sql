@@ -4,8 +4,7 @@ CREATE TABLE jit_persons (
 	body TEXT NOT NULL
 );
 
--- Who asks for a grant, whether it begins without approval, and who signed that off.
-ALTER TABLE jit_grants ADD COLUMN requester TEXT NOT NULL DEFAULT '';
+-- Whether a grant begins without approval, and who signed that off.
 ALTER TABLE jit_grants ADD COLUMN break_glass SMALLINT NOT NULL DEFAULT 0;
 ALTER TABLE jit_grants ADD COLUMN signed_off_at BIGINT;
 ALTER TABLE jit_grants ADD COLUMN signed_off_by TEXT NOT NULL DEFAULT '';
