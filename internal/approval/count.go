@@ -74,6 +74,18 @@ func (t Tally) String() string {
 	return s
 }
 
+// Candidates returns the names of those who could still approve, each once.
+func (t Tally) Candidates() []string {
+	var names []string
+	for _, e := range t.Entries {
+		if e.Missing > 0 {
+			names = append(names, e.Candidates...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // Missing says whose approval is missing; empty if none is.
 func (t Tally) Missing() string {
 	var needs []string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -229,7 +230,8 @@ func (b *Broker) breakGlass(ctx context.Context, d *Decision) error {
 	if err != nil {
 		return err
 	}
-	d.Grant.Awaits = people.Count(d.Verdict.Approval, b.ask(people, d.Grant), nil).Missing()
+	d.decided.Tally = people.Count(d.Verdict.Approval, b.ask(people, d.Grant), nil)
+	d.Grant.Awaits = d.decided.Missing()
 	d.Warnings = append(d.Warnings, Warning{"break_glass", "The grant breaks the glass", fmt.Sprintf(
 		"It begins without the approval of %s. They are told, and one of them must sign it off before %s can break the glass again.",
 		d.Grant.Awaits, d.Grant.Requester)})
@@ -247,15 +249,22 @@ func (b *Broker) ask(people *approval.People, g jit.Grant) approval.Ask {
 func (b *Broker) decisions(d Decision) (events []jit.Event) {
 	for _, s := range d.decided.statements {
 		if !s.Recorded {
-			e := b.event(s.Kind(), d.Grant)
-			e.Detail = s.Details()
-			events = append(events, e)
+			events = append(events, b.decision(s, d.Grant))
 		}
 	}
 	if d.Verdict.BrokeGlass {
-		events = append(events, b.event(jit.EventBreakGlass, d.Grant, "requester", d.Grant.Requester, "skipped", d.Grant.Awaits))
+		events = append(events, b.event(jit.EventBreakGlass, d.Grant, "requester", d.Grant.Requester,
+			"skipped", d.Grant.Awaits, "approvers", strings.Join(d.decided.Candidates(), ", "),
+			"command", "jit approve --sign-off "+string(d.Grant.ID)))
 	}
 	return events
+}
+
+// decision returns the event that records a signed statement about a grant.
+func (b *Broker) decision(s approval.Signed, g jit.Grant) jit.Event {
+	e := b.event(s.Kind(), g, "requester", g.Requester)
+	maps.Copy(e.Detail, s.Details())
+	return e
 }
 
 // recordWaiting records a request that waits for approval. It gave nothing, so nothing of it is due.
@@ -266,7 +275,8 @@ func (b *Broker) recordWaiting(ctx context.Context, d Decision, cause error) err
 	g := d.Grant
 	g.Version, g.FailedAt, g.Failure, g.Policy = d.recorded.Version, b.Now(), cause.Error(), d.Verdict.Policy
 	err := b.write(ctx, jit.Rewrite(d.recorded, g, b.requested(g, d.standing), b.event(jit.EventApprovalWanted, g,
-		"awaits", g.Awaits, "requester", g.Requester, "request_digest", d.decided.digest)))
+		"awaits", g.Awaits, "requester", g.Requester, "request_digest", d.decided.digest,
+		"approvers", strings.Join(d.decided.Candidates(), ", "), "command", "jit approve "+string(g.ID))))
 	if errors.Is(err, jit.ErrStale) {
 		return nil // another run has asked for the same at the same time
 	}
@@ -338,9 +348,7 @@ func (b *Broker) Decide(ctx context.Context, g jit.Grant, s approval.Signed) err
 			}
 			g.SignedOffAt, g.SignedOffBy = b.Now(), vote.Person
 		}
-		e := b.event(s.Kind(), *g)
-		e.Detail = s.Details()
-		return []jit.Event{e}, true
+		return []jit.Event{b.decision(s, *g)}, true
 	})
 	return err
 }

@@ -138,6 +138,10 @@ func TestTwoPeople(t *testing.T) {
 	if err != nil || waiting.State(o.now) != jit.StateRequested || waiting.Awaits != "1 of: lea, leo" {
 		t.Errorf("recorded as %s, waits for %q, %v", waiting.State(o.now), waiting.Awaits, err)
 	}
+	if wanted := o.last(jit.EventApprovalWanted).Detail; wanted["approvers"] != "lea, leo" ||
+		wanted["command"] != "jit approve "+string(d.Grant.ID) {
+		t.Errorf("recorded with %v", wanted)
+	}
 	o.signs("lea", request())
 	if d, err := o.Preview(t.Context(), request(), true); err != nil || len(d.Warnings) != 0 {
 		t.Errorf("plan: %+v, %v", d.Warnings, err)
@@ -153,6 +157,20 @@ func TestTwoPeople(t *testing.T) {
 	if got := o.kinds()[5:]; !slices.Equal(got, want) {
 		t.Errorf("events %v, want %v", got, want)
 	}
+}
+
+// last returns the last event of a kind.
+func (o *office) last(kind jit.EventKind) (last jit.Event) {
+	o.t.Helper()
+	for e, err := range o.ledger.Events(o.t.Context(), 1) {
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		if e.Kind == kind {
+			last = e
+		}
+	}
+	return last
 }
 
 // TestApprovalsThatDoNotCount: each is an attack.
@@ -344,6 +362,11 @@ func TestBreakingTheGlass(t *testing.T) {
 	if !g.Unsigned() || g.Awaits != "1 of: lea, leo" || !slices.Contains(o.kinds(), jit.EventBreakGlass) {
 		t.Errorf("granted as %+v, events %v", g, o.kinds())
 	}
+	if broke := o.last(jit.EventBreakGlass).Detail; broke["approvers"] != "lea, leo" || broke["requester"] != "bob" ||
+		broke["command"] != "jit approve --sign-off "+string(g.ID) {
+		t.Errorf("recorded with %v", broke)
+	}
+	o.Actor.Name = "lea-gh" // whoever decides is the actor of that command
 	o.refused(glass("SEV1-2: down"), "nobody has signed that off", "jit approve --sign-off "+string(g.ID))
 	for _, name := range []string{"bob", "lea"} {
 		s := o.signsGrant(name, g, func(s *approval.Statement) { s.Choice = jit.SignOff })

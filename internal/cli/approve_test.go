@@ -99,6 +99,12 @@ func (o *office) apply(r broker.Request) (jit.Grant, error) {
 	return rt.Broker.Grant(o.t.Context(), r)
 }
 
+// intact fails unless the record proves everything that it says.
+func (o *office) intact() {
+	o.t.Helper()
+	o.run("audit", "verify").wantCode(exitDone).wantOut("The record is intact")
+}
+
 // granted fails unless the request is granted and gives access.
 func (o *office) granted(r broker.Request) jit.Grant {
 	o.t.Helper()
@@ -257,6 +263,17 @@ func TestApprovePlan(t *testing.T) {
 	}
 	o.refused(o.wish(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") }), "2 of: lea, leo")
 	o.granted(r)
+	o.intact()
+	var report struct {
+		Grants []struct {
+			ApprovedBy []string `json:"approved_by"`
+		}
+	}
+	o.run("report", "--json").wantCode(exitDone).decode(&report)
+	if len(report.Grants) != 1 || !slices.Equal(report.Grants[0].ApprovedBy, []string{"lea", "leo"}) {
+		t.Errorf("reported as %+v", report.Grants)
+	}
+	o.run("report", "-o", "-").wantCode(exitDone).wantOut("approved by lea, leo")
 }
 
 // What ssh-keygen signs counts, beside its text.
@@ -395,6 +412,7 @@ func TestApproveRecorded(t *testing.T) {
 	o.serveAgent("bob.key", "lea.key")
 	o.types("y\n", "approve", id, "--approver", "LEA").wantCode(exitDone).
 		wantOut("The approval of lea is recorded").wantErr("INC-1: look", "approver: lea")
+	o.intact()
 	o.refused(r, "lea started this run")
 	t.Setenv(config.EnvActor, "alice")
 	o.granted(r)
@@ -409,6 +427,7 @@ func TestDenyRecorded(t *testing.T) {
 	o.run("show", string(g.ID)).wantOut("denied", "comment: use the replica")
 	o.run("approve", string(g.ID), "--yes", "--key", "lea.key", "--approver", "lea")
 	o.refused(o.wish(), "leo denied it")
+	o.intact()
 }
 
 // A grant that broke the glass is listed until one of those who were skipped signs it off.
@@ -435,6 +454,7 @@ func TestSignOff(t *testing.T) {
 	if _, err := o.apply(glass("SEV1-2: down")); err != nil {
 		t.Error(err)
 	}
+	o.intact()
 }
 
 // The approver comes from the flag, the environment or jit.hcl, which may need variables that the approver lacks.

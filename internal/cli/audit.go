@@ -24,7 +24,8 @@ func (p *program) auditVerifyCommand() *cobra.Command {
 		Short: "Check that nobody changed the record",
 		Long: `Check every event against its hash and the event before it, and the last event against the ledger's head.
 Rebuild the grants and policies from their events, and name each one that differs from its row, was removed,
-or has no event.
+or has no event. Check each decision of a person again: the signed statement is about the request as it was then, the
+key belonged to the person, and neither the principal nor the requester decided.
 
 The printed head identifies the whole record. Anyone who can write to the database can write a new chain, so keep the
 head elsewhere from time to time (jit audit head), and check the record against it with --head: the same ledger must

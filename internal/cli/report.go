@@ -28,7 +28,7 @@ func (p *program) reportCommand() *cobra.Command {
 		Use:   "report",
 		Short: "Write who had access to what in a period, as one HTML file",
 		Long: `Write the grants that gave access in a period: who, what, why, from when until when, how each ended, and
-who asked for it from which change. The report has a timeline, drift, failed revocations and policy changes.
+who asked for it from which change, and who approved it. The report has a timeline, drift, failed revocations and policy changes.
 The HTML file is self-contained: it needs no script and no network. It names the head of its record, which
 jit audit verify checks.
 

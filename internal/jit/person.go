@@ -1,6 +1,8 @@
 package jit
 
 import (
+	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,6 +45,21 @@ func (p Person) Facts() map[string]string {
 		}
 	}
 	return facts
+}
+
+// PersonOf returns the person that an event of the kind [EventPersonChanged] recorded.
+func PersonOf(e Event) (Person, error) {
+	p := Person{Name: e.Person(), GitHub: e.Detail["github"], GitLab: e.Detail["gitlab"]}
+	for name, into := range map[string]*[]string{
+		"groups": &p.Groups, "signing_keys": &p.SigningKeys, "principals": &p.Principals,
+	} {
+		if text := e.Detail[name]; text != "" {
+			if err := json.Unmarshal([]byte(text), into); err != nil {
+				return p, fmt.Errorf("event %d: %s: %w", e.Seq, name, err)
+			}
+		}
+	}
+	return p, nil
 }
 
 // Contradictions compares a person with the details of the event that recorded them last.

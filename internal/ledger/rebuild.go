@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/approval"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -52,14 +53,14 @@ func (r *Report) add(m Mismatch) {
 	}
 }
 
-// rebuild compares the rows of grants, policies and persons with the facts in their events. told are the facts of the
-// events that recorded each policy and person last. It holds one page of grants in memory at a time.
-func (l *Ledger) rebuild(ctx context.Context, tx *sql.Tx, schema int, told map[string]facts, r *Report) error {
+// rebuild compares the rows of grants, policies and persons with the facts in their events, which c has followed. It
+// holds one page of grants in memory at a time.
+func (l *Ledger) rebuild(ctx context.Context, tx *sql.Tx, schema int, c *chain, r *Report) error {
 	for _, k := range namedKinds {
 		if schema < k.since {
 			continue
 		}
-		if err := l.rebuildNamed(ctx, tx, k, told[k.noun], r); err != nil {
+		if err := l.rebuildNamed(ctx, tx, k, c.told[k.noun], r); err != nil {
 			return err
 		}
 	}
@@ -69,7 +70,7 @@ func (l *Ledger) rebuild(ctx context.Context, tx *sql.Tx, schema int, told map[s
 		if err != nil {
 			return err
 		}
-		if err := l.rebuildPage(ctx, tx, page, r); err != nil {
+		if err := l.rebuildPage(ctx, tx, page, &c.persons, r); err != nil {
 			return err
 		}
 		if !more {
@@ -125,16 +126,25 @@ func scanStored(rows *sql.Rows) (storedRow, error) {
 	return s, err
 }
 
-func (l *Ledger) rebuildPage(ctx context.Context, tx *sql.Tx, page []storedRow, r *Report) error {
-	accounts := make(map[jit.ID]*jit.Account, len(page))
+// told is what the events tell about one grant.
+type told struct {
+	account jit.Account
+	trial   approval.Trial
+}
+
+func (l *Ledger) rebuildPage(
+	ctx context.Context, tx *sql.Tx, page []storedRow, persons *approval.History, r *Report,
+) error {
+	grants := make(map[jit.ID]*told, len(page))
 	ids := make([]jit.ID, len(page))
 	for i, row := range page {
 		ids[i] = row.grant.ID
-		accounts[row.grant.ID] = &jit.Account{}
+		grants[row.grant.ID] = &told{trial: approval.Trial{History: persons, Ledger: r.Ledger}}
 	}
 	err := l.visitOf(ctx, tx, ids, func(e jit.Event) bool {
-		if account, wanted := accounts[e.Grant]; wanted {
-			account.Add(e)
+		if g, wanted := grants[e.Grant]; wanted {
+			g.account.Add(e)
+			g.trial.Add(e, &g.account)
 		}
 		return true
 	})
@@ -143,7 +153,11 @@ func (l *Ledger) rebuildPage(ctx context.Context, tx *sql.Tx, page []storedRow, 
 	}
 	for _, row := range page {
 		r.Grants++
-		r.compare(row, accounts[row.grant.ID])
+		g := grants[row.grant.ID]
+		r.compare(row, &g.account)
+		for _, fault := range g.trial.Faults {
+			r.add(Mismatch{Grant: row.grant.ID, Problem: fault})
+		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/approval"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -87,8 +88,8 @@ func (d Damage) String() string {
 	return fmt.Sprintf("events %d to %d were %s: %s", d.First, d.Last, d.Kind, d.Detail)
 }
 
-// Verify checks the events against their hashes, their order and the head, and rebuilds grants, policies and persons from them,
-// in one consistent view of the ledger. A ledger that does not exist is intact and has no events.
+// Verify checks the events against their hashes, their order and the head, rebuilds grants, policies and persons from
+// them, and checks the decisions of people again, in one consistent view of the ledger. A ledger that does not exist is intact and has no events.
 func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 	var r Report
 	err := l.inSnapshot(ctx, func(tx *sql.Tx) error {
@@ -103,7 +104,7 @@ func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 			return err
 		}
 		r.Events = c.events
-		if err := l.rebuild(ctx, tx, h.schema, c.told, &r); err != nil {
+		if err := l.rebuild(ctx, tx, h.schema, &c, &r); err != nil {
 			return err
 		}
 		if c.whole && c.head.seq == h.seq && c.head.hash == h.hash {
@@ -134,12 +135,15 @@ type chain struct {
 	whole bool
 	// told are the facts of the events that recorded each policy and person last, by kind.
 	told map[string]facts
+	// persons are those who could decide, at each time.
+	persons approval.History
 }
 
 func (c *chain) add(e jit.Event) {
 	c.events++
 	c.whole = c.whole && e.Seq == c.head.seq+1 && e.Prev == c.head.hash && e.Sum() == e.Hash
 	c.head.seq, c.head.hash = e.Seq, e.Hash
+	c.persons.Add(e)
 	switch e.Kind {
 	case jit.EventPolicyChanged:
 		c.told["policy"][e.Policy] = e.Detail

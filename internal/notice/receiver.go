@@ -34,12 +34,17 @@ var topics = map[string][]jit.EventKind{
 	"ended":             {jit.EventExpired, jit.EventRevoked},
 	"revocation_failed": {jit.EventRevokeFailed},
 	"drift":             {jit.EventDrift, jit.EventRepaired, jit.EventRepairFailed},
+	"approval": {
+		jit.EventApprovalWanted, jit.EventApproved, jit.EventDenied, jit.EventBreakGlass, jit.EventSignedOff,
+	},
 }
 
 // kinds are the other kinds that can be chosen.
 var kinds = []jit.EventKind{
 	jit.EventRequested, jit.EventDecided, jit.EventGrantFailed, jit.EventAdopted, jit.EventChanged, jit.EventExtended,
 	jit.EventRevokeAsked, jit.EventCleanedUp, jit.EventPolicyChanged, jit.EventPolicyRemoved,
+	jit.EventPersonChanged, jit.EventPersonRemoved, jit.EventApprovalWanted, jit.EventApproved, jit.EventDenied,
+	jit.EventBreakGlass, jit.EventSignedOff,
 }
 
 // Config is a receiver as the user wrote it.

@@ -33,7 +33,7 @@ func TestReceiverRefuses(t *testing.T) {
 		},
 		{
 			`events: "everything" is neither a topic nor a kind of event; ` +
-				"write some of drift, ended, ends_soon, granted, revocation_failed, requested",
+				"write some of approval, drift, ended, ends_soon, granted, revocation_failed, requested",
 			func(c *Config) { c.Events = []string{"granted", "everything"} },
 		},
 		{"events: the list is empty", func(c *Config) { c.Events = []string{} }},
@@ -76,7 +76,8 @@ func TestReceiverChooses(t *testing.T) {
 		events []string
 		want   string
 	}{
-		{nil, "granted ends_soon expired revoked revocation_failed drift_found repaired repair_failed"},
+		{nil, "granted ends_soon expired revoked revocation_failed drift_found repaired repair_failed " +
+			"approval_wanted approved denied break_glass signed_off"},
 		{[]string{"ended"}, "expired revoked"},
 		{[]string{"drift", "policy_changed", "extended"}, "drift_found repaired repair_failed policy_changed extended"},
 	} {

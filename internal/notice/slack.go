@@ -65,6 +65,7 @@ func (n notice) slack() slackMessage {
 		add("Revoked because", e.Detail["reason"])
 		add("Revoked by", e.Detail["by"])
 	}
+	n.addDecision(add)
 	add("Note", e.Detail["note"])
 	add("Policy", e.Policy)
 	if e.Source != jit.FromSweeper { // a sweeper's actor is always the same
@@ -73,6 +74,25 @@ func (n notice) slack() slackMessage {
 	}
 	add("Grant", string(e.Grant))
 	return slackMessage{Text: strings.Join(lines, "\n"), Blocks: blocksOf(lines)}
+}
+
+// addDecision adds the lines about people who decide.
+func (n notice) addDecision(add func(label string, values ...string)) {
+	e := n.event
+	switch e.Kind {
+	case jit.EventApprovalWanted:
+		add("Needs", e.Detail["awaits"])
+		add("Approve with", e.Detail["command"])
+	case jit.EventBreakGlass:
+		add("Skipped", e.Detail["skipped"])
+		add("Sign off with", e.Detail["command"])
+	case jit.EventApproved, jit.EventDenied, jit.EventSignedOff, jit.EventPersonChanged, jit.EventPersonRemoved:
+		add("Person", e.Person())
+	default:
+		return
+	}
+	add("Requester", e.Detail["requester"])
+	add("Comment", e.Detail["comment"])
 }
 
 // blocksOf distributes lines over blocks that are not too long.
@@ -121,5 +141,14 @@ var headlines = map[jit.EventKind]string{
 	jit.EventAdopted:       "Grant adopted",
 	jit.EventPolicyChanged: "Policy changed",
 	jit.EventPolicyRemoved: "Policy removed",
-	eventTest:              "Test notice",
+	jit.EventPersonChanged: "Person changed",
+	jit.EventPersonRemoved: "Person removed",
+
+	jit.EventApprovalWanted: "Approval wanted",
+	jit.EventApproved:       "Request approved",
+	jit.EventDenied:         "Request denied",
+	jit.EventBreakGlass:     "Glass broken: access without approval",
+	jit.EventSignedOff:      "Access without approval signed off",
+
+	eventTest: "Test notice",
 }

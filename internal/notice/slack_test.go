@@ -32,6 +32,43 @@ func slackNotice(kind jit.EventKind, change func(*jit.Grant, *jit.Event)) slackM
 	return notice{event: e, grant: &v}.slack()
 }
 
+// A notice about a decision says who decides, for whom, and what to run.
+func TestSlackAboutDecisions(t *testing.T) {
+	for _, tt := range []struct {
+		kind jit.EventKind
+		says []string
+	}{
+		{jit.EventApprovalWanted, []string{
+			"*Approval wanted*", "Needs: `1 of: lea, leo`", "Approve with: `jit approve 4711`", "Requester: `bob`",
+		}},
+		{jit.EventBreakGlass, []string{
+			"*Glass broken", "Skipped: `1 of: lea, leo`", "Sign off with: `jit approve 4711`", "Requester: `bob`",
+		}},
+		{jit.EventApproved, []string{"*Request approved*", "Person: `lea`", "Requester: `bob`", "Comment: `fine &lt;me&gt;`"}},
+		{jit.EventDenied, []string{"*Request denied*", "Person: `lea`"}},
+		{jit.EventSignedOff, []string{"signed off*", "Person: `lea`"}},
+	} {
+		m := slackNotice(tt.kind, func(_ *jit.Grant, e *jit.Event) {
+			e.Detail = map[string]string{
+				"awaits": "1 of: lea, leo", "skipped": "1 of: lea, leo", "command": "jit approve 4711", "requester": "bob",
+				"person": "lea", "comment": "fine <me>", "signature": "-----BEGIN",
+			}
+		})
+		for _, want := range tt.says {
+			if !strings.Contains(m.Text, want) {
+				t.Errorf("%s: %s\ndoes not say %s", tt.kind, m.Text, want)
+			}
+		}
+		if strings.Contains(m.Text, "BEGIN") {
+			t.Errorf("%s: the signature is shown", tt.kind)
+		}
+		r, err := NewReceiver("ops", Config{URL: "https://example.com", Format: "slack"})
+		if err != nil || !r.Wants(tt.kind) {
+			t.Errorf("a receiver of every topic does not want %s, %v", tt.kind, err)
+		}
+	}
+}
+
 func TestSlackNamesWhoAndWhy(t *testing.T) {
 	m := slackNotice(jit.EventGranted, nil)
 	want := strings.Join([]string{"*Access granted*", "Who: `alice@example.com`", "What: `payments_read`",

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -93,6 +94,8 @@ type ReportedGrant struct {
 	AskedBy  string `json:"asked_by,omitempty"`
 	Change   string `json:"change,omitempty"`
 	Failures int    `json:"revocation_failures,omitempty"`
+	// ApprovedBy names the people whose approval let the grant begin or last longer, each once.
+	ApprovedBy []string `json:"approved_by,omitempty"`
 }
 
 // reportReader reads a report from a ledger.
@@ -209,12 +212,31 @@ func (r *reportReader) addEvents(ctx context.Context, ledger jit.Ledger) error {
 		if i, listed := r.listed[e.Grant]; listed && e.Kind == jit.EventRequested {
 			r.Grants[i].AskedBy, r.Grants[i].Change = e.Name, e.Change
 		}
+		if i, listed := r.listed[e.Grant]; listed {
+			r.Grants[i].approved(e)
+		}
 		// Each event has the time of its writer's clock, so events of the period can follow later ones.
 		if !e.At.Before(r.From) && !e.At.After(r.To) {
 			r.addEvent(e)
 		}
 	}
 	return nil
+}
+
+// approved takes in who approved a grant. The decision to grant names those who approved before.
+func (g *ReportedGrant) approved(e jit.Event) {
+	names := []string{e.Person()}
+	switch {
+	case e.Kind == jit.EventDecided && e.Detail["approved_by"] != "":
+		names = strings.Split(e.Detail["approved_by"], ", ")
+	case e.Kind != jit.EventApproved:
+		return
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(g.ApprovedBy, func(known string) bool { return jit.SameName(known, name) }) {
+			g.ApprovedBy = append(g.ApprovedBy, name)
+		}
+	}
 }
 
 // addEvent adds an event of the period: a change of a policy, drift, or a repair or revocation that failed.
