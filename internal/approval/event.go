@@ -20,11 +20,17 @@ func (s Signed) Details() map[string]string {
 	return d
 }
 
+// The forges of a [Reviewed].
+const (
+	GitHub = "github"
+	GitLab = "gitlab"
+)
+
 // Reviewed is a review of a pull request that counts as an approval. Only the forge could prove it.
 type Reviewed struct {
 	// Person approved, known to the forge by Login.
 	Person, Login string
-	// Forge is "github" or "gitlab".
+	// Forge is [GitHub] or [GitLab].
 	Forge, Repository string
 	Number            int
 	// Commit is the head commit that was reviewed, and Review the identifier of the review.

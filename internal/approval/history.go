@@ -107,18 +107,17 @@ func (h *History) reviewFault(e jit.Event, g jit.Grant, digest string) string {
 		return "the review is about another request"
 	}
 	was := h.between(v.Person, v.At, e.At)
-	if !slices.ContainsFunc(was, func(p jit.Person) bool { return loginOf(p, e.Detail["forge"]) == e.Detail["login"] }) {
+	account := func(p jit.Person) bool { return isAccount(p, e.Detail["forge"], e.Detail["login"]) }
+	if !slices.ContainsFunc(was, account) {
 		return fmt.Sprintf("the account %q was not that of %s then", e.Detail["login"], v.Person)
 	}
 	return unfitThroughout(was, g)
 }
 
-// loginOf returns the login name of a person on a forge.
-func loginOf(p jit.Person, forge string) string {
-	if forge == "gitlab" {
-		return p.GitLab
-	}
-	return p.GitHub
+// isAccount reports whether a person has that login name on a forge.
+func isAccount(p jit.Person, forge, login string) bool {
+	own := map[string]string{GitHub: p.GitHub, GitLab: p.GitLab}[forge]
+	return own != "" && strings.EqualFold(own, login)
 }
 
 // unfitThroughout says why nobody that the person was in that time could decide; empty if they could.
@@ -173,10 +172,11 @@ func (t *Trial) Add(e jit.Event, account *jit.Account) {
 		if t.approved == nil {
 			t.approved = map[string]map[string]bool{}
 		}
-		if t.approved[digest] == nil {
-			t.approved[digest] = map[string]bool{}
+		of := e.Detail["request_digest"] // a review may be recorded before the request
+		if t.approved[of] == nil {
+			t.approved[of] = map[string]bool{}
 		}
-		t.approved[digest][strings.ToLower(e.Detail["person"])] = true
+		t.approved[of][strings.ToLower(e.Detail["person"])] = true
 	}
 }
 

@@ -159,3 +159,12 @@ func (p *People) Authenticate(s Signed, forms ...[]jit.Field) (jit.Vote, error) 
 
 // Owner returns the name of the person whose key it is; empty if it is nobody's.
 func (p *People) Owner(key ssh.PublicKey) string { return p.byKey[string(key.Marshal())].Name }
+
+// ByLogin returns the person who has that login name on a forge.
+func (p *People) ByLogin(forge, login string) (jit.Person, bool) {
+	i := slices.IndexFunc(p.all, func(person jit.Person) bool { return isAccount(person, forge, login) })
+	if i < 0 {
+		return jit.Person{}, false
+	}
+	return p.all[i], true
+}

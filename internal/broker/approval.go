@@ -129,6 +129,9 @@ func (b *Broker) decidedOn(
 	if err != nil {
 		return decided{}, err
 	}
+	var votes []jit.Vote
+	var ignored []string
+	of := map[string]approval.Signed{}
 	for e, err := range b.Ledger.EventsOf(ctx, []jit.ID{g.ID}) {
 		if err != nil {
 			return decided{}, err
@@ -136,10 +139,11 @@ func (b *Broker) decidedOn(
 		if s, ok := approval.FromEvent(e); ok && s.Digest == digest {
 			signed = append(signed, s)
 		}
+		if v, ok := reviewed(people, e, digest); ok {
+			votes = append(votes, v)
+			of[v.Source] = approval.Signed{Recorded: true}
+		}
 	}
-	var votes []jit.Vote
-	var ignored []string
-	of := map[string]approval.Signed{}
 	for _, s := range signed {
 		vote, err := people.Authenticate(s, g.RequestFields(), written)
 		if err != nil {

@@ -24,6 +24,8 @@ type verdict struct {
 	comment, validFor  string
 	valid              time.Duration
 	yes, print         bool
+	// github and gitlab name a pull request whose reviews decide.
+	github, gitlab string
 }
 
 // defaultApprovals is the folder of the statements, as in the provider block.
@@ -51,11 +53,16 @@ nor the targets. A request that is changed afterwards needs a new approval.
 With an ID, jit shows a request that waits in the ledger, asks, and records the signed statement in the ledger.
 --sign-off signs off a grant that broke the glass.
 
+With --github or --gitlab, the reviews of a pull request decide: those of its last commit, by persons whose login
+name the ledger knows. jit records them for each request of the plan whose policy takes a pull_request as evidence, and
+asks nobody. The token is GITHUB_TOKEN or GITLAB_TOKEN. Run it in CI, on the plan of that commit.
+
 --print signs nothing: it writes the text into the approvals folder and prints the command that signs it.
 ` + signingHelp + "\n\n" + exitCodes,
 		Example: `  terraform show -json tfplan > plan.json
   jit approve --plan plan.json --approver bob@example.com
   jit approve 3f2b8c1e --key ~/.ssh/id_ed25519
+  jit approve --plan plan.json --github acme/access#12
   jit approve 3f2b8c1e --sign-off --comment "INC-4211: reviewed"`,
 	}, &v, func() {
 		if signOff {
@@ -63,7 +70,11 @@ With an ID, jit shows a request that waits in the ledger, asks, and records the 
 		}
 	})
 	cmd.Flags().StringVar(&v.validFor, "valid-for", "24h", "how long the approval lets access begin, such as 24h")
-	_ = cmd.RegisterFlagCompletionFunc("valid-for", cobra.NoFileCompletions)
+	cmd.Flags().StringVar(&v.github, "github", "", "record the reviews of this pull request, `OWNER/REPO#N`")
+	cmd.Flags().StringVar(&v.gitlab, "gitlab", "", "record the approvals of this merge request, `GROUP/PROJECT!N`")
+	for _, name := range []string{"valid-for", "github", "gitlab"} {
+		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	}
 	cmd.Flags().BoolVar(&signOff, "sign-off", false, "sign off a grant that broke the glass")
 	return cmd
 }
@@ -90,6 +101,11 @@ func (p *program) verdictCommand(cmd *cobra.Command, v *verdict, complete func()
 		if err := v.check(args, p.Interactive); err != nil {
 			return usage(err)
 		}
+		if v.byReview() {
+			return p.withRuntime(cmd.Context(), jit.FromCLI, func(ctx context.Context, rt *config.Runtime) error {
+				return p.decideByReview(ctx, rt, *v)
+			})
+		}
 		if v.plan != "" {
 			return p.decidePlan(cmd.Context(), *v)
 		}
@@ -111,6 +127,23 @@ func (p *program) verdictCommand(cmd *cobra.Command, v *verdict, complete func()
 	return leaf(cmd)
 }
 
+// byReview reports whether the reviews of a pull request decide.
+func (v *verdict) byReview() bool { return v.github+v.gitlab != "" }
+
+// checkReview refuses flags that mean nothing where reviews decide.
+func (v *verdict) checkReview() error {
+	switch {
+	case v.github != "" && v.gitlab != "":
+		return jit.Invalid("--gitlab", "keep one of the two", "there are two pull requests, --github and --gitlab")
+	case v.plan == "":
+		return jit.Invalid("--plan", "add --plan plan.json", "a review decides on the requests of a plan")
+	case v.key+v.approver+v.comment+v.dir != "" || v.print:
+		return jit.Invalid("--github", "leave out --key, --approver, --comment, --dir and --print",
+			"the reviewers decide, and nothing is signed")
+	}
+	return nil
+}
+
 // check refuses arguments that do not say clearly what to decide. interactive: somebody can be asked.
 func (v *verdict) check(args []string, interactive bool) error {
 	switch {
@@ -128,9 +161,14 @@ func (v *verdict) check(args []string, interactive bool) error {
 		return jit.Invalid("--dir", "leave it out", "the decision on an id goes into the ledger, not into a folder")
 	case v.print && v.key != "":
 		return jit.Invalid("--key", "leave out --key or --print", "--print signs nothing")
-	case !v.yes && !v.print && !interactive:
+	case !v.yes && !v.print && !interactive && !v.byReview():
 		return jit.Invalid("--yes", "run it on a terminal, or read the request first and add --yes",
 			"there is no terminal to ask on")
+	}
+	if v.byReview() {
+		if err := v.checkReview(); err != nil {
+			return err
+		}
 	}
 	prefixes, err := parsePrefixes(args)
 	if err != nil {

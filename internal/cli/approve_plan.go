@@ -10,6 +10,7 @@ import (
 
 	tfjson "github.com/hashicorp/terraform-json"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -19,6 +20,8 @@ type asked struct {
 	// fields is the request as it was written.
 	fields []jit.Field
 	digest string
+	// request is what the plan asks the broker for.
+	request broker.Request
 	// sensitive names the attributes that the plan marks as sensitive.
 	sensitive []string
 }
@@ -106,6 +109,13 @@ func requestOf(c *tfjson.Change) (request asked, why string) {
 		return request, err.Error()
 	}
 	request.fields, request.sensitive = g.RequestFields(), sensitive(c)
+	request.request = broker.Request{
+		Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: g.TTL, StartsAt: g.AskedStart(),
+		Policy: after("policy"), Terms: g.Terms,
+	}
+	if g.TTL.IsZero() {
+		request.request.ExpiresAt = g.End
+	}
 	return request, ""
 }
 

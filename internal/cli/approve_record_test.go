@@ -99,10 +99,13 @@ func TestForgedDecisions(t *testing.T) {
 			return jit.Event{At: o.now, Kind: jit.EventDecided, Grant: g.ID,
 				Detail: map[string]string{"approved_by": "lea, LEA"}}
 		}, "counts LEA twice"},
-		{"a review by another account", func(_ *office, g jit.Grant) jit.Event {
-			r := approval.Reviewed{Person: "lea", Login: "mallory", Forge: "github"}
-			return jit.Event{Kind: jit.EventApproved, Grant: g.ID, Detail: r.Details()}
-		}, "no review"},
+		{"a review by another account", func(o *office, g jit.Grant) jit.Event {
+			r := approval.Reviewed{
+				Person: "lea", Login: "mallory", Forge: approval.GitHub, At: o.now, NotAfter: o.now.Add(time.Hour),
+				Digest: o.signs(g, "lea", "lea.key", nil).Detail["request_digest"],
+			}
+			return jit.Event{At: o.now, Kind: jit.EventApproved, Grant: g.ID, Detail: r.Details()}
+		}, `the account "mallory" was not that of lea then`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := newOffice(t, 1)
