@@ -22,6 +22,8 @@ var (
 	cleanDesc = describe("jit_cleanup_open",
 		"Grants whose target has confirmed that access ended, and still has something of them that gives no access.",
 		"target", "owner")
+	unsignedDesc = describe("jit_unsigned_break_glass",
+		"Grants, live or over, that broke the glass and that nobody has signed off.", "target", "owner")
 	reachDesc = describe("jit_out_of_reach_grants",
 		"Overdue grants that this daemon cannot end: it has no such target, or does not serve their owner.",
 		"target", "owner")
@@ -53,13 +55,15 @@ type ledgerCollector struct {
 	mu     sync.Mutex
 	until  time.Time
 	counts []jit.Count
-	err    error
+	// unsigned counts the grants that broke the glass and are not signed off, by target and owner.
+	unsigned map[[2]string]int64
+	err      error
 }
 
 // Describe names the metrics.
 func (c *ledgerCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		grantsDesc, cleanDesc, reachDesc, stuckDesc, unreadDesc, heldDesc, foreignDesc, upDesc,
+		grantsDesc, cleanDesc, unsignedDesc, reachDesc, stuckDesc, unreadDesc, heldDesc, foreignDesc, upDesc,
 	} {
 		to <- d
 	}
@@ -81,6 +85,9 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 		up, counts = 0, nil
 	}
 	gauge(upDesc, up)
+	if err == nil {
+		c.collectUnsigned(gauge)
+	}
 	for _, n := range counts {
 		gauge(grantsDesc, n.Live, n.Target, n.Owner, "live")
 		gauge(grantsDesc, n.Waiting, n.Target, n.Owner, "waiting")
@@ -93,6 +100,28 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 		gauge(reachDesc, n.Overdue, n.Target, n.Owner)
 	}
 	collectState(s, gauge)
+}
+
+// collectUnsigned sends how many grants broke the glass and are not signed off.
+func (c *ledgerCollector) collectUnsigned(gauge func(d *prometheus.Desc, v int64, labels ...string)) {
+	c.mu.Lock()
+	unsigned := c.unsigned
+	c.mu.Unlock()
+	for at, n := range unsigned {
+		gauge(unsignedDesc, n, at[0], at[1])
+	}
+}
+
+// countUnsigned counts the grants that broke the glass and are not signed off.
+func (c *ledgerCollector) countUnsigned(ctx context.Context) (map[[2]string]int64, error) {
+	unsigned := map[[2]string]int64{}
+	for g, err := range c.Ledger.Grants(ctx, jit.Filter{Unsigned: true}) {
+		if err != nil {
+			return nil, err
+		}
+		unsigned[[2]string{g.Target, g.Owner}]++
+	}
+	return unsigned, nil
 }
 
 // collectState sends the metrics of a watcher.
@@ -130,7 +159,9 @@ func (c *ledgerCollector) count() ([]jit.Count, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
-	c.counts, c.err = c.Ledger.Counts(ctx, nil, c.Now())
+	if c.counts, c.err = c.Ledger.Counts(ctx, nil, c.Now()); c.err == nil {
+		c.unsigned, c.err = c.countUnsigned(ctx)
+	}
 	keep := countsFor
 	if c.err == nil {
 		keep = max(keep, countsTimes*time.Since(began))

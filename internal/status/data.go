@@ -112,6 +112,8 @@ type pageData struct {
 	Live, Waiting, Ended, Overdue list[row]
 	// Cleanup have ended and left something on their targets that gives no access.
 	Cleanup list[row]
+	// Unsigned broke the glass, and nobody has signed that off. A filter does not hide them.
+	Unsigned list[row]
 	// Outstanding counts all overdue grants: a filter does not hide trouble.
 	Outstanding int
 	Found       list[sweeper.Result]
@@ -150,7 +152,7 @@ func gather(ctx context.Context, source Source, q query) *pageData {
 		stuck += n
 	}
 	d.StuckCut = stuck > len(state.Stuck)
-	d.LedgerError = cmp.Or(d.gatherDue(ctx), d.gatherToday(ctx), state.LedgerError)
+	d.LedgerError = cmp.Or(d.gatherDue(ctx), d.gatherUnsigned(ctx), d.gatherToday(ctx), state.LedgerError)
 	d.gatherFindings()
 	d.Timeline = newTimeline(d.bars, d.midnight.Add(-time.Hour), now.Add(12*time.Hour), now)
 	return d
@@ -203,6 +205,17 @@ func (d *pageData) gatherToday(ctx context.Context) (failed error) {
 		d.add(&d.Ended, g)
 	}
 	return failed
+}
+
+// gatherUnsigned lists the grants that broke the glass and are not signed off.
+func (d *pageData) gatherUnsigned(ctx context.Context) error {
+	for g, err := range d.source.Ledger.Grants(ctx, jit.Filter{Unsigned: true}) {
+		if err != nil {
+			return err
+		}
+		d.add(&d.Unsigned, g)
+	}
+	return nil
 }
 
 // gatherDue lists the grants that are overdue or have remains.
