@@ -19,12 +19,22 @@ type Ask struct {
 	Begins time.Time
 	// Now is the time of the decision; a vote of a later time does not count yet.
 	Now time.Time
+	// Canonical returns the canonical form of a principal or a key on the grant's target; empty if it has none there.
+	// It may be nil.
+	Canonical func(name string) string
+}
+
+// isPrincipal reports whether the person is the principal, under any of their names and keys.
+func (a Ask) isPrincipal(p jit.Person) bool {
+	is := func(name string) bool { return strings.EqualFold(name, a.Principal) }
+	return slices.ContainsFunc(p.Principals, is) || a.Canonical != nil && slices.ContainsFunc(
+		slices.Concat(p.Principals, p.SigningKeys), func(name string) bool { return is(a.Canonical(name)) })
 }
 
 // excluded says why a person's approval does not count; empty if it does.
 func (a Ask) excluded(p jit.Person) string {
 	switch {
-	case slices.ContainsFunc(p.Principals, func(name string) bool { return strings.EqualFold(name, a.Principal) }):
+	case a.isPrincipal(p):
 		return "is the principal"
 	case a.Requester != "" && jit.SameName(p.Name, a.Requester):
 		return "is the requester"

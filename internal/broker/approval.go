@@ -22,6 +22,8 @@ type rules struct {
 	read     bool
 	policies []jit.Policy
 	persons  []jit.Person
+	// people are the persons, once they have been asked for; nil before.
+	people *approval.People
 }
 
 // rulesBefore returns the policies and persons from before the run, or those of now if the broker does not belong to a
@@ -48,14 +50,31 @@ func (b *Broker) rulesBefore(ctx context.Context) ([]jit.Policy, []jit.Person, e
 // that the run has recorded or plans.
 func (b *Broker) deciders(ctx context.Context) (*approval.People, error) {
 	_, persons, err := b.rulesBefore(ctx)
+	if err == nil && b.OneRun && len(persons) > 0 {
+		return b.peopleBefore()
+	}
 	if err == nil && len(persons) == 0 {
-		if persons, err = b.Ledger.Persons(ctx); err == nil && b.Planned != nil {
+		if persons, err = b.Ledger.Persons(ctx); err == nil {
 			persons = b.Planned.Persons(persons)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
+	return newPeople(persons)
+}
+
+// peopleBefore returns the people from before the run, whose keys it parses once.
+func (b *Broker) peopleBefore() (people *approval.People, err error) {
+	b.before.mu.Lock()
+	defer b.before.mu.Unlock()
+	if b.before.people == nil {
+		b.before.people, err = newPeople(b.before.persons)
+	}
+	return b.before.people, err
+}
+
+func newPeople(persons []jit.Person) (*approval.People, error) {
 	people, err := approval.NewPeople(persons)
 	if err != nil {
 		return nil, fmt.Errorf("the persons of the ledger: %w", err)
@@ -118,8 +137,8 @@ func (b *Broker) decidedOn(
 	}
 	digest := g.RequestDigest(ledger)
 	if digest == "" {
-		return decided{}, jit.Errorf(jit.ErrDenied, "", "apply the policies and persons first",
-			"nobody can approve the grant before the ledger exists")
+		return decided{}, jit.Errorf(jit.ErrUnapproved, "", "apply the policies and persons first, and plan again",
+			"the grant needs approval, and nobody can approve it before the ledger exists")
 	}
 	people, err := b.deciders(ctx)
 	if err != nil {
@@ -154,6 +173,11 @@ func (b *Broker) decidedOn(
 		of[vote.Source] = s
 	}
 	d := decided{Tally: people.Count(required, b.ask(people, g), votes), digest: digest}
+	for _, bad := range b.Approvals.Bad() {
+		if len(ignored) < maxIgnored {
+			ignored = append(ignored, bad.Error())
+		}
+	}
 	d.Ignored = append(d.Ignored, ignored...)
 	for _, e := range d.Entries {
 		for _, v := range e.By {
@@ -162,6 +186,9 @@ func (b *Broker) decidedOn(
 	}
 	return d, nil
 }
+
+// maxIgnored bounds how many statements that do not count a message names.
+const maxIgnored = 5
 
 // howToApprove says how the people who are needed approve.
 func howToApprove(g jit.Grant) string {
@@ -179,6 +206,11 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 		return nil
 	}
 	decided, err := b.decidedOn(ctx, d.Grant, d.written, d.Verdict.Approval)
+	if planned && errors.Is(err, jit.ErrUnapproved) {
+		d.Warnings = append(d.Warnings, Warning{"", needsApproval, fmt.Sprintf(
+			"%s. The apply makes everything else. %v.", d.Verdict.Rule, err)})
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -190,7 +222,8 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 	}
 	text := fmt.Sprintf("%s; %s", d.Verdict.Rule, decided.Tally)
 	if planned && decided.Denied == nil {
-		d.Warnings = append(d.Warnings, Warning{"", "The grant needs approval", text + ". To approve, " + howToApprove(d.Grant) + "."})
+		d.Warnings = append(d.Warnings,
+			Warning{"", needsApproval, text + ". To approve, " + howToApprove(d.Grant) + "."})
 		return nil
 	}
 	d.waits = decided.Denied == nil
@@ -198,8 +231,11 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 	if !d.waits {
 		return jit.Errorf(jit.ErrDenied, "", "ask for something else: another reason, or another renewal", "%s", text)
 	}
-	return jit.Errorf(jit.ErrDenied, "", howToApprove(d.Grant), "%s", text)
+	return jit.Errorf(jit.ErrUnapproved, "", howToApprove(d.Grant), "%s", text)
 }
+
+// needsApproval is the summary of the warning about a planned grant whose approval is missing.
+const needsApproval = "The grant needs approval"
 
 // widened reports whether a decision gives more than was given before: a new grant, or a change that adds time.
 func widened(d *Decision) bool {
@@ -245,6 +281,19 @@ func (b *Broker) breakGlass(ctx context.Context, d *Decision) error {
 func (b *Broker) ask(people *approval.People, g jit.Grant) approval.Ask {
 	return approval.Ask{
 		Principal: g.Principal, Requester: g.Requester, Actor: people.Actor(b.Actor.Name), Begins: g.Start, Now: b.Now(),
+		Canonical: func(name string) string {
+			target, err := b.Target(g.Target)
+			if err != nil {
+				return ""
+			}
+			binding := g.Binding
+			binding.Principal = name
+			canonical, _, err := target.Check(binding)
+			if err != nil {
+				return "" // no principal of this target
+			}
+			return canonical.Principal
+		},
 	}
 }
 

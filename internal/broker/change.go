@@ -113,6 +113,9 @@ func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit
 func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (next jit.Grant, attributes []string, err error) {
 	now := b.Now()
 	next = g
+	if err := r.keepsGlass(g, now); err != nil {
+		return g, nil, err
+	}
 	if next.Start, err = b.beginning(g, r, traits); err != nil {
 		return g, nil, err
 	}
@@ -139,6 +142,28 @@ func (b *Broker) changed(g jit.Grant, r Request, traits jit.Traits) (next jit.Gr
 		b.revoked(&next, now, "the end was moved to the past")
 	}
 	return next, attributes, nil
+}
+
+// keepsGlass refuses to turn a live grant into one that broke the glass or the other way round, and to change who
+// answers for one that nobody has signed off.
+func (r Request) keepsGlass(g jit.Grant, now time.Time) error {
+	switch {
+	case g.Over(now) || g.ReasonLost():
+		return nil
+	case r.BreakGlass != g.BreakGlass:
+		return errGlass(g)
+	case g.Unsigned() && !jit.SameName(r.Requester, g.Requester):
+		return jit.Invalid("requester", "have the grant signed off first: jit approve --sign-off "+string(g.ID),
+			"%s broke the glass for this grant, and nobody has signed that off", g.Requester)
+	}
+	return nil
+}
+
+// errGlass refuses to change break_glass of a live grant.
+func errGlass(g jit.Grant) error {
+	return jit.Invalid("break_glass",
+		fmt.Sprintf("write break_glass = %t, or set renewal = %d to ask again", g.BreakGlass, g.Renewal+1),
+		"this grant is live, and how it began cannot change")
 }
 
 // changesPolicy reports whether the request names another policy than the record, or none after one.

@@ -229,6 +229,8 @@ func (d *Decision) refuseMet(r Request, now time.Time) error {
 		return errUsedUp(g)
 	case d.Over && movesEnd:
 		return errOver(g, now, "expires_at")
+	case !d.Over && !g.ReasonLost() && r.BreakGlass != g.BreakGlass:
+		return errGlass(g)
 	case movesEnd:
 		return jit.Invalid("expires_at", fmt.Sprintf("write expires_at = %q, apply, and change it then", end),
 			"this grant is live and ends at %s; creating it again does not move its end", end)

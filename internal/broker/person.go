@@ -44,12 +44,9 @@ func (b *Broker) writePerson(ctx context.Context, p jit.Person) error {
 
 // CheckPerson refuses a person who cannot be recorded beside the others: those of the ledger, or of the same plan.
 func (b *Broker) CheckPerson(ctx context.Context, p jit.Person) error {
-	all, err := b.Ledger.Persons(ctx)
+	all, err := b.personsToBe(ctx)
 	if err != nil {
 		return err
-	}
-	if b.Planned != nil {
-		all = b.Planned.Persons(all)
 	}
 	others := make([]jit.Person, 0, len(all)+1)
 	for _, other := range all {
@@ -59,6 +56,12 @@ func (b *Broker) CheckPerson(ctx context.Context, p jit.Person) error {
 	}
 	_, err = approval.NewPeople(append(others, p))
 	return err
+}
+
+// personsToBe returns the persons of the ledger, overlaid with those of the same plan.
+func (b *Broker) personsToBe(ctx context.Context) ([]jit.Person, error) {
+	recorded, err := b.Ledger.Persons(ctx)
+	return b.Planned.Persons(recorded), err
 }
 
 // DropPerson removes a person; an absent one is a success. A holder other than 0 restricts the removal to that holder: a

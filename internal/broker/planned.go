@@ -9,18 +9,20 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Planned collects the policies of one plan, so that its grants are judged by the policies as they will be. A nil
-// Planned has no policies.
+// Planned collects the policies and persons of one plan, so that its grants are judged by them as they will be. A nil
+// Planned has none.
 type Planned struct {
 	mu      sync.Mutex
 	changes map[string]change
 	claims  map[string]claim
 	persons map[string]*jit.Person
+	// incompletePersons: the plan has a person with unknown values.
+	incompletePersons bool
 }
 
-// claim is the policy that resources of one name plan.
+// claim is what resources of one type and name plan.
 type claim struct {
-	policy jit.Policy
+	value any
 	// by counts the new resources (false) and the existing ones (true) that plan it.
 	by map[bool]int
 }
@@ -28,20 +30,29 @@ type claim struct {
 // Claim notes that a new or existing resource plans the policy, and refuses a second resource of that name. A replaced
 // resource claims its name twice: as an existing one, then as a new one.
 func (p *Planned) Claim(policy jit.Policy, exists bool) error {
+	return p.claim("policy", policy.Name, policy, exists)
+}
+
+// ClaimPerson is [Planned.Claim] for a person.
+func (p *Planned) ClaimPerson(person jit.Person, exists bool) error {
+	return p.claim("person", person.Name, person, exists)
+}
+
+func (p *Planned) claim(kind, name string, value any, exists bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.claims == nil {
 		p.claims = map[string]claim{}
 	}
-	c, known := p.claims[policy.Name]
+	key := kind + " " + name
+	c, known := p.claims[key]
 	if !known {
-		c = claim{policy, map[bool]int{}}
-		p.claims[policy.Name] = c
+		c = claim{value, map[bool]int{}}
+		p.claims[key] = c
 	}
-	if c.by[exists] > 0 || !reflect.DeepEqual(c.policy, policy) {
-		return jit.Invalid("name", "choose another name, or make one policy of the two",
-			"another jit_policy of this configuration has the name %q too; each apply would change the other's",
-			policy.Name)
+	if c.by[exists] > 0 || !reflect.DeepEqual(c.value, value) {
+		return jit.Invalid("name", "choose another name, or make one "+kind+" of the two",
+			"another jit_%s of this configuration has the name %q too; each apply would change the other's", kind, name)
 	}
 	c.by[exists]++
 	return nil
@@ -117,6 +128,17 @@ func (p *Planned) incomplete(name string) bool {
 // PutPerson notes that the plan creates or changes a person.
 func (p *Planned) PutPerson(person jit.Person) { p.notePerson(person.Name, &person) }
 
+// PutIncompletePerson notes that the plan creates or changes a person who has unknown values, which are left out. The
+// name is empty if it is unknown too.
+func (p *Planned) PutIncompletePerson(person jit.Person) {
+	p.mu.Lock()
+	p.incompletePersons = true
+	p.mu.Unlock()
+	if person.Name != "" {
+		p.PutPerson(person)
+	}
+}
+
 // DropPerson notes that the plan removes a person.
 func (p *Planned) DropPerson(name string) { p.notePerson(name, nil) }
 
@@ -129,8 +151,21 @@ func (p *Planned) notePerson(name string, person *jit.Person) {
 	p.persons[name] = person
 }
 
+// personsIncomplete reports whether the plan has a person with unknown values.
+func (p *Planned) personsIncomplete() bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.incompletePersons
+}
+
 // Persons replaces recorded persons with those of the plan, ordered by name.
 func (p *Planned) Persons(recorded []jit.Person) []jit.Person {
+	if p == nil {
+		return recorded
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := slices.DeleteFunc(slices.Clone(recorded), func(r jit.Person) bool {

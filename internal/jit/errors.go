@@ -15,6 +15,8 @@ var (
 	ErrUnknown = errors.New("unknown")
 	// ErrDenied: policy does not permit the grant.
 	ErrDenied = errors.New("denied by policy")
+	// ErrUnapproved: policy permits the grant with approval, which is missing. It is also an [ErrDenied].
+	ErrUnapproved = fmt.Errorf("%w: approval is missing", ErrDenied)
 	// ErrStale: somebody else has changed the record since it was read; read it again and retry.
 	ErrStale = errors.New("the record changed meanwhile")
 	// ErrDuplicate: an entry with the same deduplication key is recorded already.

@@ -40,7 +40,7 @@ func (g Grant) View(now time.Time, ledger string) View {
 	}
 	v.Reason, v.ReasonLost = g.ReasonText(), g.ReasonLost()
 	v.EndedAt = g.AccessEnd()
-	for _, at := range []*time.Time{&v.RequestedAt, &v.GrantedAt, &v.FailedAt, &v.RevokedAt, &v.EndedAt} {
+	for _, at := range []*time.Time{&v.RequestedAt, &v.GrantedAt, &v.FailedAt, &v.RevokedAt, &v.EndedAt, &v.SignedOffAt} {
 		*at = Second(*at)
 	}
 	return v
