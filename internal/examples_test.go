@@ -47,12 +47,13 @@ var examples = map[string]example{
 		variables: func(*testing.T, *acctest.World) string { return `admin_url = "postgres://a@127.0.0.1:1/a"` }},
 	"resources": {
 		files: []string{"provider/provider.tf", "resources/jit_grant/resource.tf",
-			"resources/jit_policy/resource.tf"},
+			"resources/jit_policy/resource.tf", "resources/jit_person/resource.tf"},
 		variables: resourceVariables, after: onServers, servers: true,
 	},
 	"imports": {
 		files: []string{"provider/provider.tf", "resources/jit_grant/resource.tf", "resources/jit_policy/resource.tf",
-			"resources/jit_grant/import-by-string-id.tf", "resources/jit_policy/import-by-string-id.tf"},
+			"resources/jit_person/resource.tf", "resources/jit_grant/import-by-string-id.tf",
+			"resources/jit_policy/import-by-string-id.tf", "resources/jit_person/import-by-string-id.tf"},
 		onlyValid: true,
 	},
 	"data jit_grants": {files: []string{"provider/provider.tf", "data-sources/jit_grants/data-source.tf"},
@@ -61,6 +62,8 @@ var examples = map[string]example{
 		"data-sources/jit_grant_status/data-source.tf"}, onlyValid: true},
 	"data jit_standing_access": {files: []string{"provider/provider.tf",
 		"data-sources/jit_standing_access/data-source.tf"}, onlyValid: true},
+	"data jit_persons": {files: []string{"provider/provider.tf", "data-sources/jit_persons/data-source.tf"},
+		variables: func(*testing.T, *acctest.World) string { return `admin_url = "postgres://a@127.0.0.1:1/a"` }},
 	"data jit_policy": {files: []string{"provider/provider.tf", "data-sources/jit_policy/data-source.tf"},
 		onlyValid: true},
 	"ssh": {files: []string{"ssh/main.tf"}, variables: sshVariables, apply: true},
@@ -84,7 +87,8 @@ var examples = map[string]example{
 }
 
 // elsewhere are the files that only newer command lines read; the guides show them.
-var elsewhere = []string{"resources/jit_grant/import-identity.tf", "resources/jit_policy/import-identity.tf"}
+var elsewhere = []string{"resources/jit_grant/import-identity.tf", "resources/jit_policy/import-identity.tf",
+	"resources/jit_person/import-identity.tf"}
 
 // Every example is formatted and validates, and plans where what it needs is on hand; whole ones are applied.
 func TestExamples(t *testing.T) {

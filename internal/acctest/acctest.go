@@ -134,9 +134,23 @@ func (w *World) Run(args ...string) Result {
 // RunWith is [World.Run] with more in the environment, for this run alone.
 func (w *World) RunWith(env []string, args ...string) Result {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
+	return w.run(env, runTimeout, os.Kill, args...)
+}
+
+// Interrupted is [World.Run] of a command that gets Ctrl-C after a time.
+func (w *World) Interrupted(after time.Duration, args ...string) Result {
+	w.t.Helper()
+	return w.run(nil, after, os.Interrupt, args...)
+}
+
+// run runs the command line, which gets a signal after a time.
+func (w *World) run(env []string, after time.Duration, signal os.Signal, args ...string) Result {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), after)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, w.cli.Path, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(signal) }
+	cmd.WaitDelay = runTimeout
 	cmd.Dir = w.Dir
 	cmd.Env = append(slices.Clip(w.env), env...)
 	var stdout, stderr bytes.Buffer

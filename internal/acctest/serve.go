@@ -83,6 +83,9 @@ func (s *server) open(ctx context.Context, w *World, settings config.Settings) (
 	if path, ok := strings.CutPrefix(settings.Ledger, "sqlite://"); ok && !filepath.IsAbs(path) {
 		settings.Ledger = "sqlite://" + filepath.ToSlash(w.Path(path))
 	}
+	if !filepath.IsAbs(settings.ApprovalsDir) {
+		settings.ApprovalsDir = w.Path(settings.ApprovalsDir)
+	}
 	now := w.Clock.Now
 	if w.o.RealTime {
 		now = time.Now

@@ -80,6 +80,7 @@ func LoadApprover(path string) (Settings, error) {
 
 var schema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{
 	{Name: "ledger"}, {Name: "owner"}, {Name: "owners"}, {Name: "max_ttl"}, {Name: "targets"},
+	{Name: "approvals_dir"}, {Name: "wait_for_approval"},
 	{Name: "interval"}, {Name: "drift_interval"}, {Name: "on_violation"}, {Name: "max_unplanned_revocations"},
 	{Name: "listen"}, {Name: "listen_token"}, {Name: "listen_proxy"}, {Name: "notify"}, {Name: "notice_before"},
 	{Name: "approver"},
@@ -101,6 +102,8 @@ func parse(src []byte, path string) (Settings, error) {
 	r.text("ledger", &s.Ledger)
 	r.text("owner", &s.Owner)
 	r.text("max_ttl", &s.MaxTTL)
+	r.text("approvals_dir", &s.ApprovalsDir)
+	r.text("wait_for_approval", &s.WaitForApproval)
 	r.text("interval", &s.Interval)
 	r.text("drift_interval", &s.DriftInterval)
 	r.text("on_violation", &s.OnViolation, violationReport, violationRevoke)

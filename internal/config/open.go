@@ -73,7 +73,8 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	interval, intervalErr := every("interval", s.Interval)
 	driftInterval, driftErr := every("drift_interval", s.DriftInterval)
 	receivers, before, noticesErr := notices(s)
-	err := cmp.Or(jit.CheckOwner(s.Owner), ownersErr, maxTTLErr, intervalErr, driftErr, noticesErr,
+	wait, waitErr := every("wait_for_approval", s.WaitForApproval)
+	err := cmp.Or(jit.CheckOwner(s.Owner), ownersErr, maxTTLErr, intervalErr, driftErr, noticesErr, waitErr,
 		ledger.CheckURL(s.Ledger))
 	if err != nil {
 		return nil, err
@@ -85,7 +86,9 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	b := &broker.Broker{
 		Ledger: l, Targets: map[string]jit.Platform{}, Owner: s.Owner, MaxTTL: maxTTL,
 		Actor: actor(o.Source), Now: o.Now, Planned: &broker.Planned{},
+		OneRun: o.Source == jit.FromTerraform, WaitForApproval: wait,
 	}
+	b.Approvals.Dir = s.ApprovalsDir
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
 		if b.Targets[name], err = openTarget(name, s.Targets[name], o, l, b); err != nil {
 			_ = l.Close() // nothing has been written

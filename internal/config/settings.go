@@ -24,6 +24,9 @@ const (
 // EnvApprover is the environment variable that names the person who approves.
 const EnvApprover = "JIT_APPROVER"
 
+// DefaultApprovalsDir is the folder of approvals unless the configuration names another.
+const DefaultApprovalsDir = "approvals"
+
 // Settings are what a user configures. An empty field takes its default.
 type Settings struct {
 	// File is the settings file; empty if none was read.
@@ -35,8 +38,11 @@ type Settings struct {
 	// attribute.
 	Owners []string
 	// MaxTTL is a duration as [jit.ParseDuration] reads it.
-	MaxTTL  string
-	Targets map[string]platform.Config
+	MaxTTL string
+	// ApprovalsDir is the folder of approvals, relative to the working directory. WaitForApproval is a duration: how
+	// long an apply waits for people to decide; empty means that it does not.
+	ApprovalsDir, WaitForApproval string
+	Targets                       map[string]platform.Config
 	// Interval and DriftInterval are durations: how often the daemon reads due work and looks for drift. The provider
 	// has neither.
 	Interval, DriftInterval string
@@ -68,6 +74,7 @@ type ListenProxy struct {
 // WithDefaults returns the settings with the defaults and the environment filled in.
 func (s Settings) WithDefaults() Settings {
 	s.Ledger = cmp.Or(s.Ledger, os.Getenv(EnvLedger), DefaultLedger)
+	s.ApprovalsDir = cmp.Or(s.ApprovalsDir, DefaultApprovalsDir)
 	s.Owner = cmp.Or(s.Owner, jit.DefaultOwner)
 	s.MaxTTL = cmp.Or(s.MaxTTL, jit.FormatDuration(jit.DefaultMaxTTL))
 	return s

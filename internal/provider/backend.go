@@ -18,7 +18,7 @@ import (
 
 // backend is the configured provider, shared by all resources and data sources.
 type backend struct {
-	// Runtime is nil while the ledger, the owner or max_ttl is unknown.
+	// Runtime is nil while a setting other than targets is unknown.
 	*config.Runtime
 	// unknown names the targets whose configuration is unknown. allUnknown: even their names are.
 	unknown    map[string]bool

@@ -28,8 +28,8 @@ func (d *grantsData) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 		Attributes: map[string]schema.Attribute{
 			"target":    filter("Only grants on this target."),
 			"principal": filter("Only grants to this principal, in its canonical form."),
-			"state": filter("Only grants in this state: `pending`, `scheduled`, `active`, `expired`, `revoked` or " +
-				"`failed`."),
+			"state": filter("Only grants in this state: `requested`, `pending`, `scheduled`, `active`, `expired`, " +
+				"`revoked` or `failed`."),
 			"grants": schema.ListNestedAttribute{
 				Computed: true, MarkdownDescription: "The grants, in the order of their end.",
 				NestedObject: schema.NestedAttributeObject{Attributes: viewSchema()},
@@ -55,7 +55,7 @@ func (d *grantsData) Read(ctx context.Context, req datasource.ReadRequest, resp 
 	wanted := jit.State(m.State.ValueString())
 	if !m.State.IsNull() && !slices.Contains(jit.States(), wanted) {
 		addError(&resp.Diagnostics, "Invalid filter", jit.Invalid("state",
-			"write one of pending, scheduled, active, expired, revoked and failed", "%q is not a state of a grant",
+			"write one of requested, pending, scheduled, active, expired, revoked and failed", "%q is not a state of a grant",
 			wanted))
 		return
 	}

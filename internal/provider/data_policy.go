@@ -39,7 +39,9 @@ func (d *policyData) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 			"enforcement": text("`any` or `native`; null if the policy leaves it out, which means `any`."),
 			"max_session_tail": text("The longest that a session may outlive the grant; null when the policy sets " +
 				"no limit."),
-			"condition": text("The CEL expression that must be true; null if there is none."),
+			"condition":   text("The CEL expression that must be true; null if there is none."),
+			"approval":    approvalData(),
+			"break_glass": breakGlassData(),
 		},
 	}
 }

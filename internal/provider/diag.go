@@ -56,7 +56,9 @@ var kinds = []struct {
 	summary string
 	names   bool
 }{
-	{kind: jit.ErrOver, summary: "The grant is over"}, {kind: jit.ErrDenied, summary: "Not permitted by policy"},
+	{kind: jit.ErrOver, summary: "The grant is over"},
+	{kind: jit.ErrUnapproved, summary: "The grant needs approval"},
+	{kind: jit.ErrDenied, summary: "Not permitted by policy"},
 	{kind: jit.ErrNewerLedger, summary: "The ledger is newer than this provider"},
 	{kind: jit.ErrSkew, summary: "The clocks disagree"},
 	{jit.ErrUnknown, "Unknown ", true}, {jit.ErrInvalid, "Invalid ", true},

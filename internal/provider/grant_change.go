@@ -139,8 +139,12 @@ func (r *grantResource) replaced(config grantModel, state *grantState) (differ p
 			differ.Append(path.Root(name))
 		}
 	}
+	var glass path.Paths
+	if config.BreakGlass.ValueBool() != state.BreakGlass.ValueBool() && !r.isOver(state) {
+		glass = path.Paths{path.Root("break_glass")}
+	}
 	if len(differ) == 0 || len(config.missing()) > 0 || !r.ready(config.Target.ValueString()) {
-		return differ, nil
+		return append(differ, glass...), nil
 	}
 	request, err := config.change(state)
 	if err != nil {
@@ -148,9 +152,14 @@ func (r *grantResource) replaced(config grantModel, state *grantState) (differ p
 	}
 	g, _, err := r.Broker.Check(request)
 	if err != nil || string(g.ID) == state.ID.ValueString() {
-		return nil, err
+		return glass, err
 	}
-	return differ, nil
+	return append(differ, glass...), nil
+}
+
+// isOver is [grantModel.over] by the broker's clock; false while the provider is not configured.
+func (r *grantResource) isOver(state *grantState) bool {
+	return r.configured() && state.over(r.Broker.Now())
 }
 
 // changes reports whether the configuration asks for anything else than the state holds, beside what makes another
@@ -160,6 +169,10 @@ func changes(config grantModel, state *grantState, now time.Time) bool {
 	was, _ := state.request() // it has been accepted
 	return changesWindow(config, &state.grantModel) || !state.over(now) && (err != nil || len(config.unknown()) > 0 ||
 		asked.Terms != was.Terms || asked.Policy != "" && asked.Policy != was.Policy || state.dropsPolicy(config))
+}
+
+func sameRequester(config grantModel, state *grantModel) bool {
+	return config.Requester.Equal(state.Requester)
 }
 
 // changesWindow reports whether the configuration asks for another length, end or beginning than the state holds.
@@ -188,7 +201,13 @@ func (r *grantResource) planChange(
 		return
 	}
 	before := state.remembered(r.backend)
-	d, err := r.Broker.PreviewChange(ctx, before, request)
+	if !sameRequester(config, &state.grantModel) {
+		err = r.Broker.CheckRequester(ctx, request.Requester)
+	}
+	var d broker.Decision
+	if err == nil {
+		d, err = r.Broker.PreviewChange(ctx, before, request)
+	}
 	if err == nil {
 		err = config.checkEnds(d.Grant, true)
 	}

@@ -33,7 +33,7 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, stop := context.WithTimeout(ctx, timeout)
+	ctx, stop := context.WithTimeout(ctx, timeout+r.Broker.WaitForApproval)
 	defer stop()
 	g, left, err := r.create(ctx, request)
 	if err == nil {

@@ -65,13 +65,19 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 				"saved plan grants nothing."),
 			"policy": both("The name of the `jit_policy` that must permit the grant. Default: any policy that " +
 				"matches may. If you remove it, every policy judges the live grant again."),
+			"requester": optional("Who asks: the name of a `jit_person`. The requester never counts as an approver " +
+				"of the grant. A change is in place."),
+			"break_glass": schema.BoolAttribute{
+				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
+				MarkdownDescription: "Whether the grant begins without the approval that its policy asks for, as the " +
+					"policy's `break_glass` permits. The people who were skipped are told, and one of them must sign " +
+					"it off. A change replaces the grant and needs another `renewal`. Default: `false`.",
+			},
 			"terminate_sessions": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
 				MarkdownDescription: "Whether revoking the access also ends open sessions, on targets that can. " +
 					"Default: `false`.",
 			},
-			"requester": optional("The name of the person who asks, on one line, at most 200 bytes. Shown, recorded, " +
-				"changed in place."),
 			"summary": computed("The request in one line: who, what, where, for how long and why."),
 			"request_digest": computed("The SHA-256 that identifies the request. It changes with everything that is " +
 				"asked for. It is unknown in the first plan with a new ledger."),
@@ -117,8 +123,9 @@ type grantModel struct {
 	StartsAt          types.String   `tfsdk:"starts_at"`
 	StartBy           types.String   `tfsdk:"start_by"`
 	Policy            types.String   `tfsdk:"policy"`
-	TerminateSessions types.Bool     `tfsdk:"terminate_sessions"`
 	Requester         types.String   `tfsdk:"requester"`
+	BreakGlass        types.Bool     `tfsdk:"break_glass"`
+	TerminateSessions types.Bool     `tfsdk:"terminate_sessions"`
 	Summary           types.String   `tfsdk:"summary"`
 	RequestDigest     types.String   `tfsdk:"request_digest"`
 	GrantedAt         types.String   `tfsdk:"granted_at"`
@@ -142,6 +149,7 @@ func (m *grantModel) asked() map[string]attr.Value {
 		"target": m.Target, "principal": m.Principal, "role": m.Role, "scope": m.Scope, "reason": m.Reason,
 		"renewal": m.Renewal, "ttl": m.TTL, "expires_at": m.ExpiresAt, "starts_at": m.StartsAt, "start_by": m.StartBy,
 		"policy": m.Policy, "terminate_sessions": m.TerminateSessions, "requester": m.Requester,
+		"break_glass": m.BreakGlass,
 	}
 }
 
@@ -176,6 +184,7 @@ func (m *grantModel) request() (r broker.Request, err error) {
 		Reason: m.Reason.ValueString(), Policy: m.Policy.ValueString(),
 		Terms: jit.Terms{
 			TerminateSessions: m.TerminateSessions.ValueBool(), Requester: m.Requester.ValueString(),
+			BreakGlass: m.BreakGlass.ValueBool(),
 		},
 	}
 	if known(m.Requester) {
@@ -233,8 +242,10 @@ func recordedModel(v jit.View) grantModel {
 		Role: types.StringValue(v.Role), Scope: types.StringValue(v.Scope),
 		Reason: types.StringValue(v.Reason), Renewal: types.StringValue(strconv.FormatInt(v.Renewal, 10)),
 		TTL: optional(v.TTL.String()), StartBy: optional(jit.FormatTime(v.StartBy)), Policy: optional(v.Policy),
-		TerminateSessions: types.BoolValue(v.TerminateSessions), Requester: optional(v.Requester),
-		Timeouts: noTimeouts,
+		TerminateSessions: types.BoolValue(v.TerminateSessions),
+		Requester:         optional(v.Requester),
+		BreakGlass:        types.BoolValue(v.BreakGlass),
+		Timeouts:          noTimeouts,
 	}
 	m.StartsAt = optional(jit.FormatTime(v.AskedStart()))
 	m.open(grantModel{Scope: m.Scope, TTL: m.TTL, Policy: m.Policy})

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -128,6 +129,9 @@ func (r *grantResource) preview(
 		defer one.Unlock()
 		request.Successor = one.ended
 		p, err = r.Broker.Preview(ctx, request, true)
+		if !p.Met && one.left.ID == "" { // an unknown requester explains most refusals
+			err = cmp.Or(r.Broker.CheckRequester(ctx, request.Requester), err)
+		}
 		if err = r.created(ctx, one, g, err); err == nil {
 			err = config.checkEnds(p.Grant, p.Met)
 		}

@@ -20,8 +20,8 @@ var viewAttributes = []struct {
 	{"id", types.StringType, "The id of the grant."},
 	{"summary", types.StringType, "The request in one line: who, what, where, for how long and why."},
 	{"request_digest", types.StringType, "The SHA-256 that identifies the request."},
-	{"state", types.StringType, "The state of the grant now: `pending`, `scheduled`, `active`, `expired`, `revoked` " +
-		"or `failed`."},
+	{"state", types.StringType, "The state of the grant now: `requested`, `pending`, `scheduled`, `active`, " +
+		"`expired`, `revoked` or `failed`."},
 	{"outstanding", types.BoolType, "Whether the grant is over and its target has not confirmed that the access is " +
 		"gone."},
 	{"owner", types.StringType, "The owner of the grant."},
@@ -43,7 +43,13 @@ var viewAttributes = []struct {
 	{"enforcement", types.StringType, "Who ends the access: `native`, the platform itself, or `sweeper`."},
 	{"session_tail", types.StringType, "The longest time that a session can outlive the window."},
 	{"terminate_sessions", types.BoolType, "Whether open sessions end with the access."},
-	{"requester", types.StringType, "The name of the person who asked; null if the request has none."},
+	{"requester", types.StringType, "The name of the person who asked; null if nobody says who."},
+	{"break_glass", types.BoolType, "Whether the grant asks to begin without approval."},
+	{"awaits", types.StringType, "Whose approval is missing: a request waits for it, and a grant that broke the " +
+		"glass began without it; else null."},
+	{"signed_off_at", types.StringType, "When somebody signed off that the grant began without approval; null if " +
+		"nobody did."},
+	{"signed_off_by", types.StringType, "Who signed that off."},
 	{"requested_at", types.StringType, "When the request was recorded."},
 	{"granted_at", types.StringType, "When the target confirmed the access; null before."},
 	{"failed_at", types.StringType, "When the attempt to grant failed; null if it did not."},

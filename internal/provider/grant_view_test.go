@@ -16,12 +16,14 @@ func TestViewAttributes(t *testing.T) {
 	v := jit.Grant{
 		ID: "x", Owner: "x", Binding: jit.Binding{Target: "x", Principal: "x", Role: "x", Scope: "x"}, Reason: "x",
 		Renewal: 1, TTL: jit.RecordedTTL("1h"),
-		Window: jit.Window{Start: at, End: at}, Terms: jit.Terms{StartBy: at, TerminateSessions: true, Requester: "x"}, Policy: "x",
+		Window:      jit.Window{Start: at, End: at},
+		Terms:       jit.Terms{StartBy: at, TerminateSessions: true, Requester: "x", BreakGlass: true},
+		Policy:      "x",
 		Enforcement: jit.Native,
 		OpenDrift:   jit.DriftMissing, RequestedAt: at, GrantedAt: at, FailedAt: at, Failure: "x", RevokedAt: at,
 		RevokedBy:    "x",
 		RevokeReason: "x", EndedAt: at, Remains: "x",
-		PrincipalName: "x",
+		PrincipalName: "x", Awaits: "x", SignedOffAt: at, SignedOffBy: "x",
 	}.View(at, "x")
 	v.ReasonLost = true
 	text, err := json.Marshal(v)

@@ -24,6 +24,8 @@ type policyModel struct {
 	Enforcement    types.String `tfsdk:"enforcement"`
 	MaxSessionTail types.String `tfsdk:"max_session_tail"`
 	Condition      types.String `tfsdk:"condition"`
+	Approval       types.List   `tfsdk:"approval"`
+	BreakGlass     types.Object `tfsdk:"break_glass"`
 }
 
 // anyEnforcement is the enforcement of a policy that leaves it to the platform.
@@ -55,6 +57,7 @@ func matchTypes() map[string]attr.Type {
 func (m *policyModel) known(ctx context.Context) bool {
 	judging := []attr.Value{
 		m.Name, m.Effect, m.Match, m.MaxTTL, m.ReasonPattern, m.Enforcement, m.MaxSessionTail, m.Condition,
+		m.Approval, m.BreakGlass,
 	}
 	return !slices.ContainsFunc(judging, func(v attr.Value) bool { return !fullyKnown(ctx, v) })
 }
@@ -82,7 +85,7 @@ func (m *policyModel) mostPermissive(ctx context.Context, p jit.Policy) jit.Poli
 }
 
 // policy reads the model. Unknown values are left out. Errors are *[jit.Error].
-func (m *policyModel) policy() (p jit.Policy, err error) {
+func (m *policyModel) policy(ctx context.Context) (p jit.Policy, err error) {
 	p = jit.Policy{
 		Name: m.Name.ValueString(), Description: m.Description.ValueString(), Effect: jit.Permit,
 		ReasonPattern: m.ReasonPattern.ValueString(), Condition: m.Condition.ValueString(),
@@ -94,6 +97,9 @@ func (m *policyModel) policy() (p jit.Policy, err error) {
 		if *policy.Globs(&p.Match, name), err = readGlobs(name, v); err != nil {
 			return p, err
 		}
+	}
+	if p.Approval, p.BreakGlass, err = m.approval(ctx); err != nil {
+		return p, err
 	}
 	if p.NativeOnly, p.SweeperAccepted, err = m.enforcement(); err != nil {
 		return p, err
@@ -175,5 +181,6 @@ func recordedPolicyModel(ctx context.Context, p jit.Policy, diags *diag.Diagnost
 		lists[l.name] = list
 	}
 	m.Match = types.ObjectValueMust(matchTypes(), lists)
+	m.recordApproval(ctx, p, diags)
 	return m
 }

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"reflect"
 
-	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
-	"github.com/hashicorp/terraform-plugin-framework/resource/identityschema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
@@ -21,7 +19,7 @@ import (
 )
 
 // policyResource is jit_policy: a rule that judges every later grant.
-type policyResource struct{ resourceBase }
+type policyResource struct{ named }
 
 var (
 	_ resource.ResourceWithConfigure      = (*policyResource)(nil)
@@ -30,15 +28,6 @@ var (
 	_ resource.ResourceWithImportState    = (*policyResource)(nil)
 	_ resource.ResourceWithIdentity       = (*policyResource)(nil)
 )
-
-// IdentitySchema describes the identity of a policy: its name.
-func (r *policyResource) IdentitySchema(
-	_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse,
-) {
-	resp.IdentitySchema = identityschema.Schema{Attributes: map[string]identityschema.Attribute{
-		"name": identityschema.StringAttribute{RequiredForImport: true, Description: "The policy's name."},
-	}}
-}
 
 // Schema describes jit_policy.
 func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
@@ -84,6 +73,8 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 				"permits only platforms where sessions end with it."),
 			"condition": optional("A CEL expression over the grant that must be true, such as `grant.ttl <= " +
 				"duration(\"1h\")`."),
+			"approval":    approvalAttribute(),
+			"break_glass": breakGlassAttribute(),
 		},
 	}
 }
@@ -98,7 +89,7 @@ func (r *policyResource) ValidateConfig(
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	p, err := m.policy()
+	p, err := m.policy(ctx)
 	if m.Name.IsUnknown() {
 		p.Name = "unknown" // any name will do to check the rest
 	}
@@ -131,7 +122,7 @@ func (r *policyResource) ModifyPlan(
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	p, err := plan.policy()
+	p, err := plan.policy(ctx)
 	if err == nil && known(plan.Name) {
 		err = r.Broker.Planned.Claim(p, exists)
 	}
@@ -142,6 +133,7 @@ func (r *policyResource) ModifyPlan(
 	if exists && known(plan.Name) && before.ValueString() != p.Name {
 		r.Broker.Planned.Drop(before.ValueString())
 	}
+	r.checkApprovers(ctx, req, &plan, p, &resp.Diagnostics)
 	if plan.known(ctx) {
 		r.Broker.Planned.Put(p)
 	} else {
@@ -152,7 +144,7 @@ func (r *policyResource) ModifyPlan(
 // Create records the policy.
 func (r *policyResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var holder int64
-	r.put(ctx, req.Plan, &resp.State, resp.Identity, &resp.Diagnostics,
+	r.put(ctx, req.Plan, outcome{&resp.State, resp.Identity, &resp.Diagnostics},
 		func(ctx context.Context, p jit.Policy) (err error) {
 			holder, err = r.Broker.MakePolicy(ctx, p)
 			return err
@@ -164,36 +156,23 @@ func (r *policyResource) Create(ctx context.Context, req resource.CreateRequest,
 
 // Update records the changed policy. Live grants stay as they are.
 func (r *policyResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	r.put(ctx, req.Plan, &resp.State, resp.Identity, &resp.Diagnostics, func(ctx context.Context, p jit.Policy) error {
-		return r.Broker.PutPolicy(ctx, p)
+	r.put(ctx, req.Plan, outcome{&resp.State, resp.Identity, &resp.Diagnostics},
+		func(ctx context.Context, p jit.Policy) error { return r.Broker.PutPolicy(ctx, p) })
+}
+
+func (r *policyResource) put(
+	ctx context.Context, plan tfsdk.Plan, o outcome, record func(context.Context, jit.Policy) error,
+) {
+	putNamed(ctx, &r.named, plan, o, func(ctx context.Context, m *policyModel) (types.String, error) {
+		p, err := m.policy(ctx)
+		if err == nil {
+			err = record(ctx, p)
+		}
+		return m.Name, err
 	})
 }
 
-func (r *policyResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.State, identity *tfsdk.ResourceIdentity,
-	diags *diag.Diagnostics,
-	record func(context.Context, jit.Policy) error,
-) {
-	var m policyModel
-	diags.Append(plan.Get(ctx, &m)...)
-	if !r.opened(diags) {
-		return
-	}
-	p, err := m.policy()
-	if err == nil {
-		ctx, stop := context.WithTimeout(ctx, defaultTimeout)
-		defer stop()
-		err = record(ctx, p)
-	}
-	if err != nil {
-		addError(diags, "Cannot record the policy", err)
-		return
-	}
-	diags.Append(state.Set(ctx, &m)...)
-	diags.Append(identify(ctx, identity, "name", m.Name)...)
-}
-
-// Read compares the state with the ledger. A policy that the ledger does not have is gone. While the ledger cannot be
-// read, the state is trusted: a read precedes a destroy too, and ending access must work without a ledger.
+// Read compares the state with the ledger. A policy that the ledger does not have is gone.
 func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m policyModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
@@ -203,15 +182,14 @@ func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, res
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "name", m.Name)...)
 	recorded, ok, err := r.recordedPolicy(ctx, m.Name.ValueString())
 	if err != nil {
-		addWarning(&resp.Diagnostics, "The ledger cannot be read",
-			fmt.Errorf("the state is trusted until it can: %w", err))
+		unread(err, &resp.Diagnostics)
 		return
 	}
 	if !ok {
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	if p, err := m.policy(); err != nil || !reflect.DeepEqual(p, recorded) {
+	if p, err := m.policy(ctx); err != nil || !reflect.DeepEqual(p, recorded) {
 		m = recordedPolicyModel(ctx, recorded, &resp.Diagnostics)
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
@@ -224,50 +202,24 @@ func (b *backend) recordedPolicy(ctx context.Context, name string) (jit.Policy, 
 	return p, ok, err
 }
 
-// Delete removes the policy from the ledger. Grants that it permitted stay until their end.
-func (r *policyResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
-	var name types.String
-	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("name"), &name)...)
-	if !r.opened(&resp.Diagnostics) {
-		return
-	}
-	holder := readPrivate[int64](ctx, req.Private, holderKey, &resp.Diagnostics)
-	if resp.Diagnostics.HasError() {
-		return
-	}
-	ctx, stop := context.WithTimeout(ctx, defaultTimeout)
-	defer stop()
-	if err := r.Broker.DropPolicy(ctx, name.ValueString(), holder); err != nil {
-		addError(&resp.Diagnostics, "Cannot remove the policy", err)
-	}
-}
-
 // ImportState imports a recorded policy by its name.
 func (r *policyResource) ImportState(
 	ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse,
 ) {
-	name := imported(ctx, req, "name", &resp.Diagnostics)
-	if !r.opened(&resp.Diagnostics) {
-		return
-	}
-	p, err := r.existingPolicy(ctx, name)
-	if err != nil {
-		addError(&resp.Diagnostics, "Cannot import", err)
-		return
-	}
-	m := recordedPolicyModel(ctx, p, &resp.Diagnostics)
-	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
-	resp.Diagnostics.Append(identify(ctx, resp.Identity, "name", m.Name)...)
+	importNamed(ctx, &r.named, req, resp, func(name string) (policyModel, error) {
+		p, err := r.existingPolicy(ctx, name)
+		if err != nil {
+			return policyModel{}, err
+		}
+		return recordedPolicyModel(ctx, p, &resp.Diagnostics), nil
+	})
 }
 
 // existingPolicy is [backend.recordedPolicy] with an error for an unknown policy.
 func (b *backend) existingPolicy(ctx context.Context, name string) (jit.Policy, error) {
 	p, ok, err := b.recordedPolicy(ctx, name)
 	if err == nil && !ok {
-		err = &jit.Error{
-			Attribute: "name", Problem: fmt.Sprintf("the ledger has no policy %q", name), Err: jit.ErrUnknown,
-			Hint: "check the name, and that the provider's ledger is the one that recorded the policy",
-		}
+		err = b.unknownName("policy", name)
 	}
 	return p, err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
@@ -15,7 +16,9 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-log/tflog"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -106,6 +109,16 @@ func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *
 				MarkdownDescription: "The longest window of any grant, whatever a policy says, such as `8h` or " +
 					"`2d`. Default: `24h`.",
 			},
+			"approvals_dir": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: "The folder of signed approvals, relative to the working directory. Plan and " +
+					"apply read it. Default: `approvals`.",
+			},
+			"wait_for_approval": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: "How long an apply waits for people to approve a new grant, such as `15m`. It " +
+					"comes on top of the grant's `timeouts.create`. Default: the apply does not wait.",
+			},
 			"targets": targetsAttribute(),
 		},
 	}
@@ -116,6 +129,15 @@ type providerModel struct {
 	Owner   types.String `tfsdk:"owner"`
 	MaxTTL  types.String `tfsdk:"max_ttl"`
 	Targets types.Map    `tfsdk:"targets"`
+
+	ApprovalsDir    types.String `tfsdk:"approvals_dir"`
+	WaitForApproval types.String `tfsdk:"wait_for_approval"`
+}
+
+// unknown reports whether a value that the broker needs at once is unknown.
+func (m *providerModel) unknown() bool {
+	return m.Ledger.IsUnknown() || m.Owner.IsUnknown() || m.MaxTTL.IsUnknown() || m.ApprovalsDir.IsUnknown() ||
+		m.WaitForApproval.IsUnknown()
 }
 
 // Configure opens the broker. It makes no call. Unknown values, such as the address of a cluster made in the same run,
@@ -131,15 +153,22 @@ func (p *jitProvider) Configure(ctx context.Context, req provider.ConfigureReque
 	resp.ActionData, resp.ListResourceData = b, b
 
 	settings := config.Settings{Ledger: m.Ledger.ValueString(), Owner: m.Owner.ValueString(),
-		MaxTTL: m.MaxTTL.ValueString()}
+		MaxTTL: m.MaxTTL.ValueString(), ApprovalsDir: m.ApprovalsDir.ValueString(),
+		WaitForApproval: m.WaitForApproval.ValueString()}
 	settings.Targets = readTargets(ctx, m.Targets, b.unknown, &resp.Diagnostics)
-	if resp.Diagnostics.HasError() || m.Ledger.IsUnknown() || m.Owner.IsUnknown() || m.MaxTTL.IsUnknown() {
+	if resp.Diagnostics.HasError() || m.unknown() {
 		return
 	}
 	runtime, err := p.open(ctx, settings)
 	if err != nil {
 		addError(&resp.Diagnostics, "Cannot configure the provider", err)
 		return
+	}
+	logs := context.WithoutCancel(ctx)
+	runtime.Broker.Waiting = func(g jit.Grant, left time.Duration) {
+		tflog.Info(logs, "waiting for approval", map[string]any{
+			"grant": string(g.ID), "awaits": g.Awaits, "left": left.Round(time.Second).String(),
+		})
 	}
 	b.Runtime = runtime
 	addWarnings(&resp.Diagnostics, config.Warnings(settings))
@@ -149,7 +178,12 @@ func (p *jitProvider) Configure(ctx context.Context, req provider.ConfigureReque
 func (p *jitProvider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
 		func() resource.Resource { return &grantResource{resourceBase{name: "grant"}} },
-		func() resource.Resource { return &policyResource{resourceBase{name: "policy"}} },
+		func() resource.Resource {
+			return &personResource{named{resourceBase{name: "person"}, (*broker.Broker).DropPerson}}
+		},
+		func() resource.Resource {
+			return &policyResource{named{resourceBase{name: "policy"}, (*broker.Broker).DropPolicy}}
+		},
 	}
 }
 
@@ -158,6 +192,7 @@ func (p *jitProvider) DataSources(context.Context) []func() datasource.DataSourc
 	return []func() datasource.DataSource{
 		func() datasource.DataSource { return &grantsData{dataBase{name: "grants"}} },
 		func() datasource.DataSource { return &grantStatusData{dataBase{name: "grant_status"}} },
+		func() datasource.DataSource { return &personsData{dataBase{name: "persons"}} },
 		func() datasource.DataSource { return &policyData{dataBase{name: "policy"}} },
 		func() datasource.DataSource { return &standingData{dataBase{name: "standing_access"}} },
 	}

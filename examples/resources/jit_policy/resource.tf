@@ -21,3 +21,17 @@ resource "jit_policy" "bastion" {
   enforcement = "native"
   condition   = "grant.role == 'login' ? grant.ttl <= duration('1h') : grant.ttl <= duration('8h')"
 }
+
+# Access to payments begins when a lead has approved it; short reading needs nobody, and an outage does not wait.
+resource "jit_policy" "payments" {
+  name  = "payments"
+  match = { targets = ["payments-db"] }
+  approval = [{
+    required  = 1
+    from      = ["group:payments-leads"]
+    unless    = "grant.role == 'payments_read' && grant.ttl <= duration('30m')"
+    valid_for = "24h"
+  }]
+  break_glass = { from = ["group:oncall"], max_ttl = "1h", reason_pattern = "^SEV1-" }
+  depends_on  = [jit_person.lea, jit_person.alice]
+}

@@ -1,0 +1,7 @@
+data "jit_persons" "leads" {
+  group = "group:payments-leads"
+}
+
+output "leads" {
+  value = data.jit_persons.leads.persons[*].name
+}

@@ -1,0 +1,4 @@
+import {
+  to = jit_person.lea
+  id = "lea@example.com"
+}

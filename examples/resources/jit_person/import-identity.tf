@@ -1,0 +1,6 @@
+import {
+  to = jit_person.lea
+  identity = {
+    name = "lea@example.com"
+  }
+}

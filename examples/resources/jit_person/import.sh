@@ -1,0 +1,1 @@
+terraform import jit_person.lea lea@example.com

@@ -1,0 +1,84 @@
+package provider
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// personModel is a jit_person as configuration, plan and state hold it.
+type personModel struct {
+	Name        types.String `tfsdk:"name"`
+	Groups      types.Set    `tfsdk:"groups"`
+	SigningKeys types.Set    `tfsdk:"signing_keys"`
+	Principals  types.Set    `tfsdk:"principals"`
+	GitHub      types.String `tfsdk:"github"`
+	GitLab      types.String `tfsdk:"gitlab"`
+}
+
+// personSets describe the sets of a person.
+var personSets = []struct{ name, description string }{
+	{"groups", "The groups, such as `group:payments-leads`. Policies ask for people of groups."},
+	{"signing_keys", "The SSH public keys whose signatures are the person's, each as a line of a `.pub` file. Keys of " +
+		"FIDO tokens (`sk-…`) work too; certificates and DSA keys do not."},
+	{"principals", "What the person is called on targets, in canonical form, such as `user:bob@example.com`. " +
+		"Nobody approves access for themselves."},
+}
+
+// personLogins describe the accounts of a person.
+var personLogins = []struct{ name, description string }{
+	{"github", "The login name on GitHub, for reviews of pull requests."},
+	{"gitlab", "The login name on GitLab, for approvals of merge requests."},
+}
+
+// known reports whether everything is known.
+func (m *personModel) known(ctx context.Context) bool {
+	for _, v := range []attr.Value{m.Name, m.Groups, m.SigningKeys, m.Principals, m.GitHub, m.GitLab} {
+		if !fullyKnown(ctx, v) {
+			return false
+		}
+	}
+	return true
+}
+
+// person reads the model. Unknown values are left out.
+func (m *personModel) person() jit.Person {
+	return jit.Person{
+		Name: m.Name.ValueString(), Groups: texts(m.Groups), SigningKeys: texts(m.SigningKeys),
+		Principals: texts(m.Principals), GitHub: m.GitHub.ValueString(), GitLab: m.GitLab.ValueString(),
+	}
+}
+
+// texts returns the known texts of a set, sorted, without the white space around them, such as the line end of a file;
+// nil for none.
+func texts(set types.Set) (all []string) {
+	for _, e := range set.Elements() {
+		if s, ok := e.(types.String); ok && known(s) {
+			all = append(all, strings.TrimSpace(s.ValueString()))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// recordedPersonModel returns the model of a recorded person.
+func recordedPersonModel(ctx context.Context, p jit.Person, diags *diag.Diagnostics) personModel {
+	set := func(list []string) types.Set {
+		if len(list) == 0 {
+			return types.SetNull(types.StringType)
+		}
+		set, problems := types.SetValueFrom(ctx, types.StringType, list)
+		diags.Append(problems...)
+		return set
+	}
+	return personModel{
+		Name: types.StringValue(p.Name), Groups: set(p.Groups), SigningKeys: set(p.SigningKeys),
+		Principals: set(p.Principals), GitHub: optional(p.GitHub), GitLab: optional(p.GitLab),
+	}
+}

@@ -1,0 +1,225 @@
+package provider
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	datasource "github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// nested describes an attribute of an object in a policy. One that is not a list is a text.
+type nested struct {
+	name           string
+	list, required bool
+	description    string
+}
+
+// approvalAttributes are those of an entry of approval. A number is a text for the reason that the schema of jit_grant
+// gives for renewal.
+var approvalAttributes = []nested{
+	{name: "required", required: true, description: "How many distinct people have to approve."},
+	{name: "from", list: true, required: true,
+		description: "Whose approval counts: names of `jit_person`, and groups such as `group:payments-leads`."},
+	{name: "unless", description: "A CEL expression; a grant for which it is true does not need this entry: " +
+		"`grant.ttl <= duration(\"30m\")`, `\"group:oncall\" in requester.groups`."},
+	{name: "evidence", list: true, description: "What counts as an approval: `signature`, a signed statement, and " +
+		"`pull_request`, an approving review, which nobody can check offline. Default: `signature`."},
+	{name: "valid_for", description: "The longest time from an approval to the beginning of the access, such as `24h`."},
+}
+
+// breakGlassAttributes are those of break_glass.
+var breakGlassAttributes = []nested{
+	{name: "from", list: true, required: true, description: "Which requesters may: names of `jit_person`, and groups."},
+	{name: "max_ttl", description: "The longest that such a grant may last, such as `1h`."},
+	{name: "reason_pattern", description: "A regular expression (RE2) that must match some part of the reason."},
+}
+
+const (
+	approvalDescription = "Who has to approve a grant before it begins. Every entry has to be met. The grant's " +
+		"principal, its `requester` and whoever runs the apply do not count."
+	breakGlassDescription = "Who may begin a grant with `break_glass = true` without approval. Whoever was skipped " +
+		"is told, and one of them has to sign the grant off before the requester can do it again."
+)
+
+func approvalAttribute() schema.Attribute {
+	return schema.ListNestedAttribute{Optional: true, MarkdownDescription: approvalDescription,
+		NestedObject: schema.NestedAttributeObject{Attributes: nestedAttributes(approvalAttributes)}}
+}
+
+func breakGlassAttribute() schema.Attribute {
+	return schema.SingleNestedAttribute{Optional: true, MarkdownDescription: breakGlassDescription,
+		Attributes: nestedAttributes(breakGlassAttributes)}
+}
+
+func approvalData() datasource.Attribute {
+	return datasource.ListNestedAttribute{Computed: true, MarkdownDescription: approvalDescription,
+		NestedObject: datasource.NestedAttributeObject{Attributes: nestedData(approvalAttributes)}}
+}
+
+func breakGlassData() datasource.Attribute {
+	return datasource.SingleNestedAttribute{Computed: true, MarkdownDescription: breakGlassDescription,
+		Attributes: nestedData(breakGlassAttributes)}
+}
+
+func nestedAttributes(all []nested) map[string]schema.Attribute {
+	attributes := map[string]schema.Attribute{}
+	for _, a := range all {
+		attributes[a.name] = schema.StringAttribute{Required: a.required, Optional: !a.required,
+			MarkdownDescription: a.description}
+		if a.list {
+			attributes[a.name] = schema.ListAttribute{Required: a.required, Optional: !a.required,
+				ElementType: types.StringType, MarkdownDescription: a.description}
+		}
+	}
+	return attributes
+}
+
+func nestedData(all []nested) map[string]datasource.Attribute {
+	attributes := map[string]datasource.Attribute{}
+	for _, a := range all {
+		attributes[a.name] = datasource.StringAttribute{Computed: true, MarkdownDescription: a.description}
+		if a.list {
+			attributes[a.name] = datasource.ListAttribute{Computed: true, ElementType: types.StringType,
+				MarkdownDescription: a.description}
+		}
+	}
+	return attributes
+}
+
+func nestedTypes(all []nested) map[string]attr.Type {
+	kinds := map[string]attr.Type{}
+	for _, a := range all {
+		kinds[a.name] = types.StringType
+		if a.list {
+			kinds[a.name] = globs
+		}
+	}
+	return kinds
+}
+
+type requirementModel struct {
+	Required types.String   `tfsdk:"required"`
+	From     []string       `tfsdk:"from"`
+	Unless   types.String   `tfsdk:"unless"`
+	Evidence []jit.Evidence `tfsdk:"evidence"`
+	ValidFor types.String   `tfsdk:"valid_for"`
+}
+
+type breakGlassModel struct {
+	From          []string     `tfsdk:"from"`
+	MaxTTL        types.String `tfsdk:"max_ttl"`
+	ReasonPattern types.String `tfsdk:"reason_pattern"`
+}
+
+// approval reads who has to approve, and who may begin without. While anything about approval is unknown, it leaves out
+// both.
+func (m *policyModel) approval(ctx context.Context) (all []jit.Requirement, glass *jit.BreakGlass, err error) {
+	if !fullyKnown(ctx, m.Approval) {
+		return nil, nil, nil
+	}
+	var entries []requirementModel
+	if !m.Approval.IsNull() {
+		if diags := m.Approval.ElementsAs(ctx, &entries, false); diags.HasError() {
+			return nil, nil, jit.Invalid("approval", `write approval = [{ required = 1, from = ["bob@example.com"] }]`,
+				"%s", diags.Errors()[0].Detail())
+		}
+	}
+	for i, e := range entries {
+		r, err := e.requirement("approval[" + strconv.Itoa(i) + "].")
+		if err != nil {
+			return nil, nil, err
+		}
+		all = append(all, r)
+	}
+	if m.BreakGlass.IsNull() || !fullyKnown(ctx, m.BreakGlass) {
+		return all, nil, nil
+	}
+	var g breakGlassModel
+	if diags := m.BreakGlass.As(ctx, &g, basetypes.ObjectAsOptions{}); diags.HasError() {
+		return nil, nil, jit.Invalid("break_glass", `write break_glass = { from = ["group:oncall"] }`, "%s",
+			diags.Errors()[0].Detail())
+	}
+	glass = &jit.BreakGlass{From: g.From, ReasonPattern: g.ReasonPattern.ValueString()}
+	glass.MaxTTL, err = optionalDuration("break_glass.max_ttl", g.MaxTTL)
+	return all, glass, err
+}
+
+func (m *requirementModel) requirement(at string) (r jit.Requirement, err error) {
+	r = jit.Requirement{From: m.From, Unless: m.Unless.ValueString(), Evidence: m.Evidence}
+	if len(r.Evidence) == 0 {
+		r.Evidence = nil // as the record has it
+	}
+	text := m.Required.ValueString()
+	if r.Required, err = strconv.Atoi(text); err != nil || strconv.Itoa(r.Required) != text {
+		return r, jit.Invalid(at+"required", "write for example required = 1", "%q is not a whole number", text)
+	}
+	r.ValidFor, err = optionalDuration(at+"valid_for", m.ValidFor)
+	return r, err
+}
+
+// optionalDuration reads a duration; 0 for none.
+func optionalDuration(attribute string, text types.String) (time.Duration, error) {
+	if text.IsNull() {
+		return 0, nil
+	}
+	return jit.ParseDuration(attribute, text.ValueString())
+}
+
+// recordApproval sets what a recorded policy says about approval.
+func (m *policyModel) recordApproval(ctx context.Context, p jit.Policy, diags *diag.Diagnostics) {
+	m.Approval = types.ListNull(types.ObjectType{AttrTypes: nestedTypes(approvalAttributes)})
+	m.BreakGlass = types.ObjectNull(nestedTypes(breakGlassAttributes))
+	if len(p.Approval) > 0 {
+		var entries []requirementModel
+		for _, r := range p.Approval {
+			entries = append(entries, requirementModel{
+				Required: types.StringValue(strconv.Itoa(r.Required)), From: r.From, Unless: optional(r.Unless),
+				Evidence: r.Evidence, ValidFor: formatted(r.ValidFor),
+			})
+		}
+		list, problems := types.ListValueFrom(ctx, m.Approval.ElementType(ctx), entries)
+		diags.Append(problems...)
+		m.Approval = list
+	}
+	if g := p.BreakGlass; g != nil {
+		object, problems := types.ObjectValueFrom(ctx, m.BreakGlass.AttributeTypes(ctx), breakGlassModel{
+			From: g.From, MaxTTL: formatted(g.MaxTTL), ReasonPattern: optional(g.ReasonPattern),
+		})
+		diags.Append(problems...)
+		m.BreakGlass = object
+	}
+}
+
+// formatted is null for no duration.
+func formatted(d time.Duration) types.String {
+	if d == 0 {
+		return types.StringNull()
+	}
+	return types.StringValue(jit.FormatDuration(d))
+}
+
+// checkApprovers refuses approvers who do not exist, or who are too few. What the state already says is not judged
+// again: people come and go, and that keeps no plan from working.
+func (r *policyResource) checkApprovers(
+	ctx context.Context, req resource.ModifyPlanRequest, plan *policyModel, p jit.Policy, diags *diag.Diagnostics,
+) {
+	if !req.State.Raw.IsNull() {
+		var before policyModel
+		diags.Append(req.State.Get(ctx, &before)...)
+		if before.Approval.Equal(plan.Approval) && before.BreakGlass.Equal(plan.BreakGlass) {
+			return
+		}
+	}
+	if err := r.Broker.CheckApprovers(ctx, p); err != nil {
+		addError(diags, "Invalid policy", err)
+	}
+}
