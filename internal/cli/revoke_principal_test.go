@@ -187,3 +187,14 @@ func TestRevokeRefusesATypo(t *testing.T) {
 	w.revokeFrom("eve").wantCode(exitDone).wantOut("No grant of eve")
 	w.run("list", "--principal", g.Principal).wantCode(exitDone).wantOut(string(g.ID))
 }
+
+// TestRevokeOfAnEmptyVariable does not take an empty name for everybody.
+func TestRevokeOfAnEmptyVariable(t *testing.T) {
+	w := newWorld(t)
+	g := w.grant("INC-1: a", "1h")
+	for _, args := range [][]string{{"--target", "bastion", "--principal", ""}, {"--target", ""}} {
+		w.run(append([]string{"revoke", "--yes", "--reason", "left"}, args...)...).wantCode(exitUsage).
+			wantErr("it is empty; leave the flag out to select all")
+	}
+	w.run("show", string(g.ID)).wantCode(exitDone).wantOut("active")
+}

@@ -34,14 +34,28 @@ func stateNames() []string {
 // addFlags adds the flags --target and --principal to a command.
 func (s *selection) addFlags(p *program, cmd *cobra.Command) {
 	p.targetFlag(cmd, &s.target, "only grants on the target with this `name`, or a glob such as 'prod*'")
-	cmd.Flags().StringVar(&s.principal, "principal", "", "only grants to this `principal`, as jit list "+
+	cmd.Flags().Var((*filled)(&s.principal), "principal", "only grants to this `principal`, as jit list "+
 		"--json or its target spells it, or its principal_name, or a glob such as 'user:*@example.com'")
 	_ = cmd.RegisterFlagCompletionFunc("principal", cobra.NoFileCompletions)
 }
 
+// filled is the value of a flag that selects grants. It cannot be empty: a variable of a script that is not set would
+// select every grant.
+type filled string
+
+func (f *filled) String() string { return string(*f) }
+func (f *filled) Type() string   { return "string" }
+func (f *filled) Set(s string) error {
+	if s == "" {
+		return errors.New("it is empty; leave the flag out to select all")
+	}
+	*f = filled(s)
+	return nil
+}
+
 // targetFlag adds the flag --target to a command.
 func (p *program) targetFlag(cmd *cobra.Command, target *string, help string) {
-	cmd.Flags().StringVar(target, "target", "", help)
+	cmd.Flags().Var((*filled)(target), "target", help)
 	_ = cmd.RegisterFlagCompletionFunc("target", p.completeTargets)
 }
 
