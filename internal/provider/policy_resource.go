@@ -197,10 +197,13 @@ func (r *policyResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.
 func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m policyModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() || !r.configured() {
+	if resp.Diagnostics.HasError() {
 		return
 	}
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "name", m.Name)...)
+	if !r.configured() {
+		return
+	}
 	recorded, ok, err := r.recordedPolicy(ctx, m.Name.ValueString())
 	if err != nil {
 		addWarning(&resp.Diagnostics, "The ledger cannot be read",
