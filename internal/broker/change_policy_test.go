@@ -95,3 +95,28 @@ func TestAChangeRecordsALostReason(t *testing.T) {
 		})
 	}
 }
+
+// An extension that names no policy leaves the recorded one as it is; one that names a policy records it.
+func TestAnExtensionKeepsTheRecordedPolicy(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	for _, name := range []string{"a-first", "named"} {
+		if err := w.PutPolicy(t.Context(), jit.Policy{Name: name, Effect: jit.Permit}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := w.grant(request(func(r *broker.Request) { r.Policy = "named" }))
+	for _, test := range []struct{ ttl, policy, want string }{
+		{"3h", "", "named"}, {"4h", "a-first", "a-first"}, {"5h", "", "a-first"}, {"6h", "named", "named"},
+	} {
+		longer := request(func(r *broker.Request) { r.TTL, r.Policy = jit.RecordedTTL(test.ttl), test.policy })
+		if d, err := w.PreviewChange(t.Context(), g, longer); err != nil || d.Grant.Policy != test.want {
+			t.Errorf("%s: the plan names policy %q, %v; want %q", test.ttl, d.Grant.Policy, err, test.want)
+		}
+		if _, err := w.Change(t.Context(), g, longer); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.recordedPolicy(g.ID); got != test.want {
+			t.Errorf("%s: the record names policy %q, want %q", test.ttl, got, test.want)
+		}
+	}
+}

@@ -276,7 +276,9 @@ func (b *Broker) decideChange(ctx context.Context, g jit.Grant, r Request, plann
 		return d, nil
 	}
 	err = b.judgeInto(ctx, &d, r, planned)
-	d.Grant.Policy = d.Verdict.Policy
+	if r.Policy != "" || r.AnyPolicy {
+		d.Grant.Policy = d.Verdict.Policy
+	}
 	return d, err
 }
 

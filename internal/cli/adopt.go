@@ -27,19 +27,19 @@ func (p *program) adoptCommand() *cobra.Command {
 		Use:   "adopt",
 		Short: "Rebuild the records of a lost ledger from the markers on the targets",
 		Long: `Read every scope of the targets, and record the grants of this owner that have a marker there and no
-record in the ledger: who, what, where, from when and until when. A grant keeps its id and its window. So an apply of
-the same configuration takes over a live grant without starting it again, and a grant that is over stays over.
+record in the ledger: who, what, where, from when and until when. A grant keeps its id and its window. So if you apply
+the same configuration, a live grant continues without starting again, and a grant that is over stays over.
 
-Markers do not hold the reason of a grant. The reason returns when you change the grant, or apply it from a state
-that has lost it. If a grant has several bindings, the one that ends first counts. A live grant longer than max_ttl
-is not recorded.
+Markers do not hold the reason of a grant. The reason returns when you apply a change of the grant, or apply the grant
+from a state that does not have it any more. If a grant has several bindings, the one that ends first counts. A live
+grant longer than max_ttl is not recorded.
 
 A marker alone proves nothing, because anyone who can write to a target can write one: check the list that --dry-run
-prints before you adopt it. Bindings with the marker of another owner are not recorded. They are listed as critical
-if neither the ledger nor an end on the target explains them.
+prints before you adopt it. jit does not record access with the marker of another owner. It lists such access as
+critical if neither the ledger nor an end on the target explains it.
 
-Existing records stay as they are. Run jit sweep afterwards to remove access that is over. Some bindings cannot carry
-a marker (all those of aws_identity_center); their grants are lost with the ledger.
+Existing records stay as they are. Run jit sweep afterwards to remove access that is over. jit cannot write a marker on
+aws_identity_center, nor for basic roles and public access on gcp; those grants are lost with the ledger.
 
 Exit codes: 0 the ledger explains every marker, 1 a grant could not be recorded, or --dry-run found some to record,
 2 something could not be read, 3 the command line or the settings are wrong, 5 no target has that name.`,

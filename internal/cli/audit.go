@@ -23,14 +23,16 @@ func (p *program) auditVerifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Check that nobody changed the record",
 		Long: `Check every event against its hash and the event before it, and the last event against the ledger's head.
-Rebuild the grants and policies from their events, and name each one that differs from its row, was removed,
-or has no event. Check each decision of a person again: the signed statement is about the request as it was then, the
-key belonged to the person, and neither the principal nor the requester decided.
+Rebuild the grants and policies from their events, and name each one that differs from its row in the database, was
+removed, or has no event. Check each decision of a person again: the signed
+statement is about the request as it was then, the key belonged to the person, and neither the principal nor the
+requester decided.
 
-The printed head identifies the whole record. Anyone who can write to the database can write a new chain, so keep the
-head elsewhere from time to time (jit audit head), and check the record against it with --head: the same ledger must
-have the same event at that place. --signer names the key that must have signed the head. Without --head, a cut tail
-goes unnoticed: somebody may have removed the last events together with the rows that they describe.
+The printed head is the number and hash of the last event. It identifies the whole record. Anyone who can write to the
+database can write a new chain. So keep the head elsewhere from time to time (jit audit head), and check the record
+against it with --head: the same ledger must still have the same event with that number. --signer names the key that
+must have signed the head. Without --head, jit does not notice if somebody removed the last events together with the
+rows that they describe.
 
 Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read, 3 the command line or the settings are wrong.`,
 	}, nil, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt, head) })

@@ -34,7 +34,7 @@ func (p *program) auditExportCommand() *cobra.Command {
 json writes one object a line, with the hash of the event and of the previous one. The hash of an event is the SHA-256
 of its line with prev set and hash empty, so the file alone is enough to check the chain.
 
-csv is for spreadsheets. An apostrophe stands before each text that a spreadsheet would read as a formula, at the
+csv is for spreadsheets. jit writes an apostrophe before each text that a spreadsheet would read as a formula, at the
 beginning of a cell or after a semicolon. Hidden characters are written as \u{202e}; details are JSON.
 
 cloudevents writes one CloudEvent (1.0, JSON) a line. data is the event, source the ledger, id the sequence number.

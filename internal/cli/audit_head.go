@@ -50,9 +50,9 @@ func (p *program) auditHeadCommand() *cobra.Command {
 time, as JSON. Keep the head where nobody who can write to the ledger can change it. jit audit verify --head then
 checks that the record still has this event.
 
---sign adds an SSH signature by a private key file, or by the SSH agent if the file is a public key. The signed message
-is the JSON without the signature, on one line, and its namespace is ` + headNamespace + `, so ssh-keygen -Y verify can
-check it too.
+--sign adds an SSH signature. The file is a private key, or a public key whose private key the SSH agent holds. The
+signed message is the JSON without the signature, on one line, and its namespace is
+` + headNamespace + `, so ssh-keygen -Y verify can check it too.
 
 Exit codes: 0 done, 1 the record is not intact, 2 it could not be read, 3 the command line or the settings are wrong.`,
 		Example: `  jit audit head --sign ~/.ssh/id_ed25519 --output head.json

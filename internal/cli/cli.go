@@ -79,8 +79,8 @@ func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "jit",
 		Short: "Temporary access: list it, end it, check its record",
-		Long: `jit works beside the Terraform provider on the same ledger and the same targets. It lists temporary
-access, ends it early, removes access that is over, and checks the record.
+		Long: `jit works beside the Terraform provider: on the same targets, and on the same ledger, which is the record
+of all grants. It lists temporary access, ends it early, removes access that is over, and checks the record.
 
 jit reads its settings from jit.hcl in the working directory, or from the file that --config or JIT_CONFIG
 names. The file takes the attributes of the provider block:
@@ -92,9 +92,9 @@ names. The file takes the attributes of the provider block:
     payments-db = { postgresql = { url = env("ADMIN_URL") } }
   }
 
-env("NAME") is the value of an environment variable. Without the attribute ledger, jit uses JIT_LEDGER, or else
-` + config.DefaultLedger + `. The record names the user of the CI system or of this machine as the actor;
-JIT_ACTOR and JIT_CHANGE override actor and change.
+env("NAME") is the value of an environment variable. If jit.hcl does not set ledger, jit uses JIT_LEDGER, or else
+` + config.DefaultLedger + `. The record names the user of the CI system or of this machine as the actor; JIT_ACTOR
+and JIT_CHANGE override actor and change.
 
 Wherever a command takes the ID of a grant, you may write only its beginning, with at least four characters.`,
 		Version:       p.Version,

@@ -16,11 +16,11 @@ func (p *program) listCommand() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List grants: who has what, why, and for how long",
-		Long: `List the grants of every owner in the ledger, ordered by their end. Without --all or --state, the list
-has the grants that are live, and those that are over but not yet removed from their target.
+		Long: `List the grants of every owner in the ledger, ordered by their end. Without --all or --state, jit lists
+only the grants that are live, and those that are over but not yet removed from their target.
 
-On a terminal the table fits the width: ids and long texts are cut. A piped table is complete.
---json prints an array of grants; state, remaining_seconds and outstanding describe this moment.`,
+On a terminal, jit fits the table to the width: it cuts ids and long texts. A piped table is complete. --json prints an
+array of grants; state, remaining_seconds and outstanding describe this moment.`,
 		Example: `  jit list
   jit list --target 'prod*' --principal user:alice@example.com
   jit list --owner payments

@@ -57,7 +57,7 @@ func (p *program) notifyCommand() *cobra.Command {
 	test := p.command(&cobra.Command{
 		Use:   "test NAME",
 		Short: "Send a test notice to a receiver",
-		Long: `Send one notice of the type io.github.jitaccess.test to a receiver under notify in the settings, whatever
+		Long: `Send one notice of the type io.github.jitaccess.test to a receiver that notify in jit.hcl names, whatever
 its events and targets are.
 
 Exit codes: 0 the receiver accepted it, 1 it did not, 2 the ledger could not be read, 3 the command line or the settings

@@ -28,9 +28,9 @@ func (p *program) reportCommand() *cobra.Command {
 		Use:   "report",
 		Short: "Write who had access to what in a period, as one HTML file",
 		Long: `Write the grants that gave access in a period: who, what, why, from when until when, how each ended, and
-who asked for it from which change, and who approved it. The report has a timeline, drift, failed revocations and policy changes.
-The HTML file is self-contained: it needs no script and no network. It names the head of its record, which
-jit audit verify checks.
+who asked for it in which change, and who approved it. The report has a timeline, drift, failed revocations and policy
+changes. The HTML file is self-contained: it needs no script and no network. It names the head (the number and hash of
+the last event) of the record, which jit audit verify checks.
 
 Exit codes: 0 written, 1 the file could not be written, or the record is not intact, 2 the ledger could not be read,
 3 the command line or the settings are wrong, 5 no target or principal has that name.`,

@@ -30,19 +30,21 @@ func (p *program) revokeCommand() *cobra.Command {
 		Use:   "revoke {ID... | --target NAME | --principal NAME | --all} --reason TEXT",
 		Short: "End grants now",
 		Long: `End grants now: the grants with these ids, the grants that match both --target and --principal, or with
---all every grant of this owner. An id may be shortened to a beginning that only one grant has. Without ids,
-jit lists the grants and asks you to confirm; --yes skips the question.
+--all every grant of this owner. You may shorten an id to a beginning that only one grant has. Without ids, jit lists
+the grants and asks you to confirm; --yes skips the question.
 
-You can repeat the command: a grant that is over stays as it is, and counts as success. So does a principal
-without grants, if a target accepts it as a principal.
+You can repeat the command: a grant that is over stays as it is, and counts as success. A principal without grants also
+counts as success, if one of the targets (with --target, of those that match) accepts it as a principal, and it does not
+resemble a recorded one. Without a ledger, jit does not know, and fails.
 
-If the ledger cannot be read, or does not know an id, jit searches the targets for the grant's marker and ends
-the access all the same. The exit code is then 1, because the revocation is not on record.
+If jit cannot read the ledger, or the ledger does not know an id, jit searches the targets for the grant's marker, the
+text that jit writes on the access itself, and ends the access all the same. The exit code is then 1, because the
+revocation is not on record.
 
-If the target of a grant is gone for good, --target-gone closes the record without a check, and the record
-says so. It is refused while the target answers.
+If the target of a grant is gone for good, --target-gone closes the record without a check, and the record says so. jit
+refuses it while the target answers.
 
-The end is final: the same Terraform configuration grants nothing again until you raise its renewal.
+A revocation is final: the same Terraform configuration grants nothing again until you raise its renewal.
 
 ` + exitCodes,
 		Example: `  jit revoke 3f2b8c1e --reason "INC-4211: done early"
@@ -117,14 +119,14 @@ func (p *program) revoke(ctx context.Context, rt *config.Runtime, r revocation) 
 	return errors.Join(unfinishedOutcomes(outcomes), err)
 }
 
-// nothingOf reports success if no record names the principal: it has no access to end. If no target accepts the text as
-// a principal, or the target is unknown, the command line is wrong, and nothingOf returns an error.
+// nothingOf reports success if no record names the principal: it has no access to end. If the target is unknown, or no
+// selected target accepts the text as a principal, the command line is wrong, and nothingOf returns an error.
 func (p *program) nothingOf(ctx context.Context, rt *config.Runtime, r revocation, unknown error) error {
-	if !mayBePrincipal(rt, r.principal) {
-		return unknown
-	}
 	if err := r.checkTarget(ctx, rt); err != nil {
 		return err
+	}
+	if !r.vouched(rt) {
+		return unknown
 	}
 	fmt.Fprintf(p.err, "note: %v\n", unknown)
 	return p.printNoOutcome("No grant of " + printable(r.principal) + ".\n")

@@ -106,7 +106,7 @@ func notFound(unknown, unproven []string, ledger, targets error) error {
 
 // bySelection reads the selected grants from the ledger; if it cannot be read, from the markers on the targets.
 func (p *program) bySelection(ctx context.Context, rt *config.Runtime, r revocation) ([]jit.Grant, error) {
-	matches, err := r.matcher(p.Now())
+	matches, err := r.matcher(rt)
 	if err == nil && r.target != "" && !isGlob(r.target) {
 		_, err = targetMatcher(rt, r.target)
 	}

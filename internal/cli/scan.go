@@ -27,16 +27,16 @@ func (p *program) scanCommand() *cobra.Command {
 		Use:   "scan",
 		Short: "List standing access: access that no grant explains",
 		Long: `Read every scope of the targets that holds grants or may hold some, and list the standing access there,
-worst first. Standing access is all access except grants on record, and access that the target itself ends
-within max_ttl.
+worst first. Standing access is all access, with two exceptions: grants on record, and access that the target itself
+ends within max_ttl.
 
   critical  it gives the same as a live grant, so the end of that grant would end nothing; or it has the marker of a
             grant, and neither the ledger nor an end on the target explains it
   warning   the name of the role suggests that it can do nearly everything (admin, owner, editor, superuser)
   info      the rest
 
-Then jit prints notes about the scopes, such as the room left for more grants, and the scopes of each target that
-were read and that were not. A scan writes nothing on a target.
+Then jit prints notes about the scopes, such as the room left for more grants. Last, it prints for each target how many
+scopes it read, and which it could not read. A scan writes nothing on a target.
 
 --baseline names a file of accepted findings, each with an end at most a year ahead. Until then, accepted findings
 are listed but do not count. --write-baseline adds the new findings to such a file.

@@ -8,7 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -36,78 +36,135 @@ func stateNames() []string {
 // addFlags adds the flags --target and --principal to a command.
 func (s *selection) addFlags(p *program, cmd *cobra.Command) {
 	p.targetFlag(cmd, &s.target, "only grants on the target with this `name`, or a glob such as 'prod*'")
-	cmd.Flags().StringVar(&s.principal, "principal", "", "only grants to this `principal`, "+
-		"as jit list --json writes it, or its principal_name, or a glob such as 'user:*@example.com'")
+	cmd.Flags().Var((*filled)(&s.principal), "principal", "only grants to this `principal`, as jit list "+
+		"--json or its target spells it, or its principal_name, or a glob such as 'user:*@example.com'")
 	_ = cmd.RegisterFlagCompletionFunc("principal", cobra.NoFileCompletions)
+}
+
+// filled is the value of a flag that selects grants. It cannot be empty: a variable of a script that is not set would
+// select every grant.
+type filled string
+
+func (f *filled) String() string { return string(*f) }
+func (f *filled) Type() string   { return "string" }
+func (f *filled) Set(s string) error {
+	if s == "" {
+		return errors.New("it is empty; leave the flag out to select all")
+	}
+	*f = filled(s)
+	return nil
 }
 
 // targetFlag adds the flag --target to a command.
 func (p *program) targetFlag(cmd *cobra.Command, target *string, help string) {
-	cmd.Flags().StringVar(target, "target", "", help)
+	cmd.Flags().Var((*filled)(target), "target", help)
 	_ = cmd.RegisterFlagCompletionFunc("target", p.completeTargets)
 }
 
-// matcher returns the test that the selected grants pass at now.
-func (s *selection) matcher(now time.Time) (func(jit.Grant) bool, error) {
+// matcher returns the test that the selected grants pass now. The test is safe for concurrent use.
+func (s *selection) matcher(rt *config.Runtime) (func(jit.Grant) bool, error) {
 	target, targetErr := textMatcher("--target", s.target)
 	principal, principalErr := textMatcher("--principal", s.principal)
 	if err := cmp.Or(targetErr, principalErr); err != nil {
 		return nil, err
 	}
+	now, spelled := rt.Broker.Now(), spelledAs(rt, s.principal)
 	return func(g jit.Grant) bool {
-		named := principal(g.Principal) || g.PrincipalName != "" && principal(g.PrincipalName)
+		named := principal(g.Principal) || g.PrincipalName != "" && principal(g.PrincipalName) || spelled(g)
 		return target(g.Target) && named && (s.state == "" || string(g.State(now)) == s.state)
 	}, nil
 }
 
+// spelledAs returns a test for grants whose principal is the text in canonical form, by the target of the grant.
+func spelledAs(rt *config.Runtime, text string) func(jit.Grant) bool {
+	var spellings sync.Map // from a binding with the text as principal to its canonical principal
+	return func(g jit.Grant) bool {
+		target, configured := rt.Broker.Targets[g.Target]
+		if text == "" || !configured {
+			return false
+		}
+		asked := g.Binding
+		asked.Principal = text
+		canonical, known := spellings.Load(asked)
+		if !known {
+			canonical = ""
+			if checked, _, err := target.Check(asked); err == nil {
+				canonical = checked.Principal
+			}
+			spellings.Store(asked, canonical)
+		}
+		return canonical != "" && canonical == g.Principal
+	}
+}
+
 // ledgerMatcher is [selection.matcher] with the names in the ledger: a name in one record of a principal also selects
-// the records of the same principal that lack a name, as older and rebuilt ones do. The error is errNoPrincipal for a
-// principal that no record has.
+// the records of the same principal that lack a name, as older and rebuilt ones do. For a principal that no record has,
+// the error is that of [selection.noPrincipal].
 func (s *selection) ledgerMatcher(ctx context.Context, rt *config.Runtime) (func(jit.Grant) bool, error) {
-	now, others := rt.Broker.Now(), *s
+	others := *s
 	others.principal = ""
-	matches, err := others.matcher(now)
+	matches, err := others.matcher(rt)
 	if err != nil || s.principal == "" {
 		return matches, err
 	}
-	named, err := (&selection{principal: s.principal}).matcher(now)
+	named, err := (&selection{principal: s.principal}).matcher(rt)
 	if err != nil {
 		return nil, err
 	}
-	chosen, all := map[string]bool{}, map[string]bool{}
+	chosen, candidates := map[string]bool{}, map[string]bool{}
 	_, err = recorded(ctx, rt, jit.Filter{}, func(g jit.Grant) bool {
 		if named(g) {
 			chosen[g.Principal] = true
 		}
-		all[g.Principal], all[cmp.Or(g.PrincipalName, g.Principal)] = true, true
+		if matches(g) {
+			candidates[g.Principal], candidates[cmp.Or(g.PrincipalName, g.Principal)] = true, true
+		}
 		return false
 	})
 	switch {
 	case err != nil:
 		return nil, err
 	case len(chosen) == 0 && !isGlob(s.principal):
-		return nil, noPrincipal(s.principal, slices.Sorted(maps.Keys(all)))
+		return nil, s.noPrincipal(ctx, rt, slices.Sorted(maps.Keys(candidates)))
 	}
 	return func(g jit.Grant) bool { return matches(g) && (chosen[g.Principal] || named(g)) }, nil
 }
 
-// errNoPrincipal: no grant in the ledger has the principal.
+// errNoPrincipal: no grant in the ledger has the principal, or one that resembles it.
 var errNoPrincipal = fmt.Errorf("no such principal: %w", jit.ErrUnknown)
 
-// noPrincipal returns an error of the kind errNoPrincipal that suggests similar principals among the recorded ones.
-func noPrincipal(principal string, recorded []string) error {
-	return &jit.Error{
-		Attribute: "--principal", Err: errNoPrincipal,
-		Problem: fmt.Sprintf("no grant in the ledger is to %q", principal),
-		Hint: "write a principal or a principal_name from `jit list --all --json`; some older records have no name" +
-			didYouMean(principal, recorded),
+// noPrincipal returns the error for a principal that no record has. Its kind is errNoPrincipal only if the ledger
+// exists and no candidate resembles the principal, so that neither the wrong ledger nor a typo passes for a principal
+// without grants.
+func (s *selection) noPrincipal(ctx context.Context, rt *config.Runtime, candidates []string) error {
+	id, err := rt.Ledger.ID(ctx)
+	if err != nil {
+		return unreadable(fmt.Errorf("read the ledger: %w", err))
 	}
+	if id == "" {
+		return jit.Errorf(jit.ErrUnknown, "--principal",
+			"the first apply creates it; check the working directory and which ledger the settings name",
+			"no grant is to %q: there is no ledger yet", s.principal)
+	}
+	kind, similar := errNoPrincipal, didYouMean(s.principal, candidates)
+	if similar != "" {
+		kind = jit.ErrUnknown
+	}
+	return jit.Errorf(kind, "--principal", "write a principal or a principal_name from `jit list --all --json`; "+
+		"some older records have no name"+similar, "no grant in the ledger is to %q", s.principal)
 }
 
-// mayBePrincipal reports whether a configured target accepts the text as a principal. It makes no call.
-func mayBePrincipal(rt *config.Runtime, principal string) bool {
-	for _, target := range rt.Broker.Targets {
-		_, _, err := target.Check(jit.Binding{Principal: principal})
+// vouched reports whether a selected target accepts the text of --principal as a principal. It makes no call.
+func (s *selection) vouched(rt *config.Runtime) bool {
+	wanted, err := textMatcher("--target", s.target)
+	if err != nil {
+		return false
+	}
+	for name, target := range rt.Broker.Targets {
+		if !wanted(name) {
+			continue
+		}
+		_, _, err := target.Check(jit.Binding{Principal: s.principal})
 		var refused *jit.Error
 		if !errors.As(err, &refused) || refused.Attribute != "principal" {
 			return true

@@ -22,24 +22,25 @@ func (p *program) sweepCommand() *cobra.Command {
 		Short: "End access that is over, start access that is due, repair drift",
 		Long: `Make one pass over the grants in the ledger, on the targets in jit.hcl. The pass ends grants that are
 over, starts grants that are due, reads every scope that holds grants, and repairs grants that were altered or removed
-there. It removes bindings that are over and unknown to the ledger, if they have the marker of a served owner.
-Run it every minute or so, from as many places as you like: leases share out the due work.
+there. It also removes access that is over and unknown to the ledger, if it has the marker (owner, id, beginning and
+end) of an owner that the pass serves. Run it every minute or so, from as many places as you like: leases share out the
+due work.
 
-The pass serves the owners that owners in jit.hcl names; ["*"] is all of them. Without owners it serves only the owner
-in jit.hcl. Of other owners it only ends grants that are over and visible on these targets, because their target of
-the same name may be another system. on_drift of a target, on_violation and max_unplanned_revocations set what the
-pass does about its findings.
+The pass serves the owners in the list owners of jit.hcl; ["*"] is all of them. Without owners it serves only the owner
+in jit.hcl. It then also ends grants of other owners, but only those that are over and that it sees on its targets,
+because their target of the same name may be another system. In jit.hcl, on_drift of a target, on_violation and
+max_unplanned_revocations decide what the pass does about its findings.
 
-A grant that has been over for ten minutes is listed as out_of_reach if this sweeper cannot end it: the target is not
-in jit.hcl, or the sweeper does not serve the owner or does not see the grant. If the target itself ends the grant,
+A grant that has been over for ten minutes is listed as out_of_reach if this sweeper cannot end it: the target is not in
+jit.hcl, or the sweeper does not serve the owner or does not see the grant. If the target itself has ended the grant,
 that is only a note.
 
 --watch runs until you stop it. It ends and starts grants in the second in which they are due, and looks for drift
 every drift interval. Any number of daemons may share a postgres:// ledger; a sqlite:// ledger takes one. The daemon
 logs to standard error, or with --json in JSON lines to standard output.
 
-If the ledger cannot be read, the pass goes by the markers on the targets. For a lost ledger, --markers-only does so
-from the start; it needs only credentials.
+If the pass cannot read the ledger, it ends access by the markers on the targets. For a lost ledger, --markers-only does
+so from the start; it needs only the credentials of the targets.
 
 Exit codes:
 
@@ -78,10 +79,11 @@ Exit codes:
 	flags.BoolVar(&s.DryRun, "dry-run", false, "only list what the pass would do; write nothing")
 	flags.BoolVar(&s.DueOnly, "due", false,
 		"only end and start grants that are due by the ledger; do not look for drift")
-	flags.BoolVar(&s.MarkersOnly, "markers-only", false, "go by the markers on the targets, as if there were no ledger")
+	flags.BoolVar(&s.MarkersOnly, "markers-only", false,
+		"end access by the markers on the targets, as if there were no ledger")
 	flags.IntVar(&s.MaxUnplanned, "max-unplanned", unset,
 		"remove at most `N` bindings that no recorded end explains (default max_unplanned_revocations, or else 20)")
-	flags.Lookup("max-unplanned").DefValue = "" // the text names the default
+	flags.Lookup("max-unplanned").DefValue = "0" // a zero is not printed; the text names the default
 	p.jsonFlag(cmd)
 	return cmd
 }

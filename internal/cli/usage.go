@@ -91,18 +91,24 @@ func flagError(cmd *cobra.Command, err error) error {
 // maxSuggestions is how many candidates didYouMean names at most.
 const maxSuggestions = 3
 
-// didYouMean returns a question that names the candidates that word begins, or differs from by at most two letters;
-// empty if there are none.
+// didYouMean returns a question that names the candidates that resemble word; empty if there are none.
 func didYouMean(word string, candidates []string) string {
-	word = strings.ToLower(word)
 	similar := slices.DeleteFunc(slices.Clone(candidates), func(c string) bool {
-		c = strings.ToLower(c)
-		return !strings.HasPrefix(c, word) && levenshtein.Distance(c, word, nil) > 2
+		_, name, hasKind := strings.Cut(c, ":")
+		return !resembles(word, c) && !(hasKind && resembles(word, name))
 	})
 	if len(similar) == 0 {
 		return ""
 	}
 	return "; did you mean " + strings.Join(similar[:min(len(similar), maxSuggestions)], " or ") + "?"
+}
+
+// resembles reports whether word is the beginning of the candidate, differs from it by at most two letters, or adds
+// words to it. Case does not count.
+func resembles(word, candidate string) bool {
+	word, candidate = strings.ToLower(word), strings.ToLower(candidate)
+	return strings.HasPrefix(candidate, word) || strings.HasPrefix(word, candidate+" ") ||
+		levenshtein.Distance(candidate, word, nil) <= 2
 }
 
 // invalidChoice refuses a value that is not a choice of a flag.

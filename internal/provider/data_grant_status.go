@@ -22,7 +22,7 @@ func (d *grantStatusData) Schema(_ context.Context, _ datasource.SchemaRequest, 
 		MarkdownDescription: "The id of the grant, such as `jit_grant.x.id`."}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "One recorded grant as it is when the data source is read. Its state and its remaining " +
-			"time move with time: use them in outputs and checks rather than in arguments of resources.",
+			"time change with time: use them in outputs and checks, not in arguments of resources.",
 		Attributes: attributes,
 	}
 }

@@ -25,19 +25,18 @@ func (d *policyData) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 			MarkdownDescription: l.description}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A policy that the ledger holds, for configurations that grant by the policies of " +
-			"another team.",
+		MarkdownDescription: "A policy in the ledger, for configurations whose policies another team writes.",
 		Attributes: map[string]schema.Attribute{
 			"name":        schema.StringAttribute{Required: true, MarkdownDescription: "The name of the policy."},
 			"description": text("What the policy is for."),
 			"effect":      text("`permit` or `forbid`."),
 			"match": schema.SingleNestedAttribute{Computed: true, Attributes: lists,
 				MarkdownDescription: "The grants that the policy covers."},
-			"max_ttl": text("The longest that a grant may last; null if the policy sets no limit."),
-			"reason_pattern": text("The regular expression that the reason has to match; null when any reason will " +
-				"do."),
+			"max_ttl": text("The longest time that a grant may last; null if the policy sets no limit."),
+			"reason_pattern": text("The regular expression that the reason must match; null if any reason is " +
+				"permitted."),
 			"enforcement": text("`any` or `native`; null if the policy leaves it out, which means `any`."),
-			"max_session_tail": text("The longest that a session may outlive the grant; null when the policy sets " +
+			"max_session_tail": text("The longest time that a session may outlive the grant; null if the policy sets " +
 				"no limit."),
 			"condition":   text("The CEL expression that must be true; null if there is none."),
 			"approval":    approvalData(),

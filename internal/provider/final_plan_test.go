@@ -40,6 +40,32 @@ func TestPlannedChangeOfWhatIsOver(t *testing.T) {
 	}
 }
 
+// A policy that was taken out of a block while the grant was live applies after its end, and the record stays as it is.
+func TestPlannedRemovalOfThePolicyOfWhatIsOver(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *acctest.World){
+		"by its window": func(_ *testing.T, w *acctest.World) { w.Clock.Advance(3 * time.Hour) },
+		"revoked": func(t *testing.T, w *acctest.World) {
+			revoke(t, w, "jit_grant.a")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, w *acctest.World) {
+				named := policy("named")
+				configure(w, named, grant("a", "policy = jit_policy.named.name"))
+				w.Apply()
+				configure(w, named, grant("a"))
+				w.Must("plan", "-out=plan")
+				end(t, w)
+				w.Must("apply", "plan")
+				if g := record(t, w, fact(t, w, "jit_grant.a", "id")); g.Policy != "named" {
+					t.Errorf("recorded is the policy %q, want named", g.Policy)
+				}
+				unchanged(t, w, "after the apply")
+			})
+		})
+	}
+}
+
 // The beginning is taken out of a block, and the grant begins before that plan is applied.
 func TestPlannedStartAtOnceOfWhatHasBegun(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {

@@ -54,6 +54,9 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 		resp.Diagnostics.Append(writePrivate(ctx, resp.Private, startKey, g.Start)...)
 	case plan.Summary.IsUnknown():
 		plan.Summary = state.Summary
+		if plan.Summary.IsNull() { // states of older versions have no summary
+			plan.Summary = types.StringValue(state.remembered(r.backend).Summary())
+		}
 	}
 	decided := state.policyDecided && config.Policy.IsNull()
 	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, policyDecidedKey, decided)...)
@@ -77,6 +80,9 @@ func (r *grantResource) planUpdate(
 	}
 	updates := plan.RequestDigest.IsUnknown() // the framework plans so if any attribute is written differently
 	plan.keep(&state.grantModel, config)
+	if state.dropsPolicy(config) { // also of a grant that is over: it may have been live at plan
+		plan.Policy, updates = types.StringNull(), true
+	}
 	if !r.configured() {
 		if updates {
 			plan.move(config) // the apply, with the provider configured, decides whether it does
@@ -120,7 +126,7 @@ func (m *grantModel) showSummary(b *backend, config grantModel, state *grantStat
 	}
 	switch {
 	case !m.Summary.Equal(state.Summary):
-	case lost, state.Summary.IsNull():
+	case lost:
 		g := state.remembered(b)
 		g.Reason = config.Reason.ValueString()
 		m.Summary = types.StringValue(g.Summary())
@@ -188,9 +194,6 @@ func changesWindow(config grantModel, state *grantModel) bool {
 func (r *grantResource) planChange(
 	ctx context.Context, config grantModel, state *grantState, plan *grantModel, diags *diag.Diagnostics,
 ) {
-	if state.dropsPolicy(config) {
-		plan.Policy = types.StringNull()
-	}
 	if len(config.missing()) > 0 || !r.ready(config.Target.ValueString()) {
 		plan.move(config)
 		return

@@ -55,16 +55,16 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 					"Raise it to grant again after the end: `renewal = 2`. Default: 1.",
 			},
 			"ttl": both("How long the access lasts from when it begins: `90m`, `8h`, `2d`, `1d12h`; at least `1m`. " +
-				"Set either `ttl` or `expires_at`; generated configuration for an import has both. A change moves " +
-				"the end of a live grant, counted from the same beginning."),
-			"expires_at": both("The end of the window, in RFC 3339. Set it instead of `ttl`, or read it: with `ttl` " +
-				"it is known after the apply."),
+				"Set either `ttl` or `expires_at`. Only the configuration that Terraform generates for an import has " +
+				"both. If you change it, the end of a live grant moves, counted from the same beginning."),
+			"expires_at": both("The end of the window, in RFC 3339. Set it instead of `ttl`. If you set `ttl`, you " +
+				"can read the end here after the apply."),
 			"starts_at": optional("When the access begins, in RFC 3339. Default: with the apply. You can change it " +
 				"until the access has begun. If you remove it before that, the access begins with that apply."),
-			"start_by": optional("The time after which the grant may no longer begin, in RFC 3339, so that an old " +
-				"saved plan grants nothing."),
+			"start_by": optional("The latest time at which the grant may begin, in RFC 3339. If an old plan is " +
+				"applied after that, it grants nothing."),
 			"policy": both("The name of the `jit_policy` that must permit the grant. Default: any policy that " +
-				"matches may. If you remove it, every policy judges the live grant again."),
+				"matches may permit it. If you remove this attribute, every policy judges the live grant again."),
 			"requester": optional("Who asks: the name of a `jit_person`. The requester never counts as an approver " +
 				"of the grant. A change is in place."),
 			"break_glass": schema.BoolAttribute{
@@ -75,20 +75,20 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			},
 			"terminate_sessions": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
-				MarkdownDescription: "Whether revoking the access also ends open sessions, on targets that can. " +
-					"Default: `false`.",
+				MarkdownDescription: "Whether revoking the access also ends open sessions, on targets that can end " +
+					"them. Default: `false`.",
 			},
 			"summary": computed("The request in one line: who, what, where, for how long and why."),
-			"request_digest": computed("The SHA-256 that identifies the request. It changes with everything that is " +
-				"asked for. It is unknown in the first plan with a new ledger."),
-			"granted_at": computed("When the target confirmed the access; null if the grant began after its last " +
+			"request_digest": computed("The SHA-256 that identifies the request. It changes with every value of the " +
+				"request. It is unknown in the first plan with a new ledger."),
+			"granted_at": computed("When the target confirmed the access; null if the access began after the last " +
 				"apply."),
-			"enforcement": computed("Who ends the access: `native`, the platform by itself, or `sweeper`, a " +
-				"scheduled `jit sweep`."),
-			"session_tail": computed("The longest time that a session can outlive the window: `0s`, `12h`, " +
+			"enforcement": computed("Who ends the access: `native`, the platform itself, or `sweeper`, a `jit sweep` " +
+				"that you run as a daemon or on a schedule."),
+			"session_tail": computed("The longest time that an open session can outlive the window: `0s`, `12h`, " +
 				"`unlimited`."),
-			"drift": computed("How the access on the target differs from the grant inside its window; null if it " +
-				"does not. The next apply repairs it."),
+			"drift": computed("How the access on the target differs from a live grant; null if it does not. The next " +
+				"apply repairs it."),
 			"timeouts": timeoutsAttribute(ctx),
 		},
 	}

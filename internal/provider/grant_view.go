@@ -31,18 +31,18 @@ var viewAttributes = []struct {
 		"if it has no other name."},
 	{"role", types.StringType, "What access, in the canonical form."},
 	{"scope", types.StringType, "Where on the target, in the canonical form."},
-	{"reason", types.StringType, "Why."},
-	{"reason_lost", types.BoolType, "Whether the ledger lost the reason; `reason` says so."},
+	{"reason", types.StringType, "Why the access was requested."},
+	{"reason_lost", types.BoolType, "Whether the ledger has lost the reason. `reason` then says so."},
 	{"renewal", types.Int64Type, "How many times this has been granted for the same reason, counted from 1."},
-	{"ttl", types.StringType, "The length, as it was written; null if an end was written instead."},
+	{"ttl", types.StringType, "The length, as the configuration has it; null if the configuration has an end instead."},
 	{"starts_at", types.StringType, "The beginning of the window."},
 	{"expires_at", types.StringType, "The end of the window."},
-	{"start_by", types.StringType, "The time after which the grant may no longer begin; null if it has none."},
+	{"start_by", types.StringType, "The latest time at which the grant may begin; null if it has none."},
 	{"remaining_seconds", types.Int64Type, "The seconds until the window ends; 0 if the grant is over."},
-	{"policy", types.StringType, "The policy that permitted the grant; null if no policy governed."},
+	{"policy", types.StringType, "The policy that permitted the grant; null if there was none."},
 	{"enforcement", types.StringType, "Who ends the access: `native`, the platform itself, or `sweeper`."},
 	{"session_tail", types.StringType, "The longest time that a session can outlive the window."},
-	{"terminate_sessions", types.BoolType, "Whether open sessions end with the access."},
+	{"terminate_sessions", types.BoolType, "Whether revoking the access also ends open sessions."},
 	{"requester", types.StringType, "The name of the person who asked; null if nobody says who."},
 	{"break_glass", types.BoolType, "Whether the grant asks to begin without approval."},
 	{"awaits", types.StringType, "Whose approval is missing: a request waits for it, and a grant that broke the " +
@@ -58,10 +58,10 @@ var viewAttributes = []struct {
 	{"revoked_by", types.StringType, "Who ended the grant early."},
 	{"revoke_reason", types.StringType, "Why the grant was ended early."},
 	{"ended_at", types.StringType, "When the access really ended; null until the target has confirmed that."},
-	{"drift", types.StringType, "How the access differs from the grant, if a check found that and nothing repaired " +
+	{"drift", types.StringType, "How the access differed from the grant at the last check, if nothing has repaired " +
 		"it since; else null."},
-	{"remains", types.StringType, "What is left of an ended grant on its target and gives no access; null if " +
-		"nothing is left."},
+	{"remains", types.StringType, "What is left of an ended grant on its target. It gives no access. Null if nothing " +
+		"is left."},
 }
 
 // viewSchema returns the attributes as a data source describes them.

@@ -51,8 +51,32 @@ func TestPolicyTakenOutOfABlock(t *testing.T) {
 		if r := w.Plan(); r.ExitCode != 2 {
 			t.Errorf("taken out after an import: exit code %d\n%s", r.ExitCode, r.Text())
 		}
+		w.Apply()
 
 		w.Clock.Advance(4 * time.Hour)
 		unchanged(t, w, "after the end")
+	})
+}
+
+// A policy that is taken out of a block after the end changes the state alone.
+func TestPolicyTakenOutAfterTheEnd(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		named := policy("named")
+		configure(w, named, grant("a", "policy = jit_policy.named.name"))
+		w.Apply()
+		w.Clock.Advance(3 * time.Hour)
+		unchanged(t, w, "after the end")
+		before := record(t, w, fact(t, w, "jit_grant.a", "id"))
+		w.Calls.Reset()
+		configure(w, named, grant("a"))
+		says(t, w.Plan("-out=plan"), "will be updated in-place", `- policy = "named" -> null`)
+		w.Must("apply", "plan")
+		if g := record(t, w, string(before.ID)); g.Version != before.Version {
+			t.Errorf("the apply changed the record to %+v", g)
+		}
+		if got := w.Calls.Count(); got != (acctest.Count{}) {
+			t.Errorf("the target was called: %+v", got)
+		}
+		unchanged(t, w, "without the policy")
 	})
 }

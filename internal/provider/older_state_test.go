@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -30,30 +31,36 @@ func withoutSummary(t *testing.T, w *acctest.World) {
 	w.Write("terraform.tfstate", string(text))
 }
 
-// A state without a summary plans empty. A plan with drift or a change shows the summary, and the apply fills it in.
+// A state without a summary plans empty. A plan with drift or another window shows the summary, and any apply fills it
+// in.
 func TestStateWithoutSummary(t *testing.T) {
-	for name, change := range map[string]func(t *testing.T, w *acctest.World) (shown string){
-		"drift": func(_ *testing.T, w *acctest.World) string {
+	shows := func(summary string) []string {
+		return []string{summary, "/authorized_keys for ", ", INC-1: look\""}
+	}
+	later := []string{"+ summary = (known after apply)"}
+	for name, change := range map[string]func(t *testing.T, w *acctest.World) (shown []string){
+		"drift": func(_ *testing.T, w *acctest.World) []string {
 			w.Write("authorized_keys", foreign)
-			return `~ summary = "`
+			return shows(`~ summary = "`)
 		},
-		"drift in the state": func(_ *testing.T, w *acctest.World) string {
+		"drift in the state": func(t *testing.T, w *acctest.World) []string {
 			w.Write("authorized_keys", foreign)
 			w.Must("apply", "-refresh-only", "-auto-approve")
 			withoutSummary(t, w)
-			return `summary = "`
+			says(t, w.Plan("-refresh=false"), later...)
+			return shows(`~ summary = "`)
 		},
-		"another length": func(_ *testing.T, w *acctest.World) string {
+		"another length": func(_ *testing.T, w *acctest.World) []string {
 			configure(w, grant("a", `ttl = "3h"`))
-			return `+ summary = "`
+			return shows(`+ summary = "`)
 		},
-		"another flag": func(_ *testing.T, w *acctest.World) string {
+		"another flag": func(_ *testing.T, w *acctest.World) []string {
 			configure(w, grant("a", fmt.Sprintf("start_by = %q", jit.FormatTime(w.Clock.Now()))))
-			return `+ summary = "`
+			return later
 		},
-		"another spelling": func(_ *testing.T, w *acctest.World) string {
+		"another spelling": func(_ *testing.T, w *acctest.World) []string {
 			configure(w, grant("a", `ttl = "120m"`))
-			return `+ summary = "`
+			return later
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,14 +70,11 @@ func TestStateWithoutSummary(t *testing.T) {
 				withoutSummary(t, w)
 				unchanged(t, w, "without a summary")
 				shown := change(t, w)
-				if name == "drift in the state" {
-					says(t, w.Plan("-refresh=false"), "+ "+shown)
-				}
 				r := w.Plan()
 				if r.ExitCode != 2 {
 					t.Fatalf("plan: exit code %d\n%s", r.ExitCode, r.Text())
 				}
-				says(t, r, shown, "/authorized_keys for ", ", INC-1: look\"")
+				says(t, r, shown...)
 				w.Apply()
 				g := record(t, w, fact(t, w, "jit_grant.a", "id"))
 				if got, want := fact(t, w, "jit_grant.a", "summary"), g.Summary(); got != want {
@@ -82,29 +86,54 @@ func TestStateWithoutSummary(t *testing.T) {
 	}
 }
 
-// An import of a record that lost its reason: the reason of the block reaches the record.
-func TestImportOfALostReason(t *testing.T) {
+// A repair of a grant without a summary in its state that was planned while the grant was live applies after its end.
+func TestPlannedRepairWithoutSummaryOfWhatIsOver(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
 		w.Apply()
-		id, scope := fact(t, w, "jit_grant.a", "id"), fact(t, w, "jit_grant.a", "scope")
-		w.Must("state", "rm", "jit_grant.a")
-		if err := os.RemoveAll(w.Path(".jit")); err != nil {
-			t.Fatal(err)
+		w.Write("authorized_keys", foreign)
+		w.Must("apply", "-refresh-only", "-auto-approve")
+		withoutSummary(t, w)
+		w.Must("plan", "-refresh=false", "-out=plan")
+		w.Clock.Advance(3 * time.Hour)
+		w.Must("apply", "plan")
+		if got := w.Read("authorized_keys"); got != foreign {
+			t.Errorf("what is over was repaired:\n%s", got)
 		}
-		rt := w.Runtime()
-		s, err := rt.Targets["host"].Read(t.Context(), scope)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found, _, err := rt.Broker.Unrecorded(t.Context(),
-			map[jit.Place]jit.Snapshot{{Target: "host", Scope: scope}: s})
-		if err != nil || len(found) != 1 {
-			t.Fatalf("found %d grants, %v", len(found), err)
-		}
-		if err := rt.Broker.Adopt(t.Context(), found)[0]; err != nil {
-			t.Fatal(err)
-		}
+		unchanged(t, w, "after the apply")
+	})
+}
+
+// loseReason makes jit_grant.a, loses ledger and state, and adopts the grant from its target. It returns the id.
+func loseReason(t *testing.T, w *acctest.World) string {
+	t.Helper()
+	configure(w, grant("a"))
+	w.Apply()
+	id, scope := fact(t, w, "jit_grant.a", "id"), fact(t, w, "jit_grant.a", "scope")
+	w.Must("state", "rm", "jit_grant.a")
+	if err := os.RemoveAll(w.Path(".jit")); err != nil {
+		t.Fatal(err)
+	}
+	rt := w.Runtime()
+	s, err := rt.Targets["host"].Read(t.Context(), scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, _, err := rt.Broker.Unrecorded(t.Context(),
+		map[jit.Place]jit.Snapshot{{Target: "host", Scope: scope}: s})
+	if err != nil || len(found) != 1 {
+		t.Fatalf("found %d grants, %v", len(found), err)
+	}
+	if err := rt.Broker.Adopt(t.Context(), found)[0]; err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// An import of a record that lost its reason: the reason of the block reaches the record.
+func TestImportOfALostReason(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		id := loseReason(t, w)
 		w.Must("import", "jit_grant.a", id)
 		w.Calls.Reset()
 		r := w.Plan()
@@ -126,5 +155,19 @@ func TestImportOfALostReason(t *testing.T) {
 			t.Errorf("the target was written to: %+v", got)
 		}
 		unchanged(t, w, "with the reason")
+	})
+}
+
+// The reason for a record that lost it, planned while the grant was live, applies after its end.
+func TestPlannedReasonOfWhatIsOver(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		w.Must("import", "jit_grant.a", loseReason(t, w))
+		w.Must("plan", "-out=plan")
+		w.Clock.Advance(3 * time.Hour)
+		w.Must("apply", "plan")
+		unchanged(t, w, "after the apply")
+		if got := fact(t, w, "jit_grant.a", "summary"); !strings.HasSuffix(got, ", INC-1: look") {
+			t.Errorf("summary is %q", got)
+		}
 	})
 }

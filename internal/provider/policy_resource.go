@@ -40,36 +40,36 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 			MarkdownDescription: l.description}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Which grants are permitted or forbidden, and how long. A grant is permitted if one " +
-			"matching policy that permits is satisfied in full and no policy that forbids matches. While the ledger " +
-			"has no policy, every grant within the provider's `max_ttl` is permitted, with a warning. A grant " +
-			"in the same configuration is judged by the policy as planned if it names it: `policy = " +
-			"jit_policy.x.name`. The apply judges by values that are unknown at plan, such as those of " +
-			"another resource.",
+		MarkdownDescription: "Which grants are permitted or forbidden, and for how long. A grant is permitted if it " +
+			"matches and satisfies in full one policy that permits, and matches no policy that forbids. While the " +
+			"ledger has no policy, every grant within the provider's `max_ttl` is permitted, with a warning. If a " +
+			"grant in the same configuration names the policy (`policy = jit_policy.x.name`), the plan judges it by " +
+			"the planned policy. If a value of the policy is unknown at plan, such as one of another resource, the " +
+			"apply judges by that value.",
 		Attributes: map[string]schema.Attribute{
 			"name": schema.StringAttribute{
 				Required:            true,
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 				MarkdownDescription: "The name, unique in the ledger, by which grants refer to the policy.",
 			},
-			"description": optional("What the policy is for, for people."),
+			"description": optional("What the policy is for. It has no effect on decisions."),
 			"effect": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString(string(jit.Permit)),
 				MarkdownDescription: "`permit`: a matching grant within the limits is permitted. `forbid`: a " +
-					"matching grant is refused, whatever permits it. Default: `permit`.",
+					"matching grant is refused, even if another policy permits it. Default: `permit`.",
 			},
 			"match": schema.SingleNestedAttribute{
 				Required: true, Attributes: lists,
-				MarkdownDescription: "The grants that the policy covers: one glob of each given list must match. " +
-					"`*` stands for any run of characters, `?` for one, `[a-z]` for one of a set. `{}` matches " +
-					"every grant.",
+				MarkdownDescription: "The grants that the policy covers: one glob of each list that you write must " +
+					"match. `*` stands for any run of characters, `?` for one, `[a-z]` for one of a set. `{}` " +
+					"matches every grant.",
 			},
-			"max_ttl": optional("The longest that a grant may last, such as `4h`."),
+			"max_ttl": optional("The longest time that a grant may last, such as `4h`."),
 			"reason_pattern": optional("A regular expression (RE2) that must match some part of the reason, such as " +
 				"`^(INC|CHG)-[0-9]+: `."),
 			"enforcement": optional("`native` permits only grants that the platform itself ends. `any`, the " +
 				"default, also permits those that a sweeper ends; if you write it, plans do not warn of that."),
-			"max_session_tail": optional("The longest that a session may outlive the grant, such as `12h`; `0s` " +
+			"max_session_tail": optional("The longest time that a session may outlive the grant, such as `12h`; `0s` " +
 				"permits only platforms where sessions end with it."),
 			"condition": optional("A CEL expression over the grant that must be true, such as `grant.ttl <= " +
 				"duration(\"1h\")`."),
@@ -176,10 +176,13 @@ func (r *policyResource) put(
 func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m policyModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() || !r.configured() {
+	if resp.Diagnostics.HasError() {
 		return
 	}
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "name", m.Name)...)
+	if !r.configured() {
+		return
+	}
 	recorded, ok, err := r.recordedPolicy(ctx, m.Name.ValueString())
 	if err != nil {
 		unread(err, &resp.Diagnostics)

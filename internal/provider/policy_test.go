@@ -266,3 +266,20 @@ func TestTwoPoliciesOfOneName(t *testing.T) {
 		unchanged(t, w, "after the policy was replaced")
 	})
 }
+
+// A recorded policy plans while a setting of the provider is unknown.
+func TestPlanOfAPolicyWhileTheProviderIsUnconfigured(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		const limit = "resource \"terraform_data\" \"limit\" {\n  input = \"24h\"\n}\n"
+		configure(w, policy("any"))
+		w.Apply()
+		configureWith(w, "max_ttl = terraform_data.limit.output", policy("any"), limit)
+		if r := w.Plan(); r.ExitCode != 2 {
+			t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
+		} else {
+			says(t, r, "1 to add, 0 to change, 0 to destroy")
+		}
+		w.Apply()
+		unchanged(t, w, "after the apply")
+	})
+}

@@ -101,8 +101,9 @@ func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *
 			},
 			"owner": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "The owner of the grants. The name is part of every grant id and of every " +
-					"marker on a target, so two teams that share a target need two owners. Default: `jit`.",
+				MarkdownDescription: "The name of this set of grants, usually that of a team. It is part of every " +
+					"grant id, and of every marker that jit writes on a target. Two teams that share a target need " +
+					"two owners. Default: `jit`.",
 			},
 			"max_ttl": schema.StringAttribute{
 				Optional: true,

@@ -22,15 +22,15 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 			"statement of its own in a role's trust policy; AWS itself ends it.",
 		Attributes: awsAttributes(map[string]schema.Attribute{
 			"account_id": text("The id of the account, such as `123456789012`. It is the scope of grants that name " +
-				"none, and credentials of another account are refused."),
+				"none. The target refuses credentials of another account."),
 			"trust_policy": schema.BoolAttribute{Optional: true,
-				MarkdownDescription: "Write permission to assume a role into the role's trust policy also where " +
-					"principal and role are of the same account. Default: false."},
+				MarkdownDescription: "Whether permission to assume a role is written in the role's trust policy even " +
+					"if principal and role are in the same account. Default: `false`."},
 		}),
 	},
 	"aws_identity_center": {
-		MarkdownDescription: "IAM Identity Center. A grant is an account assignment, which the ledger remembers; " +
-			"the sweeper ends it.",
+		MarkdownDescription: "IAM Identity Center. A grant is an account assignment, which the ledger remembers and " +
+			"the sweeper ends.",
 		Attributes: awsAttributes(map[string]schema.Attribute{
 			"instance_arn": text("The ARN of the instance. Default: the only one in the region."),
 			"identity_store_id": text("The id of the identity store, such as `d-0123456789`. Default: that of the " +
@@ -39,22 +39,22 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 	},
 	"azure": {
 		MarkdownDescription: "Azure. A grant is a role on a management group, subscription, resource group or " +
-			"resource; Privileged Identity Management ends it, or the sweeper. Empty (`azure = {}`), it uses the " +
+			"resource. Privileged Identity Management ends it, or the sweeper. Empty (`azure = {}`), it uses the " +
 			"credentials of the environment.",
 		Attributes: map[string]schema.Attribute{
 			"assignment": text("How roles are assigned: `pim` (default), with an end that Azure enforces, or " +
 				"`rbac`, which the sweeper ends."),
 			"environment": text("The cloud: `public` (default), `usgovernment` or `china`."),
-			"endpoint": text("The URL of the Resource Manager, instead of the cloud's. On loopback and without " +
-				"credentials, the provider looks for none."),
+			"endpoint": text("The URL of the Resource Manager, instead of the cloud's. If it is on loopback and you " +
+				"set no credentials, requests carry none."),
 			"tenant_id": text("The id of the tenant to sign in to."),
 			"client_id": text("The id of the application to sign in as, with `client_secret` or " +
 				"`federated_token_file`. Default: the credentials of the environment."),
 			"client_secret": secret("A secret of the application."),
 			"federated_token_file": text("The path of a file with a token of another identity provider that the " +
 				"application trusts."),
-			"scopes": list("Where to look for assignments that the ledger does not know: scopes as grants name " +
-				"them. Default: every subscription that the credentials can see, with everything below it."),
+			"scopes": list("Where to look for assignments that the ledger does not know, as scopes of grants. " +
+				"Default: every subscription that the credentials can see, with everything below it."),
 		},
 	},
 	"gcp": {
@@ -66,10 +66,10 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 				"workload identity. Default: Application Default Credentials."),
 			"access_token":                secret("An access token, instead of `credentials`."),
 			"impersonate_service_account": text("The address of a service account to act as."),
-			"endpoint": text("The URL of a host that serves all APIs of Google Cloud. On loopback and without " +
-				"credentials, none are sent."),
-			"scopes": list("Where to look for bindings that the ledger does not know: scopes as grants name them, " +
-				"and `projects/<id>/buckets` for all buckets of a project. Default: every project, folder and " +
+			"endpoint": text("The URL of a host that serves all APIs of Google Cloud. If it is on loopback and you " +
+				"set no credentials, requests carry none."),
+			"scopes": list("Where to look for bindings that the ledger does not know, as scopes of grants. " +
+				"`projects/<id>/buckets` stands for all buckets of a project. Default: every project, folder and " +
 				"organization that the credentials can see, and no buckets."),
 		},
 	},
@@ -79,10 +79,11 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 		Attributes: map[string]schema.Attribute{
 			"url":     text("The address of the gateway, such as `https://hoop.example.com`. Default: `HOOP_APIURL`."),
 			"api_key": secret("An API key of the group `admin`. Default: `HOOP_TOKEN`."),
-			"mode":    text("`review` for users, the default, or `attribute` for groups."),
-			"approval": text("Who approves reviews: `jit`, the default, with the API key as soon as policies permit " +
-				"the grant, or `hoop`, the reviewers of the connection in hoop. The grant begins with their approval."),
-			"metadata": mapping("Metadata of the sessions that carry the reviews. Connections can demand some."),
+			"mode":    text("`review` (default) for users, or `attribute` for groups."),
+			"approval": text("Who approves reviews. With `jit` (default), jit approves with the API key as soon as " +
+				"policies permit the grant. With `hoop`, the reviewers of the connection approve in hoop, and the " +
+				"grant begins with their approval."),
+			"metadata": mapping("Metadata of the sessions that carry the reviews. A connection can require some."),
 		},
 	},
 	"kubernetes": {
@@ -93,15 +94,15 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 			"context":    text("The context of the kubeconfig file to use. Default: its current context."),
 			"host":       text("The URL of the API server, instead of a kubeconfig file."),
 			"token":      secret("The bearer token for `host`."),
-			"cluster_ca_certificate": text("The PEM certificates of the authorities that `host` may use. Default: " +
-				"those of the system."),
+			"cluster_ca_certificate": text("The PEM certificates of the authorities that may sign the certificate of " +
+				"`host`. Default: those of the system."),
 		},
 	},
 	"postgresql": {
 		MarkdownDescription: "A PostgreSQL server. A grant is membership in a role, through a role of its own; the " +
 			"sweeper ends it.",
 		Attributes: map[string]schema.Attribute{
-			"url": secret("The URL of a role that may create roles, such as " +
+			"url": secret("The URL to connect with, as a role that may create roles, such as " +
 				"`postgres://admin@db.example.com/postgres`. The `PG*` environment variables supply the parts that " +
 				"it leaves out."),
 		},
@@ -112,8 +113,8 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 		Attributes: map[string]schema.Attribute{
 			"authorized_keys": text("The path of the file, such as `/home/deploy/.ssh/authorized_keys`; it is the " +
 				"target's only scope."),
-			"accounts": mapping("Several files instead of one, by the name of their account; the names are the " +
-				"scopes of grants."),
+			"accounts": mapping("Several files instead of one: the path of each file, by the name of its account. " +
+				"These names are the scopes of grants."),
 		},
 	},
 }
@@ -123,14 +124,15 @@ func awsAttributes(own map[string]schema.Attribute) map[string]schema.Attribute 
 	own["region"] = text("The region whose endpoints are called, such as `eu-central-1`. Default: that of the " +
 		"environment or the profile.")
 	own["profile"] = text("A profile of the shared configuration files. Default: `AWS_PROFILE`, else `default`.")
-	own["endpoint"] = text("The URL of another endpoint for every service, such as a private one.")
+	own["endpoint"] = text("The URL of an endpoint to use for every AWS service, such as a private one.")
 	own["assume_role"] = schema.SingleNestedAttribute{
-		Optional:            true,
-		MarkdownDescription: "A role to assume with the credentials, such as one in the account of the grants.",
+		Optional: true,
+		MarkdownDescription: "A role that the target assumes with its credentials, such as one in the account of the " +
+			"grants.",
 		Attributes: map[string]schema.Attribute{
 			"role_arn":     text("The ARN of the role."),
 			"external_id":  text("The external id that the role's trust policy asks for."),
-			"session_name": text("What the account's records call the session. Default: `jit`."),
+			"session_name": text("The name of the session, which AWS writes in its logs. Default: `jit`."),
 		},
 	}
 	return own
@@ -160,7 +162,8 @@ func targetsAttribute() schema.Attribute {
 	}
 	return schema.MapNestedAttribute{
 		Optional: true,
-		MarkdownDescription: "The systems where access lives, by the name that grants use. Each is exactly one of " +
+		MarkdownDescription: "The systems where access lives, by the name that grants use. Each target sets exactly " +
+			"one of " +
 			strings.Join(platform.Kinds(), ", ") + ".",
 		NestedObject: schema.NestedAttributeObject{Attributes: platforms},
 	}

@@ -99,3 +99,33 @@ func TestUnknownValues(t *testing.T) {
 		says(t, r, `"never" is not a duration`)
 	})
 }
+
+// A policy is taken out of a block while a setting of the provider is unknown at plan: the apply carries that out.
+func TestPolicyTakenOutWhileTheProviderIsUnconfigured(t *testing.T) {
+	for name, lines := range map[string][]string{"alone": nil, "with another length": {`ttl = "3h"`}} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, w *acctest.World) {
+				first, named, both := policy("a-first"), policy("named"),
+					"depends_on = [jit_policy.a-first, jit_policy.named]"
+				limit := func(n int) string {
+					return fmt.Sprintf("resource \"terraform_data\" \"limit\" {\n  triggers_replace = %d\n"+
+						"  input = \"24h\"\n}\n", n)
+				}
+				configure(w, limit(1), first, named, grant("a", "policy = jit_policy.named.name", both))
+				w.Apply()
+				configureWith(w, "max_ttl = terraform_data.limit.output", limit(2), first, named,
+					grant("a", append(lines, both)...))
+				if r := w.Plan("-out=plan"); r.ExitCode != 2 {
+					t.Errorf("plan: exit code %d\n%s", r.ExitCode, r.Text())
+				} else {
+					says(t, r, `- policy = "named" -> null`)
+				}
+				w.Must("apply", "plan")
+				if g := record(t, w, fact(t, w, "jit_grant.a", "id")); g.Policy != "a-first" {
+					t.Errorf("recorded is the policy %q, want a-first", g.Policy)
+				}
+				unchanged(t, w, "after the apply")
+			})
+		})
+	}
+}
