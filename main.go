@@ -70,7 +70,7 @@ func run(args []string, startedByTerraform bool, stdin io.Reader, stdout, stderr
 		debug.SetGCPercent(400)
 	}
 	// Ctrl-C reaches the provider too. It goes on until Terraform asks it to stop, so calls in progress are recorded.
-	if err := provider.Serve(context.Background(), version, *debugging); err != nil {
+	if err := provider.Serve(version, *debugging); err != nil {
 		fmt.Fprintln(stderr, "error:", err)
 		return 1
 	}

@@ -5,6 +5,7 @@ package acctest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,8 @@ type Options struct {
 	RealTime bool
 	// Platform, if set, receives every platform that a served provider opens, before its first use.
 	Platform func(jit.Platform)
+	// Timeout bounds one run of the command line; zero is three minutes.
+	Timeout time.Duration
 }
 
 // World is one workspace: a directory with a configuration and a state, a command line
@@ -122,9 +125,6 @@ func (r Result) Text() string {
 	return strings.Join(strings.Fields(s), " ")
 }
 
-// runTimeout bounds one run of the command line.
-const runTimeout = 3 * time.Minute
-
 // Run runs the command line in the workspace and returns its outcome, even if it failed.
 func (w *World) Run(args ...string) Result {
 	w.t.Helper()
@@ -134,7 +134,7 @@ func (w *World) Run(args ...string) Result {
 // RunWith is [World.Run] with more in the environment, for this run alone.
 func (w *World) RunWith(env []string, args ...string) Result {
 	w.t.Helper()
-	return w.run(env, runTimeout, os.Kill, args...)
+	return w.run(env, cmp.Or(w.o.Timeout, runTimeout), os.Kill, args...)
 }
 
 // Interrupted is [World.Run] of a command that gets Ctrl-C after a time.

@@ -58,8 +58,7 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 			plan.Summary = types.StringValue(state.remembered(r.backend).Summary())
 		}
 	}
-	decided := state.policyDecided && config.Policy.IsNull()
-	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, policyDecidedKey, decided)...)
+	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, policyNamedKey, !config.Policy.IsNull())...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "id", plan.ID)...)
 }

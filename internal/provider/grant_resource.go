@@ -95,7 +95,6 @@ func (r *grantResource) ImportState(
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "id", m.ID)...)
 	resp.Diagnostics.Append(remember(ctx, resp.Private, g)...)
-	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, policyDecidedKey, true)...)
 }
 
 // remember records in the private state the facts of a grant that no attribute holds.

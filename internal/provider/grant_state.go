@@ -21,8 +21,8 @@ const (
 	endedKey = "ended_unrecorded"
 	// startKey holds the beginning of the window, which no attribute has exactly.
 	startKey = "start"
-	// policyDecidedKey is true if an import filled in the policy.
-	policyDecidedKey = "policy_decided"
+	// policyNamedKey is true if the block named the policy when it was last applied.
+	policyNamedKey = "policy_named"
 )
 
 // private is the private state of a resource in requests and responses.
@@ -67,8 +67,8 @@ type grantState struct {
 	ended time.Time
 	// successor is the id of the grant that the plan creates in place of this one.
 	successor string
-	// policyDecided: an import filled in the policy that decided.
-	policyDecided bool
+	// policyNamed: the block named the policy when it was last applied; else an import has filled it in.
+	policyNamed bool
 }
 
 // readState reads a state and its private part.
@@ -81,7 +81,7 @@ func readState(ctx context.Context, state tfsdk.State, from private, diags *diag
 	}
 	s.ended = readPrivate[time.Time](ctx, from, endedKey, diags)
 	s.successor = readPrivate[string](ctx, from, successorKey, diags)
-	s.policyDecided = readPrivate[bool](ctx, from, policyDecidedKey, diags)
+	s.policyNamed = readPrivate[bool](ctx, from, policyNamedKey, diags)
 	return s
 }
 
@@ -165,10 +165,12 @@ func (m *grantModel) checkEnds(g jit.Grant, recorded bool) error {
 		m.ExpiresAt.ValueString())
 }
 
-// dropsPolicy reports whether the configuration no longer names the policy that the state names. The policy of an
-// imported state was decided; the configuration need not name it.
+// dropsPolicy reports whether the configuration no longer names the policy that it named when it was last applied. The
+// policy of an imported state may be the one that decided, so the configuration need not name it. A plan without
+// changes records nothing: if the block of an import names that policy and nothing else changes, removing it goes
+// unnoticed.
 func (s *grantState) dropsPolicy(config grantModel) bool {
-	return config.Policy.IsNull() && !s.Policy.IsNull() && !s.policyDecided
+	return config.Policy.IsNull() && !s.Policy.IsNull() && s.policyNamed
 }
 
 func sameLength(a, b string) bool {

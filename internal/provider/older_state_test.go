@@ -15,13 +15,21 @@ import (
 // withoutSummary removes the summary from every grant in the state, as if a version without it had written the state.
 func withoutSummary(t *testing.T, w *acctest.World) {
 	t.Helper()
+	editInstances(t, w, func(instance map[string]any) {
+		delete(instance["attributes"].(map[string]any), "summary")
+	})
+}
+
+// editInstances edits every resource instance in the state file.
+func editInstances(t *testing.T, w *acctest.World, edit func(instance map[string]any)) {
+	t.Helper()
 	var state map[string]any
 	if err := json.Unmarshal([]byte(w.Read("terraform.tfstate")), &state); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range state["resources"].([]any) {
 		for _, i := range r.(map[string]any)["instances"].([]any) {
-			delete(i.(map[string]any)["attributes"].(map[string]any), "summary")
+			edit(i.(map[string]any))
 		}
 	}
 	text, err := json.Marshal(state)
@@ -29,6 +37,24 @@ func withoutSummary(t *testing.T, w *acctest.World) {
 		t.Fatal(err)
 	}
 	w.Write("terraform.tfstate", string(text))
+}
+
+// An older version has imported the grant: the policy in its state plans empty if the block names none.
+func TestStateWithAPolicyFromAnImport(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		named := policy("named")
+		configure(w, named, grant("a", "policy = jit_policy.named.name"))
+		w.Apply()
+		id := fact(t, w, "jit_grant.a", "id")
+		w.Must("state", "rm", "jit_grant.a")
+		w.Must("import", "jit_grant.a", id)
+		editInstances(t, w, func(instance map[string]any) { delete(instance, "private") })
+		configure(w, named, grant("a"))
+		unchanged(t, w, "without a policy in the block")
+		if got := fact(t, w, "jit_grant.a", "policy"); got != "named" {
+			t.Errorf("the state has the policy %s, want named", got)
+		}
+	})
 }
 
 // A state without a summary plans empty. A plan with drift or another window shows the summary, and any apply fills it

@@ -16,6 +16,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6/tf6server"
 	"github.com/hashicorp/terraform-plugin-log/tflog"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
@@ -31,7 +33,7 @@ const Address = "registry.terraform.io/jitaccess/jit"
 
 // Serve serves the provider until Terraform stops it, or with debugging until it is interrupted. It then closes the
 // ledgers, which leaves a SQLite ledger as one file.
-func Serve(ctx context.Context, version string, debugging bool) error {
+func Serve(version string, debugging bool) error {
 	Quiet()
 	var mu sync.Mutex
 	var opened []*config.Runtime
@@ -44,7 +46,13 @@ func Serve(ctx context.Context, version string, debugging bool) error {
 		}
 		return runtime, err
 	})
-	err := providerserver.Serve(ctx, served, providerserver.ServeOpts{Address: Address, Debug: debugging})
+	var options []tf6server.ServeOpt
+	if debugging {
+		options = append(options, tf6server.WithManagedDebug())
+	}
+	err := tf6server.Serve(Address, func() tfprotov6.ProviderServer {
+		return releasing(providerserver.NewProtocol6(served())())
+	}, options...)
 	mu.Lock()
 	defer mu.Unlock()
 	for _, runtime := range opened {

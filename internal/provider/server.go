@@ -1,0 +1,98 @@
+package provider
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+)
+
+// fullServer is a server with every power of the protocol that the plugin framework implements.
+type fullServer interface {
+	tfprotov6.ProviderServerWithListResource
+	tfprotov6.ProviderServerWithActions
+	tfprotov6.ProviderServerWithStateStores
+}
+
+// server lets the contexts of finished calls go. The plugin framework keeps a derived context of each call until the
+// provider stops (proto6server.registerContext). Every one holds loggers and fields of 10 kB, and a plan makes four
+// calls per grant.
+type server struct{ fullServer }
+
+// releasing returns s as a server that keeps no memory for finished calls.
+func releasing(s tfprotov6.ProviderServer) tfprotov6.ProviderServer {
+	full, ok := s.(fullServer)
+	if !ok {
+		return s // serves all the same, with more memory
+	}
+	return &server{full}
+}
+
+// ValidateResourceConfig releases the call's context.
+func (s *server) ValidateResourceConfig(
+	ctx context.Context, req *tfprotov6.ValidateResourceConfigRequest,
+) (*tfprotov6.ValidateResourceConfigResponse, error) {
+	return call(ctx, req, s.fullServer.ValidateResourceConfig)
+}
+
+// UpgradeResourceState releases the call's context.
+func (s *server) UpgradeResourceState(
+	ctx context.Context, req *tfprotov6.UpgradeResourceStateRequest,
+) (*tfprotov6.UpgradeResourceStateResponse, error) {
+	return call(ctx, req, s.fullServer.UpgradeResourceState)
+}
+
+// ReadResource releases the call's context.
+func (s *server) ReadResource(
+	ctx context.Context, req *tfprotov6.ReadResourceRequest,
+) (*tfprotov6.ReadResourceResponse, error) {
+	return call(ctx, req, s.fullServer.ReadResource)
+}
+
+// PlanResourceChange releases the call's context.
+func (s *server) PlanResourceChange(
+	ctx context.Context, req *tfprotov6.PlanResourceChangeRequest,
+) (*tfprotov6.PlanResourceChangeResponse, error) {
+	return call(ctx, req, s.fullServer.PlanResourceChange)
+}
+
+// ApplyResourceChange releases the call's context.
+func (s *server) ApplyResourceChange(
+	ctx context.Context, req *tfprotov6.ApplyResourceChangeRequest,
+) (*tfprotov6.ApplyResourceChangeResponse, error) {
+	return call(ctx, req, s.fullServer.ApplyResourceChange)
+}
+
+// call handles a request with a context that holds nothing afterwards.
+func call[Req, Resp any](
+	ctx context.Context, req Req, handle func(context.Context, Req) (Resp, error),
+) (Resp, error) {
+	c := &callContext{}
+	c.within.Store(&ctx)
+	defer c.release()
+	return handle(c, req)
+}
+
+// callContext is the context of a call until release; then it is a canceled context without values.
+type callContext struct {
+	within atomic.Pointer[context.Context]
+}
+
+func (c *callContext) release() {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	c.within.Store(&over)
+}
+
+// Deadline is that of the call.
+func (c *callContext) Deadline() (time.Time, bool) { return (*c.within.Load()).Deadline() }
+
+// Done is closed when the call is over.
+func (c *callContext) Done() <-chan struct{} { return (*c.within.Load()).Done() }
+
+// Err is an error when the call is over.
+func (c *callContext) Err() error { return (*c.within.Load()).Err() }
+
+// Value returns a value of the call.
+func (c *callContext) Value(key any) any { return (*c.within.Load()).Value(key) }
