@@ -131,6 +131,9 @@ func (w *World) Run(args ...string) Result {
 	return w.RunWith(nil, args...)
 }
 
+// runTimeout bounds a command that does not end.
+const runTimeout = 3 * time.Minute
+
 // RunWith is [World.Run] with more in the environment, for this run alone.
 func (w *World) RunWith(env []string, args ...string) Result {
 	w.t.Helper()
