@@ -63,7 +63,8 @@ func (b *Broker) undestroyed(g jit.Grant) jit.Grant {
 }
 
 // destroyAgain is how long ending a grant that could not be resumed may take, even after the time of the create is up.
-const destroyAgain = 10 * time.Second
+// It is longer than the 15 seconds that a platform may need to rule out a creation whose outcome is unknown.
+const destroyAgain = 20 * time.Second
 
 // resume takes back the destruction of a grant: one apply destroyed it under one address and creates it under another.
 // If the access cannot be given back, the grant is destroyed again.

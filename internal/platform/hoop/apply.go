@@ -44,6 +44,10 @@ type application struct {
 	ended map[string]bool
 	// silent: a request got no answer.
 	silent bool
+
+	// waiting are the sessions that waited for a decision before the Apply; unknown says why they are not known.
+	waiting map[string]bool
+	unknown error
 }
 
 // applyReviews makes changes in review mode. It writes nothing for a grant that would be refused or give nothing.
@@ -56,10 +60,9 @@ func (p *Platform) applyReviews(ctx context.Context, scope string, changes []jit
 	if err := a.accept(ctx, all); err != nil {
 		return slices.Repeat([]error{err}, len(changes))
 	}
-	waiting, unknown := a.waiting(ctx) // before the run, which revokes what is approved by then
+	a.waiting, a.unknown = a.findWaiting(ctx) // before the run, which revokes what is approved by then
 	a.run(ctx)
-	a.withdraw(ctx, waiting, unknown)
-	a.endSessions(ctx)
+	a.finish(ctx, nil)
 	errs := make([]error, len(changes))
 	for i, j := range all {
 		if j.err == nil && j.op == jit.Remove && j.taken != nil {
@@ -121,7 +124,7 @@ func (a *application) checkUsers(ctx context.Context, conn *connection) {
 
 // run lists and writes until the list shows what the jobs want. The gateway has no lock, and its answer to a revocation
 // proves nothing: when two revoke at once, both may be answered with success, and somebody may have copied the review
-// meanwhile. So a job is done only when the list says so.
+// meanwhile. So a job is done only when the list says so. Only the jobs of lost requests wait for what these may do.
 func (a *application) run(ctx context.Context) {
 	began := a.now()
 	for round, writes := 0, 0; len(a.jobs) > 0; round++ {
@@ -139,8 +142,8 @@ func (a *application) run(ctx context.Context) {
 			return
 		}
 		w := a.plan(awaited)
-		if open := a.awaitLost(asked); w.none() && len(awaited) == 0 && !open {
-			return
+		if open := a.awaitLost(asked); w.none() && len(awaited) == 0 {
+			a.finish(ctx, open)
 		}
 		fresh := a.fresh(w)
 		if fresh {
@@ -157,6 +160,20 @@ func (a *application) run(ctx context.Context) {
 			began = a.now() // the list has had no time to follow these writes
 		}
 	}
+}
+
+// finish takes back requests for removed grants and ends their sessions. The jobs of lost requests stay open, and are
+// finished again when these are found or ruled out.
+func (a *application) finish(ctx context.Context, open []*job) {
+	todo := slices.DeleteFunc(slices.Clone(a.jobs), func(j *job) bool {
+		return j.finished && slices.Contains(open, j)
+	})
+	a.withdraw(ctx, removals(todo))
+	a.endSessions(ctx, removals(todo))
+	for _, j := range todo {
+		j.finished = true
+	}
+	a.jobs = open
 }
 
 // fresh reports whether there is more to do than to wait for the list.
@@ -282,17 +299,18 @@ func (a *application) create(ctx context.Context, c creation) error {
 	if err = cmp.Or(err, ctx.Err()); err != nil {
 		return err
 	}
+	others := map[string]bool{}
+	for _, r := range a.listed {
+		others[r.session] = true
+	}
 	sent := a.now()
+	ended := a.lost.send(
+		lostRequest{scope: a.scope, marker: c.marker, because: c.job.access.Marker, others: others})
 	made, err := a.provision(ctx, c.email, a.scope, c.marker.String(), seconds, metadata, false)
+	ended(made, a.now(), err)
 	if err != nil {
-		others := map[string]bool{}
-		for _, r := range a.listed {
-			others[r.session] = true
-		}
-		a.lost.add(lostRequest{a.scope, c.marker, c.job.access.Marker, a.now(), others}, err)
 		return err
 	}
-	a.lost.answered(c.marker, made)
 	a.track(made, c, sent)
 	if c.replaces == "" {
 		return nil

@@ -105,8 +105,10 @@ func (p *Platform) request(ctx context.Context, a jit.Access) error {
 	if _, err := p.mayConnect(ctx, b.Principal, g.conn, g.rule); err != nil {
 		return err
 	}
-	_, err = p.provision(ctx, b.Principal, b.Scope, askName(a.Marker), int64(lasts(a)/time.Second),
+	ended := p.lostAsks.send(lostRequest{scope: b.Scope, marker: a.Marker})
+	made, err := p.provision(ctx, b.Principal, b.Scope, askName(a.Marker), int64(lasts(a)/time.Second),
 		p.metadata("the reviewers of the connection, in hoop"), true)
+	ended(made, p.now(), err)
 	return err
 }
 
@@ -226,11 +228,11 @@ func (s *session) decider() string {
 	return cmp.Or(strings.Join(names, ", "), "somebody")
 }
 
-// waiting returns the names of the sessions on the connection that wait for a decision. A target that does not ask may
-// have asked before, and what it asked for is taken back too. A target that asks gets nil: it looks up each request by
-// its name.
-func (a *application) waiting(ctx context.Context) (names map[string]bool, err error) {
-	if a.Asks() || len(a.removals()) == 0 {
+// findWaiting returns the names of the sessions on the connection that wait for a decision. A target that does not ask
+// may have asked before, and what it asked for is taken back too. A target that asks gets nil: it looks up each request
+// by its name.
+func (a *application) findWaiting(ctx context.Context) (names map[string]bool, err error) {
+	if a.Asks() || len(removals(a.jobs)) == 0 {
 		return nil, nil
 	}
 	found, err := a.sessions(ctx, url.Values{"connection": {a.scope}, "review.status": {pending}}, time.Time{})
@@ -241,13 +243,11 @@ func (a *application) waiting(ctx context.Context) (names map[string]bool, err e
 	return names, err
 }
 
-// withdraw takes back undecided requests for removed grants. If somebody approves one meanwhile, it is revoked. waiting
-// are the names of those that waited before the removal; unknown says why they are not known.
-func (a *application) withdraw(ctx context.Context, waiting map[string]bool, unknown error) {
-	removals := a.removals()
+// withdraw takes back undecided requests for removed grants. If somebody approves one meanwhile, it is revoked.
+func (a *application) withdraw(ctx context.Context, removals []*job) {
 	each(len(removals), func(i int) {
 		j := removals[i]
-		if j.err = unknown; unknown == nil && (a.Asks() || waiting[askName(j.access.Marker)]) {
+		if j.err = a.unknown; a.unknown == nil && (a.Asks() || a.waiting[askName(j.access.Marker)]) {
 			access := j.access
 			access.Binding.Scope = a.scope
 			j.err = a.withdrawOne(ctx, access)

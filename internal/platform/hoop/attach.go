@@ -139,12 +139,9 @@ func (p *Platform) attach(ctx context.Context, scope string, c jit.Change, all m
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
+	ended := p.lost.send(lostRequest{scope: scope, marker: c.Access.Marker})
 	err := p.call(ctx, "make the attribute "+name, http.MethodPost, []string{"attributes"}, nil, want, nil)
-	if err == nil {
-		p.lost.answered(c.Access.Marker, name)
-		return nil
-	}
-	p.lost.add(lostRequest{scope: scope, marker: c.Access.Marker, at: p.now(), others: map[string]bool{}}, err)
+	ended(name, p.now(), err)
 	return err
 }
 

@@ -84,8 +84,12 @@ func newClient(base *url.URL, key string, now func() time.Time) *client {
 	return c
 }
 
-// fromProxies are the statuses of a proxy between us and the gateway. The request may have passed it.
-var fromProxies = []int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+// fromProxies are the statuses of a proxy between us and the gateway; those from 520 are Cloudflare's. The request may
+// have passed it.
+var fromProxies = []int{
+	http.StatusRequestTimeout, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+	520, 521, 522, 523, 524,
+}
 
 // retry reports whether to repeat a request. The gateway's own 500 is final: it means that something exists, or does
 // not.

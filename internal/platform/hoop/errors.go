@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,7 +16,7 @@ import (
 
 // statusError is an answer whose status is not 2xx.
 type statusError struct {
-	code     int
+	code     int    // 0: nothing was sent
 	message  string // the gateway's words on one line; may be empty
 	location string // the target of a redirect, without user info and query
 }
@@ -68,6 +69,17 @@ var errSilent = errors.New("no answer")
 // is worth another try.
 func unsure(err error) bool {
 	return errors.Is(err, errSilent) || answered(err, http.StatusTooManyRequests) || answered(err, fromProxies...)
+}
+
+// ruledOut reports whether err proves that a creation takes no effect: it was not sent, or the gateway has refused it.
+// A 500 proves nothing: it can leave a session behind.
+func ruledOut(err error) bool {
+	var status *statusError
+	if errors.As(err, &status) {
+		return status.code == 0 || status.code/100 == 4 && !unsure(err)
+	}
+	var network *net.OpError
+	return errors.As(err, &network) && network.Op == "dial"
 }
 
 // problem is an error without an attribute to blame.

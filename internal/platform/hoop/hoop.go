@@ -30,7 +30,8 @@ type Platform struct {
 	cfg Config
 	// patience is listPatience.
 	patience time.Duration
-	lost     lostRequests
+	// lost are the lost requests for reviews or attributes, lostAsks those for sessions that ask for a grant.
+	lost, lostAsks lostRequests
 	// Answers to Describe about connections, in review mode and in attribute mode.
 	gates      recent[*gate]
 	attachable recent[func(jit.Binding) error]

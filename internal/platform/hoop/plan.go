@@ -14,13 +14,15 @@ type job struct {
 	// done: the list shows what was asked for. refused: trying again is no use. err is what went wrong last.
 	done, refused bool
 	err           error
+	// finished: for a removed grant, requests were taken back and sessions ended since the list showed it removed.
+	finished bool
 	// taken is a review of the grant that is somebody else's now; nil if there is none.
 	taken *review
 }
 
 // removals are the jobs that remove a grant and have not failed.
-func (a *application) removals() []*job {
-	return slices.DeleteFunc(slices.Clone(a.jobs), func(j *job) bool { return j.op != jit.Remove || j.err != nil })
+func removals(jobs []*job) []*job {
+	return slices.DeleteFunc(slices.Clone(jobs), func(j *job) bool { return j.op != jit.Remove || j.err != nil })
 }
 
 // refuse ends a job.
@@ -96,6 +98,8 @@ func (a *application) planRemoval(j *job) (all []revocation) {
 	}
 	if j.done = len(all) == 0; j.done {
 		j.err = nil
+	} else {
+		j.finished = false
 	}
 	return all
 }

@@ -15,9 +15,9 @@ const killPatience = 5 * time.Second
 
 // endSessions ends the live sessions of removed grants that ask for it. Sessions of users with another review that lets
 // them in may continue.
-func (a *application) endSessions(ctx context.Context) {
+func (a *application) endSessions(ctx context.Context, removals []*job) {
 	byUser := map[string][]*job{}
-	for _, j := range a.removals() {
+	for _, j := range removals {
 		if email := j.access.Binding.Principal; j.access.TerminateSessions && email != "" {
 			byUser[email] = append(byUser[email], j)
 		}
