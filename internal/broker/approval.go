@@ -7,116 +7,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/approval"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
-	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
-
-// rules are what a run of Terraform found in the ledger before it changed anything. A change of the same run neither
-// adds an approver nor takes a requirement away.
-type rules struct {
-	mu       sync.Mutex
-	read     bool
-	policies []jit.Policy
-	persons  []jit.Person
-	// people are the persons, once they have been asked for; nil before.
-	people *approval.People
-}
-
-// rulesBefore returns the policies and persons from before the run, or those of now if the broker does not belong to a
-// run. Whoever changes them calls it first.
-func (b *Broker) rulesBefore(ctx context.Context) ([]jit.Policy, []jit.Person, error) {
-	b.before.mu.Lock()
-	defer b.before.mu.Unlock()
-	if b.OneRun && b.before.read {
-		return b.before.policies, b.before.persons, nil
-	}
-	policies, err := b.Ledger.Policies(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	persons, err := b.Ledger.Persons(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	b.before.read, b.before.policies, b.before.persons = true, policies, persons
-	return policies, persons, nil
-}
-
-// deciders returns the people whose decisions count: those of the ledger before the run. While it has none, those count
-// that the run has recorded or plans.
-func (b *Broker) deciders(ctx context.Context) (*approval.People, error) {
-	_, persons, err := b.rulesBefore(ctx)
-	if err == nil && b.OneRun && len(persons) > 0 {
-		return b.peopleBefore()
-	}
-	if err == nil && len(persons) == 0 {
-		if persons, err = b.Ledger.Persons(ctx); err == nil {
-			persons = b.Planned.Persons(persons)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return newPeople(persons)
-}
-
-// peopleBefore returns the people from before the run, whose keys it parses once.
-func (b *Broker) peopleBefore() (people *approval.People, err error) {
-	b.before.mu.Lock()
-	defer b.before.mu.Unlock()
-	if b.before.people == nil {
-		b.before.people, err = newPeople(b.before.persons)
-	}
-	return b.before.people, err
-}
-
-func newPeople(persons []jit.Person) (*approval.People, error) {
-	people, err := approval.NewPeople(persons)
-	if err != nil {
-		return nil, fmt.Errorf("the persons of the ledger: %w", err)
-	}
-	return people, nil
-}
-
-// requirements adds to a verdict what the policies from before the run ask for, so that a run cannot drop the approval
-// of its own grants. policy is the one that the grant names.
-func (b *Broker) requirements(
-	ctx context.Context, target jit.Platform, ask asker, r policy.Request, v jit.Verdict,
-) (jit.Verdict, error) {
-	if !b.OneRun || v.Outcome == jit.Refused {
-		return v, nil
-	}
-	policies, _, err := b.rulesBefore(ctx)
-	if err != nil || len(policies) == 0 {
-		return v, err
-	}
-	if !slices.ContainsFunc(policies, func(p jit.Policy) bool { return p.Name == r.Named }) {
-		r.Named = "" // the policy is new: whatever governed the grant before still counts
-	}
-	before, err := ask.verdict(ctx, target, policies, r)
-	if err != nil || before.Outcome != jit.NeedsApproval {
-		return v, err
-	}
-	for _, entry := range before.Approval {
-		if !slices.ContainsFunc(v.Approval, func(e jit.Requirement) bool { return sameRequirement(e, entry) }) {
-			v.Approval = append(v.Approval, entry)
-		}
-	}
-	if v.Permitted() && !v.BrokeGlass {
-		v.Outcome = jit.NeedsApproval
-		v.Rule = before.Rule + ", as it was before this run"
-	}
-	return v, nil
-}
-
-func sameRequirement(a, b jit.Requirement) bool {
-	return a.Required == b.Required && a.Unless == b.Unless && a.ValidFor == b.ValidFor &&
-		slices.Equal(a.From, b.From) && slices.Equal(a.Evidence, b.Evidence)
-}
 
 // decided is what people have decided about a request.
 type decided struct {
@@ -148,12 +43,34 @@ func (b *Broker) decidedOn(
 	if err != nil {
 		return decided{}, err
 	}
-	var votes []jit.Vote
-	var ignored []string
-	of := map[string]approval.Signed{}
+	votes, of, ignored, err := b.votes(ctx, g, signed, people, digest, written)
+	if err != nil {
+		return decided{}, err
+	}
+	d := decided{Tally: people.Count(required, b.ask(people, g), votes), digest: digest}
+	for _, bad := range b.Approvals.Bad() {
+		if len(ignored) < maxIgnored {
+			ignored = append(ignored, bad.Error())
+		}
+	}
+	d.Ignored = append(d.Ignored, ignored...)
+	for _, e := range d.Entries {
+		for _, v := range e.By {
+			d.statements = append(d.statements, of[v.Source])
+		}
+	}
+	return d, nil
+}
+
+// votes returns the decisions on a request that are proved: signed statements, of the folder and of the events of the
+// grant, and recorded reviews. of are the statements by the source of the vote; ignored says why others do not count.
+func (b *Broker) votes(
+	ctx context.Context, g jit.Grant, signed []approval.Signed, people *approval.People, digest string, written []jit.Field,
+) (votes []jit.Vote, of map[string]approval.Signed, ignored []string, err error) {
+	of = map[string]approval.Signed{}
 	for e, err := range b.Ledger.EventsOf(ctx, []jit.ID{g.ID}) {
 		if err != nil {
-			return decided{}, err
+			return nil, nil, nil, err
 		}
 		if s, ok := approval.FromEvent(e); ok && s.Digest == digest {
 			signed = append(signed, s)
@@ -172,19 +89,7 @@ func (b *Broker) decidedOn(
 		votes = append(votes, vote)
 		of[vote.Source] = s
 	}
-	d := decided{Tally: people.Count(required, b.ask(people, g), votes), digest: digest}
-	for _, bad := range b.Approvals.Bad() {
-		if len(ignored) < maxIgnored {
-			ignored = append(ignored, bad.Error())
-		}
-	}
-	d.Ignored = append(d.Ignored, ignored...)
-	for _, e := range d.Entries {
-		for _, v := range e.By {
-			d.statements = append(d.statements, of[v.Source])
-		}
-	}
-	return d, nil
+	return votes, of, ignored, nil
 }
 
 // maxIgnored bounds how many statements that do not count a message names.
@@ -364,61 +269,3 @@ func (b *Broker) decideApproved(ctx context.Context, r Request) (Decision, error
 
 // askAgain is how often a run looks whether somebody has decided.
 const askAgain = 5 * time.Second
-
-// Decide records a person's decision on a recorded request or grant. The statement must be about it as it stands, and by
-// somebody whose decision counts.
-func (b *Broker) Decide(ctx context.Context, g jit.Grant, s approval.Signed) error {
-	ledger, err := b.Ledger.ID(ctx)
-	if err != nil {
-		return err
-	}
-	if s.Digest != g.RequestDigest(ledger) {
-		return jit.Invalid("request_digest", "sign it again: jit approve "+string(g.ID), "the statement is about another request")
-	}
-	people, err := b.deciders(ctx)
-	if err != nil {
-		return err
-	}
-	vote, err := people.Authenticate(s, g.RequestFields())
-	if err != nil {
-		return err
-	}
-	required, err := b.requiredNow(ctx, g)
-	if err != nil {
-		return err
-	}
-	person, _ := people.Named(vote.Person)
-	ask := b.ask(people, g)
-	ask.Actor = "" // whoever decides is the actor here
-	if why := people.Unfit(required, ask, person); why != "" {
-		return jit.Errorf(jit.ErrDenied, "", "somebody else must decide: "+people.Count(required, ask, nil).Missing(),
-			"the decision of %s does not count: %s", vote.Person, why)
-	}
-	_, err = b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
-		if s.Choice == jit.SignOff {
-			if !g.Unsigned() {
-				return nil, false
-			}
-			g.SignedOffAt, g.SignedOffBy = b.Now(), vote.Person
-		}
-		return []jit.Event{b.decision(s, *g)}, true
-	})
-	return err
-}
-
-// requiredNow returns whose approval today's policies ask for.
-func (b *Broker) requiredNow(ctx context.Context, g jit.Grant) ([]jit.Requirement, error) {
-	policies, err := b.Policies(ctx)
-	if err != nil {
-		return nil, err
-	}
-	g.BreakGlass = false // the requirement that it skipped
-	v, err := b.judgeRecorded(ctx, policies, g)
-	if err != nil {
-		return nil, err
-	}
-	if v.Outcome == jit.Refused {
-		return nil, jit.Errorf(jit.ErrDenied, v.Attribute, "", "no policy permits it any more: %s", v.Rule)
-	}
-	return v.Approval, nil
-}

@@ -146,12 +146,40 @@ func (v *verdict) checkReview() error {
 
 // check refuses arguments that do not say clearly what to decide. interactive: somebody can be asked.
 func (v *verdict) check(args []string, interactive bool) error {
+	review := func() error { return nil }
+	if v.byReview() {
+		review = v.checkReview
+	}
+	for _, check := range []func() error{
+		func() error { return v.checkSubject(args) }, v.checkFlags,
+		func() error { return v.checkQuestion(interactive) }, review, v.parseValidFor,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	prefixes, err := parsePrefixes(args)
+	if len(prefixes) > 0 {
+		v.id = prefixes[0]
+	}
+	return err
+}
+
+// checkSubject requires one id or a plan.
+func (v *verdict) checkSubject(args []string) error {
 	switch {
 	case len(args) == 0 && v.plan == "":
 		return jit.Invalid("ID", "give an id from `jit list --state requested`, or --plan plan.json",
 			"nothing says what to decide")
 	case len(args) > 0 && v.plan != "", len(args) > 1:
 		return jit.Invalid("ID", "give one id, or --plan", "it is not clear what to decide")
+	}
+	return nil
+}
+
+// checkFlags refuses flags that contradict each other.
+func (v *verdict) checkFlags() error {
+	switch {
 	case v.choice == jit.SignOff && (v.plan != "" || v.print):
 		return jit.Invalid("--sign-off", "give the id that `jit list --unsigned` prints",
 			"a grant is signed off in the ledger")
@@ -161,22 +189,21 @@ func (v *verdict) check(args []string, interactive bool) error {
 		return jit.Invalid("--dir", "leave it out", "the decision on an id goes into the ledger, not into a folder")
 	case v.print && v.key != "":
 		return jit.Invalid("--key", "leave out --key or --print", "--print signs nothing")
-	case !v.yes && !v.print && !interactive && !v.byReview():
-		return jit.Invalid("--yes", "run it on a terminal, or read the request first and add --yes",
-			"there is no terminal to ask on")
 	}
-	if v.byReview() {
-		if err := v.checkReview(); err != nil {
-			return err
-		}
+	return nil
+}
+
+// checkQuestion refuses to decide where nobody can be asked.
+func (v *verdict) checkQuestion(interactive bool) error {
+	if v.yes || v.print || interactive || v.byReview() {
+		return nil
 	}
-	prefixes, err := parsePrefixes(args)
-	if err != nil {
-		return err
-	}
-	if len(prefixes) > 0 {
-		v.id = prefixes[0]
-	}
+	return jit.Invalid("--yes", "run it on a terminal, or read the request first and add --yes",
+		"there is no terminal to ask on")
+}
+
+// parseValidFor reads how long the approval is valid.
+func (v *verdict) parseValidFor() (err error) {
 	v.valid, err = jit.ParseDuration("--valid-for", v.validFor)
 	if err == nil && (v.valid < time.Second || v.valid > approval.MaxValidity) {
 		err = jit.Invalid("--valid-for", "write for example 24h", "%q is not between 1s and %s", v.validFor,

@@ -32,21 +32,9 @@ const maxPlan = 1 << 30
 // readPlan reads the requests of a plan: its grants that are new, replaced, or ask for something else than before.
 // unknown says which others cannot be approved yet, and why.
 func readPlan(file string) (requests []asked, unknown []string, err error) {
-	const hint = "write it with: terraform show -json PLANFILE > plan.json"
-	info, err := os.Stat(file)
-	if err == nil && info.Size() > maxPlan {
-		err = fmt.Errorf("it has more than %d bytes", maxPlan)
-	}
-	var text []byte
-	if err == nil {
-		text, err = os.ReadFile(file) // #nosec G304 -- the user names it
-	}
+	plan, err := loadPlan(file)
 	if err != nil {
-		return nil, nil, jit.Invalid("--plan", hint, "the plan cannot be read: %v", err)
-	}
-	var plan tfjson.Plan
-	if err := json.Unmarshal(text, &plan); err != nil {
-		return nil, nil, jit.Invalid("--plan", hint, "%s is not a plan in JSON: %v", file, err)
+		return nil, nil, err
 	}
 	for _, r := range plan.ResourceChanges {
 		if r.Type != "jit_grant" || r.Mode != tfjson.ManagedResourceMode || r.Change == nil || r.DeposedKey != "" {
@@ -67,6 +55,26 @@ func readPlan(file string) (requests []asked, unknown []string, err error) {
 		}
 	}
 	return requests, unknown, nil
+}
+
+// loadPlan reads the file of a plan.
+func loadPlan(file string) (plan tfjson.Plan, err error) {
+	const hint = "write it with: terraform show -json PLANFILE > plan.json"
+	info, err := os.Stat(file)
+	if err == nil && info.Size() > maxPlan {
+		err = fmt.Errorf("it has more than %d bytes", maxPlan)
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(file) // #nosec G304 -- the user names it
+	}
+	if err != nil {
+		return plan, jit.Invalid("--plan", hint, "the plan cannot be read: %v", err)
+	}
+	if err := json.Unmarshal(text, &plan); err != nil {
+		return plan, jit.Invalid("--plan", hint, "%s is not a plan in JSON: %v", file, err)
+	}
+	return plan, nil
 }
 
 // requestAttributes are the attributes of jit_grant that a request has.

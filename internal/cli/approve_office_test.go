@@ -1,0 +1,238 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// office is a world whose grants need the approval of leads: lea and leo. Bob is on call and may break the glass.
+type office struct {
+	*world
+	// principal is bob's key on the target.
+	principal string
+}
+
+// newOffice makes an office with real key files of ssh-keygen: lea.key, lea.key.pub and so on.
+func newOffice(t *testing.T, required int) *office {
+	t.Helper()
+	o := &office{world: newWorld(t)}
+	t.Setenv(config.EnvApprover, "")
+	t.Setenv(envAgent, "")
+	o.principal = o.key()
+	rt := o.runtime()
+	defer func() { _ = rt.Close() }()
+	for _, p := range []jit.Person{
+		{Name: "lea", Groups: []string{"group:leads"}, GitHub: "lea-gh", GitLab: "lea-gl"},
+		{Name: "leo", Groups: []string{"group:leads"}},
+		{Name: "bob", Groups: []string{"group:leads", "group:oncall"}, Principals: []string{o.principal}},
+	} {
+		o.keygen("-q", "-t", "ed25519", "-N", "", "-f", p.Name+".key")
+		p.SigningKeys = []string{o.read(p.Name + ".key.pub")}
+		if err := rt.Broker.PutPerson(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rt.Broker.PutPolicy(t.Context(), jit.Policy{
+		Name: "prod", Effect: jit.Permit,
+		Approval:   []jit.Requirement{{Required: required, From: []string{"group:leads"}}},
+		BreakGlass: &jit.BreakGlass{From: []string{"group:oncall"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func (o *office) keygen(args ...string) {
+	o.t.Helper()
+	path, err := exec.LookPath("ssh-keygen")
+	if err != nil {
+		o.t.Skip("ssh-keygen is not installed")
+	}
+	if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
+		o.t.Fatalf("ssh-keygen %v: %v\n%s", args, err, out)
+	}
+}
+
+func (o *office) read(name string) string {
+	o.t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// wish is a request for bob.
+func (o *office) wish(change ...func(*broker.Request)) broker.Request {
+	r := broker.Request{
+		Binding: jit.Binding{Target: "bastion", Principal: o.principal, Role: "login"}, Reason: "INC-1: look", Renewal: 1,
+		TTL: jit.RecordedTTL("2h"),
+	}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+// apply asks for a grant as another run of Terraform does, with the statements of the folder.
+func (o *office) apply(r broker.Request) (jit.Grant, error) {
+	o.t.Helper()
+	rt := o.runtime()
+	defer func() { _ = rt.Close() }()
+	rt.Broker.OneRun, rt.Broker.Approvals.Dir = true, defaultApprovals
+	return rt.Broker.Grant(o.t.Context(), r)
+}
+
+// intact fails unless the record proves everything that it says.
+func (o *office) intact() {
+	o.t.Helper()
+	o.run("audit", "verify").wantCode(exitDone).wantOut("The record is intact")
+}
+
+// granted fails unless the request is granted and gives access.
+func (o *office) granted(r broker.Request) jit.Grant {
+	o.t.Helper()
+	g, err := o.apply(r)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.wantAccess(g, true)
+	return g
+}
+
+// refused fails unless the request is refused in words with text, and gives nothing. It returns the recorded request.
+func (o *office) refused(r broker.Request, text string) jit.Grant {
+	o.t.Helper()
+	g, err := o.apply(r)
+	if err == nil || !strings.Contains(err.Error(), text) {
+		o.t.Fatalf("granted %+v, %v; want a refusal with %q", g, err, text)
+	}
+	o.wantAccess(jit.Grant{Binding: r.Binding, Reason: r.Reason}, false)
+	rt := o.runtime()
+	defer func() { _ = rt.Close() }()
+	asked, _, err := rt.Broker.Check(r)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	g, _, err = rt.Ledger.Lookup(o.t.Context(), asked.ID)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return g
+}
+
+// object is JSON.
+type object map[string]any
+
+// change is what terraform show -json says about a grant that is to be created.
+func (o *office) change(address string, r broker.Request) object {
+	o.t.Helper()
+	rt := o.runtime()
+	defer func() { _ = rt.Close() }()
+	g, _, err := rt.Broker.Check(r)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	id, err := rt.Ledger.ID(o.t.Context())
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	g.End = r.ExpiresAt
+	after := object{
+		"target": r.Binding.Target, "principal": r.Binding.Principal, "role": r.Binding.Role, "scope": g.Scope,
+		"reason": r.Reason, "renewal": strconv.FormatInt(r.Renewal, 10), "ttl": r.TTL.String(),
+		"terminate_sessions": r.TerminateSessions, "break_glass": r.BreakGlass, "requester": nil,
+		"starts_at": nil, "start_by": nil, "request_digest": g.RequestDigest(id),
+	}
+	if r.Requester != "" {
+		after["requester"] = r.Requester
+	}
+	return object{
+		"address": address, "mode": "managed", "type": "jit_grant", "name": "a",
+		"change": object{
+			"actions": []string{"create"}, "before": nil, "after": after,
+			"after_unknown": object{"expires_at": true, "granted_at": true}, "after_sensitive": object{},
+		},
+	}
+}
+
+// plan writes plan.json with changes.
+func (o *office) plan(changes ...object) {
+	o.t.Helper()
+	text, err := json.Marshal(object{"format_version": "1.2", "terraform_version": "1.14.0", "resource_changes": changes})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.write("plan.json", string(text))
+}
+
+// files returns the statements of the folder.
+func (o *office) files() []string {
+	o.t.Helper()
+	files, err := filepath.Glob(filepath.Join(defaultApprovals, "*"))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return files
+}
+
+// types runs a command line on a terminal, and types at it.
+func (o *office) types(typed string, args ...string) result {
+	o.t.Helper()
+	var out, errs bytes.Buffer
+	options := o.options()
+	options.Interactive = true
+	code := Run(o.t.Context(), args, strings.NewReader(typed), &out, &errs, options)
+	return result{o.t, "jit " + strings.Join(args, " "), code, out.String(), errs.String()}
+}
+
+// serveAgent starts an SSH agent with the keys in these files.
+func (o *office) serveAgent(files ...string) {
+	o.t.Helper()
+	keys := agent.NewKeyring()
+	for _, file := range files {
+		key, err := ssh.ParseRawPrivateKey([]byte(o.read(file) + "\n"))
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		if err := keys.Add(agent.AddedKey{PrivateKey: key}); err != nil {
+			o.t.Fatal(err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "agent") // the path of a socket is short
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.t.Cleanup(func() { _, _ = listener.Close(), os.RemoveAll(dir) })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _ = agent.ServeAgent(keys, conn) }()
+		}
+	}()
+	o.t.Setenv(envAgent, socket)
+}
+
+// Two people approve what a plan asks for: one by a key file, one by an agent. Then the grant begins.
