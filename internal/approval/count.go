@@ -177,10 +177,11 @@ func (p *People) entry(r jit.Requirement, ask Ask, votes []jit.Vote, t *Tally) E
 func counted(r jit.Requirement, ask Ask, own []jit.Vote) (*jit.Vote, []string) {
 	var whyNot []string
 	for _, v := range own {
-		why := ""
-		switch {
-		case v.Choice != jit.Approve:
+		if v.Choice != jit.Approve {
 			continue
+		}
+		var why string
+		switch {
 		case v.Evidence != jit.Signature && !slices.Contains(r.Evidence, v.Evidence),
 			v.Evidence == jit.Signature && len(r.Evidence) > 0 && !slices.Contains(r.Evidence, v.Evidence):
 			why = fmt.Sprintf("the policy does not accept a %s", v.Evidence)
@@ -189,11 +190,8 @@ func counted(r jit.Requirement, ask Ask, own []jit.Vote) (*jit.Vote, []string) {
 		case ask.Begins.After(v.NotAfter):
 			why = fmt.Sprintf("it was valid until %s", jit.FormatTime(v.NotAfter))
 		case r.ValidFor > 0 && ask.Begins.After(v.At.Add(r.ValidFor)):
-			why = fmt.Sprintf(
-				"the policy lets access begin within %s of an approval, and it is of %s",
-				jit.FormatDuration(r.ValidFor),
-				jit.FormatTime(v.At),
-			)
+			why = fmt.Sprintf("the policy lets access begin within %s of an approval, and it is of %s",
+				jit.FormatDuration(r.ValidFor), jit.FormatTime(v.At))
 		default:
 			return &v, nil
 		}

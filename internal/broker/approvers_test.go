@@ -2,13 +2,16 @@ package broker_test
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // A policy that nobody can satisfy is refused, and one that people of the same plan can satisfy is not.
-func TestCheckApprovers(t *testing.T) {
+func TestCheckApprovers(t *testing.T) { synctest.Test(t, testCheckApprovers) }
+
+func testCheckApprovers(t *testing.T) {
 	o := newOffice(t)
 	o.Planned = &broker.Planned{}
 	check := func(r jit.Requirement, parts ...string) {
@@ -38,7 +41,9 @@ func TestCheckApprovers(t *testing.T) {
 }
 
 // The requester is a known person, where persons are known at all.
-func TestCheckRequester(t *testing.T) {
+func TestCheckRequester(t *testing.T) { synctest.Test(t, testCheckRequester) }
+
+func testCheckRequester(t *testing.T) {
 	o := newOffice(t)
 	for name, known := range map[string]bool{"": true, "lea": true, "Lea": true, "lena": false} {
 		if err := o.CheckRequester(t.Context(), name); (err == nil) != known {

@@ -10,9 +10,9 @@ import (
 
 // fullServer is a server with every power of the protocol that the plugin framework implements.
 type fullServer interface {
-	tfprotov6.ProviderServerWithListResource
-	tfprotov6.ProviderServerWithActions
-	tfprotov6.ProviderServerWithStateStores
+	tfprotov6.ProviderServerWithListResource //nolint:staticcheck // the framework asks for these until they move
+	tfprotov6.ProviderServerWithActions      //nolint:staticcheck // as above
+	tfprotov6.ProviderServerWithStateStores  //nolint:staticcheck // as above
 }
 
 // server lets the contexts of finished calls go. The plugin framework keeps a derived context of each call until the
