@@ -13,7 +13,7 @@ import (
 type Ask struct {
 	// Principal is the canonical principal; Requester the name of the person who asks, or "".
 	Principal, Requester string
-	// Actor is the person that the run belongs to, or "".
+	// Actor is who the run belongs to, under the name that its environment has for them; "" if unknown.
 	Actor string
 	// Begins is when access would begin.
 	Begins time.Time
@@ -24,11 +24,23 @@ type Ask struct {
 	Canonical func(name string) string
 }
 
-// isPrincipal reports whether the person is the principal, under any of their names and keys.
+// isPrincipal reports whether the person is the principal, under any of their names and keys. A principal such as
+// user:bob@example.com is also the person bob@example.com.
 func (a Ask) isPrincipal(p jit.Person) bool {
-	is := func(name string) bool { return strings.EqualFold(name, a.Principal) }
-	return slices.ContainsFunc(p.Principals, is) || a.Canonical != nil && slices.ContainsFunc(
-		slices.Concat(p.Principals, p.SigningKeys), func(name string) bool { return is(a.Canonical(name)) })
+	_, bare, _ := strings.Cut(a.Principal, ":")
+	is := func(name string) bool {
+		return name != "" && (strings.EqualFold(name, a.Principal) || strings.EqualFold(name, bare))
+	}
+	names := slices.Concat(p.Principals, p.SigningKeys, []string{p.Name, p.GitHub, p.GitLab})
+	return slices.ContainsFunc(names, func(name string) bool {
+		return is(name) || a.Canonical != nil && name != "" && is(a.Canonical(name))
+	})
+}
+
+// isActor reports whether the run belongs to the person, under any of their names.
+func (a Ask) isActor(p jit.Person) bool {
+	return a.Actor != "" && slices.ContainsFunc([]string{p.Name, p.GitHub, p.GitLab},
+		func(name string) bool { return strings.EqualFold(name, a.Actor) })
 }
 
 // excluded says why a person's approval does not count; empty if it does.
@@ -38,7 +50,7 @@ func (a Ask) excluded(p jit.Person) string {
 		return "is the principal"
 	case a.Requester != "" && jit.SameName(p.Name, a.Requester):
 		return "is the requester"
-	case a.Actor != "" && jit.SameName(p.Name, a.Actor):
+	case a.isActor(p):
 		return "started this run"
 	}
 	return ""

@@ -28,13 +28,13 @@ func NewPeople(persons []jit.Person) (*People, error) {
 		if err := person.Check(); err != nil {
 			return nil, fmt.Errorf("person %q: %w", person.Name, err)
 		}
-		name := strings.ToLower(person.Name)
+		name := jit.FoldName(person.Name)
 		if other, taken := p.byName[name]; taken {
 			return nil, jit.Invalid("name", "keep one of the two", "%q and %q are one name", other.Name, person.Name)
 		}
 		p.byName[name] = person
 		for _, login := range []struct{ attribute, name string }{{"github", person.GitHub}, {"gitlab", person.GitLab}} {
-			at := login.attribute + " " + strings.ToLower(login.name)
+			at := login.attribute + " " + jit.FoldName(login.name)
 			if other, taken := logins[at]; taken && login.name != "" {
 				return nil, jit.Invalid(
 					login.attribute,
@@ -87,21 +87,8 @@ func (p *People) addKey(person jit.Person, line string) error {
 
 // Named returns the person of that name, however its letters are written.
 func (p *People) Named(name string) (jit.Person, bool) {
-	person, ok := p.byName[strings.ToLower(name)]
+	person, ok := p.byName[jit.FoldName(name)]
 	return person, ok
-}
-
-// Actor returns the name of the person that a run belongs to, whom its environment calls login; empty if nobody is known
-// by it.
-func (p *People) Actor(login string) string {
-	for _, person := range p.all {
-		for _, name := range []string{person.Name, person.GitHub, person.GitLab} {
-			if login != "" && strings.EqualFold(name, login) {
-				return person.Name
-			}
-		}
-	}
-	return ""
 }
 
 // From returns the people that a list of names and groups means, by name, and the entries that mean nobody.

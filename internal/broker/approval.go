@@ -17,8 +17,9 @@ import (
 type decided struct {
 	approval.Tally
 	digest string
-	// statements are the signed statements that count, by person.
+	// statements are the signed statements that count, by person; denial is the one that denies.
 	statements []approval.Signed
+	denial     approval.Signed
 }
 
 // decidedOn counts the decisions on a grant that needs approval. The statements lie in the approvals folder and in the
@@ -47,7 +48,7 @@ func (b *Broker) decidedOn(
 	if err != nil {
 		return decided{}, err
 	}
-	d := decided{Tally: people.Count(required, b.ask(people, g), votes), digest: digest}
+	d := decided{Tally: people.Count(required, b.ask(g), votes), digest: digest}
 	for _, bad := range b.Approvals.Bad() {
 		if len(ignored) < maxIgnored {
 			ignored = append(ignored, bad.Error())
@@ -58,6 +59,9 @@ func (b *Broker) decidedOn(
 		for _, v := range e.By {
 			d.statements = append(d.statements, of[v.Source])
 		}
+	}
+	if d.Denied != nil {
+		d.denial = of[d.Denied.Source]
 	}
 	return d, nil
 }
@@ -131,7 +135,12 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 			Warning{"", needsApproval, text + ". To approve, " + howToApprove(d.Grant) + "."})
 		return nil
 	}
-	d.waits = decided.Denied == nil
+	if decided.Denied != nil && !planned {
+		if err := b.recordDenial(ctx, d); err != nil {
+			return err
+		}
+	}
+	d.waits = decided.Denied == nil && !d.Met
 	d.Grant.Awaits = decided.Missing()
 	if !d.waits {
 		return jit.Errorf(jit.ErrDenied, "", "ask for something else: another reason, or another renewal", "%s", text)
@@ -142,10 +151,11 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 // needsApproval is the summary of the warning about a planned grant whose approval is missing.
 const needsApproval = "The grant needs approval"
 
-// widened reports whether a decision gives more than was given before: a new grant, or a change that adds time.
+// widened reports whether a decision is a request of its own: a new grant, or a change that adds time or changes the
+// terms.
 func widened(d *Decision) bool {
-	was := d.recorded
-	return !d.Met || was.GrantedAt.IsZero() || d.Grant.End.After(was.End) || d.Grant.Start.Before(was.Start)
+	was, is := d.recorded, d.Grant
+	return !d.Met || was.GrantedAt.IsZero() || is.End.After(was.End) || is.Start.Before(was.Start) || is.Terms != was.Terms
 }
 
 // approvers names the people whose approval counts, each once.
@@ -175,17 +185,22 @@ func (b *Broker) breakGlass(ctx context.Context, d *Decision) error {
 	if err != nil {
 		return err
 	}
-	d.decided.Tally = people.Count(d.Verdict.Approval, b.ask(people, d.Grant), nil)
+	d.decided.Tally = people.Count(d.Verdict.Approval, b.ask(d.Grant), nil)
 	d.Grant.Awaits = d.decided.Missing()
+	d.Grant.SignedOffAt, d.Grant.SignedOffBy = time.Time{}, "" // of what was given before
 	d.Warnings = append(d.Warnings, Warning{"break_glass", "The grant breaks the glass", fmt.Sprintf(
 		"It begins without the approval of %s. They are told, and one of them must sign it off before %s can break the glass again.",
 		d.Grant.Awaits, d.Grant.Requester)})
 	return nil
 }
 
-func (b *Broker) ask(people *approval.People, g jit.Grant) approval.Ask {
+func (b *Broker) ask(g jit.Grant) approval.Ask {
+	begins := g.Start
+	if now := b.Now(); !g.GrantedAt.IsZero() && now.After(begins) {
+		begins = now // what a change adds begins with the change
+	}
 	return approval.Ask{
-		Principal: g.Principal, Requester: g.Requester, Actor: people.Actor(b.Actor.Name), Begins: g.Start, Now: b.Now(),
+		Principal: g.Principal, Requester: g.Requester, Actor: b.Actor.Name, Begins: begins, Now: b.Now(),
 		Canonical: func(name string) string {
 			target, err := b.Target(g.Target)
 			if err != nil {
@@ -223,6 +238,14 @@ func (b *Broker) decision(s approval.Signed, g jit.Grant) jit.Event {
 	e := b.event(s.Kind(), g, "requester", g.Requester)
 	maps.Copy(e.Detail, s.Details())
 	return e
+}
+
+// recordDenial records a denial that only the approvals folder holds, so that it counts when its file is gone.
+func (b *Broker) recordDenial(ctx context.Context, d *Decision) error {
+	if d.decided.denial.Recorded {
+		return nil
+	}
+	return b.write(ctx, jit.Entry{Events: []jit.Event{b.decision(d.decided.denial, d.Grant)}})
 }
 
 // recordWaiting records a request that waits for approval. It gave nothing, so nothing of it is due.

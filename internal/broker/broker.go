@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/approval"
@@ -42,6 +43,8 @@ type Broker struct {
 	sweeps   sweeps
 	outages  outages
 	before   rules
+	// glass is held while a grant begins without approval: one of them at a time.
+	glass sync.Mutex
 }
 
 // Warning is something that a reviewer must know about a grant.

@@ -272,7 +272,7 @@ func (b *Broker) decideChange(ctx context.Context, g jit.Grant, r Request, plann
 	now := b.Now()
 	d.Met, d.Over = true, d.current.Over(now)
 	d.later = !d.Grant.Start.Equal(d.current.Start) && d.Grant.Start.After(now)
-	if len(d.changes) == 0 || d.Over || !d.Grant.RevokedAt.IsZero() {
+	if len(d.changes) == 0 && d.Grant.Terms == d.current.Terms || d.Over || !d.Grant.RevokedAt.IsZero() {
 		return d, nil
 	}
 	err = b.judgeInto(ctx, &d, r, planned)

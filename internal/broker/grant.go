@@ -15,6 +15,10 @@ import (
 // platform is written to, and the returned record is Over. A grant that begins later on a platform that cannot begin
 // access by itself is only recorded; the sweeper starts it.
 func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
+	if r.BreakGlass {
+		b.glass.Lock()
+		defer b.glass.Unlock()
+	}
 	var d Decision
 	var err error
 	for range maxRetries {

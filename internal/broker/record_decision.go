@@ -30,7 +30,7 @@ func (b *Broker) Decide(ctx context.Context, g jit.Grant, s approval.Signed) err
 		return err
 	}
 	person, _ := people.Named(vote.Person)
-	ask := b.ask(people, g)
+	ask := b.ask(g)
 	ask.Actor = "" // whoever decides is the actor here
 	if why := people.Unfit(required, ask, person); why != "" {
 		return jit.Errorf(jit.ErrDenied, "", "somebody else must decide: "+people.Count(required, ask, nil).Missing(),

@@ -56,7 +56,7 @@ func (b *Broker) DecideByReview(
 	if len(required) == 0 {
 		return nil, []string{"no policy of " + g.Summary() + " asks for reviews of a pull request"}, nil
 	}
-	ask := b.ask(people, g)
+	ask := b.ask(g)
 	ask.Actor = "" // the CI run that records the reviews; whoever starts the apply still does not count
 	known, err := b.knownReviews(ctx, g, digest)
 	if err != nil {

@@ -78,33 +78,36 @@ func newPeople(persons []jit.Person) (*approval.People, error) {
 	return people, nil
 }
 
-// requirements adds to a verdict what the policies from before the run ask for, so that a run cannot drop the approval
-// of its own grants. policy is the one that the grant names.
+// requirements adds to a verdict what the policies from before the run ask for, whatever their limits were and whichever
+// policy the grant names, so that a run neither drops the approval of its own grants nor lets itself break the glass.
 func (b *Broker) requirements(
-	ctx context.Context, target jit.Platform, ask asker, r policy.Request, v jit.Verdict,
+	ctx context.Context, target jit.Platform, r policy.Request, v jit.Verdict,
 ) (jit.Verdict, error) {
 	if !b.OneRun || v.Outcome == jit.Refused {
 		return v, nil
 	}
 	policies, _, err := b.rulesBefore(ctx)
-	if err != nil || len(policies) == 0 {
+	if err != nil || !slices.ContainsFunc(policies, func(p jit.Policy) bool { return len(p.Approval) > 0 }) {
 		return v, err
 	}
-	if !slices.ContainsFunc(policies, func(p jit.Policy) bool { return p.Name == r.Named }) {
-		r.Named = "" // the policy is new: whatever governed the grant before still counts
-	}
-	before, err := ask.verdict(ctx, target, policies, r)
-	if err != nil || before.Outcome != jit.NeedsApproval {
+	if r.Given, err = target.Given(ctx, r.Binding, false); err != nil {
 		return v, err
 	}
-	for _, entry := range before.Approval {
+	required, glass := policy.Before(policies, r)
+	if len(required) == 0 {
+		return v, nil
+	}
+	for _, entry := range required {
 		if !slices.ContainsFunc(v.Approval, func(e jit.Requirement) bool { return sameRequirement(e, entry) }) {
 			v.Approval = append(v.Approval, entry)
 		}
 	}
-	if v.Permitted() && !v.BrokeGlass {
-		v.Outcome = jit.NeedsApproval
-		v.Rule = before.Rule + ", as it was before this run"
+	switch {
+	case r.BreakGlass && glass:
+		v.BrokeGlass = true
+	case v.Permitted():
+		v.Outcome, v.BrokeGlass = jit.NeedsApproval, false
+		v.Rule += ", but with approval, as it was before this run"
 	}
 	return v, nil
 }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Person is somebody who asks for access or decides on it.
@@ -151,3 +152,14 @@ func (p Person) In(list []string) bool {
 
 // SameName compares names of people, which differ by more than the case of their letters.
 func SameName(a, b string) bool { return strings.EqualFold(a, b) }
+
+// FoldName returns the same text for all names that [SameName] takes for one.
+func FoldName(name string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
+		}
+		return least
+	}, name)
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sync/atomic"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -177,4 +178,28 @@ func (c *rule) permit(r *Request) jit.Verdict {
 		v.Outcome, v.Rule = jit.NeedsApproval, fmt.Sprintf("policy %q permits it with approval", c.Name)
 	}
 	return v
+}
+
+// lastBefore is the set that [Before] used last.
+var lastBefore atomic.Pointer[set]
+
+// Before says what policies ask of a grant whatever their limits are: the approval of each permit whose lists match. It
+// asks for nothing if one of them would have permitted the grant at once. glass: one of them lets the requester break
+// the glass.
+func Before(policies []jit.Policy, r Request) (required []jit.Requirement, glass bool) {
+	r.complete()
+	broken := r
+	r.BreakGlass, broken.BreakGlass = false, true
+	for _, c := range compiledIn(&lastBefore, policies).rules {
+		if c.Effect != jit.Permit || len(c.mismatches(&r)) > 0 {
+			continue
+		}
+		kept, asks := len(c.violations(&r)) == 0, c.required(&r)
+		if kept && len(asks) == 0 {
+			return nil, false
+		}
+		required = append(required, asks...)
+		glass = glass || kept && len(c.glassViolations(&broken)) == 0
+	}
+	return required, glass
 }

@@ -48,12 +48,17 @@ var last atomic.Pointer[set]
 // one) is kept in full and no other policy applies to it; without any policy it is permitted. The error is
 // [jit.ErrUnknown] if the grant names a policy that does not exist.
 func Judge(policies []jit.Policy, r Request) (jit.Verdict, error) {
-	s := last.Load()
+	return compiledIn(&last, policies).judge(r)
+}
+
+// compiledIn returns the compiled policies, and keeps them in a place for the next call.
+func compiledIn(place *atomic.Pointer[set], policies []jit.Policy) *set {
+	s := place.Load()
 	if s == nil || !slices.EqualFunc(s.source, policies, (*rule).compiles) {
 		s = compile(policies, cmp.Or(s, &set{}))
-		last.Store(s)
+		place.Store(s)
 	}
-	return s.judge(r)
+	return s
 }
 
 // Foregone is [Judge] before the platform has been asked. It refuses what is refused whatever the platform may say

@@ -1,0 +1,194 @@
+package broker_test
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/approval"
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+func leads(change ...func(*jit.Requirement)) []jit.Requirement {
+	r := jit.Requirement{Required: 1, From: []string{"group:leads"}}
+	for _, c := range change {
+		c(&r)
+	}
+	return []jit.Requirement{r}
+}
+
+func glass(reason, requester string) broker.Request {
+	return request(func(r *broker.Request) { r.Reason, r.Requester, r.BreakGlass = reason, requester, true })
+}
+
+// TestRulesOfTheSameRun: no change of the rules in a run lets a grant of that run begin without the approval that it
+// needed before.
+func TestRulesOfTheSameRun(t *testing.T) {
+	toEve := &jit.BreakGlass{From: []string{"eve"}}
+	for name, c := range map[string]struct {
+		before func(*jit.Policy)
+		change func(*office)
+		asked  broker.Request
+	}{
+		"approval and the limit that the grant breaks go": {func(p *jit.Policy) { p.MaxTTL = time.Hour }, func(o *office) {
+			o.policy(jit.Policy{Name: "prod", Effect: jit.Permit})
+		}, request()},
+		"a policy without approval is widened, and named": {func(*jit.Policy) {}, func(o *office) {
+			o.policy(jit.Policy{Name: "dev", Effect: jit.Permit, Match: jit.Match{Targets: []string{"dev"}}})
+			o.newRun()
+			o.policy(jit.Policy{Name: "dev", Effect: jit.Permit})
+		}, request(func(r *broker.Request) { r.Policy = "dev" })},
+		"the requester may break the glass now": {func(*jit.Policy) {}, func(o *office) {
+			o.policy(jit.Policy{Name: "prod", Effect: jit.Permit, Approval: leads(), BreakGlass: toEve})
+		}, glass("SEV1-1: down", "eve")},
+		"the exception holds now, and the glass is broken": {func(p *jit.Policy) { p.BreakGlass = nil }, func(o *office) {
+			o.policy(jit.Policy{Name: "prod", Effect: jit.Permit, BreakGlass: toEve,
+				Approval: leads(func(r *jit.Requirement) { r.Unless = "true" })})
+		}, glass("SEV1-1: down", "eve")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t, c.before)
+			c.change(o)
+			o.refused(c.asked, "1 of: lea, leo")
+			o.allowed(false)
+		})
+	}
+}
+
+// TestTheGlassBreaksOnce also for grants that begin at the same time.
+func TestTheGlassBreaksOnce(t *testing.T) {
+	o := newOffice(t)
+	var begun atomic.Int64
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			if _, err := o.Grant(t.Context(), glass("SEV1-"+string(rune('a'+i)), "bob")); err == nil {
+				begun.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if begun.Load() != 1 {
+		t.Errorf("%d grants broke the glass, want 1", begun.Load())
+	}
+}
+
+// TestAnExtensionOfABrokenGlass needs another sign-off.
+func TestAnExtensionOfABrokenGlass(t *testing.T) {
+	o := newOffice(t)
+	r := glass("SEV1-1: down", "bob")
+	g := o.grant(r)
+	s := o.signsGrant("lea", g, func(s *approval.Statement) { s.Choice = jit.SignOff })
+	if err := o.Decide(t.Context(), g, s); err != nil {
+		t.Fatal(err)
+	}
+	o.newRun()
+	r.TTL = jit.RecordedTTL("20h")
+	if g, err := o.Change(t.Context(), g, r); err != nil || !g.Unsigned() {
+		t.Errorf("got %+v, %v; want a grant that waits for a sign-off", g, err)
+	}
+}
+
+// TestAnExtensionBeginsWithItsApply: an approval that has lapsed since extends nothing.
+func TestAnExtensionBeginsWithItsApply(t *testing.T) {
+	o := newOffice(t)
+	length := func(ttl string) broker.Request {
+		return request(func(r *broker.Request) { r.TTL = jit.RecordedTTL(ttl) })
+	}
+	o.signs("lea", length("10h"))
+	g := o.grant(length("10h"))
+	o.signs("leo", length("20h"), func(s *approval.Statement) { s.NotAfter = s.SignedAt.Add(time.Minute) })
+	o.pass(9 * time.Hour)
+	o.newRun()
+	_, err := o.Change(t.Context(), g, length("20h"))
+	wantError(t, err, jit.ErrDenied, "valid until")
+}
+
+// TestOtherTermsOfALiveGrant are another request.
+func TestOtherTermsOfALiveGrant(t *testing.T) {
+	o := newOffice(t)
+	asked := func(change func(*broker.Request)) broker.Request {
+		return request(func(r *broker.Request) { r.Requester, r.TerminateSessions = "eve", true; change(r) })
+	}
+	o.signs("lea", asked(func(*broker.Request) {}))
+	g := o.grant(asked(func(*broker.Request) {}))
+	o.newRun()
+	for name, change := range map[string]func(*broker.Request){
+		"requester":          func(r *broker.Request) { r.Requester = "leo" },
+		"terminate_sessions": func(r *broker.Request) { r.TerminateSessions = false },
+	} {
+		_, err := o.Change(t.Context(), g, asked(change))
+		if !errors.Is(err, jit.ErrDenied) {
+			t.Errorf("%s: got %v, want a refusal", name, err)
+		}
+	}
+}
+
+// TestADenialStays when its file is deleted.
+func TestADenialStays(t *testing.T) {
+	o := newOffice(t)
+	denial := o.signs("leo", request(), func(s *approval.Statement) { s.Choice = jit.Deny })
+	o.refused(request(), "leo denied it")
+	o.remove(denial)
+	o.signs("lea", request())
+	o.refused(request(), "leo denied it")
+	if !slices.Contains(o.kinds(), jit.EventDenied) {
+		t.Errorf("events %v", o.kinds())
+	}
+}
+
+// TestOneNameInManyLetters: letters that differ in case only, however rare, make no second person.
+func TestOneNameInManyLetters(t *testing.T) {
+	o := newOffice(t)
+	o.put(jit.Person{Name: "boss", Groups: []string{"group:leads"}})
+	if err := o.PutPerson(t.Context(), jit.Person{Name: "bo\u017f\u017f"}); !errors.Is(err, jit.ErrInvalid) {
+		t.Errorf("got %v, want a refusal", err)
+	}
+}
+
+// TestAPrincipalByThePersonsName is the person, whatever else the person is called.
+func TestAPrincipalByThePersonsName(t *testing.T) {
+	o := newOffice(t)
+	for _, principal := range []string{"lea", "user:lea", "LEA-gh"} {
+		r := request(func(r *broker.Request) { r.Binding.Principal = principal })
+		o.signs("lea", r)
+		o.refused(r, "lea is the principal")
+	}
+}
+
+// TestAPendingGrantStaysPending when its policy asks for approval since: its access may be in force, and must end.
+func TestAPendingGrantStaysPending(t *testing.T) {
+	o := &office{world: newWorld(t, jit.Sweeper), dir: t.TempDir()}
+	o.policy(jit.Policy{Name: "prod", Effect: jit.Permit})
+	o.newRun()
+	o.platform.Call = func(what string) error {
+		if what == "written" {
+			return errors.New("the connection was lost after the write")
+		}
+		return nil
+	}
+	if _, err := o.Grant(t.Context(), request()); err == nil {
+		t.Fatal("the lost answer is no error")
+	}
+	o.platform.Call = nil
+	o.put(jit.Person{Name: "lea", Groups: []string{"group:leads"}})
+	o.policy(jit.Policy{Name: "prod", Effect: jit.Permit, Approval: leads()})
+	o.newRun()
+	_, err := o.Grant(t.Context(), request())
+	wantError(t, err, jit.ErrDenied)
+	o.pass(3 * time.Hour)
+	due := 0
+	for _, err := range o.ledger.Grants(t.Context(), jit.Filter{DueBy: o.now}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		due++
+	}
+	if due != 1 {
+		t.Errorf("%d grants are due, want 1", due)
+	}
+}
