@@ -52,7 +52,7 @@ func TestUnusableLedger(t *testing.T) {
 			"newer",
 			func(s *site) { s.query("UPDATE jit_ledger SET schema_version = schema_version + 1000") },
 			func(s *site) { s.query("UPDATE jit_ledger SET schema_version = schema_version - 1000") },
-			"update this program to at least that version",
+			"update to at least that version",
 		},
 		{
 			"damaged",
