@@ -142,7 +142,7 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 	}
 	d.waits = decided.Denied == nil && !d.Met
 	d.Grant.Awaits = decided.Missing()
-	if !d.waits {
+	if decided.Denied != nil {
 		return jit.Errorf(jit.ErrDenied, "", "ask for something else: another reason, or another renewal", "%s", text)
 	}
 	return jit.Errorf(jit.ErrUnapproved, "", howToApprove(d.Grant), "%s", text)
