@@ -103,17 +103,9 @@ const (
 )
 
 func newClient(base, reset string, header http.Header) (*client, error) {
-	u, err := url.Parse(base)
-	switch {
-	case err != nil || u.Host == "":
-		return nil, jit.Invalid(
-			"url",
-			"write for example https://github.example.com/api/v3",
-			"%q is not an absolute URL",
-			base,
-		)
-	case u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())):
-		return nil, jit.Invalid("url", "write https", "%q would send the token unencrypted", u.Redacted())
+	u, err := jit.CheckURL("url", "write for example https://github.example.com/api/v3", base)
+	if err != nil {
+		return nil, err
 	}
 	header.Set("User-Agent", "terraform-provider-jit")
 	c := &client{base: u, header: header, reset: reset}
@@ -126,8 +118,6 @@ func newClient(base, reset string, header http.Header) (*client, error) {
 	c.http = r
 	return c, nil
 }
-
-func isLoopback(host string) bool { return host == "127.0.0.1" || host == "::1" || host == "localhost" }
 
 // limited reports whether an answer says that there were too many calls. GitHub says so with 403 too.
 func (c *client) limited(answer *http.Response) bool {
