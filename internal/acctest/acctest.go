@@ -149,6 +149,9 @@ func (w *World) Interrupted(after time.Duration, args ...string) Result {
 // run runs the command line, which gets a signal after a time.
 func (w *World) run(env []string, after time.Duration, signal os.Signal, args ...string) Result {
 	w.t.Helper()
+	if w.served != nil {
+		w.served.begin()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), after)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, w.cli.Path, args...)

@@ -2,6 +2,7 @@ package acctest
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -28,6 +29,15 @@ type server struct {
 
 	mu       sync.Mutex
 	runtimes []*config.Runtime
+	// run is the id of the run of the command line that began last.
+	run string
+}
+
+// begin begins another run.
+func (s *server) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.run = rand.Text()
 }
 
 // serve starts the provider for one workspace. It ends with the test.
@@ -90,8 +100,10 @@ func (s *server) open(ctx context.Context, w *World, settings config.Settings) (
 	if w.o.RealTime {
 		now = time.Now
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	runtime, err := config.Open(ctx, settings, config.Options{
-		Now: now, Source: jit.FromTerraform, Keep: config.KeepForPlan,
+		Now: now, Source: jit.FromTerraform, Run: s.run, Keep: config.KeepForPlan,
 		Wrap: func(_ string, p jit.Platform) jit.Platform {
 			if w.o.Platform != nil {
 				w.o.Platform(p)
@@ -102,8 +114,6 @@ func (s *server) open(ctx context.Context, w *World, settings config.Settings) (
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.runtimes = append(s.runtimes, runtime)
 	return runtime, nil
 }

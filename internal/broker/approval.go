@@ -108,7 +108,7 @@ func howToApprove(g jit.Grant) string {
 
 // approve decides on a grant that its policies permit with approval. While planning, missing approvals are a warning.
 func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
-	if d.Verdict.BrokeGlass && widened(d) {
+	if breaksGlass(d) {
 		return b.breakGlass(ctx, d)
 	}
 	if d.Verdict.Outcome != jit.NeedsApproval || !widened(d) {
@@ -158,6 +158,9 @@ func widened(d *Decision) bool {
 	return !d.Met || was.GrantedAt.IsZero() || is.End.After(was.End) || is.Start.Before(was.Start) || is.Terms != was.Terms
 }
 
+// breaksGlass reports whether a decision begins, or adds time, without the approval that its policies ask for.
+func breaksGlass(d *Decision) bool { return d.Verdict.BrokeGlass && widened(d) }
+
 // approvers names the people whose approval counts, each once.
 func approvers(t approval.Tally) []string {
 	var names []string
@@ -170,7 +173,8 @@ func approvers(t approval.Tally) []string {
 	return slices.Compact(names)
 }
 
-// breakGlass refuses to begin without approval while an earlier such grant of the same person is not signed off.
+// breakGlass refuses to begin without approval while an earlier such grant of the same person is not signed off. The
+// write of the beginning checks that again, for grants that begin at the same time.
 func (b *Broker) breakGlass(ctx context.Context, d *Decision) error {
 	for g, err := range b.Ledger.Grants(ctx, jit.Filter{Unsigned: true}) {
 		if err != nil {
@@ -225,7 +229,7 @@ func (b *Broker) decisions(d Decision) (events []jit.Event) {
 			events = append(events, b.decision(s, d.Grant))
 		}
 	}
-	if d.Verdict.BrokeGlass {
+	if breaksGlass(&d) {
 		events = append(events, b.event(jit.EventBreakGlass, d.Grant, "requester", d.Grant.Requester,
 			"skipped", d.Grant.Awaits, "approvers", strings.Join(d.decided.Candidates(), ", "),
 			"command", "jit approve --sign-off "+string(d.Grant.ID)))

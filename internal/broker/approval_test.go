@@ -55,12 +55,18 @@ func (o *office) newRun(change ...func(*broker.Broker)) {
 	old := o.Broker
 	o.Broker = &broker.Broker{
 		Ledger: old.Ledger, Targets: old.Targets, Owner: old.Owner, MaxTTL: old.MaxTTL, Actor: old.Actor, Now: old.Now,
-		OneRun: true,
+		Run: rand.Text(),
 	}
 	o.Approvals.Dir = o.dir
 	for _, c := range change {
 		c(o.Broker)
 	}
+}
+
+// newProcess is another provider process of the same run, which has read nothing yet.
+func (o *office) newProcess() {
+	run := o.Run
+	o.newRun(func(b *broker.Broker) { b.Run = run })
 }
 
 func newSigner(t *testing.T) ssh.Signer {
@@ -117,13 +123,17 @@ func (o *office) signsGrant(name string, g jit.Grant, change ...func(*approval.S
 	return signed
 }
 
-// refused fails unless the grant is refused, in words with each part, and nothing is given.
+// refused fails unless the grant is refused, in words with each part, and nothing is given: by the process that may have
+// changed something, and by another one of the same run.
 func (o *office) refused(r broker.Request, parts ...string) {
 	o.t.Helper()
-	o.mustWrite(0, func() {
-		_, err := o.Grant(o.t.Context(), r)
-		wantError(o.t, err, jit.ErrDenied, parts...)
-	})
+	for range 2 {
+		o.mustWrite(0, func() {
+			_, err := o.Grant(o.t.Context(), r)
+			wantError(o.t, err, jit.ErrDenied, parts...)
+		})
+		o.newProcess()
+	}
 }
 
 func TestTwoPeople(t *testing.T) {
@@ -378,9 +388,14 @@ func TestBreakingTheGlass(t *testing.T) {
 	o.grant(glass("SEV1-2: down"))
 }
 
+// newFirstOffice is an office of lea alone, without a person in the ledger.
+func newFirstOffice(t *testing.T) *office {
+	return &office{world: newWorld(t, jit.Native), keys: map[string]ssh.Signer{"lea": newSigner(t)}, dir: t.TempDir()}
+}
+
 // TestPersonsOfTheFirstRun: while the ledger has no persons, those of the same run count.
 func TestPersonsOfTheFirstRun(t *testing.T) {
-	o := &office{world: newWorld(t, jit.Native), keys: map[string]ssh.Signer{"lea": newSigner(t)}, dir: t.TempDir()}
+	o := newFirstOffice(t)
 	o.policy(jit.Policy{Name: "first", Effect: jit.Permit})
 	o.newRun()
 	o.policy(jit.Policy{Name: "first", Effect: jit.Permit, Approval: []jit.Requirement{{Required: 1, From: []string{"lea"}}}})

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/approval"
@@ -28,9 +27,10 @@ type Broker struct {
 	MaxTTL time.Duration
 	Actor  jit.Actor
 	Now    func() time.Time
-	// OneRun: the broker belongs to one run of Terraform, which changes neither who may approve its own grants nor which
-	// of them need approval.
-	OneRun bool
+	// Run identifies the run of Terraform that the broker belongs to; empty for other programs. All brokers of one run
+	// have the same, in whichever process. A run changes neither who may approve its own grants nor which of them need
+	// approval.
+	Run string
 	// Approvals holds the signed statements of this run.
 	Approvals approval.Folder
 	// WaitForApproval is how long a grant waits for people to decide. Waiting, if set, is told of each wait.
@@ -42,9 +42,7 @@ type Broker struct {
 	failures failures
 	sweeps   sweeps
 	outages  outages
-	before   rules
-	// glass is held while a grant begins without approval: one of them at a time.
-	glass sync.Mutex
+	before   rulesBefore
 }
 
 // Warning is something that a reviewer must know about a grant.

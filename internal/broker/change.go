@@ -87,7 +87,9 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision) error {
 		}
 		event = b.window(kind, *g, "from", jit.FormatTime(d.current.End))
 	}
-	err := b.write(ctx, jit.Rewrite(d.recorded, *g, append(b.decisions(*d), event)...))
+	entry := jit.Rewrite(d.recorded, *g, append(b.decisions(*d), event)...)
+	entry.OnlyUnsigned = breaksGlass(d)
+	err := b.write(ctx, entry)
 	if err == nil {
 		g.Version++
 	}

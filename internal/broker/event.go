@@ -49,6 +49,10 @@ func (b *Broker) window(kind jit.EventKind, g jit.Grant, pairs ...string) jit.Ev
 	return b.event(kind, g, append(pairs, "starts_at", jit.FormatTime(g.Start), "expires_at", jit.FormatTime(g.End))...)
 }
 
-func (b *Broker) policyEvent(kind jit.EventKind, name string, detail map[string]string) jit.Event {
-	return jit.Event{At: b.Now(), Kind: kind, Policy: name, Actor: b.Actor, Detail: detail}
+// ruleEvent returns an event about a policy or a person, which names the run. It adds to detail.
+func (b *Broker) ruleEvent(kind jit.EventKind, policy string, detail map[string]string) jit.Event {
+	if b.Run != "" {
+		detail[jit.RunDetail] = b.Run
+	}
+	return jit.Event{At: b.Now(), Kind: kind, Policy: policy, Actor: b.Actor, Detail: detail}
 }

@@ -15,10 +15,6 @@ import (
 // platform is written to, and the returned record is Over. A grant that begins later on a platform that cannot begin
 // access by itself is only recorded; the sweeper starts it.
 func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
-	if r.BreakGlass {
-		b.glass.Lock()
-		defer b.glass.Unlock()
-	}
 	var d Decision
 	var err error
 	for range maxRetries {
@@ -30,7 +26,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 		}
 		made, err := b.recordIntent(ctx, d)
 		if errors.Is(err, jit.ErrStale) {
-			continue // another process made the same grant meanwhile: meet it
+			continue // another process made the same grant meanwhile, or broke the glass: decide again
 		}
 		if err != nil {
 			return jit.Grant{}, err
@@ -52,10 +48,11 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 	g.Holder = 1
 	failpoint.Hit("grant.before-intent")
 	events := append([]jit.Event{b.requested(g, d.standing)}, b.decisions(d)...)
-	err := b.write(ctx, jit.Rewrite(d.recorded, g, append(events, b.event(jit.EventDecided, g,
+	entry := jit.Rewrite(d.recorded, g, append(events, b.event(jit.EventDecided, g,
 		"verdict", d.Verdict.Outcome.String(), "rule", d.Verdict.Rule,
-		"approved_by", strings.Join(approvers(d.decided.Tally), ", ")))...))
-	if err != nil {
+		"approved_by", strings.Join(approvers(d.decided.Tally), ", ")))...)
+	entry.OnlyUnsigned = breaksGlass(&d)
+	if err := b.write(ctx, entry); err != nil {
 		return g, err
 	}
 	failpoint.Hit("grant.after-intent")

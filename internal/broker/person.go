@@ -38,7 +38,7 @@ func (b *Broker) writePerson(ctx context.Context, p jit.Person) error {
 	if err := b.CheckPerson(ctx, p); err != nil {
 		return err
 	}
-	changed := jit.Event{At: b.Now(), Kind: jit.EventPersonChanged, Actor: b.Actor, Detail: p.Facts()}
+	changed := b.ruleEvent(jit.EventPersonChanged, "", p.Facts())
 	return b.write(ctx, jit.Entry{Person: &p, Events: []jit.Event{changed}})
 }
 
@@ -71,17 +71,12 @@ func (b *Broker) DropPerson(ctx context.Context, name string, holder int64) erro
 	if err != nil || !known || holder != 0 && recorded.Holder > holder {
 		return err
 	}
-	removed := jit.Event{
-		At: b.Now(), Kind: jit.EventPersonRemoved, Actor: b.Actor, Detail: map[string]string{"person": name},
-	}
+	removed := b.ruleEvent(jit.EventPersonRemoved, "", jit.Person{Name: name}.Facts())
 	return b.write(ctx, jit.Entry{DropPerson: name, Events: []jit.Event{removed}})
 }
 
 // RecordedPerson returns the person of that name from the ledger, regardless of planned changes.
 func (b *Broker) RecordedPerson(ctx context.Context, name string) (p jit.Person, known bool, err error) {
-	if _, _, err := b.rulesBefore(ctx); err != nil {
-		return p, false, err
-	}
 	all, err := b.Ledger.Persons(ctx)
 	for _, p := range all {
 		if p.Name == name {

@@ -39,7 +39,7 @@ func (b *Broker) writePolicy(ctx context.Context, p jit.Policy) error {
 	if err := policy.Check(p); err != nil {
 		return err
 	}
-	changed := b.policyEvent(jit.EventPolicyChanged, p.Name, p.Facts())
+	changed := b.ruleEvent(jit.EventPolicyChanged, p.Name, p.Facts())
 	return b.write(ctx, jit.Entry{Policy: &p, Events: []jit.Event{changed}})
 }
 
@@ -50,15 +50,12 @@ func (b *Broker) DropPolicy(ctx context.Context, name string, holder int64) erro
 	if err != nil || !known || holder != 0 && recorded.Holder > holder {
 		return err
 	}
-	removed := b.policyEvent(jit.EventPolicyRemoved, name, nil)
+	removed := b.ruleEvent(jit.EventPolicyRemoved, name, map[string]string{})
 	return b.write(ctx, jit.Entry{DropPolicy: name, Events: []jit.Event{removed}})
 }
 
 // RecordedPolicy returns the policy of that name from the ledger, regardless of planned changes.
 func (b *Broker) RecordedPolicy(ctx context.Context, name string) (p jit.Policy, known bool, err error) {
-	if _, _, err := b.rulesBefore(ctx); err != nil {
-		return p, false, err
-	}
 	all, err := b.Ledger.Policies(ctx)
 	if i := slices.IndexFunc(all, func(p jit.Policy) bool { return p.Name == name }); i >= 0 {
 		return all[i], true, err

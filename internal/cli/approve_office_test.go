@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"net"
 	"os"
@@ -93,7 +94,7 @@ func (o *office) apply(r broker.Request) (jit.Grant, error) {
 	o.t.Helper()
 	rt := o.runtime()
 	defer func() { _ = rt.Close() }()
-	rt.Broker.OneRun, rt.Broker.Approvals.Dir = true, defaultApprovals
+	rt.Broker.Run, rt.Broker.Approvals.Dir = rand.Text(), defaultApprovals
 	return rt.Broker.Grant(o.t.Context(), r)
 }
 

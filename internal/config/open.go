@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,6 +27,8 @@ type Options struct {
 	Now func() time.Time
 	// Source is the part of the program that acts.
 	Source jit.Source
+	// Run identifies the run of Terraform that acts. If it is empty, Terraform's provider is a run of its own.
+	Run string
 	// Keep is how long a read of a scope may be answered from memory; zero reads again each time.
 	Keep time.Duration
 	// Wrap, when not nil, goes around each platform, inside the batching.
@@ -86,7 +89,10 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	b := &broker.Broker{
 		Ledger: l, Targets: map[string]jit.Platform{}, Owner: s.Owner, MaxTTL: maxTTL,
 		Actor: actor(o.Source), Now: o.Now, Planned: &broker.Planned{},
-		OneRun: o.Source == jit.FromTerraform, WaitForApproval: wait,
+		Run: o.Run, WaitForApproval: wait,
+	}
+	if b.Run == "" && o.Source == jit.FromTerraform {
+		b.Run = rand.Text()
 	}
 	b.Approvals.Dir = s.ApprovalsDir
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {

@@ -72,6 +72,12 @@ type Ledger interface {
 	// EventsOf returns the events about these grants, those of one grant in order.
 	EventsOf(ctx context.Context, ids []ID) iter.Seq2[Event, error]
 
+	// Rules returns the events that change policies and persons from sequence number first on, in order.
+	Rules(ctx context.Context, first int64) iter.Seq2[Event, error]
+
+	// ChangedRules reports whether that run of Terraform has changed policies or persons: see [Event.Run].
+	ChangedRules(ctx context.Context, run string) (bool, error)
+
 	// Close releases the connections.
 	Close() error
 }
@@ -131,7 +137,9 @@ type Entry struct {
 	Person *Person
 	// DropPerson names a person to remove; absent is success.
 	DropPerson string
-	Events     []Event
+	// OnlyUnsigned: the write fails with [ErrStale] while another grant of the same requester is [Grant.Unsigned].
+	OnlyUnsigned bool
+	Events       []Event
 	// Dedup, if it has a name, lets only one of several writers record the events. The entry may hold events only.
 	Dedup DedupKey
 }

@@ -95,12 +95,19 @@ func scanEvent(rows *sql.Rows) (jit.Event, error) {
 
 // Events returns the events from sequence number first on, in order.
 func (l *Ledger) Events(ctx context.Context, first int64) iter.Seq2[jit.Event, error] {
+	return l.eventsFrom(ctx, "", first)
+}
+
+// eventsAfter ends a query for events after a condition.
+const eventsAfter = "seq >= $1 ORDER BY seq LIMIT $2"
+
+// eventsFrom returns the events that a condition selects, from sequence number first on.
+func (l *Ledger) eventsFrom(ctx context.Context, condition string, first int64) iter.Seq2[jit.Event, error] {
 	return stream(func(last *jit.Event) ([]jit.Event, error) {
 		if last != nil {
 			first = last.Seq + 1
 		}
-		page, err := list(ctx, l, scanEvent, selectEvent+" WHERE seq >= $1 ORDER BY seq LIMIT $2", first,
-			int64(pageSize))
+		page, err := list(ctx, l, scanEvent, selectEvent+" WHERE "+condition+eventsAfter, first, int64(pageSize))
 		if slices.ContainsFunc(page,
 			func(e jit.Event) bool { return e.Seq == unnumbered }) { // which is next is unknown
 			err = l.fail("read", errors.New("an event has no sequence number; run jit audit verify"))

@@ -53,6 +53,13 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 		g.ID = jit.NewID(g.Owner, b, g.Reason, 1)
 		entries[i].Grant = &g
 	}
+	for i := range size {
+		entries[i].Events = []jit.Event{{Kind: jit.EventGranted, Grant: entries[i].Grant.ID}}
+		if i%1000 == 0 {
+			detail := map[string]string{jit.RunDetail: fmt.Sprint(i)}
+			entries[i].Events = []jit.Event{{Kind: jit.EventPersonChanged, Detail: detail}}
+		}
+	}
 	for _, err := range l.Write(t.Context(), entries) {
 		if err != nil {
 			t.Fatal(err)
@@ -83,6 +90,10 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 	planned(t, db, explain, l.selectGrant()+due+dueOrder+"$4", claim, scans)
 	where, args := l.where(jit.Filter{IDPrefix: "3f2b"}, nil)
 	planned(t, db, explain, l.selectGrant()+where, args, scans)
+	// What a plan asks about policies and persons reads no other events.
+	others := []string{"Seq Scan on jit_events", "jit_events_pkey", "SCAN jit_events", "sqlite_autoindex_jit_events_1"}
+	planned(t, db, explain, selectEvent+" WHERE "+ruleEvents+eventsAfter, []any{int64(0), int64(pageSize)}, others)
+	planned(t, db, explain, changedRules, []any{"a"}, []string{"SCAN jit_runs"})
 }
 
 // planned fails if the plan of a query has one of these scans.

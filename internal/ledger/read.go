@@ -230,7 +230,7 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 	case f.Unsigned && l.known.Load().schema < personsSchema:
 		add("1 = 0")
 	case f.Unsigned:
-		add("break_glass = 1 AND awaits <> '' AND signed_off_at IS NULL AND " + notFailed)
+		add(unsignedGrants)
 	}
 	if f.Open {
 		add("due_at IS NOT NULL")

@@ -15,10 +15,11 @@ const maxMismatches = 1000
 
 // Mismatch is a row of the ledger that differs from the events.
 type Mismatch struct {
-	// Grant, Policy or Person identifies the row.
+	// Grant, Policy, Person or Run identifies the row.
 	Grant  jit.ID `json:"grant,omitempty"`
 	Policy string `json:"policy,omitempty"`
 	Person string `json:"person,omitempty"`
+	Run    string `json:"run,omitempty"`
 	// Problem is about the row as a whole, Facts about its columns.
 	Problem string              `json:"problem,omitempty"`
 	Facts   []jit.Contradiction `json:"facts,omitempty"`
@@ -32,6 +33,8 @@ func (m Mismatch) String() string {
 		subject = fmt.Sprintf("policy %q", m.Policy)
 	case m.Person != "":
 		subject = fmt.Sprintf("person %q", m.Person)
+	case m.Run != "":
+		subject = fmt.Sprintf("run %q", m.Run)
 	}
 	problems := make([]string, 0, len(m.Facts)+1)
 	if m.Problem != "" {
@@ -61,6 +64,11 @@ func (l *Ledger) rebuild(ctx context.Context, tx *sql.Tx, schema int, c *chain, 
 			continue
 		}
 		if err := l.rebuildNamed(ctx, tx, k, c.told[k.noun], r); err != nil {
+			return err
+		}
+	}
+	if schema >= runsSchema {
+		if err := l.rebuildRuns(ctx, tx, c.runs, r); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/approval"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -99,7 +100,7 @@ func (l *Ledger) Verify(ctx context.Context) (Report, error) {
 		}
 		r = Report{Ledger: h.id, Head: h.hash, Seq: h.seq}
 		c := chain{head: head{id: h.id, hash: h.id}, whole: true,
-			told: map[string]facts{"policy": {}, "person": {}}}
+			told: map[string]facts{"policy": {}, "person": {}}, runs: map[string]string{}}
 		if err := l.walk(ctx, tx, c.add); err != nil {
 			return err
 		}
@@ -135,6 +136,8 @@ type chain struct {
 	whole bool
 	// told are the facts of the events that recorded each policy and person last, by kind.
 	told map[string]facts
+	// runs are the first changes of policies and persons, by the run of Terraform.
+	runs map[string]string
 	// persons are those who could decide, at each time.
 	persons approval.History
 }
@@ -144,6 +147,9 @@ func (c *chain) add(e jit.Event) {
 	c.whole = c.whole && e.Seq == c.head.seq+1 && e.Prev == c.head.hash && e.Sum() == e.Hash
 	c.head.seq, c.head.hash = e.Seq, e.Hash
 	c.persons.Add(e)
+	if run := e.Run(); run != "" && c.runs[run] == "" {
+		c.runs[run] = strconv.FormatInt(e.Seq, 10)
+	}
 	switch e.Kind {
 	case jit.EventPolicyChanged:
 		c.told["policy"][e.Policy] = e.Detail

@@ -76,7 +76,11 @@ func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entr
 	if err := l.refuseRemoved(ctx, tx, entries, recorded, errs); err != nil {
 		return err
 	}
-	c := &commit{head: h, now: l.now(), recorded: recorded, grants: map[jit.ID][]any{},
+	unsigned, err := l.unsigned(ctx, tx, entries)
+	if err != nil {
+		return err
+	}
+	c := &commit{head: h, now: l.now(), recorded: recorded, unsigned: unsigned, grants: map[jit.ID][]any{},
 		policies: map[string][]any{}, persons: map[string][]any{}}
 	for i, e := range entries {
 		if errs[i] == nil {
@@ -97,6 +101,10 @@ type commit struct {
 	grants            map[jit.ID][]any
 	policies, persons map[string][]any
 	events            [][]any
+	// runs are the rows of the runs of Terraform that changed policies or persons.
+	runs [][]any
+	// unsigned are the requesters of unsigned grants; nil if no entry depends on them.
+	unsigned map[jit.ID]string
 }
 
 // stored is what a write needs to know of a recorded grant; the zero value means that there is no record.
@@ -114,7 +122,7 @@ func (c *commit) add(e jit.Entry) error {
 		return fmt.Errorf("write the ledger: an entry holds %d subjects; it can hold one grant, policy or person: %w",
 			n, jit.ErrInvalid)
 	case e.Grant != nil:
-		if err := c.addGrant(*e.Grant); err != nil {
+		if err := c.addGrant(*e.Grant, e.OnlyUnsigned); err != nil {
 			return err
 		}
 	case e.Policy != nil:
@@ -131,7 +139,11 @@ func (c *commit) add(e jit.Entry) error {
 		c.persons[e.DropPerson] = nil
 	}
 	for _, event := range e.Events {
-		c.events = append(c.events, eventRow(c.head.follow(event, c.now)))
+		event = c.head.follow(event, c.now)
+		c.events = append(c.events, eventRow(event))
+		if run := event.Run(); run != "" {
+			c.runs = append(c.runs, []any{run, event.Seq})
+		}
 	}
 	return nil
 }
@@ -143,11 +155,15 @@ func put(rows map[string][]any, name string, of any) error {
 	return err
 }
 
-func (c *commit) addGrant(g jit.Grant) error {
+// addGrant adds the row of a grant. only: it must be the only unsigned grant of its requester.
+func (c *commit) addGrant(g jit.Grant, only bool) error {
 	was := c.recorded[g.ID]
 	if was.version != g.Version {
 		return fmt.Errorf("write grant %s: version %d is recorded, %d was read: %w",
 			g.ID, was.version, g.Version, jit.ErrStale)
+	}
+	if err := c.signsOff(&g, only); err != nil {
+		return err
 	}
 	g.Version++
 	now := indexedOf(&g)
@@ -192,6 +208,7 @@ func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
 		{"jit_grants", storedColumns, moved, replaceGrant},
 		{"jit_grants", storedColumns, facts, replaceFacts},
 		{"jit_events", eventColumns, c.events, ""},
+		{"jit_runs", runColumns, c.runs, " ON CONFLICT (run) DO NOTHING"},
 	} {
 		if err := l.insert(ctx, tx, t.table, t.columns, t.rows, t.onConflict); err != nil {
 			return err

@@ -46,8 +46,8 @@ func (r *personResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Somebody who asks for access or approves it. Approvals count by the keys and groups " +
-			"that the ledger has before a run begins: nobody approves a grant of the change that adds them. Only " +
-			"while the ledger has no person yet do those of the same change count.",
+			"that the ledger has without the changes of the run: nobody approves a grant of the change that adds " +
+			"them. Only while no other run has ever recorded a person do those of the same change count.",
 		Attributes: attributes,
 	}
 }

@@ -35,10 +35,16 @@ const Address = "registry.terraform.io/jitaccess/jit"
 // ledgers, which leaves a SQLite ledger as one file.
 func Serve(version string, debugging bool) error {
 	Quiet()
+	run := ""
+	if !debugging { // then Terraform does not start this process, which serves many runs
+		run = runID()
+	}
 	var mu sync.Mutex
 	var opened []*config.Runtime
 	served := New(version, func(ctx context.Context, s config.Settings) (*config.Runtime, error) {
-		runtime, err := config.Open(ctx, s, config.Options{Source: jit.FromTerraform, Keep: config.KeepForPlan})
+		runtime, err := config.Open(ctx, s, config.Options{
+			Source: jit.FromTerraform, Run: run, Keep: config.KeepForPlan,
+		})
 		if err == nil {
 			mu.Lock()
 			opened = append(opened, runtime)

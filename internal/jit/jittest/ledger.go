@@ -148,6 +148,9 @@ func (l *Ledger) write(e jit.Entry) error {
 		}
 	}
 	if e.Grant != nil {
+		if e.OnlyUnsigned && l.unsigned(*e.Grant) {
+			return jit.ErrStale
+		}
 		if err := l.put(*e.Grant); err != nil {
 			return err
 		}
@@ -167,6 +170,16 @@ func (l *Ledger) write(e jit.Entry) error {
 		l.check(l.grants[e.Grant.ID])
 	}
 	return nil
+}
+
+// unsigned reports whether another grant of the same requester is unsigned.
+func (l *Ledger) unsigned(g jit.Grant) bool {
+	for id, other := range l.grants {
+		if id != g.ID && other.Unsigned() && jit.SameName(other.Requester, g.Requester) {
+			return true
+		}
+	}
+	return false
 }
 
 // claim takes the deduplication key of an entry.
@@ -256,6 +269,25 @@ func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event
 			}
 		}
 	}
+}
+
+// Rules returns the events that change policies and persons.
+func (l *Ledger) Rules(ctx context.Context, first int64) iter.Seq2[jit.Event, error] {
+	return func(yield func(jit.Event, error) bool) {
+		for e, err := range l.Events(ctx, first) {
+			if (err != nil || e.ChangesRules()) && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// ChangedRules reports whether a run has changed policies or persons.
+func (l *Ledger) ChangedRules(ctx context.Context, run string) (changed bool, err error) {
+	err = l.locked(ctx, "read", func() {
+		changed = slices.ContainsFunc(l.events, func(e jit.Event) bool { return run != "" && e.Run() == run })
+	})
+	return changed, err
 }
 
 // Swept records a pass.

@@ -28,6 +28,8 @@ func Run(t *testing.T, open func(t *testing.T) jit.Ledger) {
 		{"an entry has one subject", testOneSubject},
 		{"policies", testPolicies},
 		{"persons", testPersons},
+		{"changes of policies and persons", testRules},
+		{"one unsigned grant of a requester", testOnlyUnsigned},
 		{"filters", testFilters},
 		{"many grants stream in order", testPages},
 		{"concurrent lookups", testLookups},
