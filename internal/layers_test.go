@@ -31,7 +31,7 @@ var floors = []map[string]bool{
 
 // support is for tests: it may import what it needs, and only tests and support may import it.
 var support = set("internal", "internal/acctest", "internal/lifetest", "internal/testenv", "internal/jit/jittest",
-	"internal/ledger/ledgertest", "internal/platform/platformtest")
+	"internal/forge/forgetest", "internal/ledger/ledgertest", "internal/platform/platformtest")
 
 func set(names ...string) map[string]bool {
 	s := map[string]bool{}

@@ -1,5 +1,6 @@
 // Package forge reads from GitHub and GitLab who approved a pull request, so that a review can be evidence of an
-// approval. Only reviews of the head commit count, and none by its author, by whoever pushed last, or by a bot.
+// approval. The pull request must be open or merged. Only reviews of its head commit count, given before the merge, and
+// none by its author, by whoever pushed last, or by a bot.
 package forge
 
 import (
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,11 +61,34 @@ type Review struct {
 
 // Reviews is what a forge says about a pull request.
 type Reviews struct {
+	// Host is the forge, such as github.com.
+	Host string
 	// Head is the head commit; Author opened the pull request and Pusher pushed that commit.
 	Head, Author, Pusher string
-	Approved             []Review
+	// MergedAt is zero while the pull request is open. Merged are the commits that the merge made of Head.
+	MergedAt time.Time
+	Merged   []string
+	Approved []Review
 	// Ignored says which approvals do not count, and why.
 	Ignored []string
+}
+
+// Cover reports whether the reviews are about a commit: the head, or what the merge made of it.
+func (r *Reviews) Cover(commit string) bool {
+	return commit != "" && (commit == r.Head || slices.Contains(r.Merged, commit))
+}
+
+// settle takes in whether the pull request is open or merged. It refuses any other.
+func (r *Reviews) settle(ref Ref, open, merged bool, at *time.Time, commits ...string) error {
+	switch {
+	case open:
+		return nil
+	case merged && at != nil:
+		r.MergedAt, r.Merged = *at, commits
+		return nil
+	}
+	return jit.Errorf(jit.ErrDenied, "", "reopen it and have it reviewed, or approve by a signature",
+		"%s is neither open nor merged, so its reviews approve nothing", ref)
 }
 
 func (r *Reviews) ignore(login, why string) {
@@ -81,6 +106,8 @@ func (r *Reviews) count(review Review, bot bool) {
 		r.ignore(review.Login, "it is by whoever pushed last")
 	case review.Commit != r.Head:
 		r.ignore(review.Login, "it is of an older commit, "+jit.Printable(review.Commit))
+	case !r.MergedAt.IsZero() && review.At.After(r.MergedAt):
+		r.ignore(review.Login, "it was given after the merge")
 	default:
 		r.Approved = append(r.Approved, review)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -36,9 +37,11 @@ func (u gitHubUser) bot() bool { return u.Type != "User" }
 func (g *GitHub) Reviews(ctx context.Context, ref Ref) (*Reviews, error) {
 	path := fmt.Sprintf("repos/%s/pulls/%d", ref.Repository, ref.Number)
 	var pull struct {
-		State string     `json:"state"`
-		User  gitHubUser `json:"user"`
-		Head  struct {
+		State    string     `json:"state"`
+		MergedAt *time.Time `json:"merged_at"`
+		Merge    string     `json:"merge_commit_sha"` // of an open pull request: of a merge on trial
+		User     gitHubUser `json:"user"`
+		Head     struct {
 			SHA  string `json:"sha"`
 			Ref  string `json:"ref"`
 			Repo *struct {
@@ -49,14 +52,19 @@ func (g *GitHub) Reviews(ctx context.Context, ref Ref) (*Reviews, error) {
 	if err := g.client.get(ctx, path, nil, &pull); err != nil {
 		return nil, err
 	}
+	r := &Reviews{
+		Host: strings.TrimPrefix(g.client.base.Host, "api."), Head: pull.Head.SHA, Author: pull.User.Login,
+	}
+	if err := r.settle(ref, pull.State == "open", pull.State == "closed", pull.MergedAt, pull.Merge); err != nil {
+		return nil, err
+	}
 	if pull.Head.Repo == nil || pull.Head.SHA == "" {
 		return nil, fmt.Errorf("the branch of %s is gone, so nobody can say who pushed last", ref)
 	}
-	pusher, err := g.pusher(ctx, pull.Head.Repo.FullName, pull.Head.Ref, pull.Head.SHA)
-	if err != nil {
+	var err error
+	if r.Pusher, err = g.pusher(ctx, pull.Head.Repo.FullName, pull.Head.Ref, pull.Head.SHA); err != nil {
 		return nil, err
 	}
-	r := &Reviews{Head: pull.Head.SHA, Author: pull.User.Login, Pusher: pusher}
 	latest, err := g.latest(ctx, path)
 	if err != nil {
 		return nil, err

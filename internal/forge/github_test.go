@@ -2,6 +2,7 @@ package forge_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -10,51 +11,23 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/forge"
+	"github.com/jitaccess/terraform-provider-jit/internal/forge/forgetest"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-const token = "ghp_onlyForThisTest"
+const (
+	token       = forgetest.Token
+	head, older = forgetest.Head, forgetest.Older
+)
 
-// gitHub requires what docs.github.com/rest/using-the-rest-api/getting-started-with-the-rest-api requires: a user agent
-// (403), and a token that may see the repository (401, 404).
-func gitHub(h http.Header) (int, string) {
-	switch {
-	case h.Get("User-Agent") == "" || strings.HasPrefix(h.Get("User-Agent"), "Go-http-client"):
-		return http.StatusForbidden, "Request forbidden by administrative rules"
-	case h.Get("Authorization") == "":
-		return http.StatusNotFound, "Not Found"
-	case h.Get("Authorization") != "Bearer "+token:
-		return http.StatusUnauthorized, "Bad credentials"
-	case h.Get("Accept") != "application/vnd.github+json" || h.Get("X-Github-Api-Version") != "2022-11-28":
-		return http.StatusUnsupportedMediaType, "Unsupported Media Type"
-	}
-	return 0, ""
+var person = forgetest.Person
+
+// review was given an hour after the push.
+func review(id int, by forgetest.Object, state, commit string) any {
+	return forgetest.Review(id, by, state, commit, forgetest.Pushed.Add(time.Hour))
 }
 
-const head, older = "1111111111111111111111111111111111111111", "2222222222222222222222222222222222222222"
-
-func person(login string) object { return object{"login": login, "type": "User"} }
-
-func review(id int, by object, state, commit string) any {
-	return object{"id": id, "user": by, "state": state, "commit_id": commit, "submitted_at": "2026-11-23T12:00:00Z"}
-}
-
-// pull is a pull request of alice, last pushed by carol, with these reviews.
-func pull(reviews ...any) map[string]any {
-	return map[string]any{
-		"/repos/acme/access/pulls/12": object{
-			"state": "open", "user": person("alice"),
-			"head": object{"sha": head, "ref": "jit/x", "repo": object{"full_name": "acme/access"}},
-		},
-		"/repos/acme/access/pulls/12/reviews": reviews,
-		"/repos/acme/access/activity": []any{
-			object{"after": "3333", "actor": person("later"), "activity_type": "push"},
-			object{"after": older, "actor": person("bob"), "activity_type": "push"},
-			object{"after": head, "actor": person("carol"), "activity_type": "force_push"},
-		},
-	}
-}
-
-func read(t *testing.T, s *site, tok string) (*forge.Reviews, error) {
+func read(t *testing.T, s *forgetest.Site, tok string) (*forge.Reviews, error) {
 	t.Helper()
 	g, err := forge.NewGitHub(s.URL, tok)
 	if err != nil {
@@ -91,22 +64,90 @@ func TestGitHubReviews(t *testing.T) {
 		"on an older commit":          {[]any{review(1, bob, "APPROVED", older)}, []string{}, "older commit"},
 		"by the author":               {[]any{review(1, person("Alice"), "APPROVED", head)}, []string{}, "by the author"},
 		"by the last pusher":          {[]any{review(1, person("carol"), "APPROVED", head)}, []string{}, "pushed last"},
-		"by a bot":                    {[]any{review(1, object{"login": "ci[bot]", "type": "Bot"}, "APPROVED", head)}, []string{}, "a bot"},
-		"by an account without type":  {[]any{review(1, object{"login": "bob"}, "APPROVED", head)}, []string{}, "a bot"},
+		"by a bot":                    {[]any{review(1, forgetest.Object{"login": "ci[bot]", "type": "Bot"}, "APPROVED", head)}, []string{}, "a bot"},
+		"by an account without type":  {[]any{review(1, forgetest.Object{"login": "bob"}, "APPROVED", head)}, []string{}, "a bot"},
 		"by an account that was here": {[]any{review(1, nil, "APPROVED", head), review(2, bob, "APPROVED", head)}, []string{"bob"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := read(t, newSite(t, gitHub, pull(c.reviews...)), token)
+			got, err := read(t, forgetest.NewGitHub(t, c.reviews...), token)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !slices.Equal(logins(got), c.want) || !strings.Contains(strings.Join(got.Ignored, "\n"), c.ignored) {
 				t.Errorf("approved by %q, ignored %q; want %q, %q", logins(got), got.Ignored, c.want, c.ignored)
 			}
-			if got.Head != head || got.Author != "alice" || got.Pusher != "carol" {
+			if got.Head != head || got.Author != "alice" || got.Pusher != "carol" || !strings.HasPrefix(got.Host, "127.0.0.1:") {
 				t.Errorf("got %+v", got)
 			}
 		})
+	}
+}
+
+// A closed pull request approves nothing, and a merged one what was approved before the merge.
+func TestSettled(t *testing.T) {
+	merged := forgetest.Pushed.Add(2 * time.Hour)
+	for name, c := range map[string]struct {
+		merged, reviewed time.Time
+		want             int
+		ignored          string
+	}{
+		"closed":                  {time.Time{}, merged, -1, ""},
+		"merged after the review": {merged, merged.Add(-time.Second), 1, ""},
+		"merged by the review":    {merged, merged, 1, ""},
+		"merged before":           {merged, merged.Add(time.Second), 0, "given after the merge"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			gitHub := forgetest.NewGitHub(t, forgetest.Review(1, person("bob"), "APPROVED", head, c.reviewed))
+			gitLab := forgetest.NewGitLab(t, forgetest.ApprovedBy(7, "bob", c.reviewed))
+			for _, site := range []*forgetest.Site{gitHub, gitLab} {
+				site.Settle(c.merged)
+			}
+			for _, read := range []func() (*forge.Reviews, error){
+				func() (*forge.Reviews, error) { return read(t, gitHub, token) },
+				func() (*forge.Reviews, error) { return readGitLab(t, gitLab) },
+			} {
+				got, err := read()
+				if c.want < 0 {
+					if !errors.Is(err, jit.ErrDenied) || !strings.Contains(err.Error(), "neither open nor merged") {
+						t.Errorf("got %+v, %v", got, err)
+					}
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(got.Approved) != c.want || !strings.Contains(strings.Join(got.Ignored, ""), c.ignored) {
+					t.Errorf("got %+v, want %d, %q", got, c.want, c.ignored)
+				}
+				if !got.Cover(head) || !got.Cover(forgetest.Merged) || got.Cover(older) || got.Cover("") {
+					t.Errorf("%+v covers other commits", got)
+				}
+			}
+		})
+	}
+}
+
+// The merge that GitHub tries while a pull request is open is nothing that somebody reviewed.
+func TestMergeOnTrial(t *testing.T) {
+	s := forgetest.NewGitHub(t)
+	trial := s.Objects[forgetest.GitHubPull].(forgetest.Object)["merge_commit_sha"].(string)
+	if got, err := read(t, s, token); err != nil || !got.Cover(head) || got.Cover(trial) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// A state that no page describes is not taken for open.
+func TestUnknownState(t *testing.T) {
+	for _, state := range []any{"locked", "", nil, "Open"} {
+		gitHub, gitLab := forgetest.NewGitHub(t), forgetest.NewGitLab(t)
+		gitHub.Objects[forgetest.GitHubPull].(forgetest.Object)["state"] = state
+		gitLab.Objects[forgetest.GitLabMerge].(forgetest.Object)["state"] = state
+		if got, err := read(t, gitHub, token); err == nil {
+			t.Errorf("GitHub, %v: %+v", state, got)
+		}
+		if got, err := readGitLab(t, gitLab); err == nil {
+			t.Errorf("GitLab, %v: %+v", state, got)
+		}
 	}
 }
 
@@ -126,8 +167,8 @@ func TestGitHubTriesAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, gitHub, pull(review(1, person("bob"), "APPROVED", head)))
-			s.fail = c.fail
+			s := forgetest.NewGitHub(t, review(1, person("bob"), "APPROVED", head))
+			s.Fail = c.fail
 			got, err := read(t, s, token)
 			switch {
 			case c.want == "" && (err != nil || len(got.Approved) != 1):
@@ -146,20 +187,20 @@ func TestGitHubRefuses(t *testing.T) {
 		want   string
 	}{
 		"a wrong token":            {func(map[string]any) {}, "ghp_wrong", "set a token"},
-		"no such pull request":     {func(o map[string]any) { delete(o, "/repos/acme/access/pulls/12") }, token, "answered 404"},
+		"no such pull request":     {func(o map[string]any) { delete(o, forgetest.GitHubPull) }, token, "answered 404"},
 		"no right to see activity": {func(o map[string]any) { delete(o, "/repos/acme/access/activity") }, token, "answered 404"},
 		"a push that is not told yet": {func(o map[string]any) {
-			o["/repos/acme/access/activity"] = []any{object{"after": older, "actor": person("bob")}}
+			o["/repos/acme/access/activity"] = []any{forgetest.Object{"after": older, "actor": person("bob")}}
 		}, token, "does not say who pushed"},
 		"a fork that is gone": {func(o map[string]any) {
-			o["/repos/acme/access/pulls/12"].(object)["head"].(object)["repo"] = nil
+			o[forgetest.GitHubPull].(forgetest.Object)["head"].(forgetest.Object)["repo"] = nil
 		}, token, "is gone"},
-		"something else": {func(o map[string]any) { o["/repos/acme/access/pulls/12"] = "hello" }, token, "not what it should be"},
+		"something else": {func(o map[string]any) { o[forgetest.GitHubPull] = "hello" }, token, "not what it should be"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			objects := pull(review(1, person("bob"), "APPROVED", head))
-			c.change(objects)
-			got, err := read(t, newSite(t, gitHub, objects), c.token)
+			s := forgetest.NewGitHub(t, review(1, person("bob"), "APPROVED", head))
+			c.change(s.Objects)
+			got, err := read(t, s, c.token)
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "ghp_") {
 				t.Errorf("got %+v, %v; want %q", got, err, c.want)
 			}
@@ -169,20 +210,31 @@ func TestGitHubRefuses(t *testing.T) {
 
 // TestPagesOfAnotherHost does not carry the token to another host.
 func TestPagesOfAnotherHost(t *testing.T) {
-	s, other := newSite(t, gitHub, pull()), newSite(t, gitHub, nil)
+	s, other := forgetest.NewGitHub(t), forgetest.NewGitHub(t)
 	send := func(body any, header string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Link", header)
 			_ = json.NewEncoder(w).Encode(body) // the client notices
 		}
 	}
-	s.fail = []http.HandlerFunc{
-		send(s.objects["/repos/acme/access/pulls/12"], ""), send(s.objects["/repos/acme/access/activity"], ""),
+	s.Fail = []http.HandlerFunc{
+		send(s.Objects[forgetest.GitHubPull], ""), send(s.Objects["/repos/acme/access/activity"], ""),
 		send([]any{}, "<"+other.URL+`/x>; rel="next"`),
 	}
 	got, err := read(t, s, token)
-	if err == nil || !strings.Contains(err.Error(), "next page is not on") || len(other.paths) > 0 {
-		t.Errorf("got %+v, %v, and %d calls to the other host", got, err, len(other.paths))
+	if err == nil || !strings.Contains(err.Error(), "next page is not on") || len(other.Paths) > 0 {
+		t.Errorf("got %+v, %v, and %d calls to the other host", got, err, len(other.Paths))
+	}
+}
+
+// answer returns a handler that refuses with these headers.
+func answer(status int, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for _, h := range header {
+			name, value, _ := strings.Cut(h, ": ")
+			w.Header().Set(name, value)
+		}
+		w.WriteHeader(status)
 	}
 }
 

@@ -30,8 +30,12 @@ func NewGitLab(url, token string) (*GitLab, error) {
 func (g *GitLab) Reviews(ctx context.Context, ref Ref) (*Reviews, error) {
 	path := fmt.Sprintf("projects/%s/merge_requests/%d", url.PathEscape(ref.Repository), ref.Number)
 	var request struct {
-		SHA    string `json:"sha"`
-		Author struct {
+		SHA      string     `json:"sha"`
+		State    string     `json:"state"`
+		MergedAt *time.Time `json:"merged_at"`
+		Merge    string     `json:"merge_commit_sha"`
+		Squash   string     `json:"squash_commit_sha"`
+		Author   struct {
 			Username string `json:"username"`
 		} `json:"author"`
 		Source *int64 `json:"source_project_id"`
@@ -40,18 +44,22 @@ func (g *GitLab) Reviews(ctx context.Context, ref Ref) (*Reviews, error) {
 	if err := g.client.get(ctx, path, nil, &request); err != nil {
 		return nil, err
 	}
+	r := &Reviews{Host: g.client.base.Host, Head: request.SHA, Author: request.Author.Username}
+	open, merged := request.State == "opened", request.State == "merged"
+	if err := r.settle(ref, open, merged, request.MergedAt, request.Merge, request.Squash); err != nil {
+		return nil, err
+	}
 	if request.Source == nil || request.SHA == "" {
 		return nil, fmt.Errorf("the source of %s is gone, so nobody can say who pushed last", ref)
 	}
-	pusher, err := g.pusher(ctx, *request.Source, request.Branch, request.SHA)
-	if err != nil {
+	var err error
+	if r.Pusher, err = g.pusher(ctx, *request.Source, request.Branch, request.SHA); err != nil {
 		return nil, err
 	}
 	since, err := g.versionSince(ctx, path, request.SHA)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reviews{Head: request.SHA, Author: request.Author.Username, Pusher: pusher}
 	return r, g.approvals(ctx, path, since, r)
 }
 

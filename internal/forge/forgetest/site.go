@@ -1,4 +1,6 @@
-package forge_test
+// Package forgetest serves a pull request as GitHub and GitLab do. It is stricter than the services: it refuses what
+// they refuse, and pages its lists by two.
+package forgetest
 
 import (
 	"encoding/json"
@@ -6,41 +8,45 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 )
 
-// site is a forge that answers from fixed pages. It is stricter than the services: it refuses what they refuse, pages
-// lists by two, and fails its first answers as fail says.
-type site struct {
+// Object is JSON.
+type Object = map[string]any
+
+// Site is a forge that answers from fixed pages.
+type Site struct {
 	*httptest.Server
+	// Objects are answers by path; an []any is a list. Change it between calls only.
+	Objects map[string]any
+	// Fail holds a handler for each of the first calls.
+	Fail []http.HandlerFunc
+	// Paths are the paths of all calls.
+	Paths []string
+
 	mu sync.Mutex
-	// objects are answers by path; a []any is a list.
-	objects map[string]any
-	// fail holds a handler for each of the first calls.
-	fail []http.HandlerFunc
 	// allowed checks the headers that every call must have.
 	allowed func(http.Header) (status int, message string)
-	paths   []string
 }
 
-func newSite(t *testing.T, allowed func(http.Header) (int, string), objects map[string]any) *site {
+func newSite(t testing.TB, allowed func(http.Header) (int, string), objects map[string]any) *Site {
 	t.Helper()
-	s := &site{objects: objects, allowed: allowed}
+	s := &Site{Objects: objects, allowed: allowed}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
 }
 
-func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers a call.
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	path := r.URL.EscapedPath()
-	s.paths = append(s.paths, path)
-	if len(s.fail) > 0 {
-		fail := s.fail[0]
-		s.fail = s.fail[1:]
+	s.Paths = append(s.Paths, path)
+	if len(s.Fail) > 0 {
+		fail := s.Fail[0]
+		s.Fail = s.Fail[1:]
 		fail(w, r)
 		return
 	}
@@ -48,7 +54,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, status, message)
 		return
 	}
-	object, ok := s.objects[path]
+	object, ok := s.Objects[path]
 	if !ok || r.Method != http.MethodGet {
 		refuse(w, http.StatusNotFound, "Not Found")
 		return
@@ -61,7 +67,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // page returns two elements of a list, and points to the next page as RFC 8288 says.
-func (s *site) page(w http.ResponseWriter, r *http.Request, list []any) []any {
+func (s *Site) page(w http.ResponseWriter, r *http.Request, list []any) []any {
 	const size = 2
 	n, _ := strconv.Atoi(r.URL.Query().Get("page"))
 	n = max(n, 1)
@@ -69,8 +75,8 @@ func (s *site) page(w http.ResponseWriter, r *http.Request, list []any) []any {
 	if to < len(list) {
 		q := r.URL.Query()
 		q.Set("page", strconv.Itoa(n+1))
-		w.Header().
-			Set("Link", fmt.Sprintf(`<%s%s?page=1>; rel="first", <%s%s?%s>; rel="next"`, s.URL, r.URL.EscapedPath(), s.URL, r.URL.EscapedPath(), q.Encode()))
+		at := s.URL + r.URL.EscapedPath()
+		w.Header().Set("Link", fmt.Sprintf(`<%s?page=1>; rel="first", <%s?%s>; rel="next"`, at, at, q.Encode()))
 	}
 	return append([]any{}, list[from:to]...)
 }
@@ -80,16 +86,3 @@ func refuse(w http.ResponseWriter, status int, message string) {
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]string{"message": message}) // the client notices
 }
-
-// answer returns a handler that refuses with these headers.
-func answer(status int, header ...string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		for _, h := range header {
-			name, value, _ := strings.Cut(h, ": ")
-			w.Header().Set(name, value)
-		}
-		refuse(w, status, "no")
-	}
-}
-
-type object = map[string]any
