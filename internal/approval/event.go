@@ -30,9 +30,9 @@ const (
 type Reviewed struct {
 	// Person approved, known to the forge by Login.
 	Person, Login string
-	// Forge is [GitHub] or [GitLab].
-	Forge, Repository string
-	Number            int
+	// Forge is [GitHub] or [GitLab], and Host its server.
+	Forge, Host, Repository string
+	Number                  int
 	// Commit is the head commit that was reviewed, and Review the identifier of the review.
 	Commit, Review string
 	At, NotAfter   time.Time
@@ -43,7 +43,7 @@ type Reviewed struct {
 func (r Reviewed) Details() map[string]string {
 	return map[string]string{
 		"person": r.Person, "evidence": string(jit.PullRequest), "request_digest": r.Digest, "forge": r.Forge,
-		"login": r.Login, "repository": r.Repository, "number": strconv.Itoa(r.Number), "commit": r.Commit,
+		"host": r.Host, "login": r.Login, "repository": r.Repository, "number": strconv.Itoa(r.Number), "commit": r.Commit,
 		"review": r.Review, "reviewed_at": jit.FormatTime(r.At), "not_after": jit.FormatTime(r.NotAfter),
 	}
 }

@@ -89,7 +89,9 @@ func (b *Broker) DecideByReview(
 
 // reviewKey tells reviews apart. GitLab has one number for all approvals of a user.
 func reviewKey(d map[string]string) string {
-	return strings.Join([]string{d["forge"], d["repository"], d["number"], d["review"], d["commit"], d["reviewed_at"]}, " ")
+	return strings.Join([]string{
+		d["forge"], d["host"], d["repository"], d["number"], d["review"], d["commit"], d["reviewed_at"], d["not_after"],
+	}, " ")
 }
 
 // knownReviews returns the reviews of a request that are on record, by [reviewKey].

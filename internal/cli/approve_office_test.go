@@ -4,16 +4,12 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-
-	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
@@ -94,7 +90,7 @@ func (o *office) apply(r broker.Request) (jit.Grant, error) {
 	o.t.Helper()
 	rt := o.runtime()
 	defer func() { _ = rt.Close() }()
-	rt.Broker.Run, rt.Broker.Approvals.Dir = rand.Text(), defaultApprovals
+	rt.Broker.Run, rt.Broker.Approvals.Dir = rand.Text(), config.DefaultApprovalsDir
 	return rt.Broker.Grant(o.t.Context(), r)
 }
 
@@ -174,7 +170,9 @@ func (o *office) change(address string, r broker.Request) object {
 // plan writes plan.json with changes.
 func (o *office) plan(changes ...object) {
 	o.t.Helper()
-	text, err := json.Marshal(object{"format_version": "1.2", "terraform_version": "1.14.0", "resource_changes": changes})
+	text, err := json.Marshal(object{
+		"format_version": "1.2", "terraform_version": "1.14.0", "planned_values": object{}, "resource_changes": changes,
+	})
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -184,7 +182,7 @@ func (o *office) plan(changes ...object) {
 // files returns the statements of the folder.
 func (o *office) files() []string {
 	o.t.Helper()
-	files, err := filepath.Glob(filepath.Join(defaultApprovals, "*"))
+	files, err := filepath.Glob(filepath.Join(config.DefaultApprovalsDir, "*"))
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -201,39 +199,26 @@ func (o *office) types(typed string, args ...string) result {
 	return result{o.t, "jit " + strings.Join(args, " "), code, out.String(), errs.String()}
 }
 
-// serveAgent starts an SSH agent with the keys in these files.
+// serveAgent starts ssh-agent, with the keys in these files.
 func (o *office) serveAgent(files ...string) {
 	o.t.Helper()
-	keys := agent.NewKeyring()
-	for _, file := range files {
-		key, err := ssh.ParseRawPrivateKey([]byte(o.read(file) + "\n"))
-		if err != nil {
-			o.t.Fatal(err)
-		}
-		if err := keys.Add(agent.AddedKey{PrivateKey: key}); err != nil {
-			o.t.Fatal(err)
-		}
+	path, err := exec.LookPath("ssh-agent")
+	if err != nil {
+		o.t.Skip("ssh-agent is not installed")
 	}
 	dir, err := os.MkdirTemp("", "agent") // the path of a socket is short
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "s")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
+	agent := exec.Command(path, "-D", "-a", socket, "-P", os.TempDir()+"/*") // of token.c
+	if err := agent.Start(); err != nil {
 		o.t.Fatal(err)
 	}
-	o.t.Cleanup(func() { _, _ = listener.Close(), os.RemoveAll(dir) })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _ = agent.ServeAgent(keys, conn) }()
-		}
-	}()
+	o.t.Cleanup(func() { _, _, _ = agent.Process.Kill(), agent.Wait(), os.RemoveAll(dir) })
+	eventually(o.t, "the agent listens", func() bool { return exists(socket) })
 	o.t.Setenv(envAgent, socket)
+	if out, err := exec.Command("ssh-add", append([]string{"-q"}, files...)...).CombinedOutput(); err != nil {
+		o.t.Fatalf("ssh-add %v: %v\n%s", files, err, out)
+	}
 }
-
-// Two people approve what a plan asks for: one by a key file, one by an agent. Then the grant begins.

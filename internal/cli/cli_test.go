@@ -32,7 +32,10 @@ const foreignLine = "# the line of somebody else\n"
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	for _, name := range []string{config.EnvFile, config.EnvLedger, config.EnvChange, "CI"} {
+	for _, name := range []string{
+		config.EnvFile, config.EnvLedger, config.EnvChange, "CI", "TFC_RUN_ID", "ATLANTIS_TERRAFORM_VERSION",
+		"GITHUB_ACTIONS", "GITLAB_CI",
+	} {
 		t.Setenv(name, "")
 	}
 	t.Setenv(config.EnvActor, "alice")

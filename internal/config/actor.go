@@ -26,6 +26,8 @@ type ciSystem struct {
 	// name and commit are variables; the first one that is set counts.
 	name, commit []string
 	run          func(env func(string) string) string
+	// plans says which pull request and commit the run plans; nil if the system does not tell.
+	plans func(env func(string) string) (PullRequest, error)
 }
 
 // ciSystems are the known systems. Systems that run inside jobs of others come first.
@@ -46,6 +48,7 @@ var ciSystems = []ciSystem{
 		name:   []string{"USER_NAME", "PULL_AUTHOR"},
 		commit: []string{"HEAD_COMMIT"},
 		run:    variable("PULL_URL"),
+		plans:  ofAtlantis,
 	},
 	{
 		// GITHUB_TRIGGERING_ACTOR is who started this attempt, GITHUB_ACTOR who started the first.
@@ -60,6 +63,7 @@ var ciSystems = []ciSystem{
 			server := cmp.Or(env("GITHUB_SERVER_URL"), "https://github.com")
 			return server + "/" + env("GITHUB_REPOSITORY") + "/actions/runs/" + env("GITHUB_RUN_ID")
 		},
+		plans: ofGitHub,
 	},
 	{
 		// GITLAB_USER_LOGIN is who started the job, for a manual job who started it by hand.
@@ -68,6 +72,7 @@ var ciSystems = []ciSystem{
 		name:   []string{"GITLAB_USER_LOGIN"},
 		commit: []string{"CI_COMMIT_SHA"},
 		run:    variable("CI_JOB_URL", "CI_PIPELINE_URL"),
+		plans:  ofGitLab,
 	},
 	{
 		// BUILDKITE_UNBLOCKER_EMAIL is who released a block step before this one.
