@@ -28,9 +28,6 @@ type verdict struct {
 	github, gitlab string
 }
 
-// defaultApprovals is the folder of the statements, as in the provider block.
-const defaultApprovals = "approvals"
-
 const signingHelp = `
 The key is --key FILE: a private key, or a public key whose private half is in the SSH agent. Without --key, the agent
 must have exactly one key that can be yours. Keys of a FIDO token sign through the agent. The key counts if it is
@@ -47,15 +44,17 @@ func (p *program) approveCommand() *cobra.Command {
 		Long: `Approve what a plan asks for, or one request in the ledger.
 
 With --plan, jit reads the output of terraform show -json, shows each request, asks, and writes a signed
-statement for each into the approvals folder. Commit the files, and plan and apply again. This needs neither the ledger
-nor the targets. A request that is changed afterwards needs a new approval.
+statement for each into the approvals folder: --dir, or else approvals_dir of jit.hcl, or else approvals. Commit the
+files, and plan and apply again. This needs neither the ledger nor the targets. A request that is changed afterwards
+needs a new approval.
 
 With an ID, jit shows a request that waits in the ledger, asks, and records the signed statement in the ledger.
 --sign-off signs off a grant that broke the glass.
 
-With --github or --gitlab, the reviews of a pull request decide: those of its last commit, by persons whose login
-name the ledger knows. jit records them for each request of the plan whose policy takes a pull_request as evidence, and
-asks nobody. The token is GITHUB_TOKEN or GITLAB_TOKEN. Run it in CI, on the plan of that commit.
+With --github or --gitlab, the reviews of a pull request that is open or merged decide: those of its last commit, by
+persons whose login name the ledger knows. jit records them for each request of the plan whose policy takes a
+pull_request as evidence, and asks nobody. The token is GITHUB_TOKEN or GITLAB_TOKEN. Run it in CI, on the plan of that
+commit: jit refuses the reviews of another one, where the CI system says which it is.
 
 --print signs nothing: it writes the text into the approvals folder and prints the command that signs it.
 ` + signingHelp + "\n\n" + exitCodes,
@@ -117,7 +116,8 @@ func (p *program) verdictCommand(cmd *cobra.Command, v *verdict, complete func()
 	flags.StringVar(&v.plan, "plan", "", "the `file` with the output of terraform show -json")
 	flags.StringVar(&v.key, "key", "", "sign with the SSH key in this `file` (default: the SSH agent)")
 	flags.StringVar(&v.approver, "approver", "", "your `name` as a jit_person (default "+config.EnvApprover+")")
-	flags.StringVar(&v.dir, "dir", "", "the `folder` of the statements (default "+defaultApprovals+")")
+	flags.StringVar(&v.dir, "dir", "", "the `folder` of the statements (default approvals_dir of jit.hcl, or else "+
+		config.DefaultApprovalsDir+")")
 	flags.StringVar(&v.comment, "comment", "", "what the record should say, on one line")
 	flags.BoolVar(&v.yes, "yes", false, "do not ask")
 	flags.BoolVar(&v.print, "print", false, "write the text to sign, and print how to sign it with ssh-keygen")
@@ -213,10 +213,10 @@ func (v *verdict) parseValidFor() (err error) {
 }
 
 // statement returns the statement about a request, to be signed now.
-func (p *program) statement(v verdict, approver, digest string) (approval.Statement, error) {
+func (p *program) statement(v verdict, digest string) (approval.Statement, error) {
 	now := jit.Second(p.Now())
 	s := approval.Statement{
-		Choice: v.choice, Approver: approver, SignedAt: now, NotAfter: now.Add(v.valid.Truncate(time.Second)),
+		Choice: v.choice, Approver: v.approver, SignedAt: now, NotAfter: now.Add(v.valid.Truncate(time.Second)),
 		Comment: v.comment, Digest: digest,
 	}
 	err := s.Check()
@@ -229,15 +229,21 @@ func (p *program) statement(v verdict, approver, digest string) (approval.Statem
 	return s, err
 }
 
-// approverName returns the name of the person who decides.
-func (p *program) approverName(v verdict) (string, error) {
-	if name := cmp.Or(v.approver, os.Getenv(config.EnvApprover)); name != "" {
-		return name, nil
+// complete fills in what the command line leaves to the environment and to jit.hcl: the name of the person who decides,
+// and the folder of the statements.
+func (p *program) complete(v verdict) (verdict, error) {
+	v.approver = cmp.Or(v.approver, os.Getenv(config.EnvApprover))
+	if v.approver != "" && v.dir != "" {
+		return v, nil
 	}
 	s, err := config.LoadApprover(p.config)
-	if err == nil && s.Approver == "" {
+	if err != nil {
+		return v, err
+	}
+	v.approver, v.dir = cmp.Or(v.approver, s.Approver), cmp.Or(v.dir, s.ApprovalsDir)
+	if v.approver == "" {
 		err = usage(jit.Invalid("--approver", "add --approver NAME, set "+config.EnvApprover+
 			", or write approver = \"bob@example.com\" into jit.hcl", "nothing says who you are: the name of your jit_person"))
 	}
-	return s.Approver, err
+	return v, err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,6 +75,10 @@ func loadPlan(file string) (plan tfjson.Plan, err error) {
 	if err := json.Unmarshal(text, &plan); err != nil {
 		return plan, jit.Invalid("--plan", hint, "%s is not a plan in JSON: %v", file, err)
 	}
+	if plan.PlannedValues == nil && len(plan.ResourceChanges) == 0 {
+		return plan, jit.Invalid("--plan", hint, "%s holds no plan; a state, which terraform show -json prints without "+
+			"PLANFILE, is none", file)
+	}
 	return plan, nil
 }
 
@@ -93,8 +98,15 @@ func requestOf(c *tfjson.Change) (request asked, why string) {
 			unknown = append(unknown, name)
 		}
 	}
+	if len(unknown) > 1 { // a scope that the block leaves out is unknown whenever anything is
+		unknown = slices.DeleteFunc(unknown, func(name string) bool { return name == "scope" })
+	}
 	if request.digest = after("request_digest"); len(unknown) > 0 {
-		return request, strings.Join(unknown, ", ") + " is known only after the apply"
+		verb := " is"
+		if len(unknown) > 1 {
+			verb = " are"
+		}
+		return request, strings.Join(unknown, ", ") + verb + " known only after the apply"
 	}
 	if request.digest == "" {
 		return request, "it has no request_digest; apply the policies and persons first, which creates the ledger"

@@ -26,7 +26,7 @@ func (o *office) signs(g jit.Grant, approver, key string, change func(*approval.
 		change(&s)
 	}
 	text := s.Text(g.RequestFields())
-	signer, err := (&program{}).privateKey("--key", []byte(o.read(key)+"\n"), key)
+	signer, err := (&program{}).privateKey(o.t.Context(), "--key", []byte(o.read(key)+"\n"), key)
 	if err != nil {
 		o.t.Fatal(err)
 	}

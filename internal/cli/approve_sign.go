@@ -18,7 +18,7 @@ import (
 
 // decidePlan signs a statement about each request of a plan that the user confirms, and writes it into the folder.
 func (p *program) decidePlan(ctx context.Context, v verdict) error {
-	approver, err := p.approverName(v)
+	v, err := p.complete(v)
 	if err != nil {
 		return err
 	}
@@ -30,20 +30,20 @@ func (p *program) decidePlan(ctx context.Context, v verdict) error {
 		fmt.Fprintf(p.err, "note: %s\n", printable(why))
 	}
 	if len(requests) == 0 {
-		fmt.Fprintln(p.err, "The plan has no request to decide on.")
+		fmt.Fprintln(p.err, "The plan has no request to decide on: no jit_grant in it begins or asks for something else.")
 		return undecided(len(unknown))
 	}
-	if _, err := p.statement(v, approver, requests[0].digest); err != nil { // before somebody types a passphrase
+	if _, err := p.statement(v, requests[0].digest); err != nil { // before somebody types a passphrase
 		return err
 	}
 	sign, done, err := p.signing(ctx, v, anyKey, "")
 	if err != nil {
-		return usage(err)
+		return err
 	}
 	defer done()
 	left := len(unknown)
 	for _, r := range requests {
-		switch agreed, err := p.decideOn(ctx, v, approver, r, sign, p.keep); {
+		switch agreed, err := p.decideOn(ctx, v, r, sign, p.keep); {
 		case err != nil:
 			return err
 		case !agreed:
@@ -66,9 +66,9 @@ type keeper func(v verdict, s approval.Statement, content []byte) (string, error
 
 // decideOn shows one request, asks, signs the statement about it and keeps it. agreed is false if the answer is no.
 func (p *program) decideOn(
-	ctx context.Context, v verdict, approver string, r asked, sign signing, keep keeper,
+	ctx context.Context, v verdict, r asked, sign signing, keep keeper,
 ) (agreed bool, err error) {
-	s, err := p.statement(v, approver, r.digest)
+	s, err := p.statement(v, r.digest)
 	if err != nil {
 		return false, err
 	}
@@ -109,24 +109,31 @@ func (p *program) agrees(ctx context.Context, v verdict) bool {
 // signing returns the content of the file with a text: with its signature, unless somebody else signs it.
 type signing func(text []byte) ([]byte, error)
 
-func anyKey(ssh.PublicKey) bool { return true }
+func anyKey(ssh.PublicKey) error { return nil }
 
-// signing finds the key that signs. mayBe says whether a key of the SSH agent may be the approver's, whose names them.
-// Call done after the last signature.
+// signing finds the key that signs. fault says why a key is not the approver's, whom whose names. Call done after the
+// last signature.
 func (p *program) signing(
-	ctx context.Context, v verdict, mayBe func(ssh.PublicKey) bool, whose string,
+	ctx context.Context, v verdict, fault func(ssh.PublicKey) error, whose string,
 ) (sign signing, done func(), err error) {
 	if v.print {
 		return func(text []byte) ([]byte, error) { return text, nil }, func() {}, nil
 	}
 	var signer ssh.Signer
 	if v.key == "" {
-		signer, done, err = onlySigner(ctx, "--key", mayBe, whose)
+		signer, done, err = onlySigner(ctx, "--key", fault, whose)
 	} else {
 		signer, done, err = p.signer(ctx, "--key", v.key)
 	}
-	if err != nil {
-		return nil, nil, err
+	switch {
+	case ctx.Err() != nil:
+		return nil, nil, errors.Join(err, ctx.Err())
+	case err != nil:
+		return nil, nil, usage(err)
+	}
+	if err := fault(signer.PublicKey()); err != nil {
+		done()
+		return nil, nil, usage(err)
 	}
 	return func(text []byte) ([]byte, error) {
 		armored, err := approval.Sign(text, signer)
@@ -137,14 +144,10 @@ func (p *program) signing(
 // keep writes a statement into the folder and returns the path. It overwrites nothing. The file may be read by all: it
 // belongs into the pull request.
 func (p *program) keep(v verdict, s approval.Statement, content []byte) (path string, err error) {
-	dir := v.dir
-	if dir == "" {
-		dir = defaultApprovals
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil { // #nosec G301 -- it holds nothing secret
+	if err := os.MkdirAll(v.dir, 0o755); err != nil { // #nosec G301 -- it holds nothing secret
 		return "", fmt.Errorf("write the statement: %w", err)
 	}
-	path = filepath.Join(dir, approval.FileName(s))
+	path = filepath.Join(v.dir, approval.FileName(s))
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) // #nosec G302,G304 -- see above
 	if err != nil {
 		return "", fmt.Errorf("write the statement: %w", err)
@@ -166,7 +169,7 @@ func (p *program) decideRecorded(ctx context.Context, rt *config.Runtime, v verd
 	if err != nil {
 		return err
 	}
-	approver, mayBe, err := p.approverOf(ctx, rt, v)
+	v, fault, err := p.approverOf(ctx, rt, v)
 	if err != nil {
 		return err
 	}
@@ -175,12 +178,12 @@ func (p *program) decideRecorded(ctx context.Context, rt *config.Runtime, v verd
 		return unreadable(err)
 	}
 	request := asked{address: "grant " + string(g.ID), fields: g.RequestFields(), digest: g.RequestDigest(id)}
-	if _, err := p.statement(v, approver, request.digest); err != nil {
+	if _, err := p.statement(v, request.digest); err != nil {
 		return err
 	}
-	sign, done, err := p.signing(ctx, v, mayBe, " of "+approver)
+	sign, done, err := p.signing(ctx, v, fault, " of "+v.approver)
 	if err != nil {
-		return usage(err)
+		return err
 	}
 	defer done()
 	keep := p.keep
@@ -190,10 +193,10 @@ func (p *program) decideRecorded(ctx context.Context, rt *config.Runtime, v verd
 			if err == nil {
 				err = rt.Broker.Decide(ctx, g, signed)
 			}
-			return fmt.Sprintf("%s of %s is recorded for grant %s.", nouns[v.choice], approver, g.ID), err
+			return fmt.Sprintf("%s of %s is recorded for grant %s.", nouns[v.choice], v.approver, g.ID), err
 		}
 	}
-	agreed, err := p.decideOn(ctx, v, approver, request, sign, keep)
+	agreed, err := p.decideOn(ctx, v, request, sign, keep)
 	if err == nil && !agreed {
 		err = undecided(1)
 	}
@@ -221,27 +224,39 @@ func (p *program) toDecide(ctx context.Context, rt *config.Runtime, v verdict) (
 	return g, nil
 }
 
-// approverOf returns the name of the person who decides, as the ledger writes it, and whether a key is theirs.
+// approverOf fills in the name of the person who decides, as the ledger writes it. fault says why a key is not theirs.
 func (p *program) approverOf(
 	ctx context.Context, rt *config.Runtime, v verdict,
-) (name string, theirs func(ssh.PublicKey) bool, err error) {
-	if name, err = p.approverName(v); err != nil {
-		return "", nil, err
+) (_ verdict, fault func(ssh.PublicKey) error, err error) {
+	if v, err = p.complete(v); err != nil {
+		return v, nil, err
 	}
 	persons, err := rt.Ledger.Persons(ctx)
 	if err != nil {
-		return "", nil, unreadable(err)
+		return v, nil, unreadable(err)
 	}
 	people, err := approval.NewPeople(persons)
 	if err != nil {
-		return "", nil, unreadable(fmt.Errorf("the persons of the ledger: %w", err))
+		return v, nil, unreadable(fmt.Errorf("the persons of the ledger: %w", err))
 	}
-	person, known := people.Named(name)
+	person, known := people.Named(v.approver)
 	if !known {
-		return "", nil, jit.Errorf(jit.ErrUnknown, "--approver", "write the name of your jit_person",
-			"the ledger has no person %q", name)
+		return v, nil, jit.Errorf(jit.ErrUnknown, "--approver", "write the name of your jit_person",
+			"the ledger has no person %q", v.approver)
 	}
-	return person.Name, func(key ssh.PublicKey) bool { return people.Owner(key) == person.Name }, nil
+	v.approver = person.Name
+	return v, func(key ssh.PublicKey) error {
+		owner := people.Owner(key)
+		switch owner {
+		case person.Name:
+			return nil
+		case "":
+			owner = "nobody"
+		}
+		return jit.Invalid("--key", "sign with one of the signing_keys of jit_person "+person.Name+
+			", or first apply the change that adds this one", "the key %s belongs to %s, not to %s",
+			ssh.FingerprintSHA256(key), owner, person.Name)
+	}, nil
 }
 
 // shellWord returns a path as one word of a POSIX shell.

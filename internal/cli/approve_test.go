@@ -13,6 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
+// Two people approve what a plan asks for: one by a key file, one by an agent. Then the grant begins.
 func TestApprovePlan(t *testing.T) {
 	o := newOffice(t, 2)
 	r := o.wish()
@@ -116,6 +117,10 @@ func TestPlansWithNothingToApprove(t *testing.T) {
 			delete(after, "request_digest")
 			change["after_unknown"] = object{"reason": true, "request_digest": true, "expires_at": true}
 		}, exitNotDone, "jit_grant.a cannot be approved yet: reason is known only after the apply"},
+		{"two unknown values", func(_, change, after object) {
+			delete(after, "reason")
+			change["after_unknown"] = object{"reason": true, "starts_at": true, "scope": true, "request_digest": true}
+		}, exitNotDone, "reason, starts_at are known only after the apply"},
 		{"no ledger yet", func(_, change, after object) {
 			delete(after, "request_digest")
 			change["after_unknown"] = object{"request_digest": true, "expires_at": true}
@@ -176,9 +181,12 @@ func TestApproveRecorded(t *testing.T) {
 	}
 	id := string(g.ID[:8])
 	o.run("approve", id, "--yes", "--key", "bob.key", "--approver", "bob").wantCode(exitNotDone).
-		wantErr("bob is the principal")
-	o.run("approve", id, "--yes", "--key", "bob.key", "--approver", "lea").wantCode(exitNotDone).
-		wantErr("belongs to bob, not to lea")
+		wantErr("bob is the principal", "somebody else must decide: 1 of: lea, leo")
+	o.run("approve", id, "--yes", "--key", "bob.key", "--approver", "lea").wantCode(exitUsage).
+		wantErr("belongs to bob, not to lea", "signing_keys of jit_person lea")
+	o.keygen("-q", "-t", "ed25519", "-N", "", "-f", "new.key")
+	o.run("approve", id, "--yes", "--key", "new.key", "--approver", "lea").wantCode(exitUsage).
+		wantErr("belongs to nobody, not to lea", "first apply the change that adds this one")
 	o.run("approve", id, "--yes", "--key", "lea.key", "--approver", "eve").wantCode(exitUnknown).wantErr(`no person "eve"`)
 	o.types("n\n", "approve", id, "--key", "lea.key", "--approver", "lea").wantCode(exitNotDone)
 	o.refused(r, "1 of: lea, leo")
@@ -244,7 +252,8 @@ func TestApprover(t *testing.T) {
 	o.write("jit.hcl", "approver = \"lea\nledger")
 	o.run(args...).wantCode(exitUsage).wantErr("jit.hcl")
 	t.Setenv(config.EnvApprover, "lea")
-	o.run(args...).wantCode(exitDone)
+	o.run(args...).wantCode(exitUsage).wantErr("jit.hcl") // which may name the folder
+	o.run(append(args, "--dir", "approvals")...).wantCode(exitDone)
 	if err := os.Remove("jit.hcl"); err != nil {
 		t.Fatal(err)
 	}
@@ -254,11 +263,43 @@ func TestApprover(t *testing.T) {
 	o.run(args...).wantCode(exitUsage).wantErr("nothing says who you are")
 }
 
+// The folder comes from the flag, else from jit.hcl, else from the default.
+func TestApprovalsDir(t *testing.T) {
+	o := newOffice(t, 1)
+	o.plan(o.change("jit_grant.a", o.wish()))
+	settings := o.read("jit.hcl")
+	for i, tt := range []struct{ settings, flag, want string }{
+		{settings, "", config.DefaultApprovalsDir},
+		{settings + "\napprovals_dir = \"in-the-file\"\n", "", "in-the-file"},
+		{settings + "\napprovals_dir = \"in-the-file\"\n", "by-flag", "by-flag"},
+		{settings, "by-flag", "by-flag"},
+	} {
+		o.now = o.now.Add(time.Second)
+		o.write("jit.hcl", tt.settings)
+		args := []string{"approve", "--plan", "plan.json", "--key", "lea.key", "--approver", "lea", "--yes"}
+		if tt.flag != "" {
+			args = append(args, "--dir", tt.flag)
+		}
+		path := strings.TrimSpace(o.run(args...).wantCode(exitDone).out)
+		if filepath.Dir(path) != tt.want || !exists(path) {
+			t.Errorf("%d: wrote %q, want it in %s", i, path, tt.want)
+		}
+	}
+	o.write("jit.hcl", settings+"\napprovals_dir = \"in-the-file\"\n")
+	g := o.refused(o.wish(func(r *broker.Request) { r.Reason = "INC-2: look" }), "1 of: lea, leo")
+	p := o.run("approve", string(g.ID), "--print", "--approver", "lea").wantCode(exitDone)
+	if path := strings.TrimSpace(p.out); filepath.Dir(path) != "in-the-file" {
+		t.Errorf("printed into %q", path)
+	}
+}
+
 func TestWrongInputToApprove(t *testing.T) {
 	o := newOffice(t, 1)
 	o.plan(o.change("jit_grant.a", o.wish()))
 	o.write("bad.json", "{")
 	o.write("state.json", `{"format_version":"1.0","values":{}}`)
+	o.write("main.tf", "resource \"jit_grant\" \"a\" {}\n")
+	o.write("tfplan", "PK\x03\x04")
 	o.write("future.json", `{"format_version":"9.0"}`)
 	o.keygen("-q", "-t", "ed25519", "-N", "a passphrase", "-f", "locked.key")
 	o.serveAgent("lea.key", "leo.key")
@@ -275,14 +316,16 @@ func TestWrongInputToApprove(t *testing.T) {
 		{[]string{"approve", "3f2b", "--plan", "plan.json"}, exitUsage, []string{"not clear"}},
 		{[]string{"approve", "3f2b", "4f2b", "--yes"}, exitUsage, []string{"not clear"}},
 		{[]string{"approve", "x", "--yes"}, exitUsage, []string{`"x"`}},
-		{[]string{"approve", "00000000", "--yes"}, exitUnknown, []string{"no grant 00000000"}},
+		{[]string{"approve", "00000000", "--yes"}, exitUnknown, []string{"no grant 00000000", "jit list --all"}},
 		{[]string{"approve", "--plan", "plan.json"}, exitUsage, []string{"no terminal to ask on", "--yes"}},
 		{[]string{"approve", "--plan", "plan.json", "--sign-off", "--yes"}, exitUsage, []string{"jit list --unsigned"}},
 		{[]string{"approve", "3f2b8c1e", "--dir", "x", "--yes"}, exitUsage, []string{"--dir", "ledger"}},
 		{[]string{"approve", "--plan", "none.json", "--yes"}, exitUsage, []string{"none.json", "terraform show -json"}},
 		{[]string{"approve", "--plan", "bad.json", "--yes"}, exitUsage, []string{"bad.json is not a plan"}},
 		{[]string{"approve", "--plan", "future.json", "--yes"}, exitUsage, []string{"9.0"}},
-		{[]string{"approve", "--plan", "state.json", "--yes"}, exitDone, []string{"no request"}},
+		{[]string{"approve", "--plan", "state.json", "--yes"}, exitUsage, []string{"holds no plan", "-json PLANFILE"}},
+		{[]string{"approve", "--plan", "main.tf", "--yes"}, exitUsage, []string{"main.tf is not a plan", "-json PLANFILE"}},
+		{[]string{"approve", "--plan", "tfplan", "--yes"}, exitUsage, []string{"tfplan is not a plan", "-json PLANFILE"}},
 		{[]string{"deny", "3f2b8c1e", "--yes"}, exitUsage, []string{"a denial needs a comment"}},
 		{[]string{"deny", "3f2b8c1e", "--yes", "--sign-off"}, exitUsage, []string{"--sign-off"}},
 		{with("--valid-for", "soon"), exitUsage, []string{"--valid-for", `"soon"`}},
@@ -293,7 +336,7 @@ func TestWrongInputToApprove(t *testing.T) {
 		{with("--comment", strings.Repeat("x", 501)), exitUsage, []string{"--comment", "501 bytes"}},
 		{with("--key", "none.key"), exitUsage, []string{"--key", "none.key"}},
 		{with("--key", "plan.json"), exitUsage, []string{"--key", "is not an SSH key"}},
-		{with("--key", "locked.key"), exitUsage, []string{"--key", "passphrase", "no terminal"}},
+		{with("--key", "locked.key"), exitUsage, []string{"--key", "passphrase", "no terminal", "ssh-add"}},
 		{with("--key", "bob.key.pub"), exitUsage, []string{"--key", "does not have the key", "ssh-add"}},
 		{with("--key", "lea.key", "--print"), exitUsage, []string{"--print signs nothing"}},
 		{with(), exitUsage, []string{"--key", "more than one key", "SHA256:"}},

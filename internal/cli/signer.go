@@ -30,7 +30,7 @@ func (p *program) signer(ctx context.Context, flag, file string) (signer ssh.Sig
 	if public, _, _, _, err := ssh.ParseAuthorizedKey(text); err == nil {
 		return agentSigner(ctx, flag, public, file)
 	}
-	signer, err = p.privateKey(flag, text, file)
+	signer, err = p.privateKey(ctx, flag, text, file)
 	return signer, done, err
 }
 
@@ -78,9 +78,9 @@ func agentSigners(ctx context.Context, flag string) (signers []ssh.Signer, done 
 	return signers, func() { _ = conn.Close() }, nil
 }
 
-// onlySigner returns the one key of the SSH agent that may sign for the approver; mayBe says whether a key may.
+// onlySigner returns the one key of the SSH agent that may sign for the approver; fault says why a key may not.
 func onlySigner(
-	ctx context.Context, flag string, mayBe func(ssh.PublicKey) bool, whose string,
+	ctx context.Context, flag string, fault func(ssh.PublicKey) error, whose string,
 ) (signer ssh.Signer, done func(), err error) {
 	all, done, err := agentSigners(ctx, flag)
 	if err != nil {
@@ -88,7 +88,7 @@ func onlySigner(
 	}
 	var names []string
 	for _, s := range all {
-		if mayBe(s.PublicKey()) {
+		if fault(s.PublicKey()) == nil {
 			signer = s
 			names = append(names, ssh.FingerprintSHA256(s.PublicKey()))
 		}
@@ -106,28 +106,29 @@ func onlySigner(
 }
 
 // privateKey reads a private key.
-func (p *program) privateKey(flag string, text []byte, file string) (ssh.Signer, error) {
+func (p *program) privateKey(ctx context.Context, flag string, text []byte, file string) (ssh.Signer, error) {
 	signer, err := ssh.ParsePrivateKey(text)
 	var locked *ssh.PassphraseMissingError
 	if errors.As(err, &locked) {
-		return p.lockedKey(flag, text, file)
+		return p.lockedKey(ctx, flag, text, file)
 	}
 	if err != nil {
-		return nil, jit.Invalid(flag, "name the file of an SSH key; of a FIDO token name the public key, and load it with ssh-add",
-			"%s is not an SSH key that can sign by itself", file)
+		return nil, jit.Invalid(flag, "name the file of an SSH key; of a FIDO token name the public key, and load it "+
+			"with ssh-add", "%s is not an SSH key that can sign by itself", file)
 	}
 	return signer, nil
 }
 
 // lockedKey reads a private key and asks for its passphrase on a terminal.
-func (p *program) lockedKey(flag string, text []byte, file string) (ssh.Signer, error) {
+func (p *program) lockedKey(ctx context.Context, flag string, text []byte, file string) (ssh.Signer, error) {
 	terminal, ok := p.in.(*os.File)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
-		return nil, jit.Invalid(flag, "run it on a terminal, or sign with a dedicated key without a passphrase",
+		return nil, jit.Invalid(flag, "run it on a terminal, load the key with ssh-add and name its public key, or sign "+
+			"with a dedicated key without a passphrase",
 			"the key %s has a passphrase, and there is no terminal to ask for it", file)
 	}
 	fmt.Fprintf(p.err, "Passphrase of %s: ", printable(file))
-	phrase, err := term.ReadPassword(int(terminal.Fd()))
+	phrase, err := readPassword(ctx, int(terminal.Fd()))
 	fmt.Fprintln(p.err)
 	if err != nil {
 		return nil, fmt.Errorf("read the passphrase: %w", err)
@@ -137,4 +138,27 @@ func (p *program) lockedKey(flag string, text []byte, file string) (ssh.Signer, 
 		return nil, jit.Invalid(flag, "try again", "the passphrase does not open %s", file)
 	}
 	return signer, nil
+}
+
+// readPassword reads a line from a terminal that does not show it. If ctx ends before, the terminal shows lines again.
+func readPassword(ctx context.Context, terminal int) ([]byte, error) {
+	shows, err := term.GetState(terminal)
+	if err != nil {
+		return nil, err
+	}
+	type answer struct {
+		phrase []byte
+		err    error
+	}
+	read := make(chan answer, 1)
+	go func() { // nothing interrupts a read from a terminal
+		phrase, err := term.ReadPassword(terminal)
+		read <- answer{phrase, err}
+	}()
+	select {
+	case a := <-read:
+		return a.phrase, a.err
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), term.Restore(terminal, shows))
+	}
 }

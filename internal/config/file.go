@@ -57,14 +57,14 @@ func fileOf(path string) (file string, named bool) {
 	return DefaultFile, false
 }
 
-// LoadApprover reads from the settings file who approves. It evaluates nothing else in the file, so that the approver
-// needs no variable of the targets. Only jit.hcl may be missing.
+// LoadApprover reads from the settings file who approves, and the folder of approvals, with its default. It evaluates
+// nothing else in the file, so that the approver needs no variable of the targets. Only jit.hcl may be missing.
 func LoadApprover(path string) (Settings, error) {
 	path, named := fileOf(path)
 	src, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && !named:
-		return Settings{}, nil
+		return Settings{ApprovalsDir: DefaultApprovalsDir}, nil
 	case err != nil:
 		return Settings{}, fmt.Errorf("read settings: %w", err)
 	}
@@ -75,6 +75,8 @@ func LoadApprover(path string) (Settings, error) {
 	r := newReader(content)
 	s := Settings{File: path}
 	r.text("approver", &s.Approver)
+	r.text("approvals_dir", &s.ApprovalsDir)
+	s.ApprovalsDir = cmp.Or(s.ApprovalsDir, DefaultApprovalsDir)
 	return s, r.err
 }
 
