@@ -13,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// The ledger is lost: what the markers tell is recorded again, and nothing that is over comes back.
+// With the ledger lost, adopt records the grants again from their markers. No ended grant comes back.
 func TestAdopt(t *testing.T) {
 	w := newWorld(t)
 	over, live := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
@@ -23,7 +23,7 @@ func TestAdopt(t *testing.T) {
 	w.run("adopt", "--dry-run").wantCode(exitNotDone).wantOut(string(over.ID), string(live.ID)).
 		wantErr("2 grants would be recorded")
 	if exists("ledger.db") {
-		t.Error("a dry run made a ledger")
+		t.Error("a dry run created a ledger")
 	}
 	w.run("adopt").wantCode(exitDone).wantOut(string(over.ID), string(live.ID))
 	w.run("adopt").wantCode(exitDone).wantErr("The ledger explains every marker.")
@@ -51,12 +51,11 @@ func TestAdopt(t *testing.T) {
 	w.wantAccess(over, false)
 	w.wantAccess(live, true)
 	if n := strings.Count(w.run("audit", "export").out, `"kind":"adopted"`); n != 2 {
-		t.Errorf("%d events tell of it, want 2", n)
+		t.Errorf("%d adopted events, want 2", n)
 	}
 }
 
-// What cannot be read keeps nothing else from being swept or recorded, and what is over is ended whatever is set
-// against drift.
+// An unreadable target does not stop the sweep or the adoption of the others. Expired access ends under any on_drift.
 func TestLostLedgerWithATargetThatCannotBeRead(t *testing.T) {
 	w := newWorld(t)
 	over, live := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
@@ -80,12 +79,12 @@ func TestLostLedgerWithATargetThatCannotBeRead(t *testing.T) {
 	w.run("adopt").wantCode(exitUnreadable).wantOut(string(live.ID)).wantNotOut(string(over.ID)).wantErr("broken")
 	w.run("adopt", "--target", "bastion").wantCode(exitDone).wantErr("The ledger explains every marker.")
 	if text, err := os.ReadFile(w.keys); err != nil || !strings.HasPrefix(string(text), foreignLine) {
-		t.Errorf("what is not ours was changed: %s, %v", text, err)
+		t.Errorf("a line of somebody else was changed: %s, %v", text, err)
 	}
 }
 
-// Lower limits of today keep nothing that is recorded from being explained, and what may not be recorded is named as
-// that.
+// A max_ttl that was lowered since does not apply to recorded grants. A grant that may not be recorded is named, with
+// the limit.
 func TestAdoptUnderALowerMaxTTL(t *testing.T) {
 	w := newWorld(t)
 	long, short := w.grant("INC-1: a", "2h"), w.grant("INC-2: b", "30m")
@@ -98,7 +97,7 @@ func TestAdoptUnderALowerMaxTTL(t *testing.T) {
 	)
 	if r := w.run("adopt").wantCode(exitDone).wantErr("The ledger explains every marker."); strings.Contains(r.err,
 		"max_ttl") {
-		t.Errorf("a recorded grant was judged: %s", r.err)
+		t.Errorf("a recorded grant was judged again: %s", r.err)
 	}
 	lostLedger(w)
 	for _, args := range [][]string{{"adopt", "--dry-run"}, {"adopt"}} {
@@ -110,12 +109,12 @@ func TestAdoptUnderALowerMaxTTL(t *testing.T) {
 		"explains every marker",
 	) ||
 		r.out != "" {
-		t.Errorf("said %s%s", r.out, r.err)
+		t.Errorf("output: %s%s", r.out, r.err)
 	}
 	w.wantAccess(long, true)
 }
 
-// Two that adopt at once record each grant once.
+// Concurrent adoptions record each grant once.
 func TestAdoptTwiceAtOnce(t *testing.T) {
 	w := newWorld(t)
 	for i := range 10 {
@@ -131,12 +130,12 @@ func TestAdoptTwiceAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	if n := strings.Count(w.run("audit", "export").out, `"kind":"adopted"`); n != 10 || slices.Max(codes) != exitDone {
-		t.Errorf("%d events tell of it, want 10; exit codes %v", n, codes)
+		t.Errorf("%d adopted events, want 10; exit codes %v", n, codes)
 	}
 	w.run("audit", "verify").wantCode(exitDone)
 }
 
-// The owner is told what went with the ledger for good.
+// The adoption names the targets whose bindings only the ledger knew.
 func TestAdoptTellsOfWhatOnlyTheLedgerRemembered(t *testing.T) {
 	w := newWorld(t)
 	w.write(
@@ -154,11 +153,11 @@ func TestAdoptTellsOfWhatOnlyTheLedgerRemembered(t *testing.T) {
 	}
 	w.run("adopt").wantCode(exitDone).wantErr("note: target bastion has bindings that cannot carry a marker")
 	if r := w.run("adopt", "--target", "other").wantCode(exitDone); strings.Contains(r.err, "note:") {
-		t.Errorf("told of a target that was not asked for: %s", r.err)
+		t.Errorf("the note names a target that was not selected: %s", r.err)
 	}
 }
 
-// remembering is a platform that needs the ledger to tell its bindings from others.
+// remembering is a platform that tells its bindings from others by the ledger alone.
 type remembering struct{ jit.Platform }
 
 func (remembering) Kind() string { return "gcp" }

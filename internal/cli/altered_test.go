@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	_ "modernc.org/sqlite" // to alter a ledger as somebody else would
+	_ "modernc.org/sqlite" // to alter the ledger's file directly
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -42,8 +42,8 @@ func TestVerifyNamesARewrittenRow(t *testing.T) {
 	w.run("audit", "head").wantCode(exitNotDone)
 }
 
-// Somebody moves the end of a grant in the ledger by ten years: no sweep brings it to the target, and the access ends
-// when it was to.
+// Somebody moves the end of a grant in the ledger by ten years. No sweep writes that end to the target, and the access
+// ends at its original end.
 func TestASweepBringsNoForgedEndToATarget(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: look", "2h")
@@ -64,7 +64,7 @@ func TestASweepBringsNoForgedEndToATarget(t *testing.T) {
 	w.run("audit", "verify").wantCode(exitNotDone).wantOut("expires_at", "role")
 }
 
-// Somebody takes a grant that is not over yet from what the ledger calls due: its access ends all the same.
+// Somebody clears the due time of a live grant in the ledger. Its access still ends.
 func TestAGrantThatIsNeverDueEnds(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: look", "2h")
@@ -79,7 +79,7 @@ func TestAGrantThatIsNeverDueEnds(t *testing.T) {
 	w.run("sweep").wantCode(exitDone).wantErr("Nothing to do.")
 }
 
-// Somebody deletes a grant from the ledger: nobody records it anew, and its access ends.
+// Somebody deletes a grant from the ledger. It is not recorded again, and its access ends.
 func TestADeletedGrantIsNotRecordedAnew(t *testing.T) {
 	w := newWorld(t)
 	request := broker.Request{Binding: jit.Binding{Target: "bastion", Principal: w.key(), Role: "login"},
@@ -90,7 +90,7 @@ func TestADeletedGrantIsNotRecordedAnew(t *testing.T) {
 		want("output", w.run("adopt").err+w.run("adopt").out, []string{"was removed", "jit audit verify"})
 	rt := w.runtime()
 	if _, err := rt.Broker.Grant(t.Context(), request); !errors.Is(err, jit.ErrAltered) {
-		t.Errorf("asked for again: %v", err)
+		t.Errorf("the repeated request returned %v, want ErrAltered", err)
 	}
 	_ = rt.Close()
 	w.run("audit", "verify").wantCode(exitNotDone).wantOut(string(g.ID) + ": its row was removed")
@@ -99,7 +99,7 @@ func TestADeletedGrantIsNotRecordedAnew(t *testing.T) {
 	w.wantAccess(g, false)
 }
 
-// line is the line of the key file for a grant.
+// line returns a grant's line in the key file.
 func (w *world) line(g jit.Grant) string {
 	w.t.Helper()
 	text, err := os.ReadFile(w.keys)

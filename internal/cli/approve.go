@@ -144,7 +144,7 @@ func (v *verdict) checkReview() error {
 	return nil
 }
 
-// check refuses arguments that do not say clearly what to decide. interactive: somebody can be asked.
+// check refuses arguments without a clear subject of the decision. interactive reports whether a person can be asked.
 func (v *verdict) check(args []string, interactive bool) error {
 	review := func() error { return nil }
 	if v.byReview() {

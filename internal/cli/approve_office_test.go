@@ -16,14 +16,14 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// office is a world whose grants need the approval of leads: lea and leo. Bob is on call and may break the glass.
+// office is a world whose grants need the approval of the leads, lea and leo. Bob is on call and may break the glass.
 type office struct {
 	*world
 	// principal is bob's key on the target.
 	principal string
 }
 
-// newOffice makes an office with real key files of ssh-keygen: lea.key, lea.key.pub and so on.
+// newOffice makes an office with key files that ssh-keygen wrote: lea.key, lea.key.pub and so on.
 func newOffice(t *testing.T, required int) *office {
 	t.Helper()
 	o := &office{world: newWorld(t)}
@@ -73,7 +73,7 @@ func (o *office) read(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// wish is a request for bob.
+// wish returns a request for bob.
 func (o *office) wish(change ...func(*broker.Request)) broker.Request {
 	r := broker.Request{
 		Binding: jit.Binding{Target: "bastion", Principal: o.principal, Role: "login"}, Reason: "INC-1: look", Renewal: 1,
@@ -85,7 +85,7 @@ func (o *office) wish(change ...func(*broker.Request)) broker.Request {
 	return r
 }
 
-// apply asks for a grant as another run of Terraform does, with the statements of the folder.
+// apply requests a grant as a new Terraform run does, with the statements of the folder.
 func (o *office) apply(r broker.Request) (jit.Grant, error) {
 	o.t.Helper()
 	rt := o.runtime()
@@ -94,13 +94,13 @@ func (o *office) apply(r broker.Request) (jit.Grant, error) {
 	return rt.Broker.Grant(o.t.Context(), r)
 }
 
-// intact fails unless the record proves everything that it says.
+// intact fails the test unless jit audit verify passes.
 func (o *office) intact() {
 	o.t.Helper()
 	o.run("audit", "verify").wantCode(exitDone).wantOut("The record is intact")
 }
 
-// granted fails unless the request is granted and gives access.
+// granted fails the test unless the request is granted and gives access.
 func (o *office) granted(r broker.Request) jit.Grant {
 	o.t.Helper()
 	g, err := o.apply(r)
@@ -111,7 +111,8 @@ func (o *office) granted(r broker.Request) jit.Grant {
 	return g
 }
 
-// refused fails unless the request is refused in words with text, and gives nothing. It returns the recorded request.
+// refused fails the test unless the request is refused with an error that contains text, and gives no access. It
+// returns the recorded request.
 func (o *office) refused(r broker.Request, text string) jit.Grant {
 	o.t.Helper()
 	g, err := o.apply(r)
@@ -132,10 +133,10 @@ func (o *office) refused(r broker.Request, text string) jit.Grant {
 	return g
 }
 
-// object is JSON.
+// object is a JSON object.
 type object map[string]any
 
-// change is what terraform show -json says about a grant that is to be created.
+// change returns the change of terraform show -json for a grant to create.
 func (o *office) change(address string, r broker.Request) object {
 	o.t.Helper()
 	rt := o.runtime()
@@ -167,7 +168,7 @@ func (o *office) change(address string, r broker.Request) object {
 	}
 }
 
-// plan writes plan.json with changes.
+// plan writes plan.json with these changes.
 func (o *office) plan(changes ...object) {
 	o.t.Helper()
 	text, err := json.Marshal(object{
@@ -179,7 +180,7 @@ func (o *office) plan(changes ...object) {
 	o.write("plan.json", string(text))
 }
 
-// files returns the statements of the folder.
+// files returns the names of the statement files.
 func (o *office) files() []string {
 	o.t.Helper()
 	files, err := filepath.Glob(filepath.Join(config.DefaultApprovalsDir, "*"))
@@ -189,7 +190,7 @@ func (o *office) files() []string {
 	return files
 }
 
-// types runs a command line on a terminal, and types at it.
+// types runs a command line on a terminal with typed input.
 func (o *office) types(typed string, args ...string) result {
 	o.t.Helper()
 	var out, errs bytes.Buffer
@@ -206,7 +207,7 @@ func (o *office) serveAgent(files ...string) {
 	if err != nil {
 		o.t.Skip("ssh-agent is not installed")
 	}
-	dir, err := os.MkdirTemp("", "agent") // the path of a socket is short
+	dir, err := os.MkdirTemp("", "agent") // a socket's path must be short
 	if err != nil {
 		o.t.Fatal(err)
 	}

@@ -18,10 +18,10 @@ import (
 // asked is a request of a plan.
 type asked struct {
 	address string
-	// fields is the request as it was written.
+	// fields is the request in the configuration's spelling.
 	fields []jit.Field
 	digest string
-	// request is what the plan asks the broker for.
+	// request is the plan's request to the broker.
 	request broker.Request
 	// sensitive names the attributes that the plan marks as sensitive.
 	sensitive []string

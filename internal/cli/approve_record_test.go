@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// signs returns the event of a statement about a grant that was signed with a key file.
+// signs returns the event of a statement about a grant, signed with a key file.
 func (o *office) signs(g jit.Grant, approver, key string, change func(*approval.Statement)) jit.Event {
 	o.t.Helper()
 	rt := o.runtime()
@@ -41,7 +41,7 @@ func (o *office) signs(g jit.Grant, approver, key string, change func(*approval.
 	return jit.Event{At: o.now, Kind: signed.Kind(), Grant: g.ID, Detail: signed.Details()}
 }
 
-// records writes events as somebody does who can write to the ledger: the chain is whole.
+// records writes events as an attacker with write access to the ledger does: the hash chain stays valid.
 func (o *office) records(events ...jit.Event) {
 	o.t.Helper()
 	rt := o.runtime()
@@ -53,7 +53,7 @@ func (o *office) records(events ...jit.Event) {
 	}
 }
 
-// The record alone shows each decision that nobody took, although its chain is whole.
+// jit audit verify detects every forged decision, although the hash chain is valid.
 func TestForgedDecisions(t *testing.T) {
 	detail := func(e jit.Event, name, value string) jit.Event {
 		e.Detail = maps.Clone(e.Detail)
@@ -124,7 +124,8 @@ func TestForgedDecisions(t *testing.T) {
 	}
 }
 
-// A key that was removed since still proves what it signed; one that came later does not.
+// A signature counts by the keys the person had when it was recorded: a key removed since still proves it, and a key
+// that was not the person's then does not.
 func TestKeysOfTheirTime(t *testing.T) {
 	o := newOffice(t, 1)
 	r := o.wish()

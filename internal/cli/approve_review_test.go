@@ -37,7 +37,7 @@ func (o *office) review(id int, login, commit string) any {
 	return forgetest.Review(id, forgetest.Person(login), "APPROVED", commit, o.now)
 }
 
-// accepts changes which evidence the policy takes.
+// accepts changes the evidence that the policy accepts.
 func (o *office) accepts(evidence ...jit.Evidence) {
 	o.t.Helper()
 	rt := o.runtime()
@@ -50,7 +50,7 @@ func (o *office) accepts(evidence ...jit.Evidence) {
 	}
 }
 
-// A review counts where the policy takes it, for the requests of the plan alone.
+// A review counts only if the policy accepts reviews, and only for the requests of the plan.
 func TestApproveByReview(t *testing.T) {
 	o := newOffice(t, 1)
 	r := o.wish()
@@ -84,7 +84,7 @@ func TestApproveByReview(t *testing.T) {
 	o.intact()
 }
 
-// Reviews that do not count let nothing begin.
+// A grant does not begin on a review that does not count.
 func TestReviewsThatDoNotCount(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -136,7 +136,7 @@ func TestReviewsThatDoNotCount(t *testing.T) {
 	}
 }
 
-// A review lapses, and a login name that another person has today proves nothing.
+// A review does not count after its validity has ended.
 func TestOldReviews(t *testing.T) {
 	o := newOffice(t, 1)
 	o.accepts(jit.PullRequest)

@@ -61,7 +61,7 @@ func undecided(n int) error {
 	return notDone(fmt.Errorf("nothing was decided on %s", counted(n, "request")))
 }
 
-// keeper stores a statement with its signature and returns what to tell the user.
+// keeper stores a signed statement and returns a message for the user.
 type keeper func(v verdict, s approval.Statement, content []byte) (string, error)
 
 // decideOn shows one request, asks, signs the statement about it and keeps it. agreed is false if the answer is no.
@@ -207,7 +207,7 @@ var nouns = map[jit.Choice]string{
 	jit.Approve: "The approval", jit.Deny: "The denial", jit.SignOff: "The sign-off",
 }
 
-// toDecide finds the one grant that the id names, which must be there to be decided on.
+// toDecide finds the grant with that id, which must wait for a decision.
 func (p *program) toDecide(ctx context.Context, rt *config.Runtime, v verdict) (jit.Grant, error) {
 	g, err := onlyWithPrefix(ctx, rt, v.id)
 	if err != nil {

@@ -52,7 +52,7 @@ func TestApprovePlan(t *testing.T) {
 	o.run("report", "-o", "-").wantCode(exitDone).wantOut("approved by lea, leo")
 }
 
-// What ssh-keygen signs counts, beside its text.
+// A signature of ssh-keygen counts if the file with the signed text lies beside it.
 func TestApproveBySSHKeygen(t *testing.T) {
 	o := newOffice(t, 1)
 	r := o.wish()
@@ -65,7 +65,7 @@ func TestApproveBySSHKeygen(t *testing.T) {
 	o.granted(r)
 }
 
-// Each request is a question of its own.
+// The command asks about each request separately.
 func TestApproveSome(t *testing.T) {
 	o := newOffice(t, 1)
 	a := o.wish()
@@ -103,7 +103,7 @@ func TestApproveTwice(t *testing.T) {
 	o.refused(o.wish(), "leo denied it")
 }
 
-// A plan shows what cannot be approved yet, and leaves out what asks for nothing new.
+// The command names the grants of a plan that cannot be approved yet, and leaves out those that request nothing new.
 func TestPlansWithNothingToApprove(t *testing.T) {
 	o := newOffice(t, 1)
 	for _, tt := range []struct {
@@ -149,7 +149,7 @@ func TestPlansWithNothingToApprove(t *testing.T) {
 	}
 }
 
-// A replacement and a longer window are requests of their own; each is signed as it was written.
+// A replacement and an extension are requests of their own. Each is signed as the configuration spells it.
 func TestPlansThatChange(t *testing.T) {
 	o := newOffice(t, 1)
 	for _, actions := range [][]string{{"update"}, {"delete", "create"}, {"create", "delete"}} {
@@ -166,7 +166,7 @@ func TestPlansThatChange(t *testing.T) {
 	}
 }
 
-// A request in the ledger is approved there, and counts for it alone.
+// An approval of a recorded request is recorded in the ledger and counts for that request only.
 func TestApproveRecorded(t *testing.T) {
 	o := newOffice(t, 1)
 	r := o.wish()
@@ -190,7 +190,7 @@ func TestApproveRecorded(t *testing.T) {
 	o.run("approve", id, "--yes", "--key", "lea.key", "--approver", "eve").wantCode(exitUnknown).wantErr(`no person "eve"`)
 	o.types("n\n", "approve", id, "--key", "lea.key", "--approver", "lea").wantCode(exitNotDone)
 	o.refused(r, "1 of: lea, leo")
-	// Whoever approves is the actor of the command; that is no reason against it.
+	// The approver is the actor of jit approve; the approval still counts.
 	t.Setenv(config.EnvActor, "lea")
 	o.serveAgent("bob.key", "lea.key")
 	o.types("y\n", "approve", id, "--approver", "LEA").wantCode(exitDone).
@@ -213,7 +213,7 @@ func TestDenyRecorded(t *testing.T) {
 	o.intact()
 }
 
-// A grant that broke the glass is listed until one of those who were skipped signs it off.
+// A break-glass grant stays listed until one of the skipped approvers signs it off.
 func TestSignOff(t *testing.T) {
 	o := newOffice(t, 1)
 	glass := func(reason string) broker.Request {

@@ -196,8 +196,8 @@ func csvWriter(w io.Writer) func(jit.Event) error {
 	}
 }
 
-// cellJSON writes details as JSON with sorted names, which reads back whatever the details are. It has no hidden
-// characters, and no semicolon, which separates the cells of some spreadsheets.
+// cellJSON writes details as JSON with sorted names. Any details read back unchanged. The JSON has no hidden characters,
+// and no semicolon, which separates the cells of some spreadsheets.
 func cellJSON(facts map[string]string) (string, error) {
 	if len(facts) == 0 {
 		return "", nil

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// keygen runs ssh-keygen, OpenSSH's own, or skips the test.
+// keygen runs OpenSSH's ssh-keygen, or skips the test if it is not installed.
 func keygen(t *testing.T, stdin []byte, args ...string) (string, error) {
 	t.Helper()
 	path, err := exec.LookPath("ssh-keygen")
@@ -39,11 +39,11 @@ func TestAuditHead(t *testing.T) {
 	w.run(append(check, "--signer", "eve.pub")...).wantCode(exitNotDone).
 		wantErr("has no valid signature of the key in eve.pub")
 
-	// The record grows: it still holds the head.
+	// The record still contains the head after it has grown.
 	w.grant("INC-2: b", "2h")
 	w.run(append(check, "--signer", "alice.pub")...).wantCode(exitDone)
 
-	// ssh-keygen takes the signature for good, and what it signs is taken here.
+	// ssh-keygen accepts our signature, and jit accepts a signature of ssh-keygen.
 	text, err := os.ReadFile("head.json")
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func TestAuditHead(t *testing.T) {
 	save(head)
 	w.run(append(check, "--signer", "alice.pub")...).wantCode(exitDone)
 
-	// Whatever of a head is changed shows.
+	// A change of any field of a head is detected.
 	head.Signature = ours
 	for name, change := range map[string]func(*auditHead){
 		"seq": func(h *auditHead) { h.Seq-- }, "time": func(h *auditHead) { h.At = "2026-01-01T00:00:00Z" },
@@ -99,12 +99,12 @@ func TestAuditHead(t *testing.T) {
 	}
 	save(head)
 
-	// A whole new chain, cut or written anew, is intact in itself, and does not hold the head.
+	// A rewritten chain is intact in itself but does not contain the head.
 	if err := os.Remove("ledger.db"); err != nil {
 		t.Fatal(err)
 	}
 	for _, beside := range []string{"ledger.db-wal", "ledger.db-shm"} {
-		_ = os.Remove(beside) // it may not be there
+		_ = os.Remove(beside) // it may be absent
 	}
 	w.grant("INC-3: c", "2h")
 	w.run("audit", "verify").wantCode(exitDone)
@@ -143,12 +143,12 @@ func TestAuditHeadRefuses(t *testing.T) {
 	}
 }
 
-// What is not there has no head.
+// A missing ledger has no head.
 func TestAuditHeadOfNothing(t *testing.T) {
 	newWorld(t).run("audit", "head").wantCode(exitUnreadable).wantErr("there is no ledger yet").wantNotOut("hash")
 }
 
-// OpenSSH's own agent signs for a public key, and nothing is signed by a key that it does not have.
+// OpenSSH's agent signs for a public key. Without that key in the agent, nothing is signed.
 func TestAuditHeadByAgent(t *testing.T) {
 	w := newWorld(t)
 	w.grant("INC-1: a", "2h")
@@ -159,7 +159,7 @@ func TestAuditHeadByAgent(t *testing.T) {
 	}
 	socket := sshAgent(t, "alice", "bob")
 	for _, key := range []string{"alice", "bob"} {
-		if err := os.Remove(key); err != nil { // the agent alone has it now
+		if err := os.Remove(key); err != nil { // only the agent has the key now
 			t.Fatal(err)
 		}
 	}
@@ -175,14 +175,14 @@ func TestAuditHeadByAgent(t *testing.T) {
 	w.run("audit", "head", "--sign", "alice.pub").wantCode(exitUsage).wantErr("the SSH agent cannot be reached")
 }
 
-// sshAgent starts an agent of OpenSSH with these keys until the test ends, and returns its socket.
+// sshAgent starts OpenSSH's agent with these keys and returns its socket. The agent stops when the test ends.
 func sshAgent(t *testing.T, keys ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("ssh-agent")
 	if err != nil {
 		t.Skip("ssh-agent is not installed")
 	}
-	dir, err := os.MkdirTemp("", "agent") // the name of a socket has to be short
+	dir, err := os.MkdirTemp("", "agent") // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestAuditExportCloudEvents(t *testing.T) {
 	}
 	w.run("audit", "export", "--since", "1h").wantCode(exitDone).wantOut(string(g.ID))
 	if out := w.run("audit", "export", "--since", "2999-01-01T00:00:00Z").wantCode(exitDone).out; out != "" {
-		t.Errorf("events of the future: %s", out)
+		t.Errorf("the export has events after 2999: %s", out)
 	}
 	at := w.now.Add(time.Minute).Format(time.RFC3339)
 	w.now = w.now.Add(time.Hour)
@@ -255,7 +255,7 @@ func TestAuditExportCloudEvents(t *testing.T) {
 		wantErr("--since", `"yesterday" is neither a time nor a duration`)
 }
 
-// The clock of one writer is ahead: what others wrote after it is neither left out nor taken for later.
+// One writer's clock is ahead. Events that others wrote afterwards are still selected by their own times.
 func TestExportOfAPeriodWithAClockThatIsAhead(t *testing.T) {
 	w := newWorld(t)
 	noon := w.now

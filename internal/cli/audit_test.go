@@ -13,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// story puts some events on record: a grant, a revocation, an expiry.
+// story records a grant, a revocation and an expiry.
 func story(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -64,7 +64,7 @@ func TestAuditVerifyFindsTampering(t *testing.T) {
 	}
 }
 
-// The exported lines alone are enough to check the chain.
+// The chain can be checked from the exported lines alone.
 func TestAuditExportJSON(t *testing.T) {
 	w := story(t)
 	out := w.run("audit", "export").wantCode(exitDone).out
@@ -77,7 +77,7 @@ func TestAuditExportJSON(t *testing.T) {
 		}
 		n++
 		if e.Seq != n || e.Sum() != e.Hash || n > 1 && e.Prev != last.Hash {
-			t.Errorf("event %d does not fit the one before: %s", n, line)
+			t.Errorf("event %d does not continue the chain: %s", n, line)
 		}
 		last = e
 	}
@@ -100,7 +100,7 @@ func TestAuditExportCSV(t *testing.T) {
 	empty := newWorld(t)
 	if out := empty.run("audit", "export", "--format", "csv").wantCode(exitDone).out; strings.TrimSpace(
 		out) != "seq,at,kind,grant,policy,actor,change,source,detail,prev,hash" {
-		t.Errorf("an empty record is %q", out)
+		t.Errorf("an empty record is exported as %q", out)
 	}
 	w := story(t)
 	rows, err := csv.NewReader(strings.NewReader(w.run("audit", "export", "--format",
@@ -114,7 +114,7 @@ func TestAuditExportCSV(t *testing.T) {
 	}
 	for _, row := range rows[1:] {
 		if change := row[6]; change != "'=HYPERLINK(\"http://evil.example.com\")" {
-			t.Errorf("a formula as change: %q", change)
+			t.Errorf("a formula in the change column is exported as %q", change)
 		}
 		for _, cell := range row {
 			if cell != "" && strings.ContainsAny(cell[:1], "=+-@\t\r") {

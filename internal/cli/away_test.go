@@ -13,8 +13,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A directory that is away keeps a live grant on record, whether its name is gone or what is left is an empty mount
-// point. When it is back, the next sweep ends what was revoked.
+// While the directory is unmounted, the revoked grant stays recorded as not removed. The directory's name may be gone,
+// or be an empty mount point. The first sweep after the directory is back ends the access.
 func TestADirectoryThatIsAway(t *testing.T) {
 	for _, empty := range []bool{false, true} {
 		t.Run(fmt.Sprintf("empty %t", empty), func(t *testing.T) {
@@ -49,13 +49,13 @@ func TestADirectoryThatIsAway(t *testing.T) {
 				t.Errorf("jit sweep: exit code %d\n%s%s", r.code, r.out, r.err)
 			}
 			if empty {
-				err = os.Remove(dir) // fails if anything was written there
+				err = os.Remove(dir) // fails if something was written there
 			}
 			if err := errors.Join(err, os.Rename(dir+".away", dir)); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.read(".ssh/authorized_keys"); !strings.Contains(got, string(g.ID)) {
-				t.Fatalf("the line is gone:\n%s", got)
+				t.Fatalf("the grant's line is gone:\n%s", got)
 			}
 			w.now = w.now.Add(10 * time.Minute) // a failed attempt is not repeated at once
 			w.run("sweep").wantCode(exitDone)
@@ -67,7 +67,7 @@ func TestADirectoryThatIsAway(t *testing.T) {
 	}
 }
 
-// A lock that somebody holds, or has put something else in place of, keeps nobody's access alive; the command says so.
+// A lock file that cannot be opened does not keep access alive. The command warns that it wrote without the lock.
 func TestALockThatCannotBeHad(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: look", "1h")

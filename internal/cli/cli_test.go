@@ -19,7 +19,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// world is a directory with a jit.hcl, a SQLite ledger and the key file of one host, and a clock.
+// world is a directory with a jit.hcl, a SQLite ledger and one host's key file, and a clock.
 type world struct {
 	t    *testing.T
 	dir  string
@@ -64,7 +64,7 @@ func (w *world) options() Options {
 	return Options{Now: func() time.Time { return w.now }, Version: "1.2.3", Wrap: w.wrap}
 }
 
-// result is what one command line did.
+// result holds the exit code and the output of one command line.
 type result struct {
 	t        *testing.T
 	line     string
@@ -74,7 +74,7 @@ type result struct {
 
 func (w *world) run(args ...string) result { return w.answer("", args...) }
 
-// answer runs a command line with something typed at it.
+// answer runs a command line with typed input.
 func (w *world) answer(typed string, args ...string) result {
 	w.t.Helper()
 	var out, errs bytes.Buffer
@@ -121,7 +121,7 @@ func (r result) decode(v any) {
 	}
 }
 
-// grant makes a grant for a fresh key and returns it.
+// grant makes a grant for a new key.
 func (w *world) grant(reason, ttl string) jit.Grant {
 	w.t.Helper()
 	return w.request(broker.Request{
@@ -130,7 +130,7 @@ func (w *world) grant(reason, ttl string) jit.Grant {
 	})
 }
 
-// key is a fresh public key.
+// key returns a new public key.
 func (w *world) key() string {
 	w.t.Helper()
 	public, _, err := ed25519.GenerateKey(rand.Reader)
@@ -144,7 +144,7 @@ func (w *world) key() string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
-// runtime opens what jit.hcl says, as Terraform would.
+// runtime opens the configuration of jit.hcl, as the provider does.
 func (w *world) runtime() *config.Runtime {
 	w.t.Helper()
 	s, err := config.Load("")

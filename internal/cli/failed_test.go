@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A file that cannot be written, then one that can: the attempt that gave nothing is no access, fails no command and
-// stands in nobody's way.
+// The key file cannot be written at first. The failed attempt does not count as access, makes no command fail, and does
+// not block the same request later.
 func TestAnAttemptThatGaveNothingIsClosed(t *testing.T) {
 	w := newWorld(t)
 	right := filepath.Join(w.dir, "home", ".ssh")
@@ -52,13 +52,13 @@ targets = { bastion = { ssh = { authorized_keys = "`+filepath.Join(right, "autho
 	}
 	g := w.request(request)
 	if g.State(w.now) != jit.StateActive {
-		t.Errorf("asked for again it is %s", g.State(w.now))
+		t.Errorf("after the repeated request the grant is %s", g.State(w.now))
 	}
 	w.run("list").wantCode(exitDone).wantOut("active")
 }
 
-// A grant whose target is gone for good does not fail every sweep for ever: its record is closed by hand, and only
-// while nobody can look.
+// A grant's target is gone for good. The record can be closed by hand, but only while the target cannot be read. Sweeps
+// succeed again afterwards.
 func TestARecordOfAGoneTargetIsClosed(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: look", "1h")

@@ -33,7 +33,7 @@ func who(g jit.Grant) string {
 	return fmt.Sprintf("%s (…%s)", g.PrincipalName, string(runes[max(0, len(runes)-6):]))
 }
 
-// when says how a grant stands to now.
+// when describes a grant's window relative to now.
 func when(g jit.Grant, now time.Time) string {
 	switch g.State(now) {
 	case jit.StateScheduled:

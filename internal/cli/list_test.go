@@ -22,7 +22,7 @@ func TestListTellsWhoHasWhatWhyAndForHowLong(t *testing.T) {
 	out := w.run("list").wantCode(exitDone).wantOut("ID ", "STATE", string(long.ID), string(soon.ID), "7h50m left",
 		"20m left", "INC-1: long", "bastion", "active").out
 	if strings.Index(out, string(soon.ID)) > strings.Index(out, string(long.ID)) {
-		t.Errorf("the first to end is not the first of the list:\n%s", out)
+		t.Errorf("the list does not begin with the grant that ends first:\n%s", out)
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	for _, line := range lines[1:] {
@@ -34,10 +34,10 @@ func TestListTellsWhoHasWhatWhyAndForHowLong(t *testing.T) {
 		t.Errorf("colours without a terminal: %q", out)
 	}
 
-	// Over, and still on its target.
+	// The grant has expired and is still on its target.
 	w.now = w.now.Add(time.Hour)
 	w.run("list").wantCode(exitDone).wantOut("expired (not removed yet)", "ended 40m ago", "6h50m left")
-	// Over and gone.
+	// The grant has expired and is gone from its target.
 	w.run("sweep").wantCode(exitDone)
 	w.wantAccess(soon, false)
 	w.run("list").wantCode(exitDone).wantOut(string(long.ID)).wantNotOut(string(soon.ID))
@@ -94,7 +94,7 @@ func TestListFilters(t *testing.T) {
 			t.Errorf("%s: stdout has %q", r.line, r.out)
 		}
 	}
-	// The ledger knows targets that are not configured any more.
+	// The ledger also knows targets that are no longer configured.
 	w.write("jit.hcl",
 		fmt.Sprintf("ledger = \"sqlite://ledger.db\"\ntargets = {\n  other = { ssh = { authorized_keys = %q } }\n}\n",
 			w.keys))
@@ -103,7 +103,7 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
-// Tables name an SSH key by its comment and its end; the rest has the whole key.
+// Tables show an SSH key as its comment and its last characters. Other output has the whole key.
 func TestListShowsTheCommentOfAKey(t *testing.T) {
 	w := newWorld(t)
 	key := w.key()
@@ -126,7 +126,8 @@ func TestListShowsTheCommentOfAKey(t *testing.T) {
 	w.wantAccess(other, true)
 }
 
-// A record without a name belongs to the key that another record names. A principal that no record has is unknown.
+// A principal's name selects all records of its key, also those without the name. A principal without records is
+// unknown.
 func TestPrincipalByANameInAnotherRecord(t *testing.T) {
 	w := newWorld(t)
 	key := w.key()
@@ -255,7 +256,7 @@ func TestShowTellsTheStory(t *testing.T) {
 	for _, e := range shown.Events {
 		kinds[e.Kind] = true
 		if e.Grant != g.ID {
-			t.Errorf("event %d is of %s", e.Seq, e.Grant)
+			t.Errorf("event %d belongs to grant %s", e.Seq, e.Grant)
 		}
 	}
 	for _, kind := range []jit.EventKind{jit.EventRequested, jit.EventGranted, jit.EventRevokeAsked, jit.EventRevoked} {
@@ -265,7 +266,7 @@ func TestShowTellsTheStory(t *testing.T) {
 	}
 }
 
-// What was recorded by whoever may write to the ledger does not steer the terminal.
+// Control characters in recorded texts do not reach the terminal.
 func TestTablesShowNoControlCharacters(t *testing.T) {
 	var out bytes.Buffer
 	p := &program{out: &out}

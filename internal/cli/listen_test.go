@@ -13,7 +13,7 @@ import (
 
 const listenToken = "correct-horse-battery-staple"
 
-// listening waits until the daemon tells its address and returns the URL.
+// listening waits until the daemon logs its address, and returns the URL.
 func listening(t *testing.T, errs *output) string {
 	t.Helper()
 	var found []string
@@ -24,7 +24,7 @@ func listening(t *testing.T, errs *output) string {
 	return "http://" + found[1]
 }
 
-// get asks for a page, with a token if it is not empty; code is 0 where nobody listens.
+// get requests a page, with the token unless it is empty. The code is 0 if nothing listens there.
 func get(t *testing.T, url, token string) (code int, body string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -46,7 +46,7 @@ func get(t *testing.T, url, token string) (code int, body string) {
 	return answer.StatusCode, string(text)
 }
 
-// The daemon tells Prometheus what it really did, its health to anybody, and the rest to who bears the token.
+// The metrics count what the daemon did. The health pages are open to everybody; all other pages require the token.
 func TestSweepWatchListens(t *testing.T) {
 	w := newWorld(t)
 	t.Setenv("JIT_TEST_TOKEN", listenToken)
@@ -74,7 +74,7 @@ func TestSweepWatchListens(t *testing.T) {
 	if code, body := get(t, base+"/", listenToken); code != http.StatusOK || !strings.Contains(body, "INC-2: b") {
 		t.Errorf("/ with the token: %d %s", code, body)
 	}
-	eventually(t, "the grant that is over is ended",
+	eventually(t, "the expired grant is ended",
 		func() bool { return strings.Contains(errs.String(), "msg=end grant="+string(short.ID)) })
 	for _, line := range []string{
 		`jit_steps_total\{kind="end",result="done",target="bastion"\} 1`,
@@ -88,7 +88,7 @@ func TestSweepWatchListens(t *testing.T) {
 		`jit_build_info\{version="1.2.3"\} 1`,
 	} {
 		wanted := regexp.MustCompile("(?m)^" + line)
-		eventually(t, "/metrics tells "+line, func() bool { // what happens at once is not counted at once
+		eventually(t, "/metrics has "+line, func() bool { // the count follows later
 			_, metrics := get(t, base+"/metrics", listenToken)
 			return wanted.MatchString(metrics)
 		})
@@ -97,10 +97,10 @@ func TestSweepWatchListens(t *testing.T) {
 		t.Errorf("exit code %d:\n%s", code, errs)
 	}
 	if code, _ := get(t, base+"/healthz", ""); code != 0 {
-		t.Errorf("it answers after its end: %d", code)
+		t.Errorf("the daemon answers after its end: %d", code)
 	}
 	if strings.Contains(errs.String(), listenToken) {
-		t.Errorf("the log tells the token:\n%s", errs)
+		t.Errorf("the log has the token:\n%s", errs)
 	}
 	w.wantAccess(long, true)
 }
@@ -134,15 +134,15 @@ func TestSweepWatchRefusesToListen(t *testing.T) {
 	} {
 		code := exitUsage
 		if c.address == taken.Addr().String() {
-			code = exitUnreadable // it may be free when the daemon is started again
+			code = exitUnreadable // a restart may find the address free
 		}
 		w.write("jit.hcl", settings+c.more+"\n")
 		r := w.run("sweep", "--watch", "--listen", c.address).wantCode(code).wantErr(c.says)
 		if strings.Contains(r.err, "hunter2") {
-			t.Errorf("the error tells the token: %s", r.err)
+			t.Errorf("the error has the token: %s", r.err)
 		}
 		if w.access(short) != 1 {
-			t.Fatalf("%s %s: something was done before it was refused:\n%s", c.address, c.more, r.err)
+			t.Fatalf("%s %s: the daemon worked before it was refused:\n%s", c.address, c.more, r.err)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/notice"
 )
 
-// hook is a receiver of notices; code is what it answers.
+// hook is a receiver of notices. It answers with code.
 type hook struct {
 	url string
 
@@ -24,7 +24,7 @@ type hook struct {
 	types []string
 }
 
-// newHook starts a receiver and names it in the settings as ops, with more settings of its own and lines after that.
+// newHook starts a receiver and adds it to jit.hcl as ops, with more settings of the receiver and further lines.
 func (w *world) newHook(more string, lines ...string) *hook {
 	w.t.Helper()
 	h := &hook{code: http.StatusOK}
@@ -59,7 +59,7 @@ func (h *hook) answer(code int) {
 	h.code = code
 }
 
-// got are the types of the notices that were taken.
+// got returns the types of the accepted notices.
 func (h *hook) got() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -69,11 +69,11 @@ func (h *hook) got() string {
 func (h *hook) want(t *testing.T, types string) {
 	t.Helper()
 	if got := h.got(); got != types {
-		t.Errorf("told of %q, want %q", got, types)
+		t.Errorf("accepted %q, want %q", got, types)
 	}
 }
 
-// A pass of the sweeper tells what happened, and what ends soon; what could not be delivered is told by the next one.
+// A pass sends notices of what has happened and of what ends soon. The next pass sends what could not be delivered.
 func TestSweepNotifies(t *testing.T) {
 	w := newWorld(t)
 	h := w.newHook("")
@@ -89,7 +89,7 @@ func TestSweepNotifies(t *testing.T) {
 	r := w.run("sweep").wantCode(exitDone).
 		wantErr("warning: not every notice was delivered; the next sweep tries again: notify ops: the receiver answered 503")
 	if strings.Contains(r.err, "hush") {
-		t.Errorf("a secret is told: %s", r.err)
+		t.Errorf("the output has a secret: %s", r.err)
 	}
 	h.answer(http.StatusOK)
 	w.now = w.now.Add(20 * time.Minute)
@@ -97,7 +97,7 @@ func TestSweepNotifies(t *testing.T) {
 	h.want(t, "granted ends_soon expired")
 }
 
-// A notice that is refused for an hour is given up, and that is said.
+// A notice that is refused for an hour is skipped, with a warning.
 func TestSweepGivesUpANotice(t *testing.T) {
 	w := newWorld(t)
 	h := w.newHook(`, events = ["granted"]`)
@@ -113,7 +113,7 @@ func TestSweepGivesUpANotice(t *testing.T) {
 	h.want(t, "")
 }
 
-// The daemon tells within seconds, and announces ends.
+// The daemon sends notices within seconds, and announces ends.
 func TestWatchNotifies(t *testing.T) {
 	w := newWorld(t)
 	h := w.newHook(`, events = ["granted", "ends_soon"]`, `notice_before = "20m"`)
@@ -122,7 +122,7 @@ func TestWatchNotifies(t *testing.T) {
 	w.grant("INC-1: a", "40m")
 	w.now = w.now.Add(21 * time.Minute)
 	_, errs, stop := w.daemon()
-	eventually(t, "it is told", func() bool { return h.got() == "granted ends_soon" })
+	eventually(t, "both notices are sent", func() bool { return h.got() == "granted ends_soon" })
 	if code := stop(); code != exitDone || strings.Contains(errs.String(), "hush") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
@@ -136,14 +136,14 @@ func TestNotifyTest(t *testing.T) {
 	h.answer(http.StatusForbidden)
 	r := w.run("notify", "test", "ops").wantCode(exitNotDone).wantErr("error: notify ops: the receiver answered 403")
 	if strings.Contains(r.err, "hush") {
-		t.Errorf("a secret is told: %s", r.err)
+		t.Errorf("the output has a secret: %s", r.err)
 	}
 	w.run("notify", "test", "dev").wantCode(exitUnknown).wantErr(`error: NAME: "dev" is not a receiver`)
 	w.run("notify", "test", "opps").wantCode(exitUnknown).wantErr("did you mean ops?")
 	w.run("notify", "test").wantCode(exitUsage).wantErr("NAME is missing", "Usage: jit notify test NAME")
 	w.run("__complete", "notify", "test", "").wantCode(exitDone).wantOut("ops\n")
 	if _, err := os.Stat("ledger.db"); err == nil {
-		t.Error("a ledger was made for a test")
+		t.Error("a test notice created a ledger")
 	}
 	h.answer(http.StatusOK)
 	unreadableLedger(w)
@@ -169,7 +169,7 @@ func TestNotifyStatus(t *testing.T) {
 	}
 	w.run("notify", "status").wantCode(exitDone).wantOut("RECEIVER", "ops", "cloudevents", "new")
 	if _, err := os.Stat("ledger.db"); err == nil {
-		t.Error("a ledger was made by looking")
+		t.Error("jit notify status created a ledger")
 	}
 	w.run("sweep").wantCode(exitDone)
 	w.now = w.now.Add(time.Second)
@@ -177,7 +177,7 @@ func TestNotifyStatus(t *testing.T) {
 	h.answer(http.StatusServiceUnavailable)
 	w.run("sweep").wantCode(exitDone)
 	if p := status(); p.New || p.Seq != 2 || p.Behind != 1 || !p.Since.Equal(g.GrantedAt) || p.Sender != "" {
-		t.Errorf("got %+v, want the third event to be missing since %s", p, g.GrantedAt)
+		t.Errorf("got %+v, want the third event undelivered since %s", p, g.GrantedAt)
 	}
 	h.answer(http.StatusOK)
 	w.run("sweep").wantCode(exitDone)

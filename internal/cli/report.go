@@ -117,7 +117,7 @@ func (p *program) writeReport(r status.Report, output string) error {
 	return nil
 }
 
-// replaceFile writes a whole file that only its owner can read, or leaves it as it was.
+// replaceFile replaces a file as a whole, readable only by its owner. On an error the old file stays.
 func replaceFile(name string, text []byte) error {
 	next, err := os.CreateTemp(filepath.Dir(name), ".report-*")
 	if err != nil {

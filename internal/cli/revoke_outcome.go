@@ -18,7 +18,7 @@ const maxRevocations = 64
 // The results of a revocation. stepFailed is the fourth.
 const (
 	revoked    = "revoked"
-	over       = "over"       // the access was gone before, or never began
+	over       = "over"       // the access had ended before, or never began
 	unrecorded = "unrecorded" // the access was ended, but the ledger could not record it
 )
 
@@ -29,7 +29,7 @@ type outcome struct {
 	// Result is revoked, over, unrecorded or stepFailed.
 	Result string `json:"result"`
 	Error  string `json:"error,omitempty"`
-	// Remains names what is left to clean up after the access has ended.
+	// Remains names the remaining clean-up after the access has ended.
 	Remains string `json:"remains,omitempty"`
 	// SessionTail is how long an open session may continue; empty if none can.
 	SessionTail string `json:"session_tail,omitempty"`

@@ -17,7 +17,7 @@ func (w *world) revokeFrom(principal string, args ...string) result {
 		args...)...)
 }
 
-// A principal without records has nothing to end: an off-boarding script must not fail because of it.
+// A principal without records has nothing to end. That is success, so that an off-boarding script does not fail.
 func TestRevokeOfAPrincipalWithoutGrants(t *testing.T) {
 	w := newWorld(t)
 	nobody := w.key()
@@ -33,7 +33,7 @@ func TestRevokeOfAPrincipalWithoutGrants(t *testing.T) {
 	w.wantAccess(g, true)
 }
 
-// A text that cannot be a principal is a mistake, which must not look like success.
+// A text that cannot be a principal is a mistake and must not look like success.
 func TestRevokeOfWhatCannotBeAPrincipal(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: a", "1h")
@@ -56,7 +56,7 @@ func TestRevokeOfAPrincipalWithoutALedger(t *testing.T) {
 	w.run("list", "--principal", nobody).wantCode(exitUnknown).wantErr("there is no ledger yet")
 }
 
-// A public key file has the key and a comment, which is not part of the principal.
+// The comment in a public key file is not part of the principal.
 func TestRevokeByTheKeyWithAComment(t *testing.T) {
 	w := newWorld(t)
 	g, other := w.grant("INC-1: a", "1h"), w.grant("INC-2: b", "1h")
@@ -69,7 +69,7 @@ func TestRevokeByTheKeyWithAComment(t *testing.T) {
 	w.wantAccess(other, true)
 }
 
-// If the ledger cannot be read, the markers have the canonical principal too.
+// With the ledger unreadable, grants are found by the canonical principal in the markers.
 func TestRevokeByTheKeyWithACommentWithoutALedger(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: a", "1h")
@@ -78,7 +78,7 @@ func TestRevokeByTheKeyWithACommentWithoutALedger(t *testing.T) {
 	w.wantAccess(g, false)
 }
 
-// checked is a target in memory that accepts the bindings of a real one.
+// checked is a target in memory with the checks of a real one.
 type checked struct {
 	*jittest.Platform
 	real jit.Platform
@@ -86,7 +86,7 @@ type checked struct {
 
 func (c checked) Check(b jit.Binding) (jit.Binding, jit.Traits, error) { return c.real.Check(b) }
 
-// grantOnPaper makes a grant on the configured target, which then holds it in memory.
+// grantOnPaper makes a grant on the configured target, which from then on is in memory only.
 func (w *world) grantOnPaper(b jit.Binding) jit.Grant {
 	w.t.Helper()
 	memory := &jittest.Platform{Now: w.options().Now}
@@ -127,8 +127,7 @@ func (w *world) configure(a, b string) {
 	w.write("jit.hcl", fmt.Sprintf("ledger = \"sqlite://ledger.db\"\ntargets = {\n  a = %s\n  b = %s\n}\n", a, b))
 }
 
-// Every spelling that a target accepts for a principal selects its grants, also with a target beside it that accepts
-// any text.
+// Every spelling of a principal that a target accepts selects its grants, also beside a target that accepts any text.
 func TestRevokeByAnySpelling(t *testing.T) {
 	for name, tt := range map[string]struct {
 		target, spelling string
@@ -182,13 +181,13 @@ func TestRevokeRefusesATypo(t *testing.T) {
 	} {
 		w.revokeFrom(typo).wantCode(exitUnknown).wantNotOut("No grant").wantErr("did you mean " + g.Principal)
 	}
-	// The role mallory@example.com is somebody else's on a target without such a record.
+	// On a target without such a record, the role mallory@example.com is somebody else.
 	w.revokeFrom("mallory@example.com", "--target", "b").wantCode(exitDone).wantOut("No grant of mallory@example.com")
 	w.revokeFrom("eve").wantCode(exitDone).wantOut("No grant of eve")
 	w.run("list", "--principal", g.Principal).wantCode(exitDone).wantOut(string(g.ID))
 }
 
-// TestRevokeOfAnEmptyVariable does not take an empty name for everybody.
+// An empty name, for example of an unset variable, does not select everybody.
 func TestRevokeOfAnEmptyVariable(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: a", "1h")

@@ -25,7 +25,7 @@ func TestRevokeEndsAccessNow(t *testing.T) {
 	w.wantAccess(g, false)
 	w.wantAccess(kept, true)
 
-	// Again: there is nothing left to do, and that is success.
+	// A second time there is nothing left to do, which is success.
 	w.run("revoke", string(g.ID), "--reason", "again").wantCode(exitDone).wantOut(string(g.ID), "over")
 	w.run("show", string(g.ID)).wantCode(exitDone).wantOut("INC-1: done early").wantNotOut("again")
 }
@@ -165,7 +165,7 @@ func TestRevokeIsLoudWhenItCannot(t *testing.T) {
 	w.run("sweep").wantCode(exitNotDone).wantOut("failed", "read-only").wantErr("1 failed")
 	w.wantAccess(g, true)
 
-	// It is not given up: the next pass with a working target ends it.
+	// The revocation is retried: the next pass with a working target ends the access.
 	w.wrap = nil
 	w.run("list").wantCode(exitDone).wantOut("revoked (not removed yet)")
 	w.now = w.now.Add(5 * time.Minute)
@@ -192,11 +192,11 @@ func TestRevokeWorksWithoutALedger(t *testing.T) {
 			tt.harm(w)
 			r := w.run(append([]string{"revoke", "--reason", "stop"}, tt.args(g)...)...).wantCode(tt.code)
 			w.wantAccess(g, false)
-			if tt.code == exitNotDone { // a sweep would put it back
+			if tt.code == exitNotDone { // the next sweep would restore the access
 				r.wantOut("unrecorded").
 					wantErr("run the command again when the ledger is back, before a sweep restores the access")
 				if strings.Contains(r.err, "leave it to jit sweep") {
-					t.Errorf("it advises a sweep:\n%s", r.err)
+					t.Errorf("the output advises a sweep:\n%s", r.err)
 				}
 			}
 		})
@@ -210,8 +210,8 @@ func (silent) Read(context.Context, string) (jit.Snapshot, error) {
 	return jit.Snapshot{}, errors.New("connection refused")
 }
 
-// With the ledger lost, a target that does not answer may hold another grant with the same beginning, so only whole ids
-// are certain.
+// With the ledger lost, a target that does not answer may hold another grant whose id has the same beginning. Only
+// whole ids are then unambiguous.
 func TestRevokeWithATargetThatDoesNotAnswer(t *testing.T) {
 	for name, harm := range map[string]func(*world){"lost": lostLedger, "unreadable": unreadableLedger} {
 		t.Run(name, func(t *testing.T) {
@@ -242,7 +242,7 @@ func TestRevokeWithATargetThatDoesNotAnswer(t *testing.T) {
 			w.wantAccess(g, false)
 			w.wantAccess(other, true)
 			if r.code == exitDone {
-				t.Errorf("exit code 0 with an id that was not searched for everywhere")
+				t.Errorf("exit code 0, although one target was not searched for the id")
 			}
 			r = revoke(string(other.ID)).wantErr("warning: ", `target "away": connection refused`)
 			w.wantAccess(other, false)
@@ -253,7 +253,7 @@ func TestRevokeWithATargetThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// What bears another owner's marker is not ours to end, also where no ledger says whose it is.
+// Access with another owner's marker is not revoked, also with the ledger lost.
 func TestRevokeLeavesTheAccessOfAnotherOwner(t *testing.T) {
 	for name, harm := range map[string]func(*world){"known": func(*world) {}, "lost": lostLedger,
 		"unreadable": unreadableLedger} {

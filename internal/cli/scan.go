@@ -104,7 +104,7 @@ type noteView struct {
 	Text      string `json:"text"`
 }
 
-// scanned is what a scan found.
+// scanned is the result of a scan.
 type scanned struct {
 	sweeper.Observation
 	views []standingView

@@ -24,7 +24,7 @@ func TestScanListsAccessWithoutAnEnd(t *testing.T) {
 	r := w.run("scan").wantCode(exitNotDone).wantOut("PRINCIPAL", "SHADOWS", string(g.ID), "line").
 		wantErr("2 findings of standing access")
 	if lines := strings.Split(r.out, "\n"); !strings.Contains(lines[1], string(g.ID)) {
-		t.Errorf("what shadows a grant is not the first:\n%s", r.out)
+		t.Errorf("the binding that shadows a grant is not listed first:\n%s", r.out)
 	}
 	var found struct {
 		Standing []standingView `json:"standing"`
@@ -40,7 +40,7 @@ func TestScanListsAccessWithoutAnEnd(t *testing.T) {
 		t.Errorf("the scan wrote: %v\n%s", err, now)
 	}
 
-	// When the grant is over its shadow is standing access like any other.
+	// After the grant's end, the binding that shadowed it is ordinary standing access.
 	w.now = g.End
 	w.run("scan").wantCode(exitNotDone).wantNotOut(string(g.ID))
 }
@@ -56,7 +56,7 @@ func TestScanTellsWhatItCouldNotRead(t *testing.T) {
 	r := w.run("scan").wantCode(exitUnreadable).wantErr("bastion", "not a regular file",
 		"target bastion: 0 scopes read, 1 not", "No standing access in the scopes that could be read.")
 	if strings.Contains(r.err, "No standing access.") {
-		t.Errorf("the scan says that there is none: %s", r.err)
+		t.Errorf("the incomplete scan reports no standing access: %s", r.err)
 	}
 	var told struct {
 		Complete bool           `json:"complete"`
@@ -65,14 +65,14 @@ func TestScanTellsWhatItCouldNotRead(t *testing.T) {
 	w.run("scan", "--json").wantCode(exitUnreadable).wantOut("not a regular file").decode(&told)
 	if told.Complete || len(told.Targets) != 1 || told.Targets[0].Complete || len(told.Targets[0].Unread) != 1 ||
 		told.Targets[0].Unread[0].Scope != w.keys {
-		t.Errorf("told %+v", told)
+		t.Errorf("got %+v", told)
 	}
 	if r := w.run("sweep").wantCode(exitUnreadable); strings.Contains(r.err, "Nothing to do") {
-		t.Errorf("the sweep says that there is nothing to do: %s", r.err)
+		t.Errorf("the incomplete sweep reports nothing to do: %s", r.err)
 	}
 }
 
-// A scan, a sweep and an adoption that cannot read the ledger say so, and not that all is well.
+// A scan or a sweep that cannot read the ledger does not report success.
 func TestScanWithoutTheLedger(t *testing.T) {
 	w := newWorld(t)
 	g := w.grant("INC-1: look", "1h")
@@ -81,11 +81,12 @@ func TestScanWithoutTheLedger(t *testing.T) {
 	r := w.run("scan").wantCode(exitUnreadable)
 	s := w.run("sweep").wantCode(exitUnreadable)
 	if strings.Contains(r.err, "No standing access.") || strings.Contains(s.err, "Nothing to do") {
-		t.Errorf("said %s%s", r.err, s.err)
+		t.Errorf("output: %s%s", r.err, s.err)
 	}
 }
 
-// Whoever can write to a target can write a marker. It hides nothing, whatever owner and end it names.
+// Anyone who can write to a target can write a marker. A forged marker hides no access, whatever owner and end it
+// names.
 func TestAMarkerHidesNothing(t *testing.T) {
 	const id = "3f2b8c1e-0000-8000-8000-000000000000"
 	for name, line := range map[string]string{
@@ -99,7 +100,7 @@ func TestAMarkerHidesNothing(t *testing.T) {
 			w.write("authorized_keys", foreignLine+line)
 			w.run("scan").wantCode(exitNotDone).
 				wantOut("critical", standingKey[:20], "bears the marker of grant "+id, "no such grant")
-			code := exitDone // another owner's may be of another ledger
+			code := exitDone // another owner's grants may be in another ledger
 			if strings.HasPrefix(name, "our own") {
 				code = exitNotDone
 			}
@@ -112,14 +113,14 @@ func TestAMarkerHidesNothing(t *testing.T) {
 			if len(found.Standing) != 1 || found.Standing[0].ClaimsGrant != id || found.Standing[0].ClaimsOwner == "" {
 				t.Errorf("found %+v", found.Standing)
 			}
-			// It is accepted like any other finding.
+			// A baseline accepts it like any other finding.
 			until := w.now.Add(48 * time.Hour).Format(time.RFC3339)
 			w.run("scan", "--write-baseline", "accepted.hcl", "--until", until, "--reason",
 				"CHG-7: another team's ledger").wantCode(exitDone)
 			w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone)
 		})
 	}
-	// The grants that the ledger knows are no findings, and neither is what sshd ends soon.
+	// Recorded grants are not findings, nor are lines that sshd ends soon.
 	w := newWorld(t)
 	g := w.grant("INC-1: look", "1h")
 	w.run("scan").wantCode(exitDone).wantErr("No standing access.", "target bastion: 1 scope read")
@@ -130,14 +131,14 @@ func TestAMarkerHidesNothing(t *testing.T) {
 	}
 	w.write("authorized_keys", strings.ReplaceAll(string(text), "jit:payments:", "jit:zzz:"))
 	w.run("scan").wantCode(exitDone).wantNotOut(g.Principal)
-	// The marker of a live grant on somebody else's key, and on the same key without an end.
+	// A live grant's marker is copied to somebody else's key, and to the same key without an end.
 	for _, forged := range []string{standingKey + " " + g.Marker().String(), g.Principal + " " + g.Marker().String()} {
 		w.write("authorized_keys", string(text)+forged+"\n")
 		w.run("scan").wantCode(exitNotDone).wantOut("critical", "bears the marker of grant "+string(g.ID))
 	}
 }
 
-// What is accepted does not count until its time has come; a baseline takes nothing without an end.
+// Accepted findings do not count until their acceptance ends. Every acceptance needs an end.
 func TestScanBaseline(t *testing.T) {
 	w := newWorld(t)
 	w.write("authorized_keys", standingKey+" by hand\n")
@@ -160,7 +161,7 @@ func TestScanBaseline(t *testing.T) {
 		"CHG-8: it too").wantCode(exitDone).wantErr("1 finding accepted")
 	both, err := os.ReadFile("accepted.hcl")
 	if err != nil || !strings.HasPrefix(string(both), string(first)) || strings.Count(string(both), "accept {") != 2 {
-		t.Errorf("the baseline is now\n%s, %v; what was there is\n%s", both, err, first)
+		t.Errorf("the baseline is now\n%s, %v; it was\n%s", both, err, first)
 	}
 	w.run("scan", "--baseline", "accepted.hcl").wantCode(exitDone)
 
@@ -198,7 +199,7 @@ func TestScanRefusesABaseline(t *testing.T) {
 	}
 	w.run("scan", "--baseline", "absent.hcl").wantCode(exitUsage).wantErr(`there is no file "absent.hcl"`)
 	w.run("scan", "--write-baseline", "x.hcl").wantCode(exitUsage).wantErr("--until", "needs an end")
-	// A look at nothing is no clean result.
+	// A scan of no target is not a clean result.
 	for _, command := range []string{"scan", "adopt"} {
 		w.run(command, "--target", "bastoin").wantCode(exitUnknown).
 			wantErr("--target", "no target matches \"bastoin\"; the targets are bastion; did you mean bastion?")
@@ -206,7 +207,7 @@ func TestScanRefusesABaseline(t *testing.T) {
 	}
 	w.run("scan", "--until", soon).wantCode(exitUsage).wantErr("--write-baseline")
 	w.run("scan", "--write-baseline", "x.hcl", "--until", soon).wantCode(exitUsage).wantErr("the reason is empty")
-	// Nothing is read for what cannot be written.
+	// No target is read if the baseline cannot be written.
 	for until, want := range map[string]string{
 		w.now.Add(-time.Hour).Format(time.RFC3339):  "is already past",
 		w.now.AddDate(2, 0, 0).Format(time.RFC3339): "is more than a year away",
@@ -215,7 +216,7 @@ func TestScanRefusesABaseline(t *testing.T) {
 		r := w.run("scan", "--write-baseline", "x.hcl", "--until", until, "--reason", "CHG-1").wantCode(exitUsage).
 			wantErr(want)
 		if exists("x.hcl") || r.out != "" {
-			t.Errorf("until %s: a file %t, and on standard output: %s", until, exists("x.hcl"), r.out)
+			t.Errorf("until %s: file exists %t, standard output: %s", until, exists("x.hcl"), r.out)
 		}
 	}
 	w.write("bad.hcl", "accept {\n")
@@ -225,7 +226,8 @@ func TestScanRefusesABaseline(t *testing.T) {
 	}
 }
 
-// A baseline is a file of a repository: what is in it, its mode and a link to it stay, whatever its last byte.
+// A baseline belongs to a repository. Appending keeps its content, its mode and a link to it, also without a final line
+// feed.
 func TestScanAppendsToABaseline(t *testing.T) {
 	w := newWorld(t)
 	w.write("authorized_keys", standingKey+" by hand\n")
@@ -256,7 +258,7 @@ func TestScanAppendsToABaseline(t *testing.T) {
 	w.run("scan", "--baseline", "accepted.hcl", "--json").wantCode(exitDone).wantOut("CHG-2: ${not} a %{template}")
 }
 
-// What a baseline accepts and nobody has is named: also on a target or a scope that is not there.
+// The scan names acceptances without a matching finding, also for a missing target or scope.
 func TestScanNamesWhatIsAcceptedForNothing(t *testing.T) {
 	w := newWorld(t)
 	block := func(target, scope string) string {
@@ -272,7 +274,7 @@ func TestScanNamesWhatIsAcceptedForNothing(t *testing.T) {
 		wantOut(w.keys+" of target bastion", "/gone of target bastion", "s of target typo")
 	w.run("scan", "--baseline", "accepted.hcl", "--target", "bastion").wantCode(exitDone).wantOut("/gone").
 		wantNotOut("typo")
-	// Of what could not be read nothing is known.
+	// Acceptances for a scope that could not be read are not reported as gone.
 	if err := os.Remove(w.keys); err != nil {
 		t.Fatal(err)
 	}

@@ -19,9 +19,9 @@ import (
 // selection selects grants by their facts; an empty field selects all.
 type selection struct {
 	target, principal, owner, state string
-	// closed: also select grants that are over and gone from their target.
+	// closed selects also grants that are over and gone from their target.
 	closed bool
-	// unsigned: only grants that broke the glass and that nobody signed off, live or over.
+	// unsigned selects only break-glass grants without a sign-off, live or over.
 	unsigned bool
 }
 

@@ -103,7 +103,7 @@ func (p *program) sweepView(
 	}{dryRun, steps, r.Failed(), messages(r.Unread), len(r.Held), len(r.OutOfReach), p.views(ctx, rt, r.Elsewhere...)}
 }
 
-// printSteps lists the steps. If this sweeper has nothing left to do, it says so.
+// printSteps lists the steps. It prints "Nothing to do." if this sweeper has nothing left to do.
 func (p *program) printSteps(steps []stepView, finished bool) {
 	switch {
 	case !finished:

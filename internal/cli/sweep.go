@@ -175,8 +175,8 @@ func unfinished(report sweeper.Report, steps []stepView) error {
 	return nil
 }
 
-// holder names the sweepers of this machine in leases. The next run takes over at once what this one could not do,
-// while the leases keep other machines away.
+// holder names the sweepers of this machine in leases. The next run takes over unfinished work at once, while
+// the leases keep other machines away.
 func holder() string {
 	host, err := os.Hostname()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Whatever is done about drift: what bears no marker, or another owner's, stays byte for byte, also when it is over,
+// Under every on_drift, lines without a marker or with another owner's stay byte for byte, also when they are expired,
 // altered or copied.
 func TestSweepTouchesOnlyItsOwn(t *testing.T) {
 	for _, on := range []jit.OnDrift{jit.RepairDrift, jit.RevokeDrift, jit.ReportDrift} {
@@ -44,7 +44,7 @@ func TestSweepTouchesOnlyItsOwn(t *testing.T) {
 				"8h"), line(w.grant("INC-5: lost", "30m"))
 			ours := line(over) + lost + strings.Replace(line(live), `expiry-time="2`, `expiry-time="3`, 1)
 			lostLedger(w)
-			live = w.grant("INC-4: live again", "8h") // known, the rest is not
+			live = w.grant("INC-4: live again", "8h") // the only recorded one
 			known := strings.Replace(line(live), `expiry-time="2`, `expiry-time="3`, 1)
 
 			const odd = "\t# tabs, and spaces at the end  \r\n\n\n\xff\xfe not UTF-8 \x80\n# jit: no marker\nnot a key at all"
@@ -63,22 +63,22 @@ func TestSweepTouchesOnlyItsOwn(t *testing.T) {
 			before := foreign()
 			if !strings.Contains(before, theirs) || !strings.Contains(before, odd) ||
 				strings.Contains(before, live.Principal) {
-				t.Fatalf("the test takes this for foreign:\n%s", before)
+				t.Fatalf("the test classifies this as foreign:\n%s", before)
 			}
 			for range 2 {
 				w.run("sweep")
 			}
 			if after := foreign(); after != before {
-				t.Errorf("what is not ours was\n%q\nand is\n%q", before, after)
+				t.Errorf("the foreign lines were\n%q\nand are\n%q", before, after)
 			}
 			if removed := !strings.Contains(w.read("authorized_keys"), lost); removed != (on != jit.ReportDrift) {
-				t.Errorf("what is ours, over and unknown was removed: %t", removed)
+				t.Errorf("our expired, unrecorded line was removed: %t", removed)
 			}
 		})
 	}
 }
 
-// A grant of an owner that has no sweeper of its own ends by anybody's; where it cannot, sweep and list say so.
+// Any sweeper that can ends the grant of an owner without a sweeper. If it cannot, sweep and list report the grant.
 func TestSweepServesEveryOwner(t *testing.T) {
 	w := newWorld(t)
 	settings := func(owner, more, target string) {
@@ -113,7 +113,7 @@ func TestSweepServesEveryOwner(t *testing.T) {
 	}
 	w.run("sweep", "--due", "--json").wantCode(exitNotDone).decode(&pass)
 	if pass.OutOfReach != 1 || len(pass.Steps) != 1 || pass.Steps[0].Result != "out_of_reach" {
-		t.Errorf("the pass told %+v", pass)
+		t.Errorf("the pass reported %+v", pass)
 	}
 	w.run("list").wantOut("OWNER", "nosweep", "expired (not removed yet)")
 	w.run("list", "--owner", "payments").wantErr("No grant matches.")

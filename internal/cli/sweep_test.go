@@ -58,7 +58,7 @@ func TestSweepRepairsWhatSomebodyAltered(t *testing.T) {
 	w.run("sweep").wantCode(exitDone).wantErr("Nothing to do.")
 }
 
-// What somebody took away is put back, unless on_drift says otherwise; who wants it gone revokes it.
+// A binding removed by hand is put back, unless on_drift says otherwise.
 func TestSweepOnDrift(t *testing.T) {
 	for on, want := range map[string]struct {
 		code   int
@@ -93,13 +93,13 @@ func TestSweepOnDrift(t *testing.T) {
 			w.run("sweep")
 			out := w.run("audit", "export").out
 			if n := strings.Count(out, `"kind":"drift_found"`); n != 1 {
-				t.Errorf("%d events tell of the drift, want 1:\n%s", n, out)
+				t.Errorf("%d drift_found events, want 1:\n%s", n, out)
 			}
 		})
 	}
 }
 
-// Access that is wider than it was granted and only reported is not success.
+// A pass that only reports access wider than granted does not succeed.
 func TestSweepReportsCriticalDrift(t *testing.T) {
 	w := newWorld(t)
 	w.write(
@@ -123,7 +123,7 @@ func TestSweepReportsCriticalDrift(t *testing.T) {
 	}
 }
 
-// The cap of the settings holds back what no recorded end explains, and names it; the flag allows more.
+// The configured cap holds back removals that no recorded end explains, and the output names them. The flag raises it.
 func TestSweepHoldsBack(t *testing.T) {
 	w := newWorld(t)
 	over := w.grant("INC-1: a", "30m")
@@ -133,7 +133,7 @@ func TestSweepHoldsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.run("sweep").wantCode(exitDone)
-	w.write("authorized_keys", string(text)) // somebody brings it back
+	w.write("authorized_keys", string(text)) // somebody restores the line
 	settings, err := os.ReadFile("jit.hcl")
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestSweepByMarkersWhenTheLedgerIsLost(t *testing.T) {
 	w.wantAccess(over, false)
 	w.wantAccess(live, true)
 	if _, err := os.Stat("ledger.db"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a sweep by markers made a ledger: %v", err)
+		t.Errorf("a sweep by markers created a ledger: %v", err)
 	}
 }
 
@@ -197,7 +197,7 @@ func TestSweepIsCapped(t *testing.T) {
 	w.write(
 		"authorized_keys",
 		regexp.MustCompile(`expiry-time="[^"]*"`).ReplaceAllString(string(lines), "restrict,pty"),
-	) // both came back, for ever
+	) // both came back, without an end
 	w.run("sweep", "--max-unplanned", "1").wantCode(exitNotDone).wantErr("1 held back")
 	if n := w.access(a) + w.access(b); n != 1 {
 		t.Errorf("%d bindings are left, want 1", n)
@@ -242,7 +242,7 @@ func TestEverythingEnds(t *testing.T) {
 	w.run("sweep", "--timeout", "soon").wantCode(exitUsage).wantErr("--timeout")
 }
 
-// A pass that leaves something to another sweeper, or could not read everything, never says that nothing is to do.
+// A pass never reports "Nothing to do." if another sweeper holds due grants or something could not be read.
 func TestAnUnfinishedPassDoesNotSayNothingToDo(t *testing.T) {
 	for _, report := range []sweeper.Report{
 		{Elsewhere: []jit.Grant{{ID: "3f2b8c1e-0000-8000-8000-000000000000"}}},

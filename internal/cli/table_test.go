@@ -46,23 +46,23 @@ func TestTablesFitTheTerminal(t *testing.T) {
 			t.Errorf("on %d columns:\n%s", width, out)
 		}
 		if width < 100 && strings.Contains(out, string(g.ID)) {
-			t.Errorf("on %d columns, the ids are whole:\n%s", width, out)
+			t.Errorf("on %d columns, the ids are not shortened:\n%s", width, out)
 		}
 		if owner := strings.Contains(out, "OWNER"); owner != (width >= 100) {
-			t.Errorf("on %d columns, the owner is there: %v", width, owner)
+			t.Errorf("on %d columns, an OWNER column: %v", width, owner)
 		}
 		if out := w.onTerminal(width, "sweep", "--dry-run").wantCode(exitDone).out; widest(out) > width {
 			t.Errorf("on %d columns:\n%s", width, out)
 		}
 		w.onTerminal(width, "show", string(g.ID[:8])).wantCode(exitDone).wantOut(reason, g.Principal, string(g.ID))
 	}
-	// Too narrow for a table: nothing is lost.
+	// A terminal too narrow for a table gets blocks with the full texts.
 	blocks := w.onTerminal(50, "list").wantCode(exitDone).
 		wantOut("ID         "+string(g.ID[:8]), "\n\nID  ", "STATE      active", "REASON     "+reason, g.Principal)
 	if strings.Contains(blocks.out, "…") {
 		t.Errorf("blocks are cut:\n%s", blocks.out)
 	}
-	// COLUMNS counts before the terminal, and only on a terminal.
+	// COLUMNS overrides the terminal's width, and has no effect elsewhere.
 	t.Setenv("COLUMNS", "120")
 	if out := w.onTerminal(250, "list").out; widest(out) > 120 {
 		t.Errorf("COLUMNS is ignored:\n%s", out)
@@ -70,7 +70,7 @@ func TestTablesFitTheTerminal(t *testing.T) {
 	w.run("list").wantCode(exitDone).wantOut(reason, g.Principal, string(g.ID), string(other.ID)).wantNotOut("…")
 	w.onTerminal(80, "list", "--json").wantCode(exitDone).
 		wantOut(`"reason": "`+reason+`"`, `"principal": "`+g.Principal+`"`, string(g.ID))
-	// A terminal that does not say its width.
+	// The terminal does not report its width.
 	t.Setenv("COLUMNS", "")
 	w.onTerminal(0, "list").wantCode(exitDone).wantOut(reason, g.Principal, string(g.ID))
 }

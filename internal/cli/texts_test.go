@@ -14,7 +14,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
 )
 
-// hostile are texts that a spreadsheet, a terminal or a parser would take for something else.
+// hostile holds texts that a spreadsheet, a terminal or a parser would misinterpret.
 var hostile = []string{
 	"", "INC-1: look", "=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "a;=cmd|' /C calc'!A0", `a;"=1"`, ` "=1`, "a; -1",
 	"'=1", "a;'b", "＝1", "a\n=1", "a=b c=d", `{"a":"b"}`,
@@ -22,15 +22,15 @@ var hostile = []string{
 	`say "hi"`, "\xff", "\x00", "a\r\nb", "<@U1> `x` &amp;", "👩‍👧 family",
 }
 
-// taken out again, what a spreadsheet would have taken for a formula is as it was.
+// apostrophe matches the apostrophes that disarm formulas.
 var apostrophe = regexp.MustCompile(`(^|;)'`)
 
 func fromCSV(cell string) string { return jittest.Unprintable(apostrophe.ReplaceAllString(cell, "$1")) }
 
-// formulas begin a cell wherever a spreadsheet separates cells.
+// formulas matches the beginning of a formula wherever a spreadsheet may start a cell.
 var formulas = regexp.MustCompile("(^|[;\t\r\n])[ \"]*[=+\\-@\t\r＝＋－＠]")
 
-// Whatever people wrote, the CSV export has as many cells as columns, reads back to the same fields, and no cell is a
+// With any text, a row of the CSV export has as many cells as columns, reads back as the same fields, and holds no
 // formula.
 func FuzzCSV(f *testing.F) {
 	for i, s := range hostile {
@@ -69,7 +69,7 @@ func FuzzCSV(f *testing.F) {
 	})
 }
 
-// byColumn cuts a line where the headings begin, in columns of the terminal.
+// byColumn splits a line at the terminal columns where the headings begin.
 func byColumn(line string, heading []string) []string {
 	var cells []string
 	runes, at := []rune(line), 0
@@ -86,7 +86,7 @@ func byColumn(line string, heading []string) []string {
 	return cells
 }
 
-// Whatever is in the cells, a table has one line a row, its columns begin under their headings, and it reads back to
+// With any text in the cells, a table has one line a row, its columns begin under their headings, and it reads back as
 // the same cells.
 func FuzzTable(f *testing.F) {
 	for i, s := range hostile {
@@ -118,7 +118,7 @@ func FuzzTable(f *testing.F) {
 	})
 }
 
-// JSON is the same whoever reads it, and shows what is hidden.
+// JSON is the same on a terminal and in a file, and makes hidden characters visible.
 func FuzzJSON(f *testing.F) {
 	for _, s := range hostile {
 		f.Add(s)
@@ -135,12 +135,12 @@ func FuzzJSON(f *testing.F) {
 			t.Errorf("%s reads back as %q, %v", out.String(), back, err)
 		}
 		if strings.ContainsFunc(strings.ReplaceAll(out.String(), "\n", ""), jit.Hidden) {
-			t.Errorf("%q hides something", out.String())
+			t.Errorf("%q has hidden characters", out.String())
 		}
 	})
 }
 
-// A character that comes in two writes is one.
+// A character split over two writes stays one character.
 func TestScreenPutsCharactersTogether(t *testing.T) {
 	const text = "日本語 \u202e 🔑 é\n"
 	for size := 1; size < 6; size++ {
@@ -157,7 +157,7 @@ func TestScreenPutsCharactersTogether(t *testing.T) {
 	}
 }
 
-// What a server answers reaches the terminal through the error of a command.
+// Hostile texts in error messages do not steer the terminal.
 func TestNothingSteersTheTerminal(t *testing.T) {
 	w := newWorld(t)
 	r := w.run("list", "--target", "\x1b]0;title\x07\u202e[").wantCode(exitUsage)

@@ -69,7 +69,7 @@ func TestWrongSettings(t *testing.T) {
 			w.write("jit.hcl", tt.text)
 			r := w.run("list").wantCode(exitUsage).wantErr(tt.says...)
 			if strings.Contains(r.err, "hunter2") {
-				t.Errorf("the error tells a secret: %q", r.err)
+				t.Errorf("the error has a secret: %q", r.err)
 			}
 		})
 	}
@@ -83,7 +83,7 @@ func TestNoSettings(t *testing.T) {
 	}
 	w.run("list").wantCode(exitUsage).wantErr("there is no jit.hcl", "--config", config.EnvFile)
 	w.run("list", "--config", "other.hcl").wantCode(exitDone).wantOut(string(g.ID))
-	// The record can be read with nothing but the ledger's URL.
+	// The ledger's URL is enough to read the record.
 	t.Setenv(config.EnvLedger, "sqlite://ledger.db")
 	const note = "note: without a jit.hcl, the owner is \"jit\" and the ledger is sqlite://ledger.db\n"
 	w.run("list", "--owner", "payments").wantCode(exitDone).wantOut(string(g.ID)).wantErr(note)
@@ -98,7 +98,7 @@ func TestNoSettings(t *testing.T) {
 	}
 }
 
-// A grant is found by any beginning of its id that no other grant shares.
+// Any unique prefix of its id identifies a grant.
 func TestShortenedID(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.grant("INC-1: a", "1h"), w.grant("INC-2: b", "1h")
@@ -110,7 +110,7 @@ func TestShortenedID(t *testing.T) {
 	w.run("revoke", string(a.ID[:8]), string(a.ID), "--reason", "x").wantCode(exitDone).wantOut(string(a.ID), "revoked")
 	w.wantAccess(a, false)
 	w.wantAccess(b, true)
-	// Without a ledger, the markers on the targets are searched.
+	// With the ledger unreadable, the markers on the targets are searched.
 	unreadableLedger(w)
 	w.run("revoke", string(b.ID[:8]), "--reason", "x").wantErr("searching the targets").wantOut(string(b.ID))
 	w.wantAccess(b, false)
@@ -165,7 +165,7 @@ func TestReadingWritesNothing(t *testing.T) {
 		w.run(args...).wantCode(exitDone)
 	}
 	if _, err := os.Stat("ledger.db"); err == nil {
-		t.Error("a ledger was made by reading")
+		t.Error("reading created a ledger")
 	}
 }
 

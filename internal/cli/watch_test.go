@@ -18,7 +18,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// output may be read while a command writes it.
+// output can be read while a command writes to it.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -36,17 +36,17 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// eventually waits until something is so; it fails after a time that no machine needs.
+// eventually waits until so is true, for at most 30 seconds.
 func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !so(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited in vain: %s", what)
+			t.Fatalf("after 30 seconds still not true: %s", what)
 		}
 	}
 }
 
-// daemon starts jit sweep --watch; stop ends it as a signal does and returns its exit code.
+// daemon starts jit sweep --watch. stop ends it as a signal does and returns its exit code.
 func (w *world) daemon(args ...string) (out, errs *output, stop func() int) {
 	w.t.Helper()
 	out, errs = &output{}, &output{}
@@ -64,7 +64,7 @@ func TestSweepWatch(t *testing.T) {
 	short, long := w.grant("INC-1: a", "30m"), w.grant("INC-2: b", "2h")
 	w.now = w.now.Add(time.Hour)
 	_, errs, stop := w.daemon()
-	eventually(t, "the grant that is over is ended",
+	eventually(t, "the expired grant is ended",
 		func() bool { return strings.Contains(errs.String(), string(short.ID)) })
 	w.run("sweep", "--watch").wantCode(exitUsage).
 		wantErr("ledger:", "another `jit sweep --watch` runs on", "postgres://")
@@ -73,22 +73,23 @@ func TestSweepWatch(t *testing.T) {
 		t.Errorf("exit code %d, want %d", code, exitDone)
 	}
 	if !strings.Contains(errs.String(), "msg=stopped") || strings.Contains(errs.String(), string(long.ID)) {
-		t.Errorf("it logged:\n%s", errs)
+		t.Errorf("log:\n%s", errs)
 	}
 	w.wantAccess(short, false)
 	w.wantAccess(long, true)
 }
 
-// A daemon whose ledger is removed, with its directory, still is the only one.
+// A daemon stays the only one after its ledger is removed together with the directory.
 func TestSweepWatchStaysAlone(t *testing.T) {
 	w := newWorld(t)
 	w.write("jit.hcl", strings.Replace(w.read("jit.hcl"), "sqlite://ledger.db", "sqlite://is/ledger.db", 1))
 	w.grant("INC-1: a", "2h")
 	_, errs, stop := w.daemon()
-	eventually(t, "it watches", func() bool { return strings.Contains(errs.String(), "msg=watching") })
-	// The daemon may make a file there at this moment.
+	eventually(t, "the daemon watches", func() bool { return strings.Contains(errs.String(), "msg=watching") })
+	// The daemon may create a file there meanwhile.
 	eventually(t, "the directory is removed", func() bool { return os.RemoveAll("is") == nil })
-	eventually(t, "it has seen that", func() bool { _, err := os.Stat("is/ledger.db.watch"); return err == nil })
+	eventually(t, "the daemon has noticed the removal",
+		func() bool { _, err := os.Stat("is/ledger.db.watch"); return err == nil })
 	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("another `jit sweep --watch` runs on")
 	if code := stop(); code != exitDone {
 		t.Errorf("exit code %d, want %d:\n%s", code, exitDone, errs)
@@ -100,10 +101,10 @@ func TestSweepWatchJSON(t *testing.T) {
 	short := w.grant("INC-1: a", "30m")
 	w.now = w.now.Add(time.Hour)
 	out, errs, stop := w.daemon("--json", "--interval", "1s", "--drift-interval", "2s")
-	eventually(t, "the grant that is over is ended",
+	eventually(t, "the expired grant is ended",
 		func() bool { return strings.Contains(out.String(), string(short.ID)) })
 	if code := stop(); code != exitDone || errs.String() != "" {
-		t.Errorf("exit code %d, and on standard error: %s", code, errs)
+		t.Errorf("exit code %d, standard error: %s", code, errs)
 	}
 	ended := 0
 	for line := range strings.Lines(out.String()) {
@@ -117,11 +118,11 @@ func TestSweepWatchJSON(t *testing.T) {
 		}
 	}
 	if ended != 1 {
-		t.Errorf("%d lines tell of the end, want 1:\n%s", ended, out)
+		t.Errorf("%d lines report the end, want 1:\n%s", ended, out)
 	}
 }
 
-// What cannot be read is told when it begins and when it is over, and does not end the daemon.
+// The daemon logs when a target becomes unreadable and when it is readable again, and keeps running.
 func TestSweepWatchTrouble(t *testing.T) {
 	w := newWorld(t)
 	w.grant("INC-1: a", "2h")
@@ -143,7 +144,7 @@ func TestSweepWatchTrouble(t *testing.T) {
 	}
 }
 
-// What the cap holds back is told with its target, and a clean target beside it does not take that back.
+// The daemon logs held-back removals with their target. A clean target beside it does not clear the problem.
 func TestSweepWatchTellsWhatIsHeld(t *testing.T) {
 	w := newWorld(t)
 	w.grant("INC-1: a", "30m")
@@ -161,7 +162,7 @@ func TestSweepWatchTellsWhatIsHeld(t *testing.T) {
 	)
 	_, errs, stop := w.daemon()
 	const held = `msg=problem with="the cap on unplanned removals of target bastion" error="1 held back`
-	eventually(t, "what is held back is told", func() bool { return strings.Contains(errs.String(), held) })
+	eventually(t, "the held-back removal is logged", func() bool { return strings.Contains(errs.String(), held) })
 	if code := stop(); code != exitDone || strings.Contains(errs.String(), "target clean") ||
 		strings.Contains(errs.String(), "problem solved") {
 		t.Errorf("exit code %d:\n%s", code, errs)
@@ -190,7 +191,7 @@ func TestSweepWatchRefuses(t *testing.T) {
 	w.run("sweep", "--watch").wantCode(exitUsage).wantErr("targets", "nothing to watch")
 }
 
-// TestStepLogRepeatsAFindingOnceAnHour: each check of a target finds it again.
+// Each check of a target reports the same finding; the log repeats it once an hour.
 func TestStepLogRepeatsAFindingOnceAnHour(t *testing.T) {
 	now := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
 	var out bytes.Buffer
