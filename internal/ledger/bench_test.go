@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
 )
 
-// stores runs a benchmark on every database at hand.
+// stores runs a benchmark on every available database.
 func stores(b *testing.B, run func(b *testing.B, l *ledger.Ledger)) {
 	b.Run("sqlite", func(b *testing.B) { run(b, open(b, sqliteURL(b))) })
 	b.Run("postgres", func(b *testing.B) { run(b, open(b, postgresURL(b))) })
@@ -44,7 +44,7 @@ func BenchmarkWrite(b *testing.B) {
 	})
 }
 
-// BenchmarkWriteOne writes one grant with its event a call, one caller after the other.
+// BenchmarkWriteOne writes one grant and its event per call, sequentially.
 func BenchmarkWriteOne(b *testing.B) {
 	stores(b, func(b *testing.B, l *ledger.Ledger) {
 		for n := 0; b.Loop(); n++ {
@@ -55,8 +55,8 @@ func BenchmarkWriteOne(b *testing.B) {
 	})
 }
 
-// BenchmarkLookup looks 1,000 grants up as a plan does: ten callers at a time, each busy
-// with something else for a moment after each answer.
+// BenchmarkLookup looks up 1,000 grants as a plan does: ten callers at a time, each busy for a moment after each
+// answer.
 func BenchmarkLookup(b *testing.B) {
 	stores(b, func(b *testing.B, l *ledger.Ledger) {
 		const size, callers = 1000, 10
@@ -83,7 +83,7 @@ func BenchmarkLookup(b *testing.B) {
 	})
 }
 
-// BenchmarkClaim takes due work out of a ledger with many grants that are not due.
+// BenchmarkClaim claims due work in a ledger with many grants that are not due.
 func BenchmarkClaim(b *testing.B) {
 	stores(b, func(b *testing.B, l *ledger.Ledger) {
 		const size = 20000
@@ -114,7 +114,7 @@ func BenchmarkClaim(b *testing.B) {
 	})
 }
 
-// BenchmarkVerify checks a long record: whole, and with its first event removed and all others moved up.
+// BenchmarkVerify checks a long record: intact, with its first event removed and the others renumbered, and edited.
 func BenchmarkVerify(b *testing.B) {
 	const size = 100_000
 	check := func(b *testing.B, l *ledger.Ledger, whole bool) {

@@ -16,8 +16,8 @@ import (
 
 const envWatch = "JIT_TEST_DAEMON_LOCK"
 
-// TestDaemonLock locks a file from another process while this one holds it, after this one released it, and after the
-// holder was killed.
+// TestDaemonLock takes the lock from another process while this one holds it, after this one has released it, and after
+// its holder was killed.
 func TestDaemonLock(t *testing.T) {
 	if url := os.Getenv(envWatch); url != "" {
 		lockDaemon(url)
@@ -34,18 +34,18 @@ func TestDaemonLock(t *testing.T) {
 	}
 	out, err := ask().CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "ledger: another `jit sweep --watch` runs on sqlite://") {
-		t.Errorf("a second one: %v, %s", err, out)
+		t.Errorf("a second daemon: %v, %s", err, out)
 	}
 	if _, err := open(t, url).LockDaemon(); !errors.Is(err, jit.ErrInvalid) {
-		t.Errorf("a second one in this process: %v", err)
+		t.Errorf("a second daemon in this process: %v", err)
 	}
 	first.Release()
 	if out, err := ask().CombinedOutput(); err != nil {
-		t.Errorf("after it let go: %v, %s", err, out)
+		t.Errorf("after the release: %v, %s", err, out)
 	}
 	killed := ask(envWatch + "_DIE=1")
 	if out, err := killed.CombinedOutput(); err == nil {
-		t.Fatalf("it was to be killed: %s", out)
+		t.Fatalf("the process was not killed: %s", out)
 	}
 	first, err = open(t, url).LockDaemon()
 	if err != nil {
@@ -71,7 +71,7 @@ func TestDaemonLock(t *testing.T) {
 				}
 			}
 		}
-		check(file, filepath.Join(through, "ledger.db")) // before there is a ledger
+		check(file, filepath.Join(through, "ledger.db")) // before the ledger exists
 		l := open(t, "sqlite://"+file)
 		if err := errors.Join(l.Write(t.Context(), []jit.Entry{{Policy: &jit.Policy{Name: "p"}}})[0], os.Symlink(file, link)); err != nil {
 			t.Fatal(err)
@@ -91,7 +91,7 @@ func TestDaemonLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := open(t, url).LockDaemon(); !errors.Is(err, jit.ErrInvalid) {
-			t.Errorf("a second one after the first has seen it: %v", err)
+			t.Errorf("a second daemon after the first has noticed the removal: %v", err)
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
@@ -102,7 +102,7 @@ func TestDaemonLock(t *testing.T) {
 		}
 		defer second.Release()
 		if err := first.Keep(); !errors.Is(err, jit.ErrInvalid) {
-			t.Errorf("the first one, when a second one was faster: %v", err)
+			t.Errorf("the first daemon, after a second one took the lock: %v", err)
 		}
 	})
 

@@ -10,8 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// What a daemon asks every second reads no more than it needs, on either database: the plan of each statement goes by
-// an index.
+// The statements that a daemon runs every second use an index on either database.
 func TestDueWorkIsFoundByAnIndex(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		explainDue(t, "sqlite://"+t.TempDir()+"/ledger.db", "EXPLAIN QUERY PLAN ", "SCAN jit_grants", "SCAN g")
@@ -65,7 +64,7 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 			t.Fatal(err)
 		}
 	}
-	if strings.HasPrefix(url, "postgres") { // a server does this by itself, in time
+	if strings.HasPrefix(url, "postgres") { // a server does this by itself, but later
 		db, err := l.db.writer(t.Context())
 		if err == nil {
 			_, err = db.ExecContext(t.Context(), "ANALYZE")
@@ -96,7 +95,7 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 	planned(t, db, explain, changedRules, []any{"a"}, []string{"SCAN jit_runs"})
 }
 
-// planned fails if the plan of a query has one of these scans.
+// planned fails the test if the plan of a query has one of these scans.
 func planned(t *testing.T, db queryer, explain, query string, args []any, scans []string) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), explain+query, args...)

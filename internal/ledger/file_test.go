@@ -52,7 +52,7 @@ func TestReadingMakesNothing(t *testing.T) {
 	}
 	read()
 	if got := names(t, top); got != "" {
-		t.Errorf("reading made %s", got)
+		t.Errorf("reading created %s", got)
 	}
 
 	write(t, l, ledgertest.Entry(ledgertest.Grant(1)))
@@ -71,7 +71,7 @@ func TestReadingMakesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := names(t, dir); got != "ledger.db" {
-		t.Errorf("after closing there are %s", got)
+		t.Errorf("after closing the directory has %s", got)
 	}
 }
 
@@ -95,7 +95,7 @@ func TestReplacedFile(t *testing.T) {
 	l := open(t, "sqlite://"+path)
 	write(t, l, ledgertest.Entry(ledgertest.Grant(1)))
 	if _, ok, err := l.Lookup(t.Context(), ledgertest.Grant(1).ID); !ok || err != nil {
-		t.Errorf("what was written is not found: %v, %v", ok, err)
+		t.Errorf("the written grant is not found: %v, %v", ok, err)
 	}
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -107,10 +107,10 @@ func TestReplacedFile(t *testing.T) {
 	}
 	write(t, l, ledgertest.Entry(ledgertest.Grant(2)))
 	if _, ok, err := open(t, "sqlite://"+path).Lookup(t.Context(), ledgertest.Grant(2).ID); !ok || err != nil {
-		t.Errorf("what was written after the file was removed cannot be found: %v, %v", ok, err)
+		t.Errorf("another reader does not find the grant written after the removal: %v, %v", ok, err)
 	}
 	if _, ok, err := l.Lookup(t.Context(), ledgertest.Grant(2).ID); !ok || err != nil {
-		t.Errorf("who has written it cannot find it: %v, %v", ok, err)
+		t.Errorf("the writer does not find the grant written after the removal: %v, %v", ok, err)
 	}
 }
 

@@ -34,13 +34,13 @@ func sqliteURL(t testing.TB) string {
 	return "sqlite://" + filepath.Join(t.TempDir(), "dir", "ledger.db")
 }
 
-// onEach runs a test on an empty ledger of every database at hand.
+// onEach runs a test on an empty ledger of every available database.
 func onEach(t *testing.T, run func(t *testing.T, url string)) {
 	t.Run("sqlite", func(t *testing.T) { run(t, sqliteURL(t)) })
 	t.Run("postgres", func(t *testing.T) { run(t, postgresURL(t)) })
 }
 
-// raw opens the database beneath a ledger, as somebody who tampers with it does.
+// raw opens a ledger's database directly, as an attacker would.
 func raw(t testing.TB, url string) *sql.DB {
 	t.Helper()
 	driver, source := "pgx", url
@@ -86,7 +86,7 @@ func verify(t *testing.T, l *ledger.Ledger) ledger.Report {
 	return r
 }
 
-// uses returns the errors of every way to use a ledger, by name.
+// uses returns the error of each way to use a ledger, by name.
 func uses(t *testing.T, l *ledger.Ledger) map[string]error {
 	t.Helper()
 	errs := map[string]error{}
@@ -105,7 +105,7 @@ func uses(t *testing.T, l *ledger.Ledger) map[string]error {
 	return errs
 }
 
-// told asserts that err is one for a person about the ledger, with a hint and each of the words.
+// told fails the test unless err is a *jit.Error about the ledger with a hint and each of the words.
 func told(t *testing.T, what string, err error, words ...string) {
 	t.Helper()
 	var e *jit.Error
@@ -147,7 +147,7 @@ func TestNewerLedger(t *testing.T) {
 	})
 }
 
-// TestMadeAtOnce lets many find an absent ledger and make it in the same moment.
+// TestMadeAtOnce lets many processes find an absent ledger and create it at the same moment.
 func TestMadeAtOnce(t *testing.T) {
 	for round := range 3 {
 		t.Run(fmt.Sprint(round), func(t *testing.T) { onEach(t, makeAtOnce) })

@@ -12,8 +12,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// TestUpgrade brings a ledger to a later schema, which many find outdated in the same moment
-// and which a program that does not know it then leaves alone.
+// TestUpgrade upgrades a ledger to a later schema. Several programs find it outdated at once. Afterwards, a program
+// without the new schema refuses it.
 func TestUpgrade(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { upgrade(t, "sqlite://"+t.TempDir()+"/ledger.db") })
 	t.Run("postgres", func(t *testing.T) { upgrade(t, testenv.Postgres(t).Database(t)) })
@@ -39,7 +39,7 @@ func upgrade(t *testing.T, url string) {
 	if err := old.Write(t.Context(), policy("a"))[0]; err != nil {
 		t.Fatal(err)
 	}
-	// Without IF NOT EXISTS, it fails where it is applied twice.
+	// Without IF NOT EXISTS, a second application fails.
 	later := append(slices.Clone(migrations),
 		[]string{"ALTER TABLE jit_policies ADD COLUMN note TEXT", "CREATE TABLE jit_notes (id TEXT PRIMARY KEY)"})
 
@@ -47,7 +47,7 @@ func upgrade(t *testing.T, url string) {
 	begin, errs := make(chan struct{}), make(chan error, writers)
 	for n := range writers {
 		l := start(later)
-		if all, err := l.Policies(t.Context()); err != nil || len(all) != 1 { // an older ledger is read as it is
+		if all, err := l.Policies(t.Context()); err != nil || len(all) != 1 { // reading does not migrate
 			t.Fatal(all, err)
 		}
 		go func() {
@@ -86,7 +86,8 @@ func upgrade(t *testing.T, url string) {
 	}
 }
 
-// Two processes that create the same tables at once get one of three errors, by how far the other one has come.
+// Of two processes that create the same tables at once, one gets one of three errors, depending on the other's
+// progress.
 func TestTablesThatAnotherProcessHasJustCreated(t *testing.T) {
 	for code, want := range map[string]bool{"42P07": true, "42710": true, "23505": true, "42501": false, "42601": false} {
 		if got := (&postgres{}).exists(fmt.Errorf("make the tables: %w", &pgconn.PgError{Code: code})); got != want {
@@ -95,8 +96,7 @@ func TestTablesThatAnotherProcessHasJustCreated(t *testing.T) {
 	}
 }
 
-// TestReadsAnOlderLedger: until somebody writes, a ledger stays as it is, and its grants can be read
-// and claimed all the same.
+// TestReadsAnOlderLedger reads and claims grants in an older ledger. It is not migrated before the first write.
 func TestReadsAnOlderLedger(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { readOlder(t, "sqlite://"+t.TempDir()+"/ledger.db") })
 	t.Run("postgres", func(t *testing.T) { readOlder(t, testenv.Postgres(t).Database(t)) })

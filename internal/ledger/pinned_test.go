@@ -14,7 +14,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// trapSQL imitates what the ledger's statements call. A trap that is called counts itself.
+// trapSQL shadows the functions, operators and tables that the ledger's statements use. A called trap advances a
+// sequence.
 const trapSQL = `
 CREATE SCHEMA evil;
 CREATE SEQUENCE evil.sprung;
@@ -37,8 +38,8 @@ CREATE TABLE evil.jit_ledger (LIKE public.jit_ledger);
 GRANT USAGE ON SCHEMA evil TO PUBLIC;
 GRANT ALL ON SEQUENCE evil.sprung TO PUBLIC`
 
-// TestTheOwnerOfTheDatabaseHasNoPartInTheLedger: what the owner of the database makes of the sessions of others
-// neither runs with their rights nor shows them another ledger.
+// TestTheOwnerOfTheDatabaseHasNoPartInTheLedger sets hostile defaults as the database's owner. The owner's code does
+// not run with the rights of the ledger's sessions, and these sessions do not use the owner's tables.
 func TestTheOwnerOfTheDatabaseHasNoPartInTheLedger(t *testing.T) {
 	server := testenv.Postgres(t)
 	at := server.Database(t)
@@ -54,7 +55,7 @@ func TestTheOwnerOfTheDatabaseHasNoPartInTheLedger(t *testing.T) {
 	super := raw(t, at)
 	run(t, super, "CREATE ROLE "+owner+" LOGIN PASSWORD 'x'", "ALTER DATABASE "+database+" OWNER TO "+owner,
 		"GRANT SELECT ON jit_grants, jit_ledger TO "+owner)
-	t.Cleanup(func() { // the database goes first
+	t.Cleanup(func() { // the role can be dropped once it owns no database
 		run := raw(t, server.URL)
 		_, _ = run.Exec("ALTER DATABASE " + database + " OWNER TO superuser")
 		_, _ = super.Exec("DROP OWNED BY " + owner + " CASCADE")
@@ -73,15 +74,15 @@ func TestTheOwnerOfTheDatabaseHasNoPartInTheLedger(t *testing.T) {
 	}
 	var sprung bool
 	if err := super.QueryRow("SELECT is_called FROM evil.sprung").Scan(&sprung); err != nil || sprung {
-		t.Errorf("code of the owner ran: %t, %v", sprung, err)
+		t.Errorf("the owner's code ran: %t, %v", sprung, err)
 	}
 }
 
-// among uses a ledger in which there is one grant, and writes another.
+// among reads the first grant of a ledger and writes another.
 func among(t *testing.T, l *ledger.Ledger, first jit.ID, more jit.Grant) {
 	t.Helper()
 	if _, ok, err := l.Lookup(t.Context(), first); !ok || err != nil {
-		t.Fatalf("the record is there: %t, %v", ok, err)
+		t.Fatalf("the record is found: %t, %v", ok, err)
 	}
 	write(t, l, jit.Entry{Grant: &more})
 	for _, err := range l.Grants(t.Context(), jit.Filter{}) {
@@ -95,7 +96,8 @@ func among(t *testing.T, l *ledger.Ledger, first jit.ID, more jit.Grant) {
 	verify(t, l)
 }
 
-// TestALedgerThatOnlyADefaultFinds: what the URL does not say is not believed, and the ledger does not read as empty.
+// TestALedgerThatOnlyADefaultFinds has a ledger that only a default search_path finds, not the URL. Defaults are
+// ignored, and the ledger does not read as empty.
 func TestALedgerThatOnlyADefaultFinds(t *testing.T) {
 	server := testenv.Postgres(t)
 	at := server.Database(t)
@@ -104,7 +106,7 @@ func TestALedgerThatOnlyADefaultFinds(t *testing.T) {
 	g := ledgertest.Grant(1)
 	write(t, open(t, in), jit.Entry{Grant: &g})
 	if _, ok, err := open(t, in).Lookup(t.Context(), g.ID); !ok || err != nil {
-		t.Errorf("the record is there: %t, %v", ok, err)
+		t.Errorf("the record is found: %t, %v", ok, err)
 	}
 	u, err := url.Parse(at)
 	if err != nil {
@@ -113,6 +115,6 @@ func TestALedgerThatOnlyADefaultFinds(t *testing.T) {
 	run(t, raw(t, at), "ALTER DATABASE "+strings.TrimPrefix(u.Path, "/")+" SET search_path = apart")
 	_, _, err = open(t, at).Lookup(t.Context(), g.ID)
 	if err == nil || errors.Is(err, jit.ErrInvalid) || !strings.Contains(err.Error(), "?search_path=apart") {
-		t.Errorf("the error is %v, want one that says what to write", err)
+		t.Errorf("the error is %v, want one with the setting to write", err)
 	}
 }

@@ -21,8 +21,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
 )
 
-// The test binary runs itself as other processes that share a ledger; this variable
-// holds what such a process is to do.
+// The test binary runs itself as other processes that share a ledger. This variable holds such a process's task.
 const envTask = "LEDGER_TEST_TASK"
 
 func TestMain(m *testing.M) {
@@ -36,8 +35,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// work is the other process: "write URL FIRST COUNT" writes grants one by one and says so after
-// each, "small URL" does so until the file may not grow any more.
+// work is the other process. "write URL FIRST COUNT" writes grants one by one and prints a line after each. "small URL"
+// does the same until the file may not grow further.
 func work(task []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -70,7 +69,7 @@ func work(task []string) error {
 	return l.Close()
 }
 
-// process starts the test binary for a task; it ends with the test.
+// process starts the test binary for a task. The process ends with the test.
 func process(t *testing.T, task string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -86,7 +85,7 @@ func process(t *testing.T, task string) (*exec.Cmd, *bufio.Scanner) {
 	}
 	t.Cleanup(func() {
 		cancel()
-		_ = cmd.Wait() // the test has looked at what it did
+		_ = cmd.Wait() // the test judges the output instead
 	})
 	return cmd, bufio.NewScanner(out)
 }
@@ -139,11 +138,11 @@ func TestKilledWhileWriting(t *testing.T) {
 			}
 			r := verify(t, l)
 			if !r.OK() || r.Events < int64(told) {
-				t.Fatalf("round %d: %d events, %d were told, %v", round, r.Events, told, r.Damage)
+				t.Fatalf("round %d: %d events, %d reported as written, %v", round, r.Events, told, r.Damage)
 			}
 			id := ledgertest.Grant(round*100_000 + told - 1).ID
 			if _, ok, err := l.Lookup(t.Context(), id); !ok || err != nil {
-				t.Fatalf("round %d: what was told to be written is %v, %v", round, ok, err)
+				t.Fatalf("round %d: the last grant reported as written: found %v, %v", round, ok, err)
 			}
 		}
 		write(t, l, ledgertest.Entry(ledgertest.Grant(-1)))
@@ -163,7 +162,7 @@ func TestNoRoomLeft(t *testing.T) {
 		}
 	}
 	if written == 0 || !strings.Contains(last, "disk") || !strings.Contains(last, "room") {
-		t.Errorf("after %d writes: %q, want an error that speaks of the disk", written, last)
+		t.Errorf("after %d writes: %q, want an error about a full disk", written, last)
 	}
 	l := open(t, url)
 	if r := verify(t, l); !r.OK() || r.Events != int64(written) {
@@ -172,7 +171,7 @@ func TestNoRoomLeft(t *testing.T) {
 	write(t, l, ledgertest.Entry(ledgertest.Grant(-1)))
 }
 
-// TestReadOnly runs as another user where it runs as root, who may write everywhere.
+// TestReadOnly switches to another user if it runs as root, who may write everywhere.
 func TestReadOnly(t *testing.T) {
 	if os.Geteuid() == 0 {
 		asNobody(t)
@@ -211,7 +210,7 @@ func TestReadOnly(t *testing.T) {
 	told(t, "Write", err, "the file cannot be opened", "directory")
 }
 
-// asNobody runs the calling test in a process of a user without rights.
+// asNobody runs the calling test in a process of an unprivileged user.
 func asNobody(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
 )
 
-// lived is a ledger with a policy and three grants: live, revoked and failed.
+// lived returns a ledger with a policy and three grants: live, revoked and failed.
 func lived(t *testing.T, url string) *ledger.Ledger {
 	t.Helper()
 	l := open(t, url)
@@ -64,11 +64,11 @@ func lived(t *testing.T, url string) *ledger.Ledger {
 	}
 	write(t, l,
 		jit.Entry{Events: []jit.Event{{Kind: jit.EventDrift, Grant: ledgertest.Grant(99).ID}}},
-	) // a binding that the ledger does not know
+	) // an unrecorded binding
 	return l
 }
 
-// attacks change rows behind the back of the events. Each is named with what it was and what it is.
+// attacks change rows without an event. The second string is in the finding that names the change.
 func attacks() map[string][2]string {
 	id := func(n int) string { return fmt.Sprintf("id = '%s'", ledgertest.Grant(n).ID) }
 	set := func(n int, what string) string { return "UPDATE jit_grants SET " + what + " WHERE " + id(n) }
@@ -140,12 +140,12 @@ func attacks() map[string][2]string {
 	return all
 }
 
-// Promise 11: a row that is not what the events tell is named, whatever was done to it.
+// Promise 11: every row that differs from its events is named.
 func TestVerifyRebuildsTheRowsFromTheirEvents(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		l := lived(t, url)
 		if r := verify(t, l); !r.OK() || r.Grants != 3 || r.Older != 0 {
-			t.Fatalf("before anything is done: %+v", r)
+			t.Fatalf("before the attacks: %+v", r)
 		}
 		db := raw(t, url)
 		run(t, db, "CREATE TABLE kept_grants AS SELECT * FROM jit_grants",
@@ -167,12 +167,12 @@ func TestVerifyRebuildsTheRowsFromTheirEvents(t *testing.T) {
 				"DELETE FROM jit_persons", "INSERT INTO jit_persons SELECT * FROM kept_persons")
 		}
 		if r := verify(t, l); !r.OK() {
-			t.Errorf("put back: %v", r.Mismatches)
+			t.Errorf("after the rows were restored: %v", r.Mismatches)
 		}
 	})
 }
 
-// SQLite keeps whatever somebody writes into a column.
+// SQLite stores a value of any type in a column.
 func TestVerifyNamesRowsThatCannotBeRead(t *testing.T) {
 	url := sqliteURL(t)
 	l := lived(t, url)
@@ -181,12 +181,12 @@ func TestVerifyNamesRowsThatCannotBeRead(t *testing.T) {
 		"UPDATE jit_grants SET id = NULL WHERE id = '"+string(ledgertest.Grant(1).ID)+"'",
 		"UPDATE jit_grants SET id = x'ff' WHERE id = '"+string(ledgertest.Grant(2).ID)+"'")
 	r := verify(t, l)
-	if r.OK() || r.Grants != 3 || r.MismatchCount != 5 { // each row, and the two grants whose row has another id now
+	if r.OK() || r.Grants != 3 || r.MismatchCount != 5 { // each row, and the two grants whose rows have other ids now
 		t.Errorf("%+v", r)
 	}
 }
 
-// A grant whose row was removed is not made again: its events tell how it ended.
+// A grant whose row was removed is not recorded again: its events still say how it ended.
 func TestARemovedRecordIsNotMadeAgain(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		l := lived(t, url)
@@ -205,7 +205,7 @@ func madeAgain(n int) jit.Entry {
 	return jit.Rewrite(jit.Grant{}, g, jit.Event{Kind: jit.EventAdopted, Grant: g.ID})
 }
 
-// What the ledger is asked about one grant it finds by an index.
+// The events of a grant are found by an index.
 func TestEventsOfOneGrant(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		l := lived(t, url)

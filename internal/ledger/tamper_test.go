@@ -16,14 +16,14 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
 )
 
-// victim is a ledger that is tampered with again and again: reset makes it whole.
+// victim is a ledger that tests tamper with repeatedly. damaged restores it each time.
 type victim struct {
 	ledger *ledger.Ledger
 	db     *sql.DB
-	events []jit.Event // as they were recorded, event n at n-1
+	events []jit.Event // as recorded, event n at n-1
 }
 
-// victimOf makes a ledger in SQLite with events of grants and of policies.
+// victimOf makes a SQLite ledger with events of grants and policies.
 func victimOf(t *testing.T, events int) victim {
 	t.Helper()
 	url := sqliteURL(t)
@@ -32,7 +32,7 @@ func victimOf(t *testing.T, events int) victim {
 	for n := range entries {
 		e := ledgertest.Event(ledgertest.Grant(n).ID)
 		switch n % 3 {
-		case 1: // the same as the one before but for its place
+		case 1: // equals the event before, apart from its position
 			e.Grant = ledgertest.Grant(n - 1).ID
 		case 2:
 			e = jit.Event{
@@ -60,13 +60,13 @@ func victimOf(t *testing.T, events int) victim {
 	return v
 }
 
-// tester is what a test and a test of rapid have in common.
+// tester holds the common methods of a test and a rapid test.
 type tester interface {
 	rapid.TB
 	Context() context.Context
 }
 
-// damaged runs the statements, returns what a check finds, and undoes them.
+// damaged runs the statements, verifies the ledger, and undoes them.
 func (v victim) damaged(t tester, statements ...string) ledger.Report {
 	t.Helper()
 	atOnce := func(statements ...string) {
@@ -84,7 +84,7 @@ func (v victim) damaged(t tester, statements ...string) ledger.Report {
 	return r
 }
 
-// kinds lists the findings as words, such as "removed 4-6".
+// kinds lists the findings in short, such as "removed 4-6".
 func kinds(r ledger.Report) string {
 	var all []string
 	for _, d := range r.Damage {
@@ -97,14 +97,14 @@ func kinds(r ledger.Report) string {
 	return strings.Join(all, ", ")
 }
 
-// edits are the ways to change one event: every column, to another value and to what does not belong there.
+// edits are the ways to change one event: each column to another value and to a value of the wrong type.
 var edits = []string{
 	"recorded_at = recorded_at + 1", "recorded_at = 9000000000000000000", "recorded_at = -9000000000000000000", "recorded_at = 'noon'", "recorded_at = 0.5",
 	"kind = kind || 'x'", "kind = ''", "grant_id = grant_id || 'x'", "policy = policy || ' '", "actor = 'mallory'", "actor = x'ff'", "change_ref = ''",
 	"source = 'sweeper'", `detail = '{"reason":"another"}'`, "detail = '{'", "detail = detail || ' '", "prev = ''", "prev = hash", "hash = prev", "hash = upper(hash)", "hash = ''",
 }
 
-// Promise 11: a single change of a record is found and named, whatever it is and wherever it is made.
+// Promise 11: every single change of a record is found and named, at any position.
 func TestVerifyNamesEverySingleChange(t *testing.T) {
 	const n = 200
 	v := victimOf(t, n)
@@ -125,21 +125,21 @@ func TestVerifyNamesEverySingleChange(t *testing.T) {
 			check(fmt.Sprintf("removed %d", at), fmt.Sprintf("DELETE FROM jit_events WHERE seq = %d", at))
 		},
 		func(at int) { check(fmt.Sprintf("inserted %d", n+at), copyOf(n+at, at)) },
-		func(at int) { // into its middle
+		func(at int) { // in the middle
 			moved := ""
 			for seq := at + 1; seq <= n; seq++ {
 				moved += fmt.Sprintf(", reordered %d", seq+1)
 			}
-			from := at + 3 // moved itself, so that only what is before it tells which of the two is the copy
+			from := at + 3 // moved as well, so that only the event before it shows which of the two is the copy
 			if from > n+1 {
 				from = at / 2
 			}
 			check(fmt.Sprintf("inserted %d", at+1)+moved, append(shift(at+1, 1), copyOf(at+1, from))...)
 		},
-		func(at int) { // with its neighbour
+		func(at int) { // with the next event
 			check(fmt.Sprintf("reordered %d, reordered %d", min(at, at%n+1), max(at, at%n+1)), swap(at, at%n+1)...)
 		},
-		func(at int) { // with one that is far away
+		func(at int) { // with a distant event
 			with := (at+n/2-1)%n + 1
 			check(fmt.Sprintf("reordered %d, reordered %d", min(at, with), max(at, with)), swap(at, with)...)
 		},
@@ -164,7 +164,7 @@ func TestVerifyNamesEverySingleChange(t *testing.T) {
 	check("inserted 1"+moved, append(shift(1, 1), copyOf(1, n))...)
 }
 
-// A row whose number is none is found, and a reader of the events is told.
+// A row without a valid number is named, and reading the events fails.
 func TestVerifyNamesWhatHasNoNumber(t *testing.T) {
 	v := victimOf(t, 20)
 	for _, number := range []string{"'x'", "NULL", "5.5", "x'00'"} {
@@ -177,7 +177,7 @@ func TestVerifyNamesWhatHasNoNumber(t *testing.T) {
 			"UPDATE jit_events SET hash = 'x' WHERE typeof(seq) <> 'integer'")
 		if len(r.Damage) != 1 ||
 			r.Damage[0].String() != "an event without a number was inserted: events are numbered from 1" {
-			t.Errorf("a new one with seq = %s: %v", number, r.Damage)
+			t.Errorf("a new row with seq = %s: %v", number, r.Damage)
 		}
 	}
 	run(t, v.db, "UPDATE jit_events SET seq = 'x' WHERE seq = 5")
@@ -186,21 +186,21 @@ func TestVerifyNamesWhatHasNoNumber(t *testing.T) {
 		last = err
 	}
 	if last == nil || !strings.Contains(last.Error(), "jit audit verify") {
-		t.Errorf("the events are read with %v", last)
+		t.Errorf("reading the events returned %v, want an error that names jit audit verify", last)
 	}
 }
 
-// stored is one row while a history of tampering is made up.
+// stored is one row in a generated history of tampering.
 type stored struct {
 	event jit.Event
-	// was is the number under which it was recorded, 0 when it is not what was recorded.
+	// was is the row's recorded number; 0 if its content differs from the record.
 	was int64
-	// from is the number of the recorded event that has the rest of its columns.
+	// from is the number of the recorded event that supplies its other columns.
 	from int64
 }
 
-// Promise 11: whatever is done, and how often, with all hashes made right again or not: what is not as it was recorded
-// is named, or lies before what the head vouches for; what was not touched is not named.
+// Promise 11 under any sequence of changes, with or without recomputed hashes: every changed event is named, unless it
+// lies before the events that the head vouches for. Unchanged events are not named.
 func TestVerifyNamesWhateverIsDone(t *testing.T) {
 	const n = 40
 	v := victimOf(t, n)
@@ -209,14 +209,14 @@ func TestVerifyNamesWhateverIsDone(t *testing.T) {
 		for i, e := range v.events {
 			rows[i] = stored{e, e.Seq, e.Seq}
 		}
-		gone := map[int64]bool{} // numbers that are left out
+		gone := map[int64]bool{} // skipped numbers
 		for range rapid.IntRange(1, 5).Draw(rt, "steps") {
 			at := rapid.IntRange(0, len(rows)-1).Draw(rt, "at")
 			switch rapid.SampledFrom([]string{"edit", "rewrite", "remove", "close up", "insert", "swap"}).Draw(rt, "what") {
 			case "edit":
 				rows[at].was = 0
 				rows[at].event.Name += "x"
-			case "rewrite": // a run of events, each with its own hash and the hash of the one before
+			case "rewrite": // consecutive events, with recomputed hashes and previous hashes
 				for i := at; i < min(at+rapid.IntRange(1, 20).Draw(rt, "run"), len(rows)); i++ {
 					e := rows[i].event
 					e.Name, e.Seq = e.Name+"y", int64(i+1)
@@ -241,8 +241,8 @@ func TestVerifyNamesWhateverIsDone(t *testing.T) {
 			}
 		}
 		statements := []string{"DELETE FROM jit_events"}
-		tampered := map[int64]bool{} // rows that are not what was recorded under their number
-		present := map[int64]bool{}  // what was recorded and is there, wherever
+		tampered := map[int64]bool{} // rows that differ from the event recorded under their number
+		present := map[int64]bool{}  // recorded events that are present at any position
 		for i, row := range rows {
 			seq := int64(i + 1)
 			if gone[seq] {
@@ -266,18 +266,18 @@ func TestVerifyNamesWhateverIsDone(t *testing.T) {
 		}
 		for _, seq := range slices.Sorted(maps.Keys(tampered)) {
 			if tampered[seq] && !named[seq] && seq >= r.VouchedFrom {
-				rt.Errorf("event %d is not what was recorded and is not named, though the head vouches from %d: %s",
+				rt.Errorf("event %d differs from the record and is not named, though the head vouches from %d: %s",
 					seq, r.VouchedFrom, kinds(r))
 			}
 		}
 		for seq := int64(1); seq <= n; seq++ {
 			_, there := tampered[seq]
 			if !present[seq] && !there && !removed[seq] && seq >= r.VouchedFrom {
-				rt.Errorf("event %d is gone and is not named: %s", seq, kinds(r))
+				rt.Errorf("event %d is missing and is not named: %s", seq, kinds(r))
 			}
 			if present[seq] && removed[seq] && seq >= r.VouchedFrom ||
 				there && !tampered[seq] && named[seq] && seq >= r.VouchedFrom {
-				rt.Errorf("event %d is there and is named, though the head vouches from %d: %s", seq, r.VouchedFrom,
+				rt.Errorf("event %d is unchanged and is named, though the head vouches from %d: %s", seq, r.VouchedFrom,
 					kinds(r))
 			}
 		}
@@ -288,7 +288,7 @@ func TestVerifyNamesWhateverIsDone(t *testing.T) {
 	})
 }
 
-// insertion writes a row with a number.
+// insertion returns a statement that inserts a row with a number.
 func insertion(seq int64, row stored) string {
 	e := row.event
 	source := fmt.Sprintf(

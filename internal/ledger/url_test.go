@@ -44,7 +44,7 @@ func TestCheckURL(t *testing.T) {
 			t.Errorf("%s: the password is in %q", url, err)
 		}
 		if _, err := ledger.Open(t.Context(), ledger.Config{URL: url}); err == nil {
-			t.Errorf("Open(%q) takes what CheckURL refuses", url)
+			t.Errorf("Open(%q) accepts a URL that CheckURL refuses", url)
 		}
 	}
 	_, err := ledger.Open(t.Context(), ledger.Config{URL: "postgres://u:hunter2@h/db?sslmode=perhaps"})

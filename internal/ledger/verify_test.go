@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
 )
 
-// copyOf inserts at seq what event from holds.
+// copyOf returns a statement that inserts a copy of event from at seq.
 func copyOf(seq, from int) string {
 	return fmt.Sprintf(
 		`INSERT INTO jit_events (seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, prev, hash)
@@ -20,7 +20,7 @@ func copyOf(seq, from int) string {
 	)
 }
 
-// shift renumbers the events from first on, by way of numbers that are free.
+// shift returns statements that renumber the events from first on, with free numbers in between.
 func shift(first, by int) []string {
 	return []string{
 		fmt.Sprintf("UPDATE jit_events SET seq = -seq WHERE seq >= %d", first),
@@ -36,7 +36,7 @@ func swap(a, b int) []string {
 	}
 }
 
-// rehash gives an event the hash of what it holds now.
+// rehash sets an event's hash to that of its present content.
 func rehash(t *testing.T, l *ledger.Ledger, seq int64) string {
 	t.Helper()
 	for e, err := range l.Events(t.Context(), seq) {
@@ -66,7 +66,7 @@ func TestVerify(t *testing.T) {
 	cases := []struct {
 		name   string
 		tamper []string
-		rehash []int64 // events whose hash is made right afterwards
+		rehash []int64 // events whose hash is recomputed afterwards
 		want   string
 	}{
 		{"whole", nil, nil, ""},
@@ -194,6 +194,6 @@ func TestVerifyHeadEdited(t *testing.T) {
 	}
 	err := l.Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(3))})[0]
 	if err == nil {
-		t.Error("a write went on over an event that is not of the chain")
+		t.Error("a write succeeded after an event outside the chain")
 	}
 }
