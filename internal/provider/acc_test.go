@@ -15,10 +15,10 @@ const (
 	bob   = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGUr9nfr4qaKwK8nzW8GsQyi1WnO0I9oTfnhrdhS4m0U"
 )
 
-// foreign is a line of somebody else, which no test may lose.
+// foreign is somebody else's line, which every test must keep.
 const foreign = "# keys of the build machines\n"
 
-// each runs a test in a workspace of every command line on hand.
+// each runs a test in a workspace of every available command line.
 func each(t *testing.T, test func(t *testing.T, w *acctest.World)) {
 	t.Parallel()
 	for _, cli := range testenv.Terraforms(t) {
@@ -35,7 +35,7 @@ func configure(w *acctest.World, resources ...string) {
 	configureWith(w, "", resources...)
 }
 
-// configureWith also puts settings into the provider block.
+// configureWith also writes settings into the provider block.
 func configureWith(w *acctest.World, settings string, resources ...string) {
 	w.Write("main.tf", fmt.Sprintf(`
 terraform {
@@ -51,8 +51,8 @@ provider "jit" {
 %s`, w.Path("authorized_keys"), settings, strings.Join(resources, "\n")))
 }
 
-// grant is the block of jit_grant.<name>: alice may log in, for two hours, unless
-// lines say otherwise; a line replaces the one of the same attribute, and "ttl =" alone leaves it out.
+// grant returns the block jit_grant.<name>: alice may log in for two hours. A line replaces the line of the same
+// attribute; a line without a value, such as "ttl =", removes it.
 func grant(name string, lines ...string) string {
 	attributes := []string{`target = "host"`, fmt.Sprintf("principal = %q", alice), `role = "login"`,
 		`reason = "INC-1: look"`, `ttl = "2h"`}
@@ -70,13 +70,13 @@ func grant(name string, lines ...string) string {
 	return fmt.Sprintf("resource \"jit_grant\" %q {\n  %s\n}\n", name, strings.Join(attributes, "\n  "))
 }
 
-// policy is the block of jit_policy.<name>, matching everything.
+// policy returns the block jit_policy.<name>, which matches everything.
 func policy(name string, lines ...string) string {
 	return fmt.Sprintf("resource \"jit_policy\" %q {\n  name = %q\n  match = {}\n  %s\n}\n", name, name,
 		strings.Join(lines, "\n  "))
 }
 
-// unchanged fails the test unless every way of planning finds nothing to do.
+// unchanged fails the test unless every kind of plan is empty.
 func unchanged(t *testing.T, w *acctest.World, when string) {
 	t.Helper()
 	for _, args := range [][]string{nil, {"-refresh-only"}, {"-refresh=false"}} {
@@ -91,7 +91,7 @@ func says(t *testing.T, r acctest.Result, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
 		if !strings.Contains(r.Text(), part) {
-			t.Errorf("it does not say %q:\n%s", part, r.Text())
+			t.Errorf("the output does not say %q:\n%s", part, r.Text())
 		}
 	}
 }
@@ -106,5 +106,5 @@ func fact(t *testing.T, w *acctest.World, address, attribute string) string {
 	return fmt.Sprint(values[attribute])
 }
 
-// lines counts the lines of the file that bear a marker of ours.
+// lines counts the lines of the file with our marker.
 func lines(w *acctest.World) int { return strings.Count(w.Read("authorized_keys"), " jit:") }

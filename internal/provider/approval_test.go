@@ -17,7 +17,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// signer returns the key of a person, the same each time.
+// signer returns a person's key. Repeated calls return the same key.
 func signer(t *testing.T, name string) ssh.Signer {
 	t.Helper()
 	seed := make([]byte, ed25519.SeedSize)
@@ -33,7 +33,7 @@ func publicKey(t *testing.T, name string) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer(t, name).PublicKey())))
 }
 
-// person is the block of jit_person.<name>, with a key of their own.
+// person returns the block jit_person.<name> with the person's own key.
 func person(t *testing.T, name string, lines ...string) string {
 	return fmt.Sprintf("resource \"jit_person\" %q {\n  name = %q\n  signing_keys = [%q]\n  %s\n}\n", name, name,
 		publicKey(t, name), strings.Join(lines, "\n  "))
@@ -41,13 +41,13 @@ func person(t *testing.T, name string, lines ...string) string {
 
 const leads = `groups = ["group:leads"]`
 
-// approved is the policy "prod", which needs one of the leads.
+// approved returns the policy "prod", which requires the approval of one of the leads.
 func approved(lines ...string) string {
 	return policy("prod", append([]string{`approval = [{ required = 1, from = ["group:leads"] }]`,
 		"depends_on = [jit_person.lea, jit_person.leo]"}, lines...)...)
 }
 
-// office are the people of the tests, of whom lea and leo are leads, and alice is the principal.
+// office returns the blocks of the people in the tests. Lea and leo are leads; alice is the principal.
 func office(t *testing.T) string {
 	return person(t, "lea", leads) + person(t, "leo", leads, `github = "leo-gh"`) +
 		person(t, "alice", `groups = ["group:leads", "group:oncall"]`, fmt.Sprintf("principals = [%q]", alice+" alice@laptop"))
@@ -74,8 +74,8 @@ func planned(t *testing.T, w *acctest.World, address string) map[string]any {
 	return nil
 }
 
-// signs plans, and lets a person sign the request of a planned grant, as `jit approve` does. It returns the path of the
-// file.
+// signs runs a plan and signs the request of a planned grant for a person, as `jit approve` does. It returns the path
+// of the statement file.
 func signs(t *testing.T, w *acctest.World, who, address string, change ...func(*approval.Statement)) string {
 	t.Helper()
 	if r := w.Run("plan", "-out=tf.plan"); r.ExitCode != 0 {
@@ -150,7 +150,7 @@ func TestApproval(t *testing.T) {
 		}
 		waits(t, w, "the file was deleted", needs)
 
-		// Whatever is asked otherwise than what was signed is another request.
+		// A change of any field makes another request, which the signature does not cover.
 		signs(t, w, "lea", "jit_grant.a")
 		for _, line := range []string{
 			`reason = "INC-2: look"`, `ttl = "3h"`, `renewal = 2`, `role = "command:/bin/true"`,
@@ -184,7 +184,7 @@ func TestApproval(t *testing.T) {
 		}
 		unchanged(t, w, "approved")
 
-		// More time is a request of its own; less needs nobody.
+		// An extension is a request of its own. A shorter window needs no approval.
 		waiting(`ttl = "4h"`)
 		waits(t, w, "an extension", needs)
 		signs(t, w, "leo", "jit_grant.a")
@@ -206,13 +206,13 @@ func TestApproval(t *testing.T) {
 		w.Apply()
 		unchanged(t, w, "renewed")
 		w.Must("destroy", "-auto-approve")
-		if lines(w) != 1 { // that of the first grant, whose end has passed
-			t.Error("destroying left the access")
+		if lines(w) != 1 { // the line of the first grant, which sshd has ended
+			t.Error("destroy left the access")
 		}
 	})
 }
 
-// What does not count, whoever signs it.
+// Statements that do not count.
 func TestApprovalThatDoesNotCount(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		base := []string{office(t), approved(), person(t, "eve")}
@@ -254,7 +254,7 @@ func TestApprovalThatDoesNotCount(t *testing.T) {
 	})
 }
 
-// A run changes neither who may approve its own grants nor which of them need approval.
+// A run cannot change who may approve its own grants, nor which of them need approval.
 func TestApprovalIsThatOfBeforeTheRun(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		named := "policy = jit_policy.prod.name"
@@ -265,7 +265,7 @@ func TestApprovalIsThatOfBeforeTheRun(t *testing.T) {
 		configure(w, office(t), policy("prod", `description = "open"`), grant("a", named))
 		waits(t, w, "the policy asks for nobody any more", "as it was before this run")
 		if r := w.Plan(); r.ExitCode != 2 || strings.Contains(r.Text(), "needs approval") {
-			t.Errorf("in the next run: exit code %d\n%s", r.ExitCode, r.Text())
+			t.Errorf("the next run: exit code %d\n%s", r.ExitCode, r.Text())
 		}
 		configure(w, office(t), approved())
 		w.Apply()
@@ -278,12 +278,12 @@ func TestApprovalIsThatOfBeforeTheRun(t *testing.T) {
 		configure(w, office(t), approved("max_ttl = \"4h\""), joe, grant("a", named))
 		w.Apply()
 		if lines(w) != 1 {
-			t.Error("the approval of an earlier run's person does not count")
+			t.Error("the approval of a person recorded in an earlier run does not count")
 		}
 	})
 }
 
-// In the first change of all, before there is a ledger, whatever needs approval waits and everything else is made.
+// The first change of all creates the ledger. Grants that need approval wait; everything else is created.
 func TestApprovalInTheFirstChange(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		named := "policy = jit_policy.prod.name"
@@ -300,7 +300,7 @@ func TestApprovalInTheFirstChange(t *testing.T) {
 		w.Apply()
 		unchanged(t, w, "approved")
 
-		// A grant that waits holds up no other.
+		// A waiting grant does not delay others.
 		open := strings.Replace(policy("open"), "match = {}", `match = { roles = ["command:*"] }`, 1)
 		configure(w, office(t), approved(`description = "first"`), open, grant("a", named))
 		w.Apply()
@@ -313,7 +313,7 @@ func TestApprovalInTheFirstChange(t *testing.T) {
 		}
 		says(t, r, "Error: The grant needs approval", "with jit_grant.b")
 
-		// Without the ledger nothing begins, and whatever was given can be ended.
+		// With the ledger unreachable, nothing begins, and granted access can be ended.
 		w.Write("not-a-ledger", "x")
 		gone := fmt.Sprintf("ledger = %q", "sqlite://"+w.Path("not-a-ledger")+"/ledger.db")
 		configureWith(w, gone, office(t), approved(`description = "first"`), open, grant("a", named),
@@ -323,12 +323,12 @@ func TestApprovalInTheFirstChange(t *testing.T) {
 		}
 		w.Run("destroy", "-auto-approve", "-target=jit_grant.a")
 		if strings.Contains(w.Read("authorized_keys"), "login") || lines(w) > 1 {
-			t.Errorf("without the ledger access could not be ended:\n%s", w.Read("authorized_keys"))
+			t.Errorf("without the ledger, destroy did not end the access:\n%s", w.Read("authorized_keys"))
 		}
 	})
 }
 
-// An apply waits for an approval that comes while it runs.
+// An apply waits for an approval that arrives while it runs.
 func TestWaitForApproval(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		named := "policy = jit_policy.prod.name"

@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/azuretest"
 )
 
-// azureGrant writes a configuration with one grant of a directory, with that setting of the provider.
+// azureGrant writes a configuration with one grant on an Azure target and that provider setting.
 func azureGrant(w *acctest.World, s *azuretest.Server, setting, who, scope string, lines ...string) {
 	lines = append(lines, `target = "subscription"`, fmt.Sprintf("principal = %q", "user:"+who), `role = "Reader"`,
 		fmt.Sprintf("scope = %q", scope))
@@ -29,8 +29,7 @@ provider "jit" {
 %s`, setting, s.URL, grant("a", lines...)))
 }
 
-// The beginning of a grant that PIM was told of before is moved, together with its end and without it; PIM begins and
-// ends it.
+// The beginning of a grant that PIM has scheduled is moved, with and without its end. PIM begins and ends the access.
 func TestAzureStartIsMoved(t *testing.T) {
 	const who, scope = "aaaaaaaa-0000-4000-8000-000000000001", "/subscriptions/11111111-0000-4000-8000-000000000000"
 	each(t, func(t *testing.T, w *acctest.World) {
@@ -48,7 +47,7 @@ func TestAzureStartIsMoved(t *testing.T) {
 		given := func(from, until time.Duration) {
 			t.Helper()
 			if got, want := record(t, w, fact(t, w, "jit_grant.a", "id")).Start, now.Add(from); !got.Equal(want) {
-				t.Errorf("it begins at %s, want %s", got, want)
+				t.Errorf("the grant begins at %s, want %s", got, want)
 			}
 			if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(now.Add(until)); got != want {
 				t.Errorf("expires_at is %s, want %s", got, want)
@@ -57,7 +56,7 @@ func TestAzureStartIsMoved(t *testing.T) {
 				until - time.Second: true, until: false} {
 				if got := s.Allowed(who, azuretest.Reader, scope, now.Add(moment)); got != want &&
 					moment >= w.Clock.Now().Sub(now) {
-					t.Errorf("at %s the access is given: %t, want %t", jit.FormatTime(now.Add(moment)), got, want)
+					t.Errorf("at %s, access is %t, want %t", jit.FormatTime(now.Add(moment)), got, want)
 				}
 			}
 			unchanged(t, w, fmt.Sprintf("from %s until %s", from, until))
@@ -68,7 +67,7 @@ func TestAzureStartIsMoved(t *testing.T) {
 		write(at("starts_at", 48*time.Hour))
 		w.Apply()
 		given(48*time.Hour, 50*time.Hour)
-		// Longer than max_ttl it would be with its old beginning only.
+		// The new end exceeds max_ttl only if counted from the old beginning.
 		write("ttl =", at("starts_at", 72*time.Hour), at("expires_at", 75*time.Hour))
 		w.Apply()
 		given(72*time.Hour, 75*time.Hour)
@@ -84,7 +83,7 @@ func TestAzureStartIsMoved(t *testing.T) {
 	})
 }
 
-// The life of a grant with Privileged Identity Management, which ends it by itself and takes nothing back in its first
+// A grant through Privileged Identity Management, which ends access by itself and accepts no revocation in the first
 // five minutes.
 func TestAzureWithPIM(t *testing.T) {
 	const who, scope = "aaaaaaaa-0000-4000-8000-000000000001", "/subscriptions/11111111-0000-4000-8000-000000000000"
@@ -96,7 +95,7 @@ func TestAzureWithPIM(t *testing.T) {
 		may := func(want bool, when string) {
 			t.Helper()
 			if got := s.Allowed(who, azuretest.Reader, scope, w.Clock.Now()); got != want {
-				t.Errorf("%s: the access is given: %t, want %t", when, got, want)
+				t.Errorf("%s: access is %t, want %t", when, got, want)
 			}
 		}
 		write := func(lines ...string) {
@@ -127,13 +126,13 @@ func TestAzureWithPIM(t *testing.T) {
 		}
 		w.Must("destroy", "-auto-approve")
 		if r := w.Run("apply", "-auto-approve"); r.ExitCode != 1 {
-			t.Errorf("the block that comes back: exit code %d\n%s", r.ExitCode, r.Text())
+			t.Errorf("the re-created block: exit code %d\n%s", r.ExitCode, r.Text())
 		} else {
 			says(t, r, "its resource was destroyed", "Set renewal = 2 to grant again")
 		}
 		may(false, "after destroy and apply")
 		if after := s.Dump(func(string) bool { return true }); after != before {
-			t.Errorf("after the end there is\n%s\nthere was\n%s", after, before)
+			t.Errorf("after the end the assignments are\n%s\nbefore they were\n%s", after, before)
 		}
 
 		write(`ttl = "2h"`, "renewal = 2")

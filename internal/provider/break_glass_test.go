@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Somebody on call breaks the glass: access begins, and the next time only after the first was signed off.
+// Somebody on call breaks the glass, and access begins. The next time, it begins only after the first was signed off.
 func TestBreakGlass(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		glass := `break_glass = { from = ["group:oncall"], max_ttl = "1h", reason_pattern = "^SEV1-" }`
@@ -36,11 +36,11 @@ func TestBreakGlass(t *testing.T) {
 		says(t, w.Plan(), "Warning: The grant breaks the glass", "1 of: lea, leo")
 		w.Apply()
 		if lines(w) != 1 {
-			t.Fatal("breaking the glass gave nothing")
+			t.Fatal("breaking the glass gave no access")
 		}
 		unchanged(t, w, "the glass is broken")
 
-		// The duty cannot be changed away.
+		// No change of the block avoids the sign-off.
 		for _, line := range []string{"break_glass = false", `requester = "leo"`} {
 			configure(w, append(base, breaks("a", line))...)
 			if r := w.Plan(); r.ExitCode != 1 {
@@ -74,7 +74,7 @@ func TestBreakGlass(t *testing.T) {
 		}
 		w.Apply()
 		if lines(w) != 2 {
-			t.Error("after the sign-off, the second time gave nothing")
+			t.Error("after the sign-off, breaking the glass again gave no access")
 		}
 		w.Clock.Advance(2 * time.Hour)
 		unchanged(t, w, "after the end")

@@ -12,8 +12,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A change of the length moves the end, counted from the same beginning, while the grant lives;
-// on one that is over it is refused and names renewal.
+// A change of ttl moves a live grant's end, counted from the same beginning. On an ended grant it is an error that
+// names renewal.
 func TestChangeOfLength(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"), grant("b", fmt.Sprintf("principal = %q", bob)))
@@ -25,7 +25,7 @@ func TestChangeOfLength(t *testing.T) {
 			if got, want := fact(t, w, "jit_grant.a", "expires_at"), jit.FormatTime(end); got != want {
 				t.Errorf("expires_at is %s, want %s", got, want)
 			}
-			// sshd counts the last second of expiry-time in.
+			// sshd includes the last second of expiry-time.
 			if want := fmt.Sprintf("expiry-time=%q %s", end.Add(-time.Second).Format("20060102150405Z"),
 				alice); !strings.Contains(w.Read("authorized_keys"), want) {
 				t.Errorf("the file has no %s:\n%s", want, w.Read("authorized_keys"))
@@ -43,18 +43,18 @@ func TestChangeOfLength(t *testing.T) {
 		}
 		w.Apply()
 		if got := w.Calls.Count(); got.Writes != 0 {
-			t.Errorf("another spelling made %d writes", got.Writes)
+			t.Errorf("another spelling caused %d writes", got.Writes)
 		}
 		ends(2 * time.Hour)
 
-		// The plan tells the end that a change leads to, and leaves the beginning alone.
+		// The plan shows the new end and keeps the beginning.
 		tells := func(from, to time.Duration) {
 			t.Helper()
 			r := w.Plan("-out=plan")
 			says(t, r, fmt.Sprintf("~ expires_at = %q -> %q", jit.FormatTime(began.Add(from)),
 				jit.FormatTime(began.Add(to))))
 			if strings.Contains(r.Text(), "known after apply") {
-				t.Errorf("the plan leaves something open:\n%s", r.Text())
+				t.Errorf("the plan has unknown values:\n%s", r.Text())
 			}
 			says(t, r, fmt.Sprintf("for %s, INC-1: look\" -> ", jit.FormatDuration(from)),
 				fmt.Sprintf("for %s, INC-1: look\"", jit.FormatDuration(to)))
@@ -75,7 +75,7 @@ func TestChangeOfLength(t *testing.T) {
 		configure(w, grant("a", `ttl = "15m"`))
 		w.Apply()
 		if lines(w) != 0 {
-			t.Errorf("an end in the past left the access there:\n%s", w.Read("authorized_keys"))
+			t.Errorf("an end in the past did not end the access:\n%s", w.Read("authorized_keys"))
 		}
 		unchanged(t, w, "ended by an end in the past")
 
@@ -84,7 +84,7 @@ func TestChangeOfLength(t *testing.T) {
 		for range 2 {
 			r := w.Plan()
 			if r.ExitCode != 1 {
-				t.Errorf("a change of what is over: exit code %d", r.ExitCode)
+				t.Errorf("a change of an ended grant: exit code %d", r.ExitCode)
 			}
 			says(t, r, "The grant is over", `ttl = "8h"`, "Set renewal = 2 to grant again")
 			w.Clock.Advance(24 * time.Hour)
@@ -92,19 +92,18 @@ func TestChangeOfLength(t *testing.T) {
 		configure(w, grant("a", `ttl = "15m"`, `policy = "gone"`, fmt.Sprintf("start_by = %q", jit.FormatTime(began))))
 		w.Apply()
 		if got := w.Calls.Count(); got.Writes != 0 {
-			t.Errorf("changes of what is over made %d writes", got.Writes)
+			t.Errorf("changes of an ended grant caused %d writes", got.Writes)
 		}
-		unchanged(t, w, "with other flags on what is over")
+		unchanged(t, w, "with other flags on an ended grant")
 	})
 }
 
-// A time that is computed from timestamp() is another one in every run; the plan says so before the apply moves the end
-// or fails.
+// A time computed from timestamp() differs in every run. The plan warns before an apply moves the end or fails.
 func TestTimesThatMoveWithTheClock(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		const warning = "Warning: expires_at is not known before the apply"
 		configure(w, grant("a", "ttl =", `expires_at = timeadd(timestamp(), "2h")`))
-		w.Clock.Advance(time.Since(w.Clock.Now())) // timestamp() has the time of this machine
+		w.Clock.Advance(time.Since(w.Clock.Now())) // timestamp() uses this machine's clock
 		if r := w.Apply(); strings.Contains(r.Text(), warning) {
 			t.Errorf("a new grant:\n%s", r.Text())
 		}
@@ -117,21 +116,22 @@ func TestTimesThatMoveWithTheClock(t *testing.T) {
 		w.Apply()
 		w.Clock.Advance(3 * time.Hour)
 		w.Calls.Reset()
-		configure(w, grant("a", "ttl =", `expires_at = timeadd(timestamp(), "121m")`)) // another time in the same second, too
+		// With 121m the end also moves if both runs have the same timestamp().
+		configure(w, grant("a", "ttl =", `expires_at = timeadd(timestamp(), "121m")`))
 		if r = w.Run("apply", "-auto-approve"); r.ExitCode != 1 {
 			t.Errorf("apply after the end: exit code %d\n%s", r.ExitCode, r.Text())
 		}
 		says(t, r, warning, "every apply fails, because the grant is over", "Error: The grant is over",
 			"Set renewal = 2 to grant again")
 		if got := w.Calls.Count(); got.Writes != 0 {
-			t.Errorf("it wrote %+v", got)
+			t.Errorf("the apply made the calls %+v", got)
 		}
 		configure(w, grant("a", "ttl =", fmt.Sprintf("expires_at = %q", fact(t, w, "jit_grant.a", "expires_at"))))
-		unchanged(t, w, "with the end that it had")
+		unchanged(t, w, "with the old end")
 	})
 }
 
-// A shorter ttl whose end has come before its plan is applied ends the access then.
+// A shorter ttl's new end passes before the plan is applied. The apply ends the access.
 func TestPlannedEndThatHasPassed(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -148,14 +148,14 @@ func TestPlannedEndThatHasPassed(t *testing.T) {
 			t.Errorf("expires_at is %s, want %s", got, want)
 		}
 		if g := record(t, w, fact(t, w, "jit_grant.a", "id")); !g.RevokedAt.Equal(w.Clock.Now()) || g.EndedAt.IsZero() {
-			t.Errorf("recorded is %+v", g)
+			t.Errorf("the record is %+v", g)
 		}
 		unchanged(t, w, "after it")
 	})
 }
 
-// What is altered or missing inside of the window is shown as a change and repaired
-// within the original window; after it nothing is.
+// An altered or missing binding is shown as a change and repaired within the original window. After the window, neither
+// happens.
 func TestDriftIsRepaired(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -187,19 +187,18 @@ func TestDriftIsRepaired(t *testing.T) {
 			w.Clock.Advance(time.Minute)
 		}
 		w.Write("authorized_keys", foreign)
-		w.Must("apply", "-refresh-only", "-auto-approve") // the state holds the drift when the end comes
+		w.Must("apply", "-refresh-only", "-auto-approve") // the state has the drift at the end of the window
 		w.Clock.Advance(time.Hour)
 		w.Calls.Reset()
 		unchanged(t, w, "missing after the end")
 		w.Apply()
 		if got := w.Calls.Count(); got != (acctest.Count{}) {
-			t.Errorf("after the end the platform was called: %+v", got)
+			t.Errorf("the platform was called after the end: %+v", got)
 		}
 	})
 }
 
-// A repair that was planned inside of the window is nothing to do any more when the grant is over by the time it is
-// applied.
+// A repair planned inside the window does nothing if the grant has ended by the apply.
 func TestPlannedRepairOfWhatIsOver(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *acctest.World){
 		"by its window": func(_ *testing.T, w *acctest.World) { w.Clock.Advance(3 * time.Hour) },
@@ -215,7 +214,7 @@ func TestPlannedRepairOfWhatIsOver(t *testing.T) {
 					grant("b", others, "depends_on = [jit_policy.any]"))
 				w.Apply()
 				w.Write("authorized_keys", foreign)
-				// b is changed and repaired at once.
+				// The plan for b has a change and a repair.
 				configure(w, policy("any"), grant("a", "depends_on = [jit_policy.any]"),
 					grant("b", others, "policy = jit_policy.any.name"))
 				if r := w.Plan("-out=repair"); r.ExitCode != 2 {
@@ -236,7 +235,7 @@ func TestPlannedRepairOfWhatIsOver(t *testing.T) {
 	}
 }
 
-// A state that tells of drift asks for nothing after the end, also while the ledger cannot be read.
+// After the end, drift in the state plans no change, also while the ledger cannot be read.
 func TestDriftOfWhatIsOverWithoutLedger(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -253,7 +252,7 @@ func TestDriftOfWhatIsOverWithoutLedger(t *testing.T) {
 	})
 }
 
-// A setting of the provider that is not known at plan: what may move by the apply is not planned as it was.
+// A provider setting is unknown at plan. Attributes that the apply may change are not planned at their old values.
 func TestChangeWithTheProviderNotConfigured(t *testing.T) {
 	for setting, value := range map[string]string{"max_ttl": "5h", "owner": "payments",
 		"ledger": "sqlite://.jit/elsewhere.db"} {
@@ -261,7 +260,7 @@ func TestChangeWithTheProviderNotConfigured(t *testing.T) {
 			each(t, func(t *testing.T, w *acctest.World) {
 				round := 0
 				write := func(lines ...string) {
-					round++ // and with it the value is not known
+					round++ // replaces terraform_data.s, so that the setting is unknown at plan
 					known := fmt.Sprintf("resource \"terraform_data\" \"s\" {\n  input = %q\n  triggers_replace = %d\n}\n", value, round)
 					configureWith(w, setting+" = terraform_data.s.output", known, grant("a", lines...))
 				}
@@ -283,18 +282,18 @@ func TestChangeWithTheProviderNotConfigured(t *testing.T) {
 				write("ttl =", fmt.Sprintf("expires_at = %q", jit.FormatTime(began.Add(4*time.Hour))))
 				ends("an end instead", 4*time.Hour)
 				write(`ttl = "240m"`)
-				ends("the same in other words", 4*time.Hour)
+				ends("another spelling of the same end", 4*time.Hour)
 
 				w.Write("authorized_keys", foreign)
 				w.Must("apply", "-refresh-only", "-auto-approve")
 				write(`ttl = "240m"`, `timeouts = { create = "9m" }`)
 				ends("a repair", 4*time.Hour)
 				if lines(w) != 1 {
-					t.Errorf("it was not repaired:\n%s", w.Read("authorized_keys"))
+					t.Errorf("the grant was not repaired:\n%s", w.Read("authorized_keys"))
 				}
 				write(`ttl = "240m"`, `timeouts = { create = "9m" }`)
 				if r := w.Plan(); r.ExitCode != 2 || strings.Contains(r.Text(), "# jit_grant.a") {
-					t.Errorf("nothing is written differently: exit code %d\n%s", r.ExitCode, r.Text())
+					t.Errorf("without an edit: exit code %d\n%s", r.ExitCode, r.Text())
 				}
 			})
 		})
@@ -314,7 +313,7 @@ func revoke(t *testing.T, w *acctest.World, address string) {
 	}
 }
 
-// What jit revoke ended stays ended.
+// A grant that jit revoke ended stays ended.
 func TestRevokedStaysRevoked(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 )
 
-// The data sources tell what the resource keeps to itself.
+// The data sources show facts that the resource does not have.
 func TestDataSources(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, policy("all", `max_session_tail = null`), grant("a", "policy = jit_policy.all.name"), grant("b", fmt.Sprintf("principal = %q", bob), `ttl = "1h"`, "policy = jit_policy.all.name"), `
@@ -32,17 +32,17 @@ output "told" {
 		w.Apply()
 		told := func() string { return strings.TrimSpace(w.Must("output", "-raw", "told").Stdout) }
 		if got, want := told(), alice+","+bob+" active 7200 permit"; got != want {
-			t.Errorf("told %q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 		w.Clock.Advance(90 * time.Minute)
 		w.Apply()
 		if got, want := told(), alice+" active 1800 permit"; got != want {
-			t.Errorf("told %q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 		w.Clock.Advance(90 * time.Minute)
 		w.Apply()
 		if got, want := told(), " expired 0 permit"; strings.TrimSpace(got) != strings.TrimSpace(want) {
-			t.Errorf("told %q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 		w.Write("extra.tf", "data \"jit_grants\" \"odd\" {\n  state = \"alive\"\n}\ndata \"jit_grant_status\" \"odd\" {\n  id = \"3f2b8c1e-0000-8000-8000-000000000000\"\n}\ndata \"jit_policy\" \"odd\" {\n  name = \"nobody\"\n}\n")
 		says(t, w.Run("plan"), `"alive" is not a state`, "The ledger has no grant 3f2b8c1e",
@@ -50,7 +50,7 @@ output "told" {
 	})
 }
 
-// The data source tells of access that no grant explains; with a baseline only of what is not accepted.
+// The data source lists access that no grant explains, without the access that a baseline accepts.
 func TestStandingAccessData(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		w.Write("authorized_keys", bob+" by hand\n")
@@ -65,23 +65,23 @@ func TestStandingAccessData(t *testing.T) {
 			return strings.TrimSpace(w.Must("output", "-raw", "told").Stdout)
 		}
 		if got, want := told(), "info "+bob+" line 1 -"; got != want {
-			t.Errorf("told %q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 		w.Write("authorized_keys", w.Read("authorized_keys")+alice+" promoted\n")
 		id := fmt.Sprint(w.State()["jit_grant.a"]["id"])
 		if got := told(); !strings.HasPrefix(got, "critical "+alice+" line") ||
 			!strings.Contains(got, " "+id+",info "+bob) {
-			t.Errorf("told %q, want first that the grant %s is pointless", got, id)
+			t.Errorf("got %q, want a first finding that shadows grant %s", got, id)
 		}
 		w.Write("accepted.hcl", fmt.Sprintf("accept {\n  target = \"host\"\n  scope = %q\n  principal = %q\n  role = \"login\"\n  until = %q\n  reason = \"CHG-7: break-glass\"\n}\n",
 			w.State()["jit_grant.a"]["scope"], bob, w.Clock.Now().Add(24*time.Hour).Format(time.RFC3339)))
 		configure(w, grant("a"), data(fmt.Sprintf("baseline = %q", w.Path("accepted.hcl"))))
 		if got := told(); strings.Contains(got, bob) || !strings.Contains(got, alice) {
-			t.Errorf("with a baseline told %q, want only what it does not accept", got)
+			t.Errorf("with a baseline got %q, want only findings that it does not accept", got)
 		}
 		configure(w, grant("a"), data(`target = "nowhere"`))
 		says(t, w.Run("plan"), `"nowhere" is not one of the configured targets`)
-		// What names nothing finds nothing: that is no clean result.
+		// A selection of nothing, or a missing baseline, must not look like a clean result.
 		for lines, want := range map[string]string{
 			`target = ""`:             `"" is not one of the configured targets`,
 			`scope = ""`:              `"" is not one of the scopes`,

@@ -11,7 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Terraform prints diagnostics as they are: what a server answers, and what people write, must not steer the terminal.
+// Terraform prints diagnostics unchanged. Control characters from servers and people must not reach the terminal.
 func TestDiagnosticsHideNothing(t *testing.T) {
 	const hostile = "forbidden \x1b]0;title\x07\x1b[2J \u202etxt\u200b"
 	var diags diag.Diagnostics

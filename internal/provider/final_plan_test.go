@@ -13,8 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// A change of anything but the window that was planned while the grant was live applies after its end: time makes no
-// apply fail.
+// A change that does not move the window, planned while the grant was live, can be applied after its end.
 func TestPlannedChangeOfWhatIsOver(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *acctest.World){
 		"by its window": func(_ *testing.T, w *acctest.World) { w.Clock.Advance(3 * time.Hour) },
@@ -32,7 +31,7 @@ func TestPlannedChangeOfWhatIsOver(t *testing.T) {
 				end(t, w)
 				w.Must("apply", "plan")
 				if got := fact(t, w, "jit_grant.a", "request_digest"); got != digest {
-					t.Errorf("request_digest is %s, want %s as recorded", got, digest)
+					t.Errorf("request_digest is %s, want the recorded %s", got, digest)
 				}
 				unchanged(t, w, "after the apply")
 			})
@@ -40,7 +39,8 @@ func TestPlannedChangeOfWhatIsOver(t *testing.T) {
 	}
 }
 
-// A policy that was taken out of a block while the grant was live applies after its end, and the record stays as it is.
+// The removal of a policy's name, planned while the grant was live, can be applied after its end. The record does not
+// change.
 func TestPlannedRemovalOfThePolicyOfWhatIsOver(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *acctest.World){
 		"by its window": func(_ *testing.T, w *acctest.World) { w.Clock.Advance(3 * time.Hour) },
@@ -58,7 +58,7 @@ func TestPlannedRemovalOfThePolicyOfWhatIsOver(t *testing.T) {
 				end(t, w)
 				w.Must("apply", "plan")
 				if g := record(t, w, fact(t, w, "jit_grant.a", "id")); g.Policy != "named" {
-					t.Errorf("recorded is the policy %q, want named", g.Policy)
+					t.Errorf("the recorded policy is %q, want named", g.Policy)
 				}
 				unchanged(t, w, "after the apply")
 			})
@@ -66,7 +66,7 @@ func TestPlannedRemovalOfThePolicyOfWhatIsOver(t *testing.T) {
 	}
 }
 
-// The beginning is taken out of a block, and the grant begins before that plan is applied.
+// The beginning is removed from a block, and the grant begins before that plan is applied.
 func TestPlannedStartAtOnceOfWhatHasBegun(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		begin := w.Clock.Now().Add(time.Hour)
@@ -89,8 +89,7 @@ func TestPlannedStartAtOnceOfWhatHasBegun(t *testing.T) {
 	})
 }
 
-// The request digest is that of the request, whatever the clock says when it is recorded, in the state as in the
-// ledger.
+// The state and the ledger have the same request digest, whatever the time of the apply.
 func TestDigestOfARequestedBeginning(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("b", fmt.Sprintf("principal = %q", bob)))
@@ -104,10 +103,10 @@ func TestDigestOfARequestedBeginning(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := v.RequestDigest(ledger); got != digest {
-				t.Errorf("%s: the ledger has the digest %s and the state %s", when, got, digest)
+				t.Errorf("%s: the ledger has the digest %s, the state has %s", when, got, digest)
 			}
 			if got := fact(t, w, "jit_grant.a", "summary"); got != v.Summary() {
-				t.Errorf("%s: the ledger has the summary %q and the state %q", when, v.Summary(), got)
+				t.Errorf("%s: the ledger has the summary %q, the state has %q", when, v.Summary(), got)
 			}
 			return digest
 		}
@@ -125,19 +124,19 @@ func TestDigestOfARequestedBeginning(t *testing.T) {
 		scheduled := agree("scheduled")
 		configure(w, atOnce)
 		if r := w.Plan("-out=plan"); strings.Contains(r.Text(), "request_digest = (known") {
-			t.Errorf("the digest is not planned:\n%s", r.Text())
+			t.Errorf("the digest is unknown at plan:\n%s", r.Text())
 		}
 		w.Clock.Advance(time.Minute)
 		w.Must("apply", "plan")
 		if got := agree("at once after all"); got == scheduled ||
 			strings.Contains(fact(t, w, "jit_grant.a", "summary"), " from ") {
-			t.Errorf("it is still asked for later: %s", fact(t, w, "jit_grant.a", "summary"))
+			t.Errorf("the request still has a later beginning: %s", fact(t, w, "jit_grant.a", "summary"))
 		}
 		unchanged(t, w, "begun at once")
 	})
 }
 
-// A saved plan applies although ledger and state were lost before it: the first grant makes the ledger and its id.
+// A plan made after the loss of ledger and state can be applied. The first grant creates the ledger and its id.
 func TestSavedPlanWithoutALedger(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		blocks := []string{
@@ -162,7 +161,7 @@ func TestSavedPlanWithoutALedger(t *testing.T) {
 	})
 }
 
-// A saved plan applies although another run has made the same grant meanwhile, with another length: it adopts that one.
+// Another run makes the same grant, with another length, before a saved plan is applied. The apply adopts that grant.
 func TestSavedPlanOfWhatAnotherRunMakes(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("first", fmt.Sprintf("principal = %q", bob)))
@@ -186,7 +185,7 @@ func TestSavedPlanOfWhatAnotherRunMakes(t *testing.T) {
 	})
 }
 
-// requestOf asks for what a grant was asked for.
+// requestOf returns the request that a grant was made for.
 func requestOf(g jit.Grant) broker.Request {
 	return broker.Request{Binding: g.Binding, Reason: g.Reason, Renewal: g.Renewal, TTL: g.TTL}
 }

@@ -79,7 +79,7 @@ func (r *grantResource) planUpdate(
 	}
 	updates := plan.RequestDigest.IsUnknown() // the framework plans so if any attribute is written differently
 	plan.keep(&state.grantModel, config)
-	if state.dropsPolicy(config) { // also of a grant that is over: it may have been live at plan
+	if state.dropsPolicy(config) { // also if the grant is over, because it may have been live at plan
 		plan.Policy, updates = types.StringNull(), true
 	}
 	if !r.configured() {
@@ -167,11 +167,11 @@ func (r *grantResource) isOver(state *grantState) bool {
 	return r.configured() && state.over(r.Broker.Now())
 }
 
-// changes reports whether the configuration asks for anything else than the state holds, beside what makes another
-// grant of it. Another spelling of the same is no change. Of a grant that is over, only its window can be asked for.
+// changes reports whether the configuration requests an update of the state. Attributes that make another grant do not
+// count, nor do other spellings. If the grant is over, only its window counts.
 func changes(config grantModel, state *grantState, now time.Time) bool {
 	asked, err := config.request()
-	was, _ := state.request() // it has been accepted
+	was, _ := state.request() // the state was once valid
 	return changesWindow(config, &state.grantModel) || !state.over(now) && (err != nil || len(config.unknown()) > 0 ||
 		asked.Terms != was.Terms || asked.Policy != "" && asked.Policy != was.Policy || state.dropsPolicy(config))
 }

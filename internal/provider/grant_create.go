@@ -45,7 +45,7 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 		if g, may = r.mayBeInForce(ctx, g, left, err); !may {
 			return
 		}
-	} else if g.Over(r.Broker.Now()) && plan.ExpiresAt.IsUnknown() { // else the plan has said so
+	} else if g.Over(r.Broker.Now()) && plan.ExpiresAt.IsUnknown() { // otherwise the plan has warned
 		resp.Diagnostics.AddWarning("Nothing was granted", fmt.Sprintf(
 			"This grant is over: it ran from %s to %s. Set renewal = %d to grant again.",
 			jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), g.Renewal+1))
@@ -76,8 +76,8 @@ func (r *grantResource) create(ctx context.Context, request broker.Request) (_, 
 	return made, one.left, err
 }
 
-// created notes the outcome err of a create, or of its plan, which core repeats during the apply. If policies refused
-// it and this run has left the access to it, the access ends.
+// created stores the outcome err of a create, or of its plan, which core repeats during the apply. If policies refused
+// the create and a destroy of this run has left the access to it, created ends the access.
 func (r *grantResource) created(ctx context.Context, one *handover, g jit.Grant, err error) error {
 	if one.failed = err != nil; !errors.Is(err, jit.ErrDenied) || one.left.ID == "" {
 		return err

@@ -42,7 +42,7 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	}
 	g, kept, err := r.Broker.Revoke(ctx, revocation)
 	if other, is := r.anothers(ctx, revocation.Grant.ID, err); is && !other.Live(r.Broker.Now()) {
-		return // it is over, and the record belongs to the other owner
+		return // the grant is over, and its record belongs to the other owner
 	}
 	remains := errors.Is(err, jit.ErrOver) || errors.Is(err, jit.ErrRemains)
 	one.ended = err == nil || remains

@@ -32,7 +32,7 @@ func (s *grantState) notYetRecorded(canRecord bool, diags *diag.Diagnostics) {
 
 // nextRenewal returns the renewal that grants the same again.
 func (m *grantModel) nextRenewal() int64 {
-	r, _ := m.request() // a state holds what was once accepted
+	r, _ := m.request() // the state was once valid
 	return r.Renewal + 1
 }
 

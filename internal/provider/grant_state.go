@@ -87,7 +87,7 @@ func readState(ctx context.Context, state tfsdk.State, from private, diags *diag
 
 // remembered returns the record of the grant as the state has it, for a ledger that has lost it.
 func (s *grantState) remembered(b *backend) jit.Grant {
-	r, _ := s.request() // a state holds what was once accepted
+	r, _ := s.request() // the state was once valid
 	end, _ := jit.ParseTime("expires_at", s.ExpiresAt.ValueString())
 	g := jit.Grant{
 		ID: jit.ID(s.ID.ValueString()), Owner: b.Broker.Owner, Binding: r.Binding, Reason: jit.RecordedReason(r.Reason),
@@ -107,8 +107,7 @@ func (s *grantState) remembered(b *backend) jit.Grant {
 // reasonLost reports whether the state was imported from a record that had lost its reason.
 func (m *grantModel) reasonLost() bool { return jit.RecordedReason(m.Reason.ValueString()) == "" }
 
-// over reports whether the state itself says that the window has passed. Time does not undo that, so no call
-// is needed.
+// over reports whether the window in the state has passed. Time does not undo that, so no call is needed.
 func (m *grantModel) over(now time.Time) bool {
 	end, err := jit.ParseTime("expires_at", m.ExpiresAt.ValueString())
 	return err == nil && !end.After(now)

@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// The data sources tell every fact of the view under its JSON name.
+// The data sources have every field of the view under its JSON name.
 func TestViewAttributes(t *testing.T) {
 	at := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
 	v := jit.Grant{
@@ -40,11 +40,11 @@ func TestViewAttributes(t *testing.T) {
 	}
 	kept, err := viewValues(jit.Grant{Reason: "x"}.View(at, ""))
 	if err != nil || !kept["reason_lost"].Equal(types.BoolValue(false)) {
-		t.Errorf("with its reason: reason_lost is %v, %v", kept["reason_lost"], err)
+		t.Errorf("for a grant with a reason: reason_lost is %v, %v", kept["reason_lost"], err)
 	}
 	for name := range facts {
 		if value, ok := values[name]; !ok || value.IsNull() {
-			t.Errorf("the data sources do not tell %s", name)
+			t.Errorf("the data sources lack %s", name)
 		}
 	}
 	for name, value := range values {

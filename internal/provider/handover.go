@@ -46,7 +46,7 @@ func (h *handovers) of(id jit.ID) *handover {
 	return h.all[id]
 }
 
-// want notes that the run creates the grant, and returns its handover, locked.
+// want stores that the run creates the grant. It returns the locked handover.
 func (h *handovers) want(id jit.ID) *handover {
 	one := h.of(id)
 	one.Lock()

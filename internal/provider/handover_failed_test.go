@@ -12,11 +12,10 @@ import (
 // noTime makes every create of a grant fail.
 const noTime = `timeouts = { create = "1ns" }`
 
-// A create that fails for whatever reason gets nothing left to it: the resource that is destroyed after it ends the
-// access.
+// A failed create does not take the access over: the resource that is destroyed after it ends the access.
 func TestCreateFailsBeforeItsDestroy(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
-		// What depends on the grant is destroyed before it, and takes long enough for the create to come first.
+		// A dependent resource is destroyed before the grant. That takes long enough for the create to run first.
 		slow := func(count, meta string) string {
 			return "resource \"terraform_data\" \"slow\" {\n  count = " + count + meta +
 				"\n  provisioner \"local-exec\" {\n    when = destroy\n    command = \"sleep 2\"\n  }\n}\n"
@@ -34,12 +33,12 @@ func TestCreateFailsBeforeItsDestroy(t *testing.T) {
 			t.Errorf("authorized_keys is\n%s", got)
 		}
 		if g := record(t, w, id); g.RevokeReason != broker.Destroyed || !g.Destroyed() || g.EndedAt.IsZero() {
-			t.Errorf("recorded is %+v", g)
+			t.Errorf("the record is %+v", g)
 		}
 	})
 }
 
-// A replacement whose create fails loses nothing: the grant stays in the state, and the record tells that its resource
+// A replacement's create fails. The access goes on, the grant stays in the state, and the record says that its resource
 // was destroyed.
 func TestReplacementWhoseCreateFails(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
@@ -72,10 +71,10 @@ func TestReplacementWhoseCreateFails(t *testing.T) {
 		configure(w)
 		w.Apply()
 		if got := w.Read("authorized_keys"); got != foreign {
-			t.Errorf("after the block was taken away authorized_keys is\n%s", got)
+			t.Errorf("after the block was removed, authorized_keys is\n%s", got)
 		}
 		if g := record(t, w, id); !g.Destroyed() || g.EndedAt.IsZero() {
-			t.Errorf("recorded is %+v", g)
+			t.Errorf("the record is %+v", g)
 		}
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// people is a grant for each name, by for_each.
+// people returns a grant for each name, by for_each.
 func people(names ...string) string {
 	keys := map[string]string{"alice": alice, "bob": bob, "alina": alice}
 	var each []string
@@ -23,14 +23,14 @@ func people(names ...string) string {
 		strings.Join(each, ", "))
 }
 
-// numbered is the same by count.
+// numbered returns grants by count.
 func numbered(keys ...string) string {
 	return fmt.Sprintf("resource \"jit_grant\" \"p\" {\n  count = %d\n  target = \"host\"\n  role = \"login\"\n  reason = \"INC-2: look\"\n  ttl = \"2h\"\n  principal = [%s][count.index]\n}\n",
 		len(keys), `"`+strings.Join(keys, `", "`)+`"`)
 }
 
-// A grant that one apply destroys and creates goes on: nobody loses access for a moment longer than it takes, nobody
-// gains any, and its end stays. What is over stays over, and no such apply fails.
+// A grant that one apply destroys and creates continues with its old end. Nobody gains access. Ended grants stay ended,
+// and no such apply fails.
 func TestDestroyedAndCreatedInOneApply(t *testing.T) {
 	trigger := func(n int) string { return fmt.Sprintf("resource \"terraform_data\" \"n\" {\n  input = %d\n}\n", n) }
 	triggered := grant("a", "lifecycle {\n    replace_triggered_by = [terraform_data.n]\n  }")
@@ -43,8 +43,8 @@ func TestDestroyedAndCreatedInOneApply(t *testing.T) {
 	for name, tt := range map[string]struct {
 		before, after string
 		do            func(*testing.T, *acctest.World)
-		loses         string // who is to have no access afterwards
-		still         bool   // a replacement: the two halves come in order, so the target is not written to
+		loses         string // who must have no access afterwards
+		still         bool   // a replacement, whose halves run in order, so the target is not written to
 	}{
 		"-replace": {grant("a"), grant("a"),
 			func(_ *testing.T, w *acctest.World) { w.Apply("-replace=jit_grant.a") }, "", true},
@@ -101,16 +101,16 @@ func TestDestroyedAndCreatedInOneApply(t *testing.T) {
 				}
 				unchanged(t, w, "after it")
 
-				// Back again, now that everything is over: nobody gets anything, and no apply fails.
+				// The change back, after all ends: nobody gets access, and no apply fails.
 				w.Clock.Advance(3 * time.Hour)
 				w.Calls.Reset()
 				if tt.loses == "" {
 					configure(w, tt.before)
 					tt.do(t, w)
-					unchanged(t, w, "when it is over")
+					unchanged(t, w, "after the end")
 				}
 				if got := w.Calls.Count(); got.Writes != 0 {
-					t.Errorf("what is over was written to: %+v", got)
+					t.Errorf("the target was written to after the end: %+v", got)
 				}
 				w.Must("destroy", "-auto-approve")
 			})
@@ -118,7 +118,7 @@ func TestDestroyedAndCreatedInOneApply(t *testing.T) {
 	}
 }
 
-// A module that gets another name takes its grants along, with and without a moved block.
+// A renamed module keeps its grants, with and without a moved block.
 func TestRenamedModule(t *testing.T) {
 	for name, moved := range map[string]string{"moved": "moved {\n  from = module.one\n  to = module.two\n}\n",
 		"not moved": ""} {
@@ -142,19 +142,19 @@ func TestRenamedModule(t *testing.T) {
 				unchanged(t, w, "after it")
 				w.Must("destroy", "-auto-approve")
 				if got := w.Read("authorized_keys"); got != foreign {
-					t.Errorf("after destroy authorized_keys is\n%s", got)
+					t.Errorf("after destroy, authorized_keys is\n%s", got)
 				}
 			})
 		})
 	}
 }
 
-// sortedLines returns the lines of a text in their order.
+// sortedLines returns the sorted lines of a text.
 func sortedLines(s string) string {
 	return strings.Join(slices.Sorted(strings.Lines(s)), "")
 }
 
-// A replacement of a live grant puts right what is wrong on the target.
+// A replacement of a live grant repairs drift on the target.
 func TestReplacementRepairs(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -170,8 +170,8 @@ func TestReplacementRepairs(t *testing.T) {
 	})
 }
 
-// A destroy that is planned and carried out before anybody knows of the create ends the access; the create takes that
-// back.
+// A destroy is planned and applied before the provider knows of the create. The destroy ends the access, and the create
+// restores it.
 func TestDestroyedBeforeItsCreateIsKnown(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -194,19 +194,19 @@ func TestDestroyedBeforeItsCreateIsKnown(t *testing.T) {
 			t.Errorf("authorized_keys is\n%swant\n%s", got, before)
 		}
 		if g := record(t, w, id); g.Over(w.Clock.Now()) || g.Destroyed() || jit.FormatTime(g.End) != end {
-			t.Errorf("recorded is %+v", g)
+			t.Errorf("the record is %+v", g)
 		}
 		configure(w, grant("b"))
 		w.Apply()
 		unchanged(t, w, "after it")
 		w.Must("destroy", "-auto-approve")
 		if got := w.Read("authorized_keys"); got != foreign {
-			t.Errorf("after destroy authorized_keys is\n%s", got)
+			t.Errorf("after destroy, authorized_keys is\n%s", got)
 		}
 	})
 }
 
-// A destroy ends access whatever the configuration says by now, also where it has another name for the same grant.
+// A destroy ends access whatever the present configuration says, also if another block there asks for the same grant.
 func TestDestroyAfterARename(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -214,13 +214,13 @@ func TestDestroyAfterARename(t *testing.T) {
 		configure(w, grant("b"))
 		w.Must("destroy", "-auto-approve")
 		if got := w.Read("authorized_keys"); got != foreign {
-			t.Errorf("after destroy authorized_keys is\n%s", got)
+			t.Errorf("after destroy, authorized_keys is\n%s", got)
 		}
 	})
 }
 
-// What Terraform destroyed and what comes back later is a new ask, refused at plan: a rotation alice, bob, alice does
-// not go green without access.
+// A block that comes back after Terraform destroyed it is a new request, and is refused at plan. A rotation alice, bob,
+// alice must not succeed without access.
 func TestABlockThatComesBack(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		refused := func(when string) {
@@ -250,7 +250,7 @@ func TestABlockThatComesBack(t *testing.T) {
 		configure(w, grant("a", second))
 		refused("bob again")
 
-		// One that was over before it was destroyed.
+		// The grant had ended before it was destroyed.
 		configure(w, grant("a", `reason = "INC-3: look"`))
 		w.Apply()
 		w.Clock.Advance(3 * time.Hour)
@@ -259,7 +259,7 @@ func TestABlockThatComesBack(t *testing.T) {
 		configure(w, grant("a", `reason = "INC-3: look"`))
 		refused("over and destroyed")
 
-		// What was not destroyed by Terraform is born ended.
+		// A grant that Terraform did not destroy is born ended.
 		configure(w, grant("a", `reason = "INC-4: look"`))
 		w.Apply()
 		w.Clock.Advance(3 * time.Hour)
@@ -273,7 +273,7 @@ func TestABlockThatComesBack(t *testing.T) {
 	})
 }
 
-// A replacement needs the leave of today's policies, and without it nothing happens.
+// Today's policies must permit a replacement. If they do not, nothing happens.
 func TestReplacementThatIsNotPermittedAnyMore(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, policy("any"), grant("a", "depends_on = [jit_policy.any]"))
@@ -296,7 +296,7 @@ func TestReplacementThatIsNotPermittedAnyMore(t *testing.T) {
 			t.Errorf("authorized_keys is\n%swant\n%s", got, before)
 		}
 
-		// A plan from before destroys the resource; what may not be created is not left behind.
+		// An older plan destroys the resource. Its create is refused, so the access ends.
 		if r = w.Run("apply", "plan"); r.ExitCode != 1 {
 			t.Errorf("apply: exit code %d\n%s", r.ExitCode, r.Text())
 		}
@@ -304,12 +304,12 @@ func TestReplacementThatIsNotPermittedAnyMore(t *testing.T) {
 			t.Errorf("authorized_keys is\n%s", got)
 		}
 		if g := record(t, w, id); g.RevokedAt.IsZero() || !g.Destroyed() {
-			t.Errorf("recorded is %+v", g)
+			t.Errorf("the record is %+v", g)
 		}
 	})
 }
 
-// A replacement warns of everything that a create warns of.
+// A replacement gives every warning of a create.
 func TestReplacementWarnsAsACreate(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		warnings := []string{"Warning: No policy governs the grant", "Warning: Sessions can outlive the grant",
@@ -331,7 +331,7 @@ func TestReplacementWarnsAsACreate(t *testing.T) {
 	})
 }
 
-// module writes a module of that name with the resources.
+// module writes a module with that name and the resources.
 func module(t *testing.T, w *acctest.World, name string, resources ...string) {
 	t.Helper()
 	if err := os.MkdirAll(w.Path(name), 0o700); err != nil {

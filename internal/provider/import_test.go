@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Configuration that Terraform generates for an import plans empty, for grants that live, are to begin, or have ended,
-// and can be edited; so does configuration written by hand, with ttl.
+// Configuration that Terraform generates for an import plans empty and can be edited, for live, scheduled and ended
+// grants. Configuration written by hand, with ttl, plans empty too.
 func TestGeneratedConfiguration(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		at := func(name string, d time.Duration) string {
@@ -49,22 +49,22 @@ func TestGeneratedConfiguration(t *testing.T) {
 			t.Fatalf("the plan is not empty:\n%s", r.Text())
 		}
 		w.Must("apply", "plan")
-		unchanged(t, w, "with what was generated")
+		unchanged(t, w, "with the generated configuration")
 		generated := w.Read("generated.tf")
 		both, withTTL := strings.Count(generated, "expires_at"), strings.Count(generated, `ttl                = "`)
 		if both != len(blocks) || withTTL != len(blocks)-1 {
-			t.Errorf("generated was\n%s", generated)
+			t.Errorf("the generated configuration is\n%s", generated)
 		}
 
-		w.Must("apply", "-auto-approve", "-replace=jit_grant.plain") // it stands on its own
+		w.Must("apply", "-auto-approve", "-replace=jit_grant.plain") // the generated block is complete
 		if got := w.Calls.Count(); got.Writes != 0 {
 			t.Errorf("importing wrote to the target: %+v", got)
 		}
-		// Edited: one end is left, or the two differ.
+		// Edited: one of the two ends remains, or they differ.
 		edit := func(edited string) {
 			t.Helper()
 			if edited == generated {
-				t.Fatalf("nothing to edit in\n%s", generated)
+				t.Fatalf("no line to edit in\n%s", generated)
 			}
 			w.Write("generated.tf", edited)
 		}
@@ -82,12 +82,12 @@ func TestGeneratedConfiguration(t *testing.T) {
 		edit(strings.ReplaceAll(generated, ttl+`"2h"`, ttl+`"3h"`))
 		says(t, w.Plan(), "Invalid expires_at", `With ttl = "3h" the grant ends at`,
 			"Remove expires_at to let ttl decide")
-		// By hand: the end as it was written at first.
+		// Written by hand: the end is as in the original block.
 		if err := os.Remove(w.Path("generated.tf")); err != nil {
 			t.Fatal(err)
 		}
 		for i, r := range resources {
-			// The replacement named the policy that had decided, if one had, as the generated block does.
+			// The replacement named the deciding policy, if any, as the generated block does.
 			if strings.Contains(r, "INC-1: plain") && fact(t, w, "jit_grant.plain", "policy") == "any" {
 				resources[i] = strings.Replace(r, "reason =", "policy = jit_policy.any.name\n  reason =", 1)
 			}
@@ -98,7 +98,7 @@ func TestGeneratedConfiguration(t *testing.T) {
 		}
 		w.Apply()
 		if got := w.Calls.Count(); got.Writes != 0 {
-			t.Errorf("writing ttl in the place of expires_at wrote to the target: %+v", got)
+			t.Errorf("writing ttl instead of expires_at wrote to the target: %+v", got)
 		}
 		unchanged(t, w, "with ttl")
 		end := fact(t, w, "jit_grant.plain", "expires_at")

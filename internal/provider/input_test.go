@@ -14,12 +14,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 )
 
-// Promise 1, and every other refusal at plan: what is wrong, where, and what to write
-// instead; nothing is called and nothing is written.
+// Promise 1 and every other refusal at plan. The error says what is wrong, where, and what to write instead. Nothing is
+// called or written.
 func TestBadInput(t *testing.T) {
 	rows := []struct {
 		name string
-		// lines are those of the grant.
+		// lines are the grant's lines.
 		lines []string
 		// at is the attribute that the error points to.
 		at   string
@@ -93,7 +93,7 @@ func TestBadInput(t *testing.T) {
 				seen[i] = true
 				for _, want := range row.says {
 					if !strings.Contains(diagnostic, want) {
-						t.Errorf("%s: it does not say %q:\n%s", row.name, want, diagnostic)
+						t.Errorf("%s: the error does not say %q:\n%s", row.name, want, diagnostic)
 					}
 				}
 				if row.at != "" && !strings.Contains(diagnostic, fmt.Sprintf(": %s = ", row.at)) {
@@ -107,15 +107,15 @@ func TestBadInput(t *testing.T) {
 			}
 		}
 		if got := w.Calls.Count(); got.Writes != 0 {
-			t.Errorf("refused input made %d writes", got.Writes)
+			t.Errorf("refused input caused %d writes", got.Writes)
 		}
 		if _, err := os.Stat(w.Path(".jit")); !os.IsNotExist(err) {
-			t.Errorf("refused input made a ledger: %v", err)
+			t.Errorf("refused input created a ledger: %v", err)
 		}
 	})
 }
 
-// about returns the error about one resource, its spaces made one.
+// about returns the error about one resource, with white space collapsed.
 func about(r acctest.Result, address string) (string, bool) {
 	for _, d := range strings.Split(r.Text(), "Error: ")[1:] {
 		if strings.Contains(d, "with "+address+",") {
@@ -157,15 +157,14 @@ func TestBadPolicy(t *testing.T) {
 			}
 			for _, want := range append(row.says, ": "+row.at+" = ") {
 				if !strings.Contains(strings.ToLower(diagnostic), strings.ToLower(want)) {
-					t.Errorf("%s: it does not say %q:\n%s", row.name, want, diagnostic)
+					t.Errorf("%s: the error does not say %q:\n%s", row.name, want, diagnostic)
 				}
 			}
 		}
 	})
 }
 
-// Wrong settings of the provider, and a ledger or a host that cannot be used: the error names what
-// is to blame, and what was granted before is not lost.
+// Wrong provider settings, and an unusable ledger or host: the error names the cause, and earlier grants are kept.
 func TestBadSurroundings(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		for _, row := range []struct {
@@ -184,7 +183,7 @@ func TestBadSurroundings(t *testing.T) {
 			}
 			says(t, r, row.says...)
 			if strings.Contains(r.Text(), "s3cret") {
-				t.Errorf("the error tells a password:\n%s", r.Text())
+				t.Errorf("the error has a password:\n%s", r.Text())
 			}
 		}
 		configure(w, grant("a"))
@@ -193,17 +192,17 @@ func TestBadSurroundings(t *testing.T) {
 		r := w.Run("plan")
 		says(t, r, "a target is exactly one of", `targets["host"]`)
 		if strings.Contains(r.Text(), "s3cret") {
-			t.Errorf("the error tells a password:\n%s", r.Text())
+			t.Errorf("the error has a password:\n%s", r.Text())
 		}
 		configure(w, grant("a"))
 		w.Write("main.tf", strings.ReplaceAll(w.Read("main.tf"), w.Path("authorized_keys"), w.Path("main.tf/keys")))
 		if r := w.Run("apply", "-auto-approve"); r.ExitCode != 1 {
-			t.Errorf("a file that cannot be: exit code %d", r.ExitCode)
+			t.Errorf("an impossible path: exit code %d", r.ExitCode)
 		} else {
 			says(t, r, "main.tf/keys", "with jit_grant.a")
 		}
 		if got := w.Calls.Count(); got.Writes != 0 {
-			t.Errorf("wrong settings made %d writes", got.Writes)
+			t.Errorf("wrong settings caused %d writes", got.Writes)
 		}
 
 		configure(w, grant("a"))
@@ -236,10 +235,10 @@ func TestBadSurroundings(t *testing.T) {
 
 		w.Must("apply", "-auto-approve")
 		if lines(w) != 2 || fact(t, w, "jit_grant.a", "expires_at") != end {
-			t.Errorf("with everything in order again: %d grants on the host, the first until %s", lines(w),
+			t.Errorf("after the repair: %d grants on the host, the first until %s", lines(w),
 				fact(t, w, "jit_grant.a", "expires_at"))
 		}
-		unchanged(t, w, "with everything in order again")
+		unchanged(t, w, "after the repair")
 	})
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 )
 
-// A block that no longer names its policy changes the grant in place: all policies judge it.
+// Removing the policy's name from a block is an update in place; all policies then judge the grant.
 func TestPolicyTakenOutOfABlock(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		first, named := policy("a-first"), policy("named")
@@ -33,11 +33,11 @@ func TestPolicyTakenOutOfABlock(t *testing.T) {
 		says(t, r, "will be updated in-place", `- policy = "named" -> null`, "INC-1: look")
 		w.Apply()
 		if g := record(t, w, id); g.Policy != "a-first" {
-			t.Errorf("recorded is the policy %q, want a-first", g.Policy)
+			t.Errorf("the recorded policy is %q, want a-first", g.Policy)
 		}
 		unchanged(t, w, "without the policy")
 
-		// An import fills in the policy that decided; the block need not name it.
+		// An import fills in the policy that decided. The block can leave it out.
 		w.Must("state", "rm", "jit_grant.a")
 		w.Must("import", "jit_grant.a", id)
 		w.Apply()
@@ -49,7 +49,7 @@ func TestPolicyTakenOutOfABlock(t *testing.T) {
 		w.Apply()
 		configure(w, first, named, grant("a", both, `ttl = "3h"`))
 		if r := w.Plan(); r.ExitCode != 2 {
-			t.Errorf("taken out after an import: exit code %d\n%s", r.ExitCode, r.Text())
+			t.Errorf("removed after an import: exit code %d\n%s", r.ExitCode, r.Text())
 		}
 		w.Apply()
 
@@ -58,7 +58,7 @@ func TestPolicyTakenOutOfABlock(t *testing.T) {
 	})
 }
 
-// A policy that is taken out of a block after the end changes the state alone.
+// Removing the policy from a block after the end changes only the state.
 func TestPolicyTakenOutAfterTheEnd(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		named := policy("named")

@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// withoutSummary removes the summary from every grant in the state, as if a version without it had written the state.
+// withoutSummary removes the summary from every grant in the state, as in a state of a version without summaries.
 func withoutSummary(t *testing.T, w *acctest.World) {
 	t.Helper()
 	editInstances(t, w, func(instance map[string]any) {
@@ -39,7 +39,7 @@ func editInstances(t *testing.T, w *acctest.World, edit func(instance map[string
 	w.Write("terraform.tfstate", string(text))
 }
 
-// An older version has imported the grant: the policy in its state plans empty if the block names none.
+// An older version imported the grant with a policy in the state. The plan is empty if the block names none.
 func TestStateWithAPolicyFromAnImport(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		named := policy("named")
@@ -57,8 +57,7 @@ func TestStateWithAPolicyFromAnImport(t *testing.T) {
 	})
 }
 
-// A state without a summary plans empty. A plan with drift or another window shows the summary, and any apply fills it
-// in.
+// A state without a summary plans empty. A plan with drift or another window shows the summary. Any apply fills it in.
 func TestStateWithoutSummary(t *testing.T) {
 	shows := func(summary string) []string {
 		return []string{summary, "/authorized_keys for ", ", INC-1: look\""}
@@ -112,7 +111,7 @@ func TestStateWithoutSummary(t *testing.T) {
 	}
 }
 
-// A repair of a grant without a summary in its state that was planned while the grant was live applies after its end.
+// A repair without a summary in the state, planned while the grant was live, can be applied after its end.
 func TestPlannedRepairWithoutSummaryOfWhatIsOver(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -124,13 +123,13 @@ func TestPlannedRepairWithoutSummaryOfWhatIsOver(t *testing.T) {
 		w.Clock.Advance(3 * time.Hour)
 		w.Must("apply", "plan")
 		if got := w.Read("authorized_keys"); got != foreign {
-			t.Errorf("what is over was repaired:\n%s", got)
+			t.Errorf("an ended grant was repaired:\n%s", got)
 		}
 		unchanged(t, w, "after the apply")
 	})
 }
 
-// loseReason makes jit_grant.a, loses ledger and state, and adopts the grant from its target. It returns the id.
+// loseReason makes jit_grant.a, deletes ledger and state, and adopts the grant from its target. It returns the id.
 func loseReason(t *testing.T, w *acctest.World) string {
 	t.Helper()
 	configure(w, grant("a"))
@@ -156,7 +155,7 @@ func loseReason(t *testing.T, w *acctest.World) string {
 	return id
 }
 
-// An import of a record that lost its reason: the reason of the block reaches the record.
+// After the import of a record without its reason, an apply records the block's reason.
 func TestImportOfALostReason(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		id := loseReason(t, w)
@@ -169,7 +168,7 @@ func TestImportOfALostReason(t *testing.T) {
 		says(t, r, `-> "INC-1: look"`, `INC-1: look"`)
 		w.Apply()
 		if g := record(t, w, id); g.Reason != "INC-1: look" {
-			t.Errorf("recorded is the reason %q", g.Reason)
+			t.Errorf("the recorded reason is %q", g.Reason)
 		}
 		if got := fact(t, w, "jit_grant.a", "summary"); !strings.HasSuffix(got, ", INC-1: look") {
 			t.Errorf("summary is %q", got)
@@ -184,7 +183,7 @@ func TestImportOfALostReason(t *testing.T) {
 	})
 }
 
-// The reason for a record that lost it, planned while the grant was live, applies after its end.
+// The reason for a record without one, planned while the grant was live, can be applied after its end.
 func TestPlannedReasonOfWhatIsOver(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		w.Must("import", "jit_grant.a", loseReason(t, w))

@@ -9,8 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 )
 
-// Another owner in the provider block: a plan says once and truly what has become of a live grant, nothing happens to
-// it, and everything that can be done with one that is over succeeds.
+// The provider block changes to another owner. A plan warns once that the live grant keeps its access and its end. The
+// live grant is not touched. An ended grant can be destroyed.
 func TestAnotherOwner(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"), grant("b", fmt.Sprintf("principal = %q", bob), `ttl = "4h"`))
@@ -28,10 +28,10 @@ func TestAnotherOwner(t *testing.T) {
 		says(t, r, "Warning: The grant belongs to another owner",
 			`owner = "jit", and this provider acts for "payments"`,
 			"it ends at "+fact(t, w, "jit_grant.a", "expires_at"), `Set owner = "jit" to manage it again`)
-		// In CI the provider itself warns of a ledger that is a local file.
+		// In CI, the provider also warns that the ledger is a local file.
 		if says := r.Text(); strings.Count(says, "Warning:") != 1+strings.Count(says,
 			"Warning: The ledger is a local file in CI") {
-			t.Errorf("it warns of more than that:\n%s", says)
+			t.Errorf("the plan has further warnings:\n%s", says)
 		}
 		w.Apply()
 		owned(`ttl = "3h"`)
@@ -48,7 +48,7 @@ func TestAnotherOwner(t *testing.T) {
 			t.Errorf("authorized_keys is\n%swant\n%s", got, before)
 		}
 		if _, kept := w.State()["jit_grant.b"]; kept {
-			t.Error("the grant that was revoked could not be destroyed")
+			t.Error("the revoked grant is still in the state")
 		}
 
 		w.Clock.Advance(3 * time.Hour)

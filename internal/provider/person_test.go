@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A person is recorded, changed, imported and removed, and every plan in between finds nothing to do.
+// A person is recorded, changed, imported and removed. Every plan in between is empty.
 func TestPerson(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		w.Write("lea.pub", publicKey(t, "lea")+" lea@laptop\n")
@@ -31,13 +31,13 @@ func TestPerson(t *testing.T) {
 
 		w.Must("state", "rm", "jit_person.lea")
 		w.Must("import", "jit_person.lea", "lea")
-		w.Apply() // the file ends with a line end, and the record does not
+		w.Apply() // the file ends with a line feed, the record does not
 		unchanged(t, w, "an imported person")
 		if r := w.Run("import", "jit_person.lea", "nobody"); r.ExitCode == 0 {
 			t.Error("an unknown person was imported")
 		}
 
-		// Another hand on the ledger.
+		// Somebody else changes the ledger.
 		if err := w.Runtime().Broker.PutPerson(t.Context(), jit.Person{Name: "lea"}); err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestPerson(t *testing.T) {
 	})
 }
 
-// A plan refuses people who cannot be told apart, and policies that nobody can satisfy.
+// A plan refuses people who cannot be distinguished, and policies that nobody can satisfy.
 func TestPeopleThatAPlanRefuses(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		lea := person(t, "lea", leads)
@@ -100,7 +100,7 @@ func TestPeopleThatAPlanRefuses(t *testing.T) {
 			says(t, r, c.parts...)
 		}
 
-		// People that the same plan adds are known there, and unknown ones are left to the apply.
+		// A plan knows the people whom it adds. The apply checks values that are unknown at plan.
 		unknown := "resource \"terraform_data\" \"group\" {\n  input = \"group:sre\"\n}\n" +
 			person(t, "sam", "groups = [terraform_data.group.output]")
 		entry := `approval = [{ required = 1, from = ["group:sre"], valid_for = "1h30m", evidence = ["signature"] }]`

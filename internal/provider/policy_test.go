@@ -9,8 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 )
 
-// A policy of the same plan judges the grants that name it; what one forbids is refused at plan; and a
-// policy that is removed later does not disturb what was granted.
+// A policy judges the grants of its own plan that name it. A forbidden grant is refused at plan. Removing a policy
+// later does not affect live grants.
 func TestPolicy(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		oncall := policy("oncall", `max_ttl = "4h"`, `reason_pattern = "^INC-"`)
@@ -33,7 +33,7 @@ func TestPolicy(t *testing.T) {
 		w.Apply()
 		unchanged(t, w, "with a policy")
 
-		// A change is judged by what the policy will be.
+		// A change is judged by the planned policy.
 		configure(w, strings.Replace(oncall, `"4h"`, `"240m"`, 1), grant("a", named, `ttl = "5h"`))
 		says(t, w.Plan(), "Not permitted by policy")
 		configure(w, strings.Replace(oncall, `"4h"`, `"6h"`, 1), grant("a", named, `ttl = "5h"`))
@@ -59,14 +59,14 @@ func TestPolicy(t *testing.T) {
 		w.Clock.Advance(6 * time.Hour)
 		unchanged(t, w, "after the end, without a policy")
 
-		// Another hand on the ledger: what was removed there is planned again, what was changed is put right.
+		// Somebody else removes the policy from the ledger. The next plan adds it again.
 		configure(w, oncall)
 		w.Apply()
 		if err := w.Runtime().Broker.DropPolicy(t.Context(), "oncall", 0); err != nil {
 			t.Fatal(err)
 		}
 		if r := w.Plan(); r.ExitCode != 2 {
-			t.Errorf("a policy that is gone: exit code %d", r.ExitCode)
+			t.Errorf("a missing policy: exit code %d", r.ExitCode)
 		}
 		w.Apply()
 		w.Must("state", "rm", "jit_policy.oncall")
@@ -80,8 +80,7 @@ func TestPolicy(t *testing.T) {
 	})
 }
 
-// A policy of which not all is known at plan refuses there only what it will refuse in any case; the apply judges by
-// all of it.
+// A policy with unknown values refuses at plan only what its known values refuse. The apply judges by the whole policy.
 func TestPolicyThatIsNotKnownYet(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		values := func(longest, principal string) string {
@@ -99,7 +98,7 @@ func TestPolicyThatIsNotKnownYet(t *testing.T) {
 			}
 			says(t, r, "The policy is not known yet")
 			if strings.Contains(r.Text(), "No policy governs") {
-				t.Errorf("%s: it says that no policy governs the grant:\n%s", when, r.Text())
+				t.Errorf("%s: the plan says that no policy governs the grant:\n%s", when, r.Text())
 			}
 		}
 		refused := func(when string, r acctest.Result, parts ...string) {
@@ -120,10 +119,10 @@ func TestPolicyThatIsNotKnownYet(t *testing.T) {
 		foreseen("too long")
 		refused("too long", w.Run("apply", "-auto-approve"), "Not permitted by policy", "1h")
 		if got := w.Calls.Count(); got.Writes != 0 {
-			t.Errorf("what turned out to be too long made %+v", got)
+			t.Errorf("the refused apply made the calls %+v", got)
 		}
 
-		// Recorded it is by now; changed, it is not judged by any more.
+		// The policy is recorded by now. A planned change replaces the recorded policy in the judgement.
 		configure(w, values("5h", alice), limited("oncall"), grant("a", named, `ttl = "3h"`))
 		foreseen("changed")
 		w.Apply()
@@ -133,7 +132,7 @@ func TestPolicyThatIsNotKnownYet(t *testing.T) {
 		w.Apply()
 		unchanged(t, w, "with both changed")
 
-		// Whom it is about is not known, and then what it is called.
+		// First the policy's principals are unknown, then its name.
 		about := func(lines ...string) string {
 			return strings.Replace(policy("some", lines...), "match = {}",
 				"match = { roles = [\"login\"], principals = [\"nobody\", terraform_data.who.output] }", 1)
@@ -148,18 +147,18 @@ func TestPolicyThatIsNotKnownYet(t *testing.T) {
 		w.Apply()
 		unchanged(t, w, "with a name")
 
-		// One that forbids forbids nothing yet, and permits nothing.
+		// A forbidding policy with unknown principals forbids nothing at plan, and permits nothing.
 		configure(w, values("8h", alice), policy("any"), about(`effect = "forbid"`), grant("b", others, `renewal = 2`))
 		if r := w.Plan(); r.ExitCode != 2 {
-			t.Errorf("beside one that forbids: plan: exit code %d\n%s", r.ExitCode, r.Text())
+			t.Errorf("beside a forbidding policy: plan: exit code %d\n%s", r.ExitCode, r.Text())
 		}
 		configure(w, values("8h", alice), policy("any"), about(`effect = "forbid"`),
 			grant("b", others, `renewal = 2`, "policy = jit_policy.some.name"))
-		refused("by one that forbids", w.Plan(), "permits nothing")
+		refused("by a forbidding policy", w.Plan(), "permits nothing")
 	})
 }
 
-// A policy that is replaced by itself stays, and nobody takes another's policy over by its name.
+// A policy survives its own replacement. No block takes over another policy by its name.
 func TestPolicyHasOneHolder(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		oncall := policy("oncall", `max_ttl = "4h"`, "lifecycle {\n create_before_destroy = true\n}")
@@ -183,7 +182,7 @@ func TestPolicyHasOneHolder(t *testing.T) {
 	})
 }
 
-// A plan refuses access that a policy forbids or does not permit, however it is written.
+// A plan refuses access that a policy forbids or does not permit, in every spelling.
 func TestPolicyJudgesWhatIsGiven(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		about := func(name, match string, lines ...string) string {
@@ -223,7 +222,7 @@ func TestPolicyJudgesWhatIsGiven(t *testing.T) {
 	})
 }
 
-// Two policies of one name would change each other with each apply.
+// Two blocks with one policy name would overwrite each other with each apply.
 func TestTwoPoliciesOfOneName(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		first := policy("oncall", `max_ttl = "4h"`)
@@ -250,7 +249,7 @@ func TestTwoPoliciesOfOneName(t *testing.T) {
 			configure(w, either(strict)...)
 			w.Must("validate")
 			if r := w.Plan(); r.ExitCode != 2 {
-				t.Errorf("one of two blocks: exit code %d\n%s", r.ExitCode, r.Text())
+				t.Errorf("after removing one of two blocks: exit code %d\n%s", r.ExitCode, r.Text())
 			}
 		}
 		configure(w, first)
@@ -258,7 +257,7 @@ func TestTwoPoliciesOfOneName(t *testing.T) {
 		w.Apply()
 
 		configure(w, first, second(`max_ttl = "5h"`))
-		refused("one that exists and one that is new", w.Plan())
+		refused("an existing block and a new one", w.Plan())
 		configure(w, first, strings.Replace(policy("twins"), "match =", "count = 2\n  match =", 1))
 		refused("two instances of one block", w.Plan())
 		configure(w, first)

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
 )
 
-// The requester is shown and recorded. A change of it is an update in place, and the access goes on.
+// The requester is shown and recorded. Changing it is an update in place, and the access continues.
 func TestRequester(t *testing.T) {
 	const status = "data \"jit_grant_status\" \"a\" {\n  id = jit_grant.a.id\n}\n"
 	each(t, func(t *testing.T, w *acctest.World) {
@@ -22,7 +22,7 @@ func TestRequester(t *testing.T) {
 			}
 			if digest := fact(t, w, "jit_grant.a", "request_digest"); digest != fact(t, w,
 				"data.jit_grant_status.a", "request_digest") {
-				t.Errorf("the digest in the state, %s, is not that of the record", digest)
+				t.Errorf("the digest in the state, %s, differs from the record's", digest)
 			}
 			unchanged(t, w, "requested by "+want)
 		}
@@ -36,19 +36,19 @@ func TestRequester(t *testing.T) {
 		says(t, r, `~ requester = "Alice Smith" -> "Bob Jones"`, "updated in-place", "1 to change, 0 to destroy")
 		w.Must("apply", "plan")
 		if lines(w) != 1 {
-			t.Errorf("the access is not there:\n%s", w.Read("authorized_keys"))
+			t.Errorf("the access is gone:\n%s", w.Read("authorized_keys"))
 		}
 		is("Bob Jones")
 		if fact(t, w, "jit_grant.a", "request_digest") == digest || fact(t, w, "jit_grant.a", "id") != id {
-			t.Error("another requester is not another request for the same grant")
+			t.Error("another requester did not change the request digest of the same grant")
 		}
 
-		// Drift is repaired with it.
+		// The same apply repairs drift.
 		w.Write("authorized_keys", foreign)
 		configure(w, grant("a", `requester = "Carol"`), status)
 		w.Apply()
 		if lines(w) != 1 {
-			t.Errorf("the access is not back:\n%s", w.Read("authorized_keys"))
+			t.Errorf("the access was not repaired:\n%s", w.Read("authorized_keys"))
 		}
 		is("Carol")
 
@@ -75,7 +75,7 @@ func TestRequesterOfAnImport(t *testing.T) {
 		}
 		w.Must("import", "jit_grant.a", id)
 		if got := fact(t, w, "jit_grant.a", "requester"); !strings.Contains(got, "Alice Smith") {
-			t.Errorf("imported requester %s", got)
+			t.Errorf("the imported requester is %s", got)
 		}
 		unchanged(t, w, "after the import")
 	})

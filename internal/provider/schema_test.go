@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/platform"
 )
 
-// Every platform has its row, and the row has exactly the attributes of its Config.
+// Every platform has a row with exactly the attributes of its Config.
 func TestTargetsMatchTheirConfigs(t *testing.T) {
 	config := reflect.TypeFor[platform.Config]()
 	for i := range config.NumField() {
@@ -42,7 +42,7 @@ func TestTargetsMatchTheirConfigs(t *testing.T) {
 		}
 	}
 	if got, want := len(platformAttributes), config.NumField(); got != want {
-		t.Errorf("targets.go has %d rows, there are %d platforms", got, want)
+		t.Errorf("targets.go has %d rows for %d platforms", got, want)
 	}
 }
 

@@ -24,7 +24,7 @@ type server struct{ fullServer }
 func releasing(s tfprotov6.ProviderServer) tfprotov6.ProviderServer {
 	full, ok := s.(fullServer)
 	if !ok {
-		return s // serves all the same, with more memory
+		return s // the server works without it, with more memory
 	}
 	return &server{full}
 }
@@ -88,10 +88,10 @@ func (c *callContext) release() {
 // Deadline is that of the call.
 func (c *callContext) Deadline() (time.Time, bool) { return (*c.within.Load()).Deadline() }
 
-// Done is closed when the call is over.
+// Done returns a channel that is closed when the call has ended.
 func (c *callContext) Done() <-chan struct{} { return (*c.within.Load()).Done() }
 
-// Err is an error when the call is over.
+// Err returns an error after the call has ended.
 func (c *callContext) Err() error { return (*c.within.Load()).Err() }
 
 // Value returns a value of the call.

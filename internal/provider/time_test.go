@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Promises 3 and 4: time passing never changes a plan, and nothing that has ended comes back by itself.
+// Promises 3 and 4: time passing never changes a plan, and no ended grant comes back by itself.
 func TestEndedGrantStaysEnded(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		trigger := func(n int) string {
@@ -26,9 +26,9 @@ func TestEndedGrantStaysEnded(t *testing.T) {
 		configure(w, trigger(1), grant("a", replaceable), numbered(alice, bob))
 		w.Apply()
 		if got := w.Calls.Count().Ensures; got != 3 {
-			t.Fatalf("three grants ensured %d times", got)
+			t.Fatalf("three grants caused %d ensures", got)
 		}
-		unchanged(t, w, "inside of the window")
+		unchanged(t, w, "inside the window")
 		id, end := fact(t, w, "jit_grant.a", "id"), fact(t, w, "jit_grant.a", "expires_at")
 		if want := jit.FormatTime(w.Clock.Now().Add(2 * time.Hour)); end != want {
 			t.Errorf("expires_at is %s, want %s", end, want)
@@ -46,7 +46,7 @@ func TestEndedGrantStaysEnded(t *testing.T) {
 				r := w.Apply("-replace=jit_grant.a")
 				says(t, r, "nothing will be granted. Set renewal = 2")
 				if strings.Contains(r.Text(), "known after apply") {
-					t.Errorf("the plan does not tell the recorded window:\n%s", r.Text())
+					t.Errorf("the plan does not show the recorded window:\n%s", r.Text())
 				}
 			}},
 			{"taint", func() { w.Must("taint", "jit_grant.a"); w.Apply() }},
@@ -88,15 +88,15 @@ func TestEndedGrantStaysEnded(t *testing.T) {
 		configure(w, trigger(2), grant("a", replaceable, "renewal = 2"), numbered(bob))
 		w.Apply()
 		if got := w.Calls.Count().Ensures; got != 1 {
-			t.Errorf("renewal = 2 ensured %d times, want 1", got)
+			t.Errorf("renewal = 2 caused %d ensures, want 1", got)
 		}
 		if got, want := fact(t, w, "jit_grant.a", "expires_at"),
 			jit.FormatTime(w.Clock.Now().Add(2*time.Hour)); got != want {
-			t.Errorf("after the renewal expires_at is %s, want %s", got, want)
+			t.Errorf("after the renewal, expires_at is %s, want %s", got, want)
 		}
 		unchanged(t, w, "after the renewal")
 
-		// What is over needs no ledger, and a ledger that cannot be read is nothing to it.
+		// Ended grants need no ledger, and do not fail with an unreadable one.
 		if err := os.Rename(w.Path(".jit"), w.Path("aside")); err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +107,7 @@ func TestEndedGrantStaysEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		// A target that is gone from the configuration does not matter to what is over.
+		// Ended grants do not need their target in the configuration.
 		w.Write("main.tf", strings.Replace(w.Read("main.tf"), "{ host =", "{ other =", 1))
 		unchanged(t, w, "without the target")
 		w.Must("destroy", "-auto-approve")
@@ -117,8 +117,7 @@ func TestEndedGrantStaysEnded(t *testing.T) {
 	})
 }
 
-// A replacement that is created before the old one is destroyed loses nothing, and the loss
-// of the ledger or of the state neither.
+// Access survives a create-before-destroy replacement, and the loss of the ledger or the state.
 func TestLiveGrantIsNotLost(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a", "lifecycle {\n    create_before_destroy = true\n  }"))
@@ -151,13 +150,13 @@ func TestLiveGrantIsNotLost(t *testing.T) {
 			t.Errorf("authorized_keys is\n%swant\n%s", got, keys)
 		}
 
-		// With the ledger lost the state is enough to revoke.
+		// With the ledger lost, the state is enough to revoke.
 		if err := os.RemoveAll(w.Path(".jit")); err != nil {
 			t.Fatal(err)
 		}
 		w.Must("destroy", "-auto-approve")
 		if got := w.Read("authorized_keys"); got != foreign {
-			t.Errorf("after destroy authorized_keys is\n%swant\n%s", got, foreign)
+			t.Errorf("after destroy, authorized_keys is\n%swant\n%s", got, foreign)
 		}
 		if r := w.Run("import", "jit_grant.a", "3f2b8c1e-0000-8000-8000-000000000000"); r.ExitCode == 0 {
 			t.Error("an unknown id was imported")
@@ -167,7 +166,7 @@ func TestLiveGrantIsNotLost(t *testing.T) {
 	})
 }
 
-// The window counts from the apply, however old the plan is.
+// The window begins at the apply, whatever the age of the plan.
 func TestSavedPlan(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		noon := w.Clock.Now().Add(3 * time.Hour)
@@ -178,10 +177,10 @@ func TestSavedPlan(t *testing.T) {
 			t.Errorf("the plan wrote to the ledger: %v", err)
 		}
 		if got := w.Calls.Count(); got.Writes != 0 || got.Reads > 1 {
-			t.Errorf("the plan made %+v", got)
+			t.Errorf("the plan made the calls %+v", got)
 		}
 		if got := w.Read("authorized_keys"); got != foreign {
-			t.Errorf("the plan wrote %q", got)
+			t.Errorf("the plan changed the file to %q", got)
 		}
 		w.Clock.Advance(4 * time.Hour)
 		r := w.Run("apply", "early")

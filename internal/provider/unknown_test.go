@@ -10,23 +10,23 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A grant whose target carried it out and lost the answer is in the state, tainted: the next apply completes it within
-// its window, and taking the block away ends it.
+// The target carries a grant out, but the answer is lost. The grant is in the state, tainted. The next apply completes
+// it within its window, and removing the block ends it.
 func TestAnswerThatWasLost(t *testing.T) {
 	for name, then := range map[string]func(*testing.T, *acctest.World){
 		"applied again": func(t *testing.T, w *acctest.World) {
 			end := fact(t, w, "jit_grant.a", "expires_at")
 			w.Apply()
 			if got := fact(t, w, "jit_grant.a", "expires_at"); got != end || lines(w) != 1 {
-				t.Errorf("it ends at %s, want %s:\n%s", got, end, w.Read("authorized_keys"))
+				t.Errorf("the grant ends at %s, want %s:\n%s", got, end, w.Read("authorized_keys"))
 			}
 			if got := w.Calls.Count(); got.Ensures != 1 || got.Removes != 0 {
-				t.Errorf("completing it made %+v", got)
+				t.Errorf("the completing apply made the calls %+v", got)
 			}
 			if g := record(t, w, fact(t, w, "jit_grant.a", "id")); g.State(w.Clock.Now()) != jit.StateActive {
-				t.Errorf("recorded is %+v", g)
+				t.Errorf("the record is %+v", g)
 			}
-			unchanged(t, w, "when it is completed")
+			unchanged(t, w, "after the completion")
 		},
 		"taken away": func(t *testing.T, w *acctest.World) {
 			configure(w)
@@ -38,9 +38,9 @@ func TestAnswerThatWasLost(t *testing.T) {
 		"over": func(t *testing.T, w *acctest.World) {
 			w.Clock.Advance(3 * time.Hour)
 			w.Apply()
-			unchanged(t, w, "when it is over")
+			unchanged(t, w, "after the end")
 			if got := w.Calls.Count(); got.Ensures != 0 {
-				t.Errorf("what is over was granted: %+v", got)
+				t.Errorf("an ended grant was granted: %+v", got)
 			}
 		},
 	} {
@@ -66,7 +66,7 @@ func TestAnswerThatWasLost(t *testing.T) {
 	}
 }
 
-// Values that are not known until the apply are judged there.
+// The apply judges values that are unknown at plan.
 func TestUnknownValues(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		later := fmt.Sprintf("resource \"terraform_data\" \"later\" {\n  input = %q\n}\n", w.Path("authorized_keys"))
@@ -84,7 +84,7 @@ func TestUnknownValues(t *testing.T) {
 		}
 		unchanged(t, w, "with everything known")
 
-		// Of a live grant the target becomes unknown: the plan leaves it alone.
+		// A live grant's target becomes unknown. The plan does not change the grant.
 		w.Write("main.tf", strings.Replace(w.Read("main.tf"), "input =", "triggers_replace = 1\n  input =", 1))
 		if r := w.Plan(); r.ExitCode != 2 {
 			t.Errorf("plan with an unknown target: exit code %d\n%s", r.ExitCode, r.Text())
@@ -94,13 +94,13 @@ func TestUnknownValues(t *testing.T) {
 		configure(w, "resource \"terraform_data\" \"length\" {\n  input = \"never\"\n}\n", bad)
 		r = w.Run("apply", "-auto-approve")
 		if r.ExitCode != 1 {
-			t.Errorf("an end that turns out to be none: exit code %d", r.ExitCode)
+			t.Errorf("a ttl of \"never\": exit code %d", r.ExitCode)
 		}
 		says(t, r, `"never" is not a duration`)
 	})
 }
 
-// A policy is taken out of a block while a setting of the provider is unknown at plan: the apply carries that out.
+// A policy is removed from a block while a provider setting is unknown at plan. The apply carries the change out.
 func TestPolicyTakenOutWhileTheProviderIsUnconfigured(t *testing.T) {
 	for name, lines := range map[string][]string{"alone": nil, "with another length": {`ttl = "3h"`}} {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestPolicyTakenOutWhileTheProviderIsUnconfigured(t *testing.T) {
 				}
 				w.Must("apply", "plan")
 				if g := record(t, w, fact(t, w, "jit_grant.a", "id")); g.Policy != "a-first" {
-					t.Errorf("recorded is the policy %q, want a-first", g.Policy)
+					t.Errorf("the recorded policy is %q, want a-first", g.Policy)
 				}
 				unchanged(t, w, "after the apply")
 			})

@@ -17,7 +17,7 @@ import (
 
 var errNoAnswer = errors.New("no route to host")
 
-// sweep ends what is due, as jit sweep does.
+// sweep ends due grants, as jit sweep does.
 func sweep(t *testing.T, w *acctest.World) {
 	t.Helper()
 	b := w.Runtime().Broker
@@ -34,7 +34,7 @@ func sweep(t *testing.T, w *acctest.World) {
 	}
 }
 
-// record returns what the ledger has of a grant.
+// record returns a grant from the ledger.
 func record(t *testing.T, w *acctest.World, id string) jit.Grant {
 	t.Helper()
 	g, known, err := w.Runtime().Broker.Lookup(t.Context(), jit.ID(id), jit.Grant{})
@@ -44,7 +44,7 @@ func record(t *testing.T, w *acctest.World, id string) jit.Grant {
 	return g
 }
 
-// A target that does not answer stops no plan, neither of what is there nor of what is new, and hides no refusal.
+// An unreachable target fails no plan, of an existing or a new grant, and hides no refusal.
 func TestPlanOfATargetThatDoesNotAnswer(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -75,7 +75,7 @@ func TestPlanOfATargetThatDoesNotAnswer(t *testing.T) {
 			t.Errorf("apply: exit code %d\n%s", r.ExitCode, r.Text())
 		}
 		if _, made := w.State()["jit_grant.b"]; made {
-			t.Error("a grant that could not be made is in the state")
+			t.Error("the failed grant is in the state")
 		}
 		w.Calls.Fail(nil)
 		w.Clock.Advance(2 * time.Minute)
@@ -87,8 +87,8 @@ func TestPlanOfATargetThatDoesNotAnswer(t *testing.T) {
 	})
 }
 
-// A destroy that cannot reach the target fails, and is not forgotten: the sweeper ends the access when the target is
-// back, and nothing grants it again.
+// A destroy that cannot reach the target fails, but the revocation is recorded. The sweeper ends the access once the
+// target is back, and nothing grants it again.
 func TestDestroyOfATargetThatDoesNotAnswer(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -102,10 +102,10 @@ func TestDestroyOfATargetThatDoesNotAnswer(t *testing.T) {
 		says(t, r, "Error: Cannot revoke", errNoAnswer.Error(), "The ledger has recorded that the grant is revoked",
 			"the next `jit sweep` that reaches the target ends the access")
 		if g := record(t, w, id); g.RevokedAt.IsZero() || g.RevokeReason != broker.Destroyed || !g.EndedAt.IsZero() {
-			t.Errorf("recorded is %+v", g)
+			t.Errorf("the record is %+v", g)
 		}
 		if fact(t, w, "jit_grant.a", "id") != id {
-			t.Error("the grant is not in the state any more")
+			t.Error("the grant is no longer in the state")
 		}
 		if lines(w) != 1 {
 			t.Error("the test is wrong: the target was reached")
@@ -124,12 +124,12 @@ func TestDestroyOfATargetThatDoesNotAnswer(t *testing.T) {
 		w.Apply()
 		w.Must("destroy", "-auto-approve")
 		if got := w.Calls.Count(); got.Writes != 0 {
-			t.Errorf("after the sweep there were %+v", got)
+			t.Errorf("after the sweep, the calls are %+v", got)
 		}
 	})
 }
 
-// without are the ways in which a target is not there.
+// without holds the ways in which a target can be missing.
 var without = map[string]func(w *acctest.World){
 	"no answer": func(w *acctest.World) { w.Calls.Fail(errNoAnswer) },
 	"not configured": func(w *acctest.World) {
@@ -137,7 +137,7 @@ var without = map[string]func(w *acctest.World){
 	},
 }
 
-// Destroying what its platform has ended succeeds without the target.
+// Destroying a grant that its platform has ended succeeds without the target.
 func TestDestroyOfWhatIsOverWithoutTheTarget(t *testing.T) {
 	for name, without := range without {
 		t.Run(name, func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestDestroyOfWhatIsOverWithoutTheTarget(t *testing.T) {
 	}
 }
 
-// Destroying what is over and that the sweeper has to end succeeds without the target; the sweeper still ends it.
+// Destroying an expired grant that the sweeper must end succeeds without the target. The sweeper still ends it.
 func TestDestroyOfWhatIsDueWithoutTheTarget(t *testing.T) {
 	const who, scope = "aaaaaaaa-0000-4000-8000-000000000001", "/subscriptions/11111111-0000-4000-8000-000000000000"
 	for name, without := range without {
@@ -178,7 +178,7 @@ func TestDestroyOfWhatIsDueWithoutTheTarget(t *testing.T) {
 				says(t, w.Must("destroy", "-auto-approve"), "Warning: The grant is over",
 					"A `jit sweep` that reaches the target clears it")
 				if g := record(t, w, id); !g.Outstanding(w.Clock.Now()) {
-					t.Errorf("the sweeper does not know of it any more: %+v", g)
+					t.Errorf("the grant is no longer due for the sweeper: %+v", g)
 				}
 				w.Calls.Fail(nil)
 				w.Write("main.tf", configured)
@@ -192,8 +192,8 @@ func TestDestroyOfWhatIsDueWithoutTheTarget(t *testing.T) {
 	}
 }
 
-// A block that is taken away together with its target: the revocation is recorded, and whoever still has the target
-// ends the access.
+// A block is removed together with its target. The revocation is recorded, and a sweeper that still has the target ends
+// the access.
 func TestDestroyWithoutTheTarget(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -215,10 +215,10 @@ func TestDestroyWithoutTheTarget(t *testing.T) {
 		}
 		g := record(t, w, id)
 		if g.RevokedAt.IsZero() || lines(w) != 1 {
-			t.Fatalf("recorded is %+v", g)
+			t.Fatalf("the record is %+v", g)
 		}
 		if err := host.Broker.Execute(t.Context(),
-			[]reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil { // as that sweep does
+			[]reconcile.Step{{Kind: reconcile.End, Place: g.Place(), Grant: g}})[0]; err != nil {
 			t.Fatal(err)
 		}
 		if got := w.Read("authorized_keys"); got != foreign {
@@ -231,7 +231,7 @@ func TestDestroyWithoutTheTarget(t *testing.T) {
 	})
 }
 
-// A read says only what is known: a ledger that cannot be read may have a record.
+// With the ledger unreadable, a read does not claim that the grant has no record.
 func TestMissingWhileTheLedgerCannotBeRead(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -249,7 +249,7 @@ func TestMissingWhileTheLedgerCannotBeRead(t *testing.T) {
 		says(t, r, "The ledger cannot be read", "The grant is not on its target",
 			"it is not known whether it was revoked")
 		if strings.Contains(r.Text(), "no record of it") || strings.Contains(r.Text(), "renewal = 2") {
-			t.Errorf("it says more than is known:\n%s", r.Text())
+			t.Errorf("the plan claims more than is known:\n%s", r.Text())
 		}
 		if err := errors.Join(os.Remove(w.Path(".jit")), os.Rename(w.Path("aside"), w.Path(".jit"))); err != nil {
 			t.Fatal(err)
@@ -258,8 +258,8 @@ func TestMissingWhileTheLedgerCannotBeRead(t *testing.T) {
 	})
 }
 
-// What a destroy ended while the ledger could not be reached stays ended: the next apply records it, and nothing but a
-// renewal grants again.
+// A destroy ends access while the ledger is unreachable. The access stays ended, the next apply records that, and only
+// a renewal grants again.
 func TestDestroyWithoutLedger(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, grant("a"))
@@ -282,7 +282,7 @@ func TestDestroyWithoutLedger(t *testing.T) {
 		}
 		says(t, r, "the ledger could not record it")
 		if got := w.Read("authorized_keys"); got != foreign {
-			t.Errorf("without a ledger the access was not ended:\n%s", got)
+			t.Errorf("without a ledger, destroy did not end the access:\n%s", got)
 		}
 		w.Calls.Reset()
 		says(t, w.Plan(), "The ledger cannot be read", "An apply records that once the ledger can be reached")
@@ -305,7 +305,7 @@ func TestDestroyWithoutLedger(t *testing.T) {
 		w.Must("apply", "plan")
 		if g := record(t, w, id); g.RevokedAt.IsZero() || !strings.HasPrefix(g.RevokeReason, broker.Destroyed) ||
 			g.EndedAt.IsZero() {
-			t.Errorf("recorded is %+v", g)
+			t.Errorf("the record is %+v", g)
 		}
 		if got := w.Calls.Count(); got.Ensures != 0 {
 			t.Errorf("the access was granted again: %+v", got)
@@ -314,7 +314,7 @@ func TestDestroyWithoutLedger(t *testing.T) {
 		configure(w, grant("a", "renewal = 2"))
 		w.Apply()
 		if lines(w) != 1 {
-			t.Error("the renewal did not grant")
+			t.Error("the renewal gave no access")
 		}
 	})
 }
