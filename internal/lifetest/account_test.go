@@ -21,7 +21,7 @@ import (
 type account struct {
 	gateway *testenv.AWSGateway
 	bucket  string
-	tag     string // ends the name of every user: tests share the account
+	tag     string // the suffix of every user's name, because tests share the account
 
 	mu   sync.Mutex
 	keys map[string]aws.Credentials // by principal
@@ -51,7 +51,7 @@ func (a *account) target() string {
 	return fmt.Sprintf("{ aws_iam = { region = %q, endpoint = %q } }", testenv.GatewayRegion, a.gateway.IAM)
 }
 
-// environment has the operator's credentials, which no configuration holds.
+// environment has the operator's credentials, which are in no configuration.
 func (a *account) environment() []string {
 	return []string{"AWS_ACCESS_KEY_ID=" + testenv.GatewayKeyID, "AWS_SECRET_ACCESS_KEY=" + testenv.GatewaySecret}
 }

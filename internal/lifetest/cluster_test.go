@@ -17,7 +17,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// cluster is a namespace of a cluster with a colleague who may look at it.
+// cluster is a namespace of a cluster with a colleague who may read it.
 type cluster struct {
 	server    *testenv.KubeServer
 	admin     *kubernetes.Clientset
@@ -79,7 +79,7 @@ func (c *cluster) tries(t *testing.T, principal string) bool {
 	return err == nil
 }
 
-// bindings returns the bindings of the namespace, ours or the others.
+// bindings returns the bindings of the namespace, either ours or the others.
 func (c *cluster) bindings(t *testing.T, mine bool) []rbacv1.RoleBinding {
 	t.Helper()
 	found, err := c.admin.RbacV1().RoleBindings(c.namespace).List(t.Context(), metav1.ListOptions{})

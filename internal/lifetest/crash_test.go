@@ -9,8 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// The failpoints that each command passes, in order. Those that begin with the name of a platform lie
-// within its write.
+// The failpoints that each command passes, in order. Those that begin with a platform's name are within its write.
 var (
 	granting = []string{"grant.before-intent", "grant.after-intent", "ensure.before-platform", "ensure.after-platform",
 		"ensure.after-outcome"}
@@ -25,7 +24,7 @@ var (
 	}
 )
 
-// eachCrash runs a test on every platform with the first command line on hand.
+// eachCrash runs a test on every platform with the first available command line.
 func eachCrash(t *testing.T, test func(t *testing.T, s *site, foreign string, writing []string)) {
 	cli := testenv.Terraforms(t)[0]
 	for _, p := range places {
@@ -61,7 +60,7 @@ func (s *site) killedJit(failpoint string, args ...string) {
 // recovered fails the test unless the next apply repairs everything.
 func (s *site) recovered(foreign, failpoint string) {
 	s.t.Helper()
-	same(s.t, foreign, s.foreign(s.t), failpoint+": after the crash what is not ours is")
+	same(s.t, foreign, s.foreign(s.t), failpoint+": after the crash, foreign access is")
 	s.Apply()
 	s.may(true, failpoint+": after the next apply")
 	if n := s.marked(s.t); n != 1 {
@@ -70,7 +69,7 @@ func (s *site) recovered(foreign, failpoint string) {
 	if r := s.Plan(); r.ExitCode != 0 {
 		s.t.Errorf("%s: after the next apply the plan ends with exit code %d\n%s", failpoint, r.ExitCode, r.Text())
 	}
-	same(s.t, foreign, s.foreign(s.t), failpoint+": after the next apply what is not ours is")
+	same(s.t, foreign, s.foreign(s.t), failpoint+": after the next apply, foreign access is")
 }
 
 // Promise 7: wherever the provider dies, the next run completes the work.
@@ -97,12 +96,12 @@ func TestProviderKilled(t *testing.T) {
 			s.recovered(foreign, "update, "+c)
 			begin, end := instant(t, before).Add(-time.Hour), instant(t, s.fact(name, "expires_at"))
 			if !end.Equal(begin.Add(2 * time.Hour)) {
-				t.Errorf("update, %s: it ends at %s, want two hours after %s", c, end, begin)
+				t.Errorf("update, %s: the grant ends at %s, want two hours after %s", c, end, begin)
 			}
 
 			c = revoke[i%len(revoke)]
 			s.killed(c, "destroy")
-			same(t, foreign, s.foreign(t), "delete, "+c+": after the crash what is not ours is")
+			same(t, foreign, s.foreign(t), "delete, "+c+": after the crash, foreign access is")
 			s.Must("destroy", "-auto-approve")
 			s.may(false, "delete, "+c+": after the next destroy")
 			s.gone(foreign, "delete, "+c)
@@ -135,8 +134,8 @@ func TestProviderKilledAndForgotten(t *testing.T) {
 			)
 			s.killed(c, "apply")
 		}
-		same(t, foreign, s.foreign(t), "after the crashes what is not ours is")
-		s.may(true, "after crashes behind the platform's write")
+		same(t, foreign, s.foreign(t), "after the crashes, foreign access is")
+		s.may(true, "after crashes past the platform's write")
 		time.Sleep(time.Until(last.Add(1100 * time.Millisecond)))
 		s.may(!s.native(), "after the window, with nothing running")
 		s.mustJit("sweep")
@@ -153,7 +152,7 @@ func TestSweepKilled(t *testing.T) {
 		swept := func(failpoint string, want bool) {
 			t.Helper()
 			s.killedJit(failpoint, "sweep")
-			same(t, foreign, s.foreign(t), failpoint+": after the crash what is not ours is")
+			same(t, foreign, s.foreign(t), failpoint+": after the crash, foreign access is")
 			s.mustJit("sweep")
 			s.may(want, failpoint+": after the next sweep")
 			says(t, s.mustJit("sweep"), "Nothing to do")
@@ -179,16 +178,16 @@ func TestSweepKilled(t *testing.T) {
 
 			s.tamper(t)
 			s.may(false, "after an outsider altered the binding")
-			if _, removed := s.place.(unmarked); removed { // what is put back is claimed already: not every failpoint is passed
+			if _, removed := s.place.(unmarked); removed { // a repair passes fewer failpoints
 				says(t, s.mustJit("sweep"), "missing")
 				s.may(true, "after the sweep")
 			} else {
 				swept(on("repair"), true)
 			}
 
-			// The sweeper finishes a revocation that died after its intent.
+			// The sweeper completes a revocation whose process died after recording its intent.
 			s.killedJit("revoke.after-intent", "revoke", "--all", "--yes", "--reason", "INC-1: done")
-			s.may(true, "after a revocation that died")
+			s.may(true, "after a revocation whose process died")
 			swept(on("revoke"), false)
 			s.gone(foreign, on("revoke"))
 		}
@@ -209,8 +208,8 @@ func TestSweepByMarkersKilled(t *testing.T) {
 		if _, ok := s.place.(unmarked); ok {
 			// Claims are lost with the ledger: no binding is recognised as ours.
 			s.mustJit("sweep")
-			same(t, foreign, s.foreign(t), "after the sweep what is not ours is")
-			s.may(true, "after a sweep that knows of nothing")
+			same(t, foreign, s.foreign(t), "after the sweep, foreign access is")
+			s.may(true, "after a sweep without claims")
 			return
 		}
 		s.killedJit("remove.after-platform", "sweep")

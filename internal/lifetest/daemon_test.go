@@ -20,22 +20,22 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// envLong turns on the tests that take many minutes.
+// envLong names the variable that turns on the tests that take many minutes.
 const envLong = "JIT_TEST_LONG"
 
 // long reports whether faults last for minutes.
 func long() bool { return os.Getenv(envLong) != "" }
 
-// post is a setting in which daemons watch grants that the test makes. The test reaches the ledger and the targets
-// directly, whatever stands between them and the daemons.
+// post is an environment in which daemons watch the test's grants. The test reaches the ledger and the targets
+// directly; the daemons may reach them through proxies.
 type post struct {
 	t     *testing.T
 	dir   string
 	jit   string // the command
 	owner string
-	// ledger is the URL of the ledger for the test, and watched the one for the daemons.
+	// ledger is the ledger's URL for the test, and watched its URL for the daemons.
 	ledger, watched string
-	// targets are the places by target name. If through has a configuration of a target, the daemons use it.
+	// targets are the places by target name. The daemons use a target's configuration in through, if it has one.
 	targets map[string]place
 	through map[string]string
 	// people are principals without access, by target.
@@ -90,7 +90,7 @@ func (p *post) open() {
 	p.rt = p.runtime(settings("direct.hcl", p.ledger, nil))
 }
 
-// runtime opens what a settings file describes until the end of the test.
+// runtime opens the configuration of a settings file until the end of the test.
 func (p *post) runtime(path string) *config.Runtime {
 	p.t.Helper()
 	s, err := config.Load(path)
@@ -105,7 +105,7 @@ func (p *post) runtime(path string) *config.Runtime {
 	return rt
 }
 
-// asked is the request for a grant of a post.
+// asked describes the request of a grant.
 type asked struct {
 	target, who, reason string
 	end                 time.Time
@@ -178,8 +178,8 @@ func (p *post) history(id jit.ID) string {
 	return all.String()
 }
 
-// checkRecord fails the test unless every event was recorded once, no grant ended early, every grant that is over has
-// ended, the chain is intact and foreign access is as it was.
+// checkRecord fails the test unless every event was recorded once, no grant ended early, every expired grant has ended,
+// the chain is intact and foreign access is unchanged.
 func (p *post) checkRecord() {
 	p.t.Helper()
 	events := p.events()
@@ -201,16 +201,16 @@ func (p *post) checkRecord() {
 		n := events[g.ID]
 		if n[jit.EventRequested] != 1 || n[jit.EventGranted] != 1 || n[jit.EventExpired]+n[jit.EventRevoked] != ends {
 			p.t.Errorf(
-				"of grant %s (ends at %s) there are the events %v, want one that it was requested, one that it was granted and %d of its end",
+				"grant %s (ends at %s) has the events %v, want one request, one grant and %d of its end",
 				g.ID,
 				g.ActualEnd(),
 				n,
 				ends,
 			)
 		}
-		// A daemon records a failure once an hour; the next daemon does not know what it recorded.
+		// Each daemon records a failure once an hour, whatever the daemon before it recorded.
 		if n[jit.EventRevokeFailed] > p.started {
-			p.t.Errorf("%d events tell that grant %s on target %s could not be revoked, of %d daemons:\n%s",
+			p.t.Errorf("%d failed revocations of grant %s on target %s are recorded, with %d daemons:\n%s",
 				n[jit.EventRevokeFailed], g.ID, g.Target, p.started, p.history(g.ID))
 		}
 	}
@@ -219,7 +219,7 @@ func (p *post) checkRecord() {
 		p.t.Errorf("the record is not intact: %v, %v", report.Damage, err)
 	}
 	for name, at := range p.targets {
-		same(p.t, p.foreign[name], at.foreign(p.t), "what is not ours on target "+name+" is")
+		same(p.t, p.foreign[name], at.foreign(p.t), "foreign access on target "+name+" is")
 	}
 }
 
@@ -231,7 +231,7 @@ type daemon struct {
 	over chan struct{}
 }
 
-// watch starts a daemon, which looks every second for due work and every two for drift unless args say otherwise.
+// watch starts a daemon. By default it looks for due work every second and for drift every two seconds.
 func (p *post) watch(env []string, args ...string) *daemon {
 	p.t.Helper()
 	p.started++
@@ -252,13 +252,13 @@ func (p *post) watch(env []string, args ...string) *daemon {
 	p.t.Cleanup(func() {
 		d.kill()
 		if p.t.Failed() {
-			p.t.Logf("daemon %d said at last:\n%s", d.cmd.Process.Pid, d.log)
+			p.t.Logf("the last output of daemon %d:\n%s", d.cmd.Process.Pid, d.log)
 		}
 	})
 	return d
 }
 
-// kill ends the daemon like a power cut.
+// kill ends the daemon as a power cut does.
 func (d *daemon) kill() {
 	_ = d.cmd.Process.Kill()
 	<-d.over
@@ -267,9 +267,9 @@ func (d *daemon) kill() {
 // stop ends the daemon with a signal.
 func (d *daemon) stop() {
 	d.t.Helper()
-	eventually(d.t, time.Minute, func() string { // else it may not know yet what a signal is
+	eventually(d.t, time.Minute, func() string { // before that, it may not handle signals
 		if !strings.Contains(d.log.String(), "msg=") {
-			return "the daemon says nothing"
+			return "the daemon has no output"
 		}
 		return ""
 	})
@@ -299,7 +299,7 @@ func (d *daemon) dies(failpoint string, within time.Duration) {
 	}
 }
 
-// tail keeps the end of what is written to it.
+// tail is a writer that keeps the end of its input.
 type tail struct {
 	mu   sync.Mutex
 	text []byte
@@ -321,7 +321,7 @@ func (l *tail) String() string {
 	return string(bytes.TrimSpace(l.text))
 }
 
-// eventually waits until wrong returns an empty text.
+// eventually waits until wrong returns "".
 func eventually(t *testing.T, within time.Duration, wrong func() string) {
 	t.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(200 * time.Millisecond) {
@@ -330,13 +330,13 @@ func eventually(t *testing.T, within time.Duration, wrong func() string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after %s still: %s", within, found)
+			t.Fatalf("still after %s: %s", within, found)
 		}
 	}
 }
 
-// pulse measures how long the machine itself stalls: until stop is called, the longest time for a pause of a tenth of
-// a second and a small write to the disk.
+// pulse measures stalls of the machine until stop is called: the longest time for a pause of a tenth of a second and a
+// small write to the disk.
 func pulse(t *testing.T) (stop func() time.Duration) {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "pulse"))
@@ -354,7 +354,7 @@ func pulse(t *testing.T) (stop func() time.Duration) {
 				return
 			case <-time.After(100 * time.Millisecond):
 			}
-			_, _ = f.WriteString(".") // what it takes is all that matters
+			_, _ = f.WriteString(".") // only the time matters
 			_ = f.Sync()
 			most = max(most, time.Since(last))
 		}

@@ -16,11 +16,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// database is a database with a table that only members of a role may read, and a
-// colleague who is one.
+// database is a database with a table that only members of a role may read, and a colleague who is a member.
 type database struct {
 	url string // as superuser
-	// tag ends the name of every role: tests share the server.
+	// tag is the suffix of every role's name, because tests share the server.
 	tag string
 }
 
@@ -53,9 +52,9 @@ func (d *database) native() bool           { return false }
 func (d *database) begins() bool           { return false }
 func (d *database) settles() time.Duration { return 0 }
 
-// ask runs a query that has one value as its answer, as the user of the URL.
+// ask runs a query with a single value as its answer, as the user of the URL.
 func ask(url, query string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // cleanups run after the test's has ended
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // cleanups outlive the test's context
 	defer cancel()
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -104,7 +103,7 @@ func (d *database) tries(t *testing.T, principal string) bool {
 	return true
 }
 
-// wrappers selects the roles of ours that concern this place, mine its own roles.
+// wrappers selects our roles for this place, mine the place's own roles.
 const selects = `WITH mine AS (SELECT oid FROM pg_roles WHERE rolname LIKE '%%-%s'),
 	wrappers AS (SELECT w.oid, w.rolname FROM pg_roles w WHERE w.rolname LIKE 'jit:%%' AND EXISTS
 		(SELECT FROM pg_auth_members m JOIN mine ON mine.oid IN (m.roleid, m.member) WHERE w.oid IN (m.roleid, m.member))),

@@ -59,7 +59,7 @@ func (d *directory) target() string {
 	return fmt.Sprintf("{ aws_identity_center = { region = %q, endpoint = %q } }", d.account.Region, d.url)
 }
 
-// environment has the operator's credentials, which no configuration holds.
+// environment has the operator's credentials, which are in no configuration.
 func (d *directory) environment() []string {
 	return []string{"AWS_ACCESS_KEY_ID=" + d.account.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + d.account.SecretAccessKey}
 }
@@ -92,7 +92,7 @@ func (d *directory) tries(t *testing.T, principal string) bool {
 	return slices.ContainsFunc(d.Assignments(t, d.set), func(a testenv.Assignment) bool { return a.ID == id })
 }
 
-// assigned lists the assignments of people: ours, or those of others.
+// assigned lists the assignments of people, either ours or the others.
 func (d *directory) assigned(t *testing.T, people bool) []testenv.Assignment {
 	t.Helper()
 	d.mu.Lock()
@@ -119,7 +119,7 @@ func (d *directory) tamper(t *testing.T) {
 	}
 }
 
-// unmarked: see [unmarked].
+// unmarked implements [unmarked].
 func (d *directory) unmarked() {}
 
 // The state has the session tail of the permission set, and a policy can limit it.
@@ -138,7 +138,7 @@ func TestSessionTailOfThePermissionSet(t *testing.T) {
 	s.configure(policy("1h"), s.grant("a", "policy = jit_policy.short.name"))
 	planned := s.Plan()
 	says(t, planned, "Only the ledger remembers the access")
-	silent(t, planned, "can go on for 1h") // the policy has decided on that
+	silent(t, planned, "can go on for 1h") // the policy decides on session tails
 	s.Apply()
 	s.may(true, "after the apply")
 	if got := s.fact("a", "session_tail"); got != "1h" {

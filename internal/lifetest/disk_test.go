@@ -12,12 +12,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// smallDisk mounts a disk of a size such as "64k", which takes root, and returns its directory.
+// smallDisk mounts a disk of a size such as "64k" and returns its directory. It needs root.
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0700,size="+size); err != nil {
-		t.Skipf("a disk that can be filled has to be mounted, which takes root: %v", err)
+		t.Skipf("mounting a small disk needs root: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
@@ -27,7 +27,7 @@ func smallDisk(t *testing.T, size string) string {
 	return dir
 }
 
-// fill writes a file until the disk takes no more, and returns its path.
+// fill writes a file until the disk is full, and returns its path.
 func fill(t *testing.T, dir string) string {
 	t.Helper()
 	f, err := os.Create(filepath.Join(dir, "full"))
@@ -44,13 +44,12 @@ func fill(t *testing.T, dir string) string {
 	}
 }
 
-// The place cannot be written. The file stays as it is, the error says what to do, and the next run continues where
-// this one ended.
+// The place cannot be written. The file stays unchanged, the error says what to do, and the next run continues.
 func TestUnwritableHost(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name string
-		// close makes the directory unwritable and returns how to open it again.
+		// close makes the directory unwritable and returns a function that undoes it.
 		close func(t *testing.T, dir string) (open func())
 		says  []string
 	}{
@@ -110,7 +109,7 @@ func TestUnwritableHost(t *testing.T) {
 			saysFolded(t, r, append(tc.says, h.file)...)
 			same(t, live, s.dump(t), "the failed destroy wrote")
 			if r := s.jit(nil, "sweep"); r.ExitCode != 1 {
-				t.Errorf("sweep: exit code %d, want 1: the revocation could not be carried out\n%s", r.ExitCode,
+				t.Errorf("sweep: exit code %d, want 1, because the revocation fails\n%s", r.ExitCode,
 					r.Text())
 			}
 			open()
@@ -122,7 +121,7 @@ func TestUnwritableHost(t *testing.T) {
 	}
 }
 
-// The disk under the ledger is full. Access still ends, and that is recorded when there is room again.
+// The disk of the ledger is full. Access still ends, and the end is recorded once there is room again.
 func TestFaultsLedgerDiskFull(t *testing.T) {
 	t.Parallel()
 	p := newPost(t, released, map[string]place{"host": newHost(t), "gateway": newGateway(t)}, 4)

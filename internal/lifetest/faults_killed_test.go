@@ -26,7 +26,7 @@ func TestFaultsDaemonKilled(t *testing.T) {
 			[]string{"revoke.after-platform", "revoke.after-outcome", "repair.after-intent", "repair.after-platform",
 				"repair.after-outcome"},
 			writing[p.name]...)
-		if p.name != "gcp" { // which begins access itself, and whose every write takes along what is over
+		if p.name != "gcp" { // gcp begins access itself, and each of its writes also removes expired bindings
 			points = append(points, "start.after-platform", "start.after-outcome", "remove.after-intent",
 				"remove.after-platform")
 		}
@@ -56,33 +56,33 @@ func daemonKilled(t *testing.T, at place, point string) {
 	at.tamper(t)
 
 	p.watch([]string{"JIT_FAILPOINT=" + point}).dies(point, time.Minute)
-	same(t, p.foreign["here"], at.foreign(t), "after the crash what is not ours is")
+	same(t, p.foreign["here"], at.foreign(t), "after the crash, foreign access is")
 	d := p.watch(nil)
 	eventually(t, 90*time.Second, func() string {
 		switch ended := p.record(short.ID).EndedAt; {
 		case ended.IsZero():
-			return "the grant that is over is not ended"
+			return "the expired grant has not ended"
 		case p.record(begins.ID).GrantedAt.IsZero():
-			return "the grant that is due has not begun"
+			return "the due grant has not begun"
 		case at.marked(t) != 2:
 			return fmt.Sprintf("%d bindings are ours, want 2\n%s", at.marked(t), at.dump(t))
 		case !at.tries(t, twice):
-			return "of two grants of the same access the end of one has ended the other"
+			return "the end of one of two grants of the same access has ended the other"
 		case !at.tries(t, later):
-			return "the grant that is due to begin gives no access"
+			return "the due grant gives no access"
 		case at.tries(t, lost):
-			return "access that is over and that no record explains is there"
+			return "expired access without a record remains"
 		}
 		for _, g := range []jit.Grant{long, begins} {
 			if n := p.events()[g.ID]; n[jit.EventDrift] != n[jit.EventRepaired] {
-				return fmt.Sprintf("of what was found of grant %s the record does not tell what became of it: %v\n%s",
+				return fmt.Sprintf("the record lacks the outcome of a finding about grant %s: %v\n%s",
 					g.ID, n, p.history(g.ID))
 			}
 		}
 		return ""
 	})
 	if n := p.events()[long.ID]; n[jit.EventDrift] != 1 {
-		t.Errorf("%d events tell that what somebody altered was found, want 1\n%s", n[jit.EventDrift],
+		t.Errorf("%d drift_found events for the altered binding, want 1\n%s", n[jit.EventDrift],
 			p.history(long.ID))
 	}
 	p.checkRecord()

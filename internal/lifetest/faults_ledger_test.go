@@ -50,7 +50,7 @@ func TestFaultsLedgerLocked(t *testing.T) {
 	p.ledgerFails(func() { exec("BEGIN IMMEDIATE") }, func() { exec("ROLLBACK") })
 }
 
-// ledgerFails makes the ledger fail while grants end. Their access ends by the markers, other access does not, and
+// ledgerFails makes the ledger fail while grants end. Their access ends by the markers, other access continues, and
 // everything is recorded when the ledger is back. It takes one minute, or five in long tests.
 func (p *post) ledgerFails(set, over func()) {
 	t := p.t
@@ -73,11 +73,11 @@ func (p *post) ledgerFails(set, over func()) {
 	d := p.watch(nil)
 	time.Sleep(time.Until(begin))
 	set()
-	// It takes a while until a silent ledger counts as failed.
+	// A silent ledger counts as failed only after a while.
 	eventually(t, lasts, func() string {
 		for name, at := range p.targets {
 			if n := at.marked(t); n != 1 {
-				return fmt.Sprintf("%d bindings are ours on target %s, want the one that goes on\n%s", n, name, d.log)
+				return fmt.Sprintf("%d bindings are ours on target %s, want only the lasting one\n%s", n, name, d.log)
 			}
 		}
 		return ""

@@ -15,16 +15,16 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// load is grants that come and go while replicas are killed, and what was seen of them.
+// load makes and revokes grants while replicas are killed.
 type load struct {
 	*post
 	db *database
 
 	mu   sync.Mutex
-	made []jit.Grant // confirmed; those that were ended early have that in them
+	made []jit.Grant // confirmed, with revoked_at if ended early
 }
 
-// admitted asks the server which of the people have the role.
+// admitted returns the people who have the role, according to the server.
 func (l *load) admitted() map[string]bool {
 	l.t.Helper()
 	names, err := ask(l.db.url,
@@ -44,7 +44,7 @@ func (l *load) admitted() map[string]bool {
 	return all
 }
 
-// look fails the test if somebody with a live grant has no access.
+// look fails the test if a person with a live grant has no access.
 func (l *load) look() {
 	l.t.Helper()
 	l.mu.Lock()
@@ -55,9 +55,9 @@ func (l *load) look() {
 	defer l.mu.Unlock()
 	now := time.Now()
 	for i, g := range confirmed {
-		// A grant may have been revoked while the server was asked.
+		// A grant may have been revoked during the query.
 		if g.Live(now) && l.made[i].Live(now) && !admitted[g.Principal] {
-			l.t.Errorf("at %s %s is without access, and the grant %s lasts until %s", now.UTC(), g.Principal, g.ID,
+			l.t.Errorf("at %s %s has no access, although grant %s lasts until %s", now.UTC(), g.Principal, g.ID,
 				g.End)
 		}
 	}
@@ -94,12 +94,11 @@ func (l *load) come(n int, until time.Time) {
 	}
 }
 
-// staying is how many of the people keep their access throughout.
+// staying is the number of people who keep their access throughout.
 const staying = 5
 
-// Three replicas are killed at random under load, on a network that fails now and then. Everybody with a lasting
-// grant keeps access, everything that is over ends, and every event is recorded once. It takes one minute, or ten in
-// long tests.
+// Three replicas are killed at random under load, on an unreliable network. Everybody with a lasting grant keeps
+// access, every expired grant ends, and every event is recorded once. It takes one minute, or ten in long tests.
 func TestFaultsReplicasKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	server := testenv.Postgres(t)
@@ -131,7 +130,7 @@ func TestFaultsReplicasKilledUnderLoad(t *testing.T) {
 		coming.Wait()
 	})
 	all.Go(func() {
-		for time.Now().Before(until.Add(30 * time.Second)) { // some are over by then
+		for time.Now().Before(until.Add(30 * time.Second)) { // some have ended by then
 			l.look()
 			time.Sleep(500 * time.Millisecond)
 		}
@@ -175,7 +174,7 @@ func TestFaultsReplicasKilledUnderLoad(t *testing.T) {
 	admitted := l.admitted()
 	for i, who := range l.people["db"] {
 		if want := i >= len(l.people["db"])-staying; admitted[who] != want {
-			t.Errorf("after it all %s has access: %t, want %t", who, admitted[who], want)
+			t.Errorf("after the test, access of %s is %t, want %t", who, admitted[who], want)
 		}
 	}
 	if n := db.marked(t); n != staying {
@@ -191,7 +190,7 @@ func TestFaultsReplicasKilledUnderLoad(t *testing.T) {
 	slices.Sort(lags)
 	part := func(percent int) time.Duration { return lags[(len(lags)-1)*percent/100].Round(time.Millisecond) }
 	t.Logf(
-		"in %s: %d grants, %d ended, %d times a replica was killed, %d faults of the network; lag p50 %s, p99 %s, most %s",
+		"in %s: %d grants, %d ended, %d kills of a replica, %d network faults; lag p50 %s, p99 %s, maximum %s",
 		lasts,
 		grants,
 		len(lags),

@@ -18,22 +18,22 @@ import (
 // sick is a target whose server fails for a while.
 type sick struct {
 	place
-	// through is its configuration for the daemons; empty means that of the place.
+	// through is the target's configuration for the daemons; empty means that of the place.
 	through   string
 	set, over func()
 }
 
-// as opens a place as its type.
+// as opens a place and returns it as its type.
 func as[T place](t *testing.T, open func(*testing.T) place) T {
 	t.Helper()
 	at, ok := open(t).(T)
 	if !ok {
-		t.Fatal("another place was opened")
+		t.Fatal("open returned another type")
 	}
 	return at
 }
 
-// sickNetwork puts a proxy before the server of a place.
+// sickNetwork puts a proxy in front of a place's server.
 func sickNetwork(t *testing.T, at place, address string, fault testenv.Fault) sick {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -49,7 +49,7 @@ func sickNetwork(t *testing.T, at place, address string, fault testenv.Fault) si
 var networkFaults = map[string]testenv.Fault{"slow": testenv.Slow, "refusing": testenv.Refusing,
 	"cutting": testenv.Cutting, "silent": testenv.Silent}
 
-// sickServices answer, but not as they should.
+// sickServices returns services that answer with faults.
 func sickServices(t *testing.T) map[string]sick {
 	t.Helper()
 	all := map[string]sick{}
@@ -74,9 +74,9 @@ func sickServices(t *testing.T) map[string]sick {
 	return all
 }
 
-// Targets fail while grants end, on the network or with their answers. The target that works ends its grants on time,
-// no grant is recorded as ended that has not, and when the others are back everything is completed. It takes half a
-// minute, or three minutes in long tests.
+// Targets fail while grants end, on the network or with their answers. The working target ends its grants on time, no
+// grant is recorded as ended too early, and everything is completed when the others are back. It takes half a minute,
+// or three minutes in long tests.
 func TestFaultsTargets(t *testing.T) {
 	t.Parallel()
 	for name, fault := range networkFaults {
@@ -148,7 +148,7 @@ func targetsFail(t *testing.T, all map[string]sick) {
 				}
 			}
 			if there := s.marked(t); there > each+1-ended {
-				t.Fatalf("%s: %d of %d grants are recorded as ended, and %d bindings are there", name, ended, each+1,
+				t.Fatalf("%s: %d of %d grants are recorded as ended, but %d bindings remain", name, ended, each+1,
 					there)
 			}
 		}
@@ -159,7 +159,7 @@ func targetsFail(t *testing.T, all map[string]sick) {
 		if ended := p.record(g.ID).EndedAt; g.End.Before(begin.Add(lasts-patience)) && (ended.IsZero() ||
 			ended.Sub(g.End) > patience) {
 			late++
-			t.Errorf("on the target that works the end at %s is recorded at %s", g.End, ended)
+			t.Errorf("on the working target, the end at %s is recorded at %s", g.End, ended)
 		}
 	}
 	stuck := 0
@@ -178,7 +178,7 @@ func targetsFail(t *testing.T, all map[string]sick) {
 		var open []string
 		for name, at := range targets {
 			if n := at.marked(t); n != 1 {
-				open = append(open, fmt.Sprintf("%s: %d bindings are ours, want the one that goes on", name, n))
+				open = append(open, fmt.Sprintf("%s: %d bindings are ours, want only the lasting one", name, n))
 			}
 			for _, g := range ends[name] {
 				if p.record(g.ID).EndedAt.IsZero() {
@@ -189,7 +189,7 @@ func targetsFail(t *testing.T, all map[string]sick) {
 		return strings.Join(open, "\n")
 	})
 	t.Logf(
-		"%d ends were held up on %d targets for %s, and made good %s after they were back; on the target that works %d of %d came more than %s late",
+		"%d ends were delayed on %d targets for %s, and completed %s after the recovery; on the working target, %d of %d were more than %s late",
 		stuck,
 		len(all),
 		lasts,

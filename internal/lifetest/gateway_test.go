@@ -14,7 +14,7 @@ import (
 // gateway is a connection of a hoop gateway with a colleague whose access somebody has approved.
 type gateway struct {
 	server *hooptest.Server
-	boss   string // the token of who approves
+	boss   string // the approver's token
 }
 
 const (
@@ -32,7 +32,7 @@ func newGateway(t *testing.T) place {
 	return g
 }
 
-// approve lets a user ask for access, which the boss approves at a time.
+// approve requests access for a user, which the boss approves at a time.
 func (g *gateway) approve(email string, lasts time.Duration, at time.Time) {
 	g.server.Decide(g.boss, g.server.Ask(email, gatewayScope, "jit:is:a:colleague", lasts), "APPROVED", at)
 }
@@ -59,10 +59,10 @@ func (g *gateway) tries(_ *testing.T, principal string) bool {
 	return g.server.MayConnect(principal, gatewayScope, time.Now())
 }
 
-// hider asks for the review that hides a grant.
+// hider returns the request of a review that hides a grant.
 const hider = "jit:hidden:by:another:review"
 
-// foreign is all that the API key has not approved, without the reviews that tamper makes.
+// foreign returns everything that the API key has not approved, except the reviews of tamper.
 func (g *gateway) foreign(*testing.T) string {
 	var kept []hooptest.Review
 	for _, r := range g.server.Reviews() {
@@ -88,7 +88,7 @@ func (g *gateway) mine() []hooptest.Review {
 
 func (g *gateway) marked(*testing.T) int { return len(g.mine()) }
 
-// tamper lets the users have reviews approved that are over at once, and hide what they have.
+// tamper approves reviews for the users that expire at once and hide their valid ones.
 func (g *gateway) tamper(*testing.T) {
 	for _, r := range g.mine() {
 		g.server.Decide(g.boss, g.server.Ask(r.User, gatewayScope, hider, time.Minute), "APPROVED",
@@ -96,12 +96,13 @@ func (g *gateway) tamper(*testing.T) {
 	}
 }
 
-// The plan refuses what the gateway would refuse and what would give nothing, with the reason. Nothing is written.
+// The plan refuses grants that the gateway would refuse or that would give no access, with the reason. Nothing is
+// written.
 func TestGatewayRefusesAtPlan(t *testing.T) {
 	t.Parallel()
 	g, ok := newGateway(t).(*gateway)
 	if !ok {
-		t.Fatal("newGateway makes another place")
+		t.Fatal("newGateway returned another type")
 	}
 	g.server.Put(hooptest.Connection{Name: "open-db", Groups: []string{"engineers"}})
 	g.server.Put(hooptest.Connection{Name: "short-db", JIT: true, MaxDuration: 1800, Groups: []string{"engineers"}})
@@ -139,14 +140,14 @@ func TestGatewayApprovedAgain(t *testing.T) {
 	t.Parallel()
 	g, ok := newGateway(t).(*gateway)
 	if !ok {
-		t.Fatal("newGateway makes another place")
+		t.Fatal("newGateway returned another type")
 	}
 	s := newSite(t, testenv.Terraforms(t)[0], g, released)
 	s.configure(s.grant("a"))
 	s.Apply()
 	mine := g.mine()
 	if len(mine) != 1 {
-		t.Fatalf("there are %+v", mine)
+		t.Fatalf("the reviews are %+v", mine)
 	}
 	g.server.Decide(g.boss, mine[0].Session, "APPROVED", time.Now())
 	const name = "approved again by boss@example.com until "
@@ -162,10 +163,10 @@ func TestGatewayApprovedAgain(t *testing.T) {
 	says("sweep", swept.Stdout)
 	if !strings.Contains(swept.Stdout, "taken_over") || !strings.Contains(swept.Stdout, "critical") ||
 		len(g.mine()) != 0 {
-		t.Errorf("sweep says\n%s\nand there are %+v", swept.Stdout, g.mine())
+		t.Errorf("sweep says\n%s\nand the reviews are %+v", swept.Stdout, g.mine())
 	}
 	if r := s.Run("destroy", "-auto-approve", "-no-color"); r.ExitCode == 0 {
-		t.Errorf("destroy says that it is done:\n%s", r.Text())
+		t.Errorf("destroy succeeded:\n%s", r.Text())
 	} else {
 		says("destroy", r.Text())
 	}
@@ -175,7 +176,7 @@ func TestGatewayApprovedAgain(t *testing.T) {
 	}
 	g.server.Decide(g.boss, mine[0].Session, "REVOKED", time.Now())
 	s.mustJit("sweep")
-	s.may(false, "when the boss has revoked it")
+	s.may(false, "after the boss has revoked it")
 	if r := s.Run("destroy", "-auto-approve", "-no-color"); r.ExitCode != 0 {
 		t.Errorf("destroy: %s", r.Text())
 	}
@@ -187,7 +188,7 @@ func TestGatewayWarnsAtPlan(t *testing.T) {
 	t.Parallel()
 	g, ok := newGateway(t).(*gateway)
 	if !ok {
-		t.Fatal("newGateway makes another place")
+		t.Fatal("newGateway returned another type")
 	}
 	g.server.Put(hooptest.Connection{Name: "rule-db", JIT: true, Groups: []string{"dba"}})
 	s := newSite(t, testenv.Terraforms(t)[0], g, released)
@@ -204,7 +205,7 @@ func TestGatewayWarnsAtPlan(t *testing.T) {
 	}
 }
 
-// askedGateway is a gateway on which reviewers decide.
+// askedGateway returns a gateway on which reviewers decide.
 type askedGateway struct{ *gateway }
 
 func (g askedGateway) target() string {
@@ -228,7 +229,7 @@ func TestGatewayReviewersDecide(t *testing.T) {
 	t.Parallel()
 	inner, ok := newGateway(t).(*gateway)
 	if !ok {
-		t.Fatal("newGateway makes another place")
+		t.Fatal("newGateway returned another type")
 	}
 	g := askedGateway{inner}
 	s := newSite(t, testenv.Terraforms(t)[0], g, released)
@@ -236,7 +237,7 @@ func TestGatewayReviewersDecide(t *testing.T) {
 	says := func(r interface{ Text() string }, what string) {
 		t.Helper()
 		if !strings.Contains(strings.Join(strings.Fields(r.Text()), " "), what) {
-			t.Errorf("it does not say %q:\n%s", what, r.Text())
+			t.Errorf("the output does not say %q:\n%s", what, r.Text())
 		}
 	}
 	one := func() string {
@@ -268,7 +269,7 @@ func TestGatewayReviewersDecide(t *testing.T) {
 			t.Errorf("%s: plan: exit code %d, want 0\n%s", when, r.ExitCode, r.Text())
 		}
 	}
-	settled("when it is approved")
+	settled("after the approval")
 	s.mustJit("audit", "verify")
 
 	// Without a sweep, the next apply begins the grant.
@@ -276,10 +277,10 @@ func TestGatewayReviewersDecide(t *testing.T) {
 	s.Apply()
 	g.server.Decide(g.boss, one(), "APPROVED", time.Now())
 	if r := s.Plan(); r.ExitCode != 2 {
-		t.Errorf("the approval is not planned to be taken up: %s", r.Text())
+		t.Errorf("the plan does not complete the approved grant: %s", r.Text())
 	}
 	s.Apply()
-	settled("when the apply has taken it up")
+	settled("after the completing apply")
 
 	// The waiting apply continues after the approval.
 	s.configure(s.grant("a", impatient), s.grant("b", impatient), s.grant("c", `timeouts = { create = "2m" }`))
@@ -297,7 +298,7 @@ func TestGatewayReviewersDecide(t *testing.T) {
 	}()
 	s.Apply()
 	if <-decided == "" {
-		t.Error("nothing was asked for")
+		t.Error("no request waits for approval")
 	}
 	if list := s.mustJit("list", "--json").Stdout; strings.Contains(list, `"pending"`) {
 		t.Errorf("after the apply list says\n%s", list)
@@ -316,13 +317,13 @@ func TestGatewayReviewersDecide(t *testing.T) {
 	}()
 	denied := s.Run("apply", "-auto-approve")
 	if denied.ExitCode == 0 {
-		t.Errorf("apply of what is denied says\n%s", denied.Text())
+		t.Errorf("the apply of a denied grant says\n%s", denied.Text())
 	}
 	says(denied, "boss@example.com rejected the review")
 	if again := s.Run("apply", "-auto-approve"); again.ExitCode == 0 || len(g.waiting()) != 0 {
 		t.Errorf("apply again: exit code %d, and %d requests wait", again.ExitCode, len(g.waiting()))
 	}
-	s.may(false, "when all is taken back or denied")
+	s.may(false, "after every request is withdrawn or denied")
 	s.mustJit("sweep")
 
 	// Every plan reports a denial that came while no apply waited.
@@ -333,7 +334,7 @@ func TestGatewayReviewersDecide(t *testing.T) {
 	s.mustJit("sweep")
 	says(s.Plan(), "The grant gave nothing")
 	says(s.Plan(), "boss@example.com rejected the review")
-	s.may(false, "when it is denied")
+	s.may(false, "after the denial")
 
 	// A request is withdrawn if it is destroyed while it waits.
 	s.configure(s.grant("e", impatient))

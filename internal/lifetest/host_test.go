@@ -84,7 +84,7 @@ func (h *host) tries(t *testing.T, principal string) bool {
 
 var expiry = regexp.MustCompile(`expiry-time="([0-9]{14}Z)"`)
 
-// admits is the model of sshd: a line with the key lets it in until its expiry-time has passed.
+// admits is the model of sshd: a line with the key admits it until the line's expiry-time has passed.
 func (h *host) admits(t *testing.T, principal string) bool {
 	t.Helper()
 	for line := range strings.Lines(h.read(t)) {

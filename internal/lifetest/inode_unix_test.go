@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// identity names the file itself: one that was replaced has another.
+// identity returns the identity of the file itself. A replaced file has another.
 func identity(info fs.FileInfo) string {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return fmt.Sprintf("inode %d, owner %d:%d", stat.Ino, stat.Uid, stat.Gid)

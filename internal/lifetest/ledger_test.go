@@ -33,7 +33,7 @@ func (s *site) query(statement string) {
 	}
 }
 
-// Promise 10: a ledger that cannot be used means no new access, and existing access can be ended.
+// Promise 10: with an unusable ledger, no access begins, and existing access can be ended.
 func TestUnusableLedger(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -100,7 +100,7 @@ func TestUnusableLedger(t *testing.T) {
 
 			r := s.jit(nil, "revoke", id, "--reason", "INC-1: stop it")
 			if r.ExitCode != 1 {
-				t.Errorf("jit revoke: exit code %d, want 1: the record has to be made up for\n%s", r.ExitCode, r.Text())
+				t.Errorf("jit revoke: exit code %d, want 1, because the record is missing\n%s", r.ExitCode, r.Text())
 			}
 			silent(t, r, "secret-of-the-ledger")
 			if n := s.marked(t); n != 1 {
@@ -111,11 +111,11 @@ func TestUnusableLedger(t *testing.T) {
 			s.configure(policy, a, b)
 			r = s.Run("destroy", "-auto-approve")
 			if r.ExitCode != 1 {
-				t.Errorf("destroy: exit code %d, want 1: it could not be recorded\n%s", r.ExitCode, r.Text())
+				t.Errorf("destroy: exit code %d, want 1, because it is not recorded\n%s", r.ExitCode, r.Text())
 			}
 			says(t, r, "was ended, but the ledger could not record it")
 			if _, kept := s.State()["jit_policy.p"]; !kept {
-				t.Error("the policy is gone from the state, and it could not be removed from the ledger")
+				t.Error("the policy is gone from the state, but not from the ledger")
 			}
 			s.may(false, "after destroy")
 			s.gone(foreign, "after destroy")

@@ -9,10 +9,10 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// dependsOnSweeper is the warning of a plan whose grants do not end by themselves, while no sweeper passes.
+// dependsOnSweeper is the warning of a plan whose grants need a sweeper to end, while none passes.
 const dependsOnSweeper = "No sweeper is at work"
 
-// The life of a grant until its time has passed, with its access tried, and promises 3 to 5 after that.
+// A grant lives until its window has passed, and its access is tried. Then promises 3 to 5 are tested.
 func TestLifeUntilItsTimeHasPassed(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, s *site, thorough bool) {
@@ -29,7 +29,7 @@ func TestLifeUntilItsTimeHasPassed(t *testing.T) {
 	})
 }
 
-// The same for a grant that was revoked long before its time.
+// The same for a grant that is revoked long before its end.
 func TestLifeUntilRevoked(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, s *site, thorough bool) {
@@ -46,8 +46,7 @@ func TestLifeUntilRevoked(t *testing.T) {
 	})
 }
 
-// eachPlace runs a test on every platform with the first command line on hand, thoroughly, and the
-// core of it with the others.
+// eachPlace runs a test on every platform, in full with the first available command line and in part with the others.
 func eachPlace(t *testing.T, test func(t *testing.T, s *site, thorough bool)) {
 	for i, cli := range testenv.Terraforms(t) {
 		for _, p := range places {
@@ -59,15 +58,14 @@ func eachPlace(t *testing.T, test func(t *testing.T, s *site, thorough bool)) {
 	}
 }
 
-// life is a configuration with one grant that has every lifecycle argument and one for each of
-// the people.
+// life is a configuration with one grant that has every lifecycle argument, and one grant for each of the people.
 type life struct {
 	*site
 	ttl     string
 	renewal int
 	trigger int
 	crew    []string
-	// foreign is the foreign access on the place from before.
+	// foreign is the foreign access before the test.
 	foreign string
 }
 
@@ -91,18 +89,18 @@ func begin(t *testing.T, s *site, ttl string, thorough bool) *life {
 
 	planned := s.Plan()
 	if planned.ExitCode != 2 || strings.Contains(planned.Text(), dependsOnSweeper) == s.native() {
-		t.Errorf("the plan ends with exit code %d and says\n%s", planned.ExitCode, planned.Text())
+		t.Errorf("the plan ends with exit code %d:\n%s", planned.ExitCode, planned.Text())
 	}
 	says(t, planned, "INC-1: a", s.role(), "Plan: 4 to add")
 	same(t, before, s.dump(t), "the plan wrote")
 	if _, err := os.Stat(s.Path(".jit")); !os.IsNotExist(err) {
-		t.Errorf("the plan made a ledger: %v", err)
+		t.Errorf("the plan created a ledger: %v", err)
 	}
 
 	s.Apply()
 	s.may(true, "after the apply")
 	may(t, s.place, l.crew[1], true, "after the apply")
-	same(t, l.foreign, s.foreign(t), "after the apply what is not ours is")
+	same(t, l.foreign, s.foreign(t), "after the apply, foreign access is")
 	if n := s.marked(t); n != 3 {
 		t.Errorf("%d bindings are ours, want 3", n)
 	}
@@ -119,15 +117,14 @@ func begin(t *testing.T, s *site, ttl string, thorough bool) *life {
 	return l
 }
 
-// noWayBack tries everything that could bring an ended grant back. Nothing may be written, and nobody may get
-// through.
+// noWayBack tries everything that could bring an ended grant back. Nothing may be written, and nobody may have access.
 func (l *life) noWayBack(t *testing.T, thorough bool) {
 	t.Helper()
 	l.unchanged("after the end")
 	before, end, id := l.dump(t), l.fact("a", "expires_at"), l.fact("a", "id")
 	ways := []struct {
 		name string
-		core bool // also when not thorough
+		core bool // also in the part
 		try  func()
 	}{
 		{"apply", true, func() { l.Apply() }},
@@ -164,7 +161,7 @@ func (l *life) noWayBack(t *testing.T, thorough bool) {
 	l.unchanged("after all ways")
 }
 
-// again renews the grant, which is the only way back, and ends it for good.
+// again renews the grant, the only way to grant it again, and destroys it.
 func (l *life) again(t *testing.T) {
 	t.Helper()
 	l.site.configure(l.grant("a", "renewal = 2"))

@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// Promise 9: the ledger is lost with 100 live and 100 ended grants on three platforms. A sweep with nothing but
-// credentials ends exactly the grants whose markers say that they are over. Live grants are recorded again with their
+// Promise 9: the ledger is lost with 100 live and 100 expired grants on three platforms. A sweep with nothing but
+// credentials ends exactly the grants that are expired by their markers. Live grants are recorded again with their
 // windows, and the configuration adopts them.
 func TestLostLedgerOnThreePlatforms(t *testing.T) {
 	t.Parallel()
@@ -43,7 +43,7 @@ func loseLedgerOf(t *testing.T, open []func(*testing.T) place) {
 	ended, live := make([][]string, len(places)), make([][]string, len(places))
 	count := func(i int) int { return each/len(places) + min(1, each%len(places)/(i+1)) }
 	for i, p := range places {
-		const crew = 3 // some platforms bound how many grants of one role one principal has
+		const crew = 3 // some platforms limit the grants of one role per principal
 		people := p.people(t, 2*crew)
 		ended[i], live[i] = people[:crew], people[crew:]
 		foreign[i] = p.foreign(t)
@@ -83,7 +83,7 @@ func loseLedgerOf(t *testing.T, open []func(*testing.T) place) {
 	for _, g := range made {
 		recorded[g.ID] = [2]any{g.StartsAt, g.EndsAt}
 	}
-	windows := map[string][2]any{} // of the live, by id
+	windows := map[string][2]any{} // of the live grants, by id
 	over := map[string]bool{}
 	var last time.Time
 	for address, values := range s.State() {
@@ -120,9 +120,9 @@ func loseLedgerOf(t *testing.T, open []func(*testing.T) place) {
 		switch {
 		case step.Kind == "remove" && step.Result == "done" && over[step.Grant.ID]:
 			removed[step.Grant.ID] = true
-		case step.Kind == "report" && step.Foreign: // another test's, on the same server
+		case step.Kind == "report" && step.Foreign: // of another test on the same server
 		case step.Kind != "report" || windows[step.Grant.ID] == [2]any{}:
-			t.Errorf("the sweep did %+v", step)
+			t.Errorf("the sweep's step is %+v", step)
 		}
 	}
 	if len(removed) != each {
@@ -150,7 +150,7 @@ func loseLedgerOf(t *testing.T, open []func(*testing.T) place) {
 	if len(listed) != each {
 		t.Errorf("%d grants were recorded, want %d", len(listed), each)
 	}
-	s.unchanged("after the records were made again")
+	s.unchanged("after the adoption of the markers")
 	s.mustJit("sweep")
 
 	// The configuration adopts the records, with their windows and reasons.
@@ -158,22 +158,22 @@ func loseLedgerOf(t *testing.T, open []func(*testing.T) place) {
 	says(t, s.Apply(), "The grant is live already")
 	again := s.State()["jit_grant.live0[7]"]
 	if windows[fmt.Sprint(again["id"])][1] != again["expires_at"] {
-		t.Errorf("taken over as %v, its window is %v", again, windows[fmt.Sprint(again["id"])])
+		t.Errorf("adopted as %v, the window was %v", again, windows[fmt.Sprint(again["id"])])
 	}
 	says(t, s.mustJit("show", fmt.Sprint(again["id"])), "INC-7: lost")
-	s.unchanged("after it was taken over")
+	s.unchanged("after the adoption")
 	s.Must("destroy", "-auto-approve")
 	s.mustJit("sweep")
 	for i, p := range places {
 		for _, who := range live[i] {
-			may(t, p, who, false, "after all was destroyed")
+			may(t, p, who, false, "after the destroy")
 		}
-		same(t, foreign[i], p.foreign(t), fmt.Sprintf("what is not ours on target t%d was changed", i))
+		same(t, foreign[i], p.foreign(t), fmt.Sprintf("after the destroy, foreign access on target t%d is", i))
 	}
 	says(t, s.mustJit("audit", "verify"), "intact")
 }
 
-// list writes texts as a list of Terraform.
+// list writes texts as a list in HCL.
 func list(texts []string) string {
 	quoted := make([]string, len(texts))
 	for i, s := range texts {
@@ -182,7 +182,7 @@ func list(texts []string) string {
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
-// together is a place with the environment of several places.
+// together is a place with the environment variables of several places.
 type together struct {
 	place
 	env []string

@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// atOnce is how many tests run at the same time: most of the time they wait, for a minute to
-// pass or for another process.
+// atOnce is the number of tests that run at the same time. Most of the time they wait for a minute to pass or for
+// another process.
 const atOnce = "8"
 
-// binaries is where the programs are built.
+// binaries is the directory of the built programs.
 var binaries string
 
 func TestMain(m *testing.M) {
@@ -38,8 +38,8 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// released is the program as it is released, killable the one that dies at a failpoint.
-// Both return the path of the provider; the command jit is beside it.
+// released builds the program as released, killable the one that dies at a failpoint. Both return the path of the
+// provider; the command jit is beside it.
 var (
 	released = sync.OnceValues(func() (string, error) { return build("released", "") })
 	killable = sync.OnceValues(func() (string, error) { return build("killable", "failpoint") })

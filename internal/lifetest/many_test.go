@@ -45,7 +45,7 @@ func TestFiftyWriters(t *testing.T) {
 			}
 
 			all("apply")
-			same(t, foreign, p.foreign(t), "after the applies what is not ours is")
+			same(t, foreign, p.foreign(t), "after the applies, foreign access is")
 			if n := p.marked(t); n != 50 {
 				t.Errorf("%d bindings are ours, want 50", n)
 			}

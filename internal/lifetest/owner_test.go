@@ -10,7 +10,7 @@ import (
 )
 
 // The life of a grant with PostgreSQL as the ledger. Two owners share the ledger, the target and even the person, and
-// neither revokes the other's grants. A sweep ends what is over for both, unless it serves one of them only.
+// neither revokes the other's grants. A sweep ends the expired grants of both, unless it serves only one of them.
 func TestTwoOwnersOnOneServerLedger(t *testing.T) {
 	t.Parallel()
 	for _, p := range places {
@@ -29,18 +29,18 @@ func TestTwoOwnersOnOneServerLedger(t *testing.T) {
 			search.Apply()
 			search.may(true, "with two grants")
 			if payments.fact("a", "id") == search.fact("a", "id") {
-				t.Error("two owners have a grant of the same id")
+				t.Error("grants of two owners have the same id")
 			}
 			if listed := payments.mustJit("list", "--json").Stdout; !strings.Contains(listed, search.fact("a", "id")) {
-				t.Errorf("jit list does not show what is another owner's:\n%s", listed)
+				t.Errorf("jit list does not show the other owner's grant:\n%s", listed)
 			}
 			listed := payments.mustJit("list", "--json", "--owner", payments.owner).Stdout
 			if strings.Contains(listed, search.fact("a", "id")) {
-				t.Errorf("jit list --owner shows what is another owner's:\n%s", listed)
+				t.Errorf("jit list --owner shows the other owner's grant:\n%s", listed)
 			}
 
 			payments.mustJit("revoke", "--all", "--yes", "--reason", "INC-1: done")
-			search.may(true, "after the other owner revoked all")
+			search.may(true, "after the other owner revoked everything")
 			if n := p.marked(t); n != 1 {
 				t.Errorf("%d bindings are ours, want 1", n)
 			}

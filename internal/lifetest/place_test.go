@@ -6,34 +6,34 @@ import (
 	"time"
 )
 
-// place is a target with an access that can be tried.
+// place is a target on which access can be tried.
 type place interface {
 	// target is the target's configuration, for the provider block and jit.hcl alike.
 	target() string
-	// role and scope are what the grants of the place give.
+	// role and scope are those of the place's grants.
 	role() string
 	scope() string
-	// native reports whether the place ends access without any process of ours.
+	// native reports whether the place itself ends access.
 	native() bool
-	// begins reports whether the place begins access without any process of ours.
+	// begins reports whether the place itself begins access.
 	begins() bool
-	// people makes n principals who have no access.
+	// people makes n principals without access.
 	people(t *testing.T, n int) []string
 	// tries logs in as the principal, or sends a request as it, and reports whether it got through.
 	tries(t *testing.T, principal string) bool
-	// settles is how long a change may take to become effective.
+	// settles returns the time that a change may take to become effective.
 	settles() time.Duration
-	// foreign returns everything that is not ours, byte for byte.
+	// foreign returns all foreign access, byte for byte.
 	foreign(t *testing.T) string
-	// dump returns everything, with whatever changes when somebody writes.
+	// dump returns everything, including facts that every write changes.
 	dump(t *testing.T) string
-	// marked counts the bindings that bear our marker.
+	// marked counts the bindings with our marker.
 	marked(t *testing.T) int
-	// tamper alters the bindings that bear our marker so that they give no access, as an outsider.
+	// tamper alters the bindings with our marker, as an outsider, so that they give no access.
 	tamper(t *testing.T)
 }
 
-// places are the platforms; open skips the test where a real server is missing.
+// places are the platforms. open skips the test if a real server is missing.
 var places = []struct {
 	name string
 	open func(t *testing.T) place
@@ -52,7 +52,7 @@ var places = []struct {
 // removed, not altered.
 type unmarked interface{ unmarked() }
 
-// environment is the environment that programs need to work on a place, if any.
+// environment returns the environment variables that programs need for a place, if any.
 func environment(p place) []string {
 	if with, ok := p.(interface{ environment() []string }); ok {
 		return with.environment()
@@ -60,7 +60,7 @@ func environment(p place) []string {
 	return nil
 }
 
-// may fails the test unless the principal can get through or not, as wanted.
+// may fails the test unless the principal has access or not, as wanted.
 func may(t *testing.T, p place, principal string, want bool, when string) {
 	t.Helper()
 	for deadline := time.Now().Add(p.settles()); ; time.Sleep(50 * time.Millisecond) {
@@ -69,7 +69,7 @@ func may(t *testing.T, p place, principal string, want bool, when string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: %s gets through: %t, want %t\n%s", when, principal, got, want, p.dump(t))
+			t.Fatalf("%s: access of %s is %t, want %t\n%s", when, principal, got, want, p.dump(t))
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (p *project) tries(_ *testing.T, principal string) bool {
 		gcptest.Ask{Member: principal, Permission: "cloudsql.instances.connect", Scope: projectScope, At: time.Now()})
 }
 
-// mine reports whether a binding bears a marker.
+// mine reports whether a binding has our marker.
 func mine(b gcptest.Binding) bool {
 	return b.Condition != nil && ours.MatchString(b.Condition.Description)
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Somebody grants a table to the role of a grant, in a database that jit does not clean. Access still ends, nothing
-// fails because of the remains, every surface reports them, and they are cleaned up as soon as possible.
+// fails because of the remains, every surface reports them, and they are removed as soon as possible.
 func TestRemainsOfADatabaseRole(t *testing.T) {
 	t.Parallel()
 	cli, d := testenv.Terraforms(t)[0], newDatabase(t).(*database)

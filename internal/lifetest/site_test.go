@@ -102,7 +102,7 @@ func (s *site) waitFor(name, attribute string) {
 	time.Sleep(time.Until(at.Add(1100 * time.Millisecond)))
 }
 
-// unchanged fails the test unless every way of planning finds nothing to do.
+// unchanged fails the test unless every kind of plan is empty.
 func (s *site) unchanged(when string) {
 	s.t.Helper()
 	for _, args := range [][]string{nil, {"-refresh-only"}, {"-refresh=false"}} {
@@ -112,7 +112,7 @@ func (s *site) unchanged(when string) {
 	}
 }
 
-// may is [may] for the person of the site.
+// may is [may] for the site's person.
 func (s *site) may(want bool, when string) {
 	s.t.Helper()
 	may(s.t, s.place, s.who, want, when)
@@ -146,13 +146,13 @@ func (s *site) mustJit(args ...string) acctest.Result {
 	return r
 }
 
-// gone fails the test unless nothing of ours is left and foreign access is as it was.
+// gone fails the test unless no binding of ours is left and foreign access is unchanged.
 func (s *site) gone(foreign, when string) {
 	s.t.Helper()
 	if n := s.marked(s.t); n != 0 {
 		s.t.Errorf("%s: %d bindings of ours are left\n%s", when, n, s.dump(s.t))
 	}
-	same(s.t, foreign, s.foreign(s.t), when+": what is not ours is")
+	same(s.t, foreign, s.foreign(s.t), when+": foreign access is")
 	if h, ok := s.place.(*host); ok {
 		if left, err := filepath.Glob(filepath.Join(filepath.Dir(h.file), ".*.jit-*")); err != nil || len(left) != 0 {
 			s.t.Errorf("%s: files are left behind: %q, %v", when, left, err)
@@ -160,21 +160,21 @@ func (s *site) gone(foreign, when string) {
 	}
 }
 
-// says fails the test unless the text has every part.
+// says fails the test unless the output has every part.
 func says(t *testing.T, r acctest.Result, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
 		if !strings.Contains(r.Text(), part) {
-			t.Errorf("it does not say %q:\n%s", part, r.Text())
+			t.Errorf("the output does not say %q:\n%s", part, r.Text())
 		}
 	}
 }
 
-// silent fails the test if the text has the part.
+// silent fails the test if the output has the part.
 func silent(t *testing.T, r acctest.Result, part string) {
 	t.Helper()
 	if strings.Contains(r.Text(), part) {
-		t.Errorf("it says %q:\n%s", part, r.Text())
+		t.Errorf("the output says %q:\n%s", part, r.Text())
 	}
 }
 
@@ -183,7 +183,7 @@ func saysFolded(t *testing.T, r acctest.Result, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
 		if !strings.Contains(strings.ToLower(r.Text()), strings.ToLower(part)) {
-			t.Errorf("it does not say %q:\n%s", part, r.Text())
+			t.Errorf("the output does not say %q:\n%s", part, r.Text())
 		}
 	}
 }
