@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// This machine's clock jumps by an hour, forward and back. Nothing ends early, nothing begins early, and when the
-// clock is right again everything is done. Either the ledger's server has a clock of its own, or only the targets do.
+// This machine's clock jumps by an hour, forward and back. Nothing ends or begins early, and everything is done once
+// the clock is right again. Either the ledger's server has its own clock, or only the targets do.
 func TestWatchClockStepped(t *testing.T) {
 	for name, remote := range map[string]bool{"the ledger has a clock": true, "only the targets have clocks": false} {
 		for _, step := range []time.Duration{time.Hour, -time.Hour} {
@@ -44,14 +44,14 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 		w.want(g, true, "after the step")
 	}
 	w.want(begins, false, "after the step")
-	// A revocation by a person is carried out whatever the clocks say.
+	// A revocation by a person is carried out under any clocks.
 	g, _, err := w.ledger.Lookup(t.Context(), revoked.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.revoke(g, b.Now())
 	time.Sleep(2 * time.Minute)
-	w.want(revoked, false, "after it was revoked")
+	w.want(revoked, false, "after the revocation")
 	time.Sleep(time.Until(soon.End) + 6*time.Minute)
 	if step > 0 {
 		w.want(soon, false, "after its end by every clock")
@@ -76,8 +76,8 @@ func clockStepped(t *testing.T, remote bool, step time.Duration) {
 	}
 }
 
-// A start was carried out and not recorded, and then this machine's clock jumps ahead. The start does not become an
-// end before the end has come by the ledger's clock. The target has no clock.
+// A start was carried out but not recorded, and then this machine's clock jumps ahead. The grant does not end before
+// its end by the ledger's clock. The target has no clock.
 func TestWatchAStartInHandAndAWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -106,8 +106,8 @@ func TestWatchAStartInHandAndAWrongClock(t *testing.T) {
 	})
 }
 
-// By a clock that is behind, a grant that is over looks live. The target has no clock. Drift is not repaired, and
-// nothing that ended comes back.
+// By a slow clock, an expired grant looks live. The target has no clock. Drift is not repaired, and no ended grant
+// comes back.
 func TestDriftByAClockThatIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -124,31 +124,31 @@ func TestDriftByAClockThatIsBehind(t *testing.T) {
 		b.Now = func() time.Time { return time.Now().Add(-20 * time.Minute) }
 		s := sweeper.Sweeper{Broker: b, Holder: "wrong", MaxUnplanned: 20}
 		if report := s.Pass(t.Context()); !errors.Is(errors.Join(report.Unread...), jit.ErrSkew) {
-			t.Errorf("the pass says %v, want that the clocks disagree", report.Unread)
+			t.Errorf("the pass reports %v, want disagreeing clocks", report.Unread)
 		}
-		w.want(live, false, "after a pass by a clock that is behind")
+		w.want(live, false, "after a pass with a slow clock")
 		var offset atomic.Int64
 		offset.Store(int64(-20 * time.Minute))
 		b.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
 		watcher := w.watcher(s)
 		defer run(t, watcher)()
 		time.Sleep(15 * time.Minute)
-		w.want(g, false, "looked at by a clock that is behind")
-		w.want(live, false, "looked at by a clock that is behind")
+		w.want(g, false, "watched with a slow clock")
+		w.want(live, false, "watched with a slow clock")
 		if u := watcher.State().Unread; len(u) != 1 || !errors.Is(u[0].Err, jit.ErrSkew) || u[0].Target != "db" {
-			t.Errorf("the state has %+v, want that the clocks disagree", u)
+			t.Errorf("the state has %+v, want disagreeing clocks", u)
 		}
 		offset.Store(0)
 		time.Sleep(2 * time.Minute)
-		w.want(live, true, "looked at by a clock that is right")
-		w.want(g, false, "looked at by a clock that is right")
+		w.want(live, true, "watched with a right clock")
+		w.want(g, false, "watched with a right clock")
 		if u := watcher.State().Unread; len(u) != 0 {
 			t.Errorf("the state has %+v", u)
 		}
 	})
 }
 
-// One of two watchers has a wrong clock, and the target has a clock. The other watcher looks for drift.
+// One of two watchers has a wrong clock, and the target has a clock. The other watcher checks for drift.
 func TestWatchDriftBesideAWrongClock(t *testing.T) {
 	for _, wrong := range []time.Duration{time.Hour, -time.Hour, 9 * time.Minute, -9 * time.Minute} {
 		t.Run(wrong.String(), func(t *testing.T) {
@@ -167,14 +167,14 @@ func TestWatchDriftBesideAWrongClock(t *testing.T) {
 					time.Sleep(sweeper.DefaultDriftInterval)
 					w.targets["db"].Edit("a", func([]jit.Observed) []jit.Observed { return nil })
 					time.Sleep(2 * sweeper.DefaultDriftInterval)
-					w.want(g, true, "two intervals after it was taken away")
+					w.want(g, true, "two intervals after its removal")
 				}
 			})
 		})
 	}
 }
 
-// A pass takes long because a target is slow. No clock is taken to be wrong, and a grant made meanwhile is not drift.
+// A slow target makes a pass long. No clock counts as wrong, and a grant made meanwhile is not drift.
 func TestALongPassIsNoWrongClock(t *testing.T) {
 	for name, markersOnly := range map[string]bool{"a pass": false, "a pass by markers": true} {
 		t.Run(name, func(t *testing.T) {
@@ -186,8 +186,8 @@ func TestALongPassIsNoWrongClock(t *testing.T) {
 				w.targets["slow"].Call = func(what string) error {
 					time.Sleep(40 * time.Second)
 					if what == "write" {
-						// Another machine grants this at a time that is after the beginning of the pass, and has not
-						// recorded it yet.
+						// Another machine makes this grant after the beginning of the pass, and has not recorded it
+						// yet.
 						meanwhile = dueGrant(1, "b", time.Now().Add(time.Hour))
 						meanwhile.GrantedAt = time.Time{}
 						w.record(meanwhile)
@@ -213,8 +213,8 @@ func TestALongPassIsNoWrongClock(t *testing.T) {
 	}
 }
 
-// Without the ledger the markers say what is over. A clock that is an hour ahead ends nothing early: the target has a
-// clock.
+// Without the ledger, grants end by their markers. A clock that is an hour fast ends nothing early, because the target
+// has a clock.
 func TestMarkersWithAWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -228,7 +228,7 @@ func TestMarkersWithAWrongClock(t *testing.T) {
 		report := pass()
 		w.want(soon, true, "before its end")
 		if err := errors.Join(report.Unread...); !errors.Is(err, jit.ErrSkew) {
-			t.Errorf("the pass says %v, want that the clocks disagree", err)
+			t.Errorf("the pass reports %v, want disagreeing clocks", err)
 		}
 		time.Sleep(10 * time.Minute)
 		pass()

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// However many decoys somebody writes, on any scopes, a pass ends what the ledger knows.
+// A pass ends the grants of the ledger despite any number of decoys on any scopes.
 func TestDecoysHoldNothingUp(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request("1h"))
@@ -40,6 +40,6 @@ func TestDecoysHoldNothingUp(t *testing.T) {
 	report := w.drifting(jit.RepairDrift, func(s *sweeper.Sweeper) { s.MaxUnplanned = 3 }).Pass(t.Context())
 	w.allowed(false)
 	if len(report.Held) != 60-3 {
-		t.Errorf("%d are held back, want all but three of the decoys", len(report.Held))
+		t.Errorf("%d removals are held back, want all but three of the decoys", len(report.Held))
 	}
 }

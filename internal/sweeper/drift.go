@@ -13,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// round is what a search for drift goes by.
+// round holds the inputs of a drift check.
 type round struct {
 	// live are the scopes with live grants.
 	live []jit.Place

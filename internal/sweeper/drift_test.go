@@ -13,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// drifting makes a sweeper of its own with this setting for drift.
+// drifting returns a new sweeper with this setting for drift.
 func (w *world) drifting(on jit.OnDrift, change ...func(*sweeper.Sweeper)) *sweeper.Sweeper {
 	s := &sweeper.Sweeper{Broker: w.broker, Holder: "test", MaxUnplanned: sweeper.DefaultMaxUnplanned,
 		OnDrift: map[string]jit.OnDrift{"db": on}}
@@ -40,7 +40,7 @@ func (w *world) events(kinds ...jit.EventKind) []jit.Event {
 
 var everyWay = []jit.OnDrift{jit.RepairDrift, jit.RevokeDrift, jit.ReportDrift}
 
-// A change that somebody makes in the right way while a pass reads is not drift, whatever the setting for drift is.
+// A proper change of a grant during the reads of a pass is not drift, under any on_drift.
 func TestWhatIsChangedDuringAPassIsNoDrift(t *testing.T) {
 	for _, on := range everyWay {
 		for name, change := range map[string]func(*world, jit.Grant){
@@ -75,7 +75,7 @@ func TestWhatIsChangedDuringAPassIsNoDrift(t *testing.T) {
 				}
 				report := w.drifting(on).Pass(t.Context())
 				if len(report.Results) != 0 || len(report.Held) != 0 || len(report.Unread) != 0 {
-					t.Errorf("the pass did %+v, held %+v, could not read %v", report.Results, report.Held,
+					t.Errorf("the pass: results %+v, held %+v, unread %v", report.Results, report.Held,
 						report.Unread)
 				}
 				for _, e := range w.events(jit.EventDrift, jit.EventRepaired) {
@@ -87,7 +87,7 @@ func TestWhatIsChangedDuringAPassIsNoDrift(t *testing.T) {
 	}
 }
 
-// A grant that another sweeper ends during a pass is not reported as having come back.
+// A grant that another sweeper ends during a pass is not reported as back.
 func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
 	for _, on := range everyWay {
 		t.Run(string(on), func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
 				return nil
 			}
 			w.ledger.Call = func(what string) error {
-				if what == "read" && read && !ended { // it was observed, and is now looked up
+				if what == "read" && read && !ended { // the binding was observed, and now the record is read
 					ended = true
 					end := reconcile.Step{Kind: reconcile.End, Place: g.Place(), Grant: g}
 					if err := w.broker.Execute(t.Context(), []reconcile.Step{end})[0]; err != nil {
@@ -115,10 +115,10 @@ func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
 			}
 			report := w.drifting(on).Pass(t.Context())
 			if !ended {
-				t.Fatal("nothing was ended meanwhile")
+				t.Fatal("the other sweeper did not end the grant")
 			}
 			if len(report.Results) != 0 || len(report.Held) != 0 {
-				t.Errorf("the pass did %+v, held %+v", report.Results, report.Held)
+				t.Errorf("the pass: results %+v, held %+v", report.Results, report.Held)
 			}
 			for _, e := range w.events(jit.EventDrift) {
 				t.Errorf("recorded: %v", e.Detail)
@@ -127,8 +127,8 @@ func TestWhatAnotherSweeperEndsDuringAPassDidNotComeBack(t *testing.T) {
 	}
 }
 
-// A sweeper dies, or loses the ledger, after it repaired drift and before it recorded the repair. The record has the
-// finding, and the next pass completes it.
+// A sweeper dies or loses the ledger between the repair of drift and its record. The record has the finding, and the
+// next pass completes it.
 func TestWhatWasRepairedAndNotRecorded(t *testing.T) {
 	gone := func([]jit.Observed) []jit.Observed { return nil }
 	longer := func(o []jit.Observed) []jit.Observed {
@@ -138,7 +138,7 @@ func TestWhatWasRepairedAndNotRecorded(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		edit    func([]jit.Observed) []jit.Observed
-		lost    int // which of the two writes of a repair fails, the first or the second
+		lost    int // the number of the failing write, of the two of a repair
 		acted   bool
 		settled bool
 	}{
@@ -158,7 +158,7 @@ func TestWhatWasRepairedAndNotRecorded(t *testing.T) {
 				return nil
 			}
 			w.ledger.Call = func(what string) error {
-				if what != "write" || !observed { // before it, what is due is claimed
+				if what != "write" || !observed { // earlier writes claim due work
 					return nil
 				}
 				if writes++; writes == c.lost {
@@ -171,7 +171,7 @@ func TestWhatWasRepairedAndNotRecorded(t *testing.T) {
 				t.Errorf("%+v, want one that failed", report.Results)
 			}
 			if _, after := w.platform.Calls(); (after > before) != c.acted {
-				t.Errorf("the platform was written to %d times, want it = %v", after-before, c.acted)
+				t.Errorf("the platform was written to %d times, want a write: %v", after-before, c.acted)
 			}
 			for range 3 {
 				w.now = w.now.Add(5 * time.Minute)

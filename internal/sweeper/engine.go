@@ -76,7 +76,7 @@ func (s *Sweeper) newSlots() map[string]chan struct{} {
 	return slots
 }
 
-// visit is work on one scope and what came of it. One goroutine owns it.
+// visit is the work on one scope with its results. One goroutine owns it.
 type visit struct {
 	*engine
 	at  jit.Place
@@ -87,11 +87,11 @@ type visit struct {
 	unrecorded bool
 
 	results []Result
-	// unread are the errors of what could not be read.
+	// unread are the read errors.
 	unread []error
 }
 
-// fail notes an error of what could not be read.
+// fail adds a read error.
 func (v *visit) fail(err error) { v.unread = append(v.unread, err) }
 
 // visitAll visits places on the sweeper's targets, at most slotsPerTarget of a target at once, and returns when the

@@ -18,7 +18,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// sideBySide is a platform that answers its first reads in pairs, so that two sweepers see the same.
+// sideBySide is a platform that answers its first reads in pairs, so that two sweepers get the same answer.
 type sideBySide struct {
 	*jittest.Platform
 	mu      sync.Mutex
@@ -129,7 +129,7 @@ func TestTwoSweepersRecordOnce(t *testing.T) {
 	}
 }
 
-// A binding that was only reported, and is removed after the setting changes, is recorded as removed.
+// A binding is first only reported, and removed after on_drift changes. The removal is recorded.
 func TestWhatWasReportedAndIsRemovedIsRecorded(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request("1h"))
@@ -189,7 +189,7 @@ func TestWhatCouldNotBeRecordedIsRecordedLater(t *testing.T) {
 			}
 			w.platform.Call, w.ledger.Call = nil, nil
 			if on == jit.RepairDrift {
-				return // it is off, whoever could not tell
+				return // the binding is removed without the record
 			}
 			for _, holder := range []string{"two", "test"} {
 				w.now = w.now.Add(time.Second)
@@ -202,7 +202,7 @@ func TestWhatCouldNotBeRecordedIsRecordedLater(t *testing.T) {
 	}
 }
 
-// A finding whose repair fails at every pass is recorded once, and its failure once an hour.
+// A finding whose repair fails in every pass is recorded once, and the failure once an hour.
 func TestWhatCannotBeDoneIsRecordedOnceAnHour(t *testing.T) {
 	for name, c := range map[string]struct {
 		failure jit.EventKind
@@ -251,7 +251,7 @@ func TestWhatCannotBeDoneIsRecordedOnceAnHour(t *testing.T) {
 	}
 }
 
-// asked counts how often the ledger is asked to record a finding that it may have.
+// asked counts the writes with a dedup key.
 type asked struct {
 	*jittest.Ledger
 	n atomic.Int64
@@ -266,7 +266,7 @@ func (a *asked) Write(ctx context.Context, entries []jit.Entry) []error {
 	return a.Ledger.Write(ctx, entries)
 }
 
-// A daemon records at the next visit what it could not record at this one.
+// A daemon records a finding at the next visit if it could not at this one.
 func TestWatchRecordsLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -294,14 +294,14 @@ func TestWatchRecordsLater(t *testing.T) {
 		}{{9 * time.Minute, 0}, {17 * time.Minute, 1}} {
 			time.Sleep(time.Until(began.Add(c.after)))
 			if n := w.events(g, jit.EventDrift); n != c.want {
-				t.Errorf("after %s it is recorded %d times, want %d", c.after, n, c.want)
+				t.Errorf("after %s the finding is recorded %d times, want %d", c.after, n, c.want)
 			}
 		}
 		stop()
 	})
 }
 
-// A daemon asks the ledger about a persistent finding once an hour, not at every pass. It is recorded once a day.
+// A daemon asks the ledger about a persistent finding once an hour, not in every pass. It is recorded once a day.
 func TestWatchAsksOnceAnHourAboutWhatStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -318,7 +318,7 @@ func TestWatchAsksOnceAnHourAboutWhatStays(t *testing.T) {
 		time.Sleep(5*time.Hour + 30*time.Minute)
 		stop()
 		if n := ledger.n.Load(); n < 5 || n > 6 {
-			t.Errorf("asked %d times in five and a half hours, want once an hour", n)
+			t.Errorf("the ledger was asked %d times in five and a half hours, want once an hour", n)
 		}
 		found := 0
 		for e, err := range w.ledger.Events(t.Context(), 1) {

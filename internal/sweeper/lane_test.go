@@ -17,7 +17,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// One scope hangs and another fails. The others end in their second, and both are retried until they answer.
+// One scope hangs and another fails. The other scopes' grants end on time, and both scopes are retried until they work.
 func TestWatchStuckScopesDelayNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "hangs", "fails", "works")
@@ -52,7 +52,7 @@ func TestWatchStuckScopesDelayNoOther(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		if n := w.events(stuck[1], jit.EventRevokeFailed); n < 2 || n > 4 {
-			t.Errorf("the record has %d failures in two hours, want about one an hour", n)
+			t.Errorf("%d failures are recorded in two hours, want about one an hour", n)
 		}
 		w.mu.Lock()
 		tries := 0
@@ -63,13 +63,13 @@ func TestWatchStuckScopesDelayNoOther(t *testing.T) {
 		}
 		w.mu.Unlock()
 		if tries < 20 || tries > 200 {
-			t.Errorf("%d tries in two hours, want them to come apart up to five minutes", tries)
+			t.Errorf("%d tries in two hours, want pauses that grow up to five minutes", tries)
 		}
 		up.Store(true)
 		close(hung)
 		time.Sleep(6 * time.Minute)
 		for _, g := range stuck {
-			w.want(g, false, "after the target has come back")
+			w.want(g, false, "after the target has recovered")
 			if n := w.events(g, jit.EventExpired); n != 1 {
 				t.Errorf("%d events record the end of the grant on %s, want 1", n, g.Target)
 			}
@@ -80,7 +80,7 @@ func TestWatchStuckScopesDelayNoOther(t *testing.T) {
 	})
 }
 
-// More grants are due on a scope that hangs than a lane holds: the other scopes of the claim go on.
+// More grants are due on a hanging scope than a lane holds. The other scopes of the claim continue.
 func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -97,13 +97,13 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 		b := w.newBroker()
 		b.Targets["db"] = slow
 		watcher := w.watcher(sweeper.Sweeper{
-			Broker: b, Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
+			Broker: b, Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // no bindings exist
 		})
 		defer run(t, watcher)()
 		time.Sleep(time.Until(last.End) + 10*time.Second)
 		if g, _, _ := w.ledger.Lookup(t.Context(), last.ID); g.EndedAt.IsZero() ||
 			g.EndedAt.Sub(last.End) > 6*time.Second {
-			t.Errorf("the grant on the scope that works was ended at %s, its end was %s", g.EndedAt, last.End)
+			t.Errorf("the grant on the working scope ended at %s, want %s", g.EndedAt, last.End)
 		}
 		close(hang)
 		time.Sleep(2 * time.Minute)
@@ -113,7 +113,7 @@ func TestWatchFullLaneDelaysNoOther(t *testing.T) {
 	})
 }
 
-// dueGrant is a grant that is recorded and ends at a time; its target holds nothing of it.
+// dueGrant returns a recorded grant that ends at a time. Its target has no binding for it.
 func dueGrant(n int, scope string, end time.Time) jit.Grant {
 	b := jit.Binding{Target: "db", Principal: fmt.Sprint(n), Role: "reader", Scope: scope}
 	return jit.Grant{ID: jit.NewID("jit", b, "INC-1", 1), Owner: "jit", Binding: b, Reason: "INC-1", Renewal: 1,
@@ -136,18 +136,18 @@ func (w *watched) lastEnd(grants ...jit.Grant) (last time.Time) {
 		}
 	}
 	if left > 0 {
-		w.t.Errorf("%d of %d grants are not ended %s after the first end", left, len(grants), time.Since(grants[0].End))
+		w.t.Errorf("%d of %d grants live %s after the first end", left, len(grants), time.Since(grants[0].End))
 	}
 	return last
 }
 
-// costly is a platform whose writes are slow, on one scope or on all, and that refuses some grants.
+// costly is a platform with slow writes, on one scope or on all, that refuses some grants.
 type costly struct {
 	*jittest.Platform
 	call, change time.Duration
-	scope        string // empty is all
+	scope        string // empty means all scopes
 	refused      map[jit.ID]bool
-	busy         sync.Map // the scopes that a call is under way for
+	busy         sync.Map // the scopes with a running call
 	overlaps     atomic.Int64
 }
 
@@ -192,13 +192,13 @@ func (w *watched) watchCostly(p *costly, claim time.Duration) (stop func()) {
 	p.Platform = w.targets["db"]
 	b.Targets["db"], b.Ledger = p, &slowClaims{w.ledger, claim}
 	watcher := w.watcher(sweeper.Sweeper{
-		Broker: b, Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // they are not there
+		Broker: b, Holder: "a", OnDrift: map[string]jit.OnDrift{"db": jit.ReportDrift}, // no bindings exist
 	})
 	return run(w.t, watcher)
 }
 
-// Far more is due on one slow scope than a lane holds. Other scopes do not wait for it, what does not fit is left for
-// other watchers, and all of it is done as fast as the scope allows.
+// Far more grants are due on one slow scope than a lane holds. Other scopes do not wait for it, the surplus is left for
+// other watchers, and all grants end as fast as the scope allows.
 func TestWatchLongLaneDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -215,19 +215,19 @@ func TestWatchLongLaneDelaysNoOther(t *testing.T) {
 		q := jit.DueQuery{Owners: jit.Owners{"jit"}, Now: time.Now(), Holder: "b", Lease: time.Nanosecond,
 			Limit: 12_000}
 		if rest, err := w.ledger.AcquireDue(t.Context(), q); err != nil || len(rest) < 5000 {
-			t.Errorf("another may claim %d of what is left, %v", len(rest), err)
+			t.Errorf("another watcher can claim %d of the surplus, %v", len(rest), err)
 		}
 		time.Sleep(time.Until(end) + 20*time.Second) // before any lease ends and before the next pass
 		if took := w.lastEnd(others...).Sub(end); took > 4*time.Second {
-			t.Errorf("the others were done after %s", took)
+			t.Errorf("the other scopes took %s", took)
 		}
 		if took := w.lastEnd(long...).Sub(end); took > claim+12*call+claim/2 {
-			t.Errorf("twelve calls of a second took %s: the lane stood still", took)
+			t.Errorf("twelve calls of a second took %s, so the lane stalled", took)
 		}
 	})
 }
 
-// Many grants of a scope cannot be ended: the others of the scope are.
+// Many grants of a scope cannot be ended. The scope's other grants end.
 func TestWatchManyFailuresDelayNoOther(t *testing.T) {
 	for _, tt := range []struct{ failing, good int }{{2600, 6000}, {5000, 1}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -252,8 +252,8 @@ func TestWatchManyFailuresDelayNoOther(t *testing.T) {
 	}
 }
 
-// Claiming everything that is due takes long, and a lane has room again meanwhile. A grant that comes due then does
-// not wait for as long again.
+// Claiming all due grants takes long, and a lane has room again meanwhile. A grant that becomes due then does not wait
+// as long again.
 func TestWatchLooksAfterALongClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -262,14 +262,14 @@ func TestWatchLooksAfterALongClaim(t *testing.T) {
 		for n := range 6000 {
 			all = append(all, dueGrant(n, "a", end), dueGrant(n, fmt.Sprint("b", n/1000), end))
 		}
-		const claimed = 14 * time.Second // then all is claimed, and the first calls are done
+		const claimed = 14 * time.Second // by then all grants are claimed and the first calls have returned
 		last := dueGrant(0, "z", end.Add(claimed+time.Second))
 		w.record(append(all, last)...)
 		const call, claim = 4 * time.Second, time.Second
 		defer w.watchCostly(&costly{call: call}, claim)()
 		time.Sleep(time.Until(last.End) + time.Minute)
 		if lag := w.lastEnd(last).Sub(last.End); lag > call+4*claim {
-			t.Errorf("it was ended %s after its end", lag)
+			t.Errorf("the grant ended %s late", lag)
 		}
 	})
 }
@@ -296,7 +296,7 @@ func (p *hanging) Apply(ctx context.Context, scope string, changes []jit.Change)
 	return p.Platform.Apply(ctx, scope, changes)
 }
 
-// A blocked end holds up no other end of its scope and is carried out when it is no longer blocked.
+// A blocked end does not delay the other ends of its scope, and is carried out once it is unblocked.
 func TestWatchABlockedEndDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -309,18 +309,18 @@ func TestWatchABlockedEndDelaysNoOther(t *testing.T) {
 			others = append(others, w.grant("db", "a", "bob-"+ttl, ttl, time.Time{}))
 		}
 		b := w.newBroker()
-		b.Targets["db"] = batch.Share(hang, 0, time.Now) // as it is in use
+		b.Targets["db"] = batch.Share(hang, 0, time.Now) // as in production
 		watcher := w.watcher(sweeper.Sweeper{Broker: b, Holder: "a"})
 		defer run(t, watcher)()
 		for _, g := range others {
 			time.Sleep(time.Until(g.End.Add(6 * time.Second)))
 			synctest.Wait()
-			w.want(g, false, "6 s after its end, beside one that is blocked")
+			w.want(g, false, "6 s after its end, beside a blocked end")
 		}
 		w.want(blocked, true, "while its end is blocked")
 		close(hang.until)
 		time.Sleep(10 * time.Minute)
-		w.want(blocked, false, "when its end is not blocked any more")
+		w.want(blocked, false, "after its end is unblocked")
 		for _, g := range append(others, blocked) {
 			if n := w.events(g, jit.EventExpired); n != 1 {
 				t.Errorf("%d events record the end of %s, want 1", n, g.Principal)

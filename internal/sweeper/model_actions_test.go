@@ -14,8 +14,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// perhapsCrash runs f and sometimes lets the process die at one of its calls. f returns an error that a living
-// process must not see.
+// perhapsCrash runs f, and sometimes lets the process die at one of its calls. f returns an error only for a fault that
+// a living process must not see.
 func (m *model) perhapsCrash(t *rapid.T, f func() error) (crashed bool) {
 	if rapid.IntRange(0, 3).Draw(t, "crash?") == 0 {
 		m.countdown = rapid.IntRange(1, 12).Draw(t, "at call")
@@ -53,7 +53,7 @@ func (m *model) grant(t *rapid.T) {
 	})
 }
 
-// known draws one of the recorded grants.
+// known draws a recorded grant.
 func (m *model) known(t *rapid.T) (jit.Grant, bool) {
 	all := m.recorded(t, jit.Filter{})
 	if len(all) == 0 {
@@ -91,11 +91,11 @@ func (m *model) revoke(t *rapid.T) {
 		_, _, err := m.broker.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "enough"})
 		return err
 	}) || m.tampered[g.Target] {
-		return // what somebody brought back after the end is the sweep's to find
+		return // the sweep must find a binding that somebody restored after the end
 	}
 	for _, o := range m.observed(t, g.Target).Ours {
 		if o.Marker.ID == g.ID && o.Marker.Owner == "jit" && (o.End.IsZero() || m.at().Before(o.End)) {
-			t.Fatalf("revoked, and its binding is still there: %+v", o)
+			t.Fatalf("the grant is revoked, but its binding remains: %+v", o)
 		}
 	}
 }
@@ -153,7 +153,7 @@ func (m *model) foreign(t *rapid.T) {
 	m.platforms[target].Edit("all", func(held []jit.Observed) []jit.Observed { return append(held, o) })
 }
 
-// outage tries to grant while the platform refuses every write. Nobody gets access, and the grant can be made later.
+// outage requests a grant while the platform refuses every write. Nobody gets access, and the grant can be made later.
 func (m *model) outage(t *rapid.T) {
 	r := m.request(t)
 	p := m.platforms[r.Binding.Target]
@@ -170,7 +170,7 @@ func (m *model) outage(t *rapid.T) {
 	if _, after := p.Calls(); after != writes {
 		t.Fatal("the platform was written to during its outage")
 	}
-	_ = err // a grant that is over or live already needs no platform
+	_ = err // an ended or live grant needs no platform
 }
 
 // down disconnects a target or the ledger, or reconnects everything.
@@ -186,7 +186,7 @@ func (m *model) sweeper(b *broker.Broker, holder string) *sweeper.Sweeper {
 	return &sweeper.Sweeper{Broker: b, Holder: holder, MaxUnplanned: 1000}
 }
 
-// another is a broker of another process, whose clock may be wrong.
+// another returns the broker of another process, whose clock may be wrong.
 func (m *model) another(skew time.Duration) *broker.Broker {
 	b := &broker.Broker{Ledger: m.ledger, Targets: m.broker.Targets, Owner: "jit", MaxTTL: 24 * time.Hour,
 		Actor: m.broker.Actor}
@@ -194,8 +194,8 @@ func (m *model) another(skew time.Duration) *broker.Broker {
 	return b
 }
 
-// twoSweeps makes a whole pass of another sweeper in the middle of a pass. The first pass sometimes stalls for so
-// long that its claims are claimed again.
+// twoSweeps runs a whole pass of another sweeper in the middle of a pass. The first pass sometimes stalls until its
+// leases have ended.
 func (m *model) twoSweeps(t *rapid.T) {
 	m.countdown = rapid.IntRange(1, 12).Draw(t, "at call")
 	stalls := time.Duration(rapid.IntRange(0, 5).Draw(t, "minutes")) * time.Minute
@@ -234,7 +234,7 @@ func (m *model) sweepWithAWrongClock(t *rapid.T) {
 
 func (m *model) sweep(t *rapid.T) {
 	s := m.sweeper(m.broker, "model")
-	elsewhere := false // another sweeper has claimed something and died, or holds it back
+	elsewhere := false // another sweeper holds leases, dead or alive
 	if m.perhapsCrash(t, func() error {
 		report := s.Pass(t.Context())
 		if elsewhere = len(report.Elsewhere) > 0; report.Failed() > 0 || len(report.Unread) > 0 {
@@ -249,10 +249,10 @@ func (m *model) sweep(t *rapid.T) {
 	again := s.Pass(t.Context())
 	for _, r := range again.Results {
 		if r.Kind != reconcile.Report {
-			t.Fatalf("a second pass found more to do: %+v", r)
+			t.Fatalf("a second pass had results: %+v", r)
 		}
 	}
-	// Every grant that should give access does, and what is over is gone and recorded.
+	// Every grant that should give access does. Ended grants are gone, and their ends are recorded.
 	for _, g := range m.recorded(t, jit.Filter{LiveAt: m.at()}) {
 		if g.State(m.at()) == jit.StateActive && !m.platforms[g.Target].Allowed("all", g.Principal, g.Role) {
 			t.Fatalf("after a sweep the active grant %+v gives no access", g)

@@ -48,26 +48,25 @@ type model struct {
 	platforms map[string]*jittest.Platform
 	broker    *broker.Broker
 	mu        sync.Mutex
-	countdown int // calls until the process dies; 0: it does not
+	countdown int // calls until the process dies; 0 means never
 	dead      bool
-	// meanwhile, if set, is what another process does when the countdown ends, instead of a death.
+	// meanwhile, if set, runs at the end of the countdown instead of a death. It acts as another process.
 	meanwhile func()
-	// unreachable are the targets that refuse every call, or the ledger under its name. The test itself can read
-	// them.
+	// unreachable names the targets that refuse every call, and the ledger if it does. The test itself can read them.
 	unreachable map[string]bool
 	looking     bool
-	// ended are the grants that were over once: they must stay so.
+	// ended are the grants that have ended. They must stay ended.
 	ended map[jit.ID]bool
-	// others are the bindings of another owner, per target, as they were put there.
+	// others are the original bindings of another owner, by target.
 	others map[string][]jit.Observed
-	// seen are the bindings of ours that each target ever had.
+	// seen are all bindings of ours that each target ever had.
 	seen map[string][]jit.Observed
-	// checked is the last event of the chain that was checked, head its hash. ends counts the recorded ends of each
-	// grant, begins how often it was recorded as given since it was asked for or changed.
+	// checked is the last checked event of the chain, head its hash. ends counts the recorded ends of each grant,
+	// begins its granted events since the last request or change.
 	checked      int64
 	head         string
 	ends, begins map[jit.ID]int
-	// tampered targets may give access that nobody granted, until the next sweep.
+	// tampered names the targets that may give unexplained access until the next sweep.
 	tampered map[string]bool
 }
 
@@ -107,10 +106,10 @@ func newModel(t *rapid.T) *model {
 
 var errUnreachable = errors.New("no answer")
 
-// theLedger stands for the ledger among what is unreachable.
+// theLedger stands for the ledger in unreachable.
 const theLedger = "ledger"
 
-// recorded returns the grants in the ledger, whether or not it answers the programs.
+// recorded returns the grants in the ledger, also while the ledger is unreachable.
 func (m *model) recorded(t *rapid.T, f jit.Filter) []jit.Grant {
 	m.looking = true
 	defer func() { m.looking = false }()
@@ -131,8 +130,7 @@ func (m *model) onTarget(name, what string) error {
 	return m.call(what)
 }
 
-// call counts down to the crash, or to what another process does meanwhile. After a crash no call of the process
-// takes effect.
+// call counts down to the crash, or to the act of another process. After a crash, calls have no effect.
 func (m *model) call(string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -163,7 +161,7 @@ func (m *model) observed(t *rapid.T, target string) jit.Snapshot {
 	return s
 }
 
-// holds reports whether the binding of a grant is on its target, and not over by its own marker.
+// holds reports whether the target has an unexpired binding of the grant.
 func (m *model) holds(t *rapid.T, g jit.Grant) bool {
 	return slices.ContainsFunc(m.observed(t, g.Target).Ours, func(o jit.Observed) bool {
 		return o.Marker.ID == g.ID && !o.Marker.Window.Over(m.at())
@@ -178,8 +176,8 @@ func (m *model) reachable(target string, reachable bool) {
 	}
 }
 
-// checkAccess checks that everybody with access has a live grant. Without a sweep that holds only for a platform that
-// ends access by itself and that nobody tampered with.
+// checkAccess checks that everybody with access has a live grant. Without a sweep, that holds only for a platform that
+// ends access by itself and was not tampered with.
 func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
 	if !swept && (m.tampered[target] || m.platforms[target].Traits.Enforcement != jit.Native) {
 		return
@@ -196,7 +194,7 @@ func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
 				!swept && g.EndedAt.IsZero() && m.at().Before(g.RequestedAt.Add(24*time.Hour))
 		}
 		if !explained {
-			t.Fatalf("%s has access on %s at %s and no live grant says so", principal, target, m.at())
+			t.Fatalf("%s has access on %s at %s without a live grant", principal, target, m.at())
 		}
 	}
 }
@@ -206,7 +204,7 @@ func (m *model) history(id jit.ID) string {
 	var all []string
 	for e, err := range m.ledger.Events(context.Background(), 1) {
 		if err != nil {
-			panic(err) // it is in memory
+			panic(err) // the ledger is in memory
 		}
 		if e.Grant == id {
 			all = append(all, fmt.Sprintf("%s %s %v", e.At.Format(time.TimeOnly), e.Kind, e.Detail))
@@ -215,11 +213,11 @@ func (m *model) history(id jit.ID) string {
 	return "\n" + strings.Join(all, "\n")
 }
 
-// check holds after every step.
+// check checks the promises that hold after every step.
 func (m *model) check(t *rapid.T) {
 	for _, g := range m.recorded(t, jit.Filter{}) {
 		if m.ended[g.ID] && g.Live(m.at()) {
-			t.Fatalf("grant %s was over and is live again: %+v", g.ID, g)
+			t.Fatalf("grant %s had ended and is live again: %+v", g.ID, g)
 		}
 		if g.Over(m.at()) && !g.GrantedAt.IsZero() {
 			m.ended[g.ID] = true
@@ -250,13 +248,13 @@ func (m *model) check(t *rapid.T) {
 		}
 		m.checked, m.head = e.Seq, e.Hash
 		switch e.Kind {
-		case jit.EventRequested: // also again, after an attempt that gave nothing
+		case jit.EventRequested: // a failed attempt may be followed by another request
 			m.ends[e.Grant], m.begins[e.Grant] = 0, 0
 		case jit.EventChanged, jit.EventExtended:
 			m.begins[e.Grant] = 0
 		case jit.EventGranted:
 			if m.begins[e.Grant]++; m.begins[e.Grant] > 1 {
-				t.Fatalf("it is recorded twice that %s was given: %s", e.Grant, m.history(e.Grant))
+				t.Fatalf("grant %s has two granted events: %s", e.Grant, m.history(e.Grant))
 			}
 		case jit.EventExpired, jit.EventRevoked:
 			if m.ends[e.Grant]++; m.ends[e.Grant] > 1 {

@@ -12,20 +12,20 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Observation is what was read on the targets. Making one writes nothing.
+// Observation is the state read from the targets. Making one writes nothing.
 type Observation struct {
 	Snapshots map[jit.Place]jit.Snapshot
 	// Live are the recorded grants of every owner that are not over.
 	Live []jit.Grant
 	// Records explain the markers of the snapshots.
 	Records jit.Records
-	// Unread are the errors of what could not be read: the ledger, targets and scopes.
+	// Unread are the errors of reading the ledger, targets and scopes.
 	Unread []error
 	// Targets says what was read on each target that is wanted, ordered by name.
 	Targets []Coverage
 }
 
-// Coverage says what was read on one target.
+// Coverage lists the scopes read on one target.
 type Coverage struct {
 	Target string
 	// Read are the scopes that were read, in order.
@@ -95,7 +95,7 @@ func (o Observation) Complete() bool {
 	return len(o.Unread) == 0 && !slices.ContainsFunc(o.Targets, func(c Coverage) bool { return !c.Complete() })
 }
 
-// coverage says what was read on a target.
+// coverage returns the scopes read on a target.
 func (o *Observation) coverage(target string) Coverage {
 	c := Coverage{Target: target}
 	for at, s := range o.Snapshots {

@@ -35,7 +35,7 @@ func (w *world) sweepFor(owners jit.Owners, targets ...string) sweeper.Report {
 	return s.Pass(w.t.Context())
 }
 
-// everyOwner is how people name all owners.
+// everyOwner is the setting for all owners.
 var everyOwner = jit.Owners{jit.AllOwners}
 
 // serve sets the owners that a sweeper serves; nil names none.
@@ -45,8 +45,9 @@ func serve(s *sweeper.Sweeper, owners jit.Owners) {
 	}
 }
 
-// A sweeper whose settings name no owner ends what it sees of other owners. It starts, repairs and judges nothing of
-// theirs, and never records the end of a grant that it does not see: their target of that name may be another system.
+// A sweeper without an owners setting ends the expired grants of other owners that it sees. It does not start, repair
+// or judge them. It never records the end of a grant that it does not see: the other owner's target with the same name
+// may be another system.
 func TestATargetOfTheSameNameMayBeAnotherSystem(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	theirs := w.as("payments")
@@ -72,7 +73,7 @@ func TestATargetOfTheSameNameMayBeAnotherSystem(t *testing.T) {
 	report := w.sweepFor(nil, "db")
 	if len(report.Results)+len(report.Unread)+len(report.Elsewhere) > 0 || len(report.OutOfReach) != 1 ||
 		!strings.Contains(report.OutOfReach[0].Reason, "may be another system") {
-		t.Errorf("on another system, once it is overdue: %+v", report)
+		t.Errorf("on another system, after the grace: %+v", report)
 	}
 	for _, g := range []jit.Grant{starts, live, over} {
 		if now := w.recorded(g.ID); now.Version != g.Version {
@@ -84,7 +85,7 @@ func TestATargetOfTheSameNameMayBeAnotherSystem(t *testing.T) {
 		report.Failed()+len(report.OutOfReach) > 0 || w.recorded(over.ID).EndedAt.IsZero() {
 		t.Errorf("on the same system: %+v", report)
 	}
-	// no lease is in the way
+	// no lease delays the next sweeper
 	if report := w.sweepFor(everyOwner, "db"); len(report.Results) != 1 || report.Results[0].Kind != reconcile.Start ||
 		report.Failed() > 0 {
 		t.Errorf("for every owner: %+v", report)
@@ -101,10 +102,10 @@ func TestASweeperServesEveryOwner(t *testing.T) {
 	w.allowed(false)
 	if len(report.Results) != 1 || report.Failed() > 0 ||
 		len(report.Unread)+len(report.OutOfReach)+len(report.Elsewhere) > 0 {
-		t.Errorf("the sweep did %+v", report)
+		t.Errorf("the sweep's results are %+v", report)
 	}
 	if again := w.sweepFor(nil, "db"); len(again.Results) > 0 {
-		t.Errorf("another pass did %+v", again.Results)
+		t.Errorf("another pass has the results %+v", again.Results)
 	}
 }
 
@@ -118,8 +119,8 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 		"the owner is not served": {
 			jit.Owners{"ads"}, []string{"db"}, `does not serve the owner "nosweep"; it serves ads`,
 		},
-		"it has no such target":   {nil, []string{"other"}, `this sweeper has no target "db"`},
-		"it has no target at all": {nil, nil, `this sweeper has no target "db"`},
+		"the target is missing": {nil, []string{"other"}, `this sweeper has no target "db"`},
+		"there are no targets":  {nil, nil, `this sweeper has no target "db"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, jit.Sweeper)
@@ -131,7 +132,7 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 				c.targets...); len(
 				report.OutOfReach,
 			)+len(report.Results)+len(report.Unread) > 0 {
-				t.Errorf("while the sweeper of its owner may pass: %+v", report)
+				t.Errorf("before the grant is overdue: %+v", report)
 			}
 			w.now = w.now.Add(time.Minute)
 			for _, dry := range []bool{false, true} {
@@ -149,9 +150,9 @@ func TestWhatIsOutOfReachIsReported(t *testing.T) {
 				}
 			}
 			w.allowed(true)
-			// no lease is in the way
+			// no lease delays the next sweeper
 			if report := w.sweepFor(nil, "db"); len(report.Results) != 1 || report.Failed() > 0 {
-				t.Errorf("a sweeper that can end it did %+v", report)
+				t.Errorf("the results of a capable sweeper are %+v", report)
 			}
 			w.allowed(false)
 		})
@@ -179,7 +180,7 @@ func TestWhatIsForeignIsNoEvent(t *testing.T) {
 	}
 }
 
-// If the target itself ends access, a grant out of reach has ended and is not a failure.
+// A grant out of reach is not a failure if the target itself ends access.
 func TestWhatATargetEndedIsNotLeft(t *testing.T) {
 	for enforcement, left := range map[jit.Enforcement]int{jit.Native: 0, jit.Sweeper: 1} {
 		w := newWorld(t, enforcement)
@@ -191,7 +192,7 @@ func TestWhatATargetEndedIsNotLeft(t *testing.T) {
 	}
 }
 
-// Drift is repaired for the live grants of every owner that is served, and left for others.
+// Drift is repaired for live grants of served owners only.
 func TestDriftOfEveryOwner(t *testing.T) {
 	for _, c := range []struct {
 		owners jit.Owners
@@ -217,14 +218,14 @@ func TestDriftOfEveryOwner(t *testing.T) {
 	}
 }
 
-// A binding with a marker that the ledger does not know is removed only if its owner is served: with all owners, if
-// the ledger knows that owner.
+// A binding with a marker unknown to the ledger is removed only if its owner is served. A sweeper for all owners serves
+// those that the ledger knows.
 func TestStraysOfOtherOwners(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		owners   jit.Owners
-		recorded bool // another grant of the stray's owner is in the ledger
-		markers  bool // by the markers alone
+		recorded bool // the ledger has another grant of the stray's owner
+		markers  bool // without the ledger
 		removed  bool
 	}{
 		{"none is named", nil, true, false, false},
@@ -254,13 +255,12 @@ func TestStraysOfOtherOwners(t *testing.T) {
 		serve(s, c.owners)
 		s.Pass(t.Context())
 		if left := w.platform.Allowed("all", "bob", "reader"); left == c.removed {
-			t.Errorf("%s: the stray is left: %t, want %t", c.name, left, !c.removed)
+			t.Errorf("%s: the stray remains: %t, want %t", c.name, left, !c.removed)
 		}
 	}
 }
 
-// A pass is recorded, and a daemon records now and then that it is at work. A dry run and a pass by markers are not
-// recorded.
+// A pass is recorded, and a daemon records its work regularly. Dry runs and passes by markers are not recorded.
 func TestPassesAreRecorded(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	for _, c := range []struct {
@@ -283,13 +283,13 @@ func TestPassesAreRecorded(t *testing.T) {
 		_, stop := w.watch("a")
 		time.Sleep(time.Hour)
 		stop()
-		if n := len(w.ledger.Sweeps()); n < 15 || n > 21 { // at most every three minutes, and often enough for ten
+		if n := len(w.ledger.Sweeps()); n < 15 || n > 21 { // at most every three minutes, and at least every ten
 			t.Errorf("a daemon recorded %d passes in an hour", n)
 		}
 	})
 }
 
-// A daemon ends the grants of every owner on its targets in the second in which they are due.
+// A daemon ends the grants of every owner on its targets within a second.
 func TestADaemonServesEveryOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db", "other")
@@ -305,13 +305,13 @@ func TestADaemonServesEveryOwner(t *testing.T) {
 		time.Sleep(time.Until(mine.End) + time.Second)
 		synctest.Wait()
 		w.want(mine, false, "a second after its end")
-		w.want(elsewhere, true, "on a target that the daemon does not have")
+		w.want(elsewhere, true, "on a target missing from the daemon's settings")
 		time.Sleep(5 * time.Minute)
 		if s := watcher.State(); len(s.Stuck)+len(s.Unread) > 0 || s.LedgerError != nil {
-			t.Errorf("the daemon is in trouble: %+v", s)
+			t.Errorf("the daemon has problems: %+v", s)
 		}
 		if why := watcher.OutOfReach("nosweep", "other"); why == "" {
-			t.Error("what the daemon cannot end is within its reach")
+			t.Error("a grant that the daemon cannot end counts as within its reach")
 		}
 	})
 }

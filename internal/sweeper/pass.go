@@ -28,7 +28,7 @@ func (r Result) Failed() bool { return r.Err != nil && !r.Remains() }
 // Report is the outcome of a pass.
 type Report struct {
 	Results []Result
-	// Unread are the errors of what could not be read: the ledger, targets, scopes.
+	// Unread are the errors of reading the ledger, targets and scopes.
 	Unread []error
 	// Held are the unplanned removals that the cap held back.
 	Held []reconcile.Step

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
 )
 
-// locked is a ledger of which another writer holds the rows of one scope during the first claim.
+// locked is a ledger in which another writer has locked the rows of one scope during the first claim.
 type locked struct {
 	*jittest.Ledger
 	at     jit.Place
@@ -23,7 +23,7 @@ func (l *locked) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, e
 	return l.Ledger.AcquireDue(ctx, q)
 }
 
-// A pass claims again what another writer held locked, once it has done its other work.
+// After its other work, a pass claims again the rows that another writer had locked.
 func TestPassClaimsWhatWasLocked(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request("1h"))

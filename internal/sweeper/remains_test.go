@@ -15,8 +15,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// cluttered is a platform that ends access and cannot clean up after it, like PostgreSQL when somebody has granted
-// something to a role of ours.
+// cluttered is a platform that ends access but cannot clean up, like PostgreSQL when somebody has granted a privilege
+// to our role.
 type cluttered struct {
 	*jittest.Platform
 	clean atomic.Bool
@@ -33,8 +33,8 @@ func (c *cluttered) Apply(ctx context.Context, scope string, changes []jit.Chang
 	return errs
 }
 
-// Access that has ended is not a failure, whatever is left on its target. It is recorded as ended, cleaned up when
-// possible, and counted separately until then.
+// Ended access with remains on its target is not a failure. It is recorded as ended, cleaned up when possible, and
+// counted separately until then.
 func TestEndedWithRemains(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	target := &cluttered{Platform: w.platform}
@@ -67,7 +67,7 @@ func TestEndedWithRemains(t *testing.T) {
 	}
 	target.clean.Store(true)
 	if report := w.sweep(); len(report.Results) != 1 || report.Results[0].Err != nil {
-		t.Fatalf("when it can be cleaned up: %+v", report)
+		t.Fatalf("once the clean-up works: %+v", report)
 	}
 	if is := w.recorded(g.ID); is.CleanupOpen() || !is.DueAt().IsZero() || len(w.events(jit.EventCleanedUp)) != 1 {
 		t.Errorf("cleaned up: recorded %+v", is)
@@ -77,8 +77,7 @@ func TestEndedWithRemains(t *testing.T) {
 	}
 }
 
-// A revocation by a person ends access, says what remains, and is recorded. A revocation that could not be recorded
-// is an error.
+// A revocation by a person ends access, names the remains, and is recorded. An unrecorded revocation is an error.
 func TestRevokedWithRemains(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	w.broker.Targets["db"] = &cluttered{Platform: w.platform}
@@ -98,7 +97,7 @@ func TestRevokedWithRemains(t *testing.T) {
 	writes := 0
 	w.ledger.Call = func(what string) error {
 		if what == "write" {
-			if writes++; writes > 1 { // the claim is the first
+			if writes++; writes > 1 { // the first write is the claim
 				return errors.New("disk full")
 			}
 		}
@@ -127,7 +126,7 @@ func TestWatcherCleansUp(t *testing.T) {
 		tries, lags := len(w.steps), len(w.lags)
 		w.mu.Unlock()
 		if len(s.Stuck)+len(s.StuckOn) > 0 || tries < 20 || tries > 80 || lags != 1 || w.lags[0] > time.Second {
-			t.Errorf("two hours later it was tried %d times, %d ends were timed %v, and %v is stuck", tries, lags,
+			t.Errorf("after two hours: %d tries, %d lags %v, stuck %v", tries, lags,
 				w.lags, s.StuckOn)
 		}
 		target.clean.Store(true)

@@ -13,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// A single pass finishes its work on a scope, however long that takes.
+// A single pass completes its work on a scope, however long that takes.
 func TestSlowPassFinishes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, jit.Sweeper)
@@ -31,14 +31,14 @@ func TestSlowPassFinishes(t *testing.T) {
 	})
 }
 
-// deaf is a platform that completes calls whose context has ended.
+// deaf is a platform that completes calls after their context has ended.
 type deaf struct{ *jittest.Platform }
 
 func (d deaf) Apply(_ context.Context, scope string, changes []jit.Change) []error {
 	return d.Platform.Apply(context.Background(), scope, changes)
 }
 
-// What a platform has done is recorded although the time for the call is used up.
+// The outcome of a call is recorded after the call's timeout.
 func TestOutcomeIsRecordedAfterTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, jit.Sweeper)
@@ -61,7 +61,7 @@ func TestOutcomeIsRecordedAfterTheDeadline(t *testing.T) {
 	})
 }
 
-// At most 16 scopes of a target are read at once, however slow it is, and no other target waits for it.
+// At most 16 scopes of a target are read at once. No other target waits for a slow one.
 func TestSlowReadsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, jit.Sweeper)

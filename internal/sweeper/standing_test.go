@@ -37,7 +37,7 @@ func TestStandingWorstFirst(t *testing.T) {
 	}
 }
 
-// Access given on a wider scope is listed there only, unless it shadows a grant or the wider scope was not read.
+// Access from a wider scope is listed only there, unless it shadows a grant or the wider scope was not read.
 func TestStandingIsListedWhereItIsGiven(t *testing.T) {
 	cluster, prod, dev := jit.Place{Target: "k", Scope: "cluster"}, jit.Place{Target: "k",
 		Scope: "namespaces/prod"}, jit.Place{Target: "k", Scope: "namespaces/dev"}
@@ -61,10 +61,10 @@ func TestStandingIsListedWhereItIsGiven(t *testing.T) {
 	g := jit.Grant{ID: "x",
 		Binding: jit.Binding{Target: "k", Scope: "namespaces/prod", Principal: "user:ops", Role: "ClusterRole/view"}}
 	if got := list(seen, g); got != "namespaces/prod critical, cluster info" {
-		t.Errorf("beside a grant are listed: %s", got)
+		t.Errorf("listed beside a grant: %s", got)
 	}
 	delete(seen, cluster)
 	if got := list(seen); got != "namespaces/dev info, namespaces/prod info" {
-		t.Errorf("without the cluster are listed: %s", got)
+		t.Errorf("listed without the cluster: %s", got)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// State is what a [Watcher] knows at one moment.
+// State is a [Watcher]'s knowledge at one moment.
 type State struct {
 	// Started is when it began to watch, and LastPoll when it last asked the ledger for due work, successfully or not.
 	Started, LastPoll time.Time
@@ -66,7 +66,7 @@ type Stuck struct {
 	Err      error
 }
 
-// Unread is what could not be read.
+// Unread is a place that could not be read.
 type Unread struct {
 	// Place has no scope if the scopes of the target could not be listed.
 	jit.Place
@@ -75,7 +75,7 @@ type Unread struct {
 	Err error
 }
 
-// Observer receives what a [Watcher] does, as it happens. It must be quick and safe for concurrent use.
+// Observer receives the actions of a [Watcher] as they happen. It must be quick and safe for concurrent use.
 type Observer interface {
 	// Stepped receives every step that was carried out or failed. For an end or start that the ledger listed as due and
 	// that was carried out, lag is the time from when it was due to when the platform had confirmed it. For everything

@@ -11,7 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// leave puts bindings with our marker on the scope of a grant. They are over, and no record explains them.
+// leave puts expired bindings with our marker on the scope of a grant. No record explains them.
 func (w *watched) leave(g jit.Grant, n int) {
 	w.targets[g.Target].Edit(g.Scope, func(held []jit.Observed) []jit.Observed {
 		for i := range n {
@@ -24,13 +24,13 @@ func (w *watched) leave(g jit.Grant, n int) {
 	})
 }
 
-// Steps that the cap holds back on one target stay visible whatever a later visit finds on another.
+// Steps held back on one target stay visible after a later visit of another.
 func TestStateTellsTheDriftPassOfEveryTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db", "bastion")
 		w.leave(w.grant("db", "a", "alice", "2h", time.Time{}), sweeper.DefaultMaxUnplanned+10)
 		w.grant("bastion", "a", "bob", "2h", time.Time{})
-		w.targets["bastion"].Call = func(string) error { time.Sleep(time.Second); return nil } // it is done last
+		w.targets["bastion"].Call = func(string) error { time.Sleep(time.Second); return nil } // it finishes last
 		watcher, stop := w.watch("a")
 		defer stop()
 		if before := watcher.State().Drift; !before["db"].At.IsZero() {
@@ -46,8 +46,7 @@ func TestStateTellsTheDriftPassOfEveryTarget(t *testing.T) {
 	})
 }
 
-// A watcher's findings on a target stay in its state until another watcher that looks there has had time to report
-// its own.
+// A watcher keeps its findings on a target until another watcher that checks it has had time to report its own.
 func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db", "dark", "bastion")
@@ -65,7 +64,7 @@ func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 			t.Errorf("after the first pass: %+v", watcher.State())
 		}
 		leases, now := w.ledger.Leases(), time.Now()
-		for _, target := range []string{"db", "dark"} { // from now on another looks there
+		for _, target := range []string{"db", "dark"} { // another watcher checks it from now on
 			name := "drift/jit/" + target
 			if err := leases.Renew(t.Context(), name, "a", 0, now); err != nil {
 				t.Fatal(err)
@@ -77,16 +76,16 @@ func TestStateForgetsWhereAnotherLooks(t *testing.T) {
 		}
 		time.Sleep(sweeper.DefaultDriftInterval)
 		if !listed() {
-			t.Errorf("while the other looks for the first time: %+v", watcher.State())
+			t.Errorf("during the other watcher's first check: %+v", watcher.State())
 		}
 		time.Sleep(time.Minute)
 		s := watcher.State()
 		if len(s.Found)+len(s.Unread) > 0 || s.Drift["db"] != (sweeper.Passed{}) ||
 			s.Drift["dark"] != (sweeper.Passed{}) {
-			t.Errorf("when the other has looked: %+v", s)
+			t.Errorf("after the other watcher's check: %+v", s)
 		}
 		if since := time.Since(s.Drift["bastion"].At); since > sweeper.DefaultDriftInterval {
-			t.Errorf("where no other looks the last pass is %s ago", since)
+			t.Errorf("on a target without another watcher, the last pass is %s ago", since)
 		}
 	})
 }
@@ -100,7 +99,7 @@ func TestStateCountsWhatIsStuckOnEveryTarget(t *testing.T) {
 		}
 		watcher, stop := w.watch("a")
 		defer stop()
-		time.Sleep(time.Second) // the first look for drift
+		time.Sleep(time.Second) // the first check for drift
 		end := time.Now().Add(2 * time.Second)
 		var due []jit.Grant
 		for n := range 1200 {
@@ -109,9 +108,9 @@ func TestStateCountsWhatIsStuckOnEveryTarget(t *testing.T) {
 		late := dueGrant(len(due), "a", end.Add(time.Millisecond))
 		late.Target = "bastion"
 		w.record(append(due, late)...)
-		time.Sleep(time.Until(late.End) + 100*time.Millisecond) // before anything is tried again
+		time.Sleep(time.Until(late.End) + 100*time.Millisecond) // before any retry
 		if s := watcher.State(); len(s.Stuck) != 1000 || s.StuckOn["db"] != 1200 || s.StuckOn["bastion"] != 1 {
-			t.Errorf("%d are listed, and counted: %v", len(s.Stuck), s.StuckOn)
+			t.Errorf("%d are listed, the counts are %v", len(s.Stuck), s.StuckOn)
 		}
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
 )
 
-// A marker that was copied to another target does not close the record of access that is still there.
+// A copy of a marker on another target does not close the record of remaining access.
 func TestCopiedMarkerDoesNotEndTheRecord(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	other := &jittest.Platform{Traits: jit.Traits{Enforcement: jit.Sweeper}, Now: w.broker.Now}
@@ -24,10 +24,10 @@ func TestCopiedMarkerDoesNotEndTheRecord(t *testing.T) {
 	w.now = g.End.Add(2 * time.Minute)
 	w.sweep()
 	if ended := w.recorded(g.ID).EndedAt; !ended.IsZero() {
-		t.Errorf("ended_at is %s while the target cannot be reached", ended)
+		t.Errorf("ended_at is %s while the target is unreachable", ended)
 	}
 	if other.Allowed("all", "bob", "reader") {
-		t.Error("the copy is still there")
+		t.Error("the copy remains")
 	}
 	w.platform.Call = nil
 	w.allowed(true)

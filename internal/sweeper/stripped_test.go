@@ -11,15 +11,15 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// newStrippable is a world whose platform loses a binding's marker with its end.
+// newStrippable returns a world whose platform loses a binding's marker together with its end.
 func newStrippable(t *testing.T) *world {
 	w := newWorld(t, jit.Native)
 	w.platform.Traits.StrippedTo = "reader"
 	return w
 }
 
-// A tool that drops conditions makes temporary access permanent. The next sweep narrows live grants to their windows
-// again and ends those that are over.
+// A tool that drops conditions makes temporary access permanent. The next sweep restores the windows of live grants and
+// ends the expired ones.
 func TestWhatLostItsConditionIsNarrowedOrEnded(t *testing.T) {
 	w := newStrippable(t)
 	long, short := w.grant(request("8h")), request("1h")
@@ -39,13 +39,13 @@ func TestWhatLostItsConditionIsNarrowedOrEnded(t *testing.T) {
 	}
 	w.now = ended.End.Add(time.Second)
 	w.allowed(true)
-	w.platform.Strip("all") // one grant is live, one is over
+	w.platform.Strip("all") // one grant is live, one has ended
 	w.sweep()
 	w.allowed(true)
 	w.now = long.End
 	w.allowed(false)
 	if g := w.recorded(ended.ID); g.EndedAt.IsZero() {
-		t.Error("the end of what was over is not recorded")
+		t.Error("the end of the expired grant is not recorded")
 	}
 
 	w.now = w.now.Add(time.Hour)
@@ -59,7 +59,7 @@ func TestWhatLostItsConditionIsNarrowedOrEnded(t *testing.T) {
 	w.allowed(false)
 }
 
-// Access from before the grant, or from after its recorded end, is not taken for a stripped binding of it.
+// Access from before the grant or from after its recorded end does not count as its stripped binding.
 func TestStandingAccessIsNotTakenForWhatLostItsCondition(t *testing.T) {
 	own := jit.Standing{Principal: "bob", Role: "reader", Detail: "by hand"}
 	t.Run("before", func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestStandingAccessIsNotTakenForWhatLostItsCondition(t *testing.T) {
 			t.Error("the end is not recorded")
 		}
 	})
-	t.Run("after the end, which went with another write", func(t *testing.T) {
+	t.Run("after the end, which another write carried out", func(t *testing.T) {
 		w := newStrippable(t)
 		g := w.grant(request("1h"))
 		w.now = g.End
@@ -88,7 +88,7 @@ func TestStandingAccessIsNotTakenForWhatLostItsCondition(t *testing.T) {
 		w.sweep()
 		w.allowed(true)
 	})
-	t.Run("what is live is not ended by being tidied", func(t *testing.T) {
+	t.Run("tidying does not end a live grant", func(t *testing.T) {
 		w := newStrippable(t)
 		g := w.grant(request("1h"))
 		if err := w.broker.Tidied(t.Context(), []jit.Marker{g.Marker()}); err != nil {
@@ -110,8 +110,7 @@ func refuseWrites(what string) error {
 // own is the access of request, given by hand.
 var own = jit.Standing{Principal: "bob", Role: "reader", Detail: "by hand"}
 
-// A failed grant leaves nothing that somebody could have made permanent. Access that is given by hand after the
-// failure stays.
+// A failed grant leaves no binding that could become permanent. Access given by hand after the failure stays.
 func TestAccessByHandAfterAFailedGrantStays(t *testing.T) {
 	w := newStrippable(t)
 	w.platform.Call = refuseWrites
@@ -128,8 +127,7 @@ func TestAccessByHandAfterAFailedGrantStays(t *testing.T) {
 	w.allowed(true)
 }
 
-// Somebody gives the access by hand between the read of the scope and the first write. That write adds nothing and
-// takes nothing away.
+// Somebody gives the access by hand between the read of the scope and the first write. The write changes nothing.
 func TestAccessByHandBesideANewGrantStays(t *testing.T) {
 	w := newStrippable(t)
 	w.duringNextWrite(func() { w.platform.AddStanding("all", own) })
@@ -138,10 +136,10 @@ func TestAccessByHandBesideANewGrantStays(t *testing.T) {
 	w.allowed(true)
 }
 
-// A stripped binding of one grant is left to another grant only if that grant narrows it.
+// A stripped binding of one grant stays for another grant only if that grant narrows it.
 func TestOnlyAGrantThatNarrowsItKeepsWhatLostItsCondition(t *testing.T) {
 	for name, another := range map[string]func(w *world, r broker.Request){
-		"asked for after it was stripped": func(w *world, r broker.Request) {
+		"requested after the stripping": func(w *world, r broker.Request) {
 			w.platform.Strip("all")
 			w.grant(r)
 		},
@@ -167,7 +165,7 @@ func TestOnlyAGrantThatNarrowsItKeepsWhatLostItsCondition(t *testing.T) {
 			another(w, long)
 			w.now = short.End
 			w.sweep()
-			w.allowed(name == "asked for after it was stripped")
+			w.allowed(name == "requested after the stripping")
 			w.now = w.now.Add(10 * time.Hour)
 			w.sweep()
 			w.allowed(false)
@@ -175,7 +173,7 @@ func TestOnlyAGrantThatNarrowsItKeepsWhatLostItsCondition(t *testing.T) {
 	}
 }
 
-// Ending a grant that is over also ends its binding if that was made permanent before.
+// Ending an expired grant also ends its binding if that has become permanent.
 func TestRevokingWhatLostItsConditionEndsIt(t *testing.T) {
 	w := newStrippable(t)
 	g := w.grant(request("1h"))

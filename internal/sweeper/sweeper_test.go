@@ -57,7 +57,7 @@ func (w *world) sweep() sweeper.Report {
 func (w *world) allowed(want bool) {
 	w.t.Helper()
 	if got := w.platform.Allowed("all", "bob", "reader"); got != want {
-		w.t.Errorf("at %s bob is let in: %t, want %t", w.now.Format(time.DateTime), got, want)
+		w.t.Errorf("at %s bob has access: %t, want %t", w.now.Format(time.DateTime), got, want)
 	}
 }
 
@@ -70,7 +70,7 @@ func (w *world) recorded(id jit.ID) jit.Grant {
 	return g
 }
 
-// duringNextWrite runs f once, in the middle of the next write to the platform.
+// duringNextWrite runs f once, during the next write to the platform.
 func (w *world) duringNextWrite(f func()) {
 	once := false
 	w.platform.Call = func(what string) error {
@@ -82,15 +82,15 @@ func (w *world) duringNextWrite(f func()) {
 	}
 }
 
-// Access that was taken away while the ledger was out of reach is given back by a sweep, as the error says, unless
-// drift is only reported.
+// Access revoked while the ledger was unreachable is restored by a sweep, as the error warns, unless drift is only
+// reported.
 func TestWhatIsMissingIsPutBackOrReported(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request("8h"))
 	w.ledger.Call = func(string) error { return errors.New("unreachable") }
 	if _, _, err := w.broker.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stolen laptop"}); err == nil ||
 		!strings.Contains(err.Error(), "or the sweeper puts the access back") {
-		t.Errorf("a revocation that was not recorded: %v", err)
+		t.Errorf("an unrecorded revocation: %v", err)
 	}
 	w.ledger.Call = nil
 	w.allowed(false)
@@ -104,7 +104,7 @@ func TestWhatIsMissingIsPutBackOrReported(t *testing.T) {
 			OnDrift: map[string]jit.OnDrift{"db": c.on}}
 		if report := s.Pass(t.Context()); len(report.Results) != 1 || report.Results[0].Kind != c.want ||
 			report.Results[0].Drift != jit.DriftMissing {
-			t.Errorf("%s: the sweep did %+v, want one %s", c.on, report.Results, c.want)
+			t.Errorf("%s: the results are %+v, want one %s", c.on, report.Results, c.want)
 		}
 		w.allowed(c.back)
 	}
@@ -114,7 +114,7 @@ func TestADeadTargetKeepsNobodyElseWaiting(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	dead := &jittest.Platform{Traits: jit.Traits{Enforcement: jit.Sweeper}, Now: w.broker.Now}
 	w.broker.Targets["dead"] = dead
-	for i := range 30 { // more than one claim takes
+	for i := range 30 { // more than one claim
 		r := request("1h")
 		r.Binding.Target, r.Binding.Principal = "dead", fmt.Sprint("user ", i)
 		w.grant(r)
@@ -145,7 +145,7 @@ func TestAStartThatIsPutOffMeanwhileDoesNotBegin(t *testing.T) {
 	w.sweep()
 	w.allowed(false)
 	if got := w.recorded(g.ID); !got.GrantedAt.IsZero() {
-		t.Errorf("it is recorded as granted at %s", got.GrantedAt)
+		t.Errorf("granted_at is %s", got.GrantedAt)
 	}
 	w.now = w.now.Add(20 * time.Hour)
 	w.sweep()
@@ -190,7 +190,7 @@ func TestAnotherOwnersGrantIsLeftAlone(t *testing.T) {
 	}
 }
 
-// A grant that was permitted and has given no access yet is judged again before it does.
+// A permitted grant without access yet is judged again before it gives access.
 func TestAnOldIntentIsJudgedAgain(t *testing.T) {
 	forbid := jit.Policy{Name: "freeze", Effect: jit.Forbid}
 	t.Run("cut off", func(t *testing.T) {
@@ -245,8 +245,8 @@ func TestOneServerUnderTwoNamesKeepsItsGrants(t *testing.T) {
 	w.allowed(true)
 }
 
-// Somebody shortens a grant while another apply asks for the old end. If the end is shortened before that apply looks
-// the grant up, the apply is refused; if after, it repairs nothing.
+// Somebody shortens a grant while another apply requests the old end. If that happens before the apply's look-up, the
+// apply is refused. If it happens later, the apply repairs nothing.
 func TestARepairDoesNotUndoAShorterEnd(t *testing.T) {
 	for name, tt := range map[string]struct {
 		call func(*world) *func(string) error
@@ -275,25 +275,25 @@ func TestARepairDoesNotUndoAShorterEnd(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)
 		}
 		if got := w.recorded(g.ID); *call != nil || got.Length() != 2*time.Hour {
-			t.Errorf("%s: it lasts %s, want 2h", name, got.Length())
+			t.Errorf("%s: the grant lasts %s, want 2h", name, got.Length())
 		}
 		w.now = w.now.Add(2 * time.Hour)
 		w.allowed(false)
 	}
 }
 
-// A single pass works on scopes at once, however much is due on each, and a slow scope does not hold up the others.
+// A single pass works on scopes concurrently, and a slow scope does not delay the others.
 func TestPassWorksOnScopesSideBySide(t *testing.T) {
 	for name, tt := range map[string]struct {
 		slow string
-		most time.Duration // for the scopes that are not s0
+		most time.Duration // for the scopes other than s0
 	}{"all alike": {"", 17 * time.Second}, "one slow": {"s0", time.Second}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWatched(t, "db")
 				end := time.Now().Add(time.Minute)
 				var first, others []jit.Grant
-				for n := range 6000 { // more than one claim of each
+				for n := range 6000 { // more than one claim for each
 					first = append(first, dueGrant(n, "s0", end))
 					for scope := range 3 {
 						others = append(others, dueGrant(n, fmt.Sprint("s", scope+1), end))
@@ -308,14 +308,14 @@ func TestPassWorksOnScopesSideBySide(t *testing.T) {
 				if r := s.Pass(t.Context()); len(r.Results) != 24_000 || r.Failed() > 0 || len(r.Elsewhere) > 0 {
 					t.Errorf("%d results, %d failed, %d elsewhere", len(r.Results), r.Failed(), len(r.Elsewhere))
 				}
-				if took := w.lastEnd(first...).Sub(end); took > 17*time.Second { // 12 s each; one after the other 48 s
+				if took := w.lastEnd(first...).Sub(end); took > 17*time.Second { // 12 s each; 48 s in sequence
 					t.Errorf("6,000 changes of 2 ms took %s", took)
 				}
 				if took := w.lastEnd(others...).Sub(end); took > tt.most {
 					t.Errorf("the others took %s, want at most %s", took, tt.most)
 				}
 				if n := p.overlaps.Load(); n > 0 {
-					t.Errorf("%d calls were made for a scope while another was under way", n)
+					t.Errorf("%d calls for a scope overlapped", n)
 				}
 			})
 		})

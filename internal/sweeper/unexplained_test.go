@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// Access inherited from a scope above has the marker of a grant there. It is explained while it matches the record of
-// that grant; a forged marker is reported wherever it gives access.
+// Access inherited from a wider scope has the marker of a grant there. It is explained if it matches that grant's
+// record. A forged marker is reported wherever it gives access.
 func TestAMarkerFromAScopeAbove(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change   func(s *jit.Standing)
@@ -39,15 +39,15 @@ func TestAMarkerFromAScopeAbove(t *testing.T) {
 			reported := false
 			for _, one := range report.Results {
 				if one.Drift != jit.DriftUnexplained || one.Kind != reconcile.Report || one.Scope != "all" {
-					t.Errorf("the sweep found %+v", one)
+					t.Errorf("the sweep's finding is %+v", one)
 				}
 				reported = true
 			}
 			seen := w.drifting(jit.ReportDrift).Observe(t.Context(), func(string) bool { return true })
-			delete(seen.Snapshots, jit.Place{Target: "db", Scope: "above"}) // what holds there is listed there alone
+			delete(seen.Snapshots, jit.Place{Target: "db", Scope: "above"}) // access there is listed only there
 			standing, _ := sweeper.FindStanding(seen.Snapshots, seen.Live, seen.Records)
 			if reported != tt.reported || (len(standing) == 1) != tt.reported {
-				t.Errorf("the sweep reports it: %t, standing access is %+v; want %t", reported, standing, tt.reported)
+				t.Errorf("reported by the sweep %t, standing access %+v; want %t", reported, standing, tt.reported)
 			}
 			again := request("30m")
 			again.Renewal = 2
@@ -59,7 +59,7 @@ func TestAMarkerFromAScopeAbove(t *testing.T) {
 			warned := slices.ContainsFunc(preview.Warnings,
 				func(w broker.Warning) bool { return w.Summary == "Standing access already gives the same" })
 			if warned != gives {
-				t.Errorf("the plan warns: %t, want %t: %+v", warned, gives, preview.Warnings)
+				t.Errorf("the plan warns %t, want %t: %+v", warned, gives, preview.Warnings)
 			}
 		})
 	}

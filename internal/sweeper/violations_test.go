@@ -15,7 +15,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// Grants that today's policies do not permit are reported, or ended as far as the cap allows. Others stay.
+// Grants that today's policies do not permit are reported, or revoked up to the cap. Others stay.
 func TestViolations(t *testing.T) {
 	forbid := jit.Policy{Name: "freeze", Effect: jit.Forbid, Match: jit.Match{Principals: []string{"bad*"}}}
 	permit := jit.Policy{Name: "all", Effect: jit.Permit}
@@ -39,7 +39,7 @@ func TestViolations(t *testing.T) {
 	t.Run("no policy", func(t *testing.T) {
 		w, _ := setUp(t)
 		if report := w.drifting(jit.RepairDrift, revoke).Pass(t.Context()); len(report.Results) != 0 {
-			t.Errorf("the pass did %+v", report.Results)
+			t.Errorf("the results are %+v", report.Results)
 		}
 	})
 	t.Run("reported once", func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestViolations(t *testing.T) {
 		w, good := setUp(t, forbid, permit)
 		report := w.drifting(jit.ReportDrift, revoke, func(s *sweeper.Sweeper) { s.MaxUnplanned = 2 }).Pass(t.Context())
 		if len(report.Results) != 2 || report.Failed() != 0 || len(report.Held) != 1 {
-			t.Errorf("did %+v, held %+v", report.Results, report.Held)
+			t.Errorf("results %+v, held %+v", report.Results, report.Held)
 		}
 		for _, r := range report.Results {
 			g := w.recorded(r.Grant.ID)
@@ -97,7 +97,7 @@ func TestViolations(t *testing.T) {
 			report := w.drifting(jit.RepairDrift, revoke, func(s *sweeper.Sweeper) { s.MaxUnplanned = most }).
 				Pass(t.Context())
 			if len(report.Results) != 3 || report.Failed() != 0 || len(report.Held) != 3-most {
-				t.Errorf("did %+v, held %+v", report.Results, report.Held)
+				t.Errorf("results %+v, held %+v", report.Results, report.Held)
 			}
 			for i, id := range wide {
 				if g := w.recorded(id); g.EndedAt.IsZero() != (most == 0) || g.OpenDrift != "" {
@@ -127,7 +127,7 @@ func TestViolations(t *testing.T) {
 			}
 		}
 		if n := len(w.events(jit.EventRepaired)); n != 0 {
-			t.Errorf("%d grants were put back that no policy permits", n)
+			t.Errorf("%d grants that no policy permits were put back", n)
 		}
 	})
 	t.Run("changed meanwhile", func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestViolations(t *testing.T) {
 		changed, read := false, false
 		w.platform.Call = func(what string) error { read = read || what == "read"; return nil }
 		w.ledger.Call = func(what string) error {
-			if what == "read" && read && !changed { // the policies are read, after the scope
+			if what == "read" && read && !changed { // the scope is read, and the policies are next
 				changed = true
 				if _, err := w.broker.Change(t.Context(), g, request("1h")); err != nil {
 					t.Error(err)
@@ -151,10 +151,10 @@ func TestViolations(t *testing.T) {
 		if report := w.drifting(jit.RepairDrift, revoke).
 			Pass(t.Context()); len(report.Results) != 1 ||
 			report.Failed() != 1 {
-			t.Errorf("%+v, want a revocation that was not done", report.Results)
+			t.Errorf("%+v, want an abandoned revocation", report.Results)
 		}
 		if g := w.recorded(g.ID); !changed || !g.RevokedAt.IsZero() {
-			t.Errorf("the grant, which is permitted by now, was revoked: %q", g.RevokeReason)
+			t.Errorf("the grant was revoked although it is permitted by now: %q", g.RevokeReason)
 		}
 	})
 	t.Run("one read of the policies", func(t *testing.T) {

@@ -73,7 +73,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	w.work.Wait()
 }
 
-// observe passes on what came of a visit.
+// observe reports the results of a visit.
 func (w *Watcher) observe(v *visit) {
 	now, due := w.Broker.Now(), v.round == nil && !v.unrecorded
 	for _, r := range v.results {

@@ -105,7 +105,7 @@ func (w *Watcher) setDrift(target string, p Passed) {
 // maxFound is how many findings a [State] lists.
 const maxFound = 10_000
 
-// noteFound keeps what a visit found until the scope is read again, as far as there is room.
+// noteFound keeps the findings of a visit until the scope is read again, up to a limit.
 func (w *Watcher) noteFound(v *visit) {
 	err := errors.Join(v.unread...)
 	w.noteUnread(v.at, err)
@@ -139,7 +139,7 @@ func (w *Watcher) noteUnread(at jit.Place, err error) {
 	w.unread[at] = Unread{Place: at, Since: since, Err: err}
 }
 
-// forget drops what was found on places.
+// forget drops the findings on places.
 func (w *Watcher) forget(gone func(jit.Place) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

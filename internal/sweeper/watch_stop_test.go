@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// hangingWrites is a ledger whose writes do not answer until their caller gives up.
+// hangingWrites is a ledger whose writes block until their caller gives up.
 type hangingWrites struct{ *jittest.Ledger }
 
 func (hangingWrites) Write(ctx context.Context, entries []jit.Entry) []error {
@@ -24,8 +24,8 @@ func (hangingWrites) Write(ctx context.Context, entries []jit.Entry) []error {
 	return errs
 }
 
-// A ledger that hangs delays the stop of a daemon once, however many batches wait for it: by the 20 seconds that the
-// guide names.
+// A hanging ledger delays the stop of a daemon only once, whatever the number of batches: by the 20 seconds in the
+// guide.
 func TestAHangingLedgerDelaysAStopOnce(t *testing.T) {
 	for _, pause := range []time.Duration{time.Second, 30 * time.Minute} {
 		t.Run(fmt.Sprint("stopped after ", pause), func(t *testing.T) {

@@ -87,7 +87,7 @@ func TestWatchWithNothingDueMakesNoCall(t *testing.T) {
 	})
 }
 
-// Two watchers share what is due. When one dies, the other takes over its claims.
+// Two watchers share the due work. When one dies, the other takes over its claims.
 func TestWatchersTakeOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -112,7 +112,7 @@ func TestWatchersTakeOver(t *testing.T) {
 	})
 }
 
-// The ledger is gone. A grant whose marker says that it is over is ended, and that is recorded when the ledger is
+// The ledger is unreachable. A grant that has expired by its marker ends, and the end is recorded when the ledger is
 // back.
 func TestWatchWithoutLedger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestWatchWithoutLedger(t *testing.T) {
 		w.want(g, false, "a minute after its end")
 		w.want(live, true, "inside its window")
 		if watcher.State().LedgerError == nil {
-			t.Error("the state does not say that the ledger is gone")
+			t.Error("the state does not report the unreachable ledger")
 		}
 		gone.Store(false)
 		time.Sleep(15 * time.Second)
@@ -141,8 +141,8 @@ func TestWatchWithoutLedger(t *testing.T) {
 	})
 }
 
-// A start was carried out and could not be recorded because the ledger was gone. When its end comes, the end does not
-// wait for another try of the start.
+// A start was carried out but not recorded, because the ledger was unreachable. The grant's end does not wait for
+// another try of the start.
 func TestWatchEndDoesNotWaitForAStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -183,7 +183,7 @@ func TestWatchEndsInTheSecondWhatBeganLate(t *testing.T) {
 	})
 }
 
-// A watcher that stops waits for the call under way and records its outcome.
+// A stopping watcher waits for the running call and records its outcome.
 func TestWatchStopsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -196,11 +196,11 @@ func TestWatchStopsInOrder(t *testing.T) {
 		}
 		_, stop := w.watch("a")
 		time.Sleep(time.Until(g.End) + time.Second)
-		w.want(g, true, "while the call is under way")
+		w.want(g, true, "during the call")
 		began := time.Now()
 		stop()
 		if took := time.Since(began); took != 9*time.Second {
-			t.Errorf("it stopped after %s, want the 9s that the call still took", took)
+			t.Errorf("the watcher stopped after %s, want the remaining 9s of the call", took)
 		}
 		if n := w.events(g, jit.EventExpired); n != 1 {
 			t.Errorf("%d events record its end, want 1", n)
@@ -208,7 +208,7 @@ func TestWatchStopsInOrder(t *testing.T) {
 	})
 }
 
-// Drift is repaired at the interval, once for all watchers, and their cap is that of a pass.
+// Drift is repaired at the interval, by one of the watchers, with the cap of a pass.
 func TestWatchPutsDriftRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")
@@ -228,7 +228,7 @@ func TestWatchPutsDriftRight(t *testing.T) {
 			t.Errorf("%+v, %v", s.Ours, err)
 		}
 		if n := w.events(g, jit.EventRepaired); n != 1 {
-			t.Errorf("%d events tell of the repair, want 1", n)
+			t.Errorf("%d repaired events, want 1", n)
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -238,7 +238,7 @@ func TestWatchPutsDriftRight(t *testing.T) {
 	})
 }
 
-// silent is a ledger that lists nothing as due, as if somebody had written to it.
+// silent is a ledger that lists nothing as due, as after tampering.
 type silent struct{ *jittest.Ledger }
 
 func (silent) AcquireDue(context.Context, jit.DueQuery) ([]jit.Grant, error) { return nil, nil }
@@ -250,7 +250,7 @@ func (l silent) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, e
 	return l.Ledger.Grants(ctx, f)
 }
 
-// An end that only drift finds is not timed: it says nothing about how fast due work is done.
+// The lag of an end that only a drift check finds is not measured, because it does not show the speed of due work.
 func TestWatchTimesOnlyDueWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db")

@@ -15,7 +15,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// watched is a ledger with targets in memory, and watchers on it, in a bubble with a clock of its own.
+// watched is a ledger with targets in memory and watchers, in a bubble with its own clock.
 type watched struct {
 	t       *testing.T
 	ledger  *jittest.Ledger
@@ -57,7 +57,7 @@ func (w *watched) Stepped(r sweeper.Result, lag time.Duration) {
 
 func (w *watched) Passed(string, sweeper.Passed) {}
 
-// watcher returns a watcher with the usual intervals.
+// watcher returns a watcher with the default intervals.
 func (w *watched) watcher(s sweeper.Sweeper) *sweeper.Watcher {
 	return &sweeper.Watcher{
 		Sweeper: s, Leases: w.ledger.Leases(), Observer: w,
@@ -81,7 +81,7 @@ func run(t *testing.T, watcher *sweeper.Watcher) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// mayBeGone makes the ledger refuse every call while the switch is on.
+// mayBeGone makes the ledger refuse every call while the returned switch is on.
 func (w *watched) mayBeGone() *atomic.Bool {
 	gone := &atomic.Bool{}
 	w.ledger.Call = func(string) error {
@@ -104,7 +104,7 @@ func (w *watched) grant(target, scope, principal, ttl string, startsAt time.Time
 	return g
 }
 
-// record puts grants into the ledger.
+// record writes grants to the ledger.
 func (w *watched) record(grants ...jit.Grant) {
 	w.t.Helper()
 	entries := make([]jit.Entry, len(grants))
@@ -118,7 +118,7 @@ func (w *watched) record(grants ...jit.Grant) {
 	}
 }
 
-// revoke records that somebody revoked a grant and died before the platform was called.
+// revoke records a revocation whose process died before it called the platform.
 func (w *watched) revoke(g jit.Grant, now time.Time) {
 	w.t.Helper()
 	was := g
@@ -142,7 +142,7 @@ func (w *watched) holds(g jit.Grant) bool {
 func (w *watched) want(g jit.Grant, there bool, when string) {
 	w.t.Helper()
 	if w.holds(g) != there {
-		w.t.Errorf("%s: the binding of %s on %s is there: %v, want %v", when, g.Principal, g.Scope, !there, there)
+		w.t.Errorf("%s: the binding of %s on %s exists: %v, want %v", when, g.Principal, g.Scope, !there, there)
 	}
 }
 
