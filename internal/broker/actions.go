@@ -10,7 +10,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// mayEnd refuses a grant that is not over. A grant that people have approved meanwhile goes on.
+// mayEnd refuses a grant that is not over. A grant that people have approved meanwhile continues.
 func (b *Broker) mayEnd(ctx context.Context, t *task) error {
 	var approved bool
 	t.Grant, approved = b.approvedMeanwhile(ctx, t.Grant)
@@ -20,7 +20,7 @@ func (b *Broker) mayEnd(ctx context.Context, t *task) error {
 	return fmt.Errorf("grant %s is not over", t.Grant.ID)
 }
 
-// ended records that a grant that is over gives no access, and what remains of it.
+// ended records that the access of a grant that is over has ended, and its remains.
 func (b *Broker) ended(g *jit.Grant, t *task) []jit.Event {
 	events := b.endedWith(g, t.err)
 	if len(events) > 0 && t.Drift != "" && t.Kind == reconcile.End {

@@ -13,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// lose takes the records away and leaves the platform as it is.
+// lose deletes the records and keeps the platform.
 func (w *world) lose(policies ...jit.Policy) {
 	w.t.Helper()
 	w.ledger = &jittest.Ledger{}
@@ -25,7 +25,7 @@ func (w *world) lose(policies ...jit.Policy) {
 	}
 }
 
-// adopt records the grants that the markers on the scopes describe, and returns them; the error names those refused.
+// adopt records the grants of the markers on the scopes, and returns them. The error names those refused.
 func (w *world) adopt(observed map[jit.Place]jit.Snapshot) ([]jit.Grant, error) {
 	w.t.Helper()
 	found, refused, err := w.Unrecorded(w.t.Context(), observed)
@@ -40,7 +40,7 @@ func (w *world) adopt(observed map[jit.Place]jit.Snapshot) ([]jit.Grant, error) 
 	return found, errors.Join(refused...)
 }
 
-// observed is what the platform says of its one scope.
+// observed returns the platform's read of its only scope.
 func (w *world) observed() map[jit.Place]jit.Snapshot {
 	w.t.Helper()
 	s, err := w.platform.Read(w.t.Context(), "all")
@@ -54,7 +54,7 @@ func withReason() jit.Policy {
 	return jit.Policy{Name: "oncall", Effect: jit.Permit, ReasonPattern: "^INC-[0-9]+: ", MaxTTL: 4 * time.Hour}
 }
 
-// A lost reason breaks no policy: an adopted grant is not revoked for it, and can be extended.
+// A lost reason violates no policy. The adopted grant is not revoked and can be extended.
 func TestAnAdoptedGrantIsNotJudgedByTheReasonThatWasLost(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	made := w.grant(request(func(r *broker.Request) { r.TerminateSessions = true }))
@@ -72,7 +72,7 @@ func TestAnAdoptedGrantIsNotJudgedByTheReasonThatWasLost(t *testing.T) {
 	}
 	short := []jit.Policy{{Name: "short", Effect: jit.Permit, ReasonPattern: "^INC", MaxTTL: time.Hour}}
 	if broken, err := w.Violations(t.Context(), short, found); err != nil || len(broken) != 1 {
-		t.Errorf("a grant that is too long breaks the policies %v, %v; want one", broken, err)
+		t.Errorf("a grant that is too long violates the policies %v, %v; want one", broken, err)
 	}
 
 	longer := request(func(r *broker.Request) { r.TTL, r.TerminateSessions = jit.RecordedTTL("3h"), true })
@@ -89,7 +89,7 @@ func TestAnAdoptedGrantIsNotJudgedByTheReasonThatWasLost(t *testing.T) {
 	}
 }
 
-// An apply of the same block gives back what no marker holds, and moves no window.
+// An apply of the same block restores the facts that no marker has, and keeps the window.
 func TestAnApplyMakesAnAdoptedRecordWhole(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	asked := request(func(r *broker.Request) { r.TerminateSessions, r.Renewal = true, 3 })
@@ -103,13 +103,12 @@ func TestAnApplyMakesAnAdoptedRecordWhole(t *testing.T) {
 		g := w.grant(asked)
 		if g.ID != made.ID || !g.Window.Equal(made.Window) || g.Reason != made.Reason || g.Renewal != 3 ||
 			!g.TerminateSessions {
-			t.Errorf("the record is %+v, want what was made: %+v", g, made)
+			t.Errorf("the record is %+v, want the original %+v", g, made)
 		}
 	})
 }
 
-// A record without the principal's name gets it from the request: one rebuilt from a marker, and one of an older
-// version.
+// A record without the principal's name gets it from the request. Such records come from markers and older versions.
 func TestAnApplyRecordsTheNameOfThePrincipal(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lost, adopted, changes bool
@@ -167,15 +166,15 @@ func TestAnApplyRecordsTheNameOfThePrincipal(t *testing.T) {
 	}
 }
 
-// Of copies the one that ends first is recorded: a copy that was made to last longer extends nothing, and one that may
-// not be recorded hinders nothing where the grant itself may.
+// Of several copies of a binding, the one that ends first is recorded. A longer copy does not extend the grant, and a
+// copy that may not be recorded does not prevent recording the grant.
 func TestAdoptTakesTheCopyThatEndsFirst(t *testing.T) {
 	for name, c := range map[string]struct {
 		end   func(jit.Grant) time.Time
 		first bool
 	}{
-		"a copy that ends later, first":    {func(g jit.Grant) time.Time { return g.End.Add(time.Hour) }, true},
-		"a copy that is too long, at last": {func(g jit.Grant) time.Time { return g.Start.AddDate(70, 0, 0) }, false},
+		"a copy that ends later, read first": {func(g jit.Grant) time.Time { return g.End.Add(time.Hour) }, true},
+		"a copy that is too long, read last": {func(g jit.Grant) time.Time { return g.Start.AddDate(70, 0, 0) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, jit.Native)
@@ -197,7 +196,7 @@ func TestAdoptTakesTheCopyThatEndsFirst(t *testing.T) {
 	}
 }
 
-// What the ledger knows is left as it is, whatever today's settings say of it.
+// Recorded grants stay unchanged, whatever today's settings are.
 func TestAdoptDoesNotJudgeWhatIsRecorded(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.grant(request())
@@ -207,7 +206,7 @@ func TestAdoptDoesNotJudgeWhatIsRecorded(t *testing.T) {
 	}
 }
 
-// A marker that anybody can write is no leave for access that no grant could give.
+// Anyone can write a marker. A marker longer than any grant is not recorded as live.
 func TestAdoptRecordsNothingLiveThatIsLongerThanAnyGrant(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	made := w.grant(request())
@@ -223,14 +222,14 @@ func TestAdoptRecordsNothingLiveThatIsLongerThanAnyGrant(t *testing.T) {
 	}
 	wantError(t, err, jit.ErrInvalid, string(made.ID), "max_ttl is 1d")
 
-	// What is over is recorded whatever its length, so that it cannot come back.
+	// An ended grant of any length is recorded, so that it cannot come back.
 	w.now = made.Start.AddDate(71, 0, 0)
 	if found, err := w.adopt(observed); err != nil || len(found) != 1 || !found[0].Over(w.now) {
-		t.Errorf("found %+v, %v; want it as over", found, err)
+		t.Errorf("found %+v, %v; want an ended grant", found, err)
 	}
 }
 
-// Where the platform cannot begin access by itself, a binding before its time is not taken for a grant that has begun.
+// On a platform that cannot begin access by itself, a binding before its beginning is recorded as not yet granted.
 func TestAdoptOfWhatHasNotBegun(t *testing.T) {
 	for _, native := range []bool{true, false} {
 		w := newWorld(t, jit.Native)
@@ -250,7 +249,7 @@ func TestAdoptOfWhatHasNotBegun(t *testing.T) {
 				g.GrantedAt, g.RequestedAt)
 		}
 		if w.now = made.Start; g.DueToStart(w.now) == native {
-			t.Errorf("native start %t: at its start it is due to start: %t", native, g.DueToStart(w.now))
+			t.Errorf("native start %t: at its start, due to start is %t", native, g.DueToStart(w.now))
 		}
 	}
 }
@@ -266,7 +265,7 @@ func (w *world) alter(change func(*jit.Window)) {
 	})
 }
 
-// With ledger and state lost, no plan and no apply takes a window from a marker that gives more than is asked for.
+// With ledger and state lost, no plan or apply adopts a marker's window that exceeds the request.
 func TestAMarkerGivesNoMoreThanIsAskedFor(t *testing.T) {
 	end := func(r *broker.Request) {
 		r.TTL, r.ExpiresAt = jit.TTL{}, time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -282,23 +281,23 @@ func TestAMarkerGivesNoMoreThanIsAskedFor(t *testing.T) {
 			w.End = time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
 		}, end,
 			[]string{"expires_at", "max_ttl of the provider is 1d"}}, // the request is refused before the target is read
-		"longer than is asked for": {func(w *jit.Window) { w.End = w.End.Add(time.Second) }, func(*broker.Request) {},
+		"longer than requested": {func(w *jit.Window) { w.End = w.End.Add(time.Second) }, func(*broker.Request) {},
 			[]string{"ttl", "2h1s; ttl is 2h", "jit adopt"}},
 		"the ttl was shortened": {func(*jit.Window) {}, func(r *broker.Request) { r.TTL = jit.RecordedTTL("1h30m") },
 			[]string{"ttl", "ttl is 1h30m", "jit adopt"}},
 		"later": {func(w *jit.Window) { w.Start, w.End = w.Start.AddDate(70, 0, 0), w.End.AddDate(70, 0, 0) },
 			func(*broker.Request) {},
 			[]string{"ttl", "it would begin at 2026-11-23T17:00:00Z", "jit adopt"}},
-		"later, as is asked for": {func(w *jit.Window) {
+		"later, as requested": {func(w *jit.Window) {
 			w.Start, w.End = w.Start.Add(3*time.Hour), w.End.Add(3*time.Hour)
 		},
 			func(r *broker.Request) { r.StartsAt = time.Date(2026, 11, 23, 19, 0, 0, 0, time.UTC) }, nil},
-		"as it was": {func(*jit.Window) {}, func(*broker.Request) {}, nil},
+		"unchanged": {func(*jit.Window) {}, func(*broker.Request) {}, nil},
 		"shorter": {func(w *jit.Window) { w.End = w.End.Add(-30 * time.Minute) },
 			func(*broker.Request) {}, nil},
 		"the ttl was extended": {func(*jit.Window) {},
 			func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") }, nil},
-		"over, and longer than any grant": {func(w *jit.Window) {
+		"ended, and longer than any grant": {func(w *jit.Window) {
 			w.Start, w.End = w.Start.AddDate(-2, 0, 0), w.Start.Add(time.Minute)
 		}, func(*broker.Request) {}, nil},
 	} {
@@ -333,7 +332,7 @@ func TestAMarkerGivesNoMoreThanIsAskedFor(t *testing.T) {
 	}
 }
 
-// With ledger and state lost, of copies the one that ends first is taken, whichever is read first.
+// With ledger and state lost, the copy that ends first is adopted, in any order of reading.
 func TestAnApplyTakesTheCopyThatEndsFirst(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		w := newWorld(t, jit.Native)
@@ -349,12 +348,12 @@ func TestAnApplyTakesTheCopyThatEndsFirst(t *testing.T) {
 		})
 		w.lose()
 		if g := w.grant(request()); !g.Window.Equal(made.Window) {
-			t.Errorf("the longer one first: %t: window %v, want %v", first, g.Window, made.Window)
+			t.Errorf("longer copy first %t: window %v, want %v", first, g.Window, made.Window)
 		}
 	}
 }
 
-// A grant whose reason is lost does not begin where a policy has a reason pattern, whatever the pattern matches.
+// A grant with a lost reason does not begin under a policy with a reason pattern, whatever the pattern matches.
 func TestAScheduledGrantWithALostReasonIsJudgedByThePattern(t *testing.T) {
 	for pattern, starts := range map[string]bool{"": true, "^INC-": false, ".*": false, "^$": false} {
 		t.Run(pattern, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// Nothing is put on a target for an altered record, by any operation; ending works.
+// No operation writes access for an altered record to a target. Ending works.
 func TestAnAlteredRecordPutsNothingOnItsTarget(t *testing.T) {
 	for name, alter := range map[string]func(*jit.Grant){
 		"a later end":         func(g *jit.Grant) { g.End = g.End.AddDate(10, 0, 0) },
@@ -31,7 +31,7 @@ func TestAnAlteredRecordPutsNothingOnItsTarget(t *testing.T) {
 					"jit audit verify", "jit revoke "+string(g.ID))
 				ttl := "3h"
 				if !g.End.Equal(made.End) {
-					ttl = "2h" // another one would be judged, recorded, and put in the place of the forged end
+					ttl = "2h" // another ttl would be judged and recorded, and would replace the forged end
 				}
 				_, err = w.Change(t.Context(), g,
 					request(func(r *broker.Request) {
@@ -46,7 +46,7 @@ func TestAnAlteredRecordPutsNothingOnItsTarget(t *testing.T) {
 	}
 }
 
-// A start that was altered does not happen; nor does a grant without any event, which nobody asked for.
+// An altered grant does not start, nor does a grant without events, which nobody requested.
 func TestAnAlteredRecordDoesNotStart(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request(func(r *broker.Request) { r.StartsAt = w.now.Add(time.Hour) }))
@@ -65,7 +65,7 @@ func TestAnAlteredRecordDoesNotStart(t *testing.T) {
 	}
 }
 
-// What somebody else records while the events are read is no alteration.
+// A record that changes while the events are read is not altered.
 func TestANewerRecordIsNotAltered(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	old := w.grant(request())
@@ -78,7 +78,7 @@ func TestANewerRecordIsNotAltered(t *testing.T) {
 	}
 }
 
-// An altered record is refused and does not hold up the others of its batch.
+// An altered record is refused without affecting the others of its batch.
 func TestAnAlteredRecordHoldsUpNoOther(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	old := w.grant(request())
@@ -98,11 +98,11 @@ func TestAnAlteredRecordHoldsUpNoOther(t *testing.T) {
 	}
 	errs := w.Execute(t.Context(), steps)
 	if wantError(t, errs[0], jit.ErrAltered); errs[1] != nil {
-		t.Errorf("the other was not repaired: %v", errs[1])
+		t.Errorf("the other grant was not repaired: %v", errs[1])
 	}
 }
 
-// A grant of the time when max_ttl was larger keeps running, is narrowed where it is too wide, and is not put back.
+// A grant from before a reduction of max_ttl continues. It is narrowed if it is too wide, and is not put back.
 func TestAGrantLongerThanMaxTTLIsNotPutBack(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	g := w.grant(request())

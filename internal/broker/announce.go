@@ -25,7 +25,7 @@ func (b *Broker) Announce(ctx context.Context, before time.Duration) (int, error
 		for _, err := range b.Ledger.Write(ctx, some) {
 			if err == nil {
 				announced++
-			} else if !errors.Is(err, jit.ErrStale) { // a record that has changed is left to the next call
+			} else if !errors.Is(err, jit.ErrStale) { // the next call handles a record that has changed
 				errs = append(errs, err)
 			}
 		}

@@ -12,15 +12,15 @@ import (
 
 const before = 15 * time.Minute
 
-// announce looks for ends that are near and fails unless want are announced.
+// announce announces near ends, and fails the test unless it announces want of them.
 func (w *world) announce(want int) {
 	w.t.Helper()
 	if n, err := w.Announce(w.t.Context(), before); err != nil || n != want {
-		w.t.Errorf("at %s %d were announced, %v; want %d", w.now.Format(time.TimeOnly), n, err, want)
+		w.t.Errorf("at %s %d ends were announced, %v; want %d", w.now.Format(time.TimeOnly), n, err, want)
 	}
 }
 
-// announced are the ends that were announced, by the order of the record.
+// announced returns the announced ends in the order of the record.
 func (w *world) announced() []string {
 	w.t.Helper()
 	var all []string
@@ -61,7 +61,7 @@ func TestAnnounceOnceForEachEnd(t *testing.T) {
 	w.allowed(false)
 }
 
-// Grants without access, of another owner, and short grants are not announced.
+// Grants without access, grants of another owner and short grants are not announced.
 func TestAnnounceLeavesOut(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	another := func(name string, change ...func(*broker.Request)) broker.Request {
@@ -77,7 +77,7 @@ func TestAnnounceLeavesOut(t *testing.T) {
 	}))
 	w.platform.Unknown = map[string]bool{"bob": true}
 	if _, err := w.Grant(t.Context(), another("failed")); err == nil {
-		t.Fatal("it did not fail")
+		t.Fatal("the grant did not fail")
 	}
 	w.platform.Unknown = nil
 	w.Owner = "payments"
@@ -92,7 +92,7 @@ func TestAnnounceLeavesOut(t *testing.T) {
 	w.announce(0)
 }
 
-// Two that look at the same time announce once.
+// Of two concurrent processes, only one announces an end.
 func TestAnnounceTogether(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.grant(request())
@@ -106,7 +106,7 @@ func TestAnnounceTogether(t *testing.T) {
 		}
 		raced = true
 		if n, err := other.Announce(t.Context(), before); err != nil || n != 1 {
-			t.Errorf("the other announced %d, %v", n, err)
+			t.Errorf("the other process announced %d, %v", n, err)
 		}
 		return nil
 	}
@@ -120,7 +120,7 @@ func TestAnnounceWithoutLedger(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.grant(request())
 	w.pass(110 * time.Minute)
-	gone := errors.New("the ledger is gone")
+	gone := errors.New("the ledger is unreachable")
 	for _, what := range []string{"read", "write"} {
 		w.ledger.Call = func(does string) error {
 			if does == what {

@@ -13,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// decided is what people have decided about a request.
+// decided holds the people's decisions on a request.
 type decided struct {
 	approval.Tally
 	digest string
@@ -201,7 +201,7 @@ func (b *Broker) breakGlass(ctx context.Context, d *Decision) error {
 func (b *Broker) ask(g jit.Grant) approval.Ask {
 	begins := g.Start
 	if now := b.Now(); !g.GrantedAt.IsZero() && now.After(begins) {
-		begins = now // what a change adds begins with the change
+		begins = now // the access that a change adds begins with the change
 	}
 	return approval.Ask{
 		Principal: g.Principal, Requester: g.Requester, Actor: b.Actor.Name, Begins: begins, Now: b.Now(),

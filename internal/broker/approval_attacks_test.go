@@ -25,8 +25,8 @@ func glass(reason, requester string) broker.Request {
 	return request(func(r *broker.Request) { r.Reason, r.Requester, r.BreakGlass = reason, requester, true })
 }
 
-// TestRulesOfTheSameRun: no change of the rules in a run lets a grant of that run begin without the approval that it
-// needed before.
+// TestRulesOfTheSameRun changes the rules in the run of the grant. No change lets the grant begin without the approval
+// that it needed before.
 func TestRulesOfTheSameRun(t *testing.T) {
 	toEve := &jit.BreakGlass{From: []string{"eve"}}
 	for name, c := range map[string]struct {
@@ -59,7 +59,7 @@ func TestRulesOfTheSameRun(t *testing.T) {
 	}
 }
 
-// TestTheGlassBreaksOnce also for grants that begin at the same time.
+// TestTheGlassBreaksOnce starts several grants at once. Only one may break the glass.
 func TestTheGlassBreaksOnce(t *testing.T) {
 	o := newOffice(t)
 	var begun atomic.Int64
@@ -77,7 +77,7 @@ func TestTheGlassBreaksOnce(t *testing.T) {
 	}
 }
 
-// TestAnExtensionOfABrokenGlass needs another sign-off.
+// TestAnExtensionOfABrokenGlass extends a signed-off break-glass grant, which then needs another sign-off.
 func TestAnExtensionOfABrokenGlass(t *testing.T) {
 	o := newOffice(t)
 	r := glass("SEV1-1: down", "bob")
@@ -93,7 +93,7 @@ func TestAnExtensionOfABrokenGlass(t *testing.T) {
 	}
 }
 
-// TestAnExtensionBeginsWithItsApply: an approval that has lapsed since extends nothing.
+// TestAnExtensionBeginsWithItsApply extends a grant after the approval has lapsed, which is refused.
 func TestAnExtensionBeginsWithItsApply(t *testing.T) {
 	o := newOffice(t)
 	length := func(ttl string) broker.Request {
@@ -108,7 +108,7 @@ func TestAnExtensionBeginsWithItsApply(t *testing.T) {
 	wantError(t, err, jit.ErrDenied, "valid until")
 }
 
-// TestOtherTermsOfALiveGrant are another request.
+// TestOtherTermsOfALiveGrant changes terms of a live grant. Each change is another request and needs approval.
 func TestOtherTermsOfALiveGrant(t *testing.T) {
 	o := newOffice(t)
 	asked := func(change func(*broker.Request)) broker.Request {
@@ -128,7 +128,7 @@ func TestOtherTermsOfALiveGrant(t *testing.T) {
 	}
 }
 
-// TestADenialStays when its file is deleted.
+// TestADenialStays deletes the file of a denial, which still counts.
 func TestADenialStays(t *testing.T) {
 	o := newOffice(t)
 	denial := o.signs("leo", request(), func(s *approval.Statement) { s.Choice = jit.Deny })
@@ -141,7 +141,7 @@ func TestADenialStays(t *testing.T) {
 	}
 }
 
-// TestOneNameInManyLetters: letters that differ in case only, however rare, make no second person.
+// TestOneNameInManyLetters refuses a second person whose name differs only in case, also for rare letters.
 func TestOneNameInManyLetters(t *testing.T) {
 	o := newOffice(t)
 	o.put(jit.Person{Name: "boss", Groups: []string{"group:leads"}})
@@ -150,7 +150,7 @@ func TestOneNameInManyLetters(t *testing.T) {
 	}
 }
 
-// TestAPrincipalByThePersonsName is the person, whatever else the person is called.
+// TestAPrincipalByThePersonsName matches a principal to a person by each of the person's names.
 func TestAPrincipalByThePersonsName(t *testing.T) {
 	o := newOffice(t)
 	for _, principal := range []string{"lea", "user:lea", "LEA-gh"} {
@@ -160,7 +160,8 @@ func TestAPrincipalByThePersonsName(t *testing.T) {
 	}
 }
 
-// TestAPendingGrantStaysPending when its policy asks for approval since: its access may be in force, and must end.
+// TestAPendingGrantStaysPending requires approval for a grant whose outcome is unknown. Its access may be in force, so
+// it stays due to end.
 func TestAPendingGrantStaysPending(t *testing.T) {
 	o := &office{world: newWorld(t, jit.Sweeper), dir: t.TempDir()}
 	o.policy(jit.Policy{Name: "prod", Effect: jit.Permit})

@@ -50,7 +50,7 @@ func newOffice(t *testing.T, change ...func(*jit.Policy)) *office {
 	return o
 }
 
-// newRun is another run of Terraform on the same ledger.
+// newRun begins another run of Terraform on the same ledger.
 func (o *office) newRun(change ...func(*broker.Broker)) {
 	old := o.Broker
 	o.Broker = &broker.Broker{
@@ -82,7 +82,7 @@ func newSigner(t *testing.T) ssh.Signer {
 	return signer
 }
 
-// signs writes a statement of a person about a request into the approvals folder, and begins another run.
+// signs writes a person's statement about a request into the approvals folder, and begins another run.
 func (o *office) signs(name string, r broker.Request, change ...func(*approval.Statement)) approval.Signed {
 	o.t.Helper()
 	g, _, err := o.Check(r)
@@ -146,7 +146,7 @@ func TestTwoPeople(t *testing.T) {
 	o.refused(request(), "1 of: lea, leo", "jit approve")
 	waiting, _, err := o.ledger.Lookup(t.Context(), d.Grant.ID)
 	if err != nil || waiting.State(o.now) != jit.StateRequested || waiting.Awaits != "1 of: lea, leo" {
-		t.Errorf("recorded as %s, waits for %q, %v", waiting.State(o.now), waiting.Awaits, err)
+		t.Errorf("recorded as %s, awaits %q, %v", waiting.State(o.now), waiting.Awaits, err)
 	}
 	if wanted := o.last(jit.EventApprovalWanted).Detail; wanted["approvers"] != "lea, leo" ||
 		wanted["command"] != "jit approve "+string(d.Grant.ID) {
@@ -183,7 +183,7 @@ func (o *office) last(kind jit.EventKind) (last jit.Event) {
 	return last
 }
 
-// TestApprovalsThatDoNotCount: each is an attack.
+// TestApprovalsThatDoNotCount tries attacks.
 func TestApprovalsThatDoNotCount(t *testing.T) {
 	other := request(func(r *broker.Request) { r.Reason = "INC-2: look" })
 	for name, c := range map[string]struct {
@@ -239,7 +239,7 @@ func TestApprovalsThatDoNotCount(t *testing.T) {
 	}
 }
 
-// TestNamingAPolicyOfTheSameRun does not leave the policies behind that governed the grant before.
+// TestNamingAPolicyOfTheSameRun names a laxer policy of the same run. The policies from before the run still govern.
 func TestNamingAPolicyOfTheSameRun(t *testing.T) {
 	o := newOffice(t)
 	o.policy(jit.Policy{Name: "laxer", Effect: jit.Permit})
@@ -274,7 +274,7 @@ func (o *office) remove(s approval.Signed) {
 	}
 }
 
-// TestApprovalsOfAnotherLedger are replayed on a ledger of the same names.
+// TestApprovalsOfAnotherLedger replays approvals on another ledger with the same names.
 func TestApprovalsOfAnotherLedger(t *testing.T) {
 	o, replay := newOffice(t), newOffice(t)
 	replay.ledger.Identity = "another"
@@ -297,7 +297,7 @@ func TestApprovalsOfAnotherLedger(t *testing.T) {
 	o.grant(request())
 }
 
-// TestAnApprovalCountsForOneGrant: the same statement lets nothing else begin.
+// TestAnApprovalCountsForOneGrant uses one statement twice. It lets only one grant begin.
 func TestAnApprovalCountsForOneGrant(t *testing.T) {
 	o := newOffice(t)
 	o.signs("lea", request())
@@ -313,7 +313,7 @@ func TestAnApprovalCountsForOneGrant(t *testing.T) {
 	o.allowed(false)
 }
 
-// TestExtending asks again for what is longer, and only for that.
+// TestExtending needs approval for a longer window only.
 func TestExtending(t *testing.T) {
 	o := newOffice(t)
 	o.signs("lea", request())
@@ -332,7 +332,7 @@ func TestExtending(t *testing.T) {
 	}
 }
 
-// TestScheduledGrantsAreApprovedWhenTheyBegin: the sweeper judges again, by the statements that the ledger has.
+// TestScheduledGrantsAreApprovedWhenTheyBegin lets the sweeper judge again, by the statements in the ledger.
 func TestApprovedByTheLedger(t *testing.T) {
 	o := newOffice(t)
 	o.refused(request(), "1 of: lea, leo")
@@ -361,7 +361,7 @@ func TestApprovedByTheLedger(t *testing.T) {
 	o.allowed(true)
 }
 
-// TestBreakingTheGlass begins at once, and leaves a duty.
+// TestBreakingTheGlass begins a grant at once, which then needs a sign-off.
 func TestBreakingTheGlass(t *testing.T) {
 	o := newOffice(t)
 	glass := func(reason string) broker.Request {
@@ -376,7 +376,7 @@ func TestBreakingTheGlass(t *testing.T) {
 		broke["command"] != "jit approve --sign-off "+string(g.ID) {
 		t.Errorf("recorded with %v", broke)
 	}
-	o.Actor.Name = "lea-gh" // whoever decides is the actor of that command
+	o.Actor.Name = "lea-gh" // the approver is the actor of jit approve
 	o.refused(glass("SEV1-2: down"), "nobody has signed that off", "jit approve --sign-off "+string(g.ID))
 	for _, name := range []string{"bob", "lea"} {
 		s := o.signsGrant(name, g, func(s *approval.Statement) { s.Choice = jit.SignOff })

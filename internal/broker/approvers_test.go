@@ -8,7 +8,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A policy that nobody can satisfy is refused, and one that people of the same plan can satisfy is not.
+// A policy that nobody can satisfy is refused. The people of the same plan count.
 func TestCheckApprovers(t *testing.T) { synctest.Test(t, testCheckApprovers) }
 
 func testCheckApprovers(t *testing.T) {
@@ -40,7 +40,7 @@ func testCheckApprovers(t *testing.T) {
 	check(jit.Requirement{Required: 1, From: []string{"lena"}})
 }
 
-// The requester is a known person, where persons are known at all.
+// If the ledger has persons, the requester must be one of them.
 func TestCheckRequester(t *testing.T) { synctest.Test(t, testCheckRequester) }
 
 func testCheckRequester(t *testing.T) {

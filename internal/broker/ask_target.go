@@ -8,7 +8,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
-// asker asks a target about a binding. A nil asker asks nothing and permits whatever the answer may still permit.
+// asker asks a target about a binding. A nil asker asks nothing and permits everything that an answer could permit.
 type asker func(target string, ask func() error) error
 
 // askNow always asks.

@@ -14,7 +14,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// interpreting is a platform that knows further names of a role.
+// interpreting is a platform that must be asked for further names of a role.
 type interpreting struct {
 	jit.Platform
 	err   error
@@ -35,8 +35,8 @@ func (p *interpreting) Given(_ context.Context, b jit.Binding, ask bool) (jit.Gi
 	return g, p.err
 }
 
-// A target that does not answer what a policy judges by stops no plan: of a new grant, of a change, of a replacement.
-// It hides no refusal, the apply is judged in full, and a plan of many grants waits for it once.
+// The target does not answer with the names that policies need. That fails no plan and hides no refusal. The apply is
+// judged in full. A plan of many grants waits for the target once.
 func TestAPlanWithoutTheNamesThatOnlyTheTargetKnows(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	target := &interpreting{Platform: w.platform}
@@ -87,12 +87,12 @@ func TestAPlanWithoutTheNamesThatOnlyTheTargetKnows(t *testing.T) {
 		t.Errorf("the target was asked %d times, want once", target.asked-asked)
 	}
 	if _, err := w.Grant(t.Context(), other(30)); !errors.Is(err, target.err) || target.asked != asked+2 {
-		t.Errorf("an apply does not ask anew: %v", err)
+		t.Errorf("an apply does not ask again: %v", err)
 	}
 	target.err, target.takes = nil, nil
 	w.pass(2 * time.Minute)
 	if p, err = w.Preview(t.Context(), other(31), true); err != nil || hasWarning(p, "The target cannot be read", "") {
-		t.Errorf("when it answers again: %+v, %v", p.Warnings, err)
+		t.Errorf("after the target answers again: %+v, %v", p.Warnings, err)
 	}
 }
 

@@ -27,8 +27,7 @@ func TestAFailedGrantCanBeTriedAgain(t *testing.T) {
 	w.allowed(true)
 }
 
-// An attempt that is known to have given nothing is closed: it is in no list of what is live or to be ended, and there
-// is nothing to revoke.
+// A failed attempt is closed: it is neither live nor due, and revoking it records nothing.
 func TestAFailedGrantIsAClosedRecord(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	w.platform.Unknown = map[string]bool{"bob": true}
@@ -44,7 +43,7 @@ func TestAFailedGrantIsAClosedRecord(t *testing.T) {
 		g = recorded
 		if state := g.State(w.now); state != jit.StateFailed || !strings.Contains(g.Failure,
 			jittest.ErrNoPrincipal.Error()) {
-			t.Errorf("it is %s with the error %q", state, g.Failure)
+			t.Errorf("the grant is %s with the error %q", state, g.Failure)
 		}
 	}
 	for _, f := range []jit.Filter{{Open: true}, {DueBy: w.now}, {LiveAt: w.now.Add(-4 * time.Hour)}} {
@@ -52,11 +51,11 @@ func TestAFailedGrantIsAClosedRecord(t *testing.T) {
 			t.Errorf("%+v finds %+v, %v", f, g, err)
 		}
 	}
-	w.platform.Call = func(string) error { return errors.New("the target is away") }
+	w.platform.Call = func(string) error { return errors.New("the target is unreachable") }
 	recorded := len(w.kinds())
 	if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "destroyed"}); !errors.Is(err,
 		jit.ErrRemains) || len(w.kinds()) != recorded {
-		t.Errorf("revoking it: %v, and it records %v", err, w.kinds())
+		t.Errorf("revoking the grant: %v; events %v", err, w.kinds())
 	}
 	w.platform.Call, w.platform.Unknown = nil, nil
 	w.grant(request())
@@ -79,7 +78,7 @@ func TestAnAttemptThatMayHaveWorkedKeepsItsWindow(t *testing.T) {
 	begun := w.now
 	w.pass(time.Hour)
 	if g := w.grant(request()); !g.Start.Equal(begun) {
-		t.Errorf("tried again it begins at %s, want %s: the access had begun", g.Start, begun)
+		t.Errorf("the second attempt begins at %s, want %s, when the access began", g.Start, begun)
 	}
 	w.pass(time.Hour)
 	w.allowed(false)
@@ -94,12 +93,12 @@ func TestAPendingGrantOfACrashIsOverWithItsWindow(t *testing.T) {
 	w.pass(3 * time.Hour)
 	w.mustWrite(0, func() {
 		if g := w.grant(request()); !g.Over(w.now) {
-			t.Errorf("it is %s", g.State(w.now))
+			t.Errorf("the grant is %s", g.State(w.now))
 		}
 	})
 }
 
-// A change of a grant that its platform has never confirmed is what grants it.
+// A change of a grant that its platform has never confirmed grants it.
 func TestAChangeGrantsWhatACrashLeftPending(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Call = failAfter(t, "write", 1)
@@ -133,13 +132,13 @@ func TestAChangeGrantsWhatACrashLeftPending(t *testing.T) {
 	w.allowed(false)
 }
 
-// grantCrashing requests a grant; [failAfter] kills the process on the way.
+// grantCrashing requests a grant during which [failAfter] kills the process.
 func (w *world) grantCrashing() {
 	defer func() { _ = recover() }()
 	_, _ = w.Grant(w.t.Context(), request())
 }
 
-// failAfter panics at the n-th call of that name, as a crash would end the process.
+// failAfter panics at the n-th call of that name, as if the process crashed.
 func failAfter(t *testing.T, name string, n int) func(string) error {
 	t.Helper()
 	return func(what string) error {
@@ -169,6 +168,6 @@ func TestACancelledGrantIsNotTakenForAFailedOne(t *testing.T) {
 	begun := w.now
 	w.pass(time.Hour)
 	if g := w.grant(request()); !g.Start.Equal(begun) {
-		t.Errorf("it begins at %s, want %s", g.Start, begun)
+		t.Errorf("the grant begins at %s, want %s", g.Start, begun)
 	}
 }

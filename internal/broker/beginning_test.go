@@ -11,7 +11,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// on returns what the platform holds of a grant; ok is false for nothing.
+// on returns the window of a grant's binding on the platform. ok is false if there is none.
 func (w *world) on(g jit.Grant) (window jit.Window, ok bool) {
 	w.t.Helper()
 	s, err := w.platform.Read(w.t.Context(), "all")
@@ -37,7 +37,7 @@ func TestADeferredGrantIsStartedByTheSweeper(t *testing.T) {
 	}
 	w.allowed(false)
 	if err := w.execute(reconcile.Start, g, "", ""); err == nil {
-		t.Error("it was started before its time")
+		t.Error("the grant was started early")
 	}
 	w.pass(61 * time.Minute)
 	if err := w.execute(reconcile.Start, g, "", ""); err != nil {
@@ -46,7 +46,7 @@ func TestADeferredGrantIsStartedByTheSweeper(t *testing.T) {
 	w.allowed(true)
 }
 
-// The beginning can move until it has come, even if the platform already has it; then it stays.
+// The beginning can be moved until it has passed, even if the platform has it already.
 func TestABeginningMovesUntilItHasCome(t *testing.T) {
 	for _, native := range []bool{true, false} {
 		for _, ttl := range []string{"2h", ""} {
@@ -70,7 +70,7 @@ func TestABeginningMovesUntilItHasCome(t *testing.T) {
 						t.Errorf("window %v, want %v", g.Window, window)
 					}
 					if held, ok := w.on(g); ok != native && w.now.Before(g.Start) || ok && !held.Equal(window) {
-						t.Errorf("the platform holds %v (%t), want %v (%t)", held, ok, window, native)
+						t.Errorf("the platform has %v (%t), want %v (%t)", held, ok, window, native)
 					}
 				}
 				change := func(r broker.Request) {
@@ -95,7 +95,7 @@ func TestABeginningMovesUntilItHasCome(t *testing.T) {
 				w.pass(3 * time.Hour)
 				same := in(0, 6*time.Hour)
 				same.StartsAt = time.Time{}
-				change(same) // nothing is asked of the beginning
+				change(same) // the request leaves the beginning open
 				want(4*time.Hour, 6*time.Hour)
 				atOnce := in(0, 5*time.Hour)
 				atOnce.StartsAt, atOnce.StartNow = time.Time{}, true
@@ -106,7 +106,7 @@ func TestABeginningMovesUntilItHasCome(t *testing.T) {
 				change(atOnce)
 				want(3*time.Hour, 5*time.Hour)
 				if _, ok := w.on(g); !ok {
-					t.Error("it has not begun")
+					t.Error("the grant has not begun")
 				}
 
 				w.pass(time.Minute)
@@ -131,7 +131,7 @@ func TestABeginningMovesUntilItHasCome(t *testing.T) {
 	}
 }
 
-// A grant that was asked for after its starts_at begins at once; that it was is no reason to refuse what it says.
+// A grant requested after its starts_at begins at once. Later changes with the same starts_at are not refused.
 func TestABeginningThatWasPast(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	r := request(func(r *broker.Request) { r.StartsAt = w.now.Add(-time.Hour) })
@@ -147,7 +147,7 @@ func TestABeginningThatWasPast(t *testing.T) {
 	wantError(t, err, jit.ErrInvalid, "starts_at", "began at")
 }
 
-// While a grant is put on its platform somebody puts it off.
+// Somebody postpones a grant during its write to the platform.
 func TestABeginningThatIsPutOffMeanwhile(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Traits.NativeStart = true
@@ -172,11 +172,11 @@ func TestABeginningThatIsPutOffMeanwhile(t *testing.T) {
 	}
 	if held, ok := w.on(g); !ok || !held.Equal(g.Window) || g.GrantedAt.IsZero() ||
 		!g.Start.Equal(begin.Add(4*time.Hour)) {
-		t.Errorf("the platform holds %v (%t), recorded is %v, given at %s", held, ok, g.Window, g.GrantedAt)
+		t.Errorf("the platform has %v (%t), the record has %v, granted at %s", held, ok, g.Window, g.GrantedAt)
 	}
 }
 
-// The platform has a beginning that the ledger could not confirm: it moves all the same.
+// The platform has a beginning that the ledger could not confirm. It can still be moved.
 func TestABeginningThatWasNotConfirmedMoves(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Traits.NativeStart = true
@@ -194,18 +194,18 @@ func TestABeginningThatWasNotConfirmedMoves(t *testing.T) {
 	p, err := w.Preview(t.Context(), r, false)
 	g := p.Grant
 	if err != nil || !p.Met || !g.GrantedAt.IsZero() {
-		t.Fatalf("it meets %+v, %v", p, err)
+		t.Fatalf("the preview is %+v, %v", p, err)
 	}
 	r.StartsAt = w.now.Add(4 * time.Hour)
 	if g, err = w.Change(t.Context(), g, r); err != nil {
 		t.Fatal(err)
 	}
 	if held, ok := w.on(g); !ok || !held.Equal(g.Window) || !g.Start.Equal(r.StartsAt) {
-		t.Errorf("the platform holds %v (%t), recorded is %v", held, ok, g.Window)
+		t.Errorf("the platform has %v (%t), the record has %v", held, ok, g.Window)
 	}
 }
 
-// Two sweepers start the same grant, the second because the first stalled: it is recorded once that it was given.
+// Two sweepers start the same grant because the first stalled. The record has one granted event.
 func TestStartTwice(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request(func(r *broker.Request) { r.StartsAt = w.now.Add(time.Hour) }))
@@ -227,8 +227,8 @@ func TestStartTwice(t *testing.T) {
 	}
 }
 
-// A sweeper stalls just before it starts or repairs a grant, for so long that another one ends it meanwhile: what it
-// gives then is taken back at once, and the end is recorded once.
+// A sweeper stalls before it starts or repairs a grant, until another one has ended it. The late access is removed at
+// once, and the end is recorded once.
 func TestStalledSweeperTakesBack(t *testing.T) {
 	for name, put := range map[string]func(*world, jit.Grant) error{
 		"start":  func(w *world, g jit.Grant) error { return w.execute(reconcile.Start, g, "", "") },
@@ -255,7 +255,7 @@ func TestStalledSweeperTakesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s, err := w.platform.Read(t.Context(), "all"); err != nil || len(s.Ours) != 0 {
-				t.Errorf("after the end there is %+v, %v", s.Ours, err)
+				t.Errorf("after the end the platform has %+v, %v", s.Ours, err)
 			}
 			ends := 0
 			for _, k := range w.kinds() {

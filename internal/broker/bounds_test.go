@@ -18,15 +18,15 @@ type exact struct {
 
 func (e *exact) Describe(context.Context, jit.Binding) (jit.Traits, error) { return e.traits, nil }
 
-// A platform that takes no longer grants refuses them at plan, at apply and at a change, and nothing is written.
+// Grants that exceed the platform's maximum are refused at plan, at apply and at a change, and nothing is written.
 func TestNoGrantIsLongerThanItsPlatformTakes(t *testing.T) {
 	for _, tt := range []struct {
 		name         string
-		known, asked time.Duration // what Check tells, and what Describe tells
+		known, asked time.Duration // the answers of Check and Describe
 		says         string
 	}{
-		{"told when asked", 48 * time.Hour, 3 * time.Hour, "at most 3h"},
-		{"not to be asked", 3 * time.Hour, 0, "at most 3h"},
+		{"known to Describe", 48 * time.Hour, 3 * time.Hour, "at most 3h"},
+		{"known to Check", 3 * time.Hour, 0, "at most 3h"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, jit.Native)
@@ -73,7 +73,7 @@ func blames(t *testing.T, err error, attribute string, says string) {
 	}
 }
 
-// A length that is known from the request is judged before anything is read.
+// A length that the request states is judged before any call.
 func TestALengthIsRefusedBeforeAnythingIsCalled(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Traits.MinTTL, w.platform.Traits.MaxTTL = 5*time.Minute, 3*time.Hour

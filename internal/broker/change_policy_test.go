@@ -17,7 +17,7 @@ func (w *world) recordedPolicy(id jit.ID) string {
 	return g.Policy
 }
 
-// A change that no longer names a policy is judged by all policies, and the record names the one that permits it.
+// A change that removes the policy's name is judged by all policies. The record names the policy that permits it.
 func TestAChangeWithoutAPolicyIsJudgedByAll(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	for _, name := range []string{"a-first", "named"} {
@@ -57,9 +57,9 @@ func TestAChangeWithoutAPolicyIsJudgedByAll(t *testing.T) {
 	wantError(t, err, jit.ErrDenied, `"freeze"`)
 }
 
-// A change of a grant whose reason the ledger lost records the reason, whether or not the record is there.
+// A change of a grant with a lost reason records the reason, with or without a record in the ledger.
 func TestAChangeRecordsALostReason(t *testing.T) {
-	for name, lost := range map[string]bool{"the record is there": false, "the ledger is lost again": true} {
+	for name, lost := range map[string]bool{"with a record": false, "without a record": true} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, jit.Native)
 			w.grant(request())
@@ -79,7 +79,7 @@ func TestAChangeRecordsALostReason(t *testing.T) {
 			if err != nil || !imported.ReasonLost() {
 				t.Fatalf("the reason is %q, %v; want it lost", imported.Reason, err)
 			}
-			imported.Reason = jit.RecordedReason(imported.ReasonText()) // as the provider reads it from a state
+			imported.Reason = jit.RecordedReason(imported.ReasonText()) // as the provider reads it from the state
 			imported.Version = 0
 			if lost {
 				w.lose()
@@ -96,7 +96,7 @@ func TestAChangeRecordsALostReason(t *testing.T) {
 	}
 }
 
-// An extension that names no policy leaves the recorded one as it is; one that names a policy records it.
+// An extension without a policy's name keeps the recorded policy. An extension with a name records that policy.
 func TestAnExtensionKeepsTheRecordedPolicy(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	for _, name := range []string{"a-first", "named"} {

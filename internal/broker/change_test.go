@@ -46,7 +46,7 @@ func TestDriftIsRepairedWithinTheWindow(t *testing.T) {
 	w.platform.Edit("all", func([]jit.Observed) []jit.Observed { return nil })
 	w.pass(time.Hour)
 	if drift, err := w.Observe(t.Context(), g); err != nil || drift != "missing" {
-		t.Errorf("observed %q, %v", drift, err)
+		t.Errorf("Observe = %q, %v", drift, err)
 	}
 	known := len(w.kinds())
 	w.platform.Call = func(what string) error {
@@ -75,6 +75,6 @@ func TestDriftIsRepairedWithinTheWindow(t *testing.T) {
 	w.pass(time.Hour)
 	w.allowed(false)
 	if drift, err := w.Observe(t.Context(), repaired); err != nil || drift != "" {
-		t.Errorf("over, it observed %q, %v", drift, err)
+		t.Errorf("after the end, Observe = %q, %v", drift, err)
 	}
 }

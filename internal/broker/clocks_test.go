@@ -20,7 +20,7 @@ func (s silent) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	return snapshot, err
 }
 
-// skew makes our clock wrong; the ledger's server, the target or both have the right time.
+// skew sets our clock wrong. The ledger's server, the target or both have the right time.
 func (w *world) skew(ahead time.Duration, ledger, target bool) {
 	if ledger {
 		w.ledger.Remote = func() time.Time { return w.now }
@@ -31,7 +31,7 @@ func (w *world) skew(ahead time.Duration, ledger, target bool) {
 	w.Now = func() time.Time { return w.now.Add(ahead) }
 }
 
-// recorded is the record as it is now.
+// recorded returns the present record.
 func (w *world) recorded(id jit.ID) jit.Grant {
 	w.t.Helper()
 	g, known, err := w.ledger.Lookup(w.t.Context(), id)
@@ -41,14 +41,14 @@ func (w *world) recorded(id jit.ID) jit.Grant {
 	return g
 }
 
-// A revocation on a machine whose clock is so far ahead that the grant is over there is recorded and carried out, now
-// or when it is repeated, where another clock tells that the grant is live.
+// This machine's clock is past the grant's end, and another clock shows that the grant is live. A revocation is
+// recorded and carried out, at once or when it is repeated.
 func TestARevocationByAClockThatIsAhead(t *testing.T) {
 	for _, enforcement := range []jit.Enforcement{jit.Native, jit.Sweeper} {
 		for name, tells := range map[string][2]bool{"ledger": {true, false}, "target": {false, true},
 			"both": {true, true}} {
 			for _, fails := range []bool{false, true} {
-				t.Run(string(enforcement)+", "+name+" tells the time, fails first "+map[bool]string{true: "yes",
+				t.Run(string(enforcement)+", "+name+" has the time, fails first "+map[bool]string{true: "yes",
 					false: "no"}[fails], func(t *testing.T) {
 					w := newWorld(t, enforcement)
 					g := w.grant(request())
@@ -84,8 +84,7 @@ func TestARevocationByAClockThatIsAhead(t *testing.T) {
 	}
 }
 
-// What is over by every clock that there is ends as ever, and a revocation of it by a clock that is behind harms
-// nothing.
+// A grant that has ended by every clock ends as usual. A revocation by a clock that is behind does no harm.
 func TestARevocationOfWhatIsOver(t *testing.T) {
 	for _, enforcement := range []jit.Enforcement{jit.Native, jit.Sweeper} {
 		for name, tt := range map[string]struct {
@@ -94,8 +93,8 @@ func TestARevocationOfWhatIsOver(t *testing.T) {
 			revoked        bool
 		}{
 			"all agree":           {0, true, true, false},
-			"nobody else tells":   {time.Hour, false, false, false},
-			"over by all of them": {time.Hour, true, true, false},
+			"no other clock":      {time.Hour, false, false, false},
+			"ended by all clocks": {time.Hour, true, true, false},
 			"ours is behind":      {-2 * time.Hour, true, true, true},
 		} {
 			t.Run(string(enforcement)+", "+name, func(t *testing.T) {
@@ -113,7 +112,7 @@ func TestARevocationOfWhatIsOver(t *testing.T) {
 	}
 }
 
-// A revocation works although the ledger's clock cannot be read.
+// A revocation works without the ledger's clock.
 func TestARevocationWithoutTheLedgersClock(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	g := w.grant(request())
@@ -121,7 +120,7 @@ func TestARevocationWithoutTheLedgersClock(t *testing.T) {
 	silent := errors.New("no answer")
 	reads := 0
 	w.ledger.Call = func(what string) error {
-		if reads++; reads > 1 { // the first one looks the grant up
+		if reads++; reads > 1 { // the first call looks up the grant
 			return silent
 		}
 		return nil

@@ -13,9 +13,9 @@ import (
 type Decision struct {
 	// Grant is the grant as it would be recorded. A plan leaves the window of a new grant zero: the apply fixes it.
 	Grant jit.Grant
-	// Met: a record or a marker of this id exists already.
+	// Met reports whether a record or a marker of this id exists already.
 	Met bool
-	// Over: the grant that the request met has ended; applying the request grants nothing.
+	// Over reports whether the grant that the request met has ended. Applying the request then grants nothing.
 	Over     bool
 	Verdict  jit.Verdict
 	Warnings []Warning
@@ -26,19 +26,20 @@ type Decision struct {
 	// recorded is the record that the decision is about; its version is 0 if there is none. current is the record that
 	// a change starts from: recorded, completed by the request.
 	recorded, current jit.Grant
-	// completed: current has facts that recorded lacks.
+	// completed reports whether current has facts that recorded lacks.
 	completed bool
-	// judged: the policies have been asked.
+	// judged reports whether the policies have judged the request.
 	judged bool
-	// later: the request sets a beginning that is still to come.
+	// later reports whether the request sets a future beginning.
 	later bool
 	// snapshot is the scope of a new grant, if read; standing is the access in it that gives the same.
 	snapshot jit.Snapshot
 	standing jit.Standing
 	stands   bool
-	// written is the request as it was written, for approvers.
+	// written is the request in the configuration's spelling, for approvers.
 	written []jit.Field
-	// decided is what people have decided, if the grant needs approval. waits: nothing else keeps it from beginning.
+	// decided holds the people's decisions, if the grant needs approval. waits reports whether it waits for nothing
+	// else.
 	decided decided
 	waits   bool
 	// changes names the attributes that a change alters in substance.

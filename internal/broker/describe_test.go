@@ -29,7 +29,7 @@ func newDescribed(t *testing.T, limit time.Duration) (*world, *describing) {
 	w := newWorld(t, jit.Sweeper)
 	w.platform.Traits.SessionTail = 12 * time.Hour
 	d := &describing{Platform: w.platform, tail: time.Hour}
-	w.Targets["db"] = batch.Share(d, 0, w.Now) // as it is in use: behind a wrapper
+	w.Targets["db"] = batch.Share(d, 0, w.Now) // behind the wrapper that production uses
 	if limit > 0 {
 		p := jit.Policy{Name: "short", Effect: jit.Permit, MaxSessionTail: &limit}
 		if err := w.ledger.Write(t.Context(), []jit.Entry{{Policy: &p}})[0]; err != nil {
@@ -39,7 +39,7 @@ func newDescribed(t *testing.T, limit time.Duration) (*world, *describing) {
 	return w, d
 }
 
-// A platform that can be asked is judged and recorded by its answer, in the plan and when the grant is made.
+// The answer of Describe is judged by policies and recorded, at plan and at apply.
 func TestAPlatformThatCanBeAskedIsJudgedByItsAnswer(t *testing.T) {
 	w, d := newDescribed(t, 2*time.Hour)
 	p, err := w.Preview(t.Context(), request(), true)
@@ -55,7 +55,7 @@ func TestAPlatformThatCanBeAskedIsJudgedByItsAnswer(t *testing.T) {
 	}
 	g := w.grant(request())
 	if recorded, _, err := w.ledger.Lookup(t.Context(), g.ID); err != nil || recorded.SessionTail != time.Hour {
-		t.Errorf("recorded is a session tail of %s, %v; want an hour", recorded.SessionTail, err)
+		t.Errorf("the recorded session tail is %s, %v; want an hour", recorded.SessionTail, err)
 	}
 
 	d.tail = 3 * time.Hour // somebody lets sessions last longer
@@ -76,8 +76,8 @@ func TestAPlatformThatCanBeAskedIsJudgedByItsAnswer(t *testing.T) {
 	})
 }
 
-// A target that does not answer stops no plan, hides no refusal and grants nothing; ending, and a plan of what is over,
-// ask nothing.
+// A target that does not answer fails no plan, hides no refusal and grants nothing. Ending a grant, and planning an
+// ended one, do not ask the target.
 func TestAPlatformThatDoesNotAnswer(t *testing.T) {
 	w, d := newDescribed(t, 2*time.Hour)
 	p := jit.Policy{Name: "not-eve", Effect: jit.Forbid, Condition: `grant.principal == "eve"`}
@@ -110,9 +110,9 @@ func TestAPlatformThatDoesNotAnswer(t *testing.T) {
 		t.Error(err)
 	}
 	if p, err := w.Preview(t.Context(), request(), true); err != nil || !p.Over {
-		t.Errorf("a plan of a grant that is over: %+v, %v", p, err)
+		t.Errorf("a plan of an ended grant: %+v, %v", p, err)
 	}
 	if d.asked != asked {
-		t.Errorf("the platform was asked %d times about a grant that is over", d.asked-asked)
+		t.Errorf("the platform was asked %d times about an ended grant", d.asked-asked)
 	}
 }

@@ -47,8 +47,8 @@ func TestStepsShareCalls(t *testing.T) {
 	}
 }
 
-// A revocation because of drift is about the record that was compared: a grant that changed meanwhile is kept, one that
-// ended is not revoked again.
+// A revocation because of drift applies to the compared record. A grant that has changed since is kept, and an ended
+// one is not revoked again.
 func TestRevokeOfAChangedGrant(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	g := w.grant(request())

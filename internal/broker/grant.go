@@ -34,7 +34,8 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 		if startsBySweeper(made, d.traits) {
 			return made, nil
 		}
-		// The scope has held nothing of the grant. Access without an end that has appeared since is not the grant's.
+		// The scope had no binding of the grant. Access without an end that has appeared since does not belong to the
+		// grant.
 		access := made.Access()
 		access.NoStandingBefore = false
 		return b.put(ctx, made, access, jit.EventGranted)

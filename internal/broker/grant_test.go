@@ -15,7 +15,7 @@ func TestAGrantCountsFromItsApplyAndEndsByItself(t *testing.T) {
 	if _, err := w.Preview(t.Context(), request(), true); err != nil {
 		t.Fatal(err)
 	}
-	w.pass(3 * time.Hour) // the saved plan lies about
+	w.pass(3 * time.Hour) // the saved plan waits
 	w.now = w.now.Add(300 * time.Millisecond)
 	g := w.grant(request())
 	if want := (jit.Window{Start: jit.Second(w.now),
@@ -58,11 +58,11 @@ func TestWhatEndedNeverComesBack(t *testing.T) {
 					p, err := w.Preview(t.Context(), request(), true)
 					if err != nil || !p.Over || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Detail,
 						"renewal = 2") {
-						t.Errorf("preview %+v, error %v; want one that is over and names renewal = 2", p, err)
+						t.Errorf("preview %+v, error %v; want an ended grant and renewal = 2", p, err)
 					}
 					again := w.grant(request())
 					if !again.Over(w.now) || !again.Window.Equal(g.Window) && name != "by an end moved to the past" {
-						t.Errorf("made again it is %s with window %v", again.State(w.now), again.Window)
+						t.Errorf("the repeated grant is %s with window %v", again.State(w.now), again.Window)
 					}
 				})
 				w.finish(g)
@@ -85,14 +85,14 @@ func TestALostLedgerIsMadeGoodFromTheMarker(t *testing.T) {
 	w.mustWrite(0, func() {
 		again := w.grant(request())
 		if !again.Window.Equal(g.Window) {
-			t.Errorf("adopted with window %v, want %v", again.Window, g.Window)
+			t.Errorf("the adopted window is %v, want %v", again.Window, g.Window)
 		}
 	})
 	w.ledger.Forget()
 	w.pass(2 * time.Hour)
 	w.mustWrite(0, func() {
 		if again := w.grant(request()); !again.Over(w.now) {
-			t.Errorf("over by its marker, and made again it is %s", again.State(w.now))
+			t.Errorf("ended by its marker, the repeated grant is %s", again.State(w.now))
 		}
 	})
 }
@@ -109,9 +109,9 @@ func TestOverlappingGrantsDoNotEndEachOther(t *testing.T) {
 func TestOnlyTheNewestHolderEndsAGrant(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	first := w.grant(request())
-	second := w.grant(request()) // create_before_destroy: the new object adopts
+	second := w.grant(request()) // create_before_destroy: the new resource adopts the grant
 	if kept := w.revoke(broker.Revocation{Grant: first, Holder: first.Holder, Reason: "destroyed"}); !kept {
-		t.Error("the old object's delete was not told that the grant is kept")
+		t.Error("the old resource's delete was not told that the grant is kept")
 	}
 	w.allowed(true)
 	w.revoke(broker.Revocation{Grant: second, Holder: second.Holder, Reason: "destroyed"})
@@ -123,7 +123,7 @@ func TestAGrantThatNobodyKnowsOfIsNotMadeAgain(t *testing.T) {
 	g := w.grant(request())
 	w.revoke(broker.Revocation{Grant: g, Reason: "stop"})
 	w.ledger.Forget()
-	g.Version = 0 // the state still says that it is live
+	g.Version = 0 // the state still has it as live
 	w.mustWrite(0, func() {
 		_, err := w.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("3h") }))
 		wantError(t, err, jit.ErrOver, "may have been revoked", "renewal = 2")

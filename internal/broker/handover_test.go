@@ -9,8 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// A create that takes back a destroy and cannot give the access back leaves the grant destroyed: nobody holds it, and
-// no sweep puts it back.
+// A create fails to restore the access that a destroy ended. The grant stays destroyed, and no sweep restores it.
 func TestResumeThatFails(t *testing.T) {
 	down := errors.New("no route to host")
 	for name, fails := range map[string]func(calls int) error{
@@ -40,18 +39,18 @@ func TestResumeThatFails(t *testing.T) {
 			g, _, err = w.Lookup(t.Context(), g.ID, g)
 			if err != nil || !g.Destroyed() || g.RevokeReason != broker.Destroyed ||
 				g.EndedAt.IsZero() != (name == "for good") {
-				t.Errorf("recorded is %+v, %v; want a destroyed grant", g, err)
+				t.Errorf("the record is %+v, %v; want a destroyed grant", g, err)
 			}
 			w.platform.Call = nil
 			if err := w.execute(reconcile.Repair, g, jit.DriftMissing, ""); err == nil {
-				t.Error("a sweep puts the access back")
+				t.Error("a sweep restores the access")
 			}
 			w.allowed(false)
 		})
 	}
 }
 
-// A destroy that leaves the access to a create is on record; without the ledger it fails.
+// HandOver is recorded, and fails without the ledger.
 func TestLeave(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	g := w.grant(request())
@@ -64,8 +63,8 @@ func TestLeave(t *testing.T) {
 	if kinds := w.kinds(); len(kinds) != before+1 || kinds[before] != jit.EventChanged {
 		t.Errorf("the events are %q", kinds)
 	}
-	w.ledger.Call = func(string) error { return errors.New("the ledger is away") }
+	w.ledger.Call = func(string) error { return errors.New("the ledger is unreachable") }
 	if err := w.HandOver(t.Context(), g); err == nil {
-		t.Error("what could not be recorded was left")
+		t.Error("HandOver succeeded without a record")
 	}
 }

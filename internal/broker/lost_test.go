@@ -14,7 +14,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// slowReads is a platform whose answers to reads take a while, and are as old as that.
+// slowReads is a platform whose reads arrive late, with the state of the request.
 type slowReads struct{ jit.Platform }
 
 func (s slowReads) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
@@ -23,8 +23,8 @@ func (s slowReads) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	return snapshot, err
 }
 
-// TestALostAnswerIsNotAFailure: grants that are made side by side, each carried out and answered with an error, are
-// not recorded as having given nothing, and the next apply meets them.
+// TestALostAnswerIsNotAFailure makes grants concurrently, each carried out and answered with an error. They are not
+// recorded as failed, and the next apply finds their records.
 func TestALostAnswerIsNotAFailure(t *testing.T) {
 	for _, apart := range []time.Duration{0, 20 * time.Millisecond, 110 * time.Millisecond} {
 		t.Run(apart.String(), func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestALostAnswerIsNotAFailure(t *testing.T) {
 				all.Wait()
 				for g, err := range w.ledger.Grants(t.Context(), jit.Filter{}) {
 					if err != nil || g.Failed() {
-						t.Errorf("%s is let in (%t) and is recorded as failed (%t), %v", g.Principal,
+						t.Errorf("%s has access (%t) and is recorded as failed (%t), %v", g.Principal,
 							w.platform.Allowed("all", g.Principal, "reader"), g.Failed(), err)
 					}
 				}
@@ -71,7 +71,7 @@ func TestALostAnswerIsNotAFailure(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 				for i := range 5 {
 					if g, err := w.Grant(t.Context(), ask(i)); err != nil || !g.Over(time.Now()) {
-						t.Errorf("after its end the next apply made %+v of grant %d, %v", g.Window, i, err)
+						t.Errorf("after the end, the next apply returned window %+v for grant %d, %v", g.Window, i, err)
 					}
 				}
 			})
@@ -79,7 +79,7 @@ func TestALostAnswerIsNotAFailure(t *testing.T) {
 	}
 }
 
-// A plan that repeats a grant that is over says so, although the ledger has lost the record and the target is silent.
+// The plan of an ended grant says that it has ended, although the record is lost and the target does not answer.
 func TestAPlanOfALostGrantThatIsOverReadsNothing(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Traits.StrippedTo = "reader"
@@ -88,7 +88,7 @@ func TestAPlanOfALostGrantThatIsOverReadsNothing(t *testing.T) {
 	w.lose()
 	w.platform.Call = func(what string) error { return errors.New(what + " is unreachable") }
 	if d, err := w.PreviewChange(t.Context(), g, request()); err != nil || !d.Over {
-		t.Errorf("over: %t, %v; want a plan of a grant that is over", d.Over, err)
+		t.Errorf("over %t, %v; want the plan of an ended grant", d.Over, err)
 	}
 	_, err := w.PreviewChange(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("4h") }))
 	wantError(t, err, jit.ErrOver, "ttl", "renewal = 2")

@@ -10,8 +10,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A plan of many grants waits for a target that does not answer once; one that refuses at once, and one that is back,
-// is asked.
+// A plan of many grants waits only once for a target that times out. A target that refuses quickly is asked each time,
+// and so is one that answers again.
 func TestAPlanWaitsForASilentTargetOnce(t *testing.T) {
 	for takes, want := range map[time.Duration]int{30 * time.Second: 1, time.Second: 20} {
 		t.Run(takes.String(), func(t *testing.T) {

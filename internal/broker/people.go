@@ -136,7 +136,7 @@ func (b *Broker) mayNotBegin(ctx context.Context, g jit.Grant, d jit.Decision) s
 		return fmt.Sprintf("it was approved for %s, and it may last %s",
 			jit.FormatDuration(d.Window.Length()), jit.FormatDuration(most))
 	}
-	if err := b.rejudge(ctx, g); errors.Is(err, jit.ErrDenied) { // other errors are left to the next attempt
+	if err := b.rejudge(ctx, g); errors.Is(err, jit.ErrDenied) { // the next attempt handles other errors
 		return err.Error()
 	}
 	return ""

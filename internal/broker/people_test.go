@@ -29,13 +29,13 @@ func newAskedWorld(t *testing.T) (*world, *gatekeeper) {
 	return w, k
 }
 
-// A grant that people decide on stays recorded until they have; its window is the one that they made.
+// A grant that needs a decision stays recorded as waiting until people decide. Its window is the approved one.
 func TestPeopleDecide(t *testing.T) {
 	w, k := newAskedWorld(t)
 	var g jit.Grant
 	w.mustWrite(0, func() { g = w.grant(request()) })
 	if !w.AwaitsApproval(g) || g.State(w.now) != jit.StatePending {
-		t.Fatalf("the grant is %s, want one that waits", g.State(w.now))
+		t.Fatalf("the grant is %s, want a waiting one", g.State(w.now))
 	}
 	w.pass(time.Hour)
 	w.mustWrite(0, func() {
@@ -49,7 +49,7 @@ func TestPeopleDecide(t *testing.T) {
 		var err error
 		if g, err = w.CheckApproval(t.Context(), g); err != nil || !g.Window.Equal(k.decided.Window) ||
 			w.AwaitsApproval(g) {
-			t.Errorf("taken up it is %+v, %v; want the window of the approval", g, err)
+			t.Errorf("CheckApproval = %+v, %v; want the window of the approval", g, err)
 		}
 	})
 	w.allowed(true)
@@ -62,7 +62,7 @@ func TestPeopleDecide(t *testing.T) {
 	w.allowed(false)
 }
 
-// What people deny, or do not approve by start_by, is closed with their names, and gave nothing.
+// A grant that is denied, or not approved by start_by, is closed as failed, with the names of the deciders.
 func TestPeopleDeny(t *testing.T) {
 	w, k := newAskedWorld(t)
 	g := w.grant(request(func(r *broker.Request) { r.StartBy = w.now.Add(time.Hour) }))
@@ -80,8 +80,8 @@ func TestPeopleDeny(t *testing.T) {
 	wantError(t, err, jit.ErrDenied, "nobody approved it by start_by")
 }
 
-// What may not begin any more, by today's policies or by start_by, is taken back. What people approved meanwhile was
-// given, and the record says so.
+// A grant that may no longer begin, by today's policies or start_by, is withdrawn. If it was approved meanwhile, access
+// was given, and the record says so.
 func TestWhatMayNotBeginAnyMore(t *testing.T) {
 	for _, approved := range []bool{false, true} {
 		w, k := newAskedWorld(t)
@@ -115,16 +115,16 @@ func TestWhatMayNotBeginAnyMore(t *testing.T) {
 
 	w, k = newAskedWorld(t)
 	g = w.grant(request(func(r *broker.Request) { r.StartBy = startBy }))
-	w.pass(61 * time.Minute) // nobody has looked in time
+	w.pass(61 * time.Minute) // nobody has checked in time
 	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: startBy.Add(-time.Minute),
 		End: startBy.Add(time.Hour)}}
 	if _, err := w.CheckApproval(t.Context(), g); err != nil {
-		t.Errorf("approved in time, and TakeUp = %v", err)
+		t.Errorf("approved in time, and CheckApproval = %v", err)
 	}
 	w.allowed(true)
 }
 
-// A request lapses with its window. One that was approved before that, and that nobody has looked at since, goes on.
+// A request lapses with its window. A grant approved before that continues, even if nobody has checked it since.
 func TestAWaitingGrantLapses(t *testing.T) {
 	for _, approved := range []bool{false, true} {
 		w, k := newAskedWorld(t)
@@ -144,8 +144,8 @@ func TestAWaitingGrantLapses(t *testing.T) {
 	}
 }
 
-// A grant that was approved and that nobody has looked at does not begin after start_by, past today's policies or for
-// longer than it was asked for: its end is recorded with what was given, and the access is taken away.
+// An approved grant that nobody has checked may not begin after start_by, against today's policies or for longer than
+// requested. The access is removed, and the record has the grant and its end.
 func TestALapsedGrantMayNotBegin(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ask    func(*broker.Request)
@@ -180,13 +180,13 @@ func TestALapsedGrantMayNotBegin(t *testing.T) {
 			g, _, _ = w.Lookup(t.Context(), g.ID, g)
 			if g.State(w.now) == jit.StateActive || g.EndedAt.IsZero() || g.GrantedAt.IsZero() ||
 				!strings.Contains(g.RevokeReason, tt.want) {
-				t.Errorf("the record is %+v, want one that was revoked: %s", g, tt.want)
+				t.Errorf("the record is %+v, want a revoked grant with the reason %q", g, tt.want)
 			}
 		})
 	}
 }
 
-// An approval that is longer than requested is taken back.
+// An approval for longer than requested is revoked.
 func TestApprovedForTooLong(t *testing.T) {
 	w, k := newAskedWorld(t)
 	g := w.grant(request())
@@ -199,7 +199,7 @@ func TestApprovedForTooLong(t *testing.T) {
 	w.allowed(false)
 }
 
-// A grant that was ended while it waited is not begun by an approval.
+// An approval does not begin a grant that was revoked while it waited.
 func TestApprovedTooLate(t *testing.T) {
 	w, k := newAskedWorld(t)
 	g := w.grant(request())
@@ -209,7 +209,7 @@ func TestApprovedTooLate(t *testing.T) {
 	k.decided = jit.Decision{By: "carol", Window: jit.Window{Start: w.now, End: w.now.Add(2 * time.Hour)}}
 	after, err := w.CheckApproval(t.Context(), g)
 	if err != nil || after.RevokedAt.IsZero() || !after.GrantedAt.IsZero() {
-		t.Errorf("TakeUp = %+v, %v; want the revoked grant", after, err)
+		t.Errorf("CheckApproval = %+v, %v; want the revoked grant", after, err)
 	}
 	w.allowed(false)
 }

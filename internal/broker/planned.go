@@ -20,7 +20,7 @@ type Planned struct {
 	incompletePersons bool
 }
 
-// claim is what resources of one type and name plan.
+// claim holds the plans of resources with one type and name.
 type claim struct {
 	value any
 	// by counts the new resources (false) and the existing ones (true) that plan it.

@@ -26,7 +26,7 @@ func TestAPlanWritesNothing(t *testing.T) {
 	})
 }
 
-// A policy with unknown values refuses where its known values do, and permits nothing.
+// A policy with unknown values refuses by its known values, and permits nothing.
 func TestAnAwaitedPolicyGrantsNothing(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.Planned = &broker.Planned{}
@@ -50,7 +50,7 @@ func TestAnAwaitedPolicyGrantsNothing(t *testing.T) {
 	wantError(t, err, jit.ErrDenied, "1h")
 	w.Planned.Put(jit.Policy{Name: "oncall", Effect: jit.Permit, MaxTTL: 3 * time.Hour})
 	if p, err := w.Preview(t.Context(), request(), true); err != nil || len(p.Warnings) != 0 {
-		t.Errorf("known, preview %+v, error %v", p, err)
+		t.Errorf("with known values: preview %+v, error %v", p, err)
 	}
 }
 
@@ -151,7 +151,7 @@ func TestStandingAccessIsNamedAtPlan(t *testing.T) {
 	}
 }
 
-// What a platform notes of a scope is for every grant there, or for those of one principal.
+// A platform's advice about a binding is a warning.
 func TestAdviceIsAWarningAtPlan(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	w.platform.Advise = func(_ context.Context, b jit.Binding) []jit.Advice {
@@ -167,6 +167,7 @@ func TestAdviceIsAWarningAtPlan(t *testing.T) {
 	}
 }
 
+// A platform's note about a scope is a warning for every grant there, or for the grants of one principal.
 func TestNotesAreWarningsAtPlan(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Notes = []jit.Note{{Text: "nearly full"}, {Principal: "bob", Text: "bob has many"},
@@ -182,7 +183,7 @@ func TestNotesAreWarningsAtPlan(t *testing.T) {
 		}
 	}
 	if want := []string{"nearly full", "bob has many"}; !slices.Equal(told, want) {
-		t.Errorf("told %q, want %q", told, want)
+		t.Errorf("the warnings are %q, want %q", told, want)
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A plan warns of access that gives the same and goes on, whatever marker it bears; access that a record or its target
-// ends is no reason to warn.
+// A plan warns of access that gives the same without an end, whatever marker it has. It does not warn of access that a
+// record explains or that its target ends.
 func TestAPlanWarnsOfWhatAMarkerHides(t *testing.T) {
 	const id jit.ID = "3f2b8c1e-0000-8000-8000-000000000000"
 	window := func(w *world) jit.Window { return jit.Window{Start: w.now, End: w.now.Add(time.Hour)} }
@@ -20,16 +20,16 @@ func TestAPlanWarnsOfWhatAMarkerHides(t *testing.T) {
 		found func(w *world) jit.Observed
 		warns bool
 	}{
-		"a marker of nobody's": {func(w *world) jit.Observed {
+		"a marker of an unknown owner": {func(w *world) jit.Observed {
 			return jit.Observed{Marker: jit.Marker{Owner: "ghost", ID: id, Window: window(w)}}
 		}, true},
-		"a marker of our own": {func(w *world) jit.Observed {
+		"a marker of our owner": {func(w *world) jit.Observed {
 			return jit.Observed{Marker: jit.Marker{Owner: w.Owner, ID: id, Window: window(w)}}
 		}, true},
 		"an end beyond max_ttl": {func(w *world) jit.Observed {
 			return jit.Observed{Marker: jit.Marker{Owner: "ghost", ID: id}, End: w.now.AddDate(70, 0, 0)}
 		}, true},
-		"an end of the target's": {func(w *world) jit.Observed {
+		"an end that the target enforces": {func(w *world) jit.Observed {
 			return jit.Observed{Marker: jit.Marker{Owner: "ghost", ID: id}, End: w.now.Add(time.Hour)}
 		}, false},
 		"a recorded grant": {func(w *world) jit.Observed {
@@ -58,7 +58,7 @@ func TestAPlanWarnsOfWhatAMarkerHides(t *testing.T) {
 					strings.Contains(warning.Detail, "bears the marker of grant "+string(id))
 			}
 			if warns != tt.warns {
-				t.Errorf("the plan warns: %t, want %t: %+v", warns, tt.warns, p.Warnings)
+				t.Errorf("the plan warns %t, want %t: %+v", warns, tt.warns, p.Warnings)
 			}
 		})
 	}
@@ -84,7 +84,7 @@ func TestAPlanIsToldWhatTheTargetSays(t *testing.T) {
 	}
 	for _, want := range []string{"role: The role does not exist", "scope: Some access could not be read"} {
 		if !slices.Contains(says, want) {
-			t.Errorf("the plan says %q, and not %q", says, want)
+			t.Errorf("the plan says %q, want %q", says, want)
 		}
 	}
 	before := asked

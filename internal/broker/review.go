@@ -87,7 +87,7 @@ func (b *Broker) DecideByReview(
 	return recorded, ignored, b.write(ctx, jit.Entry{Events: events})
 }
 
-// reviewKey tells reviews apart. GitLab has one number for all approvals of a user.
+// reviewKey identifies a review. GitLab has one number for all approvals of a user.
 func reviewKey(d map[string]string) string {
 	return strings.Join([]string{
 		d["forge"], d["host"], d["repository"], d["number"], d["review"], d["commit"], d["reviewed_at"], d["not_after"],

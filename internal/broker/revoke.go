@@ -21,7 +21,7 @@ type Revocation struct {
 	Holder int64
 	// TerminateSessions also ends open sessions, if the platform can, whatever the grant says.
 	TerminateSessions bool
-	// Destroys: Terraform destroys the resource. That is recorded even if the grant is over.
+	// Destroys reports whether Terraform destroys the resource. That is recorded even if the grant is over.
 	Destroys bool
 }
 
@@ -85,7 +85,7 @@ func (b *Broker) endRevoked(
 		case native && c.unread != nil:
 			return g, errUncleared(c.unread)
 		case native && c.endedByItself(g, now):
-			return g, nil // the sweeper clears what is left
+			return g, nil // the sweeper removes the rest
 		}
 	}
 	remains := b.end(ctx, g)

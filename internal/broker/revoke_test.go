@@ -12,7 +12,7 @@ import (
 func TestRevokeIsIdempotentAndNeverGivenUp(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request())
-	w.platform.Call = func(what string) error { return errors.New("the server is gone") }
+	w.platform.Call = func(what string) error { return errors.New("the server is unreachable") }
 	if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"}); err == nil {
 		t.Fatal("a revocation that did not reach the platform succeeded")
 	}
@@ -25,7 +25,7 @@ func TestRevokeIsIdempotentAndNeverGivenUp(t *testing.T) {
 	events := len(w.kinds())
 	w.mustWrite(0, func() { w.revoke(broker.Revocation{Grant: g, Reason: "again"}) })
 	if len(w.kinds()) != events {
-		t.Error("revoking what is gone left an event")
+		t.Error("revoking absent access recorded an event")
 	}
 }
 
@@ -40,7 +40,7 @@ func TestRevokeWorksWithoutALedger(t *testing.T) {
 	}
 	w.allowed(false)
 	if _, err := w.Grant(t.Context(), request(func(r *broker.Request) { r.Renewal = 2 })); !errors.Is(err, gone) {
-		t.Errorf("without a ledger a grant gave %v, want its error", err)
+		t.Errorf("without a ledger, Grant = %v, want the ledger's error", err)
 	}
 	w.allowed(false)
 }
@@ -54,7 +54,7 @@ func TestRevokeOfAnUnknownGrantLeavesATombstone(t *testing.T) {
 	w.allowed(false)
 	w.mustWrite(0, func() {
 		if again := w.grant(request()); !again.Over(w.now) {
-			t.Error("a grant that was ended with the ledger lost came back")
+			t.Error("a grant that ended while the ledger was lost came back")
 		}
 	})
 }
@@ -63,7 +63,7 @@ func TestARevocationThatFailedIsMadeUpForInsideTheWindow(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	g := w.grant(request())
 	w.platform.Call = func(string) error { return errors.New("unavailable") }
-	for range 2 { // a second try must not take the access for over because the first recorded its intent
+	for range 2 { // the recorded intent of the first try must not make the second one treat the access as ended
 		if _, _, err := w.Revoke(t.Context(), broker.Revocation{Grant: g, Reason: "stop"}); err == nil ||
 			errors.Is(err, jit.ErrOver) {
 			t.Fatalf("a revocation that did not reach the platform: %v", err)
@@ -85,7 +85,7 @@ func TestRevokingWhatIsOverRemovesOnlyWhatStillGivesAccess(t *testing.T) {
 	}
 }
 
-// Whose a grant is, the record says, else the marker; who remembers it as his own is refused all the same.
+// The record, or else the marker, says who owns a grant. A wrong owner in the request is refused.
 func TestRevokeLeavesTheGrantsOfOtherOwners(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	g := w.grant(request())
@@ -129,7 +129,7 @@ func TestARevocationDuringAGrantWins(t *testing.T) {
 	w.allowed(false)
 }
 
-// Revoking ends access whatever the error of the ledger is; only a record of another owner stops it.
+// Revoking ends access under any error of the ledger. Only a record of another owner prevents it.
 func TestRevokeWhateverTheLedgerSays(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	g := w.grant(request())
@@ -150,8 +150,8 @@ func TestRevokeWhateverTheLedgerSays(t *testing.T) {
 	w.allowed(true)
 }
 
-// A failed grant is recorded to have given nothing. Revoking it looks all the same, and succeeds where the target
-// cannot be asked.
+// A failed grant is recorded as giving nothing. Revoking it still writes to the target. If that fails, the error is
+// ErrRemains, because the record says that there is no access.
 func TestRevokeOfAFailedGrant(t *testing.T) {
 	w := newWorld(t, jit.Sweeper)
 	down := errors.New("no route to host")
@@ -163,7 +163,7 @@ func TestRevokeOfAFailedGrant(t *testing.T) {
 	}
 	g, err := w.Grant(t.Context(), request())
 	if err == nil {
-		t.Fatal("the target was down")
+		t.Fatal("the grant succeeded while the target was down")
 	}
 	g, _, _ = w.Lookup(t.Context(), g.ID, g)
 	if !g.Failed() {
@@ -179,7 +179,7 @@ func TestRevokeOfAFailedGrant(t *testing.T) {
 	w.Targets = gone
 
 	w.platform.Call = nil
-	put := []jit.Change{{Op: jit.Ensure, Access: g.Access()}} // the answer of the first attempt comes late
+	put := []jit.Change{{Op: jit.Ensure, Access: g.Access()}} // the first attempt takes effect late
 	if err := w.platform.Apply(t.Context(), g.Scope, put)[0]; err != nil {
 		t.Fatal(err)
 	}
@@ -189,6 +189,6 @@ func TestRevokeOfAFailedGrant(t *testing.T) {
 		w.allowed(false)
 	}
 	if g, _, _ = w.Lookup(t.Context(), g.ID, g); !g.Failed() || len(w.kinds()) != events {
-		t.Errorf("the record is %+v, want it as it was", g)
+		t.Errorf("the record is %+v, want it unchanged", g)
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// later asks for a grant that begins in an hour.
+// later returns a request for a grant that begins in an hour.
 func (w *world) later(change ...func(*broker.Request)) broker.Request {
 	start := w.now.Add(time.Hour)
 	return request(append([]func(*broker.Request){func(r *broker.Request) { r.StartsAt = start }}, change...)...)
 }
 
-// cutOff asks for a grant whose write is cut off: before it has an effect, or after.
+// cutOff requests a grant whose write is cut off, before or after it takes effect.
 func (w *world) cutOff(r broker.Request, when string) jit.Grant {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
@@ -28,7 +28,7 @@ func (w *world) cutOff(r broker.Request, when string) jit.Grant {
 		return nil
 	}
 	if _, err := w.Grant(ctx, r); !errors.Is(err, context.Canceled) {
-		w.t.Fatalf("got %v, want that it was cut off", err)
+		w.t.Fatalf("got %v, want the error of the cut-off write", err)
 	}
 	w.platform.Call = nil
 	for g, err := range w.ledger.Grants(w.t.Context(), jit.Filter{}) {
@@ -41,8 +41,8 @@ func (w *world) cutOff(r broker.Request, when string) jit.Grant {
 	return jit.Grant{}
 }
 
-// What a cut-off attempt left of a grant that begins later is completed by the next apply or change where the platform
-// begins access by itself, and by the sweeper elsewhere.
+// A cut-off attempt leaves a grant that begins later. On a platform that begins access by itself, the next apply or
+// change completes it; elsewhere the sweeper does.
 func TestALaterGrantThatWasCutOff(t *testing.T) {
 	for name, again := range map[string]func(*world, jit.Grant, broker.Request) (jit.Grant, error){
 		"made again": func(w *world, _ jit.Grant, r broker.Request) (jit.Grant, error) {
@@ -87,8 +87,8 @@ func TestALaterGrantThatWasCutOff(t *testing.T) {
 	}
 }
 
-// The beginning is moved while the grant is put on a platform that begins access by itself: what is there then is what
-// is recorded.
+// The beginning is moved during the write to a platform that begins access by itself. Platform and record agree
+// afterwards.
 func TestTheBeginningIsMovedMeanwhile(t *testing.T) {
 	w := newWorld(t, jit.Native)
 	w.platform.Traits.NativeStart = true
@@ -110,14 +110,15 @@ func TestTheBeginningIsMovedMeanwhile(t *testing.T) {
 	}
 	g := w.grant(w.later())
 	if !g.Start.Equal(moved.StartsAt) || g.GrantedAt.IsZero() {
-		t.Errorf("it begins at %s and was granted at %s, want the beginning %s", g.Start, g.GrantedAt, moved.StartsAt)
+		t.Errorf("the grant begins at %s and was granted at %s, want the beginning %s", g.Start, g.GrantedAt,
+			moved.StartsAt)
 	}
 	if s, err := w.platform.Read(t.Context(), "all"); err != nil || g.Drift(s) != "" {
 		t.Errorf("%q on the target, %v", g.Drift(s), err)
 	}
 }
 
-// The window of a grant is fixed and judged after the scope has been read, however long that takes.
+// A grant's window is computed and judged after the read of the scope, however long that takes.
 func TestASlowReadTakesNothingFromTheWindow(t *testing.T) {
 	forbid := jit.Policy{Name: "freeze", Effect: jit.Forbid}
 	for name, tt := range map[string]struct {
@@ -135,7 +136,7 @@ func TestASlowReadTakesNothingFromTheWindow(t *testing.T) {
 			change: func(w *world, r *broker.Request) { r.TTL, r.ExpiresAt = jit.TTL{}, w.now.Add(70*time.Second) },
 			kind:   jit.ErrInvalid, says: "expires_at",
 		},
-		"a policy forbids it meanwhile": {
+		"a policy forbids the grant meanwhile": {
 			during: func(w *world) error { return w.PutPolicy(w.t.Context(), forbid) },
 			kind:   jit.ErrDenied, says: `"freeze"`,
 		},

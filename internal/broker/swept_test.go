@@ -9,19 +9,19 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A plan warns of access that needs a sweeper only while none that serves its owner on its target has passed lately.
+// A plan warns of access that needs a sweeper unless one that serves its owner on its target has passed recently.
 func TestWarnsWhereNoSweeperPasses(t *testing.T) {
 	tail := time.Hour
 	later := func(r *broker.Request) { r.StartsAt = time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC) }
 	for _, c := range []struct {
 		name        string
 		enforcement jit.Enforcement
-		sweep       *jit.Sweep    // its time is filled in
+		sweep       *jit.Sweep    // the test fills in its time
 		ago         time.Duration // of the pass
 		later       bool
 		policy      *jit.Policy
 		want        string // empty: no warning
-		tail        bool   // sessions are warned of
+		tail        bool   // a warning about sessions
 	}{
 		{name: "none on record", enforcement: jit.Sweeper, want: `cannot end access by itself, and no ` +
 			"`jit sweep`" + ` that serves owner "jit" there is on record`, tail: true},
@@ -35,18 +35,18 @@ func TestWarnsWhereNoSweeperPasses(t *testing.T) {
 			want: "on record", tail: true},
 		{name: "one long ago", enforcement: jit.Sweeper, sweep: &jit.Sweep{Targets: []string{"db"}},
 			ago: 25 * time.Minute, want: `serves owner "jit" there passed 25m ago`, tail: true},
-		{name: "the target ends it", enforcement: jit.Native, tail: true},
-		{name: "the target ends it and does not begin it", enforcement: jit.Native, later: true,
+		{name: "the target ends access", enforcement: jit.Native, tail: true},
+		{name: "the target ends and does not begin access", enforcement: jit.Native, later: true,
 			want: "cannot begin access by itself", tail: true},
-		{name: "it begins and ends by a sweeper", enforcement: jit.Sweeper, later: true,
+		{name: "a sweeper begins and ends access", enforcement: jit.Sweeper, later: true,
 			want: "cannot begin or end access by itself", tail: true},
-		{name: "a policy that says nothing of it", enforcement: jit.Sweeper, policy: &jit.Policy{}, want: "on record",
+		{name: "a policy without a setting", enforcement: jit.Sweeper, policy: &jit.Policy{}, want: "on record",
 			tail: true},
-		{name: "a policy that permits it in so many words", enforcement: jit.Sweeper,
+		{name: "a policy permits the sweeper explicitly", enforcement: jit.Sweeper,
 			policy: &jit.Policy{SweeperAccepted: true}, tail: true},
 		{name: "a policy decides on sessions", enforcement: jit.Sweeper, policy: &jit.Policy{MaxSessionTail: &tail},
 			want: "on record"},
-		{name: "a policy permits it, and a sweeper has to begin it", enforcement: jit.Sweeper,
+		{name: "a policy permits the sweeper, which must begin access", enforcement: jit.Sweeper,
 			policy: &jit.Policy{SweeperAccepted: true}, later: true, want: "cannot begin access", tail: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -91,11 +91,11 @@ func TestWarnsWhereNoSweeperPasses(t *testing.T) {
 				}
 				if (unswept == "") != (c.want == "") || !strings.Contains(unswept, c.want) ||
 					(sessions == "") == c.tail {
-					t.Errorf("it warns %q, want %q; of sessions %q", unswept, c.want, sessions)
+					t.Errorf("the warning is %q, want %q; about sessions %q", unswept, c.want, sessions)
 				}
 			}
 			if asked > 1 {
-				t.Errorf("the ledger was asked for the sweepers %d times", asked)
+				t.Errorf("the ledger was asked for sweeps %d times", asked)
 			}
 		})
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Tidied records that a platform removed bindings that were over with another write. If the ledger cannot record that
+// Tidied records that a platform removed expired bindings during another write. If the ledger cannot record that
 // now, the sweep that ends the grant does.
 func (b *Broker) Tidied(ctx context.Context, gone []jit.Marker) error {
 	var ids []jit.ID

@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// world is a broker over a platform and a ledger in memory, with a clock of its own.
+// world is a broker over a platform and a ledger in memory, with its own clock.
 type world struct {
 	*broker.Broker
 	t        *testing.T
@@ -34,7 +34,7 @@ func newWorld(t *testing.T, enforcement jit.Enforcement) *world {
 
 func (w *world) pass(d time.Duration) { w.now = w.now.Add(d) }
 
-// request asks for two hours of reader for bob.
+// request returns a request of the role reader for bob for two hours.
 func request(change ...func(*broker.Request)) broker.Request {
 	r := broker.Request{
 		Binding: jit.Binding{Target: "db", Principal: "bob", Role: "reader"}, Reason: "INC-1: look", Renewal: 1,
@@ -55,7 +55,7 @@ func (w *world) grant(r broker.Request) jit.Grant {
 	return g
 }
 
-// mustWrite runs f and fails unless the platform was written to want times.
+// mustWrite runs f and fails the test unless it wrote to the platform want times.
 func (w *world) mustWrite(want int, f func()) {
 	w.t.Helper()
 	_, before := w.platform.Calls()
@@ -68,11 +68,11 @@ func (w *world) mustWrite(want int, f func()) {
 func (w *world) allowed(want bool) {
 	w.t.Helper()
 	if got := w.platform.Allowed("all", "bob", "reader"); got != want {
-		w.t.Errorf("at %s bob is let in: %t, want %t", w.now.Format(time.TimeOnly), got, want)
+		w.t.Errorf("at %s bob has access: %t, want %t", w.now.Format(time.TimeOnly), got, want)
 	}
 }
 
-// kinds are the kinds of all events so far.
+// kinds returns the kinds of all events so far.
 func (w *world) kinds() []jit.EventKind {
 	var all []jit.EventKind
 	for e, err := range w.ledger.Events(w.t.Context(), 1) {
@@ -96,7 +96,7 @@ func wantError(t *testing.T, err, kind error, parts ...string) {
 	}
 }
 
-// finish does what the sweeper does with a grant that is over.
+// finish ends an expired grant as the sweeper does.
 func (w *world) finish(g jit.Grant) {
 	w.t.Helper()
 	g, _, err := w.Lookup(w.t.Context(), g.ID, g)
