@@ -23,7 +23,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// browser is a headless Chromium that records trouble and requests.
+// browser is a headless Chromium that records problems and requests.
 type browser struct {
 	context.Context
 	t        *testing.T
@@ -39,7 +39,7 @@ func newBrowser(t *testing.T) *browser {
 	ctx, stop := chromedp.NewContext(allocator)
 	t.Cleanup(stop)
 	b := &browser{Context: ctx, t: t}
-	if err := chromedp.Listen(ctx, b.note); err != nil { // it starts the browser, whose life a timeout would end
+	if err := chromedp.Listen(ctx, b.note); err != nil { // starts the browser; a timeout would end it
 		t.Fatal(err)
 	}
 	bounded, cancel := context.WithTimeout(ctx, time.Minute)
@@ -49,7 +49,7 @@ func newBrowser(t *testing.T) *browser {
 	return b
 }
 
-// note records the trouble and the requests that an event reports.
+// note records the problems and requests that an event reports.
 func (b *browser) note(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -67,7 +67,7 @@ func (b *browser) note(event any) {
 	}
 }
 
-// command is a command of the protocol as a step.
+// command returns a protocol command as a step.
 func command[P, R any](c cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, c, params)
@@ -82,7 +82,7 @@ func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// get runs a step that has a result.
+// get runs a step with a result.
 func get[T any](b *browser, step chromedp.Action[T]) T {
 	b.t.Helper()
 	v, err := chromedp.Run(b, step)
@@ -92,7 +92,7 @@ func get[T any](b *browser, step chromedp.Action[T]) T {
 	return v
 }
 
-// shot saves a picture in the folder JIT_TEST_SHOTS.
+// shot saves a screenshot in the folder JIT_TEST_SHOTS.
 func (b *browser) shot(name string) {
 	b.t.Helper()
 	picture := get(b, chromedp.FullScreenshot(100))
@@ -111,7 +111,7 @@ func value[T any](b *browser, expression string) T {
 	return get(b, chromedp.Evaluate[T](expression))
 }
 
-// until waits until an expression is true, also across a page that is just being left.
+// until waits until an expression is true, also across a navigation.
 func (b *browser) until(expression string) {
 	b.t.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
@@ -119,7 +119,7 @@ func (b *browser) until(expression string) {
 			return
 		}
 	}
-	b.t.Fatalf("this never came true: %s", expression)
+	b.t.Fatalf("this did not become true: %s", expression)
 }
 
 // fits fails the test if the page is wider than the screen.
@@ -153,7 +153,7 @@ func (b *browser) clean(origin string) {
 	}
 }
 
-// today is the page at the time of this machine, which a browser shares.
+// today returns the page at the time of this machine, which the browser uses as well.
 func today(t *testing.T) (url string) {
 	l := &jittest.Ledger{}
 	now := time.Now().UTC()
@@ -176,7 +176,7 @@ func TestPageInABrowser(t *testing.T) {
 	b.do(chromedp.EmulateViewport(1200, 900), chromedp.Navigate(url), chromedp.WaitVisible("#live"))
 	b.shot("light")
 
-	// The countdown goes on.
+	// The countdown runs.
 	const countdown = `document.querySelectorAll("[data-until]")[0]`
 	first := value[string](b, countdown+".textContent")
 	b.until(fmt.Sprintf("%s.textContent !== %q", countdown, first))
@@ -185,7 +185,7 @@ func TestPageInABrowser(t *testing.T) {
 		t.Errorf("the countdown says %q after %q", second, first)
 	}
 	if !value[bool](b, countdown+`.classList.contains("soon")`) {
-		t.Error("a grant that ends in two minutes does not look so")
+		t.Error("a grant that ends in two minutes is not highlighted")
 	}
 
 	// The filter works.
@@ -204,7 +204,7 @@ func TestPageInABrowser(t *testing.T) {
 	}
 	b.shot("dark")
 
-	// On no screen anything is cut off or scrolls sideways.
+	// On every screen, nothing is cut off or scrolls sideways.
 	for name, width := range map[string]int64{"wide": 1200, "middle": 800, "narrow": 360} {
 		b.do(chromedp.EmulateViewport(width, 800), chromedp.Navigate(url))
 		b.do(chromedp.WaitVisible("#live"))
@@ -217,11 +217,11 @@ func TestPageInABrowser(t *testing.T) {
 	b.clean(url)
 }
 
-// cutOff lists the parts that are wider than their place.
+// cutOff lists the elements that are wider than their space.
 const cutOff = `[...document.querySelectorAll(".scroll, .timeline, .timeline ol")]
 	.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent.trim().slice(0, 60))`
 
-// contrast lists the texts whose contrast with what is behind them is too low.
+// contrast lists the texts whose contrast with their background is too low.
 const contrast = `(() => {
   const rgb = c => c.match(/[\d.]+/g).map(Number);
   const linear = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
@@ -244,7 +244,7 @@ const contrast = `(() => {
   return low;
 })()`
 
-// Without scripts everything can be read, and the filter works.
+// Without scripts, everything can be read and the filter works.
 func TestPageInABrowserWithoutScripts(t *testing.T) {
 	url := today(t)
 	b := newBrowser(t)
@@ -256,7 +256,7 @@ func TestPageInABrowserWithoutScripts(t *testing.T) {
 	b.clean(url)
 }
 
-// The report is one file that makes no requests.
+// The report is a single file without requests.
 func TestReportInABrowser(t *testing.T) {
 	l, _ := day(t)
 	_, report := reportOf(t, l, noon.Add(-48*time.Hour), noon.Add(time.Second))
@@ -267,13 +267,13 @@ func TestReportInABrowser(t *testing.T) {
 	b := newBrowser(t)
 	b.do(chromedp.EmulateViewport(1200, 900), chromedp.Navigate("file://"+path), chromedp.WaitVisible("#grants"))
 	if colour := value[string](b, "getComputedStyle(document.querySelector('section')).borderRadius"); colour == "0px" {
-		t.Error("the style of the report is not in force")
+		t.Error("the report's style is not applied")
 	}
 	b.shot("report")
 	b.do(chromedp.EmulateViewport(360, 800, chromedp.EmulateMobile))
 	b.fits("the report")
 
-	// Printed, it still says what it can be checked against.
+	// The printed report still has the event to check it against.
 	paper := emulation.SetEmulatedMediaParams{Media: "print"}
 	b.do(chromedp.EmulateViewport(700, 900), command(emulation.SetEmulatedMedia, paper))
 	text := value[string](b, "document.body.innerText")
@@ -288,7 +288,7 @@ func TestReportInABrowser(t *testing.T) {
 	b.clean("file://" + path)
 }
 
-// The policy of the page is in force: a script that somebody manages to write into it does not run.
+// The page's Content-Security-Policy is effective: an injected script does not run.
 func TestPolicyInABrowser(t *testing.T) {
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Security-Policy", contentPolicy)

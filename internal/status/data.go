@@ -38,7 +38,7 @@ func holds(s, part string) bool { return strings.Contains(strings.ToLower(s), st
 // list is cut to maxRows.
 type list[T any] struct {
 	Rows []T
-	// More counts what is not shown.
+	// More counts the rows that are not shown.
 	More int
 }
 

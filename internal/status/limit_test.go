@@ -19,8 +19,8 @@ import (
 
 const envLimited = "JIT_TEST_LIMITED_FILES"
 
-// Somebody opens hundreds of connections and sends nothing, or half a request, to a process that may open few files.
-// The process can still open the files that its sweeper needs, and still answers everybody else.
+// Somebody opens hundreds of connections and sends nothing, or half a request, to a process with a low limit of open
+// files. The process can still open files for its sweeper, and still answers everybody else.
 func TestHalfOpenConnections(t *testing.T) {
 	if os.Getenv(envLimited) != "" {
 		fewFiles(t)
@@ -81,7 +81,7 @@ func TestHalfOpenConnections(t *testing.T) {
 	}
 }
 
-// fewFiles is the process that serves, and then opens what a sweeper would.
+// fewFiles is the process that serves and then opens files as a sweeper would.
 func fewFiles(t *testing.T) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 200, Max: 200}); err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func fewFiles(t *testing.T) {
 	}
 }
 
-// fakeConn is a connection of a host.
+// fakeConn is a connection from a host.
 type fakeConn struct {
 	net.Conn
 	from   string
@@ -128,7 +128,7 @@ type fakeListener struct {
 
 func (l *fakeListener) Accept() (net.Conn, error) { return <-l.conns, nil }
 
-// The oldest connections of a host that hoards them make room, not those of other hosts.
+// When the limit is reached, the host with the most connections loses its oldest.
 func TestWhoMakesRoom(t *testing.T) {
 	inner := &fakeListener{conns: make(chan *fakeConn, 1)}
 	l := &limited{Listener: inner, most: 4}
@@ -147,18 +147,18 @@ func TestWhoMakesRoom(t *testing.T) {
 	third, served := accept("10.0.0.66")
 	accept("10.0.0.2")
 	if !first.closed || second.closed || third.closed || prometheus.closed {
-		t.Error("a newcomer did not take the place of the oldest connection of the host that has most")
+		t.Error("a new connection did not replace the oldest connection of the host with the most")
 	}
 	if err := served.Close(); err != nil {
 		t.Fatal(err)
 	}
-	accept("10.0.0.3") // there is room
+	accept("10.0.0.3") // below the limit
 	if second.closed || prometheus.closed {
-		t.Error("a connection was closed although there was room")
+		t.Error("a connection was closed below the limit")
 	}
 	last, _ := accept("10.0.0.66")
 	if !second.closed || last.closed {
-		t.Error("a host that comes again did not make room itself")
+		t.Error("a host's further connection did not replace its own oldest")
 	}
 	if len(l.open) != 4 {
 		t.Errorf("%d connections are counted, want 4", len(l.open))

@@ -32,7 +32,7 @@ func checkMetrics(t *testing.T, m *Metrics, names []string, want string) {
 	}
 }
 
-// scrape returns what the server answers to a scrape from this machine.
+// scrape returns the server's answer to a scrape from this machine.
 func scrape(s *Server) string {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
@@ -41,7 +41,7 @@ func scrape(s *Server) string {
 	return w.Body.String()
 }
 
-// A scrape says that the ledger is silent before Prometheus gives up, and frequent scrapes do not ask it again.
+// A scrape reports a silent ledger before Prometheus times out. Frequent scrapes do not ask the ledger again.
 func TestMetricsOfASilentLedger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &silent{}
@@ -59,7 +59,7 @@ func TestMetricsOfASilentLedger(t *testing.T) {
 				jit_ledger_up 0
 			`)
 			if took := time.Since(began); l.asked != asked || took > most {
-				t.Errorf("it took %s, and the ledger was asked %d times, want at most %s and %d", took, l.asked, most,
+				t.Errorf("took %s and asked the ledger %d times, want at most %s and %d", took, l.asked, most,
 					asked)
 			}
 		}
@@ -69,7 +69,7 @@ func TestMetricsOfASilentLedger(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		scrape(2, 5*time.Second)
 		time.Sleep(time.Minute)
-		state.LedgerError = errors.New("no answer") // the watcher has seen it too
+		state.LedgerError = errors.New("no answer") // the watcher has the error, too
 		scrape(2, 0)
 	})
 }

@@ -45,7 +45,7 @@ var (
 		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-// doneWords say what was done about drift.
+// doneWords are the words for the action on drift.
 var doneWords = map[reconcile.Kind]string{
 	reconcile.End: "ended", reconcile.Start: "started", reconcile.Repair: "repaired", reconcile.Remove: "removed",
 	reconcile.Revoke: "revoked", reconcile.Report: "reported",

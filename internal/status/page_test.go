@@ -60,8 +60,8 @@ func TestPageShowsWhoHasAccess(t *testing.T) {
 	})
 }
 
-// The page shows when access really ended. A target that ends access itself did so with the window, however late the
-// rest was removed.
+// The page shows the actual end of access. A target with native enforcement ended it with the window, however late the
+// binding was removed.
 func TestPageShowsWhenAccessEnded(t *testing.T) {
 	l := &jittest.Ledger{}
 	sweeperEnds := func(g *jit.Grant) {
@@ -80,7 +80,7 @@ func TestPageShowsWhenAccessEnded(t *testing.T) {
 		[]string{`<time datetime="2026-11-24T10:00:00Z">`, "ended 2 h 0 min ago"}, []string{"11:30:00"})
 }
 
-// The page says that nothing is amiss where this process has checked and found nothing, and nowhere else.
+// The page says that nothing is amiss only for targets that this process has checked without a finding.
 func TestPageSaysWhereNothingIsAmiss(t *testing.T) {
 	type passes = map[string]sweeper.Passed
 	checked := func(steps int) sweeper.Passed { return sweeper.Passed{At: noon.Add(-time.Minute), Steps: steps} }
@@ -100,7 +100,7 @@ func TestPageSaysWhereNothingIsAmiss(t *testing.T) {
 		path        string
 		want, lacks []string
 	}{
-		"it has just begun": {
+		"before the first check": {
 			sweeper.State{Drift: passes{"bastion": {}, "db": {}}}, "/",
 			[]string{none + " bastion, db."}, []string{amiss, dark},
 		},
@@ -116,15 +116,15 @@ func TestPageSaysWhereNothingIsAmiss(t *testing.T) {
 			sweeper.State{Drift: passes{"bastion": checked(0), "db": checked(0)}, Unread: unread}, "/",
 			[]string{amiss + " bastion, as of", dark + " db."}, []string{none},
 		},
-		"something was found": {
+		"a finding": {
 			sweeper.State{Drift: passes{"bastion": checked(0), "db": checked(1)}, Found: found}, "/",
 			[]string{amiss + " bastion, as of", "it is missing"}, []string{none, dark, hides},
 		},
-		"more was found than is kept": {
+		"more findings than are kept": {
 			sweeper.State{Drift: passes{"bastion": checked(0), "db": checked(1)}}, "/",
 			[]string{amiss + " bastion, as of"}, []string{none, dark},
 		},
-		"the filter hides what was found": {
+		"the filter hides the finding": {
 			sweeper.State{Drift: passes{"db": checked(1)}, Found: found}, "/?principal=alice",
 			[]string{hides + " 1 more."}, []string{amiss, "it is missing"},
 		},
@@ -151,7 +151,7 @@ func TestPageFilters(t *testing.T) {
 	checkText(t, "a filter that is an attack", page,
 		[]string{"Nobody has temporary access that matches the filter"}, []string{`"><script>`})
 	if _, code, _ := pageOf(t, l, s, "/?target="+strings.Repeat("x", 300)); code != http.StatusBadRequest {
-		t.Errorf("a filter without end: %d", code)
+		t.Errorf("an unclosed filter: %d", code)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestPageSaysWhyAStartFails(t *testing.T) {
 	checkText(t, "the page", page, []string{"refused by db<small>tried 3 times", "was to begin 1 min 0 s ago"}, nil)
 }
 
-// Overdue grants of every owner are shown and counted, including those that this daemon cannot end.
+// Overdue grants of every owner are shown and counted, also those that this daemon cannot end.
 func TestEveryOwnerIsShown(t *testing.T) {
 	l, s := day(t)
 	owner := func(name string) func(*jit.Grant) { return func(g *jit.Grant) { g.Owner = name } }
@@ -198,7 +198,7 @@ func TestEveryOwnerIsShown(t *testing.T) {
 	`)
 }
 
-// A grant that has ended and is not cleaned up is listed apart: it is neither live nor overdue.
+// An ended grant with remains is listed separately. It is neither live nor overdue.
 func TestCleanupOpenIsNoTrouble(t *testing.T) {
 	l := &jittest.Ledger{}
 	record(t, l, "db", "kim", "INC-11: cluttered", -3*time.Hour, -time.Hour, func(g *jit.Grant) {
@@ -208,7 +208,7 @@ func TestCleanupOpenIsNoTrouble(t *testing.T) {
 	checkText(t, "the page", page, []string{allGone + "."}, nil)
 	checkText(t, "the clean-up", section(page, "cleanup"), []string{"kim", "cannot be dropped"}, nil)
 	if part := section(page, "overdue"); part != "" {
-		t.Errorf("it is overdue:\n%s", part)
+		t.Errorf("the grant is listed as overdue:\n%s", part)
 	}
 	checkMetrics(t, watching(l, sweeper.State{}), []string{"jit_cleanup_open", "jit_grants"}, `
 		# HELP jit_cleanup_open Grants whose target has confirmed that access ended, and still has something of them that gives no access.
@@ -223,7 +223,7 @@ func TestCleanupOpenIsNoTrouble(t *testing.T) {
 	`)
 }
 
-// If more grants are stuck than the state lists, the page does not say that the others were not tried.
+// If the state does not list all stuck grants, the page does not call the others untried.
 func TestPageOfMoreStuckThanAreListed(t *testing.T) {
 	l, s := day(t)
 	record(t, l, "db", "heidi", "INC-8: stuck too", -3*time.Hour, -5*time.Minute, nil)
@@ -245,11 +245,11 @@ func TestPageShowsTheLatestEnds(t *testing.T) {
 	part := section(page, "ended")
 	checkText(t, "the ended", part, []string{"50 " + moreHidden}, []string{"user:049@"})
 	if first, last := strings.Index(part, "user:249@"), strings.Index(part, "user:050@"); first < 0 || last < first {
-		t.Errorf("the latest is at %d, the last that fits at %d:\n%s", first, last, part)
+		t.Errorf("the latest end is at %d, the last one that fits at %d:\n%s", first, last, part)
 	}
 }
 
-// A character that reverses the direction of text is made visible, wherever it comes from.
+// A character that reverses the direction of text is made visible, whatever its source.
 func TestPageReversesNoText(t *testing.T) {
 	const around = "\u202e"
 	l := &jittest.Ledger{}
@@ -301,7 +301,7 @@ func TestPageOfASilentLedger(t *testing.T) {
 	})
 }
 
-// If the page cannot be made, the log says why, once, and the answer does not.
+// If the page cannot be rendered, the log has the reason once, and the answer does not have it.
 func TestPageThatCannotBeMade(t *testing.T) {
 	before := pages
 	t.Cleanup(func() { pages = before })
@@ -318,7 +318,8 @@ func TestPageThatCannotBeMade(t *testing.T) {
 	}
 }
 
-// Bindings with the marker of an owner that is not served are listed and counted apart, and make no target unclean.
+// Bindings with the marker of an owner that is not served are listed and counted separately. They do not count as
+// findings of the target.
 func TestForeignBindingsAreListedApart(t *testing.T) {
 	at := jit.Place{Target: "db", Scope: "all"}
 	g := jit.Grant{

@@ -40,7 +40,7 @@ type Head struct {
 // maxReported caps the grants that a report lists. The others are counted.
 const maxReported = 20_000
 
-// Report tells what happened in a period.
+// Report is the account of a period.
 type Report struct {
 	Now   time.Time `json:"now"`
 	From  time.Time `json:"from"`
@@ -74,7 +74,7 @@ type ReportTotals struct {
 	// Violations counts the drift that breaks one of today's policies.
 	Violations int           `json:"policy_violations"`
 	Longest    time.Duration `json:"-"`
-	// LongestText is the longest window in words.
+	// LongestText is the longest window as text.
 	LongestText string `json:"longest"`
 	People      int    `json:"principals"`
 }

@@ -14,7 +14,7 @@ const days = 24 * time.Hour
 
 func everyGrant(jit.Grant) bool { return true }
 
-// reportOf reports everything between two times, as data and as a page.
+// reportOf returns the report between two times, as data and as a page.
 func reportOf(t testing.TB, l jit.Ledger, from, to time.Time) (r Report, page string) {
 	t.Helper()
 	head := Head{Ledger: "the-ledger", Hash: "the-hash", Seq: 9, Intact: true}
@@ -76,7 +76,7 @@ func TestReportWithAClockThatIsAhead(t *testing.T) {
 	}
 }
 
-// Access that outlives its end is access, however long ago the end was.
+// Access that outlives its end is in the report, however long ago the end was.
 func TestReportShowsWhatOutlivedItsEnd(t *testing.T) {
 	l := &jittest.Ledger{}
 	add := func(who string, start, end time.Duration, by jit.Enforcement, gone time.Duration) {
@@ -90,8 +90,8 @@ func TestReportShowsWhatOutlivedItsEnd(t *testing.T) {
 	add("stuck", -60*days, -59*days, jit.Sweeper, 0)
 	add("late", -60*days, -59*days, jit.Sweeper, -2*days)
 	add("punctual", -2*days, -days, jit.Sweeper, -days+time.Second)
-	add("tidied", -3*days, -2*days, jit.Native, -days)        // the target ended it; the rest went later
-	add("long-tidied", -60*days, -59*days, jit.Native, -days) // the target ended it before the period
+	add("tidied", -3*days, -2*days, jit.Native, -days)        // the target ended access; the binding was removed later
+	add("long-tidied", -60*days, -59*days, jit.Native, -days) // the target ended access before the period
 	add("before", -60*days, -59*days, jit.Sweeper, -40*days)
 	r, page := reportOf(t, l, noon.Add(-30*days), noon)
 	var got []string

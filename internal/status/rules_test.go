@@ -22,7 +22,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// The files whose queries use the metrics, from this folder.
+// The files with queries of the metrics, relative to this folder.
 const (
 	alertsFile     = "../../examples/deploy/prometheus/alerts.yaml"
 	alertsTestFile = "../../examples/deploy/prometheus/alerts_test.yaml"
@@ -54,14 +54,14 @@ func alerts(t *testing.T) []rule {
 	return all
 }
 
-// place is where a panel is on the dashboard.
+// place is the position of a panel on the dashboard.
 type place struct{ X, Y, W, H int }
 
 func (p place) overlaps(o place) bool {
 	return p.X < o.X+o.W && o.X < p.X+p.W && p.Y < o.Y+o.H && o.Y < p.Y+p.H
 }
 
-// panel is the part of a panel that says what it shows.
+// panel has the fields of a panel that define its content.
 type panel struct {
 	ID                       int
 	Type, Title, Description string
@@ -80,7 +80,7 @@ func panels(t *testing.T) []panel {
 		t.Fatal(err)
 	}
 	if file.Title == "" || file.UID == "" || file.SchemaVersion == 0 || len(file.Panels) == 0 {
-		t.Errorf("the dashboard is not whole: %+v", file)
+		t.Errorf("the dashboard is incomplete: %+v", file)
 	}
 	return file.Panels
 }
@@ -187,7 +187,7 @@ func TestDashboard(t *testing.T) {
 	all := panels(t)
 	for i, p := range all {
 		if p.Title == "" || p.Description == "" || len(p.Targets) == 0 || p.GridPos.X+p.GridPos.W > 24 {
-			t.Errorf("panel %d is not whole: %+v", p.ID, p)
+			t.Errorf("panel %d is incomplete: %+v", p.ID, p)
 		}
 		for _, target := range p.Targets {
 			checkExpr(t, p.Title, target.Expr, metrics)
@@ -226,7 +226,7 @@ func TestGuideListsTheMetrics(t *testing.T) {
 	}
 }
 
-// Prometheus' own tool checks the rules, the queries of the panels and a scrape, and runs the tests of the rules.
+// promtool checks the rules, the panels' queries and a scrape, and runs the tests of the rules.
 func TestPromtool(t *testing.T) {
 	promtool := testenv.Promtool(t)
 	run := func(stdin []byte, args ...string) {

@@ -81,17 +81,17 @@ func TestWhoIsLetIn(t *testing.T) {
 		change func(*http.Request)
 		want   int
 	}{
-		"loopback":                              {Access{}, nil, 200},
-		"a page elsewhere points its name here": {Access{}, func(r *http.Request) { r.Host = "evil.example.com" }, 421},
-		"no token":                              {Access{Token: token}, nil, 401},
-		"a wrong token":                         {Access{Token: token}, bearer(token[1:]), 401},
-		"the token":                             {Access{Token: token}, bearer(token), 200},
+		"loopback":                      {Access{}, nil, 200},
+		"DNS rebinding by another page": {Access{}, func(r *http.Request) { r.Host = "evil.example.com" }, 421},
+		"no token":                      {Access{Token: token}, nil, 401},
+		"a wrong token":                 {Access{Token: token}, bearer(token[1:]), 401},
+		"the token":                     {Access{Token: token}, bearer(token), 200},
 		"the token, any name": {Access{Token: token}, func(r *http.Request) {
 			bearer(token)(r)
 			r.Host = "jit.example.com"
 		}, 200},
 		"the proxy":                     {Access{ProxyHeader: "X-Forwarded-User", Proxies: here}, user, 200},
-		"the proxy names nobody":        {Access{ProxyHeader: "X-Forwarded-User", Proxies: here}, nil, 401},
+		"the proxy sends no name":       {Access{ProxyHeader: "X-Forwarded-User", Proxies: here}, nil, 401},
 		"somebody else sets the header": {Access{ProxyHeader: "X-Forwarded-User", Proxies: elsewhere}, user, 401},
 		"an empty token is no token":    {Access{ProxyHeader: "X-Forwarded-User", Proxies: here}, bearer(""), 401},
 	} {
@@ -145,7 +145,7 @@ func TestAccessRefuses(t *testing.T) {
 	}
 }
 
-// An address that may become available is no mistake in the settings: a supervisor may start the daemon again.
+// An address in use is not a mistake in the settings, so that a supervisor restarts the daemon.
 func TestListenOnWhatMayBecomeAvailable(t *testing.T) {
 	taken := serve(t, newServer(t, Access{Listen: "127.0.0.1:0"}))
 	listener, err := newServer(t, Access{Listen: taken}).Listen(t.Context())
@@ -187,11 +187,11 @@ func TestHealth(t *testing.T) {
 		state         sweeper.State
 		health, ready string
 	}{
-		"it has just begun":  {sweeper.State{Started: noon}, "ok", "starting"},
-		"it works":           {sweeper.State{Started: noon, LastPoll: noon, Due: due}, "ok", "ok"},
-		"the ledger is gone": {sweeper.State{LastPoll: noon, Due: due, LedgerError: gone}, "ok", "ledger"},
-		"it no longer polls": {sweeper.State{LastPoll: noon.Add(-5 * time.Minute), Due: due}, "stalled", "ok"},
-		"it polls in vain":   {sweeper.State{LastPoll: noon.Add(-3 * time.Minute), Due: hourAgo}, "ok", "ok"},
+		"it has just begun":         {sweeper.State{Started: noon}, "ok", "starting"},
+		"it works":                  {sweeper.State{Started: noon, LastPoll: noon, Due: due}, "ok", "ok"},
+		"the ledger fails":          {sweeper.State{LastPoll: noon, Due: due, LedgerError: gone}, "ok", "ledger"},
+		"it no longer polls":        {sweeper.State{LastPoll: noon.Add(-5 * time.Minute), Due: due}, "stalled", "ok"},
+		"it polls without progress": {sweeper.State{LastPoll: noon.Add(-3 * time.Minute), Due: hourAgo}, "ok", "ok"},
 	} {
 		for path, want := range map[string]string{"/healthz": c.health, "/readyz": c.ready} {
 			code, body := get(path, c.state)

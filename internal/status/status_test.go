@@ -17,12 +17,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// noon is the moment of the pages of these tests.
+// noon is the time of the pages in these tests.
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 func atNoon() time.Time { return noon }
 
-// record puts a grant on record, after change has altered it.
+// record records a grant that change has altered.
 func record(
 	t testing.TB, l *jittest.Ledger, target, who, reason string, start, end time.Duration, change func(*jit.Grant),
 ) jit.Grant {
@@ -48,15 +48,15 @@ func write(t testing.TB, l *jittest.Ledger, g *jit.Grant, e jit.Event) {
 	}
 }
 
-// ended makes a grant end, as its target confirmed.
+// ended returns a change that sets a grant's confirmed end.
 func ended(at time.Duration) func(*jit.Grant) {
 	return func(g *jit.Grant) { g.EndedAt = noon.Add(at) }
 }
 
-// later makes a grant begin later than it was asked for.
+// later returns a change that sets a grant's beginning after its request.
 func later(g *jit.Grant) { g.RequestedAt, g.GrantedAt = noon.Add(-time.Hour), time.Time{} }
 
-// day is a ledger with a grant of every kind, and the state of a watcher.
+// day returns a ledger with a grant of every kind, and a watcher's state.
 func day(t testing.TB) (*jittest.Ledger, sweeper.State) {
 	l := &jittest.Ledger{}
 	const alice, script = "user:alice@example.com", `<script>alert("x")</script>`
@@ -117,22 +117,22 @@ func section(page, id string) string {
 	return part
 }
 
-// checkText fails the test if a text lacks one text or has another.
+// checkText fails the test if a text lacks one of wants or has one of nots.
 func checkText(t testing.TB, what, text string, has, lacks []string) {
 	t.Helper()
 	for _, want := range has {
 		if !strings.Contains(text, want) {
-			t.Errorf("%s: it does not say %q:\n%s", what, want, text)
+			t.Errorf("%s: the text does not say %q:\n%s", what, want, text)
 		}
 	}
 	for _, not := range lacks {
 		if strings.Contains(text, not) {
-			t.Errorf("%s: it says %q:\n%s", what, not, text)
+			t.Errorf("%s: the text says %q:\n%s", what, not, text)
 		}
 	}
 }
 
-// silent is a ledger that does not answer. It counts the requests for counts.
+// silent is a ledger that does not answer. It counts the calls of Counts.
 type silent struct {
 	jit.Ledger
 	asked int

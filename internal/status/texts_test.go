@@ -12,7 +12,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
 )
 
-// texts are the texts of a page outside of its script and style, as a browser reads them.
+// texts returns the texts of a page outside of its script and style, as a browser parses them.
 func texts(t *testing.T, page []byte) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -34,7 +34,7 @@ func texts(t *testing.T, page []byte) map[string]bool {
 	return all
 }
 
-// Page and report show what people wrote as it is, and none of it runs.
+// Page and report show texts of people literally, and none of them runs as code.
 func FuzzHTML(f *testing.F) {
 	for _, s := range []string{
 		"INC-1: look", "<script>alert(1)</script>", `"><img src=x onerror=alert(1)>`, "&lt;b&gt;", "\u202etxt\u200b",
@@ -46,7 +46,7 @@ func FuzzHTML(f *testing.F) {
 	f.Fuzz(func(t *testing.T, reason, principal string) {
 		reason, principal = strings.ToValidUTF8(reason, "\uFFFD"), strings.ToValidUTF8(principal, "\uFFFD")
 		if strings.Contains(reason+principal, "\x00") || reason == "" || principal == "" {
-			return // a ledger keeps no such text
+			return // a ledger cannot store this text
 		}
 		l := &jittest.Ledger{}
 		g := record(t, l, "db", principal, reason, -time.Minute, time.Hour, nil)
@@ -56,11 +56,11 @@ func FuzzHTML(f *testing.F) {
 		shown := texts(t, []byte(report))
 		for _, s := range []string{reason, principal} {
 			if !shown[s] {
-				t.Errorf("the report does not show %q as it is", s)
+				t.Errorf("the report does not show %q literally", s)
 			}
 		}
 		if strings.ContainsFunc(report, func(r rune) bool { return jit.Hidden(r) && r != '\n' && r != '\t' }) {
-			t.Error("the report hides something")
+			t.Error("the report has hidden characters")
 		}
 	})
 }
