@@ -34,14 +34,14 @@ func block(t *testing.T, language string) string {
 	return string(found[1])
 }
 
-// trial is a notice as it was received.
+// trial is a received notice.
 type trial struct {
 	Secret string            `json:"secret"`
 	Header map[string]string `json:"header"`
 	Body   string            `json:"body"`
 }
 
-// The code in the guide accepts notices and rejects those that were altered or are old.
+// The guide's code accepts genuine notices and rejects altered and old ones.
 func TestGuideVerifies(t *testing.T) {
 	python := block(t, "python") + `
 import json, sys
@@ -93,7 +93,7 @@ func main() {
 		cmd.Stdin, cmd.Stderr = strings.NewReader(input), os.Stderr
 		out, err := cmd.Output()
 		if err != nil || strings.Join(strings.Fields(string(out)), " ") != want {
-			t.Errorf("it says %q, %v; want %s", out, err, want)
+			t.Errorf("the program prints %q, %v; want %s", out, err, want)
 		}
 	}
 	t.Run("go", func(t *testing.T) {
@@ -111,7 +111,7 @@ func main() {
 	})
 }
 
-// trials are genuine notices with secrets of both forms, forgeries of them, and the expected verdicts.
+// trials returns genuine notices with secrets of both forms, forgeries, and the expected verdicts.
 func trials(t *testing.T) (input, want string) {
 	t.Helper()
 	var all []trial

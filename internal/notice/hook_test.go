@@ -25,8 +25,8 @@ import (
 
 const secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
-// hook is a receiver that accepts signed notices and complains about anything else. It is an HTTP server whose
-// connections are in memory, so that it works in a bubble of testing/synctest.
+// hook is a receiver that accepts signed notices and fails the test on any other request. It is an HTTP server with
+// connections in memory, so that it works in a bubble of testing/synctest.
 type hook struct {
 	t       *testing.T
 	server  *http.Server
@@ -41,7 +41,7 @@ type hook struct {
 	// connection before the notice is accepted, and cutAfter after it.
 	answer func(n int, w http.ResponseWriter) int
 	n      int
-	// asked has the time of each request, and got the accepted notices.
+	// asked holds the time of each request, and got the accepted notices.
 	asked []time.Time
 	got   []received
 }
@@ -97,7 +97,7 @@ func (h *hook) Close() error {
 // Addr is not used.
 func (h *hook) Addr() net.Addr { return &net.TCPAddr{} }
 
-// transport returns connections to the hook and to nothing else.
+// transport returns an HTTP transport that connects only to the hook.
 func (h *hook) transport() http.RoundTripper {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		h.mu.Lock()
@@ -120,8 +120,8 @@ func (h *hook) transport() http.RoundTripper {
 	return transport
 }
 
-// verify does what the specification asks of a receiver: the signature is over id, timestamp and payload, joined by
-// full stops; the key is the base64 after whsec_; a timestamp that is too old or too new is refused
+// verify checks a notice as the specification demands: the signature covers id, timestamp and payload, joined by full
+// stops; the key is the base64 text after whsec_; a timestamp that is too old or too new is refused
 // (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 func verify(header http.Header, body []byte, now time.Time) error {
 	id, stamp := header.Get("webhook-id"), header.Get("webhook-timestamp")
@@ -130,7 +130,7 @@ func verify(header http.Header, body []byte, now time.Time) error {
 		return fmt.Errorf("id %q, timestamp %q", id, stamp)
 	}
 	if age := now.Sub(time.Unix(seconds, 0)); age.Abs() > 5*time.Minute {
-		return fmt.Errorf("it was sent %s ago", age)
+		return fmt.Errorf("the notice was sent %s ago", age)
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 	if err != nil {
@@ -145,7 +145,7 @@ func verify(header http.Header, body []byte, now time.Time) error {
 			return nil
 		}
 	}
-	return errors.New("no signature is right")
+	return errors.New("no signature is valid")
 }
 
 // ServeHTTP receives a notice.
@@ -156,7 +156,7 @@ func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := verify(r.Header, body, time.Now()); err != nil || r.Method != http.MethodPost ||
 		r.Header.Get("Content-Type") != "application/cloudevents+json" {
-		h.t.Errorf("a request that a receiver refuses: %v, %s %v", err, r.Method, r.Header)
+		h.t.Errorf("an invalid request: %v, %s %v", err, r.Method, r.Header)
 	}
 	var e received
 	if err := json.Unmarshal(body, &e); err != nil || e.ID != r.Header.Get("webhook-id") {
@@ -197,7 +197,7 @@ func (h *hook) setDown(down bool) {
 	h.down = down
 }
 
-// seqs returns the numbers of the events that were accepted, in order.
+// seqs returns the numbers of the accepted events in order.
 func (h *hook) seqs() []int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -211,18 +211,18 @@ func (h *hook) seqs() []int64 {
 func (h *hook) wantSeqs(want ...int64) {
 	h.t.Helper()
 	if got := h.seqs(); !slices.Equal(got, want) {
-		h.t.Errorf("told of the events %v, want %v", got, want)
+		h.t.Errorf("the accepted events are %v, want %v", got, want)
 	}
 }
 
-// requests is when requests came since the last set.
+// requests returns the times of the requests since the last set.
 func (h *hook) requests() []time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.asked)
 }
 
-// always gives every request the same answer.
+// always answers every request with the same code.
 func always(code int) func(int, http.ResponseWriter) int {
 	return func(int, http.ResponseWriter) int { return code }
 }
@@ -280,7 +280,7 @@ func (w *world) sender(holder string) *Sender {
 	}
 }
 
-// troubles returns the errors that the senders reported.
+// troubles returns the errors that the senders have reported.
 func (w *world) troubles() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -333,7 +333,7 @@ func (w *world) grantedMany(first, last int) {
 	}
 }
 
-// upTo are the numbers from 1 to n.
+// upTo returns the numbers from 1 to n.
 func upTo(n int64) []int64 {
 	var all []int64
 	for i := range n {

@@ -16,8 +16,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// Two processes share a real ledger. One delivers each event once and in order; when it is gone, the other continues
-// where it stopped.
+// Two processes share a real ledger. One delivers each event once and in order. When it dies, the other continues at
+// its position.
 func TestTwoProcessesOnOneLedger(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { twoProcesses(t, "sqlite://"+filepath.Join(t.TempDir(), "ledger.db")) })
 	t.Run("postgres", func(t *testing.T) { twoProcesses(t, testenv.Postgres(t).Database(t)) })
@@ -69,7 +69,7 @@ func twoProcesses(t *testing.T, url string) {
 	}
 	a, l := process("a")
 	b, _ := process("b")
-	flush(a) // makes the ledger
+	flush(a) // creates the ledger
 	const many = 50
 	for n := range many {
 		binding := jit.Binding{Target: "prod", Principal: "user:alice@example.com", Role: "viewer", Scope: "all"}
@@ -90,21 +90,21 @@ func twoProcesses(t *testing.T, url string) {
 	flush(b) // a is alive
 	mu.Lock()
 	if len(got) != 1 {
-		t.Errorf("the second process delivers too: %q", got)
+		t.Errorf("the second process delivers, too: %q", got)
 	}
-	now = now.Add(2 * time.Minute) // a seems to be dead: its lease has ended
+	now = now.Add(2 * time.Minute) // a counts as dead, because its lease has ended
 	mu.Unlock()
 	flush(b)
 	close(goOn)
 	if err := <-over; err == nil {
-		t.Error("the first process does not see that the receiver is another's now")
+		t.Error("the first process does not notice that it lost the receiver")
 	}
 	flush(a)
 	id, err := l.ID(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{id + "/1"} // which a did not come to note
+	want := []string{id + "/1"} // whose delivery a could not save
 	for n := range many {
 		want = append(want, fmt.Sprintf("%s/%d", id, n+1))
 	}

@@ -31,14 +31,14 @@ func real(t *testing.T, scheme, address string) (*Sender, *Receiver) {
 	return &Sender{Now: time.Now, LedgerID: func(context.Context) (string, error) { return "", nil }}, r
 }
 
-// Errors say what is wrong and contain neither the URL nor the answer.
+// Errors say what is wrong, and contain neither the URL nor the answer.
 func TestErrorsTellNoSecret(t *testing.T) {
-	echo := func(w http.ResponseWriter, r *http.Request) { // what a receiver says of us is not to be passed on
+	echo := func(w http.ResponseWriter, r *http.Request) { // the receiver's answer must not reach the error
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprintf(w, "no %s for %s", r.URL, r.Header)
 	}
 	tlsServer := httptest.NewUnstartedServer(http.HandlerFunc(echo))
-	tlsServer.Config.ErrorLog = log.New(io.Discard, "", 0) // it does not like that nobody trusts it
+	tlsServer.Config.ErrorLog = log.New(io.Discard, "", 0) // it logs that its certificate is not trusted
 	tlsServer.StartTLS()
 	t.Cleanup(tlsServer.Close)
 	plain := httptest.NewServer(http.HandlerFunc(echo))
@@ -48,14 +48,14 @@ func TestErrorsTellNoSecret(t *testing.T) {
 	address := func(s *httptest.Server) string { return s.Listener.Addr().String() }
 	for _, c := range []struct{ name, scheme, address, want string }{
 		{"nobody there", "http", address(closed), "no answer: dial: connect: connection refused"},
-		{"a certificate of nobody", "https", address(tlsServer), "no answer: its certificate is not trusted: x509: "},
+		{"an untrusted certificate", "https", address(tlsServer), "no answer: its certificate is not trusted: x509: "},
 		{"no TLS", "https", address(plain), "no answer: "},
 		{"no HTTP", "http", babbler(t), "no answer: the connection was closed, or the server does not speak HTTP"},
 		{"refused", "http", address(plain), "the receiver answered 403"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, r := real(t, c.scheme, c.address)
-			if c.name != "refused" { // the repeats are tried elsewhere
+			if c.name != "refused" { // other tests cover the repeats
 				s.client().RetryMax = 0
 			}
 			err := s.Test(t.Context(), r, jit.Actor{})
@@ -113,7 +113,7 @@ func TestAnswersAreNotReadForEver(t *testing.T) {
 		t.Error(err)
 	}
 	<-over
-	if wrote.Load() > 64<<20 { // buffers of the system are between
-		t.Errorf("%d bytes were taken", wrote.Load())
+	if wrote.Load() > 64<<20 { // the system buffers some data
+		t.Errorf("%d bytes were accepted", wrote.Load())
 	}
 }

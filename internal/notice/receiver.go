@@ -118,7 +118,7 @@ func NewReceiver(name string, c Config) (*Receiver, error) {
 	return r, nil
 }
 
-// checkURL refuses what is not the URL of a webhook, and http to another machine. The error does not contain the URL.
+// checkURL refuses a text that is not a webhook's URL, and http to another machine. The error does not contain the URL.
 func checkURL(attribute, text string) error {
 	u, err := url.Parse(text)
 	switch {

@@ -88,16 +88,16 @@ func TestReceiverChooses(t *testing.T) {
 		want := strings.Fields(c.want)
 		for _, k := range want {
 			if !r.Wants(jit.EventKind(k)) {
-				t.Errorf("%v: %s is not wanted", c.events, k)
+				t.Errorf("%v: %s is not selected", c.events, k)
 			}
 		}
 		if len(r.wanted) != len(want) {
-			t.Errorf("%v: wanted are %v", c.events, r.wanted)
+			t.Errorf("%v: selected are %v", c.events, r.wanted)
 		}
 	}
 }
 
-// Every kind of event can be chosen, as a topic or by name.
+// Every kind of event can be selected, as a topic or by name.
 func TestReceiverKnowsEveryKind(t *testing.T) {
 	chosen := map[jit.EventKind]bool{}
 	for _, all := range topics {
@@ -115,7 +115,7 @@ func TestReceiverKnowsEveryKind(t *testing.T) {
 		jit.EventPolicyChanged, jit.EventPolicyRemoved,
 	} {
 		if !chosen[k] {
-			t.Errorf("%s cannot be chosen", k)
+			t.Errorf("%s cannot be selected", k)
 		}
 	}
 }

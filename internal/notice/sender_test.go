@@ -16,7 +16,7 @@ func TestNoticesReportWhatHappens(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.config.Events, w.config.Targets = []string{"granted", "drift", "changed"}, []string{"prod*"}
 		s := w.sender("a")
-		w.granted(1, nil) // before anybody was to be told
+		w.granted(1, nil) // before the first receiver
 		time.Sleep(time.Second)
 		w.flush(s)
 		g := w.granted(2, nil)
@@ -27,7 +27,7 @@ func TestNoticesReportWhatHappens(t *testing.T) {
 			e.Kind, e.Detail = jit.EventDrift, map[string]string{"drift": "the end was moved"}
 		})
 		w.granted(7, func(_ *jit.Grant, e *jit.Event) { e.Kind = jit.EventChanged })
-		// No grant explains it: the event alone says where it was found.
+		// No grant explains the finding, so only the event says where it is.
 		stray := jit.Event{Kind: jit.EventDrift, Grant: "4711",
 			Detail: map[string]string{"target": "prod-2", "principal": "user:mallory@example.com"}}
 		elsewhere := jit.Event{Kind: jit.EventDrift, Grant: "4712", Detail: map[string]string{"target": "staging"}}
@@ -49,13 +49,13 @@ func TestNoticesReportWhatHappens(t *testing.T) {
 			w.Errorf("got the grant %+v", f)
 		}
 		if len(w.troubles()) > 0 {
-			w.Errorf("troubles %q", w.troubles())
+			w.Errorf("problems %q", w.troubles())
 		}
 	})
 }
 
-// A notice shows a grant as all surfaces do: ended_at is when the access really ended, although the target was tidied up
-// later, and a lost reason is in words.
+// A notice shows a grant as all surfaces do. ended_at is when the access really ended, although the clean-up was later.
+// A lost reason is in words.
 func TestNoticesShowTheViewOfAGrant(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.flush(w.sender("a"))
@@ -87,7 +87,7 @@ func TestNoticesBeginWithTheFirstEvent(t *testing.T) {
 	})
 }
 
-// The receiver is down for hours. Tries become rarer, and everything is delivered within minutes when it is back.
+// The receiver is down for hours. Tries become rarer, and everything is delivered within minutes after its return.
 func TestNoticesWaitForTheReceiver(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var dials atomic.Int64
@@ -111,7 +111,7 @@ func TestNoticesWaitForTheReceiver(t *testing.T) {
 		w.hook.wantSeqs(upTo(21)...)
 		stop()
 		if all := w.troubles(); len(all) == 0 || all[0] != "failed: event 1: no answer: dial: connection refused" {
-			w.Errorf("troubles %q", all)
+			w.Errorf("problems %q", all)
 		}
 	})
 }
@@ -125,7 +125,8 @@ func slowly(int, http.ResponseWriter) int {
 	return 500
 }
 
-// Temporary errors are waited out, however long they last. Nothing is delivered twice, and the order is kept.
+// The sender waits for the end of temporary errors, however long they last. Nothing is delivered twice, and the order
+// is kept.
 func TestNoticesOutlastTrouble(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -153,11 +154,11 @@ func TestNoticesOutlastTrouble(t *testing.T) {
 				stop()
 				time.Sleep(time.Hour) // what is slow comes to its end
 				if all := w.troubles(); len(all) == 0 || !strings.Contains(all[0], c.says) {
-					w.Errorf("troubles %q, want %q", all, c.says)
+					w.Errorf("problems %q, want %q", all, c.says)
 				}
 				for _, told := range w.troubles() {
 					if strings.Contains(told, "hush") || strings.HasPrefix(told, string(PassedOver)) {
-						w.Errorf("it said %s", told)
+						w.Errorf("the error was %s", told)
 					}
 				}
 			})
@@ -165,7 +166,7 @@ func TestNoticesOutlastTrouble(t *testing.T) {
 	}
 }
 
-// A receiver that asks for a pause gets that pause.
+// The sender keeps the pause that a receiver asks for.
 func TestNoticesRetryAfter(t *testing.T) {
 	date := time.Date(2000, 1, 1, 0, 3, 20, 0, time.UTC)
 	for _, c := range []struct {
@@ -194,14 +195,14 @@ func TestNoticesRetryAfter(t *testing.T) {
 				w.hook.wantSeqs(1)
 				asked := w.hook.requests()
 				if pause := asked[1].Sub(asked[0]); pause < c.least || pause > c.most {
-					w.Errorf("asked again after %s, want %s to %s", pause, c.least, c.most)
+					w.Errorf("the next request came after %s, want %s to %s", pause, c.least, c.most)
 				}
 			})
 		})
 	}
 }
 
-// A notice that is refused is tried for minutes, then skipped.
+// A refused notice is tried for minutes, then skipped.
 func TestNoticesThatAreRefused(t *testing.T) {
 	for _, code := range []int{301, 400, 401, 404, 410} {
 		inWorld(t, func(w *world) {
@@ -217,7 +218,7 @@ func TestNoticesThatAreRefused(t *testing.T) {
 			w.hook.wantSeqs(2, 3)
 			asked := w.hook.requests()
 			if tried := asked[daemonPatience.tries-1].Sub(asked[0]); tried < 3*time.Minute || tried > 10*time.Minute {
-				w.Errorf("%d: it was tried for %s", code, tried)
+				w.Errorf("%d: the notice was tried for %s", code, tried)
 			}
 			passed := 0
 			for _, told := range w.troubles() {
@@ -226,14 +227,14 @@ func TestNoticesThatAreRefused(t *testing.T) {
 				}
 			}
 			if passed != 1 {
-				w.Errorf("%d: troubles %q", code, w.troubles())
+				w.Errorf("%d: problems %q", code, w.troubles())
 			}
 			stop()
 		})
 	}
 }
 
-// A pass is repeated soon, so it does not skip a notice before that is an hour old.
+// Passes are repeated often, so a pass does not skip a notice younger than an hour.
 func TestFlushOfWhatIsRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		s := w.sender("a")
@@ -260,12 +261,12 @@ func TestFlushOfWhatIsRefused(t *testing.T) {
 			all,
 			"passed_over: event 1 was skipped after 3 tries: the receiver answered 410",
 		) {
-			w.Errorf("troubles %q", all)
+			w.Errorf("problems %q", all)
 		}
 	})
 }
 
-// A pass does not wait for a receiver that is down; the next one delivers.
+// A pass does not wait for an unreachable receiver. The next pass delivers.
 func TestFlushOfTrouble(t *testing.T) {
 	inWorld(t, func(w *world) {
 		s := w.sender("a")

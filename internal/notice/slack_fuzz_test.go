@@ -24,8 +24,7 @@ func spans(text string) map[string][]string {
 	return all
 }
 
-// Whatever people wrote, a message reads back to the same fields. No value becomes a mention, a link, formatting or a
-// line.
+// With any text, a message reads back as the same fields. No value becomes a mention, a link, formatting or a new line.
 func FuzzSlack(f *testing.F) {
 	for _, s := range []string{
 		"INC-1: look", "<!channel> <@U1> <https://evil.example|x>", "a`b```c", "x\nWho: `root`", "&amp; &lt;",
@@ -42,7 +41,7 @@ func FuzzSlack(f *testing.F) {
 			written = strings.ToValidUTF8(written, "\uFFFD")
 			shown := strings.ReplaceAll(jit.Cell(written), "`", jit.Escape('`'))
 			if written == "" || utf8.RuneCountInString(shown) > maxValue {
-				continue // it is left out, or cut
+				continue // left out or cut
 			}
 			if len(got[label]) != 1 || got[label][0] != written {
 				t.Errorf("%s reads back as %q, want %q:\n%s", label, got[label], written, m.Text)

@@ -32,7 +32,7 @@ func slackNotice(kind jit.EventKind, change func(*jit.Grant, *jit.Event)) slackM
 	return notice{event: e, grant: &v}.slack()
 }
 
-// A notice about a decision says who decides, for whom, and what to run.
+// A notice about a decision names the deciders, the requester and the command.
 func TestSlackAboutDecisions(t *testing.T) {
 	for _, tt := range []struct {
 		kind jit.EventKind
@@ -92,7 +92,7 @@ func TestSlackNamesWhoAndWhy(t *testing.T) {
 		}
 	}
 	if strings.Contains(m.Text, "carol") {
-		t.Errorf("the user that the sweeper runs as is named:\n%s", m.Text)
+		t.Errorf("the notice names the sweeper's user:\n%s", m.Text)
 	}
 	stray := notice{
 		event: jit.Event{
@@ -111,7 +111,7 @@ func TestSlackNamesWhoAndWhy(t *testing.T) {
 	}
 }
 
-// Every kind that can be chosen has its own headline.
+// Every selectable kind has its own headline.
 func TestSlackHeadlines(t *testing.T) {
 	all := append([]jit.EventKind{eventTest}, kinds...)
 	for _, k := range slices.Concat(append(slices.Collect(maps.Values(topics)), all)...) {
@@ -121,7 +121,7 @@ func TestSlackHeadlines(t *testing.T) {
 	}
 }
 
-// The text of a reason or a name is shown as it is: it mentions nobody, links nowhere and adds no line.
+// A reason or a name is shown literally. It mentions nobody, links nowhere and adds no line.
 func TestSlackDefuses(t *testing.T) {
 	for written, want := range map[string]string{
 		"<!channel> & <@U123>":         "`&lt;!channel&gt; &amp; &lt;@U123&gt;`",
@@ -140,7 +140,7 @@ func TestSlackDefuses(t *testing.T) {
 	}
 }
 
-// Whatever the text is, no block is longer than Slack allows, and blocks begin and end with a line.
+// With any text, no block exceeds Slack's limit, and blocks begin and end with whole lines.
 func TestSlackIsNotTooLong(t *testing.T) {
 	for _, text := range []string{strings.Repeat("<", 5000), strings.Repeat("日本", 5000), strings.Repeat("a b ", 5000)} {
 		m := slackNotice(jit.EventRevokeFailed, func(g *jit.Grant, e *jit.Event) {
@@ -163,7 +163,7 @@ func TestSlackIsNotTooLong(t *testing.T) {
 	}
 }
 
-// A webhook of Slack receives JSON without a signature: its URL is the secret.
+// A Slack webhook receives JSON without a signature, because its URL is the secret.
 func TestSlackDelivery(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var body slackMessage

@@ -13,7 +13,7 @@ import (
 
 const (
 	// lease is how long a receiver stays with a sender that may have died. It is renewed when it is renewEvery old;
-	// what is left then is more than one delivery takes.
+	// the remaining time then exceeds that of one delivery.
 	lease      = 90 * time.Second
 	renewEvery = 15 * time.Second
 	// saveEvery is after how many unwanted events the position is saved.

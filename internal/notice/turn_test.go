@@ -13,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// mortal are leases of a process that can be killed. A killed process writes nothing.
+// mortal is the lease store of a process that can be killed. A killed process writes nothing.
 type mortal struct {
 	jit.Leases
 	dead atomic.Bool
@@ -53,12 +53,12 @@ func TestNoticesRepeatWithTheSameID(t *testing.T) {
 		s.Leases = m
 		w.hook.set(func(int, http.ResponseWriter) int { m.dead.Store(true); return 200 })
 		if err := s.Flush(w.Context()); !errors.Is(err, errKilled) {
-			w.Errorf("a position that was not kept: %v", err)
+			w.Errorf("saving the position of a killed process: %v", err)
 		}
 		w.hook.set(nil)
 		next := w.sender("b")
 		w.flush(next)
-		w.hook.wantSeqs(1) // the lease of the dead has not ended
+		w.hook.wantSeqs(1) // the dead sender's lease has not ended
 		time.Sleep(lease)
 		w.flush(next)
 		w.hook.wantSeqs(1, 1, 2)
@@ -68,8 +68,8 @@ func TestNoticesRepeatWithTheSameID(t *testing.T) {
 	})
 }
 
-// One of two senders delivers from a slow ledger to a receiver that is slow, fails and refuses. When it is killed,
-// the other takes over at the end of the lease.
+// One of two senders delivers from a slow ledger to a receiver that is slow, fails and refuses. When the sender is
+// killed, the other takes over at the end of the lease.
 func TestNoticesOfTwoSenders(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var asked [2]atomic.Int64
@@ -112,7 +112,7 @@ func TestNoticesOfTwoSenders(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.hook.wantSeqs(upTo(50)...)
 		if asked[0].Load() < 50 || asked[1].Load() != 0 {
-			w.Errorf("the first asked %d times and the second %d times", asked[0].Load(), asked[1].Load())
+			w.Errorf("the first sender asked %d times and the second %d times", asked[0].Load(), asked[1].Load())
 		}
 		w.hook.set(nil)
 		deaths[0].dead.Store(true)
@@ -126,8 +126,8 @@ func TestNoticesOfTwoSenders(t *testing.T) {
 	})
 }
 
-// The clock of one of two senders is an hour ahead or behind. Each uses the clock of the ledger's server, also in
-// signatures. When the one with the wrong clock dies, the other does not wait longer than usual.
+// One of two senders has a clock that is an hour off. Both use the clock of the ledger's server, also in signatures.
+// When the sender with the wrong clock dies, the other does not wait longer than usual.
 func TestNoticesByAWrongClock(t *testing.T) {
 	for _, wrong := range []time.Duration{time.Hour, -time.Hour} {
 		inWorld(t, func(w *world) {
@@ -150,15 +150,15 @@ func TestNoticesByAWrongClock(t *testing.T) {
 			time.Sleep(time.Minute)
 			w.hook.wantSeqs(upTo(20)...)
 			if asked.Load() != 20 {
-				w.Errorf("by %s: the first asked %d times, want that it delivers all of the 20", wrong, asked.Load())
+				w.Errorf("off by %s: the first sender asked %d times, want it to deliver all 20", wrong, asked.Load())
 			}
-			offset.Store(int64(2 * wrong)) // it is stepped while it has nothing to do
+			offset.Store(int64(2 * wrong)) // the clock is stepped while the sender is idle
 			time.Sleep(time.Minute)
 			w.grantedMany(21, 40)
 			time.Sleep(time.Minute)
 			w.hook.wantSeqs(upTo(40)...)
 			if asked.Load() != 40 {
-				w.Errorf("by %s: the first asked %d times, want that it delivers all of the 40", wrong, asked.Load())
+				w.Errorf("off by %s: the first sender asked %d times, want it to deliver all 40", wrong, asked.Load())
 			}
 			m.dead.Store(true)
 			stop()
@@ -170,7 +170,7 @@ func TestNoticesByAWrongClock(t *testing.T) {
 	}
 }
 
-// A new receiver is not sent past events, even if the sender could not read where they end.
+// A new receiver gets no past events, even if the sender could not read their end at first.
 func TestANewReceiverIsNotToldOfThePast(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.grantedMany(1, 20)
@@ -181,7 +181,7 @@ func TestANewReceiverIsNotToldOfThePast(t *testing.T) {
 			if broken {
 				w.ledger.Call = func(what string) error {
 					if what == "read" {
-						return errors.New("the ledger is gone")
+						return errors.New("the ledger is unreachable")
 					}
 					return nil
 				}
@@ -189,7 +189,7 @@ func TestANewReceiverIsNotToldOfThePast(t *testing.T) {
 		}}
 		s.Leases = leases
 		if err := s.Flush(w.Context()); err == nil {
-			w.Error("the ledger could not be read, and nothing is said")
+			w.Error("the unreadable ledger is not reported")
 		}
 		leases.then(false)
 		w.flush(w.sender("a"))
@@ -199,7 +199,7 @@ func TestANewReceiverIsNotToldOfThePast(t *testing.T) {
 	})
 }
 
-// afterTake calls a function when a lease has been acquired.
+// afterTake calls a function after a lease has been acquired.
 type afterTake struct {
 	jit.Leases
 	then func(bool)
@@ -211,12 +211,12 @@ func (a *afterTake) Acquire(ctx context.Context, name, holder string, now, until
 	return position, ok, err
 }
 
-// A sender that stops releases its receivers at once.
+// A stopping sender releases its receivers at once.
 func TestSenderLetsGo(t *testing.T) {
 	inWorld(t, func(w *world) {
 		stop := w.start(w.sender("a"))
 		w.granted(1, nil)
-		w.flush(w.sender("b")) // leaves it to the other
+		w.flush(w.sender("b")) // the other sender delivers
 		w.hook.wantSeqs()
 		stop()
 		w.flush(w.sender("b"))
@@ -224,7 +224,7 @@ func TestSenderLetsGo(t *testing.T) {
 	})
 }
 
-// None of a thousand events is lost with a receiver that fails in every way and senders that are killed in turn.
+// None of a thousand events is lost, although the receiver fails in every way and senders are killed in turn.
 func TestNothingIsLost(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.hook.set(func(int, http.ResponseWriter) int {
@@ -237,7 +237,7 @@ func TestNothingIsLost(t *testing.T) {
 				return cutAfter
 			case 3:
 				time.Sleep(20 * time.Second)
-				return 200 // too late, and taken all the same
+				return 200 // too late, but the notice is accepted
 			case 4:
 				return 404
 			}
@@ -268,20 +268,20 @@ func TestNothingIsLost(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		stop()
-		time.Sleep(time.Minute) // what is slow comes to its end
+		time.Sleep(time.Minute) // slow requests end
 		var first []int64
 		ids := map[string]int64{}
 		for _, e := range w.hook.got {
 			seq := e.Data.Event.Seq
 			if had, repeat := ids[e.ID]; repeat && had != seq {
-				w.Errorf("the id %s stands for the events %d and %d", e.ID, had, seq)
+				w.Errorf("events %[2]d and %[3]d have the same id %[1]s", e.ID, had, seq)
 			} else if !repeat {
 				first = append(first, seq)
 			}
 			ids[e.ID] = seq
 		}
 		if !slices.Equal(first, upTo(many)) {
-			w.Errorf("told of %d events, or not in their order: %v", len(first), first)
+			w.Errorf("%d events were accepted, want all in order: %v", len(first), first)
 		}
 		if repeats := len(w.hook.got) - len(first); repeats == 0 || repeats > many/2 {
 			w.Errorf("%d repeats", repeats)
@@ -289,10 +289,10 @@ func TestNothingIsLost(t *testing.T) {
 	})
 }
 
-// The ledger is gone for a while. That is reported, and everything is delivered when it is back.
+// The ledger is unreachable for a while. That is reported, and everything is delivered afterwards.
 func TestNoticesWaitForTheLedger(t *testing.T) {
 	inWorld(t, func(w *world) {
-		gone := errors.New("the ledger is gone")
+		gone := errors.New("the ledger is unreachable")
 		var down atomic.Bool
 		w.ledger.Call = func(string) error {
 			if down.Load() {
@@ -310,12 +310,12 @@ func TestNoticesWaitForTheLedger(t *testing.T) {
 		w.hook.wantSeqs(1, 2)
 		stop()
 		if all := w.troubles(); len(all) < 10 || len(all) > 200 {
-			w.Errorf("%d troubles in 20 minutes: %q", len(all), all[:min(3, len(all))])
+			w.Errorf("%d problems in 20 minutes: %q", len(all), all[:min(3, len(all))])
 		}
 	})
 }
 
-// A sender with nothing to deliver hardly writes.
+// An idle sender hardly writes.
 func TestIdleSender(t *testing.T) {
 	inWorld(t, func(w *world) {
 		writes := 0
@@ -334,11 +334,11 @@ func TestIdleSender(t *testing.T) {
 	})
 }
 
-// readOnly are leases that cannot be written.
+// readOnly is a lease store that cannot be written.
 type readOnly struct{ jit.Leases }
 
 func (readOnly) Acquire(context.Context, string, string, time.Time, time.Time) (int64, bool, error) {
-	return 0, false, errors.New("looking takes nothing")
+	return 0, false, errors.New("a status request acquires no lease")
 }
 
 func TestPositions(t *testing.T) {
