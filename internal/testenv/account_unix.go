@@ -49,8 +49,8 @@ func unprivileged() (*account, error) {
 // servers need.
 func (a *account) apply(cmd *exec.Cmd) {
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC", "HOME=/"}
-	// A group of its own: an interrupt at the terminal reaches only the tests,
-	// whose end then ends the server in order.
+	// The server has its own process group, so an interrupt at the terminal reaches only the tests. Their end then ends
+	// the server in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if a != nil {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: a.uid, Gid: a.gid}

@@ -44,9 +44,8 @@ func (c CLI) Setenv(t testing.TB) {
 	t.Setenv("CHECKPOINT_DISABLE", "1")
 }
 
-// Terraforms returns every Terraform CLI on hand, Terraform's own first:
-// terraform and tofu on the PATH, and tofu from the test cache where the PATH
-// has none. It fails the test when there is none.
+// Terraforms returns every available Terraform CLI, terraform before tofu: those on the PATH, and tofu from the test
+// cache if the PATH has none. It fails the test if there is none.
 func Terraforms(t testing.TB) []CLI {
 	t.Helper()
 	clis, err := findCLIs()
@@ -56,7 +55,7 @@ func Terraforms(t testing.TB) []CLI {
 	return clis
 }
 
-// findCLIs asks each program for its version once a process.
+// findCLIs runs each program's version command once per process.
 var findCLIs = sync.OnceValues(func() ([]CLI, error) {
 	var paths []string
 	if path, err := exec.LookPath("terraform"); err == nil {

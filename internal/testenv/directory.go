@@ -16,8 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
 )
 
-// MotoDirectory is the IAM Identity Center of an account of moto's, as its administrator sees it. Moto finishes every
-// write at once, makes what is there a second time, and counts a permission set as in use from the beginning.
+// MotoDirectory is the IAM Identity Center of a moto account, as its administrator sees it. Unlike AWS, moto finishes
+// every write at once, creates an existing object a second time, and counts every permission set as in use.
 type MotoDirectory struct {
 	Instance string // ARN
 	Store    string // id
@@ -121,7 +121,7 @@ func (d *MotoDirectory) Unassign(t testing.TB, a Assignment) {
 	}
 }
 
-// Assignments lists those of a permission set on the account, copies too, in a fixed order.
+// Assignments lists the assignments of a permission set on the account in a fixed order, including copies.
 func (d *MotoDirectory) Assignments(t testing.TB, set string) []Assignment {
 	t.Helper()
 	var all []Assignment

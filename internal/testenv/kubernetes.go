@@ -29,9 +29,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/cache"
 )
 
-// KubeServer is a Kubernetes API server with RBAC, etcd behind it and the
-// controller that fills the roles view, edit and admin. Nothing else runs:
-// pods stay Pending and a deleted namespace stays Terminating.
+// KubeServer is a Kubernetes API server with RBAC, its etcd, and the controller that fills the roles view, edit and
+// admin. Nothing else runs: pods stay Pending and a deleted namespace stays Terminating.
 type KubeServer struct {
 	URL        string // of the API, https on loopback
 	Kubeconfig string // file; its current context belongs to system:masters
@@ -66,8 +65,8 @@ func (s *KubeServer) User(t testing.TB, name string, groups ...string) *rest.Con
 	return config
 }
 
-// UserKubeconfig writes a kubeconfig file for the user and returns its path.
-// The context bears the name of [KubeServer.Context].
+// UserKubeconfig writes a kubeconfig file for the user and returns its path. The context has the name in
+// [KubeServer.Context].
 func (s *KubeServer) UserKubeconfig(t testing.TB, name string, groups ...string) string {
 	t.Helper()
 	user := s.User(t, name, groups...)
@@ -152,10 +151,10 @@ func readyServer(out *os.File) (*KubeServer, error) {
 	}
 	line, err := bufio.NewReader(out).ReadBytes('\n')
 	if errors.Is(err, io.EOF) {
-		return nil, errors.New("it ended before it was ready")
+		return nil, errors.New("the server ended before it was ready")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("it is not ready after %s: %w", kubeTimeout, err)
+		return nil, fmt.Errorf("the server is not ready after %s: %w", kubeTimeout, err)
 	}
 	var ready struct {
 		Server, Kubeconfig, Context string

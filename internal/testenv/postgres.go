@@ -82,7 +82,7 @@ func (s *PostgresServer) url(database string) string {
 	return u.String()
 }
 
-// Standby starts a read-only server: it follows a primary that does not exist. It ends with the test.
+// Standby starts a read-only server, which follows a primary that does not exist. The server ends with the test.
 func Standby(t testing.TB) *PostgresServer {
 	t.Helper()
 	Acceptance(t)

@@ -17,9 +17,8 @@ import (
 // stopTimeout bounds how long a server may take to end before it is killed.
 const stopTimeout = 15 * time.Second
 
-// supervise is a shell program that runs a server and ends it when its own
-// stdin closes, which happens when this process ends in whatever way. It then
-// removes the server's directory. Arguments: signal, directory, command.
+// supervise is a shell program that runs a server and ends it when its own stdin closes, which happens at any end of
+// this process. It then removes the server's directory. Arguments: signal, directory, command.
 const supervise = `
 stop=$1 dir=$2; shift 2
 "$@" </dev/null &
@@ -138,7 +137,7 @@ func start(cmd *exec.Cmd, log *tail) (*process, error) {
 	return p, nil
 }
 
-// wait polls check until it succeeds, the process ends or the time is over.
+// wait polls check until it succeeds, the process ends or the timeout has passed.
 func (p *process) wait(timeout time.Duration, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -149,9 +148,9 @@ func (p *process) wait(timeout time.Duration, check func(context.Context) error)
 		}
 		select {
 		case <-p.exited:
-			return fmt.Errorf("it ended at once; its output: %s", p.log)
+			return fmt.Errorf("the server ended at once; its output: %s", p.log)
 		case <-ctx.Done():
-			return fmt.Errorf("it does not answer after %s: %w; its output: %s", timeout, last, p.log)
+			return fmt.Errorf("the server does not answer after %s: %w; its output: %s", timeout, last, p.log)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -167,7 +166,7 @@ func (p *process) stop() error {
 	}
 	_ = p.cmd.Process.Kill()
 	<-p.exited
-	return errors.New("it did not end by itself and was killed")
+	return errors.New("the server did not end by itself and was killed")
 }
 
 // tail is a writer that keeps the last few kilobytes. It is safe for concurrent

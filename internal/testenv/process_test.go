@@ -35,13 +35,12 @@ func TestHold(t *testing.T) {
 	select {}
 }
 
-// TestServersEndWithTheProcess kills a process which holds one server of each
-// kind and waits, some seconds, until none of them listens and their
-// directories are gone.
+// TestServersEndWithTheProcess kills a process that holds one server of each kind. Within seconds, no server may listen
+// and their directories must be gone.
 func TestServersEndWithTheProcess(t *testing.T) {
 	testenv.Acceptance(t)
 	temp := t.TempDir()
-	// PostgreSQL may run as a user of its own, and then needs a directory like /tmp.
+	// PostgreSQL may run as another user, who needs a directory like /tmp.
 	for dir := temp; dir != filepath.Clean(os.TempDir()); dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 			t.Fatal(err)
@@ -70,14 +69,14 @@ func TestServersEndWithTheProcess(t *testing.T) {
 	}
 	_ = cmd.Wait()
 	if len(addresses) != 4 {
-		t.Fatalf("the child holds %d servers, want 4; it said: %s", len(addresses), strings.Join(said, "\n"))
+		t.Fatalf("the child holds %d servers, want 4; its output: %s", len(addresses), strings.Join(said, "\n"))
 	}
 
 	until := func(what string, done func() bool) {
 		deadline := time.Now().Add(15 * time.Second)
 		for !done() {
 			if time.Now().After(deadline) {
-				t.Errorf("%s is still there long after its process was killed", what)
+				t.Errorf("%s still exists long after its process was killed", what)
 				return
 			}
 			time.Sleep(50 * time.Millisecond)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Chromium returns the path of a Chromium that can run without a screen.
+// Chromium returns the path of a Chromium that runs without a display.
 func Chromium(t testing.TB) string { t.Helper(); return onPath(t, "Chromium", "chromium") }
 
 // Promtool returns the path of promtool, which checks and tests the rules of Prometheus.

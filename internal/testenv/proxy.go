@@ -11,25 +11,25 @@ import (
 type Fault int
 
 const (
-	// Sound passes everything on.
+	// Sound forwards everything.
 	Sound Fault = iota
-	// Slow passes on every piece [ProxyDelay] late.
+	// Slow delays every piece by [ProxyDelay].
 	Slow
-	// Refusing resets connections at once, those that are open too.
+	// Refusing resets new and open connections at once.
 	Refusing
-	// Cutting resets a connection in the middle of an answer: the server has done what it was asked for.
+	// Cutting resets a connection in the middle of an answer, after the server has carried out the request.
 	Cutting
-	// Silent passes on nothing and keeps connections open; what was sent meanwhile arrives afterwards.
+	// Silent forwards nothing and keeps connections open. Data sent meanwhile arrives afterwards.
 	Silent
 )
 
-// ProxyDelay is how late a slow proxy is.
+// ProxyDelay is the delay of a slow proxy.
 const ProxyDelay = time.Second
 
-// Proxy stands between clients and a TCP server and does what a bad network does. It is safe for
-// concurrent use and ends with the test.
+// Proxy is between clients and a TCP server and imitates a bad network. It is safe for concurrent use and ends with the
+// test.
 type Proxy struct {
-	// Addr is where it listens, on loopback.
+	// Addr is the listen address, on loopback.
 	Addr string
 
 	upstream string
@@ -40,7 +40,7 @@ type Proxy struct {
 	over     bool
 }
 
-// NewProxy stands before the server that listens on upstream.
+// NewProxy starts a proxy for the server that listens on upstream.
 func NewProxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -70,7 +70,7 @@ func NewProxy(t testing.TB, upstream string) *Proxy {
 	return p
 }
 
-// Set has the proxy do something else from now on.
+// Set changes the proxy's fault.
 func (p *Proxy) Set(f Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +108,7 @@ func (p *Proxy) connect(client net.Conn) {
 	delete(p.open, server)
 }
 
-// carry passes on what comes from one side until it ends or is cut; then it ends both.
+// carry forwards the data of one side until it ends or is cut. Then it closes both.
 func (p *Proxy) carry(to, from net.Conn, answers bool) {
 	defer func() { _ = to.Close(); _ = from.Close() }()
 	buffer := make([]byte, 16<<10)
@@ -134,7 +134,7 @@ func (p *Proxy) carry(to, from net.Conn, answers bool) {
 	}
 }
 
-// hold waits until a piece may be passed on, and returns the fault of then.
+// hold waits until a piece may be forwarded, and returns the fault at that time.
 func (p *Proxy) hold() Fault {
 	late := false
 	for {
@@ -156,7 +156,7 @@ func (p *Proxy) hold() Fault {
 	}
 }
 
-// reset closes a connection so that the other side cannot take it for an orderly end.
+// reset closes a connection so that the other side does not see an orderly end.
 func reset(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)

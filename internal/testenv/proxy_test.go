@@ -46,7 +46,7 @@ func TestProxy(t *testing.T) {
 		t.Cleanup(func() { _ = c.Close() })
 		return c
 	}
-	// ask says a word and returns what comes back within the time.
+	// ask sends a word and returns the answer that arrives within the time.
 	ask := func(c net.Conn, word string, within time.Duration) (string, error) {
 		t.Helper()
 		if _, err := fmt.Fprintln(c, word); err != nil {
@@ -79,9 +79,9 @@ func TestProxy(t *testing.T) {
 	}
 	p.Set(Refusing)
 	if answer, err := ask(second, "hello", 10*time.Second); err == nil {
-		t.Errorf("refusing, a connection that is open: %q", answer)
+		t.Errorf("refusing, an open connection: %q", answer)
 	}
-	// The reset may come before the client has seen that it is connected.
+	// The reset may arrive before the client notices that it is connected.
 	if c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", p.Addr); err == nil {
 		t.Cleanup(func() { _ = c.Close() })
 		if answer, err := ask(c, "hello", 10*time.Second); err == nil {

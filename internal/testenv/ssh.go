@@ -111,7 +111,7 @@ func (s *SSHServer) Dial(ctx context.Context, key ssh.Signer) (*ssh.Client, erro
 	}
 	client, channels, requests, err := ssh.NewClientConn(conn, s.Addr, config)
 	if err != nil {
-		// The library has no error of its own for this.
+		// The library has no typed error for this.
 		if strings.Contains(err.Error(), "unable to authenticate") {
 			err = fmt.Errorf("%w: %w", ErrRefused, err)
 		}
@@ -165,7 +165,7 @@ func (s *SSHServer) answers(ctx context.Context) error {
 	}
 	if err == nil {
 		_ = client.Close()
-		return errors.New("it accepts a key nobody allowed")
+		return errors.New("the server accepts a key that is not in the file")
 	}
 	return err
 }

@@ -21,8 +21,8 @@ func Acceptance(t testing.TB) {
 	}
 }
 
-// Unavailable ends a test that lacks part of its environment: it skips the test at a desk and fails it under CI, where
-// a skipped suite would look green. The reason should name the next step.
+// Unavailable ends a test that lacks part of its environment. It fails the test in CI, where a skipped suite would look
+// green, and skips it elsewhere. The reason should name the next step.
 func Unavailable(t testing.TB, what string, reason error) {
 	t.Helper()
 	if os.Getenv("CI") != "" {

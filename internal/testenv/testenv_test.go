@@ -21,7 +21,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// recorder notes how a test first ends, and goes on.
+// recorder stores how a test first ends, and continues.
 type recorder struct {
 	testing.TB
 	ended string
@@ -87,7 +87,7 @@ func TestPostgres(t *testing.T) {
 	wrong := strings.Replace(server.URL, server.Password, "wrong", 1)
 	if conn, err := pgx.Connect(t.Context(), wrong); err == nil {
 		_ = conn.Close(t.Context())
-		t.Error("it takes a wrong password")
+		t.Error("the server accepts a wrong password")
 	}
 }
 
@@ -173,7 +173,7 @@ func TestMoto(t *testing.T) {
 	}
 }
 
-// The gateway lets a user in by a policy alone, and only while its dates hold.
+// The gateway admits a user only by a policy, and only between the policy's dates.
 func TestVersityGW(t *testing.T) {
 	gateway := testenv.VersityGW(t)
 	key := gateway.User(t, "alice")

@@ -22,9 +22,9 @@ const (
 	GatewayRegion = "us-east-1"
 )
 
-// AWSGateway is an IAM and an S3 that decide each request by the policies and trust policies of the IAM, dates
-// included. It has no groups, no managed policies and no sts:AssumeRole. An endpoint in front of the IAM adds the read
-// calls that it lacks.
+// AWSGateway is an IAM and an S3. Policies and trust policies of the IAM, including their dates, decide each request.
+// It has no groups, no managed policies and no sts:AssumeRole. An endpoint in front of the IAM adds the missing read
+// calls.
 type AWSGateway struct {
 	IAM     string // the endpoint of iam and sts, http on loopback
 	S3      string // the endpoint of s3
@@ -43,7 +43,7 @@ var startVersityGWOnce = sync.OnceValues(func() (*AWSGateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	var private string // the socket by which the S3 asks the IAM
+	var private string // the socket between the S3 and the IAM
 	own, running, err := runGateway(path, func(dir string) []string {
 		private = filepath.Join(dir, "private")
 		return []string{"iam", "--quiet", "--dir", filepath.Join(dir, "state"), "--private-ports", private}

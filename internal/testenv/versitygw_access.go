@@ -16,10 +16,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
 
-// object is the one object of every bucket.
+// object is the only object of every bucket.
 const object = "object"
 
-// User makes a user without any permission and returns an access key of its.
+// User makes a user without permissions and returns the user's access key.
 func (g *AWSGateway) User(t testing.TB, name string) aws.Credentials {
 	t.Helper()
 	if _, err := g.Admin().CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name}); err != nil {

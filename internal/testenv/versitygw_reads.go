@@ -23,7 +23,7 @@ var ManagedPolicies = map[string]string{
 	"AmazonS3ReadOnlyAccess": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:Get*","s3:List*","s3:Describe*","s3-object-lambda:Get*","s3-object-lambda:List*"],"Resource":"*"}]}`,
 }
 
-// bridge serves an endpoint in front of the IAM at the URL until the process ends. It passes requests on, and answers
+// bridge serves an endpoint in front of the IAM at the URL until the process ends. It forwards requests, and answers
 // those that the IAM does not know from the IAM's state.
 func bridge(to string) (string, error) {
 	target, err := url.Parse(to)
@@ -53,7 +53,7 @@ type gatewayReads struct {
 func (b *gatewayReads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // the client has gone
+		return // the client is gone
 	}
 	form, _ := url.ParseQuery(string(body))
 	action := form.Get("Action")
@@ -74,7 +74,7 @@ func (b *gatewayReads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		w.WriteHeader(http.StatusInternalServerError)
-		_, _ = fmt.Fprintf(w, failed, "ServiceFailure", "the IAM behind does not answer")
+		_, _ = fmt.Fprintf(w, failed, "ServiceFailure", "the IAM does not answer")
 		return
 	case result == nil:
 		w.WriteHeader(http.StatusNotFound)
@@ -135,7 +135,7 @@ type entityFacts struct {
 
 type inlineFacts struct{ PolicyName, PolicyDocument string }
 
-// account collects what the IAM says of its users and roles one by one.
+// account collects the IAM's answers about each of its users and roles.
 func (b *gatewayReads) account(ctx context.Context) (answer accountAnswer, err error) {
 	if answer.UserDetailList, err = b.users(ctx); err == nil {
 		answer.RoleDetailList, err = b.roles(ctx)

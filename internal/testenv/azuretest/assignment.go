@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// binding is who has which role where. Role is the id of its definition.
+// binding holds who has which role where. The role is the id of its definition.
 type binding struct{ scope, principal, kind, role string }
 
 // is reports whether the binding gives the principal the role on exactly this scope.
@@ -22,7 +22,7 @@ func (b binding) gives(principal, role, scope string) bool {
 	return b.principal == principal && b.role == role && above(b.scope, scope)
 }
 
-// json returns the properties that describe a binding everywhere, with more of them.
+// json returns the properties of a binding, with further ones.
 func (b binding) json(more map[string]any) map[string]any {
 	properties := map[string]any{"principalId": b.principal, "principalType": b.kind,
 		"roleDefinitionId": provider + "roleDefinitions/" + b.role, "scope": b.scope}
@@ -38,9 +38,9 @@ type assignment struct {
 }
 
 const (
-	// longestDescription is how long a description can be, in bytes.
+	// longestDescription is the largest length of a description, in bytes.
 	longestDescription = 2 << 10
-	// mostAssignments is how many a subscription takes:
+	// mostAssignments is the largest number of assignments in a subscription:
 	// https://learn.microsoft.com/azure/role-based-access-control/troubleshoot-limits
 	mostAssignments = 4000
 )
@@ -68,7 +68,7 @@ func (s *Server) live() []*assignment {
 
 func (s *Server) listAssignments(scope, filter string) []any {
 	all := slices.Clone(s.plain)
-	for _, c := range s.schedules { // PIM makes an assignment for as long as a schedule is active
+	for _, c := range s.schedules { // PIM keeps an assignment while a schedule is active
 		if c.holds(s.now()) && !c.pending {
 			all = append(all, &assignment{binding: c.binding, name: c.name, created: c.created, removed: c.removed})
 		}
@@ -153,7 +153,7 @@ func (s *Server) deleteAssignment(scope, name string) (int, any, *failure) {
 	return http.StatusNoContent, nil, nil
 }
 
-// described calls do with each plain assignment whose description contains the text, and counts them.
+// described calls do with each plain assignment whose description contains the text, and returns their number.
 func (s *Server) described(text string, do func(*assignment)) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,8 +184,8 @@ func (s *Server) Describe(name, description string) {
 	})
 }
 
-// Unassign removes the plain assignments whose description contains the text, as an outsider would. It returns how many
-// there were.
+// Unassign removes the plain assignments whose description contains the text, as an outsider would. It returns their
+// number.
 func (s *Server) Unassign(text string) int {
 	return s.described(text, func(a *assignment) { a.removed = s.now() })
 }
@@ -195,7 +195,7 @@ func (s *Server) Restrict(text, condition string) {
 	s.described(text, func(a *assignment) { a.condition = condition })
 }
 
-// Dump describes every assignment, schedule and request whose text is selected, with everything that a write changes.
+// Dump describes every assignment, schedule and request whose text is selected, with every fact that a write changes.
 func (s *Server) Dump(selected func(text string) bool) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// kept is how long a request can be read:
+// kept is the time for which a request can be read:
 // https://learn.microsoft.com/rest/api/authorization/role-assignment-schedule-requests
 const kept = 45 * 24 * time.Hour
 
@@ -28,7 +28,7 @@ var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 // holds reports whether the time is inside the schedule.
 func (c *schedule) holds(at time.Time) bool { return !at.Before(c.start) && at.Before(c.end) }
 
-// exists reports whether the schedule is neither removed nor over.
+// exists reports whether the schedule has neither ended nor been removed.
 func (c *schedule) exists(now time.Time) bool { return c.removed.IsZero() && c.end.After(now) }
 
 // request is a request of PIM.
@@ -41,7 +41,7 @@ type request struct {
 	Properties   properties
 }
 
-// properties are what a request says.
+// properties holds the content of a request.
 type properties struct {
 	PrincipalID      string `json:"principalId"`
 	RoleDefinitionID string `json:"roleDefinitionId"`
@@ -112,7 +112,7 @@ func (s *Server) getRequest(name string) (int, any, *failure) {
 		"The role assignment schedule request is not found."}
 }
 
-// look is one look at a request, by its name or in a list. A request is carried out after [Server.Looks] of them.
+// look counts a read of a request, by its name or in a list. A request is carried out after [Server.Looks] reads.
 func (s *Server) look(r *request) {
 	if r.looks++; r.looks >= s.Looks {
 		s.carryOut(r)
@@ -199,7 +199,7 @@ func (s *Server) putRequest(hr *http.Request, scope, name string) (int, any, *fa
 	return http.StatusCreated, r.json(), nil
 }
 
-// checkRequest refuses a request that has no name of its own, no reason, or must wait for another one.
+// checkRequest refuses a request without a new name or a reason, or while another one is pending.
 func (s *Server) checkRequest(r *request) *failure {
 	if !guid.MatchString(r.name) {
 		return bad("InvalidRoleAssignmentScheduleRequestName", "The name must be a GUID.")
@@ -218,7 +218,7 @@ func (s *Server) checkRequest(r *request) *failure {
 	return nil
 }
 
-// violation is the code of a request that the PIM settings of the role forbid.
+// violation is the error code of a request that the role's PIM settings forbid.
 const violation = "RoleAssignmentRequestPolicyValidationFailed"
 
 // begin refuses a request, or finds or makes its schedule.
@@ -321,7 +321,7 @@ func (s *Server) carryOut(r *request) {
 	}
 }
 
-// Admit assigns a role with PIM until end, with the administrator's justification; a zero end is for ever.
+// Admit assigns a role with PIM until end, with the administrator's justification. A zero end means no end.
 func (s *Server) Admit(principal, role, scope, justification string, end time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

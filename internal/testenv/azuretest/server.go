@@ -20,17 +20,17 @@ import (
 // Server is one tenant. Its fields are set before use, and its methods change it in use.
 type Server struct {
 	URL string
-	// Clock tells the time; nil is the clock of this machine.
+	// Clock returns the time; nil means this machine's clock.
 	Clock func() time.Time
-	// Active is the shortest assignment with PIM, and the time for which it cannot be removed.
+	// Active is the shortest duration of an assignment with PIM. During that time it cannot be removed.
 	Active time.Duration
-	// Looks is how often a request must be read before it is carried out.
+	// Looks is the number of reads before a request is carried out.
 	Looks int
-	// Lag is how far the lists of assignments and schedules are behind.
+	// Lag is the delay of the lists of assignments and schedules.
 	Lag time.Duration
-	// Moved is by how much the service moves an end while it provides it.
+	// Moved is the time by which the service moves an end while it provisions the assignment.
 	Moved time.Duration
-	// PageSize is how many entries a page of a list has.
+	// PageSize is the number of entries in a page of a list.
 	PageSize int
 
 	mu          sync.Mutex
@@ -51,7 +51,7 @@ type Server struct {
 
 type person struct {
 	kind  string
-	since time.Time // when the authorization service knows of the principal
+	since time.Time // when the authorization service learns of the principal
 }
 
 // Fault replaces the next answer.
@@ -60,7 +60,7 @@ type Fault struct {
 	Code   string
 	// RetryAfter is the header of that name, in seconds; empty for none.
 	RetryAfter string
-	// Lost: the request is carried out, and its answer is this one.
+	// Lost carries the request out before answering with this fault.
 	Lost bool
 	// Method is the only method that the fault applies to; empty for all.
 	Method string
@@ -87,7 +87,7 @@ const (
 	Contributor = "b24988ac-6180-42a0-ab88-20f7382dd24c"
 )
 
-// failure is an answer that is an error.
+// failure is an error answer.
 type failure struct {
 	status        int
 	code, message string
@@ -152,7 +152,7 @@ func answer(w http.ResponseWriter, status int, body any) {
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that has gone needs no answer
+	_ = json.NewEncoder(w).Encode(body) // the client may be gone
 }
 
 // answer checks a request and routes it.

@@ -42,7 +42,7 @@ func (s *Server) AddScope(scopes ...string) {
 	}
 }
 
-// AddPrincipal makes a User, Group or ServicePrincipal, which the authorization service knows after a while.
+// AddPrincipal makes a User, Group or ServicePrincipal. The authorization service knows it after the delay.
 func (s *Server) AddPrincipal(kind, id string, after time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +63,7 @@ func (s *Server) Limit(role string, longest time.Duration) {
 	s.settings[role] = longest
 }
 
-// Unlicense takes the licence for PIM away.
+// Unlicense removes the licence for PIM.
 func (s *Server) Unlicense() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,13 +91,13 @@ func (s *Server) Calls() (reads, writes int) {
 	return s.reads, s.writes
 }
 
-// above reports whether what is assigned on a scope holds on another, at or below it.
+// above reports whether an assignment on one scope applies on another, at or below it.
 func above(assigned, on string) bool {
 	assigned, on = strings.ToLower(assigned), strings.ToLower(on)
 	return assigned == on || strings.HasPrefix(on, assigned+"/")
 }
 
-// selects reports whether a filter of a list for scope lets an entry on another scope through.
+// selects reports whether a list for a scope, with a filter, includes an entry on another scope.
 func selects(filter, scope, on string) bool {
 	if filter == "atScope()" {
 		return above(on, scope)

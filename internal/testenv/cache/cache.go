@@ -54,8 +54,8 @@ func VersityGW() Program {
 	return Program{Name: "versitygw", module: "versitygw", pkg: "github.com/versity/versitygw/cmd/versitygw"}
 }
 
-// Path returns where the program's executable belongs. The path changes with the module's files, the Go version and the
-// platform; the file may not exist.
+// Path returns the path of the program's executable. The path changes with the module's files, the Go version and the
+// platform. The file may not exist.
 func (p Program) Path() (string, error) {
 	dir, err := p.sourceDir()
 	if err != nil {
@@ -110,8 +110,8 @@ func (p Program) Build(ctx context.Context, log io.Writer) (string, error) {
 	})
 }
 
-// once calls make unless the file exists, while no other process does. make writes partial, which then becomes whole:
-// the file or a folder around it.
+// once calls make unless the file exists, in one process at a time. make writes partial, which is then renamed to
+// whole: the file or a folder around it.
 func once(ctx context.Context, name, file, whole string, log io.Writer, make func(partial string) error) error {
 	if isThere(file) {
 		return nil
@@ -129,7 +129,7 @@ func once(ctx context.Context, name, file, whole string, log io.Writer, make fun
 	}
 	began := time.Now()
 	partial := fmt.Sprintf("%s.%d", whole, os.Getpid())
-	defer func() { _ = os.RemoveAll(partial) }() // absent unless it was cut short
+	defer func() { _ = os.RemoveAll(partial) }() // it exists only after a failure
 	if err := make(partial); err != nil {
 		return err
 	}

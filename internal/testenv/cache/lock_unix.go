@@ -30,7 +30,7 @@ func lock(ctx context.Context, path string, log io.Writer) (func(), error) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		if !said {
-			_, _ = fmt.Fprintln(log, "waiting for another process that builds the same")
+			_, _ = fmt.Fprintln(log, "waiting for another process that builds the same program")
 			said = true
 		}
 		select {

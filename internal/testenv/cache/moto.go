@@ -12,8 +12,8 @@ import (
 	"runtime"
 )
 
-// motoPackage is what is installed from the Python package index: a server that
-// answers as the AWS services do (https://docs.getmoto.org/en/latest/docs/server_mode.html).
+// motoPackage is the package from the Python package index: a server that answers as the AWS services do
+// (https://docs.getmoto.org/en/latest/docs/server_mode.html).
 const motoPackage = "moto[server]==5.2.5"
 
 // MotoServer is a Python virtual environment in which `python -m moto.server` runs.
@@ -22,8 +22,8 @@ type MotoServer struct{}
 // Moto returns the virtual environment.
 func Moto() MotoServer { return MotoServer{} }
 
-// Path returns where the environment's Python belongs. The path changes with the
-// package's version, the Python on hand and the platform; the file may not exist.
+// Path returns the path of the environment's Python. The path changes with the package's version, the system's Python
+// and the platform. The file may not exist.
 func (MotoServer) Path() (string, error) {
 	python, err := python()
 	if err != nil {
@@ -54,7 +54,7 @@ func (m MotoServer) Build(ctx context.Context, log io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// A whole environment without its Python is replaced.
+	// An environment without its Python is replaced as a whole.
 	return path, once(ctx, "moto", path, filepath.Dir(filepath.Dir(path)), log, func(partial string) error {
 		python, err := python()
 		if err != nil {
@@ -75,7 +75,7 @@ func (m MotoServer) Build(ctx context.Context, log io.Writer) (string, error) {
 	})
 }
 
-// python finds the Python that the environment is made with.
+// python finds the Python for making the environment.
 func python() (string, error) {
 	path, err := exec.LookPath("python3")
 	if err != nil {

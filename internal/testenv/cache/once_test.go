@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A build that fails leaves nothing, the next one replaces what lacks the file, and later ones do nothing.
+// A failed build leaves no files. The next one replaces an incomplete result. Later ones do nothing.
 func TestOnce(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "cache", "environment")
 	file := filepath.Join(whole, "bin", "python")
@@ -32,6 +32,6 @@ func TestOnce(t *testing.T) {
 		}
 	}
 	if left, _ := filepath.Glob(whole + ".*"); len(left) != 1 { // the lock
-		t.Errorf("left are %v", left)
+		t.Errorf("the remaining files are %v", left)
 	}
 }

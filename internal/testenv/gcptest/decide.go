@@ -17,14 +17,14 @@ import (
 type Ask struct {
 	Member     string
 	Permission string
-	// Scope is the resource whose policy, with those of all above it, decides.
+	// Scope is the resource. Its policy and those of all resources above it decide.
 	Scope string
-	// Name is resource.name of conditions; empty: the name of the scope.
+	// Name is resource.name in conditions; empty means the name of the scope.
 	Name string
 	At   time.Time
 }
 
-// Allowed decides by the policies as they stand.
+// Allowed decides by the present policies.
 func (s *Server) Allowed(q Ask) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,7 +43,7 @@ func (s *Server) Allowed(q Ask) bool {
 	return false
 }
 
-// gives reports whether a binding permits what the question asks.
+// gives reports whether a binding permits the access in question.
 func (s *Server) gives(b Binding, q Ask) bool {
 	permissions := s.roles[b.Role]
 	if !slices.Contains(permissions, q.Permission) && !slices.Contains(permissions, "*") {
@@ -59,7 +59,7 @@ func (s *Server) gives(b Binding, q Ask) bool {
 func (s *Server) is(who, member string) bool {
 	switch {
 	case strings.HasPrefix(who, "deleted:") || !s.accounts[who]:
-		return false // there is no such account any more
+		return false // the account was deleted
 	case strings.EqualFold(who, member) || member == "allUsers" || member == "allAuthenticatedUsers":
 		return true
 	case strings.HasPrefix(member, "domain:"):

@@ -18,7 +18,7 @@ type Policy struct {
 	Etag         string    `json:"etag,omitempty"`
 	Bindings     []Binding `json:"bindings,omitempty"`
 	AuditConfigs any       `json:"auditConfigs,omitempty"`
-	// Kind and ResourceID are of buckets only.
+	// Only buckets have Kind and ResourceID.
 	Kind       string `json:"kind,omitempty"`
 	ResourceID string `json:"resourceId,omitempty"`
 }
@@ -66,7 +66,7 @@ func (s *Server) Policy(scope string) Policy {
 	return p
 }
 
-// Edit changes the policy of a resource as an outsider does, at once and unchecked.
+// Edit changes the policy of a resource as an outsider does, without checks.
 func (s *Server) Edit(scope string, edit func(*Policy)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +137,7 @@ func canonical(bindings []Binding) []Binding {
 	return all
 }
 
-// sent is the policy as the service answers a request for a version.
+// sent returns the policy in the form of a requested version.
 func (r *resource) sent(version int) Policy {
 	p := r.policy.Clone()
 	p.Version = p.version()
@@ -215,7 +215,7 @@ func (s *Server) setPolicy(at *resource, r *http.Request, downgrade bool) (any, 
 	return at.sent(3), nil
 }
 
-// received reads the policy to write, and which of its fields count.
+// received reads the policy to write, and the mask of its fields.
 func (r *resource) received(q *http.Request) (p Policy, mask string, f *failure) {
 	if r.bucket() {
 		f = decode(q, &p)
@@ -229,7 +229,7 @@ func (r *resource) received(q *http.Request) (p Policy, mask string, f *failure)
 	return body.Policy, cmp.Or(body.UpdateMask, "bindings,etag"), f
 }
 
-// race refuses a write if somebody else has written since the policy was read.
+// race refuses a write if the policy has changed since it was read.
 func (s *Server) race(at *resource, etag string) *failure {
 	switch etag {
 	case "":
@@ -248,7 +248,7 @@ func (s *Server) race(at *resource, etag string) *failure {
 		"The request's ETag '%s' did not match the current policy's ETag '%s'.", etag, at.policy.Etag)
 }
 
-// grantsOnly reports whether two policies differ in these roles only.
+// grantsOnly reports whether two policies differ only in these roles.
 func grantsOnly(roles []string, before, after Policy) bool {
 	rest := func(p Policy) string {
 		of := func(b Binding) bool { return slices.Contains(roles, b.Role) }

@@ -14,7 +14,7 @@ const (
 	list         = "list"
 )
 
-// Request is a request, as a fault sees it.
+// Request describes a request to the function of [Server.Inject].
 type Request struct {
 	// Scope is the resource as grants name it, or only the kind of a search ("projects/").
 	Scope string
@@ -36,7 +36,7 @@ func (r Request) permission() string {
 	return "resourcemanager." + kind + "." + r.Verb
 }
 
-// Fault is what goes wrong with a request; the zero value is nothing.
+// Fault is the fault of one request. The zero value is no fault.
 type Fault struct {
 	// Status refuses the request with that code, a message, a reason and perhaps a Retry-After.
 	Status          int
@@ -44,11 +44,11 @@ type Fault struct {
 	RetryAfter      string
 	// Downgrade makes a write one in version 1, like a proxy that knows no other.
 	Downgrade bool
-	// Lost breaks the connection instead of answering: before the request is carried out, or (After) afterwards.
+	// Lost breaks the connection instead of answering, before the request is carried out or, with After, afterwards.
 	Lost, After bool
 }
 
-// Inject calls f before each request; nil ends that. f may write policies.
+// Inject calls f before each request, which may write policies. nil stops that.
 func (s *Server) Inject(f func(Request) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package gcptest is a server of Google Cloud's policies, for tests. It serves the policies of projects, folders,
-// organizations and buckets over the two REST APIs, refuses what the service refuses, and decides who may do what at a
-// time. Where the documentation leaves a choice, it takes the stricter one.
+// Package gcptest serves Google Cloud's policies for tests: those of projects, folders, organizations and buckets, over
+// the two REST APIs. It refuses the same requests as the service and decides who has access at a time. Where the
+// documentation leaves a choice, it takes the stricter one.
 package gcptest
 
 import (
@@ -21,7 +21,7 @@ import (
 
 // Server is one world of resources, accounts and roles. It is safe for concurrent use.
 type Server struct {
-	// URL is where both APIs are, on loopback.
+	// URL is the address of both APIs, on loopback.
 	URL string
 
 	mu        sync.Mutex
@@ -108,7 +108,7 @@ func (s *Server) Delete(scope string) {
 	delete(s.resources, scope)
 }
 
-// FineGrained turns uniform bucket-level access of a bucket off.
+// FineGrained turns off a bucket's uniform bucket-level access.
 func (s *Server) FineGrained(scope string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +139,7 @@ func (s *Server) AddRole(name string, permissions ...string) {
 	s.roles[name] = permissions
 }
 
-// Deny takes permissions from the caller; without any, it gives all back.
+// Deny takes permissions from the caller. Without arguments it restores all.
 func (s *Server) Deny(permissions ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +153,7 @@ func (s *Server) Permit(permissions ...string) {
 	s.may = func(p string) bool { return slices.Contains(permissions, p) }
 }
 
-// Grantable lets the caller give and take away only these roles, like a condition on api.getAttribute(
+// Grantable lets the caller grant and revoke only these roles, like a condition on api.getAttribute(
 // "iam.googleapis.com/modifiedGrantsByRole") (https://cloud.google.com/iam/docs/setting-limits-on-granting-roles).
 func (s *Server) Grantable(roles ...string) {
 	s.mu.Lock()
@@ -161,21 +161,21 @@ func (s *Server) Grantable(roles ...string) {
 	s.grantable = roles
 }
 
-// SetLatency makes every answer take that long.
+// SetLatency delays every answer.
 func (s *Server) SetLatency(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.latency = d
 }
 
-// SetClock puts the server's clock forward.
+// SetClock moves the server's clock forward.
 func (s *Server) SetClock(offset time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.offset = offset
 }
 
-// Calls counts the requests so far that read, searches included, and those that write.
+// Calls counts the reading requests so far, including searches, and the writing ones.
 func (s *Server) Calls() (reads, writes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -299,7 +299,7 @@ func (s *Server) handle(request Request, r *http.Request, f Fault) (any, *failur
 		return nil, refuse(http.StatusForbidden, "forbidden", "caller does not have %s access to the Google Cloud "+
 			"Storage bucket. Permission '%[1]s' denied on resource (or it may not exist).", permission)
 	case !s.may(permission), !there && strings.HasPrefix(request.Scope, "projects/"):
-		// The service does not tell whether a project exists
+		// The service does not reveal whether a project exists
 		// (https://cloud.google.com/resource-manager/reference/rest/v3/projects/getIamPolicy).
 		return nil, refuse(http.StatusForbidden, "PERMISSION_DENIED", "The caller does not have permission")
 	case !there:
@@ -310,7 +310,7 @@ func (s *Server) handle(request Request, r *http.Request, f Fault) (any, *failur
 	return s.setPolicy(at, r, f.Downgrade)
 }
 
-// pageSize is tiny, so there are always several pages.
+// pageSize is small, so that lists have several pages.
 const pageSize = 2
 
 // search lists the projects, folders or organizations.

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Admit makes the server accept only requests with one of these tokens, or one that it gave out.
+// Admit makes the server accept only requests with one of these tokens or with an issued one.
 func (s *Server) Admit(tokens ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +64,7 @@ func (s *Server) KeyFile(t testing.TB) string {
 	return path
 }
 
-// authenticate gives out tokens and refuses requests without one. It reports whether it has answered.
+// authenticate issues tokens and refuses requests without one. It reports whether it has answered.
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) bool {
 	if r.URL.Path == "/token" {
 		s.exchange(w, r)
@@ -86,7 +86,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) bool {
 	return impersonates
 }
 
-// impersonate gives out a token of another service account.
+// impersonate issues a token of another service account.
 func (s *Server) impersonate(w http.ResponseWriter, address string) {
 	s.mu.Lock()
 	may := s.accountID[address]
@@ -111,7 +111,7 @@ func (s *Server) issue() string {
 	return token
 }
 
-// exchange gives a token for a signed assertion (RFC 7523).
+// exchange issues a token for a signed assertion (RFC 7523).
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 	head, claims, signature := "", "", ""
 	if parts := strings.Split(r.FormValue("assertion"), "."); len(parts) == 3 {

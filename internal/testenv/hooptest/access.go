@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// MayConnect reports whether the gateway would let a user connect at that time, as things are now.
+// MayConnect reports whether the gateway, in its present state, would let a user connect at that time.
 func (s *Server) MayConnect(email, connection string, at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -15,9 +15,9 @@ func (s *Server) MayConnect(email, connection string, at time.Time) bool {
 	return may
 }
 
-// lets decides, and tells how long a session may continue. The latest approved review of the user and the connection
-// decides alone, even if it is over and an earlier one is not. Without one that lets the user in, a user who needs no
-// review may connect (gateway/transport/interceptors/accessrequest/accessrequest.go, OnReceive).
+// lets reports whether a user may connect, and how long a session may continue. Only the latest approved review of the
+// user and the connection counts, even if it has expired and an earlier one has not. Without a valid one, a user who
+// needs no review may connect (gateway/transport/interceptors/accessrequest/accessrequest.go, OnReceive).
 func (s *Server) lets(email, name string, at time.Time) (lasts time.Duration, may bool) {
 	u, c := s.users[email], s.connections[name]
 	if c == nil || c.Disabled || !s.sees(u, c) {
@@ -65,7 +65,7 @@ func (s *Server) MayExec(email, connection string) bool {
 	return c != nil && !c.ExecDisabled && s.sees(u, c) && !s.gated(u, c, command)
 }
 
-// Connect opens a session now, and returns its id; empty if the user is not let in.
+// Connect opens a session now and returns its id, or "" if the user is refused.
 func (s *Server) Connect(email, connection string) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +126,7 @@ func (s *Server) Decide(token, session, status string, at time.Time) {
 	s.write(x, v)
 }
 
-// Review is one review, with what its session is called.
+// Review is one review, with the names in its session.
 type Review struct {
 	Session, User, Connection, CorrelationID string
 	Type, Status                             string
@@ -160,7 +160,7 @@ func (s *Server) Reviews() []Review {
 	return all
 }
 
-// Sessions counts the sessions, those without a review among them.
+// Sessions counts the sessions, including those without a review.
 func (s *Server) Sessions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Attribute ties the things that it lists together.
+// Attribute connects the objects that it lists.
 type Attribute struct {
 	Name               string   `json:"name"`
 	Description        *string  `json:"description"`
@@ -29,8 +29,8 @@ func (a *Attribute) clone() Attribute {
 	return c
 }
 
-// Edit changes the attribute with a name behind the API's back, or as another administrator would. It makes one if
-// there is none, and deletes it if edit returns false.
+// Edit changes the attribute with a name directly, as another administrator would. It creates a missing one, and
+// deletes it if edit returns false.
 func (s *Server) Edit(name string, edit func(a *Attribute) (keep bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +85,7 @@ func (s *Server) listAttributes(r *request) answer {
 
 func (s *Server) getAttribute(r *request) answer {
 	a := s.attributes[r.PathValue("name")]
-	if a == nil { // the handler looks for another error than the one that it gets
+	if a == nil { // the handler checks for a different error
 		return say(http.StatusInternalServerError, "failed fetching attribute: record not found")
 	}
 	return answer{http.StatusOK, a.clone()}
@@ -125,7 +125,7 @@ func (s *Server) putAttribute(r *request) answer {
 	case in.Name != there.Name || s.dangling(in):
 		return say(http.StatusInternalServerError, "failed updating attribute: violates foreign key constraint")
 	}
-	// A list that is not given stays as it is.
+	// A missing list stays unchanged.
 	for _, l := range []struct{ in, there *[]string }{
 		{&in.Connections, &there.Connections}, {&in.AccessRequestRules, &there.AccessRequestRules},
 		{&in.GuardrailRules, &there.GuardrailRules}, {&in.DatamaskingRules, &there.DatamaskingRules},

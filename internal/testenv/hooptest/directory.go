@@ -22,11 +22,11 @@ type Connection struct {
 	// JITDuration and MaxDuration limit a review, in seconds; 0 means no limit.
 	JITDuration, MaxDuration int
 	Mandatory                []string
-	// Disabled: nobody can connect. ExecDisabled: nobody can run single commands.
+	// With Disabled, nobody can connect. With ExecDisabled, nobody can run single commands.
 	Disabled, ExecDisabled bool
 	// Groups may connect, as its access control says.
 	Groups []string
-	// Old: the gateway is too old to tell which features are in effect.
+	// Old means that the gateway is too old to report its active features.
 	Old bool
 }
 
@@ -101,7 +101,7 @@ func (s *Server) detach(name string) {
 	}
 }
 
-// SetAccessControl turns the access control on or off; without it everybody may connect to everything.
+// SetAccessControl turns the access control on or off. Without it, everybody may connect to everything.
 func (s *Server) SetAccessControl(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,7 +182,7 @@ func mode(disabled bool) string {
 	return "enabled"
 }
 
-// connection finds one by its name or id.
+// connection finds a connection by its name or id.
 func (s *Server) connection(nameOrID string) *Connection {
 	if c := s.connections[nameOrID]; c != nil {
 		return c

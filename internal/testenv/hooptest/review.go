@@ -63,7 +63,7 @@ func (s *Server) getReview(r *request) answer {
 	return answer{http.StatusOK, x.review.json()}
 }
 
-// reviewed finds the session with a review of that id, or of that session's id.
+// reviewed finds a session by its id or its review's id.
 func (s *Server) reviewed(id string) *session {
 	for _, x := range s.sessions {
 		if x.review != nil && (x.id == id || x.review.id == id) {
@@ -97,7 +97,7 @@ func (s *Server) putReview(r *request) answer {
 	return answer{http.StatusOK, x.review.json()}
 }
 
-// write stores a decided review, and overwrites whatever the review has become meanwhile.
+// write stores a decided review and overwrites any change since the check.
 func (s *Server) write(x *session, v *review) {
 	x.keep(s.now())
 	x.review = v
@@ -109,7 +109,7 @@ func (s *Server) write(x *session, v *review) {
 	}
 }
 
-// newReview makes the review of a session. by returns who approves it for a group at once; nil for nobody.
+// newReview makes the review of a session. by returns who approves it for a group at once, or nil.
 func (s *Server) newReview(c *Connection, lasts time.Duration, by func(group string) *actor) *review {
 	v := &review{id: uuid(), kind: onetime, status: approved, seconds: int64(lasts / time.Second), connection: c.ID,
 		created: s.stamp()}
@@ -132,8 +132,8 @@ func (s *Server) newReview(c *Connection, lasts time.Duration, by func(group str
 	return v
 }
 
-// decide changes the status of v, which is the review of x, as who, at a time. An approval restarts its time, even if
-// it is over.
+// decide changes the status of v, the review of x, as who, at a time. An approval restarts its time, even if that has
+// passed.
 func (s *Server) decide(who actor, x *session, v *review, status string, at time.Time) *answer {
 	if refused := s.refuseDecision(who, x, v, status); refused != nil {
 		return refused

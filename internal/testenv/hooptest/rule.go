@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// command is the type of a rule for single commands; that of one for connecting is jit.
+// command is the type of a rule for single commands. The type of a rule for connecting is jit.
 const command = "command"
 
-// Rule is an access request rule: who needs a review for which verb (gateway/models/access_request_rules.go).
+// Rule is an access request rule. It says who needs a review for which verb (gateway/models/access_request_rules.go).
 type Rule struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
@@ -25,7 +25,7 @@ type Rule struct {
 	MaxDuration int `json:"-"`
 }
 
-// PutRule adds a rule, or replaces the one of its name.
+// PutRule adds a rule, or replaces the one with its name.
 func (s *Server) PutRule(r Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,8 +42,8 @@ func (s *Server) dropRule(name string) {
 	s.rules = slices.DeleteFunc(s.rules, func(r *Rule) bool { return r.Name == name })
 }
 
-// rule returns the rule that decides on a verb: one for an attribute of the connection before one for its name, and of
-// several the one with the lowest id (gateway/services/accessrequest.go).
+// rule returns the rule that decides on a verb. A rule for an attribute of the connection precedes one for its name;
+// then the lowest id decides (gateway/services/accessrequest.go).
 func (s *Server) rule(c *Connection, verb string) *Rule {
 	first := func(is func(r *Rule) bool) *Rule {
 		found := slices.DeleteFunc(slices.Clone(s.rules), func(r *Rule) bool {

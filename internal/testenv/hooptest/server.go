@@ -1,6 +1,6 @@
 // Package hooptest is a hoop gateway in memory, for tests. It has the part of the API that gives access to connections,
-// with the real gateway's answers, odd ones included, and decides who may connect to what. It is stricter than the real
-// one: it refuses a field or a query parameter that the gateway would ignore, with status 400.
+// with the real gateway's answers, including odd ones, and decides who may connect where. It is stricter than the real
+// one: it refuses fields and query parameters that the gateway would ignore, with status 400.
 //
 // It follows the gateway's API description (https://hoop.dev/docs/api-reference) and its source
 // (https://github.com/hoophq/hoop, folders gateway/api and gateway/models).
@@ -25,7 +25,7 @@ import (
 // Key is the API key of an administrator.
 const Key = "hpk_test-of-an-administrator"
 
-// The groups admin and auditor may see everything, and admin may change it. They are roles too. Everybody else has the
+// The groups admin and auditor may see everything; admin may change it. They are also roles. Everybody else has the
 // role standard.
 const (
 	admin    = "admin"
@@ -52,14 +52,14 @@ type Server struct {
 	last          time.Time
 	reads, writes int
 	cut           func(r *http.Request) Cut
-	// lag is how far the list of sessions is behind. stranded are the sessions that another replica holds.
+	// lag is the delay of the list of sessions. stranded are the sessions that another replica holds.
 	lag      time.Duration
 	stranded map[string]bool
 	// between is called between the check and the write of a decision.
 	between func(r *http.Request)
 }
 
-// actor is who makes a request.
+// actor is the user or key that makes a request.
 type actor struct {
 	id, name string
 	groups   []string
@@ -69,7 +69,7 @@ type actor struct {
 func (a actor) admin() bool   { return slices.Contains(a.groups, admin) }
 func (a actor) seesAll() bool { return a.admin() || slices.Contains(a.groups, auditor) }
 
-// role is the gateway's name for what the actor may do.
+// role returns the gateway's role of the actor.
 func (a actor) role() string {
 	switch {
 	case a.admin():
@@ -99,31 +99,31 @@ func New(t testing.TB, now func() time.Time) *Server {
 	return s
 }
 
-// Cut says how a request is cut off.
+// Cut says how a request fails.
 type Cut int
 
-// The ways a request is cut off.
+// The ways in which a request can fail.
 const (
-	// Through: it is not.
+	// Through means that it does not fail.
 	Through Cut = iota
-	// Lost: it is lost on its way, and nothing is done.
+	// Lost means that the request does not arrive, so it is not carried out.
 	Lost
-	// Unanswered: it is carried out and its answer is lost.
+	// Unanswered means that it is carried out and its answer is lost.
 	Unanswered
-	// Unavailable: a proxy answers with 503, and nothing is done.
+	// Unavailable means that a proxy answers with 503 and it is not carried out.
 	Unavailable
-	// Failing: the gateway answers with 500, and nothing is done.
+	// Failing means that the gateway answers with 500 and does not carry it out.
 	Failing
-	// Busy: it answers with 429 and asks for a second of patience, and nothing is done.
+	// Busy means that the gateway answers with 429 and a Retry-After of a second, and does not carry it out.
 	Busy
-	// Late: its connection is cut, and it is carried out [Delay] later.
+	// Late means that its connection is cut and it is carried out [Delay] later.
 	Late
 )
 
-// Delay is the time that a [Late] request takes.
+// Delay is the time until a [Late] request is carried out.
 const Delay = 400 * time.Millisecond
 
-// Interrupt calls cut for each request from now on; nil ends that.
+// Interrupt calls cut for each request from now on. nil stops that.
 func (s *Server) Interrupt(cut func(r *http.Request) Cut) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +153,7 @@ func (s *Server) Calls() (reads, writes int) {
 	return s.reads, s.writes
 }
 
-// request is one request with who makes it.
+// request is one request with its actor.
 type request struct {
 	*http.Request
 	actor
@@ -178,7 +178,7 @@ type route struct {
 	query   []string
 }
 
-// The roles of routes. A route that names none is for everybody but auditors (gateway/api/apiroutes/roles.go).
+// The roles of routes. A route without roles is for everybody except auditors (gateway/api/apiroutes/roles.go).
 var (
 	anyone    = []string{standard, auditor}
 	overseers = []string{auditor}
@@ -266,7 +266,7 @@ func (s *Server) serve(w http.ResponseWriter, q *http.Request, r route) {
 	}
 }
 
-// wayOf asks how a request is cut off.
+// wayOf returns how a request fails.
 func (s *Server) wayOf(q *http.Request) Cut {
 	s.mu.Lock()
 	cut := s.cut
@@ -277,7 +277,7 @@ func (s *Server) wayOf(q *http.Request) Cut {
 	return cut(q)
 }
 
-// carryOutLate carries out a request after [Delay], although its client has gone.
+// carryOutLate carries out a request after [Delay], although its client is gone.
 func (s *Server) carryOutLate(q *http.Request, r route) {
 	body, err := io.ReadAll(q.Body)
 	if err != nil {
@@ -300,7 +300,7 @@ func (s *Server) answer(q *http.Request, r route) answer {
 	}
 	s.expire()
 	token, bearer := strings.CutPrefix(q.Header.Get("Authorization"), "Bearer ")
-	if old := q.Header.Get("Api-Key"); strings.HasPrefix(old, "xapi-") { // a key of before has a header of its own
+	if old := q.Header.Get("Api-Key"); strings.HasPrefix(old, "xapi-") { // an older key has its own header
 		token, bearer = old, true
 	} else if strings.HasPrefix(token, "xapi-") {
 		bearer = false
@@ -336,7 +336,7 @@ func read[T any](r *request) (in T, refused *answer) {
 	return in, nil
 }
 
-// stamp returns the time in microseconds, never the same one twice.
+// stamp returns the time in microseconds, and never the same time twice.
 func (s *Server) stamp() time.Time {
 	at := s.now().UTC().Truncate(time.Microsecond)
 	if !at.After(s.last) {

@@ -15,7 +15,7 @@ const (
 	db    = "payments-db"
 )
 
-// client calls a gateway of the test.
+// client calls the test's gateway.
 type client struct {
 	*hooptest.Server
 	t    *testing.T
@@ -72,21 +72,21 @@ func (c *client) provision(status int, seconds int64, correlation string) string
 func (c *client) may(at time.Duration, want bool, when string) {
 	c.t.Helper()
 	if got := c.MayConnect(alice, db, time.Now().Add(at)); got != want {
-		c.t.Errorf("%s: let in %t, want %t", when, got, want)
+		c.t.Errorf("%s: admitted %t, want %t", when, got, want)
 	}
 }
 
-// The odd answers of the gateway, each as it is written down.
+// The documented oddities of the gateway.
 func TestOddAnswers(t *testing.T) {
 	c := newClient(t)
 	revoke, approve := map[string]string{"status": "REVOKED"}, map[string]string{"status": "APPROVED"}
 
-	// More than 48 hours: 500, and a session without a review is left behind.
+	// A request for more than 48 hours is answered with 500 and leaves a session without a review.
 	c.provision(500, 172801, "")
 	if c.Sessions() != 1 || len(c.Reviews()) != 0 {
 		t.Errorf("%d sessions and %d reviews, want an orphan", c.Sessions(), len(c.Reviews()))
 	}
-	// 0 and less: an approved review of one command, which lets nobody connect.
+	// A request for 0 seconds or fewer makes an approved review of one command, with which nobody can connect.
 	for _, seconds := range []int64{0, -5} {
 		c.provision(202, seconds, "")
 		if r := c.Reviews(); r[len(r)-1].Type != "onetime" || r[len(r)-1].Status != "APPROVED" {
@@ -95,17 +95,17 @@ func TestOddAnswers(t *testing.T) {
 	}
 	c.may(0, false, "with reviews of one command")
 
-	// Nothing is unique, and the latest approved review decides, also when it is over.
+	// Names are not unique, and the latest approved review decides, even if it has expired.
 	long := c.provision(202, 7200, "same")
 	short := c.provision(202, 60, "same")
 	c.may(0, true, "inside both")
-	c.may(2*time.Minute, false, "when the latest is over and another is not")
+	c.may(2*time.Minute, false, "when the latest has expired and another has not")
 	c.want(200, "PUT", "/reviews/"+short, revoke)
 	c.may(2*time.Minute, true, "without the latest")
 	c.want(400, "PUT", "/reviews/"+short, revoke)
 	c.want(400, "PUT", "/reviews/"+short, approve)
 
-	// An approval begins the time anew.
+	// An approval restarts the time.
 	c.Decide(c.boss, long, "APPROVED", time.Now().Add(time.Hour))
 	c.may(150*time.Minute, true, "approved again")
 
@@ -113,21 +113,21 @@ func TestOddAnswers(t *testing.T) {
 	c.want(404, "GET", "/reviews/unknown", nil)
 	c.want(404, "GET", "/sessions/unknown", nil)
 
-	// A filter that cannot be read is as if it were not there; a name is a pattern; without an end the current second is left out.
+	// An unreadable filter is ignored. A name is a pattern. Without an end, the current second is left out.
 	count := func(query string) int {
 		t.Helper()
 		data, _ := c.want(200, "GET", "/sessions?"+query, nil)["data"].([]any)
 		return len(data)
 	}
 	if all, none, bad := count(""), count("correlation_id=none"), count("correlation_id=no%zzne"); all != c.Sessions() || none != 0 || bad != all {
-		t.Errorf("all %d, of no correlation id %d, of one that cannot be read %d", all, none, bad)
+		t.Errorf("sessions: all %d, with an unknown correlation id %d, with an unreadable one %d", all, none, bad)
 	}
 	if got := count("connection=payments_db"); got != c.Sessions() {
 		t.Errorf("the pattern payments_db finds %d of %d", got, c.Sessions())
 	}
 	c.provision(202, 60, "just now")
 	if got := count("correlation_id=just+now&start_date=2020-01-01T00:00:00Z"); got != 0 {
-		t.Errorf("what is of this second is listed %d times without an end", got)
+		t.Errorf("the current second is listed %d times without an end", got)
 	}
 	c.want(422, "GET", "/sessions?limit=x", nil)
 	c.want(422, "GET", "/sessions?offset=10001", nil)
@@ -138,7 +138,7 @@ func TestAttributes(t *testing.T) {
 	c.Put(hooptest.Connection{Name: "open-db"})
 	in := map[string]any{"name": "a", "connection_names": []string{"open-db"}, "access_control_group_names": []string{"engineers"}}
 	if c.MayConnect(alice, "open-db", time.Now()) {
-		t.Error("let in without an attribute")
+		t.Error("admitted without an attribute")
 	}
 	c.want(201, "POST", "/attributes", in)
 	c.want(500, "POST", "/attributes", in)
@@ -146,16 +146,16 @@ func TestAttributes(t *testing.T) {
 	c.want(404, "PUT", "/attributes/missing", map[string]any{"name": "missing"})
 	c.want(404, "DELETE", "/attributes/missing", nil)
 	if !c.MayConnect(alice, "open-db", time.Now()) {
-		t.Error("not let in with the attribute")
+		t.Error("not admitted with the attribute")
 	}
 	c.Put(hooptest.Connection{Name: "open-db"})
 	if c.MayConnect(alice, "open-db", time.Now()) {
-		t.Error("let in after an update of the connection without attributes")
+		t.Error("admitted after an update of the connection without attributes")
 	}
 	c.want(204, "DELETE", "/attributes/a", nil)
 }
 
-// Live sessions go on until they have lasted as long as the review, also when that is revoked, unless they are killed.
+// Live sessions last as long as the review did, even if the review is revoked, unless they are killed.
 func TestLiveSessions(t *testing.T) {
 	c := newClient(t)
 	id := c.provision(202, 60, "")
@@ -163,12 +163,12 @@ func TestLiveSessions(t *testing.T) {
 	c.want(200, "PUT", "/reviews/"+id, map[string]string{"status": "REVOKED"})
 	c.may(0, false, "revoked")
 	if !c.Lives(one, time.Now().Add(59*time.Second)) || c.Lives(one, time.Now().Add(61*time.Second)) {
-		t.Error("a session does not go on for as long as the review was")
+		t.Error("a session ends before it has lasted as long as the review")
 	}
 	kill := func(id string) {
 		t.Helper()
 		c.want(204, "POST", "/sessions/"+id+"/kill", nil)
-		time.Sleep(50 * time.Millisecond) // the gateway ends it after it has answered
+		time.Sleep(50 * time.Millisecond) // the gateway answers first and then ends it
 	}
 	c.Strand(two, true)
 	if kill(two); !c.Lives(two, time.Now()) {
@@ -181,7 +181,7 @@ func TestLiveSessions(t *testing.T) {
 	c.want(404, "POST", "/sessions/unknown/kill", nil)
 }
 
-// What the real gateway would pass over is refused.
+// Fields that the real gateway ignores are refused.
 func TestStricter(t *testing.T) {
 	c := newClient(t)
 	c.want(400, "GET", "/sessions?unheardof=1", nil)

@@ -25,11 +25,11 @@ const (
 	longest = 48 * time.Hour
 	// page is the largest page of the list of sessions, and deep the largest offset.
 	page, deep = 100, 10000
-	// killing is how long a killed session takes to end.
+	// killing is the time that a killed session takes to end.
 	killing = 20 * time.Millisecond
 )
 
-// session is a connection or command of a user, under way or to come.
+// session is a running or future connection or command of a user.
 type session struct {
 	id, connection string
 	user           *User
@@ -39,13 +39,13 @@ type session struct {
 	created        time.Time
 	ended          *time.Time
 	review         *review
-	// until is when the gateway ends a live one.
+	// until is when the gateway ends a live session.
 	until time.Time
 	// before are the earlier versions of the session, the oldest first.
 	before []version
 }
 
-// version is a session as it was until a time.
+// version is the state of a session until a time.
 type version struct {
 	until time.Time
 	session
@@ -61,7 +61,7 @@ func (x *session) keep(at time.Time) {
 	x.before = append(x.before, version{at, old})
 }
 
-// asOf is the session as it was at a time; nil if there was none.
+// asOf returns the session's state at a time; nil if it did not exist.
 func (x *session) asOf(at time.Time) *session {
 	for i := range x.before {
 		if v := &x.before[i]; at.Before(v.until) {
@@ -159,14 +159,14 @@ func (s *Server) add(x *session) {
 	s.sessions = append(s.sessions, x)
 }
 
-// listing is what a request for the list of sessions asks for.
+// listing holds the parameters of a request for the list of sessions.
 type listing struct {
 	url.Values
 	limit, offset int
 	start, end    time.Time
 }
 
-// parseListing reads the parameters of a request; wrong names one that cannot be read.
+// parseListing reads the parameters of a request. wrong names an unreadable one.
 func (s *Server) parseListing(q url.Values) (l listing, wrong string) {
 	l = listing{Values: q, limit: page}
 	for name, into := range map[string]*int{"limit": &l.limit, "offset": &l.offset} {
@@ -245,7 +245,7 @@ func (a actor) mayList(x *session) bool {
 	return !a.key && x.review != nil && a.reviews(x.review)
 }
 
-// fits compares with a parameter that is a pattern of SQL's LIKE, unless it is not given.
+// fits compares a text with a parameter in the form of SQL's LIKE. A missing parameter fits every text.
 func (l listing) fits(name, value string) bool { return !l.Has(name) || like(l.Get(name), value) }
 
 func like(pattern, value string) bool {
@@ -260,7 +260,7 @@ func like(pattern, value string) bool {
 	return like(pattern[1:], value[1:])
 }
 
-// expire ends the live sessions whose time is over.
+// expire ends the live sessions whose time has passed.
 func (s *Server) expire() {
 	for _, x := range s.sessions {
 		if x.ended == nil && !x.until.IsZero() && !s.now().Before(x.until) {
@@ -271,7 +271,7 @@ func (s *Server) expire() {
 	}
 }
 
-// session finds one by its id.
+// session finds a session by its id.
 func (s *Server) session(id string) *session {
 	for _, x := range s.sessions {
 		if x.id == id {
@@ -305,7 +305,7 @@ func (s *Server) kill(r *request) answer {
 	return answer{status: http.StatusNoContent}
 }
 
-// milli writes a time of a review as the gateway does.
+// milli formats a review's time as the gateway does.
 func milli(t time.Time) string { return t.UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano) }
 
 func (x *session) json() map[string]any {
@@ -323,5 +323,5 @@ func (x *session) json() map[string]any {
 	return body
 }
 
-// fail reports a mistake of the test itself.
+// fail reports a mistake in the test itself.
 func fail(format string, args ...any) { panic(fmt.Sprintf("hooptest: "+format, args...)) }

@@ -69,12 +69,12 @@ func build(ctx context.Context, name string, b built) error {
 	return nil
 }
 
-// need is an executable and the Debian package that carries it.
+// need is an executable and the Debian package with it.
 type need struct {
 	name    string
 	pkg     string
 	folders string   // glob of folders beside PATH
-	works   []string // arguments with which it succeeds if it is whole
+	works   []string // arguments with which a complete installation succeeds
 }
 
 func needs() []need {

@@ -1,7 +1,6 @@
-// Command kubeapi is a Kubernetes control plane for tests in one process: etcd,
-// kube-apiserver and the controller which fills the aggregated roles (view,
-// edit, admin). There are no nodes and no other controllers, so nothing runs in
-// a cluster of this kind and a deleted namespace stays Terminating.
+// Command kubeapi is a Kubernetes control plane for tests in one process: etcd, kube-apiserver and the controller that
+// fills the aggregated roles (view, edit, admin). There are no nodes and no other controllers, so no pod runs and a
+// deleted namespace stays Terminating.
 //
 // It logs to stderr, listens on loopback only, writes one line of JSON (see [ready]) to stdout
 // once the API serves, and ends when stdin closes or on SIGTERM or SIGINT. The
@@ -43,8 +42,8 @@ const startTimeout = 90 * time.Second
 // contextName is the context, cluster and user name in the kubeconfig.
 const contextName = "testenv"
 
-// ready is the line on stdout. The CA signs both the server and its clients:
-// whoever can read CAKey makes a client certificate for any user and group.
+// ready is the line on stdout. The CA signs both the server and its clients, so anyone who can read CAKey can make a
+// client certificate for any user and group.
 type ready struct {
 	Server     string `json:"server"`     // base URL, https
 	Kubeconfig string `json:"kubeconfig"` // file; its one context is a member of system:masters
@@ -59,7 +58,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	// The reader of our log may have been killed; the data is to be removed all the same.
+	// The data must be removed even if the reader of the log was killed.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -102,8 +101,7 @@ func run(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("start etcd: %w", err)
 	}
-	// A graceful close waits for kube-apiserver's watches to end; the data is
-	// of no use to anyone.
+	// A graceful close would wait for kube-apiserver's watches. The data is not needed any more.
 	defer db.Server.HardStop()
 
 	pki, err := newPKI(dir)

@@ -23,7 +23,7 @@ type pki struct {
 	serviceAccountKey     string // signs service account tokens
 }
 
-// validity is ample for a test run; a skewed clock is allowed for at the start.
+// validity exceeds any test run. The beginning allows for a skewed clock.
 const validity = 24 * time.Hour
 
 // newPKI makes fresh keys and certificates in dir.
