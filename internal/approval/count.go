@@ -81,7 +81,7 @@ func (t Tally) Approved() bool {
 	return t.Denied == nil && !slices.ContainsFunc(t.Entries, func(e Entry) bool { return e.Missing > 0 })
 }
 
-// String says what is missing, for an approver or the person who waits.
+// String returns the missing approvals as text, for an approver or the person who waits.
 func (t Tally) String() string {
 	if t.Denied != nil {
 		return fmt.Sprintf("%s denied it", t.Denied.Person)
@@ -108,7 +108,7 @@ func (t Tally) Candidates() []string {
 	return slices.Compact(names)
 }
 
-// Missing says whose approval is missing; empty if none is.
+// Missing names the people whose approval is missing; empty if none is.
 func (t Tally) Missing() string {
 	var needs []string
 	for _, e := range t.Entries {
@@ -124,7 +124,7 @@ func (t Tally) Missing() string {
 	return strings.Join(needs, "; and of ")
 }
 
-// Unfit says why a person's decision on a request does not count; empty if it does.
+// Unfit returns the reason why a person's decision on a request does not count; empty if it counts.
 func (p *People) Unfit(requirements []jit.Requirement, ask Ask, person jit.Person) string {
 	if !slices.ContainsFunc(requirements, func(r jit.Requirement) bool { return person.In(r.From) }) {
 		return person.Name + " is none of those whom the policy asks"
@@ -135,7 +135,7 @@ func (p *People) Unfit(requirements []jit.Requirement, ask Ask, person jit.Perso
 	return ""
 }
 
-// maxAhead is how far the clock of an approver may be ahead of ours.
+// maxAhead is the longest time by which an approver's clock may be ahead of ours.
 const maxAhead = jit.MaxSkew
 
 // Count counts votes on one request against requirements. A denial by anyone who could approve wins; each person counts
@@ -150,7 +150,7 @@ func (p *People) Count(requirements []jit.Requirement, ask Ask, votes []jit.Vote
 	return t
 }
 
-// entry counts votes for one requirement, and notes in t a denial and what did not count.
+// entry counts votes for one requirement. It adds a denial and the ignored votes to t.
 func (p *People) entry(r jit.Requirement, ask Ask, votes []jit.Vote, t *Tally) Entry {
 	e := Entry{Requirement: r, Missing: max(r.Required, 1)}
 	from, _ := p.From(r.From)

@@ -18,7 +18,7 @@ var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 const (
 	// Extension ends the name of every file with a statement.
 	Extension = ".approval"
-	// signatureExtension is what ssh-keygen appends for a signature beside its text.
+	// signatureExtension is the extension that ssh-keygen appends for a signature beside its text.
 	signatureExtension = ".sig"
 	// maxFile bounds a file, in bytes, and maxFiles their number in a folder.
 	maxFile, maxFiles = 64 << 10, 100_000
@@ -27,14 +27,14 @@ const (
 // begin is the line at which the signature of a file begins.
 const begin = "-----BEGIN SSH SIGNATURE-----"
 
-// Signed is a statement as it was found: nothing in it has been checked but its form.
+// Signed is a statement that was found. Only its form has been checked.
 type Signed struct {
 	Statement
-	// Text is what was signed, and Signature the armored signature.
+	// Text is the signed text, and Signature the armored signature.
 	Text, Signature []byte
 	// Source names the place, such as the file.
 	Source string
-	// Recorded: the ledger has it.
+	// Recorded reports whether the ledger has it.
 	Recorded bool
 }
 
@@ -67,7 +67,7 @@ func Split(content []byte, source string) (Signed, error) {
 }
 
 // ReadDir reads all statements of a folder. A folder that does not exist holds none. A file that is no statement does
-// not stop the others: bad tells about it by name. The error means that the folder cannot be read.
+// not stop the others; bad names it. The error means that the folder cannot be read.
 func ReadDir(dir string) (all []Signed, bad []error, err error) {
 	entries, err := os.ReadDir(dir)
 	switch {

@@ -2,7 +2,7 @@ package approval
 
 import "sync"
 
-// Folder holds the statements of a folder, which it reads once, until it is told to read it again. The zero Folder holds
+// Folder holds the statements of a folder. It reads the folder once, and again after Forget. The zero Folder holds
 // none. It is safe for concurrent use.
 type Folder struct {
 	// Dir is the folder; empty for none.
@@ -23,7 +23,7 @@ func (f *Folder) About(digest string) ([]Signed, error) {
 	return f.byDigest[digest], f.err
 }
 
-// Bad tells about files that are no statements.
+// Bad returns an error for each file that is not a statement.
 func (f *Folder) Bad() []error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -107,9 +107,9 @@ func (p *People) From(list []string) (people []jit.Person, unknown []string) {
 	return people, unknown
 }
 
-// Authenticate checks a signed statement: its text is what one of the forms of the request reads like, the signature
-// matches, and the key belongs to the approver today. The forms are the request in canonical names and as it was
-// written. The text of a recorded statement was compared when it was recorded; its digest binds it to the request.
+// Authenticate checks a signed statement: its text equals that of one of the request's forms, the signature matches,
+// and the key belongs to the approver today. The forms are the request in canonical names and in the configuration's
+// spelling. The text of a recorded statement was compared when it was recorded; its digest binds it to the request.
 func (p *People) Authenticate(s Signed, forms ...[]jit.Field) (jit.Vote, error) {
 	if err := s.Check(); err != nil {
 		return jit.Vote{}, err
@@ -144,7 +144,7 @@ func (p *People) Authenticate(s Signed, forms ...[]jit.Field) (jit.Vote, error) 
 	}, nil
 }
 
-// Owner returns the name of the person whose key it is; empty if it is nobody's.
+// Owner returns the name of the key's owner; empty if nobody has the key.
 func (p *People) Owner(key ssh.PublicKey) string { return p.byKey[string(key.Marshal())].Name }
 
 // ByLogin returns the person who has that login name on a forge.

@@ -14,7 +14,7 @@ import (
 // anything else, such as a commit, does not count.
 const Namespace = "jit-approval"
 
-// Sign signs a statement's text; the result is what `ssh-keygen -Y sign` writes.
+// Sign signs a statement's text. The result has the form that `ssh-keygen -Y sign` writes.
 func Sign(text []byte, signer ssh.Signer) ([]byte, error) {
 	if why := unusable(signer.PublicKey()); why != "" {
 		return nil, fmt.Errorf("the key %s %s", ssh.FingerprintSHA256(signer.PublicKey()), why)

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Statement is what one person says about one request.
+// Statement is one person's decision on one request.
 type Statement struct {
 	Choice jit.Choice
 	// Approver is the name of the person.
@@ -41,7 +41,7 @@ func (s Statement) Text(request []jit.Field) []byte {
 	return []byte(b.String())
 }
 
-// head returns the lines that are the approver's.
+// head returns the approver's lines.
 func (s Statement) head() []jit.Field {
 	return []jit.Field{
 		{Name: "decision", Value: string(s.Choice)}, {Name: "approver", Value: s.Approver},
@@ -50,7 +50,7 @@ func (s Statement) head() []jit.Field {
 	}
 }
 
-// Check validates what a person says, before it is signed and after it was read.
+// Check validates a statement before it is signed and after it is read.
 func (s Statement) Check() error {
 	if !slices.Contains([]jit.Choice{jit.Approve, jit.Deny, jit.SignOff}, s.Choice) {
 		return jit.Invalid("decision", `write "approve", "deny" or "sign_off"`, "%q is not a decision", s.Choice)
@@ -107,7 +107,7 @@ func (s Statement) Check() error {
 	return nil
 }
 
-// Parse reads the approver's lines of a text. What the other lines say is for [Statement.Text] to compare.
+// Parse reads the approver's lines of a text. [Statement.Text] compares the other lines.
 func Parse(text []byte) (Statement, error) {
 	lines := strings.Split(string(text), "\n")
 	if lines[0] != title {
