@@ -152,7 +152,7 @@ func TestNoticesOutlastTrouble(t *testing.T) {
 				time.Sleep(lastPause + time.Minute)
 				w.hook.wantSeqs(1, 2, 3)
 				stop()
-				time.Sleep(time.Hour) // what is slow comes to its end
+				time.Sleep(time.Hour) // slow requests end
 				if all := w.troubles(); len(all) == 0 || !strings.Contains(all[0], c.says) {
 					w.Errorf("problems %q, want %q", all, c.says)
 				}
