@@ -33,7 +33,7 @@ const (
 )
 
 // Apply makes all changes in one transaction, whatever their number: one round trip reads under a lock, and one writes.
-// A change that fails leaves nothing behind and does not affect the others. A change that an open transaction of
+// If a change fails, all are made again, apart: the one that fails leaves nothing behind and does not affect the others. A change that an open transaction of
 // another session blocks is tried again in a transaction of its own.
 //
 // A Remove drops the wrapper. Before that it takes back the privileges granted to the wrapper in the configured
@@ -98,6 +98,8 @@ type work struct {
 	memory []memory
 	// jostle: the advisory lock was not free in time, and we go on without it.
 	jostle bool
+	// apart: the changes failed together, so each gets savepoints of its own.
+	apart bool
 }
 
 // memory is what the attempts at a change have shown.
@@ -155,13 +157,21 @@ func (t *transaction) run(ctx context.Context, todo []int) {
 		return
 	}
 	t.platform.call("write")
-	if err := t.write(ctx, conn.Conn().PgConn(), units, sessions); err != nil {
-		for _, i := range todo {
-			if t.errs[i] == nil {
-				t.errs[i] = err
-				if lostRace(err) {
-					t.again = append(t.again, i)
-				}
+	together := !t.apart && len(sessions) == 0
+	if together {
+		err = t.writeTogether(ctx, conn.Conn(), units)
+		t.apart = sqlState(err) != ""
+	} else {
+		err = t.write(ctx, conn.Conn().PgConn(), units, sessions)
+	}
+	if err == nil {
+		return
+	}
+	for _, i := range todo {
+		if t.errs[i] == nil {
+			t.errs[i] = err
+			if lostRace(err) || together && t.apart {
+				t.again = append(t.again, i)
 			}
 		}
 	}
