@@ -40,6 +40,9 @@ type dialect struct {
 	// same for any number of values.
 	among func(mark string) string
 	list  func(values []string) any
+	// rows writes rows as the source of an INSERT. A statement takes at most as many as most returns for their width.
+	rows func(rows [][]any) (source string, args []any)
+	most func(width int) int
 	// prepares: statements may be prepared for later use. Behind a pooler that would fail.
 	prepares              bool
 	forUpdate, skipLocked string
@@ -61,6 +64,9 @@ func (d dialect) marks(first, last int) string {
 	}
 	return b.String()
 }
+
+// maxParameters caps the parameters of one statement. SQLite takes 32,766, PostgreSQL 65,535.
+const maxParameters = 8000
 
 // patience is the longest time to retry after conflicts with other writers, whatever the context allows.
 const patience = time.Minute

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -26,12 +27,42 @@ var postgresDialect = dialect{
 	mark:       numbered,
 	among:      func(mark string) string { return " = ANY (" + mark + ")" },
 	list:       func(values []string) any { return values },
+	rows:       unnested,
+	most:       func(int) int { return pageSize },
 	forUpdate:  " FOR UPDATE",
 	skipLocked: " FOR UPDATE SKIP LOCKED",
 	// The locked head row gives the order; a stricter level would only add retries.
 	write:    sql.TxOptions{Isolation: sql.LevelReadCommitted},
 	snapshot: sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
 	clock:    "SELECT CAST(extract(epoch FROM pg_catalog.clock_timestamp()) AS double precision)",
+}
+
+// unnested has one array for each column. The server parses a statement of thousands of parameters slower than it
+// carries it out.
+func unnested(rows [][]any) (source string, args []any) {
+	arrays := make([]string, len(rows[0]))
+	for c := range arrays {
+		kind := "bigint"
+		if _, ok := rows[0][c].(string); ok {
+			kind = "text"
+			args = append(args, column[string](rows, c))
+		} else {
+			args = append(args, column[int64](rows, c))
+		}
+		arrays[c] = fmt.Sprintf("$%d::%s[]", c+1, kind)
+	}
+	return "SELECT * FROM unnest(" + strings.Join(arrays, ", ") + ")", args
+}
+
+// column returns the values of one column. All have the same type, or are nil.
+func column[T string | int64](rows [][]any, c int) []*T {
+	values := make([]*T, len(rows))
+	for i, row := range rows {
+		if row[c] != nil {
+			values[i] = new(row[c].(T))
+		}
+	}
+	return values
 }
 
 func openPostgres(raw string, u *url.URL) (*postgres, error) {

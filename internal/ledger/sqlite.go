@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -39,7 +40,15 @@ var sqliteDialect = dialect{
 		}
 		return string(text)
 	},
+	rows:     values,
+	most:     func(width int) int { return maxParameters / width },
 	prepares: true,
+}
+
+// values has one parameter for each value.
+func values(rows [][]any) (source string, args []any) {
+	row := "(?" + strings.Repeat(",?", len(rows[0])-1) + ")"
+	return "VALUES " + row + strings.Repeat(","+row, len(rows)-1), slices.Concat(rows...)
 }
 
 func openSQLite(path string) (*sqliteFile, error) {

@@ -12,9 +12,6 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// maxParameters caps the parameters of one statement. SQLite takes 32,766, PostgreSQL 65,535.
-const maxParameters = 8000
-
 // Write records entries and their events, in one transaction with those of other waiting calls. It does not change the
 // grants of the entries: the recorded version is one higher than theirs.
 func (l *Ledger) Write(ctx context.Context, entries []jit.Entry) []error {
@@ -287,19 +284,14 @@ func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) 
 	return all, err
 }
 
-// insert inserts rows, in statements of at most maxParameters.
+// insert inserts rows.
 func (l *Ledger) insert(ctx context.Context, tx *sql.Tx, table string, columns []string, rows [][]any,
 	onConflict string) error {
-	width := len(columns)
-	for chunk := range slices.Chunk(rows, maxParameters/width) {
-		values := make([]string, len(chunk))
-		for i := range chunk {
-			values[i] = "(" + l.marks(i*width+1, (i+1)*width) + ")"
-		}
-		//nolint:gosec // G201: table, columns and conflict clause are constants of this package
-		statement := fmt.Sprintf("INSERT INTO %s (%s) VALUES %s%s",
-			table, strings.Join(columns, ", "), strings.Join(values, ","), onConflict)
-		if _, err := tx.ExecContext(ctx, statement, slices.Concat(chunk...)...); err != nil {
+	for chunk := range slices.Chunk(rows, l.most(len(columns))) {
+		source, args := l.rows(chunk)
+		//nolint:gosec // G202: table, columns and conflict clause are constants of this package
+		statement := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") " + source + onConflict
+		if _, err := tx.ExecContext(ctx, statement, args...); err != nil {
 			return err
 		}
 	}
