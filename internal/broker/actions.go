@@ -139,8 +139,11 @@ func (b *Broker) mayRevoke(_ context.Context, t *task) error {
 func (b *Broker) revokeIntent(t *task) jit.Entry {
 	next := t.Grant
 	reason := "drift: " + t.Reason
-	if t.Drift == jit.DriftViolation {
+	switch t.Drift {
+	case jit.DriftViolation:
 		reason = "today's policies do not permit it: " + t.Reason
+	case jit.DriftUnapproved:
+		reason = "its approval is not proved: " + t.Reason
 	}
 	asked := b.revoked(&next, b.Now(), reason)
 	return jit.Rewrite(t.Grant, next, b.found(next, t.Step), asked)

@@ -123,6 +123,7 @@ func (b *Broker) admit(ctx context.Context, a action, tasks []task) {
 			tasks[i].err = err
 		}
 	}
+	b.refuseUnapproved(ctx, tasks)
 	for i := range tasks {
 		t := &tasks[i]
 		if t.err == nil && a.allowed != nil {

@@ -48,7 +48,8 @@ type Settings struct {
 	Interval, DriftInterval string
 	// OnDrift says what a sweep does about drift on a target.
 	OnDrift map[string]jit.OnDrift
-	// OnViolation says what a sweep does about a grant that today's policies would not permit.
+	// OnViolation says what a sweep does about a grant that today's policies would not permit, or whose approval is not
+	// proved.
 	OnViolation string
 	// MaxUnplanned caps the access that a sweep removes without a recorded end; nil is the default.
 	MaxUnplanned *int

@@ -13,6 +13,8 @@ type DriftKind string
 const (
 	// DriftAltered: the record of the grant differs from its events; somebody has written into the ledger.
 	DriftAltered DriftKind = "record_altered"
+	// DriftUnapproved: the events do not prove the approval that the grant needed.
+	DriftUnapproved DriftKind = "unapproved"
 	// DriftStripped: the end and the marker were taken off the binding, which made the access permanent.
 	DriftStripped DriftKind = "condition_stripped"
 	// DriftEndGone: the binding no longer has an end.
@@ -51,8 +53,8 @@ const (
 // DriftKinds returns all kinds of drift, the gravest first.
 func DriftKinds() []DriftKind {
 	return []DriftKind{
-		DriftAltered, DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained, DriftTaken,
-		DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly, DriftCopied, DriftViolation, DriftDamaged,
+		DriftAltered, DriftUnapproved, DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained,
+		DriftTaken, DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly, DriftCopied, DriftViolation, DriftDamaged,
 		DriftOrphanLive, DriftEndSooner, DriftMissing,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
@@ -22,14 +23,12 @@ type round struct {
 	ours func(owner string) bool
 	// policies reads today's policies once, when they are first needed.
 	policies func() ([]jit.Policy, error)
+	// rules reads once, when it is first needed, who could decide and what needed approval at each time.
+	rules func() (*broker.Rulebook, error)
 }
 
 func (e *engine) newRound() (r *round, err error) {
-	r = &round{ours: e.servedByName, policies: sync.OnceValues(func() ([]jit.Policy, error) {
-		ctx, cancel := e.bounded()
-		defer cancel()
-		return e.Broker.Ledger.Policies(ctx)
-	})}
+	r = &round{ours: e.servedByName, policies: once(e, e.Broker.Ledger.Policies), rules: once(e, e.Broker.Rulebook)}
 	ctx, cancel := e.bounded()
 	defer cancel()
 	if r.live, err = e.Broker.Ledger.Places(ctx, e.served(), e.Broker.Now()); err == nil && e.EveryOwner {
@@ -41,6 +40,15 @@ func (e *engine) newRound() (r *round, err error) {
 		return nil, fmt.Errorf("read the ledger: %w", err)
 	}
 	return r, nil
+}
+
+// once returns a function that reads once, when it is first called.
+func once[T any](e *engine, read func(context.Context) (T, error)) func() (T, error) {
+	return sync.OnceValues(func() (T, error) {
+		ctx, cancel := e.bounded()
+		defer cancel()
+		return read(ctx)
+	})
 }
 
 // sweepDrift visits every scope of a target that holds live grants or may hold bindings of ours and repairs drift. done
@@ -84,7 +92,7 @@ func (v *visit) checkDrift(ctx context.Context) {
 	if ok {
 		v.clearDrift(ctx, seen, drifted)
 		seen.steps = v.withoutAltered(ctx, seen.steps, seen.now)
-		v.runCapped(ctx, v.addViolations(ctx, seen))
+		v.runCapped(ctx, v.judge(ctx, seen))
 	}
 }
 

@@ -11,33 +11,62 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// addViolations adds steps for the live grants that today's policies do not permit. Such a grant is still narrowed
-// where it is too wide, but it is not put back where it is missing.
-func (v *visit) addViolations(ctx context.Context, seen comparison) []reconcile.Step {
+// judge adds steps for the live grants whose events do not prove their approval, and for the others that today's
+// policies do not permit. Such a grant is still narrowed where it is too wide, but it is not put back where it is
+// missing; nor is one whose approval cannot be checked.
+func (v *visit) judge(ctx context.Context, seen comparison) []reconcile.Step {
 	ending := revoked(seen.steps)
 	live := slices.DeleteFunc(v.active(seen), func(g jit.Grant) bool { return ending[g.ID] })
-	rules, err := v.violations(ctx, live)
+	unproved, err := v.unapproved(ctx, live)
+	if err != nil {
+		v.fail(fmt.Errorf("check the approvals on %s of target %q: %w", v.at.Scope, v.at.Target, err))
+		seen.steps = slices.DeleteFunc(seen.steps, widens)
+	}
+	others := slices.DeleteFunc(slices.Clone(live), func(g jit.Grant) bool { return unproved[g.ID] != "" })
+	broken, err := v.violations(ctx, others)
 	if err != nil {
 		v.fail(fmt.Errorf("judge the grants on %s of target %q by today's policies: %w", v.at.Scope, v.at.Target, err))
 	}
-	kept := slices.DeleteFunc(seen.steps, func(s reconcile.Step) bool {
-		rule, violates := rules[s.Grant.ID]
-		widens := violates && s.Kind == reconcile.Repair && s.Severity == jit.Info
-		if widens {
-			rules[s.Grant.ID] = rule + "; " + s.Reason + ", and not put back"
+	steps := v.accuse(seen.steps, live, jit.DriftUnapproved, unproved)
+	return v.accuse(steps, live, jit.DriftViolation, broken)
+}
+
+// accuse adds steps for the grants that have a reason, and drops those that would give their access back.
+func (v *visit) accuse(
+	steps []reconcile.Step, live []jit.Grant, drift jit.DriftKind, reasons map[jit.ID]string,
+) []reconcile.Step {
+	steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool {
+		reason, accused := reasons[s.Grant.ID]
+		if accused = accused && widens(s); accused {
+			reasons[s.Grant.ID] = reason + "; " + s.Reason + ", and not put back"
 		}
-		return widens
+		return accused
 	})
 	kind := reconcile.Report
 	if v.RevokeViolations {
 		kind = reconcile.Revoke
 	}
 	for _, g := range live {
-		if rule, violates := rules[g.ID]; violates {
-			kept = append(kept, reconcile.Drifted(kind, v.at, g, jit.DriftViolation, rule))
+		if reason, accused := reasons[g.ID]; accused {
+			steps = append(steps, reconcile.Drifted(kind, v.at, g, drift, reason))
 		}
 	}
-	return kept
+	return steps
+}
+
+// widens reports whether a step gives access back that is missing.
+func widens(s reconcile.Step) bool { return s.Kind == reconcile.Repair && s.Severity == jit.Info }
+
+// unapproved says of each grant without a proof of the approval that it needed what is wrong.
+func (v *visit) unapproved(ctx context.Context, live []jit.Grant) (map[jit.ID]string, error) {
+	if len(live) == 0 {
+		return nil, nil
+	}
+	rules, err := v.round.rules()
+	if err != nil {
+		return nil, err
+	}
+	return v.Broker.Unapproved(ctx, rules, live)
 }
 
 // violations returns the rule that each grant violates, of those that today's policies do not permit.

@@ -37,7 +37,8 @@ type Sweeper struct {
 	MaxUnplanned int
 	// OnDrift says what to do about drift on a target; the default is to repair it.
 	OnDrift map[string]jit.OnDrift
-	// RevokeViolations ends live grants that today's policies do not permit. Otherwise they are reported.
+	// RevokeViolations ends live grants that today's policies do not permit, and those whose approval is not proved.
+	// Otherwise they are reported.
 	RevokeViolations bool
 	// ClaimSize is how many due grants are claimed at once; 0 means 1,000.
 	ClaimSize int
