@@ -61,7 +61,7 @@ func checkEntry(people *approval.People, at string, r jit.Requirement) error {
 		able = strings.Join(names, ", ")
 	}
 	return jit.Invalid(at+"required", "ask for fewer, or add people to the groups, with signing_keys"+planFirst,
-		"%d people have to approve, and only %d can: %s", r.Required, len(names), able)
+		"%d people must approve, and only %d can: %s", r.Required, len(names), able)
 }
 
 // canProve reports whether a person can give a kind of evidence that the requirement takes.

@@ -306,6 +306,6 @@ func traced(g jit.Grant, s jit.Snapshot) error {
 		return nil
 	}
 	return jit.Errorf(jit.ErrOver, "", renew(g),
-		"the ledger has no record of grant %s and nothing of it is on target %q: it may have been revoked",
+		"the ledger has no record of grant %s, and target %q has no binding of it: it may have been revoked",
 		g.ID, g.Target)
 }

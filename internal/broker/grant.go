@@ -173,7 +173,7 @@ func (b *Broker) beginsByItself(g jit.Grant) bool {
 func (b *Broker) attemptFailed(ctx context.Context, g jit.Grant, cause error) error {
 	cause = fmt.Errorf("grant %s to %s on target %q: %w", g.Role, g.Principal, g.Target, cause)
 	unknown := fmt.Errorf(
-		"%w; the access may be in force all the same: `jit revoke %s` ends it, and `jit sweep` does at %s",
+		"%w; nevertheless the access may be in force: `jit revoke %s` ends it, and `jit sweep` does at %s",
 		cause, g.ID, jit.FormatTime(g.End))
 	if !g.GrantedAt.IsZero() || ctx.Err() != nil {
 		return unknown // an attempt that was cut off may still be in progress

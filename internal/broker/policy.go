@@ -19,7 +19,7 @@ func (b *Broker) MakePolicy(ctx context.Context, p jit.Policy) (holder int64, er
 	p.Holder = recorded.Holder
 	if known && !maps.Equal(p.Facts(), recorded.Facts()) {
 		hint := "choose another name, or import it and change it then: terraform import jit_policy.<name> " + p.Name
-		return 0, jit.Invalid("name", hint, "the ledger has a policy %q already, and it says something else", p.Name)
+		return 0, jit.Invalid("name", hint, "the ledger has a policy %q already, with other content", p.Name)
 	}
 	p.Holder++
 	return p.Holder, b.writePolicy(ctx, p)

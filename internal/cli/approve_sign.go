@@ -219,7 +219,7 @@ func (p *program) toDecide(ctx context.Context, rt *config.Runtime, v verdict) (
 			"grant %s needs no sign-off", g.ID))
 	case v.choice != jit.SignOff && g.State(p.Now()) != jit.StateRequested:
 		return g, notDone(jit.Errorf(jit.ErrDenied, "", "`jit list --state requested` lists those that do",
-			"grant %s is %s and waits for nobody's approval", g.ID, g.State(p.Now())))
+			"grant %s is %s and does not wait for approval", g.ID, g.State(p.Now())))
 	}
 	return g, nil
 }

@@ -199,7 +199,7 @@ func TestApproveRecorded(t *testing.T) {
 	o.refused(r, "lea started this run")
 	t.Setenv(config.EnvActor, "alice")
 	o.granted(r)
-	o.run("approve", id, "--yes", "--approver", "lea").wantCode(exitNotDone).wantErr("waits for nobody's approval")
+	o.run("approve", id, "--yes", "--approver", "lea").wantCode(exitNotDone).wantErr("does not wait for approval")
 }
 
 func TestDenyRecorded(t *testing.T) {
@@ -222,7 +222,7 @@ func TestSignOff(t *testing.T) {
 	g := o.granted(glass("SEV1-1: down"))
 	o.run("list", "--unsigned").wantCode(exitDone).wantOut(string(g.ID), "active (not signed off)")
 	o.run("approve", string(g.ID), "--yes", "--key", "lea.key", "--approver", "lea").wantCode(exitNotDone).
-		wantErr("waits for nobody's approval")
+		wantErr("does not wait for approval")
 	signOff := []string{"approve", string(g.ID), "--sign-off", "--yes", "--comment", "SEV1-1: reviewed"}
 	o.run(append(signOff, "--key", "bob.key", "--approver", "bob")...).wantCode(exitNotDone)
 	if _, err := o.apply(glass("SEV1-2: down")); err == nil {

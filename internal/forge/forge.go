@@ -1,6 +1,6 @@
 // Package forge reads from GitHub and GitLab who approved a pull request, so that a review can be evidence of an
 // approval. The pull request must be open or merged. Only reviews of its head commit count, given before the merge, and
-// none by its author, by whoever pushed last, or by a bot.
+// none by its author, by the last pusher, or by a bot.
 package forge
 
 import (
@@ -103,7 +103,7 @@ func (r *Reviews) count(review Review, bot bool) {
 	case strings.EqualFold(review.Login, r.Author):
 		r.ignore(review.Login, "it is by the author of the pull request")
 	case strings.EqualFold(review.Login, r.Pusher):
-		r.ignore(review.Login, "it is by whoever pushed last")
+		r.ignore(review.Login, "its author pushed last")
 	case review.Commit != r.Head:
 		r.ignore(review.Login, "it is of an older commit, "+jit.Printable(review.Commit))
 	case !r.MergedAt.IsZero() && review.At.After(r.MergedAt):

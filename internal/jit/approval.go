@@ -13,7 +13,7 @@ const (
 	PullRequest Evidence = "pull_request"
 )
 
-// Requirement is an entry of a policy's approval list: that many distinct people have to approve.
+// Requirement is an entry of a policy's approval list: that many distinct people must approve.
 type Requirement struct {
 	// Required is the number of distinct people, at least 1.
 	Required int `json:"required"`

@@ -107,11 +107,11 @@ func (r *grantResource) observe(
 			fmt.Errorf("the state is trusted until it can be read: %w", err))
 	case drift == jit.Missing && unread != nil:
 		diags.AddWarning("The grant is not on its target", fmt.Sprintf(
-			"Nothing of it is on target %q. The ledger cannot be read, so it is not known whether it was revoked. "+
+			"Target %q has no binding of it. The ledger cannot be read, so it is not known whether it was revoked. "+
 				"Plan again when the ledger can be read.", g.Target))
 	case drift == jit.Missing && !known:
 		diags.AddWarning("Nobody knows of the grant", fmt.Sprintf(
-			"The ledger has no record of it and nothing of it is on target %q. It may have been revoked, so it is "+
+			"The ledger has no record of it, and target %q has no binding of it. It may have been revoked, so it is "+
 				"not made again; "+
 				"set renewal = %d to grant again.", g.Target, g.Renewal+1))
 	default:

@@ -26,7 +26,7 @@ type nested struct {
 // approvalAttributes are those of an entry of approval. A number is a text for the reason that the schema of jit_grant
 // gives for renewal.
 var approvalAttributes = []nested{
-	{name: "required", required: true, description: "How many distinct people have to approve."},
+	{name: "required", required: true, description: "How many distinct people must approve."},
 	{name: "from", list: true, required: true,
 		description: "Whose approval counts: names of `jit_person`, and groups such as `group:payments-leads`."},
 	{name: "unless", description: "A CEL expression; a grant for which it is true does not need this entry: " +
@@ -44,10 +44,10 @@ var breakGlassAttributes = []nested{
 }
 
 const (
-	approvalDescription = "Who has to approve a grant before it begins. Every entry has to be met. The grant's " +
-		"principal, its `requester` and whoever runs the apply do not count."
-	breakGlassDescription = "Who may begin a grant with `break_glass = true` without approval. Whoever was skipped " +
-		"is told, and one of them has to sign the grant off before the requester can do it again."
+	approvalDescription = "Who must approve a grant before it begins. Every entry must be met. The grant's " +
+		"principal, its `requester` and the person who runs the apply do not count."
+	breakGlassDescription = "Who may begin a grant with `break_glass = true` without approval. The skipped " +
+		"approvers are notified. One of them must sign the grant off before the requester can do it again."
 )
 
 func approvalAttribute() schema.Attribute {

@@ -175,7 +175,7 @@ func TestPolicyHasOneHolder(t *testing.T) {
 		if r.ExitCode != 1 {
 			t.Errorf("another policy of the same name: exit code %d", r.ExitCode)
 		}
-		says(t, r, "says something else", "terraform import")
+		says(t, r, "with other content", "terraform import")
 		configure(w, oncall)
 		w.Apply()
 		unchanged(t, w, "after the same policy was taken over")

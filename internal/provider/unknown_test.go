@@ -52,7 +52,7 @@ func TestAnswerThatWasLost(t *testing.T) {
 				if r.ExitCode != 1 {
 					t.Errorf("apply: exit code %d\n%s", r.ExitCode, r.Text())
 				}
-				says(t, r, "Error: Cannot grant", "the access may be in force all the same",
+				says(t, r, "Error: Cannot grant", "nevertheless the access may be in force",
 					"`jit revoke "+fact(t, w, "jit_grant.a", "id")+"` ends it")
 				if !strings.Contains(w.Must("state", "pull").Stdout, "tainted") || lines(w) != 1 {
 					t.Errorf("the test is wrong:\n%s", w.Read("authorized_keys"))
