@@ -28,7 +28,7 @@ func (d *personsData) Schema(_ context.Context, _ datasource.SchemaRequest, resp
 		attributes[l.name] = schema.StringAttribute{Computed: true, MarkdownDescription: l.description}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "The people whom the ledger knows: those who ask for access and those who approve it.",
+		MarkdownDescription: "The people in the ledger, who ask for access or approve it.",
 		Attributes: map[string]schema.Attribute{
 			"group": schema.StringAttribute{Optional: true,
 				MarkdownDescription: "Only people of this group, such as `group:payments-leads`."},

@@ -28,9 +28,9 @@ func (d *standingData) Schema(_ context.Context, _ datasource.SchemaRequest, res
 		return schema.StringAttribute{Computed: true, MarkdownDescription: description}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Standing access: access without an end that no grant explains, also if it has the " +
-			"marker of a grant. The data source reads every scope of the targets that holds grants or may hold some. " +
-			"If it cannot read a scope, that is an error.",
+		MarkdownDescription: "Standing access: access without an end that no grant explains. The marker of a grant " +
+			"does not explain it, because anyone can write one. The data source reads every scope of the targets " +
+			"that holds grants or can hold some. If it cannot read a scope, it fails.",
 		Attributes: map[string]schema.Attribute{
 			"target": schema.StringAttribute{Optional: true, MarkdownDescription: "Only access on this target."},
 			"scope": schema.StringAttribute{Optional: true,
@@ -42,13 +42,13 @@ func (d *standingData) Schema(_ context.Context, _ datasource.SchemaRequest, res
 			"findings": schema.ListNestedAttribute{
 				Computed: true, MarkdownDescription: "The findings, worst first.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-					"severity": text("`critical`: it gives the same as a live grant, whose end would end nothing; or " +
-						"it has the marker of a grant, and neither the ledger nor an end on the target explains it. " +
-						"`warning`: judging by its name, the role may do nearly everything. `info`: the rest."),
+					"severity": text("`critical`: it gives the same as a live grant, so the end of that grant would end " +
+						"nothing; or it has the marker of a grant, and neither the ledger nor an end on the target " +
+						"explains it. `warning`: by its name, the role can do nearly everything. `info`: the rest."),
 					"target": text("The target."), "scope": text("Where on the target."),
 					"principal": text("Who has the access."), "role": text("What access."),
 					"detail":  text("Where the access was found."),
-					"shadows": text("The id of the live grant that it makes pointless; null if there is none."),
+					"shadows": text("The id of the live grant that gives the same; null if there is none."),
 				}},
 			},
 		},

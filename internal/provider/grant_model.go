@@ -33,13 +33,13 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Temporary access: who (`principal`) may do what (`role`) where (`target`, `scope`), " +
-			"why and for how long. The window is fixed when the grant is applied. After its end the resource stays " +
-			"as it is and plans stay empty. Replacing, importing or re-creating the resource grants nothing " +
-			"again; only a new `renewal` or `reason` does. Destroying the resource ends the access now.",
+			"why and for how long. Its window, from the beginning to the end, is fixed with the apply. After the " +
+			"end the resource stays as it is and plans stay empty. Only a new `renewal` or `reason` grants again; " +
+			"replacing, importing or re-creating the resource does not. Destroying it ends the access now.",
 		Attributes: map[string]schema.Attribute{
 			"id": computed("The id of the grant, made from owner, target, principal, role, scope, reason and " +
 				"renewal. It is known at plan and used once."),
-			"target": required("The name of a target of the provider block. A change replaces the grant."),
+			"target": required("The name of one of the `targets` in the provider block. A change replaces the grant."),
 			"principal": required("Who gets the access, in the form of the platform: `user:alice@example.com`, a " +
 				"PostgreSQL role, an SSH public key. A change replaces the grant."),
 			"role": required("What access, in the form of the platform: `login`, `payments_read`, " +
@@ -52,26 +52,27 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"renewal": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString("1"),
 				MarkdownDescription: "How many times this has been granted for the same reason, counted from 1. " +
-					"Raise it to grant again after the end: `renewal = 2`. Default: 1.",
+					"To grant again after the end, raise it: `renewal = 2`. Default: 1.",
 			},
 			"ttl": both("How long the access lasts from when it begins: `90m`, `8h`, `2d`, `1d12h`; at least `1m`. " +
-				"Set either `ttl` or `expires_at`. Only the configuration that Terraform generates for an import has " +
-				"both. If you change it, the end of a live grant moves, counted from the same beginning."),
-			"expires_at": both("The end of the window, in RFC 3339. Set it instead of `ttl`. If you set `ttl`, you " +
-				"can read the end here after the apply."),
+				"Set either `ttl` or `expires_at`. If you change `ttl`, the end of a live grant moves, counted from the " +
+				"same beginning. Only the configuration that Terraform generates for an import has both."),
+			"expires_at": both("The end of the grant, in RFC 3339, such as `2026-11-23T18:00:00Z`. Set it instead of " +
+				"`ttl`. If you set `ttl`, you can read the end here after the apply."),
 			"starts_at": optional("When the access begins, in RFC 3339. Default: with the apply. You can change it " +
-				"until the access has begun. If you remove it before that, the access begins with that apply."),
-			"start_by": optional("The latest time at which the grant may begin, in RFC 3339. If an old plan is " +
-				"applied after that, it grants nothing."),
+				"until the access has begun. If you remove it before that, the access begins with the next apply."),
+			"start_by": optional("The latest time at which the grant may begin, in RFC 3339. If you apply an old " +
+				"plan after that time, it grants nothing."),
 			"policy": both("The name of the `jit_policy` that must permit the grant. Default: any policy that " +
 				"matches may permit it. If you remove this attribute, every policy judges the live grant again."),
 			"requester": optional("Who asks: the name of a `jit_person`. The requester never counts as an approver " +
 				"of the grant. A change is in place."),
 			"break_glass": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
-				MarkdownDescription: "Whether the grant begins without the approval that its policy asks for, as the " +
-					"policy's `break_glass` permits. The people who were skipped are told, and one of them must sign " +
-					"it off. A change replaces the grant and needs another `renewal`. Default: `false`.",
+				MarkdownDescription: "Whether the grant begins without the approval that its policy asks for. The policy " +
+					"must permit that with its own `break_glass`. A notice names the people who were skipped, and one " +
+					"of them must sign the grant off. A change replaces the grant and needs another `renewal`. " +
+					"Default: `false`.",
 			},
 			"terminate_sessions": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
@@ -79,13 +80,13 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 					"them. Default: `false`.",
 			},
 			"summary": computed("The request in one line: who, what, where, for how long and why."),
-			"request_digest": computed("The SHA-256 that identifies the request. It changes with every value of the " +
-				"request. It is unknown in the first plan with a new ledger."),
+			"request_digest": computed("The SHA-256 of the request, to which approvals refer. It changes with every value " +
+				"of the request. In the first plan with a new ledger it is not known yet."),
 			"granted_at": computed("When the target confirmed the access; null if the access began after the last " +
 				"apply."),
 			"enforcement": computed("Who ends the access: `native`, the platform itself, or `sweeper`, a `jit sweep` " +
 				"that you run as a daemon or on a schedule."),
-			"session_tail": computed("The longest time that an open session can outlive the window: `0s`, `12h`, " +
+			"session_tail": computed("How long a session can continue at most if it is open at the end: `0s`, `12h`, " +
 				"`unlimited`."),
 			"drift": computed("How the access on the target differs from a live grant; null if it does not. The next " +
 				"apply repairs it."),

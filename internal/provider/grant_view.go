@@ -19,11 +19,11 @@ var viewAttributes = []struct {
 }{
 	{"id", types.StringType, "The id of the grant."},
 	{"summary", types.StringType, "The request in one line: who, what, where, for how long and why."},
-	{"request_digest", types.StringType, "The SHA-256 that identifies the request."},
+	{"request_digest", types.StringType, "The SHA-256 of the request, to which approvals refer."},
 	{"state", types.StringType, "The state of the grant now: `requested`, `pending`, `scheduled`, `active`, " +
 		"`expired`, `revoked` or `failed`."},
-	{"outstanding", types.BoolType, "Whether the grant is over and its target has not confirmed that the access is " +
-		"gone."},
+	{"outstanding", types.BoolType, "Whether the grant is over, and its target has not confirmed yet that the access " +
+		"is gone."},
 	{"owner", types.StringType, "The owner of the grant."},
 	{"target", types.StringType, "The target."},
 	{"principal", types.StringType, "Who has the access, in the canonical form."},
@@ -34,7 +34,7 @@ var viewAttributes = []struct {
 	{"reason", types.StringType, "Why the access was requested."},
 	{"reason_lost", types.BoolType, "Whether the ledger has lost the reason. `reason` then says so."},
 	{"renewal", types.Int64Type, "How many times this has been granted for the same reason, counted from 1."},
-	{"ttl", types.StringType, "The length, as the configuration has it; null if the configuration has an end instead."},
+	{"ttl", types.StringType, "The length, as in the configuration; null if the configuration sets `expires_at`."},
 	{"starts_at", types.StringType, "The beginning of the window."},
 	{"expires_at", types.StringType, "The end of the window."},
 	{"start_by", types.StringType, "The latest time at which the grant may begin; null if it has none."},
@@ -43,13 +43,12 @@ var viewAttributes = []struct {
 	{"enforcement", types.StringType, "Who ends the access: `native`, the platform itself, or `sweeper`."},
 	{"session_tail", types.StringType, "The longest time that a session can outlive the window."},
 	{"terminate_sessions", types.BoolType, "Whether revoking the access also ends open sessions."},
-	{"requester", types.StringType, "The name of the person who asked; null if nobody says who."},
-	{"break_glass", types.BoolType, "Whether the grant asks to begin without approval."},
-	{"awaits", types.StringType, "Whose approval is missing: a request waits for it, and a grant that broke the " +
-		"glass began without it; else null."},
-	{"signed_off_at", types.StringType, "When somebody signed off that the grant began without approval; null if " +
-		"nobody did."},
-	{"signed_off_by", types.StringType, "Who signed that off."},
+	{"requester", types.StringType, "The name of the person who asked, as in the configuration; null if it names none."},
+	{"break_glass", types.BoolType, "Whether the configuration asks to begin without approval."},
+	{"awaits", types.StringType, "Whose approval is missing. A request waits for it; a grant that broke the glass " +
+		"began without it. Null if none is missing."},
+	{"signed_off_at", types.StringType, "When somebody signed off a grant that broke the glass; null if nobody did."},
+	{"signed_off_by", types.StringType, "Who signed the grant off."},
 	{"requested_at", types.StringType, "When the request was recorded."},
 	{"granted_at", types.StringType, "When the target confirmed the access; null before."},
 	{"failed_at", types.StringType, "When the attempt to grant failed; null if it did not."},
@@ -58,10 +57,10 @@ var viewAttributes = []struct {
 	{"revoked_by", types.StringType, "Who ended the grant early."},
 	{"revoke_reason", types.StringType, "Why the grant was ended early."},
 	{"ended_at", types.StringType, "When the access really ended; null until the target has confirmed that."},
-	{"drift", types.StringType, "How the access differed from the grant at the last check, if nothing has repaired " +
-		"it since; else null."},
-	{"remains", types.StringType, "What is left of an ended grant on its target. It gives no access. Null if nothing " +
-		"is left."},
+	{"drift", types.StringType, "How the access differed from the grant at the last check; null if it did not, or if " +
+		"it was repaired since."},
+	{"remains", types.StringType, "What an ended grant has left on its target, although it gives no access any more; " +
+		"null if nothing is left."},
 }
 
 // viewSchema returns the attributes as a data source describes them.

@@ -24,11 +24,11 @@ type personModel struct {
 
 // personSets describe the sets of a person.
 var personSets = []struct{ name, description string }{
-	{"groups", "The groups, such as `group:payments-leads`. Policies ask for people of groups."},
-	{"signing_keys", "The SSH public keys whose signatures are the person's, each as a line of a `.pub` file. Keys of " +
-		"FIDO tokens (`sk-…`) work too; certificates and DSA keys do not."},
-	{"principals", "What the person is called on targets, in canonical form, such as `user:bob@example.com`. " +
-		"Nobody approves access for themselves."},
+	{"groups", "The groups of the person, such as `group:payments-leads`. Policies name groups whose members approve."},
+	{"signing_keys", "The SSH public keys with which the person signs approvals, each as a line of a `.pub` file. " +
+		"Keys of FIDO tokens (`sk-…`) work too. Certificates and DSA keys do not."},
+	{"principals", "The names of the person on targets, in canonical form, such as `user:bob@example.com`. The person " +
+		"cannot approve access for these."},
 }
 
 // personLogins describe the accounts of a person.

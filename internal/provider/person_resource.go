@@ -34,7 +34,7 @@ func (r *personResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 		"name": schema.StringAttribute{
 			Required:            true,
 			PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
-			MarkdownDescription: "The name, unique in the ledger whatever its case, such as `bob@example.com`.",
+			MarkdownDescription: "The name, such as `bob@example.com`. It must be unique in the ledger; case does not count.",
 		},
 	}
 	for _, s := range personSets {
@@ -46,8 +46,9 @@ func (r *personResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Somebody who asks for access or approves it. Approvals count by the keys and groups " +
-			"that the ledger has without the changes of the run: nobody approves a grant of the change that adds " +
-			"them. Only while no other run has ever recorded a person do those of the same change count.",
+			"that the ledger has without the changes of the run. So the change that adds somebody cannot use their " +
+			"approval. The very first change is an exception: while no other run has ever recorded a person, the " +
+			"persons of that change count.",
 		Attributes: attributes,
 	}
 }

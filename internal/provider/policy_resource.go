@@ -40,12 +40,12 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 			MarkdownDescription: l.description}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Which grants are permitted or forbidden, and for how long. A grant is permitted if it " +
-			"matches and satisfies in full one policy that permits, and matches no policy that forbids. While the " +
-			"ledger has no policy, every grant within the provider's `max_ttl` is permitted, with a warning. If a " +
-			"grant in the same configuration names the policy (`policy = jit_policy.x.name`), the plan judges it by " +
-			"the planned policy. If a value of the policy is unknown at plan, such as one of another resource, the " +
-			"apply judges by that value.",
+		MarkdownDescription: "Which grants are permitted or forbidden, for how long, and who must approve them. A " +
+			"grant is permitted if it matches one policy that permits and stays within all of its limits, and " +
+			"matches no policy that forbids. While the ledger has no policy, every grant within the provider's " +
+			"`max_ttl` is permitted, with a warning. If a grant in the same configuration names the policy " +
+			"(`policy = jit_policy.x.name`), the plan judges it by the planned policy. A value that is known only " +
+			"after the apply, such as one of another resource, counts when the apply judges the grant.",
 		Attributes: map[string]schema.Attribute{
 			"name": schema.StringAttribute{
 				Required:            true,
@@ -60,15 +60,16 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 			},
 			"match": schema.SingleNestedAttribute{
 				Required: true, Attributes: lists,
-				MarkdownDescription: "The grants that the policy covers: one glob of each list that you write must " +
-					"match. `*` stands for any run of characters, `?` for one, `[a-z]` for one of a set. `{}` " +
+				MarkdownDescription: "The grants that the policy covers. In each list that you write, one glob must " +
+					"match: `*` stands for any characters, `?` for one character, `[a-z]` for one of a set. `{}` " +
 					"matches every grant.",
 			},
 			"max_ttl": optional("The longest time that a grant may last, such as `4h`."),
 			"reason_pattern": optional("A regular expression (RE2) that must match some part of the reason, such as " +
 				"`^(INC|CHG)-[0-9]+: `."),
 			"enforcement": optional("`native` permits only grants that the platform itself ends. `any`, the " +
-				"default, also permits those that a sweeper ends; if you write it, plans do not warn of that."),
+				"default, also permits grants that a sweeper ends. Plans warn about such grants, unless you write " +
+				"`any`."),
 			"max_session_tail": optional("The longest time that a session may outlive the grant, such as `12h`; `0s` " +
 				"permits only platforms where sessions end with it."),
 			"condition": optional("A CEL expression over the grant that must be true, such as `grant.ttl <= " +

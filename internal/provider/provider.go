@@ -103,8 +103,8 @@ func (p *jitProvider) Metadata(_ context.Context, _ provider.MetadataRequest, re
 func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Temporary access as code. A grant says who gets what, where, why and for how long. " +
-			"You review it as a plan; it ends by itself and leaves an audit trail. Time passing never changes a " +
-			"plan, and an ended grant never comes back by itself.",
+			"You review it as a plan. It ends by itself, and jit keeps a record of it. Time passing never changes " +
+			"a plan, and an ended grant never comes back by itself.",
 		Attributes: map[string]schema.Attribute{
 			"ledger": schema.StringAttribute{
 				Optional:  true,
@@ -115,9 +115,9 @@ func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *
 			},
 			"owner": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "The name of this set of grants, usually that of a team. It is part of every " +
-					"grant id, and of every marker that jit writes on a target. Two teams that share a target need " +
-					"two owners. Default: `jit`.",
+				MarkdownDescription: "The name of this set of grants, usually the name of a team. It is part of every " +
+					"grant id, and of the marker that jit writes on the access of each grant. Two teams that share " +
+					"a target need two owners. Default: `jit`.",
 			},
 			"max_ttl": schema.StringAttribute{
 				Optional: true,
@@ -126,13 +126,13 @@ func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *
 			},
 			"approvals_dir": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "The folder of signed approvals, relative to the working directory. Plan and " +
-					"apply read it. Default: `approvals`.",
+				MarkdownDescription: "The folder with the signed approvals that `jit approve` writes, relative to the " +
+					"working directory. Plan and apply read it. Default: `approvals`.",
 			},
 			"wait_for_approval": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "How long an apply waits for people to approve a new grant, such as `15m`. It " +
-					"comes on top of the grant's `timeouts.create`. Default: the apply does not wait.",
+				MarkdownDescription: "How long an apply waits for people to approve a new grant, such as `15m`. It is " +
+					"added to the grant's `timeouts.create`. Default: the apply does not wait.",
 			},
 			"targets": targetsAttribute(),
 		},

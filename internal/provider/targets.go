@@ -18,7 +18,7 @@ import (
 // is or may contain a secret is Sensitive.
 var platformAttributes = map[string]schema.SingleNestedAttribute{
 	"aws_iam": {
-		MarkdownDescription: "An AWS account, through IAM. A grant is a policy of its own on its principal, or a " +
+		MarkdownDescription: "An AWS account, through IAM. A grant is a policy of its own on the principal, or a " +
 			"statement of its own in a role's trust policy; AWS itself ends it.",
 		Attributes: awsAttributes(map[string]schema.Attribute{
 			"account_id": text("The id of the account, such as `123456789012`. It is the scope of grants that name " +

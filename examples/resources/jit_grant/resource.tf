@@ -19,7 +19,7 @@ resource "jit_grant" "oncall" {
   policy     = jit_policy.prod_oncall.name
 }
 
-# Several people: for_each, so that taking one out touches nobody else.
+# Several people. With for_each, removing one name ends only that grant.
 variable "keys" {
   description = "Public keys by the name of their owner."
   type        = map(string)

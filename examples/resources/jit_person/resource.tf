@@ -1,4 +1,4 @@
-# Somebody who approves: signatures by this key count as hers.
+# Somebody who approves. Signatures by this key count as Lea's.
 resource "jit_person" "lea" {
   name         = "lea@example.com"
   groups       = ["group:payments-leads"]
@@ -6,7 +6,7 @@ resource "jit_person" "lea" {
   github       = "lea-gh"
 }
 
-# Somebody who asks. Nobody approves access for their own principals.
+# Somebody who asks. Alice cannot approve access for these principals.
 resource "jit_person" "alice" {
   name       = "alice@example.com"
   groups     = ["group:oncall"]

@@ -22,7 +22,7 @@ resource "jit_policy" "bastion" {
   condition   = "grant.role == 'login' ? grant.ttl <= duration('1h') : grant.ttl <= duration('8h')"
 }
 
-# Access to payments begins when a lead has approved it; short reading needs nobody, and an outage does not wait.
+# A lead must approve access to payments, except short reading. In an outage, on-call people begin without approval.
 resource "jit_policy" "payments" {
   name  = "payments"
   match = { targets = ["payments-db"] }
