@@ -30,9 +30,9 @@ func (p *program) adoptCommand() *cobra.Command {
 record in the ledger: who, what, where, from when and until when. A grant keeps its id and its window. So if you apply
 the same configuration, a live grant continues without starting again, and a grant that is over stays over.
 
-Markers do not hold the reason of a grant. The reason returns when you apply a change of the grant, or apply the grant
-from a state that does not have it any more. If a grant has several bindings, the one that ends first counts. A live
-grant longer than max_ttl is not recorded.
+Markers do not hold the reason of a grant. The reason returns when you apply a change of the grant, or when you apply the
+grant with a state that does not have it. If a grant has several bindings, the one that ends first counts. jit does not
+record a live grant longer than max_ttl.
 
 A marker alone proves nothing, because anyone who can write to a target can write one: check the list that --dry-run
 prints before you adopt it. jit does not record access with the marker of another owner. It lists such access as

@@ -79,8 +79,8 @@ func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "jit",
 		Short: "Temporary access: list it, end it, check its record",
-		Long: `jit works beside the Terraform provider: on the same targets, and on the same ledger, which is the record
-of all grants. It lists temporary access, ends it early, removes access that is over, and checks the record.
+		Long: `jit works beside the Terraform provider, on the same targets and the same ledger. The ledger is the record
+of all grants. jit lists temporary access, ends it early, removes access that is over, and checks the record.
 
 jit reads its settings from jit.hcl in the working directory, or from the file that --config or JIT_CONFIG
 names. The file takes the attributes of the provider block:

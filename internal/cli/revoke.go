@@ -34,8 +34,8 @@ func (p *program) revokeCommand() *cobra.Command {
 the grants and asks you to confirm; --yes skips the question.
 
 You can repeat the command: a grant that is over stays as it is, and counts as success. A principal without grants also
-counts as success, if one of the targets (with --target, of those that match) accepts it as a principal, and it does not
-resemble a recorded one. Without a ledger, jit does not know, and fails.
+counts as success, unless the name may be a mistake: no target (with --target: none of those that match) accepts it as a
+principal, it resembles a recorded one, or there is no ledger.
 
 If jit cannot read the ledger, or the ledger does not know an id, jit searches the targets for the grant's marker, the
 text that jit writes on the access itself, and ends the access all the same. The exit code is then 1, because the

@@ -27,8 +27,8 @@ func (p *program) scanCommand() *cobra.Command {
 		Use:   "scan",
 		Short: "List standing access: access that no grant explains",
 		Long: `Read every scope of the targets that holds grants or may hold some, and list the standing access there,
-worst first. Standing access is all access, with two exceptions: grants on record, and access that the target itself
-ends within max_ttl.
+worst first. All access is standing access, except grants on record and access that the target itself ends within
+max_ttl.
 
   critical  it gives the same as a live grant, so the end of that grant would end nothing; or it has the marker of a
             grant, and neither the ledger nor an end on the target explains it
@@ -50,7 +50,7 @@ Exit codes:
   5    no target has that name
   130  interrupted`,
 		Example: `  jit scan
-  jit scan --write-baseline accepted.hcl --until 2027-06-30T00:00:00Z --reason "CHG-7: break-glass accounts"
+  jit scan --write-baseline accepted.hcl --until 2027-06-30T00:00:00Z --reason "CHG-7: emergency accounts"
   jit scan --baseline accepted.hcl --json | jq -r '.standing[] | select(.accepted_until | not) | .principal'`,
 	}, func([]string) error { return o.check(p.Now()) },
 		func(ctx context.Context, rt *config.Runtime) error { return p.scan(ctx, rt, o) })
