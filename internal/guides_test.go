@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
@@ -109,6 +110,20 @@ func TestTroubleshootingMessages(t *testing.T) {
 	}
 	if len(messages) < 20 {
 		t.Errorf("the guide has %d messages, want 20 at least", len(messages))
+	}
+}
+
+// The output of jit audit verify in the guide is what the command prints.
+func TestAuditGuide(t *testing.T) {
+	guide := read(t, "../templates/guides/audit.md")
+	for _, line := range []string{
+		ledger.Damage{Kind: ledger.Removed, First: 7, Last: 7, Detail: "recorded, but not stored"}.String(),
+		ledger.Report{Seq: 12, VouchedFrom: 8}.Vouched(),
+		ledger.Mismatch{Policy: "mine", Problem: "it has no event"}.String(),
+	} {
+		if !strings.Contains(guide, line+"\n") {
+			t.Errorf("the guide does not show %q", line)
+		}
 	}
 }
 
