@@ -1,8 +1,12 @@
 package broker_test
 
 import (
+	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -53,5 +57,52 @@ func testCheckRequester(t *testing.T) {
 	empty := newWorld(t, jit.Native)
 	if err := empty.CheckRequester(t.Context(), "lena"); err != nil {
 		t.Errorf("without persons: %v", err)
+	}
+}
+
+// TestApproversOfTheSamePlan come in any order, while Terraform plans few blocks at a time. A run waits for them once.
+func TestApproversOfTheSamePlan(t *testing.T) { synctest.Test(t, testApproversOfTheSamePlan) }
+
+func testApproversOfTheSamePlan(t *testing.T) {
+	const policies, parallelism = 50, 10
+	for _, come := range []bool{true, false} {
+		o := newOffice(t)
+		o.Planned = &broker.Planned{}
+		errs := make([]error, policies)
+		var all sync.WaitGroup
+		slots := make(chan struct{}, parallelism)
+		begun := time.Now()
+		for i := range policies {
+			slots <- struct{}{}
+			all.Go(func() {
+				errs[i] = o.CheckApprovers(t.Context(), jit.Policy{Name: fmt.Sprintf("p%d", i),
+					Approval: []jit.Requirement{{Required: 1, From: []string{"group:new"}}}})
+				<-slots
+			})
+		}
+		slots <- struct{}{}
+		if come {
+			o.Planned.PutPerson(jit.Person{Name: "new", Groups: []string{"group:new"}, SigningKeys: []string{
+				"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJYKhZZyG4rA1HzbbAxkkWxnnIWqGvWGm0HjVgEnQzpG"}})
+		}
+		all.Wait()
+		var text strings.Builder
+		for _, err := range errs {
+			if err != nil {
+				text.WriteString(err.Error())
+			}
+		}
+		if took := time.Since(begun); took > 4*time.Second || come && took > time.Second {
+			t.Errorf("the persons come: %t; the plan took %s", come, took)
+		}
+		refused := 0
+		for i := range policies {
+			if strings.Contains(text.String(), fmt.Sprintf("policy \"p%d\"", i)) {
+				refused++
+			}
+		}
+		if come && text.Len() > 0 || !come && refused < policies-1 { // the first speaks for itself
+			t.Errorf("the persons come: %t; %d policies are refused: %s", come, refused, text.String())
+		}
 	}
 }

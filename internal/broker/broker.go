@@ -43,6 +43,7 @@ type Broker struct {
 	sweeps   sweeps
 	outages  outages
 	before   rulesBefore
+	late     late
 }
 
 // Warning is something that a reviewer must know about a grant.

@@ -113,8 +113,11 @@ func TestPeopleThatAPlanRefuses(t *testing.T) {
 			t.Errorf("after the import of a policy: exit code %d\n%s", r.ExitCode, r.Text())
 		}
 		// Without a reference, the plan waits for people who are planned at the same time.
-		configure(w, lea, unknown, person(t, "new", `groups = ["group:new"]`),
-			policy("prod", `approval = [{ required = 1, from = ["group:new"] }]`))
+		several := []string{lea, unknown, person(t, "new", `groups = ["group:new"]`)}
+		for i := range 20 { // more than Terraform plans at a time
+			several = append(several, policy(fmt.Sprint("a", i), `approval = [{ required = 1, from = ["group:new"] }]`))
+		}
+		configure(w, several...)
 		if r := w.Plan(); r.ExitCode != 2 {
 			t.Errorf("people of the same plan: exit code %d\n%s", r.ExitCode, r.Text())
 		}
