@@ -100,11 +100,18 @@ func (b *Broker) votes(
 const maxIgnored = 5
 
 // howToApprove says how the people who are needed approve.
-func howToApprove(g jit.Grant) string {
-	return "one of them runs: jit approve --plan plan.json (from `terraform show -json PLANFILE > plan.json`), " +
-		"commits the file that it writes to the approvals folder, and you plan and apply again; or runs: jit approve " +
-		string(g.ID)
+func howToApprove(d *Decision) string {
+	how := "they approve with:\n\n" + approvePlan + "\n\nThey commit the file that it writes. Then plan and apply again"
+	if !d.extends() {
+		how += ". Once an apply has recorded the request, `jit approve " + string(d.Grant.ID) + "` does the same"
+	}
+	return how
 }
+
+// approvePlan are the commands that sign the requests of a plan. Terraform wraps no line that begins with a space.
+const approvePlan = `  terraform plan -out=tfplan &&
+  terraform show -json tfplan > plan.json &&
+  jit approve --plan plan.json`
 
 // approve decides on a grant that its policies permit with approval. While planning, missing approvals are a warning.
 func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
@@ -117,7 +124,7 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 	decided, err := b.decidedOn(ctx, d.Grant, d.written, d.Verdict.Approval)
 	if planned && errors.Is(err, jit.ErrUnapproved) {
 		d.Warnings = append(d.Warnings, Warning{"", needsApproval, fmt.Sprintf(
-			"%s. The apply makes everything else. %v.", d.Verdict.Rule, err)})
+			"%s. %s. The apply makes everything else.", capital(err.Error()), capital(d.Verdict.Rule))})
 		return nil
 	}
 	if err != nil {
@@ -129,24 +136,35 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 		d.Verdict.Rule += ", which " + strings.Join(approvers(decided.Tally), ", ") + " gave"
 		return nil
 	}
-	text := fmt.Sprintf("%s; %s", d.Verdict.Rule, decided.Tally)
-	if planned && decided.Denied == nil {
+	if decided.Denied != nil {
+		return b.deny(ctx, d, planned)
+	}
+	text := fmt.Sprintf("%s. %s", decided.Tally, capital(d.Verdict.Rule))
+	if planned {
 		d.Warnings = append(d.Warnings,
-			Warning{"", needsApproval, text + ". To approve, " + howToApprove(d.Grant) + "."})
+			Warning{"", needsApproval, capital(text) + ".\n\n" + capital(howToApprove(d)) + "."})
 		return nil
 	}
-	if decided.Denied != nil && !planned {
+	d.waits = !d.Met || d.extends()
+	d.Grant.Awaits = decided.Missing()
+	return jit.Errorf(jit.ErrUnapproved, "", howToApprove(d), "%s", text)
+}
+
+// deny refuses a request that somebody has denied. An apply records the denial.
+func (b *Broker) deny(ctx context.Context, d *Decision, planned bool) error {
+	if !planned {
 		if err := b.recordDenial(ctx, d); err != nil {
 			return err
 		}
 	}
-	d.waits = decided.Denied == nil && !d.Met
-	d.Grant.Awaits = decided.Missing()
-	if decided.Denied != nil {
-		return jit.Errorf(jit.ErrDenied, "", "ask for something else: another reason, or another renewal", "%s", text)
-	}
-	return jit.Errorf(jit.ErrUnapproved, "", howToApprove(d.Grant), "%s", text)
+	return jit.Errorf(jit.ErrDenied, "", "ask for something else: another reason, or another renewal",
+		"%s, and %s", d.Verdict.Rule, d.decided.Tally) // a name is not to begin the sentence
 }
+
+// extends reports whether the decision is on a change of a recorded grant.
+func (d *Decision) extends() bool { return d.current.ID != "" }
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // needsApproval is the summary of the warning about a planned grant whose approval is missing.
 const needsApproval = "The grant needs approval"
@@ -252,26 +270,43 @@ func (b *Broker) recordDenial(ctx context.Context, d *Decision) error {
 	return b.write(ctx, jit.Entry{Events: []jit.Event{b.decision(d.decided.denial, d.Grant)}})
 }
 
-// recordWaiting records a request that waits for approval. It gave nothing, so nothing of it is due.
+// recordWaiting records a request that waits for approval. A new request gave nothing, so nothing of it is due; that of
+// more time leaves the record of its grant as it is.
 func (b *Broker) recordWaiting(ctx context.Context, d Decision, cause error) error {
-	if d.recorded.Awaits == d.Grant.Awaits && d.recorded.Waits(b.Now()) && slices.Equal(d.recorded.RequestFields(), d.Grant.RequestFields()) {
+	g := d.Grant
+	wanted := b.event(jit.EventApprovalWanted, g, "awaits", g.Awaits, "requester", g.Requester,
+		"request_digest", d.decided.digest, "approvers", strings.Join(d.decided.Candidates(), ", "))
+	if d.extends() {
+		wanted.Detail["command"], wanted.Detail["note"] = "jit approve --plan plan.json", "it is live and asks for: "+g.Summary()
+		return b.recordOnce(ctx, wanted)
+	}
+	if d.recorded.Awaits == g.Awaits && d.recorded.Waits(b.Now()) && slices.Equal(d.recorded.RequestFields(), g.RequestFields()) {
 		return nil
 	}
-	g := d.Grant
+	wanted.Detail["command"] = "jit approve " + string(g.ID)
 	g.Version, g.FailedAt, g.Failure, g.Policy = d.recorded.Version, b.Now(), cause.Error(), d.Verdict.Policy
-	err := b.write(ctx, jit.Rewrite(d.recorded, g, b.requested(g, d.standing), b.event(jit.EventApprovalWanted, g,
-		"awaits", g.Awaits, "requester", g.Requester, "request_digest", d.decided.digest,
-		"approvers", strings.Join(d.decided.Candidates(), ", "), "command", "jit approve "+string(g.ID))))
+	err := b.write(ctx, jit.Rewrite(d.recorded, g, b.requested(g, d.standing), wanted))
 	if errors.Is(err, jit.ErrStale) {
 		return nil // another run has asked for the same at the same time
 	}
 	return err
 }
 
-// decideApproved decides on a request, and waits up to WaitForApproval for the people whose approval is missing.
-func (b *Broker) decideApproved(ctx context.Context, r Request) (Decision, error) {
+// recordOnce records that a request waits, unless that is recorded already.
+func (b *Broker) recordOnce(ctx context.Context, wanted jit.Event) error {
+	for e, err := range b.Ledger.EventsOf(ctx, []jit.ID{wanted.Grant}) {
+		if err != nil || e.Kind == wanted.Kind && e.Detail["request_digest"] == wanted.Detail["request_digest"] {
+			return err
+		}
+	}
+	return b.write(ctx, jit.Entry{Events: []jit.Event{wanted}})
+}
+
+// untilApproved decides, and waits up to WaitForApproval for the people whose approval is missing. If ctx ends first, the
+// error says who is missing.
+func (b *Broker) untilApproved(ctx context.Context, decide func() (Decision, error)) (Decision, error) {
 	for begun := time.Now(); ; {
-		d, err := b.decide(ctx, r, false, true)
+		d, err := decide()
 		if err == nil || !d.waits {
 			return d, err
 		}
@@ -287,7 +322,7 @@ func (b *Broker) decideApproved(ctx context.Context, r Request) (Decision, error
 		}
 		select {
 		case <-ctx.Done():
-			return d, errors.Join(err, ctx.Err())
+			return d, err
 		case <-time.After(min(left, askAgain)):
 			b.Approvals.Forget()
 		}

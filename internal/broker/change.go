@@ -20,7 +20,8 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 	var d Decision
 	err := jit.ErrStale
 	for try := 0; errors.Is(err, jit.ErrStale) && try < maxRetries; try++ {
-		if d, err = b.decideChange(ctx, g, r, false); err == nil {
+		d, err = b.untilApproved(ctx, func() (Decision, error) { return b.decideChange(ctx, g, r, false) })
+		if err == nil {
 			err = b.recordChange(ctx, &d)
 		}
 	}
@@ -59,7 +60,7 @@ func (b *Broker) carryOut(ctx context.Context, d Decision) (jit.Grant, error) {
 
 // alters reports whether a change alters the record of a grant.
 func (d *Decision) alters() bool {
-	return d.altersAccess() || !d.Over && d.Grant.StartAsked != d.current.StartAsked
+	return d.altersAccess() || !d.Over && (d.newlyNamed || d.Grant.StartAsked != d.current.StartAsked)
 }
 
 // altersAccess reports whether a change alters more than the recorded wish for the beginning.
@@ -85,7 +86,7 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision) error {
 		if g.End.After(d.current.End) {
 			kind = jit.EventExtended
 		}
-		event = b.window(kind, *g, "from", jit.FormatTime(d.current.End))
+		event = b.window(kind, *g, "from", jit.FormatTime(d.current.End), policyNamed, d.namesPolicy)
 	}
 	entry := jit.Rewrite(d.recorded, *g, append(b.decisions(*d), event)...)
 	entry.OnlyUnsigned = breaksGlass(d)

@@ -44,6 +44,10 @@ type Decision struct {
 	waits   bool
 	// changes names the attributes that a change alters in substance.
 	changes []string
+	// namesPolicy is the detail [policyNamed] of the events; empty if the request leaves it as it is. newlyNamed: the
+	// request names the recorded policy for the first time.
+	namesPolicy string
+	newlyNamed  bool
 }
 
 // Preview decides on a request without writing anything, and adds the warnings for a reviewer. With read set it reads
@@ -116,6 +120,7 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 	}
 	d.Grant.Policy, d.Grant.SessionTail = d.Verdict.Policy, d.traits.SessionTail
 	d.Grant.Version = recorded.Version
+	d.namesPolicy = named(r.Policy != "")
 	return d, nil
 }
 
@@ -272,6 +277,9 @@ func (b *Broker) decideChange(ctx context.Context, g jit.Grant, r Request, plann
 	}
 	now := b.Now()
 	d.Met, d.Over = true, d.current.Over(now)
+	if r.Policy != "" || r.AnyPolicy {
+		d.namesPolicy, d.newlyNamed = named(r.Policy != ""), r.NewPolicy
+	}
 	d.later = !d.Grant.Start.Equal(d.current.Start) && d.Grant.Start.After(now)
 	if len(d.changes) == 0 && d.Grant.Terms == d.current.Terms || d.Over || !d.Grant.RevokedAt.IsZero() {
 		return d, nil

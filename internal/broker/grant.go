@@ -18,7 +18,7 @@ func (b *Broker) Grant(ctx context.Context, r Request) (jit.Grant, error) {
 	var d Decision
 	var err error
 	for range maxRetries {
-		if d, err = b.decideApproved(ctx, r); err != nil {
+		if d, err = b.untilApproved(ctx, func() (Decision, error) { return b.decide(ctx, r, false, true) }); err != nil {
 			return jit.Grant{}, err
 		}
 		if d.Met {
@@ -51,7 +51,7 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 	events := append([]jit.Event{b.requested(g, d.standing)}, b.decisions(d)...)
 	entry := jit.Rewrite(d.recorded, g, append(events, b.event(jit.EventDecided, g,
 		"verdict", d.Verdict.Outcome.String(), "rule", d.Verdict.Rule,
-		"approved_by", strings.Join(approvers(d.decided.Tally), ", ")))...)
+		"approved_by", strings.Join(approvers(d.decided.Tally), ", "), policyNamed, d.namesPolicy))...)
 	entry.OnlyUnsigned = breaksGlass(&d)
 	if err := b.write(ctx, entry); err != nil {
 		return g, err

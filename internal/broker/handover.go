@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
@@ -29,6 +30,20 @@ func (b *Broker) takeOver(ctx context.Context, d Decision, r Request) (g jit.Gra
 		return b.repairBy(ctx, g, s)
 	}
 	return g, nil
+}
+
+// MayReplace waits, as Grant does, until the request that replaces a live grant may begin. It grants nothing. If people
+// or policies do not permit the request, the error is a [jit.ErrDenied]; the live grant can go on then.
+func (b *Broker) MayReplace(ctx context.Context, live jit.Grant, r Request) error {
+	_, err := b.untilApproved(ctx, func() (Decision, error) { return b.decide(ctx, r, false, false) })
+	var refused *jit.Error
+	if !errors.Is(err, jit.ErrDenied) || !errors.As(err, &refused) {
+		return err
+	}
+	more := *refused
+	more.Hint += ".\n\n" + fmt.Sprintf("The grant that it replaces goes on and ends at %s; `jit revoke %s` ends it now",
+		jit.FormatTime(live.End), live.ID)
+	return &more
 }
 
 // HandOver records that the resource of a grant was destroyed and that its access, if live, is left to the resource

@@ -23,6 +23,8 @@ type Request struct {
 	// AnyPolicy makes a change forget the named policy, so that all policies judge the grant; an empty Policy alone
 	// leaves the recorded one as it is.
 	AnyPolicy bool
+	// NewPolicy: Policy is named where none was before.
+	NewPolicy bool
 	jit.Terms
 	// Successor: the same apply has destroyed the grant's resource under another address, so the grant goes on.
 	Successor bool

@@ -3,6 +3,7 @@ package jit
 import (
 	"errors"
 	"fmt"
+	"regexp"
 )
 
 // Sentinel errors, to be tested with errors.Is.
@@ -38,11 +39,13 @@ type Error struct {
 	Attribute string
 	// Problem says what is wrong, with the value and the rule.
 	Problem string
-	// Hint says what to write or do instead; it may be empty.
+	// Hint says what to write or do instead, on one or more lines; it may be empty.
 	Hint string
 	// Err is the kind ([ErrInvalid], …) or the cause; it may be nil.
 	Err error
 }
+
+var lineEnds = regexp.MustCompile(`\s*\n\s*`)
 
 // Error joins the parts into one line.
 func (e *Error) Error() string {
@@ -51,7 +54,7 @@ func (e *Error) Error() string {
 		s = e.Attribute + ": " + s
 	}
 	if e.Hint != "" {
-		s += "; " + e.Hint
+		s += "; " + lineEnds.ReplaceAllString(e.Hint, " ")
 	}
 	return s
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -122,13 +123,26 @@ func waits(t *testing.T, w *acctest.World, when string, parts ...string) {
 	if r.ExitCode != 2 {
 		t.Errorf("%s: plan: exit code %d\n%s", when, r.ExitCode, r.Text())
 	}
-	says(t, r, append([]string{"Warning: The grant needs approval", "jit approve --plan plan.json"}, parts...)...)
+	says(t, r, append([]string{"Warning: The grant needs approval"}, parts...)...)
+	readable(t, r)
 	w.Calls.Reset()
 	r = w.Run("apply", "-auto-approve")
 	if r.ExitCode != 1 || w.Calls.Count().Writes != 0 {
 		t.Errorf("%s: apply: exit code %d, %+v\n%s", when, r.ExitCode, w.Calls.Count(), r.Text())
 	}
+	readable(t, r)
 	says(t, r, append([]string{"Error: The grant needs approval"}, parts...)...)
+}
+
+// inOrder is what a person reads: who is needed, then the command on a line of its own, which nothing has wrapped.
+var inOrder = regexp.MustCompile(`(?ms)^(│ )?It needs the approval of 1 of: lea.*^(│ )?  jit approve --plan plan\.json$`)
+
+// readable fails the test unless the text says so.
+func readable(t *testing.T, r acctest.Result) {
+	t.Helper()
+	if !inOrder.MatchString(r.Stdout) && !inOrder.MatchString(r.Stderr) {
+		t.Errorf("who is needed, and the command, are hard to find:\n%s", r.Stdout+r.Stderr)
+	}
 }
 
 // Two people: one asks, the other signs the plan, and the apply grants. Time passing changes nothing.
@@ -196,6 +210,7 @@ func TestApproval(t *testing.T) {
 		waiting(`ttl = "1h"`, "renewal = 2")
 		r := w.Plan()
 		says(t, r, "must be replaced", "Warning: The grant needs approval", needs)
+		readable(t, r)
 
 		waiting(`ttl = "1h"`)
 		w.Clock.Advance(5 * time.Hour)
@@ -346,8 +361,30 @@ func TestWaitForApproval(t *testing.T) {
 		w.Apply()
 		unchanged(t, w, "approved while the apply waited")
 
+		// So does more time for a live grant, on top of the time that the change itself may take.
+		longer := grant("a", named, `ttl = "4h"`, `timeouts = { update = "2s" }`)
+		configureWith(w, wait, office(t), approved(), longer)
+		end := fact(t, w, "jit_grant.a", "expires_at")
+		r := w.Interrupted(4*time.Second, "apply", "-auto-approve")
+		if r.ExitCode != 1 || fact(t, w, "jit_grant.a", "expires_at") != end {
+			t.Errorf("interrupted: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		says(t, r, "Error: The grant needs approval", "1 of: lea, leo")
+		file = signs(t, w, "leo", "jit_grant.a")
+		content = w.Read(file)
+		if err := os.Remove(w.Path(file)); err != nil {
+			t.Fatal(err)
+		}
+		later = time.AfterFunc(4*time.Second, func() { w.Write(file, content) })
+		defer later.Stop()
+		w.Apply()
+		if fact(t, w, "jit_grant.a", "expires_at") == end {
+			t.Error("the approved change did not move the end")
+		}
+		unchanged(t, w, "extended while the apply waited")
+
 		// Ctrl-C ends the wait, and nothing is granted.
-		configureWith(w, wait, office(t), approved(), grant("a", named), grant("b", named, "renewal = 2"))
+		configureWith(w, wait, office(t), approved(), longer, grant("b", named, "renewal = 2"))
 		begun := time.Now()
 		interrupted := w.Interrupted(4*time.Second, "apply", "-auto-approve")
 		if interrupted.ExitCode != 1 || time.Since(begun) > 30*time.Second || lines(w) != 1 {
@@ -357,7 +394,7 @@ func TestWaitForApproval(t *testing.T) {
 		says(t, interrupted, "Error: The grant needs approval")
 
 		configureWith(w, `wait_for_approval = "never"`, office(t))
-		r := w.Plan()
+		r = w.Plan()
 		if r.ExitCode != 1 {
 			t.Errorf("a wrong wait: exit code %d", r.ExitCode)
 		}

@@ -29,7 +29,7 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, stop := context.WithTimeout(ctx, timeout)
+	ctx, stop := context.WithTimeout(ctx, timeout+r.Broker.WaitForApproval)
 	defer stop()
 	switch {
 	case !state.ended.IsZero():

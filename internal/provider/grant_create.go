@@ -55,6 +55,7 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "id", plan.ID)...)
 	resp.Diagnostics.Append(remember(ctx, resp.Private, g)...)
 	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, policyNamedKey, !config.Policy.IsNull())...)
+	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, nextKey, broker.Request{})...)
 }
 
 // create makes or adopts the grant. On an error it returns the part of the grant that is known. If this run destroys

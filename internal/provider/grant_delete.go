@@ -24,6 +24,9 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 		Grant: m.remembered(r.backend), Reason: broker.Destroyed, Destroys: true,
 		Holder: m.holder, TerminateSessions: m.TerminateSessions.ValueBool(),
 	}
+	if r.keeps(ctx, &m, revocation.Grant, resp) {
+		return
+	}
 	ctx, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
 	one := r.handovers.of(revocation.Grant.ID)
@@ -57,9 +60,32 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 	}
 }
 
+// keeps reports whether a live grant goes on because the one that replaces it may not begin: people have not approved
+// it, or policies do not permit it any more. The error keeps Terraform from creating that one.
+func (r *grantResource) keeps(ctx context.Context, m *grantState, g jit.Grant, resp *resource.DeleteResponse) bool {
+	if m.next.Renewal == 0 || m.successor == m.ID.ValueString() || !m.ended.IsZero() || m.over(r.Broker.Now()) {
+		return false
+	}
+	ctx, stop := context.WithTimeout(ctx, defaultTimeout+r.Broker.WaitForApproval)
+	defer stop()
+	err := r.Broker.MayReplace(ctx, g, m.next)
+	if !errors.Is(err, jit.ErrDenied) {
+		return false
+	}
+	r.forgetPlan(ctx, resp)
+	addError(&resp.Diagnostics, "Cannot replace the grant", err)
+	return true
+}
+
+// forgetPlan removes from the state what the plan of a delete noted.
+func (r *grantResource) forgetPlan(ctx context.Context, resp *resource.DeleteResponse) {
+	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, successorKey, "")...)
+	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, nextKey, broker.Request{})...)
+}
+
 // notDeleted adds the error of a delete that did not end the access, or that the ledger has not recorded.
 func (r *grantResource) notDeleted(ctx context.Context, g jit.Grant, err error, resp *resource.DeleteResponse) {
-	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, successorKey, "")...) // it is this plan's note
+	r.forgetPlan(ctx, resp)
 	if errors.Is(err, broker.ErrUnrecorded) {
 		resp.Diagnostics.Append(writePrivate(ctx, resp.Private, endedKey, r.Broker.Now())...)
 	}

@@ -67,6 +67,7 @@ func (r *grantResource) planDestroy(
 		successor = "" // and a note of an earlier plan, whose apply failed, is void
 	}
 	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, successorKey, successor)...)
+	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, nextKey, broker.Request{})...)
 }
 
 // planCreate plans a grant that the state does not hold. If the ledger or the target knows it, its recorded window is
@@ -79,13 +80,16 @@ func (r *grantResource) planCreate(
 	if !known {
 		return // the apply plans again, with everything known
 	}
+	request, _ := config.request() // it has been judged
 	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, successorKey, string(p.Grant.ID))...)
+	if len(p.Verdict.Approval) > 0 && !p.Verdict.BrokeGlass {
+		resp.Diagnostics.Append(writePrivate(ctx, resp.Private, nextKey, request)...)
+	}
 	ended := readPrivate[time.Time](ctx, resp.Private, endedKey, &resp.Diagnostics)
 	if !ended.IsZero() && p.Met && !p.Over { // the create half of a replacement
 		addError(&resp.Diagnostics, "Cannot plan the grant", config.endedUnrecorded(ended))
 		return
 	}
-	request, _ := config.request() // it has been judged
 	g := p.Grant
 	if p.Met {
 		plan.fill(r.view(ctx, g))

@@ -91,8 +91,14 @@ func (r *grantResource) ImportState(
 		addError(&resp.Diagnostics, "Cannot import", err)
 		return
 	}
+	names, err := r.Broker.NamesPolicy(ctx, g.ID)
+	if err != nil {
+		addError(&resp.Diagnostics, "Cannot import", err)
+		return
+	}
 	m := recordedModel(r.view(ctx, g))
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, policyNamedKey, names)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "id", m.ID)...)
 	resp.Diagnostics.Append(remember(ctx, resp.Private, g)...)
 }

@@ -67,6 +67,8 @@ type grantState struct {
 	ended time.Time
 	// successor is the id of the grant that the plan creates in place of this one.
 	successor string
+	// next is the request of that grant, if it needs approval.
+	next broker.Request
 	// policyNamed: the block named the policy when it was last applied; else an import has filled it in.
 	policyNamed bool
 }
@@ -81,6 +83,7 @@ func readState(ctx context.Context, state tfsdk.State, from private, diags *diag
 	}
 	s.ended = readPrivate[time.Time](ctx, from, endedKey, diags)
 	s.successor = readPrivate[string](ctx, from, successorKey, diags)
+	s.next = readPrivate[broker.Request](ctx, from, nextKey, diags)
 	s.policyNamed = readPrivate[bool](ctx, from, policyNamedKey, diags)
 	return s
 }
@@ -137,7 +140,7 @@ func (s *grantState) sync(v jit.View) bool {
 // again, because it may have passed before the grant began.
 func (m *grantModel) change(state *grantState) (broker.Request, error) {
 	r, err := m.request()
-	r.AnyPolicy = state.dropsPolicy(*m)
+	r.AnyPolicy, r.NewPolicy = state.dropsPolicy(*m), r.Policy != "" && !state.policyNamed
 	switch {
 	case sameTime(m.StartsAt, state.StartsAt):
 		r.StartsAt = time.Time{}
@@ -165,9 +168,7 @@ func (m *grantModel) checkEnds(g jit.Grant, recorded bool) error {
 }
 
 // dropsPolicy reports whether the configuration no longer names the policy that it named when it was last applied. The
-// policy of an imported state may be the one that decided, so the configuration need not name it. A plan without
-// changes records nothing: if the block of an import names that policy and nothing else changes, removing it goes
-// unnoticed.
+// policy of an imported state may be the one that decided, so the configuration need not name it.
 func (s *grantState) dropsPolicy(config grantModel) bool {
 	return config.Policy.IsNull() && !s.Policy.IsNull() && s.policyNamed
 }

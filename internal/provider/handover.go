@@ -11,6 +11,10 @@ import (
 // same plan creates the grant under another address.
 const successorKey = "successor"
 
+// nextKey holds the request of the create half of a replacement, if people have to approve it. It reaches the delete as
+// the successor does.
+const nextKey = "next_request"
+
 // handovers knows which grants one run of Terraform both destroys and creates: a replacement, a renamed for_each key, a
 // shifted count. The person keeps the access, whichever half comes first. Core plans and applies the halves in any
 // order and in different processes, so a delete learns of its create from the note in its plan, or from the create's

@@ -80,3 +80,69 @@ func TestPolicyTakenOutAfterTheEnd(t *testing.T) {
 		unchanged(t, w, "without the policy")
 	})
 }
+
+// plansNothing fails the test unless the plan after an import is empty.
+func plansNothing(t *testing.T, w *acctest.World) {
+	t.Helper()
+	if r := w.Plan(); r.ExitCode != 0 {
+		t.Errorf("imported: exit code %d\n%s", r.ExitCode, r.Text())
+	}
+}
+
+// The ledger knows whether a block named its policy, for a state that is lost.
+func TestPolicyTakenOutAfterAnImport(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		prod, named := policy("prod"), "policy = jit_policy.prod.name"
+		imports := func() {
+			t.Helper()
+			id := fact(t, w, "jit_grant.a", "id")
+			w.Must("state", "rm", "jit_grant.a")
+			w.Must("import", "jit_grant.a", id)
+			plansNothing(t, w)
+		}
+		takenOut := func(when string) {
+			t.Helper()
+			configure(w, prod, grant("a"))
+			r := w.Plan()
+			if r.ExitCode != 2 {
+				t.Errorf("%s: exit code %d\n%s", when, r.ExitCode, r.Text())
+			}
+			says(t, r, `- policy = "prod" -> null`)
+			w.Apply()
+			unchanged(t, w, when)
+		}
+		configure(w, prod, grant("a", named))
+		w.Apply()
+		imports()
+		takenOut("named from the beginning")
+		imports()
+
+		configure(w, prod, grant("a", named, `ttl = "3h"`))
+		w.Apply()
+		imports()
+		configure(w, prod, grant("a", `ttl = "3h"`))
+		if r := w.Plan(); r.ExitCode != 2 {
+			t.Errorf("named later: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+	})
+}
+
+// A block that names the policy that decided already records that.
+func TestTheSamePolicyIsNamed(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		prod := policy("prod")
+		depends := "depends_on = [jit_policy.prod]"
+		configure(w, prod, grant("a", depends))
+		w.Apply()
+		configure(w, prod, grant("a", `policy = "prod"`, depends))
+		w.Apply()
+		id := fact(t, w, "jit_grant.a", "id")
+		w.Must("state", "rm", "jit_grant.a")
+		w.Must("import", "jit_grant.a", id)
+		plansNothing(t, w)
+		configure(w, prod, grant("a", depends))
+		if r := w.Plan(); r.ExitCode != 2 {
+			t.Errorf("taken out: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+	})
+}

@@ -131,8 +131,8 @@ func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *
 			},
 			"wait_for_approval": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "How long an apply waits for people to approve a new grant, such as `15m`. It is " +
-					"added to the grant's `timeouts.create`. Default: the apply does not wait.",
+				MarkdownDescription: "How long an apply waits for people to approve a new grant, or more time for a " +
+					"live one, such as `15m`. It is added to the `timeouts` of the grant. Default: the apply does not wait.",
 			},
 			"targets": targetsAttribute(),
 		},
