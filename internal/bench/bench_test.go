@@ -77,6 +77,7 @@ func BenchmarkNumbers(b *testing.B) {
 		run  func()
 	}{
 		{"ssh", func() { t.slowTarget(cli, t.besideNothing(cli)) }},
+		{"approvals", func() { t.approvals(cli) }},
 		{"memory", func() { t.memory(cli) }},
 		{"postgresql", func() { t.postgresql(cli) }},
 		{"gcp", func() { t.gcp(cli) }},
