@@ -108,10 +108,10 @@ func (b *Broker) recordFromMarker(m jit.Marker, binding jit.Binding, traits jit.
 // one that ends first. It refuses a live grant that is longer than max_ttl, or longer or later than requested.
 func (b *Broker) lostRecord(d *Decision, r Request) (found bool, err error) {
 	g := &d.recorded
-	for _, o := range d.snapshot.Ours {
-		m := o.Marker
+	for i := range d.snapshot.Ours { // by index: an apply of many grants on one scope runs this for each
+		m := &d.snapshot.Ours[i].Marker
 		if m.Names(d.asked) && (!found || m.Window.End.Before(g.End)) {
-			*g, found = b.recordFromMarker(m, d.asked.Binding, d.traits, d.snapshot), true
+			*g, found = b.recordFromMarker(*m, d.asked.Binding, d.traits, d.snapshot), true
 		}
 	}
 	if !found {

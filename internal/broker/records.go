@@ -39,11 +39,11 @@ func (b *Broker) recordsOf(ctx context.Context, ids []jit.ID) jit.Records {
 func (b *Broker) standing(
 	ctx context.Context, s jit.Snapshot, g jit.Grant, end time.Time,
 ) (jit.Standing, bool, error) {
-	candidates := jit.Snapshot{Standing: s.Standing}
+	candidates, bounds := jit.Snapshot{Standing: s.Standing}, b.recordsOf(ctx, nil)
 	var ids []jit.ID
 	for i := range s.Ours { // by index: a plan of many grants on one scope runs this for each
 		o := &s.Ours[i]
-		if o.Principal != g.Principal || o.Marker.ID == g.ID {
+		if o.Principal != g.Principal || o.Marker.ID == g.ID || bounds.Soon(o.End) { // whatever its record says
 			continue
 		}
 		as := []jit.Standing{{Principal: o.Principal, Role: o.Role, Covers: o.Covers}}

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +63,36 @@ func TestAPlanWarnsOfWhatAMarkerHides(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Access that the target itself ends in time costs no read of the ledger, because thousands of grants may share a scope.
+func TestAccessThatEndsByItselfIsNotLookedUp(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	g, _, err := w.Check(request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for renewal := range int64(3) {
+		other := jit.Observed{Principal: g.Principal, Role: g.Role, End: w.now.Add(time.Hour), Marker: jit.Marker{
+			Owner: w.Owner, ID: jit.NewID(w.Owner, g.Binding, "INC-7: look", renewal+1)}}
+		w.platform.Edit(g.Scope, func(all []jit.Observed) []jit.Observed { return append(all, other) })
+	}
+	counted := &countedLookups{Ledger: w.ledger}
+	w.Ledger = counted
+	if _, err := w.Preview(t.Context(), request(), true); err != nil || counted.ids != 0 {
+		t.Errorf("the plan looked up %d grants (%v), want none", counted.ids, err)
+	}
+}
+
+// countedLookups counts the grants that are looked up together.
+type countedLookups struct {
+	jit.Ledger
+	ids int
+}
+
+func (c *countedLookups) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
+	c.ids += len(f.IDs)
+	return c.Ledger.Grants(ctx, f)
 }
 
 // A plan shows the advice of its target and the access that could not be read; without reading nothing is asked.

@@ -88,7 +88,7 @@ type Records struct {
 func (r Records) Standing(s Snapshot, scope string) []Standing {
 	var all []Standing
 	for _, found := range s.Standing {
-		if explained := found.Claims() && r.Explains(found) || !found.Claims() && r.soon(found.End); !explained {
+		if explained := found.Claims() && r.Explains(found) || !found.Claims() && r.Soon(found.End); !explained {
 			all = append(all, found)
 		}
 	}
@@ -116,14 +116,14 @@ func (r Records) Standing(s Snapshot, scope string) []Standing {
 	return all
 }
 
-// soon reports whether an end that the platform enforces comes within the length of the longest grant.
-func (r Records) soon(end time.Time) bool {
+// Soon reports whether an end that the platform enforces comes within the length of the longest grant.
+func (r Records) Soon(end time.Time) bool {
 	return !end.IsZero() && !end.After(r.Now.Add(r.MaxTTL+MaxSkew))
 }
 
 // Unexplained says why a marked binding on a scope is not explained; empty if it is, or if it gives no access.
 func (r Records) Unexplained(o Observed, scope string) string {
-	if o.Principal == "" || r.soon(o.End) {
+	if o.Principal == "" || r.Soon(o.End) {
 		return ""
 	}
 	end := "the target enforces no end"

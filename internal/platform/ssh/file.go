@@ -32,7 +32,10 @@ func (at *place) read(ctx context.Context) (content, error) {
 	}
 	defer func() { _ = f.Close() }()
 	c.info = info
-	c.data, err = io.ReadAll(io.LimitReader(f, maxSize+1))
+	var b bytes.Buffer
+	b.Grow(int(min(info.Size(), maxSize)) + bytes.MinRead)
+	_, err = b.ReadFrom(io.LimitReader(f, maxSize+1))
+	c.data = b.Bytes()
 	switch {
 	case err != nil:
 		return c, fmt.Errorf("read authorized keys %s: %w", at.path, err)
@@ -193,6 +196,9 @@ func (p *Platform) readFile(ctx context.Context, path string) (c content, err er
 func (p *Platform) read(ctx context.Context, path string, at *place) (content, error) {
 	p.called("read")
 	c, err := at.read(ctx)
+	if err == nil {
+		c.parsed = parseKeys(c.data)
+	}
 	p.remember(path, c, err)
 	return c, err
 }
@@ -229,7 +235,7 @@ func (p *Platform) edit(ctx context.Context, path string, before content, expect
 				return err
 			}
 		}
-		k := before.parsed.parseAgain(before.data)
+		k := before.parsed.clone()
 		change(before, k)
 		after := k.bytes()
 		if bytes.Equal(before.data, after) {

@@ -10,42 +10,27 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// keys holds the lines of a file.
-type keys struct{ lines []line }
+// keys holds the lines of a file. A line never changes, so several keys may share it.
+type keys struct{ lines []*line }
 
 func parseKeys(data []byte) *keys {
-	var none *keys
-	return none.parseAgain(data)
+	k := &keys{}
+	for raw := range bytes.Lines(data) {
+		k.lines = append(k.lines, parseLine(raw))
+	}
+	return k
 }
 
-// parseAgain is [parseKeys] for a file that has most lines of k, such as the one just written: it does not parse those
-// again. k may be nil.
-func (k *keys) parseAgain(data []byte) *keys {
-	known := map[string]line{}
-	if k != nil {
-		for _, l := range k.lines {
-			known[string(l.raw)] = l
-		}
-	}
-	again := &keys{}
-	for raw := range bytes.Lines(data) {
-		l, ok := known[string(raw)]
-		if !ok {
-			l = parseLine(raw)
-		}
-		l.raw = raw
-		again.lines = append(again.lines, l)
-	}
-	return again
-}
+// clone returns a copy to edit.
+func (k *keys) clone() *keys { return &keys{slices.Clone(k.lines)} }
 
 // bytes writes the file.
 func (k *keys) bytes() []byte {
-	var b bytes.Buffer
-	for _, l := range k.lines {
-		b.Write(l.raw)
+	raw := make([][]byte, len(k.lines))
+	for i, l := range k.lines {
+		raw[i] = l.raw
 	}
-	return b.Bytes()
+	return slices.Concat(raw...)
 }
 
 // snapshot returns our lines, and the foreign lines that admit a key, with the end that sshd enforces.
@@ -73,8 +58,8 @@ func (k *keys) snapshot() jit.Snapshot {
 // of returns the indexes of a grant's lines.
 func (k *keys) of(m jit.Marker) []int {
 	var own []int
-	for i := range k.lines {
-		if k.lines[i].is(m) {
+	for i, l := range k.lines {
+		if l.is(m) {
 			own = append(own, i)
 		}
 	}
@@ -99,8 +84,11 @@ func (k *keys) ensure(m jit.Marker, principal string, r role, now time.Time) err
 		return err
 	}
 	if !stays {
-		k.remove(m)
-		k.insert(k.position(principal, r, m), text)
+		if len(own) > 0 {
+			k.remove(m)
+			at = k.position(principal, r, m)
+		}
+		k.insert(at, text)
 		return nil
 	}
 	for _, copied := range slices.Backward(own[1:]) {
@@ -124,7 +112,7 @@ func (l *line) grants(principal string, r role) bool {
 func (k *keys) position(principal string, r role, m jit.Marker) int {
 	narrower := -1
 	if r == (role{}) {
-		narrower = slices.IndexFunc(k.lines, func(l line) bool {
+		narrower = slices.IndexFunc(k.lines, func(l *line) bool {
 			return l.ours && l.heeded() && !l.is(m) && l.principal == principal && l.opts.role() != r
 		})
 	}
@@ -137,9 +125,8 @@ func (k *keys) position(principal string, r role, m jit.Marker) int {
 // reachable refuses a line at a position that sshd would not reach: it stops at the first line that admits the key. A
 // line that gives a login, or the same role, may come first.
 func (k *keys) reachable(at int, m jit.Marker, principal string, r role, now time.Time) error {
-	i := slices.IndexFunc(k.lines[:at], func(l line) bool {
-		return l.principal == principal && !l.is(m) && l.admits(now) &&
-			l.opts.role() != (role{}) && l.opts.role() != r
+	i := slices.IndexFunc(k.lines[:at], func(l *line) bool {
+		return l.opts.role() != (role{}) && l.opts.role() != r && l.principal == principal && !l.is(m) && l.admits(now)
 	})
 	if i < 0 {
 		return nil

@@ -30,8 +30,8 @@ type line struct {
 
 // parseLine reads a line as sshd does (auth_check_authkey_line). A line is ours if a marker, and nothing else, follows
 // the key. Every other line stays as it is.
-func parseLine(raw []byte) line {
-	l := line{raw: raw}
+func parseLine(raw []byte) *line {
+	l := &line{raw: raw}
 	text, _, _ := bytes.Cut(raw, []byte{0}) // sshd reads a C string
 	s := strings.TrimLeft(strings.TrimRight(string(text), "\r\n"), blanks)
 	if s == "" || s[0] == '#' {

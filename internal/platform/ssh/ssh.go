@@ -94,7 +94,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	return parseKeys(content.data).snapshot(), nil
+	return content.parsed.snapshot(), nil
 }
 
 // Apply makes all changes with at most one read and one write of the file. It reads the file only if another process
@@ -189,7 +189,7 @@ type content struct {
 	info fs.FileInfo
 	// untouched: neither the file nor our lock beside it exists.
 	untouched bool
-	// parsed holds the lines of the file, if known.
+	// parsed holds the lines of a file that the platform remembers. Nobody changes them.
 	parsed *keys
 }
 

@@ -290,7 +290,7 @@ func TestWhichLineCounts(t *testing.T) {
 		write(t, h.path, tt.file)
 		out, in := h.runs(t, key, "echo asked")
 		if read := slices.ContainsFunc(parseKeys([]byte(tt.file)).lines,
-			func(l line) bool { return l.principal == key && l.admits(time.Now()) }); read != in {
+			func(l *line) bool { return l.principal == key && l.admits(time.Now()) }); read != in {
 			t.Errorf("%s: sshd lets the key in %t, and the file is read as %t", tt.name, in, read)
 		}
 		if out != tt.want || in != (tt.want != "") {
