@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -65,10 +64,7 @@ func run(args []string, startedByTerraform bool, stdin io.Reader, stdout, stderr
 		fmt.Fprintf(stderr, notByHand, args[0])
 		return 1
 	}
-	if os.Getenv("GOGC") == "" {
-		// A plan of many grants allocates many short-lived values within seconds: memory is cheaper than time.
-		debug.SetGCPercent(400)
-	}
+	tuneGC()
 	// Ctrl-C reaches the provider too. It goes on until Terraform asks it to stop, so calls in progress are recorded.
 	if err := provider.Serve(version, *debugging); err != nil {
 		fmt.Fprintln(stderr, "error:", err)
