@@ -1,208 +1,202 @@
 package approval
 
 import (
-	"fmt"
-	"slices"
-	"strings"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// History is who the persons of a ledger were at each time, according to its events. Pass it all events in order, then
-// ask. The zero History knows nobody.
+// History is who the persons of a ledger were at each time, what its policies asked for, and which requests were decided
+// on, according to its events. Pass it all events in order, then ask. The zero History knows nothing.
 type History struct {
-	// byName has lower-case names.
-	byName map[string][]version
-	first  time.Time
+	// persons are by folded name, policies by name: what each asked for.
+	persons  map[string]versions[jit.Person]
+	policies map[string]versions[[]jit.Requirement]
+	// first is when the first person was recorded.
+	first time.Time
+	// unsigned are the grants that broke the glass and are not signed off, by the folded name of the requester.
+	unsigned map[string]map[jit.ID]bool
+	// brokeAgain has the unsigned grant of a requester who broke the glass again, by the number of that event.
+	brokeAgain map[int64]jit.ID
+	// decidedFor is the grant whose events first have a decision on a request, by its digest.
+	decidedFor map[string]jit.ID
 }
 
-// version is a person as they were for some time; a zero until means that they still are.
-type version struct {
-	person       jit.Person
+// versions are what something was, in order. Only the last has no end.
+type versions[T any] []struct {
+	was          T
 	since, until time.Time
 }
 
-// Add takes in an event; only those about persons matter.
-func (h *History) Add(e jit.Event) {
-	if e.Kind != jit.EventPersonChanged && e.Kind != jit.EventPersonRemoved {
-		return
+// end ends the last version at a time.
+func (v versions[T]) end(at time.Time) {
+	if n := len(v); n > 0 && v[n-1].until.IsZero() {
+		v[n-1].until = at
 	}
-	if h.byName == nil {
-		h.byName, h.first = map[string][]version{}, e.At
-	}
-	name := strings.ToLower(e.Person())
-	versions := h.byName[name]
-	if n := len(versions); n > 0 && versions[n-1].until.IsZero() {
-		versions[n-1].until = e.At
-	}
-	if person, err := jit.PersonOf(e); err == nil && e.Kind == jit.EventPersonChanged {
-		versions = append(versions, version{person: person, since: e.At})
-	}
-	h.byName[name] = versions
 }
 
-// firstRun is how long the first run on a ledger may take, which records persons and grants in any order.
-const firstRun = time.Hour
+// add begins a version at a time.
+func (v versions[T]) add(is T, at time.Time) versions[T] {
+	return append(v, struct {
+		was          T
+		since, until time.Time
+	}{was: is, since: at})
+}
 
-// between returns who a person was from one time to another.
-func (h *History) between(name string, from, to time.Time) (was []jit.Person) {
-	if to.Before(h.first.Add(firstRun)) {
-		to = h.first.Add(firstRun)
-	}
-	for _, v := range h.byName[strings.ToLower(name)] {
-		if !v.since.After(to) && (v.until.IsZero() || !v.until.Before(from)) {
-			was = append(was, v.person)
+// between returns what something was from one time to another.
+func (v versions[T]) between(from, to time.Time) (was []T) {
+	for _, one := range v {
+		if !one.since.After(to) && (one.until.IsZero() || !one.until.Before(from)) {
+			was = append(was, one.was)
 		}
 	}
 	return was
 }
 
-// Fault says why the event of a decision does not prove it; empty if it does, and for other events. g is the request as
-// it was then, and digest its digest; empty if the record does not hold it.
-func (h *History) Fault(e jit.Event, g jit.Grant, digest string) string {
-	switch {
-	case e.Detail["evidence"] == string(jit.PullRequest):
-		return h.reviewFault(e, g, digest)
-	case !decides(e.Kind):
-		return ""
-	}
-	s, ok := FromEvent(e)
-	if !ok {
-		return "it holds no signed statement of its kind"
-	}
-	switch err := s.Check(); {
-	case err != nil:
-		return err.Error()
-	case digest != "" && s.Digest != digest:
-		return "the statement is about another request"
-	case !jit.SameName(e.Detail["person"], s.Approver):
-		return fmt.Sprintf("it names %q, and the statement is of %q", e.Detail["person"], s.Approver)
-	}
-	key, err := Verify(s.Text, s.Signature)
-	if err != nil {
-		return err.Error()
-	}
-	was := h.between(s.Approver, s.SignedAt, e.At)
-	if !slices.ContainsFunc(was, func(p jit.Person) bool { return hasKey(p, key) }) {
-		return fmt.Sprintf("the key %s did not belong to %s then", ssh.FingerprintSHA256(key), s.Approver)
-	}
-	return unfitThroughout(was, g)
-}
-
-// decides reports whether events of a kind record decisions of people.
-func decides(k jit.EventKind) bool {
-	return k == jit.EventApproved || k == jit.EventDenied || k == jit.EventSignedOff
-}
-
-// reviewFault is Fault for a review of a pull request, which cannot be checked offline any further.
-func (h *History) reviewFault(e jit.Event, g jit.Grant, digest string) string {
-	v, ok := ReviewFromEvent(e, e.Detail["request_digest"])
-	switch {
-	case !ok:
-		return "it holds no review"
-	case digest != "" && e.Detail["request_digest"] != digest:
-		return "the review is about another request"
-	}
-	was := h.between(v.Person, v.At, e.At)
-	account := func(p jit.Person) bool { return isAccount(p, e.Detail["forge"], e.Detail["login"]) }
-	if !slices.ContainsFunc(was, account) {
-		return fmt.Sprintf("the account %q was not that of %s then", e.Detail["login"], v.Person)
-	}
-	return unfitThroughout(was, g)
-}
-
-// isAccount reports whether a person has that login name on a forge.
-func isAccount(p jit.Person, forge, login string) bool {
-	own := map[string]string{GitHub: p.GitHub, GitLab: p.GitLab}[forge]
-	return own != "" && strings.EqualFold(own, login)
-}
-
-// unfitThroughout says why nobody that the person was in that time could decide; empty if they could.
-func unfitThroughout(was []jit.Person, g jit.Grant) (why string) {
-	for _, p := range was {
-		if why = (Ask{Principal: g.Principal, Requester: g.Requester}).excluded(p); why == "" {
-			return ""
+// throughout returns what something was all the time from one time to another.
+func (v versions[T]) throughout(from, to time.Time) (was []T) {
+	for _, one := range v {
+		if !one.since.After(from) && (one.until.IsZero() || one.until.After(to)) {
+			was = append(was, one.was)
 		}
-		why = p.Name + " " + why
 	}
-	return why
+	return was
 }
 
-func hasKey(p jit.Person, key ssh.PublicKey) bool {
-	return slices.ContainsFunc(p.SigningKeys, func(line string) bool {
-		own, err := ParseKey(line)
-		return err == nil && string(own.Marshal()) == string(key.Marshal())
-	})
-}
-
-// Trial checks the decisions on one grant again, from its events alone.
-type Trial struct {
-	History *History
-	// Ledger is the id of the ledger.
-	Ledger string
-	// Faults says what is wrong, in the order of the events.
-	Faults []string
-
-	// approved are the lower-case names of those who approved, by the digest of the request.
-	approved map[string]map[string]bool
-}
-
-// Add takes in the next event of the grant; account has taken it in already.
-func (t *Trial) Add(e jit.Event, account *jit.Account) {
-	if !decides(e.Kind) && e.Kind != jit.EventDecided {
-		return
-	}
-	g, whole := account.Request()
-	digest := ""
-	if whole {
-		digest = g.RequestDigest(t.Ledger)
-	}
-	if e.Kind == jit.EventDecided {
-		t.checkApprovers(e, digest)
-		return
-	}
-	if why := t.History.Fault(e, g, digest); why != "" {
-		t.fault(e, why)
-		return
-	}
-	if e.Kind == jit.EventApproved {
-		if t.approved == nil {
-			t.approved = map[string]map[string]bool{}
+// Add takes in an event; only those about persons, policies and decisions matter.
+func (h *History) Add(e jit.Event) {
+	switch e.Kind {
+	case jit.EventPersonChanged, jit.EventPersonRemoved:
+		h.addPerson(e)
+	case jit.EventPolicyChanged, jit.EventPolicyRemoved:
+		h.addPolicy(e)
+	case jit.EventBreakGlass:
+		h.breakGlass(e)
+	case jit.EventGrantFailed:
+		h.close(e.Grant)
+	case jit.EventApproved, jit.EventDenied, jit.EventSignedOff:
+		if e.Kind == jit.EventSignedOff {
+			h.close(e.Grant)
 		}
-		of := e.Detail["request_digest"] // a review may be recorded before the request
-		if t.approved[of] == nil {
-			t.approved[of] = map[string]bool{}
+		if h.decidedFor == nil {
+			h.decidedFor = map[string]jit.ID{}
 		}
-		t.approved[of][strings.ToLower(e.Detail["person"])] = true
+		if digest := e.Detail["request_digest"]; h.decidedFor[digest] == "" {
+			h.decidedFor[digest] = e.Grant
+		}
 	}
 }
 
-func (t *Trial) fault(e jit.Event, why string) {
-	who := e.Detail["person"]
-	if who == "" {
-		who = "nobody"
+func (h *History) addPerson(e jit.Event) {
+	if h.persons == nil {
+		h.persons, h.first = map[string]versions[jit.Person]{}, e.At
 	}
-	t.Faults = append(t.Faults, fmt.Sprintf("event %d, %s by %s, proves nothing: %s", e.Seq, e.Kind, who, why))
+	name := jit.FoldName(e.Person())
+	known := h.persons[name]
+	known.end(e.At)
+	if person, err := jit.PersonOf(e); err == nil && e.Kind == jit.EventPersonChanged {
+		known = known.add(person, e.At)
+	}
+	h.persons[name] = known
 }
 
-// checkApprovers checks that the people whom a decision names have approved, each once.
-func (t *Trial) checkApprovers(e jit.Event, digest string) {
-	names := e.Detail["approved_by"]
-	if names == "" || digest == "" {
-		return
+func (h *History) addPolicy(e jit.Event) {
+	if h.policies == nil {
+		h.policies = map[string]versions[[]jit.Requirement]{}
 	}
-	seen := map[string]bool{}
-	for name := range strings.SplitSeq(names, ", ") {
-		key := strings.ToLower(name)
-		switch {
-		case seen[key]:
-			t.Faults = append(t.Faults, fmt.Sprintf("event %d counts %s twice", e.Seq, name))
-		case !t.approved[digest][key]:
-			t.Faults = append(t.Faults, fmt.Sprintf("event %d says that %s approved, and no event proves it", e.Seq, name))
+	known := h.policies[e.Policy]
+	known.end(e.At)
+	if e.Kind == jit.EventPolicyChanged {
+		asked, _ := jit.AskedBy(e)
+		known = known.add(asked.Approval, e.At)
+	}
+	h.policies[e.Policy] = known
+}
+
+func (h *History) breakGlass(e jit.Event) {
+	if h.unsigned == nil {
+		h.unsigned, h.brokeAgain = map[string]map[jit.ID]bool{}, map[int64]jit.ID{}
+	}
+	requester := jit.FoldName(e.Detail["requester"])
+	for id := range h.unsigned[requester] {
+		if id != e.Grant {
+			h.brokeAgain[e.Seq] = id
 		}
-		seen[key] = true
 	}
+	if h.unsigned[requester] == nil {
+		h.unsigned[requester] = map[jit.ID]bool{}
+	}
+	h.unsigned[requester][e.Grant] = true
+}
+
+// close takes in that a grant that broke the glass was signed off, or gave nothing.
+func (h *History) close(id jit.ID) {
+	for _, open := range h.unsigned {
+		delete(open, id)
+	}
+}
+
+const (
+	// aRun is how long a run may take, which judges by the persons from before it. The first run on a ledger records
+	// persons and grants in any order.
+	aRun = time.Hour
+	// race is how long after a decision on a grant its event may be recorded.
+	race = 5 * time.Minute
+)
+
+// between returns who a person was from one time to another.
+func (h *History) between(name string, from, to time.Time) []jit.Person {
+	if first := h.first.Add(aRun); to.Before(first) {
+		to = first
+	}
+	return h.persons[jit.FoldName(name)].between(from, to)
+}
+
+// ungoverned reports whether a decision of that time names no policy that was in force, although there were some. A
+// run may record a policy after a grant that it judged by it.
+func (h *History) ungoverned(name string, at time.Time) bool {
+	from, to := at.Add(-race), at.Add(race)
+	if len(h.policies[name].between(from, at.Add(aRun))) > 0 {
+		return false
+	}
+	for _, policy := range h.policies {
+		if len(policy.throughout(from, to)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// maySignOff reports whether one of these people could sign off a grant that skipped the approval of others: a policy
+// asked them around that time, or they were skipped. If none of those who were skipped may decide any more, anybody can.
+func (h *History) maySignOff(was []jit.Person, at time.Time, skipped []jit.Requirement, ask Ask) bool {
+	for _, policy := range h.policies {
+		for _, asked := range policy.between(at.Add(-race), at.Add(race)) {
+			if anyIn(was, asked) {
+				return true
+			}
+		}
+	}
+	if anyIn(was, skipped) {
+		return true
+	}
+	for _, person := range h.persons {
+		for _, p := range person.throughout(at.Add(-race), at.Add(race)) {
+			if anyIn([]jit.Person{p}, skipped) && ask.excluded(p) == "" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func anyIn(people []jit.Person, asked []jit.Requirement) bool {
+	for _, r := range asked {
+		for _, p := range people {
+			if p.In(r.From) {
+				return true
+			}
+		}
+	}
+	return false
 }

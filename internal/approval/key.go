@@ -34,20 +34,20 @@ func ParseKey(line string) (ssh.PublicKey, error) {
 			"this is a private key; keep it secret, and replace it if anybody has seen it",
 		)
 	case err != nil:
-		return nil, jit.Invalid(attribute, hint, "%q is not an SSH public key", abbreviate(line))
+		return nil, jit.Invalid(attribute, hint, "%q is not an SSH public key", jit.Abbreviate(line))
 	case len(options) > 0:
 		return nil, jit.Invalid(
 			attribute,
 			"remove the options",
 			"%q has options, which have no meaning here",
-			abbreviate(line),
+			jit.Abbreviate(line),
 		)
 	case len(bytes.TrimSpace(rest)) > 0:
 		return nil, jit.Invalid(
 			attribute,
 			"write each key as an element of the list",
 			"%q holds more than one line",
-			abbreviate(line),
+			jit.Abbreviate(line),
 		)
 	}
 	if why := unusable(key); why != "" {
@@ -55,7 +55,7 @@ func ParseKey(line string) (ssh.PublicKey, error) {
 			attribute,
 			"use an ed25519 key, or one of a FIDO token",
 			"%q %s",
-			abbreviate(line),
+			jit.Abbreviate(line),
 			why,
 		)
 	}
@@ -73,12 +73,4 @@ func unusable(key ssh.PublicKey) string {
 		}
 	}
 	return ""
-}
-
-// abbreviate keeps messages short.
-func abbreviate(s string) string {
-	if runes := []rune(s); len(runes) > 60 {
-		return string(runes[:60]) + "…"
-	}
-	return s
 }

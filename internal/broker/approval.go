@@ -247,12 +247,21 @@ func (b *Broker) decisions(d Decision) (events []jit.Event) {
 			events = append(events, b.decision(s, d.Grant))
 		}
 	}
+	if names := approvers(d.decided.Tally); len(names) > 0 {
+		events = append(events, b.event(jit.EventApprovalUsed, d.Grant, "requester", d.Grant.Requester,
+			"approved_by", strings.Join(names, ", "), "request_digest", d.decided.digest))
+	}
 	if breaksGlass(&d) {
-		events = append(events, b.event(jit.EventBreakGlass, d.Grant, "requester", d.Grant.Requester,
+		events = append(events, b.event(jit.EventBreakGlass, d.Grant, append(d.approvalDetails(), "requester", d.Grant.Requester,
 			"skipped", d.Grant.Awaits, "approvers", strings.Join(d.decided.Candidates(), ", "),
-			"command", "jit approve --sign-off "+string(d.Grant.ID)))
+			"command", "jit approve --sign-off "+string(d.Grant.ID))...))
 	}
 	return events
+}
+
+// approvalDetails returns the details of an event that say whose approval the policies ask for, and who gave it.
+func (d *Decision) approvalDetails() []string {
+	return append(d.Verdict.Details(), "approved_by", strings.Join(approvers(d.decided.Tally), ", "))
 }
 
 // decision returns the event that records a signed statement about a grant.
@@ -264,10 +273,25 @@ func (b *Broker) decision(s approval.Signed, g jit.Grant) jit.Event {
 
 // recordDenial records a denial that only the approvals folder holds, so that it counts when its file is gone.
 func (b *Broker) recordDenial(ctx context.Context, d *Decision) error {
-	if d.decided.denial.Recorded {
+	s := d.decided.denial
+	switch {
+	case s.Recorded:
 		return nil
+	case !d.recorded.Waits(b.Now()):
+		return b.write(ctx, jit.Entry{Events: []jit.Event{b.decision(s, d.Grant)}})
 	}
-	return b.write(ctx, jit.Entry{Events: []jit.Event{b.decision(d.decided.denial, d.Grant)}})
+	_, err := b.update(ctx, d.recorded, func(g *jit.Grant) ([]jit.Event, bool) {
+		closeWaiting(g, s.Approver+" denied it")
+		return []jit.Event{b.decision(s, d.Grant)}, true
+	})
+	return err
+}
+
+// closeWaiting ends the wait of a request that gave nothing, because of cause.
+func closeWaiting(g *jit.Grant, cause string) {
+	if g.Failed() && g.Awaits != "" {
+		g.Awaits, g.Failure = "", cause
+	}
 }
 
 // recordWaiting records a request that waits for approval. A new request gave nothing, so nothing of it is due; that of
@@ -308,7 +332,7 @@ func (b *Broker) untilApproved(ctx context.Context, decide func() (Decision, err
 	for begun := time.Now(); ; {
 		d, err := decide()
 		if err == nil || !d.waits {
-			return d, err
+			return d, b.meetLapsed(ctx, d.recorded, err)
 		}
 		if unrecorded := b.recordWaiting(ctx, d, err); unrecorded != nil {
 			return d, errors.Join(err, unrecorded)

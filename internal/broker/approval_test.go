@@ -162,7 +162,8 @@ func TestTwoPeople(t *testing.T) {
 		t.Errorf("granted as %+v", g)
 	}
 	want := []jit.EventKind{
-		jit.EventRequested, jit.EventApprovalWanted, jit.EventRequested, jit.EventApproved, jit.EventDecided, jit.EventGranted,
+		jit.EventRequested, jit.EventApprovalWanted, jit.EventRequested, jit.EventApproved,
+		jit.EventApprovalUsed, jit.EventDecided, jit.EventGranted,
 	}
 	if got := o.kinds()[5:]; !slices.Equal(got, want) {
 		t.Errorf("events %v, want %v", got, want)

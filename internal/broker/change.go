@@ -86,7 +86,11 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision) error {
 		if g.End.After(d.current.End) {
 			kind = jit.EventExtended
 		}
-		event = b.window(kind, *g, "from", jit.FormatTime(d.current.End), policyNamed, d.namesPolicy)
+		details := []string{"from", jit.FormatTime(d.current.End), policyNamed, d.namesPolicy}
+		if widened(d) {
+			details = append(append(details, "permitted_by", d.Verdict.Policy), d.approvalDetails()...)
+		}
+		event = b.window(kind, *g, details...)
 	}
 	entry := jit.Rewrite(d.recorded, *g, append(b.decisions(*d), event)...)
 	entry.OnlyUnsigned = breaksGlass(d)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
@@ -50,8 +49,8 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 	failpoint.Hit("grant.before-intent")
 	events := append([]jit.Event{b.requested(g, d.standing)}, b.decisions(d)...)
 	entry := jit.Rewrite(d.recorded, g, append(events, b.event(jit.EventDecided, g,
-		"verdict", d.Verdict.Outcome.String(), "rule", d.Verdict.Rule,
-		"approved_by", strings.Join(approvers(d.decided.Tally), ", "), policyNamed, d.namesPolicy))...)
+		append(d.approvalDetails(), "verdict", d.Verdict.Outcome.String(), "rule", d.Verdict.Rule,
+			policyNamed, d.namesPolicy)...))...)
 	entry.OnlyUnsigned = breaksGlass(&d)
 	if err := b.write(ctx, entry); err != nil {
 		return g, err

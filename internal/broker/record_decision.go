@@ -36,6 +36,10 @@ func (b *Broker) Decide(ctx context.Context, g jit.Grant, s approval.Signed) err
 	if err != nil {
 		return err
 	}
+	if vote.Choice == jit.Approve && b.Now().After(vote.NotAfter) {
+		return jit.Invalid("not_after", "sign it again: jit approve "+string(g.ID), "the approval was valid until %s",
+			jit.FormatTime(vote.NotAfter))
+	}
 	person, _ := people.Named(vote.Person)
 	if why := people.Unfit(required, ask, person); why != "" {
 		return jit.Errorf(jit.ErrDenied, "", "somebody else must decide: "+people.Count(required, ask, nil).Missing(),
@@ -47,6 +51,9 @@ func (b *Broker) Decide(ctx context.Context, g jit.Grant, s approval.Signed) err
 				return nil, false
 			}
 			g.SignedOffAt, g.SignedOffBy = b.Now(), vote.Person
+		}
+		if s.Choice == jit.Deny {
+			closeWaiting(g, vote.Person+" denied it")
 		}
 		return []jit.Event{b.decision(s, *g)}, true
 	})

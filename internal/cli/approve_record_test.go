@@ -93,10 +93,10 @@ func TestForgedDecisions(t *testing.T) {
 		{"by the principal", func(o *office, g jit.Grant) jit.Event { return o.signs(g, "bob", "bob.key", nil) },
 			"bob is the principal"},
 		{"by nobody", func(o *office, g jit.Grant) jit.Event {
-			return jit.Event{At: o.now, Kind: jit.EventDecided, Grant: g.ID, Detail: map[string]string{"approved_by": "leo"}}
+			return jit.Event{At: o.now, Kind: jit.EventDecided, Grant: g.ID, Policy: "prod", Detail: map[string]string{"approved_by": "leo"}}
 		}, "says that leo approved, and no event proves it"},
 		{"by one person twice", func(o *office, g jit.Grant) jit.Event {
-			return jit.Event{At: o.now, Kind: jit.EventDecided, Grant: g.ID,
+			return jit.Event{At: o.now, Kind: jit.EventDecided, Grant: g.ID, Policy: "prod",
 				Detail: map[string]string{"approved_by": "lea, LEA"}}
 		}, "counts LEA twice"},
 		{"a review by another account", func(o *office, g jit.Grant) jit.Event {

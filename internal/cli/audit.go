@@ -26,7 +26,8 @@ func (p *program) auditVerifyCommand() *cobra.Command {
 Rebuild the grants and policies from their events, and name each one that differs from its row in the database, was
 removed, or has no event. Check each decision of a person again: the signed
 statement is about the request as it was then, the key belonged to the person, and neither the principal nor the
-requester decided.
+requester decided. Count the approvals of each grant again: as many people as its policy asked for approved it in time,
+and nobody denied it.
 
 The printed head is the number and hash of the last event. It identifies the whole record. Anyone who can write to the
 database can write a new chain. So keep the head elsewhere from time to time (jit audit head), and check the record

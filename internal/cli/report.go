@@ -28,8 +28,8 @@ func (p *program) reportCommand() *cobra.Command {
 		Use:   "report",
 		Short: "Write who had access to what in a period, as one HTML file",
 		Long: `Write the grants that gave access in a period: who, what, why, from when until when, and how each ended. The
-report also says who asked for each grant, in which change, and who approved it. It has a timeline, drift, failed
-revocations and policy changes. The HTML file needs no script and no network. It names the head of the record (the number
+report also says who asked for each grant, in which change, and who approved it. It has a timeline, what people
+decided on requests, which requests lapsed, drift, failed revocations and policy changes. The HTML file needs no script and no network. It names the head of the record (the number
 and hash of the last event), which jit audit verify checks.
 
 Exit codes: 0 written, 1 the file could not be written, or the record is not intact, 2 the ledger could not be read,

@@ -6,7 +6,7 @@ import (
 )
 
 // Request returns what the grant asks for according to the events so far, with the facts that [Grant.RequestFields] and
-// [Grant.RequestDigest] need. ok is false if the events do not hold every fact.
+// [Grant.RequestDigest] need, and when it began. ok is false if the events do not hold every fact.
 func (a *Account) Request() (g Grant, ok bool) {
 	f := a.facts
 	g = Grant{
@@ -22,7 +22,8 @@ func (a *Account) Request() (g Grant, ok bool) {
 	for _, t := range []struct {
 		name string
 		into *time.Time
-	}{{"starts_at", &g.Start}, {"expires_at", &g.End}, {"start_by", &g.StartBy}, {"requested_at", &g.RequestedAt}} {
+	}{{"starts_at", &g.Start}, {"expires_at", &g.End}, {"start_by", &g.StartBy}, {"requested_at", &g.RequestedAt},
+		{"granted_at", &g.GrantedAt}} {
 		*t.into, _ = time.Parse(time.RFC3339Nano, f[t.name])
 	}
 	return g, a.whole

@@ -1,6 +1,9 @@
 package jit
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Evidence says how a person's decision can be proved.
 type Evidence string
@@ -25,6 +28,43 @@ type Requirement struct {
 	Evidence []Evidence `json:"evidence,omitempty"`
 	// ValidFor is the longest time from an approval to the beginning of access; zero means no limit of its own.
 	ValidFor time.Duration `json:"valid_for,omitempty"`
+}
+
+// Details of events about what policies ask for; see [Asked].
+const (
+	approvalDetail = "approval"
+	excusedDetail  = "excused"
+)
+
+// Asked is what the policies ask for at a decision, so that it can be checked again from the record alone.
+type Asked struct {
+	// Approval lists the requirements that apply; nil if there are none.
+	Approval []Requirement
+	// Excused lists the exceptions that hold: the entries with such an Unless ask for nobody.
+	Excused []string
+}
+
+// Details returns the names and values of the details of an event; an empty value is none.
+func (a Asked) Details() []string {
+	approval, excused := "", ""
+	if len(a.Approval) > 0 {
+		approval = asJSON(a.Approval)
+	}
+	if len(a.Excused) > 0 {
+		excused = asJSON(a.Excused)
+	}
+	return []string{approvalDetail, approval, excusedDetail, excused}
+}
+
+// AskedBy returns what an event about a decision or a policy says of approval. known is false if it says nothing, or
+// nothing that can be read.
+func AskedBy(e Event) (a Asked, known bool) {
+	for name, into := range map[string]any{approvalDetail: &a.Approval, excusedDetail: &a.Excused} {
+		if text := e.Detail[name]; text != "" && json.Unmarshal([]byte(text), into) == nil {
+			known = true
+		}
+	}
+	return a, known
 }
 
 // BreakGlass says who may begin without approval, and how.

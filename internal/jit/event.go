@@ -34,6 +34,10 @@ const (
 	EventDenied        EventKind = "denied"
 	// EventApprovalWanted: a request waits for people.
 	EventApprovalWanted EventKind = "approval_wanted"
+	// EventApprovalUsed: a grant begins, or lasts longer, by the approvals of the people it names.
+	EventApprovalUsed EventKind = "approval_used"
+	// EventLapsed: a request waited for people too long. It gave nothing.
+	EventLapsed EventKind = "lapsed"
 	// EventBreakGlass: a grant begins without the approval that its policy asks for.
 	EventBreakGlass EventKind = "break_glass"
 	EventSignedOff  EventKind = "signed_off"

@@ -205,6 +205,10 @@ func (g Grant) Waits(now time.Time) bool {
 		(!g.TTL.IsZero() || now.Before(g.End))
 }
 
+// Lapsed reports whether the request waited for approval until it could no longer begin, and nothing has recorded that
+// yet.
+func (g Grant) Lapsed(now time.Time) bool { return g.Failed() && g.Awaits != "" && !g.Waits(now) }
+
 // Destroyed reports whether Terraform destroyed the resource that held the grant. If its block comes back, that is a
 // new request.
 func (g Grant) Destroyed() bool { return g.Holder < 0 }

@@ -100,6 +100,8 @@ type Filter struct {
 	DueBy time.Time
 	// Unsigned: only grants that are [Grant.Unsigned].
 	Unsigned bool
+	// Waiting: only requests that wait for approval, and those that have [Grant.Lapsed].
+	Waiting bool
 	// Open: only grants that have not failed and whose removal the platform has not confirmed.
 	Open bool
 }

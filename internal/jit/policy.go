@@ -89,8 +89,8 @@ type Verdict struct {
 	Rule string
 	// Attribute is the attribute to blame unless the grant is permitted; it may be empty.
 	Attribute string
-	// Approval lists the requirements of the policy that apply to the grant; it is empty unless the grant needs approval.
-	Approval []Requirement
+	// Asked is what the policy asks for; its Approval is empty unless the grant needs approval.
+	Asked
 	// BrokeGlass: the grant may begin at once because it breaks the glass. Approval then lists what it skips.
 	BrokeGlass bool
 	// SweeperAccepted and TailAccepted: the permitting policy sets enforcement, or max_session_tail, so neither needs

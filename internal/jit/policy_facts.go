@@ -31,7 +31,7 @@ func (p Policy) Facts() map[string]string {
 		facts["enforcement"] = "any"
 	}
 	if len(p.Approval) > 0 {
-		facts["approval"] = asJSON(p.Approval)
+		facts[approvalDetail] = asJSON(p.Approval)
 	}
 	if p.BreakGlass != nil {
 		facts["break_glass"] = asJSON(p.BreakGlass)

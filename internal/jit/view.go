@@ -57,7 +57,7 @@ func (g Grant) AccessEnd() time.Time {
 
 // Summary says in one line what the grant asks for: who, what, where, how long and why.
 func (g Grant) Summary() string {
-	s := fmt.Sprintf("%s: %s on %s/%s", abbreviate(g.Principal), g.Role, g.Target, g.Scope)
+	s := fmt.Sprintf("%s: %s on %s/%s", Abbreviate(g.Principal), g.Role, g.Target, g.Scope)
 	if at := g.AskedStart(); !at.IsZero() {
 		s += " from " + FormatTime(at)
 	}
@@ -73,8 +73,8 @@ func (g Grant) Summary() string {
 	return s
 }
 
-// abbreviate cuts the middle out of a long name, such as a public key.
-func abbreviate(s string) string {
+// Abbreviate cuts the middle out of a long name, such as a public key.
+func Abbreviate(s string) string {
 	const head, tail = 24, 24
 	runes := []rune(s)
 	if len(runes) <= head+tail+1 {

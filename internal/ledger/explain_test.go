@@ -93,6 +93,9 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 	others := []string{"Seq Scan on jit_events", "jit_events_pkey", "SCAN jit_events", "sqlite_autoindex_jit_events_1"}
 	planned(t, db, explain, selectEvent+" WHERE "+ruleEvents+eventsAfter, []any{int64(0), int64(pageSize)}, others)
 	planned(t, db, explain, changedRules, []any{"a"}, []string{"SCAN jit_runs"})
+	where, args = l.where(jit.Filter{Waiting: true}, nil)
+	planned(t, db, explain, l.selectGrant()+where+" ORDER BY expires_at, id LIMIT 1000", args,
+		[]string{"SCAN jit_grants\n", "Seq Scan on jit_grants", "jit_grants_open", "jit_grants_end", "jit_grants_pkey"})
 }
 
 // planned fails the test if the plan of a query has one of these scans.

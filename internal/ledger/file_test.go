@@ -35,7 +35,7 @@ func TestReadingMakesNothing(t *testing.T) {
 		if _, ok, err := l.Lookup(t.Context(), ledgertest.Grant(1).ID); ok || err != nil {
 			t.Fatal(ok, err)
 		}
-		for _, f := range []jit.Filter{{Unsigned: true}, {}} {
+		for _, f := range []jit.Filter{{Unsigned: true}, {Waiting: true}, {}} {
 			for g, err := range l.Grants(t.Context(), f) {
 				t.Fatal(g, err)
 			}

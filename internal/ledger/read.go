@@ -232,6 +232,12 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 	case f.Unsigned:
 		add(unsignedGrants)
 	}
+	switch {
+	case f.Waiting && l.known.Load().schema < personsSchema:
+		add("1 = 0")
+	case f.Waiting:
+		add("awaits <> '' AND failed_at IS NOT NULL AND granted_at IS NULL AND revoked_at IS NULL")
+	}
 	if f.Open {
 		add("due_at IS NOT NULL")
 	}

@@ -35,7 +35,8 @@ var topics = map[string][]jit.EventKind{
 	"revocation_failed": {jit.EventRevokeFailed},
 	"drift":             {jit.EventDrift, jit.EventRepaired, jit.EventRepairFailed},
 	"approval": {
-		jit.EventApprovalWanted, jit.EventApproved, jit.EventDenied, jit.EventBreakGlass, jit.EventSignedOff,
+		jit.EventApprovalWanted, jit.EventApproved, jit.EventDenied, jit.EventLapsed, jit.EventBreakGlass,
+		jit.EventSignedOff,
 	},
 }
 
@@ -44,7 +45,7 @@ var kinds = []jit.EventKind{
 	jit.EventRequested, jit.EventDecided, jit.EventGrantFailed, jit.EventAdopted, jit.EventChanged, jit.EventExtended,
 	jit.EventRevokeAsked, jit.EventCleanedUp, jit.EventPolicyChanged, jit.EventPolicyRemoved,
 	jit.EventPersonChanged, jit.EventPersonRemoved, jit.EventApprovalWanted, jit.EventApproved, jit.EventDenied,
-	jit.EventBreakGlass, jit.EventSignedOff,
+	jit.EventApprovalUsed, jit.EventLapsed, jit.EventBreakGlass, jit.EventSignedOff,
 }
 
 // Config is a receiver as the user wrote it.

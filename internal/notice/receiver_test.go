@@ -77,7 +77,7 @@ func TestReceiverChooses(t *testing.T) {
 		want   string
 	}{
 		{nil, "granted ends_soon expired revoked revocation_failed drift_found repaired repair_failed " +
-			"approval_wanted approved denied break_glass signed_off"},
+			"approval_wanted approved denied lapsed break_glass signed_off"},
 		{[]string{"ended"}, "expired revoked"},
 		{[]string{"drift", "policy_changed", "extended"}, "drift_found repaired repair_failed policy_changed extended"},
 	} {
@@ -112,7 +112,9 @@ func TestReceiverKnowsEveryKind(t *testing.T) {
 		jit.EventRequested, jit.EventDecided, jit.EventGranted, jit.EventGrantFailed, jit.EventAdopted,
 		jit.EventChanged, jit.EventExtended, jit.EventEndsSoon, jit.EventDrift, jit.EventRepaired,
 		jit.EventRepairFailed, jit.EventExpired, jit.EventRevokeAsked, jit.EventRevoked, jit.EventRevokeFailed,
-		jit.EventPolicyChanged, jit.EventPolicyRemoved,
+		jit.EventPolicyChanged, jit.EventPolicyRemoved, jit.EventPersonChanged, jit.EventPersonRemoved,
+		jit.EventApprovalWanted, jit.EventApproved, jit.EventDenied, jit.EventApprovalUsed, jit.EventLapsed,
+		jit.EventBreakGlass, jit.EventSignedOff,
 	} {
 		if !chosen[k] {
 			t.Errorf("%s cannot be selected", k)

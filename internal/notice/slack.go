@@ -83,6 +83,11 @@ func (n notice) addDecision(add func(label string, values ...string)) {
 	case jit.EventApprovalWanted:
 		add("Needs", e.Detail["awaits"])
 		add("Approve with", e.Detail["command"])
+	case jit.EventLapsed:
+		add("Waited for", e.Detail["awaits"])
+		add("Lapsed because", e.Detail["why"])
+	case jit.EventApprovalUsed:
+		add("Approved by", e.Detail["approved_by"])
 	case jit.EventBreakGlass:
 		add("Skipped", e.Detail["skipped"])
 		add("Sign off with", e.Detail["command"])
@@ -145,6 +150,8 @@ var headlines = map[jit.EventKind]string{
 	jit.EventPersonRemoved: "Person removed",
 
 	jit.EventApprovalWanted: "Approval wanted",
+	jit.EventApprovalUsed:   "Approval used",
+	jit.EventLapsed:         "Request lapsed",
 	jit.EventApproved:       "Request approved",
 	jit.EventDenied:         "Request denied",
 	jit.EventBreakGlass:     "Glass broken: access without approval",

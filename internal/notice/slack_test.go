@@ -47,11 +47,14 @@ func TestSlackAboutDecisions(t *testing.T) {
 		{jit.EventApproved, []string{"*Request approved*", "Person: `lea`", "Requester: `bob`", "Comment: `fine &lt;me&gt;`"}},
 		{jit.EventDenied, []string{"*Request denied*", "Person: `lea`"}},
 		{jit.EventSignedOff, []string{"signed off*", "Person: `lea`"}},
+		{jit.EventLapsed, []string{
+			"*Request lapsed*", "Waited for: `1 of: lea, leo`", "Lapsed because: `it had to begin by noon`", "Requester: `bob`",
+		}},
 	} {
 		m := slackNotice(tt.kind, func(_ *jit.Grant, e *jit.Event) {
 			e.Detail = map[string]string{
 				"awaits": "1 of: lea, leo", "skipped": "1 of: lea, leo", "command": "jit approve 4711", "requester": "bob",
-				"person": "lea", "comment": "fine <me>", "signature": "-----BEGIN",
+				"person": "lea", "comment": "fine <me>", "why": "it had to begin by noon", "signature": "-----BEGIN",
 			}
 		})
 		for _, want := range tt.says {

@@ -24,6 +24,8 @@ var (
 		"target", "owner")
 	unsignedDesc = describe("jit_unsigned_break_glass",
 		"Grants, live or over, that broke the glass and that nobody has signed off.", "target", "owner")
+	askedDesc = describe("jit_oldest_request_timestamp_seconds",
+		"When the oldest request that waits for approval was made; absent if none waits.", "target", "owner")
 	reachDesc = describe("jit_out_of_reach_grants",
 		"Overdue grants that this daemon cannot end: it has no such target, or does not serve their owner.",
 		"target", "owner")
@@ -55,15 +57,16 @@ type ledgerCollector struct {
 	mu     sync.Mutex
 	until  time.Time
 	counts []jit.Count
-	// unsigned counts the grants that broke the glass and are not signed off, by target and owner.
-	unsigned map[[2]string]int64
-	err      error
+	// unsigned counts the grants that broke the glass and are not signed off, by target and owner; asked is when the
+	// oldest request was made that waits for approval.
+	unsigned, asked map[[2]string]int64
+	err             error
 }
 
 // Describe names the metrics.
 func (c *ledgerCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		grantsDesc, cleanDesc, unsignedDesc, reachDesc, stuckDesc, unreadDesc, heldDesc, foreignDesc, upDesc,
+		grantsDesc, cleanDesc, unsignedDesc, askedDesc, reachDesc, stuckDesc, unreadDesc, heldDesc, foreignDesc, upDesc,
 	} {
 		to <- d
 	}
@@ -86,7 +89,7 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(upDesc, up)
 	if err == nil {
-		c.collectUnsigned(gauge)
+		c.collectUndecided(gauge)
 	}
 	for _, n := range counts {
 		gauge(grantsDesc, n.Live, n.Target, n.Owner, "live")
@@ -102,26 +105,38 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 	collectState(s, gauge)
 }
 
-// collectUnsigned sends how many grants broke the glass and are not signed off.
-func (c *ledgerCollector) collectUnsigned(gauge func(d *prometheus.Desc, v int64, labels ...string)) {
+// collectUndecided sends what waits for people.
+func (c *ledgerCollector) collectUndecided(gauge func(d *prometheus.Desc, v int64, labels ...string)) {
 	c.mu.Lock()
-	unsigned := c.unsigned
+	unsigned, asked := c.unsigned, c.asked
 	c.mu.Unlock()
 	for at, n := range unsigned {
 		gauge(unsignedDesc, n, at[0], at[1])
 	}
+	for at, when := range asked {
+		gauge(askedDesc, when, at[0], at[1])
+	}
 }
 
-// countUnsigned counts the grants that broke the glass and are not signed off.
-func (c *ledgerCollector) countUnsigned(ctx context.Context) (map[[2]string]int64, error) {
-	unsigned := map[[2]string]int64{}
+// countUndecided counts the grants that broke the glass and are not signed off, and finds the oldest requests.
+func (c *ledgerCollector) countUndecided(ctx context.Context) (unsigned, asked map[[2]string]int64, err error) {
+	unsigned, asked = map[[2]string]int64{}, map[[2]string]int64{}
 	for g, err := range c.Ledger.Grants(ctx, jit.Filter{Unsigned: true}) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		unsigned[[2]string{g.Target, g.Owner}]++
 	}
-	return unsigned, nil
+	for g, err := range c.Ledger.Grants(ctx, jit.Filter{Waiting: true}) {
+		if err != nil {
+			return nil, nil, err
+		}
+		at := [2]string{g.Target, g.Owner}
+		if when, known := asked[at]; g.Waits(c.Now()) && (!known || g.FailedAt.Unix() < when) {
+			asked[at] = g.FailedAt.Unix()
+		}
+	}
+	return unsigned, asked, nil
 }
 
 // collectState sends the metrics of a watcher.
@@ -160,7 +175,7 @@ func (c *ledgerCollector) count() ([]jit.Count, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
 	if c.counts, c.err = c.Ledger.Counts(ctx, nil, c.Now()); c.err == nil {
-		c.unsigned, c.err = c.countUnsigned(ctx)
+		c.unsigned, c.asked, c.err = c.countUndecided(ctx)
 	}
 	keep := countsFor
 	if c.err == nil {

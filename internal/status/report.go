@@ -54,7 +54,9 @@ type Report struct {
 	Totals  ReportTotals     `json:"totals"`
 	Drift   []jit.Event      `json:"drift"`
 	Policy  []jit.Event      `json:"policy_changes"`
-	Head    Head             `json:"head"`
+	// Decisions are those of people on the requests of the period, and the requests that waited for them.
+	Decisions []ReportedDecision `json:"decisions"`
+	Head      Head               `json:"head"`
 	// Timeline is the drawing; nil if there is nothing to draw.
 	Timeline *timeline `json:"-"`
 }
@@ -98,12 +100,40 @@ type ReportedGrant struct {
 	ApprovedBy []string `json:"approved_by,omitempty"`
 }
 
+// ReportedDecision is what somebody decided on a request, or that nobody did.
+type ReportedDecision struct {
+	At    time.Time     `json:"at"`
+	Kind  jit.EventKind `json:"kind"`
+	Grant jit.ID        `json:"grant"`
+	// Summary is that of the grant.
+	Summary   string `json:"summary"`
+	Requester string `json:"requester,omitempty"`
+	// Person decided, with this evidence.
+	Person   string `json:"person,omitempty"`
+	Evidence string `json:"evidence,omitempty"`
+	Comment  string `json:"comment,omitempty"`
+	// Awaits says whose approval was missing, and Why why a request lapsed.
+	Awaits string `json:"awaits,omitempty"`
+	Why    string `json:"why,omitempty"`
+}
+
+// decisionWords say what happened to a request.
+var decisionWords = map[jit.EventKind]string{
+	jit.EventApprovalWanted: "waited for approval", jit.EventApproved: "approved", jit.EventDenied: "denied",
+	jit.EventLapsed: "lapsed", jit.EventBreakGlass: "began without approval", jit.EventSignedOff: "signed off",
+}
+
+// What says what happened to the request.
+func (d ReportedDecision) What() string { return decisionWords[d.Kind] }
+
 // reportReader reads a report from a ledger.
 type reportReader struct {
 	Report
 	period Period
 	// listed are the positions of the grants in the report.
 	listed map[jit.ID]int
+	// gaveNothing are the summaries of requests that gave nothing.
+	gaveNothing map[jit.ID]string
 	// counts are how many grants each principal has on each target.
 	counts map[string]map[string]int
 	bars   []jit.Grant
@@ -117,8 +147,9 @@ func NewReport(
 		Report: Report{
 			Now: now, From: p.From, To: p.To, Owner: owner, Head: head,
 			Grants: []ReportedGrant{}, Drift: []jit.Event{}, Policy: []jit.Event{},
+			Decisions: []ReportedDecision{},
 		},
-		period: p, listed: map[jit.ID]int{}, counts: map[string]map[string]int{},
+		period: p, listed: map[jit.ID]int{}, gaveNothing: map[jit.ID]string{}, counts: map[string]map[string]int{},
 	}
 	for g, err := range ledger.Grants(ctx, jit.Filter{Owner: owner}) {
 		if err != nil {
@@ -144,6 +175,9 @@ func (r *reportReader) addGrant(g jit.Grant) {
 		return
 	case g.Failed():
 		r.Totals.Attempts++
+		if len(r.gaveNothing) < maxReported {
+			r.gaveNothing[g.ID] = g.Summary()
+		}
 		return
 	}
 	r.Totals.add(g, r.Now)
@@ -239,8 +273,28 @@ func (g *ReportedGrant) approved(e jit.Event) {
 	}
 }
 
-// addEvent adds an event of the period: a change of a policy, drift, or a repair or revocation that failed.
+// addDecision adds what people decided on a request of the period.
+func (r *reportReader) addDecision(e jit.Event) {
+	summary := r.gaveNothing[e.Grant]
+	if i, listed := r.listed[e.Grant]; listed {
+		summary = r.Grants[i].Summary
+	}
+	if summary == "" {
+		return
+	}
+	d := e.Detail
+	r.Decisions = append(r.Decisions, ReportedDecision{
+		At: e.At, Kind: e.Kind, Grant: e.Grant, Summary: summary, Requester: d["requester"], Person: e.Person(),
+		Evidence: d["evidence"], Comment: d["comment"], Awaits: cmp.Or(d["awaits"], d["skipped"]), Why: d["why"],
+	})
+}
+
+// addEvent adds an event of the period: a decision, a change of a policy, drift, or a repair or revocation that failed.
 func (r *reportReader) addEvent(e jit.Event) {
+	if decisionWords[e.Kind] != "" {
+		r.addDecision(e)
+		return
+	}
 	i, listed := r.listed[e.Grant]
 	wanted := listed || r.period.wants(e)
 	switch {

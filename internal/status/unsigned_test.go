@@ -9,6 +9,26 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
+// The oldest request that waits for approval is in the metrics; one that is decided on or has lapsed is not.
+func TestOldestRequest(t *testing.T) {
+	l := &jittest.Ledger{}
+	waits := func(reason string, age time.Duration, change func(*jit.Grant)) {
+		record(t, l, "db", "user:bob@example.com", reason, -age, time.Hour, func(g *jit.Grant) {
+			g.TTL, g.GrantedAt, g.FailedAt, g.Awaits = jit.RecordedTTL("2h"), time.Time{}, noon.Add(-age), "1 of: lea"
+			change(g)
+		})
+	}
+	waits("INC-1: new", time.Minute, func(*jit.Grant) {})
+	waits("INC-2: old", time.Hour, func(*jit.Grant) {})
+	waits("INC-3: lapsed", 2*time.Hour, func(g *jit.Grant) { g.StartBy = noon.Add(-time.Minute) })
+	waits("INC-4: denied", 3*time.Hour, func(g *jit.Grant) { g.Awaits = "" })
+	checkMetrics(t, watching(l, sweeper.State{}), []string{"jit_oldest_request_timestamp_seconds"}, `
+		# HELP jit_oldest_request_timestamp_seconds When the oldest request that waits for approval was made; absent if none waits.
+		# TYPE jit_oldest_request_timestamp_seconds gauge
+		jit_oldest_request_timestamp_seconds{owner="payments",target="db"} 1.795518e+09
+	`)
+}
+
 // A grant that broke the glass stays on the page and in the metrics until somebody signs it off, also when it is over.
 func TestUnsignedBreakGlass(t *testing.T) {
 	l := &jittest.Ledger{}

@@ -88,6 +88,9 @@ func (s *Sweeper) Pass(ctx context.Context) Report {
 			p.unread(fmt.Errorf("record this pass: %w", err))
 		}
 	}
+	if err := p.lapse(ctx, now, skew); err != nil {
+		p.unread(err)
+	}
 	if !s.DueOnly && skew == nil {
 		p.drift()
 	}

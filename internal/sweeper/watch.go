@@ -45,6 +45,8 @@ type Watcher struct {
 	unread map[jit.Place]Unread
 	// lastSwept is when the watcher last recorded that it is at work.
 	lastSwept time.Time
+	// lastLapsed is when the watcher last recorded the requests that lapsed.
+	lastLapsed time.Time
 	// unserved is held while grants of owners that are not served are ended.
 	unserved sync.Mutex
 }

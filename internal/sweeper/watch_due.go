@@ -133,14 +133,22 @@ func (w *Watcher) nextDue(ctx context.Context, after time.Time) (time.Time, erro
 	return w.Broker.Ledger.NextDue(ctx, w.Owners, after)
 }
 
-// recordPoll notes that the ledger was asked, and now and then records that the watcher is at work. If that
-// fails, the state shows it.
+// recordPoll notes that the ledger was asked, and now and then records that the watcher is at work, and which requests
+// lapsed. If that fails, the state shows it.
 func (w *Watcher) recordPoll(ctx context.Context, now time.Time, err error) {
 	if err == nil && now.Sub(w.lastSwept).Abs() >= recordSweepEvery {
 		bounded, cancel := context.WithTimeout(ctx, ledgerTimeout)
 		defer cancel()
 		if err = w.recordSweep(bounded); err == nil {
 			w.lastSwept = now
+		}
+	}
+	w.mu.Lock()
+	skew := w.state.ClockError
+	w.mu.Unlock()
+	if err == nil && now.Sub(w.lastLapsed).Abs() >= w.Interval {
+		if err = w.lapse(ctx, now, skew); err == nil {
+			w.lastLapsed = now
 		}
 	}
 	w.mu.Lock()

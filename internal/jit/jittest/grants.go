@@ -36,7 +36,8 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 // selects applies the parts of a filter that do not depend on time.
 func selects(f jit.Filter, g jit.Grant) bool {
 	same := func(want, is string) bool { return want == "" || want == is }
-	return (!f.Unsigned || g.Unsigned()) && same(f.Owner, g.Owner) && same(f.Target, g.Target) && same(f.Scope, g.Scope) &&
+	return (!f.Unsigned || g.Unsigned()) && (!f.Waiting || g.Failed() && g.Awaits != "") &&
+		same(f.Owner, g.Owner) && same(f.Target, g.Target) && same(f.Scope, g.Scope) &&
 		same(f.Principal, g.Principal) && strings.HasPrefix(string(g.ID), f.IDPrefix) &&
 		(len(f.IDs) == 0 || slices.Contains(f.IDs, g.ID))
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"sync/atomic"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -112,18 +111,19 @@ func (c *rule) checkBreakGlass() error {
 	}
 }
 
-// required returns the entries of the approval list whose exception does not hold. An exception that cannot be evaluated
-// does not hold.
-func (c *rule) required(r *Request) (required []jit.Requirement) {
+// asked returns the entries of the approval list whose exception does not hold, and the exceptions that hold. An
+// exception that cannot be evaluated does not hold.
+func (c *rule) asked(r *Request) (a jit.Asked) {
 	for i, entry := range c.Approval {
 		if c.unless[i] != nil {
 			if held, err := c.unless[i].holds(r); err == nil && held {
+				a.Excused = append(a.Excused, entry.Unless)
 				continue
 			}
 		}
-		required = append(required, entry)
+		a.Approval = append(a.Approval, entry)
 	}
-	return required
+	return a
 }
 
 // glassViolations returns a failure for each rule of break_glass that a grant breaks which asks to begin without
@@ -169,7 +169,7 @@ func (c *rule) permit(r *Request) jit.Verdict {
 	if r.early {
 		return v
 	}
-	v.Approval = slices.Clip(c.required(r))
+	v.Asked = c.asked(r)
 	switch {
 	case len(v.Approval) == 0:
 	case r.BreakGlass:
@@ -194,7 +194,7 @@ func Before(policies []jit.Policy, r Request) (required []jit.Requirement, glass
 		if c.Effect != jit.Permit || len(c.mismatches(&r)) > 0 {
 			continue
 		}
-		kept, asks := len(c.violations(&r)) == 0, c.required(&r)
+		kept, asks := len(c.violations(&r)) == 0, c.asked(&r).Approval
 		if kept && len(asks) == 0 {
 			return nil, false
 		}

@@ -23,6 +23,7 @@ func testFilters(t *testing.T, l jit.Ledger) {
 	all[4].RevokedAt = Epoch
 	all[5].RevokedAt, all[5].EndedAt, all[5].Scope = Epoch, Epoch, "other"
 	all[6].GrantedAt, all[6].FailedAt = time.Time{}, Epoch
+	all[6].Awaits, all[0].Awaits = "1 of: lea", "1 of: lea" // one waits, the other broke the glass
 	for _, g := range all {
 		write(t, l, Entry(g))
 	}
@@ -44,6 +45,7 @@ func testFilters(t *testing.T, l jit.Ledger) {
 		{jit.Filter{DueBy: all[0].End, Owner: "other"}, "1"},
 		{jit.Filter{DueBy: all[0].End, Target: "prod"}, "2"},
 		{jit.Filter{Open: true}, "4 3 2 1 0"},
+		{jit.Filter{Waiting: true}, "6"},
 		{jit.Filter{LiveAt: Epoch}, "3 2 1 0"},
 		{jit.Filter{LiveAt: all[2].End}, "1 0"},
 		{jit.Filter{LiveAt: all[2].End.Add(-time.Nanosecond)}, "2 1 0"},
