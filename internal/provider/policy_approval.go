@@ -29,17 +29,18 @@ var approvalAttributes = []nested{
 	{name: "required", required: true, description: "How many distinct people must approve."},
 	{name: "from", list: true, required: true,
 		description: "Whose approval counts: names of `jit_person`, and groups such as `group:payments-leads`."},
-	{name: "unless", description: "A CEL expression; a grant for which it is true does not need this entry: " +
+	{name: "unless", description: "A CEL expression. If it is true for a grant, the grant does not need this entry: " +
 		"`grant.ttl <= duration(\"30m\")`, `\"group:oncall\" in requester.groups`."},
-	{name: "evidence", list: true, description: "What counts as an approval: `signature`, a signed statement, and " +
+	{name: "evidence", list: true, description: "What counts as an approval: `signature`, a signed statement; " +
 		"`pull_request`, an approving review, which nobody can check offline. Default: `signature`."},
-	{name: "valid_for", description: "The longest time from an approval to the beginning of the access, such as `24h`."},
+	{name: "valid_for", description: "How long after an approval the access can begin, such as `24h`."},
 }
 
 // breakGlassAttributes are those of break_glass.
 var breakGlassAttributes = []nested{
-	{name: "from", list: true, required: true, description: "Which requesters may: names of `jit_person`, and groups."},
-	{name: "max_ttl", description: "The longest that such a grant may last, such as `1h`."},
+	{name: "from", list: true, required: true,
+		description: "Which requesters may begin without approval: names of `jit_person`, and groups."},
+	{name: "max_ttl", description: "The longest time that such a grant may last, such as `1h`."},
 	{name: "reason_pattern", description: "A regular expression (RE2) that must match some part of the reason."},
 }
 
