@@ -30,7 +30,7 @@ func (p *program) decidePlan(ctx context.Context, v verdict) error {
 		fmt.Fprintf(p.err, "note: %s\n", printable(why))
 	}
 	if len(requests) == 0 {
-		fmt.Fprintln(p.err, "The plan has no request to decide on: no jit_grant in it begins or asks for something else.")
+		fmt.Fprintln(p.err, "The plan has no request to decide on: no jit_grant in it begins or asks for more.")
 		return undecided(len(unknown))
 	}
 	if _, err := p.statement(v, requests[0].digest); err != nil { // before somebody types a passphrase

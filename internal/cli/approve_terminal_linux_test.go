@@ -72,8 +72,9 @@ func TestPassphrase(t *testing.T) {
 
 	wrong := o.atTerminal(t.Context(), args...)
 	wrong.types(t, "Passphrase of lea.key: ", "battery staple", true)
-	if code := <-wrong.exit; code != exitUsage || !strings.Contains(wrong.err.String(), "the passphrase does not open lea.key") {
-		t.Errorf("a wrong passphrase: exit code %d\n%s", code, wrong.err.String())
+	code, text := <-wrong.exit, wrong.err.String()
+	if code != exitUsage || !strings.Contains(text, "the passphrase does not open lea.key") {
+		t.Errorf("a wrong passphrase: exit code %d\n%s", code, text)
 	}
 	o.refused(r, "1 of: lea, leo")
 

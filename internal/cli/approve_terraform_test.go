@@ -101,7 +101,8 @@ resource "jit_policy" "prod" {
 			a = grant("a", `"INC-1: look"`, "4h")
 			b = grant("b", `"INC-2: look"`, "2h", "provider = jit.payments", "renewal = 2")
 			plan(a, b, incident, c)
-			if r := w.Run("apply", "-auto-approve"); r.ExitCode != 1 || strings.Count(r.Text(), "Error: The grant needs approval") != 2 {
+			r := w.Run("apply", "-auto-approve")
+			if r.ExitCode != 1 || strings.Count(r.Text(), "Error: The grant needs approval") != 2 {
 				t.Errorf("unsigned: exit code %d\n%s", r.ExitCode, r.Text())
 			}
 			plan(a, b, incident, c)

@@ -120,7 +120,7 @@ func TestPlansWithNothingToApprove(t *testing.T) {
 		{"two unknown values", func(_, change, after object) {
 			delete(after, "reason")
 			change["after_unknown"] = object{"reason": true, "starts_at": true, "scope": true, "request_digest": true}
-		}, exitNotDone, "reason, starts_at are known only after the apply"},
+		}, exitNotDone, "approved yet: reason, starts_at are known only after the apply"},
 		{"no ledger yet", func(_, change, after object) {
 			delete(after, "request_digest")
 			change["after_unknown"] = object{"request_digest": true, "expires_at": true}

@@ -15,7 +15,8 @@ func TestApproveByToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	library := filepath.Join(t.TempDir(), "token.so")
-	if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", library, source, "-lcrypto").CombinedOutput(); err != nil {
+	cc := exec.Command("cc", "-shared", "-fPIC", "-o", library, source, "-lcrypto")
+	if out, err := cc.CombinedOutput(); err != nil {
 		t.Skipf("no C compiler with OpenSSL: %v\n%s", err, out)
 	}
 	o := newOffice(t, 1)
@@ -41,7 +42,8 @@ func TestApproveByToken(t *testing.T) {
 	r := o.wish()
 	g := o.refused(r, "1 of: lea, leo")
 	args := []string{"approve", string(g.ID), "--yes"}
-	o.run(append(args, "--key", "token.key")...).wantCode(exitUsage).wantErr("name the public key, and load it with ssh-add")
+	o.run(append(args, "--key", "token.key")...).wantCode(exitUsage).
+		wantErr("name the public key, and load it with ssh-add")
 	o.serveAgent("token.key")
 	o.run(append(args, "--key", "token.key.pub")...).wantCode(exitDone).wantOut("The approval of lea is recorded")
 	o.granted(r)
