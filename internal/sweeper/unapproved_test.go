@@ -81,6 +81,23 @@ var forgeries = []struct {
 			return []jit.Event{e}
 		}
 	}, "was not that of lea then"},
+	{"nobody has approved", func(*bureau, jit.Grant) func(jit.Event) []jit.Event {
+		nobody := detail(jit.EventDecided, func(d map[string]string) { clear(d) })
+		return func(e jit.Event) []jit.Event {
+			if e.Kind == jit.EventApproved {
+				return nil
+			}
+			return nobody(e)
+		}
+	}, "the approval of 0 of group:leads, and 1 are required"},
+	{"one of two has approved", func(*bureau, jit.Grant) func(jit.Event) []jit.Event {
+		return func(e jit.Event) []jit.Event {
+			if e.Kind == jit.EventPolicyChanged { // as it was when the grant began
+				e.Detail = prod(2).Facts()
+			}
+			return []jit.Event{e}
+		}
+	}, "the approval of 1 of group:leads, and 2 are required"},
 }
 
 // TestForgedApprovals are found, whoever made the chain anew: reported, or ended if the settings say so.
