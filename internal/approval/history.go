@@ -144,12 +144,12 @@ const (
 	race = 5 * time.Minute
 )
 
-// between returns who a person was from one time to another.
+// between returns who a person was from one time to another, by any of the clocks that recorded them.
 func (h *History) between(name string, from, to time.Time) []jit.Person {
 	if first := h.first.Add(aRun); to.Before(first) {
 		to = first
 	}
-	return h.persons[jit.FoldName(name)].between(from, to)
+	return h.persons[jit.FoldName(name)].between(from.Add(-jit.MaxSkew), to.Add(jit.MaxSkew))
 }
 
 // ungoverned reports whether a decision of that time names no policy that was in force, although there were some. A

@@ -110,10 +110,11 @@ func (t *Trial) beginning(e jit.Event, account *jit.Account) {
 	}
 }
 
-// checkApprovers checks that the people whom a decision names have approved, each once.
+// checkApprovers checks that the people whom a decision names have approved, each once. Those who approve a change on
+// the grant's target sign nothing here.
 func (t *Trial) checkApprovers(e jit.Event, on []vote) {
 	names := e.Detail["approved_by"]
-	if names == "" {
+	if _, asked := jit.AskedBy(e); names == "" || e.Kind == jit.EventChanged && !asked {
 		return
 	}
 	seen := map[string]bool{}

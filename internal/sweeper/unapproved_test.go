@@ -230,6 +230,13 @@ func TestApprovedIsNoDrift(t *testing.T) {
 			}
 			b.granted(request("8h"))
 		},
+		"an approver whom a machine recorded whose clock is ahead": func(b *bureau) {
+			b.now = b.now.Add(20 * time.Second)
+			b.keys["lou"] = newKey(t)
+			b.person(jit.Person{Name: "lou", Groups: []string{"group:leads"}})
+			b.now = b.now.Add(-20 * time.Second)
+			b.granted(request("8h"), "lou")
+		},
 		"a longer ttl that is approved too": func(b *bureau) {
 			g := b.granted(request("8h"), "lea")
 			b.approve("leo", request("10h"))
