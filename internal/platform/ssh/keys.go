@@ -113,7 +113,7 @@ func (k *keys) position(principal string, r role, m jit.Marker) int {
 	narrower := -1
 	if r == (role{}) {
 		narrower = slices.IndexFunc(k.lines, func(l *line) bool {
-			return l.ours && l.heeded() && !l.is(m) && l.principal == principal && l.opts.role() != r
+			return l.opts.role() != r && l.ours && l.heeded() && !l.is(m) && l.principal == principal
 		})
 	}
 	if narrower < 0 {
