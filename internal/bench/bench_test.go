@@ -69,7 +69,7 @@ func (t *table) print() {
 
 // BenchmarkNumbers runs every scenario once. Each is a benchmark of its own: -bench Numbers/memory runs one.
 func BenchmarkNumbers(b *testing.B) {
-	debug.SetGCPercent(400) // as the released program does
+	debug.SetGCPercent(400) // as the released program with a small heap
 	t := &table{b: b}
 	cli := testenv.Terraforms(b)[0]
 	for _, s := range []struct {

@@ -21,10 +21,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// postgresql applies and sweeps 1,000 grants on one cluster, and times PostgreSQL itself beside the sweep.
+// postgresql applies, plans and destroys 1,000 grants on one cluster that takes 100 ms a call: the provider waits for
+// further callers only if a call costs more than the wait.
 func (t *table) postgresql(cli testenv.CLI) {
 	server := testenv.Postgres(t.b)
-	c := &calls{}
+	c := &calls{delay: 100 * time.Millisecond}
 	w := acctest.New(t.b, cli, acctest.Options{Platform: func(p jit.Platform) { p.(*postgresql.Platform).OnCall = c.on }, RealTime: true})
 	admin, err := pgx.Connect(t.b.Context(), server.URL)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	debug.SetGCPercent(400) // as the released program does
+	debug.SetGCPercent(400) // as the released program with a small heap
 	provider.Quiet()
 	err := providerserver.Serve(context.Background(), func() framework.Provider { return nothing{} },
 		providerserver.ServeOpts{Address: "registry.terraform.io/jitaccess/nothing"})
