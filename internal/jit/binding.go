@@ -120,8 +120,11 @@ func CheckText(attribute, s string) error {
 	}
 	for _, r := range s {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
-			return Invalid(attribute, "write it on one line, without control characters",
-				"%q contains the character %U, which is not allowed", s, r)
+			hint := "write it on one line, without control characters"
+			if whole := strings.TrimRight(s, "\r\n"); whole != s && CheckText(attribute, whole) == nil {
+				hint = "remove the line break at its end; for a file, write trimspace(file(…))"
+			}
+			return Invalid(attribute, hint, "%q contains the character %U, which is not allowed", s, r)
 		}
 	}
 	return nil

@@ -140,6 +140,16 @@ func TestCheckPolicyName(t *testing.T) {
 }
 
 // No space but the plain one, and nothing without a width, is in a name.
+// TestCheckTextOfAFile: file() returns the line break at the end of a key file too.
+func TestCheckTextOfAFile(t *testing.T) {
+	const hint = "trimspace(file("
+	for text, want := range map[string]bool{"ssh-ed25519 AAAA\n": true, "ssh-ed25519 AAAA\r\n": true, "a\nb\n": false, "a\tb": false} {
+		if err := CheckText("principal", text); err == nil || strings.Contains(err.Error(), hint) != want {
+			t.Errorf("%q: %v; a hint at trimspace: want %t", text, err, want)
+		}
+	}
+}
+
 func TestCheckName(t *testing.T) {
 	for _, r := range "\u00a0\u00ad\u1680\u2000\u2003\u2009\u200b\u200d\u202f\u205f\u2060\u3000\ufeff\u0085\u2028" {
 		if err := CheckName("role", "Storage"+string(r)+"Reader"); err == nil || !strings.Contains(err.Error(),
