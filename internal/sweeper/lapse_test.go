@@ -26,7 +26,10 @@ func waiting(t *testing.T, b *broker.Broker) jit.Grant {
 	if _, err := b.Grant(t.Context(), r); !errors.Is(err, jit.ErrUnapproved) {
 		t.Fatalf("granted with %v", err)
 	}
-	for g := range b.Ledger.Grants(t.Context(), jit.Filter{Waiting: true}) {
+	for g, err := range b.Ledger.Grants(t.Context(), jit.Filter{Waiting: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		return g
 	}
 	t.Fatal("no request waits")
@@ -45,7 +48,7 @@ func TestPassRecordsWhatLapsed(t *testing.T) {
 	}
 	w.sweep()
 	state(jit.StateRequested)
-	w.now = w.now.Add(2 * time.Hour)
+	w.now = w.now.Add(3 * time.Hour)
 	s := &sweeper.Sweeper{Broker: w.broker, Holder: "test", DryRun: true}
 	s.Pass(t.Context())
 	state(jit.StateRequested)
