@@ -193,3 +193,25 @@ func TestAPendingGrantStaysPending(t *testing.T) {
 		t.Errorf("%d grants are due, want 1", due)
 	}
 }
+
+// TestAnEarlierBeginning adds time to a grant that its platform begins by itself, and needs approval.
+func TestAnEarlierBeginning(t *testing.T) {
+	o := newOffice(t)
+	o.platform.Traits.NativeStart = true
+	begins := func(in time.Duration) broker.Request {
+		return request(func(r *broker.Request) {
+			r.TTL, r.StartsAt, r.ExpiresAt = jit.TTL{}, o.now.Add(in), o.now.Add(6*time.Hour)
+		})
+	}
+	earlier, later := begins(time.Hour), begins(3*time.Hour)
+	o.signs("lea", begins(2*time.Hour))
+	g := o.grant(begins(2 * time.Hour))
+	o.newRun()
+	o.mustWrite(0, func() {
+		_, err := o.Change(t.Context(), g, earlier)
+		wantError(t, err, jit.ErrDenied, "1 of: lea, leo")
+	})
+	if _, err := o.Change(t.Context(), g, later); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -333,7 +333,7 @@ func TestExtending(t *testing.T) {
 	}
 }
 
-// TestScheduledGrantsAreApprovedWhenTheyBegin lets the sweeper judge again, by the statements in the ledger.
+// TestApprovedByTheLedger records the decision of a person. It counts without a file, and for its own ledger alone.
 func TestApprovedByTheLedger(t *testing.T) {
 	o := newOffice(t)
 	o.refused(request(), "1 of: lea, leo")
@@ -352,6 +352,9 @@ func TestApprovedByTheLedger(t *testing.T) {
 			t.Errorf("the decision of %s is recorded", name)
 		}
 	}
+	elsewhere := o.signsGrant("leo", waiting, func(s *approval.Statement) { s.Digest = waiting.RequestDigest("another") })
+	o.remove(elsewhere)
+	wantError(t, o.Decide(t.Context(), waiting, elsewhere), jit.ErrInvalid, "about another request")
 	s := o.signsGrant("leo", waiting)
 	o.remove(s)
 	if err := o.Decide(t.Context(), waiting, s); err != nil {
@@ -387,22 +390,4 @@ func TestBreakingTheGlass(t *testing.T) {
 	}
 	o.newRun()
 	o.grant(glass("SEV1-2: down"))
-}
-
-// newFirstOffice is an office of lea alone, without a person in the ledger.
-func newFirstOffice(t *testing.T) *office {
-	return &office{world: newWorld(t, jit.Native), keys: map[string]ssh.Signer{"lea": newSigner(t)}, dir: t.TempDir()}
-}
-
-// TestPersonsOfTheFirstRun: while the ledger has no persons, those of the same run count.
-func TestPersonsOfTheFirstRun(t *testing.T) {
-	o := newFirstOffice(t)
-	o.policy(jit.Policy{Name: "first", Effect: jit.Permit})
-	o.newRun()
-	o.policy(jit.Policy{Name: "first", Effect: jit.Permit, Approval: []jit.Requirement{{Required: 1, From: []string{"lea"}}}})
-	o.signs("lea", request())
-	o.refused(request(), "nobody who may approve")
-	o.newRun()
-	o.put(jit.Person{Name: "lea", SigningKeys: []string{o.line("lea")}})
-	o.grant(request())
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/approval"
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
@@ -74,5 +75,33 @@ func breakTwice(t *testing.T, url string) {
 	wantError(t, errors.Join(errs...), jit.ErrDenied, "nobody has signed that off")
 	if _, writes := platform.Calls(); writes != 1 {
 		t.Errorf("%d writes on the platform, want that of one grant", writes)
+	}
+}
+
+// TestAnExtensionBreaksTheGlassOnce: another grant breaks the glass between the decision on an extension and its write.
+func TestAnExtensionBreaksTheGlassOnce(t *testing.T) {
+	o := newOffice(t)
+	r := glass("SEV1-1: down", "bob")
+	g := o.grant(r)
+	s := o.signsGrant("lea", g, func(s *approval.Statement) { s.Choice = jit.SignOff })
+	if err := o.Decide(t.Context(), g, s); err != nil {
+		t.Fatal(err)
+	}
+	o.newRun()
+	extends := o.Broker
+	o.newRun()
+	raced := false
+	o.ledger.Call = func(what string) error {
+		if what == "write" && !raced {
+			raced = true
+			o.grant(glass("SEV1-2: down", "bob"))
+		}
+		return nil
+	}
+	r.TTL = jit.RecordedTTL("20h")
+	_, err := extends.Change(t.Context(), g, r)
+	wantError(t, err, jit.ErrDenied, "nobody has signed that off")
+	if now := o.recorded(g.ID); !raced || !now.End.Equal(g.End) {
+		t.Errorf("raced: %t, the grant ends at %s, want %s", raced, now.End, g.End)
 	}
 }

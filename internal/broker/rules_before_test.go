@@ -182,3 +182,37 @@ func TestAShorterBrokenGlass(t *testing.T) {
 		t.Errorf("got %+v, %v, broken again in event %d", g, err, o.last(jit.EventBreakGlass).Seq)
 	}
 }
+
+// newFirstOffice is an office of lea alone, without a person in the ledger.
+func newFirstOffice(t *testing.T) *office {
+	return &office{world: newWorld(t, jit.Native), keys: map[string]ssh.Signer{"lea": newSigner(t)}, dir: t.TempDir()}
+}
+
+// TestPersonsOfTheFirstRun: while the ledger has no persons, those of the same run count.
+func TestPersonsOfTheFirstRun(t *testing.T) {
+	o := newFirstOffice(t)
+	o.policy(jit.Policy{Name: "first", Effect: jit.Permit})
+	o.newRun()
+	o.policy(jit.Policy{Name: "first", Effect: jit.Permit, Approval: byLea})
+	o.signs("lea", request())
+	o.refused(request(), "nobody who may approve")
+	o.newRun()
+	o.put(jit.Person{Name: "lea", SigningKeys: []string{o.line("lea")}})
+	o.grant(request())
+}
+
+// TestBeforeTheLedgerExists nobody can approve: a statement would be about a ledger without a name.
+func TestBeforeTheLedgerExists(t *testing.T) {
+	o := newFirstOffice(t)
+	o.newRun(func(b *broker.Broker) { b.Planned = &broker.Planned{} })
+	o.Planned.PutPerson(lead("lea", o.keys["lea"]))
+	o.Planned.Put(jit.Policy{Name: "first", Effect: jit.Permit, Approval: byLea})
+	const says = "nobody can approve it before the ledger exists"
+	d, err := o.Preview(t.Context(), request(), true)
+	if err != nil || len(d.Warnings) != 1 || !strings.Contains(d.Warnings[0].Detail, says) {
+		t.Errorf("plan: %+v, %v", d.Warnings, err)
+	}
+	_, err = o.Grant(t.Context(), request())
+	wantError(t, err, jit.ErrUnapproved, says)
+	o.allowed(false)
+}

@@ -75,3 +75,21 @@ func TestAnExtensionDoesNotWaitBeyondTheEnd(t *testing.T) {
 		wantError(t, err, jit.ErrOver, "renewal = 2")
 	})
 }
+
+// TestEachExtensionIsWanted: another extension of the same grant is another request.
+func TestEachExtensionIsWanted(t *testing.T) {
+	o := newOffice(t)
+	o.signs("lea", request())
+	g := o.grant(request())
+	o.newRun()
+	var last string
+	for _, ttl := range []string{"4h", "5h"} {
+		_, err := o.Change(t.Context(), g, request(func(r *broker.Request) { r.TTL = jit.RecordedTTL(ttl) }))
+		wantError(t, err, jit.ErrUnapproved)
+		note := o.last(jit.EventApprovalWanted).Detail["note"]
+		if note == last {
+			t.Errorf("the people who decide are not told of %s: %q", ttl, note)
+		}
+		last = note
+	}
+}
