@@ -66,8 +66,8 @@ func Split(content []byte, source string) (Signed, error) {
 	return Signed{Statement: s, Text: text, Signature: armored, Source: source}, err
 }
 
-// ReadDir reads all statements of a folder. A folder that does not exist holds none. A file that is no statement does
-// not stop the others; bad names it. The error means that the folder cannot be read.
+// ReadDir reads all statements of a folder. A folder that does not exist holds none. An entry that is no statement does
+// not stop the others; bad names it. The error means that the folder, or a file that may be a statement, cannot be read.
 func ReadDir(dir string) (all []Signed, bad []error, err error) {
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -89,7 +89,11 @@ func ReadDir(dir string) (all []Signed, bad []error, err error) {
 		}
 		path := filepath.Join(dir, e.Name())
 		content, err := readFile(path)
-		if err != nil {
+		if errors.Is(err, errUnfit) || errors.Is(err, fs.ErrNotExist) {
+			bad = append(bad, err)
+			continue
+		}
+		if err != nil { // it may deny
 			return nil, nil, fmt.Errorf("read approvals: %w", err)
 		}
 		s, err := Split(content, path)
@@ -102,11 +106,11 @@ func ReadDir(dir string) (all []Signed, bad []error, err error) {
 	return all, bad, nil
 }
 
-// readFile reads a file with the signature beside it, if there is one.
+// readFile reads a file, with the signature beside it if it holds none.
 func readFile(path string) ([]byte, error) {
 	content, err := readBounded(path)
-	if err != nil {
-		return nil, err
+	if err != nil || bytes.Contains(content, []byte("\n"+begin)) {
+		return content, err
 	}
 	beside, err := readBounded(path + signatureExtension)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -115,7 +119,17 @@ func readFile(path string) ([]byte, error) {
 	return slices.Concat(content, beside), err
 }
 
+// errUnfit is the error of an entry that cannot be a statement.
+var errUnfit = errors.New("it is no file of an approval")
+
 func readBounded(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w", path, errUnfit)
+	}
+	if err != nil {
+		return nil, err
+	}
 	f, err := os.Open(path) // #nosec G304 -- the folder is the user's own setting
 	if err != nil {
 		return nil, err
@@ -123,7 +137,7 @@ func readBounded(path string) ([]byte, error) {
 	defer func() { _ = f.Close() }() // it was read only
 	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(content) > maxFile {
-		err = fmt.Errorf("%s is longer than %d bytes", path, maxFile)
+		err = fmt.Errorf("%s is longer than %d bytes: %w", path, maxFile, errUnfit)
 	}
 	return content, err
 }
