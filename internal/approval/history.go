@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"slices"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -12,8 +13,9 @@ type History struct {
 	// persons are by folded name, policies by name: what each asked for.
 	persons  map[string]versions[jit.Person]
 	policies map[string]versions[[]jit.Requirement]
-	// first is when the first person was recorded.
-	first time.Time
+	// first is when the first person was recorded, firstRun the run that did, and second when anybody else first did.
+	first, second time.Time
+	firstRun      string
 	// unsigned are the grants that broke the glass and are not signed off, by the folded name of the requester.
 	unsigned map[string]map[jit.ID]bool
 	// brokeAgain has the unsigned grant of a requester who broke the glass again, by the number of that event.
@@ -22,31 +24,22 @@ type History struct {
 	decidedFor map[string]jit.ID
 }
 
-// versions are what something was, in order. Only the last has no end.
-type versions[T any] []struct {
-	was          T
-	since, until time.Time
-}
+// versions are what something was, each from its time to that of the next.
+type versions[T any] []version[T]
 
-// end ends the last version at a time.
-func (v versions[T]) end(at time.Time) {
-	if n := len(v); n > 0 && v[n-1].until.IsZero() {
-		v[n-1].until = at
-	}
-}
-
-// add begins a version at a time.
-func (v versions[T]) add(is T, at time.Time) versions[T] {
-	return append(v, struct {
-		was          T
-		since, until time.Time
-	}{was: is, since: at})
+// version is what something was, or that it was gone, since a run of Terraform recorded it; run is empty if another
+// program or an older one did.
+type version[T any] struct {
+	was  T
+	gone bool
+	at   time.Time
+	run  string
 }
 
 // between returns what something was from one time to another.
 func (v versions[T]) between(from, to time.Time) (was []T) {
-	for _, one := range v {
-		if !one.since.After(to) && (one.until.IsZero() || !one.until.Before(from)) {
+	for i, one := range v {
+		if !one.gone && !one.at.After(to) && (i+1 == len(v) || !v[i+1].at.Before(from)) {
 			was = append(was, one.was)
 		}
 	}
@@ -55,12 +48,32 @@ func (v versions[T]) between(from, to time.Time) (was []T) {
 
 // throughout returns what something was all the time from one time to another.
 func (v versions[T]) throughout(from, to time.Time) (was []T) {
-	for _, one := range v {
-		if !one.since.After(from) && (one.until.IsZero() || one.until.After(to)) {
+	for i, one := range v {
+		if !one.gone && !one.at.After(from) && (i+1 == len(v) || v[i+1].at.After(to)) {
 			was = append(was, one.was)
 		}
 	}
 	return was
+}
+
+// by returns what a run made of something, whenever it did.
+func (v versions[T]) by(run string) (was []T) {
+	for _, one := range v {
+		if one.run == run && run != "" && !one.gone {
+			was = append(was, one.was)
+		}
+	}
+	return was
+}
+
+// without returns the versions as they would be if the run, if there is one, had changed nothing.
+func (v versions[T]) without(run string) versions[T] {
+	return slices.DeleteFunc(slices.Clone(v), func(one version[T]) bool { return one.run == run && run != "" })
+}
+
+// endedBy reports whether a run has removed something.
+func (v versions[T]) endedBy(run string) bool {
+	return slices.ContainsFunc(v, func(one version[T]) bool { return one.gone && one.run == run && run != "" })
 }
 
 // Add takes in an event; only those about persons, policies and decisions matter.
@@ -88,29 +101,26 @@ func (h *History) Add(e jit.Event) {
 }
 
 func (h *History) addPerson(e jit.Event) {
-	if h.persons == nil {
-		h.persons, h.first = map[string]versions[jit.Person]{}, e.At
+	run := e.Run()
+	switch {
+	case h.persons == nil:
+		h.persons, h.first, h.firstRun = map[string]versions[jit.Person]{}, e.At, run
+	case h.second.IsZero() && run != h.firstRun:
+		h.second = e.At
 	}
 	name := jit.FoldName(e.Person())
-	known := h.persons[name]
-	known.end(e.At)
-	if person, err := jit.PersonOf(e); err == nil && e.Kind == jit.EventPersonChanged {
-		known = known.add(person, e.At)
-	}
-	h.persons[name] = known
+	person, err := jit.PersonOf(e)
+	gone := err != nil || e.Kind == jit.EventPersonRemoved
+	h.persons[name] = append(h.persons[name], version[jit.Person]{person, gone, e.At, run})
 }
 
 func (h *History) addPolicy(e jit.Event) {
 	if h.policies == nil {
 		h.policies = map[string]versions[[]jit.Requirement]{}
 	}
-	known := h.policies[e.Policy]
-	known.end(e.At)
-	if e.Kind == jit.EventPolicyChanged {
-		asked, _ := jit.AskedBy(e)
-		known = known.add(asked.Approval, e.At)
-	}
-	h.policies[e.Policy] = known
+	asked, _ := jit.AskedBy(e)
+	h.policies[e.Policy] = append(h.policies[e.Policy],
+		version[[]jit.Requirement]{asked.Approval, e.Kind == jit.EventPolicyRemoved, e.At, e.Run()})
 }
 
 func (h *History) breakGlass(e jit.Event) {
@@ -137,30 +147,55 @@ func (h *History) close(id jit.ID) {
 }
 
 const (
-	// aRun is how long a run may take, which judges by the persons from before it. The first run on a ledger records
-	// persons and grants in any order.
+	// aRun is how long a run may take whose decisions do not name it: older programs recorded no runs. A run judges by
+	// the persons from before it, and the first run on a ledger records persons and grants in any order.
 	aRun = time.Hour
 	// race is how long after a decision on a grant its event may be recorded.
 	race = 5 * time.Minute
 )
 
-// between returns who a person was from one time to another, by any of the clocks that recorded them.
-func (h *History) between(name string, from, to time.Time) []jit.Person {
-	if first := h.first.Add(aRun); to.Before(first) {
+// between returns who a person was from one time to another, by any of the clocks that recorded them, for a decision of
+// a run: its own changes do not count, unless nobody else had ever recorded a person.
+func (h *History) between(name string, from, to time.Time, run string) []jit.Person {
+	known := h.persons[jit.FoldName(name)]
+	if first := h.first.Add(aRun); run == "" && to.Before(first) {
 		to = first
 	}
-	return h.persons[jit.FoldName(name)].between(from.Add(-jit.MaxSkew), to.Add(jit.MaxSkew))
+	was := known.without(run).between(from.Add(-jit.MaxSkew), to.Add(jit.MaxSkew))
+	others := h.first
+	if run == h.firstRun {
+		others = h.second
+	}
+	if others.IsZero() || others.After(to.Add(-race)) {
+		was = append(was, known.by(run)...)
+	}
+	return was
 }
 
-// ungoverned reports whether a decision of that time names no policy that was in force, although there were some. A
-// run may record a policy after a grant that it judged by it.
-func (h *History) ungoverned(name string, at time.Time) bool {
-	from, to := at.Add(-race), at.Add(race)
-	if len(h.policies[name].between(from, at.Add(aRun))) > 0 {
+// around returns who a person was around the time of an event, by the rules that its run obeyed.
+func (h *History) around(name string, e jit.Event) []jit.Person {
+	before := race
+	if run := e.Detail[jit.RunDetail]; run == "" {
+		before = aRun
+	}
+	return h.between(name, e.At.Add(-before), e.At, e.Detail[jit.RunDetail])
+}
+
+// ungoverned reports whether a decision names no policy that was in force, although there were some. A run may record a
+// change of a policy after a grant that it judged by it.
+func (h *History) ungoverned(e jit.Event) bool {
+	run, from, to, ends := e.Detail[jit.RunDetail], e.At.Add(-race), e.At.Add(race), e.At.Add(race)
+	if run == "" {
+		to = e.At.Add(aRun)
+		if e.Policy == "" {
+			ends = to
+		}
+	}
+	if known := h.policies[e.Policy]; len(known.between(from, to)) > 0 || len(known.by(run)) > 0 {
 		return false
 	}
 	for _, policy := range h.policies {
-		if len(policy.throughout(from, to)) > 0 {
+		if len(policy.throughout(from, ends)) > 0 && !policy.endedBy(run) {
 			return true
 		}
 	}

@@ -34,7 +34,7 @@ func (h *History) prove(e jit.Event, g jit.Grant, digest string) (v vote, why st
 	if first := h.decidedFor[v.digest]; first != "" && first != e.Grant {
 		return v, "the decision was recorded for grant " + string(first) + " before"
 	}
-	was := h.between(v.Person, v.At, e.At)
+	was := h.between(v.Person, v.At, e.At, e.Detail[jit.RunDetail])
 	if !slices.ContainsFunc(was, v.still) {
 		return v, v.notTheirs(e)
 	}

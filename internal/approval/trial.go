@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -66,7 +65,7 @@ func (t *Trial) decision(e jit.Event, account *jit.Account) {
 	g, digest := t.digestOf(account)
 	v, why := t.History.prove(e, g, digest)
 	if why == "" && e.Kind == jit.EventSignedOff {
-		was, ask := t.History.between(v.Person, v.At.Add(-aRun), e.At), Ask{Principal: g.Principal, Requester: g.Requester}
+		was, ask := t.History.between(v.Person, v.At.Add(-aRun), e.At, ""), Ask{Principal: g.Principal, Requester: g.Requester}
 		if !t.History.maySignOff(was, e.At, t.skipped, ask) {
 			why = v.Person + " is none of those whom a policy asks"
 		}
@@ -80,7 +79,7 @@ func (t *Trial) decision(e jit.Event, account *jit.Account) {
 
 // beginning checks an event that lets a grant begin, or last longer: whoever had to approve did.
 func (t *Trial) beginning(e jit.Event, account *jit.Account) {
-	if e.Kind == jit.EventDecided && t.History.ungoverned(e.Policy, e.At) {
+	if e.Kind == jit.EventDecided && t.History.ungoverned(e) {
 		t.accuse("event %d lets access begin by policy %q, which was not in force", e.Seq, e.Policy)
 	}
 	required := t.required(e)
@@ -132,8 +131,8 @@ func (t *Trial) checkApprovers(e jit.Event, on []vote) {
 }
 
 // required returns what the policies asked for: what the event says, and what the policy that it names asked for around
-// that time and the event does not mention. If the policy changed then, the version that asks for least counts. Events
-// of older programs do not say which exceptions held.
+// that time and the event does not mention. If the policy changed then, or the run changed it, the version that asks for
+// least counts. Events of older programs do not say which exceptions held.
 func (t *Trial) required(e jit.Event) []jit.Requirement {
 	asked, known := jit.AskedBy(e)
 	name := e.Detail["permitted_by"]
@@ -146,7 +145,9 @@ func (t *Trial) required(e jit.Event) []jit.Requirement {
 			(r.Unless == "" || known && !slices.Contains(asked.Excused, r.Unless))
 	}
 	var least []jit.Requirement
-	for i, policy := range t.History.policies[name].between(e.At.Add(-race), e.At.Add(race)) {
+	policies := t.History.policies[name]
+	around := policies.between(e.At.Add(-race), e.At.Add(race))
+	for i, policy := range append(around, policies.by(e.Detail[jit.RunDetail])...) {
 		var more []jit.Requirement
 		for _, r := range policy {
 			if unmentioned(r) {
@@ -165,11 +166,11 @@ func (t *Trial) recount(e jit.Event, r jit.Requirement, ask Ask, on []vote) {
 	approved := map[string]bool{}
 	var ignored []string
 	for _, v := range on {
-		was := t.asked(v, r, e.At)
+		was := t.asked(v, r, e)
 		switch {
 		case len(was) == 0:
 		case v.Choice == jit.Deny:
-			if t.denies(v, r, e.At) {
+			if t.denies(v, r, e) {
 				t.accuse("event %d lets access begin that %s had denied", e.Seq, v.Person)
 			}
 		case ask.unfitThroughout(was) != "":
@@ -193,14 +194,14 @@ func (t *Trial) recount(e jit.Event, r jit.Requirement, ask Ask, on []vote) {
 }
 
 // asked returns who the person was around a decision, as far as the requirement asks them and their proof is theirs.
-func (t *Trial) asked(v vote, r jit.Requirement, at time.Time) []jit.Person {
-	return slices.DeleteFunc(t.History.between(v.Person, at.Add(-aRun), at), func(p jit.Person) bool {
+func (t *Trial) asked(v vote, r jit.Requirement, e jit.Event) []jit.Person {
+	return slices.DeleteFunc(t.History.around(v.Person, e), func(p jit.Person) bool {
 		return !p.In(r.From) || !v.still(p)
 	})
 }
 
-// denies reports whether a run that decided at that time must have met the denial: it was recorded before, and the
+// denies reports whether a run that decided with that event must have met the denial: it was recorded before, and the
 // requirement asked the person all the time.
-func (t *Trial) denies(v vote, r jit.Requirement, at time.Time) bool {
-	return v.recorded.Before(at.Add(-race)) && len(t.asked(v, r, at)) == len(t.History.between(v.Person, at.Add(-aRun), at))
+func (t *Trial) denies(v vote, r jit.Requirement, e jit.Event) bool {
+	return v.recorded.Before(e.At.Add(-race)) && len(t.asked(v, r, e)) == len(t.History.around(v.Person, e))
 }

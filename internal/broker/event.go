@@ -1,15 +1,25 @@
 package broker
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
+// decisionKinds are the kinds of events about grants that name the run: whoever checks them later judges by the rules
+// that the run obeyed.
+var decisionKinds = []jit.EventKind{
+	jit.EventDecided, jit.EventChanged, jit.EventExtended, jit.EventApproved, jit.EventDenied,
+}
+
 // event returns an event about a grant; pairs are the keys and values of its detail.
 func (b *Broker) event(kind jit.EventKind, g jit.Grant, pairs ...string) jit.Event {
 	e := jit.Event{At: b.Now(), Kind: kind, Grant: g.ID, Policy: g.Policy, Actor: b.Actor, Detail: map[string]string{}}
+	if b.Run != "" && slices.Contains(decisionKinds, kind) {
+		e.Detail[jit.RunDetail] = b.Run
+	}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if pairs[i+1] != "" {
 			e.Detail[pairs[i]] = pairs[i+1]

@@ -2,7 +2,8 @@ package jit
 
 import "slices"
 
-// RunDetail is the detail of an event about a policy or a person that names the run of Terraform which made the change.
+// RunDetail is the detail of an event that names the run of Terraform which changed a policy or a person, or decided on a
+// grant.
 const RunDetail = "run"
 
 // RuleKinds are the kinds of events that change policies and persons.
