@@ -18,6 +18,9 @@ func (v *visit) judge(ctx context.Context, seen comparison) []reconcile.Step {
 	ending := revoked(seen.steps)
 	live := slices.DeleteFunc(v.active(seen), func(g jit.Grant) bool { return ending[g.ID] })
 	unproved, err := v.unapproved(ctx, live)
+	if err == nil {
+		err = v.withoutUndecided(ctx, seen.steps, unproved)
+	}
 	if err != nil {
 		v.fail(fmt.Errorf("check the approvals on %s of target %q: %w", v.at.Scope, v.at.Target, err))
 		seen.steps = slices.DeleteFunc(seen.steps, widens)
@@ -67,6 +70,32 @@ func (v *visit) unapproved(ctx context.Context, live []jit.Grant) (map[jit.ID]st
 		return nil, err
 	}
 	return v.Broker.Unapproved(ctx, rules, live)
+}
+
+// withoutUndecided makes reports of the steps that would give access back for which no decision is recorded. Grants that
+// are accused are left out.
+func (v *visit) withoutUndecided(ctx context.Context, steps []reconcile.Step, accused map[jit.ID]string) error {
+	var missing []jit.Grant
+	for _, s := range steps {
+		if widens(s) && accused[s.Grant.ID] == "" {
+			missing = append(missing, s.Grant)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	rules, err := v.round.rules()
+	if err != nil {
+		return err
+	}
+	undecided, err := v.Broker.Undecided(ctx, rules, missing)
+	for i, s := range steps {
+		if why := undecided[s.Grant.ID]; why != "" && widens(s) {
+			steps[i].Kind = reconcile.Report
+			steps[i].Reason += "; " + why + ", and it is not put back"
+		}
+	}
+	return err
 }
 
 // violations returns the rule that each grant violates, of those that today's policies do not permit.
