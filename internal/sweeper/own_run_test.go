@@ -188,3 +188,22 @@ func TestPolicyNotInForce(t *testing.T) {
 		})
 	}
 }
+
+// TestPolicyChangedByTheOwnRun: a run judges by the policy that it plans, and may record it long after the grant.
+func TestPolicyChangedByTheOwnRun(t *testing.T) {
+	p := prod(1)
+	p.Match.Roles = []string{"owner"}
+	b := newBureau(t, p)
+	run := b.run()
+	open := jit.Policy{Name: "prod", Effect: jit.Permit}
+	run.Planned = &broker.Planned{}
+	run.Planned.Put(open)
+	if _, err := run.Grant(t.Context(), request("8h")); err != nil {
+		t.Fatal(err)
+	}
+	b.now = b.now.Add(2 * time.Hour)
+	if err := run.PutPolicy(t.Context(), open); err != nil {
+		t.Fatal(err)
+	}
+	b.unaccused()
+}
