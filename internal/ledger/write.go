@@ -289,7 +289,6 @@ func (l *Ledger) insert(ctx context.Context, tx *sql.Tx, table string, columns [
 	onConflict string) error {
 	for chunk := range slices.Chunk(rows, l.most(len(columns))) {
 		source, args := l.rows(chunk)
-		//nolint:gosec // G202: table, columns and conflict clause are constants of this package
 		statement := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") " + source + onConflict
 		if _, err := tx.ExecContext(ctx, statement, args...); err != nil {
 			return err
