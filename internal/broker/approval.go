@@ -169,11 +169,18 @@ func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 // needsApproval is the summary of the warning about a planned grant whose approval is missing.
 const needsApproval = "The grant needs approval"
 
-// widened reports whether a decision is a request of its own: a new grant, or a change that adds time or changes the
-// terms.
+// widened reports whether a decision is a request of its own: a new grant, one that only a marker tells of, or a change
+// that adds time, moves the beginning or changes the terms. A run that only takes over a grant which the sweeper is to
+// begin asks for nothing: the sweeper judges the grant when it begins it.
 func widened(d *Decision) bool {
 	was, is := d.recorded, d.Grant
-	return !d.Met || was.GrantedAt.IsZero() || is.End.After(was.End) || is.Start.Before(was.Start) || is.Terms != was.Terms
+	switch {
+	case !d.Met || was.Version == 0:
+		return true
+	case !d.extends() && startsBySweeper(was, d.traits):
+		return false
+	}
+	return was.GrantedAt.IsZero() || is.End.After(was.End) || !is.Start.Equal(was.Start) || is.Terms != was.Terms
 }
 
 // breaksGlass reports whether a decision begins, or adds time, without the approval that its policies ask for.
@@ -217,12 +224,15 @@ func (b *Broker) breakGlass(ctx context.Context, d *Decision) error {
 }
 
 func (b *Broker) ask(g jit.Grant) approval.Ask {
-	begins := g.Start
+	begins, actor := g.Start, b.Actor.Name
+	if b.Run == "" {
+		actor = "" // the sweeper and the command ask for nothing: whoever runs them starts no run
+	}
 	if now := b.Now(); !g.GrantedAt.IsZero() && now.After(begins) {
 		begins = now // the access that a change adds begins with the change
 	}
 	return approval.Ask{
-		Principal: g.Principal, Requester: g.Requester, Actor: b.Actor.Name, Begins: begins, Now: b.Now(),
+		Principal: g.Principal, Requester: g.Requester, Actor: actor, Begins: begins, Now: b.Now(),
 		Canonical: func(name string) string {
 			target, err := b.Target(g.Target)
 			if err != nil {
@@ -237,6 +247,22 @@ func (b *Broker) ask(g jit.Grant) approval.Ask {
 			return canonical.Principal
 		},
 	}
+}
+
+// verdictOn returns the events that say who and what decided on a new record of a grant.
+func (b *Broker) verdictOn(d Decision) []jit.Event {
+	g := d.Grant
+	g.Policy = d.Verdict.Policy // a record from a marker names none
+	return append(b.decisions(d), b.event(jit.EventDecided, g, append(d.approvalDetails(),
+		"verdict", d.Verdict.Outcome.String(), "rule", d.Verdict.Rule, policyNamed, d.namesPolicy)...))
+}
+
+// decidedAnew is verdictOn for a grant that needs approval and that the ledger does not know; nil for others.
+func (b *Broker) decidedAnew(d Decision) []jit.Event {
+	if d.recorded.Version > 0 || len(d.Verdict.Approval) == 0 {
+		return nil
+	}
+	return b.verdictOn(d)
 }
 
 // decisions returns the events about what people decided, to be recorded with the beginning of a grant: statements that

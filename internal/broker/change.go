@@ -46,16 +46,30 @@ func (b *Broker) carryOut(ctx context.Context, d Decision) (jit.Grant, error) {
 		return g, err
 	case g.Over(now), !granted && startsBySweeper(g, d.traits) && !begins:
 		return g, nil
-	case d.altersAccess(), !granted:
+	case !granted:
 		return b.ensure(ctx, g, jit.EventGranted)
+	case d.altersAccess():
+		return b.ensureAgain(ctx, g, jit.EventGranted)
 	case !g.Window.Contains(now): // it begins by itself
-		return b.ensure(ctx, g, jit.EventRepaired)
+		return b.ensureAgain(ctx, g, jit.EventRepaired)
 	}
 	s, err := b.read(ctx, g)
 	if err != nil {
 		return g, err
 	}
 	return b.repairBy(ctx, g, s)
+}
+
+// ensureAgain is ensure for a grant that has begun. It refuses to put access back that nobody proves to have been
+// approved; access that is there may change.
+func (b *Broker) ensureAgain(ctx context.Context, g jit.Grant, kind jit.EventKind) (jit.Grant, error) {
+	putBack := []task{{Step: reconcile.Drifted(reconcile.Repair, g.Place(), g, jit.Missing, "")}}
+	if b.refuseUnapproved(ctx, putBack); putBack[0].err != nil {
+		if s, err := b.read(ctx, g); err != nil || g.Drift(s) == jit.Missing {
+			return g, errors.Join(putBack[0].err, err)
+		}
+	}
+	return b.ensure(ctx, g, kind)
 }
 
 // alters reports whether a change alters the record of a grant.
@@ -92,7 +106,11 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision) error {
 		}
 		event = b.window(kind, *g, details...)
 	}
-	entry := jit.Rewrite(d.recorded, *g, append(b.decisions(*d), event)...)
+	events := append(b.decisions(*d), event)
+	if decided := b.decidedAnew(*d); len(decided) > 0 {
+		events = append(append([]jit.Event{b.window(jit.EventAdopted, *g)}, decided...), event)
+	}
+	entry := jit.Rewrite(d.recorded, *g, events...)
 	entry.OnlyUnsigned = breaksGlass(d)
 	err := b.write(ctx, entry)
 	if err == nil {

@@ -47,10 +47,7 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 	g := d.Grant
 	g.Holder = 1
 	failpoint.Hit("grant.before-intent")
-	events := append([]jit.Event{b.requested(g, d.standing)}, b.decisions(d)...)
-	entry := jit.Rewrite(d.recorded, g, append(events, b.event(jit.EventDecided, g,
-		append(d.approvalDetails(), "verdict", d.Verdict.Outcome.String(), "rule", d.Verdict.Rule,
-			policyNamed, d.namesPolicy)...))...)
+	entry := jit.Rewrite(d.recorded, g, append([]jit.Event{b.requested(g, d.standing)}, b.verdictOn(d)...)...)
 	entry.OnlyUnsigned = breaksGlass(&d)
 	if err := b.write(ctx, entry); err != nil {
 		return g, err
@@ -61,15 +58,20 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 }
 
 // adopt makes the caller the holder of an existing grant. If the process died before the platform confirmed the grant,
-// adopt puts it there with its recorded window. asked is the same grant as requested now; it completes the record.
-func (b *Broker) adopt(ctx context.Context, g, asked jit.Grant, traits jit.Traits) (jit.Grant, error) {
+// adopt puts it there with its recorded window. The request of the decision completes the record. If the grant needs
+// approval and only a marker told of it, its first record also says who approved it.
+func (b *Broker) adopt(ctx context.Context, g jit.Grant, d Decision) (jit.Grant, error) {
+	asked, traits := d.asked, d.traits
 	unconfirmed := func() bool { return g.GrantedAt.IsZero() && !startsBySweeper(g, traits) && !g.Over(b.Now()) }
 	if unconfirmed() && !g.Failed() {
 		if err := mayStillBegin(g, b.Now()); err != nil {
 			return g, err
 		}
 	}
-	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) { return b.adoption(g, asked) })
+	g, err := b.update(ctx, g, func(g *jit.Grant) ([]jit.Event, bool) {
+		events, changes := b.adoption(g, asked)
+		return append(events, b.decidedAnew(d)...), changes
+	})
 	if err != nil || !unconfirmed() {
 		return g, err
 	}

@@ -20,7 +20,7 @@ func (b *Broker) takeOver(ctx context.Context, d Decision, r Request) (g jit.Gra
 			return recorded, err
 		}
 	}
-	g, err = b.adopt(ctx, recorded, d.asked, d.traits)
+	g, err = b.adopt(ctx, recorded, d)
 	now := b.Now()
 	if err != nil || resumes || recorded.GrantedAt.IsZero() || !g.Live(now) || !g.Window.Contains(now) {
 		return g, err

@@ -219,6 +219,7 @@ func (b *Broker) Violations(
 		if _, err := b.Target(g.Target); err != nil {
 			return nil, err
 		}
+		g.BreakGlass = g.BreakGlass && g.GrantedAt.IsZero() // who is on call later ends nothing that has begun
 		v, err := b.judgeRecorded(ctx, policies, g)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("grant %s: %w", g.ID, err))
