@@ -97,7 +97,7 @@ func (b *Broker) verdict(
 	}
 	v, err := ask.verdict(ctx, target, policies, r)
 	if err == nil && ask != nil {
-		v, err = b.requirements(ctx, target, r, v)
+		v, err = b.requirements(ctx, target, policies, ask, r, v)
 	}
 	if err != nil || v.Outcome != jit.Refused {
 		return v, err

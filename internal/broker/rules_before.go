@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -166,18 +167,24 @@ func newPeople(persons []jit.Person) (*approval.People, error) {
 	return people, nil
 }
 
-// requirements adds to a verdict what the policies without the changes of this run ask for, whatever their limits are
-// and whichever policy the grant names, so that a run neither drops the approval of its own grants nor lets itself
-// break the glass.
+// requirements adds to a verdict what the policies without the changes of this run forbid and ask for, so that a run
+// neither drops the approval of its own grants nor a policy that forbids them, nor lets itself break the glass.
 func (b *Broker) requirements(
-	ctx context.Context, target jit.Platform, r policy.Request, v jit.Verdict,
+	ctx context.Context, target jit.Platform, now []jit.Policy, ask asker, r policy.Request, v jit.Verdict,
 ) (jit.Verdict, error) {
 	if b.Run == "" || v.Outcome == jit.Refused {
 		return v, nil
 	}
 	before, err := b.rules(ctx)
-	if err != nil || !slices.ContainsFunc(before.policies, func(p jit.Policy) bool { return len(p.Approval) > 0 }) {
+	if err != nil {
 		return v, err
+	}
+	forbidden, err := ask.forbiddenBefore(ctx, target, before.policies, now, r)
+	if err != nil || forbidden.Policy != "" {
+		return forbidden, err
+	}
+	if !slices.ContainsFunc(before.policies, func(p jit.Policy) bool { return len(p.Approval) > 0 }) {
+		return v, nil
 	}
 	if r.Given, err = target.Given(ctx, r.Binding, false); err != nil {
 		return v, err
@@ -198,6 +205,29 @@ func (b *Broker) requirements(
 		v.Outcome, v.BrokeGlass = jit.NeedsApproval, false
 		v.Rule += ", but with approval, as it was before this run"
 	}
+	return v, nil
+}
+
+// forbiddenBefore returns the refusal of a policy from before this run which forbids the grant, if the run drops or
+// changes that policy.
+func (ask asker) forbiddenBefore(
+	ctx context.Context, target jit.Platform, before, now []jit.Policy, r policy.Request,
+) (v jit.Verdict, err error) {
+	judged := []jit.Policy{{Effect: jit.Permit}} // whatever no policy forbids
+	for _, p := range before {
+		same := func(other jit.Policy) bool { return reflect.DeepEqual(p, other) }
+		if p.Effect != jit.Permit && !slices.ContainsFunc(now, same) {
+			judged = append(judged, p)
+		}
+	}
+	if len(judged) == 1 {
+		return v, nil
+	}
+	r.Named, r.BreakGlass = "", false
+	if v, err = ask.verdict(ctx, target, judged, r); err != nil || v.Outcome != jit.Refused {
+		return jit.Verdict{}, err
+	}
+	v.Rule += ", as it was before this run"
 	return v, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -215,4 +216,64 @@ func TestBeforeTheLedgerExists(t *testing.T) {
 	_, err = o.Grant(t.Context(), request())
 	wantError(t, err, jit.ErrUnapproved, says)
 	o.allowed(false)
+}
+
+// TestForbidsFromBeforeTheRun count in it, whether the run drops or changes them. The next run permits.
+func TestForbidsFromBeforeTheRun(t *testing.T) {
+	owners := request(func(r *broker.Request) { r.Binding.Role = "owner" })
+	never := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Match{Roles: []string{"owner"}}}
+	for name, change := range map[string]func(*office){
+		"the forbid goes": func(o *office) {
+			if err := o.DropPolicy(t.Context(), "never", 0); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"the forbid is about others": func(o *office) {
+			other := never
+			other.Match.Roles = []string{"admin"}
+			o.policy(other)
+		},
+		"the forbid is to go": func(o *office) {
+			o.Planned = &broker.Planned{}
+			o.Planned.Drop("never")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t)
+			o.policy(jit.Policy{Name: "open", Effect: jit.Permit, Match: jit.Match{Roles: []string{"owner"}}})
+			o.policy(never)
+			o.newRun()
+			change(o)
+			_, err := o.Preview(t.Context(), owners, true)
+			wantError(t, err, jit.ErrDenied, `policy "never"`, "as it was before this run")
+			o.mustWrite(0, func() {
+				_, err := o.Grant(t.Context(), owners)
+				wantError(t, err, jit.ErrDenied, `policy "never"`, "as it was before this run")
+			})
+			if o.Planned != nil {
+				return
+			}
+			o.newRun()
+			o.grant(owners)
+		})
+	}
+}
+
+// TestOverlappingPolicies: the approval of one permit that the grant keeps in full suffices, in the run and for
+// `jit approve`.
+func TestOverlappingPolicies(t *testing.T) {
+	for name, limit := range map[string]time.Duration{"the other is too short": time.Hour, "both are kept": 0} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t)
+			o.policy(jit.Policy{Name: "zlong", Effect: jit.Permit, MaxTTL: limit,
+				Approval: []jit.Requirement{{Required: 1, From: []string{"eve"}}}})
+			o.newRun()
+			o.refused(request(), "1 of: lea, leo")
+			if awaits := o.last(jit.EventApprovalWanted).Detail["awaits"]; awaits != "1 of: lea, leo" {
+				t.Errorf("the run waits for %q", awaits)
+			}
+			o.signs("lea", request())
+			o.grant(request())
+		})
+	}
 }

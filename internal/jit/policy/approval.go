@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"sync/atomic"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -183,23 +184,44 @@ func (c *rule) permit(r *Request) jit.Verdict {
 // lastBefore is the set that [Before] used last.
 var lastBefore atomic.Pointer[set]
 
-// Before says what policies ask of a grant whatever their limits are: the approval of each permit whose lists match. It
-// asks for nothing if one of them would have permitted the grant at once. glass: one of them lets the requester break
-// the glass.
+// Before says what approval policies from before a run ask for. It is that of the permit by which they would have
+// permitted the grant: the one that the grant names, else the first. If the grant keeps the limits of none, it is that
+// of each permit whose lists match. glass: the requester may skip it and break the glass.
 func Before(policies []jit.Policy, r Request) (required []jit.Requirement, glass bool) {
 	r.complete()
 	broken := r
-	r.BreakGlass, broken.BreakGlass = false, true
-	for _, c := range compiledIn(&lastBefore, policies).rules {
-		if c.Effect != jit.Permit || len(c.mismatches(&r)) > 0 {
-			continue
-		}
-		kept, asks := len(c.violations(&r)) == 0, c.asked(&r).Approval
-		if kept && len(asks) == 0 {
-			return nil, false
-		}
-		required = append(required, asks...)
-		glass = glass || kept && len(c.glassViolations(&broken)) == 0
+	r.BreakGlass = false
+	kept, lacking := compiledIn(&lastBefore, policies).matching(&r)
+	if named := slices.IndexFunc(kept, func(c *rule) bool { return c.Name == r.Named }); named >= 0 {
+		kept = kept[named:][:1]
 	}
-	return required, glass
+	asks := func(c *rule) []jit.Requirement { return c.asked(&r).Approval }
+	if len(kept) == 0 {
+		for _, c := range lacking {
+			required = append(required, asks(c)...)
+		}
+		return required, false
+	}
+	if slices.ContainsFunc(kept, func(c *rule) bool { return len(asks(c)) == 0 }) {
+		return nil, false
+	}
+	breaks := func(c *rule) bool { return broken.BreakGlass && len(c.glassViolations(&broken)) == 0 }
+	if i := slices.IndexFunc(kept, breaks); i >= 0 {
+		return asks(kept[i]), true
+	}
+	return asks(kept[0]), false
+}
+
+// matching returns the permits whose lists match a grant, by name: those that it keeps in full, and the others.
+func (s *set) matching(r *Request) (kept, lacking []*rule) {
+	for _, c := range s.rules {
+		switch {
+		case c.Effect != jit.Permit || len(c.mismatches(r)) > 0:
+		case len(c.violations(r)) == 0:
+			kept = append(kept, c)
+		default:
+			lacking = append(lacking, c)
+		}
+	}
+	return kept, lacking
 }
