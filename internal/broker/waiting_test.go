@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,8 +70,12 @@ func TestAnExtensionDoesNotWaitBeyondTheEnd(t *testing.T) {
 		o.signs("lea", request())
 		g := o.grant(request())
 		longer := request(func(r *broker.Request) { r.TTL = jit.RecordedTTL("4h") })
-		o.newRun(func(b *broker.Broker) { b.WaitForApproval = time.Minute })
-		time.AfterFunc(7*time.Second, func() { o.pass(3 * time.Hour); o.signs("leo", longer) })
+		var later atomic.Int64
+		o.newRun(func(b *broker.Broker) {
+			b.WaitForApproval = time.Minute
+			b.Now = func() time.Time { return o.now.Add(time.Duration(later.Load())) }
+		})
+		time.AfterFunc(7*time.Second, func() { later.Store(int64(3 * time.Hour)); o.signs("leo", longer) })
 		_, err := o.Change(t.Context(), g, longer)
 		wantError(t, err, jit.ErrOver, "renewal = 2")
 	})
