@@ -173,6 +173,8 @@ func TestApproveRecorded(t *testing.T) {
 	g := o.refused(r, "1 of: lea, leo")
 	o.run("list", "--state", "requested").wantCode(exitDone).wantOut(string(g.ID), "requested")
 	o.run("list").wantCode(exitDone).wantNotOut(string(g.ID))
+	o.run("review", "--pending").wantCode(exitUndecided).wantOut("jit approve "+string(g.ID), "1 of: lea, leo").
+		wantErr("1 decision must be taken")
 	o.run("show", string(g.ID)).wantCode(exitDone).wantOut("awaits", "1 of: lea, leo")
 	var views []jit.View
 	o.run("list", "--state", "requested", "--json").wantCode(exitDone).decode(&views)
@@ -221,6 +223,9 @@ func TestSignOff(t *testing.T) {
 	}
 	g := o.granted(glass("SEV1-1: down"))
 	o.run("list", "--unsigned").wantCode(exitDone).wantOut(string(g.ID), "active (not signed off)")
+	o.run("review", "--pending", "--json").wantCode(exitUndecided).wantOut(string(g.ID))
+	o.run("review", "--pending", "--owner", "other").wantCode(exitDone).wantErr("Nothing waits for a decision.")
+	o.run("review").wantCode(exitUsage).wantErr("jit review --pending")
 	o.run("approve", string(g.ID), "--yes", "--key", "lea.key", "--approver", "lea").wantCode(exitNotDone).
 		wantErr("does not wait for approval")
 	signOff := []string{"approve", string(g.ID), "--sign-off", "--yes", "--comment", "SEV1-1: reviewed"}
@@ -232,6 +237,7 @@ func TestSignOff(t *testing.T) {
 	o.run("list", "--unsigned").wantCode(exitDone).wantOut(string(g.ID))
 	o.run(append(signOff, "--key", "lea.key", "--approver", "lea")...).wantCode(exitDone).wantOut("The sign-off of lea")
 	o.run("list", "--unsigned").wantCode(exitDone).wantNotOut(string(g.ID))
+	o.run("review", "--pending").wantCode(exitDone).wantErr("Nothing waits for a decision.")
 	o.run("show", string(g.ID)).wantOut("signed_off_by", "lea", "break_glass", "true")
 	o.run(append(signOff, "--key", "lea.key", "--approver", "lea")...).wantCode(exitNotDone).wantErr("needs no sign-off")
 	if _, err := o.apply(glass("SEV1-2: down")); err != nil {

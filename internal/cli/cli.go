@@ -117,7 +117,8 @@ Wherever a command takes the ID of a grant, you may write only its beginning, wi
 	flags.DurationVar(&p.timeout, "timeout", 15*time.Minute, "give up after this time; the command then fails")
 	_ = root.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
 	root.AddCommand(
-		p.listCommand(), p.showCommand(), p.approveCommand(), p.denyCommand(), p.revokeCommand(), p.sweepCommand(), p.scanCommand(), p.adoptCommand(),
+		p.listCommand(), p.showCommand(), p.reviewCommand(), p.approveCommand(), p.denyCommand(), p.revokeCommand(),
+		p.sweepCommand(), p.scanCommand(), p.adoptCommand(),
 		p.reportCommand(), p.notifyCommand(), p.auditCommand(), p.versionCommand(), p.exitCodesCommand(),
 	)
 	root.InitDefaultHelpCmd()

@@ -19,7 +19,7 @@ const (
 	exitInterrupted = 130
 )
 
-const exitCodes = `Every command of jit ends with one of these exit codes:
+const exitCodes = `Every command of jit but jit review ends with one of these exit codes:
 
   0    done; nothing is left to do
   1    not done: something could not be revoked or recorded, was not confirmed, or needs your attention,
