@@ -1,11 +1,44 @@
 package broker_test
 
 import (
+	"context"
+	"errors"
+	"iter"
 	"testing"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
+
+// withoutRules is a ledger that cannot read how policies and persons have changed.
+type withoutRules struct{ jit.Ledger }
+
+var errRules = errors.New("the rules cannot be read")
+
+func (withoutRules) Rules(context.Context, int64) iter.Seq2[jit.Event, error] {
+	return func(yield func(jit.Event, error) bool) { yield(jit.Event{}, errRules) }
+}
+
+// TestARepairThatCannotBeChecked gives nothing back; once it can be, it does.
+func TestARepairThatCannotBeChecked(t *testing.T) {
+	o := newOffice(t)
+	o.signs("lea", request())
+	g := o.grant(request())
+	o.platform.Edit("all", func([]jit.Observed) []jit.Observed { return nil })
+	o.newRun()
+	whole := o.Ledger
+	o.Ledger = withoutRules{whole}
+	if err := o.execute(reconcile.Repair, g, jit.DriftMissing, "it is gone"); !errors.Is(err, errRules) {
+		t.Errorf("repaired with %v", err)
+	}
+	o.allowed(false)
+	o.Ledger = whole
+	if err := o.execute(reconcile.Repair, g, jit.DriftMissing, "it is gone"); err != nil {
+		t.Error(err)
+	}
+	o.allowed(true)
+}
 
 // TestApprovedOnItsTarget: people who decide on the target sign nothing here, and their grant is not drift.
 func TestApprovedOnItsTarget(t *testing.T) {
