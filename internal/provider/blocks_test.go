@@ -10,20 +10,17 @@ import (
 )
 
 // Two provider blocks on one ledger are one run: one block changes the rules, and the grant of the other is judged by
-// those from before. So it is in one process, and in one for each block, as Terraform starts them.
+// those from before. Terraform starts a process for each block.
 func TestProviderBlocksAreOneRun(t *testing.T) {
-	t.Run("one process", func(t *testing.T) { each(t, oneRun) })
-	t.Run("two processes", func(t *testing.T) {
-		t.Parallel()
-		binary := acctest.Build(t)
-		for _, cli := range testenv.Terraforms(t) {
-			t.Run(cli.String(), func(t *testing.T) {
-				w := acctest.New(t, cli, acctest.Options{Binary: binary, Start: time.Now().Truncate(time.Second)})
-				w.Write("authorized_keys", foreign)
-				oneRun(t, w)
-			})
-		}
-	})
+	t.Parallel()
+	binary := acctest.Build(t)
+	for _, cli := range testenv.Terraforms(t) {
+		t.Run(cli.String(), func(t *testing.T) {
+			w := acctest.New(t, cli, acctest.Options{Binary: binary, Start: time.Now().Truncate(time.Second)})
+			w.Write("authorized_keys", foreign)
+			oneRun(t, w)
+		})
+	}
 }
 
 func oneRun(t *testing.T, w *acctest.World) {

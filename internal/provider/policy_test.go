@@ -137,23 +137,24 @@ func TestPolicyThatIsNotKnownYet(t *testing.T) {
 			return strings.Replace(policy("some", lines...), "match = {}",
 				"match = { roles = [\"login\"], principals = [\"nobody\", terraform_data.who.output] }", 1)
 		}
-		others := fmt.Sprintf("principal = %q", bob)
-		configure(w, values("7h", bob), about(), grant("b", others, "policy = jit_policy.some.name"))
+		// The policy that goes does not permit it: nothing orders its removal before the plan of the grant.
+		others, why := fmt.Sprintf("principal = %q", bob), `reason = "CHG-1: look"`
+		configure(w, values("7h", bob), about(), grant("b", others, why, "policy = jit_policy.some.name"))
 		foreseen("about nobody yet")
 		configure(w, values("7h", bob), strings.Replace(about(), `name = "some"`,
 			"name = \"some-${terraform_data.longest.output}\"", 1),
-			grant("b", others, "depends_on = [jit_policy.some]"))
+			grant("b", others, why, "depends_on = [jit_policy.some]"))
 		foreseen("without a name")
 		w.Apply()
 		unchanged(t, w, "with a name")
 
 		// A forbidding policy with unknown principals forbids nothing at plan, and permits nothing.
-		configure(w, values("8h", alice), policy("any"), about(`effect = "forbid"`), grant("b", others, `renewal = 2`))
+		configure(w, values("8h", alice), policy("any"), about(`effect = "forbid"`), grant("b", others, why, `renewal = 2`))
 		if r := w.Plan(); r.ExitCode != 2 {
 			t.Errorf("beside a forbidding policy: plan: exit code %d\n%s", r.ExitCode, r.Text())
 		}
 		configure(w, values("8h", alice), policy("any"), about(`effect = "forbid"`),
-			grant("b", others, `renewal = 2`, "policy = jit_policy.some.name"))
+			grant("b", others, why, `renewal = 2`, "policy = jit_policy.some.name"))
 		refused("by a forbidding policy", w.Plan(), "permits nothing")
 	})
 }
