@@ -3,7 +3,6 @@ package approval
 import (
 	"cmp"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -140,8 +139,7 @@ func (t *Trial) required(e jit.Event) []jit.Requirement {
 		name = e.Policy
 	}
 	unmentioned := func(r jit.Requirement) bool {
-		mentioned := func(m jit.Requirement) bool { return reflect.DeepEqual(m, r) }
-		return !slices.ContainsFunc(asked.Approval, mentioned) &&
+		return !slices.ContainsFunc(asked.Approval, r.Equal) &&
 			(r.Unless == "" || known && !slices.Contains(asked.Excused, r.Unless))
 	}
 	var least []jit.Requirement

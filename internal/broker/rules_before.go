@@ -194,7 +194,7 @@ func (b *Broker) requirements(
 		return v, nil
 	}
 	for _, entry := range required {
-		if !slices.ContainsFunc(v.Approval, func(e jit.Requirement) bool { return sameRequirement(e, entry) }) {
+		if !slices.ContainsFunc(v.Approval, entry.Equal) {
 			v.Approval = append(v.Approval, entry)
 		}
 	}
@@ -229,9 +229,4 @@ func (ask asker) forbiddenBefore(
 	}
 	v.Rule += ", as it was before this run"
 	return v, nil
-}
-
-func sameRequirement(a, b jit.Requirement) bool {
-	return a.Required == b.Required && a.Unless == b.Unless && a.ValidFor == b.ValidFor &&
-		slices.Equal(a.From, b.From) && slices.Equal(a.Evidence, b.Evidence)
 }

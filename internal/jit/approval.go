@@ -2,6 +2,7 @@ package jit
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,12 @@ type Requirement struct {
 	Evidence []Evidence `json:"evidence,omitempty"`
 	// ValidFor is the longest time from an approval to the beginning of access; zero means no limit of its own.
 	ValidFor time.Duration `json:"valid_for,omitempty"`
+}
+
+// Equal reports whether two requirements ask for the same.
+func (r Requirement) Equal(other Requirement) bool {
+	return r.Required == other.Required && r.Unless == other.Unless && r.ValidFor == other.ValidFor &&
+		slices.Equal(r.From, other.From) && slices.Equal(r.Evidence, other.Evidence)
 }
 
 // Details of events about what policies ask for; see [Asked].
